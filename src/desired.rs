@@ -1,0 +1,53 @@
+//! Desired state: what all manifests of one revision mean together. Complete, cross-checked and
+//! immutable; nothing is left to choose later but what only machines can tell.
+
+pub mod boot;
+pub mod deployment;
+pub mod machine;
+pub mod subnet;
+pub mod template;
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::model::{Mac, Name};
+
+pub use boot::Boot;
+pub use deployment::{Deployment, Place};
+pub use machine::Machine;
+pub use subnet::Subnet;
+pub use template::Template;
+
+/// One revision of an inventory, resolved.
+#[derive(Clone, Debug, Default)]
+pub struct Desired {
+    /// `main@sha1:…` or `dir@sha256:…`.
+    pub revision: Arc<str>,
+    pub subnets: BTreeMap<Name, Arc<Subnet>>,
+    pub boots: BTreeMap<Name, Arc<Boot>>,
+    pub machines: BTreeMap<Name, Arc<Machine>>,
+    pub deployments: BTreeMap<Name, Arc<Deployment>>,
+    /// The machine that carries a hardware address.
+    pub macs: HashMap<Mac, Name>,
+    pub safety: Safety,
+}
+
+/// `[safety]` of the inventory's `voldemort.toml`: when a revision is held back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Safety {
+    /// Largest part of the deployments, in percent, that one revision may remove.
+    pub max_remove: u8,
+    /// Below this many deployments the percentage does not apply.
+    pub min_existing: u32,
+    /// Whether a revision without any deployment may replace one that had some.
+    pub allow_empty: bool,
+    /// How many installed machines one revision may reinstall; `None` means any number.
+    pub max_reinstall: Option<u32>,
+}
+
+impl Default for Safety {
+    fn default() -> Safety {
+        Safety { max_remove: 30, min_existing: 5, allow_empty: false, max_reinstall: None }
+    }
+}

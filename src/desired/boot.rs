@@ -1,0 +1,32 @@
+//! Something a machine can boot: a kernel with what belongs to it.
+
+use std::sync::Arc;
+
+use crate::media::{Entry, Index};
+use crate::model::{Cpu, Name, Origin};
+use crate::render::Text;
+
+/// One `[boot.NAME]`.
+#[derive(Clone, Debug)]
+pub struct Boot {
+    pub name: Name,
+    /// First part of the path below which kernel, initrd and tree are served: `prefix` of the
+    /// image, else the boot's name. Unique among boots.
+    pub prefix: Arc<str>,
+    pub kernel: File,
+    pub initrd: Vec<File>,
+    /// One template per word of the kernel command line.
+    pub cmdline: Vec<Text>,
+    pub cpu: Cpu,
+    /// The tree of the ISO image; `None` for loose files.
+    pub tree: Option<Arc<Index>>,
+    pub origin: Origin,
+}
+
+/// A kernel or initrd: its path below the boot's prefix, and where its bytes lie.
+#[derive(Clone, Debug)]
+pub struct File {
+    pub path: Arc<str>,
+    /// `None` only in an offline check without the media at hand.
+    pub entry: Option<Entry>,
+}

@@ -1,0 +1,47 @@
+//! What shall run where.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use super::{Boot, Subnet, Template};
+use crate::model::{Name, Origin};
+use crate::render::Value;
+
+/// One `[deployment.NAME]` with all it inherits.
+#[derive(Debug)]
+pub struct Deployment {
+    pub name: Name,
+    pub place: Place,
+    /// `None`: the machine gets one of the subnet's dynamic addresses and keeps it.
+    pub address: Option<Ipv4Addr>,
+    pub subnet: Arc<Subnet>,
+    pub boot: Arc<Boot>,
+    /// Without one the machine boots from the network every time (diskless).
+    pub template: Option<Arc<Template>>,
+    /// Values of the template's variables and of the generally known ones that manifests set
+    /// (`packages`, `users`, `ssh_keys`, `disk`, `timezone`, …), by template spelling.
+    pub values: BTreeMap<String, Value>,
+    /// Permission number: an installation happens once for each number higher than any before.
+    pub redeploy: u64,
+    /// SHA-256 over everything that decides what the machine is served, in hexadecimal.
+    pub digest: Arc<str>,
+    pub origin: Origin,
+}
+
+/// Where a deployment goes.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Place {
+    /// To this machine.
+    Machine(Name),
+    /// To any free machine that carries these labels.
+    Select(BTreeMap<String, String>),
+}
+
+impl Deployment {
+    /// Whether network boots of this deployment install something and end with a completion
+    /// call, rather than being the machine's normal way to run.
+    pub fn installs(&self) -> bool {
+        self.template.is_some() || self.boot.cmdline.iter().any(|word| word.uses("completed_url"))
+    }
+}

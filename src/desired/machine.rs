@@ -1,0 +1,17 @@
+//! A physical machine.
+
+use std::collections::BTreeMap;
+
+use crate::model::{Mac, Name, Origin};
+
+/// One `[machine.NAME]`, or the machine that a deployment with an inline `mac` implies.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Machine {
+    pub name: Name,
+    /// At least one; the first is the one that install-time names are made of.
+    pub macs: Vec<Mac>,
+    pub labels: BTreeMap<String, String>,
+    /// `Some(false)` takes an earlier protection away; an absent key does not.
+    pub protect: Option<bool>,
+    pub origin: Origin,
+}

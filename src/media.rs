@@ -1,0 +1,6 @@
+//! Read-only bytes: an ISO image, a directory or a single file, and an `Index` of what exists
+//! there and where its bytes lie. Images are never mounted, extracted or read into memory.
+
+pub mod index;
+
+pub use index::{Entry, Index};

@@ -1,0 +1,17 @@
+//! The nouns: plain values whose constructors refuse nonsense. Imports nothing of ours.
+
+pub mod arch;
+pub mod content;
+pub mod mac;
+pub mod name;
+pub mod net;
+pub mod origin;
+pub mod time;
+
+pub use arch::{ClientArch, Cpu, Firmware};
+pub use content::{Content, Extent};
+pub use mac::Mac;
+pub use name::Name;
+pub use net::{Cidr, Range};
+pub use origin::Origin;
+pub use time::{Span, Time};

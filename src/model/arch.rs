@@ -1,0 +1,101 @@
+//! What a client machine is, as its firmware says in DHCP option 93.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Processor family, by the names that manifests and kernels use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cpu {
+    I386,
+    X86_64,
+    Arm,
+    Aarch64,
+    Riscv64,
+    Loongarch64,
+}
+
+/// How the firmware wants to boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Firmware {
+    /// BIOS PXE: real-mode programs by TFTP.
+    Bios,
+    /// UEFI PXE: EFI programs by TFTP.
+    Uefi,
+    /// UEFI HTTP boot: EFI programs by URL.
+    UefiHttp,
+}
+
+/// A processor architecture type of the IANA registry (RFC 4578, RFC 5970), understood.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ClientArch {
+    pub cpu: Cpu,
+    pub firmware: Firmware,
+}
+
+impl ClientArch {
+    /// `None` for types nobody can be served for. 9 is EBC in the registry, but firmware that
+    /// read RFC 4578 before its erratum sends it for x86-64.
+    pub fn from_code(code: u16) -> Option<ClientArch> {
+        use Cpu::*;
+        use Firmware::*;
+        let (cpu, firmware) = match code {
+            0 | 3 | 4 | 5 => (X86_64, Bios),
+            6 => (I386, Uefi),
+            7 | 9 => (X86_64, Uefi),
+            10 => (Arm, Uefi),
+            11 => (Aarch64, Uefi),
+            15 => (I386, UefiHttp),
+            16 | 17 => (X86_64, UefiHttp),
+            18 => (Arm, UefiHttp),
+            19 => (Aarch64, UefiHttp),
+            27 => (Riscv64, Uefi),
+            28 => (Riscv64, UefiHttp),
+            39 => (Loongarch64, Uefi),
+            40 => (Loongarch64, UefiHttp),
+            _ => return None,
+        };
+        Some(ClientArch { cpu, firmware })
+    }
+}
+
+impl FromStr for Cpu {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Cpu, ()> {
+        Cpu::ALL.into_iter().find(|cpu| cpu.to_string() == text).ok_or(())
+    }
+}
+
+impl Cpu {
+    pub const ALL: [Cpu; 6] =
+        [Cpu::I386, Cpu::X86_64, Cpu::Arm, Cpu::Aarch64, Cpu::Riscv64, Cpu::Loongarch64];
+}
+
+impl fmt::Display for Cpu {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Cpu::I386 => "i386",
+            Cpu::X86_64 => "x86_64",
+            Cpu::Arm => "arm",
+            Cpu::Aarch64 => "aarch64",
+            Cpu::Riscv64 => "riscv64",
+            Cpu::Loongarch64 => "loongarch64",
+        })
+    }
+}
+
+impl fmt::Display for Firmware {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Firmware::Bios => "bios",
+            Firmware::Uefi => "uefi",
+            Firmware::UefiHttp => "uefi-http",
+        })
+    }
+}
+
+impl fmt::Display for ClientArch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.cpu, self.firmware)
+    }
+}

@@ -1,0 +1,5 @@
+//! Protocol decisions over a table: bytes and the time come in, values go out. No socket here.
+
+pub mod tree;
+
+pub use tree::{Answer, Artifact, Asker, Permit, Refusal, Report};

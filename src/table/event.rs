@@ -1,0 +1,76 @@
+//! What machines did, as the timeline shows it.
+
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use crate::model::{ClientArch, Mac, Name, Time};
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    pub at: Time,
+    pub stage: Stage,
+    pub mac: Option<Mac>,
+    pub address: Option<Ipv4Addr>,
+    pub deployment: Option<Name>,
+    pub arch: Option<ClientArch>,
+    /// Whether iPXE spoke, when DHCP tells.
+    pub ipxe: Option<bool>,
+    /// One line for people: what was given, or why not.
+    pub text: String,
+}
+
+/// Steps of a boot, in the order of a good one; then what can go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// A DISCOVER was answered with an OFFER.
+    Offer,
+    /// A REQUEST was answered with an ACK.
+    Ack,
+    /// A boot program was fetched: iPXE, shim, GRUB, …
+    Loader,
+    /// The per-machine script or configuration that leads to the installer was served.
+    Script,
+    Kernel,
+    Initrd,
+    /// An answer file was served.
+    Answers,
+    /// Another file was fetched (the image's tree, PXELINUX modules, …).
+    File,
+    /// The installer reported progress.
+    Progress,
+    /// The installer reported completion: the permission to install has ended.
+    Completed,
+    /// The installer reported failure.
+    Failed,
+    /// The machine was told to boot its own disk.
+    LocalBoot,
+    /// A request was refused; the text says why.
+    Refused,
+    /// A packet was left unanswered; the text says why.
+    Silence,
+    /// Something of the daemon's own: a revision applied, a foreign DHCP server, …
+    Daemon,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Stage::Offer => "offer",
+            Stage::Ack => "ack",
+            Stage::Loader => "loader",
+            Stage::Script => "script",
+            Stage::Kernel => "kernel",
+            Stage::Initrd => "initrd",
+            Stage::Answers => "answers",
+            Stage::File => "file",
+            Stage::Progress => "progress",
+            Stage::Completed => "completed",
+            Stage::Failed => "failed",
+            Stage::LocalBoot => "local-boot",
+            Stage::Refused => "refused",
+            Stage::Silence => "silence",
+            Stage::Daemon => "daemon",
+        })
+    }
+}
