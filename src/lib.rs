@@ -1,6 +1,7 @@
 //! voldemort: the deployment engine who must not be named.
 
 pub mod desired;
+pub mod manifest;
 pub mod media;
 pub mod model;
 pub mod proto;
