@@ -4,6 +4,7 @@
 pub mod boot;
 pub mod deployment;
 pub mod machine;
+pub mod resolve;
 pub mod subnet;
 pub mod template;
 
@@ -16,6 +17,7 @@ use crate::model::{Mac, Name};
 pub use boot::Boot;
 pub use deployment::{Deployment, Place};
 pub use machine::Machine;
+pub use resolve::{Media, Options, resolve};
 pub use subnet::Subnet;
 pub use template::Template;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::shape::KNOWN;
 use super::value::{Field, Table, Value};
-use super::{Code, Kind, Level, Mark, Marked, Sources};
+use super::{Code, Kind, Level, Mark, Marked, Problem, Sources};
 use crate::model::{Cidr, Mac, Name, Range, Span};
 
 /// All resources of one revision.
@@ -150,6 +150,19 @@ pub struct Inventory {
     pub max_reinstall: Option<u32>,
     /// Levels of adjustable checks; `None` turns one off.
     pub levels: BTreeMap<Code, Option<Level>>,
+}
+
+impl Documents {
+    /// Problems in the order of their places, with the levels that `[check]` gives them.
+    pub fn weigh(&self, problems: Vec<Problem>) -> Vec<Problem> {
+        let weigh = |problem: Problem| match self.inventory.levels.get(&problem.code) {
+            None => Some(problem),
+            Some(level) => level.map(|level| problem.level(level)),
+        };
+        let mut problems: Vec<Problem> = problems.into_iter().filter_map(weigh).collect();
+        problems.sort_by_key(|problem| (problem.mark(), problem.code));
+        problems
+    }
 }
 
 /// A kind of resource that can be made from a checked table.

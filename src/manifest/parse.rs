@@ -45,6 +45,7 @@ pub fn parse(files: &BTreeMap<Arc<str>, Bytes>) -> (Documents, Vec<Problem>) {
     let Parser { mut documents, mut problems } = parser;
     others_were_checked(&documents, manifests, &mut problems);
     documents.sources = sources;
+    let problems = documents.weigh(problems);
     (documents, problems)
 }
 
