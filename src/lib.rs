@@ -1,5 +1,6 @@
 //! voldemort: the deployment engine who must not be named.
 
+pub mod cli;
 pub mod desired;
 pub mod manifest;
 pub mod media;
