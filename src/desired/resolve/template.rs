@@ -9,7 +9,7 @@ use crate::manifest::document::{self, Resource};
 use crate::manifest::similar::similar;
 use crate::manifest::{Code, Mark, Marked, Position, Problem};
 use crate::model::Name;
-use crate::render::{Kind, Text};
+use crate::render::Text;
 
 impl Resolver<'_> {
     pub(super) fn templates(&mut self) {
@@ -50,7 +50,7 @@ impl Resolver<'_> {
         let text = self.text(file.as_ref()?)?;
         Some(Template {
             name: resource.name.clone(),
-            kind: kind_of(&kind.as_ref()?.value)?,
+            kind: kind.as_ref()?.value.parse().ok()?,
             text,
             inputs,
             origin: Some(self.documents.sources.origin(resource.mark)),
@@ -98,19 +98,6 @@ impl Resolver<'_> {
             }
         }
     }
-}
-
-fn kind_of(text: &str) -> Option<Kind> {
-    Some(match text {
-        "preseed" => Kind::Preseed,
-        "kickstart" => Kind::Kickstart,
-        "autoinstall" => Kind::Autoinstall,
-        "cloud-init" => Kind::CloudInit,
-        "ignition" => Kind::Ignition,
-        "autoyast" => Kind::Autoyast,
-        "plain" => Kind::Plain,
-        _ => return None,
-    })
 }
 
 fn input_kind(text: &str) -> Option<InputKind> {
