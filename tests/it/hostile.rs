@@ -47,6 +47,8 @@ fn nesting_ends_in_an_error() {
 #[test]
 fn wide_files_end_soon() {
     let many = |line: &str| line.repeat(20_000);
+    assert!(!problems("[".repeat(100_000)).is_empty());
+    assert!(!problems("]}".repeat(100_000)).is_empty());
     assert_eq!(problems(many("x y z\n")).len(), 20);
     assert_eq!(problems(many("a = \"\n")).len(), 20);
     assert_eq!(problems(many("[deployment.a]\n")).len(), 20);

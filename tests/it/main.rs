@@ -5,4 +5,5 @@ mod explain;
 mod golden;
 mod hostile;
 mod layers;
+mod resolve;
 mod schema;
