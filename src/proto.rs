@@ -2,4 +2,4 @@
 
 pub mod tree;
 
-pub use tree::{Answer, Artifact, Asker, Permit, Refusal, Report};
+pub use tree::{Answer, Artifact, Asker, Refusal};

@@ -1,9 +1,11 @@
 //! The live table as a value: what is desired, and what is known of the machines. Changing it
 //! yields a new one; unchanged parts are shared, so a change among 100,000 entries copies little.
 
+pub mod change;
 pub mod event;
 pub mod install;
 pub mod lease;
+pub mod token;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -13,9 +15,11 @@ use crate::desired::{Deployment, Desired, Machine};
 use crate::media::Entry;
 use crate::model::{ClientArch, Mac, Name, Time};
 
+pub use change::Stale;
 pub use event::{Event, Stage};
-pub use install::{Duty, Install, InstallStage};
+pub use install::{Duty, Install, InstallStage, Outcome, Permit, PermitStep, Report};
 pub use lease::{Lease, Leases};
+pub use token::Purpose;
 
 /// Everything the protocols answer from.
 #[derive(Clone, Debug)]
@@ -39,6 +43,17 @@ pub struct Table {
     pub protected: imbl::OrdSet<Name>,
     pub seen: imbl::HashMap<Mac, Seen>,
     pub leases: Leases,
+    pub secrets: Arc<Secrets>,
+}
+
+/// Decrypted secrets by name; they live in memory only and never print.
+#[derive(Clone, Default)]
+pub struct Secrets(pub BTreeMap<String, String>);
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 /// What this daemon is to its clients.

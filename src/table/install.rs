@@ -50,6 +50,39 @@ pub enum Duty {
     LocalBoot(String),
 }
 
+/// A step of an installation that must be durable before its answer leaves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Permit {
+    pub deployment: Name,
+    pub redeploy: u64,
+    pub step: PermitStep,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PermitStep {
+    /// The installer's kernel line is about to be served.
+    Start,
+    /// An answer that can destroy data is about to be served.
+    Spend,
+}
+
+/// The installer's own word.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    pub deployment: Name,
+    pub redeploy: u64,
+    pub outcome: Outcome,
+    /// What the caller added (query or body), shortened and made printable.
+    pub note: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Progress,
+    Completed,
+    Failed,
+}
+
 impl Table {
     pub fn duty(&self, deployment: &Deployment) -> Duty {
         if !deployment.installs() {
