@@ -7,7 +7,7 @@ pub mod install;
 pub mod lease;
 pub mod token;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -39,6 +39,10 @@ pub struct Table {
     pub assignments: imbl::OrdMap<Name, Name>,
     /// `assignments` the other way round.
     pub tenants: imbl::OrdMap<Name, Name>,
+    /// The deployment that owns a fixed address.
+    pub addresses: Arc<HashMap<Ipv4Addr, Name>>,
+    /// The boot that is served below a prefix.
+    pub prefixes: Arc<HashMap<Arc<str>, Name>>,
     /// Machines under protection, remembered when their manifest goes.
     pub protected: imbl::OrdSet<Name>,
     pub seen: imbl::HashMap<Mac, Seen>,
@@ -62,6 +66,9 @@ pub struct Server {
     /// Address that clients reach DHCP, TFTP and HTTP at.
     pub address: Ipv4Addr,
     pub http_port: u16,
+    /// Whether machines get their addresses here, so that an address tells who asks; not so
+    /// in proxy mode.
+    pub gives_addresses: bool,
     /// Boot loaders by the name they are served under: `undionly.kpxe`, `snponly.efi`, …
     pub loaders: BTreeMap<Box<str>, Entry>,
 }
@@ -108,8 +115,20 @@ impl Table {
         deployment.address.or_else(|| self.leases.address_of(mac))
     }
 
-    /// Who has this address now.
+    /// The machine behind an address: of the deployment it is fixed for, else who leases it.
+    /// Of several network cards, the one that spoke last.
     pub fn mac_at(&self, address: Ipv4Addr) -> Option<Mac> {
-        self.leases.mac_at(address)
+        let fixed = self.addresses.get(&address).and_then(|deployment| {
+            let machine = self.desired.machines.get(self.assignments.get(deployment)?)?;
+            self.active_mac(machine)
+        });
+        fixed.or_else(|| self.leases.mac_at(address))
+    }
+
+    /// The network card of a machine that spoke last, else its first.
+    pub fn active_mac(&self, machine: &Machine) -> Option<Mac> {
+        let last = |mac: &&Mac| self.seen.get(*mac).map(|seen| seen.last);
+        let seen = machine.macs.iter().filter(|mac| last(mac).is_some()).max_by_key(last);
+        seen.or(machine.macs.first()).copied()
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Event, Install, InstallStage, Outcome, Permit, PermitStep, Report, Seen, Table};
-use crate::desired::{Deployment, Desired, Machine, Place};
+use crate::desired::{Boot, Deployment, Desired, Machine, Place};
 use crate::model::{Name, Time};
 
 /// Why a step of an installation was not recorded.
@@ -27,6 +27,10 @@ impl Table {
         next.installs = carry_renames(self, &desired);
         next.assignments = assign(&desired, &self.assignments, &next.installs);
         next.tenants = next.assignments.iter().map(|(deployment, machine)| (machine.clone(), deployment.clone())).collect();
+        let fixed = |deployment: &Arc<Deployment>| Some((deployment.address?, deployment.name.clone()));
+        let prefix = |boot: &Arc<Boot>| (boot.prefix.clone(), boot.name.clone());
+        next.prefixes = Arc::new(desired.boots.values().map(prefix).collect());
+        next.addresses = Arc::new(desired.deployments.values().filter_map(fixed).collect());
         for machine in desired.machines.values() {
             match machine.protect {
                 Some(true) => next.protected.insert(machine.name.clone()),

@@ -7,6 +7,7 @@
 //! starts over. One that boots again while Spent may have, and its report may be lost: it is
 //! told to boot its disk, for ever, until a person raises `redeploy`.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::Table;
@@ -37,6 +38,28 @@ pub enum InstallStage {
     /// The installer reported failure.
     Failed,
     Installed,
+}
+
+impl InstallStage {
+    pub const ALL: [InstallStage; 5] = [
+        InstallStage::Started,
+        InstallStage::Spent,
+        InstallStage::Unreported,
+        InstallStage::Failed,
+        InstallStage::Installed,
+    ];
+}
+
+impl fmt::Display for InstallStage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            InstallStage::Started => "started",
+            InstallStage::Spent => "spent",
+            InstallStage::Unreported => "unreported",
+            InstallStage::Failed => "failed",
+            InstallStage::Installed => "installed",
+        })
+    }
 }
 
 /// What a network boot of a deployment's machine is to lead to.
