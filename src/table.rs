@@ -9,10 +9,12 @@ pub mod token;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::desired::{Deployment, Desired, Machine};
 use crate::media::Entry;
+use crate::model::content::FileId;
 use crate::model::{ClientArch, Mac, Name, Time};
 
 pub use change::Stale;
@@ -74,6 +76,14 @@ pub struct Server {
 }
 
 impl Server {
+    /// A daemon at `address` with every usual boot program, for rehearsals without a host.
+    pub fn stand_in(address: Ipv4Addr) -> Server {
+        let entry = |name: &str| Entry { path: Path::new(name).into(), id: FileId::default(), extents: [].into() };
+        let loaders = ["undionly.kpxe", "snponly.efi", "ipxe.efi", "snponly-arm64.efi", "ipxe-arm64.efi"];
+        let loaders = loaders.into_iter().map(|name| (name.into(), entry(name))).collect();
+        Server { address, http_port: 80, gives_addresses: true, loaders }
+    }
+
     /// Root of everything served by HTTP, without a slash at the end. An address, never a name
     /// (firmware ranks name URLs lower and GRUB can't resolve them), the port only if not 80.
     pub fn url(&self) -> String {
@@ -96,6 +106,26 @@ pub struct Seen {
 }
 
 impl Table {
+    /// An empty table.
+    pub fn new(server: Server) -> Table {
+        Table {
+            lineage: "".into(),
+            serial: 0,
+            token_key: [0; 32],
+            server: Arc::new(server),
+            desired: Arc::default(),
+            installs: imbl::OrdMap::new(),
+            assignments: imbl::OrdMap::new(),
+            tenants: imbl::OrdMap::new(),
+            addresses: Arc::default(),
+            prefixes: Arc::default(),
+            protected: imbl::OrdSet::new(),
+            seen: imbl::HashMap::new(),
+            leases: Leases::default(),
+            secrets: Arc::default(),
+        }
+    }
+
     pub fn machine(&self, mac: Mac) -> Option<&Arc<Machine>> {
         self.desired.machines.get(self.desired.macs.get(&mac)?)
     }

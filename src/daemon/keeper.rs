@@ -13,7 +13,7 @@ use crate::model::{Mac, Name, Time};
 use crate::plan::{self, Consent, Hold, Plan};
 use crate::store::{Batch, EVENTS_MAX, Lists, Saved, Store};
 use crate::table::lease::LeaseRequest;
-use crate::table::{Event, Install, Permit, Report, Secrets, Server, Stage, Table};
+use crate::table::{Event, Install, Leases, Permit, Report, Secrets, Server, Stage, Table};
 
 /// Requests that wait for the keeper at most; more are refused, so that a storm can't eat memory.
 const QUEUE_MAX: usize = 16_384;
@@ -138,21 +138,17 @@ impl Keeper {
 
 /// The table as it was when the daemon stopped; what is desired comes with the first revision.
 fn table_of(saved: &Saved, server: Server) -> Table {
+    let tenant = |(deployment, machine): &(Name, Name)| (machine.clone(), deployment.clone());
     Table {
         lineage: saved.lineage.as_str().into(),
         serial: saved.serial,
         token_key: saved.token_key,
-        server: Arc::new(server),
-        desired: Arc::default(),
         installs: saved.installs.iter().cloned().collect(),
         assignments: saved.assignments.iter().cloned().collect(),
-        tenants: saved.assignments.iter().map(|(deployment, machine)| (machine.clone(), deployment.clone())).collect(),
-        addresses: Arc::default(),
-        prefixes: Arc::default(),
+        tenants: saved.assignments.iter().map(tenant).collect(),
         protected: saved.protected.iter().cloned().collect(),
-        seen: imbl::HashMap::new(),
-        leases: crate::table::Leases::restore(saved.leases.iter().cloned()),
-        secrets: Arc::default(),
+        leases: Leases::restore(saved.leases.iter().cloned()),
+        ..Table::new(server)
     }
 }
 
