@@ -15,7 +15,7 @@ use crate::model::{ClientArch, Mac, Name, Time};
 
 pub use event::{Event, Stage};
 pub use install::{Duty, Install, InstallStage};
-pub use lease::{Lease, Leases};
+pub use lease::{Lease, LeaseAction, LeaseOutcome, LeaseRequest, LeaseState, Leases, Supply};
 
 /// Everything the protocols answer from.
 #[derive(Clone, Debug)]
