@@ -50,7 +50,7 @@ fn addresses_are_chosen_in_the_order_that_clients_expect() {
     let mut leases = Leases::default();
     assert_eq!(bind(&mut leases, &net, 1, 0, "10.0.0.11").changed.len(), 1);
 
-    let choose = |leases: &Leases, number, wish: Option<&str>, seconds| {
+    let choose = |leases: &Leases, number, wish: Option<&str>, seconds: u64| {
         leases.choose(&net, mac(number), wish.map(ip), Time(seconds * 1000), &|_, _| false)
     };
     assert_eq!(choose(&leases, 1, Some("10.0.0.12"), 10), Some(ip("10.0.0.11")), "its own before its wish");
