@@ -20,7 +20,7 @@ use crate::model::{ClientArch, Mac, Name, Time};
 pub use change::Stale;
 pub use event::{Event, Stage};
 pub use install::{Duty, Install, InstallStage, Outcome, Permit, PermitStep, Report};
-pub use lease::{Lease, Leases};
+pub use lease::{Lease, LeaseAction, LeaseOutcome, LeaseRequest, LeaseState, Leases, Supply};
 pub use token::Purpose;
 
 /// Everything the protocols answer from.
