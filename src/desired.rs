@@ -5,6 +5,7 @@ pub mod boot;
 pub mod deployment;
 pub mod fixed;
 pub mod machine;
+pub mod resolve;
 pub mod subnet;
 pub mod template;
 
@@ -18,6 +19,7 @@ pub use boot::Boot;
 pub use deployment::{Deployment, Place};
 pub use fixed::Fixed;
 pub use machine::Machine;
+pub use resolve::{Media, Options, resolve};
 pub use subnet::Subnet;
 pub use template::Template;
 
