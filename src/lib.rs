@@ -1,5 +1,6 @@
 //! voldemort: the deployment engine who must not be named.
 
+pub mod config;
 pub mod desired;
 pub mod media;
 pub mod model;
