@@ -1,9 +1,10 @@
 //! The rim: sockets, tasks, clock and shutdown around the pure rooms. No decision is taken here.
 
 pub mod keeper;
+pub mod load;
 pub mod opener;
 pub mod reconcile;
-pub mod start;
+//pub mod start;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

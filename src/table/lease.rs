@@ -6,6 +6,7 @@
 pub mod request;
 mod used;
 
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -46,6 +47,17 @@ pub enum LeaseState {
     Released,
     /// Somebody else was seen using it.
     Declined,
+}
+
+impl fmt::Display for LeaseState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LeaseState::Offered => "offered",
+            LeaseState::Bound => "bound",
+            LeaseState::Released => "released",
+            LeaseState::Declined => "declined",
+        })
+    }
 }
 
 impl Lease {
