@@ -43,13 +43,13 @@ pub fn run(arguments: Arguments) -> Exit {
     let checked = match check(&arguments.directory, &shelf, &Options { media, fallback: None }) {
         Ok(checked) => checked,
         Err(error) => {
-            eprintln!("voldemort: {error}");
+            super::exit::say(format!("voldemort: {error}"));
             return Exit::Failed;
         }
     };
     // A reader that has seen enough closes the pipe; the exit code still tells.
     let _ = print(&checked, arguments.format);
-    eprintln!("{}", summary(&checked, started.elapsed()));
+    super::exit::say(summary(&checked, started.elapsed()));
     if checked.problems.iter().any(|problem| problem.level == Level::Error) {
         Exit::Failed
     } else {

@@ -49,6 +49,12 @@ pub fn usage(error: &clap::Error) -> Exit {
     if error.use_stderr() { Exit::Usage } else { Exit::Done }
 }
 
+/// Says something to the person, on stderr. Nobody listening is no mistake.
+pub fn say(text: impl std::fmt::Display) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// Writes a command's result to stdout.
 pub fn print(text: &str) -> Exit {
     use std::io::Write;
@@ -56,7 +62,7 @@ pub fn print(text: &str) -> Exit {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         // A reader that has seen enough closes the pipe.
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            eprintln!("voldemort: can't write to stdout: {error}");
+            say(format!("voldemort: can't write to stdout: {error}"));
             Exit::Failed
         }
         _ => Exit::Done,

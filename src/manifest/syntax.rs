@@ -20,8 +20,16 @@ pub fn problems(file: u32, source: &Source, scan: &Scan, errors: &[toml::de::Err
     let mut problems: Vec<Problem> = Vec::new();
     let mut line = None;
     let mut untold = 0;
+    let mut repeated = 0;
     for (range, message) in faults {
         let fault = Fault { file, text, scan, range, message };
+        // In a table written a second time everything else may be there a second time too.
+        if message.contains("duplicate key") {
+            if fault.range.start < repeated {
+                continue;
+            }
+            repeated = fault.end_of_repeated();
+        }
         // Mistakes follow mistakes: the first on a line is the one to cure.
         let own = fault.line();
         if line.as_ref().is_some_and(|line: &Range<usize>| own.start < line.end) {
@@ -81,13 +89,24 @@ impl Fault<'_> {
         start..end.map_or(self.text.len(), |end| at + end + 1)
     }
 
+    /// Where the table ends whose header is repeated here; 0 if the fault is not in a header.
+    fn end_of_repeated(&self) -> usize {
+        let line = self.line();
+        if !self.text[line.clone()].trim_start().starts_with('[') {
+            return 0;
+        }
+        let after = self.scan.headers.partition_point(|header| *header < line.end);
+        self.scan.headers.get(after).copied().unwrap_or(self.text.len())
+    }
+
     /// The quote on the fault's line, or before it for long texts, that has no partner.
     fn unclosed(&self) -> Option<Range<usize>> {
         let line = self.line();
-        let here = |open: &&Range<usize>| {
-            line.contains(&open.start) || (self.is_long((*open).clone()) && open.start < line.end)
-        };
-        self.scan.unclosed.iter().find(here).cloned()
+        let unclosed = &self.scan.unclosed;
+        // A long text without an end reaches to the end of the file: it is the last one.
+        let long = unclosed.last().filter(|open| open.start < line.end && self.is_long((*open).clone()));
+        let here = unclosed.get(unclosed.partition_point(|open| open.start < line.start));
+        here.filter(|open| open.start < line.end).or(long).cloned()
     }
 
     fn is_long(&self, open: Range<usize>) -> bool {
