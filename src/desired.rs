@@ -3,6 +3,7 @@
 
 pub mod boot;
 pub mod deployment;
+pub mod fixed;
 pub mod machine;
 pub mod resolve;
 pub mod subnet;
@@ -16,6 +17,7 @@ use crate::model::{Mac, Name};
 
 pub use boot::Boot;
 pub use deployment::{Deployment, Place};
+pub use fixed::Fixed;
 pub use machine::Machine;
 pub use resolve::{Media, Options, resolve};
 pub use subnet::Subnet;
@@ -33,6 +35,8 @@ pub struct Desired {
     /// The machine that carries a hardware address.
     pub macs: HashMap<Mac, Name>,
     pub safety: Safety,
+    /// Index of fixed addresses; fills itself.
+    pub fixed: Fixed,
 }
 
 /// `[safety]` of the inventory's `voldemort.toml`: when a revision is held back.

@@ -8,6 +8,15 @@ pub enum Exit {
     Done,
     /// Invalid manifests, or an operation that failed.
     Failed,
+    /// Only with `--detailed-exitcode`: there are changes.
+    Changes,
+    /// Refused by a safety rule.
+    Refused,
+    /// The plan was made for another state.
+    Stale,
+    /// No daemon or repository answers, or a wait ran out.
+    Unreachable,
+    Interrupted,
     /// Wrong usage; not clap's own 2, which stands for changes found.
     Usage,
 }
@@ -17,7 +26,12 @@ impl Exit {
         match self {
             Exit::Done => 0,
             Exit::Failed => 1,
+            Exit::Changes => 2,
+            Exit::Refused => 3,
+            Exit::Stale => 4,
+            Exit::Unreachable => 5,
             Exit::Usage => 64,
+            Exit::Interrupted => 130,
         }
     }
 }
@@ -53,4 +67,9 @@ pub fn print(text: &str) -> Exit {
         }
         _ => Exit::Done,
     }
+}
+
+/// Says something to the person at the terminal; stdout is for results.
+pub fn talk(text: &str) {
+    eprintln!("voldemort: {text}");
 }
