@@ -6,3 +6,5 @@ mod golden;
 mod hostile;
 mod layers;
 mod schema;
+//! Tests of rooms together. One program, so that it links once.
+mod render;
