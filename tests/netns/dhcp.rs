@@ -54,6 +54,17 @@ struct Daemon {
 
 impl Daemon {
     fn start(net: &Net, lease: u64) -> Daemon {
+        Daemon::start_as(net, lease, "srv", None, || {})
+    }
+
+    /// `prepare` runs on the daemon's thread, in its namespace.
+    fn start_as(
+        net: &Net,
+        lease: u64,
+        interface: &'static str,
+        address: Option<&'static str>,
+        prepare: fn(),
+    ) -> Daemon {
         let mut lab = subnet("lab", "10.0.10.0/24", &["10.0.10.100-10.0.10.110"]);
         lab.lease = Span::seconds(lease);
         let far = subnet("far", "10.0.20.0/24", &["10.0.20.100-10.0.20.110"]);
@@ -67,8 +78,9 @@ impl Daemon {
         let (namespace, shared) = (net.server.clone(), tables.clone());
         let thread = std::thread::spawn(move || {
             enter(&namespace);
+            prepare();
             runtime().block_on(async {
-                let interface = Interface::find("srv", None).unwrap();
+                let interface = Interface::find(interface, address.map(ip)).unwrap();
                 let sockets = Sockets::open(interface, Mode::Server).unwrap();
                 up.send(()).unwrap();
                 tokio::select! {
@@ -239,4 +251,61 @@ fn a_probe_finds_other_servers_and_not_ourselves() {
     assert_eq!(found[0].netmask, Some(ip("255.255.255.0")));
     assert_eq!(within(&net.server, || look("srv")), []);
     drop(daemon);
+}
+
+#[test]
+fn a_relay_is_answered_by_whatever_interface_it_reaches_us() {
+    let Some(net) = Net::new() else { return };
+    net.client_ip(&["address", "add", "10.0.10.2/24", "dev", "cli"]);
+    net.client_ip(&["route", "add", "10.0.30.1/32", "via", "10.0.10.1"]);
+    net.server_ip(&["address", "add", "10.0.30.1/32", "dev", "lo"]);
+    let daemon = Daemon::start_as(&net, 3600, "lo", Some("10.0.30.1"), || {});
+    within(&net.client, || {
+        let relay = UdpSocket::bind("10.0.10.2:67").unwrap();
+        relay.set_broadcast(true).unwrap();
+        relay.set_read_timeout(Some(PATIENCE)).unwrap();
+        let ours = Message::discover(mac(STRANGER)).relay("10.0.10.2");
+        relay.send_to(&Message::discover(mac(FIXED)).bytes(), "10.0.10.255:67").unwrap();
+        relay.send_to(&ours.bytes(), "10.0.30.1:67").unwrap();
+        let mut buffer = [0; 2000];
+        let (length, from) = relay.recv_from(&mut buffer).unwrap();
+        assert_eq!(from, "10.0.30.1:67".parse().unwrap(), "from the address that was asked");
+        assert_eq!(Answer::read(&buffer[..length]).yiaddr(), ip("10.0.10.100"));
+    });
+    let only = daemon.wait(Stage::Offer);
+    assert_eq!(only.mac, Some(mac(STRANGER)), "broadcasts of networks that are not ours get no answer");
+}
+
+#[test]
+fn without_raw_sockets_answers_are_broadcast() {
+    let Some(net) = Net::new() else { return };
+    net.client_ip(&["address", "add", "10.0.10.2/24", "dev", "cli"]);
+    let daemon = Daemon::start_as(&net, 3600, "srv", None, drop_net_raw);
+    within(&net.client, || {
+        let client = UdpSocket::bind("0.0.0.0:68").unwrap();
+        client.set_broadcast(true).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        client.send_to(&Message::discover(mac(FIXED)).bytes(), "10.0.10.255:67").unwrap();
+        let mut buffer = [0; 2000];
+        let (length, from) = client.recv_from(&mut buffer).unwrap();
+        assert_eq!(from, "10.0.10.1:67".parse().unwrap());
+        assert_eq!(Answer::read(&buffer[..length]).yiaddr(), ip("10.0.10.21"));
+    });
+    assert_eq!(daemon.wait(Stage::Offer).mac, Some(mac(FIXED)));
+}
+
+/// Takes CAP_NET_RAW from this thread.
+fn drop_net_raw() {
+    const VERSION_3: u32 = 0x2008_0522;
+    const NET_RAW: u32 = 13;
+    let header = [VERSION_3, 0];
+    // Effective, permitted, inheritable; low words, then high words.
+    let mut sets = [0u32; 6];
+    // SAFETY: both arrays have the sizes that version 3 of the interface reads and writes.
+    unsafe {
+        assert_eq!(libc::syscall(libc::SYS_capget, header.as_ptr(), sets.as_mut_ptr()), 0);
+        sets[0] &= !(1 << NET_RAW);
+        sets[1] &= !(1 << NET_RAW);
+        assert_eq!(libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()), 0);
+    }
 }
