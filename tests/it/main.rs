@@ -5,6 +5,5 @@ mod explain;
 mod golden;
 mod hostile;
 mod layers;
-mod schema;
-//! Tests of rooms together. One program, so that it links once.
 mod render;
+mod schema;
