@@ -1,8 +1,12 @@
 //! The rim: sockets, tasks, clock and shutdown around the pure rooms. No decision is taken here.
 
+pub mod dhcp;
 pub mod keeper;
+pub mod link;
 pub mod load;
 pub mod opener;
+pub mod probe;
+pub mod raw;
 pub mod reconcile;
 //pub mod start;
 

@@ -100,16 +100,16 @@ impl Leases {
             if lease.state == LeaseState::Offered {
                 continue;
             }
-            if lease.state != LeaseState::Declined {
-                if let Some(other) = leases.binding(lease.mac).cloned() {
-                    if rank(&other) >= rank(&lease) {
-                        lease.state = LeaseState::Released;
-                        leases.insert(lease);
-                        leases.by_mac.insert(other.mac, other.address);
-                        continue;
-                    }
-                    leases.insert(Lease { state: LeaseState::Released, ..(*other).clone() });
+            if lease.state != LeaseState::Declined
+                && let Some(other) = leases.binding(lease.mac).cloned()
+            {
+                if rank(&other) >= rank(&lease) {
+                    lease.state = LeaseState::Released;
+                    leases.insert(lease);
+                    leases.by_mac.insert(other.mac, other.address);
+                    continue;
                 }
+                leases.insert(Lease { state: LeaseState::Released, ..(*other).clone() });
             }
             leases.insert(lease);
         }

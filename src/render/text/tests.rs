@@ -1,5 +1,3 @@
-use std::time::{Duration, Instant};
-
 use super::*;
 
 fn values(pairs: &[(&str, Value)]) -> Values {
@@ -183,7 +181,6 @@ fn secrets_come_by_the_callback_and_stay_out_of_errors() {
 
 #[test]
 fn nothing_runs_for_ever() {
-    let start = Instant::now();
     for source in [
         "{% for a in (1..999999999) %}{% endfor %}",
         "{% for a in (-9223372036854775808..9223372036854775807) %}{% endfor %}",
@@ -201,8 +198,6 @@ fn nothing_runs_for_ever() {
         let known = ["range has at most", "runs too long", "over 16 MiB", "over 1 MiB"];
         assert!(known.iter().any(|known| error.message.contains(known)), "{source}: {error}");
     }
-    // Not a measurement: a loop without limit would take years.
-    assert!(start.elapsed() < Duration::from_secs(120));
 }
 
 #[test]
@@ -242,13 +237,14 @@ fn nesting_is_bounded_and_nothing_panics() {
 }
 
 #[test]
-fn texts_are_shared_and_cross_threads() {
-    fn fits<T: Clone + Send + Sync>(_: &T) {}
-    let text = Text::parse("{{ hostname }}").unwrap();
-    fits(&text);
+fn clones_share_and_may_cross_threads() {
+    fn fits<T: Clone + Send + Sync>(text: T) -> T {
+        text
+    }
+    let text = fits(Text::parse("{{ hostname }}").unwrap());
     let clone = text.clone();
-    let there = std::thread::spawn(move || clone.render(&some(), &secrets).unwrap()).join().unwrap();
-    assert_eq!(there, text.render(&some(), &secrets).unwrap());
+    assert!(Arc::ptr_eq(&text.0, &clone.0));
+    assert_eq!(clone.render(&some(), &secrets).unwrap(), "web-1");
 }
 
 proptest::proptest! {
