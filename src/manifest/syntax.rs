@@ -212,7 +212,8 @@ impl Fault<'_> {
         let skipped = self.text[equals..line.end].find(|c: char| !c.is_whitespace() && c != '[')?;
         let at = at.max(equals + skipped);
         let at = (0..=at).rev().find(|at| self.text.is_char_boundary(*at))?;
-        let start = self.text[equals..at].rfind(edge).map_or(equals, |before| equals + before + 1);
+        let before = self.text[equals..at].char_indices().rfind(|(_, c)| edge(*c));
+        let start = before.map_or(equals, |(before, c)| equals + before + c.len_utf8());
         let length = self.text[start..line.end].find(edge).unwrap_or(line.end - start);
         (length > 0).then_some(start..start + length)
     }

@@ -90,6 +90,10 @@ fn piece() -> impl Strategy<Value = String> {
         "\t",
         "\u{0}",
         "\u{feff}",
+        "\u{a0}",
+        "\u{2028}",
+        "#",
+        "\u{301}",
         "é",
         "deployment",
         "machine",
@@ -127,7 +131,7 @@ fn piece() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn nothing_panics(pieces in proptest::collection::vec(piece(), 0..40)) {
         problems(pieces.concat());

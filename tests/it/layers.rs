@@ -4,7 +4,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// A room, whether it is pure, and the rooms it may import.
+/// A room, whether it is pure, and the rooms it may import. Whoever may import `desired` may name
+/// the media and templates that its values are made of.
 const ROOMS: &[(&str, bool, &[&str])] = &[
     ("model", true, &[]),
     ("manifest", true, &["model"]),
@@ -12,13 +13,13 @@ const ROOMS: &[(&str, bool, &[&str])] = &[
     ("media", false, &["model"]),
     ("desired", true, &["model", "manifest", "render", "media"]),
     ("table", true, &["model", "desired", "media", "render"]),
-    ("plan", true, &["model", "desired", "table"]),
-    ("proto", true, &["model", "desired", "table", "media", "render"]),
-    ("walk", true, &["model", "desired", "table", "proto", "media", "render"]),
+    ("plan", true, &["model", "desired", "media", "render", "table"]),
+    ("proto", true, &["model", "desired", "media", "render", "table"]),
+    ("walk", true, &["model", "desired", "media", "render", "table", "proto"]),
     ("source", false, &["model"]),
     ("store", false, &["model", "table"]),
     ("power", false, &["model"]),
-    ("api", false, &["model", "table", "plan"]),
+    ("api", false, &["model", "desired", "table", "plan"]),
     ("config", false, &["model"]),
 ];
 

@@ -140,7 +140,11 @@ fn the_daemons_subnet_serves_inventories_without_one() {
     let fixed = format!("{text}address = \"10.9.7.7\"\n");
     assert_eq!(resolve(&fixed, Some(subnet.clone())).deployments["d"].subnet, subnet);
     assert_eq!(resolve(&fixed, None).deployments["d"].subnet.cidr, "10.9.7.0/24".parse().unwrap());
-    assert_eq!(resolve(&text, Some(subnet)).deployments["d"].address, None);
+    let dynamic = resolve(&text, Some(subnet.clone()));
+    assert_eq!(dynamic.deployments["d"].address, None);
+    assert_eq!(dynamic.subnets["default"], subnet);
+    assert_eq!(resolve("", Some(subnet)).subnets.len(), 1);
+    assert_eq!(resolve(&fixed, None).subnets.len(), 1);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::{Resolver, listed};
 use crate::desired::Subnet;
 use crate::manifest::document::{self, Address, Resource};
 use crate::manifest::{Code, Mark, Marked, Problem};
-use crate::model::{Cidr, Origin};
+use crate::model::{Cidr, Name, Origin};
 
 type Written = Resource<document::Deployment>;
 
@@ -38,29 +38,29 @@ impl Resolver<'_> {
         found
     }
 
-    fn fallback(&self, resource: &Written, address: Option<Marked<Ipv4Addr>>) -> Arc<Subnet> {
+    /// The network of an inventory that declares none.
+    fn fallback(&mut self, resource: &Written, address: Option<Marked<Ipv4Addr>>) -> Arc<Subnet> {
         if let Some(fallback) = &self.options.fallback {
             return fallback.clone();
         }
         // Nothing is known of the network: the documentation's (RFC 5737) stands in where not
         // even an address is.
-        let address = address.map_or(Ipv4Addr::new(192, 0, 2, 0), |address| address.value);
-        let cidr = Cidr::around(address, 24);
-        let dynamic = if fixed(resource).is_none() { vec![cidr.hosts()] } else { Vec::new() };
-        Arc::new(Subnet {
-            name: "default".parse().expect("a name"),
+        let network = address.map_or(Ipv4Addr::new(192, 0, 2, 0), |address| address.value);
+        let cidr = Cidr::around(network, 24);
+        let name = cidr.network().to_string().replace('.', "-");
+        let name: Name = format!("guessed-{name}").parse().expect("digits and hyphens are a name");
+        let file = &self.documents.sources.get(resource.mark.file).name;
+        let guess = || Subnet {
+            name: name.clone(),
             cidr,
             gateway: None,
             dns: Vec::new(),
             domain: None,
-            dynamic,
+            dynamic: if network == cidr.network() { vec![cidr.hosts()] } else { Vec::new() },
             lease: LEASE_USUAL,
-            origin: Origin {
-                file: self.documents.sources.get(resource.mark.file).name.clone(),
-                line: 1,
-                column: 1,
-            },
-        })
+            origin: Origin { file: file.clone(), line: 1, column: 1 },
+        };
+        self.desired.subnets.entry(name.clone()).or_insert_with(|| Arc::new(guess())).clone()
     }
 
     fn no_subnet(&self, resource: &Written, address: Option<Marked<Ipv4Addr>>) -> Problem {

@@ -56,10 +56,7 @@ impl Resolver<'_> {
 
     fn load(&mut self, resource: &Resource<document::Boot>, prefix: Arc<str>) -> Option<Boot> {
         let document::Boot { iso, kernel, initrd, cmdline, arch } = &resource.body;
-        let tree = match iso {
-            Some(iso) => Some(self.image(iso)),
-            None => None,
-        };
+        let tree = iso.as_ref().map(|iso| self.image(iso));
         let mut file = |path: &Marked<Arc<str>>| {
             let entry = match (&tree, iso) {
                 (Some(tree), Some(iso)) => self.in_image(path, tree.as_deref(), iso),

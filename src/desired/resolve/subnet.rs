@@ -24,6 +24,10 @@ impl Resolver<'_> {
             self.desired.subnets.insert(resource.name.clone(), Arc::new(subnet));
         }
         self.overlaps(networks);
+        // The protocols look for subnets here, wherever those come from.
+        if let (true, Some(fallback)) = (documents.subnets.is_empty(), &self.options.fallback) {
+            self.desired.subnets.insert(fallback.name.clone(), fallback.clone());
+        }
     }
 
     fn subnet(&self, resource: &Resource<document::Subnet>, cidr: &Marked<Cidr>) -> Subnet {

@@ -91,15 +91,15 @@ impl Resolver<'_> {
         written: &Marked<Value>,
         declared: Option<Mark>,
     ) {
-        let right = match (kind, &written.value) {
-            (InputKind::String, Value::Text(_) | Value::Secret(_)) => true,
-            (InputKind::Integer, Value::Integer(_)) => true,
-            (InputKind::Boolean, Value::Boolean(_)) => true,
-            (InputKind::List, Value::List(_)) => true,
-            (InputKind::Table, Value::Table(_)) => true,
-            (InputKind::Secret, Value::Secret(_)) => true,
-            _ => false,
-        };
+        let right = matches!(
+            (kind, &written.value),
+            (InputKind::String, Value::Text(_) | Value::Secret(_))
+                | (InputKind::Integer, Value::Integer(_))
+                | (InputKind::Boolean, Value::Boolean(_))
+                | (InputKind::List, Value::List(_))
+                | (InputKind::Table, Value::Table(_))
+                | (InputKind::Secret, Value::Secret(_))
+        );
         if right || !self.mistyped.insert(written.mark) {
             return;
         }
