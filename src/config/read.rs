@@ -10,7 +10,8 @@ use super::{Api, Config, Dhcp, Firmware, Http, Listen, Media, Mode, Network, Pro
 use crate::model::{Cidr, Git, Inventory, Range, Reference, Span};
 
 const API: &str = "127.0.0.1:12345";
-const STATE: &str = "/var/lib/voldemort";
+/// The state directory where nothing else is said.
+pub const STATE: &str = "/var/lib/voldemort";
 /// Where Debian, Ubuntu, Fedora and Arch put their boot programs.
 pub const FIRMWARE: [&str; 8] = [
     "/usr/lib/ipxe",
