@@ -5,7 +5,8 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use super::host::{Gateway, Interface, Resolvers};
-use super::read::{FIRMWARE, STATE};
+pub use super::read::FIRMWARE;
+use super::read::STATE;
 use crate::model::{Cidr, Range};
 
 /// How many addresses are proposed for unknown machines, at most.

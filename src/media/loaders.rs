@@ -102,7 +102,7 @@ pub fn missing(found: &BTreeMap<Box<str>, Entry>) -> Vec<&'static Known> {
 pub fn version(path: &Path) -> Option<String> {
     let bytes = std::fs::read(path).ok().filter(|bytes| bytes.len() as u64 <= LARGEST)?;
     let text = String::from_utf8_lossy(&bytes);
-    sbat(&text).or_else(|| pxelinux(&text)).or_else(|| ipxe(&text))
+    sbat(&text).or_else(|| shim(&text)).or_else(|| pxelinux(&text)).or_else(|| ipxe(&text))
 }
 
 fn program(path: &Path) -> Option<Entry> {
@@ -125,6 +125,11 @@ fn sbat(text: &str) -> Option<String> {
     let line = text.lines().find(|line| line.starts_with("shim.") || line.starts_with("grub."))?;
     let fields: Vec<&str> = line.split(',').collect();
     fields.get(4).filter(|_| fields.len() >= 6).map(|version| (*version).to_owned())
+}
+
+/// shim itself carries others' SBAT levels and its own version as `$Version: 16.1 $`.
+fn shim(text: &str) -> Option<String> {
+    word(text.split_once("$Version: ")?.1)
 }
 
 fn pxelinux(text: &str) -> Option<String> {
@@ -197,12 +202,13 @@ mod tests {
 
     #[test]
     fn versions_are_read_where_they_are_written() {
-        let shim = "x\nsbat,1,SBAT\nshim.debian,1,Debian,shim,16.1,https://x\n";
-        assert_eq!(sbat(shim).unwrap(), "16.1");
+        let table = "x\nsbat,1,SBAT\nshim.debian,1,Debian,shim,16.1,https://x\n";
+        assert_eq!(sbat(table).unwrap(), "16.1");
         assert_eq!(sbat("shim.debian,1").as_deref(), None);
+        assert_eq!(shim("UEFI SHIM\n$Version: 15.8 $\n").unwrap(), "15.8");
         assert_eq!(pxelinux("..PXELINUX 6.04 PXE 2020").unwrap(), "6.04");
-        let built = "iPXE\0junk\01.21.1+git-2022.fbbdc39-5\0more";
+        let built = "iPXE\0junk\x001.21.1+git-2022.fbbdc39-5\0more";
         assert_eq!(ipxe(built).unwrap(), "1.21.1+git-2022.fbbdc39-5");
-        assert_eq!(ipxe("iPXE\0127.0.0.1\0"), None);
+        assert_eq!(ipxe("iPXE\x00127.0.0.1\0"), None);
     }
 }
