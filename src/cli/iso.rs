@@ -211,7 +211,7 @@ fn command_line(family: Family) -> (&'static [&'static str], &'static str) {
                 "ip=dhcp",
                 "cloud-config-url=/dev/null",
                 "autoinstall",
-                "ds=nocloud-net;s={{ answers_base_url }}/",
+                "ds=nocloud-net;s={{ answers_base_url }}",
                 "---",
             ],
             "casper also needs url=URL-OF-THE-WHOLE-ISO, and 5 GB of memory",
