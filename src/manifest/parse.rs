@@ -54,7 +54,7 @@ fn others_were_checked(documents: &Documents, manifests: usize, problems: &mut [
     let others = manifests - documents.unparsed.len();
     let note = match others {
         0 => return,
-        1 => "the other file was still checked; references to names in this file were not".to_owned(),
+        1 => "one other file was still checked; references to names in this file were not".to_owned(),
         _ => {
             format!("the other {others} files were still checked; references to names in this file were not")
         }

@@ -68,6 +68,20 @@ impl Fault<'_> {
         if self.message.contains("duplicate key") {
             return self.duplicate();
         }
+        if let Some(open) = self.unclosed_list() {
+            let mark = self.mark(open..open + 1);
+            return Problem::new(
+                Code::Syntax,
+                mark,
+                "the list starting here is never closed",
+                "opening bracket",
+            )
+            .help("add ] where the list ends");
+        }
+        if let Some(key) = self.without_value() {
+            let message = format!("`{}` has no value", plain(&self.text[key.clone()]));
+            return Problem::new(Code::Syntax, self.mark(key), message, "nothing follows the `=`");
+        }
         match self.bare_word() {
             Some(word) => self.unquoted(word),
             None => {
@@ -75,6 +89,32 @@ impl Fault<'_> {
                 Problem::new(Code::Syntax, mark, "this is not valid TOML", self.message)
             }
         }
+    }
+
+    /// The bracket of a list that seems to go on in a line that begins a setting or a table.
+    fn unclosed_list(&self) -> Option<usize> {
+        let line = self.line();
+        let text = self.text[line.clone()].trim();
+        let key = text.split('=').next().unwrap_or_default().trim();
+        let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        let setting = text.contains('=') && !key.is_empty() && key.chars().all(word);
+        let header =
+            text.starts_with('[') && text.ends_with(']') && text.contains('.') && !text.contains('"');
+        if !setting && !header {
+            return None;
+        }
+        let at = self.scan.inside.binary_search_by_key(&line.start, |(start, _)| *start).ok()?;
+        let (_, open) = self.scan.inside[at];
+        (self.text.as_bytes()[open] == b'[').then_some(open)
+    }
+
+    /// The key of a line that ends with its `=`.
+    fn without_value(&self) -> Option<Range<usize>> {
+        let line = self.line();
+        let (key, rest) = self.text[line.clone()].split_once('=')?;
+        let rest = rest.trim_start();
+        let start = line.start + (key.len() - key.trim_start().len());
+        (rest.is_empty() || rest.starts_with('#')).then_some(start..start + key.trim().len())
     }
 
     fn mark(&self, range: Range<usize>) -> Mark {

@@ -84,3 +84,33 @@ fn digests_change_with_what_is_served_and_with_nothing_else() {
     assert_ne!(first, digest("hello", &format!("{manifest}disk = \"/dev/sdb\"\n")));
     assert_ne!(first, digest("hello", &format!("{manifest}redeploy = 1\n")));
 }
+
+#[test]
+fn the_example_inventory_is_valid() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/inventory");
+    let checked = checked(&root, Media::IfPresent);
+    let sources = &checked.documents.sources;
+    let bad = checked.problems.iter().filter(|problem| problem.level != Level::Note);
+    let bad: Vec<String> = bad.map(|problem| report::concise(problem, sources)).collect();
+    assert!(bad.is_empty(), "{}", bad.join("\n"));
+    let demo = &checked.desired.deployments["demo-1"];
+    assert_eq!(demo.address, Some("10.0.10.21".parse().unwrap()));
+    assert_eq!((&*demo.boot.prefix, &*demo.boot.kernel.path), ("demo", "boot/vmlinuz"));
+    assert_eq!(checked.desired.macs[&"52:54:00:de:00:01".parse().unwrap()].as_str(), "demo-1");
+}
+
+#[test]
+fn the_example_shows_every_kind() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/inventory");
+    let documents = checked(&root, Media::IfPresent).documents;
+    let counts = [
+        documents.subnets.len(),
+        documents.boots.len(),
+        documents.templates.len(),
+        documents.profiles.len(),
+        documents.machines.len(),
+        documents.deployments.len(),
+        documents.pools.len(),
+    ];
+    assert!(!counts.contains(&0), "{counts:?}");
+}

@@ -30,8 +30,12 @@ fn codes(code: Code, heading: &str) -> Vec<(Code, Level)> {
 fn examples_do_what_they_say() {
     for &code in Code::ALL {
         let wrong = codes(code, "Wrong:");
-        assert!(wrong.iter().any(|(found, _)| *found == code), "{code} does not show in its example: {wrong:?}");
-        let others: Vec<_> = wrong.iter().filter(|(found, level)| *found != code && *level != Level::Note).collect();
+        assert!(
+            wrong.iter().any(|(found, _)| *found == code),
+            "{code} does not show in its example: {wrong:?}"
+        );
+        let others: Vec<_> =
+            wrong.iter().filter(|(found, level)| *found != code && *level != Level::Note).collect();
         assert!(others.is_empty(), "the example of {code} also has {others:?}");
         let right = codes(code, "Right:");
         let left: Vec<_> = right.iter().filter(|(_, level)| *level != Level::Note).collect();

@@ -47,6 +47,8 @@ fn nesting_ends_in_an_error() {
 #[test]
 fn wide_files_end_soon() {
     let many = |line: &str| line.repeat(20_000);
+    assert!(!problems("[".repeat(100_000)).is_empty());
+    assert!(!problems("]}".repeat(100_000)).is_empty());
     assert_eq!(problems(many("x y z\n")).len(), 20);
     assert_eq!(problems(many("a = \"\n")).len(), 20);
     assert_eq!(problems(many("[deployment.a]\n")).len(), 20);
@@ -60,18 +62,66 @@ fn long_chains_of_profiles_end() {
     let link = |n: usize| format!("[profile.p{n}]\nextends = [\"p{}\"]\n", n + 1);
     let chain: String = (0..5000).map(link).collect();
     assert!(problems(chain).iter().any(|problem| problem.code == Code::Bounds));
-    let round: String = (0..20).map(|n| format!("[profile.p{n}]\nextends = [\"p{}\", \"p{}\"]\n", (n + 1) % 20, (n + 7) % 20)).collect();
+    let round: String = (0..20)
+        .map(|n| format!("[profile.p{n}]\nextends = [\"p{}\", \"p{}\"]\n", (n + 1) % 20, (n + 7) % 20))
+        .collect();
     assert!(problems(round).iter().all(|problem| problem.code == Code::Cycle));
 }
 
 /// Pieces that manifests and mistakes are made of.
 fn piece() -> impl Strategy<Value = String> {
     let words = [
-        "[", "]", "{", "}", "=", ",", ".", "\n", "\r\n", "\"", "'", "\"\"\"", "'''", "#", " ", "\\", "\t", "\u{0}", "\u{feff}", "é", "deployment",
-        "machine", "profile", "template", "subnet", "boot", "pool", "web-1", "mac", "vars", "extends", "select", "labels", "address",
-        "\"52:54:00:aa:00:01\"", "\"10.0.0.1\"", "52:54:00:aa:00:01", "1979-05-27", "true", "1.5", "0x1f", "99999999999999999999",
-        "[deployment.web-1]\n", "[subnet.lab]\ncidr = \"10.0.0.0/24\"\n", "[profile.a]\nextends = [\"a\"]\n",
-        "profile = \"a\"\n", "subnet = \"lab\"\n", "{ secret = \"x\" }", "\\u001b", "x-y", "[[a]]\n",
+        "[",
+        "]",
+        "{",
+        "}",
+        "=",
+        ",",
+        ".",
+        "\n",
+        "\r\n",
+        "\"",
+        "'",
+        "\"\"\"",
+        "'''",
+        "#",
+        " ",
+        "\\",
+        "\t",
+        "\u{0}",
+        "\u{feff}",
+        "é",
+        "deployment",
+        "machine",
+        "profile",
+        "template",
+        "subnet",
+        "boot",
+        "pool",
+        "web-1",
+        "mac",
+        "vars",
+        "extends",
+        "select",
+        "labels",
+        "address",
+        "\"52:54:00:aa:00:01\"",
+        "\"10.0.0.1\"",
+        "52:54:00:aa:00:01",
+        "1979-05-27",
+        "true",
+        "1.5",
+        "0x1f",
+        "99999999999999999999",
+        "[deployment.web-1]\n",
+        "[subnet.lab]\ncidr = \"10.0.0.0/24\"\n",
+        "[profile.a]\nextends = [\"a\"]\n",
+        "profile = \"a\"\n",
+        "subnet = \"lab\"\n",
+        "{ secret = \"x\" }",
+        "\\u001b",
+        "x-y",
+        "[[a]]\n",
     ];
     prop_oneof![8 => proptest::sample::select(words.to_vec()).prop_map(String::from), 1 => ".{0,4}"]
 }

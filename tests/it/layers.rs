@@ -60,7 +60,8 @@ fn code(text: &str) -> String {
 /// Rooms named by `crate::room` and `crate::{room::…, other}`.
 fn imports(code: &str) -> BTreeSet<String> {
     let mut rooms = BTreeSet::new();
-    let word = |text: &str| -> String { text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect() };
+    let word =
+        |text: &str| -> String { text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect() };
     for after in code.split("crate::").skip(1) {
         let Some(group) = after.strip_prefix('{') else {
             rooms.insert(word(after));
@@ -105,7 +106,8 @@ fn rooms_import_what_they_may() {
         for path in sources(room) {
             let text = std::fs::read_to_string(&path).unwrap();
             for other in imports(&code(&text)) {
-                let known = ROOMS.iter().any(|(name, ..)| *name == other) || ["daemon", "cli"].contains(&&*other);
+                let known =
+                    ROOMS.iter().any(|(name, ..)| *name == other) || ["daemon", "cli"].contains(&&*other);
                 if known && other != *room && !allowed.contains(&&*other) {
                     wrong.push(format!("{}: {room} must not import {other}", path.display()));
                 }
@@ -130,18 +132,17 @@ fn pure_rooms_are_pure() {
 
 /// Whether code names a path, also as `use std::{fs, …}`.
 fn names(code: &str, path: &str) -> bool {
-    let whole = |(at, _): (usize, &str)| {
-        !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_')
-    };
+    let whole = |(at, _): (usize, &str)| !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
     if code.match_indices(path).any(whole) {
         return true;
     }
     let Some(item) = path.strip_prefix("std::") else { return false };
     let item = item.split("::").next().unwrap();
-    item != "net" && code.split("use std::{").skip(1).any(|group| {
-        let group = group.split(';').next().unwrap();
-        group.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|word| word == item)
-    })
+    item != "net"
+        && code.split("use std::{").skip(1).any(|group| {
+            let group = group.split(';').next().unwrap();
+            group.split(|c: char| !(c.is_alphanumeric() || c == '_')).any(|word| word == item)
+        })
 }
 
 #[test]

@@ -1,4 +1,6 @@
 //! Hermetic tests of the whole: no network, no root, no sleeping.
+//! Hermetic tests of the whole: no network, no root, no sleeping. One program, so that it links
+//! once.
 
 mod check;
 mod explain;
@@ -6,4 +8,5 @@ mod golden;
 mod hostile;
 mod layers;
 mod render;
+mod resolve;
 mod schema;

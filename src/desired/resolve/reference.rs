@@ -1,11 +1,12 @@
 //! Names that must be somebody's, and secrets that must be there.
 
-use super::{Resolver, builtin, listed};
+use super::{Resolver, listed};
 use crate::manifest::document::{Resource, Settings};
 use crate::manifest::shape::fields;
 use crate::manifest::similar::similar;
 use crate::manifest::{Code, Kind, Mark, Marked, Problem, Table, Value};
 use crate::model::Name;
+use crate::render::builtin;
 
 /// So many unknown names get a suggestion.
 const HINTED_MAX: usize = 100;
@@ -117,7 +118,7 @@ impl Resolver<'_> {
             Kind::Subnet => all(&documents.subnets),
             Kind::Boot => all(&documents.boots),
             Kind::Template => {
-                let builtins = builtin::names().map(|name| (name, None));
+                let builtins = builtin::all().iter().map(|builtin| (builtin.name, None));
                 all(&documents.templates).into_iter().chain(builtins).collect()
             }
             Kind::Profile => all(&documents.profiles),
