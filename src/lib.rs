@@ -1,5 +1,6 @@
 //! voldemort: the deployment engine who must not be named.
 
+pub mod daemon;
 pub mod desired;
 pub mod media;
 pub mod model;

@@ -42,6 +42,11 @@ impl BodyReader {
         self.state == State::Done
     }
 
+    /// No more of the body will be kept.
+    pub fn is_full(&self) -> bool {
+        self.kept.len() == self.keep
+    }
+
     /// What was kept so far.
     pub fn kept(&self) -> &[u8] {
         &self.kept

@@ -1,0 +1,63 @@
+//! What the servers of bytes ask the rest of the daemon.
+
+use std::future::Future;
+use std::sync::Arc;
+
+pub use crate::proto::http::Method;
+use crate::proto::tree::{Artifact, Asker, Refusal};
+
+/// Gives names their meaning.
+pub trait Opener: Send + Sync + 'static {
+    /// Resolves a name, doing whatever must be durable first. `path` is clean (see
+    /// [`crate::proto::path`]); `note` is what the caller added in query and body, printable.
+    fn open(
+        &self,
+        asker: Asker,
+        method: Method,
+        path: &str,
+        note: &str,
+    ) -> impl Future<Output = Opened> + Send;
+
+    /// Called at the end of a transfer, for the timeline. `sent` is in bytes; `complete` means that
+    /// everything asked for went out (a range counts as asked). Questions about size or freshness
+    /// alone (HEAD, 304, a TFTP size probe) are no transfers.
+    fn done(&self, asker: Asker, artifact: &Artifact, sent: u64, complete: bool);
+}
+
+/// What a name means now.
+#[derive(Clone, Debug)]
+pub enum Opened {
+    Serve(Artifact),
+    /// A report was stored: 200, empty body.
+    Accepted,
+    Refuse(Refusal),
+}
+
+/// Reports the end of a transfer when dropped, so that a cancelled task reports too.
+pub struct Transfer<O: Opener> {
+    opener: Arc<O>,
+    asker: Asker,
+    artifact: Artifact,
+    pub sent: u64,
+    pub complete: bool,
+    /// False for questions about the size alone.
+    pub counts: bool,
+}
+
+impl<O: Opener> Transfer<O> {
+    pub fn new(opener: Arc<O>, asker: Asker, artifact: Artifact) -> Transfer<O> {
+        Transfer { opener, asker, artifact, sent: 0, complete: false, counts: true }
+    }
+
+    pub fn artifact(&self) -> &Artifact {
+        &self.artifact
+    }
+}
+
+impl<O: Opener> Drop for Transfer<O> {
+    fn drop(&mut self) {
+        if self.counts {
+            self.opener.done(self.asker, &self.artifact, self.sent, self.complete);
+        }
+    }
+}

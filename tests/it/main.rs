@@ -1,0 +1,5 @@
+//! Tests over real sockets.
+
+//mod http;
+mod kit;
+mod tftp;
