@@ -13,11 +13,10 @@ use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
-use super::{Files, Opener, clock};
+use super::{Files, Opener, Stop, clock, stopped};
 use crate::proto::http::Status;
 use crate::proto::http::reply::{Context, problem};
 use crate::proto::tree::{Asker, Transport};
@@ -81,14 +80,14 @@ impl Server {
 
     /// Serves until `stop` turns true (or its sender is gone): then idle connections are closed and
     /// replies under way may end for a while.
-    pub async fn run<O: Opener>(self, opener: Arc<O>, mut stop: watch::Receiver<bool>) -> io::Result<()> {
+    pub async fn run<O: Opener>(self, opener: Arc<O>, mut stop: Stop) -> io::Result<()> {
         let mut tasks = JoinSet::new();
         let for_connections = stop.clone();
         loop {
             let room = tasks.len() < self.limits.connections;
             tokio::select! {
                 biased;
-                _ = stop.wait_for(|stop| *stop) => break,
+                () = stopped(&mut stop) => break,
                 Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
                 accepted = self.listener.accept(), if room => match accepted {
                     Ok((stream, SocketAddr::V4(peer))) => {
@@ -118,7 +117,7 @@ impl Server {
         stream: TcpStream,
         peer: SocketAddrV4,
         opener: &Arc<O>,
-        stop: &watch::Receiver<bool>,
+        stop: &Stop,
     ) -> Option<Connection<O>> {
         let Some(place) = self.clients.admit(*peer.ip(), self.limits.connections_per_client) else {
             warn!(%peer, "HTTP: too many connections from one address");

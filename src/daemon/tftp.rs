@@ -10,11 +10,10 @@ use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
-use super::{Files, Opener};
+use super::{Files, Opener, Stop, stopped};
 use crate::proto::tftp::{ErrorCode, Packet, PacketError};
 use listener::{Listener, Received};
 use registry::{Admission, Registry};
@@ -60,12 +59,12 @@ impl Server {
     }
 
     /// Serves until `stop` turns true (or its sender is gone), then lets transfers end for a while.
-    pub async fn run<O: Opener>(self, opener: Arc<O>, mut stop: watch::Receiver<bool>) -> io::Result<()> {
+    pub async fn run<O: Opener>(self, opener: Arc<O>, mut stop: Stop) -> io::Result<()> {
         let mut tasks = JoinSet::new();
         loop {
             tokio::select! {
                 biased;
-                _ = stop.wait_for(|stop| *stop) => break,
+                () = stopped(&mut stop) => break,
                 Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
                 received = self.listener.receive() => match received {
                     Ok(received) => self.start(received, &opener, &mut tasks),

@@ -1,5 +1,5 @@
 //! Tests over real sockets.
 
-//mod http;
+mod http;
 mod kit;
 mod tftp;

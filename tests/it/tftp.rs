@@ -288,7 +288,8 @@ async fn the_clients_people_run_agree() {
             let output = curl.args(["-s", "--tftp-blksize", size, &url]).output().await.unwrap();
             assert!(output.status.success() && output.stdout == content, "curl {size}: {}", output.status);
         }
-        let missing = Command::new("curl").arg(format!("tftp://127.0.0.1:{port}//no")).output().await.unwrap();
+        let missing =
+            Command::new("curl").arg(format!("tftp://127.0.0.1:{port}//no")).output().await.unwrap();
         assert_eq!(missing.status.code(), Some(68), "curl's code for a missing file");
     }
     if has("tftp") {

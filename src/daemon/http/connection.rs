@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use super::input::{Input, NoRequest, ReadBody};
 use super::{Limits, Place, output};
 use crate::daemon::body::Body;
 use crate::daemon::opener::{Opened, Opener, Transfer};
-use crate::daemon::{Files, clock};
+use crate::daemon::{Files, Stop, clock};
 use crate::proto::http::body::note;
 use crate::proto::http::reply::{self, Context, Reply};
 use crate::proto::http::{Request, Status};
@@ -28,7 +27,7 @@ pub struct Connection<O: Opener> {
     opener: Arc<O>,
     files: Files,
     limits: Limits,
-    stop: watch::Receiver<bool>,
+    stop: Stop,
     _place: Place,
 }
 
@@ -39,7 +38,7 @@ impl<O: Opener> Connection<O> {
         opener: Arc<O>,
         files: Files,
         limits: Limits,
-        stop: watch::Receiver<bool>,
+        stop: Stop,
         place: Place,
     ) -> Connection<O> {
         Connection { stream, input: Input::new(), asker, opener, files, limits, stop, _place: place }

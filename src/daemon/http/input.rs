@@ -6,10 +6,10 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::output;
+use crate::daemon::{Stop, stopped};
 use crate::proto::http::{BadRequest, BodyReader, Request};
 
 /// How much of a request's body is read, in bytes. Installers report with a few words; a log that
@@ -61,13 +61,13 @@ impl Input {
         stream: &mut TcpStream,
         idle: Duration,
         reading: Duration,
-        stop: &mut watch::Receiver<bool>,
+        stop: &mut Stop,
     ) -> Result<Request, NoRequest> {
         if self.buffer.is_empty() {
             let deadline = Instant::now() + idle;
             tokio::select! {
                 biased;
-                _ = stop.wait_for(|stop| *stop) => return Err(NoRequest::Over),
+                () = stopped(stop) => return Err(NoRequest::Over),
                 read = self.more(stream, deadline) => read.map_err(|_| NoRequest::Over)?,
             }
         }

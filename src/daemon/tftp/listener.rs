@@ -53,12 +53,8 @@ fn receive(socket: &UdpSocket) -> io::Result<Received> {
     let mut buffer = [0; MAX_REQUEST];
     let mut control = nix::cmsg_space!(libc::in_pktinfo);
     let mut slices = [IoSliceMut::new(&mut buffer)];
-    let message = recvmsg::<SockaddrIn>(
-        socket.as_raw_fd(),
-        &mut slices,
-        Some(&mut control),
-        MsgFlags::MSG_DONTWAIT,
-    )?;
+    let message =
+        recvmsg::<SockaddrIn>(socket.as_raw_fd(), &mut slices, Some(&mut control), MsgFlags::MSG_DONTWAIT)?;
     let length = message.bytes;
     let peer = message.address.map(SocketAddrV4::from).ok_or(io::ErrorKind::InvalidData)?;
     // For a broadcast this is the address of the interface it came in by.

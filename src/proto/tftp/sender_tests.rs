@@ -108,17 +108,18 @@ fn play(file: &[u8], grant: Grant, network: Network, every_ack_twice: bool) -> P
     let mut now = Duration::ZERO;
     let mut sender = Sender::new(file.len() as u64, grant, now);
     let mut packets = 0;
-    let mut fly = |dice: &mut Dice, air: &mut BTreeMap<_, _>, now: Duration, to_client, make: &dyn Fn() -> Flying| {
-        let copies = if dice.percent(network.copies) { 2 } else { 1 };
-        for _ in 0..copies {
-            if dice.percent(network.loss) {
-                continue;
+    let mut fly =
+        |dice: &mut Dice, air: &mut BTreeMap<_, _>, now: Duration, to_client, make: &dyn Fn() -> Flying| {
+            let copies = if dice.percent(network.copies) { 2 } else { 1 };
+            for _ in 0..copies {
+                if dice.percent(network.loss) {
+                    continue;
+                }
+                let late = if dice.percent(network.late) { MS * 3 } else { Duration::ZERO };
+                serial += 1;
+                air.insert((now + MS / 2 + late, serial), (to_client, make()));
             }
-            let late = if dice.percent(network.late) { MS * 3 } else { Duration::ZERO };
-            serial += 1;
-            air.insert((now + MS / 2 + late, serial), (to_client, make()));
-        }
-    };
+        };
     loop {
         while let Some(transmit) = sender.poll_transmit(now) {
             match transmit {
@@ -127,10 +128,14 @@ fn play(file: &[u8], grant: Grant, network: Network, every_ack_twice: bool) -> P
                     let start = run.offset as usize;
                     let data = &file[start..start + run.length];
                     for index in 0..usize::from(run.count) {
-                        let bytes = &data[(index * block).min(data.len())..((index + 1) * block).min(data.len())];
+                        let bytes =
+                            &data[(index * block).min(data.len())..((index + 1) * block).min(data.len())];
                         let number = (run.first + index as u64) as u16;
                         packets += 1;
-                        fly(&mut dice, &mut air, now, true, &|| Flying::Data { number, bytes: bytes.to_vec() });
+                        fly(&mut dice, &mut air, now, true, &|| Flying::Data {
+                            number,
+                            bytes: bytes.to_vec(),
+                        });
                     }
                 }
             }
