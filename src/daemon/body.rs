@@ -138,7 +138,6 @@ fn cached(file: &File, piece: Extent) -> bool {
     [piece.offset, last].into_iter().all(|at| read_without_waiting(file, at).is_ok())
 }
 
-#[cfg(target_os = "linux")]
 fn read_without_waiting(file: &File, at: u64) -> io::Result<()> {
     let mut byte = 0u8;
     let buffer = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };

@@ -27,8 +27,10 @@ pub enum FileError {
 /// Open handles by path and identity. Cheap to clone; clones share.
 #[derive(Clone, Default)]
 pub struct Files {
-    kept: Arc<Mutex<HashMap<(Arc<Path>, FileId), Kept>>>,
+    kept: Arc<Mutex<HashMap<Key, Kept>>>,
 }
+
+type Key = (Arc<Path>, FileId);
 
 struct Kept {
     file: Arc<File>,
@@ -51,9 +53,7 @@ impl Files {
         let opened = opened.unwrap_or_else(|panic| Err(io::Error::other(panic)));
         let file = opened.map_err(|source| unreadable(path, source))?;
         unchanged(&file, path, id)?;
-        let file = Arc::new(file);
-        self.keep(path, id, &file);
-        Ok(file)
+        Ok(self.keep(path, id, file))
     }
 
     fn kept_handle(&self, path: &Arc<Path>, id: FileId) -> Option<Arc<File>> {
@@ -63,15 +63,18 @@ impl Files {
         Some(Arc::clone(&found.file))
     }
 
-    fn keep(&self, path: &Arc<Path>, id: FileId, file: &Arc<File>) {
+    /// The handle to use: another one if somebody else was faster.
+    fn keep(&self, path: &Arc<Path>, id: FileId, file: File) -> Arc<File> {
         let now = Instant::now();
+        let key = (Arc::clone(path), id);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.retain(|_, kept| now.duration_since(kept.asked) < MAX_IDLE);
-        if kept.len() >= MAX_KEPT {
+        if kept.len() >= MAX_KEPT && !kept.contains_key(&key) {
             let oldest = kept.iter().min_by_key(|(_, kept)| kept.asked).map(|(key, _)| key.clone());
             oldest.and_then(|key| kept.remove(&key));
         }
-        kept.insert((Arc::clone(path), id), Kept { file: Arc::clone(file), asked: now });
+        let kept = kept.entry(key).or_insert_with(|| Kept { file: Arc::new(file), asked: now });
+        Arc::clone(&kept.file)
     }
 }
 

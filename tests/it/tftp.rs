@@ -171,6 +171,7 @@ async fn replies_come_from_the_address_that_was_asked() {
     let mut client = Client::ask(address, "x", "").await;
     client.receive().await;
     assert_eq!(client.transfer.unwrap().ip(), Ipv4Addr::new(127, 0, 0, 77));
+    client.ack(1).await;
     server.stop().await;
 }
 

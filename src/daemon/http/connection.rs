@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::input::{Input, NoRequest, ReadBody};
 use super::{Limits, Place, output};
@@ -47,7 +47,7 @@ impl<O: Opener> Connection<O> {
     /// Serves until the client or the server has had enough.
     pub async fn run(mut self) {
         match self.serve().await {
-            Ok(true) => self.input.linger(&mut self.stream).await,
+            Ok(true) => self.input.linger(&mut self.stream, &mut self.stop).await,
             Ok(false) => {}
             Err(error) => debug!(client = %self.asker.address, %error, "HTTP: a connection broke"),
         }
@@ -94,7 +94,7 @@ impl<O: Opener> Connection<O> {
             Ok(Opened::Serve(artifact)) => return self.deliver(request, artifact, context).await,
             Ok(Opened::Accepted) => reply::accepted(context),
             Ok(Opened::Refuse(refusal)) => {
-                info!(client = %self.asker.address, path = request.path, text = refusal.text, "HTTP: refused");
+                debug!(client = %self.asker.address, path = request.path, text = refusal.text, "HTTP: refused");
                 reply::refuse(&refusal, context)
             }
             Err(_) => reply::problem(Status::Unavailable, "the server is busy: try again", context),

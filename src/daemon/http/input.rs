@@ -106,7 +106,7 @@ impl Input {
 
     /// Lets the last reply arrive: closing with unread bytes in the socket would reset the
     /// connection, and the client would lose the reply with it.
-    pub async fn linger(mut self, stream: &mut TcpStream) {
+    pub async fn linger(mut self, stream: &mut TcpStream, stop: &mut Stop) {
         use tokio::io::AsyncWriteExt;
         let deadline = Instant::now() + LINGER;
         let mut left = MAX_LINGER;
@@ -114,7 +114,11 @@ impl Input {
         let mut open = stream.shutdown().await.is_ok() && !self.ended;
         while open && left > 0 {
             self.buffer.clear();
-            open = self.more(stream, deadline).await.is_ok();
+            tokio::select! {
+                biased;
+                () = stopped(stop) => return,
+                read = self.more(stream, deadline) => open = read.is_ok(),
+            }
             left = left.saturating_sub(self.buffer.len());
         }
     }

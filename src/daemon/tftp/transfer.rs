@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::registry::Slot;
 use super::wire::Wire;
@@ -44,7 +44,7 @@ impl<O: Opener> Transferring<O> {
         let Ok(Packet::Read(request)) = Packet::parse(&datagram) else { return };
         let started = clock::now();
         if let Err(Refused(code, text)) = self.serve(&request).await {
-            info!(peer = %self.wire.peer(), name = %request.name.escape_ascii(), text, "TFTP: refused");
+            debug!(peer = %self.wire.peer(), name = %request.name.escape_ascii(), text, "TFTP: refused");
             self.wire.refuse(code, &text);
         }
         let took = clock::now().since(started);

@@ -183,4 +183,18 @@ mod tests {
         assert_eq!(note("", &[b'x'; 2000]).len(), MAX_NOTE);
         assert_eq!(note("100%", b""), "100%");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_break_the_reader(bytes in "[0-9a-f;\\r\\n]{0,60}", size in 1..20usize) {
+            let mut reader = BodyReader::new(Framing::Chunked, 8);
+            let (mut start, mut end) = (0, 0);
+            while end < bytes.len() {
+                end = (end + size).min(bytes.len());
+                let Ok(used) = reader.feed(&bytes.as_bytes()[start..end]) else { break };
+                start += used;
+            }
+            assert!(start <= bytes.len() && reader.kept().len() <= 8);
+        }
+    }
 }

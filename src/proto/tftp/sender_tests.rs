@@ -296,3 +296,23 @@ fn the_last_block_may_be_empty() {
     sender.handle(MS, &Packet::Ack(2));
     assert_eq!(sender.outcome(), Some(&Outcome::Complete));
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_packets_break_the_sender(length in 0..5000u64, window in 1..9u16, said: Vec<(u16, u16)>) {
+        let mut sender = Sender::new(length, grant(64, window, length % 2 == 0), Duration::ZERO);
+        let mut now = Duration::ZERO;
+        for (number, wait) in said {
+            while let Some(transmit) = sender.poll_transmit(now) {
+                if let Transmit::Blocks(run) = transmit {
+                    assert!(run.count >= 1 && run.count <= window);
+                    assert!(run.offset + run.length as u64 <= length);
+                }
+            }
+            now += MS * u32::from(wait % 900);
+            sender.handle_timeout(now);
+            sender.handle(now, &Packet::Ack(number % 90));
+        }
+        assert!(sender.delivered() <= length);
+    }
+}
