@@ -3,7 +3,9 @@
 
 pub mod boot;
 pub mod deployment;
+pub mod fixed;
 pub mod machine;
+pub mod resolve;
 pub mod subnet;
 pub mod template;
 
@@ -15,7 +17,9 @@ use crate::model::{Mac, Name};
 
 pub use boot::Boot;
 pub use deployment::{Deployment, Place};
+pub use fixed::Fixed;
 pub use machine::Machine;
+pub use resolve::{Media, Options, resolve};
 pub use subnet::Subnet;
 pub use template::Template;
 
@@ -31,6 +35,8 @@ pub struct Desired {
     /// The machine that carries a hardware address.
     pub macs: HashMap<Mac, Name>,
     pub safety: Safety,
+    /// Index of fixed addresses; fills itself.
+    pub fixed: Fixed,
 }
 
 /// `[safety]` of the inventory's `voldemort.toml`: when a revision is held back.

@@ -1,9 +1,78 @@
-//! voldemort: the deployment engine who must not be named.
+//! voldemort, the deployment engine who must not be named: manifests in git become machines that
+//! install themselves.
+//!
+//! One pipeline of values, one keeper of state, one rim of I/O. Each command is a longer prefix
+//! of the same pipeline:
+//!
+//! ```text
+//! check = read -> parse -> resolve -> lint -> walk every boot
+//! plan  = check + diff against a table
+//! apply = plan + hand the changes to the keeper
+//! start = apply, for ever, while serving
+//!
+//!    directory / git                              operator
+//!          |                                         |
+//!       source -> Snapshot                          api
+//!          |                                         |
+//!       manifest -> Documents + Problems             |
+//!          |      media -> Index   render -> bytes   |
+//!       desired -> Desired + Problems                |
+//!          |                                         |
+//!        plan  <- Table                              |
+//!          +-----------------> keeper <--------------+
+//!                 one thread, one queue, the only writer;
+//!                 stores first, then publishes a Table
+//!                   |              |             |
+//!              proto::dhcp   proto (TFTP)   proto (HTTP)    pure: read a Table
+//!                   |              |             |
+//!                sockets and timers in daemon  ---- events -> keeper
+//! ```
+//!
+//! # Rooms
+//!
+//! | room | job | may import |
+//! |---|---|---|
+//! | [`model`] | the nouns | – |
+//! | [`manifest`] | TOML text to documents; every problem has a place | model |
+//! | [`render`] | templates to bytes | model |
+//! | [`media`] | ISO images, directories, files: what exists and where its bytes lie | model |
+//! | [`desired`] | documents to desired state, cross-checked | model, manifest, render, media |
+//! | [`table`] | the live table as a value | model, desired |
+//! | [`plan`] | desired state against a table | model, desired, table |
+//! | [`proto`] | protocol decisions over a table | model, desired, table |
+//! | [`walk`] | plays a firmware against `proto` | model, desired, table, proto |
+//! | [`source`] | directory or git repository to snapshots | model |
+//! | [`store`] | what survives a crash | model, table |
+//! | [`api`] | the control API | model, table, plan |
+//! | [`config`] | the daemon's settings | model |
+//! | [`daemon`] | sockets, tasks, clock, the keeper | all above |
+//! | [`cli`] | one file per command | all above |
+//!
+//! # What is absent
+//!
+//! * The pure rooms (model, manifest, render, desired, table, plan, proto, walk) hold no socket,
+//!   file, clock, environment or randomness.
+//! * Only `daemon::keeper` changes the table. What must last is stored before it is published.
+//! * Nothing the daemon serves lies in files of its own: scripts and answers are rendered when
+//!   asked for, media is read from where it is.
+//! * A revision is loaded whole or not at all; a broken one takes nothing away.
+//! * Installed machines are never installed again but by a raised `redeploy`
+//!   ([`table::install`]).
+//!
+//! `tests/it/layers.rs` keeps the table above true.
 
+pub mod api;
+pub mod cli;
+pub mod config;
+pub mod daemon;
 pub mod desired;
+pub mod manifest;
 pub mod media;
 pub mod model;
+pub mod plan;
 pub mod proto;
 pub mod render;
 pub mod source;
+pub mod store;
 pub mod table;
+pub mod walk;

@@ -1,6 +1,15 @@
 //! Read-only bytes: an ISO image, a directory or a single file, and an `Index` of what exists
 //! there and where its bytes lie. Images are never mounted, extracted or read into memory.
 
+pub mod directory;
+pub mod guess;
+pub mod identity;
+pub mod image;
 pub mod index;
+pub mod library;
+pub mod shelf;
+pub mod verify;
 
 pub use index::{Entry, Index};
+pub use library::{Library, MediaError};
+pub use shelf::Shelf;

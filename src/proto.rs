@@ -1,5 +1,8 @@
 //! Protocol decisions over a table: bytes and the time come in, values go out. No socket here.
 
+pub mod http;
+pub mod path;
+pub mod tftp;
 pub mod tree;
 
-pub use tree::{Answer, Artifact, Asker, Permit, Refusal, Report};
+pub use tree::{Answer, Artifact, Asker, Refusal};

@@ -1,21 +1,27 @@
 //! The live table as a value: what is desired, and what is known of the machines. Changing it
 //! yields a new one; unchanged parts are shared, so a change among 100,000 entries copies little.
 
+pub mod change;
 pub mod event;
 pub mod install;
 pub mod lease;
+pub mod token;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::desired::{Deployment, Desired, Machine};
 use crate::media::Entry;
+use crate::model::content::FileId;
 use crate::model::{ClientArch, Mac, Name, Time};
 
+pub use change::Stale;
 pub use event::{Event, Stage};
-pub use install::{Duty, Install, InstallStage};
-pub use lease::{Lease, Leases};
+pub use install::{Duty, Install, InstallStage, Outcome, Permit, PermitStep, Report};
+pub use lease::{Lease, LeaseAction, LeaseOutcome, LeaseRequest, LeaseState, Leases, Supply};
+pub use token::Purpose;
 
 /// Everything the protocols answer from.
 #[derive(Clone, Debug)]
@@ -35,10 +41,25 @@ pub struct Table {
     pub assignments: imbl::OrdMap<Name, Name>,
     /// `assignments` the other way round.
     pub tenants: imbl::OrdMap<Name, Name>,
+    /// The deployment that owns a fixed address.
+    pub addresses: Arc<HashMap<Ipv4Addr, Name>>,
+    /// The boot that is served below a prefix.
+    pub prefixes: Arc<HashMap<Arc<str>, Name>>,
     /// Machines under protection, remembered when their manifest goes.
     pub protected: imbl::OrdSet<Name>,
     pub seen: imbl::HashMap<Mac, Seen>,
     pub leases: Leases,
+    pub secrets: Arc<Secrets>,
+}
+
+/// Decrypted secrets by name; they live in memory only and never print.
+#[derive(Clone, Default)]
+pub struct Secrets(pub BTreeMap<String, String>);
+
+impl std::fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
 }
 
 /// What this daemon is to its clients.
@@ -47,11 +68,22 @@ pub struct Server {
     /// Address that clients reach DHCP, TFTP and HTTP at.
     pub address: Ipv4Addr,
     pub http_port: u16,
+    /// Whether machines get their addresses here, so that an address tells who asks; not so
+    /// in proxy mode.
+    pub gives_addresses: bool,
     /// Boot loaders by the name they are served under: `undionly.kpxe`, `snponly.efi`, …
     pub loaders: BTreeMap<Box<str>, Entry>,
 }
 
 impl Server {
+    /// A daemon at `address` with every usual boot program, for rehearsals without a host.
+    pub fn stand_in(address: Ipv4Addr) -> Server {
+        let entry = |name: &str| Entry { path: Path::new(name).into(), id: FileId::default(), extents: [].into() };
+        let loaders = ["undionly.kpxe", "snponly.efi", "ipxe.efi", "snponly-arm64.efi", "ipxe-arm64.efi"];
+        let loaders = loaders.into_iter().map(|name| (name.into(), entry(name))).collect();
+        Server { address, http_port: 80, gives_addresses: true, loaders }
+    }
+
     /// Root of everything served by HTTP, without a slash at the end. An address, never a name
     /// (firmware ranks name URLs lower and GRUB can't resolve them), the port only if not 80.
     pub fn url(&self) -> String {
@@ -74,6 +106,26 @@ pub struct Seen {
 }
 
 impl Table {
+    /// An empty table.
+    pub fn new(server: Server) -> Table {
+        Table {
+            lineage: "".into(),
+            serial: 0,
+            token_key: [0; 32],
+            server: Arc::new(server),
+            desired: Arc::default(),
+            installs: imbl::OrdMap::new(),
+            assignments: imbl::OrdMap::new(),
+            tenants: imbl::OrdMap::new(),
+            addresses: Arc::default(),
+            prefixes: Arc::default(),
+            protected: imbl::OrdSet::new(),
+            seen: imbl::HashMap::new(),
+            leases: Leases::default(),
+            secrets: Arc::default(),
+        }
+    }
+
     pub fn machine(&self, mac: Mac) -> Option<&Arc<Machine>> {
         self.desired.machines.get(self.desired.macs.get(&mac)?)
     }
@@ -93,8 +145,20 @@ impl Table {
         deployment.address.or_else(|| self.leases.address_of(mac))
     }
 
-    /// Who has this address now.
+    /// The machine behind an address: of the deployment it is fixed for, else who leases it.
+    /// Of several network cards, the one that spoke last.
     pub fn mac_at(&self, address: Ipv4Addr) -> Option<Mac> {
-        self.leases.mac_at(address)
+        let fixed = self.addresses.get(&address).and_then(|deployment| {
+            let machine = self.desired.machines.get(self.assignments.get(deployment)?)?;
+            self.active_mac(machine)
+        });
+        fixed.or_else(|| self.leases.mac_at(address))
+    }
+
+    /// The network card of a machine that spoke last, else its first.
+    pub fn active_mac(&self, machine: &Machine) -> Option<Mac> {
+        let last = |mac: &&Mac| self.seen.get(*mac).map(|seen| seen.last);
+        let seen = machine.macs.iter().filter(|mac| last(mac).is_some()).max_by_key(last);
+        seen.or(machine.macs.first()).copied()
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Boot, Subnet, Template};
 use crate::model::{Name, Origin};
-use crate::render::Value;
+use crate::render::{Text, Value};
 
 /// One `[deployment.NAME]` with all it inherits.
 #[derive(Debug)]
@@ -43,5 +43,11 @@ impl Deployment {
     /// call, rather than being the machine's normal way to run.
     pub fn installs(&self) -> bool {
         self.template.is_some() || self.boot.cmdline.iter().any(|word| word.uses("completed_url"))
+    }
+
+    /// Whether its installer fetches answers, and can destroy nothing before it has them.
+    pub fn has_answers(&self) -> bool {
+        let asks = |word: &Text| word.uses("answers_url") || word.uses("answers_base_url");
+        self.template.is_some() && self.boot.cmdline.iter().any(asks)
     }
 }

@@ -58,6 +58,10 @@ impl ClientArch {
     }
 }
 
+impl Firmware {
+    pub const ALL: [Firmware; 3] = [Firmware::Bios, Firmware::Uefi, Firmware::UefiHttp];
+}
+
 impl FromStr for Cpu {
     type Err = ();
 

@@ -1,9 +1,28 @@
 //! The one tree of names that TFTP and HTTP serve.
+//!
+//! | name | is |
+//! |---|---|
+//! | `ipxe/MAC.ipxe`, `autoexec.ipxe`, `boot.ipxe` | the machine's iPXE script |
+//! | `pxelinux.cfg/…`, `…/grub.cfg…` | the same for PXELINUX and GRUB |
+//! | `loader/NAME`, `NAME` | a boot program |
+//! | `answers/DEPLOYMENT/TOKEN/FILE` | an answer file |
+//! | `hooks/DEPLOYMENT/TOKEN/completed`, `failed`, `progress` | the installer's reports |
+//! | `PREFIX/…` | a boot's kernel, initrd and tree |
+
+mod answers;
+mod facts;
+mod files;
+mod hooks;
+pub mod name;
+mod script;
 
 use std::net::Ipv4Addr;
 
 use crate::model::{Content, Mac, Name, Time};
-use crate::table::{Stage, Table};
+use crate::table::{Permit, Report, Stage, Table};
+
+pub use facts::facts;
+pub use name::{Form, Target};
 
 /// Who asks, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +35,14 @@ pub struct Asker {
 pub enum Transport {
     Tftp,
     Http,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    Get,
+    /// Like `Get`, but no byte of the content leaves.
+    Head,
+    Post,
 }
 
 /// What to do about a name that was asked for.
@@ -45,39 +72,6 @@ pub struct Artifact {
     pub text: String,
 }
 
-/// A step of an installation that must be durable before its answer leaves.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Permit {
-    pub deployment: Name,
-    pub redeploy: u64,
-    pub step: PermitStep,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PermitStep {
-    /// The installer's kernel line is about to be served.
-    Start,
-    /// An answer that can destroy data is about to be served.
-    Spend,
-}
-
-/// The installer's own word.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Report {
-    pub deployment: Name,
-    pub redeploy: u64,
-    pub outcome: Outcome,
-    /// What the caller added (query or body), shortened and made printable.
-    pub note: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    Progress,
-    Completed,
-    Failed,
-}
-
 /// Why a name is not served.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Refusal {
@@ -99,7 +93,42 @@ pub enum RefusalReason {
     Busy,
 }
 
-/// What `path` (already decoded; leading slashes, `\` and `//` as they came) means to `asker`.
-pub fn open(_table: &Table, _now: Time, _asker: &Asker, _path: &str) -> Answer {
-    todo!()
+impl Refusal {
+    pub fn new(reason: RefusalReason, text: impl Into<String>) -> Refusal {
+        Refusal { reason, text: text.into(), mac: None, deployment: None }
+    }
 }
+
+/// What `path` means to `asker`: decoded, with slashes and backslashes as they came. `note` is
+/// what a report carried (query or body).
+pub fn open(table: &Table, asker: &Asker, method: Method, path: &str, note: &str) -> Answer {
+    let path = name::clean(path);
+    let target = name::parse(table, &path);
+    let mac = table.mac_at(asker.address);
+    let answer = match &target {
+        Target::Script { form, mac: named } => script::open(table, asker, method, *form, named.or(mac)),
+        Target::Loader(loader) => files::loader(table, loader),
+        Target::Answers { deployment, token, file } => answers::open(table, method, deployment, token, file),
+        Target::Hook { deployment, token, outcome } => hooks::open(table, deployment, token, *outcome, note),
+        Target::Media { boot, path } => files::media(table, method, mac, boot, path),
+        Target::Unknown => Answer::Refuse(Refusal::new(RefusalReason::NotFound, format!("nothing is served as {path}"))),
+    };
+    with_caller(table, mac, answer)
+}
+
+/// Completes an answer that does not say whose it is: the address tells.
+fn with_caller(table: &Table, mac: Option<Mac>, mut answer: Answer) -> Answer {
+    let (said_mac, deployment) = match &mut answer {
+        Answer::Serve(artifact) => (&mut artifact.mac, &mut artifact.deployment),
+        Answer::Refuse(refusal) => (&mut refusal.mac, &mut refusal.deployment),
+        Answer::Permit(_) | Answer::Report(_) => return answer,
+    };
+    *said_mac = said_mac.or(mac);
+    if deployment.is_none() {
+        *deployment = said_mac.and_then(|mac| table.deployment_of(mac)).map(|found| found.name.clone());
+    }
+    answer
+}
+
+#[cfg(test)]
+mod tests;

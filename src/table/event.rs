@@ -53,6 +53,26 @@ pub enum Stage {
     Daemon,
 }
 
+impl Stage {
+    pub const ALL: [Stage; 15] = [
+        Stage::Offer,
+        Stage::Ack,
+        Stage::Loader,
+        Stage::Script,
+        Stage::Kernel,
+        Stage::Initrd,
+        Stage::Answers,
+        Stage::File,
+        Stage::Progress,
+        Stage::Completed,
+        Stage::Failed,
+        Stage::LocalBoot,
+        Stage::Refused,
+        Stage::Silence,
+        Stage::Daemon,
+    ];
+}
+
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -7,6 +7,7 @@
 //! starts over. One that boots again while Spent may have, and its report may be lost: it is
 //! told to boot its disk, for ever, until a person raises `redeploy`.
 
+use std::fmt;
 use std::sync::Arc;
 
 use super::Table;
@@ -39,6 +40,28 @@ pub enum InstallStage {
     Installed,
 }
 
+impl InstallStage {
+    pub const ALL: [InstallStage; 5] = [
+        InstallStage::Started,
+        InstallStage::Spent,
+        InstallStage::Unreported,
+        InstallStage::Failed,
+        InstallStage::Installed,
+    ];
+}
+
+impl fmt::Display for InstallStage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            InstallStage::Started => "started",
+            InstallStage::Spent => "spent",
+            InstallStage::Unreported => "unreported",
+            InstallStage::Failed => "failed",
+            InstallStage::Installed => "installed",
+        })
+    }
+}
+
 /// What a network boot of a deployment's machine is to lead to.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Duty {
@@ -48,6 +71,39 @@ pub enum Duty {
     NetworkBoot,
     /// The machine's own disk, for this reason.
     LocalBoot(String),
+}
+
+/// A step of an installation that must be durable before its answer leaves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Permit {
+    pub deployment: Name,
+    pub redeploy: u64,
+    pub step: PermitStep,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PermitStep {
+    /// The installer's kernel line is about to be served.
+    Start,
+    /// An answer that can destroy data is about to be served.
+    Spend,
+}
+
+/// The installer's own word.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    pub deployment: Name,
+    pub redeploy: u64,
+    pub outcome: Outcome,
+    /// What the caller added (query or body), shortened and made printable.
+    pub note: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Progress,
+    Completed,
+    Failed,
 }
 
 impl Table {

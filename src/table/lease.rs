@@ -1,10 +1,28 @@
-//! Address leases.
+//! Address leases: who may have which address, as a value.
+//!
+//! A machine is its hardware address: the stages of one boot speak with different client ids
+//! (firmware none, iPXE 01 + MAC, systemd an RFC 4361 id), and must keep one address.
+
+pub mod request;
+mod used;
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::model::{Mac, Time};
+use crate::desired::Subnet;
+use crate::model::{Mac, Span, Time};
+
+pub use request::{LeaseAction, LeaseOutcome, LeaseRequest, Supply};
+use used::Used;
+
+/// How long an offer keeps its address from others. Firmware asks for it within 8 seconds
+/// (EDK2) and 3 (iPXE); offers to boot ROMs often die unrequested.
+pub const OFFER_HOLD: Span = Span::seconds(60);
+
+/// How long an address rests after a DECLINE.
+pub const QUARANTINE: Span = Span::seconds(24 * 3600);
 
 /// One address in use, held for an offer, or resting after a DECLINE.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,6 +32,7 @@ pub struct Lease {
     pub client_id: Option<Bytes>,
     pub hostname: Option<String>,
     pub state: LeaseState,
+    /// When the lease, the offer or the quarantine ends; for `Released` when it ended.
     pub expires: Time,
 }
 
@@ -29,20 +48,243 @@ pub enum LeaseState {
     Declined,
 }
 
-/// All leases, by address and by machine.
+impl Lease {
+    /// Whether the address is kept from others at `now`.
+    pub fn is_active(&self, now: Time) -> bool {
+        self.state != LeaseState::Released && self.expires > now
+    }
+}
+
+/// Tells whether an address is promised to somebody else. The second argument is the machine
+/// that had it last, if that is not the one that asks.
+pub type Reserved<'a> = &'a dyn Fn(Ipv4Addr, Option<Mac>) -> bool;
+
+/// All leases, by address and by machine. Cloning is cheap; a change copies a few tree nodes.
+///
+/// What holds at any time: a machine has at most one bound address, an address is held by at
+/// most one machine, offers are forgotten when they run out, and a bound address is given to
+/// another machine only after its lease ran out or was given back.
 #[derive(Clone, Debug, Default)]
 pub struct Leases {
-    by_address: imbl::OrdMap<Ipv4Addr, Lease>,
+    /// Bound, released and declined addresses: what the store holds.
+    bindings: imbl::OrdMap<Ipv4Addr, Arc<Lease>>,
+    /// The binding of a machine, running or past. Declined addresses are nobody's.
     by_mac: imbl::HashMap<Mac, Ipv4Addr>,
+    offers: imbl::HashMap<Ipv4Addr, Arc<Lease>>,
+    offers_by_mac: imbl::HashMap<Mac, Ipv4Addr>,
+    offers_by_end: imbl::OrdSet<(Time, Ipv4Addr)>,
+    /// Addresses that have a binding or an offer.
+    used: Used,
+    /// Every binding by its end, in blocks of 256 addresses: (address / 256, end, address).
+    by_end: imbl::OrdSet<(u32, Time, Ipv4Addr)>,
 }
 
 impl Leases {
-    /// The address that is offered or bound to `mac`.
-    pub fn address_of(&self, mac: Mac) -> Option<Ipv4Addr> {
-        self.by_mac.get(&mac).copied()
+    /// The leases that a store kept. Should it hold two running ones of a machine (its last
+    /// write was torn), the one that lasts longer stands and the other counts as given back.
+    pub fn restore(stored: impl IntoIterator<Item = Lease>) -> Leases {
+        let mut leases = Leases::default();
+        for mut lease in stored {
+            if lease.state == LeaseState::Offered {
+                continue;
+            }
+            if lease.state != LeaseState::Declined {
+                if let Some(other) = leases.binding(lease.mac).cloned() {
+                    if rank(&other) >= rank(&lease) {
+                        lease.state = LeaseState::Released;
+                        leases.insert(lease);
+                        leases.by_mac.insert(other.mac, other.address);
+                        continue;
+                    }
+                    leases.insert(Lease { state: LeaseState::Released, ..(*other).clone() });
+                }
+            }
+            leases.insert(lease);
+        }
+        leases
     }
 
+    /// Every lease and offer, by address; an offer stands before a past binding of its address.
+    pub fn iter(&self) -> impl Iterator<Item = &Lease> {
+        let mut all: Vec<&Lease> =
+            self.offers.values().chain(self.bindings.values()).map(|lease| &**lease).collect();
+        all.sort_by_key(|lease| (lease.address, lease.state != LeaseState::Offered));
+        all.into_iter()
+    }
+
+    /// The address that is bound or offered to `mac`, else the one it had last.
+    pub fn address_of(&self, mac: Mac) -> Option<Ipv4Addr> {
+        let binding = self.binding(mac);
+        let bound = binding.filter(|lease| lease.state == LeaseState::Bound).map(|lease| lease.address);
+        bound.or_else(|| self.offers_by_mac.get(&mac).copied()).or_else(|| binding.map(|lease| lease.address))
+    }
+
+    /// The machine that an address is bound or offered to, or that had it last.
     pub fn mac_at(&self, address: Ipv4Addr) -> Option<Mac> {
-        self.by_address.get(&address).map(|lease| lease.mac)
+        let bound = self.bindings.get(&address).filter(|lease| lease.state == LeaseState::Bound);
+        bound
+            .or_else(|| self.offers.get(&address))
+            .or_else(|| self.bindings.get(&address))
+            .map(|lease| lease.mac)
+    }
+
+    /// The binding of a machine, running or past.
+    pub fn binding(&self, mac: Mac) -> Option<&Arc<Lease>> {
+        self.bindings.get(self.by_mac.get(&mac)?)
+    }
+
+    /// The offer that waits for a machine's REQUEST.
+    pub fn offer(&self, mac: Mac) -> Option<&Arc<Lease>> {
+        self.offers.get(self.offers_by_mac.get(&mac)?)
+    }
+
+    /// What the store knows of an address: its running or past binding, or its quarantine.
+    pub fn stored(&self, address: Ipv4Addr) -> Option<&Arc<Lease>> {
+        self.bindings.get(&address)
+    }
+
+    /// The lease or offer that keeps `address` from everybody else at `now`.
+    pub fn holder(&self, address: Ipv4Addr, now: Time) -> Option<&Arc<Lease>> {
+        let active = |lease: &&Arc<Lease>| lease.is_active(now);
+        self.bindings.get(&address).filter(active).or_else(|| self.offers.get(&address).filter(active))
+    }
+
+    /// Whether `mac` could have `address` at `now`, as far as leases go.
+    pub fn is_free_for(&self, mac: Mac, address: Ipv4Addr, now: Time) -> bool {
+        self.holder(address, now).is_none_or(|lease| lease.mac == mac && lease.state != LeaseState::Declined)
+    }
+
+    /// The dynamic address of `subnet` for `mac`: the one on offer, the one it has, the one it
+    /// had, the one it asks for, one that nobody ever had, the one that has been free for
+    /// longest. Logarithmic in the number of leases; linear only in the number of reserved
+    /// addresses inside the range, and in range size / 256 once no address is unused.
+    pub fn choose(
+        &self,
+        subnet: &Subnet,
+        mac: Mac,
+        requested: Option<Ipv4Addr>,
+        now: Time,
+        reserved: Reserved,
+    ) -> Option<Ipv4Addr> {
+        let usable = |address: &Ipv4Addr| self.is_usable(subnet, mac, *address, now, reserved);
+        let offered = self.offer(mac).filter(|offer| offer.is_active(now)).map(|offer| offer.address);
+        let own = self.by_mac.get(&mac).copied();
+        [offered, own, requested]
+            .into_iter()
+            .flatten()
+            .find(usable)
+            .or_else(|| self.never_used(subnet, &usable))
+            .or_else(|| self.longest_free(subnet, now, &usable))
+    }
+
+    /// Whether `mac` may have `address` as a dynamic address of `subnet`.
+    pub fn is_usable(
+        &self,
+        subnet: &Subnet,
+        mac: Mac,
+        address: Ipv4Addr,
+        now: Time,
+        reserved: Reserved,
+    ) -> bool {
+        let last = self.bindings.get(&address).filter(|lease| lease.state != LeaseState::Declined);
+        let other = last.map(|lease| lease.mac).filter(|last| *last != mac);
+        subnet.is_dynamic(address)
+            && subnet.cidr.is_host(address)
+            && self.is_free_for(mac, address, now)
+            && !reserved(address, other)
+    }
+
+    fn never_used(&self, subnet: &Subnet, usable: &dyn Fn(&Ipv4Addr) -> bool) -> Option<Ipv4Addr> {
+        subnet.dynamic.iter().find_map(|range| {
+            let mut from = Some(range.first);
+            while let Some(address) = from.and_then(|from| self.used.next_unused(from)) {
+                if !range.contains(address) {
+                    break;
+                }
+                if usable(&address) {
+                    return Some(address);
+                }
+                from = u32::from(address).checked_add(1).map(Ipv4Addr::from);
+            }
+            None
+        })
+    }
+
+    fn longest_free(
+        &self,
+        subnet: &Subnet,
+        now: Time,
+        usable: &dyn Fn(&Ipv4Addr) -> bool,
+    ) -> Option<Ipv4Addr> {
+        let blocks = subnet
+            .dynamic
+            .iter()
+            .flat_map(|range| (block(range.first)..=block(range.last)).map(move |block| (range, block)));
+        let oldest = blocks.filter_map(|(range, block)| {
+            self.by_end
+                .range((block, Time(0), Ipv4Addr::UNSPECIFIED)..=(block, now, Ipv4Addr::BROADCAST))
+                .map(|(_, end, address)| (*end, *address))
+                .find(|(_, address)| range.contains(*address) && usable(address))
+        });
+        oldest.min().map(|(_, address)| address)
+    }
+
+    /// Forgets offers that ran out. Bindings stay: they are what a returning machine gets again.
+    pub fn expire(&mut self, now: Time) {
+        while let Some((end, address)) = self.offers_by_end.get_min().copied() {
+            if end > now {
+                break;
+            }
+            self.remove_offer(address);
+        }
+    }
+
+    fn hold(&mut self, lease: Lease) {
+        if let Some(earlier) = self.offers_by_mac.get(&lease.mac).copied() {
+            self.remove_offer(earlier);
+        }
+        self.remove_offer(lease.address);
+        self.used.insert(lease.address);
+        self.offers_by_mac.insert(lease.mac, lease.address);
+        self.offers_by_end.insert((lease.expires, lease.address));
+        self.offers.insert(lease.address, Arc::new(lease));
+    }
+
+    fn remove_offer(&mut self, address: Ipv4Addr) {
+        let Some(offer) = self.offers.remove(&address) else { return };
+        self.offers_by_mac.remove(&offer.mac);
+        self.offers_by_end.remove(&(offer.expires, address));
+        if !self.bindings.contains_key(&address) {
+            self.used.remove(address);
+        }
+    }
+
+    /// Puts a binding in the place of whatever its address had.
+    fn insert(&mut self, lease: Lease) {
+        let address = lease.address;
+        if let Some(earlier) = self.bindings.get(&address).cloned() {
+            self.by_end.remove(&(block(address), earlier.expires, address));
+            if self.by_mac.get(&earlier.mac) == Some(&address) {
+                self.by_mac.remove(&earlier.mac);
+            }
+        }
+        self.used.insert(address);
+        self.by_end.insert((block(address), lease.expires, address));
+        if lease.state != LeaseState::Declined {
+            self.by_mac.insert(lease.mac, address);
+        }
+        self.bindings.insert(address, Arc::new(lease));
     }
 }
+
+/// Order in which two bindings of one machine have a claim to be the real one.
+fn rank(lease: &Lease) -> (bool, Time) {
+    (lease.state == LeaseState::Bound, lease.expires)
+}
+
+fn block(address: Ipv4Addr) -> u32 {
+    u32::from(address) >> 8
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,127 @@
+//! From the table to what travels.
+
+use super::types;
+use crate::model::{Mac, Time};
+use crate::table::{Duty, Event, InstallStage, Seen, Table};
+
+pub fn deployments(table: &Table) -> Vec<types::Deployment> {
+    table.desired.deployments.keys().filter_map(|name| deployment(table, name.as_str())).collect()
+}
+
+/// `None` if there is no such deployment.
+pub fn deployment(table: &Table, name: &str) -> Option<types::Deployment> {
+    let found = table.desired.deployments.get(name)?;
+    let machine = table.assignments.get(&found.name);
+    let described = machine.and_then(|machine| table.desired.machines.get(machine));
+    let macs: Vec<Mac> = described.map(|machine| machine.macs.clone()).unwrap_or_default();
+    let leased = macs.iter().find_map(|mac| table.leases.address_of(*mac));
+    let install = table.installs.get(&found.name);
+    let duty = table.duty(found);
+    let phase = match (&duty, machine, install.map(|install| install.stage)) {
+        (Duty::NetworkBoot, ..) => "network-boot",
+        (_, None, _) => "unassigned",
+        (Duty::Install { permit: true }, ..) | (_, _, None) => "waiting",
+        (_, _, Some(InstallStage::Started)) => "installing",
+        (_, _, Some(InstallStage::Spent)) => "spent",
+        (_, _, Some(InstallStage::Unreported)) => "unreported",
+        (_, _, Some(InstallStage::Failed)) => "failed",
+        (_, _, Some(InstallStage::Installed)) => "installed",
+    };
+    Some(types::Deployment {
+        name: found.name.to_string(),
+        machine: machine.map(ToString::to_string),
+        macs: macs.iter().map(ToString::to_string).collect(),
+        address: found.address.or(leased),
+        boot: found.boot.name.to_string(),
+        template: found.template.as_ref().map(|template| template.name.to_string()),
+        redeploy: found.redeploy,
+        phase: phase.into(),
+        next_boot: match duty {
+            Duty::Install { .. } => "installs".into(),
+            Duty::NetworkBoot => format!("boots {} from the network", found.boot.name),
+            Duty::LocalBoot(reason) => format!("boots its own disk: {reason}"),
+        },
+        since: install.map(|install| install.since.to_string()),
+        subnet: types::Subnet {
+            name: found.subnet.name.to_string(),
+            cidr: found.subnet.cidr.to_string(),
+            gateway: found.subnet.gateway,
+        },
+        origin: found.origin.to_string(),
+    })
+}
+
+/// The machines of the manifests, then those that were only seen.
+pub fn machines(table: &Table) -> Vec<types::Machine> {
+    let described = table.desired.machines.values().map(|machine| {
+        let seen = machine.macs.iter().filter_map(|mac| table.seen.get(mac)).max_by_key(|seen| seen.last);
+        types::Machine {
+            name: Some(machine.name.to_string()),
+            macs: machine.macs.iter().map(ToString::to_string).collect(),
+            labels: machine.labels.clone(),
+            deployment: table.tenants.get(&machine.name).map(ToString::to_string),
+            protected: table.protected.contains(&machine.name),
+            origin: Some(machine.origin.to_string()),
+            ..sighting(seen)
+        }
+    });
+    let mut strangers: Vec<_> = table.seen.iter().filter(|(mac, _)| table.machine(**mac).is_none()).collect();
+    strangers.sort_by_key(|(mac, _)| **mac);
+    let strangers = strangers
+        .into_iter()
+        .map(|(mac, seen)| types::Machine { macs: vec![mac.to_string()], ..sighting(Some(seen)) });
+    described.chain(strangers).collect()
+}
+
+fn sighting(seen: Option<&Seen>) -> types::Machine {
+    types::Machine {
+        name: None,
+        macs: Vec::new(),
+        labels: Default::default(),
+        deployment: None,
+        protected: false,
+        address: seen.and_then(|seen| seen.address),
+        arch: seen.and_then(|seen| seen.arch).map(|arch| arch.to_string()),
+        last_seen: seen.map(|seen| seen.last.to_string()),
+        origin: None,
+    }
+}
+
+pub fn leases(table: &Table, now: Time) -> Vec<types::Lease> {
+    let machine = |mac| table.machine(mac).map(|machine| machine.name.to_string());
+    let row = |lease: &crate::table::Lease| types::Lease {
+        address: lease.address,
+        mac: lease.mac.to_string(),
+        machine: machine(lease.mac),
+        hostname: lease.hostname.clone(),
+        state: if lease.expires <= now { "expired".into() } else { lease.state.to_string() },
+        expires: lease.expires.to_string(),
+    };
+    table.leases.iter().map(row).collect()
+}
+
+pub fn boots(table: &Table) -> Vec<types::Boot> {
+    let row = |boot: &std::sync::Arc<crate::desired::Boot>| types::Boot {
+        name: boot.name.to_string(),
+        prefix: boot.prefix.to_string(),
+        arch: boot.cpu.to_string(),
+        kernel: boot.kernel.path.to_string(),
+        initrd: boot.initrd.iter().map(|initrd| initrd.path.to_string()).collect(),
+        image: boot.tree.as_ref().map(|tree| tree.label.clone()),
+        origin: boot.origin.to_string(),
+    };
+    table.desired.boots.values().map(row).collect()
+}
+
+pub fn event(sequence: u64, event: &Event) -> types::Event {
+    types::Event {
+        seq: sequence,
+        at: event.at.to_string(),
+        at_ms: event.at.0,
+        stage: event.stage.to_string(),
+        mac: event.mac.map(|mac| mac.to_string()),
+        address: event.address,
+        deployment: event.deployment.as_ref().map(ToString::to_string),
+        text: event.text.clone(),
+    }
+}

@@ -1,0 +1,115 @@
+//! The routes, over whatever keeps the table.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::Deserialize;
+use tokio::sync::watch;
+
+use super::convert;
+use super::types::{Apply, Events, Failure, Outcome, Status, Tree};
+use crate::model::{Mac, Time};
+use crate::table::{Event, Table};
+
+/// Largest inventory that may be posted, in bytes.
+const TREE_MAX: usize = 256 << 20;
+/// Longest long poll, in seconds.
+const WAIT_MAX: u64 = 300;
+/// Most events in one answer.
+const EVENTS_MAX: usize = 1000;
+
+/// What the routes need of the daemon.
+pub trait Backend: Clone + Send + Sync + 'static {
+    fn table(&self) -> Arc<Table>;
+    fn now(&self) -> Time;
+    fn status(&self) -> Status;
+    fn events(&self, after: u64, mac: Option<Mac>, limit: usize) -> Vec<(u64, Event)>;
+    fn latest(&self) -> watch::Receiver<u64>;
+    fn plan(&self, tree: Tree) -> impl Future<Output = Result<Outcome, String>> + Send;
+    fn apply(&self, apply: Apply) -> impl Future<Output = Result<Outcome, String>> + Send;
+}
+
+pub fn router<B: Backend>(backend: B) -> Router {
+    Router::new()
+        .route("/v1/status", get(status::<B>))
+        .route("/v1/events", get(events::<B>))
+        .route("/v1/deployments", get(|State(b): State<B>| async move { Json(convert::deployments(&b.table())) }))
+        .route("/v1/deployments/{name}", get(deployment::<B>))
+        .route("/v1/machines", get(|State(b): State<B>| async move { Json(convert::machines(&b.table())) }))
+        .route("/v1/leases", get(|State(b): State<B>| async move { Json(convert::leases(&b.table(), b.now())) }))
+        .route("/v1/boots", get(|State(b): State<B>| async move { Json(convert::boots(&b.table())) }))
+        .route("/v1/plan", post(plan::<B>))
+        .route("/v1/apply", post(apply::<B>))
+        .fallback(|| async { failure(StatusCode::NOT_FOUND, "there is no such resource") })
+        .layer(DefaultBodyLimit::max(TREE_MAX))
+        .with_state(backend)
+}
+
+async fn status<B: Backend>(State(backend): State<B>) -> Json<Status> {
+    Json(backend.status())
+}
+
+async fn deployment<B: Backend>(State(backend): State<B>, Path(name): Path<String>) -> Response {
+    match convert::deployment(&backend.table(), &name) {
+        Some(found) => Json(found).into_response(),
+        None => failure(StatusCode::NOT_FOUND, &format!("there is no deployment {name}")),
+    }
+}
+
+#[derive(Deserialize)]
+struct Since {
+    #[serde(default)]
+    after: u64,
+    #[serde(default)]
+    wait: u64,
+    mac: Option<String>,
+}
+
+/// Answers at once if there are newer events, else when the next one comes or `wait` is over.
+async fn events<B: Backend>(State(backend): State<B>, Query(since): Query<Since>) -> Response {
+    let mac = match since.mac.as_deref().map(str::parse::<Mac>).transpose() {
+        Ok(mac) => mac,
+        Err(error) => return failure(StatusCode::BAD_REQUEST, &format!("mac: {error}")),
+    };
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(since.wait.min(WAIT_MAX));
+    let mut latest = backend.latest();
+    loop {
+        let newest = *latest.borrow_and_update();
+        let found = backend.events(since.after, mac, EVENTS_MAX);
+        let waited = tokio::time::Instant::now() >= deadline;
+        if !found.is_empty() || waited {
+            let next = found.last().map_or(newest.max(since.after), |(sequence, _)| *sequence);
+            let events = found.iter().map(|(sequence, event)| convert::event(*sequence, event)).collect();
+            return Json(Events { events, next }).into_response();
+        }
+        if !matches!(tokio::time::timeout_at(deadline, latest.changed()).await, Ok(Ok(())) | Err(_)) {
+            return failure(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping");
+        }
+    }
+}
+
+async fn plan<B: Backend>(State(backend): State<B>, Json(tree): Json<Tree>) -> Response {
+    respond(backend.plan(tree).await)
+}
+
+async fn apply<B: Backend>(State(backend): State<B>, Json(request): Json<Apply>) -> Response {
+    respond(backend.apply(request).await)
+}
+
+fn respond(outcome: Result<Outcome, String>) -> Response {
+    match outcome {
+        Ok(outcome) => Json(outcome).into_response(),
+        Err(error) => failure(StatusCode::SERVICE_UNAVAILABLE, &error),
+    }
+}
+
+fn failure(status: StatusCode, error: &str) -> Response {
+    (status, Json(Failure { error: error.into() })).into_response()
+}

@@ -1,0 +1,167 @@
+//! What travels over the control API, as JSON.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::{Consent, Hold, Plan};
+
+/// `GET /v1/status`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    pub version: String,
+    pub lineage: String,
+    pub serial: u64,
+    pub server: String,
+    pub mode: String,
+    pub deployments: usize,
+    pub machines: usize,
+    pub source: SourceStatus,
+}
+
+/// How the daemon stands with its inventory.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SourceStatus {
+    /// Directory or repository.
+    pub location: String,
+    /// The revision that is served.
+    pub applied: String,
+    /// The revision seen last.
+    pub attempted: String,
+    /// `Loading`, `Ready`, `Held`, `Invalid` or `Unreachable`.
+    pub condition: String,
+    /// Why, in words; for `Invalid` every problem.
+    pub reason: String,
+    /// RFC 3339; when the condition began.
+    pub since: String,
+}
+
+/// A row of `GET /v1/deployments`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Deployment {
+    pub name: String,
+    pub machine: Option<String>,
+    pub macs: Vec<String>,
+    pub address: Option<Ipv4Addr>,
+    pub boot: String,
+    pub template: Option<String>,
+    pub redeploy: u64,
+    /// `unassigned`, `waiting`, `installing`, `spent`, `unreported`, `failed`, `installed` or
+    /// `network-boot`.
+    pub phase: String,
+    /// What its next network boot leads to.
+    pub next_boot: String,
+    /// RFC 3339; when the phase began.
+    pub since: Option<String>,
+    pub subnet: Subnet,
+    pub origin: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Subnet {
+    pub name: String,
+    pub cidr: String,
+    pub gateway: Option<Ipv4Addr>,
+}
+
+/// A row of `GET /v1/machines`: from the manifests, or seen on the network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Machine {
+    /// `None` for one that is in no manifest.
+    pub name: Option<String>,
+    pub macs: Vec<String>,
+    pub labels: BTreeMap<String, String>,
+    pub deployment: Option<String>,
+    pub protected: bool,
+    pub address: Option<Ipv4Addr>,
+    pub arch: Option<String>,
+    /// RFC 3339.
+    pub last_seen: Option<String>,
+    pub origin: Option<String>,
+}
+
+/// A row of `GET /v1/leases`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lease {
+    pub address: Ipv4Addr,
+    pub mac: String,
+    pub machine: Option<String>,
+    pub hostname: Option<String>,
+    pub state: String,
+    /// RFC 3339.
+    pub expires: String,
+}
+
+/// A row of `GET /v1/boots`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Boot {
+    pub name: String,
+    pub prefix: String,
+    pub arch: String,
+    pub kernel: String,
+    pub initrd: Vec<String>,
+    pub image: Option<String>,
+    pub origin: String,
+}
+
+/// `GET /v1/events?after=SEQUENCE&wait=SECONDS&mac=MAC`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Events {
+    pub events: Vec<Event>,
+    /// What to pass as `after` next.
+    pub next: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    pub seq: u64,
+    /// RFC 3339.
+    pub at: String,
+    /// Milliseconds since the epoch.
+    pub at_ms: u64,
+    pub stage: String,
+    pub mac: Option<String>,
+    pub address: Option<Ipv4Addr>,
+    pub deployment: Option<String>,
+    pub text: String,
+}
+
+/// A tree of manifests, for `POST /v1/plan` and `POST /v1/apply`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Tree {
+    pub revision: String,
+    /// The directory it was read from, where the daemon can look for media.
+    pub root: Option<String>,
+    /// Text files by path.
+    pub files: BTreeMap<String, String>,
+}
+
+/// `POST /v1/apply`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Apply {
+    pub tree: Tree,
+    #[serde(default)]
+    pub consent: Consent,
+    /// Lineage and serial that the plan was made for.
+    pub expected: Option<(String, u64)>,
+}
+
+/// The answer to `POST /v1/plan` and `POST /v1/apply`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum Outcome {
+    /// What would happen; `holds` is why it would be held.
+    Planned { plan: Plan, holds: Vec<Hold> },
+    Applied { plan: Plan },
+    Held { plan: Plan, holds: Vec<Hold> },
+    Stale { plan: Plan },
+    /// The manifests are wrong: every problem as text.
+    Invalid { problems: String },
+}
+
+/// What every error of the API looks like.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    pub error: String,
+}

@@ -1,0 +1,83 @@
+//! What the commands that talk to a daemon share.
+
+use std::path::Path;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{exit, talk};
+use crate::api::Client;
+use crate::api::client::ClientError;
+use crate::api::types::{Failure, Tree};
+use crate::plan::Hold;
+use crate::source::{Body, directory};
+
+/// Which daemon is meant.
+#[derive(Args, Clone, Debug)]
+pub struct Remote {
+    /// The daemon's control API: host:port, or a port of this host
+    #[arg(long, env = "VOLDEMORT_SERVER", default_value = "127.0.0.1:12345", global = true)]
+    pub server: String,
+}
+
+impl Remote {
+    /// Runs one conversation with the daemon.
+    pub fn block_on<T>(&self, talk: impl AsyncFnOnce(Client) -> Result<T, ClientError>) -> Result<T, ClientError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| ClientError::Unreachable {
+            address: self.server.clone(),
+            cause: error.to_string(),
+        })?;
+        runtime.block_on(talk(Client::new(&self.server)))
+    }
+}
+
+/// Reads an inventory to send it; on failure the exit code, after saying why.
+pub fn tree(root: &Path) -> Result<Tree, u8> {
+    let snapshot = directory::read(root).map_err(|error| {
+        talk(&error.to_string());
+        exit::FAILED
+    })?;
+    let text = |body: &Body| match body {
+        Body::Inline { bytes, .. } => String::from_utf8(bytes.to_vec()).ok(),
+        Body::OnDisk { .. } => None,
+    };
+    let files = snapshot.files.iter().filter_map(|(path, body)| Some((path.to_string(), text(body)?)));
+    Ok(Tree {
+        revision: snapshot.revision.to_string(),
+        root: std::fs::canonicalize(root).ok().map(|root| root.display().to_string()),
+        files: files.collect(),
+    })
+}
+
+pub fn print_json(value: &impl Serialize) {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => println!("{text}"),
+        Err(error) => talk(&error.to_string()),
+    }
+}
+
+/// Says what went wrong, on stdout as JSON if JSON was asked for, and gives the exit code.
+pub fn failed(error: &ClientError, json: bool) -> u8 {
+    if json {
+        print_json(&Failure { error: error.to_string() });
+    }
+    talk(&error.to_string());
+    match error {
+        ClientError::Unreachable { .. } | ClientError::Nonsense { .. } => exit::UNREACHABLE,
+        ClientError::Refused(_) => exit::FAILED,
+    }
+}
+
+pub fn nonsense() -> u8 {
+    talk("the daemon answered something else than was asked; is it of another version?");
+    exit::UNREACHABLE
+}
+
+pub fn hold_text(hold: &Hold) -> String {
+    let mut names = hold.names.iter().take(20).cloned().collect::<Vec<_>>().join(", ");
+    if hold.names.len() > 20 {
+        names += &format!(", and {} more", hold.names.len() - 20);
+    }
+    format!("held: {}\n  {names}\n  {}", hold.reason, hold.cure)
+}

@@ -1,0 +1,62 @@
+//! `voldemort start services`: the daemon.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::{exit, talk};
+use crate::config::Config;
+use crate::daemon::start;
+
+#[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    what: Option<What>,
+    #[command(flatten)]
+    services: Services,
+}
+
+#[derive(Subcommand, Debug)]
+enum What {
+    /// Serve DHCP, TFTP, HTTP and the control API
+    Services(Services),
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Services {
+    /// The daemon's settings, TOML or JSON (see `voldemort config detect`)
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Follow this directory or git repository instead of the one in the settings
+    #[arg(long, value_name = "DIR|GIT-URL")]
+    inventory: Option<String>,
+}
+
+pub fn run(arguments: &Arguments) -> u8 {
+    let services = match &arguments.what {
+        Some(What::Services(services)) => services,
+        None => &arguments.services,
+    };
+    let Some(path) = &services.config else {
+        talk("start needs --config FILE; `voldemort config detect > voldemort.toml` writes one");
+        return exit::USAGE;
+    };
+    let mut config = match Config::read(path) {
+        Ok(config) => config,
+        Err(error) => {
+            talk(&error.to_string());
+            return exit::FAILED;
+        }
+    };
+    if let Some(inventory) = &services.inventory {
+        config.follow(inventory);
+    }
+    match start::run(config) {
+        Ok(()) => exit::DONE,
+        Err(error) => {
+            talk(&format!("voldemort can't start: {error}"));
+            exit::FAILED
+        }
+    }
+}

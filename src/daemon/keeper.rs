@@ -1,0 +1,315 @@
+//! The only writer of the table: one thread, one queue. What must last is on disk before the
+//! new table is published and before anybody who waits is told; many requests share a commit.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::now;
+use crate::desired::Desired;
+use crate::model::{Mac, Name, Time};
+use crate::plan::{self, Consent, Hold, Plan};
+use crate::store::{Batch, EVENTS_MAX, Lists, Saved, Store};
+use crate::table::lease::LeaseRequest;
+use crate::table::{Event, Install, Leases, Permit, Report, Secrets, Server, Stage, Table};
+
+/// Requests that wait for the keeper at most; more are refused, so that a storm can't eat memory.
+const QUEUE_MAX: usize = 16_384;
+/// Requests that share one commit at most.
+const BATCH_MAX: usize = 1_024;
+
+/// A way to the keeper and to what it publishes; cheap to clone.
+#[derive(Clone)]
+pub struct Keeper {
+    queue: mpsc::Sender<Command>,
+    tables: Arc<ArcSwap<Table>>,
+    journal: Arc<Mutex<VecDeque<(u64, Event)>>>,
+    latest: watch::Receiver<u64>,
+}
+
+/// The keeper could not do it.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum KeeperError {
+    #[error("too many requests are waiting")]
+    Busy,
+    #[error("{0}")]
+    Refused(String),
+    #[error("the state can't be written: {0}")]
+    Store(String),
+}
+
+/// What became of a revision.
+#[derive(Clone, Debug)]
+pub enum Adopted {
+    Applied(Plan),
+    /// A safety rule stopped it; nothing was changed.
+    Held(Plan, Vec<Hold>),
+    /// The table is not the one that the plan was made for.
+    Stale(Plan),
+}
+
+/// A revision to adopt.
+pub struct Proposal {
+    pub desired: Arc<Desired>,
+    pub secrets: Arc<Secrets>,
+    pub consent: Consent,
+    /// Lineage and serial the plan was made for; `None` adopts over whatever there is.
+    pub expected: Option<(String, u64)>,
+}
+
+type Reply<T> = oneshot::Sender<Result<T, KeeperError>>;
+
+enum Command {
+    Adopt(Box<Proposal>, Reply<Adopted>),
+    Lease(LeaseRequest, Reply<()>),
+    Permit(Permit, Reply<()>),
+    Report(Report, Reply<()>),
+    Note(Event),
+}
+
+impl Keeper {
+    /// Starts the keeper on what a state directory held. It ends when the last handle is gone.
+    pub fn spawn(store: Store, saved: Saved, server: Server) -> (Keeper, std::thread::JoinHandle<()>) {
+        let (queue, requests) = mpsc::channel(QUEUE_MAX);
+        let table = table_of(&saved, server);
+        let next = saved.events.last().map_or(1, |(sequence, _)| sequence + 1);
+        let (announce, latest) = watch::channel(next - 1);
+        let tables = Arc::new(ArcSwap::from_pointee(table.clone()));
+        let journal = Arc::new(Mutex::new(VecDeque::from(saved.events)));
+        let keeper = Keeper { queue, tables: tables.clone(), journal: journal.clone(), latest };
+        let mut run = Run { store, table, tables, journal, announce, next, batch: Batch::default(), replies: Vec::new() };
+        let thread = std::thread::Builder::new()
+            .name("keeper".into())
+            .spawn(move || run.run(requests))
+            .expect("a thread can be started when the daemon starts");
+        (keeper, thread)
+    }
+
+    pub fn table(&self) -> Arc<Table> {
+        self.tables.load_full()
+    }
+
+    pub fn tables(&self) -> Arc<ArcSwap<Table>> {
+        self.tables.clone()
+    }
+
+    pub async fn adopt(&self, proposal: Proposal) -> Result<Adopted, KeeperError> {
+        self.ask(|reply| Command::Adopt(Box::new(proposal), reply)).await
+    }
+
+    pub async fn lease(&self, request: LeaseRequest) -> Result<(), KeeperError> {
+        self.ask(|reply| Command::Lease(request, reply)).await
+    }
+
+    pub async fn permit(&self, permit: Permit) -> Result<(), KeeperError> {
+        self.ask(|reply| Command::Permit(permit, reply)).await
+    }
+
+    pub async fn report(&self, report: Report) -> Result<(), KeeperError> {
+        self.ask(|reply| Command::Report(report, reply)).await
+    }
+
+    /// Tells what happened; never waits. Under a flood events are lost before answers are.
+    pub fn note(&self, event: Event) {
+        let _ = self.queue.try_send(Command::Note(event));
+    }
+
+    /// Events after `sequence`, oldest first, at most `limit`; of one machine if `mac` is given.
+    pub fn events(&self, sequence: u64, mac: Option<Mac>, limit: usize) -> Vec<(u64, Event)> {
+        let journal = self.journal.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let first = journal.partition_point(|(number, _)| *number <= sequence);
+        let wanted = |event: &Event| mac.is_none() || event.mac == mac;
+        journal.range(first..).filter(|(_, event)| wanted(event)).take(limit).cloned().collect()
+    }
+
+    /// Sees the number of the newest event.
+    pub fn latest(&self) -> watch::Receiver<u64> {
+        self.latest.clone()
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, KeeperError> {
+        let (reply, answer) = oneshot::channel();
+        self.queue.try_send(command(reply)).map_err(|_| KeeperError::Busy)?;
+        answer.await.unwrap_or(Err(KeeperError::Busy))
+    }
+}
+
+/// The table as it was when the daemon stopped; what is desired comes with the first revision.
+fn table_of(saved: &Saved, server: Server) -> Table {
+    let tenant = |(deployment, machine): &(Name, Name)| (machine.clone(), deployment.clone());
+    Table {
+        lineage: saved.lineage.as_str().into(),
+        serial: saved.serial,
+        token_key: saved.token_key,
+        installs: saved.installs.iter().cloned().collect(),
+        assignments: saved.assignments.iter().cloned().collect(),
+        tenants: saved.assignments.iter().map(tenant).collect(),
+        protected: saved.protected.iter().cloned().collect(),
+        leases: Leases::restore(saved.leases.iter().cloned()),
+        ..Table::new(server)
+    }
+}
+
+/// The keeper's own side.
+struct Run {
+    store: Store,
+    table: Table,
+    tables: Arc<ArcSwap<Table>>,
+    journal: Arc<Mutex<VecDeque<(u64, Event)>>>,
+    announce: watch::Sender<u64>,
+    next: u64,
+    batch: Batch,
+    /// Answers that wait for the commit; each is told how it ended.
+    replies: Vec<Box<dyn FnOnce(Result<(), KeeperError>) + Send>>,
+}
+
+impl Run {
+    fn run(&mut self, mut requests: mpsc::Receiver<Command>) {
+        while let Some(command) = requests.blocking_recv() {
+            let before = self.table.clone();
+            self.handle(command, now());
+            for _ in 1..BATCH_MAX {
+                match requests.try_recv() {
+                    Ok(command) => self.handle(command, now()),
+                    Err(_) => break,
+                }
+            }
+            self.finish(before);
+        }
+    }
+
+    /// Makes the batch last, shows it, and tells who waits. When it can't be written, nothing
+    /// of it happened.
+    fn finish(&mut self, before: Table) {
+        let batch = std::mem::take(&mut self.batch);
+        let outcome = if batch.is_empty() { Ok(()) } else { self.store.commit(&batch) };
+        let outcome = outcome.map_err(|error| KeeperError::Store(error.to_string()));
+        match &outcome {
+            Ok(()) => self.tables.store(Arc::new(self.table.clone())),
+            Err(error) => {
+                tracing::error!(%error, "nothing of this batch was done");
+                self.table = before;
+            }
+        }
+        self.publish(batch.events);
+        for reply in self.replies.drain(..) {
+            reply(outcome.clone());
+        }
+    }
+
+    fn publish(&mut self, events: Vec<(u64, Event)>) {
+        if events.is_empty() {
+            return;
+        }
+        let mut journal = self.journal.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        journal.extend(events);
+        let excess = journal.len().saturating_sub(EVENTS_MAX as usize);
+        journal.drain(..excess);
+        drop(journal);
+        self.announce.send_replace(self.next - 1);
+    }
+
+    fn handle(&mut self, command: Command, now: Time) {
+        match command {
+            Command::Adopt(proposal, reply) => self.adopt(*proposal, reply),
+            Command::Lease(request, reply) => self.lease(&request, now, reply),
+            Command::Permit(permit, reply) => {
+                let next = self.table.permit(&permit, now).map_err(|stale| stale.to_string());
+                self.install(&permit.deployment, next, reply);
+            }
+            Command::Report(report, reply) => self.report(&report, now, reply),
+            Command::Note(event) => self.note(event),
+        }
+    }
+
+    fn adopt(&mut self, proposal: Proposal, reply: Reply<Adopted>) {
+        let Proposal { desired, secrets, consent, expected } = proposal;
+        let plan = plan::diff(&desired, &self.table);
+        if expected.is_some_and(|expected| expected != (plan.lineage.clone(), plan.serial)) {
+            return self.later(reply, Adopted::Stale(plan));
+        }
+        // A daemon that has just started has nothing loaded: there is nothing to take away.
+        let holds = match plan.from.is_empty() {
+            true => Vec::new(),
+            false => plan::hold(&plan, &desired.safety, &consent),
+        };
+        if !holds.is_empty() {
+            return self.later(reply, Adopted::Held(plan, holds));
+        }
+        let before = self.table.installs.clone();
+        self.table = Table { secrets, ..self.table.adopt(desired) };
+        let carried = self.table.installs.iter().filter(|(name, _)| !before.contains_key(*name));
+        self.batch.installs.extend(carried.map(|(name, install)| (name.clone(), install.clone())));
+        self.batch.lists = Some(Lists::of(&self.table));
+        self.batch.serial = Some(self.table.serial);
+        self.later(reply, Adopted::Applied(plan));
+    }
+
+    fn lease(&mut self, request: &LeaseRequest, now: Time, reply: Reply<()>) {
+        let changed = self.table.lease(request, now);
+        self.batch.leases.extend(changed);
+        self.later(reply, ());
+    }
+
+    fn report(&mut self, report: &Report, now: Time, reply: Reply<()>) {
+        let stage = match report.outcome {
+            crate::table::Outcome::Progress => Stage::Progress,
+            crate::table::Outcome::Completed => Stage::Completed,
+            crate::table::Outcome::Failed => Stage::Failed,
+        };
+        let next = self.table.report(report, now).map_err(|stale| stale.to_string());
+        if next.is_ok() {
+            let machine = self.table.assignments.get(&report.deployment);
+            let machine = machine.and_then(|machine| self.table.desired.machines.get(machine));
+            self.note(Event {
+                at: now,
+                stage,
+                mac: machine.and_then(|machine| self.table.active_mac(machine)),
+                address: None,
+                deployment: Some(report.deployment.clone()),
+                arch: None,
+                ipxe: None,
+                text: report.note.clone(),
+            });
+        }
+        self.install(&report.deployment, next, reply);
+    }
+
+    /// Takes over a table in which one installation moved on.
+    fn install(&mut self, name: &Name, next: Result<Table, String>, reply: Reply<()>) {
+        match next {
+            Ok(next) => {
+                // `note` may have changed what was seen meanwhile: only the installations move.
+                self.record(name, next.installs.get(name));
+                self.later(reply, ());
+            }
+            Err(reason) => self.replies.push(Box::new(move |_| drop(reply.send(Err(KeeperError::Refused(reason)))))),
+        }
+    }
+
+    fn record(&mut self, name: &Name, install: Option<&Install>) {
+        let Some(install) = install.filter(|install| self.table.installs.get(name) != Some(*install)) else { return };
+        self.table.installs.insert(name.clone(), install.clone());
+        self.table.serial += 1;
+        self.batch.installs.push((name.clone(), install.clone()));
+        self.batch.serial = Some(self.table.serial);
+    }
+
+    fn note(&mut self, event: Event) {
+        self.table.fold(&event);
+        if let (Stage::LocalBoot, Some(name)) = (event.stage, &event.deployment) {
+            if let Some(next) = self.table.rebooted(name, event.at) {
+                let name = name.clone();
+                self.record(&name, next.installs.get(&name));
+            }
+        }
+        self.batch.events.push((self.next, event));
+        self.next += 1;
+    }
+
+    fn later<T: Send + 'static>(&mut self, reply: Reply<T>, value: T) {
+        self.replies.push(Box::new(move |outcome| drop(reply.send(outcome.map(|()| value)))));
+    }
+}

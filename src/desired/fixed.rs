@@ -1,0 +1,32 @@
+//! Which deployment a fixed address is promised to.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::OnceLock;
+
+use super::Desired;
+use crate::model::Name;
+
+/// The fixed addresses of a `Desired`, gathered when first asked for. A copy starts empty, so
+/// that it never tells of deployments its owner no longer has.
+#[derive(Debug, Default)]
+pub struct Fixed {
+    by_address: OnceLock<HashMap<Ipv4Addr, Name>>,
+}
+
+impl Clone for Fixed {
+    fn clone(&self) -> Fixed {
+        Fixed::default()
+    }
+}
+
+impl Desired {
+    /// The deployment that has this address by its manifest.
+    pub fn fixed_at(&self, address: Ipv4Addr) -> Option<&Name> {
+        let gather = || {
+            let fixed = self.deployments.values().filter_map(|one| Some((one.address?, one.name.clone())));
+            fixed.collect()
+        };
+        self.fixed.by_address.get_or_init(gather).get(&address)
+    }
+}

@@ -1,0 +1,154 @@
+//! Documents to `Desired`: names become what they name, profiles are folded into deployments,
+//! and what contradicts itself is reported, each mistake once and nothing that only follows
+//! from another. Linear in the size of the inventory.
+
+mod address;
+mod boot;
+mod deployment;
+mod digest;
+mod machine;
+mod profile;
+mod reference;
+mod selector;
+mod subnet;
+mod template;
+mod variable;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use super::{Boot, Desired, Safety, Subnet, Template};
+use crate::manifest::{Documents, Mark, Problem};
+use crate::media::Library;
+use crate::model::Name;
+
+/// What differs between a check on a laptop and the daemon.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub media: Media,
+    /// The network of deployments where the inventory declares none. Without one the /24
+    /// around the address is taken, which is right for a check and for most labs.
+    pub fallback: Option<Arc<Subnet>>,
+}
+
+/// What it means that an image or a file is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Media {
+    /// An error.
+    Required,
+    /// A note: the check was made without it.
+    IfPresent,
+}
+
+/// Resolves an inventory. With errors among the problems the result is incomplete and must not
+/// be served. Problems are in the order of their places.
+pub fn resolve(documents: &Documents, library: &dyn Library, options: &Options) -> (Desired, Vec<Problem>) {
+    let mut resolver = Resolver::new(documents, library, options);
+    resolver.references();
+    resolver.subnets();
+    resolver.boots();
+    resolver.templates();
+    resolver.profiles();
+    resolver.machines();
+    resolver.deployments();
+    resolver.selectors();
+    resolver.variables();
+    resolver.unknown_names();
+    let Resolver { desired, problems, .. } = resolver;
+    (desired, documents.weigh(problems))
+}
+
+struct Resolver<'a> {
+    documents: &'a Documents,
+    library: &'a dyn Library,
+    options: &'a Options,
+    problems: Vec<Problem>,
+    desired: Desired,
+    /// References that lead nowhere, with the deployments they concern.
+    dangling: BTreeMap<Mark, (Problem, Vec<Name>)>,
+    templates: HashMap<Name, Arc<Template>>,
+    profiles: HashMap<Name, Arc<profile::Effective>>,
+    /// Machines pinned by a deployment.
+    pinned: HashMap<Name, (Name, Mark)>,
+    /// Fixed addresses by who was first.
+    fixed: HashMap<Ipv4Addr, (Name, Mark)>,
+    digests: Digests,
+    /// Deployments that lack a variable, by where it is wanted.
+    lacking: BTreeMap<variable::Want, Vec<Name>>,
+    /// Which deployments use a template.
+    users: BTreeMap<Name, Vec<Name>>,
+    /// Values already found to be of the wrong type.
+    mistyped: HashSet<Mark>,
+}
+
+/// Parts of deployment digests that many deployments share.
+#[derive(Default)]
+struct Digests {
+    boots: HashMap<Name, [u8; 32]>,
+    templates: HashMap<Name, [u8; 32]>,
+    subnets: HashMap<Name, [u8; 32]>,
+    secrets: HashMap<Name, [u8; 32]>,
+}
+
+impl<'a> Resolver<'a> {
+    fn new(documents: &'a Documents, library: &'a dyn Library, options: &'a Options) -> Resolver<'a> {
+        Resolver {
+            documents,
+            library,
+            options,
+            problems: Vec::new(),
+            desired: Desired { safety: safety(documents), ..Desired::default() },
+            dangling: BTreeMap::new(),
+            templates: HashMap::new(),
+            profiles: HashMap::new(),
+            pinned: HashMap::new(),
+            fixed: HashMap::new(),
+            digests: Digests::default(),
+            lacking: BTreeMap::new(),
+            users: BTreeMap::new(),
+            mistyped: HashSet::new(),
+        }
+    }
+
+    fn boot(&self, name: &Name) -> Option<&Arc<Boot>> {
+        self.desired.boots.get(name)
+    }
+
+    /// Whether resources may be missing because of mistakes that were reported already.
+    fn incomplete(&self) -> bool {
+        !self.documents.unparsed.is_empty() || !self.documents.unread.is_empty()
+    }
+}
+
+fn safety(documents: &Documents) -> Safety {
+    let written = &documents.inventory;
+    let usual = Safety::default();
+    Safety {
+        max_remove: written.max_remove.unwrap_or(usual.max_remove),
+        min_existing: written.min_existing.unwrap_or(usual.min_existing),
+        allow_empty: written.allow_empty.unwrap_or(usual.allow_empty),
+        max_reinstall: written.max_reinstall.or(usual.max_reinstall),
+    }
+}
+
+/// `web-1, web-2 and 7 more`.
+fn listed<T: std::fmt::Display>(names: impl IntoIterator<Item = T>) -> String {
+    const SHOWN: usize = 6;
+    let names: Vec<String> = names.into_iter().map(|name| name.to_string()).collect();
+    match names.len() {
+        0..=SHOWN => names.join(", "),
+        more => format!("{} and {} more", names[..SHOWN].join(", "), more - SHOWN),
+    }
+}
+
+/// `deployment web-1`, `deployments web-1, web-2`.
+fn deployments(names: &[Name]) -> String {
+    let plural = if names.len() == 1 { "" } else { "s" };
+    format!("deployment{plural} {}", listed(names))
+}
+
+/// Each name once, in order.
+fn unique(names: impl IntoIterator<Item = String>) -> BTreeSet<String> {
+    names.into_iter().collect()
+}

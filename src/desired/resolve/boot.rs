@@ -1,0 +1,196 @@
+//! Boots: files found in their images, path prefixes apart, command lines compiled.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Media, Resolver, digest, listed};
+use crate::desired::boot::{Boot, File};
+use crate::manifest::document::{self, Resource};
+use crate::manifest::similar::similar;
+use crate::manifest::{Code, Level, Mark, Marked, Problem};
+use crate::media::{Entry, Index, MediaError};
+use crate::model::{Cpu, Name};
+use crate::render::Text;
+
+/// First parts of the daemon's own paths.
+const OWN_PREFIXES: [&str; 9] =
+    ["ipxe", "answers", "hooks", "loader", "grub", "pxelinux.cfg", "files", "boot", "EFI"];
+
+impl Resolver<'_> {
+    pub(super) fn boots(&mut self) {
+        let mut prefixes: HashMap<Arc<str>, (Name, Mark)> = HashMap::new();
+        let documents = self.documents;
+        let mut boots: Vec<_> = documents.boots.values().collect();
+        boots.sort_by_key(|resource| resource.mark);
+        for resource in boots {
+            let (prefix, mark) = prefix(resource);
+            match prefixes.get(&prefix) {
+                Some((other, first)) => self.problems.push(taken(resource, &prefix, mark, other, *first)),
+                None => {
+                    self.reserved_prefix(resource, &prefix, mark);
+                    prefixes.insert(prefix.clone(), (resource.name.clone(), mark));
+                }
+            }
+            if let Some(boot) = self.load(resource, prefix) {
+                let sha256 = resource.body.iso.as_ref().and_then(|iso| iso.sha256.as_ref());
+                let file = resource.body.iso.as_ref().and_then(|iso| iso.file.as_ref());
+                let digest = digest::boot(&boot, file.map(|file| &*file.value), sha256.map(|sha256| &*sha256.value));
+                self.digests.boots.insert(boot.name.clone(), digest);
+                self.desired.boots.insert(boot.name.clone(), Arc::new(boot));
+            }
+        }
+    }
+
+    fn reserved_prefix(&mut self, resource: &Resource<document::Boot>, prefix: &str, mark: Mark) {
+        if !OWN_PREFIXES.iter().any(|own| own.eq_ignore_ascii_case(prefix)) {
+            return;
+        }
+        let message = format!("boot `{}` can't be served below `/{prefix}/`", resource.name);
+        let problem = Problem::new(Code::Prefix, mark, message, "the daemon serves its own files there");
+        self.problems.push(problem.help(match &resource.body.iso {
+            Some(_) => format!("set another `prefix` in its `iso`; taken are: {}", OWN_PREFIXES.join(", ")),
+            None => format!("give the boot another name; taken are: {}", OWN_PREFIXES.join(", ")),
+        }));
+    }
+
+    fn load(&mut self, resource: &Resource<document::Boot>, prefix: Arc<str>) -> Option<Boot> {
+        let document::Boot { iso, kernel, initrd, cmdline, arch } = &resource.body;
+        let tree = match iso {
+            Some(iso) => Some(self.image(iso)),
+            None => None,
+        };
+        let mut file = |path: &Marked<Arc<str>>| {
+            let entry = match (&tree, iso) {
+                (Some(tree), Some(iso)) => self.in_image(path, tree.as_deref(), iso),
+                _ => self.loose(path),
+            };
+            File { path: path.value.clone(), entry }
+        };
+        let kernel = file(kernel.as_ref()?);
+        let initrd = initrd.iter().map(file).collect();
+        Some(Boot {
+            name: resource.name.clone(),
+            prefix,
+            kernel,
+            initrd,
+            cmdline: cmdline.iter().filter_map(|word| self.word(word)).collect(),
+            cpu: arch.as_ref().and_then(|arch| arch.value.parse().ok()).unwrap_or(Cpu::X86_64),
+            tree: tree.flatten(),
+            origin: self.documents.sources.origin(resource.mark),
+        })
+    }
+
+    fn image(&mut self, iso: &document::Iso) -> Option<Arc<Index>> {
+        let file = iso.file.as_ref()?;
+        let sha256 = iso.sha256.as_ref();
+        match self.library.image(&file.value, sha256.map(|sha256| &*sha256.value)) {
+            Ok(index) => Some(index),
+            Err(error) => {
+                let mark = match (&error, sha256) {
+                    (MediaError::Checksum { .. }, Some(sha256)) => sha256.mark,
+                    _ => file.mark,
+                };
+                self.unusable(&file.value, mark, &error);
+                None
+            }
+        }
+    }
+
+    fn loose(&mut self, path: &Marked<Arc<str>>) -> Option<Entry> {
+        match self.library.file(&path.value) {
+            Ok(entry) => Some(entry),
+            Err(error) => {
+                self.unusable(&path.value, path.mark, &error);
+                None
+            }
+        }
+    }
+
+    fn unusable(&mut self, name: &str, mark: Mark, error: &MediaError) {
+        let problem = match error {
+            MediaError::Missing { .. } => {
+                let message = format!("`{name}` is not at hand");
+                match self.options.media {
+                    Media::Required => Problem::new(Code::NoMedia, mark, message, error.to_string())
+                        .help("put the file there, or correct its name"),
+                    Media::IfPresent => Problem::new(Code::NoMedia, mark, message, "checked without it")
+                        .level(Level::Note)
+                        .help("`--with-media` makes this an error"),
+                }
+            }
+            MediaError::Checksum { expected: _, found, .. } => {
+                let message = format!("`{name}` is not the image this boot asks for");
+                Problem::new(Code::BadMedia, mark, message, "another image has this digest")
+                    .note(format!("the digest of the image at hand is {found}"))
+                    .help("download the image again; or, if the new one is meant, correct `sha256`")
+            }
+            MediaError::NotAnImage { why, .. } | MediaError::Io { why, .. } => {
+                Problem::new(Code::BadMedia, mark, format!("`{name}` can't be read"), why.clone())
+            }
+            MediaError::Truncated { why, .. } => {
+                Problem::new(Code::BadMedia, mark, format!("`{name}` is not complete"), why.clone())
+                    .help("download the image again")
+            }
+        };
+        self.problems.push(problem);
+    }
+
+    fn in_image(&mut self, path: &Marked<Arc<str>>, tree: Option<&Index>, iso: &document::Iso) -> Option<Entry> {
+        let tree = tree?;
+        if let Some(entry) = tree.files.get(&*path.value) {
+            return Some(entry.clone());
+        }
+        let file = iso.file.as_ref()?;
+        let message = format!("`{}` is not in {}", path.value, file.value);
+        let read = format!("volume `{}`, {} files read", tree.label, tree.files.len());
+        let problem = Problem::new(Code::NotInImage, path.mark, message, "no such file in the image").also(file.mark, read);
+        self.problems.push(problem.help(elsewhere(&path.value, tree)));
+        None
+    }
+
+    fn word(&mut self, word: &Marked<Arc<str>>) -> Option<Text> {
+        match Text::parse(word.value.clone()) {
+            Ok(text) => Some(text),
+            Err(error) => {
+                let message = "this word of the command line has a mistake";
+                self.problems.push(Problem::new(Code::BadTemplate, word.mark, message, error.message));
+                None
+            }
+        }
+    }
+}
+
+/// The path prefix of a boot and where it is written.
+fn prefix(resource: &Resource<document::Boot>) -> (Arc<str>, Mark) {
+    match resource.body.iso.as_ref().and_then(|iso| iso.prefix.as_ref()) {
+        Some(prefix) => (prefix.value.clone(), prefix.mark),
+        None => (resource.name.as_str().into(), resource.mark),
+    }
+}
+
+fn taken(resource: &Resource<document::Boot>, prefix: &str, mark: Mark, other: &Name, first: Mark) -> Problem {
+    let message = format!("boots `{other}` and `{}` are both served below `/{prefix}/`", resource.name);
+    Problem::new(Code::Prefix, mark, message, format!("`{}` again", resource.name))
+        .also(first, format!("`{other}` is served there"))
+        .help("give one of them another `prefix` in its `iso`")
+}
+
+/// Where the wanted file may be instead.
+fn elsewhere(path: &str, tree: &Index) -> String {
+    let base = |path: &str| path.rsplit('/').next().unwrap_or(path).to_ascii_lowercase();
+    let wanted = base(path);
+    let same: Vec<&str> = tree.files.keys().map(|path| &**path).filter(|path| base(path) == wanted).collect();
+    if !same.is_empty() {
+        return format!("files of that name in this image: {}", listed(same));
+    }
+    if let Some(near) = similar(path, tree.files.keys().map(|path| &**path)) {
+        return format!("did you mean {near}?");
+    }
+    let kin: &[&str] = if wanted.starts_with("init") { &["initrd", "initramfs"] } else { &["vmlinuz", "linux", "bzimage", "kernel"] };
+    let alike = |path: &&str| kin.iter().any(|kin| base(path).starts_with(kin));
+    let alike: Vec<&str> = tree.files.keys().map(|path| &**path).filter(alike).collect();
+    match alike.is_empty() {
+        true => "`voldemort iso ls FILE` lists what the image holds".to_owned(),
+        false => format!("similar files in this image: {}", listed(alike)),
+    }
+}

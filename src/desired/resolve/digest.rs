@@ -1,0 +1,181 @@
+//! What a deployment is served, as one number: equal digests mean equal answers.
+//!
+//! The bytes of media are not looked at: an inventory has the same digests on a laptop without
+//! the images. An image counts with its name and the `sha256` written down for it.
+
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use super::Digests;
+use super::reference::secret_path;
+use crate::desired::{Boot, Deployment, Place, Subnet, Template};
+use crate::manifest::Sources;
+use crate::model::{Mac, Name};
+use crate::render::Value;
+
+/// Hashes values so that no two different sequences of them look alike.
+struct Sum(Sha256);
+
+impl Sum {
+    fn new(what: &str) -> Sum {
+        let mut sum = Sum(Sha256::new());
+        sum.text(what);
+        sum
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        self.number(bytes.len() as u64);
+        self.0.update(bytes);
+    }
+
+    fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+
+    fn number(&mut self, number: u64) {
+        self.0.update(number.to_be_bytes());
+    }
+
+    fn shown(&mut self, value: impl std::fmt::Display) {
+        self.text(&value.to_string());
+    }
+
+    fn option<T: std::fmt::Display>(&mut self, value: Option<T>) {
+        self.number(u64::from(value.is_some()));
+        if let Some(value) = value {
+            self.shown(value);
+        }
+    }
+
+    fn list<T: std::fmt::Display>(&mut self, values: impl ExactSizeIterator<Item = T>) {
+        self.number(values.len() as u64);
+        values.for_each(|value| self.shown(value));
+    }
+
+    fn value(&mut self, value: &Value) {
+        match value {
+            Value::String(text) => {
+                self.number(1);
+                self.text(text);
+            }
+            Value::Integer(number) => {
+                self.number(2);
+                self.shown(number);
+            }
+            Value::Boolean(flag) => self.number(3 + u64::from(*flag)),
+            Value::List(list) => {
+                self.number(5);
+                self.number(list.len() as u64);
+                list.iter().for_each(|value| self.value(value));
+            }
+            Value::Table(table) => {
+                self.number(6);
+                self.number(table.len() as u64);
+                for (key, value) in table {
+                    self.text(key);
+                    self.value(value);
+                }
+            }
+            Value::Secret(name) => {
+                self.number(7);
+                self.text(name);
+            }
+        }
+    }
+
+    fn end(self) -> [u8; 32] {
+        self.0.finalize().into()
+    }
+}
+
+pub(super) fn subnet(subnet: &Subnet) -> [u8; 32] {
+    let Subnet { name: _, cidr, gateway, dns, domain, dynamic: _, lease, origin: _ } = subnet;
+    let mut sum = Sum::new("subnet");
+    sum.shown(cidr);
+    sum.option(gateway.as_ref());
+    sum.list(dns.iter());
+    sum.option(domain.as_ref());
+    sum.number(lease.0);
+    sum.end()
+}
+
+pub(super) fn boot(boot: &Boot, iso: Option<&str>, sha256: Option<&str>) -> [u8; 32] {
+    let Boot { name, prefix, kernel, initrd, cmdline, cpu, tree: _, origin: _ } = boot;
+    let mut sum = Sum::new("boot");
+    sum.shown(name);
+    sum.text(prefix);
+    sum.option(iso);
+    sum.option(sha256);
+    sum.text(&kernel.path);
+    sum.list(initrd.iter().map(|file| &file.path));
+    sum.list(cmdline.iter().map(|word| word.source()));
+    sum.shown(cpu);
+    sum.end()
+}
+
+pub(super) fn template(template: &Template) -> [u8; 32] {
+    // Defaults of inputs are among the values of each deployment.
+    let Template { name, kind, text, inputs: _, origin: _ } = template;
+    let mut sum = Sum::new("template");
+    sum.shown(name);
+    sum.text(&format!("{kind:?}"));
+    sum.text(text.source());
+    sum.end()
+}
+
+pub(super) fn deployment(deployment: &Deployment, macs: &[Mac], known: &mut Digests, sources: &Sources) -> Arc<str> {
+    let Deployment { name, place, address, subnet, boot, template, values, redeploy, digest: _, origin: _ } = deployment;
+    let mut sum = Sum::new("deployment");
+    sum.shown(name);
+    match place {
+        Place::Machine(machine) => {
+            sum.number(1);
+            sum.shown(machine);
+            sum.list(macs.iter());
+        }
+        Place::Select(labels) => {
+            sum.number(2);
+            sum.number(labels.len() as u64);
+            for (key, value) in labels {
+                sum.text(key);
+                sum.text(value);
+            }
+        }
+    }
+    sum.option(address.as_ref());
+    sum.bytes(&match known.subnets.get(&subnet.name) {
+        Some(digest) => *digest,
+        None => self::subnet(subnet),
+    });
+    sum.bytes(known.boots.get(&boot.name).map_or(&[][..], |digest| digest));
+    sum.bytes(template.as_ref().and_then(|template| known.templates.get(&template.name)).map_or(&[][..], |digest| digest));
+    sum.number(values.len() as u64);
+    for (key, value) in values {
+        sum.text(key);
+        sum.value(value);
+        secrets(value, &mut sum, known, sources);
+    }
+    sum.number(*redeploy);
+    sum.end().iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+}
+
+/// A secret's ciphertext stands for its text: another one is served when it changes.
+fn secrets(value: &Value, sum: &mut Sum, known: &mut Digests, sources: &Sources) {
+    match value {
+        Value::Secret(name) => {
+            let Ok(name) = name.parse::<Name>() else { return };
+            let digest = known.secrets.entry(name).or_insert_with_key(|name| {
+                let mut sum = Sum::new("secret");
+                if let Some(file) = sources.find(&secret_path(name)) {
+                    sum.bytes(&sources.get(file).bytes);
+                }
+                sum.end()
+            });
+            sum.bytes(digest);
+        }
+        Value::List(list) => list.iter().for_each(|value| secrets(value, sum, known, sources)),
+        Value::Table(table) => table.values().for_each(|value| secrets(value, sum, known, sources)),
+        _ => {}
+    }
+}

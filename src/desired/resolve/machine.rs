@@ -1,0 +1,101 @@
+//! Machines: those written down, and those that a deployment's `mac` implies.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::Resolver;
+use crate::desired::Machine;
+use crate::manifest::{Code, Mark, Marked, Problem};
+use crate::model::{Mac, Name};
+
+/// Network cards by who was first to claim them.
+type Claims = HashMap<Mac, (Name, Mark)>;
+
+impl Resolver<'_> {
+    pub(super) fn machines(&mut self) {
+        let mut claims = Claims::new();
+        let documents = self.documents;
+        let mut machines: Vec<_> = documents.machines.values().collect();
+        machines.sort_by_key(|resource| resource.mark);
+        for resource in machines {
+            let machine = Machine {
+                name: resource.name.clone(),
+                macs: self.claim(&resource.name, &resource.body.macs, &mut claims),
+                labels: owned(&resource.body.labels),
+                protect: resource.body.protect.as_ref().map(|protect| protect.value),
+                origin: documents.sources.origin(resource.mark),
+            };
+            if resource.body.macs.is_empty() && resource.whole {
+                let message = format!("machine {} has no hardware address", resource.name);
+                let problem = Problem::new(Code::MissingKey, resource.mark, message, "`mac` is an empty list");
+                self.problems.push(problem.help("write the addresses of its network cards, as in mac = [\"52:54:00:aa:00:01\"]"));
+            }
+            self.add(machine);
+        }
+        self.implied(&mut claims);
+    }
+
+    fn implied(&mut self, claims: &mut Claims) {
+        let documents = self.documents;
+        let mut deployments: Vec<_> = documents.deployments.values().collect();
+        deployments.sort_by_key(|resource| resource.mark);
+        for resource in deployments.into_iter().filter(|resource| !resource.body.macs.is_empty()) {
+            if let Some(other) = documents.machines.get(&resource.name) {
+                let message = format!("deployment `{0}` and machine `{0}` are two machines of one name", resource.name);
+                let mark = resource.body.macs[0].mark;
+                let problem = Problem::new(Code::Twice, mark, message, "this makes a machine of the deployment's name")
+                    .also(other.mark, "a machine of that name");
+                self.problems.push(problem.help(format!("to use that machine write machine = \"{}\" instead of `mac`", resource.name)));
+                continue;
+            }
+            let machine = Machine {
+                name: resource.name.clone(),
+                macs: self.claim(&resource.name, &resource.body.macs, claims),
+                labels: BTreeMap::new(),
+                protect: None,
+                origin: documents.sources.origin(resource.mark),
+            };
+            self.add(machine);
+        }
+    }
+
+    /// The addresses that nobody claimed before; the others are reported.
+    fn claim(&mut self, name: &Name, macs: &[Marked<Mac>], claims: &mut Claims) -> Vec<Mac> {
+        let mut own = Vec::with_capacity(macs.len());
+        for Marked { value: mac, mark } in macs {
+            let Some((first, earlier)) = claims.get(mac) else {
+                claims.insert(*mac, (name.clone(), *mark));
+                own.push(*mac);
+                continue;
+            };
+            let message = match first == name {
+                true => format!("machine `{name}` has the hardware address {mac} twice"),
+                false => format!("two machines claim the hardware address {mac}"),
+            };
+            let mut problem = Problem::new(Code::MacTwice, *mark, message, format!("claimed again by `{name}`"))
+                .also(*earlier, format!("first claimed by `{first}`"));
+            let sources = &self.documents.sources;
+            if sources.text_at(*mark) != sources.text_at(*earlier) {
+                problem = problem.note("letter case and separators are ignored when hardware addresses are compared");
+            }
+            self.problems.push(problem.help(match first == name {
+                true => "write it once".to_owned(),
+                false => format!(
+                    "keep it on the machine whose network card carries it; `voldemort why {mac}` shows what was seen of it"
+                ),
+            }));
+        }
+        own
+    }
+
+    fn add(&mut self, machine: Machine) {
+        for mac in &machine.macs {
+            self.desired.macs.insert(*mac, machine.name.clone());
+        }
+        self.desired.machines.insert(machine.name.clone(), Arc::new(machine));
+    }
+}
+
+pub(super) fn owned(labels: &BTreeMap<Arc<str>, Arc<str>>) -> BTreeMap<String, String> {
+    labels.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
+}

@@ -1,0 +1,187 @@
+//! Names that must be somebody's, and secrets that must be there.
+
+use super::{Resolver, listed};
+use crate::manifest::document::{Resource, Settings};
+use crate::manifest::similar::similar;
+use crate::manifest::{Code, Kind, Mark, Marked, Problem, Table, Value};
+use crate::model::Name;
+use crate::render::builtin;
+
+impl Resolver<'_> {
+    /// Looks at every reference once, where it is written.
+    pub(super) fn references(&mut self) {
+        let documents = self.documents;
+        for profile in documents.profiles.values() {
+            for name in &profile.body.extends {
+                self.reference(Kind::Profile, name);
+            }
+            self.settings(&profile.body.settings);
+        }
+        for deployment in documents.deployments.values() {
+            let body = &deployment.body;
+            body.profile.iter().for_each(|name| self.reference(Kind::Profile, name));
+            body.machine.iter().for_each(|name| self.reference(Kind::Machine, name));
+            self.settings(&body.settings);
+        }
+        for pool in documents.pools.values() {
+            pool.body.profile.iter().for_each(|name| self.reference(Kind::Profile, name));
+        }
+        for machine in documents.machines.values() {
+            let credentials = machine.body.power.iter().filter_map(|power| power.credentials.as_ref());
+            credentials.for_each(|credentials| self.secrets(credentials));
+        }
+        for template in documents.templates.values() {
+            let defaults = template.body.vars.values().filter_map(|variable| variable.default.as_ref());
+            defaults.for_each(|default| self.secrets(default));
+        }
+    }
+
+    fn settings(&mut self, settings: &Settings) {
+        let Settings { subnet, boot, template, vars, labels: _ } = settings;
+        subnet.iter().for_each(|name| self.reference(Kind::Subnet, name));
+        boot.iter().for_each(|name| self.reference(Kind::Boot, name));
+        template.iter().for_each(|name| self.reference(Kind::Template, name));
+        self.secrets_in(vars);
+    }
+
+    fn reference(&mut self, kind: Kind, wanted: &Marked<Name>) {
+        if self.exists(kind, &wanted.value) || self.may_exist(kind, &wanted.value) {
+            return;
+        }
+        let names = self.names(kind);
+        let kind_name = kind.name();
+        let message = format!("there is no {kind_name} called `{}`", wanted.value);
+        let problem = Problem::new(Code::UnknownName, wanted.mark, message, format!("unknown {kind_name}"));
+        let all = match names.len() {
+            0 => format!("the inventory has no {kind_name} at all; one begins with [{kind_name}.{}]", wanted.value),
+            _ => format!("all {}: {}", crate::manifest::shape::fields(kind).plural, listed(names.iter().map(|(name, _)| name))),
+        };
+        let near = similar(wanted.value.as_str(), names.iter().map(|(name, _)| *name));
+        let help = match near {
+            Some(near) => {
+                let origin = names.iter().find(|(name, _)| *name == near).and_then(|(_, mark)| *mark);
+                let place = match origin {
+                    Some(mark) => {
+                        let origin = self.documents.sources.origin(mark);
+                        format!(" ({}:{})", origin.file, origin.line)
+                    }
+                    None => " (built in)".to_owned(),
+                };
+                format!("a {kind_name} with a similar name exists: `{near}`{place}; {all}")
+            }
+            None => all,
+        };
+        self.dangling.insert(wanted.mark, (problem.help(help), Vec::new()));
+    }
+
+    fn exists(&self, kind: Kind, name: &Name) -> bool {
+        let documents = self.documents;
+        match kind {
+            Kind::Subnet => documents.subnets.contains_key(name),
+            Kind::Boot => documents.boots.contains_key(name),
+            Kind::Template => {
+                documents.templates.contains_key(name) || builtin::lookup(name.as_str()).is_some()
+            }
+            Kind::Profile => documents.profiles.contains_key(name),
+            Kind::Machine => documents.machines.contains_key(name),
+            Kind::Deployment => documents.deployments.contains_key(name),
+            Kind::Pool => documents.pools.contains_key(name),
+        }
+    }
+
+    /// Whether the name may be defined where mistakes hide it.
+    fn may_exist(&self, kind: Kind, name: &Name) -> bool {
+        let mentions = |file: &u32| {
+            let bytes = &self.documents.sources.get(*file).bytes;
+            bytes.windows(name.as_str().len()).any(|window| window == name.as_str().as_bytes())
+        };
+        self.documents.unread.contains(&(kind, name.clone())) || self.documents.unparsed.iter().any(mentions)
+    }
+
+    fn names(&self, kind: Kind) -> Vec<(&str, Option<Mark>)> {
+        fn all<T>(resources: &std::collections::BTreeMap<Name, Resource<T>>) -> Vec<(&str, Option<Mark>)> {
+            resources.values().map(|resource| (resource.name.as_str(), Some(resource.mark))).collect()
+        }
+        let documents = self.documents;
+        match kind {
+            Kind::Subnet => all(&documents.subnets),
+            Kind::Boot => all(&documents.boots),
+            Kind::Template => {
+                let builtins = builtin::names().map(|name| (name, None));
+                all(&documents.templates).into_iter().chain(builtins).collect()
+            }
+            Kind::Profile => all(&documents.profiles),
+            Kind::Machine => all(&documents.machines),
+            Kind::Deployment => all(&documents.deployments),
+            Kind::Pool => all(&documents.pools),
+        }
+    }
+
+    /// Says which deployments a dangling reference of a profile concerns.
+    pub(super) fn concerns(&mut self, mark: Mark, deployment: &Name) {
+        if let Some((_, names)) = self.dangling.get_mut(&mark) {
+            names.push(deployment.clone());
+        }
+    }
+
+    /// Reports the references that lead nowhere.
+    pub(super) fn unknown_names(&mut self) {
+        for (mark, (mut problem, names)) in std::mem::take(&mut self.dangling) {
+            let own = |name: &Name| {
+                let deployment = self.documents.deployments.get(name);
+                deployment.is_some_and(|own| own.mark.file == mark.file && self.is_own(own, mark))
+            };
+            match names.as_slice() {
+                [] => {}
+                [name] if own(name) => {}
+                [name] => problem.notes.push(format!("used by deployment {name}")),
+                names => problem.notes.push(format!("used by {} deployments: {}", names.len(), listed(names))),
+            }
+            self.problems.push(problem);
+        }
+    }
+
+    fn is_own(&self, deployment: &Resource<crate::manifest::document::Deployment>, mark: Mark) -> bool {
+        let body = &deployment.body;
+        let settings = &body.settings;
+        [&body.profile, &settings.subnet, &settings.boot, &settings.template]
+            .into_iter()
+            .flatten()
+            .any(|name| name.mark == mark)
+    }
+
+    fn secrets_in(&mut self, table: &Table) {
+        table.0.values().for_each(|field| self.secrets(&field.value));
+    }
+
+    /// Every secret named in a value must be a file of the inventory.
+    fn secrets(&mut self, value: &Marked<Value>) {
+        match &value.value {
+            Value::Secret(name) => self.secret(name, value.mark),
+            Value::List(list) => list.iter().for_each(|item| self.secrets(item)),
+            Value::Table(table) => self.secrets_in(table),
+            _ => {}
+        }
+    }
+
+    fn secret(&mut self, name: &Name, mark: Mark) {
+        let sources = &self.documents.sources;
+        let path = secret_path(name);
+        if sources.find(&path).is_some() {
+            return;
+        }
+        let message = format!("there is no secret called `{name}`");
+        let problem = Problem::new(Code::NoSecret, mark, message, format!("{path} does not exist"));
+        let all = sources.iter().filter_map(|(_, source)| source.name.strip_prefix("secrets/")?.strip_suffix(".age"));
+        let problem = match similar(name.as_str(), all) {
+            Some(near) => problem.help(format!("a secret with a similar name exists: `{near}`")),
+            None => problem.help(format!("encrypt it with age for the daemon's key and save it as {path}")),
+        };
+        self.problems.push(problem);
+    }
+}
+
+/// Where a secret lies in the inventory.
+pub(super) fn secret_path(name: &Name) -> String {
+    format!("secrets/{name}.age")
+}

@@ -1,0 +1,78 @@
+//! Selectors that no machine can ever satisfy.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::{Resolver, listed};
+use crate::manifest::{Code, Documents, Mark, Marked, Problem};
+use crate::model::Name;
+
+type Labels = BTreeMap<Arc<str>, Arc<str>>;
+
+impl Resolver<'_> {
+    pub(super) fn selectors(&mut self) {
+        // A machine may be hidden behind a mistake.
+        if self.incomplete() {
+            return;
+        }
+        let documents = self.documents;
+        let deployments = documents.deployments.values().map(|own| (&own.name, own.body.select.as_ref()));
+        let pools = documents.pools.values().map(|own| (&own.name, own.body.select.as_ref()));
+        let mut wishes: BTreeMap<&Labels, (Mark, Vec<&Name>)> = BTreeMap::new();
+        for (name, select) in deployments.chain(pools) {
+            let Some(Marked { value, mark }) = select else { continue };
+            wishes.entry(value).or_insert((*mark, Vec::new())).1.push(name);
+        }
+        let free = Free::new(documents, |name| self.pinned.contains_key(name));
+        let mut unsatisfied = Vec::new();
+        for (wish, (mark, names)) in wishes {
+            if free.satisfies(wish) {
+                continue;
+            }
+            let message = format!("no free machine has the labels that {} asks for", listed(names));
+            let words = wish.iter().map(|(key, value)| format!("{key} = \"{value}\""));
+            let label = format!("no unpinned machine with {}", words.collect::<Vec<_>>().join(", "));
+            let problem = Problem::new(Code::NoMatch, mark, message, label);
+            unsatisfied.push(
+                problem.help("label a machine that is not pinned by a deployment, or correct the selector"),
+            );
+        }
+        self.problems.append(&mut unsatisfied);
+    }
+}
+
+/// Machines that a selector may choose.
+#[derive(Default)]
+struct Free<'a> {
+    any: bool,
+    by_label: HashMap<(&'a str, &'a str), Vec<&'a Labels>>,
+}
+
+impl<'a> Free<'a> {
+    fn new(documents: &'a Documents, pinned: impl Fn(&Name) -> bool) -> Free<'a> {
+        let mut free = Free::default();
+        for machine in documents.machines.values().filter(|machine| !pinned(&machine.name)) {
+            free.any = true;
+            for (key, value) in &machine.body.labels {
+                free.by_label.entry((key, value)).or_default().push(&machine.body.labels);
+            }
+        }
+        free
+    }
+
+    fn satisfies(&self, wish: &Labels) -> bool {
+        // Looking through the machines with the rarest label is enough.
+        match wish.iter().map(|(key, value)| self.with(key, value)).min_by_key(|machines| machines.len()) {
+            None => self.any,
+            Some(machines) => machines.iter().any(|labels| covers(labels, wish)),
+        }
+    }
+
+    fn with(&self, key: &str, value: &str) -> &[&'a Labels] {
+        self.by_label.get(&(key, value)).map_or(&[], Vec::as_slice)
+    }
+}
+
+fn covers(labels: &Labels, wish: &Labels) -> bool {
+    wish.iter().all(|(key, value)| labels.get(key) == Some(value))
+}

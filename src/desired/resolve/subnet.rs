@@ -1,0 +1,109 @@
+//! Networks: each consistent in itself, none over another.
+
+use std::sync::Arc;
+
+use super::{Resolver, digest};
+use crate::desired::Subnet;
+use crate::manifest::document::{self, Resource};
+use crate::manifest::{Code, Mark, Marked, Problem};
+use crate::model::{Cidr, Span};
+
+/// How long a dynamic address is lent where the subnet does not say.
+pub(super) const LEASE_USUAL: Span = Span::seconds(3600);
+
+impl Resolver<'_> {
+    pub(super) fn subnets(&mut self) {
+        let documents = self.documents;
+        let mut networks = Vec::new();
+        for resource in documents.subnets.values() {
+            let Some(cidr) = &resource.body.cidr else { continue };
+            networks.push((cidr, resource));
+            self.consistent(resource, cidr);
+            let subnet = self.subnet(resource, cidr);
+            self.digests.subnets.insert(resource.name.clone(), digest::subnet(&subnet));
+            self.desired.subnets.insert(resource.name.clone(), Arc::new(subnet));
+        }
+        self.overlaps(networks);
+    }
+
+    fn subnet(&self, resource: &Resource<document::Subnet>, cidr: &Marked<Cidr>) -> Subnet {
+        let document::Subnet { cidr: _, gateway, dns, domain, dynamic, lease } = &resource.body;
+        Subnet {
+            name: resource.name.clone(),
+            cidr: cidr.value,
+            gateway: gateway.as_ref().map(|gateway| gateway.value),
+            dns: dns.iter().map(|dns| dns.value).collect(),
+            domain: domain.as_ref().map(|domain| domain.value.to_string()),
+            dynamic: dynamic.iter().map(|range| range.value).collect(),
+            lease: lease.as_ref().map_or(LEASE_USUAL, |lease| lease.value),
+            origin: self.documents.sources.origin(resource.mark),
+        }
+    }
+
+    fn consistent(&mut self, resource: &Resource<document::Subnet>, cidr: &Marked<Cidr>) {
+        let body = &resource.body;
+        let hosts = cidr.value.hosts();
+        let wrong = |mark: Mark, message: String, label: &str| {
+            Problem::new(Code::BadSubnet, mark, message, label).also(cidr.mark, format!("host addresses: {hosts}"))
+        };
+        if let Some(gateway) = body.gateway.as_ref().filter(|gateway| !cidr.value.is_host(gateway.value)) {
+            let message = format!("the gateway of subnet `{}` is outside of it", resource.name);
+            self.problems.push(wrong(gateway.mark, message, "machines could not reach it"));
+        }
+        for (index, range) in body.dynamic.iter().enumerate() {
+            let inside = cidr.value.is_host(range.value.first) && cidr.value.is_host(range.value.last);
+            if !inside {
+                let message = format!("a dynamic range of subnet `{}` leaves it", resource.name);
+                self.problems.push(wrong(range.mark, message, "not all of these are host addresses"));
+            }
+            let over = |other: &&Marked<crate::model::Range>| {
+                range.value.first <= other.value.last && other.value.first <= range.value.last
+            };
+            if let Some(other) = body.dynamic[..index].iter().find(over) {
+                let message = format!("two dynamic ranges of subnet `{}` overlap", resource.name);
+                let problem = Problem::new(Code::BadSubnet, range.mark, message, "this one …");
+                self.problems.push(problem.also(other.mark, "… and this one"));
+            }
+            for (what, taken) in body.gateway.iter().map(|at| ("gateway", at)).chain(body.dns.iter().map(|at| ("name server", at))) {
+                if range.value.contains(taken.value) {
+                    let message = format!("the {what} {} lies in a dynamic range", taken.value);
+                    let problem = Problem::new(Code::BadSubnet, range.mark, message, "would be lent to a machine");
+                    self.problems.push(problem.also(taken.mark, format!("the {what}")).help("leave it out of the range"));
+                }
+            }
+        }
+    }
+
+    /// Networks nest or are apart: sorted by base and size, one that overlaps lies inside a
+    /// network that is still open.
+    fn overlaps(&mut self, mut networks: Vec<(&Marked<Cidr>, &Resource<document::Subnet>)>) {
+        networks.sort_by_key(|(cidr, _)| (cidr.value.network(), cidr.value.length()));
+        let mut open: Option<(&Marked<Cidr>, &Resource<document::Subnet>)> = None;
+        for (cidr, resource) in networks {
+            match open {
+                Some((outer, around)) if outer.value.overlaps(&cidr.value) => {
+                    self.problems.push(overlap((outer, around), (cidr, resource)));
+                }
+                _ => open = Some((cidr, resource)),
+            }
+        }
+    }
+}
+
+type Network<'a> = (&'a Marked<Cidr>, &'a Resource<document::Subnet>);
+
+fn overlap((outer, around): Network, (inner, resource): Network) -> Problem {
+    let span = |cidr: &Cidr| format!("{}-{}", cidr.network(), cidr.broadcast());
+    let message = format!("subnets `{}` and `{}` overlap", around.name, resource.name);
+    let lies = format!("{} lies inside `{}`", span(&inner.value), around.name);
+    let problem = Problem::new(Code::Overlap, inner.mark, message, lies)
+        .also(outer.mark, format!("`{}` is {}", around.name, span(&outer.value)));
+    let elsewhere = format!("move `{}` to a range nothing else uses", resource.name);
+    let half = outer.value.length() + 1;
+    if inner.value.length() < half || half > 32 {
+        return problem.help(elsewhere);
+    }
+    let lower = Cidr::around(outer.value.network(), half);
+    let free = if lower.overlaps(&inner.value) { Cidr::around(outer.value.broadcast(), half) } else { lower };
+    problem.help(format!("shrink `{}` to {free}, or {elsewhere}", around.name))
+}

@@ -1,0 +1,27 @@
+//! TOML text to `Documents`. Every mistake of every file is reported in one run, with its place,
+//! a number (`Code`) and the smallest cure. Nothing here looks further than one resource: what
+//! resources mean together is the business of `desired`.
+
+pub mod checker;
+pub mod code;
+pub mod document;
+pub mod mark;
+pub mod problem;
+pub mod report;
+mod scan;
+pub mod shape;
+pub mod similar;
+pub mod sources;
+mod syntax;
+pub mod value;
+
+mod parse;
+
+pub use code::Code;
+pub use document::{Documents, Resource};
+pub use mark::{Mark, Marked};
+pub use parse::{MANIFEST_MAX_BYTES, is_manifest, parse};
+pub use problem::{Label, Level, Problem};
+pub use shape::{Fields, Form, Key, Kind, Shape};
+pub use sources::{Position, Source, Sources};
+pub use value::{Field, Table, Value};

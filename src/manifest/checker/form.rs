@@ -1,0 +1,167 @@
+//! Texts that must have a form: addresses, names, durations, …
+
+use std::net::Ipv4Addr;
+
+use super::{Checker, plain, similar};
+use crate::manifest::value::Value;
+use crate::manifest::{Code, Form, Kind, Mark, Problem};
+use crate::model::{Mac, Name};
+
+impl Checker<'_> {
+    pub(super) fn form(&mut self, form: &Form, key: &str, text: &str, mark: Mark) -> Option<Value> {
+        let read = read(form, text);
+        let refused = match read {
+            Ok(value) => return Some(value),
+            Err(refused) => refused,
+        };
+        let shown = plain(text);
+        let mut problem = match form {
+            Form::Name(kind) => {
+                let message = format!("there can be no {} called `{shown}`", kind.name());
+                Problem::new(Code::BadName, mark, message, refused)
+            }
+            Form::Mac => {
+                let message = format!("`{shown}` is not the hardware address of a network card");
+                Problem::new(Code::BadMac, mark, message, refused)
+            }
+            Form::Choice(choices) => choice(key, &shown, text, choices, mark),
+            _ => Problem::new(Code::BadText, mark, format!("`{key}` can't be `{shown}`"), refused),
+        };
+        problem.help.extend(cure(form, text));
+        self.problems.push(problem);
+        None
+    }
+}
+
+fn read(form: &Form, text: &str) -> Result<Value, String> {
+    let words = |error: &dyn std::fmt::Display| error.to_string();
+    match form {
+        Form::Any => Ok(Value::Text(text.into())),
+        Form::Name(_) => {
+            text.parse().map(Value::Name).map_err(|error: crate::model::name::NameError| words(&error))
+        }
+        Form::Mac => text.parse().map(Value::Mac).map_err(|error: crate::model::mac::MacError| words(&error)),
+        Form::AddressOrAuto if text == "auto" => Ok(Value::Auto),
+        Form::Address => {
+            text.parse().map(Value::Address).map_err(|_| "an IPv4 address is written as in 10.0.10.21".into())
+        }
+        Form::AddressOrAuto => text
+            .parse()
+            .map(Value::Address)
+            .map_err(|_| "an IPv4 address is written as in 10.0.10.21; or \"auto\" for a dynamic one".into()),
+        Form::Cidr => {
+            text.parse().map(Value::Cidr).map_err(|error: crate::model::net::NetError| words(&error))
+        }
+        Form::Range => {
+            text.parse().map(Value::Range).map_err(|error: crate::model::net::NetError| words(&error))
+        }
+        Form::Duration => match text.parse() {
+            Ok(crate::model::Span(0)) => Err("this is no time at all".into()),
+            Ok(span) => Ok(Value::Duration(span)),
+            Err(error) => Err(words(&error)),
+        },
+        Form::Percent => percent(text).map(Value::Percent).ok_or("a part is written as in \"30%\"".into()),
+        Form::Sha256 => sha256(text).ok_or("a SHA-256 digest has 64 hexadecimal digits".into()),
+        Form::Url => url(text).ok_or("an address begins with http:// or https:// and a host".into()),
+        Form::Path => path(text),
+        Form::Segment => segment(text),
+        Form::Choice(choices) if choices.contains(&text) => Ok(Value::Text(text.into())),
+        Form::Choice(_) => Err(String::new()),
+    }
+}
+
+fn choice(key: &str, shown: &str, text: &str, choices: &[&str], mark: Mark) -> Problem {
+    let message = format!("`{key}` can't be `{shown}`");
+    let label = match similar(text, choices.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => "not one of the choices".to_owned(),
+    };
+    Problem::new(Code::BadText, mark, message, label).help(format!("the choices are: {}", choices.join(", ")))
+}
+
+fn percent(text: &str) -> Option<u8> {
+    text.strip_suffix('%')?.parse().ok().filter(|percent| *percent <= 100)
+}
+
+fn sha256(text: &str) -> Option<Value> {
+    let right = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    right.then(|| Value::Text(text.to_ascii_lowercase().into()))
+}
+
+fn url(text: &str) -> Option<Value> {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))?;
+    let right = !rest.is_empty() && !rest.starts_with('/') && text.chars().all(|c| c.is_ascii_graphic());
+    right.then(|| Value::Text(text.into()))
+}
+
+/// Paths lose slashes at their beginning: inside an image and below an inventory there is no
+/// other root.
+fn path(text: &str) -> Result<Value, String> {
+    let path = text.trim_start_matches('/');
+    if path.is_empty() || path.ends_with('/') {
+        Err("this names no file".into())
+    } else if path.chars().any(char::is_control) {
+        Err("a path has no control characters".into())
+    } else if path.split('/').any(|part| matches!(part, ".." | "." | "")) {
+        Err("a path has no empty parts, `.` or `..`".into())
+    } else {
+        Ok(Value::Text(path.into()))
+    }
+}
+
+fn segment(text: &str) -> Result<Value, String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+    if text.is_empty() || matches!(text, "." | "..") || !text.chars().all(allowed) {
+        Err("one part of a path: letters, digits, dots, hyphens and underscores".into())
+    } else {
+        Ok(Value::Text(text.into()))
+    }
+}
+
+/// What was probably meant.
+fn cure(form: &Form, text: &str) -> Option<String> {
+    match form {
+        Form::Name(_) => name(text).map(|name| format!("did you mean `{name}`?")),
+        Form::Address | Form::AddressOrAuto => {
+            let (address, _) = text.split_once('/')?;
+            let address: Ipv4Addr = address.parse().ok()?;
+            Some(format!("the length belongs to the subnet; here just \"{address}\""))
+        }
+        Form::Mac => {
+            let digits: String = text.chars().filter(char::is_ascii_hexdigit).collect();
+            let mac: Mac = digits.parse().ok()?;
+            Some(format!("did you mean \"{mac}\"?"))
+        }
+        Form::Duration => {
+            let seconds: u64 = text.parse().ok()?;
+            Some(format!("seconds are written as \"{seconds}s\""))
+        }
+        Form::Percent => {
+            let number: u8 = text.parse().ok().filter(|percent| *percent <= 100)?;
+            Some(format!("did you mean \"{number}%\"?"))
+        }
+        _ => None,
+    }
+}
+
+/// The name a text becomes when every character a name can't have turns into a hyphen.
+pub fn name(text: &str) -> Option<Name> {
+    let letter = |c: char| match c.to_ascii_lowercase() {
+        c @ ('a'..='z' | '0'..='9') => c,
+        _ => '-',
+    };
+    let name: String = text.chars().take(64).map(letter).collect();
+    name.trim_matches('-').parse().ok()
+}
+
+/// The name of a resource, or the problem with it.
+pub fn resource_name(kind: Kind, text: &str, mark: Mark) -> Result<Name, Problem> {
+    text.parse().map_err(|error: crate::model::name::NameError| {
+        let message = format!("a {} can't be called `{}`", kind.name(), plain(text));
+        let problem = Problem::new(Code::BadName, mark, message, error.to_string());
+        match name(text) {
+            Some(name) => problem.help(format!("write [{}.{name}]", kind.name())),
+            None => problem,
+        }
+    })
+}

@@ -1,0 +1,96 @@
+//! Values of the wrong kind.
+
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::{Checker, plain};
+use crate::manifest::{Code, Form, Problem, Shape};
+
+impl Checker<'_> {
+    /// Reports that a value is of the wrong kind. Always `None`.
+    pub(super) fn wrong_type<T>(&mut self, shape: &Shape, key: &str, value: &Spanned<DeValue>) -> Option<T> {
+        let mark = self.mark(value);
+        let message = format!("`{key}` must be {}, not {}", wanted(shape), found(value.get_ref()));
+        let label = format!("this is {}", called(value.get_ref()));
+        let mut problem = Problem::new(Code::WrongType, mark, message, label);
+        problem.help.extend(cure(shape, key, value.get_ref(), self.sources.text_at(mark)));
+        self.problems.push(problem);
+        None
+    }
+}
+
+/// What a setting takes, in words.
+pub fn wanted(shape: &Shape) -> &'static str {
+    match shape {
+        Shape::Text(Form::Mac) => "a hardware address in quotes",
+        Shape::Text(Form::Address | Form::AddressOrAuto) => "an address in quotes",
+        Shape::Text(Form::Duration) => "a duration in quotes, as in \"8h\"",
+        Shape::Text(Form::Percent) => "a part in quotes, as in \"30%\"",
+        Shape::Text(_) => "text in quotes",
+        Shape::Integer(_) => "a whole number",
+        Shape::Boolean => "true or false",
+        Shape::List(_) => "a list",
+        Shape::Several(inner) => wanted(inner),
+        Shape::Table(_) | Shape::Map(_) => "a table",
+        Shape::Selector => "a table of labels",
+        Shape::Anything => "text, a whole number, true or false, a list or a table",
+        Shape::Secret => "a secret, as in { secret = \"bmc\" }",
+    }
+}
+
+fn found(value: &DeValue) -> &'static str {
+    match value {
+        DeValue::String(_) => "text",
+        DeValue::Integer(_) => "a number",
+        DeValue::Float(_) => "a number with a decimal point",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date or time",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+fn called(value: &DeValue) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Boolean(true) => "the word true",
+        DeValue::Boolean(false) => "the word false",
+        other => found(other),
+    }
+}
+
+fn cure(shape: &Shape, key: &str, value: &DeValue, written: &str) -> Option<String> {
+    match (shape, value) {
+        (Shape::Boolean, DeValue::String(text)) => {
+            let flag = match text.to_ascii_lowercase().as_str() {
+                "yes" | "true" | "on" | "1" => true,
+                "no" | "false" | "off" | "0" => false,
+                _ => return None,
+            };
+            Some(format!("write `{key} = {flag}`, without quotes"))
+        }
+        (Shape::Boolean, DeValue::Integer(number)) => match number.as_str() {
+            "1" => Some(format!("write `{key} = true`")),
+            "0" => Some(format!("write `{key} = false`")),
+            _ => None,
+        },
+        (Shape::Integer(_), DeValue::String(text)) => {
+            let number: i64 = text.trim().parse().ok()?;
+            Some(format!("write `{key} = {number}`, without quotes"))
+        }
+        (Shape::Several(inner), _) => cure(inner, key, value, written),
+        (Shape::Text(_), DeValue::Array(array)) if array.len() == 1 => {
+            Some(format!("only one can be given: write it without the brackets"))
+        }
+        (
+            Shape::Text(_) | Shape::Anything,
+            DeValue::Integer(_) | DeValue::Float(_) | DeValue::Datetime(_),
+        ) => Some(format!("write \"{}\", in quotes", plain(written))),
+        (Shape::List(_), DeValue::String(text)) => {
+            let words: Vec<_> = text.split_whitespace().map(|word| format!("{word:?}")).collect();
+            Some(format!("write `{key} = [{}]`", plain(&words.join(", "))))
+        }
+        (Shape::Secret, _) => Some("the secret's text itself belongs into an encrypted file".into()),
+        _ => None,
+    }
+}

@@ -1,0 +1,329 @@
+//! Resources as they were written, one structure for each kind. What is absent stays absent:
+//! inheritance and defaults come later.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use super::shape::KNOWN;
+use super::value::{Field, Table, Value};
+use super::{Code, Kind, Level, Mark, Marked, Problem, Sources};
+use crate::model::{Cidr, Mac, Name, Range, Span};
+
+/// All resources of one revision.
+#[derive(Clone, Debug, Default)]
+pub struct Documents {
+    pub sources: Sources,
+    pub subnets: BTreeMap<Name, Resource<Subnet>>,
+    pub boots: BTreeMap<Name, Resource<Boot>>,
+    pub templates: BTreeMap<Name, Resource<Template>>,
+    pub profiles: BTreeMap<Name, Resource<Profile>>,
+    pub machines: BTreeMap<Name, Resource<Machine>>,
+    pub deployments: BTreeMap<Name, Resource<Deployment>>,
+    pub pools: BTreeMap<Name, Resource<Pool>>,
+    pub inventory: Inventory,
+    /// Resources that exist but could not be read: references to them are no mistakes.
+    pub unread: BTreeSet<(Kind, Name)>,
+    /// Files that are not valid TOML: they may define anything they mention.
+    pub unparsed: Vec<u32>,
+}
+
+/// A resource and where it stands.
+#[derive(Clone, Debug)]
+pub struct Resource<T> {
+    pub name: Name,
+    /// The name in the header.
+    pub mark: Mark,
+    /// Whether nothing was wrong with it; otherwise settings may be missing that were meant to be there.
+    pub whole: bool,
+    pub body: T,
+}
+
+#[derive(Clone, Debug)]
+pub struct Subnet {
+    pub cidr: Option<Marked<Cidr>>,
+    pub gateway: Option<Marked<Ipv4Addr>>,
+    pub dns: Vec<Marked<Ipv4Addr>>,
+    pub domain: Option<Marked<Arc<str>>>,
+    pub dynamic: Vec<Marked<Range>>,
+    pub lease: Option<Marked<Span>>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Boot {
+    pub iso: Option<Iso>,
+    pub kernel: Option<Marked<Arc<str>>>,
+    pub initrd: Vec<Marked<Arc<str>>>,
+    pub cmdline: Vec<Marked<Arc<str>>>,
+    pub arch: Option<Marked<Arc<str>>>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Iso {
+    pub file: Option<Marked<Arc<str>>>,
+    pub prefix: Option<Marked<Arc<str>>>,
+    /// 64 lower-case hexadecimal digits.
+    pub sha256: Option<Marked<Arc<str>>>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Template {
+    pub kind: Option<Marked<Arc<str>>>,
+    pub file: Option<Marked<Arc<str>>>,
+    /// By template spelling.
+    pub vars: BTreeMap<Arc<str>, Variable>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Variable {
+    /// Where its name stands.
+    pub mark: Mark,
+    pub kind: Option<Marked<Arc<str>>>,
+    pub default: Option<Marked<Value>>,
+}
+
+/// What profiles and deployments have in common.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub subnet: Option<Marked<Name>>,
+    pub boot: Option<Marked<Name>>,
+    pub template: Option<Marked<Name>>,
+    /// By template spelling; the generally known variables that have a setting of their own too.
+    pub vars: Table,
+    pub labels: BTreeMap<Arc<str>, Arc<str>>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Profile {
+    pub extends: Vec<Marked<Name>>,
+    pub settings: Settings,
+}
+
+#[derive(Clone, Debug)]
+pub struct Machine {
+    pub macs: Vec<Marked<Mac>>,
+    pub labels: BTreeMap<Arc<str>, Arc<str>>,
+    pub power: Option<Power>,
+    pub protect: Option<Marked<bool>>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Power {
+    pub kind: Option<Marked<Arc<str>>>,
+    pub url: Option<Marked<Arc<str>>>,
+    pub credentials: Option<Marked<Value>>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Deployment {
+    pub profile: Option<Marked<Name>>,
+    pub machine: Option<Marked<Name>>,
+    pub select: Option<Marked<BTreeMap<Arc<str>, Arc<str>>>>,
+    pub macs: Vec<Marked<Mac>>,
+    pub address: Option<Marked<Address>>,
+    pub redeploy: u64,
+    pub settings: Settings,
+}
+
+/// The setting `address`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Address {
+    Fixed(Ipv4Addr),
+    Auto,
+}
+
+#[derive(Clone, Debug)]
+pub struct Pool {
+    pub profile: Option<Marked<Name>>,
+    pub select: Option<Marked<BTreeMap<Arc<str>, Arc<str>>>>,
+    pub max: Option<Marked<i64>>,
+    pub ttl: Option<Marked<Span>>,
+    pub on_return: Option<Marked<Arc<str>>>,
+}
+
+/// `voldemort.toml`.
+#[derive(Clone, Debug, Default)]
+pub struct Inventory {
+    pub max_remove: Option<u8>,
+    pub min_existing: Option<u32>,
+    pub allow_empty: Option<bool>,
+    pub max_reinstall: Option<u32>,
+    /// Levels of adjustable checks; `None` turns one off.
+    pub levels: BTreeMap<Code, Option<Level>>,
+}
+
+impl Documents {
+    /// Problems in the order of their places, with the levels that `[check]` gives them.
+    pub fn weigh(&self, problems: Vec<Problem>) -> Vec<Problem> {
+        let weigh = |problem: Problem| match self.inventory.levels.get(&problem.code) {
+            None => Some(problem),
+            Some(level) => level.map(|level| problem.level(level)),
+        };
+        let mut problems: Vec<Problem> = problems.into_iter().filter_map(weigh).collect();
+        problems.sort_by_key(|problem| (problem.mark(), problem.code));
+        problems
+    }
+}
+
+/// A kind of resource that can be made from a checked table.
+pub(super) trait Document: Sized {
+    const KIND: Kind;
+    fn read(table: Table) -> Self;
+}
+
+impl Document for Subnet {
+    const KIND: Kind = Kind::Subnet;
+    fn read(mut table: Table) -> Subnet {
+        Subnet {
+            cidr: table.take("cidr"),
+            gateway: table.take("gateway"),
+            dns: table.take_list("dns"),
+            domain: table.take("domain"),
+            dynamic: table.take_list("dynamic"),
+            lease: table.take("lease"),
+        }
+    }
+}
+
+impl Document for Boot {
+    const KIND: Kind = Kind::Boot;
+    fn read(mut table: Table) -> Boot {
+        let iso = |Marked { value: mut table, .. }: Marked<Table>| Iso {
+            file: table.take("file"),
+            prefix: table.take("prefix"),
+            sha256: table.take("sha256"),
+        };
+        Boot {
+            iso: table.take("iso").map(iso),
+            kernel: table.take("kernel"),
+            initrd: table.take_list("initrd"),
+            cmdline: table.take_list("cmdline"),
+            arch: table.take("arch"),
+        }
+    }
+}
+
+impl Document for Template {
+    const KIND: Kind = Kind::Template;
+    fn read(mut table: Table) -> Template {
+        let vars = table.take("vars").map_or_else(Table::default, |vars: Marked<Table>| vars.value);
+        let variable = |(name, field): (Arc<str>, Field)| {
+            let Value::Table(mut table) = field.value.value else { return None };
+            let variable =
+                Variable { mark: field.key, kind: table.take("type"), default: table.take("default") };
+            Some((underscored(&name), variable))
+        };
+        Template {
+            kind: table.take("kind"),
+            file: table.take("file"),
+            vars: vars.0.into_iter().filter_map(variable).collect(),
+        }
+    }
+}
+
+impl Settings {
+    fn read(table: &mut Table) -> Settings {
+        let mut vars = match table.take("vars") {
+            Some(Marked { value: Table(vars), .. }) => respelt(vars),
+            None => BTreeMap::new(),
+        };
+        for known in KNOWN {
+            if let Some(field) = table.0.remove(known) {
+                vars.insert(underscored(known), Field { value: deep(field.value), ..field });
+            }
+        }
+        Settings {
+            subnet: table.take("subnet"),
+            boot: table.take("boot"),
+            template: table.take("template"),
+            vars: Table(vars),
+            labels: table.take_labels("labels"),
+        }
+    }
+}
+
+impl Document for Profile {
+    const KIND: Kind = Kind::Profile;
+    fn read(mut table: Table) -> Profile {
+        Profile { extends: table.take_list("extends"), settings: Settings::read(&mut table) }
+    }
+}
+
+impl Document for Machine {
+    const KIND: Kind = Kind::Machine;
+    fn read(mut table: Table) -> Machine {
+        let power = |Marked { value: mut table, .. }: Marked<Table>| Power {
+            kind: table.take("kind"),
+            url: table.take("url"),
+            credentials: table.take("credentials"),
+        };
+        Machine {
+            macs: table.take_list("mac"),
+            labels: table.take_labels("labels"),
+            power: table.take("power").map(power),
+            protect: table.take("protect"),
+        }
+    }
+}
+
+impl Document for Deployment {
+    const KIND: Kind = Kind::Deployment;
+    fn read(mut table: Table) -> Deployment {
+        let address = |Marked { value, mark }: Marked<Value>| match value {
+            Value::Address(address) => Some(Marked::new(Address::Fixed(address), mark)),
+            Value::Auto => Some(Marked::new(Address::Auto, mark)),
+            _ => None,
+        };
+        let redeploy = table.take("redeploy").map_or(0, |redeploy: Marked<i64>| redeploy.value);
+        Deployment {
+            profile: table.take("profile"),
+            machine: table.take("machine"),
+            select: selector(&mut table),
+            macs: table.take_list("mac"),
+            address: table.take("address").and_then(address),
+            redeploy: u64::try_from(redeploy).unwrap_or(0),
+            settings: Settings::read(&mut table),
+        }
+    }
+}
+
+impl Document for Pool {
+    const KIND: Kind = Kind::Pool;
+    fn read(mut table: Table) -> Pool {
+        Pool {
+            profile: table.take("profile"),
+            select: selector(&mut table),
+            max: table.take("max"),
+            ttl: table.take("ttl"),
+            on_return: table.take("on-return"),
+        }
+    }
+}
+
+fn selector(table: &mut Table) -> Option<Marked<BTreeMap<Arc<str>, Arc<str>>>> {
+    let mark = table.0.get("select")?.value.mark;
+    Some(Marked::new(table.take_labels("select"), mark))
+}
+
+/// A manifest's spelling of a name as templates spell it.
+fn underscored(name: &str) -> Arc<str> {
+    name.replace('-', "_").into()
+}
+
+fn respelt(table: BTreeMap<Arc<str>, Field>) -> BTreeMap<Arc<str>, Field> {
+    table
+        .into_iter()
+        .map(|(key, field)| (underscored(&key), Field { value: deep(field.value), ..field }))
+        .collect()
+}
+
+/// Tables inside a value are respelt too: templates reach into them with dots.
+fn deep(value: Marked<Value>) -> Marked<Value> {
+    let Marked { value, mark } = value;
+    let value = match value {
+        Value::Table(Table(table)) => Value::Table(Table(respelt(table))),
+        Value::List(list) => Value::List(list.into_iter().map(deep).collect()),
+        other => other,
+    };
+    Marked::new(value, mark)
+}

@@ -1,0 +1,348 @@
+//! From files to documents.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::checker::form::resource_name;
+use super::checker::{Checker, Subject, plain};
+use super::document::{Document, Documents, Inventory, Resource};
+use super::scan::{self, Scan};
+use super::shape::{INVENTORY, KNOWN, fields};
+use super::similar::similar;
+use super::value::Extract;
+use super::{Code, Kind, Level, Mark, Marked, Problem, Sources, Table, syntax};
+use crate::model::Name;
+
+/// Largest manifest, in bytes.
+pub const MANIFEST_MAX_BYTES: usize = 16 << 20;
+
+/// The inventory's own settings, at its root.
+const INVENTORY_FILE: &str = "voldemort.toml";
+
+/// The only version of the manifest language.
+const FORMAT: i64 = 1;
+
+/// Whether the file at this path is one of TOML.
+pub fn is_manifest(path: &str) -> bool {
+    path.ends_with(".toml")
+}
+
+/// Reads every TOML file among `files` (by path relative to the inventory's root). The other
+/// files are kept in `Documents::sources`, where templates and secrets are looked up.
+pub fn parse(files: &BTreeMap<Arc<str>, Bytes>) -> (Documents, Vec<Problem>) {
+    let sources = Sources::new(files);
+    let mut parser = Parser { documents: Documents::default(), problems: Vec::new() };
+    let mut manifests = 0;
+    for (file, _) in sources.iter().filter(|(_, source)| is_manifest(&source.name)) {
+        manifests += 1;
+        parser.file(&sources, file);
+    }
+    let Parser { mut documents, mut problems } = parser;
+    others_were_checked(&documents, manifests, &mut problems);
+    documents.sources = sources;
+    let problems = documents.weigh(problems);
+    (documents, problems)
+}
+
+/// Says what a file that is no TOML means for the others.
+fn others_were_checked(documents: &Documents, manifests: usize, problems: &mut [Problem]) {
+    let others = manifests - documents.unparsed.len();
+    let note = match others {
+        0 => return,
+        1 => "the other file was still checked; references to names in this file were not".to_owned(),
+        _ => {
+            format!("the other {others} files were still checked; references to names in this file were not")
+        }
+    };
+    for file in &documents.unparsed {
+        if let Some(problem) = problems.iter_mut().find(|problem| problem.mark().file == *file) {
+            problem.notes.push(note.clone());
+        }
+    }
+}
+
+struct Parser {
+    documents: Documents,
+    problems: Vec<Problem>,
+}
+
+impl Parser {
+    fn file(&mut self, sources: &Sources, file: u32) {
+        let source = sources.get(file);
+        let unusable = |parser: &mut Parser, problem: Problem| {
+            parser.problems.push(problem);
+            parser.documents.unparsed.push(file);
+        };
+        if source.bytes.len() > MANIFEST_MAX_BYTES {
+            let message = format!("this manifest is larger than {} MiB", MANIFEST_MAX_BYTES >> 20);
+            return unusable(self, Problem::new(Code::Bounds, Mark::new(file, 0..0), message, "not read"));
+        }
+        let Some(text) = source.text() else {
+            return unusable(self, not_text(file, &source.bytes));
+        };
+        let scan = scan::scan(text);
+        if let Some(at) = scan.too_deep {
+            let message = format!("this nests deeper than {} levels", scan::DEPTH_MAX);
+            let problem =
+                Problem::new(Code::Bounds, Mark::new(file, at..at + 1), message, "one level too many");
+            return unusable(self, problem);
+        }
+        let (tree, errors) = DeTable::parse_recoverable(text);
+        let faults = syntax::problems(file, source, &scan, &errors);
+        let tainted = tainted(text, &scan, &faults);
+        if faults.is_empty() {
+            self.modern(file, &scan);
+        } else {
+            self.documents.unparsed.push(file);
+        }
+        self.problems.extend(faults);
+        let checker = Checker { sources, file, problems: Vec::new() };
+        match &*source.name {
+            INVENTORY_FILE => self.inventory(checker, tree.get_ref()),
+            _ => self.resources(checker, tree.get_ref(), &tainted),
+        }
+    }
+
+    fn modern(&mut self, file: u32, scan: &Scan) {
+        for (range, what) in &scan.modern {
+            let mark = Mark::new(file, range.clone());
+            let message = format!("{what} is valid in TOML 1.1 only");
+            self.problems.push(
+                Problem::new(Code::ModernToml, mark, message, "TOML 1.0 does not allow this")
+                    .help("editors and other tools still read TOML 1.0"),
+            );
+        }
+    }
+
+    fn resources(&mut self, mut checker: Checker, tree: &DeTable, tainted: &BTreeSet<(String, String)>) {
+        for (key, value) in tree {
+            let word: &str = key.get_ref();
+            let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.name() == word) else {
+                if !word.starts_with("x-") {
+                    let mark = checker.mark(key);
+                    checker.problems.push(unknown_kind(word, mark, value.get_ref()));
+                }
+                continue;
+            };
+            let DeValue::Table(resources) = value.get_ref() else {
+                let mark = checker.mark(key);
+                checker.problems.push(nameless(kind, mark));
+                continue;
+            };
+            for (name, body) in resources {
+                let skip = tainted.contains(&(word.to_owned(), name.get_ref().to_string()));
+                self.resource(&mut checker, kind, name, body, skip);
+            }
+        }
+        self.problems.append(&mut checker.problems);
+    }
+
+    fn resource(
+        &mut self,
+        checker: &mut Checker,
+        kind: Kind,
+        key: &Spanned<std::borrow::Cow<str>>,
+        body: &Spanned<DeValue>,
+        skip: bool,
+    ) {
+        let mark = checker.mark(key);
+        let DeValue::Table(tree) = body.get_ref() else {
+            if !skip && !key.get_ref().starts_with("x-") {
+                checker.problems.push(nameless(kind, mark));
+            }
+            return;
+        };
+        let name = match resource_name(kind, key.get_ref(), mark) {
+            Ok(name) => name,
+            Err(problem) => return checker.problems.push(problem),
+        };
+        if skip || only_dotted(checker, tree) {
+            self.documents.unread.insert((kind, name.clone()));
+            if skip {
+                return;
+            }
+        }
+        let known = checker.problems.len();
+        let subject = format!("{} {name}", kind.name());
+        let table = checker.table(Subject { fields: fields(kind), name: &subject, mark }, tree);
+        if let Kind::Profile | Kind::Deployment = kind {
+            set_twice(checker, &table);
+        }
+        let whole = checker.problems.len() == known;
+        let documents = &mut self.documents;
+        let place = Place { name, mark, whole, table };
+        let twice = match kind {
+            Kind::Subnet => place.insert(&mut documents.subnets),
+            Kind::Boot => place.insert(&mut documents.boots),
+            Kind::Template => place.insert(&mut documents.templates),
+            Kind::Profile => place.insert(&mut documents.profiles),
+            Kind::Machine => place.insert(&mut documents.machines),
+            Kind::Deployment => place.insert(&mut documents.deployments),
+            Kind::Pool => place.insert(&mut documents.pools),
+        };
+        checker.problems.extend(twice);
+    }
+
+    fn inventory(&mut self, mut checker: Checker, tree: &DeTable) {
+        let mark = Mark::new(checker.file, 0..0);
+        let subject = Subject { fields: &INVENTORY, name: INVENTORY_FILE, mark };
+        let mut table = checker.table(subject, tree);
+        if let Some(Marked { value, mark }) =
+            table.take::<i64>("format").filter(|format| format.value != FORMAT)
+        {
+            let message = format!("this voldemort does not know inventory format {value}");
+            let problem = Problem::new(Code::Format, mark, message, format!("it knows {FORMAT}"));
+            checker.problems.push(problem.help("use a newer voldemort, or write `format = 1`"));
+        }
+        let mut safety = table.take::<Table>("safety").map_or_else(Table::default, |safety| safety.value);
+        let levels = table.take::<Table>("check").map_or_else(Table::default, |check| check.value);
+        let count = |number: Option<Marked<i64>>| number.map(|n| u32::try_from(n.value).unwrap_or(u32::MAX));
+        self.documents.inventory = Inventory {
+            max_remove: safety.take("max-remove").map(|percent| percent.value),
+            min_existing: count(safety.take("min-existing")),
+            allow_empty: safety.take("allow-empty").map(|flag| flag.value),
+            max_reinstall: count(safety.take("max-reinstall")),
+            levels: levels_of(&mut checker, levels),
+        };
+        self.problems.append(&mut checker.problems);
+    }
+}
+
+/// A checked table on its way to its place.
+struct Place {
+    name: Name,
+    mark: Mark,
+    whole: bool,
+    table: Table,
+}
+
+impl Place {
+    fn insert<T: Document>(self, resources: &mut BTreeMap<Name, Resource<T>>) -> Option<Problem> {
+        let Place { name, mark, whole, table } = self;
+        match resources.entry(name.clone()) {
+            Entry::Vacant(entry) => {
+                entry.insert(Resource { name, mark, whole, body: T::read(table) });
+                None
+            }
+            Entry::Occupied(first) => {
+                let message = format!("there are two {} called `{name}`", fields(T::KIND).plural);
+                let problem = Problem::new(Code::Twice, mark, message, "second one");
+                Some(problem.also(first.get().mark, "first one").help("give one of them another name"))
+            }
+        }
+    }
+}
+
+/// A resource that consists of nothing but parts with headers of their own that it can't have:
+/// somebody wrote a dotted name.
+fn only_dotted(checker: &Checker, tree: &DeTable) -> bool {
+    let header = |value: &Spanned<DeValue>| {
+        value.get_ref().is_table() && !checker.sources.text_at(checker.mark(value)).starts_with('{')
+    };
+    !tree.is_empty()
+        && tree.iter().all(|(key, value)| {
+            header(value) && !["vars", "labels", "select", "iso", "power"].contains(&&**key.get_ref())
+        })
+}
+
+/// A variable that has a setting of its own and is in `vars` as well.
+fn set_twice(checker: &mut Checker, table: &Table) {
+    let Some(super::Value::Table(vars)) = table.0.get("vars").map(|vars| &vars.value.value) else { return };
+    for known in KNOWN {
+        let Some(own) = table.0.get(known) else { continue };
+        let Some(other) = vars.0.get(known).or_else(|| vars.0.get(&*known.replace('-', "_"))) else {
+            continue;
+        };
+        let problem =
+            Problem::new(Code::Exclusive, other.key, format!("`{known}` is set twice"), "once in `vars` …");
+        checker
+            .problems
+            .push(problem.also(own.key, "… and once as a setting").help("leave one of them away"));
+    }
+}
+
+fn levels_of(checker: &mut Checker, table: Table) -> BTreeMap<Code, Option<Level>> {
+    let mut levels = BTreeMap::new();
+    for (key, field) in table.0 {
+        let code = key.parse::<Code>().ok().filter(|code| code.to_string() == *key);
+        let Some(code) = code else {
+            let message = format!("there is no check called `{}`", plain(&key));
+            checker.problems.push(
+                Problem::new(Code::UnknownKey, field.key, message, "unknown check")
+                    .help("checks are called by their codes, as in V0404 = \"off\""),
+            );
+            continue;
+        };
+        if !code.adjustable() {
+            let message = format!("{code} ({}) can't be changed", code.title());
+            let can = Code::ALL.iter().filter(|code| code.adjustable()).map(Code::to_string);
+            let help = format!("these can: {}", can.collect::<Vec<_>>().join(", "));
+            checker.problems.push(Problem::new(Code::Exclusive, field.key, message, "always on").help(help));
+            continue;
+        }
+        let level = match Arc::<str>::extract(field.value.value).as_deref() {
+            Some("error") => Some(Level::Error),
+            Some("warning") => Some(Level::Warning),
+            Some("note") => Some(Level::Note),
+            _ => None,
+        };
+        levels.insert(code, level);
+    }
+    levels
+}
+
+fn unknown_kind(word: &str, mark: Mark, value: &DeValue) -> Problem {
+    let kinds = Kind::ALL.map(Kind::name);
+    let shown = plain(word);
+    let message = match value {
+        DeValue::Table(_) | DeValue::Array(_) => format!("there is no kind of resource called `{shown}`"),
+        _ => format!("the setting `{shown}` stands outside of any resource"),
+    };
+    if let Some(near) = similar(word, kinds) {
+        return Problem::new(Code::UnknownKind, mark, message, format!("did you mean `{near}`?"));
+    }
+    let label = match value {
+        DeValue::Table(_) | DeValue::Array(_) => "unknown kind",
+        _ => "a table's header must come first, as in [deployment.web-1]",
+    };
+    let problem = Problem::new(Code::UnknownKind, mark, message, label);
+    match word {
+        "format" | "safety" | "check" => {
+            problem.help("this belongs into voldemort.toml at the inventory's root")
+        }
+        _ => problem.help(format!("the kinds are: {}", kinds.join(", "))),
+    }
+}
+
+fn nameless(kind: Kind, mark: Mark) -> Problem {
+    let name = kind.name();
+    let message = format!("a {name} needs a name of its own");
+    let problem = Problem::new(Code::BadName, mark, message, "the name is missing here");
+    problem.help(format!("write the header as [{name}.NAME]"))
+}
+
+fn not_text(file: u32, bytes: &Bytes) -> Problem {
+    let valid = std::str::from_utf8(bytes).map_or_else(|error| error.valid_up_to(), str::len);
+    let line = bytes[..valid].iter().filter(|byte| **byte == b'\n').count() + 1;
+    let message = format!("this file is not UTF-8 text (line {line}, byte {valid})");
+    Problem::new(Code::Encoding, Mark::new(file, 0..0), message, "not read")
+        .help("save the file as UTF-8 in your editor")
+}
+
+/// The resources that syntax errors lie in, by the header before each.
+fn tainted(text: &str, scan: &Scan, faults: &[Problem]) -> BTreeSet<(String, String)> {
+    let header = |problem: &Problem| {
+        let at = scan.headers.partition_point(|header| *header <= problem.mark().start as usize);
+        let start = *scan.headers.get(at.checked_sub(1)?)?;
+        let line = text[start..].lines().next()?;
+        let path = line.trim_start_matches('[').split(']').next()?;
+        let mut parts = path.split('.').map(|part| part.trim().trim_matches(['"', '\'']).to_owned());
+        Some((parts.next()?, parts.next()?))
+    };
+    faults.iter().filter_map(header).collect()
+}

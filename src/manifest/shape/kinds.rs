@@ -1,0 +1,236 @@
+//! The tables themselves.
+
+use super::Form::*;
+use super::Shape::*;
+use super::{Fields, Key, Kind, Shape};
+
+/// The settings of a kind of resource.
+pub fn fields(kind: Kind) -> &'static Fields {
+    match kind {
+        Kind::Subnet => &SUBNET,
+        Kind::Boot => &BOOT,
+        Kind::Template => &TEMPLATE,
+        Kind::Profile => &PROFILE,
+        Kind::Machine => &MACHINE,
+        Kind::Deployment => &DEPLOYMENT,
+        Kind::Pool => &POOL,
+    }
+}
+
+const fn must(name: &'static str, shape: Shape, about: &'static str) -> Key {
+    Key { name, shape, required: true, about }
+}
+
+const fn may(name: &'static str, shape: Shape, about: &'static str) -> Key {
+    Key { name, shape, required: false, about }
+}
+
+const fn table(plural: &'static str, about: &'static str, keys: &'static [Key]) -> Fields {
+    Fields { plural, about, keys }
+}
+
+static SUBNET: Fields = table(
+    "subnets",
+    "A network the daemon serves.",
+    &[
+        must("cidr", Text(Cidr), "The network, as in \"10.0.10.0/24\"."),
+        may("gateway", Text(Address), "Router that machines are told to use."),
+        may("dns", Several(&Text(Address)), "Name servers that machines are told to use."),
+        may("domain", Text(Any), "Domain of the machines' host names."),
+        may(
+            "dynamic",
+            Several(&Text(Range)),
+            "Addresses for machines without a fixed one, as in \"10.0.10.100-10.0.10.199\". \
+             Without it unknown machines get no answer.",
+        ),
+        may("lease", Text(Duration), "How long a dynamic address is lent, as in \"8h\"; one hour if absent."),
+    ],
+);
+
+static BOOT: Fields = table(
+    "boots",
+    "Something a machine can boot: a kernel with what belongs to it.",
+    &[
+        may("iso", Table(&ISO), "Image that kernel and initrd are taken from and that is served as a tree."),
+        must("kernel", Text(Path), "Path inside the image; without one, relative to the inventory."),
+        may("initrd", Several(&Text(Path)), "Paths like `kernel`, loaded in this order."),
+        may("cmdline", List(&Text(Any)), "Words of the kernel command line; each may use variables."),
+        may("arch", Text(Choice(&ARCHITECTURES)), "Processor; x86_64 if absent."),
+    ],
+);
+
+const ARCHITECTURES: [&str; 6] = ["i386", "x86_64", "arm", "aarch64", "riscv64", "loongarch64"];
+
+static ISO: Fields = table(
+    "`iso` tables",
+    "An installer's image.",
+    &[
+        must("file", Text(Path), "The image's file, below a folder of media or the inventory."),
+        may(
+            "prefix",
+            Text(Segment),
+            "First part of the path the tree is served at; the boot's name if absent.",
+        ),
+        may("sha256", Text(Sha256), "Digest that the image must have."),
+    ],
+);
+
+static TEMPLATE: Fields = table(
+    "templates",
+    "A template for answer files.",
+    &[
+        must("kind", Text(Choice(&TEMPLATE_KINDS)), "What reads the rendered file."),
+        must("file", Text(Path), "The template's text, relative to the inventory."),
+        may(
+            "vars",
+            Map(&Table(&VARIABLE)),
+            "Every variable the text may use beside the generally known ones.",
+        ),
+    ],
+);
+
+const TEMPLATE_KINDS: [&str; 7] =
+    ["preseed", "kickstart", "autoinstall", "cloud-init", "ignition", "autoyast", "plain"];
+
+static VARIABLE: Fields = table(
+    "variables",
+    "One variable of a template.",
+    &[
+        must("type", Text(Choice(&VARIABLE_TYPES)), "What it holds."),
+        may("default", Anything, "Its value where nothing sets it; without one it must be set."),
+    ],
+);
+
+const VARIABLE_TYPES: [&str; 6] = ["string", "integer", "boolean", "list", "table", "secret"];
+
+static USER: Fields = table(
+    "users",
+    "An account on the installed machine.",
+    &[
+        must("name", Text(Any), "Login name."),
+        may("password-hash", Anything, "Crypt hash of the password: a text, or { secret = \"…\" }."),
+        may("ssh-keys", Several(&Text(Any)), "Public keys that may log in."),
+        may("sudo", Boolean, "Whether the account may become root."),
+    ],
+);
+
+macro_rules! settings {
+    ($($own:expr,)*) => {
+        &[
+            $($own,)*
+            may("subnet", Text(Name(Kind::Subnet)), "Network of the machine."),
+            may("boot", Text(Name(Kind::Boot)), "What the machine boots."),
+            may("template", Text(Name(Kind::Template)), "Answer file for the installer; without one the machine runs from the network."),
+            may("vars", Map(&Anything), "Values for variables of templates and command lines."),
+            may("labels", Map(&Text(Any)), "Words of your own, to select by."),
+            may("packages", List(&Text(Any)), "Packages to install."),
+            may("users", List(&Table(&USER)), "Accounts to create."),
+            may("ssh-keys", Several(&Text(Any)), "Public keys that may log in as the first user."),
+            may("disk", Text(Any), "Disk to install to, as in \"/dev/sda\"."),
+            may("timezone", Text(Any), "As in \"Europe/Berlin\"."),
+            may("hostname", Text(Any), "The machine's host name; the deployment's name if absent."),
+            may("domain", Text(Any), "The machine's domain; the subnet's if absent."),
+        ]
+    };
+}
+
+/// Settings that are template variables at the same time.
+pub const KNOWN: [&str; 7] = ["packages", "users", "ssh-keys", "disk", "timezone", "hostname", "domain"];
+
+static PROFILE: Fields = table(
+    "profiles",
+    "Settings that deployments share.",
+    settings![may("extends", Several(&Text(Name(Kind::Profile))), "Profiles to start from; later ones win."),],
+);
+
+static MACHINE: Fields = table(
+    "machines",
+    "A physical machine.",
+    &[
+        must("mac", Several(&Text(Mac)), "Hardware addresses of its network cards."),
+        may("labels", Map(&Text(Any)), "Words of your own, to select by."),
+        may("power", Table(&POWER), "How to turn it on and off."),
+        may("protect", Boolean, "Never wiped, released or pruned while true."),
+    ],
+);
+
+static POWER: Fields = table(
+    "`power` tables",
+    "How a machine is turned on and off.",
+    &[
+        must("kind", Text(Choice(&["redfish", "ipmi", "wol"])), "What to talk to."),
+        may("url", Text(Url), "Address of the management controller; not for wol."),
+        may("credentials", Secret, "Its user name and password, `{ secret = \"…\" }`; not for wol."),
+    ],
+);
+
+static DEPLOYMENT: Fields = table(
+    "deployments",
+    "What shall run where.",
+    settings![
+        may("profile", Text(Name(Kind::Profile)), "Profile to start from."),
+        may("machine", Text(Name(Kind::Machine)), "The machine to use."),
+        may("select", Selector, "Labels that a free machine must have, instead of `machine`."),
+        may(
+            "mac",
+            Several(&Text(Mac)),
+            "Hardware addresses of a machine that is defined by this line alone."
+        ),
+        may(
+            "address",
+            Text(AddressOrAuto),
+            "Address of the machine; \"auto\" (or absent) takes a dynamic one."
+        ),
+        may(
+            "redeploy",
+            Integer(0),
+            "Raise it to install again; nothing else reinstalls an installed machine."
+        ),
+    ],
+);
+
+static POOL: Fields = table(
+    "pools",
+    "Machines that are given out on request.",
+    &[
+        must("profile", Text(Name(Kind::Profile)), "What a machine of this pool runs."),
+        must("select", Selector, "Labels that a machine must have."),
+        may("max", Integer(0), "Most machines given out at a time."),
+        may("ttl", Text(Duration), "After this a claim ends by itself, as in \"8h\"."),
+        may("on-return", Text(Choice(&["wipe", "keep"])), "What happens to a machine given back."),
+    ],
+);
+
+/// `voldemort.toml` at the inventory's root.
+pub static INVENTORY: Fields = table(
+    "`voldemort.toml` files",
+    "Settings of the inventory itself.",
+    &[
+        must("format", Integer(0), "Version of the manifest language: 1."),
+        may("safety", Table(&SAFETY), "When a revision is held back."),
+        may(
+            "check",
+            Map(&Text(Choice(&["error", "warning", "note", "off"]))),
+            "Levels of adjustable checks, by code.",
+        ),
+    ],
+);
+
+static SAFETY: Fields = table(
+    "`safety` tables",
+    "When a revision is held back until somebody agrees.",
+    &[
+        may(
+            "max-remove",
+            Text(Percent),
+            "Largest part of the deployments one revision may remove; \"30%\" if absent.",
+        ),
+        may("min-existing", Integer(0), "The percentage applies from this many deployments on; 5 if absent."),
+        may("allow-empty", Boolean, "Whether a revision without any deployment may replace one with some."),
+        may(
+            "max-reinstall",
+            Integer(0),
+            "How many installed machines one revision may reinstall; no limit if absent.",
+        ),
+    ],
+);

@@ -1,0 +1,217 @@
+//! What the TOML parser says, said again in the words of who wrote the file.
+
+use std::net::Ipv4Addr;
+use std::ops::Range;
+
+use super::checker::plain;
+use super::scan::Scan;
+use super::{Code, Mark, Problem, Source};
+use crate::model::{self, Cidr, Mac};
+
+/// At most this many syntax errors of a file are told.
+const TOLD_MAX: usize = 20;
+
+/// One problem for each faulty line, in the order of the file.
+pub fn problems(file: u32, source: &Source, scan: &Scan, errors: &[toml::de::Error]) -> Vec<Problem> {
+    let text = source.text().unwrap_or_default();
+    let mut faults: Vec<(Range<usize>, &str)> =
+        errors.iter().map(|error| (error.span().unwrap_or(0..0), error.message())).collect();
+    faults.sort_by_key(|(range, _)| range.start);
+    let mut problems: Vec<Problem> = Vec::new();
+    let mut line = None;
+    let mut untold = 0;
+    for (range, message) in faults {
+        let fault = Fault { file, text, scan, range, message };
+        // Mistakes follow mistakes: the first on a line is the one to cure.
+        let own = fault.line();
+        if line.as_ref().is_some_and(|line: &Range<usize>| own.start < line.end) {
+            continue;
+        }
+        // An unclosed multi-line text eats the rest of the file.
+        line = Some(if fault.unclosed().is_some_and(|open| fault.is_long(open)) {
+            own.start..text.len()
+        } else {
+            own
+        });
+        match problems.len() {
+            TOLD_MAX => untold += 1,
+            _ => problems.push(fault.problem()),
+        }
+    }
+    if let (Some(last), 1..) = (problems.last_mut(), untold) {
+        last.notes.push(format!("{untold} more lines of this file are not valid TOML"));
+    }
+    problems
+}
+
+struct Fault<'a> {
+    file: u32,
+    text: &'a str,
+    scan: &'a Scan,
+    range: Range<usize>,
+    message: &'a str,
+}
+
+impl Fault<'_> {
+    fn problem(&self) -> Problem {
+        if let Some(open) = self.unclosed() {
+            return self.never_closed(open);
+        }
+        if self.message.contains("duplicate key") {
+            return self.duplicate();
+        }
+        match self.bare_word() {
+            Some(word) => self.unquoted(word),
+            None => {
+                let mark = self.mark(self.visible());
+                Problem::new(Code::Syntax, mark, "this is not valid TOML", self.message)
+            }
+        }
+    }
+
+    fn mark(&self, range: Range<usize>) -> Mark {
+        Mark::new(self.file, range)
+    }
+
+    /// From the beginning of the fault's line to behind its line end.
+    fn line(&self) -> Range<usize> {
+        let at = self.range.start.min(self.text.len());
+        let start = self.text.as_bytes()[..at].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let end = self.text.as_bytes()[at..].iter().position(|byte| *byte == b'\n');
+        start..end.map_or(self.text.len(), |end| at + end + 1)
+    }
+
+    /// The quote on the fault's line, or before it for long texts, that has no partner.
+    fn unclosed(&self) -> Option<Range<usize>> {
+        let line = self.line();
+        let here = |open: &&Range<usize>| {
+            line.contains(&open.start) || (self.is_long((*open).clone()) && open.start < line.end)
+        };
+        self.scan.unclosed.iter().find(here).cloned()
+    }
+
+    fn is_long(&self, open: Range<usize>) -> bool {
+        let text = &self.text[open];
+        text.starts_with("\"\"\"") || text.starts_with("'''")
+    }
+
+    fn never_closed(&self, open: Range<usize>) -> Problem {
+        let long = self.is_long(open.clone());
+        let written = self.text[open.clone()].trim_end();
+        let label = match long {
+            true => "three opening quotes without three closing ones",
+            false => "opening quote without a closing one on this line",
+        };
+        let mark = self.mark(open.start..open.start + written.len());
+        let problem = Problem::new(Code::Syntax, mark, "the text starting here is never closed", label);
+        let quote = &written[..if long { 3 } else { 1 }];
+        match written.len() {
+            0..60 if !long => problem.help(format!("add a quote at the end: {written}{quote}")),
+            _ => problem.help(format!("add {quote} where the text ends")),
+        }
+    }
+
+    /// A key or header that is there already.
+    fn duplicate(&self) -> Problem {
+        let key = &self.text[self.clamped()];
+        let line = self.line();
+        let header =
+            |line: &str| -> String { line.split('#').next().unwrap_or("").split_whitespace().collect() };
+        let own = header(&self.text[line.clone()]);
+        let mut before = 0;
+        let mut found = None;
+        for other in self.text[..line.start].split_inclusive('\n') {
+            let same = match own.starts_with('[') {
+                true => header(other) == own,
+                false => other
+                    .trim_start()
+                    .strip_prefix(key)
+                    .is_some_and(|rest| rest.trim_start().starts_with(['=', '.'])),
+            };
+            if same {
+                let indent = other.len() - other.trim_start().len();
+                found = Some(before + indent..before + indent + other.trim().len());
+            }
+            before += other.len();
+        }
+        let what = if own.starts_with('[') { own.as_str() } else { key };
+        let message = format!("`{}` is written twice in this file", plain(what));
+        let problem = Problem::new(Code::Twice, self.mark(self.clamped()), message, "second time");
+        match found {
+            Some(first) => problem.also(self.mark(first), "first time"),
+            None => problem,
+        }
+    }
+
+    /// The unquoted word the fault lies in, if it is a value.
+    fn bare_word(&self) -> Option<Range<usize>> {
+        let line = self.line();
+        let at = self.range.start.min(self.text.len());
+        let edge =
+            |c: char| c.is_whitespace() || matches!(c, ',' | '[' | ']' | '{' | '}' | '=' | '#' | '"' | '\'');
+        let equals = line.start + self.text[line.clone()].find('=')? + 1;
+        let skipped = self.text[equals..line.end].find(|c: char| !c.is_whitespace() && c != '[')?;
+        let at = at.max(equals + skipped);
+        let at = (0..=at).rev().find(|at| self.text.is_char_boundary(*at))?;
+        let start = self.text[equals..at].rfind(edge).map_or(equals, |before| equals + before + 1);
+        let length = self.text[start..line.end].find(edge).unwrap_or(line.end - start);
+        (length > 0).then_some(start..start + length)
+    }
+
+    fn unquoted(&self, range: Range<usize>) -> Problem {
+        let word = &self.text[range.clone()];
+        let problem = |message: &str| {
+            Problem::new(Code::Syntax, self.mark(range.clone()), message, "quotes are missing here")
+                .help(format!("write \"{}\"", plain(word)))
+        };
+        match word.to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" => return self.flag(range, "true"),
+            "false" | "no" | "off" => return self.flag(range, "false"),
+            _ => {}
+        }
+        if word.parse::<Mac>().is_ok() || word.split([':', '-']).count() == 6 {
+            problem("a hardware address is text and needs quotes")
+        } else if word.parse::<Ipv4Addr>().is_ok() || word.parse::<Cidr>().is_ok() {
+            problem("an address is text and needs quotes")
+        } else if word.parse::<model::Range>().is_ok() {
+            problem("a range of addresses is text and needs quotes")
+        } else if word.parse::<model::Span>().is_ok() {
+            problem("a duration is text and needs quotes")
+        } else if word.starts_with(|c: char| c.is_alphabetic() || matches!(c, '/' | '_' | '$')) {
+            problem("text needs quotes")
+        } else {
+            let mark = self.mark(self.visible());
+            Problem::new(Code::Syntax, mark, "this is not valid TOML", self.message)
+        }
+    }
+
+    fn flag(&self, range: Range<usize>, right: &str) -> Problem {
+        let message = format!("this word is written `{right}`");
+        let problem = Problem::new(Code::Syntax, self.mark(range), message, "not a TOML word");
+        problem.help("true and false are written in lower case, without quotes")
+    }
+
+    fn clamped(&self) -> Range<usize> {
+        let floor = |offset: usize| {
+            let offset = offset.min(self.text.len());
+            (0..=offset).rev().find(|at| self.text.is_char_boundary(*at)).unwrap_or(0)
+        };
+        let start = floor(self.range.start);
+        start..floor(self.range.end).max(start)
+    }
+
+    /// The fault's range, widened so that there is something to underline.
+    fn visible(&self) -> Range<usize> {
+        let range = self.clamped();
+        if !range.is_empty() {
+            return range;
+        }
+        let line = self.line();
+        let end = line.start + self.text[line.clone()].trim_end().len();
+        let start = range.start.min(end);
+        match self.text[line.start..start].char_indices().next_back() {
+            Some((at, _)) if start == end => line.start + at..end,
+            _ => start..self.text[start..].chars().next().map_or(start, |c| start + c.len_utf8()),
+        }
+    }
+}

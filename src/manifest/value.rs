@@ -1,0 +1,104 @@
+//! Values as written, checked against the language and with their places kept.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use super::{Mark, Marked};
+use crate::model::{Cidr, Mac, Name, Range, Span};
+
+/// A value whose form was found right.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    Text(Arc<str>),
+    Integer(i64),
+    Boolean(bool),
+    List(Vec<Marked<Value>>),
+    Table(Table),
+    /// `{ secret = "NAME" }`
+    Secret(Name),
+    Name(Name),
+    Mac(Mac),
+    Address(Ipv4Addr),
+    /// `address = "auto"`
+    Auto,
+    Cidr(Cidr),
+    Range(Range),
+    Duration(Span),
+    Percent(u8),
+}
+
+/// The settings of a table by their key.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Table(pub BTreeMap<Arc<str>, Field>);
+
+/// One setting: where its key stands, and its value.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Field {
+    pub key: Mark,
+    pub value: Marked<Value>,
+}
+
+/// A type that a checked value can be taken out as.
+pub trait Extract: Sized {
+    fn extract(value: Value) -> Option<Self>;
+}
+
+macro_rules! extract {
+    ($($variant:ident as $type:ty),* $(,)?) => {
+        $(impl Extract for $type {
+            fn extract(value: Value) -> Option<$type> {
+                match value {
+                    Value::$variant(inner) => Some(inner),
+                    _ => None,
+                }
+            }
+        })*
+    };
+}
+
+extract!(
+    Text as Arc<str>,
+    Integer as i64,
+    Boolean as bool,
+    Name as Name,
+    Mac as Mac,
+    Address as Ipv4Addr,
+    Cidr as Cidr,
+    Range as Range,
+    Duration as Span,
+    Percent as u8,
+    Table as Table,
+);
+
+impl Extract for Value {
+    fn extract(value: Value) -> Option<Value> {
+        Some(value)
+    }
+}
+
+impl Table {
+    /// Takes a setting out; `None` where it is absent or was found wrong.
+    pub fn take<T: Extract>(&mut self, key: &str) -> Option<Marked<T>> {
+        let Marked { value, mark } = self.0.remove(key)?.value;
+        Some(Marked::new(T::extract(value)?, mark))
+    }
+
+    /// Takes the elements of a list out; none where the setting is absent.
+    pub fn take_list<T: Extract>(&mut self, key: &str) -> Vec<Marked<T>> {
+        let Some(Field { value: Marked { value: Value::List(list), .. }, .. }) = self.0.remove(key) else {
+            return Vec::new();
+        };
+        let element = |Marked { value, mark }| Some(Marked::new(T::extract(value)?, mark));
+        list.into_iter().filter_map(element).collect()
+    }
+
+    /// Takes a table of texts out.
+    pub fn take_labels(&mut self, key: &str) -> BTreeMap<Arc<str>, Arc<str>> {
+        let Some(Marked { value: Table(entries), .. }) = self.take(key) else {
+            return BTreeMap::new();
+        };
+        let entry = |(key, field): (Arc<str>, Field)| Some((key, Arc::extract(field.value.value)?));
+        entries.into_iter().filter_map(entry).collect()
+    }
+}

@@ -1,0 +1,127 @@
+//! A directory on disk as an index: an unpacked image, or files kept side by side.
+
+use std::collections::BTreeMap;
+use std::fs::Metadata;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::{Entry, Index, MediaError, identity};
+use crate::model::Extent;
+
+/// Most files and directories that one tree may hold.
+const MOST_ENTRIES: usize = 2_000_000;
+
+/// Every file below `root`, hidden ones too (installers ask for `.treeinfo`). Links that lead
+/// out of the directory are listed as refused.
+pub fn open(root: &Path) -> Result<Index, MediaError> {
+    let real = std::fs::canonicalize(root).map_err(|error| identity::failed(root, &error))?;
+    let label = root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut walk = Walk { root: real.clone(), index: Index { label, ..Index::default() }, seen: 0 };
+    let mut pending = vec![(real, String::new())];
+    while let Some((folder, prefix)) = pending.pop() {
+        for (name, path) in children(&folder)? {
+            let inside = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
+            if walk.visit(&path, &inside)? {
+                pending.push((path, inside));
+            }
+        }
+    }
+    Ok(walk.index)
+}
+
+/// A single file, whole.
+pub fn file(path: &Path) -> Result<Entry, MediaError> {
+    let metadata = std::fs::metadata(path).map_err(|error| identity::failed(path, &error))?;
+    if !metadata.is_file() {
+        return Err(MediaError::Io { path: path.into(), why: "not a regular file".into() });
+    }
+    Ok(whole(path, &metadata))
+}
+
+fn whole(path: &Path, metadata: &Metadata) -> Entry {
+    let extents: Arc<[Extent]> = match metadata.len() {
+        0 => Arc::from([]),
+        length => Arc::from([Extent { offset: 0, length }]),
+    };
+    Entry { path: path.into(), id: identity::of(metadata), extents }
+}
+
+fn children(folder: &Path) -> Result<BTreeMap<String, PathBuf>, MediaError> {
+    let fail = |error: std::io::Error| identity::failed(folder, &error);
+    let mut children = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).map_err(fail)? {
+        let entry = entry.map_err(fail)?;
+        children.insert(entry.file_name().to_string_lossy().into_owned(), entry.path());
+    }
+    Ok(children)
+}
+
+struct Walk {
+    root: PathBuf,
+    index: Index,
+    seen: usize,
+}
+
+impl Walk {
+    /// Enters one thing into the index; true if it is a directory to look into.
+    fn visit(&mut self, path: &Path, inside: &str) -> Result<bool, MediaError> {
+        self.seen += 1;
+        if self.seen > MOST_ENTRIES {
+            let why = format!("it holds more than {MOST_ENTRIES} entries");
+            return Err(MediaError::NotAnImage { path: self.root.clone(), why });
+        }
+        let fail = |error: std::io::Error| identity::failed(path, &error);
+        let metadata = std::fs::symlink_metadata(path).map_err(fail)?;
+        if metadata.is_symlink() {
+            self.link(path, inside);
+        } else if metadata.is_file() {
+            self.index.files.insert(inside.into(), whole(path, &metadata));
+        }
+        Ok(metadata.is_dir())
+    }
+
+    /// A link that leads nowhere or in a circle is left out, as `cat` would leave it.
+    fn link(&mut self, path: &Path, inside: &str) {
+        let Ok(target) = std::fs::canonicalize(path) else { return };
+        let Ok(relative) = target.strip_prefix(&self.root) else {
+            self.index.refused.insert(inside.into(), "the link leads out of the directory".into());
+            return;
+        };
+        let Ok(metadata) = std::fs::metadata(&target) else { return };
+        if metadata.is_file() {
+            self.index.files.insert(inside.into(), whole(&target, &metadata));
+        } else if metadata.is_dir() {
+            self.index.links.insert(inside.into(), relative.to_string_lossy().into());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn lists_files_and_inner_links_and_refuses_outer_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().join("tree");
+        std::fs::create_dir_all(root.join("a/b")).unwrap();
+        std::fs::write(root.join("a/b/k"), "12345").unwrap();
+        std::fs::write(root.join(".treeinfo"), "").unwrap();
+        std::fs::write(folder.path().join("secret"), "s").unwrap();
+        symlink("b/k", root.join("a/link")).unwrap();
+        symlink("a/b", root.join("short")).unwrap();
+        symlink("..", root.join("a/up")).unwrap();
+        symlink("circle", root.join("circle")).unwrap();
+        symlink("../secret", root.join("leak")).unwrap();
+        let index = open(&root).unwrap();
+        assert_eq!(index.files.keys().map(|k| &**k).collect::<Vec<_>>(), [".treeinfo", "a/b/k", "a/link"]);
+        assert_eq!(index.lookup("SHORT/K").unwrap().len(), 5);
+        assert_eq!(index.lookup("a/up/a/up/short/k").unwrap().len(), 5);
+        assert!(index.lookup("leak").is_none());
+        assert_eq!(index.refusal("leak"), Some("the link leads out of the directory"));
+        assert!(matches!(open(&root.join("nothing")), Err(MediaError::Missing { .. })));
+        assert!(matches!(file(&root), Err(MediaError::Io { .. })));
+    }
+}

@@ -1,0 +1,27 @@
+//! Which file on disk this is, so that a replaced or changed file is noticed.
+
+use std::fs::Metadata;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::MediaError;
+use crate::model::content::FileId;
+
+/// The identity of the file that `metadata` describes.
+pub fn of(metadata: &Metadata) -> FileId {
+    FileId {
+        device: metadata.dev(),
+        inode: metadata.ino(),
+        size: metadata.size(),
+        modified: i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()),
+    }
+}
+
+/// An error of the operating system about `path`, in our words.
+pub(super) fn failed(path: &Path, error: &io::Error) -> MediaError {
+    match error.kind() {
+        io::ErrorKind::NotFound => MediaError::Missing { path: path.to_path_buf() },
+        _ => MediaError::Io { path: path.to_path_buf(), why: error.to_string() },
+    }
+}

@@ -1,0 +1,36 @@
+//! What the rest of the house asks of a collection of media.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::index::{Entry, Index};
+
+/// Finds images and files by the names that manifests give them.
+pub trait Library {
+    /// The index of an ISO image or a directory. With `sha256` (hexadecimal digits) the image's
+    /// bytes must have that digest.
+    fn image(&self, file: &str, sha256: Option<&str>) -> Result<Arc<Index>, MediaError>;
+
+    /// A single file, by its path relative to the inventory.
+    fn file(&self, path: &str) -> Result<Entry, MediaError>;
+}
+
+/// Why an image or a file can't be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MediaError {
+    /// Nothing of that name in any of the places searched.
+    #[error("{}: no such file", path.display())]
+    Missing { path: PathBuf },
+    /// The file exists and is no image that can be read.
+    #[error("{}: not a usable image: {why}", path.display())]
+    NotAnImage { path: PathBuf, why: String },
+    /// The image names bytes beyond its own end: a download that was cut short.
+    #[error("{}: the image is truncated: {why}", path.display())]
+    Truncated { path: PathBuf, why: String },
+    /// The bytes are not the ones the manifest asks for.
+    #[error("{}: sha256 is {found}, the manifest asks for {expected}", path.display())]
+    Checksum { path: PathBuf, expected: String, found: String },
+    /// The operating system refused, or the path may not be used.
+    #[error("{}: {why}", path.display())]
+    Io { path: PathBuf, why: String },
+}

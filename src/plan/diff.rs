@@ -1,0 +1,291 @@
+//! Table and revision to plan.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Action, Change, Impact, Plan};
+use crate::desired::{Boot, Deployment, Desired, Machine, Subnet};
+use crate::model::{Name, Origin};
+use crate::table::change::is_rename;
+use crate::table::{Duty, Install, InstallStage, Table};
+
+/// What adopting `desired` would do. Pure: the same arguments give the same plan.
+pub fn diff(desired: &Arc<Desired>, table: &Table) -> Plan {
+    let next = table.adopt(desired.clone());
+    let mut changes = Vec::new();
+    subnets(&table.desired, desired, &mut changes);
+    boots(&table.desired, desired, &mut changes);
+    machines(table, desired, &mut changes);
+    deployments(table, &next, &mut changes);
+    changes.sort_by(|a: &Change, b: &Change| (a.impact, &a.kind, &a.name).cmp(&(b.impact, &b.kind, &b.name)));
+    Plan {
+        format_version: "1.0".into(),
+        from: table.desired.revision.to_string(),
+        to: desired.revision.to_string(),
+        lineage: table.lineage.to_string(),
+        serial: table.serial,
+        deployments_before: table.desired.deployments.len(),
+        changes,
+    }
+}
+
+/// A change without a machine of its own.
+fn plain(kind: &str, name: &Name, action: Action, origin: &Origin, reason: &str, details: Vec<String>) -> Change {
+    Change {
+        impact: Impact::Live,
+        action,
+        kind: kind.into(),
+        name: name.to_string(),
+        machine: None,
+        protected: false,
+        reason: reason.into(),
+        origin: origin.to_string(),
+        details,
+    }
+}
+
+fn subnets(before: &Desired, after: &Desired, changes: &mut Vec<Change>) {
+    for (name, subnet) in &after.subnets {
+        match before.subnets.get(name) {
+            None => changes.push(plain("subnet", name, Action::Create, &subnet.origin, "is served from now on", vec![])),
+            Some(former) => {
+                let details = subnet_details(former, subnet);
+                if !details.is_empty() {
+                    let reason = "clients learn it with their next lease";
+                    changes.push(plain("subnet", name, Action::Update, &subnet.origin, reason, details));
+                }
+            }
+        }
+    }
+    for (name, subnet) in before.subnets.iter().filter(|(name, _)| !after.subnets.contains_key(*name)) {
+        changes.push(plain("subnet", name, Action::Remove, &subnet.origin, "is not served any more", vec![]));
+    }
+}
+
+fn subnet_details(before: &Subnet, after: &Subnet) -> Vec<String> {
+    let Subnet { name: _, cidr, gateway, dns, domain, dynamic, lease, origin: _ } = after;
+    let mut details = Vec::new();
+    note(&mut details, "cidr", &before.cidr.to_string(), &cidr.to_string());
+    note(&mut details, "gateway", &format!("{:?}", before.gateway), &format!("{gateway:?}"));
+    note(&mut details, "dns", &format!("{:?}", before.dns), &format!("{dns:?}"));
+    note(&mut details, "domain", &format!("{:?}", before.domain), &format!("{domain:?}"));
+    note(&mut details, "dynamic", &list(&before.dynamic), &list(dynamic));
+    note(&mut details, "lease", &before.lease.to_string(), &lease.to_string());
+    details
+}
+
+fn boots(before: &Desired, after: &Desired, changes: &mut Vec<Change>) {
+    for (name, boot) in &after.boots {
+        match before.boots.get(name) {
+            None => changes.push(plain("boot", name, Action::Create, &boot.origin, "is served from now on", vec![])),
+            Some(former) => {
+                let details = boot_details(former, boot);
+                if !details.is_empty() {
+                    let reason = "what machines fetch changes now";
+                    changes.push(plain("boot", name, Action::Update, &boot.origin, reason, details));
+                }
+            }
+        }
+    }
+    for (name, boot) in before.boots.iter().filter(|(name, _)| !after.boots.contains_key(*name)) {
+        changes.push(plain("boot", name, Action::Remove, &boot.origin, "is not served any more", vec![]));
+    }
+}
+
+fn boot_details(before: &Boot, after: &Boot) -> Vec<String> {
+    let Boot { name: _, prefix, kernel, initrd, cmdline, cpu, tree, origin: _ } = after;
+    let mut details = Vec::new();
+    let words = |boot: &[crate::render::Text]| boot.iter().map(|word| word.source()).collect::<Vec<_>>().join(" ");
+    note(&mut details, "prefix", &before.prefix, prefix);
+    note(&mut details, "kernel", &before.kernel.path, &kernel.path);
+    let names = |files: &[crate::desired::boot::File]| files.iter().map(|file| file.path.to_string()).collect::<Vec<_>>().join(" ");
+    note(&mut details, "initrd", &names(&before.initrd), &names(initrd));
+    note(&mut details, "cmdline", &words(&before.cmdline), &words(cmdline));
+    note(&mut details, "arch", &before.cpu.to_string(), &cpu.to_string());
+    let bytes = |kernel: &crate::desired::boot::File, initrd: &[crate::desired::boot::File]| {
+        std::iter::once(kernel).chain(initrd).map(|file| file.entry.clone()).collect::<Vec<_>>()
+    };
+    let same_tree = match (&before.tree, tree) {
+        (Some(before), Some(after)) => Arc::ptr_eq(before, after) || before.files == after.files,
+        (None, None) => true,
+        _ => false,
+    };
+    if details.is_empty() && (bytes(&before.kernel, &before.initrd) != bytes(kernel, initrd) || !same_tree) {
+        details.push("the files themselves are others".into());
+    }
+    details
+}
+
+fn machines(table: &Table, after: &Desired, changes: &mut Vec<Change>) {
+    let before = &table.desired;
+    for (name, machine) in &after.machines {
+        match before.machines.get(name) {
+            None => {
+                let change = plain("machine", name, Action::Create, &machine.origin, "is known from now on", vec![]);
+                changes.push(Change { machine: Some(name.to_string()), ..change });
+            }
+            Some(former) => {
+                let details = machine_details(former, machine);
+                if !details.is_empty() {
+                    let change = plain("machine", name, Action::Update, &machine.origin, "is described differently", details);
+                    changes.push(Change { machine: Some(name.to_string()), ..change });
+                }
+            }
+        }
+    }
+    for (name, machine) in before.machines.iter().filter(|(name, _)| !after.machines.contains_key(*name)) {
+        let reason = "is not known any more and gets no boot answers";
+        changes.push(Change {
+            impact: Impact::Release,
+            machine: Some(name.to_string()),
+            protected: table.protected.contains(name),
+            ..plain("machine", name, Action::Remove, &machine.origin, reason, vec![])
+        });
+    }
+}
+
+fn machine_details(before: &Machine, after: &Machine) -> Vec<String> {
+    let Machine { name: _, macs, labels, protect, origin: _ } = after;
+    let mut details = Vec::new();
+    note(&mut details, "mac", &list(&before.macs), &list(macs));
+    note(&mut details, "labels", &format!("{:?}", before.labels), &format!("{labels:?}"));
+    note(&mut details, "protect", &format!("{:?}", before.protect), &format!("{protect:?}"));
+    details
+}
+
+fn deployments(table: &Table, next: &Table, changes: &mut Vec<Change>) {
+    let disks = disks(table);
+    for deployment in next.desired.deployments.values() {
+        let former = table.desired.deployments.get(&deployment.name);
+        changes.extend(match former {
+            Some(former) => changed(table, next, &disks, former, deployment),
+            None => Some(appeared(table, next, &disks, deployment)),
+        });
+    }
+    for former in table.desired.deployments.values() {
+        let machine = table.assignments.get(&former.name);
+        let tenant = machine.and_then(|machine| next.tenant(machine));
+        let renamed = tenant.is_some_and(|now| is_renamed(table, next, former, now));
+        if !next.desired.deployments.contains_key(&former.name) && !renamed {
+            changes.push(row(table, table, former, Action::Remove, Impact::Release, "its machine is given up and boots its own disk", vec![]));
+        }
+    }
+}
+
+/// Whether `now` is `former` under another name on the same machine.
+fn is_renamed(table: &Table, next: &Table, former: &Deployment, now: &Deployment) -> bool {
+    is_rename(former, now, &next.desired) && table.assignments.get(&former.name) == next.assignments.get(&now.name)
+}
+
+fn appeared(table: &Table, next: &Table, disks: &Disks, deployment: &Deployment) -> Change {
+    let machine = next.assignments.get(&deployment.name);
+    let tenant = machine.and_then(|machine| table.tenant(machine));
+    if let Some(former) = tenant.filter(|former| is_renamed(table, next, former, deployment)) {
+        let details = vec![format!("name: {} -> {}", former.name, deployment.name)];
+        let reason = "only the name changes; its installation is kept";
+        return row(table, next, deployment, Action::Rename, Impact::Live, reason, details);
+    }
+    let (impact, reason) = outlook(next, disks, deployment);
+    row(table, next, deployment, Action::Create, impact, &reason, vec![])
+}
+
+/// What a deployment will do to its machine.
+fn outlook(next: &Table, disks: &Disks, deployment: &Deployment) -> (Impact, String) {
+    let Some(machine) = next.assignments.get(&deployment.name) else {
+        return (Impact::Live, "no free machine matches its selector yet".into());
+    };
+    match next.duty(deployment) {
+        Duty::NetworkBoot => (Impact::NextBoot, format!("{machine} boots {} from the network", deployment.boot.name)),
+        Duty::LocalBoot(reason) => (Impact::Live, reason),
+        Duty::Install { .. } => match disks.get(machine) {
+            Some(former) => (
+                Impact::Wipe,
+                format!("{machine} is installed anew at its next network boot; what {former} has on its disk is lost"),
+            ),
+            None => (Impact::NextBoot, format!("{machine} is installed at its next network boot")),
+        },
+    }
+}
+
+/// The deployment whose installation is on each machine's disk.
+type Disks = BTreeMap<Name, Name>;
+
+fn disks(table: &Table) -> Disks {
+    let on_disk = |install: &Install| install.stage != InstallStage::Started;
+    let installs = table.installs.iter().filter(|(_, install)| on_disk(install));
+    installs.map(|(name, install)| (install.machine.clone(), name.clone())).collect()
+}
+
+fn changed(table: &Table, next: &Table, disks: &Disks, former: &Deployment, now: &Deployment) -> Option<Change> {
+    let details = deployment_details(table, next, former, now);
+    if details.is_empty() {
+        return None;
+    }
+    let moved = table.assignments.get(&former.name) != next.assignments.get(&now.name);
+    let (impact, reason) = match next.duty(now) {
+        Duty::Install { .. } => outlook(next, disks, now),
+        _ if moved => (Impact::Release, "another machine takes over; the former one boots its own disk".into()),
+        Duty::NetworkBoot => (Impact::NextBoot, "its machine boots differently from now on".into()),
+        Duty::LocalBoot(reason) => (Impact::Live, format!("nothing happens on the machine ({reason})")),
+    };
+    Some(row(table, next, now, Action::Update, impact, &reason, details))
+}
+
+fn deployment_details(table: &Table, next: &Table, before: &Deployment, after: &Deployment) -> Vec<String> {
+    let Deployment { name, place: _, address, subnet, boot, template, values, redeploy, digest, origin: _ } = after;
+    let mut details = Vec::new();
+    let machine = |table: &Table| table.assignments.get(name).map_or("none".into(), Name::to_string);
+    note(&mut details, "machine", &machine(table), &machine(next));
+    let shown = |address: Option<std::net::Ipv4Addr>| address.map_or("auto".into(), |address| address.to_string());
+    note(&mut details, "address", &shown(before.address), &shown(*address));
+    note(&mut details, "subnet", before.subnet.name.as_str(), subnet.name.as_str());
+    note(&mut details, "boot", before.boot.name.as_str(), boot.name.as_str());
+    let named = |template: &Option<Arc<crate::desired::Template>>| {
+        template.as_ref().map_or("none".into(), |template| template.name.to_string())
+    };
+    note(&mut details, "template", &named(&before.template), &named(template));
+    note(&mut details, "redeploy", &before.redeploy.to_string(), &redeploy.to_string());
+    for key in before.values.keys().chain(values.keys()).collect::<std::collections::BTreeSet<_>>() {
+        let shown = |value: Option<&crate::render::Value>| value.map_or("(unset)".into(), ToString::to_string);
+        let (old, new) = (before.values.get(key), values.get(key));
+        if old != new {
+            details.push(format!("{key}: {} -> {}", shown(old), shown(new)));
+        }
+    }
+    if details.is_empty() && before.digest != *digest {
+        details.push("what it is served changes (template text or files)".into());
+    }
+    details
+}
+
+fn row(
+    table: &Table,
+    place: &Table,
+    deployment: &Deployment,
+    action: Action,
+    impact: Impact,
+    reason: &str,
+    details: Vec<String>,
+) -> Change {
+    let machine = place.assignments.get(&deployment.name);
+    let before = table.assignments.get(&deployment.name);
+    let guarded = [machine, before].into_iter().flatten().any(|machine| {
+        table.protected.contains(machine) && place.protected.contains(machine)
+    });
+    Change {
+        impact,
+        machine: machine.map(Name::to_string),
+        protected: guarded,
+        ..plain("deployment", &deployment.name, action, &deployment.origin, reason, details)
+    }
+}
+
+fn note(details: &mut Vec<String>, field: &str, before: &str, after: &str) {
+    if before != after {
+        details.push(format!("{field}: {before} -> {after}"));
+    }
+}
+
+fn list<T: std::fmt::Display>(values: &[T]) -> String {
+    values.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

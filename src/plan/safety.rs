@@ -1,0 +1,80 @@
+//! When a plan is held back until a person agrees.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Action, Change, Impact, Plan};
+use crate::desired::Safety;
+
+/// What a person agreed to, by exact numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Consent {
+    pub removals: Option<usize>,
+    pub reinstalls: Option<usize>,
+}
+
+/// One reason to hold a plan.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hold {
+    pub reason: String,
+    /// The deployments or machines it is about.
+    pub names: Vec<String>,
+    /// The exact flag that agrees, or what to write instead.
+    pub cure: String,
+}
+
+/// Every reason to hold `plan`; none means that it may be adopted.
+pub fn hold(plan: &Plan, safety: &Safety, consent: &Consent) -> Vec<Hold> {
+    [removals(plan, safety, consent), reinstalls(plan, safety, consent), protected(plan)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn removals(plan: &Plan, safety: &Safety, consent: &Consent) -> Option<Hold> {
+    let gone: Vec<&Change> = select(plan, |change| change.kind == "deployment" && change.action == Action::Remove);
+    let (count, before) = (gone.len(), plan.deployments_before);
+    let emptied = count > 0 && count == before && !safety.allow_empty && !plan.changes.iter().any(is_new);
+    let share = count * 100 > before * usize::from(safety.max_remove);
+    let reason = if emptied {
+        format!("the revision removes every deployment ({count})")
+    } else if share && before >= safety.min_existing as usize {
+        format!("the revision removes {count} of {before} deployments; max-remove is {}%", safety.max_remove)
+    } else {
+        return None;
+    };
+    let cure = format!("agree with --allow-removals {count}");
+    (consent.removals != Some(count)).then(|| Hold { reason, names: names(&gone), cure })
+}
+
+fn is_new(change: &Change) -> bool {
+    change.kind == "deployment" && matches!(change.action, Action::Create | Action::Rename)
+}
+
+fn reinstalls(plan: &Plan, safety: &Safety, consent: &Consent) -> Option<Hold> {
+    let wiped = select(plan, |change| change.impact == Impact::Wipe);
+    let limit = safety.max_reinstall? as usize;
+    let count = wiped.len();
+    if count <= limit || consent.reinstalls == Some(count) {
+        return None;
+    }
+    let reason = format!("the revision reinstalls {count} machines; max-reinstall is {limit}");
+    Some(Hold { reason, names: names(&wiped), cure: format!("agree with --allow-reinstalls {count}") })
+}
+
+fn protected(plan: &Plan) -> Option<Hold> {
+    let harmed = select(plan, |change| change.protected && change.impact >= Impact::Release);
+    (!harmed.is_empty()).then(|| Hold {
+        reason: "the revision gives up or wipes protected machines".into(),
+        names: names(&harmed),
+        cure: "set protect = false on them in a commit of its own first".into(),
+    })
+}
+
+fn select(plan: &Plan, test: impl Fn(&Change) -> bool) -> Vec<&Change> {
+    plan.changes.iter().filter(|change| test(change)).collect()
+}
+
+fn names(changes: &[&Change]) -> Vec<String> {
+    changes.iter().map(|change| change.name.clone()).collect()
+}

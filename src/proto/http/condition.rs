@@ -1,0 +1,72 @@
+//! Conditions a client puts on its request (RFC 9110 section 13).
+
+use super::date;
+
+/// What identifies the bytes we hold.
+#[derive(Clone, Copy, Debug)]
+pub struct Validators<'a> {
+    /// Without quotes.
+    pub etag: &'a str,
+    /// Last change, in seconds since the epoch.
+    pub modified: Option<u64>,
+}
+
+/// Whether the client already has these bytes. `If-None-Match` is the word if it is there.
+pub fn unchanged(ours: Validators<'_>, none_match: Option<&str>, modified_since: Option<&str>) -> bool {
+    if let Some(tags) = none_match {
+        return tags.split(',').any(|tag| matches_weakly(tag.trim(), ours.etag));
+    }
+    match (modified_since.and_then(date::parse), ours.modified) {
+        (Some(since), Some(modified)) => modified <= since,
+        _ => false,
+    }
+}
+
+/// Whether a range may be served: the client's other bytes are of the same content.
+pub fn range_applies(ours: Validators<'_>, if_range: Option<&str>) -> bool {
+    match if_range.map(str::trim) {
+        None => true,
+        Some(tag) if tag.starts_with('"') => unquoted(tag) == Some(ours.etag),
+        Some(tag) if tag.starts_with("W/") => false,
+        Some(text) => ours.modified.is_some() && date::parse(text) == ours.modified,
+    }
+}
+
+fn matches_weakly(tag: &str, ours: &str) -> bool {
+    tag == "*" || unquoted(tag.strip_prefix("W/").unwrap_or(tag)) == Some(ours)
+}
+
+fn unquoted(tag: &str) -> Option<&str> {
+    tag.strip_prefix('"')?.strip_suffix('"')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OURS: Validators<'_> = Validators { etag: "a1", modified: Some(784_111_777) };
+    const SAME: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    const EARLIER: &str = "Sun, 06 Nov 1994 08:49:36 GMT";
+
+    #[test]
+    fn tags_come_before_dates() {
+        assert!(unchanged(OURS, Some("\"x\", W/\"a1\""), None));
+        assert!(unchanged(OURS, Some("*"), None));
+        assert!(!unchanged(OURS, Some("\"x\""), Some(SAME)));
+        assert!(unchanged(OURS, None, Some(SAME)));
+        assert!(!unchanged(OURS, None, Some(EARLIER)));
+        assert!(!unchanged(OURS, None, Some("soon")));
+        assert!(!unchanged(OURS, None, None));
+        assert!(!unchanged(Validators { modified: None, ..OURS }, None, Some(SAME)));
+    }
+
+    #[test]
+    fn a_range_of_other_bytes_is_not_served() {
+        for value in [None, Some("\"a1\""), Some(SAME)] {
+            assert!(range_applies(OURS, value), "{value:?}");
+        }
+        for value in ["\"b2\"", "W/\"a1\"", EARLIER, "a1", ""] {
+            assert!(!range_applies(OURS, Some(value)), "{value:?}");
+        }
+    }
+}

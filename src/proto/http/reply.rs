@@ -1,0 +1,221 @@
+//! The head of a reply, and which bytes follow it.
+
+use std::fmt::Write as _;
+
+use super::condition::{self, Validators};
+use super::date;
+use super::range::{self, Asked, Stretch};
+use super::request::{BadRequest, Method, Request, Version};
+use crate::model::{Content, Time};
+use crate::proto::tree::{Artifact, Refusal, RefusalReason};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    Ok = 200,
+    Partial = 206,
+    NotModified = 304,
+    BadRequest = 400,
+    Forbidden = 403,
+    NotFound = 404,
+    MethodNotAllowed = 405,
+    Timeout = 408,
+    Gone = 410,
+    OutOfRange = 416,
+    HeadTooLarge = 431,
+    Internal = 500,
+    Unavailable = 503,
+    VersionNotSupported = 505,
+}
+
+impl Status {
+    fn reason(self) -> &'static str {
+        match self {
+            Status::Ok => "OK",
+            Status::Partial => "Partial Content",
+            Status::NotModified => "Not Modified",
+            Status::BadRequest => "Bad Request",
+            Status::Forbidden => "Forbidden",
+            Status::NotFound => "Not Found",
+            Status::MethodNotAllowed => "Method Not Allowed",
+            Status::Timeout => "Request Timeout",
+            Status::Gone => "Gone",
+            Status::OutOfRange => "Range Not Satisfiable",
+            Status::HeadTooLarge => "Request Header Fields Too Large",
+            Status::Internal => "Internal Server Error",
+            Status::Unavailable => "Service Unavailable",
+            Status::VersionNotSupported => "HTTP Version Not Supported",
+        }
+    }
+}
+
+/// What to put on the wire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    pub status: Status,
+    /// The head, with the whole body if that is a short text of ours.
+    pub head: Vec<u8>,
+    /// The stretch of the content that follows.
+    pub content: Option<Stretch>,
+    /// Whether another request may follow on this connection.
+    pub keep_alive: bool,
+}
+
+/// What every reply depends on besides its subject.
+#[derive(Clone, Copy, Debug)]
+pub struct Context {
+    pub method: Method,
+    pub version: Version,
+    pub keep_alive: bool,
+    pub now: Time,
+}
+
+impl Context {
+    /// `stay` is false when the server is about to stop or could not read the whole request.
+    pub fn of(request: &Request, stay: bool, now: Time) -> Context {
+        let Request { method, version, keep_alive, .. } = *request;
+        Context { method, version, keep_alive: keep_alive && stay, now }
+    }
+
+    /// For a request that could not be read.
+    pub fn unread(now: Time) -> Context {
+        Context { method: Method::Get, version: Version::Http11, keep_alive: false, now }
+    }
+}
+
+/// Answers a request for `artifact`: all of it, a part, "you have it already", or 416.
+pub fn serve(request: &Request, artifact: &Artifact, context: Context) -> Reply {
+    let length = artifact.content.len();
+    let modified = modified(&artifact.content);
+    let ours = Validators { etag: &artifact.etag, modified };
+    let mut head = Head::new(context);
+    let reading = context.method != Method::Post;
+    if reading
+        && condition::unchanged(ours, request.if_none_match.as_deref(), request.if_modified_since.as_deref())
+    {
+        head.validators(ours);
+        return head.finish(Status::NotModified, None);
+    }
+    let asked = match &request.range {
+        Some(value)
+            if context.method == Method::Get
+                && condition::range_applies(ours, request.if_range.as_deref()) =>
+        {
+            range::parse(value, length)
+        }
+        _ => Asked::Whole,
+    };
+    let (status, stretch) = match asked {
+        Asked::Whole => (Status::Ok, Stretch { offset: 0, length }),
+        Asked::Part(stretch) => (Status::Partial, stretch),
+        Asked::Outside => {
+            head.field("Content-Range", format_args!("bytes */{length}"));
+            return head.text(Status::OutOfRange, &format!("the content has only {length} bytes"));
+        }
+    };
+    if status == Status::Partial {
+        let last = stretch.offset + stretch.length - 1;
+        head.field("Content-Range", format_args!("bytes {}-{last}/{length}", stretch.offset));
+    }
+    head.field("Content-Type", artifact.media_type);
+    head.field("Content-Length", stretch.length);
+    head.field("Accept-Ranges", "bytes");
+    head.validators(ours);
+    let content = (context.method != Method::Head && stretch.length > 0).then_some(stretch);
+    head.finish(status, content)
+}
+
+/// 200 with an empty body: a report was stored.
+pub fn accepted(context: Context) -> Reply {
+    let mut head = Head::new(context);
+    head.field("Content-Length", 0);
+    head.finish(Status::Ok, None)
+}
+
+pub fn refuse(refusal: &Refusal, context: Context) -> Reply {
+    let status = match refusal.reason {
+        RefusalReason::NotFound => Status::NotFound,
+        RefusalReason::Forbidden => Status::Forbidden,
+        RefusalReason::Gone => Status::Gone,
+        RefusalReason::Busy => Status::Unavailable,
+    };
+    problem(status, &refusal.text, context)
+}
+
+/// The connection ends with it.
+pub fn bad_request(error: &BadRequest, now: Time) -> Reply {
+    problem(error.status(), &error.to_string(), Context::unread(now))
+}
+
+/// One line of plain text that says what is wrong.
+pub fn problem(status: Status, text: &str, context: Context) -> Reply {
+    let mut head = Head::new(context);
+    match status {
+        Status::MethodNotAllowed => head.field("Allow", "GET, HEAD, POST"),
+        Status::Unavailable => head.field("Retry-After", 5),
+        _ => {}
+    }
+    head.text(status, text)
+}
+
+/// Whole seconds of the file's last change; bytes in memory have none.
+fn modified(content: &Content) -> Option<u64> {
+    match content {
+        Content::Bytes(_) => None,
+        Content::File { id, .. } => u64::try_from(id.modified / 1_000_000_000).ok(),
+    }
+}
+
+struct Head {
+    context: Context,
+    fields: String,
+}
+
+impl Head {
+    fn new(context: Context) -> Head {
+        Head { context, fields: String::with_capacity(320) }
+    }
+
+    fn field(&mut self, name: &str, value: impl std::fmt::Display) {
+        // Writing to a String cannot fail.
+        let _ = write!(self.fields, "{name}: {value}\r\n");
+    }
+
+    fn validators(&mut self, ours: Validators<'_>) {
+        self.field("Etag", format_args!("\"{}\"", ours.etag));
+        if let Some(text) = ours.modified.and_then(|seconds| date::print(Time(seconds.checked_mul(1000)?))) {
+            self.field("Last-Modified", text);
+        }
+    }
+
+    fn text(mut self, status: Status, text: &str) -> Reply {
+        let mut body: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        body.push('\n');
+        self.field("Content-Type", "text/plain; charset=utf-8");
+        self.field("Content-Length", body.len());
+        let send = self.context.method != Method::Head;
+        let mut reply = self.finish(status, None);
+        if send {
+            reply.head.extend(body.as_bytes());
+        }
+        reply
+    }
+
+    fn finish(mut self, status: Status, content: Option<Stretch>) -> Reply {
+        if let Some(text) = date::print(self.context.now) {
+            self.field("Date", text);
+        }
+        let Context { version, keep_alive, .. } = self.context;
+        match version {
+            Version::Http10 if keep_alive => self.field("Connection", "keep-alive"),
+            _ if !keep_alive => self.field("Connection", "close"),
+            _ => {}
+        }
+        let minor = if version == Version::Http10 { 0 } else { 1 };
+        let head = format!("HTTP/1.{minor} {} {}\r\n{}\r\n", status as u16, status.reason(), self.fields);
+        Reply { status, head: head.into_bytes(), content, keep_alive }
+    }
+}
+
+#[cfg(test)]
+#[path = "reply_tests.rs"]
+mod tests;

@@ -1,0 +1,281 @@
+//! The head of a request.
+
+use super::super::path::{self, PathError};
+use super::reply::Status;
+
+/// Longest head, in bytes.
+pub const MAX_HEAD: usize = 16 * 1024;
+/// Most header lines.
+pub const MAX_HEADERS: usize = 100;
+
+/// What boot clients and installers use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    Get,
+    Head,
+    Post,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    Http10,
+    Http11,
+}
+
+/// How the end of the request's body is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// So many bytes; 0 without a body.
+    Length(u64),
+    Chunked,
+}
+
+/// A request, understood.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    pub method: Method,
+    pub version: Version,
+    /// Decoded and clean: see [`path::clean_path`].
+    pub path: String,
+    /// As sent, without the `?`.
+    pub query: String,
+    pub framing: Framing,
+    /// The client wants the connection to stay open.
+    pub keep_alive: bool,
+    /// The client waits for `100 Continue` before it sends the body.
+    pub expects_continue: bool,
+    pub range: Option<String>,
+    pub if_range: Option<String>,
+    pub if_none_match: Option<String>,
+    pub if_modified_since: Option<String>,
+}
+
+/// Why a request is not answered with what it asks for. The connection ends after the reply,
+/// because it is not known where the next request would begin.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadRequest {
+    #[error("this is not an HTTP request: {0}")]
+    Malformed(&'static str),
+    #[error("the request's head is longer than {MAX_HEAD} bytes")]
+    TooLong,
+    #[error("the request has more than {MAX_HEADERS} header lines")]
+    TooManyHeaders,
+    #[error("only GET, HEAD and POST are answered here")]
+    Method,
+    #[error("only HTTP/1.0 and HTTP/1.1 are spoken here")]
+    Version,
+    #[error("{0}")]
+    Path(#[from] PathError),
+    #[error("the request does not say clearly where its body ends")]
+    Framing,
+}
+
+impl BadRequest {
+    pub fn status(&self) -> Status {
+        match self {
+            BadRequest::TooLong | BadRequest::TooManyHeaders => Status::HeadTooLarge,
+            BadRequest::Method => Status::MethodNotAllowed,
+            BadRequest::Version => Status::VersionNotSupported,
+            BadRequest::Malformed(_) | BadRequest::Path(_) | BadRequest::Framing => Status::BadRequest,
+        }
+    }
+}
+
+impl Request {
+    /// Reads the request at the start of `bytes`; `None` if its head has not all arrived. The
+    /// number is the head's length.
+    pub fn parse(bytes: &[u8]) -> Result<Option<(Request, usize)>, BadRequest> {
+        let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        let mut head = httparse::Request::new(&mut headers);
+        let length = match head.parse(bytes) {
+            Ok(httparse::Status::Complete(length)) if length <= MAX_HEAD => length,
+            Ok(httparse::Status::Partial) if bytes.len() < MAX_HEAD => return Ok(None),
+            Ok(_) => return Err(BadRequest::TooLong),
+            Err(error) => return Err(unreadable(error)),
+        };
+        Ok(Some((Request::understand(&head)?, length)))
+    }
+
+    fn understand(head: &httparse::Request<'_, '_>) -> Result<Request, BadRequest> {
+        let method = match head.method.unwrap_or_default() {
+            "GET" => Method::Get,
+            "HEAD" => Method::Head,
+            "POST" => Method::Post,
+            _ => return Err(BadRequest::Method),
+        };
+        let version = if head.version == Some(0) { Version::Http10 } else { Version::Http11 };
+        let (path, query) = target(head.path.unwrap_or_default())?;
+        let headers = &*head.headers;
+        let text = |name| find(headers, name).next().map(str::to_owned);
+        Ok(Request {
+            method,
+            version,
+            path,
+            query,
+            framing: framing(headers, version)?,
+            keep_alive: keep_alive(headers, version),
+            expects_continue: version == Version::Http11 && has_token(headers, "expect", "100-continue"),
+            range: text("range"),
+            if_range: text("if-range"),
+            if_none_match: text("if-none-match"),
+            if_modified_since: text("if-modified-since"),
+        })
+    }
+}
+
+fn unreadable(error: httparse::Error) -> BadRequest {
+    match error {
+        httparse::Error::TooManyHeaders => BadRequest::TooManyHeaders,
+        httparse::Error::Version => BadRequest::Version,
+        httparse::Error::HeaderName => BadRequest::Malformed("a header's name is not readable"),
+        httparse::Error::HeaderValue => BadRequest::Malformed("a header's value is not readable"),
+        httparse::Error::NewLine => BadRequest::Malformed("a line does not end where it should"),
+        httparse::Error::Status | httparse::Error::Token => {
+            BadRequest::Malformed("the first line is not readable")
+        }
+    }
+}
+
+/// The clean path and the raw query of `/a?b` or `http://host/a?b`.
+fn target(target: &str) -> Result<(String, String), BadRequest> {
+    let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let path = match path.get(..7) {
+        Some(scheme) if scheme.eq_ignore_ascii_case("http://") => {
+            path[7..].find('/').map_or("", |slash| &path[7 + slash..])
+        }
+        _ => path,
+    };
+    Ok((path::clean_path(&path::percent_decode(path)?)?, query.to_owned()))
+}
+
+/// Values of all lines with this name; those that are not UTF-8 count as absent.
+fn find<'a>(headers: &'a [httparse::Header<'a>], name: &str) -> impl Iterator<Item = &'a str> {
+    headers
+        .iter()
+        .filter(move |header| header.name.eq_ignore_ascii_case(name))
+        .filter_map(|header| std::str::from_utf8(header.value).ok().map(str::trim))
+}
+
+fn has_token(headers: &[httparse::Header<'_>], name: &str, token: &str) -> bool {
+    find(headers, name).flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
+}
+
+fn keep_alive(headers: &[httparse::Header<'_>], version: Version) -> bool {
+    match version {
+        Version::Http11 => !has_token(headers, "connection", "close"),
+        Version::Http10 => has_token(headers, "connection", "keep-alive"),
+    }
+}
+
+/// RFC 9112 section 6.3. What two readers could understand in two ways is refused.
+fn framing(headers: &[httparse::Header<'_>], version: Version) -> Result<Framing, BadRequest> {
+    let named = |name: &str| headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name)).count();
+    let (codings, lengths) = (named("transfer-encoding"), named("content-length"));
+    if codings > 0 {
+        let plain = codings == 1 && lengths == 0 && version == Version::Http11;
+        let chunked = find(headers, "transfer-encoding").all(|value| value.eq_ignore_ascii_case("chunked"));
+        return if plain && chunked { Ok(Framing::Chunked) } else { Err(BadRequest::Framing) };
+    }
+    let mut length = None;
+    for value in find(headers, "content-length") {
+        let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+        let number: u64 = value.parse().ok().filter(|_| digits).ok_or(BadRequest::Framing)?;
+        if length.replace(number).is_some_and(|other| other != number) {
+            return Err(BadRequest::Framing);
+        }
+    }
+    if lengths > 0 && length.is_none() {
+        return Err(BadRequest::Framing);
+    }
+    Ok(Framing::Length(length.unwrap_or(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Request, BadRequest> {
+        Request::parse(text.as_bytes()).map(|found| found.expect("complete").0)
+    }
+
+    #[test]
+    fn ovmf_asks_for_a_loader() {
+        let text = "HEAD //grubx64.efi HTTP/1.1\r\nHost: 10.0.0.1\r\nAccept: */*\r\n\
+                    User-Agent: UefiHttpBoot/1.0\r\n\r\nGET";
+        let (request, length) = Request::parse(text.as_bytes()).unwrap().unwrap();
+        assert_eq!((request.method, request.path.as_str()), (Method::Head, "grubx64.efi"));
+        assert!(request.keep_alive);
+        assert_eq!(&text[length..], "GET");
+        for end in 0..length {
+            assert_eq!(Request::parse(&text.as_bytes()[..end]).unwrap(), None, "{end}");
+        }
+    }
+
+    #[test]
+    fn targets_are_cleaned() {
+        for (target, path, query) in [
+            ("/a/b?c=%20d?e", "a/b", "c=%20d?e"),
+            ("http://10.0.0.1:80/a%2Fb", "a/b", ""),
+            ("HTTP://host", "", ""),
+            ("/a\\b", "a/b", ""),
+            ("/gcc_4%3a12_amd64.deb", "gcc_4:12_amd64.deb", ""),
+            ("/a+b%2520c|{é}", "a+b%20c|{é}", ""),
+        ] {
+            let request = parse(&format!("GET {target} HTTP/1.1\r\n\r\n")).unwrap();
+            assert_eq!((request.path.as_str(), request.query.as_str()), (path, query), "{target}");
+        }
+        for target in ["/../etc/passwd", "/a/%2e%2e/b", "/%00", "/%zz"] {
+            let error = parse(&format!("GET {target} HTTP/1.1\r\n\r\n")).unwrap_err();
+            assert_eq!(error.status(), Status::BadRequest, "{target}");
+        }
+    }
+
+    #[test]
+    fn connections_stay_open_as_asked() {
+        for (head, expected) in [
+            ("HTTP/1.1", true),
+            ("HTTP/1.1\r\nConnection: Close", false),
+            ("HTTP/1.1\r\nConnection: TE, close", false),
+            ("HTTP/1.0", false),
+            ("HTTP/1.0\r\nconnection: Keep-Alive", true),
+        ] {
+            assert_eq!(parse(&format!("GET / {head}\r\n\r\n")).unwrap().keep_alive, expected, "{head}");
+        }
+    }
+
+    #[test]
+    fn bodies_end_in_one_place_or_are_refused() {
+        let framing = |headers: &str| parse(&format!("POST / HTTP/1.1\r\n{headers}\r\n")).map(|r| r.framing);
+        assert_eq!(framing(""), Ok(Framing::Length(0)));
+        assert_eq!(framing("Content-Length: 12\r\nContent-Length: 12\r\n"), Ok(Framing::Length(12)));
+        assert_eq!(framing("Transfer-Encoding: Chunked\r\n"), Ok(Framing::Chunked));
+        for headers in [
+            "Content-Length: 1\r\nContent-Length: 2\r\n",
+            "Content-Length: +1\r\n",
+            "Content-Length: \r\n",
+            "Content-Length: 99999999999999999999\r\n",
+            "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n",
+            "Transfer-Encoding: gzip, chunked\r\n",
+            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        ] {
+            assert_eq!(framing(headers), Err(BadRequest::Framing), "{headers}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused_by_name() {
+        for (text, status) in [
+            ("\x16\x03\x01\x02\0", Status::BadRequest),
+            ("DELETE / HTTP/1.1\r\n\r\n", Status::MethodNotAllowed),
+            ("GET / HTTP/2.0\r\n\r\n", Status::VersionNotSupported),
+            ("GET / HTTP/1.1\r\nno colon\r\n\r\n", Status::BadRequest),
+        ] {
+            assert_eq!(Request::parse(text.as_bytes()).unwrap_err().status(), status, "{text:?}");
+        }
+        let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(MAX_HEAD));
+        assert_eq!(Request::parse(long.as_bytes()), Err(BadRequest::TooLong));
+        assert_eq!(Request::parse(&long.as_bytes()[..MAX_HEAD]), Err(BadRequest::TooLong));
+        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(MAX_HEADERS + 1));
+        assert_eq!(Request::parse(many.as_bytes()), Err(BadRequest::TooManyHeaders));
+    }
+}

@@ -1,0 +1,98 @@
+//! How long to wait for an acknowledgement: learnt from the client, as TCP does (RFC 6298).
+
+use std::time::Duration;
+
+/// Before anything was learnt. GRUB repeats its own packets after 400 ms, iPXE after 250 ms, EDK2
+/// after 4 s: early enough for all, late enough for a slow BIOS.
+const FIRST: Duration = Duration::from_millis(500);
+/// Never less: firmware polls its card between other work.
+const LEAST: Duration = Duration::from_millis(250);
+/// What was learnt never makes the first wait longer than this.
+const MOST_LEARNT: Duration = Duration::from_secs(4);
+/// Doubling ends here.
+const MOST: Duration = Duration::from_secs(8);
+
+/// The estimate, and how often the present wait was already doubled.
+#[derive(Clone, Debug)]
+pub struct Patience {
+    smoothed: Option<Duration>,
+    deviation: Duration,
+    doublings: u32,
+    most: Duration,
+}
+
+impl Patience {
+    /// `timeout` in seconds, if the client named one: no wait is longer.
+    pub fn new(timeout: Option<u8>) -> Patience {
+        let most = timeout.map_or(MOST, |seconds| Duration::from_secs(seconds.into()).min(MOST));
+        Patience { smoothed: None, deviation: Duration::ZERO, doublings: 0, most }
+    }
+
+    /// The present wait.
+    pub fn wait(&self) -> Duration {
+        let learnt = self.smoothed.map_or(FIRST, |smoothed| smoothed + self.deviation * 4);
+        let first = learnt.clamp(LEAST, MOST_LEARNT);
+        first.saturating_mul(1 << self.doublings.min(8)).min(self.most)
+    }
+
+    /// Time from sending to acknowledgement as it usually is.
+    pub fn usual(&self) -> Duration {
+        self.smoothed.unwrap_or(FIRST)
+    }
+
+    /// Something sent once was acknowledged after `sample`.
+    pub fn learn(&mut self, sample: Duration) {
+        match self.smoothed {
+            None => {
+                self.smoothed = Some(sample);
+                self.deviation = sample / 2;
+            }
+            Some(smoothed) => {
+                self.deviation = (self.deviation * 3 + smoothed.abs_diff(sample)) / 4;
+                self.smoothed = Some((smoothed * 7 + sample) / 8);
+            }
+        }
+    }
+
+    pub fn double(&mut self) {
+        self.doublings = self.doublings.saturating_add(1);
+    }
+
+    /// The client made progress: back to the plain wait.
+    pub fn reset(&mut self) {
+        self.doublings = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_limit() {
+        let mut patience = Patience::new(None);
+        let waits: Vec<u128> = (0..7)
+            .map(|_| {
+                let wait = patience.wait().as_millis();
+                patience.double();
+                wait
+            })
+            .collect();
+        assert_eq!(waits, [500, 1000, 2000, 4000, 8000, 8000, 8000]);
+        patience.reset();
+        assert_eq!(patience.wait(), FIRST);
+        assert_eq!(Patience::new(Some(1)).most, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_fast_client_is_waited_for_less_long_than_a_slow_one() {
+        let (mut fast, mut slow) = (Patience::new(None), Patience::new(None));
+        for _ in 0..20 {
+            fast.learn(Duration::from_micros(80));
+            slow.learn(Duration::from_millis(900));
+        }
+        assert_eq!(fast.wait(), LEAST);
+        assert!((900..1200).contains(&slow.wait().as_millis()), "{:?}", slow.wait());
+        assert!(fast.usual() < Duration::from_millis(1));
+    }
+}

@@ -1,0 +1,70 @@
+//! Answer files: rendered for one installation, served to who knows its token, while it lasts.
+
+use super::{Answer, Artifact, Method, Refusal, RefusalReason, facts, script};
+use crate::desired::Deployment;
+use crate::model::{Content, Name};
+use crate::render::{RenderError, kind};
+use crate::table::{InstallStage, Permit, PermitStep, Purpose, Stage, Table};
+
+pub fn open(table: &Table, method: Method, name: &Name, token: &str, file: &str) -> Answer {
+    let refuse = |reason, text: String| {
+        Answer::Refuse(Refusal { deployment: Some(name.clone()), ..Refusal::new(reason, text) })
+    };
+    let Some(deployment) = table.desired.deployments.get(name) else {
+        return refuse(RefusalReason::Gone, format!("there is no deployment {name}"));
+    };
+    if !table.accepts(token, Purpose::Answers, name, deployment.redeploy) {
+        return refuse(RefusalReason::Forbidden, format!("this is no answer URL of the present installation of {name}"));
+    }
+    let stage = table.installs.get(name).filter(|install| install.redeploy == deployment.redeploy);
+    match stage.map(|install| install.stage) {
+        Some(InstallStage::Started) if method == Method::Head => {}
+        Some(InstallStage::Started) => {
+            return Answer::Permit(Permit {
+                deployment: name.clone(),
+                redeploy: deployment.redeploy,
+                step: PermitStep::Spend,
+            });
+        }
+        Some(InstallStage::Spent) => {}
+        None => return refuse(RefusalReason::Forbidden, format!("no installation of {name} has been started")),
+        Some(_) => return refuse(RefusalReason::Gone, format!("the installation of {name} is over")),
+    }
+    serve(table, deployment, file).unwrap_or_else(|refusal| {
+        Answer::Refuse(Refusal { deployment: Some(name.clone()), ..refusal })
+    })
+}
+
+fn serve(table: &Table, deployment: &Deployment, file: &str) -> Result<Answer, Refusal> {
+    let missing = || Refusal::new(RefusalReason::NotFound, format!("{} has no answer file {file}", deployment.name));
+    let text = render(table, deployment, file).ok_or_else(missing)?;
+    let text = text.map_err(|error| Refusal::new(RefusalReason::Busy, format!("{file} can't be rendered: {error}")))?;
+    let etag = script::digest(text.as_bytes());
+    Ok(Answer::Serve(Artifact {
+        text: format!("{file} of {}", deployment.name),
+        content: Content::Bytes(text.into()),
+        media_type: "text/plain; charset=utf-8",
+        etag,
+        stage: Stage::Answers,
+        mac: None,
+        deployment: Some(deployment.name.clone()),
+    }))
+}
+
+/// One of the deployment's answer files; `None` if its template's kind has no such file.
+pub fn render(table: &Table, deployment: &Deployment, file: &str) -> Option<Result<String, RenderError>> {
+    let template = deployment.template.as_ref()?;
+    let machine = table.desired.machines.get(table.assignments.get(&deployment.name)?)?;
+    let mac = table.active_mac(machine)?;
+    let facts = facts(table, deployment, mac, table.address_of(deployment, mac));
+    let secret = |name: &str| table.secrets.0.get(name).cloned();
+    match kind::part(template.kind, file)? {
+        kind::Part::Main => Some(template.text.render(&facts, &secret)),
+        kind::Part::Empty => Some(Ok(String::new())),
+        kind::Part::MetaData => {
+            let host = facts.get("hostname").map(ToString::to_string).unwrap_or_default();
+            let (name, number) = (&deployment.name, deployment.redeploy);
+            Some(Ok(format!("instance-id: {name}-{number}\nlocal-hostname: {host}\n")))
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Boot programs, kernels, initrds and the trees of images: bytes that lie in files.
+
+use super::{Answer, Artifact, Method, Refusal, RefusalReason};
+use crate::desired::{Boot, Deployment};
+use crate::media::Entry;
+use crate::model::{Mac, Name};
+use crate::table::{InstallStage, Permit, PermitStep, Stage, Table};
+
+pub fn loader(table: &Table, name: &str) -> Answer {
+    match table.server.loaders.get(name) {
+        Some(entry) => Answer::Serve(artifact(entry, name, Stage::Loader)),
+        None => missing(format!("no boot program {name} was found on this host")),
+    }
+}
+
+/// A file below a boot's prefix. The last file that an installer without answers needs is what
+/// lets it destroy data, so it spends the permission.
+pub fn media(table: &Table, method: Method, mac: Option<Mac>, name: &Name, path: &str) -> Answer {
+    let Some(boot) = table.desired.boots.get(name) else {
+        return missing(format!("there is no boot {name}"));
+    };
+    let Some(entry) = find(boot, path) else {
+        return missing(absent(boot, path));
+    };
+    let deployment = mac.and_then(|mac| table.deployment_of(mac)).filter(|found| found.boot.name == *name);
+    let stage = if path == &*boot.kernel.path {
+        Stage::Kernel
+    } else if boot.initrd.iter().any(|initrd| path == &*initrd.path) {
+        Stage::Initrd
+    } else {
+        Stage::File
+    };
+    if let Some(deployment) = deployment.filter(|_| method != Method::Head) {
+        if spends(table, deployment, path) {
+            let (deployment, redeploy) = (deployment.name.clone(), deployment.redeploy);
+            return Answer::Permit(Permit { deployment, redeploy, step: PermitStep::Spend });
+        }
+    }
+    Answer::Serve(artifact(entry, &format!("{}/{path}", boot.prefix), stage))
+}
+
+fn spends(table: &Table, deployment: &Deployment, path: &str) -> bool {
+    let last = deployment.boot.initrd.last().unwrap_or(&deployment.boot.kernel);
+    deployment.installs()
+        && !deployment.has_answers()
+        && path == &*last.path
+        && table.installs.get(&deployment.name).is_some_and(|install| {
+            install.redeploy == deployment.redeploy && install.stage == InstallStage::Started
+        })
+}
+
+fn find<'a>(boot: &'a Boot, path: &str) -> Option<&'a Entry> {
+    let named = std::iter::once(&boot.kernel).chain(&boot.initrd).find(|file| path == &*file.path);
+    match named {
+        Some(file) => file.entry.as_ref(),
+        None => boot.tree.as_ref()?.lookup(path),
+    }
+}
+
+fn absent(boot: &Boot, path: &str) -> String {
+    match &boot.tree {
+        Some(tree) => format!("{path} is not in {} (boot {})", tree.label, boot.name),
+        None => format!("{path} is not one of the files of boot {}", boot.name),
+    }
+}
+
+fn missing(text: String) -> Answer {
+    Answer::Refuse(Refusal::new(RefusalReason::NotFound, text))
+}
+
+fn artifact(entry: &Entry, name: &str, stage: Stage) -> Artifact {
+    let first = entry.extents.first().map_or(0, |extent| extent.offset);
+    Artifact {
+        content: entry.content(),
+        media_type: media_type(name),
+        etag: format!("{:x}-{:x}-{:x}-{:x}", entry.id.inode, entry.id.modified, first, entry.len()),
+        stage,
+        mac: None,
+        deployment: None,
+        text: name.to_owned(),
+    }
+}
+
+/// OVMF boots what ends in `.efi` or is `application/efi`, and nothing else.
+fn media_type(name: &str) -> &'static str {
+    let extension = name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
+    match extension.as_deref() {
+        Some("efi") => "application/efi",
+        Some("iso") => "application/vnd.efi-iso",
+        Some("img") => "application/vnd.efi-img",
+        Some("cfg" | "txt" | "ipxe") => "text/plain; charset=utf-8",
+        Some("html") => "text/html; charset=utf-8",
+        Some("json") => "application/json",
+        Some("xml") => "application/xml",
+        _ => "application/octet-stream",
+    }
+}

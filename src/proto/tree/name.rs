@@ -1,0 +1,115 @@
+//! From the name a client asks for to what is meant. Firmware joins paths sloppily, so much is
+//! forgiven here that a strict server would answer with "not found".
+
+use crate::model::{Mac, Name};
+use crate::table::{Outcome, Table};
+
+/// What a path means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A per-machine script; without a hardware address the asker's is meant.
+    Script { form: Form, mac: Option<Mac> },
+    Loader(Box<str>),
+    Answers { deployment: Name, token: String, file: String },
+    Hook { deployment: Name, token: String, outcome: Outcome },
+    Media { boot: Name, path: String },
+    Unknown,
+}
+
+/// The language of a per-machine script.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Ipxe,
+    Grub,
+    Pxelinux,
+}
+
+/// First path parts that a boot's prefix can't be.
+pub const RESERVED: [&str; 10] =
+    ["ipxe", "answers", "hooks", "loader", "grub", "pxelinux.cfg", "EFI", "debian-installer", "api", "v1"];
+
+/// One form of a path: no leading slash, `/` between parts, no empty ones; a whole URL (some
+/// TFTP clients send it) loses its scheme and host. `..` is never followed: it names nothing.
+pub fn clean(path: &str) -> String {
+    let path = path.replace('\\', "/");
+    let path = path.split_once("://").map_or(path.as_str(), |(_, rest)| rest.split_once('/').map_or("", |(_, path)| path));
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    parts.join("/")
+}
+
+/// The meaning of a cleaned path.
+pub fn parse(table: &Table, path: &str) -> Target {
+    let parts: Vec<&str> = path.split('/').collect();
+    let last = *parts.last().unwrap_or(&"");
+    match parts.as_slice() {
+        ["ipxe", file] => ipxe(file),
+        ["answers", deployment, token, file] => match deployment.parse() {
+            Ok(deployment) => Target::Answers { deployment, token: (*token).into(), file: (*file).into() },
+            Err(_) => Target::Unknown,
+        },
+        ["hooks", deployment, token, outcome] => hook(deployment, token, outcome),
+        ["loader", name] if table.server.loaders.contains_key(*name) => Target::Loader((*name).into()),
+        [.., "pxelinux.cfg", file] => Target::Script { form: Form::Pxelinux, mac: pxelinux_mac(file) },
+        _ if media(table, path).is_some() => media(table, path).unwrap_or(Target::Unknown),
+        _ if matches!(last, "autoexec.ipxe" | "boot.ipxe") => Target::Script { form: Form::Ipxe, mac: None },
+        _ if last.starts_with("grub.cfg") => grub(last),
+        _ => loader(table, last),
+    }
+}
+
+fn ipxe(file: &str) -> Target {
+    match file.strip_suffix(".ipxe").unwrap_or(file).parse() {
+        Ok(mac) => Target::Script { form: Form::Ipxe, mac: Some(mac) },
+        Err(_) if matches!(file, "autoexec.ipxe" | "boot.ipxe") => Target::Script { form: Form::Ipxe, mac: None },
+        Err(_) => Target::Unknown,
+    }
+}
+
+fn hook(deployment: &str, token: &str, outcome: &str) -> Target {
+    let outcome = match outcome {
+        "completed" => Outcome::Completed,
+        "failed" => Outcome::Failed,
+        "progress" => Outcome::Progress,
+        _ => return Target::Unknown,
+    };
+    match deployment.parse() {
+        Ok(deployment) => Target::Hook { deployment, token: token.into(), outcome },
+        Err(_) => Target::Unknown,
+    }
+}
+
+/// `01-aa-bb-cc-dd-ee-ff`: hardware type and address (PXELINUX, U-Boot). The other names of its
+/// list (UUID, hexadecimal address, `default`) leave the asker's address to tell.
+fn pxelinux_mac(file: &str) -> Option<Mac> {
+    file.strip_prefix("01-")?.parse().ok()
+}
+
+/// `grub.cfg`, `grub.cfg-01-aa-bb-…` (GRUB's own search) and `grub.cfg-aa:bb:…`.
+fn grub(file: &str) -> Target {
+    let suffix = file.strip_prefix("grub.cfg").unwrap_or("");
+    let mac = match suffix.strip_prefix('-') {
+        None if !suffix.is_empty() => return Target::Unknown,
+        None => None,
+        Some(suffix) => suffix.strip_prefix("01-").unwrap_or(suffix).parse().ok(),
+    };
+    Target::Script { form: Form::Grub, mac }
+}
+
+/// A path below a boot's prefix.
+fn media(table: &Table, path: &str) -> Option<Target> {
+    let (prefix, rest) = path.split_once('/')?;
+    let boot = table.prefixes.get(prefix)?;
+    Some(Target::Media { boot: boot.clone(), path: rest.into() })
+}
+
+/// A boot program by its last path part, whatever directory the client made up (shim asks
+/// for `DIR//grubx64.efi`), in any case, with trailing junk of old ROMs (0xFF, blanks) removed.
+fn loader(table: &Table, last: &str) -> Target {
+    let known = |name: &str| table.server.loaders.keys().find(|loader| loader.eq_ignore_ascii_case(name));
+    let trimmed = last.trim_end_matches(|c: char| c.is_whitespace() || c == '\u{ff}' || c == '\u{fffd}');
+    match known(last).or_else(|| known(trimmed)) {
+        Some(loader) => Target::Loader(loader.clone()),
+        None => Target::Unknown,
+    }
+}
+

@@ -1,0 +1,130 @@
+//! The script or configuration that tells one machine what to boot.
+
+use sha2::{Digest, Sha256};
+
+use super::{Answer, Artifact, Asker, Form, Method, Refusal, RefusalReason, Transport, facts};
+use crate::desired::Deployment;
+use crate::model::{Content, Firmware, Mac};
+use crate::render::{self, RenderError, boot_script};
+use crate::table::{Duty, Permit, PermitStep, Stage, Table};
+
+pub fn open(table: &Table, asker: &Asker, method: Method, form: Form, mac: Option<Mac>) -> Answer {
+    let Some(mac) = mac else {
+        return match form {
+            // Who asks is not known by address: iPXE can say itself.
+            Form::Ipxe => serve(None, None, Stage::Script, "who are you?", by_mac(table)),
+            _ => Answer::Refuse(Refusal::new(RefusalReason::NotFound, format!("no machine is known at {}", asker.address))),
+        };
+    };
+    let Some(deployment) = table.deployment_of(mac) else {
+        let reason = match table.machine(mac) {
+            Some(machine) => format!("machine {} has no deployment", machine.name),
+            None => format!("{mac} is in no manifest"),
+        };
+        return local_boot(table, form, mac, None, &reason);
+    };
+    match table.duty(deployment) {
+        Duty::LocalBoot(reason) => local_boot(table, form, mac, Some(deployment), &reason),
+        Duty::Install { .. } if !is_at_home(table, asker, deployment, mac) => Answer::Refuse(Refusal {
+            mac: Some(mac),
+            deployment: Some(deployment.name.clone()),
+            ..Refusal::new(
+                RefusalReason::Forbidden,
+                format!("the script of {mac} was asked for by {}, which is not that machine's address", asker.address),
+            )
+        }),
+        Duty::Install { permit: true } if method != Method::Head => Answer::Permit(Permit {
+            deployment: deployment.name.clone(),
+            redeploy: deployment.redeploy,
+            step: PermitStep::Start,
+        }),
+        Duty::Install { .. } | Duty::NetworkBoot => network_boot(table, asker, form, mac, deployment),
+    }
+}
+
+/// Only the machine itself starts its installation: another host that knows the URL does not.
+/// Where another DHCP server gives the addresses (proxy mode), they tell nothing.
+fn is_at_home(table: &Table, asker: &Asker, deployment: &Deployment, mac: Mac) -> bool {
+    let fixed = deployment.address == Some(asker.address);
+    let leased = table.leases.address_of(mac) == Some(asker.address);
+    fixed || leased || !table.server.gives_addresses
+}
+
+fn network_boot(table: &Table, asker: &Asker, form: Form, mac: Mac, deployment: &Deployment) -> Answer {
+    match render(table, asker, form, mac, deployment) {
+        Ok(text) => {
+            let what = format!("{} boots {} ({})", deployment.name, deployment.boot.name, deployment.origin);
+            serve(Some(mac), Some(deployment), Stage::Script, &what, text)
+        }
+        Err(error) => Answer::Refuse(Refusal {
+            mac: Some(mac),
+            deployment: Some(deployment.name.clone()),
+            ..Refusal::new(RefusalReason::Busy, format!("the kernel command line can't be rendered: {error}"))
+        }),
+    }
+}
+
+/// The installer's (or diskless system's) script.
+pub fn render(
+    table: &Table,
+    asker: &Asker,
+    form: Form,
+    mac: Mac,
+    deployment: &Deployment,
+) -> Result<String, RenderError> {
+    let address = table.address_of(deployment, mac).or(Some(asker.address));
+    let facts = facts(table, deployment, mac, address);
+    let secret = |name: &str| table.secrets.0.get(name).cloned();
+    let boot = &deployment.boot;
+    let root = match (form, asker.transport) {
+        (Form::Ipxe, _) => format!("{}/{}", table.server.url(), boot.prefix),
+        // Debian 12's signed network GRUB has no HTTP; PXELINUX has none either.
+        (Form::Grub | Form::Pxelinux, Transport::Tftp | Transport::Http) => format!("/{}", boot.prefix),
+    };
+    let script = boot_script::BootScript {
+        title: format!("{} from boot {}", deployment.name, boot.name),
+        kernel: format!("{root}/{}", boot.kernel.path),
+        initrds: boot.initrd.iter().map(|initrd| format!("{root}/{}", initrd.path)).collect(),
+        cmdline: render::cmdline(&boot.cmdline, &facts, &secret)?,
+    };
+    Ok(match form {
+        Form::Ipxe => render::ipxe::install(&script),
+        Form::Grub => render::grub::install(&script),
+        Form::Pxelinux => render::pxelinux::install(&script),
+    })
+}
+
+fn local_boot(table: &Table, form: Form, mac: Mac, deployment: Option<&Deployment>, reason: &str) -> Answer {
+    let firmware = table.seen.get(&mac).and_then(|seen| seen.arch).map(|arch| arch.firmware);
+    let text = local_text(form, firmware, reason);
+    serve(Some(mac), deployment, Stage::LocalBoot, &format!("boots its own disk: {reason}"), text)
+}
+
+fn local_text(form: Form, firmware: Option<Firmware>, reason: &str) -> String {
+    match form {
+        Form::Ipxe => render::ipxe::local_boot(firmware, reason),
+        Form::Grub => render::grub::local_boot(reason),
+        Form::Pxelinux => render::pxelinux::local_boot(reason),
+    }
+}
+
+fn by_mac(table: &Table) -> String {
+    format!("#!ipxe\nchain {}/ipxe/${{netX/mac:hexhyp}}.ipxe || exit 1\n", table.server.url())
+}
+
+fn serve(mac: Option<Mac>, deployment: Option<&Deployment>, stage: Stage, what: &str, text: String) -> Answer {
+    Answer::Serve(Artifact {
+        etag: digest(text.as_bytes()),
+        content: Content::Bytes(text.into()),
+        media_type: "text/plain; charset=utf-8",
+        stage,
+        mac,
+        deployment: deployment.map(|deployment| deployment.name.clone()),
+        text: what.to_owned(),
+    })
+}
+
+/// An entity tag for rendered bytes.
+pub fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)[..12].iter().map(|byte| format!("{byte:02x}")).collect()
+}

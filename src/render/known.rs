@@ -1,0 +1,46 @@
+//! Variables that every template and command line may use without declaring them.
+
+/// Name and meaning. A text that is not known is empty, and so is a list.
+pub const WELL_KNOWN: &[(&str, &str)] = &[
+    ("name", "the deployment's name"),
+    ("hostname", "the machine's host name, without domain"),
+    ("domain", "the subnet's domain, or empty"),
+    ("mac", "the hardware address that boots, in lower case with colons"),
+    ("address", "the machine's IPv4 address"),
+    ("netmask", "the subnet's mask, as 255.255.255.0"),
+    ("prefix_length", "the subnet's mask as a number of bits"),
+    ("gateway", "the subnet's router, or empty"),
+    ("dns", "list of name servers"),
+    ("server_url", "root of this server's HTTP tree, without a slash at the end"),
+    ("media_url", "root of the boot's ISO tree, without a slash at the end"),
+    ("answers_url", "what the installer is given to find its answers: the main file, or their folder"),
+    ("answers_base_url", "the folder the answer files lie in"),
+    ("completed_url", "GET or POST here ends the permission to install"),
+    ("failed_url", "GET or POST here reports that the installation failed"),
+    ("progress_url", "GET or POST here shows how far the installation is"),
+    ("packages", "list of packages to install"),
+    ("users", "list of tables: name, password_hash, ssh_keys, sudo"),
+    ("ssh_keys", "list of public keys"),
+    ("disk", "the disk to install to, or empty for the first one"),
+    ("timezone", "as Europe/Berlin, or empty for UTC"),
+];
+
+/// Whether a template may use this variable without declaring it.
+pub fn is_well_known(name: &str) -> bool {
+    WELL_KNOWN.iter().any(|(known, _)| *known == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_listed_once() {
+        let mut names: Vec<&str> = WELL_KNOWN.iter().map(|(name, _)| *name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), WELL_KNOWN.len());
+        assert!(is_well_known("completed_url"));
+        assert!(!is_well_known("root_hash"));
+    }
+}

@@ -1,0 +1,208 @@
+//! What must survive a crash: leases, installations, assignments, protections, the timeline.
+//! One redb file in the state directory; a batch is on disk when `commit` returns.
+
+pub mod record;
+
+use std::path::{Path, PathBuf};
+
+use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+
+use crate::model::Name;
+use crate::table::{Event, Install, Lease, Table};
+use record::{EventRecord, InstallRecord, LeaseRecord};
+
+const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+const LEASES: TableDefinition<u32, &[u8]> = TableDefinition::new("leases");
+const INSTALLS: TableDefinition<&str, &[u8]> = TableDefinition::new("installs");
+const ASSIGNMENTS: TableDefinition<&str, &str> = TableDefinition::new("assignments");
+const PROTECTED: TableDefinition<&str, ()> = TableDefinition::new("protected");
+const EVENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("events");
+
+/// How many events are kept.
+pub const EVENTS_MAX: u64 = 20_000;
+
+/// The state directory can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    #[error("the state directory {path} can't be made: {cause}")]
+    Directory { path: PathBuf, cause: std::io::Error },
+    #[error("another daemon uses the state directory {path}")]
+    Busy { path: PathBuf },
+    #[error("the state in {path} can't be used: {why}")]
+    Broken { path: PathBuf, why: String },
+    #[error("the state can't be written: {0}")]
+    Write(String),
+}
+
+/// An open state directory.
+#[derive(Debug)]
+pub struct Store {
+    database: Database,
+}
+
+/// What a state directory held when it was opened.
+#[derive(Clone, Debug, Default)]
+pub struct Saved {
+    pub lineage: String,
+    pub serial: u64,
+    pub token_key: [u8; 32],
+    pub installs: Vec<(Name, Install)>,
+    pub assignments: Vec<(Name, Name)>,
+    pub protected: Vec<Name>,
+    pub leases: Vec<Lease>,
+    pub events: Vec<(u64, Event)>,
+}
+
+/// Changes to write together.
+#[derive(Debug, Default)]
+pub struct Batch {
+    pub leases: Vec<Lease>,
+    pub installs: Vec<(Name, Install)>,
+    /// Whole lists, when a revision changed them.
+    pub lists: Option<Lists>,
+    pub serial: Option<u64>,
+    pub events: Vec<(u64, Event)>,
+}
+
+#[derive(Debug)]
+pub struct Lists {
+    pub assignments: Vec<(Name, Name)>,
+    pub protected: Vec<Name>,
+}
+
+impl Lists {
+    pub fn of(table: &Table) -> Lists {
+        Lists {
+            assignments: table.assignments.iter().map(|(a, b)| (a.clone(), b.clone())).collect(),
+            protected: table.protected.iter().cloned().collect(),
+        }
+    }
+}
+
+impl Batch {
+    pub fn is_empty(&self) -> bool {
+        self.events.is_empty() && !self.must_last()
+    }
+
+    /// Whether somebody waits for this to be on disk; events alone may be lost in a crash.
+    fn must_last(&self) -> bool {
+        !self.leases.is_empty() || !self.installs.is_empty() || self.lists.is_some() || self.serial.is_some()
+    }
+}
+
+impl Store {
+    /// Opens or makes the state in `directory`. `fresh` supplies random bytes for a new one.
+    pub fn open(directory: &Path, fresh: impl FnOnce() -> [u8; 48]) -> Result<(Store, Saved), StoreError> {
+        std::fs::create_dir_all(directory)
+            .map_err(|cause| StoreError::Directory { path: directory.into(), cause })?;
+        let path = directory.join("state.redb");
+        let database = Database::create(&path).map_err(|error| match error {
+            redb::DatabaseError::DatabaseAlreadyOpen => StoreError::Busy { path: directory.into() },
+            other => StoreError::Broken { path: path.clone(), why: other.to_string() },
+        })?;
+        let store = Store { database };
+        let broken = |why: String| StoreError::Broken { path: path.clone(), why };
+        store.prepare(fresh).map_err(|error| broken(error.to_string()))?;
+        let saved = store.load().map_err(|error| broken(error.to_string()))?;
+        Ok((store, saved))
+    }
+
+    fn prepare(&self, fresh: impl FnOnce() -> [u8; 48]) -> Result<(), redb::Error> {
+        let write = self.database.begin_write()?;
+        {
+            let mut meta = write.open_table(META)?;
+            if meta.get("lineage")?.is_none() {
+                let bytes = fresh();
+                let lineage: String = bytes[32..].iter().map(|byte| format!("{byte:02x}")).collect();
+                meta.insert("token-key", &bytes[..32])?;
+                meta.insert("lineage", lineage.as_bytes())?;
+                meta.insert("serial", 0u64.to_be_bytes().as_slice())?;
+            }
+            write.open_table(LEASES)?;
+            write.open_table(INSTALLS)?;
+            write.open_table(ASSIGNMENTS)?;
+            write.open_table(PROTECTED)?;
+            write.open_table(EVENTS)?;
+        }
+        write.commit()?;
+        Ok(())
+    }
+
+    fn load(&self) -> Result<Saved, Box<dyn std::error::Error>> {
+        let read = self.database.begin_read()?;
+        let mut saved = Saved::default();
+        let meta = read.open_table(META)?;
+        let value = |key: &str| -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+            let found = meta.get(key)?;
+            Ok(found.ok_or_else(|| format!("{key} is missing"))?.value().to_vec())
+        };
+        saved.lineage = String::from_utf8(value("lineage")?)?;
+        saved.serial = u64::from_be_bytes(value("serial")?.try_into().map_err(|_| "serial has a wrong size")?);
+        saved.token_key = value("token-key")?.try_into().map_err(|_| "token-key has a wrong size")?;
+        for row in read.open_table(LEASES)?.iter()? {
+            let (address, lease) = row?;
+            saved.leases.push(record::read::<LeaseRecord>(lease.value())?.into_lease(address.value())?);
+        }
+        for row in read.open_table(EVENTS)?.iter()? {
+            let (sequence, event) = row?;
+            saved.events.push((sequence.value(), record::read::<EventRecord>(event.value())?.into_event()?));
+        }
+        for row in read.open_table(INSTALLS)?.iter()? {
+            let (name, install) = row?;
+            let install = record::read::<InstallRecord>(install.value())?.into_install()?;
+            saved.installs.push((name.value().parse()?, install));
+        }
+        for row in read.open_table(ASSIGNMENTS)?.iter()? {
+            let (deployment, machine) = row?;
+            saved.assignments.push((deployment.value().parse()?, machine.value().parse()?));
+        }
+        for row in read.open_table(PROTECTED)?.iter()? {
+            saved.protected.push(row?.0.value().parse()?);
+        }
+        Ok(saved)
+    }
+
+    /// Writes a batch; when this returns, leases and installations in it survive a power cut.
+    pub fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
+        self.write(batch).map_err(|error| StoreError::Write(error.to_string()))
+    }
+
+    fn write(&self, batch: &Batch) -> Result<(), redb::Error> {
+        let mut write = self.database.begin_write()?;
+        write.set_durability(if batch.must_last() { Durability::Immediate } else { Durability::None })?;
+        {
+            let mut leases = write.open_table(LEASES)?;
+            for lease in &batch.leases {
+                leases.insert(u32::from(lease.address), record::write(&LeaseRecord::of(lease)).as_slice())?;
+            }
+            let mut installs = write.open_table(INSTALLS)?;
+            for (name, install) in &batch.installs {
+                installs.insert(name.as_str(), record::write(&InstallRecord::of(install)).as_slice())?;
+            }
+            let mut events = write.open_table(EVENTS)?;
+            for (sequence, event) in &batch.events {
+                events.insert(sequence, record::write(&EventRecord::of(event)).as_slice())?;
+                if let Some(old) = sequence.checked_sub(EVENTS_MAX) {
+                    events.remove(old)?;
+                }
+            }
+            if let Some(serial) = batch.serial {
+                write.open_table(META)?.insert("serial", serial.to_be_bytes().as_slice())?;
+            }
+        }
+        if let Some(lists) = &batch.lists {
+            write.delete_table(ASSIGNMENTS)?;
+            let mut assignments = write.open_table(ASSIGNMENTS)?;
+            for (deployment, machine) in &lists.assignments {
+                assignments.insert(deployment.as_str(), machine.as_str())?;
+            }
+            write.delete_table(PROTECTED)?;
+            let mut protected = write.open_table(PROTECTED)?;
+            for machine in &lists.protected {
+                protected.insert(machine.as_str(), ())?;
+            }
+        }
+        write.commit()?;
+        Ok(())
+    }
+}

@@ -1,0 +1,154 @@
+//! How values lie in the store: JSON, so that a person can read a broken one and a later
+//! version can add fields.
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{ClientArch, Cpu, Firmware, Name, Time};
+use crate::table::lease::LeaseState;
+use crate::table::{Event, Install, InstallStage, Lease, Stage};
+
+/// What a stored value lacks.
+pub type Unusable = String;
+
+pub fn write(value: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(value).expect("records hold nothing JSON lacks")
+}
+
+pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Unusable> {
+    serde_json::from_slice(bytes).map_err(|error| error.to_string())
+}
+
+#[derive(Serialize, Deserialize)]
+pub struct LeaseRecord {
+    mac: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    client_id: Option<Vec<u8>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    hostname: Option<String>,
+    state: String,
+    expires: u64,
+}
+
+impl LeaseRecord {
+    pub fn of(lease: &Lease) -> LeaseRecord {
+        let Lease { address: _, mac, client_id, hostname, state, expires } = lease;
+        let state = match state {
+            LeaseState::Offered => "offered",
+            LeaseState::Bound => "bound",
+            LeaseState::Released => "released",
+            LeaseState::Declined => "declined",
+        };
+        LeaseRecord {
+            mac: mac.to_string(),
+            client_id: client_id.as_ref().map(|id| id.to_vec()),
+            hostname: hostname.clone(),
+            state: state.into(),
+            expires: expires.0,
+        }
+    }
+
+    pub fn into_lease(self, address: u32) -> Result<Lease, Unusable> {
+        Ok(Lease {
+            address: address.into(),
+            mac: self.mac.parse().map_err(|error| format!("{}: {error}", self.mac))?,
+            client_id: self.client_id.map(Bytes::from),
+            hostname: self.hostname,
+            state: match self.state.as_str() {
+                "offered" => LeaseState::Offered,
+                "bound" => LeaseState::Bound,
+                "released" => LeaseState::Released,
+                "declined" => LeaseState::Declined,
+                other => return Err(format!("unknown lease state {other}")),
+            },
+            expires: Time(self.expires),
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub struct InstallRecord {
+    machine: String,
+    redeploy: u64,
+    stage: String,
+    since: u64,
+    digest: String,
+}
+
+impl InstallRecord {
+    pub fn of(install: &Install) -> InstallRecord {
+        let Install { machine, redeploy, stage, since, digest } = install;
+        InstallRecord {
+            machine: machine.to_string(),
+            redeploy: *redeploy,
+            stage: stage.to_string(),
+            since: since.0,
+            digest: digest.to_string(),
+        }
+    }
+
+    pub fn into_install(self) -> Result<Install, Unusable> {
+        let machine: Name = self.machine.parse().map_err(|error| format!("{}: {error}", self.machine))?;
+        let stage = InstallStage::ALL.into_iter().find(|stage| stage.to_string() == self.stage);
+        Ok(Install {
+            machine,
+            redeploy: self.redeploy,
+            stage: stage.ok_or_else(|| format!("unknown installation stage {}", self.stage))?,
+            since: Time(self.since),
+            digest: self.digest.into(),
+        })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub struct EventRecord {
+    at: u64,
+    stage: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mac: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    address: Option<std::net::Ipv4Addr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    deployment: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    arch: Option<(String, String)>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ipxe: Option<bool>,
+    text: String,
+}
+
+impl EventRecord {
+    pub fn of(event: &Event) -> EventRecord {
+        let Event { at, stage, mac, address, deployment, arch, ipxe, text } = event;
+        EventRecord {
+            at: at.0,
+            stage: stage.to_string(),
+            mac: mac.map(|mac| mac.to_string()),
+            address: *address,
+            deployment: deployment.as_ref().map(Name::to_string),
+            arch: arch.map(|arch| (arch.cpu.to_string(), arch.firmware.to_string())),
+            ipxe: *ipxe,
+            text: text.clone(),
+        }
+    }
+
+    pub fn into_event(self) -> Result<Event, Unusable> {
+        let stage = Stage::ALL.into_iter().find(|stage| stage.to_string() == self.stage);
+        let arch = self.arch.and_then(|(cpu, firmware)| {
+            let cpu = cpu.parse::<Cpu>().ok()?;
+            let firmware = Firmware::ALL.into_iter().find(|known| known.to_string() == firmware)?;
+            Some(ClientArch { cpu, firmware })
+        });
+        Ok(Event {
+            at: Time(self.at),
+            stage: stage.ok_or_else(|| format!("unknown stage {}", self.stage))?,
+            mac: self.mac.and_then(|mac| mac.parse().ok()),
+            address: self.address,
+            deployment: self.deployment.and_then(|name| name.parse().ok()),
+            arch,
+            ipxe: self.ipxe,
+            text: self.text,
+        })
+    }
+}
