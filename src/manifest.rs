@@ -5,10 +5,12 @@
 pub mod checker;
 pub mod code;
 pub mod document;
+pub mod explain;
 pub mod mark;
 pub mod problem;
 pub mod report;
 mod scan;
+pub mod schema;
 pub mod shape;
 pub mod similar;
 pub mod sources;

@@ -2,6 +2,7 @@
 
 pub mod arch;
 pub mod content;
+pub mod likeness;
 pub mod mac;
 pub mod name;
 pub mod net;

@@ -1,15 +1,18 @@
 //! Templates to bytes. The engine is liquid, strict, behind `Text`.
 
-// builtin
-
+//pub mod builtin;
+pub mod cmdline;
 mod filter;
-
+pub mod grub;
+pub mod ipxe;
 pub mod kind;
 pub mod known;
 mod near;
-
+pub mod pxelinux;
 pub mod text;
 
+//pub use builtin::Builtin;
+pub use cmdline::{CmdlineError, cmdline};
 pub use kind::Kind;
 pub use known::WELL_KNOWN;
 pub use text::{RenderError, Text, Use, Value, Values};

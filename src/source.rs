@@ -3,6 +3,7 @@
 pub mod directory;
 pub mod git;
 pub mod snapshot;
+mod text;
 pub mod watch;
 
 use std::path::PathBuf;

@@ -41,8 +41,6 @@ pub struct Table {
     pub assignments: imbl::OrdMap<Name, Name>,
     /// `assignments` the other way round.
     pub tenants: imbl::OrdMap<Name, Name>,
-    /// The deployment that owns a fixed address.
-    pub addresses: Arc<HashMap<Ipv4Addr, Name>>,
     /// The boot that is served below a prefix.
     pub prefixes: Arc<HashMap<Arc<str>, Name>>,
     /// Machines under protection, remembered when their manifest goes.
@@ -117,7 +115,6 @@ impl Table {
             installs: imbl::OrdMap::new(),
             assignments: imbl::OrdMap::new(),
             tenants: imbl::OrdMap::new(),
-            addresses: Arc::default(),
             prefixes: Arc::default(),
             protected: imbl::OrdSet::new(),
             seen: imbl::HashMap::new(),
@@ -148,7 +145,7 @@ impl Table {
     /// The machine behind an address: of the deployment it is fixed for, else who leases it.
     /// Of several network cards, the one that spoke last.
     pub fn mac_at(&self, address: Ipv4Addr) -> Option<Mac> {
-        let fixed = self.addresses.get(&address).and_then(|deployment| {
+        let fixed = self.desired.fixed_at(address).and_then(|deployment| {
             let machine = self.desired.machines.get(self.assignments.get(deployment)?)?;
             self.active_mac(machine)
         });

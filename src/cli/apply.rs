@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::remote::{self, Remote};
-use super::{exit, talk};
+use super::Exit;
+use super::exit::talk;
 use crate::api::types::{Apply, Outcome};
 use crate::plan::{Consent, Impact, Plan, report};
 
@@ -34,7 +35,7 @@ pub struct Arguments {
     output: String,
 }
 
-pub fn run(arguments: &Arguments) -> u8 {
+pub fn run(arguments: &Arguments) -> Exit {
     let tree = match remote::tree(&arguments.directory) {
         Ok(tree) => tree,
         Err(code) => return code,
@@ -50,7 +51,7 @@ pub fn run(arguments: &Arguments) -> u8 {
         print!("{}", report::text(&plan));
     }
     if plan.is_empty() || arguments.dry_run {
-        return if json { finish(&Outcome::Planned { plan, holds: Vec::new() }, json) } else { exit::DONE };
+        return if json { finish(&Outcome::Planned { plan, holds: Vec::new() }, json) } else { Exit::Done };
     }
     if !arguments.auto_approve {
         if let Err(code) = ask(&plan) {
@@ -66,10 +67,10 @@ pub fn run(arguments: &Arguments) -> u8 {
 }
 
 /// The worst impact decides what has to be typed: WIPE wants the machine's name.
-fn ask(plan: &Plan) -> Result<(), u8> {
+fn ask(plan: &Plan) -> Result<(), Exit> {
     if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
         talk("apply asks before it changes anything, and this is no terminal; add --auto-approve to agree");
-        return Err(exit::REFUSED);
+        return Err(Exit::Refused);
     }
     let wiped = plan.changes.iter().find(|change| change.impact == Impact::Wipe);
     let (question, wanted) = match wiped {
@@ -86,32 +87,32 @@ fn ask(plan: &Plan) -> Result<(), u8> {
         Ok(_) if answer.trim() == wanted => Ok(()),
         _ => {
             talk("nothing was changed");
-            Err(exit::INTERRUPTED)
+            Err(Exit::Interrupted)
         }
     }
 }
 
-fn finish(outcome: &Outcome, json: bool) -> u8 {
+fn finish(outcome: &Outcome, json: bool) -> Exit {
     if json {
         remote::print_json(outcome);
     }
     match outcome {
         Outcome::Applied { plan } => {
             talk(&format!("Applied: {} is live.", plan.to));
-            exit::DONE
+            Exit::Done
         }
-        Outcome::Planned { .. } => exit::DONE,
+        Outcome::Planned { .. } => Exit::Done,
         Outcome::Held { holds, .. } => {
             holds.iter().map(remote::hold_text).for_each(|text: String| talk(&text));
-            exit::REFUSED
+            Exit::Refused
         }
         Outcome::Stale { plan } => {
             talk(&format!("The table changed meanwhile (serial {}); look at a new plan.", plan.serial));
-            exit::STALE
+            Exit::Stale
         }
         Outcome::Invalid { problems } => {
             talk(problems);
-            exit::FAILED
+            Exit::Failed
         }
     }
 }

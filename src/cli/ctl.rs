@@ -6,6 +6,7 @@ mod table;
 
 use clap::{Parser, Subcommand};
 
+use super::Exit;
 use super::remote::Remote;
 
 /// Looks into a running voldemort daemon
@@ -24,7 +25,7 @@ enum Command {
     Events(events::Arguments),
 }
 
-pub fn run(ctl: &Ctl) -> u8 {
+pub fn run(ctl: &Ctl) -> Exit {
     match &ctl.command {
         Command::Get(arguments) => get::run(arguments, &ctl.remote),
         Command::Events(arguments) => events::run(arguments, &ctl.remote),

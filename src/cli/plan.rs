@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::remote::{self, Remote};
-use super::{exit, talk};
+use super::Exit;
+use super::exit::talk;
 use crate::api::types::Outcome;
 use crate::plan::{Hold, Plan, report};
 
@@ -31,7 +32,7 @@ enum Output {
     Markdown,
 }
 
-pub fn run(arguments: &Arguments) -> u8 {
+pub fn run(arguments: &Arguments) -> Exit {
     let outcome = match remote::tree(&arguments.directory) {
         Ok(tree) => arguments.remote.block_on(async |client| client.post::<Outcome>("/v1/plan", &tree).await),
         Err(code) => return code,
@@ -40,14 +41,14 @@ pub fn run(arguments: &Arguments) -> u8 {
         Ok(Outcome::Planned { plan, holds }) => show(arguments, &plan, &holds),
         Ok(Outcome::Invalid { problems }) => {
             talk(&problems);
-            exit::FAILED
+            Exit::Failed
         }
         Ok(_) => remote::nonsense(),
         Err(error) => remote::failed(&error, arguments.output == Output::Json),
     }
 }
 
-fn show(arguments: &Arguments, plan: &Plan, holds: &[Hold]) -> u8 {
+fn show(arguments: &Arguments, plan: &Plan, holds: &[Hold]) -> Exit {
     match arguments.output {
         Output::Text => print!("{}", report::text(plan)),
         Output::Markdown => print!("{}", report::markdown(plan)),
@@ -56,5 +57,5 @@ fn show(arguments: &Arguments, plan: &Plan, holds: &[Hold]) -> u8 {
     for hold in holds {
         talk(&remote::hold_text(hold));
     }
-    if arguments.detailed_exitcode && !plan.is_empty() { exit::CHANGES } else { exit::DONE }
+    if arguments.detailed_exitcode && !plan.is_empty() { Exit::Changes } else { Exit::Done }
 }

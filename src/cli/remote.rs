@@ -5,7 +5,8 @@ use std::path::Path;
 use clap::Args;
 use serde::Serialize;
 
-use super::{exit, talk};
+use super::Exit;
+use super::exit::talk;
 use crate::api::Client;
 use crate::api::client::ClientError;
 use crate::api::types::{Failure, Tree};
@@ -33,10 +34,10 @@ impl Remote {
 }
 
 /// Reads an inventory to send it; on failure the exit code, after saying why.
-pub fn tree(root: &Path) -> Result<Tree, u8> {
+pub fn tree(root: &Path) -> Result<Tree, Exit> {
     let snapshot = directory::read(root).map_err(|error| {
         talk(&error.to_string());
-        exit::FAILED
+        Exit::Failed
     })?;
     let text = |body: &Body| match body {
         Body::Inline { bytes, .. } => String::from_utf8(bytes.to_vec()).ok(),
@@ -58,20 +59,20 @@ pub fn print_json(value: &impl Serialize) {
 }
 
 /// Says what went wrong, on stdout as JSON if JSON was asked for, and gives the exit code.
-pub fn failed(error: &ClientError, json: bool) -> u8 {
+pub fn failed(error: &ClientError, json: bool) -> Exit {
     if json {
         print_json(&Failure { error: error.to_string() });
     }
     talk(&error.to_string());
     match error {
-        ClientError::Unreachable { .. } | ClientError::Nonsense { .. } => exit::UNREACHABLE,
-        ClientError::Refused(_) => exit::FAILED,
+        ClientError::Unreachable { .. } | ClientError::Nonsense { .. } => Exit::Unreachable,
+        ClientError::Refused(_) => Exit::Failed,
     }
 }
 
-pub fn nonsense() -> u8 {
+pub fn nonsense() -> Exit {
     talk("the daemon answered something else than was asked; is it of another version?");
-    exit::UNREACHABLE
+    Exit::Unreachable
 }
 
 pub fn hold_text(hold: &Hold) -> String {

@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::{exit, talk};
+use super::Exit;
+use super::exit::talk;
 use crate::config::Config;
 use crate::daemon::start;
 
@@ -33,30 +34,30 @@ pub struct Services {
     inventory: Option<String>,
 }
 
-pub fn run(arguments: &Arguments) -> u8 {
+pub fn run(arguments: &Arguments) -> Exit {
     let services = match &arguments.what {
         Some(What::Services(services)) => services,
         None => &arguments.services,
     };
     let Some(path) = &services.config else {
         talk("start needs --config FILE; `voldemort config detect > voldemort.toml` writes one");
-        return exit::USAGE;
+        return Exit::Usage;
     };
     let mut config = match Config::read(path) {
         Ok(config) => config,
         Err(error) => {
             talk(&error.to_string());
-            return exit::FAILED;
+            return Exit::Failed;
         }
     };
     if let Some(inventory) = &services.inventory {
         config.follow(inventory);
     }
     match start::run(config) {
-        Ok(()) => exit::DONE,
+        Ok(()) => Exit::Done,
         Err(error) => {
             talk(&format!("voldemort can't start: {error}"));
-            exit::FAILED
+            Exit::Failed
         }
     }
 }

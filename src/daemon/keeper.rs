@@ -214,7 +214,7 @@ impl Run {
     fn handle(&mut self, command: Command, now: Time) {
         match command {
             Command::Adopt(proposal, reply) => self.adopt(*proposal, reply),
-            Command::Lease(request, reply) => self.lease(&request, now, reply),
+            Command::Lease(request, reply) => self.lease(&request, reply),
             Command::Permit(permit, reply) => {
                 let next = self.table.permit(&permit, now).map_err(|stale| stale.to_string());
                 self.install(&permit.deployment, next, reply);
@@ -247,9 +247,9 @@ impl Run {
         self.later(reply, Adopted::Applied(plan));
     }
 
-    fn lease(&mut self, request: &LeaseRequest, now: Time, reply: Reply<()>) {
-        let changed = self.table.lease(request, now);
-        self.batch.leases.extend(changed);
+    fn lease(&mut self, request: &LeaseRequest, reply: Reply<()>) {
+        let outcome = self.table.lease(request);
+        self.batch.leases.extend(outcome.changed);
         self.later(reply, ());
     }
 

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, watch};
 use super::keeper::{Adopted, Keeper, Proposal};
 use super::now;
 use crate::api::types::{Apply, Outcome, SourceStatus, Tree};
-use crate::desired::{self, Desired, Subnet};
+use crate::desired::{self, Desired, Media, Options, Subnet};
 use crate::media::Shelf;
 use crate::plan::{self, Consent, Hold};
 use crate::source::{Body, Snapshot, Update};
@@ -20,7 +20,7 @@ use crate::table::{Event, Secrets, Stage};
 pub struct Reconciler {
     keeper: Keeper,
     shelf: Shelf,
-    fallback: Option<Subnet>,
+    fallback: Option<Arc<Subnet>>,
     status: watch::Sender<SourceStatus>,
     /// The snapshot that a safety rule holds, so that applying the same files settles it.
     held: Mutex<Option<BTreeMap<Arc<str>, Bytes>>>,
@@ -30,7 +30,7 @@ pub struct Reconciler {
 struct Invalid(String);
 
 impl Reconciler {
-    pub fn new(keeper: Keeper, shelf: Shelf, fallback: Option<Subnet>, location: String) -> Reconciler {
+    pub fn new(keeper: Keeper, shelf: Shelf, fallback: Option<Arc<Subnet>>, location: String) -> Reconciler {
         let loading = SourceStatus {
             location,
             condition: "Loading".into(),
@@ -143,13 +143,11 @@ impl Reconciler {
         if let Some(root) = root.filter(|root: &PathBuf| Path::is_dir(root)) {
             shelf = shelf.with_directory(root);
         }
-        let fallback = self.fallback.clone();
-        let work = move || desired::load(revision, &files, &shelf, desired::Options::serving(fallback));
+        let options = Options { media: Media::Required, fallback: self.fallback.clone() };
+        let work = move || desired::load(revision, &files, &shelf, &options);
         match tokio::task::spawn_blocking(work).await {
-            Ok(loaded) => match loaded.desired {
-                Some(desired) => Ok(Arc::new(desired)),
-                None => Err(Invalid(loaded.report())),
-            },
+            Ok(loaded) if loaded.errors() == 0 => Ok(loaded.desired),
+            Ok(loaded) => Err(Invalid(loaded.report())),
             Err(error) => Err(Invalid(format!("loading ended unexpectedly: {error}"))),
         }
     }

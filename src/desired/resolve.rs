@@ -4,6 +4,7 @@
 
 mod address;
 mod boot;
+mod builtin;
 mod deployment;
 mod digest;
 mod machine;

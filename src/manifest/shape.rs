@@ -99,6 +99,8 @@ pub enum Form {
     Url,
     /// Relative, without `..`.
     Path,
+    /// An image or a folder of media; may be anywhere on the host.
+    File,
     /// One part of a path.
     Segment,
     Choice(&'static [&'static str]),

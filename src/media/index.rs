@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::model::content::FileId;
+use crate::model::likeness::distance;
 use crate::model::{Content, Extent};
 
 /// The files of one ISO image or directory, by path (no leading slash, `/` between parts).
@@ -212,29 +213,6 @@ fn same_letters(left: &str, right: &str) -> bool {
     left.chars().flat_map(char::to_lowercase).eq(right.chars().flat_map(char::to_lowercase))
 }
 
-/// How many characters must be added, dropped or changed to turn one text into the other; `None`
-/// if more than `most`.
-pub(super) fn distance(left: &str, right: &str, most: usize) -> Option<usize> {
-    let (left, right): (Vec<char>, Vec<char>) = (left.chars().collect(), right.chars().collect());
-    if left.len().abs_diff(right.len()) > most {
-        return None;
-    }
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, a) in left.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, b) in right.iter().enumerate() {
-            let change = diagonal + usize::from(a != b);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(row[j + 1] + 1);
-        }
-        if row.iter().min().is_some_and(|least| *least > most) {
-            return None;
-        }
-    }
-    row.last().copied().filter(|distance| *distance <= most)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -291,13 +269,5 @@ mod tests {
         assert_eq!(index.nearest("install.amd/vmlinux")[0], "install.amd/vmlinuz");
         assert_eq!(index.nearest("install/initrd.gz")[0], "install.amd/initrd.gz");
         assert_eq!(index.nearest("zzzzzzzzzzzzzzzzzzzzzzz"), [] as [&str; 0]);
-    }
-
-    #[test]
-    fn distances_stop_at_their_limit() {
-        assert_eq!(distance("kernel", "kernal", 2), Some(1));
-        assert_eq!(distance("kernel", "kernel", 0), Some(0));
-        assert_eq!(distance("kernel", "", 3), None);
-        assert_eq!(distance("abcdef", "ghijkl", 3), None);
     }
 }

@@ -18,7 +18,8 @@ mod script;
 
 use std::net::Ipv4Addr;
 
-use crate::model::{Content, Mac, Name, Time};
+use super::path::clean_path;
+use crate::model::{Content, Mac, Name};
 use crate::table::{Permit, Report, Stage, Table};
 
 pub use facts::facts;
@@ -99,10 +100,13 @@ impl Refusal {
     }
 }
 
-/// What `path` means to `asker`: decoded, with slashes and backslashes as they came. `note` is
-/// what a report carried (query or body).
+/// What `path` (percent-decoded, however its parts are joined) means to `asker`. `note` is what a
+/// report carried (query or body).
 pub fn open(table: &Table, asker: &Asker, method: Method, path: &str, note: &str) -> Answer {
-    let path = name::clean(path);
+    let path = match clean_path(path) {
+        Ok(path) => path,
+        Err(error) => return Answer::Refuse(Refusal::new(RefusalReason::NotFound, error.to_string())),
+    };
     let target = name::parse(table, &path);
     let mac = table.mac_at(asker.address);
     let answer = match &target {

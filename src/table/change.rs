@@ -27,10 +27,6 @@ impl Table {
         next.installs = carry_renames(self, &desired);
         next.assignments = assign(&desired, &self.assignments, &next.installs);
         next.tenants = next.assignments.iter().map(|(deployment, machine)| (machine.clone(), deployment.clone())).collect();
-        let fixed = |deployment: &Arc<Deployment>| Some((deployment.address?, deployment.name.clone()));
-        let prefix = |boot: &Arc<Boot>| (boot.prefix.clone(), boot.name.clone());
-        next.prefixes = Arc::new(desired.boots.values().map(prefix).collect());
-        next.addresses = Arc::new(desired.deployments.values().filter_map(fixed).collect());
         for machine in desired.machines.values() {
             match machine.protect {
                 Some(true) => next.protected.insert(machine.name.clone()),

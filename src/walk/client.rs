@@ -55,7 +55,7 @@ impl Client<'_> {
         let datagram = self.message(speaker, kind, requested)?;
         let mut decision = dhcp::handle(table, self.link, self.now, &datagram);
         if let Decision::NeedLease(request) = &decision {
-            table.lease(request, self.now);
+            table.lease(request);
             decision = dhcp::handle(table, self.link, self.now, &datagram);
         }
         match decision {
@@ -124,7 +124,8 @@ pub fn link(table: &Table, cidr: crate::model::Cidr) -> Link {
         server: table.server.address,
         cidr,
         mode: Mode::Server,
+        port: 67,
         source: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68),
-        ..Link::default()
+        broadcast: true,
     }
 }

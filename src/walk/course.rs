@@ -63,7 +63,7 @@ impl Course {
             return Ok(Some(End::NotAtHand(absent.path.to_string())));
         }
         for url in &urls {
-            self.fetch(asker, Method::Get, url)?;
+            self.fetch(asker, url)?;
         }
         self.fetch_answers(deployment, asker, &cmdline)?;
         if !deployment.installs() {
@@ -75,7 +75,7 @@ impl Course {
         if !told {
             return Err("nothing ever calls completed_url, so the installation would never count as done".into());
         }
-        self.fetch(asker, Method::Get, &completed)?;
+        self.fetch(asker, &completed)?;
         Ok(None)
     }
 
@@ -86,14 +86,14 @@ impl Course {
         let first = client.configure(&mut self.table, Speaker::Firmware)?;
         self.step(Stage::Ack, format!("{firmware} firmware gets {}, boot file {}", first.address, first.file));
         let transport = if first.file.contains("://") { Transport::Http } else { Transport::Tftp };
-        self.fetch(Asker { address: first.address, transport }, Method::Get, &first.file)?;
+        self.fetch(Asker { address: first.address, transport }, &first.file)?;
         let lease = client.configure(&mut self.table, Speaker::Ipxe)?;
         self.step(Stage::Ack, format!("iPXE gets {}, script {}", lease.address, lease.file));
         if lease.address != first.address {
             return Err(format!("the address changes from {} to {} within one boot", first.address, lease.address));
         }
         let asker = Asker { address: lease.address, transport: Transport::Http };
-        let artifact = self.fetch(asker, Method::Get, &lease.file)?;
+        let artifact = self.fetch(asker, &lease.file)?;
         let Content::Bytes(bytes) = &artifact.content else { return Err("the script is no text".into()) };
         Ok((lease, read(&String::from_utf8_lossy(bytes), artifact.stage)))
     }
@@ -108,7 +108,7 @@ impl Course {
         let url = cmdline[start..].split([' ', ';', '"']).next().unwrap_or_default();
         let folder = &url[..url.rfind('/').map_or(url.len(), |slash| slash + 1)];
         for file in template.kind.files() {
-            let artifact = self.fetch(asker, Method::Get, &format!("{folder}{file}"))?;
+            let artifact = self.fetch(asker, &format!("{folder}{file}"))?;
             if let Content::Bytes(bytes) = &artifact.content {
                 self.answers.push(((*file).to_owned(), String::from_utf8_lossy(bytes).into_owned()));
             }
@@ -116,9 +116,10 @@ impl Course {
         Ok(())
     }
 
-    fn fetch(&mut self, asker: Asker, method: Method, name: &str) -> Result<Artifact, String> {
+    fn fetch(&mut self, asker: Asker, name: &str) -> Result<Artifact, String> {
+        let path = name.strip_prefix(&self.table.server.url()).unwrap_or(name).to_owned();
         for _ in 0..3 {
-            match tree::open(&self.table, &asker, method, name, "") {
+            match tree::open(&self.table, &asker, &path, "") {
                 Answer::Serve(artifact) => {
                     self.step(artifact.stage, artifact.text.clone());
                     return Ok(artifact);

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::table;
 use crate::api::types;
-use crate::cli::exit;
+use crate::cli::Exit;
 use crate::cli::remote::{self, Remote};
 
 /// Show what machines did, oldest first
@@ -20,7 +20,7 @@ pub struct Arguments {
     output: String,
 }
 
-pub fn run(arguments: &Arguments, remote: &Remote) -> u8 {
+pub fn run(arguments: &Arguments, remote: &Remote) -> Exit {
     let filter = arguments.mac.as_ref().map(|mac| format!("&mac={mac}")).unwrap_or_default();
     let shown = remote.block_on(async |client| {
         let mut after = 0;
@@ -36,7 +36,7 @@ pub fn run(arguments: &Arguments, remote: &Remote) -> u8 {
         }
     });
     match shown {
-        Ok(()) => exit::DONE,
+        Ok(()) => Exit::Done,
         Err(error) => remote::failed(&error, arguments.output == "jsonl"),
     }
 }

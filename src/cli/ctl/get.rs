@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use super::table;
 use crate::api::types;
 use crate::cli::remote::{self, Remote};
-use crate::cli::exit;
+use crate::cli::Exit;
 
 /// List what the daemon knows
 #[derive(Args, Debug)]
@@ -34,7 +34,7 @@ enum Kind {
     Status,
 }
 
-pub fn run(arguments: &Arguments, remote: &Remote) -> u8 {
+pub fn run(arguments: &Arguments, remote: &Remote) -> Exit {
     match arguments.kind {
         Kind::Deployments => list(arguments, remote, "/v1/deployments", |row: &types::Deployment| &row.name, DEPLOYMENTS, deployment),
         Kind::Machines => list(arguments, remote, "/v1/machines", |row: &types::Machine| row.name.as_deref().unwrap_or(""), MACHINES, machine),
@@ -51,7 +51,7 @@ fn list<T: Serialize + DeserializeOwned>(
     name: impl Fn(&T) -> &str,
     titles: &[&str],
     row: impl Fn(&T) -> Vec<String>,
-) -> u8 {
+) -> Exit {
     let json = arguments.output == "json";
     let mut rows: Vec<T> = match remote.block_on(async |client| client.get(path).await) {
         Ok(rows) => rows,
@@ -60,8 +60,8 @@ fn list<T: Serialize + DeserializeOwned>(
     if let Some(wanted) = &arguments.name {
         rows.retain(|row| name(row) == wanted);
         if rows.is_empty() {
-            crate::cli::talk(&format!("the daemon knows no {wanted} there"));
-            return exit::FAILED;
+            crate::cli::exit::talk(&format!("the daemon knows no {wanted} there"));
+            return Exit::Failed;
         }
     }
     if json {
@@ -69,7 +69,7 @@ fn list<T: Serialize + DeserializeOwned>(
     } else {
         print!("{}", table::format(titles, &rows.iter().map(row).collect::<Vec<_>>()));
     }
-    exit::DONE
+    Exit::Done
 }
 
 const DEPLOYMENTS: &[&str] = &["NAME", "MACHINE", "ADDRESS", "BOOT", "TEMPLATE", "PHASE", "NEXT NETWORK BOOT"];
@@ -123,7 +123,7 @@ fn or_dash(value: Option<&impl ToString>) -> String {
     value.map_or("-".into(), ToString::to_string)
 }
 
-fn status(arguments: &Arguments, remote: &Remote) -> u8 {
+fn status(arguments: &Arguments, remote: &Remote) -> Exit {
     let json = arguments.output == "json";
     let status: types::Status = match remote.block_on(async |client| client.get("/v1/status").await) {
         Ok(status) => status,
@@ -131,7 +131,7 @@ fn status(arguments: &Arguments, remote: &Remote) -> u8 {
     };
     if json {
         remote::print_json(&status);
-        return exit::DONE;
+        return Exit::Done;
     }
     let types::Status { version, lineage, serial, server, mode, deployments, machines, source } = &status;
     println!("daemon       {version}, {server}, DHCP mode {mode}");
@@ -143,5 +143,5 @@ fn status(arguments: &Arguments, remote: &Remote) -> u8 {
     if !source.reason.is_empty() {
         println!("{}", source.reason);
     }
-    exit::DONE
+    Exit::Done
 }

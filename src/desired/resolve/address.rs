@@ -28,7 +28,9 @@ impl Resolver<'_> {
         if let (Some(only), None) = (subnets.next(), subnets.next()) {
             return Some(only.clone());
         }
-        let around = |subnet: &&Arc<Subnet>| address.as_ref().is_some_and(|address| subnet.cidr.contains(address.value));
+        let around = |subnet: &&Arc<Subnet>| {
+            address.as_ref().is_some_and(|address| subnet.cidr.contains(address.value))
+        };
         let found = self.desired.subnets.values().find(around).cloned();
         if found.is_none() && effective.whole && !self.incomplete() {
             self.problems.push(self.no_subnet(resource, address));
@@ -53,12 +55,17 @@ impl Resolver<'_> {
             domain: None,
             dynamic,
             lease: LEASE_USUAL,
-            origin: Origin { file: self.documents.sources.get(resource.mark.file).name.clone(), line: 1, column: 1 },
+            origin: Origin {
+                file: self.documents.sources.get(resource.mark.file).name.clone(),
+                line: 1,
+                column: 1,
+            },
         })
     }
 
     fn no_subnet(&self, resource: &Written, address: Option<Marked<Ipv4Addr>>) -> Problem {
-        let all = listed(self.desired.subnets.values().map(|subnet| format!("{} ({})", subnet.name, subnet.cidr)));
+        let all =
+            listed(self.desired.subnets.values().map(|subnet| format!("{} ({})", subnet.name, subnet.cidr)));
         let problem = match address {
             Some(address) => {
                 let message = format!("address {} is in none of the subnets", address.value);
@@ -80,13 +87,23 @@ impl Resolver<'_> {
             return;
         };
         let message = format!("two deployments have the address {}", address.value);
-        let problem = Problem::new(Code::AddressTwice, address.mark, message, format!("address of `{}`", resource.name))
-            .also(*first, format!("address of `{other}`"));
+        let problem = Problem::new(
+            Code::AddressTwice,
+            address.mark,
+            message,
+            format!("address of `{}`", resource.name),
+        )
+        .also(*first, format!("address of `{other}`"));
         self.problems.push(problem.help("give one of them another address, or \"auto\""));
     }
 
     /// Checks the address against its subnet.
-    pub(super) fn address(&mut self, resource: &Written, effective: &Effective, subnet: &Arc<Subnet>) -> Option<Ipv4Addr> {
+    pub(super) fn address(
+        &mut self,
+        resource: &Written,
+        effective: &Effective,
+        subnet: &Arc<Subnet>,
+    ) -> Option<Ipv4Addr> {
         let Some(address) = fixed(resource) else {
             if subnet.dynamic.is_empty() && effective.whole {
                 self.problems.push(self.no_dynamic(resource, subnet));
@@ -110,7 +127,8 @@ impl Resolver<'_> {
             also(problem, about(|body| Some(body.gateway.as_ref()?.mark)), "gateway set here")
         } else if subnet.is_dynamic(at) {
             let message = format!("{at} lies in a dynamic range of subnet `{}`", subnet.name);
-            let problem = Problem::new(Code::InDynamic, address.mark, message, "might be lent to another machine");
+            let problem =
+                Problem::new(Code::InDynamic, address.mark, message, "might be lent to another machine");
             also(problem, about(|body| Some(body.dynamic.first()?.mark)), "dynamic addresses")
                 .help("take an address outside of the range, or shorten the range")
         } else {
@@ -120,7 +138,13 @@ impl Resolver<'_> {
         None
     }
 
-    fn outside(&self, resource: &Written, effective: &Effective, subnet: &Subnet, address: &Marked<Ipv4Addr>) -> Problem {
+    fn outside(
+        &self,
+        resource: &Written,
+        effective: &Effective,
+        subnet: &Subnet,
+        address: &Marked<Ipv4Addr>,
+    ) -> Problem {
         let at = address.value;
         let message = format!("address {at} is outside subnet `{}`", subnet.name);
         let hosts = subnet.cidr.hosts().len();
@@ -146,13 +170,18 @@ impl Resolver<'_> {
     fn meant(&self, at: Ipv4Addr, subnet: &Subnet) -> Option<String> {
         let mask = u32::from(subnet.cidr.netmask());
         let meant = Ipv4Addr::from(u32::from(subnet.cidr.network()) | (u32::from(at) & !mask));
-        let taken = self.fixed.contains_key(&meant) || subnet.gateway == Some(meant) || subnet.is_dynamic(meant);
+        let taken =
+            self.fixed.contains_key(&meant) || subnet.gateway == Some(meant) || subnet.is_dynamic(meant);
         if taken || !subnet.cidr.is_host(meant) {
             return None;
         }
-        let differing: Vec<usize> = (0..4).filter(|part| at.octets()[*part] != meant.octets()[*part]).collect();
+        let differing: Vec<usize> =
+            (0..4).filter(|part| at.octets()[*part] != meant.octets()[*part]).collect();
         let first = match differing.as_slice() {
-            [part] => format!("the {} number is the only one that differs: ", ["first", "second", "third", "fourth"][*part]),
+            [part] => format!(
+                "the {} number is the only one that differs: ",
+                ["first", "second", "third", "fourth"][*part]
+            ),
             _ => String::new(),
         };
         Some(format!("{first}did you mean {meant}? (it is free)"))

@@ -34,7 +34,8 @@ impl Resolver<'_> {
             if let Some(boot) = self.load(resource, prefix) {
                 let sha256 = resource.body.iso.as_ref().and_then(|iso| iso.sha256.as_ref());
                 let file = resource.body.iso.as_ref().and_then(|iso| iso.file.as_ref());
-                let digest = digest::boot(&boot, file.map(|file| &*file.value), sha256.map(|sha256| &*sha256.value));
+                let digest =
+                    digest::boot(&boot, file.map(|file| &*file.value), sha256.map(|sha256| &*sha256.value));
                 self.digests.boots.insert(boot.name.clone(), digest);
                 self.desired.boots.insert(boot.name.clone(), Arc::new(boot));
             }
@@ -135,7 +136,12 @@ impl Resolver<'_> {
         self.problems.push(problem);
     }
 
-    fn in_image(&mut self, path: &Marked<Arc<str>>, tree: Option<&Index>, iso: &document::Iso) -> Option<Entry> {
+    fn in_image(
+        &mut self,
+        path: &Marked<Arc<str>>,
+        tree: Option<&Index>,
+        iso: &document::Iso,
+    ) -> Option<Entry> {
         let tree = tree?;
         if let Some(entry) = tree.files.get(&*path.value) {
             return Some(entry.clone());
@@ -143,7 +149,8 @@ impl Resolver<'_> {
         let file = iso.file.as_ref()?;
         let message = format!("`{}` is not in {}", path.value, file.value);
         let read = format!("volume `{}`, {} files read", tree.label, tree.files.len());
-        let problem = Problem::new(Code::NotInImage, path.mark, message, "no such file in the image").also(file.mark, read);
+        let problem = Problem::new(Code::NotInImage, path.mark, message, "no such file in the image")
+            .also(file.mark, read);
         self.problems.push(problem.help(elsewhere(&path.value, tree)));
         None
     }
@@ -168,7 +175,13 @@ fn prefix(resource: &Resource<document::Boot>) -> (Arc<str>, Mark) {
     }
 }
 
-fn taken(resource: &Resource<document::Boot>, prefix: &str, mark: Mark, other: &Name, first: Mark) -> Problem {
+fn taken(
+    resource: &Resource<document::Boot>,
+    prefix: &str,
+    mark: Mark,
+    other: &Name,
+    first: Mark,
+) -> Problem {
     let message = format!("boots `{other}` and `{}` are both served below `/{prefix}/`", resource.name);
     Problem::new(Code::Prefix, mark, message, format!("`{}` again", resource.name))
         .also(first, format!("`{other}` is served there"))
@@ -186,7 +199,11 @@ fn elsewhere(path: &str, tree: &Index) -> String {
     if let Some(near) = similar(path, tree.files.keys().map(|path| &**path)) {
         return format!("did you mean {near}?");
     }
-    let kin: &[&str] = if wanted.starts_with("init") { &["initrd", "initramfs"] } else { &["vmlinuz", "linux", "bzimage", "kernel"] };
+    let kin: &[&str] = if wanted.starts_with("init") {
+        &["initrd", "initramfs"]
+    } else {
+        &["vmlinuz", "linux", "bzimage", "kernel"]
+    };
     let alike = |path: &&str| kin.iter().any(|kin| base(path).starts_with(kin));
     let alike: Vec<&str> = tree.files.keys().map(|path| &**path).filter(alike).collect();
     match alike.is_empty() {

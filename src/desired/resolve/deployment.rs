@@ -59,8 +59,12 @@ impl Resolver<'_> {
                 None => return None,
             },
         };
-        let (place, boot, subnet) = (place?, boot?, subnet?);
+        if let Some(template) = &template {
+            self.users.entry(template.name.clone()).or_default().push(name.clone());
+        }
+        let subnet = subnet?;
         let address = self.address(resource, &effective, &subnet);
+        let (place, boot) = (place?, boot?);
         let values = self.values(resource, &effective, &boot, template.as_ref());
         let mut deployment = Deployment {
             name: name.clone(),
@@ -94,8 +98,9 @@ impl Resolver<'_> {
             return;
         };
         let message = format!("machine `{}` is given to two deployments", machine.value);
-        let problem = Problem::new(Code::MachineTwice, machine.mark, message, format!("wanted by `{}`", resource.name))
-            .also(*first, format!("wanted by `{other}`"));
+        let problem =
+            Problem::new(Code::MachineTwice, machine.mark, message, format!("wanted by `{}`", resource.name))
+                .also(*first, format!("wanted by `{other}`"));
         let free = self.free_like(&machine.value);
         self.problems.push(match free {
             Some(free) => problem.help(format!(
@@ -115,8 +120,13 @@ impl Resolver<'_> {
             })
         };
         let machines = self.documents.machines.keys().filter_map(|name| self.desired.machines.get(name));
-        let free = |machine: &&Arc<crate::desired::Machine>| machine.labels == *like && !pinned(&machine.name);
-        machines.filter(|machine| machine.name != *name).take(1000).find(free).map(|machine| machine.name.clone())
+        let free =
+            |machine: &&Arc<crate::desired::Machine>| machine.labels == *like && !pinned(&machine.name);
+        machines
+            .filter(|machine| machine.name != *name)
+            .take(1000)
+            .find(free)
+            .map(|machine| machine.name.clone())
     }
 
     fn place(&mut self, resource: &Written, effective: &Effective) -> Option<Place> {
@@ -156,13 +166,18 @@ impl Resolver<'_> {
         }
     }
 
-    fn chosen_boot(&mut self, resource: &Written, effective: &Effective) -> Option<Arc<crate::desired::Boot>> {
+    fn chosen_boot(
+        &mut self,
+        resource: &Written,
+        effective: &Effective,
+    ) -> Option<Arc<crate::desired::Boot>> {
         if let Some(choice) = &effective.boot {
             return self.boot(&choice.name.value).cloned();
         }
         if effective.whole {
             let message = format!("deployment {} has no boot", resource.name);
-            let problem = Problem::new(Code::NoBoot, resource.mark, message, "neither it nor its profile names one");
+            let problem =
+                Problem::new(Code::NoBoot, resource.mark, message, "neither it nor its profile names one");
             let boots: Vec<_> = self.desired.boots.keys().collect();
             let help = match boots.len() {
                 0 => "define one as [boot.NAME] and name it here with `boot`".to_owned(),

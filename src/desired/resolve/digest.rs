@@ -124,8 +124,14 @@ pub(super) fn template(template: &Template) -> [u8; 32] {
     sum.end()
 }
 
-pub(super) fn deployment(deployment: &Deployment, macs: &[Mac], known: &mut Digests, sources: &Sources) -> Arc<str> {
-    let Deployment { name, place, address, subnet, boot, template, values, redeploy, digest: _, origin: _ } = deployment;
+pub(super) fn deployment(
+    deployment: &Deployment,
+    macs: &[Mac],
+    known: &mut Digests,
+    sources: &Sources,
+) -> Arc<str> {
+    let Deployment { name, place, address, subnet, boot, template, values, redeploy, digest: _, origin: _ } =
+        deployment;
     let mut sum = Sum::new("deployment");
     sum.shown(name);
     match place {
@@ -149,7 +155,12 @@ pub(super) fn deployment(deployment: &Deployment, macs: &[Mac], known: &mut Dige
         None => self::subnet(subnet),
     });
     sum.bytes(known.boots.get(&boot.name).map_or(&[][..], |digest| digest));
-    sum.bytes(template.as_ref().and_then(|template| known.templates.get(&template.name)).map_or(&[][..], |digest| digest));
+    sum.bytes(
+        template
+            .as_ref()
+            .and_then(|template| known.templates.get(&template.name))
+            .map_or(&[][..], |digest| digest),
+    );
     sum.number(values.len() as u64);
     for (key, value) in values {
         sum.text(key);

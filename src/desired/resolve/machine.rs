@@ -27,8 +27,13 @@ impl Resolver<'_> {
             };
             if resource.body.macs.is_empty() && resource.whole {
                 let message = format!("machine {} has no hardware address", resource.name);
-                let problem = Problem::new(Code::MissingKey, resource.mark, message, "`mac` is an empty list");
-                self.problems.push(problem.help("write the addresses of its network cards, as in mac = [\"52:54:00:aa:00:01\"]"));
+                let problem =
+                    Problem::new(Code::MissingKey, resource.mark, message, "`mac` is an empty list");
+                self.problems.push(
+                    problem.help(
+                        "write the addresses of its network cards, as in mac = [\"52:54:00:aa:00:01\"]",
+                    ),
+                );
             }
             self.add(machine);
         }
@@ -41,11 +46,16 @@ impl Resolver<'_> {
         deployments.sort_by_key(|resource| resource.mark);
         for resource in deployments.into_iter().filter(|resource| !resource.body.macs.is_empty()) {
             if let Some(other) = documents.machines.get(&resource.name) {
-                let message = format!("deployment `{0}` and machine `{0}` are two machines of one name", resource.name);
+                let message =
+                    format!("deployment `{0}` and machine `{0}` are two machines of one name", resource.name);
                 let mark = resource.body.macs[0].mark;
-                let problem = Problem::new(Code::Twice, mark, message, "this makes a machine of the deployment's name")
-                    .also(other.mark, "a machine of that name");
-                self.problems.push(problem.help(format!("to use that machine write machine = \"{}\" instead of `mac`", resource.name)));
+                let problem =
+                    Problem::new(Code::Twice, mark, message, "this makes a machine of the deployment's name")
+                        .also(other.mark, "a machine of that name");
+                self.problems.push(problem.help(format!(
+                    "to use that machine write machine = \"{}\" instead of `mac`",
+                    resource.name
+                )));
                 continue;
             }
             let machine = Machine {
@@ -72,11 +82,13 @@ impl Resolver<'_> {
                 true => format!("machine `{name}` has the hardware address {mac} twice"),
                 false => format!("two machines claim the hardware address {mac}"),
             };
-            let mut problem = Problem::new(Code::MacTwice, *mark, message, format!("claimed again by `{name}`"))
-                .also(*earlier, format!("first claimed by `{first}`"));
+            let mut problem =
+                Problem::new(Code::MacTwice, *mark, message, format!("claimed again by `{name}`"))
+                    .also(*earlier, format!("first claimed by `{first}`"));
             let sources = &self.documents.sources;
             if sources.text_at(*mark) != sources.text_at(*earlier) {
-                problem = problem.note("letter case and separators are ignored when hardware addresses are compared");
+                problem = problem
+                    .note("letter case and separators are ignored when hardware addresses are compared");
             }
             self.problems.push(problem.help(match first == name {
                 true => "write it once".to_owned(),

@@ -123,7 +123,12 @@ impl Resolver<'_> {
         })
     }
 
-    fn search(&self, wanted: &Name, path: &mut Vec<Name>, seen: &mut std::collections::HashSet<Name>) -> bool {
+    fn search(
+        &self,
+        wanted: &Name,
+        path: &mut Vec<Name>,
+        seen: &mut std::collections::HashSet<Name>,
+    ) -> bool {
         let Some(last) = path.last().cloned() else { return false };
         if last == *wanted {
             return true;

@@ -1,11 +1,10 @@
 //! Names that must be somebody's, and secrets that must be there.
 
-use super::{Resolver, listed};
+use super::{Resolver, builtin, listed};
 use crate::manifest::document::{Resource, Settings};
 use crate::manifest::similar::similar;
 use crate::manifest::{Code, Kind, Mark, Marked, Problem, Table, Value};
 use crate::model::Name;
-use crate::render::builtin;
 
 impl Resolver<'_> {
     /// Looks at every reference once, where it is written.
@@ -53,8 +52,15 @@ impl Resolver<'_> {
         let message = format!("there is no {kind_name} called `{}`", wanted.value);
         let problem = Problem::new(Code::UnknownName, wanted.mark, message, format!("unknown {kind_name}"));
         let all = match names.len() {
-            0 => format!("the inventory has no {kind_name} at all; one begins with [{kind_name}.{}]", wanted.value),
-            _ => format!("all {}: {}", crate::manifest::shape::fields(kind).plural, listed(names.iter().map(|(name, _)| name))),
+            0 => format!(
+                "the inventory has no {kind_name} at all; one begins with [{kind_name}.{}]",
+                wanted.value
+            ),
+            _ => format!(
+                "all {}: {}",
+                crate::manifest::shape::fields(kind).plural,
+                listed(names.iter().map(|(name, _)| name))
+            ),
         };
         let near = similar(wanted.value.as_str(), names.iter().map(|(name, _)| *name));
         let help = match near {
@@ -135,7 +141,9 @@ impl Resolver<'_> {
                 [] => {}
                 [name] if own(name) => {}
                 [name] => problem.notes.push(format!("used by deployment {name}")),
-                names => problem.notes.push(format!("used by {} deployments: {}", names.len(), listed(names))),
+                names => {
+                    problem.notes.push(format!("used by {} deployments: {}", names.len(), listed(names)))
+                }
             }
             self.problems.push(problem);
         }
@@ -172,7 +180,9 @@ impl Resolver<'_> {
         }
         let message = format!("there is no secret called `{name}`");
         let problem = Problem::new(Code::NoSecret, mark, message, format!("{path} does not exist"));
-        let all = sources.iter().filter_map(|(_, source)| source.name.strip_prefix("secrets/")?.strip_suffix(".age"));
+        let all = sources
+            .iter()
+            .filter_map(|(_, source)| source.name.strip_prefix("secrets/")?.strip_suffix(".age"));
         let problem = match similar(name.as_str(), all) {
             Some(near) => problem.help(format!("a secret with a similar name exists: `{near}`")),
             None => problem.help(format!("encrypt it with age for the daemon's key and save it as {path}")),

@@ -62,14 +62,14 @@ impl<'a> Free<'a> {
 
     fn satisfies(&self, wish: &Labels) -> bool {
         // Looking through the machines with the rarest label is enough.
-        match wish.iter().map(|(key, value)| self.with(key, value)).min_by_key(|machines| machines.len()) {
-            None => self.any,
-            Some(machines) => machines.iter().any(|labels| covers(labels, wish)),
+        let mut rarest: Option<&[&Labels]> = None;
+        for (key, value) in wish {
+            let machines = self.by_label.get(&(&**key, &**value)).map_or(&[][..], Vec::as_slice);
+            if rarest.is_none_or(|rarest| machines.len() < rarest.len()) {
+                rarest = Some(machines);
+            }
         }
-    }
-
-    fn with(&self, key: &str, value: &str) -> &[&'a Labels] {
-        self.by_label.get(&(key, value)).map_or(&[], Vec::as_slice)
+        rarest.map_or(self.any, |machines| machines.iter().any(|labels| covers(labels, wish)))
     }
 }
 

@@ -44,7 +44,8 @@ impl Resolver<'_> {
         let body = &resource.body;
         let hosts = cidr.value.hosts();
         let wrong = |mark: Mark, message: String, label: &str| {
-            Problem::new(Code::BadSubnet, mark, message, label).also(cidr.mark, format!("host addresses: {hosts}"))
+            Problem::new(Code::BadSubnet, mark, message, label)
+                .also(cidr.mark, format!("host addresses: {hosts}"))
         };
         if let Some(gateway) = body.gateway.as_ref().filter(|gateway| !cidr.value.is_host(gateway.value)) {
             let message = format!("the gateway of subnet `{}` is outside of it", resource.name);
@@ -64,11 +65,19 @@ impl Resolver<'_> {
                 let problem = Problem::new(Code::BadSubnet, range.mark, message, "this one …");
                 self.problems.push(problem.also(other.mark, "… and this one"));
             }
-            for (what, taken) in body.gateway.iter().map(|at| ("gateway", at)).chain(body.dns.iter().map(|at| ("name server", at))) {
+            for (what, taken) in body
+                .gateway
+                .iter()
+                .map(|at| ("gateway", at))
+                .chain(body.dns.iter().map(|at| ("name server", at)))
+            {
                 if range.value.contains(taken.value) {
                     let message = format!("the {what} {} lies in a dynamic range", taken.value);
-                    let problem = Problem::new(Code::BadSubnet, range.mark, message, "would be lent to a machine");
-                    self.problems.push(problem.also(taken.mark, format!("the {what}")).help("leave it out of the range"));
+                    let problem =
+                        Problem::new(Code::BadSubnet, range.mark, message, "would be lent to a machine");
+                    self.problems.push(
+                        problem.also(taken.mark, format!("the {what}")).help("leave it out of the range"),
+                    );
                 }
             }
         }

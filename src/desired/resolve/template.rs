@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Resolver, digest, variable};
+use super::{Resolver, builtin, digest, variable};
 use crate::desired::template::{Input, InputKind, Template};
 use crate::manifest::document::{self, Resource};
 use crate::manifest::similar::similar;
 use crate::manifest::{Code, Mark, Marked, Position, Problem};
 use crate::model::Name;
-use crate::render::{Kind, Text, builtin};
+use crate::render::{Kind, Text};
 
 impl Resolver<'_> {
     pub(super) fn templates(&mut self) {
@@ -45,7 +45,8 @@ impl Resolver<'_> {
 
     fn compile(&mut self, resource: &Resource<document::Template>) -> Option<Template> {
         let document::Template { kind, file, vars } = &resource.body;
-        let inputs = vars.iter().map(|(name, variable)| (name.to_string(), self.input(name, variable))).collect();
+        let inputs =
+            vars.iter().map(|(name, variable)| (name.to_string(), self.input(name, variable))).collect();
         let text = self.text(file.as_ref()?)?;
         Some(Template {
             name: resource.name.clone(),
@@ -57,7 +58,8 @@ impl Resolver<'_> {
     }
 
     fn input(&mut self, name: &str, variable: &document::Variable) -> Input {
-        let kind = variable.kind.as_ref().and_then(|kind| input_kind(&kind.value)).unwrap_or(InputKind::String);
+        let kind =
+            variable.kind.as_ref().and_then(|kind| input_kind(&kind.value)).unwrap_or(InputKind::String);
         if let Some(default) = &variable.default {
             self.typed(name, kind, default, variable.kind.as_ref().map(|kind| kind.mark));
         }
@@ -89,7 +91,8 @@ impl Resolver<'_> {
             Err(error) => {
                 let range = source.word_at(Position { line: error.line, column: error.column });
                 let message = format!("the template `{}` has a mistake", file.value);
-                let problem = Problem::new(Code::BadTemplate, Mark::new(number, range), message, error.message);
+                let problem =
+                    Problem::new(Code::BadTemplate, Mark::new(number, range), message, error.message);
                 self.problems.push(problem.also(file.mark, "used here"));
                 None
             }

@@ -33,7 +33,6 @@ impl Resolver<'_> {
     ) -> BTreeMap<String, render::Value> {
         let mut values = BTreeMap::new();
         if let Some(template) = template {
-            self.users.entry(template.name.clone()).or_default().push(resource.name.clone());
             self.inputs(resource, effective, template, &mut values);
         }
         for (name, field) in &effective.vars {
@@ -85,7 +84,13 @@ impl Resolver<'_> {
     }
 
     /// Reports a value of another type than its variable, once for each place it is written.
-    pub(super) fn typed(&mut self, name: &str, kind: InputKind, written: &Marked<Value>, declared: Option<Mark>) {
+    pub(super) fn typed(
+        &mut self,
+        name: &str,
+        kind: InputKind,
+        written: &Marked<Value>,
+        declared: Option<Mark>,
+    ) {
         let right = match (kind, &written.value) {
             (InputKind::String, Value::Text(_) | Value::Secret(_)) => true,
             (InputKind::Integer, Value::Integer(_)) => true,
@@ -98,13 +103,20 @@ impl Resolver<'_> {
         if right || !self.mistyped.insert(written.mark) {
             return;
         }
-        let message = format!("the variable `{name}` must be {}, not {}", wanted(kind), found(&written.value));
-        let mut problem = Problem::new(Code::WrongVariable, written.mark, message, format!("this is {}", found(&written.value)));
+        let message =
+            format!("the variable `{name}` must be {}, not {}", wanted(kind), found(&written.value));
+        let mut problem = Problem::new(
+            Code::WrongVariable,
+            written.mark,
+            message,
+            format!("this is {}", found(&written.value)),
+        );
         if let Some(declared) = declared {
             problem = problem.also(declared, "declared here");
         }
         if kind == InputKind::Secret {
-            problem = problem.help("write `{ secret = \"NAME\" }`, and the text itself encrypted as secrets/NAME.age");
+            problem = problem
+                .help("write `{ secret = \"NAME\" }`, and the text itself encrypted as secrets/NAME.age");
         }
         self.problems.push(problem);
     }
@@ -126,7 +138,8 @@ impl Resolver<'_> {
         for (name, field) in profiles.chain(deployments).flat_map(|settings| &settings.vars.0) {
             if own(name) {
                 let message = format!("the variable `{name}` can't be set");
-                let problem = Problem::new(Code::Exclusive, field.key, message, "every deployment has its own value");
+                let problem =
+                    Problem::new(Code::Exclusive, field.key, message, "every deployment has its own value");
                 self.problems.push(problem.help("choose another name for a variable of yours"));
             }
         }
@@ -148,7 +161,8 @@ impl Resolver<'_> {
         let problem = match (self.use_in_file(template, variable), self.documents.templates.get(template)) {
             (Some(mark), Some(own)) => {
                 let declared = own.body.vars.get(variable)?.mark;
-                Problem::new(Code::Unset, mark, message, label).also(declared, "declared here without a default")
+                Problem::new(Code::Unset, mark, message, label)
+                    .also(declared, "declared here without a default")
             }
             // Declared and not used in the text: nothing is missed.
             (None, Some(_)) => return None,
@@ -182,7 +196,9 @@ impl Resolver<'_> {
         };
         let profiles = unique(names.iter().filter_map(profile));
         match profiles.first() {
-            Some(profile) if profiles.len() == 1 => format!("set `{key}` in `vars` of profile `{profile}` or of the deployment"),
+            Some(profile) if profiles.len() == 1 => {
+                format!("set `{key}` in `vars` of profile `{profile}` or of the deployment")
+            }
             _ => format!("set `{key}` in `vars` of the deployment or of a profile it has"),
         }
     }
@@ -214,9 +230,15 @@ impl Resolver<'_> {
         let without: Vec<Name> = users.iter().filter(|name| !sets(name)).cloned().collect();
         let set = without.is_empty() && !users.is_empty();
         let (message, label) = if set {
-            (format!("template `{}` uses `{variable}` without declaring it", template.name), "set, but not declared".to_owned())
+            (
+                format!("template `{}` uses `{variable}` without declaring it", template.name),
+                "set, but not declared".to_owned(),
+            )
         } else if users.is_empty() {
-            (format!("template `{}` uses `{variable}`, which nothing sets", template.name), "no value".to_owned())
+            (
+                format!("template `{}` uses `{variable}`, which nothing sets", template.name),
+                "no value".to_owned(),
+            )
         } else {
             let label = format!("no value for {}", deployments(&without));
             (format!("template `{}` uses `{variable}`, which nothing sets", template.name), label)
@@ -228,7 +250,8 @@ impl Resolver<'_> {
         let known = render::known::WELL_KNOWN.iter().map(|(name, _)| *name);
         let near = similar(variable, declared.chain(known));
         let key = variable.replace('_', "-");
-        let kind = if variable.ends_with("hash") || variable.contains("password") { "secret" } else { "string" };
+        let kind =
+            if variable.ends_with("hash") || variable.contains("password") { "secret" } else { "string" };
         let mut help = format!("declare it with `{key} = {{ type = \"{kind}\" }}`");
         if !set {
             help += " and set it in a profile or deployment";
@@ -245,7 +268,8 @@ impl Resolver<'_> {
         let number = self.documents.sources.find(&file.value)?;
         let text = &self.templates.get(template)?.text;
         let used = text.variables().iter().find(|used| used.name == variable)?;
-        let range = self.documents.sources.get(number).word_at(Position { line: used.line, column: used.column });
+        let range =
+            self.documents.sources.get(number).word_at(Position { line: used.line, column: used.column });
         Some(Mark::new(number, range))
     }
 
@@ -254,13 +278,22 @@ impl Resolver<'_> {
         let documents = self.documents;
         for (name, own) in &documents.templates {
             let Some(template) = self.templates.get(name) else { continue };
-            for (variable, declared) in own.body.vars.iter().filter(|(variable, _)| !template.text.uses(variable)) {
+            for (variable, declared) in
+                own.body.vars.iter().filter(|(variable, _)| !template.text.uses(variable))
+            {
                 let message = format!("template `{name}` declares `{variable}` and does not use it");
-                self.problems.push(Problem::new(Code::Unused, declared.mark, message, "used nowhere in its text"));
+                self.problems.push(Problem::new(
+                    Code::Unused,
+                    declared.mark,
+                    message,
+                    "used nowhere in its text",
+                ));
             }
         }
         // What could not be read might use anything.
-        if self.incomplete() || documents.templates.len() != self.templates.values().filter(|own| own.origin.is_some()).count() {
+        if self.incomplete()
+            || documents.templates.len() != self.templates.values().filter(|own| own.origin.is_some()).count()
+        {
             return;
         }
         let used = self.used_names();
@@ -277,7 +310,8 @@ impl Resolver<'_> {
         let templates = self.templates.values();
         let declared = templates.clone().flat_map(|template| template.inputs.keys().cloned());
         let texts = templates.flat_map(|template| template.text.variables());
-        let words = self.desired.boots.values().flat_map(|boot| &boot.cmdline).flat_map(|word| word.variables());
+        let words =
+            self.desired.boots.values().flat_map(|boot| &boot.cmdline).flat_map(|word| word.variables());
         texts.chain(words).map(|used| used.name.clone()).chain(declared).collect()
     }
 }
@@ -341,7 +375,13 @@ pub(super) fn value(written: &Value) -> render::Value {
         }
         Value::Secret(name) => render::Value::Secret(name.to_string()),
         // Variables are read as `Shape::Anything`, which yields none of these forms.
-        Value::Name(_) | Value::Mac(_) | Value::Address(_) | Value::Auto | Value::Cidr(_) | Value::Range(_)
-        | Value::Duration(_) | Value::Percent(_) => render::Value::String(String::new()),
+        Value::Name(_)
+        | Value::Mac(_)
+        | Value::Address(_)
+        | Value::Auto
+        | Value::Cidr(_)
+        | Value::Range(_)
+        | Value::Duration(_)
+        | Value::Percent(_) => render::Value::String(String::new()),
     }
 }

@@ -64,6 +64,7 @@ fn read(form: &Form, text: &str) -> Result<Value, String> {
         Form::Sha256 => sha256(text).ok_or("a SHA-256 digest has 64 hexadecimal digits".into()),
         Form::Url => url(text).ok_or("an address begins with http:// or https:// and a host".into()),
         Form::Path => path(text),
+        Form::File => file(text),
         Form::Segment => segment(text),
         Form::Choice(choices) if choices.contains(&text) => Ok(Value::Text(text.into())),
         Form::Choice(_) => Err(String::new()),
@@ -107,6 +108,11 @@ fn path(text: &str) -> Result<Value, String> {
     } else {
         Ok(Value::Text(path.into()))
     }
+}
+
+fn file(text: &str) -> Result<Value, String> {
+    let parts = text.strip_prefix('/').unwrap_or(text);
+    path(parts.strip_suffix('/').unwrap_or(parts)).map(|_| Value::Text(text.into()))
 }
 
 fn segment(text: &str) -> Result<Value, String> {

@@ -65,7 +65,11 @@ static ISO: Fields = table(
     "`iso` tables",
     "An installer's image.",
     &[
-        must("file", Text(Path), "The image's file, below a folder of media or the inventory."),
+        must(
+            "file",
+            Text(File),
+            "The image's file: below a folder of media, below the inventory, or with its full path.",
+        ),
         may(
             "prefix",
             Text(Segment),

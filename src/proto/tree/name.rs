@@ -28,15 +28,6 @@ pub enum Form {
 pub const RESERVED: [&str; 10] =
     ["ipxe", "answers", "hooks", "loader", "grub", "pxelinux.cfg", "EFI", "debian-installer", "api", "v1"];
 
-/// One form of a path: no leading slash, `/` between parts, no empty ones; a whole URL (some
-/// TFTP clients send it) loses its scheme and host. `..` is never followed: it names nothing.
-pub fn clean(path: &str) -> String {
-    let path = path.replace('\\', "/");
-    let path = path.split_once("://").map_or(path.as_str(), |(_, rest)| rest.split_once('/').map_or("", |(_, path)| path));
-    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-    parts.join("/")
-}
-
 /// The meaning of a cleaned path.
 pub fn parse(table: &Table, path: &str) -> Target {
     let parts: Vec<&str> = path.split('/').collect();
@@ -103,13 +94,10 @@ fn media(table: &Table, path: &str) -> Option<Target> {
 }
 
 /// A boot program by its last path part, whatever directory the client made up (shim asks
-/// for `DIR//grubx64.efi`), in any case, with trailing junk of old ROMs (0xFF, blanks) removed.
+/// for `DIR//grubx64.efi`), in any case.
 fn loader(table: &Table, last: &str) -> Target {
-    let known = |name: &str| table.server.loaders.keys().find(|loader| loader.eq_ignore_ascii_case(name));
-    let trimmed = last.trim_end_matches(|c: char| c.is_whitespace() || c == '\u{ff}' || c == '\u{fffd}');
-    match known(last).or_else(|| known(trimmed)) {
+    match table.server.loaders.keys().find(|loader| loader.eq_ignore_ascii_case(last)) {
         Some(loader) => Target::Loader(loader.clone()),
         None => Target::Unknown,
     }
 }
-

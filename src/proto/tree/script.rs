@@ -2,10 +2,10 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{Answer, Artifact, Asker, Form, Method, Refusal, RefusalReason, Transport, facts};
+use super::{Answer, Artifact, Asker, Form, Method, Refusal, RefusalReason, facts};
 use crate::desired::Deployment;
 use crate::model::{Content, Firmware, Mac};
-use crate::render::{self, RenderError, boot_script};
+use crate::render::{self, CmdlineError, grub, ipxe, pxelinux};
 use crate::table::{Duty, Permit, PermitStep, Stage, Table};
 
 pub fn open(table: &Table, asker: &Asker, method: Method, form: Form, mac: Option<Mac>) -> Answer {
@@ -64,34 +64,51 @@ fn network_boot(table: &Table, asker: &Asker, form: Form, mac: Mac, deployment: 
     }
 }
 
-/// The installer's (or diskless system's) script.
+/// The installer's (or diskless system's) script. iPXE fetches by HTTP; GRUB and PXELINUX by
+/// TFTP, because Debian 12's signed network GRUB and plain PXELINUX know nothing else.
 pub fn render(
     table: &Table,
     asker: &Asker,
     form: Form,
     mac: Mac,
     deployment: &Deployment,
-) -> Result<String, RenderError> {
+) -> Result<String, CmdlineError> {
     let address = table.address_of(deployment, mac).or(Some(asker.address));
     let facts = facts(table, deployment, mac, address);
     let secret = |name: &str| table.secrets.0.get(name).cloned();
     let boot = &deployment.boot;
-    let root = match (form, asker.transport) {
-        (Form::Ipxe, _) => format!("{}/{}", table.server.url(), boot.prefix),
-        // Debian 12's signed network GRUB has no HTTP; PXELINUX has none either.
-        (Form::Grub | Form::Pxelinux, Transport::Tftp | Transport::Http) => format!("/{}", boot.prefix),
+    let root = match form {
+        Form::Ipxe => format!("{}/{}", table.server.url(), boot.prefix),
+        Form::Grub | Form::Pxelinux => format!("/{}", boot.prefix),
     };
-    let script = boot_script::BootScript {
-        title: format!("{} from boot {}", deployment.name, boot.name),
-        kernel: format!("{root}/{}", boot.kernel.path),
-        initrds: boot.initrd.iter().map(|initrd| format!("{root}/{}", initrd.path)).collect(),
-        cmdline: render::cmdline(&boot.cmdline, &facts, &secret)?,
-    };
-    Ok(match form {
-        Form::Ipxe => render::ipxe::install(&script),
-        Form::Grub => render::grub::install(&script),
-        Form::Pxelinux => render::pxelinux::install(&script),
-    })
+    let cmdline = render::cmdline(&boot.cmdline, &facts, &secret)?;
+    let comment = format!("{} from boot {}", deployment.name, boot.name);
+    let kernel = format!("{root}/{}", boot.kernel.path);
+    let initrds: Vec<String> = boot.initrd.iter().map(|initrd| format!("{root}/{}", initrd.path)).collect();
+    match form {
+        Form::Ipxe => {
+            let initrd_urls = initrds.iter().map(|path| escape(path)).collect();
+            render::ipxe::install(&ipxe::Script { kernel_url: escape(&kernel), initrd_urls, cmdline, comment })
+        }
+        Form::Grub => {
+            let device = grub::Device::Tftp(table.server.address);
+            render::grub::install(&grub::Script { device, kernel, initrds, cmdline, comment })
+        }
+        Form::Pxelinux => render::pxelinux::install(&pxelinux::Script { kernel, initrds, cmdline, comment }),
+    }
+}
+
+/// A path as it stands in a URL.
+fn escape(path: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/:._-~+@,=".contains(&byte);
+    let mut out = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        match plain(byte) {
+            true => out.push(byte as char),
+            false => out.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    out
 }
 
 fn local_boot(table: &Table, form: Form, mac: Mac, deployment: Option<&Deployment>, reason: &str) -> Answer {

@@ -1,5 +1,6 @@
 //! Changes of the leases, as values: decided by the protocol, applied by the keeper.
 
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -221,5 +222,22 @@ impl Table {
             || subnet.dns.contains(&address)
             || self.desired.fixed_at(address).is_some()
             || last.and_then(|last| self.deployment_of(last)).is_some_and(|tenant| tenant.address.is_none())
+    }
+}
+
+impl fmt::Display for LeaseAction {
+    /// To follow "would have".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LeaseAction::Offer { supply: Supply::Dynamic { subnet, .. }, .. } => {
+                write!(f, "offered a dynamic address of subnet {}", subnet.name)
+            }
+            LeaseAction::Offer { supply: Supply::Fixed { address, .. }, .. } => {
+                write!(f, "offered {address}")
+            }
+            LeaseAction::Bind { address, .. } => write!(f, "leased {address}"),
+            LeaseAction::Release { address } => write!(f, "taken {address} back"),
+            LeaseAction::Decline { address } => write!(f, "put {address} aside"),
+        }
     }
 }

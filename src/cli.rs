@@ -1,0 +1,43 @@
+//! The commands: one file each, with its arguments and its `run`.
+
+pub mod check;
+pub mod exit;
+pub mod explain;
+pub mod schema;
+
+use std::ffi::OsString;
+
+use clap::{Parser, Subcommand};
+
+pub use exit::Exit;
+
+/// Turns bare metal into a cloud from TOML manifests.
+#[derive(Debug, Parser)]
+#[command(name = "voldemort", version, max_term_width = 100)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Checks an inventory: offline, without root, without network
+    Check(check::Arguments),
+    /// Writes the JSON Schema of manifests, for editors
+    Schema(schema::Arguments),
+    /// Tells what a code such as V0011 means, with examples
+    Explain(explain::Arguments),
+}
+
+/// Runs one command line.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    let command = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments.command,
+        Err(error) => return exit::usage(&error),
+    };
+    match command {
+        Command::Check(arguments) => check::run(arguments),
+        Command::Schema(arguments) => schema::run(arguments),
+        Command::Explain(arguments) => explain::run(arguments),
+    }
+}

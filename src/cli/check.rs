@@ -1,0 +1,152 @@
+//! `voldemort check`: everything that can be found out about an inventory without a network.
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+
+use super::Exit;
+use crate::desired::{self, Desired, Media, Options};
+use crate::manifest::{self, Documents, Level, MANIFEST_MAX_BYTES, Problem, report};
+use crate::media::{Library, Shelf};
+use crate::source::{self, SourceError};
+
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// The inventory's directory
+    #[arg(default_value = ".")]
+    directory: PathBuf,
+    /// How problems are printed
+    #[arg(long, value_enum, default_value_t = Format::Full)]
+    format: Format,
+    /// Images that are not at hand are errors, not notes
+    #[arg(long)]
+    with_media: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// With the lines they are about
+    Full,
+    /// One line each
+    Concise,
+    /// For programs
+    Json,
+}
+
+/// An inventory as far as it could be understood.
+#[derive(Debug)]
+pub struct Checked {
+    pub documents: Documents,
+    pub desired: Desired,
+    /// In the order of their places.
+    pub problems: Vec<Problem>,
+}
+
+pub fn run(arguments: Arguments) -> Exit {
+    let started = Instant::now();
+    let shelf = Shelf::new(Vec::new(), None).with_directory(arguments.directory.clone());
+    let media = if arguments.with_media { Media::Required } else { Media::IfPresent };
+    let checked = match check(&arguments.directory, &shelf, &Options { media, fallback: None }) {
+        Ok(checked) => checked,
+        Err(error) => {
+            eprintln!("voldemort: {error}");
+            return Exit::Failed;
+        }
+    };
+    // A reader that has seen enough closes the pipe; the exit code still tells.
+    let _ = print(&checked, arguments.format);
+    eprintln!("{}", summary(&checked, started.elapsed()));
+    if checked.problems.iter().any(|problem| problem.level == Level::Error) {
+        Exit::Failed
+    } else {
+        Exit::Done
+    }
+}
+
+/// Reads, parses, resolves and lints the inventory in a directory.
+pub fn check(
+    root: &std::path::Path,
+    library: &dyn Library,
+    options: &Options,
+) -> Result<Checked, SourceError> {
+    let snapshot = source::directory::read(root)?;
+    let (documents, mut problems) = manifest::parse(&snapshot.texts(MANIFEST_MAX_BYTES)?);
+    let (desired, found) = desired::resolve(&documents, library, options);
+    problems.extend(found);
+    let desired = Desired { revision: snapshot.revision, ..desired };
+    problems.extend(deeper(&documents, &desired));
+    let problems = in_order(problems);
+    Ok(Checked { documents, desired, problems })
+}
+
+/// What only shows when every answer is rendered and every boot is walked.
+fn deeper(_documents: &Documents, _desired: &Desired) -> Vec<Problem> {
+    Vec::new()
+}
+
+fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
+    problems.sort_by_key(|problem| (problem.mark(), problem.code));
+    problems
+}
+
+fn print(checked: &Checked, format: Format) -> std::io::Result<()> {
+    let Checked { documents, problems, .. } = checked;
+    let sources = &documents.sources;
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    match format {
+        Format::Full => {
+            let colour = colour();
+            for problem in problems {
+                writeln!(out, "{}", report::full(problem, sources, colour))?;
+            }
+        }
+        Format::Concise => {
+            for problem in problems {
+                writeln!(out, "{}", report::concise(problem, sources))?;
+            }
+        }
+        Format::Json => writeln!(out, "{:#}", report::json(problems, sources))?,
+    }
+    out.flush()
+}
+
+/// Colour for terminals, unless <https://no-color.org> or `CLICOLOR_FORCE` says otherwise.
+fn colour() -> bool {
+    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    if set("NO_COLOR") {
+        return false;
+    }
+    let forced = std::env::var_os("CLICOLOR_FORCE").is_some_and(|value| value != "0" && !value.is_empty());
+    forced || std::io::stdout().is_terminal()
+}
+
+/// `10 errors in 6 of 9 files (0 warnings), checked in 14 ms`
+fn summary(checked: &Checked, took: Duration) -> String {
+    let count = |level| checked.problems.iter().filter(|problem| problem.level == level).count();
+    let faulty = checked.problems.iter().filter(|problem| problem.level == Level::Error);
+    let files: std::collections::BTreeSet<u32> = faulty.map(|problem| problem.mark().file).collect();
+    let sources = checked.documents.sources.iter();
+    let read = |(file, source): &(u32, &manifest::Source)| {
+        manifest::is_manifest(&source.name) || files.contains(file)
+    };
+    let all = sources.filter(read).count();
+    let (errors, warnings, notes) = (count(Level::Error), count(Level::Warning), count(Level::Note));
+    let plural = |number: usize, word: &str| match number {
+        1 => format!("1 {word}"),
+        _ => format!("{number} {word}s"),
+    };
+    let of = match errors {
+        0 => format!("in {}", plural(all, "file")),
+        _ => format!("in {} of {}", files.len(), plural(all, "file")),
+    };
+    let mut rest = plural(warnings, "warning");
+    if notes > 0 {
+        rest += &format!(", {}", plural(notes, "note"));
+    }
+    let ms = took.as_millis();
+    let deployments = plural(checked.desired.deployments.len(), "deployment");
+    let what = if errors == 0 { format!(", {deployments}") } else { String::new() };
+    format!("{} {of} ({rest}){what}, checked in {ms} ms", plural(errors, "error"))
+}

@@ -1,0 +1,463 @@
+//! From the tree of a file to a `Config`, with every mistake and not only the first.
+
+use std::fmt::Display;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::tree::{self, Complaints, Found, Table};
+use super::{Config, Git, Inventory, Listen, Mode, Network, Problem, Reference, Subnet};
+use crate::model::{Cidr, Range, Span};
+
+const API: &str = "127.0.0.1:12345";
+const STATE: &str = "/var/lib/voldemort";
+const POLL: Span = Span::seconds(60);
+/// Where Debian, Ubuntu, Fedora and Arch put their boot programs.
+pub const FIRMWARE: [&str; 8] = [
+    "/usr/lib/ipxe",
+    "/usr/share/ipxe",
+    "/usr/lib/shim",
+    "/usr/lib/grub",
+    "/usr/lib/PXELINUX",
+    "/usr/lib/syslinux/modules/bios",
+    "/usr/share/syslinux",
+    "/usr/lib/syslinux/bios",
+];
+
+/// The settings in `text`, or all its problems in the order of the text.
+pub fn config(text: &str) -> Result<Config, Vec<Problem>> {
+    let node = tree::parse(text)?;
+    let mut complaints = Complaints::new(text);
+    let mut root = Table::root(node, &mut complaints);
+    let config = sections(&mut root, &mut complaints);
+    root.finish(&mut complaints);
+    match (config, complaints.problems) {
+        (Some(config), problems) if problems.is_empty() => Ok(config),
+        (_, mut problems) => {
+            problems.sort_by_key(|problem| problem.at);
+            Err(problems)
+        }
+    }
+}
+
+fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config> {
+    let network = network(root, complaints);
+    let dhcp = dhcp(root, complaints).unwrap_or_default();
+    let http_port = http(root, complaints).unwrap_or(80);
+    let api = api(root, complaints);
+    let inventory = inventory(root, complaints);
+    let firmware = paths(root, "firmware", complaints);
+    let state = state(root, complaints);
+    let media = paths(root, "media", complaints);
+    Some(Config {
+        network: network?,
+        dhcp,
+        http_port,
+        api: api?,
+        inventory,
+        firmware: firmware.unwrap_or_else(|| FIRMWARE.map(PathBuf::from).to_vec()),
+        state,
+        media: media.unwrap_or_default(),
+    })
+}
+
+/// A string that must parse; a complaint names the key.
+fn parsed<T>(table: &mut Table, key: &'static str, complaints: &mut Complaints<'_>) -> Option<Found<T>>
+where
+    T: FromStr<Err: Display>,
+{
+    let Found { at, value } = table.text(key, complaints)?;
+    match value.parse() {
+        Ok(value) => Some(Found { at, value }),
+        Err(error) => {
+            complaints.add(at, format!("`{}`: `{value}`: {error}", table.path(key)));
+            None
+        }
+    }
+}
+
+fn network(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Network> {
+    let Some(mut table) = root.table("network", "network", complaints) else {
+        let message = "`network.interface` is missing: on which interface are the machines?";
+        complaints.add(None, message.to_owned());
+        return None;
+    };
+    let interface = table.text("interface", complaints);
+    let address: Option<Found<Ipv4Addr>> = parsed(&mut table, "address", complaints);
+    let subnet = subnet(&mut table, address.as_ref(), complaints);
+    let at = table.at;
+    table.finish(complaints);
+    let interface = match interface {
+        Some(Found { value, .. }) if is_interface(&value) => Some(value),
+        Some(Found { at, value }) => {
+            complaints.add(at, format!("`network.interface`: `{value}` is no interface's name"));
+            None
+        }
+        None => {
+            complaints
+                .add(at, "`network.interface` is missing: on which interface are the machines?".to_owned());
+            None
+        }
+    };
+    Some(Network { interface: interface?, address: address.map(|found| found.value), subnet })
+}
+
+/// The rule of the Linux kernel (`dev_valid_name`).
+fn is_interface(name: &str) -> bool {
+    let strange = |c: char| c == '/' || c == ':' || c.is_whitespace() || c.is_control();
+    !name.is_empty() && name.len() < 16 && name != "." && name != ".." && !name.contains(strange)
+}
+
+fn subnet(
+    network: &mut Table,
+    address: Option<&Found<Ipv4Addr>>,
+    complaints: &mut Complaints<'_>,
+) -> Option<Subnet> {
+    let mut table = network.table("subnet", "network.subnet", complaints)?;
+    let has_cidr = table.has("cidr");
+    let cidr: Option<Found<Cidr>> = parsed(&mut table, "cidr", complaints);
+    let gateway: Option<Found<Ipv4Addr>> = parsed(&mut table, "gateway", complaints);
+    let dns = addresses(&mut table, complaints);
+    let dynamic: Option<Found<Range>> = parsed(&mut table, "dynamic", complaints);
+    let domain = table.text("domain", complaints).map(|found| found.value);
+    let at = table.at;
+    table.finish(complaints);
+    let Some(cidr) = cidr.map(|found| found.value) else {
+        if !has_cidr {
+            complaints.add(at, "`network.subnet.cidr` is missing, as in \"10.0.10.0/24\"".to_owned());
+        }
+        return None;
+    };
+    for (name, found) in [("network.address", address), ("network.subnet.gateway", gateway.as_ref())] {
+        if let Some(found) = found.filter(|found| !cidr.is_host(found.value)) {
+            complaints
+                .add(found.at, format!("`{name}`: {} is no address of a machine in {cidr}", found.value));
+        }
+    }
+    if let Some(found) = &dynamic {
+        let range = found.value;
+        if !cidr.is_host(range.first) || !cidr.is_host(range.last) {
+            complaints.add(found.at, format!("`network.subnet.dynamic`: {range} does not lie inside {cidr}"));
+        }
+        let own = address.filter(|address| range.contains(address.value));
+        if let Some(address) = own {
+            let message =
+                format!("`network.subnet.dynamic`: {range} holds this host's own address {}", address.value);
+            complaints.add(found.at, message);
+        }
+    }
+    Some(Subnet {
+        cidr,
+        gateway: gateway.map(|found| found.value),
+        dns,
+        dynamic: dynamic.map(|found| found.value),
+        domain,
+    })
+}
+
+fn addresses(table: &mut Table, complaints: &mut Complaints<'_>) -> Vec<Ipv4Addr> {
+    let texts = table.texts("dns", complaints).unwrap_or_default();
+    let parse = |Found { at, value }: Found<String>| match value.parse() {
+        Ok(address) => Some(address),
+        Err(_) => {
+            complaints.add(at, format!("`network.subnet.dns`: `{value}` is no IPv4 address"));
+            None
+        }
+    };
+    texts.into_iter().filter_map(parse).collect()
+}
+
+fn dhcp(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Mode> {
+    let mut table = root.table("dhcp", "dhcp", complaints)?;
+    let mode = table.text("mode", complaints);
+    table.finish(complaints);
+    let Found { at, value } = mode?;
+    let known = [Mode::Server, Mode::Proxy, Mode::Listen, Mode::Off];
+    let found = known.into_iter().find(|mode| mode.to_string() == value);
+    if found.is_none() {
+        complaints.add(at, format!("`dhcp.mode`: `{value}` is none of server, proxy, listen, off"));
+    }
+    found
+}
+
+fn http(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<u16> {
+    let mut table = root.table("http", "http", complaints)?;
+    let port = table.integer("port", complaints);
+    table.finish(complaints);
+    let Found { at, value } = port?;
+    let port = u16::try_from(value).ok().filter(|port| *port > 0);
+    if port.is_none() {
+        complaints.add(at, format!("`http.port`: {value} is no port (1 to 65535)"));
+    }
+    port
+}
+
+fn api(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Listen> {
+    let listen = root.table("api", "api", complaints).and_then(|mut table| {
+        let listen = table.text("listen", complaints);
+        table.finish(complaints);
+        listen
+    });
+    let Found { at, value } = listen.unwrap_or(Found { at: None, value: API.to_owned() });
+    self::listen(&value).map_err(|why| complaints.add(at, format!("`api.listen`: `{value}`: {why}"))).ok()
+}
+
+/// Whoever reaches the API commands every machine: it stays on this host until it can tell people apart.
+fn listen(text: &str) -> Result<Listen, &'static str> {
+    if let Some(path) = text.strip_prefix("unix:").or_else(|| text.starts_with('/').then_some(text)) {
+        return if path.is_empty() {
+            Err("the socket's path is missing")
+        } else {
+            Ok(Listen::Unix(path.into()))
+        };
+    }
+    let text = match text.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None => text.to_owned(),
+    };
+    let address: SocketAddr =
+        text.parse().map_err(|_| "write it as 127.0.0.1:12345, [::1]:12345 or unix:/run/voldemort.sock")?;
+    let loopback = match address.ip() {
+        IpAddr::V4(ip) => ip.is_loopback(),
+        IpAddr::V6(ip) => ip.is_loopback(),
+    };
+    if loopback {
+        Ok(Listen::Tcp(address))
+    } else {
+        Err("beyond loopback and a Unix socket the API needs TLS and a token, which it does not have yet; \
+             reach it through ssh -L 12345:127.0.0.1:12345")
+    }
+}
+
+fn inventory(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Inventory> {
+    let mut table = root.table("inventory", "inventory", complaints)?;
+    let directory = table.text("directory", complaints);
+    let git = table.text("git", complaints);
+    let references =
+        ["branch", "tag", "commit"].map(|key| table.text(key, complaints).map(|found| (key, found)));
+    let path = table.text("path", complaints);
+    let poll: Option<Found<Span>> = parsed(&mut table, "poll", complaints);
+    let at = table.at;
+    table.finish(complaints);
+    let only_git = references.iter().flatten().map(|(key, found)| (*key, found.at));
+    let only_git: Vec<_> = only_git
+        .chain(path.iter().map(|found| ("path", found.at)))
+        .chain(poll.iter().map(|found| ("poll", found.at)))
+        .collect();
+    match (directory, git) {
+        (Some(_), Some(git)) => {
+            complaints.add(git.at, "`inventory` has both `directory` and `git`: choose one".to_owned());
+            None
+        }
+        (None, None) => {
+            complaints.add(at, "`inventory` needs `directory` or `git`".to_owned());
+            None
+        }
+        (Some(directory), None) => {
+            for (key, at) in only_git {
+                complaints.add(at, format!("`inventory.{key}` goes with `git`, not with `directory`"));
+            }
+            Some(Inventory::Directory(directory.value.into()))
+        }
+        (None, Some(git)) => {
+            let reference = reference(references, complaints)?;
+            let path = folder(path, complaints)?;
+            let poll = interval(poll, complaints)?;
+            Some(Inventory::Git(Git { url: git.value, reference, path, poll }))
+        }
+    }
+}
+
+fn reference(
+    given: [Option<(&'static str, Found<String>)>; 3],
+    complaints: &mut Complaints<'_>,
+) -> Option<Reference> {
+    let mut given = given.into_iter().flatten();
+    let Some((key, found)) = given.next() else { return Some(Reference::Default) };
+    if let Some((second, other)) = given.next() {
+        complaints.add(other.at, format!("`inventory` has both `{key}` and `{second}`: choose one"));
+        return None;
+    }
+    let Found { at, value } = found;
+    match key {
+        "branch" => Some(Reference::Branch(value)),
+        "tag" => Some(Reference::Tag(value)),
+        _ if value.len() == 40 && value.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+            Some(Reference::Commit(value.to_ascii_lowercase()))
+        }
+        _ => {
+            complaints.add(at, format!("`inventory.commit`: `{value}` is not forty hexadecimal digits"));
+            None
+        }
+    }
+}
+
+/// A folder inside a repository, without slashes at its ends.
+fn folder(path: Option<Found<String>>, complaints: &mut Complaints<'_>) -> Option<String> {
+    let Some(Found { at, value }) = path else { return Some(String::new()) };
+    let parts: Vec<&str> = value.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    if parts.contains(&"..") {
+        complaints.add(at, format!("`inventory.path`: `{value}` leads out of the repository"));
+        return None;
+    }
+    Some(parts.join("/"))
+}
+
+fn interval(poll: Option<Found<Span>>, complaints: &mut Complaints<'_>) -> Option<Span> {
+    let Some(Found { at, value }) = poll else { return Some(POLL) };
+    if value < Span::seconds(1) {
+        complaints.add(at, "`inventory.poll` is at least 1s".to_owned());
+        return None;
+    }
+    Some(value)
+}
+
+fn paths(root: &mut Table, section: &'static str, complaints: &mut Complaints<'_>) -> Option<Vec<PathBuf>> {
+    let mut table = root.table(section, section, complaints)?;
+    let paths = table.texts("paths", complaints);
+    table.finish(complaints);
+    Some(paths?.into_iter().map(|found| found.value.into()).collect())
+}
+
+fn state(root: &mut Table, complaints: &mut Complaints<'_>) -> PathBuf {
+    let directory = root.table("state", "state", complaints).and_then(|mut table| {
+        let directory = table.text("directory", complaints);
+        table.finish(complaints);
+        directory
+    });
+    directory.map_or_else(|| STATE.into(), |found| found.value.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHOLE: &str = r#"
+[network]
+interface = "eth0"
+address   = "10.0.10.1"
+[network.subnet]
+cidr    = "10.0.10.0/24"
+gateway = "10.0.10.254"
+dns     = ["10.0.10.1", "9.9.9.9"]
+dynamic = "10.0.10.100-10.0.10.199"
+domain  = "lab.example"
+[dhcp]
+mode = "proxy"
+[http]
+port = 8080
+[api]
+listen = "unix:/run/v.sock"
+[inventory]
+git    = "https://example.org/inventory.git"
+branch = "main"
+path   = "/inventory/"
+poll   = "90s"
+[firmware]
+paths = ["/opt/ipxe"]
+[state]
+directory = "/srv/state"
+[media]
+paths = ["/srv/iso"]
+"#;
+
+    fn problems(text: &str) -> Vec<String> {
+        match Config::parse(text, "v.toml") {
+            Ok(config) => panic!("{config:?}"),
+            Err(error) => error.to_string().lines().map(str::to_owned).collect(),
+        }
+    }
+
+    #[test]
+    fn every_key_arrives() {
+        let config = Config::parse(WHOLE, "v.toml").unwrap();
+        let subnet = config.network.subnet.as_ref().unwrap();
+        assert_eq!(subnet.dns.len(), 2);
+        assert_eq!(subnet.dynamic.unwrap().len(), 100);
+        assert_eq!((config.dhcp, config.http_port), (Mode::Proxy, 8080));
+        assert_eq!(config.api, Listen::Unix("/run/v.sock".into()));
+        let Some(Inventory::Git(git)) = &config.inventory else { panic!("{config:?}") };
+        assert_eq!((git.path.as_str(), git.poll), ("inventory", Span::seconds(90)));
+        assert_eq!(git.reference, Reference::Branch("main".into()));
+        assert_eq!(config.firmware, [PathBuf::from("/opt/ipxe")]);
+        assert_eq!((config.state, config.media), ("/srv/state".into(), vec![PathBuf::from("/srv/iso")]));
+    }
+
+    #[test]
+    fn a_minimal_file_has_sensible_defaults() {
+        let config = Config::parse("network.interface = 'eth0'", "v.toml").unwrap();
+        assert_eq!(config.api, Listen::Tcp(API.parse().unwrap()));
+        assert_eq!((config.dhcp, config.http_port, config.inventory), (Mode::Server, 80, None));
+        assert_eq!(config.firmware.len(), FIRMWARE.len());
+        assert_eq!(config.state, PathBuf::from(STATE));
+    }
+
+    #[test]
+    fn json_says_the_same() {
+        let json =
+            r#" {"network": {"interface": "eth0", "subnet": {"cidr": "10.0.0.0/24"}}, "http": {"port": 81}}"#;
+        let config = Config::parse(json, "voldemort.toml").unwrap();
+        assert_eq!(config.http_port, 81);
+        assert_eq!(problems("{\n  \"network\": }")[0], "v.toml:2:14: expected value");
+        let wrong = problems(r#"{"network": {"interface": "eth0"}, "http": {"prt": 80}}"#);
+        assert_eq!(wrong, ["v.toml: unknown key `http.prt`; did you mean `port`?"]);
+    }
+
+    #[test]
+    fn all_mistakes_are_reported_with_their_place() {
+        let text = "[network]\ninterface = \"eth0\"\nadress = \"10.0.0.1\"\n[network.subnet]\ncidr = \"10.0.0.7/24\"\n\
+                    [http]\nport = \"80\"\n[dhcp]\nmode = \"sever\"\n[colour]\n";
+        assert_eq!(
+            problems(text),
+            [
+                "v.toml:3:1: unknown key `network.adress`; did you mean `address`?",
+                "v.toml:5:8: `network.subnet.cidr`: `10.0.0.7/24`: bits are set after the first 24: did you mean 10.0.0.0/24?",
+                "v.toml:7:8: `http.port` must be a number, and is a string",
+                "v.toml:9:8: `dhcp.mode`: `sever` is none of server, proxy, listen, off",
+                "v.toml:10:2: unknown key `colour`; known here: network, dhcp, http, api, inventory, firmware, state, media",
+            ]
+        );
+        assert_eq!(
+            problems("")[0],
+            "v.toml: `network.interface` is missing: on which interface are the machines?"
+        );
+        assert_eq!(problems("[network]\ninterface = ").len(), 1, "a syntax error");
+    }
+
+    #[test]
+    fn addresses_must_fit_together() {
+        let with = |lines: &str| {
+            problems(&format!("[network]\ninterface = 'e'\naddress = '10.0.0.5'\n[network.subnet]\n{lines}"))
+        };
+        assert!(with("cidr = '10.0.1.0/24'")[0].contains("`network.address`: 10.0.0.5 is no address"));
+        assert!(with("cidr = '10.0.0.0/24'\ngateway = '10.0.0.255'")[0].contains("gateway"));
+        assert!(with("cidr = '10.0.0.0/24'\ndynamic = '10.0.0.200-10.0.1.10'")[0].contains("inside"));
+        assert!(with("cidr = '10.0.0.0/24'\ndynamic = '10.0.0.1-10.0.0.9'")[0].contains("own address"));
+        assert!(with("gateway = '10.0.0.1'")[0].contains("cidr` is missing"));
+    }
+
+    #[test]
+    fn the_api_stays_on_this_host() {
+        for good in ["127.0.0.1:1", "[::1]:1", "localhost:1", "/run/x.sock", "unix:/run/x.sock"] {
+            assert!(listen(good).is_ok(), "{good}");
+        }
+        for far in ["0.0.0.0:12345", "[::]:12345", "10.0.0.1:12345"] {
+            assert!(listen(far).unwrap_err().contains("TLS and a token"), "{far}");
+        }
+        for odd in ["", "12345", "unix:", "localhost:", "example.org:1"] {
+            assert!(listen(odd).is_err(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn an_inventory_is_one_thing() {
+        let with = |lines: &str| problems(&format!("network.interface = 'e'\n[inventory]\n{lines}"));
+        assert!(with("directory = 'x'\ngit = 'y'")[0].contains("choose one"));
+        assert!(with("directory = 'x'\npoll = '5s'")[0].contains("`inventory.poll` goes with `git`"));
+        assert!(with("git = 'x'\nbranch = 'a'\ntag = 'b'")[0].contains("choose one"));
+        assert!(with("git = 'x'\npoll = '0s'")[0].contains("at least 1s"));
+        assert!(with("git = 'x'\npath = '../y'")[0].contains("leads out"));
+        assert!(with("git = 'x'\ncommit = 'abc'")[0].contains("forty"));
+        assert!(with("")[0].contains("needs `directory` or `git`"));
+    }
+}

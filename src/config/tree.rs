@@ -1,0 +1,244 @@
+//! TOML and JSON as one kind of tree, with positions where the format has them.
+
+use std::collections::BTreeMap;
+
+use toml::de::{DeTable, DeValue};
+
+use super::Problem;
+use crate::model::likeness;
+
+/// A value and where it starts, in bytes.
+#[derive(Clone, Debug)]
+pub struct Node {
+    at: Option<usize>,
+    value: Value,
+}
+
+#[derive(Clone, Debug)]
+enum Value {
+    Text(String),
+    Integer(i64),
+    List(Vec<Node>),
+    Table(BTreeMap<String, (Option<usize>, Node)>),
+    Other(&'static str),
+}
+
+/// The tree of a whole file, or its syntax errors.
+pub fn parse(text: &str) -> Result<Node, Vec<Problem>> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if text.trim_start().starts_with('{') {
+        return match serde_json::from_str(text) {
+            Ok(value) => Ok(from_json(value)),
+            Err(error) => {
+                let message = error.to_string();
+                let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
+                Err(vec![Problem { at: Some((error.line(), error.column())), message }])
+            }
+        };
+    }
+    let (table, errors) = DeTable::parse_recoverable(text);
+    if errors.is_empty() {
+        return Ok(from_table(Some(0), table.into_inner()));
+    }
+    let problem = |error: &toml::de::Error| {
+        let at = error.span().map(|span| position(text, span.start));
+        Problem { at, message: error.message().to_owned() }
+    };
+    Err(errors.iter().map(problem).collect())
+}
+
+/// Line and column of a byte offset, counted from 1, columns in characters.
+fn position(text: &str, offset: usize) -> (usize, usize) {
+    let before = text.get(..offset).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().unwrap_or("").chars().count() + 1;
+    (line, column)
+}
+
+fn from_table(at: Option<usize>, table: DeTable<'_>) -> Node {
+    let entry = |(key, value): (toml::Spanned<std::borrow::Cow<'_, str>>, toml::Spanned<DeValue<'_>>)| {
+        let key_at = key.span().start;
+        (key.into_inner().into_owned(), (Some(key_at), from_toml(value)))
+    };
+    Node { at, value: Value::Table(table.into_iter().map(entry).collect()) }
+}
+
+fn from_toml(spanned: toml::Spanned<DeValue<'_>>) -> Node {
+    let at = Some(spanned.span().start);
+    let value = match spanned.into_inner() {
+        DeValue::String(text) => Value::Text(text.into_owned()),
+        DeValue::Integer(integer) => match i64::from_str_radix(integer.as_str(), integer.radix()) {
+            Ok(number) => Value::Integer(number),
+            Err(_) => Value::Other("a number that is too large"),
+        },
+        DeValue::Array(list) => Value::List(list.into_iter().map(from_toml).collect()),
+        DeValue::Table(table) => return from_table(at, table),
+        DeValue::Float(_) => Value::Other("a fraction"),
+        DeValue::Boolean(_) => Value::Other("true or false"),
+        DeValue::Datetime(_) => Value::Other("a date"),
+    };
+    Node { at, value }
+}
+
+fn from_json(value: serde_json::Value) -> Node {
+    let value = match value {
+        serde_json::Value::String(text) => Value::Text(text),
+        serde_json::Value::Number(number) => match number.as_i64() {
+            Some(number) => Value::Integer(number),
+            None => Value::Other("a fraction"),
+        },
+        serde_json::Value::Array(list) => Value::List(list.into_iter().map(from_json).collect()),
+        serde_json::Value::Object(table) => {
+            Value::Table(table.into_iter().map(|(key, value)| (key, (None, from_json(value)))).collect())
+        }
+        serde_json::Value::Bool(_) => Value::Other("true or false"),
+        serde_json::Value::Null => Value::Other("null"),
+    };
+    Node { at: None, value }
+}
+
+impl Value {
+    fn kind(&self) -> &'static str {
+        match self {
+            Value::Text(_) => "a string",
+            Value::Integer(_) => "a number",
+            Value::List(_) => "a list",
+            Value::Table(_) => "a table",
+            Value::Other(kind) => kind,
+        }
+    }
+}
+
+/// Collects the problems of one file.
+pub struct Complaints<'t> {
+    text: &'t str,
+    pub problems: Vec<Problem>,
+}
+
+impl<'t> Complaints<'t> {
+    pub fn new(text: &'t str) -> Complaints<'t> {
+        Complaints { text, problems: Vec::new() }
+    }
+
+    pub fn add(&mut self, at: Option<usize>, message: String) {
+        let at = at.map(|offset| position(self.text, offset));
+        self.problems.push(Problem { at, message });
+    }
+}
+
+/// A table that is being read key by key; what is left over at the end is unknown.
+pub struct Table {
+    name: &'static str,
+    /// Where the table itself is written.
+    pub at: Option<usize>,
+    entries: BTreeMap<String, (Option<usize>, Node)>,
+    asked: Vec<&'static str>,
+}
+
+/// A value of the kind that was asked for, and where it is written.
+pub struct Found<T> {
+    pub at: Option<usize>,
+    pub value: T,
+}
+
+impl Table {
+    /// The file's top level.
+    pub fn root(node: Node, complaints: &mut Complaints<'_>) -> Table {
+        Table::of("", node, complaints)
+    }
+
+    fn of(name: &'static str, node: Node, complaints: &mut Complaints<'_>) -> Table {
+        let entries = match node.value {
+            Value::Table(entries) => entries,
+            other => {
+                complaints.add(node.at, format!("`{name}` must be a table, and is {}", other.kind()));
+                BTreeMap::new()
+            }
+        };
+        Table { name, at: node.at, entries, asked: Vec::new() }
+    }
+
+    fn take(&mut self, key: &'static str) -> Option<Node> {
+        self.asked.push(key);
+        self.entries.remove(key).map(|(_, node)| node)
+    }
+
+    pub fn has(&self, key: &str) -> bool {
+        self.entries.contains_key(key)
+    }
+
+    /// The key's full name, for messages.
+    pub fn path(&self, key: &str) -> String {
+        if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
+    }
+
+    /// The table `key`, whose full name is `name`; `None` if the file has none.
+    pub fn table(
+        &mut self,
+        key: &'static str,
+        name: &'static str,
+        complaints: &mut Complaints<'_>,
+    ) -> Option<Table> {
+        let node = self.take(key)?;
+        Some(Table::of(name, node, complaints))
+    }
+
+    pub fn text(&mut self, key: &'static str, complaints: &mut Complaints<'_>) -> Option<Found<String>> {
+        let node = self.take(key)?;
+        self.as_text(key, node, complaints)
+    }
+
+    fn as_text(&self, key: &str, node: Node, complaints: &mut Complaints<'_>) -> Option<Found<String>> {
+        match node.value {
+            Value::Text(value) => Some(Found { at: node.at, value }),
+            other => {
+                complaints
+                    .add(node.at, format!("`{}` must be a string, and is {}", self.path(key), other.kind()));
+                None
+            }
+        }
+    }
+
+    pub fn integer(&mut self, key: &'static str, complaints: &mut Complaints<'_>) -> Option<Found<i64>> {
+        let node = self.take(key)?;
+        match node.value {
+            Value::Integer(value) => Some(Found { at: node.at, value }),
+            other => {
+                complaints
+                    .add(node.at, format!("`{}` must be a number, and is {}", self.path(key), other.kind()));
+                None
+            }
+        }
+    }
+
+    /// A list of strings.
+    pub fn texts(
+        &mut self,
+        key: &'static str,
+        complaints: &mut Complaints<'_>,
+    ) -> Option<Vec<Found<String>>> {
+        let node = self.take(key)?;
+        match node.value {
+            Value::List(nodes) => {
+                Some(nodes.into_iter().filter_map(|node| self.as_text(key, node, complaints)).collect())
+            }
+            other => {
+                let message =
+                    format!("`{}` must be a list of strings, and is {}", self.path(key), other.kind());
+                complaints.add(node.at, message);
+                None
+            }
+        }
+    }
+
+    /// Complains about every key that nobody asked for.
+    pub fn finish(self, complaints: &mut Complaints<'_>) {
+        for (key, (at, _)) in &self.entries {
+            let help = match likeness::nearest(key, self.asked.iter().copied()) {
+                Some(known) => format!("did you mean `{known}`?"),
+                None => format!("known here: {}", self.asked.join(", ")),
+            };
+            complaints.add(*at, format!("unknown key `{}`; {help}", self.path(key)));
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The language as JSON Schema (draft-07, which every editor's TOML plugin reads), made from the
+//! same tables the parser uses.
+
+use serde_json::{Map, Value, json};
+
+use super::shape::{Fields, Form, INVENTORY, Kind, Shape, fields};
+
+/// Every schema by file name.
+pub fn files() -> [(&'static str, Value); 2] {
+    [("inventory.json", inventory()), ("voldemort.json", settings())]
+}
+
+/// The text of a schema's file.
+pub fn text(schema: &Value) -> String {
+    format!("{schema:#}\n")
+}
+
+/// Schema of every manifest.
+pub fn inventory() -> Value {
+    let kinds = Kind::ALL.map(|kind| {
+        let resources = json!({
+            "type": "object",
+            "description": fields(kind).about,
+            "propertyNames": { "pattern": NAME },
+            "additionalProperties": { "$ref": format!("#/definitions/{}", kind.name()) },
+        });
+        (kind.name().to_owned(), resources)
+    });
+    let definitions = Kind::ALL.map(|kind| (kind.name().to_owned(), table(fields(kind))));
+    json!({
+        "$schema": DRAFT,
+        "title": "voldemort inventory",
+        "description": "Any number of resources in any number of files.",
+        "type": "object",
+        "properties": Map::from_iter(kinds),
+        "patternProperties": { "^x-": {} },
+        "additionalProperties": false,
+        "definitions": Map::from_iter(definitions),
+    })
+}
+
+/// Schema of `voldemort.toml` at the inventory's root.
+pub fn settings() -> Value {
+    let mut schema = table(&INVENTORY);
+    schema["$schema"] = DRAFT.into();
+    schema["title"] = "voldemort.toml".into();
+    schema
+}
+
+const DRAFT: &str = "http://json-schema.org/draft-07/schema#";
+const NAME: &str = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$";
+
+fn table(fields: &Fields) -> Value {
+    let property = |key: &super::Key| {
+        let mut schema = shape(&key.shape);
+        schema["description"] = key.about.into();
+        (key.name.to_owned(), schema)
+    };
+    let required: Vec<&str> = fields.keys.iter().filter(|key| key.required).map(|key| key.name).collect();
+    json!({
+        "type": "object",
+        "description": fields.about,
+        "properties": fields.keys.iter().map(property).collect::<Map<_, _>>(),
+        "patternProperties": { "^x-": {} },
+        "required": required,
+        "additionalProperties": false,
+    })
+}
+
+fn shape(shape: &Shape) -> Value {
+    match shape {
+        Shape::Text(form) => self::form(form),
+        Shape::Integer(least) => json!({ "type": "integer", "minimum": least }),
+        Shape::Boolean => json!({ "type": "boolean" }),
+        Shape::List(inner) => json!({ "type": "array", "items": self::shape(inner) }),
+        Shape::Several(inner) => {
+            let one = self::shape(inner);
+            json!({ "anyOf": [one, { "type": "array", "items": one }] })
+        }
+        Shape::Table(fields) => table(fields),
+        Shape::Map(inner) => json!({ "type": "object", "additionalProperties": self::shape(inner) }),
+        Shape::Selector => {
+            let labels = json!({ "type": "object", "additionalProperties": { "type": "string" } });
+            json!({
+                "type": "object",
+                "properties": { "labels": { "anyOf": [{ "type": "string" }, labels] } },
+                "additionalProperties": { "type": "string" },
+            })
+        }
+        Shape::Anything => json!({ "type": ["string", "integer", "boolean", "array", "object"] }),
+        Shape::Secret => json!({
+            "type": "object",
+            "properties": { "secret": { "type": "string", "pattern": NAME } },
+            "required": ["secret"],
+            "additionalProperties": false,
+        }),
+    }
+}
+
+fn form(form: &Form) -> Value {
+    let pattern = match form {
+        Form::Choice(choices) => return json!({ "type": "string", "enum": choices }),
+        Form::Any | Form::Path | Form::File => return json!({ "type": "string" }),
+        Form::Name(_) => NAME,
+        Form::Mac => {
+            "^([0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}|[0-9a-fA-F]{4}(\\.[0-9a-fA-F]{4}){2}|[0-9a-fA-F]{12})$"
+        }
+        Form::Address => "^[0-9]{1,3}(\\.[0-9]{1,3}){3}$",
+        Form::AddressOrAuto => "^(auto|[0-9]{1,3}(\\.[0-9]{1,3}){3})$",
+        Form::Cidr => "^[0-9]{1,3}(\\.[0-9]{1,3}){3}/[0-9]{1,2}$",
+        Form::Range => "^[0-9]{1,3}(\\.[0-9]{1,3}){3} *- *[0-9]{1,3}(\\.[0-9]{1,3}){3}$",
+        Form::Duration => "^([0-9]+[smhd])+$",
+        Form::Percent => "^[0-9]{1,3}%$",
+        Form::Sha256 => "^[0-9a-fA-F]{64}$",
+        Form::Url => "^https?://",
+        Form::Segment => "^[A-Za-z0-9._-]+$",
+    };
+    json!({ "type": "string", "pattern": pattern })
+}

@@ -1,0 +1,139 @@
+//! DHCPv4 and ProxyDHCP decisions (RFC 2131, PXE 2.1, UEFI HTTP boot).
+//!
+//! A datagram and the table go in, a decision comes out. An answer that needs a new lease comes
+//! in two steps: the decision names the lease, the keeper makes it durable, and the same
+//! datagram is decided again over the new table.
+//!
+//! Who is who: a machine is its hardware address, whatever client id the stage of its boot
+//! sends. Who gets what: see [`address`]. What it boots: see [`boot_file`].
+
+pub mod address;
+pub mod boot_file;
+pub mod client;
+mod proxy;
+pub mod reply;
+mod server;
+pub mod silence;
+pub mod wire;
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use crate::model::{Cidr, Mac, Time};
+use crate::table::{Event, LeaseRequest, Table};
+
+pub use silence::{Reason, Silence};
+pub use wire::{Request, WireError};
+
+/// The port of DHCP servers and relays, and the one of PXE boot servers.
+pub const SERVER_PORT: u16 = 67;
+pub const BOOT_SERVER_PORT: u16 = 4011;
+pub const CLIENT_PORT: u16 = 68;
+
+/// How a datagram reached us.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Link {
+    /// Our address on this network: the server identifier of the answers.
+    pub server: Ipv4Addr,
+    /// The network of the interface.
+    pub cidr: Cidr,
+    pub mode: Mode,
+    /// The port it was sent to: 67 or 4011.
+    pub port: u16,
+    pub source: SocketAddrV4,
+    /// Sent to a broadcast address, not to one of ours.
+    pub broadcast: bool,
+}
+
+/// What the daemon is on its network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// It gives addresses and boot files.
+    Server,
+    /// It gives boot files; another server gives addresses.
+    Proxy,
+    /// It says nothing and reports what a server would have said.
+    Listen,
+    Off,
+}
+
+/// What to do about a datagram.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decision {
+    Reply {
+        bytes: Vec<u8>,
+        to: Destination,
+        events: Vec<Event>,
+    },
+    /// Make this durable, then decide again.
+    NeedLease(LeaseRequest),
+    Silence(Silence),
+}
+
+/// Where an answer goes (RFC 2131 section 4.1). It leaves from the port it was asked on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// The relay agent's port 67.
+    Relay(Ipv4Addr),
+    Unicast(SocketAddrV4),
+    /// Port 68 of a client that has no address yet and asked not to be broadcast to: a frame
+    /// to its hardware address. To be broadcast where that can't be done.
+    Raw {
+        mac: Mac,
+        address: Ipv4Addr,
+    },
+    /// 255.255.255.255 port 68 on the interface the question came in by.
+    Broadcast,
+}
+
+/// Decides about one datagram.
+pub fn handle(table: &Table, link: &Link, now: Time, datagram: &[u8]) -> Decision {
+    let silence =
+        |reason, mac| Decision::Silence(Silence { reason, mac, sender: link.source, deployment: None });
+    if link.mode == Mode::Off {
+        return silence(Reason::Off, None);
+    }
+    let request = match Request::decode(datagram) {
+        Ok(request) => request,
+        Err(error) => return silence(Reason::Malformed(error), None),
+    };
+    if link.port == BOOT_SERVER_PORT && link.mode != Mode::Listen {
+        return proxy::boot_server(table, link, now, &request);
+    }
+    match link.mode {
+        Mode::Server => server::answer(table, link, now, &request),
+        Mode::Proxy => proxy::offer(table, link, now, &request),
+        Mode::Listen | Mode::Off => match server::answer(table, link, now, &request) {
+            Decision::Reply { events, .. } => {
+                let would: Vec<String> = events.into_iter().map(|event| event.text).collect();
+                silence(Reason::Listening(would.join("; ")), Some(request.mac))
+            }
+            Decision::NeedLease(lease) => {
+                silence(Reason::Listening(lease.action.to_string()), Some(request.mac))
+            }
+            quiet @ Decision::Silence(_) => quiet,
+        },
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Mode::Server => "server",
+            Mode::Proxy => "proxy",
+            Mode::Listen => "listen",
+            Mode::Off => "off",
+        })
+    }
+}
+
+impl fmt::Display for Destination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Destination::Relay(relay) => write!(f, "relay {relay}"),
+            Destination::Unicast(address) => write!(f, "{address}"),
+            Destination::Raw { mac, address } => write!(f, "{address} at {mac}"),
+            Destination::Broadcast => f.write_str("broadcast"),
+        }
+    }
+}

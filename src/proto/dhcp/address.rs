@@ -1,0 +1,146 @@
+//! Who gets which address.
+//!
+//! * A machine of the manifests whose deployment has a fixed address gets that one, on the
+//!   subnet of that address. No lease is written: the manifest is the record.
+//! * If such a machine has several network cards, a lease says which card has the address: the
+//!   one that asked first. Another card of the machine gets a dynamic address, or none. A card
+//!   that boots from the network takes the address over from one that last confirmed its lease
+//!   more than [`TAKEOVER`] ago: firmware is speaking, so the system that used the other card
+//!   is gone. Either way no two cards hold the address at once.
+//! * Every other machine of the manifests (address "auto", no deployment, or on another subnet
+//!   than its deployment's address) gets a dynamic address of the subnet it asks from.
+//! * Machines in no manifest get one too where the subnet has a dynamic range, else silence.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use super::Link;
+use super::client::Client;
+use super::silence::Reason;
+use super::wire::{MessageType, Request};
+use crate::desired::{Deployment, Machine, Subnet};
+use crate::model::{Span, Time};
+use crate::table::{LeaseState, Supply, Table};
+
+/// How long a card must have been quiet before a netbooting sibling takes its fixed address.
+pub const TAKEOVER: Span = Span::seconds(30);
+
+/// Sub-options of the relay's option 82.
+const LINK_SELECTION: u8 = 5;
+
+/// A request with what the table knows of its sender.
+pub(super) struct Asker<'a> {
+    pub request: &'a Request<'a>,
+    pub client: Client,
+    pub subnet: Arc<Subnet>,
+    pub machine: Option<&'a Arc<Machine>>,
+    pub deployment: Option<&'a Arc<Deployment>>,
+}
+
+/// What an asker has a right to.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Right {
+    /// Its manifest's address, without a lease.
+    Fixed(Ipv4Addr),
+    /// An address by lease.
+    Lease(Supply),
+}
+
+impl<'a> Asker<'a> {
+    pub(super) fn new(table: &'a Table, link: &Link, request: &'a Request) -> Result<Asker<'a>, Reason> {
+        let machine = table.machine(request.mac);
+        Ok(Asker {
+            request,
+            client: Client::of(request),
+            subnet: subnet(table, link, request)?,
+            machine,
+            deployment: machine.and_then(|machine| table.tenant(&machine.name)),
+        })
+    }
+
+    pub(super) fn right(&self, table: &Table, link: &Link, now: Time) -> Result<Right, Reason> {
+        if let (Some(machine), Some(deployment)) = (self.machine, self.deployment) {
+            if let Some(address) = deployment.address.filter(|address| self.subnet.cidr.contains(*address)) {
+                return self.fixed(table, link, now, machine, deployment, address);
+            }
+        }
+        self.dynamic(link)
+    }
+
+    fn dynamic(&self, link: &Link) -> Result<Right, Reason> {
+        let subnet = self.subnet.clone();
+        if !subnet.dynamic.is_empty() {
+            return Ok(Right::Lease(Supply::Dynamic { subnet, server: link.server }));
+        }
+        let name = subnet.name.clone();
+        Err(match (self.machine, self.deployment.map(|one| (one, one.address))) {
+            (None, _) => Reason::UnknownMachine { subnet: name, origin: subnet.origin.clone() },
+            (_, Some((deployment, Some(address)))) => Reason::Elsewhere {
+                deployment: deployment.name.clone(),
+                origin: deployment.origin.clone(),
+                address,
+                subnet: name,
+            },
+            (Some(machine), _) => Reason::NoAddress {
+                machine: machine.name.clone(),
+                subnet: name,
+                origin: subnet.origin.clone(),
+            },
+        })
+    }
+
+    fn fixed(
+        &self,
+        table: &Table,
+        link: &Link,
+        now: Time,
+        machine: &Machine,
+        deployment: &Deployment,
+        address: Ipv4Addr,
+    ) -> Result<Right, Reason> {
+        let mac = self.request.mac;
+        let holder = table.leases.holder(address, now).filter(|lease| lease.mac != mac);
+        let supply = |over| Supply::Fixed { subnet: self.subnet.clone(), address, over };
+        let Some(holder) = holder else {
+            let shared = machine.macs.len() > 1;
+            return Ok(if shared { Right::Lease(supply(None)) } else { Right::Fixed(address) });
+        };
+        if !machine.macs.contains(&holder.mac) {
+            return Err(Reason::InUse {
+                deployment: deployment.name.clone(),
+                origin: deployment.origin.clone(),
+                address,
+                holder: holder.mac,
+                until: holder.expires,
+            });
+        }
+        let confirmed = holder.expires - self.subnet.lease;
+        let quiet = holder.state == LeaseState::Bound && now.since(confirmed).0 >= TAKEOVER.0;
+        if quiet && self.client.boots() && self.request.kind == MessageType::Discover {
+            return Ok(Right::Lease(supply(Some(holder.mac))));
+        }
+        let other = Reason::OtherCard { deployment: deployment.name.clone(), address, holder: holder.mac };
+        if self.subnet.dynamic.is_empty() { Err(other) } else { self.dynamic(link) }
+    }
+}
+
+/// The subnet to serve from: what the relay names (RFC 3527), else where the relay is, else
+/// what the relayed client selects (RFC 3011), else where a client that unicasts to us already
+/// lives, else the network of our interface. The longest prefix wins.
+fn subnet(table: &Table, link: &Link, request: &Request) -> Result<Arc<Subnet>, Reason> {
+    let relay = request.header.giaddr();
+    let client = request.header.ciaddr();
+    let place = if !relay.is_unspecified() {
+        request.relay_address(LINK_SELECTION).or(request.subnet_selection()).unwrap_or(relay)
+    } else if !client.is_unspecified() && !link.broadcast && find(table, client).is_some() {
+        client
+    } else {
+        link.server
+    };
+    find(table, place).cloned().ok_or(Reason::UnknownNetwork(place))
+}
+
+pub(super) fn find(table: &Table, address: Ipv4Addr) -> Option<&Arc<Subnet>> {
+    let holding = table.desired.subnets.values().filter(|subnet| subnet.cidr.contains(address));
+    holding.max_by_key(|subnet| subnet.cidr.length())
+}

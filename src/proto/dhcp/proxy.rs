@@ -1,0 +1,103 @@
+//! ProxyDHCP (PXE 2.1 section 2.2.3): boot files beside somebody else's DHCP server, and the
+//! boot server on port 4011 that some firmware turns to afterwards.
+
+use std::net::Ipv4Addr;
+
+use super::boot_file::{self, BootFile, Manner};
+use super::client::Client;
+use super::reply::Reply;
+use super::silence::Silence;
+use super::wire::{MessageType, Request, code, sub_options};
+use super::{Decision, Destination, Link, Reason};
+use crate::model::Time;
+use crate::table::{Event, Stage, Table};
+
+/// PXE's boot item (option 43.71): a request that names one wants it back.
+const BOOT_ITEM: u8 = 71;
+
+/// A DISCOVER on port 67, which the DHCP server answers at the same time.
+pub(super) fn offer(table: &Table, link: &Link, now: Time, request: &Request) -> Decision {
+    match request.kind {
+        MessageType::Discover => answer(table, link, now, request, MessageType::Offer),
+        _ => silence(table, link, request, Reason::NotTheProxys),
+    }
+}
+
+/// A REQUEST (or INFORM) on port 4011 from a client that has its address. iPXE asks from port
+/// 68, EDK2 from 4011: the answer goes where the question came from.
+pub(super) fn boot_server(table: &Table, link: &Link, now: Time, request: &Request) -> Decision {
+    if !matches!(request.kind, MessageType::Request | MessageType::Inform) {
+        return silence(table, link, request, Reason::Unexpected(request.kind));
+    }
+    let foreign = request.server_id().filter(|id| *id != link.server && *id != table.server.address);
+    match foreign {
+        Some(other) => silence(table, link, request, Reason::OtherServer(other)),
+        None => answer(table, link, now, request, MessageType::Ack),
+    }
+}
+
+fn answer(table: &Table, link: &Link, now: Time, request: &Request, kind: MessageType) -> Decision {
+    let client = Client::of(request);
+    if !client.boots() {
+        return silence(table, link, request, Reason::NotABoot);
+    }
+    if table.machine(request.mac).is_none() {
+        return silence(table, link, request, Reason::NoMachine);
+    }
+    let file = BootFile::of(&client, request.mac, &table.server);
+    if let BootFile::Missing(what) = file {
+        return silence(table, link, request, Reason::NothingToBoot(what));
+    }
+    let mut reply = Reply::new(request, kind, link.server);
+    boot_file::write(&mut reply, &file, Manner::Proxy, &client, request, table.server.address);
+    let current = request.header.ciaddr();
+    let to = match kind {
+        MessageType::Offer => destination(request),
+        _ => {
+            reply.client_address(current);
+            echo_boot_item(&mut reply, request);
+            Destination::Unicast(link.source)
+        }
+    };
+    let stage = if kind == MessageType::Offer { Stage::Offer } else { Stage::Ack };
+    let deployment = table.deployment_of(request.mac);
+    let event = Event {
+        at: now,
+        stage,
+        mac: Some(request.mac),
+        address: Some(current).filter(|current| !current.is_unspecified()),
+        deployment: deployment.map(|deployment| deployment.name.clone()),
+        arch: client.arch,
+        ipxe: Some(client.is_ipxe()),
+        text: match deployment {
+            Some(one) => format!("as proxy (deployment {}, {}){}", one.name, one.origin, file.text()),
+            None => format!("as proxy{}", file.text()),
+        },
+    };
+    match reply.encode() {
+        Ok(bytes) => Decision::Reply { bytes, to, events: vec![event] },
+        Err(error) => silence(table, link, request, error.into()),
+    }
+}
+
+/// The client has no address, and no raw frame helps: the offer names none.
+fn destination(request: &Request) -> Destination {
+    let relay: Ipv4Addr = request.header.giaddr();
+    if relay.is_unspecified() { Destination::Broadcast } else { Destination::Relay(relay) }
+}
+
+fn echo_boot_item(reply: &mut Reply, request: &Request) {
+    let vendor = request.option(code::VENDOR).unwrap_or_default();
+    if let Some((_, item)) = sub_options(vendor).find(|(code, value)| *code == BOOT_ITEM && value.len() == 4)
+    {
+        let mut value = vec![BOOT_ITEM, 4];
+        value.extend_from_slice(item);
+        value.push(255);
+        reply.raw(code::VENDOR, &value);
+    }
+}
+
+fn silence(table: &Table, link: &Link, request: &Request, reason: Reason) -> Decision {
+    let deployment = table.deployment_of(request.mac).map(|one| one.name.clone());
+    Decision::Silence(Silence { reason, mac: Some(request.mac), sender: link.source, deployment })
+}

@@ -1,0 +1,400 @@
+//! The server's half of RFC 2131: what each message is answered with.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use bytes::Bytes;
+use dhcproto::v4::DhcpOption;
+
+use super::address::{self, Asker, Right};
+use super::boot_file::{self, BootFile, Manner};
+use super::reply::Reply;
+use super::silence::Silence;
+use super::wire::{MessageType, Request, code};
+use super::{CLIENT_PORT, Decision, Destination, Link, Reason};
+use crate::model::{Span, Time};
+use crate::table::lease::OFFER_HOLD;
+use crate::table::{Event, LeaseAction, LeaseRequest, LeaseState, Stage, Supply, Table};
+
+/// Sub-option of 82: the address that the relay wants to be taken for (RFC 5107).
+const SERVER_ID_OVERRIDE: u8 = 11;
+
+/// One message being answered.
+struct Case<'a> {
+    table: &'a Table,
+    link: &'a Link,
+    now: Time,
+    request: &'a Request<'a>,
+}
+
+/// What a REQUEST wants, told by its fields alone (RFC 2131 section 4.3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    /// It takes an offer.
+    Selecting,
+    /// It came back and wants its address again.
+    InitReboot,
+    /// It runs and asks us to go on.
+    Renewing,
+    /// It runs and asks anybody to go on.
+    Rebinding,
+    /// It names no address: a broken client.
+    Nothing,
+}
+
+pub(super) fn answer(table: &Table, link: &Link, now: Time, request: &Request) -> Decision {
+    let case = Case { table, link, now, request };
+    if let Some(other) = request.server_id().filter(|id| !case.is_ours(*id)) {
+        return case.silence(Reason::OtherServer(other));
+    }
+    let decision = match request.kind {
+        MessageType::Discover => case.discover(),
+        MessageType::Request => case.request(),
+        MessageType::Decline => case.decline(),
+        MessageType::Release => case.release(),
+        MessageType::Inform => case.inform(),
+        other => Err(Reason::Unexpected(other)),
+    };
+    decision.unwrap_or_else(|reason| case.silence(reason))
+}
+
+impl Case<'_> {
+    fn discover(&self) -> Result<Decision, Reason> {
+        let asker = self.asker()?;
+        let supply = match asker.right(self.table, self.link, self.now)? {
+            Right::Fixed(address) => {
+                return self.give(&asker, MessageType::Offer, address, asker.subnet.lease);
+            }
+            Right::Lease(supply) => supply,
+        };
+        if let Some(address) = self.ready(&supply) {
+            let time = self.running(address, &supply).unwrap_or(asker.subnet.lease);
+            return self.give(&asker, MessageType::Offer, address, time);
+        }
+        let requested = self.request.requested_address();
+        let lease = self.lease(LeaseAction::Offer { supply: supply.clone(), requested });
+        let reserved = |address, last| self.table.is_reserved(&supply, address, last);
+        match self.table.leases.candidate(&lease, &supply, requested, &reserved) {
+            Some(_) => Ok(Decision::NeedLease(lease)),
+            None => Err(Reason::Exhausted {
+                subnet: asker.subnet.name.clone(),
+                origin: asker.subnet.origin.clone(),
+            }),
+        }
+    }
+
+    /// The address that can be offered as the table stands: one on offer to this machine that
+    /// is held long enough for the REQUEST to come (EDK2 takes up to 8 s), or its running lease.
+    fn ready(&self, supply: &Supply) -> Option<Ipv4Addr> {
+        let leases = &self.table.leases;
+        let patience = Span(OFFER_HOLD.0 / 4);
+        let offer = leases.offer(self.request.mac).filter(|offer| offer.expires >= self.now + patience);
+        let bound = leases.binding(self.request.mac);
+        let bound = bound.filter(|lease| lease.state == LeaseState::Bound && lease.is_active(self.now));
+        offer
+            .into_iter()
+            .chain(bound)
+            .map(|lease| lease.address)
+            .find(|address| self.can_bind(supply, *address))
+    }
+
+    fn request(&self) -> Result<Decision, Reason> {
+        let asker = self.asker()?;
+        let (wish, wanted) = self.wish();
+        match asker.right(self.table, self.link, self.now)? {
+            Right::Fixed(address) if wanted == address => {
+                self.give(&asker, MessageType::Ack, address, asker.subnet.lease)
+            }
+            Right::Fixed(address) => self.refuse(&asker, wish, wanted, Some(address)),
+            Right::Lease(supply) => self.request_lease(&asker, supply, wish, wanted),
+        }
+    }
+
+    fn request_lease(
+        &self,
+        asker: &Asker,
+        supply: Supply,
+        wish: Wish,
+        wanted: Ipv4Addr,
+    ) -> Result<Decision, Reason> {
+        let own = self.table.leases.binding(self.request.mac).map(|lease| lease.address);
+        let entitled = wish == Wish::Selecting || own == Some(wanted);
+        if !entitled || !self.can_bind(&supply, wanted) {
+            return self.refuse(asker, wish, wanted, own.filter(|own| self.can_bind(&supply, *own)));
+        }
+        match self.running(wanted, &supply) {
+            Some(time) => self.give(asker, MessageType::Ack, wanted, time),
+            None => Ok(Decision::NeedLease(self.lease(LeaseAction::Bind { supply, address: wanted }))),
+        }
+    }
+
+    /// What is left of the sender's lease of `address`, if that is most of a whole one: then it
+    /// is confirmed as it stands. The three to five exchanges of one boot write one lease.
+    fn running(&self, address: Ipv4Addr, supply: &Supply) -> Option<Span> {
+        let whole = supply.subnet().lease;
+        let lease = self.table.leases.binding(self.request.mac)?;
+        let left = lease.expires.since(self.now);
+        let most = left.0 > whole.0 - whole.0 / 8;
+        (lease.address == address && lease.state == LeaseState::Bound && most).then_some(left.min(whole))
+    }
+
+    fn wish(&self) -> (Wish, Ipv4Addr) {
+        let current = self.request.header.ciaddr();
+        let relayed = !self.request.header.giaddr().is_unspecified();
+        match (self.request.server_id(), self.request.requested_address()) {
+            (Some(_), Some(wanted)) => (Wish::Selecting, wanted),
+            (None, Some(wanted)) if current.is_unspecified() => (Wish::InitReboot, wanted),
+            _ if current.is_unspecified() => (Wish::Nothing, current),
+            _ if self.link.broadcast || relayed => (Wish::Rebinding, current),
+            _ => (Wish::Renewing, current),
+        }
+    }
+
+    /// NAK when we know better, silence when we know nothing: another server may.
+    /// `right` is the address that the sender should have.
+    fn refuse(
+        &self,
+        asker: &Asker,
+        wish: Wish,
+        wanted: Ipv4Addr,
+        right: Option<Ipv4Addr>,
+    ) -> Result<Decision, Reason> {
+        let holder = self.table.leases.holder(wanted, self.now).filter(|lease| lease.mac != self.request.mac);
+        let promised = self.table.desired.fixed_at(wanted);
+        let local = asker.subnet.cidr.contains(wanted);
+        let ours = local || address::find(self.table, wanted).is_some();
+        let why = match (holder, promised, right) {
+            (Some(holder), ..) => format!("it is held by {}", holder.mac),
+            (_, Some(owner), _) if asker.deployment.is_none_or(|own| own.name != *owner) => {
+                format!("it is the address of deployment {owner}")
+            }
+            (.., Some(right)) => format!("{right} is the sender's"),
+            _ if wish == Wish::Nothing => "no address was named".into(),
+            _ if !local => format!("it does not belong to subnet {}", asker.subnet.name),
+            _ if wish == Wish::Selecting => "it can't be had".into(),
+            _ => return Err(Reason::NoRecord(wanted)),
+        };
+        let may = match wish {
+            Wish::Selecting | Wish::Nothing => true,
+            Wish::InitReboot => ours || asker.machine.is_some(),
+            Wish::Renewing | Wish::Rebinding => ours,
+        };
+        if !may {
+            return Err(Reason::NotOurNetwork(wanted));
+        }
+        self.nak(asker, wanted, &why)
+    }
+
+    fn nak(&self, asker: &Asker, wanted: Ipv4Addr, why: &str) -> Result<Decision, Reason> {
+        let mut reply = Reply::new(self.request, MessageType::Nak, self.server_id());
+        reply.option(DhcpOption::Message(format!("{wanted}: {why}")));
+        let relay = self.request.header.giaddr();
+        let to = if relay.is_unspecified() {
+            Destination::Broadcast
+        } else {
+            reply.broadcast();
+            Destination::Relay(relay)
+        };
+        let event = self.event(asker, Stage::Refused, None, format!("refused {wanted}: {why}"));
+        Ok(Decision::Reply { bytes: reply.encode()?, to, events: vec![event] })
+    }
+
+    fn decline(&self) -> Result<Decision, Reason> {
+        let mac = self.request.mac;
+        let address = self.request.requested_address().ok_or(Reason::NoAddressNamed)?;
+        if let Some(deployment) = self.fixed_owner(address) {
+            let (deployment, origin) = (deployment.name.clone(), deployment.origin.clone());
+            return Err(Reason::DeclinedFixed { address, deployment, origin });
+        }
+        if self.table.leases.has(mac, address, self.now) {
+            return Ok(Decision::NeedLease(self.lease(LeaseAction::Decline { address })));
+        }
+        let stored = self.table.leases.stored(address);
+        let done = stored.is_some_and(|lease| lease.mac == mac && lease.state == LeaseState::Declined);
+        Err(if done { Reason::Declined(address) } else { Reason::NotIts(address) })
+    }
+
+    fn release(&self) -> Result<Decision, Reason> {
+        let address = self.request.header.ciaddr();
+        let lease = self.table.leases.binding(self.request.mac).filter(|lease| lease.address == address);
+        match lease.map(|lease| lease.state) {
+            Some(LeaseState::Bound) => Ok(Decision::NeedLease(self.lease(LeaseAction::Release { address }))),
+            Some(_) => Err(Reason::Released(address)),
+            None if self.fixed_owner(address).is_some() => Err(Reason::ReleasedFixed(address)),
+            None => Err(Reason::NotIts(address)),
+        }
+    }
+
+    /// Parameters for a client that has its address from elsewhere: no lease time, no address.
+    fn inform(&self) -> Result<Decision, Reason> {
+        let asker = self.asker()?;
+        if asker.machine.is_none() && asker.subnet.dynamic.is_empty() {
+            let (subnet, origin) = (asker.subnet.name.clone(), asker.subnet.origin.clone());
+            return Err(Reason::UnknownMachine { subnet, origin });
+        }
+        let address = self.request.header.ciaddr();
+        let mut reply = self.reply(&asker, MessageType::Ack);
+        reply.client_address(address);
+        let file = self.boot(&asker, &mut reply);
+        let relay = self.request.header.giaddr();
+        let to = if !relay.is_unspecified() {
+            Destination::Relay(relay)
+        } else if asker.subnet.cidr.is_host(address) {
+            Destination::Unicast(SocketAddrV4::new(address, CLIENT_PORT))
+        } else {
+            Destination::Broadcast
+        };
+        let event =
+            self.event(&asker, Stage::Ack, Some(address), format!("informed {address}{}", file.text()));
+        Ok(Decision::Reply { bytes: reply.encode()?, to, events: vec![event] })
+    }
+
+    /// An OFFER or ACK of `address` for `time`.
+    fn give(
+        &self,
+        asker: &Asker,
+        kind: MessageType,
+        address: Ipv4Addr,
+        time: Span,
+    ) -> Result<Decision, Reason> {
+        let mut reply = self.reply(asker, kind);
+        let current = self.request.header.ciaddr();
+        let seconds = u32::try_from(time.as_seconds()).unwrap_or(u32::MAX);
+        reply.your_address(address).option(DhcpOption::AddressLeaseTime(seconds));
+        for (code, option) in
+            [(58, DhcpOption::Renewal(seconds / 2)), (59, DhcpOption::Rebinding(seconds - seconds / 8))]
+        {
+            if self.request.wants(code) {
+                reply.option(option);
+            }
+        }
+        let (stage, verb) = match kind {
+            MessageType::Offer => (Stage::Offer, "offered"),
+            _ => {
+                reply.client_address(current);
+                (Stage::Ack, "gave")
+            }
+        };
+        let file = self.boot(asker, &mut reply);
+        let text = format!("{verb} {address} ({}){}", self.source(asker, address), file.text());
+        let relay = self.request.header.giaddr();
+        let to = if !relay.is_unspecified() {
+            Destination::Relay(relay)
+        } else if !current.is_unspecified() {
+            Destination::Unicast(SocketAddrV4::new(current, CLIENT_PORT))
+        } else if self.request.header.flags().broadcast() {
+            Destination::Broadcast
+        } else {
+            Destination::Raw { mac: self.request.mac, address }
+        };
+        let event = self.event(asker, stage, Some(address), text);
+        Ok(Decision::Reply { bytes: reply.encode()?, to, events: vec![event] })
+    }
+
+    /// Network parameters: mask and router always, the rest as asked (option 55).
+    fn reply(&self, asker: &Asker, kind: MessageType) -> Reply {
+        let subnet = &asker.subnet;
+        let mut reply = Reply::new(self.request, kind, self.server_id());
+        reply.option(DhcpOption::SubnetMask(subnet.cidr.netmask()));
+        if let Some(gateway) = subnet.gateway {
+            reply.option(DhcpOption::Router(vec![gateway]));
+        }
+        if !subnet.dns.is_empty() {
+            reply.option(DhcpOption::DomainNameServer(subnet.dns.clone()));
+        }
+        if let Some(deployment) = asker.deployment.filter(|_| self.request.wants(code::HOST_NAME)) {
+            reply.option(DhcpOption::Hostname(deployment.name.to_string()));
+        }
+        if let Some(domain) = subnet.domain.clone().filter(|_| self.request.wants(15)) {
+            reply.option(DhcpOption::DomainName(domain));
+        }
+        if self.request.wants(28) {
+            reply.option(DhcpOption::BroadcastAddr(subnet.cidr.broadcast()));
+        }
+        reply
+    }
+
+    /// Adds the boot file, if it is a machine of the manifests that asks to boot.
+    fn boot(&self, asker: &Asker, reply: &mut Reply) -> BootFile {
+        let file = match asker.machine {
+            Some(_) => BootFile::of(&asker.client, self.request.mac, &self.table.server),
+            None if asker.client.boots() => BootFile::Missing("it is in no manifest".into()),
+            None => BootFile::Nothing,
+        };
+        let server = self.table.server.address;
+        boot_file::write(reply, &file, Manner::Whole, &asker.client, self.request, server);
+        file
+    }
+
+    /// The manifest line that an address comes from, for people.
+    fn source(&self, asker: &Asker, address: Ipv4Addr) -> String {
+        let subnet = &asker.subnet;
+        match (asker.deployment, asker.machine) {
+            (Some(deployment), _) if deployment.address == Some(address) => {
+                format!("deployment {}, {}", deployment.name, deployment.origin)
+            }
+            (Some(deployment), _) => format!(
+                "deployment {}, {}; dynamic in subnet {}, {}",
+                deployment.name, deployment.origin, subnet.name, subnet.origin
+            ),
+            (None, Some(machine)) => format!(
+                "machine {}, {}; dynamic in subnet {}, {}",
+                machine.name, machine.origin, subnet.name, subnet.origin
+            ),
+            (None, None) => format!("unknown machine; dynamic in subnet {}, {}", subnet.name, subnet.origin),
+        }
+    }
+
+    fn event(&self, asker: &Asker, stage: Stage, address: Option<Ipv4Addr>, text: String) -> Event {
+        Event {
+            at: self.now,
+            stage,
+            mac: Some(self.request.mac),
+            address,
+            deployment: asker.deployment.map(|deployment| deployment.name.clone()),
+            arch: asker.client.arch,
+            ipxe: asker.client.boots().then_some(asker.client.is_ipxe()),
+            text,
+        }
+    }
+
+    fn asker(&self) -> Result<Asker<'_>, Reason> {
+        Asker::new(self.table, self.link, self.request)
+    }
+
+    /// The sender's deployment, if `address` is its fixed address.
+    fn fixed_owner(&self, address: Ipv4Addr) -> Option<&crate::desired::Deployment> {
+        let deployment = self.table.deployment_of(self.request.mac)?;
+        (deployment.address == Some(address)).then_some(&**deployment)
+    }
+
+    fn can_bind(&self, supply: &Supply, address: Ipv4Addr) -> bool {
+        let reserved = |address, last| self.table.is_reserved(supply, address, last);
+        self.table.leases.can_bind(self.request.mac, supply, address, self.now, &reserved)
+    }
+
+    fn lease(&self, action: LeaseAction) -> LeaseRequest {
+        LeaseRequest {
+            mac: self.request.mac,
+            at: self.now,
+            client_id: self.request.option(code::CLIENT_ID).map(Bytes::copy_from_slice),
+            hostname: self.request.host_name(),
+            action,
+        }
+    }
+
+    fn is_ours(&self, server: Ipv4Addr) -> bool {
+        server == self.link.server || server == self.table.server.address || server == self.server_id()
+    }
+
+    fn server_id(&self) -> Ipv4Addr {
+        let relayed = !self.request.header.giaddr().is_unspecified();
+        let told = self.request.relay_address(SERVER_ID_OVERRIDE).filter(|_| relayed);
+        told.unwrap_or(self.link.server)
+    }
+
+    fn silence(&self, reason: Reason) -> Decision {
+        let deployment = self.table.deployment_of(self.request.mac).map(|one| one.name.clone());
+        let (mac, sender) = (Some(self.request.mac), self.link.source);
+        Decision::Silence(Silence { reason, mac, sender, deployment })
+    }
+}

@@ -1,0 +1,249 @@
+//! Reading a client's datagram (RFC 2131, RFC 2132, RFC 3396).
+//!
+//! The fixed header is read by dhcproto. The options are scanned here: dhcproto stops without a
+//! word at the first option it cannot parse, reads one architecture of option 93 only, takes
+//! option 82 apart, and does not follow option 52 (overload). What is kept are raw values by
+//! code; accessors read the ones that decisions need.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use dhcproto::v4::{self, Decodable, Decoder, HType, Opcode};
+
+use crate::model::Mac;
+use crate::model::mac::MacError;
+
+pub use dhcproto::v4::MessageType;
+
+/// Length of a message up to and with the magic cookie.
+const HEADER: usize = 240;
+const COOKIE: [u8; 4] = [99, 130, 83, 99];
+// The two options without a length.
+const PAD: u8 = 0;
+const END: u8 = 255;
+
+/// Option codes that are read or written here.
+pub(super) mod code {
+    pub const HOST_NAME: u8 = 12;
+    pub const VENDOR: u8 = 43;
+    pub const REQUESTED_ADDRESS: u8 = 50;
+    pub const OVERLOAD: u8 = 52;
+    pub const MESSAGE_TYPE: u8 = 53;
+    pub const SERVER_ID: u8 = 54;
+    pub const PARAMETERS: u8 = 55;
+    pub const MAX_SIZE: u8 = 57;
+    pub const CLASS: u8 = 60;
+    pub const CLIENT_ID: u8 = 61;
+    pub const USER_CLASS: u8 = 77;
+    pub const RELAY: u8 = 82;
+    pub const ARCHITECTURE: u8 = 93;
+    pub const MACHINE_ID: u8 = 97;
+    pub const SUBNET_SELECTION: u8 = 118;
+    pub const IPXE: u8 = 175;
+}
+
+/// Why a datagram is no DHCP message that could be answered.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WireError {
+    #[error("{0} bytes are too few for a DHCP message (240)")]
+    Short(usize),
+    #[error("operation {0} is not a client's (1)")]
+    Operation(u8),
+    #[error("hardware type {kind} with addresses of {length} bytes is not Ethernet (1, 6)")]
+    Hardware { kind: u8, length: u8 },
+    #[error("bad client hardware address: {0}")]
+    Mac(#[from] MacError),
+    #[error("the magic cookie is {0:02x?}, not that of DHCP (RFC 2131 section 3)")]
+    Cookie([u8; 4]),
+    #[error("option {code} in the {area} says it has {length} bytes, but {left} are left")]
+    Truncated { code: u8, area: &'static str, length: usize, left: usize },
+    #[error("option {code} has {length} bytes instead of {expected}")]
+    Length { code: u8, length: usize, expected: usize },
+    #[error("option 52 is {0}, not 1, 2 or 3")]
+    Overload(u8),
+    #[error("there is no message type (option 53): a BOOTP client, which is not served")]
+    NoMessageType,
+}
+
+/// A client's message.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request<'a> {
+    /// The fixed part, without options, server name and file.
+    pub header: v4::Message,
+    pub kind: MessageType,
+    pub mac: Mac,
+    /// Option values by code, repeated options joined.
+    options: BTreeMap<u8, Cow<'a, [u8]>>,
+}
+
+impl<'a> Request<'a> {
+    /// Reads a datagram. A missing END option and anything after it are tolerated, as all
+    /// servers do; an option that runs over the end of its area is not.
+    pub fn decode(datagram: &'a [u8]) -> Result<Request<'a>, WireError> {
+        let short = WireError::Short(datagram.len());
+        let (fixed, area) = datagram.split_at_checked(HEADER).ok_or(short.clone())?;
+        let mut header = v4::Message::decode(&mut Decoder::new(fixed)).map_err(|_| short)?;
+        header.clear_sname();
+        header.clear_fname();
+        if header.opcode() != Opcode::BootRequest {
+            return Err(WireError::Operation(fixed[0]));
+        }
+        if !matches!(header.htype(), HType::Eth | HType::IEEE802) || header.hlen() != 6 {
+            return Err(WireError::Hardware { kind: fixed[1], length: fixed[2] });
+        }
+        let cookie = [fixed[236], fixed[237], fixed[238], fixed[239]];
+        if cookie != COOKIE {
+            return Err(WireError::Cookie(cookie));
+        }
+        let mac = Mac::new([fixed[28], fixed[29], fixed[30], fixed[31], fixed[32], fixed[33]])?;
+        let options = read_options(fixed, area)?;
+        let kind = match fixed_length(&options, code::MESSAGE_TYPE)? {
+            Some([kind]) => MessageType::from(kind),
+            None => return Err(WireError::NoMessageType),
+        };
+        fixed_length::<4>(&options, code::REQUESTED_ADDRESS)?;
+        fixed_length::<4>(&options, code::SERVER_ID)?;
+        fixed_length::<2>(&options, code::MAX_SIZE)?;
+        Ok(Request { header, kind, mac, options })
+    }
+
+    /// The value of an option, as it came.
+    pub fn option(&self, code: u8) -> Option<&[u8]> {
+        self.options.get(&code).map(|value| &**value)
+    }
+
+    /// Every option by code.
+    pub fn options(&self) -> impl Iterator<Item = (u8, &[u8])> {
+        self.options.iter().map(|(code, value)| (*code, &**value))
+    }
+
+    /// Option 50.
+    pub fn requested_address(&self) -> Option<Ipv4Addr> {
+        self.address(code::REQUESTED_ADDRESS)
+    }
+
+    /// Option 54.
+    pub fn server_id(&self) -> Option<Ipv4Addr> {
+        self.address(code::SERVER_ID)
+    }
+
+    /// Option 118 (RFC 3011).
+    pub fn subnet_selection(&self) -> Option<Ipv4Addr> {
+        self.address(code::SUBNET_SELECTION)
+    }
+
+    /// Option 57: the largest IP datagram the client takes, never below RFC 2131's 576.
+    pub fn max_size(&self) -> usize {
+        match self.option(code::MAX_SIZE) {
+            Some(&[high, low]) => usize::from(u16::from_be_bytes([high, low])).max(576),
+            _ => 576,
+        }
+    }
+
+    /// Option 93, all of it (RFC 4578 allows a list).
+    pub fn architectures(&self) -> impl Iterator<Item = u16> {
+        let list = self.option(code::ARCHITECTURE).unwrap_or_default();
+        list.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]))
+    }
+
+    /// Whether option 55 asks for this option; everything is asked for when there is no list.
+    pub fn wants(&self, code: u8) -> bool {
+        self.option(code::PARAMETERS).is_none_or(|list| list.contains(&code))
+    }
+
+    /// Option 97, if it has the form of RFC 4578: type 0 and a 16-byte UUID.
+    pub fn machine_id(&self) -> Option<&[u8]> {
+        self.option(code::MACHINE_ID).filter(|id| id.len() == 17 && id[0] == 0)
+    }
+
+    /// Option 12, printable and short; for people only.
+    pub fn host_name(&self) -> Option<String> {
+        let text = String::from_utf8_lossy(self.option(code::HOST_NAME)?);
+        let shown: String =
+            text.trim_end_matches('\0').chars().filter(|c| !c.is_control()).take(64).collect();
+        Some(shown).filter(|shown| !shown.is_empty())
+    }
+
+    /// A sub-option of option 82 (RFC 3046).
+    pub fn relay_option(&self, wanted: u8) -> Option<&[u8]> {
+        sub_options(self.option(code::RELAY)?).find(|(code, _)| *code == wanted).map(|(_, value)| value)
+    }
+
+    /// A sub-option of 82 that is an address: 5 link selection (RFC 3527), 11 server identifier
+    /// override (RFC 5107).
+    pub fn relay_address(&self, wanted: u8) -> Option<Ipv4Addr> {
+        <[u8; 4]>::try_from(self.relay_option(wanted)?).ok().map(Ipv4Addr::from)
+    }
+
+    fn address(&self, code: u8) -> Option<Ipv4Addr> {
+        <[u8; 4]>::try_from(self.option(code)?).ok().map(Ipv4Addr::from)
+    }
+}
+
+/// Sub-options in code-length-value form, up to the first that does not fit. Used for options
+/// 82, 43 and 175, which are hints: what is readable of them counts.
+pub(super) fn sub_options(mut area: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    std::iter::from_fn(move || {
+        let [code, length, rest @ ..] = area else { return None };
+        let (value, rest) = rest.split_at_checked(usize::from(*length))?;
+        area = rest;
+        Some((*code, value))
+    })
+}
+
+/// All options: the options area, then `file`, then `sname` if option 52 says they hold some;
+/// values of repeated codes are joined in that order (RFC 3396 section 7).
+fn read_options<'a>(fixed: &'a [u8], area: &'a [u8]) -> Result<BTreeMap<u8, Cow<'a, [u8]>>, WireError> {
+    let mut options = BTreeMap::new();
+    scan(area, "options", &mut options)?;
+    if let Some([overload]) = fixed_length(&options, code::OVERLOAD)? {
+        if !(1..=3).contains(&overload) {
+            return Err(WireError::Overload(overload));
+        }
+        if overload & 1 == 1 {
+            scan(&fixed[108..236], "file field", &mut options)?;
+        }
+        if overload & 2 == 2 {
+            scan(&fixed[44..108], "sname field", &mut options)?;
+        }
+    }
+    Ok(options)
+}
+
+fn scan<'a>(
+    mut area: &'a [u8],
+    name: &'static str,
+    options: &mut BTreeMap<u8, Cow<'a, [u8]>>,
+) -> Result<(), WireError> {
+    while let Some((&code, rest)) = area.split_first() {
+        match code {
+            PAD => area = rest,
+            END => break,
+            _ => {
+                let truncated = |length, left| WireError::Truncated { code, area: name, length, left };
+                let (&length, rest) = rest.split_first().ok_or(truncated(1, 0))?;
+                let length = usize::from(length);
+                let (value, rest) = rest.split_at_checked(length).ok_or(truncated(length, rest.len()))?;
+                options
+                    .entry(code)
+                    .and_modify(|earlier: &mut Cow<[u8]>| earlier.to_mut().extend_from_slice(value))
+                    .or_insert(Cow::Borrowed(value));
+                area = rest;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn fixed_length<const N: usize>(
+    options: &BTreeMap<u8, Cow<'_, [u8]>>,
+    code: u8,
+) -> Result<Option<[u8; N]>, WireError> {
+    let Some(value) = options.get(&code) else { return Ok(None) };
+    let wrong = WireError::Length { code, length: value.len(), expected: N };
+    <[u8; N]>::try_from(&**value).map(Some).map_err(|_| wrong)
+}
+
+#[cfg(test)]
+pub(super) mod tests;

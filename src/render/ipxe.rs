@@ -1,0 +1,251 @@
+//! iPXE scripts, for versions from Debian's of 2019 to 2.0.
+//!
+//! How iPXE reads a line (src/core/exec.c, unchanged between those versions): it is split at
+//! white space; a word that is `||`, `&&` or `;`, or begins with `#`, ends the command; then
+//! each word has its `${…}` filled in, again and again until none is left. There are no quotes.
+
+use std::fmt::Write;
+
+use super::CmdlineError;
+use crate::model::Firmware;
+
+/// A boot to write down.
+#[derive(Clone, Debug, Default)]
+pub struct Script {
+    pub kernel_url: String,
+    pub initrd_urls: Vec<String>,
+    /// Words of the kernel command line, without `initrd=`.
+    pub cmdline: Vec<String>,
+    /// For people who read the script or the console: what is booted here, for whom and why.
+    pub comment: String,
+}
+
+/// Loads kernel and initrds and starts them. Kernels before 5.7 under UEFI find an initrd only
+/// by the name on their command line, so each has one there; BIOS iPXE does not mind.
+pub fn install(script: &Script) -> Result<String, CmdlineError> {
+    let names = names(script.initrd_urls.len());
+    let mut out = String::from("#!ipxe\n");
+    let comment = spoken(&script.comment);
+    line(&mut out, &["echo", "voldemort:", &comment]);
+    let mut kernel = vec!["kernel --name linux".to_owned(), url(&script.kernel_url)?];
+    kernel.extend(names.iter().map(|name| format!("initrd={name}")));
+    for word in &script.cmdline {
+        kernel.push(argument(word)?);
+    }
+    for setting in settings(&kernel) {
+        out.push_str(setting);
+    }
+    kernel.push("|| goto fail".to_owned());
+    line(&mut out, &kernel);
+    for (name, initrd) in names.iter().zip(&script.initrd_urls) {
+        line(&mut out, &["initrd --name", name, &url(initrd)?, "|| goto fail"]);
+    }
+    out.push_str("boot || goto fail\n:fail\n");
+    line(&mut out, &["echo voldemort: this boot failed, the reason is above:", &comment]);
+    out.push_str("sleep 30\nexit 1\n");
+    Ok(out)
+}
+
+/// Goes on to the local disk. `exit 1` makes UEFI take its next boot entry, where `exit 0` ends in
+/// the set-up screen of some machines; a BIOS ROM is better told to start the first disk itself.
+pub fn local_boot(firmware: Option<Firmware>, reason: &str) -> String {
+    let mut out = String::from("#!ipxe\n");
+    line(&mut out, &["echo voldemort: booting the local disk:", &spoken(reason)]);
+    let disk = "sanboot --no-describe --drive 0x80 || exit 1\n";
+    out.push_str(match firmware {
+        Some(Firmware::Uefi | Firmware::UefiHttp) => "exit 1\n",
+        Some(Firmware::Bios) => disk,
+        None => "iseq ${platform} efi && exit 1 ||\n",
+    });
+    if firmware.is_none() {
+        out.push_str(disk);
+    }
+    out
+}
+
+/// One initrd is `main`. More need one name each.
+fn names(count: usize) -> Vec<String> {
+    match count {
+        1 => vec!["main".to_owned()],
+        _ => (1..=count).map(|number| format!("part{number}")).collect(),
+    }
+}
+
+fn line<T: AsRef<str>>(out: &mut String, words: &[T]) {
+    for (at, word) in words.iter().map(T::as_ref).filter(|word| !word.is_empty()).enumerate() {
+        // Writing to a String can't fail.
+        let _ = write!(out, "{}{word}", if at > 0 { " " } else { "" });
+    }
+    out.push('\n');
+}
+
+fn unfit(word: &str, reason: &'static str) -> CmdlineError {
+    CmdlineError::Unfit { word: word.to_owned(), loader: "iPXE", reason }
+}
+
+/// A URL is one word as it is; whoever makes it has escaped the rest.
+fn url(url: &str) -> Result<String, CmdlineError> {
+    let odd = |c: char| !c.is_ascii_graphic() || matches!(c, '{' | '}' | '\\' | '|');
+    match url.chars().any(odd) || url.starts_with(['-', '#']) || url.is_empty() {
+        true => Err(unfit(url, "it is not a URL")),
+        false => Ok(url.to_owned()),
+    }
+}
+
+/// Texts that end a command, and the settings that stand for them.
+const STAND_INS: [(&str, &str, &str); 5] = [
+    ("||", "${or:string}", "set or:hex 7c:7c\n"),
+    ("&&", "${and:string}", "set and:hex 26:26\n"),
+    (";", "${semicolon:string}", "set semicolon:hex 3b\n"),
+    ("#", "${hash:string}", "set hash:hex 23\n"),
+    (" ", "${space:string}", "set space:hex 20\n"),
+];
+
+fn stand_in(text: &str) -> Option<&'static str> {
+    STAND_INS.iter().find(|(plain, ..)| *plain == text).map(|(_, setting, _)| *setting)
+}
+
+/// The lines that define the stand-ins in use.
+fn settings(words: &[String]) -> impl Iterator<Item = &'static str> {
+    let used = |setting: &str| words.iter().any(|word| word.contains(setting));
+    STAND_INS.iter().filter(move |(_, setting, _)| used(setting)).map(|(.., define)| *define)
+}
+
+/// A word of the kernel command line. Spaces stay (the kernel has its own quotes); what iPXE
+/// would act on is put into a setting, which is filled in after the line has been split.
+fn argument(word: &str) -> Result<String, CmdlineError> {
+    if word.chars().any(|c| c.is_control()) {
+        return Err(unfit(word, "it has a control character"));
+    }
+    let mut parts = Vec::new();
+    for part in word.split(' ') {
+        let opens = part.find("${").is_some_and(|at| part[at..].contains('}'));
+        if opens {
+            return Err(unfit(word, "it fills in `${…}` itself and can't be kept from it"));
+        }
+        parts.push(match (stand_in(part), part.strip_prefix('#')) {
+            (Some(setting), _) => setting.to_owned(),
+            (None, Some(rest)) => format!("{}{rest}", stand_in("#").unwrap_or_default()),
+            (None, None) => part.to_owned(),
+        });
+    }
+    Ok(joined(&parts))
+}
+
+/// Single spaces between parts are words' ends and come back as they were. More in a row, and
+/// those at the ends, have to be settings.
+fn joined(parts: &[String]) -> String {
+    let space = stand_in(" ").unwrap_or_default();
+    let mut out = String::new();
+    for (at, part) in parts.iter().enumerate() {
+        if at > 0 {
+            let between = !part.is_empty() && !parts[at - 1].is_empty();
+            out.push_str(if between { " " } else { space });
+        }
+        out.push_str(part);
+    }
+    out
+}
+
+/// Text for people: nothing in it may act.
+fn spoken(text: &str) -> String {
+    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let words = clean.split_whitespace().map(|word| match word {
+        "||" | "&&" | ";" => ",".to_owned(),
+        _ => word.replace("${", "$ {").trim_start_matches('#').to_owned(),
+    });
+    words.collect::<Vec<_>>().join(" ").trim_end_matches(['\\', ' ']).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn script(cmdline: &[&str]) -> Script {
+        Script {
+            kernel_url: "http://10.0.10.1/debian/install.amd/vmlinuz".to_owned(),
+            initrd_urls: vec!["http://10.0.10.1/debian/install.amd/initrd.gz".to_owned()],
+            cmdline: cmdline.iter().map(|word| (*word).to_owned()).collect(),
+            comment: "installing web-1 (redeploy 2)".to_owned(),
+        }
+    }
+
+    fn kernel_line(cmdline: &[&str]) -> String {
+        let text = install(&script(cmdline)).unwrap();
+        text.lines().find(|line| line.starts_with("kernel")).unwrap().to_owned()
+    }
+
+    #[test]
+    fn one_initrd() {
+        assert_eq!(
+            install(&script(&["auto=true", "---", "console=ttyS0"])).unwrap(),
+            "#!ipxe\n\
+             echo voldemort: installing web-1 (redeploy 2)\n\
+             kernel --name linux http://10.0.10.1/debian/install.amd/vmlinuz initrd=main auto=true --- console=ttyS0 || goto fail\n\
+             initrd --name main http://10.0.10.1/debian/install.amd/initrd.gz || goto fail\n\
+             boot || goto fail\n\
+             :fail\n\
+             echo voldemort: this boot failed, the reason is above: installing web-1 (redeploy 2)\n\
+             sleep 30\n\
+             exit 1\n"
+        );
+    }
+
+    #[test]
+    fn several_initrds_and_none() {
+        let mut several = script(&[]);
+        several.initrd_urls.push("http://10.0.10.1/debian/firmware.cpio".to_owned());
+        let text = install(&several).unwrap();
+        assert!(text.contains(" initrd=part1 initrd=part2 || goto fail\n"), "{text}");
+        assert!(text.contains("initrd --name part2 http://10.0.10.1/debian/firmware.cpio || goto fail\n"));
+        several.initrd_urls.clear();
+        assert!(!install(&several).unwrap().contains("initrd"));
+    }
+
+    #[test]
+    fn what_ipxe_would_act_on_is_put_away() {
+        assert!(
+            kernel_line(&["ds=nocloud;s=http://a/", "a=b#c", "x&&y"])
+                .contains(" ds=nocloud;s=http://a/ a=b#c x&&y || goto")
+        );
+        let text = install(&script(&["a=\"x || y ; z\"", "#c"])).unwrap();
+        assert!(text.contains("set or:hex 7c:7c\nset semicolon:hex 3b\nset hash:hex 23\nkernel"), "{text}");
+        assert!(
+            text.contains(" a=\"x ${or:string} y ${semicolon:string} z\" ${hash:string}c || goto fail"),
+            "{text}"
+        );
+        assert!(kernel_line(&["a=\"b  c\""]).contains(" a=\"b${space:string}${space:string}c\" || goto"));
+    }
+
+    #[test]
+    fn what_can_not_be_put_away_is_refused() {
+        for bad in ["a=${net0/mac}", "a\nexit", "x${y z}${a}"] {
+            assert!(matches!(install(&script(&[bad])), Err(CmdlineError::Unfit { .. })), "{bad}");
+        }
+        assert!(kernel_line(&["a=${b", "c}"]).contains("a=${b c}"));
+        let mut odd = script(&[]);
+        for bad in ["http://a/b c", "", "--name", "http://a/${x}", "http://a/\n"] {
+            odd.kernel_url = bad.to_owned();
+            assert!(install(&odd).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn comments_can_not_act() {
+        let mut odd = script(&[]);
+        odd.comment = "a\nshell || reboot ; #x ${password} \\".to_owned();
+        let text = install(&odd).unwrap();
+        assert!(text.contains("echo voldemort: a shell , reboot , x $ {password}\nkernel"), "{text}");
+    }
+
+    #[test]
+    fn local_boots() {
+        let head = "#!ipxe\necho voldemort: booting the local disk: web-1 is installed\n";
+        let boot = |firmware| local_boot(firmware, "web-1 is installed");
+        assert_eq!(boot(Some(Firmware::Uefi)), format!("{head}exit 1\n"));
+        assert_eq!(boot(Some(Firmware::UefiHttp)), format!("{head}exit 1\n"));
+        let disk = "sanboot --no-describe --drive 0x80 || exit 1\n";
+        assert_eq!(boot(Some(Firmware::Bios)), format!("{head}{disk}"));
+        assert_eq!(boot(None), format!("{head}iseq ${{platform}} efi && exit 1 ||\n{disk}"));
+    }
+}

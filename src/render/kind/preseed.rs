@@ -1,0 +1,122 @@
+//! Preseed files, read as the `debconf-set-selections` of Debian 12's installer reads them: a
+//! line that begins with `#` or is blank is left out, wherever it stands; a backslash at a
+//! line's end joins the next one with a space; then owner, question, type and value follow.
+
+use super::super::RenderError;
+use super::wrong;
+use crate::render::near;
+
+const TYPES: [&str; 10] =
+    ["string", "boolean", "select", "multiselect", "password", "note", "text", "title", "error", "seen"];
+
+/// One answer with the place it begins at.
+struct Answer {
+    line: usize,
+    text: String,
+}
+
+pub(super) fn check(text: &str) -> Vec<RenderError> {
+    let (answers, mut errors) = answers(text);
+    errors.extend(answers.iter().filter_map(judge));
+    errors.sort_by_key(|error| (error.line, error.column));
+    errors
+}
+
+fn answers(text: &str) -> (Vec<Answer>, Vec<RenderError>) {
+    let mut answers = Vec::new();
+    let mut errors = Vec::new();
+    let mut open: Option<Answer> = None;
+    for (at, line) in text.lines().enumerate() {
+        if line.starts_with('#') || line.trim().is_empty() {
+            continue;
+        }
+        let joins = line.trim_start().strip_suffix('\\');
+        let part = joins.unwrap_or(line).trim_start();
+        match &mut open {
+            Some(answer) => {
+                answer.text = format!("{} {part}", answer.text.trim_end());
+            }
+            None if part.starts_with('#') => {
+                errors.push(wrong(
+                    at + 1,
+                    line.len() - part.len() + 1,
+                    "a comment begins in the first column",
+                ));
+                continue;
+            }
+            None => open = Some(Answer { line: at + 1, text: part.to_owned() }),
+        }
+        if joins.is_none() {
+            answers.extend(open.take());
+        }
+    }
+    if let Some(answer) = open {
+        errors.push(wrong(answer.line, 1, "the last line ends with a backslash, so this answer is lost"));
+    }
+    (answers, errors)
+}
+
+fn judge(answer: &Answer) -> Option<RenderError> {
+    let mut rest = answer.text.as_str();
+    let mut field = || {
+        let (field, behind) = rest.split_once([' ', '\t']).unwrap_or((rest, ""));
+        rest = behind.trim_start();
+        field
+    };
+    let (_owner, question, kind) = (field(), field(), field());
+    let error = |message: String| Some(wrong(answer.line, 1, message));
+    if question.is_empty() {
+        return error("an answer is `owner question type value`; the question is missing".to_owned());
+    }
+    if !question.contains('/') {
+        return error(format!("`{question}` is not a question: those are named `package/question`"));
+    }
+    if kind.is_empty() {
+        return error(format!("`{question}` has no type"));
+    }
+    if !TYPES.contains(&kind) {
+        return error(format!(
+            "`{question}` has the unknown type `{kind}`{}",
+            near::hint(kind, TYPES.into_iter())
+        ));
+    }
+    let value = rest.trim_end();
+    if kind == "boolean" && !matches!(value, "true" | "false") {
+        return error(format!("`{question}` is true or false, not `{value}`"));
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_answers() {
+        let text = "#_preseed_V1\nd-i a/b string\nd-i\ta/c boolean true\n  d-i a/d string x \\\n# in between\n   y; \\\n  z\n";
+        assert_eq!(check(text), []);
+        let (answers, _) = answers(text);
+        assert_eq!(answers[2].text, "d-i a/d string x y; z");
+    }
+
+    #[test]
+    fn says_what_is_wrong() {
+        let text = "d-i\nd-i ab string x\nd-i a/b\nd-i a/c strin x\nd-i a/d boolean yes\n # no\nd-i a/e string x \\\n";
+        let found: Vec<(u32, String)> =
+            check(text).into_iter().map(|error| (error.line, error.message)).collect();
+        let wanted = [
+            "question is missing",
+            "`ab`",
+            "has no type",
+            "did you mean `string`",
+            "not `yes`",
+            "first column",
+            "backslash",
+        ];
+        assert_eq!(found.len(), wanted.len(), "{found:?}");
+        for (at, ((line, message), wanted)) in found.iter().zip(wanted).enumerate() {
+            assert_eq!(*line as usize, at + 1);
+            assert!(message.contains(wanted), "{message}");
+        }
+    }
+}

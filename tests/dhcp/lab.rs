@@ -1,0 +1,148 @@
+//! A small inventory, and a keeper that writes leases into memory.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::Arc;
+
+use voldemort::desired::{Boot, Deployment, Desired, Machine, Place, Subnet, boot};
+use voldemort::media::Entry;
+use voldemort::model::{Cpu, Mac, Name, Origin, Span, Time};
+use voldemort::proto::dhcp::{self, Decision, Link, Mode};
+use voldemort::table::{Leases, Server, Table};
+
+pub fn ip(text: &str) -> Ipv4Addr {
+    text.parse().unwrap()
+}
+
+pub fn mac(text: &str) -> Mac {
+    text.parse().unwrap()
+}
+
+fn origin(line: u32) -> Origin {
+    Origin { file: "lab.toml".into(), line, column: 1 }
+}
+
+pub fn subnet(name: &str, cidr: &str, dynamic: &[&str]) -> Subnet {
+    let cidr: voldemort::model::Cidr = cidr.parse().unwrap();
+    Subnet {
+        name: name.parse().unwrap(),
+        cidr,
+        gateway: Some(cidr.hosts().first),
+        dns: vec![cidr.hosts().first],
+        domain: Some("lab.example".into()),
+        dynamic: dynamic.iter().map(|range| range.parse().unwrap()).collect(),
+        lease: Span::seconds(3600),
+        origin: origin(1),
+    }
+}
+
+/// An inventory under construction.
+#[derive(Default)]
+pub struct Lab {
+    desired: Desired,
+    tenants: imbl::OrdMap<Name, Name>,
+    loaders: Vec<&'static str>,
+}
+
+impl Lab {
+    pub fn new(subnets: Vec<Subnet>) -> Lab {
+        let mut lab = Lab::default();
+        lab.loaders = vec!["undionly.kpxe", "snponly.efi", "ipxe.efi"];
+        lab.desired.revision = "dir@test".into();
+        lab.desired.subnets =
+            subnets.into_iter().map(|subnet| (subnet.name.clone(), Arc::new(subnet))).collect();
+        lab
+    }
+
+    pub fn loaders(mut self, names: &[&'static str]) -> Lab {
+        self.loaders = names.to_vec();
+        self
+    }
+
+    pub fn machine(mut self, name: &str, macs: &[&str]) -> Lab {
+        let name: Name = name.parse().unwrap();
+        let macs: Vec<Mac> = macs.iter().map(|text| mac(text)).collect();
+        self.desired.macs.extend(macs.iter().map(|mac| (*mac, name.clone())));
+        let line = 10 + self.desired.machines.len() as u32;
+        let labels = BTreeMap::new();
+        let machine = Machine { name: name.clone(), macs, labels, protect: None, origin: origin(line) };
+        self.desired.machines.insert(name, Arc::new(machine));
+        self
+    }
+
+    /// A deployment on the machine of the same name; `address` none for "auto".
+    pub fn deployment(mut self, name: &str, subnet: &str, address: Option<&str>) -> Lab {
+        let name: Name = name.parse().unwrap();
+        let line = 20 + self.desired.deployments.len() as u32;
+        let deployment = Deployment {
+            name: name.clone(),
+            place: Place::Machine(name.clone()),
+            address: address.map(ip),
+            subnet: self.desired.subnets[subnet].clone(),
+            boot: Arc::new(Boot {
+                name: "debian".parse().unwrap(),
+                prefix: "debian".into(),
+                kernel: boot::File { path: "linux".into(), entry: None },
+                initrd: vec![],
+                cmdline: vec![],
+                cpu: Cpu::X86_64,
+                tree: None,
+                origin: origin(5),
+            }),
+            template: None,
+            values: BTreeMap::new(),
+            redeploy: 1,
+            digest: "0".into(),
+            origin: origin(line),
+        };
+        self.desired.deployments.insert(name.clone(), Arc::new(deployment));
+        self.tenants.insert(name.clone(), name);
+        self
+    }
+
+    pub fn table(self, server: &str) -> Table {
+        let entry = || Entry { path: Path::new("/x").into(), id: Default::default(), extents: [].into() };
+        Table {
+            lineage: "test".into(),
+            serial: 1,
+            token_key: [0; 32],
+            server: Arc::new(Server {
+                address: ip(server),
+                http_port: 80,
+                loaders: self.loaders.iter().map(|name| ((*name).into(), entry())).collect(),
+            }),
+            desired: Arc::new(self.desired),
+            installs: Default::default(),
+            assignments: self.tenants.clone(),
+            tenants: self.tenants,
+            protected: Default::default(),
+            seen: Default::default(),
+            leases: Leases::default(),
+        }
+    }
+}
+
+pub fn link(server: &str, cidr: &str) -> Link {
+    Link {
+        server: ip(server),
+        cidr: cidr.parse().unwrap(),
+        mode: Mode::Server,
+        port: 67,
+        source: "0.0.0.0:68".parse().unwrap(),
+        broadcast: true,
+    }
+}
+
+/// Decides as the daemon does: leases that are needed are made, then it is decided again.
+pub fn settle(table: &mut Table, link: &Link, now: Time, datagram: &[u8]) -> Decision {
+    for _ in 0..3 {
+        match dhcp::handle(table, link, now, datagram) {
+            Decision::NeedLease(request) => {
+                let _ = table.lease(&request);
+            }
+            settled => return settled,
+        }
+    }
+    panic!("the decision does not settle");
+}

@@ -1,0 +1,8 @@
+//! DHCP decisions, driven from outside: exchanges of every kind, and what real clients sent.
+
+mod exchange;
+mod lab;
+mod message;
+mod pcap;
+mod property;
+mod replay;
