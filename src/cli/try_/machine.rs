@@ -32,6 +32,17 @@ pub enum Firmware {
     UefiHttp,
 }
 
+impl Firmware {
+    /// As in `--firmware`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Firmware::Bios => "bios",
+            Firmware::Uefi => "uefi",
+            Firmware::UefiHttp => "uefi-http",
+        }
+    }
+}
+
 /// Who executes the guest's instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accelerator {
@@ -41,6 +52,13 @@ pub enum Accelerator {
 }
 
 impl Accelerator {
+    pub fn name(self) -> &'static str {
+        match self {
+            Accelerator::Kvm => "kvm",
+            Accelerator::Tcg => "tcg",
+        }
+    }
+
     /// KVM where this user may use it. Whether it can run firmware shows only in running it: some
     /// nested hosts have a KVM that stops at real-mode code.
     pub fn probe() -> Accelerator {
@@ -94,7 +112,9 @@ impl Machine {
     pub fn start(plan: &Plan, tap: &Tap, scratch: &Scratch) -> io::Result<Machine> {
         let disk = disk_image(scratch);
         if !disk.exists() {
-            File::create(&disk).and_then(|file| file.set_len(DISK_SIZE)).map_err(|error| named(&disk, error))?;
+            File::create(&disk)
+                .and_then(|file| file.set_len(DISK_SIZE))
+                .map_err(|error| named(&disk, error))?;
         }
         let console = scratch.join("sercon");
         fs::write(&console, 0x3f8_u16.to_le_bytes()).map_err(|error| named(&console, error))?;
@@ -253,7 +273,10 @@ mod tests {
     #[test]
     fn the_network_comes_before_the_disk() {
         let line = line(&plan(Firmware::Bios));
-        assert!(line.contains("virtio-net-pci,id=card0,netdev=card,mac=52:54:00:de:00:01,bootindex=1"), "{line}");
+        assert!(
+            line.contains("virtio-net-pci,id=card0,netdev=card,mac=52:54:00:de:00:01,bootindex=1"),
+            "{line}"
+        );
         assert!(line.contains("virtio-blk-pci,drive=disk,bootindex=2"), "{line}");
         assert!(line.contains("-uuid 766f6c64-656d-4f72-8000-525400de0001"), "{line}");
     }

@@ -4,12 +4,15 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 use nix::unistd::{Uid, getegid, geteuid};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::model::Cidr;
 
@@ -60,6 +63,8 @@ fn enter_as_user(user: Uid) -> Result<(), NetworkError> {
 #[derive(Debug)]
 pub struct Tap {
     device: File,
+    /// Ends the router advertisements when it goes.
+    _advertising: Sender<()>,
 }
 
 impl Tap {
@@ -74,12 +79,36 @@ impl Tap {
         set_address(&socket, libc::SIOCSIFADDR, address)?;
         set_address(&socket, libc::SIOCSIFNETMASK, cidr.netmask())?;
         set_up(&socket, INTERFACE)?;
-        Ok(Tap { device })
+        let (advertising, stop) = mpsc::channel();
+        advertise(stop).map_err(step("sending router advertisements"))?;
+        Ok(Tap { device, _advertising: advertising })
     }
 
     pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.device.as_fd()
     }
+}
+
+/// Says twice a second that there is no IPv6 router here. iPXE waits for that word for 16 seconds
+/// in every boot before it goes on with what DHCPv4 told it. A kernel without IPv6 has to do
+/// without.
+fn advertise(stop: Receiver<()>) -> io::Result<()> {
+    let Ok(socket) = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6)) else { return Ok(()) };
+    let index = nix::net::if_::if_nametoindex(INTERFACE)?;
+    // Receivers take only what certainly was not routed (RFC 4861, 6.1.2).
+    socket.set_multicast_hops_v6(255)?;
+    socket.set_multicast_if_v6(index)?;
+    let all_nodes = SocketAddrV6::new(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1), 0, 0, index).into();
+    // RFC 4861, 4.2: type, code, checksum (the kernel's business), hop limit, no flags, a router
+    // lifetime of zero, reachable time and retransmission timer unspecified.
+    let advertisement = [134, 0, 0, 0, 64, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    std::thread::Builder::new().name("advertise".into()).spawn(move || {
+        while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(Duration::from_millis(500)) {
+            // Fails until the interface has its own address, a second after it came up.
+            let _ = socket.send_to(&advertisement, &all_nodes);
+        }
+    })?;
+    Ok(())
 }
 
 fn control_socket() -> Result<OwnedFd, NetworkError> {

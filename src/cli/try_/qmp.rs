@@ -92,7 +92,9 @@ impl Qmp {
                 self.unread.extend_from_slice(&buffer[..length]);
                 Ok(())
             }
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => Ok(()),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                Ok(())
+            }
             Err(error) => Err(error),
         }
     }
@@ -126,7 +128,9 @@ mod tests {
     fn a_refusal_is_an_error_with_its_reason() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-        (&theirs).write_all(b"{\"error\": {\"class\": \"GenericError\", \"desc\": \"no such device\"}}\n").unwrap();
+        (&theirs)
+            .write_all(b"{\"error\": {\"class\": \"GenericError\", \"desc\": \"no such device\"}}\n")
+            .unwrap();
         let mut qmp = Qmp { stream: ours, unread: Vec::new(), resets: 0 };
         assert!(qmp.reset().unwrap_err().to_string().contains("no such device"));
     }

@@ -34,8 +34,11 @@ impl Serial {
             _ => return Vec::new(),
         }
         self.unfinished.extend_from_slice(&fresh);
-        let mut lines: Vec<String> =
-            self.unfinished.split(|byte| *byte == b'\n').map(|line| String::from_utf8_lossy(line).into_owned()).collect();
+        let mut lines: Vec<String> = self
+            .unfinished
+            .split(|byte| *byte == b'\n')
+            .map(|line| String::from_utf8_lossy(line).into_owned())
+            .collect();
         let rest = self.unfinished.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
         self.unfinished.drain(..rest);
         if self.unfinished.len() > LONGEST {

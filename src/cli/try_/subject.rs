@@ -53,9 +53,8 @@ impl Subject {
         let mut machines = desired.machines.values();
         let machine = match &deployment.place {
             Place::Machine(wanted) => machines.find(|machine| machine.name == *wanted),
-            Place::Select(labels) => {
-                machines.find(|machine| labels.iter().all(|(key, value)| machine.labels.get(key) == Some(value)))
-            }
+            Place::Select(labels) => machines
+                .find(|machine| labels.iter().all(|(key, value)| machine.labels.get(key) == Some(value))),
         };
         let mac = machine.and_then(|machine| machine.macs.first().copied());
         let mac = mac.ok_or_else(|| SubjectError::NoMachine(deployment.name.clone()))?;
@@ -66,7 +65,7 @@ impl Subject {
             cidr: subnet.cidr,
             server: server_address(subnet.cidr, subnet.gateway),
             disk: match deployment.values.get("disk") {
-                Some(Value::Text(disk)) => Bus::of(disk),
+                Some(Value::String(disk)) => Bus::of(disk),
                 _ => Bus::Virtio,
             },
             installs: deployment.installs(),
