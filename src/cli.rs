@@ -1,9 +1,14 @@
 //! The commands: one file each, with its arguments and its `run`.
 
+pub mod apply;
 pub mod check;
+pub mod ctl;
 pub mod exit;
 pub mod explain;
+pub mod plan;
+pub mod remote;
 pub mod schema;
+//pub mod start;
 
 use std::ffi::OsString;
 
@@ -23,6 +28,12 @@ pub struct Arguments {
 pub enum Command {
     /// Checks an inventory: offline, without root, without network
     Check(check::Arguments),
+    /// Shows what adopting an inventory would do to which machine
+    Plan(plan::Arguments),
+    /// Shows the plan, asks, and hands the inventory to the daemon
+    Apply(apply::Arguments),
+    /// Starts the daemon
+    //Start(start::Arguments),
     /// Writes the JSON Schema of manifests, for editors
     Schema(schema::Arguments),
     /// Tells what a code such as V0011 means, with examples
@@ -37,6 +48,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     };
     match command {
         Command::Check(arguments) => check::run(arguments),
+        Command::Plan(arguments) => plan::run(&arguments),
+        Command::Apply(arguments) => apply::run(&arguments),
+        //Command::Start(arguments) => start::run(&arguments),
         Command::Schema(arguments) => schema::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
     }

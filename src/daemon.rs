@@ -1,9 +1,14 @@
 //! The rim: sockets, tasks, clock and shutdown around the pure rooms. No decision is taken here.
 
+pub mod dhcp;
 pub mod keeper;
+pub mod link;
+pub mod load;
 pub mod opener;
+pub mod probe;
+pub mod raw;
 pub mod reconcile;
-pub mod start;
+//pub mod start;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -4,7 +4,6 @@
 pub mod boot;
 pub mod deployment;
 pub mod fixed;
-pub mod load;
 pub mod machine;
 pub mod resolve;
 pub mod subnet;
@@ -19,7 +18,6 @@ use crate::model::{Mac, Name};
 pub use boot::Boot;
 pub use deployment::{Deployment, Place};
 pub use fixed::Fixed;
-pub use load::{Loaded, load};
 pub use machine::Machine;
 pub use resolve::{Media, Options, resolve};
 pub use subnet::Subnet;

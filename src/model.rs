@@ -2,6 +2,7 @@
 
 pub mod arch;
 pub mod content;
+pub mod inventory;
 pub mod likeness;
 pub mod mac;
 pub mod name;
@@ -11,6 +12,7 @@ pub mod time;
 
 pub use arch::{ClientArch, Cpu, Firmware};
 pub use content::{Content, Extent};
+pub use inventory::{Git, Inventory, Reference};
 pub use mac::Mac;
 pub use name::Name;
 pub use net::{Cidr, Range};

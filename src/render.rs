@@ -1,6 +1,6 @@
 //! Templates to bytes. The engine is liquid, strict, behind `Text`.
 
-//pub mod builtin;
+pub mod builtin;
 pub mod cmdline;
 mod filter;
 pub mod grub;
@@ -11,7 +11,7 @@ mod near;
 pub mod pxelinux;
 pub mod text;
 
-//pub use builtin::Builtin;
+pub use builtin::Builtin;
 pub use cmdline::{CmdlineError, cmdline};
 pub use kind::Kind;
 pub use known::WELL_KNOWN;

@@ -4,7 +4,10 @@
 mod client;
 mod course;
 
-use crate::desired::{Deployment, Desired};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use crate::desired::{Desired, Subnet};
 use crate::model::{Cpu, Firmware, Name};
 use crate::table::{Server, Stage, Table};
 
@@ -51,11 +54,10 @@ pub fn firmwares(cpu: Cpu) -> &'static [Firmware] {
     }
 }
 
-/// A table as a daemon on `deployment`'s subnet would have it on its first day.
-pub fn rehearsal(desired: std::sync::Arc<Desired>, deployment: &Deployment) -> Table {
-    let subnet = &deployment.subnet;
+/// A table as a daemon on `subnet` would have it on its first day.
+pub fn rehearsal(desired: Arc<Desired>, subnet: &Subnet) -> Table {
+    let taken = |address: &Ipv4Addr| desired.fixed_at(*address).is_some();
     let hosts = subnet.cidr.hosts();
-    let taken = |address: &std::net::Ipv4Addr| deployment.address == Some(*address);
-    let address = subnet.gateway.into_iter().chain(hosts.iter().take(3)).find(|address| !taken(address));
+    let address = subnet.gateway.into_iter().chain(hosts.iter()).find(|address| !taken(address));
     Table::new(Server::stand_in(address.unwrap_or(hosts.first))).adopt(desired)
 }

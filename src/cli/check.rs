@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 
 use super::Exit;
-use crate::desired::{self, Desired, Media, Options};
-use crate::manifest::{self, Documents, Level, MANIFEST_MAX_BYTES, Problem, report};
+use crate::daemon::load::{Depth, Loaded, load};
+use crate::desired::{Media, Options};
+use crate::manifest::{self, Level, MANIFEST_MAX_BYTES, report};
 use crate::media::{Library, Shelf};
 use crate::source::{self, SourceError};
 
@@ -35,15 +36,6 @@ enum Format {
     Json,
 }
 
-/// An inventory as far as it could be understood.
-#[derive(Debug)]
-pub struct Checked {
-    pub documents: Documents,
-    pub desired: Desired,
-    /// In the order of their places.
-    pub problems: Vec<Problem>,
-}
-
 pub fn run(arguments: Arguments) -> Exit {
     let started = Instant::now();
     let shelf = Shelf::new(Vec::new(), None).with_directory(arguments.directory.clone());
@@ -51,13 +43,13 @@ pub fn run(arguments: Arguments) -> Exit {
     let checked = match check(&arguments.directory, &shelf, &Options { media, fallback: None }) {
         Ok(checked) => checked,
         Err(error) => {
-            eprintln!("voldemort: {error}");
+            super::exit::say(format!("voldemort: {error}"));
             return Exit::Failed;
         }
     };
     // A reader that has seen enough closes the pipe; the exit code still tells.
     let _ = print(&checked, arguments.format);
-    eprintln!("{}", summary(&checked, started.elapsed()));
+    super::exit::say(summary(&checked, started.elapsed()));
     if checked.problems.iter().any(|problem| problem.level == Level::Error) {
         Exit::Failed
     } else {
@@ -65,34 +57,15 @@ pub fn run(arguments: Arguments) -> Exit {
     }
 }
 
-/// Reads, parses, resolves and lints the inventory in a directory.
-pub fn check(
-    root: &std::path::Path,
-    library: &dyn Library,
-    options: &Options,
-) -> Result<Checked, SourceError> {
+/// Reads the inventory in a directory and finds everything that is wrong with it.
+pub fn check(root: &std::path::Path, library: &dyn Library, options: &Options) -> Result<Loaded, SourceError> {
     let snapshot = source::directory::read(root)?;
-    let (documents, mut problems) = manifest::parse(&snapshot.texts(MANIFEST_MAX_BYTES)?);
-    let (desired, found) = desired::resolve(&documents, library, options);
-    problems.extend(found);
-    let desired = Desired { revision: snapshot.revision, ..desired };
-    problems.extend(deeper(&documents, &desired));
-    let problems = in_order(problems);
-    Ok(Checked { documents, desired, problems })
+    let files = snapshot.texts(MANIFEST_MAX_BYTES)?;
+    Ok(load(snapshot.revision, &files, library, options, Depth::EveryFirmware))
 }
 
-/// What only shows when every answer is rendered and every boot is walked.
-fn deeper(_documents: &Documents, _desired: &Desired) -> Vec<Problem> {
-    Vec::new()
-}
-
-fn in_order(mut problems: Vec<Problem>) -> Vec<Problem> {
-    problems.sort_by_key(|problem| (problem.mark(), problem.code));
-    problems
-}
-
-fn print(checked: &Checked, format: Format) -> std::io::Result<()> {
-    let Checked { documents, problems, .. } = checked;
+fn print(checked: &Loaded, format: Format) -> std::io::Result<()> {
+    let Loaded { documents, problems, .. } = checked;
     let sources = &documents.sources;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     match format {
@@ -123,7 +96,7 @@ fn colour() -> bool {
 }
 
 /// `10 errors in 6 of 9 files (0 warnings), checked in 14 ms`
-fn summary(checked: &Checked, took: Duration) -> String {
+fn summary(checked: &Loaded, took: Duration) -> String {
     let count = |level| checked.problems.iter().filter(|problem| problem.level == level).count();
     let faulty = checked.problems.iter().filter(|problem| problem.level == Level::Error);
     let files: std::collections::BTreeSet<u32> = faulty.map(|problem| problem.mark().file).collect();

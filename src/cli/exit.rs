@@ -8,6 +8,15 @@ pub enum Exit {
     Done,
     /// Invalid manifests, or an operation that failed.
     Failed,
+    /// Only with `--detailed-exitcode`: there are changes.
+    Changes,
+    /// Refused by a safety rule.
+    Refused,
+    /// The plan was made for another state.
+    Stale,
+    /// No daemon or repository answers, or a wait ran out.
+    Unreachable,
+    Interrupted,
     /// Wrong usage; not clap's own 2, which stands for changes found.
     Usage,
 }
@@ -17,7 +26,12 @@ impl Exit {
         match self {
             Exit::Done => 0,
             Exit::Failed => 1,
+            Exit::Changes => 2,
+            Exit::Refused => 3,
+            Exit::Stale => 4,
+            Exit::Unreachable => 5,
             Exit::Usage => 64,
+            Exit::Interrupted => 130,
         }
     }
 }
@@ -35,6 +49,12 @@ pub fn usage(error: &clap::Error) -> Exit {
     if error.use_stderr() { Exit::Usage } else { Exit::Done }
 }
 
+/// Says something to the person, on stderr. Nobody listening is no mistake.
+pub fn say(text: impl std::fmt::Display) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// Writes a command's result to stdout.
 pub fn print(text: &str) -> Exit {
     use std::io::Write;
@@ -42,9 +62,14 @@ pub fn print(text: &str) -> Exit {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         // A reader that has seen enough closes the pipe.
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            eprintln!("voldemort: can't write to stdout: {error}");
+            say(format!("voldemort: can't write to stdout: {error}"));
             Exit::Failed
         }
         _ => Exit::Done,
     }
+}
+
+/// Says something to the person at the terminal; stdout is for results.
+pub fn talk(text: &str) {
+    eprintln!("voldemort: {text}");
 }

@@ -17,7 +17,9 @@ pub fn run(arguments: Arguments) -> Exit {
         Some(code) => match code.parse::<Code>() {
             Ok(code) => explain::page(code),
             Err(()) => {
-                eprintln!("voldemort: there is no code {code:?}; `voldemort explain` lists all");
+                super::exit::say(format!(
+                    "voldemort: there is no code {code:?}; `voldemort explain` lists all"
+                ));
                 return Exit::Usage;
             }
         },

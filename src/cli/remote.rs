@@ -17,7 +17,7 @@ use crate::source::{Body, directory};
 #[derive(Args, Clone, Debug)]
 pub struct Remote {
     /// The daemon's control API: host:port, or a port of this host
-    #[arg(long, env = "VOLDEMORT_SERVER", default_value = "127.0.0.1:12345", global = true)]
+    #[arg(long, default_value = "127.0.0.1:12345", global = true)]
     pub server: String,
 }
 

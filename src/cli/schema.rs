@@ -21,7 +21,7 @@ pub fn run(arguments: Arguments) -> Exit {
     match write(&directory) {
         Ok(()) => Exit::Done,
         Err(error) => {
-            eprintln!("voldemort: {}: {error}", directory.display());
+            super::exit::say(format!("voldemort: {}: {error}", directory.display()));
             Exit::Failed
         }
     }

@@ -8,9 +8,10 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
 use super::keeper::{Adopted, Keeper, Proposal};
+use super::load::{Depth, load};
 use super::now;
 use crate::api::types::{Apply, Outcome, SourceStatus, Tree};
-use crate::desired::{self, Desired, Media, Options, Subnet};
+use crate::desired::{Desired, Media, Options, Subnet};
 use crate::media::Shelf;
 use crate::plan::{self, Consent, Hold};
 use crate::source::{Body, Snapshot, Update};
@@ -144,7 +145,7 @@ impl Reconciler {
             shelf = shelf.with_directory(root);
         }
         let options = Options { media: Media::Required, fallback: self.fallback.clone() };
-        let work = move || desired::load(revision, &files, &shelf, &options);
+        let work = move || load(revision, &files, &shelf, &options, Depth::OneFirmware);
         match tokio::task::spawn_blocking(work).await {
             Ok(loaded) if loaded.errors() == 0 => Ok(loaded.desired),
             Ok(loaded) => Err(Invalid(loaded.report())),

@@ -4,7 +4,6 @@
 
 mod address;
 mod boot;
-mod builtin;
 mod deployment;
 mod digest;
 mod machine;

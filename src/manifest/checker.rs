@@ -61,9 +61,9 @@ impl Checker<'_> {
         let mark = self.mark(key);
         let name = key.get_ref();
         if self.is_header(value) && subject.name.contains(' ') {
-            return self.dotted(subject, name, mark);
+            return self.dotted(subject, &rest(name, value), mark);
         }
-        let message = format!("{} have no setting called `{name}`", subject.fields.plural);
+        let message = format!("{} have no setting called `{}`", subject.fields.plural, plain(name));
         let keys = subject.fields.keys.iter().map(|key| key.name);
         let problem = match similar(name, keys.clone()) {
             Some(near) => Problem::new(Code::UnknownKey, mark, message, format!("did you mean `{near}`?")),
@@ -82,10 +82,12 @@ impl Checker<'_> {
     /// `[machine.web-1.example.org]` is a table in a table in a machine called `web-1`.
     fn dotted(&mut self, subject: Subject, rest: &str, mark: Mark) {
         let (kind, name) = subject.name.split_once(' ').unwrap_or(("", subject.name));
-        let message = format!("a {kind} has no part called `{rest}`; dots divide names");
+        let message = format!("a {kind} has no part called `{}`; dots divide names", plain(rest));
         let problem =
             Problem::new(Code::BadName, mark, message, format!("read as a part of {kind} `{name}`"));
-        self.problems.push(problem.help(format!("names have no dots: [{kind}.{name}-{rest}]")));
+        self.problems.push(
+            problem.help(format!("names have no dots: [{kind}.{name}-{}]", plain(&rest.replace('.', "-")))),
+        );
     }
 
     fn missing(&mut self, subject: Subject, tree: &Tree) {
@@ -204,6 +206,22 @@ impl Checker<'_> {
 
 fn to_integer(integer: &toml::de::DeInteger) -> Option<i64> {
     i64::from_str_radix(integer.as_str(), integer.radix()).ok()
+}
+
+/// The rest of a dotted header, as far as it is one line of tables.
+fn rest(key: &str, value: &Spanned<DeValue>) -> String {
+    let mut rest = key.to_owned();
+    let mut value = value.get_ref();
+    while let Some((key, inner)) =
+        value.as_table().filter(|table| table.len() == 1).and_then(|table| table.iter().next())
+    {
+        if !inner.get_ref().is_table() {
+            break;
+        }
+        rest = format!("{rest}.{}", key.get_ref());
+        value = inner.get_ref();
+    }
+    rest
 }
 
 /// A text short enough to be repeated in a message.

@@ -83,11 +83,13 @@ codes! {
     NoMedia = 302 Error false "media not at hand";
     BadMedia = 303 Error false "media that can't be used";
     Prefix = 304 Error false "path prefix already taken";
+    Walk = 305 Error false "boot that does not get to its end";
     Unset = 401 Error false "template variable that nothing sets";
     BadTemplate = 402 Error false "mistake in a template";
     WrongVariable = 403 Error false "value of another type than its variable";
     Unused = 404 Warning true "variable that nothing uses";
     NoTemplateFile = 405 Error false "template file that does not exist";
+    Answers = 406 Error false "rendered answer file that its reader would refuse";
     NoSecret = 501 Error false "secret that does not exist";
 }
 

@@ -15,7 +15,7 @@ use super::scan::{self, Scan};
 use super::shape::{INVENTORY, KNOWN, fields};
 use super::similar::similar;
 use super::value::Extract;
-use super::{Code, Kind, Level, Mark, Marked, Problem, Sources, Table, syntax};
+use super::{Code, Kind, Level, Mark, Marked, Problem, Source, Sources, Table, syntax};
 use crate::model::Name;
 
 /// Largest manifest, in bytes.
@@ -54,7 +54,7 @@ fn others_were_checked(documents: &Documents, manifests: usize, problems: &mut [
     let others = manifests - documents.unparsed.len();
     let note = match others {
         0 => return,
-        1 => "the other file was still checked; references to names in this file were not".to_owned(),
+        1 => "one other file was still checked; references to names in this file were not".to_owned(),
         _ => {
             format!("the other {others} files were still checked; references to names in this file were not")
         }
@@ -100,12 +100,16 @@ impl Parser {
         } else {
             self.documents.unparsed.push(file);
         }
+        let faulty: BTreeSet<u32> = faults.iter().map(|fault| line(source, fault)).collect();
         self.problems.extend(faults);
         let checker = Checker { sources, file, problems: Vec::new() };
-        match &*source.name {
+        let mut found = match &*source.name {
             INVENTORY_FILE => self.inventory(checker, tree.get_ref()),
             _ => self.resources(checker, tree.get_ref(), &tainted),
-        }
+        };
+        // What is left of a faulty line says nothing.
+        found.retain(|problem| faulty.is_empty() || !faulty.contains(&line(source, problem)));
+        self.problems.append(&mut found);
     }
 
     fn modern(&mut self, file: u32, scan: &Scan) {
@@ -119,7 +123,12 @@ impl Parser {
         }
     }
 
-    fn resources(&mut self, mut checker: Checker, tree: &DeTable, tainted: &BTreeSet<(String, String)>) {
+    fn resources(
+        &mut self,
+        mut checker: Checker,
+        tree: &DeTable,
+        tainted: &BTreeSet<(String, String)>,
+    ) -> Vec<Problem> {
         for (key, value) in tree {
             let word: &str = key.get_ref();
             let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.name() == word) else {
@@ -139,7 +148,7 @@ impl Parser {
                 self.resource(&mut checker, kind, name, body, skip);
             }
         }
-        self.problems.append(&mut checker.problems);
+        checker.problems
     }
 
     fn resource(
@@ -188,7 +197,7 @@ impl Parser {
         checker.problems.extend(twice);
     }
 
-    fn inventory(&mut self, mut checker: Checker, tree: &DeTable) {
+    fn inventory(&mut self, mut checker: Checker, tree: &DeTable) -> Vec<Problem> {
         let mark = Mark::new(checker.file, 0..0);
         let subject = Subject { fields: &INVENTORY, name: INVENTORY_FILE, mark };
         let mut table = checker.table(subject, tree);
@@ -209,8 +218,12 @@ impl Parser {
             max_reinstall: count(safety.take("max-reinstall")),
             levels: levels_of(&mut checker, levels),
         };
-        self.problems.append(&mut checker.problems);
+        checker.problems
     }
+}
+
+fn line(source: &Source, problem: &Problem) -> u32 {
+    source.position(problem.mark().start as usize).line
 }
 
 /// A checked table on its way to its place.

@@ -16,6 +16,8 @@ pub struct Scan {
     pub modern: Vec<(Range<usize>, &'static str)>,
     /// Where the nesting went over `DEPTH_MAX`, first time.
     pub too_deep: Option<usize>,
+    /// Lines that begin inside brackets: where the line begins, and the innermost bracket.
+    pub inside: Vec<(usize, usize)>,
     /// Offsets of table headers.
     pub headers: Vec<usize>,
 }
@@ -89,6 +91,9 @@ impl<'a> Scanner<'a> {
     }
 
     fn newline(&mut self) {
+        if let Some(bracket) = self.open.last() {
+            self.seen.inside.push((self.at + 1, bracket.at));
+        }
         match self.open.last_mut() {
             Some(bracket) if bracket.byte == b'{' && !bracket.lines => {
                 bracket.lines = true;
@@ -194,7 +199,10 @@ mod tests {
     #[test]
     fn ordinary_files_are_unremarkable() {
         let text = "# it's\n[a.b]\nx = \"#[{\" # 'open\ny = [\n 1, [2,],\n]\nz = '''\n\"'''\nw = { a = 1 }\n";
-        assert_eq!(scan(text), Scan { headers: vec![7], ..Scan::default() });
+        assert_eq!(
+            scan(text),
+            Scan { headers: vec![7], inside: vec![(37, 35), (47, 35)], ..Scan::default() }
+        );
     }
 
     #[test]
@@ -214,7 +222,7 @@ mod tests {
     #[test]
     fn depth_is_measured_without_recursion() {
         for text in [
-            "[".repeat(100_000),
+            format!("x = {}", "[".repeat(100_000)),
             "a.".repeat(100_000),
             format!("[{}", "a.".repeat(100_000)),
             "x=".to_owned() + &"{a=".repeat(100_000),

@@ -112,7 +112,7 @@ fn form(form: &Form) -> Value {
         Form::Duration => "^([0-9]+[smhd])+$",
         Form::Percent => "^[0-9]{1,3}%$",
         Form::Sha256 => "^[0-9a-fA-F]{64}$",
-        Form::Url => "^https?://",
+        Form::Url => "^(https?|ipmi)://.",
         Form::Segment => "^[A-Za-z0-9._-]+$",
     };
     json!({ "type": "string", "pattern": pattern })

@@ -20,8 +20,16 @@ pub fn problems(file: u32, source: &Source, scan: &Scan, errors: &[toml::de::Err
     let mut problems: Vec<Problem> = Vec::new();
     let mut line = None;
     let mut untold = 0;
+    let mut repeated = 0;
     for (range, message) in faults {
         let fault = Fault { file, text, scan, range, message };
+        // In a table written a second time everything else may be there a second time too.
+        if message.contains("duplicate key") {
+            if fault.range.start < repeated {
+                continue;
+            }
+            repeated = fault.end_of_repeated();
+        }
         // Mistakes follow mistakes: the first on a line is the one to cure.
         let own = fault.line();
         if line.as_ref().is_some_and(|line: &Range<usize>| own.start < line.end) {
@@ -60,6 +68,20 @@ impl Fault<'_> {
         if self.message.contains("duplicate key") {
             return self.duplicate();
         }
+        if let Some(open) = self.unclosed_list() {
+            let mark = self.mark(open..open + 1);
+            return Problem::new(
+                Code::Syntax,
+                mark,
+                "the list starting here is never closed",
+                "opening bracket",
+            )
+            .help("add ] where the list ends");
+        }
+        if let Some(key) = self.without_value() {
+            let message = format!("`{}` has no value", plain(&self.text[key.clone()]));
+            return Problem::new(Code::Syntax, self.mark(key), message, "nothing follows the `=`");
+        }
         match self.bare_word() {
             Some(word) => self.unquoted(word),
             None => {
@@ -67,6 +89,32 @@ impl Fault<'_> {
                 Problem::new(Code::Syntax, mark, "this is not valid TOML", self.message)
             }
         }
+    }
+
+    /// The bracket of a list that seems to go on in a line that begins a setting or a table.
+    fn unclosed_list(&self) -> Option<usize> {
+        let line = self.line();
+        let text = self.text[line.clone()].trim();
+        let key = text.split('=').next().unwrap_or_default().trim();
+        let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+        let setting = text.contains('=') && !key.is_empty() && key.chars().all(word);
+        let header =
+            text.starts_with('[') && text.ends_with(']') && text.contains('.') && !text.contains('"');
+        if !setting && !header {
+            return None;
+        }
+        let at = self.scan.inside.binary_search_by_key(&line.start, |(start, _)| *start).ok()?;
+        let (_, open) = self.scan.inside[at];
+        (self.text.as_bytes()[open] == b'[').then_some(open)
+    }
+
+    /// The key of a line that ends with its `=`.
+    fn without_value(&self) -> Option<Range<usize>> {
+        let line = self.line();
+        let (key, rest) = self.text[line.clone()].split_once('=')?;
+        let rest = rest.trim_start();
+        let start = line.start + (key.len() - key.trim_start().len());
+        (rest.is_empty() || rest.starts_with('#')).then_some(start..start + key.trim().len())
     }
 
     fn mark(&self, range: Range<usize>) -> Mark {
@@ -81,13 +129,24 @@ impl Fault<'_> {
         start..end.map_or(self.text.len(), |end| at + end + 1)
     }
 
+    /// Where the table ends whose header is repeated here; 0 if the fault is not in a header.
+    fn end_of_repeated(&self) -> usize {
+        let line = self.line();
+        if !self.text[line.clone()].trim_start().starts_with('[') {
+            return 0;
+        }
+        let after = self.scan.headers.partition_point(|header| *header < line.end);
+        self.scan.headers.get(after).copied().unwrap_or(self.text.len())
+    }
+
     /// The quote on the fault's line, or before it for long texts, that has no partner.
     fn unclosed(&self) -> Option<Range<usize>> {
         let line = self.line();
-        let here = |open: &&Range<usize>| {
-            line.contains(&open.start) || (self.is_long((*open).clone()) && open.start < line.end)
-        };
-        self.scan.unclosed.iter().find(here).cloned()
+        let unclosed = &self.scan.unclosed;
+        // A long text without an end reaches to the end of the file: it is the last one.
+        let long = unclosed.last().filter(|open| open.start < line.end && self.is_long((*open).clone()));
+        let here = unclosed.get(unclosed.partition_point(|open| open.start < line.start));
+        here.filter(|open| open.start < line.end).or(long).cloned()
     }
 
     fn is_long(&self, open: Range<usize>) -> bool {

@@ -195,7 +195,7 @@ impl fmt::Display for BoundedCall {
 }
 
 fn too_large() -> Error {
-    Error::with_msg("a value grows over 4 MiB")
+    Error::with_msg("a value grows over 1 MiB")
 }
 
 /// `join: ", "`: the standard one makes its result before anybody can refuse it.

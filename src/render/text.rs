@@ -24,6 +24,26 @@ pub enum Value {
     Secret(String),
 }
 
+impl fmt::Display for Value {
+    /// For people: lists and tables in brackets, of a secret only its name.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::String(text) => f.write_str(text),
+            Value::Integer(number) => write!(f, "{number}"),
+            Value::Boolean(yes) => write!(f, "{yes}"),
+            Value::List(values) => {
+                let values: Vec<String> = values.iter().map(ToString::to_string).collect();
+                write!(f, "[{}]", values.join(", "))
+            }
+            Value::Table(values) => {
+                let values: Vec<String> = values.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+                write!(f, "{{ {} }}", values.join(", "))
+            }
+            Value::Secret(name) => write!(f, "(secret {name})"),
+        }
+    }
+}
+
 /// Variables by their name in the template.
 pub type Values = BTreeMap<String, Value>;
 

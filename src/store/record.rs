@@ -34,17 +34,11 @@ pub struct LeaseRecord {
 impl LeaseRecord {
     pub fn of(lease: &Lease) -> LeaseRecord {
         let Lease { address: _, mac, client_id, hostname, state, expires } = lease;
-        let state = match state {
-            LeaseState::Offered => "offered",
-            LeaseState::Bound => "bound",
-            LeaseState::Released => "released",
-            LeaseState::Declined => "declined",
-        };
         LeaseRecord {
             mac: mac.to_string(),
             client_id: client_id.as_ref().map(|id| id.to_vec()),
             hostname: hostname.clone(),
-            state: state.into(),
+            state: state.to_string(),
             expires: expires.0,
         }
     }

@@ -27,6 +27,8 @@ impl Table {
         next.installs = carry_renames(self, &desired);
         next.assignments = assign(&desired, &self.assignments, &next.installs);
         next.tenants = next.assignments.iter().map(|(deployment, machine)| (machine.clone(), deployment.clone())).collect();
+        let prefix = |boot: &Arc<Boot>| (boot.prefix.clone(), boot.name.clone());
+        next.prefixes = Arc::new(desired.boots.values().map(prefix).collect());
         for machine in desired.machines.values() {
             match machine.protect {
                 Some(true) => next.protected.insert(machine.name.clone()),

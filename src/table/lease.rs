@@ -6,6 +6,7 @@
 pub mod request;
 mod used;
 
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -48,6 +49,17 @@ pub enum LeaseState {
     Declined,
 }
 
+impl fmt::Display for LeaseState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            LeaseState::Offered => "offered",
+            LeaseState::Bound => "bound",
+            LeaseState::Released => "released",
+            LeaseState::Declined => "declined",
+        })
+    }
+}
+
 impl Lease {
     /// Whether the address is kept from others at `now`.
     pub fn is_active(&self, now: Time) -> bool {
@@ -88,16 +100,16 @@ impl Leases {
             if lease.state == LeaseState::Offered {
                 continue;
             }
-            if lease.state != LeaseState::Declined {
-                if let Some(other) = leases.binding(lease.mac).cloned() {
-                    if rank(&other) >= rank(&lease) {
-                        lease.state = LeaseState::Released;
-                        leases.insert(lease);
-                        leases.by_mac.insert(other.mac, other.address);
-                        continue;
-                    }
-                    leases.insert(Lease { state: LeaseState::Released, ..(*other).clone() });
+            if lease.state != LeaseState::Declined
+                && let Some(other) = leases.binding(lease.mac).cloned()
+            {
+                if rank(&other) >= rank(&lease) {
+                    lease.state = LeaseState::Released;
+                    leases.insert(lease);
+                    leases.by_mac.insert(other.mac, other.address);
+                    continue;
                 }
+                leases.insert(Lease { state: LeaseState::Released, ..(*other).clone() });
             }
             leases.insert(lease);
         }

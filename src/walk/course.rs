@@ -4,6 +4,7 @@ use super::client::{Client, Lease, Speaker, link};
 use super::{End, Step, Walk};
 use crate::desired::Deployment;
 use crate::model::{Content, Firmware, Mac, Time};
+use crate::proto::path::percent_decode;
 use crate::proto::tree::{self, Answer, Artifact, Asker, Method, Refusal, Transport};
 use crate::table::{Stage, Table};
 
@@ -108,18 +109,22 @@ impl Course {
         let url = cmdline[start..].split([' ', ';', '"']).next().unwrap_or_default();
         let folder = &url[..url.rfind('/').map_or(url.len(), |slash| slash + 1)];
         for file in template.kind.files() {
+            let file = file.name;
             let artifact = self.fetch(asker, &format!("{folder}{file}"))?;
             if let Content::Bytes(bytes) = &artifact.content {
-                self.answers.push(((*file).to_owned(), String::from_utf8_lossy(bytes).into_owned()));
+                self.answers.push((file.to_owned(), String::from_utf8_lossy(bytes).into_owned()));
             }
         }
         Ok(())
     }
 
     fn fetch(&mut self, asker: Asker, name: &str) -> Result<Artifact, String> {
-        let path = name.strip_prefix(&self.table.server.url()).unwrap_or(name).to_owned();
+        let path = match name.strip_prefix(&self.table.server.url()) {
+            Some(path) => percent_decode(path).map_err(|error| format!("{name}: {error}"))?,
+            None => name.to_owned(),
+        };
         for _ in 0..3 {
-            match tree::open(&self.table, &asker, &path, "") {
+            match tree::open(&self.table, &asker, Method::Get, &path, "") {
                 Answer::Serve(artifact) => {
                     self.step(artifact.stage, artifact.text.clone());
                     return Ok(artifact);

@@ -38,7 +38,6 @@ pub fn subnet(name: &str, cidr: &str, dynamic: &[&str]) -> Subnet {
 }
 
 /// An inventory under construction.
-#[derive(Default)]
 pub struct Lab {
     desired: Desired,
     tenants: imbl::OrdMap<Name, Name>,
@@ -47,12 +46,12 @@ pub struct Lab {
 
 impl Lab {
     pub fn new(subnets: Vec<Subnet>) -> Lab {
-        let mut lab = Lab::default();
-        lab.loaders = vec!["undionly.kpxe", "snponly.efi", "ipxe.efi"];
-        lab.desired.revision = "dir@test".into();
-        lab.desired.subnets =
-            subnets.into_iter().map(|subnet| (subnet.name.clone(), Arc::new(subnet))).collect();
-        lab
+        let subnets = subnets.into_iter().map(|subnet| (subnet.name.clone(), Arc::new(subnet))).collect();
+        Lab {
+            desired: Desired { revision: "dir@test".into(), subnets, ..Desired::default() },
+            tenants: imbl::OrdMap::new(),
+            loaders: vec!["undionly.kpxe", "snponly.efi", "ipxe.efi"],
+        }
     }
 
     pub fn loaders(mut self, names: &[&'static str]) -> Lab {

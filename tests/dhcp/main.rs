@@ -1,5 +1,6 @@
 //! DHCP decisions, driven from outside: exchanges of every kind, and what real clients sent.
 
+mod boot_file;
 mod exchange;
 mod lab;
 mod message;

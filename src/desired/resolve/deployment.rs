@@ -1,5 +1,6 @@
 //! Deployments, with everything they inherit.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::profile::Effective;
@@ -18,8 +19,8 @@ impl Resolver<'_> {
         resources.sort_by_key(|resource| resource.mark);
         for resource in &resources {
             self.fixed_address(resource);
-            self.pin(resource);
         }
+        self.pins(&resources);
         for resource in resources {
             let effective = self.inherited(resource);
             if let Some(deployment) = self.deployment(resource, effective) {
@@ -90,43 +91,40 @@ impl Resolver<'_> {
         digest::deployment(deployment, macs, &mut self.digests, &self.documents.sources)
     }
 
-    /// Records which machine a deployment is pinned to; a second one is a mistake.
-    fn pin(&mut self, resource: &Written) {
-        let Some(machine) = &resource.body.machine else { return };
-        let Some((other, first)) = self.pinned.get(&machine.value) else {
-            self.pinned.insert(machine.value.clone(), (resource.name.clone(), machine.mark));
-            return;
-        };
-        let message = format!("machine `{}` is given to two deployments", machine.value);
-        let problem =
-            Problem::new(Code::MachineTwice, machine.mark, message, format!("wanted by `{}`", resource.name))
-                .also(*first, format!("wanted by `{other}`"));
-        let free = self.free_like(&machine.value);
-        self.problems.push(match free {
-            Some(free) => problem.help(format!(
-                "pin `{}` to another machine; `{free}` is free and has the same labels",
-                resource.name
-            )),
-            None => problem.help("pin one of them to another machine"),
-        });
+    /// Records which machine each deployment is pinned to; a second one is a mistake.
+    fn pins(&mut self, resources: &[&Written]) {
+        let mut second = Vec::new();
+        for resource in resources {
+            let Some(machine) = &resource.body.machine else { continue };
+            match self.pinned.get(&machine.value) {
+                Some((other, first)) => second.push((resource, machine, other.clone(), *first)),
+                None => {
+                    self.pinned.insert(machine.value.clone(), (resource.name.clone(), machine.mark));
+                }
+            }
+        }
+        let free = if second.is_empty() { BTreeMap::new() } else { self.free_by_labels() };
+        for (resource, machine, other, first) in second {
+            let message = format!("machine `{}` is given to two deployments", machine.value);
+            let label = format!("wanted by `{}`", resource.name);
+            let problem = Problem::new(Code::MachineTwice, machine.mark, message, label)
+                .also(first, format!("wanted by `{other}`"));
+            let labels = self.desired.machines.get(&machine.value).map(|machine| &machine.labels);
+            self.problems.push(match labels.and_then(|labels| free.get(labels)) {
+                Some(free) => problem.help(format!(
+                    "pin `{}` to another machine; `{free}` is free and has the same labels",
+                    resource.name
+                )),
+                None => problem.help("pin one of them to another machine"),
+            });
+        }
     }
 
-    /// A machine that no deployment is pinned to, with the labels of this one.
-    fn free_like(&self, name: &Name) -> Option<Name> {
-        let like = &self.desired.machines.get(name)?.labels;
-        let pinned = |name: &Name| {
-            self.documents.deployments.values().any(|deployment| {
-                deployment.body.machine.as_ref().is_some_and(|machine| machine.value == *name)
-            })
-        };
-        let machines = self.documents.machines.keys().filter_map(|name| self.desired.machines.get(name));
-        let free =
-            |machine: &&Arc<crate::desired::Machine>| machine.labels == *like && !pinned(&machine.name);
-        machines
-            .filter(|machine| machine.name != *name)
-            .take(1000)
-            .find(free)
-            .map(|machine| machine.name.clone())
+    /// For each set of labels a machine that no deployment is pinned to.
+    fn free_by_labels(&self) -> BTreeMap<BTreeMap<String, String>, Name> {
+        let machines = self.documents.machines.keys().filter(|name| !self.pinned.contains_key(*name));
+        let machines = machines.filter_map(|name| self.desired.machines.get(name));
+        machines.map(|machine| (machine.labels.clone(), machine.name.clone())).collect()
     }
 
     fn place(&mut self, resource: &Written, effective: &Effective) -> Option<Place> {

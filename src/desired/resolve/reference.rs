@@ -1,10 +1,15 @@
 //! Names that must be somebody's, and secrets that must be there.
 
-use super::{Resolver, builtin, listed};
+use super::{Resolver, listed};
 use crate::manifest::document::{Resource, Settings};
+use crate::manifest::shape::fields;
 use crate::manifest::similar::similar;
 use crate::manifest::{Code, Kind, Mark, Marked, Problem, Table, Value};
 use crate::model::Name;
+use crate::render::builtin;
+
+/// So many unknown names get a suggestion.
+const HINTED_MAX: usize = 100;
 
 impl Resolver<'_> {
     /// Looks at every reference once, where it is written.
@@ -47,37 +52,37 @@ impl Resolver<'_> {
         if self.exists(kind, &wanted.value) || self.may_exist(kind, &wanted.value) {
             return;
         }
-        let names = self.names(kind);
         let kind_name = kind.name();
         let message = format!("there is no {kind_name} called `{}`", wanted.value);
-        let problem = Problem::new(Code::UnknownName, wanted.mark, message, format!("unknown {kind_name}"));
-        let all = match names.len() {
-            0 => format!(
+        let mut problem =
+            Problem::new(Code::UnknownName, wanted.mark, message, format!("unknown {kind_name}"));
+        // Comparing thousands of unknown names with thousands of known ones helps nobody.
+        if self.dangling.len() < HINTED_MAX {
+            problem = problem.help(self.hint(kind, wanted));
+        }
+        self.dangling.insert(wanted.mark, (problem, Vec::new()));
+    }
+
+    fn hint(&self, kind: Kind, wanted: &Marked<Name>) -> String {
+        let (names, kind_name) = (self.names(kind), kind.name());
+        if names.is_empty() {
+            return format!(
                 "the inventory has no {kind_name} at all; one begins with [{kind_name}.{}]",
                 wanted.value
-            ),
-            _ => format!(
-                "all {}: {}",
-                crate::manifest::shape::fields(kind).plural,
-                listed(names.iter().map(|(name, _)| name))
-            ),
+            );
+        }
+        let all = format!("all {}: {}", fields(kind).plural, listed(names.iter().map(|(name, _)| name)));
+        let Some(near) = similar(wanted.value.as_str(), names.iter().map(|(name, _)| *name)) else {
+            return all;
         };
-        let near = similar(wanted.value.as_str(), names.iter().map(|(name, _)| *name));
-        let help = match near {
-            Some(near) => {
-                let origin = names.iter().find(|(name, _)| *name == near).and_then(|(_, mark)| *mark);
-                let place = match origin {
-                    Some(mark) => {
-                        let origin = self.documents.sources.origin(mark);
-                        format!(" ({}:{})", origin.file, origin.line)
-                    }
-                    None => " (built in)".to_owned(),
-                };
-                format!("a {kind_name} with a similar name exists: `{near}`{place}; {all}")
+        let place = match names.iter().find(|(name, _)| *name == near).and_then(|(_, mark)| *mark) {
+            Some(mark) => {
+                let origin = self.documents.sources.origin(mark);
+                format!(" ({}:{})", origin.file, origin.line)
             }
-            None => all,
+            None => " (built in)".to_owned(),
         };
-        self.dangling.insert(wanted.mark, (problem.help(help), Vec::new()));
+        format!("a {kind_name} with a similar name exists: `{near}`{place}; {all}")
     }
 
     fn exists(&self, kind: Kind, name: &Name) -> bool {
@@ -113,7 +118,7 @@ impl Resolver<'_> {
             Kind::Subnet => all(&documents.subnets),
             Kind::Boot => all(&documents.boots),
             Kind::Template => {
-                let builtins = builtin::names().map(|name| (name, None));
+                let builtins = builtin::all().iter().map(|builtin| (builtin.name, None));
                 all(&documents.templates).into_iter().chain(builtins).collect()
             }
             Kind::Profile => all(&documents.profiles),

@@ -1,15 +1,15 @@
 //! Templates: compiled, with the variables they declare.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Resolver, builtin, digest, variable};
+use super::{Resolver, digest, variable};
 use crate::desired::template::{Input, InputKind, Template};
 use crate::manifest::document::{self, Resource};
 use crate::manifest::similar::similar;
 use crate::manifest::{Code, Mark, Marked, Position, Problem};
 use crate::model::Name;
-use crate::render::{Kind, Text};
+use crate::render::Text;
+use crate::render::builtin::{self, Sort};
 
 impl Resolver<'_> {
     pub(super) fn templates(&mut self) {
@@ -37,9 +37,23 @@ impl Resolver<'_> {
             return None;
         }
         let builtin = builtin::lookup(name.as_str())?;
-        let text = Text::parse(builtin.text).ok()?;
-        let template =
-            Template { name: name.clone(), kind: builtin.kind, text, inputs: BTreeMap::new(), origin: None };
+        let input = |input: &builtin::Input| {
+            let kind = match input.sort {
+                Sort::String => InputKind::String,
+                Sort::Boolean => InputKind::Boolean,
+                Sort::List => InputKind::List,
+                Sort::Secret => InputKind::Secret,
+            };
+            (input.name.to_owned(), Input { kind, default: Some(input.default.clone()) })
+        };
+        let inputs = builtin.inputs.iter().map(input).collect();
+        let template = Template {
+            name: name.clone(),
+            kind: builtin.kind,
+            text: builtin.text.clone(),
+            inputs,
+            origin: None,
+        };
         Some(self.keep(template))
     }
 
@@ -50,7 +64,7 @@ impl Resolver<'_> {
         let text = self.text(file.as_ref()?)?;
         Some(Template {
             name: resource.name.clone(),
-            kind: kind_of(&kind.as_ref()?.value)?,
+            kind: kind.as_ref()?.value.parse().ok()?,
             text,
             inputs,
             origin: Some(self.documents.sources.origin(resource.mark)),
@@ -98,19 +112,6 @@ impl Resolver<'_> {
             }
         }
     }
-}
-
-fn kind_of(text: &str) -> Option<Kind> {
-    Some(match text {
-        "preseed" => Kind::Preseed,
-        "kickstart" => Kind::Kickstart,
-        "autoinstall" => Kind::Autoinstall,
-        "cloud-init" => Kind::CloudInit,
-        "ignition" => Kind::Ignition,
-        "autoyast" => Kind::Autoyast,
-        "plain" => Kind::Plain,
-        _ => return None,
-    })
 }
 
 fn input_kind(text: &str) -> Option<InputKind> {

@@ -62,7 +62,7 @@ fn read(form: &Form, text: &str) -> Result<Value, String> {
         },
         Form::Percent => percent(text).map(Value::Percent).ok_or("a part is written as in \"30%\"".into()),
         Form::Sha256 => sha256(text).ok_or("a SHA-256 digest has 64 hexadecimal digits".into()),
-        Form::Url => url(text).ok_or("an address begins with http:// or https:// and a host".into()),
+        Form::Url => url(text).ok_or("an address begins with https://, http:// or ipmi:// and a host".into()),
         Form::Path => path(text),
         Form::File => file(text),
         Form::Segment => segment(text),
@@ -71,13 +71,25 @@ fn read(form: &Form, text: &str) -> Result<Value, String> {
     }
 }
 
-fn choice(key: &str, shown: &str, text: &str, choices: &[&str], mark: Mark) -> Problem {
+fn choice(key: &str, shown: &str, text: &str, choices: &[&'static str], mark: Mark) -> Problem {
     let message = format!("`{key}` can't be `{shown}`");
-    let label = match similar(text, choices.iter().copied()) {
+    let near = similar(text, choices.iter().copied()).or_else(|| other_name(text, choices));
+    let label = match near {
         Some(near) => format!("did you mean `{near}`?"),
         None => "not one of the choices".to_owned(),
     };
     Problem::new(Code::BadText, mark, message, label).help(format!("the choices are: {}", choices.join(", ")))
+}
+
+/// Processors have more than one name.
+fn other_name(text: &str, choices: &[&'static str]) -> Option<&'static str> {
+    let name = match text {
+        "amd64" | "x64" | "x86-64" => "x86_64",
+        "arm64" => "aarch64",
+        "x86" | "i686" => "i386",
+        _ => return None,
+    };
+    choices.iter().copied().find(|choice| *choice == name)
 }
 
 fn percent(text: &str) -> Option<u8> {
@@ -90,7 +102,7 @@ fn sha256(text: &str) -> Option<Value> {
 }
 
 fn url(text: &str) -> Option<Value> {
-    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"))?;
+    let rest = ["https://", "http://", "ipmi://"].iter().find_map(|scheme| text.strip_prefix(scheme))?;
     let right = !rest.is_empty() && !rest.starts_with('/') && text.chars().all(|c| c.is_ascii_graphic());
     right.then(|| Value::Text(text.into()))
 }

@@ -80,12 +80,17 @@ fn cure(shape: &Shape, key: &str, value: &DeValue, written: &str) -> Option<Stri
         }
         (Shape::Several(inner), _) => cure(inner, key, value, written),
         (Shape::Text(_), DeValue::Array(array)) if array.len() == 1 => {
-            Some(format!("only one can be given: write it without the brackets"))
+            Some("only one can be given: write it without the brackets".to_owned())
         }
-        (
-            Shape::Text(_) | Shape::Anything,
-            DeValue::Integer(_) | DeValue::Float(_) | DeValue::Datetime(_),
-        ) => Some(format!("write \"{}\", in quotes", plain(written))),
+        (Shape::Text(form), DeValue::Integer(number)) => match form {
+            Form::Duration => Some(format!("seconds are written as \"{}s\"", plain(number.as_str()))),
+            Form::Percent => Some(format!("write \"{}%\"", plain(number.as_str()))),
+            Form::Mac | Form::Address | Form::AddressOrAuto | Form::Cidr | Form::Range => None,
+            _ => Some(format!("write \"{}\", in quotes", plain(written))),
+        },
+        (Shape::Text(_) | Shape::Anything, DeValue::Float(_) | DeValue::Datetime(_)) => {
+            Some(format!("write \"{}\", in quotes", plain(written)))
+        }
         (Shape::List(_), DeValue::String(text)) => {
             let words: Vec<_> = text.split_whitespace().map(|word| format!("{word:?}")).collect();
             Some(format!("write `{key} = [{}]`", plain(&words.join(", "))))

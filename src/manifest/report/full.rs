@@ -1,9 +1,9 @@
 //! Problems with the lines they are about.
 
-use annotate_snippets::{Annotation, AnnotationKind, Group, Level as Tone, Renderer, Snippet};
+use annotate_snippets::{Annotation, AnnotationKind, Group, Level as Tone, Origin, Renderer, Snippet};
 
 use super::{escaped, harmful};
-use crate::manifest::{Label, Level, Mark, Problem, Sources};
+use crate::manifest::{Label, Level, Mark, Problem, Source, Sources};
 
 /// Lines longer than this are shown in part, in bytes.
 const LINE_SHOWN_BYTES: usize = 240;
@@ -18,8 +18,13 @@ pub fn full(problem: &Problem, sources: &Sources, colour: bool) -> String {
     };
     let title = tone.primary_title(escaped(message)).id(code.to_string());
     let mut group = Group::with_title(title);
-    for windows in by_file(labels, sources) {
-        group = group.element(snippet(windows, sources));
+    for windows in by_file(labels) {
+        let source = sources.get(windows[0].0.mark.file);
+        group = match source.text() {
+            Some(text) => group.element(snippet(windows, source, text)),
+            // A file that is no text has no lines to show.
+            None => group.element(Origin::path(escaped(&source.name))),
+        };
     }
     for note in notes {
         group = group.element(Tone::NOTE.message(escaped(note)));
@@ -33,13 +38,12 @@ pub fn full(problem: &Problem, sources: &Sources, colour: bool) -> String {
 }
 
 /// The labels of each file, the primary label's file first.
-fn by_file<'a>(labels: &'a [Label], sources: &Sources) -> Vec<Vec<(&'a Label, AnnotationKind)>> {
+fn by_file(labels: &[Label]) -> Vec<Vec<(&Label, AnnotationKind)>> {
     let mut files: Vec<Vec<(&Label, AnnotationKind)>> = Vec::new();
     for (index, label) in labels.iter().enumerate() {
         let kind = if index == 0 { AnnotationKind::Primary } else { AnnotationKind::Context };
-        // A file that is no text has no lines to show.
         let same = |file: &&mut Vec<(&Label, AnnotationKind)>| file[0].0.mark.file == label.mark.file;
-        match files.iter_mut().find(same).filter(|_| sources.get(label.mark.file).text().is_some()) {
+        match files.iter_mut().find(same) {
             Some(file) => file.push((label, kind)),
             None => files.push(vec![(label, kind)]),
         }
@@ -49,10 +53,9 @@ fn by_file<'a>(labels: &'a [Label], sources: &Sources) -> Vec<Vec<(&'a Label, An
 
 fn snippet<'a>(
     labels: Vec<(&'a Label, AnnotationKind)>,
-    sources: &'a Sources,
+    source: &'a Source,
+    text: &str,
 ) -> Snippet<'a, Annotation<'a>> {
-    let source = sources.get(labels[0].0.mark.file);
-    let text = source.text().unwrap_or_default();
     let from = labels.iter().map(|(label, _)| label.mark.start as usize).min().unwrap_or(0);
     let to = labels.iter().map(|(label, _)| label.mark.end as usize).max().unwrap_or(0);
     let from = text.as_bytes()[..from.min(text.len())]
@@ -90,6 +93,10 @@ impl Excerpt {
                     excerpt.shown.push('\n');
                 }
                 _ if length > LINE_SHOWN_BYTES => continue,
+                '\r' if text[at..].starts_with("\r\n") => {
+                    excerpt.jumps.push((at + 1, excerpt.shown.len()));
+                    continue;
+                }
                 '\t' | '\r' => excerpt.shown.push(' '),
                 c if harmful(c) => {
                     excerpt.shown.extend(c.escape_default());

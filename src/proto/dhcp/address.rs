@@ -59,10 +59,10 @@ impl<'a> Asker<'a> {
     }
 
     pub(super) fn right(&self, table: &Table, link: &Link, now: Time) -> Result<Right, Reason> {
-        if let (Some(machine), Some(deployment)) = (self.machine, self.deployment) {
-            if let Some(address) = deployment.address.filter(|address| self.subnet.cidr.contains(*address)) {
-                return self.fixed(table, link, now, machine, deployment, address);
-            }
+        if let (Some(machine), Some(deployment)) = (self.machine, self.deployment)
+            && let Some(address) = deployment.address.filter(|address| self.subnet.cidr.contains(*address))
+        {
+            return self.fixed(table, link, now, machine, deployment, address);
         }
         self.dynamic(link)
     }

@@ -159,7 +159,6 @@ mod tests {
         let mut reply = Reply::new(&request, MessageType::Offer, Ipv4Addr::new(10, 0, 0, 1));
         reply.next_server(Ipv4Addr::new(10, 0, 0, 1)).file("undionly.kpxe", false);
         let sent = reply.encode().unwrap();
-        assert_eq!(sent.len(), 300 + sent.len().saturating_sub(300));
         assert!(sent.len() >= 300);
         let end = sent.iter().rposition(|byte| *byte == 255).unwrap();
         assert_eq!(&sent[end - 9..end], [&[82, 7][..], &relay].concat(), "82 as it came, last");

@@ -3,7 +3,8 @@
 use super::{Answer, Artifact, Method, Refusal, RefusalReason, facts, script};
 use crate::desired::Deployment;
 use crate::model::{Content, Name};
-use crate::render::{RenderError, kind};
+use crate::render::kind::{self, AnswerContent};
+use crate::render::{RenderError, Value};
 use crate::table::{InstallStage, Permit, PermitStep, Purpose, Stage, Table};
 
 pub fn open(table: &Table, method: Method, name: &Name, token: &str, file: &str) -> Answer {
@@ -58,13 +59,16 @@ pub fn render(table: &Table, deployment: &Deployment, file: &str) -> Option<Resu
     let mac = table.active_mac(machine)?;
     let facts = facts(table, deployment, mac, table.address_of(deployment, mac));
     let secret = |name: &str| table.secrets.0.get(name).cloned();
-    match kind::part(template.kind, file)? {
-        kind::Part::Main => Some(template.text.render(&facts, &secret)),
-        kind::Part::Empty => Some(Ok(String::new())),
-        kind::Part::MetaData => {
-            let host = facts.get("hostname").map(ToString::to_string).unwrap_or_default();
-            let (name, number) = (&deployment.name, deployment.redeploy);
-            Some(Ok(format!("instance-id: {name}-{number}\nlocal-hostname: {host}\n")))
+    let content = template.kind.files().iter().find(|part| part.name == file)?.content;
+    Some(match content {
+        AnswerContent::Main => template.text.render(&facts, &secret),
+        AnswerContent::Empty => Ok(String::new()),
+        AnswerContent::MetaData => {
+            let host = match facts.get("hostname") {
+                Some(Value::String(host)) => host.as_str(),
+                _ => deployment.name.as_str(),
+            };
+            Ok(kind::meta_data(deployment.name.as_str(), deployment.redeploy, host))
         }
-    }
+    })
 }

@@ -128,7 +128,7 @@ fn refuse_control(text: &str) -> Result<()> {
 
 fn write_json(value: &dyn ValueView, out: &mut String) {
     if let Some(array) = value.as_array() {
-        separated(out, ['[', ']'], array.values(), |item, out| write_json(item, out));
+        separated(out, ['[', ']'], array.values(), write_json);
     } else if let Some(object) = value.as_object() {
         let mut members: Vec<_> = object.iter().collect();
         members.sort_by(|(left, _), (right, _)| left.cmp(right));

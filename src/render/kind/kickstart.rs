@@ -17,7 +17,7 @@ const SECTIONS: [&str; 9] = [
 ];
 
 /// Commands of any release since RHEL 7.
-const COMMANDS: [&str; 82] = [
+const COMMANDS: [&str; 84] = [
     "auth",
     "authconfig",
     "authselect",
@@ -100,9 +100,9 @@ const COMMANDS: [&str; 82] = [
     "volgroup",
     "xconfig",
     "zerombr",
+    "zfcp",
+    "zipl",
 ];
-/// Commands that are not in the list above because their name is long gone, but harmless.
-const OTHERS: [&str; 2] = ["zfcp", "zipl"];
 
 /// Without one of each the installation stops and asks.
 const NEEDED: [(&[&str], &str); 5] = [
@@ -164,7 +164,7 @@ fn unknown(word: &str) -> Option<String> {
     if word.starts_with('%') {
         return Some(format!("unknown section `{word}`{}", near::hint(word, SECTIONS.into_iter())));
     }
-    if COMMANDS.contains(&word) || OTHERS.contains(&word) {
+    if COMMANDS.contains(&word) {
         return None;
     }
     let near = near::nearest(word, COMMANDS.into_iter()).map(|near| format!("; did you mean `{near}`?"));

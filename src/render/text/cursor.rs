@@ -29,6 +29,8 @@ type Step<T = ()> = Result<T, Mistake>;
 
 /// Nesting of `a[b[c]]`; the engine's parser recurses on it.
 const DEEPEST: usize = 8;
+/// Members of one variable, and comparisons of one condition; the engine recurses on both.
+const LONGEST: usize = 32;
 const CONSTANTS: [&str; 6] = ["nil", "null", "empty", "blank", "true", "false"];
 
 impl<'a> Cursor<'a> {
@@ -163,7 +165,13 @@ impl<'a> Cursor<'a> {
         self.at += name.len();
         let place = self.accesses.len();
         self.accesses.push(access.clone());
-        while self.member(&mut access)? {}
+        let mut members = 0;
+        while self.member(&mut access)? {
+            members += 1;
+            if members > LONGEST {
+                return self.wrong("this variable has too many members");
+            }
+        }
         self.accesses[place] = access;
         Ok(())
     }
@@ -237,7 +245,7 @@ impl<'a> Cursor<'a> {
 
     /// Comparisons joined by `and` and `or`.
     pub fn condition(&mut self) -> Step {
-        loop {
+        for _ in 0..LONGEST {
             self.value()?;
             if self.at_end() {
                 return Ok(());
@@ -246,6 +254,7 @@ impl<'a> Cursor<'a> {
                 return self.unexpected("a comparison");
             }
         }
+        self.wrong("this condition is too long")
     }
 
     fn joint(&mut self) -> bool {

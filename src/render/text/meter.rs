@@ -12,7 +12,7 @@ use liquid_core::{Error, Expression, Language, Renderable, Result, Runtime, TagT
 /// Most bytes of one rendered text.
 pub(super) const LARGEST_OUTPUT: usize = 16 << 20;
 /// Most bytes of one value.
-pub(crate) const LARGEST_VALUE: usize = 4 << 20;
+pub(crate) const LARGEST_VALUE: usize = 1 << 20;
 /// Work of one render, in roughly nanoseconds.
 const FUEL: u64 = 1_500_000_000;
 const STEP: u64 = 300;
@@ -55,7 +55,7 @@ fn too_long() -> Error {
 }
 
 fn too_large() -> Error {
-    Error::with_msg("a value grows over 4 MiB")
+    Error::with_msg("a value grows over 1 MiB")
 }
 
 /// Accounts for a value that was made or is going to be read.
@@ -221,7 +221,7 @@ fn keep(runtime: &dyn Runtime, name: &KString, value: Value) -> Result<()> {
     let mut meter = runtime.registers().get_mut::<Meter>();
     meter.weight = (meter.weight + weight).saturating_sub(before);
     // All values together.
-    if meter.weight > 4 * LARGEST_VALUE { Err(too_large()) } else { Ok(()) }
+    if meter.weight > 8 * LARGEST_VALUE { Err(too_large()) } else { Ok(()) }
 }
 
 /// `capture`, with a limit to what is kept.

@@ -116,7 +116,7 @@ impl<'a> Scanner<'a> {
         let trim_end = rest[length..].starts_with("{{-") || rest[length..].starts_with("{%-");
         self.text(&rest[..length], trim_end)?;
         self.at += length;
-        match rest[length..].as_bytes() {
+        match &rest.as_bytes()[length..] {
             [b'{', b'{', ..] => self.output(),
             [b'{', b'%', ..] => self.tag(),
             _ => Ok(()),

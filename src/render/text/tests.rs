@@ -1,5 +1,3 @@
-use std::time::{Duration, Instant};
-
 use super::*;
 
 fn values(pairs: &[(&str, Value)]) -> Values {
@@ -183,7 +181,6 @@ fn secrets_come_by_the_callback_and_stay_out_of_errors() {
 
 #[test]
 fn nothing_runs_for_ever() {
-    let start = Instant::now();
     for source in [
         "{% for a in (1..999999999) %}{% endfor %}",
         "{% for a in (-9223372036854775808..9223372036854775807) %}{% endfor %}",
@@ -194,15 +191,13 @@ fn nothing_runs_for_ever() {
         "{% assign a = 'ab' %}{% for i in (1..64) %}{% capture a %}{{ a }}{{ a }}{% endcapture %}{% endfor %}",
         "{% assign a = 'aaaa' %}{% for i in (1..64) %}{% assign a = a | replace: 'a', a %}{% endfor %}",
         "{% assign a = 'a,a,a,a' %}{% for i in (1..64) %}{% assign a = a | split: ',' | join: a %}{% endfor %}",
-        "{% assign a = 'a' %}{% for i in (1..22) %}{% assign a = a | append: a %}{% endfor %}{% for i in (1..9999) %}{{ a }}{% endfor %}",
-        "{% assign a = 'a' %}{% for i in (1..21) %}{% assign a = a | append: a %}{% endfor %}{% for i in (1..9999) %}{% assign b = a | upcase %}{% endfor %}",
+        "{% assign a = 'a' %}{% for i in (1..19) %}{% assign a = a | append: a %}{% endfor %}{% for i in (1..9999) %}{{ a }}{% endfor %}",
+        "{% assign a = 'a' %}{% for i in (1..19) %}{% assign a = a | append: a %}{% endfor %}{% for i in (1..9999) %}{% assign b = a | upcase %}{% endfor %}",
     ] {
         let error = render(source).expect_err(source);
-        let known = ["range has at most", "runs too long", "over 16 MiB", "over 4 MiB"];
+        let known = ["range has at most", "runs too long", "over 16 MiB", "over 1 MiB"];
         assert!(known.iter().any(|known| error.message.contains(known)), "{source}: {error}");
     }
-    // Not a measurement: a loop without limit would take years.
-    assert!(start.elapsed() < Duration::from_secs(120));
 }
 
 #[test]
@@ -212,6 +207,9 @@ fn nesting_is_bounded_and_nothing_panics() {
     let chain = format!("{{% if debug %}}{}{{% endif %}}", "{% elsif debug %}".repeat(5_000));
     assert!(Text::parse(chain).is_err());
     assert!(Text::parse(format!("{{{{ a{} }}}}", "[a".repeat(50_000))).is_err());
+    assert!(Text::parse(format!("{{% if debug{} %}}{{% endif %}}", " and debug".repeat(50_000))).is_err());
+    assert!(Text::parse(format!("{{{{ a{} }}}}", ".b".repeat(50_000))).is_err());
+    assert!(Text::parse(format!("{{{{ a{} }}}}", "[b]".repeat(50_000))).is_err());
     assert!(Text::parse("{{a}}".repeat(30_000)).is_err());
     assert!(Text::parse(format!("{{{{a}}}}{}", "x".repeat(2 << 20))).is_err());
     for source in [
@@ -239,13 +237,14 @@ fn nesting_is_bounded_and_nothing_panics() {
 }
 
 #[test]
-fn texts_are_shared_and_cross_threads() {
-    fn fits<T: Clone + Send + Sync>(_: &T) {}
-    let text = Text::parse("{{ hostname }}").unwrap();
-    fits(&text);
+fn clones_share_and_may_cross_threads() {
+    fn fits<T: Clone + Send + Sync>(text: T) -> T {
+        text
+    }
+    let text = fits(Text::parse("{{ hostname }}").unwrap());
     let clone = text.clone();
-    let there = std::thread::spawn(move || clone.render(&some(), &secrets).unwrap()).join().unwrap();
-    assert_eq!(there, text.render(&some(), &secrets).unwrap());
+    assert!(Arc::ptr_eq(&text.0, &clone.0));
+    assert_eq!(clone.render(&some(), &secrets).unwrap(), "web-1");
 }
 
 proptest::proptest! {

@@ -20,10 +20,10 @@ impl Used {
                 first = before;
             }
         }
-        if let Some(after) = address.checked_add(1) {
-            if let Some(end) = self.runs.remove(&after) {
-                last = end;
-            }
+        if let Some(after) = address.checked_add(1)
+            && let Some(end) = self.runs.remove(&after)
+        {
+            last = end;
         }
         self.runs.insert(first, last);
     }

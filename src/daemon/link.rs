@@ -1,0 +1,77 @@
+//! The network interface that is served.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use nix::ifaddrs::getifaddrs;
+use nix::net::if_::if_nametoindex;
+
+use crate::model::Cidr;
+
+/// An interface with one of its IPv4 addresses.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Interface {
+    pub name: String,
+    /// The kernel's number for it.
+    pub index: u32,
+    pub address: Ipv4Addr,
+    pub cidr: Cidr,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum LinkError {
+    #[error("there is no network interface {name}; there are {}", .known.join(", "))]
+    Unknown { name: String, known: Vec<String> },
+    #[error("interface {0} has no IPv4 address: give it one before the daemon starts")]
+    NoAddress(String),
+    #[error("interface {name} does not have the address {address}; it has {}", list(.has))]
+    OtherAddress { name: String, address: Ipv4Addr, has: Vec<Ipv4Addr> },
+    #[error("can't list the network interfaces: {0}")]
+    List(#[source] nix::Error),
+}
+
+impl Interface {
+    /// The interface `name` with `address`, or with its first address.
+    pub fn find(name: &str, address: Option<Ipv4Addr>) -> Result<Interface, LinkError> {
+        let mut known = BTreeSet::new();
+        let mut has = Vec::new();
+        for entry in getifaddrs().map_err(LinkError::List)? {
+            known.insert(entry.interface_name.clone());
+            let ip = entry.address.and_then(|storage| storage.as_sockaddr_in().map(|ip| ip.ip()));
+            let mask = entry.netmask.and_then(|storage| storage.as_sockaddr_in().map(|ip| ip.ip()));
+            if let (true, Some(ip), Some(mask)) = (entry.interface_name == name, ip, mask) {
+                has.push((ip, Cidr::around(ip, u32::from(mask).count_ones() as u8)));
+            }
+        }
+        let Ok(index) = if_nametoindex(name) else {
+            return Err(LinkError::Unknown { name: name.into(), known: known.into_iter().collect() });
+        };
+        let chosen = has.iter().find(|(one, _)| address.is_none_or(|wanted| wanted == *one));
+        match (chosen, address) {
+            (Some((address, cidr)), _) => {
+                Ok(Interface { name: name.into(), index, address: *address, cidr: *cidr })
+            }
+            (None, Some(address)) if !has.is_empty() => {
+                let has = has.into_iter().map(|(one, _)| one).collect();
+                Err(LinkError::OtherAddress { name: name.into(), address, has })
+            }
+            (None, _) => Err(LinkError::NoAddress(name.into())),
+        }
+    }
+}
+
+fn list(addresses: &[Ipv4Addr]) -> String {
+    addresses.iter().map(Ipv4Addr::to_string).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mistakes_name_what_there_is() {
+        let error = Interface::find("no-such-if", None).unwrap_err().to_string();
+        assert!(error.starts_with("there is no network interface no-such-if; there are "), "{error}");
+        assert!(error.split([' ', ',']).any(|name| name == "lo"), "{error}");
+    }
+}

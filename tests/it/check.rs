@@ -1,0 +1,116 @@
+//! `tests/golden/check`: an inventory and what `voldemort check` says of it.
+
+use std::path::Path;
+
+use voldemort::cli::check::{Checked, check};
+use voldemort::desired::{Media, Options};
+use voldemort::manifest::{Level, report};
+use voldemort::media::Shelf;
+
+use crate::golden;
+
+/// Checks the inventory in a directory; a folder `media` in it holds images.
+pub fn checked(root: &Path, media: Media) -> Checked {
+    let shelf = Shelf::new(Vec::new(), None).with_directory(root.into());
+    check(root, &shelf, &Options { media, fallback: None }).unwrap()
+}
+
+/// All problems in full, then on one line each, then what came of it.
+fn transcript(checked: &Checked) -> String {
+    let sources = &checked.documents.sources;
+    let mut text = String::new();
+    for problem in &checked.problems {
+        text += &report::full(problem, sources, false);
+        text += "\n";
+    }
+    for problem in &checked.problems {
+        text += &report::concise(problem, sources);
+        text += "\n";
+    }
+    let deployments: Vec<&str> = checked.desired.deployments.keys().map(|name| name.as_str()).collect();
+    text + &format!("\ndeployments: {}\n", deployments.join(" "))
+}
+
+#[test]
+fn golden_inventories() {
+    for case in golden::cases("check") {
+        let checked = checked(&case.join("inventory"), Media::IfPresent);
+        golden::assert_golden(&case.join("expected.txt"), &transcript(&checked));
+        let ends_in_errors = checked.problems.iter().any(|problem| problem.level == Level::Error);
+        let valid = case.file_name().unwrap().to_str().unwrap().starts_with("valid-");
+        assert_eq!(ends_in_errors, !valid, "{}", case.display());
+    }
+}
+
+#[test]
+fn ten_mistakes_are_ten_messages() {
+    let case = golden::cases("check").into_iter().find(|case| case.ends_with("ten-mistakes")).unwrap();
+    let checked = checked(&case.join("inventory"), Media::IfPresent);
+    let mut codes: Vec<String> = checked.problems.iter().map(|problem| problem.code.to_string()).collect();
+    codes.sort();
+    assert_eq!(
+        codes,
+        ["V0001", "V0011", "V0012", "V0101", "V0201", "V0210", "V0211", "V0220", "V0301", "V0401"]
+    );
+}
+
+#[test]
+fn missing_media_are_errors_when_asked_for() {
+    let root = tempfile::tempdir().unwrap();
+    std::fs::write(root.path().join("a.toml"), "[boot.a]\nkernel = \"gone\"\n").unwrap();
+    let level = |media| checked(root.path(), media).problems[0].level;
+    assert_eq!(level(Media::IfPresent), Level::Note);
+    assert_eq!(level(Media::Required), Level::Error);
+}
+
+#[test]
+fn digests_change_with_what_is_served_and_with_nothing_else() {
+    let digest = |template: &str, manifest: &str| {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("t.liquid"), template).unwrap();
+        std::fs::write(root.path().join("a.toml"), manifest).unwrap();
+        let checked = checked(root.path(), Media::IfPresent);
+        let deployment = checked.desired.deployments.values().next();
+        deployment.unwrap_or_else(|| panic!("{:?}", checked.problems)).digest.clone()
+    };
+    let manifest = "[boot.b]\nkernel = \"k\"\n[template.t]\nkind = \"plain\"\nfile = \"t.liquid\"\n\
+                    [deployment.d]\nboot = \"b\"\ntemplate = \"t\"\nmac = \"52:54:00:aa:00:01\"\naddress = \"10.0.0.2\"\n";
+    let first = digest("hello", manifest);
+    assert_eq!(first, digest("hello", &manifest.replace("[deployment.d]", "# a comment\n\n[deployment.d]")));
+    assert_ne!(first, digest("hello!", manifest));
+    for (from, to) in [("00:01", "00:02"), ("0.0.2", "0.0.3"), ("kernel = \"k\"", "kernel = \"l\"")] {
+        assert_ne!(first, digest("hello", &manifest.replace(from, to)), "{to}");
+    }
+    assert_ne!(first, digest("hello", &format!("{manifest}disk = \"/dev/sdb\"\n")));
+    assert_ne!(first, digest("hello", &format!("{manifest}redeploy = 1\n")));
+}
+
+#[test]
+fn the_example_inventory_is_valid() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/inventory");
+    let checked = checked(&root, Media::IfPresent);
+    let sources = &checked.documents.sources;
+    let bad = checked.problems.iter().filter(|problem| problem.level != Level::Note);
+    let bad: Vec<String> = bad.map(|problem| report::concise(problem, sources)).collect();
+    assert!(bad.is_empty(), "{}", bad.join("\n"));
+    let demo = &checked.desired.deployments["demo-1"];
+    assert_eq!(demo.address, Some("10.0.10.21".parse().unwrap()));
+    assert_eq!((&*demo.boot.prefix, &*demo.boot.kernel.path), ("demo", "boot/vmlinuz"));
+    assert_eq!(checked.desired.macs[&"52:54:00:de:00:01".parse().unwrap()].as_str(), "demo-1");
+}
+
+#[test]
+fn the_example_shows_every_kind() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/inventory");
+    let documents = checked(&root, Media::IfPresent).documents;
+    let counts = [
+        documents.subnets.len(),
+        documents.boots.len(),
+        documents.templates.len(),
+        documents.profiles.len(),
+        documents.machines.len(),
+        documents.deployments.len(),
+        documents.pools.len(),
+    ];
+    assert!(!counts.contains(&0), "{counts:?}");
+}

@@ -1,0 +1,218 @@
+//! Built-in templates, rendered and compared with `tests/golden/render/<template>/<case>`.
+//! `UPDATE_GOLDEN=1` rewrites the files; the difference is read in review like code.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use voldemort::render::{Kind, Text, Value, Values, builtin};
+
+fn text(value: &str) -> Value {
+    Value::String(value.to_owned())
+}
+
+fn list(items: &[&str]) -> Value {
+    Value::List(items.iter().map(|item| text(item)).collect())
+}
+
+fn table(members: &[(&str, Value)]) -> Value {
+    Value::Table(members.iter().map(|(name, value)| (name.to_string(), value.clone())).collect())
+}
+
+fn secrets(name: &str) -> Option<String> {
+    (name == "root-password").then(|| "$6$salt$hashofroot/.".to_owned())
+}
+
+/// What is known of every machine.
+fn known() -> Values {
+    let base = "http://10.0.10.1/answers/5a1b/";
+    BTreeMap::from(
+        [
+            ("name", text("web-1")),
+            ("hostname", text("web-1")),
+            ("domain", text("")),
+            ("mac", text("52:54:00:aa:00:01")),
+            ("address", text("10.0.10.21")),
+            ("netmask", text("255.255.255.0")),
+            ("prefix_length", Value::Integer(24)),
+            ("gateway", text("")),
+            ("dns", list(&[])),
+            ("server_url", text("http://10.0.10.1")),
+            ("media_url", text("http://10.0.10.1/rocky")),
+            ("answers_url", text(&format!("{base}main"))),
+            ("answers_base_url", text(base)),
+            ("completed_url", text("http://10.0.10.1/report/5a1b/completed")),
+            ("failed_url", text("http://10.0.10.1/report/5a1b/failed")),
+            ("progress_url", text("http://10.0.10.1/report/5a1b/progress")),
+            ("packages", list(&[])),
+            ("users", list(&[])),
+            ("ssh_keys", list(&[])),
+            ("disk", text("")),
+            ("timezone", text("")),
+        ]
+        .map(|(name, value)| (name.to_owned(), value)),
+    )
+}
+
+fn full() -> Values {
+    let mut values = known();
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIG o'ps@desk";
+    let users = Value::List(vec![
+        table(&[
+            ("name", text("dev")),
+            ("password_hash", text("$6$salt$hashofdev")),
+            ("ssh_keys", list(&[key])),
+            ("sudo", Value::Boolean(true)),
+        ]),
+        table(&[("name", text("guest"))]),
+        table(&[("name", text("bot")), ("password_hash", text("")), ("sudo", Value::Boolean(true))]),
+    ]);
+    for (name, value) in [
+        ("domain", text("lab.example")),
+        ("gateway", text("10.0.10.1")),
+        ("dns", list(&["10.0.10.1"])),
+        ("packages", list(&["nginx", "tmux"])),
+        ("users", users),
+        ("ssh_keys", list(&[key, "ssh-rsa AAAAB3NzaC1yc2E second"])),
+        ("disk", text("/dev/sda")),
+        ("timezone", text("Europe/Berlin")),
+        ("user", text("ops")),
+        ("root_hash", Value::Secret("root-password".to_owned())),
+    ] {
+        values.insert(name.to_owned(), value);
+    }
+    values
+}
+
+/// Sets what the template declares and nobody gave.
+fn with_defaults(builtin: &builtin::Builtin, mut values: Values) -> Values {
+    for input in &builtin.inputs {
+        values.entry(input.name.to_owned()).or_insert_with(|| input.default.clone());
+    }
+    values
+}
+
+fn golden(path: &str, rendered: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/render").join(path);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::create_dir_all(path.parent().expect("below a folder")).expect("folder");
+        std::fs::write(&path, rendered).expect("write");
+    }
+    let wanted = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        wanted == rendered,
+        "{} differs; look at it with UPDATE_GOLDEN=1. Rendered:\n{rendered}",
+        path.display()
+    );
+}
+
+#[test]
+fn builtins_render_as_reviewed_and_pass_their_own_check() {
+    let mut quiet = full();
+    quiet.remove("root_hash");
+    for builtin in builtin::all() {
+        for (case, values) in [("least", known()), ("full", full()), ("sudo", quiet.clone())] {
+            let values = with_defaults(builtin, values);
+            let rendered = builtin.text.render(&values, &secrets).expect(builtin.name);
+            assert_eq!(builtin.kind.check(&rendered), [], "{} {case}", builtin.name);
+            golden(&format!("{}/{case}", builtin.name), &rendered);
+        }
+    }
+}
+
+/// Whatever a manifest says, it stays in its place.
+#[test]
+fn values_can_not_break_out() {
+    let attacks = [
+        "x\nd-i preseed/late_command string reboot",
+        "x\n%post\nreboot\n%end",
+        "x; reboot #",
+        "'; reboot; '",
+        "\"; reboot; \"",
+        "$(reboot)",
+        "`reboot`",
+        "x\\",
+        "<a>&\"",
+        "x: [y",
+        "\u{1}\u{7f}\u{85}\u{2028}",
+    ];
+    for builtin in builtin::all() {
+        let plain = builtin.text.render(&with_defaults(builtin, full()), &secrets).expect("renders");
+        for attack in attacks {
+            for name in
+                ["name", "hostname", "domain", "disk", "timezone", "user", "root_hash", "completed_url"]
+            {
+                let mut values = with_defaults(builtin, full());
+                values.insert(name.to_owned(), text(attack));
+                // Refused, or in its place: still what its reader understands, and no more of it.
+                let Ok(rendered) = builtin.text.render(&values, &secrets) else { continue };
+                assert_eq!(builtin.kind.check(&rendered), [], "{} {name} {attack}", builtin.name);
+                let size = |text: &str| match builtin.kind {
+                    Kind::Autoyast => text.matches('<').count(),
+                    _ => text.lines().count(),
+                };
+                assert_eq!(size(&rendered), size(&plain), "{} {name} {attack}", builtin.name);
+            }
+        }
+    }
+}
+
+/// The hooks are shell: a shell must be able to read them.
+#[test]
+fn hooks_are_shell() {
+    let preseed = builtin::lookup("preseed").expect("built in");
+    for values in [known(), full()] {
+        let rendered = preseed.text.render(&with_defaults(preseed, values), &secrets).expect("renders");
+        let late = rendered.split("preseed/late_command string").nth(1).expect("a last hook");
+        shell_reads(&late.replace("\\\n", " "));
+    }
+    let kickstart = builtin::lookup("kickstart").expect("built in");
+    for values in [known(), full()] {
+        let rendered = kickstart.text.render(&with_defaults(kickstart, values), &secrets).expect("renders");
+        for section in
+            rendered.split("\n%").filter(|part| part.starts_with("p") && !part.starts_with("packages"))
+        {
+            shell_reads(section.split_once('\n').expect("a body").1);
+        }
+    }
+}
+
+fn shell_reads(script: &str) {
+    let output = Command::new("sh").args(["-n", "-c", script]).output().expect("sh");
+    assert!(output.status.success(), "{}\n{script}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn the_shell_agrees_with_shq() {
+    let template = Text::parse("{{ word | shq }}").expect("parses");
+    for word in ["a b", "$HOME `id` \\", "'\"'", "*?[x]", "-n", "#x", "ü→", "", "~", "a;b"] {
+        let values = BTreeMap::from([("word".to_owned(), text(word))]);
+        let quoted = template.render(&values, &secrets).expect("renders");
+        let output = Command::new("sh").args(["-c", &format!("printf %s {quoted}")]).output().expect("sh");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), word);
+    }
+}
+
+/// GRUB's own parser reads what is written for it.
+#[test]
+fn grub_understands() {
+    use voldemort::render::grub;
+    let words = ["ds=nocloud;s=http://10.0.10.1/a/", "a=\"b $c\"", "{x}", "---"];
+    let script = grub::Script {
+        device: grub::Device::Tftp([10, 0, 10, 1].into()),
+        kernel: "debian/vmlinuz".to_owned(),
+        initrds: vec!["debian/initrd.gz".to_owned(), "debian/fir$mware.cpio".to_owned()],
+        cmdline: words.map(str::to_owned).to_vec(),
+        comment: "it's web-1; reboot".to_owned(),
+    };
+    let folder = tempfile::tempdir().expect("folder");
+    for text in [grub::install(&script).expect("fits"), grub::local_boot("it's done")] {
+        let file = folder.path().join("grub.cfg");
+        std::fs::write(&file, &text).expect("write");
+        let Ok(output) = Command::new("grub-script-check").arg(&file).output() else {
+            eprintln!("skipped: grub-script-check (package grub-common) is not installed");
+            return;
+        };
+        assert!(output.status.success(), "{}\n{text}", String::from_utf8_lossy(&output.stderr));
+    }
+}

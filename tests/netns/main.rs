@@ -1,0 +1,11 @@
+//! The daemon's sockets against real clients, in network namespaces of their own. Needs root;
+//! says so and passes where there is none.
+
+mod dhcp;
+#[allow(dead_code, reason = "shared with the tests of the decisions")]
+#[path = "../dhcp/lab.rs"]
+mod lab;
+#[allow(dead_code, reason = "shared with the tests of the decisions")]
+#[path = "../dhcp/message.rs"]
+mod message;
+mod net;

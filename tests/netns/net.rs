@@ -1,0 +1,127 @@
+//! Two network namespaces joined by a cable.
+
+use std::fs::File;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// `server` has 10.0.10.1/24 on `srv`, `client` has the bare interface `cli`.
+pub struct Net {
+    pub server: String,
+    pub client: String,
+}
+
+impl Net {
+    /// `None`, with a loud word, where namespaces can't be made.
+    pub fn new() -> Option<Net> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        if !nix::unistd::Uid::effective().is_root() {
+            eprintln!("SKIPPED: network namespaces need root");
+            return None;
+        }
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = |side: &str| format!("vold-{}-{number}-{side}", std::process::id());
+        let net = Net { server: name("s"), client: name("c") };
+        if !ip(&["netns", "add", &net.server]) || !ip(&["netns", "add", &net.client]) {
+            eprintln!("SKIPPED: `ip netns add` does not work here");
+            return None;
+        }
+        let Net { server, client } = &net;
+        for arguments in [
+            &["-n", server, "link", "add", "srv", "type", "veth", "peer", "cli", "netns", client][..],
+            &["-n", server, "address", "add", "10.0.10.1/24", "dev", "srv"],
+            &["-n", server, "link", "set", "srv", "up"],
+            &["-n", server, "link", "set", "lo", "up"],
+            &["-n", client, "link", "set", "lo", "up"],
+            &["-n", client, "link", "set", "cli", "up"],
+        ] {
+            assert!(ip(arguments), "ip {arguments:?}");
+        }
+        Some(net)
+    }
+
+    pub fn client_mac(&self, mac: &str) {
+        assert!(ip(&["-n", &self.client, "link", "set", "cli", "address", mac]));
+    }
+
+    pub fn client_ip(&self, arguments: &[&str]) {
+        assert!(ip(&[&["-n", &self.client], arguments].concat()), "{arguments:?}");
+    }
+
+    pub fn server_ip(&self, arguments: &[&str]) {
+        assert!(ip(&[&["-n", &self.server], arguments].concat()), "{arguments:?}");
+    }
+
+    /// The client's addresses, as `ip` prints them.
+    pub fn client_addresses(&self) -> String {
+        let output =
+            Command::new("ip").args(["-n", &self.client, "-4", "-o", "address", "show", "cli"]).output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    }
+
+    /// Starts a program in the client's namespace.
+    pub fn run(&self, program: &[&str]) -> Running {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.client]).args(program);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Running(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        ip(&["netns", "delete", &self.server]);
+        ip(&["netns", "delete", &self.client]);
+    }
+}
+
+/// A child process that does not outlive its test.
+pub struct Running(Child);
+
+impl Running {
+    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+        let pid = nix::unistd::Pid::from_raw(self.0.id() as i32);
+        nix::sys::signal::kill(pid, signal).unwrap();
+    }
+
+    pub fn wait(mut self) -> bool {
+        self.0.wait().unwrap().success()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Moves this thread, and the sockets it will open, into a namespace.
+pub fn enter(namespace: &str) {
+    let file = File::open(format!("/run/netns/{namespace}")).unwrap();
+    nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+}
+
+/// Runs something in a namespace, on a thread of its own.
+pub fn within<T: Send>(namespace: &str, work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            enter(namespace);
+            work()
+        });
+        thread.join().unwrap()
+    })
+}
+
+pub fn has(program: &str) -> bool {
+    let found =
+        Command::new("sh").args(["-c", &format!("command -v {program}")]).stdout(Stdio::null()).status();
+    let found = found.is_ok_and(|status| status.success());
+    if !found {
+        eprintln!("SKIPPED: there is no {program} here");
+    }
+    found
+}
+
+fn ip(arguments: &[&str]) -> bool {
+    Command::new("ip").args(arguments).status().is_ok_and(|status| status.success())
+}
