@@ -9,6 +9,7 @@ pub mod plan;
 pub mod remote;
 pub mod schema;
 //pub mod start;
+pub mod try_;
 
 use std::ffi::OsString;
 
@@ -34,6 +35,8 @@ pub enum Command {
     Apply(apply::Arguments),
     /// Starts the daemon
     //Start(start::Arguments),
+    /// Boots a deployment in a throw-away virtual machine and shows the timeline
+    Try(try_::Arguments),
     /// Writes the JSON Schema of manifests, for editors
     Schema(schema::Arguments),
     /// Tells what a code such as V0011 means, with examples
@@ -51,6 +54,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Apply(arguments) => apply::run(&arguments),
         //Command::Start(arguments) => start::run(&arguments),
+        Command::Try(arguments) => try_::run(&arguments),
         Command::Schema(arguments) => schema::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
     }

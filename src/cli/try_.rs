@@ -18,10 +18,11 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::desired::{self, Media, Options};
-use crate::manifest::MANIFEST_MAX_BYTES;
+use super::Exit;
+use super::check::check;
+use super::exit::{print, say};
+use crate::desired::{Media, Options};
 use crate::media::Shelf;
-use crate::source;
 use course::Step;
 use machine::Firmware;
 use subject::Subject;
@@ -64,11 +65,11 @@ enum Output {
     Json,
 }
 
-/// Runs the command; gives the exit code.
+/// Runs the command.
 ///
 /// To be called while the process has a single thread: only such a process may enter a user
 /// namespace (unshare(2)).
-pub fn run(arguments: &Arguments) -> u8 {
+pub fn run(arguments: &Arguments) -> Exit {
     // Entered first, for loading an inventory may start threads; told last, for a mistake in the
     // manifests matters more.
     let network = network::enter();
@@ -100,41 +101,38 @@ pub fn run(arguments: &Arguments) -> u8 {
 /// The offline part: everything that can be known before a machine is switched on. On failure
 /// gives all problems as text.
 fn load(directory: &Path, media: &[PathBuf], name: &str) -> Result<Subject, String> {
-    let snapshot = source::directory::read(directory).map_err(|error| error.to_string())?;
-    let files = snapshot.texts(MANIFEST_MAX_BYTES).map_err(|error| error.to_string())?;
     let shelf = Shelf::new(media.to_vec(), None).with_directory(directory.to_owned());
     let options = Options { media: Media::Required, fallback: None };
-    let loaded = desired::load(snapshot.revision, &files, &shelf, &options);
+    let loaded = check(directory, &shelf, &options).map_err(|error| error.to_string())?;
     match loaded.errors() {
         0 => Subject::find(&loaded.desired, name).map_err(|error| error.to_string()),
         _ => Err(loaded.report()),
     }
 }
 
-fn failed(why: &str) -> u8 {
-    eprintln!("voldemort: {why}");
-    1
+fn failed(why: &str) -> Exit {
+    say(format_args!("voldemort: {why}"));
+    Exit::Failed
 }
 
-/// Says how it ended, and gives the exit code.
-fn tell(arguments: &Arguments, trial: &Trial, ending: &Ending) -> u8 {
+/// Says how it ended.
+fn tell(arguments: &Arguments, trial: &Trial, ending: &Ending) -> Exit {
     let last = trial.last();
-    let (result, code, reason) = match ending {
-        Ending::Done(reason) => ("done", 0, reason.clone()),
-        Ending::Failed(reason) => ("failed", 1, format!("{reason} (last step: {})", last.name())),
-        Ending::TimedOut => ("timed-out", 5, format!("time ran out (last step: {})", last.name())),
-        Ending::Interrupted => ("interrupted", 130, "interrupted".into()),
+    let (result, exit, reason) = match ending {
+        Ending::Done(reason) => ("done", Exit::Done, reason.clone()),
+        Ending::Failed(reason) => ("failed", Exit::Failed, format!("{reason} (last step: {})", last.name())),
+        Ending::TimedOut => {
+            ("timed-out", Exit::Unreachable, format!("time ran out (last step: {})", last.name()))
+        }
+        Ending::Interrupted => ("interrupted", Exit::Interrupted, "interrupted".into()),
     };
     if matches!(ending, Ending::Failed(_) | Ending::TimedOut) {
         trial.show_logs();
-        eprintln!(
-            "voldemort: {}\n  what usually is the cause: {}",
-            serial::printable(&reason),
-            last.usual_cause()
-        );
+        let reason = serial::printable(&reason);
+        say(format_args!("voldemort: {reason}\n  what usually is the cause: {}", last.usual_cause()));
     }
     if let Some(path) = trial.kept() {
-        eprintln!("voldemort: logs and disk are in {}", path.display());
+        say(format_args!("voldemort: logs and disk are in {}", path.display()));
     }
     let report = Report {
         deployment: trial.deployment(),
@@ -146,11 +144,13 @@ fn tell(arguments: &Arguments, trial: &Trial, ending: &Ending) -> u8 {
         seconds: trial.elapsed().as_secs_f64(),
         timeline: trial.timeline(),
     };
-    match arguments.output {
-        Output::Text => println!("{}: {} ({:.0} s)", report.deployment, report.reason, report.seconds),
-        Output::Json => println!("{:#}", serde_json::json!(report)),
-    }
-    code
+    let printed = match arguments.output {
+        Output::Text => {
+            print(&format!("{}: {} ({:.0} s)\n", report.deployment, report.reason, report.seconds))
+        }
+        Output::Json => print(&format!("{:#}\n", serde_json::json!(report))),
+    };
+    if exit == Exit::Done { printed } else { exit }
 }
 
 /// `90s`, `10m`, `1h`.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::serial::printable;
+use crate::cli::exit::say;
 
 /// Everything that happened in a boot, in order.
 #[derive(Debug, Default)]
@@ -41,7 +42,7 @@ impl Timeline {
     pub fn add(&mut self, at: Duration, stage: &str, text: &str) {
         let at = (at.as_secs_f64() * 1000.0).round() / 1000.0;
         let entry = Entry { at, stage: stage.into(), text: text.into() };
-        eprintln!("{}", line(&entry));
+        say(line(&entry));
         self.entries.push(entry);
     }
 

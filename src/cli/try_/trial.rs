@@ -15,6 +15,7 @@ use super::serial::{self, Serial};
 use super::subject::Subject;
 use super::timeline::{Entry, Timeline};
 use crate::api::types::Event;
+use crate::cli::exit::say;
 
 /// How often everything is looked at that does not announce itself.
 const LOOK: Duration = Duration::from_millis(200);
@@ -309,9 +310,9 @@ impl Trial {
         let logs =
             [("serial line", machine::serial_log(&self.scratch)), ("daemon", daemon::log(&self.scratch))];
         for (what, path) in logs {
-            eprintln!("the last of the {what}:");
+            say(format_args!("the last of the {what}:"));
             for line in serial::tail(&path, 15) {
-                eprintln!("  | {line}");
+                say(format_args!("  | {line}"));
             }
         }
     }
