@@ -10,6 +10,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+pub use crate::model::Mode;
 use crate::model::{Cidr, Inventory, Range};
 
 /// The daemon's file, understood.
@@ -86,19 +87,6 @@ pub struct Subnet {
     pub domain: Option<String>,
 }
 
-/// `[dhcp] mode`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
-    /// Leases addresses and says what to boot; steps back when another server answers.
-    #[default]
-    Server,
-    /// Another server leases addresses, we only say what to boot.
-    Proxy,
-    /// Looks and never answers.
-    Listen,
-    Off,
-}
-
 /// `[api] listen`: loopback or a Unix socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
@@ -132,17 +120,6 @@ impl fmt::Display for ConfigError {
             write!(f, ": {message}")?;
         }
         Ok(())
-    }
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Mode::Server => "server",
-            Mode::Proxy => "proxy",
-            Mode::Listen => "listen",
-            Mode::Off => "off",
-        })
     }
 }
 

@@ -8,7 +8,7 @@ pub mod opener;
 pub mod probe;
 pub mod raw;
 pub mod reconcile;
-//pub mod start;
+pub mod start;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -1,15 +1,18 @@
 //! `voldemort config`: settings for this host.
 
 use std::fs;
-use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Subcommand;
 
+use super::{Exit, exit};
 use crate::config::Config;
 use crate::config::detect::{self, Choice, Facts, Found, Servers};
 use crate::config::host::{self, Resolvers};
+use crate::daemon::link::Interface;
+use crate::daemon::probe;
 use crate::media::loaders;
 
 #[derive(Debug, clap::Args)]
@@ -28,34 +31,36 @@ enum Command {
     },
 }
 
-/// Runs the command and returns its exit code. `probe` asks which other DHCP servers answer on an
-/// interface; it may fail, for want of permission say.
-pub fn run(args: &Args, probe: impl FnOnce(&str) -> Result<Vec<String>, String>) -> u8 {
+pub fn run(args: &Args) -> Exit {
     let Command::Detect { interface } = &args.command;
-    let facts = match gather(interface.as_deref(), probe) {
+    let facts = match gather(interface.as_deref(), other_servers) {
         Ok(facts) => facts,
         Err(why) => {
-            eprintln!("voldemort: {why}");
-            return 1;
+            exit::talk(&why);
+            return Exit::Failed;
         }
     };
     for line in talk(&facts) {
-        eprintln!("voldemort: {line}");
+        exit::talk(&line);
     }
     let text = detect::file(&facts);
     // What is printed must be what `start` accepts; a difference is a mistake of ours.
     if let Err(error) = Config::parse(&text, "the detected settings") {
-        eprintln!("voldemort: {error}");
-        return 1;
+        exit::talk(&error.to_string());
+        return Exit::Failed;
     }
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            eprintln!("voldemort: can't write to stdout: {error}");
-            1
-        }
-        _ => 0,
-    }
+    exit::print(&text)
+}
+
+/// How long other DHCP servers have to answer: dnsmasq pings for 3 s before it does.
+const PATIENCE: Duration = Duration::from_secs(4);
+
+fn other_servers(interface: &str) -> Result<Vec<String>, String> {
+    let interface = Interface::find(interface, None).map_err(|error| error.to_string())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| error.to_string())?;
+    let found = runtime.block_on(probe::probe(&interface, PATIENCE)).map_err(|error| error.to_string())?;
+    Ok(found.iter().map(|one| one.server.to_string()).collect())
 }
 
 /// What a person should hear although stdout goes to a file.

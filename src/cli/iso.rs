@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
+use super::{Exit, exit};
 use crate::media::guess::{Family, Kernel};
 use crate::media::image::{self, BootImage, Platform};
 use crate::media::index::Listed;
@@ -38,8 +39,7 @@ enum Command {
     },
 }
 
-/// Runs the command and returns its exit code.
-pub fn run(args: &Args) -> u8 {
+pub fn run(args: &Args) -> Exit {
     let result = match &args.command {
         Command::Ls { file, dir, kernels } => open(file).map_err(words).and_then(|index| match kernels {
             true => Ok(list_kernels(&index)),
@@ -48,28 +48,16 @@ pub fn run(args: &Args) -> u8 {
         Command::Inspect { file } => inspect(file).map_err(words),
     };
     match result {
-        Ok(text) => print(&text),
+        Ok(text) => exit::print(&text),
         Err(why) => {
-            eprintln!("voldemort: {}", visible(&why));
-            1
+            exit::talk(&visible(&why));
+            Exit::Failed
         }
     }
 }
 
 fn words(error: MediaError) -> String {
     error.to_string()
-}
-
-/// A reader that has seen enough closes the pipe: that is no failure.
-fn print(text: &str) -> u8 {
-    let mut out = io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            eprintln!("voldemort: can't write to stdout: {error}");
-            1
-        }
-        _ => 0,
-    }
 }
 
 fn open(file: &Path) -> Result<Index, MediaError> {

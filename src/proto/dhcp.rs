@@ -19,6 +19,7 @@ pub mod wire;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+pub use crate::model::Mode;
 use crate::model::{Cidr, Mac, Time};
 use crate::table::{Event, LeaseRequest, Table};
 
@@ -43,18 +44,6 @@ pub struct Link {
     pub source: SocketAddrV4,
     /// Sent to a broadcast address, not to one of ours.
     pub broadcast: bool,
-}
-
-/// What the daemon is on its network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Mode {
-    /// It gives addresses and boot files.
-    Server,
-    /// It gives boot files; another server gives addresses.
-    Proxy,
-    /// It says nothing and reports what a server would have said.
-    Listen,
-    Off,
 }
 
 /// What to do about a datagram.

@@ -160,6 +160,7 @@ async fn forward(sender: &Sender<Event>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
 
     #[test]
     fn the_daemon_can_read_its_settings() {
@@ -170,10 +171,11 @@ mod tests {
             address: Ipv4Addr::new(10, 0, 10, 1),
         };
         let text = toml::to_string(&settings_of(&service, Path::new("/tmp/x"))).unwrap();
-        let table: toml::Table = text.parse().unwrap();
-        assert_eq!(table["inventory"]["directory"].as_str(), Some("/srv/in \"ventory\""));
-        assert_eq!(table["state"]["directory"].as_str(), Some("/tmp/x/state"));
-        assert_eq!(table["network"]["address"].as_str(), Some("10.0.10.1"));
+        let config = Config::parse(&text, "voldemort.toml").unwrap();
+        assert_eq!(config.network.interface, INTERFACE);
+        assert_eq!(config.network.address, Some(service.address));
+        assert_eq!(config.state, Path::new("/tmp/x/state"));
+        assert_eq!(config.media, service.media);
     }
 
     #[test]
