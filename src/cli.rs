@@ -11,6 +11,7 @@ pub mod plan;
 pub mod remote;
 pub mod schema;
 pub mod start;
+pub mod try_;
 
 use std::ffi::OsString;
 
@@ -36,6 +37,8 @@ pub enum Command {
     Apply(apply::Arguments),
     /// Starts the daemon
     Start(start::Arguments),
+    /// Boots a deployment in a throw-away virtual machine and shows the timeline
+    Try(try_::Arguments),
     /// Settings of the daemon
     Config(config::Args),
     /// Looks into ISO images
@@ -56,6 +59,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Check(arguments) => check::run(arguments),
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Apply(arguments) => apply::run(&arguments),
+        Command::Try(arguments) => try_::run(&arguments),
         Command::Start(arguments) => start::run(&arguments),
         Command::Config(arguments) => config::run(&arguments),
         Command::Iso(arguments) => iso::run(&arguments),
