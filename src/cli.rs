@@ -2,13 +2,16 @@
 
 pub mod apply;
 pub mod check;
+pub mod config;
 pub mod ctl;
 pub mod exit;
 pub mod explain;
+pub mod iso;
 pub mod plan;
 pub mod remote;
 pub mod schema;
-//pub mod start;
+pub mod start;
+pub mod try_;
 
 use std::ffi::OsString;
 
@@ -33,7 +36,13 @@ pub enum Command {
     /// Shows the plan, asks, and hands the inventory to the daemon
     Apply(apply::Arguments),
     /// Starts the daemon
-    //Start(start::Arguments),
+    Start(start::Arguments),
+    /// Boots a deployment in a throw-away virtual machine and shows the timeline
+    Try(try_::Arguments),
+    /// Settings of the daemon
+    Config(config::Args),
+    /// Looks into ISO images
+    Iso(iso::Args),
     /// Writes the JSON Schema of manifests, for editors
     Schema(schema::Arguments),
     /// Tells what a code such as V0011 means, with examples
@@ -50,7 +59,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Check(arguments) => check::run(arguments),
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Apply(arguments) => apply::run(&arguments),
-        //Command::Start(arguments) => start::run(&arguments),
+        Command::Try(arguments) => try_::run(&arguments),
+        Command::Start(arguments) => start::run(&arguments),
+        Command::Config(arguments) => config::run(&arguments),
+        Command::Iso(arguments) => iso::run(&arguments),
         Command::Schema(arguments) => schema::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
     }

@@ -10,35 +10,70 @@ use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
-use crate::model::{Cidr, Range, Span};
+pub use crate::model::Mode;
+use crate::model::{Cidr, Inventory, Range};
 
 /// The daemon's file, understood.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     pub network: Network,
-    pub dhcp: Mode,
-    /// Port of the HTTP server for machines.
-    pub http_port: u16,
-    /// Where the control API listens.
-    pub api: Listen,
-    /// `None`: the daemon keeps an inventory of its own in its state directory.
-    pub inventory: Option<Inventory>,
-    /// Directories in which network boot programs are looked for, first match wins.
-    pub firmware: Vec<PathBuf>,
-    /// Where leases, machines and caches are kept.
-    pub state: PathBuf,
-    /// Further directories in which images are looked for.
-    pub media: Vec<PathBuf>,
+    pub dhcp: Dhcp,
+    pub http: Http,
+    pub api: Api,
+    pub inventory: Inventory,
+    pub firmware: Firmware,
+    pub state: State,
+    pub media: Media,
 }
 
 /// `[network]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
+    /// Where the machines are.
     pub interface: String,
-    /// Our address there; `None`: the interface's first IPv4 address.
-    pub address: Option<Ipv4Addr>,
+    /// This host's address there.
+    pub address: Ipv4Addr,
     /// Used where the inventory declares no subnet for this interface.
     pub subnet: Option<Subnet>,
+}
+
+/// `[dhcp]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Dhcp {
+    pub mode: Mode,
+}
+
+/// `[http]`: the server for machines.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Http {
+    pub port: u16,
+}
+
+/// `[api]`: the server for people.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Api {
+    pub listen: Listen,
+}
+
+/// `[firmware]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Firmware {
+    /// Directories in which network boot programs are looked for, first match wins.
+    pub paths: Vec<PathBuf>,
+}
+
+/// `[state]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    /// Where leases, machines and caches are kept.
+    pub directory: PathBuf,
+}
+
+/// `[media]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Media {
+    /// Further directories in which images are looked for.
+    pub paths: Vec<PathBuf>,
 }
 
 /// `[network.subnet]`.
@@ -52,54 +87,11 @@ pub struct Subnet {
     pub domain: Option<String>,
 }
 
-/// `[dhcp] mode`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Mode {
-    /// Leases addresses and says what to boot; steps back when another server answers.
-    #[default]
-    Server,
-    /// Another server leases addresses, we only say what to boot.
-    Proxy,
-    /// Looks and never answers.
-    Listen,
-    Off,
-}
-
 /// `[api] listen`: loopback or a Unix socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
     Tcp(SocketAddr),
     Unix(PathBuf),
-}
-
-/// `[inventory]`.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Inventory {
-    Directory(PathBuf),
-    Git(Git),
-}
-
-/// An inventory in a git repository.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Git {
-    /// URL, or path of a repository on this host.
-    pub url: String,
-    pub reference: Reference,
-    /// The folder of the repository that is the inventory; empty: all of it.
-    pub path: String,
-    /// How often it is asked for news.
-    pub poll: Span,
-}
-
-/// Which commit is followed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reference {
-    /// The remote's default branch.
-    Default,
-    Branch(String),
-    Tag(String),
-    /// Forty hexadecimal digits.
-    Commit(String),
 }
 
 /// Every mistake in a daemon file.
@@ -131,17 +123,6 @@ impl fmt::Display for ConfigError {
     }
 }
 
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Mode::Server => "server",
-            Mode::Proxy => "proxy",
-            Mode::Listen => "listen",
-            Mode::Off => "off",
-        })
-    }
-}
-
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -158,7 +139,7 @@ impl Config {
     }
 
     /// Reads the file at `path`. Relative paths in it start at its own directory.
-    pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    pub fn read(path: &Path) -> Result<Config, ConfigError> {
         let file = path.display().to_string();
         let text = std::fs::read_to_string(path).map_err(|error| {
             let problem = Problem { at: None, message: error.to_string() };
@@ -169,20 +150,25 @@ impl Config {
         Ok(config)
     }
 
+    /// Follows another inventory than the file's: `--inventory DIR|GIT-URL`.
+    pub fn follow(&mut self, inventory: &str) {
+        self.inventory = Inventory::named(inventory);
+    }
+
     fn anchor(&mut self, folder: &Path) {
-        let Config { network: _, dhcp: _, http_port: _, api, inventory, firmware, state, media } = self;
-        let mut paths: Vec<&mut PathBuf> = firmware.iter_mut().chain(media).collect();
-        paths.push(state);
-        if let Listen::Unix(path) = api {
+        let Config { network: _, dhcp: _, http: _, api, inventory, firmware, state, media } = self;
+        let mut paths: Vec<&mut PathBuf> = firmware.paths.iter_mut().chain(&mut media.paths).collect();
+        paths.push(&mut state.directory);
+        if let Listen::Unix(path) = &mut api.listen {
             paths.push(path);
         }
         match inventory {
-            Some(Inventory::Directory(path)) => paths.push(path),
+            Inventory::Directory(path) => paths.push(path),
             // A local repository; URLs and `host:path` are left alone.
-            Some(Inventory::Git(git)) if git.url.starts_with("./") || git.url.starts_with("../") => {
+            Inventory::Git(git) if git.url.starts_with("./") || git.url.starts_with("../") => {
                 git.url = folder.join(&git.url).display().to_string();
             }
-            Some(Inventory::Git(_)) | None => {}
+            Inventory::Git(_) | Inventory::Own => {}
         }
         for path in paths {
             *path = folder.join(&*path);

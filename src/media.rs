@@ -7,6 +7,7 @@ pub mod identity;
 pub mod image;
 pub mod index;
 pub mod library;
+pub mod loaders;
 pub mod shelf;
 pub mod verify;
 

@@ -2,8 +2,10 @@
 
 pub mod arch;
 pub mod content;
+pub mod inventory;
 pub mod likeness;
 pub mod mac;
+pub mod mode;
 pub mod name;
 pub mod net;
 pub mod origin;
@@ -11,7 +13,9 @@ pub mod time;
 
 pub use arch::{ClientArch, Cpu, Firmware};
 pub use content::{Content, Extent};
+pub use inventory::{Git, Inventory, Reference};
 pub use mac::Mac;
+pub use mode::Mode;
 pub use name::Name;
 pub use net::{Cidr, Range};
 pub use origin::Origin;

@@ -9,14 +9,18 @@ pub mod watch;
 use std::path::PathBuf;
 
 pub use snapshot::{Body, Snapshot};
-pub use watch::{Update, Watch, spawn};
+pub use watch::{Handle, Update, spawn};
+
+use crate::model::Inventory;
 
 /// What to follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SourceConfig {
-    /// A directory on this host.
-    Directory(PathBuf),
-    Git(git::Repository),
+pub struct SourceConfig {
+    pub inventory: Inventory,
+    /// The daemon's state directory: copies of repositories are kept in it.
+    pub state: PathBuf,
+    /// How repositories are fetched; `Fetcher::default()` but in tests.
+    pub fetcher: git::Fetcher,
 }
 
 /// Why a source gave no snapshot. None of these means that the source is empty: what was loaded

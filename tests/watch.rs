@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio::sync::mpsc::{Receiver, channel};
-use voldemort::source::{Body, Snapshot, SourceConfig, Update, Watch, spawn};
+use voldemort::model::Inventory;
+use voldemort::source::git::Fetcher;
+use voldemort::source::{Body, Handle, Snapshot, SourceConfig, Update, spawn};
 
 /// Longest wait for anything that is to happen.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -18,7 +20,7 @@ const SOON: Duration = Duration::from_secs(2);
 struct Lab {
     folder: TempDir,
     updates: Receiver<Update>,
-    watch: Watch,
+    watch: Handle,
 }
 
 impl Lab {
@@ -27,7 +29,14 @@ impl Lab {
         let folder = tempfile::tempdir().unwrap();
         prepare(folder.path());
         let (out, updates) = channel(16);
-        let watch = spawn(SourceConfig::Directory(folder.path().join(root)), out);
+        let watch = spawn(
+            SourceConfig {
+                inventory: Inventory::Directory(folder.path().join(root)),
+                state: folder.path().join("state"),
+                fetcher: Fetcher::default(),
+            },
+            out,
+        );
         Lab { folder, updates, watch }
     }
 

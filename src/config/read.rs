@@ -6,12 +6,12 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::tree::{self, Complaints, Found, Table};
-use super::{Config, Git, Inventory, Listen, Mode, Network, Problem, Reference, Subnet};
-use crate::model::{Cidr, Range, Span};
+use super::{Api, Config, Dhcp, Firmware, Http, Listen, Media, Mode, Network, Problem, State, Subnet};
+use crate::model::{Cidr, Git, Inventory, Range, Reference, Span};
 
 const API: &str = "127.0.0.1:12345";
-const STATE: &str = "/var/lib/voldemort";
-const POLL: Span = Span::seconds(60);
+/// The state directory where nothing else is said.
+pub const STATE: &str = "/var/lib/voldemort";
 /// Where Debian, Ubuntu, Fedora and Arch put their boot programs.
 pub const FIRMWARE: [&str; 8] = [
     "/usr/lib/ipxe",
@@ -42,22 +42,22 @@ pub fn config(text: &str) -> Result<Config, Vec<Problem>> {
 
 fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config> {
     let network = network(root, complaints);
-    let dhcp = dhcp(root, complaints).unwrap_or_default();
-    let http_port = http(root, complaints).unwrap_or(80);
-    let api = api(root, complaints);
+    let mode = dhcp(root, complaints).unwrap_or_default();
+    let port = http(root, complaints).unwrap_or(80);
+    let listen = api(root, complaints);
     let inventory = inventory(root, complaints);
     let firmware = paths(root, "firmware", complaints);
-    let state = state(root, complaints);
+    let directory = state(root, complaints);
     let media = paths(root, "media", complaints);
     Some(Config {
         network: network?,
-        dhcp,
-        http_port,
-        api: api?,
-        inventory,
-        firmware: firmware.unwrap_or_else(|| FIRMWARE.map(PathBuf::from).to_vec()),
-        state,
-        media: media.unwrap_or_default(),
+        dhcp: Dhcp { mode },
+        http: Http { port },
+        api: Api { listen: listen? },
+        inventory: inventory?,
+        firmware: Firmware { paths: firmware.unwrap_or_else(|| FIRMWARE.map(PathBuf::from).to_vec()) },
+        state: State { directory },
+        media: Media { paths: media.unwrap_or_default() },
     })
 }
 
@@ -78,29 +78,32 @@ where
 
 fn network(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Network> {
     let Some(mut table) = root.table("network", "network", complaints) else {
-        let message = "`network.interface` is missing: on which interface are the machines?";
-        complaints.add(None, message.to_owned());
+        complaints.add(None, NO_INTERFACE.to_owned());
         return None;
     };
-    let interface = table.text("interface", complaints);
+    let at = table.at;
+    let (names_interface, names_address) = (table.has("interface"), table.has("address"));
+    let interface = table.text("interface", complaints).and_then(|Found { at, value }| {
+        let good = is_interface(&value);
+        if !good {
+            complaints.add(at, format!("`network.interface`: `{value}` is no interface's name"));
+        }
+        good.then_some(value)
+    });
     let address: Option<Found<Ipv4Addr>> = parsed(&mut table, "address", complaints);
     let subnet = subnet(&mut table, address.as_ref(), complaints);
-    let at = table.at;
     table.finish(complaints);
-    let interface = match interface {
-        Some(Found { value, .. }) if is_interface(&value) => Some(value),
-        Some(Found { at, value }) => {
-            complaints.add(at, format!("`network.interface`: `{value}` is no interface's name"));
-            None
-        }
-        None => {
-            complaints
-                .add(at, "`network.interface` is missing: on which interface are the machines?".to_owned());
-            None
-        }
-    };
-    Some(Network { interface: interface?, address: address.map(|found| found.value), subnet })
+    if !names_interface {
+        complaints.add(at, NO_INTERFACE.to_owned());
+    }
+    if !names_address {
+        complaints
+            .add(at, "`network.address` is missing: which address does this host have there?".to_owned());
+    }
+    Some(Network { interface: interface?, address: address?.value, subnet })
 }
+
+const NO_INTERFACE: &str = "`network.interface` is missing: on which interface are the machines?";
 
 /// The rule of the Linux kernel (`dev_valid_name`).
 fn is_interface(name: &str) -> bool {
@@ -230,7 +233,9 @@ fn listen(text: &str) -> Result<Listen, &'static str> {
 }
 
 fn inventory(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Inventory> {
-    let mut table = root.table("inventory", "inventory", complaints)?;
+    let Some(mut table) = root.table("inventory", "inventory", complaints) else {
+        return Some(Inventory::Own);
+    };
     let directory = table.text("directory", complaints);
     let git = table.text("git", complaints);
     let references =
@@ -304,7 +309,7 @@ fn folder(path: Option<Found<String>>, complaints: &mut Complaints<'_>) -> Optio
 }
 
 fn interval(poll: Option<Found<Span>>, complaints: &mut Complaints<'_>) -> Option<Span> {
-    let Some(Found { at, value }) = poll else { return Some(POLL) };
+    let Some(Found { at, value }) = poll else { return Some(Inventory::POLL) };
     if value < Span::seconds(1) {
         complaints.add(at, "`inventory.poll` is at least 1s".to_owned());
         return None;
@@ -374,32 +379,39 @@ paths = ["/srv/iso"]
         let subnet = config.network.subnet.as_ref().unwrap();
         assert_eq!(subnet.dns.len(), 2);
         assert_eq!(subnet.dynamic.unwrap().len(), 100);
-        assert_eq!((config.dhcp, config.http_port), (Mode::Proxy, 8080));
-        assert_eq!(config.api, Listen::Unix("/run/v.sock".into()));
-        let Some(Inventory::Git(git)) = &config.inventory else { panic!("{config:?}") };
+        assert_eq!((config.dhcp.mode, config.http.port), (Mode::Proxy, 8080));
+        assert_eq!(config.api.listen, Listen::Unix("/run/v.sock".into()));
+        let Inventory::Git(git) = &config.inventory else { panic!("{config:?}") };
         assert_eq!((git.path.as_str(), git.poll), ("inventory", Span::seconds(90)));
         assert_eq!(git.reference, Reference::Branch("main".into()));
-        assert_eq!(config.firmware, [PathBuf::from("/opt/ipxe")]);
-        assert_eq!((config.state, config.media), ("/srv/state".into(), vec![PathBuf::from("/srv/iso")]));
+        assert_eq!(config.firmware.paths, [PathBuf::from("/opt/ipxe")]);
+        assert_eq!(
+            (config.state.directory, config.media.paths),
+            ("/srv/state".into(), vec![PathBuf::from("/srv/iso")])
+        );
     }
 
     #[test]
     fn a_minimal_file_has_sensible_defaults() {
-        let config = Config::parse("network.interface = 'eth0'", "v.toml").unwrap();
-        assert_eq!(config.api, Listen::Tcp(API.parse().unwrap()));
-        assert_eq!((config.dhcp, config.http_port, config.inventory), (Mode::Server, 80, None));
-        assert_eq!(config.firmware.len(), FIRMWARE.len());
-        assert_eq!(config.state, PathBuf::from(STATE));
+        let config =
+            Config::parse("network = { interface = 'eth0', address = '10.0.0.1' }", "v.toml").unwrap();
+        assert_eq!(config.api.listen, Listen::Tcp(API.parse().unwrap()));
+        assert_eq!(
+            (config.dhcp.mode, config.http.port, config.inventory),
+            (Mode::Server, 80, Inventory::Own)
+        );
+        assert_eq!(config.firmware.paths.len(), FIRMWARE.len());
+        assert_eq!(config.state.directory, PathBuf::from(STATE));
     }
 
     #[test]
     fn json_says_the_same() {
-        let json =
-            r#" {"network": {"interface": "eth0", "subnet": {"cidr": "10.0.0.0/24"}}, "http": {"port": 81}}"#;
+        let json = r#" {"network": {"interface": "eth0", "address": "10.0.0.1", "subnet": {"cidr": "10.0.0.0/24"}}, "http": {"port": 81}}"#;
         let config = Config::parse(json, "voldemort.toml").unwrap();
-        assert_eq!(config.http_port, 81);
+        assert_eq!(config.http.port, 81);
         assert_eq!(problems("{\n  \"network\": }")[0], "v.toml:2:14: expected value");
-        let wrong = problems(r#"{"network": {"interface": "eth0"}, "http": {"prt": 80}}"#);
+        let wrong =
+            problems(r#"{"network": {"interface": "eth0", "address": "10.0.0.1"}, "http": {"prt": 80}}"#);
         assert_eq!(wrong, ["v.toml: unknown key `http.prt`; did you mean `port`?"]);
     }
 
@@ -410,6 +422,7 @@ paths = ["/srv/iso"]
         assert_eq!(
             problems(text),
             [
+                "v.toml:1:1: `network.address` is missing: which address does this host have there?",
                 "v.toml:3:1: unknown key `network.adress`; did you mean `address`?",
                 "v.toml:5:8: `network.subnet.cidr`: `10.0.0.7/24`: bits are set after the first 24: did you mean 10.0.0.0/24?",
                 "v.toml:7:8: `http.port` must be a number, and is a string",
@@ -451,7 +464,9 @@ paths = ["/srv/iso"]
 
     #[test]
     fn an_inventory_is_one_thing() {
-        let with = |lines: &str| problems(&format!("network.interface = 'e'\n[inventory]\n{lines}"));
+        let with = |lines: &str| {
+            problems(&format!("network = {{ interface = 'e', address = '10.0.0.1' }}\n[inventory]\n{lines}"))
+        };
         assert!(with("directory = 'x'\ngit = 'y'")[0].contains("choose one"));
         assert!(with("directory = 'x'\npoll = '5s'")[0].contains("`inventory.poll` goes with `git`"));
         assert!(with("git = 'x'\nbranch = 'a'\ntag = 'b'")[0].contains("choose one"));

@@ -10,7 +10,6 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 use nix::sys::socket::{
@@ -19,9 +18,10 @@ use nix::sys::socket::{
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use super::link::Interface;
+use super::now;
 use super::raw::RawSender;
 use crate::model::Time;
 use crate::proto::dhcp::{
@@ -142,10 +142,10 @@ fn bind(port: u16, device: Option<&[u8]>) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Serves until a socket fails. `mode` is what we are on the interface.
+/// Serves until a socket fails. `mode` is what we are on the interface; it may change.
 pub async fn run<L: Lessor>(
     sockets: Sockets,
-    mode: Mode,
+    mode: watch::Receiver<Mode>,
     tables: Arc<ArcSwap<Table>>,
     lessor: Arc<L>,
 ) -> io::Result<()> {
@@ -156,7 +156,7 @@ pub async fn run<L: Lessor>(
     for port in ports {
         let service = Arc::new(Service {
             interface: interface.clone(),
-            mode,
+            mode: mode.clone(),
             tables: tables.clone(),
             lessor: lessor.clone(),
             pending: pending.clone(),
@@ -175,7 +175,7 @@ pub async fn run<L: Lessor>(
 /// One port being served.
 struct Service<L> {
     interface: Interface,
-    mode: Mode,
+    mode: watch::Receiver<Mode>,
     tables: Arc<ArcSwap<Table>>,
     lessor: Arc<L>,
     pending: Arc<Semaphore>,
@@ -219,7 +219,7 @@ impl<L: Lessor> Service<L> {
         let link = Link {
             server: self.interface.address,
             cidr,
-            mode: self.mode,
+            mode: *self.mode.borrow(),
             port: self.port.number,
             source: received.source,
             broadcast: received.destination.is_broadcast() || received.destination == cidr.broadcast(),
@@ -342,7 +342,3 @@ fn is_passing(error: &io::Error) -> bool {
     )
 }
 
-fn now() -> Time {
-    let since = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-    Time(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
-}

@@ -1,29 +1,37 @@
 //! From settings to a serving daemon, and back down.
 
-use std::path::Path;
+use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
+use super::files::Files;
 use super::keeper::Keeper;
+use super::link::Interface;
 use super::reconcile::Reconciler;
 use super::{dhcp, http, now, probe, tftp};
 use crate::api::types::{Apply, Outcome, SourceStatus, Status, Tree};
 use crate::api::{Backend, router};
-use crate::config::{Config, Mode, loaders};
-use crate::media::Shelf;
-use crate::model::{Mac, Time};
-use crate::source::{self, Handle};
+use crate::config::{Config, Listen};
+use crate::desired::Subnet;
+use crate::media::{Shelf, loaders};
+use crate::model::{Mac, Mode, Origin, Span, Time};
+use crate::source::{self, Handle, SourceConfig};
 use crate::store::Store;
 use crate::table::{Event, Server, Stage, Table};
 
 /// How long transfers may go on after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(10);
-/// How long the first look for other DHCP servers takes.
-const PROBE: Duration = Duration::from_millis(500);
+/// How long the look for other DHCP servers delays the first answer. A machine waits 3 s for it.
+const FIRST_LOOK: Duration = Duration::from_millis(400);
+/// How long it goes on beside serving: dnsmasq pings for 3 s before it offers.
+const SECOND_LOOK: Duration = Duration::from_secs(5);
+/// Length of leases on the network of the settings file.
+const LEASE: Span = Span::seconds(3600);
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
@@ -34,58 +42,140 @@ pub fn run(config: Config) -> Result<(), Failure> {
 }
 
 async fn serve(config: Config) -> Result<(), Failure> {
+    let interface = Interface::find(&config.network.interface, Some(config.network.address))?;
     let (store, saved) = Store::open(&config.state.directory, random)?;
     let server = Server {
-        address: config.network.address,
+        address: interface.address,
         http_port: config.http.port,
         gives_addresses: config.dhcp.mode == Mode::Server,
         loaders: loaders::find(&config.firmware.paths),
     };
     let (keeper, thread) = Keeper::spawn(store, saved, server);
     let (stop, stopping) = watch::channel(false);
-    let api = TcpListener::bind(config.api.listen.as_str()).await.map_err(|error| bind(&config.api.listen, error))?;
-    let files = super::files::Files::new();
-    let http = http::bind(config.network.address, config.http.port)?;
-    let tftp = tftp::bind(config.network.address)?;
-    let dhcp = match config.dhcp.mode {
+    let mut tasks = JoinSet::new();
+    let (mode, modes) = watch::channel(config.dhcp.mode);
+    let reconciler = Arc::new(reconciler(&config, &keeper));
+    let daemon = Daemon { keeper: keeper.clone(), reconciler: reconciler.clone(), mode: modes.clone() };
+    serve_api(&config.api.listen, daemon, stopping.clone(), &mut tasks).await?;
+    serve_files(&config, &keeper, &stopping, &mut tasks)?;
+    let sockets = match config.dhcp.mode {
         Mode::Off => None,
-        _ => Some(dhcp::bind(&config.network.interface, config.network.address)?),
+        mode => Some(dhcp::Sockets::open(interface.clone(), mode)?),
     };
     announce(&config, &keeper);
 
-    let reconciler = reconciler(&config, &keeper);
     let (updates, queue) = mpsc::channel(1);
-    let source = source::spawn(config.source(), updates)?;
-    tokio::spawn(reconciler.clone().run(queue));
-    let backend = Daemon { keeper: keeper.clone(), reconciler: reconciler.clone(), mode: config.dhcp.mode };
-    let mut tasks = tokio::task::JoinSet::new();
-    let halt = stopping.clone();
-    tasks.spawn(async move {
-        let served = axum::serve(api, router(backend)).with_graceful_shutdown(stopped(halt));
-        if let Err(error) = served.await {
-            tracing::error!(%error, "the control API ended");
-        }
-    });
-    tasks.spawn(http::run(http, keeper.clone(), files.clone(), stopping.clone()));
-    tasks.spawn(tftp::run(tftp, keeper.clone(), files, stopping.clone()));
-    if let Some(dhcp) = dhcp {
-        let mode = settle_mode(&config, &keeper).await;
+    let source = source::spawn(
+        SourceConfig {
+            inventory: config.inventory.clone(),
+            state: config.state.directory.clone(),
+            fetcher: Default::default(),
+        },
+        updates,
+    );
+    tasks.spawn(follow(reconciler.clone(), queue, stopping.clone()));
+    if let Some(sockets) = sockets {
+        look_around(&interface, &keeper, &mode, FIRST_LOOK).await;
         first_revision(reconciler.status()).await;
-        tasks.spawn(dhcp::run(dhcp, mode, keeper.clone(), stopping.clone()));
+        tasks.spawn(serve_dhcp(sockets, modes, keeper.clone(), stopping.clone()));
+        tasks.spawn(keep_looking(interface, keeper.clone(), mode, stopping.clone()));
     }
     println!("ready");
 
     wait(&source).await?;
     stop.send_replace(true);
     tracing::info!("stopping: transfers under way have {} s", DRAIN.as_secs());
-    drop(source);
     let drained = async { while tasks.join_next().await.is_some() {} };
     if tokio::time::timeout(DRAIN, drained).await.is_err() {
         tracing::warn!("some transfers did not end in time");
+        tasks.shutdown().await;
     }
-    drop((keeper, reconciler, tasks));
+    drop((keeper, reconciler, source));
     let _ = tokio::task::spawn_blocking(move || thread.join()).await;
     Ok(())
+}
+
+async fn serve_api(
+    listen: &Listen,
+    daemon: Daemon,
+    stopping: watch::Receiver<bool>,
+    tasks: &mut JoinSet<()>,
+) -> Result<(), Failure> {
+    let bind = |error: std::io::Error| -> Failure {
+        format!("the control API can't listen on {listen}: {error} (another daemon? see [api] listen)").into()
+    };
+    let ended = |result: std::io::Result<()>| {
+        if let Err(error) = result {
+            tracing::error!(%error, "the control API ended");
+        }
+    };
+    match listen {
+        Listen::Tcp(address) => {
+            let listener = TcpListener::bind(address).await.map_err(bind)?;
+            let serve = axum::serve(listener, router(daemon)).with_graceful_shutdown(stopped(stopping));
+            tasks.spawn(async move { ended(serve.await) });
+        }
+        Listen::Unix(path) => {
+            // A socket left by a daemon that was killed; a living one still answers on it.
+            if std::os::unix::net::UnixStream::connect(path).is_err() {
+                let _ = std::fs::remove_file(path);
+            }
+            let listener = UnixListener::bind(path).map_err(bind)?;
+            let serve = axum::serve(listener, router(daemon)).with_graceful_shutdown(stopped(stopping));
+            tasks.spawn(async move { ended(serve.await) });
+        }
+    }
+    Ok(())
+}
+
+fn serve_files(
+    config: &Config,
+    keeper: &Keeper,
+    stopping: &watch::Receiver<bool>,
+    tasks: &mut JoinSet<()>,
+) -> Result<(), Failure> {
+    let (address, files, opener) = (config.network.address, Files::new(), Arc::new(keeper.clone()));
+    let taken = |what: &str, port: u16, error: std::io::Error| -> Failure {
+        format!("{what} can't listen on {address}:{port}: {error}").into()
+    };
+    let port = config.http.port;
+    let http = http::Server::bind(SocketAddrV4::new(address, port), files.clone(), http::Limits::default())
+        .map_err(|error| taken("HTTP", port, error))?;
+    let tftp = tftp::Server::bind(SocketAddrV4::new(address, TFTP_PORT), files, tftp::Limits::default())
+        .map_err(|error| taken("TFTP", TFTP_PORT, error))?;
+    let http = http.run(opener.clone(), stopping.clone());
+    let tftp = tftp.run(opener, stopping.clone());
+    tasks.spawn(async move { ended("HTTP", http.await) });
+    tasks.spawn(async move { ended("TFTP", tftp.await) });
+    Ok(())
+}
+
+const TFTP_PORT: u16 = 69;
+
+async fn serve_dhcp(
+    sockets: dhcp::Sockets,
+    modes: watch::Receiver<Mode>,
+    keeper: Keeper,
+    stopping: watch::Receiver<bool>,
+) {
+    let tables = keeper.tables();
+    tokio::select! {
+        result = dhcp::run(sockets, modes, tables, Arc::new(keeper)) => ended("DHCP", result),
+        () = stopped(stopping) => {}
+    }
+}
+
+fn ended(what: &str, result: std::io::Result<()>) {
+    if let Err(error) = result {
+        tracing::error!(%error, "{what} ended");
+    }
+}
+
+async fn follow(reconciler: Arc<Reconciler>, queue: mpsc::Receiver<source::Update>, stopping: watch::Receiver<bool>) {
+    tokio::select! {
+        () = reconciler.run(queue) => {}
+        () = stopped(stopping) => {}
+    }
 }
 
 /// Random bytes for a new state directory, from the kernel.
@@ -96,56 +186,74 @@ fn random() -> [u8; 48] {
     bytes
 }
 
-fn bind(address: &str, error: std::io::Error) -> Failure {
-    format!("the control API can't listen on {address}: {error} (another daemon? see [api] listen)").into()
-}
-
 /// The first lines say who listens where.
 fn announce(config: &Config, keeper: &Keeper) {
-    let address = config.network.address;
-    println!("voldemort {} on {} ({address})", env!("CARGO_PKG_VERSION"), config.network.interface);
+    let (address, interface) = (config.network.address, &config.network.interface);
+    println!("voldemort {} on {interface} ({address})", env!("CARGO_PKG_VERSION"));
     match config.dhcp.mode {
         Mode::Off => println!("DHCP off"),
-        mode => println!("DHCP {address}:67 on {} ({mode})", config.network.interface),
+        mode => println!("DHCP {address}:67 on {interface} ({mode})"),
     }
-    println!("TFTP {address}:69");
-    println!("HTTP {}", keeper.table().server.url());
-    println!("API  http://{}", config.api.listen);
+    println!("TFTP {address}:{TFTP_PORT}");
+    println!("HTTP {address}:{} ({})", config.http.port, keeper.table().server.url());
+    println!("API  {}", config.api.listen);
     println!("inventory {}", config.inventory);
+    for loader in loaders::missing(&keeper.table().server.loaders) {
+        println!("no {} found: install the package {}", loader.name, loader.package);
+    }
 }
 
-fn reconciler(config: &Config, keeper: &Keeper) -> Arc<Reconciler> {
-    let shelf = Shelf::new(config.media_paths(), Some(config.state.directory.join("digests")));
-    let location = config.inventory.to_string();
-    Arc::new(Reconciler::new(keeper.clone(), shelf, config.network.subnet(), location))
+fn reconciler(config: &Config, keeper: &Keeper) -> Reconciler {
+    let mut media = config.media.paths.clone();
+    media.push(config.state.directory.join("media"));
+    let shelf = Shelf::new(media, Some(config.state.directory.join("digests")));
+    let fallback = config.network.subnet.as_ref().map(|subnet| Arc::new(fallback(subnet)));
+    Reconciler::new(keeper.clone(), shelf, fallback, config.inventory.to_string())
+}
+
+/// The network of the settings file, for inventories that declare none.
+fn fallback(subnet: &crate::config::Subnet) -> Subnet {
+    let crate::config::Subnet { cidr, gateway, dns, dynamic, domain } = subnet;
+    Subnet {
+        name: "network".parse().expect("this is a name"),
+        cidr: *cidr,
+        gateway: *gateway,
+        dns: dns.clone(),
+        domain: domain.clone(),
+        dynamic: dynamic.iter().copied().collect(),
+        lease: LEASE,
+        origin: Origin { file: "(the daemon's settings)".into(), line: 1, column: 1 },
+    }
 }
 
 /// A LAN is not ours until said so: where another DHCP server answers, only listen.
-async fn settle_mode(config: &Config, keeper: &Keeper) -> Mode {
-    let mode = config.dhcp.mode;
-    if mode != Mode::Server {
-        return mode;
+async fn look_around(interface: &Interface, keeper: &Keeper, mode: &watch::Sender<Mode>, wait: Duration) {
+    if *mode.borrow() != Mode::Server {
+        return;
     }
-    match probe::probe(&config.network.interface, PROBE).await {
-        Ok(foreign) if foreign.is_empty() => mode,
+    match probe::probe(interface, wait).await {
+        Ok(foreign) if foreign.is_empty() => {}
         Ok(foreign) => {
-            let servers: Vec<String> = foreign.iter().map(ToString::to_string).collect();
+            let servers: Vec<String> = foreign.iter().map(|one| one.server.to_string()).collect();
             let text = format!(
-                "another DHCP server answers on {} ({}): answering nothing, only listening; \
+                "another DHCP server ({}) answers on {}: from now on only listening; \
                  set [dhcp] mode = \"proxy\" to work beside it",
-                config.network.interface,
-                servers.join(", ")
+                servers.join(", "),
+                interface.name
             );
             println!("{text}");
             tracing::warn!("{text}");
             daemon_event(keeper, text);
-            Mode::Listen
+            mode.send_replace(Mode::Listen);
         }
-        Err(error) => {
-            tracing::warn!(%error, "looking for other DHCP servers failed");
-            mode
-        }
+        Err(error) => tracing::warn!("{error}"),
     }
+}
+
+/// Slow servers are heard while we serve already.
+async fn keep_looking(interface: Interface, keeper: Keeper, mode: watch::Sender<Mode>, stopping: watch::Receiver<bool>) {
+    look_around(&interface, &keeper, &mode, SECOND_LOOK).await;
+    stopped(stopping).await;
 }
 
 fn daemon_event(keeper: &Keeper, text: String) {
@@ -189,7 +297,7 @@ async fn wait(source: &Handle) -> Result<(), Failure> {
 struct Daemon {
     keeper: Keeper,
     reconciler: Arc<Reconciler>,
-    mode: Mode,
+    mode: watch::Receiver<Mode>,
 }
 
 impl Backend for Daemon {
@@ -208,7 +316,7 @@ impl Backend for Daemon {
             lineage: table.lineage.to_string(),
             serial: table.serial,
             server: table.server.url(),
-            mode: self.mode.to_string(),
+            mode: self.mode.borrow().to_string(),
             deployments: table.desired.deployments.len(),
             machines: table.desired.machines.len(),
             source: self.reconciler.status().borrow().clone(),

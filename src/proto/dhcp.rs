@@ -19,6 +19,7 @@ pub mod wire;
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+pub use crate::model::Mode;
 use crate::model::{Cidr, Mac, Time};
 use crate::table::{Event, LeaseRequest, Table};
 
@@ -43,18 +44,6 @@ pub struct Link {
     pub source: SocketAddrV4,
     /// Sent to a broadcast address, not to one of ours.
     pub broadcast: bool,
-}
-
-/// What the daemon is on its network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Mode {
-    /// It gives addresses and boot files.
-    Server,
-    /// It gives boot files; another server gives addresses.
-    Proxy,
-    /// It says nothing and reports what a server would have said.
-    Listen,
-    Off,
 }
 
 /// What to do about a datagram.
@@ -113,17 +102,6 @@ pub fn handle(table: &Table, link: &Link, now: Time, datagram: &[u8]) -> Decisio
             }
             quiet @ Decision::Silence(_) => quiet,
         },
-    }
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Mode::Server => "server",
-            Mode::Proxy => "proxy",
-            Mode::Listen => "listen",
-            Mode::Off => "off",
-        })
     }
 }
 

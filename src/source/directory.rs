@@ -38,13 +38,13 @@ enum Failure {
 }
 
 /// A file as it was read.
-struct Read1 {
+struct Loaded {
     body: Body,
     /// Stands for the bytes of large files in the revision.
     identity: [u64; 5],
 }
 
-type Files = BTreeMap<Arc<str>, Read1>;
+type Files = BTreeMap<Arc<str>, Loaded>;
 
 fn bodies(files: Files) -> BTreeMap<Arc<str>, Body> {
     files.into_iter().map(|(path, file)| (path, file.body)).collect()
@@ -133,12 +133,12 @@ impl Reader {
     }
 }
 
-fn load(path: PathBuf, metadata: &Metadata) -> Result<Read1, Failure> {
+fn load(path: PathBuf, metadata: &Metadata) -> Result<Loaded, Failure> {
     let fail = |error: io::Error| unreadable(&path, &error);
     let modified = (metadata.mtime() as u64, metadata.mtime_nsec() as u64);
     let identity = [metadata.dev(), metadata.ino(), metadata.len(), modified.0, modified.1];
     if metadata.len() > Body::INLINE_MAX {
-        return Ok(Read1 { body: Body::OnDisk { path, length: metadata.len() }, identity });
+        return Ok(Loaded { body: Body::OnDisk { path, length: metadata.len() }, identity });
     }
     let mut bytes = Vec::with_capacity(metadata.len() as usize);
     let file = File::open(&path).map_err(fail)?;
@@ -148,7 +148,7 @@ fn load(path: PathBuf, metadata: &Metadata) -> Result<Read1, Failure> {
         let why = "it grew while it was being read".to_owned();
         return Err(Failure::Vanished(SourceError::Unreadable { path, why }));
     }
-    Ok(Read1 { body: Body::Inline { bytes: Bytes::from(bytes), path: Some(path) }, identity })
+    Ok(Loaded { body: Body::Inline { bytes: Bytes::from(bytes), path: Some(path) }, identity })
 }
 
 /// `dir@sha256:…` over the sorted paths and their bytes; a large file's identity stands for them.

@@ -12,6 +12,7 @@ use tokio::sync::mpsc::Sender;
 
 use self::alarm::Alarm;
 use super::{Snapshot, SourceConfig, SourceError, directory, git};
+use crate::model::Inventory;
 
 /// How often a directory is read again although nothing was reported: network file systems and
 /// full event queues lose reports, the content's hash does not lie.
@@ -30,11 +31,11 @@ pub enum Update {
 
 /// Holds a running watch; it ends when the receiver of its updates is dropped.
 #[derive(Clone, Debug)]
-pub struct Watch {
+pub struct Handle {
     poke: Arc<Notify>,
 }
 
-impl Watch {
+impl Handle {
     /// Has the source read again now (SIGHUP, a webhook, an operator).
     pub fn poke(&self) {
         self.poke.notify_one();
@@ -42,20 +43,23 @@ impl Watch {
 }
 
 /// Follows `source` in a task of the current tokio runtime. The first update comes at once.
-pub fn spawn(source: SourceConfig, out: Sender<Update>) -> Watch {
+pub fn spawn(source: SourceConfig, out: Sender<Update>) -> Handle {
     let poke = Arc::new(Notify::new());
-    let watch = Watch { poke: poke.clone() };
-    match source {
-        SourceConfig::Directory(root) => tokio::spawn(follow_directory(root, poke, out)),
-        SourceConfig::Git(repository) => tokio::spawn(git::follow(repository, poke, out)),
+    let handle = Handle { poke: poke.clone() };
+    let SourceConfig { inventory, state, fetcher } = source;
+    match inventory {
+        Inventory::Directory(root) => tokio::spawn(follow_directory(root, poke, out)),
+        Inventory::Git(git) => tokio::spawn(git::follow(git, state, fetcher, poke, out)),
+        Inventory::Own => tokio::spawn(git::follow_own(state, fetcher, poke, out)),
     };
-    watch
+    handle
 }
 
 /// Passes on what is new, and only that.
 pub(super) struct Reporter {
     out: Sender<Update>,
-    last: Option<Result<Arc<str>, String>>,
+    /// The key of the last report: an error's text, or what tells snapshots apart.
+    last: Option<Arc<str>>,
 }
 
 impl Reporter {
@@ -63,17 +67,29 @@ impl Reporter {
         Reporter { out, last: None }
     }
 
+    /// Nothing was reported yet.
+    pub fn is_new(&self) -> bool {
+        self.last.is_none()
+    }
+
     /// False when nobody listens any more.
     pub async fn report(&mut self, result: Result<Snapshot, SourceError>) -> bool {
-        let result = result.map_err(|error| error.to_string());
-        let key = result.as_ref().map(|snapshot| snapshot.revision.clone()).map_err(String::clone);
+        let key = match &result {
+            Ok(snapshot) => snapshot.revision.clone(),
+            Err(error) => error.to_string().into(),
+        };
+        self.report_as(key, result).await
+    }
+
+    /// The same, where `key` and not the revision tells what is new.
+    pub async fn report_as(&mut self, key: Arc<str>, result: Result<Snapshot, SourceError>) -> bool {
         if self.last.as_ref() == Some(&key) {
             return !self.out.is_closed();
         }
         self.last = Some(key);
         let update = match result {
             Ok(snapshot) => Update::Snapshot(snapshot),
-            Err(why) => Update::Failed(why),
+            Err(error) => Update::Failed(error.to_string()),
         };
         self.out.send(update).await.is_ok()
     }

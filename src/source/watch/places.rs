@@ -47,10 +47,14 @@ impl Place {
 /// The directory itself with everything below it, and every directory in which a link on the way
 /// to it, or the directory itself, could be replaced, removed or made again.
 pub fn of_directory(root: &Path) -> BTreeSet<Place> {
-    let mut places: BTreeSet<Place> =
-        on_the_way(root).iter().filter_map(|(path, name)| Place::name(path, name)).collect();
+    let mut places = names_to(root);
     places.extend(std::fs::canonicalize(root).ok().and_then(|real| Place::deep(&real)));
     places
+}
+
+/// The names on the way to `path`, each in its directory.
+pub fn names_to(path: &Path) -> BTreeSet<Place> {
+    on_the_way(path).iter().filter_map(|(folder, name)| Place::name(folder, name)).collect()
 }
 
 /// The directories and the names in them that lead to `root`: where a part is a link, where a

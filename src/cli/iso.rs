@@ -1,0 +1,293 @@
+//! `voldemort iso`: what an image holds, and a first draft of the `[boot.NAME]` for it.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+
+use super::{Exit, exit};
+use crate::media::guess::{Family, Kernel};
+use crate::media::image::{self, BootImage, Platform};
+use crate::media::index::Listed;
+use crate::media::verify::Verifier;
+use crate::media::{Index, MediaError, directory};
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List a directory of an image
+    Ls {
+        /// The image, or a directory with an unpacked one
+        file: PathBuf,
+        /// The directory inside the image
+        #[arg(default_value = "")]
+        dir: String,
+        /// List the kernels and their initrds instead
+        #[arg(long, conflicts_with = "dir")]
+        kernels: bool,
+    },
+    /// Print a [boot.NAME] table for an image, to be corrected and committed
+    Inspect {
+        /// The image
+        file: PathBuf,
+    },
+}
+
+pub fn run(args: &Args) -> Exit {
+    let result = match &args.command {
+        Command::Ls { file, dir, kernels } => open(file).map_err(words).and_then(|index| match kernels {
+            true => Ok(list_kernels(&index)),
+            false => list(&index, dir),
+        }),
+        Command::Inspect { file } => inspect(file).map_err(words),
+    };
+    match result {
+        Ok(text) => exit::print(&text),
+        Err(why) => {
+            exit::talk(&visible(&why));
+            Exit::Failed
+        }
+    }
+}
+
+fn words(error: MediaError) -> String {
+    error.to_string()
+}
+
+fn open(file: &Path) -> Result<Index, MediaError> {
+    if file.is_dir() { directory::open(file) } else { image::open(file) }
+}
+
+/// Names come from a file that somebody made: nothing in them may steer the terminal.
+fn visible(text: &str) -> String {
+    let shown = |c: char| match c {
+        '\n' => c.to_string(),
+        c if c.is_control() => c.escape_default().to_string(),
+        c => c.to_string(),
+    };
+    text.chars().map(shown).collect()
+}
+
+/// The same for something that must stay on its line.
+fn name(text: &str) -> String {
+    visible(text).replace('\n', "\\n")
+}
+
+fn list(index: &Index, dir: &str) -> Result<String, String> {
+    let Some(entries) = index.list(dir) else {
+        let mut why = format!("there is no directory `{dir}` in the image");
+        if index.lookup(dir).is_some() {
+            why = format!("`{dir}` is a file, not a directory");
+        }
+        return Err(why);
+    };
+    let mut text = String::new();
+    for (entry, listed) in entries {
+        let (size, rest) = match listed {
+            Listed::Folder => (String::new(), "/".to_owned()),
+            Listed::File(entry) => (entry.len().to_string(), String::new()),
+            Listed::Link(target) => (String::new(), format!(" -> /{}", name(target))),
+            Listed::Refused(why) => (String::new(), format!("  (can't be served: {why})")),
+        };
+        let _ = writeln!(text, "{size:>14}  {}{rest}", name(entry));
+    }
+    Ok(text)
+}
+
+fn list_kernels(index: &Index) -> String {
+    let line = |kernel: &Kernel<'_>| format!("{}  {}\n", name(kernel.kernel), name(&kernel.initrd.join(" ")));
+    index.kernels().iter().map(line).collect()
+}
+
+fn inspect(file: &Path) -> Result<String, MediaError> {
+    let index = open(file)?;
+    let (boot_images, sha256) = match file.is_dir() {
+        true => (Vec::new(), None),
+        false => (image::boot_images(file)?, Some(Verifier::default().digest(file)?)),
+    };
+    let mut text = facts(&index, &boot_images);
+    let stem = file.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let file_name = file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    text += &table(&index, &resource_name(&stem), &file_name, sha256.as_deref());
+    Ok(text)
+}
+
+fn facts(index: &Index, boot_images: &[BootImage]) -> String {
+    let bytes: u64 = index.files.values().map(crate::media::Entry::len).sum();
+    let mut text = format!("# {}: {} files, {} MiB\n", name(&index.label), index.files.len(), bytes >> 20);
+    for image in boot_images.iter().filter(|image| image.bootable) {
+        let platform = match image.platform {
+            Platform::Bios => "BIOS".to_owned(),
+            Platform::Efi => "UEFI".to_owned(),
+            Platform::Other(id) => format!("platform {id}"),
+        };
+        let _ = writeln!(
+            text,
+            "# boots from disc with {platform}: {} bytes at {}",
+            image.extent.length, image.extent.offset
+        );
+    }
+    for (path, why) in &index.refused {
+        let _ = writeln!(text, "# can't be served: {}: {why}", name(path));
+    }
+    text
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+/// The rule of resource names: lower-case letters, digits, single hyphens inside.
+fn resource_name(text: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { ' ' };
+    let words: String = text.chars().map(plain).collect();
+    let name = words.split_whitespace().collect::<Vec<_>>().join("-");
+    let name: String = name.chars().take(63).collect();
+    let name = name.trim_end_matches('-');
+    if name.is_empty() { "image".to_owned() } else { name.to_owned() }
+}
+
+fn table(index: &Index, boot: &str, file: &str, sha256: Option<&str>) -> String {
+    let kernels = index.kernels();
+    let prefix = boot.split('-').next().unwrap_or(boot);
+    let digest = sha256.map(|sha256| format!(", sha256 = \"{sha256}\"")).unwrap_or_default();
+    let mut text =
+        format!("[boot.{boot}]\niso     = {{ file = {}, prefix = \"{prefix}\"{digest} }}\n", quoted(file));
+    let Some((first, others)) = kernels.split_first() else {
+        return text
+            + "# No kernel lies beside an initrd in this image: name them yourself.\n#kernel = \"…\"\n#initrd = [\"…\"]\n";
+    };
+    let list = |texts: &[&str]| texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", ");
+    let _ = writeln!(text, "kernel  = {}\ninitrd  = [{}]", quoted(first.kernel), list(&first.initrd));
+    let (cmdline, hint) = command_line(first.family);
+    let _ = writeln!(text, "cmdline = [{}]", list(cmdline));
+    if let Some(cpu) = first.cpu {
+        let _ = writeln!(text, "arch    = \"{cpu}\"");
+    }
+    if !hint.is_empty() {
+        let _ = writeln!(text, "# {hint}");
+    }
+    for other in others {
+        let _ = writeln!(
+            text,
+            "# also here: kernel = {}, initrd = [{}]",
+            quoted(other.kernel),
+            list(&other.initrd)
+        );
+    }
+    text
+}
+
+/// The arguments that the installers' own documents ask for, and what else they need.
+fn command_line(family: Family) -> (&'static [&'static str], &'static str) {
+    match family {
+        Family::Debian => (
+            &["auto=true", "priority=critical", "url={{ answers_url }}", "---"],
+            "a full CD's installer wants its CD; the netboot image's kernel and initrd install from the network",
+        ),
+        Family::DebianLive => {
+            (&["boot=live", "components", "fetch={{ media_url }}/live/filesystem.squashfs"], "")
+        }
+        Family::Ubuntu => (
+            &[
+                "ip=dhcp",
+                "cloud-config-url=/dev/null",
+                "autoinstall",
+                "ds=nocloud-net;s={{ answers_base_url }}",
+                "---",
+            ],
+            "casper also needs url=URL-OF-THE-WHOLE-ISO, and 5 GB of memory",
+        ),
+        Family::RedHat => {
+            (&["inst.ks={{ answers_url }}", "inst.repo={{ media_url }}/", "inst.text", "ip=dhcp"], "")
+        }
+        Family::Suse => (&["install={{ media_url }}", "autoyast={{ answers_url }}", "ifcfg=*=dhcp"], ""),
+        Family::Alpine => (
+            &[
+                "ip=dhcp",
+                "modules=loop,squashfs",
+                "alpine_repo={{ media_url }}/apks",
+                "modloop={{ media_url }}/boot/modloop-lts",
+            ],
+            "modloop is named after the kernel's flavour",
+        ),
+        Family::Arch => {
+            (&["ip=dhcp", "archisobasedir=arch", "archiso_http_srv={{ media_url }}/", "checksum=y"], "")
+        }
+        Family::Proxmox => (
+            &["ro", "proxmox-start-auto-installer"],
+            "Proxmox looks for its image inside the initrd: append it to the initrd first",
+        ),
+        Family::Other => (&[], ""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::Entry;
+    use crate::model::content::FileId;
+    use crate::model::{Extent, Name};
+
+    fn index(paths: &[&str]) -> Index {
+        let entry = Entry {
+            path: Path::new("/x.iso").into(),
+            id: FileId::default(),
+            extents: [Extent { offset: 0, length: 1234 }].into(),
+        };
+        let files = paths.iter().map(|path| ((*path).into(), entry.clone())).collect();
+        Index { label: "Debian\u{1b}[2J 12".into(), files, ..Index::default() }
+    }
+
+    #[test]
+    fn the_draft_is_toml_with_names_that_are_allowed() {
+        let index = index(&[
+            "install.amd/vmlinuz",
+            "install.amd/initrd.gz",
+            "install.amd/gtk/vmlinuz",
+            "install.amd/gtk/initrd.gz",
+        ]);
+        let text = facts(&index, &[])
+            + &table(&index, &resource_name("Debian 12.7.0_amd64"), "d\"12.iso", Some("ab"));
+        let document: toml::Table = text.parse().unwrap_or_else(|error| panic!("{error}\n{text}"));
+        let boot = &document["boot"]["debian-12-7-0-amd64"];
+        assert_eq!(boot["iso"]["file"].as_str(), Some("d\"12.iso"));
+        assert_eq!(boot["iso"]["prefix"].as_str(), Some("debian"));
+        assert_eq!(boot["kernel"].as_str(), Some("install.amd/vmlinuz"));
+        assert_eq!(boot["initrd"][0].as_str(), Some("install.amd/initrd.gz"));
+        assert_eq!(boot["arch"].as_str(), Some("x86_64"));
+        assert!(text.contains("# also here: kernel = \"install.amd/gtk/vmlinuz\""), "{text}");
+        assert!(!text.contains('\u{1b}'), "control characters stay out of the terminal");
+    }
+
+    #[test]
+    fn an_image_without_a_kernel_still_gives_a_table() {
+        let text = table(&index(&["README"]), "x", "x.iso", None);
+        assert!(text.parse::<toml::Table>().is_ok() && text.contains("name them yourself"), "{text}");
+    }
+
+    #[test]
+    fn every_name_becomes_a_resource_name() {
+        for text in ["ubuntu-24.04.1-live-server-amd64", "", "--", "Ünïcode", &"x-".repeat(80)] {
+            let name = resource_name(text);
+            assert!(name.parse::<Name>().is_ok(), "{text:?} became {name:?}");
+        }
+    }
+
+    #[test]
+    fn listings_show_sizes_folders_links_and_refusals() {
+        let mut index = index(&["boot/vmlinuz", "a\u{7}b"]);
+        index.links.insert("live".into(), "boot".into());
+        index.refused.insert("packed".into(), "zisofs".into());
+        let text = list(&index, "").unwrap();
+        let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
+        assert_eq!(lines, ["1234  a\\u{7}b", "boot/", "live -> /boot", "packed  (can't be served: zisofs)"]);
+        assert!(list(&index, "nowhere").unwrap_err().contains("no directory"));
+        assert!(list(&index, "boot/vmlinuz").unwrap_err().contains("is a file"));
+    }
+}

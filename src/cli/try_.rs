@@ -1,0 +1,201 @@
+//! `voldemort try`: boots one deployment in a throw-away virtual machine, with real firmware and
+//! the real daemon on a private network, and tells what happens stage by stage.
+
+pub mod course;
+pub mod daemon;
+pub mod machine;
+mod needs;
+pub mod network;
+pub mod qmp;
+pub mod scratch;
+pub mod serial;
+pub mod subject;
+mod timeline;
+mod trial;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use super::Exit;
+use super::check::check;
+use super::exit::{print, say};
+use crate::desired::{Media, Options};
+use crate::media::Shelf;
+use course::Step;
+use machine::Firmware;
+use subject::Subject;
+use timeline::Report;
+use trial::{Ending, Trial};
+
+#[derive(Args, Clone, Debug)]
+pub struct Arguments {
+    /// The inventory's directory (`.` if left out), and the deployment
+    #[arg(required = true, num_args = 1..=2, value_names = ["DIR", "DEPLOYMENT"])]
+    words: Vec<String>,
+    /// What the machine's firmware is
+    #[arg(long, value_enum, default_value = "bios")]
+    firmware: Firmware,
+    /// Look for images in this directory too (repeatable)
+    #[arg(long, value_name = "DIR")]
+    media: Vec<PathBuf>,
+    /// Be content when this step is reached
+    #[arg(long, value_enum, value_name = "STEP")]
+    until: Option<Step>,
+    /// Give up after this time: 90s, 10m, 1h
+    #[arg(long, default_value = "10m", value_parser = duration)]
+    timeout: Duration,
+    /// Memory of the machine in MiB
+    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(128..=65536))]
+    memory: u32,
+    /// Keep logs and disk, and say where
+    #[arg(long)]
+    keep: bool,
+    /// What goes to stdout at the end
+    #[arg(short, long, value_enum, default_value = "text")]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// One line
+    Text,
+    /// The whole timeline
+    Json,
+}
+
+/// Runs the command.
+///
+/// To be called while the process has a single thread: only such a process may enter a user
+/// namespace (unshare(2)).
+pub fn run(arguments: &Arguments) -> Exit {
+    // Entered first, for loading an inventory may start threads; told last, for a mistake in the
+    // manifests matters more.
+    let network = network::enter();
+    let (directory, name) = match arguments.words.as_slice() {
+        [name] => (Path::new("."), name.as_str()),
+        [directory, name, ..] => (Path::new(directory), name.as_str()),
+        [] => return failed("no deployment is named"),
+    };
+    let subject = match load(directory, &arguments.media, name) {
+        Ok(subject) => subject,
+        Err(problems) => return failed(&problems),
+    };
+    let missing = needs::missing(arguments.firmware);
+    if !missing.is_empty() {
+        return failed(&needs::advice(&missing));
+    }
+    if let Err(error) = network {
+        return failed(&error.to_string());
+    }
+    match Trial::prepare(arguments, directory, &subject) {
+        Ok(mut trial) => {
+            let ending = trial.run();
+            tell(arguments, &trial, &ending)
+        }
+        Err(error) => failed(&error.to_string()),
+    }
+}
+
+/// The offline part: everything that can be known before a machine is switched on. On failure
+/// gives all problems as text.
+fn load(directory: &Path, media: &[PathBuf], name: &str) -> Result<Subject, String> {
+    let shelf = Shelf::new(media.to_vec(), None).with_directory(directory.to_owned());
+    let options = Options { media: Media::Required, fallback: None };
+    let loaded = check(directory, &shelf, &options).map_err(|error| error.to_string())?;
+    match loaded.errors() {
+        0 => Subject::find(&loaded.desired, name).map_err(|error| error.to_string()),
+        _ => Err(loaded.report()),
+    }
+}
+
+fn failed(why: &str) -> Exit {
+    say(format_args!("voldemort: {why}"));
+    Exit::Failed
+}
+
+/// Says how it ended.
+fn tell(arguments: &Arguments, trial: &Trial, ending: &Ending) -> Exit {
+    let last = trial.last();
+    let (result, exit, reason) = match ending {
+        Ending::Done(reason) => ("done", Exit::Done, reason.clone()),
+        Ending::Failed(reason) => ("failed", Exit::Failed, format!("{reason} (last step: {})", last.name())),
+        Ending::TimedOut => {
+            ("timed-out", Exit::Unreachable, format!("time ran out (last step: {})", last.name()))
+        }
+        Ending::Interrupted => ("interrupted", Exit::Interrupted, "interrupted".into()),
+    };
+    if matches!(ending, Ending::Failed(_) | Ending::TimedOut) {
+        trial.show_logs();
+        let reason = serial::printable(&reason);
+        say(format_args!("voldemort: {reason}\n  what usually is the cause: {}", last.usual_cause()));
+    }
+    if let Some(path) = trial.kept() {
+        say(format_args!("voldemort: logs and disk are in {}", path.display()));
+    }
+    let report = Report {
+        deployment: trial.deployment(),
+        firmware: arguments.firmware.name(),
+        accelerator: trial.accelerator().name(),
+        result,
+        reason,
+        last: last.name(),
+        seconds: trial.elapsed().as_secs_f64(),
+        timeline: trial.timeline(),
+    };
+    let printed = match arguments.output {
+        Output::Text => {
+            print(&format!("{}: {} ({:.0} s)\n", report.deployment, report.reason, report.seconds))
+        }
+        Output::Json => print(&format!("{:#}\n", serde_json::json!(report))),
+    };
+    if exit == Exit::Done { printed } else { exit }
+}
+
+/// `90s`, `10m`, `1h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let hint = || "a time is written as 90s, 10m or 1h".to_owned();
+    let unit = text.chars().last().ok_or_else(hint)?;
+    let seconds = match unit {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        _ => return Err(hint()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| hint())?;
+    number.checked_mul(seconds).filter(|time| *time > 0).map(Duration::from_secs).ok_or_else(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_have_a_unit() {
+        assert_eq!(duration("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("10m"), Ok(Duration::from_secs(600)));
+        for text in ["", "10", "m", "0s", "-1m", "9999999999999999999h", "1ä"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        arguments: Arguments,
+    }
+
+    #[test]
+    fn the_directory_may_be_left_out() {
+        use clap::Parser;
+        let words = |line: &[&str]| Line::try_parse_from(line).map(|line| line.arguments.words);
+        assert_eq!(words(&["try", "demo-1"]).unwrap(), ["demo-1"]);
+        assert_eq!(
+            words(&["try", "examples", "demo-1", "--firmware", "uefi-http"]).unwrap(),
+            ["examples", "demo-1"]
+        );
+        assert!(words(&["try"]).is_err());
+        assert!(words(&["try", "a", "b", "c"]).is_err());
+    }
+}

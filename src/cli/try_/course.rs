@@ -1,0 +1,333 @@
+//! How far a boot got, whether it is over, and what its last step says about a failure. Pure:
+//! what happened comes in, a verdict goes out.
+
+use std::time::Duration;
+
+/// What a boot passes through, in the order of a good one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Step {
+    /// The machine was switched on
+    Power,
+    /// DHCP: an address and a boot program were offered
+    Offer,
+    /// DHCP: the address was confirmed
+    Ack,
+    /// The boot program was fetched
+    Loader,
+    /// The script that leads to the installer was served
+    Script,
+    Kernel,
+    Initrd,
+    /// The answer file was served
+    Answers,
+    /// The installer reported progress
+    Progress,
+    /// The installer reported completion
+    Completed,
+    /// The machine restarted itself
+    Reboot,
+    /// The machine was told to boot its own disk
+    LocalBoot,
+    /// The disk was read after that
+    Disk,
+}
+
+impl Step {
+    /// The step that one of the daemon's events is; `None` for events that lead nowhere.
+    pub fn of(stage: &str) -> Option<Step> {
+        Some(match stage {
+            "offer" => Step::Offer,
+            "ack" => Step::Ack,
+            "loader" => Step::Loader,
+            "script" => Step::Script,
+            "kernel" => Step::Kernel,
+            "initrd" => Step::Initrd,
+            "answers" => Step::Answers,
+            "progress" => Step::Progress,
+            "completed" => Step::Completed,
+            "local-boot" => Step::LocalBoot,
+            _ => return None,
+        })
+    }
+
+    /// As in the timeline.
+    pub fn name(self) -> &'static str {
+        match self {
+            Step::Power => "power",
+            Step::Offer => "offer",
+            Step::Ack => "ack",
+            Step::Loader => "loader",
+            Step::Script => "script",
+            Step::Kernel => "kernel",
+            Step::Initrd => "initrd",
+            Step::Answers => "answers",
+            Step::Progress => "progress",
+            Step::Completed => "completed",
+            Step::Reboot => "reboot",
+            Step::LocalBoot => "local-boot",
+            Step::Disk => "disk",
+        }
+    }
+
+    /// What usually is the matter when a boot ends here.
+    pub fn usual_cause(self) -> &'static str {
+        match self {
+            Step::Power => {
+                "the daemon sent no offer: lines above with `silence` say why (not in the manifests, no \
+                 dynamic range, no boot program for this firmware)"
+            }
+            Step::Offer => "the firmware did not like the offer, or another DHCP server answered first",
+            Step::Ack => "the boot program was not asked for: is it named in the answer, is it installed?",
+            Step::Loader => "the boot program did not start, or found no network: is it for this firmware?",
+            Step::Script => {
+                "the kernel was not fetched: is its path in the boot right, can the image be read?"
+            }
+            Step::Kernel => "the initrd was not fetched: is its path right, is there memory for it?",
+            Step::Initrd => {
+                "the installer did not ask for its answers: does the kernel line name {{ answers_url }}, has \
+                 the initrd a driver for the card (virtio-net), does the kernel line name a console?"
+            }
+            Step::Answers => {
+                "the installer read its answers and never reported: a question without an answer, a disk of \
+                 another name, no package mirror (there is no internet here), or no call of {{ completed_url }}"
+            }
+            Step::Progress => "the installer stopped half-way: its own log or the serial line knows more",
+            Step::Completed => "the installer reported completion and did not restart the machine",
+            Step::Reboot => "after its restart the machine did not come back to the network",
+            Step::LocalBoot => "the disk was not booted: has it a boot loader for this firmware?",
+            Step::Disk => "nothing: the disk was booted",
+        }
+    }
+}
+
+/// What follows a terminal escape sequence whose first character is cut off (ECMA-48 5.4).
+fn without_escape(part: &str) -> String {
+    let text = match part.strip_prefix('[') {
+        Some(rest) => rest.trim_start_matches(|character| !('\x40'..='\x7e').contains(&character)).get(1..),
+        None => Some(part),
+    };
+    text.unwrap_or_default().trim().to_owned()
+}
+
+/// How a boot ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Done(String),
+    /// Why.
+    Failed(String),
+}
+
+/// One boot, followed.
+#[derive(Clone, Debug)]
+pub struct Course {
+    /// Whether an installation is expected, or a machine that runs from the network.
+    installs: bool,
+    until: Option<Step>,
+    reached: Vec<(Duration, Step)>,
+    greeting: Option<String>,
+}
+
+/// Reads of the disk that are more than a look for a boot sector or partition table, in bytes.
+const BOOTED: u64 = 16 << 10;
+/// How long a booted disk may take to greet on the serial line; not all do.
+const GREETING: Duration = Duration::from_secs(15);
+/// A machine that runs from the network is given this long after its last file to fall over.
+const SETTLED: Duration = Duration::from_secs(20);
+
+impl Course {
+    pub fn new(installs: bool, until: Option<Step>) -> Course {
+        Course { installs, until, reached: vec![(Duration::ZERO, Step::Power)], greeting: None }
+    }
+
+    /// The step that was reached last. Restarts and repeated DHCP do not step back behind what
+    /// was reached in the same boot.
+    pub fn last(&self) -> Step {
+        let boot = self.reached.iter().rposition(|(_, step)| *step == Step::Reboot).unwrap_or(0);
+        self.reached[boot..].iter().map(|(_, step)| *step).max().unwrap_or(Step::Power)
+    }
+
+    pub fn has(&self, step: Step) -> bool {
+        self.reached.iter().any(|(_, reached)| *reached == step)
+    }
+
+    pub fn greeting(&self) -> Option<&str> {
+        self.greeting.as_deref()
+    }
+
+    /// The daemon's event of this stage happened.
+    pub fn event(&mut self, at: Duration, stage: &str, text: &str) -> Option<Verdict> {
+        if stage == "failed" {
+            return Some(Verdict::Failed(format!("the installer reported failure: {text}")));
+        }
+        let step = Step::of(stage)?;
+        if step == Step::LocalBoot && !self.has(Step::Completed) {
+            let before =
+                if self.has(Step::Answers) { "completion was reported" } else { "anything was installed" };
+            self.reached.push((at, step));
+            return Some(Verdict::Failed(format!("told to boot its own disk before {before}: {text}")));
+        }
+        self.reach(at, step)
+    }
+
+    /// The guest restarted its machine.
+    pub fn rebooted(&mut self, at: Duration) -> Option<Verdict> {
+        if !self.installs && self.has(Step::Kernel) {
+            return Some(Verdict::Failed("the machine restarted instead of running".into()));
+        }
+        self.reach(at, Step::Reboot)
+    }
+
+    /// So many bytes were read from the disk since the machine was told to boot it.
+    pub fn disk_read(&mut self, at: Duration, bytes: u64) -> Option<Verdict> {
+        if bytes < BOOTED || self.has(Step::Disk) || !self.has(Step::LocalBoot) {
+            return None;
+        }
+        self.reach(at, Step::Disk)
+    }
+
+    /// A line came over the serial port.
+    pub fn serial(&mut self, line: &str) -> Option<Verdict> {
+        const HOPELESS: [(&str, &str); 3] = [
+            ("No bootable device", "the firmware found nothing to boot"),
+            ("UEFI Interactive Shell", "the firmware found nothing to boot and opened its shell"),
+            ("Kernel panic - not syncing", "the kernel panicked"),
+        ];
+        if let Some((_, why)) = HOPELESS.iter().find(|(sign, _)| line.contains(sign)) {
+            return Some(Verdict::Failed(format!("{why}: {}", line.trim())));
+        }
+        let greets = |part: &&str| part.contains("runs from its own disk") || part.contains(" login:");
+        if self.has(Step::LocalBoot) && self.greeting.is_none() {
+            // Boot loaders draw on a screen: what they print is cut by cursor movements.
+            self.greeting = line.split('\x1b').find(greets).map(without_escape);
+        }
+        None
+    }
+
+    /// Whether the time that passed ends it.
+    pub fn tick(&self, now: Duration) -> Option<Verdict> {
+        if self.installs { self.installed(now) } else { self.running(now) }
+    }
+
+    fn installed(&self, now: Duration) -> Option<Verdict> {
+        let (at, _) = self.reached.iter().find(|(_, step)| *step == Step::Disk)?;
+        let all = self.has(Step::Completed) && self.has(Step::Reboot) && self.has(Step::LocalBoot);
+        let waited = self.greeting.is_some() || now.saturating_sub(*at) >= GREETING;
+        (all && waited).then(|| Verdict::Done("installed once, and booted from its own disk".into()))
+    }
+
+    fn running(&self, now: Duration) -> Option<Verdict> {
+        let files = |step: &Step| matches!(step, Step::Kernel | Step::Initrd);
+        let last = self.reached.iter().rposition(|(_, step)| files(step))?;
+        let (at, _) = self.reached[last];
+        let address = self.reached[last..].iter().any(|(_, step)| *step == Step::Ack);
+        let done =
+            Verdict::Done("kernel and initrd were fetched and the machine runs from the network".into());
+        (address || now.saturating_sub(at) >= SETTLED).then_some(done)
+    }
+
+    fn reach(&mut self, at: Duration, step: Step) -> Option<Verdict> {
+        self.reached.push((at, step));
+        (self.until == Some(step)).then(|| Verdict::Done(format!("reached {}", step.name())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    /// A course that went through these events, a second apart.
+    fn after(installs: bool, stages: &[&str]) -> Course {
+        let mut course = Course::new(installs, None);
+        for (second, stage) in (1..).zip(stages) {
+            let verdict = match *stage {
+                "reboot" => course.rebooted(seconds(second)),
+                _ => course.event(seconds(second), stage, ""),
+            };
+            assert_eq!(verdict, None, "{stage}");
+        }
+        course
+    }
+
+    const INSTALL: [&str; 8] =
+        ["offer", "ack", "loader", "script", "kernel", "initrd", "answers", "completed"];
+
+    #[test]
+    fn an_installation_is_done_when_its_disk_was_booted() {
+        let mut course = after(true, &[&INSTALL[..], &["reboot", "offer", "ack", "local-boot"]].concat());
+        assert_eq!(course.disk_read(seconds(20), 512), None);
+        assert_eq!(course.tick(seconds(100)), None, "a boot sector alone is no boot");
+        assert_eq!(course.disk_read(seconds(21), 200_000), None);
+        assert_eq!(course.tick(seconds(22)), None, "there is time for a greeting");
+        assert_eq!(
+            course.serial("\x1b[0mWelcome\x1b[1;1Hvoldemort demo: demo-1 runs from its own disk\r"),
+            None
+        );
+        assert_eq!(course.greeting(), Some("voldemort demo: demo-1 runs from its own disk"));
+        assert!(matches!(course.tick(seconds(22)), Some(Verdict::Done(_))));
+    }
+
+    #[test]
+    fn a_disk_may_be_silent() {
+        let mut course = after(true, &[&INSTALL[..], &["reboot", "local-boot"]].concat());
+        course.disk_read(seconds(20), 200_000);
+        assert!(matches!(course.tick(seconds(20) + GREETING), Some(Verdict::Done(_))));
+    }
+
+    #[test]
+    fn completion_alone_is_not_enough() {
+        let mut course = after(true, &INSTALL);
+        course.disk_read(seconds(20), 200_000);
+        assert_eq!(course.tick(seconds(1000)), None);
+        assert_eq!(course.last(), Step::Completed);
+    }
+
+    #[test]
+    fn a_local_boot_without_a_report_is_a_failure() {
+        let mut course = after(true, &INSTALL[..7]);
+        course.rebooted(seconds(9));
+        let verdict = course.event(seconds(10), "local-boot", "never reported");
+        assert!(
+            matches!(verdict, Some(Verdict::Failed(why)) if why.contains("before completion was reported"))
+        );
+    }
+
+    #[test]
+    fn failures_speak() {
+        let mut course = after(true, &INSTALL[..6]);
+        assert_eq!(course.last(), Step::Initrd);
+        let verdict = course.serial("[ 1.2] Kernel panic - not syncing: VFS");
+        assert!(matches!(verdict, Some(Verdict::Failed(why)) if why.contains("VFS")));
+        let verdict = course.event(seconds(9), "failed", "no such disk");
+        assert_eq!(verdict, Some(Verdict::Failed("the installer reported failure: no such disk".into())));
+    }
+
+    #[test]
+    fn the_last_step_is_the_furthest_of_the_boot_under_way() {
+        let course =
+            after(true, &["offer", "ack", "loader", "offer", "ack", "script", "kernel", "initrd", "ack"]);
+        assert_eq!(course.last(), Step::Initrd);
+        let course = after(true, &[&INSTALL[..], &["reboot"]].concat());
+        assert_eq!(course.last(), Step::Reboot);
+    }
+
+    #[test]
+    fn without_a_template_the_machine_only_has_to_run() {
+        let course = after(false, &["offer", "ack", "script", "kernel", "initrd"]);
+        assert_eq!(course.tick(seconds(6)), None);
+        assert!(matches!(course.tick(seconds(5) + SETTLED), Some(Verdict::Done(_))));
+        let mut course = after(false, &["offer", "ack", "script", "kernel", "initrd", "offer", "ack"]);
+        assert!(matches!(course.tick(seconds(8)), Some(Verdict::Done(_))), "its kernel asked for an address");
+        assert!(matches!(course.rebooted(seconds(9)), Some(Verdict::Failed(_))));
+    }
+
+    #[test]
+    fn until_ends_it_early() {
+        let mut course = Course::new(true, Some(Step::Answers));
+        assert_eq!(course.event(seconds(1), "offer", ""), None);
+        assert_eq!(course.event(seconds(2), "answers", ""), Some(Verdict::Done("reached answers".into())));
+    }
+}

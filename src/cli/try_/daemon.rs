@@ -1,0 +1,189 @@
+//! The real daemon as a child, and what it tells.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::json;
+
+use super::machine::with_us;
+use super::network::INTERFACE;
+use super::scratch::{Scratch, named};
+use crate::api::Client;
+use crate::api::types::{Event, Events};
+
+/// Where the daemon's API listens, inside the private network.
+pub const API: &str = "127.0.0.1:12345";
+
+/// What the daemon is to serve.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// The program; this one.
+    pub program: PathBuf,
+    pub inventory: PathBuf,
+    /// Further directories with images.
+    pub media: Vec<PathBuf>,
+    pub address: Ipv4Addr,
+}
+
+/// A running daemon; it ends with this value.
+#[derive(Debug)]
+pub struct Daemon {
+    child: Child,
+}
+
+/// Path of the daemon's log in the scratch directory.
+pub fn log(scratch: &Scratch) -> PathBuf {
+    scratch.join("daemon.log")
+}
+
+/// How long the daemon may take until it serves: it reads images first.
+const READY: Duration = Duration::from_secs(60);
+/// How long it may drain.
+const DRAIN: Duration = Duration::from_secs(12);
+
+impl Daemon {
+    /// Starts the daemon and waits until it serves. Its state lies in the scratch directory: a
+    /// second daemon there goes on where the first one ended.
+    pub fn start(service: &Service, scratch: &Scratch) -> io::Result<Daemon> {
+        let settings = scratch.join("voldemort.toml");
+        let text = toml::to_string(&settings_of(service, scratch.path())).map_err(io::Error::other)?;
+        std::fs::write(&settings, text).map_err(|error| named(&settings, error))?;
+        let path = log(scratch);
+        let output =
+            OpenOptions::new().create(true).append(true).open(&path).map_err(|error| named(&path, error))?;
+        let said = output.metadata()?.len();
+        let mut command = Command::new(&service.program);
+        command.args(["start", "services", "--config"]).arg(&settings);
+        command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
+        with_us(&mut command, None);
+        let mut daemon = Daemon { child: command.spawn().map_err(|error| named(&service.program, error))? };
+        daemon.wait_until_ready(&path, said)?;
+        Ok(daemon)
+    }
+
+    /// Whether it still runs.
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// kill -9, as a power cut would.
+    pub fn crash(mut self) -> io::Result<()> {
+        self.child.kill()?;
+        self.child.wait().map(drop)
+    }
+
+    fn wait_until_ready(&mut self, log: &Path, from: u64) -> io::Result<()> {
+        let started = Instant::now();
+        while started.elapsed() < READY {
+            if says_ready(log, from) {
+                return Ok(());
+            }
+            if let Some(status) = self.child.try_wait()? {
+                return Err(io::Error::other(format!("the daemon ended at once ({status})")));
+            }
+            std::thread::sleep(Duration::from_millis(30));
+        }
+        Err(io::Error::new(io::ErrorKind::TimedOut, "the daemon did not get ready"))
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if !self.is_alive() {
+            return;
+        }
+        let _ = kill(Pid::from_raw(self.child.id() as i32), Signal::SIGTERM);
+        let started = Instant::now();
+        while self.is_alive() && started.elapsed() < DRAIN {
+            std::thread::sleep(Duration::from_millis(30));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Whether the log has the line `ready` after its first `from` bytes.
+fn says_ready(log: &Path, from: u64) -> bool {
+    let text = std::fs::read(log).unwrap_or_default();
+    let fresh = text.get(from as usize..).unwrap_or_default();
+    fresh.split(|byte| *byte == b'\n').any(|line| line == b"ready")
+}
+
+/// The daemon's file (the design page's section 3).
+fn settings_of(service: &Service, scratch: &Path) -> serde_json::Value {
+    json!({
+        "network": { "interface": INTERFACE, "address": service.address },
+        "dhcp": { "mode": "server" },
+        "http": { "port": 80 },
+        "api": { "listen": API },
+        "inventory": { "directory": service.inventory },
+        "media": { "paths": service.media },
+        "state": { "directory": scratch.join("state") },
+    })
+}
+
+/// The daemon's events from the first on, as they come; a daemon that is away for a moment is
+/// asked again. Ends when the receiver goes.
+pub fn follow_events() -> io::Result<Receiver<Event>> {
+    let (sender, receiver) = mpsc::channel();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name("events".into()).spawn(move || runtime.block_on(forward(&sender)))?;
+    Ok(receiver)
+}
+
+async fn forward(sender: &Sender<Event>) {
+    let client = Client::new(API);
+    let mut after = 0;
+    loop {
+        match client.get::<Events>(&format!("/v1/events?after={after}&wait=5")).await {
+            Ok(Events { events, next }) => {
+                for event in events {
+                    if sender.send(event).is_err() {
+                        return;
+                    }
+                }
+                after = next;
+            }
+            // The daemon starts, restarts or is gone; the boot's own time limit ends this.
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn the_daemon_can_read_its_settings() {
+        let service = Service {
+            program: "voldemort".into(),
+            inventory: "/srv/in \"ventory\"".into(),
+            media: vec!["/srv/media".into()],
+            address: Ipv4Addr::new(10, 0, 10, 1),
+        };
+        let text = toml::to_string(&settings_of(&service, Path::new("/tmp/x"))).unwrap();
+        let config = Config::parse(&text, "voldemort.toml").unwrap();
+        assert_eq!(config.network.interface, INTERFACE);
+        assert_eq!(config.network.address, Some(service.address));
+        assert_eq!(config.state, Path::new("/tmp/x/state"));
+        assert_eq!(config.media, service.media);
+    }
+
+    #[test]
+    fn an_earlier_daemons_ready_does_not_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log");
+        std::fs::write(&path, "HTTP …\nready\n").unwrap();
+        assert!(says_ready(&path, 0));
+        assert!(!says_ready(&path, std::fs::metadata(&path).unwrap().len()));
+    }
+}

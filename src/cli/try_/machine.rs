@@ -1,0 +1,297 @@
+//! The virtual machine: QEMU with real firmware.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+
+use super::network::Tap;
+use super::qmp::Qmp;
+use super::scratch::{Scratch, named};
+use super::subject::Bus;
+use crate::model::Mac;
+
+/// The disk's name in QEMU.
+pub const DISK: &str = "disk";
+/// The network card's name in QEMU.
+pub const NETWORK: &str = "card";
+
+/// How the machine starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Firmware {
+    /// SeaBIOS, PXE by the iPXE in the card's ROM
+    Bios,
+    /// UEFI, PXE by the firmware itself
+    Uefi,
+    /// UEFI HTTP boot
+    UefiHttp,
+}
+
+impl Firmware {
+    /// As in `--firmware`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Firmware::Bios => "bios",
+            Firmware::Uefi => "uefi",
+            Firmware::UefiHttp => "uefi-http",
+        }
+    }
+}
+
+/// Who executes the guest's instructions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accelerator {
+    Kvm,
+    /// Emulation: slower, works everywhere.
+    Tcg,
+}
+
+impl Accelerator {
+    pub fn name(self) -> &'static str {
+        match self {
+            Accelerator::Kvm => "kvm",
+            Accelerator::Tcg => "tcg",
+        }
+    }
+
+    /// KVM where this user may use it. Whether it can run firmware shows only in running it: some
+    /// nested hosts have a KVM that stops at real-mode code.
+    pub fn probe() -> Accelerator {
+        match OpenOptions::new().read(true).write(true).open("/dev/kvm") {
+            Ok(_) => Accelerator::Kvm,
+            Err(_) => Accelerator::Tcg,
+        }
+    }
+}
+
+/// What to build the machine of.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub firmware: Firmware,
+    pub accelerator: Accelerator,
+    pub mac: Mac,
+    pub disk: Bus,
+    /// MiB.
+    pub memory: u32,
+}
+
+/// Size of the empty disk in bytes; it is a sparse file.
+const DISK_SIZE: u64 = 20 << 30;
+
+const UEFI_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+const UEFI_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+
+/// A running machine; it ends with this value.
+#[derive(Debug)]
+pub struct Machine {
+    qemu: Child,
+    qmp: Qmp,
+}
+
+/// Paths of the machine's files in the scratch directory.
+pub fn serial_log(scratch: &Scratch) -> PathBuf {
+    scratch.join("serial.log")
+}
+
+pub fn qemu_log(scratch: &Scratch) -> PathBuf {
+    scratch.join("qemu.log")
+}
+
+pub fn disk_image(scratch: &Scratch) -> PathBuf {
+    scratch.join("disk.raw")
+}
+
+impl Machine {
+    /// Powers a machine on. The disk image is made if there is none yet: a machine of the same
+    /// scratch directory has the same disk.
+    pub fn start(plan: &Plan, tap: &Tap, scratch: &Scratch) -> io::Result<Machine> {
+        let disk = disk_image(scratch);
+        if !disk.exists() {
+            File::create(&disk)
+                .and_then(|file| file.set_len(DISK_SIZE))
+                .map_err(|error| named(&disk, error))?;
+        }
+        let console = scratch.join("sercon");
+        fs::write(&console, 0x3f8_u16.to_le_bytes()).map_err(|error| named(&console, error))?;
+        let socket = scratch.join("qmp");
+        let _ = fs::remove_file(&socket);
+        if plan.firmware != Firmware::Bios {
+            let variables = scratch.join("uefi-variables.fd");
+            fs::copy(UEFI_VARIABLES, &variables).map_err(|error| named(Path::new(UEFI_VARIABLES), error))?;
+        }
+        let log = File::create(qemu_log(scratch))?;
+        let tap = tap.as_fd().as_raw_fd();
+        let mut command = Command::new("qemu-system-x86_64");
+        command.args(arguments(plan, scratch.path(), tap));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        with_us(&mut command, Some(tap));
+        let mut qemu = command.spawn()?;
+        match connect(&mut qemu, &socket) {
+            Ok(qmp) => Ok(Machine { qemu, qmp }),
+            Err(error) => {
+                let _ = qemu.kill();
+                let _ = qemu.wait();
+                Err(error)
+            }
+        }
+    }
+
+    pub fn qmp(&mut self) -> &mut Qmp {
+        &mut self.qmp
+    }
+
+    /// Whether QEMU ended, and how.
+    pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.qemu.try_wait()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        if self.qmp.quit().is_err() {
+            let _ = self.qemu.kill();
+        }
+        let _ = self.qemu.wait();
+    }
+}
+
+fn connect(qemu: &mut Child, socket: &Path) -> io::Result<Qmp> {
+    let started = Instant::now();
+    loop {
+        match Qmp::connect(socket) {
+            Ok(qmp) => return Ok(qmp),
+            Err(error) if started.elapsed() > Duration::from_secs(30) => return Err(error),
+            Err(_) => {}
+        }
+        if let Some(status) = qemu.try_wait()? {
+            return Err(io::Error::other(format!("QEMU ended at once ({status})")));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// Lets a child end when we do, however we end; keeps the terminal's Ctrl-C from it, so that we
+/// end it in order; lets it inherit one descriptor.
+pub fn with_us(command: &mut Command, inherited: Option<RawFd>) {
+    command.process_group(0);
+    let parent = nix::unistd::getpid();
+    // SAFETY: between fork and exec only system calls are made (prctl, getppid, fcntl).
+    unsafe {
+        command.pre_exec(move || {
+            nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+            if nix::unistd::getppid() != parent {
+                return Err(io::Error::other("the parent is gone"));
+            }
+            if let Some(descriptor) = inherited {
+                let descriptor = std::os::fd::BorrowedFd::borrow_raw(descriptor);
+                fcntl(descriptor, FcntlArg::F_SETFD(FdFlag::empty()))?;
+            }
+            Ok(())
+        });
+    }
+}
+
+/// QEMU's command line. `scratch` holds the files; `tap` is the network's descriptor.
+fn arguments(plan: &Plan, scratch: &Path, tap: RawFd) -> Vec<String> {
+    let file = |name: &str| escaped(&scratch.join(name));
+    let mut words: Vec<String> = Vec::new();
+    let mut add = |text: String| words.extend(text.split(' ').map(|word| word.replace('\t', " ")));
+    add("-nodefaults -no-user-config -display none".into());
+    add(format!("-m {} -uuid {}", plan.memory, uuid(plan.mac)));
+    add(match plan.accelerator {
+        // Some nested hosts refuse the register behind arch-capabilities; no installer needs it.
+        Accelerator::Kvm => "-accel kvm -cpu host,-arch-capabilities".into(),
+        // What distributions call x86-64-v2: some do not start on less.
+        Accelerator::Tcg => "-accel tcg -cpu qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+cx16,+lahf_lm".into(),
+    });
+    add(format!("-serial file:{}", file("serial.log")));
+    add(format!("-qmp unix:{},server=on,wait=off", file("qmp")));
+    add("-object rng-random,id=random,filename=/dev/urandom -device virtio-rng-pci,rng=random".into());
+    match plan.firmware {
+        Firmware::Bios => {
+            add("-machine pc".into());
+            // SeaBIOS copies its text screen to this serial port.
+            add(format!("-fw_cfg name=etc/sercon-port,file={}", file("sercon")));
+        }
+        Firmware::Uefi | Firmware::UefiHttp => {
+            add("-machine q35".into());
+            add(format!("-drive if=pflash,unit=0,format=raw,readonly=on,file={UEFI_CODE}"));
+            add(format!("-drive if=pflash,unit=1,format=raw,file={}", file("uefi-variables.fd")));
+            // Without these two it waits a minute for a DHCPv6 server first, and PXE before HTTP.
+            add("-fw_cfg name=opt/org.tianocore/IPv6PXESupport,string=n".into());
+        }
+    }
+    if plan.firmware == Firmware::UefiHttp {
+        add("-fw_cfg name=opt/org.tianocore/IPv4PXESupport,string=n".into());
+    }
+    add(format!("-netdev tap,id={NETWORK},fd={tap}"));
+    // The ROM in the card is iPXE: with it OVMF would not boot by its own means.
+    let rom = if plan.firmware == Firmware::Bios { "" } else { ",romfile=" };
+    add(format!("-device virtio-net-pci,id={NETWORK}0,netdev={NETWORK},mac={},bootindex=1{rom}", plan.mac));
+    add(format!("-drive if=none,id={DISK},format=raw,discard=unmap,file={}", file("disk.raw")));
+    add(match plan.disk {
+        Bus::Virtio => format!("-device virtio-blk-pci,drive={DISK},bootindex=2"),
+        Bus::Scsi => format!("-device virtio-scsi-pci -device scsi-hd,drive={DISK},bootindex=2"),
+        Bus::Nvme => format!("-device nvme,serial=voldemort,drive={DISK},bootindex=2"),
+    });
+    words
+}
+
+/// A path inside an option of QEMU: commas are doubled; blanks survive the splitting into words.
+fn escaped(path: &Path) -> String {
+    path.display().to_string().replace(',', ",,").replace(' ', "\t")
+}
+
+/// A machine identity of its own for each card, the same at every boot.
+fn uuid(mac: Mac) -> String {
+    format!("766f6c64-656d-4f72-8000-{}", mac.dashed().replace('-', ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(firmware: Firmware) -> Plan {
+        Plan {
+            firmware,
+            accelerator: Accelerator::Tcg,
+            mac: "52:54:00:de:00:01".parse().unwrap(),
+            disk: Bus::Virtio,
+            memory: 1024,
+        }
+    }
+
+    fn line(plan: &Plan) -> String {
+        arguments(plan, Path::new("/tmp/x"), 7).join(" ")
+    }
+
+    #[test]
+    fn the_network_comes_before_the_disk() {
+        let line = line(&plan(Firmware::Bios));
+        assert!(
+            line.contains("virtio-net-pci,id=card0,netdev=card,mac=52:54:00:de:00:01,bootindex=1"),
+            "{line}"
+        );
+        assert!(line.contains("virtio-blk-pci,drive=disk,bootindex=2"), "{line}");
+        assert!(line.contains("-uuid 766f6c64-656d-4f72-8000-525400de0001"), "{line}");
+    }
+
+    #[test]
+    fn uefi_boots_by_its_own_means() {
+        assert!(line(&plan(Firmware::Uefi)).contains("bootindex=1,romfile="));
+        assert!(!line(&plan(Firmware::Bios)).contains("romfile"));
+        assert!(!line(&plan(Firmware::Uefi)).contains("IPv4PXESupport"));
+        assert!(line(&plan(Firmware::UefiHttp)).contains("IPv4PXESupport,string=n"));
+    }
+
+    #[test]
+    fn odd_paths_stay_one_word() {
+        let words = arguments(&plan(Firmware::Bios), Path::new("/tmp/a b,c"), 7);
+        assert!(words.contains(&"file:/tmp/a b,,c/serial.log".to_owned()), "{words:?}");
+    }
+}

@@ -1,0 +1,57 @@
+//! What must be installed, and the command that installs what is missing.
+
+use std::path::{Path, PathBuf};
+
+use super::machine::Firmware;
+
+/// A program or file, and the Debian package that has it.
+const QEMU: (&str, &str) = ("qemu-system-x86_64", "qemu-system-x86");
+const ROM: (&str, &str) = ("/usr/lib/ipxe/qemu/pxe-virtio.rom", "ipxe-qemu");
+const LOADERS: (&str, &str) = ("/usr/lib/ipxe/ipxe.efi", "ipxe");
+const UEFI_CODE: (&str, &str) = ("/usr/share/OVMF/OVMF_CODE_4M.fd", "ovmf");
+
+/// Packages that a boot with this firmware lacks.
+pub fn missing(firmware: Firmware) -> Vec<&'static str> {
+    let needs: &[_] = match firmware {
+        Firmware::Bios => &[QEMU, LOADERS, ROM],
+        Firmware::Uefi | Firmware::UefiHttp => &[QEMU, UEFI_CODE, LOADERS],
+    };
+    needs.iter().filter(|(what, _)| !exists(what)).map(|(_, package)| *package).collect()
+}
+
+/// Says what to install.
+pub fn advice(packages: &[&str]) -> String {
+    format!(
+        "not installed: {}\n  apt-get install --no-install-recommends {}",
+        packages.join(", "),
+        packages.join(" ")
+    )
+}
+
+fn exists(what: &str) -> bool {
+    if what.starts_with('/') { Path::new(what).exists() } else { program(what).is_some() }
+}
+
+/// Looks a program up in `PATH`.
+fn program(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn advice_can_be_pasted() {
+        let advice = advice(&["qemu-system-x86", "ovmf"]);
+        assert!(advice.ends_with("apt-get install --no-install-recommends qemu-system-x86 ovmf"), "{advice}");
+    }
+
+    #[test]
+    fn programs_are_looked_up_in_the_path() {
+        assert!(exists("sh"));
+        assert!(!exists("no-such-program-of-ours"));
+        assert!(!exists("/no/such/file"));
+    }
+}

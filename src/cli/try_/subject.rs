@@ -1,0 +1,114 @@
+//! What gets booted: the facts of one deployment that a virtual machine needs to stand in for
+//! its hardware.
+
+use std::net::Ipv4Addr;
+
+use crate::desired::{Desired, Place};
+use crate::model::{Cidr, Mac, Name};
+use crate::render::Value;
+
+/// A deployment, as its virtual machine sees it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Subject {
+    pub deployment: Name,
+    /// The machine's first card, from which it boots.
+    pub mac: Mac,
+    pub cidr: Cidr,
+    /// Address of the daemon in the private network.
+    pub server: Ipv4Addr,
+    pub disk: Bus,
+    /// Whether it installs something; if not, it runs from the network (diskless).
+    pub installs: bool,
+}
+
+/// How the disk is attached, which decides what Linux calls it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bus {
+    /// `/dev/vda`
+    Virtio,
+    /// `/dev/sda`
+    Scsi,
+    /// `/dev/nvme0n1`
+    Nvme,
+}
+
+/// Why a deployment can't be tried.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SubjectError {
+    #[error("there is no deployment {name}; there are: {known}")]
+    Unknown { name: String, known: String },
+    #[error("deployment {0} has no machine: no machine in the inventory carries its labels")]
+    NoMachine(Name),
+}
+
+impl Subject {
+    /// Finds a deployment in an inventory. One that selects by labels gets the first machine that
+    /// carries them.
+    pub fn find(desired: &Desired, name: &str) -> Result<Subject, SubjectError> {
+        let found = desired.deployments.values().find(|deployment| deployment.name.to_string() == name);
+        let Some(deployment) = found else {
+            let names: Vec<String> = desired.deployments.keys().map(Name::to_string).collect();
+            return Err(SubjectError::Unknown { name: name.into(), known: names.join(", ") });
+        };
+        let mut machines = desired.machines.values();
+        let machine = match &deployment.place {
+            Place::Machine(wanted) => machines.find(|machine| machine.name == *wanted),
+            Place::Select(labels) => machines
+                .find(|machine| labels.iter().all(|(key, value)| machine.labels.get(key) == Some(value))),
+        };
+        let mac = machine.and_then(|machine| machine.macs.first().copied());
+        let mac = mac.ok_or_else(|| SubjectError::NoMachine(deployment.name.clone()))?;
+        let subnet = &deployment.subnet;
+        Ok(Subject {
+            deployment: deployment.name.clone(),
+            mac,
+            cidr: subnet.cidr,
+            server: server_address(subnet.cidr, subnet.gateway),
+            disk: match deployment.values.get("disk") {
+                Some(Value::String(disk)) => Bus::of(disk),
+                _ => Bus::Virtio,
+            },
+            installs: deployment.installs(),
+        })
+    }
+}
+
+impl Bus {
+    /// The bus on which Linux gives a disk this name; virtio for any other name.
+    pub fn of(disk: &str) -> Bus {
+        match disk.strip_prefix("/dev/").unwrap_or(disk) {
+            name if name.starts_with("sd") => Bus::Scsi,
+            name if name.starts_with("nvme") => Bus::Nvme,
+            _ => Bus::Virtio,
+        }
+    }
+}
+
+/// The gateway's address, so that machines find somebody there; without a gateway, the first host
+/// address.
+pub fn server_address(cidr: Cidr, gateway: Option<Ipv4Addr>) -> Ipv4Addr {
+    gateway.filter(|gateway| cidr.is_host(*gateway)).unwrap_or(cidr.hosts().first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_daemon_takes_the_gateways_place() {
+        let cidr: Cidr = "10.0.10.0/24".parse().unwrap();
+        let gateway = Ipv4Addr::new(10, 0, 10, 254);
+        assert_eq!(server_address(cidr, Some(gateway)), gateway);
+        assert_eq!(server_address(cidr, None), Ipv4Addr::new(10, 0, 10, 1));
+        assert_eq!(server_address(cidr, Some(Ipv4Addr::new(192, 168, 0, 1))), Ipv4Addr::new(10, 0, 10, 1));
+    }
+
+    #[test]
+    fn the_disk_has_the_name_that_the_manifest_uses() {
+        assert_eq!(Bus::of("/dev/sda"), Bus::Scsi);
+        assert_eq!(Bus::of("sda"), Bus::Scsi);
+        assert_eq!(Bus::of("/dev/nvme0n1"), Bus::Nvme);
+        assert_eq!(Bus::of("/dev/vda"), Bus::Virtio);
+        assert_eq!(Bus::of("/dev/disk/by-id/x"), Bus::Virtio);
+    }
+}

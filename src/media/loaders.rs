@@ -1,0 +1,214 @@
+//! Network boot programs that the distributions install, under the names they are served by.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::{Entry, directory};
+
+/// A program that clients may ask for.
+pub struct Known {
+    pub name: &'static str,
+    /// Files it may be, best first, below one of the firmware directories.
+    files: &'static [&'static str],
+    /// The Debian package that brings it, for help.
+    pub package: &'static str,
+    /// Without it a kind of machine can't boot.
+    pub needed: bool,
+}
+
+const fn known(
+    name: &'static str,
+    package: &'static str,
+    needed: bool,
+    files: &'static [&'static str],
+) -> Known {
+    Known { name, files, package, needed }
+}
+
+/// Signed builds come first: they are what Secure Boot accepts and are the same program
+/// otherwise. GRUB's network build looks for its settings over the network, the one for disks on
+/// the disk.
+pub const KNOWN: [Known; 16] = [
+    known("undionly.kpxe", "ipxe", true, &["undionly.kpxe"]),
+    known("snponly.efi", "ipxe", true, &["snponly.efi", "x86_64-efi/snponly.efi", "ipxe-snponly-x86_64.efi"]),
+    known("ipxe.efi", "ipxe", true, &["ipxe.efi", "x86_64-efi/ipxe.efi", "ipxe-x86_64.efi"]),
+    known("snponly-arm64.efi", "ipxe", false, &["snponly-arm64.efi", "arm64-efi/snponly.efi"]),
+    known("ipxe-arm64.efi", "ipxe", false, &["ipxe-arm64.efi", "arm64-efi/ipxe.efi"]),
+    known(
+        "shimx64.efi",
+        "shim-signed",
+        true,
+        &["shimx64.efi.signed", "shimx64.efi.dualsigned", "shimx64.efi"],
+    ),
+    known("mmx64.efi", "shim-helpers-amd64-signed", false, &["mmx64.efi.signed", "mmx64.efi"]),
+    known("fbx64.efi", "shim-helpers-amd64-signed", false, &["fbx64.efi.signed", "fbx64.efi"]),
+    known(
+        "grubx64.efi",
+        "grub-efi-amd64-signed",
+        true,
+        &[
+            "x86_64-efi-signed/grubnetx64.efi.signed",
+            "grubnetx64.efi.signed",
+            "grubnetx64.efi",
+            "grubx64.efi",
+            "x86_64-efi-signed/grubx64.efi.signed",
+            "grubx64.efi.signed",
+        ],
+    ),
+    known("shimaa64.efi", "shim-signed", false, &["shimaa64.efi.signed", "shimaa64.efi"]),
+    known("mmaa64.efi", "shim-helpers-arm64-signed", false, &["mmaa64.efi.signed", "mmaa64.efi"]),
+    known("fbaa64.efi", "shim-helpers-arm64-signed", false, &["fbaa64.efi.signed", "fbaa64.efi"]),
+    known(
+        "grubaa64.efi",
+        "grub-efi-arm64-signed",
+        false,
+        &["arm64-efi-signed/grubnetaa64.efi.signed", "grubnetaa64.efi.signed", "grubaa64.efi"],
+    ),
+    known("pxelinux.0", "pxelinux", true, &["pxelinux.0"]),
+    known("lpxelinux.0", "pxelinux", false, &["lpxelinux.0"]),
+    known("ldlinux.c32", "syslinux-common", true, &["ldlinux.c32", "modules/bios/ldlinux.c32"]),
+];
+
+/// Where syslinux keeps its modules, below a firmware directory.
+const MODULES: [&str; 3] = ["", "modules/bios", "bios"];
+/// No boot program is larger; a directory of something else is not served by accident.
+const LARGEST: u64 = 64 << 20;
+
+/// Every known boot program below `paths`, by the name it is served under. The better file wins
+/// over the earlier directory; among equals the earlier directory wins.
+pub fn find(paths: &[PathBuf]) -> BTreeMap<Box<str>, Entry> {
+    let mut found: BTreeMap<Box<str>, Entry> = BTreeMap::new();
+    for known in &KNOWN {
+        let files = known.files.iter().flat_map(|file| paths.iter().map(move |path| path.join(file)));
+        if let Some(entry) = files.into_iter().find_map(|path| program(&path)) {
+            found.insert(known.name.into(), entry);
+        }
+    }
+    for folder in paths.iter().flat_map(|path| MODULES.iter().map(move |below| path.join(below))) {
+        for (name, entry) in modules(&folder) {
+            found.entry(name).or_insert(entry);
+        }
+    }
+    found
+}
+
+/// The known programs that `found` lacks and some machines need, with their Debian packages.
+pub fn missing(found: &BTreeMap<Box<str>, Entry>) -> Vec<&'static Known> {
+    KNOWN.iter().filter(|known| known.needed && !found.contains_key(known.name)).collect()
+}
+
+/// What the program at `path` says of its version: shim and GRUB in their SBAT table, iPXE and
+/// PXELINUX in a text; none for packed builds.
+pub fn version(path: &Path) -> Option<String> {
+    let bytes = std::fs::read(path).ok().filter(|bytes| bytes.len() as u64 <= LARGEST)?;
+    let text = String::from_utf8_lossy(&bytes);
+    sbat(&text).or_else(|| shim(&text)).or_else(|| pxelinux(&text)).or_else(|| ipxe(&text))
+}
+
+fn program(path: &Path) -> Option<Entry> {
+    directory::file(path).ok().filter(|entry| !entry.is_empty() && entry.len() <= LARGEST)
+}
+
+/// The COM32 modules in a directory: which ones a menu needs is known to the menu only.
+fn modules(folder: &Path) -> BTreeMap<Box<str>, Entry> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return BTreeMap::new() };
+    let module = |entry: std::io::Result<std::fs::DirEntry>| {
+        let name = entry.ok()?.file_name().into_string().ok().filter(|name| name.ends_with(".c32"))?;
+        let entry = program(&folder.join(&name))?;
+        Some((name.into(), entry))
+    };
+    entries.filter_map(module).collect()
+}
+
+/// The distribution's line, `shim.debian,1,Debian,shim,16.1,https://…`: the fifth field.
+fn sbat(text: &str) -> Option<String> {
+    let line = text.lines().find(|line| line.starts_with("shim.") || line.starts_with("grub."))?;
+    let fields: Vec<&str> = line.split(',').collect();
+    fields.get(4).filter(|_| fields.len() >= 6).map(|version| (*version).to_owned())
+}
+
+/// shim itself carries others' SBAT levels and its own version as `$Version: 16.1 $`.
+fn shim(text: &str) -> Option<String> {
+    word(text.split_once("$Version: ")?.1)
+}
+
+fn pxelinux(text: &str) -> Option<String> {
+    word(text.split_once("PXELINUX ")?.1)
+}
+
+/// iPXE's version stands alone, as in `1.21.1+git-20220113.fbbdc3926`.
+fn ipxe(text: &str) -> Option<String> {
+    let is_version = |part: &&str| {
+        let numbers: Vec<&str> = part.split('+').next().unwrap_or("").split('.').collect();
+        let is_number =
+            |number: &&str| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        numbers.len() == 3 && numbers.iter().all(is_number) && part.contains("+")
+    };
+    text.contains("iPXE").then(|| text.split('\0').find(is_version).and_then(word))?
+}
+
+fn word(text: &str) -> Option<String> {
+    let word: String = text.chars().take_while(|c| c.is_ascii_graphic()).take(60).collect();
+    word.starts_with(|c: char| c.is_ascii_digit()).then_some(word)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn write(root: &Path, files: &[&str]) {
+        for file in files {
+            let path = root.join(file);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, file).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_best_file_is_served_under_the_plain_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+        write(
+            &one,
+            &[
+                "shimx64.efi",
+                "undionly.kpxe",
+                "x86_64-efi-signed/grubx64.efi.signed",
+                "modules/bios/menu.c32",
+                "modules/bios/x.txt",
+            ],
+        );
+        write(
+            &two,
+            &[
+                "shimx64.efi.signed",
+                "undionly.kpxe",
+                "x86_64-efi-signed/grubnetx64.efi.signed",
+                "ldlinux.c32",
+            ],
+        );
+        let found = find(&[one.clone(), two.clone(), folder.path().join("none")]);
+        let path = |name: &str| found[name].path.to_path_buf();
+        assert_eq!(path("shimx64.efi"), two.join("shimx64.efi.signed"), "signed before unsigned");
+        assert_eq!(path("undionly.kpxe"), one.join("undionly.kpxe"), "the first directory among equals");
+        assert_eq!(path("grubx64.efi"), two.join("x86_64-efi-signed/grubnetx64.efi.signed"));
+        let names: Vec<&str> = found.keys().map(|name| &**name).collect();
+        assert_eq!(names, ["grubx64.efi", "ldlinux.c32", "menu.c32", "shimx64.efi", "undionly.kpxe"]);
+        let lacking: Vec<&str> = missing(&found).iter().map(|known| known.name).collect();
+        assert_eq!(lacking, ["snponly.efi", "ipxe.efi", "pxelinux.0"]);
+    }
+
+    #[test]
+    fn versions_are_read_where_they_are_written() {
+        let table = "x\nsbat,1,SBAT\nshim.debian,1,Debian,shim,16.1,https://x\n";
+        assert_eq!(sbat(table).unwrap(), "16.1");
+        assert_eq!(sbat("shim.debian,1").as_deref(), None);
+        assert_eq!(shim("UEFI SHIM\n$Version: 15.8 $\n").unwrap(), "15.8");
+        assert_eq!(pxelinux("..PXELINUX 6.04 PXE 2020").unwrap(), "6.04");
+        let built = "iPXE\0junk\x001.21.1+git-2022.fbbdc39-5\0more";
+        assert_eq!(ipxe(built).unwrap(), "1.21.1+git-2022.fbbdc39-5");
+        assert_eq!(ipxe("iPXE\x00127.0.0.1\0"), None);
+    }
+}

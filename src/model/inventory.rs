@@ -1,0 +1,112 @@
+//! Where an inventory lives.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use super::Span;
+
+/// The place whose manifests are followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inventory {
+    /// A git repository that the daemon keeps in its state directory.
+    Own,
+    /// A directory on this host.
+    Directory(PathBuf),
+    Git(Git),
+}
+
+/// An inventory in a git repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Git {
+    /// URL, or path of a repository on this host.
+    pub url: String,
+    pub reference: Reference,
+    /// The folder of the repository that is the inventory, without slashes at its ends; empty:
+    /// all of it.
+    pub path: String,
+    /// How often the repository is asked for news.
+    pub poll: Span,
+}
+
+/// Which commit is followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reference {
+    /// The repository's default branch.
+    Default,
+    Branch(String),
+    Tag(String),
+    /// Forty hexadecimal digits.
+    Commit(String),
+}
+
+impl Inventory {
+    /// How often a repository is asked where nothing else is said.
+    pub const POLL: Span = Span::seconds(60);
+
+    /// What a person names on a command line: a URL or `user@host:path` is a git repository, all
+    /// else a directory.
+    pub fn named(text: &str) -> Inventory {
+        let scp_like = text.split_once(':').is_some_and(|(host, _)| {
+            let names_host = host.contains('@') || text.ends_with(".git");
+            names_host && !host.is_empty() && !host.contains('/')
+        });
+        if text.contains("://") || scp_like {
+            Inventory::Git(Git {
+                url: text.to_owned(),
+                reference: Reference::Default,
+                path: String::new(),
+                poll: Inventory::POLL,
+            })
+        } else {
+            Inventory::Directory(text.into())
+        }
+    }
+}
+
+impl fmt::Display for Inventory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Inventory::Own => f.write_str("the daemon's own repository"),
+            Inventory::Directory(path) => write!(f, "{}", path.display()),
+            Inventory::Git(git) => write!(f, "{git}"),
+        }
+    }
+}
+
+impl fmt::Display for Git {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A password in a URL is nobody's business but git's.
+        match (self.url.split_once("://"), self.url.rsplit_once('@')) {
+            (Some((scheme, rest)), Some((_, host))) if rest.contains('@') => write!(f, "{scheme}://{host}")?,
+            _ => f.write_str(&self.url)?,
+        }
+        match &self.reference {
+            Reference::Default => {}
+            Reference::Branch(name) | Reference::Tag(name) | Reference::Commit(name) => {
+                write!(f, " ({name})")?
+            }
+        }
+        if self.path.is_empty() { Ok(()) } else { write!(f, " below {}", self.path) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_are_repositories_and_paths_are_directories() {
+        for url in ["https://h/x", "file:///srv/x.git", "git@host:x", "host:x.git", "ssh://h/x"] {
+            assert!(matches!(Inventory::named(url), Inventory::Git(_)), "{url}");
+        }
+        for path in [".", "/srv/inventory", "a/b:c", "x.git", "./host:x.git"] {
+            assert!(matches!(Inventory::named(path), Inventory::Directory(_)), "{path}");
+        }
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        let shown = Inventory::named("https://me:secret@h/x.git").to_string();
+        assert_eq!(shown, "https://h/x.git");
+    }
+}

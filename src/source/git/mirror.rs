@@ -1,0 +1,251 @@
+//! The bare repository that fetches fill and snapshots are read from.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use git2::{ObjectType, Oid, Repository, Signature, Tree, TreeEntry};
+
+use super::Fetched;
+use crate::source::{Body, Snapshot, SourceError};
+
+/// The reference that every fetch of a branch or tag writes.
+pub const FOLLOWED: &str = "refs/followed";
+/// Name and commit of the last fetch, for a start without the repository.
+const NOTE: &str = "followed.txt";
+/// Most files of one inventory, deepest nesting, and links followed on the way to one file.
+const MOST_FILES: usize = 1_000_000;
+const DEEPEST: usize = 128;
+const MOST_HOPS: usize = 16;
+/// A NUL within this many bytes makes a file binary, as in git.
+const TEXT_HEAD: usize = 8000;
+
+#[derive(Clone, Debug)]
+pub struct Mirror {
+    /// The bare repository.
+    pub path: PathBuf,
+    /// Where large and binary files are copied to, by the id of their content.
+    pub copies: PathBuf,
+}
+
+/// A snapshot and the id of the tree it was read from: two commits of one tree are one inventory.
+pub struct Reading {
+    pub snapshot: Snapshot,
+    pub tree: Arc<str>,
+}
+
+/// Opens the mirror, or makes it anew: a damaged one holds nothing that can't be fetched again.
+pub fn open_or_create(path: &Path) -> Result<Repository, String> {
+    if let Ok(repository) = Repository::open_bare(path) {
+        return Ok(repository);
+    }
+    let fail = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(&error)),
+        _ => {}
+    }
+    std::fs::create_dir_all(path).map_err(|error| fail(&error))?;
+    Repository::init_bare(path).map_err(|error| fail(&error))
+}
+
+/// Makes the daemon's own repository, with one empty commit, unless it exists.
+pub fn create_own(path: &Path) -> Result<(), git2::Error> {
+    if path.exists() {
+        return Ok(());
+    }
+    let mut options = git2::RepositoryInitOptions::new();
+    let repository = Repository::init_opts(path, options.bare(true).mkpath(true).initial_head("main"))?;
+    let author = Signature::now("voldemort", "voldemort@localhost")?;
+    let tree = repository.find_tree(repository.treebuilder(None)?.write()?)?;
+    repository.commit(Some("HEAD"), &author, &author, "Begin an empty inventory", &tree, &[])?;
+    Ok(())
+}
+
+/// The commit that `FOLLOWED` leads to, tags followed.
+pub fn followed(repository: &Repository) -> Result<Oid, String> {
+    let reference = repository.find_reference(FOLLOWED).map_err(|error| error.message().to_owned())?;
+    let commit = reference.peel_to_commit().map_err(|_| "it does not lead to a commit".to_owned())?;
+    Ok(commit.id())
+}
+
+/// Remembers a fetch.
+pub fn note(mirror: &Path, fetched: &Fetched) -> io::Result<()> {
+    let draft = mirror.join(format!("{NOTE}.new"));
+    std::fs::write(&draft, format!("{}\t{}\n", fetched.commit, fetched.name))?;
+    std::fs::rename(draft, mirror.join(NOTE))
+}
+
+impl Mirror {
+    /// What the last fetch brought, if there was one.
+    pub fn last_fetched(&self) -> Option<Fetched> {
+        let text = std::fs::read_to_string(self.path.join(NOTE)).ok()?;
+        let (commit, name) = text.trim_end().split_once('\t')?;
+        Some(Fetched { commit: commit.to_owned(), name: name.to_owned() })
+    }
+
+    /// The inventory below `path` at a commit, blobs straight from the object store.
+    pub fn read(&self, fetched: &Fetched, path: &str) -> Result<Reading, SourceError> {
+        let Fetched { commit, name } = fetched;
+        let repository = Repository::open_bare(&self.path).map_err(failed)?;
+        let found = Oid::from_str(commit).and_then(|id| repository.find_commit(id)).map_err(failed)?;
+        let mut tree = found.tree().map_err(failed)?;
+        if !path.is_empty() {
+            let missing = |_| SourceError::Git(format!("{name}@sha1:{commit} has no folder `{path}`"));
+            let entry = tree.get_path(Path::new(path)).map_err(missing)?;
+            tree = entry.to_object(&repository).and_then(|object| object.peel_to_tree()).map_err(missing)?;
+        }
+        let mut reader = Reader {
+            repository: &repository,
+            copies: &self.copies,
+            root: tree.clone(),
+            files: BTreeMap::new(),
+        };
+        reader.folder(&tree, "", 0)?;
+        let snapshot = Snapshot { revision: format!("{name}@sha1:{commit}").into(), files: reader.files };
+        Ok(Reading { snapshot, tree: tree.id().to_string().into() })
+    }
+}
+
+fn failed(error: git2::Error) -> SourceError {
+    SourceError::Git(format!("reading the mirror failed: {}", error.message()))
+}
+
+struct Reader<'r> {
+    repository: &'r Repository,
+    copies: &'r Path,
+    root: Tree<'r>,
+    files: BTreeMap<Arc<str>, Body>,
+}
+
+/// What git writes into a tree beside plain files and folders.
+const MODE_LINK: i32 = 0o120_000;
+
+impl Reader<'_> {
+    fn folder(&mut self, tree: &Tree<'_>, inside: &str, depth: usize) -> Result<(), SourceError> {
+        if depth > DEEPEST {
+            return Err(SourceError::Git(format!(
+                "`{inside}`: folders nested deeper than {DEEPEST}, or a circle of links"
+            )));
+        }
+        for entry in tree.iter() {
+            let Ok(name) = std::str::from_utf8(entry.name_bytes()) else {
+                let path = Path::new(inside).join(String::from_utf8_lossy(entry.name_bytes()).into_owned());
+                return Err(SourceError::Name { path });
+            };
+            if name.starts_with('.') {
+                continue;
+            }
+            let path = if inside.is_empty() { name.to_owned() } else { format!("{inside}/{name}") };
+            self.entry(&entry, &path, depth)?;
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, entry: &TreeEntry<'_>, path: &str, depth: usize) -> Result<(), SourceError> {
+        if self.files.len() > MOST_FILES {
+            return Err(SourceError::Crowded { path: path.into(), most: MOST_FILES });
+        }
+        if entry.filemode() == MODE_LINK {
+            return self.link(entry, path, depth);
+        }
+        match entry.kind() {
+            Some(ObjectType::Tree) => {
+                let tree = self.repository.find_tree(entry.id()).map_err(failed)?;
+                self.folder(&tree, path, depth + 1)
+            }
+            Some(ObjectType::Blob) => {
+                let body = self.body(entry.id())?;
+                self.files.insert(path.into(), body);
+                Ok(())
+            }
+            // A submodule names a commit of another repository: its files are not in this one.
+            _ => {
+                tracing::warn!(path, "submodules are not followed");
+                Ok(())
+            }
+        }
+    }
+
+    /// A link stands for what it leads to inside the inventory.
+    fn link(&mut self, entry: &TreeEntry<'_>, path: &str, depth: usize) -> Result<(), SourceError> {
+        let mut target = self.target(entry.id(), path)?;
+        for _ in 0..MOST_HOPS {
+            if target.is_empty() {
+                // Such a link holds itself: a circle, which ends here.
+                return Ok(());
+            }
+            let Ok(found) = self.root.get_path(Path::new(&target)) else {
+                let why = format!("the link leads to `{target}`, which does not exist");
+                return Err(SourceError::Unreadable { path: path.into(), why });
+            };
+            if found.filemode() == MODE_LINK {
+                target = self.target(found.id(), &target)?;
+                continue;
+            }
+            let holds_itself = found.kind() == Some(ObjectType::Tree)
+                && format!("{path}/").starts_with(&format!("{target}/"));
+            return if holds_itself { Ok(()) } else { self.entry(&found, path, depth + 1) };
+        }
+        Ok(())
+    }
+
+    /// Where the link at `path` leads, from the inventory's root.
+    fn target(&self, id: Oid, path: &str) -> Result<String, SourceError> {
+        let blob = self.repository.find_blob(id).map_err(failed)?;
+        let text = String::from_utf8_lossy(blob.content()).into_owned();
+        let outside = || SourceError::Escapes { path: path.into(), target: text.clone().into() };
+        if text.starts_with('/') {
+            return Err(outside());
+        }
+        let mut parts: Vec<&str> = path.split('/').collect();
+        parts.pop();
+        for part in text.split('/').filter(|part| !part.is_empty() && *part != ".") {
+            if part == ".." {
+                parts.pop().ok_or_else(outside)?;
+            } else {
+                parts.push(part);
+            }
+        }
+        Ok(parts.join("/"))
+    }
+
+    /// Large files go to disk. Binary ones (kernels, loaders) are copied there too, so that they
+    /// can be served like files.
+    fn body(&self, id: Oid) -> Result<Body, SourceError> {
+        let (length, _) = self.repository.odb().and_then(|odb| odb.read_header(id)).map_err(failed)?;
+        let length = length as u64;
+        let large = length > Body::INLINE_MAX;
+        let copy = self.copies.join(id.to_string());
+        if large && std::fs::metadata(&copy).is_ok_and(|metadata| metadata.len() == length) {
+            return Ok(Body::OnDisk { path: copy, length });
+        }
+        let blob = self.repository.find_blob(id).map_err(failed)?;
+        let content = blob.content();
+        let binary = content.iter().take(TEXT_HEAD).any(|byte| *byte == 0);
+        if large || binary {
+            spill(&copy, content).map_err(|error| SourceError::Unreadable {
+                path: copy.clone(),
+                why: format!("a copy can't be written: {error}"),
+            })?;
+        }
+        Ok(match large {
+            true => Body::OnDisk { path: copy, length },
+            false => Body::Inline { bytes: Bytes::copy_from_slice(content), path: binary.then_some(copy) },
+        })
+    }
+}
+
+/// Writes a content-addressed copy, whole or not at all.
+fn spill(copy: &Path, content: &[u8]) -> io::Result<()> {
+    if std::fs::metadata(copy).is_ok_and(|metadata| metadata.len() == content.len() as u64) {
+        return Ok(());
+    }
+    if let Some(folder) = copy.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let draft = copy.with_extension("new");
+    std::fs::write(&draft, content)?;
+    std::fs::rename(draft, copy)
+}

@@ -1,0 +1,335 @@
+//! A git source, live: real repositories, made and changed by the `git` people use.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use tokio::sync::mpsc::{Receiver, channel};
+use voldemort::model::{Git, Inventory, Reference, Span};
+use voldemort::source::git::Fetcher;
+use voldemort::source::{Body, Handle, Snapshot, SourceConfig, Update, spawn};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+/// A new commit in a local repository is live within a second; test machines stall.
+const SOON: Duration = Duration::from_secs(3);
+
+struct Lab {
+    folder: TempDir,
+}
+
+struct Following {
+    updates: Receiver<Update>,
+    handle: Handle,
+}
+
+impl Lab {
+    /// A repository with a work tree, on the branch `main`, with one commit.
+    fn new() -> Lab {
+        let lab = Lab { folder: tempfile::tempdir().unwrap() };
+        fs::create_dir(lab.path("repo")).unwrap();
+        lab.git(&["init", "-q", "-b", "main"]);
+        lab.commit("inventory/a.toml", "1");
+        lab
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn url(&self) -> String {
+        self.path("repo").display().to_string()
+    }
+
+    fn git(&self, arguments: &[&str]) -> String {
+        let person = ["-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "commit.gpgsign=false"];
+        let mut command = Command::new("git");
+        command.current_dir(self.path("repo")).args(person).args(arguments);
+        let output = command.env("GIT_CONFIG_GLOBAL", "/dev/null").output().expect("git is installed");
+        assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    fn write(&self, path: &str, content: impl AsRef<[u8]>) {
+        let path = self.path("repo").join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, content).unwrap();
+    }
+
+    /// Writes a file and commits everything; returns the commit.
+    fn commit(&self, path: &str, content: impl AsRef<[u8]>) -> String {
+        self.write(path, content);
+        self.git(&["add", "-A"]);
+        self.git(&["commit", "-q", "-m", "change"]);
+        self.git(&["rev-parse", "HEAD"])
+    }
+
+    fn follow(&self, url: &str, reference: Reference, path: &str) -> Following {
+        self.follow_with(url, reference, path, real())
+    }
+
+    /// Polls hourly: whatever is seen in time was reported, not polled.
+    fn follow_with(&self, url: &str, reference: Reference, path: &str, fetcher: Fetcher) -> Following {
+        let git = Git { url: url.into(), reference, path: path.into(), poll: Span::seconds(3600) };
+        self.start(Inventory::Git(git), fetcher)
+    }
+
+    fn start(&self, inventory: Inventory, fetcher: Fetcher) -> Following {
+        let (out, updates) = channel(16);
+        let handle = spawn(SourceConfig { inventory, state: self.path("state"), fetcher }, out);
+        Following { updates, handle }
+    }
+
+    /// A program that stands in for ours.
+    fn script(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+}
+
+fn program() -> PathBuf {
+    env!("CARGO_BIN_EXE_voldemort").into()
+}
+
+fn real() -> Fetcher {
+    Fetcher { program: program(), ..Fetcher::default() }
+}
+
+impl Following {
+    async fn next(&mut self) -> Update {
+        tokio::time::timeout(PATIENCE, self.updates.recv()).await.expect("an update in time").expect("alive")
+    }
+
+    async fn snapshot(&mut self) -> Snapshot {
+        match self.next().await {
+            Update::Snapshot(snapshot) => snapshot,
+            Update::Failed(why) => panic!("{why}"),
+        }
+    }
+
+    async fn failure(&mut self) -> String {
+        match self.next().await {
+            Update::Snapshot(snapshot) => panic!("{snapshot:?}"),
+            Update::Failed(why) => why,
+        }
+    }
+}
+
+fn text(snapshot: &Snapshot, path: &str) -> String {
+    match &snapshot.files[path] {
+        Body::Inline { bytes, .. } => String::from_utf8(bytes.to_vec()).unwrap(),
+        Body::OnDisk { path, .. } => fs::read_to_string(path).unwrap(),
+    }
+}
+
+#[tokio::test]
+async fn a_new_commit_is_live_at_once() {
+    let lab = Lab::new();
+    let mut source = lab.follow(&lab.url(), Reference::Default, "inventory");
+    let first = source.snapshot().await;
+    assert_eq!(*first.revision, format!("main@sha1:{}", lab.git(&["rev-parse", "HEAD"])));
+    assert_eq!(text(&first, "a.toml"), "1");
+    for round in 2..5 {
+        let commit = lab.commit("inventory/a.toml", round.to_string());
+        let start = Instant::now();
+        let next = source.snapshot().await;
+        assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+        assert_eq!(*next.revision, format!("main@sha1:{commit}"));
+        assert_eq!(text(&next, "a.toml"), round.to_string());
+    }
+    // Packed references are files of their own.
+    lab.git(&["pack-refs", "--all"]);
+    lab.commit("inventory/a.toml", "packed");
+    assert_eq!(text(&source.snapshot().await, "a.toml"), "packed");
+}
+
+#[tokio::test]
+async fn commits_beside_the_folder_are_nothing() {
+    let lab = Lab::new();
+    let mut source = lab.follow(&lab.url(), Reference::Branch("main".into()), "inventory");
+    source.snapshot().await;
+    lab.commit("README", "beside");
+    source.handle.poke();
+    let last = lab.commit("inventory/a.toml", "2");
+    let next = source.snapshot().await;
+    assert_eq!(*next.revision, format!("main@sha1:{last}"), "the next thing said is the next change");
+    let mut absent = lab.follow(&lab.url(), Reference::Branch("main".into()), "nowhere");
+    assert!(absent.failure().await.contains("has no folder `nowhere`"));
+}
+
+#[tokio::test]
+async fn branches_tags_and_commits_of_a_bare_repository() {
+    let lab = Lab::new();
+    let first = lab.git(&["rev-parse", "HEAD"]);
+    lab.git(&["tag", "-a", "v1", "-m", "one"]);
+    lab.git(&["branch", "old"]);
+    lab.commit("inventory/a.toml", "2");
+    lab.git(&["clone", "-q", "--bare", ".", "../bare.git"]);
+    let url = format!("file://{}", lab.path("bare.git").display());
+    for (reference, content, name) in [
+        (Reference::Default, "2", "main"),
+        (Reference::Branch("old".into()), "1", "old"),
+        (Reference::Tag("v1".into()), "1", "v1"),
+        (Reference::Commit(first.clone()), "1", "commit"),
+    ] {
+        let snapshot = lab.follow(&url, reference, "").snapshot().await;
+        assert_eq!(text(&snapshot, "inventory/a.toml"), content, "{name}");
+        assert!(snapshot.revision.starts_with(&format!("{name}@sha1:")), "{}", snapshot.revision);
+    }
+    let missing = lab.follow(&url, Reference::Branch("v1".into()), "").failure().await;
+    assert!(missing.contains("no branch `v1` (it has: main, old)"), "{missing}");
+    let missing = lab.follow(&url, Reference::Commit("0".repeat(40)), "").failure().await;
+    assert!(missing.contains("no branch or tag holds the commit"), "{missing}");
+}
+
+#[tokio::test]
+async fn history_may_be_rewritten_and_branches_may_vanish() {
+    let lab = Lab::new();
+    lab.commit("inventory/a.toml", "2");
+    let mut source = lab.follow(&lab.url(), Reference::Branch("main".into()), "inventory");
+    source.snapshot().await;
+    lab.git(&["reset", "-q", "--hard", "HEAD~1"]);
+    assert_eq!(text(&source.snapshot().await, "a.toml"), "1");
+    lab.git(&["checkout", "-q", "-b", "other"]);
+    lab.git(&["branch", "-D", "main"]);
+    let why = source.failure().await;
+    assert!(why.contains("no branch `main`"), "{why}");
+    lab.git(&["branch", "main"]);
+    assert_eq!(
+        text(&source.snapshot().await, "a.toml"),
+        "1",
+        "the same tree, and said again after a failure"
+    );
+}
+
+#[tokio::test]
+async fn a_repository_that_is_away_leaves_the_last_fetch() {
+    let lab = Lab::new();
+    lab.follow(&lab.url(), Reference::Default, "").snapshot().await;
+    fs::rename(lab.path("repo"), lab.path("away")).unwrap();
+    let mut source = lab.follow(&lab.url(), Reference::Default, "");
+    assert_eq!(text(&source.snapshot().await, "inventory/a.toml"), "1");
+    assert!(source.failure().await.contains("fetching"));
+    fs::rename(lab.path("away"), lab.path("repo")).unwrap();
+    assert_eq!(text(&source.snapshot().await, "inventory/a.toml"), "1");
+}
+
+/// A hang and a crash end the child and nothing else.
+#[tokio::test]
+async fn a_child_that_hangs_or_crashes_is_a_failure() {
+    let lab = Lab::new();
+    let note = lab.path("pid");
+    let hang = lab.script("hang", &format!("echo $$ > {}; exec sleep 1000", note.display()));
+    let limit = Duration::from_millis(500);
+    let mut source = lab.follow_with(&lab.url(), Reference::Default, "", Fetcher { program: hang, limit });
+    assert!(source.failure().await.contains("no answer within 0.5 s"));
+    let pid = fs::read_to_string(&note).unwrap();
+    let process = PathBuf::from(format!("/proc/{}/stat", pid.trim()));
+    let gone = |_: &()| !fs::read_to_string(&process).is_ok_and(|stat| !stat.contains(") Z "));
+    let start = Instant::now();
+    while !gone(&()) {
+        assert!(start.elapsed() < PATIENCE, "the child lives on");
+        tokio::task::yield_now().await;
+    }
+    let crash = lab.script("crash", "kill -9 $$");
+    let mut source =
+        lab.follow_with(&lab.url(), Reference::Tag("x".into()), "", Fetcher { program: crash, ..real() });
+    assert!(source.failure().await.contains("signal: 9"));
+}
+
+/// Killed in the middle, again and again, the mirror still serves the next fetch.
+#[tokio::test]
+async fn a_fetch_killed_in_the_middle_does_no_harm() {
+    let lab = Lab::new();
+    for number in 0..500 {
+        lab.write(&format!("many/{number}.toml"), number.to_string().repeat(50));
+    }
+    lab.commit("many/last", "x");
+    let script = format!(
+        "n=$(cat {count} 2>/dev/null || echo 0); echo $((n + 1)) > {count}\n\
+         [ $n -ge 8 ] && exec {real} \"$@\"\n\
+         {real} \"$@\" & child=$!; sleep 0.00$n; kill -9 $child; wait $child; exit 1",
+        count = lab.path("count").display(),
+        real = program().display(),
+    );
+    let program = lab.script("killer", &script);
+    let mut source = lab.follow_with(&lab.url(), Reference::Default, "", Fetcher { program, ..real() });
+    // The same failure is said once: poke until the ninth child is let through.
+    let handle = source.handle.clone();
+    let poking = tokio::spawn(async move {
+        loop {
+            handle.poke();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let snapshot = loop {
+        match source.next().await {
+            Update::Snapshot(snapshot) => break snapshot,
+            Update::Failed(why) => assert!(why.contains("fetching"), "{why}"),
+        }
+    };
+    poking.abort();
+    assert_eq!(snapshot.files.len(), 502);
+}
+
+#[tokio::test]
+async fn links_stay_inside_and_submodules_outside() {
+    let lab = Lab::new();
+    lab.write("inventory/real/x.toml", "x");
+    lab.write("inventory/.hidden/y.toml", "y");
+    symlink("real/x.toml", lab.path("repo/inventory/link.toml")).unwrap();
+    symlink("real", lab.path("repo/inventory/folder")).unwrap();
+    symlink("..", lab.path("repo/inventory/real/up")).unwrap();
+    let head = lab.git(&["rev-parse", "HEAD"]);
+    lab.git(&["update-index", "--add", "--cacheinfo", &format!("160000,{head},inventory/sub")]);
+    lab.git(&["add", "inventory"]);
+    lab.git(&["commit", "-q", "-m", "links"]);
+    let mut source = lab.follow(&lab.url(), Reference::Default, "inventory");
+    let snapshot = source.snapshot().await;
+    let names: Vec<&str> = snapshot.files.keys().map(|path| &**path).collect();
+    assert_eq!(names, ["a.toml", "folder/x.toml", "link.toml", "real/x.toml"]);
+    assert_eq!(text(&snapshot, "link.toml"), "x");
+    symlink("../../repo/inventory/a.toml", lab.path("repo/inventory/leak.toml")).unwrap();
+    lab.git(&["add", "inventory/leak.toml"]);
+    lab.git(&["commit", "-q", "-m", "leak"]);
+    let why = source.failure().await;
+    assert!(why.contains("leak.toml") && why.contains("leads out of the inventory"), "{why}");
+}
+
+#[tokio::test]
+async fn large_and_binary_files_are_copied_out() {
+    let lab = Lab::new();
+    let large = vec![b'l'; Body::INLINE_MAX as usize + 1];
+    lab.write("large.img", &large);
+    lab.commit("vmlinuz", b"MZ\0kernel");
+    let snapshot = lab.follow(&lab.url(), Reference::Default, "").snapshot().await;
+    let Body::OnDisk { path, length } = &snapshot.files["large.img"] else { panic!("{snapshot:?}") };
+    assert_eq!((*length, fs::read(path).unwrap()), (large.len() as u64, large));
+    let Body::Inline { path: Some(path), .. } = &snapshot.files["vmlinuz"] else { panic!("{snapshot:?}") };
+    assert_eq!(fs::read(path).unwrap(), b"MZ\0kernel");
+    let Body::Inline { path: None, .. } = &snapshot.files["inventory/a.toml"] else { panic!("{snapshot:?}") };
+}
+
+#[tokio::test]
+async fn what_this_build_cannot_fetch_is_said() {
+    let lab = Lab::new();
+    let why = lab.follow("https://example.invalid/x.git", Reference::Default, "").failure().await;
+    assert!(why.contains("can't fetch over https"), "{why}");
+    let absent: &Path = &lab.path("nothing");
+    let why = lab.follow(&absent.display().to_string(), Reference::Default, "").failure().await;
+    assert!(why.contains("nothing"), "{why}");
+}
+
+#[tokio::test]
+async fn the_daemons_own_repository_begins_empty() {
+    let lab = Lab::new();
+    let mut source = lab.start(Inventory::Own, real());
+    assert!(source.snapshot().await.files.is_empty());
+    let own = lab.path("state/inventory.git").display().to_string();
+    lab.git(&["push", "-q", "-f", &own, "main:main"]);
+    assert_eq!(text(&source.snapshot().await, "inventory/a.toml"), "1");
+}

@@ -1,0 +1,142 @@
+//! kill -9 of the daemon in the middle of a boot: the machine is installed exactly once.
+
+use std::path::PathBuf;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use voldemort::api::Client;
+use voldemort::api::types::{Deployment, Event};
+use voldemort::cli::try_::daemon::{API, Daemon, Service, follow_events};
+use voldemort::cli::try_::machine::{Accelerator, Firmware, Machine, Plan, disk_image, serial_log};
+use voldemort::cli::try_::network::{self, Tap};
+use voldemort::cli::try_::scratch::Scratch;
+use voldemort::cli::try_::subject::Bus;
+
+use crate::kit::{Kit, installations, kit};
+
+/// Emulation on a busy host takes a minute for what takes seconds elsewhere.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// A machine, its network and the daemon's settings; the daemon itself comes and goes.
+struct Lab {
+    machine: Machine,
+    service: Service,
+    scratch: Scratch,
+    _tap: Tap,
+}
+
+impl Lab {
+    /// Enters a private network for good: to be called in a thread of its own.
+    fn start(kit: &Kit) -> (Lab, Daemon, Receiver<Event>) {
+        network::enter().unwrap();
+        let scratch = Scratch::new(false).unwrap();
+        let address = "10.0.10.1".parse().unwrap();
+        let tap = Tap::new(address, "10.0.10.0/24".parse().unwrap()).unwrap();
+        let service = Service {
+            program: PathBuf::from(env!("CARGO_BIN_EXE_voldemort")),
+            inventory: kit.inventory.clone(),
+            media: vec![kit.media.clone()],
+            address,
+        };
+        let daemon = Daemon::start(&service, &scratch).unwrap();
+        let events = follow_events().unwrap();
+        let plan = Plan {
+            firmware: Firmware::Bios,
+            accelerator: Accelerator::Tcg,
+            mac: "52:54:00:de:00:01".parse().unwrap(),
+            disk: Bus::Virtio,
+            memory: 1024,
+        };
+        let machine = Machine::start(&plan, &tap, &scratch).unwrap();
+        (Lab { machine, service, scratch, _tap: tap }, daemon, events)
+    }
+
+    fn restart_daemon(&self) -> (Daemon, Receiver<Event>) {
+        (Daemon::start(&self.service, &self.scratch).unwrap(), follow_events().unwrap())
+    }
+
+    fn installations(&self) -> u32 {
+        installations(&disk_image(&self.scratch))
+    }
+
+    fn wait_for_greetings(&self, count: usize) {
+        wait_until("the greeting of the disk", || {
+            let serial = std::fs::read(serial_log(&self.scratch)).unwrap_or_default();
+            let needle = b"runs from its own disk";
+            serial.windows(needle.len()).filter(|window| window == needle).count() == count
+        });
+    }
+}
+
+fn wait_for(events: &Receiver<Event>, stage: &str) {
+    let started = Instant::now();
+    while let Ok(event) = events.recv_timeout(PATIENCE.saturating_sub(started.elapsed())) {
+        if event.stage == stage {
+            return;
+        }
+    }
+    panic!("{stage} did not happen");
+}
+
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !holds() {
+        assert!(started.elapsed() < PATIENCE, "{what} did not come");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+fn phase() -> String {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let deployment = runtime.block_on(Client::new(API).get::<Deployment>("/v1/deployments/demo-1"));
+    deployment.unwrap().phase
+}
+
+/// Runs a test in a thread of its own, so that the private network ends with it.
+fn alone(test: impl FnOnce(&Kit) + Send + 'static) {
+    let Some(kit) = kit(true) else { return };
+    let outcome = std::thread::scope(|scope| scope.spawn(|| test(&kit)).join());
+    if let Err(panic) = outcome {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+#[test]
+fn a_daemon_killed_before_the_answers_installs_once() {
+    alone(|kit| {
+        let (lab, daemon, events) = Lab::start(kit);
+        wait_for(&events, "initrd");
+        daemon.crash().unwrap();
+        let (_daemon, events) = lab.restart_daemon();
+        wait_for(&events, "completed");
+        wait_for(&events, "local-boot");
+        lab.wait_for_greetings(1);
+        assert_eq!(lab.installations(), 1);
+        assert_eq!(phase(), "installed");
+    });
+}
+
+#[test]
+fn a_lost_completion_report_never_becomes_a_second_installation() {
+    alone(|kit| {
+        let (mut lab, daemon, events) = Lab::start(kit);
+        wait_for(&events, "answers");
+        // The disk is being written, nothing was reported yet.
+        wait_until("the installation", || lab.installations() == 1);
+        daemon.crash().unwrap();
+        wait_until("the restart of the machine", || {
+            lab.machine.qmp().status().unwrap();
+            lab.machine.qmp().resets() > 0
+        });
+        let (_daemon, events) = lab.restart_daemon();
+        wait_for(&events, "local-boot");
+        lab.wait_for_greetings(1);
+        assert_eq!(phase(), "unreported");
+        // Nor does the next boot, or the one after it.
+        lab.machine.qmp().reset().unwrap();
+        wait_for(&events, "local-boot");
+        lab.wait_for_greetings(2);
+        assert_eq!(lab.installations(), 1);
+        assert_eq!(phase(), "unreported");
+    });
+}
