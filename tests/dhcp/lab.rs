@@ -9,7 +9,7 @@ use voldemort::desired::{Boot, Deployment, Desired, Machine, Place, Subnet, boot
 use voldemort::media::Entry;
 use voldemort::model::{Cpu, Mac, Name, Origin, Span, Time};
 use voldemort::proto::dhcp::{self, Decision, Link, Mode};
-use voldemort::table::{Leases, Server, Table};
+use voldemort::table::{Server, Table};
 
 pub fn ip(text: &str) -> Ipv4Addr {
     text.parse().unwrap()
