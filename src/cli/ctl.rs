@@ -4,10 +4,12 @@ mod events;
 mod get;
 mod table;
 
+use std::ffi::OsString;
+
 use clap::{Parser, Subcommand};
 
-use super::Exit;
 use super::remote::Remote;
+use super::{Exit, exit};
 
 /// Looks into a running voldemort daemon
 #[derive(Parser, Debug)]
@@ -25,7 +27,12 @@ enum Command {
     Events(events::Arguments),
 }
 
-pub fn run(ctl: &Ctl) -> Exit {
+/// Runs one command line.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
+    let ctl = match Ctl::try_parse_from(arguments) {
+        Ok(ctl) => ctl,
+        Err(error) => return exit::usage(&error),
+    };
     match &ctl.command {
         Command::Get(arguments) => get::run(arguments, &ctl.remote),
         Command::Events(arguments) => events::run(arguments, &ctl.remote),

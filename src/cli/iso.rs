@@ -1,7 +1,6 @@
 //! `voldemort iso`: what an image holds, and a first draft of the `[boot.NAME]` for it.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;

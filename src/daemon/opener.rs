@@ -1,94 +1,63 @@
-//! Between the servers of bytes and the table: asks the pure tree, makes durable what it says
-//! must be, and writes the timeline.
+//! What the servers of bytes ask the rest of the daemon.
 
 use std::future::Future;
+use std::sync::Arc;
 
-use super::keeper::{Keeper, KeeperError};
-use super::now;
-use crate::proto::tree::{self, Answer, Artifact, Asker, Method, Refusal, RefusalReason, Transport};
-use crate::table::{Event, Stage};
+pub use crate::proto::http::Method;
+use crate::proto::tree::{Artifact, Asker, Refusal};
 
-/// What TFTP and HTTP see of the daemon.
-pub trait Opener: Clone + Send + Sync + 'static {
-    /// Resolves a name, doing whatever must be durable first.
-    fn open(&self, asker: Asker, method: Method, path: &str, note: &str) -> impl Future<Output = Opened> + Send;
+/// Gives names their meaning.
+pub trait Opener: Send + Sync + 'static {
+    /// Resolves a name, doing whatever must be durable first. `path` is clean (see
+    /// [`crate::proto::path`]); `note` is what the caller added in query and body, printable.
+    fn open(
+        &self,
+        asker: Asker,
+        method: Method,
+        path: &str,
+        note: &str,
+    ) -> impl Future<Output = Opened> + Send;
 
-    /// Tells how a transfer ended.
+    /// Called at the end of a transfer, for the timeline. `sent` is in bytes; `complete` means that
+    /// everything asked for went out (a range counts as asked). Questions about size or freshness
+    /// alone (HEAD, 304, a TFTP size probe) are no transfers.
     fn done(&self, asker: Asker, artifact: &Artifact, sent: u64, complete: bool);
 }
 
-/// What to answer.
+/// What a name means now.
 #[derive(Clone, Debug)]
 pub enum Opened {
     Serve(Artifact),
-    /// 200 with an empty body.
+    /// A report was stored: 200, empty body.
     Accepted,
     Refuse(Refusal),
 }
 
-impl Opener for Keeper {
-    async fn open(&self, asker: Asker, method: Method, path: &str, note: &str) -> Opened {
-        // Start and Spend are two steps; a third round would mean that the table changes
-        // under this request, which is then better asked again.
-        for _ in 0..3 {
-            let stored = match tree::open(&self.table(), &asker, method, path, note) {
-                Answer::Serve(artifact) => return Opened::Serve(artifact),
-                Answer::Refuse(refusal) => {
-                    self.note(refused(&asker, path, &refusal));
-                    return Opened::Refuse(refusal);
-                }
-                Answer::Permit(permit) => self.permit(permit).await,
-                Answer::Report(report) => match self.report(report).await {
-                    Ok(()) => return Opened::Accepted,
-                    Err(error) => Err(error),
-                },
-            };
-            if let Err(error) = stored {
-                let refusal = unstored(&error);
-                self.note(refused(&asker, path, &refusal));
-                return Opened::Refuse(refusal);
-            }
+/// Reports the end of a transfer when dropped, so that a cancelled task reports too.
+pub struct Transfer<O: Opener> {
+    opener: Arc<O>,
+    asker: Asker,
+    artifact: Artifact,
+    pub sent: u64,
+    pub complete: bool,
+    /// False for questions about the size alone.
+    pub counts: bool,
+}
+
+impl<O: Opener> Transfer<O> {
+    pub fn new(opener: Arc<O>, asker: Asker, artifact: Artifact) -> Transfer<O> {
+        Transfer { opener, asker, artifact, sent: 0, complete: false, counts: true }
+    }
+
+    pub fn artifact(&self) -> &Artifact {
+        &self.artifact
+    }
+}
+
+impl<O: Opener> Drop for Transfer<O> {
+    fn drop(&mut self) {
+        if self.counts {
+            self.opener.done(self.asker, &self.artifact, self.sent, self.complete);
         }
-        Opened::Refuse(Refusal::new(RefusalReason::Busy, "the inventory is changing; ask again"))
-    }
-
-    fn done(&self, asker: Asker, artifact: &Artifact, sent: u64, complete: bool) {
-        let length = artifact.content.len();
-        let how = match (complete, asker.transport) {
-            (true, Transport::Tftp) => format!("{} ({sent} bytes, TFTP)", artifact.text),
-            (true, Transport::Http) => format!("{} ({sent} bytes, HTTP)", artifact.text),
-            (false, _) => format!("{} broke off after {sent} of {length} bytes", artifact.text),
-        };
-        self.note(Event {
-            at: now(),
-            stage: if complete { artifact.stage } else { Stage::Refused },
-            mac: artifact.mac,
-            address: Some(asker.address),
-            deployment: artifact.deployment.clone(),
-            arch: None,
-            ipxe: None,
-            text: how,
-        });
-    }
-}
-
-fn unstored(error: &KeeperError) -> Refusal {
-    let reason = match error {
-        KeeperError::Refused(_) => RefusalReason::Gone,
-        KeeperError::Busy | KeeperError::Store(_) => RefusalReason::Busy,
-    };
-    Refusal::new(reason, error.to_string())
-}
-
-fn refused(asker: &Asker, path: &str, refusal: &Refusal) -> Event {
-    Event {
-        at: now(),
-        stage: Stage::Refused,
-        mac: refusal.mac,
-        address: Some(asker.address),
-        deployment: refusal.deployment.clone(),
-        arch: None,
-        ipxe: None,
-        text: format!("{path:?}: {}", refusal.text),
     }
 }

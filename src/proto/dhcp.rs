@@ -105,17 +105,6 @@ pub fn handle(table: &Table, link: &Link, now: Time, datagram: &[u8]) -> Decisio
     }
 }
 
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Mode::Server => "server",
-            Mode::Proxy => "proxy",
-            Mode::Listen => "listen",
-            Mode::Off => "off",
-        })
-    }
-}
-
 impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

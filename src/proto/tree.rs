@@ -22,6 +22,7 @@ use super::path::clean_path;
 use crate::model::{Content, Mac, Name};
 use crate::table::{Permit, Report, Stage, Table};
 
+pub use super::http::Method;
 pub use facts::facts;
 pub use name::{Form, Target};
 
@@ -36,14 +37,6 @@ pub struct Asker {
 pub enum Transport {
     Tftp,
     Http,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
-    Get,
-    /// Like `Get`, but no byte of the content leaves.
-    Head,
-    Post,
 }
 
 /// What to do about a name that was asked for.

@@ -102,22 +102,17 @@ impl Lab {
 
     pub fn table(self, server: &str) -> Table {
         let entry = || Entry { path: Path::new("/x").into(), id: Default::default(), extents: [].into() };
+        let server = Server {
+            address: ip(server),
+            http_port: 80,
+            gives_addresses: true,
+            loaders: self.loaders.iter().map(|name| ((*name).into(), entry())).collect(),
+        };
         Table {
-            lineage: "test".into(),
-            serial: 1,
-            token_key: [0; 32],
-            server: Arc::new(Server {
-                address: ip(server),
-                http_port: 80,
-                loaders: self.loaders.iter().map(|name| ((*name).into(), entry())).collect(),
-            }),
             desired: Arc::new(self.desired),
-            installs: Default::default(),
             assignments: self.tenants.clone(),
             tenants: self.tenants,
-            protected: Default::default(),
-            seen: Default::default(),
-            leases: Leases::default(),
+            ..Table::new(server)
         }
     }
 }

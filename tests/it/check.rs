@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use voldemort::cli::check::{Checked, check};
+use voldemort::cli::check::check;
+use voldemort::daemon::load::Loaded;
 use voldemort::desired::{Media, Options};
 use voldemort::manifest::{Level, report};
 use voldemort::media::Shelf;
@@ -10,13 +11,13 @@ use voldemort::media::Shelf;
 use crate::golden;
 
 /// Checks the inventory in a directory; a folder `media` in it holds images.
-pub fn checked(root: &Path, media: Media) -> Checked {
+pub fn checked(root: &Path, media: Media) -> Loaded {
     let shelf = Shelf::new(Vec::new(), None).with_directory(root.into());
     check(root, &shelf, &Options { media, fallback: None }).unwrap()
 }
 
 /// All problems in full, then on one line each, then what came of it.
-fn transcript(checked: &Checked) -> String {
+fn transcript(checked: &Loaded) -> String {
     let sources = &checked.documents.sources;
     let mut text = String::new();
     for problem in &checked.problems {

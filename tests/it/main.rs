@@ -1,12 +1,14 @@
-//! Hermetic tests of the whole: no network, no root, no sleeping.
-//! Hermetic tests of the whole: no network, no root, no sleeping. One program, so that it links
-//! once.
+//! Hermetic tests of the whole, over loopback at most: no root, no sleeping for luck. One program,
+//! so that it links once.
 
 mod check;
 mod explain;
 mod golden;
 mod hostile;
+mod http;
+mod kit;
 mod layers;
 mod render;
 mod resolve;
 mod schema;
+mod tftp;

@@ -82,9 +82,10 @@ impl Daemon {
             runtime().block_on(async {
                 let interface = Interface::find(interface, address.map(ip)).unwrap();
                 let sockets = Sockets::open(interface, Mode::Server).unwrap();
+                let (_mode, modes) = tokio::sync::watch::channel(Mode::Server);
                 up.send(()).unwrap();
                 tokio::select! {
-                    result = run(sockets, Mode::Server, shared, Arc::new(keeper)) => result.unwrap(),
+                    result = run(sockets, modes, shared, Arc::new(keeper)) => result.unwrap(),
                     _ = stopped => {}
                 }
             });

@@ -42,6 +42,11 @@ impl BodyReader {
         self.state == State::Done
     }
 
+    /// No more of the body will be kept.
+    pub fn is_full(&self) -> bool {
+        self.kept.len() == self.keep
+    }
+
     /// What was kept so far.
     pub fn kept(&self) -> &[u8] {
         &self.kept
@@ -177,5 +182,19 @@ mod tests {
         assert_eq!(note("step=late%0acommand", b"exit\r\n 1\x1b[31m"), "step=late command exit 1[31m");
         assert_eq!(note("", &[b'x'; 2000]).len(), MAX_NOTE);
         assert_eq!(note("100%", b""), "100%");
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_break_the_reader(bytes in "[0-9a-f;\\r\\n]{0,60}", size in 1..20usize) {
+            let mut reader = BodyReader::new(Framing::Chunked, 8);
+            let (mut start, mut end) = (0, 0);
+            while end < bytes.len() {
+                end = (end + size).min(bytes.len());
+                let Ok(used) = reader.feed(&bytes.as_bytes()[start..end]) else { break };
+                start += used;
+            }
+            assert!(start <= bytes.len() && reader.kept().len() <= 8);
+        }
     }
 }

@@ -78,7 +78,9 @@ mod tests {
 
     #[test]
     fn the_rest_is_ignored() {
-        for value in ["", "bytes", "bytes=", "bytes=-", "bytes=5-2", "bytes=0-1,5-6", "lines=1-2", "bytes=a-b"] {
+        for value in
+            ["", "bytes", "bytes=", "bytes=-", "bytes=5-2", "bytes=0-1,5-6", "lines=1-2", "bytes=a-b"]
+        {
             assert_eq!(parse(value, 100), Asked::Whole, "{value}");
         }
         assert_eq!(parse("bytes=-5", 0), Asked::Whole);

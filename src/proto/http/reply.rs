@@ -54,7 +54,7 @@ pub struct Reply {
     pub status: Status,
     /// The head, with the whole body if that is a short text of ours.
     pub head: Vec<u8>,
-    /// The stretch of the content that follows.
+    /// The stretch of the content that follows; `None` if the reply says all there is to say.
     pub content: Option<Stretch>,
     /// Whether another request may follow on this connection.
     pub keep_alive: bool,
@@ -120,7 +120,7 @@ pub fn serve(request: &Request, artifact: &Artifact, context: Context) -> Reply 
     head.field("Content-Length", stretch.length);
     head.field("Accept-Ranges", "bytes");
     head.validators(ours);
-    let content = (context.method != Method::Head && stretch.length > 0).then_some(stretch);
+    let content = (context.method != Method::Head).then_some(stretch);
     head.finish(status, content)
 }
 

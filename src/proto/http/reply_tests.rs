@@ -10,7 +10,8 @@ const NOW: Time = Time(1_700_000_000_000);
 
 fn artifact() -> Artifact {
     let id = FileId { size: 1000, modified: 784_111_777_123_456_789, ..FileId::default() };
-    let extents: Arc<[Extent]> = Arc::new([Extent { offset: 500, length: 60 }, Extent { offset: 0, length: 40 }]);
+    let extents: Arc<[Extent]> =
+        Arc::new([Extent { offset: 500, length: 60 }, Extent { offset: 0, length: 40 }]);
     Artifact {
         content: Content::File { path: Arc::from(Path::new("/x.iso")), id, extents },
         media_type: "application/efi",
@@ -45,10 +46,7 @@ fn the_whole_content_byte_for_byte() {
     assert_eq!(get, (format!("HTTP/1.1 200 OK\n{COMMON}\n"), whole));
     assert_eq!(answer("HEAD /x HTTP/1.1"), (get.0.clone(), None));
     assert_eq!(answer("HEAD /x HTTP/1.1\nRange: bytes=0-0"), (get.0, None));
-    assert_eq!(
-        answer("GET /x HTTP/1.0"),
-        (format!("HTTP/1.0 200 OK\n{COMMON}Connection: close\n\n"), whole)
-    );
+    assert_eq!(answer("GET /x HTTP/1.0"), (format!("HTTP/1.0 200 OK\n{COMMON}Connection: close\n\n"), whole));
     let kept = answer("GET /x HTTP/1.0\nConnection: keep-alive").0;
     assert!(kept.ends_with("Connection: keep-alive\n\n"), "{kept}");
 }
@@ -94,7 +92,10 @@ fn refusals_are_one_line_of_text() {
     let reply = refuse(&refusal, context);
     let text = String::from_utf8(reply.head).unwrap();
     assert!(text.starts_with("HTTP/1.1 404 Not Found\r\nContent-Type: text/plain; charset=utf-8\r\n"));
-    assert!(text.contains("Content-Length: 17\r\n") && text.ends_with("\r\n\r\nno such file:  x\n"), "{text}");
+    assert!(
+        text.contains("Content-Length: 17\r\n") && text.ends_with("\r\n\r\nno such file:  x\n"),
+        "{text}"
+    );
     assert!(reply.keep_alive);
 
     let head = refuse(&refusal, Context { method: Method::Head, ..context });

@@ -278,4 +278,12 @@ mod tests {
         let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(MAX_HEADERS + 1));
         assert_eq!(Request::parse(many.as_bytes()), Err(BadRequest::TooManyHeaders));
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_break_the_reader(bytes: Vec<u8>, target: String, header in "[ -~\\r\\n]{0,80}") {
+            let _ = Request::parse(&bytes);
+            let _ = Request::parse(format!("GET /{target} HTTP/1.1\r\n{header}\r\n\r\n").as_bytes());
+        }
+    }
 }

@@ -151,4 +151,11 @@ mod tests {
         let packet = Packet::parse(b"\0\x05\0\x08User aborted the transfer\0").unwrap();
         assert_eq!(packet, Packet::Error { code: 8, text: "User aborted the transfer".into() });
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_break_the_reader(operation in 0..8u8, bytes: Vec<u8>) {
+            let _ = Packet::parse(&[&[0, operation], bytes.as_slice()].concat());
+        }
+    }
 }

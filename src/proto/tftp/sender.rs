@@ -74,7 +74,7 @@ pub enum Outcome {
     Probed,
     /// The client ended it.
     Aborted { code: u16, text: String },
-    /// The client fell silent.
+    /// The client fell silent, or its port is closed.
     Silent,
 }
 
@@ -155,15 +155,20 @@ impl Sender {
             return;
         }
         if now >= self.progress_at + PATIENCE_ENDS {
-            self.outcome = Some(match self.offer {
-                Some(_) => Outcome::Probed,
-                None if self.acked + 1 == self.last() => Outcome::LastAckMissing,
-                None => Outcome::Silent,
-            });
-            return;
+            return self.handle_gone();
         }
         self.patience.double();
         self.go_back();
+    }
+
+    /// Nobody listens at the client's port any more (ICMP), or for too long nobody spoke.
+    pub fn handle_gone(&mut self) {
+        let outcome = match self.offer {
+            Some(_) => Outcome::Probed,
+            None if self.acked + 1 == self.last() => Outcome::LastAckMissing,
+            None => Outcome::Silent,
+        };
+        self.outcome.get_or_insert(outcome);
     }
 
     /// Number of the last block, the one that is shorter than the others.

@@ -108,17 +108,18 @@ fn play(file: &[u8], grant: Grant, network: Network, every_ack_twice: bool) -> P
     let mut now = Duration::ZERO;
     let mut sender = Sender::new(file.len() as u64, grant, now);
     let mut packets = 0;
-    let mut fly = |dice: &mut Dice, air: &mut BTreeMap<_, _>, now: Duration, to_client, make: &dyn Fn() -> Flying| {
-        let copies = if dice.percent(network.copies) { 2 } else { 1 };
-        for _ in 0..copies {
-            if dice.percent(network.loss) {
-                continue;
+    let mut fly =
+        |dice: &mut Dice, air: &mut BTreeMap<_, _>, now: Duration, to_client, make: &dyn Fn() -> Flying| {
+            let copies = if dice.percent(network.copies) { 2 } else { 1 };
+            for _ in 0..copies {
+                if dice.percent(network.loss) {
+                    continue;
+                }
+                let late = if dice.percent(network.late) { MS * 3 } else { Duration::ZERO };
+                serial += 1;
+                air.insert((now + MS / 2 + late, serial), (to_client, make()));
             }
-            let late = if dice.percent(network.late) { MS * 3 } else { Duration::ZERO };
-            serial += 1;
-            air.insert((now + MS / 2 + late, serial), (to_client, make()));
-        }
-    };
+        };
     loop {
         while let Some(transmit) = sender.poll_transmit(now) {
             match transmit {
@@ -127,10 +128,14 @@ fn play(file: &[u8], grant: Grant, network: Network, every_ack_twice: bool) -> P
                     let start = run.offset as usize;
                     let data = &file[start..start + run.length];
                     for index in 0..usize::from(run.count) {
-                        let bytes = &data[(index * block).min(data.len())..((index + 1) * block).min(data.len())];
+                        let bytes =
+                            &data[(index * block).min(data.len())..((index + 1) * block).min(data.len())];
                         let number = (run.first + index as u64) as u16;
                         packets += 1;
-                        fly(&mut dice, &mut air, now, true, &|| Flying::Data { number, bytes: bytes.to_vec() });
+                        fly(&mut dice, &mut air, now, true, &|| Flying::Data {
+                            number,
+                            bytes: bytes.to_vec(),
+                        });
                     }
                 }
             }
@@ -290,4 +295,24 @@ fn the_last_block_may_be_empty() {
     assert_eq!(sender.poll_transmit(Duration::ZERO), Some(Transmit::Blocks(expected)));
     sender.handle(MS, &Packet::Ack(2));
     assert_eq!(sender.outcome(), Some(&Outcome::Complete));
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_packets_break_the_sender(length in 0..5000u64, window in 1..9u16, said: Vec<(u16, u16)>) {
+        let mut sender = Sender::new(length, grant(64, window, length % 2 == 0), Duration::ZERO);
+        let mut now = Duration::ZERO;
+        for (number, wait) in said {
+            while let Some(transmit) = sender.poll_transmit(now) {
+                if let Transmit::Blocks(run) = transmit {
+                    assert!(run.count >= 1 && run.count <= window);
+                    assert!(run.offset + run.length as u64 <= length);
+                }
+            }
+            now += MS * u32::from(wait % 900);
+            sender.handle_timeout(now);
+            sender.handle(now, &Packet::Ack(number % 90));
+        }
+        assert!(sender.delivered() <= length);
+    }
 }

@@ -1,0 +1,211 @@
+//! The bytes of one artefact, ready to be read at any place.
+//!
+//! Reads from the page cache take microseconds and are done on the spot; reads that would wait for
+//! a disk or a file server are first done on a thread of their own, a stretch at a time, so that one
+//! slow disk holds up nobody else.
+
+use std::fs::File;
+use std::io::{self, IoSliceMut};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::files::{FileError, Files, unchanged};
+use crate::model::content::FileId;
+use crate::model::{Content, Extent};
+
+/// How much is brought into the page cache at a time, in bytes.
+const STRETCH: u64 = 1 << 20;
+
+/// An artefact's bytes.
+pub enum Body {
+    Memory(Bytes),
+    Disk(Disk),
+}
+
+/// Extents of an open file.
+pub struct Disk {
+    pub file: Arc<File>,
+    path: Arc<Path>,
+    id: FileId,
+    extents: Arc<[Extent]>,
+}
+
+impl Body {
+    pub async fn open(files: &Files, content: &Content) -> Result<Body, FileError> {
+        match content {
+            Content::Bytes(bytes) => Ok(Body::Memory(bytes.clone())),
+            Content::File { path, id, extents } => {
+                let file = files.open(path, *id).await?;
+                Ok(Body::Disk(Disk { file, path: Arc::clone(path), id: *id, extents: Arc::clone(extents) }))
+            }
+        }
+    }
+
+    /// Fills all of `buffers` from `offset` on.
+    pub fn read(&self, offset: u64, buffers: &mut [IoSliceMut<'_>]) -> io::Result<()> {
+        match self {
+            Body::Memory(bytes) => {
+                let start = usize::try_from(offset).unwrap_or(usize::MAX);
+                let mut rest = bytes.get(start..).unwrap_or_default();
+                for buffer in buffers {
+                    let (now, later) = rest.split_at_checked(buffer.len()).ok_or(END)?;
+                    buffer.copy_from_slice(now);
+                    rest = later;
+                }
+                Ok(())
+            }
+            Body::Disk(disk) => disk.read(offset, buffers),
+        }
+    }
+}
+
+const END: io::ErrorKind = io::ErrorKind::UnexpectedEof;
+
+impl Disk {
+    /// The stretches of the file that hold `length` bytes of the content from `offset` on.
+    pub fn pieces(&self, offset: u64, length: u64) -> impl Iterator<Item = Extent> + '_ {
+        pieces(&self.extents, offset, length)
+    }
+
+    fn read(&self, offset: u64, buffers: &mut [IoSliceMut<'_>]) -> io::Result<()> {
+        let length: usize = buffers.iter().map(|buffer| buffer.len()).sum();
+        let mut pieces = self.pieces(offset, length as u64);
+        match (pieces.next(), pieces.next()) {
+            (Some(piece), None) if piece.length == length as u64 => {
+                let at = i64::try_from(piece.offset).map_err(|_| END)?;
+                if nix::sys::uio::preadv(&*self.file, buffers, at)? == length {
+                    return Ok(());
+                }
+            }
+            _ => {}
+        }
+        self.read_piecewise(offset, buffers)
+    }
+
+    /// For reads across extents, or that came back short.
+    fn read_piecewise(&self, mut offset: u64, buffers: &mut [IoSliceMut<'_>]) -> io::Result<()> {
+        for buffer in buffers {
+            let mut filled = 0;
+            for piece in self.pieces(offset, buffer.len() as u64) {
+                let end = filled + usize::try_from(piece.length).map_err(|_| END)?;
+                self.file.read_exact_at(&mut buffer[filled..end], piece.offset)?;
+                filled = end;
+            }
+            if filled < buffer.len() {
+                return Err(END.into());
+            }
+            offset += filled as u64;
+        }
+        Ok(())
+    }
+
+    /// Brings a stretch of the content into the page cache and makes sure the file is still the
+    /// same. Returns the end of the stretch: until there, reads need no further care.
+    pub async fn prepare(&self, offset: u64) -> io::Result<u64> {
+        unchanged(&self.file, &self.path, self.id).map_err(io::Error::other)?;
+        let mut end = offset;
+        for piece in self.pieces(offset, STRETCH) {
+            end += piece.length;
+            if !cached(&self.file, piece) {
+                let file = Arc::clone(&self.file);
+                let read = tokio::task::spawn_blocking(move || touch(&file, piece)).await;
+                read.unwrap_or_else(|panic| Err(io::Error::other(panic)))?;
+            }
+        }
+        Ok(end)
+    }
+}
+
+fn pieces(extents: &[Extent], offset: u64, length: u64) -> impl Iterator<Item = Extent> + '_ {
+    let (mut skip, mut left) = (offset, length);
+    extents.iter().filter_map(move |extent| {
+        let before = skip.min(extent.length);
+        skip -= before;
+        let length = (extent.length - before).min(left);
+        left -= length;
+        (length > 0).then_some(Extent { offset: extent.offset + before, length })
+    })
+}
+
+/// Whether both ends of `piece` lie in the page cache. A file system that cannot say counts as
+/// one that has to fetch.
+fn cached(file: &File, piece: Extent) -> bool {
+    let last = piece.offset + piece.length.saturating_sub(1);
+    [piece.offset, last].into_iter().all(|at| read_without_waiting(file, at).is_ok())
+}
+
+fn read_without_waiting(file: &File, at: u64) -> io::Result<()> {
+    let mut byte = 0u8;
+    let buffer = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+    let at = i64::try_from(at).map_err(|_| END)?;
+    // SAFETY: one buffer of one byte, which outlives the call.
+    let read = unsafe { libc::preadv2(file.as_raw_fd(), &buffer, 1, at, libc::RWF_NOWAIT) };
+    if read < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Reads `piece` for the sake of the page cache.
+fn touch(file: &File, piece: Extent) -> io::Result<()> {
+    let mut buffer = vec![0; 128 * 1024];
+    let mut at = piece.offset;
+    let end = piece.offset + piece.length;
+    while at < end {
+        let wanted = usize::try_from(end - at).unwrap_or(usize::MAX).min(buffer.len());
+        match file.read_at(&mut buffer[..wanted], at)? {
+            0 => return Err(END.into()),
+            read => at += read as u64,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daemon::files::identity;
+
+    const fn extent(offset: u64, length: u64) -> Extent {
+        Extent { offset, length }
+    }
+
+    #[test]
+    fn a_stretch_of_the_content_is_found_in_the_file() {
+        let extents = [extent(100, 10), extent(50, 0), extent(0, 20)];
+        let found = |offset, length| pieces(&extents, offset, length).collect::<Vec<_>>();
+        assert_eq!(found(0, 30), [extent(100, 10), extent(0, 20)]);
+        assert_eq!(found(5, 10), [extent(105, 5), extent(0, 5)]);
+        assert_eq!(found(10, 3), [extent(0, 3)]);
+        assert_eq!(found(29, 99), [extent(19, 1)]);
+        assert_eq!(found(30, 1), []);
+        assert_eq!(found(0, 0), []);
+    }
+
+    #[tokio::test]
+    async fn bytes_come_from_the_right_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path: Arc<Path> = Arc::from(folder.path().join("image"));
+        let bytes: Vec<u8> = (0..=255).collect();
+        std::fs::write(&path, &bytes).unwrap();
+        let content = Content::File {
+            id: identity(&std::fs::metadata(&path).unwrap()),
+            path: Arc::clone(&path),
+            extents: Arc::new([extent(200, 10), extent(20, 10)]),
+        };
+        let body = Body::open(&Files::new(), &content).await.unwrap();
+        for body in [body, Body::Memory([&bytes[200..210], &bytes[20..30]].concat().into())] {
+            let (mut head, mut tail) = ([0; 7], [0; 6]);
+            body.read(2, &mut [IoSliceMut::new(&mut head), IoSliceMut::new(&mut tail)]).unwrap();
+            assert_eq!((head, tail), ([202, 203, 204, 205, 206, 207, 208], [209, 20, 21, 22, 23, 24]));
+            let mut beyond = [0; 11];
+            assert!(body.read(10, &mut [IoSliceMut::new(&mut beyond)]).is_err());
+            if let Body::Disk(disk) = body {
+                assert_eq!(disk.prepare(4).await.unwrap(), 20);
+                std::fs::write(&path, "other").unwrap();
+                assert!(disk.prepare(4).await.is_err());
+            }
+        }
+    }
+}

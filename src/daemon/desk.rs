@@ -1,0 +1,86 @@
+//! Where the servers meet the keeper: asks the pure tree, makes durable what it says must be, and
+//! writes the timeline.
+
+use super::dhcp::{Busy, Lessor};
+use super::keeper::{Keeper, KeeperError};
+use super::now;
+use super::opener::{Opened, Opener};
+use crate::proto::tree::{self, Answer, Artifact, Asker, Method, Refusal, RefusalReason, Transport};
+use crate::table::{Event, LeaseRequest, Stage};
+
+impl Lessor for Keeper {
+    async fn lease(&self, request: LeaseRequest) -> Result<(), Busy> {
+        Keeper::lease(self, request).await.map_err(|_| Busy)
+    }
+
+    fn note(&self, event: Event) {
+        Keeper::note(self, event);
+    }
+}
+
+impl Opener for Keeper {
+    async fn open(&self, asker: Asker, method: Method, path: &str, note: &str) -> Opened {
+        // Start and Spend are two steps; a third round would mean that the table changes
+        // under this request, which is then better asked again.
+        for _ in 0..3 {
+            let stored = match tree::open(&self.table(), &asker, method, path, note) {
+                Answer::Serve(artifact) => return Opened::Serve(artifact),
+                Answer::Refuse(refusal) => {
+                    Keeper::note(self, refused(&asker, path, &refusal));
+                    return Opened::Refuse(refusal);
+                }
+                Answer::Permit(permit) => self.permit(permit).await,
+                Answer::Report(report) => match self.report(report).await {
+                    Ok(()) => return Opened::Accepted,
+                    Err(error) => Err(error),
+                },
+            };
+            if let Err(error) = stored {
+                let refusal = unstored(&error);
+                Keeper::note(self, refused(&asker, path, &refusal));
+                return Opened::Refuse(refusal);
+            }
+        }
+        Opened::Refuse(Refusal::new(RefusalReason::Busy, "the inventory is changing; ask again"))
+    }
+
+    fn done(&self, asker: Asker, artifact: &Artifact, sent: u64, complete: bool) {
+        let length = artifact.content.len();
+        let how = match (complete, asker.transport) {
+            (true, Transport::Tftp) => format!("{} ({sent} bytes, TFTP)", artifact.text),
+            (true, Transport::Http) => format!("{} ({sent} bytes, HTTP)", artifact.text),
+            (false, _) => format!("{} broke off after {sent} of {length} bytes", artifact.text),
+        };
+        Keeper::note(self, Event {
+            at: now(),
+            stage: if complete { artifact.stage } else { Stage::Refused },
+            mac: artifact.mac,
+            address: Some(asker.address),
+            deployment: artifact.deployment.clone(),
+            arch: None,
+            ipxe: None,
+            text: how,
+        });
+    }
+}
+
+fn unstored(error: &KeeperError) -> Refusal {
+    let reason = match error {
+        KeeperError::Refused(_) => RefusalReason::Gone,
+        KeeperError::Busy | KeeperError::Store(_) => RefusalReason::Busy,
+    };
+    Refusal::new(reason, error.to_string())
+}
+
+fn refused(asker: &Asker, path: &str, refusal: &Refusal) -> Event {
+    Event {
+        at: now(),
+        stage: Stage::Refused,
+        mac: refusal.mac,
+        address: Some(asker.address),
+        deployment: refusal.deployment.clone(),
+        arch: None,
+        ipxe: None,
+        text: format!("{path:?}: {}", refusal.text),
+    }
+}

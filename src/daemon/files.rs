@@ -1,0 +1,141 @@
+//! Open files, shared by TFTP and HTTP. A thousand machines reading one image share one handle.
+
+use std::collections::HashMap;
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::model::content::FileId;
+
+/// Most handles kept.
+const MAX_KEPT: usize = 256;
+/// A handle nobody asked for that long is let go, so that images can be unmounted or deleted.
+const MAX_IDLE: Duration = Duration::from_secs(60);
+
+/// Why a file cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    #[error("{path} cannot be read: {source}")]
+    Unreadable { path: String, source: io::Error },
+    #[error("{path} has changed since it was indexed; it is served again after the next look at it")]
+    Changed { path: String },
+}
+
+/// Open handles by path and identity. Cheap to clone; clones share.
+#[derive(Clone, Default)]
+pub struct Files {
+    kept: Arc<Mutex<HashMap<Key, Kept>>>,
+}
+
+type Key = (Arc<Path>, FileId);
+
+struct Kept {
+    file: Arc<File>,
+    asked: Instant,
+}
+
+impl Files {
+    pub fn new() -> Files {
+        Files::default()
+    }
+
+    /// The file at `path`, if it still is the one with this identity.
+    pub async fn open(&self, path: &Arc<Path>, id: FileId) -> Result<Arc<File>, FileError> {
+        if let Some(file) = self.kept_handle(path, id) {
+            unchanged(&file, path, id)?;
+            return Ok(file);
+        }
+        let opening = Arc::clone(path);
+        let opened = tokio::task::spawn_blocking(move || File::open(opening)).await;
+        let opened = opened.unwrap_or_else(|panic| Err(io::Error::other(panic)));
+        let file = opened.map_err(|source| unreadable(path, source))?;
+        unchanged(&file, path, id)?;
+        Ok(self.keep(path, id, file))
+    }
+
+    fn kept_handle(&self, path: &Arc<Path>, id: FileId) -> Option<Arc<File>> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = kept.get_mut(&(Arc::clone(path), id))?;
+        found.asked = Instant::now();
+        Some(Arc::clone(&found.file))
+    }
+
+    /// The handle to use: another one if somebody else was faster.
+    fn keep(&self, path: &Arc<Path>, id: FileId, file: File) -> Arc<File> {
+        let now = Instant::now();
+        let key = (Arc::clone(path), id);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|_, kept| now.duration_since(kept.asked) < MAX_IDLE);
+        if kept.len() >= MAX_KEPT && !kept.contains_key(&key) {
+            let oldest = kept.iter().min_by_key(|(_, kept)| kept.asked).map(|(key, _)| key.clone());
+            oldest.and_then(|key| kept.remove(&key));
+        }
+        let kept = kept.entry(key).or_insert_with(|| Kept { file: Arc::new(file), asked: now });
+        Arc::clone(&kept.file)
+    }
+}
+
+/// What tells one state of a file from another.
+pub fn identity(metadata: &Metadata) -> FileId {
+    FileId {
+        device: metadata.dev(),
+        inode: metadata.ino(),
+        size: metadata.size(),
+        modified: i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()),
+    }
+}
+
+/// Refuses a file that was written to: bytes of two states are never mixed.
+pub fn unchanged(file: &File, path: &Path, id: FileId) -> Result<(), FileError> {
+    let metadata = file.metadata().map_err(|source| unreadable(path, source))?;
+    if identity(&metadata) == id {
+        Ok(())
+    } else {
+        Err(FileError::Changed { path: path.display().to_string() })
+    }
+}
+
+fn unreadable(path: &Path, source: io::Error) -> FileError {
+    FileError::Unreadable { path: path.display().to_string(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(folder: &Path, name: &str) -> (Arc<Path>, FileId) {
+        let path = folder.join(name);
+        std::fs::write(&path, "first").unwrap();
+        let id = identity(&std::fs::metadata(&path).unwrap());
+        (Arc::from(path), id)
+    }
+
+    #[tokio::test]
+    async fn a_changed_file_is_refused_even_with_a_kept_handle() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, id) = written(folder.path(), "x");
+        let files = Files::new();
+        let first = files.open(&path, id).await.unwrap();
+        assert!(Arc::ptr_eq(&first, &files.open(&path, id).await.unwrap()));
+        std::fs::write(&path, "second!").unwrap();
+        let error = files.open(&path, id).await.unwrap_err();
+        assert!(error.to_string().contains("has changed since it was indexed"), "{error}");
+        assert!(matches!(Files::new().open(&path, id).await, Err(FileError::Changed { .. })));
+        std::fs::remove_file(&path).unwrap();
+        assert!(matches!(Files::new().open(&path, id).await, Err(FileError::Unreadable { .. })));
+    }
+
+    #[tokio::test]
+    async fn only_so_many_handles_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = Files::new();
+        for number in 0..MAX_KEPT + 10 {
+            let (path, id) = written(folder.path(), &number.to_string());
+            files.open(&path, id).await.unwrap();
+        }
+        assert_eq!(files.kept.lock().unwrap().len(), MAX_KEPT);
+    }
+}

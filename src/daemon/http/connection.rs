@@ -1,0 +1,131 @@
+//! One connection, request after request.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tracing::{debug, warn};
+
+use super::input::{Input, NoRequest, ReadBody};
+use super::{Limits, Place, output};
+use crate::daemon::body::Body;
+use crate::daemon::opener::{Opened, Opener, Transfer};
+use crate::daemon::{Files, Stop, now};
+use crate::proto::http::body::note;
+use crate::proto::http::reply::{self, Context, Reply};
+use crate::proto::http::{Request, Status};
+use crate::proto::tree::{Artifact, Asker};
+
+/// Longest wait for a name to get its meaning.
+const MAX_OPENING: Duration = Duration::from_secs(30);
+
+pub struct Connection<O: Opener> {
+    stream: TcpStream,
+    input: Input,
+    asker: Asker,
+    opener: Arc<O>,
+    files: Files,
+    limits: Limits,
+    stop: Stop,
+    _place: Place,
+}
+
+impl<O: Opener> Connection<O> {
+    pub(super) fn new(
+        stream: TcpStream,
+        asker: Asker,
+        opener: Arc<O>,
+        files: Files,
+        limits: Limits,
+        stop: Stop,
+        place: Place,
+    ) -> Connection<O> {
+        Connection { stream, input: Input::new(), asker, opener, files, limits, stop, _place: place }
+    }
+
+    /// Serves until the client or the server has had enough.
+    pub async fn run(mut self) {
+        match self.serve().await {
+            Ok(true) => self.input.linger(&mut self.stream, &mut self.stop).await,
+            Ok(false) => {}
+            Err(error) => debug!(client = %self.asker.address, %error, "HTTP: a connection broke"),
+        }
+    }
+
+    /// True if the last word was ours.
+    async fn serve(&mut self) -> io::Result<bool> {
+        loop {
+            let (request, body) = match self.next().await {
+                Ok(next) => next,
+                Err(NoRequest::Over) => return Ok(false),
+                Err(trouble) => return self.complain(trouble).await.map(|()| true),
+            };
+            if !self.answer(&request, &body).await? {
+                return Ok(true);
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Result<(Request, ReadBody), NoRequest> {
+        let Limits { idle, reading, .. } = self.limits;
+        let request = self.input.request(&mut self.stream, idle, reading, &mut self.stop).await?;
+        let body = self.input.body(&mut self.stream, &request, reading).await?;
+        Ok((request, body))
+    }
+
+    async fn complain(&self, trouble: NoRequest) -> io::Result<()> {
+        let now = now();
+        let reply = match trouble {
+            NoRequest::Bad(error) => reply::bad_request(&error, now),
+            _ => reply::problem(Status::Timeout, "the request never ended", Context::unread(now)),
+        };
+        debug!(client = %self.asker.address, status = reply.status as u16, "HTTP: not a request");
+        self.write(&reply).await
+    }
+
+    /// Whether another request may follow.
+    async fn answer(&self, request: &Request, body: &ReadBody) -> io::Result<bool> {
+        let note = note(&request.query, &body.bytes);
+        let opening = self.opener.open(self.asker, request.method, &request.path, &note);
+        let opened = tokio::time::timeout(MAX_OPENING, opening).await;
+        let context = Context::of(request, body.whole && !*self.stop.borrow(), now());
+        let reply = match opened {
+            Ok(Opened::Serve(artifact)) => return self.deliver(request, artifact, context).await,
+            Ok(Opened::Accepted) => reply::accepted(context),
+            Ok(Opened::Refuse(refusal)) => {
+                debug!(client = %self.asker.address, path = request.path, text = refusal.text, "HTTP: refused");
+                reply::refuse(&refusal, context)
+            }
+            Err(_) => reply::problem(Status::Unavailable, "the server is busy: try again", context),
+        };
+        self.write(&reply).await?;
+        Ok(reply.keep_alive)
+    }
+
+    async fn deliver(&self, request: &Request, artifact: Artifact, context: Context) -> io::Result<bool> {
+        let reply = reply::serve(request, &artifact, context);
+        let Some(stretch) = reply.content else {
+            self.write(&reply).await?;
+            return Ok(reply.keep_alive);
+        };
+        let mut transfer = Transfer::new(Arc::clone(&self.opener), self.asker, artifact);
+        let body = match Body::open(&self.files, &transfer.artifact().content).await {
+            Ok(body) => body,
+            Err(error) => {
+                warn!(client = %self.asker.address, path = request.path, %error, "HTTP: a file is not served");
+                let reply = reply::problem(Status::Unavailable, &error.to_string(), context);
+                self.write(&reply).await?;
+                return Ok(reply.keep_alive);
+            }
+        };
+        let stalled = self.limits.stalled;
+        output::send(&self.stream, &reply.head, &body, stretch, stalled, &mut transfer.sent).await?;
+        transfer.complete = transfer.sent == stretch.length;
+        Ok(reply.keep_alive)
+    }
+
+    async fn write(&self, reply: &Reply) -> io::Result<()> {
+        output::write_all(&self.stream, &reply.head, self.limits.stalled).await
+    }
+}

@@ -1,0 +1,142 @@
+//! Reading requests from a connection.
+
+use std::io;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+
+use super::output;
+use crate::daemon::{Stop, stopped};
+use crate::proto::http::{BadRequest, BodyReader, Request};
+
+/// How much of a request's body is read, in bytes. Installers report with a few words; a log that
+/// is longer is not read to its end.
+const MAX_BODY: usize = 64 * 1024;
+/// Room made for each read, in bytes.
+const READ: usize = 4096;
+/// Most bytes and longest time spent on what a client still sends after the last reply.
+const MAX_LINGER: usize = 256 * 1024;
+const LINGER: Duration = Duration::from_secs(2);
+
+/// What has come in and was not used yet.
+pub struct Input {
+    buffer: BytesMut,
+    /// The client has sent everything it will ever send.
+    ended: bool,
+}
+
+/// Why there is no next request.
+pub enum NoRequest {
+    /// The client is gone, or has nothing more to ask, or we stop.
+    Over,
+    /// It began a request and never finished it.
+    Slow,
+    Bad(BadRequest),
+}
+
+impl From<BadRequest> for NoRequest {
+    fn from(error: BadRequest) -> NoRequest {
+        NoRequest::Bad(error)
+    }
+}
+
+/// A request's body.
+pub struct ReadBody {
+    pub bytes: Vec<u8>,
+    /// False if there was more of it than is read.
+    pub whole: bool,
+}
+
+impl Input {
+    pub fn new() -> Input {
+        Input { buffer: BytesMut::new(), ended: false }
+    }
+
+    /// Waits up to `idle` for the next request, and up to `reading` for the rest of its head.
+    pub async fn request(
+        &mut self,
+        stream: &mut TcpStream,
+        idle: Duration,
+        reading: Duration,
+        stop: &mut Stop,
+    ) -> Result<Request, NoRequest> {
+        if self.buffer.is_empty() {
+            let deadline = Instant::now() + idle;
+            tokio::select! {
+                biased;
+                () = stopped(stop) => return Err(NoRequest::Over),
+                read = self.more(stream, deadline) => read.map_err(|_| NoRequest::Over)?,
+            }
+        }
+        let deadline = Instant::now() + reading;
+        loop {
+            if let Some((request, length)) = Request::parse(&self.buffer)? {
+                self.buffer.advance(length);
+                return Ok(request);
+            }
+            self.more(stream, deadline).await.map_err(no_more)?;
+        }
+    }
+
+    /// The body of `request`, whose head was read last.
+    pub async fn body(
+        &mut self,
+        stream: &mut TcpStream,
+        request: &Request,
+        reading: Duration,
+    ) -> Result<ReadBody, NoRequest> {
+        let mut reader = BodyReader::new(request.framing, MAX_BODY);
+        let deadline = Instant::now() + reading;
+        if request.expects_continue && !reader.is_done() && self.buffer.is_empty() {
+            let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
+            output::write_all(stream, go_on, reading).await.map_err(|_| NoRequest::Over)?;
+        }
+        loop {
+            let used = reader.feed(&self.buffer)?;
+            self.buffer.advance(used);
+            if reader.is_done() || reader.is_full() {
+                return Ok(ReadBody { bytes: reader.kept().to_vec(), whole: reader.is_done() });
+            }
+            self.more(stream, deadline).await.map_err(no_more)?;
+        }
+    }
+
+    /// Lets the last reply arrive: closing with unread bytes in the socket would reset the
+    /// connection, and the client would lose the reply with it.
+    pub async fn linger(mut self, stream: &mut TcpStream, stop: &mut Stop) {
+        use tokio::io::AsyncWriteExt;
+        let deadline = Instant::now() + LINGER;
+        let mut left = MAX_LINGER;
+        // The client may be gone already, and then there is nothing to be gentle about.
+        let mut open = stream.shutdown().await.is_ok() && !self.ended;
+        while open && left > 0 {
+            self.buffer.clear();
+            tokio::select! {
+                biased;
+                () = stopped(stop) => return,
+                read = self.more(stream, deadline) => open = read.is_ok(),
+            }
+            left = left.saturating_sub(self.buffer.len());
+        }
+    }
+
+    /// Reads at least one byte more.
+    async fn more(&mut self, stream: &mut TcpStream, deadline: Instant) -> io::Result<()> {
+        self.buffer.reserve(READ);
+        let read = timeout_at(deadline, stream.read_buf(&mut self.buffer)).await;
+        match read.map_err(|_| io::ErrorKind::TimedOut)?? {
+            0 => {
+                self.ended = true;
+                Err(io::ErrorKind::UnexpectedEof.into())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn no_more(error: io::Error) -> NoRequest {
+    if error.kind() == io::ErrorKind::TimedOut { NoRequest::Slow } else { NoRequest::Over }
+}

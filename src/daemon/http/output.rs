@@ -1,0 +1,147 @@
+//! Writing replies. Each write may wait for the client as long as it makes progress.
+
+use std::fs::File;
+use std::future::Future;
+use std::io::{self, IoSlice};
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::sendfile::sendfile;
+use socket2::SockRef;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::daemon::body::{Body, Disk};
+use crate::model::Extent;
+use crate::proto::http::range::Stretch;
+
+/// Most bytes for one call to the kernel.
+const MAX_CHUNK: u64 = 1 << 20;
+/// Read and written at a time where the file system knows no sendfile, in bytes.
+const COPY: usize = 128 * 1024;
+
+/// Writes all of `bytes`.
+pub async fn write_all(stream: &TcpStream, bytes: &[u8], stalled: Duration) -> io::Result<()> {
+    write_parts(stream, bytes, &[], 0, stalled, &mut 0).await
+}
+
+/// Writes `head`, then the stretch of `body`; `sent` counts the body's bytes as they go.
+pub async fn send(
+    stream: &TcpStream,
+    head: &[u8],
+    body: &Body,
+    stretch: Stretch,
+    stalled: Duration,
+    sent: &mut u64,
+) -> io::Result<()> {
+    match body {
+        Body::Memory(bytes) => {
+            let within = |place: u64| usize::try_from(place).unwrap_or(usize::MAX).min(bytes.len());
+            let (start, end) = (within(stretch.offset), within(stretch.offset + stretch.length));
+            write_parts(stream, head, &bytes[start..end], 0, stalled, sent).await
+        }
+        Body::Disk(disk) => {
+            let more = if stretch.length > 0 { libc::MSG_MORE } else { 0 };
+            write_parts(stream, head, &[], more, stalled, &mut 0).await?;
+            send_disk(stream, disk, stretch, stalled, sent).await
+        }
+    }
+}
+
+/// Writes two texts as one; `sent` counts the second.
+async fn write_parts(
+    stream: &TcpStream,
+    mut head: &[u8],
+    mut body: &[u8],
+    flags: libc::c_int,
+    stalled: Duration,
+    sent: &mut u64,
+) -> io::Result<()> {
+    while !head.is_empty() || !body.is_empty() {
+        let parts = [IoSlice::new(head), IoSlice::new(body)];
+        let write = || SockRef::from(stream).send_vectored_with_flags(&parts, flags);
+        let written = progress(stalled, stream.async_io(Interest::WRITABLE, write)).await?;
+        let of_head = written.min(head.len());
+        let of_body = written - of_head;
+        head = &head[of_head..];
+        body = &body[of_body..];
+        *sent += of_body as u64;
+    }
+    Ok(())
+}
+
+async fn send_disk(
+    stream: &TcpStream,
+    disk: &Disk,
+    stretch: Stretch,
+    stalled: Duration,
+    sent: &mut u64,
+) -> io::Result<()> {
+    let end = stretch.offset + stretch.length;
+    let mut at = stretch.offset;
+    while at < end {
+        let prepared = disk.prepare(at).await?.min(end);
+        if prepared <= at {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        for piece in disk.pieces(at, prepared - at) {
+            send_piece(stream, &disk.file, piece, stalled, sent).await?;
+        }
+        at = prepared;
+    }
+    Ok(())
+}
+
+async fn send_piece(
+    stream: &TcpStream,
+    file: &File,
+    piece: Extent,
+    stalled: Duration,
+    sent: &mut u64,
+) -> io::Result<()> {
+    let mut left = piece;
+    while left.length > 0 {
+        let chunk = usize::try_from(left.length.min(MAX_CHUNK)).map_err(io::Error::other)?;
+        let mut place = i64::try_from(left.offset).map_err(io::Error::other)?;
+        let call = || match sendfile(stream, file, Some(&mut place), chunk) {
+            Ok(length) => Ok(Some(length)),
+            Err(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP) => Ok(None),
+            Err(errno) => Err(errno.into()),
+        };
+        let length = match progress(stalled, stream.async_io(Interest::WRITABLE, call)).await? {
+            Some(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Some(length) => {
+                *sent += length as u64;
+                length
+            }
+            None => copy(stream, file, left, stalled, sent).await?,
+        };
+        left.offset += length as u64;
+        left.length -= length as u64;
+    }
+    Ok(())
+}
+
+/// Sends the beginning of `piece` by way of our own memory; returns how much that was.
+async fn copy(
+    stream: &TcpStream,
+    file: &File,
+    piece: Extent,
+    stalled: Duration,
+    sent: &mut u64,
+) -> io::Result<usize> {
+    let length = usize::try_from(piece.length).unwrap_or(usize::MAX).min(COPY);
+    let mut buffer = vec![0; length];
+    file.read_exact_at(&mut buffer, piece.offset)?;
+    write_parts(stream, &[], &buffer, 0, stalled, sent).await?;
+    Ok(length)
+}
+
+async fn progress<T>(stalled: Duration, write: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    match timeout(stalled, write).await {
+        Ok(written) => written,
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no more bytes")),
+    }
+}

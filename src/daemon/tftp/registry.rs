@@ -1,0 +1,162 @@
+//! Which transfers are under way, so that there are not too many and none twice.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::task::AbortHandle;
+
+use super::Limits;
+
+#[derive(Clone)]
+pub struct Registry {
+    limits: Limits,
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    next_id: u64,
+    total: usize,
+    per_client: HashMap<Ipv4Addr, usize>,
+    by_peer: HashMap<SocketAddrV4, Entry>,
+}
+
+struct Entry {
+    id: u64,
+    request: Vec<u8>,
+    answered: Arc<AtomicBool>,
+    task: Option<AbortHandle>,
+}
+
+/// What to do with a request.
+pub enum Admission {
+    Admitted(Slot),
+    /// The same request from the same port, while the first one's answer is on its way: firmware
+    /// repeats it when the answer takes long, and gets lost between two transfers.
+    Repeated,
+    Full,
+}
+
+/// A place among the transfers, until dropped.
+pub struct Slot {
+    registry: Registry,
+    peer: SocketAddrV4,
+    id: u64,
+    answered: Arc<AtomicBool>,
+}
+
+impl Registry {
+    pub fn new(limits: Limits) -> Registry {
+        Registry { limits, shared: Arc::default() }
+    }
+
+    /// Another request from a port that is being served replaces the transfer: the client has
+    /// started anew.
+    pub fn admit(&self, peer: SocketAddrV4, request: &[u8]) -> Admission {
+        let mut shared = self.lock();
+        if let Some(entry) = shared.by_peer.get(&peer)
+            && entry.request == request
+            && !entry.answered.load(Ordering::Relaxed)
+        {
+            return Admission::Repeated;
+        }
+        let of_client = shared.per_client.get(peer.ip()).copied().unwrap_or(0);
+        if shared.total >= self.limits.transfers || of_client >= self.limits.transfers_per_client {
+            return Admission::Full;
+        }
+        let id = shared.next_id;
+        let answered = Arc::new(AtomicBool::new(false));
+        let entry = Entry { id, request: request.to_vec(), answered: Arc::clone(&answered), task: None };
+        shared.next_id += 1;
+        shared.total += 1;
+        shared.per_client.insert(*peer.ip(), of_client + 1);
+        if let Some(Entry { task: Some(task), .. }) = shared.by_peer.insert(peer, entry) {
+            task.abort();
+        }
+        Admission::Admitted(Slot { registry: self.clone(), peer, id, answered })
+    }
+
+    /// Remembers the task of an admitted transfer, which may have ended already.
+    pub fn started(&self, peer: SocketAddrV4, id: u64, task: AbortHandle) {
+        if let Some(entry) = self.lock().by_peer.get_mut(&peer).filter(|entry| entry.id == id) {
+            entry.task = Some(task);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slot {
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The client has taken the answer: from now on the same request is a new one.
+    pub fn answered(&self) {
+        self.answered.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut shared = self.registry.lock();
+        shared.total -= 1;
+        let of_client = shared.per_client.get(self.peer.ip()).copied().unwrap_or(0);
+        if of_client > 1 {
+            shared.per_client.insert(*self.peer.ip(), of_client - 1);
+        } else {
+            shared.per_client.remove(self.peer.ip());
+        }
+        if shared.by_peer.get(&self.peer).is_some_and(|entry| entry.id == self.id) {
+            shared.by_peer.remove(&self.peer);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(host: u8, port: u16) -> SocketAddrV4 {
+        SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, host), port)
+    }
+
+    fn slot(admission: Admission) -> Slot {
+        match admission {
+            Admission::Admitted(slot) => slot,
+            Admission::Repeated => panic!("repeated"),
+            Admission::Full => panic!("full"),
+        }
+    }
+
+    #[test]
+    fn limits_hold_and_are_given_back() {
+        let registry = Registry::new(Limits { transfers: 3, transfers_per_client: 2 });
+        let first = slot(registry.admit(peer(1, 1), b"a"));
+        let second = slot(registry.admit(peer(1, 2), b"a"));
+        assert!(matches!(registry.admit(peer(1, 3), b"a"), Admission::Full));
+        let third = slot(registry.admit(peer(2, 1), b"a"));
+        assert!(matches!(registry.admit(peer(3, 1), b"a"), Admission::Full));
+        drop(first);
+        let fourth = slot(registry.admit(peer(1, 3), b"a"));
+        drop((second, third, fourth));
+        let shared = registry.lock();
+        assert_eq!((shared.total, shared.per_client.len(), shared.by_peer.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_repeated_request_starts_no_second_transfer() {
+        let registry = Registry::new(Limits::default());
+        let first = slot(registry.admit(peer(1, 1), b"a"));
+        assert!(matches!(registry.admit(peer(1, 1), b"a"), Admission::Repeated));
+        let other = slot(registry.admit(peer(1, 1), b"b"));
+        drop(first);
+        assert!(matches!(registry.admit(peer(1, 1), b"b"), Admission::Repeated));
+        other.answered();
+        assert!(matches!(registry.admit(peer(1, 1), b"b"), Admission::Admitted(_)));
+    }
+}

@@ -1,0 +1,186 @@
+//! One transfer, from the request to the last acknowledgement.
+
+use std::io::{self, IoSliceMut};
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+use tracing::{debug, warn};
+
+use super::registry::Slot;
+use super::wire::Wire;
+use crate::daemon::body::Body;
+use crate::daemon::opener::{Method, Opened, Opener, Transfer};
+use crate::daemon::{Files, now};
+use crate::proto::path::tftp_name;
+use crate::proto::tftp::{
+    ErrorCode, Grant, Mode, Outcome, Packet, Request, Run, Sender, Transmit, error_code, netascii,
+};
+use crate::proto::tree::{Asker, Transport};
+
+/// Longest wait for a name to get its meaning.
+const MAX_OPENING: Duration = Duration::from_secs(20);
+/// Longest text translated to netascii, in bytes.
+const MAX_NETASCII: u64 = 4 << 20;
+/// Longest packet a client sends once a transfer runs, in bytes.
+const MAX_PACKET: usize = 512;
+/// A timer that is late by less is not set anew.
+const SLACK: Duration = Duration::from_millis(20);
+
+pub struct Transferring<O: Opener> {
+    pub opener: Arc<O>,
+    pub files: Files,
+    pub wire: Wire,
+    pub slot: Slot,
+}
+
+/// Why a transfer does not begin.
+struct Refused(ErrorCode, String);
+
+impl<O: Opener> Transferring<O> {
+    /// `datagram` is a read request.
+    pub async fn run(mut self, datagram: Vec<u8>) {
+        let Ok(Packet::Read(request)) = Packet::parse(&datagram) else { return };
+        let started = now();
+        if let Err(Refused(code, text)) = self.serve(&request).await {
+            debug!(peer = %self.wire.peer(), name = %request.name.escape_ascii(), text, "TFTP: refused");
+            self.wire.refuse(code, &text);
+        }
+        let took = now().since(started);
+        debug!(peer = %self.wire.peer(), name = %request.name.escape_ascii(), duration_ms = took.0, "TFTP: over");
+    }
+
+    async fn serve(&mut self, request: &Request<'_>) -> Result<(), Refused> {
+        let mut transfer = self.open(request).await?;
+        let (body, size) = match self.body(request, &transfer).await {
+            Ok(body) => body,
+            Err(error) => {
+                warn!(peer = %self.wire.peer(), %error, "TFTP: a file is not served");
+                return Err(Refused(ErrorCode::Undefined, error.to_string()));
+            }
+        };
+        let told = (request.mode == Mode::Octet).then_some(size);
+        let grant = Grant::negotiate(request, told, self.wire.mtu());
+        if grant.window > 1 {
+            self.wire.expect_windows(grant.block);
+        }
+        let mut pacing = Pacing { block: grant.block, prepared: 0, started: Instant::now() };
+        let mut sender = Sender::new(size, grant, Duration::ZERO);
+        let ended = self.pace(&body, &mut sender, &mut pacing).await;
+        if let Err(error) = ended {
+            if error.kind() != io::ErrorKind::ConnectionRefused {
+                transfer.sent = sender.delivered();
+                return Err(Refused(ErrorCode::Undefined, error.to_string()));
+            }
+            sender.handle_gone();
+        }
+        settle(&mut transfer, &sender, size);
+        debug!(peer = %self.wire.peer(), outcome = ?sender.outcome(), "TFTP: transfer ended");
+        Ok(())
+    }
+
+    async fn open(&self, request: &Request<'_>) -> Result<Transfer<O>, Refused> {
+        let path =
+            tftp_name(request.name).map_err(|error| Refused(ErrorCode::NotFound, error.to_string()))?;
+        let asker = Asker { address: *self.wire.peer().ip(), transport: Transport::Tftp };
+        let opening = self.opener.open(asker, Method::Get, &path, "");
+        match tokio::time::timeout(MAX_OPENING, opening).await {
+            Ok(Opened::Serve(artifact)) => Ok(Transfer::new(Arc::clone(&self.opener), asker, artifact)),
+            Ok(Opened::Refuse(refusal)) => Err(Refused(error_code(refusal.reason), refusal.text)),
+            Ok(Opened::Accepted) => {
+                Err(Refused(ErrorCode::Access, "reports are taken by HTTP only".to_owned()))
+            }
+            Err(_) => Err(Refused(ErrorCode::Undefined, "the server is busy: try again".to_owned())),
+        }
+    }
+
+    /// The bytes to send and how many they are.
+    async fn body(&self, request: &Request<'_>, transfer: &Transfer<O>) -> io::Result<(Body, u64)> {
+        let content = &transfer.artifact().content;
+        let body = Body::open(&self.files, content).await.map_err(io::Error::other)?;
+        let size = content.len();
+        if request.mode == Mode::Octet {
+            return Ok((body, size));
+        }
+        if size > MAX_NETASCII {
+            return Err(io::Error::other("too long for netascii: ask in octet mode"));
+        }
+        let mut text = vec![0; usize::try_from(size).map_err(io::Error::other)?];
+        body.read(0, &mut [IoSliceMut::new(&mut text)])?;
+        let text = netascii::encode(&text);
+        let size = text.len() as u64;
+        Ok((Body::Memory(text.into()), size))
+    }
+
+    async fn pace(&mut self, body: &Body, sender: &mut Sender, pacing: &mut Pacing) -> io::Result<()> {
+        let mut buffer = [0; MAX_PACKET];
+        let mut timer = pin!(sleep_until(pacing.started + sender.deadline()));
+        loop {
+            while let Some(transmit) = sender.poll_transmit(pacing.now()) {
+                self.transmit(body, transmit, pacing).await?;
+            }
+            if sender.outcome().is_some() {
+                return Ok(());
+            }
+            let deadline = pacing.started + sender.deadline();
+            if deadline + SLACK < timer.deadline() {
+                timer.as_mut().reset(deadline);
+            }
+            tokio::select! {
+                biased;
+                received = self.wire.receive(&mut buffer) => {
+                    if let Ok(packet) = Packet::parse(&buffer[..received?]) {
+                        sender.handle(pacing.now(), &packet);
+                    }
+                    if sender.answered() {
+                        self.slot.answered();
+                    }
+                }
+                () = timer.as_mut() => {
+                    sender.handle_timeout(pacing.now());
+                    timer.as_mut().reset(pacing.started + sender.deadline());
+                }
+            }
+        }
+    }
+
+    async fn transmit(&mut self, body: &Body, transmit: Transmit, pacing: &mut Pacing) -> io::Result<()> {
+        match transmit {
+            Transmit::Offer(packet) => self.wire.send(&packet).await,
+            Transmit::Blocks(run) => {
+                pacing.prepare(body, run).await?;
+                self.wire.send_blocks(body, run, pacing.block).await
+            }
+        }
+    }
+}
+
+struct Pacing {
+    block: u16,
+    /// Up to here, the content lies in the page cache.
+    prepared: u64,
+    started: Instant,
+}
+
+impl Pacing {
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    async fn prepare(&mut self, body: &Body, run: Run) -> io::Result<()> {
+        if let Body::Disk(disk) = body
+            && run.offset + run.length as u64 > self.prepared
+        {
+            self.prepared = disk.prepare(run.offset).await?;
+        }
+        Ok(())
+    }
+}
+
+fn settle<O: Opener>(transfer: &mut Transfer<O>, sender: &Sender, size: u64) {
+    let complete = matches!(sender.outcome(), Some(Outcome::Complete | Outcome::LastAckMissing));
+    transfer.complete = complete;
+    transfer.sent = if complete { size } else { sender.delivered() };
+    transfer.counts = sender.outcome() != Some(&Outcome::Probed);
+}

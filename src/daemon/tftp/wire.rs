@@ -1,0 +1,241 @@
+//! The socket of one transfer.
+
+use std::cell::RefCell;
+use std::io::{self, IoSliceMut};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::AsRawFd;
+
+use nix::sys::socket::{
+    ControlMessageOwned, MsgFlags, SockaddrIn, getsockopt, recvfrom, recvmsg, setsockopt, sockopt,
+};
+use socket2::SockRef;
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+use tracing::debug;
+
+use crate::daemon::body::Body;
+use crate::proto::tftp::{ErrorCode, Run, packet};
+
+/// Bytes of the header in front of each block.
+const HEADER: usize = 4;
+/// Most bytes and blocks the kernel takes in one call.
+const MAX_SEND: usize = 65_507;
+const MAX_SEGMENTS: usize = 64;
+/// Ethernet's, in bytes, where the kernel does not know better.
+const USUAL_MTU: u16 = 1500;
+
+thread_local! {
+    /// Blocks on their way into the kernel. One for each thread is enough, because nothing waits
+    /// while it is in use; one for each of thousands of transfers would be a hundred megabytes.
+    static BLOCKS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Bound to the address the request was sent to, at a port of its own.
+///
+/// It is not connected: packets from another port than the client's must be answered with error 5
+/// (RFC 1350 section 4), which a connected socket would never see.
+pub struct Wire {
+    socket: UdpSocket,
+    local: Ipv4Addr,
+    peer: SocketAddrV4,
+    /// The kernel cuts one long send into blocks.
+    segments: bool,
+}
+
+impl Wire {
+    pub fn open(local: Ipv4Addr, peer: SocketAddrV4) -> io::Result<Wire> {
+        let socket = std::net::UdpSocket::bind(SocketAddrV4::new(local, 0))?;
+        socket.set_nonblocking(true)?;
+        // Without it, an unconnected socket is not told that the client's port is closed.
+        setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?;
+        Ok(Wire { socket: UdpSocket::from_std(socket)?, local, peer, segments: false })
+    }
+
+    pub fn peer(&self) -> SocketAddrV4 {
+        self.peer
+    }
+
+    /// Longest packet that reaches the client in one piece, as far as the kernel knows, in bytes.
+    pub fn mtu(&self) -> u16 {
+        let known = || {
+            let probe = std::net::UdpSocket::bind(SocketAddrV4::new(self.local, 0))?;
+            probe.connect(self.peer)?;
+            io::Result::Ok(getsockopt(&probe, sockopt::IpMtu)?)
+        };
+        match known() {
+            Ok(mtu) => u16::try_from(mtu).unwrap_or(u16::MAX),
+            Err(_) => USUAL_MTU,
+        }
+    }
+
+    /// Lets the kernel cut long sends into blocks, if it can: one call for a window.
+    pub fn expect_windows(&mut self, block: u16) {
+        let segment = i32::from(block) + HEADER as i32;
+        self.segments = setsockopt(&self.socket, sockopt::UdpGsoSegment, &segment).is_ok();
+    }
+
+    /// The next packet from the client; its length in `buffer`. Safe to cancel.
+    pub async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            // News of a closed port counts as an error, not as something to read.
+            let interest = Interest::READABLE | Interest::ERROR;
+            match self.socket.async_io(interest, || receive_from(&self.socket, buffer)).await {
+                Ok((length, from)) if from == self.peer => return Ok(length),
+                Ok((_, from)) => self.reject(from, buffer),
+                Err(error) => self.survive(error)?,
+            }
+        }
+    }
+
+    /// Sends one packet.
+    pub async fn send(&self, packet: &[u8]) -> io::Result<()> {
+        loop {
+            match self.socket.send_to(packet, self.peer).await {
+                Ok(_) => return Ok(()),
+                Err(error) if is_lost(&error) => return Ok(()),
+                Err(error) => self.survive(error)?,
+            }
+        }
+    }
+
+    /// Ends the transfer with an error, without waiting.
+    pub fn refuse(&self, code: ErrorCode, text: &str) {
+        self.send_error(self.peer, code, text);
+    }
+
+    /// Straight to the kernel: tokio takes a new socket for unwritable until it has waited once.
+    fn send_error(&self, to: SocketAddrV4, code: ErrorCode, text: &str) {
+        let packet = packet::error(code, text);
+        let sent = SockRef::from(&self.socket).send_to(&packet, &to.into());
+        if let Err(error) = sent {
+            debug!(%to, %error, "TFTP: an error packet could not be sent");
+        }
+    }
+
+    /// Sends every block of `run`, of `block` bytes each but the last.
+    pub async fn send_blocks(&mut self, body: &Body, run: Run, block: u16) -> io::Result<()> {
+        let mut rest = run;
+        while rest.count > 0 {
+            match self.try_send_blocks(body, rest, block) {
+                Ok(sent) => rest = after(rest, sent, block),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.socket.writable().await?,
+                Err(error) => self.survive(error)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends as many blocks as go in one step; at least one, or an error.
+    fn try_send_blocks(&mut self, body: &Body, run: Run, block: u16) -> io::Result<u16> {
+        let stride = usize::from(block) + HEADER;
+        let count = usize::from(run.count).min(MAX_SEND / stride).clamp(1, MAX_SEGMENTS);
+        BLOCKS.with_borrow_mut(|bytes| {
+            bytes.resize(count * HEADER + run.length.min(count * usize::from(block)), 0);
+            lay_out(bytes, body, run, stride)?;
+            if self.segments && count > 1 {
+                match self.socket.try_send_to(bytes, self.peer.into()) {
+                    Ok(_) => return Ok(count as u16),
+                    Err(error) if is_lost(&error) => return Ok(count as u16),
+                    Err(error) if !cannot_segment(&error) => return Err(error),
+                    Err(_) => self.stop_segmenting()?,
+                }
+            }
+            self.send_singly(bytes, stride)
+        })
+    }
+
+    fn send_singly(&self, bytes: &[u8], stride: usize) -> io::Result<u16> {
+        let mut sent = 0;
+        for packet in bytes.chunks(stride) {
+            match self.socket.try_send_to(packet, self.peer.into()) {
+                Ok(_) => sent += 1,
+                Err(error) if is_lost(&error) => sent += 1,
+                Err(_) if sent > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(sent)
+    }
+
+    fn stop_segmenting(&mut self) -> io::Result<()> {
+        self.segments = false;
+        Ok(setsockopt(&self.socket, sockopt::UdpGsoSegment, &0)?)
+    }
+
+    /// A packet from a port that has no part in this transfer: tell it so. Errors are never
+    /// answered, or two servers could go on for ever.
+    fn reject(&self, from: SocketAddrV4, buffer: &[u8]) {
+        if buffer.starts_with(&[0, 5]) {
+            return;
+        }
+        debug!(peer = %self.peer, %from, "TFTP: a packet from a stranger to the transfer");
+        self.send_error(from, ErrorCode::UnknownTransfer, "unknown transfer");
+    }
+
+    /// Passes on errors that end the transfer. A closed port counts only if it is the client's: it
+    /// may also be that of a stranger we rejected.
+    fn survive(&self, error: io::Error) -> io::Result<()> {
+        match error.kind() {
+            io::ErrorKind::Interrupted => Ok(()),
+            io::ErrorKind::ConnectionRefused if !self.peer_is_gone() => Ok(()),
+            _ => Err(error),
+        }
+    }
+
+    /// Reads all the kernel has kept about packets that did not arrive.
+    fn peer_is_gone(&self) -> bool {
+        let mut gone = false;
+        let mut control = nix::cmsg_space!(libc::sock_extended_err, libc::sockaddr_in);
+        let mut packet = [0; 64];
+        loop {
+            let mut slices = [IoSliceMut::new(&mut packet)];
+            let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
+            let message =
+                recvmsg::<SockaddrIn>(self.socket.as_raw_fd(), &mut slices, Some(&mut control), flags);
+            let Ok(message) = message else { return gone };
+            let to_peer = message.address.is_some_and(|address| SocketAddrV4::from(address) == self.peer);
+            let refused = message.cmsgs().into_iter().flatten().any(|control| {
+                matches!(control, ControlMessageOwned::Ipv4RecvErr(error, _)
+                    if error.ee_errno == libc::ECONNREFUSED as u32)
+            });
+            gone |= to_peer && refused;
+        }
+    }
+}
+
+fn receive_from(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, SocketAddrV4)> {
+    let (length, from) = recvfrom::<SockaddrIn>(socket.as_raw_fd(), buffer)?;
+    Ok((length, from.map(SocketAddrV4::from).ok_or(io::ErrorKind::InvalidData)?))
+}
+
+/// Headers and data, packet after packet.
+fn lay_out(bytes: &mut [u8], body: &Body, run: Run, stride: usize) -> io::Result<()> {
+    let mut slices = Vec::with_capacity(MAX_SEGMENTS);
+    for (packet, number) in bytes.chunks_mut(stride).zip(run.first..) {
+        let (header, data) = packet.split_at_mut(HEADER);
+        header.copy_from_slice(&packet::data_header(number));
+        slices.push(IoSliceMut::new(data));
+    }
+    body.read(run.offset, &mut slices)
+}
+
+/// What is left of a run after its first blocks.
+fn after(run: Run, sent: u16, block: u16) -> Run {
+    let bytes = (usize::from(sent) * usize::from(block)).min(run.length);
+    Run {
+        first: run.first + u64::from(sent),
+        count: run.count - sent,
+        offset: run.offset + bytes as u64,
+        length: run.length - bytes,
+    }
+}
+
+/// The packet is as good as lost on the way: time-outs see to it.
+fn is_lost(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM))
+}
+
+/// The interface, or a tunnel on the way, does not cut.
+fn cannot_segment(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL | libc::EMSGSIZE | libc::EOPNOTSUPP))
+}
