@@ -94,6 +94,7 @@ pub fn run(arguments: &Arguments) -> Exit {
             let ending = trial.run();
             tell(arguments, &trial, &ending)
         }
+        Err(_) if scratch::interrupted() => Exit::Interrupted,
         Err(error) => failed(&error.to_string()),
     }
 }

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::machine::with_us;
 use super::network::INTERFACE;
-use super::scratch::{Scratch, named};
+use super::scratch::{Scratch, interrupted, named};
 use crate::api::Client;
 use crate::api::types::{Event, Events};
 
@@ -81,7 +81,7 @@ impl Daemon {
 
     fn wait_until_ready(&mut self, log: &Path, from: u64) -> io::Result<()> {
         let started = Instant::now();
-        while started.elapsed() < READY {
+        while started.elapsed() < READY && !interrupted() {
             if says_ready(log, from) {
                 return Ok(());
             }
