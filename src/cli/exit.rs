@@ -55,6 +55,11 @@ pub fn say(text: impl std::fmt::Display) {
     let _ = writeln!(std::io::stderr(), "{text}");
 }
 
+/// The same, with our name before it.
+pub fn talk(text: &str) {
+    say(format!("voldemort: {text}"));
+}
+
 /// Writes a command's result to stdout.
 pub fn print(text: &str) -> Exit {
     use std::io::Write;
@@ -67,9 +72,4 @@ pub fn print(text: &str) -> Exit {
         }
         _ => Exit::Done,
     }
-}
-
-/// Says something to the person at the terminal; stdout is for results.
-pub fn talk(text: &str) {
-    eprintln!("voldemort: {text}");
 }

@@ -173,9 +173,9 @@ mod tests {
         let text = toml::to_string(&settings_of(&service, Path::new("/tmp/x"))).unwrap();
         let config = Config::parse(&text, "voldemort.toml").unwrap();
         assert_eq!(config.network.interface, INTERFACE);
-        assert_eq!(config.network.address, Some(service.address));
-        assert_eq!(config.state, Path::new("/tmp/x/state"));
-        assert_eq!(config.media, service.media);
+        assert_eq!(config.network.address, service.address);
+        assert_eq!(config.state.directory, Path::new("/tmp/x/state"));
+        assert_eq!(config.media.paths, service.media);
     }
 
     #[test]
