@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::hush::Hush;
 use super::now;
 use crate::desired::Desired;
 use crate::model::{Mac, Name, Time};
@@ -79,7 +80,7 @@ impl Keeper {
         let tables = Arc::new(ArcSwap::from_pointee(table.clone()));
         let journal = Arc::new(Mutex::new(VecDeque::from(saved.events)));
         let keeper = Keeper { queue, tables: tables.clone(), journal: journal.clone(), latest };
-        let mut run = Run { store, table, tables, journal, announce, next, batch: Batch::default(), replies: Vec::new() };
+        let mut run = Run { store, table, tables, journal, announce, next, hush: Hush::default(), batch: Batch::default(), replies: Vec::new() };
         let thread = std::thread::Builder::new()
             .name("keeper".into())
             .spawn(move || run.run(requests))
@@ -160,6 +161,7 @@ struct Run {
     journal: Arc<Mutex<VecDeque<(u64, Event)>>>,
     announce: watch::Sender<u64>,
     next: u64,
+    hush: Hush,
     batch: Batch,
     /// Answers that wait for the commit; each is told how it ended.
     replies: Vec<Box<dyn FnOnce(Result<(), KeeperError>) + Send>>,
@@ -298,6 +300,10 @@ impl Run {
     }
 
     fn note(&mut self, event: Event) {
+        if self.hush.is_repeated(&event) {
+            return;
+        }
+        log(&event);
         self.table.fold(&event);
         if let (Stage::LocalBoot, Some(name)) = (event.stage, &event.deployment) {
             if let Some(next) = self.table.rebooted(name, event.at) {
@@ -311,5 +317,16 @@ impl Run {
 
     fn later<T: Send + 'static>(&mut self, reply: Reply<T>, value: T) {
         self.replies.push(Box::new(move |outcome| drop(reply.send(outcome.map(|()| value)))));
+    }
+}
+
+fn log(event: &Event) {
+    let Event { stage, mac, address, deployment, text, .. } = event;
+    let mac = mac.map(tracing::field::display);
+    let address = address.map(tracing::field::display);
+    let deployment = deployment.as_ref().map(tracing::field::display);
+    match stage {
+        Stage::Silence => tracing::debug!(mac, address, deployment, "{stage}: {text}"),
+        _ => tracing::info!(mac, address, deployment, "{stage}: {text}"),
     }
 }
