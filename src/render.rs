@@ -10,6 +10,7 @@ pub mod known;
 mod near;
 pub mod pxelinux;
 pub mod text;
+pub mod trace;
 
 pub use builtin::Builtin;
 pub use cmdline::{CmdlineError, cmdline};

@@ -69,8 +69,22 @@ impl Server {
     /// A daemon at `address` with every usual boot program, for rehearsals without a host.
     pub fn stand_in(address: Ipv4Addr) -> Server {
         let entry = |name: &str| Entry { path: Path::new(name).into(), id: FileId::default(), extents: [].into() };
-        let loaders = ["undionly.kpxe", "snponly.efi", "ipxe.efi", "snponly-arm64.efi", "ipxe-arm64.efi"];
-        let loaders = loaders.into_iter().map(|name| (name.into(), entry(name))).collect();
+        const USUAL: [&str; 13] = [
+            "undionly.kpxe",
+            "snponly.efi",
+            "ipxe.efi",
+            "shimx64.efi",
+            "grubx64.efi",
+            "snponly-arm64.efi",
+            "ipxe-arm64.efi",
+            "shimaa64.efi",
+            "grubaa64.efi",
+            "snponly-i386.efi",
+            "snponly-arm32.efi",
+            "snponly-riscv64.efi",
+            "snponly-loong64.efi",
+        ];
+        let loaders = USUAL.into_iter().map(|name| (name.into(), entry(name))).collect();
         Server { address, http_port: 80, gives_addresses: true, loaders }
     }
 

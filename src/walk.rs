@@ -3,31 +3,52 @@
 
 mod client;
 mod course;
+mod route;
+mod script;
+pub mod transcript;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::desired::{Desired, Subnet};
-use crate::model::{Cpu, Firmware, Name};
+use crate::model::Name;
 use crate::table::{Secrets, Server, Stage, Table};
 
-pub use course::walk;
+pub use course::{walk, walk_all};
+pub use route::Route;
 
 /// One boot from power-on to the second boot from disk.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Walk {
     pub deployment: Name,
-    pub firmware: Firmware,
+    pub route: Route,
     pub steps: Vec<Step>,
     pub end: End,
     /// The answer files that were fetched, by name.
-    pub answers: Vec<(String, String)>,
+    pub answers: Vec<(&'static str, Bytes)>,
 }
 
+/// One question that was answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     pub stage: Stage,
+    /// What the daemon would write into its timeline.
     pub text: String,
+    pub detail: Detail,
+}
+
+/// What an answer held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Detail {
+    Nothing,
+    /// A DHCP message.
+    Datagram(Vec<u8>),
+    /// A script, configuration or answer file, under the name it was asked for.
+    Text { name: String, text: Bytes },
+    /// A file of this many bytes, under the name it was asked for.
+    File { name: String, length: u64 },
 }
 
 /// How a walk ended.
@@ -41,16 +62,40 @@ pub enum End {
     Unassigned,
     /// A file of the boot is not at hand here, so its content can't be known.
     NotAtHand(String),
-    Stopped(String),
+    Stopped(Stop),
 }
 
-/// The firmwares that a machine of this processor may have.
-pub fn firmwares(cpu: Cpu) -> &'static [Firmware] {
-    match cpu {
-        Cpu::X86_64 => &Firmware::ALL,
-        Cpu::I386 | Cpu::Arm | Cpu::Aarch64 | Cpu::Riscv64 | Cpu::Loongarch64 => {
-            &[Firmware::Uefi, Firmware::UefiHttp]
-        }
+/// Why a walk went no further.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stop {
+    pub fault: Fault,
+    pub why: String,
+}
+
+/// What it was that failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A DHCP message found no answer, or a wrong one.
+    Address,
+    /// The boot program that DHCP names.
+    Loader,
+    /// The script could not be made or says something else than it should.
+    Script,
+    /// Kernel or initrd.
+    File,
+    /// An answer file.
+    Answers,
+    /// The command line does not name the answers.
+    NoAnswers,
+    /// Nothing calls `completed_url`.
+    NoCompletion,
+    /// Its completion call or what comes after it.
+    Afterwards,
+}
+
+impl Fault {
+    fn stop(self, why: impl Into<String>) -> Stop {
+        Stop { fault: self, why: why.into() }
     }
 }
 

@@ -7,15 +7,17 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 
 use super::Exit;
-use crate::daemon::load::{Depth, Loaded, load};
+use crate::daemon::load::{Depth, Loaded, load, transcript};
 use crate::desired::{Media, Options};
+use crate::manifest::similar::similar;
 use crate::manifest::{self, Level, MANIFEST_MAX_BYTES, report};
 use crate::media::{Library, Shelf};
+use crate::model::Name;
 use crate::source::{self, SourceError};
 
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The inventory's directory
+    /// The inventory's directory; with --verbose, a deployment's name does for one of `.`
     #[arg(default_value = ".")]
     directory: PathBuf,
     /// How problems are printed
@@ -24,6 +26,12 @@ pub struct Arguments {
     /// Images that are not at hand are errors, not notes
     #[arg(long)]
     with_media: bool,
+    /// Show every stage of the rehearsed boots: what DHCP answers, scripts, answer files
+    #[arg(short, long)]
+    verbose: bool,
+    /// With --verbose: the boots of this deployment only (repeatable)
+    #[arg(long, value_name = "NAME", requires = "verbose")]
+    deployment: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -37,6 +45,7 @@ enum Format {
 }
 
 pub fn run(arguments: Arguments) -> Exit {
+    let arguments = arguments.settled();
     let started = Instant::now();
     let shelf = Shelf::new(Vec::new(), None).with_directory(arguments.directory.clone());
     let media = if arguments.with_media { Media::Required } else { Media::IfPresent };
@@ -49,11 +58,27 @@ pub fn run(arguments: Arguments) -> Exit {
     };
     // A reader that has seen enough closes the pipe; the exit code still tells.
     let _ = print(&checked, arguments.format);
+    let for_people = matches!(arguments.format, Format::Full | Format::Concise);
+    if arguments.verbose && for_people && !walks(&checked, &arguments.deployment) {
+        return Exit::Failed;
+    }
     super::exit::say(summary(&checked, started.elapsed()));
     if checked.problems.iter().any(|problem| problem.level == Level::Error) {
         Exit::Failed
     } else {
         Exit::Done
+    }
+}
+
+impl Arguments {
+    /// `check -v web-1`: what is no directory here may be meant to be a deployment.
+    fn settled(mut self) -> Arguments {
+        let name = self.directory.to_str().filter(|text| text.parse::<Name>().is_ok());
+        if let Some(name) = name.filter(|_| self.verbose && !self.directory.exists()) {
+            self.deployment.push(name.to_owned());
+            self.directory = ".".into();
+        }
+        self
     }
 }
 
@@ -83,6 +108,22 @@ fn print(checked: &Loaded, format: Format) -> std::io::Result<()> {
         Format::Json => writeln!(out, "{:#}", report::json(problems, sources))?,
     }
     out.flush()
+}
+
+/// Prints the rehearsals of the named deployments, or of all. Whether all those names exist.
+fn walks(checked: &Loaded, names: &[String]) -> bool {
+    let all = &checked.desired.deployments;
+    let mut chosen: Vec<&Name> = all.keys().collect();
+    if !names.is_empty() {
+        for name in names.iter().filter(|name| !chosen.iter().any(|known| known.as_str() == *name)) {
+            let hint = similar(name, chosen.iter().map(|known| known.as_str()));
+            let hint = hint.map_or_else(String::new, |near| format!("; did you mean {near}?"));
+            super::exit::say(format!("voldemort: there is no deployment {name} to rehearse{hint}"));
+            return false;
+        }
+        chosen.retain(|known| names.iter().any(|name| name == known.as_str()));
+    }
+    super::exit::print(&transcript(&checked.desired, &chosen)) == Exit::Done
 }
 
 /// Colour for terminals, unless <https://no-color.org> or `CLICOLOR_FORCE` says otherwise.

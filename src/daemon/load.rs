@@ -2,6 +2,8 @@
 //! every boot rehearsed. `check` and the daemon use the same function, so that what was checked
 //! is what is served.
 
+mod judge;
+
 use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::sync::Arc;
@@ -11,8 +13,10 @@ use bytes::Bytes;
 use crate::desired::{self, Deployment, Desired, Options};
 use crate::manifest::{self, Code, Documents, Level, Mark, Problem, report};
 use crate::media::Library;
-use crate::model::{Firmware, Time};
-use crate::walk::{self, End, Walk};
+use crate::model::{Name, Time};
+use crate::table::Table;
+use crate::walk::{self, Route};
+use judge::Judge;
 
 /// An inventory, as far as it could be understood.
 #[derive(Debug)]
@@ -70,58 +74,73 @@ fn rehearse(documents: &Documents, desired: &Arc<Desired>, depth: Depth) -> Vec<
     let deployments: Vec<&Arc<Deployment>> = desired.deployments.values().collect();
     let workers = std::thread::available_parallelism().map_or(1, NonZero::get);
     let share = deployments.len().div_ceil(workers).max(1);
-    std::thread::scope(|scope| {
+    let found = std::thread::scope(|scope| {
         let parts: Vec<_> = deployments
             .chunks(share)
             .map(|part| scope.spawn(move || boot_all(documents, desired, part, depth)))
             .collect();
-        let found = parts.into_iter().flat_map(|part| part.join().unwrap_or_default());
+        let found = parts.into_iter().flat_map(|part| part.join().expect("a rehearsal does not panic"));
         found.collect()
-    })
+    });
+    documents.weigh(merged(found))
 }
 
-fn boot_all(documents: &Documents, desired: &Arc<Desired>, part: &[&Arc<Deployment>], depth: Depth) -> Vec<Problem> {
-    let mut rehearsals = BTreeMap::new();
+/// The tables that rehearsals start from, by subnet.
+type Rehearsals<'a> = BTreeMap<&'a Name, Table>;
+
+fn stage<'a, 'b>(
+    rehearsals: &'b mut Rehearsals<'a>,
+    desired: &Arc<Desired>,
+    deployment: &'a Deployment,
+) -> &'b Table {
+    let subnet = &deployment.subnet;
+    rehearsals.entry(&subnet.name).or_insert_with(|| walk::rehearsal(desired.clone(), subnet))
+}
+
+fn boot_all(
+    documents: &Documents,
+    desired: &Arc<Desired>,
+    part: &[&Arc<Deployment>],
+    depth: Depth,
+) -> Vec<(Name, Problem)> {
+    let mut rehearsals = Rehearsals::new();
     let mut problems = Vec::new();
     for deployment in part {
-        let table = rehearsals
-            .entry(&deployment.subnet.name)
-            .or_insert_with(|| walk::rehearsal(desired.clone(), &deployment.subnet));
-        let firmwares = walk::firmwares(deployment.boot.cpu);
-        let firmwares = match depth {
-            Depth::EveryFirmware => firmwares,
-            Depth::OneFirmware => &firmwares[..1],
+        let table = stage(&mut rehearsals, desired, deployment);
+        let routes = match depth {
+            Depth::EveryFirmware => Route::of(deployment.boot.cpu),
+            Depth::OneFirmware => &Route::of(deployment.boot.cpu)[..1],
         };
-        let problem = firmwares.iter().find_map(|firmware| {
-            let walk = walk::walk(table, deployment, *firmware, Time(0));
-            judge(documents, deployment, *firmware, &walk)
-        });
-        problems.extend(problem);
+        let walks = walk::walk_all(table, deployment, routes, Time(0));
+        let problem = Judge { documents, table, deployment }.problem(&walks);
+        problems.extend(problem.map(|problem| (deployment.name.clone(), problem)));
     }
     problems
 }
 
-/// What is wrong with a walk, if anything.
-fn judge(documents: &Documents, deployment: &Deployment, firmware: Firmware, walk: &Walk) -> Option<Problem> {
-    let mark = documents.deployments.get(&deployment.name)?.mark;
-    if let End::Stopped(why) = &walk.end {
-        let message = format!("{} does not boot with {firmware} firmware: {why}", deployment.name);
-        let mut problem = Problem::new(Code::Walk, mark, message, "this boot was rehearsed");
-        for step in &walk.steps {
-            problem = problem.note(format!("{}: {}", step.stage, step.text));
-        }
-        return Some(problem);
+/// One problem for each place, however many deployments have it.
+fn merged(found: Vec<(Name, Problem)>) -> Vec<Problem> {
+    let mut by_place: BTreeMap<(Code, Mark), (Problem, Vec<Name>)> = BTreeMap::new();
+    for (name, problem) in found {
+        let place = (problem.code, problem.mark());
+        by_place.entry(place).and_modify(|(_, others)| others.push(name)).or_insert((problem, Vec::new()));
     }
-    let template = deployment.template.as_ref()?;
-    let (file, text) = walk.answers.first()?;
-    let error = template.kind.check(text).into_iter().next()?;
-    let message = format!("the {} of {} is not right: {}", file, deployment.name, error.message);
-    let line = text.lines().nth(error.line.saturating_sub(1) as usize).unwrap_or_default();
-    let declared = documents.templates.get(&template.name).map_or(mark, |template| template.mark);
-    let problem = Problem::new(Code::Answers, declared, message, format!("rendered from template {}", template.name));
-    Some(also(problem, declared, mark).note(format!("line {} of the rendered file: {line}", error.line)))
+    let told = |(problem, others): (Problem, Vec<Name>)| match others.as_slice() {
+        [] => problem,
+        [other] => problem.note(format!("the same happens to {other}")),
+        [other, more @ ..] => problem.note(format!("the same happens to {other} and {} more", more.len())),
+    };
+    by_place.into_values().map(told).collect()
 }
 
-fn also(problem: Problem, declared: Mark, mark: Mark) -> Problem {
-    if declared == mark { problem } else { problem.also(mark, "for this deployment") }
+/// The rehearsals of some deployments, as [`load`] made them, for people to read.
+pub fn transcript(desired: &Arc<Desired>, names: &[&Name]) -> String {
+    let mut rehearsals = Rehearsals::new();
+    let deployments = names.iter().filter_map(|name| desired.deployments.get(*name));
+    let texts = deployments.map(|deployment| {
+        let table = stage(&mut rehearsals, desired, deployment);
+        let walks = walk::walk_all(table, deployment, Route::of(deployment.boot.cpu), Time(0));
+        walk::transcript::write(table, deployment, &walks)
+    });
+    texts.collect::<Vec<_>>().join("\n")
 }

@@ -84,6 +84,7 @@ codes! {
     BadMedia = 303 Error false "media that can't be used";
     Prefix = 304 Error false "path prefix already taken";
     Walk = 305 Error false "boot that does not get to its end";
+    SignedWalk = 306 Warning true "boot that does not work with Secure Boot";
     Unset = 401 Error false "template variable that nothing sets";
     BadTemplate = 402 Error false "mistake in a template";
     WrongVariable = 403 Error false "value of another type than its variable";

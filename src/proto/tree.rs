@@ -23,6 +23,7 @@ use crate::model::{Content, Mac, Name};
 use crate::table::{Permit, Report, Stage, Table};
 
 pub use super::http::Method;
+pub use answers::render as render_answers;
 pub use facts::facts;
 pub use name::{Form, Target};
 

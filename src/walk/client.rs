@@ -7,7 +7,8 @@ use dhcproto::{Decodable, Decoder, Encodable, Encoder};
 
 use crate::model::{Cpu, Firmware, Mac, Time};
 use crate::proto::dhcp::{self, Decision, Link, Mode};
-use crate::table::Table;
+use super::{Detail, Step};
+use crate::table::{Stage, Table};
 
 /// Which program on the machine speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,15 +35,12 @@ pub struct Client<'a> {
 
 impl Client<'_> {
     /// DISCOVER to ACK. Dynamic leases are made in `table`.
-    pub fn configure(&self, table: &mut Table, speaker: Speaker) -> Result<Lease, String> {
-        let offer = self.exchange(table, speaker, MessageType::Discover, None)?;
-        let ack = self.exchange(table, speaker, MessageType::Request, Some(offer.yiaddr()))?;
-        let name = match ack.opts().get(OptionCode::BootfileName) {
-            Some(DhcpOption::BootfileName(name)) => name.as_slice(),
-            _ => ack.fname().unwrap_or_default(),
-        };
-        let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
-        Ok(Lease { address: ack.yiaddr(), file: String::from_utf8_lossy(name).into_owned() })
+    pub fn configure(&self, table: &mut Table, speaker: Speaker) -> Result<(Lease, Vec<Step>), String> {
+        let mut steps = Vec::with_capacity(2);
+        let offer = self.exchange(table, speaker, MessageType::Discover, None, &mut steps)?;
+        let ack = self.exchange(table, speaker, MessageType::Request, Some(offer.yiaddr()), &mut steps)?;
+        let lease = Lease { address: ack.yiaddr(), file: boot_file(&ack) };
+        Ok((lease, steps))
     }
 
     fn exchange(
@@ -51,6 +49,7 @@ impl Client<'_> {
         speaker: Speaker,
         kind: MessageType,
         requested: Option<Ipv4Addr>,
+        steps: &mut Vec<Step>,
     ) -> Result<Message, String> {
         let datagram = self.message(speaker, kind, requested)?;
         let mut decision = dhcp::handle(table, self.link, self.now, &datagram);
@@ -59,8 +58,13 @@ impl Client<'_> {
             decision = dhcp::handle(table, self.link, self.now, &datagram);
         }
         match decision {
-            Decision::Reply { bytes, .. } => {
+            Decision::Reply { bytes, events, .. } => {
                 let reply = Message::decode(&mut Decoder::new(&bytes)).map_err(|error| error.to_string())?;
+                events.iter().for_each(|event| table.fold(event));
+                let stage = if kind == MessageType::Discover { Stage::Offer } else { Stage::Ack };
+                let said = events.into_iter().find(|event| event.stage == stage);
+                let text = said.map_or_else(String::new, |event| event.text);
+                steps.push(Step { stage, text, detail: Detail::Datagram(bytes) });
                 match reply.opts().msg_type() {
                     Some(MessageType::Nak) => Err(format!("{kind:?} was refused (NAK)")),
                     _ => Ok(reply),
@@ -112,6 +116,16 @@ impl Client<'_> {
             (Cpu::Loongarch64, _) => if http { 40 } else { 39 },
         }
     }
+}
+
+/// The boot file name or URL of an answer, wherever it is written; empty if there is none.
+pub fn boot_file(answer: &Message) -> String {
+    let name = match answer.opts().get(OptionCode::BootfileName) {
+        Some(DhcpOption::BootfileName(name)) => name.as_slice(),
+        _ => answer.fname().unwrap_or_default(),
+    };
+    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(name).into_owned()
 }
 
 fn raw(code: u8, value: &[u8]) -> DhcpOption {

@@ -1,141 +1,244 @@
 //! The course of a boot, stage by stage.
 
+use std::sync::Arc;
+
 use super::client::{Client, Lease, Speaker, link};
-use super::{End, Step, Walk};
+use super::script::Script;
+use super::{Detail, End, Fault, Route, Step, Stop, Walk};
 use crate::desired::Deployment;
-use crate::model::{Content, Firmware, Mac, Time};
+use crate::model::{Content, Mac, Time};
 use crate::proto::path::percent_decode;
 use crate::proto::tree::{self, Answer, Artifact, Asker, Method, Refusal, Transport};
-use crate::table::{Stage, Table};
+use crate::table::{Server, Stage, Table};
 
-/// Boots `deployment`'s machine with `firmware`, twice.
-pub fn walk(table: &Table, deployment: &Deployment, firmware: Firmware, now: Time) -> Walk {
-    let (name, mut course) = (deployment.name.clone(), Course::new(table, now));
-    let end = course.run(deployment, firmware);
-    Walk { deployment: name, firmware, steps: course.steps, end, answers: course.answers }
+/// Where Debian's signed network GRUB looks first.
+const GRUB_CONFIGURATION: &str = "/grub/x86_64-efi/grub.cfg";
+
+/// Boots `deployment`'s machine by one route, twice.
+pub fn walk(table: &Table, deployment: &Deployment, route: Route, now: Time) -> Walk {
+    Course::new(table, route, now).run(deployment, &mut Rendered::default())
+}
+
+/// Boots `deployment`'s machine by each of `routes`, each time as if it were the first.
+pub fn walk_all(table: &Table, deployment: &Deployment, routes: &[Route], now: Time) -> Vec<Walk> {
+    let mut rendered = Rendered::default();
+    routes.iter().map(|route| Course::new(table, *route, now).run(deployment, &mut rendered)).collect()
+}
+
+/// Scripts and answers of the first boot that an earlier walk got, by name and asker. They do not
+/// depend on the firmware, so that another walk asks for leave to have them and no more.
+#[derive(Default)]
+struct Rendered(Vec<(String, Asker, Artifact)>);
+
+impl Rendered {
+    fn get(&self, asker: Asker, name: &str) -> Option<&Artifact> {
+        let found = self.0.iter().find(|(known, by, _)| known == name && *by == asker);
+        found.map(|(_, _, artifact)| artifact)
+    }
 }
 
 struct Course {
     table: Table,
+    route: Route,
     now: Time,
     steps: Vec<Step>,
-    answers: Vec<(String, String)>,
-}
-
-/// What a script tells the machine to do.
-#[derive(Debug, PartialEq)]
-enum Script {
-    Network { urls: Vec<String>, cmdline: String },
-    LocalDisk,
+    answers: Vec<(&'static str, bytes::Bytes)>,
 }
 
 impl Course {
-    fn new(table: &Table, now: Time) -> Course {
-        Course { table: table.clone(), now, steps: Vec::new(), answers: Vec::new() }
+    fn new(table: &Table, route: Route, now: Time) -> Course {
+        let mut table = table.clone();
+        if route == Route::SecureBoot {
+            table.server = signed_only(&table.server);
+        }
+        Course { table, route, now, steps: Vec::new(), answers: Vec::new() }
     }
 
-    fn run(&mut self, deployment: &Deployment, firmware: Firmware) -> End {
+    fn run(mut self, deployment: &Deployment, rendered: &mut Rendered) -> Walk {
+        let end = self.both_boots(deployment, rendered).unwrap_or_else(End::Stopped);
+        let Course { route, steps, answers, .. } = self;
+        Walk { deployment: deployment.name.clone(), route, steps, end, answers }
+    }
+
+    fn both_boots(&mut self, deployment: &Deployment, rendered: &mut Rendered) -> Result<End, Stop> {
         let machine = self.table.assignments.get(&deployment.name);
         let machine = machine.and_then(|machine| self.table.desired.machines.get(machine));
         let Some(mac) = machine.and_then(|machine| machine.macs.first()).copied() else {
-            return End::Unassigned;
+            return Ok(End::Unassigned);
         };
-        match self.first_boot(deployment, mac, firmware) {
-            Ok(None) => {}
-            Ok(Some(end)) => return end,
-            Err(stopped) => return End::Stopped(stopped),
+        if let Some(end) = self.first_boot(deployment, mac, rendered)? {
+            return Ok(end);
         }
-        match self.reach_script(deployment, mac, firmware) {
-            Ok((_, Script::LocalDisk)) => End::Installed,
-            Ok((_, Script::Network { .. })) => End::Stopped("the second boot would install again".into()),
-            Err(stopped) => End::Stopped(stopped),
+        match self.reach_script(deployment, mac, None)? {
+            (_, Script::LocalDisk) => Ok(End::Installed),
+            (_, Script::Network { .. }) => Err(Fault::Afterwards.stop("the second boot would install again")),
         }
     }
 
     /// `Some` when there is no second boot to look at.
-    fn first_boot(&mut self, deployment: &Deployment, mac: Mac, firmware: Firmware) -> Result<Option<End>, String> {
-        let (lease, script) = self.reach_script(deployment, mac, firmware)?;
-        let Script::Network { urls, cmdline } = script else {
-            return Err("the first boot is sent to the machine's own disk".into());
+    fn first_boot(
+        &mut self,
+        deployment: &Deployment,
+        mac: Mac,
+        rendered: &mut Rendered,
+    ) -> Result<Option<End>, Stop> {
+        let (asker, script) = self.reach_script(deployment, mac, Some(&mut *rendered))?;
+        let Script::Network { files, cmdline } = script else {
+            return Err(Fault::Script.stop("the first boot is sent to the machine's own disk"));
         };
-        let asker = Asker { address: lease.address, transport: Transport::Http };
-        let files = std::iter::once(&deployment.boot.kernel).chain(&deployment.boot.initrd);
-        if let Some(absent) = files.into_iter().find(|file| file.entry.is_none()) {
-            return Ok(Some(End::NotAtHand(absent.path.to_string())));
+        let own = std::iter::once(&deployment.boot.kernel).chain(&deployment.boot.initrd);
+        let absent = own.into_iter().find(|file| file.entry.is_none());
+        if absent.is_none() {
+            for file in &files {
+                self.fetch(asker, file).map_err(|why| Fault::File.stop(why))?;
+            }
         }
-        for url in &urls {
-            self.fetch(asker, url)?;
+        // From here on the installer speaks, whatever loaded it.
+        let asker = Asker { transport: Transport::Http, ..asker };
+        self.fetch_answers(deployment, asker, &cmdline, rendered)?;
+        if deployment.installs() {
+            self.complete(asker, &cmdline)?;
         }
-        self.fetch_answers(deployment, asker, &cmdline)?;
-        if !deployment.installs() {
-            return Ok(Some(End::NetworkBoots));
-        }
-        let facts = tree::facts(&self.table, deployment, mac, Some(lease.address));
-        let completed = facts.get("completed_url").map(ToString::to_string).unwrap_or_default();
-        let told = cmdline.contains(&completed) || self.answers.iter().any(|(_, text)| text.contains(&completed));
-        if !told {
-            return Err("nothing ever calls completed_url, so the installation would never count as done".into());
-        }
-        self.fetch(asker, &completed)?;
-        Ok(None)
+        Ok(match absent {
+            Some(absent) => Some(End::NotAtHand(absent.path.to_string())),
+            None if deployment.installs() => None,
+            None => Some(End::NetworkBoots),
+        })
     }
 
-    /// From power-on to the script that iPXE runs.
-    fn reach_script(&mut self, deployment: &Deployment, mac: Mac, firmware: Firmware) -> Result<(Lease, Script), String> {
+    /// The completion call, if anything the machine was given tells it to make one.
+    fn complete(&mut self, asker: Asker, cmdline: &str) -> Result<(), Stop> {
+        let root = format!("{}/hooks/", self.table.server.url());
+        let answers = self.answers.iter().map(|(_, text)| String::from_utf8_lossy(text));
+        let url = std::iter::once(cmdline.into()).chain(answers).find_map(|text: std::borrow::Cow<str>| {
+            let urls = text.match_indices(&root).map(|(start, _)| url_at(&text, start));
+            urls.into_iter().find(|url| url.ends_with("/completed")).map(str::to_owned)
+        });
+        let nothing = "nothing ever calls completed_url, so the installation would never count as done";
+        let url = url.ok_or_else(|| Fault::NoCompletion.stop(nothing))?;
+        self.fetch(asker, &url).map_err(|why| Fault::Afterwards.stop(why))?;
+        Ok(())
+    }
+
+    /// From power-on to the script that iPXE or GRUB runs.
+    fn reach_script(
+        &mut self,
+        deployment: &Deployment,
+        mac: Mac,
+        rendered: Option<&mut Rendered>,
+    ) -> Result<(Asker, Script), Stop> {
         let link = link(&self.table, deployment.subnet.cidr);
-        let client = Client { mac, cpu: deployment.boot.cpu, firmware, link: &link, now: self.now };
-        let first = client.configure(&mut self.table, Speaker::Firmware)?;
-        self.step(Stage::Ack, format!("{firmware} firmware gets {}, boot file {}", first.address, first.file));
-        let transport = if first.file.contains("://") { Transport::Http } else { Transport::Tftp };
-        self.fetch(Asker { address: first.address, transport }, &first.file)?;
-        let lease = client.configure(&mut self.table, Speaker::Ipxe)?;
-        self.step(Stage::Ack, format!("iPXE gets {}, script {}", lease.address, lease.file));
-        if lease.address != first.address {
-            return Err(format!("the address changes from {} to {} within one boot", first.address, lease.address));
+        let client = Client { mac, cpu: deployment.boot.cpu, firmware: self.route.firmware(), link: &link, now: self.now };
+        let speaker = self.route.first_speaker();
+        let mut lease = self.configure(&client, speaker)?;
+        let by = |lease: &Lease| match lease.file.contains("://") {
+            true => Asker { address: lease.address, transport: Transport::Http },
+            false => Asker { address: lease.address, transport: Transport::Tftp },
+        };
+        if speaker == Speaker::Firmware {
+            self.fetch(by(&lease), &lease.file).map_err(|why| Fault::Loader.stop(why))?;
+            if self.route == Route::SecureBoot {
+                return self.signed_chain(by(&lease), &lease.file, rendered);
+            }
+            let again = self.configure(&client, Speaker::Ipxe)?;
+            if again.address != lease.address {
+                let (first, second) = (lease.address, again.address);
+                return Err(Fault::Address.stop(format!("the address changes from {first} to {second} within one boot")));
+            }
+            lease = again;
         }
-        let asker = Asker { address: lease.address, transport: Transport::Http };
-        let artifact = self.fetch(asker, &lease.file)?;
-        let Content::Bytes(bytes) = &artifact.content else { return Err("the script is no text".into()) };
-        Ok((lease, read(&String::from_utf8_lossy(bytes), artifact.stage)))
+        let (text, stage) = self.text(by(&lease), &lease.file, rendered)?;
+        Ok((by(&lease), Script::ipxe(&text, stage)))
+    }
+
+    /// shim fetches GRUB from where it was itself; GRUB has the address that shim got.
+    fn signed_chain(
+        &mut self,
+        asker: Asker,
+        shim: &str,
+        rendered: Option<&mut Rendered>,
+    ) -> Result<(Asker, Script), Stop> {
+        let grub = shim.replace("shim", "grub");
+        self.fetch(asker, &grub).map_err(|why| Fault::Loader.stop(why))?;
+        let (text, stage) = self.text(asker, GRUB_CONFIGURATION, rendered)?;
+        Ok((asker, Script::grub(&text, stage)))
+    }
+
+    fn configure(&mut self, client: &Client, speaker: Speaker) -> Result<Lease, Stop> {
+        let (lease, steps) = client.configure(&mut self.table, speaker).map_err(|why| Fault::Address.stop(why))?;
+        self.steps.extend(steps);
+        match lease.file.is_empty() {
+            true => Err(Fault::Loader.stop("DHCP names no boot file for it")),
+            false => Ok(lease),
+        }
+    }
+
+    /// A script, and what the daemon takes it for.
+    fn text(&mut self, asker: Asker, name: &str, rendered: Option<&mut Rendered>) -> Result<(String, Stage), Stop> {
+        let artifact = match rendered {
+            Some(rendered) => self.fetch_once(asker, name, rendered),
+            None => self.fetch(asker, name),
+        };
+        let artifact = artifact.map_err(|why| Fault::Script.stop(why))?;
+        let Content::Bytes(bytes) = &artifact.content else { return Err(Fault::Script.stop("the script is no text")) };
+        Ok((String::from_utf8_lossy(bytes).into_owned(), artifact.stage))
     }
 
     /// Fetches what the kernel command line points at below this machine's answers.
-    fn fetch_answers(&mut self, deployment: &Deployment, asker: Asker, cmdline: &str) -> Result<(), String> {
+    fn fetch_answers(
+        &mut self,
+        deployment: &Deployment,
+        asker: Asker,
+        cmdline: &str,
+        rendered: &mut Rendered,
+    ) -> Result<(), Stop> {
         let Some(template) = deployment.template.as_ref().filter(|_| deployment.has_answers()) else { return Ok(()) };
         let root = format!("{}/answers/", self.table.server.url());
         let Some(start) = cmdline.find(&root) else {
-            return Err("the kernel command line names no answer file".into());
+            return Err(Fault::NoAnswers.stop("the kernel command line names no answer file"));
         };
-        let url = cmdline[start..].split([' ', ';', '"']).next().unwrap_or_default();
+        let url = url_at(cmdline, start);
         let folder = &url[..url.rfind('/').map_or(url.len(), |slash| slash + 1)];
         for file in template.kind.files() {
-            let file = file.name;
-            let artifact = self.fetch(asker, &format!("{folder}{file}"))?;
-            if let Content::Bytes(bytes) = &artifact.content {
-                self.answers.push((file.to_owned(), String::from_utf8_lossy(bytes).into_owned()));
+            let artifact = self.fetch_once(asker, &format!("{folder}{}", file.name), rendered);
+            let artifact = artifact.map_err(|why| Fault::Answers.stop(why))?;
+            if let Content::Bytes(bytes) = artifact.content {
+                self.answers.push((file.name, bytes));
             }
         }
         Ok(())
     }
 
     fn fetch(&mut self, asker: Asker, name: &str) -> Result<Artifact, String> {
+        self.ask(asker, name, None)
+    }
+
+    fn fetch_once(&mut self, asker: Asker, name: &str, rendered: &mut Rendered) -> Result<Artifact, String> {
+        let artifact = self.ask(asker, name, rendered.get(asker, name))?;
+        if rendered.get(asker, name).is_none() {
+            rendered.0.push((name.to_owned(), asker, artifact.clone()));
+        }
+        Ok(artifact)
+    }
+
+    /// `known` is what the answer is going to be once it is permitted.
+    fn ask(&mut self, asker: Asker, name: &str, known: Option<&Artifact>) -> Result<Artifact, String> {
         let path = match name.strip_prefix(&self.table.server.url()) {
             Some(path) => percent_decode(path).map_err(|error| format!("{name}: {error}"))?,
             None => name.to_owned(),
         };
         for _ in 0..3 {
             match tree::open(&self.table, &asker, Method::Get, &path, "") {
-                Answer::Serve(artifact) => {
-                    self.step(artifact.stage, artifact.text.clone());
-                    return Ok(artifact);
-                }
+                Answer::Serve(artifact) => return Ok(self.served(name, artifact)),
                 Answer::Permit(permit) => {
                     self.table = self.table.permit(&permit, self.now).map_err(|stale| stale.to_string())?;
+                    if let Some(known) = known {
+                        return Ok(self.served(name, known.clone()));
+                    }
                 }
                 Answer::Report(report) => {
                     self.table = self.table.report(&report, self.now).map_err(|stale| stale.to_string())?;
-                    self.step(Stage::Completed, "the installer reports completion".into());
-                    return Ok(nothing());
+                    return Ok(self.served(name, reported()));
                 }
                 Answer::Refuse(Refusal { text, .. }) => return Err(format!("{name}: {text}")),
             }
@@ -143,12 +246,35 @@ impl Course {
         Err(format!("{name}: the answer never settles"))
     }
 
-    fn step(&mut self, stage: Stage, text: String) {
-        self.steps.push(Step { stage, text });
+    fn served(&mut self, name: &str, artifact: Artifact) -> Artifact {
+        let name = name.to_owned();
+        let detail = match &artifact.content {
+            Content::Bytes(text) => Detail::Text { name, text: text.clone() },
+            Content::File { extents, .. } => {
+                Detail::File { name, length: extents.iter().map(|extent| extent.length).sum() }
+            }
+        };
+        self.steps.push(Step { stage: artifact.stage, text: artifact.text.clone(), detail });
+        artifact
     }
 }
 
-fn nothing() -> Artifact {
+/// The URL of ours that starts at a byte of a text, up to what is in none of them.
+fn url_at(text: &str, start: usize) -> &str {
+    let foreign = |c: char| !c.is_ascii_alphanumeric() && !"/:._-".contains(c);
+    text[start..].split(foreign).next().unwrap_or_default()
+}
+
+/// A host that has nothing but the signed programs.
+fn signed_only(server: &Server) -> Arc<Server> {
+    let signed = |name: &str| name.starts_with("shim") || name.starts_with("grub");
+    let loaders = server.loaders.iter().filter(|(name, _)| signed(name));
+    let loaders = loaders.map(|(name, entry)| (name.clone(), entry.clone())).collect();
+    Arc::new(Server { loaders, ..server.clone() })
+}
+
+/// What a report is answered with.
+fn reported() -> Artifact {
     Artifact {
         content: Content::Bytes(Default::default()),
         media_type: "text/plain",
@@ -156,23 +282,6 @@ fn nothing() -> Artifact {
         stage: Stage::Completed,
         mac: None,
         deployment: None,
-        text: String::new(),
+        text: "the installer reports completion".into(),
     }
-}
-
-/// Understands an iPXE script of ours.
-fn read(script: &str, stage: Stage) -> Script {
-    let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
-    let commands = script.lines().filter(|line| line.starts_with("kernel ") || line.starts_with("initrd "));
-    let mut urls = Vec::new();
-    let mut cmdline = String::new();
-    for line in commands {
-        let words = words(line.split(" || ").next().unwrap_or(line));
-        let Some(at) = words.iter().position(|word| word.contains("://")) else { continue };
-        urls.push(words[at].clone());
-        if line.starts_with("kernel ") {
-            cmdline = words[at + 1..].join(" ");
-        }
-    }
-    if stage == Stage::LocalBoot || urls.is_empty() { Script::LocalDisk } else { Script::Network { urls, cmdline } }
 }

@@ -1,0 +1,151 @@
+//! From what a rehearsed boot came to, to a problem that points at what has to be changed.
+
+use crate::desired::Deployment;
+use crate::manifest::{Code, Documents, Mark, Position, Problem};
+use crate::model::Name;
+use crate::proto::tree;
+use crate::render::{self, CmdlineError, Text, trace};
+use crate::table::{Stage, Table};
+use crate::walk::{End, Fault, Route, Stop, Walk};
+
+/// One deployment's rehearsals, and where to find what they were made of.
+pub struct Judge<'a> {
+    pub documents: &'a Documents,
+    pub table: &'a Table,
+    pub deployment: &'a Deployment,
+}
+
+impl Judge<'_> {
+    /// The first thing that is wrong with the walks, if any. All have the same answers.
+    pub fn problem(&self, walks: &[Walk]) -> Option<Problem> {
+        let stopped = walks.iter().find_map(|walk| match &walk.end {
+            End::Stopped(stop) => Some(self.stopped(walk, stop)),
+            _ => None,
+        });
+        stopped.or_else(|| self.answers(walks.first()?))
+    }
+
+    fn stopped(&self, walk: &Walk, stop: &Stop) -> Problem {
+        let name = &self.deployment.name;
+        let code = if walk.route == Route::SecureBoot { Code::SignedWalk } else { Code::Walk };
+        let message = format!("{name} does not boot by {}: {}", walk.route, stop.why);
+        let header = self.header();
+        let mut problem = match self.place(stop) {
+            Some((mark, label)) => Problem::new(code, mark, message, label).also(header, "this boot was rehearsed"),
+            None => Problem::new(code, header, message, "this boot was rehearsed"),
+        };
+        for step in walk.steps.iter().filter(|step| step.stage != Stage::Offer) {
+            problem = problem.note(format!("{}: {}", step.stage, step.text));
+        }
+        problem.help(format!("`voldemort check -v --deployment {name}` shows the rehearsal"))
+    }
+
+    fn header(&self) -> Mark {
+        self.documents.deployments.get(&self.deployment.name).map_or(Mark::new(0, 0..0), |own| own.mark)
+    }
+
+    /// What in the manifests or templates made it stop.
+    fn place(&self, stop: &Stop) -> Option<(Mark, String)> {
+        match stop.fault {
+            Fault::Script => self.word(&stop.why),
+            Fault::File => self.file(&stop.why),
+            Fault::Answers => self.in_template(),
+            Fault::NoCompletion => self.template_file().or_else(|| self.command_line()),
+            Fault::NoAnswers => self.command_line(),
+            Fault::Address | Fault::Loader | Fault::Afterwards => None,
+        }
+    }
+
+    /// The word of the command line that can't be filled in or passed on.
+    fn word(&self, why: &str) -> Option<(Mark, String)> {
+        let facts = self.facts()?;
+        let secret = |name: &str| self.table.secrets.get(name);
+        let words = &self.deployment.boot.cmdline;
+        let written = &self.documents.boots.get(&self.deployment.boot.name)?.body.cmdline;
+        let named = |text: &Text| {
+            text.render(&facts, &secret).is_ok_and(|filled| !filled.is_empty() && why.contains(&format!("`{filled}`")))
+        };
+        let at = match render::cmdline(words, &facts, &secret) {
+            Err(CmdlineError::Render { word, .. } | CmdlineError::Control { word }) => Some(word),
+            _ => words.iter().position(named),
+        };
+        match at {
+            Some(at) => Some((written.get(at)?.mark, "this word of the command line".into())),
+            None => self.command_line(),
+        }
+    }
+
+    fn facts(&self) -> Option<render::Values> {
+        let machine = self.table.desired.machines.get(self.table.assignments.get(&self.deployment.name)?)?;
+        let mac = self.table.active_mac(machine)?;
+        Some(tree::facts(self.table, self.deployment, mac, self.table.address_of(self.deployment, mac)))
+    }
+
+    fn file(&self, why: &str) -> Option<(Mark, String)> {
+        let boot = &self.documents.boots.get(&self.deployment.boot.name)?.body;
+        let mut files = boot.kernel.iter().chain(&boot.initrd);
+        let file = files.find(|file| why.contains(&*file.value))?;
+        Some((file.mark, "this file".into()))
+    }
+
+    /// Where rendering the template failed.
+    fn in_template(&self) -> Option<(Mark, String)> {
+        let template = self.deployment.template.as_ref()?;
+        let error = tree::render_answers(self.table, self.deployment, template.kind.main_file())?.err()?;
+        let mark = self.template_at(&template.name, Position { line: error.line, column: error.column })?;
+        Some((mark, error.message))
+    }
+
+    fn template_at(&self, template: &Name, position: Position) -> Option<Mark> {
+        let file = self.documents.templates.get(template)?.body.file.as_ref()?;
+        let number = self.documents.sources.find(&file.value)?;
+        Some(Mark::new(number, self.documents.sources.get(number).word_at(position)))
+    }
+
+    fn template_file(&self) -> Option<(Mark, String)> {
+        let template = self.documents.templates.get(&self.deployment.template.as_ref()?.name)?;
+        let mark = template.body.file.as_ref()?.mark;
+        Some((mark, "have it call `{{ completed_url }}` at its very end".into()))
+    }
+
+    fn command_line(&self) -> Option<(Mark, String)> {
+        let boot = self.documents.boots.get(&self.deployment.boot.name)?;
+        let words = &boot.body.cmdline;
+        let (Some(first), Some(last)) = (words.first(), words.last()) else {
+            return Some((boot.mark, "its command line is empty".into()));
+        };
+        let same_file = first.mark.file == last.mark.file;
+        let end = if same_file { last.mark.end } else { first.mark.end };
+        Some((Mark { end, ..first.mark }, format!("the command line of boot {}", boot.name)))
+    }
+
+    /// What the reader of the rendered answer file would say of it.
+    fn answers(&self, walk: &Walk) -> Option<Problem> {
+        let template = self.deployment.template.as_ref()?;
+        let (file, text) = walk.answers.first()?;
+        let text = String::from_utf8_lossy(text);
+        let error = template.kind.check(&text).into_iter().next()?;
+        let name = &self.deployment.name;
+        let message = format!("the {file} of {name} is not right: {}", error.message);
+        let line = text.lines().nth(error.line.saturating_sub(1) as usize).unwrap_or_default();
+        let header = self.header();
+        let own = self.documents.templates.get(&template.name).map(|own| own.mark);
+        let traced = trace::template_line(template.text.source(), line)
+            .and_then(|line| self.template_at(&template.name, Position { line, column: 1 }));
+        let problem = match (traced, own) {
+            (Some(mark), _) => Problem::new(Code::Answers, mark, message, "rendered from this line"),
+            (None, Some(mark)) => {
+                Problem::new(Code::Answers, mark, message, format!("rendered from template {}", template.name))
+            }
+            (None, None) => {
+                let label = format!("rendered from template {}", template.name);
+                return Some(Problem::new(Code::Answers, header, message, label).note(rendered(error.line, line)));
+            }
+        };
+        Some(problem.also(header, "for this deployment").note(rendered(error.line, line)))
+    }
+}
+
+fn rendered(number: u32, line: &str) -> String {
+    format!("line {number} of the rendered file: {line}")
+}

@@ -1,0 +1,131 @@
+//! Reads the scripts of ours as iPXE and GRUB do, as far as a boot needs it.
+
+use crate::table::Stage;
+
+/// What a script tells the machine to do.
+#[derive(Debug, PartialEq)]
+pub enum Script {
+    Network {
+        /// Kernel and initrds: URLs, or paths on the TFTP server.
+        files: Vec<String>,
+        cmdline: String,
+    },
+    LocalDisk,
+}
+
+impl Script {
+    /// Understands an iPXE script.
+    pub fn ipxe(text: &str, stage: Stage) -> Script {
+        let commands = text.lines().filter(|line| line.starts_with("kernel ") || line.starts_with("initrd "));
+        let mut files = Vec::new();
+        let mut cmdline = String::new();
+        for line in commands {
+            let words: Vec<&str> = line.split(" || ").next().unwrap_or(line).split(' ').collect();
+            let Some(at) = words.iter().position(|word| word.contains("://")) else { continue };
+            files.push(words[at].to_owned());
+            if line.starts_with("kernel ") {
+                cmdline = words[at + 1..].join(" ");
+            }
+        }
+        Script::new(files, cmdline, stage)
+    }
+
+    /// Understands a GRUB configuration whose files lie on the TFTP server.
+    pub fn grub(text: &str, stage: Stage) -> Script {
+        let mut files = Vec::new();
+        let mut cmdline = String::new();
+        for line in text.lines().map(str::trim_start) {
+            let Some(command) = line.strip_prefix("if ").and_then(|line| line.strip_suffix("; then")) else {
+                continue;
+            };
+            let mut words = grub_words(command).into_iter();
+            match words.next().as_deref() {
+                Some("linux") => {
+                    files.extend(words.next().map(|word| on_tftp(&word)));
+                    cmdline = words.collect::<Vec<_>>().join(" ");
+                }
+                Some("initrd") => files.extend(words.map(|word| on_tftp(&word))),
+                _ => {}
+            }
+        }
+        Script::new(files, cmdline, stage)
+    }
+
+    fn new(files: Vec<String>, cmdline: String, stage: Stage) -> Script {
+        match stage == Stage::LocalBoot || files.is_empty() {
+            true => Script::LocalDisk,
+            false => Script::Network { files, cmdline },
+        }
+    }
+}
+
+/// `(tftp,10.0.10.1)/debian/linux` asks that server for `/debian/linux`.
+fn on_tftp(file: &str) -> String {
+    match file.strip_prefix("(tftp,").and_then(|rest| rest.split_once(')')) {
+        Some((_, path)) => path.to_owned(),
+        None => file.to_owned(),
+    }
+}
+
+/// Words of GRUB's language: single quotes keep everything, a backslash outside them the next
+/// character.
+fn grub_words(line: &str) -> Vec<String> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quoted = false;
+    let mut characters = line.chars();
+    while let Some(c) = characters.next() {
+        match c {
+            '\'' => {
+                quoted = !quoted;
+                word.get_or_insert_default();
+            }
+            '\\' if !quoted => word.get_or_insert_default().extend(characters.next()),
+            ' ' if !quoted => words.extend(word.take()),
+            c => word.get_or_insert_default().push(c),
+        }
+    }
+    words.extend(word);
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::render::{grub, ipxe};
+
+    fn words() -> Vec<String> {
+        vec!["auto=true".to_owned(), "url=http://10.0.0.1/answers/a/b/preseed.cfg".to_owned(), "ds=nocloud;s=x".to_owned()]
+    }
+
+    #[test]
+    fn reads_what_ipxe_would_fetch() {
+        let text = ipxe::install(&ipxe::Script {
+            kernel_url: "http://10.0.0.1/debian/linux".into(),
+            initrd_urls: vec!["http://10.0.0.1/debian/initrd.gz".into()],
+            cmdline: words(),
+            comment: "web-1".into(),
+        });
+        let Script::Network { files, cmdline } = Script::ipxe(&text.unwrap(), Stage::Script) else { panic!() };
+        assert_eq!(files, ["http://10.0.0.1/debian/linux", "http://10.0.0.1/debian/initrd.gz"]);
+        assert!(cmdline.ends_with("auto=true url=http://10.0.0.1/answers/a/b/preseed.cfg ds=nocloud;s=x"), "{cmdline}");
+        assert_eq!(Script::ipxe(&ipxe::local_boot(None, "done"), Stage::LocalBoot), Script::LocalDisk);
+    }
+
+    #[test]
+    fn reads_what_grub_would_fetch() {
+        let text = grub::install(&grub::Script {
+            device: grub::Device::Tftp(Ipv4Addr::new(10, 0, 0, 1)),
+            kernel: "/debian/linux".into(),
+            initrds: vec!["/debian/initrd.gz".into(), "/debian/more~1.gz".into()],
+            cmdline: words(),
+            comment: "web-1".into(),
+        });
+        let Script::Network { files, cmdline } = Script::grub(&text.unwrap(), Stage::Script) else { panic!() };
+        assert_eq!(files, ["/debian/linux", "/debian/initrd.gz", "/debian/more~1.gz"]);
+        assert_eq!(cmdline, words().join(" "));
+        assert_eq!(Script::grub(&grub::local_boot("done"), Stage::LocalBoot), Script::LocalDisk);
+    }
+}

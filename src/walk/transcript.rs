@@ -1,0 +1,111 @@
+//! Rehearsed boots as text for people. Secrets are not in it: rehearsals have none.
+
+use std::fmt::Write;
+
+use dhcproto::v4::{DhcpOption, Message, OptionCode};
+use dhcproto::{Decodable, Decoder};
+
+use super::{Detail, End, Step, Walk};
+use crate::desired::Deployment;
+use crate::table::{Stage, Table};
+
+/// Texts are shown once; where another boot gets the same, it says so.
+type Shown<'a> = Vec<(&'a [u8], String)>;
+
+/// All boots of one deployment.
+pub fn write(table: &Table, deployment: &Deployment, walks: &[Walk]) -> String {
+    let mut out = String::new();
+    let machine = table.assignments.get(&deployment.name).and_then(|name| table.desired.machines.get(name));
+    let on = machine.map_or_else(String::new, |machine| {
+        let mac = machine.macs.first().map_or_else(String::new, |mac| format!(" ({mac})"));
+        format!(" on machine {}{mac}", machine.name)
+    });
+    // Writing to a String can't fail.
+    let _ = writeln!(out, "deployment {}{on}, boot {}", deployment.name, deployment.boot.name);
+    let mut shown = Shown::new();
+    for walk in walks {
+        let _ = writeln!(out, "\n== {}", walk.route);
+        for step in &walk.steps {
+            self::step(&mut out, step, walk, &mut shown);
+        }
+        let _ = writeln!(out, "   => {}", end(&walk.end));
+    }
+    out
+}
+
+fn step<'a>(out: &mut String, step: &'a Step, walk: &Walk, shown: &mut Shown<'a>) {
+    let stage = step.stage.to_string();
+    match &step.detail {
+        Detail::Nothing => {
+            let _ = writeln!(out, "{stage:>10}  {}", printable(&step.text));
+        }
+        Detail::Datagram(_) if step.stage == Stage::Offer => {}
+        Detail::Datagram(datagram) => {
+            let _ = writeln!(out, "{:>10}  {}", "dhcp", printable(&dhcp(datagram)));
+        }
+        Detail::File { name, length } => {
+            let _ = writeln!(out, "{stage:>10}  {} ({length} bytes)", printable(name));
+        }
+        Detail::Text { name, text } if text.is_empty() => {
+            let _ = writeln!(out, "{stage:>10}  {} ({})", printable(name), printable(&step.text));
+        }
+        Detail::Text { name, text } => {
+            let _ = writeln!(out, "{stage:>10}  {}", printable(name));
+            let _ = writeln!(out, "{:>10}  {}", "", printable(&step.text));
+            match shown.iter().find(|(known, _)| *known == &text[..]) {
+                Some((_, place)) => {
+                    let _ = writeln!(out, "{:>10}  the same text as above ({place})", "");
+                }
+                None => {
+                    shown.push((text, walk.route.to_string()));
+                    for line in String::from_utf8_lossy(text).lines() {
+                        let _ = writeln!(out, "{:>10}  | {}", "", printable(line));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The essentials of an answer.
+fn dhcp(datagram: &[u8]) -> String {
+    let Ok(message) = Message::decode(&mut Decoder::new(datagram)) else { return "unreadable".into() };
+    let mut parts = vec![format!("address {}", message.yiaddr())];
+    let list = |addresses: &[std::net::Ipv4Addr]| {
+        addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    };
+    let options = message.opts();
+    if let Some(DhcpOption::SubnetMask(mask)) = options.get(OptionCode::SubnetMask) {
+        parts.push(format!("netmask {mask}"));
+    }
+    if let Some(DhcpOption::Router(routers)) = options.get(OptionCode::Router) {
+        parts.push(format!("router {}", list(routers)));
+    }
+    if let Some(DhcpOption::DomainNameServer(servers)) = options.get(OptionCode::DomainNameServer) {
+        parts.push(format!("dns {}", list(servers)));
+    }
+    if let Some(DhcpOption::AddressLeaseTime(seconds)) = options.get(OptionCode::AddressLeaseTime) {
+        parts.push(format!("for {seconds} s"));
+    }
+    let file = super::client::boot_file(&message);
+    if !file.is_empty() {
+        let server = message.siaddr();
+        parts.push(format!("next server {server}, boot file {file}"));
+    }
+    parts.join(", ")
+}
+
+fn end(end: &End) -> String {
+    match end {
+        End::Installed => "installed; the second boot goes to its own disk".into(),
+        End::NetworkBoots => "runs from the network, at every boot".into(),
+        End::Unassigned => "no machine is free for it".into(),
+        End::NotAtHand(file) => format!("{file} is not at hand here, so the boot was rehearsed without it"),
+        End::Stopped(stop) => format!("STOPS: {}", printable(&stop.why)),
+    }
+}
+
+/// Without what would steer a terminal.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
+}
