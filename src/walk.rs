@@ -44,7 +44,7 @@ pub struct Step {
 pub enum Detail {
     Nothing,
     /// A DHCP message.
-    Datagram(Vec<u8>),
+    Datagram(Bytes),
     /// A script, configuration or answer file, under the name it was asked for.
     Text { name: String, text: Bytes },
     /// A file of this many bytes, under the name it was asked for.

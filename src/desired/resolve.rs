@@ -4,6 +4,7 @@
 
 mod address;
 mod boot;
+mod clear;
 mod deployment;
 mod digest;
 mod machine;
@@ -12,6 +13,7 @@ mod reference;
 mod selector;
 mod subnet;
 mod template;
+mod unattended;
 mod variable;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -53,7 +55,9 @@ pub fn resolve(documents: &Documents, library: &dyn Library, options: &Options) 
     resolver.machines();
     resolver.deployments();
     resolver.selectors();
+    resolver.unattended();
     resolver.variables();
+    resolver.clear_secrets();
     resolver.unknown_names();
     let Resolver { desired, problems, .. } = resolver;
     (desired, documents.weigh(problems))

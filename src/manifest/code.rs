@@ -85,6 +85,8 @@ codes! {
     Prefix = 304 Error false "path prefix already taken";
     Walk = 305 Error false "boot that does not get to its end";
     SignedWalk = 306 Warning true "boot that does not work with Secure Boot";
+    NoAnswers = 307 Error false "answers that the boot never reads";
+    Attended = 308 Warning true "installer that would ask questions";
     Unset = 401 Error false "template variable that nothing sets";
     BadTemplate = 402 Error false "mistake in a template";
     WrongVariable = 403 Error false "value of another type than its variable";
@@ -92,6 +94,7 @@ codes! {
     NoTemplateFile = 405 Error false "template file that does not exist";
     Answers = 406 Error false "rendered answer file that its reader would refuse";
     NoSecret = 501 Error false "secret that does not exist";
+    ClearSecret = 502 Warning true "secret in clear text";
 }
 
 impl fmt::Display for Code {

@@ -1,20 +1,114 @@
 //! The DHCP side of a played firmware.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::sync::Arc;
 
-use dhcproto::v4::{DhcpOption, Flags, Message, MessageType, OptionCode, UnknownOption};
-use dhcproto::{Decodable, Decoder, Encodable, Encoder};
+use bytes::Bytes;
 
+use super::{Detail, Step};
 use crate::model::{Cpu, Firmware, Mac, Time};
 use crate::proto::dhcp::{self, Decision, Link, Mode};
-use super::{Detail, Step};
-use crate::table::{Stage, Table};
+use crate::table::{Event, InstallStage, Stage, Table};
 
 /// Which program on the machine speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Speaker {
     Firmware,
     Ipxe,
+}
+
+/// What a client says; the number is that of option 53.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Discover = 1,
+    Request = 3,
+}
+
+/// Where options begin: after the header and the cookie (RFC 2131 section 2).
+const OPTIONS: usize = 240;
+const MESSAGE_TYPE: u8 = 53;
+const NAK: u8 = 6;
+const BOOT_FILE: u8 = 67;
+
+/// An answer, read as firmware does.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    bytes: Bytes,
+    events: Arc<[Event]>,
+}
+
+impl Reply {
+    pub fn of(bytes: Bytes) -> Reply {
+        Reply { bytes, events: [].into() }
+    }
+
+    fn address(&self) -> Ipv4Addr {
+        let octets: Option<[u8; 4]> = self.bytes.get(16..20).and_then(|octets| octets.try_into().ok());
+        octets.map_or(Ipv4Addr::UNSPECIFIED, Ipv4Addr::from)
+    }
+
+    fn option(&self, wanted: u8) -> Option<&[u8]> {
+        let mut rest = self.bytes.get(OPTIONS..)?;
+        loop {
+            match rest {
+                [] | [255, ..] => return None,
+                [0, more @ ..] => rest = more,
+                [code, length, more @ ..] => {
+                    let (value, more) = more.split_at_checked(usize::from(*length))?;
+                    if *code == wanted {
+                        return Some(value);
+                    }
+                    rest = more;
+                }
+                [_] => return None,
+            }
+        }
+    }
+
+    /// The boot file name or URL, wherever it is written; empty if there is none.
+    pub fn boot_file(&self) -> String {
+        let field = || self.bytes.get(108..236).unwrap_or_default();
+        let name = self.option(BOOT_FILE).unwrap_or_else(field);
+        let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+        String::from_utf8_lossy(name).into_owned()
+    }
+
+    fn step(&self, stage: Stage) -> Step {
+        let said = self.events.iter().find(|event| event.stage == stage);
+        let text = said.map_or_else(String::new, |event| event.text.clone());
+        Step { stage, text, detail: Detail::Datagram(self.bytes.clone()) }
+    }
+}
+
+/// Answers that other walks of the same deployment got to the same questions, in the same state of its
+/// installation: they would get them again, where the address is a fixed one.
+#[derive(Debug)]
+pub struct Heard {
+    /// What else than the question decides: the boot programs at hand, and how far the
+    /// installation is.
+    pub state: State,
+    fixed: bool,
+    answers: Vec<(State, Vec<u8>, Reply)>,
+}
+
+type State = (bool, Option<InstallStage>);
+
+impl Heard {
+    /// `fixed` tells whether the deployment's address is; otherwise nothing is remembered.
+    pub fn new(fixed: bool) -> Heard {
+        Heard { state: (false, None), fixed, answers: Vec::new() }
+    }
+
+    fn get(&self, question: &[u8]) -> Option<&Reply> {
+        let same = |(state, asked, _): &&(State, Vec<u8>, Reply)| *state == self.state && asked == question;
+        self.answers.iter().find(same).map(|(_, _, reply)| reply)
+    }
+
+    fn keep(&mut self, question: Vec<u8>, reply: &Reply) {
+        if self.fixed {
+            self.answers.push((self.state, question, reply.clone()));
+        }
+    }
 }
 
 /// What a DORA brought.
@@ -35,23 +129,31 @@ pub struct Client<'a> {
 
 impl Client<'_> {
     /// DISCOVER to ACK. Dynamic leases are made in `table`.
-    pub fn configure(&self, table: &mut Table, speaker: Speaker) -> Result<(Lease, Vec<Step>), String> {
-        let mut steps = Vec::with_capacity(2);
-        let offer = self.exchange(table, speaker, MessageType::Discover, None, &mut steps)?;
-        let ack = self.exchange(table, speaker, MessageType::Request, Some(offer.yiaddr()), &mut steps)?;
-        let lease = Lease { address: ack.yiaddr(), file: boot_file(&ack) };
-        Ok((lease, steps))
+    pub fn configure(
+        &self,
+        table: &mut Table,
+        speaker: Speaker,
+        heard: &mut Heard,
+    ) -> Result<(Lease, [Step; 2]), String> {
+        let offer = self.exchange(table, speaker, Kind::Discover, None, heard)?;
+        let ack = self.exchange(table, speaker, Kind::Request, Some(offer.address()), heard)?;
+        let lease = Lease { address: ack.address(), file: ack.boot_file() };
+        Ok((lease, [offer.step(Stage::Offer), ack.step(Stage::Ack)]))
     }
 
     fn exchange(
         &self,
         table: &mut Table,
         speaker: Speaker,
-        kind: MessageType,
+        kind: Kind,
         requested: Option<Ipv4Addr>,
-        steps: &mut Vec<Step>,
-    ) -> Result<Message, String> {
-        let datagram = self.message(speaker, kind, requested)?;
+        heard: &mut Heard,
+    ) -> Result<Reply, String> {
+        let datagram = self.message(speaker, kind, requested);
+        if let Some(reply) = heard.get(&datagram) {
+            reply.events.iter().for_each(|event| table.fold(event));
+            return Ok(reply.clone());
+        }
         let mut decision = dhcp::handle(table, self.link, self.now, &datagram);
         if let Decision::NeedLease(request) = &decision {
             table.lease(request);
@@ -59,48 +161,51 @@ impl Client<'_> {
         }
         match decision {
             Decision::Reply { bytes, events, .. } => {
-                let reply = Message::decode(&mut Decoder::new(&bytes)).map_err(|error| error.to_string())?;
                 events.iter().for_each(|event| table.fold(event));
-                let stage = if kind == MessageType::Discover { Stage::Offer } else { Stage::Ack };
-                let said = events.into_iter().find(|event| event.stage == stage);
-                let text = said.map_or_else(String::new, |event| event.text);
-                steps.push(Step { stage, text, detail: Detail::Datagram(bytes) });
-                match reply.opts().msg_type() {
-                    Some(MessageType::Nak) => Err(format!("{kind:?} was refused (NAK)")),
-                    _ => Ok(reply),
+                let reply = Reply { bytes: bytes.into(), events: events.into() };
+                match reply.option(MESSAGE_TYPE) {
+                    Some([NAK]) => return Err(format!("{kind:?} was refused (NAK)")),
+                    _ => heard.keep(datagram, &reply),
                 }
+                Ok(reply)
             }
             Decision::NeedLease(_) => Err("no address could be leased".into()),
             Decision::Silence(silence) => Err(format!("{kind:?} was not answered: {silence}")),
         }
     }
 
-    fn message(&self, speaker: Speaker, kind: MessageType, requested: Option<Ipv4Addr>) -> Result<Vec<u8>, String> {
-        let any = Ipv4Addr::UNSPECIFIED;
-        let mut message = Message::new(any, any, any, any, &self.mac.octets());
-        message.set_flags(Flags::default().set_broadcast());
+    /// As firmware sends it, with the options that tell it from others.
+    fn message(&self, speaker: Speaker, kind: Kind, requested: Option<Ipv4Addr>) -> Vec<u8> {
+        let mut bytes = vec![0; OPTIONS];
+        // BOOTREQUEST by Ethernet, any transaction, to be answered by broadcast.
+        bytes[..8].copy_from_slice(&[1, 1, 6, 0, 0x76, 0x6f, 0x6c, 0x64]);
+        bytes[10] = 0x80;
+        bytes[28..34].copy_from_slice(&self.mac.octets());
+        bytes[236..240].copy_from_slice(&[99, 130, 83, 99]);
         let arch = self.arch(speaker);
         let class = match self.firmware {
             Firmware::UefiHttp if speaker == Speaker::Firmware => "HTTPClient",
             _ => "PXEClient",
         };
-        let options = message.opts_mut();
-        options.insert(DhcpOption::MessageType(kind));
-        options.insert(DhcpOption::ClassIdentifier(format!("{class}:Arch:{arch:05}:UNDI:003000").into_bytes()));
-        options.insert(raw(93, &arch.to_be_bytes()));
+        let mut option = |code: u8, value: &[u8]| {
+            bytes.extend([code, value.len() as u8]);
+            bytes.extend(value);
+        };
+        option(MESSAGE_TYPE, &[kind as u8]);
+        option(60, format!("{class}:Arch:{arch:05}:UNDI:003000").as_bytes());
+        option(93, &arch.to_be_bytes());
         if let Some(address) = requested {
-            options.insert(DhcpOption::RequestedIpAddress(address));
-            options.insert(DhcpOption::ServerIdentifier(self.link.server));
+            option(50, &address.octets());
+            option(54, &self.link.server.octets());
         }
         if speaker == Speaker::Ipxe {
             // User class, and in 175 the features HTTP and bzImage (BIOS) or EFI.
-            options.insert(raw(77, b"iPXE"));
+            option(77, b"iPXE");
             let image = if self.firmware == Firmware::Bios { 0x18 } else { 0x24 };
-            options.insert(raw(175, &[0x13, 1, 1, image, 1, 1]));
+            option(175, &[0x13, 1, 1, image, 1, 1]);
         }
-        let mut bytes = Vec::new();
-        message.encode(&mut Encoder::new(&mut bytes)).map_err(|error| error.to_string())?;
-        Ok(bytes)
+        bytes.push(255);
+        bytes
     }
 
     /// IANA's processor architecture type. EFI iPXE says the PXE type also after HTTP boot.
@@ -116,20 +221,6 @@ impl Client<'_> {
             (Cpu::Loongarch64, _) => if http { 40 } else { 39 },
         }
     }
-}
-
-/// The boot file name or URL of an answer, wherever it is written; empty if there is none.
-pub fn boot_file(answer: &Message) -> String {
-    let name = match answer.opts().get(OptionCode::BootfileName) {
-        Some(DhcpOption::BootfileName(name)) => name.as_slice(),
-        _ => answer.fname().unwrap_or_default(),
-    };
-    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
-    String::from_utf8_lossy(name).into_owned()
-}
-
-fn raw(code: u8, value: &[u8]) -> DhcpOption {
-    DhcpOption::Unknown(UnknownOption::new(OptionCode::from(code), value.to_vec()))
 }
 
 /// The broadcast domain of the deployment's subnet.

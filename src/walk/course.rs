@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::client::{Client, Lease, Speaker, link};
+use super::client::{Client, Heard, Lease, Speaker, link};
 use super::script::Script;
 use super::{Detail, End, Fault, Route, Step, Stop, Walk};
 use crate::desired::Deployment;
@@ -14,15 +14,31 @@ use crate::table::{Server, Stage, Table};
 /// Where Debian's signed network GRUB looks first.
 const GRUB_CONFIGURATION: &str = "/grub/x86_64-efi/grub.cfg";
 
+/// Bytes of the header's `file` field without its NUL (RFC 2131 section 2), which is also where
+/// shim and GRUB stop reading a boot URI.
+const BOOT_FILE_MAX: usize = 127;
+
 /// Boots `deployment`'s machine by one route, twice.
 pub fn walk(table: &Table, deployment: &Deployment, route: Route, now: Time) -> Walk {
-    Course::new(table, route, now).run(deployment, &mut Rendered::default())
+    Course::new(table, route, now).run(deployment, &mut Shared::of(deployment))
 }
 
 /// Boots `deployment`'s machine by each of `routes`, each time as if it were the first.
 pub fn walk_all(table: &Table, deployment: &Deployment, routes: &[Route], now: Time) -> Vec<Walk> {
-    let mut rendered = Rendered::default();
-    routes.iter().map(|route| Course::new(table, *route, now).run(deployment, &mut rendered)).collect()
+    let mut shared = Shared::of(deployment);
+    routes.iter().map(|route| Course::new(table, *route, now).run(deployment, &mut shared)).collect()
+}
+
+/// What walks of one deployment have in common.
+struct Shared {
+    rendered: Rendered,
+    heard: Heard,
+}
+
+impl Shared {
+    fn of(deployment: &Deployment) -> Shared {
+        Shared { heard: Heard::new(deployment.address.is_some()), rendered: Rendered::default() }
+    }
 }
 
 /// Scripts and answers of the first boot that an earlier walk got, by name and asker. They do not
@@ -35,6 +51,13 @@ impl Rendered {
         let found = self.0.iter().find(|(known, by, _)| known == name && *by == asker);
         found.map(|(_, _, artifact)| artifact)
     }
+}
+
+/// From power-on, or after the installation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Boot {
+    First,
+    Second,
 }
 
 struct Course {
@@ -54,22 +77,22 @@ impl Course {
         Course { table, route, now, steps: Vec::new(), answers: Vec::new() }
     }
 
-    fn run(mut self, deployment: &Deployment, rendered: &mut Rendered) -> Walk {
-        let end = self.both_boots(deployment, rendered).unwrap_or_else(End::Stopped);
+    fn run(mut self, deployment: &Deployment, shared: &mut Shared) -> Walk {
+        let end = self.both_boots(deployment, shared).unwrap_or_else(End::Stopped);
         let Course { route, steps, answers, .. } = self;
         Walk { deployment: deployment.name.clone(), route, steps, end, answers }
     }
 
-    fn both_boots(&mut self, deployment: &Deployment, rendered: &mut Rendered) -> Result<End, Stop> {
+    fn both_boots(&mut self, deployment: &Deployment, shared: &mut Shared) -> Result<End, Stop> {
         let machine = self.table.assignments.get(&deployment.name);
         let machine = machine.and_then(|machine| self.table.desired.machines.get(machine));
         let Some(mac) = machine.and_then(|machine| machine.macs.first()).copied() else {
             return Ok(End::Unassigned);
         };
-        if let Some(end) = self.first_boot(deployment, mac, rendered)? {
+        if let Some(end) = self.first_boot(deployment, mac, shared)? {
             return Ok(end);
         }
-        match self.reach_script(deployment, mac, None)? {
+        match self.reach_script(deployment, mac, Boot::Second, shared)? {
             (_, Script::LocalDisk) => Ok(End::Installed),
             (_, Script::Network { .. }) => Err(Fault::Afterwards.stop("the second boot would install again")),
         }
@@ -80,12 +103,20 @@ impl Course {
         &mut self,
         deployment: &Deployment,
         mac: Mac,
-        rendered: &mut Rendered,
+        shared: &mut Shared,
     ) -> Result<Option<End>, Stop> {
-        let (asker, script) = self.reach_script(deployment, mac, Some(&mut *rendered))?;
+        let (asker, script) = self.reach_script(deployment, mac, Boot::First, shared)?;
         let Script::Network { files, cmdline } = script else {
             return Err(Fault::Script.stop("the first boot is sent to the machine's own disk"));
         };
+        if self.route == Route::SecureBoot {
+            let long = files.iter().find(|path| path.len() > BOOT_FILE_MAX);
+            if let Some(path) = long {
+                let length = path.len();
+                let why = format!("GRUB asks for no name of more than {BOOT_FILE_MAX} bytes, and {path} has {length}");
+                return Err(Fault::File.stop(why));
+            }
+        }
         let own = std::iter::once(&deployment.boot.kernel).chain(&deployment.boot.initrd);
         let absent = own.into_iter().find(|file| file.entry.is_none());
         if absent.is_none() {
@@ -95,7 +126,7 @@ impl Course {
         }
         // From here on the installer speaks, whatever loaded it.
         let asker = Asker { transport: Transport::Http, ..asker };
-        self.fetch_answers(deployment, asker, &cmdline, rendered)?;
+        self.fetch_answers(deployment, asker, &cmdline, &mut shared.rendered)?;
         if deployment.installs() {
             self.complete(asker, &cmdline)?;
         }
@@ -125,12 +156,18 @@ impl Course {
         &mut self,
         deployment: &Deployment,
         mac: Mac,
-        rendered: Option<&mut Rendered>,
+        boot: Boot,
+        shared: &mut Shared,
     ) -> Result<(Asker, Script), Stop> {
+        let stage = self.table.installs.get(&deployment.name).map(|install| install.stage);
+        shared.heard.state = (self.route == Route::SecureBoot, stage);
+        let Shared { rendered, heard } = shared;
+        // The second boot's script depends on what the first one did.
+        let rendered = (boot == Boot::First).then_some(rendered);
         let link = link(&self.table, deployment.subnet.cidr);
         let client = Client { mac, cpu: deployment.boot.cpu, firmware: self.route.firmware(), link: &link, now: self.now };
         let speaker = self.route.first_speaker();
-        let mut lease = self.configure(&client, speaker)?;
+        let mut lease = self.configure(&client, speaker, heard)?;
         let by = |lease: &Lease| match lease.file.contains("://") {
             true => Asker { address: lease.address, transport: Transport::Http },
             false => Asker { address: lease.address, transport: Transport::Tftp },
@@ -140,7 +177,7 @@ impl Course {
             if self.route == Route::SecureBoot {
                 return self.signed_chain(by(&lease), &lease.file, rendered);
             }
-            let again = self.configure(&client, Speaker::Ipxe)?;
+            let again = self.configure(&client, Speaker::Ipxe, heard)?;
             if again.address != lease.address {
                 let (first, second) = (lease.address, again.address);
                 return Err(Fault::Address.stop(format!("the address changes from {first} to {second} within one boot")));
@@ -164,12 +201,17 @@ impl Course {
         Ok((asker, Script::grub(&text, stage)))
     }
 
-    fn configure(&mut self, client: &Client, speaker: Speaker) -> Result<Lease, Stop> {
-        let (lease, steps) = client.configure(&mut self.table, speaker).map_err(|why| Fault::Address.stop(why))?;
+    fn configure(&mut self, client: &Client, speaker: Speaker, heard: &mut Heard) -> Result<Lease, Stop> {
+        let told = client.configure(&mut self.table, speaker, heard);
+        let (lease, steps) = told.map_err(|why| Fault::Address.stop(why))?;
         self.steps.extend(steps);
-        match lease.file.is_empty() {
-            true => Err(Fault::Loader.stop("DHCP names no boot file for it")),
-            false => Ok(lease),
+        match lease.file.len() {
+            0 => Err(Fault::Loader.stop("DHCP names no boot file for it")),
+            1..=BOOT_FILE_MAX => Ok(lease),
+            length => Err(Fault::Loader.stop(format!(
+                "the boot file name has {length} bytes, and firmware keeps {BOOT_FILE_MAX}: {}",
+                lease.file
+            ))),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use bytes::Bytes;
 use dhcproto::v4::{DhcpOption, Message, OptionCode};
 use dhcproto::{Decodable, Decoder};
 
@@ -68,7 +69,7 @@ fn step<'a>(out: &mut String, step: &'a Step, walk: &Walk, shown: &mut Shown<'a>
 }
 
 /// The essentials of an answer.
-fn dhcp(datagram: &[u8]) -> String {
+fn dhcp(datagram: &Bytes) -> String {
     let Ok(message) = Message::decode(&mut Decoder::new(datagram)) else { return "unreadable".into() };
     let mut parts = vec![format!("address {}", message.yiaddr())];
     let list = |addresses: &[std::net::Ipv4Addr]| {
@@ -87,7 +88,7 @@ fn dhcp(datagram: &[u8]) -> String {
     if let Some(DhcpOption::AddressLeaseTime(seconds)) = options.get(OptionCode::AddressLeaseTime) {
         parts.push(format!("for {seconds} s"));
     }
-    let file = super::client::boot_file(&message);
+    let file = super::client::Reply::of(datagram.clone()).boot_file();
     if !file.is_empty() {
         let server = message.siaddr();
         parts.push(format!("next server {server}, boot file {file}"));

@@ -12,3 +12,4 @@ mod render;
 mod resolve;
 mod schema;
 mod tftp;
+mod walk;

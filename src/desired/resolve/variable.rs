@@ -100,7 +100,17 @@ impl Resolver<'_> {
                 | (InputKind::Table, Value::Table(_))
                 | (InputKind::Secret, Value::Secret(_))
         );
-        if right || !self.mistyped.insert(written.mark) {
+        if right {
+            return;
+        }
+        if let (InputKind::Secret, Value::Text(text)) = (kind, &written.value) {
+            // An empty text or a locked password gives nothing away.
+            if !matches!(&**text, "" | "!" | "!!" | "*") {
+                self.in_clear(written.mark, &format!("the secret `{name}` stands in clear text"), "a plain text");
+            }
+            return;
+        }
+        if !self.mistyped.insert(written.mark) {
             return;
         }
         let message =

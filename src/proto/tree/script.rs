@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::{Answer, Artifact, Asker, Form, Method, Refusal, RefusalReason, facts};
-use crate::desired::Deployment;
+use crate::desired::{Boot, Deployment};
 use crate::model::{Content, Firmware, Mac};
 use crate::render::{self, CmdlineError, grub, ipxe, pxelinux};
 use crate::table::{Duty, Permit, PermitStep, Stage, Table};
@@ -82,6 +82,7 @@ pub fn render(
         Form::Grub | Form::Pxelinux => format!("/{}", boot.prefix),
     };
     let cmdline = render::cmdline(&boot.cmdline, &facts, &secret)?;
+    render::cmdline::check_length(&cmdline, added(form, boot))?;
     let comment = format!("{} from boot {}", deployment.name, boot.name);
     let kernel = format!("{root}/{}", boot.kernel.path);
     let initrds: Vec<String> = boot.initrd.iter().map(|initrd| format!("{root}/{}", initrd.path)).collect();
@@ -95,6 +96,21 @@ pub fn render(
             render::grub::install(&grub::Script { device, kernel, initrds, cmdline, comment })
         }
         Form::Pxelinux => render::pxelinux::install(&pxelinux::Script { kernel, initrds, cmdline, comment }),
+    }
+}
+
+/// How many bytes a loader puts before the words of a command line: iPXE a name for each initrd
+/// (`initrd=NAME`), GRUB and PXELINUX `BOOT_IMAGE=` with the kernel's path, PXELINUX the initrds too.
+fn added(form: Form, boot: &Boot) -> usize {
+    let image = "BOOT_IMAGE=/ ".len() + boot.prefix.len() + 1 + boot.kernel.path.len();
+    let initrds = |longest: usize| boot.initrd.len() * ("initrd= ".len() + longest);
+    match form {
+        Form::Ipxe => initrds("initrd10".len()),
+        Form::Grub => image,
+        Form::Pxelinux => {
+            let paths: usize = boot.initrd.iter().map(|initrd| boot.prefix.len() + initrd.path.len() + 3).sum();
+            image + paths + initrds(0)
+        }
     }
 }
 
