@@ -1,7 +1,9 @@
 //! The daemon's sockets against real clients, in network namespaces of their own. Needs root;
 //! says so and passes where there is none.
 
+mod daemon;
 mod dhcp;
+mod spine;
 #[allow(dead_code, reason = "shared with the tests of the decisions")]
 #[path = "../dhcp/lab.rs"]
 mod lab;
