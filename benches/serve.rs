@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use voldemort::daemon::files::identity;
+use voldemort::media::identity::of as identity;
 use voldemort::daemon::opener::Method;
 use voldemort::daemon::{Files, Opened, Opener, http, tftp};
 use voldemort::model::{Content, Extent};

@@ -39,16 +39,7 @@ mod tests {
     use super::*;
 
     fn silence(at: u64, text: &str) -> Event {
-        Event {
-            at: Time(at),
-            stage: Stage::Silence,
-            mac: None,
-            address: None,
-            deployment: None,
-            arch: None,
-            ipxe: None,
-            text: text.into(),
-        }
+        Event::new(Time(at), Stage::Silence, text)
     }
 
     #[test]

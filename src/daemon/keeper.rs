@@ -266,14 +266,10 @@ impl Run {
             let machine = self.table.assignments.get(&report.deployment);
             let machine = machine.and_then(|machine| self.table.desired.machines.get(machine));
             self.note(Event {
-                at: now,
-                stage,
                 mac: machine.and_then(|machine| self.table.active_mac(machine)),
                 address: None,
                 deployment: Some(report.deployment.clone()),
-                arch: None,
-                ipxe: None,
-                text: report.note.clone(),
+                ..Event::new(now, stage, report.note.clone())
             });
         }
         self.install(&report.deployment, next, reply);

@@ -193,16 +193,7 @@ impl Reconciler {
     }
 
     fn note(&self, text: String) {
-        self.keeper.note(Event {
-            at: now(),
-            stage: Stage::Daemon,
-            mac: None,
-            address: None,
-            deployment: None,
-            arch: None,
-            ipxe: None,
-            text,
-        });
+        self.keeper.note(Event::new(now(), Stage::Daemon, text));
     }
 }
 

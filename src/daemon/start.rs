@@ -258,7 +258,7 @@ async fn look_around(interface: &Interface, keeper: &Keeper, mode: &watch::Sende
             );
             println!("{text}");
             tracing::warn!("{text}");
-            daemon_event(keeper, text);
+            keeper.note(Event::new(now(), Stage::Daemon, text));
             mode.send_replace(Mode::Listen);
         }
         Err(error) => tracing::warn!("{error}"),
@@ -269,19 +269,6 @@ async fn look_around(interface: &Interface, keeper: &Keeper, mode: &watch::Sende
 async fn keep_looking(interface: Interface, keeper: Keeper, mode: watch::Sender<Mode>, stopping: watch::Receiver<bool>) {
     look_around(&interface, &keeper, &mode, SECOND_LOOK).await;
     stopped(stopping).await;
-}
-
-fn daemon_event(keeper: &Keeper, text: String) {
-    keeper.note(Event {
-        at: now(),
-        stage: Stage::Daemon,
-        mac: None,
-        address: None,
-        deployment: None,
-        arch: None,
-        ipxe: None,
-        text,
-    });
 }
 
 /// Until the first revision was tried, nobody can be told who is known.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
-use voldemort::daemon::files::identity;
+use voldemort::media::identity::of as identity;
 use voldemort::daemon::opener::Method;
 use voldemort::daemon::{Opened, Opener};
 use voldemort::model::{Content, Extent};
