@@ -15,7 +15,8 @@ use dhcproto::v4::{DhcpOption, Encodable, Encoder, Message, MessageType};
 fn main() {
     let counts: Vec<usize> = std::env::args().filter_map(|word| word.parse().ok()).collect();
     let counts = if counts.is_empty() { vec![10, 1_000, 10_000] } else { counts };
-    let (server, client) = (format!("start-{}-s", std::process::id()), format!("start-{}-c", std::process::id()));
+    let (server, client) =
+        (format!("start-{}-s", std::process::id()), format!("start-{}-c", std::process::id()));
     for line in [
         format!("netns add {server}"),
         format!("netns add {client}"),
@@ -41,7 +42,8 @@ fn measure(server: &str, client: &str, count: usize) {
     inventory(&folder.path().join("inventory"), count);
     let config = folder.path().join("voldemort.toml");
     let state = folder.path().join("state");
-    let text = format!("[network]\ninterface = \"srv\"\naddress = \"10.0.0.1\"\n[state]\ndirectory = {state:?}\n");
+    let text =
+        format!("[network]\ninterface = \"srv\"\naddress = \"10.0.0.1\"\n[state]\ndirectory = {state:?}\n");
     std::fs::write(&config, text).expect("the settings can be written");
     let socket = relay(client);
     let started = Instant::now();

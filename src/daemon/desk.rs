@@ -52,12 +52,15 @@ impl Opener for Keeper {
             (false, _) => format!("{} broke off after {sent} of {length} bytes", artifact.text),
         };
         let stage = if complete { artifact.stage } else { Stage::Refused };
-        Keeper::note(self, Event {
-            mac: artifact.mac,
-            address: Some(asker.address),
-            deployment: artifact.deployment.clone(),
-            ..Event::new(now(), stage, how)
-        });
+        Keeper::note(
+            self,
+            Event {
+                mac: artifact.mac,
+                address: Some(asker.address),
+                deployment: artifact.deployment.clone(),
+                ..Event::new(now(), stage, how)
+            },
+        );
     }
 }
 

@@ -23,7 +23,16 @@ pub struct Event {
 impl Event {
     /// Something that no machine had part in.
     pub fn new(at: Time, stage: Stage, text: impl Into<String>) -> Event {
-        Event { at, stage, mac: None, address: None, deployment: None, arch: None, ipxe: None, text: text.into() }
+        Event {
+            at,
+            stage,
+            mac: None,
+            address: None,
+            deployment: None,
+            arch: None,
+            ipxe: None,
+            text: text.into(),
+        }
     }
 }
 

@@ -35,7 +35,10 @@ fn every_command_exists() {
     let named: BTreeSet<&str> = commands.filter_map(|text| text.split_whitespace().next()).collect();
     assert!(named.len() > 5, "{named:?}");
     for command in named {
-        let help = std::process::Command::new(env!("CARGO_BIN_EXE_voldemort")).args([command, "--help"]).output().unwrap();
+        let help = std::process::Command::new(env!("CARGO_BIN_EXE_voldemort"))
+            .args([command, "--help"])
+            .output()
+            .unwrap();
         assert!(help.status.success(), "voldemort {command}: {}", String::from_utf8_lossy(&help.stderr));
     }
 }

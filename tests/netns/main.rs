@@ -3,7 +3,6 @@
 
 mod daemon;
 mod dhcp;
-mod spine;
 #[allow(dead_code, reason = "shared with the tests of the decisions")]
 #[path = "../dhcp/lab.rs"]
 mod lab;
@@ -11,3 +10,4 @@ mod lab;
 #[path = "../dhcp/message.rs"]
 mod message;
 mod net;
+mod spine;

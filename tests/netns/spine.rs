@@ -60,7 +60,8 @@ fn phase(net: &Net) -> String {
 }
 
 fn url_in<'a>(text: &'a str, part: &str) -> &'a str {
-    let found = text.split_whitespace().map(|word| word.trim_end_matches(';')).find(|word| word.contains(part));
+    let found =
+        text.split_whitespace().map(|word| word.trim_end_matches(';')).find(|word| word.contains(part));
     let found = found.unwrap_or_else(|| panic!("{part}: {text}"));
     &found[found.find("http://").unwrap()..]
 }
@@ -74,7 +75,11 @@ fn a_machine_installs_once_whatever_happens_to_the_daemon() {
     let folder = tempfile::tempdir().unwrap();
     let (config, root) = (detect(&net, folder.path()), inventory(folder.path()));
     let daemon = Daemon::start(&net, &config, &root);
-    assert!(daemon.said.iter().any(|line| line.starts_with("API") && line.contains("12345")), "{:?}", daemon.said);
+    assert!(
+        daemon.said.iter().any(|line| line.starts_with("API") && line.contains("12345")),
+        "{:?}",
+        daemon.said
+    );
     assert!(daemon.said.iter().any(|line| line.contains("10.0.10.1:67")), "{:?}", daemon.said);
 
     let dynamic = udhcpc(&net, STRANGER);
@@ -105,7 +110,8 @@ fn a_machine_installs_once_whatever_happens_to_the_daemon() {
     let daemon = Daemon::start(&net, &config, &root);
     assert!(!get(&net, SCRIPT).contains("kernel"), "installed");
     assert_ne!(get(&net, url_in(&script, "/answers/")), answers, "the answers are gone");
-    std::fs::write(Path::new(&root).join("lab.toml"), MANIFEST.replace("redeploy = 1", "redeploy = 2")).unwrap();
+    std::fs::write(Path::new(&root).join("lab.toml"), MANIFEST.replace("redeploy = 1", "redeploy = 2"))
+        .unwrap();
     let again = eventually("raising redeploy", || get(&net, SCRIPT), |text| text.contains("kernel"));
     assert_ne!(again, script, "another installation has other URLs");
     assert_eq!(daemon.stop(), Some(0));
@@ -122,7 +128,9 @@ fn a_broken_edit_changes_nothing_and_garbage_does_no_harm() {
     let daemon = Daemon::start(&net, &config, &root);
     let manifest = Path::new(&root).join("lab.toml");
     let status = || net.server_output(&[VOLDEMORTCTL, "get", "status", "-o", "json"]);
-    for broken in [MANIFEST.replace("boot     = \"debian-12\"", "boot = \"debian\""), "[[[".into(), String::new()] {
+    for broken in
+        [MANIFEST.replace("boot     = \"debian-12\"", "boot = \"debian\""), "[[[".into(), String::new()]
+    {
         std::fs::write(&manifest, broken).unwrap();
         daemon.signal(Signal::SIGHUP);
         let told = |text: &str| text.contains("\"Invalid\"") || text.contains("\"Held\"");
@@ -158,7 +166,10 @@ fn commits_of_a_repository_go_live() {
     let (config, root) = (detect(&net, folder.path()), inventory(folder.path()));
     let git = |arguments: &str| {
         let script = format!("cd {root} && git -c user.name=t -c user.email=t@example.org {arguments}");
-        assert!(std::process::Command::new("sh").args(["-c", &script]).status().unwrap().success(), "{script}");
+        assert!(
+            std::process::Command::new("sh").args(["-c", &script]).status().unwrap().success(),
+            "{script}"
+        );
     };
     git("init -q -b main . && git add -A && git -c user.name=t -c user.email=t@example.org commit -qm one");
     let bare = folder.path().join("inventory.git");
