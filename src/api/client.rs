@@ -33,6 +33,7 @@ pub enum ClientError {
 impl Client {
     /// `address` is `host:port`, a port of this host, or the path of a Unix socket.
     pub fn new(address: &str) -> Client {
+        let address = address.strip_prefix("unix:").unwrap_or(address);
         if address.starts_with('/') {
             return Client { address: address.to_owned() };
         }

@@ -12,7 +12,7 @@ use super::now;
 use crate::desired::Desired;
 use crate::model::{Mac, Name, Time};
 use crate::plan::{self, Consent, Hold, Plan};
-use crate::store::{Batch, EVENTS_MAX, Lists, Saved, Store};
+use crate::store::{Batch, EVENTS_MAX, Kept, Lists, Saved, Store};
 use crate::table::lease::LeaseRequest;
 use crate::table::{Event, Install, Leases, Permit, Report, Secrets, Server, Stage, Table};
 
@@ -54,6 +54,8 @@ pub enum Adopted {
 /// A revision to adopt.
 pub struct Proposal {
     pub desired: Arc<Desired>,
+    /// What it was made of, to be kept for the next start; `None` if that is where it comes from.
+    pub kept: Option<Arc<Kept>>,
     pub secrets: Arc<Secrets>,
     pub consent: Consent,
     /// Lineage and serial the plan was made for; `None` adopts over whatever there is.
@@ -237,7 +239,7 @@ impl Run {
     }
 
     fn adopt(&mut self, proposal: Proposal, reply: Reply<Adopted>) {
-        let Proposal { desired, secrets, consent, expected } = proposal;
+        let Proposal { desired, kept, secrets, consent, expected } = proposal;
         let plan = plan::diff(&desired, &self.table);
         if expected.is_some_and(|expected| expected != (plan.lineage.clone(), plan.serial)) {
             return self.later(reply, Adopted::Stale(plan));
@@ -254,6 +256,7 @@ impl Run {
         self.table = Table { secrets, ..self.table.adopt(desired) };
         let carried = self.table.installs.iter().filter(|(name, _)| !before.contains_key(*name));
         self.batch.installs.extend(carried.map(|(name, install)| (name.clone(), install.clone())));
+        self.batch.kept = kept;
         self.batch.lists = Some(Lists::of(&self.table));
         self.batch.serial = Some(self.table.serial);
         self.later(reply, Adopted::Applied(plan));

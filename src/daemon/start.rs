@@ -63,7 +63,8 @@ fn log() {
 
 async fn serve(config: Config) -> Result<(), Failure> {
     let interface = Interface::find(&config.network.interface, Some(config.network.address))?;
-    let (store, saved) = Store::open(&config.state.directory, random)?;
+    let (store, mut saved) = Store::open(&config.state.directory, random)?;
+    let kept = saved.kept.take();
     let server = Server {
         address: interface.address,
         http_port: config.http.port,
@@ -84,6 +85,9 @@ async fn serve(config: Config) -> Result<(), Failure> {
     };
     announce(&config, &keeper);
 
+    if let Some(kept) = kept {
+        reconciler.restore(kept).await;
+    }
     let (updates, queue) = mpsc::channel(1);
     let source = source::spawn(
         SourceConfig {

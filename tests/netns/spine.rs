@@ -6,7 +6,7 @@ use std::path::Path;
 
 use nix::sys::signal::Signal;
 
-use super::daemon::{Daemon, VOLDEMORTCTL, detect, eventually};
+use super::daemon::{Daemon, VOLDEMORT, VOLDEMORTCTL, detect, eventually};
 use super::net::{Net, has, within};
 
 const HARRY: &str = "00:11:22:33:44:55";
@@ -187,5 +187,50 @@ fn commits_of_a_repository_go_live() {
     // The same repository by its plain path.
     let daemon = Daemon::start(&net, &config, &bare.display().to_string());
     assert_eq!(udhcpc(&net, HARRY), "10.0.10.31");
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
+fn a_start_serves_the_last_good_state_and_forgets_no_safety_rule() {
+    if !has("busybox") {
+        return;
+    }
+    let Some(net) = Net::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (config, root) = (detect(&net, folder.path()), inventory(folder.path()));
+    let manifest = Path::new(&root).join("lab.toml");
+    let status = || net.server_output(&[VOLDEMORTCTL, "get", "status", "-o", "json"]);
+    let daemon = Daemon::start(&net, &config, &root);
+    assert_eq!(udhcpc(&net, HARRY), "10.0.10.30");
+    daemon.murder();
+
+    // Every deployment goes while nobody looks.
+    let without = MANIFEST.split("[deployment.harry]").next().unwrap();
+    std::fs::write(&manifest, without).unwrap();
+    let daemon = Daemon::start(&net, &config, &root);
+    let told = eventually("the refusal", status, |text| text.contains("\"Held\""));
+    assert!(told.contains("--allow-removals 1"), "{told}");
+    assert_eq!(udhcpc(&net, HARRY), "10.0.10.30");
+    daemon.murder();
+
+    // The source is gone.
+    std::fs::rename(&root, folder.path().join("elsewhere")).unwrap();
+    let daemon = Daemon::start(&net, &config, &root);
+    eventually("the reason", status, |text| text.contains("\"Unreachable\""));
+    let state = net.server_output(&[VOLDEMORTCTL, "get", "deployments"]);
+    assert!(state.contains("harry"), "{state}");
+    daemon.murder();
+
+    // A person agrees to the exact number.
+    std::fs::rename(folder.path().join("elsewhere"), &root).unwrap();
+    let daemon = Daemon::start(&net, &config, &root);
+    eventually("the refusal", status, |text| text.contains("\"Held\""));
+    let apply = |extra: &[&str]| {
+        net.server_output(&[&[VOLDEMORT, "apply", &root, "-y", "-o", "json"], extra].concat())
+    };
+    assert!(apply(&[]).contains("\"held\""));
+    assert!(apply(&["--allow-removals", "2"]).contains("\"held\""));
+    assert!(apply(&["--allow-removals", "1"]).contains("\"applied\""));
+    eventually("the agreement", status, |text| text.contains("\"Ready\""));
     assert_eq!(daemon.stop(), Some(0));
 }
