@@ -27,13 +27,16 @@ fn main() {
     measure("re-check after one edit", root.path(), files);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let verdict = if first < TARGET && peak < TARGET_MB { "reached" } else { "NOT reached" };
-    println!("{cores} cores, peak memory {peak} MB ({before} MB before): target < {TARGET:?} and < {TARGET_MB} MB {verdict}");
+    println!(
+        "{cores} cores, peak memory {peak} MB ({before} MB before): target < {TARGET:?} and < {TARGET_MB} MB {verdict}"
+    );
 }
 
 fn measure(what: &str, root: &Path, files: usize) -> Duration {
     let shelf = Shelf::new(Vec::new(), None).with_directory(root.into());
     let started = Instant::now();
-    let checked = check(root, &shelf, &Options { media: Media::Required, fallback: None }).expect("it can be read");
+    let checked =
+        check(root, &shelf, &Options { media: Media::Required, fallback: None }).expect("it can be read");
     let took = started.elapsed();
     if let Some(problem) = checked.problems.iter().find(|problem| problem.level == Level::Error) {
         panic!("{}", report::full(problem, &checked.documents.sources, false));
@@ -65,7 +68,8 @@ fn deployments(file: usize) -> String {
         let mac = format!("52:54:00:{:02x}:{:02x}:{:02x}", number >> 16, (number >> 8) & 255, number & 255);
         let place = if number % 2 == 0 {
             let rack = number / 40;
-            let _ = write!(text, "[machine.m-{number}]\nmac = [\"{mac}\"]\nlabels = {{ rack = \"{rack}\" }}\n\n");
+            let _ =
+                write!(text, "[machine.m-{number}]\nmac = [\"{mac}\"]\nlabels = {{ rack = \"{rack}\" }}\n\n");
             format!("machine = \"m-{number}\"")
         } else {
             format!("mac = \"{mac}\"")

@@ -68,7 +68,8 @@ pub struct Server {
 impl Server {
     /// A daemon at `address` with every usual boot program, for rehearsals without a host.
     pub fn stand_in(address: Ipv4Addr) -> Server {
-        let entry = |name: &str| Entry { path: Path::new(name).into(), id: FileId::default(), extents: [].into() };
+        let entry =
+            |name: &str| Entry { path: Path::new(name).into(), id: FileId::default(), extents: [].into() };
         const USUAL: [&str; 13] = [
             "undionly.kpxe",
             "snponly.efi",

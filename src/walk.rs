@@ -46,9 +46,15 @@ pub enum Detail {
     /// A DHCP message.
     Datagram(Bytes),
     /// A script, configuration or answer file, under the name it was asked for.
-    Text { name: String, text: Bytes },
+    Text {
+        name: String,
+        text: Bytes,
+    },
     /// A file of this many bytes, under the name it was asked for.
-    File { name: String, length: u64 },
+    File {
+        name: String,
+        length: u64,
+    },
 }
 
 /// How a walk ended.

@@ -29,7 +29,8 @@ pub struct SourceStatus {
     pub applied: String,
     /// The revision seen last.
     pub attempted: String,
-    /// `Loading`, `Ready`, `Held`, `Invalid` or `Unreachable`.
+    /// `Loading`, `Cached` (served as before the start, the source not read yet), `Ready`,
+    /// `Held`, `Invalid` or `Unreachable`.
     pub condition: String,
     /// Why, in words; for `Invalid` every problem.
     pub reason: String,
@@ -152,12 +153,24 @@ pub struct Apply {
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum Outcome {
     /// What would happen; `holds` is why it would be held.
-    Planned { plan: Plan, holds: Vec<Hold> },
-    Applied { plan: Plan },
-    Held { plan: Plan, holds: Vec<Hold> },
-    Stale { plan: Plan },
+    Planned {
+        plan: Plan,
+        holds: Vec<Hold>,
+    },
+    Applied {
+        plan: Plan,
+    },
+    Held {
+        plan: Plan,
+        holds: Vec<Hold>,
+    },
+    Stale {
+        plan: Plan,
+    },
     /// The manifests are wrong: every problem as text.
-    Invalid { problems: String },
+    Invalid {
+        problems: String,
+    },
 }
 
 /// What every error of the API looks like.

@@ -83,7 +83,11 @@ impl Arguments {
 }
 
 /// Reads the inventory in a directory and finds everything that is wrong with it.
-pub fn check(root: &std::path::Path, library: &dyn Library, options: &Options) -> Result<Loaded, SourceError> {
+pub fn check(
+    root: &std::path::Path,
+    library: &dyn Library,
+    options: &Options,
+) -> Result<Loaded, SourceError> {
     let snapshot = source::directory::read(root)?;
     let files = snapshot.texts(MANIFEST_MAX_BYTES)?;
     Ok(load(snapshot.revision, &files, library, options, Depth::EveryFirmware))

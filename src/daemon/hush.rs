@@ -23,7 +23,8 @@ impl Hush {
         if event.stage != Stage::Silence {
             return false;
         }
-        let repeated = self.told.get(&event.mac).is_some_and(|(at, text)| *text == event.text && event.at < *at + QUIET);
+        let repeated =
+            self.told.get(&event.mac).is_some_and(|(at, text)| *text == event.text && event.at < *at + QUIET);
         if !repeated {
             if self.told.len() >= MACHINES_MAX {
                 self.told.clear();
@@ -39,16 +40,7 @@ mod tests {
     use super::*;
 
     fn silence(at: u64, text: &str) -> Event {
-        Event {
-            at: Time(at),
-            stage: Stage::Silence,
-            mac: None,
-            address: None,
-            deployment: None,
-            arch: None,
-            ipxe: None,
-            text: text.into(),
-        }
+        Event::new(Time(at), Stage::Silence, text)
     }
 
     #[test]

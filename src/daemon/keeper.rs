@@ -12,7 +12,7 @@ use super::now;
 use crate::desired::Desired;
 use crate::model::{Mac, Name, Time};
 use crate::plan::{self, Consent, Hold, Plan};
-use crate::store::{Batch, EVENTS_MAX, Lists, Saved, Store};
+use crate::store::{Batch, EVENTS_MAX, Kept, Lists, Saved, Store};
 use crate::table::lease::LeaseRequest;
 use crate::table::{Event, Install, Leases, Permit, Report, Secrets, Server, Stage, Table};
 
@@ -54,6 +54,8 @@ pub enum Adopted {
 /// A revision to adopt.
 pub struct Proposal {
     pub desired: Arc<Desired>,
+    /// What it was made of, to be kept for the next start; `None` if that is where it comes from.
+    pub kept: Option<Arc<Kept>>,
     pub secrets: Arc<Secrets>,
     pub consent: Consent,
     /// Lineage and serial the plan was made for; `None` adopts over whatever there is.
@@ -80,7 +82,17 @@ impl Keeper {
         let tables = Arc::new(ArcSwap::from_pointee(table.clone()));
         let journal = Arc::new(Mutex::new(VecDeque::from(saved.events)));
         let keeper = Keeper { queue, tables: tables.clone(), journal: journal.clone(), latest };
-        let mut run = Run { store, table, tables, journal, announce, next, hush: Hush::default(), batch: Batch::default(), replies: Vec::new() };
+        let mut run = Run {
+            store,
+            table,
+            tables,
+            journal,
+            announce,
+            next,
+            hush: Hush::default(),
+            batch: Batch::default(),
+            replies: Vec::new(),
+        };
         let thread = std::thread::Builder::new()
             .name("keeper".into())
             .spawn(move || run.run(requests))
@@ -227,7 +239,7 @@ impl Run {
     }
 
     fn adopt(&mut self, proposal: Proposal, reply: Reply<Adopted>) {
-        let Proposal { desired, secrets, consent, expected } = proposal;
+        let Proposal { desired, kept, secrets, consent, expected } = proposal;
         let plan = plan::diff(&desired, &self.table);
         if expected.is_some_and(|expected| expected != (plan.lineage.clone(), plan.serial)) {
             return self.later(reply, Adopted::Stale(plan));
@@ -244,6 +256,7 @@ impl Run {
         self.table = Table { secrets, ..self.table.adopt(desired) };
         let carried = self.table.installs.iter().filter(|(name, _)| !before.contains_key(*name));
         self.batch.installs.extend(carried.map(|(name, install)| (name.clone(), install.clone())));
+        self.batch.kept = kept;
         self.batch.lists = Some(Lists::of(&self.table));
         self.batch.serial = Some(self.table.serial);
         self.later(reply, Adopted::Applied(plan));
@@ -266,14 +279,10 @@ impl Run {
             let machine = self.table.assignments.get(&report.deployment);
             let machine = machine.and_then(|machine| self.table.desired.machines.get(machine));
             self.note(Event {
-                at: now,
-                stage,
                 mac: machine.and_then(|machine| self.table.active_mac(machine)),
                 address: None,
                 deployment: Some(report.deployment.clone()),
-                arch: None,
-                ipxe: None,
-                text: report.note.clone(),
+                ..Event::new(now, stage, report.note.clone())
             });
         }
         self.install(&report.deployment, next, reply);
@@ -287,12 +296,16 @@ impl Run {
                 self.record(name, next.installs.get(name));
                 self.later(reply, ());
             }
-            Err(reason) => self.replies.push(Box::new(move |_| drop(reply.send(Err(KeeperError::Refused(reason)))))),
+            Err(reason) => {
+                self.replies.push(Box::new(move |_| drop(reply.send(Err(KeeperError::Refused(reason))))))
+            }
         }
     }
 
     fn record(&mut self, name: &Name, install: Option<&Install>) {
-        let Some(install) = install.filter(|install| self.table.installs.get(name) != Some(*install)) else { return };
+        let Some(install) = install.filter(|install| self.table.installs.get(name) != Some(*install)) else {
+            return;
+        };
         self.table.installs.insert(name.clone(), install.clone());
         self.table.serial += 1;
         self.batch.installs.push((name.clone(), install.clone()));

@@ -51,14 +51,20 @@ pub fn run(config: Config) -> Result<(), Failure> {
 /// Logs go to stderr; `VOLDEMORT_LOG` sets the level (`warn`, `debug`, `voldemort::daemon=trace`).
 fn log() {
     let filter = EnvFilter::try_from_env("VOLDEMORT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let ansi = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let ansi =
+        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     // A second daemon in one process (tests) keeps the first one's log.
-    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(std::io::stderr).try_init();
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(ansi)
+        .with_writer(std::io::stderr)
+        .try_init();
 }
 
 async fn serve(config: Config) -> Result<(), Failure> {
     let interface = Interface::find(&config.network.interface, Some(config.network.address))?;
-    let (store, saved) = Store::open(&config.state.directory, random)?;
+    let (store, mut saved) = Store::open(&config.state.directory, random)?;
+    let kept = saved.kept.take();
     let server = Server {
         address: interface.address,
         http_port: config.http.port,
@@ -79,6 +85,9 @@ async fn serve(config: Config) -> Result<(), Failure> {
     };
     announce(&config, &keeper);
 
+    if let Some(kept) = kept {
+        reconciler.restore(kept).await;
+    }
     let (updates, queue) = mpsc::channel(1);
     let source = source::spawn(
         SourceConfig {
@@ -186,7 +195,11 @@ fn ended(what: &str, result: std::io::Result<()>) {
     }
 }
 
-async fn follow(reconciler: Arc<Reconciler>, queue: mpsc::Receiver<source::Update>, stopping: watch::Receiver<bool>) {
+async fn follow(
+    reconciler: Arc<Reconciler>,
+    queue: mpsc::Receiver<source::Update>,
+    stopping: watch::Receiver<bool>,
+) {
     tokio::select! {
         () = reconciler.run(queue) => {}
         () = stopped(stopping) => {}
@@ -196,7 +209,8 @@ async fn follow(reconciler: Arc<Reconciler>, queue: mpsc::Receiver<source::Updat
 /// Random bytes for a new state directory, from the kernel.
 fn random() -> [u8; 48] {
     let mut bytes = [0; 48];
-    let read = std::fs::File::open("/dev/urandom").and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bytes));
+    let read = std::fs::File::open("/dev/urandom")
+        .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bytes));
     read.expect("/dev/urandom can be read on every Linux");
     bytes
 }
@@ -258,7 +272,7 @@ async fn look_around(interface: &Interface, keeper: &Keeper, mode: &watch::Sende
             );
             println!("{text}");
             tracing::warn!("{text}");
-            daemon_event(keeper, text);
+            keeper.note(Event::new(now(), Stage::Daemon, text));
             mode.send_replace(Mode::Listen);
         }
         Err(error) => tracing::warn!("{error}"),
@@ -266,22 +280,14 @@ async fn look_around(interface: &Interface, keeper: &Keeper, mode: &watch::Sende
 }
 
 /// Slow servers are heard while we serve already.
-async fn keep_looking(interface: Interface, keeper: Keeper, mode: watch::Sender<Mode>, stopping: watch::Receiver<bool>) {
+async fn keep_looking(
+    interface: Interface,
+    keeper: Keeper,
+    mode: watch::Sender<Mode>,
+    stopping: watch::Receiver<bool>,
+) {
     look_around(&interface, &keeper, &mode, SECOND_LOOK).await;
     stopped(stopping).await;
-}
-
-fn daemon_event(keeper: &Keeper, text: String) {
-    keeper.note(Event {
-        at: now(),
-        stage: Stage::Daemon,
-        mac: None,
-        address: None,
-        deployment: None,
-        arch: None,
-        ipxe: None,
-        text,
-    });
 }
 
 /// Until the first revision was tried, nobody can be told who is known.

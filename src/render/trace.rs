@@ -5,7 +5,8 @@
 /// none, as for what a variable brought along.
 pub fn template_line(template: &str, rendered: &str) -> Option<u32> {
     let rendered = rendered.trim();
-    let weighed = template.lines().zip(1..).filter_map(|(line, number)| Some((weigh(line, rendered)?, number)));
+    let weighed =
+        template.lines().zip(1..).filter_map(|(line, number)| Some((weigh(line, rendered)?, number)));
     let best = weighed.clone().map(|(weight, _)| weight).max()?;
     let mut at_best = weighed.filter(|(weight, _)| *weight == best);
     match (at_best.next(), at_best.next()) {

@@ -213,12 +213,48 @@ impl Client<'_> {
         let http = self.firmware == Firmware::UefiHttp && speaker == Speaker::Firmware;
         match (self.cpu, self.firmware) {
             (_, Firmware::Bios) => 0,
-            (Cpu::I386, _) => if http { 15 } else { 6 },
-            (Cpu::X86_64, _) => if http { 16 } else { 7 },
-            (Cpu::Arm, _) => if http { 18 } else { 10 },
-            (Cpu::Aarch64, _) => if http { 19 } else { 11 },
-            (Cpu::Riscv64, _) => if http { 28 } else { 27 },
-            (Cpu::Loongarch64, _) => if http { 40 } else { 39 },
+            (Cpu::I386, _) => {
+                if http {
+                    15
+                } else {
+                    6
+                }
+            }
+            (Cpu::X86_64, _) => {
+                if http {
+                    16
+                } else {
+                    7
+                }
+            }
+            (Cpu::Arm, _) => {
+                if http {
+                    18
+                } else {
+                    10
+                }
+            }
+            (Cpu::Aarch64, _) => {
+                if http {
+                    19
+                } else {
+                    11
+                }
+            }
+            (Cpu::Riscv64, _) => {
+                if http {
+                    28
+                } else {
+                    27
+                }
+            }
+            (Cpu::Loongarch64, _) => {
+                if http {
+                    40
+                } else {
+                    39
+                }
+            }
         }
     }
 }

@@ -113,7 +113,9 @@ impl Course {
             let long = files.iter().find(|path| path.len() > BOOT_FILE_MAX);
             if let Some(path) = long {
                 let length = path.len();
-                let why = format!("GRUB asks for no name of more than {BOOT_FILE_MAX} bytes, and {path} has {length}");
+                let why = format!(
+                    "GRUB asks for no name of more than {BOOT_FILE_MAX} bytes, and {path} has {length}"
+                );
                 return Err(Fault::File.stop(why));
             }
         }
@@ -165,7 +167,13 @@ impl Course {
         // The second boot's script depends on what the first one did.
         let rendered = (boot == Boot::First).then_some(rendered);
         let link = link(&self.table, deployment.subnet.cidr);
-        let client = Client { mac, cpu: deployment.boot.cpu, firmware: self.route.firmware(), link: &link, now: self.now };
+        let client = Client {
+            mac,
+            cpu: deployment.boot.cpu,
+            firmware: self.route.firmware(),
+            link: &link,
+            now: self.now,
+        };
         let speaker = self.route.first_speaker();
         let mut lease = self.configure(&client, speaker, heard)?;
         let by = |lease: &Lease| match lease.file.contains("://") {
@@ -180,7 +188,8 @@ impl Course {
             let again = self.configure(&client, Speaker::Ipxe, heard)?;
             if again.address != lease.address {
                 let (first, second) = (lease.address, again.address);
-                return Err(Fault::Address.stop(format!("the address changes from {first} to {second} within one boot")));
+                return Err(Fault::Address
+                    .stop(format!("the address changes from {first} to {second} within one boot")));
             }
             lease = again;
         }
@@ -216,13 +225,20 @@ impl Course {
     }
 
     /// A script, and what the daemon takes it for.
-    fn text(&mut self, asker: Asker, name: &str, rendered: Option<&mut Rendered>) -> Result<(String, Stage), Stop> {
+    fn text(
+        &mut self,
+        asker: Asker,
+        name: &str,
+        rendered: Option<&mut Rendered>,
+    ) -> Result<(String, Stage), Stop> {
         let artifact = match rendered {
             Some(rendered) => self.fetch_once(asker, name, rendered),
             None => self.fetch(asker, name),
         };
         let artifact = artifact.map_err(|why| Fault::Script.stop(why))?;
-        let Content::Bytes(bytes) = &artifact.content else { return Err(Fault::Script.stop("the script is no text")) };
+        let Content::Bytes(bytes) = &artifact.content else {
+            return Err(Fault::Script.stop("the script is no text"));
+        };
         Ok((String::from_utf8_lossy(bytes).into_owned(), artifact.stage))
     }
 
@@ -234,7 +250,9 @@ impl Course {
         cmdline: &str,
         rendered: &mut Rendered,
     ) -> Result<(), Stop> {
-        let Some(template) = deployment.template.as_ref().filter(|_| deployment.has_answers()) else { return Ok(()) };
+        let Some(template) = deployment.template.as_ref().filter(|_| deployment.has_answers()) else {
+            return Ok(());
+        };
         let root = format!("{}/answers/", self.table.server.url());
         let Some(start) = cmdline.find(&root) else {
             return Err(Fault::NoAnswers.stop("the kernel command line names no answer file"));

@@ -97,7 +97,11 @@ mod tests {
     use crate::render::{grub, ipxe};
 
     fn words() -> Vec<String> {
-        vec!["auto=true".to_owned(), "url=http://10.0.0.1/answers/a/b/preseed.cfg".to_owned(), "ds=nocloud;s=x".to_owned()]
+        vec![
+            "auto=true".to_owned(),
+            "url=http://10.0.0.1/answers/a/b/preseed.cfg".to_owned(),
+            "ds=nocloud;s=x".to_owned(),
+        ]
     }
 
     #[test]
@@ -108,9 +112,14 @@ mod tests {
             cmdline: words(),
             comment: "web-1".into(),
         });
-        let Script::Network { files, cmdline } = Script::ipxe(&text.unwrap(), Stage::Script) else { panic!() };
+        let Script::Network { files, cmdline } = Script::ipxe(&text.unwrap(), Stage::Script) else {
+            panic!()
+        };
         assert_eq!(files, ["http://10.0.0.1/debian/linux", "http://10.0.0.1/debian/initrd.gz"]);
-        assert!(cmdline.ends_with("auto=true url=http://10.0.0.1/answers/a/b/preseed.cfg ds=nocloud;s=x"), "{cmdline}");
+        assert!(
+            cmdline.ends_with("auto=true url=http://10.0.0.1/answers/a/b/preseed.cfg ds=nocloud;s=x"),
+            "{cmdline}"
+        );
         assert_eq!(Script::ipxe(&ipxe::local_boot(None, "done"), Stage::LocalBoot), Script::LocalDisk);
     }
 
@@ -123,7 +132,9 @@ mod tests {
             cmdline: words(),
             comment: "web-1".into(),
         });
-        let Script::Network { files, cmdline } = Script::grub(&text.unwrap(), Stage::Script) else { panic!() };
+        let Script::Network { files, cmdline } = Script::grub(&text.unwrap(), Stage::Script) else {
+            panic!()
+        };
         assert_eq!(files, ["/debian/linux", "/debian/initrd.gz", "/debian/more~1.gz"]);
         assert_eq!(cmdline, words().join(" "));
         assert_eq!(Script::grub(&grub::local_boot("done"), Stage::LocalBoot), Script::LocalDisk);

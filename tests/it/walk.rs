@@ -144,7 +144,10 @@ fn what_only_grub_can_not_do_is_a_warning() {
     let problems: Vec<_> = loaded.problems.iter().map(|problem| (problem.code, problem.level)).collect();
     assert_eq!(problems, [(Code::SignedWalk, Level::Warning)]);
     let label = &loaded.problems[0].labels[0];
-    assert!(loaded.documents.sources.text_at(label.mark).contains("vmlinuz") || label.text.contains("command line"));
+    assert!(
+        loaded.documents.sources.text_at(label.mark).contains("vmlinuz")
+            || label.text.contains("command line")
+    );
     let quiet = format!("{SITE}\n");
     let root = tempfile::tempdir().unwrap();
     write(root.path(), "site.toml", &quiet);

@@ -31,7 +31,9 @@ impl Judge<'_> {
         let message = format!("{name} does not boot by {}: {}", walk.route, stop.why);
         let header = self.header();
         let mut problem = match self.place(stop) {
-            Some((mark, label)) => Problem::new(code, mark, message, label).also(header, "this boot was rehearsed"),
+            Some((mark, label)) => {
+                Problem::new(code, mark, message, label).also(header, "this boot was rehearsed")
+            }
             None => Problem::new(code, header, message, "this boot was rehearsed"),
         };
         for step in walk.steps.iter().filter(|step| step.stage != Stage::Offer) {
@@ -63,7 +65,8 @@ impl Judge<'_> {
         let words = &self.deployment.boot.cmdline;
         let written = &self.documents.boots.get(&self.deployment.boot.name)?.body.cmdline;
         let named = |text: &Text| {
-            text.render(&facts, &secret).is_ok_and(|filled| !filled.is_empty() && why.contains(&format!("`{filled}`")))
+            text.render(&facts, &secret)
+                .is_ok_and(|filled| !filled.is_empty() && why.contains(&format!("`{filled}`")))
         };
         let at = match render::cmdline(words, &facts, &secret) {
             Err(CmdlineError::Render { word, .. } | CmdlineError::Control { word }) => Some(word),
@@ -134,12 +137,17 @@ impl Judge<'_> {
             .and_then(|line| self.template_at(&template.name, Position { line, column: 1 }));
         let problem = match (traced, own) {
             (Some(mark), _) => Problem::new(Code::Answers, mark, message, "rendered from this line"),
-            (None, Some(mark)) => {
-                Problem::new(Code::Answers, mark, message, format!("rendered from template {}", template.name))
-            }
+            (None, Some(mark)) => Problem::new(
+                Code::Answers,
+                mark,
+                message,
+                format!("rendered from template {}", template.name),
+            ),
             (None, None) => {
                 let label = format!("rendered from template {}", template.name);
-                return Some(Problem::new(Code::Answers, header, message, label).note(rendered(error.line, line)));
+                return Some(
+                    Problem::new(Code::Answers, header, message, label).note(rendered(error.line, line)),
+                );
             }
         };
         Some(problem.also(header, "for this deployment").note(rendered(error.line, line)))

@@ -22,7 +22,11 @@ impl Resolver<'_> {
         match &value.value {
             Value::Text(text) => {
                 if let Some(what) = secret_looks(text) {
-                    self.in_clear(value.mark, &format!("{what} stands in clear text"), "for everybody who can read the repository");
+                    self.in_clear(
+                        value.mark,
+                        &format!("{what} stands in clear text"),
+                        "for everybody who can read the repository",
+                    );
                 }
             }
             Value::List(list) => list.iter().for_each(|value| self.clear_secret(value)),
@@ -34,9 +38,10 @@ impl Resolver<'_> {
     /// Says so once for each place.
     pub(super) fn in_clear(&mut self, mark: Mark, message: &str, label: &str) {
         if self.mistyped.insert(mark) {
-            self.problems.push(Problem::new(Code::ClearSecret, mark, message, label).help(
-                "write `{ secret = \"NAME\" }`, and the text itself encrypted as secrets/NAME.age",
-            ));
+            self.problems
+                .push(Problem::new(Code::ClearSecret, mark, message, label).help(
+                    "write `{ secret = \"NAME\" }`, and the text itself encrypted as secrets/NAME.age",
+                ));
         }
     }
 }

@@ -54,7 +54,12 @@ fn needs(kind: Kind) -> &'static [Need] {
         ],
         Kind::CloudInit => &[NOCLOUD],
         Kind::Ignition => &[Need {
-            words: &["ignition.config.url=", "flatcar.config.url=", "coreos.config.url=", "coreos.inst.ignition_url="],
+            words: &[
+                "ignition.config.url=",
+                "flatcar.config.url=",
+                "coreos.config.url=",
+                "coreos.inst.ignition_url=",
+            ],
             why: "nothing names the configuration to Ignition",
             help: "add \"ignition.config.url={{ answers_url }}\"",
         }],
@@ -105,7 +110,8 @@ impl Resolver<'_> {
             if template.kind == Kind::Plain && uses("completed_url") {
                 return None;
             }
-            let message = format!("boot `{}` never reads the answers of template `{}`", boot.name, template.name);
+            let message =
+                format!("boot `{}` never reads the answers of template `{}`", boot.name, template.name);
             let problem = Problem::new(Code::NoAnswers, mark, message, label);
             let naming = needs.iter().find(|need| need.help.contains("answers_url"));
             let help = naming.map_or("use `{{ answers_url }}` in one of its words", |need| need.help);

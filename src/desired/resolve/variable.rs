@@ -106,7 +106,11 @@ impl Resolver<'_> {
         if let (InputKind::Secret, Value::Text(text)) = (kind, &written.value) {
             // An empty text or a locked password gives nothing away.
             if !matches!(&**text, "" | "!" | "!!" | "*") {
-                self.in_clear(written.mark, &format!("the secret `{name}` stands in clear text"), "a plain text");
+                self.in_clear(
+                    written.mark,
+                    &format!("the secret `{name}` stands in clear text"),
+                    "a plain text",
+                );
             }
             return;
         }
