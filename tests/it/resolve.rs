@@ -27,7 +27,7 @@ fn resolve(text: &str, fallback: Option<Arc<Subnet>>) -> Desired {
     desired
 }
 
-const BOOT: &str = "[boot.b]\nkernel = \"k\"\n";
+const BOOT: &str = "[boot.b]\nkernel = \"k\"\ncmdline = [\"answers={{ answers_url }}\"]\n";
 
 fn string(text: &str) -> Value {
     Value::String(text.into())
