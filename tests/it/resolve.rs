@@ -154,7 +154,7 @@ fn origins_and_secrets_are_kept() {
          users = [{{ name = \"ops\", password-hash = {{ secret = \"x\" }} }}]\n"
     );
     let deployment = resolve(&text, None).deployments["d"].clone();
-    assert_eq!(deployment.origin.to_string(), "a.toml:3:13");
+    assert_eq!(deployment.origin.to_string(), "a.toml:4:13");
     let user =
         BTreeMap::from([("name".into(), string("ops")), ("password_hash".into(), Value::Secret("x".into()))]);
     assert_eq!(deployment.values["users"], Value::List(vec![Value::Table(user)]));
