@@ -137,7 +137,8 @@ impl Store {
             Ok(found.ok_or_else(|| format!("{key} is missing"))?.value().to_vec())
         };
         saved.lineage = String::from_utf8(value("lineage")?)?;
-        saved.serial = u64::from_be_bytes(value("serial")?.try_into().map_err(|_| "serial has a wrong size")?);
+        saved.serial =
+            u64::from_be_bytes(value("serial")?.try_into().map_err(|_| "serial has a wrong size")?);
         saved.token_key = value("token-key")?.try_into().map_err(|_| "token-key has a wrong size")?;
         for row in read.open_table(LEASES)?.iter()? {
             let (address, lease) = row?;

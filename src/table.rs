@@ -76,7 +76,8 @@ pub struct Server {
 impl Server {
     /// A daemon at `address` with every usual boot program, for rehearsals without a host.
     pub fn stand_in(address: Ipv4Addr) -> Server {
-        let entry = |name: &str| Entry { path: Path::new(name).into(), id: FileId::default(), extents: [].into() };
+        let entry =
+            |name: &str| Entry { path: Path::new(name).into(), id: FileId::default(), extents: [].into() };
         let loaders = ["undionly.kpxe", "snponly.efi", "ipxe.efi", "snponly-arm64.efi", "ipxe-arm64.efi"];
         let loaders = loaders.into_iter().map(|name| (name.into(), entry(name))).collect();
         Server { address, http_port: 80, gives_addresses: true, loaders }

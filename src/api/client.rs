@@ -41,12 +41,21 @@ impl Client {
         self.send(Method::GET, path, Bytes::new()).await
     }
 
-    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T, ClientError> {
+    pub async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T, ClientError> {
         let body = serde_json::to_vec(body).map_err(|error| self.nonsense(error))?;
         self.send(Method::POST, path, body.into()).await
     }
 
-    async fn send<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<T, ClientError> {
+    async fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<T, ClientError> {
         let unreachable = |cause: String| ClientError::Unreachable { address: self.address.clone(), cause };
         let connect = tokio::time::timeout(Duration::from_secs(5), TcpStream::connect(&self.address)).await;
         let stream = connect
@@ -65,7 +74,8 @@ impl Client {
             .map_err(|error| self.nonsense(error))?;
         let response = sender.send_request(request).await.map_err(|error| unreachable(error.to_string()))?;
         let status = response.status();
-        let body = response.into_body().collect().await.map_err(|error| unreachable(error.to_string()))?.to_bytes();
+        let body =
+            response.into_body().collect().await.map_err(|error| unreachable(error.to_string()))?.to_bytes();
         drop(sender);
         connection.abort();
         if status != StatusCode::OK {

@@ -40,10 +40,16 @@ pub fn router<B: Backend>(backend: B) -> Router {
     Router::new()
         .route("/v1/status", get(status::<B>))
         .route("/v1/events", get(events::<B>))
-        .route("/v1/deployments", get(|State(b): State<B>| async move { Json(convert::deployments(&b.table())) }))
+        .route(
+            "/v1/deployments",
+            get(|State(b): State<B>| async move { Json(convert::deployments(&b.table())) }),
+        )
         .route("/v1/deployments/{name}", get(deployment::<B>))
         .route("/v1/machines", get(|State(b): State<B>| async move { Json(convert::machines(&b.table())) }))
-        .route("/v1/leases", get(|State(b): State<B>| async move { Json(convert::leases(&b.table(), b.now())) }))
+        .route(
+            "/v1/leases",
+            get(|State(b): State<B>| async move { Json(convert::leases(&b.table(), b.now())) }),
+        )
         .route("/v1/boots", get(|State(b): State<B>| async move { Json(convert::boots(&b.table())) }))
         .route("/v1/plan", post(plan::<B>))
         .route("/v1/apply", post(apply::<B>))

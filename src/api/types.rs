@@ -152,12 +152,24 @@ pub struct Apply {
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum Outcome {
     /// What would happen; `holds` is why it would be held.
-    Planned { plan: Plan, holds: Vec<Hold> },
-    Applied { plan: Plan },
-    Held { plan: Plan, holds: Vec<Hold> },
-    Stale { plan: Plan },
+    Planned {
+        plan: Plan,
+        holds: Vec<Hold>,
+    },
+    Applied {
+        plan: Plan,
+    },
+    Held {
+        plan: Plan,
+        holds: Vec<Hold>,
+    },
+    Stale {
+        plan: Plan,
+    },
     /// The manifests are wrong: every problem as text.
-    Invalid { problems: String },
+    Invalid {
+        problems: String,
+    },
 }
 
 /// What every error of the API looks like.

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::remote::{self, Remote};
 use super::Exit;
 use super::exit::talk;
+use super::remote::{self, Remote};
 use crate::api::types::{Apply, Outcome};
 use crate::plan::{Consent, Impact, Plan, report};
 
@@ -116,4 +116,3 @@ fn finish(outcome: &Outcome, json: bool) -> Exit {
         }
     }
 }
-

@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::remote::{self, Remote};
 use super::Exit;
 use super::exit::talk;
+use super::remote::{self, Remote};
 use crate::api::types::Outcome;
 use crate::plan::{Hold, Plan, report};
 

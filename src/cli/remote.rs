@@ -23,7 +23,10 @@ pub struct Remote {
 
 impl Remote {
     /// Runs one conversation with the daemon.
-    pub fn block_on<T>(&self, talk: impl AsyncFnOnce(Client) -> Result<T, ClientError>) -> Result<T, ClientError> {
+    pub fn block_on<T>(
+        &self,
+        talk: impl AsyncFnOnce(Client) -> Result<T, ClientError>,
+    ) -> Result<T, ClientError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| ClientError::Unreachable {
             address: self.server.clone(),

@@ -51,16 +51,19 @@ impl Opener for Keeper {
             (true, Transport::Http) => format!("{} ({sent} bytes, HTTP)", artifact.text),
             (false, _) => format!("{} broke off after {sent} of {length} bytes", artifact.text),
         };
-        Keeper::note(self, Event {
-            at: now(),
-            stage: if complete { artifact.stage } else { Stage::Refused },
-            mac: artifact.mac,
-            address: Some(asker.address),
-            deployment: artifact.deployment.clone(),
-            arch: None,
-            ipxe: None,
-            text: how,
-        });
+        Keeper::note(
+            self,
+            Event {
+                at: now(),
+                stage: if complete { artifact.stage } else { Stage::Refused },
+                mac: artifact.mac,
+                address: Some(asker.address),
+                deployment: artifact.deployment.clone(),
+                arch: None,
+                ipxe: None,
+                text: how,
+            },
+        );
     }
 }
 

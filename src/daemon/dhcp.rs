@@ -341,4 +341,3 @@ fn is_passing(error: &io::Error) -> bool {
         ConnectionRefused | HostUnreachable | Interrupted | NetworkDown | NetworkUnreachable
     )
 }
-

@@ -79,7 +79,16 @@ impl Keeper {
         let tables = Arc::new(ArcSwap::from_pointee(table.clone()));
         let journal = Arc::new(Mutex::new(VecDeque::from(saved.events)));
         let keeper = Keeper { queue, tables: tables.clone(), journal: journal.clone(), latest };
-        let mut run = Run { store, table, tables, journal, announce, next, batch: Batch::default(), replies: Vec::new() };
+        let mut run = Run {
+            store,
+            table,
+            tables,
+            journal,
+            announce,
+            next,
+            batch: Batch::default(),
+            replies: Vec::new(),
+        };
         let thread = std::thread::Builder::new()
             .name("keeper".into())
             .spawn(move || run.run(requests))
@@ -285,12 +294,16 @@ impl Run {
                 self.record(name, next.installs.get(name));
                 self.later(reply, ());
             }
-            Err(reason) => self.replies.push(Box::new(move |_| drop(reply.send(Err(KeeperError::Refused(reason)))))),
+            Err(reason) => {
+                self.replies.push(Box::new(move |_| drop(reply.send(Err(KeeperError::Refused(reason))))))
+            }
         }
     }
 
     fn record(&mut self, name: &Name, install: Option<&Install>) {
-        let Some(install) = install.filter(|install| self.table.installs.get(name) != Some(*install)) else { return };
+        let Some(install) = install.filter(|install| self.table.installs.get(name) != Some(*install)) else {
+            return;
+        };
         self.table.installs.insert(name.clone(), install.clone());
         self.table.serial += 1;
         self.batch.installs.push((name.clone(), install.clone()));

@@ -59,7 +59,7 @@ pub fn load(
     problems.extend(found);
     let desired = Arc::new(Desired { revision, ..desired });
     if !problems.iter().any(|problem| problem.level == Level::Error) {
-        problems.extend(rehearse(&documents, &desired, depth));
+        problems.extend(documents.weigh(rehearse(&documents, &desired, depth)));
     }
     problems.sort_by_key(|problem| (problem.mark(), problem.code));
     Loaded { documents, desired, problems }
@@ -80,7 +80,12 @@ fn rehearse(documents: &Documents, desired: &Arc<Desired>, depth: Depth) -> Vec<
     })
 }
 
-fn boot_all(documents: &Documents, desired: &Arc<Desired>, part: &[&Arc<Deployment>], depth: Depth) -> Vec<Problem> {
+fn boot_all(
+    documents: &Documents,
+    desired: &Arc<Desired>,
+    part: &[&Arc<Deployment>],
+    depth: Depth,
+) -> Vec<Problem> {
     let mut rehearsals = BTreeMap::new();
     let mut problems = Vec::new();
     for deployment in part {
@@ -118,7 +123,8 @@ fn judge(documents: &Documents, deployment: &Deployment, firmware: Firmware, wal
     let message = format!("the {} of {} is not right: {}", file, deployment.name, error.message);
     let line = text.lines().nth(error.line.saturating_sub(1) as usize).unwrap_or_default();
     let declared = documents.templates.get(&template.name).map_or(mark, |template| template.mark);
-    let problem = Problem::new(Code::Answers, declared, message, format!("rendered from template {}", template.name));
+    let problem =
+        Problem::new(Code::Answers, declared, message, format!("rendered from template {}", template.name));
     Some(also(problem, declared, mark).note(format!("line {} of the rendered file: {line}", error.line)))
 }
 

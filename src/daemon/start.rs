@@ -171,7 +171,11 @@ fn ended(what: &str, result: std::io::Result<()>) {
     }
 }
 
-async fn follow(reconciler: Arc<Reconciler>, queue: mpsc::Receiver<source::Update>, stopping: watch::Receiver<bool>) {
+async fn follow(
+    reconciler: Arc<Reconciler>,
+    queue: mpsc::Receiver<source::Update>,
+    stopping: watch::Receiver<bool>,
+) {
     tokio::select! {
         () = reconciler.run(queue) => {}
         () = stopped(stopping) => {}
@@ -181,7 +185,8 @@ async fn follow(reconciler: Arc<Reconciler>, queue: mpsc::Receiver<source::Updat
 /// Random bytes for a new state directory, from the kernel.
 fn random() -> [u8; 48] {
     let mut bytes = [0; 48];
-    let read = std::fs::File::open("/dev/urandom").and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bytes));
+    let read = std::fs::File::open("/dev/urandom")
+        .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bytes));
     read.expect("/dev/urandom can be read on every Linux");
     bytes
 }
@@ -251,7 +256,12 @@ async fn look_around(interface: &Interface, keeper: &Keeper, mode: &watch::Sende
 }
 
 /// Slow servers are heard while we serve already.
-async fn keep_looking(interface: Interface, keeper: Keeper, mode: watch::Sender<Mode>, stopping: watch::Receiver<bool>) {
+async fn keep_looking(
+    interface: Interface,
+    keeper: Keeper,
+    mode: watch::Sender<Mode>,
+    stopping: watch::Receiver<bool>,
+) {
     look_around(&interface, &keeper, &mode, SECOND_LOOK).await;
     stopped(stopping).await;
 }

@@ -30,7 +30,14 @@ pub fn diff(desired: &Arc<Desired>, table: &Table) -> Plan {
 }
 
 /// A change without a machine of its own.
-fn plain(kind: &str, name: &Name, action: Action, origin: &Origin, reason: &str, details: Vec<String>) -> Change {
+fn plain(
+    kind: &str,
+    name: &Name,
+    action: Action,
+    origin: &Origin,
+    reason: &str,
+    details: Vec<String>,
+) -> Change {
     Change {
         impact: Impact::Live,
         action,
@@ -47,7 +54,14 @@ fn plain(kind: &str, name: &Name, action: Action, origin: &Origin, reason: &str,
 fn subnets(before: &Desired, after: &Desired, changes: &mut Vec<Change>) {
     for (name, subnet) in &after.subnets {
         match before.subnets.get(name) {
-            None => changes.push(plain("subnet", name, Action::Create, &subnet.origin, "is served from now on", vec![])),
+            None => changes.push(plain(
+                "subnet",
+                name,
+                Action::Create,
+                &subnet.origin,
+                "is served from now on",
+                vec![],
+            )),
             Some(former) => {
                 let details = subnet_details(former, subnet);
                 if !details.is_empty() {
@@ -77,7 +91,14 @@ fn subnet_details(before: &Subnet, after: &Subnet) -> Vec<String> {
 fn boots(before: &Desired, after: &Desired, changes: &mut Vec<Change>) {
     for (name, boot) in &after.boots {
         match before.boots.get(name) {
-            None => changes.push(plain("boot", name, Action::Create, &boot.origin, "is served from now on", vec![])),
+            None => changes.push(plain(
+                "boot",
+                name,
+                Action::Create,
+                &boot.origin,
+                "is served from now on",
+                vec![],
+            )),
             Some(former) => {
                 let details = boot_details(former, boot);
                 if !details.is_empty() {
@@ -95,10 +116,13 @@ fn boots(before: &Desired, after: &Desired, changes: &mut Vec<Change>) {
 fn boot_details(before: &Boot, after: &Boot) -> Vec<String> {
     let Boot { name: _, prefix, kernel, initrd, cmdline, cpu, tree, origin: _ } = after;
     let mut details = Vec::new();
-    let words = |boot: &[crate::render::Text]| boot.iter().map(|word| word.source()).collect::<Vec<_>>().join(" ");
+    let words =
+        |boot: &[crate::render::Text]| boot.iter().map(|word| word.source()).collect::<Vec<_>>().join(" ");
     note(&mut details, "prefix", &before.prefix, prefix);
     note(&mut details, "kernel", &before.kernel.path, &kernel.path);
-    let names = |files: &[crate::desired::boot::File]| files.iter().map(|file| file.path.to_string()).collect::<Vec<_>>().join(" ");
+    let names = |files: &[crate::desired::boot::File]| {
+        files.iter().map(|file| file.path.to_string()).collect::<Vec<_>>().join(" ")
+    };
     note(&mut details, "initrd", &names(&before.initrd), &names(initrd));
     note(&mut details, "cmdline", &words(&before.cmdline), &words(cmdline));
     note(&mut details, "arch", &before.cpu.to_string(), &cpu.to_string());
@@ -121,13 +145,21 @@ fn machines(table: &Table, after: &Desired, changes: &mut Vec<Change>) {
     for (name, machine) in &after.machines {
         match before.machines.get(name) {
             None => {
-                let change = plain("machine", name, Action::Create, &machine.origin, "is known from now on", vec![]);
+                let change =
+                    plain("machine", name, Action::Create, &machine.origin, "is known from now on", vec![]);
                 changes.push(Change { machine: Some(name.to_string()), ..change });
             }
             Some(former) => {
                 let details = machine_details(former, machine);
                 if !details.is_empty() {
-                    let change = plain("machine", name, Action::Update, &machine.origin, "is described differently", details);
+                    let change = plain(
+                        "machine",
+                        name,
+                        Action::Update,
+                        &machine.origin,
+                        "is described differently",
+                        details,
+                    );
                     changes.push(Change { machine: Some(name.to_string()), ..change });
                 }
             }
@@ -167,14 +199,23 @@ fn deployments(table: &Table, next: &Table, changes: &mut Vec<Change>) {
         let tenant = machine.and_then(|machine| next.tenant(machine));
         let renamed = tenant.is_some_and(|now| is_renamed(table, next, former, now));
         if !next.desired.deployments.contains_key(&former.name) && !renamed {
-            changes.push(row(table, table, former, Action::Remove, Impact::Release, "its machine is given up and boots its own disk", vec![]));
+            changes.push(row(
+                table,
+                table,
+                former,
+                Action::Remove,
+                Impact::Release,
+                "its machine is given up and boots its own disk",
+                vec![],
+            ));
         }
     }
 }
 
 /// Whether `now` is `former` under another name on the same machine.
 fn is_renamed(table: &Table, next: &Table, former: &Deployment, now: &Deployment) -> bool {
-    is_rename(former, now, &next.desired) && table.assignments.get(&former.name) == next.assignments.get(&now.name)
+    is_rename(former, now, &next.desired)
+        && table.assignments.get(&former.name) == next.assignments.get(&now.name)
 }
 
 fn appeared(table: &Table, next: &Table, disks: &Disks, deployment: &Deployment) -> Change {
@@ -195,12 +236,16 @@ fn outlook(next: &Table, disks: &Disks, deployment: &Deployment) -> (Impact, Str
         return (Impact::Live, "no free machine matches its selector yet".into());
     };
     match next.duty(deployment) {
-        Duty::NetworkBoot => (Impact::NextBoot, format!("{machine} boots {} from the network", deployment.boot.name)),
+        Duty::NetworkBoot => {
+            (Impact::NextBoot, format!("{machine} boots {} from the network", deployment.boot.name))
+        }
         Duty::LocalBoot(reason) => (Impact::Live, reason),
         Duty::Install { .. } => match disks.get(machine) {
             Some(former) => (
                 Impact::Wipe,
-                format!("{machine} is installed anew at its next network boot; what {former} has on its disk is lost"),
+                format!(
+                    "{machine} is installed anew at its next network boot; what {former} has on its disk is lost"
+                ),
             ),
             None => (Impact::NextBoot, format!("{machine} is installed at its next network boot")),
         },
@@ -216,7 +261,13 @@ fn disks(table: &Table) -> Disks {
     installs.map(|(name, install)| (install.machine.clone(), name.clone())).collect()
 }
 
-fn changed(table: &Table, next: &Table, disks: &Disks, former: &Deployment, now: &Deployment) -> Option<Change> {
+fn changed(
+    table: &Table,
+    next: &Table,
+    disks: &Disks,
+    former: &Deployment,
+    now: &Deployment,
+) -> Option<Change> {
     let details = deployment_details(table, next, former, now);
     if details.is_empty() {
         return None;
@@ -224,7 +275,9 @@ fn changed(table: &Table, next: &Table, disks: &Disks, former: &Deployment, now:
     let moved = table.assignments.get(&former.name) != next.assignments.get(&now.name);
     let (impact, reason) = match next.duty(now) {
         Duty::Install { .. } => outlook(next, disks, now),
-        _ if moved => (Impact::Release, "another machine takes over; the former one boots its own disk".into()),
+        _ if moved => {
+            (Impact::Release, "another machine takes over; the former one boots its own disk".into())
+        }
         Duty::NetworkBoot => (Impact::NextBoot, "its machine boots differently from now on".into()),
         Duty::LocalBoot(reason) => (Impact::Live, format!("nothing happens on the machine ({reason})")),
     };
@@ -232,11 +285,13 @@ fn changed(table: &Table, next: &Table, disks: &Disks, former: &Deployment, now:
 }
 
 fn deployment_details(table: &Table, next: &Table, before: &Deployment, after: &Deployment) -> Vec<String> {
-    let Deployment { name, place: _, address, subnet, boot, template, values, redeploy, digest, origin: _ } = after;
+    let Deployment { name, place: _, address, subnet, boot, template, values, redeploy, digest, origin: _ } =
+        after;
     let mut details = Vec::new();
     let machine = |table: &Table| table.assignments.get(name).map_or("none".into(), Name::to_string);
     note(&mut details, "machine", &machine(table), &machine(next));
-    let shown = |address: Option<std::net::Ipv4Addr>| address.map_or("auto".into(), |address| address.to_string());
+    let shown =
+        |address: Option<std::net::Ipv4Addr>| address.map_or("auto".into(), |address| address.to_string());
     note(&mut details, "address", &shown(before.address), &shown(*address));
     note(&mut details, "subnet", before.subnet.name.as_str(), subnet.name.as_str());
     note(&mut details, "boot", before.boot.name.as_str(), boot.name.as_str());
@@ -246,7 +301,8 @@ fn deployment_details(table: &Table, next: &Table, before: &Deployment, after: &
     note(&mut details, "template", &named(&before.template), &named(template));
     note(&mut details, "redeploy", &before.redeploy.to_string(), &redeploy.to_string());
     for key in before.values.keys().chain(values.keys()).collect::<std::collections::BTreeSet<_>>() {
-        let shown = |value: Option<&crate::render::Value>| value.map_or("(unset)".into(), ToString::to_string);
+        let shown =
+            |value: Option<&crate::render::Value>| value.map_or("(unset)".into(), ToString::to_string);
         let (old, new) = (before.values.get(key), values.get(key));
         if old != new {
             details.push(format!("{key}: {} -> {}", shown(old), shown(new)));
@@ -269,9 +325,10 @@ fn row(
 ) -> Change {
     let machine = place.assignments.get(&deployment.name);
     let before = table.assignments.get(&deployment.name);
-    let guarded = [machine, before].into_iter().flatten().any(|machine| {
-        table.protected.contains(machine) && place.protected.contains(machine)
-    });
+    let guarded = [machine, before]
+        .into_iter()
+        .flatten()
+        .any(|machine| table.protected.contains(machine) && place.protected.contains(machine));
     Change {
         impact,
         machine: machine.map(Name::to_string),

@@ -17,7 +17,14 @@ pub fn text(plan: &Plan) -> String {
                 Some(machine) if change.kind == "deployment" => format!(" on {machine}"),
                 _ => String::new(),
             };
-            let _ = writeln!(out, "  {} {} {}{machine}  ({})", sign(change), change.kind, change.name, change.origin);
+            let _ = writeln!(
+                out,
+                "  {} {} {}{machine}  ({})",
+                sign(change),
+                change.kind,
+                change.name,
+                change.origin
+            );
             let _ = writeln!(out, "      {}", change.reason);
             for detail in &change.details {
                 let _ = writeln!(out, "      {detail}");
@@ -34,7 +41,8 @@ pub fn markdown(plan: &Plan) -> String {
     if plan.is_empty() {
         return "**No changes.**\n".into();
     }
-    let mut out = format!("**{}**\n\n| impact | change | machine | why |\n|---|---|---|---|\n", summary(plan));
+    let mut out =
+        format!("**{}**\n\n| impact | change | machine | why |\n|---|---|---|---|\n", summary(plan));
     for (impact, changes) in groups(plan) {
         for change in changes {
             let mut why = cell(&change.reason);
@@ -57,14 +65,19 @@ pub fn markdown(plan: &Plan) -> String {
 
 /// One line that counts the changes by impact.
 pub fn summary(plan: &Plan) -> String {
-    let counts: Vec<String> = groups(plan).iter().map(|(impact, changes)| format!("{} {impact}", changes.len())).collect();
+    let counts: Vec<String> =
+        groups(plan).iter().map(|(impact, changes)| format!("{} {impact}", changes.len())).collect();
     let plural = if plan.changes.len() == 1 { "" } else { "s" };
     format!("Plan: {} change{plural} ({}).", plan.changes.len(), counts.join(", "))
 }
 
 fn groups(plan: &Plan) -> Vec<(Impact, Vec<&Change>)> {
     let of = |impact| plan.changes.iter().filter(|change| change.impact == impact).collect::<Vec<_>>();
-    Impact::ALL.into_iter().map(|impact| (impact, of(impact))).filter(|(_, changes)| !changes.is_empty()).collect()
+    Impact::ALL
+        .into_iter()
+        .map(|impact| (impact, of(impact)))
+        .filter(|(_, changes)| !changes.is_empty())
+        .collect()
 }
 
 fn meaning(impact: Impact) -> &'static str {

@@ -32,7 +32,8 @@ pub fn hold(plan: &Plan, safety: &Safety, consent: &Consent) -> Vec<Hold> {
 }
 
 fn removals(plan: &Plan, safety: &Safety, consent: &Consent) -> Option<Hold> {
-    let gone: Vec<&Change> = select(plan, |change| change.kind == "deployment" && change.action == Action::Remove);
+    let gone: Vec<&Change> =
+        select(plan, |change| change.kind == "deployment" && change.action == Action::Remove);
     let (count, before) = (gone.len(), plan.deployments_before);
     let emptied = count > 0 && count == before && !safety.allow_empty && !plan.changes.iter().any(is_new);
     let share = count * 100 > before * usize::from(safety.max_remove);

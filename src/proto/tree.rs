@@ -108,7 +108,9 @@ pub fn open(table: &Table, asker: &Asker, method: Method, path: &str, note: &str
         Target::Answers { deployment, token, file } => answers::open(table, method, deployment, token, file),
         Target::Hook { deployment, token, outcome } => hooks::open(table, deployment, token, *outcome, note),
         Target::Media { boot, path } => files::media(table, method, mac, boot, path),
-        Target::Unknown => Answer::Refuse(Refusal::new(RefusalReason::NotFound, format!("nothing is served as {path}"))),
+        Target::Unknown => {
+            Answer::Refuse(Refusal::new(RefusalReason::NotFound, format!("nothing is served as {path}")))
+        }
     };
     with_caller(table, mac, answer)
 }

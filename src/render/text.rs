@@ -36,7 +36,8 @@ impl fmt::Display for Value {
                 write!(f, "[{}]", values.join(", "))
             }
             Value::Table(values) => {
-                let values: Vec<String> = values.iter().map(|(key, value)| format!("{key} = {value}")).collect();
+                let values: Vec<String> =
+                    values.iter().map(|(key, value)| format!("{key} = {value}")).collect();
                 write!(f, "{{ {} }}", values.join(", "))
             }
             Value::Secret(name) => write!(f, "(secret {name})"),

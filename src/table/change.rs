@@ -26,7 +26,11 @@ impl Table {
         next.serial += 1;
         next.installs = carry_renames(self, &desired);
         next.assignments = assign(&desired, &self.assignments, &next.installs);
-        next.tenants = next.assignments.iter().map(|(deployment, machine)| (machine.clone(), deployment.clone())).collect();
+        next.tenants = next
+            .assignments
+            .iter()
+            .map(|(deployment, machine)| (machine.clone(), deployment.clone()))
+            .collect();
         let prefix = |boot: &Arc<Boot>| (boot.prefix.clone(), boot.name.clone());
         next.prefixes = Arc::new(desired.boots.values().map(prefix).collect());
         for machine in desired.machines.values() {
@@ -85,7 +89,9 @@ impl Table {
             });
         }
         let stage = match (report.outcome, current.map(|install| install.stage)) {
-            (Outcome::Progress, _) | (Outcome::Failed, Some(InstallStage::Installed)) => return Ok(self.clone()),
+            (Outcome::Progress, _) | (Outcome::Failed, Some(InstallStage::Installed)) => {
+                return Ok(self.clone());
+            }
             (Outcome::Completed, Some(InstallStage::Installed)) => return Ok(self.clone()),
             (Outcome::Completed, _) => InstallStage::Installed,
             (Outcome::Failed, _) => InstallStage::Failed,
@@ -99,7 +105,10 @@ impl Table {
     /// The machine of a deployment that got its answers boots again and has not reported.
     pub fn rebooted(&self, deployment: &Name, now: Time) -> Option<Table> {
         let install = self.installs.get(deployment).filter(|install| install.stage == InstallStage::Spent)?;
-        Some(self.with_install(deployment, Install { stage: InstallStage::Unreported, since: now, ..install.clone() }))
+        Some(self.with_install(
+            deployment,
+            Install { stage: InstallStage::Unreported, since: now, ..install.clone() },
+        ))
     }
 
     /// Remembers what a machine did.
@@ -131,7 +140,8 @@ fn carry_renames(table: &Table, desired: &Desired) -> imbl::OrdMap<Name, Install
         if installs.contains_key(name) {
             continue;
         }
-        let Some(former) = table.tenant(machine).filter(|former| is_rename(former, deployment, desired)) else {
+        let Some(former) = table.tenant(machine).filter(|former| is_rename(former, deployment, desired))
+        else {
             continue;
         };
         if let Some(install) = table.installs.get(&former.name) {
@@ -172,9 +182,8 @@ fn assign(
     }
     open.retain(|(name, labels)| {
         let former = before.get(*name).or_else(|| installs.get(*name).map(|install| &install.machine));
-        let still = former.filter(|machine| {
-            desired.machines.get(*machine).is_some_and(|machine| carries(machine, labels))
-        });
+        let still = former
+            .filter(|machine| desired.machines.get(*machine).is_some_and(|machine| carries(machine, labels)));
         match still {
             Some(machine) if taken.insert(machine.clone()) => {
                 chosen.insert((*name).clone(), machine.clone());

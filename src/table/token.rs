@@ -21,7 +21,8 @@ impl Table {
             Purpose::Answers => "answers",
             Purpose::Hooks => "hooks",
         };
-        let mut hmac = Hmac::<Sha256>::new_from_slice(&self.token_key).expect("HMAC takes keys of any length");
+        let mut hmac =
+            Hmac::<Sha256>::new_from_slice(&self.token_key).expect("HMAC takes keys of any length");
         hmac.update(format!("{purpose}\n{deployment}\n{redeploy}").as_bytes());
         let digest = hmac.finalize().into_bytes();
         digest[..16].iter().map(|byte| format!("{byte:02x}")).collect()

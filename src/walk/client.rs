@@ -71,7 +71,12 @@ impl Client<'_> {
         }
     }
 
-    fn message(&self, speaker: Speaker, kind: MessageType, requested: Option<Ipv4Addr>) -> Result<Vec<u8>, String> {
+    fn message(
+        &self,
+        speaker: Speaker,
+        kind: MessageType,
+        requested: Option<Ipv4Addr>,
+    ) -> Result<Vec<u8>, String> {
         let any = Ipv4Addr::UNSPECIFIED;
         let mut message = Message::new(any, any, any, any, &self.mac.octets());
         message.set_flags(Flags::default().set_broadcast());
@@ -82,7 +87,8 @@ impl Client<'_> {
         };
         let options = message.opts_mut();
         options.insert(DhcpOption::MessageType(kind));
-        options.insert(DhcpOption::ClassIdentifier(format!("{class}:Arch:{arch:05}:UNDI:003000").into_bytes()));
+        options
+            .insert(DhcpOption::ClassIdentifier(format!("{class}:Arch:{arch:05}:UNDI:003000").into_bytes()));
         options.insert(raw(93, &arch.to_be_bytes()));
         if let Some(address) = requested {
             options.insert(DhcpOption::RequestedIpAddress(address));
@@ -104,12 +110,48 @@ impl Client<'_> {
         let http = self.firmware == Firmware::UefiHttp && speaker == Speaker::Firmware;
         match (self.cpu, self.firmware) {
             (_, Firmware::Bios) => 0,
-            (Cpu::I386, _) => if http { 15 } else { 6 },
-            (Cpu::X86_64, _) => if http { 16 } else { 7 },
-            (Cpu::Arm, _) => if http { 18 } else { 10 },
-            (Cpu::Aarch64, _) => if http { 19 } else { 11 },
-            (Cpu::Riscv64, _) => if http { 28 } else { 27 },
-            (Cpu::Loongarch64, _) => if http { 40 } else { 39 },
+            (Cpu::I386, _) => {
+                if http {
+                    15
+                } else {
+                    6
+                }
+            }
+            (Cpu::X86_64, _) => {
+                if http {
+                    16
+                } else {
+                    7
+                }
+            }
+            (Cpu::Arm, _) => {
+                if http {
+                    18
+                } else {
+                    10
+                }
+            }
+            (Cpu::Aarch64, _) => {
+                if http {
+                    19
+                } else {
+                    11
+                }
+            }
+            (Cpu::Riscv64, _) => {
+                if http {
+                    28
+                } else {
+                    27
+                }
+            }
+            (Cpu::Loongarch64, _) => {
+                if http {
+                    40
+                } else {
+                    39
+                }
+            }
         }
     }
 }

@@ -53,7 +53,12 @@ impl Course {
     }
 
     /// `Some` when there is no second boot to look at.
-    fn first_boot(&mut self, deployment: &Deployment, mac: Mac, firmware: Firmware) -> Result<Option<End>, String> {
+    fn first_boot(
+        &mut self,
+        deployment: &Deployment,
+        mac: Mac,
+        firmware: Firmware,
+    ) -> Result<Option<End>, String> {
         let (lease, script) = self.reach_script(deployment, mac, firmware)?;
         let Script::Network { urls, cmdline } = script else {
             return Err("the first boot is sent to the machine's own disk".into());
@@ -72,26 +77,40 @@ impl Course {
         }
         let facts = tree::facts(&self.table, deployment, mac, Some(lease.address));
         let completed = facts.get("completed_url").map(ToString::to_string).unwrap_or_default();
-        let told = cmdline.contains(&completed) || self.answers.iter().any(|(_, text)| text.contains(&completed));
+        let told =
+            cmdline.contains(&completed) || self.answers.iter().any(|(_, text)| text.contains(&completed));
         if !told {
-            return Err("nothing ever calls completed_url, so the installation would never count as done".into());
+            return Err(
+                "nothing ever calls completed_url, so the installation would never count as done".into()
+            );
         }
         self.fetch(asker, &completed)?;
         Ok(None)
     }
 
     /// From power-on to the script that iPXE runs.
-    fn reach_script(&mut self, deployment: &Deployment, mac: Mac, firmware: Firmware) -> Result<(Lease, Script), String> {
+    fn reach_script(
+        &mut self,
+        deployment: &Deployment,
+        mac: Mac,
+        firmware: Firmware,
+    ) -> Result<(Lease, Script), String> {
         let link = link(&self.table, deployment.subnet.cidr);
         let client = Client { mac, cpu: deployment.boot.cpu, firmware, link: &link, now: self.now };
         let first = client.configure(&mut self.table, Speaker::Firmware)?;
-        self.step(Stage::Ack, format!("{firmware} firmware gets {}, boot file {}", first.address, first.file));
+        self.step(
+            Stage::Ack,
+            format!("{firmware} firmware gets {}, boot file {}", first.address, first.file),
+        );
         let transport = if first.file.contains("://") { Transport::Http } else { Transport::Tftp };
         self.fetch(Asker { address: first.address, transport }, &first.file)?;
         let lease = client.configure(&mut self.table, Speaker::Ipxe)?;
         self.step(Stage::Ack, format!("iPXE gets {}, script {}", lease.address, lease.file));
         if lease.address != first.address {
-            return Err(format!("the address changes from {} to {} within one boot", first.address, lease.address));
+            return Err(format!(
+                "the address changes from {} to {} within one boot",
+                first.address, lease.address
+            ));
         }
         let asker = Asker { address: lease.address, transport: Transport::Http };
         let artifact = self.fetch(asker, &lease.file)?;
@@ -101,7 +120,9 @@ impl Course {
 
     /// Fetches what the kernel command line points at below this machine's answers.
     fn fetch_answers(&mut self, deployment: &Deployment, asker: Asker, cmdline: &str) -> Result<(), String> {
-        let Some(template) = deployment.template.as_ref().filter(|_| deployment.has_answers()) else { return Ok(()) };
+        let Some(template) = deployment.template.as_ref().filter(|_| deployment.has_answers()) else {
+            return Ok(());
+        };
         let root = format!("{}/answers/", self.table.server.url());
         let Some(start) = cmdline.find(&root) else {
             return Err("the kernel command line names no answer file".into());
@@ -174,5 +195,9 @@ fn read(script: &str, stage: Stage) -> Script {
             cmdline = words[at + 1..].join(" ");
         }
     }
-    if stage == Stage::LocalBoot || urls.is_empty() { Script::LocalDisk } else { Script::Network { urls, cmdline } }
+    if stage == Stage::LocalBoot || urls.is_empty() {
+        Script::LocalDisk
+    } else {
+        Script::Network { urls, cmdline }
+    }
 }

@@ -49,5 +49,11 @@ fn show(arguments: &Arguments, event: &types::Event) {
         return;
     }
     let who = event.deployment.as_ref().or(event.mac.as_ref()).map_or("-", String::as_str);
-    println!("{}  {:<10}  {:<18}  {}", event.at, event.stage, table::printable(who), table::printable(&event.text));
+    println!(
+        "{}  {:<10}  {:<18}  {}",
+        event.at,
+        event.stage,
+        table::printable(who),
+        table::printable(&event.text)
+    );
 }

@@ -6,8 +6,8 @@ use serde::de::DeserializeOwned;
 
 use super::table;
 use crate::api::types;
-use crate::cli::remote::{self, Remote};
 use crate::cli::Exit;
+use crate::cli::remote::{self, Remote};
 
 /// List what the daemon knows
 #[derive(Args, Debug)]
@@ -36,8 +36,22 @@ enum Kind {
 
 pub fn run(arguments: &Arguments, remote: &Remote) -> Exit {
     match arguments.kind {
-        Kind::Deployments => list(arguments, remote, "/v1/deployments", |row: &types::Deployment| &row.name, DEPLOYMENTS, deployment),
-        Kind::Machines => list(arguments, remote, "/v1/machines", |row: &types::Machine| row.name.as_deref().unwrap_or(""), MACHINES, machine),
+        Kind::Deployments => list(
+            arguments,
+            remote,
+            "/v1/deployments",
+            |row: &types::Deployment| &row.name,
+            DEPLOYMENTS,
+            deployment,
+        ),
+        Kind::Machines => list(
+            arguments,
+            remote,
+            "/v1/machines",
+            |row: &types::Machine| row.name.as_deref().unwrap_or(""),
+            MACHINES,
+            machine,
+        ),
         Kind::Boots => list(arguments, remote, "/v1/boots", |row: &types::Boot| &row.name, BOOTS, boot),
         Kind::Leases => list(arguments, remote, "/v1/leases", |row: &types::Lease| &row.mac, LEASES, lease),
         Kind::Status => status(arguments, remote),
@@ -72,7 +86,8 @@ fn list<T: Serialize + DeserializeOwned>(
     Exit::Done
 }
 
-const DEPLOYMENTS: &[&str] = &["NAME", "MACHINE", "ADDRESS", "BOOT", "TEMPLATE", "PHASE", "NEXT NETWORK BOOT"];
+const DEPLOYMENTS: &[&str] =
+    &["NAME", "MACHINE", "ADDRESS", "BOOT", "TEMPLATE", "PHASE", "NEXT NETWORK BOOT"];
 
 fn deployment(row: &types::Deployment) -> Vec<String> {
     vec![
@@ -103,7 +118,13 @@ fn machine(row: &types::Machine) -> Vec<String> {
 const BOOTS: &[&str] = &["NAME", "ARCH", "PREFIX", "KERNEL", "IMAGE"];
 
 fn boot(row: &types::Boot) -> Vec<String> {
-    vec![row.name.clone(), row.arch.clone(), row.prefix.clone(), row.kernel.clone(), or_dash(row.image.as_ref())]
+    vec![
+        row.name.clone(),
+        row.arch.clone(),
+        row.prefix.clone(),
+        row.kernel.clone(),
+        or_dash(row.image.as_ref()),
+    ]
 }
 
 const LEASES: &[&str] = &["ADDRESS", "MAC", "MACHINE", "HOST NAME", "STATE", "EXPIRES"];

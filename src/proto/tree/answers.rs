@@ -15,7 +15,10 @@ pub fn open(table: &Table, method: Method, name: &Name, token: &str, file: &str)
         return refuse(RefusalReason::Gone, format!("there is no deployment {name}"));
     };
     if !table.accepts(token, Purpose::Answers, name, deployment.redeploy) {
-        return refuse(RefusalReason::Forbidden, format!("this is no answer URL of the present installation of {name}"));
+        return refuse(
+            RefusalReason::Forbidden,
+            format!("this is no answer URL of the present installation of {name}"),
+        );
     }
     let stage = table.installs.get(name).filter(|install| install.redeploy == deployment.redeploy);
     match stage.map(|install| install.stage) {
@@ -28,18 +31,21 @@ pub fn open(table: &Table, method: Method, name: &Name, token: &str, file: &str)
             });
         }
         Some(InstallStage::Spent) => {}
-        None => return refuse(RefusalReason::Forbidden, format!("no installation of {name} has been started")),
+        None => {
+            return refuse(RefusalReason::Forbidden, format!("no installation of {name} has been started"));
+        }
         Some(_) => return refuse(RefusalReason::Gone, format!("the installation of {name} is over")),
     }
-    serve(table, deployment, file).unwrap_or_else(|refusal| {
-        Answer::Refuse(Refusal { deployment: Some(name.clone()), ..refusal })
-    })
+    serve(table, deployment, file)
+        .unwrap_or_else(|refusal| Answer::Refuse(Refusal { deployment: Some(name.clone()), ..refusal }))
 }
 
 fn serve(table: &Table, deployment: &Deployment, file: &str) -> Result<Answer, Refusal> {
-    let missing = || Refusal::new(RefusalReason::NotFound, format!("{} has no answer file {file}", deployment.name));
+    let missing =
+        || Refusal::new(RefusalReason::NotFound, format!("{} has no answer file {file}", deployment.name));
     let text = render(table, deployment, file).ok_or_else(missing)?;
-    let text = text.map_err(|error| Refusal::new(RefusalReason::Busy, format!("{file} can't be rendered: {error}")))?;
+    let text = text
+        .map_err(|error| Refusal::new(RefusalReason::Busy, format!("{file} can't be rendered: {error}")))?;
     let etag = script::digest(text.as_bytes());
     Ok(Answer::Serve(Artifact {
         text: format!("{file} of {}", deployment.name),

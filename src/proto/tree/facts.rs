@@ -31,7 +31,8 @@ pub fn facts(table: &Table, deployment: &Deployment, mac: Mac, address: Option<I
     let dns = subnet.dns.iter().map(|server| text(Some(server.to_string()))).collect();
     facts.insert("dns".into(), Value::List(dns));
     facts.insert("server_url".into(), text(Some(table.server.url())));
-    facts.insert("media_url".into(), text(Some(format!("{}/{}", table.server.url(), deployment.boot.prefix))));
+    facts
+        .insert("media_url".into(), text(Some(format!("{}/{}", table.server.url(), deployment.boot.prefix))));
     facts.extend(urls(table, deployment));
     facts
 }

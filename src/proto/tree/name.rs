@@ -8,11 +8,25 @@ use crate::table::{Outcome, Table};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// A per-machine script; without a hardware address the asker's is meant.
-    Script { form: Form, mac: Option<Mac> },
+    Script {
+        form: Form,
+        mac: Option<Mac>,
+    },
     Loader(Box<str>),
-    Answers { deployment: Name, token: String, file: String },
-    Hook { deployment: Name, token: String, outcome: Outcome },
-    Media { boot: Name, path: String },
+    Answers {
+        deployment: Name,
+        token: String,
+        file: String,
+    },
+    Hook {
+        deployment: Name,
+        token: String,
+        outcome: Outcome,
+    },
+    Media {
+        boot: Name,
+        path: String,
+    },
     Unknown,
 }
 
@@ -51,7 +65,9 @@ pub fn parse(table: &Table, path: &str) -> Target {
 fn ipxe(file: &str) -> Target {
     match file.strip_suffix(".ipxe").unwrap_or(file).parse() {
         Ok(mac) => Target::Script { form: Form::Ipxe, mac: Some(mac) },
-        Err(_) if matches!(file, "autoexec.ipxe" | "boot.ipxe") => Target::Script { form: Form::Ipxe, mac: None },
+        Err(_) if matches!(file, "autoexec.ipxe" | "boot.ipxe") => {
+            Target::Script { form: Form::Ipxe, mac: None }
+        }
         Err(_) => Target::Unknown,
     }
 }

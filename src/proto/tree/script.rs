@@ -13,7 +13,10 @@ pub fn open(table: &Table, asker: &Asker, method: Method, form: Form, mac: Optio
         return match form {
             // Who asks is not known by address: iPXE can say itself.
             Form::Ipxe => serve(None, None, Stage::Script, "who are you?", by_mac(table)),
-            _ => Answer::Refuse(Refusal::new(RefusalReason::NotFound, format!("no machine is known at {}", asker.address))),
+            _ => Answer::Refuse(Refusal::new(
+                RefusalReason::NotFound,
+                format!("no machine is known at {}", asker.address),
+            )),
         };
     };
     let Some(deployment) = table.deployment_of(mac) else {
@@ -30,7 +33,10 @@ pub fn open(table: &Table, asker: &Asker, method: Method, form: Form, mac: Optio
             deployment: Some(deployment.name.clone()),
             ..Refusal::new(
                 RefusalReason::Forbidden,
-                format!("the script of {mac} was asked for by {}, which is not that machine's address", asker.address),
+                format!(
+                    "the script of {mac} was asked for by {}, which is not that machine's address",
+                    asker.address
+                ),
             )
         }),
         Duty::Install { permit: true } if method != Method::Head => Answer::Permit(Permit {
@@ -88,7 +94,12 @@ pub fn render(
     match form {
         Form::Ipxe => {
             let initrd_urls = initrds.iter().map(|path| escape(path)).collect();
-            render::ipxe::install(&ipxe::Script { kernel_url: escape(&kernel), initrd_urls, cmdline, comment })
+            render::ipxe::install(&ipxe::Script {
+                kernel_url: escape(&kernel),
+                initrd_urls,
+                cmdline,
+                comment,
+            })
         }
         Form::Grub => {
             let device = grub::Device::Tftp(table.server.address);
@@ -129,7 +140,13 @@ fn by_mac(table: &Table) -> String {
     format!("#!ipxe\nchain {}/ipxe/${{netX/mac:hexhyp}}.ipxe || exit 1\n", table.server.url())
 }
 
-fn serve(mac: Option<Mac>, deployment: Option<&Deployment>, stage: Stage, what: &str, text: String) -> Answer {
+fn serve(
+    mac: Option<Mac>,
+    deployment: Option<&Deployment>,
+    stage: Stage,
+    what: &str,
+    text: String,
+) -> Answer {
     Answer::Serve(Artifact {
         etag: digest(text.as_bytes()),
         content: Content::Bytes(text.into()),
