@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use voldemort::daemon::files::identity;
 use voldemort::daemon::opener::Method;
 use voldemort::daemon::{Files, Opened, Opener, http, tftp};
+use voldemort::media::identity::of as identity;
 use voldemort::model::{Content, Extent};
 use voldemort::proto::tree::{Artifact, Asker, Refusal, RefusalReason};
 use voldemort::table::Stage;

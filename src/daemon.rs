@@ -5,6 +5,7 @@ pub mod desk;
 pub mod dhcp;
 pub mod files;
 pub mod http;
+mod hush;
 pub mod keeper;
 pub mod limits;
 pub mod link;

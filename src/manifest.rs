@@ -14,13 +14,13 @@ pub mod report;
 mod scan;
 pub mod schema;
 pub mod shape;
-pub mod similar;
 pub mod sources;
 mod syntax;
 pub mod value;
 
 mod parse;
 
+pub use crate::model::similar;
 pub use code::Code;
 pub use document::{Documents, Resource};
 pub use mark::{Mark, Marked};

@@ -3,12 +3,12 @@
 pub mod arch;
 pub mod content;
 pub mod inventory;
-pub mod likeness;
 pub mod mac;
 pub mod mode;
 pub mod name;
 pub mod net;
 pub mod origin;
+pub mod similar;
 pub mod time;
 
 pub use arch::{ClientArch, Cpu, Firmware};

@@ -3,13 +3,16 @@
 
 pub mod record;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use bytes::Bytes;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::model::Name;
 use crate::table::{Event, Install, Lease, Table};
-use record::{EventRecord, InstallRecord, LeaseRecord};
+use record::{EventRecord, InstallRecord, KeptRecord, LeaseRecord};
 
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const LEASES: TableDefinition<u32, &[u8]> = TableDefinition::new("leases");
@@ -17,6 +20,7 @@ const INSTALLS: TableDefinition<&str, &[u8]> = TableDefinition::new("installs");
 const ASSIGNMENTS: TableDefinition<&str, &str> = TableDefinition::new("assignments");
 const PROTECTED: TableDefinition<&str, ()> = TableDefinition::new("protected");
 const EVENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("events");
+const FILES: TableDefinition<&str, &[u8]> = TableDefinition::new("files");
 
 /// How many events are kept.
 pub const EVENTS_MAX: u64 = 20_000;
@@ -51,6 +55,21 @@ pub struct Saved {
     pub protected: Vec<Name>,
     pub leases: Vec<Lease>,
     pub events: Vec<(u64, Event)>,
+    pub kept: Option<Kept>,
+}
+
+/// A revision as it was read: what a start without the source serves, and what the source's next
+/// revision is compared with.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Kept {
+    pub revision: Arc<str>,
+    /// The source's own revision at that time; another one where a tree was applied by hand.
+    pub source: Arc<str>,
+    /// Directory that files not kept here are read from.
+    pub root: Option<PathBuf>,
+    pub files: BTreeMap<Arc<str>, Bytes>,
+    /// Where the files lie on disk, by their path in the inventory.
+    pub copies: BTreeMap<Arc<str>, PathBuf>,
 }
 
 /// Changes to write together.
@@ -61,6 +80,7 @@ pub struct Batch {
     /// Whole lists, when a revision changed them.
     pub lists: Option<Lists>,
     pub serial: Option<u64>,
+    pub kept: Option<Arc<Kept>>,
     pub events: Vec<(u64, Event)>,
 }
 
@@ -123,6 +143,7 @@ impl Store {
             write.open_table(ASSIGNMENTS)?;
             write.open_table(PROTECTED)?;
             write.open_table(EVENTS)?;
+            write.open_table(FILES)?;
         }
         write.commit()?;
         Ok(())
@@ -160,6 +181,14 @@ impl Store {
         for row in read.open_table(PROTECTED)?.iter()? {
             saved.protected.push(row?.0.value().parse()?);
         }
+        if let Some(note) = meta.get("kept")? {
+            let mut kept = record::read::<KeptRecord>(note.value())?.into_kept();
+            for row in read.open_table(FILES)?.iter()? {
+                let (path, bytes) = row?;
+                kept.files.insert(path.value().into(), Bytes::copy_from_slice(bytes.value()));
+            }
+            saved.kept = Some(kept);
+        }
         Ok(saved)
     }
 
@@ -191,6 +220,9 @@ impl Store {
                 write.open_table(META)?.insert("serial", serial.to_be_bytes().as_slice())?;
             }
         }
+        if let Some(kept) = &batch.kept {
+            write_kept(&write, kept)?;
+        }
         if let Some(lists) = &batch.lists {
             write.delete_table(ASSIGNMENTS)?;
             let mut assignments = write.open_table(ASSIGNMENTS)?;
@@ -206,4 +238,14 @@ impl Store {
         write.commit()?;
         Ok(())
     }
+}
+
+fn write_kept(write: &redb::WriteTransaction, kept: &Kept) -> Result<(), redb::Error> {
+    write.open_table(META)?.insert("kept", record::write(&KeptRecord::of(kept)).as_slice())?;
+    write.delete_table(FILES)?;
+    let mut files = write.open_table(FILES)?;
+    for (path, bytes) in &kept.files {
+        files.insert(&**path, &**bytes)?;
+    }
+    Ok(())
 }

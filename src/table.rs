@@ -5,6 +5,7 @@ pub mod change;
 pub mod event;
 pub mod install;
 pub mod lease;
+pub mod secrets;
 pub mod token;
 
 use std::collections::{BTreeMap, HashMap};
@@ -21,6 +22,7 @@ pub use change::Stale;
 pub use event::{Event, Stage};
 pub use install::{Duty, Install, InstallStage, Outcome, Permit, PermitStep, Report};
 pub use lease::{Lease, LeaseAction, LeaseOutcome, LeaseRequest, LeaseState, Leases, Supply};
+pub use secrets::Secrets;
 pub use token::Purpose;
 
 /// Everything the protocols answer from.
@@ -48,16 +50,6 @@ pub struct Table {
     pub seen: imbl::HashMap<Mac, Seen>,
     pub leases: Leases,
     pub secrets: Arc<Secrets>,
-}
-
-/// Decrypted secrets by name; they live in memory only and never print.
-#[derive(Clone, Default)]
-pub struct Secrets(pub BTreeMap<String, String>);
-
-impl std::fmt::Debug for Secrets {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
-    }
 }
 
 /// What this daemon is to its clients.

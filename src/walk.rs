@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::desired::{Desired, Subnet};
 use crate::model::{Cpu, Firmware, Name};
-use crate::table::{Server, Stage, Table};
+use crate::table::{Secrets, Server, Stage, Table};
 
 pub use course::walk;
 
@@ -54,10 +54,11 @@ pub fn firmwares(cpu: Cpu) -> &'static [Firmware] {
     }
 }
 
-/// A table as a daemon on `subnet` would have it on its first day.
+/// A table as a daemon on `subnet` would have it on its first day, its secrets stood in for.
 pub fn rehearsal(desired: Arc<Desired>, subnet: &Subnet) -> Table {
     let taken = |address: &Ipv4Addr| desired.fixed_at(*address).is_some();
     let hosts = subnet.cidr.hosts();
     let address = subnet.gateway.into_iter().chain(hosts.iter()).find(|address| !taken(address));
-    Table::new(Server::stand_in(address.unwrap_or(hosts.first))).adopt(desired)
+    let table = Table::new(Server::stand_in(address.unwrap_or(hosts.first)));
+    Table { secrets: Arc::new(Secrets::stand_in()), ..table }.adopt(desired)
 }

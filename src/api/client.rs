@@ -8,14 +8,15 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 
 use super::types::Failure;
 
 /// Talks to one daemon.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// `host:port`.
+    /// `host:port`, or the path of a Unix socket.
     address: String,
 }
 
@@ -30,8 +31,12 @@ pub enum ClientError {
 }
 
 impl Client {
-    /// `address` is `host:port`, or a port of this host.
+    /// `address` is `host:port`, a port of this host, or the path of a Unix socket.
     pub fn new(address: &str) -> Client {
+        let address = address.strip_prefix("unix:").unwrap_or(address);
+        if address.starts_with('/') {
+            return Client { address: address.to_owned() };
+        }
         let address = address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/');
         let address = if address.contains(':') { address.to_owned() } else { format!("127.0.0.1:{address}") };
         Client { address }
@@ -57,10 +62,9 @@ impl Client {
         body: Bytes,
     ) -> Result<T, ClientError> {
         let unreachable = |cause: String| ClientError::Unreachable { address: self.address.clone(), cause };
-        let connect = tokio::time::timeout(Duration::from_secs(5), TcpStream::connect(&self.address)).await;
-        let stream = connect
-            .map_err(|_| unreachable("timed out".into()))?
-            .map_err(|error| unreachable(error.to_string()))?;
+        let connected = tokio::time::timeout(Duration::from_secs(5), self.connect()).await;
+        let stream = connected.map_err(|_| unreachable("timed out".into()))?;
+        let stream = stream.map_err(|error| unreachable(error.to_string()))?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|error| unreachable(error.to_string()))?;
@@ -68,7 +72,7 @@ impl Client {
         let request = Request::builder()
             .method(method)
             .uri(path)
-            .header("Host", &self.address)
+            .header("Host", "voldemort")
             .header("Content-Type", "application/json")
             .body(Full::new(body))
             .map_err(|error| self.nonsense(error))?;
@@ -85,7 +89,19 @@ impl Client {
         serde_json::from_slice(&body).map_err(|error| self.nonsense(error))
     }
 
+    async fn connect(&self) -> std::io::Result<Box<dyn Stream>> {
+        Ok(match self.address.starts_with('/') {
+            true => Box::new(UnixStream::connect(&self.address).await?),
+            false => Box::new(TcpStream::connect(&self.address).await?),
+        })
+    }
+
     fn nonsense(&self, why: impl ToString) -> ClientError {
         ClientError::Nonsense { address: self.address.clone(), why: why.to_string() }
     }
 }
+
+/// Either kind of connection.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}

@@ -29,7 +29,8 @@ pub struct SourceStatus {
     pub applied: String,
     /// The revision seen last.
     pub attempted: String,
-    /// `Loading`, `Ready`, `Held`, `Invalid` or `Unreachable`.
+    /// `Loading`, `Cached` (served as before the start, the source not read yet), `Ready`,
+    /// `Held`, `Invalid` or `Unreachable`.
     pub condition: String,
     /// Why, in words; for `Invalid` every problem.
     pub reason: String,

@@ -272,10 +272,16 @@ fn one_line(words: &str) -> String {
 
 fn firmware(facts: &Facts) -> String {
     let mut text = String::from("# Programs that machines boot first. Found on this host:\n");
-    for Found { name, path, size, version } in &facts.loaders {
+    // PXELINUX's modules go by the dozen; the one it can't start without stands for them.
+    let (modules, programs): (Vec<&Found>, Vec<&Found>) =
+        facts.loaders.iter().partition(|found| found.name.ends_with(".c32") && found.name != "ldlinux.c32");
+    for Found { name, path, size, version } in programs {
         let version = version.as_ref().map(|version| format!(", {version}")).unwrap_or_default();
         let kibibytes = size.div_ceil(1024);
         let _ = writeln!(text, "#   {name:<18} {} ({kibibytes} KiB{version})", path.display());
+    }
+    if !modules.is_empty() {
+        let _ = writeln!(text, "#   and {} further modules of PXELINUX", modules.len());
     }
     if facts.loaders.is_empty() {
         text += "#   none\n";

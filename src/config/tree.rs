@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use toml::de::{DeTable, DeValue};
 
 use super::Problem;
-use crate::model::likeness;
+use crate::model::similar::similar;
 
 /// A value and where it starts, in bytes.
 #[derive(Clone, Debug)]
@@ -234,7 +234,7 @@ impl Table {
     /// Complains about every key that nobody asked for.
     pub fn finish(self, complaints: &mut Complaints<'_>) {
         for (key, (at, _)) in &self.entries {
-            let help = match likeness::nearest(key, self.asked.iter().copied()) {
+            let help = match similar(key, self.asked.iter().copied()) {
                 Some(known) => format!("did you mean `{known}`?"),
                 None => format!("known here: {}", self.asked.join(", ")),
             };

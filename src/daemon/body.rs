@@ -165,7 +165,7 @@ fn touch(file: &File, piece: Extent) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::daemon::files::identity;
+    use crate::media::identity::of as identity;
 
     const fn extent(offset: u64, length: u64) -> Extent {
         Extent { offset, length }

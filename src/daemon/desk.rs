@@ -51,17 +51,14 @@ impl Opener for Keeper {
             (true, Transport::Http) => format!("{} ({sent} bytes, HTTP)", artifact.text),
             (false, _) => format!("{} broke off after {sent} of {length} bytes", artifact.text),
         };
+        let stage = if complete { artifact.stage } else { Stage::Refused };
         Keeper::note(
             self,
             Event {
-                at: now(),
-                stage: if complete { artifact.stage } else { Stage::Refused },
                 mac: artifact.mac,
                 address: Some(asker.address),
                 deployment: artifact.deployment.clone(),
-                arch: None,
-                ipxe: None,
-                text: how,
+                ..Event::new(now(), stage, how)
             },
         );
     }
@@ -77,13 +74,9 @@ fn unstored(error: &KeeperError) -> Refusal {
 
 fn refused(asker: &Asker, path: &str, refusal: &Refusal) -> Event {
     Event {
-        at: now(),
-        stage: Stage::Refused,
         mac: refusal.mac,
         address: Some(asker.address),
         deployment: refusal.deployment.clone(),
-        arch: None,
-        ipxe: None,
-        text: format!("{path:?}: {}", refusal.text),
+        ..Event::new(now(), Stage::Refused, format!("{path:?}: {}", refusal.text))
     }
 }

@@ -1,13 +1,13 @@
 //! Open files, shared by TFTP and HTTP. A thousand machines reading one image share one handle.
 
 use std::collections::HashMap;
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::media::identity;
 use crate::model::content::FileId;
 
 /// Most handles kept.
@@ -78,20 +78,10 @@ impl Files {
     }
 }
 
-/// What tells one state of a file from another.
-pub fn identity(metadata: &Metadata) -> FileId {
-    FileId {
-        device: metadata.dev(),
-        inode: metadata.ino(),
-        size: metadata.size(),
-        modified: i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec()),
-    }
-}
-
 /// Refuses a file that was written to: bytes of two states are never mixed.
 pub fn unchanged(file: &File, path: &Path, id: FileId) -> Result<(), FileError> {
     let metadata = file.metadata().map_err(|source| unreadable(path, source))?;
-    if identity(&metadata) == id {
+    if identity::of(&metadata) == id {
         Ok(())
     } else {
         Err(FileError::Changed { path: path.display().to_string() })
@@ -109,7 +99,7 @@ mod tests {
     fn written(folder: &Path, name: &str) -> (Arc<Path>, FileId) {
         let path = folder.join(name);
         std::fs::write(&path, "first").unwrap();
-        let id = identity(&std::fs::metadata(&path).unwrap());
+        let id = identity::of(&std::fs::metadata(&path).unwrap());
         (Arc::from(path), id)
     }
 

@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::hush::Hush;
 use super::now;
 use crate::desired::Desired;
 use crate::model::{Mac, Name, Time};
 use crate::plan::{self, Consent, Hold, Plan};
-use crate::store::{Batch, EVENTS_MAX, Lists, Saved, Store};
+use crate::store::{Batch, EVENTS_MAX, Kept, Lists, Saved, Store};
 use crate::table::lease::LeaseRequest;
 use crate::table::{Event, Install, Leases, Permit, Report, Secrets, Server, Stage, Table};
 
@@ -53,6 +54,8 @@ pub enum Adopted {
 /// A revision to adopt.
 pub struct Proposal {
     pub desired: Arc<Desired>,
+    /// What it was made of, to be kept for the next start; `None` if that is where it comes from.
+    pub kept: Option<Arc<Kept>>,
     pub secrets: Arc<Secrets>,
     pub consent: Consent,
     /// Lineage and serial the plan was made for; `None` adopts over whatever there is.
@@ -86,6 +89,7 @@ impl Keeper {
             journal,
             announce,
             next,
+            hush: Hush::default(),
             batch: Batch::default(),
             replies: Vec::new(),
         };
@@ -169,6 +173,7 @@ struct Run {
     journal: Arc<Mutex<VecDeque<(u64, Event)>>>,
     announce: watch::Sender<u64>,
     next: u64,
+    hush: Hush,
     batch: Batch,
     /// Answers that wait for the commit; each is told how it ended.
     replies: Vec<Box<dyn FnOnce(Result<(), KeeperError>) + Send>>,
@@ -234,7 +239,7 @@ impl Run {
     }
 
     fn adopt(&mut self, proposal: Proposal, reply: Reply<Adopted>) {
-        let Proposal { desired, secrets, consent, expected } = proposal;
+        let Proposal { desired, kept, secrets, consent, expected } = proposal;
         let plan = plan::diff(&desired, &self.table);
         if expected.is_some_and(|expected| expected != (plan.lineage.clone(), plan.serial)) {
             return self.later(reply, Adopted::Stale(plan));
@@ -251,6 +256,7 @@ impl Run {
         self.table = Table { secrets, ..self.table.adopt(desired) };
         let carried = self.table.installs.iter().filter(|(name, _)| !before.contains_key(*name));
         self.batch.installs.extend(carried.map(|(name, install)| (name.clone(), install.clone())));
+        self.batch.kept = kept;
         self.batch.lists = Some(Lists::of(&self.table));
         self.batch.serial = Some(self.table.serial);
         self.later(reply, Adopted::Applied(plan));
@@ -273,14 +279,10 @@ impl Run {
             let machine = self.table.assignments.get(&report.deployment);
             let machine = machine.and_then(|machine| self.table.desired.machines.get(machine));
             self.note(Event {
-                at: now,
-                stage,
                 mac: machine.and_then(|machine| self.table.active_mac(machine)),
                 address: None,
                 deployment: Some(report.deployment.clone()),
-                arch: None,
-                ipxe: None,
-                text: report.note.clone(),
+                ..Event::new(now, stage, report.note.clone())
             });
         }
         self.install(&report.deployment, next, reply);
@@ -311,6 +313,10 @@ impl Run {
     }
 
     fn note(&mut self, event: Event) {
+        if self.hush.is_repeated(&event) {
+            return;
+        }
+        log(&event);
         self.table.fold(&event);
         if let (Stage::LocalBoot, Some(name)) = (event.stage, &event.deployment) {
             if let Some(next) = self.table.rebooted(name, event.at) {
@@ -324,5 +330,16 @@ impl Run {
 
     fn later<T: Send + 'static>(&mut self, reply: Reply<T>, value: T) {
         self.replies.push(Box::new(move |outcome| drop(reply.send(outcome.map(|()| value)))));
+    }
+}
+
+fn log(event: &Event) {
+    let Event { stage, mac, address, deployment, text, .. } = event;
+    let mac = mac.map(tracing::field::display);
+    let address = address.map(tracing::field::display);
+    let deployment = deployment.as_ref().map(tracing::field::display);
+    match stage {
+        Stage::Silence => tracing::debug!(mac, address, deployment, "{stage}: {text}"),
+        _ => tracing::info!(mac, address, deployment, "{stage}: {text}"),
     }
 }

@@ -1,7 +1,7 @@
 //! Follows the source: each snapshot is loaded whole or not at all, and handed to the keeper.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -15,6 +15,7 @@ use crate::desired::{Desired, Media, Options, Subnet};
 use crate::media::Shelf;
 use crate::plan::{self, Consent, Hold};
 use crate::source::{Body, Snapshot, Update};
+use crate::store::Kept;
 use crate::table::{Event, Secrets, Stage};
 
 /// From manifests to the keeper.
@@ -24,7 +25,9 @@ pub struct Reconciler {
     fallback: Option<Arc<Subnet>>,
     status: watch::Sender<SourceStatus>,
     /// The snapshot that a safety rule holds, so that applying the same files settles it.
-    held: Mutex<Option<BTreeMap<Arc<str>, Bytes>>>,
+    held: Mutex<Option<Arc<Kept>>>,
+    /// The source's latest revision that was adopted, or that a tree applied by hand stands for.
+    settled: Mutex<Arc<str>>,
 }
 
 /// Manifests that can't be served: every problem, as `check` prints them.
@@ -38,7 +41,14 @@ impl Reconciler {
             since: now().to_string(),
             ..SourceStatus::default()
         };
-        Reconciler { keeper, shelf, fallback, status: watch::channel(loading).0, held: Mutex::new(None) }
+        Reconciler {
+            keeper,
+            shelf,
+            fallback,
+            status: watch::channel(loading).0,
+            held: Mutex::new(None),
+            settled: Mutex::default(),
+        }
     }
 
     pub fn status(&self) -> watch::Receiver<SourceStatus> {
@@ -55,26 +65,51 @@ impl Reconciler {
         }
     }
 
+    /// Serves what was served when the daemon stopped, before anybody asks the source.
+    pub async fn restore(&self, kept: Kept) {
+        let (kept, revision) = (Arc::new(kept.clone()), kept.revision);
+        *lock(&self.settled) = kept.source.clone();
+        // A kernel that lies where the source was may be gone with it; addresses and answers are not.
+        let loaded = self.load(kept.clone(), Media::IfPresent).await;
+        let adopted = match loaded {
+            Ok(desired) => self.propose(desired, None, Consent::default(), None).await,
+            Err(Invalid(problems)) => Err(problems),
+        };
+        match adopted {
+            Ok(_) => {
+                self.tell(format!("{revision} is served as before"));
+                self.status.send_modify(|status| {
+                    status.condition = "Cached".into();
+                    status.reason = "the source was not read yet".into();
+                    status.applied = revision.to_string();
+                });
+            }
+            Err(why) => tracing::warn!("{revision} can't be served as before: {why}"),
+        }
+    }
+
     /// Loads what the source holds now and adopts it, or says why not.
     async fn follow(&self, snapshot: Snapshot) {
         let revision = snapshot.revision.clone();
-        let files = inline(&snapshot);
-        let root = None;
-        let loaded = self.load(revision.clone(), files.clone(), root, copies(&snapshot)).await;
-        let desired = match loaded {
+        if *lock(&self.settled) == revision && !self.keeper.table().desired.revision.is_empty() {
+            return self.settle(&revision);
+        }
+        let (files, copies) = (inline(&snapshot), copies(&snapshot));
+        let kept = Kept { revision: revision.clone(), source: revision.clone(), root: None, files, copies };
+        let kept = Arc::new(kept);
+        let desired = match self.load(kept.clone(), Media::Required).await {
             Ok(desired) => desired,
             Err(Invalid(problems)) => return self.fell("Invalid", Some(&revision), problems),
         };
-        match self.propose(desired, Consent::default(), None).await {
+        match self.propose(desired, Some(kept.clone()), Consent::default(), None).await {
             Ok(Adopted::Applied(plan)) => {
-                *self.held() = None;
-                if !plan.is_empty() || plan.from != plan.to {
-                    self.tell(format!("{revision} is live: {}", plan::report::summary(&plan)));
-                }
+                *lock(&self.held) = None;
+                *lock(&self.settled) = revision.clone();
+                self.tell(format!("{revision} is live: {}", plan::report::summary(&plan)));
                 self.settle(&revision);
             }
             Ok(Adopted::Held(_, holds)) => {
-                *self.held() = Some(files);
+                *lock(&self.held) = Some(kept);
                 self.fell("Held", Some(&revision), reasons(&holds));
             }
             Ok(Adopted::Stale(_)) => unreachable!("a proposal without an expected table is never stale"),
@@ -84,7 +119,7 @@ impl Reconciler {
 
     /// `POST /v1/plan`.
     pub async fn plan(&self, tree: Tree) -> Result<Outcome, String> {
-        match self.load_tree(&tree).await {
+        match self.load(self.kept(tree), Media::Required).await {
             Ok(desired) => {
                 let plan = plan::diff(&desired, &self.keeper.table());
                 let holds = plan::hold(&plan, &desired.safety, &Consent::default());
@@ -97,18 +132,17 @@ impl Reconciler {
     /// `POST /v1/apply`.
     pub async fn apply(&self, request: Apply) -> Result<Outcome, String> {
         let Apply { tree, consent, expected } = request;
-        let desired = match self.load_tree(&tree).await {
+        let kept = self.kept(tree);
+        let desired = match self.load(kept.clone(), Media::Required).await {
             Ok(desired) => desired,
             Err(Invalid(problems)) => return Ok(Outcome::Invalid { problems }),
         };
-        Ok(match self.propose(desired, consent, expected).await? {
+        Ok(match self.propose(desired, Some(kept.clone()), consent, expected).await? {
             Adopted::Applied(plan) => {
                 self.tell(format!("{} was applied by hand: {}", plan.to, plan::report::summary(&plan)));
-                let same = self.held().as_ref().is_some_and(|held| same_text(held, &tree));
-                if same {
-                    *self.held() = None;
-                }
-                self.settle(&plan.to);
+                *lock(&self.settled) = kept.source.clone();
+                lock(&self.held).take_if(|held| same_text(held, &kept));
+                self.settle(&kept.source);
                 Outcome::Applied { plan }
             }
             Adopted::Held(plan, holds) => Outcome::Held { plan, holds },
@@ -116,36 +150,39 @@ impl Reconciler {
         })
     }
 
+    /// A tree that was sent, which from now on stands for the source's latest revision.
+    fn kept(&self, tree: Tree) -> Arc<Kept> {
+        let Tree { revision, root, files } = tree;
+        let files = files.into_iter().map(|(path, text)| (path.into(), Bytes::from(text)));
+        Arc::new(Kept {
+            revision: revision.into(),
+            source: self.status.borrow().attempted.as_str().into(),
+            root: root.map(PathBuf::from),
+            files: files.collect(),
+            copies: BTreeMap::new(),
+        })
+    }
+
     async fn propose(
         &self,
         desired: Arc<Desired>,
+        kept: Option<Arc<Kept>>,
         consent: Consent,
         expected: Option<(String, u64)>,
     ) -> Result<Adopted, String> {
-        let proposal = Proposal { desired, secrets: Arc::new(Secrets::default()), consent, expected };
+        let secrets = Arc::new(Secrets::default());
+        let proposal = Proposal { desired, kept, secrets, consent, expected };
         self.keeper.adopt(proposal).await.map_err(|error| error.to_string())
     }
 
-    async fn load_tree(&self, tree: &Tree) -> Result<Arc<Desired>, Invalid> {
-        let files = tree.files.iter().map(|(path, text)| (path.as_str().into(), Bytes::from(text.clone())));
-        let root = tree.root.as_ref().map(PathBuf::from);
-        self.load(tree.revision.as_str().into(), files.collect(), root, BTreeMap::new()).await
-    }
-
     /// Parsing and resolving take processor time and read images: off the serving threads.
-    async fn load(
-        &self,
-        revision: Arc<str>,
-        files: BTreeMap<Arc<str>, Bytes>,
-        root: Option<PathBuf>,
-        copies: BTreeMap<Arc<str>, PathBuf>,
-    ) -> Result<Arc<Desired>, Invalid> {
-        let mut shelf = self.shelf.with_copies(copies);
-        if let Some(root) = root.filter(|root: &PathBuf| Path::is_dir(root)) {
-            shelf = shelf.with_directory(root);
+    async fn load(&self, kept: Arc<Kept>, media: Media) -> Result<Arc<Desired>, Invalid> {
+        let mut shelf = self.shelf.with_copies(kept.copies.clone());
+        if let Some(root) = kept.root.as_ref().filter(|root| root.is_dir()) {
+            shelf = shelf.with_directory(root.clone());
         }
-        let options = Options { media: Media::Required, fallback: self.fallback.clone() };
-        let work = move || load(revision, &files, &shelf, &options, Depth::OneFirmware);
+        let options = Options { media, fallback: self.fallback.clone() };
+        let work = move || load(kept.revision.clone(), &kept.files, &shelf, &options, Depth::OneFirmware);
         match tokio::task::spawn_blocking(work).await {
             Ok(loaded) if loaded.errors() == 0 => Ok(loaded.desired),
             Ok(loaded) => Err(Invalid(loaded.report())),
@@ -153,18 +190,15 @@ impl Reconciler {
         }
     }
 
-    fn held(&self) -> std::sync::MutexGuard<'_, Option<BTreeMap<Arc<str>, Bytes>>> {
-        self.held.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
     fn settle(&self, revision: &str) {
+        let applied = self.keeper.table().desired.revision.to_string();
         self.status.send_modify(|status| {
             if status.condition != "Ready" {
                 status.since = now().to_string();
             }
             status.condition = "Ready".into();
             status.reason.clear();
-            status.applied = revision.into();
+            status.applied = applied;
             status.attempted = revision.into();
         });
     }
@@ -188,21 +222,11 @@ impl Reconciler {
     }
 
     fn tell(&self, text: String) {
-        tracing::info!("{text}");
         self.note(text);
     }
 
     fn note(&self, text: String) {
-        self.keeper.note(Event {
-            at: now(),
-            stage: Stage::Daemon,
-            mac: None,
-            address: None,
-            deployment: None,
-            arch: None,
-            ipxe: None,
-            text,
-        });
+        self.keeper.note(Event::new(now(), Stage::Daemon, text));
     }
 }
 
@@ -223,10 +247,15 @@ fn copies(snapshot: &Snapshot) -> BTreeMap<Arc<str>, PathBuf> {
     snapshot.files.iter().filter_map(|(name, body)| Some((name.clone(), path(body)?))).collect()
 }
 
-fn same_text(held: &BTreeMap<Arc<str>, Bytes>, tree: &Tree) -> bool {
-    let text = |bytes: &Bytes| std::str::from_utf8(bytes).ok().map(str::to_owned);
-    let texts = held.iter().filter_map(|(path, bytes)| Some((path.to_string(), text(bytes)?)));
-    texts.collect::<BTreeMap<_, _>>() == tree.files
+/// Whether a tree that was sent has the same texts as a snapshot.
+fn same_text(held: &Kept, sent: &Kept) -> bool {
+    let is_text = |bytes: &Bytes| std::str::from_utf8(bytes).is_ok();
+    let texts = held.files.iter().filter(|(_, bytes)| is_text(bytes));
+    texts.eq(sent.files.iter())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 fn reasons(holds: &[Hold]) -> String {

@@ -1,5 +1,6 @@
 //! From settings to a serving daemon, and back down.
 
+use std::io::IsTerminal;
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,9 +9,11 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tracing_subscriber::EnvFilter;
 
 use super::files::Files;
 use super::keeper::Keeper;
+use super::limits::raise_open_files;
 use super::link::Interface;
 use super::reconcile::Reconciler;
 use super::{dhcp, http, now, probe, tftp};
@@ -37,13 +40,31 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Serves until SIGTERM or SIGINT.
 pub fn run(config: Config) -> Result<(), Failure> {
+    log();
+    if let Err(error) = raise_open_files() {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(serve(config))
 }
 
+/// Logs go to stderr; `VOLDEMORT_LOG` sets the level (`warn`, `debug`, `voldemort::daemon=trace`).
+fn log() {
+    let filter = EnvFilter::try_from_env("VOLDEMORT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let ansi =
+        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    // A second daemon in one process (tests) keeps the first one's log.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(ansi)
+        .with_writer(std::io::stderr)
+        .try_init();
+}
+
 async fn serve(config: Config) -> Result<(), Failure> {
     let interface = Interface::find(&config.network.interface, Some(config.network.address))?;
-    let (store, saved) = Store::open(&config.state.directory, random)?;
+    let (store, mut saved) = Store::open(&config.state.directory, random)?;
+    let kept = saved.kept.take();
     let server = Server {
         address: interface.address,
         http_port: config.http.port,
@@ -64,6 +85,9 @@ async fn serve(config: Config) -> Result<(), Failure> {
     };
     announce(&config, &keeper);
 
+    if let Some(kept) = kept {
+        reconciler.restore(kept).await;
+    }
     let (updates, queue) = mpsc::channel(1);
     let source = source::spawn(
         SourceConfig {
@@ -248,7 +272,7 @@ async fn look_around(interface: &Interface, keeper: &Keeper, mode: &watch::Sende
             );
             println!("{text}");
             tracing::warn!("{text}");
-            daemon_event(keeper, text);
+            keeper.note(Event::new(now(), Stage::Daemon, text));
             mode.send_replace(Mode::Listen);
         }
         Err(error) => tracing::warn!("{error}"),
@@ -264,19 +288,6 @@ async fn keep_looking(
 ) {
     look_around(&interface, &keeper, &mode, SECOND_LOOK).await;
     stopped(stopping).await;
-}
-
-fn daemon_event(keeper: &Keeper, text: String) {
-    keeper.note(Event {
-        at: now(),
-        stage: Stage::Daemon,
-        mac: None,
-        address: None,
-        deployment: None,
-        arch: None,
-        ipxe: None,
-        text,
-    });
 }
 
 /// Until the first revision was tried, nobody can be told who is known.

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::model::content::FileId;
-use crate::model::likeness::distance;
+use crate::model::similar::distance;
 use crate::model::{Content, Extent};
 
 /// The files of one ISO image or directory, by path (no leading slash, `/` between parts).

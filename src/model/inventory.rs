@@ -51,12 +51,7 @@ impl Inventory {
             names_host && !host.is_empty() && !host.contains('/')
         });
         if text.contains("://") || scp_like {
-            Inventory::Git(Git {
-                url: text.to_owned(),
-                reference: Reference::Default,
-                path: String::new(),
-                poll: Inventory::POLL,
-            })
+            Inventory::Git(Git::at(text.to_owned()))
         } else {
             Inventory::Directory(text.into())
         }
@@ -70,6 +65,13 @@ impl fmt::Display for Inventory {
             Inventory::Directory(path) => write!(f, "{}", path.display()),
             Inventory::Git(git) => write!(f, "{git}"),
         }
+    }
+}
+
+impl Git {
+    /// The default branch of the repository at `url`, all of it.
+    pub fn at(url: String) -> Git {
+        Git { url, reference: Reference::Default, path: String::new(), poll: Inventory::POLL }
     }
 }
 

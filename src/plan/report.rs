@@ -65,6 +65,9 @@ pub fn markdown(plan: &Plan) -> String {
 
 /// One line that counts the changes by impact.
 pub fn summary(plan: &Plan) -> String {
+    if plan.is_empty() {
+        return "Plan: no changes.".into();
+    }
     let counts: Vec<String> =
         groups(plan).iter().map(|(impact, changes)| format!("{} {impact}", changes.len())).collect();
     let plural = if plan.changes.len() == 1 { "" } else { "s" };

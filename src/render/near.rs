@@ -1,16 +1,15 @@
 //! Which known name somebody meant.
 
+use crate::model::similar::distance;
+
 /// The candidate nearest to `wanted`: equal but for hyphens, underscores and case, or at most a
 /// third of its letters away.
 pub(crate) fn nearest<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let flat = |text: &str| text.replace('-', "_").to_lowercase();
     let goal = flat(wanted);
     let limit = (goal.chars().count() / 3).max(1);
-    known
-        .map(|name| (distance(&goal, &flat(name)), name))
-        .filter(|(steps, _)| *steps <= limit)
-        .min_by_key(|(steps, _)| *steps)
-        .map(|(_, name)| name)
+    let near = known.filter_map(|name| Some((distance(&goal, &flat(name), limit)?, name)));
+    near.min_by_key(|(steps, _)| *steps).map(|(_, name)| name)
 }
 
 /// A sentence part that helps with an unknown name: the nearest one, or all there are.
@@ -28,39 +27,9 @@ pub(crate) fn hint<'a>(wanted: &str, known: impl Iterator<Item = &'a str> + Clon
     }
 }
 
-/// Insertions, deletions, replacements and swaps of neighbours between two texts.
-fn distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().collect();
-    let mut before: Vec<usize> = Vec::new();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    let mut last = None;
-    for (i, a) in left.chars().enumerate() {
-        let mut next = vec![i + 1];
-        for (j, &b) in right.iter().enumerate() {
-            let change = row[j] + usize::from(a != b);
-            let mut best = change.min(row[j + 1] + 1).min(next[j] + 1);
-            if j > 0 && last == Some(b) && right[j - 1] == a {
-                best = best.min(before[j - 1] + 1);
-            }
-            next.push(best);
-        }
-        before = std::mem::replace(&mut row, next);
-        last = Some(a);
-    }
-    row[right.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn counts_steps_and_swaps() {
-        assert_eq!(distance("hostname", "hostnmae"), 1);
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("disk", "disk"), 0);
-        assert_eq!(distance("kitten", "sitting"), 3);
-    }
 
     #[test]
     fn sees_through_hyphens() {

@@ -37,6 +37,11 @@ pub struct Fetched {
     pub name: String,
 }
 
+/// Whether a directory is a bare repository rather than a tree of files.
+pub fn is_bare(root: &Path) -> bool {
+    root.join("HEAD").is_file() && root.join("objects").is_dir() && root.join("refs").is_dir()
+}
+
 /// Follows the repository that the daemon keeps itself, and makes it first if need be.
 pub(super) async fn follow_own(
     state: PathBuf,

@@ -13,6 +13,7 @@ use tokio::sync::mpsc::Sender;
 use self::alarm::Alarm;
 use super::{Snapshot, SourceConfig, SourceError, directory, git};
 use crate::model::Inventory;
+use crate::model::inventory::Git;
 
 /// How often a directory is read again although nothing was reported: network file systems and
 /// full event queues lose reports, the content's hash does not lie.
@@ -48,6 +49,11 @@ pub fn spawn(source: SourceConfig, out: Sender<Update>) -> Handle {
     let handle = Handle { poke: poke.clone() };
     let SourceConfig { inventory, state, fetcher } = source;
     match inventory {
+        // A bare repository holds no manifests of its own: its default branch is meant.
+        Inventory::Directory(root) if git::is_bare(&root) => {
+            let git = Git::at(root.display().to_string());
+            tokio::spawn(git::follow(git, state, fetcher, poke, out))
+        }
         Inventory::Directory(root) => tokio::spawn(follow_directory(root, poke, out)),
         Inventory::Git(git) => tokio::spawn(git::follow(git, state, fetcher, poke, out)),
         Inventory::Own => tokio::spawn(git::follow_own(state, fetcher, poke, out)),

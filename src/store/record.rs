@@ -1,10 +1,14 @@
 //! How values lie in the store: JSON, so that a person can read a broken one and a later
 //! version can add fields.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::Kept;
 use crate::model::{ClientArch, Cpu, Firmware, Name, Time};
 use crate::table::lease::LeaseState;
 use crate::table::{Event, Install, InstallStage, Lease, Stage};
@@ -144,5 +148,36 @@ impl EventRecord {
             ipxe: self.ipxe,
             text: self.text,
         })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub struct KeptRecord {
+    revision: String,
+    source: String,
+    root: Option<PathBuf>,
+    copies: BTreeMap<String, PathBuf>,
+}
+
+impl KeptRecord {
+    /// All but the files, which lie in a table of their own.
+    pub fn of(kept: &Kept) -> KeptRecord {
+        let Kept { revision, source, root, files: _, copies } = kept;
+        KeptRecord {
+            revision: revision.to_string(),
+            source: source.to_string(),
+            root: root.clone(),
+            copies: copies.iter().map(|(name, path)| (name.to_string(), path.clone())).collect(),
+        }
+    }
+
+    pub fn into_kept(self) -> Kept {
+        Kept {
+            revision: self.revision.into(),
+            source: self.source.into(),
+            root: self.root,
+            files: BTreeMap::new(),
+            copies: self.copies.into_iter().map(|(name, path)| (name.into(), path)).collect(),
+        }
     }
 }

@@ -20,6 +20,22 @@ pub struct Event {
     pub text: String,
 }
 
+impl Event {
+    /// Something that no machine had part in.
+    pub fn new(at: Time, stage: Stage, text: impl Into<String>) -> Event {
+        Event {
+            at,
+            stage,
+            mac: None,
+            address: None,
+            deployment: None,
+            arch: None,
+            ipxe: None,
+            text: text.into(),
+        }
+    }
+}
+
 /// Steps of a boot, in the order of a good one; then what can go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stage {

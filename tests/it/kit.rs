@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
-use voldemort::daemon::files::identity;
 use voldemort::daemon::opener::Method;
 use voldemort::daemon::{Opened, Opener};
+use voldemort::media::identity::of as identity;
 use voldemort::model::{Content, Extent};
 use voldemort::proto::tree::{Artifact, Asker, Refusal, RefusalReason};
 use voldemort::table::Stage;

@@ -13,6 +13,7 @@ mod hostile;
 mod http;
 mod kit;
 mod layers;
+mod readme;
 mod render;
 mod resolve;
 mod schema;

@@ -1,6 +1,7 @@
 //! The daemon's sockets against real clients, in network namespaces of their own. Needs root;
 //! says so and passes where there is none.
 
+mod daemon;
 mod dhcp;
 #[allow(dead_code, reason = "shared with the tests of the decisions")]
 #[path = "../dhcp/lab.rs"]
@@ -9,3 +10,4 @@ mod lab;
 #[path = "../dhcp/message.rs"]
 mod message;
 mod net;
+mod spine;

@@ -142,7 +142,8 @@ async fn forward(sender: &Sender<Event>) {
     let client = Client::new(API);
     let mut after = 0;
     loop {
-        match client.get::<Events>(&format!("/v1/events?after={after}&wait=5")).await {
+        // A short wait: the daemon does not end before it has answered.
+        match client.get::<Events>(&format!("/v1/events?after={after}&wait=1")).await {
             Ok(Events { events, next }) => {
                 for event in events {
                     if sender.send(event).is_err() {

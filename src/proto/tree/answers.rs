@@ -64,7 +64,7 @@ pub fn render(table: &Table, deployment: &Deployment, file: &str) -> Option<Resu
     let machine = table.desired.machines.get(table.assignments.get(&deployment.name)?)?;
     let mac = table.active_mac(machine)?;
     let facts = facts(table, deployment, mac, table.address_of(deployment, mac));
-    let secret = |name: &str| table.secrets.0.get(name).cloned();
+    let secret = |name: &str| table.secrets.get(name);
     let content = template.kind.files().iter().find(|part| part.name == file)?.content;
     Some(match content {
         AnswerContent::Main => template.text.render(&facts, &secret),

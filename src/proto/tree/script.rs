@@ -81,7 +81,7 @@ pub fn render(
 ) -> Result<String, CmdlineError> {
     let address = table.address_of(deployment, mac).or(Some(asker.address));
     let facts = facts(table, deployment, mac, address);
-    let secret = |name: &str| table.secrets.0.get(name).cloned();
+    let secret = |name: &str| table.secrets.get(name);
     let boot = &deployment.boot;
     let root = match form {
         Form::Ipxe => format!("{}/{}", table.server.url(), boot.prefix),

@@ -19,14 +19,14 @@ const NOTE: &str = "followed.txt";
 const MOST_FILES: usize = 1_000_000;
 const DEEPEST: usize = 128;
 const MOST_HOPS: usize = 16;
-/// A NUL within this many bytes makes a file binary, as in git.
-const TEXT_HEAD: usize = 8000;
+/// Files that are read and never served: they need no copy on disk.
+const READ_ONLY: [&str; 3] = [".toml", ".liquid", ".age"];
 
 #[derive(Clone, Debug)]
 pub struct Mirror {
     /// The bare repository.
     pub path: PathBuf,
-    /// Where large and binary files are copied to, by the id of their content.
+    /// Where files that are large or may be served are copied to, by the id of their content.
     pub copies: PathBuf,
 }
 
@@ -156,7 +156,7 @@ impl Reader<'_> {
                 self.folder(&tree, path, depth + 1)
             }
             Some(ObjectType::Blob) => {
-                let body = self.body(entry.id())?;
+                let body = self.body(entry.id(), path)?;
                 self.files.insert(path.into(), body);
                 Ok(())
             }
@@ -211,9 +211,9 @@ impl Reader<'_> {
         Ok(parts.join("/"))
     }
 
-    /// Large files go to disk. Binary ones (kernels, loaders) are copied there too, so that they
-    /// can be served like files.
-    fn body(&self, id: Oid) -> Result<Body, SourceError> {
+    /// Large files go to disk. Whatever a boot may name is copied there too, so that it can be
+    /// served like a file.
+    fn body(&self, id: Oid, name: &str) -> Result<Body, SourceError> {
         let (length, _) = self.repository.odb().and_then(|odb| odb.read_header(id)).map_err(failed)?;
         let length = length as u64;
         let large = length > Body::INLINE_MAX;
@@ -223,8 +223,8 @@ impl Reader<'_> {
         }
         let blob = self.repository.find_blob(id).map_err(failed)?;
         let content = blob.content();
-        let binary = content.iter().take(TEXT_HEAD).any(|byte| *byte == 0);
-        if large || binary {
+        let served = !READ_ONLY.iter().any(|ending| name.ends_with(ending));
+        if large || served {
             spill(&copy, content).map_err(|error| SourceError::Unreadable {
                 path: copy.clone(),
                 why: format!("a copy can't be written: {error}"),
@@ -232,7 +232,7 @@ impl Reader<'_> {
         }
         Ok(match large {
             true => Body::OnDisk { path: copy, length },
-            false => Body::Inline { bytes: Bytes::copy_from_slice(content), path: binary.then_some(copy) },
+            false => Body::Inline { bytes: Bytes::copy_from_slice(content), path: served.then_some(copy) },
         })
     }
 }

@@ -34,7 +34,7 @@ const LIMIT: usize = 3;
 const LONGEST: usize = 80;
 
 /// Edit distance with transpositions; `None` above `limit`.
-fn distance(from: &str, to: &str, limit: usize) -> Option<usize> {
+pub fn distance(from: &str, to: &str, limit: usize) -> Option<usize> {
     let (from, to): (Vec<char>, Vec<char>) = (from.chars().collect(), to.chars().collect());
     if from.len().abs_diff(to.len()) > limit {
         return None;

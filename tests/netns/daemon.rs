@@ -1,0 +1,96 @@
+//! The daemon as an operator starts it, in a namespace.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::net::Net;
+
+pub const VOLDEMORT: &str = env!("CARGO_BIN_EXE_voldemort");
+pub const VOLDEMORTCTL: &str = env!("CARGO_BIN_EXE_voldemortctl");
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running daemon.
+pub struct Daemon {
+    child: Child,
+    /// What it said before it was ready.
+    pub said: Vec<String>,
+    // Kept open: a daemon whose reader is gone would get an error for each line.
+    _rest: BufReader<std::process::ChildStdout>,
+}
+
+impl Daemon {
+    /// Starts it in the server's namespace and waits until it serves.
+    pub fn start(net: &Net, config: &Path, inventory: &str) -> Daemon {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &net.server, VOLDEMORT, "start", "services", "--config"]);
+        command.arg(config).args(["--inventory", inventory]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        let mut said = Vec::new();
+        loop {
+            let mut line = String::new();
+            if lines.read_line(&mut line).unwrap() == 0 {
+                panic!("the daemon ended before it was ready: {said:?} {:?}", child.wait());
+            }
+            if line.trim() == "ready" {
+                return Daemon { child, said, _rest: lines };
+            }
+            said.push(line.trim().to_owned());
+        }
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
+    }
+
+    /// `kill -9`.
+    pub fn murder(mut self) {
+        self.signal(Signal::SIGKILL);
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM; the exit code.
+    pub fn stop(mut self) -> Option<i32> {
+        self.signal(Signal::SIGTERM);
+        let mut rest = String::new();
+        let _ = self._rest.read_to_string(&mut rest);
+        self.child.wait().unwrap().code()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `config detect` in the server's namespace, with a state directory of the test's own.
+pub fn detect(net: &Net, folder: &Path) -> PathBuf {
+    let text = net.server_output(&[VOLDEMORT, "config", "detect", "--interface", "srv"]);
+    let state = folder.join("state");
+    let ours = text.replace("/var/lib/voldemort", &state.display().to_string());
+    assert_ne!(ours, text, "the settings name a state directory: {text}");
+    let path = folder.join("voldemort.toml");
+    std::fs::write(&path, ours).unwrap();
+    path
+}
+
+/// Asks until the answer is right; the last one when patience ends.
+pub fn eventually(what: &str, mut ask: impl FnMut() -> String, right: impl Fn(&str) -> bool) -> String {
+    let start = Instant::now();
+    loop {
+        let answer = ask();
+        if right(&answer) {
+            return answer;
+        }
+        assert!(start.elapsed() < PATIENCE, "{what}: {answer}");
+        std::thread::yield_now();
+    }
+}

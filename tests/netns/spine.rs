@@ -1,0 +1,236 @@
+//! The whole path with the real daemon: two commands, a machine that installs once, `kill -9` at
+//! every step, broken edits, git, garbage.
+
+use std::net::UdpSocket;
+use std::path::Path;
+
+use nix::sys::signal::Signal;
+
+use super::daemon::{Daemon, VOLDEMORT, VOLDEMORTCTL, detect, eventually};
+use super::net::{Net, has, within};
+
+const HARRY: &str = "00:11:22:33:44:55";
+const STRANGER: &str = "52:54:00:00:00:99";
+const SCRIPT: &str = "http://10.0.10.1/ipxe/00-11-22-33-44-55.ipxe";
+
+const MANIFEST: &str = r#"
+[subnet.lab]
+cidr    = "10.0.10.0/24"
+gateway = "10.0.10.1"
+dns     = ["10.0.10.1"]
+dynamic = "10.0.10.100-10.0.10.199"
+
+[boot.debian-12]
+kernel  = "files/vmlinuz"
+initrd  = ["files/initrd.gz"]
+cmdline = ["auto=true", "priority=critical", "url={{ answers_url }}"]
+
+[deployment.harry]
+mac      = "00:11:22:33:44:55"
+address  = "10.0.10.30"
+boot     = "debian-12"
+template = "preseed"
+packages = ["openssh-server"]
+redeploy = 1
+"#;
+
+fn inventory(folder: &Path) -> String {
+    let root = folder.join("inventory");
+    std::fs::create_dir_all(root.join("files")).unwrap();
+    std::fs::write(root.join("lab.toml"), MANIFEST).unwrap();
+    std::fs::write(root.join("files/vmlinuz"), "the kernel").unwrap();
+    std::fs::write(root.join("files/initrd.gz"), "the initrd").unwrap();
+    root.display().to_string()
+}
+
+/// The lease that udhcpc gets, as an address.
+fn udhcpc(net: &Net, mac: &str) -> String {
+    net.client_mac(mac);
+    let said = net.client_output(&["sh", "-c", "busybox udhcpc -f -q -n -t 5 -i cli -s /bin/true 2>&1"]);
+    let lease = said.lines().find_map(|line| line.strip_prefix("udhcpc: lease of "));
+    lease.and_then(|lease| lease.split(' ').next()).unwrap_or_else(|| panic!("{said}")).to_owned()
+}
+
+fn get(net: &Net, url: &str) -> String {
+    net.client_output(&["curl", "-s", "--max-time", "10", url])
+}
+
+fn phase(net: &Net) -> String {
+    net.server_output(&[VOLDEMORTCTL, "get", "deployments", "-o", "json"])
+}
+
+fn url_in<'a>(text: &'a str, part: &str) -> &'a str {
+    let found =
+        text.split_whitespace().map(|word| word.trim_end_matches(';')).find(|word| word.contains(part));
+    let found = found.unwrap_or_else(|| panic!("{part}: {text}"));
+    &found[found.find("http://").unwrap()..]
+}
+
+#[test]
+fn a_machine_installs_once_whatever_happens_to_the_daemon() {
+    if !has("busybox") || !has("curl") {
+        return;
+    }
+    let Some(net) = Net::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (config, root) = (detect(&net, folder.path()), inventory(folder.path()));
+    let daemon = Daemon::start(&net, &config, &root);
+    assert!(
+        daemon.said.iter().any(|line| line.starts_with("API") && line.contains("12345")),
+        "{:?}",
+        daemon.said
+    );
+    assert!(daemon.said.iter().any(|line| line.contains("10.0.10.1:67")), "{:?}", daemon.said);
+
+    let dynamic = udhcpc(&net, STRANGER);
+    assert_eq!(udhcpc(&net, HARRY), "10.0.10.30");
+    net.client_ip(&["address", "add", "10.0.10.30/24", "dev", "cli"]);
+    let script = get(&net, SCRIPT);
+    daemon.murder();
+
+    // Nothing was destroyed yet: the same machine may start over.
+    let daemon = Daemon::start(&net, &config, &root);
+    assert_eq!(udhcpc(&net, STRANGER), dynamic, "the lease survives kill -9");
+    assert_eq!(udhcpc(&net, HARRY), "10.0.10.30");
+    assert_eq!(get(&net, SCRIPT), script);
+    assert_eq!(get(&net, "http://10.0.10.1/debian-12/files/vmlinuz"), "the kernel");
+    assert_eq!(get(&net, "tftp://10.0.10.1/debian-12/files/initrd.gz"), "the initrd");
+    let answers = get(&net, url_in(&script, "/answers/"));
+    assert!(answers.contains("openssh-server"), "{answers}");
+    daemon.murder();
+
+    // The answers are out and the report may be lost: no second installation.
+    let daemon = Daemon::start(&net, &config, &root);
+    assert!(!get(&net, SCRIPT).contains("kernel"), "an unreported installation is not repeated");
+    eventually("the phase", || phase(&net), |text| text.contains("\"unreported\""));
+    assert_eq!(get(&net, url_in(&answers, "/completed")), "");
+    assert!(phase(&net).contains("\"installed\""));
+    daemon.murder();
+
+    let daemon = Daemon::start(&net, &config, &root);
+    assert!(!get(&net, SCRIPT).contains("kernel"), "installed");
+    assert_ne!(get(&net, url_in(&script, "/answers/")), answers, "the answers are gone");
+    std::fs::write(Path::new(&root).join("lab.toml"), MANIFEST.replace("redeploy = 1", "redeploy = 2"))
+        .unwrap();
+    let again = eventually("raising redeploy", || get(&net, SCRIPT), |text| text.contains("kernel"));
+    assert_ne!(again, script, "another installation has other URLs");
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
+fn a_broken_edit_changes_nothing_and_garbage_does_no_harm() {
+    if !has("busybox") || !has("curl") {
+        return;
+    }
+    let Some(net) = Net::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (config, root) = (detect(&net, folder.path()), inventory(folder.path()));
+    let daemon = Daemon::start(&net, &config, &root);
+    let manifest = Path::new(&root).join("lab.toml");
+    let status = || net.server_output(&[VOLDEMORTCTL, "get", "status", "-o", "json"]);
+    for broken in
+        [MANIFEST.replace("boot     = \"debian-12\"", "boot = \"debian\""), "[[[".into(), String::new()]
+    {
+        std::fs::write(&manifest, broken).unwrap();
+        daemon.signal(Signal::SIGHUP);
+        let told = |text: &str| text.contains("\"Invalid\"") || text.contains("\"Held\"");
+        eventually("the refusal", status, told);
+        assert_eq!(udhcpc(&net, HARRY), "10.0.10.30");
+        std::fs::write(&manifest, MANIFEST).unwrap();
+        eventually("the recovery", status, |text| text.contains("\"Ready\""));
+    }
+    net.client_ip(&["address", "add", "10.0.10.30/24", "dev", "cli"]);
+    within(&net.client, || {
+        let socket = UdpSocket::bind("10.0.10.30:0").unwrap();
+        for size in 0..600usize {
+            let junk: Vec<u8> = (0..size).map(|at| (at * 31 + size * 17) as u8).collect();
+            for port in [67, 69, 4011] {
+                socket.send_to(&junk, ("10.0.10.1", port)).unwrap();
+            }
+        }
+    });
+    let junk = "head -c 20000 /dev/urandom | busybox nc -w 1 10.0.10.1 80 >/dev/null 2>&1; true";
+    net.client_output(&["sh", "-c", junk]);
+    assert_eq!(udhcpc(&net, HARRY), "10.0.10.30");
+    assert!(get(&net, SCRIPT).starts_with("#!ipxe"));
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
+fn commits_of_a_repository_go_live() {
+    if !has("git") || !has("busybox") || !has("curl") {
+        return;
+    }
+    let Some(net) = Net::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (config, root) = (detect(&net, folder.path()), inventory(folder.path()));
+    let git = |arguments: &str| {
+        let script = format!("cd {root} && git -c user.name=t -c user.email=t@example.org {arguments}");
+        assert!(
+            std::process::Command::new("sh").args(["-c", &script]).status().unwrap().success(),
+            "{script}"
+        );
+    };
+    git("init -q -b main . && git add -A && git -c user.name=t -c user.email=t@example.org commit -qm one");
+    let bare = folder.path().join("inventory.git");
+    git(&format!("clone -q --bare . {}", bare.display()));
+    let daemon = Daemon::start(&net, &config, &format!("file://{}", bare.display()));
+    assert_eq!(udhcpc(&net, HARRY), "10.0.10.30");
+    std::fs::write(Path::new(&root).join("lab.toml"), MANIFEST.replace("10.0.10.30", "10.0.10.31")).unwrap();
+    git("commit -qam two");
+    git(&format!("push -q {} main", bare.display()));
+    eventually("the second commit", || udhcpc(&net, HARRY), |address| address == "10.0.10.31");
+    let status = net.server_output(&[VOLDEMORTCTL, "get", "status", "-o", "json"]);
+    assert!(status.contains("main@sha1:"), "{status}");
+    assert_eq!(daemon.stop(), Some(0));
+
+    // The same repository by its plain path.
+    let daemon = Daemon::start(&net, &config, &bare.display().to_string());
+    assert_eq!(udhcpc(&net, HARRY), "10.0.10.31");
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
+fn a_start_serves_the_last_good_state_and_forgets_no_safety_rule() {
+    if !has("busybox") {
+        return;
+    }
+    let Some(net) = Net::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (config, root) = (detect(&net, folder.path()), inventory(folder.path()));
+    let manifest = Path::new(&root).join("lab.toml");
+    let status = || net.server_output(&[VOLDEMORTCTL, "get", "status", "-o", "json"]);
+    let daemon = Daemon::start(&net, &config, &root);
+    assert_eq!(udhcpc(&net, HARRY), "10.0.10.30");
+    daemon.murder();
+
+    // Every deployment goes while nobody looks.
+    let without = MANIFEST.split("[deployment.harry]").next().unwrap();
+    std::fs::write(&manifest, without).unwrap();
+    let daemon = Daemon::start(&net, &config, &root);
+    let told = eventually("the refusal", status, |text| text.contains("\"Held\""));
+    assert!(told.contains("--allow-removals 1"), "{told}");
+    assert_eq!(udhcpc(&net, HARRY), "10.0.10.30");
+    daemon.murder();
+
+    // The source is gone.
+    std::fs::rename(&root, folder.path().join("elsewhere")).unwrap();
+    let daemon = Daemon::start(&net, &config, &root);
+    eventually("the reason", status, |text| text.contains("\"Unreachable\""));
+    let state = net.server_output(&[VOLDEMORTCTL, "get", "deployments"]);
+    assert!(state.contains("harry"), "{state}");
+    daemon.murder();
+
+    // A person agrees to the exact number.
+    std::fs::rename(folder.path().join("elsewhere"), &root).unwrap();
+    let daemon = Daemon::start(&net, &config, &root);
+    eventually("the refusal", status, |text| text.contains("\"Held\""));
+    let apply = |extra: &[&str]| {
+        net.server_output(&[&[VOLDEMORT, "apply", &root, "-y", "-o", "json"], extra].concat())
+    };
+    assert!(apply(&[]).contains("\"held\""));
+    assert!(apply(&["--allow-removals", "2"]).contains("\"held\""));
+    assert!(apply(&["--allow-removals", "1"]).contains("\"applied\""));
+    eventually("the agreement", status, |text| text.contains("\"Ready\""));
+    assert_eq!(daemon.stop(), Some(0));
+}
