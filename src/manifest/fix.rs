@@ -55,11 +55,16 @@ pub fn mend(files: Files, check: impl Fn(&Files) -> Verdict) -> Mended {
 /// Problems to be mended now. An unknown name may only look unknown while other files are
 /// misread: names come last.
 fn wanted(problems: &[Problem]) -> Vec<&Problem> {
-    let misread =
-        problems.iter().any(|problem| problem.level == Level::Error && problem.code < Code::UnknownName);
+    let misread = problems.iter().any(|problem| hides(problem.code));
     let ripe =
         |problem: &&Problem| !problem.fix.is_empty() && !(misread && problem.code == Code::UnknownName);
     problems.iter().filter(ripe).collect()
+}
+
+/// Whether a resource may not be seen because of such a mistake.
+fn hides(code: Code) -> bool {
+    use Code::{BadName, Bounds, Encoding, Syntax, Twice, UnknownKind};
+    matches!(code, Syntax | Encoding | Bounds | UnknownKind | BadName | Twice)
 }
 
 type Round<'a> = (Files, Verdict, Vec<&'a Problem>);
@@ -71,15 +76,16 @@ fn round<'a>(
     wanted: &[&'a Problem],
     check: &impl Fn(&Files) -> Verdict,
 ) -> Option<Round<'a>> {
-    let attempt = |problems: &[&'a Problem]| {
+    let attempt = |problems: &[&'a Problem], newest: &[&'a Problem]| {
         let (after, made) = applied(files, &before.0.sources, problems);
         if made.is_empty() {
             return None;
         }
         let verdict = check(&after);
-        (!worse(before, &verdict)).then_some((after, verdict, made))
+        let renamed = newest.iter().any(|problem| renames(problem.code));
+        (!worse(before, &verdict, renamed)).then_some((after, verdict, made))
     };
-    if let Some(done) = attempt(wanted) {
+    if let Some(done) = attempt(wanted, wanted) {
         return Some(done);
     }
     let mut good: Option<Round> = None;
@@ -87,15 +93,20 @@ fn round<'a>(
         let mut more = good.as_ref().map_or_else(Vec::new, |(_, _, made)| made.clone());
         more.push(*problem);
         let longer = |round: &Round| round.2.len() == more.len();
-        if let Some(done) = attempt(&more).filter(longer) {
+        if let Some(done) = attempt(&more, &[problem]).filter(longer) {
             good = Some(done);
         }
     }
     good
 }
 
+/// Whether mending such a mistake may give something the name of something else.
+fn renames(code: Code) -> bool {
+    matches!(code, Code::UnknownKind | Code::UnknownKey | Code::BadName)
+}
+
 /// Whether a round did harm: it may bring hidden mistakes to light, but make none.
-fn worse(before: &Verdict, after: &Verdict) -> bool {
+fn worse(before: &Verdict, after: &Verdict, renamed: bool) -> bool {
     let unparsed = |(documents, _): &Verdict| -> BTreeSet<Arc<str>> {
         documents.unparsed.iter().map(|file| documents.sources.get(*file).name.clone()).collect()
     };
@@ -104,7 +115,7 @@ fn worse(before: &Verdict, after: &Verdict) -> bool {
     let twice = |problem: &Problem| problem.code == Code::Twice;
     let error = |problem: &Problem| problem.level == Level::Error;
     !unparsed(after).is_subset(&unparsed(before))
-        || count(after, twice) > count(before, twice)
+        || (renamed && count(after, twice) > count(before, twice))
         || (count(before, error) == 0 && count(after, error) > 0)
 }
 
@@ -129,10 +140,11 @@ fn applied<'a>(files: &Files, sources: &Sources, problems: &[&'a Problem]) -> (F
     (files, made)
 }
 
-/// Whether an edit lies inside a manifest, on whole characters, and clear of the others.
+/// Whether an edit changes something inside a manifest, on whole characters, and clear of the others.
 fn fits(edit: &Edit, sources: &Sources, others: Option<&Vec<&Edit>>) -> bool {
     let source = sources.get(edit.mark.file);
-    let inside = source.text().is_some_and(|text| text.get(edit.mark.range()).is_some());
+    let inside =
+        source.text().and_then(|text| text.get(edit.mark.range())).is_some_and(|old| old != edit.text);
     let clear = |other: &&Edit| other.mark.end <= edit.mark.start || edit.mark.end <= other.mark.start;
     inside && is_manifest(&source.name) && others.is_none_or(|others| others.iter().all(clear))
 }

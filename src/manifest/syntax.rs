@@ -231,6 +231,8 @@ impl Fault<'_> {
                 .fix(self.mark(range.clone()), quoted(word).filter(|_| self.stands_alone(&range)))
         };
         match word.to_ascii_lowercase().as_str() {
+            // The word is right; the mistake is what follows it.
+            _ if matches!(word, "true" | "false") => {}
             "true" | "yes" | "on" => return self.flag(range, "true"),
             "false" | "no" | "off" => return self.flag(range, "false"),
             _ => {}
@@ -243,7 +245,9 @@ impl Fault<'_> {
             problem("a range of addresses is text and needs quotes")
         } else if word.parse::<model::Span>().is_ok() {
             problem("a duration is text and needs quotes")
-        } else if word.starts_with(|c: char| c.is_alphabetic() || matches!(c, '/' | '_' | '$')) {
+        } else if !matches!(word, "true" | "false")
+            && word.starts_with(|c: char| c.is_alphabetic() || matches!(c, '/' | '_' | '$'))
+        {
             problem("text needs quotes")
         } else {
             let mark = self.mark(self.visible());

@@ -166,7 +166,7 @@ fn cure(form: &Form, text: &str) -> Option<String> {
 /// What can only have been meant.
 fn meant(form: &Form, text: &str) -> Option<String> {
     match form {
-        Form::Name(_) => name(text).map(|name| name.to_string()),
+        Form::Name(_) => respelt(text),
         Form::Address | Form::AddressOrAuto => {
             let address: Ipv4Addr = text.split_once('/')?.0.parse().ok()?;
             Some(address.to_string())
@@ -198,6 +198,12 @@ pub fn name(text: &str) -> Option<Name> {
     name.trim_matches('-').parse().ok()
 }
 
+/// The same, if only letter case and separators differ.
+fn respelt(text: &str) -> Option<String> {
+    let usual = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ' ');
+    text.chars().all(usual).then(|| name(text)).flatten().map(|name| name.to_string())
+}
+
 /// The name of a resource, or the problem with it.
 pub fn resource_name(kind: Kind, text: &str, mark: Mark) -> Result<Name, Problem> {
     text.parse().map_err(|error: crate::model::name::NameError| {
@@ -206,7 +212,7 @@ pub fn resource_name(kind: Kind, text: &str, mark: Mark) -> Result<Name, Problem
         match name(text) {
             Some(name) => {
                 let help = format!("write [{}.{name}]", kind.name());
-                problem.help(help).fix(mark, Some(name.to_string()))
+                problem.help(help).fix(mark, respelt(text))
             }
             None => problem,
         }
