@@ -2,6 +2,7 @@
 
 pub mod apply;
 pub mod check;
+pub mod color;
 pub mod config;
 pub mod ctl;
 pub mod exit;
@@ -9,6 +10,7 @@ pub mod explain;
 pub mod iso;
 pub mod plan;
 pub mod remote;
+mod replace;
 pub mod schema;
 pub mod start;
 pub mod try_;

@@ -1,73 +1,63 @@
 //! `voldemort check`: everything that can be found out about an inventory without a network.
 
-use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
+mod format;
+mod rehearsal;
+mod repair;
+mod summary;
+mod watch;
 
-use clap::{Args, ValueEnum};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use clap::Args;
 
 use super::Exit;
-use crate::daemon::load::{Depth, Loaded, load, transcript};
+use super::color::Color;
+use super::exit::{say, talk};
+use super::replace::is_own;
+use crate::daemon::load::{Depth, Loaded, load};
 use crate::desired::{Media, Options};
-use crate::manifest::similar::similar;
-use crate::manifest::{self, Level, MANIFEST_MAX_BYTES, report};
+use crate::manifest::{MANIFEST_MAX_BYTES, schema};
 use crate::media::{Library, Shelf};
 use crate::model::Name;
-use crate::source::{self, SourceError};
+use crate::source::{self, Snapshot, SourceError};
+
+use format::Output;
+pub use format::{Format, render};
+pub use repair::{Repair, repair};
 
 #[derive(Debug, Args)]
 pub struct Arguments {
     /// The inventory's directory; with --verbose, a deployment's name does for one of `.`
     #[arg(default_value = ".")]
     directory: PathBuf,
-    /// How problems are printed
-    #[arg(long, value_enum, default_value_t = Format::Full)]
-    format: Format,
+    /// How problems are printed; full unless VOLDEMORT_OUTPUT_FORMAT says otherwise
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// Write the problems to this file, not to stdout
+    #[arg(long, value_name = "FILE")]
+    output_file: Option<PathBuf>,
+    /// When to use colour
+    #[arg(long, value_enum, default_value_t)]
+    color: Color,
+    /// Mend what can only have been meant otherwise, in the files themselves
+    #[arg(long)]
+    fix: bool,
+    /// Check again after every change, until interrupted
+    #[arg(long, conflicts_with = "fix")]
+    watch: bool,
     /// Images that are not at hand are errors, not notes
     #[arg(long)]
     with_media: bool,
     /// Show every stage of the rehearsed boots: what DHCP answers, scripts, answer files
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "watch")]
     verbose: bool,
     /// With --verbose: the boots of this deployment only (repeatable)
     #[arg(long, value_name = "NAME", requires = "verbose")]
     deployment: Vec<String>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
-    /// With the lines they are about
-    Full,
-    /// One line each
-    Concise,
-    /// For programs
-    Json,
-}
-
-pub fn run(arguments: Arguments) -> Exit {
-    let arguments = arguments.settled();
-    let started = Instant::now();
-    let shelf = Shelf::new(Vec::new(), None).with_directory(arguments.directory.clone());
-    let media = if arguments.with_media { Media::Required } else { Media::IfPresent };
-    let checked = match check(&arguments.directory, &shelf, &Options { media, fallback: None }) {
-        Ok(checked) => checked,
-        Err(error) => {
-            super::exit::say(format!("voldemort: {error}"));
-            return Exit::Failed;
-        }
-    };
-    // A reader that has seen enough closes the pipe; the exit code still tells.
-    let _ = print(&checked, arguments.format);
-    let for_people = matches!(arguments.format, Format::Full | Format::Concise);
-    if arguments.verbose && for_people && !walks(&checked, &arguments.deployment) {
-        return Exit::Failed;
-    }
-    super::exit::say(summary(&checked, started.elapsed()));
-    if checked.problems.iter().any(|problem| problem.level == Level::Error) {
-        Exit::Failed
-    } else {
-        Exit::Done
-    }
 }
 
 impl Arguments {
@@ -80,91 +70,99 @@ impl Arguments {
         }
         self
     }
+
+    /// Whether rehearsals may follow the problems: not where a program reads them.
+    fn shows_rehearsals(&self) -> bool {
+        self.verbose && matches!(self.format, None | Some(Format::Full | Format::Concise))
+    }
+}
+
+pub fn run(arguments: Arguments) -> Exit {
+    let arguments = arguments.settled();
+    let output = match Output::of(&arguments) {
+        Ok(output) => output,
+        Err(why) => {
+            talk(&why);
+            return Exit::Usage;
+        }
+    };
+    let shelf = Shelf::new(Vec::new(), None).with_directory(arguments.directory.clone());
+    let media = if arguments.with_media { Media::Required } else { Media::IfPresent };
+    let options = Options { media, fallback: None };
+    if arguments.watch {
+        return watch::run(&arguments.directory, &shelf, &options, &output);
+    }
+    let started = Instant::now();
+    let root = &arguments.directory;
+    let checked = if arguments.fix {
+        repair::run(root, &shelf, &options)
+    } else {
+        failing(check(root, &shelf, &options))
+    };
+    let told = match checked {
+        Ok(checked) if arguments.shows_rehearsals() => {
+            let told = tell(&checked, &output, started);
+            rehearsal::show(&checked, &arguments.deployment).and(told)
+        }
+        Ok(checked) => tell(&checked, &output, started),
+        Err(why) => Err(why),
+    };
+    match told {
+        // The exit code tells even those who stopped reading.
+        Ok(told) if told.errors == 0 => Exit::Done,
+        Ok(_) => Exit::Failed,
+        Err(why) => {
+            talk(&why);
+            Exit::Failed
+        }
+    }
+}
+
+fn failing<T>(result: Result<T, SourceError>) -> Result<T, String> {
+    result.map_err(|error| error.to_string())
+}
+
+/// What was told.
+struct Told {
+    errors: usize,
+    /// Whether somebody still reads.
+    heard: bool,
+}
+
+/// Prints what was found, and what it comes to.
+fn tell(checked: &Loaded, output: &Output, started: Instant) -> Result<Told, String> {
+    let heard = output.write(checked)?;
+    say(summary::summary(checked, started.elapsed()));
+    Ok(Told { errors: checked.errors(), heard })
 }
 
 /// Reads the inventory in a directory and finds everything that is wrong with it.
-pub fn check(
-    root: &std::path::Path,
+pub fn check(root: &Path, library: &dyn Library, options: &Options) -> Result<Loaded, SourceError> {
+    judge(root, &source::directory::read(root)?, library, options)
+}
+
+/// The same with an inventory that has been read.
+fn judge(
+    root: &Path,
+    snapshot: &Snapshot,
     library: &dyn Library,
     options: &Options,
 ) -> Result<Loaded, SourceError> {
-    let snapshot = source::directory::read(root)?;
-    let files = snapshot.texts(MANIFEST_MAX_BYTES)?;
-    Ok(load(snapshot.revision, &files, library, options, Depth::EveryFirmware))
+    let mut files = snapshot.texts(MANIFEST_MAX_BYTES)?;
+    files.extend(installed_schemas(root));
+    Ok(load(snapshot.revision.clone(), &files, library, options, Depth::EveryFirmware))
 }
 
-fn print(checked: &Loaded, format: Format) -> std::io::Result<()> {
-    let Loaded { documents, problems, .. } = checked;
-    let sources = &documents.sources;
-    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
-    match format {
-        Format::Full => {
-            let colour = colour();
-            for problem in problems {
-                writeln!(out, "{}", report::full(problem, sources, colour))?;
-            }
-        }
-        Format::Concise => {
-            for problem in problems {
-                writeln!(out, "{}", report::concise(problem, sources))?;
-            }
-        }
-        Format::Json => writeln!(out, "{:#}", report::json(problems, sources))?,
-    }
-    out.flush()
-}
-
-/// Prints the rehearsals of the named deployments, or of all. Whether all those names exist.
-fn walks(checked: &Loaded, names: &[String]) -> bool {
-    let all = &checked.desired.deployments;
-    let mut chosen: Vec<&Name> = all.keys().collect();
-    if !names.is_empty() {
-        for name in names.iter().filter(|name| !chosen.iter().any(|known| known.as_str() == *name)) {
-            let hint = similar(name, chosen.iter().map(|known| known.as_str()));
-            let hint = hint.map_or_else(String::new, |near| format!("; did you mean {near}?"));
-            super::exit::say(format!("voldemort: there is no deployment {name} to rehearse{hint}"));
-            return false;
-        }
-        chosen.retain(|known| names.iter().any(|name| name == known.as_str()));
-    }
-    super::exit::print(&transcript(&checked.desired, &chosen)) == Exit::Done
-}
-
-/// Colour for terminals, unless <https://no-color.org> or `CLICOLOR_FORCE` says otherwise.
-fn colour() -> bool {
-    let set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    if set("NO_COLOR") {
-        return false;
-    }
-    let forced = std::env::var_os("CLICOLOR_FORCE").is_some_and(|value| value != "0" && !value.is_empty());
-    forced || std::io::stdout().is_terminal()
-}
-
-/// `10 errors in 6 of 9 files (0 warnings), checked in 14 ms`
-fn summary(checked: &Loaded, took: Duration) -> String {
-    let count = |level| checked.problems.iter().filter(|problem| problem.level == level).count();
-    let faulty = checked.problems.iter().filter(|problem| problem.level == Level::Error);
-    let files: std::collections::BTreeSet<u32> = faulty.map(|problem| problem.mark().file).collect();
-    let sources = checked.documents.sources.iter();
-    let read = |(file, source): &(u32, &manifest::Source)| {
-        manifest::is_manifest(&source.name) || files.contains(file)
+/// The schemas in a hidden folder of the inventory, which is no part of a snapshot. Links are not
+/// followed: whoever may commit one could have any file of this host printed.
+fn installed_schemas(root: &Path) -> Vec<(Arc<str>, Bytes)> {
+    const LARGEST_BYTES: u64 = 1 << 20;
+    let read = |(name, _): (&str, _)| {
+        let inside = format!("{}/{name}", schema::INSTALLED);
+        let file = is_own(root, &inside).then(|| std::fs::File::open(root.join(&inside)))?.ok()?;
+        let mut bytes = Vec::new();
+        file.take(LARGEST_BYTES).read_to_end(&mut bytes).ok()?;
+        Some((inside.into(), bytes.into()))
     };
-    let all = sources.filter(read).count();
-    let (errors, warnings, notes) = (count(Level::Error), count(Level::Warning), count(Level::Note));
-    let plural = |number: usize, word: &str| match number {
-        1 => format!("1 {word}"),
-        _ => format!("{number} {word}s"),
-    };
-    let of = match errors {
-        0 => format!("in {}", plural(all, "file")),
-        _ => format!("in {} of {}", files.len(), plural(all, "file")),
-    };
-    let mut rest = plural(warnings, "warning");
-    if notes > 0 {
-        rest += &format!(", {}", plural(notes, "note"));
-    }
-    let ms = took.as_millis();
-    let deployments = plural(checked.desired.deployments.len(), "deployment");
-    let what = if errors == 0 { format!(", {deployments}") } else { String::new() };
-    format!("{} {of} ({rest}){what}, checked in {ms} ms", plural(errors, "error"))
+    schema::files().into_iter().filter_map(read).collect()
 }

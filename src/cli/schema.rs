@@ -1,10 +1,14 @@
 //! `voldemort schema`: the JSON Schema of manifests, for editors.
 
-use std::path::PathBuf;
+mod install;
+
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::Exit;
+use super::exit::talk;
+use super::replace::replace;
 use crate::manifest::schema;
 
 #[derive(Debug, Args)]
@@ -12,25 +16,30 @@ pub struct Arguments {
     /// Directory to write inventory.json and voldemort.json to; without one the schema of
     /// manifests goes to stdout
     directory: Option<PathBuf>,
+    /// Write what the editors' plugins taplo and tombi need into the inventory in this directory
+    /// (the current one if absent)
+    #[arg(long)]
+    install: bool,
 }
 
 pub fn run(arguments: Arguments) -> Exit {
-    let Some(directory) = arguments.directory else {
-        return super::exit::print(&schema::text(&schema::inventory()));
-    };
-    match write(&directory) {
-        Ok(()) => Exit::Done,
-        Err(error) => {
-            super::exit::say(format!("voldemort: {}: {error}", directory.display()));
-            Exit::Failed
-        }
+    match (arguments.install, arguments.directory) {
+        (true, directory) => install::run(&directory.unwrap_or_else(|| ".".into())),
+        (false, None) => super::exit::print(&schema::text(&schema::inventory())),
+        (false, Some(directory)) => match write(&directory) {
+            Ok(()) => Exit::Done,
+            Err(error) => {
+                talk(&format!("{}: {error}", directory.display()));
+                Exit::Failed
+            }
+        },
     }
 }
 
-fn write(directory: &std::path::Path) -> std::io::Result<()> {
+fn write(directory: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(directory)?;
     for (name, schema) in schema::files() {
-        std::fs::write(directory.join(name), schema::text(&schema))?;
+        replace(&directory.join(name), schema::text(&schema).as_bytes())?;
     }
     Ok(())
 }

@@ -63,7 +63,7 @@ pub fn load(
     problems.extend(found);
     let desired = Arc::new(Desired { revision, ..desired });
     if !problems.iter().any(|problem| problem.level == Level::Error) {
-        problems.extend(rehearse(&documents, &desired, depth));
+        problems.extend(documents.weigh(rehearse(&documents, &desired, depth)));
     }
     problems.sort_by_key(|problem| (problem.mark(), problem.code));
     Loaded { documents, desired, problems }

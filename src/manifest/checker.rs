@@ -9,7 +9,7 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::similar::similar;
+use super::similar::{only_similar, similar};
 use super::value::{Field, Table, Value};
 use super::{Code, Fields, Mark, Marked, Problem, Shape, Sources};
 
@@ -50,14 +50,20 @@ impl Checker<'_> {
                     }
                 }
                 None if key.get_ref().starts_with("x-") => {}
-                None => self.unknown(subject, key, value),
+                None => self.unknown(subject, tree, key, value),
             }
         }
         self.missing(subject, tree);
         Table(table)
     }
 
-    fn unknown(&mut self, subject: Subject, key: &Spanned<std::borrow::Cow<str>>, value: &Spanned<DeValue>) {
+    fn unknown(
+        &mut self,
+        subject: Subject,
+        tree: &Tree,
+        key: &Spanned<std::borrow::Cow<str>>,
+        value: &Spanned<DeValue>,
+    ) {
         let mark = self.mark(key);
         let name = key.get_ref();
         if self.is_header(value) && subject.name.contains(' ') {
@@ -66,7 +72,11 @@ impl Checker<'_> {
         let message = format!("{} have no setting called `{}`", subject.fields.plural, plain(name));
         let keys = subject.fields.keys.iter().map(|key| key.name);
         let problem = match similar(name, keys.clone()) {
-            Some(near) => Problem::new(Code::UnknownKey, mark, message, format!("did you mean `{near}`?")),
+            Some(near) => {
+                let free = only_similar(name, keys).filter(|near| !tree.contains_key(*near));
+                let label = format!("did you mean `{near}`?");
+                Problem::new(Code::UnknownKey, mark, message, label).fix(mark, free.map(str::to_owned))
+            }
             None => Problem::new(Code::UnknownKey, mark, message, "unknown setting")
                 .help(format!("the settings are: {}", keys.collect::<Vec<_>>().join(", "))),
         };

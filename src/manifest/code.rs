@@ -53,6 +53,7 @@ codes! {
     Syntax = 1 Error false "not valid TOML";
     Encoding = 2 Error false "not UTF-8 text";
     ModernToml = 3 Warning true "valid in TOML 1.1 only";
+    StaleSchema = 4 Warning true "installed schema out of date";
     Bounds = 5 Error false "larger or deeper than a manifest may be";
     UnknownKind = 10 Error false "unknown kind of resource";
     UnknownKey = 11 Error false "unknown setting";

@@ -13,9 +13,9 @@ use super::checker::{Checker, Subject, plain};
 use super::document::{Document, Documents, Inventory, Resource};
 use super::scan::{self, Scan};
 use super::shape::{INVENTORY, KNOWN, fields};
-use super::similar::similar;
+use super::similar::{only_similar, similar};
 use super::value::Extract;
-use super::{Code, Kind, Level, Mark, Marked, Problem, Source, Sources, Table, syntax};
+use super::{Code, Kind, Level, Mark, Marked, Problem, Source, Sources, Table, schema, syntax};
 use crate::model::Name;
 
 /// Largest manifest, in bytes.
@@ -44,6 +44,7 @@ pub fn parse(files: &BTreeMap<Arc<str>, Bytes>) -> (Documents, Vec<Problem>) {
     }
     let Parser { mut documents, mut problems } = parser;
     others_were_checked(&documents, manifests, &mut problems);
+    problems.extend(schema::stale(&sources));
     documents.sources = sources;
     let problems = documents.weigh(problems);
     (documents, problems)
@@ -96,7 +97,7 @@ impl Parser {
         let faults = syntax::problems(file, source, &scan, &errors);
         let tainted = tainted(text, &scan, &faults);
         if faults.is_empty() {
-            self.modern(file, &scan);
+            self.modern(file, text, &scan);
         } else {
             self.documents.unparsed.push(file);
         }
@@ -112,13 +113,14 @@ impl Parser {
         self.problems.append(&mut found);
     }
 
-    fn modern(&mut self, file: u32, scan: &Scan) {
+    fn modern(&mut self, file: u32, text: &str, scan: &Scan) {
         for (range, what) in &scan.modern {
             let mark = Mark::new(file, range.clone());
             let message = format!("{what} is valid in TOML 1.1 only");
             self.problems.push(
                 Problem::new(Code::ModernToml, mark, message, "TOML 1.0 does not allow this")
-                    .help("editors and other tools still read TOML 1.0"),
+                    .help("editors and other tools still read TOML 1.0")
+                    .fix(mark, older(&text[range.clone()])),
             );
         }
     }
@@ -222,6 +224,17 @@ impl Parser {
     }
 }
 
+/// How TOML 1.0 writes what only 1.1 has; `None` where it takes rewriting whole lines.
+fn older(modern: &str) -> Option<String> {
+    match modern {
+        "," => Some(String::new()),
+        "\\e" => Some("\\u001B".to_owned()),
+        // The two digits follow.
+        "\\x" => Some("\\u00".to_owned()),
+        _ => None,
+    }
+}
+
 fn line(source: &Source, problem: &Problem) -> u32 {
     source.position(problem.mark().start as usize).line
 }
@@ -317,7 +330,9 @@ fn unknown_kind(word: &str, mark: Mark, value: &DeValue) -> Problem {
         _ => format!("the setting `{shown}` stands outside of any resource"),
     };
     if let Some(near) = similar(word, kinds) {
-        return Problem::new(Code::UnknownKind, mark, message, format!("did you mean `{near}`?"));
+        let only = only_similar(word, kinds).map(str::to_owned);
+        return Problem::new(Code::UnknownKind, mark, message, format!("did you mean `{near}`?"))
+            .fix(mark, only);
     }
     let label = match value {
         DeValue::Table(_) | DeValue::Array(_) => "unknown kind",

@@ -16,6 +16,16 @@ pub struct Problem {
     pub notes: Vec<String>,
     /// The smallest cure.
     pub help: Vec<String>,
+    /// The same cure as edits a program can make, all of them together; empty where it takes a
+    /// person to decide.
+    pub fix: Vec<Edit>,
+}
+
+/// The bytes at a mark become another text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edit {
+    pub mark: Mark,
+    pub text: String,
 }
 
 /// A place, and what is to be seen there.
@@ -42,6 +52,7 @@ impl Problem {
             labels: vec![Label { mark, text: label.into() }],
             notes: Vec::new(),
             help: Vec::new(),
+            fix: Vec::new(),
         }
     }
 
@@ -63,6 +74,12 @@ impl Problem {
 
     pub fn help(mut self, help: impl Into<String>) -> Problem {
         self.help.push(help.into());
+        self
+    }
+
+    /// Adds an edit that cures it, where one is known.
+    pub fn fix(mut self, mark: Mark, text: Option<String>) -> Problem {
+        self.fix.extend(text.map(|text| Edit { mark, text }));
         self
     }
 

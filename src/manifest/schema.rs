@@ -4,6 +4,25 @@
 use serde_json::{Map, Value, json};
 
 use super::shape::{Fields, Form, INVENTORY, Kind, Shape, fields};
+use super::{Code, Mark, Problem, Sources};
+
+/// Where an inventory keeps the schemas its editors use.
+pub const INSTALLED: &str = ".voldemort/schema";
+
+/// Warns of installed schemas that are not those of this version.
+pub(super) fn stale(sources: &Sources) -> Vec<Problem> {
+    let warn = |(name, schema): (&str, Value)| {
+        let file = sources.find(&format!("{INSTALLED}/{name}"))?;
+        if sources.get(file).bytes == text(&schema) {
+            return None;
+        }
+        let mark = Mark::new(file, 0..0);
+        let message = "this schema for editors is not that of this voldemort";
+        let problem = Problem::new(Code::StaleSchema, mark, message, "written by another version");
+        Some(problem.help("`voldemort schema --install` writes it anew"))
+    };
+    files().into_iter().filter_map(warn).collect()
+}
 
 /// Every schema by file name.
 pub fn files() -> [(&'static str, Value); 2] {

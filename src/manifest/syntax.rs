@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::ops::Range;
 
 use super::checker::plain;
+use super::quote::quoted;
 use super::scan::Scan;
 use super::{Code, Mark, Problem, Source};
 use crate::model::{self, Cidr, Mac};
@@ -165,7 +166,11 @@ impl Fault<'_> {
         let problem = Problem::new(Code::Syntax, mark, "the text starting here is never closed", label);
         let quote = &written[..if long { 3 } else { 1 }];
         match written.len() {
-            0..60 if !long => problem.help(format!("add a quote at the end: {written}{quote}")),
+            0..60 if !long => {
+                let plain = quoted(&written[1..]).is_some() && !written.contains(['#', ',', ']', '}']);
+                let fix = plain.then(|| format!("{written}{quote}"));
+                problem.help(format!("add a quote at the end: {written}{quote}")).fix(mark, fix)
+            }
             _ => problem.help(format!("add {quote} where the text ends")),
         }
     }
@@ -223,8 +228,11 @@ impl Fault<'_> {
         let problem = |message: &str| {
             Problem::new(Code::Syntax, self.mark(range.clone()), message, "quotes are missing here")
                 .help(format!("write \"{}\"", plain(word)))
+                .fix(self.mark(range.clone()), quoted(word).filter(|_| self.stands_alone(&range)))
         };
         match word.to_ascii_lowercase().as_str() {
+            // The word is right; the mistake is what follows it.
+            _ if matches!(word, "true" | "false") => {}
             "true" | "yes" | "on" => return self.flag(range, "true"),
             "false" | "no" | "off" => return self.flag(range, "false"),
             _ => {}
@@ -237,7 +245,9 @@ impl Fault<'_> {
             problem("a range of addresses is text and needs quotes")
         } else if word.parse::<model::Span>().is_ok() {
             problem("a duration is text and needs quotes")
-        } else if word.starts_with(|c: char| c.is_alphabetic() || matches!(c, '/' | '_' | '$')) {
+        } else if !matches!(word, "true" | "false")
+            && word.starts_with(|c: char| c.is_alphabetic() || matches!(c, '/' | '_' | '$'))
+        {
             problem("text needs quotes")
         } else {
             let mark = self.mark(self.visible());
@@ -245,9 +255,21 @@ impl Fault<'_> {
         }
     }
 
+    /// Whether a word is all of a value: between `=`, `[` or `,` and the next comma, bracket,
+    /// comment or line end.
+    fn stands_alone(&self, word: &Range<usize>) -> bool {
+        let line = self.line();
+        let before = self.text[line.start.min(word.start)..word.start].trim_end();
+        let after = self.text[word.end..line.end.max(word.end)].trim_start();
+        let ends = after.is_empty() || after.starts_with([',', ']', '}', '#']);
+        before.ends_with(['=', '[', ',']) && ends
+    }
+
     fn flag(&self, range: Range<usize>, right: &str) -> Problem {
         let message = format!("this word is written `{right}`");
-        let problem = Problem::new(Code::Syntax, self.mark(range), message, "not a TOML word");
+        let fix = Some(right.to_owned()).filter(|_| self.stands_alone(&range));
+        let mark = self.mark(range);
+        let problem = Problem::new(Code::Syntax, mark, message, "not a TOML word").fix(mark, fix);
         problem.help("true and false are written in lower case, without quotes")
     }
 

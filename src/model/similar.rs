@@ -7,13 +7,28 @@ pub fn similar<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     if length > LONGEST {
         return None;
     }
-    let limit = (length / 3).clamp(1, 3);
+    let limit = (length / 3).clamp(1, LIMIT);
     let near = |candidate: &'a str| {
         let edits = distance(word, candidate, limit)?;
         (length > 1).then_some((edits, candidate))
     };
     candidates.into_iter().filter_map(near).min_by_key(|(edits, _)| *edits).map(|(_, found)| found)
 }
+
+/// The same, unless another candidate is just as near: then only a person can choose.
+pub fn only_similar<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str> + Clone,
+) -> Option<&'a str> {
+    let near = similar(word, candidates.clone())?;
+    let edits = distance(word, near, LIMIT)?;
+    let rivals = candidates.into_iter().filter(|other| *other != near);
+    let tied = rivals.into_iter().any(|other| distance(word, other, edits).is_some());
+    (!tied).then_some(near)
+}
+
+/// Most edits between a slip and what was meant.
+const LIMIT: usize = 3;
 
 /// Longer words are no typing mistakes worth the time.
 const LONGEST: usize = 80;
@@ -53,6 +68,8 @@ mod tests {
         assert_eq!(similar("adress", keys), Some("address"));
         assert_eq!(similar("mca", keys), Some("mac"));
         assert_eq!(similar("debian12", ["debian-12", "rescue"]), Some("debian-12"));
+        assert_eq!(only_similar("profil", keys), Some("profile"));
+        assert_eq!(only_similar("web-3", ["web-1", "web-2"]), None);
         assert_eq!(similar("gateway", keys), None);
         assert_eq!(similar("x", ["y"]), None);
         assert_eq!(similar(&"p".repeat(100_000), keys), None);

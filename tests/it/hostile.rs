@@ -21,7 +21,8 @@ fn problems(text: impl Into<Bytes>) -> Vec<Problem> {
         assert!(!concise.contains(char::is_control), "{concise:?}");
         assert!(!full.contains(|c: char| c.is_control() && c != '\n'), "{full:?}");
         assert!(full.len() < 20_000, "{} bytes", full.len());
-        report::json(std::slice::from_ref(problem), &documents.sources);
+        let problems = std::slice::from_ref(problem);
+        report::json(&report::Report { problems, sources: &documents.sources, root: "" });
     }
     problems
 }

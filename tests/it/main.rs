@@ -2,7 +2,12 @@
 //! so that it links once.
 
 mod check;
+mod ci;
+mod commands;
+mod editors;
 mod explain;
+mod fix;
+mod formats;
 mod golden;
 mod hostile;
 mod http;

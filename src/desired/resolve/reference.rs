@@ -3,7 +3,7 @@
 use super::{Resolver, listed};
 use crate::manifest::document::{Resource, Settings};
 use crate::manifest::shape::fields;
-use crate::manifest::similar::similar;
+use crate::manifest::similar::{only_similar, similar};
 use crate::manifest::{Code, Kind, Mark, Marked, Problem, Table, Value};
 use crate::model::Name;
 use crate::render::builtin;
@@ -58,7 +58,8 @@ impl Resolver<'_> {
             Problem::new(Code::UnknownName, wanted.mark, message, format!("unknown {kind_name}"));
         // Comparing thousands of unknown names with thousands of known ones helps nobody.
         if self.dangling.len() < HINTED_MAX {
-            problem = problem.help(self.hint(kind, wanted));
+            problem =
+                problem.help(self.hint(kind, wanted)).fix(wanted.mark, self.only_name(kind, &wanted.value));
         }
         self.dangling.insert(wanted.mark, (problem, Vec::new()));
     }
@@ -83,6 +84,14 @@ impl Resolver<'_> {
             None => " (built in)".to_owned(),
         };
         format!("a {kind_name} with a similar name exists: `{near}`{place}; {all}")
+    }
+
+    /// What can only have been meant. Never a machine: neighbours in a rack are called alike, and
+    /// the wrong one would be wiped.
+    fn only_name(&self, kind: Kind, wanted: &Name) -> Option<String> {
+        let names = self.names(kind);
+        let near = only_similar(wanted.as_str(), names.iter().map(|(name, _)| *name));
+        near.filter(|_| kind != Kind::Machine).map(|near| format!("\"{near}\""))
     }
 
     fn exists(&self, kind: Kind, name: &Name) -> bool {

@@ -2,7 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Checker, plain, similar};
+use super::{Checker, only_similar, plain, similar};
+use crate::manifest::quote::quoted;
 use crate::manifest::value::Value;
 use crate::manifest::{Code, Form, Kind, Mark, Problem};
 use crate::model::{Mac, Name};
@@ -28,7 +29,7 @@ impl Checker<'_> {
             _ => Problem::new(Code::BadText, mark, format!("`{key}` can't be `{shown}`"), refused),
         };
         problem.help.extend(cure(form, text));
-        self.problems.push(problem);
+        self.problems.push(problem.fix(mark, meant(form, text).and_then(|text| quoted(&text))));
         None
     }
 }
@@ -162,6 +163,31 @@ fn cure(form: &Form, text: &str) -> Option<String> {
     }
 }
 
+/// What can only have been meant.
+fn meant(form: &Form, text: &str) -> Option<String> {
+    match form {
+        Form::Name(_) => respelt(text),
+        Form::Address | Form::AddressOrAuto => {
+            let address: Ipv4Addr = text.split_once('/')?.0.parse().ok()?;
+            Some(address.to_string())
+        }
+        Form::Mac => {
+            let separator = |c: char| c.is_whitespace() || matches!(c, ':' | '-' | '.' | '_');
+            let mac: Mac = text.replace(separator, "").parse().ok()?;
+            Some(mac.to_string())
+        }
+        Form::Percent => {
+            let number: u8 = text.parse().ok().filter(|percent| *percent <= 100)?;
+            Some(format!("{number}%"))
+        }
+        Form::Choice(choices) => {
+            let near = only_similar(text, choices.iter().copied()).or_else(|| other_name(text, choices));
+            near.map(str::to_owned)
+        }
+        _ => None,
+    }
+}
+
 /// The name a text becomes when every character a name can't have turns into a hyphen.
 pub fn name(text: &str) -> Option<Name> {
     let letter = |c: char| match c.to_ascii_lowercase() {
@@ -172,13 +198,22 @@ pub fn name(text: &str) -> Option<Name> {
     name.trim_matches('-').parse().ok()
 }
 
+/// The same, if only letter case and separators differ.
+fn respelt(text: &str) -> Option<String> {
+    let usual = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | ' ');
+    text.chars().all(usual).then(|| name(text)).flatten().map(|name| name.to_string())
+}
+
 /// The name of a resource, or the problem with it.
 pub fn resource_name(kind: Kind, text: &str, mark: Mark) -> Result<Name, Problem> {
     text.parse().map_err(|error: crate::model::name::NameError| {
         let message = format!("a {} can't be called `{}`", kind.name(), plain(text));
         let problem = Problem::new(Code::BadName, mark, message, error.to_string());
         match name(text) {
-            Some(name) => problem.help(format!("write [{}.{name}]", kind.name())),
+            Some(name) => {
+                let help = format!("write [{}.{name}]", kind.name());
+                problem.help(help).fix(mark, respelt(text))
+            }
             None => problem,
         }
     })

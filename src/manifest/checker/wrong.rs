@@ -4,6 +4,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::{Checker, plain};
+use crate::manifest::quote::quoted;
 use crate::manifest::{Code, Form, Problem, Shape};
 
 impl Checker<'_> {
@@ -14,7 +15,8 @@ impl Checker<'_> {
         let label = format!("this is {}", called(value.get_ref()));
         let mut problem = Problem::new(Code::WrongType, mark, message, label);
         problem.help.extend(cure(shape, key, value.get_ref(), self.sources.text_at(mark)));
-        self.problems.push(problem);
+        let written = self.sources.text_at(mark);
+        self.problems.push(problem.fix(mark, meant(shape, value.get_ref(), written)));
         None
     }
 }
@@ -62,11 +64,7 @@ fn called(value: &DeValue) -> &'static str {
 fn cure(shape: &Shape, key: &str, value: &DeValue, written: &str) -> Option<String> {
     match (shape, value) {
         (Shape::Boolean, DeValue::String(text)) => {
-            let flag = match text.to_ascii_lowercase().as_str() {
-                "yes" | "true" | "on" | "1" => true,
-                "no" | "false" | "off" | "0" => false,
-                _ => return None,
-            };
+            let flag = flag(text)?;
             Some(format!("write `{key} = {flag}`, without quotes"))
         }
         (Shape::Boolean, DeValue::Integer(number)) => match number.as_str() {
@@ -96,6 +94,45 @@ fn cure(shape: &Shape, key: &str, value: &DeValue, written: &str) -> Option<Stri
             Some(format!("write `{key} = [{}]`", plain(&words.join(", "))))
         }
         (Shape::Secret, _) => Some("the secret's text itself belongs into an encrypted file".into()),
+        _ => None,
+    }
+}
+
+fn flag(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "yes" | "true" | "on" | "1" => Some(true),
+        "no" | "false" | "off" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+/// The value as it can only have been meant, where that is so.
+fn meant(shape: &Shape, value: &DeValue, written: &str) -> Option<String> {
+    match (shape, value) {
+        (Shape::Boolean, DeValue::String(text)) => flag(text).map(|flag| flag.to_string()),
+        (Shape::Boolean, DeValue::Integer(number)) => match number.as_str() {
+            "1" => Some("true".to_owned()),
+            "0" => Some("false".to_owned()),
+            _ => None,
+        },
+        (Shape::Integer(_), DeValue::String(text)) => {
+            let number: i64 = text.trim().parse().ok()?;
+            Some(number.to_string())
+        }
+        (Shape::Several(inner), _) => meant(inner, value, written),
+        (Shape::Text(form), DeValue::Integer(number)) => match form {
+            Form::Percent => number.as_str().parse::<u8>().ok().and_then(|part| quoted(&format!("{part}%"))),
+            // A number says nothing about its unit, nor about the rest of an address.
+            Form::Duration | Form::Mac | Form::Address | Form::AddressOrAuto | Form::Cidr | Form::Range => {
+                None
+            }
+            _ => quoted(written),
+        },
+        (Shape::Text(_) | Shape::Anything, DeValue::Float(_) | DeValue::Datetime(_)) => quoted(written),
+        (Shape::List(Shape::Text(_)), DeValue::String(text)) => {
+            let words: Option<Vec<_>> = text.split_whitespace().map(quoted).collect();
+            Some(format!("[{}]", words?.join(", ")))
+        }
         _ => None,
     }
 }

@@ -10,7 +10,7 @@ const LINE_SHOWN_BYTES: usize = 240;
 
 /// Several lines with a line end.
 pub fn full(problem: &Problem, sources: &Sources, colour: bool) -> String {
-    let Problem { code, level, message, labels, notes, help } = problem;
+    let Problem { code, level, message, labels, notes, help, fix: _ } = problem;
     let tone = match level {
         Level::Error => Tone::ERROR,
         Level::Warning => Tone::WARNING,

@@ -2,16 +2,32 @@
 
 use serde_json::{Value, json};
 
-use crate::manifest::{Mark, Position, Problem, Sources};
+use super::{Report, json_text};
+use crate::manifest::{Edit, Level, Mark, Position, Problem, Sources};
 
-/// `{ "format_version": 1, "problems": […] }`.
-pub fn json(problems: &[Problem], sources: &Sources) -> Value {
-    let problems: Vec<Value> = problems.iter().map(|problem| one(problem, sources)).collect();
-    json!({ "format_version": 1, "problems": problems })
+/// Raised when something that is there now changes its meaning or goes away; new members may come
+/// at any time.
+pub(super) const FORMAT_VERSION: u32 = 1;
+
+/// `{ "format_version": 1, "summary": {…}, "problems": […] }`, indented, with a line end. File
+/// names are relative to the inventory.
+pub fn json(report: &Report) -> String {
+    let Report { problems, sources, root: _ } = report;
+    let count = |level| problems.iter().filter(|problem| problem.level == level).count();
+    let whole = json!({
+        "format_version": FORMAT_VERSION,
+        "summary": {
+            "errors": count(Level::Error),
+            "warnings": count(Level::Warning),
+            "notes": count(Level::Note),
+        },
+        "problems": problems.iter().map(|problem| one(problem, sources)).collect::<Vec<_>>(),
+    });
+    json_text(&format!("{whole:#}\n"))
 }
 
-fn one(problem: &Problem, sources: &Sources) -> Value {
-    let Problem { code, level, message, labels, notes, help } = problem;
+pub(super) fn one(problem: &Problem, sources: &Sources) -> Value {
+    let Problem { code, level, message, labels, notes, help, fix } = problem;
     let related = labels[1..].iter().map(|label| {
         json!({
             "message": label.text,
@@ -19,6 +35,17 @@ fn one(problem: &Problem, sources: &Sources) -> Value {
             "range": range(label.mark, sources),
         })
     });
+    let edit = |Edit { mark, text }: &Edit| {
+        json!({
+            "file": *sources.get(mark.file).name,
+            "range": range(*mark, sources),
+            "replacement": text,
+        })
+    };
+    let fix = match fix.as_slice() {
+        [] => Value::Null,
+        edits => json!({ "edits": edits.iter().map(edit).collect::<Vec<_>>() }),
+    };
     json!({
         "code": code.to_string(),
         "level": level.to_string(),
@@ -29,6 +56,7 @@ fn one(problem: &Problem, sources: &Sources) -> Value {
         "notes": notes,
         "help": help,
         "related": related.collect::<Vec<_>>(),
+        "fix": fix,
     })
 }
 

@@ -1,0 +1,146 @@
+//! How problems are printed, and where to.
+
+use std::io::{self, Write};
+use std::path::{Component, Path, PathBuf};
+
+use clap::ValueEnum;
+
+use super::Arguments;
+use crate::cli::color::Color;
+use crate::cli::replace::replace;
+use crate::daemon::load::Loaded;
+use crate::manifest::report::{self, Report};
+
+/// The variable that chooses the form where no flag does.
+const FORMAT_VARIABLE: &str = "VOLDEMORT_OUTPUT_FORMAT";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// With the lines they are about
+    Full,
+    /// One line each
+    Concise,
+    /// For programs: one JSON object
+    Json,
+    /// For programs: one JSON object a line
+    Jsonl,
+    /// Annotations of GitHub Actions
+    Github,
+    /// SARIF 2.1.0, for code scanning
+    Sarif,
+    /// JUnit's XML, for test reports
+    Junit,
+    /// GitLab's Code Quality report
+    Gitlab,
+}
+
+/// Where a report goes and what it looks like.
+pub struct Output {
+    format: Format,
+    file: Option<PathBuf>,
+    colour: bool,
+    /// See [`Report::root`].
+    root: String,
+}
+
+impl Output {
+    /// From the flags and the environment; otherwise what is wrong with them.
+    pub fn of(arguments: &Arguments) -> Result<Output, String> {
+        let format = match arguments.format {
+            Some(format) => format,
+            None => from_environment()?.unwrap_or(Format::Full),
+        };
+        let colour = match &arguments.output_file {
+            // Files are not terminals, whatever the environment forces.
+            Some(_) => arguments.color == Color::Always,
+            None => arguments.color.on(&io::stdout()),
+        };
+        let here = std::env::current_dir().unwrap_or_default();
+        let root = relative(&arguments.directory, &here);
+        Ok(Output { format, file: arguments.output_file.clone(), colour, root })
+    }
+
+    /// False when the reader has seen enough and closed the pipe.
+    ///
+    /// # Errors
+    /// When the report can't be written.
+    pub fn write(&self, checked: &Loaded) -> Result<bool, String> {
+        let text = render(self.format, checked, &self.root, self.colour);
+        match &self.file {
+            Some(path) => replace(path, text.as_bytes())
+                .map(|()| true)
+                .map_err(|error| format!("can't write {}: {error}", path.display())),
+            None => {
+                let mut out = io::stdout().lock();
+                match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+                    Ok(()) => Ok(true),
+                    Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+                    Err(error) => Err(format!("can't write to stdout: {error}")),
+                }
+            }
+        }
+    }
+
+    /// Whether the report goes to stdout.
+    pub fn is_stdout(&self) -> bool {
+        self.file.is_none()
+    }
+}
+
+fn from_environment() -> Result<Option<Format>, String> {
+    match std::env::var(FORMAT_VARIABLE) {
+        Ok(name) if !name.is_empty() => match Format::from_str(&name, false) {
+            Ok(format) => Ok(Some(format)),
+            Err(_) => Err(format!("{FORMAT_VARIABLE} is {name:?}; the formats are: {}", all())),
+        },
+        _ => Ok(None),
+    }
+}
+
+fn all() -> String {
+    let names = Format::value_variants().iter().filter_map(Format::to_possible_value);
+    names.map(|value| value.get_name().to_owned()).collect::<Vec<_>>().join(", ")
+}
+
+/// Everything a check found, in one of the forms.
+pub fn render(format: Format, checked: &Loaded, root: &str, colour: bool) -> String {
+    let (problems, sources) = (&checked.problems, &checked.documents.sources);
+    let report = Report { problems, sources, root };
+    let each = |one: &dyn Fn(&crate::manifest::Problem) -> String| {
+        problems.iter().map(|problem| one(problem) + "\n").collect::<String>()
+    };
+    match format {
+        Format::Full => each(&|problem| report::full(problem, sources, colour)),
+        Format::Concise => each(&|problem| report::concise(problem, sources)),
+        Format::Json => report::json(&report),
+        Format::Jsonl => report::jsonl(&report),
+        Format::Github => report::github(&report),
+        Format::Sarif => report::sarif(&report),
+        Format::Junit => report::junit(&report),
+        Format::Gitlab => report::gitlab(&report),
+    }
+}
+
+/// The inventory's path as seen from `here`, without dots and without a slash at its end; an
+/// inventory elsewhere keeps its full path.
+fn relative(directory: &Path, here: &Path) -> String {
+    let inside = directory.strip_prefix(here).unwrap_or(directory);
+    let plain: PathBuf = inside.components().filter(|part| *part != Component::CurDir).collect();
+    plain.to_string_lossy().trim_end_matches('/').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_seen_from_here() {
+        let relative = |path: &str| super::relative(Path::new(path), Path::new("/builds/site"));
+        assert_eq!(relative("."), "");
+        assert_eq!(relative("./inventory/"), "inventory");
+        assert_eq!(relative("/builds/site/inventory"), "inventory");
+        assert_eq!(relative("/builds/site"), "");
+        assert_eq!(relative("/srv/inventory/"), "/srv/inventory");
+        assert_eq!(relative("../inventory"), "../inventory");
+    }
+}

@@ -1,0 +1,90 @@
+//! `voldemort check --fix`: mechanical mistakes mended in the inventory's own files.
+
+use std::path::Path;
+
+use crate::cli::exit::{say, talk};
+use crate::cli::replace::{is_own, replace};
+use crate::daemon::load::{Depth, Loaded, load};
+use crate::desired::Options;
+use crate::manifest::fix::{Files, Fixed, mend};
+use crate::manifest::{MANIFEST_MAX_BYTES, is_manifest};
+use crate::media::Library;
+use crate::source;
+
+/// What became of an inventory.
+#[derive(Debug)]
+pub struct Repair {
+    pub fixed: Vec<Fixed>,
+    /// Files that were written, by their path in the inventory.
+    pub written: Vec<String>,
+}
+
+/// Mends, tells what was mended, and checks again what is now on disk.
+pub fn run(root: &Path, library: &dyn Library, options: &Options) -> Result<Loaded, String> {
+    let Repair { fixed, written } = repair(root, library, options)?;
+    for one in &fixed {
+        say(told(one));
+    }
+    if !fixed.is_empty() {
+        let (mistakes, files) = (plural(fixed.len(), "mistake"), plural(written.len(), "file"));
+        talk(&format!("fixed {mistakes} in {files}"));
+    }
+    super::failing(super::check(root, library, options))
+}
+
+/// `machines.toml:4:11: fixed V0012: "yes" is now true`
+fn told(fixed: &Fixed) -> String {
+    let Fixed { code, origin, before, after } = fixed;
+    let what = match after.as_str() {
+        "" => format!("`{before}` was taken away"),
+        after => format!("`{before}` is now `{after}`"),
+    };
+    let line = format!("{origin}: fixed {code}: {what}");
+    let safe = |c: char| if c.is_control() { c.escape_default().collect() } else { String::from(c) };
+    line.chars().map(safe).collect()
+}
+
+fn plural(number: usize, word: &str) -> String {
+    match number {
+        1 => format!("1 {word}"),
+        _ => format!("{number} {word}s"),
+    }
+}
+
+/// Mends what can be mended and writes the files that changed. Files reached through symbolic
+/// links are left alone, and so are those that changed on disk meanwhile.
+///
+/// # Errors
+/// When the inventory can't be read or a file can't be written; files written before stay.
+pub fn repair(root: &Path, library: &dyn Library, options: &Options) -> Result<Repair, String> {
+    let snapshot = source::directory::read(root).map_err(|error| error.to_string())?;
+    let files = snapshot.texts(MANIFEST_MAX_BYTES).map_err(|error| error.to_string())?;
+    let linked = |name: &str| is_manifest(name) && !is_own(root, name);
+    let check = |files: &Files| {
+        let checked = load(snapshot.revision.clone(), files, library, options, Depth::OneFirmware);
+        let Loaded { documents, mut problems, desired: _ } = checked;
+        for problem in &mut problems {
+            let out_of_reach = |file: u32| linked(&documents.sources.get(file).name);
+            if problem.fix.iter().any(|edit| out_of_reach(edit.mark.file)) {
+                problem.fix.clear();
+            }
+        }
+        (documents, problems)
+    };
+    let mended = mend(files.clone(), check);
+    let mut written = Vec::new();
+    for (name, bytes) in &mended.files {
+        if files.get(name) == Some(bytes) {
+            continue;
+        }
+        let path = root.join(&**name);
+        let unchanged =
+            std::fs::read(&path).is_ok_and(|now| Some(&now[..]) == files.get(name).map(|old| &old[..]));
+        if !unchanged || !is_own(root, name) {
+            return Err(format!("{} was changed by somebody else: nothing was done to it", path.display()));
+        }
+        replace(&path, bytes).map_err(|error| format!("can't write {}: {error}", path.display()))?;
+        written.push(name.to_string());
+    }
+    Ok(Repair { fixed: mended.fixed, written })
+}

@@ -1,0 +1,65 @@
+//! `voldemort check --watch`: checks again after every change.
+
+use std::io::{IsTerminal, Write};
+use std::path::Path;
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+
+use super::{Output, failing, judge, tell};
+use crate::cli::Exit;
+use crate::cli::exit::talk;
+use crate::desired::Options;
+use crate::media::Library;
+use crate::model::Inventory;
+use crate::source::git::Fetcher;
+use crate::source::{self, SourceConfig, Update};
+
+/// Ends only when interrupted, or when nobody can be told any more.
+pub fn run(root: &Path, library: &dyn Library, options: &Options, output: &Output) -> Exit {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(follow(root, library, options, output)),
+        Err(error) => {
+            talk(&format!("can't watch: {error}"));
+            Exit::Failed
+        }
+    }
+}
+
+async fn follow(root: &Path, library: &dyn Library, options: &Options, output: &Output) -> Exit {
+    let (sender, mut updates) = mpsc::channel(1);
+    let inventory = Inventory::Directory(root.to_owned());
+    let state = std::path::PathBuf::new();
+    source::spawn(SourceConfig { inventory, state, fetcher: Fetcher::default() }, sender);
+    let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
+    loop {
+        let update = tokio::select! {
+            biased;
+            _ = &mut interrupt => return Exit::Interrupted,
+            update = updates.recv() => update,
+        };
+        let started = Instant::now();
+        clear(output);
+        match update {
+            Some(Update::Snapshot(snapshot)) => {
+                let checked = failing(judge(root, &snapshot, library, options));
+                match checked.and_then(|checked| tell(&checked, output, started)) {
+                    Ok(told) if !told.heard => return Exit::Done,
+                    Ok(_) => {}
+                    Err(why) => talk(&why),
+                }
+            }
+            Some(Update::Failed(why)) => talk(&why),
+            None => return Exit::Failed,
+        }
+    }
+}
+
+/// A terminal shows only the newest result; anything else gets all of them, one after the other.
+fn clear(output: &Output) {
+    let mut out = std::io::stdout();
+    if output.is_stdout() && out.is_terminal() {
+        let _ = out.write_all(b"\x1b[H\x1b[2J\x1b[3J");
+    }
+}
