@@ -57,7 +57,7 @@ pub fn mend(files: Files, check: impl Fn(&Files) -> Verdict) -> Mended {
 fn wanted(problems: &[Problem]) -> Vec<&Problem> {
     let misread = problems.iter().any(|problem| hides(problem.code));
     let ripe =
-        |problem: &&Problem| !problem.fix.is_empty() && !(misread && problem.code == Code::UnknownName);
+        |problem: &&Problem| !problem.fix.is_empty() && (!misread || problem.code != Code::UnknownName);
     problems.iter().filter(ripe).collect()
 }
 

@@ -170,7 +170,7 @@ impl Parser {
         };
         let name = match resource_name(kind, key.get_ref(), mark) {
             Ok(name) => name,
-            Err(problem) => return checker.problems.push(problem),
+            Err(problem) => return checker.problems.push(*problem),
         };
         if skip || only_dotted(checker, tree) {
             self.documents.unread.insert((kind, name.clone()));

@@ -205,16 +205,16 @@ fn respelt(text: &str) -> Option<String> {
 }
 
 /// The name of a resource, or the problem with it.
-pub fn resource_name(kind: Kind, text: &str, mark: Mark) -> Result<Name, Problem> {
+pub fn resource_name(kind: Kind, text: &str, mark: Mark) -> Result<Name, Box<Problem>> {
     text.parse().map_err(|error: crate::model::name::NameError| {
         let message = format!("a {} can't be called `{}`", kind.name(), plain(text));
         let problem = Problem::new(Code::BadName, mark, message, error.to_string());
-        match name(text) {
+        Box::new(match name(text) {
             Some(name) => {
                 let help = format!("write [{}.{name}]", kind.name());
                 problem.help(help).fix(mark, respelt(text))
             }
             None => problem,
-        }
+        })
     })
 }
