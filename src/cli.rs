@@ -7,11 +7,15 @@ pub mod config;
 pub mod ctl;
 pub mod exit;
 pub mod explain;
+pub mod init;
 pub mod iso;
 pub mod plan;
 pub mod remote;
+pub mod render;
 mod replace;
+pub mod resolved;
 pub mod schema;
+pub mod secret;
 pub mod start;
 pub mod try_;
 
@@ -41,10 +45,18 @@ pub enum Command {
     Start(start::Arguments),
     /// Boots a deployment in a throw-away virtual machine and shows the timeline
     Try(try_::Arguments),
+    /// Writes a new, commented inventory
+    Init(init::Arguments),
+    /// Prints what a deployment's machine would be served
+    Render(render::Arguments),
+    /// Prints every value of a deployment, inherited ones included
+    Resolved(resolved::Arguments),
     /// Settings of the daemon
     Config(config::Args),
     /// Looks into ISO images
     Iso(iso::Args),
+    /// Encrypts texts that only the daemon may read
+    Secret(secret::Args),
     /// Writes the JSON Schema of manifests, for editors
     Schema(schema::Arguments),
     /// Tells what a code such as V0011 means, with examples
@@ -65,6 +77,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Start(arguments) => start::run(&arguments),
         Command::Config(arguments) => config::run(&arguments),
         Command::Iso(arguments) => iso::run(&arguments),
+        Command::Init(arguments) => init::run(&arguments),
+        Command::Render(arguments) => render::run(&arguments),
+        Command::Resolved(arguments) => resolved::run(&arguments),
+        Command::Secret(arguments) => secret::run(&arguments),
         Command::Schema(arguments) => schema::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
     }

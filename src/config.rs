@@ -24,6 +24,7 @@ pub struct Config {
     pub firmware: Firmware,
     pub state: State,
     pub media: Media,
+    pub secrets: Secrets,
 }
 
 /// `[network]`.
@@ -74,6 +75,14 @@ pub struct State {
 pub struct Media {
     /// Further directories in which images are looked for.
     pub paths: Vec<PathBuf>,
+}
+
+/// `[secrets]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Secrets {
+    /// A file with the private keys of age that decrypt the inventory's secrets. Only its path is
+    /// kept here.
+    pub identity: Option<PathBuf>,
 }
 
 /// `[network.subnet]`.
@@ -156,9 +165,10 @@ impl Config {
     }
 
     fn anchor(&mut self, folder: &Path) {
-        let Config { network: _, dhcp: _, http: _, api, inventory, firmware, state, media } = self;
+        let Config { network: _, dhcp: _, http: _, api, inventory, firmware, state, media, secrets } = self;
         let mut paths: Vec<&mut PathBuf> = firmware.paths.iter_mut().chain(&mut media.paths).collect();
         paths.push(&mut state.directory);
+        paths.extend(&mut secrets.identity);
         if let Listen::Unix(path) = &mut api.listen {
             paths.push(path);
         }

@@ -14,6 +14,7 @@ pub mod opener;
 pub mod probe;
 pub mod raw;
 pub mod reconcile;
+pub mod secrets;
 pub mod start;
 pub mod tftp;
 

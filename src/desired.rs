@@ -9,8 +9,7 @@ pub mod resolve;
 pub mod subnet;
 pub mod template;
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::model::{Mac, Name};
@@ -19,6 +18,7 @@ pub use boot::Boot;
 pub use deployment::{Deployment, Place};
 pub use fixed::Fixed;
 pub use machine::Machine;
+pub use resolve::inherited::{Inherited, inherited};
 pub use resolve::{Media, Options, resolve};
 pub use subnet::Subnet;
 pub use template::Template;
@@ -35,6 +35,8 @@ pub struct Desired {
     /// The machine that carries a hardware address.
     pub macs: HashMap<Mac, Name>,
     pub safety: Safety,
+    /// The secrets that values name, as far as the inventory has them.
+    pub secrets: BTreeSet<Name>,
     /// Index of fixed addresses; fills itself.
     pub fixed: Fixed,
 }

@@ -35,15 +35,16 @@
 //! | [`model`] | the nouns | – |
 //! | [`manifest`] | TOML text to documents; every problem has a place | model |
 //! | [`render`] | templates to bytes | model |
+//! | [`secret`] | age files: what they tell, encrypting, decrypting | model |
 //! | [`media`] | ISO images, directories, files: what exists and where its bytes lie | model |
-//! | [`desired`] | documents to desired state, cross-checked | model, manifest, render, media |
+//! | [`desired`] | documents to desired state, cross-checked | model, manifest, render, secret, media |
 //! | [`table`] | the live table as a value | model, desired |
 //! | [`plan`] | desired state against a table | model, desired, table |
 //! | [`proto`] | protocol decisions over a table | model, desired, table |
 //! | [`walk`] | plays a firmware against `proto` | model, desired, table, proto |
 //! | [`source`] | directory or git repository to snapshots | model |
 //! | [`store`] | what survives a crash | model, table |
-//! | [`api`] | the control API | model, table, plan |
+//! | [`api`] | the control API | model, secret, table, plan |
 //! | [`config`] | the daemon's settings | model |
 //! | [`daemon`] | sockets, tasks, clock, the keeper | all above |
 //! | [`cli`] | one file per command | all above |
@@ -72,6 +73,7 @@ pub mod model;
 pub mod plan;
 pub mod proto;
 pub mod render;
+pub mod secret;
 pub mod source;
 pub mod store;
 pub mod table;

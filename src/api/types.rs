@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::{Consent, Hold, Plan};
+use crate::secret;
 
 /// `GET /v1/status`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -136,6 +139,39 @@ pub struct Tree {
     pub root: Option<String>,
     /// Text files by path.
     pub files: BTreeMap<String, String>,
+    /// Secrets that are not armoured, in hexadecimal, by path.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sealed: BTreeMap<String, String>,
+}
+
+impl Tree {
+    /// The files that the daemon is sent: all that is text, and secrets.
+    pub fn of_files<'a>(files: impl Iterator<Item = (&'a str, &'a Bytes)>) -> Tree {
+        let mut tree = Tree::default();
+        for (path, bytes) in files {
+            match std::str::from_utf8(bytes) {
+                Ok(text) => drop(tree.files.insert(path.to_owned(), text.to_owned())),
+                Err(_) if path.starts_with(secret::FOLDER) => {
+                    let hex = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+                    tree.sealed.insert(path.to_owned(), hex);
+                }
+                // Images, kernels: the daemon looks for them where they are.
+                Err(_) => {}
+            }
+        }
+        tree
+    }
+
+    /// The files again. What is no hexadecimal is left out, and missed where it is named.
+    pub fn bytes(&self) -> BTreeMap<Arc<str>, Bytes> {
+        let text = |(path, text): (&String, &String)| (path.as_str().into(), Bytes::from(text.clone()));
+        let digits = |hex: &String| -> Option<Bytes> {
+            let byte = |at: usize| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok();
+            (0..hex.len()).step_by(2).map(byte).collect::<Option<Vec<u8>>>().map(Bytes::from)
+        };
+        let sealed = self.sealed.iter().filter_map(|(path, hex)| Some((path.as_str().into(), digits(hex)?)));
+        self.files.iter().map(text).chain(sealed).collect()
+    }
 }
 
 /// `POST /v1/apply`.

@@ -42,15 +42,14 @@ pub fn tree(root: &Path) -> Result<Tree, Exit> {
         talk(&error.to_string());
         Exit::Failed
     })?;
-    let text = |body: &Body| match body {
-        Body::Inline { bytes, .. } => String::from_utf8(bytes.to_vec()).ok(),
+    let inline = snapshot.files.iter().filter_map(|(path, body)| match body {
+        Body::Inline { bytes, .. } => Some((&**path, bytes)),
         Body::OnDisk { .. } => None,
-    };
-    let files = snapshot.files.iter().filter_map(|(path, body)| Some((path.to_string(), text(body)?)));
+    });
     Ok(Tree {
         revision: snapshot.revision.to_string(),
         root: std::fs::canonicalize(root).ok().map(|root| root.display().to_string()),
-        files: files.collect(),
+        ..Tree::of_files(inline)
     })
 }
 

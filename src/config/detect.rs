@@ -304,7 +304,11 @@ fn used_paths(facts: &Facts) -> Vec<&'static str> {
 }
 
 fn state() -> String {
-    format!("# Leases, machines and copies of repositories.\n[state]\ndirectory = {}\n", quoted(STATE))
+    let state =
+        format!("# Leases, machines and copies of repositories.\n[state]\ndirectory = {}\n", quoted(STATE));
+    state
+        + "\n# The key that decrypts the inventory's secrets; `voldemort secret keygen FILE` makes one.\n\
+           # [secrets]\n# identity = \"/etc/voldemort/age.key\"\n"
 }
 
 #[cfg(test)]

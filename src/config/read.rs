@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::tree::{self, Complaints, Found, Table};
-use super::{Api, Config, Dhcp, Firmware, Http, Listen, Media, Mode, Network, Problem, State, Subnet};
+use super::{
+    Api, Config, Dhcp, Firmware, Http, Listen, Media, Mode, Network, Problem, Secrets, State, Subnet,
+};
 use crate::model::{Cidr, Git, Inventory, Range, Reference, Span};
 
 const API: &str = "127.0.0.1:12345";
@@ -49,6 +51,7 @@ fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config>
     let firmware = paths(root, "firmware", complaints);
     let directory = state(root, complaints);
     let media = paths(root, "media", complaints);
+    let identity = secrets(root, complaints);
     Some(Config {
         network: network?,
         dhcp: Dhcp { mode },
@@ -58,6 +61,7 @@ fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config>
         firmware: Firmware { paths: firmware.unwrap_or_else(|| FIRMWARE.map(PathBuf::from).to_vec()) },
         state: State { directory },
         media: Media { paths: media.unwrap_or_default() },
+        secrets: Secrets { identity },
     })
 }
 
@@ -324,6 +328,13 @@ fn paths(root: &mut Table, section: &'static str, complaints: &mut Complaints<'_
     Some(paths?.into_iter().map(|found| found.value.into()).collect())
 }
 
+fn secrets(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<PathBuf> {
+    let mut table = root.table("secrets", "secrets", complaints)?;
+    let identity = table.text("identity", complaints);
+    table.finish(complaints);
+    Some(identity?.value.into())
+}
+
 fn state(root: &mut Table, complaints: &mut Complaints<'_>) -> PathBuf {
     let directory = root.table("state", "state", complaints).and_then(|mut table| {
         let directory = table.text("directory", complaints);
@@ -364,6 +375,8 @@ paths = ["/opt/ipxe"]
 directory = "/srv/state"
 [media]
 paths = ["/srv/iso"]
+[secrets]
+identity = "/etc/voldemort/age.key"
 "#;
 
     fn problems(text: &str) -> Vec<String> {
@@ -385,6 +398,7 @@ paths = ["/srv/iso"]
         assert_eq!((git.path.as_str(), git.poll), ("inventory", Span::seconds(90)));
         assert_eq!(git.reference, Reference::Branch("main".into()));
         assert_eq!(config.firmware.paths, [PathBuf::from("/opt/ipxe")]);
+        assert_eq!(config.secrets.identity, Some("/etc/voldemort/age.key".into()));
         assert_eq!(
             (config.state.directory, config.media.paths),
             ("/srv/state".into(), vec![PathBuf::from("/srv/iso")])
@@ -427,7 +441,7 @@ paths = ["/srv/iso"]
                 "v.toml:5:8: `network.subnet.cidr`: `10.0.0.7/24`: bits are set after the first 24: did you mean 10.0.0.0/24?",
                 "v.toml:7:8: `http.port` must be a number, and is a string",
                 "v.toml:9:8: `dhcp.mode`: `sever` is none of server, proxy, listen, off",
-                "v.toml:10:2: unknown key `colour`; known here: network, dhcp, http, api, inventory, firmware, state, media",
+                "v.toml:10:2: unknown key `colour`; known here: network, dhcp, http, api, inventory, firmware, state, media, secrets",
             ]
         );
         assert_eq!(

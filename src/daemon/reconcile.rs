@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::keeper::{Adopted, Keeper, Proposal};
 use super::load::{Depth, load};
-use super::now;
+use super::{now, secrets};
 use crate::api::types::{Apply, Outcome, SourceStatus, Tree};
 use crate::desired::{Desired, Media, Options, Subnet};
 use crate::media::Shelf;
@@ -23,6 +23,8 @@ pub struct Reconciler {
     keeper: Keeper,
     shelf: Shelf,
     fallback: Option<Arc<Subnet>>,
+    /// Where this host's private keys of age are.
+    identity: Option<PathBuf>,
     status: watch::Sender<SourceStatus>,
     /// The snapshot that a safety rule holds, so that applying the same files settles it.
     held: Mutex<Option<Arc<Kept>>>,
@@ -30,11 +32,23 @@ pub struct Reconciler {
     settled: Mutex<Arc<str>>,
 }
 
+/// A revision that can be served.
+struct Ready {
+    desired: Arc<Desired>,
+    secrets: Arc<Secrets>,
+}
+
 /// Manifests that can't be served: every problem, as `check` prints them.
 struct Invalid(String);
 
 impl Reconciler {
-    pub fn new(keeper: Keeper, shelf: Shelf, fallback: Option<Arc<Subnet>>, location: String) -> Reconciler {
+    pub fn new(
+        keeper: Keeper,
+        shelf: Shelf,
+        fallback: Option<Arc<Subnet>>,
+        identity: Option<PathBuf>,
+        location: String,
+    ) -> Reconciler {
         let loading = SourceStatus {
             location,
             condition: "Loading".into(),
@@ -45,6 +59,7 @@ impl Reconciler {
             keeper,
             shelf,
             fallback,
+            identity,
             status: watch::channel(loading).0,
             held: Mutex::new(None),
             settled: Mutex::default(),
@@ -72,7 +87,7 @@ impl Reconciler {
         // A kernel that lies where the source was may be gone with it; addresses and answers are not.
         let loaded = self.load(kept.clone(), Media::IfPresent).await;
         let adopted = match loaded {
-            Ok(desired) => self.propose(desired, None, Consent::default(), None).await,
+            Ok(ready) => self.propose(ready, None, Consent::default(), None).await,
             Err(Invalid(problems)) => Err(problems),
         };
         match adopted {
@@ -97,11 +112,11 @@ impl Reconciler {
         let (files, copies) = (inline(&snapshot), copies(&snapshot));
         let kept = Kept { revision: revision.clone(), source: revision.clone(), root: None, files, copies };
         let kept = Arc::new(kept);
-        let desired = match self.load(kept.clone(), Media::Required).await {
-            Ok(desired) => desired,
+        let ready = match self.load(kept.clone(), Media::Required).await {
+            Ok(ready) => ready,
             Err(Invalid(problems)) => return self.fell("Invalid", Some(&revision), problems),
         };
-        match self.propose(desired, Some(kept.clone()), Consent::default(), None).await {
+        match self.propose(ready, Some(kept.clone()), Consent::default(), None).await {
             Ok(Adopted::Applied(plan)) => {
                 *lock(&self.held) = None;
                 *lock(&self.settled) = revision.clone();
@@ -120,7 +135,7 @@ impl Reconciler {
     /// `POST /v1/plan`.
     pub async fn plan(&self, tree: Tree) -> Result<Outcome, String> {
         match self.load(self.kept(tree), Media::Required).await {
-            Ok(desired) => {
+            Ok(Ready { desired, secrets: _ }) => {
                 let plan = plan::diff(&desired, &self.keeper.table());
                 let holds = plan::hold(&plan, &desired.safety, &Consent::default());
                 Ok(Outcome::Planned { plan, holds })
@@ -133,11 +148,11 @@ impl Reconciler {
     pub async fn apply(&self, request: Apply) -> Result<Outcome, String> {
         let Apply { tree, consent, expected } = request;
         let kept = self.kept(tree);
-        let desired = match self.load(kept.clone(), Media::Required).await {
-            Ok(desired) => desired,
+        let ready = match self.load(kept.clone(), Media::Required).await {
+            Ok(ready) => ready,
             Err(Invalid(problems)) => return Ok(Outcome::Invalid { problems }),
         };
-        Ok(match self.propose(desired, Some(kept.clone()), consent, expected).await? {
+        Ok(match self.propose(ready, Some(kept.clone()), consent, expected).await? {
             Adopted::Applied(plan) => {
                 self.tell(format!("{} was applied by hand: {}", plan.to, plan::report::summary(&plan)));
                 *lock(&self.settled) = kept.source.clone();
@@ -152,40 +167,47 @@ impl Reconciler {
 
     /// A tree that was sent, which from now on stands for the source's latest revision.
     fn kept(&self, tree: Tree) -> Arc<Kept> {
-        let Tree { revision, root, files } = tree;
-        let files = files.into_iter().map(|(path, text)| (path.into(), Bytes::from(text)));
+        let files = tree.bytes();
+        let Tree { revision, root, files: _, sealed: _ } = tree;
         Arc::new(Kept {
             revision: revision.into(),
             source: self.status.borrow().attempted.as_str().into(),
             root: root.map(PathBuf::from),
-            files: files.collect(),
+            files,
             copies: BTreeMap::new(),
         })
     }
 
     async fn propose(
         &self,
-        desired: Arc<Desired>,
+        ready: Ready,
         kept: Option<Arc<Kept>>,
         consent: Consent,
         expected: Option<(String, u64)>,
     ) -> Result<Adopted, String> {
-        let secrets = Arc::new(Secrets::default());
+        let Ready { desired, secrets } = ready;
         let proposal = Proposal { desired, kept, secrets, consent, expected };
         self.keeper.adopt(proposal).await.map_err(|error| error.to_string())
     }
 
     /// Parsing and resolving take processor time and read images: off the serving threads.
-    async fn load(&self, kept: Arc<Kept>, media: Media) -> Result<Arc<Desired>, Invalid> {
+    async fn load(&self, kept: Arc<Kept>, media: Media) -> Result<Ready, Invalid> {
         let mut shelf = self.shelf.with_copies(kept.copies.clone());
         if let Some(root) = kept.root.as_ref().filter(|root| root.is_dir()) {
             shelf = shelf.with_directory(root.clone());
         }
         let options = Options { media, fallback: self.fallback.clone() };
-        let work = move || load(kept.revision.clone(), &kept.files, &shelf, &options, Depth::OneFirmware);
+        let identity = self.identity.clone();
+        let work = move || {
+            let loaded = load(kept.revision.clone(), &kept.files, &shelf, &options, Depth::OneFirmware);
+            if loaded.errors() > 0 {
+                return Err(Invalid(loaded.report()));
+            }
+            let secrets = secrets::decrypt(&loaded.desired, &kept.files, identity.as_deref());
+            Ok(Ready { desired: loaded.desired, secrets: Arc::new(secrets.map_err(Invalid)?) })
+        };
         match tokio::task::spawn_blocking(work).await {
-            Ok(loaded) if loaded.errors() == 0 => Ok(loaded.desired),
-            Ok(loaded) => Err(Invalid(loaded.report())),
+            Ok(loaded) => loaded,
             Err(error) => Err(Invalid(format!("loading ended unexpectedly: {error}"))),
         }
     }
@@ -249,9 +271,8 @@ fn copies(snapshot: &Snapshot) -> BTreeMap<Arc<str>, PathBuf> {
 
 /// Whether a tree that was sent has the same texts as a snapshot.
 fn same_text(held: &Kept, sent: &Kept) -> bool {
-    let is_text = |bytes: &Bytes| std::str::from_utf8(bytes).is_ok();
-    let texts = held.files.iter().filter(|(_, bytes)| is_text(bytes));
-    texts.eq(sent.files.iter())
+    let tree = |kept: &Kept| Tree::of_files(kept.files.iter().map(|(path, bytes)| (&**path, bytes)));
+    tree(held) == tree(sent)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -237,7 +237,8 @@ fn reconciler(config: &Config, keeper: &Keeper) -> Reconciler {
     media.push(config.state.directory.join("media"));
     let shelf = Shelf::new(media, Some(config.state.directory.join("digests")));
     let fallback = config.network.subnet.as_ref().map(|subnet| Arc::new(fallback(subnet)));
-    Reconciler::new(keeper.clone(), shelf, fallback, config.inventory.to_string())
+    let identity = config.secrets.identity.clone();
+    Reconciler::new(keeper.clone(), shelf, fallback, identity, config.inventory.to_string())
 }
 
 /// The network of the settings file, for inventories that declare none.

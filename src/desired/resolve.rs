@@ -7,9 +7,11 @@ mod boot;
 mod clear;
 mod deployment;
 mod digest;
+pub mod inherited;
 mod machine;
 mod profile;
 mod reference;
+mod secret;
 mod selector;
 mod subnet;
 mod template;
@@ -48,6 +50,7 @@ pub enum Media {
 pub fn resolve(documents: &Documents, library: &dyn Library, options: &Options) -> (Desired, Vec<Problem>) {
     let mut resolver = Resolver::new(documents, library, options);
     resolver.references();
+    resolver.secret_files();
     resolver.subnets();
     resolver.boots();
     resolver.templates();
@@ -71,6 +74,8 @@ struct Resolver<'a> {
     desired: Desired,
     /// References that lead nowhere, with the deployments they concern.
     dangling: BTreeMap<Mark, (Problem, Vec<Name>)>,
+    /// Every secret that a value names, and where first.
+    secrets: BTreeMap<Name, Mark>,
     templates: HashMap<Name, Arc<Template>>,
     profiles: HashMap<Name, Arc<profile::Effective>>,
     /// Machines pinned by a deployment.
@@ -104,6 +109,7 @@ impl<'a> Resolver<'a> {
             problems: Vec::new(),
             desired: Desired { safety: safety(documents), ..Desired::default() },
             dangling: BTreeMap::new(),
+            secrets: BTreeMap::new(),
             templates: HashMap::new(),
             profiles: HashMap::new(),
             pinned: HashMap::new(),

@@ -95,7 +95,13 @@ codes! {
     NoTemplateFile = 405 Error false "template file that does not exist";
     Answers = 406 Error false "rendered answer file that its reader would refuse";
     NoSecret = 501 Error false "secret that does not exist";
-    ClearSecret = 502 Warning true "secret in clear text";
+    BadSecret = 502 Error false "secret that is no age file";
+    StaleSecret = 503 Warning true "secret encrypted to other keys than the present ones";
+    BadRecipient = 504 Error false "recipient that is no public key";
+    UnusedSecret = 505 Note true "secret that nothing uses";
+    ClearSecret = 506 Warning true "text in clear among the secrets";
+    OpenSecret = 507 Error false "secret on a kernel command line";
+    ClearText = 508 Warning true "secret in clear text";
 }
 
 impl fmt::Display for Code {

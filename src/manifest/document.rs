@@ -121,7 +121,7 @@ pub struct Deployment {
     pub select: Option<Marked<BTreeMap<Arc<str>, Arc<str>>>>,
     pub macs: Vec<Marked<Mac>>,
     pub address: Option<Marked<Address>>,
-    pub redeploy: u64,
+    pub redeploy: Option<Marked<u64>>,
     pub settings: Settings,
 }
 
@@ -274,14 +274,16 @@ impl Document for Deployment {
             Value::Auto => Some(Marked::new(Address::Auto, mark)),
             _ => None,
         };
-        let redeploy = table.take("redeploy").map_or(0, |redeploy: Marked<i64>| redeploy.value);
+        let number =
+            |Marked { value, mark }: Marked<i64>| Some(Marked::new(u64::try_from(value).ok()?, mark));
+        let redeploy = table.take("redeploy").and_then(number);
         Deployment {
             profile: table.take("profile"),
             machine: table.take("machine"),
             select: selector(&mut table),
             macs: table.take_list("mac"),
             address: table.take("address").and_then(address),
-            redeploy: u64::try_from(redeploy).unwrap_or(0),
+            redeploy,
             settings: Settings::read(&mut table),
         }
     }

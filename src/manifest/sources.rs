@@ -104,6 +104,15 @@ impl Source {
         from..(from + length.max(usize::from(from < start + rest.len())))
     }
 
+    /// All of a line, counted from 1, without its line break; `file` is this file's number.
+    pub fn line(&self, file: u32, line: u32) -> Mark {
+        let text = self.text().unwrap_or_default();
+        let start =
+            self.lines().get((line as usize).saturating_sub(1)).map_or(text.len(), |start| *start as usize);
+        let length = text[start..].lines().next().unwrap_or_default().len();
+        Mark::new(file, start..start + length)
+    }
+
     fn lines(&self) -> &[u32] {
         self.lines.get_or_init(|| {
             let bytes = self.text().unwrap_or_default().bytes().enumerate();

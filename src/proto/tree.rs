@@ -23,9 +23,10 @@ use crate::model::{Content, Mac, Name};
 use crate::table::{Permit, Report, Stage, Table};
 
 pub use super::http::Method;
-pub use answers::render as render_answers;
+pub use answers::render as answer_file;
 pub use facts::facts;
 pub use name::{Form, Target};
+pub use script::render as boot_script;
 
 /// Who asks, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -10,8 +10,9 @@ const ROOMS: &[(&str, bool, &[&str])] = &[
     ("model", true, &[]),
     ("manifest", true, &["model"]),
     ("render", true, &["model"]),
+    ("secret", false, &["model"]),
     ("media", false, &["model"]),
-    ("desired", true, &["model", "manifest", "render", "media"]),
+    ("desired", true, &["model", "manifest", "render", "secret", "media"]),
     ("table", true, &["model", "desired", "media", "render"]),
     ("plan", true, &["model", "desired", "media", "render", "table"]),
     ("proto", true, &["model", "desired", "media", "render", "table"]),
@@ -19,7 +20,7 @@ const ROOMS: &[(&str, bool, &[&str])] = &[
     ("source", false, &["model"]),
     ("store", false, &["model", "table"]),
     ("power", false, &["model"]),
-    ("api", false, &["model", "desired", "table", "plan"]),
+    ("api", false, &["model", "secret", "desired", "table", "plan"]),
     ("config", false, &["model"]),
 ];
 

@@ -12,7 +12,11 @@ use voldemort::render::Value;
 
 /// Resolves one manifest that must have no mistakes.
 fn resolve(text: &str, fallback: Option<Arc<Subnet>>) -> Desired {
-    let files = [("a.toml", text), ("t.liquid", "{{ a }} {{ b }} {{ c }}"), ("secrets/x.age", "…")];
+    let files = [
+        ("a.toml", text),
+        ("t.liquid", "{{ a }} {{ b }} {{ c }}"),
+        ("secrets/x.age", include_str!("../golden/inventory/tree/secrets/root-password.age")),
+    ];
     let files: BTreeMap<Arc<str>, Bytes> = files
         .into_iter()
         .map(|(name, text)| (name.into(), Bytes::copy_from_slice(text.as_bytes())))

@@ -94,7 +94,7 @@ impl Judge<'_> {
     /// Where rendering the template failed.
     fn in_template(&self) -> Option<(Mark, String)> {
         let template = self.deployment.template.as_ref()?;
-        let error = tree::render_answers(self.table, self.deployment, template.kind.main_file())?.err()?;
+        let error = tree::answer_file(self.table, self.deployment, template.kind.main_file())?.err()?;
         let mark = self.template_at(&template.name, Position { line: error.line, column: error.column })?;
         Some((mark, error.message))
     }

@@ -39,7 +39,7 @@ impl Resolver<'_> {
     pub(super) fn in_clear(&mut self, mark: Mark, message: &str, label: &str) {
         if self.mistyped.insert(mark) {
             self.problems
-                .push(Problem::new(Code::ClearSecret, mark, message, label).help(
+                .push(Problem::new(Code::ClearText, mark, message, label).help(
                     "write `{ secret = \"NAME\" }`, and the text itself encrypted as secrets/NAME.age",
                 ));
         }

@@ -29,7 +29,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn inherited(&self, resource: &Written) -> Effective {
+    pub(super) fn inherited(&self, resource: &Written) -> Effective {
         let mut effective = match &resource.body.profile {
             None => Effective { whole: true, ..Effective::default() },
             Some(profile) => match self.profiles.get(&profile.value) {
@@ -75,7 +75,7 @@ impl Resolver<'_> {
             boot,
             template,
             values,
-            redeploy: resource.body.redeploy,
+            redeploy: resource.body.redeploy.as_ref().map_or(0, |redeploy| redeploy.value),
             digest: "".into(),
             origin: self.documents.sources.origin(resource.mark),
         };

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::Digests;
-use super::reference::secret_path;
 use crate::desired::{Boot, Deployment, Place, Subnet, Template};
 use crate::manifest::Sources;
 use crate::model::{Mac, Name};
@@ -178,7 +177,7 @@ fn secrets(value: &Value, sum: &mut Sum, known: &mut Digests, sources: &Sources)
             let Ok(name) = name.parse::<Name>() else { return };
             let digest = known.secrets.entry(name).or_insert_with_key(|name| {
                 let mut sum = Sum::new("secret");
-                if let Some(file) = sources.find(&secret_path(name)) {
+                if let Some(file) = sources.find(&crate::secret::path(name)) {
                     sum.bytes(&sources.get(file).bytes);
                 }
                 sum.end()

@@ -1,10 +1,10 @@
-//! Names that must be somebody's, and secrets that must be there.
+//! Names that must be somebody's.
 
 use super::{Resolver, listed};
 use crate::manifest::document::{Resource, Settings};
 use crate::manifest::shape::fields;
 use crate::manifest::similar::{only_similar, similar};
-use crate::manifest::{Code, Kind, Mark, Marked, Problem, Table, Value};
+use crate::manifest::{Code, Kind, Mark, Marked, Problem};
 use crate::model::Name;
 use crate::render::builtin;
 
@@ -171,41 +171,4 @@ impl Resolver<'_> {
             .flatten()
             .any(|name| name.mark == mark)
     }
-
-    fn secrets_in(&mut self, table: &Table) {
-        table.0.values().for_each(|field| self.secrets(&field.value));
-    }
-
-    /// Every secret named in a value must be a file of the inventory.
-    fn secrets(&mut self, value: &Marked<Value>) {
-        match &value.value {
-            Value::Secret(name) => self.secret(name, value.mark),
-            Value::List(list) => list.iter().for_each(|item| self.secrets(item)),
-            Value::Table(table) => self.secrets_in(table),
-            _ => {}
-        }
-    }
-
-    fn secret(&mut self, name: &Name, mark: Mark) {
-        let sources = &self.documents.sources;
-        let path = secret_path(name);
-        if sources.find(&path).is_some() {
-            return;
-        }
-        let message = format!("there is no secret called `{name}`");
-        let problem = Problem::new(Code::NoSecret, mark, message, format!("{path} does not exist"));
-        let all = sources
-            .iter()
-            .filter_map(|(_, source)| source.name.strip_prefix("secrets/")?.strip_suffix(".age"));
-        let problem = match similar(name.as_str(), all) {
-            Some(near) => problem.help(format!("a secret with a similar name exists: `{near}`")),
-            None => problem.help(format!("encrypt it with age for the daemon's key and save it as {path}")),
-        };
-        self.problems.push(problem);
-    }
-}
-
-/// Where a secret lies in the inventory.
-pub(super) fn secret_path(name: &Name) -> String {
-    format!("secrets/{name}.age")
 }

@@ -46,6 +46,9 @@ impl Resolver<'_> {
                 let want = Want::Boot { boot: boot.name.clone(), variable: used.name.clone() };
                 self.lack(want, &resource.name);
             }
+            if let Some(field) = effective.vars.get(&*used.name) {
+                self.disclosed(boot, &used.name, &field.value);
+            }
         }
         values
     }

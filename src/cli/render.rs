@@ -1,0 +1,131 @@
+//! `voldemort render`: what a deployment's machine would be served.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+
+use super::Exit;
+use super::exit::{print, say, talk};
+use crate::daemon::load::Loaded;
+use crate::desired::{Deployment, Desired, Media, Options};
+use crate::media::Shelf;
+use crate::proto::tree::{self, Asker, Form, Transport};
+use crate::table::{Secrets, Table};
+use crate::walk;
+
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// The deployment
+    name: String,
+    /// The inventory's directory
+    #[arg(default_value = ".")]
+    directory: PathBuf,
+    /// Which of its answer files, where its installer has several
+    #[arg(long, conflicts_with = "script")]
+    file: Option<String>,
+    /// The boot script instead of the answer file
+    #[arg(long, value_enum)]
+    script: Option<Script>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Script {
+    Ipxe,
+    Grub,
+    Pxelinux,
+}
+
+pub fn run(arguments: &Arguments) -> Exit {
+    let loaded = match read(&arguments.directory) {
+        Ok(loaded) => loaded,
+        Err(exit) => return exit,
+    };
+    let rendered = find(&loaded.desired, &arguments.name).and_then(|deployment| {
+        let table = table(loaded.desired.clone(), deployment);
+        match (arguments.script, &arguments.file, &deployment.template) {
+            (Some(script), ..) => boot_script(&table, deployment, script.form()),
+            (None, Some(file), _) => answer_file(&table, deployment, file),
+            (None, None, Some(template)) => answer_file(&table, deployment, template.kind.main_file()),
+            (None, None, None) => boot_script(&table, deployment, Form::Ipxe),
+        }
+    });
+    match rendered {
+        Ok(text) => print(&text),
+        Err(why) => {
+            talk(&why);
+            Exit::Failed
+        }
+    }
+}
+
+impl Script {
+    fn form(self) -> Form {
+        match self {
+            Script::Ipxe => Form::Ipxe,
+            Script::Grub => Form::Grub,
+            Script::Pxelinux => Form::Pxelinux,
+        }
+    }
+}
+
+/// Reads an inventory that must have no errors; they are printed.
+pub fn read(directory: &std::path::Path) -> Result<Loaded, Exit> {
+    let shelf = Shelf::new(Vec::new(), None).with_directory(directory.to_path_buf());
+    let options = Options { media: Media::IfPresent, fallback: None };
+    let loaded = super::check::check(directory, &shelf, &options).map_err(|error| {
+        talk(&error.to_string());
+        Exit::Failed
+    })?;
+    if loaded.errors() > 0 {
+        say(loaded.report());
+        return Err(Exit::Failed);
+    }
+    Ok(loaded)
+}
+
+/// A deployment by its name; the error names those that exist.
+pub fn find<'a>(desired: &'a Desired, name: &str) -> Result<&'a Arc<Deployment>, String> {
+    let found = desired.deployments.values().find(|deployment| deployment.name.as_str() == name);
+    found.ok_or_else(|| {
+        let names: Vec<&str> = desired.deployments.keys().map(|name| name.as_str()).collect();
+        format!("there is no deployment {name}; there are: {}", names.join(", "))
+    })
+}
+
+/// The table of a daemon on its first day, which knows secrets by name only.
+fn table(desired: Arc<Desired>, deployment: &Deployment) -> Table {
+    let masks = desired.secrets.iter().map(|name| (name.to_string(), format!("(secret {name})")));
+    let secrets = Arc::new(Secrets::Known(masks.collect()));
+    Table { secrets, ..walk::rehearsal(desired, &deployment.subnet) }
+}
+
+fn answer_file(table: &Table, deployment: &Deployment, file: &str) -> Result<String, String> {
+    let name = &deployment.name;
+    let Some(template) = &deployment.template else {
+        return Err(format!("{name} has no template, and so no answer file"));
+    };
+    let files: Vec<&str> = template.kind.files().iter().map(|file| file.name).collect();
+    if !files.contains(&file) {
+        return Err(format!("{name} has no answer file {file}; it has: {}", files.join(", ")));
+    }
+    match tree::answer_file(table, deployment, file) {
+        Some(text) => text.map_err(|error| format!("{file} can't be rendered: {error}")),
+        None => Err(no_machine(deployment)),
+    }
+}
+
+fn boot_script(table: &Table, deployment: &Deployment, form: Form) -> Result<String, String> {
+    let machine = table.assignments.get(&deployment.name).and_then(|name| table.desired.machines.get(name));
+    let mac =
+        machine.and_then(|machine| machine.macs.first().copied()).ok_or_else(|| no_machine(deployment))?;
+    let first = deployment.subnet.dynamic.first().map(|range| range.first);
+    let address = table.address_of(deployment, mac).or(first).unwrap_or(deployment.subnet.cidr.hosts().last);
+    let asker = Asker { address, transport: Transport::Http };
+    tree::boot_script(table, &asker, form, mac, deployment)
+        .map_err(|error| format!("the kernel command line can't be rendered: {error}"))
+}
+
+fn no_machine(deployment: &Deployment) -> String {
+    format!("{} has no machine: none in the inventory is free and carries its labels", deployment.name)
+}

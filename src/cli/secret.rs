@@ -1,0 +1,65 @@
+//! `voldemort secret`: texts that only the daemon may read, encrypted in the inventory.
+
+mod add;
+mod desk;
+mod edit;
+mod file;
+mod keygen;
+mod rotate;
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Subcommand};
+
+use super::Exit;
+use super::exit::talk;
+
+#[derive(ClapArgs, Debug)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Encrypts a text and saves it as secrets/NAME.age
+    Add(add::Arguments),
+    /// Opens a secret in $VISUAL or $EDITOR; its text is in memory only
+    Edit(edit::Arguments),
+    /// Encrypts all secrets anew, to the present keys in secrets/recipients.txt
+    Rotate(rotate::Arguments),
+    /// Makes a key: the private half for the daemon's host, the public half for recipients.txt
+    Keygen(keygen::Arguments),
+}
+
+/// Which inventory is meant.
+#[derive(ClapArgs, Clone, Debug)]
+struct Place {
+    /// The inventory's directory
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    inventory: PathBuf,
+}
+
+/// Whose key decrypts.
+#[derive(ClapArgs, Clone, Debug)]
+struct Identity {
+    /// A file with private keys of age [default: $VOLDEMORT_IDENTITY]
+    #[arg(long, value_name = "FILE")]
+    identity: Option<PathBuf>,
+}
+
+pub fn run(arguments: &Args) -> Exit {
+    let done = match &arguments.command {
+        Command::Add(arguments) => add::run(arguments),
+        Command::Edit(arguments) => edit::run(arguments),
+        Command::Rotate(arguments) => rotate::run(arguments),
+        Command::Keygen(arguments) => keygen::run(arguments),
+    };
+    match done {
+        Ok(exit) => exit,
+        Err(why) => {
+            talk(&why);
+            Exit::Failed
+        }
+    }
+}

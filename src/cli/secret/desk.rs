@@ -1,0 +1,74 @@
+//! A place in memory where an editor may open a plain text, cleared whatever happens to us but
+//! `kill -9`.
+
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use tokio::process::Command;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::file::{named, private};
+
+/// Files here are in memory; swap aside, nothing of them reaches a disk.
+const MEMORY: &str = "/dev/shm";
+
+/// A folder of our own, removed with all that editors leave in it.
+pub struct Desk(PathBuf);
+
+/// How an editor ended.
+pub enum Ended {
+    Saved,
+    Failed,
+    Interrupted,
+}
+
+impl Desk {
+    pub fn new() -> Result<Desk, String> {
+        let path = Path::new(MEMORY).join(format!("voldemort-secret-{}", std::process::id()));
+        fs::DirBuilder::new().mode(0o700).create(&path).map_err(|error| named(&path, &error))?;
+        Ok(Desk(path))
+    }
+
+    /// Puts a text on the desk.
+    pub fn lay(&self, name: &str, text: &str) -> Result<PathBuf, String> {
+        let path = self.0.join(name);
+        private(&path, text).map_err(|error| named(&path, &error))?;
+        Ok(path)
+    }
+
+    /// Waits for `editor`, words of a shell, to be done with a file.
+    pub fn edit(&self, editor: &str, file: &Path) -> Result<Ended, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| error.to_string())?;
+        runtime.block_on(edited(editor, file)).map_err(|error| format!("{editor}: {error}"))
+    }
+}
+
+impl Drop for Desk {
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir_all(&self.0) {
+            crate::cli::exit::talk(&format!(
+                "{} can't be removed, and holds a secret: {error}",
+                self.0.display()
+            ));
+        }
+    }
+}
+
+/// Signals must not end us before the desk is cleared. Keys such as Ctrl-C are the editor's
+/// business; who wants to be rid of us is obeyed.
+async fn edited(editor: &str, file: &Path) -> std::io::Result<Ended> {
+    let mut kill = signal(SignalKind::terminate())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let (_interrupt, _quit) = (signal(SignalKind::interrupt())?, signal(SignalKind::quit())?);
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!("{editor} \"$1\"")).arg("sh").arg(file).kill_on_drop(true);
+    let mut child = command.spawn()?;
+    let status = tokio::select! {
+        status = child.wait() => status?,
+        _ = kill.recv() => return Ok(Ended::Interrupted),
+        _ = hang_up.recv() => return Ok(Ended::Interrupted),
+    };
+    Ok(if status.success() { Ended::Saved } else { Ended::Failed })
+}

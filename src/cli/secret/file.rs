@@ -1,0 +1,119 @@
+//! The files that secrets are kept in.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::{Identity, Place};
+use crate::model::Name;
+use crate::secret::{self, FOLDER, Keys, RECIPIENTS, Recipients};
+
+/// The name of a secret on the command line.
+pub fn name(text: &str) -> Result<Name, String> {
+    text.parse().map_err(|error| format!("`{text}` can't be the name of a secret: {error}"))
+}
+
+impl Place {
+    pub fn secret(&self, name: &Name) -> PathBuf {
+        self.inventory.join(secret::path(name))
+    }
+
+    /// All secrets, by name.
+    pub fn secrets(&self) -> Result<Vec<(String, PathBuf)>, String> {
+        let folder = self.inventory.join(FOLDER);
+        let entries = fs::read_dir(&folder).map_err(|error| named(&folder, &error))?;
+        let mut found = Vec::new();
+        for entry in entries {
+            let path = entry.map_err(|error| named(&folder, &error))?.path();
+            let file = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let name = file.strip_suffix(".age").filter(|name| !name.is_empty() && !name.starts_with('.'));
+            if let Some(name) = name {
+                found.push((name.to_owned(), path.clone()));
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// Whom secrets are to be encrypted to.
+    pub fn recipients(&self) -> Result<Recipients, String> {
+        let path = self.inventory.join(RECIPIENTS);
+        let shown = path.display();
+        let how = "write the daemon's public key into it, one key a line; `voldemort secret keygen FILE` makes a key";
+        let text = fs::read_to_string(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => format!("{shown} does not exist: {how}"),
+            _ => named(&path, &error),
+        })?;
+        let (recipients, wrong) = Recipients::parse(&text);
+        match wrong.first() {
+            Some(wrong) => Err(format!("{shown}:{}: {}", wrong.line, wrong.why)),
+            None if recipients.is_empty() => Err(format!("{shown} names nobody: {how}")),
+            None => Ok(recipients),
+        }
+    }
+}
+
+impl Identity {
+    pub fn keys(&self) -> Result<Keys, String> {
+        let from_environment = || std::env::var_os("VOLDEMORT_IDENTITY").map(PathBuf::from);
+        let path = self.identity.clone().or_else(from_environment).ok_or_else(|| {
+            "reading a secret takes a private key: name its file with --identity FILE or VOLDEMORT_IDENTITY".to_owned()
+        })?;
+        let text = fs::read_to_string(&path).map_err(|error| named(&path, &error))?;
+        Keys::parse(&text).map_err(|error| format!("{}: {error}", path.display()))
+    }
+}
+
+/// Encrypts a text into a new file; what is there already stays.
+pub fn create(path: &Path, recipients: &Recipients, text: &str) -> Result<(), String> {
+    let draft = draft(path, recipients, text)?;
+    let linked = fs::hard_link(&draft, path);
+    // It may have been swept up by somebody; the secret is in its place all the same.
+    let _ = fs::remove_file(&draft);
+    linked.map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            format!("{} exists already: `voldemort secret edit` changes it", path.display())
+        }
+        _ => named(path, &error),
+    })
+}
+
+/// Encrypts a text into a file in place of what was there, all of it or nothing.
+pub fn replace(path: &Path, recipients: &Recipients, text: &str) -> Result<(), String> {
+    let draft = draft(path, recipients, text)?;
+    fs::rename(&draft, path).map_err(|error| {
+        let _ = fs::remove_file(&draft);
+        named(path, &error)
+    })
+}
+
+/// A hidden file beside the one to be: hidden files are no part of an inventory.
+fn draft(path: &Path, recipients: &Recipients, text: &str) -> Result<PathBuf, String> {
+    let file = path.file_name().unwrap_or_default().to_string_lossy();
+    let bytes = secret::seal(recipients, text).map_err(|error| format!("{}: {error}", path.display()))?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).map_err(|error| named(folder, &error))?;
+    let draft = folder.join(format!(".{file}.{}", std::process::id()));
+    let written = fs::write(&draft, bytes).and_then(|()| fs::File::open(&draft)?.sync_all());
+    written.map_err(|error| {
+        let _ = fs::remove_file(&draft);
+        named(&draft, &error)
+    })?;
+    Ok(draft)
+}
+
+/// Writes a new file that only its owner may read.
+pub fn private(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}
+
+pub fn named(path: &Path, error: &io::Error) -> String {
+    let why = match error.kind() {
+        io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+        _ => error.to_string(),
+    };
+    format!("{}: {why}", path.display())
+}

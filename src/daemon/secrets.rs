@@ -1,0 +1,88 @@
+//! The secrets of a revision, decrypted in memory with this host's key.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::desired::Desired;
+use crate::secret::{self, Keys};
+use crate::table::Secrets;
+
+/// Decrypts every secret that the revision names; on failure says of each which file, and why.
+/// The identity file is read again each time, so that a new key needs no restart.
+pub fn decrypt(
+    desired: &Desired,
+    files: &BTreeMap<Arc<str>, Bytes>,
+    identity: Option<&Path>,
+) -> Result<Secrets, String> {
+    if desired.secrets.is_empty() {
+        return Ok(Secrets::default());
+    }
+    let keys = match identity {
+        Some(path) => keys(path),
+        None => Err("no key is configured: set `identity` in [secrets] of the daemon's file".to_owned()),
+    };
+    let mut texts = BTreeMap::new();
+    let mut failures = Vec::new();
+    for name in &desired.secrets {
+        let path = secret::path(name);
+        let text = keys.as_ref().map_err(String::clone).and_then(|keys| {
+            let file = files.get(&*path).ok_or("there is no such file")?;
+            secret::open(keys, file).map_err(|error| error.to_string())
+        });
+        match text {
+            Ok(text) => drop(texts.insert(name.to_string(), text)),
+            Err(why) => failures.push(format!("{path} can't be decrypted: {why}")),
+        }
+    }
+    if failures.is_empty() { Ok(Secrets::Known(texts)) } else { Err(failures.join("\n")) }
+}
+
+fn keys(path: &Path) -> Result<Keys, String> {
+    let fail = |why: &dyn std::fmt::Display| format!("the key {}: {why}", path.display());
+    let metadata = std::fs::metadata(path).map_err(|error| fail(&error))?;
+    if metadata.mode() & 0o077 != 0 {
+        tracing::warn!("the key {} can be read by others than its owner: chmod 600", path.display());
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| fail(&error))?;
+    Keys::parse(&text).map_err(|error| fail(&error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::{Key, Recipients, seal};
+
+    #[test]
+    fn each_failure_names_its_file_and_its_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        let (ours, other) = (Key::generate(), Key::generate());
+        let identity = folder.path().join("age.key");
+        std::fs::write(&identity, ours.file()).unwrap();
+        let sealed = |key: &Key| Bytes::from(seal(&Recipients::parse(&key.public()).0, "hunter2").unwrap());
+        let mut files = BTreeMap::from([("secrets/a.age".into(), sealed(&ours))]);
+        let mut desired = Desired { secrets: ["a".parse().unwrap()].into(), ..Desired::default() };
+
+        let secrets = decrypt(&desired, &files, Some(&identity)).unwrap();
+        assert_eq!(secrets.get("a").as_deref(), Some("hunter2"));
+        assert!(!format!("{secrets:?}").contains("hunter2"));
+
+        files.insert("secrets/b.age".into(), sealed(&other));
+        files.insert("secrets/c.age".into(), sealed(&ours).slice(..300));
+        desired.secrets.extend(["b", "c"].map(|name| name.parse().unwrap()));
+        let failure = decrypt(&desired, &files, Some(&identity)).unwrap_err();
+        assert!(
+            failure.starts_with("secrets/b.age can't be decrypted: it is not encrypted to this host's key\n")
+        );
+        assert!(failure.contains("secrets/c.age can't be decrypted: this age file is damaged"), "{failure}");
+        assert!(!failure.contains("hunter2"));
+
+        let failure = decrypt(&desired, &files, None).unwrap_err();
+        assert!(failure.contains("no key is configured"), "{failure}");
+        let failure = decrypt(&desired, &files, Some(&folder.path().join("gone"))).unwrap_err();
+        assert!(failure.contains("gone: No such file"), "{failure}");
+    }
+}

@@ -1,0 +1,173 @@
+//! Secrets: named ones must be there, and what is there must be encrypted as it should. All that
+//! can be known without a key; the texts are the daemon's business.
+
+use std::collections::BTreeSet;
+
+use super::Resolver;
+use crate::desired::Boot;
+use crate::manifest::similar::similar;
+use crate::manifest::{Code, Mark, Marked, Problem, Source, Table, Value};
+use crate::model::Name;
+use crate::secret::{self, FOLDER, RECIPIENTS, Recipients};
+
+impl Resolver<'_> {
+    pub(super) fn secrets_in(&mut self, table: &Table) {
+        table.0.values().for_each(|field| self.secrets(&field.value));
+    }
+
+    /// Every secret named in a value must be a file of the inventory.
+    pub(super) fn secrets(&mut self, value: &Marked<Value>) {
+        match &value.value {
+            Value::Secret(name) => self.secret(name, value.mark),
+            Value::List(list) => list.iter().for_each(|item| self.secrets(item)),
+            Value::Table(table) => self.secrets_in(table),
+            _ => {}
+        }
+    }
+
+    fn secret(&mut self, name: &Name, mark: Mark) {
+        self.secrets.entry(name.clone()).or_insert(mark);
+        let sources = &self.documents.sources;
+        let path = secret::path(name);
+        if sources.find(&path).is_some() {
+            self.desired.secrets.insert(name.clone());
+            return;
+        }
+        let message = format!("there is no secret called `{name}`");
+        let problem = Problem::new(Code::NoSecret, mark, message, format!("{path} does not exist"));
+        let all = sources.iter().filter_map(|(_, source)| secret::name_in(&source.name));
+        let problem = match similar(name.as_str(), all) {
+            Some(near) => problem.help(format!("a secret with a similar name exists: `{near}`")),
+            None => problem.help(format!("`voldemort secret add {name}` encrypts a text and saves it there")),
+        };
+        self.problems.push(problem);
+    }
+
+    /// Reports a secret that a kernel command line would tell everybody: boot scripts are read
+    /// by whoever asks, and `/proc/cmdline` by every process. Once for each place it is written.
+    pub(super) fn disclosed(&mut self, boot: &Boot, variable: &str, value: &Marked<Value>) {
+        if !has_secret(&value.value) || !self.mistyped.insert(value.mark) {
+            return;
+        }
+        let Some(own) = self.documents.boots.get(&boot.name) else { return };
+        let Some(word) = own.body.cmdline.iter().zip(&boot.cmdline).find(|(_, text)| text.uses(variable))
+        else {
+            return;
+        };
+        let message =
+            format!("the command line of boot `{}` would show the secret in `{variable}`", boot.name);
+        let problem =
+            Problem::new(Code::OpenSecret, word.0.mark, message, "boot scripts can be read by anybody")
+                .also(value.mark, "the secret is set here");
+        self.problems.push(
+            problem.help("use it in the template of the answer file: that is served to its machine only"),
+        );
+    }
+
+    /// Looks at every file below `secrets/`.
+    pub(super) fn secret_files(&mut self) {
+        let recipients = self.recipients();
+        let documents = self.documents;
+        for (file, source) in documents.sources.iter().filter(|(_, source)| source.name.starts_with(FOLDER)) {
+            let mark = Mark::new(file, 0..0);
+            match secret::name_in(&source.name) {
+                Some(name) => {
+                    self.sealed(name, mark, source, recipients.as_ref());
+                    self.unused_secret(name, mark);
+                }
+                None => self.stray(mark, source),
+            }
+        }
+    }
+
+    /// Whom secrets are encrypted to; `None` where nobody or nonsense is written down.
+    fn recipients(&mut self) -> Option<Recipients> {
+        let sources = &self.documents.sources;
+        let file = sources.find(RECIPIENTS)?;
+        let (recipients, wrong) = Recipients::parse(sources.get(file).text().unwrap_or_default());
+        for wrong in &wrong {
+            let mark = sources.get(file).line(file, wrong.line);
+            let message = format!("line {} of {RECIPIENTS} is no public key", wrong.line);
+            let problem = Problem::new(Code::BadRecipient, mark, message, wrong.why);
+            self.problems.push(problem.help("one key of age a line, `age1…`; comments begin with #"));
+        }
+        (wrong.is_empty() && !recipients.is_empty()).then_some(recipients)
+    }
+
+    fn sealed(&mut self, name: &str, mark: Mark, source: &Source, recipients: Option<&Recipients>) {
+        let used = name.parse::<Name>().ok().and_then(|name| self.secrets.get(&name).copied());
+        let header = match secret::header(&source.bytes) {
+            Ok(header) if !header.wants_passphrase() => header,
+            wrong => {
+                let why = wrong.err().map_or_else(
+                    || "it is encrypted with a passphrase, which a daemon has nobody to ask for".to_owned(),
+                    |error| error.to_string(),
+                );
+                let message = format!("the secret `{name}` can't be used: {why}");
+                let mut problem = Problem::new(Code::BadSecret, mark, message, "not a secret for a daemon");
+                if let Some(used) = used {
+                    problem = problem.also(used, "used here");
+                }
+                self.problems.push(problem.help(format!(
+                    "`voldemort secret add {name}` makes it anew, after this file was removed"
+                )));
+                return;
+            }
+        };
+        let Some(wanted) = recipients.map(Recipients::len) else { return };
+        let keys = header.keys();
+        if keys != wanted {
+            let plural = if keys == 1 { "key" } else { "keys" };
+            let message =
+                format!("the secret `{name}` is encrypted to {keys} {plural}, and {RECIPIENTS} has {wanted}");
+            let problem =
+                Problem::new(Code::StaleSecret, mark, message, "encrypted to other people than it should be");
+            self.problems
+                .push(problem.help("`voldemort secret rotate` encrypts all secrets to the present ones"));
+        }
+    }
+
+    fn unused_secret(&mut self, name: &str, mark: Mark) {
+        let parsed = name.parse::<Name>();
+        if self.incomplete() || parsed.as_ref().is_ok_and(|name| self.secrets.contains_key(name)) {
+            return;
+        }
+        let message = format!("nothing uses the secret `{name}`");
+        let missing: BTreeSet<&str> = self.secrets.keys().map(Name::as_str).collect();
+        let absent = missing
+            .into_iter()
+            .filter(|used| !self.desired.secrets.iter().any(|known| known.as_str() == *used));
+        let problem = Problem::new(Code::UnusedSecret, mark, message, "named by no value");
+        self.problems.push(match (parsed, similar(name, absent)) {
+            (Err(error), _) => problem.help(format!("and nothing can: {error}")),
+            // The reference to it was reported, with this name in its help.
+            (_, Some(_)) => return,
+            (Ok(_), None) => problem,
+        });
+    }
+
+    /// A file among the secrets that is none, and most likely a text that should be one.
+    fn stray(&mut self, mark: Mark, source: &Source) {
+        let file = source.name.strip_prefix(FOLDER).unwrap_or_default();
+        let harmless = &*source.name == RECIPIENTS
+            || file.ends_with(".toml")
+            || file.ends_with(".md")
+            || file.starts_with("README");
+        if harmless {
+            return;
+        }
+        let message = format!("`{}` lies among the secrets and is not encrypted", source.name);
+        let problem =
+            Problem::new(Code::ClearSecret, mark, message, "whoever reads the repository reads this");
+        self.problems.push(problem.help("`voldemort secret add NAME --from-file FILE` encrypts a text; then remove this file, from git's history too"));
+    }
+}
+
+fn has_secret(value: &Value) -> bool {
+    match value {
+        Value::Secret(_) => true,
+        Value::List(list) => list.iter().any(|item| has_secret(&item.value)),
+        Value::Table(table) => table.0.values().any(|field| has_secret(&field.value.value)),
+        _ => false,
+    }
+}

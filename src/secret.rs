@@ -1,0 +1,30 @@
+//! Secrets as age files (<https://age-encryption.org/v1>) in the inventory: `secrets/NAME.age`,
+//! encrypted to the public keys in `secrets/recipients.txt`. Plain texts never leave this room
+//! but as values that their caller keeps in memory.
+
+pub mod header;
+pub mod key;
+pub mod recipients;
+pub mod seal;
+
+pub use header::{Header, HeaderError, header};
+pub use key::{Key, KeyError, Keys};
+pub use recipients::{Recipients, Wrong};
+pub use seal::{OpenError, SealError, open, seal};
+
+use crate::model::Name;
+
+/// The inventory's folder of secrets, with a slash at its end.
+pub const FOLDER: &str = "secrets/";
+/// Whom secrets are encrypted to, one public key a line.
+pub const RECIPIENTS: &str = "secrets/recipients.txt";
+
+/// Where a secret lies in the inventory.
+pub fn path(name: &Name) -> String {
+    format!("{FOLDER}{name}.age")
+}
+
+/// The word in `secrets/WORD.age`; `None` for other paths.
+pub fn name_in(path: &str) -> Option<&str> {
+    path.strip_prefix(FOLDER)?.strip_suffix(".age")
+}
