@@ -62,11 +62,21 @@ pub fn load(
     let (desired, found) = desired::resolve(&documents, library, options);
     problems.extend(found);
     let desired = Arc::new(Desired { revision, ..desired });
+    problems.iter_mut().for_each(|problem| tolerate(problem, depth));
     if !problems.iter().any(|problem| problem.level == Level::Error) {
         problems.extend(documents.weigh(rehearse(&documents, &desired, depth)));
     }
+    problems.iter_mut().for_each(|problem| tolerate(problem, depth));
     problems.sort_by_key(|problem| (problem.mark(), problem.code));
     Loaded { documents, desired, problems }
+}
+
+/// What makes one installer stop is an error to a person who checks, but to the daemon no reason
+/// to leave all other machines without the revision.
+fn tolerate(problem: &mut Problem, depth: Depth) {
+    if depth == Depth::OneFirmware && matches!(problem.code, Code::Answers | Code::NoAnswers) {
+        problem.level = Level::Warning;
+    }
 }
 
 /// Boots every deployment in memory, on all processors.

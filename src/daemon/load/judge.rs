@@ -1,7 +1,7 @@
 //! From what a rehearsed boot came to, to a problem that points at what has to be changed.
 
 use crate::desired::Deployment;
-use crate::manifest::{Code, Documents, Mark, Position, Problem};
+use crate::manifest::{Code, Documents, Level, Mark, Position, Problem};
 use crate::model::Name;
 use crate::proto::tree;
 use crate::render::{self, CmdlineError, Text, trace};
@@ -39,7 +39,9 @@ impl Judge<'_> {
         for step in walk.steps.iter().filter(|step| step.stage != Stage::Offer) {
             problem = problem.note(format!("{}: {}", step.stage, step.text));
         }
-        problem.help(format!("`voldemort check -v --deployment {name}` shows the rehearsal"))
+        // Without the call the installation counts as unreported, which is safe.
+        let level = if stop.fault == Fault::NoCompletion { Level::Warning } else { problem.level };
+        problem.level(level).help(format!("`voldemort check -v --deployment {name}` shows the rehearsal"))
     }
 
     fn header(&self) -> Mark {
