@@ -53,7 +53,10 @@ fn generate(root: &Path, files: usize) -> std::io::Result<()> {
     }
     fs::write(root.join("files/vmlinuz"), vec![1; 4096])?;
     fs::write(root.join("files/initrd.gz"), vec![2; 4096])?;
-    fs::write(root.join("secrets/root-password.age"), "stands for a ciphertext")?;
+    fs::write(
+        root.join("secrets/root-password.age"),
+        include_str!("../tests/golden/inventory/tree/secrets/root-password.age"),
+    )?;
     fs::write(root.join("base.toml"), BASE)?;
     for file in 0..files {
         fs::write(root.join(format!("d/{file:04}.toml")), deployments(file))?;
