@@ -88,7 +88,8 @@ impl Table {
                 current: install.redeploy,
             });
         }
-        let stage = match (report.outcome, current.map(|install| install.stage)) {
+        let same = current.filter(|install| install.redeploy == report.redeploy);
+        let stage = match (report.outcome, same.map(|install| install.stage)) {
             (Outcome::Progress, _) | (Outcome::Failed, Some(InstallStage::Installed)) => {
                 return Ok(self.clone());
             }
