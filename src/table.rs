@@ -5,6 +5,7 @@ pub mod change;
 pub mod event;
 pub mod install;
 pub mod lease;
+pub mod rename;
 pub mod secrets;
 pub mod token;
 

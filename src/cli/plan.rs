@@ -1,20 +1,27 @@
 //! `voldemort plan`: what adopting a tree of manifests would do, as the daemon sees it.
 
+mod against;
+
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
 use super::Exit;
-use super::exit::talk;
+use super::exit::{print, talk};
 use super::remote::{self, Remote};
 use crate::api::types::Outcome;
-use crate::plan::{Hold, Plan, report};
+use crate::plan::report;
+use crate::plan::schema::Report;
 
 #[derive(Args, Debug)]
 pub struct Arguments {
     /// The inventory
     #[arg(default_value = ".")]
     directory: PathBuf,
+    /// Compare with this revision of the inventory's git repository (or `empty`) instead of asking
+    /// the daemon; every machine of that revision is taken to be installed
+    #[arg(long, value_name = "REV")]
+    against: Option<String>,
     #[command(flatten)]
     remote: Remote,
     /// How to print the plan
@@ -33,12 +40,18 @@ enum Output {
 }
 
 pub fn run(arguments: &Arguments) -> Exit {
+    if let Some(revision) = &arguments.against {
+        return match against::plan(&arguments.directory, revision) {
+            Ok(report) => show(arguments, &report),
+            Err(code) => code,
+        };
+    }
     let outcome = match remote::tree(&arguments.directory) {
         Ok(tree) => arguments.remote.block_on(async |client| client.post::<Outcome>("/v1/plan", &tree).await),
         Err(code) => return code,
     };
     match outcome {
-        Ok(Outcome::Planned { plan, holds }) => show(arguments, &plan, &holds),
+        Ok(Outcome::Planned { plan, holds }) => show(arguments, &Report { plan, holds }),
         Ok(Outcome::Invalid { problems }) => {
             talk(&problems);
             Exit::Failed
@@ -48,14 +61,16 @@ pub fn run(arguments: &Arguments) -> Exit {
     }
 }
 
-fn show(arguments: &Arguments, plan: &Plan, holds: &[Hold]) -> Exit {
-    match arguments.output {
-        Output::Text => print!("{}", report::text(plan)),
-        Output::Markdown => print!("{}", report::markdown(plan)),
-        Output::Json => remote::print_json(plan),
+fn show(arguments: &Arguments, shown: &Report) -> Exit {
+    let Report { plan, holds } = shown;
+    let code = match arguments.output {
+        Output::Text => print(&report::text(plan)),
+        Output::Markdown => print(&report::markdown(plan, holds)),
+        Output::Json => remote::print_json(shown),
+    };
+    if code != Exit::Done {
+        return code;
     }
-    for hold in holds {
-        talk(&remote::hold_text(hold));
-    }
+    holds.iter().for_each(|hold| talk(&remote::hold_text(hold)));
     if arguments.detailed_exitcode && !plan.is_empty() { Exit::Changes } else { Exit::Done }
 }

@@ -53,10 +53,13 @@ pub fn tree(root: &Path) -> Result<Tree, Exit> {
     })
 }
 
-pub fn print_json(value: &impl Serialize) {
+pub fn print_json(value: &impl Serialize) -> Exit {
     match serde_json::to_string_pretty(value) {
-        Ok(text) => println!("{text}"),
-        Err(error) => talk(&error.to_string()),
+        Ok(text) => super::exit::print(&format!("{text}\n")),
+        Err(error) => {
+            talk(&error.to_string());
+            Exit::Failed
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
+use imbl::ordmap::DiffItem;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::hush::Hush;
@@ -254,8 +255,13 @@ impl Run {
         }
         let before = self.table.installs.clone();
         self.table = Table { secrets, ..self.table.adopt(desired) };
-        let carried = self.table.installs.iter().filter(|(name, _)| !before.contains_key(*name));
-        self.batch.installs.extend(carried.map(|(name, install)| (name.clone(), install.clone())));
+        let carried = before.diff(&self.table.installs).filter_map(|item| match item {
+            DiffItem::Add(name, install) | DiffItem::Update { new: (name, install), .. } => {
+                Some((name.clone(), install.clone()))
+            }
+            DiffItem::Remove(..) => None,
+        });
+        self.batch.installs.extend(carried);
         self.batch.kept = kept;
         self.batch.lists = Some(Lists::of(&self.table));
         self.batch.serial = Some(self.table.serial);

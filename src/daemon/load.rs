@@ -19,7 +19,7 @@ use crate::walk::{self, Route};
 use judge::Judge;
 
 /// An inventory, as far as it could be understood.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Loaded {
     pub documents: Documents,
     /// To be served only without errors.

@@ -4,17 +4,16 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
 use super::keeper::{Adopted, Keeper, Proposal};
 use super::load::{Depth, load};
-use super::{now, secrets};
+use super::{now, preview, secrets};
 use crate::api::types::{Apply, Outcome, SourceStatus, Tree};
 use crate::desired::{Desired, Media, Options, Subnet};
 use crate::media::Shelf;
 use crate::plan::{self, Consent, Hold};
-use crate::source::{Body, Snapshot, Update};
+use crate::source::{Snapshot, Update};
 use crate::store::Kept;
 use crate::table::{Event, Secrets, Stage};
 
@@ -109,7 +108,7 @@ impl Reconciler {
         if *lock(&self.settled) == revision && !self.keeper.table().desired.revision.is_empty() {
             return self.settle(&revision);
         }
-        let (files, copies) = (inline(&snapshot), copies(&snapshot));
+        let (files, copies) = (snapshot.inline(), snapshot.copies());
         let kept = Kept { revision: revision.clone(), source: revision.clone(), root: None, files, copies };
         let kept = Arc::new(kept);
         let ready = match self.load(kept.clone(), Media::Required).await {
@@ -135,8 +134,10 @@ impl Reconciler {
     /// `POST /v1/plan`.
     pub async fn plan(&self, tree: Tree) -> Result<Outcome, String> {
         match self.load(self.kept(tree), Media::Required).await {
-            Ok(Ready { desired, secrets: _ }) => {
-                let plan = plan::diff(&desired, &self.keeper.table());
+            Ok(Ready { desired, secrets }) => {
+                let table = self.keeper.table();
+                let changed = preview::changed_secrets(&table.secrets, &secrets, &desired);
+                let plan = preview::preview(&desired, &table, &changed, now());
                 let holds = plan::hold(&plan, &desired.safety, &Consent::default());
                 Ok(Outcome::Planned { plan, holds })
             }
@@ -250,23 +251,6 @@ impl Reconciler {
     fn note(&self, text: String) {
         self.keeper.note(Event::new(now(), Stage::Daemon, text));
     }
-}
-
-fn inline(snapshot: &Snapshot) -> BTreeMap<Arc<str>, Bytes> {
-    let bytes = |body: &Body| match body {
-        Body::Inline { bytes, .. } => Some(bytes.clone()),
-        Body::OnDisk { .. } => None,
-    };
-    snapshot.files.iter().filter_map(|(path, body)| Some((path.clone(), bytes(body)?))).collect()
-}
-
-/// Where the snapshot's files lie on disk.
-fn copies(snapshot: &Snapshot) -> BTreeMap<Arc<str>, PathBuf> {
-    let path = |body: &Body| match body {
-        Body::Inline { path, .. } => path.clone(),
-        Body::OnDisk { path, .. } => Some(path.clone()),
-    };
-    snapshot.files.iter().filter_map(|(name, body)| Some((name.clone(), path(body)?))).collect()
 }
 
 /// Whether a tree that was sent has the same texts as a snapshot.

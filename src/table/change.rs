@@ -20,12 +20,13 @@ pub enum Stale {
 
 impl Table {
     /// The table under another revision: machines are assigned, protections remembered,
-    /// installations kept (a renamed deployment takes its installation along).
+    /// installations kept (a renamed deployment or machine takes its installation along).
     pub fn adopt(&self, desired: Arc<Desired>) -> Table {
-        let mut next = self.clone();
+        let base = self.under_new_names(&desired);
+        let mut next = base.clone();
         next.serial += 1;
-        next.installs = carry_renames(self, &desired);
-        next.assignments = assign(&desired, &self.assignments, &next.installs);
+        next.installs = carry_renames(&base, &desired);
+        next.assignments = assign(&desired, &base.assignments, &next.installs);
         next.tenants = next
             .assignments
             .iter()

@@ -14,6 +14,7 @@ mod http;
 mod inventory;
 mod kit;
 mod layers;
+mod plan;
 mod program;
 mod readme;
 mod render;
