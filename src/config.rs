@@ -21,6 +21,7 @@ pub struct Config {
     pub http: Http,
     pub api: Api,
     pub inventory: Inventory,
+    pub reconcile: Reconcile,
     pub firmware: Firmware,
     pub state: State,
     pub media: Media,
@@ -54,6 +55,16 @@ pub struct Http {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Api {
     pub listen: Listen,
+}
+
+/// `[inventory] reconcile`: what becomes of a new revision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reconcile {
+    /// It is adopted, unless a safety rule holds it.
+    #[default]
+    Auto,
+    /// It waits until somebody approves its plan.
+    Manual,
 }
 
 /// `[firmware]`.
@@ -165,7 +176,18 @@ impl Config {
     }
 
     fn anchor(&mut self, folder: &Path) {
-        let Config { network: _, dhcp: _, http: _, api, inventory, firmware, state, media, secrets } = self;
+        let Config {
+            network: _,
+            dhcp: _,
+            http: _,
+            api,
+            inventory,
+            reconcile: _,
+            firmware,
+            state,
+            media,
+            secrets,
+        } = self;
         let mut paths: Vec<&mut PathBuf> = firmware.paths.iter_mut().chain(&mut media.paths).collect();
         paths.push(&mut state.directory);
         paths.extend(&mut secrets.identity);

@@ -10,6 +10,7 @@ pub mod net;
 pub mod origin;
 pub mod similar;
 pub mod time;
+pub mod window;
 
 pub use arch::{ClientArch, Cpu, Firmware};
 pub use content::{Content, Extent};
@@ -20,3 +21,4 @@ pub use name::Name;
 pub use net::{Cidr, Range};
 pub use origin::Origin;
 pub use time::{Span, Time};
+pub use window::Window;

@@ -2,6 +2,7 @@
 
 pub mod blast;
 pub mod diff;
+pub mod partial;
 pub mod report;
 pub mod safety;
 pub mod schema;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use blast::Blast;
 pub use diff::diff;
+pub use partial::Selection;
 pub use safety::{Consent, Hold, hold};
 pub use unified::Patch;
 

@@ -8,8 +8,9 @@ use clap::{Args, ValueEnum};
 
 use super::Exit;
 use super::exit::{print, talk};
-use super::remote::{self, Remote};
-use crate::api::types::Outcome;
+use super::remote::{self, Part, Remote};
+use super::saved::SavedPlan;
+use crate::api::types::{Outcome, Ticket};
 use crate::plan::report;
 use crate::plan::schema::Report;
 
@@ -20,8 +21,13 @@ pub struct Arguments {
     directory: PathBuf,
     /// Compare with this revision of the inventory's git repository (or `empty`) instead of asking
     /// the daemon; every machine of that revision is taken to be installed
-    #[arg(long, value_name = "REV")]
+    #[arg(long, value_name = "REV", conflicts_with_all = ["target", "exclude"])]
     against: Option<String>,
+    /// Save the plan for `voldemort apply FILE`, which is good once and only while nothing moved
+    #[arg(long, value_name = "FILE", conflicts_with = "against")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    part: Part,
     #[command(flatten)]
     remote: Remote,
     /// How to print the plan
@@ -46,18 +52,31 @@ pub fn run(arguments: &Arguments) -> Exit {
             Err(code) => code,
         };
     }
-    let outcome = match remote::tree(&arguments.directory) {
-        Ok(tree) => arguments.remote.block_on(async |client| client.post::<Outcome>("/v1/plan", &tree).await),
+    let json = arguments.output == Output::Json;
+    let tree = match remote::tree(&arguments.directory) {
+        Ok(tree) => arguments.part.of(tree),
         Err(code) => return code,
     };
-    match outcome {
-        Ok(Outcome::Planned { plan, holds }) => show(arguments, &Report { plan, holds }),
-        Ok(Outcome::Invalid { problems }) => {
-            talk(&problems);
-            Exit::Failed
+    // The ticket first: what moves between the two makes it stale, and not the plan untrue.
+    let answers = arguments.remote.block_on(async |client| {
+        let ticket = match arguments.out {
+            Some(_) => Some(client.post::<Ticket>("/v1/tickets", &tree).await?),
+            None => None,
+        };
+        Ok((ticket, client.post::<Outcome>("/v1/plan", &tree).await?))
+    });
+    match answers {
+        Ok((ticket, Outcome::Planned { plan, holds })) => {
+            if let (Some(ticket), Some(out)) = (ticket, &arguments.out) {
+                if let Err(code) = SavedPlan::new(ticket, plan.clone(), tree).write(out) {
+                    return code;
+                }
+            }
+            show(arguments, &Report { plan, holds })
         }
+        Ok((_, outcome @ Outcome::Invalid { .. })) => super::apply::finish(&outcome, json),
         Ok(_) => remote::nonsense(),
-        Err(error) => remote::failed(&error, arguments.output == Output::Json),
+        Err(error) => remote::failed(&error, json),
     }
 }
 

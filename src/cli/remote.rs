@@ -10,7 +10,7 @@ use super::exit::talk;
 use crate::api::Client;
 use crate::api::client::ClientError;
 use crate::api::types::{Failure, Tree};
-use crate::plan::Hold;
+use crate::plan::{Hold, Selection};
 use crate::source::{Body, directory};
 
 /// Which daemon is meant.
@@ -33,6 +33,27 @@ impl Remote {
             cause: error.to_string(),
         })?;
         runtime.block_on(talk(Client::new(&self.server)))
+    }
+}
+
+/// Which part of an inventory is meant.
+#[derive(Args, Clone, Debug)]
+pub struct Part {
+    /// Only this deployment or machine, by name or pattern (web-*); may be given several times
+    #[arg(long, value_name = "NAME")]
+    target: Vec<String>,
+    /// All but this deployment or machine, by name or pattern; may be given several times
+    #[arg(long, value_name = "NAME")]
+    exclude: Vec<String>,
+}
+
+impl Part {
+    pub fn is_whole(&self) -> bool {
+        self.target.is_empty() && self.exclude.is_empty()
+    }
+
+    pub fn of(&self, tree: Tree) -> Tree {
+        Tree { selection: Selection { only: self.target.clone(), except: self.exclude.clone() }, ..tree }
     }
 }
 
@@ -81,6 +102,9 @@ pub fn nonsense() -> Exit {
 }
 
 pub fn hold_text(hold: &Hold) -> String {
+    if hold.names.is_empty() {
+        return format!("held: {}\n  {}", hold.reason, hold.cure);
+    }
     let mut names = hold.names.iter().take(20).cloned().collect::<Vec<_>>().join(", ");
     if hold.names.len() > 20 {
         names += &format!(", and {} more", hold.names.len() - 20);

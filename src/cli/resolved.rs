@@ -120,5 +120,6 @@ fn plain(value: &Value) -> Json {
         Value::Range(range) => json!(range.to_string()),
         Value::Duration(span) => json!(span.to_string()),
         Value::Percent(percent) => json!(format!("{percent}%")),
+        Value::Window(window) => json!(window.to_string()),
     }
 }

@@ -7,7 +7,8 @@ use std::str::FromStr;
 
 use super::tree::{self, Complaints, Found, Table};
 use super::{
-    Api, Config, Dhcp, Firmware, Http, Listen, Media, Mode, Network, Problem, Secrets, State, Subnet,
+    Api, Config, Dhcp, Firmware, Http, Listen, Media, Mode, Network, Problem, Reconcile, Secrets, State,
+    Subnet,
 };
 use crate::model::{Cidr, Git, Inventory, Range, Reference, Span};
 
@@ -52,12 +53,14 @@ fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config>
     let directory = state(root, complaints);
     let media = paths(root, "media", complaints);
     let identity = secrets(root, complaints);
+    let (inventory, reconcile) = inventory?;
     Some(Config {
         network: network?,
         dhcp: Dhcp { mode },
         http: Http { port },
         api: Api { listen: listen? },
-        inventory: inventory?,
+        inventory,
+        reconcile,
         firmware: Firmware { paths: firmware.unwrap_or_else(|| FIRMWARE.map(PathBuf::from).to_vec()) },
         state: State { directory },
         media: Media { paths: media.unwrap_or_default() },
@@ -236,10 +239,27 @@ fn listen(text: &str) -> Result<Listen, &'static str> {
     }
 }
 
-fn inventory(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Inventory> {
+fn inventory(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<(Inventory, Reconcile)> {
     let Some(mut table) = root.table("inventory", "inventory", complaints) else {
-        return Some(Inventory::Own);
+        return Some((Inventory::Own, Reconcile::Auto));
     };
+    let reconcile = reconcile(&mut table, complaints);
+    Some((place(table, complaints)?, reconcile))
+}
+
+fn reconcile(table: &mut Table, complaints: &mut Complaints<'_>) -> Reconcile {
+    match table.text("reconcile", complaints) {
+        None => Reconcile::Auto,
+        Some(Found { value, .. }) if value == "auto" => Reconcile::Auto,
+        Some(Found { value, .. }) if value == "manual" => Reconcile::Manual,
+        Some(Found { at, value }) => {
+            complaints.add(at, format!("`inventory.reconcile`: `{value}` is neither auto nor manual"));
+            Reconcile::Auto
+        }
+    }
+}
+
+fn place(mut table: Table, complaints: &mut Complaints<'_>) -> Option<Inventory> {
     let directory = table.text("directory", complaints);
     let git = table.text("git", complaints);
     let references =

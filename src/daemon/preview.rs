@@ -30,6 +30,8 @@ pub fn preview(desired: &Arc<Desired>, table: &Table, changed: &BTreeSet<String>
         let after = after.get_or_insert_with(|| masked(table.adopt(desired.clone()), changed));
         let patches = patches(&before, after, change, now);
         if patches.is_empty() {
+            let same = |detail: &mut String| *detail = "what it is served stays the same".into();
+            change.details.iter_mut().filter(|detail| *detail == plan::diff::CONTENT).for_each(same);
             continue;
         }
         change.details.retain(|detail| detail != plan::diff::CONTENT);

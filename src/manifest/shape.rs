@@ -95,6 +95,8 @@ pub enum Form {
     Range,
     Duration,
     Percent,
+    /// A maintenance window.
+    Window,
     Sha256,
     Url,
     /// Relative, without `..`.

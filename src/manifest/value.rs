@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::{Mark, Marked};
-use crate::model::{Cidr, Mac, Name, Range, Span};
+use crate::model::{Cidr, Mac, Name, Range, Span, Window};
 
 /// A value whose form was found right.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +26,7 @@ pub enum Value {
     Range(Range),
     Duration(Span),
     Percent(u8),
+    Window(Window),
 }
 
 /// The settings of a table by their key.
@@ -68,6 +69,7 @@ extract!(
     Range as Range,
     Duration as Span,
     Percent as u8,
+    Window as Window,
     Table as Table,
 );
 

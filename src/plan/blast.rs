@@ -55,7 +55,13 @@ pub(super) fn blast(table: &Table, next: &Table, changes: &[Change]) -> Blast {
                 deployment: change.name.clone(),
                 disk: disk(next, &change.name),
             }),
-            Impact::Release if change.kind == "deployment" => blast.released.push(machine.clone()),
+            Impact::Release if change.kind == "deployment" => {
+                let freed = change.former_machine.clone().unwrap_or(machine.clone());
+                let taken = freed.parse::<Name>().is_ok_and(|freed| next.tenants.contains_key(&freed));
+                if !taken {
+                    blast.released.push(freed);
+                }
+            }
             Impact::NextBoot if change.installs => blast.installed += 1,
             _ => {}
         }

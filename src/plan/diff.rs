@@ -7,7 +7,7 @@ use super::{Action, Change, FORMAT_VERSION, Impact, Plan, blast};
 use crate::desired::{Boot, Deployment, Desired, Machine, Subnet};
 use crate::model::{Name, Origin};
 use crate::table::change::is_rename;
-use crate::table::{Duty, Install, InstallStage, Table, rename};
+use crate::table::{Duty, Table, rename};
 
 /// The detail of a deployment whose manifest is the same and whose content is not; diffs of what
 /// is served say it better where there are any.
@@ -214,12 +214,17 @@ fn machine_details(before: &Machine, after: &Machine) -> Vec<String> {
     let mut details = Vec::new();
     note(&mut details, "mac", &list(&before.macs), &list(macs));
     note(&mut details, "labels", &format!("{:?}", before.labels), &format!("{labels:?}"));
-    note(&mut details, "protect", &format!("{:?}", before.protect), &format!("{protect:?}"));
+    let guard = |protect: Option<bool>| match protect {
+        Some(true) => "true",
+        Some(false) => "false",
+        None => "(unset: stays as it was)",
+    };
+    note(&mut details, "protect", guard(before.protect), guard(*protect));
     details
 }
 
 fn deployments(table: &Table, next: &Table, changes: &mut Vec<Change>) {
-    let disks = disks(table);
+    let disks = table.disks();
     for deployment in next.desired.deployments.values() {
         let former = table.desired.deployments.get(&deployment.name);
         changes.extend(match former {
@@ -232,15 +237,11 @@ fn deployments(table: &Table, next: &Table, changes: &mut Vec<Change>) {
         let tenant = machine.and_then(|machine| next.tenant(machine));
         let renamed = tenant.is_some_and(|now| is_renamed(table, next, former, now));
         if !next.desired.deployments.contains_key(&former.name) && !renamed {
-            changes.push(row(
-                table,
-                table,
-                former,
-                Action::Remove,
-                Impact::Release,
-                "its machine is given up and boots its own disk",
-                vec![],
-            ));
+            let reason = match tenant {
+                Some(now) => format!("deployment {} takes its machine over", now.name),
+                None => "its machine is given up and boots its own disk".into(),
+            };
+            changes.push(row(table, table, former, Action::Remove, Impact::Release, &reason, vec![]));
         }
     }
 }
@@ -257,7 +258,7 @@ fn appeared(table: &Table, next: &Table, disks: &Disks, deployment: &Deployment)
     if let Some(former) = tenant.filter(|former| is_renamed(table, next, former, deployment)) {
         let mut details = vec![format!("name: {} -> {}", former.name, deployment.name)];
         details.extend(deployment_details(table, next, former, deployment, false));
-        let (impact, reason) = match next.duty(deployment) {
+        let (impact, reason) = match next.due(deployment) {
             Duty::Install { .. } => outlook(next, disks, deployment),
             _ => (Impact::Live, "is the same one under another name; its installation is kept".into()),
         };
@@ -281,7 +282,7 @@ fn outlook(next: &Table, disks: &Disks, deployment: &Deployment) -> (Impact, Str
     let Some(machine) = next.assignments.get(&deployment.name) else {
         return (Impact::Live, "no free machine matches its selector yet".into());
     };
-    match next.duty(deployment) {
+    match next.due(deployment) {
         Duty::NetworkBoot => {
             (Impact::NextBoot, format!("{machine} boots {} from the network", deployment.boot.name))
         }
@@ -301,12 +302,6 @@ fn outlook(next: &Table, disks: &Disks, deployment: &Deployment) -> (Impact, Str
 /// The deployment whose installation is on each machine's disk.
 type Disks = BTreeMap<Name, Name>;
 
-fn disks(table: &Table) -> Disks {
-    let on_disk = |install: &Install| install.stage != InstallStage::Started;
-    let installs = table.installs.iter().filter(|(_, install)| on_disk(install));
-    installs.map(|(name, install)| (install.machine.clone(), name.clone())).collect()
-}
-
 fn changed(
     table: &Table,
     next: &Table,
@@ -319,7 +314,7 @@ fn changed(
         return None;
     }
     let moved = table.assignments.get(&former.name) != next.assignments.get(&now.name);
-    let (impact, reason) = match next.duty(now) {
+    let (impact, reason) = match next.due(now) {
         Duty::Install { .. } => outlook(next, disks, now),
         _ if moved => {
             (Impact::Release, "another machine takes over; the former one boots its own disk".into())
@@ -341,7 +336,8 @@ fn deployment_details(
     let Deployment { name, place: _, address, subnet, boot, template, values, redeploy, digest, origin: _ } =
         after;
     let mut details = Vec::new();
-    let machine = |table: &Table, name: &Name| table.assignments.get(name).map_or("none".into(), Name::to_string);
+    let machine =
+        |table: &Table, name: &Name| table.assignments.get(name).map_or("none".into(), Name::to_string);
     note(&mut details, "machine", &machine(table, &before.name), &machine(next, name));
     let shown =
         |address: Option<std::net::Ipv4Addr>| address.map_or("auto".into(), |address| address.to_string());
@@ -382,7 +378,7 @@ fn row(
         .into_iter()
         .flatten()
         .any(|machine| table.protected.contains(machine) && place.protected.contains(machine));
-    let installs = matches!(place.duty(deployment), Duty::Install { .. }) && machine.is_some();
+    let installs = matches!(place.due(deployment), Duty::Install { .. }) && machine.is_some();
     Change {
         impact,
         machine: machine.map(Name::to_string),

@@ -77,7 +77,8 @@ fn middle<'a>(old: &[&'a str], new: &[&'a str]) -> Vec<Edit<'a>> {
         if a < old.len() && b < new.len() && old[a] == new[b] {
             edits.push(Edit::Same(old[a]));
             (a, b) = (a + 1, b + 1);
-        } else if b == new.len() || (a < old.len() && longest[(a + 1) * width + b] >= longest[a * width + b + 1])
+        } else if b == new.len()
+            || (a < old.len() && longest[(a + 1) * width + b] >= longest[a * width + b + 1])
         {
             edits.push(Edit::Gone(old[a]));
             a += 1;

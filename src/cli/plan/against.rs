@@ -44,9 +44,8 @@ pub fn plan(root: &Path, against: &str) -> Result<Report, Exit> {
 }
 
 fn read(root: &Path, snapshot: &Snapshot, prefix: &str) -> Result<Loaded, Exit> {
-    let shelf = Shelf::new(Vec::new(), None)
-        .with_copies(snapshot.copies())
-        .with_directory(root.to_path_buf());
+    let shelf =
+        Shelf::new(Vec::new(), None).with_copies(snapshot.copies()).with_directory(root.to_path_buf());
     let options = Options { media: Media::IfPresent, fallback: None };
     let files = snapshot.inline();
     let loaded = load(snapshot.revision.clone(), &files, &shelf, &options, Depth::OneFirmware);
@@ -79,6 +78,7 @@ fn table(before: &Loaded, after: &Loaded) -> Table {
                 stage: InstallStage::Installed,
                 since: Time(0),
                 digest: deployment.digest.clone(),
+                again: false,
             };
             table.installs.insert(deployment.name.clone(), install);
         }

@@ -399,6 +399,7 @@ pub(super) fn value(written: &Value) -> render::Value {
         | Value::Cidr(_)
         | Value::Range(_)
         | Value::Duration(_)
-        | Value::Percent(_) => render::Value::String(String::new()),
+        | Value::Percent(_)
+        | Value::Window(_) => render::Value::String(String::new()),
     }
 }

@@ -61,6 +61,9 @@ fn read(form: &Form, text: &str) -> Result<Value, String> {
             Ok(span) => Ok(Value::Duration(span)),
             Err(error) => Err(words(&error)),
         },
+        Form::Window => {
+            text.parse().map(Value::Window).map_err(|error: crate::model::window::WindowError| words(&error))
+        }
         Form::Percent => percent(text).map(Value::Percent).ok_or("a part is written as in \"30%\"".into()),
         Form::Sha256 => sha256(text).ok_or("a SHA-256 digest has 64 hexadecimal digits".into()),
         Form::Url => url(text).ok_or("an address begins with https://, http:// or ipmi:// and a host".into()),
