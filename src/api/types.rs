@@ -202,6 +202,8 @@ pub struct Ticket {
     pub attempted: String,
     /// Digest of the tree.
     pub tree: String,
+    /// What the tree calls itself.
+    pub to: String,
     pub lineage: String,
     pub serial: u64,
     pub version: String,
@@ -210,7 +212,7 @@ pub struct Ticket {
 impl Ticket {
     /// What differs between this ticket of now and `then`.
     pub fn differences(&self, then: &Ticket) -> Vec<String> {
-        let Ticket { id, source, attempted, tree, lineage, serial, version } = then;
+        let Ticket { id: _, source, attempted, tree, to, lineage, serial, version } = then;
         let mut reasons = Vec::new();
         let mut differ = |what: &str, then: &str, now: &str| {
             if then != now {
@@ -218,7 +220,10 @@ impl Ticket {
             }
         };
         differ("the daemon follows another source", source, &self.source);
-        differ("the source has moved on", attempted, &self.attempted);
+        // A directory that is followed comes to hold what was planned: that is no other plan.
+        if self.attempted != *to {
+            differ("the source has moved on", attempted, &self.attempted);
+        }
         differ("the plan's own files were changed", tree, &self.tree);
         differ("it is of another voldemort", version, &self.version);
         differ("the daemon's state directory is another one (emptied?)", lineage, &self.lineage);
@@ -229,16 +234,13 @@ impl Ticket {
                 self.serial
             ));
         }
-        if reasons.is_empty() && *id != self.id {
-            reasons.push("it is not a plan of this daemon, or was changed".into());
-        }
         reasons
     }
 
     /// What `id` is made of.
     pub fn text(&self) -> String {
-        let Ticket { id: _, source, attempted, tree, lineage, serial, version } = self;
-        [source, attempted, tree, lineage, &serial.to_string(), version].map(String::as_str).join("\n")
+        let Ticket { id: _, source, attempted, tree, to, lineage, serial, version } = self;
+        [source, attempted, tree, to, lineage, &serial.to_string(), version].map(String::as_str).join("\n")
     }
 }
 

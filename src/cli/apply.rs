@@ -121,8 +121,8 @@ fn read(arguments: &Arguments) -> Result<(Tree, Option<Ticket>), Exit> {
 /// Why a saved plan is not good any more, before it is shown. The daemon looks again when it applies.
 fn stale(arguments: &Arguments, tree: &Tree, ticket: &Ticket) -> Option<Outcome> {
     let asked = arguments.remote.block_on(async |client| client.post::<Ticket>("/v1/tickets", tree).await);
-    let now = asked.ok().filter(|now| now != ticket)?;
-    Some(Outcome::Moved { reasons: now.differences(ticket) })
+    let reasons = asked.ok()?.differences(ticket);
+    (!reasons.is_empty()).then_some(Outcome::Moved { reasons })
 }
 
 /// Tells how it ended, and gives the exit code.

@@ -13,6 +13,7 @@ impl Reconciler {
             source: status.location.clone(),
             attempted: status.attempted.clone(),
             tree: tree.digest(),
+            to: tree.revision.clone(),
             lineage: table.lineage.to_string(),
             serial: table.serial,
             version: env!("CARGO_PKG_VERSION").into(),
@@ -22,9 +23,13 @@ impl Reconciler {
 
     /// Everything that is not as it was when the plan was made; empty if it is still good.
     pub fn moved(&self, then: &Ticket, tree: &Tree) -> Vec<String> {
-        match lock(&self.used).contains(&then.id) {
-            true => vec!["it was applied already; a saved plan is good once".into()],
-            false => self.ticket(tree).differences(then),
+        if lock(&self.used).contains(&then.id) {
+            return vec!["it was applied already; a saved plan is good once".into()];
         }
+        let mut reasons = self.ticket(tree).differences(then);
+        if reasons.is_empty() && self.keeper.table().seal(&then.text()) != then.id {
+            reasons.push("it is not a plan of this daemon, or was changed".into());
+        }
+        reasons
     }
 }
