@@ -17,7 +17,7 @@ pub fn deployment(table: &Table, name: &str) -> Option<types::Deployment> {
     let leased = macs.iter().find_map(|mac| table.leases.address_of(*mac));
     let install = table.installs.get(&found.name);
     let duty = table.duty(found);
-    let phase = match (&duty, machine, install.map(|install| install.stage)) {
+    let phase = match (&table.due(found), machine, install.map(|install| install.stage)) {
         (Duty::NetworkBoot, ..) => "network-boot",
         (_, None, _) => "unassigned",
         (Duty::Install { permit: true }, ..) | (_, _, None) => "waiting",

@@ -21,6 +21,12 @@ pub struct Status {
     pub mode: String,
     pub deployments: usize,
     pub machines: usize,
+    /// Reinstallations that wait for their turn.
+    #[serde(default)]
+    pub waiting: usize,
+    /// Reinstallations that hold one of the places of `max-in-flight`.
+    #[serde(default)]
+    pub in_flight: usize,
     pub source: SourceStatus,
 }
 

@@ -10,7 +10,7 @@ use super::Exit;
 use super::exit::{print, talk};
 use super::remote::{self, Part, Remote};
 use super::saved::SavedPlan;
-use crate::api::types::{Outcome, Ticket};
+use crate::api::types::{Failure, Outcome, Ticket};
 use crate::plan::report;
 use crate::plan::schema::Report;
 
@@ -49,7 +49,13 @@ pub fn run(arguments: &Arguments) -> Exit {
     if let Some(revision) = &arguments.against {
         return match against::plan(&arguments.directory, revision) {
             Ok(report) => show(arguments, &report),
-            Err(code) => code,
+            Err(error) => {
+                if arguments.output == Output::Json {
+                    remote::print_json(&Failure { error: error.clone() });
+                }
+                talk(&error);
+                Exit::Failed
+            }
         };
     }
     let json = arguments.output == Output::Json;

@@ -389,6 +389,7 @@ git    = "https://example.org/inventory.git"
 branch = "main"
 path   = "/inventory/"
 poll   = "90s"
+reconcile = "manual"
 [firmware]
 paths = ["/opt/ipxe"]
 [state]
@@ -417,6 +418,7 @@ identity = "/etc/voldemort/age.key"
         let Inventory::Git(git) = &config.inventory else { panic!("{config:?}") };
         assert_eq!((git.path.as_str(), git.poll), ("inventory", Span::seconds(90)));
         assert_eq!(git.reference, Reference::Branch("main".into()));
+        assert_eq!(config.reconcile, Reconcile::Manual);
         assert_eq!(config.firmware.paths, [PathBuf::from("/opt/ipxe")]);
         assert_eq!(config.secrets.identity, Some("/etc/voldemort/age.key".into()));
         assert_eq!(

@@ -236,9 +236,12 @@ impl Reconciler {
             Ok(Ready { desired, secrets }) => {
                 let table = self.keeper.table();
                 let changed = preview::changed_secrets(&table.secrets, &secrets, &desired);
-                let plan = preview::preview(&desired, &table, &changed, now());
-                let holds = plan::hold(&plan, &desired.safety, &Consent::default());
-                Ok(Outcome::Planned { plan, holds })
+                let work = move || {
+                    let plan = preview::preview(&desired, &table, &changed, now());
+                    let holds = plan::hold(&plan, &desired.safety, &Consent::default());
+                    Outcome::Planned { plan, holds }
+                };
+                tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())
             }
             Err(Invalid(problems)) => Ok(Outcome::Invalid { problems }),
         }

@@ -358,6 +358,7 @@ impl Backend for Daemon {
 
     fn status(&self) -> Status {
         let table = self.keeper.table();
+        let (waiting, in_flight) = table.waves();
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             lineage: table.lineage.to_string(),
@@ -366,6 +367,8 @@ impl Backend for Daemon {
             mode: self.mode.borrow().to_string(),
             deployments: table.desired.deployments.len(),
             machines: table.desired.machines.len(),
+            waiting,
+            in_flight,
             source: self.reconciler.status().borrow().clone(),
         }
     }

@@ -387,3 +387,68 @@ async fn part_of_a_revision_is_applied_and_survives_a_restart() {
     assert!(rest.changes.iter().all(|change| change.name != "web-2") && !rest.is_empty());
     house.stop().await;
 }
+
+#[tokio::test]
+async fn renamed_machines_stay_installed_and_protected_also_after_a_restart() {
+    let (state, root) = folders();
+    write(root.path(), 0..2, |_| "");
+    let house = House::start(state.path(), false, 1).await;
+    house.follow(root.path()).await;
+    house.install_all().await;
+    let site = root.path().join("site.toml");
+    let text = std::fs::read_to_string(&site).unwrap();
+    std::fs::write(&site, text.replace("deployment.web-0]", "deployment.front]")).unwrap();
+    let plan = house.plan(tree(root.path())).await;
+    assert!(plan.changes.iter().all(|change| change.impact == Impact::Live), "{:?}", plan.changes);
+    assert_eq!(plan.blast, Default::default());
+    assert_eq!(house.follow(root.path()).await.condition, "Ready");
+    house.stop().await;
+    let house = House::start(state.path(), false, 1).await;
+    let table = house.keeper.table();
+    let front: Name = "front".parse().unwrap();
+    assert_eq!(
+        table.duty(&table.desired.deployments[&front]),
+        voldemort::table::Duty::LocalBoot("installed".into())
+    );
+    assert_eq!(table.installs[&front].machine, front);
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_saved_plan_holds_while_the_directory_comes_to_it() {
+    let (state, root) = folders();
+    write(root.path(), 0..2, plain);
+    let house = House::start(state.path(), true, 1).await;
+    let tree = tree(root.path());
+    let ticket = house.reconciler.ticket(&tree);
+    assert_eq!(house.follow(root.path()).await.condition, "Waiting");
+    let applied = house.apply(tree, Some(ticket)).await;
+    assert!(matches!(applied, Outcome::Applied { .. }), "{applied:?}");
+    assert_eq!(house.until(|_| true).await.condition, "Ready");
+    assert!(house.reconciler.plans().is_empty(), "what was applied by hand does not wait");
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn waves_show_who_waits() {
+    let (state, root) = folders();
+    write(root.path(), 0..3, plain);
+    let house = House::start(state.path(), false, 1).await;
+    house.follow(root.path()).await;
+    house.install_all().await;
+    std::fs::write(root.path().join("voldemort.toml"), "format = 1\n[safety]\nmax-in-flight = 1\n").unwrap();
+    write(root.path(), 0..3, |_| "redeploy = 1");
+    assert_eq!(house.follow(root.path()).await.condition, "Ready");
+    let start =
+        |name: &str| Permit { deployment: name.parse().unwrap(), redeploy: 1, step: PermitStep::Start };
+    house.keeper.permit(start("web-0")).await.unwrap();
+    house.keeper.permit(start("web-1")).await.unwrap();
+    let rows = voldemort::api::convert::deployments(&house.keeper.table());
+    let phases: Vec<&str> = rows.iter().map(|row| row.phase.as_str()).collect();
+    assert_eq!(phases, ["installing", "waiting", "waiting"]);
+    assert!(rows[1].next_boot.contains("1 of 1 in flight"), "{}", rows[1].next_boot);
+    house.stop().await;
+    let house = House::start(state.path(), false, 1).await;
+    assert_eq!(house.keeper.table().waves(), (2, 1), "a restart forgets nobody");
+    house.stop().await;
+}

@@ -216,9 +216,23 @@ fn status(arguments: &Arguments, remote: &Remote) -> Exit {
         remote::print_json(&status);
         return Exit::Done;
     }
-    let types::Status { version, lineage, serial, server, mode, deployments, machines, source } = &status;
+    let types::Status {
+        version,
+        lineage,
+        serial,
+        server,
+        mode,
+        deployments,
+        machines,
+        waiting,
+        in_flight,
+        source,
+    } = &status;
     println!("daemon       {version}, {server}, DHCP mode {mode}");
     println!("table        {deployments} deployments, {machines} machines, serial {serial} ({lineage})");
+    if waiting + in_flight > 0 {
+        println!("reinstalls   {in_flight} in flight, {waiting} wait for their turn");
+    }
     println!("inventory    {}", source.location);
     println!("applied      {}", source.applied);
     println!("attempted    {}", source.attempted);

@@ -4,8 +4,6 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::cli::Exit;
-use crate::cli::exit::{say, talk};
 use crate::daemon::load::{Depth, Loaded, load};
 use crate::daemon::preview::preview;
 use crate::desired::{Desired, Media, Options};
@@ -20,11 +18,8 @@ use crate::walk;
 
 /// The plan from `against` (a revision, or `empty`) to the inventory as it lies in `root`.
 /// Every machine of the former is taken to be installed: nobody can tell otherwise.
-pub fn plan(root: &Path, against: &str) -> Result<Report, Exit> {
-    let fail = |error: crate::source::SourceError| {
-        talk(&error.to_string());
-        Exit::Failed
-    };
+pub fn plan(root: &Path, against: &str) -> Result<Report, String> {
+    let fail = |error: crate::source::SourceError| error.to_string();
     let after = read(root, &directory::read(root).map_err(fail)?, "")?;
     let before = match against {
         "empty" => Loaded::default(),
@@ -43,16 +38,15 @@ pub fn plan(root: &Path, against: &str) -> Result<Report, Exit> {
     Ok(Report { plan, holds })
 }
 
-fn read(root: &Path, snapshot: &Snapshot, prefix: &str) -> Result<Loaded, Exit> {
+fn read(root: &Path, snapshot: &Snapshot, prefix: &str) -> Result<Loaded, String> {
     let shelf =
         Shelf::new(Vec::new(), None).with_copies(snapshot.copies()).with_directory(root.to_path_buf());
     let options = Options { media: Media::IfPresent, fallback: None };
     let files = snapshot.inline();
     let loaded = load(snapshot.revision.clone(), &files, &shelf, &options, Depth::OneFirmware);
     if loaded.errors() > 0 {
-        say(loaded.report());
-        talk(&format!("{prefix}the inventory has errors, so there is no plan"));
-        return Err(Exit::Failed);
+        let report = loaded.report();
+        return Err(format!("{prefix}the inventory has errors, so there is no plan\n{report}"));
     }
     Ok(loaded)
 }
