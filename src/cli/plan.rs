@@ -73,10 +73,10 @@ pub fn run(arguments: &Arguments) -> Exit {
     });
     match answers {
         Ok((ticket, Outcome::Planned { plan, holds })) => {
-            if let (Some(ticket), Some(out)) = (ticket, &arguments.out) {
-                if let Err(code) = SavedPlan::new(ticket, plan.clone(), tree).write(out) {
-                    return code;
-                }
+            if let (Some(ticket), Some(out)) = (ticket, &arguments.out)
+                && let Err(code) = SavedPlan::new(ticket, plan.clone(), tree).write(out)
+            {
+                return code;
             }
             show(arguments, &Report { plan, holds })
         }

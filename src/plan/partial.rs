@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::desired::{Deployment, Desired, Place};
+use crate::desired::{Boot, Deployment, Desired, Place, Subnet};
 use crate::model::Name;
 
 /// Which deployments and machines take part, by name; `*` and `?` stand for other letters.
@@ -86,7 +86,7 @@ pub fn compose(before: &Desired, after: &Desired, selection: &Selection) -> Resu
     let mut taken = BTreeSet::new();
     next.deployments = deployments(before, after, selection, &mut taken);
     next.machines = machines(before, after, selection, &next.deployments, &taken)?;
-    share(&mut next, after, &taken);
+    share(&mut next, &taken);
     next.macs = macs(&next)?;
     one_address_each(&next)?;
     Ok(next)
@@ -156,53 +156,43 @@ fn machines(
     Ok(chosen)
 }
 
-/// Boots and subnets by what the deployments need.
-fn share(next: &mut Desired, after: &Desired, taken: &BTreeSet<Name>) {
-    let selected = next.deployments.values().filter(|one| taken.contains(&one.name));
-    for deployment in selected {
-        next.boots.insert(deployment.boot.name.clone(), deployment.boot.clone());
-        next.subnets.insert(deployment.subnet.name.clone(), deployment.subnet.clone());
+/// Boots and subnets by what the deployments need: those of selected ones as in the new revision,
+/// for everybody who uses them, the others as they were.
+fn share(next: &mut Desired, taken: &BTreeSet<Name>) {
+    let (selected, rest): (Vec<_>, Vec<_>) =
+        next.deployments.values().cloned().partition(|one| taken.contains(&one.name));
+    let (mut boots, mut subnets) = (BTreeMap::new(), BTreeMap::new());
+    for deployment in selected.iter().chain(&rest) {
+        boots.entry(deployment.boot.name.clone()).or_insert_with(|| deployment.boot.clone());
+        subnets.entry(deployment.subnet.name.clone()).or_insert_with(|| deployment.subnet.clone());
     }
-    let rest: Vec<Arc<Deployment>> =
-        next.deployments.values().filter(|one| !taken.contains(&one.name)).cloned().collect();
-    for deployment in rest {
-        let used = |map: &Desired| {
-            next.deployments
-                .values()
-                .any(|one| taken.contains(&one.name) && one.boot.name == deployment.boot.name)
-                && map.boots.contains_key(&deployment.boot.name)
-        };
-        if !used(after) {
-            next.boots.insert(deployment.boot.name.clone(), deployment.boot.clone());
+    for deployment in &rest {
+        let (boot, subnet) = (&boots[&deployment.boot.name], &subnets[&deployment.subnet.name]);
+        if Arc::ptr_eq(boot, &deployment.boot) && Arc::ptr_eq(subnet, &deployment.subnet) {
+            continue;
         }
-        next.subnets.entry(deployment.subnet.name.clone()).or_insert(deployment.subnet.clone());
-        let (boot, subnet) =
-            (next.boots[&deployment.boot.name].clone(), next.subnets[&deployment.subnet.name].clone());
-        let Deployment {
-            name,
-            place,
-            address,
-            subnet: _,
-            boot: _,
-            template,
-            values,
-            redeploy,
-            digest,
-            origin,
-        } = &*deployment;
-        let moved = Deployment {
-            name: name.clone(),
-            place: place.clone(),
-            address: *address,
-            subnet,
-            boot,
-            template: template.clone(),
-            values: values.clone(),
-            redeploy: *redeploy,
-            digest: digest.clone(),
-            origin: origin.clone(),
-        };
-        next.deployments.insert(name.clone(), Arc::new(moved));
+        let moved = moved(deployment, boot.clone(), subnet.clone());
+        next.deployments.insert(deployment.name.clone(), Arc::new(moved));
+    }
+    next.boots.extend(boots);
+    next.subnets.extend(subnets);
+}
+
+/// A deployment with its boot and subnet as others have them now.
+fn moved(deployment: &Deployment, boot: Arc<Boot>, subnet: Arc<Subnet>) -> Deployment {
+    let Deployment { name, place, address, subnet: _, boot: _, template, values, redeploy, digest, origin } =
+        deployment;
+    Deployment {
+        name: name.clone(),
+        place: place.clone(),
+        address: *address,
+        subnet,
+        boot,
+        template: template.clone(),
+        values: values.clone(),
+        redeploy: *redeploy,
+        digest: digest.clone(),
+        origin: origin.clone(),
     }
 }
 

@@ -55,10 +55,10 @@ impl Table {
             .and_then(|machine| self.active_mac(machine))
             .and_then(|mac| self.seen.get(&mac))
             .and_then(|seen| seen.address);
-        if let (Some(used), Some(wanted)) = (seen, deployment.address) {
-            if used != wanted {
-                add(DriftKind::Address, used.to_string(), wanted.to_string());
-            }
+        if let (Some(used), Some(wanted)) = (seen, deployment.address)
+            && used != wanted
+        {
+            add(DriftKind::Address, used.to_string(), wanted.to_string());
         }
         found
     }
