@@ -45,8 +45,10 @@ impl Table {
                 let wanted = machine.map_or_else(String::new, ToString::to_string);
                 add(DriftKind::Machine, install.machine.to_string(), wanted);
             }
-            // A completion call without a script served before leaves no digest.
-            if !install.digest.is_empty() && install.digest != deployment.digest {
+            // A completion call without a script served before leaves no digest. Where another
+            // installation is asked for already, the difference is wanted.
+            let asked = install.redeploy < deployment.redeploy;
+            if !asked && !install.digest.is_empty() && install.digest != deployment.digest {
                 add(DriftKind::Content, short(&install.digest), short(&deployment.digest));
             }
         }

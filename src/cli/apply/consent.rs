@@ -31,14 +31,15 @@ pub fn ask(plan: &Plan, given: Given) -> Result<(), Exit> {
         return Ok(());
     }
     if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
-        let flags = if wiped == 0 {
-            "--auto-approve".into()
-        } else {
-            format!("--auto-approve --allow-reinstalls {wiped}")
-        };
-        talk(&format!(
-            "apply asks before it changes anything, and this is no terminal; add {flags} to agree"
-        ));
+        talk(&match (wiped, given.approved) {
+            (0, _) => "apply asks before it changes anything, and this is no terminal; add --auto-approve"
+                .to_owned(),
+            (_, true) => format!("this plan wipes {wiped} machines; add --allow-reinstalls {wiped} to agree"),
+            (_, false) => format!(
+                "apply asks before it changes anything, and this is no terminal; this plan wipes {wiped} \
+                 machines: add --auto-approve --allow-reinstalls {wiped} to agree"
+            ),
+        });
         return Err(Exit::Refused);
     }
     let (question, answers) = question(plan);
