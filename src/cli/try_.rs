@@ -19,7 +19,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::Exit;
-use super::check::check;
+use super::check::{Job, Scope};
 use super::exit::{print, say};
 use crate::desired::{Media, Options};
 use crate::media::Shelf;
@@ -34,6 +34,9 @@ pub struct Arguments {
     /// The inventory's directory (`.` if left out), and the deployment
     #[arg(required = true, num_args = 1..=2, value_names = ["DIR", "DEPLOYMENT"])]
     words: Vec<String>,
+    /// With this environment laid over the inventory
+    #[arg(long, value_name = "NAME")]
+    env: Option<String>,
     /// What the machine's firmware is
     #[arg(long, value_enum, default_value = "bios")]
     firmware: Firmware,
@@ -78,7 +81,7 @@ pub fn run(arguments: &Arguments) -> Exit {
         [directory, name, ..] => (Path::new(directory), name.as_str()),
         [] => return failed("no deployment is named"),
     };
-    let subject = match load(directory, &arguments.media, name) {
+    let subject = match load(directory, arguments, name) {
         Ok(subject) => subject,
         Err(problems) => return failed(&problems),
     };
@@ -101,10 +104,11 @@ pub fn run(arguments: &Arguments) -> Exit {
 
 /// The offline part: everything that can be known before a machine is switched on. On failure
 /// gives all problems as text.
-fn load(directory: &Path, media: &[PathBuf], name: &str) -> Result<Subject, String> {
-    let shelf = Shelf::new(media.to_vec(), None).with_directory(directory.to_owned());
+fn load(directory: &Path, arguments: &Arguments, name: &str) -> Result<Subject, String> {
+    let shelf = Shelf::new(arguments.media.clone(), None).with_directory(directory.to_owned());
     let options = Options { media: Media::Required, fallback: None };
-    let loaded = check(directory, &shelf, &options).map_err(|error| error.to_string())?;
+    let scope = Scope::Only(arguments.env.clone());
+    let loaded = Job { root: directory, scope, library: &shelf, options }.check()?;
     match loaded.errors() {
         0 => Subject::find(&loaded.desired, name).map_err(|error| error.to_string()),
         _ => Err(loaded.report()),

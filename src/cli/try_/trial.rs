@@ -69,6 +69,7 @@ impl Trial {
         let service = Service {
             program: std::env::current_exe()?,
             inventory: absolute(directory)?,
+            environment: arguments.env.clone(),
             media: arguments.media.iter().map(|path| absolute(path)).collect::<io::Result<_>>()?,
             address: subject.server,
         };
