@@ -21,8 +21,10 @@ use clap::{Args, ValueEnum};
 use super::Exit;
 use super::check::{Job, Scope};
 use super::exit::{print, say};
+use crate::daemon::load::Loaded;
 use crate::desired::{Media, Options};
 use crate::media::Shelf;
+use crate::model::Name;
 use course::Step;
 use machine::Firmware;
 use subject::Subject;
@@ -49,9 +51,9 @@ pub struct Arguments {
     /// Give up after this time: 90s, 10m, 1h
     #[arg(long, default_value = "10m", value_parser = duration)]
     timeout: Duration,
-    /// Memory of the machine in MiB
-    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(128..=65536))]
-    memory: u32,
+    /// Memory of the machine in MiB; what the boot asks for if absent, at least 1024
+    #[arg(long, value_parser = clap::value_parser!(u32).range(128..=65536))]
+    memory: Option<u32>,
     /// Keep logs and disk, and say where
     #[arg(long)]
     keep: bool,
@@ -110,9 +112,19 @@ fn load(directory: &Path, arguments: &Arguments, name: &str) -> Result<Subject, 
     let scope = Scope::Only(arguments.env.clone());
     let loaded = Job { root: directory, scope, library: &shelf, options }.check()?;
     match loaded.errors() {
-        0 => Subject::find(&loaded.desired, name).map_err(|error| error.to_string()),
+        0 => {
+            let subject = Subject::find(&loaded.desired, name).map_err(|error| error.to_string())?;
+            Ok(Subject { memory: asked(&loaded, &subject.deployment), ..subject })
+        }
         _ => Err(loaded.report()),
     }
+}
+
+/// The memory that the deployment's boot says it needs, in MiB.
+fn asked(loaded: &Loaded, deployment: &Name) -> Option<u32> {
+    let boot = &loaded.desired.deployments.get(deployment)?.boot.name;
+    let memory = loaded.documents.boots.get(boot)?.body.memory.as_ref()?;
+    u32::try_from(memory.value.0.div_ceil(1 << 20)).ok()
 }
 
 fn failed(why: &str) -> Exit {

@@ -82,7 +82,7 @@ impl Trial {
             accelerator: Accelerator::probe(),
             mac: subject.mac,
             disk: subject.disk,
-            memory: arguments.memory,
+            memory: arguments.memory.unwrap_or_else(|| subject.memory.unwrap_or(0).max(1024)),
         };
         Ok(Trial {
             machine: None,
