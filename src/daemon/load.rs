@@ -28,6 +28,8 @@ pub struct Loaded {
     pub desired: Arc<Desired>,
     /// In the order of their places.
     pub problems: Vec<Problem>,
+    /// The environments it was looked at with.
+    pub environments: Vec<Name>,
 }
 
 impl Loaded {
@@ -86,7 +88,8 @@ fn examine(
     }
     problems.iter_mut().for_each(|problem| tolerate(problem, depth));
     problems.sort_by_key(|problem| (problem.mark(), problem.code));
-    Loaded { documents, desired, problems }
+    let environments = environment.name().cloned().into_iter().collect();
+    Loaded { documents, desired, problems, environments }
 }
 
 /// What makes one installer stop is an error to a person who checks, but to the daemon no reason

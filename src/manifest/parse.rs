@@ -98,6 +98,9 @@ struct Parser {
 impl Parser {
     /// Reads the files of an environment and lays them over what was read before.
     fn lay_over(&mut self, sources: &Sources, overlays: &[u32]) {
+        if overlays.is_empty() {
+            return;
+        }
         let base = std::mem::take(&mut self.tables);
         self.overlay = true;
         for file in overlays {

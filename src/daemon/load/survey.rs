@@ -39,12 +39,13 @@ pub fn survey(
     let mut others = Others::default();
     for environment in Environment::all(files.keys().map(|path| &**path)) {
         let Some(name) = environment.name() else { continue };
-        let Loaded { documents, problems: found, desired: _ } = examine(&environment);
+        let Loaded { documents, problems: found, desired: _, environments: _ } = examine(&environment);
         let overlay = |file: &u32| environment.owns(&documents.sources.get(*file).name);
         base.documents.unparsed.extend(documents.unparsed.iter().filter(|file| overlay(file)));
         let unused: HashSet<Key> = found.iter().filter(|one| is_of_no_use(one)).map(key).collect();
         base.problems.retain(|one| !is_of_no_use(one) || unused.contains(&key(one)));
         others.add(name, found, &environment, &base.documents.sources);
+        base.environments.push(name.clone());
     }
     let known: HashSet<Key> = base.problems.iter().map(key).collect();
     base.problems.extend(others.told(&known, &base.documents.sources));
