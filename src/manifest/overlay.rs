@@ -129,10 +129,10 @@ fn forget(known: &str, base: &mut Table, over: &Table) {
         return;
     }
     base.0.remove(known);
-    if let Some(Field { value: Marked { value: Value::Table(vars), .. }, .. }) = base.0.get_mut("vars") {
-        if let Some(key) = spelling(&vars.0, known) {
-            vars.0.remove(&key);
-        }
+    if let Some(Field { value: Marked { value: Value::Table(vars), .. }, .. }) = base.0.get_mut("vars")
+        && let Some(key) = spelling(&vars.0, known)
+    {
+        vars.0.remove(&key);
     }
 }
 
