@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 pub use crate::model::Mode;
-use crate::model::{Cidr, Inventory, Range};
+use crate::model::{Cidr, Inventory, Name, Range};
 
 /// The daemon's file, understood.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +22,8 @@ pub struct Config {
     pub api: Api,
     pub inventory: Inventory,
     pub reconcile: Reconcile,
+    /// Which of the inventory's environments is laid over it.
+    pub environment: Option<Name>,
     pub firmware: Firmware,
     pub state: State,
     pub media: Media,
@@ -183,6 +185,7 @@ impl Config {
             api,
             inventory,
             reconcile: _,
+            environment: _,
             firmware,
             state,
             media,

@@ -144,6 +144,9 @@ pub struct Tree {
     pub revision: String,
     /// The directory it was read from, where the daemon can look for media.
     pub root: Option<String>,
+    /// The environment to lay over it; the daemon's own if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
     /// Text files by path.
     pub files: BTreeMap<String, String>,
     /// Secrets that are not armoured, in hexadecimal, by path.
@@ -175,7 +178,7 @@ impl Tree {
     /// Stands for the files, whatever their revision is called.
     pub fn digest(&self) -> String {
         let mut sum = Sha256::new();
-        sum.update(self.selection.to_string());
+        sum.update(format!("{}\n{:?}\n", self.selection, self.environment));
         for (path, text) in self.files.iter().chain(&self.sealed) {
             for part in [path, text] {
                 sum.update((part.len() as u64).to_be_bytes());

@@ -21,6 +21,9 @@ pub struct Arguments {
     /// The inventory, or a plan that `voldemort plan --out` saved
     #[arg(default_value = ".", value_name = "DIR|PLAN")]
     what: PathBuf,
+    /// With this environment laid over the inventory; the daemon's own if absent
+    #[arg(long, value_name = "NAME")]
+    env: Option<String>,
     #[command(flatten)]
     remote: Remote,
     #[command(flatten)]
@@ -103,11 +106,13 @@ pub fn run(arguments: &Arguments) -> Exit {
 /// The tree, and what a saved plan of it is bound to.
 fn read(arguments: &Arguments) -> Result<(Tree, Option<Ticket>), Exit> {
     if !arguments.what.is_file() {
-        let tree = remote::tree(&arguments.what)?;
+        let tree = remote::tree(&arguments.what, arguments.env.as_deref())?;
         return Ok((arguments.part.of(tree), None));
     }
-    if !arguments.part.is_whole() {
-        talk("a saved plan is applied as it is; give --target and --exclude to `voldemort plan --out`");
+    if !arguments.part.is_whole() || arguments.env.is_some() {
+        talk(
+            "a saved plan is applied as it is; give --target, --exclude and --env to `voldemort plan --out`",
+        );
         return Err(Exit::Usage);
     }
     let saved = SavedPlan::read(&arguments.what)?;

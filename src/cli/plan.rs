@@ -28,6 +28,9 @@ pub struct Arguments {
     out: Option<PathBuf>,
     #[command(flatten)]
     part: Part,
+    /// With this environment laid over the inventory; the daemon's own if absent
+    #[arg(long, value_name = "NAME")]
+    env: Option<String>,
     #[command(flatten)]
     remote: Remote,
     /// How to print the plan
@@ -47,7 +50,7 @@ enum Output {
 
 pub fn run(arguments: &Arguments) -> Exit {
     if let Some(revision) = &arguments.against {
-        return match against::plan(&arguments.directory, revision) {
+        return match against::plan(&arguments.directory, revision, arguments.env.as_deref()) {
             Ok(report) => show(arguments, &report),
             Err(error) => {
                 if arguments.output == Output::Json {
@@ -59,7 +62,7 @@ pub fn run(arguments: &Arguments) -> Exit {
         };
     }
     let json = arguments.output == Output::Json;
-    let tree = match remote::tree(&arguments.directory) {
+    let tree = match remote::tree(&arguments.directory, arguments.env.as_deref()) {
         Ok(tree) => arguments.part.of(tree),
         Err(code) => return code,
     };

@@ -49,7 +49,7 @@ impl SavedPlan {
         let Some(root) = self.tree.root.as_ref().map(Path::new).filter(|root| root.is_dir()) else {
             return Vec::new();
         };
-        let Ok(now) = remote::tree(root) else {
+        let Ok(now) = remote::tree(root, None) else {
             return vec![format!("{} can't be read any more", root.display())];
         };
         let names = self.tree.files.keys().chain(self.tree.sealed.keys());

@@ -10,7 +10,7 @@ use super::{
     Api, Config, Dhcp, Firmware, Http, Listen, Media, Mode, Network, Problem, Reconcile, Secrets, State,
     Subnet,
 };
-use crate::model::{Cidr, Git, Inventory, Range, Reference, Span};
+use crate::model::{Cidr, Git, Inventory, Name, Range, Reference, Span};
 
 const API: &str = "127.0.0.1:12345";
 /// The state directory where nothing else is said.
@@ -53,7 +53,7 @@ fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config>
     let directory = state(root, complaints);
     let media = paths(root, "media", complaints);
     let identity = secrets(root, complaints);
-    let (inventory, reconcile) = inventory?;
+    let (inventory, environment, reconcile) = inventory?;
     Some(Config {
         network: network?,
         dhcp: Dhcp { mode },
@@ -61,6 +61,7 @@ fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config>
         api: Api { listen: listen? },
         inventory,
         reconcile,
+        environment,
         firmware: Firmware { paths: firmware.unwrap_or_else(|| FIRMWARE.map(PathBuf::from).to_vec()) },
         state: State { directory },
         media: Media { paths: media.unwrap_or_default() },
@@ -239,12 +240,17 @@ fn listen(text: &str) -> Result<Listen, &'static str> {
     }
 }
 
-fn inventory(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<(Inventory, Reconcile)> {
+/// What is followed, which of its environments, and what becomes of new revisions.
+fn inventory(
+    root: &mut Table,
+    complaints: &mut Complaints<'_>,
+) -> Option<(Inventory, Option<Name>, Reconcile)> {
     let Some(mut table) = root.table("inventory", "inventory", complaints) else {
-        return Some((Inventory::Own, Reconcile::Auto));
+        return Some((Inventory::Own, None, Reconcile::Auto));
     };
     let reconcile = reconcile(&mut table, complaints);
-    Some((place(table, complaints)?, reconcile))
+    let (inventory, environment) = place(table, complaints)?;
+    Some((inventory, environment, reconcile))
 }
 
 fn reconcile(table: &mut Table, complaints: &mut Complaints<'_>) -> Reconcile {
@@ -259,13 +265,15 @@ fn reconcile(table: &mut Table, complaints: &mut Complaints<'_>) -> Reconcile {
     }
 }
 
-fn place(mut table: Table, complaints: &mut Complaints<'_>) -> Option<Inventory> {
+fn place(mut table: Table, complaints: &mut Complaints<'_>) -> Option<(Inventory, Option<Name>)> {
     let directory = table.text("directory", complaints);
     let git = table.text("git", complaints);
     let references =
         ["branch", "tag", "commit"].map(|key| table.text(key, complaints).map(|found| (key, found)));
     let path = table.text("path", complaints);
     let poll: Option<Found<Span>> = parsed(&mut table, "poll", complaints);
+    let environment: Option<Found<Name>> = parsed(&mut table, "environment", complaints);
+    let environment = environment.map(|found| found.value);
     let at = table.at;
     table.finish(complaints);
     let only_git = references.iter().flatten().map(|(key, found)| (*key, found.at));
@@ -286,13 +294,13 @@ fn place(mut table: Table, complaints: &mut Complaints<'_>) -> Option<Inventory>
             for (key, at) in only_git {
                 complaints.add(at, format!("`inventory.{key}` goes with `git`, not with `directory`"));
             }
-            Some(Inventory::Directory(directory.value.into()))
+            Some((Inventory::Directory(directory.value.into()), environment))
         }
         (None, Some(git)) => {
             let reference = reference(references, complaints)?;
             let path = folder(path, complaints)?;
             let poll = interval(poll, complaints)?;
-            Some(Inventory::Git(Git { url: git.value, reference, path, poll }))
+            Some((Inventory::Git(Git { url: git.value, reference, path, poll }), environment))
         }
     }
 }

@@ -18,7 +18,9 @@ use super::load::{Depth, load};
 use super::{now, preview, secrets};
 use crate::api::types::{Apply, Order, Outcome, SourceStatus, Tree};
 use crate::desired::{Desired, Media, Options, Subnet};
+use crate::manifest::Environment;
 use crate::media::Shelf;
+use crate::model::Name;
 use crate::plan::{self, Consent, Hold};
 use crate::source::{Snapshot, Update};
 use crate::store::{History, Kept};
@@ -33,6 +35,8 @@ pub struct Reconciler {
     fallback: Option<Arc<Subnet>>,
     /// Where this host's private keys of age are.
     identity: Option<PathBuf>,
+    /// The environment that is served.
+    environment: Option<Arc<str>>,
     status: watch::Sender<SourceStatus>,
     /// Whether revisions of the source wait for somebody's approval.
     manual: bool,
@@ -54,9 +58,10 @@ pub struct Reconciler {
 
 /// How a source is followed.
 #[derive(Clone, Debug)]
-pub struct Following {
-    /// Directory or repository, for people.
+pub struct Follow {
+    /// The inventory, for people.
     pub location: String,
+    pub environment: Option<Name>,
     /// Whether its revisions wait for approval.
     pub manual: bool,
     /// The daemon's state directory.
@@ -81,9 +86,9 @@ impl Reconciler {
         shelf: Shelf,
         fallback: Option<Arc<Subnet>>,
         identity: Option<PathBuf>,
-        following: Following,
+        follow: Follow,
     ) -> Reconciler {
-        let Following { location, manual, state, control } = following;
+        let Follow { location, environment, manual, state, control } = follow;
         let control = control.and_then(|note| serde_json::from_slice(&note).ok()).unwrap_or_default();
         let loading = SourceStatus {
             location,
@@ -96,6 +101,7 @@ impl Reconciler {
             shelf,
             fallback,
             identity,
+            environment: environment.map(|name| name.as_str().into()),
             status: watch::channel(loading).0,
             manual,
             history: History::new(&state),
@@ -137,7 +143,10 @@ impl Reconciler {
     /// Serves what was served when the daemon stopped, before anybody asks the source.
     pub async fn restore(&self, kept: Kept) {
         let (kept, revision) = (Arc::new(kept.clone()), kept.revision);
-        *lock(&self.settled) = kept.source.clone();
+        // Another environment of the same revision is news.
+        if kept.environment == self.environment {
+            *lock(&self.settled) = kept.source.clone();
+        }
         // A kernel that lies where the source was may be gone with it; addresses and answers are not.
         let loaded = self.load(kept.clone(), Media::IfPresent).await;
         let adopted = match loaded {
@@ -166,6 +175,7 @@ impl Reconciler {
             revision: revision.clone(),
             source: revision,
             root: None,
+            environment: self.environment.clone(),
             files,
             copies,
         }))
@@ -251,6 +261,9 @@ impl Reconciler {
     pub async fn apply(&self, request: Apply) -> Result<Outcome, String> {
         let _turn = self.turn.lock().await;
         let Apply { tree, consent, expected, ticket } = request;
+        if let Some(problems) = self.foreign(&tree) {
+            return Ok(Outcome::Invalid { problems });
+        }
         let moved = ticket.as_ref().map(|ticket| self.moved(ticket, &tree)).unwrap_or_default();
         if !moved.is_empty() {
             return Ok(Outcome::Moved { reasons: moved });
@@ -278,14 +291,28 @@ impl Reconciler {
         })
     }
 
+    /// Why a tree can't be applied here: the next commit would put the daemon's own environment back.
+    fn foreign(&self, tree: &Tree) -> Option<String> {
+        let (wanted, own) = (tree.environment.as_deref()?, self.environment.as_deref());
+        let serves = match own {
+            Some(own) if own == wanted => return None,
+            Some(own) => format!("serves environment `{own}`"),
+            None => "serves no environment".to_owned(),
+        };
+        Some(format!(
+            "this daemon {serves}, not `{wanted}`; `environment` in [inventory] of its settings chooses"
+        ))
+    }
+
     /// A tree that was sent, which from now on stands for the source's latest revision.
     fn kept(&self, tree: Tree) -> Result<Arc<Kept>, String> {
         let files = tree.bytes();
-        let Tree { revision, root, files: _, sealed: _, selection } = tree;
+        let Tree { revision, root, environment, files: _, sealed: _, selection } = tree;
         let whole = Kept {
             revision: revision.into(),
             source: self.status.borrow().attempted.as_str().into(),
             root: root.map(PathBuf::from),
+            environment: environment.map(Arc::from).or(self.environment.clone()),
             files,
             copies: BTreeMap::new(),
         };
@@ -318,7 +345,10 @@ impl Reconciler {
         let options = Options { media, fallback: self.fallback.clone() };
         let identity = self.identity.clone();
         let work = move || {
-            let loaded = load(kept.revision.clone(), &kept.files, &shelf, &options, Depth::OneFirmware);
+            let environment = Environment::choose(&kept.files, kept.environment.as_deref());
+            let environment = environment.map_err(|error| Invalid(error.to_string()))?;
+            let revision = kept.revision.clone();
+            let loaded = load(revision, &kept.files, &environment, &shelf, &options, Depth::OneFirmware);
             if loaded.errors() > 0 {
                 return Err(Invalid(loaded.report()));
             }

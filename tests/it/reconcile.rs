@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 use voldemort::api::types::{Apply, Order, Outcome, SourceStatus, Ticket, Tree};
 use voldemort::daemon::keeper::Keeper;
-use voldemort::daemon::reconcile::{Following, Reconciler};
+use voldemort::daemon::reconcile::{Follow, Reconciler};
 use voldemort::media::Shelf;
 use voldemort::model::Name;
 use voldemort::plan::{Consent, Impact, Plan, Selection};
@@ -82,8 +82,13 @@ impl House {
         let (store, mut saved) = Store::open(state, || [seed; 48]).unwrap();
         let (kept, control) = (saved.kept.take(), saved.notes.remove("control"));
         let (keeper, thread) = Keeper::spawn(store, saved, Server::stand_in("10.0.0.1".parse().unwrap()));
-        let following =
-            Following { location: "the test".into(), manual, state: state.to_path_buf(), control };
+        let following = Follow {
+            location: "the test".into(),
+            environment: None,
+            manual,
+            state: state.to_path_buf(),
+            control,
+        };
         let shelf = Shelf::new(Vec::new(), None);
         let reconciler = Arc::new(Reconciler::new(keeper.clone(), shelf, None, None, following));
         if let Some(kept) = kept {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use voldemort::daemon::load::{Depth, load};
 use voldemort::desired::{Desired, Media, Options};
+use voldemort::manifest::Environment;
 use voldemort::media::Shelf;
 use voldemort::model::{Name, Time};
 use voldemort::plan::{Impact, diff};
@@ -37,7 +38,14 @@ fn desired(redeploy: u64, safety: &str) -> Arc<Desired> {
     .into();
     let options = Options { media: Media::IfPresent, fallback: None };
     let shelf = Shelf::new(Vec::new(), None);
-    let loaded = load(format!("r{redeploy}").into(), &files, &shelf, &options, Depth::OneFirmware);
+    let loaded = load(
+        format!("r{redeploy}").into(),
+        &files,
+        &Environment::default(),
+        &shelf,
+        &options,
+        Depth::OneFirmware,
+    );
     assert_eq!(loaded.errors(), 0, "{}", loaded.report());
     loaded.desired
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::daemon::load::{Depth, Loaded, load};
 use crate::daemon::preview::preview;
 use crate::desired::{Desired, Media, Options};
+use crate::manifest::Environment;
 use crate::media::Shelf;
 use crate::model::Time;
 use crate::plan::{Consent, hold, schema::Report};
@@ -18,15 +19,15 @@ use crate::walk;
 
 /// The plan from `against` (a revision, or `empty`) to the inventory as it lies in `root`.
 /// Every machine of the former is taken to be installed: nobody can tell otherwise.
-pub fn plan(root: &Path, against: &str) -> Result<Report, String> {
+pub fn plan(root: &Path, against: &str, environment: Option<&str>) -> Result<Report, String> {
     let fail = |error: crate::source::SourceError| error.to_string();
-    let after = read(root, &directory::read(root).map_err(fail)?, "")?;
+    let after = read(root, &directory::read(root).map_err(fail)?, environment, "")?;
     let before = match against {
         "empty" => Loaded::default(),
         _ => {
             let copies = Copies::new();
             let snapshot = revision::at(root, against, &copies.0).map_err(fail)?;
-            read(root, &snapshot, &format!("{against}: "))?
+            read(root, &snapshot, environment, &format!("{against}: "))?
         }
     };
     let table = table(&before, &after);
@@ -38,12 +39,13 @@ pub fn plan(root: &Path, against: &str) -> Result<Report, String> {
     Ok(Report { plan, holds })
 }
 
-fn read(root: &Path, snapshot: &Snapshot, prefix: &str) -> Result<Loaded, String> {
+fn read(root: &Path, snapshot: &Snapshot, environment: Option<&str>, prefix: &str) -> Result<Loaded, String> {
     let shelf =
         Shelf::new(Vec::new(), None).with_copies(snapshot.copies()).with_directory(root.to_path_buf());
     let options = Options { media: Media::IfPresent, fallback: None };
     let files = snapshot.inline();
-    let loaded = load(snapshot.revision.clone(), &files, &shelf, &options, Depth::OneFirmware);
+    let environment = Environment::choose(&files, environment).map_err(|error| format!("{prefix}{error}"))?;
+    let loaded = load(snapshot.revision.clone(), &files, &environment, &shelf, &options, Depth::OneFirmware);
     if loaded.errors() > 0 {
         let report = loaded.report();
         return Err(format!("{prefix}the inventory has errors, so there is no plan\n{report}"));

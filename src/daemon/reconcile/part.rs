@@ -25,6 +25,7 @@ struct Note {
     revision: String,
     base: String,
     root: Option<PathBuf>,
+    environment: Option<String>,
 }
 
 /// `top` in part, on top of `base`.
@@ -38,15 +39,16 @@ pub fn join(top: Kept, base: &Kept, selection: Selection) -> Result<Kept, String
         revision: top.revision.to_string(),
         base: base.revision.to_string(),
         root: base.root.clone(),
+        environment: base.environment.as_ref().map(ToString::to_string),
     };
     let revision = format!("{} ({})", top.revision, note.selection).into();
     let note = serde_json::to_vec(&note).map_err(|error| error.to_string())?;
     let below = |path: &Arc<str>| -> Arc<str> { format!("{BASE}{path}").into() };
-    let Kept { revision: _, source, root, mut files, mut copies } = top;
+    let Kept { revision: _, source, root, environment, mut files, mut copies } = top;
     files.extend(base.files.iter().map(|(path, bytes)| (below(path), bytes.clone())));
     copies.extend(base.copies.iter().map(|(path, copy)| (below(path), copy.clone())));
     files.insert(NOTE.into(), Bytes::from(note));
-    Ok(Kept { revision, source, root, files, copies })
+    Ok(Kept { revision, source, root, environment, files, copies })
 }
 
 /// The parts again; `None` for a whole tree.
@@ -61,15 +63,17 @@ fn split(kept: &Kept) -> Option<(Kept, Kept, Selection)> {
         });
         inside.collect()
     }
-    let piece = |revision: String, root, below| Kept {
+    let piece = |revision: String, root, environment, below| Kept {
         revision: revision.into(),
         source: kept.source.clone(),
         root,
+        environment,
         files: part(&kept.files, below),
         copies: part(&kept.copies, below),
     };
-    let top = piece(note.revision, kept.root.clone(), false);
-    Some((top, piece(note.base, note.root, true), note.selection))
+    let top = piece(note.revision, kept.root.clone(), kept.environment.clone(), false);
+    let base = piece(note.base, note.root, note.environment.map(Arc::from), true);
+    Some((top, base, note.selection))
 }
 
 impl Reconciler {
