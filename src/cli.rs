@@ -15,6 +15,7 @@ pub mod remote;
 pub mod render;
 mod replace;
 pub mod resolved;
+mod saved;
 pub mod schema;
 pub mod secret;
 pub mod start;

@@ -21,6 +21,7 @@ pub struct Config {
     pub http: Http,
     pub api: Api,
     pub inventory: Inventory,
+    pub reconcile: Reconcile,
     /// Which of the inventory's environments is laid over it.
     pub environment: Option<Name>,
     pub firmware: Firmware,
@@ -56,6 +57,16 @@ pub struct Http {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Api {
     pub listen: Listen,
+}
+
+/// `[inventory] reconcile`: what becomes of a new revision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reconcile {
+    /// It is adopted, unless a safety rule holds it.
+    #[default]
+    Auto,
+    /// It waits until somebody approves its plan.
+    Manual,
 }
 
 /// `[firmware]`.
@@ -173,6 +184,7 @@ impl Config {
             http: _,
             api,
             inventory,
+            reconcile: _,
             environment: _,
             firmware,
             state,

@@ -11,6 +11,7 @@ pub mod limits;
 pub mod link;
 pub mod load;
 pub mod opener;
+pub mod preview;
 pub mod probe;
 pub mod raw;
 pub mod reconcile;

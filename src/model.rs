@@ -11,6 +11,7 @@ pub mod origin;
 pub mod similar;
 pub mod size;
 pub mod time;
+pub mod window;
 
 pub use arch::{ClientArch, Cpu, Firmware};
 pub use content::{Content, Extent};
@@ -22,3 +23,4 @@ pub use net::{Cidr, Range};
 pub use origin::Origin;
 pub use size::Size;
 pub use time::{Span, Time};
+pub use window::Window;

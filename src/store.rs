@@ -1,6 +1,7 @@
 //! What must survive a crash: leases, installations, assignments, protections, the timeline.
 //! One redb file in the state directory; a batch is on disk when `commit` returns.
 
+pub mod history;
 pub mod record;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinitio
 
 use crate::model::Name;
 use crate::table::{Event, Install, Lease, Table};
+pub use history::History;
 use record::{EventRecord, InstallRecord, KeptRecord, LeaseRecord};
 
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
@@ -21,6 +23,7 @@ const ASSIGNMENTS: TableDefinition<&str, &str> = TableDefinition::new("assignmen
 const PROTECTED: TableDefinition<&str, ()> = TableDefinition::new("protected");
 const EVENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("events");
 const FILES: TableDefinition<&str, &[u8]> = TableDefinition::new("files");
+const NOTES: TableDefinition<&str, &[u8]> = TableDefinition::new("notes");
 
 /// How many events are kept.
 pub const EVENTS_MAX: u64 = 20_000;
@@ -56,6 +59,8 @@ pub struct Saved {
     pub leases: Vec<Lease>,
     pub events: Vec<(u64, Event)>,
     pub kept: Option<Kept>,
+    /// What the daemon wrote down for itself, by name.
+    pub notes: BTreeMap<String, Vec<u8>>,
 }
 
 /// A revision as it was read: what a start without the source serves, and what the source's next
@@ -84,6 +89,7 @@ pub struct Batch {
     pub serial: Option<u64>,
     pub kept: Option<Arc<Kept>>,
     pub events: Vec<(u64, Event)>,
+    pub notes: Vec<(&'static str, Vec<u8>)>,
 }
 
 #[derive(Debug)]
@@ -108,7 +114,11 @@ impl Batch {
 
     /// Whether somebody waits for this to be on disk; events alone may be lost in a crash.
     fn must_last(&self) -> bool {
-        !self.leases.is_empty() || !self.installs.is_empty() || self.lists.is_some() || self.serial.is_some()
+        !self.leases.is_empty()
+            || !self.installs.is_empty()
+            || !self.notes.is_empty()
+            || self.lists.is_some()
+            || self.serial.is_some()
     }
 }
 
@@ -146,6 +156,7 @@ impl Store {
             write.open_table(PROTECTED)?;
             write.open_table(EVENTS)?;
             write.open_table(FILES)?;
+            write.open_table(NOTES)?;
         }
         write.commit()?;
         Ok(())
@@ -183,6 +194,10 @@ impl Store {
         for row in read.open_table(PROTECTED)?.iter()? {
             saved.protected.push(row?.0.value().parse()?);
         }
+        for row in read.open_table(NOTES)?.iter()? {
+            let (name, note) = row?;
+            saved.notes.insert(name.value().to_owned(), note.value().to_vec());
+        }
         if let Some(note) = meta.get("kept")? {
             let mut kept = record::read::<KeptRecord>(note.value())?.into_kept();
             for row in read.open_table(FILES)?.iter()? {
@@ -217,6 +232,10 @@ impl Store {
                 if let Some(old) = sequence.checked_sub(EVENTS_MAX) {
                     events.remove(old)?;
                 }
+            }
+            let mut notes = write.open_table(NOTES)?;
+            for (name, note) in &batch.notes {
+                notes.insert(*name, note.as_slice())?;
             }
             if let Some(serial) = batch.serial {
                 write.open_table(META)?.insert("serial", serial.to_be_bytes().as_slice())?;

@@ -2,9 +2,12 @@
 //! yields a new one; unchanged parts are shared, so a change among 100,000 entries copies little.
 
 pub mod change;
+pub mod drift;
 pub mod event;
+pub mod gate;
 pub mod install;
 pub mod lease;
+pub mod rename;
 pub mod secrets;
 pub mod token;
 
@@ -19,6 +22,7 @@ use crate::model::content::FileId;
 use crate::model::{ClientArch, Mac, Name, Time};
 
 pub use change::Stale;
+pub use drift::{Drift, DriftKind};
 pub use event::{Event, Stage};
 pub use install::{Duty, Install, InstallStage, Outcome, Permit, PermitStep, Report};
 pub use lease::{Lease, LeaseAction, LeaseOutcome, LeaseRequest, LeaseState, Leases, Supply};
@@ -50,6 +54,8 @@ pub struct Table {
     pub seen: imbl::HashMap<Mac, Seen>,
     pub leases: Leases,
     pub secrets: Arc<Secrets>,
+    /// Reinstallations that wait for their turn.
+    pub gate: gate::Gate,
 }
 
 /// What this daemon is to its clients.
@@ -127,6 +133,7 @@ impl Table {
             seen: imbl::HashMap::new(),
             leases: Leases::default(),
             secrets: Arc::default(),
+            gate: gate::Gate::default(),
         }
     }
 

@@ -5,6 +5,7 @@ mod client;
 mod course;
 mod route;
 mod script;
+pub mod served;
 pub mod transcript;
 
 use std::net::Ipv4Addr;

@@ -124,5 +124,6 @@ fn plain(value: &Value) -> Json {
         Value::Size(size) => json!(size.to_string()),
         Value::Duration(span) => json!(span.to_string()),
         Value::Percent(percent) => json!(format!("{percent}%")),
+        Value::Window(window) => json!(window.to_string()),
     }
 }

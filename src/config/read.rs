@@ -7,7 +7,8 @@ use std::str::FromStr;
 
 use super::tree::{self, Complaints, Found, Table};
 use super::{
-    Api, Config, Dhcp, Firmware, Http, Listen, Media, Mode, Network, Problem, Secrets, State, Subnet,
+    Api, Config, Dhcp, Firmware, Http, Listen, Media, Mode, Network, Problem, Reconcile, Secrets, State,
+    Subnet,
 };
 use crate::model::{Cidr, Git, Inventory, Name, Range, Reference, Span};
 
@@ -47,18 +48,19 @@ fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config>
     let mode = dhcp(root, complaints).unwrap_or_default();
     let port = http(root, complaints).unwrap_or(80);
     let listen = api(root, complaints);
-    let (inventory, environment) =
-        inventory(root, complaints).map_or((None, None), |(inventory, name)| (Some(inventory), name));
+    let inventory = inventory(root, complaints);
     let firmware = paths(root, "firmware", complaints);
     let directory = state(root, complaints);
     let media = paths(root, "media", complaints);
     let identity = secrets(root, complaints);
+    let (inventory, environment, reconcile) = inventory?;
     Some(Config {
         network: network?,
         dhcp: Dhcp { mode },
         http: Http { port },
         api: Api { listen: listen? },
-        inventory: inventory?,
+        inventory,
+        reconcile,
         environment,
         firmware: Firmware { paths: firmware.unwrap_or_else(|| FIRMWARE.map(PathBuf::from).to_vec()) },
         state: State { directory },
@@ -238,11 +240,32 @@ fn listen(text: &str) -> Result<Listen, &'static str> {
     }
 }
 
-/// What is followed, and which of its environments.
-fn inventory(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<(Inventory, Option<Name>)> {
+/// What is followed, which of its environments, and what becomes of new revisions.
+fn inventory(
+    root: &mut Table,
+    complaints: &mut Complaints<'_>,
+) -> Option<(Inventory, Option<Name>, Reconcile)> {
     let Some(mut table) = root.table("inventory", "inventory", complaints) else {
-        return Some((Inventory::Own, None));
+        return Some((Inventory::Own, None, Reconcile::Auto));
     };
+    let reconcile = reconcile(&mut table, complaints);
+    let (inventory, environment) = place(table, complaints)?;
+    Some((inventory, environment, reconcile))
+}
+
+fn reconcile(table: &mut Table, complaints: &mut Complaints<'_>) -> Reconcile {
+    match table.text("reconcile", complaints) {
+        None => Reconcile::Auto,
+        Some(Found { value, .. }) if value == "auto" => Reconcile::Auto,
+        Some(Found { value, .. }) if value == "manual" => Reconcile::Manual,
+        Some(Found { at, value }) => {
+            complaints.add(at, format!("`inventory.reconcile`: `{value}` is neither auto nor manual"));
+            Reconcile::Auto
+        }
+    }
+}
+
+fn place(mut table: Table, complaints: &mut Complaints<'_>) -> Option<(Inventory, Option<Name>)> {
     let directory = table.text("directory", complaints);
     let git = table.text("git", complaints);
     let references =
@@ -374,6 +397,7 @@ git    = "https://example.org/inventory.git"
 branch = "main"
 path   = "/inventory/"
 poll   = "90s"
+reconcile = "manual"
 [firmware]
 paths = ["/opt/ipxe"]
 [state]
@@ -402,6 +426,7 @@ identity = "/etc/voldemort/age.key"
         let Inventory::Git(git) = &config.inventory else { panic!("{config:?}") };
         assert_eq!((git.path.as_str(), git.poll), ("inventory", Span::seconds(90)));
         assert_eq!(git.reference, Reference::Branch("main".into()));
+        assert_eq!(config.reconcile, Reconcile::Manual);
         assert_eq!(config.firmware.paths, [PathBuf::from("/opt/ipxe")]);
         assert_eq!(config.secrets.identity, Some("/etc/voldemort/age.key".into()));
         assert_eq!(

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
+use imbl::ordmap::DiffItem;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::hush::Hush;
@@ -70,6 +71,8 @@ enum Command {
     Permit(Permit, Reply<()>),
     Report(Report, Reply<()>),
     Note(Event),
+    Remember(&'static str, Vec<u8>, Reply<()>),
+    Tick,
 }
 
 impl Keeper {
@@ -122,6 +125,16 @@ impl Keeper {
 
     pub async fn report(&self, report: Report) -> Result<(), KeeperError> {
         self.ask(|reply| Command::Report(report, reply)).await
+    }
+
+    /// Stores a note of the daemon's own under a name, instead of an earlier one.
+    pub async fn remember(&self, name: &'static str, note: Vec<u8>) -> Result<(), KeeperError> {
+        self.ask(|reply| Command::Remember(name, note, reply)).await
+    }
+
+    /// Says that time went by: maintenance windows open and close.
+    pub fn tick(&self) {
+        let _ = self.queue.try_send(Command::Tick);
     }
 
     /// Tells what happened; never waits. Under a flood events are lost before answers are.
@@ -227,7 +240,7 @@ impl Run {
 
     fn handle(&mut self, command: Command, now: Time) {
         match command {
-            Command::Adopt(proposal, reply) => self.adopt(*proposal, reply),
+            Command::Adopt(proposal, reply) => self.adopt(*proposal, now, reply),
             Command::Lease(request, reply) => self.lease(&request, reply),
             Command::Permit(permit, reply) => {
                 let next = self.table.permit(&permit, now).map_err(|stale| stale.to_string());
@@ -235,10 +248,15 @@ impl Run {
             }
             Command::Report(report, reply) => self.report(&report, now, reply),
             Command::Note(event) => self.note(event),
+            Command::Remember(name, note, reply) => {
+                self.batch.notes.push((name, note));
+                self.later(reply, ());
+            }
+            Command::Tick => self.table.tick(now),
         }
     }
 
-    fn adopt(&mut self, proposal: Proposal, reply: Reply<Adopted>) {
+    fn adopt(&mut self, proposal: Proposal, now: Time, reply: Reply<Adopted>) {
         let Proposal { desired, kept, secrets, consent, expected } = proposal;
         let plan = plan::diff(&desired, &self.table);
         if expected.is_some_and(|expected| expected != (plan.lineage.clone(), plan.serial)) {
@@ -254,8 +272,14 @@ impl Run {
         }
         let before = self.table.installs.clone();
         self.table = Table { secrets, ..self.table.adopt(desired) };
-        let carried = self.table.installs.iter().filter(|(name, _)| !before.contains_key(*name));
-        self.batch.installs.extend(carried.map(|(name, install)| (name.clone(), install.clone())));
+        self.table.tick(now);
+        let carried = before.diff(&self.table.installs).filter_map(|item| match item {
+            DiffItem::Add(name, install) | DiffItem::Update { new: (name, install), .. } => {
+                Some((name.clone(), install.clone()))
+            }
+            DiffItem::Remove(..) => None,
+        });
+        self.batch.installs.extend(carried);
         self.batch.kept = kept;
         self.batch.lists = Some(Lists::of(&self.table));
         self.batch.serial = Some(self.table.serial);
@@ -306,7 +330,7 @@ impl Run {
         let Some(install) = install.filter(|install| self.table.installs.get(name) != Some(*install)) else {
             return;
         };
-        self.table.installs.insert(name.clone(), install.clone());
+        self.table.put_install(name, install.clone());
         self.table.serial += 1;
         self.batch.installs.push((name.clone(), install.clone()));
         self.batch.serial = Some(self.table.serial);

@@ -21,7 +21,7 @@ use judge::Judge;
 pub use survey::survey;
 
 /// An inventory, as far as it could be understood.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Loaded {
     pub documents: Documents,
     /// To be served only without errors.

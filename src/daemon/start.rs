@@ -17,9 +17,9 @@ use super::limits::raise_open_files;
 use super::link::Interface;
 use super::reconcile::{Follow, Reconciler};
 use super::{dhcp, http, now, probe, tftp};
-use crate::api::types::{Apply, Outcome, SourceStatus, Status, Tree};
+use crate::api::types::{Apply, Order, Outcome, SourceStatus, Status, Ticket, Tree, WaitingPlan};
 use crate::api::{Backend, router};
-use crate::config::{Config, Listen};
+use crate::config::{Config, Listen, Reconcile};
 use crate::desired::Subnet;
 use crate::media::{Shelf, loaders};
 use crate::model::{Mac, Mode, Origin, Span, Time};
@@ -33,6 +33,8 @@ const DRAIN: Duration = Duration::from_secs(10);
 const FIRST_LOOK: Duration = Duration::from_millis(400);
 /// How long it goes on beside serving: dnsmasq pings for 3 s before it offers.
 const SECOND_LOOK: Duration = Duration::from_secs(5);
+/// How often maintenance windows are looked at.
+const CLOCK: Duration = Duration::from_secs(5);
 /// Length of leases on the network of the settings file.
 const LEASE: Span = Span::seconds(3600);
 
@@ -65,6 +67,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let interface = Interface::find(&config.network.interface, Some(config.network.address))?;
     let (store, mut saved) = Store::open(&config.state.directory, random)?;
     let kept = saved.kept.take();
+    let control = saved.notes.remove("control");
     let server = Server {
         address: interface.address,
         http_port: config.http.port,
@@ -75,7 +78,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let (stop, stopping) = watch::channel(false);
     let mut tasks = JoinSet::new();
     let (mode, modes) = watch::channel(config.dhcp.mode);
-    let reconciler = Arc::new(reconciler(&config, &keeper));
+    let reconciler = Arc::new(reconciler(&config, &keeper, control));
     let daemon = Daemon { keeper: keeper.clone(), reconciler: reconciler.clone(), mode: modes.clone() };
     serve_api(&config.api.listen, daemon, stopping.clone(), &mut tasks).await?;
     serve_files(&config, &keeper, &stopping, &mut tasks)?;
@@ -98,6 +101,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
         updates,
     );
     tasks.spawn(follow(reconciler.clone(), queue, stopping.clone()));
+    tasks.spawn(keep_time(keeper.clone(), stopping.clone()));
     if let Some(sockets) = sockets {
         look_around(&interface, &keeper, &mode, FIRST_LOOK).await;
         first_revision(reconciler.status()).await;
@@ -232,13 +236,19 @@ fn announce(config: &Config, keeper: &Keeper) {
     }
 }
 
-fn reconciler(config: &Config, keeper: &Keeper) -> Reconciler {
+fn reconciler(config: &Config, keeper: &Keeper, control: Option<Vec<u8>>) -> Reconciler {
     let mut media = config.media.paths.clone();
     media.push(config.state.directory.join("media"));
     let shelf = Shelf::new(media, Some(config.state.directory.join("digests")));
     let fallback = config.network.subnet.as_ref().map(|subnet| Arc::new(fallback(subnet)));
     let identity = config.secrets.identity.clone();
-    let follow = Follow { location: location(config), environment: config.environment.clone() };
+    let follow = Follow {
+        location: location(config),
+        environment: config.environment.clone(),
+        manual: config.reconcile == Reconcile::Manual,
+        state: config.state.directory.clone(),
+        control,
+    };
     Reconciler::new(keeper.clone(), shelf, fallback, identity, follow)
 }
 
@@ -304,6 +314,21 @@ async fn first_revision(mut status: watch::Receiver<SourceStatus>) {
     let _ = status.wait_for(|status| status.condition != "Loading").await;
 }
 
+/// Maintenance windows open and close while nothing else happens.
+async fn keep_time(keeper: Keeper, stopping: watch::Receiver<bool>) {
+    let mut clock = tokio::time::interval(CLOCK);
+    let tick = async {
+        loop {
+            clock.tick().await;
+            keeper.tick();
+        }
+    };
+    tokio::select! {
+        () = tick => {}
+        () = stopped(stopping) => {}
+    }
+}
+
 async fn stopped(mut stopping: watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stop| *stop).await;
 }
@@ -341,6 +366,7 @@ impl Backend for Daemon {
 
     fn status(&self) -> Status {
         let table = self.keeper.table();
+        let (waiting, in_flight) = table.waves();
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             lineage: table.lineage.to_string(),
@@ -349,6 +375,8 @@ impl Backend for Daemon {
             mode: self.mode.borrow().to_string(),
             deployments: table.desired.deployments.len(),
             machines: table.desired.machines.len(),
+            waiting,
+            in_flight,
             source: self.reconciler.status().borrow().clone(),
         }
     }
@@ -367,5 +395,22 @@ impl Backend for Daemon {
 
     async fn apply(&self, request: Apply) -> Result<Outcome, String> {
         self.reconciler.apply(request).await
+    }
+
+    fn ticket(&self, tree: Tree) -> Ticket {
+        self.reconciler.ticket(&tree)
+    }
+
+    async fn order(&self, order: Order) -> Result<Outcome, String> {
+        self.reconciler.order(order).await
+    }
+
+    async fn plans(&self) -> Vec<WaitingPlan> {
+        let reconciler = self.reconciler.clone();
+        tokio::task::spawn_blocking(move || reconciler.plans()).await.unwrap_or_default()
+    }
+
+    fn revisions(&self) -> Vec<String> {
+        self.reconciler.revisions()
     }
 }

@@ -141,6 +141,8 @@ fn safety(documents: &Documents) -> Safety {
         min_existing: written.min_existing.unwrap_or(usual.min_existing),
         allow_empty: written.allow_empty.unwrap_or(usual.allow_empty),
         max_reinstall: written.max_reinstall.or(usual.max_reinstall),
+        max_in_flight: written.max_in_flight.or(usual.max_in_flight),
+        windows: written.windows.clone(),
     }
 }
 

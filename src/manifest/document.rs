@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::shape::KNOWN;
 use super::value::{Field, Table, Value};
 use super::{Code, Kind, Level, Mark, Marked, Problem, Sources};
-use crate::model::{Cidr, Mac, Name, Range, Size, Span};
+use crate::model::{Cidr, Mac, Name, Range, Size, Span, Window};
 
 /// All resources of one revision.
 #[derive(Clone, Debug, Default)]
@@ -152,6 +152,8 @@ pub struct Inventory {
     pub min_existing: Option<u32>,
     pub allow_empty: Option<bool>,
     pub max_reinstall: Option<u32>,
+    pub max_in_flight: Option<u32>,
+    pub windows: Vec<Window>,
     /// Levels of adjustable checks; `None` turns one off.
     pub levels: BTreeMap<Code, Option<Level>>,
 }

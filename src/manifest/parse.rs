@@ -276,6 +276,8 @@ impl Parser {
             min_existing: count(safety.take("min-existing")),
             allow_empty: safety.take("allow-empty").map(|flag| flag.value),
             max_reinstall: count(safety.take("max-reinstall")),
+            max_in_flight: count(safety.take("max-in-flight")),
+            windows: safety.take_list("windows").into_iter().map(|window| window.value).collect(),
             levels: levels_of(&mut checker, levels),
         };
         checker.problems

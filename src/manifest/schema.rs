@@ -153,6 +153,7 @@ fn form(form: &Form) -> Value {
         Form::Duration => "^([0-9]+[smhd])+$",
         Form::Size => "^[0-9]+ *[KMGT]iB$",
         Form::Percent => "^[0-9]{1,3}%$",
+        Form::Window => "^[A-Za-z,-]+ [0-9]{2}:[0-9]{2}-[0-9]{2}:[0-9]{2}( [A-Za-z0-9_+/-]+)?$",
         Form::Sha256 => "^[0-9a-fA-F]{64}$",
         Form::Url => "^(https?|ipmi)://.",
         Form::Segment => "^[A-Za-z0-9._-]+$",

@@ -97,6 +97,8 @@ pub enum Form {
     /// An amount of memory.
     Size,
     Percent,
+    /// A maintenance window.
+    Window,
     Sha256,
     Url,
     /// Relative, without `..`.

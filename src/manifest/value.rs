@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::{Mark, Marked};
-use crate::model::{Cidr, Mac, Name, Range, Size, Span};
+use crate::model::{Cidr, Mac, Name, Range, Size, Span, Window};
 
 /// A value whose form was found right.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +27,7 @@ pub enum Value {
     Duration(Span),
     Size(Size),
     Percent(u8),
+    Window(Window),
 }
 
 /// The settings of a table by their key.
@@ -70,6 +71,7 @@ extract!(
     Duration as Span,
     Size as Size,
     Percent as u8,
+    Window as Window,
     Table as Table,
 );
 

@@ -5,6 +5,7 @@ mod child;
 mod fetch;
 mod local;
 mod mirror;
+pub mod revision;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -73,17 +73,20 @@ pub struct InstallRecord {
     stage: String,
     since: u64,
     digest: String,
+    #[serde(default)]
+    again: bool,
 }
 
 impl InstallRecord {
     pub fn of(install: &Install) -> InstallRecord {
-        let Install { machine, redeploy, stage, since, digest } = install;
+        let Install { machine, redeploy, stage, since, digest, again } = install;
         InstallRecord {
             machine: machine.to_string(),
             redeploy: *redeploy,
             stage: stage.to_string(),
             since: since.0,
             digest: digest.to_string(),
+            again: *again,
         }
     }
 
@@ -96,6 +99,7 @@ impl InstallRecord {
             stage: stage.ok_or_else(|| format!("unknown installation stage {}", self.stage))?,
             since: Time(self.since),
             digest: self.digest.into(),
+            again: self.again,
         })
     }
 }

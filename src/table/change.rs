@@ -20,12 +20,13 @@ pub enum Stale {
 
 impl Table {
     /// The table under another revision: machines are assigned, protections remembered,
-    /// installations kept (a renamed deployment takes its installation along).
+    /// installations kept (a renamed deployment or machine takes its installation along).
     pub fn adopt(&self, desired: Arc<Desired>) -> Table {
-        let mut next = self.clone();
+        let base = self.under_new_names(&desired);
+        let mut next = base.clone();
         next.serial += 1;
-        next.installs = carry_renames(self, &desired);
-        next.assignments = assign(&desired, &self.assignments, &next.installs);
+        next.installs = carry_renames(&base, &desired);
+        next.assignments = assign(&desired, &base.assignments, &next.installs);
         next.tenants = next
             .assignments
             .iter()
@@ -41,6 +42,7 @@ impl Table {
             };
         }
         next.desired = desired;
+        next.gather_gate();
         next
     }
 
@@ -53,6 +55,8 @@ impl Table {
         let current = self.installs.get(name);
         let stage = match (permit.step, current) {
             _ if deployment.redeploy != permit.redeploy => return Err(Stale::Moved(name.clone())),
+            // Others took the last place meanwhile; the second look at the table says so.
+            (PermitStep::Start, _) if self.waits(name).is_some() => return Ok(self.clone()),
             (PermitStep::Start, None) => InstallStage::Started,
             (PermitStep::Start, Some(install)) if install.redeploy < permit.redeploy => InstallStage::Started,
             (PermitStep::Spend, Some(install))
@@ -72,6 +76,7 @@ impl Table {
                 stage,
                 since: now,
                 digest: deployment.digest.clone(),
+                again: self.starts_again(name),
             },
         ))
     }
@@ -100,7 +105,9 @@ impl Table {
         let machine = current.map(|install| &install.machine).or_else(|| self.assignments.get(name));
         let machine = machine.ok_or_else(|| Stale::Gone(name.clone()))?.clone();
         let digest = current.map_or_else(|| "".into(), |install| install.digest.clone());
-        Ok(self.with_install(name, Install { machine, redeploy: report.redeploy, stage, since: now, digest }))
+        let again = current.is_some_and(|install| install.again);
+        let install = Install { machine, redeploy: report.redeploy, stage, since: now, digest, again };
+        Ok(self.with_install(name, install))
     }
 
     /// The machine of a deployment that got its answers boots again and has not reported.
@@ -127,7 +134,7 @@ impl Table {
     fn with_install(&self, deployment: &Name, install: Install) -> Table {
         let mut next = self.clone();
         next.serial += 1;
-        next.installs.insert(deployment.clone(), install);
+        next.put_install(deployment, install);
         next
     }
 }

@@ -28,6 +28,15 @@ impl Table {
         digest[..16].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
+    /// A number that only this state directory makes of `text`.
+    pub fn seal(&self, text: &str) -> String {
+        let mut hmac =
+            Hmac::<Sha256>::new_from_slice(&self.token_key).expect("HMAC takes keys of any length");
+        hmac.update(b"plan\n");
+        hmac.update(text.as_bytes());
+        hmac.finalize().into_bytes()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// Whether `token` is the one for this purpose; takes the same time wherever they differ.
     pub fn accepts(&self, token: &str, purpose: Purpose, deployment: &Name, redeploy: u64) -> bool {
         let expected = self.token(purpose, deployment, redeploy);

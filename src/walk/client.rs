@@ -141,6 +141,12 @@ impl Client<'_> {
         Ok((lease, [offer.step(Stage::Offer), ack.step(Stage::Ack)]))
     }
 
+    /// The answer to a DISCOVER of the firmware, or why there is none.
+    pub fn discover(&self, table: &mut Table) -> Result<Bytes, String> {
+        let mut heard = Heard::new(false);
+        self.exchange(table, Speaker::Firmware, Kind::Discover, None, &mut heard).map(|reply| reply.bytes)
+    }
+
     fn exchange(
         &self,
         table: &mut Table,

@@ -397,6 +397,7 @@ pub(super) fn value(written: &Value) -> render::Value {
         | Value::Range(_)
         | Value::Duration(_)
         | Value::Size(_)
-        | Value::Percent(_) => render::Value::String(String::new()),
+        | Value::Percent(_)
+        | Value::Window(_) => render::Value::String(String::new()),
     }
 }

@@ -61,6 +61,9 @@ fn read(form: &Form, text: &str) -> Result<Value, String> {
             Ok(span) => Ok(Value::Duration(span)),
             Err(error) => Err(words(&error)),
         },
+        Form::Window => {
+            text.parse().map(Value::Window).map_err(|error: crate::model::window::WindowError| words(&error))
+        }
         Form::Size => {
             text.parse().map(Value::Size).map_err(|error: crate::model::size::SizeError| words(&error))
         }

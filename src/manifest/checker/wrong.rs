@@ -29,6 +29,7 @@ pub fn wanted(shape: &Shape) -> &'static str {
         Shape::Text(Form::Duration) => "a duration in quotes, as in \"8h\"",
         Shape::Text(Form::Size) => "an amount of memory in quotes, as in \"16 GiB\"",
         Shape::Text(Form::Percent) => "a part in quotes, as in \"30%\"",
+        Shape::Text(Form::Window) => "a window in quotes, as in \"Mon-Fri 22:00-05:00 Europe/Berlin\"",
         Shape::Text(_) => "text in quotes",
         Shape::Integer(_) => "a whole number",
         Shape::Boolean => "true or false",

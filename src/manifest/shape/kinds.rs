@@ -242,5 +242,16 @@ static SAFETY: Fields = table(
             Integer(0),
             "How many installed machines one revision may reinstall; no limit if absent.",
         ),
+        may(
+            "max-in-flight",
+            Integer(1),
+            "How many installed machines may be in reinstallation at a time; no limit if absent.",
+        ),
+        may(
+            "windows",
+            Several(&Text(Window)),
+            "When installed machines may be reinstalled, as in \"Mon-Fri 22:00-05:00 Europe/Berlin\"; at any \
+             time if absent.",
+        ),
     ],
 );
