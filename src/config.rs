@@ -17,6 +17,8 @@ use crate::model::{Cidr, Inventory, Range};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     pub network: Network,
+    /// Further networks, where `[[network]]` is written more than once.
+    pub further: Vec<Network>,
     pub dhcp: Dhcp,
     pub http: Http,
     pub api: Api,
@@ -34,6 +36,8 @@ pub struct Network {
     pub interface: String,
     /// This host's address there.
     pub address: Ipv4Addr,
+    /// What to be there, if that is not what `[dhcp]` says.
+    pub mode: Option<Mode>,
     /// Used where the inventory declares no subnet for this interface.
     pub subnet: Option<Subnet>,
 }
@@ -159,13 +163,34 @@ impl Config {
         Ok(config)
     }
 
+    /// Every network that is served, the first of the file first.
+    pub fn networks(&self) -> impl Iterator<Item = &Network> {
+        std::iter::once(&self.network).chain(&self.further)
+    }
+
+    /// What to be on a network.
+    pub fn mode(&self, network: &Network) -> Mode {
+        network.mode.unwrap_or(self.dhcp.mode)
+    }
+
     /// Follows another inventory than the file's: `--inventory DIR|GIT-URL`.
     pub fn follow(&mut self, inventory: &str) {
         self.inventory = Inventory::named(inventory);
     }
 
     fn anchor(&mut self, folder: &Path) {
-        let Config { network: _, dhcp: _, http: _, api, inventory, firmware, state, media, secrets } = self;
+        let Config {
+            network: _,
+            further: _,
+            dhcp: _,
+            http: _,
+            api,
+            inventory,
+            firmware,
+            state,
+            media,
+            secrets,
+        } = self;
         let mut paths: Vec<&mut PathBuf> = firmware.paths.iter_mut().chain(&mut media.paths).collect();
         paths.push(&mut state.directory);
         paths.extend(&mut secrets.identity);

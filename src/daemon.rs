@@ -10,6 +10,7 @@ pub mod keeper;
 pub mod limits;
 pub mod link;
 pub mod load;
+pub mod neighbours;
 pub mod opener;
 pub mod probe;
 pub mod raw;

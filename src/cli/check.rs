@@ -88,7 +88,7 @@ pub fn run(arguments: Arguments) -> Exit {
     };
     let shelf = Shelf::new(Vec::new(), None).with_directory(arguments.directory.clone());
     let media = if arguments.with_media { Media::Required } else { Media::IfPresent };
-    let options = Options { media, fallback: None };
+    let options = Options { media, fallback: Vec::new() };
     if arguments.watch {
         return watch::run(&arguments.directory, &shelf, &options, &output);
     }

@@ -72,7 +72,7 @@ impl Script {
 /// Reads an inventory that must have no errors; they are printed.
 pub fn read(directory: &std::path::Path) -> Result<Loaded, Exit> {
     let shelf = Shelf::new(Vec::new(), None).with_directory(directory.to_path_buf());
-    let options = Options { media: Media::IfPresent, fallback: None };
+    let options = Options { media: Media::IfPresent, fallback: Vec::new() };
     let loaded = super::check::check(directory, &shelf, &options).map_err(|error| {
         talk(&error.to_string());
         Exit::Failed

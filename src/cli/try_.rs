@@ -103,7 +103,7 @@ pub fn run(arguments: &Arguments) -> Exit {
 /// gives all problems as text.
 fn load(directory: &Path, media: &[PathBuf], name: &str) -> Result<Subject, String> {
     let shelf = Shelf::new(media.to_vec(), None).with_directory(directory.to_owned());
-    let options = Options { media: Media::Required, fallback: None };
+    let options = Options { media: Media::Required, fallback: Vec::new() };
     let loaded = check(directory, &shelf, &options).map_err(|error| error.to_string())?;
     match loaded.errors() {
         0 => Subject::find(&loaded.desired, name).map_err(|error| error.to_string()),

@@ -22,7 +22,7 @@ use crate::table::{Event, Secrets, Stage};
 pub struct Reconciler {
     keeper: Keeper,
     shelf: Shelf,
-    fallback: Option<Arc<Subnet>>,
+    fallback: Vec<Arc<Subnet>>,
     /// Where this host's private keys of age are.
     identity: Option<PathBuf>,
     status: watch::Sender<SourceStatus>,
@@ -45,7 +45,7 @@ impl Reconciler {
     pub fn new(
         keeper: Keeper,
         shelf: Shelf,
-        fallback: Option<Arc<Subnet>>,
+        fallback: Vec<Arc<Subnet>>,
         identity: Option<PathBuf>,
         location: String,
     ) -> Reconciler {

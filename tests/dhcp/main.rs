@@ -4,6 +4,7 @@ mod boot_file;
 mod exchange;
 mod lab;
 mod message;
+mod options;
 mod pcap;
 mod property;
 mod replay;

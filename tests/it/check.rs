@@ -13,7 +13,7 @@ use crate::golden;
 /// Checks the inventory in a directory; a folder `media` in it holds images.
 pub fn checked(root: &Path, media: Media) -> Loaded {
     let shelf = Shelf::new(Vec::new(), None).with_directory(root.into());
-    check(root, &shelf, &Options { media, fallback: None }).unwrap()
+    check(root, &shelf, &Options { media, fallback: Vec::new() }).unwrap()
 }
 
 /// All problems in full, then on one line each, then what came of it.

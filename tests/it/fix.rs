@@ -17,7 +17,7 @@ use voldemort::source::directory;
 
 use crate::golden::{assert_golden, cases};
 
-const OPTIONS: Options = Options { media: Media::IfPresent, fallback: None };
+const OPTIONS: Options = Options { media: Media::IfPresent, fallback: Vec::new() };
 
 fn check(files: &Files) -> Verdict {
     let checked = load("test".into(), files, &Shelf::new(Vec::new(), None), &OPTIONS, Depth::OneFirmware);

@@ -81,11 +81,11 @@ impl Daemon {
             prepare();
             runtime().block_on(async {
                 let interface = Interface::find(interface, address.map(ip)).unwrap();
-                let sockets = Sockets::open(interface, Mode::Server).unwrap();
+                let sockets = Sockets::open(vec![interface], Mode::Server).unwrap();
                 let (_mode, modes) = tokio::sync::watch::channel(Mode::Server);
                 up.send(()).unwrap();
                 tokio::select! {
-                    result = run(sockets, modes, shared, Arc::new(keeper)) => result.unwrap(),
+                    result = run(sockets, vec![modes], shared, Arc::new(keeper)) => result.unwrap(),
                     _ = stopped => {}
                 }
             });
@@ -230,7 +230,7 @@ fn a_port_in_use_is_named() {
     within(&net.server, || {
         let _other = UdpSocket::bind("0.0.0.0:67").unwrap();
         let interface = Interface::find("srv", None).unwrap();
-        let open = || Sockets::open(interface, Mode::Server);
+        let open = || Sockets::open(vec![interface.clone()], Mode::Server);
         let error = runtime().block_on(async { open() }).unwrap_err();
         assert!(matches!(error, BindError::InUse(67)));
         assert!(error.to_string().starts_with("UDP port 67 is in use by another program: find it with"));

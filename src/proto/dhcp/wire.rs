@@ -40,7 +40,10 @@ pub(super) mod code {
     pub const ARCHITECTURE: u8 = 93;
     pub const MACHINE_ID: u8 = 97;
     pub const SUBNET_SELECTION: u8 = 118;
+    pub const ROUTES: u8 = 121;
     pub const IPXE: u8 = 175;
+    pub const CONFIG_FILE: u8 = 209;
+    pub const MICROSOFT_ROUTES: u8 = 249;
 }
 
 /// Why a datagram is no DHCP message that could be answered.

@@ -217,7 +217,7 @@ impl Table {
     pub fn is_reserved(&self, supply: &Supply, address: Ipv4Addr, last: Option<Mac>) -> bool {
         let Supply::Dynamic { subnet, server } = supply else { return false };
         address == *server
-            || address == self.server.address
+            || self.server.is_own(address)
             || subnet.gateway == Some(address)
             || subnet.dns.contains(&address)
             || self.desired.fixed_at(address).is_some()
