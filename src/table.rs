@@ -5,6 +5,7 @@ pub mod change;
 pub mod event;
 pub mod install;
 pub mod lease;
+pub mod looping;
 pub mod secrets;
 pub mod token;
 
@@ -131,6 +132,8 @@ pub struct Seen {
     /// Whether the last DHCP message came from iPXE.
     pub ipxe: bool,
     pub address: Option<Ipv4Addr>,
+    /// Where its boots end, if it boots again and again and gets no further.
+    pub stuck: Option<Arc<str>>,
 }
 
 impl Table {

@@ -20,14 +20,15 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::{Semaphore, watch};
 
+use super::conflict::{Conflict, Conflicts};
 use super::link::Interface;
 use super::now;
 use super::raw::RawSender;
-use crate::model::Time;
+use crate::model::{Mac, Time};
 use crate::proto::dhcp::{
     BOOT_SERVER_PORT, CLIENT_PORT, Decision, Destination, Link, Mode, Reason, SERVER_PORT, Silence, handle,
 };
-use crate::table::{Event, LeaseRequest, Table};
+use crate::table::{Event, LeaseAction, LeaseRequest, Stage, Supply, Table};
 
 /// Largest datagram taken: relays add to a client's 1,500.
 const LARGEST: usize = 4096;
@@ -49,6 +50,9 @@ pub trait Lessor: Send + Sync + 'static {
 
     /// Takes note of what happened. Must not block.
     fn note(&self, event: Event);
+
+    /// Counts a message that was left unanswered, by the word for its reason.
+    fn silent(&self, _reason: &'static str) {}
 }
 
 /// The keeper has more to do than it can take.
@@ -158,10 +162,19 @@ pub async fn run<L: Lessor>(
     lessor: Arc<L>,
 ) -> io::Result<()> {
     let Sockets { interfaces, ports, raw } = sockets;
-    let places: Arc<[(Interface, watch::Receiver<Mode>)]> = interfaces.into_iter().zip(modes).collect();
+    let places = interfaces.into_iter().zip(modes).map(|(interface, mode)| {
+        let conflicts = Conflicts::open(&interface)
+            .inspect_err(|error| {
+                tracing::warn!("addresses are offered without a look who uses them: {error}")
+            })
+            .ok();
+        Place { interface, mode, conflicts }
+    });
+    let places: Arc<[Place]> = places.collect();
     let pending = Arc::new(Semaphore::new(PENDING));
     let mut tasks = tokio::task::JoinSet::new();
     let raw = Arc::new(raw);
+    let mut looking = false;
     for port in ports {
         let service = Arc::new(Service {
             places: places.clone(),
@@ -171,6 +184,10 @@ pub async fn run<L: Lessor>(
             raw: raw.clone(),
             port,
         });
+        if service.port.number == SERVER_PORT && !looking {
+            looking = true;
+            (0..places.len()).for_each(|place| drop(tasks.spawn(service.clone().conflicts(place))));
+        }
         tasks.spawn(service.serve());
     }
     match tasks.join_next().await {
@@ -180,9 +197,16 @@ pub async fn run<L: Lessor>(
     }
 }
 
+/// One network being served.
+struct Place {
+    interface: Interface,
+    mode: watch::Receiver<Mode>,
+    conflicts: Option<Conflicts>,
+}
+
 /// One port being served.
 struct Service<L> {
-    places: Arc<[(Interface, watch::Receiver<Mode>)]>,
+    places: Arc<[Place]>,
     tables: Arc<ArcSwap<Table>>,
     lessor: Arc<L>,
     pending: Arc<Semaphore>,
@@ -204,6 +228,8 @@ struct Exit {
     source: Ipv4Addr,
     /// The interface that the question came in by.
     index: u32,
+    /// Which of the places it came to.
+    place: usize,
 }
 
 impl<L: Lessor> Service<L> {
@@ -227,9 +253,11 @@ impl<L: Lessor> Service<L> {
 
     fn take(self: &Arc<Service<L>>, received: &Received, datagram: &[u8]) {
         // What is sent to one of our addresses may come in by another interface.
-        let by_index = self.places.iter().find(|(interface, _)| received.index == interface.index);
-        let by_address = || self.places.iter().find(|(one, _)| received.destination == one.address);
-        let Some((interface, mode)) = by_index.or_else(by_address) else { return };
+        let by_index = self.places.iter().position(|place| received.index == place.interface.index);
+        let by_address =
+            || self.places.iter().position(|place| received.destination == place.interface.address);
+        let Some(place) = by_index.or_else(by_address) else { return };
+        let Place { interface, mode, conflicts: _ } = &self.places[place];
         let cidr = interface.cidr;
         let link = Link {
             server: interface.address,
@@ -239,7 +267,7 @@ impl<L: Lessor> Service<L> {
             source: received.source,
             broadcast: received.destination.is_broadcast() || received.destination == cidr.broadcast(),
         };
-        let exit = Exit { source: interface.address, index: received.index };
+        let exit = Exit { source: interface.address, index: received.index, place };
         let now = now();
         match handle(&self.tables.load(), &link, now, datagram) {
             Decision::Reply { bytes, to, events } => self.answer(&bytes, to, events, exit),
@@ -269,8 +297,12 @@ impl<L: Lessor> Service<L> {
             let _permit = permit;
             let mut request = request;
             for _ in 0..ROUNDS {
-                if service.lessor.lease(request).await.is_err() {
+                let fresh = fresh(&service.tables.load(), &request);
+                if service.lessor.lease(request.clone()).await.is_err() {
                     break;
+                }
+                if fresh {
+                    service.look(request.mac, exit.place);
                 }
                 let decision = handle(&service.tables.load(), &link, now, &datagram);
                 match decision {
@@ -283,6 +315,36 @@ impl<L: Lessor> Service<L> {
             }
             service.note(&busy, now);
         });
+    }
+
+    /// Asks the wire whether somebody else uses the address that is now on offer to `mac`.
+    fn look(&self, mac: Mac, place: usize) {
+        let Place { interface, conflicts, .. } = &self.places[place];
+        let table = self.tables.load();
+        let Some(offer) = table.leases.offer(mac).filter(|offer| interface.cidr.contains(offer.address))
+        else {
+            return;
+        };
+        if let Some(conflicts) = conflicts {
+            conflicts.ask(offer.address, mac);
+        }
+    }
+
+    /// Puts addresses aside that somebody was found to use.
+    async fn conflicts(self: Arc<Service<L>>, place: usize) -> io::Result<()> {
+        let Some(conflicts) = &self.places[place].conflicts else { return std::future::pending().await };
+        loop {
+            let Conflict { address, offered_to, used_by } = conflicts.next().await?;
+            let text = format!(
+                "{address}, offered to {offered_to}, is used by {used_by}, who has no lease of it: \
+                 the address rests for 24 hours"
+            );
+            tracing::warn!("{text}");
+            self.lessor.note(Event { address: Some(address), ..Event::new(now(), Stage::Daemon, text) });
+            let action = LeaseAction::Conflict { address };
+            let request = LeaseRequest { mac: used_by, at: now(), client_id: None, hostname: None, action };
+            let _ = self.lessor.lease(request).await;
+        }
     }
 
     fn answer(&self, bytes: &[u8], to: Destination, events: Vec<Event>, exit: Exit) {
@@ -315,8 +377,19 @@ impl<L: Lessor> Service<L> {
 
     fn note(&self, silence: &Silence, now: Time) {
         tracing::debug!("{silence}");
+        self.lessor.silent(silence.reason.label());
         self.lessor.note(silence.event(now));
     }
+}
+
+/// Whether this will offer an address that the machine did not have before.
+fn fresh(table: &Table, request: &LeaseRequest) -> bool {
+    let LeaseAction::Offer { supply: supply @ Supply::Dynamic { .. }, requested } = &request.action else {
+        return false;
+    };
+    let reserved = |address, last| table.is_reserved(supply, address, last);
+    let next = table.leases.candidate(request, supply, *requested, &reserved);
+    next != table.leases.binding(request.mac).map(|lease| lease.address)
 }
 
 fn receive(socket: BorrowedFd, buffer: &mut [u8]) -> io::Result<Option<Received>> {

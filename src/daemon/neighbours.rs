@@ -17,7 +17,7 @@ use crate::table::{Event, Stage};
 /// How long the look before the first answer delays it. A machine waits 3 s for it.
 const FIRST_LOOK: Duration = Duration::from_millis(400);
 /// How long it goes on beside serving: dnsmasq pings for 3 s before it offers.
-const LOOK: Duration = Duration::from_secs(5);
+pub const LOOK: Duration = Duration::from_secs(5);
 /// Time between two looks.
 pub const PERIOD: Duration = Duration::from_secs(300);
 
@@ -37,15 +37,15 @@ impl Watch {
 
     /// Looks on: slow servers of the first moment still make us step back, later ones are told
     /// of when they come and when they go. Never ends.
-    pub async fn keep(&self, period: Duration) {
-        let mut known = self.step_back(LOOK).await;
+    pub async fn keep(&self, look: Duration, period: Duration) {
+        let mut known = self.step_back(look).await;
         loop {
             tokio::time::sleep(period).await;
             let mode = *self.mode.borrow();
             if mode == Mode::Off {
                 continue;
             }
-            let Some(found) = self.look(LOOK).await else { continue };
+            let Some(found) = self.look(look).await else { continue };
             for server in found.difference(&known) {
                 self.tell(&appeared(*server, &self.interface.name, mode));
             }

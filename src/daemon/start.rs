@@ -18,6 +18,7 @@ use super::link::Interface;
 use super::neighbours::{self, Watch};
 use super::reconcile::Reconciler;
 use super::{dhcp, http, now, tftp};
+use crate::api::metrics::Counts;
 use crate::api::types::{Apply, Outcome, SourceStatus, Status, Tree};
 use crate::api::{Backend, router};
 use crate::config::{Config, Listen, Network};
@@ -118,7 +119,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
             let stopping = stopping.clone();
             tasks.spawn(async move {
                 tokio::select! {
-                    () = watch.keep(neighbours::PERIOD) => {}
+                    () = watch.keep(neighbours::LOOK, neighbours::PERIOD) => {}
                     () = stopped(stopping) => {}
                 }
             });
@@ -383,6 +384,18 @@ impl Backend for Daemon {
 
     fn events(&self, after: u64, mac: Option<Mac>, limit: usize) -> Vec<(u64, Event)> {
         self.keeper.events(after, mac, limit)
+    }
+
+    fn counts(&self) -> Counts {
+        let tally = self.keeper.tally();
+        let modes = self.modes.iter().map(|(name, mode)| (name.clone(), mode.borrow().to_string()));
+        Counts {
+            events: tally.events(),
+            silences: tally.silences(),
+            events_lost: tally.events_lost(),
+            modes: modes.collect(),
+            source_ready: self.reconciler.status().borrow().condition == "Ready",
+        }
     }
 
     fn latest(&self) -> watch::Receiver<u64> {

@@ -17,6 +17,7 @@ mod layers;
 mod program;
 mod readme;
 mod render;
+mod replay;
 mod resolve;
 mod schema;
 mod secret;

@@ -19,6 +19,9 @@ use crate::table::{Event, LeaseAction, LeaseRequest, LeaseState, Stage, Supply, 
 /// Sub-option of 82: the address that the relay wants to be taken for (RFC 5107).
 const SERVER_ID_OVERRIDE: u8 = 11;
 
+/// Clients that ask for less than this get it, in seconds.
+const LEASE_LEAST: u32 = 60;
+
 /// One message being answered.
 struct Case<'a> {
     table: &'a Table,
@@ -259,7 +262,10 @@ impl Case<'_> {
     ) -> Result<Decision, Reason> {
         let mut reply = self.reply(asker, kind);
         let current = self.request.header.ciaddr();
-        let seconds = u32::try_from(time.as_seconds()).unwrap_or(u32::MAX);
+        let whole = u32::try_from(time.as_seconds()).unwrap_or(u32::MAX);
+        // A client may ask for less. It is told so; the address is kept for it the whole time.
+        let asked = self.request.lease_time().map(|asked| asked.max(LEASE_LEAST));
+        let seconds = asked.map_or(whole, |asked| asked.min(whole));
         reply.your_address(address).option(DhcpOption::AddressLeaseTime(seconds));
         for (code, option) in
             [(58, DhcpOption::Renewal(seconds / 2)), (59, DhcpOption::Rebinding(seconds - seconds / 8))]

@@ -28,6 +28,7 @@ pub(super) mod code {
     pub const HOST_NAME: u8 = 12;
     pub const VENDOR: u8 = 43;
     pub const REQUESTED_ADDRESS: u8 = 50;
+    pub const LEASE_TIME: u8 = 51;
     pub const OVERLOAD: u8 = 52;
     pub const MESSAGE_TYPE: u8 = 53;
     pub const SERVER_ID: u8 = 54;
@@ -129,6 +130,11 @@ impl<'a> Request<'a> {
     /// Option 54.
     pub fn server_id(&self) -> Option<Ipv4Addr> {
         self.address(code::SERVER_ID)
+    }
+
+    /// Option 51: the lease time that the client wishes, in seconds.
+    pub fn lease_time(&self) -> Option<u32> {
+        <[u8; 4]>::try_from(self.option(code::LEASE_TIME)?).ok().map(u32::from_be_bytes)
     }
 
     /// Option 118 (RFC 3011).

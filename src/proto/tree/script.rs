@@ -2,9 +2,9 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{Answer, Artifact, Asker, Form, Method, Refusal, RefusalReason, facts};
+use super::{Answer, Artifact, Asker, Form, Method, Refusal, RefusalReason, Transport, facts};
 use crate::desired::{Boot, Deployment};
-use crate::model::{Content, Firmware, Mac};
+use crate::model::{Content, Cpu, Firmware, Mac};
 use crate::render::{self, CmdlineError, grub, ipxe, pxelinux};
 use crate::table::{Duty, Permit, PermitStep, Stage, Table};
 
@@ -108,7 +108,16 @@ pub fn render(
             let device = grub::Device::Tftp(server);
             render::grub::install(&grub::Script { device, kernel, initrds, cmdline, comment })
         }
-        Form::Pxelinux => render::pxelinux::install(&pxelinux::Script { kernel, initrds, cmdline, comment }),
+        Form::Pxelinux => {
+            // PXELINUX runs on BIOS only; U-Boot and Petitboot read the same language.
+            let arch = table.seen.get(&mac).and_then(|seen| seen.arch);
+            let root = match arch {
+                Some(arch) if arch.firmware != Firmware::Bios || arch.cpu != Cpu::X86_64 => "/",
+                _ if asker.transport == Transport::Http => "/",
+                _ => "::",
+            };
+            render::pxelinux::install(&pxelinux::Script { root, kernel, initrds, cmdline, comment })
+        }
     }
 }
 
