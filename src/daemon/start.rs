@@ -74,16 +74,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let (keeper, thread) = Keeper::spawn(store, saved, server);
     let (stop, stopping) = watch::channel(false);
     let mut tasks = JoinSet::new();
-    let note: Arc<dyn Fn(Event) + Send + Sync> = {
-        let keeper = keeper.clone();
-        Arc::new(move |event| keeper.note(event))
-    };
-    let watches: Vec<Watch> = std::iter::zip(config.networks(), &interfaces)
-        .map(|(network, interface)| {
-            let mode = watch::Sender::new(config.mode(network));
-            Watch { interface: interface.clone(), mode, note: note.clone() }
-        })
-        .collect();
+    let watches = watches(&config, &interfaces, &keeper);
     let modes: Vec<watch::Receiver<Mode>> = watches.iter().map(|watch| watch.mode.subscribe()).collect();
     let reconciler = Arc::new(reconciler(&config, &keeper));
     let daemon =
@@ -124,6 +115,9 @@ async fn serve(config: Config) -> Result<(), Failure> {
                 }
             });
         }
+    } else {
+        // The keeper ends when nobody holds on to it any more.
+        drop(watches);
     }
     println!("ready");
 
@@ -282,6 +276,17 @@ fn reconciler(config: &Config, keeper: &Keeper) -> Reconciler {
     let fallback = subnets.enumerate().map(|(at, subnet)| Arc::new(fallback(at, subnet))).collect();
     let identity = config.secrets.identity.clone();
     Reconciler::new(keeper.clone(), shelf, fallback, identity, config.inventory.to_string())
+}
+
+/// What looks for other servers on each network. Each keeps the keeper alive.
+fn watches(config: &Config, interfaces: &[Interface], keeper: &Keeper) -> Vec<Watch> {
+    let watch = |(network, interface): (&Network, &Interface)| {
+        let keeper = keeper.clone();
+        let mode = watch::Sender::new(config.mode(network));
+        let note = Arc::new(move |event| keeper.note(event));
+        Watch { interface: interface.clone(), mode, note }
+    };
+    std::iter::zip(config.networks(), interfaces).map(watch).collect()
 }
 
 fn named(interfaces: &[Interface], modes: &[watch::Receiver<Mode>]) -> Vec<(String, watch::Receiver<Mode>)> {
