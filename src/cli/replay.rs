@@ -54,7 +54,7 @@ pub fn run(arguments: &Arguments) -> Exit {
         },
         Err(error) => return failed(&format!("{shown}: {error}")),
     };
-    let loaded = match super::render::read(&arguments.directory) {
+    let loaded = match super::render::read(&arguments.directory, None) {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };

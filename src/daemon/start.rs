@@ -16,7 +16,7 @@ use super::keeper::Keeper;
 use super::limits::raise_open_files;
 use super::link::Interface;
 use super::neighbours::{self, Watch};
-use super::reconcile::Reconciler;
+use super::reconcile::{Follow, Reconciler};
 use super::{dhcp, http, now, tftp};
 use crate::api::metrics::Counts;
 use crate::api::types::{Apply, Outcome, SourceStatus, Status, Tree};
@@ -262,7 +262,7 @@ fn announce(config: &Config, keeper: &Keeper) {
         println!("HTTP {address}:{} ({})", config.http.port, server.url_at(address));
     }
     println!("API  {}", config.api.listen);
-    println!("inventory {}", config.inventory);
+    println!("inventory {}", location(config));
     for loader in loaders::missing(&keeper.table().server.loaders) {
         println!("no {} found: install the package {}", loader.name, loader.package);
     }
@@ -275,7 +275,15 @@ fn reconciler(config: &Config, keeper: &Keeper) -> Reconciler {
     let subnets = config.networks().filter_map(|network| network.subnet.as_ref());
     let fallback = subnets.enumerate().map(|(at, subnet)| Arc::new(fallback(at, subnet))).collect();
     let identity = config.secrets.identity.clone();
-    Reconciler::new(keeper.clone(), shelf, fallback, identity, config.inventory.to_string())
+    let follow = Follow { location: location(config), environment: config.environment.clone() };
+    Reconciler::new(keeper.clone(), shelf, fallback, identity, follow)
+}
+
+fn location(config: &Config) -> String {
+    match &config.environment {
+        Some(name) => format!("{} (environment {name})", config.inventory),
+        None => config.inventory.to_string(),
+    }
 }
 
 /// What looks for other servers on each network. Each keeps the keeper alive.

@@ -93,6 +93,11 @@ static BOOT: Fields = table(
         may("cmdline", List(&Text(Any)), "Words of the kernel command line; each may use variables."),
         may("arch", Text(Choice(&ARCHITECTURES)), "Processor; x86_64 if absent."),
         LOADER,
+        may(
+            "memory",
+            Text(Size),
+            "What it needs at least, as in \"2 GiB\"; the size of its files decides if absent.",
+        ),
     ],
 );
 
@@ -192,6 +197,7 @@ static MACHINE: Fields = table(
     &[
         must("mac", Several(&Text(Mac)), "Hardware addresses of its network cards."),
         may("labels", Map(&Text(Any)), "Words of your own, to select by."),
+        may("memory", Text(Size), "What it has, as in \"16 GiB\"; boots that need more are refused."),
         may("power", Table(&POWER), "How to turn it on and off."),
         may("protect", Boolean, "Never wiped, released or pruned while true."),
         LOADER,
