@@ -119,8 +119,6 @@ async fn serve(config: Config) -> Result<(), Failure> {
         // The keeper ends when nobody holds on to it any more.
         drop(watches);
     }
-    println!("ready");
-
     wait(&source).await?;
     stop.send_replace(true);
     tracing::info!("stopping: transfers under way have {} s", DRAIN.as_secs());
@@ -336,11 +334,13 @@ async fn stopped(mut stopping: watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stop| *stop).await;
 }
 
-/// Ends with SIGTERM or SIGINT; SIGHUP has the source read again.
+/// Says that all is ready. Ends with SIGTERM or SIGINT; SIGHUP has the source read again.
 async fn wait(source: &Handle) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    // Not before: a signal that nobody waits for ends the daemon.
+    println!("ready");
     loop {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
