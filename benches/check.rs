@@ -35,8 +35,8 @@ fn main() {
 fn measure(what: &str, root: &Path, files: usize) -> Duration {
     let shelf = Shelf::new(Vec::new(), None).with_directory(root.into());
     let started = Instant::now();
-    let checked =
-        check(root, &shelf, &Options { media: Media::Required, fallback: None }).expect("it can be read");
+    let checked = check(root, &shelf, &Options { media: Media::Required, fallback: Vec::new() })
+        .expect("it can be read");
     let took = started.elapsed();
     if let Some(problem) = checked.problems.iter().find(|problem| problem.level == Level::Error) {
         panic!("{}", report::full(problem, &checked.documents.sources, false));

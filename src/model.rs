@@ -2,6 +2,7 @@
 
 pub mod arch;
 pub mod content;
+pub mod dhcp_option;
 pub mod inventory;
 pub mod mac;
 pub mod mode;

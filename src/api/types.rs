@@ -89,6 +89,9 @@ pub struct Machine {
     pub arch: Option<String>,
     /// RFC 3339.
     pub last_seen: Option<String>,
+    /// Where its boots end, if it boots again and again and gets no further.
+    #[serde(default)]
+    pub stuck: Option<String>,
     pub origin: Option<String>,
 }
 

@@ -92,7 +92,7 @@ pub fn run(arguments: Arguments) -> Exit {
     };
     let shelf = Shelf::new(Vec::new(), None).with_directory(arguments.directory.clone());
     let media = if arguments.with_media { Media::Required } else { Media::IfPresent };
-    let options = Options { media, fallback: None };
+    let options = Options { media, fallback: Vec::new() };
     let job = Job { root: &arguments.directory, scope: scope(&arguments), library: &shelf, options };
     if arguments.watch {
         return watch::run(&job, &output);

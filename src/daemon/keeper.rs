@@ -10,11 +10,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::hush::Hush;
 use super::now;
+use super::tally::Tally;
 use crate::desired::Desired;
 use crate::model::{Mac, Name, Time};
 use crate::plan::{self, Consent, Hold, Plan};
 use crate::store::{Batch, EVENTS_MAX, Kept, Lists, Saved, Store};
 use crate::table::lease::LeaseRequest;
+use crate::table::looping::Loops;
 use crate::table::{Event, Install, Leases, Permit, Report, Secrets, Server, Stage, Table};
 
 /// Requests that wait for the keeper at most; more are refused, so that a storm can't eat memory.
@@ -29,6 +31,7 @@ pub struct Keeper {
     tables: Arc<ArcSwap<Table>>,
     journal: Arc<Mutex<VecDeque<(u64, Event)>>>,
     latest: watch::Receiver<u64>,
+    tally: Arc<Tally>,
 }
 
 /// The keeper could not do it.
@@ -84,7 +87,9 @@ impl Keeper {
         let (announce, latest) = watch::channel(next - 1);
         let tables = Arc::new(ArcSwap::from_pointee(table.clone()));
         let journal = Arc::new(Mutex::new(VecDeque::from(saved.events)));
-        let keeper = Keeper { queue, tables: tables.clone(), journal: journal.clone(), latest };
+        let tally = Arc::new(Tally::default());
+        let keeper =
+            Keeper { queue, tables: tables.clone(), journal: journal.clone(), latest, tally: tally.clone() };
         let mut run = Run {
             store,
             table,
@@ -93,6 +98,8 @@ impl Keeper {
             announce,
             next,
             hush: Hush::default(),
+            loops: Loops::default(),
+            tally,
             batch: Batch::default(),
             replies: Vec::new(),
         };
@@ -139,7 +146,15 @@ impl Keeper {
 
     /// Tells what happened; never waits. Under a flood events are lost before answers are.
     pub fn note(&self, event: Event) {
-        let _ = self.queue.try_send(Command::Note(event));
+        self.tally.event(event.stage);
+        if self.queue.try_send(Command::Note(event)).is_err() {
+            self.tally.lost();
+        }
+    }
+
+    /// What was counted since the start.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// Events after `sequence`, oldest first, at most `limit`; of one machine if `mac` is given.
@@ -187,6 +202,8 @@ struct Run {
     announce: watch::Sender<u64>,
     next: u64,
     hush: Hush,
+    loops: Loops,
+    tally: Arc<Tally>,
     batch: Batch,
     /// Answers that wait for the commit; each is told how it ended.
     replies: Vec<Box<dyn FnOnce(Result<(), KeeperError>) + Send>>,
@@ -348,8 +365,13 @@ impl Run {
                 self.record(&name, next.installs.get(&name));
             }
         }
+        let stuck = self.loops.see(&event);
         self.batch.events.push((self.next, event));
         self.next += 1;
+        if let Some(stuck) = stuck {
+            self.tally.event(Stage::Stuck);
+            self.note(stuck);
+        }
     }
 
     fn later<T: Send + 'static>(&mut self, reply: Reply<T>, value: T) {
@@ -363,6 +385,7 @@ fn log(event: &Event) {
     let address = address.map(tracing::field::display);
     let deployment = deployment.as_ref().map(tracing::field::display);
     match stage {
+        Stage::Stuck => tracing::warn!(mac, address, deployment, "{stage}: {text}"),
         Stage::Silence => tracing::debug!(mac, address, deployment, "{stage}: {text}"),
         _ => tracing::info!(mac, address, deployment, "{stage}: {text}"),
     }

@@ -32,7 +32,7 @@ use waiting::{Waiting, plan_id};
 pub struct Reconciler {
     keeper: Keeper,
     shelf: Shelf,
-    fallback: Option<Arc<Subnet>>,
+    fallback: Vec<Arc<Subnet>>,
     /// Where this host's private keys of age are.
     identity: Option<PathBuf>,
     /// The environment that is served.
@@ -84,7 +84,7 @@ impl Reconciler {
     pub fn new(
         keeper: Keeper,
         shelf: Shelf,
-        fallback: Option<Arc<Subnet>>,
+        fallback: Vec<Arc<Subnet>>,
         identity: Option<PathBuf>,
         follow: Follow,
     ) -> Reconciler {

@@ -18,6 +18,8 @@ pub struct Boot {
     /// One template per word of the kernel command line.
     pub cmdline: Vec<Text>,
     pub cpu: Cpu,
+    /// Boot programs to give instead of the usual ones, best first.
+    pub loader: Vec<Box<str>>,
     /// The tree of the ISO image; `None` for loose files.
     pub tree: Option<Arc<Index>>,
     pub origin: Origin,

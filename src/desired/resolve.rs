@@ -10,6 +10,7 @@ mod digest;
 pub mod inherited;
 mod machine;
 mod memory;
+mod option;
 mod profile;
 mod reference;
 mod secret;
@@ -32,9 +33,9 @@ use crate::model::Name;
 #[derive(Clone, Debug)]
 pub struct Options {
     pub media: Media,
-    /// The network of deployments where the inventory declares none. Without one the /24
+    /// The networks of deployments where the inventory declares none. Without any the /24
     /// around the address is taken, which is right for a check and for most labs.
-    pub fallback: Option<Arc<Subnet>>,
+    pub fallback: Vec<Arc<Subnet>>,
 }
 
 /// What it means that an image or a file is not there.
@@ -52,6 +53,7 @@ pub fn resolve(documents: &Documents, library: &dyn Library, options: &Options) 
     let mut resolver = Resolver::new(documents, library, options);
     resolver.references();
     resolver.secret_files();
+    resolver.dhcp_options();
     resolver.subnets();
     resolver.boots();
     resolver.templates();

@@ -47,6 +47,36 @@ pub struct Subnet {
     pub domain: Option<Marked<Arc<str>>>,
     pub dynamic: Vec<Marked<Range>>,
     pub lease: Option<Marked<Span>>,
+    pub shares: Option<Marked<Name>>,
+    pub extra: Extra,
+}
+
+/// What DHCP clients are told beside the usual: `options` and `routes`.
+#[derive(Clone, Debug, Default)]
+pub struct Extra {
+    /// By name or number, as written.
+    pub options: Table,
+    pub routes: Option<Vec<WrittenRoute>>,
+}
+
+/// One of `routes`.
+#[derive(Clone, Debug)]
+pub struct WrittenRoute {
+    pub to: Option<Marked<Cidr>>,
+    pub via: Option<Marked<Ipv4Addr>>,
+}
+
+impl Extra {
+    fn read(table: &mut Table) -> Extra {
+        let options = table.take("options").map_or_else(Table::default, |found: Marked<Table>| found.value);
+        let route = |Marked { value: mut table, .. }: Marked<Table>| WrittenRoute {
+            to: table.take("to"),
+            via: table.take("via"),
+        };
+        let said = table.0.contains_key("routes");
+        let routes = table.take_list("routes").into_iter().map(route).collect();
+        Extra { options, routes: said.then_some(routes) }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -56,6 +86,7 @@ pub struct Boot {
     pub initrd: Vec<Marked<Arc<str>>>,
     pub cmdline: Vec<Marked<Arc<str>>>,
     pub arch: Option<Marked<Arc<str>>>,
+    pub loader: Vec<Marked<Arc<str>>>,
     /// What it needs.
     pub memory: Option<Marked<Size>>,
 }
@@ -92,6 +123,7 @@ pub struct Settings {
     pub template: Option<Marked<Name>>,
     /// By template spelling; the generally known variables that have a setting of their own too.
     pub vars: Table,
+    pub extra: Extra,
     pub labels: BTreeMap<Arc<str>, Arc<str>>,
 }
 
@@ -109,6 +141,8 @@ pub struct Machine {
     pub memory: Option<Marked<Size>>,
     pub power: Option<Power>,
     pub protect: Option<Marked<bool>>,
+    pub loader: Vec<Marked<Arc<str>>>,
+    pub extra: Extra,
 }
 
 #[derive(Clone, Debug)]
@@ -185,6 +219,8 @@ impl Document for Subnet {
             domain: table.take("domain"),
             dynamic: table.take_list("dynamic"),
             lease: table.take("lease"),
+            shares: table.take("shares"),
+            extra: Extra::read(&mut table),
         }
     }
 }
@@ -202,6 +238,7 @@ impl Document for Boot {
             initrd: table.take_list("initrd"),
             cmdline: table.take_list("cmdline"),
             arch: table.take("arch"),
+            loader: table.take_list("loader"),
             memory: table.take("memory"),
         }
     }
@@ -240,6 +277,7 @@ impl Settings {
             boot: table.take("boot"),
             template: table.take("template"),
             vars: Table(vars),
+            extra: Extra::read(table),
             labels: table.take_labels("labels"),
         }
     }
@@ -264,6 +302,8 @@ impl Document for Machine {
             memory: table.take("memory"),
             power: table.take("power").map(power),
             protect: table.take("protect"),
+            loader: table.take_list("loader"),
+            extra: Extra::read(&mut table),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Action, Change, FORMAT_VERSION, Impact, Plan, blast};
-use crate::desired::{Boot, Deployment, Desired, Machine, Subnet};
+use crate::desired::{Boot, Deployment, Desired, DhcpOptions, Machine, Subnet};
 use crate::model::{Name, Origin};
 use crate::table::change::is_rename;
 use crate::table::{Duty, Table, rename};
@@ -91,7 +91,7 @@ fn subnets(before: &Desired, after: &Desired, changes: &mut Vec<Change>) {
 }
 
 fn subnet_details(before: &Subnet, after: &Subnet) -> Vec<String> {
-    let Subnet { name: _, cidr, gateway, dns, domain, dynamic, lease, origin: _ } = after;
+    let Subnet { name: _, cidr, gateway, dns, domain, dynamic, lease, options, segment, origin: _ } = after;
     let mut details = Vec::new();
     note(&mut details, "cidr", &before.cidr.to_string(), &cidr.to_string());
     note(&mut details, "gateway", &format!("{:?}", before.gateway), &format!("{gateway:?}"));
@@ -99,7 +99,13 @@ fn subnet_details(before: &Subnet, after: &Subnet) -> Vec<String> {
     note(&mut details, "domain", &format!("{:?}", before.domain), &format!("{domain:?}"));
     note(&mut details, "dynamic", &list(&before.dynamic), &list(dynamic));
     note(&mut details, "lease", &before.lease.to_string(), &lease.to_string());
+    note(&mut details, "segment", before.segment.as_str(), segment.as_str());
+    note(&mut details, "options", &lines(&before.options), &lines(options));
     details
+}
+
+fn lines(options: &DhcpOptions) -> String {
+    options.lines().collect::<Vec<_>>().join(", ")
 }
 
 fn boots(before: &Desired, after: &Desired, changes: &mut Vec<Change>) {
@@ -128,7 +134,7 @@ fn boots(before: &Desired, after: &Desired, changes: &mut Vec<Change>) {
 }
 
 fn boot_details(before: &Boot, after: &Boot) -> Vec<String> {
-    let Boot { name: _, prefix, kernel, initrd, cmdline, cpu, tree, origin: _ } = after;
+    let Boot { name: _, prefix, kernel, initrd, cmdline, cpu, loader, tree, origin: _ } = after;
     let mut details = Vec::new();
     let words =
         |boot: &[crate::render::Text]| boot.iter().map(|word| word.source()).collect::<Vec<_>>().join(" ");
@@ -140,6 +146,7 @@ fn boot_details(before: &Boot, after: &Boot) -> Vec<String> {
     note(&mut details, "initrd", &names(&before.initrd), &names(initrd));
     note(&mut details, "cmdline", &words(&before.cmdline), &words(cmdline));
     note(&mut details, "arch", &before.cpu.to_string(), &cpu.to_string());
+    note(&mut details, "loader", &before.loader.join(" "), &loader.join(" "));
     let bytes = |kernel: &crate::desired::boot::File, initrd: &[crate::desired::boot::File]| {
         std::iter::once(kernel).chain(initrd).map(|file| file.entry.clone()).collect::<Vec<_>>()
     };
@@ -210,7 +217,7 @@ fn renamed_machine(former: &Machine, machine: &Machine) -> Change {
 }
 
 fn machine_details(before: &Machine, after: &Machine) -> Vec<String> {
-    let Machine { name: _, macs, labels, protect, origin: _ } = after;
+    let Machine { name: _, macs, labels, protect, options, loader, origin: _ } = after;
     let mut details = Vec::new();
     note(&mut details, "mac", &list(&before.macs), &list(macs));
     note(&mut details, "labels", &format!("{:?}", before.labels), &format!("{labels:?}"));
@@ -220,6 +227,8 @@ fn machine_details(before: &Machine, after: &Machine) -> Vec<String> {
         None => "(unset: stays as it was)",
     };
     note(&mut details, "protect", guard(before.protect), guard(*protect));
+    note(&mut details, "loader", &before.loader.join(" "), &loader.join(" "));
+    note(&mut details, "options", &lines(&before.options), &lines(options));
     details
 }
 
@@ -333,8 +342,19 @@ fn deployment_details(
     after: &Deployment,
     content: bool,
 ) -> Vec<String> {
-    let Deployment { name, place: _, address, subnet, boot, template, values, redeploy, digest, origin: _ } =
-        after;
+    let Deployment {
+        name,
+        place: _,
+        address,
+        subnet,
+        boot,
+        template,
+        values,
+        redeploy,
+        options,
+        digest,
+        origin: _,
+    } = after;
     let mut details = Vec::new();
     let machine =
         |table: &Table, name: &Name| table.assignments.get(name).map_or("none".into(), Name::to_string);
@@ -349,6 +369,7 @@ fn deployment_details(
     };
     note(&mut details, "template", &named(&before.template), &named(template));
     note(&mut details, "redeploy", &before.redeploy.to_string(), &redeploy.to_string());
+    note(&mut details, "options", &lines(&before.options), &lines(options));
     for key in before.values.keys().chain(values.keys()).collect::<std::collections::BTreeSet<_>>() {
         let shown =
             |value: Option<&crate::render::Value>| value.map_or("(unset)".into(), ToString::to_string);

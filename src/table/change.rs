@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::{Event, Install, InstallStage, Outcome, Permit, PermitStep, Report, Seen, Table};
+use super::{Event, Install, InstallStage, Outcome, Permit, PermitStep, Report, Seen, Stage, Table};
 use crate::desired::{Boot, Deployment, Desired, Machine, Place};
 use crate::model::{Name, Time};
 
@@ -122,12 +122,18 @@ impl Table {
     /// Remembers what a machine did.
     pub fn fold(&mut self, event: &Event) {
         let Some(mac) = event.mac else { return };
-        let first = Seen { first: event.at, last: event.at, arch: None, ipxe: false, address: None };
+        let first =
+            Seen { first: event.at, last: event.at, arch: None, ipxe: false, address: None, stuck: None };
         let mut seen = self.seen.get(&mac).cloned().unwrap_or(first);
         seen.last = event.at;
         seen.arch = event.arch.or(seen.arch);
         seen.ipxe = event.ipxe.unwrap_or(seen.ipxe);
         seen.address = event.address.or(seen.address);
+        match event.stage {
+            Stage::Stuck => seen.stuck = Some(event.text.as_str().into()),
+            Stage::Answers | Stage::Progress | Stage::Completed => seen.stuck = None,
+            _ => {}
+        }
         self.seen.insert(mac, seen);
     }
 

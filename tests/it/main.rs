@@ -21,6 +21,7 @@ mod program;
 mod readme;
 mod reconcile;
 mod render;
+mod replay;
 mod resolve;
 mod schema;
 mod secret;

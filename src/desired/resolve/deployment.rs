@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::profile::Effective;
-use super::{Resolver, digest, machine};
+use super::{Resolver, digest, machine, option};
 use crate::desired::{Deployment, Place};
 use crate::manifest::document::{self, Resource};
 use crate::manifest::{Code, Mark, Problem};
@@ -75,6 +75,7 @@ impl Resolver<'_> {
             boot,
             template,
             values,
+            options: option::wired(&effective.options, effective.routes.as_deref()),
             redeploy: resource.body.redeploy.as_ref().map_or(0, |redeploy| redeploy.value),
             digest: "".into(),
             origin: self.documents.sources.origin(resource.mark),

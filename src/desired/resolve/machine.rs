@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::Resolver;
+use super::{Resolver, option};
 use crate::desired::Machine;
 use crate::manifest::{Code, Mark, Marked, Problem};
 use crate::model::{Mac, Name};
@@ -23,6 +23,8 @@ impl Resolver<'_> {
                 macs: self.claim(&resource.name, &resource.body.macs, &mut claims),
                 labels: owned(&resource.body.labels),
                 protect: resource.body.protect.as_ref().map(|protect| protect.value),
+                options: option::encoded(&resource.body.extra),
+                loader: loader(&resource.body.loader),
                 origin: documents.sources.origin(resource.mark),
             };
             if resource.body.macs.is_empty() && resource.whole {
@@ -63,6 +65,8 @@ impl Resolver<'_> {
                 macs: self.claim(&resource.name, &resource.body.macs, claims),
                 labels: BTreeMap::new(),
                 protect: None,
+                options: Default::default(),
+                loader: Vec::new(),
                 origin: documents.sources.origin(resource.mark),
             };
             self.add(machine);
@@ -110,4 +114,9 @@ impl Resolver<'_> {
 
 pub(super) fn owned(labels: &BTreeMap<Arc<str>, Arc<str>>) -> BTreeMap<String, String> {
     labels.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
+}
+
+/// The names of boot programs, as they are looked for.
+pub(super) fn loader(written: &[Marked<Arc<str>>]) -> Vec<Box<str>> {
+    written.iter().map(|name| (*name.value).into()).collect()
 }

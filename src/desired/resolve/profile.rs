@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Resolver;
-use crate::manifest::document::Settings;
+use super::{Resolver, option};
+use crate::manifest::document::{Settings, WrittenRoute};
 use crate::manifest::{Code, Field, Marked, Problem, Value};
 use crate::model::Name;
 
@@ -18,6 +18,9 @@ pub(super) struct Effective {
     pub boot: Option<Choice>,
     pub template: Option<Choice>,
     pub vars: BTreeMap<Arc<str>, Field>,
+    /// DHCP options by code.
+    pub options: BTreeMap<u8, Field>,
+    pub routes: Option<Vec<WrittenRoute>>,
     /// Whether any source of these settings had mistakes of its own.
     pub whole: bool,
 }
@@ -33,21 +36,25 @@ impl Effective {
     /// Lays settings over these.
     pub fn lay(&mut self, settings: &Settings, by: Option<&Name>, whole: bool) {
         let choice = |name: &Marked<Name>| Choice { name: name.clone(), by: by.cloned() };
-        let Settings { subnet, boot, template, vars, labels: _ } = settings;
+        let Settings { subnet, boot, template, vars, extra, labels: _ } = settings;
         self.whole &= whole;
         self.subnet = subnet.as_ref().map(choice).or(self.subnet.take());
         self.boot = boot.as_ref().map(choice).or(self.boot.take());
         self.template = template.as_ref().map(choice).or(self.template.take());
         merge(&mut self.vars, &vars.0);
+        self.options.extend(option::by_code(&extra.options.0));
+        self.routes = extra.routes.clone().or(self.routes.take());
     }
 
     fn lay_all(&mut self, over: &Effective) {
-        let Effective { subnet, boot, template, vars, whole } = over;
+        let Effective { subnet, boot, template, vars, options, routes, whole } = over;
         self.whole &= whole;
         self.subnet = subnet.clone().or(self.subnet.take());
         self.boot = boot.clone().or(self.boot.take());
         self.template = template.clone().or(self.template.take());
         merge(&mut self.vars, vars);
+        self.options.extend(options.iter().map(|(code, field)| (*code, field.clone())));
+        self.routes = routes.clone().or(self.routes.take());
     }
 }
 

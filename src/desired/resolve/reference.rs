@@ -27,6 +27,9 @@ impl Resolver<'_> {
             body.machine.iter().for_each(|name| self.reference(Kind::Machine, name));
             self.settings(&body.settings);
         }
+        for subnet in documents.subnets.values() {
+            subnet.body.shares.iter().for_each(|name| self.reference(Kind::Subnet, name));
+        }
         for pool in documents.pools.values() {
             pool.body.profile.iter().for_each(|name| self.reference(Kind::Profile, name));
         }
@@ -41,7 +44,7 @@ impl Resolver<'_> {
     }
 
     fn settings(&mut self, settings: &Settings) {
-        let Settings { subnet, boot, template, vars, labels: _ } = settings;
+        let Settings { subnet, boot, template, vars, extra: _, labels: _ } = settings;
         subnet.iter().for_each(|name| self.reference(Kind::Subnet, name));
         boot.iter().for_each(|name| self.reference(Kind::Boot, name));
         template.iter().for_each(|name| self.reference(Kind::Template, name));
