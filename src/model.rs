@@ -2,6 +2,7 @@
 
 pub mod arch;
 pub mod content;
+pub mod hex;
 pub mod inventory;
 pub mod mac;
 pub mod mode;
@@ -13,6 +14,7 @@ pub mod time;
 
 pub use arch::{ClientArch, Cpu, Firmware};
 pub use content::{Content, Extent};
+pub use hex::hex;
 pub use inventory::{Git, Inventory, Reference};
 pub use mac::Mac;
 pub use mode::Mode;

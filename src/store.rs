@@ -133,7 +133,7 @@ impl Store {
             let mut meta = write.open_table(META)?;
             if meta.get("lineage")?.is_none() {
                 let bytes = fresh();
-                let lineage: String = bytes[32..].iter().map(|byte| format!("{byte:02x}")).collect();
+                let lineage = crate::model::hex(&bytes[32..]);
                 meta.insert("token-key", &bytes[..32])?;
                 meta.insert("lineage", lineage.as_bytes())?;
                 meta.insert("serial", 0u64.to_be_bytes().as_slice())?;

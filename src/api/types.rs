@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::model::hex;
 use crate::plan::{Consent, Hold, Plan};
 use crate::secret;
 
@@ -152,8 +153,7 @@ impl Tree {
             match std::str::from_utf8(bytes) {
                 Ok(text) => drop(tree.files.insert(path.to_owned(), text.to_owned())),
                 Err(_) if path.starts_with(secret::FOLDER) => {
-                    let hex = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-                    tree.sealed.insert(path.to_owned(), hex);
+                    tree.sealed.insert(path.to_owned(), hex(bytes));
                 }
                 // Images, kernels: the daemon looks for them where they are.
                 Err(_) => {}

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::Digests;
 use crate::desired::{Boot, Deployment, Place, Subnet, Template};
 use crate::manifest::Sources;
-use crate::model::{Mac, Name};
+use crate::model::{Mac, Name, hex};
 use crate::render::Value;
 
 /// Hashes values so that no two different sequences of them look alike.
@@ -167,7 +167,7 @@ pub(super) fn deployment(
         secrets(value, &mut sum, known, sources);
     }
     sum.number(*redeploy);
-    sum.end().iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+    hex(&sum.end()).into()
 }
 
 /// A secret's ciphertext stands for its text: another one is served when it changes.
