@@ -18,7 +18,7 @@ use super::Exit;
 use super::color::Color;
 use super::exit::{say, talk};
 use super::replace::is_own;
-use crate::daemon::load::{Depth, Loaded, load};
+use crate::daemon::load::{Depth, Loaded, Memory};
 use crate::desired::{Media, Options};
 use crate::manifest::{MANIFEST_MAX_BYTES, schema};
 use crate::media::{Library, Shelf};
@@ -138,11 +138,12 @@ fn tell(checked: &Loaded, output: &Output, started: Instant) -> Result<Told, Str
 
 /// Reads the inventory in a directory and finds everything that is wrong with it.
 pub fn check(root: &Path, library: &dyn Library, options: &Options) -> Result<Loaded, SourceError> {
-    judge(root, &source::directory::read(root)?, library, options)
+    judge(&mut Memory::default(), root, &source::directory::read(root)?, library, options)
 }
 
-/// The same with an inventory that has been read.
-fn judge(
+/// The same with an inventory that has been read, and with what earlier checks of it found out.
+pub fn judge(
+    memory: &mut Memory,
     root: &Path,
     snapshot: &Snapshot,
     library: &dyn Library,
@@ -150,7 +151,7 @@ fn judge(
 ) -> Result<Loaded, SourceError> {
     let mut files = snapshot.texts(MANIFEST_MAX_BYTES)?;
     files.extend(installed_schemas(root));
-    Ok(load(snapshot.revision.clone(), &files, library, options, Depth::EveryFirmware))
+    Ok(memory.load(snapshot.revision.clone(), &files, library, options, Depth::EveryFirmware))
 }
 
 /// The schemas in a hidden folder of the inventory, which is no part of a snapshot. Links are not

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
 use super::keeper::{Adopted, Keeper, Proposal};
-use super::load::{Depth, load};
+use super::load::{Depth, Memory};
 use super::{now, secrets};
 use crate::api::types::{Apply, Outcome, SourceStatus, Tree};
 use crate::desired::{Desired, Media, Options, Subnet};
@@ -28,6 +28,8 @@ pub struct Reconciler {
     status: watch::Sender<SourceStatus>,
     /// The snapshot that a safety rule holds, so that applying the same files settles it.
     held: Mutex<Option<Arc<Kept>>>,
+    /// What loads found out before.
+    memory: Arc<Mutex<Memory>>,
     /// The source's latest revision that was adopted, or that a tree applied by hand stands for.
     settled: Mutex<Arc<str>>,
 }
@@ -62,6 +64,7 @@ impl Reconciler {
             identity,
             status: watch::channel(loading).0,
             held: Mutex::new(None),
+            memory: Arc::default(),
             settled: Mutex::default(),
         }
     }
@@ -198,8 +201,10 @@ impl Reconciler {
         }
         let options = Options { media, fallback: self.fallback.clone() };
         let identity = self.identity.clone();
+        let memory = self.memory.clone();
         let work = move || {
-            let loaded = load(kept.revision.clone(), &kept.files, &shelf, &options, Depth::OneFirmware);
+            let revision = kept.revision.clone();
+            let loaded = lock(&memory).load(revision, &kept.files, &shelf, &options, Depth::OneFirmware);
             if loaded.errors() > 0 {
                 return Err(Invalid(loaded.report()));
             }

@@ -36,18 +36,101 @@ pub fn is_manifest(path: &str) -> bool {
 /// files are kept in `Documents::sources`, where templates and secrets are looked up.
 pub fn parse(files: &BTreeMap<Arc<str>, Bytes>) -> (Documents, Vec<Problem>) {
     let sources = Sources::new(files);
-    let mut parser = Parser { documents: Documents::default(), problems: Vec::new() };
-    let mut manifests = 0;
-    for (file, _) in sources.iter().filter(|(_, source)| is_manifest(&source.name)) {
-        manifests += 1;
-        parser.file(&sources, file);
+    let manifests = sources.iter().filter(|(_, source)| is_manifest(&source.name));
+    let parts: Vec<Part> = manifests.map(|(file, _)| part(&sources, file)).collect();
+    join(sources, parts.iter())
+}
+
+/// What one manifest says, whatever the others do: the same bytes under the same number make the
+/// same part.
+#[derive(Debug)]
+pub struct Part {
+    documents: Documents,
+    problems: Vec<Problem>,
+    /// Lines with syntax errors: what else is wrong there says nothing.
+    faulty: BTreeSet<u32>,
+}
+
+/// Reads one manifest.
+pub fn part(sources: &Sources, file: u32) -> Part {
+    let mut parser = Part { documents: Documents::default(), problems: Vec::new(), faulty: BTreeSet::new() };
+    parser.file(sources, file);
+    parser
+}
+
+/// Puts the manifests of an inventory together: one part for each, in the order of the files.
+pub fn join<'a>(
+    sources: Sources,
+    parts: impl ExactSizeIterator<Item = &'a Part>,
+) -> (Documents, Vec<Problem>) {
+    let manifests = parts.len();
+    let mut documents = Documents { sources, ..Documents::default() };
+    let mut problems = Vec::new();
+    for part in parts {
+        problems.extend(part.problems.iter().cloned());
+        problems.extend(documents.add(part));
     }
-    let Parser { mut documents, mut problems } = parser;
     others_were_checked(&documents, manifests, &mut problems);
-    problems.extend(schema::stale(&sources));
-    documents.sources = sources;
+    problems.extend(schema::stale(&documents.sources));
     let problems = documents.weigh(problems);
     (documents, problems)
+}
+
+impl Documents {
+    /// Takes over what a part has; what is there already is reported.
+    fn add(&mut self, part: &Part) -> Vec<Problem> {
+        let Documents {
+            sources: _,
+            subnets,
+            boots,
+            templates,
+            profiles,
+            machines,
+            deployments,
+            pools,
+            inventory,
+            unread,
+            unparsed,
+        } = &part.documents;
+        let mut twice = Vec::new();
+        add(&mut self.subnets, subnets, &mut twice);
+        add(&mut self.boots, boots, &mut twice);
+        add(&mut self.templates, templates, &mut twice);
+        add(&mut self.profiles, profiles, &mut twice);
+        add(&mut self.machines, machines, &mut twice);
+        add(&mut self.deployments, deployments, &mut twice);
+        add(&mut self.pools, pools, &mut twice);
+        if let Some(inventory) = inventory {
+            self.inventory = Some(inventory.clone());
+        }
+        self.unread.extend(unread.iter().cloned());
+        self.unparsed.extend(unparsed);
+        let told = |problem: &Problem| {
+            part.faulty.is_empty() || {
+                let mark = problem.mark();
+                !part.faulty.contains(&line(self.sources.get(mark.file), problem))
+            }
+        };
+        twice.retain(told);
+        twice
+    }
+}
+
+fn add<T: Document>(
+    all: &mut BTreeMap<Name, Arc<Resource<T>>>,
+    own: &BTreeMap<Name, Arc<Resource<T>>>,
+    twice: &mut Vec<Problem>,
+) {
+    for (name, resource) in own {
+        match all.entry(name.clone()) {
+            Entry::Vacant(entry) => drop(entry.insert(resource.clone())),
+            Entry::Occupied(first) => {
+                let message = format!("there are two {} called `{name}`", fields(T::KIND).plural);
+                let problem = Problem::new(Code::Twice, resource.mark, message, "second one");
+                twice.push(problem.also(first.get().mark, "first one").help("give one of them another name"));
+            }
+        }
+    }
 }
 
 /// Says what a file that is no TOML means for the others.
@@ -67,15 +150,10 @@ fn others_were_checked(documents: &Documents, manifests: usize, problems: &mut [
     }
 }
 
-struct Parser {
-    documents: Documents,
-    problems: Vec<Problem>,
-}
-
-impl Parser {
+impl Part {
     fn file(&mut self, sources: &Sources, file: u32) {
         let source = sources.get(file);
-        let unusable = |parser: &mut Parser, problem: Problem| {
+        let unusable = |parser: &mut Part, problem: Problem| {
             parser.problems.push(problem);
             parser.documents.unparsed.push(file);
         };
@@ -111,6 +189,7 @@ impl Parser {
         // What is left of a faulty line says nothing.
         found.retain(|problem| faulty.is_empty() || !faulty.contains(&line(source, problem)));
         self.problems.append(&mut found);
+        self.faulty = faulty;
     }
 
     fn modern(&mut self, file: u32, text: &str, scan: &Scan) {
@@ -187,7 +266,7 @@ impl Parser {
         let whole = checker.problems.len() == known;
         let documents = &mut self.documents;
         let place = Place { name, mark, whole, table };
-        let twice = match kind {
+        match kind {
             Kind::Subnet => place.insert(&mut documents.subnets),
             Kind::Boot => place.insert(&mut documents.boots),
             Kind::Template => place.insert(&mut documents.templates),
@@ -195,8 +274,7 @@ impl Parser {
             Kind::Machine => place.insert(&mut documents.machines),
             Kind::Deployment => place.insert(&mut documents.deployments),
             Kind::Pool => place.insert(&mut documents.pools),
-        };
-        checker.problems.extend(twice);
+        }
     }
 
     fn inventory(&mut self, mut checker: Checker, tree: &DeTable) -> Vec<Problem> {
@@ -213,13 +291,13 @@ impl Parser {
         let mut safety = table.take::<Table>("safety").map_or_else(Table::default, |safety| safety.value);
         let levels = table.take::<Table>("check").map_or_else(Table::default, |check| check.value);
         let count = |number: Option<Marked<i64>>| number.map(|n| u32::try_from(n.value).unwrap_or(u32::MAX));
-        self.documents.inventory = Inventory {
+        self.documents.inventory = Some(Inventory {
             max_remove: safety.take("max-remove").map(|percent| percent.value),
             min_existing: count(safety.take("min-existing")),
             allow_empty: safety.take("allow-empty").map(|flag| flag.value),
             max_reinstall: count(safety.take("max-reinstall")),
             levels: levels_of(&mut checker, levels),
-        };
+        });
         checker.problems
     }
 }
@@ -248,19 +326,9 @@ struct Place {
 }
 
 impl Place {
-    fn insert<T: Document>(self, resources: &mut BTreeMap<Name, Resource<T>>) -> Option<Problem> {
+    fn insert<T: Document>(self, resources: &mut BTreeMap<Name, Arc<Resource<T>>>) {
         let Place { name, mark, whole, table } = self;
-        match resources.entry(name.clone()) {
-            Entry::Vacant(entry) => {
-                entry.insert(Resource { name, mark, whole, body: T::read(table) });
-                None
-            }
-            Entry::Occupied(first) => {
-                let message = format!("there are two {} called `{name}`", fields(T::KIND).plural);
-                let problem = Problem::new(Code::Twice, mark, message, "second one");
-                Some(problem.also(first.get().mark, "first one").help("give one of them another name"))
-            }
-        }
+        resources.insert(name.clone(), Arc::new(Resource { name, mark, whole, body: T::read(table) }));
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::{Output, failing, judge, tell};
 use crate::cli::Exit;
 use crate::cli::exit::talk;
+use crate::daemon::load::Memory;
 use crate::desired::Options;
 use crate::media::Library;
 use crate::model::Inventory;
@@ -32,6 +33,7 @@ async fn follow(root: &Path, library: &dyn Library, options: &Options, output: &
     let inventory = Inventory::Directory(root.to_owned());
     let state = std::path::PathBuf::new();
     source::spawn(SourceConfig { inventory, state, fetcher: Fetcher::default() }, sender);
+    let mut memory = Memory::default();
     let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
     loop {
         let update = tokio::select! {
@@ -43,7 +45,7 @@ async fn follow(root: &Path, library: &dyn Library, options: &Options, output: &
         clear(output);
         match update {
             Some(Update::Snapshot(snapshot)) => {
-                let checked = failing(judge(root, &snapshot, library, options));
+                let checked = failing(judge(&mut memory, root, &snapshot, library, options));
                 match checked.and_then(|checked| tell(&checked, output, started)) {
                     Ok(told) if !told.heard => return Exit::Done,
                     Ok(_) => {}

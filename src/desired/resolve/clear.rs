@@ -37,6 +37,7 @@ impl Resolver<'_> {
 
     /// Says so once for each place.
     pub(super) fn in_clear(&mut self, mark: Mark, message: &str, label: &str) {
+        self.silent += 1;
         if self.mistyped.insert(mark) {
             self.problems
                 .push(Problem::new(Code::ClearText, mark, message, label).help(

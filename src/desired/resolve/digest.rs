@@ -175,17 +175,19 @@ fn secrets(value: &Value, sum: &mut Sum, known: &mut Digests, sources: &Sources)
     match value {
         Value::Secret(name) => {
             let Ok(name) = name.parse::<Name>() else { return };
-            let digest = known.secrets.entry(name).or_insert_with_key(|name| {
-                let mut sum = Sum::new("secret");
-                if let Some(file) = sources.find(&crate::secret::path(name)) {
-                    sum.bytes(&sources.get(file).bytes);
-                }
-                sum.end()
-            });
+            let digest = known.secrets.entry(name).or_insert_with_key(|name| secret(name, sources));
             sum.bytes(digest);
         }
         Value::List(list) => list.iter().for_each(|value| secrets(value, sum, known, sources)),
         Value::Table(table) => table.values().for_each(|value| secrets(value, sum, known, sources)),
         _ => {}
     }
+}
+
+pub(super) fn secret(name: &Name, sources: &Sources) -> [u8; 32] {
+    let mut sum = Sum::new("secret");
+    if let Some(file) = sources.find(&crate::secret::path(name)) {
+        sum.bytes(&sources.get(file).bytes);
+    }
+    sum.end()
 }
