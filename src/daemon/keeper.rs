@@ -252,12 +252,14 @@ impl Run {
         if !holds.is_empty() {
             return self.later(reply, Adopted::Held(plan, holds));
         }
-        let before = self.table.installs.clone();
-        self.table = Table { secrets, ..self.table.adopt(desired) };
-        let carried = self.table.installs.iter().filter(|(name, _)| !before.contains_key(*name));
+        let next = Table { secrets, ..self.table.adopt(desired) };
+        let former = std::mem::replace(&mut self.table, next);
+        let carried = self.table.installs.iter().filter(|(name, _)| !former.installs.contains_key(*name));
         self.batch.installs.extend(carried.map(|(name, install)| (name.clone(), install.clone())));
         self.batch.kept = kept;
-        self.batch.lists = Some(Lists::of(&self.table));
+        // A batch may hold several revisions: what the former ones changed is in it already.
+        let lists = Lists::between(&former, &self.table);
+        self.batch.lists.get_or_insert_default().extend(lists);
         self.batch.serial = Some(self.table.serial);
         self.later(reply, Adopted::Applied(plan));
     }

@@ -105,8 +105,14 @@ fn rehearse(
     known: &mut Rehearsed,
 ) -> Vec<Problem> {
     let wanted = unknown(desired, depth, known);
-    let stage = stage_for(desired, &wanted);
-    let found = memory::share(&wanted, |part| boot_all(documents, &stage, part, depth));
+    let stages = stages(&stage_for(desired, &wanted), &wanted);
+    let found = memory::share(&wanted, |part| {
+        let boot = |(deployment, scene): &(&Arc<Deployment>, Scene)| {
+            boot(documents, &stages[&scene.subnet.name], deployment, depth)
+        };
+        part.iter().map(boot).collect::<Vec<_>>()
+    });
+    drop(stages);
     let mut problems = Vec::new();
     for ((deployment, scene), problem) in wanted.into_iter().zip(found.into_iter().flatten()) {
         match problem {
@@ -129,8 +135,8 @@ fn unknown<'a>(
     let chosen = desired.deployments.values().any(selects).then(|| walk::choices(desired));
     let scene = |deployment: &'a Arc<Deployment>| {
         let machine = match (&deployment.place, &chosen) {
-            (Place::Machine(name), _) => Some(name),
-            (Place::Select(_), chosen) => chosen.as_ref().and_then(|chosen| chosen.get(&deployment.name)),
+            (Place::Select(_), Some(chosen)) => chosen.get(&deployment.name),
+            _ => None,
         };
         let subnet = deployment.subnet.clone();
         let server = servers
@@ -141,7 +147,7 @@ fn unknown<'a>(
             server: *server,
             subnet,
             boot: deployment.boot.clone(),
-            machine: machine.and_then(|name| desired.machines.get(name)).cloned(),
+            chosen: machine.and_then(|name| desired.machines.get(name)).cloned(),
         }
     };
     let mut scene = scene;
@@ -156,9 +162,11 @@ fn stage_for(desired: &Arc<Desired>, wanted: &[(&Arc<Deployment>, Scene)]) -> Ar
     if wanted.len() * 2 > desired.deployments.len() || !wanted.iter().all(pinned) {
         return desired.clone();
     }
-    let machines = wanted.iter().filter_map(|(_, scene)| scene.machine.clone());
-    let machines: BTreeMap<Name, Arc<Machine>> =
-        machines.map(|machine| (machine.name.clone(), machine)).collect();
+    let machine = |(deployment, _): &(&Arc<Deployment>, Scene)| match &deployment.place {
+        Place::Machine(name) => Some((name.clone(), desired.machines.get(name)?.clone())),
+        Place::Select(_) => None,
+    };
+    let machines: BTreeMap<Name, Arc<Machine>> = wanted.iter().filter_map(machine).collect();
     let macs =
         machines.values().flat_map(|machine| machine.macs.iter().map(|mac| (*mac, machine.name.clone())));
     Arc::new(Desired {
@@ -175,35 +183,22 @@ fn stage_for(desired: &Arc<Desired>, wanted: &[(&Arc<Deployment>, Scene)]) -> Ar
 }
 
 /// The tables that rehearsals start from, by subnet.
-type Rehearsals<'a> = BTreeMap<&'a Name, Table>;
-
-fn stage<'a, 'b>(
-    rehearsals: &'b mut Rehearsals<'a>,
-    desired: &Arc<Desired>,
-    deployment: &'a Deployment,
-    server: Ipv4Addr,
-) -> &'b Table {
-    let subnet = &deployment.subnet;
-    rehearsals.entry(&subnet.name).or_insert_with(|| walk::rehearsal_at(server, desired.clone()))
+fn stages<'a>(desired: &Arc<Desired>, wanted: &'a [(&Arc<Deployment>, Scene)]) -> BTreeMap<&'a Name, Table> {
+    let mut stages = BTreeMap::new();
+    for (_, scene) in wanted {
+        let stage = || walk::rehearsal_at(scene.server, desired.clone());
+        stages.entry(&scene.subnet.name).or_insert_with(stage);
+    }
+    stages
 }
 
-fn boot_all<'a>(
-    documents: &Documents,
-    desired: &Arc<Desired>,
-    part: &[(&'a Arc<Deployment>, Scene)],
-    depth: Depth,
-) -> Vec<Option<Problem>> {
-    let mut rehearsals = Rehearsals::new();
-    let boot = |(deployment, scene): &(&'a Arc<Deployment>, Scene)| {
-        let table = stage(&mut rehearsals, desired, deployment, scene.server);
-        let routes = match depth {
-            Depth::EveryFirmware => Route::of(deployment.boot.cpu),
-            Depth::OneFirmware => &Route::of(deployment.boot.cpu)[..1],
-        };
-        let walks = walk::walk_all(table, deployment, routes, Time(0));
-        Judge { documents, table, deployment }.problem(&walks)
+fn boot(documents: &Documents, table: &Table, deployment: &Deployment, depth: Depth) -> Option<Problem> {
+    let routes = match depth {
+        Depth::EveryFirmware => Route::of(deployment.boot.cpu),
+        Depth::OneFirmware => &Route::of(deployment.boot.cpu)[..1],
     };
-    part.iter().map(boot).collect()
+    let walks = walk::walk_all(table, deployment, routes, Time(0));
+    Judge { documents, table, deployment }.problem(&walks)
 }
 
 /// One problem for each place, however many deployments have it.
@@ -223,11 +218,11 @@ fn merged(found: Vec<(Name, Problem)>) -> Vec<Problem> {
 
 /// The rehearsals of some deployments, as [`load`] made them, for people to read.
 pub fn transcript(desired: &Arc<Desired>, names: &[&Name]) -> String {
-    let mut rehearsals = Rehearsals::new();
+    let mut stages: BTreeMap<&Name, Table> = BTreeMap::new();
     let deployments = names.iter().filter_map(|name| desired.deployments.get(*name));
     let texts = deployments.map(|deployment| {
-        let server = walk::stand_in_address(desired, &deployment.subnet);
-        let table = stage(&mut rehearsals, desired, deployment, server);
+        let subnet = &deployment.subnet;
+        let table = stages.entry(&subnet.name).or_insert_with(|| walk::rehearsal(desired.clone(), subnet));
         let walks = walk::walk_all(table, deployment, Route::of(deployment.boot.cpu), Time(0));
         walk::transcript::write(table, deployment, &walks)
     });

@@ -131,13 +131,17 @@ impl<'a> Resolver<'a> {
             library,
             options,
             problems: Vec::new(),
-            desired: Desired { safety: safety(documents), ..Desired::default() },
+            desired: Desired {
+                safety: safety(documents),
+                macs: HashMap::with_capacity(documents.machines.len() + documents.deployments.len()),
+                ..Desired::default()
+            },
             dangling: BTreeMap::new(),
             secrets: BTreeMap::new(),
             templates: HashMap::new(),
             profiles: HashMap::new(),
-            pinned: HashMap::new(),
-            fixed: HashMap::new(),
+            pinned: HashMap::with_capacity(documents.deployments.len()),
+            fixed: HashMap::with_capacity(documents.deployments.len()),
             digests: Digests::default(),
             lacking: BTreeMap::new(),
             users: BTreeMap::new(),
@@ -183,7 +187,7 @@ fn listed<T: std::fmt::Display>(names: impl IntoIterator<Item = T>) -> String {
 }
 
 /// `deployment web-1`, `deployments web-1, web-2`.
-fn deployments(names: &[Name]) -> String {
+fn deployments<T: std::fmt::Display>(names: &[T]) -> String {
     let plural = if names.len() == 1 { "" } else { "s" };
     format!("deployment{plural} {}", listed(names))
 }

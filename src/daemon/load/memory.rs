@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 use std::num::NonZero;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 
@@ -63,14 +64,14 @@ pub(super) struct Scene {
     pub subnet: Arc<Subnet>,
     /// With the files that are at hand.
     pub boot: Arc<Boot>,
-    /// `None`: no machine is free for it.
-    pub machine: Option<Arc<Machine>>,
+    /// The one that was chosen, if any is free. A pinned one is in the digest.
+    pub chosen: Option<Arc<Machine>>,
 }
 
 impl PartialEq for Scene {
     fn eq(&self, other: &Scene) -> bool {
-        let Scene { depth, server, subnet, boot, machine } = self;
-        let same_machine = match (machine, &other.machine) {
+        let Scene { depth, server, subnet, boot, chosen } = self;
+        let same_machine = match (chosen, &other.chosen) {
             (Some(one), Some(two)) => Arc::ptr_eq(one, two) || (one.name == two.name && one.macs == two.macs),
             (one, two) => one.is_none() && two.is_none(),
         };
@@ -105,17 +106,44 @@ impl Rehearsed {
     }
 }
 
-/// Works on parts of a list on all processors; the results are in the order of the list.
+/// Works on parts of a list on all processors; the results are in the order of the list. Who is
+/// done takes the next part, so that a busy processor holds nobody up.
 pub(super) fn share<T: Sync, R: Send>(list: &[T], work: impl Fn(&[T]) -> R + Sync) -> Vec<R> {
     /// Fewer than this are done before another thread has started.
     const LEAST: usize = 16;
+    const PARTS_EACH: usize = 16;
     let workers = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let part = list.len().div_ceil(workers).max(LEAST);
-    if list.len() <= part {
-        return vec![work(list)];
+    let parts: Vec<&[T]> = list.chunks(list.len().div_ceil(workers * PARTS_EACH).max(LEAST)).collect();
+    let next = AtomicUsize::new(0);
+    let run = || {
+        let mut done = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(part) = parts.get(at) else { return done };
+            done.push((at, work(part)));
+        }
+    };
+    let mut done = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..workers.min(parts.len())).map(|_| scope.spawn(run)).collect();
+        let own = run();
+        let others = others.into_iter().flat_map(|other| other.join().expect("a load does not panic"));
+        own.into_iter().chain(others).collect::<Vec<_>>()
+    });
+    done.sort_by_key(|(at, _)| *at);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shared_work_keeps_the_order() {
+        for length in [0, 1, 16, 17, 5_000] {
+            let list: Vec<usize> = (0..length).collect();
+            let doubled = share(&list, |part| part.iter().map(|number| number * 2).collect::<Vec<_>>());
+            let whole: Vec<usize> = doubled.into_iter().flatten().collect();
+            assert_eq!(whole, list.iter().map(|number| number * 2).collect::<Vec<_>>());
+        }
     }
-    std::thread::scope(|scope| {
-        let parts: Vec<_> = list.chunks(part).map(|part| scope.spawn(|| work(part))).collect();
-        parts.into_iter().map(|part| part.join().expect("a load does not panic")).collect()
-    })
 }

@@ -13,8 +13,8 @@ type Claims = HashMap<Mac, (Name, Mark)>;
 
 impl Resolver<'_> {
     pub(super) fn machines(&mut self) {
-        let mut claims = Claims::new();
         let documents = self.documents;
+        let mut claims = Claims::with_capacity(documents.machines.len() + documents.deployments.len());
         let mut machines: Vec<_> = documents.machines.values().collect();
         machines.sort_by_key(|resource| resource.mark);
         for resource in machines {
