@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::Depth;
 use crate::desired::{Boot, Deployment, Earlier, Machine, Subnet};
 use crate::manifest::{self, Documents, Part, Problem, Sources};
+use crate::media::Entry;
 use crate::model::Name;
 
 /// The memory of one inventory. An empty one is as good as any, only slower.
@@ -78,13 +79,22 @@ impl PartialEq for Scene {
         same_machine
             && *depth == other.depth
             && *server == other.server
-            && same(subnet, &other.subnet)
-            && same(boot, &other.boot)
+            && same_network(subnet, &other.subnet)
+            && same_files(boot, &other.boot)
     }
 }
 
-fn same<T: PartialEq>(one: &Arc<T>, other: &Arc<T>) -> bool {
-    Arc::ptr_eq(one, other) || one == other
+/// The rest of a subnet is in the digests, and the line it is written in decides nothing.
+fn same_network(one: &Arc<Subnet>, other: &Arc<Subnet>) -> bool {
+    Arc::ptr_eq(one, other) || (one.name == other.name && one.dynamic == other.dynamic)
+}
+
+/// The same goes for boots.
+fn same_files(one: &Arc<Boot>, other: &Arc<Boot>) -> bool {
+    let entries = |boot: &Boot| -> Vec<Option<Entry>> {
+        std::iter::once(&boot.kernel).chain(&boot.initrd).map(|file| file.entry.clone()).collect()
+    };
+    Arc::ptr_eq(one, other) || entries(one) == entries(other)
 }
 
 impl Rehearsed {
