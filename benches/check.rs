@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use inventory::{deployments, generate, median, name};
-use voldemort::cli::check::judge;
+use voldemort::cli::check::{Job, Scope};
 use voldemort::daemon::load::{Loaded, Memory};
 use voldemort::desired::{Media, Options};
 use voldemort::manifest::{Level, report};
@@ -63,12 +63,16 @@ fn options() -> Options {
     Options { media: Media::Required, fallback: None }
 }
 
+fn job<'a>(root: &'a Path, library: &'a Shelf) -> Job<'a> {
+    Job { root, scope: Scope::All, library, options: options() }
+}
+
 /// Reading included.
 fn full(root: &Path, files: usize) -> Duration {
     let shelf = Shelf::new(Vec::new(), None).with_directory(root.into());
     let started = Instant::now();
     let snapshot = directory::read(root).expect("it can be read");
-    let checked = judge(&mut Memory::default(), root, &snapshot, &shelf, &options());
+    let checked = job(root, &shelf).judge(&mut Memory::default(), &snapshot);
     let took = started.elapsed();
     faultless(&checked.expect("it can be read"), files * PER_FILE);
     took
@@ -80,7 +84,7 @@ fn again(root: &Path) -> Duration {
     let mut memory = Memory::default();
     let mut check = |snapshot: &Snapshot| {
         let started = Instant::now();
-        let checked = judge(&mut memory, root, snapshot, &shelf, &options()).expect("it can be read");
+        let checked = job(root, &shelf).judge(&mut memory, snapshot).expect("it can be read");
         let took = started.elapsed();
         faultless(&checked, checked.desired.deployments.len());
         took

@@ -16,9 +16,9 @@ use inventory::{deployments, generate, median, name};
 use tokio::sync::mpsc;
 use voldemort::daemon::keeper::Keeper;
 use voldemort::daemon::load::{Depth, Memory};
-use voldemort::daemon::reconcile::Reconciler;
+use voldemort::daemon::reconcile::{Follow, Reconciler};
 use voldemort::desired::{Desired, Media, Options};
-use voldemort::manifest;
+use voldemort::manifest::{self, Environment};
 use voldemort::media::Shelf;
 use voldemort::model::{Git, Inventory};
 use voldemort::plan;
@@ -96,7 +96,8 @@ fn planned(count: usize) {
     let shelf = Shelf::new(Vec::new(), None).with_directory(folder.path().into());
     let files = texts(&directory::read(folder.path()).expect("it can be read"));
     let load = |memory: &mut Memory| -> Arc<Desired> {
-        let loaded = memory.load("bench".into(), &files, &shelf, &options(), Depth::OneFirmware);
+        let loaded =
+            memory.load("bench".into(), &files, &Environment::base(), &shelf, &options(), Depth::OneFirmware);
         assert_eq!(loaded.errors(), 0, "{}", loaded.report());
         assert_eq!(loaded.desired.deployments.len(), count);
         loaded.desired
@@ -135,7 +136,8 @@ async fn live(count: usize) {
     let (store, saved) = Store::open(&folder.path().join("state"), || [7; 48]).expect("a state can be made");
     let (keeper, _) = Keeper::spawn(store, saved, Server::stand_in([10, 0, 0, 1].into()));
     let shelf = Shelf::new(Vec::new(), None).with_directory(root.clone());
-    let reconciler = Arc::new(Reconciler::new(keeper.clone(), shelf, None, Some(identity), "bench".into()));
+    let follow = Follow { location: "bench".into(), environment: None };
+    let reconciler = Arc::new(Reconciler::new(keeper.clone(), shelf, None, Some(identity), follow));
     let mut status = reconciler.status();
     let (send, updates) = mpsc::channel(1);
     tokio::spawn(reconciler.run(updates));

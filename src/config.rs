@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 pub use crate::model::Mode;
-use crate::model::{Cidr, Inventory, Range};
+use crate::model::{Cidr, Inventory, Name, Range};
 
 /// The daemon's file, understood.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +21,8 @@ pub struct Config {
     pub http: Http,
     pub api: Api,
     pub inventory: Inventory,
+    /// Which of the inventory's environments is laid over it.
+    pub environment: Option<Name>,
     pub firmware: Firmware,
     pub state: State,
     pub media: Media,
@@ -165,7 +167,18 @@ impl Config {
     }
 
     fn anchor(&mut self, folder: &Path) {
-        let Config { network: _, dhcp: _, http: _, api, inventory, firmware, state, media, secrets } = self;
+        let Config {
+            network: _,
+            dhcp: _,
+            http: _,
+            api,
+            inventory,
+            environment: _,
+            firmware,
+            state,
+            media,
+            secrets,
+        } = self;
         let mut paths: Vec<&mut PathBuf> = firmware.paths.iter_mut().chain(&mut media.paths).collect();
         paths.push(&mut state.directory);
         paths.extend(&mut secrets.identity);

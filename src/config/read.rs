@@ -9,7 +9,7 @@ use super::tree::{self, Complaints, Found, Table};
 use super::{
     Api, Config, Dhcp, Firmware, Http, Listen, Media, Mode, Network, Problem, Secrets, State, Subnet,
 };
-use crate::model::{Cidr, Git, Inventory, Range, Reference, Span};
+use crate::model::{Cidr, Git, Inventory, Name, Range, Reference, Span};
 
 const API: &str = "127.0.0.1:12345";
 /// The state directory where nothing else is said.
@@ -47,7 +47,8 @@ fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config>
     let mode = dhcp(root, complaints).unwrap_or_default();
     let port = http(root, complaints).unwrap_or(80);
     let listen = api(root, complaints);
-    let inventory = inventory(root, complaints);
+    let (inventory, environment) =
+        inventory(root, complaints).map_or((None, None), |(inventory, name)| (Some(inventory), name));
     let firmware = paths(root, "firmware", complaints);
     let directory = state(root, complaints);
     let media = paths(root, "media", complaints);
@@ -58,6 +59,7 @@ fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config>
         http: Http { port },
         api: Api { listen: listen? },
         inventory: inventory?,
+        environment,
         firmware: Firmware { paths: firmware.unwrap_or_else(|| FIRMWARE.map(PathBuf::from).to_vec()) },
         state: State { directory },
         media: Media { paths: media.unwrap_or_default() },
@@ -236,9 +238,10 @@ fn listen(text: &str) -> Result<Listen, &'static str> {
     }
 }
 
-fn inventory(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Inventory> {
+/// What is followed, and which of its environments.
+fn inventory(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<(Inventory, Option<Name>)> {
     let Some(mut table) = root.table("inventory", "inventory", complaints) else {
-        return Some(Inventory::Own);
+        return Some((Inventory::Own, None));
     };
     let directory = table.text("directory", complaints);
     let git = table.text("git", complaints);
@@ -246,6 +249,8 @@ fn inventory(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Invent
         ["branch", "tag", "commit"].map(|key| table.text(key, complaints).map(|found| (key, found)));
     let path = table.text("path", complaints);
     let poll: Option<Found<Span>> = parsed(&mut table, "poll", complaints);
+    let environment: Option<Found<Name>> = parsed(&mut table, "environment", complaints);
+    let environment = environment.map(|found| found.value);
     let at = table.at;
     table.finish(complaints);
     let only_git = references.iter().flatten().map(|(key, found)| (*key, found.at));
@@ -266,13 +271,13 @@ fn inventory(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Invent
             for (key, at) in only_git {
                 complaints.add(at, format!("`inventory.{key}` goes with `git`, not with `directory`"));
             }
-            Some(Inventory::Directory(directory.value.into()))
+            Some((Inventory::Directory(directory.value.into()), environment))
         }
         (None, Some(git)) => {
             let reference = reference(references, complaints)?;
             let path = folder(path, complaints)?;
             let poll = interval(poll, complaints)?;
-            Some(Inventory::Git(Git { url: git.value, reference, path, poll }))
+            Some((Inventory::Git(Git { url: git.value, reference, path, poll }), environment))
         }
     }
 }

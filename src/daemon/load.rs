@@ -4,6 +4,7 @@
 
 mod judge;
 mod memory;
+mod survey;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::desired::{self, Deployment, Desired, Fixed, Machine, Options, Place};
-use crate::manifest::{Code, Documents, Level, Mark, Problem, report};
+use crate::manifest::{Code, Documents, Environment, Level, Mark, Problem, report};
 use crate::media::Library;
 use crate::model::{Name, Time};
 use crate::table::Table;
@@ -20,6 +21,7 @@ use crate::walk::{self, Route};
 use judge::Judge;
 pub use memory::Memory;
 use memory::{Rehearsed, Scene};
+pub use survey::{survey, survey_again};
 
 /// An inventory, as far as it could be understood.
 #[derive(Debug)]
@@ -29,6 +31,8 @@ pub struct Loaded {
     pub desired: Arc<Desired>,
     /// In the order of their places.
     pub problems: Vec<Problem>,
+    /// The environments it was looked at with.
+    pub environments: Vec<Name>,
 }
 
 impl Loaded {
@@ -53,15 +57,17 @@ pub enum Depth {
     OneFirmware,
 }
 
-/// Parses, resolves and rehearses `files` (by path relative to the inventory).
+/// Parses, resolves and rehearses `files` (by path relative to the inventory) for one environment
+/// or for none.
 pub fn load(
     revision: Arc<str>,
     files: &BTreeMap<Arc<str>, Bytes>,
+    environment: &Environment,
     library: &dyn Library,
     options: &Options,
     depth: Depth,
 ) -> Loaded {
-    Memory::default().load(revision, files, library, options, depth)
+    Memory::default().load(revision, files, environment, library, options, depth)
 }
 
 impl Memory {
@@ -70,11 +76,27 @@ impl Memory {
         &mut self,
         revision: Arc<str>,
         files: &BTreeMap<Arc<str>, Bytes>,
+        environment: &Environment,
         library: &dyn Library,
         options: &Options,
         depth: Depth,
     ) -> Loaded {
-        let (documents, mut problems) = self.manifests.read(files);
+        let mut loaded = self.examine(revision, files, environment, library, options, depth);
+        survey::keep_own(&mut loaded, environment);
+        loaded
+    }
+
+    /// The same with every problem, also those that only another environment can judge.
+    fn examine(
+        &mut self,
+        revision: Arc<str>,
+        files: &BTreeMap<Arc<str>, Bytes>,
+        environment: &Environment,
+        library: &dyn Library,
+        options: &Options,
+        depth: Depth,
+    ) -> Loaded {
+        let (documents, mut problems) = self.manifests.read(files, environment);
         let (desired, found) = desired::resolve_again(&mut self.resolved, &documents, library, options);
         problems.extend(found);
         let desired = Arc::new(Desired { revision, ..desired });
@@ -85,14 +107,17 @@ impl Memory {
         }
         problems.iter_mut().for_each(|problem| tolerate(problem, depth));
         problems.sort_by_key(|problem| (problem.mark(), problem.code));
-        Loaded { documents, desired, problems }
+        let environments = environment.name().cloned().into_iter().collect();
+        Loaded { documents, desired, problems, environments }
     }
 }
 
 /// What makes one installer stop is an error to a person who checks, but to the daemon no reason
 /// to leave all other machines without the revision.
 fn tolerate(problem: &mut Problem, depth: Depth) {
-    if depth == Depth::OneFirmware && matches!(problem.code, Code::Answers | Code::NoAnswers) {
+    if depth == Depth::OneFirmware
+        && matches!(problem.code, Code::Answers | Code::NoAnswers | Code::TooLittleMemory)
+    {
         problem.level = Level::Warning;
     }
 }

@@ -12,7 +12,9 @@ use super::load::{Depth, Memory};
 use super::{now, secrets};
 use crate::api::types::{Apply, Outcome, SourceStatus, Tree};
 use crate::desired::{Desired, Media, Options, Subnet};
+use crate::manifest::Environment;
 use crate::media::Shelf;
+use crate::model::Name;
 use crate::plan::{self, Consent, Hold};
 use crate::source::{Body, Snapshot, Update};
 use crate::store::Kept;
@@ -25,6 +27,8 @@ pub struct Reconciler {
     fallback: Option<Arc<Subnet>>,
     /// Where this host's private keys of age are.
     identity: Option<PathBuf>,
+    /// The environment that is served.
+    environment: Option<Arc<str>>,
     status: watch::Sender<SourceStatus>,
     /// The snapshot that a safety rule holds, so that applying the same files settles it.
     held: Mutex<Option<Arc<Kept>>>,
@@ -32,6 +36,14 @@ pub struct Reconciler {
     memory: Arc<Mutex<Memory>>,
     /// The source's latest revision that was adopted, or that a tree applied by hand stands for.
     settled: Mutex<Arc<str>>,
+}
+
+/// What is followed.
+#[derive(Debug)]
+pub struct Follow {
+    /// The inventory, for people.
+    pub location: String,
+    pub environment: Option<Name>,
 }
 
 /// A revision that can be served.
@@ -49,8 +61,9 @@ impl Reconciler {
         shelf: Shelf,
         fallback: Option<Arc<Subnet>>,
         identity: Option<PathBuf>,
-        location: String,
+        follow: Follow,
     ) -> Reconciler {
+        let Follow { location, environment } = follow;
         let loading = SourceStatus {
             location,
             condition: "Loading".into(),
@@ -62,6 +75,7 @@ impl Reconciler {
             shelf,
             fallback,
             identity,
+            environment: environment.map(|name| name.as_str().into()),
             status: watch::channel(loading).0,
             held: Mutex::new(None),
             memory: Arc::default(),
@@ -86,7 +100,10 @@ impl Reconciler {
     /// Serves what was served when the daemon stopped, before anybody asks the source.
     pub async fn restore(&self, kept: Kept) {
         let (kept, revision) = (Arc::new(kept.clone()), kept.revision);
-        *lock(&self.settled) = kept.source.clone();
+        // Another environment of the same revision is news.
+        if kept.environment == self.environment {
+            *lock(&self.settled) = kept.source.clone();
+        }
         // A kernel that lies where the source was may be gone with it; addresses and answers are not.
         let loaded = self.load(kept.clone(), Media::IfPresent).await;
         let adopted = match loaded {
@@ -113,8 +130,14 @@ impl Reconciler {
             return self.settle(&revision);
         }
         let (files, copies) = (inline(&snapshot), copies(&snapshot));
-        let kept = Kept { revision: revision.clone(), source: revision.clone(), root: None, files, copies };
-        let kept = Arc::new(kept);
+        let kept = Arc::new(Kept {
+            revision: revision.clone(),
+            source: revision.clone(),
+            root: None,
+            environment: self.environment.clone(),
+            files,
+            copies,
+        });
         let ready = match self.load(kept.clone(), Media::Required).await {
             Ok(ready) => ready,
             Err(Invalid(problems)) => return self.fell("Invalid", Some(&revision), problems),
@@ -150,6 +173,9 @@ impl Reconciler {
     /// `POST /v1/apply`.
     pub async fn apply(&self, request: Apply) -> Result<Outcome, String> {
         let Apply { tree, consent, expected } = request;
+        if let Some(problems) = self.foreign(&tree) {
+            return Ok(Outcome::Invalid { problems });
+        }
         let kept = self.kept(tree);
         let ready = match self.load(kept.clone(), Media::Required).await {
             Ok(ready) => ready,
@@ -168,14 +194,28 @@ impl Reconciler {
         })
     }
 
+    /// Why a tree can't be applied here: the next commit would put the daemon's own environment back.
+    fn foreign(&self, tree: &Tree) -> Option<String> {
+        let (wanted, own) = (tree.environment.as_deref()?, self.environment.as_deref());
+        let serves = match own {
+            Some(own) if own == wanted => return None,
+            Some(own) => format!("serves environment `{own}`"),
+            None => "serves no environment".to_owned(),
+        };
+        Some(format!(
+            "this daemon {serves}, not `{wanted}`; `environment` in [inventory] of its settings chooses"
+        ))
+    }
+
     /// A tree that was sent, which from now on stands for the source's latest revision.
     fn kept(&self, tree: Tree) -> Arc<Kept> {
         let files = tree.bytes();
-        let Tree { revision, root, files: _, sealed: _ } = tree;
+        let Tree { revision, root, environment, files: _, sealed: _ } = tree;
         Arc::new(Kept {
             revision: revision.into(),
             source: self.status.borrow().attempted.as_str().into(),
             root: root.map(PathBuf::from),
+            environment: environment.map(Arc::from).or(self.environment.clone()),
             files,
             copies: BTreeMap::new(),
         })
@@ -203,8 +243,13 @@ impl Reconciler {
         let identity = self.identity.clone();
         let memory = self.memory.clone();
         let work = move || {
+            let environment = Environment::choose(&kept.files, kept.environment.as_deref());
+            let environment = environment.map_err(|error| Invalid(error.to_string()))?;
             let revision = kept.revision.clone();
-            let loaded = lock(&memory).load(revision, &kept.files, &shelf, &options, Depth::OneFirmware);
+            let mut memory = lock(&memory);
+            let loaded =
+                memory.load(revision, &kept.files, &environment, &shelf, &options, Depth::OneFirmware);
+            drop(memory);
             if loaded.errors() > 0 {
                 return Err(Invalid(loaded.report()));
             }

@@ -10,6 +10,7 @@ mod digest;
 mod earlier;
 pub mod inherited;
 mod machine;
+mod memory;
 mod profile;
 mod reference;
 mod secret;
@@ -72,6 +73,7 @@ pub fn resolve_again(
     resolver.machines();
     resolver.deployments();
     resolver.selectors();
+    resolver.memory();
     resolver.unattended();
     resolver.variables();
     resolver.clear_secrets();

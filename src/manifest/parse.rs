@@ -11,6 +11,8 @@ use toml::de::{DeTable, DeValue};
 use super::checker::form::resource_name;
 use super::checker::{Checker, Subject, plain};
 use super::document::{Document, Documents, Inventory, Resource};
+use super::environment::{self, Environment};
+use super::overlay::{self, Tables};
 use super::scan::{self, Scan};
 use super::shape::{INVENTORY, KNOWN, fields};
 use super::similar::{only_similar, similar};
@@ -32,13 +34,57 @@ pub fn is_manifest(path: &str) -> bool {
     path.ends_with(".toml")
 }
 
-/// Reads every TOML file among `files` (by path relative to the inventory's root). The other
-/// files are kept in `Documents::sources`, where templates and secrets are looked up.
+/// Reads every TOML file among `files` (by path relative to the inventory's root) but those of
+/// environments. The other files are kept in `Documents::sources`, where templates and secrets are
+/// looked up.
 pub fn parse(files: &BTreeMap<Arc<str>, Bytes>) -> (Documents, Vec<Problem>) {
+    parse_in(files, &Environment::base())
+}
+
+/// The same with an environment laid over it.
+pub fn parse_in(files: &BTreeMap<Arc<str>, Bytes>, environment: &Environment) -> (Documents, Vec<Problem>) {
     let sources = Sources::new(files);
-    let manifests = sources.iter().filter(|(_, source)| is_manifest(&source.name));
-    let parts: Vec<Part> = manifests.map(|(file, _)| part(&sources, file)).collect();
+    if is_overlaid(&sources, environment) {
+        return overlaid(sources, environment);
+    }
+    let parts: Vec<Part> = base_manifests(&sources).map(|file| part(&sources, file)).collect();
     join(sources, parts.iter())
+}
+
+/// The numbers of the manifests that are no overlays.
+pub fn base_manifests(sources: &Sources) -> impl Iterator<Item = u32> {
+    let base = |source: &Source| is_manifest(&source.name) && environment::part(&source.name).is_none();
+    sources.iter().filter(move |(_, source)| base(source)).map(|(file, _)| file)
+}
+
+/// Whether an environment has overlays.
+pub fn is_overlaid(sources: &Sources, environment: &Environment) -> bool {
+    sources.iter().any(|(_, source)| is_manifest(&source.name) && environment.owns(&source.name))
+}
+
+fn unnameable(sources: &Sources) -> Vec<Problem> {
+    let overlays = sources.iter().filter(|(_, source)| is_manifest(&source.name));
+    overlays
+        .filter_map(|(file, source)| environment::unnameable(environment::part(&source.name)?, file))
+        .collect()
+}
+
+/// Reads an inventory with the overlays of an environment.
+pub fn overlaid(sources: Sources, environment: &Environment) -> (Documents, Vec<Problem>) {
+    let mut parser = Parser { problems: unnameable(&sources), ..Parser::default() };
+    let base: Vec<u32> = base_manifests(&sources).collect();
+    base.iter().for_each(|file| parser.file(&sources, *file));
+    let own =
+        sources.iter().filter(|(_, source)| is_manifest(&source.name) && environment.owns(&source.name));
+    let overlays: Vec<u32> = own.map(|(file, _)| file).collect();
+    let manifests = base.len() + overlays.len();
+    parser.lay_over(&sources, &overlays);
+    let (mut documents, mut problems) = parser.finish();
+    documents.sources = sources;
+    others_were_checked(&documents, manifests, &mut problems);
+    problems.extend(schema::stale(&documents.sources));
+    let problems = documents.weigh(problems);
+    (documents, problems)
 }
 
 /// What one manifest says, whatever the others do: the same bytes under the same number make the
@@ -51,21 +97,24 @@ pub struct Part {
     faulty: BTreeSet<u32>,
 }
 
-/// Reads one manifest.
+/// Reads one manifest that is no overlay.
 pub fn part(sources: &Sources, file: u32) -> Part {
-    let mut parser = Part { documents: Documents::default(), problems: Vec::new(), faulty: BTreeSet::new() };
+    let mut parser = Parser::default();
     parser.file(sources, file);
-    parser
+    let faulty = std::mem::take(&mut parser.faulty);
+    let (documents, problems) = parser.finish();
+    Part { documents, problems, faulty }
 }
 
-/// Puts the manifests of an inventory together: one part for each, in the order of the files.
+/// Puts the manifests of an inventory without overlays together: one part for each, in the order of
+/// the files.
 pub fn join<'a>(
     sources: Sources,
     parts: impl ExactSizeIterator<Item = &'a Part>,
 ) -> (Documents, Vec<Problem>) {
     let manifests = parts.len();
     let mut documents = Documents { sources, ..Documents::default() };
-    let mut problems = Vec::new();
+    let mut problems = unnameable(&documents.sources);
     for part in parts {
         problems.extend(part.problems.iter().cloned());
         problems.extend(documents.add(part));
@@ -93,13 +142,13 @@ impl Documents {
             unparsed,
         } = &part.documents;
         let mut twice = Vec::new();
-        add(&mut self.subnets, subnets, &mut twice);
-        add(&mut self.boots, boots, &mut twice);
-        add(&mut self.templates, templates, &mut twice);
-        add(&mut self.profiles, profiles, &mut twice);
-        add(&mut self.machines, machines, &mut twice);
-        add(&mut self.deployments, deployments, &mut twice);
-        add(&mut self.pools, pools, &mut twice);
+        add(Kind::Subnet, &mut self.subnets, subnets, &mut twice);
+        add(Kind::Boot, &mut self.boots, boots, &mut twice);
+        add(Kind::Template, &mut self.templates, templates, &mut twice);
+        add(Kind::Profile, &mut self.profiles, profiles, &mut twice);
+        add(Kind::Machine, &mut self.machines, machines, &mut twice);
+        add(Kind::Deployment, &mut self.deployments, deployments, &mut twice);
+        add(Kind::Pool, &mut self.pools, pools, &mut twice);
         if let Some(inventory) = inventory {
             self.inventory = Some(inventory.clone());
         }
@@ -116,7 +165,8 @@ impl Documents {
     }
 }
 
-fn add<T: Document>(
+fn add<T>(
+    kind: Kind,
     all: &mut BTreeMap<Name, Arc<Resource<T>>>,
     own: &BTreeMap<Name, Arc<Resource<T>>>,
     twice: &mut Vec<Problem>,
@@ -125,7 +175,7 @@ fn add<T: Document>(
         match all.entry(name.clone()) {
             Entry::Vacant(entry) => drop(entry.insert(resource.clone())),
             Entry::Occupied(first) => {
-                let message = format!("there are two {} called `{name}`", fields(T::KIND).plural);
+                let message = format!("there are two {} called `{name}`", fields(kind).plural);
                 let problem = Problem::new(Code::Twice, resource.mark, message, "second one");
                 twice.push(problem.also(first.get().mark, "first one").help("give one of them another name"));
             }
@@ -150,10 +200,56 @@ fn others_were_checked(documents: &Documents, manifests: usize, problems: &mut [
     }
 }
 
-impl Part {
+#[derive(Default)]
+struct Parser {
+    documents: Documents,
+    problems: Vec<Problem>,
+    tables: Tables,
+    /// Whether the files are those of an environment.
+    overlay: bool,
+    /// Lines with syntax errors of the file that was read last.
+    faulty: BTreeSet<u32>,
+}
+
+impl Parser {
+    /// Reads the files of an environment and lays them over what was read before.
+    fn lay_over(&mut self, sources: &Sources, overlays: &[u32]) {
+        if overlays.is_empty() {
+            return;
+        }
+        let base = std::mem::take(&mut self.tables);
+        self.overlay = true;
+        for file in overlays {
+            self.file(sources, *file);
+        }
+        let over = std::mem::replace(&mut self.tables, base);
+        let unread = &mut self.documents.unread;
+        self.problems.extend(overlay::lay(sources, &mut self.tables, over, unread));
+        // An overlay that could not be read may have said anything about its resource.
+        for (key, place) in &mut self.tables {
+            place.whole &= !unread.contains(key);
+        }
+    }
+
+    fn finish(self) -> (Documents, Vec<Problem>) {
+        let Parser { mut documents, problems, tables, overlay: _, faulty: _ } = self;
+        for ((kind, _), place) in tables {
+            match kind {
+                Kind::Subnet => place.insert(&mut documents.subnets),
+                Kind::Boot => place.insert(&mut documents.boots),
+                Kind::Template => place.insert(&mut documents.templates),
+                Kind::Profile => place.insert(&mut documents.profiles),
+                Kind::Machine => place.insert(&mut documents.machines),
+                Kind::Deployment => place.insert(&mut documents.deployments),
+                Kind::Pool => place.insert(&mut documents.pools),
+            }
+        }
+        (documents, problems)
+    }
+
     fn file(&mut self, sources: &Sources, file: u32) {
         let source = sources.get(file);
-        let unusable = |parser: &mut Part, problem: Problem| {
+        let unusable = |parser: &mut Parser, problem: Problem| {
             parser.problems.push(problem);
             parser.documents.unparsed.push(file);
         };
@@ -181,9 +277,9 @@ impl Part {
         }
         let faulty: BTreeSet<u32> = faults.iter().map(|fault| line(source, fault)).collect();
         self.problems.extend(faults);
-        let checker = Checker { sources, file, problems: Vec::new() };
+        let checker = Checker { sources, file, partial: self.overlay, problems: Vec::new() };
         let mut found = match &*source.name {
-            INVENTORY_FILE => self.inventory(checker, tree.get_ref()),
+            INVENTORY_FILE if !self.overlay => self.inventory(checker, tree.get_ref()),
             _ => self.resources(checker, tree.get_ref(), &tainted),
         };
         // What is left of a faulty line says nothing.
@@ -264,16 +360,17 @@ impl Part {
             set_twice(checker, &table);
         }
         let whole = checker.problems.len() == known;
-        let documents = &mut self.documents;
-        let place = Place { name, mark, whole, table };
-        match kind {
-            Kind::Subnet => place.insert(&mut documents.subnets),
-            Kind::Boot => place.insert(&mut documents.boots),
-            Kind::Template => place.insert(&mut documents.templates),
-            Kind::Profile => place.insert(&mut documents.profiles),
-            Kind::Machine => place.insert(&mut documents.machines),
-            Kind::Deployment => place.insert(&mut documents.deployments),
-            Kind::Pool => place.insert(&mut documents.pools),
+        match self.tables.entry((kind, name.clone())) {
+            Entry::Vacant(entry) => drop(entry.insert(Place { name, mark, whole, table })),
+            Entry::Occupied(first) => {
+                let message = format!("there are two {} called `{name}`", fields(kind).plural);
+                let problem = Problem::new(Code::Twice, mark, message, "second one");
+                let help = match self.overlay {
+                    true => "an environment changes each resource in one place: join the two",
+                    false => "give one of them another name",
+                };
+                checker.problems.push(problem.also(first.get().mark, "first one").help(help));
+            }
         }
     }
 
@@ -318,11 +415,12 @@ fn line(source: &Source, problem: &Problem) -> u32 {
 }
 
 /// A checked table on its way to its place.
-struct Place {
-    name: Name,
-    mark: Mark,
-    whole: bool,
-    table: Table,
+pub(super) struct Place {
+    pub name: Name,
+    /// The name in the header.
+    pub mark: Mark,
+    pub whole: bool,
+    pub table: Table,
 }
 
 impl Place {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use voldemort::daemon::load::{Depth, Loaded, Memory, load};
 use voldemort::desired::{Desired, Media, Options};
-use voldemort::manifest::report;
+use voldemort::manifest::{Environment, report};
 use voldemort::media::Shelf;
 
 type Files = BTreeMap<Arc<str>, Bytes>;
@@ -220,12 +220,12 @@ proptest! {
         let depth = if one { Depth::OneFirmware } else { Depth::EveryFirmware };
         let mut memory = Memory::default();
         let mut site = Site::new();
-        memory.load("".into(), &site.files(), &shelf, &options, depth);
+        memory.load("".into(), &site.files(), &Environment::base(), &shelf, &options, depth);
         for edit in &edits {
             site.edit(edit);
             let files = site.files();
-            let again = memory.load("".into(), &files, &shelf, &options, depth);
-            let fresh = load("".into(), &files, &shelf, &options, depth);
+            let again = memory.load("".into(), &files, &Environment::base(), &shelf, &options, depth);
+            let fresh = load("".into(), &files, &Environment::base(), &shelf, &options, depth);
             prop_assert_eq!(told(&again), told(&fresh), "after {:?}", edit);
             prop_assert_eq!(meaning(&again.desired), meaning(&fresh.desired), "after {:?}", edit);
         }
@@ -240,10 +240,12 @@ fn one_edit_leaves_the_rest_as_it_is() {
     let options = Options { media: Media::Required, fallback: None };
     let mut memory = Memory::default();
     let mut site = Site::new();
-    let before = memory.load("".into(), &site.files(), &shelf, &options, Depth::EveryFirmware);
+    let before =
+        memory.load("".into(), &site.files(), &Environment::base(), &shelf, &options, Depth::EveryFirmware);
     assert_eq!(told(&before), [""; 0]);
     site.edit(&Edit::Slot(0, Some(One { redeploy: 1, address: 7, ..One::default() })));
-    let after = memory.load("".into(), &site.files(), &shelf, &options, Depth::EveryFirmware);
+    let after =
+        memory.load("".into(), &site.files(), &Environment::base(), &shelf, &options, Depth::EveryFirmware);
     let others = after.desired.deployments.iter().filter(|(_, one)| !one.origin.file.ends_with("0.toml"));
     let shared = |name, one| Arc::ptr_eq(one, &before.desired.deployments[name]);
     assert!(others.clone().count() > 6 && others.clone().all(|(name, one)| shared(name, one)));

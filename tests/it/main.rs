@@ -2,10 +2,12 @@
 //! so that it links once.
 
 mod again;
+mod bounds;
 mod check;
 mod ci;
 mod commands;
 mod editors;
+mod environment;
 mod explain;
 mod fix;
 mod formats;

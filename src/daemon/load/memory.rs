@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::Depth;
 use crate::desired::{Boot, Deployment, Earlier, Machine, Subnet};
-use crate::manifest::{self, Documents, Part, Problem, Sources};
+use crate::manifest::{self, Documents, Environment, Part, Problem, Sources};
 use crate::media::Entry;
 use crate::model::Name;
 
@@ -22,6 +22,8 @@ pub struct Memory {
     pub(super) manifests: Manifests,
     pub(super) resolved: Earlier,
     pub(super) rehearsed: Rehearsed,
+    /// Of the same inventory with each of its environments.
+    pub(super) environments: BTreeMap<Name, Memory>,
 }
 
 /// Manifests as they were last read.
@@ -33,12 +35,18 @@ pub(super) struct Manifests {
 
 impl Manifests {
     /// Reads the files that are not the same as before, on all processors.
-    pub fn read(&mut self, files: &BTreeMap<Arc<str>, Bytes>) -> (Documents, Vec<Problem>) {
+    pub fn read(
+        &mut self,
+        files: &BTreeMap<Arc<str>, Bytes>,
+        environment: &Environment,
+    ) -> (Documents, Vec<Problem>) {
         let sources = self.sources.next(files);
         let before = std::mem::replace(&mut self.sources, sources.clone());
         self.parts.retain(|file, _| sources.is_same(&before, *file));
-        let manifests = sources.iter().filter(|(_, source)| manifest::is_manifest(&source.name));
-        let unread = manifests.map(|(file, _)| file).filter(|file| !self.parts.contains_key(file));
+        if manifest::is_overlaid(&sources, environment) {
+            return manifest::overlaid(sources, environment);
+        }
+        let unread = manifest::base_manifests(&sources).filter(|file| !self.parts.contains_key(file));
         let unread: Vec<u32> = unread.collect();
         let read = share(&unread, |some| {
             let parts = some.iter().map(|file| (*file, manifest::part(&sources, *file)));
