@@ -287,10 +287,10 @@ impl Run {
         if !holds.is_empty() {
             return self.later(reply, Adopted::Held(plan, holds));
         }
-        let before = self.table.installs.clone();
-        self.table = Table { secrets, ..self.table.adopt(desired) };
+        let next = Table { secrets, ..self.table.adopt(desired) };
+        let former = std::mem::replace(&mut self.table, next);
         self.table.tick(now);
-        let carried = before.diff(&self.table.installs).filter_map(|item| match item {
+        let carried = former.installs.diff(&self.table.installs).filter_map(|item| match item {
             DiffItem::Add(name, install) | DiffItem::Update { new: (name, install), .. } => {
                 Some((name.clone(), install.clone()))
             }
@@ -298,7 +298,9 @@ impl Run {
         });
         self.batch.installs.extend(carried);
         self.batch.kept = kept;
-        self.batch.lists = Some(Lists::of(&self.table));
+        // A batch may hold several revisions: what the former ones changed is in it already.
+        let lists = Lists::between(&former, &self.table);
+        self.batch.lists.get_or_insert_default().extend(lists);
         self.batch.serial = Some(self.table.serial);
         self.later(reply, Adopted::Applied(plan));
     }
