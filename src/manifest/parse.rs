@@ -10,7 +10,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::checker::form::resource_name;
 use super::checker::{Checker, Subject, plain};
-use super::document::{Document, Documents, Inventory, Resource};
+use super::document::{
+    Boot, Deployment, Document, Documents, Inventory, Machine, Pool, Profile, Resource, Subnet, Template,
+};
 use super::environment::{self, Environment};
 use super::overlay::{self, Tables};
 use super::scan::{self, Scan};
@@ -88,14 +90,25 @@ pub fn overlaid(sources: Sources, environment: &Environment) -> (Documents, Vec<
 }
 
 /// What one manifest says, whatever the others do: the same bytes under the same number make the
-/// same part.
+/// same part. There may be one for each of 100,000 files: what is empty takes next to nothing.
 #[derive(Debug)]
 pub struct Part {
-    documents: Documents,
-    problems: Vec<Problem>,
+    subnets: Listed<Subnet>,
+    boots: Listed<Boot>,
+    templates: Listed<Template>,
+    profiles: Listed<Profile>,
+    machines: Listed<Machine>,
+    deployments: Listed<Deployment>,
+    pools: Listed<Pool>,
+    inventory: Option<Box<Inventory>>,
+    unread: Box<[(Kind, Name)]>,
+    unparsed: Box<[u32]>,
+    problems: Box<[Problem]>,
     /// Lines with syntax errors: what else is wrong there says nothing.
     faulty: BTreeSet<u32>,
 }
+
+type Listed<T> = Box<[Arc<Resource<T>>]>;
 
 /// Reads one manifest that is no overlay.
 pub fn part(sources: &Sources, file: u32) -> Part {
@@ -103,7 +116,33 @@ pub fn part(sources: &Sources, file: u32) -> Part {
     parser.file(sources, file);
     let faulty = std::mem::take(&mut parser.faulty);
     let (documents, problems) = parser.finish();
-    Part { documents, problems, faulty }
+    let Documents {
+        sources: _,
+        subnets,
+        boots,
+        templates,
+        profiles,
+        machines,
+        deployments,
+        pools,
+        inventory,
+        unread,
+        unparsed,
+    } = documents;
+    Part {
+        subnets: subnets.into_values().collect(),
+        boots: boots.into_values().collect(),
+        templates: templates.into_values().collect(),
+        profiles: profiles.into_values().collect(),
+        machines: machines.into_values().collect(),
+        deployments: deployments.into_values().collect(),
+        pools: pools.into_values().collect(),
+        inventory: inventory.map(Box::new),
+        unread: unread.into_iter().collect(),
+        unparsed: unparsed.into(),
+        problems: problems.into(),
+        faulty,
+    }
 }
 
 /// Puts the manifests of an inventory without overlays together: one part for each, in the order of
@@ -128,8 +167,7 @@ pub fn join<'a>(
 impl Documents {
     /// Takes over what a part has; what is there already is reported.
     fn add(&mut self, part: &Part) -> Vec<Problem> {
-        let Documents {
-            sources: _,
+        let Part {
             subnets,
             boots,
             templates,
@@ -140,7 +178,9 @@ impl Documents {
             inventory,
             unread,
             unparsed,
-        } = &part.documents;
+            problems: _,
+            faulty,
+        } = part;
         let mut twice = Vec::new();
         add(Kind::Subnet, &mut self.subnets, subnets, &mut twice);
         add(Kind::Boot, &mut self.boots, boots, &mut twice);
@@ -150,14 +190,14 @@ impl Documents {
         add(Kind::Deployment, &mut self.deployments, deployments, &mut twice);
         add(Kind::Pool, &mut self.pools, pools, &mut twice);
         if let Some(inventory) = inventory {
-            self.inventory = Some(inventory.clone());
+            self.inventory = Some((**inventory).clone());
         }
         self.unread.extend(unread.iter().cloned());
         self.unparsed.extend(unparsed);
         let told = |problem: &Problem| {
-            part.faulty.is_empty() || {
+            faulty.is_empty() || {
                 let mark = problem.mark();
-                !part.faulty.contains(&line(self.sources.get(mark.file), problem))
+                !faulty.contains(&line(self.sources.get(mark.file), problem))
             }
         };
         twice.retain(told);
@@ -168,10 +208,11 @@ impl Documents {
 fn add<T>(
     kind: Kind,
     all: &mut BTreeMap<Name, Arc<Resource<T>>>,
-    own: &BTreeMap<Name, Arc<Resource<T>>>,
+    own: &[Arc<Resource<T>>],
     twice: &mut Vec<Problem>,
 ) {
-    for (name, resource) in own {
+    for resource in own {
+        let name = &resource.name;
         match all.entry(name.clone()) {
             Entry::Vacant(entry) => drop(entry.insert(resource.clone())),
             Entry::Occupied(first) => {
