@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod check;
 pub mod color;
+pub mod completions;
 pub mod config;
 pub mod ctl;
 pub mod exit;
@@ -13,7 +14,9 @@ pub mod plan;
 pub mod remote;
 pub mod render;
 mod replace;
+pub mod replay;
 pub mod resolved;
+mod saved;
 pub mod schema;
 pub mod secret;
 pub mod start;
@@ -51,6 +54,8 @@ pub enum Command {
     Render(render::Arguments),
     /// Prints every value of a deployment, inherited ones included
     Resolved(resolved::Arguments),
+    /// Tells what machines in a packet capture would have been answered, and why
+    Replay(replay::Arguments),
     /// Settings of the daemon
     Config(config::Args),
     /// Looks into ISO images
@@ -61,6 +66,8 @@ pub enum Command {
     Schema(schema::Arguments),
     /// Tells what a code such as V0011 means, with examples
     Explain(explain::Arguments),
+    /// Writes the completions of a shell
+    Completions(completions::Arguments),
 }
 
 /// Runs one command line.
@@ -79,9 +86,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Iso(arguments) => iso::run(&arguments),
         Command::Init(arguments) => init::run(&arguments),
         Command::Render(arguments) => render::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
         Command::Resolved(arguments) => resolved::run(&arguments),
         Command::Secret(arguments) => secret::run(&arguments),
         Command::Schema(arguments) => schema::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
     }
 }

@@ -11,16 +11,21 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 pub use crate::model::Mode;
-use crate::model::{Cidr, Inventory, Range};
+use crate::model::{Cidr, Inventory, Name, Range};
 
 /// The daemon's file, understood.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     pub network: Network,
+    /// Further networks, where `[[network]]` is written more than once.
+    pub further: Vec<Network>,
     pub dhcp: Dhcp,
     pub http: Http,
     pub api: Api,
     pub inventory: Inventory,
+    pub reconcile: Reconcile,
+    /// Which of the inventory's environments is laid over it.
+    pub environment: Option<Name>,
     pub firmware: Firmware,
     pub state: State,
     pub media: Media,
@@ -34,6 +39,8 @@ pub struct Network {
     pub interface: String,
     /// This host's address there.
     pub address: Ipv4Addr,
+    /// What to be there, if that is not what `[dhcp]` says.
+    pub mode: Option<Mode>,
     /// Used where the inventory declares no subnet for this interface.
     pub subnet: Option<Subnet>,
 }
@@ -54,6 +61,16 @@ pub struct Http {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Api {
     pub listen: Listen,
+}
+
+/// `[inventory] reconcile`: what becomes of a new revision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reconcile {
+    /// It is adopted, unless a safety rule holds it.
+    #[default]
+    Auto,
+    /// It waits until somebody approves its plan.
+    Manual,
 }
 
 /// `[firmware]`.
@@ -159,13 +176,36 @@ impl Config {
         Ok(config)
     }
 
+    /// Every network that is served, the first of the file first.
+    pub fn networks(&self) -> impl Iterator<Item = &Network> {
+        std::iter::once(&self.network).chain(&self.further)
+    }
+
+    /// What to be on a network.
+    pub fn mode(&self, network: &Network) -> Mode {
+        network.mode.unwrap_or(self.dhcp.mode)
+    }
+
     /// Follows another inventory than the file's: `--inventory DIR|GIT-URL`.
     pub fn follow(&mut self, inventory: &str) {
         self.inventory = Inventory::named(inventory);
     }
 
     fn anchor(&mut self, folder: &Path) {
-        let Config { network: _, dhcp: _, http: _, api, inventory, firmware, state, media, secrets } = self;
+        let Config {
+            network: _,
+            further: _,
+            dhcp: _,
+            http: _,
+            api,
+            inventory,
+            reconcile: _,
+            environment: _,
+            firmware,
+            state,
+            media,
+            secrets,
+        } = self;
         let mut paths: Vec<&mut PathBuf> = firmware.paths.iter_mut().chain(&mut media.paths).collect();
         paths.push(&mut state.directory);
         paths.extend(&mut secrets.identity);

@@ -3,6 +3,7 @@
 
 pub mod boot;
 pub mod deployment;
+pub mod dhcp_options;
 pub mod fixed;
 pub mod machine;
 pub mod resolve;
@@ -12,14 +13,15 @@ pub mod template;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::model::{Mac, Name};
+use crate::model::{Mac, Name, Window};
 
 pub use boot::Boot;
 pub use deployment::{Deployment, Place};
+pub use dhcp_options::DhcpOptions;
 pub use fixed::Fixed;
 pub use machine::Machine;
 pub use resolve::inherited::{Inherited, inherited};
-pub use resolve::{Media, Options, resolve};
+pub use resolve::{Earlier, Media, Options, resolve, resolve_again};
 pub use subnet::Subnet;
 pub use template::Template;
 
@@ -52,10 +54,21 @@ pub struct Safety {
     pub allow_empty: bool,
     /// How many installed machines one revision may reinstall; `None` means any number.
     pub max_reinstall: Option<u32>,
+    /// How many installed machines may be in reinstallation at a time; `None` means any number.
+    pub max_in_flight: Option<u32>,
+    /// When installed machines may be reinstalled; at any time if there are none.
+    pub windows: Vec<Window>,
 }
 
 impl Default for Safety {
     fn default() -> Safety {
-        Safety { max_remove: 30, min_existing: 5, allow_empty: false, max_reinstall: None }
+        Safety {
+            max_remove: 30,
+            min_existing: 5,
+            allow_empty: false,
+            max_reinstall: None,
+            max_in_flight: None,
+            windows: Vec::new(),
+        }
     }
 }

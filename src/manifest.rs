@@ -5,9 +5,11 @@
 pub mod checker;
 pub mod code;
 pub mod document;
+pub mod environment;
 pub mod explain;
 pub mod fix;
 pub mod mark;
+mod overlay;
 pub mod problem;
 mod quote;
 pub mod report;
@@ -23,8 +25,11 @@ mod parse;
 pub use crate::model::similar;
 pub use code::Code;
 pub use document::{Documents, Resource};
+pub use environment::{Environment, NoEnvironment};
 pub use mark::{Mark, Marked};
-pub use parse::{MANIFEST_MAX_BYTES, is_manifest, parse};
+pub use parse::{
+    MANIFEST_MAX_BYTES, Part, base_manifests, is_manifest, is_overlaid, join, overlaid, parse, parse_in, part,
+};
 pub use problem::{Edit, Label, Level, Problem};
 pub use shape::{Fields, Form, Key, Kind, Shape};
 pub use sources::{Position, Source, Sources};

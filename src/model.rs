@@ -2,6 +2,8 @@
 
 pub mod arch;
 pub mod content;
+pub mod dhcp_option;
+pub mod hex;
 pub mod inventory;
 pub mod mac;
 pub mod mode;
@@ -9,14 +11,19 @@ pub mod name;
 pub mod net;
 pub mod origin;
 pub mod similar;
+pub mod size;
 pub mod time;
+pub mod window;
 
 pub use arch::{ClientArch, Cpu, Firmware};
 pub use content::{Content, Extent};
+pub use hex::hex;
 pub use inventory::{Git, Inventory, Reference};
 pub use mac::Mac;
 pub use mode::Mode;
 pub use name::Name;
 pub use net::{Cidr, Range};
 pub use origin::Origin;
+pub use size::Size;
 pub use time::{Span, Time};
+pub use window::Window;

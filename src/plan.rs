@@ -1,21 +1,35 @@
 //! What adopting a revision would do to real machines: the product that people review.
 
+pub mod blast;
 pub mod diff;
+pub mod partial;
 pub mod report;
 pub mod safety;
+pub mod schema;
+pub mod unified;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use blast::Blast;
 pub use diff::diff;
+pub use partial::Selection;
 pub use safety::{Consent, Hold, hold};
+pub use unified::Patch;
+
+/// Version of the JSON of plans: the first number changes when a field goes or changes meaning,
+/// the second when one is added.
+pub const FORMAT_VERSION: &str = "1.1";
 
 /// The difference between a table and a revision.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
-    /// Version of this shape: the first number changes when a field goes or changes meaning.
+    /// Version of this shape: the first number changes when a field goes or changes meaning, the
+    /// second when one is added.
     pub format_version: String,
     /// Revision in the table, empty on a new one.
     pub from: String,
+    /// Revision that would be adopted.
     pub to: String,
     /// The table that was looked at.
     pub lineage: String,
@@ -24,29 +38,43 @@ pub struct Plan {
     pub deployments_before: usize,
     /// Least harmful first.
     pub changes: Vec<Change>,
+    /// What happens to machines, counted.
+    pub blast: Blast,
+    /// For how many changed deployments what is served was not compared, because they are many.
+    pub uncompared: usize,
 }
 
 /// One resource that appears, disappears or changes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Change {
     pub impact: Impact,
     pub action: Action,
     /// `deployment`, `machine`, `boot` or `subnet`.
     pub kind: String,
     pub name: String,
+    /// What it was called before, for a rename.
+    pub former_name: Option<String>,
     /// The machine that feels it.
     pub machine: Option<String>,
+    /// The machine that had it before, where that is another one.
+    pub former_machine: Option<String>,
+    /// Whether the machine's next network boot installs.
+    pub installs: bool,
     /// Whether that machine is protected.
     pub protected: bool,
     pub reason: String,
     /// `file:line:column` in the new revision (in the old one for a removal).
     pub origin: String,
-    /// What differs, one line each.
+    /// What differs in the manifests, one line each; secrets by name only.
     pub details: Vec<String>,
+    /// How what the machine is served changes, secrets masked.
+    pub served: Vec<Patch>,
+    /// The deployment that has exactly the same patches, which are then not repeated here.
+    pub served_like: Option<String>,
 }
 
 /// How bad a change can be, from nothing to lost data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Impact {
     /// An answer changes now.
@@ -62,7 +90,8 @@ pub enum Impact {
     Wipe,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What becomes of a resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Action {
     Create,

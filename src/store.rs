@@ -1,6 +1,7 @@
 //! What must survive a crash: leases, installations, assignments, protections, the timeline.
 //! One redb file in the state directory; a batch is on disk when `commit` returns.
 
+pub mod history;
 pub mod record;
 
 use std::collections::BTreeMap;
@@ -8,10 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use imbl::ordmap;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::model::Name;
 use crate::table::{Event, Install, Lease, Table};
+pub use history::History;
 use record::{EventRecord, InstallRecord, KeptRecord, LeaseRecord};
 
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
@@ -21,6 +24,7 @@ const ASSIGNMENTS: TableDefinition<&str, &str> = TableDefinition::new("assignmen
 const PROTECTED: TableDefinition<&str, ()> = TableDefinition::new("protected");
 const EVENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("events");
 const FILES: TableDefinition<&str, &[u8]> = TableDefinition::new("files");
+const NOTES: TableDefinition<&str, &[u8]> = TableDefinition::new("notes");
 
 /// How many events are kept.
 pub const EVENTS_MAX: u64 = 20_000;
@@ -56,6 +60,8 @@ pub struct Saved {
     pub leases: Vec<Lease>,
     pub events: Vec<(u64, Event)>,
     pub kept: Option<Kept>,
+    /// What the daemon wrote down for itself, by name.
+    pub notes: BTreeMap<String, Vec<u8>>,
 }
 
 /// A revision as it was read: what a start without the source serves, and what the source's next
@@ -67,6 +73,8 @@ pub struct Kept {
     pub source: Arc<str>,
     /// Directory that files not kept here are read from.
     pub root: Option<PathBuf>,
+    /// The environment it was served for.
+    pub environment: Option<Arc<str>>,
     pub files: BTreeMap<Arc<str>, Bytes>,
     /// Where the files lie on disk, by their path in the inventory.
     pub copies: BTreeMap<Arc<str>, PathBuf>,
@@ -77,24 +85,44 @@ pub struct Kept {
 pub struct Batch {
     pub leases: Vec<Lease>,
     pub installs: Vec<(Name, Install)>,
-    /// Whole lists, when a revision changed them.
+    /// What a revision changed of the lists.
     pub lists: Option<Lists>,
     pub serial: Option<u64>,
     pub kept: Option<Arc<Kept>>,
     pub events: Vec<(u64, Event)>,
+    pub notes: Vec<(&'static str, Vec<u8>)>,
 }
 
-#[derive(Debug)]
+/// What differs between two tables.
+#[derive(Debug, Default)]
 pub struct Lists {
-    pub assignments: Vec<(Name, Name)>,
-    pub protected: Vec<Name>,
+    /// `None` takes an assignment away.
+    pub assignments: Vec<(Name, Option<Name>)>,
+    /// `false` takes a protection away.
+    pub protected: Vec<(Name, bool)>,
 }
 
 impl Lists {
-    pub fn of(table: &Table) -> Lists {
+    /// Lays what differs later over this.
+    pub fn extend(&mut self, later: Lists) {
+        self.assignments.extend(later.assignments);
+        self.protected.extend(later.protected);
+    }
+
+    pub fn between(before: &Table, after: &Table) -> Lists {
+        let assigned = |item: ordmap::DiffItem<Name, Name>| match item {
+            ordmap::DiffItem::Add(name, machine) => (name.clone(), Some(machine.clone())),
+            ordmap::DiffItem::Update { new: (name, machine), .. } => (name.clone(), Some(machine.clone())),
+            ordmap::DiffItem::Remove(name, _) => (name.clone(), None),
+        };
+        let gone = before.protected.iter().filter(|name| !after.protected.contains(*name));
+        let new = after.protected.iter().filter(|name| !before.protected.contains(*name));
         Lists {
-            assignments: table.assignments.iter().map(|(a, b)| (a.clone(), b.clone())).collect(),
-            protected: table.protected.iter().cloned().collect(),
+            assignments: before.assignments.diff(&after.assignments).map(assigned).collect(),
+            protected: gone
+                .map(|name| (name.clone(), false))
+                .chain(new.map(|name| (name.clone(), true)))
+                .collect(),
         }
     }
 }
@@ -106,7 +134,11 @@ impl Batch {
 
     /// Whether somebody waits for this to be on disk; events alone may be lost in a crash.
     fn must_last(&self) -> bool {
-        !self.leases.is_empty() || !self.installs.is_empty() || self.lists.is_some() || self.serial.is_some()
+        !self.leases.is_empty()
+            || !self.installs.is_empty()
+            || !self.notes.is_empty()
+            || self.lists.is_some()
+            || self.serial.is_some()
     }
 }
 
@@ -133,7 +165,7 @@ impl Store {
             let mut meta = write.open_table(META)?;
             if meta.get("lineage")?.is_none() {
                 let bytes = fresh();
-                let lineage: String = bytes[32..].iter().map(|byte| format!("{byte:02x}")).collect();
+                let lineage = crate::model::hex(&bytes[32..]);
                 meta.insert("token-key", &bytes[..32])?;
                 meta.insert("lineage", lineage.as_bytes())?;
                 meta.insert("serial", 0u64.to_be_bytes().as_slice())?;
@@ -144,6 +176,7 @@ impl Store {
             write.open_table(PROTECTED)?;
             write.open_table(EVENTS)?;
             write.open_table(FILES)?;
+            write.open_table(NOTES)?;
         }
         write.commit()?;
         Ok(())
@@ -181,6 +214,10 @@ impl Store {
         for row in read.open_table(PROTECTED)?.iter()? {
             saved.protected.push(row?.0.value().parse()?);
         }
+        for row in read.open_table(NOTES)?.iter()? {
+            let (name, note) = row?;
+            saved.notes.insert(name.value().to_owned(), note.value().to_vec());
+        }
         if let Some(note) = meta.get("kept")? {
             let mut kept = record::read::<KeptRecord>(note.value())?.into_kept();
             for row in read.open_table(FILES)?.iter()? {
@@ -216,6 +253,10 @@ impl Store {
                     events.remove(old)?;
                 }
             }
+            let mut notes = write.open_table(NOTES)?;
+            for (name, note) in &batch.notes {
+                notes.insert(*name, note.as_slice())?;
+            }
             if let Some(serial) = batch.serial {
                 write.open_table(META)?.insert("serial", serial.to_be_bytes().as_slice())?;
             }
@@ -224,15 +265,19 @@ impl Store {
             write_kept(&write, kept)?;
         }
         if let Some(lists) = &batch.lists {
-            write.delete_table(ASSIGNMENTS)?;
             let mut assignments = write.open_table(ASSIGNMENTS)?;
             for (deployment, machine) in &lists.assignments {
-                assignments.insert(deployment.as_str(), machine.as_str())?;
+                match machine {
+                    Some(machine) => drop(assignments.insert(deployment.as_str(), machine.as_str())?),
+                    None => drop(assignments.remove(deployment.as_str())?),
+                }
             }
-            write.delete_table(PROTECTED)?;
             let mut protected = write.open_table(PROTECTED)?;
-            for machine in &lists.protected {
-                protected.insert(machine.as_str(), ())?;
+            for (machine, is_protected) in &lists.protected {
+                match is_protected {
+                    true => drop(protected.insert(machine.as_str(), ())?),
+                    false => drop(protected.remove(machine.as_str())?),
+                }
             }
         }
         write.commit()?;
@@ -242,10 +287,14 @@ impl Store {
 
 fn write_kept(write: &redb::WriteTransaction, kept: &Kept) -> Result<(), redb::Error> {
     write.open_table(META)?.insert("kept", record::write(&KeptRecord::of(kept)).as_slice())?;
-    write.delete_table(FILES)?;
     let mut files = write.open_table(FILES)?;
+    // Revisions differ in a file or two: only those are written.
+    let is_kept = |path: &str, bytes: &[u8]| kept.files.get(path).is_some_and(|own| own == bytes);
+    files.retain(is_kept)?;
     for (path, bytes) in &kept.files {
-        files.insert(&**path, &**bytes)?;
+        if files.get(&**path)?.is_none() {
+            files.insert(&**path, &**bytes)?;
+        }
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use super::types;
 use crate::model::{Mac, Time};
-use crate::table::{Duty, Event, InstallStage, Seen, Table};
+use crate::table::{DriftKind, Duty, Event, InstallStage, Seen, Table};
 
 pub fn deployments(table: &Table) -> Vec<types::Deployment> {
     table.desired.deployments.keys().filter_map(|name| deployment(table, name.as_str())).collect()
@@ -17,7 +17,7 @@ pub fn deployment(table: &Table, name: &str) -> Option<types::Deployment> {
     let leased = macs.iter().find_map(|mac| table.leases.address_of(*mac));
     let install = table.installs.get(&found.name);
     let duty = table.duty(found);
-    let phase = match (&duty, machine, install.map(|install| install.stage)) {
+    let phase = match (&table.due(found), machine, install.map(|install| install.stage)) {
         (Duty::NetworkBoot, ..) => "network-boot",
         (_, None, _) => "unassigned",
         (Duty::Install { permit: true }, ..) | (_, _, None) => "waiting",
@@ -83,6 +83,7 @@ fn sighting(seen: Option<&Seen>) -> types::Machine {
         address: seen.and_then(|seen| seen.address),
         arch: seen.and_then(|seen| seen.arch).map(|arch| arch.to_string()),
         last_seen: seen.map(|seen| seen.last.to_string()),
+        stuck: seen.and_then(|seen| seen.stuck.as_deref()).map(str::to_owned),
         origin: None,
     }
 }
@@ -124,4 +125,26 @@ pub fn event(sequence: u64, event: &Event) -> types::Event {
         deployment: event.deployment.as_ref().map(ToString::to_string),
         text: event.text.clone(),
     }
+}
+
+pub fn drift(table: &Table) -> Vec<types::Drift> {
+    let row = |drift: crate::table::Drift| {
+        let crate::table::Drift { deployment, machine, kind, actual, desired } = drift;
+        let (kind, text) = match kind {
+            DriftKind::Content => {
+                ("content", "installed with another content; raise redeploy to install this one")
+            }
+            DriftKind::Address => ("address", "uses another address until it asks DHCP again"),
+            DriftKind::Machine => ("machine", "installed on another machine; raise redeploy to install here"),
+        };
+        types::Drift {
+            deployment: deployment.to_string(),
+            machine: machine.map(|machine| machine.to_string()),
+            kind: kind.into(),
+            actual,
+            desired,
+            text: text.into(),
+        }
+    };
+    table.drift().into_iter().map(row).collect()
 }

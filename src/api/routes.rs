@@ -14,7 +14,8 @@ use serde::Deserialize;
 use tokio::sync::watch;
 
 use super::convert;
-use super::types::{Apply, Events, Failure, Outcome, Status, Tree};
+use super::metrics::Counts;
+use super::types::{Apply, Events, Failure, Order, Outcome, Status, Ticket, Tree, WaitingPlan};
 use crate::model::{Mac, Time};
 use crate::table::{Event, Table};
 
@@ -31,13 +32,21 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn now(&self) -> Time;
     fn status(&self) -> Status;
     fn events(&self, after: u64, mac: Option<Mac>, limit: usize) -> Vec<(u64, Event)>;
+    /// What `/metrics` counts.
+    fn counts(&self) -> Counts;
     fn latest(&self) -> watch::Receiver<u64>;
     fn plan(&self, tree: Tree) -> impl Future<Output = Result<Outcome, String>> + Send;
     fn apply(&self, apply: Apply) -> impl Future<Output = Result<Outcome, String>> + Send;
+    fn ticket(&self, tree: Tree) -> Ticket;
+    fn order(&self, order: Order) -> impl Future<Output = Result<Outcome, String>> + Send;
+    fn plans(&self) -> impl Future<Output = Vec<WaitingPlan>> + Send;
+    /// Kept revisions, the newest first.
+    fn revisions(&self) -> Vec<String>;
 }
 
 pub fn router<B: Backend>(backend: B) -> Router {
     Router::new()
+        .route("/metrics", get(metrics::<B>))
         .route("/v1/status", get(status::<B>))
         .route("/v1/events", get(events::<B>))
         .route(
@@ -53,9 +62,25 @@ pub fn router<B: Backend>(backend: B) -> Router {
         .route("/v1/boots", get(|State(b): State<B>| async move { Json(convert::boots(&b.table())) }))
         .route("/v1/plan", post(plan::<B>))
         .route("/v1/apply", post(apply::<B>))
+        .route(
+            "/v1/tickets",
+            post(|State(b): State<B>, Json(tree): Json<Tree>| async move { Json(b.ticket(tree)) }),
+        )
+        .route(
+            "/v1/orders",
+            post(|State(b): State<B>, Json(order): Json<Order>| async move { respond(b.order(order).await) }),
+        )
+        .route("/v1/plans", get(|State(b): State<B>| async move { Json(b.plans().await) }))
+        .route("/v1/revisions", get(|State(b): State<B>| async move { Json(b.revisions()) }))
+        .route("/v1/drift", get(|State(b): State<B>| async move { Json(convert::drift(&b.table())) }))
         .fallback(|| async { failure(StatusCode::NOT_FOUND, "there is no such resource") })
         .layer(DefaultBodyLimit::max(TREE_MAX))
         .with_state(backend)
+}
+
+async fn metrics<B: Backend>(State(backend): State<B>) -> Response {
+    let text = super::metrics::text(&backend.table(), &backend.counts(), backend.now());
+    ([("content-type", "text/plain; version=0.0.4")], text).into_response()
 }
 
 async fn status<B: Backend>(State(backend): State<B>) -> Json<Status> {

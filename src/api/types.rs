@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-use crate::plan::{Consent, Hold, Plan};
+use crate::model::hex;
+use crate::plan::{Consent, Hold, Plan, Selection};
 use crate::secret;
 
 /// `GET /v1/status`.
@@ -20,6 +22,12 @@ pub struct Status {
     pub mode: String,
     pub deployments: usize,
     pub machines: usize,
+    /// Reinstallations that wait for their turn.
+    #[serde(default)]
+    pub waiting: usize,
+    /// Reinstallations that hold one of the places of `max-in-flight`.
+    #[serde(default)]
+    pub in_flight: usize,
     pub source: SourceStatus,
 }
 
@@ -33,7 +41,7 @@ pub struct SourceStatus {
     /// The revision seen last.
     pub attempted: String,
     /// `Loading`, `Cached` (served as before the start, the source not read yet), `Ready`,
-    /// `Held`, `Invalid` or `Unreachable`.
+    /// `Held`, `Waiting`, `Rejected`, `Suspended`, `Pinned`, `Invalid` or `Unreachable`.
     pub condition: String,
     /// Why, in words; for `Invalid` every problem.
     pub reason: String,
@@ -82,6 +90,9 @@ pub struct Machine {
     pub arch: Option<String>,
     /// RFC 3339.
     pub last_seen: Option<String>,
+    /// Where its boots end, if it boots again and again and gets no further.
+    #[serde(default)]
+    pub stuck: Option<String>,
     pub origin: Option<String>,
 }
 
@@ -137,11 +148,17 @@ pub struct Tree {
     pub revision: String,
     /// The directory it was read from, where the daemon can look for media.
     pub root: Option<String>,
+    /// The environment to lay over it; the daemon's own if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
     /// Text files by path.
     pub files: BTreeMap<String, String>,
     /// Secrets that are not armoured, in hexadecimal, by path.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub sealed: BTreeMap<String, String>,
+    /// What of it takes part.
+    #[serde(default, skip_serializing_if = "Selection::is_all")]
+    pub selection: Selection,
 }
 
 impl Tree {
@@ -152,14 +169,26 @@ impl Tree {
             match std::str::from_utf8(bytes) {
                 Ok(text) => drop(tree.files.insert(path.to_owned(), text.to_owned())),
                 Err(_) if path.starts_with(secret::FOLDER) => {
-                    let hex = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-                    tree.sealed.insert(path.to_owned(), hex);
+                    tree.sealed.insert(path.to_owned(), hex(bytes));
                 }
                 // Images, kernels: the daemon looks for them where they are.
                 Err(_) => {}
             }
         }
         tree
+    }
+
+    /// Stands for the files, whatever their revision is called.
+    pub fn digest(&self) -> String {
+        let mut sum = Sha256::new();
+        sum.update(format!("{}\n{:?}\n", self.selection, self.environment));
+        for (path, text) in self.files.iter().chain(&self.sealed) {
+            for part in [path, text] {
+                sum.update((part.len() as u64).to_be_bytes());
+                sum.update(part);
+            }
+        }
+        sum.finalize()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// The files again. What is no hexadecimal is left out, and missed where it is named.
@@ -174,6 +203,115 @@ impl Tree {
     }
 }
 
+/// What a saved plan is bound to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Ticket {
+    /// Made of all else by the daemon's own key.
+    pub id: String,
+    /// The daemon's inventory.
+    pub source: String,
+    /// The revision of it that was seen last.
+    pub attempted: String,
+    /// Digest of the tree.
+    pub tree: String,
+    /// What the tree calls itself.
+    pub to: String,
+    pub lineage: String,
+    pub serial: u64,
+    pub version: String,
+}
+
+impl Ticket {
+    /// What differs between this ticket of now and `then`.
+    pub fn differences(&self, then: &Ticket) -> Vec<String> {
+        let Ticket { id: _, source, attempted, tree, to, lineage, serial, version } = then;
+        let mut reasons = Vec::new();
+        let mut differ = |what: &str, then: &str, now: &str| {
+            if then != now {
+                reasons.push(format!("{what}: then {then}, now {now}"));
+            }
+        };
+        differ("the daemon follows another source", source, &self.source);
+        // A directory that is followed comes to hold what was planned: that is no other plan.
+        if self.attempted != *to {
+            differ("the source has moved on", attempted, &self.attempted);
+        }
+        differ("the plan's own files were changed", tree, &self.tree);
+        differ("it is of another voldemort", version, &self.version);
+        differ("the daemon's state directory is another one (emptied?)", lineage, &self.lineage);
+        if *lineage == self.lineage && *serial != self.serial {
+            let why = "revisions and installations count; so does this plan, if it was applied already";
+            reasons.push(format!(
+                "the table has moved on: then at serial {serial}, now {} ({why})",
+                self.serial
+            ));
+        }
+        reasons
+    }
+
+    /// What `id` is made of.
+    pub fn text(&self) -> String {
+        let Ticket { id: _, source, attempted, tree, to, lineage, serial, version } = self;
+        [source, attempted, tree, to, lineage, &serial.to_string(), version].map(String::as_str).join("\n")
+    }
+}
+
+/// `POST /v1/orders`: what to do about revisions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "order", rename_all = "kebab-case")]
+pub enum Order {
+    /// Adopts a waiting plan.
+    Approve {
+        plan: String,
+        consent: Consent,
+    },
+    /// Turns a waiting plan's revision down.
+    Reject {
+        plan: String,
+        reason: String,
+    },
+    /// Adopts nothing of the source until resumed.
+    Suspend {
+        reason: String,
+        seconds: Option<u64>,
+    },
+    Resume,
+    /// Goes back to a kept revision and stays there.
+    Pin {
+        revision: String,
+        reason: String,
+        consent: Consent,
+    },
+    Unpin,
+}
+
+/// A row of `GET /v1/plans`: a revision that waits for somebody's word.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WaitingPlan {
+    /// Changes with what the plan does.
+    pub id: String,
+    pub revision: String,
+    /// `Waiting` or `Held`.
+    pub condition: String,
+    /// RFC 3339.
+    pub since: String,
+    pub plan: Plan,
+    pub holds: Vec<Hold>,
+}
+
+/// A row of `GET /v1/drift`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Drift {
+    pub deployment: String,
+    pub machine: Option<String>,
+    /// `content`, `address` or `machine`.
+    pub kind: String,
+    pub actual: String,
+    pub desired: String,
+    /// What it means, in words.
+    pub text: String,
+}
+
 /// `POST /v1/apply`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Apply {
@@ -182,6 +320,9 @@ pub struct Apply {
     pub consent: Consent,
     /// Lineage and serial that the plan was made for.
     pub expected: Option<(String, u64)>,
+    /// Of a saved plan.
+    #[serde(default)]
+    pub ticket: Option<Ticket>,
 }
 
 /// The answer to `POST /v1/plan` and `POST /v1/apply`.
@@ -202,6 +343,14 @@ pub enum Outcome {
     },
     Stale {
         plan: Plan,
+    },
+    /// What was agreed to is not what there is any more: everything that differs.
+    Moved {
+        reasons: Vec<String>,
+    },
+    /// An order was carried out.
+    Done {
+        text: String,
     },
     /// The manifests are wrong: every problem as text.
     Invalid {

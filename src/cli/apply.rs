@@ -1,24 +1,34 @@
 //! `voldemort apply`: shows the plan, asks, and hands the tree over to the daemon.
 
-use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
+mod consent;
+mod wait;
 
-use clap::Args;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
 
 use super::Exit;
-use super::exit::talk;
-use super::remote::{self, Remote};
-use crate::api::types::{Apply, Outcome};
-use crate::plan::{Consent, Impact, Plan, report};
+use super::exit::{print, talk};
+use super::remote::{self, Part, Remote};
+use super::saved::SavedPlan;
+use crate::api::types::{Apply, Outcome, Ticket, Tree};
+use crate::model::Span;
+use crate::plan::{Consent, report};
 
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// The inventory
-    #[arg(default_value = ".")]
-    directory: PathBuf,
+    /// The inventory, or a plan that `voldemort plan --out` saved
+    #[arg(default_value = ".", value_name = "DIR|PLAN")]
+    what: PathBuf,
+    /// With this environment laid over the inventory; the daemon's own if absent
+    #[arg(long, value_name = "NAME")]
+    env: Option<String>,
     #[command(flatten)]
     remote: Remote,
-    /// Don't ask
+    #[command(flatten)]
+    part: Part,
+    /// Don't ask; machines are wiped only with --allow-reinstalls
     #[arg(long, visible_alias = "yes", short = 'y')]
     auto_approve: bool,
     /// Show what would happen and stop
@@ -27,87 +37,125 @@ pub struct Arguments {
     /// Agree that exactly this many deployments are removed
     #[arg(long, value_name = "N")]
     allow_removals: Option<usize>,
-    /// Agree that exactly this many machines are reinstalled
+    /// Agree that exactly this many machines are reinstalled: what is on their disks is lost
     #[arg(long, value_name = "N")]
     allow_reinstalls: Option<usize>,
+    /// Wait until the machines that this installs have reported
+    #[arg(long, value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "live")]
+    wait: Option<Wait>,
+    /// How long to wait at most
+    #[arg(long, default_value = "1h", requires = "wait")]
+    timeout: Span,
     /// Print the outcome as JSON
     #[arg(short, long, value_parser = ["text", "json"], default_value = "text")]
     output: String,
 }
 
+/// What `--wait` waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Wait {
+    /// The revision is served: so it is when apply ends
+    Live,
+    /// Every machine that the plan installs has reported completion
+    Installed,
+}
+
 pub fn run(arguments: &Arguments) -> Exit {
-    let tree = match remote::tree(&arguments.directory) {
-        Ok(tree) => tree,
+    let json = arguments.output == "json";
+    let (tree, ticket) = match read(arguments) {
+        Ok(read) => read,
         Err(code) => return code,
     };
-    let json = arguments.output == "json";
+    if let Some(outcome) = ticket.as_ref().and_then(|ticket| stale(arguments, &tree, ticket)) {
+        return finish(&outcome, json);
+    }
     let planned = arguments.remote.block_on(async |client| client.post::<Outcome>("/v1/plan", &tree).await);
     let plan = match planned {
         Ok(Outcome::Planned { plan, .. }) => plan,
         Ok(other) => return finish(&other, json),
         Err(error) => return remote::failed(&error, json),
     };
-    if !json {
-        print!("{}", report::text(&plan));
+    if !json && print(&report::text(&plan)) != Exit::Done {
+        return Exit::Failed;
     }
-    if plan.is_empty() || arguments.dry_run {
+    // A saved plan is good for one adoption, also of nothing.
+    if (plan.is_empty() && ticket.is_none()) || arguments.dry_run {
         return if json { finish(&Outcome::Planned { plan, holds: Vec::new() }, json) } else { Exit::Done };
     }
-    if !arguments.auto_approve {
-        if let Err(code) = ask(&plan) {
-            return code;
-        }
+    let given = consent::Given {
+        approved: arguments.auto_approve || ticket.is_some(),
+        reinstalls: arguments.allow_reinstalls,
+    };
+    if let Err(code) = consent::ask(&plan, given) {
+        return code;
     }
     let consent = Consent { removals: arguments.allow_removals, reinstalls: arguments.allow_reinstalls };
-    let request = Apply { tree, consent, expected: Some((plan.lineage.clone(), plan.serial)) };
+    let expected = Some((plan.lineage.clone(), plan.serial));
+    let request = Apply { tree, consent, expected, ticket };
     match arguments.remote.block_on(async |client| client.post::<Outcome>("/v1/apply", &request).await) {
-        Ok(outcome) => finish(&outcome, json),
+        Ok(outcome) => match (finish(&outcome, json), arguments.wait) {
+            (Exit::Done, Some(Wait::Installed)) => {
+                wait::installed(&plan, &arguments.remote, Duration::from_millis(arguments.timeout.0))
+            }
+            (code, _) => code,
+        },
         Err(error) => remote::failed(&error, json),
     }
 }
 
-/// The worst impact decides what has to be typed: WIPE wants the machine's name.
-fn ask(plan: &Plan) -> Result<(), Exit> {
-    if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
-        talk("apply asks before it changes anything, and this is no terminal; add --auto-approve to agree");
-        return Err(Exit::Refused);
+/// The tree, and what a saved plan of it is bound to.
+fn read(arguments: &Arguments) -> Result<(Tree, Option<Ticket>), Exit> {
+    if !arguments.what.is_file() {
+        let tree = remote::tree(&arguments.what, arguments.env.as_deref())?;
+        return Ok((arguments.part.of(tree), None));
     }
-    let wiped = plan.changes.iter().find(|change| change.impact == Impact::Wipe);
-    let (question, wanted) = match wiped {
-        Some(change) => {
-            let machine = change.machine.as_deref().unwrap_or(&change.name);
-            (format!("This loses data on disks. Type {machine} to go on: "), machine)
-        }
-        None => ("Apply this? Type yes: ".to_owned(), "yes"),
-    };
-    eprint!("{question}");
-    let _ = std::io::stderr().flush();
-    let mut answer = String::new();
-    match std::io::stdin().read_line(&mut answer) {
-        Ok(_) if answer.trim() == wanted => Ok(()),
-        _ => {
-            talk("nothing was changed");
-            Err(Exit::Interrupted)
-        }
+    if !arguments.part.is_whole() || arguments.env.is_some() {
+        talk(
+            "a saved plan is applied as it is; give --target, --exclude and --env to `voldemort plan --out`",
+        );
+        return Err(Exit::Usage);
     }
+    let saved = SavedPlan::read(&arguments.what)?;
+    let reasons = saved.changed_files();
+    if !reasons.is_empty() {
+        return Err(finish(&Outcome::Moved { reasons }, arguments.output == "json"));
+    }
+    Ok((saved.tree, Some(saved.ticket)))
 }
 
-fn finish(outcome: &Outcome, json: bool) -> Exit {
+/// Why a saved plan is not good any more, before it is shown. The daemon looks again when it applies.
+fn stale(arguments: &Arguments, tree: &Tree, ticket: &Ticket) -> Option<Outcome> {
+    let asked = arguments.remote.block_on(async |client| client.post::<Ticket>("/v1/tickets", tree).await);
+    let reasons = asked.ok()?.differences(ticket);
+    (!reasons.is_empty()).then_some(Outcome::Moved { reasons })
+}
+
+/// Tells how it ended, and gives the exit code.
+pub fn finish(outcome: &Outcome, json: bool) -> Exit {
     if json {
         remote::print_json(outcome);
     }
     match outcome {
         Outcome::Applied { plan } => {
-            talk(&format!("Applied: {} is live.", plan.to));
+            talk(&format!("applied: {} is live", plan.to));
             Exit::Done
         }
         Outcome::Planned { .. } => Exit::Done,
+        Outcome::Done { text } => {
+            talk(text);
+            Exit::Done
+        }
         Outcome::Held { holds, .. } => {
             holds.iter().map(remote::hold_text).for_each(|text: String| talk(&text));
             Exit::Refused
         }
         Outcome::Stale { plan } => {
-            talk(&format!("The table changed meanwhile (serial {}); look at a new plan.", plan.serial));
+            talk(&format!("the table changed meanwhile (serial {}); look at a new plan", plan.serial));
+            Exit::Stale
+        }
+        Outcome::Moved { reasons } => {
+            talk("this plan is stale; look at a new one");
+            reasons.iter().for_each(|reason| super::exit::say(format!("  {reason}")));
             Exit::Stale
         }
         Outcome::Invalid { problems } => {

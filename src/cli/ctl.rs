@@ -2,6 +2,7 @@
 
 mod events;
 mod get;
+mod order;
 mod table;
 
 use std::ffi::OsString;
@@ -11,7 +12,7 @@ use clap::{Parser, Subcommand};
 use super::remote::Remote;
 use super::{Exit, exit};
 
-/// Looks into a running voldemort daemon
+/// Looks into a running voldemort daemon, and tells it what to do about revisions
 #[derive(Parser, Debug)]
 #[command(name = "voldemortctl", version)]
 pub struct Ctl {
@@ -25,6 +26,14 @@ pub struct Ctl {
 enum Command {
     Get(get::Arguments),
     Events(events::Arguments),
+    Approve(order::Approve),
+    Reject(order::Reject),
+    Suspend(order::Suspend),
+    /// Follow the source again after `suspend`
+    Resume,
+    Pin(order::Pin),
+    /// Follow the source again after `pin`
+    Unpin,
 }
 
 /// Runs one command line.
@@ -36,5 +45,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     match &ctl.command {
         Command::Get(arguments) => get::run(arguments, &ctl.remote),
         Command::Events(arguments) => events::run(arguments, &ctl.remote),
+        Command::Approve(arguments) => order::approve(arguments, &ctl.remote),
+        Command::Reject(arguments) => order::reject(arguments, &ctl.remote),
+        Command::Suspend(arguments) => order::suspend(arguments, &ctl.remote),
+        Command::Resume => order::resume(&ctl.remote),
+        Command::Pin(arguments) => order::pin(arguments, &ctl.remote),
+        Command::Unpin => order::unpin(&ctl.remote),
     }
 }

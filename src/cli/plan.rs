@@ -1,20 +1,36 @@
 //! `voldemort plan`: what adopting a tree of manifests would do, as the daemon sees it.
 
+mod against;
+
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
 use super::Exit;
-use super::exit::talk;
-use super::remote::{self, Remote};
-use crate::api::types::Outcome;
-use crate::plan::{Hold, Plan, report};
+use super::exit::{print, talk};
+use super::remote::{self, Part, Remote};
+use super::saved::SavedPlan;
+use crate::api::types::{Failure, Outcome, Ticket};
+use crate::plan::report;
+use crate::plan::schema::Report;
 
 #[derive(Args, Debug)]
 pub struct Arguments {
     /// The inventory
     #[arg(default_value = ".")]
     directory: PathBuf,
+    /// Compare with this revision of the inventory's git repository (or `empty`) instead of asking
+    /// the daemon; every machine of that revision is taken to be installed
+    #[arg(long, value_name = "REV", conflicts_with_all = ["target", "exclude"])]
+    against: Option<String>,
+    /// Save the plan for `voldemort apply FILE`, which is good once and only while nothing moved
+    #[arg(long, value_name = "FILE", conflicts_with = "against")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    part: Part,
+    /// With this environment laid over the inventory; the daemon's own if absent
+    #[arg(long, value_name = "NAME")]
+    env: Option<String>,
     #[command(flatten)]
     remote: Remote,
     /// How to print the plan
@@ -33,29 +49,56 @@ enum Output {
 }
 
 pub fn run(arguments: &Arguments) -> Exit {
-    let outcome = match remote::tree(&arguments.directory) {
-        Ok(tree) => arguments.remote.block_on(async |client| client.post::<Outcome>("/v1/plan", &tree).await),
+    if let Some(revision) = &arguments.against {
+        return match against::plan(&arguments.directory, revision, arguments.env.as_deref()) {
+            Ok(report) => show(arguments, &report),
+            Err(error) => {
+                if arguments.output == Output::Json {
+                    remote::print_json(&Failure { error: error.clone() });
+                }
+                talk(&error);
+                Exit::Failed
+            }
+        };
+    }
+    let json = arguments.output == Output::Json;
+    let tree = match remote::tree(&arguments.directory, arguments.env.as_deref()) {
+        Ok(tree) => arguments.part.of(tree),
         Err(code) => return code,
     };
-    match outcome {
-        Ok(Outcome::Planned { plan, holds }) => show(arguments, &plan, &holds),
-        Ok(Outcome::Invalid { problems }) => {
-            talk(&problems);
-            Exit::Failed
+    // The ticket first: what moves between the two makes it stale, and not the plan untrue.
+    let answers = arguments.remote.block_on(async |client| {
+        let ticket = match arguments.out {
+            Some(_) => Some(client.post::<Ticket>("/v1/tickets", &tree).await?),
+            None => None,
+        };
+        Ok((ticket, client.post::<Outcome>("/v1/plan", &tree).await?))
+    });
+    match answers {
+        Ok((ticket, Outcome::Planned { plan, holds })) => {
+            if let (Some(ticket), Some(out)) = (ticket, &arguments.out)
+                && let Err(code) = SavedPlan::new(ticket, plan.clone(), tree).write(out)
+            {
+                return code;
+            }
+            show(arguments, &Report { plan, holds })
         }
+        Ok((_, outcome @ Outcome::Invalid { .. })) => super::apply::finish(&outcome, json),
         Ok(_) => remote::nonsense(),
-        Err(error) => remote::failed(&error, arguments.output == Output::Json),
+        Err(error) => remote::failed(&error, json),
     }
 }
 
-fn show(arguments: &Arguments, plan: &Plan, holds: &[Hold]) -> Exit {
-    match arguments.output {
-        Output::Text => print!("{}", report::text(plan)),
-        Output::Markdown => print!("{}", report::markdown(plan)),
-        Output::Json => remote::print_json(plan),
+fn show(arguments: &Arguments, shown: &Report) -> Exit {
+    let Report { plan, holds } = shown;
+    let code = match arguments.output {
+        Output::Text => print(&report::text(plan)),
+        Output::Markdown => print(&report::markdown(plan, holds)),
+        Output::Json => remote::print_json(shown),
+    };
+    if code != Exit::Done {
+        return code;
     }
-    for hold in holds {
-        talk(&remote::hold_text(hold));
-    }
+    holds.iter().for_each(|hold| talk(&remote::hold_text(hold)));
     if arguments.detailed_exitcode && !plan.is_empty() { Exit::Changes } else { Exit::Done }
 }

@@ -10,7 +10,7 @@ use super::exit::talk;
 use crate::api::Client;
 use crate::api::client::ClientError;
 use crate::api::types::{Failure, Tree};
-use crate::plan::Hold;
+use crate::plan::{Hold, Selection};
 use crate::source::{Body, directory};
 
 /// Which daemon is meant.
@@ -36,8 +36,29 @@ impl Remote {
     }
 }
 
+/// Which part of an inventory is meant.
+#[derive(Args, Clone, Debug)]
+pub struct Part {
+    /// Only this deployment or machine, by name or pattern (web-*); may be given several times
+    #[arg(long, value_name = "NAME")]
+    target: Vec<String>,
+    /// All but this deployment or machine, by name or pattern; may be given several times
+    #[arg(long, value_name = "NAME")]
+    exclude: Vec<String>,
+}
+
+impl Part {
+    pub fn is_whole(&self) -> bool {
+        self.target.is_empty() && self.exclude.is_empty()
+    }
+
+    pub fn of(&self, tree: Tree) -> Tree {
+        Tree { selection: Selection { only: self.target.clone(), except: self.exclude.clone() }, ..tree }
+    }
+}
+
 /// Reads an inventory to send it; on failure the exit code, after saying why.
-pub fn tree(root: &Path) -> Result<Tree, Exit> {
+pub fn tree(root: &Path, environment: Option<&str>) -> Result<Tree, Exit> {
     let snapshot = directory::read(root).map_err(|error| {
         talk(&error.to_string());
         Exit::Failed
@@ -49,14 +70,18 @@ pub fn tree(root: &Path) -> Result<Tree, Exit> {
     Ok(Tree {
         revision: snapshot.revision.to_string(),
         root: std::fs::canonicalize(root).ok().map(|root| root.display().to_string()),
+        environment: environment.map(str::to_owned),
         ..Tree::of_files(inline)
     })
 }
 
-pub fn print_json(value: &impl Serialize) {
+pub fn print_json(value: &impl Serialize) -> Exit {
     match serde_json::to_string_pretty(value) {
-        Ok(text) => println!("{text}"),
-        Err(error) => talk(&error.to_string()),
+        Ok(text) => super::exit::print(&format!("{text}\n")),
+        Err(error) => {
+            talk(&error.to_string());
+            Exit::Failed
+        }
     }
 }
 
@@ -78,6 +103,9 @@ pub fn nonsense() -> Exit {
 }
 
 pub fn hold_text(hold: &Hold) -> String {
+    if hold.names.is_empty() {
+        return format!("held: {}\n  {}", hold.reason, hold.cure);
+    }
     let mut names = hold.names.iter().take(20).cloned().collect::<Vec<_>>().join(", ");
     if hold.names.len() > 20 {
         names += &format!(", and {} more", hold.names.len() - 20);

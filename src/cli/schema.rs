@@ -13,7 +13,7 @@ use crate::manifest::schema;
 
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Directory to write inventory.json and voldemort.json to; without one the schema of
+    /// Directory to write inventory.json, overlay.json, voldemort.json and plan.json to; without one the schema of
     /// manifests goes to stdout
     directory: Option<PathBuf>,
     /// Write what the editors' plugins taplo and tombi need into the inventory in this directory
@@ -36,9 +36,16 @@ pub fn run(arguments: Arguments) -> Exit {
     }
 }
 
+/// Every schema by file name: of manifests, and of what commands print.
+pub fn files() -> Vec<(&'static str, serde_json::Value)> {
+    let mut files = Vec::from(schema::files());
+    files.push(("plan.json", crate::plan::schema::schema()));
+    files
+}
+
 fn write(directory: &Path) -> std::io::Result<()> {
     std::fs::create_dir_all(directory)?;
-    for (name, schema) in schema::files() {
+    for (name, schema) in files() {
         replace(&directory.join(name), schema::text(&schema).as_bytes())?;
     }
     Ok(())

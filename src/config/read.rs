@@ -7,9 +7,10 @@ use std::str::FromStr;
 
 use super::tree::{self, Complaints, Found, Table};
 use super::{
-    Api, Config, Dhcp, Firmware, Http, Listen, Media, Mode, Network, Problem, Secrets, State, Subnet,
+    Api, Config, Dhcp, Firmware, Http, Listen, Media, Mode, Network, Problem, Reconcile, Secrets, State,
+    Subnet,
 };
-use crate::model::{Cidr, Git, Inventory, Range, Reference, Span};
+use crate::model::{Cidr, Git, Inventory, Name, Range, Reference, Span};
 
 const API: &str = "127.0.0.1:12345";
 /// The state directory where nothing else is said.
@@ -43,7 +44,7 @@ pub fn config(text: &str) -> Result<Config, Vec<Problem>> {
 }
 
 fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config> {
-    let network = network(root, complaints);
+    let networks = networks(root, complaints);
     let mode = dhcp(root, complaints).unwrap_or_default();
     let port = http(root, complaints).unwrap_or(80);
     let listen = api(root, complaints);
@@ -52,12 +53,17 @@ fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config>
     let directory = state(root, complaints);
     let media = paths(root, "media", complaints);
     let identity = secrets(root, complaints);
+    let (inventory, environment, reconcile) = inventory?;
+    let mut networks = networks?.into_iter();
     Some(Config {
-        network: network?,
+        network: networks.next()?,
+        further: networks.collect(),
         dhcp: Dhcp { mode },
         http: Http { port },
         api: Api { listen: listen? },
-        inventory: inventory?,
+        inventory,
+        reconcile,
+        environment,
         firmware: Firmware { paths: firmware.unwrap_or_else(|| FIRMWARE.map(PathBuf::from).to_vec()) },
         state: State { directory },
         media: Media { paths: media.unwrap_or_default() },
@@ -80,11 +86,36 @@ where
     }
 }
 
-fn network(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Network> {
-    let Some(mut table) = root.table("network", "network", complaints) else {
+/// `[network]`, or each `[[network]]`.
+fn networks(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Vec<Network>> {
+    let tables = root.tables("network", "network", complaints);
+    if tables.is_empty() {
         complaints.add(None, NO_INTERFACE.to_owned());
         return None;
-    };
+    }
+    let mut networks: Vec<Network> = Vec::new();
+    let mut good = true;
+    for table in tables {
+        let at = table.at;
+        let Some(network) = network(table, complaints) else {
+            good = false;
+            continue;
+        };
+        let same = |one: &Network| one.interface == network.interface || one.address == network.address;
+        if networks.iter().any(same) {
+            let message = format!(
+                "`network`: {} ({}) is there twice: each interface once; further subnets of its wire are \
+                 for the inventory, with `shares`",
+                network.interface, network.address
+            );
+            complaints.add(at, message);
+        }
+        networks.push(network);
+    }
+    good.then_some(networks)
+}
+
+fn network(mut table: Table, complaints: &mut Complaints<'_>) -> Option<Network> {
     let at = table.at;
     let (names_interface, names_address) = (table.has("interface"), table.has("address"));
     let interface = table.text("interface", complaints).and_then(|Found { at, value }| {
@@ -95,6 +126,7 @@ fn network(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Network>
         good.then_some(value)
     });
     let address: Option<Found<Ipv4Addr>> = parsed(&mut table, "address", complaints);
+    let mode = table.text("mode", complaints).and_then(|found| mode("network.mode", found, complaints));
     let subnet = subnet(&mut table, address.as_ref(), complaints);
     table.finish(complaints);
     if !names_interface {
@@ -104,7 +136,7 @@ fn network(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Network>
         complaints
             .add(at, "`network.address` is missing: which address does this host have there?".to_owned());
     }
-    Some(Network { interface: interface?, address: address?.value, subnet })
+    Some(Network { interface: interface?, address: address?.value, mode, subnet })
 }
 
 const NO_INTERFACE: &str = "`network.interface` is missing: on which interface are the machines?";
@@ -176,13 +208,16 @@ fn addresses(table: &mut Table, complaints: &mut Complaints<'_>) -> Vec<Ipv4Addr
 
 fn dhcp(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Mode> {
     let mut table = root.table("dhcp", "dhcp", complaints)?;
-    let mode = table.text("mode", complaints);
+    let found = table.text("mode", complaints);
     table.finish(complaints);
-    let Found { at, value } = mode?;
+    mode("dhcp.mode", found?, complaints)
+}
+
+fn mode(key: &str, Found { at, value }: Found<String>, complaints: &mut Complaints<'_>) -> Option<Mode> {
     let known = [Mode::Server, Mode::Proxy, Mode::Listen, Mode::Off];
     let found = known.into_iter().find(|mode| mode.to_string() == value);
     if found.is_none() {
-        complaints.add(at, format!("`dhcp.mode`: `{value}` is none of server, proxy, listen, off"));
+        complaints.add(at, format!("`{key}`: `{value}` is none of server, proxy, listen, off"));
     }
     found
 }
@@ -236,16 +271,40 @@ fn listen(text: &str) -> Result<Listen, &'static str> {
     }
 }
 
-fn inventory(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Inventory> {
+/// What is followed, which of its environments, and what becomes of new revisions.
+fn inventory(
+    root: &mut Table,
+    complaints: &mut Complaints<'_>,
+) -> Option<(Inventory, Option<Name>, Reconcile)> {
     let Some(mut table) = root.table("inventory", "inventory", complaints) else {
-        return Some(Inventory::Own);
+        return Some((Inventory::Own, None, Reconcile::Auto));
     };
+    let reconcile = reconcile(&mut table, complaints);
+    let (inventory, environment) = place(table, complaints)?;
+    Some((inventory, environment, reconcile))
+}
+
+fn reconcile(table: &mut Table, complaints: &mut Complaints<'_>) -> Reconcile {
+    match table.text("reconcile", complaints) {
+        None => Reconcile::Auto,
+        Some(Found { value, .. }) if value == "auto" => Reconcile::Auto,
+        Some(Found { value, .. }) if value == "manual" => Reconcile::Manual,
+        Some(Found { at, value }) => {
+            complaints.add(at, format!("`inventory.reconcile`: `{value}` is neither auto nor manual"));
+            Reconcile::Auto
+        }
+    }
+}
+
+fn place(mut table: Table, complaints: &mut Complaints<'_>) -> Option<(Inventory, Option<Name>)> {
     let directory = table.text("directory", complaints);
     let git = table.text("git", complaints);
     let references =
         ["branch", "tag", "commit"].map(|key| table.text(key, complaints).map(|found| (key, found)));
     let path = table.text("path", complaints);
     let poll: Option<Found<Span>> = parsed(&mut table, "poll", complaints);
+    let environment: Option<Found<Name>> = parsed(&mut table, "environment", complaints);
+    let environment = environment.map(|found| found.value);
     let at = table.at;
     table.finish(complaints);
     let only_git = references.iter().flatten().map(|(key, found)| (*key, found.at));
@@ -266,13 +325,13 @@ fn inventory(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Invent
             for (key, at) in only_git {
                 complaints.add(at, format!("`inventory.{key}` goes with `git`, not with `directory`"));
             }
-            Some(Inventory::Directory(directory.value.into()))
+            Some((Inventory::Directory(directory.value.into()), environment))
         }
         (None, Some(git)) => {
             let reference = reference(references, complaints)?;
             let path = folder(path, complaints)?;
             let poll = interval(poll, complaints)?;
-            Some(Inventory::Git(Git { url: git.value, reference, path, poll }))
+            Some((Inventory::Git(Git { url: git.value, reference, path, poll }), environment))
         }
     }
 }
@@ -369,6 +428,7 @@ git    = "https://example.org/inventory.git"
 branch = "main"
 path   = "/inventory/"
 poll   = "90s"
+reconcile = "manual"
 [firmware]
 paths = ["/opt/ipxe"]
 [state]
@@ -397,6 +457,7 @@ identity = "/etc/voldemort/age.key"
         let Inventory::Git(git) = &config.inventory else { panic!("{config:?}") };
         assert_eq!((git.path.as_str(), git.poll), ("inventory", Span::seconds(90)));
         assert_eq!(git.reference, Reference::Branch("main".into()));
+        assert_eq!(config.reconcile, Reconcile::Manual);
         assert_eq!(config.firmware.paths, [PathBuf::from("/opt/ipxe")]);
         assert_eq!(config.secrets.identity, Some("/etc/voldemort/age.key".into()));
         assert_eq!(
@@ -416,6 +477,19 @@ identity = "/etc/voldemort/age.key"
         );
         assert_eq!(config.firmware.paths.len(), FIRMWARE.len());
         assert_eq!(config.state.directory, PathBuf::from(STATE));
+    }
+
+    #[test]
+    fn several_networks_are_a_list_of_tables() {
+        let text = "[[network]]\ninterface = 'eth0'\naddress = '10.0.0.1'\n\
+                    [[network]]\ninterface = 'eth0.20'\naddress = '10.0.20.1'\nmode = 'proxy'\n";
+        let config = Config::parse(text, "v.toml").unwrap();
+        let modes: Vec<_> = config.networks().map(|one| (one.interface.as_str(), config.mode(one))).collect();
+        assert_eq!(modes, [("eth0", Mode::Server), ("eth0.20", Mode::Proxy)]);
+        let twice = format!("{text}[[network]]\ninterface = 'eth0'\naddress = '10.0.30.1'\nmode = 'srver'\n");
+        let twice = problems(&twice);
+        assert!(twice[0].starts_with("v.toml:8:1: `network`: eth0 (10.0.30.1) is there twice"), "{twice:?}");
+        assert!(twice[1].contains("`network.mode`: `srver` is none of server"), "{twice:?}");
     }
 
     #[test]

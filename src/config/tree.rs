@@ -183,6 +183,22 @@ impl Table {
         Some(Table::of(name, node, complaints))
     }
 
+    /// The table `key`, or every table of a list of them; empty if the file has none.
+    pub fn tables(
+        &mut self,
+        key: &'static str,
+        name: &'static str,
+        complaints: &mut Complaints<'_>,
+    ) -> Vec<Table> {
+        match self.take(key) {
+            None => Vec::new(),
+            Some(Node { value: Value::List(nodes), .. }) => {
+                nodes.into_iter().map(|node| Table::of(name, node, complaints)).collect()
+            }
+            Some(node) => vec![Table::of(name, node, complaints)],
+        }
+    }
+
     pub fn text(&mut self, key: &'static str, complaints: &mut Complaints<'_>) -> Option<Found<String>> {
         let node = self.take(key)?;
         self.as_text(key, node, complaints)

@@ -16,6 +16,10 @@ impl Lessor for Keeper {
     fn note(&self, event: Event) {
         Keeper::note(self, event);
     }
+
+    fn silent(&self, reason: &'static str) {
+        self.tally().silence(reason);
+    }
 }
 
 impl Opener for Keeper {

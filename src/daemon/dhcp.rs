@@ -2,8 +2,8 @@
 //!
 //! One wildcard socket for each port: a socket bound to an address gets no broadcasts, and one
 //! bound to a device misses what relays send to us by another interface. The packet's ancillary
-//! data says where it came from; only the configured interface is answered, and whatever was
-//! sent to our own address there.
+//! data says where it came from; only the configured interfaces are answered, and whatever was
+//! sent to our own addresses there.
 
 use std::future::Future;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -20,14 +20,15 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::{Semaphore, watch};
 
+use super::conflict::{Conflict, Conflicts};
 use super::link::Interface;
 use super::now;
 use super::raw::RawSender;
-use crate::model::Time;
+use crate::model::{Mac, Time};
 use crate::proto::dhcp::{
     BOOT_SERVER_PORT, CLIENT_PORT, Decision, Destination, Link, Mode, Reason, SERVER_PORT, Silence, handle,
 };
-use crate::table::{Event, LeaseRequest, Table};
+use crate::table::{Event, LeaseAction, LeaseRequest, Stage, Supply, Table};
 
 /// Largest datagram taken: relays add to a client's 1,500.
 const LARGEST: usize = 4096;
@@ -49,6 +50,9 @@ pub trait Lessor: Send + Sync + 'static {
 
     /// Takes note of what happened. Must not block.
     fn note(&self, event: Event);
+
+    /// Counts a message that was left unanswered, by the word for its reason.
+    fn silent(&self, _reason: &'static str) {}
 }
 
 /// The keeper has more to do than it can take.
@@ -76,7 +80,7 @@ pub enum BindError {
 /// The open ports.
 #[derive(Debug)]
 pub struct Sockets {
-    interface: Interface,
+    interfaces: Vec<Interface>,
     ports: Vec<Port>,
     raw: Option<RawSender>,
 }
@@ -89,43 +93,51 @@ struct Port {
 
 impl Sockets {
     /// Opens port 67, and 4011 where boot files are given. Must be called inside the runtime.
-    pub fn open(interface: Interface, mode: Mode) -> Result<Sockets, BindError> {
+    pub fn open(interfaces: Vec<Interface>, mode: Mode) -> Result<Sockets, BindError> {
         let numbers: &[u16] = match mode {
             Mode::Server | Mode::Proxy => &[SERVER_PORT, BOOT_SERVER_PORT],
             Mode::Listen => &[SERVER_PORT],
             Mode::Off => &[],
         };
-        let open = |number: &u16| Port::open(&interface, *number);
-        let ports = numbers.iter().map(open).collect::<Result<_, _>>()?;
+        let mut ports = Vec::new();
+        for number in numbers {
+            ports.extend(Port::open(&interfaces, *number)?);
+        }
         let raw = RawSender::open()
             .inspect_err(|error| tracing::warn!("answers are broadcast, no raw socket: {error}"))
             .ok();
-        Ok(Sockets { interface, ports, raw })
+        Ok(Sockets { interfaces, ports, raw })
     }
 }
 
 impl Port {
-    fn open(interface: &Interface, number: u16) -> Result<Port, BindError> {
-        let device = Some(interface.name.as_bytes());
-        let socket = match bind(number, None) {
+    /// One socket for all interfaces; one for each where another program has the port.
+    fn open(interfaces: &[Interface], number: u16) -> Result<Vec<Port>, BindError> {
+        let sockets = match bind(number, None) {
             // Another server may be bound to another device, as libvirt's is: then so can we.
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => bind(number, device).inspect(|_| {
-                tracing::warn!(
-                    "UDP port {number} is shared with a program on another interface: \
-                     relays must reach us through {}",
-                    interface.name
-                );
-            }),
-            result => result,
-        };
-        let socket = socket.and_then(|socket| UdpSocket::from_std(socket.into())).map_err(|source| {
-            match source.kind() {
-                io::ErrorKind::AddrInUse => BindError::InUse(number),
-                io::ErrorKind::PermissionDenied => BindError::Privilege(number),
-                _ => BindError::Other { port: number, source },
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                let bound = |interface: &Interface| bind(number, Some(interface.name.as_bytes()));
+                interfaces.iter().map(bound).collect::<io::Result<Vec<_>>>().inspect(|_| {
+                    let names: Vec<&str> = interfaces.iter().map(|one| one.name.as_str()).collect();
+                    tracing::warn!(
+                        "UDP port {number} is shared with a program on another interface: \
+                         relays must reach us through {}",
+                        names.join(", ")
+                    );
+                })
             }
-        })?;
-        Ok(Port { number, socket })
+            result => result.map(|socket| vec![socket]),
+        };
+        let wrong = |source: io::Error| match source.kind() {
+            io::ErrorKind::AddrInUse => BindError::InUse(number),
+            io::ErrorKind::PermissionDenied => BindError::Privilege(number),
+            _ => BindError::Other { port: number, source },
+        };
+        let port = |socket: Socket| {
+            let socket = UdpSocket::from_std(socket.into()).map_err(wrong)?;
+            Ok(Port { number, socket })
+        };
+        sockets.map_err(wrong)?.into_iter().map(port).collect()
     }
 }
 
@@ -142,27 +154,40 @@ fn bind(port: u16, device: Option<&[u8]>) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// Serves until a socket fails. `mode` is what we are on the interface; it may change.
+/// Serves until a socket fails. `modes` are what we are on each interface; they may change.
 pub async fn run<L: Lessor>(
     sockets: Sockets,
-    mode: watch::Receiver<Mode>,
+    modes: Vec<watch::Receiver<Mode>>,
     tables: Arc<ArcSwap<Table>>,
     lessor: Arc<L>,
 ) -> io::Result<()> {
-    let Sockets { interface, ports, raw } = sockets;
+    let Sockets { interfaces, ports, raw } = sockets;
+    let places = interfaces.into_iter().zip(modes).map(|(interface, mode)| {
+        let conflicts = Conflicts::open(&interface)
+            .inspect_err(|error| {
+                tracing::warn!("addresses are offered without a look who uses them: {error}")
+            })
+            .ok();
+        Place { interface, mode, conflicts }
+    });
+    let places: Arc<[Place]> = places.collect();
     let pending = Arc::new(Semaphore::new(PENDING));
     let mut tasks = tokio::task::JoinSet::new();
     let raw = Arc::new(raw);
+    let mut looking = false;
     for port in ports {
         let service = Arc::new(Service {
-            interface: interface.clone(),
-            mode: mode.clone(),
+            places: places.clone(),
             tables: tables.clone(),
             lessor: lessor.clone(),
             pending: pending.clone(),
             raw: raw.clone(),
             port,
         });
+        if service.port.number == SERVER_PORT && !looking {
+            looking = true;
+            (0..places.len()).for_each(|place| drop(tasks.spawn(service.clone().conflicts(place))));
+        }
         tasks.spawn(service.serve());
     }
     match tasks.join_next().await {
@@ -172,10 +197,16 @@ pub async fn run<L: Lessor>(
     }
 }
 
-/// One port being served.
-struct Service<L> {
+/// One network being served.
+struct Place {
     interface: Interface,
     mode: watch::Receiver<Mode>,
+    conflicts: Option<Conflicts>,
+}
+
+/// One port being served.
+struct Service<L> {
+    places: Arc<[Place]>,
     tables: Arc<ArcSwap<Table>>,
     lessor: Arc<L>,
     pending: Arc<Semaphore>,
@@ -189,6 +220,16 @@ struct Received {
     source: SocketAddrV4,
     destination: Ipv4Addr,
     index: u32,
+}
+
+/// Where an answer leaves.
+#[derive(Clone, Copy)]
+struct Exit {
+    source: Ipv4Addr,
+    /// The interface that the question came in by.
+    index: u32,
+    /// Which of the places it came to.
+    place: usize,
 }
 
 impl<L: Lessor> Service<L> {
@@ -211,24 +252,27 @@ impl<L: Lessor> Service<L> {
     }
 
     fn take(self: &Arc<Service<L>>, received: &Received, datagram: &[u8]) {
-        let ours = received.index == self.interface.index || received.destination == self.interface.address;
-        if !ours {
-            return;
-        }
-        let cidr = self.interface.cidr;
+        // What is sent to one of our addresses may come in by another interface.
+        let by_index = self.places.iter().position(|place| received.index == place.interface.index);
+        let by_address =
+            || self.places.iter().position(|place| received.destination == place.interface.address);
+        let Some(place) = by_index.or_else(by_address) else { return };
+        let Place { interface, mode, conflicts: _ } = &self.places[place];
+        let cidr = interface.cidr;
         let link = Link {
-            server: self.interface.address,
+            server: interface.address,
             cidr,
-            mode: *self.mode.borrow(),
+            mode: *mode.borrow(),
             port: self.port.number,
             source: received.source,
             broadcast: received.destination.is_broadcast() || received.destination == cidr.broadcast(),
         };
+        let exit = Exit { source: interface.address, index: received.index, place };
         let now = now();
         match handle(&self.tables.load(), &link, now, datagram) {
-            Decision::Reply { bytes, to, events } => self.answer(&bytes, to, events, received.index),
+            Decision::Reply { bytes, to, events } => self.answer(&bytes, to, events, exit),
             Decision::Silence(silence) => self.note(&silence, now),
-            Decision::NeedLease(request) => self.lease(request, link, datagram, received.index, now),
+            Decision::NeedLease(request) => self.lease(request, link, datagram, exit, now),
         }
     }
 
@@ -239,7 +283,7 @@ impl<L: Lessor> Service<L> {
         request: LeaseRequest,
         link: Link,
         datagram: &[u8],
-        index: u32,
+        exit: Exit,
         now: Time,
     ) {
         let busy =
@@ -253,13 +297,17 @@ impl<L: Lessor> Service<L> {
             let _permit = permit;
             let mut request = request;
             for _ in 0..ROUNDS {
-                if service.lessor.lease(request).await.is_err() {
+                let fresh = fresh(&service.tables.load(), &request);
+                if service.lessor.lease(request.clone()).await.is_err() {
                     break;
+                }
+                if fresh {
+                    service.look(request.mac, exit.place);
                 }
                 let decision = handle(&service.tables.load(), &link, now, &datagram);
                 match decision {
                     Decision::Reply { bytes, to, events } => {
-                        return service.answer(&bytes, to, events, index);
+                        return service.answer(&bytes, to, events, exit);
                     }
                     Decision::Silence(silence) => return service.note(&silence, now),
                     Decision::NeedLease(again) => request = again,
@@ -269,8 +317,38 @@ impl<L: Lessor> Service<L> {
         });
     }
 
-    fn answer(&self, bytes: &[u8], to: Destination, events: Vec<Event>, index: u32) {
-        if let Err(error) = self.send(bytes, to, index) {
+    /// Asks the wire whether somebody else uses the address that is now on offer to `mac`.
+    fn look(&self, mac: Mac, place: usize) {
+        let Place { interface, conflicts, .. } = &self.places[place];
+        let table = self.tables.load();
+        let Some(offer) = table.leases.offer(mac).filter(|offer| interface.cidr.contains(offer.address))
+        else {
+            return;
+        };
+        if let Some(conflicts) = conflicts {
+            conflicts.ask(offer.address, mac);
+        }
+    }
+
+    /// Puts addresses aside that somebody was found to use.
+    async fn conflicts(self: Arc<Service<L>>, place: usize) -> io::Result<()> {
+        let Some(conflicts) = &self.places[place].conflicts else { return std::future::pending().await };
+        loop {
+            let Conflict { address, offered_to, used_by } = conflicts.next().await?;
+            let text = format!(
+                "{address}, offered to {offered_to}, is used by {used_by}, who has no lease of it: \
+                 the address rests for 24 hours"
+            );
+            tracing::warn!("{text}");
+            self.lessor.note(Event { address: Some(address), ..Event::new(now(), Stage::Daemon, text) });
+            let action = LeaseAction::Conflict { address };
+            let request = LeaseRequest { mac: used_by, at: now(), client_id: None, hostname: None, action };
+            let _ = self.lessor.lease(request).await;
+        }
+    }
+
+    fn answer(&self, bytes: &[u8], to: Destination, events: Vec<Event>, exit: Exit) {
+        if let Err(error) = self.send(bytes, to, exit) {
             tracing::warn!("can't send a DHCP answer to {to}: {error}");
         }
         for event in events {
@@ -278,7 +356,8 @@ impl<L: Lessor> Service<L> {
         }
     }
 
-    fn send(&self, bytes: &[u8], to: Destination, index: u32) -> io::Result<()> {
+    fn send(&self, bytes: &[u8], to: Destination, exit: Exit) -> io::Result<()> {
+        let index = exit.index;
         let broadcast = SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT_PORT);
         let (to, index) = match to {
             Destination::Relay(relay) => (SocketAddrV4::new(relay, SERVER_PORT), 0),
@@ -286,20 +365,31 @@ impl<L: Lessor> Service<L> {
             Destination::Broadcast => (broadcast, index),
             Destination::Raw { mac, address } => match &*self.raw {
                 Some(raw) => {
-                    let source = SocketAddrV4::new(self.interface.address, self.port.number);
+                    let source = SocketAddrV4::new(exit.source, self.port.number);
                     let client = SocketAddrV4::new(address, CLIENT_PORT);
                     return raw.send(index, mac.octets(), source, client, bytes);
                 }
                 None => (broadcast, index),
             },
         };
-        send(self.port.socket.as_fd(), bytes, self.interface.address, to, index)
+        send(self.port.socket.as_fd(), bytes, exit.source, to, index)
     }
 
     fn note(&self, silence: &Silence, now: Time) {
         tracing::debug!("{silence}");
+        self.lessor.silent(silence.reason.label());
         self.lessor.note(silence.event(now));
     }
+}
+
+/// Whether this will offer an address that the machine did not have before.
+fn fresh(table: &Table, request: &LeaseRequest) -> bool {
+    let LeaseAction::Offer { supply: supply @ Supply::Dynamic { .. }, requested } = &request.action else {
+        return false;
+    };
+    let reserved = |address, last| table.is_reserved(supply, address, last);
+    let next = table.leases.candidate(request, supply, *requested, &reserved);
+    next != table.leases.binding(request.mac).map(|lease| lease.address)
 }
 
 fn receive(socket: BorrowedFd, buffer: &mut [u8]) -> io::Result<Option<Received>> {

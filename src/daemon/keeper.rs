@@ -5,15 +5,18 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
+use imbl::ordmap::DiffItem;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::hush::Hush;
 use super::now;
+use super::tally::Tally;
 use crate::desired::Desired;
 use crate::model::{Mac, Name, Time};
 use crate::plan::{self, Consent, Hold, Plan};
 use crate::store::{Batch, EVENTS_MAX, Kept, Lists, Saved, Store};
 use crate::table::lease::LeaseRequest;
+use crate::table::looping::Loops;
 use crate::table::{Event, Install, Leases, Permit, Report, Secrets, Server, Stage, Table};
 
 /// Requests that wait for the keeper at most; more are refused, so that a storm can't eat memory.
@@ -28,6 +31,7 @@ pub struct Keeper {
     tables: Arc<ArcSwap<Table>>,
     journal: Arc<Mutex<VecDeque<(u64, Event)>>>,
     latest: watch::Receiver<u64>,
+    tally: Arc<Tally>,
 }
 
 /// The keeper could not do it.
@@ -70,6 +74,8 @@ enum Command {
     Permit(Permit, Reply<()>),
     Report(Report, Reply<()>),
     Note(Event),
+    Remember(&'static str, Vec<u8>, Reply<()>),
+    Tick,
 }
 
 impl Keeper {
@@ -81,7 +87,9 @@ impl Keeper {
         let (announce, latest) = watch::channel(next - 1);
         let tables = Arc::new(ArcSwap::from_pointee(table.clone()));
         let journal = Arc::new(Mutex::new(VecDeque::from(saved.events)));
-        let keeper = Keeper { queue, tables: tables.clone(), journal: journal.clone(), latest };
+        let tally = Arc::new(Tally::default());
+        let keeper =
+            Keeper { queue, tables: tables.clone(), journal: journal.clone(), latest, tally: tally.clone() };
         let mut run = Run {
             store,
             table,
@@ -90,6 +98,8 @@ impl Keeper {
             announce,
             next,
             hush: Hush::default(),
+            loops: Loops::default(),
+            tally,
             batch: Batch::default(),
             replies: Vec::new(),
         };
@@ -124,9 +134,27 @@ impl Keeper {
         self.ask(|reply| Command::Report(report, reply)).await
     }
 
+    /// Stores a note of the daemon's own under a name, instead of an earlier one.
+    pub async fn remember(&self, name: &'static str, note: Vec<u8>) -> Result<(), KeeperError> {
+        self.ask(|reply| Command::Remember(name, note, reply)).await
+    }
+
+    /// Says that time went by: maintenance windows open and close.
+    pub fn tick(&self) {
+        let _ = self.queue.try_send(Command::Tick);
+    }
+
     /// Tells what happened; never waits. Under a flood events are lost before answers are.
     pub fn note(&self, event: Event) {
-        let _ = self.queue.try_send(Command::Note(event));
+        self.tally.event(event.stage);
+        if self.queue.try_send(Command::Note(event)).is_err() {
+            self.tally.lost();
+        }
+    }
+
+    /// What was counted since the start.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// Events after `sequence`, oldest first, at most `limit`; of one machine if `mac` is given.
@@ -174,6 +202,8 @@ struct Run {
     announce: watch::Sender<u64>,
     next: u64,
     hush: Hush,
+    loops: Loops,
+    tally: Arc<Tally>,
     batch: Batch,
     /// Answers that wait for the commit; each is told how it ended.
     replies: Vec<Box<dyn FnOnce(Result<(), KeeperError>) + Send>>,
@@ -227,7 +257,7 @@ impl Run {
 
     fn handle(&mut self, command: Command, now: Time) {
         match command {
-            Command::Adopt(proposal, reply) => self.adopt(*proposal, reply),
+            Command::Adopt(proposal, reply) => self.adopt(*proposal, now, reply),
             Command::Lease(request, reply) => self.lease(&request, reply),
             Command::Permit(permit, reply) => {
                 let next = self.table.permit(&permit, now).map_err(|stale| stale.to_string());
@@ -235,10 +265,15 @@ impl Run {
             }
             Command::Report(report, reply) => self.report(&report, now, reply),
             Command::Note(event) => self.note(event),
+            Command::Remember(name, note, reply) => {
+                self.batch.notes.push((name, note));
+                self.later(reply, ());
+            }
+            Command::Tick => self.table.tick(now),
         }
     }
 
-    fn adopt(&mut self, proposal: Proposal, reply: Reply<Adopted>) {
+    fn adopt(&mut self, proposal: Proposal, now: Time, reply: Reply<Adopted>) {
         let Proposal { desired, kept, secrets, consent, expected } = proposal;
         let plan = plan::diff(&desired, &self.table);
         if expected.is_some_and(|expected| expected != (plan.lineage.clone(), plan.serial)) {
@@ -252,12 +287,20 @@ impl Run {
         if !holds.is_empty() {
             return self.later(reply, Adopted::Held(plan, holds));
         }
-        let before = self.table.installs.clone();
-        self.table = Table { secrets, ..self.table.adopt(desired) };
-        let carried = self.table.installs.iter().filter(|(name, _)| !before.contains_key(*name));
-        self.batch.installs.extend(carried.map(|(name, install)| (name.clone(), install.clone())));
+        let next = Table { secrets, ..self.table.adopt(desired) };
+        let former = std::mem::replace(&mut self.table, next);
+        self.table.tick(now);
+        let carried = former.installs.diff(&self.table.installs).filter_map(|item| match item {
+            DiffItem::Add(name, install) | DiffItem::Update { new: (name, install), .. } => {
+                Some((name.clone(), install.clone()))
+            }
+            DiffItem::Remove(..) => None,
+        });
+        self.batch.installs.extend(carried);
         self.batch.kept = kept;
-        self.batch.lists = Some(Lists::of(&self.table));
+        // A batch may hold several revisions: what the former ones changed is in it already.
+        let lists = Lists::between(&former, &self.table);
+        self.batch.lists.get_or_insert_default().extend(lists);
         self.batch.serial = Some(self.table.serial);
         self.later(reply, Adopted::Applied(plan));
     }
@@ -306,7 +349,7 @@ impl Run {
         let Some(install) = install.filter(|install| self.table.installs.get(name) != Some(*install)) else {
             return;
         };
-        self.table.installs.insert(name.clone(), install.clone());
+        self.table.put_install(name, install.clone());
         self.table.serial += 1;
         self.batch.installs.push((name.clone(), install.clone()));
         self.batch.serial = Some(self.table.serial);
@@ -324,8 +367,13 @@ impl Run {
                 self.record(&name, next.installs.get(&name));
             }
         }
+        let stuck = self.loops.see(&event);
         self.batch.events.push((self.next, event));
         self.next += 1;
+        if let Some(stuck) = stuck {
+            self.tally.event(Stage::Stuck);
+            self.note(stuck);
+        }
     }
 
     fn later<T: Send + 'static>(&mut self, reply: Reply<T>, value: T) {
@@ -339,6 +387,7 @@ fn log(event: &Event) {
     let address = address.map(tracing::field::display);
     let deployment = deployment.as_ref().map(tracing::field::display);
     match stage {
+        Stage::Stuck => tracing::warn!(mac, address, deployment, "{stage}: {text}"),
         Stage::Silence => tracing::debug!(mac, address, deployment, "{stage}: {text}"),
         _ => tracing::info!(mac, address, deployment, "{stage}: {text}"),
     }

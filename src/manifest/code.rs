@@ -80,6 +80,7 @@ codes! {
     NoDynamic = 217 Error false "automatic address without a dynamic range";
     MachineTwice = 220 Error false "machine given twice";
     NoMatch = 221 Warning true "selector that no machine satisfies";
+    BadOption = 230 Error false "DHCP option that can't be sent";
     NotInImage = 301 Error false "file not in the image";
     NoMedia = 302 Error false "media not at hand";
     BadMedia = 303 Error false "media that can't be used";
@@ -88,6 +89,7 @@ codes! {
     SignedWalk = 306 Warning true "boot that does not work with Secure Boot";
     NoAnswers = 307 Error false "answers that the boot never reads";
     Attended = 308 Warning true "installer that would ask questions";
+    TooLittleMemory = 309 Error true "machine with less memory than its boot needs";
     Unset = 401 Error false "template variable that nothing sets";
     BadTemplate = 402 Error false "mistake in a template";
     WrongVariable = 403 Error false "value of another type than its variable";

@@ -8,20 +8,21 @@ use std::sync::Arc;
 use super::shape::KNOWN;
 use super::value::{Field, Table, Value};
 use super::{Code, Kind, Level, Mark, Marked, Problem, Sources};
-use crate::model::{Cidr, Mac, Name, Range, Span};
+use crate::model::{Cidr, Mac, Name, Range, Size, Span, Window};
 
 /// All resources of one revision.
 #[derive(Clone, Debug, Default)]
 pub struct Documents {
     pub sources: Sources,
-    pub subnets: BTreeMap<Name, Resource<Subnet>>,
-    pub boots: BTreeMap<Name, Resource<Boot>>,
-    pub templates: BTreeMap<Name, Resource<Template>>,
-    pub profiles: BTreeMap<Name, Resource<Profile>>,
-    pub machines: BTreeMap<Name, Resource<Machine>>,
-    pub deployments: BTreeMap<Name, Resource<Deployment>>,
-    pub pools: BTreeMap<Name, Resource<Pool>>,
-    pub inventory: Inventory,
+    pub subnets: BTreeMap<Name, Arc<Resource<Subnet>>>,
+    pub boots: BTreeMap<Name, Arc<Resource<Boot>>>,
+    pub templates: BTreeMap<Name, Arc<Resource<Template>>>,
+    pub profiles: BTreeMap<Name, Arc<Resource<Profile>>>,
+    pub machines: BTreeMap<Name, Arc<Resource<Machine>>>,
+    pub deployments: BTreeMap<Name, Arc<Resource<Deployment>>>,
+    pub pools: BTreeMap<Name, Arc<Resource<Pool>>>,
+    /// `voldemort.toml`, if there is one.
+    pub inventory: Option<Inventory>,
     /// Resources that exist but could not be read: references to them are no mistakes.
     pub unread: BTreeSet<(Kind, Name)>,
     /// Files that are not valid TOML: they may define anything they mention.
@@ -47,6 +48,36 @@ pub struct Subnet {
     pub domain: Option<Marked<Arc<str>>>,
     pub dynamic: Vec<Marked<Range>>,
     pub lease: Option<Marked<Span>>,
+    pub shares: Option<Marked<Name>>,
+    pub extra: Extra,
+}
+
+/// What DHCP clients are told beside the usual: `options` and `routes`.
+#[derive(Clone, Debug, Default)]
+pub struct Extra {
+    /// By name or number, as written.
+    pub options: Table,
+    pub routes: Option<Vec<WrittenRoute>>,
+}
+
+/// One of `routes`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WrittenRoute {
+    pub to: Option<Marked<Cidr>>,
+    pub via: Option<Marked<Ipv4Addr>>,
+}
+
+impl Extra {
+    fn read(table: &mut Table) -> Extra {
+        let options = table.take("options").map_or_else(Table::default, |found: Marked<Table>| found.value);
+        let route = |Marked { value: mut table, .. }: Marked<Table>| WrittenRoute {
+            to: table.take("to"),
+            via: table.take("via"),
+        };
+        let said = table.0.contains_key("routes");
+        let routes = table.take_list("routes").into_iter().map(route).collect();
+        Extra { options, routes: said.then_some(routes) }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -56,6 +87,9 @@ pub struct Boot {
     pub initrd: Vec<Marked<Arc<str>>>,
     pub cmdline: Vec<Marked<Arc<str>>>,
     pub arch: Option<Marked<Arc<str>>>,
+    pub loader: Vec<Marked<Arc<str>>>,
+    /// What it needs.
+    pub memory: Option<Marked<Size>>,
 }
 
 #[derive(Clone, Debug)]
@@ -90,6 +124,7 @@ pub struct Settings {
     pub template: Option<Marked<Name>>,
     /// By template spelling; the generally known variables that have a setting of their own too.
     pub vars: Table,
+    pub extra: Extra,
     pub labels: BTreeMap<Arc<str>, Arc<str>>,
 }
 
@@ -103,8 +138,12 @@ pub struct Profile {
 pub struct Machine {
     pub macs: Vec<Marked<Mac>>,
     pub labels: BTreeMap<Arc<str>, Arc<str>>,
+    /// What it has.
+    pub memory: Option<Marked<Size>>,
     pub power: Option<Power>,
     pub protect: Option<Marked<bool>>,
+    pub loader: Vec<Marked<Arc<str>>>,
+    pub extra: Extra,
 }
 
 #[derive(Clone, Debug)]
@@ -148,6 +187,8 @@ pub struct Inventory {
     pub min_existing: Option<u32>,
     pub allow_empty: Option<bool>,
     pub max_reinstall: Option<u32>,
+    pub max_in_flight: Option<u32>,
+    pub windows: Vec<Window>,
     /// Levels of adjustable checks; `None` turns one off.
     pub levels: BTreeMap<Code, Option<Level>>,
 }
@@ -155,10 +196,11 @@ pub struct Inventory {
 impl Documents {
     /// Problems in the order of their places, with the levels that `[check]` gives them.
     pub fn weigh(&self, problems: Vec<Problem>) -> Vec<Problem> {
-        let weigh = |problem: Problem| match self.inventory.levels.get(&problem.code) {
-            None => Some(problem),
-            Some(level) => level.map(|level| problem.level(level)),
-        };
+        let weigh =
+            |problem: Problem| match self.inventory.as_ref().and_then(|own| own.levels.get(&problem.code)) {
+                None => Some(problem),
+                Some(level) => level.map(|level| problem.level(level)),
+            };
         let mut problems: Vec<Problem> = problems.into_iter().filter_map(weigh).collect();
         problems.sort_by_key(|problem| (problem.mark(), problem.code));
         problems
@@ -166,13 +208,11 @@ impl Documents {
 }
 
 /// A kind of resource that can be made from a checked table.
-pub(super) trait Document: Sized {
-    const KIND: Kind;
+pub(super) trait Document {
     fn read(table: Table) -> Self;
 }
 
 impl Document for Subnet {
-    const KIND: Kind = Kind::Subnet;
     fn read(mut table: Table) -> Subnet {
         Subnet {
             cidr: table.take("cidr"),
@@ -181,12 +221,13 @@ impl Document for Subnet {
             domain: table.take("domain"),
             dynamic: table.take_list("dynamic"),
             lease: table.take("lease"),
+            shares: table.take("shares"),
+            extra: Extra::read(&mut table),
         }
     }
 }
 
 impl Document for Boot {
-    const KIND: Kind = Kind::Boot;
     fn read(mut table: Table) -> Boot {
         let iso = |Marked { value: mut table, .. }: Marked<Table>| Iso {
             file: table.take("file"),
@@ -199,12 +240,13 @@ impl Document for Boot {
             initrd: table.take_list("initrd"),
             cmdline: table.take_list("cmdline"),
             arch: table.take("arch"),
+            loader: table.take_list("loader"),
+            memory: table.take("memory"),
         }
     }
 }
 
 impl Document for Template {
-    const KIND: Kind = Kind::Template;
     fn read(mut table: Table) -> Template {
         let vars = table.take("vars").map_or_else(Table::default, |vars: Marked<Table>| vars.value);
         let variable = |(name, field): (Arc<str>, Field)| {
@@ -237,20 +279,19 @@ impl Settings {
             boot: table.take("boot"),
             template: table.take("template"),
             vars: Table(vars),
+            extra: Extra::read(table),
             labels: table.take_labels("labels"),
         }
     }
 }
 
 impl Document for Profile {
-    const KIND: Kind = Kind::Profile;
     fn read(mut table: Table) -> Profile {
         Profile { extends: table.take_list("extends"), settings: Settings::read(&mut table) }
     }
 }
 
 impl Document for Machine {
-    const KIND: Kind = Kind::Machine;
     fn read(mut table: Table) -> Machine {
         let power = |Marked { value: mut table, .. }: Marked<Table>| Power {
             kind: table.take("kind"),
@@ -260,14 +301,16 @@ impl Document for Machine {
         Machine {
             macs: table.take_list("mac"),
             labels: table.take_labels("labels"),
+            memory: table.take("memory"),
             power: table.take("power").map(power),
             protect: table.take("protect"),
+            loader: table.take_list("loader"),
+            extra: Extra::read(&mut table),
         }
     }
 }
 
 impl Document for Deployment {
-    const KIND: Kind = Kind::Deployment;
     fn read(mut table: Table) -> Deployment {
         let address = |Marked { value, mark }: Marked<Value>| match value {
             Value::Address(address) => Some(Marked::new(Address::Fixed(address), mark)),
@@ -290,7 +333,6 @@ impl Document for Deployment {
 }
 
 impl Document for Pool {
-    const KIND: Kind = Kind::Pool;
     fn read(mut table: Table) -> Pool {
         Pool {
             profile: table.take("profile"),

@@ -10,7 +10,11 @@ use toml::de::{DeTable, DeValue};
 
 use super::checker::form::resource_name;
 use super::checker::{Checker, Subject, plain};
-use super::document::{Document, Documents, Inventory, Resource};
+use super::document::{
+    Boot, Deployment, Document, Documents, Inventory, Machine, Pool, Profile, Resource, Subnet, Template,
+};
+use super::environment::{self, Environment};
+use super::overlay::{self, Tables};
 use super::scan::{self, Scan};
 use super::shape::{INVENTORY, KNOWN, fields};
 use super::similar::{only_similar, similar};
@@ -32,22 +36,192 @@ pub fn is_manifest(path: &str) -> bool {
     path.ends_with(".toml")
 }
 
-/// Reads every TOML file among `files` (by path relative to the inventory's root). The other
-/// files are kept in `Documents::sources`, where templates and secrets are looked up.
+/// Reads every TOML file among `files` (by path relative to the inventory's root) but those of
+/// environments. The other files are kept in `Documents::sources`, where templates and secrets are
+/// looked up.
 pub fn parse(files: &BTreeMap<Arc<str>, Bytes>) -> (Documents, Vec<Problem>) {
+    parse_in(files, &Environment::base())
+}
+
+/// The same with an environment laid over it.
+pub fn parse_in(files: &BTreeMap<Arc<str>, Bytes>, environment: &Environment) -> (Documents, Vec<Problem>) {
     let sources = Sources::new(files);
-    let mut parser = Parser { documents: Documents::default(), problems: Vec::new() };
-    let mut manifests = 0;
-    for (file, _) in sources.iter().filter(|(_, source)| is_manifest(&source.name)) {
-        manifests += 1;
-        parser.file(&sources, file);
+    if is_overlaid(&sources, environment) {
+        return overlaid(sources, environment);
     }
-    let Parser { mut documents, mut problems } = parser;
-    others_were_checked(&documents, manifests, &mut problems);
-    problems.extend(schema::stale(&sources));
+    let parts: Vec<Part> = base_manifests(&sources).map(|file| part(&sources, file)).collect();
+    join(sources, parts.iter())
+}
+
+/// The numbers of the manifests that are no overlays.
+pub fn base_manifests(sources: &Sources) -> impl Iterator<Item = u32> {
+    let base = |source: &Source| is_manifest(&source.name) && environment::part(&source.name).is_none();
+    sources.iter().filter(move |(_, source)| base(source)).map(|(file, _)| file)
+}
+
+/// Whether an environment has overlays.
+pub fn is_overlaid(sources: &Sources, environment: &Environment) -> bool {
+    sources.iter().any(|(_, source)| is_manifest(&source.name) && environment.owns(&source.name))
+}
+
+fn unnameable(sources: &Sources) -> Vec<Problem> {
+    let overlays = sources.iter().filter(|(_, source)| is_manifest(&source.name));
+    overlays
+        .filter_map(|(file, source)| environment::unnameable(environment::part(&source.name)?, file))
+        .collect()
+}
+
+/// Reads an inventory with the overlays of an environment.
+pub fn overlaid(sources: Sources, environment: &Environment) -> (Documents, Vec<Problem>) {
+    let mut parser = Parser { problems: unnameable(&sources), ..Parser::default() };
+    let base: Vec<u32> = base_manifests(&sources).collect();
+    base.iter().for_each(|file| parser.file(&sources, *file));
+    let own =
+        sources.iter().filter(|(_, source)| is_manifest(&source.name) && environment.owns(&source.name));
+    let overlays: Vec<u32> = own.map(|(file, _)| file).collect();
+    let manifests = base.len() + overlays.len();
+    parser.lay_over(&sources, &overlays);
+    let (mut documents, mut problems) = parser.finish();
     documents.sources = sources;
+    others_were_checked(&documents, manifests, &mut problems);
+    problems.extend(schema::stale(&documents.sources));
     let problems = documents.weigh(problems);
     (documents, problems)
+}
+
+/// What one manifest says, whatever the others do: the same bytes under the same number make the
+/// same part. There may be one for each of 100,000 files: what is empty takes next to nothing.
+#[derive(Debug)]
+pub struct Part {
+    subnets: Listed<Subnet>,
+    boots: Listed<Boot>,
+    templates: Listed<Template>,
+    profiles: Listed<Profile>,
+    machines: Listed<Machine>,
+    deployments: Listed<Deployment>,
+    pools: Listed<Pool>,
+    inventory: Option<Box<Inventory>>,
+    unread: Box<[(Kind, Name)]>,
+    unparsed: Box<[u32]>,
+    problems: Box<[Problem]>,
+    /// Lines with syntax errors: what else is wrong there says nothing.
+    faulty: BTreeSet<u32>,
+}
+
+type Listed<T> = Box<[Arc<Resource<T>>]>;
+
+/// Reads one manifest that is no overlay.
+pub fn part(sources: &Sources, file: u32) -> Part {
+    let mut parser = Parser::default();
+    parser.file(sources, file);
+    let faulty = std::mem::take(&mut parser.faulty);
+    let (documents, problems) = parser.finish();
+    let Documents {
+        sources: _,
+        subnets,
+        boots,
+        templates,
+        profiles,
+        machines,
+        deployments,
+        pools,
+        inventory,
+        unread,
+        unparsed,
+    } = documents;
+    Part {
+        subnets: subnets.into_values().collect(),
+        boots: boots.into_values().collect(),
+        templates: templates.into_values().collect(),
+        profiles: profiles.into_values().collect(),
+        machines: machines.into_values().collect(),
+        deployments: deployments.into_values().collect(),
+        pools: pools.into_values().collect(),
+        inventory: inventory.map(Box::new),
+        unread: unread.into_iter().collect(),
+        unparsed: unparsed.into(),
+        problems: problems.into(),
+        faulty,
+    }
+}
+
+/// Puts the manifests of an inventory without overlays together: one part for each, in the order of
+/// the files.
+pub fn join<'a>(
+    sources: Sources,
+    parts: impl ExactSizeIterator<Item = &'a Part>,
+) -> (Documents, Vec<Problem>) {
+    let manifests = parts.len();
+    let mut documents = Documents { sources, ..Documents::default() };
+    let mut problems = unnameable(&documents.sources);
+    for part in parts {
+        problems.extend(part.problems.iter().cloned());
+        problems.extend(documents.add(part));
+    }
+    others_were_checked(&documents, manifests, &mut problems);
+    problems.extend(schema::stale(&documents.sources));
+    let problems = documents.weigh(problems);
+    (documents, problems)
+}
+
+impl Documents {
+    /// Takes over what a part has; what is there already is reported.
+    fn add(&mut self, part: &Part) -> Vec<Problem> {
+        let Part {
+            subnets,
+            boots,
+            templates,
+            profiles,
+            machines,
+            deployments,
+            pools,
+            inventory,
+            unread,
+            unparsed,
+            problems: _,
+            faulty,
+        } = part;
+        let mut twice = Vec::new();
+        add(Kind::Subnet, &mut self.subnets, subnets, &mut twice);
+        add(Kind::Boot, &mut self.boots, boots, &mut twice);
+        add(Kind::Template, &mut self.templates, templates, &mut twice);
+        add(Kind::Profile, &mut self.profiles, profiles, &mut twice);
+        add(Kind::Machine, &mut self.machines, machines, &mut twice);
+        add(Kind::Deployment, &mut self.deployments, deployments, &mut twice);
+        add(Kind::Pool, &mut self.pools, pools, &mut twice);
+        if let Some(inventory) = inventory {
+            self.inventory = Some((**inventory).clone());
+        }
+        self.unread.extend(unread.iter().cloned());
+        self.unparsed.extend(unparsed);
+        let told = |problem: &Problem| {
+            faulty.is_empty() || {
+                let mark = problem.mark();
+                !faulty.contains(&line(self.sources.get(mark.file), problem))
+            }
+        };
+        twice.retain(told);
+        twice
+    }
+}
+
+fn add<T>(
+    kind: Kind,
+    all: &mut BTreeMap<Name, Arc<Resource<T>>>,
+    own: &[Arc<Resource<T>>],
+    twice: &mut Vec<Problem>,
+) {
+    for resource in own {
+        let name = &resource.name;
+        match all.entry(name.clone()) {
+            Entry::Vacant(entry) => drop(entry.insert(resource.clone())),
+            Entry::Occupied(first) => {
+                let message = format!("there are two {} called `{name}`", fields(kind).plural);
+                let problem = Problem::new(Code::Twice, resource.mark, message, "second one");
+                twice.push(problem.also(first.get().mark, "first one").help("give one of them another name"));
+            }
+        }
+    }
 }
 
 /// Says what a file that is no TOML means for the others.
@@ -67,12 +241,53 @@ fn others_were_checked(documents: &Documents, manifests: usize, problems: &mut [
     }
 }
 
+#[derive(Default)]
 struct Parser {
     documents: Documents,
     problems: Vec<Problem>,
+    tables: Tables,
+    /// Whether the files are those of an environment.
+    overlay: bool,
+    /// Lines with syntax errors of the file that was read last.
+    faulty: BTreeSet<u32>,
 }
 
 impl Parser {
+    /// Reads the files of an environment and lays them over what was read before.
+    fn lay_over(&mut self, sources: &Sources, overlays: &[u32]) {
+        if overlays.is_empty() {
+            return;
+        }
+        let base = std::mem::take(&mut self.tables);
+        self.overlay = true;
+        for file in overlays {
+            self.file(sources, *file);
+        }
+        let over = std::mem::replace(&mut self.tables, base);
+        let unread = &mut self.documents.unread;
+        self.problems.extend(overlay::lay(sources, &mut self.tables, over, unread));
+        // An overlay that could not be read may have said anything about its resource.
+        for (key, place) in &mut self.tables {
+            place.whole &= !unread.contains(key);
+        }
+    }
+
+    fn finish(self) -> (Documents, Vec<Problem>) {
+        let Parser { mut documents, problems, tables, overlay: _, faulty: _ } = self;
+        for ((kind, _), place) in tables {
+            match kind {
+                Kind::Subnet => place.insert(&mut documents.subnets),
+                Kind::Boot => place.insert(&mut documents.boots),
+                Kind::Template => place.insert(&mut documents.templates),
+                Kind::Profile => place.insert(&mut documents.profiles),
+                Kind::Machine => place.insert(&mut documents.machines),
+                Kind::Deployment => place.insert(&mut documents.deployments),
+                Kind::Pool => place.insert(&mut documents.pools),
+            }
+        }
+        (documents, problems)
+    }
+
     fn file(&mut self, sources: &Sources, file: u32) {
         let source = sources.get(file);
         let unusable = |parser: &mut Parser, problem: Problem| {
@@ -103,14 +318,15 @@ impl Parser {
         }
         let faulty: BTreeSet<u32> = faults.iter().map(|fault| line(source, fault)).collect();
         self.problems.extend(faults);
-        let checker = Checker { sources, file, problems: Vec::new() };
+        let checker = Checker { sources, file, partial: self.overlay, problems: Vec::new() };
         let mut found = match &*source.name {
-            INVENTORY_FILE => self.inventory(checker, tree.get_ref()),
+            INVENTORY_FILE if !self.overlay => self.inventory(checker, tree.get_ref()),
             _ => self.resources(checker, tree.get_ref(), &tainted),
         };
         // What is left of a faulty line says nothing.
         found.retain(|problem| faulty.is_empty() || !faulty.contains(&line(source, problem)));
         self.problems.append(&mut found);
+        self.faulty = faulty;
     }
 
     fn modern(&mut self, file: u32, text: &str, scan: &Scan) {
@@ -185,18 +401,18 @@ impl Parser {
             set_twice(checker, &table);
         }
         let whole = checker.problems.len() == known;
-        let documents = &mut self.documents;
-        let place = Place { name, mark, whole, table };
-        let twice = match kind {
-            Kind::Subnet => place.insert(&mut documents.subnets),
-            Kind::Boot => place.insert(&mut documents.boots),
-            Kind::Template => place.insert(&mut documents.templates),
-            Kind::Profile => place.insert(&mut documents.profiles),
-            Kind::Machine => place.insert(&mut documents.machines),
-            Kind::Deployment => place.insert(&mut documents.deployments),
-            Kind::Pool => place.insert(&mut documents.pools),
-        };
-        checker.problems.extend(twice);
+        match self.tables.entry((kind, name.clone())) {
+            Entry::Vacant(entry) => drop(entry.insert(Place { name, mark, whole, table })),
+            Entry::Occupied(first) => {
+                let message = format!("there are two {} called `{name}`", fields(kind).plural);
+                let problem = Problem::new(Code::Twice, mark, message, "second one");
+                let help = match self.overlay {
+                    true => "an environment changes each resource in one place: join the two",
+                    false => "give one of them another name",
+                };
+                checker.problems.push(problem.also(first.get().mark, "first one").help(help));
+            }
+        }
     }
 
     fn inventory(&mut self, mut checker: Checker, tree: &DeTable) -> Vec<Problem> {
@@ -213,13 +429,15 @@ impl Parser {
         let mut safety = table.take::<Table>("safety").map_or_else(Table::default, |safety| safety.value);
         let levels = table.take::<Table>("check").map_or_else(Table::default, |check| check.value);
         let count = |number: Option<Marked<i64>>| number.map(|n| u32::try_from(n.value).unwrap_or(u32::MAX));
-        self.documents.inventory = Inventory {
+        self.documents.inventory = Some(Inventory {
             max_remove: safety.take("max-remove").map(|percent| percent.value),
             min_existing: count(safety.take("min-existing")),
             allow_empty: safety.take("allow-empty").map(|flag| flag.value),
             max_reinstall: count(safety.take("max-reinstall")),
+            max_in_flight: count(safety.take("max-in-flight")),
+            windows: safety.take_list("windows").into_iter().map(|window| window.value).collect(),
             levels: levels_of(&mut checker, levels),
-        };
+        });
         checker.problems
     }
 }
@@ -240,27 +458,18 @@ fn line(source: &Source, problem: &Problem) -> u32 {
 }
 
 /// A checked table on its way to its place.
-struct Place {
-    name: Name,
-    mark: Mark,
-    whole: bool,
-    table: Table,
+pub(super) struct Place {
+    pub name: Name,
+    /// The name in the header.
+    pub mark: Mark,
+    pub whole: bool,
+    pub table: Table,
 }
 
 impl Place {
-    fn insert<T: Document>(self, resources: &mut BTreeMap<Name, Resource<T>>) -> Option<Problem> {
+    fn insert<T: Document>(self, resources: &mut BTreeMap<Name, Arc<Resource<T>>>) {
         let Place { name, mark, whole, table } = self;
-        match resources.entry(name.clone()) {
-            Entry::Vacant(entry) => {
-                entry.insert(Resource { name, mark, whole, body: T::read(table) });
-                None
-            }
-            Entry::Occupied(first) => {
-                let message = format!("there are two {} called `{name}`", fields(T::KIND).plural);
-                let problem = Problem::new(Code::Twice, mark, message, "second one");
-                Some(problem.also(first.get().mark, "first one").help("give one of them another name"))
-            }
-        }
+        resources.insert(name.clone(), Arc::new(Resource { name, mark, whole, body: T::read(table) }));
     }
 }
 

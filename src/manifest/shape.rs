@@ -94,7 +94,11 @@ pub enum Form {
     Cidr,
     Range,
     Duration,
+    /// An amount of memory.
+    Size,
     Percent,
+    /// A maintenance window.
+    Window,
     Sha256,
     Url,
     /// Relative, without `..`.

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::{Mark, Marked};
-use crate::model::{Cidr, Mac, Name, Range, Span};
+use crate::model::{Cidr, Mac, Name, Range, Size, Span, Window};
 
 /// A value whose form was found right.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,7 +25,9 @@ pub enum Value {
     Cidr(Cidr),
     Range(Range),
     Duration(Span),
+    Size(Size),
     Percent(u8),
+    Window(Window),
 }
 
 /// The settings of a table by their key.
@@ -67,7 +69,9 @@ extract!(
     Cidr as Cidr,
     Range as Range,
     Duration as Span,
+    Size as Size,
     Percent as u8,
+    Window as Window,
     Table as Table,
 );
 

@@ -3,29 +3,38 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Action, Change, Impact, Plan};
-use crate::desired::{Boot, Deployment, Desired, Machine, Subnet};
+use super::{Action, Change, FORMAT_VERSION, Impact, Plan, blast};
+use crate::desired::{Boot, Deployment, Desired, DhcpOptions, Machine, Subnet};
 use crate::model::{Name, Origin};
-use crate::table::change::is_rename;
-use crate::table::{Duty, Install, InstallStage, Table};
+use crate::table::change::{gone, is_rename};
+use crate::table::{Duty, Table, rename};
+
+/// The detail of a deployment whose manifest is the same and whose content is not; diffs of what
+/// is served say it better where there are any.
+pub const CONTENT: &str = "its content changes (template, boot, subnet or secret)";
 
 /// What adopting `desired` would do. Pure: the same arguments give the same plan.
 pub fn diff(desired: &Arc<Desired>, table: &Table) -> Plan {
     let next = table.adopt(desired.clone());
+    // Machines by their new names: what only got another name has not moved.
+    let base = table.under_new_names(desired);
     let mut changes = Vec::new();
     subnets(&table.desired, desired, &mut changes);
     boots(&table.desired, desired, &mut changes);
     machines(table, desired, &mut changes);
-    deployments(table, &next, &mut changes);
+    deployments(&base, &next, &mut changes);
     changes.sort_by(|a: &Change, b: &Change| (a.impact, &a.kind, &a.name).cmp(&(b.impact, &b.kind, &b.name)));
+    let blast = blast::blast(&base, &next, &changes);
     Plan {
-        format_version: "1.0".into(),
+        format_version: FORMAT_VERSION.into(),
         from: table.desired.revision.to_string(),
         to: desired.revision.to_string(),
         lineage: table.lineage.to_string(),
         serial: table.serial,
         deployments_before: table.desired.deployments.len(),
         changes,
+        blast,
+        uncompared: 0,
     }
 }
 
@@ -43,11 +52,16 @@ fn plain(
         action,
         kind: kind.into(),
         name: name.to_string(),
+        former_name: None,
         machine: None,
+        former_machine: None,
+        installs: false,
         protected: false,
         reason: reason.into(),
         origin: origin.to_string(),
         details,
+        served: Vec::new(),
+        served_like: None,
     }
 }
 
@@ -77,7 +91,7 @@ fn subnets(before: &Desired, after: &Desired, changes: &mut Vec<Change>) {
 }
 
 fn subnet_details(before: &Subnet, after: &Subnet) -> Vec<String> {
-    let Subnet { name: _, cidr, gateway, dns, domain, dynamic, lease, origin: _ } = after;
+    let Subnet { name: _, cidr, gateway, dns, domain, dynamic, lease, options, segment, origin: _ } = after;
     let mut details = Vec::new();
     note(&mut details, "cidr", &before.cidr.to_string(), &cidr.to_string());
     note(&mut details, "gateway", &format!("{:?}", before.gateway), &format!("{gateway:?}"));
@@ -85,7 +99,13 @@ fn subnet_details(before: &Subnet, after: &Subnet) -> Vec<String> {
     note(&mut details, "domain", &format!("{:?}", before.domain), &format!("{domain:?}"));
     note(&mut details, "dynamic", &list(&before.dynamic), &list(dynamic));
     note(&mut details, "lease", &before.lease.to_string(), &lease.to_string());
+    note(&mut details, "segment", before.segment.as_str(), segment.as_str());
+    note(&mut details, "options", &lines(&before.options), &lines(options));
     details
+}
+
+fn lines(options: &DhcpOptions) -> String {
+    options.lines().collect::<Vec<_>>().join(", ")
 }
 
 fn boots(before: &Desired, after: &Desired, changes: &mut Vec<Change>) {
@@ -114,7 +134,7 @@ fn boots(before: &Desired, after: &Desired, changes: &mut Vec<Change>) {
 }
 
 fn boot_details(before: &Boot, after: &Boot) -> Vec<String> {
-    let Boot { name: _, prefix, kernel, initrd, cmdline, cpu, tree, origin: _ } = after;
+    let Boot { name: _, prefix, kernel, initrd, cmdline, cpu, loader, tree, origin: _ } = after;
     let mut details = Vec::new();
     let words =
         |boot: &[crate::render::Text]| boot.iter().map(|word| word.source()).collect::<Vec<_>>().join(" ");
@@ -126,6 +146,7 @@ fn boot_details(before: &Boot, after: &Boot) -> Vec<String> {
     note(&mut details, "initrd", &names(&before.initrd), &names(initrd));
     note(&mut details, "cmdline", &words(&before.cmdline), &words(cmdline));
     note(&mut details, "arch", &before.cpu.to_string(), &cpu.to_string());
+    note(&mut details, "loader", &before.loader.join(" "), &loader.join(" "));
     let bytes = |kernel: &crate::desired::boot::File, initrd: &[crate::desired::boot::File]| {
         std::iter::once(kernel).chain(initrd).map(|file| file.entry.clone()).collect::<Vec<_>>()
     };
@@ -142,13 +163,20 @@ fn boot_details(before: &Boot, after: &Boot) -> Vec<String> {
 
 fn machines(table: &Table, after: &Desired, changes: &mut Vec<Change>) {
     let before = &table.desired;
+    let renamed = rename::machines(before, after);
+    let former_of: BTreeMap<&Name, &Name> = renamed.iter().map(|(former, now)| (now, former)).collect();
     for (name, machine) in &after.machines {
         match before.machines.get(name) {
+            None if former_of.contains_key(name) => {
+                let former = &before.machines[former_of[name]];
+                changes.push(renamed_machine(former, machine));
+            }
             None => {
                 let change =
                     plain("machine", name, Action::Create, &machine.origin, "is known from now on", vec![]);
                 changes.push(Change { machine: Some(name.to_string()), ..change });
             }
+            Some(former) if Arc::ptr_eq(former, machine) => {}
             Some(former) => {
                 let details = machine_details(former, machine);
                 if !details.is_empty() {
@@ -165,7 +193,10 @@ fn machines(table: &Table, after: &Desired, changes: &mut Vec<Change>) {
             }
         }
     }
-    for (name, machine) in before.machines.iter().filter(|(name, _)| !after.machines.contains_key(*name)) {
+    for (name, machine) in gone(&before.machines, &after.machines) {
+        if renamed.contains_key(name) {
+            continue;
+        }
         let reason = "is not known any more and gets no boot answers";
         changes.push(Change {
             impact: Impact::Release,
@@ -176,17 +207,36 @@ fn machines(table: &Table, after: &Desired, changes: &mut Vec<Change>) {
     }
 }
 
+fn renamed_machine(former: &Machine, machine: &Machine) -> Change {
+    let reason = "has the same network cards: only the name changes, its installation is kept";
+    let mut details = vec![format!("name: {} -> {}", former.name, machine.name)];
+    details.extend(machine_details(former, machine));
+    let name = &machine.name;
+    Change {
+        former_name: Some(former.name.to_string()),
+        machine: Some(name.to_string()),
+        ..plain("machine", name, Action::Rename, &machine.origin, reason, details)
+    }
+}
+
 fn machine_details(before: &Machine, after: &Machine) -> Vec<String> {
-    let Machine { name: _, macs, labels, protect, origin: _ } = after;
+    let Machine { name: _, macs, labels, protect, options, loader, origin: _ } = after;
     let mut details = Vec::new();
     note(&mut details, "mac", &list(&before.macs), &list(macs));
     note(&mut details, "labels", &format!("{:?}", before.labels), &format!("{labels:?}"));
-    note(&mut details, "protect", &format!("{:?}", before.protect), &format!("{protect:?}"));
+    let guard = |protect: Option<bool>| match protect {
+        Some(true) => "true",
+        Some(false) => "false",
+        None => "(unset: stays as it was)",
+    };
+    note(&mut details, "protect", guard(before.protect), guard(*protect));
+    note(&mut details, "loader", &before.loader.join(" "), &loader.join(" "));
+    note(&mut details, "options", &lines(&before.options), &lines(options));
     details
 }
 
 fn deployments(table: &Table, next: &Table, changes: &mut Vec<Change>) {
-    let disks = disks(table);
+    let disks = table.disks();
     for deployment in next.desired.deployments.values() {
         let former = table.desired.deployments.get(&deployment.name);
         changes.extend(match former {
@@ -194,20 +244,16 @@ fn deployments(table: &Table, next: &Table, changes: &mut Vec<Change>) {
             None => Some(appeared(table, next, &disks, deployment)),
         });
     }
-    for former in table.desired.deployments.values() {
+    for (_, former) in gone(&table.desired.deployments, &next.desired.deployments) {
         let machine = table.assignments.get(&former.name);
         let tenant = machine.and_then(|machine| next.tenant(machine));
         let renamed = tenant.is_some_and(|now| is_renamed(table, next, former, now));
-        if !next.desired.deployments.contains_key(&former.name) && !renamed {
-            changes.push(row(
-                table,
-                table,
-                former,
-                Action::Remove,
-                Impact::Release,
-                "its machine is given up and boots its own disk",
-                vec![],
-            ));
+        if !renamed {
+            let reason = match tenant {
+                Some(now) => format!("deployment {} takes its machine over", now.name),
+                None => "its machine is given up and boots its own disk".into(),
+            };
+            changes.push(row(table, table, former, Action::Remove, Impact::Release, &reason, vec![]));
         }
     }
 }
@@ -222,12 +268,25 @@ fn appeared(table: &Table, next: &Table, disks: &Disks, deployment: &Deployment)
     let machine = next.assignments.get(&deployment.name);
     let tenant = machine.and_then(|machine| table.tenant(machine));
     if let Some(former) = tenant.filter(|former| is_renamed(table, next, former, deployment)) {
-        let details = vec![format!("name: {} -> {}", former.name, deployment.name)];
-        let reason = "only the name changes; its installation is kept";
-        return row(table, next, deployment, Action::Rename, Impact::Live, reason, details);
+        let mut details = vec![format!("name: {} -> {}", former.name, deployment.name)];
+        details.extend(deployment_details(table, next, former, deployment, false));
+        let (impact, reason) = match next.due(deployment) {
+            Duty::Install { .. } => outlook(next, disks, deployment),
+            _ => (Impact::Live, "is the same one under another name; its installation is kept".into()),
+        };
+        let change = row(table, next, deployment, Action::Rename, impact, &reason, details);
+        return Change { former_name: Some(former.name.to_string()), former_machine: None, ..change };
     }
     let (impact, reason) = outlook(next, disks, deployment);
-    row(table, next, deployment, Action::Create, impact, &reason, vec![])
+    row(table, next, deployment, Action::Create, impact, &reason, description(deployment))
+}
+
+/// What a new deployment is, in a few lines.
+fn description(deployment: &Deployment) -> Vec<String> {
+    let address = deployment.address.map_or("auto".into(), |address| address.to_string());
+    let mut details = vec![format!("address: {address}"), format!("boot: {}", deployment.boot.name)];
+    details.extend(deployment.template.as_ref().map(|template| format!("template: {}", template.name)));
+    details
 }
 
 /// What a deployment will do to its machine.
@@ -235,7 +294,7 @@ fn outlook(next: &Table, disks: &Disks, deployment: &Deployment) -> (Impact, Str
     let Some(machine) = next.assignments.get(&deployment.name) else {
         return (Impact::Live, "no free machine matches its selector yet".into());
     };
-    match next.duty(deployment) {
+    match next.due(deployment) {
         Duty::NetworkBoot => {
             (Impact::NextBoot, format!("{machine} boots {} from the network", deployment.boot.name))
         }
@@ -255,12 +314,6 @@ fn outlook(next: &Table, disks: &Disks, deployment: &Deployment) -> (Impact, Str
 /// The deployment whose installation is on each machine's disk.
 type Disks = BTreeMap<Name, Name>;
 
-fn disks(table: &Table) -> Disks {
-    let on_disk = |install: &Install| install.stage != InstallStage::Started;
-    let installs = table.installs.iter().filter(|(_, install)| on_disk(install));
-    installs.map(|(name, install)| (install.machine.clone(), name.clone())).collect()
-}
-
 fn changed(
     table: &Table,
     next: &Table,
@@ -268,12 +321,15 @@ fn changed(
     former: &Deployment,
     now: &Deployment,
 ) -> Option<Change> {
-    let details = deployment_details(table, next, former, now);
+    if is_same(table, next, former, now) {
+        return None;
+    }
+    let details = deployment_details(table, next, former, now, true);
     if details.is_empty() {
         return None;
     }
     let moved = table.assignments.get(&former.name) != next.assignments.get(&now.name);
-    let (impact, reason) = match next.duty(now) {
+    let (impact, reason) = match next.due(now) {
         Duty::Install { .. } => outlook(next, disks, now),
         _ if moved => {
             (Impact::Release, "another machine takes over; the former one boots its own disk".into())
@@ -284,12 +340,40 @@ fn changed(
     Some(row(table, next, now, Action::Update, impact, &reason, details))
 }
 
-fn deployment_details(table: &Table, next: &Table, before: &Deployment, after: &Deployment) -> Vec<String> {
-    let Deployment { name, place: _, address, subnet, boot, template, values, redeploy, digest, origin: _ } =
-        after;
+/// Whether a deployment stays as it is: the digest stands for all but where it is and which
+/// subnet it is in. Most deployments of most plans do.
+fn is_same(table: &Table, next: &Table, former: &Deployment, now: &Deployment) -> bool {
+    (std::ptr::eq(former, now)
+        || (former.name == now.name && former.digest == now.digest && former.subnet.name == now.subnet.name))
+        && (table.assignments.ptr_eq(&next.assignments)
+            || table.assignments.get(&former.name) == next.assignments.get(&now.name))
+}
+
+/// `content` adds a line where only what is served differs.
+fn deployment_details(
+    table: &Table,
+    next: &Table,
+    before: &Deployment,
+    after: &Deployment,
+    content: bool,
+) -> Vec<String> {
+    let Deployment {
+        name,
+        place: _,
+        address,
+        subnet,
+        boot,
+        template,
+        values,
+        redeploy,
+        options,
+        digest,
+        origin: _,
+    } = after;
     let mut details = Vec::new();
-    let machine = |table: &Table| table.assignments.get(name).map_or("none".into(), Name::to_string);
-    note(&mut details, "machine", &machine(table), &machine(next));
+    let machine =
+        |table: &Table, name: &Name| table.assignments.get(name).map_or("none".into(), Name::to_string);
+    note(&mut details, "machine", &machine(table, &before.name), &machine(next, name));
     let shown =
         |address: Option<std::net::Ipv4Addr>| address.map_or("auto".into(), |address| address.to_string());
     note(&mut details, "address", &shown(before.address), &shown(*address));
@@ -300,6 +384,7 @@ fn deployment_details(table: &Table, next: &Table, before: &Deployment, after: &
     };
     note(&mut details, "template", &named(&before.template), &named(template));
     note(&mut details, "redeploy", &before.redeploy.to_string(), &redeploy.to_string());
+    note(&mut details, "options", &lines(&before.options), &lines(options));
     for key in before.values.keys().chain(values.keys()).collect::<std::collections::BTreeSet<_>>() {
         let shown =
             |value: Option<&crate::render::Value>| value.map_or("(unset)".into(), ToString::to_string);
@@ -308,8 +393,8 @@ fn deployment_details(table: &Table, next: &Table, before: &Deployment, after: &
             details.push(format!("{key}: {} -> {}", shown(old), shown(new)));
         }
     }
-    if details.is_empty() && before.digest != *digest {
-        details.push("what it is served changes (template text or files)".into());
+    if content && details.is_empty() && before.digest != *digest {
+        details.push(CONTENT.into());
     }
     details
 }
@@ -329,9 +414,12 @@ fn row(
         .into_iter()
         .flatten()
         .any(|machine| table.protected.contains(machine) && place.protected.contains(machine));
+    let installs = matches!(place.due(deployment), Duty::Install { .. }) && machine.is_some();
     Change {
         impact,
         machine: machine.map(Name::to_string),
+        former_machine: before.filter(|before| Some(*before) != machine).map(Name::to_string),
+        installs: installs && action != Action::Remove,
         protected: guarded,
         ..plain("deployment", &deployment.name, action, &deployment.origin, reason, details)
     }

@@ -1,5 +1,6 @@
 //! When a plan is held back until a person agrees.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Action, Change, Impact, Plan};
@@ -14,7 +15,7 @@ pub struct Consent {
 }
 
 /// One reason to hold a plan.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Hold {
     pub reason: String,
     /// The deployments or machines it is about.

@@ -25,6 +25,9 @@ pub struct Install {
     pub since: Time,
     /// The deployment's digest when its script was served.
     pub digest: Arc<str>,
+    /// Whether it wiped an earlier installation and so takes one of the places that `max-in-flight`
+    /// counts.
+    pub again: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +110,19 @@ pub enum Outcome {
 }
 
 impl Table {
+    /// What a network boot leads to now. A reinstallation may have to wait for its turn.
     pub fn duty(&self, deployment: &Deployment) -> Duty {
+        match self.due(deployment) {
+            Duty::Install { permit: true } => match self.waits(&deployment.name) {
+                Some(why) => Duty::LocalBoot(why),
+                None => Duty::Install { permit: true },
+            },
+            duty => duty,
+        }
+    }
+
+    /// What a network boot leads to as soon as nothing has to be waited for.
+    pub fn due(&self, deployment: &Deployment) -> Duty {
         if !deployment.installs() {
             return Duty::NetworkBoot;
         }

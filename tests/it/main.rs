@@ -1,10 +1,13 @@
 //! Hermetic tests of the whole, over loopback at most: no root, no sleeping for luck. One program,
 //! so that it links once.
 
+mod again;
+mod bounds;
 mod check;
 mod ci;
 mod commands;
 mod editors;
+mod environment;
 mod explain;
 mod fix;
 mod formats;
@@ -14,11 +17,15 @@ mod http;
 mod inventory;
 mod kit;
 mod layers;
+mod plan;
 mod program;
 mod readme;
+mod reconcile;
 mod render;
+mod replay;
 mod resolve;
 mod schema;
 mod secret;
 mod tftp;
 mod walk;
+mod waves;

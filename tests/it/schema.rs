@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use voldemort::cli::schema::files;
 use voldemort::manifest::schema;
 
 use crate::golden::assert_golden;
@@ -9,7 +10,7 @@ use crate::golden::assert_golden;
 #[test]
 fn schemas_are_fresh() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas");
-    for (name, schema) in schema::files() {
+    for (name, schema) in files() {
         assert_golden(&folder.join(name), &schema::text(&schema));
     }
 }

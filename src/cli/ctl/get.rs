@@ -8,6 +8,7 @@ use super::table;
 use crate::api::types;
 use crate::cli::Exit;
 use crate::cli::remote::{self, Remote};
+use crate::plan::report;
 
 /// List what the daemon knows
 #[derive(Args, Debug)]
@@ -32,6 +33,14 @@ enum Kind {
     Leases,
     #[value(alias = "source", alias = "sources")]
     Status,
+    /// Revisions that wait for somebody's approval
+    #[value(alias = "plan")]
+    Plans,
+    /// Revisions that can be pinned, the newest first
+    #[value(alias = "revision")]
+    Revisions,
+    /// Where machines are not as the inventory has them
+    Drift,
 }
 
 pub fn run(arguments: &Arguments, remote: &Remote) -> Exit {
@@ -55,6 +64,18 @@ pub fn run(arguments: &Arguments, remote: &Remote) -> Exit {
         Kind::Boots => list(arguments, remote, "/v1/boots", |row: &types::Boot| &row.name, BOOTS, boot),
         Kind::Leases => list(arguments, remote, "/v1/leases", |row: &types::Lease| &row.mac, LEASES, lease),
         Kind::Status => status(arguments, remote),
+        Kind::Plans => plans(arguments, remote),
+        Kind::Revisions => list(
+            arguments,
+            remote,
+            "/v1/revisions",
+            |row: &String| row,
+            &["REVISION"],
+            |row| vec![row.clone()],
+        ),
+        Kind::Drift => {
+            list(arguments, remote, "/v1/drift", |row: &types::Drift| &row.deployment, DRIFT, drift)
+        }
     }
 }
 
@@ -140,6 +161,47 @@ fn lease(row: &types::Lease) -> Vec<String> {
     ]
 }
 
+const DRIFT: &[&str] = &["DEPLOYMENT", "MACHINE", "WHAT", "ACTUAL", "DESIRED", "MEANING"];
+
+fn drift(row: &types::Drift) -> Vec<String> {
+    vec![
+        row.deployment.clone(),
+        or_dash(row.machine.as_ref()),
+        row.kind.clone(),
+        row.actual.clone(),
+        row.desired.clone(),
+        row.text.clone(),
+    ]
+}
+
+/// Waiting plans are for reading: each is printed whole, under its id.
+fn plans(arguments: &Arguments, remote: &Remote) -> Exit {
+    let json = arguments.output == "json";
+    let mut plans: Vec<types::WaitingPlan> =
+        match remote.block_on(async |client| client.get("/v1/plans").await) {
+            Ok(plans) => plans,
+            Err(error) => return remote::failed(&error, json),
+        };
+    plans.retain(|plan| arguments.name.as_ref().is_none_or(|wanted| *wanted == plan.id));
+    if json {
+        return remote::print_json(&plans);
+    }
+    if plans.is_empty() {
+        crate::cli::exit::talk("no plan waits");
+    }
+    for types::WaitingPlan { id, revision, condition, since, plan, holds } in &plans {
+        let head = format!("plan {id} of {revision}: {condition} since {since}\n\n");
+        if crate::cli::exit::print(&(table::printable(head.trim_end()) + "\n\n" + &report::text(plan)))
+            != Exit::Done
+        {
+            return Exit::Failed;
+        }
+        holds.iter().for_each(|hold| crate::cli::exit::say(remote::hold_text(hold)));
+        crate::cli::exit::say(format!("voldemortctl approve {id}, or voldemortctl reject {id}"));
+    }
+    Exit::Done
+}
+
 fn or_dash(value: Option<&impl ToString>) -> String {
     value.map_or("-".into(), ToString::to_string)
 }
@@ -154,9 +216,23 @@ fn status(arguments: &Arguments, remote: &Remote) -> Exit {
         remote::print_json(&status);
         return Exit::Done;
     }
-    let types::Status { version, lineage, serial, server, mode, deployments, machines, source } = &status;
+    let types::Status {
+        version,
+        lineage,
+        serial,
+        server,
+        mode,
+        deployments,
+        machines,
+        waiting,
+        in_flight,
+        source,
+    } = &status;
     println!("daemon       {version}, {server}, DHCP mode {mode}");
     println!("table        {deployments} deployments, {machines} machines, serial {serial} ({lineage})");
+    if waiting + in_flight > 0 {
+        println!("reinstalls   {in_flight} in flight, {waiting} wait for their turn");
+    }
     println!("inventory    {}", source.location);
     println!("applied      {}", source.applied);
     println!("attempted    {}", source.attempted);

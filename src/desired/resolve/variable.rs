@@ -80,6 +80,7 @@ impl Resolver<'_> {
     }
 
     fn lack(&mut self, want: Want, deployment: &Name) {
+        self.silent += 1;
         let names = self.lacking.entry(want).or_default();
         if names.last() != Some(deployment) {
             names.push(deployment.clone());
@@ -109,14 +110,12 @@ impl Resolver<'_> {
         if let (InputKind::Secret, Value::Text(text)) = (kind, &written.value) {
             // An empty text or a locked password gives nothing away.
             if !matches!(&**text, "" | "!" | "!!" | "*") {
-                self.in_clear(
-                    written.mark,
-                    &format!("the secret `{name}` stands in clear text"),
-                    "a plain text",
-                );
+                let message = format!("the secret `{name}` stands in clear text");
+                self.in_clear(written.mark, &message, "a plain text", declared);
             }
             return;
         }
+        self.silent += 1;
         if !self.mistyped.insert(written.mark) {
             return;
         }
@@ -399,6 +398,8 @@ pub(super) fn value(written: &Value) -> render::Value {
         | Value::Cidr(_)
         | Value::Range(_)
         | Value::Duration(_)
-        | Value::Percent(_) => render::Value::String(String::new()),
+        | Value::Size(_)
+        | Value::Percent(_)
+        | Value::Window(_) => render::Value::String(String::new()),
     }
 }

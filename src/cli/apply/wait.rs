@@ -1,0 +1,52 @@
+//! `apply --wait`: until machines are installed.
+
+use std::time::{Duration, Instant};
+
+use crate::api::types::Deployment;
+use crate::cli::Exit;
+use crate::cli::exit::talk;
+use crate::cli::remote::{self, Remote};
+use crate::plan::{Action, Plan};
+
+/// How often the daemon is asked.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Waits until every machine that `plan` installs has reported. Those that have to be started by
+/// somebody are waited for as well.
+pub fn installed(plan: &Plan, remote: &Remote, limit: Duration) -> Exit {
+    let awaited = plan.changes.iter().filter(|change| change.installs && change.action != Action::Remove);
+    let awaited: Vec<&str> = awaited.map(|change| change.name.as_str()).collect();
+    let deadline = Instant::now() + limit;
+    loop {
+        let rows: Vec<Deployment> = match remote.block_on(async |client| client.get("/v1/deployments").await)
+        {
+            Ok(rows) => rows,
+            Err(error) => return remote::failed(&error, false),
+        };
+        let of = |name: &str| rows.iter().find(|row| row.name == name);
+        let bad =
+            |name: &&&str| of(name).is_some_and(|row| matches!(row.phase.as_str(), "failed" | "unreported"));
+        if let Some(row) = awaited.iter().find(bad).and_then(|name| of(name)) {
+            talk(&format!("{} is {}; its machine {}", row.name, row.phase, row.next_boot));
+            return Exit::Failed;
+        }
+        let open: Vec<&str> = awaited
+            .iter()
+            .copied()
+            .filter(|name| of(name).is_some_and(|row| row.phase != "installed"))
+            .collect();
+        if open.is_empty() {
+            return Exit::Done;
+        }
+        if Instant::now() >= deadline {
+            let list: Vec<String> = open.iter().filter_map(|name| of(name)).map(phase).collect();
+            talk(&format!("not installed in time: {}", list.join(", ")));
+            return Exit::Unreachable;
+        }
+        std::thread::sleep(PAUSE.min(deadline.saturating_duration_since(Instant::now())));
+    }
+}
+
+fn phase(row: &Deployment) -> String {
+    format!("{} ({})", row.name, row.phase)
+}

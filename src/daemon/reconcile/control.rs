@@ -1,0 +1,122 @@
+//! What people told the daemon about following its source; it survives restarts.
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Span, Time};
+
+/// How many rejected revisions are remembered.
+const REJECTED_MAX: usize = 20;
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Control {
+    suspended: Option<Suspension>,
+    pinned: Option<Pin>,
+    rejected: Vec<Rejection>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Suspension {
+    reason: String,
+    /// Milliseconds since the epoch.
+    until: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Pin {
+    revision: String,
+    reason: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Rejection {
+    revision: String,
+    reason: String,
+}
+
+/// A condition and why it is so.
+pub type Pause = (&'static str, String);
+
+impl Control {
+    pub fn suspend(&mut self, reason: String, length: Option<Span>, now: Time) {
+        self.suspended = Some(Suspension { reason, until: length.map(|length| (now + length).0) });
+    }
+
+    /// Whether it was suspended.
+    pub fn resume(&mut self) -> bool {
+        self.suspended.take().is_some()
+    }
+
+    pub fn pin(&mut self, revision: String, reason: String) {
+        self.pinned = Some(Pin { revision, reason });
+    }
+
+    /// Whether it was pinned.
+    pub fn unpin(&mut self) -> bool {
+        self.pinned.take().is_some()
+    }
+
+    pub fn reject(&mut self, revision: String, reason: String) {
+        self.rejected.retain(|one| one.revision != revision);
+        self.rejected.push(Rejection { revision, reason });
+        let excess = self.rejected.len().saturating_sub(REJECTED_MAX);
+        self.rejected.drain(..excess);
+    }
+
+    pub fn pinned(&self) -> Option<&str> {
+        self.pinned.as_ref().map(|pin| pin.revision.as_str())
+    }
+
+    /// When the suspension ends by itself.
+    pub fn ends(&self) -> Option<Time> {
+        self.suspended.as_ref()?.until.map(Time)
+    }
+
+    /// Why no revision of the source is adopted at `now`.
+    pub fn pause(&self, now: Time) -> Option<Pause> {
+        let because = |reason: &str| if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        if let Some(Pin { revision, reason }) = &self.pinned {
+            return Some((
+                "Pinned",
+                format!("pinned to {revision}{}; `voldemortctl unpin` ends it", because(reason)),
+            ));
+        }
+        let Suspension { reason, until } = self.suspended.as_ref()?;
+        match until.map(Time) {
+            Some(until) if until <= now => None,
+            Some(until) => Some(("Suspended", format!("until {until}{}", because(reason)))),
+            None => Some(("Suspended", format!("until `voldemortctl resume`{}", because(reason)))),
+        }
+    }
+
+    /// Why this revision is not adopted.
+    pub fn rejection(&self, revision: &str) -> Option<Pause> {
+        let found = self.rejected.iter().find(|one| one.revision == revision)?;
+        Some(("Rejected", format!("somebody rejected it: {}", found.reason)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_suspension_ends_by_itself_and_a_pin_does_not() {
+        let mut control = Control::default();
+        control.suspend("moving racks".into(), Some(Span::seconds(60)), Time(0));
+        assert!(control.pause(Time(59_999)).is_some_and(|(_, why)| why.contains("moving racks")));
+        assert_eq!(control.pause(Time(60_000)), None);
+        control.pin("main@sha1:a".into(), String::new());
+        assert_eq!(control.pause(Time(60_000)).map(|(condition, _)| condition), Some("Pinned"));
+        let stored = serde_json::to_vec(&control).unwrap();
+        assert_eq!(serde_json::from_slice::<Control>(&stored).unwrap(), control);
+        assert!(control.unpin() && !control.unpin());
+    }
+
+    #[test]
+    fn only_the_latest_rejections_are_remembered() {
+        let mut control = Control::default();
+        (0..30).for_each(|number| control.reject(number.to_string(), String::new()));
+        assert!(control.rejection("29").is_some() && control.rejection("9").is_none());
+    }
+}

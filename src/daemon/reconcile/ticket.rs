@@ -1,0 +1,35 @@
+//! Saved plans: good once, for one table, one source and one tree.
+
+use super::{Reconciler, lock};
+use crate::api::types::{Ticket, Tree};
+
+impl Reconciler {
+    /// `POST /v1/tickets`: what a saved plan of this tree is bound to.
+    pub fn ticket(&self, tree: &Tree) -> Ticket {
+        let table = self.keeper.table();
+        let status = self.status.borrow();
+        let ticket = Ticket {
+            id: String::new(),
+            source: status.location.clone(),
+            attempted: status.attempted.clone(),
+            tree: tree.digest(),
+            to: tree.revision.clone(),
+            lineage: table.lineage.to_string(),
+            serial: table.serial,
+            version: env!("CARGO_PKG_VERSION").into(),
+        };
+        Ticket { id: table.seal(&ticket.text()), ..ticket }
+    }
+
+    /// Everything that is not as it was when the plan was made; empty if it is still good.
+    pub fn moved(&self, then: &Ticket, tree: &Tree) -> Vec<String> {
+        if lock(&self.used).contains(&then.id) {
+            return vec!["it was applied already; a saved plan is good once".into()];
+        }
+        let mut reasons = self.ticket(tree).differences(then);
+        if reasons.is_empty() && self.keeper.table().seal(&then.text()) != then.id {
+            reasons.push("it is not a plan of this daemon, or was changed".into());
+        }
+        reasons
+    }
+}

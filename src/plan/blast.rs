@@ -1,0 +1,128 @@
+//! The blast radius: what a plan does to machines, counted.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Change, Impact};
+use crate::desired::Deployment;
+use crate::model::Name;
+use crate::table::Table;
+
+/// What happens to machines.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Blast {
+    /// How many machines are restarted when the plan is applied.
+    pub restarted: usize,
+    /// How many machines without an installation get one at their next network boot.
+    pub installed: usize,
+    /// Machines that are installed anew: what is on these disks is lost.
+    pub wiped: Vec<Wiped>,
+    /// Machines that are given up.
+    pub released: Vec<String>,
+    /// Machines that lose or change their address.
+    pub readdressed: Vec<Readdressed>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Wiped {
+    pub machine: String,
+    pub deployment: String,
+    /// The disk that the deployment names; without one the installer chooses.
+    pub disk: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Readdressed {
+    pub machine: String,
+    /// `auto`, `none` or an IPv4 address.
+    pub from: String,
+    pub to: String,
+}
+
+/// Counts `changes`, which lead from `table` to `next`.
+pub(super) fn blast(table: &Table, next: &Table, changes: &[Change]) -> Blast {
+    let mut blast = Blast::default();
+    let mut touched = BTreeSet::new();
+    for change in changes {
+        let machine = change.machine.clone().unwrap_or_default();
+        match change.impact {
+            Impact::Reboot => blast.restarted += 1,
+            Impact::Wipe => blast.wiped.push(Wiped {
+                machine: machine.clone(),
+                deployment: change.name.clone(),
+                disk: disk(next, &change.name),
+            }),
+            Impact::Release if change.kind == "deployment" => {
+                let freed = change.former_machine.clone().unwrap_or(machine.clone());
+                let taken = freed.parse::<Name>().is_ok_and(|freed| next.tenants.contains_key(&freed));
+                if !taken {
+                    blast.released.push(freed);
+                }
+            }
+            Impact::NextBoot if change.installs => blast.installed += 1,
+            _ => {}
+        }
+        if change.kind == "deployment" {
+            touched.extend(machine.parse::<Name>());
+            touched.extend(change.former_machine.as_ref().and_then(|name| name.parse::<Name>().ok()));
+        }
+    }
+    blast.readdressed = touched.iter().filter_map(|machine| readdressed(table, next, machine)).collect();
+    blast
+}
+
+/// The disk that a deployment's manifests name.
+pub fn disk(next: &Table, deployment: &str) -> Option<String> {
+    let deployment = next.desired.deployments.get(&deployment.parse::<Name>().ok()?)?;
+    let disk = deployment.values.get("disk")?.to_string();
+    (!disk.is_empty()).then_some(disk)
+}
+
+fn readdressed(table: &Table, next: &Table, machine: &Name) -> Option<Readdressed> {
+    let before = table.tenant(machine)?;
+    let address = |deployment: &Deployment| deployment.address;
+    let (from, to) = (address(before), next.tenant(machine).map(|deployment| address(deployment)));
+    if to == Some(from) || (from.is_none() && to.is_none()) {
+        return None;
+    }
+    let shown = |address: Option<Ipv4Addr>| address.map_or("auto".to_owned(), |address| address.to_string());
+    let to = to.map_or("none".to_owned(), shown);
+    Some(Readdressed { machine: machine.to_string(), from: shown(from), to })
+}
+
+impl Blast {
+    /// One line for people.
+    pub fn line(&self) -> String {
+        let Blast { restarted, installed, wiped, released, readdressed } = self;
+        let mut parts = Vec::new();
+        if *installed > 0 {
+            parts.push(format!("{installed} installed at their next network boot"));
+        }
+        if *restarted > 0 {
+            parts.push(format!("{restarted} restarted"));
+        }
+        let named = |list: Vec<String>| match list.len() {
+            0..=8 => list.join(", "),
+            more => format!("{} and {} more", list[..8].join(", "), more - 8),
+        };
+        if !readdressed.is_empty() {
+            let list = readdressed.iter().map(|one| format!("{}: {} -> {}", one.machine, one.from, one.to));
+            parts.push(format!("{} with another address ({})", readdressed.len(), named(list.collect())));
+        }
+        if !released.is_empty() {
+            parts.push(format!("{} given up ({})", released.len(), named(released.clone())));
+        }
+        if !wiped.is_empty() {
+            let disk = |one: &Wiped| one.disk.clone().unwrap_or("the installer's choice of disk".into());
+            let list = wiped.iter().map(|one| format!("{}: {}", one.machine, disk(one)));
+            parts.push(format!("{} reinstalled and WIPED ({})", wiped.len(), named(list.collect())));
+        }
+        if parts.is_empty() {
+            return "Blast radius: no machine is restarted, reinstalled, given up or readdressed.".into();
+        }
+        format!("Blast radius, in machines: {}.", parts.join("; "))
+    }
+}

@@ -1,0 +1,254 @@
+//! Part of a revision: some deployments as they are to be, the others as they are.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::desired::{Boot, Deployment, Desired, Place, Subnet};
+use crate::model::Name;
+
+/// Which deployments and machines take part, by name; `*` and `?` stand for other letters.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Selection {
+    /// Only these; empty: all.
+    pub only: Vec<String>,
+    /// Not these.
+    pub except: Vec<String>,
+}
+
+impl Selection {
+    pub fn is_all(&self) -> bool {
+        self.only.is_empty() && self.except.is_empty()
+    }
+
+    fn takes(&self, names: &[&Name]) -> bool {
+        let any = |patterns: &[String]| {
+            patterns.iter().any(|pattern| names.iter().any(|name| matches(pattern, name.as_str())))
+        };
+        (self.only.is_empty() || any(&self.only)) && !any(&self.except)
+    }
+
+    /// A pattern that names nothing: a typing mistake must not become an empty or a full plan.
+    fn idle(&self, desired: [&Desired; 2]) -> Option<&String> {
+        let known = |pattern: &&String| {
+            desired.iter().any(|desired| {
+                let mut names = desired.deployments.keys().chain(desired.machines.keys());
+                names.any(|name| matches(pattern, name.as_str()))
+            })
+        };
+        self.only.iter().chain(&self.except).find(|pattern| !known(pattern))
+    }
+}
+
+impl std::fmt::Display for Selection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let part = |word: &str, list: &[String]| format!("{word} {}", list.join(", "));
+        match (self.only.is_empty(), self.except.is_empty()) {
+            (true, true) => f.write_str("all"),
+            (false, true) => f.write_str(&part("only", &self.only)),
+            (true, false) => f.write_str(&part("without", &self.except)),
+            (false, false) => write!(f, "{} {}", part("only", &self.only), part("without", &self.except)),
+        }
+    }
+}
+
+/// A pattern may say what it names: `deployment/web-*`.
+fn matches(pattern: &str, name: &str) -> bool {
+    let pattern = pattern.rsplit('/').next().unwrap_or(pattern);
+    glob(pattern.as_bytes(), name.as_bytes())
+}
+
+fn glob(pattern: &[u8], name: &[u8]) -> bool {
+    match (pattern, name) {
+        ([], []) => true,
+        ([b'*', rest @ ..], _) => (0..=name.len()).any(|skip| glob(rest, &name[skip..])),
+        ([b'?', rest @ ..], [_, more @ ..]) => glob(rest, more),
+        ([letter, rest @ ..], [other, more @ ..]) if letter == other => glob(rest, more),
+        _ => false,
+    }
+}
+
+/// `before`, with what `selection` takes as it is in `after`. Boots and subnets that a selected
+/// deployment uses change for everybody who uses them. The error says what can't be taken apart.
+pub fn compose(before: &Desired, after: &Desired, selection: &Selection) -> Result<Desired, String> {
+    if let Some(pattern) = selection.idle([before, after]) {
+        return Err(format!("no deployment or machine is called {pattern}"));
+    }
+    let mut next = Desired {
+        revision: format!("{} ({selection})", after.revision).into(),
+        safety: after.safety.clone(),
+        secrets: before.secrets.union(&after.secrets).cloned().collect(),
+        ..if selection.only.is_empty() { after.clone() } else { before.clone() }
+    };
+    next.fixed = Default::default();
+    let mut taken = BTreeSet::new();
+    next.deployments = deployments(before, after, selection, &mut taken);
+    next.machines = machines(before, after, selection, &next.deployments, &taken)?;
+    share(&mut next, &taken);
+    next.macs = macs(&next)?;
+    one_address_each(&next)?;
+    Ok(next)
+}
+
+type Deployments = BTreeMap<Name, Arc<Deployment>>;
+
+fn pinned(deployment: &Deployment) -> Option<&Name> {
+    match &deployment.place {
+        Place::Machine(machine) => Some(machine),
+        Place::Select(_) => None,
+    }
+}
+
+/// The deployments; `taken` are the names of those that are as in `after`.
+fn deployments(
+    before: &Desired,
+    after: &Desired,
+    selection: &Selection,
+    taken: &mut BTreeSet<Name>,
+) -> Deployments {
+    let mut chosen = Deployments::new();
+    let names: BTreeSet<&Name> = before.deployments.keys().chain(after.deployments.keys()).collect();
+    for name in names {
+        let (old, new) = (before.deployments.get(name), after.deployments.get(name));
+        let mut called = vec![name];
+        called.extend(old.and_then(|one| pinned(one)));
+        called.extend(new.and_then(|one| pinned(one)));
+        let takes = selection.takes(&called);
+        if takes {
+            taken.insert(name.clone());
+        }
+        if let Some(deployment) = if takes { new } else { old } {
+            chosen.insert(name.clone(), deployment.clone());
+        }
+    }
+    chosen
+}
+
+fn machines(
+    before: &Desired,
+    after: &Desired,
+    selection: &Selection,
+    deployments: &Deployments,
+    taken: &BTreeSet<Name>,
+) -> Result<BTreeMap<Name, Arc<crate::desired::Machine>>, String> {
+    let mut wanted: BTreeMap<&Name, &Name> = BTreeMap::new();
+    for deployment in deployments.values() {
+        let Some(machine) = pinned(deployment) else { continue };
+        if let Some(other) = wanted.insert(machine, &deployment.name) {
+            let name = &deployment.name;
+            return Err(format!("{other} and {name} would both have machine {machine}: select both or none"));
+        }
+    }
+    let mut chosen = BTreeMap::new();
+    let names: BTreeSet<&Name> = before.machines.keys().chain(after.machines.keys()).collect();
+    for name in names {
+        let (old, new) = (before.machines.get(name), after.machines.get(name));
+        let machine = match wanted.get(name) {
+            Some(tenant) if taken.contains(*tenant) => new.or(old),
+            Some(_) => old.or(new),
+            None if selection.takes(&[name]) => new,
+            None => old,
+        };
+        chosen.extend(machine.map(|machine| (name.clone(), machine.clone())));
+    }
+    Ok(chosen)
+}
+
+/// Boots and subnets by what the deployments need: those of selected ones as in the new revision,
+/// for everybody who uses them, the others as they were.
+fn share(next: &mut Desired, taken: &BTreeSet<Name>) {
+    let (selected, rest): (Vec<_>, Vec<_>) =
+        next.deployments.values().cloned().partition(|one| taken.contains(&one.name));
+    let (mut boots, mut subnets) = (BTreeMap::new(), BTreeMap::new());
+    for deployment in selected.iter().chain(&rest) {
+        boots.entry(deployment.boot.name.clone()).or_insert_with(|| deployment.boot.clone());
+        subnets.entry(deployment.subnet.name.clone()).or_insert_with(|| deployment.subnet.clone());
+    }
+    for deployment in &rest {
+        let (boot, subnet) = (&boots[&deployment.boot.name], &subnets[&deployment.subnet.name]);
+        if Arc::ptr_eq(boot, &deployment.boot) && Arc::ptr_eq(subnet, &deployment.subnet) {
+            continue;
+        }
+        let moved = moved(deployment, boot.clone(), subnet.clone());
+        next.deployments.insert(deployment.name.clone(), Arc::new(moved));
+    }
+    next.boots.extend(boots);
+    next.subnets.extend(subnets);
+}
+
+/// A deployment with its boot and subnet as others have them now.
+fn moved(deployment: &Deployment, boot: Arc<Boot>, subnet: Arc<Subnet>) -> Deployment {
+    let Deployment {
+        name,
+        place,
+        address,
+        subnet: _,
+        boot: _,
+        template,
+        values,
+        redeploy,
+        options,
+        digest,
+        origin,
+    } = deployment;
+    Deployment {
+        name: name.clone(),
+        place: place.clone(),
+        address: *address,
+        subnet,
+        boot,
+        template: template.clone(),
+        values: values.clone(),
+        redeploy: *redeploy,
+        options: options.clone(),
+        digest: digest.clone(),
+        origin: origin.clone(),
+    }
+}
+
+fn macs(next: &Desired) -> Result<HashMap<crate::model::Mac, Name>, String> {
+    let mut macs = HashMap::new();
+    for machine in next.machines.values() {
+        for mac in &machine.macs {
+            if let Some(other) = macs.insert(*mac, machine.name.clone()) {
+                let name = &machine.name;
+                return Err(format!("{mac} would belong to {other} and to {name}: select both or none"));
+            }
+        }
+    }
+    Ok(macs)
+}
+
+fn one_address_each(next: &Desired) -> Result<(), String> {
+    let mut owners = BTreeMap::new();
+    for deployment in next.deployments.values() {
+        let Some(address) = deployment.address else { continue };
+        if let Some(other) = owners.insert(address, &deployment.name) {
+            let name = &deployment.name;
+            return Err(format!("{other} and {name} would both have {address}: select both or none"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patterns_are_globs() {
+        for (pattern, name, right) in [
+            ("web-1", "web-1", true),
+            ("web-*", "web-12", true),
+            ("*", "x", true),
+            ("deployment/web-?", "web-1", true),
+            ("web-?", "web-12", false),
+            ("web", "web-1", false),
+            ("*-1*", "web-12", true),
+        ] {
+            assert_eq!(matches(pattern, name), right, "{pattern} {name}");
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! A directory as it is at some revision of the repository it lies in.
+
+use std::path::Path;
+
+use git2::Repository;
+
+use super::Fetched;
+use super::mirror::Mirror;
+use crate::source::{Snapshot, SourceError};
+
+/// The files of `directory` at `revision` (a branch, a tag, `HEAD~1`, a commit). Files that are
+/// not kept in memory are copied to `copies`.
+pub fn at(directory: &Path, revision: &str, copies: &Path) -> Result<Snapshot, SourceError> {
+    let failed = |why: String| SourceError::Git(why);
+    let directory = std::fs::canonicalize(directory)
+        .map_err(|error| SourceError::Unreadable { path: directory.into(), why: error.to_string() })?;
+    let repository = Repository::discover(&directory)
+        .map_err(|_| failed(format!("{} lies in no git repository", directory.display())))?;
+    let root = repository.workdir().and_then(|root| std::fs::canonicalize(root).ok());
+    let inside = root.as_ref().and_then(|root| directory.strip_prefix(root).ok()).unwrap_or(Path::new(""));
+    let commit = repository
+        .revparse_single(revision)
+        .and_then(|object| object.peel_to_commit())
+        .map_err(|error| failed(format!("`{revision}` is no commit here: {}", error.message())))?;
+    let mirror = Mirror { path: repository.commondir().into(), copies: copies.into() };
+    let fetched = Fetched { commit: commit.id().to_string(), name: revision.to_owned() };
+    Ok(mirror.read(&fetched, &inside.display().to_string())?.snapshot)
+}

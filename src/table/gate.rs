@@ -1,0 +1,117 @@
+//! Waves and maintenance windows: reinstallations that a revision raised get their permission a
+//! few at a time, and only while a window is open. The others boot their disks meanwhile.
+//!
+//! A place is freed by success alone. An installation that failed, or never reported, keeps it: a
+//! template that breaks every machine breaks no more than `max-in-flight` of them.
+
+use std::collections::BTreeMap;
+
+use super::{Duty, Install, InstallStage, Table};
+use crate::model::{Name, Time};
+
+/// Who waits for permission to reinstall, and who has it.
+#[derive(Clone, Debug, Default)]
+pub struct Gate {
+    /// Deployments whose next installation would wipe what is on the disk.
+    waiting: imbl::OrdSet<Name>,
+    /// Those under way, and those that ended badly.
+    flying: imbl::OrdSet<Name>,
+    /// Why no window is open.
+    closed: Option<String>,
+}
+
+impl Table {
+    /// Whether the inventory limits reinstallations at all; otherwise the gate stays empty.
+    fn is_gated(&self) -> bool {
+        self.desired.safety.max_in_flight.is_some() || !self.desired.safety.windows.is_empty()
+    }
+
+    /// Looks again who waits, under a new revision.
+    pub(super) fn gather_gate(&mut self) {
+        self.gate = Gate { closed: self.gate.closed.take(), ..Gate::default() };
+        if !self.is_gated() {
+            return;
+        }
+        let disks = self.disks();
+        for deployment in self.desired.deployments.values() {
+            let name = &deployment.name;
+            let current = self.installs.get(name).filter(|install| install.redeploy == deployment.redeploy);
+            if current.is_some_and(holds_place) {
+                self.gate.flying.insert(name.clone());
+            }
+            let occupied = self.assignments.get(name).is_some_and(|machine| disks.contains_key(machine));
+            if occupied && self.due(deployment) == (Duty::Install { permit: true }) {
+                self.gate.waiting.insert(name.clone());
+            }
+        }
+    }
+
+    /// The deployment whose installation is on each machine's disk.
+    pub fn disks(&self) -> BTreeMap<Name, Name> {
+        let on_disk = |install: &Install| install.stage != InstallStage::Started || install.again;
+        let installs = self.installs.iter().filter(|(_, install)| on_disk(install));
+        installs.map(|(name, install)| (install.machine.clone(), name.clone())).collect()
+    }
+
+    /// Opens and closes windows. Called with the clock, every few seconds and for each revision.
+    pub fn tick(&mut self, now: Time) {
+        let windows = &self.desired.safety.windows;
+        let open = windows.is_empty() || windows.iter().any(|window| window.is_open(now));
+        let next = windows.iter().filter_map(|window| window.next(now)).min();
+        self.gate.closed = (!open).then(|| match next {
+            Some(next) => format!("the next maintenance window opens at {next}"),
+            None => "no maintenance window will open".into(),
+        });
+    }
+
+    /// Why a deployment that is due to be installed has to wait.
+    pub(super) fn waits(&self, deployment: &Name) -> Option<String> {
+        if !self.gate.waiting.contains(deployment) {
+            return None;
+        }
+        if let Some(closed) = &self.gate.closed {
+            return Some(format!("waiting: {closed}"));
+        }
+        let limit = self.desired.safety.max_in_flight? as usize;
+        let flying = self.gate.flying.len();
+        if flying < limit {
+            return None;
+        }
+        let stuck = |name: &&Name| {
+            let stage = self.installs.get(*name).map(|install| install.stage);
+            matches!(stage, Some(InstallStage::Failed | InstallStage::Unreported))
+        };
+        let stuck: Vec<String> = self.gate.flying.iter().filter(stuck).map(ToString::to_string).collect();
+        let ended = match stuck.is_empty() {
+            true => String::new(),
+            false => format!("; {} ended badly and keep their places", stuck.join(", ")),
+        };
+        Some(format!("waiting: {flying} of {limit} in flight{ended}"))
+    }
+
+    /// Whether an installation that starts now wipes what was installed before.
+    pub(super) fn starts_again(&self, deployment: &Name) -> bool {
+        let on_disk = |install: &Install| install.again || install.stage != InstallStage::Started;
+        self.gate.waiting.contains(deployment) || self.installs.get(deployment).is_some_and(on_disk)
+    }
+
+    /// Takes note that an installation entered another stage.
+    pub fn put_install(&mut self, deployment: &Name, install: Install) {
+        let flies = self.is_gated() && holds_place(&install);
+        match flies {
+            true => self.gate.flying.insert(deployment.clone()),
+            false => self.gate.flying.remove(deployment),
+        };
+        self.gate.waiting.remove(deployment);
+        self.installs.insert(deployment.clone(), install);
+    }
+
+    /// How many reinstallations wait, and how many hold a place.
+    pub fn waves(&self) -> (usize, usize) {
+        (self.gate.waiting.len(), self.gate.flying.len())
+    }
+}
+
+fn holds_place(install: &Install) -> bool {
+    install.again && install.stage != InstallStage::Installed
+}

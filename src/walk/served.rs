@@ -1,0 +1,121 @@
+//! What one deployment's machine is served, as texts that can be compared and shown: what two
+//! revisions differ in, as far as the machine can tell.
+
+use dhcproto::v4::{DhcpOption, Message, OptionCode};
+use dhcproto::{Decodable, Decoder};
+
+use super::client::{Client, Reply, link};
+use super::route::Route;
+use crate::desired::Deployment;
+use crate::model::{Firmware, Mac, Time};
+use crate::proto::tree::{self, Asker, Form, Transport};
+use crate::render;
+use crate::table::{Purpose, Table};
+
+/// A text and what it is called.
+pub type Served = (String, String);
+
+/// The DHCP answer, kernel command line, boot script and answer files of `deployment`. What
+/// `table.secrets` gives for a secret is shown, so it has to be masks; the tokens of URLs are
+/// replaced.
+pub fn served(table: &Table, deployment: &Deployment, now: Time) -> Vec<Served> {
+    let Some(mac) = mac(table, deployment) else { return Vec::new() };
+    let mut served = vec![("DHCP answer".to_owned(), dhcp(table, deployment, mac, now))];
+    served.extend(boot(table, deployment, mac));
+    let files = deployment.template.iter().flat_map(|template| template.kind.files());
+    served.extend(files.filter_map(|file| {
+        let text = tree::answer_file(table, deployment, file.name)?;
+        Some((file.name.to_owned(), text.unwrap_or_else(|error| format!("can't be rendered: {error}"))))
+    }));
+    for (_, text) in &mut served {
+        *text = without_tokens(table, deployment, text);
+    }
+    served
+}
+
+/// The network card that the deployment's machine boots from.
+pub fn mac(table: &Table, deployment: &Deployment) -> Option<Mac> {
+    let machine = table.desired.machines.get(table.assignments.get(&deployment.name)?)?;
+    table.active_mac(machine)
+}
+
+/// The URLs of an installation open its answers: what is shown must not.
+fn without_tokens(table: &Table, deployment: &Deployment, text: &str) -> String {
+    let token = |purpose| table.token(purpose, &deployment.name, deployment.redeploy);
+    text.replace(&token(Purpose::Answers), "TOKEN").replace(&token(Purpose::Hooks), "TOKEN")
+}
+
+/// The firmware that the machine was last seen with, else the one most have.
+fn firmware(table: &Table, deployment: &Deployment, mac: Mac) -> Firmware {
+    let seen = table.seen.get(&mac).and_then(|seen| seen.arch).map(|arch| arch.firmware);
+    seen.or(Route::of(deployment.boot.cpu).first().map(|route| route.firmware())).unwrap_or(Firmware::Uefi)
+}
+
+/// The kernel command line, a word a line, and the script around it.
+fn boot(table: &Table, deployment: &Deployment, mac: Mac) -> Vec<Served> {
+    let first = deployment.subnet.dynamic.first().map(|range| range.first);
+    let address = table.address_of(deployment, mac).or(first).unwrap_or(deployment.subnet.cidr.hosts().last);
+    let facts = tree::facts(table, deployment, mac, Some(address));
+    let words = match render::cmdline(&deployment.boot.cmdline, &facts, &|_| None) {
+        Ok(words) => words,
+        Err(error) => return vec![("kernel command line".into(), format!("can't be rendered: {error}"))],
+    };
+    let asker = Asker { address, transport: Transport::Http };
+    let script = tree::boot_script(table, &asker, Form::Ipxe, mac, deployment);
+    let script = script.unwrap_or_else(|error| format!("can't be rendered: {error}"));
+    // A changed word is shown once: by itself, not in every script around it.
+    let line = words.join(" ");
+    let script = if line.is_empty() { script } else { script.replace(&line, "(kernel command line)") };
+    let words = words.iter().map(|word| format!("{word}\n")).collect();
+    vec![("kernel command line".into(), words), ("boot script".into(), script)]
+}
+
+/// The essentials of the OFFER to `mac`, one a line, if it boots as the machine of `deployment`
+/// does; or why there is none.
+pub fn dhcp(table: &Table, deployment: &Deployment, mac: Mac, now: Time) -> String {
+    let link = link(table, deployment.subnet.cidr);
+    let firmware = firmware(table, deployment, mac);
+    let client = Client { mac, cpu: deployment.boot.cpu, firmware, link: &link, now };
+    let answer = client.discover(&mut table.clone());
+    let datagram = match answer {
+        Ok(datagram) => datagram,
+        Err(why) => return format!("none: {why}\n"),
+    };
+    let Ok(message) = Message::decode(&mut Decoder::new(&datagram)) else {
+        return "unreadable\n".into();
+    };
+    let fixed = table.desired.fixed_at(message.yiaddr()).is_some();
+    let address = if fixed { message.yiaddr().to_string() } else { "one of the dynamic range".into() };
+    let mut lines = vec![format!("address {address}")];
+    lines.extend(OPTIONS.iter().filter_map(|code| option(message.opts().get(*code)?)));
+    let file = Reply::of(datagram.clone()).boot_file();
+    if !file.is_empty() {
+        lines.push(format!("next server {}", message.siaddr()));
+        lines.push(format!("boot file {file}"));
+    }
+    lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+const OPTIONS: [OptionCode; 6] = [
+    OptionCode::SubnetMask,
+    OptionCode::Router,
+    OptionCode::DomainNameServer,
+    OptionCode::DomainName,
+    OptionCode::Hostname,
+    OptionCode::AddressLeaseTime,
+];
+
+fn option(option: &DhcpOption) -> Option<String> {
+    let list = |addresses: &[std::net::Ipv4Addr]| {
+        addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    };
+    Some(match option {
+        DhcpOption::SubnetMask(mask) => format!("netmask {mask}"),
+        DhcpOption::Router(routers) => format!("router {}", list(routers)),
+        DhcpOption::DomainNameServer(servers) => format!("dns {}", list(servers)),
+        DhcpOption::DomainName(name) => format!("domain {name}"),
+        DhcpOption::Hostname(name) => format!("host name {name}"),
+        DhcpOption::AddressLeaseTime(seconds) => format!("lease {seconds} s"),
+        _ => return None,
+    })
+}

@@ -1,0 +1,94 @@
+//! Plans as people see them: `voldemort plan --against`, from one commit to a working tree.
+
+use std::fs;
+use std::path::Path;
+
+use git2::{Repository, Signature, Time};
+
+use crate::golden::{assert_golden, cases};
+use crate::program::{Ran, voldemort};
+
+/// A repository whose work tree holds `after` and whose only commit holds `before`, with fixed
+/// dates so that the commit's name stays the same.
+fn repository(folder: &Path, before: &Path, after: &Path) {
+    let repository = Repository::init(folder).unwrap();
+    copy(before, folder);
+    let mut index = repository.index().unwrap();
+    index.add_all(["*"], git2::IndexAddOption::DEFAULT, None).unwrap();
+    let tree = repository.find_tree(index.write_tree().unwrap()).unwrap();
+    let author = Signature::new("a", "a@example.org", &Time::new(1_700_000_000, 0)).unwrap();
+    repository.commit(Some("HEAD"), &author, &author, "before", &tree, &[]).unwrap();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.ends_with(".git") {
+            continue;
+        }
+        if path.is_dir() { fs::remove_dir_all(path).unwrap() } else { fs::remove_file(path).unwrap() }
+    }
+    copy(after, folder);
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target)
+        } else {
+            fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
+fn plan(folder: &Path, arguments: &[&str]) -> Ran {
+    voldemort(folder, &[&["plan", "."], arguments].concat())
+}
+
+#[test]
+fn golden_plans() {
+    for case in cases("plan") {
+        let folder = tempfile::tempdir().unwrap();
+        repository(folder.path(), &case.join("before"), &case.join("after"));
+        for (file, output) in [("plan.txt", "text"), ("plan.json", "json"), ("plan.md", "markdown")] {
+            let ran = plan(folder.path(), &["--against", "HEAD", "-o", output, "--detailed-exitcode"]);
+            assert_eq!(ran.code, 2, "{}: {}", case.display(), ran.err);
+            assert!(!ran.out.contains("-----BEGIN AGE"), "{}", ran.out);
+            assert_golden(&case.join(file), &ran.out);
+        }
+        let held = plan(folder.path(), &["--against", "HEAD"]).err;
+        assert_golden(&case.join("held.txt"), &held);
+    }
+}
+
+#[test]
+fn a_plan_of_nothing_is_one_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/plan/many/after");
+    repository(folder.path(), &tree, &tree);
+    let ran = plan(folder.path(), &["--against", "HEAD", "--detailed-exitcode"]);
+    assert_eq!((ran.code, ran.out.lines().count(), ran.err.as_str()), (0, 1, ""), "{}", ran.out);
+    assert!(ran.out.starts_with("No changes"), "{}", ran.out);
+    let everything = plan(folder.path(), &["--against", "empty", "-o", "json"]);
+    let json: serde_json::Value = serde_json::from_str(&everything.out).unwrap();
+    let creates = json["changes"].as_array().unwrap().iter().all(|change| change["action"] == "create");
+    assert!(creates && json["from"] == "" && json["holds"].as_array().unwrap().is_empty());
+    let unknown = plan(folder.path(), &["--against", "no-such-branch"]);
+    assert!(unknown.code == 1 && unknown.err.contains("no-such-branch"), "{}", unknown.err);
+}
+
+#[test]
+fn json_has_exactly_the_keys_of_its_schema() {
+    let schema = voldemort::plan::schema::schema();
+    let case = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/plan/many/plan.json");
+    let plan: serde_json::Value = serde_json::from_str(&fs::read_to_string(case).unwrap()).unwrap();
+    let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let mut wanted = keys(&schema["properties"]);
+    let mut found = keys(&plan);
+    (wanted.sort(), found.sort());
+    assert_eq!(found, wanted);
+    let mut wanted = keys(&schema["$defs"]["Change"]["properties"]);
+    let mut found = keys(&plan["changes"][0]);
+    (wanted.sort(), found.sort());
+    assert_eq!(found, wanted);
+}

@@ -1,0 +1,459 @@
+//! How the daemon follows its source: thresholds, approval, saved plans, suspension, pins, parts of
+//! a revision. In process, with a state directory of its own and no network.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use voldemort::api::types::{Apply, Order, Outcome, SourceStatus, Ticket, Tree};
+use voldemort::daemon::keeper::Keeper;
+use voldemort::daemon::reconcile::{Follow, Reconciler};
+use voldemort::media::Shelf;
+use voldemort::model::Name;
+use voldemort::plan::{Consent, Impact, Plan, Selection};
+use voldemort::source::{Update, directory};
+use voldemort::store::Store;
+use voldemort::table::{Outcome as Said, Permit, PermitStep, Report, Server};
+
+const HEAD: &str = r#"
+[subnet.lab]
+cidr    = "10.0.0.0/16"
+gateway = "10.0.0.1"
+
+[boot.debian-12]
+kernel  = "files/vmlinuz"
+initrd  = ["files/initrd.gz"]
+cmdline = ["auto=true", "url={{ answers_url }}"]
+
+[template.web]
+kind = "preseed"
+file = "web.liquid"
+
+[profile.web]
+subnet   = "lab"
+boot     = "debian-12"
+template = "web"
+"#;
+
+/// An inventory with the deployments `web-FIRST` to `web-LAST`.
+fn write(root: &Path, numbers: std::ops::Range<u32>, more: impl Fn(u32) -> &'static str) {
+    if std::fs::create_dir(root.join("files")).is_ok() {
+        std::fs::write(root.join("files/vmlinuz"), "kernel").unwrap();
+        std::fs::write(root.join("files/initrd.gz"), "initrd").unwrap();
+    }
+    std::fs::write(root.join("web.liquid"), "d-i x/y string {{ hostname }} {{ completed_url }}\n").unwrap();
+    let mut text = HEAD.to_owned();
+    for n in numbers {
+        let (high, low) = (n / 200, n % 200 + 10);
+        text += &format!(
+            "[deployment.web-{n}]\nmac = \"52:54:00:00:{high:02x}:{low:02x}\"\nprofile = \"web\"\naddress = \"10.0.{high}.{low}\"\n{}\n",
+            more(n)
+        );
+    }
+    std::fs::write(root.join("site.toml"), text).unwrap();
+}
+
+fn plain(_: u32) -> &'static str {
+    ""
+}
+
+fn tree(root: &Path) -> Tree {
+    let snapshot = directory::read(root).unwrap();
+    Tree {
+        revision: snapshot.revision.to_string(),
+        root: Some(root.display().to_string()),
+        ..Tree::of_files(snapshot.inline().iter().map(|(path, bytes)| (&**path, bytes)))
+    }
+}
+
+/// A daemon without its sockets.
+struct House {
+    keeper: Keeper,
+    reconciler: Arc<Reconciler>,
+    updates: mpsc::Sender<Update>,
+    task: tokio::task::JoinHandle<()>,
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl House {
+    async fn start(state: &Path, manual: bool, seed: u8) -> House {
+        let (store, mut saved) = Store::open(state, || [seed; 48]).unwrap();
+        let (kept, control) = (saved.kept.take(), saved.notes.remove("control"));
+        let (keeper, thread) = Keeper::spawn(store, saved, Server::stand_in("10.0.0.1".parse().unwrap()));
+        let following = Follow {
+            location: "the test".into(),
+            environment: None,
+            manual,
+            state: state.to_path_buf(),
+            control,
+        };
+        let shelf = Shelf::new(Vec::new(), None);
+        let reconciler = Arc::new(Reconciler::new(keeper.clone(), shelf, Vec::new(), None, following));
+        if let Some(kept) = kept {
+            reconciler.restore(kept).await;
+        }
+        let (updates, queue) = mpsc::channel(1);
+        let task = tokio::spawn(reconciler.clone().run(queue));
+        House { keeper, reconciler, updates, task, thread }
+    }
+
+    async fn stop(self) {
+        let House { keeper, reconciler, updates, task, thread } = self;
+        drop(updates);
+        task.await.unwrap();
+        drop((keeper, reconciler));
+        tokio::task::spawn_blocking(move || thread.join().unwrap()).await.unwrap();
+    }
+
+    /// The source has what lies in `root`; waits until it was looked at.
+    async fn follow(&self, root: &Path) -> SourceStatus {
+        let snapshot = directory::read(root).unwrap();
+        let revision = snapshot.revision.to_string();
+        self.updates.send(Update::Snapshot(snapshot)).await.unwrap();
+        self.until(|status| status.attempted == revision).await
+    }
+
+    async fn until(&self, right: impl FnMut(&SourceStatus) -> bool) -> SourceStatus {
+        let mut status = self.reconciler.status();
+        let found = tokio::time::timeout(Duration::from_secs(30), status.wait_for(right)).await;
+        found.expect("the status changes in time").unwrap().clone()
+    }
+
+    fn count(&self) -> usize {
+        self.keeper.table().desired.deployments.len()
+    }
+
+    /// Installs everything that is due.
+    async fn install_all(&self) {
+        let names: Vec<(Name, u64)> = self
+            .keeper
+            .table()
+            .desired
+            .deployments
+            .values()
+            .map(|one| (one.name.clone(), one.redeploy))
+            .collect();
+        for (deployment, redeploy) in names {
+            for step in [PermitStep::Start, PermitStep::Spend] {
+                self.keeper.permit(Permit { deployment: deployment.clone(), redeploy, step }).await.unwrap();
+            }
+            let report = Report { deployment, redeploy, outcome: Said::Completed, note: String::new() };
+            self.keeper.report(report).await.unwrap();
+        }
+    }
+
+    async fn plan(&self, tree: Tree) -> Plan {
+        match self.reconciler.plan(tree).await.unwrap() {
+            Outcome::Planned { plan, .. } => plan,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn apply(&self, tree: Tree, ticket: Option<Ticket>) -> Outcome {
+        self.reconciler.apply(Apply { tree, ticket, ..Apply::default() }).await.unwrap()
+    }
+
+    async fn order(&self, order: Order) -> Outcome {
+        self.reconciler.order(order).await.unwrap()
+    }
+
+    fn waiting(&self) -> String {
+        self.reconciler.plans().first().map(|plan| plan.id.clone()).unwrap_or_default()
+    }
+}
+
+fn wipes(plan: &Plan) -> usize {
+    plan.changes.iter().filter(|change| change.impact == Impact::Wipe).count()
+}
+
+fn folders() -> (TempDir, TempDir) {
+    (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap())
+}
+
+#[tokio::test]
+async fn a_template_edit_over_a_hundred_installed_machines_wipes_none() {
+    let (state, root) = folders();
+    write(root.path(), 0..100, plain);
+    let house = House::start(state.path(), false, 1).await;
+    assert_eq!(house.follow(root.path()).await.condition, "Ready");
+    house.install_all().await;
+    std::fs::write(root.path().join("web.liquid"), "d-i other/thing string {{ completed_url }}\n").unwrap();
+    let plan = house.plan(tree(root.path())).await;
+    assert_eq!((plan.changes.len(), wipes(&plan), plan.uncompared), (100, 0, 0));
+    assert!(plan.changes.iter().all(|change| change.impact == Impact::Live));
+    let shown = plan.changes.iter().filter(|change| !change.served.is_empty()).count();
+    assert_eq!(shown, 100, "each has its own host name and token in the old line");
+    assert_eq!(house.follow(root.path()).await.condition, "Ready");
+    assert_eq!(house.keeper.table().drift().len(), 100);
+    assert!(house.plan(tree(root.path())).await.is_empty());
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_revision_that_removes_much_is_held_until_the_exact_number_is_said() {
+    let (state, root) = folders();
+    write(root.path(), 0..10, plain);
+    let house = House::start(state.path(), false, 1).await;
+    house.follow(root.path()).await;
+    for left in [6, 0] {
+        write(root.path(), 0..left, plain);
+        let status = house.follow(root.path()).await;
+        let gone = 10 - left;
+        assert_eq!((status.condition.as_str(), house.count()), ("Held", 10), "{}", status.reason);
+        assert!(status.reason.contains(&format!("--allow-removals {gone}")), "{}", status.reason);
+        assert!(status.reason.contains("web-9"), "{}", status.reason);
+    }
+    let plan = house.waiting();
+    for number in [None, Some(9)] {
+        let consent = Consent { removals: number, reinstalls: None };
+        let outcome = house.order(Order::Approve { plan: plan.clone(), consent }).await;
+        assert!(matches!(outcome, Outcome::Held { .. }) && house.count() == 10, "{outcome:?}");
+    }
+    let consent = Consent { removals: Some(10), reinstalls: None };
+    let outcome = house.order(Order::Approve { plan, consent }).await;
+    assert!(matches!(outcome, Outcome::Applied { .. }) && house.count() == 0, "{outcome:?}");
+    assert_eq!(house.until(|_| true).await.condition, "Ready");
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_saved_plan_is_good_once_and_only_for_its_table() {
+    let (state, root) = folders();
+    write(root.path(), 0..3, plain);
+    let house = House::start(state.path(), false, 1).await;
+    let tree = tree(root.path());
+    let ticket = house.reconciler.ticket(&tree);
+    let stale = house.reconciler.ticket(&Tree::default());
+    let changed = house.apply(Tree { revision: "x".into(), ..Tree::default() }, Some(ticket.clone())).await;
+    assert!(matches!(changed, Outcome::Moved { .. }), "another tree: {changed:?}");
+    let forged = house.apply(tree.clone(), Some(Ticket { id: "0".repeat(32), ..ticket.clone() })).await;
+    assert!(matches!(&forged, Outcome::Moved { reasons } if reasons[0].contains("not a plan of this")));
+    let first = house.apply(tree.clone(), Some(ticket.clone())).await;
+    assert!(matches!(first, Outcome::Applied { .. }), "{first:?}");
+    let twice = house.apply(tree.clone(), Some(ticket.clone())).await;
+    assert!(matches!(&twice, Outcome::Moved { reasons } if reasons[0].contains("already")), "{twice:?}");
+    let moved = house.apply(Tree::default(), Some(stale)).await;
+    assert!(matches!(&moved, Outcome::Moved { reasons } if reasons[0].contains("serial 0")), "{moved:?}");
+    house.stop().await;
+
+    let house = House::start(state.path(), false, 1).await;
+    let restarted = house.apply(tree.clone(), Some(ticket.clone())).await;
+    assert!(
+        matches!(&restarted, Outcome::Moved { reasons } if reasons[0].contains("serial")),
+        "{restarted:?}"
+    );
+    house.stop().await;
+
+    let emptied = tempfile::tempdir().unwrap();
+    let house = House::start(emptied.path(), false, 2).await;
+    let other = house.apply(tree, Some(ticket)).await;
+    assert!(matches!(&other, Outcome::Moved { reasons } if reasons[0].contains("emptied")), "{other:?}");
+    assert_eq!(house.count(), 0);
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn in_manual_reconcile_a_revision_waits_for_a_word() {
+    let (state, root) = folders();
+    write(root.path(), 0..2, plain);
+    let house = House::start(state.path(), true, 1).await;
+    let status = house.follow(root.path()).await;
+    assert_eq!((status.condition.as_str(), house.count()), ("Waiting", 0), "{}", status.reason);
+    let plan = house.waiting();
+    assert!(status.reason.contains(&format!("approve {plan}")), "{}", status.reason);
+    let consent = Consent::default();
+    let wrong = house.order(Order::Approve { plan: "00000000".into(), consent }).await;
+    assert!(matches!(wrong, Outcome::Moved { .. }) && house.count() == 0);
+    let outcome = house.order(Order::Approve { plan: plan.clone(), consent }).await;
+    assert!(matches!(outcome, Outcome::Applied { .. }) && house.count() == 2, "{outcome:?}");
+    assert!(house.reconciler.order(Order::Approve { plan, consent }).await.is_err(), "nothing waits");
+
+    write(root.path(), 0..3, plain);
+    house.follow(root.path()).await;
+    let plan = house.waiting();
+    house.order(Order::Reject { plan, reason: "not on a Friday".into() }).await;
+    let status = house.until(|status| status.condition == "Rejected").await;
+    assert!(status.reason.contains("Friday") && house.count() == 2, "{}", status.reason);
+    house.stop().await;
+
+    let house = House::start(state.path(), true, 1).await;
+    assert_eq!(house.count(), 2, "what was approved is served after a restart");
+    assert_eq!(house.follow(root.path()).await.condition, "Rejected");
+    write(root.path(), 0..4, plain);
+    assert_eq!(house.follow(root.path()).await.condition, "Waiting");
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_suspended_daemon_goes_on_where_the_source_is_then() {
+    let (state, root) = folders();
+    write(root.path(), 0..1, plain);
+    let house = House::start(state.path(), false, 1).await;
+    house.follow(root.path()).await;
+    house.order(Order::Suspend { reason: "moving racks".into(), seconds: None }).await;
+    write(root.path(), 0..2, plain);
+    let status = house.follow(root.path()).await;
+    assert_eq!((status.condition.as_str(), house.count()), ("Suspended", 1));
+    assert!(status.reason.contains("moving racks"), "{}", status.reason);
+    house.stop().await;
+
+    let house = House::start(state.path(), false, 1).await;
+    assert_eq!(house.follow(root.path()).await.condition, "Suspended");
+    house.order(Order::Resume).await;
+    house.until(|status| status.condition == "Ready").await;
+    assert_eq!(house.count(), 2);
+    // It ends by itself.
+    house.order(Order::Suspend { reason: String::new(), seconds: Some(1) }).await;
+    write(root.path(), 0..3, plain);
+    house.follow(root.path()).await;
+    house.until(|status| status.condition == "Ready").await;
+    assert_eq!(house.count(), 3);
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_pin_goes_back_and_stays_there() {
+    let (state, root) = folders();
+    let house = House::start(state.path(), false, 1).await;
+    write(root.path(), 0..1, plain);
+    let first = house.follow(root.path()).await.attempted;
+    write(root.path(), 0..2, plain);
+    house.follow(root.path()).await;
+    let digest = first.rsplit(':').next().unwrap()[..12].to_owned();
+    let pin = Order::Pin { revision: digest, reason: "2 breaks".into(), consent: Consent::default() };
+    let outcome = house.order(pin).await;
+    assert!(matches!(outcome, Outcome::Applied { .. }) && house.count() == 1, "{outcome:?}");
+    let status = house.until(|status| status.condition == "Pinned").await;
+    assert_eq!(status.applied, first);
+    let by_hand = house.apply(tree(root.path()), None).await;
+    assert!(matches!(by_hand, Outcome::Held { .. }) && house.count() == 1);
+    house.stop().await;
+
+    let house = House::start(state.path(), false, 1).await;
+    assert_eq!(house.count(), 1, "also after a restart");
+    assert_eq!(house.follow(root.path()).await.condition, "Pinned");
+    house.order(Order::Unpin).await;
+    house.until(|status| status.condition == "Ready").await;
+    assert_eq!(house.count(), 2);
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn part_of_a_revision_is_applied_and_survives_a_restart() {
+    let (state, root) = folders();
+    write(root.path(), 0..4, plain);
+    let house = House::start(state.path(), false, 1).await;
+    house.follow(root.path()).await;
+    house.install_all().await;
+    // web-3 goes, web-4 comes, all others are to be installed again.
+    write(root.path(), 0..5, |_| "redeploy = 1");
+    let text = std::fs::read_to_string(root.path().join("site.toml")).unwrap();
+    std::fs::write(root.path().join("site.toml"), text.replace("web-3]", "db-3]")).unwrap();
+    let only = |names: &[&str]| Selection {
+        only: names.iter().map(|name| (*name).into()).collect(),
+        except: vec![],
+    };
+    let part = |selection| Tree { selection, ..tree(root.path()) };
+    let plan = house.plan(part(only(&["web-1"]))).await;
+    assert_eq!((plan.changes.len(), wipes(&plan)), (1, 1), "{:?}", plan.changes);
+    let except = Selection { only: vec![], except: vec!["web-[0-9]".into(), "web-?".into()] };
+    assert!(
+        matches!(house.reconciler.plan(part(except)).await, Ok(Outcome::Invalid { .. })),
+        "an idle pattern"
+    );
+    let outcome = house.apply(part(only(&["web-1", "web-4"])), None).await;
+    assert!(matches!(&outcome, Outcome::Applied { plan } if wipes(plan) == 1), "{outcome:?}");
+    assert!(house.until(|_| true).await.reason.contains("in part"));
+    let numbers = |house: &House| -> Vec<(String, u64)> {
+        house
+            .keeper
+            .table()
+            .desired
+            .deployments
+            .values()
+            .map(|one| (one.name.to_string(), one.redeploy))
+            .collect()
+    };
+    let wanted = [("web-0", 0), ("web-1", 1), ("web-2", 0), ("web-3", 0), ("web-4", 1)];
+    let wanted: Vec<(String, u64)> = wanted.iter().map(|(name, n)| ((*name).to_owned(), *n)).collect();
+    assert_eq!(numbers(&house), wanted);
+    house.stop().await;
+
+    let house = House::start(state.path(), false, 1).await;
+    assert_eq!(numbers(&house), wanted, "a restart does not apply the rest");
+    let rest = house
+        .plan(Tree {
+            selection: Selection { only: vec![], except: vec!["web-2".into()] },
+            ..tree(root.path())
+        })
+        .await;
+    assert!(rest.changes.iter().all(|change| change.name != "web-2") && !rest.is_empty());
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn renamed_machines_stay_installed_and_protected_also_after_a_restart() {
+    let (state, root) = folders();
+    write(root.path(), 0..2, |_| "");
+    let house = House::start(state.path(), false, 1).await;
+    house.follow(root.path()).await;
+    house.install_all().await;
+    let site = root.path().join("site.toml");
+    let text = std::fs::read_to_string(&site).unwrap();
+    std::fs::write(&site, text.replace("deployment.web-0]", "deployment.front]")).unwrap();
+    let plan = house.plan(tree(root.path())).await;
+    assert!(plan.changes.iter().all(|change| change.impact == Impact::Live), "{:?}", plan.changes);
+    assert_eq!(plan.blast, Default::default());
+    assert_eq!(house.follow(root.path()).await.condition, "Ready");
+    house.stop().await;
+    let house = House::start(state.path(), false, 1).await;
+    let table = house.keeper.table();
+    let front: Name = "front".parse().unwrap();
+    assert_eq!(
+        table.duty(&table.desired.deployments[&front]),
+        voldemort::table::Duty::LocalBoot("installed".into())
+    );
+    assert_eq!(table.installs[&front].machine, front);
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_saved_plan_holds_while_the_directory_comes_to_it() {
+    let (state, root) = folders();
+    write(root.path(), 0..2, plain);
+    let house = House::start(state.path(), true, 1).await;
+    let tree = tree(root.path());
+    let ticket = house.reconciler.ticket(&tree);
+    assert_eq!(house.follow(root.path()).await.condition, "Waiting");
+    let applied = house.apply(tree, Some(ticket)).await;
+    assert!(matches!(applied, Outcome::Applied { .. }), "{applied:?}");
+    assert_eq!(house.until(|_| true).await.condition, "Ready");
+    assert!(house.reconciler.plans().is_empty(), "what was applied by hand does not wait");
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn waves_show_who_waits() {
+    let (state, root) = folders();
+    write(root.path(), 0..3, plain);
+    let house = House::start(state.path(), false, 1).await;
+    house.follow(root.path()).await;
+    house.install_all().await;
+    std::fs::write(root.path().join("voldemort.toml"), "format = 1\n[safety]\nmax-in-flight = 1\n").unwrap();
+    write(root.path(), 0..3, |_| "redeploy = 1");
+    assert_eq!(house.follow(root.path()).await.condition, "Ready");
+    let start =
+        |name: &str| Permit { deployment: name.parse().unwrap(), redeploy: 1, step: PermitStep::Start };
+    house.keeper.permit(start("web-0")).await.unwrap();
+    house.keeper.permit(start("web-1")).await.unwrap();
+    let rows = voldemort::api::convert::deployments(&house.keeper.table());
+    let phases: Vec<&str> = rows.iter().map(|row| row.phase.as_str()).collect();
+    assert_eq!(phases, ["installing", "waiting", "waiting"]);
+    assert!(rows[1].next_boot.contains("1 of 1 in flight"), "{}", rows[1].next_boot);
+    house.stop().await;
+    let house = House::start(state.path(), false, 1).await;
+    assert_eq!(house.keeper.table().waves(), (2, 1), "a restart forgets nobody");
+    house.stop().await;
+}

@@ -1,0 +1,190 @@
+//! Reinstallations in waves: a deterministic simulation of racks whose machines boot, install,
+//! fail and reboot in any order, over the table as the keeper keeps it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use voldemort::daemon::load::{Depth, load};
+use voldemort::desired::{Desired, Media, Options};
+use voldemort::manifest::Environment;
+use voldemort::media::Shelf;
+use voldemort::model::{Name, Time};
+use voldemort::plan::{Impact, diff};
+use voldemort::table::{Duty, InstallStage, Outcome, Permit, PermitStep, Report, Server, Table};
+
+const MACHINES: u32 = 12;
+const LIMIT: usize = 3;
+
+fn desired(redeploy: u64, safety: &str) -> Arc<Desired> {
+    let mut text = r#"
+        [subnet.lab]
+        cidr = "10.0.0.0/16"
+        [boot.b]
+        kernel  = "vmlinuz"
+        cmdline = ["url={{ answers_url }}"]
+    "#
+    .to_owned();
+    for n in 0..MACHINES {
+        text += &format!(
+            "[deployment.d{n}]\nmac = \"52:54:00:00:00:{n:02x}\"\naddress = \"10.0.1.{n}\"\nsubnet = \"lab\"\n\
+             boot = \"b\"\ntemplate = \"preseed\"\nredeploy = {redeploy}\n"
+        );
+    }
+    let files: BTreeMap<Arc<str>, Bytes> = [
+        ("a.toml".into(), Bytes::from(text)),
+        ("voldemort.toml".into(), Bytes::from(format!("format = 1\n[safety]\n{safety}\n"))),
+    ]
+    .into();
+    let options = Options { media: Media::IfPresent, fallback: Vec::new() };
+    let shelf = Shelf::new(Vec::new(), None);
+    let loaded = load(
+        format!("r{redeploy}").into(),
+        &files,
+        &Environment::default(),
+        &shelf,
+        &options,
+        Depth::OneFirmware,
+    );
+    assert_eq!(loaded.errors(), 0, "{}", loaded.report());
+    loaded.desired
+}
+
+fn install(table: &Table, name: &Name, redeploy: u64) -> Table {
+    let step = |table: &Table, step| {
+        table.permit(&Permit { deployment: name.clone(), redeploy, step }, Time(0)).unwrap()
+    };
+    let table = step(&step(table, PermitStep::Start), PermitStep::Spend);
+    report(&table, name, redeploy, Outcome::Completed)
+}
+
+fn report(table: &Table, name: &Name, redeploy: u64, outcome: Outcome) -> Table {
+    let report = Report { deployment: name.clone(), redeploy, outcome, note: String::new() };
+    table.report(&report, Time(0)).unwrap()
+}
+
+/// Everything installed at number 1, then number 2 asked for under `safety`.
+fn raised(safety: &str) -> Table {
+    let mut table = Table::new(Server::stand_in("10.0.0.1".parse().unwrap())).adopt(desired(1, ""));
+    for name in desired(1, "").deployments.keys() {
+        table = install(&table, name, 1);
+    }
+    let next = desired(2, safety);
+    let plan = diff(&next, &table);
+    let wiped = plan.changes.iter().filter(|change| change.impact == Impact::Wipe).count();
+    assert_eq!(wiped, MACHINES as usize, "a plan shows all of them, whatever the pace");
+    table.adopt(next)
+}
+
+/// A generator of numbers that are the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as usize % sides
+    }
+}
+
+/// Machines that were given permission for number 2 and are not installed.
+fn in_flight(table: &Table) -> usize {
+    let flies = |(_, install): &(&Name, &voldemort::table::Install)| {
+        install.redeploy == 2 && install.stage != InstallStage::Installed
+    };
+    table.installs.iter().filter(flies).count()
+}
+
+/// One machine does what a machine may do next.
+fn step(table: &Table, name: &Name, dice: &mut Dice, fail: bool) -> Table {
+    let deployment = &table.desired.deployments[name];
+    let install = &table.installs[name];
+    let (stage, current) = (install.stage, install.redeploy == 2);
+    match (table.duty(deployment), stage) {
+        // The question is asked of an old snapshot now and then: the keeper looks again.
+        (Duty::Install { .. }, _) => {
+            let permit = |step| Permit { deployment: name.clone(), redeploy: 2, step };
+            let table = table.permit(&permit(PermitStep::Start), Time(0)).unwrap();
+            match dice.roll(2) {
+                0 => table.permit(&permit(PermitStep::Spend), Time(0)).unwrap_or(table),
+                _ => table,
+            }
+        }
+        (_, InstallStage::Spent) if current => match (fail, dice.roll(3)) {
+            (true, 0) => report(table, name, 2, Outcome::Failed),
+            (true, _) => table.rebooted(name, Time(0)).unwrap(),
+            (false, _) => report(table, name, 2, Outcome::Completed),
+        },
+        _ => table.clone(),
+    }
+}
+
+#[test]
+fn never_more_than_the_limit_and_all_in_the_end() {
+    for seed in 0..50 {
+        let mut dice = Dice(seed);
+        let mut table = raised(&format!("max-in-flight = {LIMIT}"));
+        let names: Vec<Name> = table.desired.deployments.keys().cloned().collect();
+        let mut old = table.clone();
+        for turn in 0..2000 {
+            let name = &names[dice.roll(names.len())];
+            // A race: somebody was told yes by an older table.
+            if let (Duty::Install { permit: true }, true) =
+                (old.duty(&old.desired.deployments[name]), dice.roll(4) == 0)
+            {
+                let permit = Permit { deployment: name.clone(), redeploy: 2, step: PermitStep::Start };
+                table = table.permit(&permit, Time(0)).unwrap();
+            }
+            table = step(&table, name, &mut dice, false);
+            assert!(in_flight(&table) <= LIMIT, "seed {seed}, turn {turn}");
+            if dice.roll(5) == 0 {
+                // A restart of the daemon, or another revision of the same content.
+                table = table.adopt(table.desired.clone());
+            }
+            if dice.roll(3) == 0 {
+                old = table.clone();
+            }
+        }
+        let done = table
+            .installs
+            .values()
+            .filter(|install| install.redeploy == 2 && install.stage == InstallStage::Installed);
+        assert_eq!(done.count(), MACHINES as usize, "seed {seed}");
+        assert_eq!(table.waves(), (0, 0));
+    }
+}
+
+#[test]
+fn a_template_that_breaks_every_machine_breaks_no_more_than_the_limit() {
+    let mut dice = Dice(7);
+    let mut table = raised(&format!("max-in-flight = {LIMIT}"));
+    let names: Vec<Name> = table.desired.deployments.keys().cloned().collect();
+    for _ in 0..2000 {
+        table = step(&table, &names[dice.roll(names.len())], &mut dice, true);
+    }
+    let touched = table.installs.values().filter(|install| install.redeploy == 2).count();
+    assert_eq!(touched, LIMIT);
+    let waits = names.iter().filter_map(|name| match table.duty(&table.desired.deployments[name]) {
+        Duty::LocalBoot(why) if why.starts_with("waiting: 3 of 3 in flight; ") => Some(why),
+        _ => None,
+    });
+    assert_eq!(waits.count(), MACHINES as usize - LIMIT, "and the others say why they wait");
+}
+
+#[test]
+fn nothing_is_reinstalled_outside_the_windows() {
+    let mut table = raised("windows = [\"Mon-Fri 22:00-05:00 Europe/Berlin\"]");
+    let at = |text: &str| Time(text.parse::<jiff::Timestamp>().unwrap().as_millisecond() as u64);
+    let name: Name = "d0".parse().unwrap();
+    let deployment = table.desired.deployments[&name].clone();
+    table.tick(at("2026-11-20T12:00:00Z"));
+    let Duty::LocalBoot(why) = table.duty(&deployment) else { panic!("noon") };
+    assert!(why.contains("opens at 2026-11-20T21:00:00"), "{why}");
+    let permit = Permit { deployment: name.clone(), redeploy: 2, step: PermitStep::Start };
+    assert_eq!(table.permit(&permit, Time(0)).unwrap().installs[&name].redeploy, 1, "nor by a race");
+    table.tick(at("2026-11-20T21:00:00Z"));
+    assert_eq!(table.duty(&deployment), Duty::Install { permit: true });
+    // What has begun goes on when the window closes: the machine is between two systems.
+    table = table.permit(&permit, Time(0)).unwrap();
+    table.tick(at("2026-11-21T12:00:00Z"));
+    assert_eq!(table.duty(&deployment), Duty::Install { permit: false });
+}
