@@ -230,7 +230,8 @@ fn voldemort(folder: &Path, supply: Supply) -> Vec<String> {
     let inventory = folder.join("inventory");
     std::fs::create_dir_all(inventory.join("files")).expect("the inventory can be made");
     std::fs::write(inventory.join("files/vmlinuz"), "not a kernel").expect("a file can be written");
-    let mut text = "[subnet.lab]\ncidr = \"10.0.0.0/16\"\ngateway = \"10.0.0.1\"\nlease = \"1h\"\n".to_owned();
+    let mut text =
+        "[subnet.lab]\ncidr = \"10.0.0.0/16\"\ngateway = \"10.0.0.1\"\nlease = \"1h\"\n".to_owned();
     match supply {
         Supply::Dynamic => text += "dynamic = \"10.0.1.0-10.0.250.255\"\n",
         Supply::Reserved => {
@@ -258,7 +259,8 @@ fn kea(folder: &Path, supply: Supply) -> Vec<String> {
     let supply = match supply {
         Supply::Dynamic => "\"pools\": [ { \"pool\": \"10.0.1.0-10.0.250.255\" } ]".to_owned(),
         Supply::Reserved => {
-            let host = |(mac, address)| format!("{{ \"hw-address\": \"{mac}\", \"ip-address\": \"{address}\" }}");
+            let host =
+                |(mac, address)| format!("{{ \"hw-address\": \"{mac}\", \"ip-address\": \"{address}\" }}");
             format!("\"reservations\": [ {} ]", reserved().map(host).collect::<Vec<_>>().join(", "))
         }
     };

@@ -118,7 +118,8 @@ mod tests {
     #[test]
     fn a_flood_of_exchanges_is_thinned_and_counted() {
         let mut hush = Hush::default();
-        let flooded = |hush: &mut Hush, at, count: u64| (0..count).filter(|_| hush.is_flood(&offer(at))).count();
+        let flooded =
+            |hush: &mut Hush, at, count: u64| (0..count).filter(|_| hush.is_flood(&offer(at))).count();
         assert_eq!(flooded(&mut hush, 1_000_000, BURST), 0);
         assert_eq!(hush.notice(Time(1_000_000)), None);
         assert_eq!(flooded(&mut hush, 1_000_500, 7), 7);
