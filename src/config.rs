@@ -3,6 +3,7 @@
 
 pub mod detect;
 pub mod host;
+mod inventory;
 mod read;
 mod tree;
 
@@ -11,7 +12,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 pub use crate::model::Mode;
-use crate::model::{Cidr, Inventory, Range};
+use crate::model::{Access, Cidr, Git, Inventory, Name, Range, Span, Verify};
 
 /// The daemon's file, understood.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,7 +21,8 @@ pub struct Config {
     pub dhcp: Dhcp,
     pub http: Http,
     pub api: Api,
-    pub inventory: Inventory,
+    /// Where manifests come from; at least one, in the order of their names.
+    pub sources: Vec<Source>,
     pub firmware: Firmware,
     pub state: State,
     pub media: Media,
@@ -54,6 +56,17 @@ pub struct Http {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Api {
     pub listen: Listen,
+}
+
+/// `[inventory]`, or one `[inventory.NAME]` of several.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Source {
+    pub name: Name,
+    pub inventory: Inventory,
+    /// How often a directory is read although no change was reported.
+    pub poll: Option<Span>,
+    /// A file with the secret of the webhook `POST /hooks/NAME`; without it there is none.
+    pub webhook: Option<PathBuf>,
 }
 
 /// `[firmware]`.
@@ -159,29 +172,45 @@ impl Config {
         Ok(config)
     }
 
-    /// Follows another inventory than the file's: `--inventory DIR|GIT-URL`.
+    /// Follows another inventory than the file's: `--inventory DIR|GIT-URL`. The file's tokens and
+    /// keys are for the file's repositories and stay unused.
     pub fn follow(&mut self, inventory: &str) {
-        self.inventory = Inventory::named(inventory);
+        let name = inventory::ONLY.parse().expect("this is a name");
+        let inventory = Inventory::named(inventory);
+        self.sources = vec![Source { name, inventory, poll: None, webhook: None }];
     }
 
     fn anchor(&mut self, folder: &Path) {
-        let Config { network: _, dhcp: _, http: _, api, inventory, firmware, state, media, secrets } = self;
+        let Config { network: _, dhcp: _, http: _, api, sources, firmware, state, media, secrets } = self;
         let mut paths: Vec<&mut PathBuf> = firmware.paths.iter_mut().chain(&mut media.paths).collect();
         paths.push(&mut state.directory);
         paths.extend(&mut secrets.identity);
         if let Listen::Unix(path) = &mut api.listen {
             paths.push(path);
         }
-        match inventory {
-            Inventory::Directory(path) => paths.push(path),
-            // A local repository; URLs and `host:path` are left alone.
-            Inventory::Git(git) if git.url.starts_with("./") || git.url.starts_with("../") => {
-                git.url = folder.join(&git.url).display().to_string();
+        for Source { name: _, inventory, poll: _, webhook } in sources {
+            paths.extend(webhook);
+            match inventory {
+                Inventory::Directory(path) => paths.push(path),
+                Inventory::Git(git) => paths.extend(anchor_git(git, folder)),
+                Inventory::Own => {}
             }
-            Inventory::Git(_) | Inventory::Own => {}
         }
         for path in paths {
             *path = folder.join(&*path);
         }
     }
+}
+
+/// Anchors a local repository, leaves URLs and `host:path` alone, and returns the other paths.
+fn anchor_git<'g>(git: &'g mut Git, folder: &Path) -> Vec<&'g mut PathBuf> {
+    if git.url.starts_with("./") || git.url.starts_with("../") {
+        git.url = folder.join(&git.url).display().to_string();
+    }
+    let Access { token, ca, key, known_hosts, insecure: _ } = &mut git.access;
+    let mut paths: Vec<&mut PathBuf> = [token, ca, key, known_hosts].into_iter().flatten().collect();
+    if let Some(Verify { signed: _, signers, keyring }) = &mut git.verify {
+        paths.extend([signers, keyring].into_iter().flatten());
+    }
+    paths
 }

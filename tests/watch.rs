@@ -32,6 +32,7 @@ impl Lab {
         let watch = spawn(
             SourceConfig {
                 inventory: Inventory::Directory(folder.path().join(root)),
+                poll: None,
                 state: folder.path().join("state"),
                 fetcher: Fetcher::default(),
             },

@@ -9,7 +9,7 @@ use super::tree::{self, Complaints, Found, Table};
 use super::{
     Api, Config, Dhcp, Firmware, Http, Listen, Media, Mode, Network, Problem, Secrets, State, Subnet,
 };
-use crate::model::{Cidr, Git, Inventory, Range, Reference, Span};
+use crate::model::{Cidr, Range};
 
 const API: &str = "127.0.0.1:12345";
 /// The state directory where nothing else is said.
@@ -47,7 +47,7 @@ fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config>
     let mode = dhcp(root, complaints).unwrap_or_default();
     let port = http(root, complaints).unwrap_or(80);
     let listen = api(root, complaints);
-    let inventory = inventory(root, complaints);
+    let sources = super::inventory::sources(root, complaints);
     let firmware = paths(root, "firmware", complaints);
     let directory = state(root, complaints);
     let media = paths(root, "media", complaints);
@@ -57,7 +57,7 @@ fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config>
         dhcp: Dhcp { mode },
         http: Http { port },
         api: Api { listen: listen? },
-        inventory: inventory?,
+        sources: sources?,
         firmware: Firmware { paths: firmware.unwrap_or_else(|| FIRMWARE.map(PathBuf::from).to_vec()) },
         state: State { directory },
         media: Media { paths: media.unwrap_or_default() },
@@ -66,7 +66,7 @@ fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config>
 }
 
 /// A string that must parse; a complaint names the key.
-fn parsed<T>(table: &mut Table, key: &'static str, complaints: &mut Complaints<'_>) -> Option<Found<T>>
+pub fn parsed<T>(table: &mut Table, key: &'static str, complaints: &mut Complaints<'_>) -> Option<Found<T>>
 where
     T: FromStr<Err: Display>,
 {
@@ -236,91 +236,6 @@ fn listen(text: &str) -> Result<Listen, &'static str> {
     }
 }
 
-fn inventory(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Inventory> {
-    let Some(mut table) = root.table("inventory", "inventory", complaints) else {
-        return Some(Inventory::Own);
-    };
-    let directory = table.text("directory", complaints);
-    let git = table.text("git", complaints);
-    let references =
-        ["branch", "tag", "commit"].map(|key| table.text(key, complaints).map(|found| (key, found)));
-    let path = table.text("path", complaints);
-    let poll: Option<Found<Span>> = parsed(&mut table, "poll", complaints);
-    let at = table.at;
-    table.finish(complaints);
-    let only_git = references.iter().flatten().map(|(key, found)| (*key, found.at));
-    let only_git: Vec<_> = only_git
-        .chain(path.iter().map(|found| ("path", found.at)))
-        .chain(poll.iter().map(|found| ("poll", found.at)))
-        .collect();
-    match (directory, git) {
-        (Some(_), Some(git)) => {
-            complaints.add(git.at, "`inventory` has both `directory` and `git`: choose one".to_owned());
-            None
-        }
-        (None, None) => {
-            complaints.add(at, "`inventory` needs `directory` or `git`".to_owned());
-            None
-        }
-        (Some(directory), None) => {
-            for (key, at) in only_git {
-                complaints.add(at, format!("`inventory.{key}` goes with `git`, not with `directory`"));
-            }
-            Some(Inventory::Directory(directory.value.into()))
-        }
-        (None, Some(git)) => {
-            let reference = reference(references, complaints)?;
-            let path = folder(path, complaints)?;
-            let poll = interval(poll, complaints)?;
-            Some(Inventory::Git(Git { url: git.value, reference, path, poll }))
-        }
-    }
-}
-
-fn reference(
-    given: [Option<(&'static str, Found<String>)>; 3],
-    complaints: &mut Complaints<'_>,
-) -> Option<Reference> {
-    let mut given = given.into_iter().flatten();
-    let Some((key, found)) = given.next() else { return Some(Reference::Default) };
-    if let Some((second, other)) = given.next() {
-        complaints.add(other.at, format!("`inventory` has both `{key}` and `{second}`: choose one"));
-        return None;
-    }
-    let Found { at, value } = found;
-    match key {
-        "branch" => Some(Reference::Branch(value)),
-        "tag" => Some(Reference::Tag(value)),
-        _ if value.len() == 40 && value.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
-            Some(Reference::Commit(value.to_ascii_lowercase()))
-        }
-        _ => {
-            complaints.add(at, format!("`inventory.commit`: `{value}` is not forty hexadecimal digits"));
-            None
-        }
-    }
-}
-
-/// A folder inside a repository, without slashes at its ends.
-fn folder(path: Option<Found<String>>, complaints: &mut Complaints<'_>) -> Option<String> {
-    let Some(Found { at, value }) = path else { return Some(String::new()) };
-    let parts: Vec<&str> = value.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-    if parts.contains(&"..") {
-        complaints.add(at, format!("`inventory.path`: `{value}` leads out of the repository"));
-        return None;
-    }
-    Some(parts.join("/"))
-}
-
-fn interval(poll: Option<Found<Span>>, complaints: &mut Complaints<'_>) -> Option<Span> {
-    let Some(Found { at, value }) = poll else { return Some(Inventory::POLL) };
-    if value < Span::seconds(1) {
-        complaints.add(at, "`inventory.poll` is at least 1s".to_owned());
-        return None;
-    }
-    Some(value)
-}
-
 fn paths(root: &mut Table, section: &'static str, complaints: &mut Complaints<'_>) -> Option<Vec<PathBuf>> {
     let mut table = root.table(section, section, complaints)?;
     let paths = table.texts("paths", complaints);
@@ -347,6 +262,7 @@ fn state(root: &mut Table, complaints: &mut Complaints<'_>) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Inventory, Reference, Span};
 
     const WHOLE: &str = r#"
 [network]
@@ -394,7 +310,7 @@ identity = "/etc/voldemort/age.key"
         assert_eq!(subnet.dynamic.unwrap().len(), 100);
         assert_eq!((config.dhcp.mode, config.http.port), (Mode::Proxy, 8080));
         assert_eq!(config.api.listen, Listen::Unix("/run/v.sock".into()));
-        let Inventory::Git(git) = &config.inventory else { panic!("{config:?}") };
+        let Inventory::Git(git) = &config.sources[0].inventory else { panic!("{config:?}") };
         assert_eq!((git.path.as_str(), git.poll), ("inventory", Span::seconds(90)));
         assert_eq!(git.reference, Reference::Branch("main".into()));
         assert_eq!(config.firmware.paths, [PathBuf::from("/opt/ipxe")]);
@@ -411,7 +327,7 @@ identity = "/etc/voldemort/age.key"
             Config::parse("network = { interface = 'eth0', address = '10.0.0.1' }", "v.toml").unwrap();
         assert_eq!(config.api.listen, Listen::Tcp(API.parse().unwrap()));
         assert_eq!(
-            (config.dhcp.mode, config.http.port, config.inventory),
+            (config.dhcp.mode, config.http.port, config.sources[0].inventory.clone()),
             (Mode::Server, 80, Inventory::Own)
         );
         assert_eq!(config.firmware.paths.len(), FIRMWARE.len());
@@ -482,7 +398,7 @@ identity = "/etc/voldemort/age.key"
             problems(&format!("network = {{ interface = 'e', address = '10.0.0.1' }}\n[inventory]\n{lines}"))
         };
         assert!(with("directory = 'x'\ngit = 'y'")[0].contains("choose one"));
-        assert!(with("directory = 'x'\npoll = '5s'")[0].contains("`inventory.poll` goes with `git`"));
+        assert!(with("directory = 'x'\npoll = '0s'")[0].contains("at least 1s"));
         assert!(with("git = 'x'\nbranch = 'a'\ntag = 'b'")[0].contains("choose one"));
         assert!(with("git = 'x'\npoll = '0s'")[0].contains("at least 1s"));
         assert!(with("git = 'x'\npath = '../y'")[0].contains("leads out"));

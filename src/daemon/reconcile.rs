@@ -75,7 +75,7 @@ impl Reconciler {
         while let Some(update) = updates.recv().await {
             match update {
                 Update::Snapshot(snapshot) => self.follow(snapshot).await,
-                Update::Failed(reason) => self.fell("Unreachable", None, reason),
+                Update::Failed(error) => self.fell(error.condition(), error.revision(), error.to_string()),
             }
         }
     }

@@ -91,7 +91,8 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let (updates, queue) = mpsc::channel(1);
     let source = source::spawn(
         SourceConfig {
-            inventory: config.inventory.clone(),
+            inventory: config.sources[0].inventory.clone(),
+            poll: config.sources[0].poll,
             state: config.state.directory.clone(),
             fetcher: Default::default(),
         },
@@ -226,7 +227,7 @@ fn announce(config: &Config, keeper: &Keeper) {
     println!("TFTP {address}:{TFTP_PORT}");
     println!("HTTP {address}:{} ({})", config.http.port, keeper.table().server.url());
     println!("API  {}", config.api.listen);
-    println!("inventory {}", config.inventory);
+    println!("inventory {}", config.sources[0].inventory);
     for loader in loaders::missing(&keeper.table().server.loaders) {
         println!("no {} found: install the package {}", loader.name, loader.package);
     }
@@ -238,7 +239,7 @@ fn reconciler(config: &Config, keeper: &Keeper) -> Reconciler {
     let shelf = Shelf::new(media, Some(config.state.directory.join("digests")));
     let fallback = config.network.subnet.as_ref().map(|subnet| Arc::new(fallback(subnet)));
     let identity = config.secrets.identity.clone();
-    Reconciler::new(keeper.clone(), shelf, fallback, identity, config.inventory.to_string())
+    Reconciler::new(keeper.clone(), shelf, fallback, identity, config.sources[0].inventory.to_string())
 }
 
 /// The network of the settings file, for inventories that declare none.

@@ -31,7 +31,7 @@ async fn follow(root: &Path, library: &dyn Library, options: &Options, output: &
     let (sender, mut updates) = mpsc::channel(1);
     let inventory = Inventory::Directory(root.to_owned());
     let state = std::path::PathBuf::new();
-    source::spawn(SourceConfig { inventory, state, fetcher: Fetcher::default() }, sender);
+    source::spawn(SourceConfig { inventory, poll: None, state, fetcher: Fetcher::default() }, sender);
     let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
     loop {
         let update = tokio::select! {
@@ -47,10 +47,10 @@ async fn follow(root: &Path, library: &dyn Library, options: &Options, output: &
                 match checked.and_then(|checked| tell(&checked, output, started)) {
                     Ok(told) if !told.heard => return Exit::Done,
                     Ok(_) => {}
-                    Err(why) => talk(&why),
+                    Err(why) => talk(&why.to_string()),
                 }
             }
-            Some(Update::Failed(why)) => talk(&why),
+            Some(Update::Failed(why)) => talk(&why.to_string()),
             None => return Exit::Failed,
         }
     }
