@@ -2,8 +2,9 @@
 
 pub mod client;
 pub mod convert;
+pub mod hook;
 pub mod routes;
 pub mod types;
 
 pub use client::Client;
-pub use routes::{Backend, router};
+pub use routes::{Backend, Hooked, router};

@@ -52,10 +52,13 @@ pub struct Safety {
     pub allow_empty: bool,
     /// How many installed machines one revision may reinstall; `None` means any number.
     pub max_reinstall: Option<u32>,
+    /// What the origins begin with of the deployments that the rules are about: the root of a
+    /// source. Empty: all.
+    pub scope: Arc<str>,
 }
 
 impl Default for Safety {
     fn default() -> Safety {
-        Safety { max_remove: 30, min_existing: 5, allow_empty: false, max_reinstall: None }
+        Safety { max_remove: 30, min_existing: 5, allow_empty: false, max_reinstall: None, scope: "".into() }
     }
 }

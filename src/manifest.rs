@@ -24,7 +24,7 @@ pub use crate::model::similar;
 pub use code::Code;
 pub use document::{Documents, Resource};
 pub use mark::{Mark, Marked};
-pub use parse::{MANIFEST_MAX_BYTES, is_manifest, parse};
+pub use parse::{MANIFEST_MAX_BYTES, is_manifest, parse, parse_sources};
 pub use problem::{Edit, Label, Level, Problem};
 pub use shape::{Fields, Form, Key, Kind, Shape};
 pub use sources::{Position, Source, Sources};

@@ -1,9 +1,10 @@
 //! A git source, live: real repositories, made and changed by the `git` people use.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -47,8 +48,24 @@ impl Lab {
         let person = ["-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "commit.gpgsign=false"];
         let mut command = Command::new("git");
         command.current_dir(self.path("repo")).args(person).args(arguments);
+        command.stdin(Stdio::null());
         let output = command.env("GIT_CONFIG_GLOBAL", "/dev/null").output().expect("git is installed");
         assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Runs git with something to read; its answer.
+    fn feed(&self, arguments: &[&str], input: &str) -> String {
+        self.feed_bytes(arguments, input.as_bytes())
+    }
+
+    fn feed_bytes(&self, arguments: &[&str], input: &[u8]) -> String {
+        let mut command = Command::new("git");
+        command.current_dir(self.path("repo")).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "git {arguments:?}");
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
@@ -273,6 +290,97 @@ async fn a_fetch_killed_in_the_middle_does_no_harm() {
     };
     poking.abort();
     assert_eq!(snapshot.files.len(), 502);
+}
+
+/// However many ask, there is one fetch at a time, and a second between two.
+#[tokio::test]
+async fn a_flood_of_calls_is_one_fetch_at_a_time() {
+    let lab = Lab::new();
+    let (count, real_one) = (lab.path("count"), program());
+    let text = format!(
+        "echo begin >> {0}; {1} \"$@\"; code=$?; echo end >> {0}; exit $code",
+        count.display(),
+        real_one.display()
+    );
+    let program = lab.script("counter", &text);
+    let mut source = lab.follow_with(&lab.url(), Reference::Default, "", Fetcher { program });
+    source.snapshot().await;
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(2500) {
+        for _ in 0..100 {
+            source.handle.poke();
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let log = fs::read_to_string(&count).unwrap();
+    let lines: Vec<&str> = log.lines().collect();
+    assert!(
+        lines.chunks(2).all(|pair| pair[0] == "begin" && pair.get(1).is_none_or(|end| *end == "end")),
+        "{log}"
+    );
+    let fetches = lines.iter().filter(|line| **line == "begin").count();
+    assert!((2..=5).contains(&fetches), "{fetches} fetches in {:?}", start.elapsed());
+}
+
+/// What a hostile person may commit: refused whole, quickly, and without much memory.
+#[tokio::test]
+async fn hostile_trees_are_refused() {
+    let lab = Lab::new();
+    let mut source = lab.follow(&lab.url(), Reference::Default, "");
+    source.snapshot().await;
+    // Trees that name each other: ten levels of ten are ten thousand million files.
+    let empty = lab.git(&["hash-object", "-w", "--stdin", "-t", "blob"]);
+    let mut tree = format!("100644 blob {empty}");
+    for _ in 0..10 {
+        let lines: String = (0..10).map(|number| format!("{tree}\tn{number}\n")).collect();
+        tree = format!("040000 tree {}", lab.feed(&["mktree"], &lines));
+    }
+    let root = tree.rsplit(' ').next().unwrap().to_owned();
+    let bomb = lab.git(&["commit-tree", &root, "-m", "bomb"]);
+    lab.git(&["update-ref", "refs/heads/main", &bomb]);
+    let why = source.failure().await;
+    assert!(why.contains("more than 1000000 files"), "{why}");
+    // A name that is no text.
+    let name = [&b"100644 blob "[..], empty.as_bytes(), b"\t\xff.toml\0"].concat();
+    let root = lab.feed_bytes(&["mktree", "-z"], &name);
+    let commit = lab.git(&["commit-tree", &root, "-m", "name"]);
+    lab.git(&["update-ref", "refs/heads/main", &commit]);
+    let why = source.failure().await;
+    assert!(why.contains("the name is not UTF-8"), "{why}");
+    // Names that differ in case are different names.
+    let root = lab.feed(&["mktree"], &format!("100644 blob {empty}\tA.toml\n100644 blob {empty}\ta.toml\n"));
+    let commit = lab.git(&["commit-tree", &root, "-m", "case"]);
+    lab.git(&["update-ref", "refs/heads/main", &commit]);
+    assert_eq!(source.snapshot().await.files.len(), 2);
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_references_are_no_trouble() {
+    let lab = Lab::new();
+    let head = lab.git(&["rev-parse", "HEAD"]);
+    let lines: String = (0..100_000).map(|number| format!("{head} refs/heads/b{number:06}\n")).collect();
+    let packed = format!("# pack-refs with: peeled fully-peeled sorted \n{lines}{head} refs/heads/main\n");
+    fs::write(lab.path("repo/.git/packed-refs"), packed).unwrap();
+    let start = Instant::now();
+    assert_eq!(
+        text(&lab.follow(&lab.url(), Reference::Default, "").snapshot().await, "inventory/a.toml"),
+        "1"
+    );
+    let why = lab.follow(&lab.url(), Reference::Branch("x".into()), "").failure().await;
+    assert!(why.len() < 500, "{why}");
+    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn an_empty_repository_is_no_empty_inventory() {
+    let lab = Lab::new();
+    lab.git(&["init", "-q", "--bare", "-b", "main", "../empty.git"]);
+    let url = lab.path("empty.git").display().to_string();
+    let mut source = lab.follow(&url, Reference::Default, "");
+    let why = source.failure().await;
+    assert!(why.contains("no commit"), "{why}");
+    lab.git(&["push", "-q", "../empty.git", "main"]);
+    assert_eq!(text(&source.snapshot().await, "inventory/a.toml"), "1");
 }
 
 #[tokio::test]

@@ -20,12 +20,19 @@ pub struct Status {
     pub mode: String,
     pub deployments: usize,
     pub machines: usize,
+    /// The only source, or the one of several that most needs somebody to look.
     pub source: SourceStatus,
+    /// Every source.
+    #[serde(default)]
+    pub sources: Vec<SourceStatus>,
 }
 
 /// How the daemon stands with its inventory.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SourceStatus {
+    /// Its name in the daemon's file; `inventory` if it has none there.
+    #[serde(default)]
+    pub name: String,
     /// Directory or repository.
     pub location: String,
     /// The revision that is served.
@@ -33,12 +40,16 @@ pub struct SourceStatus {
     /// The revision seen last.
     pub attempted: String,
     /// `Loading`, `Cached` (served as before the start, the source not read yet), `Ready`,
-    /// `Held`, `Invalid` or `Unreachable`.
+    /// `Held`, `Invalid`, `Untrusted` (not signed by an allowed key), `Unreachable` or `Waiting`
+    /// (for another source).
     pub condition: String,
     /// Why, in words; for `Invalid` every problem.
     pub reason: String,
     /// RFC 3339; when the condition began.
     pub since: String,
+    /// RFC 3339; when it is read again if nothing calls before. `None` while it is being read.
+    #[serde(default)]
+    pub next: Option<String>,
 }
 
 /// A row of `GET /v1/deployments`.
@@ -137,6 +148,9 @@ pub struct Tree {
     pub revision: String,
     /// The directory it was read from, where the daemon can look for media.
     pub root: Option<String>,
+    /// Which of the daemon's sources it stands for; may be left out where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// Text files by path.
     pub files: BTreeMap<String, String>,
     /// Secrets that are not armoured, in hexadecimal, by path.

@@ -8,7 +8,7 @@ use clap::Args;
 use super::Exit;
 use super::exit::talk;
 use super::remote::{self, Remote};
-use crate::api::types::{Apply, Outcome};
+use crate::api::types::{Apply, Outcome, Tree};
 use crate::plan::{Consent, Impact, Plan, report};
 
 #[derive(Args, Debug)]
@@ -16,6 +16,9 @@ pub struct Arguments {
     /// The inventory
     #[arg(default_value = ".")]
     directory: PathBuf,
+    /// Which source of the daemon the inventory is, if it follows several
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
     #[command(flatten)]
     remote: Remote,
     /// Don't ask
@@ -37,7 +40,7 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments) -> Exit {
     let tree = match remote::tree(&arguments.directory) {
-        Ok(tree) => tree,
+        Ok(tree) => Tree { source: arguments.source.clone(), ..tree },
         Err(code) => return code,
     };
     let json = arguments.output == "json";

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use super::Exit;
 use super::exit::talk;
 use super::remote::{self, Remote};
-use crate::api::types::Outcome;
+use crate::api::types::{Outcome, Tree};
 use crate::plan::{Hold, Plan, report};
 
 #[derive(Args, Debug)]
@@ -15,6 +15,9 @@ pub struct Arguments {
     /// The inventory
     #[arg(default_value = ".")]
     directory: PathBuf,
+    /// Which source of the daemon the inventory is, if it follows several
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
     #[command(flatten)]
     remote: Remote,
     /// How to print the plan
@@ -34,7 +37,10 @@ enum Output {
 
 pub fn run(arguments: &Arguments) -> Exit {
     let outcome = match remote::tree(&arguments.directory) {
-        Ok(tree) => arguments.remote.block_on(async |client| client.post::<Outcome>("/v1/plan", &tree).await),
+        Ok(tree) => {
+            let tree = Tree { source: arguments.source.clone(), ..tree };
+            arguments.remote.block_on(async |client| client.post::<Outcome>("/v1/plan", &tree).await)
+        }
         Err(code) => return code,
     };
     match outcome {

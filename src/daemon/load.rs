@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::desired::{self, Deployment, Desired, Options};
-use crate::manifest::{self, Code, Documents, Level, Mark, Problem, report};
+use crate::manifest::{self, Code, Documents, Level, Mark, Problem, Sources, report};
 use crate::media::Library;
 use crate::model::{Name, Time};
 use crate::table::Table;
@@ -58,7 +58,18 @@ pub fn load(
     options: &Options,
     depth: Depth,
 ) -> Loaded {
-    let (documents, mut problems) = manifest::parse(files);
+    load_sources(revision, Sources::new(files), library, options, depth)
+}
+
+/// The same for files of several sources.
+pub fn load_sources(
+    revision: Arc<str>,
+    sources: Sources,
+    library: &dyn Library,
+    options: &Options,
+    depth: Depth,
+) -> Loaded {
+    let (documents, mut problems) = manifest::parse_sources(sources);
     let (desired, found) = desired::resolve(&documents, library, options);
     problems.extend(found);
     let desired = Arc::new(Desired { revision, ..desired });

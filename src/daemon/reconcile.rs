@@ -1,20 +1,22 @@
 //! Follows the source: each snapshot is loaded whole or not at all, and handed to the keeper.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
 use super::keeper::{Adopted, Keeper, Proposal};
-use super::load::{Depth, load};
+use super::load::{Depth, load_sources};
+use super::parts::{Parts, Piece, roots};
 use super::{now, secrets};
 use crate::api::types::{Apply, Outcome, SourceStatus, Tree};
 use crate::desired::{Desired, Media, Options, Subnet};
+use crate::manifest::Sources;
 use crate::media::Shelf;
+use crate::model::Name;
 use crate::plan::{self, Consent, Hold};
-use crate::source::{Body, Snapshot, Update};
+use crate::source::{Snapshot, Update};
 use crate::store::Kept;
 use crate::table::{Event, Secrets, Stage};
 
@@ -25,11 +27,11 @@ pub struct Reconciler {
     fallback: Option<Arc<Subnet>>,
     /// Where this host's private keys of age are.
     identity: Option<PathBuf>,
-    status: watch::Sender<SourceStatus>,
-    /// The snapshot that a safety rule holds, so that applying the same files settles it.
-    held: Mutex<Option<Arc<Kept>>>,
-    /// The source's latest revision that was adopted, or that a tree applied by hand stands for.
-    settled: Mutex<Arc<str>>,
+    /// One source each.
+    statuses: watch::Sender<BTreeMap<Name, SourceStatus>>,
+    /// The snapshots that a safety rule holds, so that applying the same files settles them.
+    held: Mutex<BTreeMap<Name, Arc<Kept>>>,
+    parts: Mutex<Parts>,
 }
 
 /// A revision that can be served.
@@ -42,50 +44,59 @@ struct Ready {
 struct Invalid(String);
 
 impl Reconciler {
+    /// `locations` says of each source where it is.
     pub fn new(
         keeper: Keeper,
         shelf: Shelf,
         fallback: Option<Arc<Subnet>>,
         identity: Option<PathBuf>,
-        location: String,
+        locations: BTreeMap<Name, String>,
     ) -> Reconciler {
-        let loading = SourceStatus {
-            location,
-            condition: "Loading".into(),
-            since: now().to_string(),
-            ..SourceStatus::default()
+        let parts = Mutex::new(Parts::new(locations.keys().cloned()));
+        let loading = |(name, location): (Name, String)| {
+            let status = SourceStatus {
+                name: name.to_string(),
+                location,
+                condition: "Loading".into(),
+                since: now().to_string(),
+                ..SourceStatus::default()
+            };
+            (name, status)
         };
-        Reconciler {
-            keeper,
-            shelf,
-            fallback,
-            identity,
-            status: watch::channel(loading).0,
-            held: Mutex::new(None),
-            settled: Mutex::default(),
-        }
+        let statuses = watch::channel(locations.into_iter().map(loading).collect()).0;
+        Reconciler { keeper, shelf, fallback, identity, statuses, held: Mutex::default(), parts }
     }
 
-    pub fn status(&self) -> watch::Receiver<SourceStatus> {
-        self.status.subscribe()
+    /// One status for each source.
+    pub fn statuses(&self) -> watch::Receiver<BTreeMap<Name, SourceStatus>> {
+        self.statuses.subscribe()
     }
 
-    /// Runs until the source ends.
-    pub async fn run(self: Arc<Self>, mut updates: mpsc::Receiver<Update>) {
-        while let Some(update) = updates.recv().await {
+    /// The files on disk that are served, or may be soon.
+    pub fn copies(&self) -> BTreeSet<PathBuf> {
+        lock(&self.parts).copies()
+    }
+
+    /// Runs until the sources end.
+    pub async fn run(self: Arc<Self>, mut updates: mpsc::Receiver<(Name, Update)>) {
+        while let Some((name, update)) = updates.recv().await {
             match update {
-                Update::Snapshot(snapshot) => self.follow(snapshot).await,
-                Update::Failed(error) => self.fell(error.condition(), error.revision(), error.to_string()),
+                Update::Snapshot(snapshot) => self.follow(&name, snapshot).await,
+                Update::Failed(error) => {
+                    lock(&self.parts).rest(&name);
+                    self.fell(&name, error.condition(), error.revision(), error.to_string());
+                    self.retry().await;
+                }
             }
         }
     }
 
-    /// Serves what was served when the daemon stopped, before anybody asks the source.
+    /// Serves what was served when the daemon stopped, before anybody asks the sources.
     pub async fn restore(&self, kept: Kept) {
         let (kept, revision) = (Arc::new(kept.clone()), kept.revision);
-        *lock(&self.settled) = kept.source.clone();
+        lock(&self.parts).restore(&kept);
         // A kernel that lies where the source was may be gone with it; addresses and answers are not.
-        let loaded = self.load(kept.clone(), Media::IfPresent).await;
+        let loaded = self.load(kept.clone(), None, Media::IfPresent).await;
         let adopted = match loaded {
             Ok(ready) => self.propose(ready, None, Consent::default(), None).await,
             Err(Invalid(problems)) => Err(problems),
@@ -93,10 +104,12 @@ impl Reconciler {
         match adopted {
             Ok(_) => {
                 self.tell(format!("{revision} is served as before"));
-                self.status.send_modify(|status| {
-                    status.condition = "Cached".into();
-                    status.reason = "the source was not read yet".into();
-                    status.applied = revision.to_string();
+                self.statuses.send_modify(|statuses| {
+                    for status in statuses.values_mut() {
+                        status.condition = "Cached".into();
+                        status.reason = "the source was not read yet".into();
+                        status.applied = revision.to_string();
+                    }
                 });
             }
             Err(why) => tracing::warn!("{revision} can't be served as before: {why}"),
@@ -104,37 +117,82 @@ impl Reconciler {
     }
 
     /// Loads what the source holds now and adopts it, or says why not.
-    async fn follow(&self, snapshot: Snapshot) {
-        let revision = snapshot.revision.clone();
-        if *lock(&self.settled) == revision && !self.keeper.table().desired.revision.is_empty() {
-            return self.settle(&revision);
+    async fn follow(&self, name: &Name, snapshot: Snapshot) {
+        let piece = Piece {
+            revision: snapshot.revision.clone(),
+            root: None,
+            files: snapshot.inline(),
+            copies: snapshot.copies(),
+        };
+        let settled = lock(&self.parts).is_settled(name, &piece.revision);
+        if settled && !self.keeper.table().desired.revision.is_empty() {
+            lock(&self.parts).rest(name);
+            return self.settle(name, &piece.revision);
         }
-        let (files, copies) = (inline(&snapshot), copies(&snapshot));
-        let kept = Kept { revision: revision.clone(), source: revision.clone(), root: None, files, copies };
-        let kept = Arc::new(kept);
-        let ready = match self.load(kept.clone(), Media::Required).await {
+        lock(&self.parts).wait(name, piece);
+        self.attempt(name).await;
+        self.retry().await;
+    }
+
+    /// What did not fit may fit when another source has moved.
+    async fn retry(&self) {
+        if !lock(&self.parts).are_several() {
+            return;
+        }
+        loop {
+            let mut moved = false;
+            let queue = lock(&self.parts).queue();
+            for name in queue {
+                moved |= self.attempt(&name).await;
+            }
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    /// Tries what the source waits with, beside what is served of the others; true if it is
+    /// served from now on.
+    async fn attempt(&self, name: &Name) -> bool {
+        let Some(piece) = lock(&self.parts).waiting(name) else { return false };
+        let revision = piece.revision.clone();
+        let kept = match lock(&self.parts).with(name, &piece) {
+            Ok(kept) => Arc::new(kept),
+            Err(missing) => {
+                let reason = format!("nothing moves before these were read: {}", listed(&missing));
+                self.fell(name, "Waiting", Some(&revision), reason);
+                return false;
+            }
+        };
+        let ready = match self.load(kept.clone(), Some(name), Media::Required).await {
             Ok(ready) => ready,
-            Err(Invalid(problems)) => return self.fell("Invalid", Some(&revision), problems),
+            Err(Invalid(problems)) => {
+                self.fell(name, "Invalid", Some(&revision), problems);
+                return false;
+            }
         };
         match self.propose(ready, Some(kept.clone()), Consent::default(), None).await {
             Ok(Adopted::Applied(plan)) => {
-                *lock(&self.held) = None;
-                *lock(&self.settled) = revision.clone();
+                lock(&self.held).remove(name);
+                lock(&self.parts).adopt(name, piece, revision.clone());
                 self.tell(format!("{revision} is live: {}", plan::report::summary(&plan)));
-                self.settle(&revision);
+                self.settle(name, &revision);
+                return true;
             }
             Ok(Adopted::Held(_, holds)) => {
-                *lock(&self.held) = Some(kept);
-                self.fell("Held", Some(&revision), reasons(&holds));
+                lock(&self.held).insert(name.clone(), kept);
+                self.fell(name, "Held", Some(&revision), reasons(&holds));
             }
             Ok(Adopted::Stale(_)) => unreachable!("a proposal without an expected table is never stale"),
-            Err(error) => self.fell("Invalid", Some(&revision), error),
+            Err(error) => self.fell(name, "Invalid", Some(&revision), error),
         }
+        false
     }
 
     /// `POST /v1/plan`.
     pub async fn plan(&self, tree: Tree) -> Result<Outcome, String> {
-        match self.load(self.kept(tree), Media::Required).await {
+        let (name, _, kept) = self.kept(tree)?;
+        match self.load(kept, Some(&name), Media::Required).await {
             Ok(Ready { desired, secrets: _ }) => {
                 let plan = plan::diff(&desired, &self.keeper.table());
                 let holds = plan::hold(&plan, &desired.safety, &Consent::default());
@@ -147,17 +205,21 @@ impl Reconciler {
     /// `POST /v1/apply`.
     pub async fn apply(&self, request: Apply) -> Result<Outcome, String> {
         let Apply { tree, consent, expected } = request;
-        let kept = self.kept(tree);
-        let ready = match self.load(kept.clone(), Media::Required).await {
+        let (name, piece, kept) = self.kept(tree)?;
+        let ready = match self.load(kept.clone(), Some(&name), Media::Required).await {
             Ok(ready) => ready,
             Err(Invalid(problems)) => return Ok(Outcome::Invalid { problems }),
         };
         Ok(match self.propose(ready, Some(kept.clone()), consent, expected).await? {
             Adopted::Applied(plan) => {
                 self.tell(format!("{} was applied by hand: {}", plan.to, plan::report::summary(&plan)));
-                *lock(&self.settled) = kept.source.clone();
-                lock(&self.held).take_if(|held| same_text(held, &kept));
-                self.settle(&kept.source);
+                let stands_for = self.attempted(&name);
+                lock(&self.parts).adopt(&name, piece, stands_for.clone());
+                if lock(&self.held).get(&name).is_some_and(|held| same_text(held, &kept)) {
+                    lock(&self.held).remove(&name);
+                }
+                self.settle(&name, &stands_for);
+                self.retry().await;
                 Outcome::Applied { plan }
             }
             Adopted::Held(plan, holds) => Outcome::Held { plan, holds },
@@ -165,17 +227,42 @@ impl Reconciler {
         })
     }
 
-    /// A tree that was sent, which from now on stands for the source's latest revision.
-    fn kept(&self, tree: Tree) -> Arc<Kept> {
+    /// The revision of the source that was seen last.
+    fn attempted(&self, name: &Name) -> Arc<str> {
+        let statuses = self.statuses.borrow();
+        statuses.get(name).map_or_else(|| "".into(), |status| status.attempted.as_str().into())
+    }
+
+    /// A tree that was sent, which from now on stands for the latest revision of the source it
+    /// names: that, its part, and everything with it.
+    fn kept(&self, tree: Tree) -> Result<(Name, Piece, Arc<Kept>), String> {
         let files = tree.bytes();
-        let Tree { revision, root, files: _, sealed: _ } = tree;
-        Arc::new(Kept {
+        let Tree { revision, root, source, files: _, sealed: _ } = tree;
+        let parts = lock(&self.parts);
+        let all: Vec<Name> = parts.names().cloned().collect();
+        let name = match source {
+            Some(wanted) => all.iter().find(|name| name.as_str() == wanted),
+            None if !parts.are_several() => all.first(),
+            None => None,
+        };
+        let name = name.cloned().ok_or_else(|| {
+            format!("this daemon follows {}: say with --source which one the directory is", listed(&all))
+        })?;
+        let piece = Piece {
             revision: revision.into(),
-            source: self.status.borrow().attempted.as_str().into(),
             root: root.map(PathBuf::from),
             files,
             copies: BTreeMap::new(),
-        })
+        };
+        let kept = parts
+            .with(&name, &piece)
+            .map_err(|missing| format!("nothing moves before these were read: {}", listed(&missing)))?;
+        drop(parts);
+        let source = match kept.source == kept.revision {
+            true => self.attempted(&name),
+            false => kept.source.clone(),
+        };
+        Ok((name, piece, Arc::new(Kept { source, ..kept })))
     }
 
     async fn propose(
@@ -191,7 +278,8 @@ impl Reconciler {
     }
 
     /// Parsing and resolving take processor time and read images: off the serving threads.
-    async fn load(&self, kept: Arc<Kept>, media: Media) -> Result<Ready, Invalid> {
+    async fn load(&self, kept: Arc<Kept>, moving: Option<&Name>, media: Media) -> Result<Ready, Invalid> {
+        let roots = roots(&kept, moving);
         let mut shelf = self.shelf.with_copies(kept.copies.clone());
         if let Some(root) = kept.root.as_ref().filter(|root| root.is_dir()) {
             shelf = shelf.with_directory(root.clone());
@@ -199,7 +287,8 @@ impl Reconciler {
         let options = Options { media, fallback: self.fallback.clone() };
         let identity = self.identity.clone();
         let work = move || {
-            let loaded = load(kept.revision.clone(), &kept.files, &shelf, &options, Depth::OneFirmware);
+            let sources = Sources::of_several(&kept.files, &roots);
+            let loaded = load_sources(kept.revision.clone(), sources, &shelf, &options, Depth::OneFirmware);
             if loaded.errors() > 0 {
                 return Err(Invalid(loaded.report()));
             }
@@ -212,26 +301,36 @@ impl Reconciler {
         }
     }
 
-    fn settle(&self, revision: &str) {
-        let applied = self.keeper.table().desired.revision.to_string();
-        self.status.send_modify(|status| {
+    fn settle(&self, name: &Name, revision: &str) {
+        let table = self.keeper.table().desired.revision.to_string();
+        let several = lock(&self.parts).are_several();
+        self.change(name, |status| {
             if status.condition != "Ready" {
                 status.since = now().to_string();
             }
             status.condition = "Ready".into();
             status.reason.clear();
-            status.applied = applied;
+            status.applied = if several { revision.into() } else { table };
             status.attempted = revision.into();
         });
     }
 
     /// The last good state goes on being served; everybody can see why.
-    fn fell(&self, condition: &str, revision: Option<&str>, reason: String) {
-        tracing::warn!(condition, revision, "{reason}");
+    fn fell(&self, name: &Name, condition: &str, revision: Option<&str>, reason: String) {
+        // Tried again with another source, and the same came of it.
+        let same = self.statuses.borrow().get(name).is_some_and(|status| {
+            status.condition == condition
+                && status.reason == reason
+                && revision.is_none_or(|revision| status.attempted == revision)
+        });
+        if same {
+            return;
+        }
+        tracing::warn!(%name, condition, revision, "{reason}");
         let shown = revision.map(|revision| format!("{revision}: ")).unwrap_or_default();
         let first = reason.lines().next().unwrap_or("").to_owned();
         self.note(format!("{shown}{condition}: {first}"));
-        self.status.send_modify(|status| {
+        self.change(name, |status| {
             if status.condition != condition {
                 status.since = now().to_string();
             }
@@ -243,6 +342,10 @@ impl Reconciler {
         });
     }
 
+    fn change(&self, name: &Name, change: impl FnOnce(&mut SourceStatus)) {
+        self.statuses.send_modify(|statuses| statuses.get_mut(name).map_or((), change));
+    }
+
     fn tell(&self, text: String) {
         self.note(text);
     }
@@ -252,21 +355,8 @@ impl Reconciler {
     }
 }
 
-fn inline(snapshot: &Snapshot) -> BTreeMap<Arc<str>, Bytes> {
-    let bytes = |body: &Body| match body {
-        Body::Inline { bytes, .. } => Some(bytes.clone()),
-        Body::OnDisk { .. } => None,
-    };
-    snapshot.files.iter().filter_map(|(path, body)| Some((path.clone(), bytes(body)?))).collect()
-}
-
-/// Where the snapshot's files lie on disk.
-fn copies(snapshot: &Snapshot) -> BTreeMap<Arc<str>, PathBuf> {
-    let path = |body: &Body| match body {
-        Body::Inline { path, .. } => path.clone(),
-        Body::OnDisk { path, .. } => Some(path.clone()),
-    };
-    snapshot.files.iter().filter_map(|(name, body)| Some((name.clone(), path(body)?))).collect()
+fn listed(names: &[Name]) -> String {
+    names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ")
 }
 
 /// Whether a tree that was sent has the same texts as a snapshot.

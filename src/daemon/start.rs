@@ -1,10 +1,13 @@
 //! From settings to a serving daemon, and back down.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::net::SocketAddrV4;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use hyper::HeaderMap;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -12,18 +15,19 @@ use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
 
 use super::files::Files;
+use super::hooks::Hooks;
 use super::keeper::Keeper;
 use super::limits::raise_open_files;
 use super::link::Interface;
 use super::reconcile::Reconciler;
 use super::{dhcp, http, now, probe, tftp};
 use crate::api::types::{Apply, Outcome, SourceStatus, Status, Tree};
-use crate::api::{Backend, router};
-use crate::config::{Config, Listen};
+use crate::api::{Backend, Hooked, router};
+use crate::config::{self, Config, Listen};
 use crate::desired::Subnet;
 use crate::media::{Shelf, loaders};
-use crate::model::{Mac, Mode, Origin, Span, Time};
-use crate::source::{self, Handle, SourceConfig};
+use crate::model::{Inventory, Mac, Mode, Name, Origin, Span, Time};
+use crate::source::{self, SourceConfig};
 use crate::store::Store;
 use crate::table::{Event, Server, Stage, Table};
 
@@ -33,6 +37,8 @@ const DRAIN: Duration = Duration::from_secs(10);
 const FIRST_LOOK: Duration = Duration::from_millis(400);
 /// How long it goes on beside serving: dnsmasq pings for 3 s before it offers.
 const SECOND_LOOK: Duration = Duration::from_secs(5);
+/// Time between two sweeps of the state directory.
+const SWEEP: Duration = Duration::from_secs(24 * 3600);
 /// Length of leases on the network of the settings file.
 const LEASE: Span = Span::seconds(3600);
 
@@ -76,7 +82,13 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let mut tasks = JoinSet::new();
     let (mode, modes) = watch::channel(config.dhcp.mode);
     let reconciler = Arc::new(reconciler(&config, &keeper));
-    let daemon = Daemon { keeper: keeper.clone(), reconciler: reconciler.clone(), mode: modes.clone() };
+    let hooks = Arc::new(OnceLock::new());
+    let daemon = Daemon {
+        keeper: keeper.clone(),
+        reconciler: reconciler.clone(),
+        mode: modes.clone(),
+        hooks: hooks.clone(),
+    };
     serve_api(&config.api.listen, daemon, stopping.clone(), &mut tasks).await?;
     serve_files(&config, &keeper, &stopping, &mut tasks)?;
     let sockets = match config.dhcp.mode {
@@ -89,25 +101,19 @@ async fn serve(config: Config) -> Result<(), Failure> {
         reconciler.restore(kept).await;
     }
     let (updates, queue) = mpsc::channel(1);
-    let source = source::spawn(
-        SourceConfig {
-            inventory: config.sources[0].inventory.clone(),
-            poll: config.sources[0].poll,
-            state: config.state.directory.clone(),
-            fetcher: Default::default(),
-        },
-        updates,
-    );
+    let sources = hooks.get_or_init(|| follow_all(&config, &updates)).clone();
+    drop(updates);
     tasks.spawn(follow(reconciler.clone(), queue, stopping.clone()));
+    tasks.spawn(sweep(config.clone(), reconciler.clone(), stopping.clone()));
     if let Some(sockets) = sockets {
         look_around(&interface, &keeper, &mode, FIRST_LOOK).await;
-        first_revision(reconciler.status()).await;
+        first_revision(reconciler.statuses()).await;
         tasks.spawn(serve_dhcp(sockets, modes, keeper.clone(), stopping.clone()));
         tasks.spawn(keep_looking(interface, keeper.clone(), mode, stopping.clone()));
     }
     println!("ready");
 
-    wait(&source).await?;
+    wait(&sources).await?;
     stop.send_replace(true);
     tracing::info!("stopping: transfers under way have {} s", DRAIN.as_secs());
     let drained = async { while tasks.join_next().await.is_some() {} };
@@ -115,7 +121,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
         tracing::warn!("some transfers did not end in time");
         tasks.shutdown().await;
     }
-    drop((keeper, reconciler, source));
+    drop((keeper, reconciler, sources, hooks));
     let _ = tokio::task::spawn_blocking(move || thread.join()).await;
     Ok(())
 }
@@ -196,9 +202,53 @@ fn ended(what: &str, result: std::io::Result<()>) {
     }
 }
 
+/// Removes once a day what no source needs any more of the state directory.
+async fn sweep(config: Config, reconciler: Arc<Reconciler>, stopping: watch::Receiver<bool>) {
+    let state = config.state.directory;
+    let repositories = config.sources.iter().filter_map(|source| match &source.inventory {
+        Inventory::Git(git) => Some(source::git::mirror_of(git, &state)),
+        Inventory::Directory(_) | Inventory::Own => None,
+    });
+    let mirrors: Vec<PathBuf> = repositories.collect();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(SWEEP) => {}
+            () = stopped(stopping.clone()) => return,
+        }
+        let mut used = reconciler.copies();
+        used.extend(mirrors.iter().cloned());
+        let place = source::git::place(&state);
+        let _ = tokio::task::spawn_blocking(move || source::git::sweep(&place, &used)).await;
+    }
+}
+
+/// Starts to follow every source; each update comes with its source's name.
+fn follow_all(config: &Config, updates: &mpsc::Sender<(Name, source::Update)>) -> Hooks {
+    let mut handles = BTreeMap::new();
+    for config::Source { name, inventory, poll, webhook } in &config.sources {
+        let (out, mut found) = mpsc::channel(1);
+        let settings = SourceConfig {
+            inventory: inventory.clone(),
+            poll: *poll,
+            state: config.state.directory.clone(),
+            fetcher: Default::default(),
+        };
+        handles.insert(name.clone(), (source::spawn(settings, out), webhook.clone()));
+        let (name, updates) = (name.clone(), updates.clone());
+        tokio::spawn(async move {
+            while let Some(update) = found.recv().await {
+                if updates.send((name.clone(), update)).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    Hooks::new(handles)
+}
+
 async fn follow(
     reconciler: Arc<Reconciler>,
-    queue: mpsc::Receiver<source::Update>,
+    queue: mpsc::Receiver<(Name, source::Update)>,
     stopping: watch::Receiver<bool>,
 ) {
     tokio::select! {
@@ -227,7 +277,12 @@ fn announce(config: &Config, keeper: &Keeper) {
     println!("TFTP {address}:{TFTP_PORT}");
     println!("HTTP {address}:{} ({})", config.http.port, keeper.table().server.url());
     println!("API  {}", config.api.listen);
-    println!("inventory {}", config.sources[0].inventory);
+    for source in &config.sources {
+        match config.sources.len() {
+            1 => println!("inventory {}", source.inventory),
+            _ => println!("inventory {}: {}", source.name, source.inventory),
+        }
+    }
     for loader in loaders::missing(&keeper.table().server.loaders) {
         println!("no {} found: install the package {}", loader.name, loader.package);
     }
@@ -239,7 +294,9 @@ fn reconciler(config: &Config, keeper: &Keeper) -> Reconciler {
     let shelf = Shelf::new(media, Some(config.state.directory.join("digests")));
     let fallback = config.network.subnet.as_ref().map(|subnet| Arc::new(fallback(subnet)));
     let identity = config.secrets.identity.clone();
-    Reconciler::new(keeper.clone(), shelf, fallback, identity, config.sources[0].inventory.to_string())
+    let location = |source: &config::Source| (source.name.clone(), source.inventory.to_string());
+    let locations = config.sources.iter().map(location).collect();
+    Reconciler::new(keeper.clone(), shelf, fallback, identity, locations)
 }
 
 /// The network of the settings file, for inventories that declare none.
@@ -293,16 +350,19 @@ async fn keep_looking(
 }
 
 /// Until the first revision was tried, nobody can be told who is known.
-async fn first_revision(mut status: watch::Receiver<SourceStatus>) {
-    let _ = status.wait_for(|status| status.condition != "Loading").await;
+async fn first_revision(mut statuses: watch::Receiver<BTreeMap<Name, SourceStatus>>) {
+    let tried = |statuses: &BTreeMap<Name, SourceStatus>| {
+        statuses.values().all(|status| status.condition != "Loading")
+    };
+    let _ = statuses.wait_for(tried).await;
 }
 
 async fn stopped(mut stopping: watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stop| *stop).await;
 }
 
-/// Ends with SIGTERM or SIGINT; SIGHUP has the source read again.
-async fn wait(source: &Handle) -> Result<(), Failure> {
+/// Ends with SIGTERM or SIGINT; SIGHUP has the sources read again.
+async fn wait(sources: &Hooks) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
@@ -310,7 +370,7 @@ async fn wait(source: &Handle) -> Result<(), Failure> {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => source.poke(),
+            _ = hangup.recv() => sources.poke_all(),
         }
     }
 }
@@ -321,6 +381,19 @@ struct Daemon {
     keeper: Keeper,
     reconciler: Arc<Reconciler>,
     mode: watch::Receiver<Mode>,
+    /// Empty until the sources are followed.
+    hooks: Arc<OnceLock<Hooks>>,
+}
+
+impl Daemon {
+    fn sources(&self) -> Vec<SourceStatus> {
+        let statuses = self.reconciler.statuses().borrow().clone();
+        let complete = |(name, status): (Name, SourceStatus)| match self.hooks.get() {
+            Some(hooks) => hooks.complete(&name, status),
+            None => status,
+        };
+        statuses.into_iter().map(complete).collect()
+    }
 }
 
 impl Backend for Daemon {
@@ -334,6 +407,8 @@ impl Backend for Daemon {
 
     fn status(&self) -> Status {
         let table = self.keeper.table();
+        let sources = self.sources();
+        let urgent = sources.iter().find(|source| source.condition != "Ready");
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             lineage: table.lineage.to_string(),
@@ -342,7 +417,8 @@ impl Backend for Daemon {
             mode: self.mode.borrow().to_string(),
             deployments: table.desired.deployments.len(),
             machines: table.desired.machines.len(),
-            source: self.reconciler.status().borrow().clone(),
+            source: urgent.or(sources.first()).cloned().unwrap_or_default(),
+            sources,
         }
     }
 
@@ -352,6 +428,10 @@ impl Backend for Daemon {
 
     fn latest(&self) -> watch::Receiver<u64> {
         self.keeper.latest()
+    }
+
+    fn hook(&self, name: &str, headers: &HeaderMap, body: &[u8]) -> Hooked {
+        self.hooks.get().map_or(Hooked::Unknown, |hooks| hooks.call(name, headers, body))
     }
 
     async fn plan(&self, tree: Tree) -> Result<Outcome, String> {

@@ -139,6 +139,7 @@ fn safety(documents: &Documents) -> Safety {
         min_existing: written.min_existing.unwrap_or(usual.min_existing),
         allow_empty: written.allow_empty.unwrap_or(usual.allow_empty),
         max_reinstall: written.max_reinstall.or(usual.max_reinstall),
+        scope: documents.sources.leading().into(),
     }
 }
 

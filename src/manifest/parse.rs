@@ -35,7 +35,11 @@ pub fn is_manifest(path: &str) -> bool {
 /// Reads every TOML file among `files` (by path relative to the inventory's root). The other
 /// files are kept in `Documents::sources`, where templates and secrets are looked up.
 pub fn parse(files: &BTreeMap<Arc<str>, Bytes>) -> (Documents, Vec<Problem>) {
-    let sources = Sources::new(files);
+    parse_sources(Sources::new(files))
+}
+
+/// The same for files of several sources.
+pub fn parse_sources(sources: Sources) -> (Documents, Vec<Problem>) {
     let mut parser = Parser { documents: Documents::default(), problems: Vec::new() };
     let mut manifests = 0;
     for (file, _) in sources.iter().filter(|(_, source)| is_manifest(&source.name)) {
@@ -104,7 +108,7 @@ impl Parser {
         let faulty: BTreeSet<u32> = faults.iter().map(|fault| line(source, fault)).collect();
         self.problems.extend(faults);
         let checker = Checker { sources, file, problems: Vec::new() };
-        let mut found = match &*source.name {
+        let mut found = match sources.inside(file) {
             INVENTORY_FILE => self.inventory(checker, tree.get_ref()),
             _ => self.resources(checker, tree.get_ref(), &tainted),
         };
@@ -213,13 +217,17 @@ impl Parser {
         let mut safety = table.take::<Table>("safety").map_or_else(Table::default, |safety| safety.value);
         let levels = table.take::<Table>("check").map_or_else(Table::default, |check| check.value);
         let count = |number: Option<Marked<i64>>| number.map(|n| u32::try_from(n.value).unwrap_or(u32::MAX));
-        self.documents.inventory = Inventory {
+        let inventory = Inventory {
             max_remove: safety.take("max-remove").map(|percent| percent.value),
             min_existing: count(safety.take("min-existing")),
             allow_empty: safety.take("allow-empty").map(|flag| flag.value),
             max_reinstall: count(safety.take("max-reinstall")),
             levels: levels_of(&mut checker, levels),
         };
+        match checker.sources.root(checker.file) {
+            root if root == checker.sources.leading() => self.documents.inventory = inventory,
+            root => drop(self.documents.beside.insert(root.into(), inventory)),
+        }
         checker.problems
     }
 }

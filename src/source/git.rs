@@ -59,6 +59,20 @@ pub fn is_bare(root: &Path) -> bool {
     root.join("HEAD").is_file() && root.join("objects").is_dir() && root.join("refs").is_dir()
 }
 
+/// The bare copy of a repository. Another branch is another copy: what was fetched last must never
+/// be of the wrong one, nor of the time before signatures were asked for. Two sources never share
+/// one.
+pub fn mirror_of(git: &Git, state: &Path) -> PathBuf {
+    let mut key = format!("{}\0{:?}", git.url, git.reference);
+    let folder = (!git.path.is_empty()).then(|| git.path.clone());
+    let verify = git.verify.as_ref().map(|verify| format!("{verify:?}"));
+    for more in [folder, verify].into_iter().flatten() {
+        key += &format!("\0{more}");
+    }
+    let digest: String = Sha256::digest(key).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    place(state).join(format!("{digest}.git"))
+}
+
 /// Follows the repository that the daemon keeps itself, and makes it first if need be.
 pub(super) async fn follow_own(
     state: PathBuf,
@@ -128,17 +142,7 @@ struct Follower {
 
 impl Follower {
     fn new(git: Git, state: &Path, fetcher: Fetcher) -> Follower {
-        let place = place(state);
-        // Another branch is another mirror: what was fetched last must never be of the wrong one,
-        // nor of the time before signatures were asked for.
-        let mut key = format!("{}\0{:?}", git.url, git.reference);
-        for more in
-            [(!git.path.is_empty()).then(|| git.path.clone()), git.verify.as_ref().map(|v| format!("{v:?}"))]
-        {
-            key.extend(more.map(|more| format!("\0{more}")));
-        }
-        let digest: String = Sha256::digest(key).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        let mirror = Mirror { path: place.join(format!("{digest}.git")), copies: place.join("copies") };
+        let mirror = Mirror { path: mirror_of(&git, state), copies: place(state).join("copies") };
         Follower { git, fetcher, mirror, failures: 0, known: None }
     }
 

@@ -24,6 +24,26 @@ pub enum Body {
     OnDisk { path: PathBuf, length: u64 },
 }
 
+impl Snapshot {
+    /// The files that are held in memory.
+    pub fn inline(&self) -> BTreeMap<Arc<str>, Bytes> {
+        let bytes = |body: &Body| match body {
+            Body::Inline { bytes, .. } => Some(bytes.clone()),
+            Body::OnDisk { .. } => None,
+        };
+        self.files.iter().filter_map(|(path, body)| Some((path.clone(), bytes(body)?))).collect()
+    }
+
+    /// Where the files lie on disk.
+    pub fn copies(&self) -> BTreeMap<Arc<str>, PathBuf> {
+        let path = |body: &Body| match body {
+            Body::Inline { path, .. } => path.clone(),
+            Body::OnDisk { path, .. } => Some(path.clone()),
+        };
+        self.files.iter().filter_map(|(name, body)| Some((name.clone(), path(body)?))).collect()
+    }
+}
+
 impl Body {
     /// Largest file that is held in memory, in bytes.
     pub const INLINE_MAX: u64 = 1 << 20;

@@ -20,5 +20,6 @@ mod render;
 mod resolve;
 mod schema;
 mod secret;
+mod sources;
 mod tftp;
 mod walk;

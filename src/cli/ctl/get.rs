@@ -154,15 +154,32 @@ fn status(arguments: &Arguments, remote: &Remote) -> Exit {
         remote::print_json(&status);
         return Exit::Done;
     }
-    let types::Status { version, lineage, serial, server, mode, deployments, machines, source } = &status;
+    let types::Status { version, lineage, serial, server, mode, deployments, machines, source, sources } =
+        &status;
     println!("daemon       {version}, {server}, DHCP mode {mode}");
     println!("table        {deployments} deployments, {machines} machines, serial {serial} ({lineage})");
-    println!("inventory    {}", source.location);
-    println!("applied      {}", source.applied);
-    println!("attempted    {}", source.attempted);
-    println!("condition    {} since {}", source.condition, source.since);
-    if !source.reason.is_empty() {
-        println!("{}", source.reason);
+    // A daemon of before there could be several tells of one.
+    let sources = if sources.is_empty() { std::slice::from_ref(source) } else { sources };
+    for source in sources {
+        if sources.len() > 1 {
+            println!("\nsource       {}", source.name);
+        }
+        print_source(source);
     }
     Exit::Done
+}
+
+fn print_source(source: &types::SourceStatus) {
+    let types::SourceStatus { name: _, location, applied, attempted, condition, reason, since, next } =
+        source;
+    println!("inventory    {location}");
+    println!("applied      {}", or_dash(Some(applied).filter(|applied| !applied.is_empty())));
+    println!("attempted    {}", or_dash(Some(attempted).filter(|attempted| !attempted.is_empty())));
+    println!("condition    {condition} since {since}");
+    if let Some(next) = next {
+        println!("next look    {next}");
+    }
+    if !reason.is_empty() {
+        println!("{reason}");
+    }
 }

@@ -82,7 +82,9 @@ impl Drop for Group {
 
 fn understand(output: &Output, git: &Git) -> Result<Fetched, SourceError> {
     let complaint = String::from_utf8_lossy(&output.stderr);
-    let complaint: String = complaint.trim().chars().take(COMPLAINT).collect();
+    // Some of it is a server's: nothing of it may move a terminal's cursor.
+    let tame = |c: char| if c.is_control() && c != '\n' { '\u{fffd}' } else { c };
+    let complaint: String = complaint.trim().chars().map(tame).take(COMPLAINT).collect();
     let answer = String::from_utf8_lossy(&output.stdout);
     let answer = answer.trim_end().split_once('\t');
     let fetched = answer.map(|(commit, name)| Fetched { commit: commit.to_owned(), name: name.to_owned() });
