@@ -25,6 +25,7 @@ pub struct Lab {
 }
 
 impl Lab {
+    #[allow(clippy::new_without_default)]
     pub fn new() -> Lab {
         let lab = Lab { folder: tempfile::tempdir().unwrap() };
         fs::create_dir(lab.path("repos")).unwrap();
@@ -84,8 +85,8 @@ impl Lab {
     }
 
     fn mirror(&self) -> PathBuf {
-        let mirrors = fs::read_dir(self.path("state/git")).unwrap().map(|entry| entry.unwrap().path());
-        mirrors.filter(|path| path.extension().is_some_and(|ending| ending == "git")).next().unwrap()
+        let mut mirrors = fs::read_dir(self.path("state/git")).unwrap().map(|entry| entry.unwrap().path());
+        mirrors.find(|path| path.extension().is_some_and(|ending| ending == "git")).unwrap()
     }
 }
 
@@ -107,7 +108,12 @@ impl Following {
     }
 
     pub async fn failure(&mut self) -> SourceError {
-        match self.next().await {
+        self.failure_within(PATIENCE).await
+    }
+
+    pub async fn failure_within(&mut self, patience: Duration) -> SourceError {
+        let update = tokio::time::timeout(patience, self.updates.recv()).await;
+        match update.expect("an update in time").expect("alive") {
             Update::Snapshot(snapshot) => panic!("{snapshot:?}"),
             Update::Failed(why) => why,
         }
@@ -143,7 +149,7 @@ fn ssh_key(lab: &Lab, name: &str) -> String {
     fs::read_to_string(lab.path(&format!("{name}.pub"))).unwrap()
 }
 
-fn signed_by<'a>(key: &'a str) -> [String; 6] {
+fn signed_by(key: &str) -> [String; 6] {
     let key = format!("user.signingkey={key}");
     ["-c", "gpg.format=ssh", "-c", &key, "-c", "commit.gpgsign=true"].map(str::to_owned)
 }

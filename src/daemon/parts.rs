@@ -110,10 +110,11 @@ impl Parts {
         pieces.flat_map(|piece| piece.copies.values().cloned()).collect()
     }
 
-    /// Everything that would be served with `piece` as the part of `name`. Where what is served
+    /// Everything that would be served with `piece` as the part of `name`; `settled` is the
+    /// source's own revision that it is or stands for. Where what is served
     /// comes from sources that are gone, the names of those without which nothing may be judged:
     /// their machines would look removed.
-    pub fn with(&self, name: &Name, piece: &Piece) -> Result<Kept, Vec<Name>> {
+    pub fn with(&self, name: &Name, piece: &Piece, settled: &str) -> Result<Kept, Vec<Name>> {
         let missing: Vec<Name> = self
             .parts
             .iter()
@@ -124,7 +125,7 @@ impl Parts {
             return Err(missing);
         }
         if !self.are_several() {
-            let source = piece.revision.clone();
+            let source = settled.into();
             let Piece { revision, root, files, copies } = piece.clone();
             return Ok(Kept { revision, source, root, files, copies });
         }
@@ -139,7 +140,7 @@ impl Parts {
             kept.files.extend(found.files.iter().map(|(path, bytes)| (root(path), bytes.clone())));
             kept.copies.extend(found.copies.iter().map(|(path, copy)| (root(path), copy.clone())));
             revisions.push(format!("{other}:{}", found.revision));
-            let settled = if moved { piece.revision.clone() } else { part.settled.clone() };
+            let settled = if moved { settled } else { &*part.settled };
             settleds.push(format!("{other}:{settled}"));
         }
         kept.revision = revisions.join(" ").into();
@@ -194,7 +195,7 @@ mod tests {
     #[test]
     fn one_source_is_itself() {
         let mut parts = Parts::new([name("inventory")]);
-        let kept = parts.with(&name("inventory"), &piece("a=b@sha1:1", "x")).unwrap();
+        let kept = parts.with(&name("inventory"), &piece("a=b@sha1:1", "x"), "a=b@sha1:1").unwrap();
         assert_eq!((&*kept.revision, paths(&kept)), ("a=b@sha1:1", vec!["x"]));
         assert!(roots(&kept, None).is_empty());
         parts.restore(&kept);
@@ -206,13 +207,16 @@ mod tests {
         let (net, lab) = (name("net"), name("lab"));
         let mut parts = Parts::new([net.clone(), lab.clone()]);
         parts.adopt(&net, piece("main@sha1:1", "n"), "main@sha1:1".into());
-        let kept = parts.with(&lab, &piece("dir@sha256:2", "l")).unwrap();
+        let kept = parts.with(&lab, &piece("hand", "l"), "dir@sha256:2").unwrap();
         assert_eq!(paths(&kept), ["lab:l", "net:n"]);
         assert_eq!(&*kept.source, "lab:dir@sha256:2 net:main@sha1:1");
         assert_eq!(roots(&kept, Some(&net)).iter().map(|root| &**root).collect::<Vec<_>>(), ["net:", "lab:"]);
         let mut again = Parts::new([net.clone(), lab.clone()]);
         again.restore(&kept);
-        assert_eq!(paths(&again.with(&net, &piece("main@sha1:3", "m")).unwrap()), ["lab:l", "net:m"]);
+        assert_eq!(
+            paths(&again.with(&net, &piece("main@sha1:3", "m"), "main@sha1:3").unwrap()),
+            ["lab:l", "net:m"]
+        );
         assert!(again.is_settled(&lab, "dir@sha256:2"));
     }
 
@@ -221,8 +225,8 @@ mod tests {
         let (net, lab) = (name("net"), name("lab"));
         let mut parts = Parts::new([net.clone(), lab.clone()]);
         parts.restore(&Kept { source: "main@sha1:1".into(), ..Kept::default() });
-        assert_eq!(parts.with(&net, &piece("main@sha1:2", "n")), Err(vec![lab.clone()]));
+        assert_eq!(parts.with(&net, &piece("main@sha1:2", "n"), "main@sha1:2"), Err(vec![lab.clone()]));
         parts.rest(&lab);
-        assert!(parts.with(&net, &piece("main@sha1:2", "n")).is_ok());
+        assert!(parts.with(&net, &piece("main@sha1:2", "n"), "main@sha1:2").is_ok());
     }
 }

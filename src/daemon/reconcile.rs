@@ -103,7 +103,7 @@ impl Reconciler {
         };
         match adopted {
             Ok(_) => {
-                self.tell(format!("{revision} is served as before"));
+                self.note(format!("{revision} is served as before"));
                 self.statuses.send_modify(|statuses| {
                     for status in statuses.values_mut() {
                         status.condition = "Cached".into();
@@ -156,7 +156,8 @@ impl Reconciler {
     async fn attempt(&self, name: &Name) -> bool {
         let Some(piece) = lock(&self.parts).waiting(name) else { return false };
         let revision = piece.revision.clone();
-        let kept = match lock(&self.parts).with(name, &piece) {
+        let put_together = lock(&self.parts).with(name, &piece, &revision);
+        let kept = match put_together {
             Ok(kept) => Arc::new(kept),
             Err(missing) => {
                 let reason = format!("nothing moves before these were read: {}", listed(&missing));
@@ -175,7 +176,7 @@ impl Reconciler {
             Ok(Adopted::Applied(plan)) => {
                 lock(&self.held).remove(name);
                 lock(&self.parts).adopt(name, piece, revision.clone());
-                self.tell(format!("{revision} is live: {}", plan::report::summary(&plan)));
+                self.tell(name, format!("{revision} is live: {}", plan::report::summary(&plan)));
                 self.settle(name, &revision);
                 return true;
             }
@@ -212,7 +213,8 @@ impl Reconciler {
         };
         Ok(match self.propose(ready, Some(kept.clone()), consent, expected).await? {
             Adopted::Applied(plan) => {
-                self.tell(format!("{} was applied by hand: {}", plan.to, plan::report::summary(&plan)));
+                let summary = plan::report::summary(&plan);
+                self.tell(&name, format!("{} was applied by hand: {summary}", piece.revision));
                 let stands_for = self.attempted(&name);
                 lock(&self.parts).adopt(&name, piece, stands_for.clone());
                 if lock(&self.held).get(&name).is_some_and(|held| same_text(held, &kept)) {
@@ -254,15 +256,10 @@ impl Reconciler {
             files,
             copies: BTreeMap::new(),
         };
-        let kept = parts
-            .with(&name, &piece)
+        let put_together = parts.with(&name, &piece, &self.attempted(&name));
+        let kept = put_together
             .map_err(|missing| format!("nothing moves before these were read: {}", listed(&missing)))?;
-        drop(parts);
-        let source = match kept.source == kept.revision {
-            true => self.attempted(&name),
-            false => kept.source.clone(),
-        };
-        Ok((name, piece, Arc::new(Kept { source, ..kept })))
+        Ok((name, piece, Arc::new(kept)))
     }
 
     async fn propose(
@@ -329,7 +326,7 @@ impl Reconciler {
         tracing::warn!(%name, condition, revision, "{reason}");
         let shown = revision.map(|revision| format!("{revision}: ")).unwrap_or_default();
         let first = reason.lines().next().unwrap_or("").to_owned();
-        self.note(format!("{shown}{condition}: {first}"));
+        self.tell(name, format!("{shown}{condition}: {first}"));
         self.change(name, |status| {
             if status.condition != condition {
                 status.since = now().to_string();
@@ -346,8 +343,10 @@ impl Reconciler {
         self.statuses.send_modify(|statuses| statuses.get_mut(name).map_or((), change));
     }
 
-    fn tell(&self, text: String) {
-        self.note(text);
+    /// An event; it names the source where there are several.
+    fn tell(&self, name: &Name, text: String) {
+        let several = lock(&self.parts).are_several();
+        self.note(if several { format!("{name}: {text}") } else { text });
     }
 
     fn note(&self, text: String) {

@@ -7,6 +7,7 @@ use super::Span;
 
 /// The place whose manifests are followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a daemon has a handful of them")]
 pub enum Inventory {
     /// A git repository that the daemon keeps in its state directory.
     Own,

@@ -155,8 +155,10 @@ async fn thresholds_are_those_of_the_source_that_moves() {
     let held = lab.tell("a", "a2", &[("x.toml", &fleet("a", 10, 3))]).await;
     assert_eq!(held.condition, "Held");
     assert!(held.reason.contains("removes 3 of 6 deployments"), "{}", held.reason);
-    let loose = [("x.toml", &*fleet("a", 10, 3)), ("voldemort.toml", "[safety]\nmax-remove = '60%'\n")];
-    assert_eq!(lab.tell("a", "a3", &loose).await.condition, "Ready");
+    let loose =
+        [("x.toml", &*fleet("a", 10, 3)), ("voldemort.toml", "format = 1\n[safety]\nmax-remove = '60%'\n")];
+    let moved = lab.tell("a", "a3", &loose).await;
+    assert_eq!(moved.condition, "Ready", "{}", moved.reason);
     assert_eq!(lab.tell("b", "b2", &[("x.toml", &fleet("b", 50, 45))]).await.condition, "Held");
     assert_eq!(lab.deployments(), 93);
     // By hand, for the source that is named.
@@ -169,7 +171,8 @@ async fn thresholds_are_those_of_the_source_that_moves() {
     assert!(unnamed.contains("a, b, net") && unnamed.contains("--source"), "{unnamed}");
     let mut request = Apply { tree: sent(Some("b")), ..Apply::default() };
     request.consent.removals = Some(45);
-    assert!(matches!(lab.reconciler.apply(request).await.unwrap(), Outcome::Applied { .. }));
+    let outcome = lab.reconciler.apply(request).await.unwrap();
+    assert!(matches!(outcome, Outcome::Applied { .. }), "{outcome:?}");
     assert_eq!(lab.deployments(), 48);
     assert_eq!(lab.judged("b", |status| status.condition == "Ready").await.attempted, "b2");
 }

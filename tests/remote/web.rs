@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
@@ -23,8 +23,8 @@ struct Manner {
     redirect: Option<String>,
     /// Accepts, reads and says nothing.
     hangs: bool,
-    /// Breaks off after so many bytes of an answer.
-    breaks: Mutex<Option<usize>>,
+    /// Breaks off after so many bytes of an answer, or stops there and says no more.
+    breaks: Mutex<Option<(usize, bool)>>,
     /// Authorization headers, in order; empty for none.
     seen: Mutex<Vec<String>>,
 }
@@ -113,9 +113,12 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, manner: &Manner, roo
     } else {
         backend(root, &method, &target, header("content-type"), &body).await
     };
-    let cut = manner.breaks.lock().unwrap().unwrap_or(answer.len()).min(answer.len());
-    stream.write_all(&answer[..cut]).await.ok()?;
+    let (cut, stalls) = manner.breaks.lock().unwrap().unwrap_or((answer.len(), false));
+    stream.write_all(&answer[..cut.min(answer.len())]).await.ok()?;
     stream.flush().await.ok()?;
+    if stalls {
+        std::future::pending::<()>().await;
+    }
     stream.shutdown().await.ok()
 }
 
@@ -178,6 +181,24 @@ async fn https_with_a_token_and_an_authority_of_ones_own() {
         lab.commit("a.toml", content);
         source.handle.poke();
         assert_eq!(text(&source.snapshot().await, "a.toml"), content);
+    }
+    // Many packs become one, and the next fetch goes on from there.
+    let packs = lab.mirror().join("objects/pack");
+    let count = || {
+        std::fs::read_dir(&packs)
+            .unwrap()
+            .filter(|entry| entry.as_ref().unwrap().path().extension().is_some_and(|ending| ending == "pack"))
+            .count()
+    };
+    let fill = "for n in $(seq 60); do echo $n | git hash-object -w --stdin | git pack-objects -q objects/pack/pack; done";
+    let folder = lab.mirror().display().to_string();
+    lab.run("sh", &["-c", &format!("cd {folder} && {fill}")]);
+    assert!(count() > 60, "{}", count());
+    for content in ["packed", "and on"] {
+        lab.commit("a.toml", content);
+        source.handle.poke();
+        assert_eq!(text(&source.snapshot().await, "a.toml"), content);
+        assert!(count() <= 2, "{}", count());
     }
     lab.git(&["reset", "-q", "--hard", "HEAD~3"]);
     lab.commit("a.toml", "rewritten");
@@ -250,31 +271,29 @@ async fn a_server_that_hangs_or_breaks_off_does_no_harm() {
     assert!(error.to_string().contains("no end within 1s"), "{error}");
     assert!(start.elapsed().as_secs() < 10, "{:?}", start.elapsed());
 
+    // A hundred fetches of a new commit, each cut off or stalled a little later: whatever comes of
+    // it is a failure, and what was fetched before is whole.
     let web = Web::start(&lab, false, Manner::default()).await;
-    let url = format!("http://{}/x.git", web.address);
-    let mut source = lab.follow(at(url, Access::default()));
-    source.snapshot().await;
+    let git = at(format!("http://{}/x.git", web.address), Access::default());
+    assert_eq!(text(&lab.follow(git.clone()).snapshot().await, "a.toml"), "1");
+    lab.commit("a.toml", &format!("2 {}", "x".repeat(300)));
+    let mut whole = 0;
     for number in 0..100 {
-        *web.manner.breaks.lock().unwrap() = Some(number * 11);
-        lab.commit("a.toml", &format!("{number} {}", "x".repeat(300)));
-        source.handle.poke();
-        // Whatever was cut off: no snapshot but a whole one, and no removal.
-        if let Ok(update) = tokio::time::timeout(std::time::Duration::from_millis(30), source.next()).await {
-            if let voldemort::source::Update::Snapshot(snapshot) = update {
-                assert_eq!(snapshot.files.len(), 1);
-            }
+        let stalls = number % 10 == 0;
+        *web.manner.breaks.lock().unwrap() = Some((number * 9, stalls));
+        let limit = if stalls { Span(500) } else { git.limit };
+        let mut source = lab.follow(Git { limit, ..git.clone() });
+        let snapshot = source.snapshot().await;
+        assert_eq!(snapshot.files.len(), 1);
+        if text(&snapshot, "a.toml") == "1" {
+            assert_eq!(source.failure().await.condition(), "Unreachable");
+        } else {
+            whole += 1;
         }
     }
+    assert!(whole < 50, "{whole} of the answers were shorter than the cut");
     *web.manner.breaks.lock().unwrap() = None;
-    lab.commit("a.toml", "whole");
-    loop {
-        source.handle.poke();
-        if let voldemort::source::Update::Snapshot(snapshot) = source.next().await
-            && text(&snapshot, "a.toml") == "whole"
-        {
-            break;
-        }
-    }
+    assert!(text(&lab.follow(git).snapshot().await, "a.toml").starts_with("2 "));
 }
 
 /// Two gigabytes of nothing travel as two megabytes.
@@ -282,17 +301,17 @@ async fn a_server_that_hangs_or_breaks_off_does_no_harm() {
 async fn a_huge_file_is_refused_without_memory() {
     let lab = Lab::new();
     let web = Web::start(&lab, false, Manner::default()).await;
-    let mut source = lab.follow(at(format!("http://{}/x.git", web.address), Access::default()));
+    let git = at(format!("http://{}/x.git", web.address), Access::default());
+    let mut source = lab.follow(Git { limit: Span::seconds(600), ..git });
     source.snapshot().await;
-    let make =
-        "head -c 2147483648 /dev/zero | git -C clone -c core.bigFileThreshold=1m hash-object -w --stdin";
-    let blob = lab.run("sh", &["-c", make]);
-    lab.git(&["update-index", "--add", "--cacheinfo", &format!("100644,{blob},huge.img")]);
-    lab.git(&["commit", "-q", "-m", "huge"]);
-    lab.git(&["push", "-q", "origin", "main"]);
+    let make = "cd repos/x.git && \
+        blob=$(head -c 2147483648 /dev/zero | git -c core.bigFileThreshold=1m hash-object -w --stdin) && \
+        tree=$(printf '100644 blob %s\\thuge.img\\n' $blob | git mktree) && \
+        git update-ref refs/heads/main $(git -c user.name=t -c user.email=t@l commit-tree $tree -m huge)";
+    lab.run("sh", &["-c", make]);
     let before = peak_memory();
     source.handle.poke();
-    let why = source.failure().await;
+    let why = source.failure_within(Duration::from_secs(600)).await;
     assert!(why.to_string().contains("huge.img: 2048 MiB are more than"), "{why}");
     assert_eq!(why.condition(), "Invalid");
     let more = peak_memory() - before;

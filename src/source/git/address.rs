@@ -109,7 +109,7 @@ impl Ssh {
         if strange(host) || user.as_deref().is_some_and(strange) {
             return Err("the host or user of the URL is not one".to_owned());
         }
-        if path.is_empty() || path.starts_with('-') || path.chars().any(char::is_control) {
+        if path.trim_matches('/').is_empty() || path.starts_with('-') || path.chars().any(char::is_control) {
             return Err("the URL names no path on its host".to_owned());
         }
         Ok(Address::Ssh(self))

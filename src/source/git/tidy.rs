@@ -24,22 +24,41 @@ pub fn pack(repository: &Repository) -> Result<(), git2::Error> {
     if count <= MOST_PACKS && loose.len() <= MOST_LOOSE {
         return Ok(());
     }
+    let stale: Vec<PathBuf> = packs.into_iter().chain(loose).collect();
+    repack(repository, &stale)
+}
+
+/// Writes one pack and removes the `stale` files. Of a shallow mirror only the newest commits stay:
+/// what lies before them was never asked for.
+fn repack(repository: &Repository, stale: &[PathBuf]) -> Result<(), git2::Error> {
     let mut builder = repository.packbuilder()?;
-    let mut walk = repository.revwalk()?;
+    let mut commits = BTreeSet::new();
     for reference in repository.references()? {
         let reference = reference?;
         let Some(id) = reference.target() else { continue };
-        if let Ok(commit) = reference.peel_to_commit() {
-            walk.push(commit.id())?;
-        }
+        commits.extend(reference.peel_to_commit().map(|commit| commit.id()));
         // An annotated tag is an object beside its commit.
         builder.insert_object(id, None)?;
     }
+    let shallow = repository.is_shallow();
+    let mut walk = repository.revwalk()?;
+    for commit in &commits {
+        match shallow {
+            true => builder.insert_commit(*commit)?,
+            false => walk.push(*commit)?,
+        }
+    }
     builder.insert_walk(&mut walk)?;
-    builder.write(&objects.join("pack"), 0)?;
+    builder.write(&repository.path().join("objects/pack"), 0)?;
     let fresh = builder.name()?.unwrap_or_default().to_owned();
-    let stale = packs.iter().filter(|path| !path.to_string_lossy().contains(&fresh));
-    for path in stale.chain(&loose) {
+    if shallow {
+        let edge: String = commits.iter().map(|commit| format!("{commit}\n")).collect();
+        let path = repository.path().join("shallow");
+        let draft = path.with_extension("new");
+        let written = std::fs::write(&draft, edge).and_then(|()| std::fs::rename(draft, path));
+        written.map_err(|error| git2::Error::from_str(&error.to_string()))?;
+    }
+    for path in stale.iter().filter(|path| !path.to_string_lossy().contains(&fresh)) {
         // What stays is tried again next time.
         let _ = std::fs::remove_file(path);
     }
@@ -137,5 +156,29 @@ mod tests {
         let trees =
             walk.map(|id| again.find_commit(id.unwrap()).unwrap().tree().unwrap().get(0).unwrap().id());
         assert_eq!(trees.filter(|blob| again.find_blob(*blob).is_ok()).count(), MOST_PACKS + 1);
+    }
+
+    /// A shallow mirror lacks the parents of its commits: that is no damage.
+    #[test]
+    fn a_shallow_mirror_is_packed_too() {
+        let (whole, shallow) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let repository = Repository::init_bare(whole.path()).unwrap();
+        let author = git2::Signature::now("t", "t@localhost").unwrap();
+        let tree = repository.find_tree(repository.treebuilder(None).unwrap().write().unwrap()).unwrap();
+        let first = repository.commit(Some("HEAD"), &author, &author, "1", &tree, &[]).unwrap();
+        let first = repository.find_commit(first).unwrap();
+        let second = repository.commit(Some("HEAD"), &author, &author, "2", &tree, &[&first]).unwrap();
+        Repository::init_bare(shallow.path()).unwrap();
+        let packs = shallow.path().join("objects/pack");
+        let mut builder = repository.packbuilder().unwrap();
+        builder.insert_commit(second).unwrap();
+        builder.write(&packs, 0).unwrap();
+        fs::write(shallow.path().join("shallow"), format!("{second}\n")).unwrap();
+        let mirror = Repository::open_bare(shallow.path()).unwrap();
+        mirror.reference("refs/followed", second, true, "").unwrap();
+        repack(&mirror, &files(&packs)).unwrap();
+        let again = Repository::open_bare(shallow.path()).unwrap();
+        assert!(again.find_commit(second).unwrap().tree().is_ok());
+        assert!(again.find_commit(first.id()).is_err());
     }
 }
