@@ -81,6 +81,11 @@ impl Parts {
         self.parts.get(name).is_some_and(|part| &*part.settled == revision)
     }
 
+    /// The revision of the source that is served; empty if there is none.
+    pub fn served(&self, name: &Name) -> &str {
+        self.parts.get(name).and_then(|part| part.good.as_ref()).map_or("", |good| &good.revision)
+    }
+
     /// A revision that was seen.
     pub fn wait(&mut self, name: &Name, piece: Piece) {
         let Some(part) = self.parts.get_mut(name) else { return };

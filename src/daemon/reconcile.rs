@@ -104,11 +104,15 @@ impl Reconciler {
         match adopted {
             Ok(_) => {
                 self.note(format!("{revision} is served as before"));
+                let parts = lock(&self.parts);
                 self.statuses.send_modify(|statuses| {
-                    for status in statuses.values_mut() {
+                    for (name, status) in statuses {
                         status.condition = "Cached".into();
                         status.reason = "the source was not read yet".into();
-                        status.applied = revision.to_string();
+                        status.applied = match parts.are_several() {
+                            true => parts.served(name).to_owned(),
+                            false => revision.to_string(),
+                        };
                     }
                 });
             }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use hyper::HeaderMap;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
@@ -111,9 +111,11 @@ async fn serve(config: Config) -> Result<(), Failure> {
         tasks.spawn(serve_dhcp(sockets, modes, keeper.clone(), stopping.clone()));
         tasks.spawn(keep_looking(interface, keeper.clone(), mode, stopping.clone()));
     }
+    // Before anybody is told to send one: a signal that nobody listens for ends the daemon.
+    let mut signals = Signals::listen()?;
     println!("ready");
 
-    wait(&sources).await?;
+    signals.wait(&sources).await;
     stop.send_replace(true);
     tracing::info!("stopping: transfers under way have {} s", DRAIN.as_secs());
     let drained = async { while tasks.join_next().await.is_some() {} };
@@ -361,16 +363,30 @@ async fn stopped(mut stopping: watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stop| *stop).await;
 }
 
-/// Ends with SIGTERM or SIGINT; SIGHUP has the sources read again.
-async fn wait(sources: &Hooks) -> Result<(), Failure> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => sources.poke_all(),
+/// What an operator tells a running daemon.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Signals, Failure> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Ends with SIGTERM or SIGINT; SIGHUP has the sources read again.
+    async fn wait(&mut self, sources: &Hooks) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => sources.poke_all(),
+            }
         }
     }
 }

@@ -28,7 +28,9 @@ use super::watch::alarm::Alarm;
 use super::watch::{Call, Reporter};
 use crate::model::{Git, Span};
 
-/// Longest pause after failures, in milliseconds, unless polls are rarer anyway.
+/// Pause after the first failure, in milliseconds, unless polls are more frequent.
+const FIRST_PAUSE: u64 = 60 * 1000;
+/// Longest pause after failures, in milliseconds.
 const LONGEST_PAUSE: u64 = 15 * 60 * 1000;
 /// Failures after which the pause between two tries grows no further in any case.
 const MOST_DOUBLINGS: u32 = 16;
@@ -199,11 +201,16 @@ impl Follower {
         let away = error.is_some_and(|error| matches!(error, SourceError::Git(_)));
         self.failures = if away { self.failures.saturating_add(1) } else { 0 };
         let Span(poll) = self.git.poll;
-        let longest = LONGEST_PAUSE.max(poll);
-        let poll = poll.saturating_mul(1 << self.failures.min(MOST_DOUBLINGS)).min(longest);
+        let pause = match self.failures {
+            0 => poll,
+            failures => {
+                let first = poll.min(FIRST_PAUSE);
+                first.saturating_mul(1 << (failures - 1).min(MOST_DOUBLINGS)).min(LONGEST_PAUSE)
+            }
+        };
         let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let jitter = u64::from(clock.subsec_nanos()) % (poll / 5).max(1);
-        Duration::from_millis(poll - poll / 10 + jitter)
+        let jitter = u64::from(clock.subsec_nanos()) % (pause / 5).max(1);
+        Duration::from_millis(pause - pause / 10 + jitter)
     }
 }
 
@@ -220,7 +227,7 @@ mod tests {
             assert!((seconds * 9 / 10..=seconds * 11 / 10).contains(&pause.as_secs()), "{pause:?} {seconds}");
         };
         near(follower.pause(None), 60);
-        for seconds in [120, 240, 480, 900, 900] {
+        for seconds in [60, 120, 240, 480, 900, 900] {
             near(follower.pause(Some(&away)), seconds);
         }
         for _ in 0..100 {
@@ -228,6 +235,10 @@ mod tests {
         }
         near(follower.pause(None), 60);
         follower.git.poll = Span::seconds(3600);
-        near(follower.pause(Some(&away)), 3600);
+        near(follower.pause(None), 3600);
+        near(follower.pause(Some(&away)), 60);
+        follower.git.poll = Span::seconds(10);
+        near(follower.pause(None), 10);
+        near(follower.pause(Some(&away)), 10);
     }
 }

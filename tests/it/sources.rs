@@ -184,7 +184,8 @@ async fn a_restart_serves_all_parts_and_waits_for_none() {
     lab.tell("a", "a1", &[("x.toml", &fleet("a", 10, 3))]).await;
     let lab = Lab::at(lab.stop().await, &["a", "net"]).await;
     assert_eq!(lab.deployments(), 3);
-    assert_eq!(lab.reconciler.statuses().borrow()[&name("a")].condition, "Cached");
+    let status = lab.reconciler.statuses().borrow()[&name("a")].clone();
+    assert_eq!((status.condition.as_str(), status.applied.as_str()), ("Cached", "a1"));
     // The other source is away, and stays as it was.
     assert_eq!(lab.tell("a", "a2", &[("x.toml", &fleet("a", 10, 4))]).await.condition, "Ready");
     assert_eq!(lab.deployments(), 4);

@@ -8,7 +8,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use super::address::Address;
 use super::request::{Request, UNTRUSTED, VARIABLE};
 use super::signature::{self, Doubt};
-use super::{Fetched, mirror, tidy, transport};
+use super::{Fetched, local, mirror, tidy, transport};
 use crate::model::{Signed, Verify};
 
 /// Most that one fetch may bring, in bytes.
@@ -87,6 +87,9 @@ fn pinned(request: &Request) -> Fetched {
 /// Fetches what is wanted and new.
 fn bring(request: &Request, repository: &Repository, verify: Option<&Verify>) -> Result<Fetched, String> {
     let address = Address::parse(&request.url)?;
+    if let Some(path) = local::path(&request.url).filter(|path| !path.exists()) {
+        return Err(format!("there is no repository at {}", path.display()));
+    }
     let url = transport::prepare(&address, &request.url, &request.access())?;
     let mut remote = repository.remote_anonymous(&url).map_err(words)?;
     let history = verify.is_some_and(|verify| verify.signed == Signed::EveryCommit);
