@@ -23,6 +23,8 @@ pub struct Config {
     pub api: Api,
     /// Where manifests come from; at least one, in the order of their names.
     pub sources: Vec<Source>,
+    /// Which of the inventory's environments is laid over it.
+    pub environment: Option<Name>,
     pub firmware: Firmware,
     pub state: State,
     pub media: Media,
@@ -181,7 +183,18 @@ impl Config {
     }
 
     fn anchor(&mut self, folder: &Path) {
-        let Config { network: _, dhcp: _, http: _, api, sources, firmware, state, media, secrets } = self;
+        let Config {
+            network: _,
+            dhcp: _,
+            http: _,
+            api,
+            sources,
+            environment: _,
+            firmware,
+            state,
+            media,
+            secrets,
+        } = self;
         let mut paths: Vec<&mut PathBuf> = firmware.paths.iter_mut().chain(&mut media.paths).collect();
         paths.push(&mut state.directory);
         paths.extend(&mut secrets.identity);

@@ -151,6 +151,9 @@ pub struct Tree {
     /// Which of the daemon's sources it stands for; may be left out where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
+    /// The environment to lay over it; the daemon's own if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
     /// Text files by path.
     pub files: BTreeMap<String, String>,
     /// Secrets that are not armoured, in hexadecimal, by path.

@@ -19,6 +19,9 @@ pub struct Arguments {
     /// Which source of the daemon the inventory is, if it follows several
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
+    /// With this environment laid over the inventory; the daemon's own if absent
+    #[arg(long, value_name = "NAME")]
+    env: Option<String>,
     #[command(flatten)]
     remote: Remote,
     /// Don't ask
@@ -39,7 +42,7 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Exit {
-    let tree = match remote::tree(&arguments.directory) {
+    let tree = match remote::tree(&arguments.directory, arguments.env.as_deref()) {
         Ok(tree) => Tree { source: arguments.source.clone(), ..tree },
         Err(code) => return code,
     };

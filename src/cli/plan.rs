@@ -18,6 +18,9 @@ pub struct Arguments {
     /// Which source of the daemon the inventory is, if it follows several
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
+    /// With this environment laid over the inventory; the daemon's own if absent
+    #[arg(long, value_name = "NAME")]
+    env: Option<String>,
     #[command(flatten)]
     remote: Remote,
     /// How to print the plan
@@ -36,7 +39,7 @@ enum Output {
 }
 
 pub fn run(arguments: &Arguments) -> Exit {
-    let outcome = match remote::tree(&arguments.directory) {
+    let outcome = match remote::tree(&arguments.directory, arguments.env.as_deref()) {
         Ok(tree) => {
             let tree = Tree { source: arguments.source.clone(), ..tree };
             arguments.remote.block_on(async |client| client.post::<Outcome>("/v1/plan", &tree).await)

@@ -172,6 +172,8 @@ listen = \"127.0.0.1:12345\"               # voldemortctl; loopback or unix:/pat
 #branch = \"main\"
 #path   = \"inventory\"                    # the folder of the repository that is the inventory
 #poll   = \"60s\"
+# and, for a folder below environments/ of either
+#environment = \"prod\"
 
 # Further directories with ISO images; those that lie in the inventory are found anyway.
 #[media]

@@ -26,15 +26,19 @@ const ONLY_GIT: [&str; 13] = [
     "keyring",
 ];
 
-/// The sources in the order of their names; `None` after a complaint.
-pub fn sources(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Vec<Source>> {
+/// The sources in the order of their names and the environment that is laid over them; `None`
+/// after a complaint.
+pub fn sources(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<(Vec<Source>, Option<Name>)> {
     let name = || ONLY.parse().expect("this is a name");
     let Some(mut table) = root.table("inventory", ONLY, complaints) else {
-        return Some(vec![Source { name: name(), inventory: Inventory::Own, poll: None, webhook: None }]);
+        let own = Source { name: name(), inventory: Inventory::Own, poll: None, webhook: None };
+        return Some((vec![own], None));
     };
+    let environment: Option<Found<Name>> = parsed(&mut table, "environment", complaints);
+    let environment = environment.map(|found| found.value);
     let several = table.tables(complaints);
     if several.is_empty() {
-        return source(table, name(), complaints).map(|source| vec![source]);
+        return source(table, name(), complaints).map(|source| (vec![source], environment));
     }
     if !table.is_empty() {
         let message =
@@ -51,7 +55,7 @@ pub fn sources(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Vec<
     };
     // All of them first: every mistake is reported.
     let sources: Vec<Option<Source>> = several.into_iter().map(named).collect();
-    sources.into_iter().collect()
+    Some((sources.into_iter().collect::<Option<_>>()?, environment))
 }
 
 fn source(mut table: Table, name: Name, complaints: &mut Complaints<'_>) -> Option<Source> {

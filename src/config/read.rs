@@ -47,7 +47,7 @@ fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config>
     let mode = dhcp(root, complaints).unwrap_or_default();
     let port = http(root, complaints).unwrap_or(80);
     let listen = api(root, complaints);
-    let sources = super::inventory::sources(root, complaints);
+    let (sources, environment) = super::inventory::sources(root, complaints).unzip();
     let firmware = paths(root, "firmware", complaints);
     let directory = state(root, complaints);
     let media = paths(root, "media", complaints);
@@ -58,6 +58,7 @@ fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config>
         http: Http { port },
         api: Api { listen: listen? },
         sources: sources?,
+        environment: environment.flatten(),
         firmware: Firmware { paths: firmware.unwrap_or_else(|| FIRMWARE.map(PathBuf::from).to_vec()) },
         state: State { directory },
         media: Media { paths: media.unwrap_or_default() },

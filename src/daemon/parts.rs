@@ -81,6 +81,11 @@ impl Parts {
         self.parts.get(name).is_some_and(|part| &*part.settled == revision)
     }
 
+    /// Whatever the sources hold next is news, even the same.
+    pub fn unsettle(&mut self) {
+        self.parts.values_mut().for_each(|part| part.settled = "".into());
+    }
+
     /// The revision of the source that is served; empty if there is none.
     pub fn served(&self, name: &Name) -> &str {
         self.parts.get(name).and_then(|part| part.good.as_ref()).map_or("", |good| &good.revision)
@@ -132,7 +137,7 @@ impl Parts {
         if !self.are_several() {
             let source = settled.into();
             let Piece { revision, root, files, copies } = piece.clone();
-            return Ok(Kept { revision, source, root, files, copies });
+            return Ok(Kept { revision, source, root, files, copies, ..Kept::default() });
         }
         let mut kept = Kept::default();
         let mut revisions = Vec::new();

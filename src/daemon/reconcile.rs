@@ -12,7 +12,7 @@ use super::parts::{Parts, Piece, roots};
 use super::{now, secrets};
 use crate::api::types::{Apply, Outcome, SourceStatus, Tree};
 use crate::desired::{Desired, Media, Options, Subnet};
-use crate::manifest::Sources;
+use crate::manifest::{Environment, Sources};
 use crate::media::Shelf;
 use crate::model::Name;
 use crate::plan::{self, Consent, Hold};
@@ -27,11 +27,21 @@ pub struct Reconciler {
     fallback: Option<Arc<Subnet>>,
     /// Where this host's private keys of age are.
     identity: Option<PathBuf>,
+    /// The environment that is served.
+    environment: Option<Arc<str>>,
     /// One source each.
     statuses: watch::Sender<BTreeMap<Name, SourceStatus>>,
     /// The snapshots that a safety rule holds, so that applying the same files settles them.
     held: Mutex<BTreeMap<Name, Arc<Kept>>>,
     parts: Mutex<Parts>,
+}
+
+/// What is followed.
+#[derive(Debug)]
+pub struct Follow {
+    /// Each source and where it is, for people.
+    pub locations: BTreeMap<Name, String>,
+    pub environment: Option<Name>,
 }
 
 /// A revision that can be served.
@@ -44,14 +54,14 @@ struct Ready {
 struct Invalid(String);
 
 impl Reconciler {
-    /// `locations` says of each source where it is.
     pub fn new(
         keeper: Keeper,
         shelf: Shelf,
         fallback: Option<Arc<Subnet>>,
         identity: Option<PathBuf>,
-        locations: BTreeMap<Name, String>,
+        follow: Follow,
     ) -> Reconciler {
+        let Follow { locations, environment } = follow;
         let parts = Mutex::new(Parts::new(locations.keys().cloned()));
         let loading = |(name, location): (Name, String)| {
             let status = SourceStatus {
@@ -64,7 +74,8 @@ impl Reconciler {
             (name, status)
         };
         let statuses = watch::channel(locations.into_iter().map(loading).collect()).0;
-        Reconciler { keeper, shelf, fallback, identity, statuses, held: Mutex::default(), parts }
+        let environment = environment.map(|name| name.as_str().into());
+        Reconciler { keeper, shelf, fallback, identity, environment, statuses, held: Mutex::default(), parts }
     }
 
     /// One status for each source.
@@ -95,6 +106,10 @@ impl Reconciler {
     pub async fn restore(&self, kept: Kept) {
         let (kept, revision) = (Arc::new(kept.clone()), kept.revision);
         lock(&self.parts).restore(&kept);
+        // Another environment of the same revision is news.
+        if kept.environment != self.environment {
+            lock(&self.parts).unsettle();
+        }
         // A kernel that lies where the source was may be gone with it; addresses and answers are not.
         let loaded = self.load(kept.clone(), None, Media::IfPresent).await;
         let adopted = match loaded {
@@ -162,7 +177,7 @@ impl Reconciler {
         let revision = piece.revision.clone();
         let put_together = lock(&self.parts).with(name, &piece, &revision);
         let kept = match put_together {
-            Ok(kept) => Arc::new(kept),
+            Ok(kept) => Arc::new(Kept { environment: self.environment.clone(), ..kept }),
             Err(missing) => {
                 let reason = format!("nothing moves before these were read: {}", listed(&missing));
                 self.fell(name, "Waiting", Some(&revision), reason);
@@ -210,6 +225,9 @@ impl Reconciler {
     /// `POST /v1/apply`.
     pub async fn apply(&self, request: Apply) -> Result<Outcome, String> {
         let Apply { tree, consent, expected } = request;
+        if let Some(problems) = self.foreign(&tree) {
+            return Ok(Outcome::Invalid { problems });
+        }
         let (name, piece, kept) = self.kept(tree)?;
         let ready = match self.load(kept.clone(), Some(&name), Media::Required).await {
             Ok(ready) => ready,
@@ -239,11 +257,24 @@ impl Reconciler {
         statuses.get(name).map_or_else(|| "".into(), |status| status.attempted.as_str().into())
     }
 
+    /// Why a tree can't be applied here: the next commit would put the daemon's own environment back.
+    fn foreign(&self, tree: &Tree) -> Option<String> {
+        let (wanted, own) = (tree.environment.as_deref()?, self.environment.as_deref());
+        let serves = match own {
+            Some(own) if own == wanted => return None,
+            Some(own) => format!("serves environment `{own}`"),
+            None => "serves no environment".to_owned(),
+        };
+        Some(format!(
+            "this daemon {serves}, not `{wanted}`; `environment` in [inventory] of its settings chooses"
+        ))
+    }
+
     /// A tree that was sent, which from now on stands for the latest revision of the source it
     /// names: that, its part, and everything with it.
     fn kept(&self, tree: Tree) -> Result<(Name, Piece, Arc<Kept>), String> {
         let files = tree.bytes();
-        let Tree { revision, root, source, files: _, sealed: _ } = tree;
+        let Tree { revision, root, source, environment, files: _, sealed: _ } = tree;
         let parts = lock(&self.parts);
         let all: Vec<Name> = parts.names().cloned().collect();
         let name = match source {
@@ -263,7 +294,8 @@ impl Reconciler {
         let put_together = parts.with(&name, &piece, &self.attempted(&name));
         let kept = put_together
             .map_err(|missing| format!("nothing moves before these were read: {}", listed(&missing)))?;
-        Ok((name, piece, Arc::new(kept)))
+        let environment = environment.map(Arc::from).or(self.environment.clone());
+        Ok((name, piece, Arc::new(Kept { environment, ..kept })))
     }
 
     async fn propose(
@@ -289,7 +321,12 @@ impl Reconciler {
         let identity = self.identity.clone();
         let work = move || {
             let sources = Sources::of_several(&kept.files, &roots);
-            let loaded = load_sources(kept.revision.clone(), sources, &shelf, &options, Depth::OneFirmware);
+            let inside =
+                sources.iter().map(|(file, source)| (sources.inside(file).into(), source.bytes.clone()));
+            let environment = Environment::choose(&inside.collect(), kept.environment.as_deref());
+            let environment = environment.map_err(|error| Invalid(error.to_string()))?;
+            let revision = kept.revision.clone();
+            let loaded = load_sources(revision, sources, &environment, &shelf, &options, Depth::OneFirmware);
             if loaded.errors() > 0 {
                 return Err(Invalid(loaded.report()));
             }

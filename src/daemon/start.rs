@@ -19,7 +19,7 @@ use super::hooks::Hooks;
 use super::keeper::Keeper;
 use super::limits::raise_open_files;
 use super::link::Interface;
-use super::reconcile::Reconciler;
+use super::reconcile::{Follow, Reconciler};
 use super::{dhcp, http, now, probe, tftp};
 use crate::api::types::{Apply, Outcome, SourceStatus, Status, Tree};
 use crate::api::{Backend, Hooked, router};
@@ -281,8 +281,8 @@ fn announce(config: &Config, keeper: &Keeper) {
     println!("API  {}", config.api.listen);
     for source in &config.sources {
         match config.sources.len() {
-            1 => println!("inventory {}", source.inventory),
-            _ => println!("inventory {}: {}", source.name, source.inventory),
+            1 => println!("inventory {}", location(config, source)),
+            _ => println!("inventory {}: {}", source.name, location(config, source)),
         }
     }
     for loader in loaders::missing(&keeper.table().server.loaders) {
@@ -296,9 +296,16 @@ fn reconciler(config: &Config, keeper: &Keeper) -> Reconciler {
     let shelf = Shelf::new(media, Some(config.state.directory.join("digests")));
     let fallback = config.network.subnet.as_ref().map(|subnet| Arc::new(fallback(subnet)));
     let identity = config.secrets.identity.clone();
-    let location = |source: &config::Source| (source.name.clone(), source.inventory.to_string());
-    let locations = config.sources.iter().map(location).collect();
-    Reconciler::new(keeper.clone(), shelf, fallback, identity, locations)
+    let locations = config.sources.iter().map(|source| (source.name.clone(), location(config, source)));
+    let follow = Follow { locations: locations.collect(), environment: config.environment.clone() };
+    Reconciler::new(keeper.clone(), shelf, fallback, identity, follow)
+}
+
+fn location(config: &Config, source: &config::Source) -> String {
+    match &config.environment {
+        Some(name) => format!("{} (environment {name})", source.inventory),
+        None => source.inventory.to_string(),
+    }
 }
 
 /// The network of the settings file, for inventories that declare none.

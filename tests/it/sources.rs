@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 use voldemort::api::types::{Apply, Outcome, SourceStatus, Tree};
 use voldemort::daemon::keeper::Keeper;
-use voldemort::daemon::reconcile::Reconciler;
+use voldemort::daemon::reconcile::{Follow, Reconciler};
 use voldemort::media::Shelf;
 use voldemort::model::Name;
 use voldemort::source::{Body, Snapshot, SourceError, Update};
@@ -56,8 +56,9 @@ impl Lab {
             loaders: BTreeMap::new(),
         };
         let (keeper, _) = Keeper::spawn(store, saved, server);
-        let locations = names.iter().map(|text| (name(text), (*text).to_owned())).collect();
-        let reconciler = Arc::new(Reconciler::new(keeper.clone(), Shelf::default(), None, None, locations));
+        let locations = names.iter().map(|text| (name(text), (*text).to_owned()));
+        let follow = Follow { locations: locations.collect(), environment: None };
+        let reconciler = Arc::new(Reconciler::new(keeper.clone(), Shelf::default(), None, None, follow));
         if let Some(kept) = kept {
             reconciler.restore(kept).await;
         }
