@@ -2,9 +2,10 @@
 
 pub mod client;
 pub mod convert;
+pub mod hook;
 pub mod metrics;
 pub mod routes;
 pub mod types;
 
 pub use client::Client;
-pub use routes::{Backend, router};
+pub use routes::{Backend, Hooked, router};

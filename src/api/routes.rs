@@ -6,16 +6,17 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
 use tokio::sync::watch;
 
-use super::convert;
 use super::metrics::Counts;
 use super::types::{Apply, Events, Failure, Order, Outcome, Status, Ticket, Tree, WaitingPlan};
+use super::{convert, hook};
 use crate::model::{Mac, Time};
 use crate::table::{Event, Table};
 
@@ -42,6 +43,19 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn plans(&self) -> impl Future<Output = Vec<WaitingPlan>> + Send;
     /// Kept revisions, the newest first.
     fn revisions(&self) -> Vec<String>;
+    /// Takes a webhook's call for the source `name`.
+    fn hook(&self, name: &str, headers: &HeaderMap, body: &[u8]) -> Hooked;
+}
+
+/// What became of a webhook's call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hooked {
+    /// The source is read soon, if it is not being read already.
+    Called,
+    /// There is no such source, or it has no webhook.
+    Unknown,
+    /// Its sender does not know the secret.
+    Forged,
 }
 
 pub fn router<B: Backend>(backend: B) -> Router {
@@ -75,6 +89,7 @@ pub fn router<B: Backend>(backend: B) -> Router {
         .route("/v1/drift", get(|State(b): State<B>| async move { Json(convert::drift(&b.table())) }))
         .fallback(|| async { failure(StatusCode::NOT_FOUND, "there is no such resource") })
         .layer(DefaultBodyLimit::max(TREE_MAX))
+        .route("/hooks/{name}", post(hook::<B>).layer(DefaultBodyLimit::max(hook::BODY_MAX)))
         .with_state(backend)
 }
 
@@ -132,6 +147,19 @@ async fn plan<B: Backend>(State(backend): State<B>, Json(tree): Json<Tree>) -> R
 
 async fn apply<B: Backend>(State(backend): State<B>, Json(request): Json<Apply>) -> Response {
     respond(backend.apply(request).await)
+}
+
+async fn hook<B: Backend>(
+    State(backend): State<B>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    match backend.hook(&name, &headers, &body) {
+        Hooked::Called => StatusCode::ACCEPTED.into_response(),
+        Hooked::Unknown => failure(StatusCode::NOT_FOUND, &format!("no source called {name} has a webhook")),
+        Hooked::Forged => failure(StatusCode::UNAUTHORIZED, "the signature is missing or wrong"),
+    }
 }
 
 fn respond(outcome: Result<Outcome, String>) -> Response {

@@ -27,12 +27,19 @@ pub struct Status {
     /// Reinstallations that hold one of the places of `max-in-flight`.
     #[serde(default)]
     pub in_flight: usize,
+    /// The only source, or the one of several that most needs somebody to look.
     pub source: SourceStatus,
+    /// Every source.
+    #[serde(default)]
+    pub sources: Vec<SourceStatus>,
 }
 
 /// How the daemon stands with its inventory.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SourceStatus {
+    /// Its name in the daemon's file; `inventory` if it has none there.
+    #[serde(default)]
+    pub name: String,
     /// Directory or repository.
     pub location: String,
     /// The revision that is served.
@@ -40,12 +47,16 @@ pub struct SourceStatus {
     /// The revision seen last.
     pub attempted: String,
     /// `Loading`, `Cached` (served as before the start, the source not read yet), `Ready`,
-    /// `Held`, `Waiting`, `Rejected`, `Suspended`, `Pinned`, `Invalid` or `Unreachable`.
+    /// `Held`, `Waiting` (for approval or another source), `Rejected`, `Suspended`, `Pinned`,
+    /// `Invalid`, `Untrusted` (not signed by an allowed key) or `Unreachable`.
     pub condition: String,
     /// Why, in words; for `Invalid` every problem.
     pub reason: String,
     /// RFC 3339; when the condition began.
     pub since: String,
+    /// RFC 3339; when it is read again if nothing calls before. `None` while it is being read.
+    #[serde(default)]
+    pub next: Option<String>,
 }
 
 /// A row of `GET /v1/deployments`.
@@ -147,6 +158,9 @@ pub struct Tree {
     pub revision: String,
     /// The directory it was read from, where the daemon can look for media.
     pub root: Option<String>,
+    /// Which of the daemon's sources it stands for; may be left out where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// The environment to lay over it; the daemon's own if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<String>,
@@ -182,6 +196,9 @@ impl Tree {
     pub fn digest(&self) -> String {
         let mut sum = Sha256::new();
         sum.update(format!("{}\n{:?}\n", self.selection, self.environment));
+        if let Some(source) = &self.source {
+            sum.update(format!("{source}\n"));
+        }
         for (path, text) in self.files.iter().chain(&self.sealed) {
             for part in [path, text] {
                 sum.update((part.len() as u64).to_be_bytes());
@@ -290,6 +307,9 @@ pub enum Order {
 pub struct WaitingPlan {
     /// Changes with what the plan does.
     pub id: String,
+    /// Whose revision it is, where the daemon follows several sources.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     pub revision: String,
     /// `Waiting` or `Held`.
     pub condition: String,

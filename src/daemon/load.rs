@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::desired::{self, Deployment, Desired, Options};
-use crate::manifest::{self, Code, Documents, Environment, Level, Mark, Problem, report};
+use crate::manifest::{self, Code, Documents, Environment, Level, Mark, Problem, Sources, report};
 use crate::media::Library;
 use crate::model::{Name, Time};
 use crate::table::Table;
@@ -64,7 +64,19 @@ pub fn load(
     options: &Options,
     depth: Depth,
 ) -> Loaded {
-    let mut loaded = examine(revision, files, environment, library, options, depth);
+    load_sources(revision, Sources::new(files), environment, library, options, depth)
+}
+
+/// The same for files of several sources.
+pub fn load_sources(
+    revision: Arc<str>,
+    sources: Sources,
+    environment: &Environment,
+    library: &dyn Library,
+    options: &Options,
+    depth: Depth,
+) -> Loaded {
+    let mut loaded = examine(revision, sources, environment, library, options, depth);
     survey::keep_own(&mut loaded, environment);
     loaded
 }
@@ -72,13 +84,13 @@ pub fn load(
 /// The same with every problem, also those that only another environment can judge.
 fn examine(
     revision: Arc<str>,
-    files: &BTreeMap<Arc<str>, Bytes>,
+    sources: Sources,
     environment: &Environment,
     library: &dyn Library,
     options: &Options,
     depth: Depth,
 ) -> Loaded {
-    let (documents, mut problems) = manifest::parse_in(files, environment);
+    let (documents, mut problems) = manifest::parse_sources(sources, environment);
     let (desired, found) = desired::resolve(&documents, library, options);
     problems.extend(found);
     let desired = Arc::new(Desired { revision, ..desired });

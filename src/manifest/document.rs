@@ -22,6 +22,8 @@ pub struct Documents {
     pub deployments: BTreeMap<Name, Resource<Deployment>>,
     pub pools: BTreeMap<Name, Resource<Pool>>,
     pub inventory: Inventory,
+    /// The same of further sources, by their roots.
+    pub beside: BTreeMap<Arc<str>, Inventory>,
     /// Resources that exist but could not be read: references to them are no mistakes.
     pub unread: BTreeSet<(Kind, Name)>,
     /// Files that are not valid TOML: they may define anything they mention.
@@ -192,10 +194,32 @@ pub struct Inventory {
     pub levels: BTreeMap<Code, Option<Level>>,
 }
 
+impl Inventory {
+    /// One that says nothing.
+    const PLAIN: Inventory = Inventory {
+        max_remove: None,
+        min_existing: None,
+        allow_empty: None,
+        max_reinstall: None,
+        max_in_flight: None,
+        windows: Vec::new(),
+        levels: BTreeMap::new(),
+    };
+}
+
 impl Documents {
+    /// The settings of the source that a problem was found in.
+    fn inventory_of(&self, problem: &Problem) -> &Inventory {
+        static PLAIN: Inventory = Inventory::PLAIN;
+        match self.sources.root(problem.mark().file) {
+            root if root == self.sources.leading() => &self.inventory,
+            root => self.beside.get(root).unwrap_or(&PLAIN),
+        }
+    }
+
     /// Problems in the order of their places, with the levels that `[check]` gives them.
     pub fn weigh(&self, problems: Vec<Problem>) -> Vec<Problem> {
-        let weigh = |problem: Problem| match self.inventory.levels.get(&problem.code) {
+        let weigh = |problem: Problem| match self.inventory_of(&problem).levels.get(&problem.code) {
             None => Some(problem),
             Some(level) => level.map(|level| problem.level(level)),
         };

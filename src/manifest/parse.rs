@@ -43,19 +43,24 @@ pub fn parse(files: &BTreeMap<Arc<str>, Bytes>) -> (Documents, Vec<Problem>) {
 
 /// The same with an environment laid over it.
 pub fn parse_in(files: &BTreeMap<Arc<str>, Bytes>, environment: &Environment) -> (Documents, Vec<Problem>) {
-    let sources = Sources::new(files);
+    parse_sources(Sources::new(files), environment)
+}
+
+/// The same for files of several sources.
+pub fn parse_sources(sources: Sources, environment: &Environment) -> (Documents, Vec<Problem>) {
     let mut parser = Parser::default();
     let mut manifests = 0;
     let mut overlays = Vec::new();
-    for (file, source) in sources.iter().filter(|(_, source)| is_manifest(&source.name)) {
-        match environment::part(&source.name) {
+    for (file, _) in sources.iter().filter(|(_, source)| is_manifest(&source.name)) {
+        let inside = sources.inside(file);
+        match environment::part(inside) {
             None => {
                 manifests += 1;
                 parser.file(&sources, file);
             }
             Some(part) => {
                 parser.problems.extend(environment::unnameable(part, file));
-                overlays.extend(environment.owns(&source.name).then_some(file));
+                overlays.extend(environment.owns(inside).then_some(file));
             }
         }
     }
@@ -162,7 +167,7 @@ impl Parser {
         let faulty: BTreeSet<u32> = faults.iter().map(|fault| line(source, fault)).collect();
         self.problems.extend(faults);
         let checker = Checker { sources, file, partial: self.overlay, problems: Vec::new() };
-        let mut found = match &*source.name {
+        let mut found = match sources.inside(file) {
             INVENTORY_FILE if !self.overlay => self.inventory(checker, tree.get_ref()),
             _ => self.resources(checker, tree.get_ref(), &tainted),
         };
@@ -271,7 +276,7 @@ impl Parser {
         let mut safety = table.take::<Table>("safety").map_or_else(Table::default, |safety| safety.value);
         let levels = table.take::<Table>("check").map_or_else(Table::default, |check| check.value);
         let count = |number: Option<Marked<i64>>| number.map(|n| u32::try_from(n.value).unwrap_or(u32::MAX));
-        self.documents.inventory = Inventory {
+        let inventory = Inventory {
             max_remove: safety.take("max-remove").map(|percent| percent.value),
             min_existing: count(safety.take("min-existing")),
             allow_empty: safety.take("allow-empty").map(|flag| flag.value),
@@ -280,6 +285,10 @@ impl Parser {
             windows: safety.take_list("windows").into_iter().map(|window| window.value).collect(),
             levels: levels_of(&mut checker, levels),
         };
+        match checker.sources.root(checker.file) {
+            root if root == checker.sources.leading() => self.documents.inventory = inventory,
+            root => drop(self.documents.beside.insert(root.into(), inventory)),
+        }
         checker.problems
     }
 }

@@ -12,6 +12,9 @@ use crate::model::Origin;
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     files: Vec<Source>,
+    /// What the paths of each source begin with, where one revision is made of several sources;
+    /// the settings of the first one lead.
+    roots: Vec<Arc<str>>,
 }
 
 /// One file; its text and lines are worked out when first asked for.
@@ -38,7 +41,43 @@ impl Sources {
             text: OnceLock::new(),
             lines: OnceLock::new(),
         };
-        Sources { files: files.iter().map(source).collect() }
+        Sources { files: files.iter().map(source).collect(), roots: Vec::new() }
+    }
+
+    /// Files of several sources: each path begins with one of `roots`.
+    pub fn of_several(files: &BTreeMap<Arc<str>, Bytes>, roots: &[Arc<str>]) -> Sources {
+        Sources { roots: roots.to_vec(), ..Sources::new(files) }
+    }
+
+    /// What the path of this file begins with before its path inside its source; empty where
+    /// there is one source.
+    pub fn root(&self, file: u32) -> &str {
+        let name = &*self.get(file).name;
+        self.roots.iter().map(|root| &**root).find(|root| name.starts_with(root)).unwrap_or_default()
+    }
+
+    /// The root of the source whose settings lead.
+    pub fn leading(&self) -> &str {
+        self.roots.first().map_or("", |root| root)
+    }
+
+    /// The file's path inside its source.
+    pub fn inside(&self, file: u32) -> &str {
+        &self.get(file).name[self.root(file).len()..]
+    }
+
+    /// The number of the file at this path in the source of the file `beside`.
+    pub fn find_beside(&self, beside: u32, path: &str) -> Option<u32> {
+        match self.root(beside) {
+            "" => self.find(path),
+            root => self.find(&format!("{root}{path}")),
+        }
+    }
+
+    /// The number of the file at this path in whichever source has it.
+    pub fn find_any(&self, path: &str) -> Option<u32> {
+        let elsewhere = || self.roots.iter().find_map(|root| self.find(&format!("{root}{path}")));
+        self.find(path).or_else(elsewhere)
     }
 
     /// Every file with its number.

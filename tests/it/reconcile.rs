@@ -1,6 +1,7 @@
 //! How the daemon follows its source: thresholds, approval, saved plans, suspension, pins, parts of
 //! a revision. In process, with a state directory of its own and no network.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 use voldemort::api::types::{Apply, Order, Outcome, SourceStatus, Ticket, Tree};
 use voldemort::daemon::keeper::Keeper;
-use voldemort::daemon::reconcile::{Follow, Reconciler};
+use voldemort::daemon::reconcile::{Follow, Followed, Reconciler};
 use voldemort::media::Shelf;
 use voldemort::model::Name;
 use voldemort::plan::{Consent, Impact, Plan, Selection};
@@ -68,11 +69,16 @@ fn tree(root: &Path) -> Tree {
     }
 }
 
+/// The name of the only source.
+fn only() -> Name {
+    "inventory".parse().unwrap()
+}
+
 /// A daemon without its sockets.
 struct House {
     keeper: Keeper,
     reconciler: Arc<Reconciler>,
-    updates: mpsc::Sender<Update>,
+    updates: mpsc::Sender<(Name, Update)>,
     task: tokio::task::JoinHandle<()>,
     thread: std::thread::JoinHandle<()>,
 }
@@ -83,9 +89,8 @@ impl House {
         let (kept, control) = (saved.kept.take(), saved.notes.remove("control"));
         let (keeper, thread) = Keeper::spawn(store, saved, Server::stand_in("10.0.0.1".parse().unwrap()));
         let following = Follow {
-            location: "the test".into(),
+            sources: [(only(), Followed { location: "the test".into(), manual })].into(),
             environment: None,
-            manual,
             state: state.to_path_buf(),
             control,
         };
@@ -111,14 +116,15 @@ impl House {
     async fn follow(&self, root: &Path) -> SourceStatus {
         let snapshot = directory::read(root).unwrap();
         let revision = snapshot.revision.to_string();
-        self.updates.send(Update::Snapshot(snapshot)).await.unwrap();
+        self.updates.send((only(), Update::Snapshot(snapshot))).await.unwrap();
         self.until(|status| status.attempted == revision).await
     }
 
-    async fn until(&self, right: impl FnMut(&SourceStatus) -> bool) -> SourceStatus {
-        let mut status = self.reconciler.status();
-        let found = tokio::time::timeout(Duration::from_secs(30), status.wait_for(right)).await;
-        found.expect("the status changes in time").unwrap().clone()
+    async fn until(&self, mut right: impl FnMut(&SourceStatus) -> bool) -> SourceStatus {
+        let mut statuses = self.reconciler.statuses();
+        let right = |statuses: &BTreeMap<Name, SourceStatus>| right(&statuses[&only()]);
+        let found = tokio::time::timeout(Duration::from_secs(30), statuses.wait_for(right)).await;
+        found.expect("the status changes in time").unwrap()[&only()].clone()
     }
 
     fn count(&self) -> usize {

@@ -189,8 +189,9 @@ fn plans(arguments: &Arguments, remote: &Remote) -> Exit {
     if plans.is_empty() {
         crate::cli::exit::talk("no plan waits");
     }
-    for types::WaitingPlan { id, revision, condition, since, plan, holds } in &plans {
-        let head = format!("plan {id} of {revision}: {condition} since {since}\n\n");
+    for types::WaitingPlan { id, source, revision, condition, since, plan, holds } in &plans {
+        let of = source.as_ref().map(|name| format!("{name}, ")).unwrap_or_default();
+        let head = format!("plan {id} of {of}{revision}: {condition} since {since}\n\n");
         if crate::cli::exit::print(&(table::printable(head.trim_end()) + "\n\n" + &report::text(plan)))
             != Exit::Done
         {
@@ -227,18 +228,39 @@ fn status(arguments: &Arguments, remote: &Remote) -> Exit {
         waiting,
         in_flight,
         source,
+        sources,
     } = &status;
     println!("daemon       {version}, {server}, DHCP mode {mode}");
     println!("table        {deployments} deployments, {machines} machines, serial {serial} ({lineage})");
     if waiting + in_flight > 0 {
         println!("reinstalls   {in_flight} in flight, {waiting} wait for their turn");
     }
-    println!("inventory    {}", source.location);
-    println!("applied      {}", source.applied);
-    println!("attempted    {}", source.attempted);
-    println!("condition    {} since {}", source.condition, source.since);
-    if !source.reason.is_empty() {
-        println!("{}", source.reason);
+    // A daemon of before there could be several tells of one.
+    let sources = if sources.is_empty() { std::slice::from_ref(source) } else { sources };
+    for source in sources {
+        if sources.len() > 1 {
+            println!(
+                "
+source       {}",
+                source.name
+            );
+        }
+        print_source(source);
     }
     Exit::Done
+}
+
+fn print_source(source: &types::SourceStatus) {
+    let types::SourceStatus { name: _, location, applied, attempted, condition, reason, since, next } =
+        source;
+    println!("inventory    {location}");
+    println!("applied      {}", or_dash(Some(applied).filter(|applied| !applied.is_empty())));
+    println!("attempted    {}", or_dash(Some(attempted).filter(|attempted| !attempted.is_empty())));
+    println!("condition    {condition} since {since}");
+    if let Some(next) = next {
+        println!("next look    {next}");
+    }
+    if !reason.is_empty() {
+        println!("{reason}");
+    }
 }

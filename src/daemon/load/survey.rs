@@ -33,8 +33,9 @@ pub fn survey(
     options: &Options,
     depth: Depth,
 ) -> Loaded {
-    let examine =
-        |environment: &Environment| examine(revision.clone(), files, environment, library, options, depth);
+    let examine = |environment: &Environment| {
+        examine(revision.clone(), Sources::new(files), environment, library, options, depth)
+    };
     let mut base = examine(&Environment::base());
     let mut others = Others::default();
     for environment in Environment::all(files.keys().map(|path| &**path)) {

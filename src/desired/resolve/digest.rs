@@ -201,7 +201,7 @@ fn secrets(value: &Value, sum: &mut Sum, known: &mut Digests, sources: &Sources)
             let Ok(name) = name.parse::<Name>() else { return };
             let digest = known.secrets.entry(name).or_insert_with_key(|name| {
                 let mut sum = Sum::new("secret");
-                if let Some(file) = sources.find(&crate::secret::path(name)) {
+                if let Some(file) = sources.find_any(&crate::secret::path(name)) {
                     sum.bytes(&sources.get(file).bytes);
                 }
                 sum.end()
