@@ -4,6 +4,7 @@ pub mod client;
 pub mod convert;
 pub mod routes;
 pub mod types;
+pub mod why;
 
 pub use client::Client;
 pub use routes::{Backend, router};

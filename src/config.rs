@@ -21,6 +21,8 @@ pub struct Config {
     pub http: Http,
     pub api: Api,
     pub inventory: Inventory,
+    /// `[inventory] write`; see [`Config::write`].
+    pub write: Option<Write>,
     pub firmware: Firmware,
     pub state: State,
     pub media: Media,
@@ -54,6 +56,17 @@ pub struct Http {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Api {
     pub listen: Listen,
+}
+
+/// Where the verbs of `voldemortctl` put what they change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Nowhere: the person gets a patch.
+    Off,
+    /// Into the directory, or onto the branch that is followed.
+    Direct,
+    /// Onto a new branch, for a review.
+    Branch,
 }
 
 /// `[firmware]`.
@@ -164,8 +177,17 @@ impl Config {
         self.inventory = Inventory::named(inventory);
     }
 
+    /// What the file says; otherwise a directory and the daemon's own repository are written to,
+    /// and somebody else's repository is not.
+    pub fn write(&self) -> Write {
+        self.write.unwrap_or(match &self.inventory {
+            Inventory::Git(_) => Write::Off,
+            Inventory::Directory(_) | Inventory::Own => Write::Direct,
+        })
+    }
+
     fn anchor(&mut self, folder: &Path) {
-        let Config { network: _, dhcp: _, http: _, api, inventory, firmware, state, media, secrets } = self;
+        let Config { network: _, dhcp: _, http: _, api, inventory, write: _, firmware, state, media, secrets } = self;
         let mut paths: Vec<&mut PathBuf> = firmware.paths.iter_mut().chain(&mut media.paths).collect();
         paths.push(&mut state.directory);
         paths.extend(&mut secrets.identity);

@@ -3,6 +3,7 @@
 pub mod body;
 pub mod desk;
 pub mod dhcp;
+pub mod edit;
 pub mod files;
 pub mod http;
 mod hush;

@@ -11,7 +11,7 @@ pub mod mark;
 pub mod problem;
 mod quote;
 pub mod report;
-mod scan;
+pub mod scan;
 pub mod schema;
 pub mod shape;
 pub mod sources;

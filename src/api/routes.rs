@@ -14,7 +14,7 @@ use serde::Deserialize;
 use tokio::sync::watch;
 
 use super::convert;
-use super::types::{Apply, Events, Failure, Outcome, Status, Tree};
+use super::types::{Adopt, Apply, EditRequest, Edited, Events, Failure, Outcome, Status, Tree};
 use crate::model::{Mac, Time};
 use crate::table::{Event, Table};
 
@@ -34,6 +34,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn latest(&self) -> watch::Receiver<u64>;
     fn plan(&self, tree: Tree) -> impl Future<Output = Result<Outcome, String>> + Send;
     fn apply(&self, apply: Apply) -> impl Future<Output = Result<Outcome, String>> + Send;
+    fn edit(&self, request: EditRequest) -> impl Future<Output = Result<Edited, String>> + Send;
+    fn adopt(&self, request: Adopt) -> impl Future<Output = Result<(), String>> + Send;
 }
 
 pub fn router<B: Backend>(backend: B) -> Router {
@@ -53,6 +55,9 @@ pub fn router<B: Backend>(backend: B) -> Router {
         .route("/v1/boots", get(|State(b): State<B>| async move { Json(convert::boots(&b.table())) }))
         .route("/v1/plan", post(plan::<B>))
         .route("/v1/apply", post(apply::<B>))
+        .route("/v1/edits", post(edit::<B>))
+        .route("/v1/adopt", post(adopt::<B>))
+        .route("/v1/why/{subject}", get(why::<B>))
         .fallback(|| async { failure(StatusCode::NOT_FOUND, "there is no such resource") })
         .layer(DefaultBodyLimit::max(TREE_MAX))
         .with_state(backend)
@@ -109,7 +114,31 @@ async fn apply<B: Backend>(State(backend): State<B>, Json(request): Json<Apply>)
     respond(backend.apply(request).await)
 }
 
-fn respond(outcome: Result<Outcome, String>) -> Response {
+async fn edit<B: Backend>(State(backend): State<B>, Json(request): Json<EditRequest>) -> Response {
+    respond(backend.edit(request).await)
+}
+
+/// Answers with the deployment as it is then.
+async fn adopt<B: Backend>(State(backend): State<B>, Json(request): Json<Adopt>) -> Response {
+    let name = request.deployment.clone();
+    if convert::deployment(&backend.table(), &name).is_none() {
+        return failure(StatusCode::NOT_FOUND, &format!("there is no deployment {name}"));
+    }
+    match backend.adopt(request).await {
+        Ok(()) => deployment(State(backend), Path(name)).await,
+        Err(error) => failure(StatusCode::CONFLICT, &error),
+    }
+}
+
+async fn why<B: Backend>(State(backend): State<B>, Path(subject): Path<String>) -> Response {
+    let events = backend.events(0, None, usize::MAX);
+    match super::why::why(&backend.table(), &subject, &events) {
+        Ok(found) => Json(found).into_response(),
+        Err(error) => failure(StatusCode::NOT_FOUND, &error),
+    }
+}
+
+fn respond<T: serde::Serialize>(outcome: Result<T, String>) -> Response {
     match outcome {
         Ok(outcome) => Json(outcome).into_response(),
         Err(error) => failure(StatusCode::SERVICE_UNAVAILABLE, &error),

@@ -17,7 +17,7 @@ use clap::Args;
 use super::Exit;
 use super::color::Color;
 use super::exit::{say, talk};
-use super::replace::is_own;
+use crate::source::replace::is_own;
 use crate::daemon::load::{Depth, Loaded, load};
 use crate::desired::{Media, Options};
 use crate::manifest::{MANIFEST_MAX_BYTES, schema};

@@ -1,17 +1,23 @@
 //! `voldemortctl`: the daemon over the network.
 
+mod adopt;
+mod change;
+mod describe;
 mod events;
 mod get;
+mod resource;
 mod table;
+mod wait;
 
 use std::ffi::OsString;
 
 use clap::{Parser, Subcommand};
 
-use super::remote::Remote;
+use super::remote::{Remote, print_json};
 use super::{Exit, exit};
+use crate::api::types::Failure;
 
-/// Looks into a running voldemort daemon
+/// Looks into a running voldemort daemon, and changes what it deploys
 #[derive(Parser, Debug)]
 #[command(name = "voldemortctl", version)]
 pub struct Ctl {
@@ -24,17 +30,51 @@ pub struct Ctl {
 #[derive(Subcommand, Debug)]
 enum Command {
     Get(get::Arguments),
+    Describe(describe::Arguments),
     Events(events::Arguments),
+    Wait(wait::Arguments),
+    Create(change::Create),
+    Update(change::Update),
+    Delete(change::Delete),
+    Deploy(change::Deploy),
+    Redeploy(change::Redeploy),
+    Adopt(adopt::Arguments),
 }
 
 /// Runs one command line.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
-    let ctl = match Ctl::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let ctl = match Ctl::try_parse_from(&arguments) {
         Ok(ctl) => ctl,
-        Err(error) => return exit::usage(&error),
+        Err(error) => {
+            // A program that asked for JSON reads nothing else.
+            if error.use_stderr() && asks_json(&arguments) {
+                let error = error.render().to_string();
+                let first = error.trim_start_matches("error: ").lines().next().unwrap_or_default().to_owned();
+                print_json(&Failure { error: first });
+            }
+            return exit::usage(&error);
+        }
     };
+    let remote = &ctl.remote;
     match &ctl.command {
-        Command::Get(arguments) => get::run(arguments, &ctl.remote),
-        Command::Events(arguments) => events::run(arguments, &ctl.remote),
+        Command::Get(arguments) => get::run(arguments, remote),
+        Command::Describe(arguments) => describe::run(arguments, remote),
+        Command::Events(arguments) => events::run(arguments, remote),
+        Command::Wait(arguments) => wait::run(arguments, remote),
+        Command::Create(arguments) => arguments.run(remote),
+        Command::Update(arguments) => arguments.run(remote),
+        Command::Delete(arguments) => arguments.run(remote),
+        Command::Deploy(arguments) => arguments.run(remote),
+        Command::Redeploy(arguments) => arguments.run(remote),
+        Command::Adopt(arguments) => adopt::run(arguments, remote),
     }
+}
+
+fn asks_json(arguments: &[OsString]) -> bool {
+    let words: Vec<&str> = arguments.iter().filter_map(|word| word.to_str()).collect();
+    let flag = |word: &str| matches!(word, "-o" | "--output");
+    let json = |word: &str| matches!(word, "json" | "jsonl");
+    words.windows(2).any(|pair| flag(pair[0]) && json(pair[1]))
+        || words.iter().any(|word| word.strip_prefix("--output=").or(word.strip_prefix("-o")).is_some_and(json))
 }

@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::Exit;
 use super::exit::talk;
-use super::replace::replace;
+use crate::source::replace::replace;
 use crate::manifest::schema;
 
 #[derive(Debug, Args)]

@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use super::tree::{self, Complaints, Found, Table};
 use super::{
-    Api, Config, Dhcp, Firmware, Http, Listen, Media, Mode, Network, Problem, Secrets, State, Subnet,
+    Api, Config, Dhcp, Firmware, Http, Listen, Media, Mode, Network, Problem, Secrets, State, Subnet, Write,
 };
 use crate::model::{Cidr, Git, Inventory, Range, Reference, Span};
 
@@ -47,7 +47,8 @@ fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config>
     let mode = dhcp(root, complaints).unwrap_or_default();
     let port = http(root, complaints).unwrap_or(80);
     let listen = api(root, complaints);
-    let inventory = inventory(root, complaints);
+    let mut write = None;
+    let inventory = inventory(root, &mut write, complaints);
     let firmware = paths(root, "firmware", complaints);
     let directory = state(root, complaints);
     let media = paths(root, "media", complaints);
@@ -58,6 +59,7 @@ fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config>
         http: Http { port },
         api: Api { listen: listen? },
         inventory: inventory?,
+        write,
         firmware: Firmware { paths: firmware.unwrap_or_else(|| FIRMWARE.map(PathBuf::from).to_vec()) },
         state: State { directory },
         media: Media { paths: media.unwrap_or_default() },
@@ -236,7 +238,11 @@ fn listen(text: &str) -> Result<Listen, &'static str> {
     }
 }
 
-fn inventory(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Inventory> {
+fn inventory(
+    root: &mut Table,
+    write: &mut Option<Write>,
+    complaints: &mut Complaints<'_>,
+) -> Option<Inventory> {
     let Some(mut table) = root.table("inventory", "inventory", complaints) else {
         return Some(Inventory::Own);
     };
@@ -246,6 +252,7 @@ fn inventory(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Invent
         ["branch", "tag", "commit"].map(|key| table.text(key, complaints).map(|found| (key, found)));
     let path = table.text("path", complaints);
     let poll: Option<Found<Span>> = parsed(&mut table, "poll", complaints);
+    *write = self::write(&mut table, complaints);
     let at = table.at;
     table.finish(complaints);
     let only_git = references.iter().flatten().map(|(key, found)| (*key, found.at));
@@ -258,6 +265,8 @@ fn inventory(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Invent
             complaints.add(git.at, "`inventory` has both `directory` and `git`: choose one".to_owned());
             None
         }
+        // The daemon's own, with a word on who may write to it.
+        (None, None) if write.is_some() && only_git.is_empty() => Some(Inventory::Own),
         (None, None) => {
             complaints.add(at, "`inventory` needs `directory` or `git`".to_owned());
             None
@@ -266,6 +275,10 @@ fn inventory(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Invent
             for (key, at) in only_git {
                 complaints.add(at, format!("`inventory.{key}` goes with `git`, not with `directory`"));
             }
+            if *write == Some(Write::Branch) {
+                let message = "`inventory.write = \"branch\"` goes with `git`; a directory has no branches";
+                complaints.add(directory.at, message.to_owned());
+            }
             Some(Inventory::Directory(directory.value.into()))
         }
         (None, Some(git)) => {
@@ -273,6 +286,19 @@ fn inventory(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Invent
             let path = folder(path, complaints)?;
             let poll = interval(poll, complaints)?;
             Some(Inventory::Git(Git { url: git.value, reference, path, poll }))
+        }
+    }
+}
+
+fn write(table: &mut Table, complaints: &mut Complaints<'_>) -> Option<Write> {
+    let Found { at, value } = table.text("write", complaints)?;
+    match value.as_str() {
+        "off" => Some(Write::Off),
+        "direct" => Some(Write::Direct),
+        "branch" => Some(Write::Branch),
+        _ => {
+            complaints.add(at, format!("`inventory.write`: `{value}` is none of off, direct, branch"));
+            None
         }
     }
 }
@@ -369,6 +395,7 @@ git    = "https://example.org/inventory.git"
 branch = "main"
 path   = "/inventory/"
 poll   = "90s"
+write  = "branch"
 [firmware]
 paths = ["/opt/ipxe"]
 [state]
@@ -397,6 +424,7 @@ identity = "/etc/voldemort/age.key"
         let Inventory::Git(git) = &config.inventory else { panic!("{config:?}") };
         assert_eq!((git.path.as_str(), git.poll), ("inventory", Span::seconds(90)));
         assert_eq!(git.reference, Reference::Branch("main".into()));
+        assert_eq!((config.write, config.write()), (Some(Write::Branch), Write::Branch));
         assert_eq!(config.firmware.paths, [PathBuf::from("/opt/ipxe")]);
         assert_eq!(config.secrets.identity, Some("/etc/voldemort/age.key".into()));
         assert_eq!(

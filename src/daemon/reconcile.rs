@@ -4,19 +4,19 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use bytes::Bytes;
 use tokio::sync::{mpsc, watch};
 
 use super::keeper::{Adopted, Keeper, Proposal};
-use super::load::{Depth, load};
+use super::load::{Depth, Loaded, load};
 use super::{now, secrets};
 use crate::api::types::{Apply, Outcome, SourceStatus, Tree};
 use crate::desired::{Desired, Media, Options, Subnet};
 use crate::media::Shelf;
 use crate::plan::{self, Consent, Hold};
-use crate::source::{Body, Snapshot, Update};
+use crate::config::Write;
+use crate::source::{Body, Snapshot, SourceConfig, Update};
 use crate::store::Kept;
-use crate::table::{Event, Secrets, Stage};
+use crate::table::{Event, Secrets, Stage, Table};
 
 /// From manifests to the keeper.
 pub struct Reconciler {
@@ -25,6 +25,12 @@ pub struct Reconciler {
     fallback: Option<Arc<Subnet>>,
     /// Where this host's private keys of age are.
     identity: Option<PathBuf>,
+    /// What is followed, and what verbs may do to it.
+    source: SourceConfig,
+    writes: Write,
+    /// Held while a revision is adopted. True: a verb has written since the source last told
+    /// what it holds, so that what it tells next may be older than what is served.
+    turn: tokio::sync::Mutex<bool>,
     status: watch::Sender<SourceStatus>,
     /// The snapshot that a safety rule holds, so that applying the same files settles it.
     held: Mutex<Option<Arc<Kept>>>,
@@ -47,10 +53,11 @@ impl Reconciler {
         shelf: Shelf,
         fallback: Option<Arc<Subnet>>,
         identity: Option<PathBuf>,
-        location: String,
+        source: SourceConfig,
+        writes: Write,
     ) -> Reconciler {
         let loading = SourceStatus {
-            location,
+            location: source.inventory.to_string(),
             condition: "Loading".into(),
             since: now().to_string(),
             ..SourceStatus::default()
@@ -60,10 +67,29 @@ impl Reconciler {
             shelf,
             fallback,
             identity,
+            source,
+            writes,
+            turn: tokio::sync::Mutex::new(false),
             status: watch::channel(loading).0,
             held: Mutex::new(None),
             settled: Mutex::default(),
         }
+    }
+
+    pub(super) fn source(&self) -> &SourceConfig {
+        &self.source
+    }
+
+    pub(super) fn writes(&self) -> Write {
+        self.writes
+    }
+
+    pub(super) fn table(&self) -> Arc<Table> {
+        self.keeper.table()
+    }
+
+    pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, bool> {
+        self.turn.lock().await
     }
 
     pub fn status(&self) -> watch::Receiver<SourceStatus> {
@@ -103,20 +129,35 @@ impl Reconciler {
         }
     }
 
-    /// Loads what the source holds now and adopts it, or says why not.
-    async fn follow(&self, snapshot: Snapshot) {
+    /// The source tells that it holds something else.
+    async fn follow(&self, told: Snapshot) {
+        let mut turn = self.turn.lock().await;
+        let snapshot = match std::mem::take(&mut *turn) {
+            false => told,
+            true => match self.source.read().await {
+                Ok(reading) => reading.snapshot,
+                Err(error) => {
+                    *turn = true;
+                    return self.fell("Unreachable", None, error.to_string());
+                }
+            },
+        };
+        self.adopt(snapshot, Consent::default()).await;
+    }
+
+    /// Loads a snapshot and serves it, or says why not. The caller holds the turn.
+    pub(super) async fn adopt(&self, snapshot: Snapshot, consent: Consent) {
         let revision = snapshot.revision.clone();
         if *lock(&self.settled) == revision && !self.keeper.table().desired.revision.is_empty() {
             return self.settle(&revision);
         }
-        let (files, copies) = (inline(&snapshot), copies(&snapshot));
-        let kept = Kept { revision: revision.clone(), source: revision.clone(), root: None, files, copies };
+        let kept = kept_of(&snapshot);
         let kept = Arc::new(kept);
         let ready = match self.load(kept.clone(), Media::Required).await {
             Ok(ready) => ready,
             Err(Invalid(problems)) => return self.fell("Invalid", Some(&revision), problems),
         };
-        match self.propose(ready, Some(kept.clone()), Consent::default(), None).await {
+        match self.propose(ready, Some(kept.clone()), consent, None).await {
             Ok(Adopted::Applied(plan)) => {
                 *lock(&self.held) = None;
                 *lock(&self.settled) = revision.clone();
@@ -190,26 +231,31 @@ impl Reconciler {
         self.keeper.adopt(proposal).await.map_err(|error| error.to_string())
     }
 
-    /// Parsing and resolving take processor time and read images: off the serving threads.
+    /// What can be served, secrets decrypted.
     async fn load(&self, kept: Arc<Kept>, media: Media) -> Result<Ready, Invalid> {
-        let mut shelf = self.shelf.with_copies(kept.copies.clone());
-        if let Some(root) = kept.root.as_ref().filter(|root| root.is_dir()) {
-            shelf = shelf.with_directory(root.clone());
-        }
-        let options = Options { media, fallback: self.fallback.clone() };
+        let loaded = self.loaded(kept.clone(), media, Depth::OneFirmware).await.map_err(Invalid)?;
         let identity = self.identity.clone();
         let work = move || {
-            let loaded = load(kept.revision.clone(), &kept.files, &shelf, &options, Depth::OneFirmware);
             if loaded.errors() > 0 {
                 return Err(Invalid(loaded.report()));
             }
             let secrets = secrets::decrypt(&loaded.desired, &kept.files, identity.as_deref());
             Ok(Ready { desired: loaded.desired, secrets: Arc::new(secrets.map_err(Invalid)?) })
         };
-        match tokio::task::spawn_blocking(work).await {
-            Ok(loaded) => loaded,
-            Err(error) => Err(Invalid(format!("loading ended unexpectedly: {error}"))),
+        let ended = |error| Err(Invalid(format!("loading ended unexpectedly: {error}")));
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(ended)
+    }
+
+    /// Parsing and resolving take processor time and read images: off the serving threads.
+    pub(super) async fn loaded(&self, kept: Arc<Kept>, media: Media, depth: Depth) -> Result<Loaded, String> {
+        let mut shelf = self.shelf.with_copies(kept.copies.clone());
+        if let Some(root) = kept.root.as_ref().filter(|root| root.is_dir()) {
+            shelf = shelf.with_directory(root.clone());
         }
+        let options = Options { media, fallback: self.fallback.clone() };
+        let work = move || load(kept.revision.clone(), &kept.files, &shelf, &options, depth);
+        let ended = |error| format!("loading ended unexpectedly: {error}");
+        tokio::task::spawn_blocking(work).await.map_err(ended)
     }
 
     fn settle(&self, revision: &str) {
@@ -252,12 +298,11 @@ impl Reconciler {
     }
 }
 
-fn inline(snapshot: &Snapshot) -> BTreeMap<Arc<str>, Bytes> {
-    let bytes = |body: &Body| match body {
-        Body::Inline { bytes, .. } => Some(bytes.clone()),
-        Body::OnDisk { .. } => None,
-    };
-    snapshot.files.iter().filter_map(|(path, body)| Some((path.clone(), bytes(body)?))).collect()
+/// A snapshot as it is remembered.
+pub(super) fn kept_of(snapshot: &Snapshot) -> Kept {
+    let revision = snapshot.revision.clone();
+    let (files, copies) = (snapshot.inline(), copies(snapshot));
+    Kept { revision: revision.clone(), source: revision, root: None, files, copies }
 }
 
 /// Where the snapshot's files lie on disk.

@@ -17,7 +17,7 @@ use super::limits::raise_open_files;
 use super::link::Interface;
 use super::reconcile::Reconciler;
 use super::{dhcp, http, now, probe, tftp};
-use crate::api::types::{Apply, Outcome, SourceStatus, Status, Tree};
+use crate::api::types::{Adopt, Apply, EditRequest, Edited, Outcome, SourceStatus, Status, Tree};
 use crate::api::{Backend, router};
 use crate::config::{Config, Listen};
 use crate::desired::Subnet;
@@ -25,7 +25,7 @@ use crate::media::{Shelf, loaders};
 use crate::model::{Mac, Mode, Origin, Span, Time};
 use crate::source::{self, Handle, SourceConfig};
 use crate::store::Store;
-use crate::table::{Event, Server, Stage, Table};
+use crate::table::{self, Event, Report, Server, Stage, Table};
 
 /// How long transfers may go on after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -75,7 +75,12 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let (stop, stopping) = watch::channel(false);
     let mut tasks = JoinSet::new();
     let (mode, modes) = watch::channel(config.dhcp.mode);
-    let reconciler = Arc::new(reconciler(&config, &keeper));
+    let followed = SourceConfig {
+        inventory: config.inventory.clone(),
+        state: config.state.directory.clone(),
+        fetcher: Default::default(),
+    };
+    let reconciler = Arc::new(reconciler(&config, &keeper, followed.clone()));
     let daemon = Daemon { keeper: keeper.clone(), reconciler: reconciler.clone(), mode: modes.clone() };
     serve_api(&config.api.listen, daemon, stopping.clone(), &mut tasks).await?;
     serve_files(&config, &keeper, &stopping, &mut tasks)?;
@@ -89,14 +94,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
         reconciler.restore(kept).await;
     }
     let (updates, queue) = mpsc::channel(1);
-    let source = source::spawn(
-        SourceConfig {
-            inventory: config.inventory.clone(),
-            state: config.state.directory.clone(),
-            fetcher: Default::default(),
-        },
-        updates,
-    );
+    let source = source::spawn(followed, updates);
     tasks.spawn(follow(reconciler.clone(), queue, stopping.clone()));
     if let Some(sockets) = sockets {
         look_around(&interface, &keeper, &mode, FIRST_LOOK).await;
@@ -232,13 +230,13 @@ fn announce(config: &Config, keeper: &Keeper) {
     }
 }
 
-fn reconciler(config: &Config, keeper: &Keeper) -> Reconciler {
+fn reconciler(config: &Config, keeper: &Keeper, source: SourceConfig) -> Reconciler {
     let mut media = config.media.paths.clone();
     media.push(config.state.directory.join("media"));
     let shelf = Shelf::new(media, Some(config.state.directory.join("digests")));
     let fallback = config.network.subnet.as_ref().map(|subnet| Arc::new(fallback(subnet)));
     let identity = config.secrets.identity.clone();
-    Reconciler::new(keeper.clone(), shelf, fallback, identity, config.inventory.to_string())
+    Reconciler::new(keeper.clone(), shelf, fallback, identity, source, config.write())
 }
 
 /// The network of the settings file, for inventories that declare none.
@@ -359,5 +357,23 @@ impl Backend for Daemon {
 
     async fn apply(&self, request: Apply) -> Result<Outcome, String> {
         self.reconciler.apply(request).await
+    }
+
+    async fn edit(&self, request: EditRequest) -> Result<Edited, String> {
+        self.reconciler.edit(request).await
+    }
+
+    async fn adopt(&self, request: Adopt) -> Result<(), String> {
+        let table = self.keeper.table();
+        let found = table.desired.deployments.get(request.deployment.as_str());
+        let deployment = found.ok_or_else(|| format!("there is no deployment {}", request.deployment))?;
+        let reason = request.reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+        let report = Report {
+            deployment: deployment.name.clone(),
+            redeploy: deployment.redeploy,
+            outcome: table::Outcome::Completed,
+            note: format!("adopted by hand as installed{reason}"),
+        };
+        self.keeper.report(report).await.map_err(|error| error.to_string())
     }
 }

@@ -2,9 +2,10 @@
 //! there without a work tree.
 
 mod child;
+mod commit;
 mod fetch;
-mod local;
-mod mirror;
+pub(super) mod local;
+pub(super) mod mirror;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +16,8 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
 
 pub use child::fetch_main;
+pub use commit::{SUBCOMMAND as WRITE, write_main};
+pub use commit::{Fault, Order};
 pub use fetch::Fetcher;
 
 use self::mirror::{Mirror, Reading};

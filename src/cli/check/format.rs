@@ -7,7 +7,7 @@ use clap::ValueEnum;
 
 use super::Arguments;
 use crate::cli::color::Color;
-use crate::cli::replace::replace;
+use crate::source::replace::replace;
 use crate::daemon::load::Loaded;
 use crate::manifest::report::{self, Report};
 

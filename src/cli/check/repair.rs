@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::cli::exit::{say, talk};
-use crate::cli::replace::{is_own, replace};
+use crate::source::replace::{is_own, replace};
 use crate::daemon::load::{Depth, Loaded, load};
 use crate::desired::Options;
 use crate::manifest::fix::{Files, Fixed, mend};

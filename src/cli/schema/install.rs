@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::cli::Exit;
 use crate::cli::exit::{say, talk};
-use crate::cli::replace::replace;
+use crate::source::replace::replace;
 use crate::manifest::schema::INSTALLED;
 
 /// A plugin's settings: hidden files, which are no manifests.

@@ -34,7 +34,7 @@ impl Default for Fetcher {
 impl Fetcher {
     /// Brings the mirror at `mirror` up to date with the repository. A child that hangs is
     /// killed, one that crashes is an error; the daemon goes on.
-    pub(super) async fn fetch(&self, mirror: &Path, git: &Git) -> Result<Fetched, SourceError> {
+    pub(in crate::source) async fn fetch(&self, mirror: &Path, git: &Git) -> Result<Fetched, SourceError> {
         refuse_unknown(&git.url)?;
         let fail = |why: String| SourceError::Git(format!("fetching {git} failed: {why}"));
         let child = self.command(mirror, git).spawn();

@@ -1,0 +1,232 @@
+//! `POST /v1/edits`: an edit by meaning, from the manifests' text to a live table. Read, edit,
+//! check the whole, write, read again; where somebody was quicker, the same edit once more.
+
+mod patch;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::load::{Depth, Loaded};
+use super::now;
+use super::reconcile::Reconciler;
+use crate::api::types::{EditRequest, Edited, FileChange};
+use crate::config::Write;
+use crate::desired::Media;
+use crate::edit::{self, Change, Known, Verb};
+use crate::manifest::{Code, Level, Problem};
+use crate::plan::{self, Hold, Plan};
+use crate::source::Snapshot;
+use crate::source::write::{Draft, Reading, WriteError};
+use crate::store::Kept;
+
+/// How often an edit is made anew because the inventory changed meanwhile.
+const TRIES: usize = 3;
+
+impl Reconciler {
+    /// Makes an edit, or says why not. An error means that the source can't be read or written.
+    pub async fn edit(&self, request: EditRequest) -> Result<Edited, String> {
+        let mut turn = self.turn().await;
+        let mut why = String::new();
+        for _ in 0..TRIES {
+            let reading = self.source().read().await.map_err(|error| error.to_string())?;
+            let known = self.known();
+            let change = match edit::apply(&reading.snapshot.inline(), &request.edit, &known) {
+                Ok(Some(change)) => change,
+                Ok(None) => return Ok(Edited::Unchanged),
+                Err(refusal) => return Ok(Edited::Refused { why: refusal.to_string() }),
+            };
+            if let Some(why) = self.protection(&request, &change) {
+                return Ok(Edited::Protected { why });
+            }
+            let plan = match self.weigh(&reading.snapshot, &change).await {
+                Ok(plan) => plan,
+                Err(problems) => return Ok(Edited::Invalid { problems }),
+            };
+            let (plan, safety) = plan;
+            let holds = plan::hold(&plan, &safety, &request.consent);
+            if let Some(settled) = self.without_writing(&request, &change, &plan, &holds) {
+                return Ok(settled);
+            }
+            match self.put(&request, &reading, &change, plan).await {
+                Ok(Edited::Written { change, commit, plan, .. }) => {
+                    *turn = true;
+                    return Ok(self.go_live(&request, change, commit, plan).await);
+                }
+                Ok(other) => return Ok(other),
+                Err(WriteError::Moved(moved)) => why = moved,
+                Err(WriteError::Refused(why)) => return Ok(Edited::Refused { why }),
+                Err(WriteError::Failed(why)) => return Err(why),
+            }
+        }
+        Ok(Edited::Refused { why: format!("the inventory changed {TRIES} times while this was being written: {why}") })
+    }
+
+    /// What ends an edit before anything is written.
+    fn without_writing(
+        &self,
+        request: &EditRequest,
+        change: &Change,
+        plan: &Plan,
+        holds: &[Hold],
+    ) -> Option<Edited> {
+        let (shown, plan, holds) = (self.shown(change), plan.clone(), holds.to_vec());
+        if request.dry_run {
+            return Some(Edited::Planned { change: shown, plan, holds });
+        }
+        if !holds.is_empty() {
+            return Some(Edited::Held { plan, holds });
+        }
+        (self.writes() == Write::Off).then(|| {
+            let steps = patch::steps(&self.source().inventory, change, &message(request, change));
+            Edited::Off { change: shown, plan, steps }
+        })
+    }
+
+    async fn put(
+        &self,
+        request: &EditRequest,
+        reading: &Reading,
+        change: &Change,
+        plan: Plan,
+    ) -> Result<Edited, WriteError> {
+        let draft = Draft {
+            path: change.path.to_string(),
+            before: change.before.clone(),
+            after: change.after.clone(),
+            message: message(request, change),
+            author: author(request.author.as_deref().unwrap_or_default()),
+        };
+        let branch = (self.writes() == Write::Branch).then(|| branch(request.edit.verb, change, reading));
+        let commit = self.source().write(reading, &draft, branch.as_deref()).await?;
+        let change = self.shown(change);
+        Ok(match (branch, commit) {
+            (Some(branch), Some(commit)) => Edited::Branch { change, commit, branch, plan },
+            (_, commit) => {
+                Edited::Written { change, commit, plan, condition: String::new(), reason: String::new() }
+            }
+        })
+    }
+
+    /// Adopts what was written, without waiting for the source to tell.
+    async fn go_live(
+        &self,
+        request: &EditRequest,
+        change: FileChange,
+        commit: Option<String>,
+        plan: Plan,
+    ) -> Edited {
+        match self.source().read().await {
+            Ok(reading) => self.adopt(reading.snapshot, request.consent).await,
+            Err(error) => tracing::warn!(%error, "what was written can't be read back yet"),
+        }
+        let status = self.status().borrow().clone();
+        Edited::Written { change, commit, plan, condition: status.condition, reason: status.reason }
+    }
+
+    fn known(&self) -> Known {
+        let table = self.table();
+        Known { installs: table.installs.iter().map(|(name, one)| (name.clone(), one.redeploy)).collect() }
+    }
+
+    /// Why a machine must not be touched.
+    fn protection(&self, request: &EditRequest, change: &Change) -> Option<String> {
+        let table = self.table();
+        let machine = match (request.edit.verb, change.kind) {
+            (Verb::Redeploy | Verb::Delete, crate::manifest::Kind::Deployment) => {
+                table.assignments.get(&change.name)?
+            }
+            (Verb::Delete, crate::manifest::Kind::Machine) => &change.name,
+            _ => return None,
+        };
+        let verb = if request.edit.verb == Verb::Delete { "released" } else { "reinstalled" };
+        table.protected.contains(machine).then(|| {
+            format!(
+                "machine {machine} is protected and must not be {verb}; to allow it: \
+                 voldemortctl update machine {machine} --protect false"
+            )
+        })
+    }
+
+    /// What the changed tree would do, or every problem it would have.
+    async fn weigh(&self, snapshot: &Snapshot, change: &Change) -> Result<(Plan, crate::desired::Safety), String> {
+        let before = kept(snapshot, None);
+        let after = self.loaded(kept(snapshot, Some(change)), Media::Required, Depth::EveryFirmware).await?;
+        if after.errors() > 0 {
+            let before = self.loaded(before, Media::Required, Depth::EveryFirmware).await?;
+            let (old, new) = (mistakes(&before), mistakes(&after));
+            let fresh = new.iter().any(|(mistake, count)| old.get(mistake).copied().unwrap_or(0) < *count);
+            let lenient = self.loaded(kept(snapshot, Some(change)), Media::Required, Depth::OneFirmware).await?;
+            if fresh || lenient.errors() > 0 {
+                let note = if fresh { "" } else { "\nThe inventory had these problems before this edit." };
+                return Err(format!("{}{note}", after.report()));
+            }
+        }
+        let table = self.table();
+        Ok((plan::diff(&after.desired, &table), after.desired.safety.clone()))
+    }
+
+    fn shown(&self, change: &Change) -> FileChange {
+        let folder = self.source().git().map(|git| git.path).unwrap_or_default();
+        let path = if folder.is_empty() { change.path.to_string() } else { format!("{folder}/{}", change.path) };
+        FileChange {
+            kind: change.kind.name().to_owned(),
+            name: change.name.to_string(),
+            summary: change.summary.clone(),
+            patch: patch::unified(&path, change.before.as_deref(), &change.after),
+            path,
+            notes: change.notes.clone(),
+        }
+    }
+}
+
+/// Every error and how often it is there. Not its place, which an edit above it moves.
+fn mistakes(loaded: &Loaded) -> BTreeMap<(Code, &str), usize> {
+    let mut counts = BTreeMap::new();
+    let errors = loaded.problems.iter().filter(|problem: &&Problem| problem.level == Level::Error);
+    for problem in errors {
+        *counts.entry((problem.code, problem.message.as_str())).or_default() += 1;
+    }
+    counts
+}
+
+/// A snapshot, with one file changed, as something to load.
+fn kept(snapshot: &Snapshot, change: Option<&Change>) -> Arc<Kept> {
+    let mut kept = super::reconcile::kept_of(snapshot);
+    if let Some(change) = change {
+        kept.files.insert(change.path.clone(), change.after.clone().into());
+        kept.revision = format!("{} + {}", kept.revision, change.summary).into();
+    }
+    Arc::new(kept)
+}
+
+fn message(request: &EditRequest, change: &Change) -> String {
+    let reason = request.reason.as_deref().map(str::trim).filter(|reason| !reason.is_empty());
+    match reason {
+        Some(reason) => format!("{}\n\n{reason}\n", change.summary),
+        None => format!("{}\n", change.summary),
+    }
+}
+
+/// `Name <address>` in its two parts.
+fn author(text: &str) -> (String, String) {
+    let clean = |text: &str| text.chars().filter(|c| !c.is_control() && !"<>".contains(*c)).collect::<String>();
+    let (name, address) = text.split_once('<').unwrap_or((text, ""));
+    let (name, address) = (clean(name).trim().to_owned(), clean(address).trim().to_owned());
+    let name = if name.is_empty() { "voldemortctl".to_owned() } else { name };
+    (name, if address.is_empty() { "voldemortctl@localhost".to_owned() } else { address })
+}
+
+/// `voldemort/update-deployment-web-1-4f2a`: the digits tell edits of one thing apart.
+fn branch(verb: Verb, change: &Change, reading: &Reading) -> String {
+    use sha2::{Digest, Sha256};
+    let verb = match verb {
+        Verb::Create => "create",
+        Verb::Update => "update",
+        Verb::Delete => "delete",
+        Verb::Deploy => "deploy",
+        Verb::Redeploy => "redeploy",
+    };
+    let salt = format!("{}\0{}\0{}", reading.commit().unwrap_or_default(), change.after, now().0);
+    let digest: String = Sha256::digest(salt).iter().take(3).map(|byte| format!("{byte:02x}")).collect();
+    format!("voldemort/{verb}-{}-{}-{digest}", change.kind.name(), change.name)
+}
