@@ -187,7 +187,18 @@ impl Config {
     }
 
     fn anchor(&mut self, folder: &Path) {
-        let Config { network: _, dhcp: _, http: _, api, inventory, write: _, firmware, state, media, secrets } = self;
+        let Config {
+            network: _,
+            dhcp: _,
+            http: _,
+            api,
+            inventory,
+            write: _,
+            firmware,
+            state,
+            media,
+            secrets,
+        } = self;
         let mut paths: Vec<&mut PathBuf> = firmware.paths.iter_mut().chain(&mut media.paths).collect();
         paths.push(&mut state.directory);
         paths.extend(&mut secrets.identity);

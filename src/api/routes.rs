@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::StatusCode;
+use axum::http::header::ORIGIN;
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
@@ -60,7 +62,17 @@ pub fn router<B: Backend>(backend: B) -> Router {
         .route("/v1/why/{subject}", get(why::<B>))
         .fallback(|| async { failure(StatusCode::NOT_FOUND, "there is no such resource") })
         .layer(DefaultBodyLimit::max(TREE_MAX))
+        .layer(axum::middleware::from_fn(no_browsers))
         .with_state(backend)
+}
+
+/// Whoever reaches this host's loopback may command: its programs, not the pages its browser shows.
+/// Browsers name the page's origin with everything that is not a plain GET.
+async fn no_browsers(request: Request, next: Next) -> Response {
+    if request.headers().contains_key(ORIGIN) {
+        return failure(StatusCode::FORBIDDEN, "this API is not for pages in a browser");
+    }
+    next.run(request).await
 }
 
 async fn status<B: Backend>(State(backend): State<B>) -> Json<Status> {

@@ -225,6 +225,9 @@ pub struct EditRequest {
     /// Only tell what would be done.
     #[serde(default)]
     pub dry_run: bool,
+    /// The deployment's machine has its system already: record it as installed first.
+    #[serde(default)]
+    pub installed: bool,
 }
 
 /// One file with another text.

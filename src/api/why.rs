@@ -27,7 +27,8 @@ pub fn why(table: &Table, subject: &str, events: &[(u64, Event)]) -> Result<Why,
         Some(machine) => table.tenant(&machine.name),
         None => table.desired.deployments.get(subject),
     };
-    let of_machine = |mac: &Mac| macs.contains(mac) || machine.is_some_and(|machine| machine.macs.contains(mac));
+    let of_machine =
+        |mac: &Mac| macs.contains(mac) || machine.is_some_and(|machine| machine.macs.contains(mac));
     let own: Vec<&(u64, Event)> =
         events.iter().filter(|(_, event)| event.mac.as_ref().is_some_and(of_machine)).collect();
     let boot = last_boot(&own);
@@ -74,7 +75,11 @@ fn offers(table: &Table, deployment: &Deployment, machine: Option<&Machine>) -> 
     match machine {
         Some(machine) => {
             let macs: Vec<String> = machine.macs.iter().map(ToString::to_string).collect();
-            offer("machine", format!("{} ({})", machine.name, macs.join(", ")), Some(machine.origin.to_string()));
+            offer(
+                "machine",
+                format!("{} ({})", machine.name, macs.join(", ")),
+                Some(machine.origin.to_string()),
+            );
         }
         None => offer("machine", "none is free that carries its labels".into(), Some(own.clone())),
     }
@@ -92,7 +97,11 @@ fn offers(table: &Table, deployment: &Deployment, machine: Option<&Machine>) -> 
     offer("command line", words.join(" "), Some(boot.origin.to_string()));
     if let Some(template) = &deployment.template {
         let origin = template.origin.as_ref().map(ToString::to_string);
-        offer("template", format!("{} ({})", template.name, template.kind), origin.or(Some("built in".into())));
+        offer(
+            "template",
+            format!("{} ({})", template.name, template.kind),
+            origin.or(Some("built in".into())),
+        );
     }
     if let Some(row) = convert::deployment(table, deployment.name.as_str()) {
         offer("next boot", row.next_boot, Some(own));
@@ -102,7 +111,8 @@ fn offers(table: &Table, deployment: &Deployment, machine: Option<&Machine>) -> 
 
 /// What a machine without a deployment gets.
 fn strangers(table: &Table, machine: Option<&Machine>) -> Vec<Offer> {
-    let offer = |what: &str, value: String, origin: Option<String>| Offer { what: what.into(), value, origin };
+    let offer =
+        |what: &str, value: String, origin: Option<String>| Offer { what: what.into(), value, origin };
     let mut offers = Vec::new();
     offers.extend(machine.map(|machine| {
         offer("machine", format!("{}, without a deployment", machine.name), Some(machine.origin.to_string()))
@@ -115,7 +125,11 @@ fn strangers(table: &Table, machine: Option<&Machine>) -> Vec<Offer> {
         .map(|subnet| offer("address", dynamic(subnet), Some(subnet.origin.to_string())))
         .collect();
     if lending.is_empty() {
-        offers.push(offer("address", "none: no subnet lends addresses to machines it does not know".into(), None));
+        offers.push(offer(
+            "address",
+            "none: no subnet lends addresses to machines it does not know".into(),
+            None,
+        ));
     }
     offers.extend(lending);
     offers.push(offer("next boot", "boots its own disk: nothing is deployed to it".into(), None));
@@ -148,7 +162,8 @@ fn last_boot<'a, 'b>(events: &'b [&'a (u64, Event)]) -> Vec<&'a (u64, Event)> {
     let asks = |event: &Event| matches!(event.stage, Stage::Offer | Stage::Silence);
     let begins = |at: usize| {
         let (_, event) = events[at];
-        let before = events[..at].iter().rev().map(|(_, event)| event).find(|event| event.stage != Stage::Offer);
+        let before =
+            events[..at].iter().rev().map(|(_, event)| event).find(|event| event.stage != Stage::Offer);
         let chained = event.ipxe == Some(true) && before.is_some_and(|before| before.stage == Stage::Loader);
         let repeated = at > 0 && asks(&events[at - 1].1) && event.at.since(events[at - 1].1.at).0 < 60_000;
         asks(event) && event.arch.is_some() && !chained && !repeated
@@ -165,23 +180,37 @@ fn verdict(boot: &[&(u64, Event)]) -> String {
                 firmware boots from the network"
             .into();
     };
-    let bad = boot.iter().rev().map(|(_, event)| event).find(|event| {
-        matches!(event.stage, Stage::Failed | Stage::Refused | Stage::Silence)
-    });
+    let bad = boot
+        .iter()
+        .rev()
+        .map(|(_, event)| event)
+        .find(|event| matches!(event.stage, Stage::Failed | Stage::Refused | Stage::Silence));
     let reached = boot.iter().map(|(_, event)| event.stage).filter(|stage| *stage <= Stage::LocalBoot).max();
     match (reached, bad) {
-        (_, Some(bad)) if bad.stage == Stage::Failed => format!("the installer reported failure: {}", bad.text),
+        (_, Some(bad)) if bad.stage == Stage::Failed => {
+            format!("the installer reported failure: {}", bad.text)
+        }
         (Some(Stage::Completed), _) => "it was installed".into(),
-        (Some(Stage::LocalBoot), _) => format!("it was told to boot its own disk: {}", last_of(boot, Stage::LocalBoot)),
+        (Some(Stage::LocalBoot), _) => {
+            format!("it was told to boot its own disk: {}", last_of(boot, Stage::LocalBoot))
+        }
         (_, Some(bad)) if std::ptr::eq(bad, last) => format!("it stopped at {}: {}", bad.stage, bad.text),
         (Some(stage), bad) => {
             let missing = match stage {
-                Stage::Offer => "it was offered an address and asked for none: another server may have answered, or our packets do not reach it",
-                Stage::Ack => "it got its address and fetched nothing: TFTP or HTTP may be blocked, or the firmware did not like the boot file",
-                Stage::Loader => "it fetched its boot program, which asked for no script: it may not fit this firmware (Secure Boot?)",
+                Stage::Offer => {
+                    "it was offered an address and asked for none: another server may have answered, or our packets do not reach it"
+                }
+                Stage::Ack => {
+                    "it got its address and fetched nothing: TFTP or HTTP may be blocked, or the firmware did not like the boot file"
+                }
+                Stage::Loader => {
+                    "it fetched its boot program, which asked for no script: it may not fit this firmware (Secure Boot?)"
+                }
                 Stage::Script => "it got its script and fetched no kernel",
                 Stage::Kernel => "it fetched its kernel and no initrd",
-                Stage::Initrd => "it fetched kernel and initrd and asked for no answers: does the installer find its network?",
+                Stage::Initrd => {
+                    "it fetched kernel and initrd and asked for no answers: does the installer find its network?"
+                }
                 Stage::Answers => "it got its answers and has not reported yet",
                 _ => "it is under way and has not reported its end yet",
             };
@@ -196,7 +225,11 @@ fn verdict(boot: &[&(u64, Event)]) -> String {
 }
 
 fn last_of(boot: &[&(u64, Event)], stage: Stage) -> String {
-    boot.iter().rev().find(|(_, event)| event.stage == stage).map(|(_, event)| event.text.clone()).unwrap_or_default()
+    boot.iter()
+        .rev()
+        .find(|(_, event)| event.stage == stage)
+        .map(|(_, event)| event.text.clone())
+        .unwrap_or_default()
 }
 
 fn look_alikes(table: &Table, mac: Mac) -> Vec<LookAlike> {

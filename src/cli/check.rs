@@ -17,12 +17,12 @@ use clap::Args;
 use super::Exit;
 use super::color::Color;
 use super::exit::{say, talk};
-use crate::source::replace::is_own;
 use crate::daemon::load::{Depth, Loaded, load};
 use crate::desired::{Media, Options};
 use crate::manifest::{MANIFEST_MAX_BYTES, schema};
 use crate::media::{Library, Shelf};
 use crate::model::Name;
+use crate::source::replace::is_own;
 use crate::source::{self, Snapshot, SourceError};
 
 use format::Output;

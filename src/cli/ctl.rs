@@ -76,5 +76,7 @@ fn asks_json(arguments: &[OsString]) -> bool {
     let flag = |word: &str| matches!(word, "-o" | "--output");
     let json = |word: &str| matches!(word, "json" | "jsonl");
     words.windows(2).any(|pair| flag(pair[0]) && json(pair[1]))
-        || words.iter().any(|word| word.strip_prefix("--output=").or(word.strip_prefix("-o")).is_some_and(json))
+        || words
+            .iter()
+            .any(|word| word.strip_prefix("--output=").or(word.strip_prefix("-o")).is_some_and(json))
 }

@@ -8,8 +8,8 @@ use clap::Args;
 
 use super::Exit;
 use super::exit::talk;
-use crate::source::replace::replace;
 use crate::manifest::schema;
+use crate::source::replace::replace;
 
 #[derive(Debug, Args)]
 pub struct Arguments {

@@ -68,7 +68,9 @@ pub fn ask(subject: &str, wanted: Wanted, json: bool, remote: &Remote) -> Exit {
 /// What is no letter, digit or sign of a name or address, as URLs write it.
 fn escaped(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
-    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    text.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
 }
 
 /// The same without a daemon: what an inventory on its own would offer, value by value.
@@ -82,7 +84,8 @@ fn offline(subject: &str, directory: &std::path::Path, json: bool) -> Exit {
         Ok(found) => found,
         Err(error) => return remote::failed(&ClientError::Refused(error), json),
     };
-    found.verdict = "what happened on the network only the daemon knows: `voldemort why` without a directory".into();
+    found.verdict =
+        "what happened on the network only the daemon knows: `voldemort why` without a directory".into();
     let shelf = Shelf::new(Vec::new(), None);
     let name = found.deployment.as_ref().and_then(|deployment| deployment.name.parse().ok());
     let values = name.and_then(|name| inherited(&loaded.documents, &shelf, &name)).unwrap_or_default();
@@ -113,12 +116,19 @@ fn text(found: &Why) -> String {
     let Why { subject, verdict, machine, deployment, offers, boot, look_alikes } = found;
     let mut out = String::new();
     let mut line = |text: String| {
-        out.extend(text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }));
+        out.extend(
+            text.chars()
+                .flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }),
+        );
         out.push('\n');
     };
     match (deployment, machine) {
         (Some(deployment), _) => {
-            let on = deployment.machine.as_ref().map(|machine| format!(" on machine {machine}")).unwrap_or_default();
+            let on = deployment
+                .machine
+                .as_ref()
+                .map(|machine| format!(" on machine {machine}"))
+                .unwrap_or_default();
             let since = deployment.since.as_ref().map(|since| format!(" since {since}")).unwrap_or_default();
             line(format!("{}{on}: {}{since}", deployment.name, deployment.phase));
         }

@@ -172,6 +172,9 @@ listen = \"127.0.0.1:12345\"               # voldemortctl; loopback or unix:/pat
 #branch = \"main\"
 #path   = \"inventory\"                    # the folder of the repository that is the inventory
 #poll   = \"60s\"
+# What the verbs of voldemortctl may do: direct (commit on the branch, replace the file), branch
+# (push voldemort/… for a review), off (print a patch). Off for git, direct for a directory if absent.
+#write  = \"direct\"
 
 # Further directories with ISO images; those that lie in the inventory are found anyway.
 #[media]

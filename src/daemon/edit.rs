@@ -11,13 +11,15 @@ use super::now;
 use super::reconcile::Reconciler;
 use crate::api::types::{EditRequest, Edited, FileChange};
 use crate::config::Write;
-use crate::desired::Media;
+use crate::desired::{Desired, Media, Place};
 use crate::edit::{self, Change, Known, Verb};
-use crate::manifest::{Code, Level, Problem};
+use crate::manifest::{Code, Kind, Level, Problem};
+use crate::model::Name;
 use crate::plan::{self, Hold, Plan};
 use crate::source::Snapshot;
 use crate::source::write::{Draft, Reading, WriteError};
 use crate::store::Kept;
+use crate::table::{Install, InstallStage, Table};
 
 /// How often an edit is made anew because the inventory changed meanwhile.
 const TRIES: usize = 3;
@@ -38,14 +40,25 @@ impl Reconciler {
             if let Some(why) = self.protection(&request, &change) {
                 return Ok(Edited::Protected { why });
             }
-            let plan = match self.weigh(&reading.snapshot, &change).await {
-                Ok(plan) => plan,
+            let desired = match self.weigh(&reading.snapshot, &change).await {
+                Ok(desired) => desired,
                 Err(problems) => return Ok(Edited::Invalid { problems }),
             };
-            let (plan, safety) = plan;
-            let holds = plan::hold(&plan, &safety, &request.consent);
+            let own = match request.installed.then(|| installed(&desired, &change.name)).transpose() {
+                Ok(own) => own,
+                Err(why) => return Ok(Edited::Refused { why }),
+            };
+            let mut table = Table::clone(&self.table());
+            table.installs.extend(own.iter().map(|install| (change.name.clone(), install.clone())));
+            let plan = plan::diff(&desired, &table);
+            let holds = plan::hold(&plan, &desired.safety, &request.consent);
             if let Some(settled) = self.without_writing(&request, &change, &plan, &holds) {
                 return Ok(settled);
+            }
+            if let Some(install) = own {
+                // Before anybody can see the deployment.
+                let stored = self.keeper().installed(change.name.clone(), install).await;
+                stored.map_err(|error| error.to_string())?;
             }
             match self.put(&request, &reading, &change, plan).await {
                 Ok(Edited::Written { change, commit, plan, .. }) => {
@@ -58,7 +71,9 @@ impl Reconciler {
                 Err(WriteError::Failed(why)) => return Err(why),
             }
         }
-        Ok(Edited::Refused { why: format!("the inventory changed {TRIES} times while this was being written: {why}") })
+        Ok(Edited::Refused {
+            why: format!("the inventory changed {TRIES} times while this was being written: {why}"),
+        })
     }
 
     /// What ends an edit before anything is written.
@@ -132,10 +147,8 @@ impl Reconciler {
     fn protection(&self, request: &EditRequest, change: &Change) -> Option<String> {
         let table = self.table();
         let machine = match (request.edit.verb, change.kind) {
-            (Verb::Redeploy | Verb::Delete, crate::manifest::Kind::Deployment) => {
-                table.assignments.get(&change.name)?
-            }
-            (Verb::Delete, crate::manifest::Kind::Machine) => &change.name,
+            (Verb::Redeploy | Verb::Delete, Kind::Deployment) => table.assignments.get(&change.name)?,
+            (Verb::Delete, Kind::Machine) => &change.name,
             _ => return None,
         };
         let verb = if request.edit.verb == Verb::Delete { "released" } else { "reinstalled" };
@@ -147,27 +160,28 @@ impl Reconciler {
         })
     }
 
-    /// What the changed tree would do, or every problem it would have.
-    async fn weigh(&self, snapshot: &Snapshot, change: &Change) -> Result<(Plan, crate::desired::Safety), String> {
+    /// What the changed tree means, or every problem it would have.
+    async fn weigh(&self, snapshot: &Snapshot, change: &Change) -> Result<Arc<Desired>, String> {
         let before = kept(snapshot, None);
         let after = self.loaded(kept(snapshot, Some(change)), Media::Required, Depth::EveryFirmware).await?;
         if after.errors() > 0 {
             let before = self.loaded(before, Media::Required, Depth::EveryFirmware).await?;
             let (old, new) = (mistakes(&before), mistakes(&after));
             let fresh = new.iter().any(|(mistake, count)| old.get(mistake).copied().unwrap_or(0) < *count);
-            let lenient = self.loaded(kept(snapshot, Some(change)), Media::Required, Depth::OneFirmware).await?;
+            let lenient =
+                self.loaded(kept(snapshot, Some(change)), Media::Required, Depth::OneFirmware).await?;
             if fresh || lenient.errors() > 0 {
                 let note = if fresh { "" } else { "\nThe inventory had these problems before this edit." };
                 return Err(format!("{}{note}", after.report()));
             }
         }
-        let table = self.table();
-        Ok((plan::diff(&after.desired, &table), after.desired.safety.clone()))
+        Ok(after.desired)
     }
 
     fn shown(&self, change: &Change) -> FileChange {
         let folder = self.source().git().map(|git| git.path).unwrap_or_default();
-        let path = if folder.is_empty() { change.path.to_string() } else { format!("{folder}/{}", change.path) };
+        let path =
+            if folder.is_empty() { change.path.to_string() } else { format!("{folder}/{}", change.path) };
         FileChange {
             kind: change.kind.name().to_owned(),
             name: change.name.to_string(),
@@ -177,6 +191,21 @@ impl Reconciler {
             notes: change.notes.clone(),
         }
     }
+}
+
+/// An installation that was not ours.
+fn installed(desired: &Desired, name: &Name) -> Result<Install, String> {
+    let found = desired.deployments.get(name).map(|deployment| (deployment, &deployment.place));
+    let Some((deployment, Place::Machine(machine))) = found else {
+        return Err(format!("--installed is about one machine, and {name} names none"));
+    };
+    Ok(Install {
+        machine: machine.clone(),
+        redeploy: deployment.redeploy,
+        stage: InstallStage::Installed,
+        since: now(),
+        digest: deployment.digest.clone(),
+    })
 }
 
 /// Every error and how often it is there. Not its place, which an edit above it moves.
@@ -209,7 +238,8 @@ fn message(request: &EditRequest, change: &Change) -> String {
 
 /// `Name <address>` in its two parts.
 fn author(text: &str) -> (String, String) {
-    let clean = |text: &str| text.chars().filter(|c| !c.is_control() && !"<>".contains(*c)).collect::<String>();
+    let clean =
+        |text: &str| text.chars().filter(|c| !c.is_control() && !"<>".contains(*c)).collect::<String>();
     let (name, address) = text.split_once('<').unwrap_or((text, ""));
     let (name, address) = (clean(name).trim().to_owned(), clean(address).trim().to_owned());
     let name = if name.is_empty() { "voldemortctl".to_owned() } else { name };

@@ -69,6 +69,7 @@ enum Command {
     Lease(LeaseRequest, Reply<()>),
     Permit(Permit, Reply<()>),
     Report(Report, Reply<()>),
+    Installed(Name, Install, Reply<()>),
     Note(Event),
 }
 
@@ -122,6 +123,12 @@ impl Keeper {
 
     pub async fn report(&self, report: Report) -> Result<(), KeeperError> {
         self.ask(|reply| Command::Report(report, reply)).await
+    }
+
+    /// Records an installation that was not ours, so that a deployment which is about to appear
+    /// finds it. What is recorded already stays.
+    pub async fn installed(&self, deployment: Name, install: Install) -> Result<(), KeeperError> {
+        self.ask(|reply| Command::Installed(deployment, install, reply)).await
     }
 
     /// Tells what happened; never waits. Under a flood events are lost before answers are.
@@ -234,6 +241,12 @@ impl Run {
                 self.install(&permit.deployment, next, reply);
             }
             Command::Report(report, reply) => self.report(&report, now, reply),
+            Command::Installed(name, install, reply) => {
+                if !self.table.installs.contains_key(&name) {
+                    self.record(&name, Some(&install));
+                }
+                self.later(reply, ());
+            }
             Command::Note(event) => self.note(event),
         }
     }

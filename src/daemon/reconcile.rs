@@ -10,10 +10,10 @@ use super::keeper::{Adopted, Keeper, Proposal};
 use super::load::{Depth, Loaded, load};
 use super::{now, secrets};
 use crate::api::types::{Apply, Outcome, SourceStatus, Tree};
+use crate::config::Write;
 use crate::desired::{Desired, Media, Options, Subnet};
 use crate::media::Shelf;
 use crate::plan::{self, Consent, Hold};
-use crate::config::Write;
 use crate::source::{Body, Snapshot, SourceConfig, Update};
 use crate::store::Kept;
 use crate::table::{Event, Secrets, Stage, Table};
@@ -86,6 +86,10 @@ impl Reconciler {
 
     pub(super) fn table(&self) -> Arc<Table> {
         self.keeper.table()
+    }
+
+    pub(super) fn keeper(&self) -> &Keeper {
+        &self.keeper
     }
 
     pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, bool> {

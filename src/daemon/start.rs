@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
@@ -102,9 +102,10 @@ async fn serve(config: Config) -> Result<(), Failure> {
         tasks.spawn(serve_dhcp(sockets, modes, keeper.clone(), stopping.clone()));
         tasks.spawn(keep_looking(interface, keeper.clone(), mode, stopping.clone()));
     }
+    let signals = Signals::listen()?;
     println!("ready");
 
-    wait(&source).await?;
+    signals.wait(&source).await;
     stop.send_replace(true);
     tracing::info!("stopping: transfers under way have {} s", DRAIN.as_secs());
     let drained = async { while tasks.join_next().await.is_some() {} };
@@ -298,16 +299,30 @@ async fn stopped(mut stopping: watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stop| *stop).await;
 }
 
-/// Ends with SIGTERM or SIGINT; SIGHUP has the source read again.
-async fn wait(source: &Handle) -> Result<(), Failure> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => source.poke(),
+/// What the operator may send. Listened for before the word `ready`: until then SIGHUP kills.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> std::io::Result<Signals> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Ends with SIGTERM or SIGINT; SIGHUP has the source read again.
+    async fn wait(mut self, source: &Handle) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => source.poke(),
+            }
         }
     }
 }

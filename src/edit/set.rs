@@ -8,12 +8,7 @@ use super::{Refusal, Setting};
 use crate::manifest::Kind;
 
 /// The text with these settings in one resource; `None` if it can't be found in the text.
-pub fn settings(
-    text: &str,
-    kind: Kind,
-    name: &str,
-    settings: &[Setting],
-) -> Result<Option<String>, Refusal> {
+pub fn settings(text: &str, kind: Kind, name: &str, settings: &[Setting]) -> Result<Option<String>, Refusal> {
     let Ok(mut document) = without_mark(text).parse::<DocumentMut>() else { return Ok(None) };
     let resource = document.get_mut(kind.name()).and_then(|item| item.as_table_like_mut()?.get_mut(name));
     let inline = resource.as_ref().is_some_and(|item| item.is_inline_table());
@@ -125,9 +120,10 @@ fn merge(old: &mut Array, new: &Array) {
             Some(decor) => decor.prefix().and_then(|prefix| prefix.as_str()).map(whitespace),
             None if old.is_empty() => None,
             // One item on a line of its own: the others get lines of their own too.
-            None => first.as_ref().and_then(|decor| decor.prefix()?.as_str()).map(|prefix| {
-                if prefix.contains('\n') { whitespace(prefix) } else { " ".to_owned() }
-            }),
+            None => first
+                .as_ref()
+                .and_then(|decor| decor.prefix()?.as_str())
+                .map(|prefix| if prefix.contains('\n') { whitespace(prefix) } else { " ".to_owned() }),
         };
         value.decor_mut().clear();
         let default = if old.is_empty() { "" } else { " " };

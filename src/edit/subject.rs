@@ -25,11 +25,9 @@ pub fn settle(documents: &Documents, edit: &Edit, known: &Known) -> Result<Task,
     let desk = Desk { documents, edit };
     let found = desk.find()?;
     match (edit.verb, found) {
-        (Verb::Create, Some((name, mark))) => Err(Refusal::Exists {
-            kind: edit.kind.name(),
-            name: name.to_string(),
-            place: desk.place(mark),
-        }),
+        (Verb::Create, Some((name, mark))) => {
+            Err(Refusal::Exists { kind: edit.kind.name(), name: name.to_string(), place: desk.place(mark) })
+        }
         (Verb::Create | Verb::Deploy, None) => desk.create(),
         (Verb::Update | Verb::Deploy, Some((name, mark))) => desk.update(name, mark),
         (Verb::Delete, Some((name, mark))) => {
@@ -49,16 +47,14 @@ struct Desk<'a> {
 impl<'a> Desk<'a> {
     fn name(&self) -> Result<Option<Name>, Refusal> {
         let parse = |text: &String| {
-            text.parse::<Name>()
-                .map_err(|error| Refusal::Bad { text: text.clone(), why: error.to_string() })
+            text.parse::<Name>().map_err(|error| Refusal::Bad { text: text.clone(), why: error.to_string() })
         };
         self.edit.name.as_ref().map(parse).transpose()
     }
 
     fn mac(&self) -> Result<Option<Mac>, Refusal> {
         let parse = |text: &String| {
-            text.parse::<Mac>()
-                .map_err(|error| Refusal::Bad { text: text.clone(), why: error.to_string() })
+            text.parse::<Mac>().map_err(|error| Refusal::Bad { text: text.clone(), why: error.to_string() })
         };
         self.edit.mac.as_ref().map(parse).transpose()
     }
@@ -160,7 +156,8 @@ impl<'a> Desk<'a> {
     fn update(&self, name: Name, mark: Mark) -> Result<Task, Refusal> {
         let mut settings = self.edit.settings.clone();
         if let Some(word) = &self.edit.deployment_type {
-            settings.extend(self.typed(word)?.into_iter().filter(|one| !has(&self.edit.settings, &one.path[0])));
+            settings
+                .extend(self.typed(word)?.into_iter().filter(|one| !has(&self.edit.settings, &one.path[0])));
         }
         // Where the address is what tells which one, it is no new setting.
         let own = |setting: &Setting| self.edit.name.is_none() && setting.path == ["mac"];
@@ -184,7 +181,10 @@ impl<'a> Desk<'a> {
             (None, _, Some((machine, _))) => machine.clone(),
             (None, Some(mac), None) => self.named_after(mac)?,
             (None, None, _) => {
-                return Err(Refusal::Nameless { kind: self.edit.kind.name(), by_mac: has_mac(self.edit.kind) });
+                return Err(Refusal::Nameless {
+                    kind: self.edit.kind.name(),
+                    by_mac: has_mac(self.edit.kind),
+                });
             }
         };
         if let (Some(mac), None) = (mac, &machine) {
@@ -195,7 +195,10 @@ impl<'a> Desk<'a> {
                 if let (Some((machine, mark)), Some(mac)) = (&machine, mac) {
                     settings.retain(|setting| setting.path != ["mac"]);
                     settings.push(setting("machine", json!(machine.as_str())));
-                    notes.push(format!("{mac} is a network card of machine {machine} ({})", self.place(*mark)));
+                    notes.push(format!(
+                        "{mac} is a network card of machine {machine} ({})",
+                        self.place(*mark)
+                    ));
                 }
                 self.bootable(&mut settings, &mut notes)?;
             }
@@ -211,7 +214,8 @@ impl<'a> Desk<'a> {
     /// A name for a machine of which only the network card is known.
     fn named_after(&self, mac: Mac) -> Result<Name, Refusal> {
         let text = mac.dashed();
-        text.parse().map_err(|error: crate::model::name::NameError| Refusal::Bad { text, why: error.to_string() })
+        text.parse()
+            .map_err(|error: crate::model::name::NameError| Refusal::Bad { text, why: error.to_string() })
     }
 
     /// Sees to it that a new deployment has something to boot.
@@ -232,7 +236,8 @@ impl<'a> Desk<'a> {
         let boot = match boots.as_slice() {
             [] => {
                 return Err(Refusal::Choice(
-                    "the inventory has no boot yet: begin with `voldemortctl create boot NAME --kernel …`".into(),
+                    "the inventory has no boot yet: begin with `voldemortctl create boot NAME --kernel …`"
+                        .into(),
                 ));
             }
             [only] => *only,
@@ -267,7 +272,9 @@ impl<'a> Desk<'a> {
                 let first = kernel.split_once('/').map_or("", |(first, _)| first).to_owned();
                 let Some((boot, file)) = self.image_below(&first) else { return };
                 settings.push(Setting { path: vec!["iso".into(), "file".into()], value: json!(file) });
-                notes.push(format!("its files are taken from the image of boot {boot}, which is served below /{first}/"));
+                notes.push(format!(
+                    "its files are taken from the image of boot {boot}, which is served below /{first}/"
+                ));
                 first
             }
         };
@@ -278,7 +285,9 @@ impl<'a> Desk<'a> {
         for setting in settings.iter_mut().filter(|setting| served(setting)) {
             setting.value = match &setting.value {
                 Json::String(text) => inside(text),
-                Json::Array(items) => items.iter().map(|item| item.as_str().map_or_else(|| item.clone(), inside)).collect(),
+                Json::Array(items) => {
+                    items.iter().map(|item| item.as_str().map_or_else(|| item.clone(), inside)).collect()
+                }
                 other => other.clone(),
             };
         }
@@ -305,10 +314,17 @@ impl<'a> Desk<'a> {
             settings.push(setting("boot", json!(word)));
         }
         if settings.is_empty() {
-            let templates = self.documents.templates.keys().map(Name::as_str).chain(builtin::all().iter().map(|one| one.name));
+            let templates = self
+                .documents
+                .templates
+                .keys()
+                .map(Name::as_str)
+                .chain(builtin::all().iter().map(|one| one.name));
             let all: Vec<&str> = templates.chain(boots).collect();
-            let hint = similar(word, all.iter().copied())
-                .map_or_else(|| format!("; there are: {}", all.join(", ")), |near| format!("; did you mean `{near}`?"));
+            let hint = similar(word, all.iter().copied()).map_or_else(
+                || format!("; there are: {}", all.join(", ")),
+                |near| format!("; did you mean `{near}`?"),
+            );
             return Err(Refusal::Choice(format!("there is no template and no boot called `{word}`{hint}")));
         }
         Ok(settings)

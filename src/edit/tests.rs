@@ -68,7 +68,8 @@ fn differences<'a>(before: &'a str, after: &'a str) -> (Vec<&'a str>, Vec<&'a st
     let lines = |text: &'a str| text.split_inclusive('\n').collect::<Vec<_>>();
     let (before, after) = (lines(before), lines(after));
     let head = before.iter().zip(&after).take_while(|(a, b)| a == b).count();
-    let tail = before[head..].iter().rev().zip(after[head..].iter().rev()).take_while(|(a, b)| a == b).count();
+    let tail =
+        before[head..].iter().rev().zip(after[head..].iter().rev()).take_while(|(a, b)| a == b).count();
     (before[head..before.len() - tail].to_vec(), after[head..after.len() - tail].to_vec())
 }
 
@@ -91,7 +92,10 @@ fn new_keys_stand_in_line_with_the_others() {
     );
     let after = changed(LAB, &update);
     assert!(after.contains("]\ndisk     = \"/dev/vda\"\n[deployment.harry.vars]\n"), "{after}");
-    assert!(after.contains("user = \"ops\"\nroot-hash = { secret = \"root\" }\n# user = \"root\"\n"), "{after}");
+    assert!(
+        after.contains("user = \"ops\"\nroot-hash = { secret = \"root\" }\n# user = \"root\"\n"),
+        "{after}"
+    );
     let labels = edit(Verb::Update, Kind::Deployment, "ron", &[("labels.rack", json!("1"))]);
     assert!(changed(LAB, &labels).ends_with("boot = \"debian-12\"\nlabels = { rack = \"1\" }\n"));
 }
@@ -103,10 +107,15 @@ fn lists_keep_the_comments_of_what_stays() {
     let (old, new) = differences(LAB, &after);
     assert_eq!((old.len(), new), (0, vec!["    \"git\",\n"]), "{after}");
     let after = changed(LAB, &update(json!(["nginx"])));
-    assert_eq!(after.parse::<toml::Table>().unwrap()["deployment"]["harry"]["packages"].to_string(), "[\"nginx\"]");
+    assert_eq!(
+        after.parse::<toml::Table>().unwrap()["deployment"]["harry"]["packages"].to_string(),
+        "[\"nginx\"]"
+    );
     let short = "[deployment.a]\nmac = \"00:11:22:33:44:55\"\npackages = [\"a\", \"b\"]  # few\n";
     let list = |items: Value| edit(Verb::Update, Kind::Deployment, "a", &[("packages", items)]);
-    assert!(changed(short, &list(json!(["a", "b", "c"]))).contains("packages = [\"a\", \"b\", \"c\"]  # few\n"));
+    assert!(
+        changed(short, &list(json!(["a", "b", "c"]))).contains("packages = [\"a\", \"b\", \"c\"]  # few\n")
+    );
     assert!(changed(short, &list(json!(["c"]))).contains("packages = [\"c\"]  # few\n"));
     assert!(changed(short, &list(json!(["b"]))).contains("packages = [\"b\"]  # few\n"));
     assert!(changed(short, &list(json!([]))).contains("packages = []  # few\n"));
@@ -161,14 +170,18 @@ fn line_ends_and_byte_order_marks_stay() {
     assert_eq!(old.matches("\r\n").count(), new.matches("\r\n").count());
     assert!(new.contains("[deployment.ron]\r\n"));
     let new = edit(Verb::Create, Kind::Deployment, "luna", &[("boot", json!("debian-12"))]);
-    assert_eq!(changed(&windows, &new), format!("{windows}\r\n[deployment.luna]\r\nboot = \"debian-12\"\r\n"));
+    assert_eq!(
+        changed(&windows, &new),
+        format!("{windows}\r\n[deployment.luna]\r\nboot = \"debian-12\"\r\n")
+    );
 }
 
 #[test]
 fn new_resources_go_next_to_their_kind() {
     let new = |kind| edit(Verb::Create, kind, "new", &[("boot", json!("debian-12"))]);
     let place = |files: &[(&str, &str)], kind| {
-        let files = files.iter().map(|(path, text)| ((*path).into(), Bytes::from((*text).to_owned()))).collect();
+        let files =
+            files.iter().map(|(path, text)| ((*path).into(), Bytes::from((*text).to_owned()))).collect();
         apply(&files, &new(kind), &Known::default()).unwrap().unwrap().path
     };
     let one = "[deployment.a]\nboot = \"debian-12\"\n";
@@ -176,9 +189,15 @@ fn new_resources_go_next_to_their_kind() {
     assert_eq!(&*place(&[("lab.toml", LAB)], Kind::Deployment), "lab.toml");
     assert_eq!(&*place(&[("lab.toml", LAB)], Kind::Profile), "profiles.toml");
     assert_eq!(&*place(&[("a/one.toml", one), ("b/two.toml", two)], Kind::Deployment), "b/two.toml");
-    assert_eq!(&*place(&[("b/two.toml", two), ("deployments.toml", one)], Kind::Deployment), "deployments.toml");
+    assert_eq!(
+        &*place(&[("b/two.toml", two), ("deployments.toml", one)], Kind::Deployment),
+        "deployments.toml"
+    );
     assert_eq!(&*place(&[("broken.toml", "[[["), ("z.toml", one)], Kind::Deployment), "z.toml");
-    assert_eq!(&*place(&[("a.toml", "[deployment.x]\nboot = \n"), ("z.toml", one)], Kind::Deployment), "z.toml");
+    assert_eq!(
+        &*place(&[("a.toml", "[deployment.x]\nboot = \n"), ("z.toml", one)], Kind::Deployment),
+        "z.toml"
+    );
 }
 
 #[test]
@@ -221,7 +240,9 @@ fn a_network_card_stands_for_its_deployment() {
     let mac = [("mac", json!("00:11:22:33:44:65"))];
     let new = apply(&files(LAB), &by(Verb::Create, "00:11:22:33:44:65", &mac), &Known::default());
     let new = new.unwrap().unwrap();
-    assert!(new.after.ends_with("\n\n[deployment.00-11-22-33-44-65]\nmac  = \"00:11:22:33:44:65\"\nboot = \"debian-12\"\n"));
+    assert!(new.after.ends_with(
+        "\n\n[deployment.00-11-22-33-44-65]\nmac  = \"00:11:22:33:44:65\"\nboot = \"debian-12\"\n"
+    ));
     assert!(new.notes[0].starts_with("look twice at 00:11:22:33:44:65"), "{:?}", new.notes);
     let pinned = format!("{LAB}[machine.u01]\nmac = [\"52:54:00:00:00:01\"]\n");
     let mac = [("mac", json!("52:54:00:00:00:01"))];
@@ -253,7 +274,8 @@ fn what_can_not_be_done_says_why() {
     assert!(refused(LAB, &update("Harry")).starts_with("`Harry`: a name"));
     assert!(refused(LAB, &edit(Verb::Update, Kind::Deployment, "harry", &[])).contains("nothing is said"));
     assert!(refused("", &edit(Verb::Create, Kind::Deployment, "a", &[])).contains("no boot yet"));
-    let typed = Edit { deployment_type: Some("kickstrat".into()), ..edit(Verb::Create, Kind::Deployment, "a", &[]) };
+    let typed =
+        Edit { deployment_type: Some("kickstrat".into()), ..edit(Verb::Create, Kind::Deployment, "a", &[]) };
     assert!(refused(LAB, &typed).ends_with("did you mean `kickstart`?"));
     assert_eq!(
         refused("", &edit(Verb::Delete, Kind::Boot, "a", &[])),
@@ -266,10 +288,7 @@ fn what_can_not_be_done_says_why() {
 #[test]
 fn settings_are_taken_away_with_their_comment() {
     let update = edit(Verb::Update, Kind::Deployment, "harry", &[("address", Value::Null)]);
-    assert_eq!(
-        changed(LAB, &update),
-        LAB.replace("address  = \"10.0.10.30\"   # by the window\n", "")
-    );
+    assert_eq!(changed(LAB, &update), LAB.replace("address  = \"10.0.10.30\"   # by the window\n", ""));
     let text = "[deployment.a]\nboot = \"b\"\n\n# money matters\n\n# the disk\ndisk = \"/dev/sda\"\ntimezone = \"UTC\"\n";
     let update = edit(Verb::Update, Kind::Deployment, "a", &[("disk", Value::Null)]);
     assert_eq!(changed(text, &update), text.replace("# the disk\ndisk = \"/dev/sda\"\n", ""));
@@ -290,15 +309,19 @@ mod property {
 
     fn resource() -> impl Strategy<Value = (String, Vec<String>)> {
         let pair = ("[a-h]{1,3}", "[a-z ]{0,6}", any::<bool>(), 1..4usize);
-        (proptest::collection::vec(line(), 0..4), proptest::collection::btree_map("[a-h]{1,3}", pair, 1..4)).prop_map(
-            |(lines, pairs)| {
+        (proptest::collection::vec(line(), 0..4), proptest::collection::btree_map("[a-h]{1,3}", pair, 1..4))
+            .prop_map(|(lines, pairs)| {
                 let pairs = pairs.into_iter().map(|(key, (_, value, comment, blanks))| {
-                    format!("{key}{}= \"{value}\"{}", " ".repeat(blanks), if comment { "   # why" } else { "" })
+                    format!(
+                        "{key}{}= \"{value}\"{}",
+                        " ".repeat(blanks),
+                        if comment { "   # why" } else { "" }
+                    )
                 });
-                let comments = lines.iter().filter(|line| !line.starts_with("x-")).cloned().collect::<Vec<_>>();
+                let comments =
+                    lines.iter().filter(|line| !line.starts_with("x-")).cloned().collect::<Vec<_>>();
                 (comments.join("\n"), pairs.collect())
-            },
-        )
+            })
     }
 
     proptest! {

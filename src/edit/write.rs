@@ -43,9 +43,8 @@ fn homes(documents: &Documents, kind: Kind, own: &str) -> Vec<u32> {
         counts.entry(file).or_default();
     }
     let mut files: Vec<(u32, usize)> = counts.into_iter().collect();
-    let usable = |file: u32| {
-        !documents.unparsed.contains(&file) && is_manifest(&documents.sources.get(file).name)
-    };
+    let usable =
+        |file: u32| !documents.unparsed.contains(&file) && is_manifest(&documents.sources.get(file).name);
     files.retain(|(file, _)| usable(*file));
     let rank = |(file, count): &(u32, usize)| {
         let named = Some(*file) == named && *count > 0;

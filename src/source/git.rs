@@ -16,8 +16,8 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
 
 pub use child::fetch_main;
-pub use commit::{SUBCOMMAND as WRITE, write_main};
 pub use commit::{Fault, Order};
+pub use commit::{SUBCOMMAND as WRITE, write_main};
 pub use fetch::Fetcher;
 
 use self::mirror::{Mirror, Reading};

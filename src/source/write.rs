@@ -79,7 +79,8 @@ impl SourceConfig {
         };
         if self.inventory == Inventory::Own {
             let own = self.own();
-            blocking(move || create_own(&own).map_err(|error| SourceError::Git(error.message().into()))).await?;
+            blocking(move || create_own(&own).map_err(|error| SourceError::Git(error.message().into())))
+                .await?;
         }
         let mirror = self.mirror(&git);
         let fetched = self.fetcher.fetch(&mirror.path, &git).await?;
@@ -110,7 +111,10 @@ impl SourceConfig {
             };
             let (root, draft) = (root.clone(), draft.clone());
             let task = tokio::task::spawn_blocking(move || save(&root, &draft));
-            return task.await.unwrap_or_else(|error| Err(WriteError::Failed(error.to_string()))).map(|()| None);
+            return task
+                .await
+                .unwrap_or_else(|error| Err(WriteError::Failed(error.to_string())))
+                .map(|()| None);
         };
         let target = match (branch, &git.reference) {
             (Some(branch), _) => branch,
@@ -121,7 +125,8 @@ impl SourceConfig {
                 return Err(WriteError::Refused(why.into()));
             }
         };
-        let path = if git.path.is_empty() { draft.path.clone() } else { format!("{}/{}", git.path, draft.path) };
+        let path =
+            if git.path.is_empty() { draft.path.clone() } else { format!("{}/{}", git.path, draft.path) };
         let order = Order {
             mirror: self.mirror(&git).path,
             url: git.url.clone(),

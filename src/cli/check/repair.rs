@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use crate::cli::exit::{say, talk};
-use crate::source::replace::{is_own, replace};
 use crate::daemon::load::{Depth, Loaded, load};
 use crate::desired::Options;
 use crate::manifest::fix::{Files, Fixed, mend};
 use crate::manifest::{MANIFEST_MAX_BYTES, is_manifest};
 use crate::media::Library;
 use crate::source;
+use crate::source::replace::{is_own, replace};
 
 /// What became of an inventory.
 #[derive(Debug)]

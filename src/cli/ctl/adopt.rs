@@ -21,9 +21,9 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments, remote: &Remote) -> Exit {
     let json = arguments.output == "json";
-    let request =
-        types::Adopt { deployment: arguments.deployment.clone(), reason: arguments.reason.clone() };
-    let adopted = remote.block_on(async |client| client.post::<types::Deployment>("/v1/adopt", &request).await);
+    let request = types::Adopt { deployment: arguments.deployment.clone(), reason: arguments.reason.clone() };
+    let adopted =
+        remote.block_on(async |client| client.post::<types::Deployment>("/v1/adopt", &request).await);
     match adopted {
         Ok(deployment) => {
             if json {

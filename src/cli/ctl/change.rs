@@ -11,7 +11,7 @@ use crate::cli::exit::{print, say, talk};
 use crate::cli::remote::{self, Remote};
 use crate::edit::{Edit, Verb};
 use crate::manifest::Kind;
-use crate::plan::{Consent, Impact, Plan, report};
+use crate::plan::{Consent, Hold, Impact, Plan, report};
 
 /// Write a new resource into the inventory
 #[derive(Args, Debug)]
@@ -20,6 +20,8 @@ pub struct Create {
     resource: New,
     #[command(flatten)]
     how: How,
+    #[command(flatten)]
+    adoption: Adoption,
 }
 
 /// Change a resource of the inventory
@@ -49,6 +51,16 @@ pub struct Deploy {
     resource: Deployment,
     #[command(flatten)]
     how: How,
+    #[command(flatten)]
+    adoption: Adoption,
+}
+
+#[derive(Args, Clone, Debug)]
+pub struct Adoption {
+    /// A deployment whose machine has its system already: it boots its own disk, and is never
+    /// offered the installer before a `redeploy`
+    #[arg(long, global = true)]
+    installed: bool,
 }
 
 /// Install a deployment's machine again: its data is lost
@@ -95,19 +107,19 @@ pub struct Asking {
 
 impl Create {
     pub fn run(&self, remote: &Remote) -> Exit {
-        self.how.send(&self.resource.0.edit(Verb::Create), remote)
+        self.how.send(&self.resource.0.edit(Verb::Create), self.adoption.installed, remote)
     }
 }
 
 impl Update {
     pub fn run(&self, remote: &Remote) -> Exit {
-        self.how.send(&self.resource.0.edit(Verb::Update), remote)
+        self.how.send(&self.resource.0.edit(Verb::Update), false, remote)
     }
 }
 
 impl Deploy {
     pub fn run(&self, remote: &Remote) -> Exit {
-        self.how.send(&self.resource.0.edit(Verb::Deploy), remote)
+        self.how.send(&self.resource.0.edit(Verb::Deploy), self.adoption.installed, remote)
     }
 }
 
@@ -148,11 +160,12 @@ impl How {
             author: Some(self.author.clone().unwrap_or_else(author)),
             consent: Consent { removals: self.allow_removals, reinstalls: self.allow_reinstalls },
             dry_run: self.dry_run,
+            installed: false,
         }
     }
 
-    fn send(&self, edit: &Edit, remote: &Remote) -> Exit {
-        match post(remote, &self.request(edit)) {
+    fn send(&self, edit: &Edit, installed: bool, remote: &Remote) -> Exit {
+        match post(remote, &EditRequest { installed, ..self.request(edit) }) {
             Ok(edited) => self.finish(&edited),
             Err(error) => remote::failed(&error, self.json()),
         }
@@ -161,7 +174,7 @@ impl How {
     /// What takes something away is shown and asked for first.
     fn ask_and_send(&self, edit: &Edit, yes: bool, remote: &Remote) -> Exit {
         if yes || self.dry_run {
-            return self.send(edit, remote);
+            return self.send(edit, false, remote);
         }
         let rehearsal = EditRequest { dry_run: true, ..self.request(edit) };
         let (change, plan) = match post(remote, &rehearsal) {
@@ -182,7 +195,7 @@ impl How {
         }
         say(report::text(&plan).trim_end());
         match agrees(&change, &plan) {
-            true => self.send(edit, remote),
+            true => self.send(edit, false, remote),
             false => {
                 talk("nothing was changed");
                 Exit::Interrupted
@@ -190,72 +203,74 @@ impl How {
         }
     }
 
+    /// Tells what became of it.
     fn finish(&self, edited: &Edited) -> Exit {
         if self.json() {
             remote::print_json(edited);
         }
-        let text = !self.json();
-        match edited {
-            Edited::Planned { change, plan, holds } => {
-                notes(change);
-                if text {
-                    print(&format!("{}\n{}", change.patch, report::text(plan)));
-                }
-                holds.iter().map(remote::hold_text).for_each(|hold: String| talk(&hold));
-                if holds.is_empty() { Exit::Done } else { Exit::Refused }
-            }
-            Edited::Written { change, commit, plan, condition, reason } => {
-                notes(change);
-                if text {
-                    let commit = commit.as_ref().map(|id| format!(", commit {}", short(id))).unwrap_or_default();
-                    print(&format!("{} {}: {}{commit}\n", change.kind, change.name, change.path));
-                    say(report::text(plan).trim_end());
-                }
-                if condition == "Ready" {
-                    return Exit::Done;
-                }
-                talk(&format!("it is written, but not live ({condition}): {reason}"));
-                Exit::Failed
-            }
-            Edited::Branch { change, commit, branch, .. } => {
-                notes(change);
-                if text {
-                    print(&format!("{branch}\n"));
-                }
-                talk(&format!("{} is commit {} there; it goes live when that is merged", change.summary, short(commit)));
-                Exit::Done
-            }
-            Edited::Off { change, steps, .. } => {
-                notes(change);
-                if text {
-                    print(&change.patch);
-                }
-                talk("the daemon may not write to this inventory (write = \"off\"); with the patch above as PATCH:");
-                steps.iter().for_each(|step| say(format!("    {step}")));
-                Exit::NotAllowed
-            }
-            Edited::Unchanged => {
-                talk("nothing to change: it is like that already");
-                Exit::Done
-            }
+        let (exit, why) = match edited {
+            Edited::Planned { change, plan, holds } => return self.planned(change, plan, holds),
+            Edited::Written { .. } => return self.written(edited),
+            Edited::Branch { change, commit, branch, .. } => return self.on_branch(change, commit, branch),
+            Edited::Off { change, steps, .. } => return self.off(change, steps),
+            Edited::Unchanged => (Exit::Done, "nothing to change: it is like that already".to_owned()),
             Edited::Held { holds, .. } => {
-                holds.iter().map(remote::hold_text).for_each(|hold: String| talk(&hold));
-                Exit::Refused
+                let holds: Vec<String> = holds.iter().map(remote::hold_text).collect();
+                (Exit::Refused, holds.join("\n"))
             }
-            Edited::Protected { why } => {
-                talk(why);
-                Exit::Refused
-            }
+            Edited::Protected { why } => (Exit::Refused, why.clone()),
             Edited::Invalid { problems } => {
                 say(problems);
-                talk("nothing was written");
-                Exit::Failed
+                (Exit::Failed, "nothing was written".to_owned())
             }
-            Edited::Refused { why } => {
-                talk(why);
-                Exit::Failed
-            }
+            Edited::Refused { why } => (Exit::Failed, why.clone()),
+        };
+        talk(&why);
+        exit
+    }
+
+    fn data(&self, text: &str) {
+        if !self.json() {
+            print(text);
         }
+    }
+
+    fn planned(&self, change: &FileChange, plan: &Plan, holds: &[Hold]) -> Exit {
+        notes(change);
+        self.data(&format!("{}\n{}", change.patch, report::text(plan)));
+        holds.iter().map(remote::hold_text).for_each(|hold: String| talk(&hold));
+        Exit::Done
+    }
+
+    fn written(&self, edited: &Edited) -> Exit {
+        let Edited::Written { change, commit, plan, condition, reason } = edited else { return Exit::Failed };
+        notes(change);
+        let commit = commit.as_ref().map(|id| format!(", commit {}", short(id))).unwrap_or_default();
+        self.data(&format!("{} {}: {}{commit}\n", change.kind, change.name, change.path));
+        if !self.json() {
+            say(report::text(plan).trim_end());
+        }
+        if condition == "Ready" {
+            return Exit::Done;
+        }
+        talk(&format!("it is written, but not live ({condition}): {reason}"));
+        Exit::Failed
+    }
+
+    fn on_branch(&self, change: &FileChange, commit: &str, branch: &str) -> Exit {
+        notes(change);
+        self.data(&format!("{branch}\n"));
+        let commit = short(commit);
+        talk(&format!("{} is commit {commit} there; it goes live when that is merged", change.summary));
+        Exit::Done
+    }
+
+    fn off(&self, change: &FileChange, steps: &[String]) -> Exit {
+        notes(change);
+        self.data(&change.patch);
+        talk("the daemon may not write to this inventory (write = \"off\"); with the patch above as PATCH:");
+        steps.iter().for_each(|step| say(format!("    {step}")));
+        Exit::NotAllowed
     }
 }
 

@@ -175,7 +175,9 @@ fn rows(kind: Kind) -> Vec<Row> {
     for key in fields(kind).keys {
         match &key.shape {
             Shape::Table(inner) => {
-                rows.extend(inner.keys.iter().map(|inner| Row { path: vec![key.name, inner.name], key: inner }));
+                rows.extend(
+                    inner.keys.iter().map(|inner| Row { path: vec![key.name, inner.name], key: inner }),
+                );
             }
             Shape::List(Shape::Table(_)) | Shape::Map(Shape::Table(_)) => {}
             _ => rows.push(Row { path: vec![key.name], key }),
@@ -199,13 +201,21 @@ impl Row {
             flag = flag.alias(*alias);
         }
         match &self.key.shape {
-            Shape::Boolean => {
-                flag.value_name("true|false").num_args(0..=1).default_missing_value("true").value_parser(value_parser!(bool))
+            Shape::Boolean => flag
+                .value_name("true|false")
+                .num_args(0..=1)
+                .default_missing_value("true")
+                .value_parser(value_parser!(bool)),
+            Shape::Integer(least) => {
+                flag.value_name("NUMBER").value_parser(value_parser!(i64).range(*least..))
             }
-            Shape::Integer(least) => flag.value_name("NUMBER").value_parser(value_parser!(i64).range(*least..)),
-            Shape::Text(Form::Choice(choices)) => flag.value_parser(PossibleValuesParser::new(choices.iter())),
+            Shape::Text(Form::Choice(choices)) => {
+                flag.value_parser(PossibleValuesParser::new(choices.iter()))
+            }
             Shape::Text(form) => flag.value_name(meta(form)),
-            Shape::Map(_) | Shape::Selector => flag.value_name("KEY=VALUE").num_args(1..).action(ArgAction::Append),
+            Shape::Map(_) | Shape::Selector => {
+                flag.value_name("KEY=VALUE").num_args(1..).action(ArgAction::Append)
+            }
             Shape::Secret => flag.value_name("SECRET"),
             Shape::List(Shape::Text(form)) | Shape::Several(Shape::Text(form)) => {
                 flag.value_name(meta(form)).num_args(1..).action(ArgAction::Append)
@@ -222,11 +232,16 @@ impl Row {
         if !matches!(matches.try_contains_id(&id), Ok(true)) {
             return Ok(Vec::new());
         }
-        let setting = |value: Json| Setting { path: self.path.iter().map(|key| (*key).to_owned()).collect(), value };
+        let setting =
+            |value: Json| Setting { path: self.path.iter().map(|key| (*key).to_owned()).collect(), value };
         let texts = || matches.get_many::<String>(&id).unwrap_or_default().map(String::as_str);
         Ok(match &self.key.shape {
-            Shape::Boolean => matches.get_one::<bool>(&id).map(|flag| setting(json!(flag))).into_iter().collect(),
-            Shape::Integer(_) => matches.get_one::<i64>(&id).map(|number| setting(json!(number))).into_iter().collect(),
+            Shape::Boolean => {
+                matches.get_one::<bool>(&id).map(|flag| setting(json!(flag))).into_iter().collect()
+            }
+            Shape::Integer(_) => {
+                matches.get_one::<i64>(&id).map(|number| setting(json!(number))).into_iter().collect()
+            }
             Shape::Text(_) => texts().map(|text| setting(json!(text))).collect(),
             Shape::Secret => texts().map(|text| setting(json!({ "secret": text }))).collect(),
             Shape::Map(inner) => pairs(&id, &self.path, texts(), matches!(inner, Shape::Anything))?,
@@ -322,12 +337,16 @@ fn read(kind: Kind, matches: &ArgMatches) -> Result<Resource, clap::Error> {
         settings.extend(row.read(matches)?);
     }
     if let Ok(Some(keys)) = matches.try_get_many::<String>("unset") {
-        settings.extend(keys.map(|key| Setting {
-            path: key.split('.').map(str::to_owned).collect(),
-            value: Json::Null,
-        }));
+        settings.extend(
+            keys.map(|key| Setting { path: key.split('.').map(str::to_owned).collect(), value: Json::Null }),
+        );
     }
-    Ok(Resource { kind, name: text("NAME").or(text("name")), settings, deployment_type: text("deployment-type") })
+    Ok(Resource {
+        kind,
+        name: text("NAME").or(text("name")),
+        settings,
+        deployment_type: text("deployment-type"),
+    })
 }
 
 #[cfg(test)]
@@ -353,7 +372,8 @@ mod tests {
         assert_eq!(edit.name.as_deref(), Some("diskless"));
         assert_eq!(value(&edit, "cmdline"), json!(["root=nfs:server-ip:/exported/root", "rw"]));
         assert_eq!((value(&edit, "kernel"), value(&edit, "initrd")), (json!("k"), json!(["a", "b"])));
-        let edit = parse("create deployment --MAC 00:11:22:33:44:55 --packages openssh, mariadb,docker , git");
+        let edit =
+            parse("create deployment --MAC 00:11:22:33:44:55 --packages openssh, mariadb,docker , git");
         assert_eq!(value(&edit, "packages"), json!(["openssh", "mariadb", "docker", "git"]));
         assert_eq!(edit.mac.as_deref(), Some("00:11:22:33:44:55"));
     }
@@ -368,7 +388,8 @@ mod tests {
 
     #[test]
     fn pairs_are_settings_of_their_own() {
-        let edit = parse("create profile base --vars user=ops size=3 on=true list=[1,2] --labels rack=1 row=2");
+        let edit =
+            parse("create profile base --vars user=ops size=3 on=true list=[1,2] --labels rack=1 row=2");
         assert_eq!((value(&edit, "vars.user"), value(&edit, "vars.size")), (json!("ops"), json!(3)));
         assert_eq!((value(&edit, "vars.on"), value(&edit, "vars.list")), (json!(true), json!([1, 2])));
         assert_eq!(value(&edit, "labels.rack"), json!("1"));

@@ -52,7 +52,8 @@ pub fn run(arguments: &Arguments, remote: &Remote) -> Exit {
             if settled || left == 0 {
                 return Ok(deployment);
             }
-            let asked: Events = client.get(&format!("/v1/events?after={after}&wait={}", left.min(ASK))).await?;
+            let asked: Events =
+                client.get(&format!("/v1/events?after={after}&wait={}", left.min(ASK))).await?;
             after = asked.next;
         }
     });

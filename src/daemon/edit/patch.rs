@@ -44,7 +44,9 @@ pub fn unified(path: &str, before: Option<&str>, after: &str) -> String {
 pub fn steps(inventory: &Inventory, change: &Change, message: &str) -> Vec<String> {
     let subject = quoted(message.trim());
     match inventory {
-        Inventory::Directory(root) => vec![format!("cd {}", quoted(&root.display().to_string())), "git apply < PATCH".into()],
+        Inventory::Directory(root) => {
+            vec![format!("cd {}", quoted(&root.display().to_string())), "git apply < PATCH".into()]
+        }
         Inventory::Own => vec!["git apply < PATCH".into()],
         Inventory::Git(git) => {
             let branch = match &git.reference {

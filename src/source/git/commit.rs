@@ -88,7 +88,9 @@ fn land_here(path: &Path, order: &Order) -> Outcome<Oid> {
     become_owner(path)?;
     let repository = Repository::open(path).map_err(failed)?;
     let shown = order.target.strip_prefix("refs/heads/").unwrap_or(&order.target);
-    let checked_out = || repository.find_reference("HEAD").is_ok_and(|head| head.symbolic_target() == Ok(Some(&order.target)));
+    let checked_out = || {
+        repository.find_reference("HEAD").is_ok_and(|head| head.symbolic_target() == Ok(Some(&order.target)))
+    };
     if !order.fresh && !repository.is_bare() && checked_out() {
         let why = format!(
             "the branch {shown} is checked out in {}, where a commit would look like a change taken back; \
@@ -108,7 +110,9 @@ fn land_here(path: &Path, order: &Order) -> Outcome<Oid> {
     };
     match moved {
         Ok(_) => Ok(commit),
-        Err(error) if matches!(error.code(), ErrorCode::Modified | ErrorCode::NotFound | ErrorCode::Locked) => {
+        Err(error)
+            if matches!(error.code(), ErrorCode::Modified | ErrorCode::NotFound | ErrorCode::Locked) =>
+        {
             Err((Fault::Moved, format!("{shown} has moved on")))
         }
         Err(error) if error.code() == ErrorCode::Exists => {
@@ -178,7 +182,8 @@ fn mode(tree: &Tree<'_>, path: &str) -> Outcome<FileMode> {
 
 /// What root writes into a user's repository would be in that user's way later.
 fn become_owner(path: &Path) -> Outcome<()> {
-    let owner = std::fs::metadata(path).map_err(|error| (Fault::Failed, format!("{}: {error}", path.display())))?;
+    let owner =
+        std::fs::metadata(path).map_err(|error| (Fault::Failed, format!("{}: {error}", path.display())))?;
     if !Uid::effective().is_root() || owner.uid() == 0 {
         return Ok(());
     }
