@@ -246,3 +246,55 @@ fn look_alikes(table: &Table, mac: Mac) -> Vec<LookAlike> {
     found.sort_by(|a, b| a.mac.cmp(&b.mac));
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ClientArch, Time};
+
+    fn event(at: u64, stage: Stage, firmware: bool, ipxe: Option<bool>) -> (u64, Event) {
+        let arch = ClientArch::from_code(7).filter(|_| firmware);
+        (at, Event { arch, ipxe, ..Event::new(Time(at * 1000), stage, stage.to_string()) })
+    }
+
+    fn told(events: &[(u64, Event)]) -> (Vec<u64>, String) {
+        let own: Vec<&(u64, Event)> = events.iter().collect();
+        let boot = last_boot(&own);
+        (boot.iter().map(|(number, _)| *number).collect(), verdict(&boot))
+    }
+
+    #[test]
+    fn a_boot_begins_with_firmware_and_holds_all_its_stages() {
+        let events = [
+            event(1, Stage::Offer, true, Some(false)),
+            event(2, Stage::Ack, true, Some(false)),
+            event(3, Stage::LocalBoot, false, None),
+            event(900, Stage::Offer, true, Some(false)),
+            event(901, Stage::Offer, true, Some(false)),
+            event(902, Stage::Ack, true, Some(false)),
+            event(903, Stage::Loader, false, None),
+            event(904, Stage::Offer, true, Some(true)),
+            event(905, Stage::Ack, true, Some(true)),
+            event(906, Stage::Script, false, None),
+            event(907, Stage::Kernel, false, None),
+            event(920, Stage::Offer, false, None),
+            event(921, Stage::Ack, false, None),
+        ];
+        let (boot, verdict) = told(&events);
+        assert_eq!(boot, [900, 901, 902, 903, 904, 905, 906, 907, 920, 921]);
+        assert_eq!(verdict, "it fetched its kernel and no initrd");
+        assert_eq!(told(&events[..3]).1, "it was told to boot its own disk: local-boot");
+        assert!(told(&events[..5]).1.starts_with("it was offered an address and asked for none"));
+        assert!(told(&[]).1.starts_with("it was never seen"));
+    }
+
+    #[test]
+    fn what_went_wrong_is_named() {
+        let refused = [event(1, Stage::Offer, true, None), event(2, Stage::Refused, false, None)];
+        assert_eq!(told(&refused).1, "it stopped at refused: refused");
+        let failed = [event(1, Stage::Answers, false, None), event(2, Stage::Failed, false, None)];
+        assert_eq!(told(&failed).1, "the installer reported failure: failed");
+        let silent = [event(1, Stage::Silence, true, None)];
+        assert_eq!(told(&silent).1, "it stopped at silence: silence");
+    }
+}

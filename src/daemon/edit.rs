@@ -29,8 +29,13 @@ impl Reconciler {
     pub async fn edit(&self, request: EditRequest) -> Result<Edited, String> {
         let mut turn = self.turn().await;
         let mut why = String::new();
+        let mut refused_at: Option<String> = None;
         for _ in 0..TRIES {
             let reading = self.source().read().await.map_err(|error| error.to_string())?;
+            if refused_at.is_some() && refused_at.as_deref() == reading.commit() {
+                let why = format!("the repository does not take the commit: {why}");
+                return Ok(Edited::Refused { why });
+            }
             let known = self.known();
             let change = match edit::apply(&reading.snapshot.inline(), &request.edit, &known) {
                 Ok(Some(change)) => change,
@@ -66,7 +71,10 @@ impl Reconciler {
                     return Ok(self.go_live(&request, change, commit, plan).await);
                 }
                 Ok(other) => return Ok(other),
-                Err(WriteError::Moved(moved)) => why = moved,
+                Err(WriteError::Moved(moved)) => {
+                    refused_at = reading.commit().map(str::to_owned);
+                    why = moved;
+                }
                 Err(WriteError::Refused(why)) => return Ok(Edited::Refused { why }),
                 Err(WriteError::Failed(why)) => return Err(why),
             }

@@ -34,7 +34,10 @@ fn blocks(text: &str, kind: Kind, name: &str) -> Vec<Range<usize>> {
         }
         let next = headers.get(number + 1).map_or(text.len(), |next| line_start(text, *next));
         let from = above(text, line_start(text, *start));
-        blocks.push(from..end(text, *start, next));
+        let end = end(text, *start, next);
+        // Nothing follows that the blank lines before it would set apart.
+        let from = if end == text.len() { after_blank(text, from) } else { from };
+        blocks.push(from..end);
     }
     blocks
 }
@@ -64,6 +67,12 @@ fn above(text: &str, line: usize) -> usize {
     }
     // The mark at the very beginning is no part of the comment.
     if start == 0 && text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { start }
+}
+
+/// Where the blank lines before a line begin.
+fn after_blank(text: &str, line: usize) -> usize {
+    let before = text[..line].trim_end();
+    text[before.len()..line].find('\n').map_or(before.len(), |end| before.len() + end + 1)
 }
 
 /// The end of the last line with settings, of the comments right below it, and of the blank

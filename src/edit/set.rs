@@ -28,7 +28,13 @@ fn put(table: &mut dyn TableLike, inline: bool, path: &[String], value: &Json) -
     if let Some(item) = table.get_mut(key) {
         let inline = item.is_inline_table();
         match (rest.is_empty(), item.as_table_like_mut()) {
-            (false, Some(inner)) => put(inner, inline, rest, value)?,
+            (false, Some(inner)) => {
+                put(inner, inline, rest, value)?;
+                // What holds nothing any more says nothing.
+                if inline && value.is_null() && inner.is_empty() {
+                    remove(table, key);
+                }
+            }
             _ if value.is_null() => {}
             _ => replace(item, nested(rest, value)?),
         }

@@ -17,10 +17,15 @@ const COMMAND_LINES: [(&str, &[&str]); 4] = [
     ("autoyast", &["install={{ media_url }}", "autoyast={{ answers_url }}", "ifcfg=*=dhcp"]),
 ];
 
+/// Keys on the way to a setting, at most.
+const DEEPEST: usize = 16;
+
 /// Decides what is to be done.
 pub fn settle(documents: &Documents, edit: &Edit, known: &Known) -> Result<Task, Refusal> {
-    if let Some(empty) = edit.settings.iter().find(|setting| setting.path.is_empty()) {
-        return Err(Refusal::Bad { text: empty.value.to_string(), why: "which setting is this for?".into() });
+    // What comes over the network is followed key by key: not endlessly.
+    if let Some(wrong) = edit.settings.iter().find(|one| one.path.is_empty() || one.path.len() > DEEPEST) {
+        let text = wrong.path.iter().take(DEEPEST).cloned().collect::<Vec<_>>().join(".");
+        return Err(Refusal::Bad { text, why: "there is no such setting".into() });
     }
     let desk = Desk { documents, edit };
     let found = desk.find()?;

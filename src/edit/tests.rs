@@ -289,9 +289,30 @@ fn what_can_not_be_done_says_why() {
 fn settings_are_taken_away_with_their_comment() {
     let update = edit(Verb::Update, Kind::Deployment, "harry", &[("address", Value::Null)]);
     assert_eq!(changed(LAB, &update), LAB.replace("address  = \"10.0.10.30\"   # by the window\n", ""));
+    let one = "[deployment.a]\nboot = \"b\"\nvars = { user = \"ops\" }\n";
+    let update = edit(Verb::Update, Kind::Deployment, "a", &[("vars.user", Value::Null)]);
+    assert_eq!(changed(one, &update), "[deployment.a]\nboot = \"b\"\n");
+    let last = edit(Verb::Delete, Kind::Deployment, "b", &[]);
+    assert_eq!(changed(&format!("{one}\n\n# b\n[deployment.b]\nboot = \"b\"\n"), &last), one);
+    assert_eq!(changed("# b\n[deployment.b]\n", &last), "");
     let text = "[deployment.a]\nboot = \"b\"\n\n# money matters\n\n# the disk\ndisk = \"/dev/sda\"\ntimezone = \"UTC\"\n";
     let update = edit(Verb::Update, Kind::Deployment, "a", &[("disk", Value::Null)]);
     assert_eq!(changed(text, &update), text.replace("# the disk\ndisk = \"/dev/sda\"\n", ""));
+}
+
+#[test]
+fn hostile_edits_are_refused() {
+    let long = Setting { path: vec!["a".into(); 100_000], value: json!(1) };
+    let none = Setting { path: Vec::new(), value: json!(1) };
+    for setting in [long, none] {
+        let edit = Edit { settings: vec![setting], ..edit(Verb::Update, Kind::Deployment, "ron", &[]) };
+        assert!(refused(LAB, &edit).ends_with("there is no such setting"));
+    }
+    let odd = edit(Verb::Update, Kind::Deployment, "ron", &[("a]\n[deployment", json!("\"\n[boot.x]\n"))]);
+    let after = changed(LAB, &odd);
+    assert!(layout::same_elsewhere(LAB, &after, Kind::Deployment, "ron"), "{after}");
+    let half = edit(Verb::Update, Kind::Deployment, "ron", &[("disk", json!(1.5))]);
+    assert!(refused(LAB, &half).contains("no such value"));
 }
 
 mod property {
@@ -326,6 +347,23 @@ mod property {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(300))]
+        #[test]
+        fn no_text_makes_it_panic_or_touch_anything_else(
+            text in "(\\[deployment\\.ron\\]|\\[|\\]|deployment|\\.ron|=|\"|'''|#|\\n|\\r\\n|\u{feff}|é|x = 1|\\{|\\}|,| ){0,24}",
+            verb in prop_oneof![
+                Just(Verb::Create),
+                Just(Verb::Update),
+                Just(Verb::Delete),
+                Just(Verb::Redeploy),
+            ],
+        ) {
+            let edit = edit(verb, Kind::Deployment, "ron", &[("boot", json!("b"))]);
+            let change = apply(&files(&text), &edit, &Known::default()).ok().flatten();
+            if let Some((before, after)) = change.and_then(|change| Some((change.before?, change.after))) {
+                prop_assert!(layout::same_elsewhere(&before, &after, Kind::Deployment, "ron"));
+            }
+        }
+
         #[test]
         fn all_else_stays_byte_for_byte(
             resources in proptest::collection::vec(resource(), 1..6),

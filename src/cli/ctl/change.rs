@@ -78,6 +78,7 @@ pub struct Redeploy {
 }
 
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "How")]
 pub struct How {
     /// Why, for the commit
     #[arg(short = 'm', long, global = true, value_name = "TEXT")]
