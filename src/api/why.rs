@@ -158,7 +158,7 @@ fn network(subnet: &crate::desired::Subnet) -> String {
 
 /// The events since firmware last asked for an address. Later stages of one boot ask again, but
 /// do not name the firmware's processor, or are iPXE that was loaded before.
-fn last_boot<'a, 'b>(events: &'b [&'a (u64, Event)]) -> Vec<&'a (u64, Event)> {
+fn last_boot<'a>(events: &[&'a (u64, Event)]) -> Vec<&'a (u64, Event)> {
     let asks = |event: &Event| matches!(event.stage, Stage::Offer | Stage::Silence);
     let begins = |at: usize| {
         let (_, event) = events[at];

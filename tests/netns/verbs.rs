@@ -479,16 +479,13 @@ fn a_push_to_another_host_is_compared_and_swapped_too() {
     let remote = text.replace(&format!("file://{}", bare.display()), "git://127.0.0.1/inventory.git");
     std::fs::write(&config, remote.replace("write = \"direct\"", "write = \"direct\"\npoll = \"3600s\""))
         .unwrap();
-    let mut server = Command::new("ip")
-        .args(["netns", "exec", &net.server, "git", "-c", "safe.directory=*", "daemon", "--export-all"])
-        .args(["--listen=127.0.0.1", "--reuseaddr", &format!("--base-path={}", here.display())])
-        .env("GIT_CONFIG_COUNT", "1")
-        .env("GIT_CONFIG_KEY_0", "safe.directory")
-        .env("GIT_CONFIG_VALUE_0", "*")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    // Not through `git`, which would leave it running when it is killed itself.
+    let place = Command::new("git").arg("--exec-path").output().unwrap();
+    let (program, base) =
+        (format!("{}/git-daemon", out(&place).trim()), format!("--base-path={}", here.display()));
+    let anybodys = ["GIT_CONFIG_COUNT=1", "GIT_CONFIG_KEY_0=safe.directory", "GIT_CONFIG_VALUE_0=*"];
+    let words = [&program, "--export-all", "--listen=127.0.0.1", "--reuseaddr", &base];
+    let server = net.run_beside(&[&["env"], &anybodys[..], &words[..]].concat());
     let daemon = Daemon::with(&net, &config, &[]);
     let status = || good(&net, here, "voldemortctl get status");
     let poked = || {
@@ -512,8 +509,7 @@ fn a_push_to_another_host_is_compared_and_swapped_too() {
     assert!(set.unwrap().success());
     let said = bad(&net, here, "voldemortctl update deployment harry --address 10.0.10.46", 1);
     assert!(said.contains("does not take the commit") && said.contains("hook declined"), "{said}");
-    let _ = server.kill();
-    let _ = server.wait();
+    drop(server);
     bad(&net, here, "voldemortctl update deployment harry --address 10.0.10.47", 5);
     assert_eq!(daemon.stop(), Some(0));
 }
