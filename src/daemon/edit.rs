@@ -138,10 +138,14 @@ impl Reconciler {
         commit: Option<String>,
         plan: Plan,
     ) -> Edited {
-        match self.source().read().await {
-            Ok(reading) => self.adopt(reading.snapshot, request.consent).await,
-            Err(error) => tracing::warn!(%error, "what was written can't be read back yet"),
-        }
+        let reading = match self.source().read().await {
+            Ok(reading) => reading,
+            Err(error) => {
+                let (condition, reason) = ("Unreachable".to_owned(), error.to_string());
+                return Edited::Written { change, commit, plan, condition, reason };
+            }
+        };
+        self.adopt(reading.snapshot, request.consent).await;
         let status = self.status().borrow().clone();
         Edited::Written { change, commit, plan, condition: status.condition, reason: status.reason }
     }

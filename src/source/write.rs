@@ -203,3 +203,53 @@ impl Snapshot {
         self.files.iter().filter_map(|(path, body)| Some((path.clone(), bytes(body)?))).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draft(before: Option<&str>, after: &str) -> Draft {
+        Draft {
+            path: "a.toml".into(),
+            before: before.map(str::to_owned),
+            after: after.into(),
+            message: String::new(),
+            author: Default::default(),
+        }
+    }
+
+    #[test]
+    fn a_file_is_replaced_only_if_it_is_what_was_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = || std::fs::read_to_string(folder.path().join("a.toml")).unwrap();
+        save(folder.path(), &draft(None, "one")).unwrap();
+        assert_eq!(text(), "one");
+        let late = [draft(None, "two"), draft(Some("zero"), "two")];
+        for draft in late {
+            assert!(matches!(save(folder.path(), &draft), Err(WriteError::Moved(_))));
+        }
+        assert_eq!(text(), "one");
+        save(folder.path(), &draft(Some("one"), "two")).unwrap();
+        assert_eq!(text(), "two");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left behind");
+    }
+
+    #[test]
+    fn a_tag_or_a_commit_takes_nothing() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let git = Git { reference: Reference::Tag("v1".into()), ..Git::at("/srv/x.git".into()) };
+        let source = SourceConfig {
+            inventory: Inventory::Git(git),
+            state: "/nowhere".into(),
+            fetcher: Default::default(),
+        };
+        let snapshot = Snapshot { revision: "v1@sha1:0".into(), files: Default::default() };
+        let base = Fetched { commit: "0".repeat(40), name: "v1".into() };
+        let reading = Reading { snapshot, base: Some(base) };
+        let written = runtime.block_on(source.write(&reading, &draft(None, "x"), None));
+        assert!(
+            matches!(&written, Err(WriteError::Refused(why)) if why.contains("follow a branch")),
+            "{written:?}"
+        );
+    }
+}
