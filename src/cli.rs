@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod check;
 pub mod color;
+pub mod completions;
 pub mod config;
 pub mod ctl;
 pub mod exit;
@@ -63,6 +64,8 @@ pub enum Command {
     Schema(schema::Arguments),
     /// Tells what a code such as V0011 means, with examples
     Explain(explain::Arguments),
+    /// Writes the completions of a shell
+    Completions(completions::Arguments),
 }
 
 /// Runs one command line.
@@ -86,5 +89,6 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Secret(arguments) => secret::run(&arguments),
         Command::Schema(arguments) => schema::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
+        Command::Completions(arguments) => completions::run(&arguments),
     }
 }

@@ -11,7 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 pub use crate::model::Mode;
-use crate::model::{Cidr, Inventory, Range};
+use crate::model::{Cidr, Inventory, Name, Range};
 
 /// The daemon's file, understood.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +23,8 @@ pub struct Config {
     pub inventory: Inventory,
     /// `[inventory] write`; see [`Config::write`].
     pub write: Option<Write>,
+    /// Which of the inventory's environments is laid over it.
+    pub environment: Option<Name>,
     pub firmware: Firmware,
     pub state: State,
     pub media: Media,
@@ -194,6 +196,7 @@ impl Config {
             api,
             inventory,
             write: _,
+            environment: _,
             firmware,
             state,
             media,

@@ -9,6 +9,7 @@ pub mod name;
 pub mod net;
 pub mod origin;
 pub mod similar;
+pub mod size;
 pub mod time;
 
 pub use arch::{ClientArch, Cpu, Firmware};
@@ -19,4 +20,5 @@ pub use mode::Mode;
 pub use name::Name;
 pub use net::{Cidr, Range};
 pub use origin::Origin;
+pub use size::Size;
 pub use time::{Span, Time};

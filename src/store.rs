@@ -67,6 +67,8 @@ pub struct Kept {
     pub source: Arc<str>,
     /// Directory that files not kept here are read from.
     pub root: Option<PathBuf>,
+    /// The environment it was served for.
+    pub environment: Option<Arc<str>>,
     pub files: BTreeMap<Arc<str>, Bytes>,
     /// Where the files lie on disk, by their path in the inventory.
     pub copies: BTreeMap<Arc<str>, PathBuf>,

@@ -138,6 +138,9 @@ pub struct Tree {
     pub revision: String,
     /// The directory it was read from, where the daemon can look for media.
     pub root: Option<String>,
+    /// The environment to lay over it; the daemon's own if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
     /// Text files by path.
     pub files: BTreeMap<String, String>,
     /// Secrets that are not armoured, in hexadecimal, by path.

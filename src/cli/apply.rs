@@ -16,6 +16,9 @@ pub struct Arguments {
     /// The inventory
     #[arg(default_value = ".")]
     directory: PathBuf,
+    /// With this environment laid over the inventory; the daemon's own if absent
+    #[arg(long, value_name = "NAME")]
+    env: Option<String>,
     #[command(flatten)]
     remote: Remote,
     /// Don't ask
@@ -36,7 +39,7 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: &Arguments) -> Exit {
-    let tree = match remote::tree(&arguments.directory) {
+    let tree = match remote::tree(&arguments.directory, arguments.env.as_deref()) {
         Ok(tree) => tree,
         Err(code) => return code,
     };

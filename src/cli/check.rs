@@ -17,13 +17,14 @@ use clap::Args;
 use super::Exit;
 use super::color::Color;
 use super::exit::{say, talk};
-use crate::daemon::load::{Depth, Loaded, load};
+use crate::daemon::load::{Depth, Loaded, load, survey};
 use crate::desired::{Media, Options};
-use crate::manifest::{MANIFEST_MAX_BYTES, schema};
+use crate::manifest::fix::Files;
+use crate::manifest::{Environment, MANIFEST_MAX_BYTES, schema};
 use crate::media::{Library, Shelf};
 use crate::model::Name;
 use crate::source::replace::is_own;
-use crate::source::{self, Snapshot, SourceError};
+use crate::source::{self, Snapshot};
 
 use format::Output;
 pub use format::{Format, render};
@@ -34,6 +35,9 @@ pub struct Arguments {
     /// The inventory's directory; with --verbose, a deployment's name does for one of `.`
     #[arg(default_value = ".")]
     directory: PathBuf,
+    /// Check with this environment laid over the inventory; without, all of them are checked
+    #[arg(long, value_name = "NAME")]
+    env: Option<String>,
     /// How problems are printed; full unless VOLDEMORT_OUTPUT_FORMAT says otherwise
     #[arg(long, value_enum)]
     format: Option<Format>,
@@ -89,16 +93,12 @@ pub fn run(arguments: Arguments) -> Exit {
     let shelf = Shelf::new(Vec::new(), None).with_directory(arguments.directory.clone());
     let media = if arguments.with_media { Media::Required } else { Media::IfPresent };
     let options = Options { media, fallback: None };
+    let job = Job { root: &arguments.directory, scope: scope(&arguments), library: &shelf, options };
     if arguments.watch {
-        return watch::run(&arguments.directory, &shelf, &options, &output);
+        return watch::run(&job, &output);
     }
     let started = Instant::now();
-    let root = &arguments.directory;
-    let checked = if arguments.fix {
-        repair::run(root, &shelf, &options)
-    } else {
-        failing(check(root, &shelf, &options))
-    };
+    let checked = if arguments.fix { repair::run(&job) } else { job.check() };
     let told = match checked {
         Ok(checked) if arguments.shows_rehearsals() => {
             let told = tell(&checked, &output, started);
@@ -118,8 +118,12 @@ pub fn run(arguments: Arguments) -> Exit {
     }
 }
 
-fn failing<T>(result: Result<T, SourceError>) -> Result<T, String> {
-    result.map_err(|error| error.to_string())
+/// Rehearsals are those of one environment.
+fn scope(arguments: &Arguments) -> Scope {
+    match &arguments.env {
+        Some(name) => Scope::Only(Some(name.clone())),
+        None => Scope::All,
+    }
 }
 
 /// What was told.
@@ -136,21 +140,66 @@ fn tell(checked: &Loaded, output: &Output, started: Instant) -> Result<Told, Str
     Ok(Told { errors: checked.errors(), heard })
 }
 
-/// Reads the inventory in a directory and finds everything that is wrong with it.
-pub fn check(root: &Path, library: &dyn Library, options: &Options) -> Result<Loaded, SourceError> {
-    judge(root, &source::directory::read(root)?, library, options)
+/// What is checked, and with what.
+pub struct Job<'a> {
+    pub root: &'a Path,
+    pub scope: Scope,
+    pub library: &'a dyn Library,
+    pub options: Options,
 }
 
-/// The same with an inventory that has been read.
-fn judge(
-    root: &Path,
-    snapshot: &Snapshot,
-    library: &dyn Library,
-    options: &Options,
-) -> Result<Loaded, SourceError> {
-    let mut files = snapshot.texts(MANIFEST_MAX_BYTES)?;
-    files.extend(installed_schemas(root));
-    Ok(load(snapshot.revision.clone(), &files, library, options, Depth::EveryFirmware))
+/// Which environments are looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// The inventory itself and with each of its environments.
+    All,
+    /// With this environment, or with none.
+    Only(Option<String>),
+}
+
+/// Reads the inventory in a directory and finds everything that is wrong with it and with its
+/// environments.
+pub fn check(root: &Path, library: &dyn Library, options: &Options) -> Result<Loaded, String> {
+    Job { root, scope: Scope::All, library, options: options.clone() }.check()
+}
+
+impl Job<'_> {
+    /// # Errors
+    /// When the inventory can't be read, or does not have the environment.
+    pub fn check(&self) -> Result<Loaded, String> {
+        self.judge(&source::directory::read(self.root).map_err(|error| error.to_string())?)
+    }
+
+    /// The same with an inventory that has been read.
+    fn judge(&self, snapshot: &Snapshot) -> Result<Loaded, String> {
+        let mut files = snapshot.texts(MANIFEST_MAX_BYTES).map_err(|error| error.to_string())?;
+        files.extend(installed_schemas(self.root));
+        let environment = self.environment(&files)?;
+        Ok(self.load(snapshot.revision.clone(), &files, environment.as_ref(), Depth::EveryFirmware))
+    }
+
+    /// The one to look at; `None` stands for all of them.
+    fn environment(&self, files: &Files) -> Result<Option<Environment>, String> {
+        match &self.scope {
+            Scope::All => Ok(None),
+            Scope::Only(name) => {
+                Environment::choose(files, name.as_deref()).map(Some).map_err(|error| error.to_string())
+            }
+        }
+    }
+
+    fn load(
+        &self,
+        revision: Arc<str>,
+        files: &Files,
+        environment: Option<&Environment>,
+        depth: Depth,
+    ) -> Loaded {
+        match environment {
+            None => survey(revision, files, self.library, &self.options, depth),
+            Some(environment) => load(revision, files, environment, self.library, &self.options, depth),
+        }
+    }
 }
 
 /// The schemas in a hidden folder of the inventory, which is no part of a snapshot. Links are not

@@ -15,6 +15,9 @@ pub struct Arguments {
     /// The inventory
     #[arg(default_value = ".")]
     directory: PathBuf,
+    /// With this environment laid over the inventory; the daemon's own if absent
+    #[arg(long, value_name = "NAME")]
+    env: Option<String>,
     #[command(flatten)]
     remote: Remote,
     /// How to print the plan
@@ -33,7 +36,7 @@ enum Output {
 }
 
 pub fn run(arguments: &Arguments) -> Exit {
-    let outcome = match remote::tree(&arguments.directory) {
+    let outcome = match remote::tree(&arguments.directory, arguments.env.as_deref()) {
         Ok(tree) => arguments.remote.block_on(async |client| client.post::<Outcome>("/v1/plan", &tree).await),
         Err(code) => return code,
     };

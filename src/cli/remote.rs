@@ -37,7 +37,7 @@ impl Remote {
 }
 
 /// Reads an inventory to send it; on failure the exit code, after saying why.
-pub fn tree(root: &Path) -> Result<Tree, Exit> {
+pub fn tree(root: &Path, environment: Option<&str>) -> Result<Tree, Exit> {
     let snapshot = directory::read(root).map_err(|error| {
         talk(&error.to_string());
         Exit::Failed
@@ -49,6 +49,7 @@ pub fn tree(root: &Path) -> Result<Tree, Exit> {
     Ok(Tree {
         revision: snapshot.revision.to_string(),
         root: std::fs::canonicalize(root).ok().map(|root| root.display().to_string()),
+        environment: environment.map(str::to_owned),
         ..Tree::of_files(inline)
     })
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use clap::{Args, ValueEnum};
 
 use super::Exit;
+use super::check::{Job, Scope};
 use super::exit::{print, say, talk};
 use crate::daemon::load::Loaded;
 use crate::desired::{Deployment, Desired, Media, Options};
@@ -21,6 +22,9 @@ pub struct Arguments {
     /// The inventory's directory
     #[arg(default_value = ".")]
     directory: PathBuf,
+    /// With this environment laid over the inventory
+    #[arg(long, value_name = "NAME")]
+    env: Option<String>,
     /// Which of its answer files, where its installer has several
     #[arg(long, conflicts_with = "script")]
     file: Option<String>,
@@ -37,7 +41,7 @@ enum Script {
 }
 
 pub fn run(arguments: &Arguments) -> Exit {
-    let loaded = match read(&arguments.directory) {
+    let loaded = match read(&arguments.directory, arguments.env.as_deref()) {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
@@ -69,12 +73,14 @@ impl Script {
     }
 }
 
-/// Reads an inventory that must have no errors; they are printed.
-pub fn read(directory: &std::path::Path) -> Result<Loaded, Exit> {
+/// Reads an inventory, for one environment or for none, that must have no errors; they are printed.
+pub fn read(directory: &std::path::Path, environment: Option<&str>) -> Result<Loaded, Exit> {
     let shelf = Shelf::new(Vec::new(), None).with_directory(directory.to_path_buf());
     let options = Options { media: Media::IfPresent, fallback: None };
-    let loaded = super::check::check(directory, &shelf, &options).map_err(|error| {
-        talk(&error.to_string());
+    let scope = Scope::Only(environment.map(str::to_owned));
+    let job = Job { root: directory, scope, library: &shelf, options };
+    let loaded = job.check().map_err(|error| {
+        talk(&error);
         Exit::Failed
     })?;
     if loaded.errors() > 0 {

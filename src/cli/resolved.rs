@@ -20,6 +20,9 @@ pub struct Arguments {
     /// The inventory's directory
     #[arg(default_value = ".")]
     directory: PathBuf,
+    /// With this environment laid over the inventory
+    #[arg(long, value_name = "NAME")]
+    env: Option<String>,
     /// Tells of each value the line it was written in
     #[arg(long)]
     origin: bool,
@@ -36,7 +39,7 @@ enum Output {
 }
 
 pub fn run(arguments: &Arguments) -> Exit {
-    let loaded = match read(&arguments.directory) {
+    let loaded = match read(&arguments.directory, arguments.env.as_deref()) {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
@@ -118,6 +121,7 @@ fn plain(value: &Value) -> Json {
         Value::Auto => json!("auto"),
         Value::Cidr(cidr) => json!(cidr.to_string()),
         Value::Range(range) => json!(range.to_string()),
+        Value::Size(size) => json!(size.to_string()),
         Value::Duration(span) => json!(span.to_string()),
         Value::Percent(percent) => json!(format!("{percent}%")),
     }

@@ -13,7 +13,7 @@ use crate::source::replace::replace;
 
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Directory to write inventory.json and voldemort.json to; without one the schema of
+    /// Directory to write inventory.json, overlay.json and voldemort.json to; without one the schema of
     /// manifests goes to stdout
     directory: Option<PathBuf>,
     /// Write what the editors' plugins taplo and tombi need into the inventory in this directory

@@ -19,10 +19,12 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::Exit;
-use super::check::check;
+use super::check::{Job, Scope};
 use super::exit::{print, say};
+use crate::daemon::load::Loaded;
 use crate::desired::{Media, Options};
 use crate::media::Shelf;
+use crate::model::Name;
 use course::Step;
 use machine::Firmware;
 use subject::Subject;
@@ -34,6 +36,9 @@ pub struct Arguments {
     /// The inventory's directory (`.` if left out), and the deployment
     #[arg(required = true, num_args = 1..=2, value_names = ["DIR", "DEPLOYMENT"])]
     words: Vec<String>,
+    /// With this environment laid over the inventory
+    #[arg(long, value_name = "NAME")]
+    env: Option<String>,
     /// What the machine's firmware is
     #[arg(long, value_enum, default_value = "bios")]
     firmware: Firmware,
@@ -46,9 +51,9 @@ pub struct Arguments {
     /// Give up after this time: 90s, 10m, 1h
     #[arg(long, default_value = "10m", value_parser = duration)]
     timeout: Duration,
-    /// Memory of the machine in MiB
-    #[arg(long, default_value_t = 1024, value_parser = clap::value_parser!(u32).range(128..=65536))]
-    memory: u32,
+    /// Memory of the machine in MiB; what the boot asks for if absent, at least 1024
+    #[arg(long, value_parser = clap::value_parser!(u32).range(128..=65536))]
+    memory: Option<u32>,
     /// Keep logs and disk, and say where
     #[arg(long)]
     keep: bool,
@@ -78,7 +83,7 @@ pub fn run(arguments: &Arguments) -> Exit {
         [directory, name, ..] => (Path::new(directory), name.as_str()),
         [] => return failed("no deployment is named"),
     };
-    let subject = match load(directory, &arguments.media, name) {
+    let subject = match load(directory, arguments, name) {
         Ok(subject) => subject,
         Err(problems) => return failed(&problems),
     };
@@ -101,14 +106,25 @@ pub fn run(arguments: &Arguments) -> Exit {
 
 /// The offline part: everything that can be known before a machine is switched on. On failure
 /// gives all problems as text.
-fn load(directory: &Path, media: &[PathBuf], name: &str) -> Result<Subject, String> {
-    let shelf = Shelf::new(media.to_vec(), None).with_directory(directory.to_owned());
+fn load(directory: &Path, arguments: &Arguments, name: &str) -> Result<Subject, String> {
+    let shelf = Shelf::new(arguments.media.clone(), None).with_directory(directory.to_owned());
     let options = Options { media: Media::Required, fallback: None };
-    let loaded = check(directory, &shelf, &options).map_err(|error| error.to_string())?;
+    let scope = Scope::Only(arguments.env.clone());
+    let loaded = Job { root: directory, scope, library: &shelf, options }.check()?;
     match loaded.errors() {
-        0 => Subject::find(&loaded.desired, name).map_err(|error| error.to_string()),
+        0 => {
+            let subject = Subject::find(&loaded.desired, name).map_err(|error| error.to_string())?;
+            Ok(Subject { memory: asked(&loaded, &subject.deployment), ..subject })
+        }
         _ => Err(loaded.report()),
     }
+}
+
+/// The memory that the deployment's boot says it needs, in MiB.
+fn asked(loaded: &Loaded, deployment: &Name) -> Option<u32> {
+    let boot = &loaded.desired.deployments.get(deployment)?.boot.name;
+    let memory = loaded.documents.boots.get(boot)?.body.memory.as_ref()?;
+    u32::try_from(memory.value.0.div_ceil(1 << 20)).ok()
 }
 
 fn failed(why: &str) -> Exit {

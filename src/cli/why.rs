@@ -25,6 +25,9 @@ pub struct Arguments {
     /// Ask this inventory instead of the daemon
     #[arg(value_name = "DIR")]
     directory: Option<PathBuf>,
+    /// With this environment laid over the inventory
+    #[arg(long, value_name = "NAME", requires = "directory")]
+    env: Option<String>,
     #[command(flatten)]
     remote: Remote,
     #[arg(short, long, value_parser = ["text", "json"], default_value = "text")]
@@ -43,7 +46,7 @@ pub fn run(arguments: &Arguments) -> Exit {
     let json = arguments.output == "json";
     match &arguments.directory {
         None => ask(&arguments.subject, Wanted::Anything, json, &arguments.remote),
-        Some(directory) => offline(&arguments.subject, directory, json),
+        Some(directory) => offline(&arguments.subject, directory, arguments.env.as_deref(), json),
     }
 }
 
@@ -74,8 +77,8 @@ fn escaped(text: &str) -> String {
 }
 
 /// The same without a daemon: what an inventory on its own would offer, value by value.
-fn offline(subject: &str, directory: &std::path::Path, json: bool) -> Exit {
-    let loaded = match super::render::read(directory) {
+fn offline(subject: &str, directory: &std::path::Path, environment: Option<&str>, json: bool) -> Exit {
+    let loaded = match super::render::read(directory, environment) {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };

@@ -175,6 +175,8 @@ listen = \"127.0.0.1:12345\"               # voldemortctl; loopback or unix:/pat
 # What the verbs of voldemortctl may do: direct (commit on the branch, replace the file), branch
 # (push voldemort/… for a review), off (print a patch). Off for git, direct for a directory if absent.
 #write  = \"direct\"
+# and, for a folder below environments/ of either
+#environment = \"prod\"
 
 # Further directories with ISO images; those that lie in the inventory are found anyway.
 #[media]

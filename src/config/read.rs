@@ -9,7 +9,7 @@ use super::tree::{self, Complaints, Found, Table};
 use super::{
     Api, Config, Dhcp, Firmware, Http, Listen, Media, Mode, Network, Problem, Secrets, State, Subnet, Write,
 };
-use crate::model::{Cidr, Git, Inventory, Range, Reference, Span};
+use crate::model::{Cidr, Git, Inventory, Name, Range, Reference, Span};
 
 const API: &str = "127.0.0.1:12345";
 /// The state directory where nothing else is said.
@@ -48,7 +48,8 @@ fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config>
     let port = http(root, complaints).unwrap_or(80);
     let listen = api(root, complaints);
     let mut write = None;
-    let inventory = inventory(root, &mut write, complaints);
+    let (inventory, environment) = inventory(root, &mut write, complaints)
+        .map_or((None, None), |(inventory, name)| (Some(inventory), name));
     let firmware = paths(root, "firmware", complaints);
     let directory = state(root, complaints);
     let media = paths(root, "media", complaints);
@@ -60,6 +61,7 @@ fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config>
         api: Api { listen: listen? },
         inventory: inventory?,
         write,
+        environment,
         firmware: Firmware { paths: firmware.unwrap_or_else(|| FIRMWARE.map(PathBuf::from).to_vec()) },
         state: State { directory },
         media: Media { paths: media.unwrap_or_default() },
@@ -238,13 +240,14 @@ fn listen(text: &str) -> Result<Listen, &'static str> {
     }
 }
 
+/// What is followed, which of its environments, and what verbs may do to it.
 fn inventory(
     root: &mut Table,
     write: &mut Option<Write>,
     complaints: &mut Complaints<'_>,
-) -> Option<Inventory> {
+) -> Option<(Inventory, Option<Name>)> {
     let Some(mut table) = root.table("inventory", "inventory", complaints) else {
-        return Some(Inventory::Own);
+        return Some((Inventory::Own, None));
     };
     let directory = table.text("directory", complaints);
     let git = table.text("git", complaints);
@@ -253,6 +256,8 @@ fn inventory(
     let path = table.text("path", complaints);
     let poll: Option<Found<Span>> = parsed(&mut table, "poll", complaints);
     *write = self::write(&mut table, complaints);
+    let environment: Option<Found<Name>> = parsed(&mut table, "environment", complaints);
+    let environment = environment.map(|found| found.value);
     let at = table.at;
     table.finish(complaints);
     let only_git = references.iter().flatten().map(|(key, found)| (*key, found.at));
@@ -266,7 +271,7 @@ fn inventory(
             None
         }
         // The daemon's own, with a word on who may write to it.
-        (None, None) if write.is_some() && only_git.is_empty() => Some(Inventory::Own),
+        (None, None) if write.is_some() && only_git.is_empty() => Some((Inventory::Own, environment)),
         (None, None) => {
             complaints.add(at, "`inventory` needs `directory` or `git`".to_owned());
             None
@@ -279,13 +284,13 @@ fn inventory(
                 let message = "`inventory.write = \"branch\"` goes with `git`; a directory has no branches";
                 complaints.add(directory.at, message.to_owned());
             }
-            Some(Inventory::Directory(directory.value.into()))
+            Some((Inventory::Directory(directory.value.into()), environment))
         }
         (None, Some(git)) => {
             let reference = reference(references, complaints)?;
             let path = folder(path, complaints)?;
             let poll = interval(poll, complaints)?;
-            Some(Inventory::Git(Git { url: git.value, reference, path, poll }))
+            Some((Inventory::Git(Git { url: git.value, reference, path, poll }), environment))
         }
     }
 }

@@ -6,7 +6,7 @@ mod patch;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::load::{Depth, Loaded};
+use super::load::Loaded;
 use super::now;
 use super::reconcile::Reconciler;
 use crate::api::types::{EditRequest, Edited, FileChange};
@@ -174,20 +174,32 @@ impl Reconciler {
 
     /// What the changed tree means, or every problem it would have.
     async fn weigh(&self, snapshot: &Snapshot, change: &Change) -> Result<Arc<Desired>, String> {
-        let before = kept(snapshot, None);
-        let after = self.loaded(kept(snapshot, Some(change)), Media::Required, Depth::EveryFirmware).await?;
-        if after.errors() > 0 {
-            let before = self.loaded(before, Media::Required, Depth::EveryFirmware).await?;
-            let (old, new) = (mistakes(&before), mistakes(&after));
+        let (before, after) = (self.tree_of(snapshot, None), self.tree_of(snapshot, Some(change)));
+        let strict = self.surveyed(after.clone()).await?;
+        let served = self.loaded(after, Media::Required).await?;
+        if served.errors() > 0 && strict.errors() == 0 {
+            return Err(served.report());
+        }
+        if strict.errors() > 0 {
+            let before = self.surveyed(before).await?;
+            let (old, new) = (mistakes(&before), mistakes(&strict));
             let fresh = new.iter().any(|(mistake, count)| old.get(mistake).copied().unwrap_or(0) < *count);
-            let lenient =
-                self.loaded(kept(snapshot, Some(change)), Media::Required, Depth::OneFirmware).await?;
-            if fresh || lenient.errors() > 0 {
+            if fresh || served.errors() > 0 {
                 let note = if fresh { "" } else { "\nThe inventory had these problems before this edit." };
-                return Err(format!("{}{note}", after.report()));
+                return Err(format!("{}{note}", strict.report()));
             }
         }
-        Ok(after.desired)
+        Ok(served.desired)
+    }
+
+    /// A snapshot, with one file changed, as something to load.
+    fn tree_of(&self, snapshot: &Snapshot, change: Option<&Change>) -> Arc<Kept> {
+        let mut kept = self.kept_of(snapshot);
+        if let Some(change) = change {
+            kept.files.insert(change.path.clone(), change.after.clone().into());
+            kept.revision = format!("{} + {}", kept.revision, change.summary).into();
+        }
+        Arc::new(kept)
     }
 
     fn shown(&self, change: &Change) -> FileChange {
@@ -228,16 +240,6 @@ fn mistakes(loaded: &Loaded) -> BTreeMap<(Code, &str), usize> {
         *counts.entry((problem.code, problem.message.as_str())).or_default() += 1;
     }
     counts
-}
-
-/// A snapshot, with one file changed, as something to load.
-fn kept(snapshot: &Snapshot, change: Option<&Change>) -> Arc<Kept> {
-    let mut kept = super::reconcile::kept_of(snapshot);
-    if let Some(change) = change {
-        kept.files.insert(change.path.clone(), change.after.clone().into());
-        kept.revision = format!("{} + {}", kept.revision, change.summary).into();
-    }
-    Arc::new(kept)
 }
 
 fn message(request: &EditRequest, change: &Change) -> String {

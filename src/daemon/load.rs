@@ -3,6 +3,7 @@
 //! is what is served.
 
 mod judge;
+mod survey;
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
@@ -11,12 +12,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::desired::{self, Deployment, Desired, Options};
-use crate::manifest::{self, Code, Documents, Level, Mark, Problem, report};
+use crate::manifest::{self, Code, Documents, Environment, Level, Mark, Problem, report};
 use crate::media::Library;
 use crate::model::{Name, Time};
 use crate::table::Table;
 use crate::walk::{self, Route};
 use judge::Judge;
+pub use survey::survey;
 
 /// An inventory, as far as it could be understood.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub struct Loaded {
     pub desired: Arc<Desired>,
     /// In the order of their places.
     pub problems: Vec<Problem>,
+    /// The environments it was looked at with.
+    pub environments: Vec<Name>,
 }
 
 impl Loaded {
@@ -50,15 +54,31 @@ pub enum Depth {
     OneFirmware,
 }
 
-/// Parses, resolves and rehearses `files` (by path relative to the inventory).
+/// Parses, resolves and rehearses `files` (by path relative to the inventory) for one environment
+/// or for none.
 pub fn load(
     revision: Arc<str>,
     files: &BTreeMap<Arc<str>, Bytes>,
+    environment: &Environment,
     library: &dyn Library,
     options: &Options,
     depth: Depth,
 ) -> Loaded {
-    let (documents, mut problems) = manifest::parse(files);
+    let mut loaded = examine(revision, files, environment, library, options, depth);
+    survey::keep_own(&mut loaded, environment);
+    loaded
+}
+
+/// The same with every problem, also those that only another environment can judge.
+fn examine(
+    revision: Arc<str>,
+    files: &BTreeMap<Arc<str>, Bytes>,
+    environment: &Environment,
+    library: &dyn Library,
+    options: &Options,
+    depth: Depth,
+) -> Loaded {
+    let (documents, mut problems) = manifest::parse_in(files, environment);
     let (desired, found) = desired::resolve(&documents, library, options);
     problems.extend(found);
     let desired = Arc::new(Desired { revision, ..desired });
@@ -68,13 +88,16 @@ pub fn load(
     }
     problems.iter_mut().for_each(|problem| tolerate(problem, depth));
     problems.sort_by_key(|problem| (problem.mark(), problem.code));
-    Loaded { documents, desired, problems }
+    let environments = environment.name().cloned().into_iter().collect();
+    Loaded { documents, desired, problems, environments }
 }
 
 /// What makes one installer stop is an error to a person who checks, but to the daemon no reason
 /// to leave all other machines without the revision.
 fn tolerate(problem: &mut Problem, depth: Depth) {
-    if depth == Depth::OneFirmware && matches!(problem.code, Code::Answers | Code::NoAnswers) {
+    if depth == Depth::OneFirmware
+        && matches!(problem.code, Code::Answers | Code::NoAnswers | Code::TooLittleMemory)
+    {
         problem.level = Level::Warning;
     }
 }

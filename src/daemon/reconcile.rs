@@ -7,12 +7,14 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, watch};
 
 use super::keeper::{Adopted, Keeper, Proposal};
-use super::load::{Depth, Loaded, load};
+use super::load::{Depth, Loaded, load, survey};
 use super::{now, secrets};
 use crate::api::types::{Apply, Outcome, SourceStatus, Tree};
 use crate::config::Write;
 use crate::desired::{Desired, Media, Options, Subnet};
+use crate::manifest::Environment;
 use crate::media::Shelf;
+use crate::model::Name;
 use crate::plan::{self, Consent, Hold};
 use crate::source::{Body, Snapshot, SourceConfig, Update};
 use crate::store::Kept;
@@ -25,6 +27,8 @@ pub struct Reconciler {
     fallback: Option<Arc<Subnet>>,
     /// Where this host's private keys of age are.
     identity: Option<PathBuf>,
+    /// The environment that is served.
+    environment: Option<Arc<str>>,
     /// What is followed, and what verbs may do to it.
     source: SourceConfig,
     writes: Write,
@@ -36,6 +40,17 @@ pub struct Reconciler {
     held: Mutex<Option<Arc<Kept>>>,
     /// The source's latest revision that was adopted, or that a tree applied by hand stands for.
     settled: Mutex<Arc<str>>,
+}
+
+/// What is followed.
+#[derive(Debug)]
+pub struct Follow {
+    /// The inventory, for people.
+    pub location: String,
+    pub environment: Option<Name>,
+    pub source: SourceConfig,
+    /// What verbs may do to it.
+    pub writes: Write,
 }
 
 /// A revision that can be served.
@@ -53,11 +68,11 @@ impl Reconciler {
         shelf: Shelf,
         fallback: Option<Arc<Subnet>>,
         identity: Option<PathBuf>,
-        source: SourceConfig,
-        writes: Write,
+        follow: Follow,
     ) -> Reconciler {
+        let Follow { location, environment, source, writes } = follow;
         let loading = SourceStatus {
-            location: source.inventory.to_string(),
+            location,
             condition: "Loading".into(),
             since: now().to_string(),
             ..SourceStatus::default()
@@ -70,6 +85,7 @@ impl Reconciler {
             source,
             writes,
             turn: tokio::sync::Mutex::new(false),
+            environment: environment.map(|name| name.as_str().into()),
             status: watch::channel(loading).0,
             held: Mutex::new(None),
             settled: Mutex::default(),
@@ -113,7 +129,10 @@ impl Reconciler {
     /// Serves what was served when the daemon stopped, before anybody asks the source.
     pub async fn restore(&self, kept: Kept) {
         let (kept, revision) = (Arc::new(kept.clone()), kept.revision);
-        *lock(&self.settled) = kept.source.clone();
+        // Another environment of the same revision is news.
+        if kept.environment == self.environment {
+            *lock(&self.settled) = kept.source.clone();
+        }
         // A kernel that lies where the source was may be gone with it; addresses and answers are not.
         let loaded = self.load(kept.clone(), Media::IfPresent).await;
         let adopted = match loaded {
@@ -155,8 +174,7 @@ impl Reconciler {
         if *lock(&self.settled) == revision && !self.keeper.table().desired.revision.is_empty() {
             return self.settle(&revision);
         }
-        let kept = kept_of(&snapshot);
-        let kept = Arc::new(kept);
+        let kept = Arc::new(self.kept_of(&snapshot));
         let ready = match self.load(kept.clone(), Media::Required).await {
             Ok(ready) => ready,
             Err(Invalid(problems)) => return self.fell("Invalid", Some(&revision), problems),
@@ -192,6 +210,9 @@ impl Reconciler {
     /// `POST /v1/apply`.
     pub async fn apply(&self, request: Apply) -> Result<Outcome, String> {
         let Apply { tree, consent, expected } = request;
+        if let Some(problems) = self.foreign(&tree) {
+            return Ok(Outcome::Invalid { problems });
+        }
         let kept = self.kept(tree);
         let ready = match self.load(kept.clone(), Media::Required).await {
             Ok(ready) => ready,
@@ -210,14 +231,28 @@ impl Reconciler {
         })
     }
 
+    /// Why a tree can't be applied here: the next commit would put the daemon's own environment back.
+    fn foreign(&self, tree: &Tree) -> Option<String> {
+        let (wanted, own) = (tree.environment.as_deref()?, self.environment.as_deref());
+        let serves = match own {
+            Some(own) if own == wanted => return None,
+            Some(own) => format!("serves environment `{own}`"),
+            None => "serves no environment".to_owned(),
+        };
+        Some(format!(
+            "this daemon {serves}, not `{wanted}`; `environment` in [inventory] of its settings chooses"
+        ))
+    }
+
     /// A tree that was sent, which from now on stands for the source's latest revision.
     fn kept(&self, tree: Tree) -> Arc<Kept> {
         let files = tree.bytes();
-        let Tree { revision, root, files: _, sealed: _ } = tree;
+        let Tree { revision, root, environment, files: _, sealed: _ } = tree;
         Arc::new(Kept {
             revision: revision.into(),
             source: self.status.borrow().attempted.as_str().into(),
             root: root.map(PathBuf::from),
+            environment: environment.map(Arc::from).or(self.environment.clone()),
             files,
             copies: BTreeMap::new(),
         })
@@ -237,7 +272,7 @@ impl Reconciler {
 
     /// What can be served, secrets decrypted.
     async fn load(&self, kept: Arc<Kept>, media: Media) -> Result<Ready, Invalid> {
-        let loaded = self.loaded(kept.clone(), media, Depth::OneFirmware).await.map_err(Invalid)?;
+        let loaded = self.loaded(kept.clone(), media).await.map_err(Invalid)?;
         let identity = self.identity.clone();
         let work = move || {
             if loaded.errors() > 0 {
@@ -250,16 +285,47 @@ impl Reconciler {
         tokio::task::spawn_blocking(work).await.unwrap_or_else(ended)
     }
 
+    /// A snapshot as it is remembered.
+    pub(super) fn kept_of(&self, snapshot: &Snapshot) -> Kept {
+        let revision = snapshot.revision.clone();
+        let (files, copies) = (snapshot.inline(), copies(snapshot));
+        let environment = self.environment.clone();
+        Kept { revision: revision.clone(), source: revision, root: None, environment, files, copies }
+    }
+
+    /// What the daemon would serve of it.
+    pub(super) async fn loaded(&self, kept: Arc<Kept>, media: Media) -> Result<Loaded, String> {
+        self.read(kept, media, |kept, shelf, options| {
+            let environment = Environment::choose(&kept.files, kept.environment.as_deref());
+            let environment = environment.map_err(|error| error.to_string())?;
+            let revision = kept.revision.clone();
+            Ok(load(revision, &kept.files, &environment, shelf, options, Depth::OneFirmware))
+        })
+        .await
+    }
+
+    /// What `check` would say of it: every environment, every firmware.
+    pub(super) async fn surveyed(&self, kept: Arc<Kept>) -> Result<Loaded, String> {
+        self.read(kept, Media::Required, |kept, shelf, options| {
+            Ok(survey(kept.revision.clone(), &kept.files, shelf, options, Depth::EveryFirmware))
+        })
+        .await
+    }
+
     /// Parsing and resolving take processor time and read images: off the serving threads.
-    pub(super) async fn loaded(&self, kept: Arc<Kept>, media: Media, depth: Depth) -> Result<Loaded, String> {
+    async fn read(
+        &self,
+        kept: Arc<Kept>,
+        media: Media,
+        work: impl FnOnce(&Kept, &Shelf, &Options) -> Result<Loaded, String> + Send + 'static,
+    ) -> Result<Loaded, String> {
         let mut shelf = self.shelf.with_copies(kept.copies.clone());
         if let Some(root) = kept.root.as_ref().filter(|root| root.is_dir()) {
             shelf = shelf.with_directory(root.clone());
         }
         let options = Options { media, fallback: self.fallback.clone() };
-        let work = move || load(kept.revision.clone(), &kept.files, &shelf, &options, depth);
-        let ended = |error| format!("loading ended unexpectedly: {error}");
-        tokio::task::spawn_blocking(work).await.map_err(ended)
+        let task = tokio::task::spawn_blocking(move || work(&kept, &shelf, &options));
+        task.await.unwrap_or_else(|error| Err(format!("loading ended unexpectedly: {error}")))
     }
 
     fn settle(&self, revision: &str) {
@@ -300,13 +366,6 @@ impl Reconciler {
     fn note(&self, text: String) {
         self.keeper.note(Event::new(now(), Stage::Daemon, text));
     }
-}
-
-/// A snapshot as it is remembered.
-pub(super) fn kept_of(snapshot: &Snapshot) -> Kept {
-    let revision = snapshot.revision.clone();
-    let (files, copies) = (snapshot.inline(), copies(snapshot));
-    Kept { revision: revision.clone(), source: revision, root: None, files, copies }
 }
 
 /// Where the snapshot's files lie on disk.

@@ -15,7 +15,7 @@ use super::files::Files;
 use super::keeper::Keeper;
 use super::limits::raise_open_files;
 use super::link::Interface;
-use super::reconcile::Reconciler;
+use super::reconcile::{Follow, Reconciler};
 use super::{dhcp, http, now, probe, tftp};
 use crate::api::types::{Adopt, Apply, EditRequest, Edited, Outcome, SourceStatus, Status, Tree};
 use crate::api::{Backend, router};
@@ -225,7 +225,7 @@ fn announce(config: &Config, keeper: &Keeper) {
     println!("TFTP {address}:{TFTP_PORT}");
     println!("HTTP {address}:{} ({})", config.http.port, keeper.table().server.url());
     println!("API  {}", config.api.listen);
-    println!("inventory {}", config.inventory);
+    println!("inventory {}", location(config));
     for loader in loaders::missing(&keeper.table().server.loaders) {
         println!("no {} found: install the package {}", loader.name, loader.package);
     }
@@ -237,7 +237,20 @@ fn reconciler(config: &Config, keeper: &Keeper, source: SourceConfig) -> Reconci
     let shelf = Shelf::new(media, Some(config.state.directory.join("digests")));
     let fallback = config.network.subnet.as_ref().map(|subnet| Arc::new(fallback(subnet)));
     let identity = config.secrets.identity.clone();
-    Reconciler::new(keeper.clone(), shelf, fallback, identity, source, config.write())
+    let follow = Follow {
+        location: location(config),
+        environment: config.environment.clone(),
+        source,
+        writes: config.write(),
+    };
+    Reconciler::new(keeper.clone(), shelf, fallback, identity, follow)
+}
+
+fn location(config: &Config) -> String {
+    match &config.environment {
+        Some(name) => format!("{} (environment {name})", config.inventory),
+        None => config.inventory.to_string(),
+    }
 }
 
 /// The network of the settings file, for inventories that declare none.

@@ -9,6 +9,7 @@ mod deployment;
 mod digest;
 pub mod inherited;
 mod machine;
+mod memory;
 mod profile;
 mod reference;
 mod secret;
@@ -58,6 +59,7 @@ pub fn resolve(documents: &Documents, library: &dyn Library, options: &Options) 
     resolver.machines();
     resolver.deployments();
     resolver.selectors();
+    resolver.memory();
     resolver.unattended();
     resolver.variables();
     resolver.clear_secrets();

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
 use super::similar::{only_similar, similar};
 use super::value::{Field, Table, Value};
@@ -20,6 +20,8 @@ pub type Tree<'a> = DeTable<'a>;
 pub struct Checker<'a> {
     pub sources: &'a Sources,
     pub file: u32,
+    /// Whether tables may leave settings to others that they are laid over.
+    pub partial: bool,
     pub problems: Vec<Problem>,
 }
 
@@ -101,21 +103,20 @@ impl Checker<'_> {
     }
 
     fn missing(&mut self, subject: Subject, tree: &Tree) {
-        let strange = |tree: &Tree| {
-            let known = |name: &str| subject.fields.key(name).is_some() || name.starts_with("x-");
-            tree.keys().any(|key| !known(key.get_ref()))
-        };
-        let absent = |key: &&super::Key| key.required && !tree.contains_key(key.name);
-        let absent: Vec<_> = subject.fields.keys.iter().filter(absent).collect();
+        let known = |name: &str| subject.fields.key(name).is_some() || name.starts_with("x-");
         // A misspelt key was reported already; that something is missing only follows from it.
-        if absent.is_empty() || strange(tree) {
+        if self.partial || tree.keys().any(|key| !known(key.get_ref())) {
             return;
         }
-        let names = absent.iter().map(|key| format!("`{}`", key.name)).collect::<Vec<_>>().join(" and ");
-        let message = format!("{} has no {names}", subject.name);
-        let problem = Problem::new(Code::MissingKey, subject.mark, message, format!("{names} must be set"));
-        let help = absent.iter().map(|key| format!("`{}`: {}", key.name, key.about));
-        self.problems.push(help.fold(problem, Problem::help));
+        self.problems.extend(lacks(subject.fields, subject.name, subject.mark, |key| tree.contains_key(key)));
+    }
+
+    /// Reads the elements of a list. Lists replace each other: their tables are always whole.
+    fn list(&mut self, inner: &Shape, key: &str, array: &DeArray) -> Value {
+        let partial = std::mem::take(&mut self.partial);
+        let list = array.iter().filter_map(|item| self.value(inner, key, item)).collect();
+        self.partial = partial;
+        Value::List(list)
     }
 
     /// Reads one value; `None` after reporting that it is wrong.
@@ -126,7 +127,7 @@ impl Checker<'_> {
             (Shape::Integer(least), DeValue::Integer(_)) => self.integer(*least, key, value)?,
             (Shape::Boolean, DeValue::Boolean(flag)) => Value::Boolean(*flag),
             (Shape::List(inner) | Shape::Several(inner), DeValue::Array(array)) => {
-                Value::List(array.iter().filter_map(|item| self.value(inner, key, item)).collect())
+                self.list(inner, key, array)
             }
             (Shape::Several(inner), _) => Value::List(vec![self.value(inner, key, value)?]),
             (Shape::Table(fields), DeValue::Table(tree)) => {
@@ -212,6 +213,24 @@ impl Checker<'_> {
             }
         }
     }
+}
+
+/// What a table must have and does not; `has` tells of a setting whether it is there.
+pub(super) fn lacks(
+    fields: &'static Fields,
+    name: &str,
+    mark: Mark,
+    has: impl Fn(&str) -> bool,
+) -> Option<Problem> {
+    let absent: Vec<_> = fields.keys.iter().filter(|key| key.required && !has(key.name)).collect();
+    if absent.is_empty() {
+        return None;
+    }
+    let names = absent.iter().map(|key| format!("`{}`", key.name)).collect::<Vec<_>>().join(" and ");
+    let message = format!("{name} has no {names}");
+    let problem = Problem::new(Code::MissingKey, mark, message, format!("{names} must be set"));
+    let help = absent.iter().map(|key| format!("`{}`: {}", key.name, key.about));
+    Some(help.fold(problem, Problem::help))
 }
 
 fn to_integer(integer: &toml::de::DeInteger) -> Option<i64> {

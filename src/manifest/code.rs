@@ -88,6 +88,7 @@ codes! {
     SignedWalk = 306 Warning true "boot that does not work with Secure Boot";
     NoAnswers = 307 Error false "answers that the boot never reads";
     Attended = 308 Warning true "installer that would ask questions";
+    TooLittleMemory = 309 Error true "machine with less memory than its boot needs";
     Unset = 401 Error false "template variable that nothing sets";
     BadTemplate = 402 Error false "mistake in a template";
     WrongVariable = 403 Error false "value of another type than its variable";

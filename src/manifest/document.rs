@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::shape::KNOWN;
 use super::value::{Field, Table, Value};
 use super::{Code, Kind, Level, Mark, Marked, Problem, Sources};
-use crate::model::{Cidr, Mac, Name, Range, Span};
+use crate::model::{Cidr, Mac, Name, Range, Size, Span};
 
 /// All resources of one revision.
 #[derive(Clone, Debug, Default)]
@@ -56,6 +56,8 @@ pub struct Boot {
     pub initrd: Vec<Marked<Arc<str>>>,
     pub cmdline: Vec<Marked<Arc<str>>>,
     pub arch: Option<Marked<Arc<str>>>,
+    /// What it needs.
+    pub memory: Option<Marked<Size>>,
 }
 
 #[derive(Clone, Debug)]
@@ -103,6 +105,8 @@ pub struct Profile {
 pub struct Machine {
     pub macs: Vec<Marked<Mac>>,
     pub labels: BTreeMap<Arc<str>, Arc<str>>,
+    /// What it has.
+    pub memory: Option<Marked<Size>>,
     pub power: Option<Power>,
     pub protect: Option<Marked<bool>>,
 }
@@ -166,13 +170,11 @@ impl Documents {
 }
 
 /// A kind of resource that can be made from a checked table.
-pub(super) trait Document: Sized {
-    const KIND: Kind;
+pub(super) trait Document {
     fn read(table: Table) -> Self;
 }
 
 impl Document for Subnet {
-    const KIND: Kind = Kind::Subnet;
     fn read(mut table: Table) -> Subnet {
         Subnet {
             cidr: table.take("cidr"),
@@ -186,7 +188,6 @@ impl Document for Subnet {
 }
 
 impl Document for Boot {
-    const KIND: Kind = Kind::Boot;
     fn read(mut table: Table) -> Boot {
         let iso = |Marked { value: mut table, .. }: Marked<Table>| Iso {
             file: table.take("file"),
@@ -199,12 +200,12 @@ impl Document for Boot {
             initrd: table.take_list("initrd"),
             cmdline: table.take_list("cmdline"),
             arch: table.take("arch"),
+            memory: table.take("memory"),
         }
     }
 }
 
 impl Document for Template {
-    const KIND: Kind = Kind::Template;
     fn read(mut table: Table) -> Template {
         let vars = table.take("vars").map_or_else(Table::default, |vars: Marked<Table>| vars.value);
         let variable = |(name, field): (Arc<str>, Field)| {
@@ -243,14 +244,12 @@ impl Settings {
 }
 
 impl Document for Profile {
-    const KIND: Kind = Kind::Profile;
     fn read(mut table: Table) -> Profile {
         Profile { extends: table.take_list("extends"), settings: Settings::read(&mut table) }
     }
 }
 
 impl Document for Machine {
-    const KIND: Kind = Kind::Machine;
     fn read(mut table: Table) -> Machine {
         let power = |Marked { value: mut table, .. }: Marked<Table>| Power {
             kind: table.take("kind"),
@@ -260,6 +259,7 @@ impl Document for Machine {
         Machine {
             macs: table.take_list("mac"),
             labels: table.take_labels("labels"),
+            memory: table.take("memory"),
             power: table.take("power").map(power),
             protect: table.take("protect"),
         }
@@ -267,7 +267,6 @@ impl Document for Machine {
 }
 
 impl Document for Deployment {
-    const KIND: Kind = Kind::Deployment;
     fn read(mut table: Table) -> Deployment {
         let address = |Marked { value, mark }: Marked<Value>| match value {
             Value::Address(address) => Some(Marked::new(Address::Fixed(address), mark)),
@@ -290,7 +289,6 @@ impl Document for Deployment {
 }
 
 impl Document for Pool {
-    const KIND: Kind = Kind::Pool;
     fn read(mut table: Table) -> Pool {
         Pool {
             profile: table.take("profile"),

@@ -11,6 +11,8 @@ use toml::de::{DeTable, DeValue};
 use super::checker::form::resource_name;
 use super::checker::{Checker, Subject, plain};
 use super::document::{Document, Documents, Inventory, Resource};
+use super::environment::{self, Environment};
+use super::overlay::{self, Tables};
 use super::scan::{self, Scan};
 use super::shape::{INVENTORY, KNOWN, fields};
 use super::similar::{only_similar, similar};
@@ -32,17 +34,34 @@ pub fn is_manifest(path: &str) -> bool {
     path.ends_with(".toml")
 }
 
-/// Reads every TOML file among `files` (by path relative to the inventory's root). The other
-/// files are kept in `Documents::sources`, where templates and secrets are looked up.
+/// Reads every TOML file among `files` (by path relative to the inventory's root) but those of
+/// environments. The other files are kept in `Documents::sources`, where templates and secrets are
+/// looked up.
 pub fn parse(files: &BTreeMap<Arc<str>, Bytes>) -> (Documents, Vec<Problem>) {
+    parse_in(files, &Environment::base())
+}
+
+/// The same with an environment laid over it.
+pub fn parse_in(files: &BTreeMap<Arc<str>, Bytes>, environment: &Environment) -> (Documents, Vec<Problem>) {
     let sources = Sources::new(files);
-    let mut parser = Parser { documents: Documents::default(), problems: Vec::new() };
+    let mut parser = Parser::default();
     let mut manifests = 0;
-    for (file, _) in sources.iter().filter(|(_, source)| is_manifest(&source.name)) {
-        manifests += 1;
-        parser.file(&sources, file);
+    let mut overlays = Vec::new();
+    for (file, source) in sources.iter().filter(|(_, source)| is_manifest(&source.name)) {
+        match environment::part(&source.name) {
+            None => {
+                manifests += 1;
+                parser.file(&sources, file);
+            }
+            Some(part) => {
+                parser.problems.extend(environment::unnameable(part, file));
+                overlays.extend(environment.owns(&source.name).then_some(file));
+            }
+        }
     }
-    let Parser { mut documents, mut problems } = parser;
+    manifests += overlays.len();
+    parser.lay_over(&sources, &overlays);
+    let (mut documents, mut problems) = parser.finish();
     others_were_checked(&documents, manifests, &mut problems);
     problems.extend(schema::stale(&sources));
     documents.sources = sources;
@@ -67,12 +86,51 @@ fn others_were_checked(documents: &Documents, manifests: usize, problems: &mut [
     }
 }
 
+#[derive(Default)]
 struct Parser {
     documents: Documents,
     problems: Vec<Problem>,
+    tables: Tables,
+    /// Whether the files are those of an environment.
+    overlay: bool,
 }
 
 impl Parser {
+    /// Reads the files of an environment and lays them over what was read before.
+    fn lay_over(&mut self, sources: &Sources, overlays: &[u32]) {
+        if overlays.is_empty() {
+            return;
+        }
+        let base = std::mem::take(&mut self.tables);
+        self.overlay = true;
+        for file in overlays {
+            self.file(sources, *file);
+        }
+        let over = std::mem::replace(&mut self.tables, base);
+        let unread = &mut self.documents.unread;
+        self.problems.extend(overlay::lay(sources, &mut self.tables, over, unread));
+        // An overlay that could not be read may have said anything about its resource.
+        for (key, place) in &mut self.tables {
+            place.whole &= !unread.contains(key);
+        }
+    }
+
+    fn finish(self) -> (Documents, Vec<Problem>) {
+        let Parser { mut documents, problems, tables, overlay: _ } = self;
+        for ((kind, _), place) in tables {
+            match kind {
+                Kind::Subnet => place.insert(&mut documents.subnets),
+                Kind::Boot => place.insert(&mut documents.boots),
+                Kind::Template => place.insert(&mut documents.templates),
+                Kind::Profile => place.insert(&mut documents.profiles),
+                Kind::Machine => place.insert(&mut documents.machines),
+                Kind::Deployment => place.insert(&mut documents.deployments),
+                Kind::Pool => place.insert(&mut documents.pools),
+            }
+        }
+        (documents, problems)
+    }
+
     fn file(&mut self, sources: &Sources, file: u32) {
         let source = sources.get(file);
         let unusable = |parser: &mut Parser, problem: Problem| {
@@ -103,9 +161,9 @@ impl Parser {
         }
         let faulty: BTreeSet<u32> = faults.iter().map(|fault| line(source, fault)).collect();
         self.problems.extend(faults);
-        let checker = Checker { sources, file, problems: Vec::new() };
+        let checker = Checker { sources, file, partial: self.overlay, problems: Vec::new() };
         let mut found = match &*source.name {
-            INVENTORY_FILE => self.inventory(checker, tree.get_ref()),
+            INVENTORY_FILE if !self.overlay => self.inventory(checker, tree.get_ref()),
             _ => self.resources(checker, tree.get_ref(), &tainted),
         };
         // What is left of a faulty line says nothing.
@@ -185,18 +243,18 @@ impl Parser {
             set_twice(checker, &table);
         }
         let whole = checker.problems.len() == known;
-        let documents = &mut self.documents;
-        let place = Place { name, mark, whole, table };
-        let twice = match kind {
-            Kind::Subnet => place.insert(&mut documents.subnets),
-            Kind::Boot => place.insert(&mut documents.boots),
-            Kind::Template => place.insert(&mut documents.templates),
-            Kind::Profile => place.insert(&mut documents.profiles),
-            Kind::Machine => place.insert(&mut documents.machines),
-            Kind::Deployment => place.insert(&mut documents.deployments),
-            Kind::Pool => place.insert(&mut documents.pools),
-        };
-        checker.problems.extend(twice);
+        match self.tables.entry((kind, name.clone())) {
+            Entry::Vacant(entry) => drop(entry.insert(Place { name, mark, whole, table })),
+            Entry::Occupied(first) => {
+                let message = format!("there are two {} called `{name}`", fields(kind).plural);
+                let problem = Problem::new(Code::Twice, mark, message, "second one");
+                let help = match self.overlay {
+                    true => "an environment changes each resource in one place: join the two",
+                    false => "give one of them another name",
+                };
+                checker.problems.push(problem.also(first.get().mark, "first one").help(help));
+            }
+        }
     }
 
     fn inventory(&mut self, mut checker: Checker, tree: &DeTable) -> Vec<Problem> {
@@ -240,27 +298,18 @@ fn line(source: &Source, problem: &Problem) -> u32 {
 }
 
 /// A checked table on its way to its place.
-struct Place {
-    name: Name,
-    mark: Mark,
-    whole: bool,
-    table: Table,
+pub(super) struct Place {
+    pub name: Name,
+    /// The name in the header.
+    pub mark: Mark,
+    pub whole: bool,
+    pub table: Table,
 }
 
 impl Place {
-    fn insert<T: Document>(self, resources: &mut BTreeMap<Name, Resource<T>>) -> Option<Problem> {
+    fn insert<T: Document>(self, resources: &mut BTreeMap<Name, Resource<T>>) {
         let Place { name, mark, whole, table } = self;
-        match resources.entry(name.clone()) {
-            Entry::Vacant(entry) => {
-                entry.insert(Resource { name, mark, whole, body: T::read(table) });
-                None
-            }
-            Entry::Occupied(first) => {
-                let message = format!("there are two {} called `{name}`", fields(T::KIND).plural);
-                let problem = Problem::new(Code::Twice, mark, message, "second one");
-                Some(problem.also(first.get().mark, "first one").help("give one of them another name"))
-            }
-        }
+        resources.insert(name.clone(), Resource { name, mark, whole, body: T::read(table) });
     }
 }
 

@@ -25,8 +25,8 @@ pub(super) fn stale(sources: &Sources) -> Vec<Problem> {
 }
 
 /// Every schema by file name.
-pub fn files() -> [(&'static str, Value); 2] {
-    [("inventory.json", inventory()), ("voldemort.json", settings())]
+pub fn files() -> [(&'static str, Value); 3] {
+    [("inventory.json", inventory()), ("overlay.json", overlay()), ("voldemort.json", settings())]
 }
 
 /// The text of a schema's file.
@@ -36,6 +36,24 @@ pub fn text(schema: &Value) -> String {
 
 /// Schema of every manifest.
 pub fn inventory() -> Value {
+    let about = "Any number of resources in any number of files.";
+    resources("voldemort inventory", about, Tables::Whole)
+}
+
+/// Schema of the files of environments, which may change single settings of what exists.
+pub fn overlay() -> Value {
+    let about = "Changes to resources of the inventory, and further ones, for one environment.";
+    resources("voldemort environment", about, Tables::Partial)
+}
+
+/// Whether a table must have its required settings.
+#[derive(Clone, Copy, PartialEq)]
+enum Tables {
+    Whole,
+    Partial,
+}
+
+fn resources(title: &str, about: &str, tables: Tables) -> Value {
     let kinds = Kind::ALL.map(|kind| {
         let resources = json!({
             "type": "object",
@@ -45,11 +63,11 @@ pub fn inventory() -> Value {
         });
         (kind.name().to_owned(), resources)
     });
-    let definitions = Kind::ALL.map(|kind| (kind.name().to_owned(), table(fields(kind))));
+    let definitions = Kind::ALL.map(|kind| (kind.name().to_owned(), table(fields(kind), tables)));
     json!({
         "$schema": DRAFT,
-        "title": "voldemort inventory",
-        "description": "Any number of resources in any number of files.",
+        "title": title,
+        "description": about,
         "type": "object",
         "properties": Map::from_iter(kinds),
         "patternProperties": { "^x-": {} },
@@ -60,7 +78,7 @@ pub fn inventory() -> Value {
 
 /// Schema of `voldemort.toml` at the inventory's root.
 pub fn settings() -> Value {
-    let mut schema = table(&INVENTORY);
+    let mut schema = table(&INVENTORY, Tables::Whole);
     schema["$schema"] = DRAFT.into();
     schema["title"] = "voldemort.toml".into();
     schema
@@ -69,13 +87,14 @@ pub fn settings() -> Value {
 const DRAFT: &str = "http://json-schema.org/draft-07/schema#";
 const NAME: &str = "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$";
 
-fn table(fields: &Fields) -> Value {
+fn table(fields: &Fields, tables: Tables) -> Value {
     let property = |key: &super::Key| {
-        let mut schema = shape(&key.shape);
+        let mut schema = shape(&key.shape, tables);
         schema["description"] = key.about.into();
         (key.name.to_owned(), schema)
     };
-    let required: Vec<&str> = fields.keys.iter().filter(|key| key.required).map(|key| key.name).collect();
+    let required = fields.keys.iter().filter(|key| key.required && tables == Tables::Whole);
+    let required: Vec<&str> = required.map(|key| key.name).collect();
     json!({
         "type": "object",
         "description": fields.about,
@@ -86,18 +105,21 @@ fn table(fields: &Fields) -> Value {
     })
 }
 
-fn shape(shape: &Shape) -> Value {
+fn shape(shape: &Shape, tables: Tables) -> Value {
     match shape {
         Shape::Text(form) => self::form(form),
         Shape::Integer(least) => json!({ "type": "integer", "minimum": least }),
         Shape::Boolean => json!({ "type": "boolean" }),
-        Shape::List(inner) => json!({ "type": "array", "items": self::shape(inner) }),
+        // Lists replace each other: what is in them is whole.
+        Shape::List(inner) => json!({ "type": "array", "items": self::shape(inner, Tables::Whole) }),
         Shape::Several(inner) => {
-            let one = self::shape(inner);
+            let one = self::shape(inner, Tables::Whole);
             json!({ "anyOf": [one, { "type": "array", "items": one }] })
         }
-        Shape::Table(fields) => table(fields),
-        Shape::Map(inner) => json!({ "type": "object", "additionalProperties": self::shape(inner) }),
+        Shape::Table(fields) => table(fields, tables),
+        Shape::Map(inner) => {
+            json!({ "type": "object", "additionalProperties": self::shape(inner, tables) })
+        }
         Shape::Selector => {
             let labels = json!({ "type": "object", "additionalProperties": { "type": "string" } });
             json!({
@@ -129,6 +151,7 @@ fn form(form: &Form) -> Value {
         Form::Cidr => "^[0-9]{1,3}(\\.[0-9]{1,3}){3}/[0-9]{1,2}$",
         Form::Range => "^[0-9]{1,3}(\\.[0-9]{1,3}){3} *- *[0-9]{1,3}(\\.[0-9]{1,3}){3}$",
         Form::Duration => "^([0-9]+[smhd])+$",
+        Form::Size => "^[0-9]+ *[KMGT]iB$",
         Form::Percent => "^[0-9]{1,3}%$",
         Form::Sha256 => "^[0-9a-fA-F]{64}$",
         Form::Url => "^(https?|ipmi)://.",

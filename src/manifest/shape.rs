@@ -97,6 +97,8 @@ pub enum Form {
     Cidr,
     Range,
     Duration,
+    /// An amount of memory.
+    Size,
     Percent,
     Sha256,
     Url,

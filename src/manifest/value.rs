@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::{Mark, Marked};
-use crate::model::{Cidr, Mac, Name, Range, Span};
+use crate::model::{Cidr, Mac, Name, Range, Size, Span};
 
 /// A value whose form was found right.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +25,7 @@ pub enum Value {
     Cidr(Cidr),
     Range(Range),
     Duration(Span),
+    Size(Size),
     Percent(u8),
 }
 
@@ -67,6 +68,7 @@ extract!(
     Cidr as Cidr,
     Range as Range,
     Duration as Span,
+    Size as Size,
     Percent as u8,
     Table as Table,
 );

@@ -123,6 +123,19 @@ impl Kind {
             Kind::Plain => Vec::new(),
         }
     }
+
+    /// The first question its installer would ask a person nevertheless, in a file that
+    /// [`Kind::check`] finds right. Only what the file itself begins to answer is judged: the rest
+    /// may be left to scripts of its author.
+    pub fn asks(self, text: &str) -> Option<RenderError> {
+        match self {
+            Kind::Preseed => preseed::asks(text),
+            Kind::Autoinstall => cloud::asks(text),
+            Kind::Autoyast => xml::asks(text),
+            // Kickstart refuses such a file; the others never ask.
+            Kind::Kickstart | Kind::CloudInit | Kind::Ignition | Kind::Plain => None,
+        }
+    }
 }
 
 /// NoCloud's `meta-data`. The instance's id changes with the permission number, so that a

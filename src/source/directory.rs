@@ -1,6 +1,6 @@
 //! An inventory in a directory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -14,6 +14,9 @@ use super::{Body, Snapshot, SourceError};
 
 /// Most files and directories of one inventory.
 const MOST_FILES: usize = 1_000_000;
+/// How often one folder may be read, by its own name and through links: links that lead to several
+/// folders with such links each would make a tree without end.
+const MOST_LINKS: u32 = 1000;
 /// How often a read starts again because a file vanished in the middle of it: editors replace
 /// files by renaming.
 const ATTEMPTS: usize = 3;
@@ -52,7 +55,7 @@ fn bodies(files: Files) -> BTreeMap<Arc<str>, Body> {
 
 fn attempt_read(root: &Path) -> Result<Files, Failure> {
     let real = std::fs::canonicalize(root).map_err(|error| unreadable(root, &error))?;
-    let mut reader = Reader { root: real.clone(), files: Files::new(), visited: 0 };
+    let mut reader = Reader { root: real.clone(), files: Files::new(), visited: 0, linked: HashMap::new() };
     reader.folder(&real, "", &mut vec![real.clone()])?;
     Ok(reader.files)
 }
@@ -73,6 +76,8 @@ struct Reader {
     root: PathBuf,
     files: Files,
     visited: usize,
+    /// How often links led to a folder.
+    linked: HashMap<PathBuf, u32>,
 }
 
 impl Reader {
@@ -101,21 +106,39 @@ impl Reader {
 
     fn thing(&mut self, path: &Path, inside: String, above: &mut Vec<PathBuf>) -> Result<(), Failure> {
         let metadata = std::fs::symlink_metadata(path).map_err(|error| unreadable(path, &error))?;
-        let (real, metadata) = match metadata.is_symlink() {
+        let is_link = metadata.is_symlink();
+        let (real, metadata) = match is_link {
             false => (path.to_path_buf(), metadata),
             true => match self.follow(path)? {
                 Some(found) => found,
-                None => return Ok(()),
+                None => return missed(path, "the link leads in a circle"),
             },
         };
         if metadata.is_file() {
             self.files.insert(inside.into(), load(real, &metadata)?);
-        } else if metadata.is_dir() && !above.contains(&real) {
+        } else if !metadata.is_dir() {
+            return missed(path, "this is neither a file nor a folder");
+        } else if !above.contains(&real) {
+            self.linked(&real, is_link)?;
             above.push(real.clone());
             self.folder(&real, &inside, above)?;
             above.pop();
         }
         Ok(())
+    }
+
+    fn linked(&mut self, folder: &Path, is_link: bool) -> Result<(), Failure> {
+        // Folders that no link leads to are read once.
+        if !is_link {
+            return Ok(());
+        }
+        let count = self.linked.entry(folder.to_path_buf()).or_default();
+        *count += 1;
+        if *count <= MOST_LINKS {
+            return Ok(());
+        }
+        let why = format!("links lead to this folder more than {MOST_LINKS} times");
+        Err(Failure::Final(SourceError::Unreadable { path: folder.into(), why }))
     }
 
     /// The real path that a link leads to; `None` for a circle.
@@ -130,6 +153,14 @@ impl Reader {
         }
         let metadata = std::fs::metadata(&real).map_err(|error| unreadable(&real, &error))?;
         Ok(Some((real, metadata)))
+    }
+}
+
+/// What is no file is no part of an inventory; but who calls it a manifest misses it.
+fn missed(path: &Path, why: &str) -> Result<(), Failure> {
+    match path.extension().is_some_and(|extension| extension == "toml") {
+        true => Err(Failure::Final(SourceError::Unreadable { path: path.into(), why: why.into() })),
+        false => Ok(()),
     }
 }
 

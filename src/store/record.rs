@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -156,17 +157,20 @@ pub struct KeptRecord {
     revision: String,
     source: String,
     root: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    environment: Option<String>,
     copies: BTreeMap<String, PathBuf>,
 }
 
 impl KeptRecord {
     /// All but the files, which lie in a table of their own.
     pub fn of(kept: &Kept) -> KeptRecord {
-        let Kept { revision, source, root, files: _, copies } = kept;
+        let Kept { revision, source, root, environment, files: _, copies } = kept;
         KeptRecord {
             revision: revision.to_string(),
             source: source.to_string(),
             root: root.clone(),
+            environment: environment.as_ref().map(|name| name.to_string()),
             copies: copies.iter().map(|(name, path)| (name.to_string(), path.clone())).collect(),
         }
     }
@@ -176,6 +180,7 @@ impl KeptRecord {
             revision: self.revision.into(),
             source: self.source.into(),
             root: self.root,
+            environment: self.environment.map(Arc::from),
             files: BTreeMap::new(),
             copies: self.copies.into_iter().map(|(name, path)| (name.into(), path)).collect(),
         }

@@ -1,6 +1,6 @@
 //! The ways a table changes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::{Event, Install, InstallStage, Outcome, Permit, PermitStep, Report, Seen, Table};
@@ -193,17 +193,58 @@ fn assign(
             _ => true,
         }
     });
+    let mut choices = Choices::new(desired, &open);
     for (name, labels) in open {
-        let free = desired
-            .machines
-            .values()
-            .find(|machine| !taken.contains(&machine.name) && carries(machine, labels));
-        if let Some(machine) = free {
-            taken.insert(machine.name.clone());
-            chosen.insert(name.clone(), machine.name.clone());
+        if let Some(machine) = choices.next(labels, &taken) {
+            taken.insert(machine.clone());
+            chosen.insert(name.clone(), machine.clone());
         }
     }
     chosen
+}
+
+type Labels = BTreeMap<String, String>;
+
+/// Machines by what selectors ask for. Each selector looks at each machine once, however many
+/// deployments have it.
+struct Choices<'a> {
+    all: Vec<&'a Machine>,
+    /// In order of names.
+    by_label: HashMap<(&'a str, &'a str), Vec<&'a Machine>>,
+    /// How many machines of its list a selector has behind it.
+    passed: HashMap<&'a Labels, usize>,
+}
+
+impl<'a> Choices<'a> {
+    fn new(desired: &'a Desired, open: &[(&Name, &'a Labels)]) -> Choices<'a> {
+        let mut choices = Choices { all: Vec::new(), by_label: HashMap::new(), passed: HashMap::new() };
+        if open.is_empty() {
+            return choices;
+        }
+        for machine in desired.machines.values() {
+            choices.all.push(machine);
+            for (key, value) in &machine.labels {
+                choices.by_label.entry((key, value)).or_default().push(machine);
+            }
+        }
+        choices
+    }
+
+    /// The next free machine that carries the labels. What is taken stays taken.
+    fn next(&mut self, labels: &'a Labels, taken: &BTreeSet<Name>) -> Option<&'a Name> {
+        let lists = labels.iter().map(|(key, value)| {
+            self.by_label.get(&(key.as_str(), value.as_str())).map_or(&[][..], Vec::as_slice)
+        });
+        let rarest = lists.min_by_key(|list| list.len()).unwrap_or(&self.all);
+        let passed = self.passed.entry(labels).or_default();
+        while let Some(machine) = rarest.get(*passed) {
+            *passed += 1;
+            if !taken.contains(&machine.name) && carries(machine, labels) {
+                return Some(&machine.name);
+            }
+        }
+        None
+    }
 }
 
 fn carries(machine: &Machine, labels: &BTreeMap<String, String>) -> bool {

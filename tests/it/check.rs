@@ -1,12 +1,13 @@
 //! `tests/golden/check`: an inventory and what `voldemort check` says of it.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use voldemort::cli::check::check;
 use voldemort::daemon::load::Loaded;
 use voldemort::desired::{Media, Options};
-use voldemort::manifest::{Level, report};
-use voldemort::media::Shelf;
+use voldemort::manifest::{Code, Level, report};
+use voldemort::media::{Entry, Index, Library, MediaError, Shelf};
 
 use crate::golden;
 
@@ -114,4 +115,33 @@ fn the_example_shows_every_kind() {
         documents.pools.len(),
     ];
     assert!(!counts.contains(&0), "{counts:?}");
+}
+
+/// Media as they may be: an image whose bytes are others than those asked for.
+struct Changed;
+
+impl Library for Changed {
+    fn image(&self, file: &str, sha256: Option<&str>) -> Result<Arc<Index>, MediaError> {
+        let expected = sha256.unwrap_or_default().to_owned();
+        Err(MediaError::Checksum { path: file.into(), expected, found: "cd".repeat(32) })
+    }
+
+    fn file(&self, path: &str) -> Result<Entry, MediaError> {
+        Err(MediaError::Missing { path: path.into() })
+    }
+}
+
+#[test]
+fn another_image_than_the_one_asked_for_is_told_at_its_digest() {
+    let root = tempfile::tempdir().unwrap();
+    let digest = "ab".repeat(32);
+    let text = format!(
+        "[boot.a]\niso = {{ file = \"a.iso\", sha256 = \"{digest}\" }}\nkernel = \"k\"\ninitrd = \"i\"\n"
+    );
+    std::fs::write(root.path().join("a.toml"), text).unwrap();
+    let checked = check(root.path(), &Changed, &Options { media: Media::IfPresent, fallback: None }).unwrap();
+    let [problem] = checked.problems.as_slice() else { panic!("{:?}", checked.problems) };
+    assert_eq!((problem.code, problem.level), (Code::BadMedia, Level::Error));
+    assert_eq!(checked.documents.sources.text_at(problem.mark()), format!("\"{digest}\""));
+    assert!(problem.notes[0].ends_with(&"cd".repeat(32)), "{problem:?}");
 }

@@ -139,3 +139,42 @@ fn watching_checks_again_until_interrupted() {
     kill(Pid::from_raw(watch.id().try_into().unwrap()), Signal::SIGINT).unwrap();
     assert_eq!(watch.wait().unwrap().code(), Some(130));
 }
+
+#[test]
+fn an_environment_is_named_or_all_are_checked() {
+    let folder = inventory("[subnet.lab]\ncidr = \"10.0.10.0/24\"\n");
+    let root = folder.path();
+    std::fs::create_dir(root.join("environments")).unwrap();
+    std::fs::write(root.join("environments/prod.toml"), "[subnet.lab]\ngateway = \"10.0.99.1\"\n").unwrap();
+    std::fs::write(root.join("environments/staging.toml"), "[subnet.lab]\ndns = []\n").unwrap();
+    let code = |arguments: &[&str]| command(root, arguments).output().unwrap().status.code();
+    assert_eq!(code(&[]), Some(1));
+    assert_eq!(code(&["--env", "prod"]), Some(1));
+    assert_eq!(code(&["--env", "staging"]), Some(0));
+    let output = command(root, &["--env", "stagng"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("did you mean `staging`?"), "{output:?}");
+}
+
+#[test]
+fn shells_take_the_completions() {
+    for shell in ["bash", "zsh", "fish"] {
+        for ctl in [&[][..], &["--ctl"]] {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_voldemort"));
+            let output =
+                command.args(["completions", shell]).args(ctl).stdin(Stdio::null()).output().unwrap();
+            assert!(output.status.success(), "{output:?}");
+            let text = String::from_utf8(output.stdout).unwrap();
+            let word = if ctl.is_empty() { "resolved" } else { "events" };
+            assert!(text.contains(word), "{shell} {ctl:?}");
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), text).unwrap();
+            match Command::new(shell).arg("-n").arg(file.path()).stdin(Stdio::null()).output() {
+                Ok(read) => assert!(read.status.success(), "{shell}: {read:?}"),
+                Err(_) => {
+                    eprintln!("SKIPPED: `{shell}` is not installed: nobody looked whether it takes them")
+                }
+            }
+        }
+    }
+}

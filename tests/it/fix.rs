@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use voldemort::cli::check::repair;
-use voldemort::daemon::load::{Depth, load};
+use voldemort::cli::check::{Job, Scope, repair};
+use voldemort::daemon::load::{Depth, survey};
 use voldemort::desired::{Media, Options};
 use voldemort::manifest::fix::{Files, Verdict, mend};
 use voldemort::manifest::{Code, Level, explain};
@@ -19,8 +19,12 @@ use crate::golden::{assert_golden, cases};
 
 const OPTIONS: Options = Options { media: Media::IfPresent, fallback: None };
 
+fn job<'a>(root: &'a Path, library: &'a Shelf) -> Job<'a> {
+    Job { root, scope: Scope::All, library, options: OPTIONS }
+}
+
 fn check(files: &Files) -> Verdict {
-    let checked = load("test".into(), files, &Shelf::new(Vec::new(), None), &OPTIONS, Depth::OneFirmware);
+    let checked = survey("test".into(), files, &Shelf::new(Vec::new(), None), &OPTIONS, Depth::OneFirmware);
     (checked.documents, checked.problems)
 }
 
@@ -48,7 +52,7 @@ fn write(files: &Files, root: &Path) {
 fn transcript(root: &Path) -> String {
     let before = files_of(root);
     let shelf = Shelf::new(Vec::new(), None).with_directory(root.into());
-    let repair = repair(root, &shelf, &OPTIONS).unwrap();
+    let repair = repair(&job(root, &shelf)).unwrap();
     let mut text = String::new();
     for fixed in &repair.fixed {
         text += &format!("{}: {}: {:?} -> {:?}\n", fixed.origin, fixed.code, fixed.before, fixed.after);
@@ -129,7 +133,7 @@ fn links_and_permissions_are_respected() {
     std::fs::write(root.join("real/target.txt"), wrong(2)).unwrap();
     symlink("real/target.txt", root.join("link.toml")).unwrap();
     let shelf = Shelf::new(Vec::new(), None).with_directory(root.clone());
-    let repair = repair(&root, &shelf, &OPTIONS).unwrap();
+    let repair = repair(&job(&root, &shelf)).unwrap();
     assert_eq!(repair.written, ["own.toml"]);
     assert_eq!(std::fs::read_to_string(root.join("real/target.txt")).unwrap(), wrong(2));
     assert!(root.join("link.toml").is_symlink());

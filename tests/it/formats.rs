@@ -1,6 +1,6 @@
 //! Every form of a report: golden files, and what must hold for all of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -152,7 +152,74 @@ fn sarif_points_at_its_rules() {
             let rule = &run["tool"]["driver"]["rules"][result["ruleIndex"].as_u64().unwrap() as usize];
             assert_eq!(rule["id"], result["ruleId"]);
             assert!(rule["help"]["text"].as_str().unwrap().contains("Wrong:"));
-            assert!(result["locations"][0]["physicalLocation"]["region"]["startLine"].as_u64() >= Some(1));
+            places(result);
         }
+        let rules = run["tool"]["driver"]["rules"].as_array().unwrap();
+        let ids: BTreeSet<&str> = rules.iter().map(|rule| rule["id"].as_str().unwrap()).collect();
+        assert_eq!(ids.len(), rules.len(), "each rule once");
+    }
+}
+
+/// What the standard asks of places (SARIF 2.1.0, sections 3.28 to 3.30 and 3.55 to 3.57).
+fn places(result: &Value) {
+    let region = |region: &Value| {
+        let number = |key: &str| region[key].as_u64().unwrap_or_else(|| panic!("{key} in {region}"));
+        let start = (number("startLine"), number("startColumn"));
+        assert!(
+            start >= (1, 1) && start.1 >= 1 && start <= (number("endLine"), number("endColumn")),
+            "{region}"
+        );
+    };
+    let location = |location: &Value| {
+        let place = &location["physicalLocation"];
+        let uri = place["artifactLocation"]["uri"].as_str().unwrap();
+        assert!(uri.is_ascii() && !uri.contains([' ', '\\', ':']), "{uri}");
+        region(&place["region"]);
+    };
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    assert!(!result["message"]["text"].as_str().unwrap().is_empty());
+    assert!(["none", "note", "warning", "error"].contains(&result["level"].as_str().unwrap()));
+    assert_eq!(list(&result["locations"]).len(), 1);
+    list(&result["locations"]).iter().chain(&list(&result["relatedLocations"])).for_each(location);
+    for fix in list(&result["fixes"]) {
+        assert!(!fix["description"]["text"].as_str().unwrap().is_empty());
+        for change in list(&fix["artifactChanges"]) {
+            assert!(
+                change["artifactLocation"]["uri"].is_string() && !list(&change["replacements"]).is_empty()
+            );
+            list(&change["replacements"]).iter().for_each(|one| region(&one["deletedRegion"]));
+        }
+    }
+    for print in result["partialFingerprints"].as_object().unwrap().values() {
+        assert!(print.is_string());
+    }
+}
+
+/// What GitLab reads (Code Quality report format), and what readers of JUnit's XML lean on.
+#[test]
+fn other_services_find_what_they_read() {
+    for case in golden::cases("check") {
+        let report: Value = serde_json::from_str(&text(&case, Format::Gitlab)).unwrap();
+        let mut prints = BTreeSet::new();
+        for one in report.as_array().unwrap() {
+            assert!(prints.insert(one["fingerprint"].as_str().unwrap().to_owned()), "{one}");
+            assert!(
+                ["info", "minor", "major", "critical", "blocker"]
+                    .contains(&one["severity"].as_str().unwrap())
+            );
+            assert!(one["description"].is_string() && one["check_name"].is_string());
+            let path = one["location"]["path"].as_str().unwrap();
+            assert!(!path.starts_with("./") && !path.starts_with('/'), "{path}");
+            assert!(one["location"]["lines"]["begin"].as_u64() >= Some(1));
+        }
+        let junit = text(&case, Format::Junit);
+        let count = |what: &str| junit.matches(what).count();
+        assert!(junit.starts_with("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites "));
+        assert!(junit.contains(&format!(
+            "tests=\"{}\" failures=\"{}\"",
+            count("<testcase "),
+            count("<failure ")
+        )));
+        assert_eq!(count("<testcase "), count(" classname="), "each has what GitLab and Jenkins ask for");
     }
 }

@@ -1,10 +1,12 @@
 //! Hermetic tests of the whole, over loopback at most: no root, no sleeping for luck. One program,
 //! so that it links once.
 
+mod bounds;
 mod check;
 mod ci;
 mod commands;
 mod editors;
+mod environment;
 mod explain;
 mod fix;
 mod formats;

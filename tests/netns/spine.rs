@@ -234,3 +234,42 @@ fn a_start_serves_the_last_good_state_and_forgets_no_safety_rule() {
     eventually("the agreement", status, |text| text.contains("\"Ready\""));
     assert_eq!(daemon.stop(), Some(0));
 }
+
+#[test]
+fn a_daemon_serves_its_environment_and_no_other() {
+    if !has("busybox") {
+        return;
+    }
+    let Some(net) = Net::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (config, root) = (detect(&net, folder.path()), inventory(folder.path()));
+    let environments = Path::new(&root).join("environments");
+    std::fs::create_dir(&environments).unwrap();
+    for (name, last) in [("staging", 41), ("prod", 42)] {
+        let text = format!("[deployment.harry]\naddress = \"10.0.10.{last}\"\n");
+        std::fs::write(environments.join(format!("{name}.toml")), text).unwrap();
+    }
+    let settings = std::fs::read_to_string(&config).unwrap();
+    let serve = |environment: &str| {
+        let table = format!("\n[inventory]\ndirectory = {root:?}\nenvironment = \"{environment}\"\n");
+        std::fs::write(&config, settings.clone() + &table).unwrap();
+        Daemon::start(&net, &config, &root)
+    };
+    let daemon = serve("staging");
+    assert!(daemon.said.iter().any(|line| line.ends_with("(environment staging)")), "{:?}", daemon.said);
+    eventually("staging", || udhcpc(&net, HARRY), |address| address == "10.0.10.41");
+    let run = |words: &[&str]| net.server_output(&[&[VOLDEMORT], words].concat());
+    assert!(run(&["plan", &root]).contains("No changes"), "{}", run(&["plan", &root]));
+    assert!(run(&["plan", &root, "--env", "prod"]).contains("10.0.10.42"));
+    let refused = run(&["apply", &root, "--env", "prod", "-y", "-o", "json"]);
+    assert!(refused.contains("serves environment `staging`, not `prod`"), "{refused}");
+    std::fs::write(environments.join("staging.toml"), "[deployment.harry]\naddress = \"10.0.10.43\"\n")
+        .unwrap();
+    eventually("an edit of the overlay", || udhcpc(&net, HARRY), |address| address == "10.0.10.43");
+    assert_eq!(daemon.stop(), Some(0));
+
+    // The same files, another environment.
+    let daemon = serve("prod");
+    eventually("prod", || udhcpc(&net, HARRY), |address| address == "10.0.10.42");
+    assert_eq!(daemon.stop(), Some(0));
+}

@@ -35,6 +35,7 @@ impl Lab {
         let service = Service {
             program: PathBuf::from(env!("CARGO_BIN_EXE_voldemort")),
             inventory: kit.inventory.clone(),
+            environment: None,
             media: vec![kit.media.clone()],
             address,
         };

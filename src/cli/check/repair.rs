@@ -1,13 +1,10 @@
 //! `voldemort check --fix`: mechanical mistakes mended in the inventory's own files.
 
-use std::path::Path;
-
+use super::Job;
 use crate::cli::exit::{say, talk};
-use crate::daemon::load::{Depth, Loaded, load};
-use crate::desired::Options;
+use crate::daemon::load::{Depth, Loaded};
 use crate::manifest::fix::{Files, Fixed, mend};
 use crate::manifest::{MANIFEST_MAX_BYTES, is_manifest};
-use crate::media::Library;
 use crate::source;
 use crate::source::replace::{is_own, replace};
 
@@ -20,8 +17,8 @@ pub struct Repair {
 }
 
 /// Mends, tells what was mended, and checks again what is now on disk.
-pub fn run(root: &Path, library: &dyn Library, options: &Options) -> Result<Loaded, String> {
-    let Repair { fixed, written } = repair(root, library, options)?;
+pub fn run(job: &Job) -> Result<Loaded, String> {
+    let Repair { fixed, written } = repair(job)?;
     for one in &fixed {
         say(told(one));
     }
@@ -29,7 +26,7 @@ pub fn run(root: &Path, library: &dyn Library, options: &Options) -> Result<Load
         let (mistakes, files) = (plural(fixed.len(), "mistake"), plural(written.len(), "file"));
         talk(&format!("fixed {mistakes} in {files}"));
     }
-    super::failing(super::check(root, library, options))
+    job.check()
 }
 
 /// `machines.toml:4:11: fixed V0012: "yes" is now true`
@@ -56,13 +53,15 @@ fn plural(number: usize, word: &str) -> String {
 ///
 /// # Errors
 /// When the inventory can't be read or a file can't be written; files written before stay.
-pub fn repair(root: &Path, library: &dyn Library, options: &Options) -> Result<Repair, String> {
+pub fn repair(job: &Job) -> Result<Repair, String> {
+    let root = job.root;
     let snapshot = source::directory::read(root).map_err(|error| error.to_string())?;
     let files = snapshot.texts(MANIFEST_MAX_BYTES).map_err(|error| error.to_string())?;
     let linked = |name: &str| is_manifest(name) && !is_own(root, name);
+    let environment = job.environment(&files)?;
     let check = |files: &Files| {
-        let checked = load(snapshot.revision.clone(), files, library, options, Depth::OneFirmware);
-        let Loaded { documents, mut problems, desired: _ } = checked;
+        let checked = job.load(snapshot.revision.clone(), files, environment.as_ref(), Depth::OneFirmware);
+        let Loaded { documents, mut problems, desired: _, environments: _ } = checked;
         for problem in &mut problems {
             let out_of_reach = |file: u32| linked(&documents.sources.get(file).name);
             if problem.fix.iter().any(|edit| out_of_reach(edit.mark.file)) {

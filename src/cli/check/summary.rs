@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::daemon::load::Loaded;
 use crate::manifest::{self, Level, Source};
 
-/// `10 errors in 6 of 9 files (0 warnings), checked in 14 ms`
+/// `10 errors in 6 of 9 files (0 warnings), checked with 2 environments in 14 ms`
 pub fn summary(checked: &Loaded, took: Duration) -> String {
     let count = |level| checked.problems.iter().filter(|problem| problem.level == level).count();
     let faulty = checked.problems.iter().filter(|problem| problem.level == Level::Error);
@@ -29,6 +29,11 @@ pub fn summary(checked: &Loaded, took: Duration) -> String {
     }
     let ms = took.as_millis();
     let deployments = plural(checked.desired.deployments.len(), "deployment");
+    let with = match checked.environments.as_slice() {
+        [] => String::new(),
+        [one] => format!(" with environment {one}"),
+        more => format!(" with {} environments", more.len()),
+    };
     let what = if errors == 0 { format!(", {deployments}") } else { String::new() };
-    format!("{} {of} ({rest}){what}, checked in {ms} ms", plural(errors, "error"))
+    format!("{} {of} ({rest}){what}, checked{with} in {ms} ms", plural(errors, "error"))
 }

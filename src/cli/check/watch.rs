@@ -1,25 +1,22 @@
 //! `voldemort check --watch`: checks again after every change.
 
 use std::io::{IsTerminal, Write};
-use std::path::Path;
 use std::time::Instant;
 
 use tokio::sync::mpsc;
 
-use super::{Output, failing, judge, tell};
+use super::{Job, Output, tell};
 use crate::cli::Exit;
 use crate::cli::exit::talk;
-use crate::desired::Options;
-use crate::media::Library;
 use crate::model::Inventory;
 use crate::source::git::Fetcher;
 use crate::source::{self, SourceConfig, Update};
 
 /// Ends only when interrupted, or when nobody can be told any more.
-pub fn run(root: &Path, library: &dyn Library, options: &Options, output: &Output) -> Exit {
+pub fn run(job: &Job, output: &Output) -> Exit {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {
-        Ok(runtime) => runtime.block_on(follow(root, library, options, output)),
+        Ok(runtime) => runtime.block_on(follow(job, output)),
         Err(error) => {
             talk(&format!("can't watch: {error}"));
             Exit::Failed
@@ -27,9 +24,9 @@ pub fn run(root: &Path, library: &dyn Library, options: &Options, output: &Outpu
     }
 }
 
-async fn follow(root: &Path, library: &dyn Library, options: &Options, output: &Output) -> Exit {
+async fn follow(job: &Job<'_>, output: &Output) -> Exit {
     let (sender, mut updates) = mpsc::channel(1);
-    let inventory = Inventory::Directory(root.to_owned());
+    let inventory = Inventory::Directory(job.root.to_owned());
     let state = std::path::PathBuf::new();
     source::spawn(SourceConfig { inventory, state, fetcher: Fetcher::default() }, sender);
     let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
@@ -43,8 +40,7 @@ async fn follow(root: &Path, library: &dyn Library, options: &Options, output: &
         clear(output);
         match update {
             Some(Update::Snapshot(snapshot)) => {
-                let checked = failing(judge(root, &snapshot, library, options));
-                match checked.and_then(|checked| tell(&checked, output, started)) {
+                match job.judge(&snapshot).and_then(|checked| tell(&checked, output, started)) {
                     Ok(told) if !told.heard => return Exit::Done,
                     Ok(_) => {}
                     Err(why) => talk(&why),

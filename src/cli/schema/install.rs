@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::cli::Exit;
 use crate::cli::exit::{say, talk};
-use crate::manifest::schema::INSTALLED;
+use crate::manifest::schema::{self, INSTALLED};
 use crate::source::replace::replace;
 
 /// A plugin's settings: hidden files, which are no manifests.
@@ -38,7 +38,9 @@ pub fn run(root: &Path) -> Exit {
 /// False if a plugin has settings of its own, which are left as they are.
 fn install(root: &Path) -> io::Result<bool> {
     super::write(&root.join(INSTALLED))?;
-    say(format!("wrote {INSTALLED}/inventory.json and {INSTALLED}/voldemort.json"));
+    for (name, _) in schema::files() {
+        say(format!("wrote {INSTALLED}/{name}"));
+    }
     let mut whole = true;
     for Plugin { file, text } in PLUGINS {
         let path = root.join(file);

@@ -27,6 +27,8 @@ pub struct Service {
     /// The program; this one.
     pub program: PathBuf,
     pub inventory: PathBuf,
+    /// Laid over the inventory.
+    pub environment: Option<String>,
     /// Further directories with images.
     pub media: Vec<PathBuf>,
     pub address: Ipv4Addr,
@@ -118,12 +120,16 @@ fn says_ready(log: &Path, from: u64) -> bool {
 
 /// The daemon's file (the design page's section 3).
 fn settings_of(service: &Service, scratch: &Path) -> serde_json::Value {
+    let mut inventory = json!({ "directory": service.inventory });
+    if let Some(name) = &service.environment {
+        inventory["environment"] = json!(name);
+    }
     json!({
         "network": { "interface": INTERFACE, "address": service.address },
         "dhcp": { "mode": "server" },
         "http": { "port": 80 },
         "api": { "listen": API },
-        "inventory": { "directory": service.inventory },
+        "inventory": inventory,
         "media": { "paths": service.media },
         "state": { "directory": scratch.join("state") },
     })
@@ -168,6 +174,7 @@ mod tests {
         let service = Service {
             program: "voldemort".into(),
             inventory: "/srv/in \"ventory\"".into(),
+            environment: Some("prod".into()),
             media: vec!["/srv/media".into()],
             address: Ipv4Addr::new(10, 0, 10, 1),
         };
@@ -177,6 +184,7 @@ mod tests {
         assert_eq!(config.network.address, service.address);
         assert_eq!(config.state.directory, Path::new("/tmp/x/state"));
         assert_eq!(config.media.paths, service.media);
+        assert_eq!(config.environment.unwrap().as_str(), "prod");
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub struct Subject {
     /// Address of the daemon in the private network.
     pub server: Ipv4Addr,
     pub disk: Bus,
+    /// What its boot asks for, in MiB.
+    pub memory: Option<u32>,
     /// Whether it installs something; if not, it runs from the network (diskless).
     pub installs: bool,
 }
@@ -68,6 +70,7 @@ impl Subject {
                 Some(Value::String(disk)) => Bus::of(disk),
                 _ => Bus::Virtio,
             },
+            memory: None,
             installs: deployment.installs(),
         })
     }

@@ -69,6 +69,7 @@ impl Trial {
         let service = Service {
             program: std::env::current_exe()?,
             inventory: absolute(directory)?,
+            environment: arguments.env.clone(),
             media: arguments.media.iter().map(|path| absolute(path)).collect::<io::Result<_>>()?,
             address: subject.server,
         };
@@ -81,7 +82,7 @@ impl Trial {
             accelerator: Accelerator::probe(),
             mac: subject.mac,
             disk: subject.disk,
-            memory: arguments.memory,
+            memory: arguments.memory.unwrap_or_else(|| subject.memory.unwrap_or(0).max(1024)),
         };
         Ok(Trial {
             machine: None,

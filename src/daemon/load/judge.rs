@@ -129,27 +129,32 @@ impl Judge<'_> {
         let template = self.deployment.template.as_ref()?;
         let (file, text) = walk.answers.first()?;
         let text = String::from_utf8_lossy(text);
-        let error = template.kind.check(&text).into_iter().next()?;
         let name = &self.deployment.name;
-        let message = format!("the {file} of {name} is not right: {}", error.message);
+        let wrong = template.kind.check(&text).into_iter().next();
+        let (code, error, message) = match wrong {
+            Some(error) => {
+                let message = format!("the {file} of {name} is not right: {}", error.message);
+                (Code::Answers, error, message)
+            }
+            None => {
+                let error = template.kind.asks(&text)?;
+                let message = format!("the {file} of {name} is not complete: {}", error.message);
+                (Code::Attended, error, message)
+            }
+        };
         let line = text.lines().nth(error.line.saturating_sub(1) as usize).unwrap_or_default();
         let header = self.header();
         let own = self.documents.templates.get(&template.name).map(|own| own.mark);
         let traced = trace::template_line(template.text.source(), line)
             .and_then(|line| self.template_at(&template.name, Position { line, column: 1 }));
         let problem = match (traced, own) {
-            (Some(mark), _) => Problem::new(Code::Answers, mark, message, "rendered from this line"),
-            (None, Some(mark)) => Problem::new(
-                Code::Answers,
-                mark,
-                message,
-                format!("rendered from template {}", template.name),
-            ),
+            (Some(mark), _) => Problem::new(code, mark, message, "rendered from this line"),
+            (None, Some(mark)) => {
+                Problem::new(code, mark, message, format!("rendered from template {}", template.name))
+            }
             (None, None) => {
                 let label = format!("rendered from template {}", template.name);
-                return Some(
-                    Problem::new(Code::Answers, header, message, label).note(rendered(error.line, line)),
-                );
+                return Some(Problem::new(code, header, message, label).note(rendered(error.line, line)));
             }
         };
         Some(problem.also(header, "for this deployment").note(rendered(error.line, line)))

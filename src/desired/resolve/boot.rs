@@ -55,7 +55,7 @@ impl Resolver<'_> {
     }
 
     fn load(&mut self, resource: &Resource<document::Boot>, prefix: Arc<str>) -> Option<Boot> {
-        let document::Boot { iso, kernel, initrd, cmdline, arch } = &resource.body;
+        let document::Boot { iso, kernel, initrd, cmdline, arch, memory: _ } = &resource.body;
         let tree = iso.as_ref().map(|iso| self.image(iso));
         let mut file = |path: &Marked<Arc<str>>| {
             let entry = match (&tree, iso) {

@@ -26,6 +26,7 @@ impl Resolver<'_> {
                         value.mark,
                         &format!("{what} stands in clear text"),
                         "for everybody who can read the repository",
+                        None,
                     );
                 }
             }
@@ -35,14 +36,18 @@ impl Resolver<'_> {
         }
     }
 
-    /// Says so once for each place.
-    pub(super) fn in_clear(&mut self, mark: Mark, message: &str, label: &str) {
-        if self.mistyped.insert(mark) {
-            self.problems
-                .push(Problem::new(Code::ClearText, mark, message, label).help(
-                    "write `{ secret = \"NAME\" }`, and the text itself encrypted as secrets/NAME.age",
-                ));
+    /// Says so once for each place; `declared` is where a template calls it a secret.
+    pub(super) fn in_clear(&mut self, mark: Mark, message: &str, label: &str, declared: Option<Mark>) {
+        if !self.mistyped.insert(mark) {
+            return;
         }
+        let mut problem = Problem::new(Code::ClearText, mark, message, label);
+        if let Some(declared) = declared {
+            problem = problem.also(declared, "declared here");
+        }
+        self.problems.push(
+            problem.help("write `{ secret = \"NAME\" }`, and the text itself encrypted as secrets/NAME.age"),
+        );
     }
 }
 

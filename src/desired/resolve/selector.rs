@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::{Resolver, listed};
+use crate::manifest::checker::plain;
 use crate::manifest::{Code, Documents, Mark, Marked, Problem};
 use crate::model::Name;
 
@@ -11,8 +12,8 @@ type Labels = BTreeMap<Arc<str>, Arc<str>>;
 
 impl Resolver<'_> {
     pub(super) fn selectors(&mut self) {
-        // A machine may be hidden behind a mistake.
-        if self.incomplete() {
+        // A machine, or a label of one, may be hidden behind a mistake.
+        if self.incomplete() || self.documents.machines.values().any(|machine| !machine.whole) {
             return;
         }
         let documents = self.documents;
@@ -30,7 +31,7 @@ impl Resolver<'_> {
                 continue;
             }
             let message = format!("no free machine has the labels that {} asks for", listed(names));
-            let words = wish.iter().map(|(key, value)| format!("{key} = \"{value}\""));
+            let words = wish.iter().map(|(key, value)| format!("{} = \"{}\"", plain(key), plain(value)));
             let label = format!("no unpinned machine with {}", words.collect::<Vec<_>>().join(", "));
             let problem = Problem::new(Code::NoMatch, mark, message, label);
             unsatisfied.push(
@@ -73,6 +74,6 @@ impl<'a> Free<'a> {
     }
 }
 
-fn covers(labels: &Labels, wish: &Labels) -> bool {
+pub(super) fn covers(labels: &Labels, wish: &Labels) -> bool {
     wish.iter().all(|(key, value)| labels.get(key) == Some(value))
 }

@@ -109,11 +109,8 @@ impl Resolver<'_> {
         if let (InputKind::Secret, Value::Text(text)) = (kind, &written.value) {
             // An empty text or a locked password gives nothing away.
             if !matches!(&**text, "" | "!" | "!!" | "*") {
-                self.in_clear(
-                    written.mark,
-                    &format!("the secret `{name}` stands in clear text"),
-                    "a plain text",
-                );
+                let message = format!("the secret `{name}` stands in clear text");
+                self.in_clear(written.mark, &message, "a plain text", declared);
             }
             return;
         }
@@ -399,6 +396,7 @@ pub(super) fn value(written: &Value) -> render::Value {
         | Value::Cidr(_)
         | Value::Range(_)
         | Value::Duration(_)
+        | Value::Size(_)
         | Value::Percent(_) => render::Value::String(String::new()),
     }
 }

@@ -6,7 +6,7 @@ use super::{Checker, only_similar, plain, similar};
 use crate::manifest::quote::quoted;
 use crate::manifest::value::Value;
 use crate::manifest::{Code, Form, Kind, Mark, Problem};
-use crate::model::{Mac, Name};
+use crate::model::{Mac, Name, Size};
 
 impl Checker<'_> {
     pub(super) fn form(&mut self, form: &Form, key: &str, text: &str, mark: Mark) -> Option<Value> {
@@ -61,6 +61,9 @@ fn read(form: &Form, text: &str) -> Result<Value, String> {
             Ok(span) => Ok(Value::Duration(span)),
             Err(error) => Err(words(&error)),
         },
+        Form::Size => {
+            text.parse().map(Value::Size).map_err(|error: crate::model::size::SizeError| words(&error))
+        }
         Form::Percent => percent(text).map(Value::Percent).ok_or("a part is written as in \"30%\"".into()),
         Form::Sha256 => sha256(text).ok_or("a SHA-256 digest has 64 hexadecimal digits".into()),
         Form::Url => url(text).ok_or("an address begins with https://, http:// or ipmi:// and a host".into()),
@@ -108,12 +111,17 @@ fn url(text: &str) -> Option<Value> {
     right.then(|| Value::Text(text.into()))
 }
 
+/// Longest path of a file, in bytes; some boot loaders take far less.
+const PATH_MAX_BYTES: usize = 1024;
+
 /// Paths lose slashes at their beginning: inside an image and below an inventory there is no
 /// other root.
 fn path(text: &str) -> Result<Value, String> {
     let path = text.trim_start_matches('/');
     if path.is_empty() || path.ends_with('/') {
         Err("this names no file".into())
+    } else if path.len() > PATH_MAX_BYTES {
+        Err(format!("a path has at most {PATH_MAX_BYTES} bytes"))
     } else if path.chars().any(char::is_control) {
         Err("a path has no control characters".into())
     } else if path.split('/').any(|part| matches!(part, ".." | "." | "")) {
@@ -155,12 +163,20 @@ fn cure(form: &Form, text: &str) -> Option<String> {
             let seconds: u64 = text.parse().ok()?;
             Some(format!("seconds are written as \"{seconds}s\""))
         }
+        Form::Size => size(text).map(|size| format!("did you mean \"{size}\"?")),
         Form::Percent => {
             let number: u8 = text.parse().ok().filter(|percent| *percent <= 100)?;
             Some(format!("did you mean \"{number}%\"?"))
         }
         _ => None,
     }
+}
+
+/// `16G`, `16 GB`, `16gib`: memory is made in powers of two.
+fn size(text: &str) -> Option<Size> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let unit = text[digits..].trim().trim_end_matches(['b', 'B']).trim_end_matches('i').to_ascii_uppercase();
+    format!("{} {unit}iB", &text[..digits]).parse().ok()
 }
 
 /// What can only have been meant.

@@ -27,6 +27,7 @@ pub fn wanted(shape: &Shape) -> &'static str {
         Shape::Text(Form::Mac) => "a hardware address in quotes",
         Shape::Text(Form::Address | Form::AddressOrAuto) => "an address in quotes",
         Shape::Text(Form::Duration) => "a duration in quotes, as in \"8h\"",
+        Shape::Text(Form::Size) => "an amount of memory in quotes, as in \"16 GiB\"",
         Shape::Text(Form::Percent) => "a part in quotes, as in \"30%\"",
         Shape::Text(_) => "text in quotes",
         Shape::Integer(_) => "a whole number",
@@ -83,7 +84,7 @@ fn cure(shape: &Shape, key: &str, value: &DeValue, written: &str) -> Option<Stri
         (Shape::Text(form), DeValue::Integer(number)) => match form {
             Form::Duration => Some(format!("seconds are written as \"{}s\"", plain(number.as_str()))),
             Form::Percent => Some(format!("write \"{}%\"", plain(number.as_str()))),
-            Form::Mac | Form::Address | Form::AddressOrAuto | Form::Cidr | Form::Range => None,
+            Form::Mac | Form::Address | Form::AddressOrAuto | Form::Cidr | Form::Range | Form::Size => None,
             _ => Some(format!("write \"{}\", in quotes", plain(written))),
         },
         (Shape::Text(_) | Shape::Anything, DeValue::Float(_) | DeValue::Datetime(_)) => {
@@ -123,9 +124,13 @@ fn meant(shape: &Shape, value: &DeValue, written: &str) -> Option<String> {
         (Shape::Text(form), DeValue::Integer(number)) => match form {
             Form::Percent => number.as_str().parse::<u8>().ok().and_then(|part| quoted(&format!("{part}%"))),
             // A number says nothing about its unit, nor about the rest of an address.
-            Form::Duration | Form::Mac | Form::Address | Form::AddressOrAuto | Form::Cidr | Form::Range => {
-                None
-            }
+            Form::Duration
+            | Form::Mac
+            | Form::Address
+            | Form::AddressOrAuto
+            | Form::Cidr
+            | Form::Range
+            | Form::Size => None,
             _ => quoted(written),
         },
         (Shape::Text(_) | Shape::Anything, DeValue::Float(_) | DeValue::Datetime(_)) => quoted(written),

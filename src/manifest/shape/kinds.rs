@@ -56,6 +56,11 @@ static BOOT: Fields = table(
         may("initrd", Several(&Text(Path)), "Paths like `kernel`, loaded in this order."),
         may("cmdline", List(&Text(Any)), "Words of the kernel command line; each may use variables."),
         may("arch", Text(Choice(&ARCHITECTURES)), "Processor; x86_64 if absent."),
+        may(
+            "memory",
+            Text(Size),
+            "What it needs at least, as in \"2 GiB\"; the size of its files decides if absent.",
+        ),
     ],
 );
 
@@ -153,6 +158,7 @@ static MACHINE: Fields = table(
     &[
         must("mac", Several(&Text(Mac)), "Hardware addresses of its network cards."),
         may("labels", Map(&Text(Any)), "Words of your own, to select by."),
+        may("memory", Text(Size), "What it has, as in \"16 GiB\"; boots that need more are refused."),
         may("power", Table(&POWER), "How to turn it on and off."),
         may("protect", Boolean, "Never wiped, released or pruned while true."),
     ],

@@ -43,6 +43,23 @@ pub(super) fn check(text: &str, autoinstall: bool) -> Vec<RenderError> {
     }
 }
 
+/// What Ubuntu's installer would ask, or stop for, although the file is right.
+pub(super) fn asks(text: &str) -> Option<RenderError> {
+    let keys = keys(text).ok()??;
+    let find = |wanted: &str| keys.iter().find(|(path, _)| path == wanted).map(|(_, line)| *line);
+    if let Some(line) = find("autoinstall.interactive-sections") {
+        return Some(wrong(line, 1, "the installer shows the pages of `interactive-sections` and waits"));
+    }
+    let line = find("autoinstall")?;
+    let known = ["identity", "user-data", "reset-partition-only"];
+    match known.iter().any(|key| find(&format!("autoinstall.{key}")).is_some()) {
+        true => None,
+        false => {
+            Some(wrong(line, 1, "the installer stops: `autoinstall` has neither `identity` nor `user-data`"))
+        }
+    }
+}
+
 type Keys = Vec<(String, usize)>;
 
 /// The keys of the first two levels, joined by a dot, with their lines; `None` if the document
@@ -94,6 +111,16 @@ mod tests {
         assert_eq!(check("#cloud-config\nhostname: a\nusers: [{name: b}]\n", false), []);
         assert_eq!(check("#!/bin/sh\n: nonsense [\n", false), []);
         assert_eq!(check("#cloud-config\nautoinstall:\n  version: 1\n  late-commands:\n    - a\n", true), []);
+    }
+
+    #[test]
+    fn knows_what_is_asked() {
+        let asked = |rest: &str| asks(&format!("#cloud-config\nautoinstall:\n  version: 1\n{rest}"));
+        assert_eq!(asked("  identity: {hostname: a, username: b, password: '!'}\n"), None);
+        assert_eq!(asked("  user-data: {users: []}\n"), None);
+        assert_eq!(asked("").unwrap().line, 2);
+        let shown = asked("  identity: {}\n  interactive-sections: [network]\n").unwrap();
+        assert_eq!(shown.line, 5);
     }
 
     #[test]

@@ -56,6 +56,63 @@ fn answers(text: &str) -> (Vec<Answer>, Vec<RenderError>) {
     (answers, errors)
 }
 
+/// A question that an answer leads to, and the answers that spare it.
+struct FollowUp {
+    /// Beginnings of questions.
+    after: &'static [&'static str],
+    /// Questions, each with its value where only one will do.
+    spared_by: &'static [(&'static str, Option<&'static str>)],
+    message: &'static str,
+}
+
+/// Debian installation guide, appendix B.4: partitioning and accounts.
+const FOLLOW_UPS: [FollowUp; 2] = [
+    FollowUp {
+        after: &["partman-auto/method", "partman-auto/expert_recipe", "partman-auto/choose_recipe"],
+        spared_by: &[("partman/confirm", Some("true"))],
+        message: "the installer asks before it writes to the disk; `d-i partman/confirm boolean true` agrees",
+    },
+    FollowUp {
+        after: &["passwd/username", "passwd/user-fullname"],
+        spared_by: &[
+            ("passwd/user-password", None),
+            ("passwd/user-password-crypted", None),
+            ("passwd/make-user", Some("false")),
+        ],
+        message: "the installer asks for the user's password; `passwd/user-password-crypted` is missing",
+    },
+];
+
+/// What the installer would ask although the file is right.
+pub(super) fn asks(text: &str) -> Option<RenderError> {
+    let (answers, _) = answers(text);
+    let fields: Vec<(usize, &str, &str)> = answers.iter().filter_map(fields).collect();
+    // Other files, or scripts, may answer the rest.
+    if fields.iter().any(|(_, question, _)| question.starts_with("preseed/")) {
+        return None;
+    }
+    let open = |follow_up: &&FollowUp| {
+        let spares = |(_, question, value): &(usize, &str, &str)| {
+            follow_up
+                .spared_by
+                .iter()
+                .any(|(name, wanted)| name == question && wanted.is_none_or(|wanted| wanted == *value))
+        };
+        !fields.iter().any(spares)
+    };
+    FOLLOW_UPS.iter().filter(open).find_map(|follow_up| {
+        let (line, ..) = fields.iter().find(|(_, question, _)| follow_up.after.contains(question))?;
+        Some(wrong(*line, 1, follow_up.message))
+    })
+}
+
+/// Line, question and value.
+fn fields(answer: &Answer) -> Option<(usize, &str, &str)> {
+    let mut fields = answer.text.splitn(4, [' ', '\t']);
+    let (_owner, question, _kind) = (fields.next()?, fields.next()?, fields.next()?);
+    Some((answer.line, question, fields.next().unwrap_or_default().trim()))
+}
+
 fn judge(answer: &Answer) -> Option<RenderError> {
     let mut rest = answer.text.as_str();
     let mut field = || {
@@ -97,6 +154,20 @@ mod tests {
         assert_eq!(check(text), []);
         let (answers, _) = answers(text);
         assert_eq!(answers[2].text, "d-i a/d string x y; z");
+    }
+
+    #[test]
+    fn knows_what_is_asked() {
+        let asked = |text: &str| asks(text).map(|error| error.line);
+        let method = "d-i partman-auto/method string regular\n";
+        assert_eq!(asked(method), Some(1));
+        assert_eq!(asked(&format!("{method}d-i partman/confirm boolean false\n")), Some(1));
+        assert_eq!(asked(&format!("{method}d-i partman/confirm boolean true\n")), None);
+        assert_eq!(asked(&format!("{method}d-i preseed/include string rest.cfg\n")), None);
+        let user = "# x\nd-i passwd/username string ops\n";
+        assert_eq!(asked(user), Some(2));
+        assert_eq!(asked(&format!("{user}d-i passwd/user-password-crypted password !\n")), None);
+        assert_eq!(asked(&format!("{user}d-i passwd/make-user boolean false\n")), None);
     }
 
     #[test]

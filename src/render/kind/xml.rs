@@ -16,6 +16,27 @@ pub(super) fn check(text: &str) -> Vec<RenderError> {
     }
 }
 
+/// AutoYaST shows its plan and waits unless `general/mode/confirm` is false (SUSE's AutoYaST guide,
+/// "General options").
+pub(super) fn asks(text: &str) -> Option<RenderError> {
+    let mut bare = String::new();
+    let mut rest = text;
+    while let Some((before, comment)) = rest.split_once("<!--") {
+        bare += before;
+        rest = comment.split_once("-->").map_or("", |(_, behind)| behind);
+    }
+    bare += rest;
+    let says_false = |element: &str| {
+        let content = element.split_once('>').map(|(_, content)| content);
+        content.and_then(|content| content.split('<').next()).is_some_and(|value| value.trim() == "false")
+    };
+    if bare.split("<confirm").skip(1).any(says_false) {
+        return None;
+    }
+    let line = text.lines().position(|line| line.contains("<profile")).map_or(1, |at| at + 1);
+    Some(wrong(line, 1, "the installer shows its plan and waits: `<confirm>` in `<mode>` must be false"))
+}
+
 struct Reader<'a> {
     text: &'a str,
     at: usize,
@@ -148,6 +169,15 @@ fn attributes(text: &str) -> Result<(usize, bool), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn waits_unless_told_not_to() {
+        let profile = |inner: &str| format!("<?xml version=\"1.0\"?>\n<profile>{inner}</profile>\n");
+        assert_eq!(asks(&profile("<mode><confirm config:type=\"boolean\">false</confirm></mode>")), None);
+        assert_eq!(asks(&profile("")).unwrap().line, 2);
+        assert!(asks(&profile("<confirm t=\"boolean\">true</confirm>")).is_some());
+        assert!(asks(&profile("<!-- <confirm>false</confirm> -->")).is_some());
+    }
 
     #[test]
     fn accepts_a_profile() {

@@ -1,0 +1,26 @@
+//! `voldemort completions`: what a shell needs to complete the commands and their flags.
+
+use clap::{Args, CommandFactory};
+use clap_complete::{Shell, generate};
+
+use super::exit::print;
+use super::{Exit, ctl};
+
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// The shell that is to read it
+    shell: Shell,
+    /// For `voldemortctl` instead
+    #[arg(long)]
+    ctl: bool,
+}
+
+pub fn run(arguments: &Arguments) -> Exit {
+    let (mut command, name) = match arguments.ctl {
+        true => (ctl::Ctl::command(), "voldemortctl"),
+        false => (super::Arguments::command(), "voldemort"),
+    };
+    let mut text = Vec::new();
+    generate(arguments.shell, &mut command, name, &mut text);
+    print(&String::from_utf8_lossy(&text))
+}
