@@ -6,6 +6,7 @@ pub mod hook;
 pub mod metrics;
 pub mod routes;
 pub mod types;
+pub mod why;
 
 pub use client::Client;
 pub use routes::{Backend, Hooked, router};

@@ -84,6 +84,19 @@ pub struct Source {
     /// A file with the secret of the webhook `POST /hooks/NAME`; without it there is none.
     pub webhook: Option<PathBuf>,
     pub reconcile: Reconcile,
+    /// What is said of verbs; see [`Source::writes`].
+    pub write: Option<Write>,
+}
+
+/// Where the verbs of `voldemortctl` put what they change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Nowhere: the person gets a patch.
+    Off,
+    /// Into the directory, or onto the branch that is followed.
+    Direct,
+    /// Onto a new branch, for a review.
+    Branch,
 }
 
 /// `[firmware]`.
@@ -174,7 +187,16 @@ impl fmt::Display for Listen {
 impl Source {
     /// A place and nothing said about it.
     fn of(name: Name, inventory: Inventory) -> Source {
-        Source { name, inventory, poll: None, webhook: None, reconcile: Reconcile::Auto }
+        Source { name, inventory, poll: None, webhook: None, reconcile: Reconcile::Auto, write: None }
+    }
+
+    /// What the file says; otherwise a directory and the daemon's own repository are written to,
+    /// and somebody else's repository is not.
+    pub fn writes(&self) -> Write {
+        self.write.unwrap_or(match &self.inventory {
+            Inventory::Git(_) => Write::Off,
+            Inventory::Directory(_) | Inventory::Own => Write::Direct,
+        })
     }
 }
 
@@ -213,7 +235,8 @@ impl Config {
         let inventory = Inventory::named(inventory);
         let manual = self.sources.iter().any(|source| source.reconcile == Reconcile::Manual);
         let reconcile = if manual { Reconcile::Manual } else { Reconcile::Auto };
-        self.sources = vec![Source { reconcile, ..Source::of(name, inventory) }];
+        let write = self.sources.first().and_then(|source| source.write);
+        self.sources = vec![Source { reconcile, write, ..Source::of(name, inventory) }];
     }
 
     fn anchor(&mut self, folder: &Path) {
@@ -236,7 +259,7 @@ impl Config {
         if let Listen::Unix(path) = &mut api.listen {
             paths.push(path);
         }
-        for Source { name: _, inventory, poll: _, webhook, reconcile: _ } in sources {
+        for Source { name: _, inventory, poll: _, webhook, reconcile: _, write: _ } in sources {
             paths.extend(webhook);
             match inventory {
                 Inventory::Directory(path) => paths.push(path),

@@ -4,6 +4,7 @@ pub mod body;
 pub mod conflict;
 pub mod desk;
 pub mod dhcp;
+pub mod edit;
 pub mod files;
 mod hooks;
 pub mod http;

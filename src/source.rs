@@ -2,9 +2,11 @@
 
 pub mod directory;
 pub mod git;
+pub mod replace;
 pub mod snapshot;
 mod text;
 pub mod watch;
+pub mod write;
 
 use std::path::PathBuf;
 use std::sync::Arc;

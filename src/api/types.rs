@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::edit::Edit;
 use crate::plan::{Consent, Hold, Plan, Selection};
 use crate::secret;
 
@@ -376,6 +377,116 @@ pub enum Outcome {
     Invalid {
         problems: String,
     },
+}
+
+/// `POST /v1/edits`: a change of the inventory itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EditRequest {
+    pub edit: Edit,
+    /// The source to write to; may be left out where there is one, or one that holds the resource.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Why, for the commit.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// Who wants it, for the commit: `Name <address>`.
+    #[serde(default)]
+    pub author: Option<String>,
+    #[serde(default)]
+    pub consent: Consent,
+    /// Only tell what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// The deployment's machine has its system already: record it as installed first.
+    #[serde(default)]
+    pub installed: bool,
+}
+
+/// One file with another text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FileChange {
+    pub kind: String,
+    pub name: String,
+    /// `Update deployment web-1`.
+    pub summary: String,
+    /// From the root of the repository.
+    pub path: String,
+    /// What `git apply` takes.
+    pub patch: String,
+    /// What a person should hear.
+    pub notes: Vec<String>,
+}
+
+/// The answer to `POST /v1/edits`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum Edited {
+    /// What would be done (`dry_run`).
+    Planned { change: FileChange, plan: Plan, holds: Vec<Hold> },
+    /// It is written. `commit` is absent for a directory.
+    Written {
+        change: FileChange,
+        commit: Option<String>,
+        plan: Plan,
+        /// How the daemon stands with its inventory afterwards: `Ready` is live.
+        condition: String,
+        reason: String,
+    },
+    /// It is on a branch of its own; nothing is live before that is merged.
+    Branch { change: FileChange, commit: String, branch: String, plan: Plan },
+    /// The daemon may not write to this inventory; `steps` are what a person does with the patch.
+    Off { change: FileChange, plan: Plan, steps: Vec<String> },
+    /// Everything is as wanted already.
+    Unchanged,
+    /// A safety rule stopped it; nothing was written.
+    Held { plan: Plan, holds: Vec<Hold> },
+    /// A protection stopped it; nothing was written.
+    Protected { why: String },
+    /// The manifests would be wrong: every problem as text.
+    Invalid { problems: String },
+    /// It can't be done like this.
+    Refused { why: String },
+}
+
+/// `POST /v1/adopt`: a machine has its system already and is not to be installed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Adopt {
+    pub deployment: String,
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// `GET /v1/why/NAME-OR-MAC`: what a machine would be offered, and what happened at its last boot.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Why {
+    pub subject: String,
+    /// One sentence: how its last boot ended, or why there was none.
+    pub verdict: String,
+    pub machine: Option<Machine>,
+    pub deployment: Option<Deployment>,
+    /// What it would be offered at a boot now.
+    pub offers: Vec<Offer>,
+    /// The timeline of its last boot, oldest first.
+    pub boot: Vec<Event>,
+    /// Hardware addresses one typing mistake away.
+    pub look_alikes: Vec<LookAlike>,
+}
+
+/// One thing that a machine is given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Offer {
+    pub what: String,
+    pub value: String,
+    /// `file:line:column` that it comes from.
+    pub origin: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LookAlike {
+    pub mac: String,
+    /// The machine of the manifests that has it; `None` for one that was only seen.
+    pub machine: Option<String>,
+    pub origin: Option<String>,
 }
 
 /// What every error of the API looks like.

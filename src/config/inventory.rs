@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::read::parsed;
 use super::tree::{Complaints, Found, Table};
-use super::{Reconcile, Source};
+use super::{Reconcile, Source, Write};
 use crate::model::{Access, Git, Inventory, Name, Reference, Signed, Span, Verify};
 
 /// The name of the only source.
@@ -63,12 +63,15 @@ fn source(mut table: Table, name: Name, complaints: &mut Complaints<'_>) -> Opti
     let poll = interval(&mut table, "poll", complaints);
     let webhook = file(&mut table, "webhook-secret", complaints);
     let reconcile = reconcile(&mut table, complaints);
+    let write = write(&mut table, complaints);
     let inventory = match (directory, git) {
         (Some(_), Some(git)) => {
             complaints
                 .add(git.at, format!("`{}` has both `directory` and `git`: choose one", table.path("")));
             None
         }
+        // The daemon's own, with a word on who may write to it.
+        (None, None) if write.is_some() && !ONLY_GIT.iter().any(|key| table.has(key)) => Some(Inventory::Own),
         (None, None) => {
             complaints.add(table.at, format!("`{}` needs `directory` or `git`", table.path("")));
             None
@@ -80,12 +83,27 @@ fn source(mut table: Table, name: Name, complaints: &mut Complaints<'_>) -> Opti
                     complaints.add(at, message);
                 }
             }
+            if write == Some(Write::Branch) {
+                let message = format!(
+                    "`{} = \"branch\"` goes with `git`; a directory has no branches",
+                    table.path("write")
+                );
+                complaints.add(directory.at, message);
+            }
             Some(Inventory::Directory(directory.value.into()))
         }
         (None, Some(git)) => repository(&mut table, git.value, poll, complaints).map(Inventory::Git),
     };
+    if let (Some(Inventory::Git(Git { verify: Some(_), .. })), Some(Write::Direct)) = (&inventory, write) {
+        let message = format!(
+            "`{}` does not go with `verify`: the daemon signs nothing, and would not follow what it writes; \
+             take \"branch\" or \"off\"",
+            table.path("write")
+        );
+        complaints.add(table.at, message);
+    }
     table.finish(complaints);
-    Some(Source { name, inventory: inventory?, poll, webhook, reconcile })
+    Some(Source { name, inventory: inventory?, poll, webhook, reconcile, write })
 }
 
 fn reconcile(table: &mut Table, complaints: &mut Complaints<'_>) -> Reconcile {
@@ -97,6 +115,20 @@ fn reconcile(table: &mut Table, complaints: &mut Complaints<'_>) -> Reconcile {
             let message = format!("`{}`: `{value}` is neither auto nor manual", table.path("reconcile"));
             complaints.add(at, message);
             Reconcile::Auto
+        }
+    }
+}
+
+fn write(table: &mut Table, complaints: &mut Complaints<'_>) -> Option<Write> {
+    let Found { at, value } = table.text("write", complaints)?;
+    match value.as_str() {
+        "off" => Some(Write::Off),
+        "direct" => Some(Write::Direct),
+        "branch" => Some(Write::Branch),
+        _ => {
+            let path = table.path("write");
+            complaints.add(at, format!("`{path}`: `{value}` is none of off, direct, branch"));
+            None
         }
     }
 }

@@ -318,6 +318,7 @@ branch = "main"
 path   = "/inventory/"
 poll   = "90s"
 reconcile = "manual"
+write  = "branch"
 [firmware]
 paths = ["/opt/ipxe"]
 [state]
@@ -347,6 +348,7 @@ identity = "/etc/voldemort/age.key"
         assert_eq!((git.path.as_str(), git.poll), ("inventory", Span::seconds(90)));
         assert_eq!(git.reference, Reference::Branch("main".into()));
         assert_eq!(config.sources[0].reconcile, crate::config::Reconcile::Manual);
+        assert_eq!(config.sources[0].writes(), crate::config::Write::Branch);
         assert_eq!(config.firmware.paths, [PathBuf::from("/opt/ipxe")]);
         assert_eq!(config.secrets.identity, Some("/etc/voldemort/age.key".into()));
         assert_eq!(

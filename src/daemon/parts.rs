@@ -137,6 +137,12 @@ impl Parts {
         part.waiting = part.waiting.take().filter(|_| waits);
     }
 
+    /// The files that are served of a source, or are about to be; none where there is one source.
+    pub fn files(&self, name: &Name) -> BTreeMap<Arc<str>, Bytes> {
+        let piece = self.parts.get(name).and_then(|part| part.good.as_ref().or(part.waiting.as_ref()));
+        piece.map(|piece| piece.files.clone()).unwrap_or_default()
+    }
+
     pub fn waiting(&self, name: &Name) -> Option<Piece> {
         self.parts.get(name)?.waiting.clone()
     }

@@ -12,21 +12,23 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::keeper::{Adopted, Keeper, Proposal};
-use super::load::{Depth, load_sources};
+use super::load::{Depth, Loaded, load_sources, survey};
 use super::parts::{Parts, Piece, roots};
 use super::{now, preview, secrets};
 use crate::api::types::{Apply, Order, Outcome, SourceStatus, Tree};
+use crate::config::Write;
 use crate::desired::{Desired, Media, Options, Subnet};
 use crate::manifest::{Environment, Sources};
 use crate::media::Shelf;
 use crate::model::Name;
 use crate::plan::{self, Consent};
-use crate::source::Update;
+use crate::source::{Snapshot, SourceConfig, SourceError, Update};
 use crate::store::{History, Kept};
-use crate::table::Secrets;
+use crate::table::{Secrets, Table};
 use control::Control;
 use waiting::Waiting;
 
@@ -52,8 +54,11 @@ pub struct Reconciler {
     /// The control changed.
     steered: Notify,
     /// Revisions and orders are dealt with one at a time.
-    turn: tokio::sync::Mutex<()>,
+    turn: tokio::sync::Mutex<Turn>,
 }
+
+/// Sources that a verb wrote to: what they tell next may be older than what is served.
+pub(super) type Turn = BTreeSet<Name>;
 
 /// What is followed.
 #[derive(Clone, Debug)]
@@ -73,6 +78,10 @@ pub struct Followed {
     pub location: String,
     /// Whether its revisions wait for approval.
     pub manual: bool,
+    /// Where verbs read and write it.
+    pub place: SourceConfig,
+    /// What verbs may do to it.
+    pub writes: Write,
 }
 
 /// A revision that can be served.
@@ -123,6 +132,27 @@ impl Reconciler {
         }
     }
 
+    pub(super) fn sources(&self) -> &BTreeMap<Name, Followed> {
+        &self.sources
+    }
+
+    pub(super) fn table(&self) -> Arc<Table> {
+        self.keeper.table()
+    }
+
+    pub(super) fn keeper(&self) -> &Keeper {
+        &self.keeper
+    }
+
+    pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, Turn> {
+        self.turn.lock().await
+    }
+
+    /// The files of each source as they are served.
+    pub(super) fn served_files(&self, name: &Name) -> BTreeMap<Arc<str>, Bytes> {
+        lock(&self.parts).files(name)
+    }
+
     /// One status for each source.
     pub fn statuses(&self) -> watch::Receiver<BTreeMap<Name, SourceStatus>> {
         self.statuses.subscribe()
@@ -158,10 +188,16 @@ impl Reconciler {
 
     /// What a source tells.
     async fn hear(&self, name: &Name, update: Update) {
-        let _turn = self.turn.lock().await;
+        let mut turn = self.turn.lock().await;
         match update {
-            Update::Snapshot(snapshot) => {
-                self.consider(name, Piece::of(&snapshot)).await;
+            Update::Snapshot(told) => {
+                let snapshot = match self.newest(name, told, &mut turn).await {
+                    Ok(snapshot) => snapshot,
+                    Err(error) => {
+                        return self.fell(name, error.condition(), error.revision(), error.to_string());
+                    }
+                };
+                self.consider(name, Piece::of(&snapshot), Consent::default()).await;
             }
             Update::Failed(error) => {
                 // What waits for a person goes on waiting while the source is away.
@@ -171,6 +207,14 @@ impl Reconciler {
                 self.retry().await;
             }
         }
+    }
+
+    /// What a source told; read anew where a verb has written meanwhile.
+    async fn newest(&self, name: &Name, told: Snapshot, turn: &mut Turn) -> Result<Snapshot, SourceError> {
+        let Some(source) = self.sources.get(name).filter(|_| turn.contains(name)) else { return Ok(told) };
+        let reading = source.place.read().await?;
+        turn.remove(name);
+        Ok(reading.snapshot)
     }
 
     /// Serves what was served when the daemon stopped, before anybody asks the sources.
@@ -207,9 +251,10 @@ impl Reconciler {
     }
 
     /// Takes note of what a source holds now, and adopts it if nothing speaks against it.
-    async fn consider(&self, name: &Name, piece: Piece) {
+    /// The caller holds the turn.
+    pub(super) async fn consider(&self, name: &Name, piece: Piece, consent: Consent) {
         lock(&self.parts).wait(name, piece);
-        self.attempt(name).await;
+        self.attempt(name, consent).await;
         self.retry().await;
     }
 
@@ -222,7 +267,7 @@ impl Reconciler {
             let mut moved = false;
             let queue = lock(&self.parts).queue();
             for name in queue {
-                moved |= self.attempt(&name).await;
+                moved |= self.attempt(&name, Consent::default()).await;
             }
             if !moved {
                 return;
@@ -232,7 +277,7 @@ impl Reconciler {
 
     /// Tries what the source waits with, beside what is served of the others; true if it is
     /// served from now on.
-    async fn attempt(&self, name: &Name) -> bool {
+    async fn attempt(&self, name: &Name, consent: Consent) -> bool {
         let Some(piece) = lock(&self.parts).waiting(name) else { return false };
         let revision = piece.revision.clone();
         let asked = lock(&self.waiting).remove(name);
@@ -275,7 +320,7 @@ impl Reconciler {
             self.wait(waiting("Waiting"), Vec::new());
             return false;
         }
-        match self.propose(ready.clone(), Some(kept.clone()), Consent::default(), None).await {
+        match self.propose(ready.clone(), Some(kept.clone()), consent, None).await {
             Ok(Adopted::Applied(plan)) => {
                 self.tell(name, format!("{revision} is live: {}", plan::report::summary(&plan)));
                 self.adopted(name, piece, revision, kept).await;
@@ -437,38 +482,80 @@ impl Reconciler {
         self.keeper.adopt(proposal).await.map_err(|error| error.to_string())
     }
 
-    /// Parsing and resolving take processor time and read images: off the serving threads.
+    /// What can be served, secrets decrypted.
     async fn load_whole(
         &self,
         kept: Arc<Kept>,
         moving: Option<&Name>,
         media: Media,
     ) -> Result<Ready, Invalid> {
-        let roots = roots(&kept, moving);
-        let mut shelf = self.shelf.with_copies(kept.copies.clone());
-        if let Some(root) = kept.root.as_ref().filter(|root| root.is_dir()) {
-            shelf = shelf.with_directory(root.clone());
-        }
-        let options = Options { media, fallback: self.fallback.clone() };
+        let loaded = self.loaded(kept.clone(), moving, media).await.map_err(Invalid)?;
         let identity = self.identity.clone();
         let work = move || {
-            let sources = Sources::of_several(&kept.files, &roots);
-            let inside =
-                sources.iter().map(|(file, source)| (sources.inside(file).into(), source.bytes.clone()));
-            let environment = Environment::choose(&inside.collect(), kept.environment.as_deref());
-            let environment = environment.map_err(|error| Invalid(error.to_string()))?;
-            let revision = kept.revision.clone();
-            let loaded = load_sources(revision, sources, &environment, &shelf, &options, Depth::OneFirmware);
             if loaded.errors() > 0 {
                 return Err(Invalid(loaded.report()));
             }
             let secrets = secrets::decrypt(&loaded.desired, &kept.files, identity.as_deref());
             Ok(Ready { desired: loaded.desired, secrets: Arc::new(secrets.map_err(Invalid)?) })
         };
-        match tokio::task::spawn_blocking(work).await {
-            Ok(loaded) => loaded,
-            Err(error) => Err(Invalid(format!("loading ended unexpectedly: {error}"))),
+        let ended = |error| Err(Invalid(format!("loading ended unexpectedly: {error}")));
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(ended)
+    }
+
+    /// A snapshot of one source, with all that is served of the others.
+    pub(super) fn kept_of(&self, name: &Name, piece: &Piece) -> Result<Kept, String> {
+        let put_together = lock(&self.parts).with(name, piece, &piece.revision);
+        let missing =
+            |missing: Vec<Name>| format!("nothing moves before these were read: {}", listed(&missing));
+        put_together.map(|kept| self.here(kept)).map_err(missing)
+    }
+
+    /// What the daemon would serve of it.
+    pub(super) async fn loaded(
+        &self,
+        kept: Arc<Kept>,
+        moving: Option<&Name>,
+        media: Media,
+    ) -> Result<Loaded, String> {
+        let roots = roots(&kept, moving);
+        self.read(kept, media, move |kept, shelf, options| {
+            let sources = Sources::of_several(&kept.files, &roots);
+            let inside =
+                sources.iter().map(|(file, source)| (sources.inside(file).into(), source.bytes.clone()));
+            let environment = Environment::choose(&inside.collect(), kept.environment.as_deref());
+            let environment = environment.map_err(|error| error.to_string())?;
+            let revision = kept.revision.clone();
+            Ok(load_sources(revision, sources, &environment, shelf, options, Depth::OneFirmware))
+        })
+        .await
+    }
+
+    /// What `check` would say of it: every environment, every firmware. Several sources are judged
+    /// as they are served.
+    pub(super) async fn surveyed(&self, kept: Arc<Kept>, moving: &Name) -> Result<Loaded, String> {
+        if self.sources.len() > 1 {
+            return self.loaded(kept, Some(moving), Media::Required).await;
         }
+        self.read(kept, Media::Required, |kept, shelf, options| {
+            Ok(survey(kept.revision.clone(), &kept.files, shelf, options, Depth::EveryFirmware))
+        })
+        .await
+    }
+
+    /// Parsing and resolving take processor time and read images: off the serving threads.
+    async fn read(
+        &self,
+        kept: Arc<Kept>,
+        media: Media,
+        work: impl FnOnce(&Kept, &Shelf, &Options) -> Result<Loaded, String> + Send + 'static,
+    ) -> Result<Loaded, String> {
+        let mut shelf = self.shelf.with_copies(kept.copies.clone());
+        if let Some(root) = kept.root.as_ref().filter(|root| root.is_dir()) {
+            shelf = shelf.with_directory(root.clone());
+        }
+        let options = Options { media, fallback: self.fallback.clone() };
+        let task = tokio::task::spawn_blocking(move || work(&kept, &shelf, &options));
+        task.await.unwrap_or_else(|error| Err(format!("loading ended unexpectedly: {error}")))
     }
 }
 

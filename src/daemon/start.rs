@@ -23,7 +23,9 @@ use super::neighbours::{self, Watch};
 use super::reconcile::{Follow, Followed, Reconciler};
 use super::{dhcp, http, now, tftp};
 use crate::api::metrics::Counts;
-use crate::api::types::{Apply, Order, Outcome, SourceStatus, Status, Ticket, Tree, WaitingPlan};
+use crate::api::types::{
+    Adopt, Apply, EditRequest, Edited, Order, Outcome, SourceStatus, Status, Ticket, Tree, WaitingPlan,
+};
 use crate::api::{Backend, Hooked, router};
 use crate::config::{self, Config, Listen, Network, Reconcile};
 use crate::desired::Subnet;
@@ -31,7 +33,7 @@ use crate::media::{Shelf, loaders};
 use crate::model::{Inventory, Mac, Mode, Name, Origin, Span, Time};
 use crate::source::{self, SourceConfig};
 use crate::store::Store;
-use crate::table::{Event, Server, Table};
+use crate::table::{self, Event, Report, Server, Table};
 
 /// How long transfers may go on after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -258,19 +260,24 @@ async fn sweep(config: Config, reconciler: Arc<Reconciler>, stopping: watch::Rec
     }
 }
 
+/// Where a source is read from.
+fn place(config: &Config, source: &config::Source) -> SourceConfig {
+    SourceConfig {
+        inventory: source.inventory.clone(),
+        poll: source.poll,
+        state: config.state.directory.clone(),
+        fetcher: Default::default(),
+    }
+}
+
 /// Starts to follow every source; each update comes with its source's name.
 fn follow_all(config: &Config, updates: &mpsc::Sender<(Name, source::Update)>) -> Hooks {
     let mut handles = BTreeMap::new();
-    for config::Source { name, inventory, poll, webhook, reconcile: _ } in &config.sources {
+    for source in &config.sources {
         let (out, mut found) = mpsc::channel(1);
-        let settings = SourceConfig {
-            inventory: inventory.clone(),
-            poll: *poll,
-            state: config.state.directory.clone(),
-            fetcher: Default::default(),
-        };
-        handles.insert(name.clone(), (source::spawn(settings, out), webhook.clone()));
-        let (name, updates) = (name.clone(), updates.clone());
+        let handle = source::spawn(place(config, source), out);
+        handles.insert(source.name.clone(), (handle, source.webhook.clone()));
+        let (name, updates) = (source.name.clone(), updates.clone());
         tokio::spawn(async move {
             while let Some(update) = found.recv().await {
                 if updates.send((name.clone(), update)).await.is_err() {
@@ -338,7 +345,9 @@ fn reconciler(config: &Config, keeper: &Keeper, control: Option<Vec<u8>>) -> Rec
     let identity = config.secrets.identity.clone();
     let followed = |source: &config::Source| {
         let location = location(config, source);
-        (source.name.clone(), Followed { location, manual: source.reconcile == Reconcile::Manual })
+        let manual = source.reconcile == Reconcile::Manual;
+        let writes = source.writes();
+        (source.name.clone(), Followed { location, manual, place: place(config, source), writes })
     };
     let follow = Follow {
         sources: config.sources.iter().map(followed).collect(),
@@ -561,5 +570,23 @@ impl Backend for Daemon {
 
     fn revisions(&self) -> Vec<String> {
         self.reconciler.revisions()
+    }
+
+    async fn edit(&self, request: EditRequest) -> Result<Edited, String> {
+        self.reconciler.edit(request).await
+    }
+
+    async fn adopt(&self, request: Adopt) -> Result<(), String> {
+        let table = self.keeper.table();
+        let found = table.desired.deployments.get(request.deployment.as_str());
+        let deployment = found.ok_or_else(|| format!("there is no deployment {}", request.deployment))?;
+        let reason = request.reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+        let report = Report {
+            deployment: deployment.name.clone(),
+            redeploy: deployment.redeploy,
+            outcome: table::Outcome::Completed,
+            note: format!("adopted by hand as installed{reason}"),
+        };
+        self.keeper.report(report).await.map_err(|error| error.to_string())
     }
 }

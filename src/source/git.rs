@@ -3,9 +3,10 @@
 
 mod address;
 mod child;
+mod commit;
 mod fetch;
-mod local;
-mod mirror;
+pub(super) mod local;
+pub(super) mod mirror;
 mod request;
 pub mod revision;
 mod signature;
@@ -20,7 +21,11 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc::Sender;
 
 pub use child::fetch_main;
+pub use commit::{Fault, Order};
+pub use commit::{SUBCOMMAND as WRITE, write_main};
 pub use fetch::Fetcher;
+pub(super) use fetch::{Group, tame};
+pub use request::Request;
 pub use tidy::sweep;
 
 use self::mirror::{Mirror, Reading};

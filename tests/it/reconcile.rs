@@ -9,12 +9,13 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use voldemort::api::types::{Apply, Order, Outcome, SourceStatus, Ticket, Tree};
+use voldemort::config::Write;
 use voldemort::daemon::keeper::Keeper;
 use voldemort::daemon::reconcile::{Follow, Followed, Reconciler};
 use voldemort::media::Shelf;
-use voldemort::model::Name;
+use voldemort::model::{Inventory, Name};
 use voldemort::plan::{Consent, Impact, Plan, Selection};
-use voldemort::source::{Update, directory};
+use voldemort::source::{SourceConfig, Update, directory};
 use voldemort::store::Store;
 use voldemort::table::{Outcome as Said, Permit, PermitStep, Report, Server};
 
@@ -88,8 +89,15 @@ impl House {
         let (store, mut saved) = Store::open(state, || [seed; 48]).unwrap();
         let (kept, control) = (saved.kept.take(), saved.notes.remove("control"));
         let (keeper, thread) = Keeper::spawn(store, saved, Server::stand_in("10.0.0.1".parse().unwrap()));
+        let place = SourceConfig {
+            inventory: Inventory::Own,
+            poll: None,
+            state: state.to_path_buf(),
+            fetcher: Default::default(),
+        };
+        let followed = Followed { location: "the test".into(), manual, place, writes: Write::Off };
         let following = Follow {
-            sources: [(only(), Followed { location: "the test".into(), manual })].into(),
+            sources: [(only(), followed)].into(),
             environment: None,
             state: state.to_path_buf(),
             control,

@@ -7,11 +7,12 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use voldemort::api::types::{Apply, Outcome, SourceStatus, Tree};
+use voldemort::config::Write;
 use voldemort::daemon::keeper::Keeper;
 use voldemort::daemon::reconcile::{Follow, Followed, Reconciler};
 use voldemort::media::Shelf;
-use voldemort::model::Name;
-use voldemort::source::{Body, Snapshot, SourceError, Update};
+use voldemort::model::{Inventory, Name};
+use voldemort::source::{Body, Snapshot, SourceConfig, SourceError, Update};
 use voldemort::store::Store;
 use voldemort::table::Server;
 
@@ -59,7 +60,13 @@ impl Lab {
         let (keeper, _) = Keeper::spawn(store, saved, server);
         let sources = names.iter().map(|text| {
             let (text, manual) = text.strip_suffix('!').map_or((*text, false), |text| (text, true));
-            (name(text), Followed { location: text.to_owned(), manual })
+            let place = SourceConfig {
+                inventory: Inventory::Own,
+                poll: None,
+                state: folder.path().join("state"),
+                fetcher: Default::default(),
+            };
+            (name(text), Followed { location: text.to_owned(), manual, place, writes: Write::Off })
         });
         let state = folder.path().join("state");
         let follow = Follow { sources: sources.collect(), environment: None, state, control };

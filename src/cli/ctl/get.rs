@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::table;
+use crate::api::client::ClientError;
 use crate::api::types;
 use crate::cli::Exit;
 use crate::cli::remote::{self, Remote};
@@ -95,8 +96,8 @@ fn list<T: Serialize + DeserializeOwned>(
     if let Some(wanted) = &arguments.name {
         rows.retain(|row| name(row) == wanted);
         if rows.is_empty() {
-            crate::cli::exit::talk(&format!("the daemon knows no {wanted} there"));
-            return Exit::Failed;
+            let error = ClientError::Refused(format!("the daemon knows no {wanted} there"));
+            return remote::failed(&error, json);
         }
     }
     if json {

@@ -180,7 +180,7 @@ impl Reconciler {
                     None => self.settle(name, &attempted),
                 }
             }
-            self.attempt(name).await;
+            self.attempt(name, Consent::default()).await;
         }
         self.retry().await;
     }

@@ -35,7 +35,7 @@ impl Default for Fetcher {
 impl Fetcher {
     /// Brings the mirror at `mirror` up to date with the repository. A child that hangs is
     /// killed with all that it started, one that crashes is an error; the daemon goes on.
-    pub(super) async fn fetch(&self, mirror: &Path, git: &Git) -> Result<Fetched, SourceError> {
+    pub(in crate::source) async fn fetch(&self, mirror: &Path, git: &Git) -> Result<Fetched, SourceError> {
         let fail = |why: String| SourceError::Git(format!("fetching {git} failed: {why}"));
         let child = self.command(mirror, git).spawn();
         let child = child.map_err(|error| fail(format!("{}: {error}", self.program.display())))?;
@@ -61,14 +61,14 @@ impl Fetcher {
 }
 
 /// The child and what it started, `ssh` above all: ended together unless they ended by themselves.
-struct Group(Option<Pid>);
+pub struct Group(Option<Pid>);
 
 impl Group {
-    fn of(child: &Child) -> Group {
+    pub fn of(child: &Child) -> Group {
         Group(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw))
     }
 
-    fn ended(mut self) {
+    pub fn ended(mut self) {
         self.0 = None;
     }
 }
@@ -81,10 +81,7 @@ impl Drop for Group {
 }
 
 fn understand(output: &Output, git: &Git) -> Result<Fetched, SourceError> {
-    let complaint = String::from_utf8_lossy(&output.stderr);
-    // Some of it is a server's: nothing of it may move a terminal's cursor.
-    let tame = |c: char| if c.is_control() && c != '\n' { '\u{fffd}' } else { c };
-    let complaint: String = complaint.trim().chars().map(tame).take(COMPLAINT).collect();
+    let complaint = tame(&output.stderr);
     let answer = String::from_utf8_lossy(&output.stdout);
     let answer = answer.trim_end().split_once('\t');
     let fetched = answer.map(|(commit, name)| Fetched { commit: commit.to_owned(), name: name.to_owned() });
@@ -103,4 +100,11 @@ fn understand(output: &Output, git: &Git) -> Result<Fetched, SourceError> {
         _ if complaint.is_empty() => Err(fail(output.status.to_string())),
         _ => Err(fail(complaint)),
     }
+}
+
+/// A child's complaint, for people.
+pub fn tame(complaint: &[u8]) -> String {
+    // Some of it is a server's: nothing of it may move a terminal's cursor.
+    let tame = |c: char| if c.is_control() && c != '\n' { '\u{fffd}' } else { c };
+    String::from_utf8_lossy(complaint).trim().chars().map(tame).take(COMPLAINT).collect()
 }

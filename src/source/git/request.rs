@@ -12,7 +12,8 @@ pub const VARIABLE: &str = "VOLDEMORT_FETCH";
 /// The child's exit code when the commit lacks a signature that counts.
 pub const UNTRUSTED: u8 = 3;
 
-#[derive(Debug, Serialize, Deserialize)]
+/// A repository and how it is reached.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Request {
     pub mirror: PathBuf,
     pub url: String,
