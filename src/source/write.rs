@@ -83,7 +83,7 @@ impl SourceConfig {
                 .await?;
         }
         let mirror = self.mirror(&git);
-        let fetched = self.fetcher.fetch(&mirror.path, &git).await?;
+        let fetched = self.fetcher.fetch_whole(&mirror.path, &git).await?;
         let (base, path) = (fetched.clone(), git.path);
         let reading = blocking(move || mirror.read(&fetched, &path, None)).await?;
         let reading = reading.expect("no tree is known yet");

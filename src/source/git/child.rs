@@ -94,7 +94,7 @@ fn bring(request: &Request, repository: &Repository, verify: Option<&Verify>) ->
     let mut remote = repository.remote_anonymous(&url).map_err(words)?;
     let history = verify.is_some_and(|verify| verify.signed == Signed::EveryCommit);
     // The transport of this host's own files knows no shallow copies, and needs none.
-    let depth = if history || matches!(address, Address::Local(_)) { 0 } else { 1 };
+    let depth = if history || request.whole || matches!(address, Address::Local(_)) { 0 } else { 1 };
     if request.kind == "commit" {
         return bring_commit(request, repository, &mut remote, depth);
     }

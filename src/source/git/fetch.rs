@@ -35,9 +35,23 @@ impl Default for Fetcher {
 impl Fetcher {
     /// Brings the mirror at `mirror` up to date with the repository. A child that hangs is
     /// killed with all that it started, one that crashes is an error; the daemon goes on.
-    pub(in crate::source) async fn fetch(&self, mirror: &Path, git: &Git) -> Result<Fetched, SourceError> {
+    pub(super) async fn fetch(&self, mirror: &Path, git: &Git) -> Result<Fetched, SourceError> {
+        self.run(Request::new(mirror.to_owned(), git), git).await
+    }
+
+    /// The same with all history, which a commit that is to be pushed needs below it.
+    pub(in crate::source) async fn fetch_whole(
+        &self,
+        mirror: &Path,
+        git: &Git,
+    ) -> Result<Fetched, SourceError> {
+        let request = Request::new(mirror.to_owned(), git);
+        self.run(Request { whole: true, ..request }, git).await
+    }
+
+    async fn run(&self, request: Request, git: &Git) -> Result<Fetched, SourceError> {
         let fail = |why: String| SourceError::Git(format!("fetching {git} failed: {why}"));
-        let child = self.command(mirror, git).spawn();
+        let child = self.command(&request).spawn();
         let child = child.map_err(|error| fail(format!("{}: {error}", self.program.display())))?;
         let group = Group::of(&child);
         let Span(limit) = git.limit;
@@ -51,8 +65,8 @@ impl Fetcher {
         }
     }
 
-    fn command(&self, mirror: &Path, git: &Git) -> Command {
-        let request = serde_json::to_string(&Request::new(mirror.to_owned(), git));
+    fn command(&self, request: &Request) -> Command {
+        let request = serde_json::to_string(request);
         let mut command = Command::new(&self.program);
         command.arg(SUBCOMMAND).env(VARIABLE, request.unwrap_or_default()).process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);

@@ -20,15 +20,17 @@ pub struct Request {
     /// `default`, `branch`, `tag` or `commit`.
     pub kind: String,
     pub name: String,
-    token: Option<PathBuf>,
-    ca: Option<PathBuf>,
-    key: Option<PathBuf>,
-    known_hosts: Option<PathBuf>,
-    insecure: bool,
+    /// With its history, for a commit to be built on it.
+    pub whole: bool,
+    pub(super) token: Option<PathBuf>,
+    pub(super) ca: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
+    pub(super) known_hosts: Option<PathBuf>,
+    pub(super) insecure: bool,
     /// `head`, `tag` or `every-commit`.
-    signed: Option<String>,
-    signers: Option<PathBuf>,
-    keyring: Option<PathBuf>,
+    pub(super) signed: Option<String>,
+    pub(super) signers: Option<PathBuf>,
+    pub(super) keyring: Option<PathBuf>,
 }
 
 impl Request {
@@ -46,6 +48,7 @@ impl Request {
             url: url.clone(),
             kind: kind.to_owned(),
             name: name.to_owned(),
+            whole: false,
             token,
             ca,
             key,
