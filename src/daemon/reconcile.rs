@@ -278,9 +278,22 @@ impl Reconciler {
     /// Tries what the source waits with, beside what is served of the others; true if it is
     /// served from now on.
     async fn attempt(&self, name: &Name, consent: Consent) -> bool {
+        let asked = lock(&self.waiting).get(name).cloned();
+        let moved = self.attempt_beside(name, asked.as_ref(), consent).await;
+        let mut waiting = lock(&self.waiting);
+        // Nobody is asked about what was judged anew with another end.
+        if let (Some(asked), Some(now)) = (&asked, waiting.get(name))
+            && Arc::ptr_eq(asked, now)
+        {
+            waiting.remove(name);
+        }
+        moved
+    }
+
+    /// `asked` is what waited for a word until now.
+    async fn attempt_beside(&self, name: &Name, asked: Option<&Arc<Waiting>>, consent: Consent) -> bool {
         let Some(piece) = lock(&self.parts).waiting(name) else { return false };
         let revision = piece.revision.clone();
-        let asked = lock(&self.waiting).remove(name);
         if let Some((condition, why)) = self.pause(name, &revision) {
             self.fell(name, condition, Some(&revision), why);
             return false;

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::sync::mpsc;
-use voldemort::api::types::{Apply, Outcome, SourceStatus, Tree};
+use voldemort::api::types::{Apply, Order, Outcome, SourceStatus, Tree};
 use voldemort::config::Write;
 use voldemort::daemon::keeper::Keeper;
 use voldemort::daemon::reconcile::{Follow, Followed, Reconciler};
 use voldemort::media::Shelf;
 use voldemort::model::{Inventory, Name};
+use voldemort::plan::Consent;
 use voldemort::source::{Body, Snapshot, SourceConfig, SourceError, Update};
 use voldemort::store::Store;
 use voldemort::table::Server;
@@ -208,5 +209,36 @@ async fn a_restart_serves_all_parts_and_waits_for_none() {
     assert_eq!(lab.deployments(), 4);
     let waiting = lab.tell("core", "c1", &[("net.toml", NET), KERNEL]).await;
     assert_eq!(waiting.condition, "Waiting");
+    assert_eq!(lab.deployments(), 4);
+}
+
+#[tokio::test]
+async fn each_source_waits_for_its_own_approval_and_a_pin_is_for_all() {
+    let lab = Lab::new(&["a!", "b", "net"]).await;
+    lab.tell("net", "n1", &[("net.toml", NET), KERNEL]).await;
+    let asked = lab.tell("a", "a1", &[("x.toml", &fleet("a", 10, 2))]).await;
+    assert_eq!(asked.condition, "Waiting", "{}", asked.reason);
+    // Another source moves; what waits is judged beside it and takes nothing of it back.
+    assert_eq!(lab.tell("b", "b1", &[("x.toml", &fleet("b", 50, 3))]).await.condition, "Ready");
+    // What b did is judged when a third one has spoken.
+    lab.tell("net", "n2", &[("net.toml", "[deployment.x]\nboot = 7\n"), KERNEL]).await;
+    let plans = lab.reconciler.plans();
+    assert_eq!((plans.len(), plans[0].source.as_deref(), &*plans[0].revision), (1, Some("a"), "a1"));
+    let approve = Order::Approve { plan: plans[0].id.clone(), consent: Default::default() };
+    let approved = lab.reconciler.order(approve).await.unwrap();
+    assert!(matches!(approved, Outcome::Applied { .. }), "{approved:?}");
+    assert_eq!((lab.deployments(), lab.reconciler.plans().len()), (5, 0));
+    // Back to before it, whatever comes.
+    let earlier = lab.reconciler.revisions()[1].clone();
+    assert_eq!(earlier, "b:b1 net:n1");
+    let consent = Consent { removals: Some(2), ..Consent::default() };
+    let pin = Order::Pin { revision: earlier, reason: String::new(), consent };
+    let pinned = lab.reconciler.order(pin).await.unwrap();
+    assert!(matches!(pinned, Outcome::Applied { .. }), "{pinned:?}");
+    assert_eq!(lab.tell("b", "b2", &[("x.toml", &fleet("b", 50, 4))]).await.condition, "Pinned");
+    assert_eq!(lab.deployments(), 3);
+    lab.reconciler.order(Order::Unpin).await.unwrap();
+    assert_eq!(lab.judged("b", |status| status.condition == "Ready").await.applied, "b2");
+    assert_eq!(lab.judged("a", |status| status.condition == "Waiting").await.attempted, "a1");
     assert_eq!(lab.deployments(), 4);
 }

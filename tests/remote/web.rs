@@ -9,7 +9,10 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWrite
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
-use voldemort::model::{Access, Git, Reference, Span};
+use voldemort::model::{Access, Git, Inventory, Reference, Span};
+use voldemort::source::SourceConfig;
+use voldemort::source::git::Fetcher;
+use voldemort::source::write::{Draft, WriteError};
 
 use super::{Lab, at, text};
 
@@ -323,4 +326,39 @@ fn peak_memory() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[tokio::test]
+async fn what_is_written_travels_with_the_same_token() {
+    let lab = Lab::new();
+    lab.commit("a.toml", "2");
+    lab.run("git", &["-C", "repos/x.git", "config", "http.receivepack", "true"]);
+    let manner = Manner { wants: Some(BASIC.into()), challenge: "Basic realm=x", ..Manner::default() };
+    let web = Web::start(&lab, true, manner).await;
+    let url = format!("https://localhost:{}/x.git", web.address.port());
+    let place = |token: &str| SourceConfig {
+        inventory: Inventory::Git(at(url.clone(), with_token(&lab, token))),
+        poll: None,
+        state: lab.path("state"),
+        fetcher: Fetcher { program: env!("CARGO_BIN_EXE_voldemort").into() },
+    };
+    let draft = |before: &str, after: &str| Draft {
+        path: "a.toml".into(),
+        before: Some(before.into()),
+        after: after.into(),
+        message: "Change it\n".into(),
+        author: ("t".into(), "t@localhost".into()),
+    };
+    let source = place("secret");
+    let reading = source.read().await.unwrap();
+    let commit = source.write(&reading, &draft("2", "3"), None).await.unwrap().unwrap();
+    assert_eq!(lab.run("git", &["-C", "repos/x.git", "rev-parse", "main"]), commit);
+    assert_eq!(lab.run("git", &["-C", "repos/x.git", "show", "main:a.toml"]), "3");
+    // Somebody was quicker.
+    let late = source.write(&reading, &draft("2", "4"), None).await;
+    assert!(matches!(late, Err(WriteError::Moved(_))), "{late:?}");
+    let reading = source.read().await.unwrap();
+    let refused = place("wrong").write(&reading, &draft("3", "4"), None).await;
+    assert!(matches!(&refused, Err(WriteError::Failed(why)) if why.contains("(401)")), "{refused:?}");
+    assert_eq!(lab.run("git", &["-C", "repos/x.git", "show", "main:a.toml"]), "3");
 }
