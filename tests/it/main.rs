@@ -16,6 +16,7 @@ mod http;
 mod inventory;
 mod kit;
 mod layers;
+mod lossy;
 mod plan;
 mod program;
 mod readme;
