@@ -197,10 +197,22 @@ async fn ranges_of_files_and_of_memory() {
         let outside = client.get(path, "Range: bytes=150000-\n").await;
         assert_eq!(outside.status(), "HTTP/1.1 416 Range Not Satisfiable");
         assert_eq!(outside.field("Content-Range"), Some("bytes */150000"));
-        for headers in ["Range: bytes=0-1,5-6\n", "Range: bytes=0-1\nIf-Range: \"old\"\n"] {
+        for headers in ["Range: bytes=0-5,5-6\n", "Range: bytes=0-1\nIf-Range: \"old\"\n"] {
             let all = client.get(path, headers).await;
             assert_eq!((all.status(), all.body.len()), ("HTTP/1.1 200 OK", 150_000));
         }
+        let several = client.get(path, "Range: bytes=149990-,99999-100000,0-4\n").await;
+        assert_eq!(several.status(), "HTTP/1.1 206 Partial Content");
+        let stretches = [&expected[149_990..], &expected[99_999..100_001], &expected[..5]];
+        let mark = several.field("Content-Type").unwrap().split_once("boundary=").unwrap().1;
+        let mut body = Vec::<u8>::new();
+        for (stretch, place) in stretches.into_iter().zip(["149990-149999", "99999-100000", "0-4"]) {
+            let head = "Content-Type: application/octet-stream\r\nContent-Range: bytes";
+            body.extend(format!("\r\n--{mark}\r\n{head} {place}/150000\r\n\r\n").as_bytes());
+            body.extend(stretch);
+        }
+        body.extend(format!("\r\n--{mark}--\r\n").as_bytes());
+        assert!(several.body == body, "{path}");
         client.send(&format!("GET {path} HTTP/1.1\nIf-None-Match: \"tag\"\n\n")).await;
         let same = client.head().await;
         assert_eq!(same.status(), "HTTP/1.1 304 Not Modified");

@@ -1,5 +1,6 @@
 //! One connection, request after request.
 
+use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -105,10 +106,10 @@ impl<O: Opener> Connection<O> {
 
     async fn deliver(&self, request: &Request, artifact: Artifact, context: Context) -> io::Result<bool> {
         let reply = reply::serve(request, &artifact, context);
-        let Some(stretch) = reply.content else {
+        if reply.parts.is_empty() {
             self.write(&reply).await?;
             return Ok(reply.keep_alive);
-        };
+        }
         let mut transfer = Transfer::new(Arc::clone(&self.opener), self.asker, artifact);
         let body = match Body::open(&self.files, &transfer.artifact().content).await {
             Ok(body) => body,
@@ -119,10 +120,23 @@ impl<O: Opener> Connection<O> {
                 return Ok(reply.keep_alive);
             }
         };
-        let stalled = self.limits.stalled;
-        output::send(&self.stream, &reply.head, &body, stretch, stalled, &mut transfer.sent).await?;
-        transfer.complete = transfer.sent == stretch.length;
+        self.send_parts(&reply, &body, &mut transfer.sent).await?;
+        transfer.complete = true;
         Ok(reply.keep_alive)
+    }
+
+    /// The head, the parts and what is between them; `sent` counts bytes of the content.
+    async fn send_parts(&self, reply: &Reply, body: &Body, sent: &mut u64) -> io::Result<()> {
+        let stalled = self.limits.stalled;
+        let mut head = Cow::from(&reply.head);
+        for part in &reply.parts {
+            if !part.head.is_empty() {
+                head.to_mut().extend(part.head.as_bytes());
+            }
+            output::send(&self.stream, &head, body, part.stretch, stalled, sent).await?;
+            head = Cow::default();
+        }
+        output::write_all(&self.stream, reply.tail.as_bytes(), stalled).await
     }
 
     async fn write(&self, reply: &Reply) -> io::Result<()> {
