@@ -1,13 +1,14 @@
 //! How one transfer reaches its client: by a socket of its own, or by the one that listens.
 
 use std::cell::RefCell;
-use std::io::{self, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use nix::sys::socket::{
-    ControlMessageOwned, MsgFlags, SockaddrIn, getsockopt, recvfrom, recvmsg, setsockopt, sockopt,
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, getsockopt, recvfrom, recvmsg, sendmsg,
+    setsockopt, sockopt,
 };
 use socket2::SockRef;
 use tokio::io::Interest;
@@ -88,14 +89,8 @@ impl Wire {
     }
 
     /// Lets the kernel cut long sends into blocks, if it can: one call for a window.
-    pub fn expect_windows(&mut self, block: u16) {
-        self.segments = match &self.via {
-            Via::Own(socket) => {
-                let segment = i32::from(block) + HEADER as i32;
-                setsockopt(socket, sockopt::UdpGsoSegment, &segment).is_ok()
-            }
-            Via::Shared(..) => true,
-        };
+    pub fn expect_windows(&mut self) {
+        self.segments = true;
     }
 
     /// The next packet from the client; its length in `buffer`. Safe to cancel.
@@ -137,8 +132,14 @@ impl Wire {
     /// One packet, or several if `segment` says how long each is.
     fn try_send(&self, bytes: &[u8], segment: Option<u16>) -> io::Result<()> {
         match &self.via {
-            // What the kernel cuts at was set with the socket.
-            Via::Own(socket) => socket.try_send_to(bytes, self.peer.into()).map(drop),
+            Via::Own(socket) => socket.try_io(Interest::WRITABLE, || {
+                let (peer, parts) = (SockaddrIn::from(self.peer), [IoSlice::new(bytes)]);
+                // Said with each send, not once to the socket: an offer or an error is never to be cut.
+                let control = segment.as_ref().map(ControlMessage::UdpGsoSegments);
+                let flags = MsgFlags::MSG_DONTWAIT;
+                let sent = sendmsg(socket.as_raw_fd(), &parts, control.as_slice(), flags, Some(&peer));
+                Ok(sent.map(drop)?)
+            }),
             Via::Shared(listener, _) => listener.try_send(self.local, self.peer, bytes, segment),
         }
     }
@@ -192,7 +193,7 @@ impl Wire {
                     Ok(()) => return Ok(count as u16),
                     Err(error) if is_lost(&error) => return Ok(count as u16),
                     Err(error) if !cannot_segment(&error) => return Err(error),
-                    Err(_) => self.stop_segmenting()?,
+                    Err(_) => self.segments = false,
                 }
             }
             self.send_singly(bytes, stride)
@@ -210,14 +211,6 @@ impl Wire {
             }
         }
         Ok(sent)
-    }
-
-    fn stop_segmenting(&mut self) -> io::Result<()> {
-        self.segments = false;
-        match &self.via {
-            Via::Own(socket) => Ok(setsockopt(socket, sockopt::UdpGsoSegment, &0)?),
-            Via::Shared(..) => Ok(()),
-        }
     }
 
     /// A packet from a port that has no part in this transfer: tell it so. Errors are never
