@@ -18,6 +18,7 @@ pub struct Node {
 enum Value {
     Text(String),
     Integer(i64),
+    Flag(bool),
     List(Vec<Node>),
     Table(BTreeMap<String, (Option<usize>, Node)>),
     Other(&'static str),
@@ -74,7 +75,7 @@ fn from_toml(spanned: toml::Spanned<DeValue<'_>>) -> Node {
         DeValue::Array(list) => Value::List(list.into_iter().map(from_toml).collect()),
         DeValue::Table(table) => return from_table(at, table),
         DeValue::Float(_) => Value::Other("a fraction"),
-        DeValue::Boolean(_) => Value::Other("true or false"),
+        DeValue::Boolean(flag) => Value::Flag(flag),
         DeValue::Datetime(_) => Value::Other("a date"),
     };
     Node { at, value }
@@ -91,7 +92,7 @@ fn from_json(value: serde_json::Value) -> Node {
         serde_json::Value::Object(table) => {
             Value::Table(table.into_iter().map(|(key, value)| (key, (None, from_json(value)))).collect())
         }
-        serde_json::Value::Bool(_) => Value::Other("true or false"),
+        serde_json::Value::Bool(flag) => Value::Flag(flag),
         serde_json::Value::Null => Value::Other("null"),
     };
     Node { at: None, value }
@@ -102,6 +103,7 @@ impl Value {
         match self {
             Value::Text(_) => "a string",
             Value::Integer(_) => "a number",
+            Value::Flag(_) => "true or false",
             Value::List(_) => "a list",
             Value::Table(_) => "a table",
             Value::Other(kind) => kind,
@@ -222,6 +224,18 @@ impl Table {
             other => {
                 complaints
                     .add(node.at, format!("`{}` must be a number, and is {}", self.path(key), other.kind()));
+                None
+            }
+        }
+    }
+
+    pub fn flag(&mut self, key: &'static str, complaints: &mut Complaints<'_>) -> Option<bool> {
+        let node = self.take(key)?;
+        match node.value {
+            Value::Flag(flag) => Some(flag),
+            other => {
+                let message = format!("`{}` must be true or false, and is {}", self.path(key), other.kind());
+                complaints.add(node.at, message);
                 None
             }
         }
