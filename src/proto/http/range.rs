@@ -62,11 +62,13 @@ fn single(range: &str, length: u64) -> Single {
     let Some((first, last)) = range.split_once('-') else { return Single::Nonsense };
     match (number(first), number(last)) {
         (Some(first), Some(last)) if last < first => Single::Nonsense,
+        // Of an empty file, the bytes from the first on are everything there is; and so are its last
+        // ones. Tools that go on with a download ask for them.
+        (Some(0), _) if length == 0 => Single::Nonsense,
         (Some(first), _) if first >= length => Single::Outside,
         (Some(first), Some(last)) => part(first, (last - first).saturating_add(1).min(length - first)),
         (Some(first), None) if last.trim().is_empty() => part(first, length - first),
         (None, Some(0)) if first.trim().is_empty() => Single::Outside,
-        // The last bytes of nothing are everything there is.
         (None, Some(_)) if first.trim().is_empty() && length == 0 => Single::Nonsense,
         (None, Some(tail)) if first.trim().is_empty() => part(length - tail.min(length), tail.min(length)),
         _ => Single::Nonsense,
@@ -126,7 +128,7 @@ mod tests {
         for value in ["bytes=100-", "bytes=100-200", "bytes=-0", "bytes=99999999999999999999-"] {
             assert_eq!(parse(value, 100), Asked::Outside, "{value}");
         }
-        assert_eq!(parse("bytes=0-", 0), Asked::Outside);
+        assert_eq!(parse("bytes=1-", 0), Asked::Outside);
     }
 
     #[test]
@@ -144,6 +146,8 @@ mod tests {
         ] {
             assert_eq!(parse(value, 100), Asked::Whole, "{value}");
         }
-        assert_eq!(parse("bytes=-5", 0), Asked::Whole);
+        for value in ["bytes=-5", "bytes=0-", "bytes=0-0"] {
+            assert_eq!(parse(value, 0), Asked::Whole, "{value}");
+        }
     }
 }
