@@ -22,6 +22,7 @@ use sha2::{Digest, Sha256};
 
 use super::opener::{Method, Opened, Opener};
 use crate::model::Content;
+use crate::model::hex::hex;
 use crate::proto::tree::{Artifact, Asker};
 use crate::table::Stage;
 
@@ -129,7 +130,7 @@ impl Authority {
 /// The root of `key`. Its name tells two hosts' authorities apart.
 fn root(key: &KeyPair) -> CertificateParams {
     let digest = Sha256::digest(key.public_key_raw());
-    let short: String = digest[..4].iter().map(|byte| format!("{byte:02x}")).collect();
+    let short = hex(&digest[..4]);
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, format!("voldemort authority {short}"));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -174,7 +175,7 @@ impl<O> Rooted<O> {
         Some(Artifact {
             content: Content::Bytes(bytes.clone()),
             media_type,
-            etag: Sha256::digest(bytes)[..12].iter().map(|byte| format!("{byte:02x}")).collect(),
+            etag: hex(&Sha256::digest(bytes)[..12]),
             stage: Stage::File,
             mac: None,
             deployment: None,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use tokio::io::AsyncReadExt;
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::output;
 use super::stream::Stream;
@@ -18,6 +18,8 @@ use crate::proto::http::{BadRequest, BodyReader, Request};
 const MAX_BODY: usize = 64 * 1024;
 /// Room made for each read, in bytes.
 const READ: usize = 4096;
+/// Nobody is sent away to make room who came, or was answered, so short a time ago.
+const GRACE: Duration = Duration::from_millis(500);
 /// Most bytes and longest time spent on what a client still sends after the last reply.
 const MAX_LINGER: usize = 256 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
@@ -67,12 +69,16 @@ impl Input {
         crowded: &Notify,
     ) -> Result<Request, NoRequest> {
         if self.buffer.is_empty() {
-            let deadline = Instant::now() + idle;
+            let since = Instant::now();
+            let leave = async {
+                sleep_until(since + GRACE).await;
+                crowded.notified().await;
+            };
             tokio::select! {
                 biased;
                 () = stopped(stop) => return Err(NoRequest::Over),
-                read = self.more(stream, deadline) => read.map_err(|_| NoRequest::Over)?,
-                () = crowded.notified() => return Err(NoRequest::Over),
+                read = self.more(stream, since + idle) => read.map_err(|_| NoRequest::Over)?,
+                () = leave => return Err(NoRequest::Over),
             }
         }
         let deadline = Instant::now() + reading;
