@@ -14,7 +14,7 @@ pub fn page<'a>(folder: &str, rows: impl IntoIterator<Item = (&'a str, Listed<'a
     let title = escape(folder);
     let mut html =
         format!("<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"><title>/{title}/</title></head>\n");
-    let _ = write!(html, "<body><h1>/{title}/</h1><hr><pre>\n");
+    let _ = writeln!(html, "<body><h1>/{title}/</h1><hr><pre>");
     if let Some((parent, _)) = folder.rsplit_once('/') {
         let _ = writeln!(html, "<a href=\"/{}/\">../</a>", encode(parent));
     }
