@@ -21,6 +21,7 @@ pub struct Config {
     /// Further networks, where `[[network]]` is written more than once.
     pub further: Vec<Network>,
     pub dhcp: Dhcp,
+    pub tftp: Tftp,
     pub http: Http,
     pub api: Api,
     /// Where manifests come from; at least one, in the order of their names.
@@ -52,10 +53,27 @@ pub struct Dhcp {
     pub mode: Mode,
 }
 
+/// `[tftp]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tftp {
+    /// Everything is sent from port 69, for networks where only one port gets through.
+    pub single_port: bool,
+}
+
 /// `[http]`: the server for machines.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Http {
     pub port: u16,
+    /// Spoken beside plain HTTP, never instead of it.
+    pub tls: Option<Tls>,
+}
+
+/// `[http] tls`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    pub port: u16,
+    /// PEM files of a certificate and its key; without them the daemon has an authority of its own.
+    pub given: Option<(PathBuf, PathBuf)>,
 }
 
 /// `[api]`: the server for people.
@@ -244,7 +262,8 @@ impl Config {
             network: _,
             further: _,
             dhcp: _,
-            http: _,
+            tftp: _,
+            http,
             api,
             sources,
             environment: _,
@@ -255,6 +274,9 @@ impl Config {
         } = self;
         let mut paths: Vec<&mut PathBuf> = firmware.paths.iter_mut().chain(&mut media.paths).collect();
         paths.push(&mut state.directory);
+        if let Some(Tls { given: Some((certificate, key)), .. }) = &mut http.tls {
+            paths.extend([certificate, key]);
+        }
         paths.extend(&mut secrets.identity);
         if let Listen::Unix(path) = &mut api.listen {
             paths.push(path);

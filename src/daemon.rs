@@ -24,6 +24,7 @@ pub mod secrets;
 pub mod start;
 pub mod tally;
 pub mod tftp;
+pub mod tls;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -159,6 +159,11 @@ pub fn file(facts: &Facts) -> String {
 const SERVICES: &str = "\
 [http]
 port = 80                                # kernels, scripts and answers are fetched from here
+#tls = { port = 443 }                    # HTTPS too, by an authority of its own (root: /ca.pem), or by
+                                         # { certificate = \"FILE\", key = \"FILE\" }
+
+#[tftp]
+#single-port = true                      # behind address translation, or in a container
 
 [api]
 listen = \"127.0.0.1:12345\"               # voldemortctl; loopback or unix:/path only

@@ -7,7 +7,8 @@ use std::str::FromStr;
 
 use super::tree::{self, Complaints, Found, Table};
 use super::{
-    Api, Config, Dhcp, Firmware, Http, Listen, Media, Mode, Network, Problem, Secrets, State, Subnet,
+    Api, Config, Dhcp, Firmware, Http, Listen, Media, Mode, Network, Problem, Secrets, State, Subnet, Tftp,
+    Tls,
 };
 use crate::model::{Cidr, Range};
 
@@ -45,7 +46,8 @@ pub fn config(text: &str) -> Result<Config, Vec<Problem>> {
 fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config> {
     let networks = networks(root, complaints);
     let mode = dhcp(root, complaints).unwrap_or_default();
-    let port = http(root, complaints).unwrap_or(80);
+    let tftp = tftp(root, complaints);
+    let http = http(root, complaints);
     let listen = api(root, complaints);
     let (sources, environment) = super::inventory::sources(root, complaints).unzip();
     let firmware = paths(root, "firmware", complaints);
@@ -57,7 +59,8 @@ fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config>
         network: networks.next()?,
         further: networks.collect(),
         dhcp: Dhcp { mode },
-        http: Http { port },
+        tftp,
+        http,
         api: Api { listen: listen? },
         sources: sources?,
         environment: environment.flatten(),
@@ -219,14 +222,42 @@ fn mode(key: &str, Found { at, value }: Found<String>, complaints: &mut Complain
     found
 }
 
-fn http(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<u16> {
-    let mut table = root.table("http", "http", complaints)?;
-    let port = table.integer("port", complaints);
+fn tftp(root: &mut Table, complaints: &mut Complaints<'_>) -> Tftp {
+    let Some(mut table) = root.table("tftp", "tftp", complaints) else { return Tftp::default() };
+    let single_port = table.flag("single-port", complaints).unwrap_or_default();
     table.finish(complaints);
-    let Found { at, value } = port?;
+    Tftp { single_port }
+}
+
+fn http(root: &mut Table, complaints: &mut Complaints<'_>) -> Http {
+    let Some(mut table) = root.table("http", "http", complaints) else { return Http { port: 80, tls: None } };
+    let port = port(&mut table, complaints).unwrap_or(80);
+    let tls = table.table("tls", "http.tls", complaints).map(|table| tls(table, port, complaints));
+    table.finish(complaints);
+    Http { port, tls }
+}
+
+fn tls(mut table: Table, plain: u16, complaints: &mut Complaints<'_>) -> Tls {
+    let at = table.at;
+    let port = port(&mut table, complaints).unwrap_or(443);
+    let mut file = |key| table.text(key, complaints).map(|found| PathBuf::from(found.value));
+    let (certificate, key) = (file("certificate"), file("key"));
+    table.finish(complaints);
+    if certificate.is_some() != key.is_some() {
+        complaints.add(at, "`http.tls`: `certificate` and `key` go together".to_owned());
+    }
+    if port == plain {
+        complaints.add(at, format!("`http.tls.port`: {port} is the port of plain HTTP"));
+    }
+    Tls { port, given: certificate.zip(key) }
+}
+
+/// The key `port`, if it is there and one.
+fn port(table: &mut Table, complaints: &mut Complaints<'_>) -> Option<u16> {
+    let Found { at, value } = table.integer("port", complaints)?;
     let port = u16::try_from(value).ok().filter(|port| *port > 0);
     if port.is_none() {
-        complaints.add(at, format!("`http.port`: {value} is no port (1 to 65535)"));
+        complaints.add(at, format!("`{}`: {value} is no port (1 to 65535)", table.path("port")));
     }
     port
 }
@@ -337,6 +368,32 @@ identity = "/etc/voldemort/age.key"
     }
 
     #[test]
+    fn tls_and_the_single_port_are_read() {
+        let base = "[network]\ninterface = \"eth0\"\naddress = \"10.0.0.1\"\n";
+        let read = |text: &str| Config::parse(&format!("{base}{text}"), "v.toml");
+        assert_eq!(read("").unwrap().tftp, Tftp { single_port: false });
+        assert!(read("[tftp]\nsingle-port = true").unwrap().tftp.single_port);
+        let tls = |text: &str| read(&format!("[http]\ntls = {text}")).unwrap().http.tls;
+        assert_eq!(tls("{}"), Some(Tls { port: 443, given: None }));
+        let given = Some(("c.pem".into(), "k.pem".into()));
+        assert_eq!(
+            tls("{ port = 8443, certificate = 'c.pem', key = 'k.pem' }"),
+            Some(Tls { port: 8443, given })
+        );
+        for (text, expected) in [
+            (
+                "[tftp]\nsingle-port = 1",
+                "v.toml:5:15: `tftp.single-port` must be true or false, and is a number",
+            ),
+            ("[http]\ntls = { key = 'k' }", "v.toml:5:7: `http.tls`: `certificate` and `key` go together"),
+            ("[http]\ntls = { port = 80 }", "v.toml:5:7: `http.tls.port`: 80 is the port of plain HTTP"),
+            ("[http]\ntls = { port = 0 }", "v.toml:5:16: `http.tls.port`: 0 is no port (1 to 65535)"),
+        ] {
+            assert_eq!(read(text).unwrap_err().to_string(), expected);
+        }
+    }
+
+    #[test]
     fn every_key_arrives() {
         let config = Config::parse(WHOLE, "v.toml").unwrap();
         let subnet = config.network.subnet.as_ref().unwrap();
@@ -406,7 +463,7 @@ identity = "/etc/voldemort/age.key"
                 "v.toml:5:8: `network.subnet.cidr`: `10.0.0.7/24`: bits are set after the first 24: did you mean 10.0.0.0/24?",
                 "v.toml:7:8: `http.port` must be a number, and is a string",
                 "v.toml:9:8: `dhcp.mode`: `sever` is none of server, proxy, listen, off",
-                "v.toml:10:2: unknown key `colour`; known here: network, dhcp, http, api, inventory, firmware, state, media, secrets",
+                "v.toml:10:2: unknown key `colour`; known here: network, dhcp, tftp, http, api, inventory, firmware, state, media, secrets",
             ]
         );
         assert_eq!(

@@ -270,7 +270,6 @@ impl Table {
         }
     }
 
-    /// A list of strings.
     pub fn texts(
         &mut self,
         key: &'static str,

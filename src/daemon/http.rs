@@ -4,6 +4,7 @@
 mod connection;
 mod input;
 mod output;
+mod stream;
 
 use std::collections::HashMap;
 use std::io;
@@ -13,7 +14,10 @@ use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
 use super::{Files, Opener, Stop, now, stopped};
@@ -21,6 +25,7 @@ use crate::proto::http::Status;
 use crate::proto::http::reply::{Context, problem};
 use crate::proto::tree::{Asker, Transport};
 use connection::Connection;
+use stream::Stream;
 
 /// How long replies under way may go on after the stop.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -32,7 +37,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How much one server takes on, and how long it waits.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at once. More wait in the kernel's queue.
+    /// Connections at once. Before more wait in the kernel's queue, those that have been idle longest
+    /// are closed.
     pub connections: usize,
     /// Connections at once from one address. More are answered 503.
     pub connections_per_client: usize,
@@ -63,6 +69,31 @@ pub struct Server {
     files: Files,
     limits: Limits,
     clients: Clients,
+    tls: Option<TlsAcceptor>,
+    crowded: Arc<Notify>,
+}
+
+/// What all connections have in common.
+struct Shared<O> {
+    opener: Arc<O>,
+    files: Files,
+    limits: Limits,
+    stop: Stop,
+    /// Wakes the connection that has been idle longest, to make room.
+    crowded: Arc<Notify>,
+}
+
+impl<O> Clone for Shared<O> {
+    fn clone(&self) -> Shared<O> {
+        let Shared { opener, files, limits, stop, crowded } = self;
+        Shared {
+            opener: Arc::clone(opener),
+            files: files.clone(),
+            limits: *limits,
+            stop: stop.clone(),
+            crowded: Arc::clone(crowded),
+        }
+    }
 }
 
 impl Server {
@@ -71,7 +102,20 @@ impl Server {
         let socket = TcpSocket::new_v4()?;
         socket.set_reuseaddr(true)?;
         socket.bind(address.into())?;
-        Ok(Server { listener: socket.listen(BACKLOG)?, files, limits, clients: Clients::default() })
+        Ok(Server {
+            listener: socket.listen(BACKLOG)?,
+            files,
+            limits,
+            clients: Clients::default(),
+            tls: None,
+            crowded: Arc::default(),
+        })
+    }
+
+    /// Speaks TLS on every connection.
+    pub fn secure(mut self, tls: Arc<rustls::ServerConfig>) -> Server {
+        self.tls = Some(tls.into());
+        self
     }
 
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -82,7 +126,13 @@ impl Server {
     /// replies under way may end for a while.
     pub async fn run<O: Opener>(self, opener: Arc<O>, mut stop: Stop) -> io::Result<()> {
         let mut tasks = JoinSet::new();
-        let for_connections = stop.clone();
+        let shared = Shared {
+            opener,
+            files: self.files.clone(),
+            limits: self.limits,
+            stop: stop.clone(),
+            crowded: Arc::clone(&self.crowded),
+        };
         loop {
             let room = tasks.len() < self.limits.connections;
             tokio::select! {
@@ -91,8 +141,11 @@ impl Server {
                 Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
                 accepted = self.listener.accept(), if room => match accepted {
                     Ok((stream, SocketAddr::V4(peer))) => {
-                        if let Some(connection) = self.admit(stream, peer, &opener, &for_connections) {
-                            tasks.spawn(connection.run());
+                        if let Some(place) = self.admit(&stream, peer) {
+                            tasks.spawn(serve(stream, peer, self.tls.clone(), shared.clone(), place));
+                        }
+                        if tasks.len() >= self.limits.connections {
+                            self.crowded.notify_one();
                         }
                     }
                     Ok((_, SocketAddr::V6(peer))) => debug!(%peer, "HTTP: only IPv4 is served"),
@@ -112,25 +165,39 @@ impl Server {
         Ok(())
     }
 
-    fn admit<O: Opener>(
-        &self,
-        stream: TcpStream,
-        peer: SocketAddrV4,
-        opener: &Arc<O>,
-        stop: &Stop,
-    ) -> Option<Connection<O>> {
-        let Some(place) = self.clients.admit(*peer.ip(), self.limits.connections_per_client) else {
+    fn admit(&self, stream: &TcpStream, peer: SocketAddrV4) -> Option<Place> {
+        let place = self.clients.admit(*peer.ip(), self.limits.connections_per_client);
+        if place.is_none() {
             warn!(%peer, "HTTP: too many connections from one address");
-            turn_away(&stream);
-            return None;
-        };
-        if let Err(error) = stream.set_nodelay(true) {
-            debug!(%peer, %error, "HTTP: small replies may be late");
+            // Under TLS nobody could read it.
+            if self.tls.is_none() {
+                turn_away(stream);
+            }
         }
-        let asker = Asker { address: *peer.ip(), transport: Transport::Http };
-        let (opener, files, stop) = (Arc::clone(opener), self.files.clone(), stop.clone());
-        Some(Connection::new(stream, asker, opener, files, self.limits, stop, place))
+        place
     }
+}
+
+async fn serve<O: Opener>(
+    stream: TcpStream,
+    peer: SocketAddrV4,
+    tls: Option<TlsAcceptor>,
+    shared: Shared<O>,
+    place: Place,
+) {
+    if let Err(error) = stream.set_nodelay(true) {
+        debug!(%peer, %error, "HTTP: small replies may be late");
+    }
+    let stream = match tls {
+        None => Stream::Plain(stream),
+        Some(tls) => match timeout(shared.limits.reading, tls.accept(stream)).await {
+            Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
+            Ok(Err(error)) => return debug!(%peer, %error, "HTTPS: no agreement"),
+            Err(_) => return debug!(%peer, "HTTPS: the client never finished its greeting"),
+        },
+    };
+    let asker = Asker { address: *peer.ip(), transport: Transport::Http };
+    Connection::new(stream, asker, shared, place).run().await;
 }
 
 /// Says why, without waiting for anything.

@@ -21,13 +21,14 @@ use super::limits::raise_open_files;
 use super::link::Interface;
 use super::neighbours::{self, Watch};
 use super::reconcile::{Follow, Followed, Reconciler};
-use super::{dhcp, http, now, tftp};
+use super::tls::{self, Authority, Rooted};
+use super::{Opener, Stop, dhcp, http, now, tftp};
 use crate::api::metrics::Counts;
 use crate::api::types::{
     Adopt, Apply, EditRequest, Edited, Order, Outcome, SourceStatus, Status, Ticket, Tree, WaitingPlan,
 };
 use crate::api::{Backend, Hooked, router};
-use crate::config::{self, Config, Listen, Network, Reconcile};
+use crate::config::{self, Config, Listen, Network, Reconcile, Tls};
 use crate::desired::Subnet;
 use crate::media::{Shelf, loaders};
 use crate::model::{Inventory, Mac, Mode, Name, Origin, Span, Time};
@@ -187,36 +188,51 @@ fn serve_files(
     stopping: &watch::Receiver<bool>,
     tasks: &mut JoinSet<()>,
 ) -> Result<(), Failure> {
+    let (secure, authority) = secure(config)?;
+    let opener = Arc::new(Rooted::new(Arc::new(keeper.clone()), authority.as_ref()));
     let files = Files::new();
-    for network in config.networks() {
-        serve_files_at(network.address, &files, config, keeper, stopping, tasks)?;
+    for Network { address, .. } in config.networks() {
+        let taken = |what: &str, port: u16, error: std::io::Error| -> Failure {
+            format!("{what} can't listen on {address}:{port}: {error}").into()
+        };
+        let at = |port| SocketAddrV4::new(*address, port);
+        let tftp = tftp::Server::bind(at(TFTP_PORT), files.clone(), tftp::Limits::default())
+            .map_err(|error| taken("TFTP", TFTP_PORT, error))?
+            .single_port(config.tftp.single_port);
+        tasks.spawn(serve_tftp(tftp, opener.clone(), stopping.clone()));
+        let port = config.http.port;
+        let http = http::Server::bind(at(port), files.clone(), http::Limits::default())
+            .map_err(|error| taken("HTTP", port, error))?;
+        tasks.spawn(serve_http("HTTP", http, opener.clone(), stopping.clone()));
+        if let Some((port, tls)) = &secure {
+            let https = http::Server::bind(at(*port), files.clone(), http::Limits::default())
+                .map_err(|error| taken("HTTPS", *port, error))?
+                .secure(tls.clone());
+            tasks.spawn(serve_http("HTTPS", https, opener.clone(), stopping.clone()));
+        }
     }
     Ok(())
 }
 
-fn serve_files_at(
-    address: Ipv4Addr,
-    files: &Files,
-    config: &Config,
-    keeper: &Keeper,
-    stopping: &watch::Receiver<bool>,
-    tasks: &mut JoinSet<()>,
-) -> Result<(), Failure> {
-    let opener = Arc::new(keeper.clone());
-    let taken = |what: &str, port: u16, error: std::io::Error| -> Failure {
-        format!("{what} can't listen on {address}:{port}: {error}").into()
-    };
-    let port = config.http.port;
-    let http = http::Server::bind(SocketAddrV4::new(address, port), files.clone(), http::Limits::default())
-        .map_err(|error| taken("HTTP", port, error))?;
-    let tftp =
-        tftp::Server::bind(SocketAddrV4::new(address, TFTP_PORT), files.clone(), tftp::Limits::default())
-            .map_err(|error| taken("TFTP", TFTP_PORT, error))?;
-    let http = http.run(opener.clone(), stopping.clone());
-    let tftp = tftp.run(opener, stopping.clone());
-    tasks.spawn(async move { ended("HTTP", http.await) });
-    tasks.spawn(async move { ended("TFTP", tftp.await) });
-    Ok(())
+/// What HTTPS is served with, and the authority that machines must trust, if it is our own.
+type Secure = (Option<(u16, Arc<rustls::ServerConfig>)>, Option<Authority>);
+
+fn secure(config: &Config) -> Result<Secure, Failure> {
+    let Some(Tls { port, given }) = &config.http.tls else { return Ok((None, None)) };
+    if let Some((certificate, key)) = given {
+        return Ok((Some((*port, tls::given(certificate, key)?)), None));
+    }
+    let authority = Authority::open(&config.state.directory)?;
+    let addresses: Vec<Ipv4Addr> = config.networks().map(|network| network.address).collect();
+    Ok((Some((*port, authority.sign(&addresses)?)), Some(authority)))
+}
+
+async fn serve_tftp<O: Opener>(server: tftp::Server, opener: Arc<O>, stopping: Stop) {
+    ended("TFTP", server.run(opener, stopping).await);
+}
+
+async fn serve_http<O: Opener>(what: &'static str, server: http::Server, opener: Arc<O>, stopping: Stop) {
+    ended(what, server.run(opener, stopping).await);
 }
 
 const TFTP_PORT: u16 = 69;
@@ -323,6 +339,10 @@ fn announce(config: &Config, keeper: &Keeper) {
         }
         println!("TFTP {address}:{TFTP_PORT}");
         println!("HTTP {address}:{} ({})", config.http.port, server.url_at(address));
+        if let Some(Tls { port, given }) = &config.http.tls {
+            let root = given.is_none().then(|| format!(" (trust {}/ca.pem)", server.url_at(address)));
+            println!("HTTPS {address}:{port}{}", root.unwrap_or_default());
+        }
     }
     println!("API  {}", config.api.listen);
     for source in &config.sources {

@@ -1,4 +1,5 @@
-//! The TFTP server: one socket that listens, one task and one socket for each transfer.
+//! The TFTP server: one socket that listens, one task and one socket for each transfer. In
+//! single-port mode the transfers share the socket that listens.
 
 mod listener;
 mod registry;
@@ -6,10 +7,11 @@ mod transfer;
 mod wire;
 
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
@@ -22,6 +24,9 @@ use wire::Wire;
 
 /// How long transfers under way may go on after the stop.
 const DRAIN: Duration = Duration::from_secs(5);
+/// Packets of one client that wait for its transfer, in single-port mode. A client sends one for
+/// each window and waits.
+const INBOX: usize = 16;
 
 /// How much one server takes on. Requests beyond are left unanswered: firmware asks again, while an
 /// error would end its boot.
@@ -41,9 +46,10 @@ impl Default for Limits {
 
 /// A bound server.
 pub struct Server {
-    listener: Listener,
+    listener: Arc<Listener>,
     registry: Registry,
     files: Files,
+    single_port: bool,
 }
 
 impl Server {
@@ -51,7 +57,14 @@ impl Server {
     /// request was sent to. Needs a tokio runtime.
     pub fn bind(address: SocketAddrV4, files: Files, limits: Limits) -> io::Result<Server> {
         let registry = Registry::new(limits);
-        Ok(Server { listener: Listener::bind(address)?, registry, files })
+        Ok(Server { listener: Arc::new(Listener::bind(address)?), registry, files, single_port: false })
+    }
+
+    /// Sends everything from the port that listens, instead of a new one for each transfer: for
+    /// clients behind address translation, and daemons in containers of which one port is published.
+    pub fn single_port(mut self, yes: bool) -> Server {
+        self.single_port = yes;
+        self
     }
 
     pub fn local_addr(&self) -> io::Result<SocketAddrV4> {
@@ -86,6 +99,10 @@ impl Server {
             Ok(Packet::Read(_)) => None,
             Ok(Packet::Write) => Some((ErrorCode::Access, "nothing can be written here".to_owned())),
             Err(error @ PacketError::Mode) => Some((ErrorCode::Illegal, error.to_string())),
+            Ok(Packet::Ack(_) | Packet::Error { .. }) if self.single_port => {
+                // Nothing is said to those who belong to no transfer: most have just ended theirs.
+                return self.registry.deliver(peer, datagram);
+            }
             other => return debug!(%peer, ?other, "TFTP: not a request"),
         };
         let slot = match self.registry.admit(peer, &datagram) {
@@ -93,7 +110,7 @@ impl Server {
             Admission::Repeated => return debug!(%peer, "TFTP: a request repeated while it is served"),
             Admission::Full => return warn!(%peer, "TFTP: unanswered, too many transfers"),
         };
-        let wire = match Wire::open(local, peer) {
+        let wire = match self.wire(local, peer, slot.id()) {
             Ok(wire) => wire,
             Err(error) => return warn!(%peer, %error, "TFTP: no socket for a transfer"),
         };
@@ -105,5 +122,14 @@ impl Server {
         let transferring = Transferring { opener: Arc::clone(opener), files: self.files.clone(), wire, slot };
         let task = tasks.spawn(transferring.run(datagram));
         self.registry.started(peer, id, task);
+    }
+
+    fn wire(&self, local: Ipv4Addr, peer: SocketAddrV4, id: u64) -> io::Result<Wire> {
+        if !self.single_port {
+            return Wire::open(local, peer);
+        }
+        let (inbox, packets) = mpsc::channel(INBOX);
+        self.registry.listens(peer, id, inbox);
+        Ok(Wire::share(Arc::clone(&self.listener), packets, local, peer))
     }
 }

@@ -47,13 +47,19 @@ pub fn tftp_name(raw: &[u8]) -> Result<String, PathError> {
     if clean.is_empty() { Err(PathError::Empty) } else { Ok(clean) }
 }
 
+/// The path in `tftp://host/path;mode=octet` (RFC 3617), also where somebody collapsed the slashes.
 fn without_scheme(text: &str) -> &str {
-    let bare = text.trim_start_matches(['/', '\\']);
-    match bare.get(..7) {
-        Some(scheme) if scheme.eq_ignore_ascii_case("tftp://") => {
-            bare[7..].find('/').map_or("", |slash| &bare[7 + slash..])
-        }
-        _ => text,
+    const SLASHES: [char; 2] = ['/', '\\'];
+    let Some((scheme, rest)) = text.trim_start_matches(SLASHES).split_once(':') else { return text };
+    let known = ["tftp", "http", "https"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
+    if !known || !rest.starts_with(SLASHES) {
+        return text;
+    }
+    let rest = rest.trim_start_matches(SLASHES);
+    let path = rest.find(SLASHES).map_or("", |slash| &rest[slash..]);
+    match path.rsplit_once(';') {
+        Some((path, mode)) if mode.get(..5).is_some_and(|key| key.eq_ignore_ascii_case("mode=")) => path,
+        _ => path,
     }
 }
 
@@ -111,10 +117,15 @@ mod tests {
             b"\\ipxe.efi  ",
             b"tftp://10.0.0.1/ipxe.efi",
             b"//TFTP://10.0.0.1:69//ipxe.efi",
+            b"tftp:/10.0.0.1/ipxe.efi",
+            b"tftp:\\\\10.0.0.1\\ipxe.efi",
+            b"http://10.0.0.1:80/ipxe.efi",
+            b"tftp://10.0.0.1/ipxe.efi;mode=octet",
         ] {
             assert_eq!(tftp_name(raw).unwrap(), "ipxe.efi", "{raw:?}");
         }
         assert_eq!(tftp_name(b"100%25.bin").unwrap(), "100%25.bin");
+        assert_eq!(tftp_name(b"aa:bb/x;mode=y").unwrap(), "aa:bb/x;mode=y");
         for raw in [&b""[..], b"/", b"\xff\xff", b"tftp://10.0.0.1"] {
             assert_eq!(tftp_name(raw), Err(PathError::Empty), "{raw:?}");
         }

@@ -7,18 +7,19 @@
 //! | `loader/NAME`, `NAME` | a boot program |
 //! | `answers/DEPLOYMENT/TOKEN/FILE` | an answer file |
 //! | `hooks/DEPLOYMENT/TOKEN/completed`, `failed`, `progress` | the installer's reports |
-//! | `PREFIX/…` | a boot's kernel, initrd and tree |
+//! | `PREFIX/…` | a boot's kernel, initrd and tree; a folder of it lists its names (HTTP) |
 
 mod answers;
 mod facts;
 mod files;
 mod hooks;
+mod listing;
 pub mod name;
 mod script;
 
 use std::net::Ipv4Addr;
 
-use super::path::clean_path;
+use super::path::{clean_path, percent_decode};
 use crate::model::{Content, Mac, Name};
 use crate::table::{Permit, Report, Stage, Table};
 
@@ -102,14 +103,31 @@ pub fn open(table: &Table, asker: &Asker, method: Method, path: &str, note: &str
         Ok(path) => path,
         Err(error) => return Answer::Refuse(Refusal::new(RefusalReason::NotFound, error.to_string())),
     };
-    let target = name::parse(table, &path);
+    match named(table, asker, method, &path, note) {
+        Answer::Refuse(refusal) if refusal.reason == RefusalReason::NotFound => {
+            let found = unescaped(asker, &path).map(|path| named(table, asker, method, &path, note));
+            found.unwrap_or(Answer::Refuse(refusal))
+        }
+        answer => answer,
+    }
+}
+
+/// What a TFTP client may have meant that was given a URL and did not undo its escapes.
+fn unescaped(asker: &Asker, path: &str) -> Option<String> {
+    let escaped = asker.transport == Transport::Tftp && path.contains('%');
+    let plain = escaped.then(|| percent_decode(path).ok())??;
+    clean_path(&plain).ok().filter(|plain| plain != path)
+}
+
+fn named(table: &Table, asker: &Asker, method: Method, path: &str, note: &str) -> Answer {
+    let target = name::parse(table, path);
     let mac = table.mac_at(asker.address);
     let answer = match &target {
         Target::Script { form, mac: named } => script::open(table, asker, method, *form, named.or(mac)),
         Target::Loader(loader) => files::loader(table, loader),
         Target::Answers { deployment, token, file } => answers::open(table, method, deployment, token, file),
         Target::Hook { deployment, token, outcome } => hooks::open(table, deployment, token, *outcome, note),
-        Target::Media { boot, path } => files::media(table, method, mac, boot, path),
+        Target::Media { boot, path } => files::media(table, asker, method, mac, boot, path),
         Target::Unknown => {
             Answer::Refuse(Refusal::new(RefusalReason::NotFound, format!("nothing is served as {path}")))
         }

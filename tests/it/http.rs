@@ -197,10 +197,22 @@ async fn ranges_of_files_and_of_memory() {
         let outside = client.get(path, "Range: bytes=150000-\n").await;
         assert_eq!(outside.status(), "HTTP/1.1 416 Range Not Satisfiable");
         assert_eq!(outside.field("Content-Range"), Some("bytes */150000"));
-        for headers in ["Range: bytes=0-1,5-6\n", "Range: bytes=0-1\nIf-Range: \"old\"\n"] {
+        for headers in ["Range: bytes=0-5,5-6\n", "Range: bytes=0-1\nIf-Range: \"old\"\n"] {
             let all = client.get(path, headers).await;
             assert_eq!((all.status(), all.body.len()), ("HTTP/1.1 200 OK", 150_000));
         }
+        let several = client.get(path, "Range: bytes=149990-,99999-100000,0-4\n").await;
+        assert_eq!(several.status(), "HTTP/1.1 206 Partial Content");
+        let stretches = [&expected[149_990..], &expected[99_999..100_001], &expected[..5]];
+        let mark = several.field("Content-Type").unwrap().split_once("boundary=").unwrap().1;
+        let mut body = Vec::<u8>::new();
+        for (stretch, place) in stretches.into_iter().zip(["149990-149999", "99999-100000", "0-4"]) {
+            let head = "Content-Type: application/octet-stream\r\nContent-Range: bytes";
+            body.extend(format!("\r\n--{mark}\r\n{head} {place}/150000\r\n\r\n").as_bytes());
+            body.extend(stretch);
+        }
+        body.extend(format!("\r\n--{mark}--\r\n").as_bytes());
+        assert!(several.body == body, "{path}");
         client.send(&format!("GET {path} HTTP/1.1\nIf-None-Match: \"tag\"\n\n")).await;
         let same = client.head().await;
         assert_eq!(same.status(), "HTTP/1.1 304 Not Modified");
@@ -396,5 +408,96 @@ async fn curl_agrees() {
     let post = Command::new("curl").args(post).arg(&url).output().await.unwrap();
     assert_eq!(post.stdout, b"200");
     assert_eq!(server.shelf.asked().pop().unwrap(), (Method::Post, "completed".into(), "done".into()));
+    server.stop().await;
+}
+
+/// A connection from another address of this host.
+async fn connect_from(last: u8, server: &Running) -> Client {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(loopback(last).into()).unwrap();
+    Client { stream: socket.connect(server.address.into()).await.unwrap(), buffer: Vec::new() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thousands_that_say_nothing_keep_nobody_out() {
+    voldemort::daemon::limits::raise_open_files().unwrap();
+    let limits = Limits { connections: 500, connections_per_client: 100, ..Limits::default() };
+    let server = serve(shelf(), limits);
+    let mut idle = Vec::new();
+    for number in 0..2000u16 {
+        idle.push(connect_from(10 + (number % 20) as u8, &server).await);
+    }
+    let mut client = connect_from(200, &server).await;
+    assert_eq!(client.get("/boot/x.efi", "").await.body, b"hello");
+    // Those that were idle longest made room; the last ones are still served.
+    idle[0].closed().await;
+    let last = idle.last_mut().unwrap();
+    assert_eq!(last.get("/boot/x.efi", "").await.body, b"hello");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn those_who_dribble_their_requests_keep_nobody_out_for_long() {
+    let limits = Limits { connections: 50, reading: Duration::from_millis(300), ..Limits::default() };
+    let server = serve(shelf(), limits);
+    let mut slow = Vec::new();
+    for _ in 0..100 {
+        let mut client = Client::connect(&server).await;
+        client.send("GET /boot/x.efi HT").await;
+        slow.push(client);
+    }
+    let mut client = Client::connect(&server).await;
+    assert_eq!(client.get("/boot/x.efi", "").await.body, b"hello");
+    assert_eq!(slow[0].answer().await.status(), "HTTP/1.1 408 Request Timeout");
+    server.stop().await;
+}
+
+/// What curl prints for `path`, trusting `root`.
+async fn curl(root: &std::path::Path, arguments: &[&str], url: String) -> std::process::Output {
+    let mut curl = Command::new("curl");
+    curl.args(["-sS", "--max-time", "20", "--cacert"]).arg(root).args(arguments).arg(url);
+    curl.output().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn https_serves_the_same_bytes_to_who_trusts_us() {
+    use voldemort::daemon::tls::{Authority, Rooted};
+    if !has("curl") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("image");
+    let whole = bytes(3_000_000);
+    std::fs::write(&image, &whole).unwrap();
+    let content = disk(&image, &[(1_000_000, 2_000_000), (7, 900_000)]);
+    let expected = [&whole[1_000_000..], &whole[7..900_007]].concat();
+    let shelf = Shelf::with(&[("disk", content), ("memory", memory(b"hello"))]);
+    let authority = Authority::open(folder.path()).unwrap();
+    let limits = Limits { reading: Duration::from_secs(1), ..Limits::default() };
+    let bound = Server::bind(loopback(1), Files::new(), limits).unwrap();
+    let bound = bound.secure(authority.sign(&[*loopback(1).ip()]).unwrap());
+    let mut address = loopback(1);
+    address.set_port(bound.local_addr().unwrap().port());
+    let opener = Arc::new(Rooted::new(Arc::clone(&shelf), Some(&authority)));
+    let server = Running::new(address, shelf, |_, stopped| bound.run(opener, stopped));
+    let root = folder.path().join("tls/authority.pem");
+    let url = |path: &str| format!("https://{address}/{path}");
+
+    let all = curl(&root, &[], url("disk")).await;
+    assert!(all.stdout == expected, "{}", String::from_utf8_lossy(&all.stderr));
+    let part = curl(&root, &["-r", "1999999-2000000", "--tlsv1.3"], url("disk")).await;
+    assert_eq!(part.stdout, expected[1_999_999..2_000_001]);
+    let old = curl(&root, &["--tls-max", "1.2", "--http1.0"], url("memory")).await;
+    assert_eq!(old.stdout, b"hello", "{}", String::from_utf8_lossy(&old.stderr));
+    let twice = curl(&root, &[&url("memory")], url("memory")).await;
+    assert_eq!(twice.stdout, b"hellohello");
+    let pem = curl(&root, &[], url("ca.pem")).await;
+    assert_eq!(pem.stdout, std::fs::read(&root).unwrap());
+    let strangers = folder.path().join("strangers");
+    Authority::open(&strangers).unwrap();
+    let refused = curl(&strangers.join("tls/authority.pem"), &[], url("memory")).await;
+    assert_eq!(refused.status.code(), Some(60), "curl's code for a certificate it does not trust");
+    // One that never greets is not waited for.
+    Client::connect(&server).await.closed().await;
     server.stop().await;
 }

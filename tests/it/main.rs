@@ -17,6 +17,7 @@ mod http;
 mod inventory;
 mod kit;
 mod layers;
+mod lossy;
 mod plan;
 mod program;
 mod readme;

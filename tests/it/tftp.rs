@@ -15,7 +15,12 @@ use crate::kit::{Running, Shelf, bytes, disk, has, loopback, memory};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn serve(shelf: Arc<Shelf>, limits: Limits) -> Running {
+    serve_at(shelf, limits, false)
+}
+
+fn serve_at(shelf: Arc<Shelf>, limits: Limits, single_port: bool) -> Running {
     let server = Server::bind("0.0.0.0:0".parse().unwrap(), Files::new(), limits).unwrap();
+    let server = server.single_port(single_port);
     let mut address = loopback(1);
     address.set_port(server.local_addr().unwrap().port());
     Running::new(address, shelf, |shelf, stopped| server.run(shelf, stopped))
@@ -380,5 +385,65 @@ async fn beyond_the_limit_nobody_is_answered_until_there_is_room() {
     second.receive().await;
     second.ack(0).await;
     assert!(second.take(1000, 1).await == content);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_single_port_serves_many_at_once() {
+    let content = bytes(300_000);
+    let server = serve_at(Shelf::with(&[("x", memory(&content))]), Limits::default(), true);
+    let mut address = loopback(77);
+    address.set_port(server.address.port());
+    let mut clients = tokio::task::JoinSet::new();
+    for number in 0..48 {
+        let (content, window) = (content.clone(), [1, 4, 64][number % 3]);
+        clients.spawn(async move {
+            let mut client = Client::ask(address, "x", &format!("blksize=1468 windowsize={window}")).await;
+            client.receive().await;
+            assert_eq!(client.transfer, Some(address.into()), "another port or address");
+            client.ack(0).await;
+            assert!(client.take(1468, window).await == content);
+        });
+    }
+    while let Some(ended) = clients.join_next().await {
+        ended.unwrap();
+    }
+    let ended = ended(&server.shelf, 48).await;
+    assert!(ended.iter().all(|report| *report == (300_000, true)), "{ended:?}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn a_single_port_takes_probes_refusals_and_new_requests() {
+    let content = bytes(3000);
+    let server = serve_at(Shelf::with(&[("x", memory(&content))]), Limits::default(), true);
+    // EDK2: size first, abort, then the file, all from one port.
+    let mut client = Client::ask(server.address, "x", "tsize=0 blksize=1468").await;
+    assert!(text(&client.receive().await).contains("tsize\\x003000"));
+    client.send(b"\0\x05\0\x08User aborted the transfer\0").await;
+    client.request("x", "tsize=0 blksize=1468").await;
+    client.receive().await;
+    client.ack(0).await;
+    assert!(client.take(1468, 1).await == content);
+    client.request("nothing", "").await;
+    assert_eq!(text(&client.receive().await), "\\x00\\x05\\x00\\x01no such name\\x00");
+    client.send(b"\0\x02x\0octet\0").await;
+    assert!(text(&client.receive().await).contains("nothing can be written here"));
+    // Acknowledgements from nobody are not answered, so the next answer is to the request.
+    client.ack(9).await;
+    client.request("x", "blksize=1468").await;
+    assert!(text(&client.receive().await).starts_with("\\x00\\x06"));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn files_of_more_blocks_than_numbers_arrive() {
+    let content = bytes(8 * 70_000 + 3);
+    let server = serve(Shelf::with(&[("x", memory(&content))]), Limits::default());
+    let mut client = Client::ask(server.address, "x", "blksize=8 windowsize=64").await;
+    client.receive().await;
+    client.ack(0).await;
+    assert!(client.take(8, 64).await == content);
+    assert_eq!(ended(&server.shelf, 1).await, [(content.len() as u64, true)]);
     server.stop().await;
 }

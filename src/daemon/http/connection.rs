@@ -1,17 +1,18 @@
 //! One connection, request after request.
 
+use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tracing::{debug, warn};
 
 use super::input::{Input, NoRequest, ReadBody};
-use super::{Limits, Place, output};
+use super::stream::Stream;
+use super::{Limits, Place, Shared, output};
 use crate::daemon::body::Body;
+use crate::daemon::now;
 use crate::daemon::opener::{Opened, Opener, Transfer};
-use crate::daemon::{Files, Stop, now};
 use crate::proto::http::body::note;
 use crate::proto::http::reply::{self, Context, Reply};
 use crate::proto::http::{Request, Status};
@@ -21,33 +22,22 @@ use crate::proto::tree::{Artifact, Asker};
 const MAX_OPENING: Duration = Duration::from_secs(30);
 
 pub struct Connection<O: Opener> {
-    stream: TcpStream,
+    stream: Stream,
     input: Input,
     asker: Asker,
-    opener: Arc<O>,
-    files: Files,
-    limits: Limits,
-    stop: Stop,
+    shared: Shared<O>,
     _place: Place,
 }
 
 impl<O: Opener> Connection<O> {
-    pub(super) fn new(
-        stream: TcpStream,
-        asker: Asker,
-        opener: Arc<O>,
-        files: Files,
-        limits: Limits,
-        stop: Stop,
-        place: Place,
-    ) -> Connection<O> {
-        Connection { stream, input: Input::new(), asker, opener, files, limits, stop, _place: place }
+    pub(super) fn new(stream: Stream, asker: Asker, shared: Shared<O>, place: Place) -> Connection<O> {
+        Connection { stream, input: Input::new(), asker, shared, _place: place }
     }
 
     /// Serves until the client or the server has had enough.
     pub async fn run(mut self) {
         match self.serve().await {
-            Ok(true) => self.input.linger(&mut self.stream, &mut self.stop).await,
+            Ok(true) => self.input.linger(&mut self.stream, &mut self.shared.stop).await,
             Ok(false) => {}
             Err(error) => debug!(client = %self.asker.address, %error, "HTTP: a connection broke"),
         }
@@ -68,13 +58,14 @@ impl<O: Opener> Connection<O> {
     }
 
     async fn next(&mut self) -> Result<(Request, ReadBody), NoRequest> {
-        let Limits { idle, reading, .. } = self.limits;
-        let request = self.input.request(&mut self.stream, idle, reading, &mut self.stop).await?;
+        let Shared { limits: Limits { idle, reading, .. }, stop, crowded, .. } = &mut self.shared;
+        let (idle, reading) = (*idle, *reading);
+        let request = self.input.request(&mut self.stream, idle, reading, stop, crowded).await?;
         let body = self.input.body(&mut self.stream, &request, reading).await?;
         Ok((request, body))
     }
 
-    async fn complain(&self, trouble: NoRequest) -> io::Result<()> {
+    async fn complain(&mut self, trouble: NoRequest) -> io::Result<()> {
         let now = now();
         let reply = match trouble {
             NoRequest::Bad(error) => reply::bad_request(&error, now),
@@ -85,11 +76,11 @@ impl<O: Opener> Connection<O> {
     }
 
     /// Whether another request may follow.
-    async fn answer(&self, request: &Request, body: &ReadBody) -> io::Result<bool> {
+    async fn answer(&mut self, request: &Request, body: &ReadBody) -> io::Result<bool> {
         let note = note(&request.query, &body.bytes);
-        let opening = self.opener.open(self.asker, request.method, &request.path, &note);
+        let opening = self.shared.opener.open(self.asker, request.method, &request.path, &note);
         let opened = tokio::time::timeout(MAX_OPENING, opening).await;
-        let context = Context::of(request, body.whole && !*self.stop.borrow(), now());
+        let context = Context::of(request, body.whole && !*self.shared.stop.borrow(), now());
         let reply = match opened {
             Ok(Opened::Serve(artifact)) => return self.deliver(request, artifact, context).await,
             Ok(Opened::Accepted) => reply::accepted(context),
@@ -103,14 +94,14 @@ impl<O: Opener> Connection<O> {
         Ok(reply.keep_alive)
     }
 
-    async fn deliver(&self, request: &Request, artifact: Artifact, context: Context) -> io::Result<bool> {
+    async fn deliver(&mut self, request: &Request, artifact: Artifact, context: Context) -> io::Result<bool> {
         let reply = reply::serve(request, &artifact, context);
-        let Some(stretch) = reply.content else {
+        if reply.parts.is_empty() {
             self.write(&reply).await?;
             return Ok(reply.keep_alive);
-        };
-        let mut transfer = Transfer::new(Arc::clone(&self.opener), self.asker, artifact);
-        let body = match Body::open(&self.files, &transfer.artifact().content).await {
+        }
+        let mut transfer = Transfer::new(Arc::clone(&self.shared.opener), self.asker, artifact);
+        let body = match Body::open(&self.shared.files, &transfer.artifact().content).await {
             Ok(body) => body,
             Err(error) => {
                 warn!(client = %self.asker.address, path = request.path, %error, "HTTP: a file is not served");
@@ -119,13 +110,26 @@ impl<O: Opener> Connection<O> {
                 return Ok(reply.keep_alive);
             }
         };
-        let stalled = self.limits.stalled;
-        output::send(&self.stream, &reply.head, &body, stretch, stalled, &mut transfer.sent).await?;
-        transfer.complete = transfer.sent == stretch.length;
+        self.send_parts(&reply, &body, &mut transfer.sent).await?;
+        transfer.complete = true;
         Ok(reply.keep_alive)
     }
 
-    async fn write(&self, reply: &Reply) -> io::Result<()> {
-        output::write_all(&self.stream, &reply.head, self.limits.stalled).await
+    /// The head, the parts and what is between them; `sent` counts bytes of the content.
+    async fn send_parts(&mut self, reply: &Reply, body: &Body, sent: &mut u64) -> io::Result<()> {
+        let stalled = self.shared.limits.stalled;
+        let mut head = Cow::from(&reply.head);
+        for part in &reply.parts {
+            if !part.head.is_empty() {
+                head.to_mut().extend(part.head.as_bytes());
+            }
+            output::send(&mut self.stream, &head, body, part.stretch, stalled, sent).await?;
+            head = Cow::default();
+        }
+        output::write_all(&mut self.stream, reply.tail.as_bytes(), stalled).await
+    }
+
+    async fn write(&mut self, reply: &Reply) -> io::Result<()> {
+        output::write_all(&mut self.stream, &reply.head, self.shared.limits.stalled).await
     }
 }

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout_at};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::output;
+use super::stream::Stream;
 use crate::daemon::{Stop, stopped};
 use crate::proto::http::{BadRequest, BodyReader, Request};
 
@@ -17,6 +18,8 @@ use crate::proto::http::{BadRequest, BodyReader, Request};
 const MAX_BODY: usize = 64 * 1024;
 /// Room made for each read, in bytes.
 const READ: usize = 4096;
+/// Nobody is sent away to make room who came, or was answered, so short a time ago.
+const GRACE: Duration = Duration::from_millis(500);
 /// Most bytes and longest time spent on what a client still sends after the last reply.
 const MAX_LINGER: usize = 256 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
@@ -55,20 +58,27 @@ impl Input {
         Input { buffer: BytesMut::new(), ended: false }
     }
 
-    /// Waits up to `idle` for the next request, and up to `reading` for the rest of its head.
+    /// Waits up to `idle` for the next request, unless the place is needed for somebody else, and up
+    /// to `reading` for the rest of its head.
     pub async fn request(
         &mut self,
-        stream: &mut TcpStream,
+        stream: &mut Stream,
         idle: Duration,
         reading: Duration,
         stop: &mut Stop,
+        crowded: &Notify,
     ) -> Result<Request, NoRequest> {
         if self.buffer.is_empty() {
-            let deadline = Instant::now() + idle;
+            let since = Instant::now();
+            let leave = async {
+                sleep_until(since + GRACE).await;
+                crowded.notified().await;
+            };
             tokio::select! {
                 biased;
                 () = stopped(stop) => return Err(NoRequest::Over),
-                read = self.more(stream, deadline) => read.map_err(|_| NoRequest::Over)?,
+                read = self.more(stream, since + idle) => read.map_err(|_| NoRequest::Over)?,
+                () = leave => return Err(NoRequest::Over),
             }
         }
         let deadline = Instant::now() + reading;
@@ -84,7 +94,7 @@ impl Input {
     /// The body of `request`, whose head was read last.
     pub async fn body(
         &mut self,
-        stream: &mut TcpStream,
+        stream: &mut Stream,
         request: &Request,
         reading: Duration,
     ) -> Result<ReadBody, NoRequest> {
@@ -106,12 +116,12 @@ impl Input {
 
     /// Lets the last reply arrive: closing with unread bytes in the socket would reset the
     /// connection, and the client would lose the reply with it.
-    pub async fn linger(mut self, stream: &mut TcpStream, stop: &mut Stop) {
-        use tokio::io::AsyncWriteExt;
+    pub async fn linger(mut self, stream: &mut Stream, stop: &mut Stop) {
         let deadline = Instant::now() + LINGER;
         let mut left = MAX_LINGER;
         // The client may be gone already, and then there is nothing to be gentle about.
-        let mut open = stream.shutdown().await.is_ok() && !self.ended;
+        let closed = timeout_at(deadline, stream.shutdown()).await;
+        let mut open = matches!(closed, Ok(Ok(()))) && !self.ended;
         while open && left > 0 {
             self.buffer.clear();
             tokio::select! {
@@ -124,7 +134,7 @@ impl Input {
     }
 
     /// Reads at least one byte more.
-    async fn more(&mut self, stream: &mut TcpStream, deadline: Instant) -> io::Result<()> {
+    async fn more(&mut self, stream: &mut Stream, deadline: Instant) -> io::Result<()> {
         self.buffer.reserve(READ);
         let read = timeout_at(deadline, stream.read_buf(&mut self.buffer)).await;
         match read.map_err(|_| io::ErrorKind::TimedOut)?? {

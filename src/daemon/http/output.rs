@@ -2,52 +2,115 @@
 
 use std::fs::File;
 use std::future::Future;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::sendfile::sendfile;
 use socket2::SockRef;
-use tokio::io::Interest;
+use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::server::TlsStream;
 
+use super::stream::Stream;
 use crate::daemon::body::{Body, Disk};
 use crate::model::Extent;
 use crate::proto::http::range::Stretch;
 
 /// Most bytes for one call to the kernel.
 const MAX_CHUNK: u64 = 1 << 20;
-/// Read and written at a time where the file system knows no sendfile, in bytes.
-const COPY: usize = 128 * 1024;
+/// Read and written at a time under TLS, or where the file system knows no sendfile, in bytes.
+const COPY: usize = 64 * 1024;
 
 /// Writes all of `bytes`.
-pub async fn write_all(stream: &TcpStream, bytes: &[u8], stalled: Duration) -> io::Result<()> {
-    write_parts(stream, bytes, &[], 0, stalled, &mut 0).await
+pub async fn write_all(stream: &mut Stream, bytes: &[u8], stalled: Duration) -> io::Result<()> {
+    match stream {
+        Stream::Plain(stream) => write_parts(stream, bytes, &[], 0, stalled, &mut 0).await,
+        Stream::Tls(stream) => {
+            encrypt(stream, bytes, stalled).await?;
+            progress(stalled, stream.flush()).await
+        }
+    }
 }
 
 /// Writes `head`, then the stretch of `body`; `sent` counts the body's bytes as they go.
 pub async fn send(
-    stream: &TcpStream,
+    stream: &mut Stream,
     head: &[u8],
     body: &Body,
     stretch: Stretch,
     stalled: Duration,
     sent: &mut u64,
 ) -> io::Result<()> {
-    match body {
-        Body::Memory(bytes) => {
-            let within = |place: u64| usize::try_from(place).unwrap_or(usize::MAX).min(bytes.len());
-            let (start, end) = (within(stretch.offset), within(stretch.offset + stretch.length));
-            write_parts(stream, head, &bytes[start..end], 0, stalled, sent).await
+    match (stream, body) {
+        (Stream::Plain(stream), Body::Memory(bytes)) => {
+            write_parts(stream, head, within(bytes, stretch), 0, stalled, sent).await
         }
-        Body::Disk(disk) => {
+        (Stream::Plain(stream), Body::Disk(disk)) => {
             let more = if stretch.length > 0 { libc::MSG_MORE } else { 0 };
             write_parts(stream, head, &[], more, stalled, &mut 0).await?;
             send_disk(stream, disk, stretch, stalled, sent).await
         }
+        (Stream::Tls(stream), body) => {
+            encrypt(stream, head, stalled).await?;
+            match body {
+                Body::Memory(bytes) => {
+                    let bytes = within(bytes, stretch);
+                    encrypt(stream, bytes, stalled).await?;
+                    *sent += bytes.len() as u64;
+                }
+                Body::Disk(disk) => encrypt_disk(stream, body, disk, stretch, stalled, sent).await?,
+            }
+            progress(stalled, stream.flush()).await
+        }
     }
+}
+
+fn within(bytes: &[u8], stretch: Stretch) -> &[u8] {
+    let place = |place: u64| usize::try_from(place).unwrap_or(usize::MAX).min(bytes.len());
+    &bytes[place(stretch.offset)..place(stretch.offset + stretch.length)]
+}
+
+type Tls = TlsStream<TcpStream>;
+
+async fn encrypt(stream: &mut Tls, mut bytes: &[u8], stalled: Duration) -> io::Result<()> {
+    while !bytes.is_empty() {
+        let written = progress(stalled, stream.write(bytes)).await?;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        bytes = &bytes[written..];
+    }
+    Ok(())
+}
+
+async fn encrypt_disk(
+    stream: &mut Tls,
+    body: &Body,
+    disk: &Disk,
+    stretch: Stretch,
+    stalled: Duration,
+    sent: &mut u64,
+) -> io::Result<()> {
+    let end = stretch.offset + stretch.length;
+    let (mut at, mut prepared) = (stretch.offset, stretch.offset);
+    let mut buffer = vec![0; COPY];
+    while at < end {
+        if prepared <= at {
+            prepared = disk.prepare(at).await?.min(end);
+        }
+        let length = usize::try_from(prepared - at).unwrap_or(usize::MAX).min(COPY);
+        if length == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        body.read(at, &mut [IoSliceMut::new(&mut buffer[..length])])?;
+        encrypt(stream, &buffer[..length], stalled).await?;
+        at += length as u64;
+        *sent += length as u64;
+    }
+    Ok(())
 }
 
 /// Writes two texts as one; `sent` counts the second.

@@ -1,11 +1,13 @@
 //! The socket requests arrive at. It learns at which of the host's addresses each was sent, because
 //! clients drop a reply that comes from another one.
 
-use std::io::{self, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsRawFd;
 
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, setsockopt, sockopt};
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, sendmsg, setsockopt, sockopt,
+};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -46,6 +48,38 @@ impl Listener {
     /// The next datagram. Safe to cancel.
     pub async fn receive(&self) -> io::Result<Received> {
         self.socket.async_io(Interest::READABLE, || receive(&self.socket)).await
+    }
+}
+
+impl Listener {
+    /// Sends `bytes` from `local`, at once or not at all; with `segment`, as packets of so many bytes
+    /// each but the last.
+    pub fn try_send(
+        &self,
+        local: Ipv4Addr,
+        peer: SocketAddrV4,
+        bytes: &[u8],
+        segment: Option<u16>,
+    ) -> io::Result<()> {
+        let source = libc::in_pktinfo {
+            ipi_ifindex: 0,
+            ipi_spec_dst: libc::in_addr { s_addr: u32::from(local).to_be() },
+            ipi_addr: libc::in_addr { s_addr: 0 },
+        };
+        let mut control = vec![ControlMessage::Ipv4PacketInfo(&source)];
+        control.extend(segment.as_ref().map(ControlMessage::UdpGsoSegments));
+        let send = || {
+            let (peer, parts) = (SockaddrIn::from(peer), [IoSlice::new(bytes)]);
+            let sent =
+                sendmsg(self.socket.as_raw_fd(), &parts, &control, MsgFlags::MSG_DONTWAIT, Some(&peer));
+            Ok(sent.map(drop)?)
+        };
+        self.socket.try_io(Interest::WRITABLE, send)
+    }
+
+    /// Waits until the kernel may have room for what [`Listener::try_send`] could not send.
+    pub async fn writable(&self) -> io::Result<()> {
+        self.socket.writable().await
     }
 }
 

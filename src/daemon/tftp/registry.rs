@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use super::Limits;
@@ -28,6 +29,8 @@ struct Entry {
     request: Vec<u8>,
     answered: Arc<AtomicBool>,
     task: Option<AbortHandle>,
+    /// Takes what the client sends, where all transfers share one port.
+    inbox: Option<mpsc::Sender<Vec<u8>>>,
 }
 
 /// What to do with a request.
@@ -68,7 +71,8 @@ impl Registry {
         }
         let id = shared.next_id;
         let answered = Arc::new(AtomicBool::new(false));
-        let entry = Entry { id, request: request.to_vec(), answered: Arc::clone(&answered), task: None };
+        let entry =
+            Entry { id, request: request.to_vec(), answered: Arc::clone(&answered), task: None, inbox: None };
         shared.next_id += 1;
         shared.total += 1;
         shared.per_client.insert(*peer.ip(), of_client + 1);
@@ -76,6 +80,24 @@ impl Registry {
             task.abort();
         }
         Admission::Admitted(Slot { registry: self.clone(), peer, id, answered })
+    }
+
+    /// What `peer` sends from now on goes to `inbox`.
+    pub fn listens(&self, peer: SocketAddrV4, id: u64, inbox: mpsc::Sender<Vec<u8>>) {
+        if let Some(entry) = self.lock().by_peer.get_mut(&peer).filter(|entry| entry.id == id) {
+            entry.inbox = Some(inbox);
+        }
+    }
+
+    /// Hands a packet that is no request to the transfer it belongs to, if there is one. With it
+    /// the client has taken the answer. What a transfer can't keep up with is lost.
+    pub fn deliver(&self, peer: SocketAddrV4, packet: Vec<u8>) {
+        let shared = self.lock();
+        let Some(entry) = shared.by_peer.get(&peer) else { return };
+        entry.answered.store(true, Ordering::Relaxed);
+        if let Some(inbox) = &entry.inbox {
+            let _ = inbox.try_send(packet);
+        }
     }
 
     /// Remembers the task of an admitted transfer, which may have ended already.

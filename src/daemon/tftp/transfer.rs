@@ -63,7 +63,7 @@ impl<O: Opener> Transferring<O> {
         let told = (request.mode == Mode::Octet).then_some(size);
         let grant = Grant::negotiate(request, told, self.wire.mtu());
         if grant.window > 1 {
-            self.wire.expect_windows(grant.block);
+            self.wire.expect_windows();
         }
         let mut pacing = Pacing { block: grant.block, prepared: 0, started: Instant::now() };
         let mut sender = Sender::new(size, grant, Duration::ZERO);

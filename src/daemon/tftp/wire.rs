@@ -1,18 +1,22 @@
-//! The socket of one transfer.
+//! How one transfer reaches its client: by a socket of its own, or by the one that listens.
 
 use std::cell::RefCell;
-use std::io::{self, IoSliceMut};
+use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
 
 use nix::sys::socket::{
-    ControlMessageOwned, MsgFlags, SockaddrIn, getsockopt, recvfrom, recvmsg, setsockopt, sockopt,
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, getsockopt, recvfrom, recvmsg, sendmsg,
+    setsockopt, sockopt,
 };
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
+use tokio::sync::mpsc;
 use tracing::debug;
 
+use super::listener::Listener;
 use crate::daemon::body::Body;
 use crate::proto::tftp::{ErrorCode, Run, packet};
 
@@ -30,16 +34,23 @@ thread_local! {
     static BLOCKS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Bound to the address the request was sent to, at a port of its own.
-///
-/// It is not connected: packets from another port than the client's must be answered with error 5
-/// (RFC 1350 section 4), which a connected socket would never see.
 pub struct Wire {
-    socket: UdpSocket,
+    via: Via,
     local: Ipv4Addr,
     peer: SocketAddrV4,
     /// The kernel cuts one long send into blocks.
     segments: bool,
+}
+
+enum Via {
+    /// Bound to the address the request was sent to, at a port of its own.
+    ///
+    /// It is not connected: packets from another port than the client's must be answered with
+    /// error 5 (RFC 1350 section 4), which a connected socket would never see.
+    Own(UdpSocket),
+    /// The listening socket, for networks where only its port gets through; whoever reads from it
+    /// hands over what this client sends.
+    Shared(Arc<Listener>, mpsc::Receiver<Vec<u8>>),
 }
 
 impl Wire {
@@ -48,7 +59,16 @@ impl Wire {
         socket.set_nonblocking(true)?;
         // Without it, an unconnected socket is not told that the client's port is closed.
         setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?;
-        Ok(Wire { socket: UdpSocket::from_std(socket)?, local, peer, segments: false })
+        Ok(Wire { via: Via::Own(UdpSocket::from_std(socket)?), local, peer, segments: false })
+    }
+
+    pub fn share(
+        listener: Arc<Listener>,
+        inbox: mpsc::Receiver<Vec<u8>>,
+        local: Ipv4Addr,
+        peer: SocketAddrV4,
+    ) -> Wire {
+        Wire { via: Via::Shared(listener, inbox), local, peer, segments: false }
     }
 
     pub fn peer(&self) -> SocketAddrV4 {
@@ -69,17 +89,27 @@ impl Wire {
     }
 
     /// Lets the kernel cut long sends into blocks, if it can: one call for a window.
-    pub fn expect_windows(&mut self, block: u16) {
-        let segment = i32::from(block) + HEADER as i32;
-        self.segments = setsockopt(&self.socket, sockopt::UdpGsoSegment, &segment).is_ok();
+    pub fn expect_windows(&mut self) {
+        self.segments = true;
     }
 
     /// The next packet from the client; its length in `buffer`. Safe to cancel.
-    pub async fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub async fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
-            // News of a closed port counts as an error, not as something to read.
-            let interest = Interest::READABLE | Interest::ERROR;
-            match self.socket.async_io(interest, || receive_from(&self.socket, buffer)).await {
+            let received = match &mut self.via {
+                Via::Own(socket) => {
+                    // News of a closed port counts as an error, not as something to read.
+                    let interest = Interest::READABLE | Interest::ERROR;
+                    socket.async_io(interest, || receive_from(socket, buffer)).await
+                }
+                Via::Shared(_, inbox) => {
+                    let packet = inbox.recv().await.ok_or(io::ErrorKind::BrokenPipe)?;
+                    let length = packet.len().min(buffer.len());
+                    buffer[..length].copy_from_slice(&packet[..length]);
+                    return Ok(length);
+                }
+            };
+            match received {
                 Ok((length, from)) if from == self.peer => return Ok(length),
                 Ok((_, from)) => self.reject(from, buffer),
                 Err(error) => self.survive(error)?,
@@ -90,11 +120,34 @@ impl Wire {
     /// Sends one packet.
     pub async fn send(&self, packet: &[u8]) -> io::Result<()> {
         loop {
-            match self.socket.send_to(packet, self.peer).await {
-                Ok(_) => return Ok(()),
+            match self.try_send(packet, None) {
+                Ok(()) => return Ok(()),
                 Err(error) if is_lost(&error) => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
                 Err(error) => self.survive(error)?,
             }
+        }
+    }
+
+    /// One packet, or several if `segment` says how long each is.
+    fn try_send(&self, bytes: &[u8], segment: Option<u16>) -> io::Result<()> {
+        match &self.via {
+            Via::Own(socket) => socket.try_io(Interest::WRITABLE, || {
+                let (peer, parts) = (SockaddrIn::from(self.peer), [IoSlice::new(bytes)]);
+                // Said with each send, not once to the socket: an offer or an error is never to be cut.
+                let control = segment.as_ref().map(ControlMessage::UdpGsoSegments);
+                let flags = MsgFlags::MSG_DONTWAIT;
+                let sent = sendmsg(socket.as_raw_fd(), &parts, control.as_slice(), flags, Some(&peer));
+                Ok(sent.map(drop)?)
+            }),
+            Via::Shared(listener, _) => listener.try_send(self.local, self.peer, bytes, segment),
+        }
+    }
+
+    async fn writable(&self) -> io::Result<()> {
+        match &self.via {
+            Via::Own(socket) => socket.writable().await,
+            Via::Shared(listener, _) => listener.writable().await,
         }
     }
 
@@ -103,10 +156,13 @@ impl Wire {
         self.send_error(self.peer, code, text);
     }
 
-    /// Straight to the kernel: tokio takes a new socket for unwritable until it has waited once.
     fn send_error(&self, to: SocketAddrV4, code: ErrorCode, text: &str) {
         let packet = packet::error(code, text);
-        let sent = SockRef::from(&self.socket).send_to(&packet, &to.into());
+        let sent = match &self.via {
+            // Straight to the kernel: tokio takes a new socket for unwritable until it has waited.
+            Via::Own(socket) => SockRef::from(socket).send_to(&packet, &to.into()).map(drop),
+            Via::Shared(listener, _) => listener.try_send(self.local, to, &packet, None),
+        };
         if let Err(error) = sent {
             debug!(%to, %error, "TFTP: an error packet could not be sent");
         }
@@ -118,7 +174,7 @@ impl Wire {
         while rest.count > 0 {
             match self.try_send_blocks(body, rest, block) {
                 Ok(sent) => rest = after(rest, sent, block),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.socket.writable().await?,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
                 Err(error) => self.survive(error)?,
             }
         }
@@ -133,11 +189,11 @@ impl Wire {
             bytes.resize(count * HEADER + run.length.min(count * usize::from(block)), 0);
             lay_out(bytes, body, run, stride)?;
             if self.segments && count > 1 {
-                match self.socket.try_send_to(bytes, self.peer.into()) {
-                    Ok(_) => return Ok(count as u16),
+                match self.try_send(bytes, Some(block + HEADER as u16)) {
+                    Ok(()) => return Ok(count as u16),
                     Err(error) if is_lost(&error) => return Ok(count as u16),
                     Err(error) if !cannot_segment(&error) => return Err(error),
-                    Err(_) => self.stop_segmenting()?,
+                    Err(_) => self.segments = false,
                 }
             }
             self.send_singly(bytes, stride)
@@ -147,19 +203,14 @@ impl Wire {
     fn send_singly(&self, bytes: &[u8], stride: usize) -> io::Result<u16> {
         let mut sent = 0;
         for packet in bytes.chunks(stride) {
-            match self.socket.try_send_to(packet, self.peer.into()) {
-                Ok(_) => sent += 1,
+            match self.try_send(packet, None) {
+                Ok(()) => sent += 1,
                 Err(error) if is_lost(&error) => sent += 1,
                 Err(_) if sent > 0 => break,
                 Err(error) => return Err(error),
             }
         }
         Ok(sent)
-    }
-
-    fn stop_segmenting(&mut self) -> io::Result<()> {
-        self.segments = false;
-        Ok(setsockopt(&self.socket, sockopt::UdpGsoSegment, &0)?)
     }
 
     /// A packet from a port that has no part in this transfer: tell it so. Errors are never
@@ -184,14 +235,14 @@ impl Wire {
 
     /// Reads all the kernel has kept about packets that did not arrive.
     fn peer_is_gone(&self) -> bool {
+        let Via::Own(socket) = &self.via else { return false };
         let mut gone = false;
         let mut control = nix::cmsg_space!(libc::sock_extended_err, libc::sockaddr_in);
         let mut packet = [0; 64];
         loop {
             let mut slices = [IoSliceMut::new(&mut packet)];
             let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
-            let message =
-                recvmsg::<SockaddrIn>(self.socket.as_raw_fd(), &mut slices, Some(&mut control), flags);
+            let message = recvmsg::<SockaddrIn>(socket.as_raw_fd(), &mut slices, Some(&mut control), flags);
             let Ok(message) = message else { return gone };
             let to_peer = message.address.is_some_and(|address| SocketAddrV4::from(address) == self.peer);
             let refused = message.cmsgs().into_iter().flatten().any(|control| {

@@ -22,6 +22,19 @@ pub fn unchanged(ours: Validators<'_>, none_match: Option<&str>, modified_since:
     }
 }
 
+/// Whether the client is mistaken about what we hold: it goes on with a download (EDK2 sends these
+/// with its ranges) that meanwhile is another. `If-Match` is the word if it is there.
+pub fn mistaken(ours: Validators<'_>, if_match: Option<&str>, unmodified_since: Option<&str>) -> bool {
+    if let Some(tags) = if_match {
+        let strongly = |tag: &str| tag == "*" || unquoted(tag) == Some(ours.etag);
+        return !tags.split(',').any(|tag| strongly(tag.trim()));
+    }
+    match (unmodified_since.and_then(date::parse), ours.modified) {
+        (Some(since), Some(modified)) => modified > since,
+        _ => false,
+    }
+}
+
 /// Whether a range may be served: the client's other bytes are of the same content.
 pub fn range_applies(ours: Validators<'_>, if_range: Option<&str>) -> bool {
     match if_range.map(str::trim) {
@@ -58,6 +71,19 @@ mod tests {
         assert!(!unchanged(OURS, None, Some("soon")));
         assert!(!unchanged(OURS, None, None));
         assert!(!unchanged(Validators { modified: None, ..OURS }, None, Some(SAME)));
+    }
+
+    #[test]
+    fn a_resumed_download_is_of_the_same_bytes() {
+        for (tags, date) in
+            [(None, None), (Some("\"x\", \"a1\""), Some(EARLIER)), (Some("*"), None), (None, Some(SAME))]
+        {
+            assert!(!mistaken(OURS, tags, date), "{tags:?} {date:?}");
+        }
+        for (tags, date) in [(Some("\"x\""), Some(SAME)), (Some("W/\"a1\""), None), (None, Some(EARLIER))] {
+            assert!(mistaken(OURS, tags, date), "{tags:?} {date:?}");
+        }
+        assert!(!mistaken(Validators { modified: None, ..OURS }, None, Some(EARLIER)));
     }
 
     #[test]

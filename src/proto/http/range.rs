@@ -1,4 +1,7 @@
-//! `Range: bytes=…` (RFC 9110 section 14): single ranges only.
+//! `Range: bytes=…` (RFC 9110 section 14): one range or a few.
+
+/// Most ranges of one request; more ask for trouble and get the whole content.
+const MAX_RANGES: usize = 32;
 
 /// A stretch of the content, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -8,38 +11,72 @@ pub struct Stretch {
 }
 
 /// What a Range header asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Asked {
-    /// No range we know, or several: send everything.
+    /// No range we know, or more than is reasonable: send everything.
     Whole,
     Part(Stretch),
+    /// Two or more that do not overlap, in the order they were asked for.
+    Parts(Vec<Stretch>),
     /// Outside the content: 416.
     Outside,
 }
 
 /// Reads the header's value for a content of `length` bytes. What cannot be read is ignored, as
-/// the standard asks.
+/// the standard asks; so are ranges that overlap, which only an attacker has a use for.
 pub fn parse(value: &str, length: u64) -> Asked {
-    let Some((unit, range)) = value.split_once('=') else { return Asked::Whole };
-    let Some((first, last)) = range.trim().split_once('-') else { return Asked::Whole };
-    if !unit.trim().eq_ignore_ascii_case("bytes") || range.contains(',') {
+    let Some((unit, ranges)) = value.split_once('=') else { return Asked::Whole };
+    if !unit.trim().eq_ignore_ascii_case("bytes") || ranges.split(',').count() > MAX_RANGES {
         return Asked::Whole;
     }
-    match (number(first), number(last)) {
-        (Some(first), Some(last)) if last < first => Asked::Whole,
-        (Some(first), _) if first >= length => Asked::Outside,
-        (Some(first), Some(last)) => part(first, (last - first).saturating_add(1).min(length - first)),
-        (Some(first), None) if last.trim().is_empty() => part(first, length - first),
-        (None, Some(0)) if first.trim().is_empty() => Asked::Outside,
-        // The last bytes of nothing are everything there is.
-        (None, Some(_)) if first.trim().is_empty() && length == 0 => Asked::Whole,
-        (None, Some(tail)) if first.trim().is_empty() => part(length - tail.min(length), tail.min(length)),
-        _ => Asked::Whole,
+    let mut parts = Vec::new();
+    for range in ranges.split(',').map(str::trim).filter(|range| !range.is_empty()) {
+        match single(range, length) {
+            Single::Nonsense => return Asked::Whole,
+            Single::Outside => {}
+            Single::Inside(stretch) => parts.push(stretch),
+        }
+    }
+    match parts.as_slice() {
+        [] if ranges.bytes().all(|byte| matches!(byte, b',' | b' ')) => Asked::Whole,
+        [] => Asked::Outside,
+        [part] => Asked::Part(*part),
+        _ if overlap(&parts) => Asked::Whole,
+        _ => Asked::Parts(parts),
     }
 }
 
-fn part(offset: u64, length: u64) -> Asked {
-    Asked::Part(Stretch { offset, length })
+fn overlap(parts: &[Stretch]) -> bool {
+    let mut sorted = parts.to_vec();
+    sorted.sort_by_key(|part| part.offset);
+    sorted.windows(2).any(|pair| pair[0].offset + pair[0].length > pair[1].offset)
+}
+
+enum Single {
+    Nonsense,
+    Outside,
+    Inside(Stretch),
+}
+
+fn single(range: &str, length: u64) -> Single {
+    let Some((first, last)) = range.split_once('-') else { return Single::Nonsense };
+    match (number(first), number(last)) {
+        (Some(first), Some(last)) if last < first => Single::Nonsense,
+        // Of an empty file, the bytes from the first on are everything there is; and so are its last
+        // ones. Tools that go on with a download ask for them.
+        (Some(0), _) if length == 0 => Single::Nonsense,
+        (Some(first), _) if first >= length => Single::Outside,
+        (Some(first), Some(last)) => part(first, (last - first).saturating_add(1).min(length - first)),
+        (Some(first), None) if last.trim().is_empty() => part(first, length - first),
+        (None, Some(0)) if first.trim().is_empty() => Single::Outside,
+        (None, Some(_)) if first.trim().is_empty() && length == 0 => Single::Nonsense,
+        (None, Some(tail)) if first.trim().is_empty() => part(length - tail.min(length), tail.min(length)),
+        _ => Single::Nonsense,
+    }
+}
+
+fn part(offset: u64, length: u64) -> Single {
+    Single::Inside(Stretch { offset, length })
 }
 
 /// Digits only; a number too large to hold is as good as the largest.
@@ -64,8 +101,26 @@ mod tests {
             ("bytes=-1000", 0, 100),
             ("bytes=5-99999999999999999999999", 5, 95),
         ] {
-            assert_eq!(parse(value, 100), part(offset, length), "{value}");
+            assert_eq!(parse(value, 100), Asked::Part(Stretch { offset, length }), "{value}");
         }
+    }
+
+    #[test]
+    fn a_few_ranges_that_do_not_overlap_are_parts() {
+        let parts = |value: &str| match parse(value, 100) {
+            Asked::Parts(parts) => parts.iter().map(|part| (part.offset, part.length)).collect(),
+            other => vec![(u64::MAX, matches!(other, Asked::Whole).into())],
+        };
+        assert_eq!(parts("bytes=0-1,5-6"), [(0, 2), (5, 2)]);
+        assert_eq!(parts("bytes=-5, 0-9 ,10-19,"), [(95, 5), (0, 10), (10, 10)]);
+        assert_eq!(parse("bytes=200-,0-0,-0", 100), Asked::Part(Stretch { offset: 0, length: 1 }));
+        assert_eq!(parse("bytes=200-,100-101", 100), Asked::Outside);
+        for overlapping in ["bytes=0-5,5-6", "bytes=0-,-1", "bytes=0-0,0-0"] {
+            assert_eq!(parse(overlapping, 100), Asked::Whole, "{overlapping}");
+        }
+        let many: Vec<String> = (0..MAX_RANGES + 1).map(|at| format!("{at}-{at}")).collect();
+        assert_eq!(parse(&format!("bytes={}", many.join(",")), 100), Asked::Whole);
+        assert_eq!(parts(&format!("bytes={}", many[1..].join(","))).len(), MAX_RANGES);
     }
 
     #[test]
@@ -73,16 +128,26 @@ mod tests {
         for value in ["bytes=100-", "bytes=100-200", "bytes=-0", "bytes=99999999999999999999-"] {
             assert_eq!(parse(value, 100), Asked::Outside, "{value}");
         }
-        assert_eq!(parse("bytes=0-", 0), Asked::Outside);
+        assert_eq!(parse("bytes=1-", 0), Asked::Outside);
     }
 
     #[test]
     fn the_rest_is_ignored() {
-        for value in
-            ["", "bytes", "bytes=", "bytes=-", "bytes=5-2", "bytes=0-1,5-6", "lines=1-2", "bytes=a-b"]
-        {
+        for value in [
+            "",
+            "bytes",
+            "bytes=",
+            "bytes=-",
+            "bytes=5-2",
+            "bytes=0-1,6-5",
+            "bytes=,,",
+            "lines=1-2",
+            "bytes=a-b",
+        ] {
             assert_eq!(parse(value, 100), Asked::Whole, "{value}");
         }
-        assert_eq!(parse("bytes=-5", 0), Asked::Whole);
+        for value in ["bytes=-5", "bytes=0-", "bytes=0-0"] {
+            assert_eq!(parse(value, 0), Asked::Whole, "{value}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! The head of a reply, and which bytes follow it.
 
 use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::condition::{self, Validators};
 use super::date;
@@ -20,6 +21,7 @@ pub enum Status {
     MethodNotAllowed = 405,
     Timeout = 408,
     Gone = 410,
+    PreconditionFailed = 412,
     OutOfRange = 416,
     HeadTooLarge = 431,
     Internal = 500,
@@ -39,6 +41,7 @@ impl Status {
             Status::MethodNotAllowed => "Method Not Allowed",
             Status::Timeout => "Request Timeout",
             Status::Gone => "Gone",
+            Status::PreconditionFailed => "Precondition Failed",
             Status::OutOfRange => "Range Not Satisfiable",
             Status::HeadTooLarge => "Request Header Fields Too Large",
             Status::Internal => "Internal Server Error",
@@ -54,10 +57,19 @@ pub struct Reply {
     pub status: Status,
     /// The head, with the whole body if that is a short text of ours.
     pub head: Vec<u8>,
-    /// The stretch of the content that follows; `None` if the reply says all there is to say.
-    pub content: Option<Stretch>,
+    /// The stretches of the content that follow; empty if the reply says all there is to say.
+    pub parts: Vec<Part>,
+    /// What follows the last of them.
+    pub tail: String,
     /// Whether another request may follow on this connection.
     pub keep_alive: bool,
+}
+
+/// A stretch of the content, and the text in front of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Part {
+    pub head: String,
+    pub stretch: Stretch,
 }
 
 /// What every reply depends on besides its subject.
@@ -82,20 +94,39 @@ impl Context {
     }
 }
 
-/// Answers a request for `artifact`: all of it, a part, "you have it already", or 416.
+/// Answers a request for `artifact`: all of it, a part, some parts, "you have it already", "that is
+/// not what you began with", or 416.
 pub fn serve(request: &Request, artifact: &Artifact, context: Context) -> Reply {
     let length = artifact.content.len();
-    let modified = modified(&artifact.content);
-    let ours = Validators { etag: &artifact.etag, modified };
+    let ours = Validators { etag: &artifact.etag, modified: modified(&artifact.content) };
     let mut head = Head::new(context);
-    let reading = context.method != Method::Post;
-    if reading
-        && condition::unchanged(ours, request.if_none_match.as_deref(), request.if_modified_since.as_deref())
-    {
-        head.validators(ours);
-        return head.finish(Status::NotModified, None);
+    if context.method != Method::Post {
+        if condition::mistaken(ours, request.if_match.as_deref(), request.if_unmodified_since.as_deref()) {
+            return head.text(Status::PreconditionFailed, "the content is another now: begin anew");
+        }
+        if condition::unchanged(ours, request.if_none_match.as_deref(), request.if_modified_since.as_deref())
+        {
+            head.validators(ours);
+            return head.finish(Status::NotModified);
+        }
     }
-    let asked = match &request.range {
+    match asked(request, context, ours, length) {
+        Asked::Whole => head.one(Status::Ok, artifact, ours, Stretch { offset: 0, length }),
+        Asked::Part(stretch) => {
+            head.field("Content-Range", place(stretch, length));
+            head.one(Status::Partial, artifact, ours, stretch)
+        }
+        Asked::Parts(stretches) => head.several(artifact, ours, &stretches),
+        Asked::Outside => {
+            head.field("Content-Range", format_args!("bytes */{length}"));
+            head.text(Status::OutOfRange, &format!("the content has only {length} bytes"))
+        }
+    }
+}
+
+/// Ranges are for GET alone (RFC 9110 section 14.2).
+fn asked(request: &Request, context: Context, ours: Validators<'_>, length: u64) -> Asked {
+    match &request.range {
         Some(value)
             if context.method == Method::Get
                 && condition::range_applies(ours, request.if_range.as_deref()) =>
@@ -103,32 +134,18 @@ pub fn serve(request: &Request, artifact: &Artifact, context: Context) -> Reply 
             range::parse(value, length)
         }
         _ => Asked::Whole,
-    };
-    let (status, stretch) = match asked {
-        Asked::Whole => (Status::Ok, Stretch { offset: 0, length }),
-        Asked::Part(stretch) => (Status::Partial, stretch),
-        Asked::Outside => {
-            head.field("Content-Range", format_args!("bytes */{length}"));
-            return head.text(Status::OutOfRange, &format!("the content has only {length} bytes"));
-        }
-    };
-    if status == Status::Partial {
-        let last = stretch.offset + stretch.length - 1;
-        head.field("Content-Range", format_args!("bytes {}-{last}/{length}", stretch.offset));
     }
-    head.field("Content-Type", artifact.media_type);
-    head.field("Content-Length", stretch.length);
-    head.field("Accept-Ranges", "bytes");
-    head.validators(ours);
-    let content = (context.method != Method::Head).then_some(stretch);
-    head.finish(status, content)
+}
+
+fn place(stretch: Stretch, length: u64) -> String {
+    format!("bytes {}-{}/{length}", stretch.offset, stretch.offset + stretch.length - 1)
 }
 
 /// 200 with an empty body: a report was stored.
 pub fn accepted(context: Context) -> Reply {
     let mut head = Head::new(context);
     head.field("Content-Length", 0);
-    head.finish(Status::Ok, None)
+    head.finish(Status::Ok)
 }
 
 pub fn refuse(refusal: &Refusal, context: Context) -> Reply {
@@ -165,6 +182,14 @@ fn modified(content: &Content) -> Option<u64> {
     }
 }
 
+/// A line that the content does not have by chance. It need not be a secret: each part says how long
+/// it is.
+fn boundary(etag: &str, now: Time) -> String {
+    let mut hasher = DefaultHasher::new();
+    (etag, now.0).hash(&mut hasher);
+    format!("part-{:016x}", hasher.finish())
+}
+
 struct Head {
     context: Context,
     fields: String,
@@ -193,14 +218,48 @@ impl Head {
         self.field("Content-Type", "text/plain; charset=utf-8");
         self.field("Content-Length", body.len());
         let send = self.context.method != Method::Head;
-        let mut reply = self.finish(status, None);
+        let mut reply = self.finish(status);
         if send {
             reply.head.extend(body.as_bytes());
         }
         reply
     }
 
-    fn finish(mut self, status: Status, content: Option<Stretch>) -> Reply {
+    /// The content, or one stretch of it.
+    fn one(mut self, status: Status, artifact: &Artifact, ours: Validators<'_>, stretch: Stretch) -> Reply {
+        self.content(artifact.media_type, stretch.length, ours);
+        let send = self.context.method != Method::Head;
+        let mut reply = self.finish(status);
+        reply.parts.extend(send.then(|| Part { head: String::new(), stretch }));
+        reply
+    }
+
+    /// `multipart/byteranges` (RFC 9110 section 14.6).
+    fn several(mut self, artifact: &Artifact, ours: Validators<'_>, stretches: &[Stretch]) -> Reply {
+        let (length, media_type) = (artifact.content.len(), artifact.media_type);
+        let mark = boundary(ours.etag, self.context.now);
+        let part = |stretch: &Stretch| Part {
+            head: format!(
+                "\r\n--{mark}\r\nContent-Type: {media_type}\r\nContent-Range: {}\r\n\r\n",
+                place(*stretch, length)
+            ),
+            stretch: *stretch,
+        };
+        let parts: Vec<Part> = stretches.iter().map(part).collect();
+        let tail = format!("\r\n--{mark}--\r\n");
+        let together: u64 = parts.iter().map(|part| part.head.len() as u64 + part.stretch.length).sum();
+        self.content(&format!("multipart/byteranges; boundary={mark}"), together + tail.len() as u64, ours);
+        Reply { parts, tail, ..self.finish(Status::Partial) }
+    }
+
+    fn content(&mut self, media_type: &str, length: u64, ours: Validators<'_>) {
+        self.field("Content-Type", media_type);
+        self.field("Content-Length", length);
+        self.field("Accept-Ranges", "bytes");
+        self.validators(ours);
+    }
+
+    fn finish(mut self, status: Status) -> Reply {
         if let Some(text) = date::print(self.context.now) {
             self.field("Date", text);
         }
@@ -212,7 +271,7 @@ impl Head {
         }
         let minor = if version == Version::Http10 { 0 } else { 1 };
         let head = format!("HTTP/1.{minor} {} {}\r\n{}\r\n", status as u16, status.reason(), self.fields);
-        Reply { status, head: head.into_bytes(), content, keep_alive }
+        Reply { status, head: head.into_bytes(), parts: Vec::new(), tail: String::new(), keep_alive }
     }
 }
 

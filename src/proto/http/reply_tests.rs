@@ -28,7 +28,9 @@ fn answer(request: &str) -> (String, Option<Stretch>) {
     let request = format!("{}\r\n\r\n", request.replace('\n', "\r\n"));
     let (request, _) = Request::parse(request.as_bytes()).unwrap().unwrap();
     let reply = serve(&request, &artifact(), Context::of(&request, true, NOW));
-    (String::from_utf8(reply.head).unwrap().replace("\r\n", "\n"), reply.content)
+    let stretch = reply.parts.first().map(|part| part.stretch);
+    assert!(reply.parts.len() < 2 && reply.tail.is_empty());
+    (String::from_utf8(reply.head).unwrap().replace("\r\n", "\n"), stretch)
 }
 
 const COMMON: &str = "Content-Type: application/efi
@@ -66,6 +68,39 @@ fn parts_say_which_part() {
     assert!(head.starts_with("HTTP/1.1 416 Range Not Satisfiable\nContent-Range: bytes */100\n"), "{head}");
     assert!(head.ends_with("\n\nthe content has only 100 bytes\n"), "{head}");
     assert_eq!(content, None);
+}
+
+#[test]
+fn several_parts_are_marked_and_add_up() {
+    let request = b"GET /x HTTP/1.1\r\nRange: bytes=-1,0-9\r\n\r\n";
+    let (request, _) = Request::parse(request).unwrap().unwrap();
+    let reply = serve(&request, &artifact(), Context::of(&request, true, NOW));
+    let head = String::from_utf8(reply.head).unwrap();
+    assert!(
+        head.starts_with("HTTP/1.1 206 Partial Content\r\nContent-Type: multipart/byteranges; boundary=")
+    );
+    let field = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)).unwrap().to_owned();
+    let mark = field("Content-Type: multipart/byteranges; boundary=");
+    let start = format!("\r\n--{mark}\r\nContent-Type: application/efi\r\nContent-Range: bytes ");
+    let heads: Vec<&str> = reply.parts.iter().map(|part| part.head.as_str()).collect();
+    assert_eq!(heads, [format!("{start}99-99/100\r\n\r\n"), format!("{start}0-9/100\r\n\r\n")]);
+    assert_eq!(reply.tail, format!("\r\n--{mark}--\r\n"));
+    let together: u64 = reply.parts.iter().map(|part| part.head.len() as u64 + part.stretch.length).sum();
+    assert_eq!(field("Content-Length: "), (together + reply.tail.len() as u64).to_string());
+    assert!(!head.contains("\r\nContent-Range"), "{head}");
+}
+
+#[test]
+fn a_download_of_other_bytes_is_not_gone_on_with() {
+    for condition in ["If-Match: \"other\"", "If-Unmodified-Since: Sun, 06 Nov 1994 08:49:36 GMT"] {
+        let (head, content) = answer(&format!("GET /x HTTP/1.1\nRange: bytes=50-\n{condition}"));
+        assert!(head.starts_with("HTTP/1.1 412 Precondition Failed\n"), "{head}");
+        assert_eq!(content, None);
+    }
+    for condition in ["If-Match: \"a1\"", "If-Unmodified-Since: Sun, 06 Nov 1994 08:49:37 GMT"] {
+        let (head, _) = answer(&format!("GET /x HTTP/1.1\nRange: bytes=50-\n{condition}"));
+        assert!(head.starts_with("HTTP/1.1 206 Partial Content\nContent-Range: bytes 50-99/100\n"), "{head}");
+    }
 }
 
 #[test]

@@ -46,6 +46,8 @@ pub struct Request {
     pub expects_continue: bool,
     pub range: Option<String>,
     pub if_range: Option<String>,
+    pub if_match: Option<String>,
+    pub if_unmodified_since: Option<String>,
     pub if_none_match: Option<String>,
     pub if_modified_since: Option<String>,
 }
@@ -117,6 +119,8 @@ impl Request {
             expects_continue: version == Version::Http11 && has_token(headers, "expect", "100-continue"),
             range: text("range"),
             if_range: text("if-range"),
+            if_match: text("if-match"),
+            if_unmodified_since: text("if-unmodified-since"),
             if_none_match: text("if-none-match"),
             if_modified_since: text("if-modified-since"),
         })
@@ -139,12 +143,11 @@ fn unreadable(error: httparse::Error) -> BadRequest {
 /// The clean path and the raw query of `/a?b` or `http://host/a?b`.
 fn target(target: &str) -> Result<(String, String), BadRequest> {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let path = match path.get(..7) {
-        Some(scheme) if scheme.eq_ignore_ascii_case("http://") => {
-            path[7..].find('/').map_or("", |slash| &path[7 + slash..])
-        }
-        _ => path,
+    let of_scheme = |scheme: &str| {
+        let (start, rest) = path.split_at_checked(scheme.len())?;
+        start.eq_ignore_ascii_case(scheme).then(|| rest.find('/').map_or("", |slash| &rest[slash..]))
     };
+    let path = of_scheme("http://").or_else(|| of_scheme("https://")).unwrap_or(path);
     Ok((path::clean_path(&path::percent_decode(path)?)?, query.to_owned()))
 }
 
@@ -217,6 +220,8 @@ mod tests {
             ("/a/b?c=%20d?e", "a/b", "c=%20d?e"),
             ("http://10.0.0.1:80/a%2Fb", "a/b", ""),
             ("HTTP://host", "", ""),
+            ("https://host/a", "a", ""),
+            ("http://host?x=/y", "", "x=/y"),
             ("/a\\b", "a/b", ""),
             ("/gcc_4%3a12_amd64.deb", "gcc_4:12_amd64.deb", ""),
             ("/a+b%2520c|{é}", "a+b%20c|{é}", ""),

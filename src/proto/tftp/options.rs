@@ -1,18 +1,21 @@
 //! What client and server agree on before the first block.
 
+use std::time::Duration;
+
 use super::packet::Request;
 
 /// Block size without the option, in bytes (RFC 1350).
 pub const DEFAULT_BLOCK: u16 = 512;
 /// Smallest block size that may be asked for (RFC 2348).
 const MIN_BLOCK: u16 = 8;
-/// Largest block size granted: fits an Ethernet frame of 1500 bytes, so that no block is sent in
-/// fragments, which boot ROMs often cannot put together.
-pub const MAX_BLOCK: u16 = 1468;
+/// Largest block size that may be asked for (RFC 2348).
+pub const MAX_BLOCK: u16 = 65464;
 /// Largest window granted, in blocks.
 pub const MAX_WINDOW: u16 = 64;
 /// IP, UDP and TFTP headers in front of the data, in bytes.
 const HEADERS: u16 = 32;
+/// What `utimeout` may be, in microseconds (tftp-hpa).
+const MICROSECONDS: std::ops::RangeInclusive<u64> = 10_000..=255_000_000;
 
 /// The agreed shape of a transfer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,8 +24,8 @@ pub struct Grant {
     pub block: u16,
     /// Blocks sent before an acknowledgement is awaited.
     pub window: u16,
-    /// The client's wish for the time-out, in seconds.
-    pub timeout: Option<u8>,
+    /// The client's wish for the time-out.
+    pub timeout: Option<Duration>,
     /// The OACK packet, if any option was accepted.
     pub reply: Option<Vec<u8>>,
 }
@@ -30,7 +33,8 @@ pub struct Grant {
 impl Grant {
     /// Answers the options of `request`: never more than was asked, never what was not asked.
     /// `size` is the exact number of bytes to come, `None` where it may not be told (netascii).
-    /// `mtu` is the path's, in bytes.
+    /// `mtu` is the path's, in bytes: no block is sent in fragments, which boot ROMs often cannot
+    /// put together.
     pub fn negotiate(request: &Request<'_>, size: Option<u64>, mtu: u16) -> Grant {
         let mut grant = Grant { block: DEFAULT_BLOCK, window: 1, timeout: None, reply: None };
         let mut reply = vec![0, 6];
@@ -64,7 +68,12 @@ impl Grant {
             b"tsize" => size,
             // U-Boot gives up if another value comes back.
             b"timeout" => {
-                self.timeout = Some(u8::try_from(asked).ok().filter(|seconds| *seconds > 0)?);
+                let seconds = u8::try_from(asked).ok().filter(|seconds| *seconds > 0)?;
+                self.timeout = Some(Duration::from_secs(seconds.into()));
+                Some(asked)
+            }
+            b"utimeout" if MICROSECONDS.contains(&asked) => {
+                self.timeout = Some(Duration::from_micros(asked));
                 Some(asked)
             }
             _ => None,
@@ -105,12 +114,27 @@ mod tests {
         let wide = [(&b"blksize"[..], &b"1468"[..])];
         let request = Request { name: b"x", mode: Mode::Octet, options: wide.to_vec() };
         assert_eq!(Grant::negotiate(&request, None, 1400).block, 1368);
+        let jumbo = Request { options: vec![(&b"blksize"[..], &b"65464"[..])], ..request.clone() };
+        assert_eq!(Grant::negotiate(&jumbo, None, 9000).block, 8968);
+        assert_eq!(Grant::negotiate(&jumbo, None, u16::MAX).block, 65464);
         assert_eq!(Grant::negotiate(&request, None, 20).block, 8);
     }
 
     #[test]
     fn nonsense_is_left_out() {
-        for options in ["blksize=7", "blksize=x", "windowsize=0", "timeout=0", "timeout=256", "other=1", ""] {
+        assert_eq!(reply("utimeout=250000"), "utimeout 250000");
+        assert_eq!(grant("utimeout=250000").timeout, Some(Duration::from_millis(250)));
+        for options in [
+            "utimeout=9999",
+            "utimeout=255000001",
+            "blksize=7",
+            "blksize=x",
+            "windowsize=0",
+            "timeout=0",
+            "timeout=256",
+            "other=1",
+            "",
+        ] {
             assert_eq!(grant(options).reply, None, "{options}");
         }
         assert_eq!((grant("").block, grant("").window), (512, 1));

@@ -22,9 +22,10 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// `timeout` in seconds, if the client named one: no wait is longer.
-    pub fn new(timeout: Option<u8>) -> Patience {
-        let most = timeout.map_or(MOST, |seconds| Duration::from_secs(seconds.into()).min(MOST));
+    /// If the client named a time-out, no wait is longer; but none is so short that whoever asks in
+    /// another's name could have him flooded.
+    pub fn new(timeout: Option<Duration>) -> Patience {
+        let most = timeout.map_or(MOST, |named| named.clamp(LEAST, MOST));
         Patience { smoothed: None, deviation: Duration::ZERO, doublings: 0, most }
     }
 
@@ -81,7 +82,8 @@ mod tests {
         assert_eq!(waits, [500, 1000, 2000, 4000, 8000, 8000, 8000]);
         patience.reset();
         assert_eq!(patience.wait(), FIRST);
-        assert_eq!(Patience::new(Some(1)).most, Duration::from_secs(1));
+        assert_eq!(Patience::new(Some(Duration::from_secs(1))).wait(), FIRST);
+        assert_eq!(Patience::new(Some(Duration::from_millis(10))).wait(), LEAST);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Boot programs, kernels, initrds and the trees of images: bytes that lie in files.
 
-use super::{Answer, Artifact, Method, Refusal, RefusalReason};
+use super::{Answer, Artifact, Asker, Method, Refusal, RefusalReason, Transport, listing};
 use crate::desired::{Boot, Deployment};
 use crate::media::Entry;
 use crate::model::{Mac, Name};
@@ -15,12 +15,20 @@ pub fn loader(table: &Table, name: &str) -> Answer {
 
 /// A file below a boot's prefix. The last file that an installer without answers needs is what
 /// lets it destroy data, so it spends the permission.
-pub fn media(table: &Table, method: Method, mac: Option<Mac>, name: &Name, path: &str) -> Answer {
+pub fn media(
+    table: &Table,
+    asker: &Asker,
+    method: Method,
+    mac: Option<Mac>,
+    name: &Name,
+    path: &str,
+) -> Answer {
     let Some(boot) = table.desired.boots.get(name) else {
         return missing(format!("there is no boot {name}"));
     };
     let Some(entry) = find(boot, path) else {
-        return missing(absent(boot, path));
+        let listing = folder(boot, path).filter(|_| asker.transport == Transport::Http);
+        return listing.map_or_else(|| missing(absent(boot, path)), Answer::Serve);
     };
     let deployment = mac.and_then(|mac| table.deployment_of(mac)).filter(|found| found.boot.name == *name);
     let stage = if path == &*boot.kernel.path {
@@ -55,6 +63,13 @@ fn find<'a>(boot: &'a Boot, path: &str) -> Option<&'a Entry> {
         Some(file) => file.entry.as_ref(),
         None => boot.tree.as_ref()?.lookup(path),
     }
+}
+
+/// The page for a folder of the image's tree.
+fn folder(boot: &Boot, path: &str) -> Option<Artifact> {
+    let rows = boot.tree.as_ref()?.list(path)?;
+    let at = format!("{}/{path}", boot.prefix);
+    Some(listing::page(at.trim_end_matches('/'), rows))
 }
 
 fn absent(boot: &Boot, path: &str) -> String {

@@ -110,7 +110,7 @@ fn grub(file: &str) -> Target {
 
 /// A path below a boot's prefix.
 fn media(table: &Table, path: &str) -> Option<Target> {
-    let (prefix, rest) = path.split_once('/')?;
+    let (prefix, rest) = path.split_once('/').unwrap_or((path, ""));
     let boot = table.prefixes.get(prefix)?;
     Some(Target::Media { boot: boot.clone(), path: rest.into() })
 }

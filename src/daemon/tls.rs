@@ -1,0 +1,242 @@
+//! What HTTPS is spoken with: a given certificate, or one of our own small authority, whose root
+//! machines and people fetch as `ca.pem` and `ca.der`.
+//!
+//! Firmware is picky here. The root is not sent along (iPXE refuses chains with it), and dates are
+//! wide, because the clock of a machine that lay on a shelf says 2000.
+
+use std::fs;
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair};
+use rcgen::{KeyUsagePurpose, SanType, date_time_ymd};
+use rustls::ServerConfig;
+use rustls::crypto::ring::default_provider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use sha2::{Digest, Sha256};
+
+use super::opener::{Method, Opened, Opener};
+use crate::model::Content;
+use crate::model::hex::hex;
+use crate::proto::tree::{Artifact, Asker};
+use crate::table::Stage;
+
+/// Where the authority's key and root are kept, in the state directory.
+const FOLDER: &str = "tls";
+
+/// Why HTTPS can't be served.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    #[error("{path}: {error}")]
+    File { path: PathBuf, error: io::Error },
+    #[error("{path}: {error}")]
+    Pem { path: PathBuf, error: rustls::pki_types::pem::Error },
+    #[error("{path} and {key}: {error}")]
+    Pair { path: PathBuf, key: PathBuf, error: rustls::Error },
+    #[error("a certificate of our own can't be made: {0}")]
+    Own(#[from] rcgen::Error),
+    #[error("our own certificate is not accepted: {0}")]
+    OwnRefused(rustls::Error),
+}
+
+/// A certificate (with those between it and its root, in PEM) and its key.
+pub fn given(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+    let pem = |path: &Path, error| TlsError::Pem { path: path.to_owned(), error };
+    let chain = CertificateDer::pem_file_iter(certificate)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| pem(certificate, error))?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| pem(key, error))?;
+    config(chain, private).map_err(|error| TlsError::Pair {
+        path: certificate.to_owned(),
+        key: key.to_owned(),
+        error,
+    })
+}
+
+fn config(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()));
+    // No protocol is negotiated (ALPN): all that is spoken is HTTP/1, whatever its number.
+    let config =
+        builder.with_safe_default_protocol_versions()?.with_no_client_auth().with_single_cert(chain, key)?;
+    Ok(Arc::new(config))
+}
+
+/// Signs for this host and nobody else.
+pub struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    pem: Bytes,
+    der: Bytes,
+}
+
+impl Authority {
+    /// The authority kept in the state directory; a new one the first time.
+    pub fn open(state: &Path) -> Result<Authority, TlsError> {
+        let folder = state.join(FOLDER);
+        let (key_path, root_path) = (folder.join("authority.key"), folder.join("authority.pem"));
+        let named = |path: &Path, error| TlsError::File { path: path.to_owned(), error };
+        fs::create_dir_all(&folder).map_err(|error| named(&folder, error))?;
+        let key = match fs::read_to_string(&key_path) {
+            Ok(text) => KeyPair::from_pem(&text)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let key = KeyPair::generate()?;
+                keep(&key_path, key.serialize_pem().as_bytes(), 0o600)
+                    .map_err(|error| named(&key_path, error))?;
+                key
+            }
+            Err(error) => return Err(named(&key_path, error)),
+        };
+        let params = root(&key);
+        // Of the same key it may be signed anew at any time: who trusts one trusts the other.
+        let pem = match fs::read_to_string(&root_path) {
+            Ok(pem) => pem,
+            Err(_) => {
+                let pem = params.self_signed(&key)?.pem();
+                keep(&root_path, pem.as_bytes(), 0o644).map_err(|error| named(&root_path, error))?;
+                pem
+            }
+        };
+        let der = CertificateDer::from_pem_slice(pem.as_bytes())
+            .map_err(|error| TlsError::Pem { path: root_path, error })?;
+        let (pem, der) = (pem.into(), Bytes::copy_from_slice(&der));
+        Ok(Authority { issuer: Issuer::new(params, key), pem, der })
+    }
+
+    /// A new key and certificate for a server at `addresses`.
+    pub fn sign(&self, addresses: &[Ipv4Addr]) -> Result<Arc<ServerConfig>, TlsError> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, "voldemort");
+        params.subject_alt_names =
+            addresses.iter().map(|address| SanType::IpAddress(IpAddr::V4(*address))).collect();
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.use_authority_key_identifier_extension = true;
+        dates(&mut params);
+        let key = KeyPair::generate()?;
+        let certificate = params.signed_by(&key, &self.issuer)?;
+        let private = PrivateKeyDer::try_from(key.serialize_der())
+            .map_err(|why| TlsError::OwnRefused(rustls::Error::General(why.to_owned())))?;
+        config(vec![certificate.der().clone()], private).map_err(TlsError::OwnRefused)
+    }
+}
+
+/// The root of `key`. Its name tells two hosts' authorities apart.
+fn root(key: &KeyPair) -> CertificateParams {
+    let digest = Sha256::digest(key.public_key_raw());
+    let short = hex(&digest[..4]);
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, format!("voldemort authority {short}"));
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    dates(&mut params);
+    params
+}
+
+/// 2049 is the last year that certificates write with two digits; some readers know no other form.
+fn dates(params: &mut CertificateParams) {
+    params.not_before = date_time_ymd(2000, 1, 1);
+    params.not_after = date_time_ymd(2049, 12, 31);
+}
+
+/// Writes a file that is either not there or whole.
+fn keep(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let draft = path.with_extension("new");
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&draft)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(draft, path)
+}
+
+/// Everything another opener serves, and the root of our authority, if there is one.
+pub struct Rooted<O> {
+    inner: Arc<O>,
+    authority: Option<(Bytes, Bytes)>,
+}
+
+impl<O> Rooted<O> {
+    pub fn new(inner: Arc<O>, authority: Option<&Authority>) -> Rooted<O> {
+        Rooted { inner, authority: authority.map(|one| (one.pem.clone(), one.der.clone())) }
+    }
+
+    fn root(&self, path: &str) -> Option<Artifact> {
+        let (pem, der) = self.authority.as_ref()?;
+        let (bytes, media_type) = match path {
+            "ca.pem" => (pem, "application/x-pem-file"),
+            "ca.der" => (der, "application/pkix-cert"),
+            _ => return None,
+        };
+        Some(Artifact {
+            content: Content::Bytes(bytes.clone()),
+            media_type,
+            etag: hex(&Sha256::digest(bytes)[..12]),
+            stage: Stage::File,
+            mac: None,
+            deployment: None,
+            text: path.to_owned(),
+        })
+    }
+}
+
+impl<O: Opener> Opener for Rooted<O> {
+    async fn open(&self, asker: Asker, method: Method, path: &str, note: &str) -> Opened {
+        match self.root(path) {
+            Some(artifact) => Opened::Serve(artifact),
+            None => self.inner.open(asker, method, path, note).await,
+        }
+    }
+
+    fn done(&self, asker: Asker, artifact: &Artifact, sent: u64, complete: bool) {
+        self.inner.done(asker, artifact, sent, complete);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn the_authority_stays_the_same_and_its_key_private() {
+        let state = tempfile::tempdir().unwrap();
+        let first = Authority::open(state.path()).unwrap();
+        let second = Authority::open(state.path()).unwrap();
+        assert_eq!((&first.pem, &first.der), (&second.pem, &second.der));
+        let key = state.path().join("tls/authority.key");
+        assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
+        second.sign(&[Ipv4Addr::LOCALHOST]).unwrap();
+        // The root alone may get lost: the same key makes another that trusts the same.
+        fs::remove_file(state.path().join("tls/authority.pem")).unwrap();
+        Authority::open(state.path()).unwrap().sign(&[Ipv4Addr::LOCALHOST]).unwrap();
+        fs::write(&key, "nonsense").unwrap();
+        assert!(matches!(Authority::open(state.path()), Err(TlsError::Own(_))));
+    }
+
+    #[test]
+    fn given_files_are_named_when_they_do_not_fit() {
+        let folder = tempfile::tempdir().unwrap();
+        let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+        let make = || {
+            let key = KeyPair::generate().unwrap();
+            (CertificateParams::default().self_signed(&key).unwrap().pem(), key.serialize_pem())
+        };
+        let missing = given(&certificate, &key).unwrap_err().to_string();
+        assert!(missing.starts_with(&certificate.display().to_string()), "{missing}");
+        let ((one, one_key), (_, other_key)) = (make(), make());
+        fs::write(&certificate, one).unwrap();
+        fs::write(&key, other_key).unwrap();
+        let mismatch = given(&certificate, &key).unwrap_err();
+        assert!(matches!(mismatch, TlsError::Pair { .. }), "{mismatch}");
+        fs::write(&key, one_key).unwrap();
+        given(&certificate, &key).unwrap();
+        fs::write(&certificate, "").unwrap();
+        assert!(given(&certificate, &key).is_err());
+    }
+}
