@@ -270,6 +270,7 @@ impl Table {
         }
     }
 
+    /// A list of strings.
     pub fn texts(
         &mut self,
         key: &'static str,
