@@ -11,3 +11,4 @@ mod lab;
 mod message;
 mod net;
 mod spine;
+mod storm;
