@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod convert;
+pub mod metrics;
 pub mod routes;
 pub mod types;
 

@@ -14,6 +14,7 @@ pub mod plan;
 pub mod remote;
 pub mod render;
 mod replace;
+pub mod replay;
 pub mod resolved;
 mod saved;
 pub mod schema;
@@ -53,6 +54,8 @@ pub enum Command {
     Render(render::Arguments),
     /// Prints every value of a deployment, inherited ones included
     Resolved(resolved::Arguments),
+    /// Tells what machines in a packet capture would have been answered, and why
+    Replay(replay::Arguments),
     /// Settings of the daemon
     Config(config::Args),
     /// Looks into ISO images
@@ -83,6 +86,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Iso(arguments) => iso::run(&arguments),
         Command::Init(arguments) => init::run(&arguments),
         Command::Render(arguments) => render::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
         Command::Resolved(arguments) => resolved::run(&arguments),
         Command::Secret(arguments) => secret::run(&arguments),
         Command::Schema(arguments) => schema::run(arguments),

@@ -17,6 +17,8 @@ use crate::model::{Cidr, Inventory, Name, Range};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     pub network: Network,
+    /// Further networks, where `[[network]]` is written more than once.
+    pub further: Vec<Network>,
     pub dhcp: Dhcp,
     pub http: Http,
     pub api: Api,
@@ -37,6 +39,8 @@ pub struct Network {
     pub interface: String,
     /// This host's address there.
     pub address: Ipv4Addr,
+    /// What to be there, if that is not what `[dhcp]` says.
+    pub mode: Option<Mode>,
     /// Used where the inventory declares no subnet for this interface.
     pub subnet: Option<Subnet>,
 }
@@ -172,6 +176,16 @@ impl Config {
         Ok(config)
     }
 
+    /// Every network that is served, the first of the file first.
+    pub fn networks(&self) -> impl Iterator<Item = &Network> {
+        std::iter::once(&self.network).chain(&self.further)
+    }
+
+    /// What to be on a network.
+    pub fn mode(&self, network: &Network) -> Mode {
+        network.mode.unwrap_or(self.dhcp.mode)
+    }
+
     /// Follows another inventory than the file's: `--inventory DIR|GIT-URL`.
     pub fn follow(&mut self, inventory: &str) {
         self.inventory = Inventory::named(inventory);
@@ -180,6 +194,7 @@ impl Config {
     fn anchor(&mut self, folder: &Path) {
         let Config {
             network: _,
+            further: _,
             dhcp: _,
             http: _,
             api,

@@ -1,6 +1,7 @@
 //! The rim: sockets, tasks, clock and shutdown around the pure rooms. No decision is taken here.
 
 pub mod body;
+pub mod conflict;
 pub mod desk;
 pub mod dhcp;
 pub mod files;
@@ -10,6 +11,7 @@ pub mod keeper;
 pub mod limits;
 pub mod link;
 pub mod load;
+pub mod neighbours;
 pub mod opener;
 pub mod preview;
 pub mod probe;
@@ -17,6 +19,7 @@ pub mod raw;
 pub mod reconcile;
 pub mod secrets;
 pub mod start;
+pub mod tally;
 pub mod tftp;
 
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -3,6 +3,7 @@
 
 pub mod boot;
 pub mod deployment;
+pub mod dhcp_options;
 pub mod fixed;
 pub mod machine;
 pub mod resolve;
@@ -16,10 +17,11 @@ use crate::model::{Mac, Name, Window};
 
 pub use boot::Boot;
 pub use deployment::{Deployment, Place};
+pub use dhcp_options::DhcpOptions;
 pub use fixed::Fixed;
 pub use machine::Machine;
 pub use resolve::inherited::{Inherited, inherited};
-pub use resolve::{Media, Options, resolve};
+pub use resolve::{Earlier, Media, Options, resolve, resolve_again};
 pub use subnet::Subnet;
 pub use template::Template;
 

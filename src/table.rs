@@ -7,6 +7,7 @@ pub mod event;
 pub mod gate;
 pub mod install;
 pub mod lease;
+pub mod looping;
 pub mod rename;
 pub mod secrets;
 pub mod token;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use crate::desired::{Deployment, Desired, Machine};
 use crate::media::Entry;
 use crate::model::content::FileId;
-use crate::model::{ClientArch, Mac, Name, Time};
+use crate::model::{Cidr, ClientArch, Mac, Name, Time};
 
 pub use change::Stale;
 pub use drift::{Drift, DriftKind};
@@ -63,6 +64,8 @@ pub struct Table {
 pub struct Server {
     /// Address that clients reach DHCP, TFTP and HTTP at.
     pub address: Ipv4Addr,
+    /// Our addresses on further networks.
+    pub others: Vec<(Cidr, Ipv4Addr)>,
     pub http_port: u16,
     /// Whether machines get their addresses here, so that an address tells who asks; not so
     /// in proxy mode.
@@ -92,16 +95,37 @@ impl Server {
             "snponly-loong64.efi",
         ];
         let loaders = USUAL.into_iter().map(|name| (name.into(), entry(name))).collect();
-        Server { address, http_port: 80, gives_addresses: true, loaders }
+        Server { address, others: Vec::new(), http_port: 80, gives_addresses: true, loaders }
     }
 
     /// Root of everything served by HTTP, without a slash at the end. An address, never a name
     /// (firmware ranks name URLs lower and GRUB can't resolve them), the port only if not 80.
     pub fn url(&self) -> String {
+        self.url_at(self.address)
+    }
+
+    /// The address by which machines of a network reach us: ours on that network, else the first.
+    pub fn address_on(&self, network: &Cidr) -> Ipv4Addr {
+        let mut own = std::iter::once(self.address).chain(self.others.iter().map(|(_, own)| *own));
+        own.find(|own| network.contains(*own)).unwrap_or(self.address)
+    }
+
+    /// The address by which a client reaches us.
+    pub fn address_for(&self, client: Ipv4Addr) -> Ipv4Addr {
+        let near = self.others.iter().find(|(network, _)| network.contains(client));
+        near.map_or(self.address, |(_, own)| *own)
+    }
+
+    pub fn url_at(&self, address: Ipv4Addr) -> String {
         match self.http_port {
-            80 => format!("http://{}", self.address),
-            port => format!("http://{}:{port}", self.address),
+            80 => format!("http://{address}"),
+            port => format!("http://{address}:{port}"),
         }
+    }
+
+    /// Whether an address is one of ours.
+    pub fn is_own(&self, address: Ipv4Addr) -> bool {
+        self.address == address || self.others.iter().any(|(_, own)| *own == address)
     }
 }
 
@@ -114,6 +138,8 @@ pub struct Seen {
     /// Whether the last DHCP message came from iPXE.
     pub ipxe: bool,
     pub address: Option<Ipv4Addr>,
+    /// Where its boots end, if it boots again and again and gets no further.
+    pub stuck: Option<Arc<str>>,
 }
 
 impl Table {

@@ -83,6 +83,7 @@ fn sighting(seen: Option<&Seen>) -> types::Machine {
         address: seen.and_then(|seen| seen.address),
         arch: seen.and_then(|seen| seen.arch).map(|arch| arch.to_string()),
         last_seen: seen.map(|seen| seen.last.to_string()),
+        stuck: seen.and_then(|seen| seen.stuck.as_deref()).map(str::to_owned),
         origin: None,
     }
 }

@@ -14,6 +14,7 @@ use serde::Deserialize;
 use tokio::sync::watch;
 
 use super::convert;
+use super::metrics::Counts;
 use super::types::{Apply, Events, Failure, Order, Outcome, Status, Ticket, Tree, WaitingPlan};
 use crate::model::{Mac, Time};
 use crate::table::{Event, Table};
@@ -31,6 +32,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn now(&self) -> Time;
     fn status(&self) -> Status;
     fn events(&self, after: u64, mac: Option<Mac>, limit: usize) -> Vec<(u64, Event)>;
+    /// What `/metrics` counts.
+    fn counts(&self) -> Counts;
     fn latest(&self) -> watch::Receiver<u64>;
     fn plan(&self, tree: Tree) -> impl Future<Output = Result<Outcome, String>> + Send;
     fn apply(&self, apply: Apply) -> impl Future<Output = Result<Outcome, String>> + Send;
@@ -43,6 +46,7 @@ pub trait Backend: Clone + Send + Sync + 'static {
 
 pub fn router<B: Backend>(backend: B) -> Router {
     Router::new()
+        .route("/metrics", get(metrics::<B>))
         .route("/v1/status", get(status::<B>))
         .route("/v1/events", get(events::<B>))
         .route(
@@ -72,6 +76,11 @@ pub fn router<B: Backend>(backend: B) -> Router {
         .fallback(|| async { failure(StatusCode::NOT_FOUND, "there is no such resource") })
         .layer(DefaultBodyLimit::max(TREE_MAX))
         .with_state(backend)
+}
+
+async fn metrics<B: Backend>(State(backend): State<B>) -> Response {
+    let text = super::metrics::text(&backend.table(), &backend.counts(), backend.now());
+    ([("content-type", "text/plain; version=0.0.4")], text).into_response()
 }
 
 async fn status<B: Backend>(State(backend): State<B>) -> Json<Status> {

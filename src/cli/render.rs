@@ -76,7 +76,7 @@ impl Script {
 /// Reads an inventory, for one environment or for none, that must have no errors; they are printed.
 pub fn read(directory: &std::path::Path, environment: Option<&str>) -> Result<Loaded, Exit> {
     let shelf = Shelf::new(Vec::new(), None).with_directory(directory.to_path_buf());
-    let options = Options { media: Media::IfPresent, fallback: None };
+    let options = Options { media: Media::IfPresent, fallback: Vec::new() };
     let scope = Scope::Only(environment.map(str::to_owned));
     let job = Job { root: directory, scope, library: &shelf, options };
     let loaded = job.check().map_err(|error| {

@@ -108,7 +108,7 @@ pub fn run(arguments: &Arguments) -> Exit {
 /// gives all problems as text.
 fn load(directory: &Path, arguments: &Arguments, name: &str) -> Result<Subject, String> {
     let shelf = Shelf::new(arguments.media.clone(), None).with_directory(directory.to_owned());
-    let options = Options { media: Media::Required, fallback: None };
+    let options = Options { media: Media::Required, fallback: Vec::new() };
     let scope = Scope::Only(arguments.env.clone());
     let loaded = Job { root: directory, scope, library: &shelf, options }.check()?;
     match loaded.errors() {

@@ -41,7 +41,7 @@ pub fn config(text: &str) -> Result<Config, Vec<Problem>> {
 }
 
 fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config> {
-    let network = network(root, complaints);
+    let networks = networks(root, complaints);
     let mode = dhcp(root, complaints).unwrap_or_default();
     let port = http(root, complaints).unwrap_or(80);
     let listen = api(root, complaints);
@@ -51,8 +51,10 @@ fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config>
     let media = paths(root, "media", complaints);
     let identity = secrets(root, complaints);
     let (inventory, environment, reconcile) = inventory?;
+    let mut networks = networks?.into_iter();
     Some(Config {
-        network: network?,
+        network: networks.next()?,
+        further: networks.collect(),
         dhcp: Dhcp { mode },
         http: Http { port },
         api: Api { listen: listen? },
@@ -81,11 +83,36 @@ where
     }
 }
 
-fn network(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Network> {
-    let Some(mut table) = root.table("network", "network", complaints) else {
+/// `[network]`, or each `[[network]]`.
+fn networks(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Vec<Network>> {
+    let tables = root.tables("network", "network", complaints);
+    if tables.is_empty() {
         complaints.add(None, NO_INTERFACE.to_owned());
         return None;
-    };
+    }
+    let mut networks: Vec<Network> = Vec::new();
+    let mut good = true;
+    for table in tables {
+        let at = table.at;
+        let Some(network) = network(table, complaints) else {
+            good = false;
+            continue;
+        };
+        let same = |one: &Network| one.interface == network.interface || one.address == network.address;
+        if networks.iter().any(same) {
+            let message = format!(
+                "`network`: {} ({}) is there twice: each interface once; further subnets of its wire are \
+                 for the inventory, with `shares`",
+                network.interface, network.address
+            );
+            complaints.add(at, message);
+        }
+        networks.push(network);
+    }
+    good.then_some(networks)
+}
+
+fn network(mut table: Table, complaints: &mut Complaints<'_>) -> Option<Network> {
     let at = table.at;
     let (names_interface, names_address) = (table.has("interface"), table.has("address"));
     let interface = table.text("interface", complaints).and_then(|Found { at, value }| {
@@ -96,6 +123,7 @@ fn network(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Network>
         good.then_some(value)
     });
     let address: Option<Found<Ipv4Addr>> = parsed(&mut table, "address", complaints);
+    let mode = table.text("mode", complaints).and_then(|found| mode("network.mode", found, complaints));
     let subnet = subnet(&mut table, address.as_ref(), complaints);
     table.finish(complaints);
     if !names_interface {
@@ -105,7 +133,7 @@ fn network(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Network>
         complaints
             .add(at, "`network.address` is missing: which address does this host have there?".to_owned());
     }
-    Some(Network { interface: interface?, address: address?.value, subnet })
+    Some(Network { interface: interface?, address: address?.value, mode, subnet })
 }
 
 const NO_INTERFACE: &str = "`network.interface` is missing: on which interface are the machines?";
@@ -177,13 +205,16 @@ fn addresses(table: &mut Table, complaints: &mut Complaints<'_>) -> Vec<Ipv4Addr
 
 fn dhcp(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Mode> {
     let mut table = root.table("dhcp", "dhcp", complaints)?;
-    let mode = table.text("mode", complaints);
+    let found = table.text("mode", complaints);
     table.finish(complaints);
-    let Found { at, value } = mode?;
+    mode("dhcp.mode", found?, complaints)
+}
+
+fn mode(key: &str, Found { at, value }: Found<String>, complaints: &mut Complaints<'_>) -> Option<Mode> {
     let known = [Mode::Server, Mode::Proxy, Mode::Listen, Mode::Off];
     let found = known.into_iter().find(|mode| mode.to_string() == value);
     if found.is_none() {
-        complaints.add(at, format!("`dhcp.mode`: `{value}` is none of server, proxy, listen, off"));
+        complaints.add(at, format!("`{key}`: `{value}` is none of server, proxy, listen, off"));
     }
     found
 }
@@ -413,6 +444,18 @@ identity = "/etc/voldemort/age.key"
     }
 
     #[test]
+    fn control_characters_are_not_repeated() {
+        let toml = "\"a\\u001b[2J\" = 1\n[dhcp]\nmode = \"\\u0007\"\n";
+        let json = r#"{"a\u001b[2J": 1, "dhcp": {"mode": "\u0007"}}"#;
+        for text in [toml, json] {
+            let problems = config(text).unwrap_err();
+            let texts: Vec<&str> = problems.iter().map(|problem| &*problem.message).collect();
+            assert!(texts.iter().any(|text| text.contains(r"unknown key `a\u{1b}[2J`")), "{texts:?}");
+            assert!(!texts.concat().contains(char::is_control), "{texts:?}");
+        }
+    }
+
+    #[test]
     fn a_file_of_another_kind_is_not_complained_of_byte_by_byte() {
         let line = "ÿ\u{0}".repeat(50) + "=\n";
         for text in
@@ -462,6 +505,19 @@ identity = "/etc/voldemort/age.key"
         );
         assert_eq!(config.firmware.paths.len(), FIRMWARE.len());
         assert_eq!(config.state.directory, PathBuf::from(STATE));
+    }
+
+    #[test]
+    fn several_networks_are_a_list_of_tables() {
+        let text = "[[network]]\ninterface = 'eth0'\naddress = '10.0.0.1'\n\
+                    [[network]]\ninterface = 'eth0.20'\naddress = '10.0.20.1'\nmode = 'proxy'\n";
+        let config = Config::parse(text, "v.toml").unwrap();
+        let modes: Vec<_> = config.networks().map(|one| (one.interface.as_str(), config.mode(one))).collect();
+        assert_eq!(modes, [("eth0", Mode::Server), ("eth0.20", Mode::Proxy)]);
+        let twice = format!("{text}[[network]]\ninterface = 'eth0'\naddress = '10.0.30.1'\nmode = 'srver'\n");
+        let twice = problems(&twice);
+        assert!(twice[0].starts_with("v.toml:8:1: `network`: eth0 (10.0.30.1) is there twice"), "{twice:?}");
+        assert!(twice[1].contains("`network.mode`: `srver` is none of server"), "{twice:?}");
     }
 
     #[test]

@@ -54,13 +54,19 @@ fn told(text: &str, mut found: Vec<(Option<usize>, String)>) -> Vec<Problem> {
     found.truncate(TOLD_MAX);
     let place = |(at, message): (Option<usize>, String)| {
         let at = at.map(|offset| position(text, offset));
-        Problem { at, message }
+        Problem { at, message: shown(&message) }
     };
     let mut problems: Vec<Problem> = found.into_iter().map(place).collect();
     if more > 0 {
         problems.push(Problem { at: None, message: format!("and {more} more") });
     }
     problems
+}
+
+/// As a terminal may have it: keys and values can hold any character.
+fn shown(message: &str) -> String {
+    let safe = |c: char| if c.is_control() { c.escape_default().collect() } else { String::from(c) };
+    message.chars().map(safe).collect()
 }
 
 /// Line and column of a byte offset, counted from 1, columns in characters.
@@ -206,6 +212,22 @@ impl Table {
     ) -> Option<Table> {
         let node = self.take(key)?;
         Some(Table::of(name, node, complaints))
+    }
+
+    /// The table `key`, or every table of a list of them; empty if the file has none.
+    pub fn tables(
+        &mut self,
+        key: &'static str,
+        name: &'static str,
+        complaints: &mut Complaints<'_>,
+    ) -> Vec<Table> {
+        match self.take(key) {
+            None => Vec::new(),
+            Some(Node { value: Value::List(nodes), .. }) => {
+                nodes.into_iter().map(|node| Table::of(name, node, complaints)).collect()
+            }
+            Some(node) => vec![Table::of(name, node, complaints)],
+        }
     }
 
     pub fn text(&mut self, key: &'static str, complaints: &mut Complaints<'_>) -> Option<Found<String>> {

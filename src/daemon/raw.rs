@@ -44,11 +44,16 @@ impl RawSender {
 }
 
 pub(super) fn link_address(index: u32, hardware: [u8; 6]) -> LinkAddr {
+    link_address_of(index, hardware, libc::ETH_P_IP as u16)
+}
+
+/// The same for another protocol than IPv4.
+pub(super) fn link_address_of(index: u32, hardware: [u8; 6], protocol: u16) -> LinkAddr {
     let mut address = [0; 8];
     address[..6].copy_from_slice(&hardware);
     let raw = libc::sockaddr_ll {
         sll_family: libc::AF_PACKET as u16,
-        sll_protocol: (libc::ETH_P_IP as u16).to_be(),
+        sll_protocol: protocol.to_be(),
         sll_ifindex: index as i32,
         sll_hatype: 0,
         sll_pkttype: 0,

@@ -1,7 +1,7 @@
 //! From settings to a serving daemon, and back down.
 
 use std::io::IsTerminal;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,24 +15,22 @@ use super::files::Files;
 use super::keeper::Keeper;
 use super::limits::raise_open_files;
 use super::link::Interface;
+use super::neighbours::{self, Watch};
 use super::reconcile::{Follow, Reconciler};
-use super::{dhcp, http, now, probe, tftp};
+use super::{dhcp, http, now, tftp};
+use crate::api::metrics::Counts;
 use crate::api::types::{Apply, Order, Outcome, SourceStatus, Status, Ticket, Tree, WaitingPlan};
 use crate::api::{Backend, router};
-use crate::config::{Config, Listen, Reconcile};
+use crate::config::{Config, Listen, Network, Reconcile};
 use crate::desired::Subnet;
 use crate::media::{Shelf, loaders};
-use crate::model::{Mac, Mode, Origin, Span, Time};
+use crate::model::{Mac, Mode, Name, Origin, Span, Time};
 use crate::source::{self, Handle, SourceConfig};
 use crate::store::Store;
-use crate::table::{Event, Server, Stage, Table};
+use crate::table::{Event, Server, Table};
 
 /// How long transfers may go on after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(10);
-/// How long the look for other DHCP servers delays the first answer. A machine waits 3 s for it.
-const FIRST_LOOK: Duration = Duration::from_millis(400);
-/// How long it goes on beside serving: dnsmasq pings for 3 s before it offers.
-const SECOND_LOOK: Duration = Duration::from_secs(5);
 /// How often maintenance windows are looked at.
 const CLOCK: Duration = Duration::from_secs(5);
 /// Length of leases on the network of the settings file.
@@ -64,27 +62,31 @@ fn log() {
 }
 
 async fn serve(config: Config) -> Result<(), Failure> {
-    let interface = Interface::find(&config.network.interface, Some(config.network.address))?;
+    let find = |network: &Network| Interface::find(&network.interface, Some(network.address));
+    let interfaces = config.networks().map(find).collect::<Result<Vec<_>, _>>()?;
     let (store, mut saved) = Store::open(&config.state.directory, random)?;
     let kept = saved.kept.take();
     let control = saved.notes.remove("control");
     let server = Server {
-        address: interface.address,
+        address: interfaces[0].address,
+        others: interfaces[1..].iter().map(|one| (one.cidr, one.address)).collect(),
         http_port: config.http.port,
-        gives_addresses: config.dhcp.mode == Mode::Server,
+        gives_addresses: config.networks().all(|network| config.mode(network) == Mode::Server),
         loaders: loaders::find(&config.firmware.paths),
     };
     let (keeper, thread) = Keeper::spawn(store, saved, server);
     let (stop, stopping) = watch::channel(false);
     let mut tasks = JoinSet::new();
-    let (mode, modes) = watch::channel(config.dhcp.mode);
+    let watches = watches(&config, &interfaces, &keeper);
+    let modes: Vec<watch::Receiver<Mode>> = watches.iter().map(|watch| watch.mode.subscribe()).collect();
     let reconciler = Arc::new(reconciler(&config, &keeper, control));
-    let daemon = Daemon { keeper: keeper.clone(), reconciler: reconciler.clone(), mode: modes.clone() };
+    let daemon =
+        Daemon { keeper: keeper.clone(), reconciler: reconciler.clone(), modes: named(&interfaces, &modes) };
     serve_api(&config.api.listen, daemon, stopping.clone(), &mut tasks).await?;
     serve_files(&config, &keeper, &stopping, &mut tasks)?;
-    let sockets = match config.dhcp.mode {
+    let sockets = match most(&config) {
         Mode::Off => None,
-        mode => Some(dhcp::Sockets::open(interface.clone(), mode)?),
+        mode => Some(dhcp::Sockets::open(interfaces, mode)?),
     };
     announce(&config, &keeper);
 
@@ -103,13 +105,24 @@ async fn serve(config: Config) -> Result<(), Failure> {
     tasks.spawn(follow(reconciler.clone(), queue, stopping.clone()));
     tasks.spawn(keep_time(keeper.clone(), stopping.clone()));
     if let Some(sockets) = sockets {
-        look_around(&interface, &keeper, &mode, FIRST_LOOK).await;
+        for watch in &watches {
+            watch.before_serving().await;
+        }
         first_revision(reconciler.status()).await;
         tasks.spawn(serve_dhcp(sockets, modes, keeper.clone(), stopping.clone()));
-        tasks.spawn(keep_looking(interface, keeper.clone(), mode, stopping.clone()));
+        for watch in watches {
+            let stopping = stopping.clone();
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = watch.keep(neighbours::LOOK, neighbours::PERIOD) => {}
+                    () = stopped(stopping) => {}
+                }
+            });
+        }
+    } else {
+        // The keeper ends when nobody holds on to it any more.
+        drop(watches);
     }
-    println!("ready");
-
     wait(&source).await?;
     stop.send_replace(true);
     tracing::info!("stopping: transfers under way have {} s", DRAIN.as_secs());
@@ -162,15 +175,31 @@ fn serve_files(
     stopping: &watch::Receiver<bool>,
     tasks: &mut JoinSet<()>,
 ) -> Result<(), Failure> {
-    let (address, files, opener) = (config.network.address, Files::new(), Arc::new(keeper.clone()));
+    let files = Files::new();
+    for network in config.networks() {
+        serve_files_at(network.address, &files, config, keeper, stopping, tasks)?;
+    }
+    Ok(())
+}
+
+fn serve_files_at(
+    address: Ipv4Addr,
+    files: &Files,
+    config: &Config,
+    keeper: &Keeper,
+    stopping: &watch::Receiver<bool>,
+    tasks: &mut JoinSet<()>,
+) -> Result<(), Failure> {
+    let opener = Arc::new(keeper.clone());
     let taken = |what: &str, port: u16, error: std::io::Error| -> Failure {
         format!("{what} can't listen on {address}:{port}: {error}").into()
     };
     let port = config.http.port;
     let http = http::Server::bind(SocketAddrV4::new(address, port), files.clone(), http::Limits::default())
         .map_err(|error| taken("HTTP", port, error))?;
-    let tftp = tftp::Server::bind(SocketAddrV4::new(address, TFTP_PORT), files, tftp::Limits::default())
-        .map_err(|error| taken("TFTP", TFTP_PORT, error))?;
+    let tftp =
+        tftp::Server::bind(SocketAddrV4::new(address, TFTP_PORT), files.clone(), tftp::Limits::default())
+            .map_err(|error| taken("TFTP", TFTP_PORT, error))?;
     let http = http.run(opener.clone(), stopping.clone());
     let tftp = tftp.run(opener, stopping.clone());
     tasks.spawn(async move { ended("HTTP", http.await) });
@@ -182,7 +211,7 @@ const TFTP_PORT: u16 = 69;
 
 async fn serve_dhcp(
     sockets: dhcp::Sockets,
-    modes: watch::Receiver<Mode>,
+    modes: Vec<watch::Receiver<Mode>>,
     keeper: Keeper,
     stopping: watch::Receiver<bool>,
 ) {
@@ -221,14 +250,19 @@ fn random() -> [u8; 48] {
 
 /// The first lines say who listens where.
 fn announce(config: &Config, keeper: &Keeper) {
-    let (address, interface) = (config.network.address, &config.network.interface);
-    println!("voldemort {} on {interface} ({address})", env!("CARGO_PKG_VERSION"));
-    match config.dhcp.mode {
-        Mode::Off => println!("DHCP off"),
-        mode => println!("DHCP {address}:67 on {interface} ({mode})"),
+    let on: Vec<String> =
+        config.networks().map(|one| format!("{} ({})", one.interface, one.address)).collect();
+    println!("voldemort {} on {}", env!("CARGO_PKG_VERSION"), on.join(", "));
+    let server = keeper.table().server.clone();
+    for network in config.networks() {
+        let (address, interface) = (network.address, &network.interface);
+        match config.mode(network) {
+            Mode::Off => println!("DHCP off on {interface}"),
+            mode => println!("DHCP {address}:67 on {interface} ({mode})"),
+        }
+        println!("TFTP {address}:{TFTP_PORT}");
+        println!("HTTP {address}:{} ({})", config.http.port, server.url_at(address));
     }
-    println!("TFTP {address}:{TFTP_PORT}");
-    println!("HTTP {address}:{} ({})", config.http.port, keeper.table().server.url());
     println!("API  {}", config.api.listen);
     println!("inventory {}", location(config));
     for loader in loaders::missing(&keeper.table().server.loaders) {
@@ -240,7 +274,8 @@ fn reconciler(config: &Config, keeper: &Keeper, control: Option<Vec<u8>>) -> Rec
     let mut media = config.media.paths.clone();
     media.push(config.state.directory.join("media"));
     let shelf = Shelf::new(media, Some(config.state.directory.join("digests")));
-    let fallback = config.network.subnet.as_ref().map(|subnet| Arc::new(fallback(subnet)));
+    let subnets = config.networks().filter_map(|network| network.subnet.as_ref());
+    let fallback = subnets.enumerate().map(|(at, subnet)| Arc::new(fallback(at, subnet))).collect();
     let identity = config.secrets.identity.clone();
     let follow = Follow {
         location: location(config),
@@ -259,54 +294,45 @@ fn location(config: &Config) -> String {
     }
 }
 
-/// The network of the settings file, for inventories that declare none.
-fn fallback(subnet: &crate::config::Subnet) -> Subnet {
+/// What looks for other servers on each network. Each keeps the keeper alive.
+fn watches(config: &Config, interfaces: &[Interface], keeper: &Keeper) -> Vec<Watch> {
+    let watch = |(network, interface): (&Network, &Interface)| {
+        let keeper = keeper.clone();
+        let mode = watch::Sender::new(config.mode(network));
+        let note = Arc::new(move |event| keeper.note(event));
+        Watch { interface: interface.clone(), mode, note }
+    };
+    std::iter::zip(config.networks(), interfaces).map(watch).collect()
+}
+
+fn named(interfaces: &[Interface], modes: &[watch::Receiver<Mode>]) -> Vec<(String, watch::Receiver<Mode>)> {
+    let names = interfaces.iter().map(|interface| interface.name.clone());
+    names.zip(modes.iter().cloned()).collect()
+}
+
+/// The mode that needs the most ports.
+fn most(config: &Config) -> Mode {
+    let has = |wanted: Mode| config.networks().any(|network| config.mode(network) == wanted);
+    [Mode::Server, Mode::Proxy, Mode::Listen].into_iter().find(|mode| has(*mode)).unwrap_or(Mode::Off)
+}
+
+/// A network of the settings file, for inventories that declare none.
+fn fallback(at: usize, subnet: &crate::config::Subnet) -> Subnet {
+    let name = if at == 0 { "network".to_owned() } else { format!("network-{}", at + 1) };
+    let name: Name = name.parse().expect("this is a name");
     let crate::config::Subnet { cidr, gateway, dns, dynamic, domain } = subnet;
     Subnet {
-        name: "network".parse().expect("this is a name"),
+        segment: name.clone(),
+        name,
         cidr: *cidr,
         gateway: *gateway,
         dns: dns.clone(),
         domain: domain.clone(),
         dynamic: dynamic.iter().copied().collect(),
         lease: LEASE,
+        options: Default::default(),
         origin: Origin { file: "(the daemon's settings)".into(), line: 1, column: 1 },
     }
-}
-
-/// A LAN is not ours until said so: where another DHCP server answers, only listen.
-async fn look_around(interface: &Interface, keeper: &Keeper, mode: &watch::Sender<Mode>, wait: Duration) {
-    if *mode.borrow() != Mode::Server {
-        return;
-    }
-    match probe::probe(interface, wait).await {
-        Ok(foreign) if foreign.is_empty() => {}
-        Ok(foreign) => {
-            let servers: Vec<String> = foreign.iter().map(|one| one.server.to_string()).collect();
-            let text = format!(
-                "another DHCP server ({}) answers on {}: from now on only listening; \
-                 set [dhcp] mode = \"proxy\" to work beside it",
-                servers.join(", "),
-                interface.name
-            );
-            println!("{text}");
-            tracing::warn!("{text}");
-            keeper.note(Event::new(now(), Stage::Daemon, text));
-            mode.send_replace(Mode::Listen);
-        }
-        Err(error) => tracing::warn!("{error}"),
-    }
-}
-
-/// Slow servers are heard while we serve already.
-async fn keep_looking(
-    interface: Interface,
-    keeper: Keeper,
-    mode: watch::Sender<Mode>,
-    stopping: watch::Receiver<bool>,
-) {
-    look_around(&interface, &keeper, &mode, SECOND_LOOK).await;
-    stopped(stopping).await;
 }
 
 /// Until the first revision was tried, nobody can be told who is known.
@@ -333,11 +359,13 @@ async fn stopped(mut stopping: watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stop| *stop).await;
 }
 
-/// Ends with SIGTERM or SIGINT; SIGHUP has the source read again.
+/// Says that all is ready. Ends with SIGTERM or SIGINT; SIGHUP has the source read again.
 async fn wait(source: &Handle) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hangup = signal(SignalKind::hangup())?;
+    // Not before: a signal that nobody waits for ends the daemon.
+    println!("ready");
     loop {
         tokio::select! {
             _ = terminate.recv() => return Ok(()),
@@ -352,7 +380,21 @@ async fn wait(source: &Handle) -> Result<(), Failure> {
 struct Daemon {
     keeper: Keeper,
     reconciler: Arc<Reconciler>,
-    mode: watch::Receiver<Mode>,
+    /// What we are, by interface.
+    modes: Vec<(String, watch::Receiver<Mode>)>,
+}
+
+impl Daemon {
+    /// `server`, or with several networks `eth0: server, eth1: proxy`.
+    fn mode(&self) -> String {
+        match self.modes.as_slice() {
+            [(_, mode)] => mode.borrow().to_string(),
+            modes => {
+                let named = modes.iter().map(|(name, mode)| format!("{name}: {}", *mode.borrow()));
+                named.collect::<Vec<_>>().join(", ")
+            }
+        }
+    }
 }
 
 impl Backend for Daemon {
@@ -372,7 +414,7 @@ impl Backend for Daemon {
             lineage: table.lineage.to_string(),
             serial: table.serial,
             server: table.server.url(),
-            mode: self.mode.borrow().to_string(),
+            mode: self.mode(),
             deployments: table.desired.deployments.len(),
             machines: table.desired.machines.len(),
             waiting,
@@ -383,6 +425,18 @@ impl Backend for Daemon {
 
     fn events(&self, after: u64, mac: Option<Mac>, limit: usize) -> Vec<(u64, Event)> {
         self.keeper.events(after, mac, limit)
+    }
+
+    fn counts(&self) -> Counts {
+        let tally = self.keeper.tally();
+        let modes = self.modes.iter().map(|(name, mode)| (name.clone(), mode.borrow().to_string()));
+        Counts {
+            events: tally.events(),
+            silences: tally.silences(),
+            events_lost: tally.events_lost(),
+            modes: modes.collect(),
+            source_ready: self.reconciler.status().borrow().condition == "Ready",
+        }
     }
 
     fn latest(&self) -> watch::Receiver<u64> {

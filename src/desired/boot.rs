@@ -7,7 +7,7 @@ use crate::model::{Cpu, Name, Origin};
 use crate::render::Text;
 
 /// One `[boot.NAME]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Boot {
     pub name: Name,
     /// First part of the path below which kernel, initrd and tree are served: `prefix` of the
@@ -18,13 +18,15 @@ pub struct Boot {
     /// One template per word of the kernel command line.
     pub cmdline: Vec<Text>,
     pub cpu: Cpu,
+    /// Boot programs to give instead of the usual ones, best first.
+    pub loader: Vec<Box<str>>,
     /// The tree of the ISO image; `None` for loose files.
     pub tree: Option<Arc<Index>>,
     pub origin: Origin,
 }
 
 /// A kernel or initrd: its path below the boot's prefix, and where its bytes lie.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct File {
     pub path: Arc<str>,
     /// `None` only in an offline check without the media at hand.

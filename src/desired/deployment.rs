@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use super::{Boot, Subnet, Template};
+use super::{Boot, DhcpOptions, Subnet, Template};
 use crate::model::{Name, Origin};
 use crate::render::{Text, Value};
 
@@ -24,6 +24,7 @@ pub struct Deployment {
     pub values: BTreeMap<String, Value>,
     /// Permission number: an installation happens once for each number higher than any before.
     pub redeploy: u64,
+    pub options: DhcpOptions,
     /// SHA-256 over everything that decides what the machine is served, in hexadecimal.
     pub digest: Arc<str>,
     pub origin: Origin,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::DhcpOptions;
 use crate::model::{Mac, Name, Origin};
 
 /// One `[machine.NAME]`, or the machine that a deployment with an inline `mac` implies.
@@ -13,5 +14,8 @@ pub struct Machine {
     pub labels: BTreeMap<String, String>,
     /// `Some(false)` takes an earlier protection away; an absent key does not.
     pub protect: Option<bool>,
+    pub options: DhcpOptions,
+    /// Boot programs to give it, best first, before those its boot and the usual rules name.
+    pub loader: Vec<Box<str>>,
     pub origin: Origin,
 }

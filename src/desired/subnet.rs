@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use super::DhcpOptions;
 use crate::model::{Cidr, Name, Origin, Range, Span};
 
 /// One `[subnet.NAME]`.
@@ -16,6 +17,9 @@ pub struct Subnet {
     pub dynamic: Vec<Range>,
     /// How long a dynamic lease lasts.
     pub lease: Span,
+    pub options: DhcpOptions,
+    /// Subnets of one segment are on one wire (`shares`): the name of the first.
+    pub segment: Name,
     pub origin: Origin,
 }
 

@@ -80,6 +80,7 @@ codes! {
     NoDynamic = 217 Error false "automatic address without a dynamic range";
     MachineTwice = 220 Error false "machine given twice";
     NoMatch = 221 Warning true "selector that no machine satisfies";
+    BadOption = 230 Error false "DHCP option that can't be sent";
     NotInImage = 301 Error false "file not in the image";
     NoMedia = 302 Error false "media not at hand";
     BadMedia = 303 Error false "media that can't be used";

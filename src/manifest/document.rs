@@ -14,14 +14,15 @@ use crate::model::{Cidr, Mac, Name, Range, Size, Span, Window};
 #[derive(Clone, Debug, Default)]
 pub struct Documents {
     pub sources: Sources,
-    pub subnets: BTreeMap<Name, Resource<Subnet>>,
-    pub boots: BTreeMap<Name, Resource<Boot>>,
-    pub templates: BTreeMap<Name, Resource<Template>>,
-    pub profiles: BTreeMap<Name, Resource<Profile>>,
-    pub machines: BTreeMap<Name, Resource<Machine>>,
-    pub deployments: BTreeMap<Name, Resource<Deployment>>,
-    pub pools: BTreeMap<Name, Resource<Pool>>,
-    pub inventory: Inventory,
+    pub subnets: BTreeMap<Name, Arc<Resource<Subnet>>>,
+    pub boots: BTreeMap<Name, Arc<Resource<Boot>>>,
+    pub templates: BTreeMap<Name, Arc<Resource<Template>>>,
+    pub profiles: BTreeMap<Name, Arc<Resource<Profile>>>,
+    pub machines: BTreeMap<Name, Arc<Resource<Machine>>>,
+    pub deployments: BTreeMap<Name, Arc<Resource<Deployment>>>,
+    pub pools: BTreeMap<Name, Arc<Resource<Pool>>>,
+    /// `voldemort.toml`, if there is one.
+    pub inventory: Option<Inventory>,
     /// Resources that exist but could not be read: references to them are no mistakes.
     pub unread: BTreeSet<(Kind, Name)>,
     /// Files that are not valid TOML: they may define anything they mention.
@@ -47,6 +48,36 @@ pub struct Subnet {
     pub domain: Option<Marked<Arc<str>>>,
     pub dynamic: Vec<Marked<Range>>,
     pub lease: Option<Marked<Span>>,
+    pub shares: Option<Marked<Name>>,
+    pub extra: Extra,
+}
+
+/// What DHCP clients are told beside the usual: `options` and `routes`.
+#[derive(Clone, Debug, Default)]
+pub struct Extra {
+    /// By name or number, as written.
+    pub options: Table,
+    pub routes: Option<Vec<WrittenRoute>>,
+}
+
+/// One of `routes`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WrittenRoute {
+    pub to: Option<Marked<Cidr>>,
+    pub via: Option<Marked<Ipv4Addr>>,
+}
+
+impl Extra {
+    fn read(table: &mut Table) -> Extra {
+        let options = table.take("options").map_or_else(Table::default, |found: Marked<Table>| found.value);
+        let route = |Marked { value: mut table, .. }: Marked<Table>| WrittenRoute {
+            to: table.take("to"),
+            via: table.take("via"),
+        };
+        let said = table.0.contains_key("routes");
+        let routes = table.take_list("routes").into_iter().map(route).collect();
+        Extra { options, routes: said.then_some(routes) }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -56,6 +87,7 @@ pub struct Boot {
     pub initrd: Vec<Marked<Arc<str>>>,
     pub cmdline: Vec<Marked<Arc<str>>>,
     pub arch: Option<Marked<Arc<str>>>,
+    pub loader: Vec<Marked<Arc<str>>>,
     /// What it needs.
     pub memory: Option<Marked<Size>>,
 }
@@ -92,6 +124,7 @@ pub struct Settings {
     pub template: Option<Marked<Name>>,
     /// By template spelling; the generally known variables that have a setting of their own too.
     pub vars: Table,
+    pub extra: Extra,
     pub labels: BTreeMap<Arc<str>, Arc<str>>,
 }
 
@@ -109,6 +142,8 @@ pub struct Machine {
     pub memory: Option<Marked<Size>>,
     pub power: Option<Power>,
     pub protect: Option<Marked<bool>>,
+    pub loader: Vec<Marked<Arc<str>>>,
+    pub extra: Extra,
 }
 
 #[derive(Clone, Debug)]
@@ -161,10 +196,11 @@ pub struct Inventory {
 impl Documents {
     /// Problems in the order of their places, with the levels that `[check]` gives them.
     pub fn weigh(&self, problems: Vec<Problem>) -> Vec<Problem> {
-        let weigh = |problem: Problem| match self.inventory.levels.get(&problem.code) {
-            None => Some(problem),
-            Some(level) => level.map(|level| problem.level(level)),
-        };
+        let weigh =
+            |problem: Problem| match self.inventory.as_ref().and_then(|own| own.levels.get(&problem.code)) {
+                None => Some(problem),
+                Some(level) => level.map(|level| problem.level(level)),
+            };
         let mut problems: Vec<Problem> = problems.into_iter().filter_map(weigh).collect();
         problems.sort_by_key(|problem| (problem.mark(), problem.code));
         problems
@@ -185,6 +221,8 @@ impl Document for Subnet {
             domain: table.take("domain"),
             dynamic: table.take_list("dynamic"),
             lease: table.take("lease"),
+            shares: table.take("shares"),
+            extra: Extra::read(&mut table),
         }
     }
 }
@@ -202,6 +240,7 @@ impl Document for Boot {
             initrd: table.take_list("initrd"),
             cmdline: table.take_list("cmdline"),
             arch: table.take("arch"),
+            loader: table.take_list("loader"),
             memory: table.take("memory"),
         }
     }
@@ -240,6 +279,7 @@ impl Settings {
             boot: table.take("boot"),
             template: table.take("template"),
             vars: Table(vars),
+            extra: Extra::read(table),
             labels: table.take_labels("labels"),
         }
     }
@@ -264,6 +304,8 @@ impl Document for Machine {
             memory: table.take("memory"),
             power: table.take("power").map(power),
             protect: table.take("protect"),
+            loader: table.take_list("loader"),
+            extra: Extra::read(&mut table),
         }
     }
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Action, Change, FORMAT_VERSION, Impact, Plan, blast};
-use crate::desired::{Boot, Deployment, Desired, Machine, Subnet};
+use crate::desired::{Boot, Deployment, Desired, DhcpOptions, Machine, Subnet};
 use crate::model::{Name, Origin};
-use crate::table::change::is_rename;
+use crate::table::change::{gone, is_rename};
 use crate::table::{Duty, Table, rename};
 
 /// The detail of a deployment whose manifest is the same and whose content is not; diffs of what
@@ -91,7 +91,7 @@ fn subnets(before: &Desired, after: &Desired, changes: &mut Vec<Change>) {
 }
 
 fn subnet_details(before: &Subnet, after: &Subnet) -> Vec<String> {
-    let Subnet { name: _, cidr, gateway, dns, domain, dynamic, lease, origin: _ } = after;
+    let Subnet { name: _, cidr, gateway, dns, domain, dynamic, lease, options, segment, origin: _ } = after;
     let mut details = Vec::new();
     note(&mut details, "cidr", &before.cidr.to_string(), &cidr.to_string());
     note(&mut details, "gateway", &format!("{:?}", before.gateway), &format!("{gateway:?}"));
@@ -99,7 +99,13 @@ fn subnet_details(before: &Subnet, after: &Subnet) -> Vec<String> {
     note(&mut details, "domain", &format!("{:?}", before.domain), &format!("{domain:?}"));
     note(&mut details, "dynamic", &list(&before.dynamic), &list(dynamic));
     note(&mut details, "lease", &before.lease.to_string(), &lease.to_string());
+    note(&mut details, "segment", before.segment.as_str(), segment.as_str());
+    note(&mut details, "options", &lines(&before.options), &lines(options));
     details
+}
+
+fn lines(options: &DhcpOptions) -> String {
+    options.lines().collect::<Vec<_>>().join(", ")
 }
 
 fn boots(before: &Desired, after: &Desired, changes: &mut Vec<Change>) {
@@ -128,7 +134,7 @@ fn boots(before: &Desired, after: &Desired, changes: &mut Vec<Change>) {
 }
 
 fn boot_details(before: &Boot, after: &Boot) -> Vec<String> {
-    let Boot { name: _, prefix, kernel, initrd, cmdline, cpu, tree, origin: _ } = after;
+    let Boot { name: _, prefix, kernel, initrd, cmdline, cpu, loader, tree, origin: _ } = after;
     let mut details = Vec::new();
     let words =
         |boot: &[crate::render::Text]| boot.iter().map(|word| word.source()).collect::<Vec<_>>().join(" ");
@@ -140,6 +146,7 @@ fn boot_details(before: &Boot, after: &Boot) -> Vec<String> {
     note(&mut details, "initrd", &names(&before.initrd), &names(initrd));
     note(&mut details, "cmdline", &words(&before.cmdline), &words(cmdline));
     note(&mut details, "arch", &before.cpu.to_string(), &cpu.to_string());
+    note(&mut details, "loader", &before.loader.join(" "), &loader.join(" "));
     let bytes = |kernel: &crate::desired::boot::File, initrd: &[crate::desired::boot::File]| {
         std::iter::once(kernel).chain(initrd).map(|file| file.entry.clone()).collect::<Vec<_>>()
     };
@@ -169,6 +176,7 @@ fn machines(table: &Table, after: &Desired, changes: &mut Vec<Change>) {
                     plain("machine", name, Action::Create, &machine.origin, "is known from now on", vec![]);
                 changes.push(Change { machine: Some(name.to_string()), ..change });
             }
+            Some(former) if Arc::ptr_eq(former, machine) => {}
             Some(former) => {
                 let details = machine_details(former, machine);
                 if !details.is_empty() {
@@ -185,8 +193,10 @@ fn machines(table: &Table, after: &Desired, changes: &mut Vec<Change>) {
             }
         }
     }
-    let gone = |name: &Name| !after.machines.contains_key(name) && !renamed.contains_key(name);
-    for (name, machine) in before.machines.iter().filter(|(name, _)| gone(name)) {
+    for (name, machine) in gone(&before.machines, &after.machines) {
+        if renamed.contains_key(name) {
+            continue;
+        }
         let reason = "is not known any more and gets no boot answers";
         changes.push(Change {
             impact: Impact::Release,
@@ -210,7 +220,7 @@ fn renamed_machine(former: &Machine, machine: &Machine) -> Change {
 }
 
 fn machine_details(before: &Machine, after: &Machine) -> Vec<String> {
-    let Machine { name: _, macs, labels, protect, origin: _ } = after;
+    let Machine { name: _, macs, labels, protect, options, loader, origin: _ } = after;
     let mut details = Vec::new();
     note(&mut details, "mac", &list(&before.macs), &list(macs));
     note(&mut details, "labels", &format!("{:?}", before.labels), &format!("{labels:?}"));
@@ -220,6 +230,8 @@ fn machine_details(before: &Machine, after: &Machine) -> Vec<String> {
         None => "(unset: stays as it was)",
     };
     note(&mut details, "protect", guard(before.protect), guard(*protect));
+    note(&mut details, "loader", &before.loader.join(" "), &loader.join(" "));
+    note(&mut details, "options", &lines(&before.options), &lines(options));
     details
 }
 
@@ -232,11 +244,11 @@ fn deployments(table: &Table, next: &Table, changes: &mut Vec<Change>) {
             None => Some(appeared(table, next, &disks, deployment)),
         });
     }
-    for former in table.desired.deployments.values() {
+    for (_, former) in gone(&table.desired.deployments, &next.desired.deployments) {
         let machine = table.assignments.get(&former.name);
         let tenant = machine.and_then(|machine| next.tenant(machine));
         let renamed = tenant.is_some_and(|now| is_renamed(table, next, former, now));
-        if !next.desired.deployments.contains_key(&former.name) && !renamed {
+        if !renamed {
             let reason = match tenant {
                 Some(now) => format!("deployment {} takes its machine over", now.name),
                 None => "its machine is given up and boots its own disk".into(),
@@ -309,6 +321,9 @@ fn changed(
     former: &Deployment,
     now: &Deployment,
 ) -> Option<Change> {
+    if is_same(table, next, former, now) {
+        return None;
+    }
     let details = deployment_details(table, next, former, now, true);
     if details.is_empty() {
         return None;
@@ -325,6 +340,15 @@ fn changed(
     Some(row(table, next, now, Action::Update, impact, &reason, details))
 }
 
+/// Whether a deployment stays as it is: the digest stands for all but where it is and which
+/// subnet it is in. Most deployments of most plans do.
+fn is_same(table: &Table, next: &Table, former: &Deployment, now: &Deployment) -> bool {
+    (std::ptr::eq(former, now)
+        || (former.name == now.name && former.digest == now.digest && former.subnet.name == now.subnet.name))
+        && (table.assignments.ptr_eq(&next.assignments)
+            || table.assignments.get(&former.name) == next.assignments.get(&now.name))
+}
+
 /// `content` adds a line where only what is served differs.
 fn deployment_details(
     table: &Table,
@@ -333,8 +357,19 @@ fn deployment_details(
     after: &Deployment,
     content: bool,
 ) -> Vec<String> {
-    let Deployment { name, place: _, address, subnet, boot, template, values, redeploy, digest, origin: _ } =
-        after;
+    let Deployment {
+        name,
+        place: _,
+        address,
+        subnet,
+        boot,
+        template,
+        values,
+        redeploy,
+        options,
+        digest,
+        origin: _,
+    } = after;
     let mut details = Vec::new();
     let machine =
         |table: &Table, name: &Name| table.assignments.get(name).map_or("none".into(), Name::to_string);
@@ -349,6 +384,7 @@ fn deployment_details(
     };
     note(&mut details, "template", &named(&before.template), &named(template));
     note(&mut details, "redeploy", &before.redeploy.to_string(), &redeploy.to_string());
+    note(&mut details, "options", &lines(&before.options), &lines(options));
     for key in before.values.keys().chain(values.keys()).collect::<std::collections::BTreeSet<_>>() {
         let shown =
             |value: Option<&crate::render::Value>| value.map_or("(unset)".into(), ToString::to_string);

@@ -180,8 +180,19 @@ fn share(next: &mut Desired, taken: &BTreeSet<Name>) {
 
 /// A deployment with its boot and subnet as others have them now.
 fn moved(deployment: &Deployment, boot: Arc<Boot>, subnet: Arc<Subnet>) -> Deployment {
-    let Deployment { name, place, address, subnet: _, boot: _, template, values, redeploy, digest, origin } =
-        deployment;
+    let Deployment {
+        name,
+        place,
+        address,
+        subnet: _,
+        boot: _,
+        template,
+        values,
+        redeploy,
+        options,
+        digest,
+        origin,
+    } = deployment;
     Deployment {
         name: name.clone(),
         place: place.clone(),
@@ -191,6 +202,7 @@ fn moved(deployment: &Deployment, boot: Arc<Boot>, subnet: Arc<Subnet>) -> Deplo
         template: template.clone(),
         values: values.clone(),
         redeploy: *redeploy,
+        options: options.clone(),
         digest: digest.clone(),
         origin: origin.clone(),
     }

@@ -10,6 +10,7 @@
 pub mod address;
 pub mod boot_file;
 pub mod client;
+pub mod loader;
 mod proxy;
 pub mod reply;
 mod server;

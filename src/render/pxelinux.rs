@@ -8,6 +8,9 @@ use super::CmdlineError;
 /// A boot to write down.
 #[derive(Clone, Debug)]
 pub struct Script {
+    /// What makes a name start at the root of the tree, whatever folder the configuration came
+    /// from: `::` for PXELINUX, `/` for U-Boot and Petitboot.
+    pub root: &'static str,
     /// Path in the TFTP tree, with or without a slash before it.
     pub kernel: String,
     pub initrds: Vec<String>,
@@ -19,8 +22,9 @@ pub struct Script {
 
 /// Loads kernel and initrds and starts them.
 pub fn install(script: &Script) -> Result<String, CmdlineError> {
+    let path = |name: &String| path(script.root, name);
     let kernel = path(&script.kernel)?;
-    let initrds = script.initrds.iter().map(|initrd| path(initrd)).collect::<Result<Vec<_>, _>>()?;
+    let initrds = script.initrds.iter().map(path).collect::<Result<Vec<_>, _>>()?;
     let initrd = match initrds.is_empty() {
         true => None,
         false => Some(format!("initrd={}", initrds.join(","))),
@@ -51,12 +55,11 @@ fn unfit(word: &str, reason: &'static str) -> CmdlineError {
     CmdlineError::Unfit { word: word.to_owned(), loader: "PXELINUX", reason }
 }
 
-/// `::` makes a name start at the root of the TFTP tree, whatever folder PXELINUX came from.
-fn path(path: &str) -> Result<String, CmdlineError> {
+fn path(root: &str, path: &str) -> Result<String, CmdlineError> {
     if path.chars().any(|c| c.is_control() || matches!(c, ' ' | ',')) {
         return Err(unfit(path, "it ends a name at a space, a comma or a control character"));
     }
-    Ok(format!("::{}", path.trim_start_matches('/')))
+    Ok(format!("{root}{}", path.trim_start_matches('/')))
 }
 
 /// Text for people, on one line.
@@ -70,6 +73,7 @@ mod tests {
 
     fn script(cmdline: &[&str]) -> Script {
         Script {
+            root: "::",
             kernel: "/debian/linux".to_owned(),
             initrds: vec!["debian/initrd.gz".to_owned()],
             cmdline: cmdline.iter().map(|word| (*word).to_owned()).collect(),

@@ -63,6 +63,8 @@ pub enum Stage {
     LocalBoot,
     /// A request was refused; the text says why.
     Refused,
+    /// The machine boots again and again and gets no further; the text says how far.
+    Stuck,
     /// A packet was left unanswered; the text says why.
     Silence,
     /// Something of the daemon's own: a revision applied, a foreign DHCP server, …
@@ -70,7 +72,7 @@ pub enum Stage {
 }
 
 impl Stage {
-    pub const ALL: [Stage; 15] = [
+    pub const ALL: [Stage; 16] = [
         Stage::Offer,
         Stage::Ack,
         Stage::Loader,
@@ -84,6 +86,7 @@ impl Stage {
         Stage::Failed,
         Stage::LocalBoot,
         Stage::Refused,
+        Stage::Stuck,
         Stage::Silence,
         Stage::Daemon,
     ];
@@ -105,6 +108,7 @@ impl fmt::Display for Stage {
             Stage::Failed => "failed",
             Stage::LocalBoot => "local-boot",
             Stage::Refused => "refused",
+            Stage::Stuck => "stuck",
             Stage::Silence => "silence",
             Stage::Daemon => "daemon",
         })

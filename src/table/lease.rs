@@ -161,6 +161,11 @@ impl Leases {
         self.bindings.get(&address).filter(active).or_else(|| self.offers.get(&address).filter(active))
     }
 
+    /// Whether an address is bound, or rests after a DECLINE.
+    fn binding_at(&self, address: Ipv4Addr, now: Time) -> bool {
+        self.bindings.get(&address).is_some_and(|lease| lease.is_active(now))
+    }
+
     /// Whether `mac` could have `address` at `now`, as far as leases go.
     pub fn is_free_for(&self, mac: Mac, address: Ipv4Addr, now: Time) -> bool {
         self.holder(address, now).is_none_or(|lease| lease.mac == mac && lease.state != LeaseState::Declined)

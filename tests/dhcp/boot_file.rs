@@ -1,7 +1,7 @@
 //! Which program each kind of client is told to fetch.
 
 use voldemort::model::ClientArch;
-use voldemort::proto::dhcp::boot_file::BootFile;
+use voldemort::proto::dhcp::boot_file::{BootFile, Booter};
 use voldemort::proto::dhcp::client::{Client, Speaker};
 
 use super::lab::{Lab, mac};
@@ -11,7 +11,8 @@ fn choose(speaker: Speaker, code: u16, names: &[&'static str]) -> BootFile {
     let mut server = (*table.server).clone();
     server.http_port = 8080;
     let client = Client { speaker, arch: ClientArch::from_code(code) };
-    BootFile::of(&client, mac("52:54:00:aa:00:01"), &server)
+    let booter = Booter { client: &client, mac: mac("52:54:00:aa:00:01"), machine: None, deployment: None };
+    BootFile::of(booter, &server, server.address)
 }
 
 const ALL: [&str; 5] = ["undionly.kpxe", "snponly.efi", "ipxe.efi", "ipxe-arm64.efi", "shimx64.efi"];

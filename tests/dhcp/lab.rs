@@ -33,6 +33,8 @@ pub fn subnet(name: &str, cidr: &str, dynamic: &[&str]) -> Subnet {
         domain: Some("lab.example".into()),
         dynamic: dynamic.iter().map(|range| range.parse().unwrap()).collect(),
         lease: Span::seconds(3600),
+        options: Default::default(),
+        segment: name.parse().unwrap(),
         origin: origin(1),
     }
 }
@@ -65,7 +67,15 @@ impl Lab {
         self.desired.macs.extend(macs.iter().map(|mac| (*mac, name.clone())));
         let line = 10 + self.desired.machines.len() as u32;
         let labels = BTreeMap::new();
-        let machine = Machine { name: name.clone(), macs, labels, protect: None, origin: origin(line) };
+        let machine = Machine {
+            name: name.clone(),
+            macs,
+            labels,
+            protect: None,
+            options: Default::default(),
+            loader: vec![],
+            origin: origin(line),
+        };
         self.desired.machines.insert(name, Arc::new(machine));
         self
     }
@@ -86,12 +96,14 @@ impl Lab {
                 initrd: vec![],
                 cmdline: vec![],
                 cpu: Cpu::X86_64,
+                loader: vec![],
                 tree: None,
                 origin: origin(5),
             }),
             template: None,
             values: BTreeMap::new(),
             redeploy: 1,
+            options: Default::default(),
             digest: "0".into(),
             origin: origin(line),
         };
@@ -104,6 +116,7 @@ impl Lab {
         let entry = || Entry { path: Path::new("/x").into(), id: Default::default(), extents: [].into() };
         let server = Server {
             address: ip(server),
+            others: vec![],
             http_port: 80,
             gives_addresses: true,
             loaders: self.loaders.iter().map(|name| ((*name).into(), entry())).collect(),

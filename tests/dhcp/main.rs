@@ -1,9 +1,11 @@
 //! DHCP decisions, driven from outside: exchanges of every kind, and what real clients sent.
 
 mod boot_file;
+mod conformance;
 mod exchange;
 mod lab;
 mod message;
+mod options;
 mod pcap;
 mod property;
 mod replay;

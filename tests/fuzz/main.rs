@@ -66,4 +66,4 @@ macro_rules! attacked {
     };
 }
 
-attacked!(age, config, dhcp, http, image, manifest, path, template, tftp);
+attacked!(age, capture, config, dhcp, http, image, manifest, path, template, tftp);

@@ -18,6 +18,8 @@ mod pcap;
 
 #[path = "targets/age.rs"]
 mod age;
+#[path = "targets/capture.rs"]
+mod capture;
 #[path = "targets/config.rs"]
 mod config;
 #[path = "targets/dhcp.rs"]
@@ -47,8 +49,9 @@ pub struct Target {
     pub words: &'static [&'static str],
 }
 
-pub const ALL: [Target; 9] = [
+pub const ALL: [Target; 10] = [
     age::TARGET,
+    capture::TARGET,
     config::TARGET,
     dhcp::TARGET,
     http::TARGET,

@@ -14,7 +14,7 @@ use crate::golden;
 /// Checks the inventory in a directory; a folder `media` in it holds images.
 pub fn checked(root: &Path, media: Media) -> Loaded {
     let shelf = Shelf::new(Vec::new(), None).with_directory(root.into());
-    check(root, &shelf, &Options { media, fallback: None }).unwrap()
+    check(root, &shelf, &Options { media, fallback: Vec::new() }).unwrap()
 }
 
 /// All problems in full, then on one line each, then what came of it.
@@ -139,7 +139,8 @@ fn another_image_than_the_one_asked_for_is_told_at_its_digest() {
         "[boot.a]\niso = {{ file = \"a.iso\", sha256 = \"{digest}\" }}\nkernel = \"k\"\ninitrd = \"i\"\n"
     );
     std::fs::write(root.path().join("a.toml"), text).unwrap();
-    let checked = check(root.path(), &Changed, &Options { media: Media::IfPresent, fallback: None }).unwrap();
+    let checked =
+        check(root.path(), &Changed, &Options { media: Media::IfPresent, fallback: Vec::new() }).unwrap();
     let [problem] = checked.problems.as_slice() else { panic!("{:?}", checked.problems) };
     assert_eq!((problem.code, problem.level), (Code::BadMedia, Level::Error));
     assert_eq!(checked.documents.sources.text_at(problem.mark()), format!("\"{digest}\""));

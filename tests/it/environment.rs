@@ -12,7 +12,7 @@ use voldemort::render::Value;
 
 type Files = BTreeMap<Arc<str>, Bytes>;
 
-const OPTIONS: Options = Options { media: Media::IfPresent, fallback: None };
+const OPTIONS: Options = Options { media: Media::IfPresent, fallback: Vec::new() };
 
 const BASE: &str = r#"
 [subnet.lab]

@@ -17,7 +17,7 @@ use voldemort::source::directory;
 
 use crate::golden::{assert_golden, cases};
 
-const OPTIONS: Options = Options { media: Media::IfPresent, fallback: None };
+const OPTIONS: Options = Options { media: Media::IfPresent, fallback: Vec::new() };
 
 fn job<'a>(root: &'a Path, library: &'a Shelf) -> Job<'a> {
     Job { root, scope: Scope::All, library, options: OPTIONS }

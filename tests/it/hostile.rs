@@ -13,7 +13,7 @@ fn problems(text: impl Into<Bytes>) -> Vec<Problem> {
     let files = BTreeMap::from([(Arc::from("a.toml"), text.into())]);
     let (documents, mut problems) = manifest::parse(&files);
     let shelf = Shelf::new(Vec::new(), None);
-    let options = Options { media: Media::IfPresent, fallback: None };
+    let options = Options { media: Media::IfPresent, fallback: Vec::new() };
     problems.extend(desired::resolve(&documents, &shelf, &options).1);
     for problem in &problems {
         let full = report::full(problem, &documents.sources, false);

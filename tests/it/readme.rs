@@ -22,7 +22,7 @@ fn every_manifest_passes_the_check() {
     for manifest in manifests {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("readme.toml"), manifest).unwrap();
-        let options = Options { media: Media::IfPresent, fallback: None };
+        let options = Options { media: Media::IfPresent, fallback: Vec::new() };
         let loaded = check(folder.path(), &Shelf::new(Vec::new(), None), &options).unwrap();
         assert_eq!(loaded.errors(), 0, "{}\n{manifest}", loaded.report());
     }

@@ -90,7 +90,7 @@ impl House {
             control,
         };
         let shelf = Shelf::new(Vec::new(), None);
-        let reconciler = Arc::new(Reconciler::new(keeper.clone(), shelf, None, None, following));
+        let reconciler = Arc::new(Reconciler::new(keeper.clone(), shelf, Vec::new(), None, following));
         if let Some(kept) = kept {
             reconciler.restore(kept).await;
         }

@@ -23,8 +23,11 @@ fn resolve(text: &str, fallback: Option<Arc<Subnet>>) -> Desired {
         .collect();
     let (documents, mut problems) = manifest::parse(&files);
     let shelf = Shelf::new(Vec::new(), None);
-    let (desired, found) =
-        desired::resolve(&documents, &shelf, &Options { media: Media::IfPresent, fallback });
+    let (desired, found) = desired::resolve(
+        &documents,
+        &shelf,
+        &Options { media: Media::IfPresent, fallback: fallback.into_iter().collect() },
+    );
     problems.extend(found);
     problems.retain(|problem| problem.level > manifest::Level::Note);
     assert!(problems.is_empty(), "{problems:#?}");
@@ -138,6 +141,8 @@ fn the_daemons_subnet_serves_inventories_without_one() {
         domain: None,
         dynamic: vec!["10.9.1.0-10.9.2.0".parse().unwrap()],
         lease: Span::seconds(60),
+        options: Default::default(),
+        segment: "default".parse().unwrap(),
         origin: Origin { file: "daemon.toml".into(), line: 1, column: 1 },
     });
     let text = format!("{BOOT}[deployment.d]\nboot = \"b\"\nmac = \"52:54:00:aa:00:01\"\n");

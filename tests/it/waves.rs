@@ -36,7 +36,7 @@ fn desired(redeploy: u64, safety: &str) -> Arc<Desired> {
         ("voldemort.toml".into(), Bytes::from(format!("format = 1\n[safety]\n{safety}\n"))),
     ]
     .into();
-    let options = Options { media: Media::IfPresent, fallback: None };
+    let options = Options { media: Media::IfPresent, fallback: Vec::new() };
     let shelf = Shelf::new(Vec::new(), None);
     let loaded = load(
         format!("r{redeploy}").into(),

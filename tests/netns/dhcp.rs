@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use nix::sys::signal::Signal;
 use voldemort::daemon::dhcp::{BindError, Busy, Lessor, Sockets, run};
 use voldemort::daemon::link::Interface;
+use voldemort::daemon::neighbours::Watch;
 use voldemort::daemon::probe::probe;
 use voldemort::model::Span;
 use voldemort::proto::dhcp::Mode;
@@ -31,16 +32,20 @@ struct Memory {
 }
 
 impl Lessor for Memory {
-    async fn lease(&self, request: LeaseRequest) -> Result<(), Busy> {
+    async fn lease(&self, requests: Vec<LeaseRequest>) -> Result<(), Busy> {
         let _only = self.writer.lock().unwrap();
         let mut table = Table::clone(&self.tables.load());
-        let _ = table.lease(&request);
+        for request in &requests {
+            let _ = table.lease(request);
+        }
         self.tables.store(Arc::new(table));
         Ok(())
     }
 
-    fn note(&self, event: Event) {
-        let _ = self.events.send(event);
+    fn note(&self, events: Vec<Event>) {
+        for event in events {
+            let _ = self.events.send(event);
+        }
     }
 }
 
@@ -81,11 +86,11 @@ impl Daemon {
             prepare();
             runtime().block_on(async {
                 let interface = Interface::find(interface, address.map(ip)).unwrap();
-                let sockets = Sockets::open(interface, Mode::Server).unwrap();
+                let sockets = Sockets::open(vec![interface], Mode::Server).unwrap();
                 let (_mode, modes) = tokio::sync::watch::channel(Mode::Server);
                 up.send(()).unwrap();
                 tokio::select! {
-                    result = run(sockets, modes, shared, Arc::new(keeper)) => result.unwrap(),
+                    result = run(sockets, vec![modes], shared, Arc::new(keeper)) => result.unwrap(),
                     _ = stopped => {}
                 }
             });
@@ -197,6 +202,74 @@ fn dhclient_gets_its_fixed_address_renews_and_gives_it_back() {
 }
 
 #[test]
+fn a_server_that_appears_later_is_told_of_and_stops_nothing() {
+    let Some(net) = Net::new() else { return };
+    net.client_ip(&["address", "add", "10.0.10.2/24", "dev", "cli"]);
+    let (sender, events) = channel();
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let mode = tokio::sync::watch::Sender::new(Mode::Server);
+    let (namespace, mine) = (net.client.clone(), mode.clone());
+    let looker = std::thread::spawn(move || {
+        enter(&namespace);
+        runtime().block_on(async {
+            let note = Arc::new(move |event: Event| drop(sender.send(event)));
+            let interface = Interface::find("cli", None).unwrap();
+            let watch = Watch { interface, mode: mine, note };
+            watch.before_serving().await;
+            let look = Duration::from_millis(500);
+            tokio::select! {
+                () = watch.keep(look, Duration::from_millis(50)) => {}
+                _ = stopped => {}
+            }
+        });
+    });
+    // The first looks find nobody: only then does the other server begin.
+    assert!(events.recv_timeout(Duration::from_millis(1500)).is_err());
+    let other = Daemon::start(&net, 3600);
+    let told = events.recv_timeout(PATIENCE).unwrap();
+    assert!(told.text.starts_with("another DHCP server (10.0.10.1) has appeared on cli: "), "{}", told.text);
+    assert_eq!(*mode.borrow(), Mode::Server);
+    drop(other);
+    let told = events.recv_timeout(PATIENCE).unwrap();
+    assert!(told.text.starts_with("DHCP server 10.0.10.1 answers no more on cli"), "{}", told.text);
+    drop(stop);
+    looker.join().unwrap();
+}
+
+#[test]
+fn an_address_that_somebody_uses_already_is_put_aside() {
+    let Some(net) = Net::new() else { return };
+    net.client_ip(&["address", "add", "10.0.10.2/24", "dev", "cli"]);
+    net.client_ip(&["address", "add", "10.0.10.100/24", "dev", "cli"]);
+    let daemon = Daemon::start(&net, 3600);
+    within(&net.client, move || {
+        let client = UdpSocket::bind("0.0.0.0:68").unwrap();
+        client.set_broadcast(true).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        let ask = |message: Message| {
+            client.send_to(&message.broadcast().bytes(), "10.0.10.255:67").unwrap();
+            let mut buffer = [0; 2000];
+            let (length, _) = client.recv_from(&mut buffer).unwrap();
+            Answer::read(&buffer[..length])
+        };
+        assert_eq!(ask(Message::discover(mac(STRANGER))).yiaddr(), ip("10.0.10.100"), "at once");
+        let told = daemon.wait(Stage::Daemon);
+        assert!(
+            told.text.starts_with("10.0.10.100, offered to 52:54:00:00:00:99, is used by "),
+            "{}",
+            told.text
+        );
+        let start = Instant::now();
+        while daemon.tables.load().leases.stored(ip("10.0.10.100")).is_none() {
+            assert!(start.elapsed() < PATIENCE);
+        }
+        let request = Message::request(mac(STRANGER)).wants("10.0.10.100").server("10.0.10.1");
+        assert_eq!(ask(request).kind(), 6);
+        assert_eq!(ask(Message::discover(mac(STRANGER))).yiaddr(), ip("10.0.10.101"));
+    });
+}
+
+#[test]
 fn a_relay_is_answered_and_garbage_does_no_harm() {
     let Some(net) = Net::new() else { return };
     net.client_ip(&["address", "add", "10.0.10.2/24", "dev", "cli"]);
@@ -230,7 +303,7 @@ fn a_port_in_use_is_named() {
     within(&net.server, || {
         let _other = UdpSocket::bind("0.0.0.0:67").unwrap();
         let interface = Interface::find("srv", None).unwrap();
-        let open = || Sockets::open(interface, Mode::Server);
+        let open = || Sockets::open(vec![interface.clone()], Mode::Server);
         let error = runtime().block_on(async { open() }).unwrap_err();
         assert!(matches!(error, BindError::InUse(67)));
         assert!(error.to_string().starts_with("UDP port 67 is in use by another program: find it with"));

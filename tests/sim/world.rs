@@ -145,7 +145,7 @@ pub fn resolved(text: String) -> Arc<Desired> {
         std::fs::write(folder.path().join(file), file).unwrap();
     }
     let files = BTreeMap::from([(Arc::from("a.toml"), Bytes::from(text))]);
-    let options = Options { media: Media::Required, fallback: None };
+    let options = Options { media: Media::Required, fallback: Vec::new() };
     let shelf = Shelf::new(Vec::new(), None).with_directory(folder.path().to_owned());
     let loaded = load("r".into(), &files, &Environment::default(), &shelf, &options, Depth::OneFirmware);
     assert_eq!(loaded.errors(), 0, "{}", loaded.report());

@@ -40,8 +40,12 @@ impl Resolver<'_> {
 
     /// The network of an inventory that declares none.
     fn fallback(&mut self, resource: &Written, address: Option<Marked<Ipv4Addr>>) -> Arc<Subnet> {
-        if let Some(fallback) = &self.options.fallback {
-            return fallback.clone();
+        let holds = |subnet: &&Arc<Subnet>| {
+            address.as_ref().is_some_and(|address| subnet.cidr.contains(address.value))
+        };
+        let fallback = &self.options.fallback;
+        if let Some(subnet) = fallback.iter().find(holds).or(fallback.first()) {
+            return subnet.clone();
         }
         // Nothing is known of the network: the documentation's (RFC 5737) stands in where not
         // even an address is.
@@ -58,6 +62,8 @@ impl Resolver<'_> {
             domain: None,
             dynamic: if network == cidr.network() { vec![cidr.hosts()] } else { Vec::new() },
             lease: LEASE_USUAL,
+            options: Default::default(),
+            segment: name.clone(),
             origin: Origin { file: file.clone(), line: 1, column: 1 },
         };
         self.desired.subnets.entry(name.clone()).or_insert_with(|| Arc::new(guess())).clone()

@@ -37,7 +37,8 @@ impl Resolver<'_> {
                 let digest =
                     digest::boot(&boot, file.map(|file| &*file.value), sha256.map(|sha256| &*sha256.value));
                 self.digests.boots.insert(boot.name.clone(), digest);
-                self.desired.boots.insert(boot.name.clone(), Arc::new(boot));
+                let boot = self.earlier.boot(boot, digest);
+                self.desired.boots.insert(boot.name.clone(), boot);
             }
         }
     }
@@ -55,7 +56,7 @@ impl Resolver<'_> {
     }
 
     fn load(&mut self, resource: &Resource<document::Boot>, prefix: Arc<str>) -> Option<Boot> {
-        let document::Boot { iso, kernel, initrd, cmdline, arch, memory: _ } = &resource.body;
+        let document::Boot { iso, kernel, initrd, cmdline, arch, loader, memory: _ } = &resource.body;
         let tree = iso.as_ref().map(|iso| self.image(iso));
         let mut file = |path: &Marked<Arc<str>>| {
             let entry = match (&tree, iso) {
@@ -73,6 +74,7 @@ impl Resolver<'_> {
             initrd,
             cmdline: cmdline.iter().filter_map(|word| self.word(word)).collect(),
             cpu: arch.as_ref().and_then(|arch| arch.value.parse().ok()).unwrap_or(Cpu::X86_64),
+            loader: super::machine::loader(loader),
             tree: tree.flatten(),
             origin: self.documents.sources.origin(resource.mark),
         })

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::Digests;
-use crate::desired::{Boot, Deployment, Place, Subnet, Template};
+use crate::desired::{Boot, Deployment, DhcpOptions, Place, Subnet, Template};
 use crate::manifest::Sources;
-use crate::model::{Mac, Name};
+use crate::model::{Mac, Name, hex};
 use crate::render::Value;
 
 /// Hashes values so that no two different sequences of them look alike.
@@ -83,24 +83,33 @@ impl Sum {
         }
     }
 
+    /// Nothing where nothing is set, so that digests made before there were options stay right.
+    fn dhcp_options(&mut self, options: &DhcpOptions) {
+        if *options != DhcpOptions::default() {
+            self.list(options.lines().collect::<Vec<_>>().iter());
+        }
+    }
+
     fn end(self) -> [u8; 32] {
         self.0.finalize().into()
     }
 }
 
 pub(super) fn subnet(subnet: &Subnet) -> [u8; 32] {
-    let Subnet { name: _, cidr, gateway, dns, domain, dynamic: _, lease, origin: _ } = subnet;
+    let Subnet { name: _, cidr, gateway, dns, domain, dynamic: _, lease, options, segment: _, origin: _ } =
+        subnet;
     let mut sum = Sum::new("subnet");
     sum.shown(cidr);
     sum.option(gateway.as_ref());
     sum.list(dns.iter());
     sum.option(domain.as_ref());
     sum.number(lease.0);
+    sum.dhcp_options(options);
     sum.end()
 }
 
 pub(super) fn boot(boot: &Boot, iso: Option<&str>, sha256: Option<&str>) -> [u8; 32] {
-    let Boot { name, prefix, kernel, initrd, cmdline, cpu, tree: _, origin: _ } = boot;
+    let Boot { name, prefix, kernel, initrd, cmdline, cpu, loader, tree: _, origin: _ } = boot;
     let mut sum = Sum::new("boot");
     sum.shown(name);
     sum.text(prefix);
@@ -110,6 +119,9 @@ pub(super) fn boot(boot: &Boot, iso: Option<&str>, sha256: Option<&str>) -> [u8;
     sum.list(initrd.iter().map(|file| &file.path));
     sum.list(cmdline.iter().map(|word| word.source()));
     sum.shown(cpu);
+    if !loader.is_empty() {
+        sum.list(loader.iter());
+    }
     sum.end()
 }
 
@@ -129,8 +141,19 @@ pub(super) fn deployment(
     known: &mut Digests,
     sources: &Sources,
 ) -> Arc<str> {
-    let Deployment { name, place, address, subnet, boot, template, values, redeploy, digest: _, origin: _ } =
-        deployment;
+    let Deployment {
+        name,
+        place,
+        address,
+        subnet,
+        boot,
+        template,
+        values,
+        redeploy,
+        options,
+        digest: _,
+        origin: _,
+    } = deployment;
     let mut sum = Sum::new("deployment");
     sum.shown(name);
     match place {
@@ -167,7 +190,8 @@ pub(super) fn deployment(
         secrets(value, &mut sum, known, sources);
     }
     sum.number(*redeploy);
-    sum.end().iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+    sum.dhcp_options(options);
+    hex(&sum.end()).into()
 }
 
 /// A secret's ciphertext stands for its text: another one is served when it changes.
@@ -175,17 +199,19 @@ fn secrets(value: &Value, sum: &mut Sum, known: &mut Digests, sources: &Sources)
     match value {
         Value::Secret(name) => {
             let Ok(name) = name.parse::<Name>() else { return };
-            let digest = known.secrets.entry(name).or_insert_with_key(|name| {
-                let mut sum = Sum::new("secret");
-                if let Some(file) = sources.find(&crate::secret::path(name)) {
-                    sum.bytes(&sources.get(file).bytes);
-                }
-                sum.end()
-            });
+            let digest = known.secrets.entry(name).or_insert_with_key(|name| secret(name, sources));
             sum.bytes(digest);
         }
         Value::List(list) => list.iter().for_each(|value| secrets(value, sum, known, sources)),
         Value::Table(table) => table.values().for_each(|value| secrets(value, sum, known, sources)),
         _ => {}
     }
+}
+
+pub(super) fn secret(name: &Name, sources: &Sources) -> [u8; 32] {
+    let mut sum = Sum::new("secret");
+    if let Some(file) = sources.find(&crate::secret::path(name)) {
+        sum.bytes(&sources.get(file).bytes);
+    }
+    sum.end()
 }

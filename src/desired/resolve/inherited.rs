@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{Media, Options, Resolver};
+use super::{Earlier, Media, Options, Resolver};
 use crate::manifest::document::{self, Resource};
 use crate::manifest::shape::KNOWN;
 use crate::manifest::{Documents, Field, Mark, Marked, Value};
 use crate::media::Library;
-use crate::model::Name;
+use crate::model::{Name, dhcp_option};
 use crate::render::builtin;
 
 /// One value of a deployment, inherited or its own.
@@ -23,8 +23,9 @@ pub struct Inherited {
 /// Every value of a deployment, in the order of the settings; `None` if there is no such deployment.
 pub fn inherited(documents: &Documents, library: &dyn Library, deployment: &Name) -> Option<Vec<Inherited>> {
     let resource = documents.deployments.get(deployment)?;
-    let options = Options { media: Media::IfPresent, fallback: None };
-    let mut resolver = Resolver::new(documents, library, &options);
+    let options = Options { media: Media::IfPresent, fallback: Vec::new() };
+    let mut earlier = Earlier::default();
+    let mut resolver = Resolver::new(&mut earlier, documents, library, &options);
     resolver.profiles();
     let effective = resolver.inherited(resource);
     let mut found = own(resource);
@@ -39,6 +40,18 @@ pub fn inherited(documents: &Documents, library: &dyn Library, deployment: &Name
     }
     for (name, field) in &effective.vars {
         flatten(&key(name), &field.value.value, Some(field.value.mark), &mut found);
+    }
+    for (code, field) in &effective.options {
+        let key = format!("options.{}", dhcp_option::key(*code));
+        flatten(&key, &field.value.value, Some(field.value.mark), &mut found);
+    }
+    for (number, route) in effective.routes.iter().flatten().enumerate() {
+        let (Some(to), Some(via)) = (&route.to, &route.via) else { continue };
+        found.push(Inherited {
+            key: format!("routes.{number}"),
+            value: Value::Text(format!("{} via {}", to.value, via.value).into()),
+            mark: Some(to.mark),
+        });
     }
     if let Some(template) = &effective.template {
         let given = |name: &str| effective.vars.contains_key(name);

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Resolver;
-use crate::manifest::document::Settings;
+use super::{Resolver, option};
+use crate::manifest::document::{Settings, WrittenRoute};
 use crate::manifest::{Code, Field, Marked, Problem, Value};
 use crate::model::Name;
 
@@ -12,18 +12,21 @@ use crate::model::Name;
 const CHAIN_MAX: usize = 64;
 
 /// Settings with everything inherited.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Effective {
     pub subnet: Option<Choice>,
     pub boot: Option<Choice>,
     pub template: Option<Choice>,
     pub vars: BTreeMap<Arc<str>, Field>,
+    /// DHCP options by code.
+    pub options: BTreeMap<u8, Field>,
+    pub routes: Option<Vec<WrittenRoute>>,
     /// Whether any source of these settings had mistakes of its own.
     pub whole: bool,
 }
 
 /// A name, and the profile that chose it (`None` for the deployment itself).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Choice {
     pub name: Marked<Name>,
     pub by: Option<Name>,
@@ -33,21 +36,25 @@ impl Effective {
     /// Lays settings over these.
     pub fn lay(&mut self, settings: &Settings, by: Option<&Name>, whole: bool) {
         let choice = |name: &Marked<Name>| Choice { name: name.clone(), by: by.cloned() };
-        let Settings { subnet, boot, template, vars, labels: _ } = settings;
+        let Settings { subnet, boot, template, vars, extra, labels: _ } = settings;
         self.whole &= whole;
         self.subnet = subnet.as_ref().map(choice).or(self.subnet.take());
         self.boot = boot.as_ref().map(choice).or(self.boot.take());
         self.template = template.as_ref().map(choice).or(self.template.take());
         merge(&mut self.vars, &vars.0);
+        self.options.extend(option::by_code(&extra.options.0));
+        self.routes = extra.routes.clone().or(self.routes.take());
     }
 
     fn lay_all(&mut self, over: &Effective) {
-        let Effective { subnet, boot, template, vars, whole } = over;
+        let Effective { subnet, boot, template, vars, options, routes, whole } = over;
         self.whole &= whole;
         self.subnet = subnet.clone().or(self.subnet.take());
         self.boot = boot.clone().or(self.boot.take());
         self.template = template.clone().or(self.template.take());
         merge(&mut self.vars, vars);
+        self.options.extend(options.iter().map(|(code, field)| (*code, field.clone())));
+        self.routes = routes.clone().or(self.routes.take());
     }
 }
 
@@ -96,7 +103,7 @@ impl Resolver<'_> {
         }
         chain.pop();
         effective.lay(&resource.body.settings, Some(name), resource.whole);
-        let effective = Arc::new(effective);
+        let effective = self.earlier.profile(name, effective);
         self.profiles.insert(name.clone(), effective.clone());
         effective
     }

@@ -1,5 +1,8 @@
 //! Names that must be somebody's.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use super::{Resolver, listed};
 use crate::manifest::document::{Resource, Settings};
 use crate::manifest::shape::fields;
@@ -27,6 +30,9 @@ impl Resolver<'_> {
             body.machine.iter().for_each(|name| self.reference(Kind::Machine, name));
             self.settings(&body.settings);
         }
+        for subnet in documents.subnets.values() {
+            subnet.body.shares.iter().for_each(|name| self.reference(Kind::Subnet, name));
+        }
         for pool in documents.pools.values() {
             pool.body.profile.iter().for_each(|name| self.reference(Kind::Profile, name));
         }
@@ -41,7 +47,7 @@ impl Resolver<'_> {
     }
 
     fn settings(&mut self, settings: &Settings) {
-        let Settings { subnet, boot, template, vars, labels: _ } = settings;
+        let Settings { subnet, boot, template, vars, extra: _, labels: _ } = settings;
         subnet.iter().for_each(|name| self.reference(Kind::Subnet, name));
         boot.iter().for_each(|name| self.reference(Kind::Boot, name));
         template.iter().for_each(|name| self.reference(Kind::Template, name));
@@ -119,7 +125,7 @@ impl Resolver<'_> {
     }
 
     fn names(&self, kind: Kind) -> Vec<(&str, Option<Mark>)> {
-        fn all<T>(resources: &std::collections::BTreeMap<Name, Resource<T>>) -> Vec<(&str, Option<Mark>)> {
+        fn all<T>(resources: &BTreeMap<Name, Arc<Resource<T>>>) -> Vec<(&str, Option<Mark>)> {
             resources.values().map(|resource| (resource.name.as_str(), Some(resource.mark))).collect()
         }
         let documents = self.documents;
@@ -140,6 +146,7 @@ impl Resolver<'_> {
     /// Says which deployments a dangling reference of a profile concerns.
     pub(super) fn concerns(&mut self, mark: Mark, deployment: &Name) {
         if let Some((_, names)) = self.dangling.get_mut(&mark) {
+            self.silent += 1;
             names.push(deployment.clone());
         }
     }

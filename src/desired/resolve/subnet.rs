@@ -1,12 +1,10 @@
 //! Networks: each consistent in itself, none over another.
 
-use std::sync::Arc;
-
-use super::{Resolver, digest};
+use super::{Resolver, digest, option};
 use crate::desired::Subnet;
 use crate::manifest::document::{self, Resource};
 use crate::manifest::{Code, Mark, Marked, Problem};
-use crate::model::{Cidr, Span};
+use crate::model::{Cidr, Name, Span};
 
 /// How long a dynamic address is lent where the subnet does not say.
 pub(super) const LEASE_USUAL: Span = Span::seconds(3600);
@@ -17,21 +15,24 @@ impl Resolver<'_> {
         let mut networks = Vec::new();
         for resource in documents.subnets.values() {
             let Some(cidr) = &resource.body.cidr else { continue };
-            networks.push((cidr, resource));
+            networks.push((cidr, &**resource));
             self.consistent(resource, cidr);
             let subnet = self.subnet(resource, cidr);
             self.digests.subnets.insert(resource.name.clone(), digest::subnet(&subnet));
-            self.desired.subnets.insert(resource.name.clone(), Arc::new(subnet));
+            let subnet = self.earlier.subnet(subnet);
+            self.desired.subnets.insert(resource.name.clone(), subnet);
         }
         self.overlaps(networks);
         // The protocols look for subnets here, wherever those come from.
-        if let (true, Some(fallback)) = (documents.subnets.is_empty(), &self.options.fallback) {
-            self.desired.subnets.insert(fallback.name.clone(), fallback.clone());
+        if documents.subnets.is_empty() {
+            let known = self.options.fallback.iter().map(|one| (one.name.clone(), one.clone()));
+            self.desired.subnets.extend(known);
         }
     }
 
     fn subnet(&self, resource: &Resource<document::Subnet>, cidr: &Marked<Cidr>) -> Subnet {
-        let document::Subnet { cidr: _, gateway, dns, domain, dynamic, lease } = &resource.body;
+        let document::Subnet { cidr: _, gateway, dns, domain, dynamic, lease, shares: _, extra } =
+            &resource.body;
         Subnet {
             name: resource.name.clone(),
             cidr: cidr.value,
@@ -40,8 +41,25 @@ impl Resolver<'_> {
             domain: domain.as_ref().map(|domain| domain.value.to_string()),
             dynamic: dynamic.iter().map(|range| range.value).collect(),
             lease: lease.as_ref().map_or(LEASE_USUAL, |lease| lease.value),
+            options: option::encoded(extra),
+            segment: self.segment(resource),
             origin: self.documents.sources.origin(resource.mark),
         }
+    }
+
+    /// The last of the subnets that share each other's wire; in a circle the first by name.
+    fn segment(&self, resource: &Resource<document::Subnet>) -> Name {
+        let mut chain = vec![&resource.name];
+        let mut shares = &resource.body.shares;
+        while let Some(next) = shares {
+            if let Some(start) = chain.iter().position(|name| **name == next.value) {
+                return chain[start..].iter().min().map_or(&next.value, |first| *first).clone();
+            }
+            let Some(found) = self.documents.subnets.get(&next.value) else { break };
+            chain.push(&found.name);
+            shares = &found.body.shares;
+        }
+        chain.last().map_or(&resource.name, |last| *last).clone()
     }
 
     fn consistent(&mut self, resource: &Resource<document::Subnet>, cidr: &Marked<Cidr>) {

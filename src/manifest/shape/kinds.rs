@@ -44,7 +44,43 @@ static SUBNET: Fields = table(
              Without it unknown machines get no answer.",
         ),
         may("lease", Text(Duration), "How long a dynamic address is lent, as in \"8h\"; one hour if absent."),
+        may(
+            "shares",
+            Text(Name(Kind::Subnet)),
+            "Another subnet that is on the same wire: machines there may get addresses of both.",
+        ),
+        OPTIONS,
+        ROUTES,
     ],
+);
+
+const LOADER: Key = may(
+    "loader",
+    Several(&Text(Segment)),
+    "Boot programs to give instead of the usual one, best first, as in \"ipxe.efi\"; names that do not fit \
+     the machine's firmware are passed over.",
+);
+
+static ROUTE: Fields = table(
+    "routes",
+    "A classless static route (DHCP options 121 and 249).",
+    &[
+        must("to", Text(Cidr), "The network it leads to, as in \"10.1.0.0/16\"."),
+        must("via", Text(Address), "The router."),
+    ],
+);
+
+static A_ROUTE: Shape = Table(&ROUTE);
+
+const OPTIONS: Key = may(
+    "options",
+    Map(&Anything),
+    "Further DHCP options, by name or number, as in { ntp-servers = [\"10.0.0.1\"], 43 = \"hex:0104\" }.",
+);
+const ROUTES: Key = may(
+    "routes",
+    List(&A_ROUTE),
+    "Classless static routes that clients are given; the default route by `gateway` is added.",
 );
 
 static BOOT: Fields = table(
@@ -56,6 +92,7 @@ static BOOT: Fields = table(
         may("initrd", Several(&Text(Path)), "Paths like `kernel`, loaded in this order."),
         may("cmdline", List(&Text(Any)), "Words of the kernel command line; each may use variables."),
         may("arch", Text(Choice(&ARCHITECTURES)), "Processor; x86_64 if absent."),
+        LOADER,
         may(
             "memory",
             Text(Size),
@@ -139,6 +176,8 @@ macro_rules! settings {
             may("timezone", Text(Any), "As in \"Europe/Berlin\"."),
             may("hostname", Text(Any), "The machine's host name; the deployment's name if absent."),
             may("domain", Text(Any), "The machine's domain; the subnet's if absent."),
+            OPTIONS,
+            ROUTES,
         ]
     };
 }
@@ -161,6 +200,9 @@ static MACHINE: Fields = table(
         may("memory", Text(Size), "What it has, as in \"16 GiB\"; boots that need more are refused."),
         may("power", Table(&POWER), "How to turn it on and off."),
         may("protect", Boolean, "Never wiped, released or pruned while true."),
+        LOADER,
+        OPTIONS,
+        ROUTES,
     ],
 );
 

@@ -15,6 +15,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::Link;
+use super::boot_file::Booter;
 use super::client::Client;
 use super::silence::Reason;
 use super::wire::{MessageType, Request};
@@ -47,15 +48,26 @@ pub(super) enum Right {
 }
 
 impl<'a> Asker<'a> {
-    pub(super) fn new(table: &'a Table, link: &Link, request: &'a Request) -> Result<Asker<'a>, Reason> {
+    pub(super) fn new(
+        table: &'a Table,
+        link: &Link,
+        now: Time,
+        request: &'a Request,
+    ) -> Result<Asker<'a>, Reason> {
         let machine = table.machine(request.mac);
-        Ok(Asker {
-            request,
-            client: Client::of(request),
-            subnet: subnet(table, link, request)?,
-            machine,
-            deployment: machine.and_then(|machine| table.tenant(&machine.name)),
-        })
+        let deployment = machine.and_then(|machine| table.tenant(&machine.name));
+        let first = subnet(table, link, request)?;
+        let subnet = on_the_wire(table, link, now, request, deployment, first);
+        Ok(Asker { request, client: Client::of(request), subnet, machine, deployment })
+    }
+
+    pub(super) fn booter(&self) -> Booter<'_> {
+        Booter {
+            client: &self.client,
+            mac: self.request.mac,
+            machine: self.machine.map(|machine| &**machine),
+            deployment: self.deployment.map(|deployment| &**deployment),
+        }
     }
 
     pub(super) fn right(&self, table: &Table, link: &Link, now: Time) -> Result<Right, Reason> {
@@ -138,6 +150,42 @@ fn subnet(table: &Table, link: &Link, request: &Request) -> Result<Arc<Subnet>, 
         link.server
     };
     find(table, place).cloned().ok_or(Reason::UnknownNetwork(place))
+}
+
+/// Which of the subnets that share a wire is meant: that of the deployment's address, of the
+/// address that the machine has, of the one it asks for, the first that has one left.
+fn on_the_wire(
+    table: &Table,
+    link: &Link,
+    now: Time,
+    request: &Request,
+    deployment: Option<&Arc<Deployment>>,
+    first: Arc<Subnet>,
+) -> Arc<Subnet> {
+    let others = table.desired.subnets.values().filter(|one| one.segment == first.segment);
+    let others = others.filter(|one| one.name != first.name);
+    let all: Vec<&Arc<Subnet>> = std::iter::once(&first).chain(others).collect();
+    if all.len() == 1 {
+        return first;
+    }
+    let fixed = deployment.and_then(|deployment| deployment.address);
+    if let Some(subnet) = all.iter().find(|one| fixed.is_some_and(|fixed| one.cidr.contains(fixed))) {
+        return Arc::clone(subnet);
+    }
+    let leases = &table.leases;
+    let current = Some(request.header.ciaddr()).filter(|current| !current.is_unspecified());
+    let known = [leases.address_of(request.mac), current, request.requested_address()];
+    for address in known.into_iter().flatten() {
+        if let Some(subnet) = all.iter().find(|one| one.is_dynamic(address)) {
+            return Arc::clone(subnet);
+        }
+    }
+    let has_room = |one: &&&Arc<Subnet>| {
+        let supply = Supply::Dynamic { subnet: Arc::clone(one), server: link.server };
+        let reserved = |address, last| table.is_reserved(&supply, address, last);
+        leases.choose(one, request.mac, None, now, &reserved).is_some()
+    };
+    Arc::clone(all.iter().find(has_room).unwrap_or(&&first))
 }
 
 pub(super) fn find(table: &Table, address: Ipv4Addr) -> Option<&Arc<Subnet>> {

@@ -11,26 +11,19 @@
 use std::net::Ipv4Addr;
 
 use super::client::{Client, Speaker};
+use super::loader;
 use super::reply::Reply;
 use super::wire::{Request, code};
-use crate::model::{ClientArch, Cpu, Firmware, Mac};
+use crate::desired::{Deployment, Machine};
+use crate::model::{ClientArch, Firmware, Mac};
 use crate::table::Server;
-
-/// Programs by what they run on, best first. The snp builds of iPXE use the firmware's own
-/// network driver, which is the safe default; shim comes last, for where nothing else is at hand.
-const LOADERS: [(Cpu, &[&str]); 6] = [
-    (Cpu::X86_64, &["snponly.efi", "ipxe.efi", "shimx64.efi"]),
-    (Cpu::Aarch64, &["snponly-arm64.efi", "ipxe-arm64.efi", "shimaa64.efi"]),
-    (Cpu::I386, &["snponly-i386.efi", "ipxe-i386.efi"]),
-    (Cpu::Arm, &["snponly-arm32.efi", "ipxe-arm32.efi"]),
-    (Cpu::Riscv64, &["snponly-riscv64.efi", "ipxe-riscv64.efi"]),
-    (Cpu::Loongarch64, &["snponly-loong64.efi", "ipxe-loong64.efi"]),
-];
-const BIOS_LOADERS: &[&str] = &["undionly.kpxe", "ipxe.pxe"];
 
 /// PXE discovery control (option 43.6) bit 3: boot the named file, no menu, no discovery. With
 /// option 60 and without this EDK2 goes to port 4011 instead.
 const BOOT_NAMED_FILE: [u8; 4] = [6, 1, 8, 255];
+/// What the boot ROM and EEPROM of a Raspberry Pi look for: discovery control, a menu with this
+/// one entry, and its prompt.
+const RASPBERRY_PI: &[u8] = b"\x06\x01\x08\x09\x14\x00\x00\x11Raspberry Pi Boot\x0a\x04\x00PXE\xff";
 /// iPXE's `no-pxedhcp` (option 175.176): do not wait 3 s for a ProxyDHCP server.
 const NO_PROXY_WAIT: [u8; 3] = [0xb0, 1, 1];
 
@@ -45,32 +38,46 @@ pub enum BootFile {
     Name(String),
     /// A whole URL.
     Url(String),
+    /// No program: it knows itself which names to ask the next server for (a Raspberry Pi, or
+    /// U-Boot that looks for `pxelinux.cfg/`).
+    ItsOwn,
+    /// A configuration in PXELINUX's language (option 209), which Petitboot reads itself.
+    Config(String),
+}
+
+/// Who asks for a boot file.
+#[derive(Clone, Copy, Debug)]
+pub struct Booter<'a> {
+    pub client: &'a Client,
+    pub mac: Mac,
+    pub machine: Option<&'a Machine>,
+    pub deployment: Option<&'a Deployment>,
 }
 
 impl BootFile {
-    /// What `client` at `mac` is to fetch.
-    pub fn of(client: &Client, mac: Mac, server: &Server) -> BootFile {
-        let url = server.url();
+    /// What this client is to fetch from `server`, which it reaches at the address `at`.
+    pub fn of(booter: Booter, server: &Server, at: Ipv4Addr) -> BootFile {
+        let (client, mac, url) = (booter.client, booter.mac, server.url_at(at));
+        let missing = BootFile::Missing;
         match client.speaker {
             Speaker::System => BootFile::Nothing,
             Speaker::Ipxe { capable: true } => BootFile::Url(format!("{url}/ipxe/{}.ipxe", mac.dashed())),
-            Speaker::Ipxe { capable: false } => match loader(client.arch, server) {
-                Ok(name) => BootFile::Url(format!("tftp://{}/{name}", server.address)),
-                Err(missing) => BootFile::Missing(missing),
-            },
-            Speaker::Pxe => {
-                loader(client.arch, server).map_or_else(BootFile::Missing, |name| BootFile::Name(name.into()))
-            }
-            Speaker::Http => match loader(client.arch, server) {
-                Ok(name) => BootFile::Url(format!("{url}/loader/{name}")),
-                Err(missing) => BootFile::Missing(missing),
-            },
+            Speaker::Ipxe { capable: false } => booter
+                .loader(server)
+                .map_or_else(missing, |name| BootFile::Url(format!("tftp://{at}/{name}"))),
+            Speaker::Pxe => booter.loader(server).map_or_else(missing, BootFile::Name),
+            Speaker::Http => booter
+                .loader(server)
+                .map_or_else(missing, |name| BootFile::Url(format!("{url}/loader/{name}"))),
+            Speaker::UBoot => booter.loader(server).map_or(BootFile::ItsOwn, BootFile::Name),
+            Speaker::RaspberryPi => BootFile::ItsOwn,
+            Speaker::Petitboot => BootFile::Config(format!("{url}/pxelinux.cfg/01-{}", mac.dashed())),
         }
     }
 
     /// Whether there is something to fetch.
     pub fn is_some(&self) -> bool {
-        matches!(self, BootFile::Name(_) | BootFile::Url(_))
+        !matches!(self, BootFile::Nothing | BootFile::Missing(_))
     }
 
     /// For the timeline, to follow "offered 10.0.10.21".
@@ -80,7 +87,17 @@ impl BootFile {
             BootFile::Missing(what) => format!(", but no boot file: {what}"),
             BootFile::Name(name) => format!(", boot file {name} by TFTP"),
             BootFile::Url(url) => format!(", boot file {url}"),
+            BootFile::ItsOwn => ", files by TFTP as its firmware asks for them".into(),
+            BootFile::Config(url) => format!(", configuration {url}"),
         }
+    }
+}
+
+impl Booter<'_> {
+    fn loader(&self, server: &Server) -> Result<String, String> {
+        let own = self.machine.iter().flat_map(|machine| &machine.loader);
+        let boot = self.deployment.iter().flat_map(|deployment| &deployment.boot.loader);
+        loader::choose(self.client.arch, server, own.chain(boot).map(|name| &**name))
     }
 }
 
@@ -109,10 +126,15 @@ pub(super) fn write(
         BootFile::Nothing | BootFile::Missing(_) => return,
         BootFile::Name(name) => reply.next_server(server).file(name, false),
         BootFile::Url(url) => reply.next_server(server).file(url, true),
+        BootFile::ItsOwn => reply.next_server(server),
+        BootFile::Config(_) if reply.has(code::CONFIG_FILE) => reply.next_server(server),
+        BootFile::Config(url) => reply.next_server(server).raw(code::CONFIG_FILE, url.as_bytes()),
     };
     match (client.speaker, manner) {
+        (Speaker::RaspberryPi, _) => reply.raw(code::CLASS, b"PXEClient").raw(code::VENDOR, RASPBERRY_PI),
         (Speaker::Ipxe { .. }, Manner::Whole) => reply.raw(code::IPXE, &NO_PROXY_WAIT),
         (Speaker::Http, _) => reply.raw(code::CLASS, b"HTTPClient"),
+        (Speaker::UBoot | Speaker::Petitboot, Manner::Whole) => reply,
         (_, Manner::Whole) => reply.raw(code::CLASS, b"PXEClient").raw(code::VENDOR, &BOOT_NAMED_FILE),
         (Speaker::Pxe, Manner::Proxy) if is_bios(client.arch) => {
             reply.raw(code::CLASS, b"PXEClient").raw(code::VENDOR, &BOOT_NAMED_FILE)
@@ -125,17 +147,4 @@ pub(super) fn write(
 
 fn is_bios(arch: Option<ClientArch>) -> bool {
     arch.is_none_or(|arch| arch.firmware == Firmware::Bios)
-}
-
-/// The best program at hand for an architecture, else what is missing.
-fn loader(arch: Option<ClientArch>, server: &Server) -> Result<&'static str, String> {
-    let Some(arch) = arch else { return Err("its architecture (option 93) is not known".into()) };
-    let names = match arch.firmware {
-        Firmware::Bios => BIOS_LOADERS,
-        Firmware::Uefi | Firmware::UefiHttp => {
-            LOADERS.iter().find(|(cpu, _)| *cpu == arch.cpu).map_or(&[][..], |(_, names)| names)
-        }
-    };
-    let present = names.iter().find(|name| server.loaders.contains_key(**name));
-    present.copied().ok_or_else(|| format!("no {} for {arch} among the firmware files", names.join(" or ")))
 }

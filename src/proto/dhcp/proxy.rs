@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::boot_file::{self, BootFile, Manner};
+use super::boot_file::{self, BootFile, Booter, Manner};
 use super::client::Client;
 use super::reply::Reply;
 use super::silence::Silence;
@@ -29,7 +29,7 @@ pub(super) fn boot_server(table: &Table, link: &Link, now: Time, request: &Reque
     if !matches!(request.kind, MessageType::Request | MessageType::Inform) {
         return silence(table, link, request, Reason::Unexpected(request.kind));
     }
-    let foreign = request.server_id().filter(|id| *id != link.server && *id != table.server.address);
+    let foreign = request.server_id().filter(|id| *id != link.server && !table.server.is_own(*id));
     match foreign {
         Some(other) => silence(table, link, request, Reason::OtherServer(other)),
         None => answer(table, link, now, request, MessageType::Ack),
@@ -44,12 +44,20 @@ fn answer(table: &Table, link: &Link, now: Time, request: &Request, kind: Messag
     if table.machine(request.mac).is_none() {
         return silence(table, link, request, Reason::NoMachine);
     }
-    let file = BootFile::of(&client, request.mac, &table.server);
+    let deployment = table.deployment_of(request.mac);
+    let booter = Booter {
+        client: &client,
+        mac: request.mac,
+        machine: table.machine(request.mac).map(|machine| &**machine),
+        deployment: deployment.map(|deployment| &**deployment),
+    };
+    let server = table.server.address_on(&link.cidr);
+    let file = BootFile::of(booter, &table.server, server);
     if let BootFile::Missing(what) = file {
         return silence(table, link, request, Reason::NothingToBoot(what));
     }
     let mut reply = Reply::new(request, kind, link.server);
-    boot_file::write(&mut reply, &file, Manner::Proxy, &client, request, table.server.address);
+    boot_file::write(&mut reply, &file, Manner::Proxy, &client, request, server);
     let current = request.header.ciaddr();
     let to = match kind {
         MessageType::Offer => destination(request),
@@ -60,7 +68,6 @@ fn answer(table: &Table, link: &Link, now: Time, request: &Request, kind: Messag
         }
     };
     let stage = if kind == MessageType::Offer { Stage::Offer } else { Stage::Ack };
-    let deployment = table.deployment_of(request.mac);
     let event = Event {
         at: now,
         stage,

@@ -35,6 +35,8 @@ pub struct Reply {
     relay: Option<Vec<u8>>,
     limit: usize,
     file_field: bool,
+    /// What the inventory adds: the first to go if the answer gets too long.
+    extra: Vec<u8>,
 }
 
 impl Reply {
@@ -50,11 +52,15 @@ impl Reply {
             relay: request.option(code::RELAY).map(<[u8]>::to_vec),
             limit: request.max_size().min(MTU) - HEADERS,
             file_field: false,
+            extra: Vec::new(),
         };
         reply.option(DhcpOption::MessageType(kind));
         reply.option(DhcpOption::ServerIdentifier(server));
         if let Some(id) = request.option(code::CLIENT_ID) {
             reply.option(DhcpOption::ClientIdentifier(id.to_vec()));
+        }
+        if let Some(subnet) = request.option(code::SUBNET_SELECTION) {
+            reply.raw(code::SUBNET_SELECTION, subnet);
         }
         reply
     }
@@ -67,6 +73,16 @@ impl Reply {
     /// An option that dhcproto has no type for.
     pub fn raw(&mut self, code: u8, value: &[u8]) -> &mut Reply {
         self.option(DhcpOption::Unknown(UnknownOption::new(OptionCode::from(code), value.to_vec())))
+    }
+
+    /// An option that the inventory adds.
+    pub fn extra(&mut self, code: u8, value: &[u8]) -> &mut Reply {
+        self.extra.push(code);
+        self.raw(code, value)
+    }
+
+    pub fn has(&self, code: u8) -> bool {
+        self.message.opts().get(OptionCode::from(code)).is_some()
     }
 
     pub fn client_address(&mut self, address: Ipv4Addr) -> &mut Reply {
@@ -106,7 +122,9 @@ impl Reply {
 
     /// The datagram.
     pub fn encode(mut self) -> Result<Vec<u8>, TooLong> {
-        let mut expendable = EXPENDABLE.into_iter().filter(|code| *code != 67 || self.file_field);
+        let extra = std::mem::take(&mut self.extra);
+        let usual = EXPENDABLE.into_iter().filter(|code| *code != 67 || self.file_field);
+        let mut expendable = extra.into_iter().rev().chain(usual);
         loop {
             let bytes = write(&self.message, self.relay.as_deref());
             if bytes.len() <= self.limit {

@@ -11,12 +11,16 @@ use super::reply::Reply;
 use super::silence::Silence;
 use super::wire::{MessageType, Request, code};
 use super::{CLIENT_PORT, Decision, Destination, Link, Reason};
-use crate::model::{Span, Time};
+use crate::desired::dhcp_options::{Route, pack};
+use crate::model::{Cidr, Span, Time};
 use crate::table::lease::OFFER_HOLD;
 use crate::table::{Event, LeaseAction, LeaseRequest, LeaseState, Stage, Supply, Table};
 
 /// Sub-option of 82: the address that the relay wants to be taken for (RFC 5107).
 const SERVER_ID_OVERRIDE: u8 = 11;
+
+/// Clients that ask for less than this get it, in seconds.
+const LEASE_LEAST: u32 = 60;
 
 /// One message being answered.
 struct Case<'a> {
@@ -258,7 +262,10 @@ impl Case<'_> {
     ) -> Result<Decision, Reason> {
         let mut reply = self.reply(asker, kind);
         let current = self.request.header.ciaddr();
-        let seconds = u32::try_from(time.as_seconds()).unwrap_or(u32::MAX);
+        let whole = u32::try_from(time.as_seconds()).unwrap_or(u32::MAX);
+        // A client may ask for less. It is told so; the address is kept for it the whole time.
+        let asked = self.request.lease_time().map(|asked| asked.max(LEASE_LEAST));
+        let seconds = asked.map_or(whole, |asked| asked.min(whole));
         reply.your_address(address).option(DhcpOption::AddressLeaseTime(seconds));
         for (code, option) in
             [(58, DhcpOption::Renewal(seconds / 2)), (59, DhcpOption::Rebinding(seconds - seconds / 8))]
@@ -302,7 +309,8 @@ impl Case<'_> {
             reply.option(DhcpOption::DomainNameServer(subnet.dns.clone()));
         }
         if let Some(deployment) = asker.deployment.filter(|_| self.request.wants(code::HOST_NAME)) {
-            reply.option(DhcpOption::Hostname(deployment.name.to_string()));
+            let given = deployment.values.get("hostname").map(ToString::to_string);
+            reply.option(DhcpOption::Hostname(given.unwrap_or_else(|| deployment.name.to_string())));
         }
         if let Some(domain) = subnet.domain.clone().filter(|_| self.request.wants(15)) {
             reply.option(DhcpOption::DomainName(domain));
@@ -310,17 +318,44 @@ impl Case<'_> {
         if self.request.wants(28) {
             reply.option(DhcpOption::BroadcastAddr(subnet.cidr.broadcast()));
         }
+        self.add_options(asker, &mut reply);
         reply
+    }
+
+    /// What the inventory adds: the subnet's options, over them the machine's, over them those
+    /// of the deployment and its profiles. Only what is asked for is sent (option 55).
+    fn add_options(&self, asker: &Asker, reply: &mut Reply) {
+        let mut options = asker.subnet.options.clone();
+        if let Some(machine) = asker.machine {
+            machine.options.over(&mut options);
+        }
+        if let Some(deployment) = asker.deployment {
+            deployment.options.over(&mut options);
+        }
+        for (code, value) in options.values.iter().filter(|(code, _)| self.request.wants(**code)) {
+            reply.extra(*code, value);
+        }
+        let Some(routes) = options.routes.filter(|routes| !routes.is_empty()) else { return };
+        let mut routes = routes.to_vec();
+        // Who gets routes this way does not look at option 3 (RFC 3442).
+        if let Some(via) = asker.subnet.gateway.filter(|_| routes.iter().all(|one| one.to.length() > 0)) {
+            routes.push(Route { to: Cidr::around(Ipv4Addr::UNSPECIFIED, 0), via });
+        }
+        for code in [code::ROUTES, code::MICROSOFT_ROUTES] {
+            if self.request.wants(code) {
+                reply.extra(code, &pack(&routes));
+            }
+        }
     }
 
     /// Adds the boot file, if it is a machine of the manifests that asks to boot.
     fn boot(&self, asker: &Asker, reply: &mut Reply) -> BootFile {
+        let server = self.table.server.address_on(&asker.subnet.cidr);
         let file = match asker.machine {
-            Some(_) => BootFile::of(&asker.client, self.request.mac, &self.table.server),
+            Some(_) => BootFile::of(asker.booter(), &self.table.server, server),
             None if asker.client.boots() => BootFile::Missing("it is in no manifest".into()),
             None => BootFile::Nothing,
         };
-        let server = self.table.server.address;
         boot_file::write(reply, &file, Manner::Whole, &asker.client, self.request, server);
         file
     }
@@ -358,7 +393,7 @@ impl Case<'_> {
     }
 
     fn asker(&self) -> Result<Asker<'_>, Reason> {
-        Asker::new(self.table, self.link, self.request)
+        Asker::new(self.table, self.link, self.now, self.request)
     }
 
     /// The sender's deployment, if `address` is its fixed address.
@@ -383,7 +418,7 @@ impl Case<'_> {
     }
 
     fn is_ours(&self, server: Ipv4Addr) -> bool {
-        server == self.link.server || server == self.table.server.address || server == self.server_id()
+        server == self.link.server || self.table.server.is_own(server) || server == self.server_id()
     }
 
     fn server_id(&self) -> Ipv4Addr {

@@ -134,7 +134,7 @@ impl fmt::Display for Silence {
 }
 
 /// A message type as RFC 2131 writes it.
-pub(super) fn name(kind: &MessageType) -> String {
+pub fn name(kind: &MessageType) -> String {
     match kind {
         MessageType::Discover => "DISCOVER".into(),
         MessageType::Offer => "OFFER".into(),

@@ -28,6 +28,7 @@ pub(super) mod code {
     pub const HOST_NAME: u8 = 12;
     pub const VENDOR: u8 = 43;
     pub const REQUESTED_ADDRESS: u8 = 50;
+    pub const LEASE_TIME: u8 = 51;
     pub const OVERLOAD: u8 = 52;
     pub const MESSAGE_TYPE: u8 = 53;
     pub const SERVER_ID: u8 = 54;
@@ -40,7 +41,10 @@ pub(super) mod code {
     pub const ARCHITECTURE: u8 = 93;
     pub const MACHINE_ID: u8 = 97;
     pub const SUBNET_SELECTION: u8 = 118;
+    pub const ROUTES: u8 = 121;
     pub const IPXE: u8 = 175;
+    pub const CONFIG_FILE: u8 = 209;
+    pub const MICROSOFT_ROUTES: u8 = 249;
 }
 
 /// Why a datagram is no DHCP message that could be answered.
@@ -126,6 +130,11 @@ impl<'a> Request<'a> {
     /// Option 54.
     pub fn server_id(&self) -> Option<Ipv4Addr> {
         self.address(code::SERVER_ID)
+    }
+
+    /// Option 51: the lease time that the client wishes, in seconds.
+    pub fn lease_time(&self) -> Option<u32> {
+        <[u8; 4]>::try_from(self.option(code::LEASE_TIME)?).ok().map(u32::from_be_bytes)
     }
 
     /// Option 118 (RFC 3011).

@@ -30,16 +30,16 @@ pub fn facts(table: &Table, deployment: &Deployment, mac: Mac, address: Option<I
     facts.insert("gateway".into(), text(subnet.gateway.map(|gateway| gateway.to_string())));
     let dns = subnet.dns.iter().map(|server| text(Some(server.to_string()))).collect();
     facts.insert("dns".into(), Value::List(dns));
-    facts.insert("server_url".into(), text(Some(table.server.url())));
-    facts
-        .insert("media_url".into(), text(Some(format!("{}/{}", table.server.url(), deployment.boot.prefix))));
-    facts.extend(urls(table, deployment));
+    let server = table.server.url_at(table.server.address_on(&subnet.cidr));
+    facts.insert("server_url".into(), text(Some(server.clone())));
+    facts.insert("media_url".into(), text(Some(format!("{server}/{}", deployment.boot.prefix))));
+    facts.extend(urls(table, deployment, &server));
     facts
 }
 
 /// The URLs that belong to one installation.
-fn urls(table: &Table, deployment: &Deployment) -> Values {
-    let (server, name) = (table.server.url(), &deployment.name);
+fn urls(table: &Table, deployment: &Deployment, server: &str) -> Values {
+    let name = &deployment.name;
     let answers = table.token(Purpose::Answers, name, deployment.redeploy);
     let folder = format!("{server}/answers/{name}/{answers}/");
     let main = match &deployment.template {

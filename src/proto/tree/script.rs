@@ -2,9 +2,9 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{Answer, Artifact, Asker, Form, Method, Refusal, RefusalReason, facts};
+use super::{Answer, Artifact, Asker, Form, Method, Refusal, RefusalReason, Transport, facts};
 use crate::desired::{Boot, Deployment};
-use crate::model::{Content, Firmware, Mac};
+use crate::model::{Content, Cpu, Firmware, Mac, hex};
 use crate::render::{self, CmdlineError, grub, ipxe, pxelinux};
 use crate::table::{Duty, Permit, PermitStep, Stage, Table};
 
@@ -12,7 +12,7 @@ pub fn open(table: &Table, asker: &Asker, method: Method, form: Form, mac: Optio
     let Some(mac) = mac else {
         return match form {
             // Who asks is not known by address: iPXE can say itself.
-            Form::Ipxe => serve(None, None, Stage::Script, "who are you?", by_mac(table)),
+            Form::Ipxe => serve(None, None, Stage::Script, "who are you?", by_mac(table, asker)),
             _ => Answer::Refuse(Refusal::new(
                 RefusalReason::NotFound,
                 format!("no machine is known at {}", asker.address),
@@ -84,8 +84,9 @@ pub fn render(
     // Anybody on the network can read a script; `check` refuses command lines that want a secret.
     let secret = |_: &str| None;
     let boot = &deployment.boot;
+    let server = table.server.address_on(&deployment.subnet.cidr);
     let root = match form {
-        Form::Ipxe => format!("{}/{}", table.server.url(), boot.prefix),
+        Form::Ipxe => format!("{}/{}", table.server.url_at(server), boot.prefix),
         Form::Grub | Form::Pxelinux => format!("/{}", boot.prefix),
     };
     let cmdline = render::cmdline(&boot.cmdline, &facts, &secret)?;
@@ -104,10 +105,19 @@ pub fn render(
             })
         }
         Form::Grub => {
-            let device = grub::Device::Tftp(table.server.address);
+            let device = grub::Device::Tftp(server);
             render::grub::install(&grub::Script { device, kernel, initrds, cmdline, comment })
         }
-        Form::Pxelinux => render::pxelinux::install(&pxelinux::Script { kernel, initrds, cmdline, comment }),
+        Form::Pxelinux => {
+            // PXELINUX runs on BIOS only; U-Boot and Petitboot read the same language.
+            let arch = table.seen.get(&mac).and_then(|seen| seen.arch);
+            let root = match arch {
+                Some(arch) if arch.firmware != Firmware::Bios || arch.cpu != Cpu::X86_64 => "/",
+                _ if asker.transport == Transport::Http => "/",
+                _ => "::",
+            };
+            render::pxelinux::install(&pxelinux::Script { root, kernel, initrds, cmdline, comment })
+        }
     }
 }
 
@@ -154,8 +164,9 @@ fn local_text(form: Form, firmware: Option<Firmware>, reason: &str) -> String {
     }
 }
 
-fn by_mac(table: &Table) -> String {
-    format!("#!ipxe\nchain {}/ipxe/${{netX/mac:hexhyp}}.ipxe || exit 1\n", table.server.url())
+fn by_mac(table: &Table, asker: &Asker) -> String {
+    let url = table.server.url_at(table.server.address_for(asker.address));
+    format!("#!ipxe\nchain {url}/ipxe/${{netX/mac:hexhyp}}.ipxe || exit 1\n")
 }
 
 fn serve(
@@ -178,5 +189,5 @@ fn serve(
 
 /// An entity tag for rendered bytes.
 pub fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)[..12].iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(bytes)[..12])
 }

@@ -32,6 +32,8 @@ pub enum LeaseAction {
     Release { address: Ipv4Addr },
     /// The client found its address in use by somebody else.
     Decline { address: Ipv4Addr },
+    /// Somebody else was seen using an address that nobody leases: it rests.
+    Conflict { address: Ipv4Addr },
 }
 
 /// Where an address comes from.
@@ -89,6 +91,13 @@ impl Leases {
             }
             LeaseAction::Decline { address } => {
                 if !self.has(request.mac, *address, request.at) {
+                    return LeaseOutcome::default();
+                }
+                self.remove_offer(*address);
+                self.replace(request.lease(*address, LeaseState::Declined, request.at + QUARANTINE))
+            }
+            LeaseAction::Conflict { address } => {
+                if self.binding_at(*address, request.at) {
                     return LeaseOutcome::default();
                 }
                 self.remove_offer(*address);
@@ -205,7 +214,7 @@ impl Table {
             LeaseAction::Offer { supply, .. } | LeaseAction::Bind { supply, .. } => {
                 self.is_reserved(supply, address, last)
             }
-            LeaseAction::Release { .. } | LeaseAction::Decline { .. } => false,
+            LeaseAction::Release { .. } | LeaseAction::Decline { .. } | LeaseAction::Conflict { .. } => false,
         });
         self.leases = leases;
         outcome
@@ -217,7 +226,7 @@ impl Table {
     pub fn is_reserved(&self, supply: &Supply, address: Ipv4Addr, last: Option<Mac>) -> bool {
         let Supply::Dynamic { subnet, server } = supply else { return false };
         address == *server
-            || address == self.server.address
+            || self.server.is_own(address)
             || subnet.gateway == Some(address)
             || subnet.dns.contains(&address)
             || self.desired.fixed_at(address).is_some()
@@ -237,7 +246,9 @@ impl fmt::Display for LeaseAction {
             }
             LeaseAction::Bind { address, .. } => write!(f, "leased {address}"),
             LeaseAction::Release { address } => write!(f, "taken {address} back"),
-            LeaseAction::Decline { address } => write!(f, "put {address} aside"),
+            LeaseAction::Decline { address } | LeaseAction::Conflict { address } => {
+                write!(f, "put {address} aside")
+            }
         }
     }
 }

@@ -14,6 +14,8 @@ fn subnet(ranges: &[&str]) -> Arc<Subnet> {
         domain: None,
         dynamic: ranges.iter().map(|range| range.parse().unwrap()).collect(),
         lease: Span::seconds(3600),
+        options: Default::default(),
+        segment: "lab".parse().unwrap(),
         origin: Origin { file: "net.toml".into(), line: 1, column: 1 },
     })
 }

@@ -44,7 +44,7 @@ pub const TARGET: Target = Target {
 const FILE: &str = "#= ";
 /// Inputs longer than this tell nothing that shorter ones don't.
 const LONGEST: usize = 16 << 10;
-const OPTIONS: Options = Options { media: Media::IfPresent, fallback: None };
+const OPTIONS: Options = Options { media: Media::IfPresent, fallback: Vec::new() };
 
 fn seeds() -> Vec<Vec<u8>> {
     let root = super::root();

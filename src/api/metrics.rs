@@ -1,0 +1,154 @@
+//! What `/metrics` says, in the text format of Prometheus.
+
+use std::collections::BTreeMap;
+use std::fmt::{Display, Write as _};
+
+use crate::model::Time;
+use crate::table::{Duty, LeaseState, Table};
+
+/// What was counted since the daemon began.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Things that happened, by stage.
+    pub events: BTreeMap<String, u64>,
+    /// DHCP messages left unanswered, by reason.
+    pub silences: BTreeMap<&'static str, u64>,
+    /// Events that the timeline could not take in because too much happened at once.
+    pub events_lost: u64,
+    /// What the daemon is, by network interface.
+    pub modes: Vec<(String, String)>,
+    /// Whether the inventory's source is being followed without errors.
+    pub source_ready: bool,
+}
+
+/// Everything that is counted, one metric after the other.
+pub fn text(table: &Table, counts: &Counts, now: Time) -> String {
+    let mut out = Page::default();
+    out.head("voldemort_info", "gauge", "Version and revision that are served");
+    let labels = [("version", env!("CARGO_PKG_VERSION")), ("revision", &table.desired.revision)];
+    out.row("voldemort_info", &labels, 1);
+    out.head("voldemort_events_total", "counter", "Steps of boots, refusals and silences, by stage");
+    for (stage, count) in &counts.events {
+        out.row("voldemort_events_total", &[("stage", stage)], count);
+    }
+    out.head("voldemort_dhcp_silences_total", "counter", "DHCP messages left unanswered, by reason");
+    for (reason, count) in &counts.silences {
+        out.row("voldemort_dhcp_silences_total", &[("reason", reason)], count);
+    }
+    out.head("voldemort_events_lost_total", "counter", "Events that did not get into the timeline");
+    out.row("voldemort_events_lost_total", &[], counts.events_lost);
+    out.head("voldemort_dhcp_mode", "gauge", "What the daemon is on a network (1)");
+    for (interface, mode) in &counts.modes {
+        out.row("voldemort_dhcp_mode", &[("interface", interface), ("mode", mode)], 1);
+    }
+    out.head("voldemort_source_ready", "gauge", "Whether the inventory's source can be followed");
+    out.row("voldemort_source_ready", &[], u8::from(counts.source_ready));
+    leases(table, now, &mut out);
+    desired(table, &mut out);
+    out.text
+}
+
+fn leases(table: &Table, now: Time, out: &mut Page) {
+    let states = [LeaseState::Offered, LeaseState::Bound, LeaseState::Released, LeaseState::Declined];
+    let mut by_state = states.map(|state| (state.to_string(), 0u64));
+    let mut expired = 0u64;
+    let mut used: BTreeMap<&str, u64> = BTreeMap::new();
+    for lease in table.leases.iter() {
+        if lease.state != LeaseState::Released && !lease.is_active(now) {
+            expired += 1;
+            continue;
+        }
+        let name = lease.state.to_string();
+        by_state.iter_mut().filter(|(state, _)| *state == name).for_each(|(_, count)| *count += 1);
+        let subnet = table.desired.subnets.values().find(|subnet| subnet.is_dynamic(lease.address));
+        if let Some(subnet) = subnet.filter(|_| lease.is_active(now)) {
+            *used.entry(subnet.name.as_str()).or_default() += 1;
+        }
+    }
+    out.head("voldemort_leases", "gauge", "Addresses by the state of their lease");
+    for (state, count) in &by_state {
+        out.row("voldemort_leases", &[("state", state)], count);
+    }
+    out.row("voldemort_leases", &[("state", "expired")], expired);
+    out.head("voldemort_dynamic_addresses", "gauge", "Size of a subnet's dynamic ranges");
+    for subnet in table.desired.subnets.values() {
+        let size: u64 = subnet.dynamic.iter().map(|range| range.len()).sum();
+        out.row("voldemort_dynamic_addresses", &[("subnet", subnet.name.as_str())], size);
+    }
+    out.head("voldemort_dynamic_addresses_used", "gauge", "Dynamic addresses in use, on offer or resting");
+    for name in table.desired.subnets.keys() {
+        let count = used.get(name.as_str()).copied().unwrap_or_default();
+        out.row("voldemort_dynamic_addresses_used", &[("subnet", name.as_str())], count);
+    }
+}
+
+fn desired(table: &Table, out: &mut Page) {
+    let mut duties = [("install", 0u64), ("network-boot", 0), ("local-boot", 0)];
+    for deployment in table.desired.deployments.values() {
+        let at = match table.duty(deployment) {
+            Duty::Install { .. } => 0,
+            Duty::NetworkBoot => 1,
+            Duty::LocalBoot(_) => 2,
+        };
+        duties[at].1 += 1;
+    }
+    out.head("voldemort_deployments", "gauge", "Deployments by what their next boot does");
+    for (duty, count) in duties {
+        out.row("voldemort_deployments", &[("next_boot", duty)], count);
+    }
+    out.head("voldemort_machines", "gauge", "Machines of the inventory");
+    out.row("voldemort_machines", &[], table.desired.machines.len());
+    out.head("voldemort_machines_stuck", "gauge", "Machines that boot again and again and get no further");
+    out.row("voldemort_machines_stuck", &[], table.seen.values().filter(|seen| seen.stuck.is_some()).count());
+}
+
+#[derive(Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        // Writing to a String can't fail.
+        let _ = writeln!(self.text, "# HELP {name} {help}.\n# TYPE {name} {kind}");
+    }
+
+    fn row(&mut self, name: &str, labels: &[(&str, &str)], value: impl Display) {
+        let label = |(key, value): &(&str, &str)| {
+            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            format!("{key}=\"{value}\"")
+        };
+        let labels: Vec<String> = labels.iter().map(label).collect();
+        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        let _ = writeln!(self.text, "{name}{labels} {value}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::table::Server;
+
+    #[test]
+    fn every_row_belongs_to_a_described_metric() {
+        let table = Table::new(Server::stand_in([10, 0, 0, 1].into()));
+        let counts = Counts {
+            events: [("offer".to_owned(), 3)].into(),
+            silences: [("unknown-machine", 2)].into(),
+            modes: vec![("eth\"0".into(), "server".into())],
+            ..Counts::default()
+        };
+        let page = text(&table, &counts, Time(0));
+        assert!(page.contains("\nvoldemort_events_total{stage=\"offer\"} 3\n"), "{page}");
+        assert!(page.contains("{reason=\"unknown-machine\"} 2\n"), "{page}");
+        assert!(page.contains("{interface=\"eth\\\"0\",mode=\"server\"} 1\n"), "{page}");
+        let mut described = "";
+        for line in page.lines() {
+            match line.strip_prefix("# TYPE ") {
+                Some(rest) => described = rest.split(' ').next().unwrap(),
+                None if line.starts_with("# HELP") => {}
+                None => assert_eq!(line.split(['{', ' ']).next(), Some(described), "{line}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Counts what happens, for `/metrics`. Nothing here ever waits for long.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::table::Stage;
+
+/// Counters since the start.
+#[derive(Debug, Default)]
+pub struct Tally {
+    events: [AtomicU64; Stage::ALL.len()],
+    lost: AtomicU64,
+    silences: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+impl Tally {
+    pub fn event(&self, stage: Stage) {
+        let place = Stage::ALL.iter().position(|one| *one == stage);
+        if let Some(counter) = place.and_then(|place| self.events.get(place)) {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Events that nobody will be told of.
+    pub fn lost(&self, count: u64) {
+        self.lost.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// A DHCP message that was left unanswered, by the word for its reason.
+    pub fn silence(&self, reason: &'static str) {
+        let mut silences = self.silences.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        *silences.entry(reason).or_default() += 1;
+    }
+
+    /// How often each stage happened.
+    pub fn events(&self) -> BTreeMap<String, u64> {
+        let counts = self.events.iter().map(|counter| counter.load(Ordering::Relaxed));
+        Stage::ALL.iter().map(ToString::to_string).zip(counts).collect()
+    }
+
+    pub fn events_lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    pub fn silences(&self) -> BTreeMap<&'static str, u64> {
+        self.silences.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+    }
+}

@@ -1,0 +1,244 @@
+//! Cases that conformance suites of DHCP servers have and `exchange.rs` has not, one after the
+//! other.
+
+use voldemort::model::Time;
+use voldemort::proto::dhcp::{Decision, Destination, Link, Reason};
+use voldemort::table::{LeaseAction, LeaseRequest, LeaseState, Table};
+
+use super::lab::{Lab, ip, link, mac, settle, subnet};
+use super::message::{Answer, Message};
+
+const ONE: &str = "52:54:00:00:00:01";
+const TWO: &str = "52:54:00:00:00:02";
+const FIXED: &str = "52:54:00:00:00:03";
+const SERVER: &str = "10.0.10.1";
+
+fn table() -> Table {
+    let lab = subnet("lab", "10.0.10.0/24", &["10.0.10.100-10.0.10.101"]);
+    let far = subnet("far", "10.0.20.0/24", &["10.0.20.100-10.0.20.101"]);
+    Lab::new(vec![lab, far]).machine("m", &[FIXED]).deployment("m", "lab", Some("10.0.10.21")).table(SERVER)
+}
+
+fn lab() -> Link {
+    link(SERVER, "10.0.10.0/24")
+}
+
+fn unicast(source: &str) -> Link {
+    Link { broadcast: false, source: format!("{source}:68").parse().unwrap(), ..lab() }
+}
+
+fn decide(table: &mut Table, link: &Link, seconds: u64, datagram: &[u8]) -> Decision {
+    settle(table, link, Time((1_700_000_000 + seconds) * 1000), datagram)
+}
+
+fn reply(table: &mut Table, link: &Link, seconds: u64, message: Message) -> (Answer, Destination) {
+    match decide(table, link, seconds, &message.bytes()) {
+        Decision::Reply { bytes, to, .. } => (Answer::read(&bytes), to),
+        other => panic!("no answer: {other:?}"),
+    }
+}
+
+fn silence(table: &mut Table, link: &Link, seconds: u64, message: Message) -> Reason {
+    match decide(table, link, seconds, &message.bytes()) {
+        Decision::Silence(silence) => silence.reason,
+        other => panic!("an answer: {other:?}"),
+    }
+}
+
+fn bind(table: &mut Table, seconds: u64, who: &str, address: &str) -> Answer {
+    reply(table, &lab(), seconds, Message::discover(mac(who)).wants(address));
+    let request = Message::request(mac(who)).wants(address).server(SERVER);
+    let (ack, _) = reply(table, &lab(), seconds, request);
+    assert_eq!((ack.kind(), ack.yiaddr()), (5, ip(address)));
+    ack
+}
+
+#[test]
+fn a_wish_counts_if_it_can_be_had() {
+    let mut table = table();
+    let wish = |table: &mut Table, address| {
+        reply(table, &lab(), 0, Message::discover(mac(ONE)).wants(address)).0.yiaddr()
+    };
+    assert_eq!(wish(&mut table, "192.168.7.7"), ip("10.0.10.100"), "from another network");
+    let mut fresh = self::table();
+    assert_eq!(wish(&mut fresh, "10.0.10.101"), ip("10.0.10.101"), "free and in the range");
+    bind(&mut table, 0, TWO, "10.0.10.101");
+    assert_eq!(wish(&mut table, "10.0.10.101"), ip("10.0.10.100"), "somebody else's");
+    assert_eq!(wish(&mut table, "10.0.10.21"), ip("10.0.10.100"), "promised to a machine");
+    assert_eq!(wish(&mut table, SERVER), ip("10.0.10.100"), "the server's own");
+}
+
+#[test]
+fn an_offer_is_repeated_and_the_ack_says_the_same() {
+    let mut table = table();
+    let ask = || Message::discover(mac(ONE)).option(55, &[1, 3, 6, 15, 28, 51, 58, 59]);
+    let (first, _) = reply(&mut table, &lab(), 0, ask());
+    let (again, _) = reply(&mut table, &lab(), 4, ask());
+    assert_eq!((first.yiaddr(), &first.options), (again.yiaddr(), &again.options));
+    let request = Message::request(mac(ONE)).option(55, &[1, 3, 6, 15, 28, 51, 58, 59]);
+    let (ack, _) = reply(&mut table, &lab(), 5, request.wants("10.0.10.100").server(SERVER));
+    let but_the_type =
+        |answer: &Answer| answer.options.iter().filter(|(code, _)| *code != 53).cloned().collect::<Vec<_>>();
+    assert_eq!(but_the_type(&first), but_the_type(&ack));
+    for banned in [50, 55, 57] {
+        assert_eq!(ack.option(banned), None, "RFC 2131 table 3");
+    }
+}
+
+#[test]
+fn times_are_a_half_and_seven_eighths_and_a_shorter_lease_may_be_asked_for() {
+    let mut table = table();
+    let ask = |table: &mut Table, seconds: u32| {
+        let wish = Message::discover(mac(ONE)).option(51, &seconds.to_be_bytes());
+        let (offer, _) = reply(table, &lab(), 0, wish);
+        let number = |code| offer.option(code).map(|value| u32::from_be_bytes(value.try_into().unwrap()));
+        (number(51), number(58), number(59))
+    };
+    assert_eq!(ask(&mut table, 7200), (Some(3600), Some(1800), Some(3150)), "not longer than the subnet's");
+    assert_eq!(ask(&mut table, u32::MAX), (Some(3600), Some(1800), Some(3150)), "not for ever");
+    assert_eq!(ask(&mut table, 600), (Some(600), Some(300), Some(525)));
+    assert_eq!(ask(&mut table, 0).0, Some(60), "not so short that it is nothing but renewals");
+}
+
+#[test]
+fn a_lease_that_ran_out_is_its_owner_s_until_somebody_needs_it() {
+    let mut table = table();
+    bind(&mut table, 0, ONE, "10.0.10.100");
+    bind(&mut table, 0, TWO, "10.0.10.101");
+    let renew = Message::request(mac(ONE)).ciaddr("10.0.10.100");
+    let (ack, to) = reply(&mut table, &unicast("10.0.10.100"), 4000, renew);
+    assert_eq!((ack.kind(), to.to_string().as_str()), (5, "10.0.10.100:68"), "late, but nobody had it since");
+    let third = Message::discover(mac("52:54:00:00:00:09"));
+    assert_eq!(reply(&mut table, &lab(), 4001, third).0.yiaddr(), ip("10.0.10.101"), "the one that ran out");
+}
+
+#[test]
+fn renewing_rebinding_and_the_flag_say_where_the_answer_goes() {
+    let mut table = table();
+    bind(&mut table, 0, ONE, "10.0.10.100");
+    let renew = || Message::request(mac(ONE)).ciaddr("10.0.10.100");
+    let client = Destination::Unicast("10.0.10.100:68".parse().unwrap());
+    assert_eq!(reply(&mut table, &unicast("10.0.10.100"), 1800, renew()).1, client);
+    assert_eq!(reply(&mut table, &lab(), 3150, renew()).1, client, "rebinding");
+    assert_eq!(reply(&mut table, &lab(), 3150, renew().broadcast()).1, client, "it has an address");
+    let (_, to) = reply(&mut table, &lab(), 3200, Message::discover(mac(TWO)));
+    assert_eq!(to, Destination::Raw { mac: mac(TWO), address: ip("10.0.10.101") });
+    assert_eq!(
+        reply(&mut table, &lab(), 3200, Message::discover(mac(TWO)).broadcast()).1,
+        Destination::Broadcast
+    );
+}
+
+#[test]
+fn what_is_meant_for_another_server_changes_nothing() {
+    let mut table = table();
+    bind(&mut table, 0, ONE, "10.0.10.100");
+    for kind in [3, 4, 7] {
+        let message = Message::new(mac(ONE), kind).server("10.0.10.9").wants("10.0.10.100");
+        let message = message.ciaddr(if kind == 7 { "10.0.10.100" } else { "0.0.0.0" });
+        assert_eq!(silence(&mut table, &lab(), 1, message), Reason::OtherServer(ip("10.0.10.9")));
+    }
+    assert_eq!(table.leases.binding(mac(ONE)).unwrap().state, LeaseState::Bound);
+    let nobody = Message::new(mac(TWO), 7).ciaddr("10.0.10.100");
+    assert_eq!(silence(&mut table, &lab(), 1, nobody), Reason::NotIts(ip("10.0.10.100")));
+    let nobody = Message::new(mac(TWO), 4).wants("10.0.10.100");
+    assert_eq!(silence(&mut table, &lab(), 1, nobody), Reason::NotIts(ip("10.0.10.100")));
+    assert_eq!(table.leases.mac_at(ip("10.0.10.100")), Some(mac(ONE)));
+}
+
+#[test]
+fn what_is_no_question_is_left_unanswered() {
+    let mut table = table();
+    for kind in [2, 5, 6] {
+        assert!(matches!(
+            silence(&mut table, &lab(), 0, Message::new(mac(ONE), kind)),
+            Reason::Unexpected(_)
+        ));
+    }
+    let mut bootp = Message::discover(mac(ONE)).bytes();
+    bootp.splice(240..243, [0, 0, 0]);
+    assert!(matches!(decide(&mut table, &lab(), 0, &bootp), Decision::Silence(_)), "BOOTP");
+    let mut reply = Message::discover(mac(ONE)).bytes();
+    reply[0] = 2;
+    assert!(matches!(decide(&mut table, &lab(), 0, &reply), Decision::Silence(_)));
+}
+
+#[test]
+fn fields_are_copied_or_cleared() {
+    let mut table = table();
+    let mut bytes = Message::discover(mac(ONE)).relay("10.0.20.1").broadcast().bytes();
+    bytes[3] = 3;
+    bytes[8..10].copy_from_slice(&[1, 2]);
+    bytes[34..44].copy_from_slice(&[7; 10]);
+    let Decision::Reply { bytes: sent, .. } = decide(&mut table, &lab(), 0, &bytes) else { panic!() };
+    assert_eq!(sent[..3], [2, 1, 6]);
+    assert_eq!((sent[3], &sent[8..10]), (0, &[0, 0][..]), "hops and secs");
+    assert_eq!(sent[4..8], bytes[4..8], "xid");
+    assert_eq!(sent[10..12], [0x80, 0], "flags");
+    assert_eq!(sent[24..44], bytes[24..44], "giaddr and all of chaddr");
+    assert!(sent.len() >= 300);
+}
+
+#[test]
+fn overloaded_fields_hold_options() {
+    let mut table = table();
+    let mut bytes = Message::discover(mac(ONE)).option(52, &[3]).bytes();
+    bytes[108..115].copy_from_slice(&[50, 4, 10, 0, 10, 101, 255]);
+    bytes[44..49].copy_from_slice(&[61, 2, 1, 9, 255]);
+    let Decision::Reply { bytes, .. } = decide(&mut table, &lab(), 0, &bytes) else { panic!() };
+    let answer = Answer::read(&bytes);
+    assert_eq!((answer.yiaddr(), answer.option(61)), (ip("10.0.10.101"), Some(&[1, 9][..])));
+    assert_eq!(answer.option(52), None, "boot firmware would not find its file");
+}
+
+#[test]
+fn odd_client_ids_are_sent_back_and_tell_nobody_apart() {
+    let mut table = table();
+    for id in [&b"x"[..], &[0; 255]] {
+        let (offer, _) =
+            reply(&mut table, &lab(), 0, Message::discover(mac(ONE)).option(61, id).option(57, &[5, 220]));
+        assert_eq!((offer.yiaddr(), offer.option(61)), (ip("10.0.10.100"), Some(id)));
+    }
+    let same = Message::discover(mac(TWO)).option(61, b"x");
+    assert_eq!(reply(&mut table, &lab(), 0, same).0.yiaddr(), ip("10.0.10.101"), "a cloned id");
+}
+
+#[test]
+fn a_request_without_an_address_is_refused() {
+    let mut table = table();
+    let (nak, to) = reply(&mut table, &lab(), 0, Message::request(mac(ONE)).server(SERVER));
+    assert_eq!((nak.kind(), to), (6, Destination::Broadcast));
+    for banned in [1, 3, 51, 66, 67] {
+        assert_eq!(nak.option(banned), None);
+    }
+    assert_eq!((nak.yiaddr(), nak.address(20)), (ip("0.0.0.0"), ip("0.0.0.0")));
+}
+
+#[test]
+fn a_relay_s_client_may_select_a_subnet() {
+    let mut table = table();
+    let message = Message::discover(mac(ONE)).relay("10.0.10.254").option(118, &[10, 0, 20, 0]);
+    let (offer, to) = reply(&mut table, &lab(), 0, message);
+    assert_eq!((offer.yiaddr(), to), (ip("10.0.20.100"), Destination::Relay(ip("10.0.10.254"))));
+    assert_eq!(offer.option(118), Some(&[10, 0, 20, 0][..]), "RFC 3011 wants it back");
+}
+
+#[test]
+fn an_address_that_a_stranger_uses_rests() {
+    let mut table = table();
+    let (offer, _) = reply(&mut table, &lab(), 0, Message::discover(mac(ONE)));
+    assert_eq!(offer.yiaddr(), ip("10.0.10.100"));
+    let conflict = |address| LeaseRequest {
+        mac: mac("02:00:00:00:00:77"),
+        at: Time(1_700_000_000_500),
+        client_id: None,
+        hostname: None,
+        action: LeaseAction::Conflict { address: ip(address) },
+    };
+    assert_eq!(table.lease(&conflict("10.0.10.100")).changed.len(), 1);
+    let request = Message::request(mac(ONE)).wants("10.0.10.100").server(SERVER);
+    assert_eq!(reply(&mut table, &lab(), 1, request).0.kind(), 6, "too late");
+    assert_eq!(reply(&mut table, &lab(), 1, Message::discover(mac(ONE))).0.yiaddr(), ip("10.0.10.101"));
+    bind(&mut table, 2, ONE, "10.0.10.101");
+    assert!(table.lease(&conflict("10.0.10.101")).changed.is_empty(), "a lease stands");
+}
