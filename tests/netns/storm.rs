@@ -27,7 +27,10 @@ const ACK: &[u8] = &[53, 1, 5];
 
 /// What the clients were told, as it passed by on their side of the cable.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<([u8; 6], Ipv4Addr)>>>);
+struct Told(Arc<Mutex<Vec<Acknowledged>>>);
+
+/// Hardware address and address.
+type Acknowledged = ([u8; 6], Ipv4Addr);
 
 impl Told {
     fn count(&self) -> usize {
@@ -88,8 +91,8 @@ fn frames() -> OwnedFd {
     }
 }
 
-/// Hardware address and address, if a frame is a DHCP server's ACK.
-fn acknowledgement(frame: &[u8]) -> Option<([u8; 6], Ipv4Addr)> {
+/// What a frame acknowledges, if it is a DHCP server's ACK.
+fn acknowledgement(frame: &[u8]) -> Option<Acknowledged> {
     let ip = frame.get(14..)?;
     let udp = ip.get(usize::from(*ip.first()? & 15) * 4..)?;
     let from_server = ip.get(9) == Some(&17) && udp.get(..2)? == 67u16.to_be_bytes();

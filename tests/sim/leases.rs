@@ -12,8 +12,8 @@ use voldemort::proto::dhcp::{Link, Mode};
 use voldemort::table::LeaseState;
 
 use super::daemon::{Body, Daemon, Question, Told};
+use super::inventory::resolved;
 use super::message::{Answer, Message};
-use super::world::resolved;
 
 /// Dynamic addresses and lease time of three subnets: ours, and two behind relays.
 #[derive(Clone, Debug)]

@@ -7,6 +7,7 @@
 
 mod daemon;
 mod dice;
+mod inventory;
 #[allow(dead_code, reason = "shared with the tests of the decisions")]
 #[path = "../dhcp/lab.rs"]
 mod lab;

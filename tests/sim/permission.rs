@@ -12,7 +12,7 @@ use voldemort::proto::tree::{Asker, Transport};
 use voldemort::table::{InstallStage, Purpose, Stage};
 
 use super::daemon::{Body, Daemon, Question, Told};
-use super::world::resolved;
+use super::inventory::resolved;
 
 /// `web` fetches answers, `bare` has an installer that needs none.
 const NAMES: [&str; 2] = ["web", "bare"];

@@ -1,23 +1,20 @@
 //! The clock, the network, the crashes, and what must hold through all of it.
 
+mod strangers;
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
 use bytes::Bytes;
-use voldemort::daemon::load::{Depth, load};
-use voldemort::desired::{Desired, Media, Options};
-use voldemort::manifest::Environment;
-use voldemort::media::Shelf;
 use voldemort::model::{Mac, Time};
 use voldemort::proto::dhcp::{Link, Mode};
-use voldemort::render::Kind as Answers;
 use voldemort::table::{InstallStage, LeaseState};
 use voldemort::walk::Route;
 use voldemort::walk::client::Reply;
 
 use super::daemon::{Body, Daemon, Question, Told};
 use super::dice::Dice;
+use super::inventory::{TEMPLATES, inventory, mac, machine_name};
 use super::machine::{self, Act, Errand, Machine};
 use super::stranger::{self, Stranger};
 
@@ -29,16 +26,7 @@ const MINUTE: u64 = 60 * SECOND;
 const END: u64 = START + 24 * 60 * MINUTE;
 /// When the numbers are raised.
 const SECOND_WAVE: u64 = START + 2 * 60 * MINUTE;
-/// Lease time of the dynamic ranges, in seconds.
-const LEASE: u64 = 600;
 const SERVER: &str = "http://10.0.0.1";
-/// Answer files by turns; what else an installation needs is the same for all.
-const TEMPLATES: [(&str, Answers, &str); 3] = [
-    ("preseed", Answers::Preseed, "url={{ answers_url }}"),
-    ("kickstart", Answers::Kickstart, "inst.ks={{ answers_url }}"),
-    ("autoinstall", Answers::Autoinstall, "ds=nocloud;s={{ answers_base_url }}"),
-];
-
 /// What goes wrong, in percent of the occasions.
 #[derive(Clone, Copy)]
 pub struct Trouble {
@@ -102,59 +90,6 @@ pub struct World {
     commit_planned: bool,
     second_wave: bool,
     tally: Tally,
-}
-
-fn machine_name(number: u32) -> String {
-    format!("m{number}")
-}
-
-/// Every third machine has any free address. `raised` are those with the number 2.
-fn inventory(machines: u32, raised: &dyn Fn(u32) -> bool) -> Arc<Desired> {
-    let mut text = format!(
-        "[subnet.lab]\ncidr = \"10.0.0.0/16\"\ngateway = \"10.0.0.254\"\n\
-         dynamic = \"10.0.4.1-10.0.{}.250\"\nlease = \"{LEASE}s\"\n\
-         [subnet.far]\ncidr = \"10.9.0.0/24\"\ndynamic = \"10.9.0.10-10.9.0.19\"\nlease = \"{LEASE}s\"\n",
-        4 + machines / 250
-    );
-    for (name, _, word) in TEMPLATES {
-        text += &format!(
-            "[boot.{name}]\nkernel = \"vmlinuz\"\ninitrd = [\"initrd.gz\"]\ncmdline = [\"{word}\"]\n"
-        );
-    }
-    for number in 0..machines {
-        let (boot, ..) = TEMPLATES[number as usize % TEMPLATES.len()];
-        let address = match number % 3 {
-            0 => "auto".to_owned(),
-            _ => format!("10.0.{}.{}", 128 + number / 250, 1 + number % 250),
-        };
-        text += &format!(
-            "[deployment.{}]\nmac = \"{}\"\naddress = \"{address}\"\nsubnet = \"lab\"\nboot = \"{boot}\"\n\
-             template = \"{boot}\"\nredeploy = {}\nvars = {{ root-hash = \"$6$x\" }}\n",
-            machine_name(number),
-            mac(0, number),
-            if raised(number) { 2 } else { 1 },
-        );
-    }
-    resolved(text)
-}
-
-/// An inventory of one manifest, with a kernel and an initrd.
-pub fn resolved(text: String) -> Arc<Desired> {
-    let folder = tempfile::tempdir().unwrap();
-    for file in ["vmlinuz", "initrd.gz"] {
-        std::fs::write(folder.path().join(file), file).unwrap();
-    }
-    let files = BTreeMap::from([(Arc::from("a.toml"), Bytes::from(text))]);
-    let options = Options { media: Media::Required, fallback: Vec::new() };
-    let shelf = Shelf::new(Vec::new(), None).with_directory(folder.path().to_owned());
-    let loaded = load("r".into(), &files, &Environment::default(), &shelf, &options, Depth::OneFirmware);
-    assert_eq!(loaded.errors(), 0, "{}", loaded.report());
-    loaded.desired
-}
-
-fn mac(kind: u8, number: u32) -> Mac {
-    let [_, a, b, c] = number.to_be_bytes();
-    Mac::new([0x52, 0x54, kind, a, b, c]).unwrap()
 }
 
 impl World {
@@ -401,22 +336,6 @@ impl World {
         }
     }
 
-    /// Who asks twice is offered the same, unless the daemon has forgotten it in a crash.
-    fn check_offer(&mut self, client: usize, generation: u64, bytes: &Bytes) {
-        let reply = Reply::of(bytes.clone());
-        let Client::Stranger(stranger) = &mut self.clients[client] else { return };
-        if reply.option(53) != Some(&[2]) || stranger.state != stranger::State::Offer {
-            return;
-        }
-        if let Some((address, when, at)) = stranger.offered
-            && when == generation
-            && self.now < at + MINUTE
-        {
-            assert_eq!(address, reply.address(), "{} is offered something else", stranger.mac);
-        }
-        stranger.offered = Some((reply.address(), generation, self.now));
-    }
-
     /// An ACK is believed from when it was asked for, for as long as it says.
     fn claim(&mut self, client: usize, sent: u64, bytes: &Bytes) {
         let reply = Reply::of(bytes.clone());
@@ -512,64 +431,6 @@ impl World {
             _ => machine.again(&link),
         };
         self.act(client, act);
-    }
-
-    fn stranger_hears(&mut self, client: usize, told: &Told) {
-        let Told::Datagram(bytes) = told else { return };
-        let reply = Reply::of(bytes.clone());
-        let declines = self.dice.percent(2);
-        let Client::Stranger(stranger) = &mut self.clients[client] else { return };
-        let said = match (stranger.state, reply.option(53)) {
-            (stranger::State::Offer, Some([2])) => stranger.select(&reply),
-            (stranger::State::Ack, Some([5])) if declines => {
-                self.claims.retain(|_, (user, _)| *user != client);
-                stranger.decline(reply.address())
-            }
-            (stranger::State::Ack, Some([5])) => {
-                stranger.address = Some(reply.address());
-                stranger.state = stranger::State::Bound;
-                stranger.attempt += 1;
-                let (attempt, wait) = (stranger.attempt, Stranger::rest(&mut self.dice, LEASE));
-                return self.later(wait, Item::Timer { client, attempt });
-            }
-            (stranger::State::Ack, Some([6])) => {
-                stranger.address = None;
-                self.claims.retain(|_, (user, _)| *user != client);
-                stranger.discover()
-            }
-            _ => return,
-        };
-        self.say(client, said, true);
-    }
-
-    fn stranger_wakes(&mut self, client: usize) {
-        let chance = self.dice.below(100);
-        let now = self.now;
-        let runs = self.claims.values().any(|(user, until)| *user == client && *until > now);
-        let Client::Stranger(stranger) = &mut self.clients[client] else { return };
-        let said = match stranger.state {
-            stranger::State::Off => Some(stranger.wake()),
-            stranger::State::Bound if !runs => Some(stranger.discover()),
-            stranger::State::Bound if chance < 15 => {
-                self.claims.retain(|_, (user, _)| *user != client);
-                stranger.release()
-            }
-            // It is switched off, and wants its address back when it comes again.
-            stranger::State::Bound if chance < 30 => {
-                self.claims.retain(|_, (user, _)| *user != client);
-                stranger.state = stranger::State::Off;
-                stranger.attempt += 1;
-                let (attempt, wait) = (stranger.attempt, self.dice.between(MINUTE, 30 * MINUTE));
-                return self.later(wait, Item::Timer { client, attempt });
-            }
-            stranger::State::Bound => {
-                let said = stranger.renew();
-                return said.into_iter().for_each(|said| self.say(client, said, false));
-            }
-            _ if stranger.is_waiting() && stranger.tries > 4 => Some(stranger.discover()),
-            _ => stranger.again(),
-        };
-        said.into_iter().for_each(|said| self.say(client, said, true));
     }
 
     // --- the end ----------------------------------------------------------------------------

@@ -38,7 +38,7 @@ fn seeds() -> Vec<Vec<u8>> {
     };
     seeds.push(session(
         3000,
-        "a\0octet\0blksize\0001468\0windowsize\x004\0tsize\x000\0",
+        "a\0octet\0blksize\x001468\0windowsize\x004\0tsize\x000\0",
         &[b"\0\0\x04\0\0", b"\x01\0\x04\0\x01", b"\0\0\x04\0\x03"],
     ));
     seeds.push(session(
@@ -121,7 +121,8 @@ fn check(sender: &mut Sender, now: Duration, length: u64, block: u64, window: u1
         assert!(run.count >= 1 && run.count <= window, "{run:?}");
         assert_eq!(run.offset, (run.first - 1) * block);
         assert!(run.offset + run.length as u64 <= length, "{run:?}");
-        let short = run.length as u64 % block != 0 || run.length as u64 / block < u64::from(run.count);
+        let short =
+            !(run.length as u64).is_multiple_of(block) || run.length as u64 / block < u64::from(run.count);
         assert_eq!(
             short,
             run.offset + run.length as u64 == length
