@@ -12,3 +12,4 @@ mod message;
 mod net;
 mod spine;
 mod storm;
+mod verbs;
