@@ -1,10 +1,10 @@
 //! Plays a firmware against the protocol rooms, over a table of its own: what `check` says about
 //! a boot is what the daemon will do, because the same code answers.
 
-mod client;
+pub mod client;
 mod course;
 mod route;
-mod script;
+pub mod script;
 pub mod served;
 pub mod transcript;
 
@@ -17,7 +17,7 @@ use crate::desired::{Desired, Subnet};
 use crate::model::Name;
 use crate::table::{Secrets, Server, Stage, Table};
 
-pub use course::{walk, walk_all};
+pub use course::{GRUB_CONFIGURATION, completion, url_at, walk, walk_all};
 pub use route::Route;
 
 /// One boot from power-on to the second boot from disk.

@@ -1,7 +1,7 @@
 //! `voldemort replay`: what machines in a packet capture would have been answered, and why. Plays
 //! against a table of its own; nothing is sent and nothing is kept.
 
-mod capture;
+pub mod capture;
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;

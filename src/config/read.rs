@@ -27,19 +27,16 @@ pub const FIRMWARE: [&str; 8] = [
     "/usr/lib/syslinux/bios",
 ];
 
-/// The settings in `text`, or all its problems in the order of the text.
+/// The settings in `text`, or its problems in the order of the text.
 pub fn config(text: &str) -> Result<Config, Vec<Problem>> {
     let node = tree::parse(text)?;
     let mut complaints = Complaints::new(text);
     let mut root = Table::root(node, &mut complaints);
     let config = sections(&mut root, &mut complaints);
     root.finish(&mut complaints);
-    match (config, complaints.problems) {
-        (Some(config), problems) if problems.is_empty() => Ok(config),
-        (_, mut problems) => {
-            problems.sort_by_key(|problem| problem.at);
-            Err(problems)
-        }
+    match config {
+        Some(config) if complaints.is_empty() => Ok(config),
+        _ => Err(complaints.told()),
     }
 }
 
@@ -391,6 +388,37 @@ identity = "/etc/voldemort/age.key"
         ] {
             assert_eq!(read(text).unwrap_err().to_string(), expected);
         }
+    }
+
+    #[test]
+    fn control_characters_are_not_repeated() {
+        let toml = "\"a\\u001b[2J\" = 1\n[dhcp]\nmode = \"\\u0007\"\n";
+        let json = r#"{"a\u001b[2J": 1, "dhcp": {"mode": "\u0007"}}"#;
+        for text in [toml, json] {
+            let problems = config(text).unwrap_err();
+            let texts: Vec<&str> = problems.iter().map(|problem| &*problem.message).collect();
+            assert!(texts.iter().any(|text| text.contains(r"unknown key `a\u{1b}[2J`")), "{texts:?}");
+            assert!(!texts.concat().contains(char::is_control), "{texts:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_of_another_kind_is_not_complained_of_byte_by_byte() {
+        let line = "ÿ\u{0}".repeat(50) + "=\n";
+        for text in
+            [line.repeat(200), "a = \n".repeat(200), (0..200).map(|n| format!("k{n} = 1\n")).collect()]
+        {
+            let problems = config(&text).unwrap_err();
+            assert_eq!(problems.len(), 21, "{text}");
+            assert!(problems.iter().any(|problem| problem.at.is_some_and(|(line, _)| line == 1)));
+            let last = &problems[20].message;
+            assert!(last.starts_with("and ") && last.ends_with(" more"), "{last}");
+        }
+        for deep in ["x = [".repeat(50_000), "[".repeat(50_000), "x = ".to_owned() + &"{a = ".repeat(50_000)]
+        {
+            assert!(config(&deep).is_err());
+        }
+        assert!(config(&("{\"x\": ".to_owned() + &"[".repeat(50_000))).is_err());
     }
 
     #[test]

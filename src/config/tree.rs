@@ -7,6 +7,9 @@ use toml::de::{DeTable, DeValue};
 use super::Problem;
 use crate::model::similar::similar;
 
+/// Problems told of one file: one of another kind is a mistake at every byte.
+const TOLD_MAX: usize = 20;
+
 /// A value and where it starts, in bytes.
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -41,11 +44,30 @@ pub fn parse(text: &str) -> Result<Node, Vec<Problem>> {
     if errors.is_empty() {
         return Ok(from_table(Some(0), table.into_inner()));
     }
-    let problem = |error: &toml::de::Error| {
-        let at = error.span().map(|span| position(text, span.start));
-        Problem { at, message: error.message().to_owned() }
+    let problem = |error: &toml::de::Error| (error.span().map(|span| span.start), error.message().to_owned());
+    Err(told(text, errors.iter().map(problem).collect()))
+}
+
+/// Problems by their places in the text, as people are told them.
+fn told(text: &str, mut found: Vec<(Option<usize>, String)>) -> Vec<Problem> {
+    found.sort_by_key(|(at, _)| *at);
+    let more = found.len().saturating_sub(TOLD_MAX);
+    found.truncate(TOLD_MAX);
+    let place = |(at, message): (Option<usize>, String)| {
+        let at = at.map(|offset| position(text, offset));
+        Problem { at, message: shown(&message) }
     };
-    Err(errors.iter().map(problem).collect())
+    let mut problems: Vec<Problem> = found.into_iter().map(place).collect();
+    if more > 0 {
+        problems.push(Problem { at: None, message: format!("and {more} more") });
+    }
+    problems
+}
+
+/// As a terminal may have it: keys and values can hold any character.
+fn shown(message: &str) -> String {
+    let safe = |c: char| if c.is_control() { c.escape_default().collect() } else { String::from(c) };
+    message.chars().map(safe).collect()
 }
 
 /// Line and column of a byte offset, counted from 1, columns in characters.
@@ -114,17 +136,26 @@ impl Value {
 /// Collects the problems of one file.
 pub struct Complaints<'t> {
     text: &'t str,
-    pub problems: Vec<Problem>,
+    found: Vec<(Option<usize>, String)>,
 }
 
 impl<'t> Complaints<'t> {
     pub fn new(text: &'t str) -> Complaints<'t> {
-        Complaints { text, problems: Vec::new() }
+        Complaints { text, found: Vec::new() }
     }
 
+    /// Complains of what is at this byte of the text.
     pub fn add(&mut self, at: Option<usize>, message: String) {
-        let at = at.map(|offset| position(self.text, offset));
-        self.problems.push(Problem { at, message });
+        self.found.push((at, message));
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// The first problems in the order of the text, and how many more there are.
+    pub fn told(self) -> Vec<Problem> {
+        told(self.text, self.found)
     }
 }
 

@@ -194,4 +194,23 @@ mod tests {
         assert!(request.header.flags().broadcast());
         assert_eq!(offer(&bytes, xid(random)), None, "no answer");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_answer_of_another_server_panics(
+            options in proptest::collection::vec((0u8..130, proptest::collection::vec(0u8.., 0..9)), 0..12),
+            noise: Vec<u8>,
+        ) {
+            let random = [2, 1, 2, 3, 4, 5, 9, 9, 9, 9];
+            let mut bytes = discover(random)[..240].to_vec();
+            bytes[0] = 2;
+            bytes.extend([53, 1, 2]);
+            for (code, value) in options {
+                bytes.extend([&[code, value.len() as u8], &value[..]].concat());
+            }
+            bytes.extend(&noise);
+            offer(&bytes, xid(random));
+            offer(&noise, 0);
+        }
+    }
 }

@@ -138,4 +138,23 @@ mod tests {
     fn the_sum_is_that_of_rfc_1071() {
         assert_eq!(sum(0, &[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]), 0xddf2);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_packet_is_read_beyond_its_end(
+            mut noise: Vec<u8>,
+            flips: Vec<(proptest::sample::Index, u8)>,
+            payload: Vec<u8>,
+        ) {
+            let (source, destination) = (SocketAddrV4::new([10, 0, 0, 1].into(), 67), SocketAddrV4::new([10, 0, 0, 2].into(), 68));
+            let mut bent = packet(source, destination, &payload).unwrap();
+            bent.append(&mut noise.clone());
+            assert_eq!(datagram(&bent), Some((source, destination, &payload[..])), "what follows is no part of it");
+            flips.iter().for_each(|(at, byte)| bent[at.index(28)] = *byte);
+            noise.truncate(64);
+            for bytes in [&bent, &noise] {
+                assert!(datagram(bytes).is_none_or(|(_, _, payload)| payload.len() + 28 <= bytes.len()));
+            }
+        }
+    }
 }

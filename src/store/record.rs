@@ -190,3 +190,75 @@ impl KeptRecord {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::option::of;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+    use crate::model::Mac;
+
+    fn mac() -> impl Strategy<Value = Mac> {
+        any::<[u8; 6]>().prop_filter_map("a machine's address", |octets| Mac::new(octets).ok())
+    }
+
+    fn name() -> impl Strategy<Value = Name> {
+        "[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?".prop_map(|name| name.parse().unwrap())
+    }
+
+    fn arch() -> impl Strategy<Value = ClientArch> {
+        let arch = |(cpu, firmware)| ClientArch { cpu, firmware };
+        (select(Cpu::ALL.to_vec()), select(Firmware::ALL.to_vec())).prop_map(arch)
+    }
+
+    proptest! {
+        #[test]
+        fn leases_are_read_as_they_were_written(
+            address: u32,
+            mac in mac(),
+            id in of(prop::collection::vec(any::<u8>(), 0..20)),
+            hostname: Option<String>,
+            state in select(vec![LeaseState::Offered, LeaseState::Bound, LeaseState::Released, LeaseState::Declined]),
+            expires: u64,
+        ) {
+            let (client_id, expires) = (id.map(Bytes::from), Time(expires));
+            let lease = Lease { address: address.into(), mac, client_id, hostname, state, expires };
+            let record: LeaseRecord = read(&write(&LeaseRecord::of(&lease))).unwrap();
+            prop_assert_eq!(record.into_lease(address), Ok(lease));
+        }
+
+        #[test]
+        fn installations_are_read_as_they_were_written(
+            machine in name(),
+            redeploy: u64,
+            stage in select(InstallStage::ALL.to_vec()),
+            since: u64,
+            digest: String,
+            again: bool,
+        ) {
+            let (since, digest) = (Time(since), digest.into());
+            let install = Install { machine, redeploy, stage, since, digest, again };
+            let record: InstallRecord = read(&write(&InstallRecord::of(&install))).unwrap();
+            prop_assert_eq!(record.into_install(), Ok(install));
+        }
+
+        #[test]
+        fn events_are_read_as_they_were_written(
+            at: u64,
+            stage in select(Stage::ALL.to_vec()),
+            mac in of(mac()),
+            address in of(any::<u32>()),
+            deployment in of(name()),
+            arch in of(arch()),
+            ipxe: Option<bool>,
+            text: String,
+        ) {
+            let (at, address) = (Time(at), address.map(Into::into));
+            let event = Event { at, stage, mac, address, deployment, arch, ipxe, text };
+            let record: EventRecord = read(&write(&EventRecord::of(&event))).unwrap();
+            prop_assert_eq!(record.into_event(), Ok(event));
+        }
+    }
+}

@@ -19,7 +19,7 @@ pub enum Speaker {
 
 /// What a client says; the number is that of option 53.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub enum Kind {
     Discover = 1,
     Request = 3,
 }
@@ -38,16 +38,19 @@ pub struct Reply {
 }
 
 impl Reply {
+    /// A datagram that came from a server.
     pub fn of(bytes: Bytes) -> Reply {
         Reply { bytes, events: [].into() }
     }
 
-    fn address(&self) -> Ipv4Addr {
+    /// `yiaddr`: what the client is given.
+    pub fn address(&self) -> Ipv4Addr {
         let octets: Option<[u8; 4]> = self.bytes.get(16..20).and_then(|octets| octets.try_into().ok());
         octets.map_or(Ipv4Addr::UNSPECIFIED, Ipv4Addr::from)
     }
 
-    fn option(&self, wanted: u8) -> Option<&[u8]> {
+    /// The first option of this code.
+    pub fn option(&self, wanted: u8) -> Option<&[u8]> {
         let mut rest = self.bytes.get(OPTIONS..)?;
         loop {
             match rest {
@@ -117,6 +120,7 @@ pub struct Lease {
     pub file: String,
 }
 
+/// A machine that asks for its address.
 pub struct Client<'a> {
     pub mac: Mac,
     pub cpu: Cpu,
@@ -179,7 +183,7 @@ impl Client<'_> {
     }
 
     /// As firmware sends it, with the options that tell it from others.
-    fn message(&self, speaker: Speaker, kind: Kind, requested: Option<Ipv4Addr>) -> Vec<u8> {
+    pub fn message(&self, speaker: Speaker, kind: Kind, requested: Option<Ipv4Addr>) -> Vec<u8> {
         let mut bytes = vec![0; OPTIONS];
         // BOOTREQUEST by Ethernet, any transaction, to be answered by broadcast.
         bytes[..8].copy_from_slice(&[1, 1, 6, 0, 0x76, 0x6f, 0x6c, 0x64]);

@@ -13,7 +13,7 @@ use crate::proto::tree::{self, Answer, Artifact, Asker, Method, Refusal, Transpo
 use crate::table::{Server, Stage, Table};
 
 /// Where Debian's signed network GRUB looks first.
-const GRUB_CONFIGURATION: &str = "/grub/x86_64-efi/grub.cfg";
+pub const GRUB_CONFIGURATION: &str = "/grub/x86_64-efi/grub.cfg";
 
 /// Bytes of the header's `file` field without its NUL (RFC 2131 section 2), which is also where
 /// shim and GRUB stop reading a boot URI.
@@ -143,12 +143,9 @@ impl Course {
 
     /// The completion call, if anything the machine was given tells it to make one.
     fn complete(&mut self, asker: Asker, cmdline: &str) -> Result<(), Stop> {
-        let root = format!("{}/hooks/", self.table.server.url());
         let answers = self.answers.iter().map(|(_, text)| text_of(text));
-        let url = std::iter::once(cmdline.into()).chain(answers).find_map(|text: Cow<str>| {
-            let urls = text.match_indices(&root).map(|(start, _)| url_at(&text, start));
-            urls.into_iter().find(|url| url.ends_with("/completed")).map(str::to_owned)
-        });
+        let texts = std::iter::once(cmdline.into()).chain(answers);
+        let url = completion(&self.table.server.url(), texts);
         let nothing = "nothing ever calls completed_url, so the installation would never count as done";
         let url = url.ok_or_else(|| Fault::NoCompletion.stop(nothing))?;
         self.fetch(asker, &url).map_err(|why| Fault::Afterwards.stop(why))?;
@@ -320,8 +317,18 @@ impl Course {
     }
 }
 
+/// The URL that reports completion to the daemon at `server`, if any of the texts a machine was given
+/// names it.
+pub fn completion<'a>(server: &str, texts: impl IntoIterator<Item = Cow<'a, str>>) -> Option<String> {
+    let root = format!("{server}/hooks/");
+    texts.into_iter().find_map(|text| {
+        let urls = text.match_indices(&root).map(|(start, _)| url_at(&text, start));
+        urls.into_iter().find(|url| url.ends_with("/completed")).map(str::to_owned)
+    })
+}
+
 /// The URL of ours that starts at a byte of a text, up to what is in none of them.
-fn url_at(text: &str, start: usize) -> &str {
+pub fn url_at(text: &str, start: usize) -> &str {
     let foreign = |c: char| !c.is_ascii_alphanumeric() && !"/:._-".contains(c);
     text[start..].split(foreign).next().unwrap_or_default()
 }

@@ -52,7 +52,7 @@ impl Route {
     }
 
     /// Who sends the first DISCOVER.
-    pub(super) fn first_speaker(self) -> Speaker {
+    pub fn first_speaker(self) -> Speaker {
         match self {
             Route::BiosIpxe | Route::UefiIpxe => Speaker::Ipxe,
             Route::BiosPxe | Route::UefiPxe | Route::UefiHttp | Route::SecureBoot => Speaker::Firmware,

@@ -12,4 +12,5 @@ mod lab;
 mod message;
 mod net;
 mod spine;
+mod storm;
 mod verbs;

@@ -150,4 +150,46 @@ mod tests {
             assert_eq!(parse(value, 0), Asked::Whole, "{value}");
         }
     }
+
+    /// The bytes that are asked for, one by one, as the standard words it.
+    fn meant(first: Option<u64>, last: Option<u64>, length: u64) -> Vec<u64> {
+        let all = 0..length;
+        match (first, last) {
+            (Some(first), last) => {
+                all.filter(|at| *at >= first && last.is_none_or(|last| *at <= last)).collect()
+            }
+            (None, Some(tail)) => all.filter(|at| length - at <= tail).collect(),
+            (None, None) => all.collect(),
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn exactly_the_bytes_that_are_meant(first: Option<u8>, last: Option<u8>, length in 0..300u64) {
+            let (first, last) = (first.map(u64::from), last.map(u64::from));
+            let text = |number: Option<u64>| number.map_or_else(String::new, |number| number.to_string());
+            let asked = parse(&format!("bytes={}-{}", text(first), text(last)), length);
+            let meant = meant(first, last, length);
+            match asked {
+                Asked::Part(Stretch { offset, length }) => {
+                    assert_eq!((offset..offset + length).collect::<Vec<_>>(), meant);
+                }
+                Asked::Parts(parts) => panic!("one range was asked for, not {parts:?}"),
+                Asked::Outside => assert!(meant.is_empty(), "{meant:?}"),
+                Asked::Whole => assert!(
+                    first.zip(last).is_some_and(|(first, last)| last < first)
+                        || meant.len() as u64 == length && (first.is_none() || length == 0)
+                ),
+            }
+        }
+
+        #[test]
+        fn no_number_leaves_the_content(first: u64, last: u64, length: u64) {
+            for value in [format!("bytes={first}-{last}"), format!("bytes={first}-"), format!("bytes=-{last}")] {
+                if let Asked::Part(Stretch { offset, length: part }) = parse(&value, length) {
+                    assert!(part > 0 && offset.checked_add(part).is_some_and(|end| end <= length), "{value}");
+                }
+            }
+        }
+    }
 }

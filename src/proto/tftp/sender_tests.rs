@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use proptest::prelude::Just;
+
 use super::*;
 
 const MS: Duration = Duration::from_millis(1);
@@ -314,5 +316,35 @@ proptest::proptest! {
             sender.handle(now, &Packet::Ack(number % 90));
         }
         assert!(sender.delivered() <= length);
+    }
+
+    /// However bad the network: what arrives is the file's beginning, and all of it if that is said.
+    #[test]
+    fn every_transfer_ends_and_none_is_corrupt(
+        length in 0..60_000usize,
+        block in proptest::prelude::prop_oneof![Just(8u16), Just(512), Just(1468)],
+        window in 1..65u16,
+        offer: bool,
+        seed: u64,
+        loss in 0..70u64,
+        copies in 0..60u64,
+        late in 0..60u64,
+        every_ack_twice: bool,
+    ) {
+        let length = length.min(usize::from(block) * 300);
+        let file = file(length);
+        let played = play(&file, grant(block, window, offer), Network { seed, loss, copies, late }, every_ack_twice);
+        assert!(file.starts_with(&played.received));
+        match played.outcome {
+            Outcome::Complete | Outcome::LastAckMissing => {
+                assert!(played.outcome != Outcome::Complete || played.received == file);
+            }
+            Outcome::Probed => assert!(offer && played.received.is_empty()),
+            Outcome::Silent => assert!(loss > 0),
+            Outcome::Aborted { .. } => panic!("the client never says so"),
+        }
+        if loss < 10 {
+            assert!(played.received == file, "{:?}", played.outcome);
+        }
     }
 }

@@ -1,0 +1,74 @@
+//! What the simulated halls are to become.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use voldemort::daemon::load::{Depth, load};
+use voldemort::desired::{Desired, Media, Options};
+use voldemort::manifest::Environment;
+use voldemort::media::Shelf;
+use voldemort::model::Mac;
+use voldemort::render::Kind as Answers;
+
+/// Lease time of the dynamic ranges, in seconds.
+pub const LEASE: u64 = 600;
+/// Answer files by turns; what else an installation needs is the same for all.
+pub const TEMPLATES: [(&str, Answers, &str); 3] = [
+    ("preseed", Answers::Preseed, "url={{ answers_url }}"),
+    ("kickstart", Answers::Kickstart, "inst.ks={{ answers_url }}"),
+    ("autoinstall", Answers::Autoinstall, "ds=nocloud;s={{ answers_base_url }}"),
+];
+
+pub fn machine_name(number: u32) -> String {
+    format!("m{number}")
+}
+
+/// Every third machine has any free address. `raised` are those with the number 2.
+pub fn inventory(machines: u32, raised: &dyn Fn(u32) -> bool) -> Arc<Desired> {
+    let mut text = format!(
+        "[subnet.lab]\ncidr = \"10.0.0.0/16\"\ngateway = \"10.0.0.254\"\n\
+         dynamic = \"10.0.4.1-10.0.{}.250\"\nlease = \"{LEASE}s\"\n\
+         [subnet.far]\ncidr = \"10.9.0.0/24\"\ndynamic = \"10.9.0.10-10.9.0.19\"\nlease = \"{LEASE}s\"\n",
+        4 + machines / 250
+    );
+    for (name, _, word) in TEMPLATES {
+        text += &format!(
+            "[boot.{name}]\nkernel = \"vmlinuz\"\ninitrd = [\"initrd.gz\"]\ncmdline = [\"{word}\"]\n"
+        );
+    }
+    for number in 0..machines {
+        let (boot, ..) = TEMPLATES[number as usize % TEMPLATES.len()];
+        let address = match number % 3 {
+            0 => "auto".to_owned(),
+            _ => format!("10.0.{}.{}", 128 + number / 250, 1 + number % 250),
+        };
+        text += &format!(
+            "[deployment.{}]\nmac = \"{}\"\naddress = \"{address}\"\nsubnet = \"lab\"\nboot = \"{boot}\"\n\
+             template = \"{boot}\"\nredeploy = {}\nvars = {{ root-hash = \"$6$x\" }}\n",
+            machine_name(number),
+            mac(0, number),
+            if raised(number) { 2 } else { 1 },
+        );
+    }
+    resolved(text)
+}
+
+/// An inventory of one manifest, with a kernel and an initrd.
+pub fn resolved(text: String) -> Arc<Desired> {
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["vmlinuz", "initrd.gz"] {
+        std::fs::write(folder.path().join(file), file).unwrap();
+    }
+    let files = BTreeMap::from([(Arc::from("a.toml"), Bytes::from(text))]);
+    let options = Options { media: Media::Required, fallback: Vec::new() };
+    let shelf = Shelf::new(Vec::new(), None).with_directory(folder.path().to_owned());
+    let loaded = load("r".into(), &files, &Environment::default(), &shelf, &options, Depth::OneFirmware);
+    assert_eq!(loaded.errors(), 0, "{}", loaded.report());
+    loaded.desired
+}
+
+pub fn mac(kind: u8, number: u32) -> Mac {
+    let [_, a, b, c] = number.to_be_bytes();
+    Mac::new([0x52, 0x54, kind, a, b, c]).unwrap()
+}

@@ -1,0 +1,477 @@
+//! The clock, the network, the crashes, and what must hold through all of it.
+
+mod strangers;
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
+
+use bytes::Bytes;
+use voldemort::model::{Mac, Time};
+use voldemort::proto::dhcp::{Link, Mode};
+use voldemort::table::{InstallStage, LeaseState};
+use voldemort::walk::Route;
+use voldemort::walk::client::Reply;
+
+use super::daemon::{Body, Daemon, Question, Told};
+use super::dice::Dice;
+use super::inventory::{TEMPLATES, inventory, mac, machine_name};
+use super::machine::{self, Act, Errand, Machine};
+use super::stranger::{self, Stranger};
+
+/// Where the virtual clock begins, in milliseconds; nothing depends on it.
+const START: u64 = 1_700_000_000_000;
+const SECOND: u64 = 1000;
+const MINUTE: u64 = 60 * SECOND;
+/// A hall that is not done by then never will be.
+const END: u64 = START + 24 * 60 * MINUTE;
+/// When the numbers are raised.
+const SECOND_WAVE: u64 = START + 2 * 60 * MINUTE;
+const SERVER: &str = "http://10.0.0.1";
+/// What goes wrong, in percent of the occasions.
+#[derive(Clone, Copy)]
+pub struct Trouble {
+    /// Datagrams that are lost, that come twice, that are late by up to 3 seconds.
+    pub loss: u64,
+    pub copies: u64,
+    pub late: u64,
+    /// Commits at which the daemon dies, or finds the disk full.
+    pub crash: u64,
+    pub full: u64,
+    /// Machines that lose power while they install, and reports that are never made.
+    pub power: u64,
+    pub silent: u64,
+}
+
+impl Trouble {
+    pub const NONE: Trouble = Trouble { loss: 0, copies: 0, late: 0, crash: 0, full: 0, power: 0, silent: 0 };
+    pub const REAL: Trouble =
+        Trouble { loss: 10, copies: 5, late: 5, crash: 1, full: 1, power: 4, silent: 3 };
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub crashes: u64,
+    pub lost: u64,
+    /// Installations that ended with the power, to be asked for anew by a person.
+    pub interrupted: u64,
+    pub installed: u64,
+    pub acknowledged: u64,
+    pub events: u64,
+    /// Virtual time until the last machine was done.
+    pub seconds: u64,
+}
+
+enum Item {
+    Arrive(Question),
+    Hear { client: usize, attempt: u64, sent: u64, generation: u64, told: Told },
+    Timer { client: usize, attempt: u64 },
+    Commit { generation: u64 },
+    Restart,
+    SecondWave,
+}
+
+enum Client {
+    Machine(Box<Machine>),
+    Stranger(Stranger),
+}
+
+pub struct World {
+    now: u64,
+    serial: u64,
+    queue: BTreeMap<(u64, u64), Item>,
+    dice: Dice,
+    trouble: Trouble,
+    daemon: Daemon,
+    clients: Vec<Client>,
+    by_mac: HashMap<Mac, usize>,
+    /// Who believes to have which address, and until when.
+    claims: BTreeMap<Ipv4Addr, (usize, u64)>,
+    commit_planned: bool,
+    second_wave: bool,
+    tally: Tally,
+}
+
+impl World {
+    /// A third as many strangers as machines come to the lab, and twenty to a far network with ten
+    /// addresses.
+    pub fn new(seed: u64, machines: u32, trouble: Trouble) -> World {
+        let server = Ipv4Addr::new(10, 0, 0, 1);
+        let mut world = World {
+            now: START,
+            serial: 0,
+            queue: BTreeMap::new(),
+            dice: Dice::new(seed),
+            trouble,
+            daemon: Daemon::start(server, inventory(machines, &|_| false)),
+            clients: Vec::new(),
+            by_mac: HashMap::new(),
+            claims: BTreeMap::new(),
+            commit_planned: false,
+            second_wave: false,
+            tally: Tally::default(),
+        };
+        for number in 0..machines {
+            let route = Route::ALL[world.dice.below(Route::ALL.len() as u64) as usize];
+            let (_, kind, _) = TEMPLATES[number as usize % TEMPLATES.len()];
+            let name = machine_name(number).parse().unwrap();
+            world.add(
+                mac(0, number),
+                Client::Machine(Box::new(Machine::new(name, mac(0, number), route, kind))),
+            );
+        }
+        for number in 0..machines / 3 + 20 {
+            let relay = (number < 20).then_some(Ipv4Addr::new(10, 9, 0, 1));
+            world.add(mac(1, number), Client::Stranger(Stranger::new(mac(1, number), relay, server)));
+        }
+        let everybody = world.clients.len();
+        for client in 0..everybody {
+            let at = world.dice.below(5 * MINUTE);
+            world.later(at, Item::Timer { client, attempt: 0 });
+        }
+        world.later(SECOND_WAVE - START, Item::SecondWave);
+        world
+    }
+
+    fn add(&mut self, mac: Mac, client: Client) {
+        self.by_mac.insert(mac, self.clients.len());
+        self.clients.push(client);
+    }
+
+    fn later(&mut self, wait: u64, item: Item) {
+        self.serial += 1;
+        self.queue.insert((self.now + wait, self.serial), item);
+    }
+
+    /// Runs until every machine has what the inventory says.
+    pub fn play(mut self) -> Tally {
+        while let Some(((at, _), item)) = self.queue.pop_first() {
+            assert!(at < END, "it never ends: {}", self.unfinished());
+            self.now = at;
+            self.tally.events += 1;
+            self.happen(item);
+            self.plan_commit();
+            if self.second_wave && self.is_done() {
+                self.tally.seconds = (self.now - START) / SECOND;
+                return self.tally;
+            }
+        }
+        panic!("nothing happens any more: {}", self.unfinished());
+    }
+
+    fn happen(&mut self, item: Item) {
+        match item {
+            Item::Arrive(question) => {
+                if let Some(told) = self.daemon.ask(&question, self.now) {
+                    self.answer(question, told);
+                }
+            }
+            Item::Hear { client, attempt, sent, generation, told } => {
+                self.hear(client, attempt, sent, generation, &told);
+            }
+            Item::Timer { client, attempt } => self.timer(client, attempt),
+            Item::Commit { generation } if generation == self.daemon.generation => self.commit(),
+            Item::Commit { .. } => {}
+            Item::Restart => self.restart(),
+            Item::SecondWave => self.raise(),
+        }
+    }
+
+    // --- the daemon -------------------------------------------------------------------------
+
+    fn plan_commit(&mut self) {
+        if self.daemon.is_due() && !self.commit_planned {
+            self.commit_planned = true;
+            let (wait, generation) = (self.dice.between(1, 6), self.daemon.generation);
+            self.later(wait, Item::Commit { generation });
+        }
+    }
+
+    /// The moment of truth: it may die before, between and after the steps.
+    fn commit(&mut self) {
+        self.commit_planned = false;
+        let dies = self.dice.percent(self.trouble.crash);
+        let when = self.dice.below(3);
+        if dies && when == 0 {
+            return self.crash();
+        }
+        if self.dice.percent(self.trouble.full) {
+            return self.daemon.fail();
+        }
+        self.daemon.commit();
+        if dies && when == 1 {
+            return self.crash();
+        }
+        for (question, told) in self.daemon.publish(self.now) {
+            self.answer(question, told);
+        }
+        if dies {
+            self.crash();
+        }
+    }
+
+    fn crash(&mut self) {
+        self.tally.crashes += 1;
+        self.daemon.crash();
+        let down = self.dice.between(SECOND / 10, 20 * SECOND);
+        self.later(down, Item::Restart);
+    }
+
+    fn restart(&mut self) {
+        self.daemon.restart();
+        self.commit_planned = false;
+        let table = self.daemon.table().expect("it was started");
+        for (address, (client, until)) in &self.claims {
+            if *until <= self.now || table.desired.fixed_at(*address).is_some() {
+                continue;
+            }
+            let lease = table.leases.stored(*address).expect("an acknowledged lease is lost");
+            let mac = self.mac(*client);
+            assert!(lease.state == LeaseState::Bound && lease.mac == mac, "{mac} had {address}: {lease:?}");
+            assert!(lease.expires >= Time(*until), "the lease of {address} got shorter");
+        }
+    }
+
+    /// Whoever has nothing on its disk is to be installed anew, and every fifth of the others.
+    fn raise(&mut self) {
+        self.second_wave = true;
+        self.trouble.power = 0;
+        let raised: Vec<u32> =
+            self.machines().filter(|machine| machine.installed.is_none()).map(number).collect();
+        let machines = self.machines().count() as u32;
+        self.daemon.adopt(inventory(machines, &|number| number % 5 == 0 || raised.contains(&number)));
+        for client in 0..self.clients.len() {
+            let Client::Machine(machine) = &self.clients[client] else { continue };
+            let attempt = machine.attempt;
+            if matches!(machine.state, machine::State::Up | machine::State::Stuck) {
+                let wait = self.dice.below(5 * MINUTE);
+                self.later(wait, Item::Timer { client, attempt });
+            }
+        }
+    }
+
+    // --- the network ------------------------------------------------------------------------
+
+    fn link(&self) -> Link {
+        Link {
+            server: Ipv4Addr::new(10, 0, 0, 1),
+            cidr: "10.0.0.0/16".parse().unwrap(),
+            mode: Mode::Server,
+            port: 67,
+            source: "0.0.0.0:68".parse().unwrap(),
+            broadcast: true,
+        }
+    }
+
+    /// Carries something across; datagrams may be lost, doubled, late.
+    fn carry(&mut self, datagram: bool, make: impl Fn() -> Item) {
+        let copies = if datagram && self.dice.percent(self.trouble.copies) { 2 } else { 1 };
+        for _ in 0..copies {
+            if datagram && self.dice.percent(self.trouble.loss) {
+                self.tally.lost += 1;
+                continue;
+            }
+            let late = datagram && self.dice.percent(self.trouble.late);
+            let wait = if late { self.dice.below(3 * SECOND) } else { self.dice.between(1, 20) };
+            self.later(wait, make());
+        }
+    }
+
+    fn answer(&mut self, question: Question, told: Told) {
+        let datagram = is_datagram(&question.body);
+        let generation = self.daemon.generation;
+        let Question { client, attempt, sent, .. } = question;
+        self.carry(datagram, || Item::Hear { client, attempt, sent, generation, told: told.clone() });
+    }
+
+    fn send(&mut self, client: usize, body: Body) {
+        let attempt = self.attempt(client);
+        let question = Question { client, attempt, sent: self.now, body };
+        let datagram = is_datagram(&question.body);
+        self.carry(datagram, || Item::Arrive(question.clone()));
+        // Whoever gave its address back stays away until that can't arrive any more: a late RELEASE
+        // would end the lease that it gets next, and no server could know.
+        let gone =
+            matches!(&self.clients[client], Client::Stranger(one) if one.state == stranger::State::Off);
+        let wait = if gone { 10 * SECOND } else { self.dice.between(2 * SECOND, 5 * SECOND) };
+        self.later(wait, Item::Timer { client, attempt });
+    }
+
+    fn say(&mut self, client: usize, bytes: Vec<u8>, broadcast: bool) {
+        let link = Link { broadcast, ..self.link() };
+        self.send(client, Body::Datagram(link, bytes));
+    }
+
+    // --- the clients ------------------------------------------------------------------------
+
+    fn attempt(&self, client: usize) -> u64 {
+        match &self.clients[client] {
+            Client::Machine(machine) => machine.attempt,
+            Client::Stranger(stranger) => stranger.attempt,
+        }
+    }
+
+    fn mac(&self, client: usize) -> Mac {
+        match &self.clients[client] {
+            Client::Machine(machine) => machine.mac,
+            Client::Stranger(stranger) => stranger.mac,
+        }
+    }
+
+    fn hear(&mut self, client: usize, attempt: u64, sent: u64, generation: u64, told: &Told) {
+        if attempt != self.attempt(client) {
+            return;
+        }
+        if let Told::Datagram(bytes) = told {
+            self.check_offer(client, generation, bytes);
+            self.claim(client, sent, bytes);
+        }
+        let link = self.link();
+        match &mut self.clients[client] {
+            Client::Machine(machine) => {
+                let act = machine.hear(&link, SERVER, told);
+                self.act(client, act);
+            }
+            Client::Stranger(_) => self.stranger_hears(client, told),
+        }
+    }
+
+    /// An ACK is believed from when it was asked for, for as long as it says.
+    fn claim(&mut self, client: usize, sent: u64, bytes: &Bytes) {
+        let reply = Reply::of(bytes.clone());
+        let acknowledged = reply.option(53) == Some(&[5]);
+        let waits = match &self.clients[client] {
+            Client::Machine(machine) => matches!(machine.state, machine::State::Ack(..)),
+            Client::Stranger(stranger) => stranger.state == stranger::State::Ack,
+        };
+        let seconds = reply.option(51).and_then(|value| Some(u32::from_be_bytes(value.try_into().ok()?)));
+        let (true, true, Some(seconds)) = (acknowledged, waits, seconds) else { return };
+        self.tally.acknowledged += 1;
+        let address = reply.address();
+        if let Some((other, until)) = self.claims.get(&address) {
+            let (has, gets) = (self.mac(*other), self.mac(client));
+            assert!(*other == client || *until <= self.now, "{address} of {has} is given to {gets}");
+        }
+        self.claims.retain(|_, (user, _)| *user != client);
+        self.claims.insert(address, (client, sent + u64::from(seconds) * SECOND));
+    }
+
+    fn act(&mut self, client: usize, act: Act) {
+        match act {
+            Act::Nothing => {}
+            Act::Say(bytes) => self.say(client, bytes, true),
+            Act::Fetch(Errand { path, transport, .. }) => {
+                let Client::Machine(machine) = &self.clients[client] else { return };
+                let asker = machine.asker(transport);
+                self.send(client, Body::Fetch(asker, path));
+            }
+            Act::Wipe => self.wipe(client),
+            Act::Reboot => self.reboot(client, 30 * SECOND),
+        }
+    }
+
+    /// The installer starts: this must be the only time under this number, and known to the disk.
+    fn wipe(&mut self, client: usize) {
+        let Client::Machine(machine) = &mut self.clients[client] else { return };
+        let install = self.daemon.install(&machine.name).expect("the permission was not stored first");
+        assert_ne!(install.stage, InstallStage::Started, "{} got its answers unrecorded", machine.name);
+        let wipes = machine.wipes.entry(install.redeploy).or_default();
+        *wipes += 1;
+        assert_eq!(*wipes, 1, "{} is installed again under number {}", machine.name, install.redeploy);
+        machine.installed = None;
+        let attempt = machine.attempt;
+        if self.dice.percent(self.trouble.power) {
+            self.tally.interrupted += 1;
+            return self.reboot(client, MINUTE);
+        }
+        let wait = self.dice.between(MINUTE, 10 * MINUTE);
+        self.later(wait, Item::Timer { client, attempt });
+    }
+
+    fn reboot(&mut self, client: usize, wait: u64) {
+        self.claims.retain(|_, (user, _)| *user != client);
+        let Client::Machine(machine) = &mut self.clients[client] else { return };
+        machine.reset();
+        let attempt = machine.attempt;
+        let wait = wait + self.dice.below(MINUTE);
+        self.later(wait, Item::Timer { client, attempt });
+    }
+
+    fn timer(&mut self, client: usize, attempt: u64) {
+        if attempt != self.attempt(client) {
+            return;
+        }
+        match &self.clients[client] {
+            Client::Machine(_) => self.machine_wakes(client),
+            Client::Stranger(_) => self.stranger_wakes(client),
+        }
+    }
+
+    fn machine_wakes(&mut self, client: usize) {
+        let link = self.link();
+        let silent = self.dice.percent(self.trouble.silent);
+        let Client::Machine(machine) = &mut self.clients[client] else { return };
+        let act = match machine.state {
+            machine::State::Off => machine.power_on(&link),
+            machine::State::Up | machine::State::Stuck => {
+                // Somebody restarts it.
+                return self.reboot(client, 0);
+            }
+            machine::State::Installing => {
+                let number = machine.wipes.keys().max().copied();
+                machine.installed = number;
+                self.tally.installed += 1;
+                match silent {
+                    true => return self.reboot(client, 30 * SECOND),
+                    false => machine.written(SERVER),
+                }
+            }
+            // Firmware gives up and starts over; an installer asks until it is told.
+            _ if machine.tries > 6 && machine.is_before_installer() => return self.reboot(client, SECOND),
+            _ => machine.again(&link),
+        };
+        self.act(client, act);
+    }
+
+    // --- the end ----------------------------------------------------------------------------
+
+    fn machines(&self) -> impl Iterator<Item = &Machine> {
+        self.clients.iter().filter_map(|client| match client {
+            Client::Machine(machine) => Some(&**machine),
+            Client::Stranger(_) => None,
+        })
+    }
+
+    /// Whether a machine runs what the inventory asks for.
+    fn is_installed(&self, machine: &Machine) -> bool {
+        let wanted = self.daemon.desired.deployments[&machine.name].redeploy;
+        machine.state == machine::State::Up && machine.installed == Some(wanted)
+    }
+
+    fn is_done(&self) -> bool {
+        self.daemon.is_up() && self.machines().all(|machine| self.is_installed(machine))
+    }
+
+    fn unfinished(&self) -> String {
+        let left = self.machines().filter(|machine| !self.is_installed(machine)).map(|machine| {
+            let Machine { name, route, state, installed, wipes, .. } = machine;
+            format!(
+                "{name} ({route}): {state:?}, {installed:?} of {wipes:?}, {:?}",
+                self.daemon.install(name)
+            )
+        });
+        left.collect::<Vec<_>>().join("\n")
+    }
+}
+
+fn number(machine: &Machine) -> u32 {
+    machine.name.as_str()[1..].parse().unwrap()
+}
+
+fn is_datagram(body: &Body) -> bool {
+    use voldemort::proto::tree::Transport;
+    match body {
+        Body::Datagram(..) => true,
+        Body::Fetch(asker, _) => asker.transport == Transport::Tftp,
+    }
+}
