@@ -7,7 +7,7 @@ mod output;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
-use super::{Files, Opener, Stop, now, stopped};
+use super::{Files, Opener, Stop, bind_early, now, stopped};
 use crate::proto::http::Status;
 use crate::proto::http::reply::{Context, problem};
 use crate::proto::tree::{Asker, Transport};
@@ -67,10 +67,14 @@ pub struct Server {
 
 impl Server {
     /// Listens at `address`. Needs a tokio runtime.
-    pub fn bind(address: SocketAddrV4, files: Files, limits: Limits) -> io::Result<Server> {
-        let socket = TcpSocket::new_v4()?;
+    pub fn bind(address: impl Into<SocketAddr>, files: Files, limits: Limits) -> io::Result<Server> {
+        let address = address.into();
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
-        socket.bind(address.into())?;
+        if address.is_ipv6() {
+            bind_early(&socket)?;
+        }
+        socket.bind(address)?;
         Ok(Server { listener: socket.listen(BACKLOG)?, files, limits, clients: Clients::default() })
     }
 
@@ -90,12 +94,11 @@ impl Server {
                 () = stopped(&mut stop) => break,
                 Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
                 accepted = self.listener.accept(), if room => match accepted {
-                    Ok((stream, SocketAddr::V4(peer))) => {
+                    Ok((stream, peer)) => {
                         if let Some(connection) = self.admit(stream, peer, &opener, &for_connections) {
                             tasks.spawn(connection.run());
                         }
                     }
-                    Ok((_, SocketAddr::V6(peer))) => debug!(%peer, "HTTP: only IPv4 is served"),
                     Err(error) => {
                         warn!(%error, "HTTP: a connection could not be accepted");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -115,11 +118,11 @@ impl Server {
     fn admit<O: Opener>(
         &self,
         stream: TcpStream,
-        peer: SocketAddrV4,
+        peer: SocketAddr,
         opener: &Arc<O>,
         stop: &Stop,
     ) -> Option<Connection<O>> {
-        let Some(place) = self.clients.admit(*peer.ip(), self.limits.connections_per_client) else {
+        let Some(place) = self.clients.admit(peer.ip(), self.limits.connections_per_client) else {
             warn!(%peer, "HTTP: too many connections from one address");
             turn_away(&stream);
             return None;
@@ -127,7 +130,8 @@ impl Server {
         if let Err(error) = stream.set_nodelay(true) {
             debug!(%peer, %error, "HTTP: small replies may be late");
         }
-        let asker = Asker { address: *peer.ip(), transport: Transport::Http };
+        let own = stream.local_addr().ok().map(|own| own.ip());
+        let asker = Asker::new(peer.ip(), own, Transport::Http);
         let (opener, files, stop) = (Arc::clone(opener), self.files.clone(), stop.clone());
         Some(Connection::new(stream, asker, opener, files, self.limits, stop, place))
     }
@@ -144,16 +148,16 @@ fn turn_away(stream: &TcpStream) {
 
 /// How many connections each address has.
 #[derive(Clone, Default)]
-struct Clients(Arc<Mutex<HashMap<Ipv4Addr, usize>>>);
+struct Clients(Arc<Mutex<HashMap<IpAddr, usize>>>);
 
 /// One of an address's connections, until dropped.
 struct Place {
     clients: Clients,
-    address: Ipv4Addr,
+    address: IpAddr,
 }
 
 impl Clients {
-    fn admit(&self, address: Ipv4Addr, limit: usize) -> Option<Place> {
+    fn admit(&self, address: IpAddr, limit: usize) -> Option<Place> {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(address).or_default();
         if *count >= limit {

@@ -17,7 +17,7 @@ use super::limits::raise_open_files;
 use super::link::Interface;
 use super::neighbours::{self, Watch};
 use super::reconcile::{Follow, Reconciler};
-use super::{dhcp, http, now, tftp};
+use super::{dhcp, http, ipv6, now, tftp};
 use crate::api::metrics::Counts;
 use crate::api::types::{Apply, Order, Outcome, SourceStatus, Status, Ticket, Tree, WaitingPlan};
 use crate::api::{Backend, router};
@@ -83,7 +83,14 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let daemon =
         Daemon { keeper: keeper.clone(), reconciler: reconciler.clone(), modes: named(&interfaces, &modes) };
     serve_api(&config.api.listen, daemon, stopping.clone(), &mut tasks).await?;
-    serve_files(&config, &keeper, &stopping, &mut tasks)?;
+    let files = Files::new();
+    serve_files(&config, &files, &keeper, &stopping, &mut tasks)?;
+    let six = ipv6::Six {
+        keeper: keeper.clone(),
+        files,
+        http_port: config.http.port,
+        networks: std::iter::zip(interfaces.iter().cloned(), modes.iter().cloned()).collect(),
+    };
     let sockets = match most(&config) {
         Mode::Off => None,
         mode => Some(dhcp::Sockets::open(interfaces, mode)?),
@@ -109,6 +116,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
             watch.before_serving().await;
         }
         first_revision(reconciler.status()).await;
+        tasks.spawn(six.run(stopping.clone()));
         tasks.spawn(serve_dhcp(sockets, modes, keeper.clone(), stopping.clone()));
         for watch in watches {
             let stopping = stopping.clone();
@@ -121,7 +129,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
         }
     } else {
         // The keeper ends when nobody holds on to it any more.
-        drop(watches);
+        drop((watches, six));
     }
     wait(&source).await?;
     stop.send_replace(true);
@@ -171,13 +179,13 @@ async fn serve_api(
 
 fn serve_files(
     config: &Config,
+    files: &Files,
     keeper: &Keeper,
     stopping: &watch::Receiver<bool>,
     tasks: &mut JoinSet<()>,
 ) -> Result<(), Failure> {
-    let files = Files::new();
     for network in config.networks() {
-        serve_files_at(network.address, &files, config, keeper, stopping, tasks)?;
+        serve_files_at(network.address, files, config, keeper, stopping, tasks)?;
     }
     Ok(())
 }
@@ -331,6 +339,7 @@ fn fallback(at: usize, subnet: &crate::config::Subnet) -> Subnet {
         dynamic: dynamic.iter().copied().collect(),
         lease: LEASE,
         options: Default::default(),
+        ipv6: None,
         origin: Origin { file: "(the daemon's settings)".into(), line: 1, column: 1 },
     }
 }

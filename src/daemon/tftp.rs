@@ -6,7 +6,7 @@ mod transfer;
 mod wire;
 
 use std::io;
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,12 +49,12 @@ pub struct Server {
 impl Server {
     /// Listens at `address`; with the unspecified address, replies still come from the one each
     /// request was sent to. Needs a tokio runtime.
-    pub fn bind(address: SocketAddrV4, files: Files, limits: Limits) -> io::Result<Server> {
+    pub fn bind(address: impl Into<SocketAddr>, files: Files, limits: Limits) -> io::Result<Server> {
         let registry = Registry::new(limits);
-        Ok(Server { listener: Listener::bind(address)?, registry, files })
+        Ok(Server { listener: Listener::bind(address.into())?, registry, files })
     }
 
-    pub fn local_addr(&self) -> io::Result<SocketAddrV4> {
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 

@@ -8,6 +8,7 @@ mod clear;
 mod deployment;
 mod digest;
 pub mod inherited;
+mod ipv6;
 mod machine;
 mod memory;
 mod option;
@@ -21,7 +22,7 @@ mod unattended;
 mod variable;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::{Boot, Desired, Safety, Subnet, Template};
@@ -86,6 +87,7 @@ struct Resolver<'a> {
     pinned: HashMap<Name, (Name, Mark)>,
     /// Fixed addresses by who was first.
     fixed: HashMap<Ipv4Addr, (Name, Mark)>,
+    fixed6: HashMap<Ipv6Addr, (Name, Mark)>,
     digests: Digests,
     /// Deployments that lack a variable, by where it is wanted.
     lacking: BTreeMap<variable::Want, Vec<Name>>,
@@ -118,6 +120,7 @@ impl<'a> Resolver<'a> {
             profiles: HashMap::new(),
             pinned: HashMap::new(),
             fixed: HashMap::new(),
+            fixed6: HashMap::new(),
             digests: Digests::default(),
             lacking: BTreeMap::new(),
             users: BTreeMap::new(),

@@ -1,11 +1,11 @@
 //! Values as written, checked against the language and with their places kept.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::{Mark, Marked};
-use crate::model::{Cidr, Mac, Name, Range, Size, Span, Window};
+use crate::model::{Cidr, Cidr6, Mac, Name, Range, Range6, Size, Span, Window};
 
 /// A value whose form was found right.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,10 +20,13 @@ pub enum Value {
     Name(Name),
     Mac(Mac),
     Address(Ipv4Addr),
+    Address6(Ipv6Addr),
     /// `address = "auto"`
     Auto,
     Cidr(Cidr),
+    Cidr6(Cidr6),
     Range(Range),
+    Range6(Range6),
     Duration(Span),
     Size(Size),
     Percent(u8),
@@ -66,8 +69,11 @@ extract!(
     Name as Name,
     Mac as Mac,
     Address as Ipv4Addr,
+    Address6 as Ipv6Addr,
     Cidr as Cidr,
+    Cidr6 as Cidr6,
     Range as Range,
+    Range6 as Range6,
     Duration as Span,
     Size as Size,
     Percent as u8,

@@ -34,6 +34,7 @@ pub fn subnet(name: &str, cidr: &str, dynamic: &[&str]) -> Subnet {
         dynamic: dynamic.iter().map(|range| range.parse().unwrap()).collect(),
         lease: Span::seconds(3600),
         options: Default::default(),
+        ipv6: None,
         segment: name.parse().unwrap(),
         origin: origin(1),
     }
@@ -88,6 +89,7 @@ impl Lab {
             name: name.clone(),
             place: Place::Machine(name.clone()),
             address: address.map(ip),
+            address6: None,
             subnet: self.desired.subnets[subnet].clone(),
             boot: Arc::new(Boot {
                 name: "debian".parse().unwrap(),

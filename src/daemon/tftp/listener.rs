@@ -2,13 +2,16 @@
 //! clients drop a reply that comes from another one.
 
 use std::io::{self, IoSliceMut};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, setsockopt, sockopt};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
+
+use super::wire;
+use crate::daemon::bind_early;
 
 /// Longest request read, in bytes; RFC 2347 allows 512.
 const MAX_REQUEST: usize = 1500;
@@ -22,25 +25,28 @@ pub struct Listener {
 /// A datagram, where it came from and where it was sent to.
 pub struct Received {
     pub datagram: Vec<u8>,
-    pub peer: SocketAddrV4,
-    pub local: Ipv4Addr,
+    pub peer: SocketAddr,
+    pub local: IpAddr,
 }
 
 impl Listener {
-    pub fn bind(address: SocketAddrV4) -> io::Result<Listener> {
-        let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    pub fn bind(address: SocketAddr) -> io::Result<Listener> {
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_nonblocking(true)?;
         socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
-        setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
+        match address {
+            SocketAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
+            SocketAddr::V6(_) => {
+                bind_early(&socket)?;
+                setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+            }
+        }
         socket.bind(&address.into())?;
         Ok(Listener { socket: UdpSocket::from_std(socket.into())? })
     }
 
-    pub fn local_addr(&self) -> io::Result<SocketAddrV4> {
-        match self.socket.local_addr()? {
-            std::net::SocketAddr::V4(address) => Ok(address),
-            std::net::SocketAddr::V6(_) => Err(io::ErrorKind::Unsupported.into()),
-        }
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
     }
 
     /// The next datagram. Safe to cancel.
@@ -51,16 +57,24 @@ impl Listener {
 
 fn receive(socket: &UdpSocket) -> io::Result<Received> {
     let mut buffer = [0; MAX_REQUEST];
-    let mut control = nix::cmsg_space!(libc::in_pktinfo);
+    let mut control = nix::cmsg_space!(libc::in6_pktinfo);
     let mut slices = [IoSliceMut::new(&mut buffer)];
     let message =
-        recvmsg::<SockaddrIn>(socket.as_raw_fd(), &mut slices, Some(&mut control), MsgFlags::MSG_DONTWAIT)?;
+        recvmsg::<SockaddrStorage>(
+        socket.as_raw_fd(),
+        &mut slices,
+        Some(&mut control),
+        MsgFlags::MSG_DONTWAIT,
+    )?;
     let length = message.bytes;
-    let peer = message.address.map(SocketAddrV4::from).ok_or(io::ErrorKind::InvalidData)?;
+    let peer = message.address.and_then(|from| wire::socket_address(&from)).ok_or(io::ErrorKind::InvalidData)?;
     // For a broadcast this is the address of the interface it came in by.
     let local = message.cmsgs()?.find_map(|control| match control {
         ControlMessageOwned::Ipv4PacketInfo(info) => {
-            Some(Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr)))
+            Some(IpAddr::V4(Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr))))
+        }
+        ControlMessageOwned::Ipv6PacketInfo(info) => {
+            Some(IpAddr::V6(Ipv6Addr::from(info.ipi6_addr.s6_addr)))
         }
         _ => None,
     });

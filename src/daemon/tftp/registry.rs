@@ -1,7 +1,7 @@
 //! Which transfers are under way, so that there are not too many and none twice.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -19,8 +19,8 @@ pub struct Registry {
 struct Shared {
     next_id: u64,
     total: usize,
-    per_client: HashMap<Ipv4Addr, usize>,
-    by_peer: HashMap<SocketAddrV4, Entry>,
+    per_client: HashMap<IpAddr, usize>,
+    by_peer: HashMap<SocketAddr, Entry>,
 }
 
 struct Entry {
@@ -42,7 +42,7 @@ pub enum Admission {
 /// A place among the transfers, until dropped.
 pub struct Slot {
     registry: Registry,
-    peer: SocketAddrV4,
+    peer: SocketAddr,
     id: u64,
     answered: Arc<AtomicBool>,
 }
@@ -54,7 +54,7 @@ impl Registry {
 
     /// Another request from a port that is being served replaces the transfer: the client has
     /// started anew.
-    pub fn admit(&self, peer: SocketAddrV4, request: &[u8]) -> Admission {
+    pub fn admit(&self, peer: SocketAddr, request: &[u8]) -> Admission {
         let mut shared = self.lock();
         if let Some(entry) = shared.by_peer.get(&peer)
             && entry.request == request
@@ -62,7 +62,7 @@ impl Registry {
         {
             return Admission::Repeated;
         }
-        let of_client = shared.per_client.get(peer.ip()).copied().unwrap_or(0);
+        let of_client = shared.per_client.get(&peer.ip()).copied().unwrap_or(0);
         if shared.total >= self.limits.transfers || of_client >= self.limits.transfers_per_client {
             return Admission::Full;
         }
@@ -71,7 +71,7 @@ impl Registry {
         let entry = Entry { id, request: request.to_vec(), answered: Arc::clone(&answered), task: None };
         shared.next_id += 1;
         shared.total += 1;
-        shared.per_client.insert(*peer.ip(), of_client + 1);
+        shared.per_client.insert(peer.ip(), of_client + 1);
         if let Some(Entry { task: Some(task), .. }) = shared.by_peer.insert(peer, entry) {
             task.abort();
         }
@@ -79,7 +79,7 @@ impl Registry {
     }
 
     /// Remembers the task of an admitted transfer, which may have ended already.
-    pub fn started(&self, peer: SocketAddrV4, id: u64, task: AbortHandle) {
+    pub fn started(&self, peer: SocketAddr, id: u64, task: AbortHandle) {
         if let Some(entry) = self.lock().by_peer.get_mut(&peer).filter(|entry| entry.id == id) {
             entry.task = Some(task);
         }
@@ -105,11 +105,11 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut shared = self.registry.lock();
         shared.total -= 1;
-        let of_client = shared.per_client.get(self.peer.ip()).copied().unwrap_or(0);
+        let of_client = shared.per_client.get(&self.peer.ip()).copied().unwrap_or(0);
         if of_client > 1 {
-            shared.per_client.insert(*self.peer.ip(), of_client - 1);
+            shared.per_client.insert(self.peer.ip(), of_client - 1);
         } else {
-            shared.per_client.remove(self.peer.ip());
+            shared.per_client.remove(&self.peer.ip());
         }
         if shared.by_peer.get(&self.peer).is_some_and(|entry| entry.id == self.id) {
             shared.by_peer.remove(&self.peer);
@@ -121,8 +121,8 @@ impl Drop for Slot {
 mod tests {
     use super::*;
 
-    fn peer(host: u8, port: u16) -> SocketAddrV4 {
-        SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, host), port)
+    fn peer(host: u8, port: u16) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, host], port))
     }
 
     fn slot(admission: Admission) -> Slot {
