@@ -233,7 +233,8 @@ impl Store {
             }
             let mut leases6 = write.open_table(LEASES6)?;
             for lease in &batch.leases6 {
-                leases6.insert(u128::from(lease.address), record::write(&Lease6Record::of(lease)).as_slice())?;
+                leases6
+                    .insert(u128::from(lease.address), record::write(&Lease6Record::of(lease)).as_slice())?;
             }
             let mut installs = write.open_table(INSTALLS)?;
             for (name, install) in &batch.installs {

@@ -340,7 +340,8 @@ impl<L: Lessor> Service<L> {
                  the address rests for 24 hours"
             );
             tracing::warn!("{text}");
-            self.lessor.note(Event { address: Some(address.into()), ..Event::new(now(), Stage::Daemon, text) });
+            self.lessor
+                .note(Event { address: Some(address.into()), ..Event::new(now(), Stage::Daemon, text) });
             let action = LeaseAction::Conflict { address };
             let request = LeaseRequest { mac: used_by, at: now(), client_id: None, hostname: None, action };
             let _ = self.lessor.lease(request).await;

@@ -132,10 +132,7 @@ fn ended(what: &str, result: std::io::Result<()>) {
 }
 
 /// Where there is something to serve, one place for each interface, and what hinders the rest.
-fn places(
-    table: &Table,
-    networks: &[(Interface, watch::Receiver<Mode>)],
-) -> (BTreeSet<Place>, Vec<String>) {
+fn places(table: &Table, networks: &[(Interface, watch::Receiver<Mode>)]) -> (BTreeSet<Place>, Vec<String>) {
     let mut places = BTreeSet::new();
     let mut lacking = Vec::new();
     for (network, (interface, mode)) in networks.iter().enumerate() {

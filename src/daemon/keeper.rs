@@ -17,7 +17,9 @@ use crate::plan::{self, Consent, Hold, Plan};
 use crate::store::{Batch, EVENTS_MAX, Kept, Lists, Saved, Store};
 use crate::table::lease::LeaseRequest;
 use crate::table::looping::Loops;
-use crate::table::{Event, Install, Lease6Request, Leases, Leases6, Permit, Report, Secrets, Server, Stage, Table};
+use crate::table::{
+    Event, Install, Lease6Request, Leases, Leases6, Permit, Report, Secrets, Server, Stage, Table,
+};
 
 /// Requests that wait for the keeper at most; more are refused, so that a storm can't eat memory.
 const QUEUE_MAX: usize = 16_384;

@@ -91,7 +91,8 @@ fn subnets(before: &Desired, after: &Desired, changes: &mut Vec<Change>) {
 }
 
 fn subnet_details(before: &Subnet, after: &Subnet) -> Vec<String> {
-    let Subnet { name: _, cidr, gateway, dns, domain, dynamic, lease, options, ipv6, segment, origin: _ } = after;
+    let Subnet { name: _, cidr, gateway, dns, domain, dynamic, lease, options, ipv6, segment, origin: _ } =
+        after;
     let mut details = Vec::new();
     note(&mut details, "cidr", &before.cidr.to_string(), &cidr.to_string());
     note(&mut details, "gateway", &format!("{:?}", before.gateway), &format!("{gateway:?}"));

@@ -1,7 +1,7 @@
 //! Part of a revision: some deployments as they are to be, the others as they are.
 
-use std::net::IpAddr;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};

@@ -43,7 +43,11 @@ pub struct Link {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Decision {
     /// Back to where it came from, to the port of clients, or of relays if it was relayed.
-    Reply { bytes: Vec<u8>, port: u16, events: Vec<Event> },
+    Reply {
+        bytes: Vec<u8>,
+        port: u16,
+        events: Vec<Event>,
+    },
     /// Make this durable, then decide again.
     NeedLease(Lease6Request),
     Silence(Silence),
@@ -51,7 +55,8 @@ pub enum Decision {
 
 /// Decides about one datagram.
 pub fn handle(table: &Table, link: &Link, now: Time, datagram: &[u8]) -> Decision {
-    let silence = |reason, mac| Decision::Silence(Silence { reason, mac, sender: link.source, deployment: None });
+    let silence =
+        |reason, mac| Decision::Silence(Silence { reason, mac, sender: link.source, deployment: None });
     let request = match Request::decode(datagram) {
         Ok(request) => request,
         Err(error) => return silence(Reason::Malformed(error), None),

@@ -122,7 +122,7 @@ pub fn open(table: &Table, asker: &Asker, method: Method, path: &str, note: &str
         Target::Loader(loader) => files::loader(table, loader),
         Target::Answers { deployment, token, file } => {
             answers::open(table, asker, method, deployment, token, file)
-        },
+        }
         Target::Hook { deployment, token, outcome } => hooks::open(table, deployment, token, *outcome, note),
         Target::Media { boot, path } => files::media(table, method, mac, boot, path),
         Target::Unknown => {

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::lease::{LeaseState, QUARANTINE};
 use super::Table;
+use super::lease::{LeaseState, QUARANTINE};
 use crate::desired::{Ipv6, Subnet};
 use crate::model::{Mac, Range6, Time};
 
@@ -45,9 +45,16 @@ pub struct Lease6Request {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Lease6Action {
     /// Begin or renew the lease of this address. To be stored before the REPLY leaves.
-    Bind { subnet: Arc<Subnet>, address: Ipv6Addr },
-    Release { address: Ipv6Addr },
-    Decline { address: Ipv6Addr },
+    Bind {
+        subnet: Arc<Subnet>,
+        address: Ipv6Addr,
+    },
+    Release {
+        address: Ipv6Addr,
+    },
+    Decline {
+        address: Ipv6Addr,
+    },
 }
 
 /// All IPv6 leases, by address and by machine. A machine has at most one that runs, an address is
@@ -144,7 +151,8 @@ impl Table {
     /// Nothing is to be stored when the address can't be had any more.
     pub fn lease6(&mut self, request: &Lease6Request) -> Vec<Lease6> {
         let Lease6Request { mac, duid, at, action } = request;
-        let lease = |address, state, expires| Lease6 { address, mac: *mac, duid: duid.clone(), state, expires };
+        let lease =
+            |address, state, expires| Lease6 { address, mac: *mac, duid: duid.clone(), state, expires };
         let changed = match action {
             Lease6Action::Bind { subnet, address } => {
                 if !self.leases6.is_free_for(*mac, *address, *at) {

@@ -114,6 +114,13 @@ impl Lab {
         self
     }
 
+    /// Gives a deployment an IPv6 address.
+    pub fn address6(mut self, name: &str, address: &str) -> Lab {
+        let deployment = self.desired.deployments.get_mut(name).and_then(Arc::get_mut).unwrap();
+        deployment.address6 = Some(address.parse().unwrap());
+        self
+    }
+
     pub fn table(self, server: &str) -> Table {
         let entry = || Entry { path: Path::new("/x").into(), id: Default::default(), extents: [].into() };
         let server = Server {

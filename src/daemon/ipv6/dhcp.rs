@@ -9,9 +9,7 @@ use std::net::{Ipv6Addr, SocketAddrV6};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
-use nix::sys::socket::{
-    AddressFamily, LinkAddr, SockFlag, SockType, bind, recvfrom, socket,
-};
+use nix::sys::socket::{AddressFamily, LinkAddr, SockFlag, SockType, bind, recvfrom, socket};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Semaphore, watch};
@@ -91,9 +89,8 @@ impl Service {
         let mut buffer = vec![0; LARGEST];
         loop {
             let mut ready = service.packets.readable().await?;
-            let received = ready.try_io(|packets| {
-                Ok(recvfrom::<LinkAddr>(packets.get_ref().as_raw_fd(), &mut buffer)?)
-            });
+            let received =
+                ready.try_io(|packets| Ok(recvfrom::<LinkAddr>(packets.get_ref().as_raw_fd(), &mut buffer)?));
             match received {
                 Ok(Ok((length, from))) => service.take(&buffer[..length], from),
                 // The interface went down; it may come back.

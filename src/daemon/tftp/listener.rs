@@ -59,23 +59,21 @@ fn receive(socket: &UdpSocket) -> io::Result<Received> {
     let mut buffer = [0; MAX_REQUEST];
     let mut control = nix::cmsg_space!(libc::in6_pktinfo);
     let mut slices = [IoSliceMut::new(&mut buffer)];
-    let message =
-        recvmsg::<SockaddrStorage>(
+    let message = recvmsg::<SockaddrStorage>(
         socket.as_raw_fd(),
         &mut slices,
         Some(&mut control),
         MsgFlags::MSG_DONTWAIT,
     )?;
     let length = message.bytes;
-    let peer = message.address.and_then(|from| wire::socket_address(&from)).ok_or(io::ErrorKind::InvalidData)?;
+    let peer =
+        message.address.and_then(|from| wire::socket_address(&from)).ok_or(io::ErrorKind::InvalidData)?;
     // For a broadcast this is the address of the interface it came in by.
     let local = message.cmsgs()?.find_map(|control| match control {
         ControlMessageOwned::Ipv4PacketInfo(info) => {
             Some(IpAddr::V4(Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr))))
         }
-        ControlMessageOwned::Ipv6PacketInfo(info) => {
-            Some(IpAddr::V6(Ipv6Addr::from(info.ipi6_addr.s6_addr)))
-        }
+        ControlMessageOwned::Ipv6PacketInfo(info) => Some(IpAddr::V6(Ipv6Addr::from(info.ipi6_addr.s6_addr))),
         _ => None,
     });
     let local = local.ok_or(io::ErrorKind::InvalidData)?;

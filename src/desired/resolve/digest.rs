@@ -96,8 +96,19 @@ impl Sum {
 }
 
 pub(super) fn subnet(subnet: &Subnet) -> [u8; 32] {
-    let Subnet { name: _, cidr, gateway, dns, domain, dynamic: _, lease, options, ipv6, segment: _, origin: _ } =
-        subnet;
+    let Subnet {
+        name: _,
+        cidr,
+        gateway,
+        dns,
+        domain,
+        dynamic: _,
+        lease,
+        options,
+        ipv6,
+        segment: _,
+        origin: _,
+    } = subnet;
     let mut sum = Sum::new("subnet");
     sum.shown(cidr);
     sum.option(gateway.as_ref());

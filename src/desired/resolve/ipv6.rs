@@ -4,8 +4,8 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use super::Resolver;
-use crate::desired::subnet::{Advertise, Ipv6};
 use crate::desired::Subnet;
+use crate::desired::subnet::{Advertise, Ipv6};
 use crate::manifest::document::{self, Resource};
 use crate::manifest::{Code, Mark, Marked, Problem};
 use crate::model::{Cidr6, Name, Range6};
@@ -35,7 +35,8 @@ impl Resolver<'_> {
             self.ranges6(&resource.name, written, cidr);
             let over = before.iter().find(|(_, other)| other.value.overlaps(&cidr.value));
             if let Some((other, mark)) = over {
-                let message = format!("the IPv6 networks of subnets `{other}` and `{}` overlap", resource.name);
+                let message =
+                    format!("the IPv6 networks of subnets `{other}` and `{}` overlap", resource.name);
                 let problem = Problem::new(Code::Overlap, cidr.mark, message, "this one …");
                 self.problems.push(problem.also(mark.mark, "… and this one"));
             }
@@ -45,7 +46,8 @@ impl Resolver<'_> {
 
     fn ranges6(&mut self, name: &Name, written: &document::Ipv6, cidr: &Marked<Cidr6>) {
         for (index, range) in written.dynamic.iter().enumerate() {
-            let wrong = |message: String, label: &str| Problem::new(Code::BadSubnet, range.mark, message, label);
+            let wrong =
+                |message: String, label: &str| Problem::new(Code::BadSubnet, range.mark, message, label);
             let Range6 { first, last } = range.value;
             if !cidr.value.is_host(first) || !cidr.value.is_host(last) {
                 let message = format!("a dynamic IPv6 range of subnet `{name}` leaves it");
@@ -59,7 +61,8 @@ impl Resolver<'_> {
             }
             for server in written.dns.iter().filter(|server| range.value.contains(server.value)) {
                 let message = format!("the name server {} lies in a dynamic range", server.value);
-                let problem = wrong(message, "would be lent to a machine").also(server.mark, "the name server");
+                let problem =
+                    wrong(message, "would be lent to a machine").also(server.mark, "the name server");
                 self.problems.push(problem.help("leave it out of the range"));
             }
         }
@@ -99,7 +102,8 @@ impl Resolver<'_> {
                 let own = written.map(|own| own.mark);
                 let found = problem(Code::Outside, message, "no network holds it", own, "has no `ipv6`");
                 let network = Cidr6::around(at, 64);
-                self.problems.push(found.help(format!("add ipv6 = {{ cidr = \"{network}\" }} to the subnet")));
+                self.problems
+                    .push(found.help(format!("add ipv6 = {{ cidr = \"{network}\" }} to the subnet")));
             }
             return None;
         };

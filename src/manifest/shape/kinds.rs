@@ -73,7 +73,11 @@ static IPV6: Fields = table(
             "Router advertisements: \"managed\" sends machines to DHCPv6 for their address, \"slaac\" has them \
              make their own, \"other\" leaves addresses to another router; \"off\" (or absent) sends none.",
         ),
-        may("router", Boolean, "Whether the advertisements make this host the default router; false if absent."),
+        may(
+            "router",
+            Boolean,
+            "Whether the advertisements make this host the default router; false if absent.",
+        ),
     ],
 );
 

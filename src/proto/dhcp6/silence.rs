@@ -36,9 +36,13 @@ pub enum Reason {
     UnknownNetwork(Ipv6Addr),
     #[error("it is in no manifest, and `ipv6` of subnet {subnet} ({origin}) has no dynamic range")]
     UnknownMachine { subnet: Name, origin: Origin },
-    #[error("machine {machine} has no `address6`, and `ipv6` of subnet {subnet} ({origin}) has no dynamic range")]
+    #[error(
+        "machine {machine} has no `address6`, and `ipv6` of subnet {subnet} ({origin}) has no dynamic range"
+    )]
     NoAddress { machine: Name, subnet: Name, origin: Origin },
-    #[error("deployment {deployment} ({origin}) has {address}, which is not in subnet {subnet}, where it asks from")]
+    #[error(
+        "deployment {deployment} ({origin}) has {address}, which is not in subnet {subnet}, where it asks from"
+    )]
     Elsewhere { deployment: Name, origin: Origin, address: Ipv6Addr, subnet: Name },
     #[error("{address} of deployment {deployment} ({origin}) is still leased to {holder} until {until}")]
     InUse { deployment: Name, origin: Origin, address: Ipv6Addr, holder: Mac, until: Time },

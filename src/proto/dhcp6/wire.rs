@@ -99,8 +99,7 @@ impl<'a> Request<'a> {
         }
         let (&[kind, a, b, c], options) =
             message.split_first_chunk().ok_or(WireError::Short(message.len()))?;
-        let request =
-            Request { kind: kind.into(), transaction: [a, b, c], hops, options: scan(options)? };
+        let request = Request { kind: kind.into(), transaction: [a, b, c], hops, options: scan(options)? };
         for (code, value) in &request.options {
             let least = match *code {
                 code::CLIENT_ID | code::SERVER_ID => 3,

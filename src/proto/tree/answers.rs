@@ -9,14 +9,7 @@ use crate::render::kind::{self, AnswerContent};
 use crate::render::{RenderError, Value};
 use crate::table::{InstallStage, Permit, PermitStep, Purpose, Stage, Table};
 
-pub fn open(
-    table: &Table,
-    asker: &Asker,
-    method: Method,
-    name: &Name,
-    token: &str,
-    file: &str,
-) -> Answer {
+pub fn open(table: &Table, asker: &Asker, method: Method, name: &Name, token: &str, file: &str) -> Answer {
     let refuse = |reason, text: String| {
         Answer::Refuse(Refusal { deployment: Some(name.clone()), ..Refusal::new(reason, text) })
     };
