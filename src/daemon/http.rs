@@ -67,8 +67,7 @@ pub struct Server {
 
 impl Server {
     /// Listens at `address`. Needs a tokio runtime.
-    pub fn bind(address: impl Into<SocketAddr>, files: Files, limits: Limits) -> io::Result<Server> {
-        let address = address.into();
+    pub fn bind(address: SocketAddr, files: Files, limits: Limits) -> io::Result<Server> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
         if address.is_ipv6() {

@@ -8,7 +8,7 @@ pub mod advert;
 pub mod dhcp;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv6Addr, SocketAddrV6};
+use std::net::{Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,7 +92,7 @@ impl Six {
         let taken = |what: &str, port: u16, error: std::io::Error| {
             format!("IPv6: {what} can't listen on [{address}]:{port}: {error}")
         };
-        let at = |port| SocketAddrV6::new(address, port, 0, 0);
+        let at = |port| SocketAddr::from((address, port));
         let http = http::Server::bind(at(self.http_port), self.files.clone(), http::Limits::default())
             .map_err(|error| taken("HTTP", self.http_port, error))?;
         let tftp = tftp::Server::bind(at(TFTP_PORT), self.files.clone(), tftp::Limits::default())

@@ -49,9 +49,9 @@ pub struct Server {
 impl Server {
     /// Listens at `address`; with the unspecified address, replies still come from the one each
     /// request was sent to. Needs a tokio runtime.
-    pub fn bind(address: impl Into<SocketAddr>, files: Files, limits: Limits) -> io::Result<Server> {
+    pub fn bind(address: SocketAddr, files: Files, limits: Limits) -> io::Result<Server> {
         let registry = Registry::new(limits);
-        Ok(Server { listener: Listener::bind(address.into())?, registry, files })
+        Ok(Server { listener: Listener::bind(address)?, registry, files })
     }
 
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
