@@ -1,123 +1,129 @@
 //! `voldemort check` of 10,000 deployments in 1,000 files: read, resolved, rendered and walked
-//! with every firmware. `cargo bench --bench check`; the number of files may follow as `-- 100`.
+//! with every firmware; what `--watch` does after one edit; and, if it is installed, `taplo check`
+//! with our schemas on the same files. `cargo bench --bench check`; the number of files may follow
+//! as `-- 100`.
 
-use std::fmt::Write as _;
+#[path = "common/inventory.rs"]
+mod inventory;
+
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use voldemort::cli::check::check;
+use inventory::{deployments, generate, median, name};
+use voldemort::cli::check::{Job, Scope};
+use voldemort::daemon::load::{Loaded, Memory};
 use voldemort::desired::{Media, Options};
 use voldemort::manifest::{Level, report};
 use voldemort::media::Shelf;
+use voldemort::source::{Snapshot, directory};
 
 const PER_FILE: usize = 10;
+/// Of so many runs the one in the middle counts.
+const RUNS: usize = 5;
 const TARGET: Duration = Duration::from_secs(1);
+const TARGET_AGAIN: Duration = Duration::from_millis(100);
 const TARGET_MB: u64 = 200;
 
 fn main() {
     let files = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(1_000);
     let root = tempfile::tempdir().expect("a directory for the inventory");
-    generate(root.path(), files).expect("the inventory can be written");
+    generate(root.path(), files, files * PER_FILE).expect("the inventory can be written");
     let before = peak_mb();
-    let first = measure("check", root.path(), files);
+    let full = median((0..RUNS).map(|_| full(root.path(), files)).collect());
     let peak = peak_mb();
-    measure("re-check, nothing changed", root.path(), files);
-    fs::write(root.path().join("d/0000.toml"), deployments(0) + "# edited\n").expect("a file can be edited");
-    measure("re-check after one edit", root.path(), files);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let verdict = if first < TARGET && peak < TARGET_MB { "reached" } else { "NOT reached" };
+    println!("{} deployments in {files} files, {cores} cores, median of {RUNS}", files * PER_FILE);
+    println!("check                    {full:>9.1?}  {}", verdict(full < TARGET, format!("{TARGET:?}")));
     println!(
-        "{cores} cores, peak memory {peak} MB ({before} MB before): target < {TARGET:?} and < {TARGET_MB} MB {verdict}"
+        "peak memory              {peak:>6} MB  {}",
+        verdict(peak < TARGET_MB, format!("{TARGET_MB} MB"))
     );
+    println!("(before the first check  {before:>6} MB)");
+    let again = again(root.path());
+    println!(
+        "re-check after one edit  {again:>9.1?}  {}",
+        verdict(again < TARGET_AGAIN, format!("{TARGET_AGAIN:?}"))
+    );
+    match taplo(root.path()) {
+        Some(taplo) => {
+            let ratio = taplo.as_secs_f64() / full.as_secs_f64();
+            println!("taplo check              {taplo:>9.1?}  {ratio:.1} x the time of a check");
+        }
+        None => println!("taplo check              not run: taplo is not installed"),
+    }
 }
 
-fn measure(what: &str, root: &Path, files: usize) -> Duration {
+fn verdict(reached: bool, target: String) -> String {
+    format!("target < {target} {}", if reached { "reached" } else { "NOT reached" })
+}
+
+fn options() -> Options {
+    Options { media: Media::Required, fallback: Vec::new() }
+}
+
+fn job<'a>(root: &'a Path, library: &'a Shelf) -> Job<'a> {
+    Job { root, scope: Scope::All, library, options: options() }
+}
+
+/// Reading included.
+fn full(root: &Path, files: usize) -> Duration {
     let shelf = Shelf::new(Vec::new(), None).with_directory(root.into());
     let started = Instant::now();
-    let checked = check(root, &shelf, &Options { media: Media::Required, fallback: Vec::new() })
-        .expect("it can be read");
+    let snapshot = directory::read(root).expect("it can be read");
+    let checked = job(root, &shelf).judge(&mut Memory::default(), &snapshot);
     let took = started.elapsed();
-    if let Some(problem) = checked.problems.iter().find(|problem| problem.level == Level::Error) {
-        panic!("{}", report::full(problem, &checked.documents.sources, false));
-    }
-    assert_eq!(checked.desired.deployments.len(), files * PER_FILE);
-    println!("{what:<28} {took:>9.1?}");
+    faultless(&checked.expect("it can be read"), files * PER_FILE);
     took
 }
 
-/// Ten deployments a file, half of them pinned to machines of their own tables.
-fn generate(root: &Path, files: usize) -> std::io::Result<()> {
-    for folder in ["d", "files", "secrets"] {
-        fs::create_dir_all(root.join(folder))?;
-    }
-    fs::write(root.join("files/vmlinuz"), vec![1; 4096])?;
-    fs::write(root.join("files/initrd.gz"), vec![2; 4096])?;
-    fs::write(
-        root.join("secrets/root-password.age"),
-        include_str!("../tests/golden/inventory/tree/secrets/root-password.age"),
-    )?;
-    fs::write(root.join("base.toml"), BASE)?;
-    for file in 0..files {
-        fs::write(root.join(format!("d/{file:04}.toml")), deployments(file))?;
-    }
-    Ok(())
+/// What `--watch` does once it has read the files.
+fn again(root: &Path) -> Duration {
+    let shelf = Shelf::new(Vec::new(), None).with_directory(root.into());
+    let mut memory = Memory::default();
+    let mut check = |snapshot: &Snapshot| {
+        let started = Instant::now();
+        let checked = job(root, &shelf).judge(&mut memory, snapshot).expect("it can be read");
+        let took = started.elapsed();
+        faultless(&checked, checked.desired.deployments.len());
+        took
+    };
+    check(&directory::read(root).expect("it can be read"));
+    let edit = |run: usize| {
+        let text = deployments(run, PER_FILE).replace("profile =", &format!("redeploy = {run}\nprofile ="));
+        fs::write(root.join(name(run)), text).expect("a file can be edited");
+        check(&directory::read(root).expect("it can be read"))
+    };
+    median((1..=RUNS).map(edit).collect())
 }
 
-fn deployments(file: usize) -> String {
-    let mut text = String::new();
-    for number in (file * PER_FILE..).take(PER_FILE) {
-        let (high, low) = (number / 200, number % 200 + 10);
-        let mac = format!("52:54:00:{:02x}:{:02x}:{:02x}", number >> 16, (number >> 8) & 255, number & 255);
-        let place = if number % 2 == 0 {
-            let rack = number / 40;
-            let _ =
-                write!(text, "[machine.m-{number}]\nmac = [\"{mac}\"]\nlabels = {{ rack = \"{rack}\" }}\n\n");
-            format!("machine = \"m-{number}\"")
-        } else {
-            format!("mac = \"{mac}\"")
-        };
-        let profile = ["web", "db", "build"][number % 3];
-        let _ = write!(
-            text,
-            "[deployment.d-{number}]\nprofile = \"{profile}\"\n{place}\naddress = \"10.1.{high}.{low}\"\n\n"
-        );
+fn faultless(checked: &Loaded, deployments: usize) {
+    if let Some(problem) = checked.problems.iter().find(|problem| problem.level == Level::Error) {
+        panic!("{}", report::full(problem, &checked.documents.sources, false));
     }
-    text
+    assert_eq!(checked.desired.deployments.len(), deployments);
 }
 
-const BASE: &str = r#"
-[subnet.lab]
-cidr    = "10.1.0.0/16"
-gateway = "10.1.0.1"
-dns     = ["10.1.0.1", "10.1.0.2"]
-domain  = "lab.example"
-
-[boot.debian]
-kernel  = "files/vmlinuz"
-initrd  = ["files/initrd.gz"]
-cmdline = ["auto=true", "priority=critical", "url={{ answers_url }}", "hostname={{ hostname }}", "---", "console=ttyS0"]
-
-[profile.base]
-subnet   = "lab"
-boot     = "debian"
-template = "preseed"
-vars     = { root-hash = { secret = "root-password" } }
-disk     = "/dev/sda"
-timezone = "Europe/Berlin"
-
-[profile.web]
-extends  = ["base"]
-packages = ["openssh-server", "nginx"]
-
-[profile.db]
-extends  = ["base"]
-packages = ["openssh-server", "postgresql"]
-
-[profile.build]
-extends  = ["base"]
-packages = ["openssh-server", "build-essential", "git"]
-"#;
+/// The program of that name, or the one that the variable `TAPLO` names.
+fn taplo(root: &Path) -> Option<Duration> {
+    let program = std::env::var("TAPLO").unwrap_or_else(|_| "taplo".into());
+    let run = |program: &str, arguments: &[&str]| {
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(root).stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    };
+    if !run(&program, &["--version"]) {
+        return None;
+    }
+    assert!(run(env!("CARGO_BIN_EXE_voldemort"), &["schema", "--install", "."]));
+    let timed = |_| {
+        let started = Instant::now();
+        assert!(run(&program, &["check"]), "taplo finds the inventory right");
+        started.elapsed()
+    };
+    Some(median((0..3).map(timed).collect()))
+}
 
 /// Peak resident memory of this process so far.
 fn peak_mb() -> u64 {

@@ -21,7 +21,7 @@ pub use dhcp_options::DhcpOptions;
 pub use fixed::Fixed;
 pub use machine::Machine;
 pub use resolve::inherited::{Inherited, inherited};
-pub use resolve::{Media, Options, resolve};
+pub use resolve::{Earlier, Media, Options, resolve, resolve_again};
 pub use subnet::{Advertise, Ipv6, Subnet};
 pub use template::Template;
 

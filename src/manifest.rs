@@ -27,7 +27,9 @@ pub use code::Code;
 pub use document::{Documents, Resource};
 pub use environment::{Environment, NoEnvironment};
 pub use mark::{Mark, Marked};
-pub use parse::{MANIFEST_MAX_BYTES, is_manifest, parse, parse_in};
+pub use parse::{
+    MANIFEST_MAX_BYTES, Part, base_manifests, is_manifest, is_overlaid, join, overlaid, parse, parse_in, part,
+};
 pub use problem::{Edit, Label, Level, Problem};
 pub use shape::{Fields, Form, Key, Kind, Shape};
 pub use sources::{Position, Source, Sources};

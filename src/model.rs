@@ -3,6 +3,7 @@
 pub mod arch;
 pub mod content;
 pub mod dhcp_option;
+pub mod hex;
 pub mod inventory;
 pub mod mac;
 pub mod mode;
@@ -17,6 +18,7 @@ pub mod window;
 
 pub use arch::{ClientArch, Cpu, Firmware};
 pub use content::{Content, Extent};
+pub use hex::hex;
 pub use inventory::{Git, Inventory, Reference};
 pub use mac::Mac;
 pub use mode::Mode;

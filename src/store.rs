@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use imbl::ordmap;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::model::Name;
@@ -87,7 +88,7 @@ pub struct Batch {
     pub leases: Vec<Lease>,
     pub leases6: Vec<Lease6>,
     pub installs: Vec<(Name, Install)>,
-    /// Whole lists, when a revision changed them.
+    /// What a revision changed of the lists.
     pub lists: Option<Lists>,
     pub serial: Option<u64>,
     pub kept: Option<Arc<Kept>>,
@@ -95,17 +96,36 @@ pub struct Batch {
     pub notes: Vec<(&'static str, Vec<u8>)>,
 }
 
-#[derive(Debug)]
+/// What differs between two tables.
+#[derive(Debug, Default)]
 pub struct Lists {
-    pub assignments: Vec<(Name, Name)>,
-    pub protected: Vec<Name>,
+    /// `None` takes an assignment away.
+    pub assignments: Vec<(Name, Option<Name>)>,
+    /// `false` takes a protection away.
+    pub protected: Vec<(Name, bool)>,
 }
 
 impl Lists {
-    pub fn of(table: &Table) -> Lists {
+    /// Lays what differs later over this.
+    pub fn extend(&mut self, later: Lists) {
+        self.assignments.extend(later.assignments);
+        self.protected.extend(later.protected);
+    }
+
+    pub fn between(before: &Table, after: &Table) -> Lists {
+        let assigned = |item: ordmap::DiffItem<Name, Name>| match item {
+            ordmap::DiffItem::Add(name, machine) => (name.clone(), Some(machine.clone())),
+            ordmap::DiffItem::Update { new: (name, machine), .. } => (name.clone(), Some(machine.clone())),
+            ordmap::DiffItem::Remove(name, _) => (name.clone(), None),
+        };
+        let gone = before.protected.iter().filter(|name| !after.protected.contains(*name));
+        let new = after.protected.iter().filter(|name| !before.protected.contains(*name));
         Lists {
-            assignments: table.assignments.iter().map(|(a, b)| (a.clone(), b.clone())).collect(),
-            protected: table.protected.iter().cloned().collect(),
+            assignments: before.assignments.diff(&after.assignments).map(assigned).collect(),
+            protected: gone
+                .map(|name| (name.clone(), false))
+                .chain(new.map(|name| (name.clone(), true)))
+                .collect(),
         }
     }
 }
@@ -149,7 +169,7 @@ impl Store {
             let mut meta = write.open_table(META)?;
             if meta.get("lineage")?.is_none() {
                 let bytes = fresh();
-                let lineage: String = bytes[32..].iter().map(|byte| format!("{byte:02x}")).collect();
+                let lineage = crate::model::hex(&bytes[32..]);
                 meta.insert("token-key", &bytes[..32])?;
                 meta.insert("lineage", lineage.as_bytes())?;
                 meta.insert("serial", 0u64.to_be_bytes().as_slice())?;
@@ -259,15 +279,19 @@ impl Store {
             write_kept(&write, kept)?;
         }
         if let Some(lists) = &batch.lists {
-            write.delete_table(ASSIGNMENTS)?;
             let mut assignments = write.open_table(ASSIGNMENTS)?;
             for (deployment, machine) in &lists.assignments {
-                assignments.insert(deployment.as_str(), machine.as_str())?;
+                match machine {
+                    Some(machine) => drop(assignments.insert(deployment.as_str(), machine.as_str())?),
+                    None => drop(assignments.remove(deployment.as_str())?),
+                }
             }
-            write.delete_table(PROTECTED)?;
             let mut protected = write.open_table(PROTECTED)?;
-            for machine in &lists.protected {
-                protected.insert(machine.as_str(), ())?;
+            for (machine, is_protected) in &lists.protected {
+                match is_protected {
+                    true => drop(protected.insert(machine.as_str(), ())?),
+                    false => drop(protected.remove(machine.as_str())?),
+                }
             }
         }
         write.commit()?;
@@ -277,10 +301,14 @@ impl Store {
 
 fn write_kept(write: &redb::WriteTransaction, kept: &Kept) -> Result<(), redb::Error> {
     write.open_table(META)?.insert("kept", record::write(&KeptRecord::of(kept)).as_slice())?;
-    write.delete_table(FILES)?;
     let mut files = write.open_table(FILES)?;
+    // Revisions differ in a file or two: only those are written.
+    let is_kept = |path: &str, bytes: &[u8]| kept.files.get(path).is_some_and(|own| own == bytes);
+    files.retain(is_kept)?;
     for (path, bytes) in &kept.files {
-        files.insert(&**path, &**bytes)?;
+        if files.get(&**path)?.is_none() {
+            files.insert(&**path, &**bytes)?;
+        }
     }
     Ok(())
 }

@@ -106,11 +106,27 @@ impl Fault {
     }
 }
 
-/// A table as a daemon on `subnet` would have it on its first day, its secrets stood in for.
-pub fn rehearsal(desired: Arc<Desired>, subnet: &Subnet) -> Table {
+/// Where a daemon that serves `subnet` might be.
+pub fn stand_in_address(desired: &Desired, subnet: &Subnet) -> Ipv4Addr {
     let taken = |address: &Ipv4Addr| desired.fixed_at(*address).is_some();
     let hosts = subnet.cidr.hosts();
     let address = subnet.gateway.into_iter().chain(hosts.iter()).find(|address| !taken(address));
-    let table = Table::new(Server::stand_in(address.unwrap_or(hosts.first)));
+    address.unwrap_or(hosts.first)
+}
+
+/// A table as a daemon on `subnet` would have it on its first day, its secrets stood in for.
+pub fn rehearsal(desired: Arc<Desired>, subnet: &Subnet) -> Table {
+    let server = stand_in_address(&desired, subnet);
+    rehearsal_at(server, desired)
+}
+
+/// The same with the daemon's address, as [`stand_in_address`] chooses it.
+pub fn rehearsal_at(server: Ipv4Addr, desired: Arc<Desired>) -> Table {
+    let table = Table::new(Server::stand_in(server));
     Table { secrets: Arc::new(Secrets::stand_in()), ..table }.adopt(desired)
+}
+
+/// Which machine each deployment gets on that day.
+pub fn choices(desired: &Arc<Desired>) -> imbl::OrdMap<Name, Name> {
+    Table::new(Server::stand_in(Ipv4Addr::UNSPECIFIED)).adopt(desired.clone()).assignments
 }

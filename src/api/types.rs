@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::model::hex;
 use crate::plan::{Consent, Hold, Plan, Selection};
 use crate::secret;
 
@@ -170,8 +171,7 @@ impl Tree {
             match std::str::from_utf8(bytes) {
                 Ok(text) => drop(tree.files.insert(path.to_owned(), text.to_owned())),
                 Err(_) if path.starts_with(secret::FOLDER) => {
-                    let hex = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-                    tree.sealed.insert(path.to_owned(), hex);
+                    tree.sealed.insert(path.to_owned(), hex(bytes));
                 }
                 // Images, kernels: the daemon looks for them where they are.
                 Err(_) => {}

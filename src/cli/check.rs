@@ -18,7 +18,7 @@ use super::Exit;
 use super::color::Color;
 use super::exit::{say, talk};
 use super::replace::is_own;
-use crate::daemon::load::{Depth, Loaded, load, survey};
+use crate::daemon::load::{Depth, Loaded, Memory, load, survey, survey_again};
 use crate::desired::{Media, Options};
 use crate::manifest::fix::Files;
 use crate::manifest::{Environment, MANIFEST_MAX_BYTES, schema};
@@ -167,15 +167,22 @@ impl Job<'_> {
     /// # Errors
     /// When the inventory can't be read, or does not have the environment.
     pub fn check(&self) -> Result<Loaded, String> {
-        self.judge(&source::directory::read(self.root).map_err(|error| error.to_string())?)
+        let snapshot = source::directory::read(self.root).map_err(|error| error.to_string())?;
+        self.judge(&mut Memory::default(), &snapshot)
     }
 
-    /// The same with an inventory that has been read.
-    fn judge(&self, snapshot: &Snapshot) -> Result<Loaded, String> {
+    /// The same with an inventory that has been read, and with what earlier checks of it found out.
+    pub fn judge(&self, memory: &mut Memory, snapshot: &Snapshot) -> Result<Loaded, String> {
         let mut files = snapshot.texts(MANIFEST_MAX_BYTES).map_err(|error| error.to_string())?;
         files.extend(installed_schemas(self.root));
         let environment = self.environment(&files)?;
-        Ok(self.load(snapshot.revision.clone(), &files, environment.as_ref(), Depth::EveryFirmware))
+        let (revision, depth) = (snapshot.revision.clone(), Depth::EveryFirmware);
+        Ok(match &environment {
+            None => survey_again(memory, revision, &files, self.library, &self.options, depth),
+            Some(environment) => {
+                memory.load(revision, &files, environment, self.library, &self.options, depth)
+            }
+        })
     }
 
     /// The one to look at; `None` stands for all of them.

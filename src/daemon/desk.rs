@@ -9,12 +9,12 @@ use crate::proto::tree::{self, Answer, Artifact, Asker, Method, Refusal, Refusal
 use crate::table::{Event, LeaseRequest, Stage};
 
 impl Lessor for Keeper {
-    async fn lease(&self, request: LeaseRequest) -> Result<(), Busy> {
-        Keeper::lease(self, request).await.map_err(|_| Busy)
+    async fn lease(&self, requests: Vec<LeaseRequest>) -> Result<(), Busy> {
+        Keeper::lease(self, requests).await.map_err(|_| Busy)
     }
 
-    fn note(&self, event: Event) {
-        Keeper::note(self, event);
+    fn note(&self, events: Vec<Event>) {
+        self.note_all(events);
     }
 
     fn silent(&self, reason: &'static str) {

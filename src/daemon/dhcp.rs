@@ -33,7 +33,7 @@ use crate::table::{Event, LeaseAction, LeaseRequest, Stage, Supply, Table};
 /// Largest datagram taken: relays add to a client's 1,500.
 const LARGEST: usize = 4096;
 /// Datagrams taken in one go before other tasks get their turn.
-const BATCH: usize = 64;
+const HANDFUL: usize = 64;
 /// Leases that may be on their way to the disk at once; what comes then is left to the client's
 /// next try.
 const PENDING: usize = 8192;
@@ -44,12 +44,12 @@ const RECEIVE_BUFFER: usize = 4 << 20;
 
 /// The keeper, as far as DHCP needs it.
 pub trait Lessor: Send + Sync + 'static {
-    /// Makes a lease durable and publishes the table that has it. It may find that the lease
-    /// can't be had any more; the message is decided again either way.
-    fn lease(&self, request: LeaseRequest) -> impl Future<Output = Result<(), Busy>> + Send;
+    /// Makes leases durable and publishes the table that has them. It may find that one can't be
+    /// had any more; the messages are decided again either way.
+    fn lease(&self, requests: Vec<LeaseRequest>) -> impl Future<Output = Result<(), Busy>> + Send;
 
     /// Takes note of what happened. Must not block.
-    fn note(&self, event: Event);
+    fn note(&self, events: Vec<Event>);
 
     /// Counts a message that was left unanswered, by the word for its reason.
     fn silent(&self, _reason: &'static str) {}
@@ -232,26 +232,47 @@ struct Exit {
     place: usize,
 }
 
+/// A message whose answer waits for a lease.
+struct Waiting {
+    request: LeaseRequest,
+    link: Link,
+    datagram: Vec<u8>,
+    exit: Exit,
+    now: Time,
+}
+
+/// What a handful of datagrams came to that is not done yet.
+#[derive(Default)]
+struct Handful {
+    waiting: Vec<Waiting>,
+    events: Vec<Event>,
+}
+
 impl<L: Lessor> Service<L> {
+    /// Takes what has arrived by handfuls: under load the keeper is asked once for many.
     async fn serve(self: Arc<Service<L>>) -> io::Result<()> {
         let mut buffer = vec![0; LARGEST];
         loop {
             let socket = &self.port.socket;
             socket.readable().await?;
-            for _ in 0..BATCH {
+            let mut handful = Handful::default();
+            for _ in 0..HANDFUL {
                 match socket.try_io(Interest::READABLE, || receive(socket.as_fd(), &mut buffer)) {
-                    Ok(Some(received)) => self.take(&received, &buffer[..received.length]),
+                    Ok(Some(received)) => self.take(&received, &buffer[..received.length], &mut handful),
                     Ok(None) => {}
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Err(error) if is_passing(&error) => tracing::debug!("receiving DHCP: {error}"),
                     Err(error) => return Err(error),
                 }
             }
+            let Handful { waiting, events } = handful;
+            self.lessor.note(events);
+            self.lease(waiting);
             tokio::task::yield_now().await;
         }
     }
 
-    fn take(self: &Arc<Service<L>>, received: &Received, datagram: &[u8]) {
+    fn take(&self, received: &Received, datagram: &[u8], handful: &mut Handful) {
         // What is sent to one of our addresses may come in by another interface.
         let by_index = self.places.iter().position(|place| received.index == place.interface.index);
         let by_address =
@@ -270,57 +291,76 @@ impl<L: Lessor> Service<L> {
         let exit = Exit { source: interface.address, index: received.index, place };
         let now = now();
         match handle(&self.tables.load(), &link, now, datagram) {
-            Decision::Reply { bytes, to, events } => self.answer(&bytes, to, events, exit),
-            Decision::Silence(silence) => self.note(&silence, now),
-            Decision::NeedLease(request) => self.lease(request, link, datagram, exit, now),
+            Decision::Reply { bytes, to, events } => {
+                self.send(&bytes, to, exit);
+                handful.events.extend(events);
+            }
+            Decision::Silence(silence) => handful.events.push(self.silent(&silence, now)),
+            Decision::NeedLease(request) => {
+                let datagram = datagram.to_vec();
+                handful.waiting.push(Waiting { request, link, datagram, exit, now });
+            }
         }
     }
 
-    /// Has the lease made in a task of its own, so that others are answered meanwhile and the
+    /// Has the leases made in a task of its own, so that others are answered meanwhile and the
     /// keeper can write many at once.
-    fn lease(
-        self: &Arc<Service<L>>,
-        request: LeaseRequest,
-        link: Link,
-        datagram: &[u8],
-        exit: Exit,
-        now: Time,
-    ) {
-        let busy =
-            Silence { reason: Reason::Busy, mac: Some(request.mac), sender: link.source, deployment: None };
-        let Ok(permit) = self.pending.clone().try_acquire_owned() else {
-            return self.note(&busy, now);
-        };
-        let service = self.clone();
-        let datagram = datagram.to_vec();
-        tokio::spawn(async move {
-            let _permit = permit;
-            let mut request = request;
-            for _ in 0..ROUNDS {
-                let fresh = fresh(&service.tables.load(), &request);
-                if service.lessor.lease(request.clone()).await.is_err() {
-                    break;
-                }
+    fn lease(self: &Arc<Service<L>>, waiting: Vec<Waiting>) {
+        if waiting.is_empty() {
+            return;
+        }
+        match self.pending.clone().try_acquire_many_owned(waiting.len() as u32) {
+            Ok(permit) => {
+                let service = self.clone();
+                tokio::spawn(async move {
+                    service.lease_and_answer(waiting).await;
+                    drop(permit);
+                });
+            }
+            Err(_) => self.lessor.note(waiting.iter().map(|one| self.busy(one)).collect()),
+        }
+    }
+
+    async fn lease_and_answer(&self, mut waiting: Vec<Waiting>) {
+        let mut events = Vec::new();
+        for _ in 0..ROUNDS {
+            let table = self.tables.load_full();
+            let fresh: Vec<bool> = waiting.iter().map(|one| fresh(&table, &one.request)).collect();
+            let requests = waiting.iter().map(|one| one.request.clone()).collect();
+            if waiting.is_empty() || self.lessor.lease(requests).await.is_err() {
+                break;
+            }
+            let table = self.tables.load_full();
+            let mut again = Vec::new();
+            for (one, fresh) in waiting.into_iter().zip(fresh) {
                 if fresh {
-                    service.look(request.mac, exit.place);
+                    self.look(&table, one.request.mac, one.exit.place);
                 }
-                let decision = handle(&service.tables.load(), &link, now, &datagram);
-                match decision {
-                    Decision::Reply { bytes, to, events } => {
-                        return service.answer(&bytes, to, events, exit);
+                match handle(&table, &one.link, one.now, &one.datagram) {
+                    Decision::Reply { bytes, to, events: told } => {
+                        self.send(&bytes, to, one.exit);
+                        events.extend(told);
                     }
-                    Decision::Silence(silence) => return service.note(&silence, now),
-                    Decision::NeedLease(again) => request = again,
+                    Decision::Silence(silence) => events.push(self.silent(&silence, one.now)),
+                    Decision::NeedLease(request) => again.push(Waiting { request, ..one }),
                 }
             }
-            service.note(&busy, now);
-        });
+            waiting = again;
+        }
+        events.extend(waiting.iter().map(|one| self.busy(one)));
+        self.lessor.note(events);
+    }
+
+    fn busy(&self, waiting: &Waiting) -> Event {
+        let Waiting { request, link, now, .. } = waiting;
+        let mac = Some(request.mac);
+        let busy = Silence { reason: Reason::Busy, mac, sender: link.source, deployment: None };
+        self.silent(&busy, *now)
     }
 
     /// Asks the wire whether somebody else uses the address that is now on offer to `mac`.
-    fn look(&self, mac: Mac, place: usize) {
+    fn look(&self, table: &Table, mac: Mac, place: usize) {
         let Place { interface, conflicts, .. } = &self.places[place];
-        let table = self.tables.load();
         let Some(offer) = table.leases.offer(mac).filter(|offer| interface.cidr.contains(offer.address))
         else {
             return;
@@ -340,24 +380,21 @@ impl<L: Lessor> Service<L> {
                  the address rests for 24 hours"
             );
             tracing::warn!("{text}");
-            self.lessor
-                .note(Event { address: Some(address.into()), ..Event::new(now(), Stage::Daemon, text) });
+            let event = Event { address: Some(address.into()), ..Event::new(now(), Stage::Daemon, text) };
+            self.lessor.note(vec![event]);
             let action = LeaseAction::Conflict { address };
             let request = LeaseRequest { mac: used_by, at: now(), client_id: None, hostname: None, action };
-            let _ = self.lessor.lease(request).await;
+            let _ = self.lessor.lease(vec![request]).await;
         }
     }
 
-    fn answer(&self, bytes: &[u8], to: Destination, events: Vec<Event>, exit: Exit) {
-        if let Err(error) = self.send(bytes, to, exit) {
+    fn send(&self, bytes: &[u8], to: Destination, exit: Exit) {
+        if let Err(error) = self.try_send(bytes, to, exit) {
             tracing::warn!("can't send a DHCP answer to {to}: {error}");
         }
-        for event in events {
-            self.lessor.note(event);
-        }
     }
 
-    fn send(&self, bytes: &[u8], to: Destination, exit: Exit) -> io::Result<()> {
+    fn try_send(&self, bytes: &[u8], to: Destination, exit: Exit) -> io::Result<()> {
         let index = exit.index;
         let broadcast = SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT_PORT);
         let (to, index) = match to {
@@ -376,10 +413,11 @@ impl<L: Lessor> Service<L> {
         send(self.port.socket.as_fd(), bytes, exit.source, to, index)
     }
 
-    fn note(&self, silence: &Silence, now: Time) {
+    /// Counts a message that is left unanswered.
+    fn silent(&self, silence: &Silence, now: Time) -> Event {
         tracing::debug!("{silence}");
         self.lessor.silent(silence.reason.label());
-        self.lessor.note(silence.event(now));
+        silence.event(now)
     }
 }
 

@@ -1,9 +1,11 @@
 //! Keeps the timeline readable on a noisy network: the same silence towards the same machine is
-//! told once in a while, not for every packet.
+//! told once in a while, not for every packet, and a flood of DHCP exchanges is thinned before
+//! it washes everything else out of the timeline.
 
 use std::collections::HashMap;
 
 use crate::model::{Mac, Span, Time};
+use crate::store::EVENTS_MAX;
 use crate::table::{Event, Stage};
 
 /// How long a silence is not told again.
@@ -11,10 +13,30 @@ const QUIET: Span = Span::seconds(60);
 /// Machines remembered at most; beyond that all are forgotten and told anew.
 const MACHINES_MAX: usize = 4096;
 
-/// What was told last of each machine.
-#[derive(Debug, Default)]
+/// Offers and acknowledgements told in one go: a quarter of what the timeline keeps.
+const BURST: u64 = EVENTS_MAX / 4;
+/// Offers and acknowledgements told a second when that is used up: a thousand machines booting in
+/// half a minute stay below it.
+const PER_SECOND: u64 = 200;
+/// How often it is told that some were left out.
+const NOTICE: Span = Span::seconds(10);
+
+/// What was told last of each machine, and how much of a flood was told.
+#[derive(Debug)]
 pub struct Hush {
     told: HashMap<Option<Mac>, (Time, String)>,
+    /// Exchanges that may be told now.
+    room: u64,
+    /// Until when `room` was counted.
+    counted: Time,
+    left_out: u64,
+    noticed: Time,
+}
+
+impl Default for Hush {
+    fn default() -> Hush {
+        Hush { told: HashMap::new(), room: BURST, counted: Time(0), left_out: 0, noticed: Time(0) }
+    }
 }
 
 impl Hush {
@@ -32,6 +54,36 @@ impl Hush {
             self.told.insert(event.mac, (event.at, event.text.clone()));
         }
         repeated
+    }
+
+    /// Whether this is one more DHCP exchange than the timeline can take.
+    pub fn is_flood(&mut self, event: &Event) -> bool {
+        if !matches!(event.stage, Stage::Offer | Stage::Ack) {
+            return false;
+        }
+        let earned = event.at.since(self.counted).as_seconds() * PER_SECOND;
+        if earned > 0 {
+            self.room = BURST.min(self.room.saturating_add(earned));
+            self.counted = event.at;
+        }
+        let flood = self.room == 0;
+        if flood {
+            self.left_out += 1;
+        } else {
+            self.room -= 1;
+        }
+        flood
+    }
+
+    /// Says now and then how many exchanges were left out.
+    pub fn notice(&mut self, now: Time) -> Option<Event> {
+        if self.left_out == 0 || now < self.noticed + NOTICE {
+            return None;
+        }
+        self.noticed = now;
+        let left_out = std::mem::take(&mut self.left_out);
+        let text = format!("a flood of DHCP: {left_out} exchanges were answered and are not in the timeline");
+        Some(Event::new(now, Stage::Daemon, text))
     }
 }
 
@@ -52,11 +104,30 @@ mod tests {
         assert!(!hush.is_repeated(&silence(60_001, "malformed")));
     }
 
+    fn offer(at: u64) -> Event {
+        Event { stage: Stage::Offer, ..silence(at, "offered 10.0.0.1") }
+    }
+
     #[test]
     fn everything_else_is_always_told() {
         let mut hush = Hush::default();
-        let offer = Event { stage: Stage::Offer, ..silence(0, "offered 10.0.0.1") };
-        assert!(!hush.is_repeated(&offer));
-        assert!(!hush.is_repeated(&offer));
+        assert!(!hush.is_repeated(&offer(0)));
+        assert!(!hush.is_repeated(&offer(0)));
+    }
+
+    #[test]
+    fn a_flood_of_exchanges_is_thinned_and_counted() {
+        let mut hush = Hush::default();
+        let flooded =
+            |hush: &mut Hush, at, count: u64| (0..count).filter(|_| hush.is_flood(&offer(at))).count();
+        assert_eq!(flooded(&mut hush, 1_000_000, BURST), 0);
+        assert_eq!(hush.notice(Time(1_000_000)), None);
+        assert_eq!(flooded(&mut hush, 1_000_500, 7), 7);
+        assert!(!hush.is_flood(&Event::new(Time(1_000_500), Stage::Kernel, "vmlinuz")));
+        assert!(hush.notice(Time(1_000_500)).is_some_and(|event| event.text.contains(" 7 exchanges")));
+        assert_eq!(flooded(&mut hush, 1_001_000, PER_SECOND + 1), 1);
+        assert_eq!(hush.notice(Time(1_001_000)), None);
+        assert!(hush.notice(Time(1_010_500)).is_some());
+        assert_eq!(flooded(&mut hush, 1_100_000, BURST), 0);
     }
 }

@@ -23,8 +23,8 @@ use crate::table::{
 
 /// Requests that wait for the keeper at most; more are refused, so that a storm can't eat memory.
 const QUEUE_MAX: usize = 16_384;
-/// Requests that share one commit at most.
-const BATCH_MAX: usize = 1_024;
+/// Leases, events and other requests that share one commit at most, about.
+const BATCH_MAX: usize = 2_048;
 
 /// A way to the keeper and to what it publishes; cheap to clone.
 #[derive(Clone)]
@@ -72,13 +72,24 @@ type Reply<T> = oneshot::Sender<Result<T, KeeperError>>;
 
 enum Command {
     Adopt(Box<Proposal>, Reply<Adopted>),
-    Lease(LeaseRequest, Reply<()>),
+    Lease(Vec<LeaseRequest>, Reply<()>),
     Lease6(Lease6Request, Reply<()>),
     Permit(Permit, Reply<()>),
     Report(Report, Reply<()>),
-    Note(Event),
+    Note(Vec<Event>),
     Remember(&'static str, Vec<u8>, Reply<()>),
     Tick,
+}
+
+impl Command {
+    /// How much work it is, in leases and events.
+    fn weight(&self) -> usize {
+        match self {
+            Command::Lease(requests, _) => requests.len(),
+            Command::Note(events) => events.len(),
+            _ => 1,
+        }
+    }
 }
 
 impl Keeper {
@@ -125,8 +136,8 @@ impl Keeper {
         self.ask(|reply| Command::Adopt(Box::new(proposal), reply)).await
     }
 
-    pub async fn lease(&self, request: LeaseRequest) -> Result<(), KeeperError> {
-        self.ask(|reply| Command::Lease(request, reply)).await
+    pub async fn lease(&self, requests: Vec<LeaseRequest>) -> Result<(), KeeperError> {
+        self.ask(|reply| Command::Lease(requests, reply)).await
     }
 
     pub async fn lease6(&self, request: Lease6Request) -> Result<(), KeeperError> {
@@ -153,9 +164,18 @@ impl Keeper {
 
     /// Tells what happened; never waits. Under a flood events are lost before answers are.
     pub fn note(&self, event: Event) {
-        self.tally.event(event.stage);
-        if self.queue.try_send(Command::Note(event)).is_err() {
-            self.tally.lost();
+        self.note_all(vec![event]);
+    }
+
+    /// The same for many.
+    pub fn note_all(&self, events: Vec<Event>) {
+        if events.is_empty() {
+            return;
+        }
+        events.iter().for_each(|event| self.tally.event(event.stage));
+        let count = events.len() as u64;
+        if self.queue.try_send(Command::Note(events)).is_err() {
+            self.tally.lost(count);
         }
     }
 
@@ -221,12 +241,13 @@ impl Run {
     fn run(&mut self, mut requests: mpsc::Receiver<Command>) {
         while let Some(command) = requests.blocking_recv() {
             let before = self.table.clone();
+            let mut weight = command.weight();
             self.handle(command, now());
-            for _ in 1..BATCH_MAX {
-                match requests.try_recv() {
-                    Ok(command) => self.handle(command, now()),
-                    Err(_) => break,
-                }
+            while weight < BATCH_MAX
+                && let Ok(command) = requests.try_recv()
+            {
+                weight += command.weight();
+                self.handle(command, now());
             }
             self.finish(before);
         }
@@ -266,7 +287,7 @@ impl Run {
     fn handle(&mut self, command: Command, now: Time) {
         match command {
             Command::Adopt(proposal, reply) => self.adopt(*proposal, now, reply),
-            Command::Lease(request, reply) => self.lease(&request, reply),
+            Command::Lease(requests, reply) => self.lease(&requests, reply),
             Command::Lease6(request, reply) => {
                 let changed = self.table.lease6(&request);
                 self.batch.leases6.extend(changed);
@@ -277,7 +298,7 @@ impl Run {
                 self.install(&permit.deployment, next, reply);
             }
             Command::Report(report, reply) => self.report(&report, now, reply),
-            Command::Note(event) => self.note(event),
+            Command::Note(events) => events.into_iter().for_each(|event| self.note(event)),
             Command::Remember(name, note, reply) => {
                 self.batch.notes.push((name, note));
                 self.later(reply, ());
@@ -300,10 +321,10 @@ impl Run {
         if !holds.is_empty() {
             return self.later(reply, Adopted::Held(plan, holds));
         }
-        let before = self.table.installs.clone();
-        self.table = Table { secrets, ..self.table.adopt(desired) };
+        let next = Table { secrets, ..self.table.adopt(desired) };
+        let former = std::mem::replace(&mut self.table, next);
         self.table.tick(now);
-        let carried = before.diff(&self.table.installs).filter_map(|item| match item {
+        let carried = former.installs.diff(&self.table.installs).filter_map(|item| match item {
             DiffItem::Add(name, install) | DiffItem::Update { new: (name, install), .. } => {
                 Some((name.clone(), install.clone()))
             }
@@ -311,14 +332,17 @@ impl Run {
         });
         self.batch.installs.extend(carried);
         self.batch.kept = kept;
-        self.batch.lists = Some(Lists::of(&self.table));
+        // A batch may hold several revisions: what the former ones changed is in it already.
+        let lists = Lists::between(&former, &self.table);
+        self.batch.lists.get_or_insert_default().extend(lists);
         self.batch.serial = Some(self.table.serial);
         self.later(reply, Adopted::Applied(plan));
     }
 
-    fn lease(&mut self, request: &LeaseRequest, reply: Reply<()>) {
-        let outcome = self.table.lease(request);
-        self.batch.leases.extend(outcome.changed);
+    fn lease(&mut self, requests: &[LeaseRequest], reply: Reply<()>) {
+        for request in requests {
+            self.batch.leases.extend(self.table.lease(request).changed);
+        }
         self.later(reply, ());
     }
 
@@ -370,8 +394,15 @@ impl Run {
         if self.hush.is_repeated(&event) {
             return;
         }
-        log(&event);
         self.table.fold(&event);
+        if self.hush.is_flood(&event) {
+            self.tally.lost(1);
+            if let Some(notice) = self.hush.notice(event.at) {
+                self.note(notice);
+            }
+            return;
+        }
+        log(&event);
         if let (Stage::LocalBoot, Some(name)) = (event.stage, &event.deployment) {
             if let Some(next) = self.table.rebooted(name, event.at) {
                 let name = name.clone();

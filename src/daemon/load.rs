@@ -3,22 +3,25 @@
 //! is what is served.
 
 mod judge;
+mod memory;
 mod survey;
 
 use std::collections::BTreeMap;
-use std::num::NonZero;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::desired::{self, Deployment, Desired, Options};
-use crate::manifest::{self, Code, Documents, Environment, Level, Mark, Problem, report};
+use crate::desired::{self, Deployment, Desired, Fixed, Machine, Options, Place};
+use crate::manifest::{Code, Documents, Environment, Level, Mark, Problem, report};
 use crate::media::Library;
 use crate::model::{Name, Time};
 use crate::table::Table;
 use crate::walk::{self, Route};
 use judge::Judge;
-pub use survey::survey;
+pub use memory::Memory;
+use memory::{Rehearsed, Scene};
+pub use survey::{survey, survey_again};
 
 /// An inventory, as far as it could be understood.
 #[derive(Debug, Default)]
@@ -64,32 +67,49 @@ pub fn load(
     options: &Options,
     depth: Depth,
 ) -> Loaded {
-    let mut loaded = examine(revision, files, environment, library, options, depth);
-    survey::keep_own(&mut loaded, environment);
-    loaded
+    Memory::default().load(revision, files, environment, library, options, depth)
 }
 
-/// The same with every problem, also those that only another environment can judge.
-fn examine(
-    revision: Arc<str>,
-    files: &BTreeMap<Arc<str>, Bytes>,
-    environment: &Environment,
-    library: &dyn Library,
-    options: &Options,
-    depth: Depth,
-) -> Loaded {
-    let (documents, mut problems) = manifest::parse_in(files, environment);
-    let (desired, found) = desired::resolve(&documents, library, options);
-    problems.extend(found);
-    let desired = Arc::new(Desired { revision, ..desired });
-    problems.iter_mut().for_each(|problem| tolerate(problem, depth));
-    if !problems.iter().any(|problem| problem.level == Level::Error) {
-        problems.extend(documents.weigh(rehearse(&documents, &desired, depth)));
+impl Memory {
+    /// The same, quicker for what earlier loads with this memory have seen.
+    pub fn load(
+        &mut self,
+        revision: Arc<str>,
+        files: &BTreeMap<Arc<str>, Bytes>,
+        environment: &Environment,
+        library: &dyn Library,
+        options: &Options,
+        depth: Depth,
+    ) -> Loaded {
+        let mut loaded = self.examine(revision, files, environment, library, options, depth);
+        survey::keep_own(&mut loaded, environment);
+        loaded
     }
-    problems.iter_mut().for_each(|problem| tolerate(problem, depth));
-    problems.sort_by_key(|problem| (problem.mark(), problem.code));
-    let environments = environment.name().cloned().into_iter().collect();
-    Loaded { documents, desired, problems, environments }
+
+    /// The same with every problem, also those that only another environment can judge.
+    fn examine(
+        &mut self,
+        revision: Arc<str>,
+        files: &BTreeMap<Arc<str>, Bytes>,
+        environment: &Environment,
+        library: &dyn Library,
+        options: &Options,
+        depth: Depth,
+    ) -> Loaded {
+        let (documents, mut problems) = self.manifests.read(files, environment);
+        let (desired, found) = desired::resolve_again(&mut self.resolved, &documents, library, options);
+        problems.extend(found);
+        let desired = Arc::new(Desired { revision, ..desired });
+        problems.iter_mut().for_each(|problem| tolerate(problem, depth));
+        if !problems.iter().any(|problem| problem.level == Level::Error) {
+            let found = rehearse(&documents, &desired, depth, &mut self.rehearsed);
+            problems.extend(documents.weigh(found));
+        }
+        problems.iter_mut().for_each(|problem| tolerate(problem, depth));
+        problems.sort_by_key(|problem| (problem.mark(), problem.code));
+        let environments = environment.name().cloned().into_iter().collect();
+        Loaded { documents, desired, problems, environments }
+    }
 }
 
 /// What makes one installer stop is an error to a person who checks, but to the daemon no reason
@@ -102,53 +122,108 @@ fn tolerate(problem: &mut Problem, depth: Depth) {
     }
 }
 
-/// Boots every deployment in memory, on all processors.
-fn rehearse(documents: &Documents, desired: &Arc<Desired>, depth: Depth) -> Vec<Problem> {
-    let deployments: Vec<&Arc<Deployment>> = desired.deployments.values().collect();
-    let workers = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let share = deployments.len().div_ceil(workers).max(1);
-    let found = std::thread::scope(|scope| {
-        let parts: Vec<_> = deployments
-            .chunks(share)
-            .map(|part| scope.spawn(move || boot_all(documents, desired, part, depth)))
-            .collect();
-        let found = parts.into_iter().flat_map(|part| part.join().expect("a rehearsal does not panic"));
-        found.collect()
+/// Boots every deployment in memory that is not known to boot, on all processors.
+fn rehearse(
+    documents: &Documents,
+    desired: &Arc<Desired>,
+    depth: Depth,
+    known: &mut Rehearsed,
+) -> Vec<Problem> {
+    let wanted = unknown(desired, depth, known);
+    let stages = stages(&stage_for(desired, &wanted), &wanted);
+    let found = memory::share(&wanted, |part| {
+        let boot = |(deployment, scene): &(&Arc<Deployment>, Scene)| {
+            boot(documents, &stages[&scene.subnet.name], deployment, depth)
+        };
+        part.iter().map(boot).collect::<Vec<_>>()
     });
-    documents.weigh(merged(found))
+    drop(stages);
+    let mut problems = Vec::new();
+    for ((deployment, scene), problem) in wanted.into_iter().zip(found.into_iter().flatten()) {
+        match problem {
+            Some(problem) => problems.push((deployment.name.clone(), problem)),
+            None => known.keep(deployment.digest.clone(), scene),
+        }
+    }
+    known.trim(&desired.deployments);
+    documents.weigh(merged(problems))
+}
+
+/// The deployments that have to be rehearsed.
+fn unknown<'a>(
+    desired: &'a Arc<Desired>,
+    depth: Depth,
+    known: &Rehearsed,
+) -> Vec<(&'a Arc<Deployment>, Scene)> {
+    let mut servers: BTreeMap<&Name, Ipv4Addr> = BTreeMap::new();
+    let selects = |deployment: &Arc<Deployment>| matches!(deployment.place, Place::Select(_));
+    let chosen = desired.deployments.values().any(selects).then(|| walk::choices(desired));
+    let scene = |deployment: &'a Arc<Deployment>| {
+        let machine = match &deployment.place {
+            Place::Machine(name) => Some(name),
+            Place::Select(_) => chosen.as_ref().and_then(|chosen| chosen.get(&deployment.name)),
+        };
+        let subnet = deployment.subnet.clone();
+        let server = servers
+            .entry(&deployment.subnet.name)
+            .or_insert_with(|| walk::stand_in_address(desired, &deployment.subnet));
+        Scene {
+            depth,
+            server: *server,
+            subnet,
+            boot: deployment.boot.clone(),
+            machine: machine.and_then(|name| desired.machines.get(name)).cloned(),
+        }
+    };
+    let mut scene = scene;
+    let scenes = desired.deployments.values().map(|deployment| (deployment, scene(deployment)));
+    scenes.filter(|(deployment, scene)| !known.is_known(deployment, scene)).collect()
+}
+
+/// The desired state that some rehearsals need: pinned deployments do not touch each other, so
+/// that of a few among many does not need all of it.
+fn stage_for(desired: &Arc<Desired>, wanted: &[(&Arc<Deployment>, Scene)]) -> Arc<Desired> {
+    let pinned = |(deployment, _): &(&Arc<Deployment>, Scene)| matches!(deployment.place, Place::Machine(_));
+    if wanted.len() * 2 > desired.deployments.len() || !wanted.iter().all(pinned) {
+        return desired.clone();
+    }
+    let machine = |(deployment, _): &(&Arc<Deployment>, Scene)| match &deployment.place {
+        Place::Machine(name) => Some((name.clone(), desired.machines.get(name)?.clone())),
+        Place::Select(_) => None,
+    };
+    let machines: BTreeMap<Name, Arc<Machine>> = wanted.iter().filter_map(machine).collect();
+    let macs =
+        machines.values().flat_map(|machine| machine.macs.iter().map(|mac| (*mac, machine.name.clone())));
+    Arc::new(Desired {
+        revision: desired.revision.clone(),
+        subnets: desired.subnets.clone(),
+        boots: desired.boots.clone(),
+        macs: macs.collect(),
+        machines,
+        deployments: wanted.iter().map(|(one, _)| (one.name.clone(), Arc::clone(one))).collect(),
+        safety: desired.safety.clone(),
+        secrets: desired.secrets.clone(),
+        fixed: Fixed::default(),
+    })
 }
 
 /// The tables that rehearsals start from, by subnet.
-type Rehearsals<'a> = BTreeMap<&'a Name, Table>;
-
-fn stage<'a, 'b>(
-    rehearsals: &'b mut Rehearsals<'a>,
-    desired: &Arc<Desired>,
-    deployment: &'a Deployment,
-) -> &'b Table {
-    let subnet = &deployment.subnet;
-    rehearsals.entry(&subnet.name).or_insert_with(|| walk::rehearsal(desired.clone(), subnet))
+fn stages<'a>(desired: &Arc<Desired>, wanted: &'a [(&Arc<Deployment>, Scene)]) -> BTreeMap<&'a Name, Table> {
+    let mut stages = BTreeMap::new();
+    for (_, scene) in wanted {
+        let stage = || walk::rehearsal_at(scene.server, desired.clone());
+        stages.entry(&scene.subnet.name).or_insert_with(stage);
+    }
+    stages
 }
 
-fn boot_all(
-    documents: &Documents,
-    desired: &Arc<Desired>,
-    part: &[&Arc<Deployment>],
-    depth: Depth,
-) -> Vec<(Name, Problem)> {
-    let mut rehearsals = Rehearsals::new();
-    let mut problems = Vec::new();
-    for deployment in part {
-        let table = stage(&mut rehearsals, desired, deployment);
-        let routes = match depth {
-            Depth::EveryFirmware => Route::of(deployment.boot.cpu),
-            Depth::OneFirmware => &Route::of(deployment.boot.cpu)[..1],
-        };
-        let walks = walk::walk_all(table, deployment, routes, Time(0));
-        let problem = Judge { documents, table, deployment }.problem(&walks);
-        problems.extend(problem.map(|problem| (deployment.name.clone(), problem)));
-    }
-    problems
+fn boot(documents: &Documents, table: &Table, deployment: &Deployment, depth: Depth) -> Option<Problem> {
+    let routes = match depth {
+        Depth::EveryFirmware => Route::of(deployment.boot.cpu),
+        Depth::OneFirmware => &Route::of(deployment.boot.cpu)[..1],
+    };
+    let walks = walk::walk_all(table, deployment, routes, Time(0));
+    Judge { documents, table, deployment }.problem(&walks)
 }
 
 /// One problem for each place, however many deployments have it.
@@ -168,10 +243,11 @@ fn merged(found: Vec<(Name, Problem)>) -> Vec<Problem> {
 
 /// The rehearsals of some deployments, as [`load`] made them, for people to read.
 pub fn transcript(desired: &Arc<Desired>, names: &[&Name]) -> String {
-    let mut rehearsals = Rehearsals::new();
+    let mut stages: BTreeMap<&Name, Table> = BTreeMap::new();
     let deployments = names.iter().filter_map(|name| desired.deployments.get(*name));
     let texts = deployments.map(|deployment| {
-        let table = stage(&mut rehearsals, desired, deployment);
+        let subnet = &deployment.subnet;
+        let table = stages.entry(&subnet.name).or_insert_with(|| walk::rehearsal(desired.clone(), subnet));
         let walks = walk::walk_all(table, deployment, Route::of(deployment.boot.cpu), Time(0));
         walk::transcript::write(table, deployment, &walks)
     });

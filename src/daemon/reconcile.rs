@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::keeper::{Adopted, Keeper, Proposal};
-use super::load::{Depth, load};
+use super::load::{Depth, Memory};
 use super::{now, preview, secrets};
 use crate::api::types::{Apply, Order, Outcome, SourceStatus, Tree};
 use crate::desired::{Desired, Media, Options, Subnet};
@@ -52,6 +52,8 @@ pub struct Reconciler {
     steered: Notify,
     /// Revisions and orders are dealt with one at a time.
     turn: tokio::sync::Mutex<()>,
+    /// What loads found out before.
+    memory: Arc<Mutex<Memory>>,
     /// The source's latest revision that was adopted, or that a tree applied by hand stands for.
     settled: Mutex<Arc<str>>,
 }
@@ -111,6 +113,7 @@ impl Reconciler {
             used: Mutex::default(),
             steered: Notify::new(),
             turn: tokio::sync::Mutex::default(),
+            memory: Arc::default(),
             settled: Mutex::default(),
         }
     }
@@ -344,11 +347,15 @@ impl Reconciler {
         }
         let options = Options { media, fallback: self.fallback.clone() };
         let identity = self.identity.clone();
+        let memory = self.memory.clone();
         let work = move || {
             let environment = Environment::choose(&kept.files, kept.environment.as_deref());
             let environment = environment.map_err(|error| Invalid(error.to_string()))?;
             let revision = kept.revision.clone();
-            let loaded = load(revision, &kept.files, &environment, &shelf, &options, Depth::OneFirmware);
+            let mut memory = lock(&memory);
+            let loaded =
+                memory.load(revision, &kept.files, &environment, &shelf, &options, Depth::OneFirmware);
+            drop(memory);
             if loaded.errors() > 0 {
                 return Err(Invalid(loaded.report()));
             }

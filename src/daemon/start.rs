@@ -203,11 +203,15 @@ fn serve_files_at(
         format!("{what} can't listen on {address}:{port}: {error}").into()
     };
     let port = config.http.port;
-    let http = http::Server::bind(SocketAddrV4::new(address, port).into(), files.clone(), http::Limits::default())
-        .map_err(|error| taken("HTTP", port, error))?;
-    let tftp =
-        tftp::Server::bind(SocketAddrV4::new(address, TFTP_PORT).into(), files.clone(), tftp::Limits::default())
-            .map_err(|error| taken("TFTP", TFTP_PORT, error))?;
+    let http =
+        http::Server::bind(SocketAddrV4::new(address, port).into(), files.clone(), http::Limits::default())
+            .map_err(|error| taken("HTTP", port, error))?;
+    let tftp = tftp::Server::bind(
+        SocketAddrV4::new(address, TFTP_PORT).into(),
+        files.clone(),
+        tftp::Limits::default(),
+    )
+    .map_err(|error| taken("TFTP", TFTP_PORT, error))?;
     let http = http.run(opener.clone(), stopping.clone());
     let tftp = tftp.run(opener, stopping.clone());
     tasks.spawn(async move { ended("HTTP", http.await) });

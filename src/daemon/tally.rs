@@ -22,9 +22,9 @@ impl Tally {
         }
     }
 
-    /// An event that nobody will be told of.
-    pub fn lost(&self) {
-        self.lost.fetch_add(1, Ordering::Relaxed);
+    /// Events that nobody will be told of.
+    pub fn lost(&self, count: u64) {
+        self.lost.fetch_add(count, Ordering::Relaxed);
     }
 
     /// A DHCP message that was left unanswered, by the word for its reason.

@@ -7,7 +7,7 @@ use crate::model::{Cpu, Name, Origin};
 use crate::render::Text;
 
 /// One `[boot.NAME]`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Boot {
     pub name: Name,
     /// First part of the path below which kernel, initrd and tree are served: `prefix` of the
@@ -26,7 +26,7 @@ pub struct Boot {
 }
 
 /// A kernel or initrd: its path below the boot's prefix, and where its bytes lie.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct File {
     pub path: Arc<str>,
     /// `None` only in an offline check without the media at hand.

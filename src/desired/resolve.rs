@@ -7,6 +7,7 @@ mod boot;
 mod clear;
 mod deployment;
 mod digest;
+mod earlier;
 pub mod inherited;
 mod ipv6;
 mod machine;
@@ -24,6 +25,8 @@ mod variable;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
+
+pub use earlier::Earlier;
 
 use super::{Boot, Desired, Safety, Subnet, Template};
 use crate::manifest::{Documents, Mark, Problem};
@@ -51,7 +54,18 @@ pub enum Media {
 /// Resolves an inventory. With errors among the problems the result is incomplete and must not
 /// be served. Problems are in the order of their places.
 pub fn resolve(documents: &Documents, library: &dyn Library, options: &Options) -> (Desired, Vec<Problem>) {
-    let mut resolver = Resolver::new(documents, library, options);
+    resolve_again(&mut Earlier::default(), documents, library, options)
+}
+
+/// The same, quicker for what was resolved before: what has not changed is shared with the
+/// earlier result.
+pub fn resolve_again(
+    earlier: &mut Earlier,
+    documents: &Documents,
+    library: &dyn Library,
+    options: &Options,
+) -> (Desired, Vec<Problem>) {
+    let mut resolver = Resolver::new(earlier, documents, library, options);
     resolver.references();
     resolver.secret_files();
     resolver.dhcp_options();
@@ -67,11 +81,13 @@ pub fn resolve(documents: &Documents, library: &dyn Library, options: &Options) 
     resolver.variables();
     resolver.clear_secrets();
     resolver.unknown_names();
+    resolver.remember();
     let Resolver { desired, problems, .. } = resolver;
     (desired, documents.weigh(problems))
 }
 
 struct Resolver<'a> {
+    earlier: &'a mut Earlier,
     documents: &'a Documents,
     library: &'a dyn Library,
     options: &'a Options,
@@ -95,6 +111,8 @@ struct Resolver<'a> {
     users: BTreeMap<Name, Vec<Name>>,
     /// Values already found to be of the wrong type.
     mistyped: HashSet<Mark>,
+    /// How often something wrong was found and kept for a later report, or told before.
+    silent: usize,
 }
 
 /// Parts of deployment digests that many deployments share.
@@ -107,25 +125,41 @@ struct Digests {
 }
 
 impl<'a> Resolver<'a> {
-    fn new(documents: &'a Documents, library: &'a dyn Library, options: &'a Options) -> Resolver<'a> {
+    fn new(
+        earlier: &'a mut Earlier,
+        documents: &'a Documents,
+        library: &'a dyn Library,
+        options: &'a Options,
+    ) -> Resolver<'a> {
         Resolver {
+            earlier,
             documents,
             library,
             options,
             problems: Vec::new(),
-            desired: Desired { safety: safety(documents), ..Desired::default() },
+            desired: Desired {
+                safety: safety(documents),
+                macs: HashMap::with_capacity(documents.machines.len() + documents.deployments.len()),
+                ..Desired::default()
+            },
             dangling: BTreeMap::new(),
             secrets: BTreeMap::new(),
             templates: HashMap::new(),
             profiles: HashMap::new(),
-            pinned: HashMap::new(),
-            fixed: HashMap::new(),
+            pinned: HashMap::with_capacity(documents.deployments.len()),
+            fixed: HashMap::with_capacity(documents.deployments.len()),
             fixed6: HashMap::new(),
             digests: Digests::default(),
             lacking: BTreeMap::new(),
             users: BTreeMap::new(),
             mistyped: HashSet::new(),
+            silent: 0,
         }
+    }
+
+    /// Rises with everything that is found to be wrong.
+    fn faults(&self) -> usize {
+        self.problems.len() + self.silent
     }
 
     fn boot(&self, name: &Name) -> Option<&Arc<Boot>> {
@@ -139,8 +173,8 @@ impl<'a> Resolver<'a> {
 }
 
 fn safety(documents: &Documents) -> Safety {
-    let written = &documents.inventory;
     let usual = Safety::default();
+    let Some(written) = &documents.inventory else { return usual };
     Safety {
         max_remove: written.max_remove.unwrap_or(usual.max_remove),
         min_existing: written.min_existing.unwrap_or(usual.min_existing),
@@ -162,7 +196,7 @@ fn listed<T: std::fmt::Display>(names: impl IntoIterator<Item = T>) -> String {
 }
 
 /// `deployment web-1`, `deployments web-1, web-2`.
-fn deployments(names: &[Name]) -> String {
+fn deployments<T: std::fmt::Display>(names: &[T]) -> String {
     let plural = if names.len() == 1 { "" } else { "s" };
     format!("deployment{plural} {}", listed(names))
 }

@@ -6,7 +6,7 @@ use crate::model::{Name, Origin};
 use crate::render::{Kind, Text};
 
 /// A built-in template, or one `[template.NAME]`.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Template {
     pub name: Name,
     pub kind: Kind,

@@ -14,14 +14,15 @@ use crate::model::{Cidr, Cidr6, Mac, Name, Range, Range6, Size, Span, Window};
 #[derive(Clone, Debug, Default)]
 pub struct Documents {
     pub sources: Sources,
-    pub subnets: BTreeMap<Name, Resource<Subnet>>,
-    pub boots: BTreeMap<Name, Resource<Boot>>,
-    pub templates: BTreeMap<Name, Resource<Template>>,
-    pub profiles: BTreeMap<Name, Resource<Profile>>,
-    pub machines: BTreeMap<Name, Resource<Machine>>,
-    pub deployments: BTreeMap<Name, Resource<Deployment>>,
-    pub pools: BTreeMap<Name, Resource<Pool>>,
-    pub inventory: Inventory,
+    pub subnets: BTreeMap<Name, Arc<Resource<Subnet>>>,
+    pub boots: BTreeMap<Name, Arc<Resource<Boot>>>,
+    pub templates: BTreeMap<Name, Arc<Resource<Template>>>,
+    pub profiles: BTreeMap<Name, Arc<Resource<Profile>>>,
+    pub machines: BTreeMap<Name, Arc<Resource<Machine>>>,
+    pub deployments: BTreeMap<Name, Arc<Resource<Deployment>>>,
+    pub pools: BTreeMap<Name, Arc<Resource<Pool>>>,
+    /// `voldemort.toml`, if there is one.
+    pub inventory: Option<Inventory>,
     /// Resources that exist but could not be read: references to them are no mistakes.
     pub unread: BTreeSet<(Kind, Name)>,
     /// Files that are not valid TOML: they may define anything they mention.
@@ -71,7 +72,7 @@ pub struct Extra {
 }
 
 /// One of `routes`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct WrittenRoute {
     pub to: Option<Marked<Cidr>>,
     pub via: Option<Marked<Ipv4Addr>>,
@@ -207,10 +208,11 @@ pub struct Inventory {
 impl Documents {
     /// Problems in the order of their places, with the levels that `[check]` gives them.
     pub fn weigh(&self, problems: Vec<Problem>) -> Vec<Problem> {
-        let weigh = |problem: Problem| match self.inventory.levels.get(&problem.code) {
-            None => Some(problem),
-            Some(level) => level.map(|level| problem.level(level)),
-        };
+        let weigh =
+            |problem: Problem| match self.inventory.as_ref().and_then(|own| own.levels.get(&problem.code)) {
+                None => Some(problem),
+                Some(level) => level.map(|level| problem.level(level)),
+            };
         let mut problems: Vec<Problem> = problems.into_iter().filter_map(weigh).collect();
         problems.sort_by_key(|problem| (problem.mark(), problem.code));
         problems

@@ -10,7 +10,9 @@ use toml::de::{DeTable, DeValue};
 
 use super::checker::form::resource_name;
 use super::checker::{Checker, Subject, plain};
-use super::document::{Document, Documents, Inventory, Resource};
+use super::document::{
+    Boot, Deployment, Document, Documents, Inventory, Machine, Pool, Profile, Resource, Subnet, Template,
+};
 use super::environment::{self, Environment};
 use super::overlay::{self, Tables};
 use super::scan::{self, Scan};
@@ -44,29 +46,182 @@ pub fn parse(files: &BTreeMap<Arc<str>, Bytes>) -> (Documents, Vec<Problem>) {
 /// The same with an environment laid over it.
 pub fn parse_in(files: &BTreeMap<Arc<str>, Bytes>, environment: &Environment) -> (Documents, Vec<Problem>) {
     let sources = Sources::new(files);
+    if is_overlaid(&sources, environment) {
+        return overlaid(sources, environment);
+    }
+    let parts: Vec<Part> = base_manifests(&sources).map(|file| part(&sources, file)).collect();
+    join(sources, parts.iter())
+}
+
+/// The numbers of the manifests that are no overlays.
+pub fn base_manifests(sources: &Sources) -> impl Iterator<Item = u32> {
+    let base = |source: &Source| is_manifest(&source.name) && environment::part(&source.name).is_none();
+    sources.iter().filter(move |(_, source)| base(source)).map(|(file, _)| file)
+}
+
+/// Whether an environment has overlays.
+pub fn is_overlaid(sources: &Sources, environment: &Environment) -> bool {
+    sources.iter().any(|(_, source)| is_manifest(&source.name) && environment.owns(&source.name))
+}
+
+fn unnameable(sources: &Sources) -> Vec<Problem> {
+    let overlays = sources.iter().filter(|(_, source)| is_manifest(&source.name));
+    overlays
+        .filter_map(|(file, source)| environment::unnameable(environment::part(&source.name)?, file))
+        .collect()
+}
+
+/// Reads an inventory with the overlays of an environment.
+pub fn overlaid(sources: Sources, environment: &Environment) -> (Documents, Vec<Problem>) {
+    let mut parser = Parser { problems: unnameable(&sources), ..Parser::default() };
+    let base: Vec<u32> = base_manifests(&sources).collect();
+    base.iter().for_each(|file| parser.file(&sources, *file));
+    let own =
+        sources.iter().filter(|(_, source)| is_manifest(&source.name) && environment.owns(&source.name));
+    let overlays: Vec<u32> = own.map(|(file, _)| file).collect();
+    let manifests = base.len() + overlays.len();
+    parser.lay_over(&sources, &overlays);
+    let (mut documents, mut problems) = parser.finish();
+    documents.sources = sources;
+    others_were_checked(&documents, manifests, &mut problems);
+    problems.extend(schema::stale(&documents.sources));
+    let problems = documents.weigh(problems);
+    (documents, problems)
+}
+
+/// What one manifest says, whatever the others do: the same bytes under the same number make the
+/// same part. There may be one for each of 100,000 files: what is empty takes next to nothing.
+#[derive(Debug)]
+pub struct Part {
+    subnets: Listed<Subnet>,
+    boots: Listed<Boot>,
+    templates: Listed<Template>,
+    profiles: Listed<Profile>,
+    machines: Listed<Machine>,
+    deployments: Listed<Deployment>,
+    pools: Listed<Pool>,
+    inventory: Option<Box<Inventory>>,
+    unread: Box<[(Kind, Name)]>,
+    unparsed: Box<[u32]>,
+    problems: Box<[Problem]>,
+    /// Lines with syntax errors: what else is wrong there says nothing.
+    faulty: BTreeSet<u32>,
+}
+
+type Listed<T> = Box<[Arc<Resource<T>>]>;
+
+/// Reads one manifest that is no overlay.
+pub fn part(sources: &Sources, file: u32) -> Part {
     let mut parser = Parser::default();
-    let mut manifests = 0;
-    let mut overlays = Vec::new();
-    for (file, source) in sources.iter().filter(|(_, source)| is_manifest(&source.name)) {
-        match environment::part(&source.name) {
-            None => {
-                manifests += 1;
-                parser.file(&sources, file);
+    parser.file(sources, file);
+    let faulty = std::mem::take(&mut parser.faulty);
+    let (documents, problems) = parser.finish();
+    let Documents {
+        sources: _,
+        subnets,
+        boots,
+        templates,
+        profiles,
+        machines,
+        deployments,
+        pools,
+        inventory,
+        unread,
+        unparsed,
+    } = documents;
+    Part {
+        subnets: subnets.into_values().collect(),
+        boots: boots.into_values().collect(),
+        templates: templates.into_values().collect(),
+        profiles: profiles.into_values().collect(),
+        machines: machines.into_values().collect(),
+        deployments: deployments.into_values().collect(),
+        pools: pools.into_values().collect(),
+        inventory: inventory.map(Box::new),
+        unread: unread.into_iter().collect(),
+        unparsed: unparsed.into(),
+        problems: problems.into(),
+        faulty,
+    }
+}
+
+/// Puts the manifests of an inventory without overlays together: one part for each, in the order of
+/// the files.
+pub fn join<'a>(
+    sources: Sources,
+    parts: impl ExactSizeIterator<Item = &'a Part>,
+) -> (Documents, Vec<Problem>) {
+    let manifests = parts.len();
+    let mut documents = Documents { sources, ..Documents::default() };
+    let mut problems = unnameable(&documents.sources);
+    for part in parts {
+        problems.extend(part.problems.iter().cloned());
+        problems.extend(documents.add(part));
+    }
+    others_were_checked(&documents, manifests, &mut problems);
+    problems.extend(schema::stale(&documents.sources));
+    let problems = documents.weigh(problems);
+    (documents, problems)
+}
+
+impl Documents {
+    /// Takes over what a part has; what is there already is reported.
+    fn add(&mut self, part: &Part) -> Vec<Problem> {
+        let Part {
+            subnets,
+            boots,
+            templates,
+            profiles,
+            machines,
+            deployments,
+            pools,
+            inventory,
+            unread,
+            unparsed,
+            problems: _,
+            faulty,
+        } = part;
+        let mut twice = Vec::new();
+        add(Kind::Subnet, &mut self.subnets, subnets, &mut twice);
+        add(Kind::Boot, &mut self.boots, boots, &mut twice);
+        add(Kind::Template, &mut self.templates, templates, &mut twice);
+        add(Kind::Profile, &mut self.profiles, profiles, &mut twice);
+        add(Kind::Machine, &mut self.machines, machines, &mut twice);
+        add(Kind::Deployment, &mut self.deployments, deployments, &mut twice);
+        add(Kind::Pool, &mut self.pools, pools, &mut twice);
+        if let Some(inventory) = inventory {
+            self.inventory = Some((**inventory).clone());
+        }
+        self.unread.extend(unread.iter().cloned());
+        self.unparsed.extend(unparsed);
+        let told = |problem: &Problem| {
+            faulty.is_empty() || {
+                let mark = problem.mark();
+                !faulty.contains(&line(self.sources.get(mark.file), problem))
             }
-            Some(part) => {
-                parser.problems.extend(environment::unnameable(part, file));
-                overlays.extend(environment.owns(&source.name).then_some(file));
+        };
+        twice.retain(told);
+        twice
+    }
+}
+
+fn add<T>(
+    kind: Kind,
+    all: &mut BTreeMap<Name, Arc<Resource<T>>>,
+    own: &[Arc<Resource<T>>],
+    twice: &mut Vec<Problem>,
+) {
+    for resource in own {
+        let name = &resource.name;
+        match all.entry(name.clone()) {
+            Entry::Vacant(entry) => drop(entry.insert(resource.clone())),
+            Entry::Occupied(first) => {
+                let message = format!("there are two {} called `{name}`", fields(kind).plural);
+                let problem = Problem::new(Code::Twice, resource.mark, message, "second one");
+                twice.push(problem.also(first.get().mark, "first one").help("give one of them another name"));
             }
         }
     }
-    manifests += overlays.len();
-    parser.lay_over(&sources, &overlays);
-    let (mut documents, mut problems) = parser.finish();
-    others_were_checked(&documents, manifests, &mut problems);
-    problems.extend(schema::stale(&sources));
-    documents.sources = sources;
-    let problems = documents.weigh(problems);
-    (documents, problems)
 }
 
 /// Says what a file that is no TOML means for the others.
@@ -93,6 +248,8 @@ struct Parser {
     tables: Tables,
     /// Whether the files are those of an environment.
     overlay: bool,
+    /// Lines with syntax errors of the file that was read last.
+    faulty: BTreeSet<u32>,
 }
 
 impl Parser {
@@ -116,7 +273,7 @@ impl Parser {
     }
 
     fn finish(self) -> (Documents, Vec<Problem>) {
-        let Parser { mut documents, problems, tables, overlay: _ } = self;
+        let Parser { mut documents, problems, tables, overlay: _, faulty: _ } = self;
         for ((kind, _), place) in tables {
             match kind {
                 Kind::Subnet => place.insert(&mut documents.subnets),
@@ -169,6 +326,7 @@ impl Parser {
         // What is left of a faulty line says nothing.
         found.retain(|problem| faulty.is_empty() || !faulty.contains(&line(source, problem)));
         self.problems.append(&mut found);
+        self.faulty = faulty;
     }
 
     fn modern(&mut self, file: u32, text: &str, scan: &Scan) {
@@ -271,7 +429,7 @@ impl Parser {
         let mut safety = table.take::<Table>("safety").map_or_else(Table::default, |safety| safety.value);
         let levels = table.take::<Table>("check").map_or_else(Table::default, |check| check.value);
         let count = |number: Option<Marked<i64>>| number.map(|n| u32::try_from(n.value).unwrap_or(u32::MAX));
-        self.documents.inventory = Inventory {
+        self.documents.inventory = Some(Inventory {
             max_remove: safety.take("max-remove").map(|percent| percent.value),
             min_existing: count(safety.take("min-existing")),
             allow_empty: safety.take("allow-empty").map(|flag| flag.value),
@@ -279,7 +437,7 @@ impl Parser {
             max_in_flight: count(safety.take("max-in-flight")),
             windows: safety.take_list("windows").into_iter().map(|window| window.value).collect(),
             levels: levels_of(&mut checker, levels),
-        };
+        });
         checker.problems
     }
 }
@@ -309,9 +467,9 @@ pub(super) struct Place {
 }
 
 impl Place {
-    fn insert<T: Document>(self, resources: &mut BTreeMap<Name, Resource<T>>) {
+    fn insert<T: Document>(self, resources: &mut BTreeMap<Name, Arc<Resource<T>>>) {
         let Place { name, mark, whole, table } = self;
-        resources.insert(name.clone(), Resource { name, mark, whole, body: T::read(table) });
+        resources.insert(name.clone(), Arc::new(Resource { name, mark, whole, body: T::read(table) }));
     }
 }
 

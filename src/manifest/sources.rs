@@ -8,14 +8,19 @@ use bytes::Bytes;
 use super::Mark;
 use crate::model::Origin;
 
-/// The files of one revision, in order of their paths.
+/// The files of one revision, in order of their paths and numbered in that order, with gaps:
+/// a file keeps its number from one revision to the next, and a new one finds room between its
+/// neighbours.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
-    files: Vec<Source>,
+    files: Vec<(u32, Arc<Source>)>,
 }
 
+/// Between the numbers of two files at first: a million of them (`source`'s limit) fit.
+const GAP: u32 = 1 << 12;
+
 /// One file; its text and lines are worked out when first asked for.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Source {
     pub name: Arc<str>,
     pub bytes: Bytes,
@@ -32,32 +37,54 @@ pub struct Position {
 
 impl Sources {
     pub fn new(files: &BTreeMap<Arc<str>, Bytes>) -> Sources {
-        let source = |(name, bytes): (&Arc<str>, &Bytes)| Source {
-            name: name.clone(),
-            bytes: bytes.clone(),
-            text: OnceLock::new(),
-            lines: OnceLock::new(),
-        };
-        Sources { files: files.iter().map(source).collect() }
+        Sources::default().next(files)
+    }
+
+    /// The files of the next revision. Those with the same bytes are shared with these sources,
+    /// and all that stay keep their numbers if there is room for the new ones between them.
+    pub fn next(&self, files: &BTreeMap<Arc<str>, Bytes>) -> Sources {
+        let mut known = self.files.iter().peekable();
+        let next = files.iter().map(|(name, bytes)| {
+            while known.next_if(|(_, source)| source.name < *name).is_some() {}
+            match known.next_if(|(_, source)| source.name == *name) {
+                Some((number, source)) if source.bytes == *bytes => (Some(*number), source.clone()),
+                Some((number, _)) => (Some(*number), Source::new(name, bytes)),
+                None => (None, Source::new(name, bytes)),
+            }
+        });
+        let next: Vec<(Option<u32>, Arc<Source>)> = next.collect();
+        let known: Vec<Option<u32>> = next.iter().map(|(number, _)| *number).collect();
+        let numbers = numbered(&known);
+        Sources { files: numbers.into_iter().zip(next.into_iter().map(|(_, source)| source)).collect() }
     }
 
     /// Every file with its number.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &Source)> {
-        self.files.iter().enumerate().map(|(index, source)| (index as u32, source))
+        self.files.iter().map(|(number, source)| (*number, &**source))
     }
 
     /// The number of the file at this path.
     pub fn find(&self, name: &str) -> Option<u32> {
-        let found = self.files.binary_search_by(|source| (*source.name).cmp(name)).ok()?;
-        u32::try_from(found).ok()
+        let found = self.files.binary_search_by(|(_, source)| (*source.name).cmp(name)).ok()?;
+        Some(self.files[found].0)
     }
 
-    /// The file a mark points into.
+    /// The file a mark points into; the first one for a mark that points nowhere.
     ///
     /// # Panics
-    /// With a number that did not come from these sources.
+    /// Where there is no file at all.
     pub fn get(&self, file: u32) -> &Source {
-        &self.files[file as usize]
+        let after = self.files.partition_point(|(number, _)| *number <= file);
+        &self.files[after.saturating_sub(1)].1
+    }
+
+    /// Whether a number stands for the same file with the same bytes in an earlier revision.
+    pub fn is_same(&self, earlier: &Sources, file: u32) -> bool {
+        let find = |sources: &Sources| {
+            let found = sources.files.binary_search_by_key(&file, |(number, _)| *number).ok()?;
+            Some(sources.files[found].1.clone())
+        };
+        matches!((find(self), find(earlier)), (Some(own), Some(other)) if Arc::ptr_eq(&own, &other))
     }
 
     /// What is written at a mark; empty where the file is no text.
@@ -73,7 +100,31 @@ impl Sources {
     }
 }
 
+/// Gives numbers to those that have none, between their neighbours'; to all anew where there is
+/// no room.
+fn numbered(known: &[Option<u32>]) -> Vec<u32> {
+    let mut numbers = Vec::with_capacity(known.len());
+    for run in known.split_inclusive(Option::is_some) {
+        let before = numbers.last().copied().unwrap_or(0);
+        let end = run.last().copied().flatten();
+        let new = run.len() as u32 - u32::from(end.is_some());
+        // Behind the last file there is as much room as at first.
+        let step = end.map_or(GAP, |end| (end - before) / (new + 1));
+        if new > 0 && (step == 0 || new > (u32::MAX - before) / step) {
+            return (1..=known.len() as u32).map(|place| place.saturating_mul(GAP)).collect();
+        }
+        numbers.extend((1..=new).map(|place| before + place * step));
+        numbers.extend(end);
+    }
+    numbers
+}
+
 impl Source {
+    fn new(name: &Arc<str>, bytes: &Bytes) -> Arc<Source> {
+        let (name, bytes) = (name.clone(), bytes.clone());
+        Arc::new(Source { name, bytes, text: OnceLock::new(), lines: OnceLock::new() })
+    }
+
     /// The file as text, without a byte order mark at its beginning being taken away; `None`
     /// unless it is UTF-8.
     pub fn text(&self) -> Option<&str> {
@@ -142,7 +193,7 @@ mod tests {
     #[test]
     fn positions_count_characters() {
         let sources = source("é = 1\nab = \"ü\" # x\n");
-        let at = |offset| sources.get(0).position(offset);
+        let at = |offset| sources.get(GAP).position(offset);
         assert_eq!(at(0), Position { line: 1, column: 1 });
         assert_eq!(at(2), Position { line: 1, column: 2 });
         assert_eq!(at(1), Position { line: 1, column: 1 });
@@ -151,10 +202,54 @@ mod tests {
         assert_eq!(at(1000), Position { line: 3, column: 1 });
     }
 
+    fn revision(names: &[&str], before: &Sources) -> Sources {
+        let files = names.iter().map(|name| (Arc::from(*name), Bytes::from_static(b"x = 1")));
+        before.next(&files.collect())
+    }
+
+    fn numbers(sources: &Sources) -> Vec<u32> {
+        sources.iter().map(|(number, _)| number).collect()
+    }
+
+    #[test]
+    fn files_keep_their_numbers_while_others_come_and_go() {
+        let first = revision(&["b", "d"], &Sources::default());
+        let second = revision(&["a", "b", "c", "cc", "d", "e"], &first);
+        for name in ["b", "d"] {
+            assert_eq!(first.find(name), second.find(name), "{name}");
+            let number = first.find(name).unwrap();
+            assert!(second.is_same(&first, number), "{name}");
+        }
+        assert!(numbers(&second).is_sorted_by(|a, b| a < b), "{:?}", numbers(&second));
+        let third = revision(&["a", "e"], &second);
+        assert_eq!((third.find("a"), third.find("e")), (second.find("a"), second.find("e")));
+        assert_eq!(&*third.get(third.find("e").unwrap()).name, "e");
+        assert!(revision(&[], &third).iter().next().is_none());
+    }
+
+    #[test]
+    fn where_no_room_is_left_all_are_numbered_anew() {
+        assert_eq!(numbered(&[Some(7), None, Some(8)]), [GAP, 2 * GAP, 3 * GAP]);
+        assert_eq!(numbered(&[Some(7), None, Some(9)]), [7, 8, 9]);
+        assert_eq!(numbered(&[Some(u32::MAX), None]), [GAP, 2 * GAP]);
+        assert_eq!(numbered(&[None, None]), [GAP, 2 * GAP]);
+        assert_eq!(numbered(&[]), [0; 0]);
+    }
+
+    #[test]
+    fn other_bytes_are_another_source_of_the_same_number() {
+        let before = source("a = 1");
+        let after = before.next(&BTreeMap::from([("a.toml".into(), Bytes::from_static(b"a = 2"))]));
+        let number = before.find("a.toml").unwrap();
+        assert_eq!(after.find("a.toml"), Some(number));
+        assert_eq!(after.get(number).text(), Some("a = 2"));
+        assert!(!after.is_same(&before, number));
+    }
+
     #[test]
     fn words_are_found_again() {
         let sources = source("é {{ user_hash }}\nx");
-        let source = sources.get(0);
+        let source = sources.get(GAP);
         let range = source.word_at(Position { line: 1, column: 6 });
         assert_eq!(&source.text().unwrap()[range], "user_hash");
         assert_eq!(source.word_at(Position { line: 9, column: 9 }).end, source.bytes.len());

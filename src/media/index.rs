@@ -11,7 +11,7 @@ use crate::model::similar::distance;
 use crate::model::{Content, Extent};
 
 /// The files of one ISO image or directory, by path (no leading slash, `/` between parts).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Index {
     /// What a person would call it: volume label of an image, else the file's name.
     pub label: String,

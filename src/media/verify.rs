@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::{MediaError, identity};
 use crate::model::content::FileId;
+use crate::model::hex;
 
 const CHUNK: usize = 1 << 20;
 
@@ -102,10 +103,6 @@ fn sha256(file: &mut File) -> io::Result<String> {
             Err(error) => return Err(error),
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

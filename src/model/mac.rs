@@ -40,8 +40,15 @@ impl Mac {
     }
 
     fn join(&self, separator: &str) -> String {
-        let pairs: Vec<String> = self.0.iter().map(|octet| format!("{octet:02x}")).collect();
-        pairs.join(separator)
+        let digits = super::hex(&self.0);
+        let mut text = String::with_capacity(17);
+        for at in (0..digits.len()).step_by(2) {
+            if at > 0 {
+                text.push_str(separator);
+            }
+            text.push_str(&digits[at..at + 2]);
+        }
+        text
     }
 }
 

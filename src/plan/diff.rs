@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Action, Change, FORMAT_VERSION, Impact, Plan, blast};
 use crate::desired::{Boot, Deployment, Desired, DhcpOptions, Ipv6, Machine, Subnet};
 use crate::model::{Name, Origin};
-use crate::table::change::is_rename;
+use crate::table::change::{gone, is_rename};
 use crate::table::{Duty, Table, rename};
 
 /// The detail of a deployment whose manifest is the same and whose content is not; diffs of what
@@ -179,6 +179,7 @@ fn machines(table: &Table, after: &Desired, changes: &mut Vec<Change>) {
                     plain("machine", name, Action::Create, &machine.origin, "is known from now on", vec![]);
                 changes.push(Change { machine: Some(name.to_string()), ..change });
             }
+            Some(former) if Arc::ptr_eq(former, machine) => {}
             Some(former) => {
                 let details = machine_details(former, machine);
                 if !details.is_empty() {
@@ -195,8 +196,10 @@ fn machines(table: &Table, after: &Desired, changes: &mut Vec<Change>) {
             }
         }
     }
-    let gone = |name: &Name| !after.machines.contains_key(name) && !renamed.contains_key(name);
-    for (name, machine) in before.machines.iter().filter(|(name, _)| gone(name)) {
+    for (name, machine) in gone(&before.machines, &after.machines) {
+        if renamed.contains_key(name) {
+            continue;
+        }
         let reason = "is not known any more and gets no boot answers";
         changes.push(Change {
             impact: Impact::Release,
@@ -244,11 +247,11 @@ fn deployments(table: &Table, next: &Table, changes: &mut Vec<Change>) {
             None => Some(appeared(table, next, &disks, deployment)),
         });
     }
-    for former in table.desired.deployments.values() {
+    for (_, former) in gone(&table.desired.deployments, &next.desired.deployments) {
         let machine = table.assignments.get(&former.name);
         let tenant = machine.and_then(|machine| next.tenant(machine));
         let renamed = tenant.is_some_and(|now| is_renamed(table, next, former, now));
-        if !next.desired.deployments.contains_key(&former.name) && !renamed {
+        if !renamed {
             let reason = match tenant {
                 Some(now) => format!("deployment {} takes its machine over", now.name),
                 None => "its machine is given up and boots its own disk".into(),
@@ -322,6 +325,9 @@ fn changed(
     former: &Deployment,
     now: &Deployment,
 ) -> Option<Change> {
+    if is_same(table, next, former, now) {
+        return None;
+    }
     let details = deployment_details(table, next, former, now, true);
     if details.is_empty() {
         return None;
@@ -336,6 +342,15 @@ fn changed(
         Duty::LocalBoot(reason) => (Impact::Live, format!("nothing happens on the machine ({reason})")),
     };
     Some(row(table, next, now, Action::Update, impact, &reason, details))
+}
+
+/// Whether a deployment stays as it is: the digest stands for all but where it is and which
+/// subnet it is in. Most deployments of most plans do.
+fn is_same(table: &Table, next: &Table, former: &Deployment, now: &Deployment) -> bool {
+    (std::ptr::eq(former, now)
+        || (former.name == now.name && former.digest == now.digest && former.subnet.name == now.subnet.name))
+        && (table.assignments.ptr_eq(&next.assignments)
+            || table.assignments.get(&former.name) == next.assignments.get(&now.name))
 }
 
 /// `content` adds a line where only what is served differs.

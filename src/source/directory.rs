@@ -11,6 +11,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::{Body, Snapshot, SourceError};
+use crate::model::hex;
 
 /// Most files and directories of one inventory.
 const MOST_FILES: usize = 1_000_000;
@@ -199,8 +200,7 @@ fn revision(files: &Files) -> Arc<str> {
             }
         }
     }
-    let digest: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("dir@sha256:{digest}").into()
+    format!("dir@sha256:{}", hex(&hasher.finalize())).into()
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use self::mirror::{Mirror, Reading};
 use super::SourceError;
 use super::watch::Reporter;
 use super::watch::alarm::Alarm;
-use crate::model::{Git, Inventory, Reference, Span};
+use crate::model::{Git, Inventory, Reference, Span, hex};
 
 /// Longest time that one fetch may take.
 pub const FETCH_LIMIT: Duration = Duration::from_secs(120);
@@ -117,7 +117,7 @@ impl Follower {
         let place = state.join("git");
         // Another branch is another mirror: what was fetched last must never be of the wrong one.
         let key = format!("{}\0{:?}", git.url, git.reference);
-        let digest: String = Sha256::digest(key).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let digest = hex(&Sha256::digest(key)[..8]);
         let mirror = Mirror { path: place.join(format!("{digest}.git")), copies: place.join("copies") };
         Follower { git, fetcher, mirror, failures: 0 }
     }

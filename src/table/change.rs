@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
+use imbl::ordmap::DiffItem;
+
 use super::{Event, Install, InstallStage, Outcome, Permit, PermitStep, Report, Seen, Stage, Table};
 use crate::desired::{Boot, Deployment, Desired, Machine, Place};
 use crate::model::{Name, Time};
@@ -27,11 +29,7 @@ impl Table {
         next.serial += 1;
         next.installs = carry_renames(&base, &desired);
         next.assignments = assign(&desired, &base.assignments, &next.installs);
-        next.tenants = next
-            .assignments
-            .iter()
-            .map(|(deployment, machine)| (machine.clone(), deployment.clone()))
-            .collect();
+        next.tenants = turned(&base.tenants, &base.assignments, &next.assignments);
         let prefix = |boot: &Arc<Boot>| (boot.prefix.clone(), boot.name.clone());
         next.prefixes = Arc::new(desired.boots.values().map(prefix).collect());
         for machine in desired.machines.values() {
@@ -149,6 +147,9 @@ impl Table {
 /// disappears, with the same `redeploy` number and the same content, is the same one renamed.
 fn carry_renames(table: &Table, desired: &Desired) -> imbl::OrdMap<Name, Install> {
     let mut installs = table.installs.clone();
+    if gone(&table.desired.deployments, &desired.deployments).next().is_none() {
+        return installs;
+    }
     for (name, deployment) in &desired.deployments {
         let Place::Machine(machine) = &deployment.place else { continue };
         if installs.contains_key(name) {
@@ -163,6 +164,19 @@ fn carry_renames(table: &Table, desired: &Desired) -> imbl::OrdMap<Name, Install
         }
     }
     installs
+}
+
+/// The names that are in `before` and not in `after`. Both are gone through once, in order: most
+/// revisions take nothing away from thousands.
+pub fn gone<'a, T, U>(
+    before: &'a BTreeMap<Name, T>,
+    after: &'a BTreeMap<Name, U>,
+) -> impl Iterator<Item = (&'a Name, &'a T)> {
+    let mut after = after.keys().peekable();
+    before.iter().filter(move |(name, _)| {
+        while after.next_if(|other| other < name).is_some() {}
+        after.next_if(|other| other == name).is_none()
+    })
 }
 
 /// Whether `next` is `former` under another name.
@@ -182,18 +196,18 @@ fn assign(
     before: &imbl::OrdMap<Name, Name>,
     installs: &imbl::OrdMap<Name, Install>,
 ) -> imbl::OrdMap<Name, Name> {
-    let mut chosen = imbl::OrdMap::new();
-    let mut taken = BTreeSet::new();
+    let mut chosen = BTreeMap::new();
     let mut open = Vec::new();
     for (name, deployment) in &desired.deployments {
         match &deployment.place {
-            Place::Machine(machine) => {
-                taken.insert(machine.clone());
-                chosen.insert(name.clone(), machine.clone());
-            }
+            Place::Machine(machine) => drop(chosen.insert(name.clone(), machine.clone())),
             Place::Select(labels) => open.push((name, labels)),
         }
     }
+    if open.is_empty() {
+        return patched(before, &chosen);
+    }
+    let mut taken: BTreeSet<Name> = chosen.values().cloned().collect();
     open.retain(|(name, labels)| {
         let former = before.get(*name).or_else(|| installs.get(*name).map(|install| &install.machine));
         let still = former
@@ -213,7 +227,50 @@ fn assign(
             chosen.insert(name.clone(), machine.clone());
         }
     }
-    chosen
+    patched(before, &chosen)
+}
+
+/// `before` with what is different in `now`: most of a large table stays shared with the one
+/// before.
+fn patched(before: &imbl::OrdMap<Name, Name>, now: &BTreeMap<Name, Name>) -> imbl::OrdMap<Name, Name> {
+    let mut next = before.clone();
+    let mut former = before.iter().peekable();
+    for (name, machine) in now {
+        while let Some((gone, _)) = former.next_if(|(known, _)| *known < name) {
+            next.remove(gone);
+        }
+        match former.next_if(|(known, _)| *known == name) {
+            Some((_, was)) if was == machine => {}
+            _ => drop(next.insert(name.clone(), machine.clone())),
+        }
+    }
+    former.for_each(|(gone, _)| drop(next.remove(gone)));
+    next
+}
+
+/// The assignments the other way round, made of what they were before.
+fn turned(
+    tenants: &imbl::OrdMap<Name, Name>,
+    before: &imbl::OrdMap<Name, Name>,
+    after: &imbl::OrdMap<Name, Name>,
+) -> imbl::OrdMap<Name, Name> {
+    let mut next = tenants.clone();
+    let mut given = Vec::new();
+    for change in before.diff(after) {
+        match change {
+            DiffItem::Add(deployment, machine) => given.push((deployment, machine)),
+            DiffItem::Remove(_, machine) => drop(next.remove(machine)),
+            DiffItem::Update { old: (_, former), new: (deployment, machine) } => {
+                next.remove(former);
+                given.push((deployment, machine));
+            }
+        }
+    }
+    // A machine may be taken from one and given to another.
+    for (deployment, machine) in given {
+        next.insert(machine.clone(), deployment.clone());
+    }
+    next
 }
 
 type Labels = BTreeMap<String, String>;
@@ -262,4 +319,50 @@ impl<'a> Choices<'a> {
 
 fn carries(machine: &Machine, labels: &BTreeMap<String, String>) -> bool {
     labels.iter().all(|(key, value)| machine.labels.get(key) == Some(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(text: &str) -> BTreeMap<Name, Name> {
+        let name = |word: &str| word.parse::<Name>().unwrap();
+        text.split_whitespace()
+            .map(|pair| pair.split_once('=').unwrap())
+            .map(|(a, b)| (name(a), name(b)))
+            .collect()
+    }
+
+    #[test]
+    fn what_changes_is_changed_and_turned() {
+        let cases = [
+            ("", "a=m1 b=m2"),
+            ("a=m1 b=m2", ""),
+            ("a=m1 b=m2 c=m3", "a=m1 b=m2 c=m3"),
+            ("a=m1 b=m2", "a=m2 b=m1"),
+            ("a=m1 b=m2 c=m3", "b=m1 d=m2 e=m9"),
+            ("b=m1", "a=m2 c=m1"),
+        ];
+        for (before, after) in cases {
+            let former: imbl::OrdMap<Name, Name> = pairs(before).into_iter().collect();
+            let tenants = former.iter().map(|(name, machine)| (machine.clone(), name.clone())).collect();
+            let next = patched(&former, &pairs(after));
+            assert_eq!(next, pairs(after).into_iter().collect(), "{before} -> {after}");
+            let other_way: imbl::OrdMap<Name, Name> =
+                next.iter().map(|(name, machine)| (machine.clone(), name.clone())).collect();
+            assert_eq!(turned(&tenants, &former, &next), other_way, "{before} -> {after}");
+            assert!(before != after || next.ptr_eq(&former), "nothing is copied for nothing");
+        }
+    }
+
+    #[test]
+    fn what_is_gone_is_found_in_one_pass() {
+        let names = |before: &str, after: &str| {
+            let (before, after) = (pairs(before), pairs(after));
+            gone(&before, &after).map(|(name, _)| name.to_string()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(names("a=x b=x d=x e=x", "a=x c=x d=y f=x"), "b e");
+        assert_eq!(names("a=x b=x", ""), "a b");
+        assert_eq!(names("", "a=x"), "");
+    }
 }

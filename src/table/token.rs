@@ -4,7 +4,7 @@ use hmac::{Hmac, KeyInit, Mac as _};
 use sha2::Sha256;
 
 use super::Table;
-use crate::model::Name;
+use crate::model::{Name, hex};
 
 /// What a token opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +25,7 @@ impl Table {
             Hmac::<Sha256>::new_from_slice(&self.token_key).expect("HMAC takes keys of any length");
         hmac.update(format!("{purpose}\n{deployment}\n{redeploy}").as_bytes());
         let digest = hmac.finalize().into_bytes();
-        digest[..16].iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&digest[..16])
     }
 
     /// A number that only this state directory makes of `text`.

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::{Detail, Step};
 use crate::model::{Cpu, Firmware, Mac, Time};
 use crate::proto::dhcp::{self, Decision, Link, Mode};
-use crate::table::{Event, InstallStage, Stage, Table};
+use crate::table::{Event, Stage, Table};
 
 /// Which program on the machine speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,33 +80,31 @@ impl Reply {
     }
 }
 
-/// Answers that other walks of the same deployment got to the same questions, in the same state of its
-/// installation: they would get them again, where the address is a fixed one.
+/// Answers that a deployment's machine got before to the same questions. DHCP does not look at
+/// installations, so it would get them again where the address is a fixed one, at its second
+/// boot too.
 #[derive(Debug)]
 pub struct Heard {
-    /// What else than the question decides: the boot programs at hand, and how far the
-    /// installation is.
-    pub state: State,
-    fixed: bool,
-    answers: Vec<(State, Vec<u8>, Reply)>,
+    /// What else than the question decides: whether only signed boot programs are at hand.
+    pub signed: bool,
+    keeps: bool,
+    answers: Vec<(bool, Vec<u8>, Reply)>,
 }
 
-type State = (bool, Option<InstallStage>);
-
 impl Heard {
-    /// `fixed` tells whether the deployment's address is; otherwise nothing is remembered.
-    pub fn new(fixed: bool) -> Heard {
-        Heard { state: (false, None), fixed, answers: Vec::new() }
+    /// Unless it `keeps` answers, every question is asked anew.
+    pub fn new(keeps: bool) -> Heard {
+        Heard { signed: false, keeps, answers: Vec::new() }
     }
 
     fn get(&self, question: &[u8]) -> Option<&Reply> {
-        let same = |(state, asked, _): &&(State, Vec<u8>, Reply)| *state == self.state && asked == question;
+        let same = |(signed, asked, _): &&(bool, Vec<u8>, Reply)| *signed == self.signed && asked == question;
         self.answers.iter().find(same).map(|(_, _, reply)| reply)
     }
 
     fn keep(&mut self, question: Vec<u8>, reply: &Reply) {
-        if self.fixed {
-            self.answers.push((self.state, question, reply.clone()));
+        if self.keeps {
+            self.answers.push((self.signed, question, reply.clone()));
         }
     }
 }

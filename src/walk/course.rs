@@ -1,5 +1,6 @@
 //! The course of a boot, stage by stage.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::client::{Client, Heard, Lease, Speaker, link};
@@ -18,12 +19,13 @@ const GRUB_CONFIGURATION: &str = "/grub/x86_64-efi/grub.cfg";
 /// shim and GRUB stop reading a boot URI.
 const BOOT_FILE_MAX: usize = 127;
 
-/// Boots `deployment`'s machine by one route, twice.
+/// Boots `deployment`'s machine by one route, twice, and asks for everything as firmware would.
 pub fn walk(table: &Table, deployment: &Deployment, route: Route, now: Time) -> Walk {
-    Course::new(table, route, now).run(deployment, &mut Shared::of(deployment))
+    let mut nothing = Shared { rendered: Rendered::default(), heard: Heard::new(false) };
+    Course::new(table, route, now).run(deployment, &mut nothing)
 }
 
-/// Boots `deployment`'s machine by each of `routes`, each time as if it were the first.
+/// What [`walk`] finds by each of `routes`, with what they have in common asked for once.
 pub fn walk_all(table: &Table, deployment: &Deployment, routes: &[Route], now: Time) -> Vec<Walk> {
     let mut shared = Shared::of(deployment);
     routes.iter().map(|route| Course::new(table, *route, now).run(deployment, &mut shared)).collect()
@@ -142,8 +144,8 @@ impl Course {
     /// The completion call, if anything the machine was given tells it to make one.
     fn complete(&mut self, asker: Asker, cmdline: &str) -> Result<(), Stop> {
         let root = format!("{}/hooks/", self.table.server.url());
-        let answers = self.answers.iter().map(|(_, text)| String::from_utf8_lossy(text));
-        let url = std::iter::once(cmdline.into()).chain(answers).find_map(|text: std::borrow::Cow<str>| {
+        let answers = self.answers.iter().map(|(_, text)| text_of(text));
+        let url = std::iter::once(cmdline.into()).chain(answers).find_map(|text: Cow<str>| {
             let urls = text.match_indices(&root).map(|(start, _)| url_at(&text, start));
             urls.into_iter().find(|url| url.ends_with("/completed")).map(str::to_owned)
         });
@@ -161,8 +163,7 @@ impl Course {
         boot: Boot,
         shared: &mut Shared,
     ) -> Result<(Asker, Script), Stop> {
-        let stage = self.table.installs.get(&deployment.name).map(|install| install.stage);
-        shared.heard.state = (self.route == Route::SecureBoot, stage);
+        shared.heard.signed = self.route == Route::SecureBoot;
         let Shared { rendered, heard } = shared;
         // The second boot's script depends on what the first one did.
         let rendered = (boot == Boot::First).then_some(rendered);
@@ -239,7 +240,7 @@ impl Course {
         let Content::Bytes(bytes) = &artifact.content else {
             return Err(Fault::Script.stop("the script is no text"));
         };
-        Ok((String::from_utf8_lossy(bytes).into_owned(), artifact.stage))
+        Ok((text_of(bytes).into_owned(), artifact.stage))
     }
 
     /// Fetches what the kernel command line points at below this machine's answers.
@@ -331,6 +332,12 @@ fn signed_only(server: &Server) -> Arc<Server> {
     let loaders = server.loaders.iter().filter(|(name, _)| signed(name));
     let loaders = loaders.map(|(name, entry)| (name.clone(), entry.clone())).collect();
     Arc::new(Server { loaders, ..server.clone() })
+}
+
+/// The bytes as text, whatever they are. (Checking good UTF-8 is many times quicker than mending
+/// it, and all of it is good.)
+fn text_of(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
 /// What a report is answered with.

@@ -1,6 +1,7 @@
 //! Hermetic tests of the whole, over loopback at most: no root, no sleeping for luck. One program,
 //! so that it links once.
 
+mod again;
 mod bounds;
 mod check;
 mod ci;

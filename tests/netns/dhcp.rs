@@ -32,16 +32,20 @@ struct Memory {
 }
 
 impl Lessor for Memory {
-    async fn lease(&self, request: LeaseRequest) -> Result<(), Busy> {
+    async fn lease(&self, requests: Vec<LeaseRequest>) -> Result<(), Busy> {
         let _only = self.writer.lock().unwrap();
         let mut table = Table::clone(&self.tables.load());
-        let _ = table.lease(&request);
+        for request in &requests {
+            let _ = table.lease(request);
+        }
         self.tables.store(Arc::new(table));
         Ok(())
     }
 
-    fn note(&self, event: Event) {
-        let _ = self.events.send(event);
+    fn note(&self, events: Vec<Event>) {
+        for event in events {
+            let _ = self.events.send(event);
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 use super::{Job, Output, tell};
 use crate::cli::Exit;
 use crate::cli::exit::talk;
+use crate::daemon::load::Memory;
 use crate::model::Inventory;
 use crate::source::git::Fetcher;
 use crate::source::{self, SourceConfig, Update};
@@ -29,6 +30,7 @@ async fn follow(job: &Job<'_>, output: &Output) -> Exit {
     let inventory = Inventory::Directory(job.root.to_owned());
     let state = std::path::PathBuf::new();
     source::spawn(SourceConfig { inventory, state, fetcher: Fetcher::default() }, sender);
+    let mut memory = Memory::default();
     let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
     loop {
         let update = tokio::select! {
@@ -40,7 +42,7 @@ async fn follow(job: &Job<'_>, output: &Output) -> Exit {
         clear(output);
         match update {
             Some(Update::Snapshot(snapshot)) => {
-                match job.judge(&snapshot).and_then(|checked| tell(&checked, output, started)) {
+                match job.judge(&mut memory, &snapshot).and_then(|checked| tell(&checked, output, started)) {
                     Ok(told) if !told.heard => return Exit::Done,
                     Ok(_) => {}
                     Err(why) => talk(&why),

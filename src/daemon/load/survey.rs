@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Depth, Loaded, examine};
+use super::{Depth, Loaded, Memory};
 use crate::desired::Options;
 use crate::manifest::{Code, Environment, Mark, Problem, Sources, environment};
 use crate::media::Library;
@@ -33,13 +33,30 @@ pub fn survey(
     options: &Options,
     depth: Depth,
 ) -> Loaded {
-    let examine =
-        |environment: &Environment| examine(revision.clone(), files, environment, library, options, depth);
-    let mut base = examine(&Environment::base());
+    survey_again(&mut Memory::default(), revision, files, library, options, depth)
+}
+
+/// The same, quicker for what earlier surveys with this memory have seen.
+pub fn survey_again(
+    memory: &mut Memory,
+    revision: Arc<str>,
+    files: &BTreeMap<Arc<str>, Bytes>,
+    library: &dyn Library,
+    options: &Options,
+    depth: Depth,
+) -> Loaded {
+    let examine = |memory: &mut Memory, environment: &Environment| {
+        memory.examine(revision.clone(), files, environment, library, options, depth)
+    };
+    let mut base = examine(memory, &Environment::base());
+    let mut known = std::mem::take(&mut memory.environments);
     let mut others = Others::default();
     for environment in Environment::all(files.keys().map(|path| &**path)) {
         let Some(name) = environment.name() else { continue };
-        let Loaded { documents, problems: found, desired: _, environments: _ } = examine(&environment);
+        let Loaded { documents, problems: found, desired: _, environments: _ } = examine(
+            memory.environments.entry(name.clone()).or_insert(known.remove(name).unwrap_or_default()),
+            &environment,
+        );
         let overlay = |file: &u32| environment.owns(&documents.sources.get(*file).name);
         base.documents.unparsed.extend(documents.unparsed.iter().filter(|file| overlay(file)));
         let unused: HashSet<Key> = found.iter().filter(|one| is_of_no_use(one)).map(key).collect();

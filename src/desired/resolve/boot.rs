@@ -37,7 +37,8 @@ impl Resolver<'_> {
                 let digest =
                     digest::boot(&boot, file.map(|file| &*file.value), sha256.map(|sha256| &*sha256.value));
                 self.digests.boots.insert(boot.name.clone(), digest);
-                self.desired.boots.insert(boot.name.clone(), Arc::new(boot));
+                let boot = self.earlier.boot(boot, digest);
+                self.desired.boots.insert(boot.name.clone(), boot);
             }
         }
     }

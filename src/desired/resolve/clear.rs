@@ -38,6 +38,7 @@ impl Resolver<'_> {
 
     /// Says so once for each place; `declared` is where a template calls it a secret.
     pub(super) fn in_clear(&mut self, mark: Mark, message: &str, label: &str, declared: Option<Mark>) {
+        self.silent += 1;
         if !self.mistyped.insert(mark) {
             return;
         }

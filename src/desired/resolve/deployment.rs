@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::profile::Effective;
 use super::{Resolver, digest, machine, option};
-use crate::desired::{Deployment, Place};
+use crate::desired::{Deployment, Place, Template};
 use crate::manifest::document::{self, Resource};
 use crate::manifest::{Code, Mark, Problem};
 use crate::model::Name;
@@ -22,11 +22,27 @@ impl Resolver<'_> {
             self.fixed_address6(resource);
         }
         self.pins(&resources);
+        self.recall();
         for resource in resources {
-            let effective = self.inherited(resource);
-            if let Some(deployment) = self.deployment(resource, effective) {
-                self.desired.deployments.insert(resource.name.clone(), Arc::new(deployment));
+            if let Some(deployment) = self.again(resource).or_else(|| self.anew(resource)) {
+                self.desired.deployments.insert(resource.name.clone(), deployment);
             }
+        }
+    }
+
+    fn anew(&mut self, resource: &Arc<Written>) -> Option<Arc<Deployment>> {
+        let faults = self.faults();
+        let effective = self.inherited(resource);
+        let deployment = Arc::new(self.deployment(resource, effective)?);
+        self.keep_made(resource, &deployment, self.faults() == faults);
+        Some(deployment)
+    }
+
+    /// Notes who uses a template.
+    pub(super) fn uses(&mut self, template: &Template, deployment: &Name) {
+        match self.users.get_mut(&template.name) {
+            Some(users) => users.push(deployment.clone()),
+            None => drop(self.users.insert(template.name.clone(), vec![deployment.clone()])),
         }
     }
 
@@ -62,7 +78,7 @@ impl Resolver<'_> {
             },
         };
         if let Some(template) = &template {
-            self.users.entry(template.name.clone()).or_default().push(name.clone());
+            self.uses(template, name);
         }
         let subnet = subnet?;
         let address = self.address(resource, &effective, &subnet);
@@ -96,7 +112,7 @@ impl Resolver<'_> {
     }
 
     /// Records which machine each deployment is pinned to; a second one is a mistake.
-    fn pins(&mut self, resources: &[&Written]) {
+    fn pins(&mut self, resources: &[&Arc<Written>]) {
         let mut second = Vec::new();
         for resource in resources {
             let Some(machine) = &resource.body.machine else { continue };

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::Digests;
 use crate::desired::{Boot, Deployment, DhcpOptions, Ipv6, Place, Subnet, Template};
 use crate::manifest::Sources;
-use crate::model::{Mac, Name};
+use crate::model::{Mac, Name, hex};
 use crate::render::Value;
 
 /// Hashes values so that no two different sequences of them look alike.
@@ -212,7 +212,7 @@ pub(super) fn deployment(
     if let Some(address6) = address6 {
         sum.shown(address6);
     }
-    sum.end().iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+    hex(&sum.end()).into()
 }
 
 /// A secret's ciphertext stands for its text: another one is served when it changes.
@@ -220,17 +220,19 @@ fn secrets(value: &Value, sum: &mut Sum, known: &mut Digests, sources: &Sources)
     match value {
         Value::Secret(name) => {
             let Ok(name) = name.parse::<Name>() else { return };
-            let digest = known.secrets.entry(name).or_insert_with_key(|name| {
-                let mut sum = Sum::new("secret");
-                if let Some(file) = sources.find(&crate::secret::path(name)) {
-                    sum.bytes(&sources.get(file).bytes);
-                }
-                sum.end()
-            });
+            let digest = known.secrets.entry(name).or_insert_with_key(|name| secret(name, sources));
             sum.bytes(digest);
         }
         Value::List(list) => list.iter().for_each(|value| secrets(value, sum, known, sources)),
         Value::Table(table) => table.values().for_each(|value| secrets(value, sum, known, sources)),
         _ => {}
     }
+}
+
+pub(super) fn secret(name: &Name, sources: &Sources) -> [u8; 32] {
+    let mut sum = Sum::new("secret");
+    if let Some(file) = sources.find(&crate::secret::path(name)) {
+        sum.bytes(&sources.get(file).bytes);
+    }
+    sum.end()
 }

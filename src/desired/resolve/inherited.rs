@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Media, Options, Resolver};
+use super::{Earlier, Media, Options, Resolver};
 use crate::manifest::document::{self, Resource};
 use crate::manifest::shape::KNOWN;
 use crate::manifest::{Documents, Field, Mark, Marked, Value};
@@ -24,7 +24,8 @@ pub struct Inherited {
 pub fn inherited(documents: &Documents, library: &dyn Library, deployment: &Name) -> Option<Vec<Inherited>> {
     let resource = documents.deployments.get(deployment)?;
     let options = Options { media: Media::IfPresent, fallback: Vec::new() };
-    let mut resolver = Resolver::new(documents, library, &options);
+    let mut earlier = Earlier::default();
+    let mut resolver = Resolver::new(&mut earlier, documents, library, &options);
     resolver.profiles();
     let effective = resolver.inherited(resource);
     let mut found = own(resource);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::{Resolver, option};
+use super::{Earlier, Resolver, option};
 use crate::desired::Machine;
 use crate::manifest::{Code, Mark, Marked, Problem};
 use crate::model::{Mac, Name};
@@ -13,20 +13,26 @@ type Claims = HashMap<Mac, (Name, Mark)>;
 
 impl Resolver<'_> {
     pub(super) fn machines(&mut self) {
-        let mut claims = Claims::new();
         let documents = self.documents;
+        let mut claims = Claims::with_capacity(documents.machines.len() + documents.deployments.len());
         let mut machines: Vec<_> = documents.machines.values().collect();
         machines.sort_by_key(|resource| resource.mark);
         for resource in machines {
-            let machine = Machine {
-                name: resource.name.clone(),
-                macs: self.claim(&resource.name, &resource.body.macs, &mut claims),
-                labels: owned(&resource.body.labels),
-                protect: resource.body.protect.as_ref().map(|protect| protect.value),
-                options: option::encoded(&resource.body.extra),
-                loader: loader(&resource.body.loader),
-                origin: documents.sources.origin(resource.mark),
-            };
+            let macs = self.claim(&resource.name, &resource.body.macs, &mut claims);
+            let known = Earlier::machine(&self.earlier.machines, resource, macs.len());
+            let machine = known.unwrap_or_else(|| {
+                let machine = Arc::new(Machine {
+                    name: resource.name.clone(),
+                    macs,
+                    labels: owned(&resource.body.labels),
+                    protect: resource.body.protect.as_ref().map(|protect| protect.value),
+                    options: option::encoded(&resource.body.extra),
+                    loader: loader(&resource.body.loader),
+                    origin: documents.sources.origin(resource.mark),
+                });
+                self.earlier.machines.insert(machine.name.clone(), (resource.clone(), machine.clone()));
+                machine
+            });
             if resource.body.macs.is_empty() && resource.whole {
                 let message = format!("machine {} has no hardware address", resource.name);
                 let problem =
@@ -60,15 +66,21 @@ impl Resolver<'_> {
                 )));
                 continue;
             }
-            let machine = Machine {
-                name: resource.name.clone(),
-                macs: self.claim(&resource.name, &resource.body.macs, claims),
-                labels: BTreeMap::new(),
-                protect: None,
-                options: Default::default(),
-                loader: Vec::new(),
-                origin: documents.sources.origin(resource.mark),
-            };
+            let macs = self.claim(&resource.name, &resource.body.macs, claims);
+            let known = Earlier::machine(&self.earlier.implied, resource, macs.len());
+            let machine = known.unwrap_or_else(|| {
+                let machine = Arc::new(Machine {
+                    name: resource.name.clone(),
+                    macs,
+                    labels: BTreeMap::new(),
+                    protect: None,
+                    options: Default::default(),
+                    loader: Vec::new(),
+                    origin: documents.sources.origin(resource.mark),
+                });
+                self.earlier.implied.insert(machine.name.clone(), (resource.clone(), machine.clone()));
+                machine
+            });
             self.add(machine);
         }
     }
@@ -104,11 +116,11 @@ impl Resolver<'_> {
         own
     }
 
-    fn add(&mut self, machine: Machine) {
+    fn add(&mut self, machine: Arc<Machine>) {
         for mac in &machine.macs {
             self.desired.macs.insert(*mac, machine.name.clone());
         }
-        self.desired.machines.insert(machine.name.clone(), Arc::new(machine));
+        self.desired.machines.insert(machine.name.clone(), machine);
     }
 }
 

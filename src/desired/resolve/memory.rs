@@ -30,7 +30,8 @@ impl Resolver<'_> {
     /// One problem for each boot that machines have too little memory for.
     pub(super) fn memory(&mut self) {
         let documents = self.documents;
-        let known = Known::new(documents.machines.values(), |name| self.pinned.contains_key(name));
+        let known =
+            Known::new(documents.machines.values().map(|own| &**own), |name| self.pinned.contains_key(name));
         let mut short: BTreeMap<&Name, (Need, Vec<Short>)> = BTreeMap::new();
         for deployment in self.desired.deployments.values() {
             let Some(need) = self.need(&deployment.boot) else { continue };
@@ -112,7 +113,7 @@ impl<'a> Known<'a> {
     ) -> Option<Short<'a>> {
         let written = documents.deployments.get(&deployment.name)?;
         let (chosen, machine) = match &deployment.place {
-            Place::Machine(name) => (written.body.machine.as_ref()?.mark, documents.machines.get(name)?),
+            Place::Machine(name) => (written.body.machine.as_ref()?.mark, &**documents.machines.get(name)?),
             Place::Select(_) => {
                 let select = written.body.select.as_ref()?;
                 let mut lists =

@@ -12,7 +12,7 @@ use crate::model::Name;
 const CHAIN_MAX: usize = 64;
 
 /// Settings with everything inherited.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Effective {
     pub subnet: Option<Choice>,
     pub boot: Option<Choice>,
@@ -26,7 +26,7 @@ pub(super) struct Effective {
 }
 
 /// A name, and the profile that chose it (`None` for the deployment itself).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Choice {
     pub name: Marked<Name>,
     pub by: Option<Name>,
@@ -103,7 +103,7 @@ impl Resolver<'_> {
         }
         chain.pop();
         effective.lay(&resource.body.settings, Some(name), resource.whole);
-        let effective = Arc::new(effective);
+        let effective = self.earlier.profile(name, effective);
         self.profiles.insert(name.clone(), effective.clone());
         effective
     }

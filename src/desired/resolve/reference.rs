@@ -1,5 +1,8 @@
 //! Names that must be somebody's.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use super::{Resolver, listed};
 use crate::manifest::document::{Resource, Settings};
 use crate::manifest::shape::fields;
@@ -122,7 +125,7 @@ impl Resolver<'_> {
     }
 
     fn names(&self, kind: Kind) -> Vec<(&str, Option<Mark>)> {
-        fn all<T>(resources: &std::collections::BTreeMap<Name, Resource<T>>) -> Vec<(&str, Option<Mark>)> {
+        fn all<T>(resources: &BTreeMap<Name, Arc<Resource<T>>>) -> Vec<(&str, Option<Mark>)> {
             resources.values().map(|resource| (resource.name.as_str(), Some(resource.mark))).collect()
         }
         let documents = self.documents;
@@ -143,6 +146,7 @@ impl Resolver<'_> {
     /// Says which deployments a dangling reference of a profile concerns.
     pub(super) fn concerns(&mut self, mark: Mark, deployment: &Name) {
         if let Some((_, names)) = self.dangling.get_mut(&mark) {
+            self.silent += 1;
             names.push(deployment.clone());
         }
     }

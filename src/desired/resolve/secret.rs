@@ -46,7 +46,11 @@ impl Resolver<'_> {
     /// Reports a secret that a kernel command line would tell everybody: boot scripts are read
     /// by whoever asks, and `/proc/cmdline` by every process. Once for each place it is written.
     pub(super) fn disclosed(&mut self, boot: &Boot, variable: &str, value: &Marked<Value>) {
-        if !has_secret(&value.value) || !self.mistyped.insert(value.mark) {
+        if !has_secret(&value.value) {
+            return;
+        }
+        self.silent += 1;
+        if !self.mistyped.insert(value.mark) {
             return;
         }
         let Some(own) = self.documents.boots.get(&boot.name) else { return };

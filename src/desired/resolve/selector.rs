@@ -24,6 +24,9 @@ impl Resolver<'_> {
             let Some(Marked { value, mark }) = select else { continue };
             wishes.entry(value).or_insert((*mark, Vec::new())).1.push(name);
         }
+        if wishes.is_empty() {
+            return;
+        }
         let free = Free::new(documents, |name| self.pinned.contains_key(name));
         let mut unsatisfied = Vec::new();
         for (wish, (mark, names)) in wishes {

@@ -1,7 +1,5 @@
 //! Networks: each consistent in itself, none over another.
 
-use std::sync::Arc;
-
 use super::{Resolver, digest, ipv6, option};
 use crate::desired::Subnet;
 use crate::manifest::document::{self, Resource};
@@ -17,11 +15,12 @@ impl Resolver<'_> {
         let mut networks = Vec::new();
         for resource in documents.subnets.values() {
             let Some(cidr) = &resource.body.cidr else { continue };
-            networks.push((cidr, resource));
+            networks.push((cidr, &**resource));
             self.consistent(resource, cidr);
             let subnet = self.subnet(resource, cidr);
             self.digests.subnets.insert(resource.name.clone(), digest::subnet(&subnet));
-            self.desired.subnets.insert(resource.name.clone(), Arc::new(subnet));
+            let subnet = self.earlier.subnet(subnet);
+            self.desired.subnets.insert(resource.name.clone(), subnet);
         }
         self.overlaps(networks);
         self.ipv6_networks();

@@ -23,7 +23,7 @@ impl Resolver<'_> {
 
     fn keep(&mut self, template: Template) -> Arc<Template> {
         self.digests.templates.insert(template.name.clone(), digest::template(&template));
-        let template = Arc::new(template);
+        let template = self.earlier.template(template);
         self.templates.insert(template.name.clone(), template.clone());
         template
     }

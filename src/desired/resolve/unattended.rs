@@ -1,7 +1,6 @@
 //! What an installer must find on its command line to need nobody at the keyboard.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::variable::Want;
 use super::{Resolver, deployments};
@@ -81,19 +80,20 @@ fn meets(word: &Text, need: &Need) -> bool {
 impl Resolver<'_> {
     /// Boots that do not lead their installer to the answers, once for each boot and template.
     pub(super) fn unattended(&mut self) {
-        let mut pairs: BTreeMap<(Name, Name), (Arc<Boot>, Arc<Template>, Vec<Name>)> = BTreeMap::new();
+        let mut pairs: BTreeMap<(&Name, &Name), (&Boot, &Template, Vec<&Name>)> = BTreeMap::new();
         for deployment in self.desired.deployments.values() {
             let Some(template) = &deployment.template else { continue };
-            let pair = (deployment.boot.name.clone(), template.name.clone());
-            let fresh = || (deployment.boot.clone(), template.clone(), Vec::new());
-            pairs.entry(pair).or_insert_with(fresh).2.push(deployment.name.clone());
+            let fresh = || (&*deployment.boot, &**template, Vec::new());
+            let pair = pairs.entry((&deployment.boot.name, &template.name));
+            pair.or_insert_with(fresh).2.push(&deployment.name);
         }
-        for (boot, template, users) in pairs.into_values() {
-            self.problems.extend(self.attended(&boot, &template, &users));
-        }
+        let problems =
+            pairs.into_values().filter_map(|(boot, template, users)| self.attended(boot, template, &users));
+        let problems: Vec<Problem> = problems.collect();
+        self.problems.extend(problems);
     }
 
-    fn attended(&self, boot: &Boot, template: &Template, users: &[Name]) -> Option<Problem> {
+    fn attended(&self, boot: &Boot, template: &Template, users: &[&Name]) -> Option<Problem> {
         let own = self.documents.boots.get(&boot.name)?;
         let lacks = |want: &Want| matches!(want, Want::Boot { boot: lacking, .. } if *lacking == boot.name);
         // A word with a mistake of its own may be the one that is missed.

@@ -80,6 +80,7 @@ impl Resolver<'_> {
     }
 
     fn lack(&mut self, want: Want, deployment: &Name) {
+        self.silent += 1;
         let names = self.lacking.entry(want).or_default();
         if names.last() != Some(deployment) {
             names.push(deployment.clone());
@@ -114,6 +115,7 @@ impl Resolver<'_> {
             }
             return;
         }
+        self.silent += 1;
         if !self.mistyped.insert(written.mark) {
             return;
         }

@@ -31,7 +31,7 @@ impl<'a> Addresses<'a> {
         let given = self.given.entry(seed.clone()).or_insert(0);
         *given += 1;
         let digest = Sha256::digest(format!("{seed}\n{given}"));
-        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+        crate::model::hex(&digest)
     }
 
     /// The path of the setting a mark lies in. Outside of any, and in files that are no

@@ -55,8 +55,14 @@ pub fn parse(table: &Table, path: &str) -> Target {
         ["hooks", deployment, token, outcome] => hook(deployment, token, outcome),
         ["loader", name] if table.server.loaders.contains_key(*name) => Target::Loader((*name).into()),
         [.., "pxelinux.cfg", file] => Target::Script { form: Form::Pxelinux, mac: pxelinux_mac(file) },
-        _ if media(table, path).is_some() => media(table, path).unwrap_or(Target::Unknown),
-        _ if matches!(last, "autoexec.ipxe" | "boot.ipxe") => Target::Script { form: Form::Ipxe, mac: None },
+        _ => media(table, path).unwrap_or_else(|| anywhere(table, last)),
+    }
+}
+
+/// What clients ask for in any folder they make up.
+fn anywhere(table: &Table, last: &str) -> Target {
+    match last {
+        "autoexec.ipxe" | "boot.ipxe" => Target::Script { form: Form::Ipxe, mac: None },
         _ if last.starts_with("grub.cfg") => grub(last),
         _ => loader(table, last),
     }

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Answer, Artifact, Asker, Form, Method, Refusal, RefusalReason, Transport, facts_at};
 use crate::desired::{Boot, Deployment};
-use crate::model::{Content, Cpu, Firmware, Mac};
+use crate::model::{Content, Cpu, Firmware, Mac, hex};
 use crate::render::{self, CmdlineError, grub, ipxe, pxelinux};
 use crate::table::{Duty, Permit, PermitStep, Stage, Table};
 
@@ -212,5 +212,5 @@ fn serve(
 
 /// An entity tag for rendered bytes.
 pub fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)[..12].iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(bytes)[..12])
 }

@@ -1,0 +1,178 @@
+//! What one load found out and the next need not find out again: files that were read, and
+//! deployments that were resolved and that are known to boot. A load with a memory finds what
+//! one without would find.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+
+use super::Depth;
+use crate::desired::{Boot, Deployment, Earlier, Machine, Subnet};
+use crate::manifest::{self, Documents, Environment, Part, Problem, Sources};
+use crate::media::Entry;
+use crate::model::Name;
+
+/// The memory of one inventory. An empty one is as good as any, only slower.
+#[derive(Debug, Default)]
+pub struct Memory {
+    pub(super) manifests: Manifests,
+    pub(super) resolved: Earlier,
+    pub(super) rehearsed: Rehearsed,
+    /// Of the same inventory with each of its environments.
+    pub(super) environments: BTreeMap<Name, Memory>,
+}
+
+/// Manifests as they were last read.
+#[derive(Debug, Default)]
+pub(super) struct Manifests {
+    sources: Sources,
+    parts: BTreeMap<u32, Part>,
+}
+
+impl Manifests {
+    /// Reads the files that are not the same as before, on all processors.
+    pub fn read(
+        &mut self,
+        files: &BTreeMap<Arc<str>, Bytes>,
+        environment: &Environment,
+    ) -> (Documents, Vec<Problem>) {
+        let sources = self.sources.next(files);
+        let before = std::mem::replace(&mut self.sources, sources.clone());
+        self.parts.retain(|file, _| sources.is_same(&before, *file));
+        if manifest::is_overlaid(&sources, environment) {
+            return manifest::overlaid(sources, environment);
+        }
+        let unread = manifest::base_manifests(&sources).filter(|file| !self.parts.contains_key(file));
+        let unread: Vec<u32> = unread.collect();
+        let read = share(&unread, |some| {
+            let parts = some.iter().map(|file| (*file, manifest::part(&sources, *file)));
+            parts.collect::<Vec<_>>()
+        });
+        self.parts.extend(read.into_iter().flatten());
+        manifest::join(sources, self.parts.values())
+    }
+}
+
+/// The deployments whose rehearsed boots all came to a good end.
+#[derive(Debug, Default)]
+pub(super) struct Rehearsed {
+    /// By their digests.
+    well: HashMap<Arc<str>, Scene>,
+}
+
+/// What decides a rehearsal beside what is in a deployment's digest.
+#[derive(Clone, Debug)]
+pub(super) struct Scene {
+    pub depth: Depth,
+    /// The address of the rehearsing server.
+    pub server: Ipv4Addr,
+    pub subnet: Arc<Subnet>,
+    /// With the files that are at hand.
+    pub boot: Arc<Boot>,
+    /// Pinned, or chosen if any is free.
+    pub machine: Option<Arc<Machine>>,
+}
+
+impl PartialEq for Scene {
+    fn eq(&self, other: &Scene) -> bool {
+        let Scene { depth, server, subnet, boot, machine } = self;
+        let same_machines = match (machine, &other.machine) {
+            (Some(one), Some(two)) => same_machine(one, two),
+            (one, two) => one.is_none() && two.is_none(),
+        };
+        same_machines
+            && *depth == other.depth
+            && *server == other.server
+            && same_network(subnet, &other.subnet)
+            && same_files(boot, &other.boot)
+    }
+}
+
+/// Where it is written decides nothing, nor does what it is chosen or kept by.
+fn same_machine(one: &Arc<Machine>, other: &Arc<Machine>) -> bool {
+    let Machine { name, macs, labels: _, protect: _, options, loader, origin: _ } = &**one;
+    Arc::ptr_eq(one, other)
+        || (*name == other.name
+            && *macs == other.macs
+            && *options == other.options
+            && *loader == other.loader)
+}
+
+/// The rest of a subnet is in the digests, and the line it is written in decides nothing.
+fn same_network(one: &Arc<Subnet>, other: &Arc<Subnet>) -> bool {
+    Arc::ptr_eq(one, other)
+        || (one.name == other.name && one.dynamic == other.dynamic && one.segment == other.segment)
+}
+
+/// The same goes for boots.
+fn same_files(one: &Arc<Boot>, other: &Arc<Boot>) -> bool {
+    let entries = |boot: &Boot| -> Vec<Option<Entry>> {
+        std::iter::once(&boot.kernel).chain(&boot.initrd).map(|file| file.entry.clone()).collect()
+    };
+    Arc::ptr_eq(one, other) || entries(one) == entries(other)
+}
+
+impl Rehearsed {
+    pub fn is_known(&self, deployment: &Deployment, scene: &Scene) -> bool {
+        self.well.get(&deployment.digest).is_some_and(|known| known == scene)
+    }
+
+    pub fn keep(&mut self, digest: Arc<str>, scene: Scene) {
+        self.well.insert(digest, scene);
+    }
+
+    /// Forgets deployments that are no more, when they get many.
+    pub fn trim(&mut self, deployments: &BTreeMap<Name, Arc<Deployment>>) {
+        if self.well.len() > deployments.len() + deployments.len() / 4 {
+            let present: std::collections::HashSet<&Arc<str>> =
+                deployments.values().map(|deployment| &deployment.digest).collect();
+            self.well.retain(|digest, _| present.contains(digest));
+        }
+    }
+}
+
+/// Works on parts of a list on all processors; the results are in the order of the list. Who is
+/// done takes the next part, so that a busy processor holds nobody up.
+pub(super) fn share<T: Sync, R: Send>(list: &[T], work: impl Fn(&[T]) -> R + Sync) -> Vec<R> {
+    /// Fewer than this are done before another thread has started.
+    const LEAST: usize = 16;
+    const PARTS_EACH: usize = 16;
+    let workers = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let parts: Vec<&[T]> = list.chunks(list.len().div_ceil(workers * PARTS_EACH).max(LEAST)).collect();
+    let next = AtomicUsize::new(0);
+    let run = || {
+        let mut done = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some(part) = parts.get(at) else { return done };
+            done.push((at, work(part)));
+        }
+    };
+    let mut done = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..workers.min(parts.len())).map(|_| scope.spawn(run)).collect();
+        let own = run();
+        let others = others.into_iter().flat_map(|other| other.join().expect("a load does not panic"));
+        own.into_iter().chain(others).collect::<Vec<_>>()
+    });
+    done.sort_by_key(|(at, _)| *at);
+    done.into_iter().map(|(_, result)| result).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shared_work_keeps_the_order() {
+        for length in [0, 1, 16, 17, 5_000] {
+            let list: Vec<usize> = (0..length).collect();
+            let doubled = share(&list, |part| part.iter().map(|number| number * 2).collect::<Vec<_>>());
+            let whole: Vec<usize> = doubled.into_iter().flatten().collect();
+            assert_eq!(whole, list.iter().map(|number| number * 2).collect::<Vec<_>>());
+        }
+    }
+}
