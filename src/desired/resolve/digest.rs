@@ -117,10 +117,10 @@ pub(super) fn subnet(subnet: &Subnet) -> [u8; 32] {
     sum.number(lease.0);
     sum.dhcp_options(options);
     // Nothing where there is none, so that digests made before there was IPv6 stay right. What is
-    // lent is left out, as with IPv4.
-    if let Some(ipv6) = ipv6 {
-        let ipv6 = Ipv6 { dynamic: Vec::new(), ..ipv6.clone() };
-        sum.list(ipv6.lines().iter());
+    // lent is left out, as with IPv4, and what is advertised to the whole wire.
+    if let Some(Ipv6 { cidr, dynamic: _, dns, ra: _, router: _ }) = ipv6 {
+        sum.shown(cidr);
+        sum.list(dns.iter());
     }
     sum.end()
 }

@@ -115,7 +115,9 @@ impl Resolver<'_> {
             problem(Code::Reserved, message, "no machine can have it", cidr, "network defined here")
         } else if ipv6.is_dynamic(at) {
             let message = format!("{at} lies in a dynamic range of subnet `{}`", subnet.name);
-            let range = written.and_then(|own| Some(own.body.ipv6.as_ref()?.dynamic.first()?.mark));
+            let holds = |range: &&Marked<Range6>| range.value.contains(at);
+            let range =
+                written.and_then(|own| Some(own.body.ipv6.as_ref()?.dynamic.iter().find(holds)?.mark));
             problem(Code::InDynamic, message, "might be lent to another machine", range, "dynamic addresses")
                 .help("take an address outside of the range, or shorten the range")
         } else {
