@@ -135,3 +135,39 @@ fn a_machine_boots_and_installs_once_by_ipv6() {
     assert!(!get(&net, SCRIPT).contains("kernel"), "installed");
     assert_eq!(daemon.stop(), Some(0));
 }
+
+#[test]
+fn machines_may_make_their_own_addresses_and_an_edit_ends_ipv6() {
+    if !has("dhclient") || !has("curl") || !has("ss") {
+        return;
+    }
+    let Some(net) = Net::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    net.server_ip(&["address", "add", "fd00:10::1/64", "dev", "srv", "nodad"]);
+    let (config, root) = (detect(&net, folder.path()), inventory(folder.path()));
+    let manifest = Path::new(&root).join("lab.toml");
+    let slaac =
+        MANIFEST.replace("ra = \"managed\"", "ra = \"slaac\"").replace("address6 = \"fd00:10::30\"", "");
+    std::fs::write(&manifest, slaac).unwrap();
+    let daemon = serving(&net, &config, &root);
+    // A soliciting client gets its advertisement and makes an address of its card's.
+    card(&net, HARRY);
+    let own = "fd00:10::211:22ff:fe33:4455";
+    let addresses = || net.client_output(&["ip", "-6", "address", "show", "dev", "cli"]);
+    eventually("its own address", addresses, |text| text.contains(own) && !text.contains("tentative"));
+    let lease = dhclient(&net, folder.path(), "-S");
+    assert!(lease.contains("RCV: Reply message"), "information without an address: {lease}");
+    let script = get(&net, SCRIPT);
+    assert!(
+        script.contains("kernel --name linux http://[fd00:10::1]/"),
+        "known by its own address: {script}"
+    );
+    std::fs::write(
+        &manifest,
+        MANIFEST.replace("ipv6 = {", "x-ipv6 = {").replace("address6 =", "x-address6 ="),
+    )
+    .unwrap();
+    let ports = || net.server_output(&["ss", "-H", "-6", "-lntu"]);
+    eventually("the end of IPv6", ports, |text| !text.contains("fd00:10::1") && !text.contains(":547"));
+    assert_eq!(daemon.stop(), Some(0));
+}
