@@ -14,13 +14,15 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use inventory::{deployments, generate, median, name};
 use tokio::sync::mpsc;
+use voldemort::api::types::SourceStatus;
+use voldemort::config::Write;
 use voldemort::daemon::keeper::Keeper;
 use voldemort::daemon::load::{Depth, Memory};
-use voldemort::daemon::reconcile::{Follow, Reconciler};
+use voldemort::daemon::reconcile::{Follow, Followed, Reconciler};
 use voldemort::desired::{Desired, Media, Options};
 use voldemort::manifest::{self, Environment};
 use voldemort::media::Shelf;
-use voldemort::model::{Git, Inventory};
+use voldemort::model::{Git, Inventory, Name};
 use voldemort::plan;
 use voldemort::secret::{Key, Recipients, seal};
 use voldemort::source::git::Fetcher;
@@ -60,7 +62,7 @@ async fn fetched(files: usize) {
         let state = folder.path().join(format!("state-{run}"));
         let bare = folder.path().join("bare.git").display().to_string();
         let started = Instant::now();
-        spawn(SourceConfig { inventory: Inventory::Git(Git::at(bare)), state, fetcher }, out);
+        spawn(SourceConfig { inventory: Inventory::Git(Git::at(bare)), poll: None, state, fetcher }, out);
         let Some(Update::Snapshot(snapshot)) = updates.recv().await else { panic!("it can be fetched") };
         let read = started.elapsed();
         let (documents, _) = manifest::parse(&texts(&snapshot));
@@ -136,15 +138,15 @@ async fn live(count: usize) {
     let (store, saved) = Store::open(&folder.path().join("state"), || [7; 48]).expect("a state can be made");
     let (keeper, _) = Keeper::spawn(store, saved, Server::stand_in([10, 0, 0, 1].into()));
     let shelf = Shelf::new(Vec::new(), None).with_directory(root.clone());
-    let follow = Follow {
-        location: "bench".into(),
-        environment: None,
-        manual: false,
-        state: folder.path().join("state"),
-        control: None,
-    };
+    let state = folder.path().join("state");
+    let only: Name = "inventory".parse().expect("a name");
+    let (inventory, fetcher) = (Inventory::Directory(root.clone()), Fetcher::default());
+    let place = SourceConfig { inventory, poll: None, state: state.clone(), fetcher };
+    let followed = Followed { location: "bench".into(), manual: false, place, writes: Write::Off };
+    let follow =
+        Follow { sources: [(only.clone(), followed)].into(), environment: None, state, control: None };
     let reconciler = Arc::new(Reconciler::new(keeper.clone(), shelf, Vec::new(), Some(identity), follow));
-    let mut status = reconciler.status();
+    let mut status = reconciler.statuses();
     let (send, updates) = mpsc::channel(1);
     tokio::spawn(reconciler.run(updates));
     let mut snapshot = directory::read(&root).expect("it can be read");
@@ -156,8 +158,9 @@ async fn live(count: usize) {
         snapshot.files.insert(name(run).into(), body);
         let copy = snapshot.clone();
         let started = Instant::now();
-        send.send(Update::Snapshot(copy)).await.expect("the reconciler runs");
-        let is_live = |status: &voldemort::api::types::SourceStatus| {
+        send.send((only.clone(), Update::Snapshot(copy))).await.expect("the reconciler runs");
+        let is_live = |statuses: &BTreeMap<Name, SourceStatus>| {
+            let Some(status) = statuses.get(&only) else { return false };
             assert!(["Ready", "Loading"].contains(&status.condition.as_str()), "{}", status.reason);
             status.applied == *snapshot.revision
         };

@@ -2,9 +2,11 @@
 
 pub mod client;
 pub mod convert;
+pub mod hook;
 pub mod metrics;
 pub mod routes;
 pub mod types;
+pub mod why;
 
 pub use client::Client;
-pub use routes::{Backend, router};
+pub use routes::{Backend, Hooked, router};

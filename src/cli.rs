@@ -13,7 +13,6 @@ pub mod iso;
 pub mod plan;
 pub mod remote;
 pub mod render;
-mod replace;
 pub mod replay;
 pub mod resolved;
 mod saved;
@@ -21,6 +20,7 @@ pub mod schema;
 pub mod secret;
 pub mod start;
 pub mod try_;
+pub mod why;
 
 use std::ffi::OsString;
 
@@ -58,6 +58,8 @@ pub enum Command {
     Replay(replay::Arguments),
     /// Settings of the daemon
     Config(config::Args),
+    /// Tells what a machine would be offered, and what happened at its last boot
+    Why(why::Arguments),
     /// Looks into ISO images
     Iso(iso::Args),
     /// Encrypts texts that only the daemon may read
@@ -81,6 +83,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Plan(arguments) => plan::run(&arguments),
         Command::Apply(arguments) => apply::run(&arguments),
         Command::Try(arguments) => try_::run(&arguments),
+        Command::Why(arguments) => why::run(&arguments),
         Command::Start(arguments) => start::run(&arguments),
         Command::Config(arguments) => config::run(&arguments),
         Command::Iso(arguments) => iso::run(&arguments),

@@ -3,6 +3,7 @@
 
 pub mod detect;
 pub mod host;
+mod inventory;
 mod read;
 mod tree;
 
@@ -11,7 +12,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 pub use crate::model::Mode;
-use crate::model::{Cidr, Inventory, Name, Range};
+use crate::model::{Access, Cidr, Git, Inventory, Name, Range, Span, Verify};
 
 /// The daemon's file, understood.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,8 +23,8 @@ pub struct Config {
     pub dhcp: Dhcp,
     pub http: Http,
     pub api: Api,
-    pub inventory: Inventory,
-    pub reconcile: Reconcile,
+    /// Where manifests come from; at least one, in the order of their names.
+    pub sources: Vec<Source>,
     /// Which of the inventory's environments is laid over it.
     pub environment: Option<Name>,
     pub firmware: Firmware,
@@ -63,7 +64,7 @@ pub struct Api {
     pub listen: Listen,
 }
 
-/// `[inventory] reconcile`: what becomes of a new revision.
+/// `reconcile` of a source: what becomes of a new revision.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reconcile {
     /// It is adopted, unless a safety rule holds it.
@@ -71,6 +72,31 @@ pub enum Reconcile {
     Auto,
     /// It waits until somebody approves its plan.
     Manual,
+}
+
+/// `[inventory]`, or one `[inventory.NAME]` of several.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Source {
+    pub name: Name,
+    pub inventory: Inventory,
+    /// How often a directory is read although no change was reported.
+    pub poll: Option<Span>,
+    /// A file with the secret of the webhook `POST /hooks/NAME`; without it there is none.
+    pub webhook: Option<PathBuf>,
+    pub reconcile: Reconcile,
+    /// What is said of verbs; see [`Source::writes`].
+    pub write: Option<Write>,
+}
+
+/// Where the verbs of `voldemortctl` put what they change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// Nowhere: the person gets a patch.
+    Off,
+    /// Into the directory, or onto the branch that is followed.
+    Direct,
+    /// Onto a new branch, for a review.
+    Branch,
 }
 
 /// `[firmware]`.
@@ -158,6 +184,22 @@ impl fmt::Display for Listen {
     }
 }
 
+impl Source {
+    /// A place and nothing said about it.
+    fn of(name: Name, inventory: Inventory) -> Source {
+        Source { name, inventory, poll: None, webhook: None, reconcile: Reconcile::Auto, write: None }
+    }
+
+    /// What the file says; otherwise a directory and the daemon's own repository are written to,
+    /// and somebody else's repository is not.
+    pub fn writes(&self) -> Write {
+        self.write.unwrap_or(match &self.inventory {
+            Inventory::Git(_) => Write::Off,
+            Inventory::Directory(_) | Inventory::Own => Write::Direct,
+        })
+    }
+}
+
 impl Config {
     /// Reads TOML or JSON, by its content; `file` is the name for messages.
     pub fn parse(text: &str, file: &str) -> Result<Config, ConfigError> {
@@ -186,9 +228,15 @@ impl Config {
         network.mode.unwrap_or(self.dhcp.mode)
     }
 
-    /// Follows another inventory than the file's: `--inventory DIR|GIT-URL`.
+    /// Follows another inventory than the file's: `--inventory DIR|GIT-URL`. The file's tokens and
+    /// keys are for the file's repositories and stay unused.
     pub fn follow(&mut self, inventory: &str) {
-        self.inventory = Inventory::named(inventory);
+        let name = inventory::ONLY.parse().expect("this is a name");
+        let inventory = Inventory::named(inventory);
+        let manual = self.sources.iter().any(|source| source.reconcile == Reconcile::Manual);
+        let reconcile = if manual { Reconcile::Manual } else { Reconcile::Auto };
+        let write = self.sources.first().and_then(|source| source.write);
+        self.sources = vec![Source { reconcile, write, ..Source::of(name, inventory) }];
     }
 
     fn anchor(&mut self, folder: &Path) {
@@ -198,8 +246,7 @@ impl Config {
             dhcp: _,
             http: _,
             api,
-            inventory,
-            reconcile: _,
+            sources,
             environment: _,
             firmware,
             state,
@@ -212,16 +259,29 @@ impl Config {
         if let Listen::Unix(path) = &mut api.listen {
             paths.push(path);
         }
-        match inventory {
-            Inventory::Directory(path) => paths.push(path),
-            // A local repository; URLs and `host:path` are left alone.
-            Inventory::Git(git) if git.url.starts_with("./") || git.url.starts_with("../") => {
-                git.url = folder.join(&git.url).display().to_string();
+        for Source { name: _, inventory, poll: _, webhook, reconcile: _, write: _ } in sources {
+            paths.extend(webhook);
+            match inventory {
+                Inventory::Directory(path) => paths.push(path),
+                Inventory::Git(git) => paths.extend(anchor_git(git, folder)),
+                Inventory::Own => {}
             }
-            Inventory::Git(_) | Inventory::Own => {}
         }
         for path in paths {
             *path = folder.join(&*path);
         }
     }
+}
+
+/// Anchors a local repository, leaves URLs and `host:path` alone, and returns the other paths.
+fn anchor_git<'g>(git: &'g mut Git, folder: &Path) -> Vec<&'g mut PathBuf> {
+    if git.url.starts_with("./") || git.url.starts_with("../") {
+        git.url = folder.join(&git.url).display().to_string();
+    }
+    let Access { token, ca, key, known_hosts, insecure: _ } = &mut git.access;
+    let mut paths: Vec<&mut PathBuf> = [token, ca, key, known_hosts].into_iter().flatten().collect();
+    if let Some(Verify { signed: _, signers, keyring }) = &mut git.verify {
+        paths.extend([signers, keyring].into_iter().flatten());
+    }
+    paths
 }

@@ -58,6 +58,9 @@ pub struct Safety {
     pub max_in_flight: Option<u32>,
     /// When installed machines may be reinstalled; at any time if there are none.
     pub windows: Vec<Window>,
+    /// What the origins begin with of the deployments that the rules are about: the root of a
+    /// source. Empty: all.
+    pub scope: Arc<str>,
 }
 
 impl Default for Safety {
@@ -69,6 +72,7 @@ impl Default for Safety {
             max_reinstall: None,
             max_in_flight: None,
             windows: Vec::new(),
+            scope: "".into(),
         }
     }
 }

@@ -34,6 +34,7 @@
 //! |---|---|---|
 //! | [`model`] | the nouns | – |
 //! | [`manifest`] | TOML text to documents; every problem has a place | model |
+//! | [`edit`] | what a verb means, put into the text of manifests | model, manifest, render |
 //! | [`render`] | templates to bytes | model |
 //! | [`secret`] | age files: what they tell, encrypting, decrypting | model |
 //! | [`media`] | ISO images, directories, files: what exists and where its bytes lie | model |
@@ -44,14 +45,14 @@
 //! | [`walk`] | plays a firmware against `proto` | model, desired, table, proto |
 //! | [`source`] | directory or git repository to snapshots | model |
 //! | [`store`] | what survives a crash | model, table |
-//! | [`api`] | the control API | model, secret, table, plan |
+//! | [`api`] | the control API | model, edit, secret, table, plan |
 //! | [`config`] | the daemon's settings | model |
 //! | [`daemon`] | sockets, tasks, clock, the keeper | all above |
 //! | [`cli`] | one file per command | all above |
 //!
 //! # What is absent
 //!
-//! * The pure rooms (model, manifest, render, desired, table, plan, proto, walk) hold no socket,
+//! * The pure rooms (model, manifest, edit, render, desired, table, plan, proto, walk) hold no socket,
 //!   file, clock, environment or randomness.
 //! * Only `daemon::keeper` changes the table. What must last is stored before it is published.
 //! * Nothing the daemon serves lies in files of its own: scripts and answers are rendered when
@@ -67,6 +68,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod desired;
+pub mod edit;
 pub mod manifest;
 pub mod media;
 pub mod model;

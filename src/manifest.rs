@@ -13,7 +13,7 @@ mod overlay;
 pub mod problem;
 mod quote;
 pub mod report;
-mod scan;
+pub mod scan;
 pub mod schema;
 pub mod shape;
 pub mod sources;

@@ -19,7 +19,7 @@ pub mod window;
 pub use arch::{ClientArch, Cpu, Firmware};
 pub use content::{Content, Extent};
 pub use hex::hex;
-pub use inventory::{Git, Inventory, Reference};
+pub use inventory::{Access, Git, Inventory, Reference, Signed, Verify};
 pub use mac::Mac;
 pub use mode::Mode;
 pub use name::Name;

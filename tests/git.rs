@@ -1,9 +1,10 @@
 //! A git source, live: real repositories, made and changed by the `git` people use.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -47,8 +48,24 @@ impl Lab {
         let person = ["-c", "user.name=t", "-c", "user.email=t@localhost", "-c", "commit.gpgsign=false"];
         let mut command = Command::new("git");
         command.current_dir(self.path("repo")).args(person).args(arguments);
+        command.stdin(Stdio::null());
         let output = command.env("GIT_CONFIG_GLOBAL", "/dev/null").output().expect("git is installed");
         assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Runs git with something to read; its answer.
+    fn feed(&self, arguments: &[&str], input: &str) -> String {
+        self.feed_bytes(arguments, input.as_bytes())
+    }
+
+    fn feed_bytes(&self, arguments: &[&str], input: &[u8]) -> String {
+        let mut command = Command::new("git");
+        command.current_dir(self.path("repo")).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "git {arguments:?}");
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
@@ -72,13 +89,13 @@ impl Lab {
 
     /// Polls hourly: whatever is seen in time was reported, not polled.
     fn follow_with(&self, url: &str, reference: Reference, path: &str, fetcher: Fetcher) -> Following {
-        let git = Git { url: url.into(), reference, path: path.into(), poll: Span::seconds(3600) };
+        let git = Git { reference, path: path.into(), poll: Span::seconds(3600), ..Git::at(url.into()) };
         self.start(Inventory::Git(git), fetcher)
     }
 
     fn start(&self, inventory: Inventory, fetcher: Fetcher) -> Following {
         let (out, updates) = channel(16);
-        let handle = spawn(SourceConfig { inventory, state: self.path("state"), fetcher }, out);
+        let handle = spawn(SourceConfig { inventory, poll: None, state: self.path("state"), fetcher }, out);
         Following { updates, handle }
     }
 
@@ -96,7 +113,7 @@ fn program() -> PathBuf {
 }
 
 fn real() -> Fetcher {
-    Fetcher { program: program(), ..Fetcher::default() }
+    Fetcher { program: program() }
 }
 
 impl Following {
@@ -114,7 +131,7 @@ impl Following {
     async fn failure(&mut self) -> String {
         match self.next().await {
             Update::Snapshot(snapshot) => panic!("{snapshot:?}"),
-            Update::Failed(why) => why,
+            Update::Failed(why) => why.to_string(),
         }
     }
 }
@@ -224,9 +241,9 @@ async fn a_child_that_hangs_or_crashes_is_a_failure() {
     let lab = Lab::new();
     let note = lab.path("pid");
     let hang = lab.script("hang", &format!("echo $$ > {}; exec sleep 1000", note.display()));
-    let limit = Duration::from_millis(500);
-    let mut source = lab.follow_with(&lab.url(), Reference::Default, "", Fetcher { program: hang, limit });
-    assert!(source.failure().await.contains("no answer within 0.5 s"));
+    let git = Git { limit: Span::seconds(1), ..Git::at(lab.url()) };
+    let mut source = lab.start(Inventory::Git(git), Fetcher { program: hang });
+    assert!(source.failure().await.contains("no end within 1s"));
     let pid = fs::read_to_string(&note).unwrap();
     let process = PathBuf::from(format!("/proc/{}/stat", pid.trim()));
     let gone = |_: &()| !fs::read_to_string(&process).is_ok_and(|stat| !stat.contains(") Z "));
@@ -236,8 +253,7 @@ async fn a_child_that_hangs_or_crashes_is_a_failure() {
         tokio::task::yield_now().await;
     }
     let crash = lab.script("crash", "kill -9 $$");
-    let mut source =
-        lab.follow_with(&lab.url(), Reference::Tag("x".into()), "", Fetcher { program: crash, ..real() });
+    let mut source = lab.follow_with(&lab.url(), Reference::Tag("x".into()), "", Fetcher { program: crash });
     assert!(source.failure().await.contains("signal: 9"));
 }
 
@@ -257,7 +273,7 @@ async fn a_fetch_killed_in_the_middle_does_no_harm() {
         real = program().display(),
     );
     let program = lab.script("killer", &script);
-    let mut source = lab.follow_with(&lab.url(), Reference::Default, "", Fetcher { program, ..real() });
+    let mut source = lab.follow_with(&lab.url(), Reference::Default, "", Fetcher { program });
     // The same failure is said once: poke until the ninth child is let through.
     let handle = source.handle.clone();
     let poking = tokio::spawn(async move {
@@ -269,11 +285,102 @@ async fn a_fetch_killed_in_the_middle_does_no_harm() {
     let snapshot = loop {
         match source.next().await {
             Update::Snapshot(snapshot) => break snapshot,
-            Update::Failed(why) => assert!(why.contains("fetching"), "{why}"),
+            Update::Failed(why) => assert!(why.to_string().contains("fetching"), "{why}"),
         }
     };
     poking.abort();
     assert_eq!(snapshot.files.len(), 502);
+}
+
+/// However many ask, there is one fetch at a time, and a second between two.
+#[tokio::test]
+async fn a_flood_of_calls_is_one_fetch_at_a_time() {
+    let lab = Lab::new();
+    let (count, real_one) = (lab.path("count"), program());
+    let text = format!(
+        "echo begin >> {0}; {1} \"$@\"; code=$?; echo end >> {0}; exit $code",
+        count.display(),
+        real_one.display()
+    );
+    let program = lab.script("counter", &text);
+    let mut source = lab.follow_with(&lab.url(), Reference::Default, "", Fetcher { program });
+    source.snapshot().await;
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(2500) {
+        for _ in 0..100 {
+            source.handle.poke();
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let log = fs::read_to_string(&count).unwrap();
+    let lines: Vec<&str> = log.lines().collect();
+    assert!(
+        lines.chunks(2).all(|pair| pair[0] == "begin" && pair.get(1).is_none_or(|end| *end == "end")),
+        "{log}"
+    );
+    let fetches = lines.iter().filter(|line| **line == "begin").count();
+    assert!((2..=5).contains(&fetches), "{fetches} fetches in {:?}", start.elapsed());
+}
+
+/// What a hostile person may commit: refused whole, quickly, and without much memory.
+#[tokio::test]
+async fn hostile_trees_are_refused() {
+    let lab = Lab::new();
+    let mut source = lab.follow(&lab.url(), Reference::Default, "");
+    source.snapshot().await;
+    // Trees that name each other: ten levels of ten are ten thousand million files.
+    let empty = lab.git(&["hash-object", "-w", "--stdin", "-t", "blob"]);
+    let mut tree = format!("100644 blob {empty}");
+    for _ in 0..10 {
+        let lines: String = (0..10).map(|number| format!("{tree}\tn{number}\n")).collect();
+        tree = format!("040000 tree {}", lab.feed(&["mktree"], &lines));
+    }
+    let root = tree.rsplit(' ').next().unwrap().to_owned();
+    let bomb = lab.git(&["commit-tree", &root, "-m", "bomb"]);
+    lab.git(&["update-ref", "refs/heads/main", &bomb]);
+    let why = source.failure().await;
+    assert!(why.contains("more than 1000000 files"), "{why}");
+    // A name that is no text.
+    let name = [&b"100644 blob "[..], empty.as_bytes(), b"\t\xff.toml\0"].concat();
+    let root = lab.feed_bytes(&["mktree", "-z"], &name);
+    let commit = lab.git(&["commit-tree", &root, "-m", "name"]);
+    lab.git(&["update-ref", "refs/heads/main", &commit]);
+    let why = source.failure().await;
+    assert!(why.contains("the name is not UTF-8"), "{why}");
+    // Names that differ in case are different names.
+    let root = lab.feed(&["mktree"], &format!("100644 blob {empty}\tA.toml\n100644 blob {empty}\ta.toml\n"));
+    let commit = lab.git(&["commit-tree", &root, "-m", "case"]);
+    lab.git(&["update-ref", "refs/heads/main", &commit]);
+    assert_eq!(source.snapshot().await.files.len(), 2);
+}
+
+#[tokio::test]
+async fn a_hundred_thousand_references_are_no_trouble() {
+    let lab = Lab::new();
+    let head = lab.git(&["rev-parse", "HEAD"]);
+    let lines: String = (0..100_000).map(|number| format!("{head} refs/heads/b{number:06}\n")).collect();
+    let packed = format!("# pack-refs with: peeled fully-peeled sorted \n{lines}{head} refs/heads/main\n");
+    fs::write(lab.path("repo/.git/packed-refs"), packed).unwrap();
+    let start = Instant::now();
+    assert_eq!(
+        text(&lab.follow(&lab.url(), Reference::Default, "").snapshot().await, "inventory/a.toml"),
+        "1"
+    );
+    let why = lab.follow(&lab.url(), Reference::Branch("x".into()), "").failure().await;
+    assert!(why.len() < 500, "{why}");
+    assert!(start.elapsed() < PATIENCE, "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn an_empty_repository_is_no_empty_inventory() {
+    let lab = Lab::new();
+    lab.git(&["init", "-q", "--bare", "-b", "main", "../empty.git"]);
+    let url = lab.path("empty.git").display().to_string();
+    let mut source = lab.follow(&url, Reference::Default, "");
+    let why = source.failure().await;
+    assert!(why.contains("no commit"), "{why}");
+    lab.git(&["push", "-q", "../empty.git", "main"]);
+    assert_eq!(text(&source.snapshot().await, "inventory/a.toml"), "1");
 }
 
 #[tokio::test]
@@ -315,10 +422,17 @@ async fn large_and_binary_files_are_copied_out() {
 }
 
 #[tokio::test]
-async fn what_this_build_cannot_fetch_is_said() {
+async fn what_cannot_be_fetched_is_said() {
     let lab = Lab::new();
-    let why = lab.follow("https://example.invalid/x.git", Reference::Default, "").failure().await;
-    assert!(why.contains("can't fetch over https"), "{why}");
+    for (url, part) in [
+        ("svn://example.invalid/x", "svn:// is not known"),
+        ("http://example.invalid/x.git", "would travel unprotected"),
+        ("git://example.invalid/x.git", "would travel unprotected"),
+        ("-oProxyCommand=touch:x", "not one"),
+    ] {
+        let why = lab.follow(url, Reference::Default, "").failure().await;
+        assert!(why.contains(part), "{url}: {why}");
+    }
     let absent: &Path = &lab.path("nothing");
     let why = lab.follow(&absent.display().to_string(), Reference::Default, "").failure().await;
     assert!(why.contains("nothing"), "{why}");

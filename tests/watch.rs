@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio::sync::mpsc::{Receiver, channel};
-use voldemort::model::Inventory;
+use voldemort::model::{Inventory, Span};
 use voldemort::source::git::Fetcher;
 use voldemort::source::{Body, Handle, Snapshot, SourceConfig, Update, spawn};
 
@@ -32,6 +32,7 @@ impl Lab {
         let watch = spawn(
             SourceConfig {
                 inventory: Inventory::Directory(folder.path().join(root)),
+                poll: None,
                 state: folder.path().join("state"),
                 fetcher: Fetcher::default(),
             },
@@ -146,7 +147,7 @@ async fn a_removed_root_fails_and_comes_back() {
         fs::rename(lab.folder.path().join("inventory"), lab.folder.path().join(format!("old-{round}")))
             .unwrap();
         let Update::Failed(why) = lab.next().await else { panic!("a missing root is never an empty one") };
-        assert!(why.contains("inventory: no such file"), "{why}");
+        assert!(why.to_string().contains("inventory: no such file"), "{why}");
         fs::create_dir(lab.folder.path().join("inventory")).unwrap();
         let text = format!("again {round}");
         lab.write("inventory/a.toml", &text);
@@ -178,6 +179,37 @@ async fn only_changes_are_reported_and_a_poke_reads_again() {
     let second = lab.snapshot().await;
     assert_ne!(first.revision, second.revision);
     assert_eq!(content(&second, "a.toml").unwrap(), "2");
+}
+
+/// A change that no report tells of, as on a network file system: one through a mapping.
+#[tokio::test]
+async fn what_is_not_reported_is_found_by_looking() {
+    let folder = tempfile::tempdir().unwrap();
+    inventory(folder.path());
+    let path = folder.path().join("inventory/a.toml");
+    let (out, updates) = channel(16);
+    let config = SourceConfig {
+        inventory: Inventory::Directory(folder.path().join("inventory")),
+        poll: Some(Span::seconds(1)),
+        state: folder.path().join("state"),
+        fetcher: Fetcher::default(),
+    };
+    let watch = spawn(config, out);
+    let mut lab = Lab { folder, updates, watch };
+    lab.snapshot().await;
+    assert!(lab.watch.next().is_some());
+    let file = fs::File::options().read(true).write(true).open(path).unwrap();
+    // SAFETY: one byte of a file of one byte, unmapped before the file goes.
+    unsafe {
+        let flags = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
+        let map =
+            libc::mmap(std::ptr::null_mut(), 1, flags.0, flags.1, std::os::fd::AsRawFd::as_raw_fd(&file), 0);
+        assert_ne!(map, libc::MAP_FAILED);
+        *map.cast::<u8>() = b'2';
+        libc::munmap(map, 1);
+    }
+    drop(file);
+    lab.until("a.toml", "2").await;
 }
 
 #[tokio::test]

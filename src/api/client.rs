@@ -26,6 +26,9 @@ pub enum ClientError {
     Unreachable { address: String, cause: String },
     #[error("{0}")]
     Refused(String),
+    /// The daemon answers, but something that it needs does not.
+    #[error("{0}")]
+    Unavailable(String),
     #[error("the daemon at {address} sent something unexpected: {why}")]
     Nonsense { address: String, why: String },
 }
@@ -84,7 +87,11 @@ impl Client {
         connection.abort();
         if status != StatusCode::OK {
             let said = serde_json::from_slice::<Failure>(&body).map(|failure| failure.error);
-            return Err(ClientError::Refused(said.unwrap_or_else(|_| format!("{status}"))));
+            let said = said.unwrap_or_else(|_| format!("{status}"));
+            return Err(match status {
+                StatusCode::SERVICE_UNAVAILABLE => ClientError::Unavailable(said),
+                _ => ClientError::Refused(said),
+            });
         }
         serde_json::from_slice(&body).map_err(|error| self.nonsense(error))
     }

@@ -6,16 +6,21 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Path, Query, State};
-use axum::http::StatusCode;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
+use axum::http::header::ORIGIN;
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Deserialize;
 use tokio::sync::watch;
 
-use super::convert;
 use super::metrics::Counts;
-use super::types::{Apply, Events, Failure, Order, Outcome, Status, Ticket, Tree, WaitingPlan};
+use super::types::{
+    Adopt, Apply, EditRequest, Edited, Events, Failure, Order, Outcome, Status, Ticket, Tree, WaitingPlan,
+};
+use super::{convert, hook};
 use crate::model::{Mac, Time};
 use crate::table::{Event, Table};
 
@@ -37,11 +42,26 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn latest(&self) -> watch::Receiver<u64>;
     fn plan(&self, tree: Tree) -> impl Future<Output = Result<Outcome, String>> + Send;
     fn apply(&self, apply: Apply) -> impl Future<Output = Result<Outcome, String>> + Send;
+    fn edit(&self, request: EditRequest) -> impl Future<Output = Result<Edited, String>> + Send;
+    fn adopt(&self, request: Adopt) -> impl Future<Output = Result<(), String>> + Send;
     fn ticket(&self, tree: Tree) -> Ticket;
     fn order(&self, order: Order) -> impl Future<Output = Result<Outcome, String>> + Send;
     fn plans(&self) -> impl Future<Output = Vec<WaitingPlan>> + Send;
     /// Kept revisions, the newest first.
     fn revisions(&self) -> Vec<String>;
+    /// Takes a webhook's call for the source `name`.
+    fn hook(&self, name: &str, headers: &HeaderMap, body: &[u8]) -> Hooked;
+}
+
+/// What became of a webhook's call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hooked {
+    /// The source is read soon, if it is not being read already.
+    Called,
+    /// There is no such source, or it has no webhook.
+    Unknown,
+    /// Its sender does not know the secret.
+    Forged,
 }
 
 pub fn router<B: Backend>(backend: B) -> Router {
@@ -73,9 +93,23 @@ pub fn router<B: Backend>(backend: B) -> Router {
         .route("/v1/plans", get(|State(b): State<B>| async move { Json(b.plans().await) }))
         .route("/v1/revisions", get(|State(b): State<B>| async move { Json(b.revisions()) }))
         .route("/v1/drift", get(|State(b): State<B>| async move { Json(convert::drift(&b.table())) }))
+        .route("/v1/edits", post(edit::<B>))
+        .route("/v1/adopt", post(adopt::<B>))
+        .route("/v1/why/{subject}", get(why::<B>))
         .fallback(|| async { failure(StatusCode::NOT_FOUND, "there is no such resource") })
         .layer(DefaultBodyLimit::max(TREE_MAX))
+        .route("/hooks/{name}", post(hook::<B>).layer(DefaultBodyLimit::max(hook::BODY_MAX)))
+        .layer(axum::middleware::from_fn(no_browsers))
         .with_state(backend)
+}
+
+/// Whoever reaches this host's loopback may command: its programs, not the pages its browser shows.
+/// Browsers name the page's origin with everything that is not a plain GET.
+async fn no_browsers(request: Request, next: Next) -> Response {
+    if request.headers().contains_key(ORIGIN) {
+        return failure(StatusCode::FORBIDDEN, "this API is not for pages in a browser");
+    }
+    next.run(request).await
 }
 
 async fn metrics<B: Backend>(State(backend): State<B>) -> Response {
@@ -134,7 +168,44 @@ async fn apply<B: Backend>(State(backend): State<B>, Json(request): Json<Apply>)
     respond(backend.apply(request).await)
 }
 
-fn respond(outcome: Result<Outcome, String>) -> Response {
+async fn hook<B: Backend>(
+    State(backend): State<B>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    match backend.hook(&name, &headers, &body) {
+        Hooked::Called => StatusCode::ACCEPTED.into_response(),
+        Hooked::Unknown => failure(StatusCode::NOT_FOUND, &format!("no source called {name} has a webhook")),
+        Hooked::Forged => failure(StatusCode::UNAUTHORIZED, "the signature is missing or wrong"),
+    }
+}
+
+async fn edit<B: Backend>(State(backend): State<B>, Json(request): Json<EditRequest>) -> Response {
+    respond(backend.edit(request).await)
+}
+
+/// Answers with the deployment as it is then.
+async fn adopt<B: Backend>(State(backend): State<B>, Json(request): Json<Adopt>) -> Response {
+    let name = request.deployment.clone();
+    if convert::deployment(&backend.table(), &name).is_none() {
+        return failure(StatusCode::NOT_FOUND, &format!("there is no deployment {name}"));
+    }
+    match backend.adopt(request).await {
+        Ok(()) => deployment(State(backend), Path(name)).await,
+        Err(error) => failure(StatusCode::CONFLICT, &error),
+    }
+}
+
+async fn why<B: Backend>(State(backend): State<B>, Path(subject): Path<String>) -> Response {
+    let events = backend.events(0, None, usize::MAX);
+    match super::why::why(&backend.table(), &subject, &events) {
+        Ok(found) => Json(found).into_response(),
+        Err(error) => failure(StatusCode::NOT_FOUND, &error),
+    }
+}
+
+fn respond<T: serde::Serialize>(outcome: Result<T, String>) -> Response {
     match outcome {
         Ok(outcome) => Json(outcome).into_response(),
         Err(error) => failure(StatusCode::SERVICE_UNAVAILABLE, &error),

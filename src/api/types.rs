@@ -8,6 +8,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::edit::Edit;
 use crate::model::hex;
 use crate::plan::{Consent, Hold, Plan, Selection};
 use crate::secret;
@@ -28,12 +29,19 @@ pub struct Status {
     /// Reinstallations that hold one of the places of `max-in-flight`.
     #[serde(default)]
     pub in_flight: usize,
+    /// The only source, or the one of several that most needs somebody to look.
     pub source: SourceStatus,
+    /// Every source.
+    #[serde(default)]
+    pub sources: Vec<SourceStatus>,
 }
 
 /// How the daemon stands with its inventory.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct SourceStatus {
+    /// Its name in the daemon's file; `inventory` if it has none there.
+    #[serde(default)]
+    pub name: String,
     /// Directory or repository.
     pub location: String,
     /// The revision that is served.
@@ -41,12 +49,16 @@ pub struct SourceStatus {
     /// The revision seen last.
     pub attempted: String,
     /// `Loading`, `Cached` (served as before the start, the source not read yet), `Ready`,
-    /// `Held`, `Waiting`, `Rejected`, `Suspended`, `Pinned`, `Invalid` or `Unreachable`.
+    /// `Held`, `Waiting` (for approval or another source), `Rejected`, `Suspended`, `Pinned`,
+    /// `Invalid`, `Untrusted` (not signed by an allowed key) or `Unreachable`.
     pub condition: String,
     /// Why, in words; for `Invalid` every problem.
     pub reason: String,
     /// RFC 3339; when the condition began.
     pub since: String,
+    /// RFC 3339; when it is read again if nothing calls before. `None` while it is being read.
+    #[serde(default)]
+    pub next: Option<String>,
 }
 
 /// A row of `GET /v1/deployments`.
@@ -150,6 +162,9 @@ pub struct Tree {
     pub revision: String,
     /// The directory it was read from, where the daemon can look for media.
     pub root: Option<String>,
+    /// Which of the daemon's sources it stands for; may be left out where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// The environment to lay over it; the daemon's own if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<String>,
@@ -184,6 +199,9 @@ impl Tree {
     pub fn digest(&self) -> String {
         let mut sum = Sha256::new();
         sum.update(format!("{}\n{:?}\n", self.selection, self.environment));
+        if let Some(source) = &self.source {
+            sum.update(format!("{source}\n"));
+        }
         for (path, text) in self.files.iter().chain(&self.sealed) {
             for part in [path, text] {
                 sum.update((part.len() as u64).to_be_bytes());
@@ -292,6 +310,9 @@ pub enum Order {
 pub struct WaitingPlan {
     /// Changes with what the plan does.
     pub id: String,
+    /// Whose revision it is, where the daemon follows several sources.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     pub revision: String,
     /// `Waiting` or `Held`.
     pub condition: String,
@@ -358,6 +379,116 @@ pub enum Outcome {
     Invalid {
         problems: String,
     },
+}
+
+/// `POST /v1/edits`: a change of the inventory itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EditRequest {
+    pub edit: Edit,
+    /// The source to write to; may be left out where there is one, or one that holds the resource.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Why, for the commit.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// Who wants it, for the commit: `Name <address>`.
+    #[serde(default)]
+    pub author: Option<String>,
+    #[serde(default)]
+    pub consent: Consent,
+    /// Only tell what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// The deployment's machine has its system already: record it as installed first.
+    #[serde(default)]
+    pub installed: bool,
+}
+
+/// One file with another text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FileChange {
+    pub kind: String,
+    pub name: String,
+    /// `Update deployment web-1`.
+    pub summary: String,
+    /// From the root of the repository.
+    pub path: String,
+    /// What `git apply` takes.
+    pub patch: String,
+    /// What a person should hear.
+    pub notes: Vec<String>,
+}
+
+/// The answer to `POST /v1/edits`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum Edited {
+    /// What would be done (`dry_run`).
+    Planned { change: FileChange, plan: Plan, holds: Vec<Hold> },
+    /// It is written. `commit` is absent for a directory.
+    Written {
+        change: FileChange,
+        commit: Option<String>,
+        plan: Plan,
+        /// How the daemon stands with its inventory afterwards: `Ready` is live.
+        condition: String,
+        reason: String,
+    },
+    /// It is on a branch of its own; nothing is live before that is merged.
+    Branch { change: FileChange, commit: String, branch: String, plan: Plan },
+    /// The daemon may not write to this inventory; `steps` are what a person does with the patch.
+    Off { change: FileChange, plan: Plan, steps: Vec<String> },
+    /// Everything is as wanted already.
+    Unchanged,
+    /// A safety rule stopped it; nothing was written.
+    Held { plan: Plan, holds: Vec<Hold> },
+    /// A protection stopped it; nothing was written.
+    Protected { why: String },
+    /// The manifests would be wrong: every problem as text.
+    Invalid { problems: String },
+    /// It can't be done like this.
+    Refused { why: String },
+}
+
+/// `POST /v1/adopt`: a machine has its system already and is not to be installed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Adopt {
+    pub deployment: String,
+    #[serde(default)]
+    pub reason: Option<String>,
+}
+
+/// `GET /v1/why/NAME-OR-MAC`: what a machine would be offered, and what happened at its last boot.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Why {
+    pub subject: String,
+    /// One sentence: how its last boot ended, or why there was none.
+    pub verdict: String,
+    pub machine: Option<Machine>,
+    pub deployment: Option<Deployment>,
+    /// What it would be offered at a boot now.
+    pub offers: Vec<Offer>,
+    /// The timeline of its last boot, oldest first.
+    pub boot: Vec<Event>,
+    /// Hardware addresses one typing mistake away.
+    pub look_alikes: Vec<LookAlike>,
+}
+
+/// One thing that a machine is given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Offer {
+    pub what: String,
+    pub value: String,
+    /// `file:line:column` that it comes from.
+    pub origin: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LookAlike {
+    pub mac: String,
+    /// The machine of the manifests that has it; `None` for one that was only seen.
+    pub machine: Option<String>,
+    pub origin: Option<String>,
 }
 
 /// What every error of the API looks like.

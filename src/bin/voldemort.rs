@@ -9,5 +9,9 @@ fn main() -> ExitCode {
     if arguments.peek().is_some_and(|word| word == "internal-fetch") {
         return voldemort::source::git::fetch_main(arguments.skip(1)).into();
     }
+    // And like this to commit.
+    if arguments.peek().is_some_and(|word| word == "internal-write") {
+        return voldemort::source::git::write_main(arguments.skip(1)).into();
+    }
     voldemort::cli::run(program.into_iter().chain(arguments)).into()
 }

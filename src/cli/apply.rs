@@ -21,6 +21,9 @@ pub struct Arguments {
     /// The inventory, or a plan that `voldemort plan --out` saved
     #[arg(default_value = ".", value_name = "DIR|PLAN")]
     what: PathBuf,
+    /// Which source of the daemon the inventory is, if it follows several
+    #[arg(long, value_name = "NAME")]
+    source: Option<String>,
     /// With this environment laid over the inventory; the daemon's own if absent
     #[arg(long, value_name = "NAME")]
     env: Option<String>,
@@ -107,11 +110,13 @@ pub fn run(arguments: &Arguments) -> Exit {
 fn read(arguments: &Arguments) -> Result<(Tree, Option<Ticket>), Exit> {
     if !arguments.what.is_file() {
         let tree = remote::tree(&arguments.what, arguments.env.as_deref())?;
+        let tree = Tree { source: arguments.source.clone(), ..tree };
         return Ok((arguments.part.of(tree), None));
     }
-    if !arguments.part.is_whole() || arguments.env.is_some() {
+    if !arguments.part.is_whole() || arguments.env.is_some() || arguments.source.is_some() {
         talk(
-            "a saved plan is applied as it is; give --target, --exclude and --env to `voldemort plan --out`",
+            "a saved plan is applied as it is; give --target, --exclude, --env and --source to `voldemort \
+             plan --out`",
         );
         return Err(Exit::Usage);
     }

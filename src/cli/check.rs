@@ -17,13 +17,13 @@ use clap::Args;
 use super::Exit;
 use super::color::Color;
 use super::exit::{say, talk};
-use super::replace::is_own;
 use crate::daemon::load::{Depth, Loaded, Memory, load, survey, survey_again};
 use crate::desired::{Media, Options};
 use crate::manifest::fix::Files;
 use crate::manifest::{Environment, MANIFEST_MAX_BYTES, schema};
 use crate::media::{Library, Shelf};
 use crate::model::Name;
+use crate::source::replace::is_own;
 use crate::source::{self, Snapshot};
 
 use format::Output;

@@ -1,18 +1,25 @@
 //! `voldemortctl`: the daemon over the network.
 
+mod adopt;
+mod change;
+mod describe;
 mod events;
 mod get;
 mod order;
+mod resource;
 mod table;
+mod wait;
 
 use std::ffi::OsString;
 
 use clap::{Parser, Subcommand};
 
-use super::remote::Remote;
+use super::remote::{Remote, print_json};
 use super::{Exit, exit};
+use crate::api::types::Failure;
 
-/// Looks into a running voldemort daemon, and tells it what to do about revisions
+/// Looks into a running voldemort daemon, changes what it deploys, and tells it what to do about
+/// revisions
 #[derive(Parser, Debug)]
 #[command(name = "voldemortctl", version)]
 pub struct Ctl {
@@ -25,6 +32,7 @@ pub struct Ctl {
 #[derive(Subcommand, Debug)]
 enum Command {
     Get(get::Arguments),
+    Describe(describe::Arguments),
     Events(events::Arguments),
     Approve(order::Approve),
     Reject(order::Reject),
@@ -34,22 +42,57 @@ enum Command {
     Pin(order::Pin),
     /// Follow the source again after `pin`
     Unpin,
+    Wait(wait::Arguments),
+    Create(change::Create),
+    Update(change::Update),
+    Delete(change::Delete),
+    Deploy(change::Deploy),
+    Redeploy(change::Redeploy),
+    Adopt(adopt::Arguments),
 }
 
 /// Runs one command line.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
-    let ctl = match Ctl::try_parse_from(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let ctl = match Ctl::try_parse_from(&arguments) {
         Ok(ctl) => ctl,
-        Err(error) => return exit::usage(&error),
+        Err(error) => {
+            // A program that asked for JSON reads nothing else.
+            if error.use_stderr() && asks_json(&arguments) {
+                let error = error.render().to_string();
+                let first = error.trim_start_matches("error: ").lines().next().unwrap_or_default().to_owned();
+                print_json(&Failure { error: first });
+            }
+            return exit::usage(&error);
+        }
     };
+    let remote = &ctl.remote;
     match &ctl.command {
-        Command::Get(arguments) => get::run(arguments, &ctl.remote),
-        Command::Events(arguments) => events::run(arguments, &ctl.remote),
-        Command::Approve(arguments) => order::approve(arguments, &ctl.remote),
-        Command::Reject(arguments) => order::reject(arguments, &ctl.remote),
-        Command::Suspend(arguments) => order::suspend(arguments, &ctl.remote),
-        Command::Resume => order::resume(&ctl.remote),
-        Command::Pin(arguments) => order::pin(arguments, &ctl.remote),
-        Command::Unpin => order::unpin(&ctl.remote),
+        Command::Get(arguments) => get::run(arguments, remote),
+        Command::Describe(arguments) => describe::run(arguments, remote),
+        Command::Events(arguments) => events::run(arguments, remote),
+        Command::Wait(arguments) => wait::run(arguments, remote),
+        Command::Create(arguments) => arguments.run(remote),
+        Command::Update(arguments) => arguments.run(remote),
+        Command::Delete(arguments) => arguments.run(remote),
+        Command::Deploy(arguments) => arguments.run(remote),
+        Command::Redeploy(arguments) => arguments.run(remote),
+        Command::Adopt(arguments) => adopt::run(arguments, remote),
+        Command::Approve(arguments) => order::approve(arguments, remote),
+        Command::Reject(arguments) => order::reject(arguments, remote),
+        Command::Suspend(arguments) => order::suspend(arguments, remote),
+        Command::Resume => order::resume(remote),
+        Command::Pin(arguments) => order::pin(arguments, remote),
+        Command::Unpin => order::unpin(remote),
     }
+}
+
+fn asks_json(arguments: &[OsString]) -> bool {
+    let words: Vec<&str> = arguments.iter().filter_map(|word| word.to_str()).collect();
+    let flag = |word: &str| matches!(word, "-o" | "--output");
+    let json = |word: &str| matches!(word, "json" | "jsonl");
+    words.windows(2).any(|pair| flag(pair[0]) && json(pair[1]))
+        || words
+            .iter()
+            .any(|word| word.strip_prefix("--output=").or(word.strip_prefix("-o")).is_some_and(json))
 }

@@ -16,6 +16,8 @@ pub enum Exit {
     Stale,
     /// No daemon or repository answers, or a wait ran out.
     Unreachable,
+    /// The daemon may not do this, or not for whoever asks.
+    NotAllowed,
     Interrupted,
     /// Wrong usage; not clap's own 2, which stands for changes found.
     Usage,
@@ -30,6 +32,7 @@ impl Exit {
             Exit::Refused => 3,
             Exit::Stale => 4,
             Exit::Unreachable => 5,
+            Exit::NotAllowed => 6,
             Exit::Usage => 64,
             Exit::Interrupted => 130,
         }

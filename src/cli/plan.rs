@@ -10,7 +10,7 @@ use super::Exit;
 use super::exit::{print, talk};
 use super::remote::{self, Part, Remote};
 use super::saved::SavedPlan;
-use crate::api::types::{Failure, Outcome, Ticket};
+use crate::api::types::{Failure, Outcome, Ticket, Tree};
 use crate::plan::report;
 use crate::plan::schema::Report;
 
@@ -28,6 +28,9 @@ pub struct Arguments {
     out: Option<PathBuf>,
     #[command(flatten)]
     part: Part,
+    /// Which source of the daemon the inventory is, if it follows several
+    #[arg(long, value_name = "NAME", conflicts_with = "against")]
+    source: Option<String>,
     /// With this environment laid over the inventory; the daemon's own if absent
     #[arg(long, value_name = "NAME")]
     env: Option<String>,
@@ -63,7 +66,7 @@ pub fn run(arguments: &Arguments) -> Exit {
     }
     let json = arguments.output == Output::Json;
     let tree = match remote::tree(&arguments.directory, arguments.env.as_deref()) {
-        Ok(tree) => arguments.part.of(tree),
+        Ok(tree) => arguments.part.of(Tree { source: arguments.source.clone(), ..tree }),
         Err(code) => return code,
     };
     // The ticket first: what moves between the two makes it stale, and not the plan untrue.

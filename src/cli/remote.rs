@@ -92,7 +92,9 @@ pub fn failed(error: &ClientError, json: bool) -> Exit {
     }
     talk(&error.to_string());
     match error {
-        ClientError::Unreachable { .. } | ClientError::Nonsense { .. } => Exit::Unreachable,
+        ClientError::Unreachable { .. } | ClientError::Nonsense { .. } | ClientError::Unavailable(_) => {
+            Exit::Unreachable
+        }
         ClientError::Refused(_) => Exit::Failed,
     }
 }

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::Exit;
 use super::exit::talk;
 use super::remote;
-use super::replace::replace;
 use crate::api::types::{Ticket, Tree};
 use crate::plan::Plan;
+use crate::source::replace::replace;
 
 /// Version of the file: the number changes when older programs could not read it.
 const FORMAT: u32 = 1;

@@ -8,8 +8,8 @@ use clap::Args;
 
 use super::Exit;
 use super::exit::talk;
-use super::replace::replace;
 use crate::manifest::schema;
+use crate::source::replace::replace;
 
 #[derive(Debug, Args)]
 pub struct Arguments {

@@ -173,6 +173,9 @@ listen = \"127.0.0.1:12345\"               # voldemortctl; loopback or unix:/pat
 #path   = \"inventory\"                    # the folder of the repository that is the inventory
 #poll   = \"60s\"
 #reconcile = \"manual\"                  # each revision waits for voldemortctl approve
+# What the verbs of voldemortctl may do: direct (commit on the branch, replace the file), branch
+# (push voldemort/… for a review), off (print a patch). Off for git, direct for a directory if absent.
+#write  = \"direct\"
 # and, for a folder below environments/ of either
 #environment = \"prod\"
 

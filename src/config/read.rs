@@ -7,10 +7,9 @@ use std::str::FromStr;
 
 use super::tree::{self, Complaints, Found, Table};
 use super::{
-    Api, Config, Dhcp, Firmware, Http, Listen, Media, Mode, Network, Problem, Reconcile, Secrets, State,
-    Subnet,
+    Api, Config, Dhcp, Firmware, Http, Listen, Media, Mode, Network, Problem, Secrets, State, Subnet,
 };
-use crate::model::{Cidr, Git, Inventory, Name, Range, Reference, Span};
+use crate::model::{Cidr, Range};
 
 const API: &str = "127.0.0.1:12345";
 /// The state directory where nothing else is said.
@@ -48,12 +47,11 @@ fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config>
     let mode = dhcp(root, complaints).unwrap_or_default();
     let port = http(root, complaints).unwrap_or(80);
     let listen = api(root, complaints);
-    let inventory = inventory(root, complaints);
+    let (sources, environment) = super::inventory::sources(root, complaints).unzip();
     let firmware = paths(root, "firmware", complaints);
     let directory = state(root, complaints);
     let media = paths(root, "media", complaints);
     let identity = secrets(root, complaints);
-    let (inventory, environment, reconcile) = inventory?;
     let mut networks = networks?.into_iter();
     Some(Config {
         network: networks.next()?,
@@ -61,9 +59,8 @@ fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config>
         dhcp: Dhcp { mode },
         http: Http { port },
         api: Api { listen: listen? },
-        inventory,
-        reconcile,
-        environment,
+        sources: sources?,
+        environment: environment.flatten(),
         firmware: Firmware { paths: firmware.unwrap_or_else(|| FIRMWARE.map(PathBuf::from).to_vec()) },
         state: State { directory },
         media: Media { paths: media.unwrap_or_default() },
@@ -72,7 +69,7 @@ fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config>
 }
 
 /// A string that must parse; a complaint names the key.
-fn parsed<T>(table: &mut Table, key: &'static str, complaints: &mut Complaints<'_>) -> Option<Found<T>>
+pub fn parsed<T>(table: &mut Table, key: &'static str, complaints: &mut Complaints<'_>) -> Option<Found<T>>
 where
     T: FromStr<Err: Display>,
 {
@@ -271,115 +268,6 @@ fn listen(text: &str) -> Result<Listen, &'static str> {
     }
 }
 
-/// What is followed, which of its environments, and what becomes of new revisions.
-fn inventory(
-    root: &mut Table,
-    complaints: &mut Complaints<'_>,
-) -> Option<(Inventory, Option<Name>, Reconcile)> {
-    let Some(mut table) = root.table("inventory", "inventory", complaints) else {
-        return Some((Inventory::Own, None, Reconcile::Auto));
-    };
-    let reconcile = reconcile(&mut table, complaints);
-    let (inventory, environment) = place(table, complaints)?;
-    Some((inventory, environment, reconcile))
-}
-
-fn reconcile(table: &mut Table, complaints: &mut Complaints<'_>) -> Reconcile {
-    match table.text("reconcile", complaints) {
-        None => Reconcile::Auto,
-        Some(Found { value, .. }) if value == "auto" => Reconcile::Auto,
-        Some(Found { value, .. }) if value == "manual" => Reconcile::Manual,
-        Some(Found { at, value }) => {
-            complaints.add(at, format!("`inventory.reconcile`: `{value}` is neither auto nor manual"));
-            Reconcile::Auto
-        }
-    }
-}
-
-fn place(mut table: Table, complaints: &mut Complaints<'_>) -> Option<(Inventory, Option<Name>)> {
-    let directory = table.text("directory", complaints);
-    let git = table.text("git", complaints);
-    let references =
-        ["branch", "tag", "commit"].map(|key| table.text(key, complaints).map(|found| (key, found)));
-    let path = table.text("path", complaints);
-    let poll: Option<Found<Span>> = parsed(&mut table, "poll", complaints);
-    let environment: Option<Found<Name>> = parsed(&mut table, "environment", complaints);
-    let environment = environment.map(|found| found.value);
-    let at = table.at;
-    table.finish(complaints);
-    let only_git = references.iter().flatten().map(|(key, found)| (*key, found.at));
-    let only_git: Vec<_> = only_git
-        .chain(path.iter().map(|found| ("path", found.at)))
-        .chain(poll.iter().map(|found| ("poll", found.at)))
-        .collect();
-    match (directory, git) {
-        (Some(_), Some(git)) => {
-            complaints.add(git.at, "`inventory` has both `directory` and `git`: choose one".to_owned());
-            None
-        }
-        (None, None) => {
-            complaints.add(at, "`inventory` needs `directory` or `git`".to_owned());
-            None
-        }
-        (Some(directory), None) => {
-            for (key, at) in only_git {
-                complaints.add(at, format!("`inventory.{key}` goes with `git`, not with `directory`"));
-            }
-            Some((Inventory::Directory(directory.value.into()), environment))
-        }
-        (None, Some(git)) => {
-            let reference = reference(references, complaints)?;
-            let path = folder(path, complaints)?;
-            let poll = interval(poll, complaints)?;
-            Some((Inventory::Git(Git { url: git.value, reference, path, poll }), environment))
-        }
-    }
-}
-
-fn reference(
-    given: [Option<(&'static str, Found<String>)>; 3],
-    complaints: &mut Complaints<'_>,
-) -> Option<Reference> {
-    let mut given = given.into_iter().flatten();
-    let Some((key, found)) = given.next() else { return Some(Reference::Default) };
-    if let Some((second, other)) = given.next() {
-        complaints.add(other.at, format!("`inventory` has both `{key}` and `{second}`: choose one"));
-        return None;
-    }
-    let Found { at, value } = found;
-    match key {
-        "branch" => Some(Reference::Branch(value)),
-        "tag" => Some(Reference::Tag(value)),
-        _ if value.len() == 40 && value.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
-            Some(Reference::Commit(value.to_ascii_lowercase()))
-        }
-        _ => {
-            complaints.add(at, format!("`inventory.commit`: `{value}` is not forty hexadecimal digits"));
-            None
-        }
-    }
-}
-
-/// A folder inside a repository, without slashes at its ends.
-fn folder(path: Option<Found<String>>, complaints: &mut Complaints<'_>) -> Option<String> {
-    let Some(Found { at, value }) = path else { return Some(String::new()) };
-    let parts: Vec<&str> = value.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
-    if parts.contains(&"..") {
-        complaints.add(at, format!("`inventory.path`: `{value}` leads out of the repository"));
-        return None;
-    }
-    Some(parts.join("/"))
-}
-
-fn interval(poll: Option<Found<Span>>, complaints: &mut Complaints<'_>) -> Option<Span> {
-    let Some(Found { at, value }) = poll else { return Some(Inventory::POLL) };
-    if value < Span::seconds(1) {
-        complaints.add(at, "`inventory.poll` is at least 1s".to_owned());
-        return None;
-    }
-    Some(value)
-}
-
 fn paths(root: &mut Table, section: &'static str, complaints: &mut Complaints<'_>) -> Option<Vec<PathBuf>> {
     let mut table = root.table(section, section, complaints)?;
     let paths = table.texts("paths", complaints);
@@ -406,6 +294,7 @@ fn state(root: &mut Table, complaints: &mut Complaints<'_>) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Inventory, Reference, Span};
 
     const WHOLE: &str = r#"
 [network]
@@ -429,6 +318,7 @@ branch = "main"
 path   = "/inventory/"
 poll   = "90s"
 reconcile = "manual"
+write  = "branch"
 [firmware]
 paths = ["/opt/ipxe"]
 [state]
@@ -454,10 +344,11 @@ identity = "/etc/voldemort/age.key"
         assert_eq!(subnet.dynamic.unwrap().len(), 100);
         assert_eq!((config.dhcp.mode, config.http.port), (Mode::Proxy, 8080));
         assert_eq!(config.api.listen, Listen::Unix("/run/v.sock".into()));
-        let Inventory::Git(git) = &config.inventory else { panic!("{config:?}") };
+        let Inventory::Git(git) = &config.sources[0].inventory else { panic!("{config:?}") };
         assert_eq!((git.path.as_str(), git.poll), ("inventory", Span::seconds(90)));
         assert_eq!(git.reference, Reference::Branch("main".into()));
-        assert_eq!(config.reconcile, Reconcile::Manual);
+        assert_eq!(config.sources[0].reconcile, crate::config::Reconcile::Manual);
+        assert_eq!(config.sources[0].writes(), crate::config::Write::Branch);
         assert_eq!(config.firmware.paths, [PathBuf::from("/opt/ipxe")]);
         assert_eq!(config.secrets.identity, Some("/etc/voldemort/age.key".into()));
         assert_eq!(
@@ -472,7 +363,7 @@ identity = "/etc/voldemort/age.key"
             Config::parse("network = { interface = 'eth0', address = '10.0.0.1' }", "v.toml").unwrap();
         assert_eq!(config.api.listen, Listen::Tcp(API.parse().unwrap()));
         assert_eq!(
-            (config.dhcp.mode, config.http.port, config.inventory),
+            (config.dhcp.mode, config.http.port, config.sources[0].inventory.clone()),
             (Mode::Server, 80, Inventory::Own)
         );
         assert_eq!(config.firmware.paths.len(), FIRMWARE.len());
@@ -556,7 +447,7 @@ identity = "/etc/voldemort/age.key"
             problems(&format!("network = {{ interface = 'e', address = '10.0.0.1' }}\n[inventory]\n{lines}"))
         };
         assert!(with("directory = 'x'\ngit = 'y'")[0].contains("choose one"));
-        assert!(with("directory = 'x'\npoll = '5s'")[0].contains("`inventory.poll` goes with `git`"));
+        assert!(with("directory = 'x'\npoll = '0s'")[0].contains("at least 1s"));
         assert!(with("git = 'x'\nbranch = 'a'\ntag = 'b'")[0].contains("choose one"));
         assert!(with("git = 'x'\npoll = '0s'")[0].contains("at least 1s"));
         assert!(with("git = 'x'\npath = '../y'")[0].contains("leads out"));

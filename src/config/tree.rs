@@ -18,6 +18,7 @@ pub struct Node {
 enum Value {
     Text(String),
     Integer(i64),
+    Flag(bool),
     List(Vec<Node>),
     Table(BTreeMap<String, (Option<usize>, Node)>),
     Other(&'static str),
@@ -74,7 +75,7 @@ fn from_toml(spanned: toml::Spanned<DeValue<'_>>) -> Node {
         DeValue::Array(list) => Value::List(list.into_iter().map(from_toml).collect()),
         DeValue::Table(table) => return from_table(at, table),
         DeValue::Float(_) => Value::Other("a fraction"),
-        DeValue::Boolean(_) => Value::Other("true or false"),
+        DeValue::Boolean(flag) => Value::Flag(flag),
         DeValue::Datetime(_) => Value::Other("a date"),
     };
     Node { at, value }
@@ -91,7 +92,7 @@ fn from_json(value: serde_json::Value) -> Node {
         serde_json::Value::Object(table) => {
             Value::Table(table.into_iter().map(|(key, value)| (key, (None, from_json(value)))).collect())
         }
-        serde_json::Value::Bool(_) => Value::Other("true or false"),
+        serde_json::Value::Bool(flag) => Value::Flag(flag),
         serde_json::Value::Null => Value::Other("null"),
     };
     Node { at: None, value }
@@ -102,6 +103,7 @@ impl Value {
         match self {
             Value::Text(_) => "a string",
             Value::Integer(_) => "a number",
+            Value::Flag(_) => "true or false",
             Value::List(_) => "a list",
             Value::Table(_) => "a table",
             Value::Other(kind) => kind,
@@ -128,7 +130,7 @@ impl<'t> Complaints<'t> {
 
 /// A table that is being read key by key; what is left over at the end is unknown.
 pub struct Table {
-    name: &'static str,
+    name: String,
     /// Where the table itself is written.
     pub at: Option<usize>,
     entries: BTreeMap<String, (Option<usize>, Node)>,
@@ -144,10 +146,10 @@ pub struct Found<T> {
 impl Table {
     /// The file's top level.
     pub fn root(node: Node, complaints: &mut Complaints<'_>) -> Table {
-        Table::of("", node, complaints)
+        Table::of(String::new(), node, complaints)
     }
 
-    fn of(name: &'static str, node: Node, complaints: &mut Complaints<'_>) -> Table {
+    fn of(name: String, node: Node, complaints: &mut Complaints<'_>) -> Table {
         let entries = match node.value {
             Value::Table(entries) => entries,
             other => {
@@ -167,9 +169,18 @@ impl Table {
         self.entries.contains_key(key)
     }
 
-    /// The key's full name, for messages.
+    /// Whether nothing is left that nobody asked for.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The key's full name, for messages; the table's own for an empty one.
     pub fn path(&self, key: &str) -> String {
-        if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
+        match (self.name.as_str(), key) {
+            ("", key) => key.to_owned(),
+            (name, "") => name.to_owned(),
+            (name, key) => format!("{name}.{key}"),
+        }
     }
 
     /// The table `key`, whose full name is `name`; `None` if the file has none.
@@ -180,7 +191,39 @@ impl Table {
         complaints: &mut Complaints<'_>,
     ) -> Option<Table> {
         let node = self.take(key)?;
-        Some(Table::of(name, node, complaints))
+        Some(Table::of(name.to_owned(), node, complaints))
+    }
+
+    /// Every entry that is a table, with its key.
+    pub fn inner(&mut self, complaints: &mut Complaints<'_>) -> Vec<(Found<String>, Table)> {
+        let is_table = |(_, node): &(Option<usize>, Node)| matches!(node.value, Value::Table(_));
+        let keys: Vec<String> =
+            self.entries.iter().filter(|(_, entry)| is_table(entry)).map(|(key, _)| key.clone()).collect();
+        let mut tables = Vec::new();
+        for key in keys {
+            let name = self.path(&key);
+            if let Some((at, node)) = self.entries.remove(&key) {
+                tables.push((Found { at, value: key }, Table::of(name, node, complaints)));
+            }
+        }
+        tables
+    }
+
+    /// Takes a key whatever its value; where it was written, if it was there.
+    pub fn drop(&mut self, key: &'static str) -> Option<Option<usize>> {
+        self.take(key).map(|node| node.at)
+    }
+
+    pub fn flag(&mut self, key: &'static str, complaints: &mut Complaints<'_>) -> Option<bool> {
+        let node = self.take(key)?;
+        match node.value {
+            Value::Flag(flag) => Some(flag),
+            other => {
+                let message = format!("`{}` must be true or false, and is {}", self.path(key), other.kind());
+                complaints.add(node.at, message);
+                None
+            }
+        }
     }
 
     /// The table `key`, or every table of a list of them; empty if the file has none.
@@ -193,9 +236,9 @@ impl Table {
         match self.take(key) {
             None => Vec::new(),
             Some(Node { value: Value::List(nodes), .. }) => {
-                nodes.into_iter().map(|node| Table::of(name, node, complaints)).collect()
+                nodes.into_iter().map(|node| Table::of(name.to_owned(), node, complaints)).collect()
             }
-            Some(node) => vec![Table::of(name, node, complaints)],
+            Some(node) => vec![Table::of(name.to_owned(), node, complaints)],
         }
     }
 

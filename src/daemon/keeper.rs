@@ -76,6 +76,7 @@ enum Command {
     Lease6(Lease6Request, Reply<()>),
     Permit(Permit, Reply<()>),
     Report(Report, Reply<()>),
+    Installed(Name, Install, Reply<()>),
     Note(Vec<Event>),
     Remember(&'static str, Vec<u8>, Reply<()>),
     Tick,
@@ -160,6 +161,12 @@ impl Keeper {
     /// Says that time went by: maintenance windows open and close.
     pub fn tick(&self) {
         let _ = self.queue.try_send(Command::Tick);
+    }
+
+    /// Records an installation that was not ours, so that a deployment which is about to appear
+    /// finds it. What is recorded already stays.
+    pub async fn installed(&self, deployment: Name, install: Install) -> Result<(), KeeperError> {
+        self.ask(|reply| Command::Installed(deployment, install, reply)).await
     }
 
     /// Tells what happened; never waits. Under a flood events are lost before answers are.
@@ -298,6 +305,12 @@ impl Run {
                 self.install(&permit.deployment, next, reply);
             }
             Command::Report(report, reply) => self.report(&report, now, reply),
+            Command::Installed(name, install, reply) => {
+                if !self.table.installs.contains_key(&name) {
+                    self.record(&name, Some(&install));
+                }
+                self.later(reply, ());
+            }
             Command::Note(events) => events.into_iter().for_each(|event| self.note(event)),
             Command::Remember(name, note, reply) => {
                 self.batch.notes.push((name, note));

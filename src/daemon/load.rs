@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::desired::{self, Deployment, Desired, Fixed, Machine, Options, Place};
-use crate::manifest::{Code, Documents, Environment, Level, Mark, Problem, report};
+use crate::manifest::{Code, Documents, Environment, Level, Mark, Problem, Sources, report};
 use crate::media::Library;
 use crate::model::{Name, Time};
 use crate::table::Table;
@@ -81,22 +81,42 @@ impl Memory {
         options: &Options,
         depth: Depth,
     ) -> Loaded {
-        let mut loaded = self.examine(revision, files, environment, library, options, depth);
+        let sources = self.manifests.sources(files, &[]);
+        self.load_sources(revision, sources, environment, library, options, depth)
+    }
+
+    /// The same for files of one or more sources, as [`Memory::sources`] gave them.
+    pub fn load_sources(
+        &mut self,
+        revision: Arc<str>,
+        sources: Sources,
+        environment: &Environment,
+        library: &dyn Library,
+        options: &Options,
+        depth: Depth,
+    ) -> Loaded {
+        let mut loaded = self.examine(revision, sources, environment, library, options, depth);
         survey::keep_own(&mut loaded, environment);
         loaded
+    }
+
+    /// The files of a revision; the paths of each source begin with one of `roots`, if there is
+    /// more than one.
+    pub fn sources(&self, files: &BTreeMap<Arc<str>, Bytes>, roots: &[Arc<str>]) -> Sources {
+        self.manifests.sources(files, roots)
     }
 
     /// The same with every problem, also those that only another environment can judge.
     fn examine(
         &mut self,
         revision: Arc<str>,
-        files: &BTreeMap<Arc<str>, Bytes>,
+        sources: Sources,
         environment: &Environment,
         library: &dyn Library,
         options: &Options,
         depth: Depth,
     ) -> Loaded {
-        let (documents, mut problems) = self.manifests.read(files, environment);
+        let (documents, mut problems) = self.manifests.read(sources, environment);
         let (desired, found) = desired::resolve_again(&mut self.resolved, &documents, library, options);
         problems.extend(found);
         let desired = Arc::new(Desired { revision, ..desired });

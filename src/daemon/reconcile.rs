@@ -1,8 +1,9 @@
-//! Follows the source: each snapshot is loaded whole or not at all, and handed to the keeper.
+//! Follows the sources: each snapshot is loaded whole or not at all, and handed to the keeper.
 
 mod control;
 mod order;
 mod part;
+mod show;
 mod ticket;
 mod waiting;
 
@@ -11,22 +12,25 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::keeper::{Adopted, Keeper, Proposal};
-use super::load::{Depth, Memory};
+use super::load::{Depth, Loaded, Memory, survey};
+use super::parts::{Parts, Piece, roots};
 use super::{now, preview, secrets};
 use crate::api::types::{Apply, Order, Outcome, SourceStatus, Tree};
+use crate::config::Write;
 use crate::desired::{Desired, Media, Options, Subnet};
 use crate::manifest::Environment;
 use crate::media::Shelf;
 use crate::model::Name;
-use crate::plan::{self, Consent, Hold};
-use crate::source::{Snapshot, Update};
+use crate::plan::{self, Consent};
+use crate::source::{Snapshot, SourceConfig, SourceError, Update};
 use crate::store::{History, Kept};
-use crate::table::{Event, Secrets, Stage};
+use crate::table::{Secrets, Table};
 use control::Control;
-use waiting::{Waiting, plan_id};
+use waiting::Waiting;
 
 /// From manifests to the keeper.
 pub struct Reconciler {
@@ -37,39 +41,49 @@ pub struct Reconciler {
     identity: Option<PathBuf>,
     /// The environment that is served.
     environment: Option<Arc<str>>,
-    status: watch::Sender<SourceStatus>,
-    /// Whether revisions of the source wait for somebody's approval.
-    manual: bool,
+    /// One source each.
+    statuses: watch::Sender<BTreeMap<Name, SourceStatus>>,
+    sources: BTreeMap<Name, Followed>,
+    parts: Mutex<Parts>,
     history: History,
-    /// The revision that waits for somebody's word.
-    waiting: Mutex<Option<Arc<Waiting>>>,
-    /// The source's latest revision, while it is not adopted.
-    latest: Mutex<Option<Arc<Kept>>>,
+    /// Revisions that wait for somebody's word; at most one of each source.
+    waiting: Mutex<BTreeMap<Name, Arc<Waiting>>>,
     control: Mutex<Control>,
     /// Saved plans that were applied since the start.
     used: Mutex<BTreeSet<String>>,
     /// The control changed.
     steered: Notify,
     /// Revisions and orders are dealt with one at a time.
-    turn: tokio::sync::Mutex<()>,
+    turn: tokio::sync::Mutex<Turn>,
     /// What loads found out before.
     memory: Arc<Mutex<Memory>>,
-    /// The source's latest revision that was adopted, or that a tree applied by hand stands for.
-    settled: Mutex<Arc<str>>,
+}
+
+/// Sources that a verb wrote to: what they tell next may be older than what is served.
+pub(super) type Turn = BTreeSet<Name>;
+
+/// What is followed.
+#[derive(Clone, Debug)]
+pub struct Follow {
+    pub sources: BTreeMap<Name, Followed>,
+    pub environment: Option<Name>,
+    /// The daemon's state directory.
+    pub state: PathBuf,
+    /// What people told an earlier daemon about following them.
+    pub control: Option<Vec<u8>>,
 }
 
 /// How a source is followed.
 #[derive(Clone, Debug)]
-pub struct Follow {
-    /// The inventory, for people.
+pub struct Followed {
+    /// Where it is, for people.
     pub location: String,
-    pub environment: Option<Name>,
     /// Whether its revisions wait for approval.
     pub manual: bool,
-    /// The daemon's state directory.
-    pub state: PathBuf,
-    /// What people told an earlier daemon about following it.
-    pub control: Option<Vec<u8>>,
+    /// Where verbs read and write it.
+    pub place: SourceConfig,
+    /// What verbs may do to it.
+    pub writes: Write,
 }
 
 /// A revision that can be served.
@@ -90,13 +104,17 @@ impl Reconciler {
         identity: Option<PathBuf>,
         follow: Follow,
     ) -> Reconciler {
-        let Follow { location, environment, manual, state, control } = follow;
+        let Follow { sources, environment, state, control } = follow;
         let control = control.and_then(|note| serde_json::from_slice(&note).ok()).unwrap_or_default();
-        let loading = SourceStatus {
-            location,
-            condition: "Loading".into(),
-            since: now().to_string(),
-            ..SourceStatus::default()
+        let loading = |(name, source): (&Name, &Followed)| {
+            let status = SourceStatus {
+                name: name.to_string(),
+                location: source.location.clone(),
+                condition: "Loading".into(),
+                since: now().to_string(),
+                ..SourceStatus::default()
+            };
+            (name.clone(), status)
         };
         Reconciler {
             keeper,
@@ -104,33 +122,61 @@ impl Reconciler {
             fallback,
             identity,
             environment: environment.map(|name| name.as_str().into()),
-            status: watch::channel(loading).0,
-            manual,
+            statuses: watch::channel(sources.iter().map(loading).collect()).0,
+            parts: Mutex::new(Parts::new(sources.keys().cloned())),
+            sources,
             history: History::new(&state),
             waiting: Mutex::default(),
-            latest: Mutex::default(),
             control: Mutex::new(control),
             used: Mutex::default(),
             steered: Notify::new(),
             turn: tokio::sync::Mutex::default(),
             memory: Arc::default(),
-            settled: Mutex::default(),
         }
     }
 
-    pub fn status(&self) -> watch::Receiver<SourceStatus> {
-        self.status.subscribe()
+    pub(super) fn sources(&self) -> &BTreeMap<Name, Followed> {
+        &self.sources
     }
 
-    /// Runs until the source ends.
-    pub async fn run(self: Arc<Self>, mut updates: mpsc::Receiver<Update>) {
+    pub(super) fn table(&self) -> Arc<Table> {
+        self.keeper.table()
+    }
+
+    pub(super) fn keeper(&self) -> &Keeper {
+        &self.keeper
+    }
+
+    pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, Turn> {
+        self.turn.lock().await
+    }
+
+    /// The files of each source as they are served.
+    pub(super) fn served_files(&self, name: &Name) -> BTreeMap<Arc<str>, Bytes> {
+        lock(&self.parts).files(name)
+    }
+
+    /// One status for each source.
+    pub fn statuses(&self) -> watch::Receiver<BTreeMap<Name, SourceStatus>> {
+        self.statuses.subscribe()
+    }
+
+    /// The files on disk that are served, may be soon, or can be gone back to.
+    pub fn copies(&self) -> BTreeSet<PathBuf> {
+        let kept = self.history.all().into_iter().flat_map(|kept| kept.copies.into_values());
+        let mut copies = lock(&self.parts).copies();
+        copies.extend(kept);
+        copies
+    }
+
+    /// Runs until the sources end.
+    pub async fn run(self: Arc<Self>, mut updates: mpsc::Receiver<(Name, Update)>) {
         loop {
             let ends = lock(&self.control).ends();
             let left = ends.map(|ends| Duration::from_millis(ends.since(now()).0 + 1));
             tokio::select! {
                 update = updates.recv() => match update {
-                    Some(Update::Snapshot(snapshot)) => self.follow(snapshot).await,
-                    Some(Update::Failed(reason)) => self.fell("Unreachable", None, reason),
+                    Some((name, update)) => self.hear(&name, update).await,
                     None => return,
                 },
                 () = tokio::time::sleep(left.unwrap_or_default()), if left.is_some() => {
@@ -143,98 +189,179 @@ impl Reconciler {
         }
     }
 
-    /// Serves what was served when the daemon stopped, before anybody asks the source.
+    /// What a source tells.
+    async fn hear(&self, name: &Name, update: Update) {
+        let mut turn = self.turn.lock().await;
+        match update {
+            Update::Snapshot(told) => {
+                let snapshot = match self.newest(name, told, &mut turn).await {
+                    Ok(snapshot) => snapshot,
+                    Err(error) => {
+                        return self.fell(name, error.condition(), error.revision(), error.to_string());
+                    }
+                };
+                self.consider(name, Piece::of(&snapshot), Consent::default()).await;
+            }
+            Update::Failed(error) => {
+                // What waits for a person goes on waiting while the source is away.
+                let waits = lock(&self.waiting).contains_key(name) || self.pause(name, "").is_some();
+                lock(&self.parts).away(name, waits);
+                self.fell(name, error.condition(), error.revision(), error.to_string());
+                self.retry().await;
+            }
+        }
+    }
+
+    /// What a source told; read anew where a verb has written meanwhile.
+    async fn newest(&self, name: &Name, told: Snapshot, turn: &mut Turn) -> Result<Snapshot, SourceError> {
+        let Some(source) = self.sources.get(name).filter(|_| turn.contains(name)) else { return Ok(told) };
+        let reading = source.place.read().await?;
+        turn.remove(name);
+        Ok(reading.snapshot)
+    }
+
+    /// Serves what was served when the daemon stopped, before anybody asks the sources.
     pub async fn restore(&self, kept: Kept) {
         let (kept, revision) = (Arc::new(kept.clone()), kept.revision);
+        lock(&self.parts).restore(&kept);
         // Another environment of the same revision is news.
-        if kept.environment == self.environment {
-            *lock(&self.settled) = kept.source.clone();
+        if kept.environment != self.environment {
+            lock(&self.parts).unsettle();
         }
         // A kernel that lies where the source was may be gone with it; addresses and answers are not.
-        let loaded = self.load(kept.clone(), Media::IfPresent).await;
+        let loaded = self.load(kept.clone(), None, Media::IfPresent).await;
         let adopted = match loaded {
             Ok(ready) => self.propose(ready, None, Consent::default(), None).await,
             Err(Invalid(problems)) => Err(problems),
         };
         match adopted {
             Ok(_) => {
-                self.tell(format!("{revision} is served as before"));
-                self.status.send_modify(|status| {
-                    status.condition = "Cached".into();
-                    status.reason = "the source was not read yet".into();
-                    status.applied = revision.to_string();
+                self.note(format!("{revision} is served as before"));
+                let parts = lock(&self.parts);
+                self.statuses.send_modify(|statuses| {
+                    for (name, status) in statuses {
+                        status.condition = "Cached".into();
+                        status.reason = "the source was not read yet".into();
+                        status.applied = match parts.are_several() {
+                            true => parts.served(name).to_owned(),
+                            false => revision.to_string(),
+                        };
+                    }
                 });
             }
             Err(why) => tracing::warn!("{revision} can't be served as before: {why}"),
         }
     }
 
-    /// Takes note of what the source holds now, and adopts it if nothing speaks against it.
-    async fn follow(&self, snapshot: Snapshot) {
-        let _turn = self.turn.lock().await;
-        let revision = snapshot.revision.clone();
-        let (files, copies) = (snapshot.inline(), snapshot.copies());
-        self.consider(Arc::new(Kept {
-            revision: revision.clone(),
-            source: revision,
-            root: None,
-            environment: self.environment.clone(),
-            files,
-            copies,
-        }))
-        .await;
+    /// Takes note of what a source holds now, and adopts it if nothing speaks against it.
+    /// The caller holds the turn.
+    pub(super) async fn consider(&self, name: &Name, piece: Piece, consent: Consent) {
+        lock(&self.parts).wait(name, piece);
+        self.attempt(name, consent).await;
+        self.retry().await;
     }
 
-    /// Loads a revision of the source and adopts it, or says why not.
-    async fn consider(&self, kept: Arc<Kept>) {
-        let revision = kept.revision.clone();
-        *lock(&self.waiting) = None;
-        *lock(&self.latest) = Some(kept.clone());
-        let control = lock(&self.control).clone();
-        let pause = control.pause(now()).or_else(|| control.rejection(&revision));
-        if let Some((condition, why)) = pause {
-            return self.fell(condition, Some(&revision), why);
+    /// What did not fit may fit when another source has moved.
+    async fn retry(&self) {
+        if !lock(&self.parts).are_several() {
+            return;
         }
-        if *lock(&self.settled) == revision && !self.keeper.table().desired.revision.is_empty() {
-            return self.adopted(kept).await;
-        }
-        let ready = match self.load(kept.clone(), Media::Required).await {
-            Ok(ready) => ready,
-            Err(Invalid(problems)) => return self.fell("Invalid", Some(&revision), problems),
-        };
-        if self.manual && !plan::diff(&ready.desired, &self.keeper.table()).is_empty() {
-            return self.wait(kept, ready, "Waiting", Vec::new());
-        }
-        match self.propose(ready.clone(), Some(kept.clone()), Consent::default(), None).await {
-            Ok(Adopted::Applied(plan)) => {
-                self.tell(format!("{revision} is live: {}", plan::report::summary(&plan)));
-                self.adopted(kept).await;
+        loop {
+            let mut moved = false;
+            let queue = lock(&self.parts).queue();
+            for name in queue {
+                moved |= self.attempt(&name, Consent::default()).await;
             }
-            Ok(Adopted::Held(_, holds)) => self.wait(kept, ready, "Held", holds),
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    /// Tries what the source waits with, beside what is served of the others; true if it is
+    /// served from now on.
+    async fn attempt(&self, name: &Name, consent: Consent) -> bool {
+        let asked = lock(&self.waiting).get(name).cloned();
+        let moved = self.attempt_beside(name, asked.as_ref(), consent).await;
+        let mut waiting = lock(&self.waiting);
+        // Nobody is asked about what was judged anew with another end.
+        if let (Some(asked), Some(now)) = (&asked, waiting.get(name))
+            && Arc::ptr_eq(asked, now)
+        {
+            waiting.remove(name);
+        }
+        moved
+    }
+
+    /// `asked` is what waited for a word until now.
+    async fn attempt_beside(&self, name: &Name, asked: Option<&Arc<Waiting>>, consent: Consent) -> bool {
+        let Some(piece) = lock(&self.parts).waiting(name) else { return false };
+        let revision = piece.revision.clone();
+        if let Some((condition, why)) = self.pause(name, &revision) {
+            self.fell(name, condition, Some(&revision), why);
+            return false;
+        }
+        let put_together = lock(&self.parts).with(name, &piece, &revision);
+        let settled = lock(&self.parts).is_settled(name, &revision);
+        if settled && !self.keeper.table().desired.revision.is_empty() {
+            lock(&self.parts).rest(name);
+            self.settle(name, &revision);
+            if let Ok(kept) = put_together {
+                self.record(Arc::new(self.here(kept))).await;
+            }
+            return false;
+        }
+        let kept = match put_together {
+            Ok(kept) => Arc::new(self.here(kept)),
+            Err(missing) => {
+                let reason = format!("nothing moves before these were read: {}", listed(&missing));
+                self.fell(name, "Waiting", Some(&revision), reason);
+                return false;
+            }
+        };
+        let ready = match self.load(kept.clone(), Some(name), Media::Required).await {
+            Ok(ready) => ready,
+            Err(Invalid(problems)) => {
+                self.fell(name, "Invalid", Some(&revision), problems);
+                return false;
+            }
+        };
+        let since = asked.filter(|asked| asked.piece.revision == revision).map(|asked| asked.since);
+        let waiting = |condition| {
+            let (name, piece, kept, ready) = (name.clone(), piece.clone(), kept.clone(), ready.clone());
+            Waiting { name, piece, kept, ready, condition, since: since.unwrap_or_else(now) }
+        };
+        let manual = self.sources.get(name).is_some_and(|source| source.manual);
+        if manual && !plan::diff(&ready.desired, &self.keeper.table()).is_empty() {
+            self.wait(waiting("Waiting"), Vec::new());
+            return false;
+        }
+        match self.propose(ready.clone(), Some(kept.clone()), consent, None).await {
+            Ok(Adopted::Applied(plan)) => {
+                self.tell(name, format!("{revision} is live: {}", plan::report::summary(&plan)));
+                self.adopted(name, piece, revision, kept).await;
+                return true;
+            }
+            Ok(Adopted::Held(_, holds)) => self.wait(waiting("Held"), holds),
             Ok(Adopted::Stale(_)) => unreachable!("a proposal without an expected table is never stale"),
-            Err(error) => self.fell("Invalid", Some(&revision), error),
+            Err(error) => self.fell(name, "Invalid", Some(&revision), error),
         }
+        false
     }
 
-    /// Keeps a loaded revision until somebody approves or rejects it.
-    fn wait(&self, kept: Arc<Kept>, ready: Ready, condition: &'static str, holds: Vec<Hold>) {
-        let plan = plan::diff(&ready.desired, &self.keeper.table());
-        let id = plan_id(&plan);
-        let mut reason = reasons(&holds);
-        if reason.is_empty() {
-            reason = plan::report::summary(&plan);
-        }
-        reason += &format!("\nplan {id} waits: voldemortctl get plans, approve {id}, reject {id}");
-        self.fell(condition, Some(&kept.revision), reason);
-        *lock(&self.waiting) = Some(Arc::new(Waiting { kept, ready, condition, since: now() }));
+    /// Something of a source is live; `settled` is the source's own revision that it is or stands for.
+    async fn adopted(&self, name: &Name, piece: Piece, settled: Arc<str>, kept: Arc<Kept>) {
+        lock(&self.waiting).remove(name);
+        lock(&self.parts).adopt(name, piece, settled.clone());
+        self.settle(name, &settled);
+        self.record(kept).await;
     }
 
-    /// A revision of the source is live.
-    async fn adopted(&self, kept: Arc<Kept>) {
-        *lock(&self.waiting) = None;
-        *lock(&self.latest) = None;
-        *lock(&self.settled) = kept.source.clone();
-        self.settle(&kept.source);
+    /// Keeps what is live for a later pin.
+    async fn record(&self, kept: Arc<Kept>) {
+        if kept.revision != self.keeper.table().desired.revision {
+            return;
+        }
         let history = self.history.clone();
         let written = tokio::task::spawn_blocking(move || history.add(&kept)).await;
         if let Ok(Err(error)) = written {
@@ -244,8 +371,8 @@ impl Reconciler {
 
     /// `POST /v1/plan`.
     pub async fn plan(&self, tree: Tree) -> Result<Outcome, String> {
-        let kept = self.kept(tree)?;
-        match self.load(kept, Media::Required).await {
+        let (name, _, kept) = self.kept(tree)?;
+        match self.load(kept, Some(&name), Media::Required).await {
             Ok(Ready { desired, secrets }) => {
                 let table = self.keeper.table();
                 let changed = preview::changed_secrets(&table.secrets, &secrets, &desired);
@@ -272,8 +399,8 @@ impl Reconciler {
             return Ok(Outcome::Moved { reasons: moved });
         }
         let expected = expected.or(ticket.as_ref().map(|ticket| (ticket.lineage.clone(), ticket.serial)));
-        let kept = self.kept(tree)?;
-        let ready = match self.load(kept.clone(), Media::Required).await {
+        let (name, piece, kept) = self.kept(tree)?;
+        let ready = match self.load(kept.clone(), Some(&name), Media::Required).await {
             Ok(ready) => ready,
             Err(Invalid(problems)) => return Ok(Outcome::Invalid { problems }),
         };
@@ -283,10 +410,14 @@ impl Reconciler {
         }
         Ok(match self.propose(ready, Some(kept.clone()), consent, expected).await? {
             Adopted::Applied(plan) => {
-                self.tell(format!("{} was applied by hand: {}", plan.to, plan::report::summary(&plan)));
+                let summary = plan::report::summary(&plan);
+                let shown = if lock(&self.parts).are_several() { &piece.revision } else { &kept.revision };
+                self.tell(&name, format!("{shown} was applied by hand: {summary}"));
                 lock(&self.used).extend(ticket.map(|ticket| ticket.id));
-                self.adopted(kept).await;
+                let stands_for = self.attempted(&name);
+                self.adopted(&name, piece, stands_for, kept).await;
                 self.paused();
+                self.retry().await;
                 Outcome::Applied { plan }
             }
             Adopted::Held(plan, holds) => Outcome::Held { plan, holds },
@@ -307,24 +438,52 @@ impl Reconciler {
         ))
     }
 
-    /// A tree that was sent, which from now on stands for the source's latest revision.
-    fn kept(&self, tree: Tree) -> Result<Arc<Kept>, String> {
+    /// The source of this name; without a name the only one.
+    fn named(&self, wanted: Option<&str>) -> Result<Name, String> {
+        let found = match wanted {
+            Some(wanted) => self.sources.keys().find(|name| name.as_str() == wanted),
+            None if self.sources.len() == 1 => self.sources.keys().next(),
+            None => None,
+        };
+        found.cloned().ok_or_else(|| {
+            let all: Vec<Name> = self.sources.keys().cloned().collect();
+            format!("this daemon follows {}: say with --source which one the directory is", listed(&all))
+        })
+    }
+
+    /// A tree that was sent, which from now on stands for the latest revision of the source it
+    /// names: that, its part, and everything with it.
+    fn kept(&self, tree: Tree) -> Result<(Name, Piece, Arc<Kept>), String> {
         let files = tree.bytes();
-        let Tree { revision, root, environment, files: _, sealed: _, selection } = tree;
-        let whole = Kept {
+        let Tree { revision, root, source, environment, files: _, sealed: _, selection } = tree;
+        let name = self.named(source.as_deref())?;
+        let piece = Piece {
             revision: revision.into(),
-            source: self.status.borrow().attempted.as_str().into(),
             root: root.map(PathBuf::from),
-            environment: environment.map(Arc::from).or(self.environment.clone()),
             files,
             copies: BTreeMap::new(),
         };
+        let put_together = lock(&self.parts).with(&name, &piece, &self.attempted(&name));
+        let kept = put_together
+            .map_err(|missing| format!("nothing moves before these were read: {}", listed(&missing)))?;
+        let environment = environment.map(Arc::from).or(self.environment.clone());
+        let whole = Kept { environment, ..kept };
         if selection.is_all() {
-            return Ok(Arc::new(whole));
+            return Ok((name, piece, Arc::new(whole)));
+        }
+        if self.sources.len() > 1 {
+            return Err("--target and --exclude take a daemon that follows one source".into());
         }
         let applied = self.keeper.table().desired.revision.clone();
         let base = self.history.find(&applied).ok_or("nothing is served yet: apply everything first")?;
-        part::join(whole, &base, selection).map(Arc::new)
+        let joined = part::join(whole, &base, selection)?;
+        let piece = Piece { copies: joined.copies.clone(), ..piece };
+        Ok((name, piece, Arc::new(joined)))
+    }
+
+    /// As this daemon serves it.
+    fn here(&self, kept: Kept) -> Kept {
+        Kept { environment: self.environment.clone(), ..kept }
     }
 
     async fn propose(
@@ -339,83 +498,89 @@ impl Reconciler {
         self.keeper.adopt(proposal).await.map_err(|error| error.to_string())
     }
 
-    /// Parsing and resolving take processor time and read images: off the serving threads.
-    async fn load_whole(&self, kept: Arc<Kept>, media: Media) -> Result<Ready, Invalid> {
-        let mut shelf = self.shelf.with_copies(kept.copies.clone());
-        if let Some(root) = kept.root.as_ref().filter(|root| root.is_dir()) {
-            shelf = shelf.with_directory(root.clone());
-        }
-        let options = Options { media, fallback: self.fallback.clone() };
+    /// What can be served, secrets decrypted.
+    async fn load_whole(
+        &self,
+        kept: Arc<Kept>,
+        moving: Option<&Name>,
+        media: Media,
+    ) -> Result<Ready, Invalid> {
+        let loaded = self.loaded(kept.clone(), moving, media).await.map_err(Invalid)?;
         let identity = self.identity.clone();
-        let memory = self.memory.clone();
         let work = move || {
-            let environment = Environment::choose(&kept.files, kept.environment.as_deref());
-            let environment = environment.map_err(|error| Invalid(error.to_string()))?;
-            let revision = kept.revision.clone();
-            let mut memory = lock(&memory);
-            let loaded =
-                memory.load(revision, &kept.files, &environment, &shelf, &options, Depth::OneFirmware);
-            drop(memory);
             if loaded.errors() > 0 {
                 return Err(Invalid(loaded.report()));
             }
             let secrets = secrets::decrypt(&loaded.desired, &kept.files, identity.as_deref());
             Ok(Ready { desired: loaded.desired, secrets: Arc::new(secrets.map_err(Invalid)?) })
         };
-        match tokio::task::spawn_blocking(work).await {
-            Ok(loaded) => loaded,
-            Err(error) => Err(Invalid(format!("loading ended unexpectedly: {error}"))),
+        let ended = |error| Err(Invalid(format!("loading ended unexpectedly: {error}")));
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(ended)
+    }
+
+    /// A snapshot of one source, with all that is served of the others.
+    pub(super) fn kept_of(&self, name: &Name, piece: &Piece) -> Result<Kept, String> {
+        let put_together = lock(&self.parts).with(name, piece, &piece.revision);
+        let missing =
+            |missing: Vec<Name>| format!("nothing moves before these were read: {}", listed(&missing));
+        put_together.map(|kept| self.here(kept)).map_err(missing)
+    }
+
+    /// What the daemon would serve of it.
+    pub(super) async fn loaded(
+        &self,
+        kept: Arc<Kept>,
+        moving: Option<&Name>,
+        media: Media,
+    ) -> Result<Loaded, String> {
+        let roots = roots(&kept, moving);
+        let memory = self.memory.clone();
+        self.read(kept, media, move |kept, shelf, options| {
+            let mut memory = lock(&memory);
+            let sources = memory.sources(&kept.files, &roots);
+            let inside =
+                sources.iter().map(|(file, source)| (sources.inside(file).into(), source.bytes.clone()));
+            let environment = Environment::choose(&inside.collect(), kept.environment.as_deref());
+            let environment = environment.map_err(|error| error.to_string())?;
+            let revision = kept.revision.clone();
+            Ok(memory.load_sources(revision, sources, &environment, shelf, options, Depth::OneFirmware))
+        })
+        .await
+    }
+
+    /// What `check` would say of it: every environment, every firmware. Several sources are judged
+    /// as they are served.
+    pub(super) async fn surveyed(&self, kept: Arc<Kept>, moving: &Name) -> Result<Loaded, String> {
+        if self.sources.len() > 1 {
+            return self.loaded(kept, Some(moving), Media::Required).await;
         }
+        self.read(kept, Media::Required, |kept, shelf, options| {
+            Ok(survey(kept.revision.clone(), &kept.files, shelf, options, Depth::EveryFirmware))
+        })
+        .await
     }
 
-    fn settle(&self, revision: &str) {
-        let applied = self.keeper.table().desired.revision.to_string();
-        self.status.send_modify(|status| {
-            if status.condition != "Ready" {
-                status.since = now().to_string();
-            }
-            status.condition = "Ready".into();
-            status.reason = match applied.ends_with(')') {
-                true => "applied in part: the rest is as before until everything is applied".into(),
-                false => String::new(),
-            };
-            status.applied = applied;
-            status.attempted = revision.into();
-        });
+    /// Parsing and resolving take processor time and read images: off the serving threads.
+    async fn read(
+        &self,
+        kept: Arc<Kept>,
+        media: Media,
+        work: impl FnOnce(&Kept, &Shelf, &Options) -> Result<Loaded, String> + Send + 'static,
+    ) -> Result<Loaded, String> {
+        let mut shelf = self.shelf.with_copies(kept.copies.clone());
+        if let Some(root) = kept.root.as_ref().filter(|root| root.is_dir()) {
+            shelf = shelf.with_directory(root.clone());
+        }
+        let options = Options { media, fallback: self.fallback.clone() };
+        let task = tokio::task::spawn_blocking(move || work(&kept, &shelf, &options));
+        task.await.unwrap_or_else(|error| Err(format!("loading ended unexpectedly: {error}")))
     }
+}
 
-    /// The last good state goes on being served; everybody can see why.
-    fn fell(&self, condition: &str, revision: Option<&str>, reason: String) {
-        tracing::warn!(condition, revision, "{reason}");
-        let shown = revision.map(|revision| format!("{revision}: ")).unwrap_or_default();
-        let first = reason.lines().next().unwrap_or("").to_owned();
-        self.note(format!("{shown}{condition}: {first}"));
-        self.status.send_modify(|status| {
-            if status.condition != condition {
-                status.since = now().to_string();
-            }
-            status.condition = condition.into();
-            status.reason = reason;
-            if let Some(revision) = revision {
-                status.attempted = revision.into();
-            }
-        });
-    }
-
-    fn tell(&self, text: String) {
-        self.note(text);
-    }
-
-    fn note(&self, text: String) {
-        self.keeper.note(Event::new(now(), Stage::Daemon, text));
-    }
+fn listed(names: &[Name]) -> String {
+    names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ")
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
-fn reasons(holds: &[Hold]) -> String {
-    let line = |hold: &Hold| format!("{} ({}); {}", hold.reason, hold.names.join(", "), hold.cure);
-    holds.iter().map(line).collect::<Vec<_>>().join("\n")
 }

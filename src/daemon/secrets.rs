@@ -30,7 +30,7 @@ pub fn decrypt(
     for name in &desired.secrets {
         let path = secret::path(name);
         let text = keys.as_ref().map_err(String::clone).and_then(|keys| {
-            let file = files.get(&*path).ok_or("there is no such file")?;
+            let file = find(files, &path).ok_or("there is no such file")?;
             secret::open(keys, file).map_err(|error| error.to_string())
         });
         match text {
@@ -39,6 +39,13 @@ pub fn decrypt(
         }
     }
     if failures.is_empty() { Ok(Secrets::Known(texts)) } else { Err(failures.join("\n")) }
+}
+
+/// The file at `path`, in whichever source it is.
+fn find<'f>(files: &'f BTreeMap<Arc<str>, Bytes>, path: &str) -> Option<&'f Bytes> {
+    let in_source = |name: &str| name.strip_suffix(path).is_some_and(|root| root.ends_with(':'));
+    let elsewhere = || files.iter().find(|(name, _)| in_source(name)).map(|(_, bytes)| bytes);
+    files.get(path).or_else(elsewhere)
 }
 
 fn keys(path: &Path) -> Result<Keys, String> {

@@ -1,38 +1,46 @@
 //! From settings to a serving daemon, and back down.
 
+use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use hyper::HeaderMap;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
 
 use super::files::Files;
+use super::hooks::Hooks;
 use super::keeper::Keeper;
 use super::limits::raise_open_files;
 use super::link::Interface;
 use super::neighbours::{self, Watch};
-use super::reconcile::{Follow, Reconciler};
+use super::reconcile::{Follow, Followed, Reconciler};
 use super::{dhcp, http, ipv6, now, tftp};
 use crate::api::metrics::Counts;
-use crate::api::types::{Apply, Order, Outcome, SourceStatus, Status, Ticket, Tree, WaitingPlan};
-use crate::api::{Backend, router};
-use crate::config::{Config, Listen, Network, Reconcile};
+use crate::api::types::{
+    Adopt, Apply, EditRequest, Edited, Order, Outcome, SourceStatus, Status, Ticket, Tree, WaitingPlan,
+};
+use crate::api::{Backend, Hooked, router};
+use crate::config::{self, Config, Listen, Network, Reconcile};
 use crate::desired::Subnet;
 use crate::media::{Shelf, loaders};
-use crate::model::{Mac, Mode, Name, Origin, Span, Time};
-use crate::source::{self, Handle, SourceConfig};
+use crate::model::{Inventory, Mac, Mode, Name, Origin, Span, Time};
+use crate::source::{self, SourceConfig};
 use crate::store::Store;
-use crate::table::{Event, Server, Table};
+use crate::table::{self, Event, Report, Server, Table};
 
 /// How long transfers may go on after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(10);
 /// How often maintenance windows are looked at.
 const CLOCK: Duration = Duration::from_secs(5);
+/// Time between two sweeps of the state directory.
+const SWEEP: Duration = Duration::from_secs(24 * 3600);
 /// Length of leases on the network of the settings file.
 const LEASE: Span = Span::seconds(3600);
 
@@ -80,8 +88,13 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let watches = watches(&config, &interfaces, &keeper);
     let modes: Vec<watch::Receiver<Mode>> = watches.iter().map(|watch| watch.mode.subscribe()).collect();
     let reconciler = Arc::new(reconciler(&config, &keeper, control));
-    let daemon =
-        Daemon { keeper: keeper.clone(), reconciler: reconciler.clone(), modes: named(&interfaces, &modes) };
+    let hooks = Arc::new(OnceLock::new());
+    let daemon = Daemon {
+        keeper: keeper.clone(),
+        reconciler: reconciler.clone(),
+        modes: named(&interfaces, &modes),
+        hooks: hooks.clone(),
+    };
     serve_api(&config.api.listen, daemon, stopping.clone(), &mut tasks).await?;
     let files = Files::new();
     serve_files(&config, &files, &keeper, &stopping, &mut tasks)?;
@@ -101,21 +114,16 @@ async fn serve(config: Config) -> Result<(), Failure> {
         reconciler.restore(kept).await;
     }
     let (updates, queue) = mpsc::channel(1);
-    let source = source::spawn(
-        SourceConfig {
-            inventory: config.inventory.clone(),
-            state: config.state.directory.clone(),
-            fetcher: Default::default(),
-        },
-        updates,
-    );
+    let sources = hooks.get_or_init(|| follow_all(&config, &updates)).clone();
+    drop(updates);
     tasks.spawn(follow(reconciler.clone(), queue, stopping.clone()));
+    tasks.spawn(sweep(config.clone(), reconciler.clone(), stopping.clone()));
     tasks.spawn(keep_time(keeper.clone(), stopping.clone()));
     if let Some(sockets) = sockets {
         for watch in &watches {
             watch.before_serving().await;
         }
-        first_revision(reconciler.status()).await;
+        first_revision(reconciler.statuses()).await;
         tasks.spawn(six.run(stopping.clone()));
         tasks.spawn(serve_dhcp(sockets, modes, keeper.clone(), stopping.clone()));
         for watch in watches {
@@ -131,7 +139,11 @@ async fn serve(config: Config) -> Result<(), Failure> {
         // The keeper ends when nobody holds on to it any more.
         drop((watches, six));
     }
-    wait(&source).await?;
+    // Before anybody is told to send one: a signal that nobody listens for ends the daemon.
+    let mut signals = Signals::listen()?;
+    println!("ready");
+
+    signals.wait(&sources).await;
     stop.send_replace(true);
     tracing::info!("stopping: transfers under way have {} s", DRAIN.as_secs());
     let drained = async { while tasks.join_next().await.is_some() {} };
@@ -139,7 +151,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
         tracing::warn!("some transfers did not end in time");
         tasks.shutdown().await;
     }
-    drop((keeper, reconciler, source));
+    drop((keeper, reconciler, sources, hooks));
     let _ = tokio::task::spawn_blocking(move || thread.join()).await;
     Ok(())
 }
@@ -240,9 +252,58 @@ fn ended(what: &str, result: std::io::Result<()>) {
     }
 }
 
+/// Removes once a day what no source needs any more of the state directory.
+async fn sweep(config: Config, reconciler: Arc<Reconciler>, stopping: watch::Receiver<bool>) {
+    let state = config.state.directory;
+    let repositories = config.sources.iter().filter_map(|source| match &source.inventory {
+        Inventory::Git(git) => Some(source::git::mirror_of(git, &state)),
+        Inventory::Directory(_) | Inventory::Own => None,
+    });
+    let mirrors: Vec<PathBuf> = repositories.collect();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(SWEEP) => {}
+            () = stopped(stopping.clone()) => return,
+        }
+        let mut used = reconciler.copies();
+        used.extend(mirrors.iter().cloned());
+        let place = source::git::place(&state);
+        let _ = tokio::task::spawn_blocking(move || source::git::sweep(&place, &used)).await;
+    }
+}
+
+/// Where a source is read from.
+fn place(config: &Config, source: &config::Source) -> SourceConfig {
+    SourceConfig {
+        inventory: source.inventory.clone(),
+        poll: source.poll,
+        state: config.state.directory.clone(),
+        fetcher: Default::default(),
+    }
+}
+
+/// Starts to follow every source; each update comes with its source's name.
+fn follow_all(config: &Config, updates: &mpsc::Sender<(Name, source::Update)>) -> Hooks {
+    let mut handles = BTreeMap::new();
+    for source in &config.sources {
+        let (out, mut found) = mpsc::channel(1);
+        let handle = source::spawn(place(config, source), out);
+        handles.insert(source.name.clone(), (handle, source.webhook.clone()));
+        let (name, updates) = (source.name.clone(), updates.clone());
+        tokio::spawn(async move {
+            while let Some(update) = found.recv().await {
+                if updates.send((name.clone(), update)).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    Hooks::new(handles)
+}
+
 async fn follow(
     reconciler: Arc<Reconciler>,
-    queue: mpsc::Receiver<source::Update>,
+    queue: mpsc::Receiver<(Name, source::Update)>,
     stopping: watch::Receiver<bool>,
 ) {
     tokio::select! {
@@ -276,7 +337,12 @@ fn announce(config: &Config, keeper: &Keeper) {
         println!("HTTP {address}:{} ({})", config.http.port, server.url_at(address));
     }
     println!("API  {}", config.api.listen);
-    println!("inventory {}", location(config));
+    for source in &config.sources {
+        match config.sources.len() {
+            1 => println!("inventory {}", location(config, source)),
+            _ => println!("inventory {}: {}", source.name, location(config, source)),
+        }
+    }
     for loader in loaders::missing(&keeper.table().server.loaders) {
         println!("no {} found: install the package {}", loader.name, loader.package);
     }
@@ -289,20 +355,25 @@ fn reconciler(config: &Config, keeper: &Keeper, control: Option<Vec<u8>>) -> Rec
     let subnets = config.networks().filter_map(|network| network.subnet.as_ref());
     let fallback = subnets.enumerate().map(|(at, subnet)| Arc::new(fallback(at, subnet))).collect();
     let identity = config.secrets.identity.clone();
+    let followed = |source: &config::Source| {
+        let location = location(config, source);
+        let manual = source.reconcile == Reconcile::Manual;
+        let writes = source.writes();
+        (source.name.clone(), Followed { location, manual, place: place(config, source), writes })
+    };
     let follow = Follow {
-        location: location(config),
+        sources: config.sources.iter().map(followed).collect(),
         environment: config.environment.clone(),
-        manual: config.reconcile == Reconcile::Manual,
         state: config.state.directory.clone(),
         control,
     };
     Reconciler::new(keeper.clone(), shelf, fallback, identity, follow)
 }
 
-fn location(config: &Config) -> String {
+fn location(config: &Config, source: &config::Source) -> String {
     match &config.environment {
-        Some(name) => format!("{} (environment {name})", config.inventory),
-        None => config.inventory.to_string(),
+        Some(name) => format!("{} (environment {name})", source.inventory),
+        None => source.inventory.to_string(),
     }
 }
 
@@ -349,8 +420,11 @@ fn fallback(at: usize, subnet: &crate::config::Subnet) -> Subnet {
 }
 
 /// Until the first revision was tried, nobody can be told who is known.
-async fn first_revision(mut status: watch::Receiver<SourceStatus>) {
-    let _ = status.wait_for(|status| status.condition != "Loading").await;
+async fn first_revision(mut statuses: watch::Receiver<BTreeMap<Name, SourceStatus>>) {
+    let tried = |statuses: &BTreeMap<Name, SourceStatus>| {
+        statuses.values().all(|status| status.condition != "Loading")
+    };
+    let _ = statuses.wait_for(tried).await;
 }
 
 /// Maintenance windows open and close while nothing else happens.
@@ -372,18 +446,30 @@ async fn stopped(mut stopping: watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stop| *stop).await;
 }
 
-/// Says that all is ready. Ends with SIGTERM or SIGINT; SIGHUP has the source read again.
-async fn wait(source: &Handle) -> Result<(), Failure> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
-    // Not before: a signal that nobody waits for ends the daemon.
-    println!("ready");
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Ok(()),
-            _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => source.poke(),
+/// What an operator tells a running daemon.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Signals, Failure> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Ends with SIGTERM or SIGINT; SIGHUP has the sources read again.
+    async fn wait(&mut self, sources: &Hooks) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return,
+                _ = self.interrupt.recv() => return,
+                _ = self.hangup.recv() => sources.poke_all(),
+            }
         }
     }
 }
@@ -395,6 +481,8 @@ struct Daemon {
     reconciler: Arc<Reconciler>,
     /// What we are, by interface.
     modes: Vec<(String, watch::Receiver<Mode>)>,
+    /// Empty until the sources are followed.
+    hooks: Arc<OnceLock<Hooks>>,
 }
 
 impl Daemon {
@@ -407,6 +495,15 @@ impl Daemon {
                 named.collect::<Vec<_>>().join(", ")
             }
         }
+    }
+
+    fn sources(&self) -> Vec<SourceStatus> {
+        let statuses = self.reconciler.statuses().borrow().clone();
+        let complete = |(name, status): (Name, SourceStatus)| match self.hooks.get() {
+            Some(hooks) => hooks.complete(&name, status),
+            None => status,
+        };
+        statuses.into_iter().map(complete).collect()
     }
 }
 
@@ -422,6 +519,8 @@ impl Backend for Daemon {
     fn status(&self) -> Status {
         let table = self.keeper.table();
         let (waiting, in_flight) = table.waves();
+        let sources = self.sources();
+        let urgent = sources.iter().find(|source| source.condition != "Ready");
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             lineage: table.lineage.to_string(),
@@ -432,7 +531,8 @@ impl Backend for Daemon {
             machines: table.desired.machines.len(),
             waiting,
             in_flight,
-            source: self.reconciler.status().borrow().clone(),
+            source: urgent.or(sources.first()).cloned().unwrap_or_default(),
+            sources,
         }
     }
 
@@ -448,12 +548,16 @@ impl Backend for Daemon {
             silences: tally.silences(),
             events_lost: tally.events_lost(),
             modes: modes.collect(),
-            source_ready: self.reconciler.status().borrow().condition == "Ready",
+            source_ready: self.sources().iter().all(|source| source.condition == "Ready"),
         }
     }
 
     fn latest(&self) -> watch::Receiver<u64> {
         self.keeper.latest()
+    }
+
+    fn hook(&self, name: &str, headers: &HeaderMap, body: &[u8]) -> Hooked {
+        self.hooks.get().map_or(Hooked::Unknown, |hooks| hooks.call(name, headers, body))
     }
 
     async fn plan(&self, tree: Tree) -> Result<Outcome, String> {
@@ -479,5 +583,23 @@ impl Backend for Daemon {
 
     fn revisions(&self) -> Vec<String> {
         self.reconciler.revisions()
+    }
+
+    async fn edit(&self, request: EditRequest) -> Result<Edited, String> {
+        self.reconciler.edit(request).await
+    }
+
+    async fn adopt(&self, request: Adopt) -> Result<(), String> {
+        let table = self.keeper.table();
+        let found = table.desired.deployments.get(request.deployment.as_str());
+        let deployment = found.ok_or_else(|| format!("there is no deployment {}", request.deployment))?;
+        let reason = request.reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+        let report = Report {
+            deployment: deployment.name.clone(),
+            redeploy: deployment.redeploy,
+            outcome: table::Outcome::Completed,
+            note: format!("adopted by hand as installed{reason}"),
+        };
+        self.keeper.report(report).await.map_err(|error| error.to_string())
     }
 }

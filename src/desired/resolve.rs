@@ -29,7 +29,7 @@ use std::sync::Arc;
 pub use earlier::Earlier;
 
 use super::{Boot, Desired, Safety, Subnet, Template};
-use crate::manifest::{Documents, Mark, Problem};
+use crate::manifest::{Documents, Mark, Problem, document};
 use crate::media::Library;
 use crate::model::Name;
 
@@ -174,14 +174,18 @@ impl<'a> Resolver<'a> {
 
 fn safety(documents: &Documents) -> Safety {
     let usual = Safety::default();
-    let Some(written) = &documents.inventory else { return usual };
+    let plain = document::Inventory::default();
+    let written = documents.inventory.as_ref().unwrap_or(&plain);
+    let all = || documents.beside.values().chain([written]);
     Safety {
         max_remove: written.max_remove.unwrap_or(usual.max_remove),
         min_existing: written.min_existing.unwrap_or(usual.min_existing),
         allow_empty: written.allow_empty.unwrap_or(usual.allow_empty),
         max_reinstall: written.max_reinstall.or(usual.max_reinstall),
-        max_in_flight: written.max_in_flight.or(usual.max_in_flight),
-        windows: written.windows.clone(),
+        // Waves are of the whole table: which source moved last decides nothing.
+        max_in_flight: all().filter_map(|one| one.max_in_flight).min().or(usual.max_in_flight),
+        windows: all().flat_map(|one| one.windows.iter().cloned()).collect(),
+        scope: documents.sources.leading().into(),
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Documents {
     pub pools: BTreeMap<Name, Arc<Resource<Pool>>>,
     /// `voldemort.toml`, if there is one.
     pub inventory: Option<Inventory>,
+    /// The same of further sources, by their roots.
+    pub beside: BTreeMap<Arc<str>, Inventory>,
     /// Resources that exist but could not be read: references to them are no mistakes.
     pub unread: BTreeSet<(Kind, Name)>,
     /// Files that are not valid TOML: they may define anything they mention.
@@ -206,13 +208,23 @@ pub struct Inventory {
 }
 
 impl Documents {
+    /// The settings of the source that a problem was found in.
+    fn inventory_of(&self, problem: &Problem) -> Option<&Inventory> {
+        match self.sources.root(problem.mark().file) {
+            root if root == self.sources.leading() => self.inventory.as_ref(),
+            root => self.beside.get(root),
+        }
+    }
+
     /// Problems in the order of their places, with the levels that `[check]` gives them.
     pub fn weigh(&self, problems: Vec<Problem>) -> Vec<Problem> {
-        let weigh =
-            |problem: Problem| match self.inventory.as_ref().and_then(|own| own.levels.get(&problem.code)) {
-                None => Some(problem),
-                Some(level) => level.map(|level| problem.level(level)),
-            };
+        let weigh = |problem: Problem| match self
+            .inventory_of(&problem)
+            .and_then(|own| own.levels.get(&problem.code))
+        {
+            None => Some(problem),
+            Some(level) => level.map(|level| problem.level(level)),
+        };
         let mut problems: Vec<Problem> = problems.into_iter().filter_map(weigh).collect();
         problems.sort_by_key(|problem| (problem.mark(), problem.code));
         problems

@@ -55,19 +55,19 @@ pub fn parse_in(files: &BTreeMap<Arc<str>, Bytes>, environment: &Environment) ->
 
 /// The numbers of the manifests that are no overlays.
 pub fn base_manifests(sources: &Sources) -> impl Iterator<Item = u32> {
-    let base = |source: &Source| is_manifest(&source.name) && environment::part(&source.name).is_none();
-    sources.iter().filter(move |(_, source)| base(source)).map(|(file, _)| file)
+    let manifests = sources.iter().filter(|(_, source)| is_manifest(&source.name)).map(|(file, _)| file);
+    manifests.filter(|file| environment::part(sources.inside(*file)).is_none())
 }
 
 /// Whether an environment has overlays.
 pub fn is_overlaid(sources: &Sources, environment: &Environment) -> bool {
-    sources.iter().any(|(_, source)| is_manifest(&source.name) && environment.owns(&source.name))
+    sources.iter().any(|(file, source)| is_manifest(&source.name) && environment.owns(sources.inside(file)))
 }
 
 fn unnameable(sources: &Sources) -> Vec<Problem> {
     let overlays = sources.iter().filter(|(_, source)| is_manifest(&source.name));
     overlays
-        .filter_map(|(file, source)| environment::unnameable(environment::part(&source.name)?, file))
+        .filter_map(|(file, _)| environment::unnameable(environment::part(sources.inside(file))?, file))
         .collect()
 }
 
@@ -76,9 +76,8 @@ pub fn overlaid(sources: Sources, environment: &Environment) -> (Documents, Vec<
     let mut parser = Parser { problems: unnameable(&sources), ..Parser::default() };
     let base: Vec<u32> = base_manifests(&sources).collect();
     base.iter().for_each(|file| parser.file(&sources, *file));
-    let own =
-        sources.iter().filter(|(_, source)| is_manifest(&source.name) && environment.owns(&source.name));
-    let overlays: Vec<u32> = own.map(|(file, _)| file).collect();
+    let manifests = sources.iter().filter(|(_, source)| is_manifest(&source.name)).map(|(file, _)| file);
+    let overlays: Vec<u32> = manifests.filter(|file| environment.owns(sources.inside(*file))).collect();
     let manifests = base.len() + overlays.len();
     parser.lay_over(&sources, &overlays);
     let (mut documents, mut problems) = parser.finish();
@@ -93,6 +92,7 @@ pub fn overlaid(sources: Sources, environment: &Environment) -> (Documents, Vec<
 /// same part. There may be one for each of 100,000 files: what is empty takes next to nothing.
 #[derive(Debug)]
 pub struct Part {
+    file: u32,
     subnets: Listed<Subnet>,
     boots: Listed<Boot>,
     templates: Listed<Template>,
@@ -126,10 +126,13 @@ pub fn part(sources: &Sources, file: u32) -> Part {
         deployments,
         pools,
         inventory,
+        beside,
         unread,
         unparsed,
     } = documents;
+    let inventory = inventory.or_else(|| beside.into_values().next());
     Part {
+        file,
         subnets: subnets.into_values().collect(),
         boots: boots.into_values().collect(),
         templates: templates.into_values().collect(),
@@ -168,6 +171,7 @@ impl Documents {
     /// Takes over what a part has; what is there already is reported.
     fn add(&mut self, part: &Part) -> Vec<Problem> {
         let Part {
+            file,
             subnets,
             boots,
             templates,
@@ -190,7 +194,10 @@ impl Documents {
         add(Kind::Deployment, &mut self.deployments, deployments, &mut twice);
         add(Kind::Pool, &mut self.pools, pools, &mut twice);
         if let Some(inventory) = inventory {
-            self.inventory = Some((**inventory).clone());
+            match self.sources.root(*file) {
+                root if root == self.sources.leading() => self.inventory = Some((**inventory).clone()),
+                root => drop(self.beside.insert(root.into(), (**inventory).clone())),
+            }
         }
         self.unread.extend(unread.iter().cloned());
         self.unparsed.extend(unparsed);
@@ -319,7 +326,7 @@ impl Parser {
         let faulty: BTreeSet<u32> = faults.iter().map(|fault| line(source, fault)).collect();
         self.problems.extend(faults);
         let checker = Checker { sources, file, partial: self.overlay, problems: Vec::new() };
-        let mut found = match &*source.name {
+        let mut found = match sources.inside(file) {
             INVENTORY_FILE if !self.overlay => self.inventory(checker, tree.get_ref()),
             _ => self.resources(checker, tree.get_ref(), &tainted),
         };
@@ -429,7 +436,7 @@ impl Parser {
         let mut safety = table.take::<Table>("safety").map_or_else(Table::default, |safety| safety.value);
         let levels = table.take::<Table>("check").map_or_else(Table::default, |check| check.value);
         let count = |number: Option<Marked<i64>>| number.map(|n| u32::try_from(n.value).unwrap_or(u32::MAX));
-        self.documents.inventory = Some(Inventory {
+        let inventory = Inventory {
             max_remove: safety.take("max-remove").map(|percent| percent.value),
             min_existing: count(safety.take("min-existing")),
             allow_empty: safety.take("allow-empty").map(|flag| flag.value),
@@ -437,7 +444,11 @@ impl Parser {
             max_in_flight: count(safety.take("max-in-flight")),
             windows: safety.take_list("windows").into_iter().map(|window| window.value).collect(),
             levels: levels_of(&mut checker, levels),
-        });
+        };
+        match checker.sources.root(checker.file) {
+            root if root == checker.sources.leading() => self.documents.inventory = Some(inventory),
+            root => drop(self.documents.beside.insert(root.into(), inventory)),
+        }
         checker.problems
     }
 }

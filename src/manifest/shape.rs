@@ -3,10 +3,13 @@
 
 mod kinds;
 
+use serde::{Deserialize, Serialize};
+
 pub use kinds::{INVENTORY, KNOWN, fields};
 
 /// A kind of resource: the first part of a table's header.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Kind {
     Subnet,
     Boot,

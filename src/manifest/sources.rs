@@ -14,6 +14,9 @@ use crate::model::Origin;
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     files: Vec<(u32, Arc<Source>)>,
+    /// What the paths of each source begin with, where one revision is made of several sources;
+    /// the settings of the first one lead.
+    roots: Arc<[Arc<str>]>,
 }
 
 /// Between the numbers of two files at first: a million of them (`source`'s limit) fit.
@@ -37,12 +40,13 @@ pub struct Position {
 
 impl Sources {
     pub fn new(files: &BTreeMap<Arc<str>, Bytes>) -> Sources {
-        Sources::default().next(files)
+        Sources::default().next(files, &[])
     }
 
-    /// The files of the next revision. Those with the same bytes are shared with these sources,
-    /// and all that stay keep their numbers if there is room for the new ones between them.
-    pub fn next(&self, files: &BTreeMap<Arc<str>, Bytes>) -> Sources {
+    /// The files of the next revision, each path beginning with one of `roots` where it is made of
+    /// several sources. Those with the same bytes are shared with these sources, and all that stay
+    /// keep their numbers if there is room for the new ones between them.
+    pub fn next(&self, files: &BTreeMap<Arc<str>, Bytes>, roots: &[Arc<str>]) -> Sources {
         let mut known = self.files.iter().peekable();
         let next = files.iter().map(|(name, bytes)| {
             while known.next_if(|(_, source)| source.name < *name).is_some() {}
@@ -55,7 +59,39 @@ impl Sources {
         let next: Vec<(Option<u32>, Arc<Source>)> = next.collect();
         let known: Vec<Option<u32>> = next.iter().map(|(number, _)| *number).collect();
         let numbers = numbered(&known);
-        Sources { files: numbers.into_iter().zip(next.into_iter().map(|(_, source)| source)).collect() }
+        let files = numbers.into_iter().zip(next.into_iter().map(|(_, source)| source)).collect();
+        Sources { files, roots: roots.into() }
+    }
+
+    /// What the path of this file begins with before its path inside its source; empty where
+    /// there is one source.
+    pub fn root(&self, file: u32) -> &str {
+        let name = &*self.get(file).name;
+        self.roots.iter().map(|root| &**root).find(|root| name.starts_with(root)).unwrap_or_default()
+    }
+
+    /// The root of the source whose settings lead.
+    pub fn leading(&self) -> &str {
+        self.roots.first().map_or("", |root| root)
+    }
+
+    /// The file's path inside its source.
+    pub fn inside(&self, file: u32) -> &str {
+        &self.get(file).name[self.root(file).len()..]
+    }
+
+    /// The number of the file at this path in the source of the file `beside`.
+    pub fn find_beside(&self, beside: u32, path: &str) -> Option<u32> {
+        match self.root(beside) {
+            "" => self.find(path),
+            root => self.find(&format!("{root}{path}")),
+        }
+    }
+
+    /// The number of the file at this path in whichever source has it.
+    pub fn find_any(&self, path: &str) -> Option<u32> {
+        let elsewhere = || self.roots.iter().find_map(|root| self.find(&format!("{root}{path}")));
+        self.find(path).or_else(elsewhere)
     }
 
     /// Every file with its number.
@@ -204,7 +240,7 @@ mod tests {
 
     fn revision(names: &[&str], before: &Sources) -> Sources {
         let files = names.iter().map(|name| (Arc::from(*name), Bytes::from_static(b"x = 1")));
-        before.next(&files.collect())
+        before.next(&files.collect(), &[])
     }
 
     fn numbers(sources: &Sources) -> Vec<u32> {
@@ -239,7 +275,7 @@ mod tests {
     #[test]
     fn other_bytes_are_another_source_of_the_same_number() {
         let before = source("a = 1");
-        let after = before.next(&BTreeMap::from([("a.toml".into(), Bytes::from_static(b"a = 2"))]));
+        let after = before.next(&BTreeMap::from([("a.toml".into(), Bytes::from_static(b"a = 2"))]), &[]);
         let number = before.find("a.toml").unwrap();
         assert_eq!(after.find("a.toml"), Some(number));
         assert_eq!(after.get(number).text(), Some("a = 2"));

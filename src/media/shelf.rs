@@ -49,7 +49,7 @@ impl Shelf {
 
     /// The same shelf with the inventory in the directory `root`.
     pub fn with_directory(&self, root: PathBuf) -> Shelf {
-        Shelf { inventory: Some(root), copies: Arc::default(), ..self.clone() }
+        Shelf { inventory: Some(root), ..self.clone() }
     }
 
     /// The same shelf with an inventory whose files lie elsewhere: path in the inventory, path

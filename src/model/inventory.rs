@@ -7,6 +7,7 @@ use super::Span;
 
 /// The place whose manifests are followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a daemon has a handful of them")]
 pub enum Inventory {
     /// A git repository that the daemon keeps in its state directory.
     Own,
@@ -26,6 +27,49 @@ pub struct Git {
     pub path: String,
     /// How often the repository is asked for news.
     pub poll: Span,
+    /// Longest time that one fetch may take.
+    pub limit: Span,
+    pub access: Access,
+    /// Whose commits are followed; `None`: everybody's who may write to the repository.
+    pub verify: Option<Verify>,
+}
+
+/// How this host shows a repository's server who it is, and how it knows the server. Paths of
+/// files, which are read at every fetch.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Access {
+    /// https: the password or token.
+    pub token: Option<PathBuf>,
+    /// https: the only authorities that may vouch for the server, in PEM.
+    pub ca: Option<PathBuf>,
+    /// ssh: the private key.
+    pub key: Option<PathBuf>,
+    /// ssh: the only host keys that are trusted.
+    pub known_hosts: Option<PathBuf>,
+    /// Whether http:// and git:// may leave this host although anybody on the way may change
+    /// what they carry.
+    pub insecure: bool,
+}
+
+/// Signatures without which a commit is not followed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verify {
+    pub signed: Signed,
+    /// Allowed SSH keys, as in ssh-keygen(1) ALLOWED SIGNERS.
+    pub signers: Option<PathBuf>,
+    /// Allowed OpenPGP keys, as `gpg --export` writes them.
+    pub keyring: Option<PathBuf>,
+}
+
+/// What must be signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signed {
+    /// The commit that is followed.
+    Head,
+    /// The annotated tag that is followed.
+    Tag,
+    /// Every commit since the last one that was followed.
+    EveryCommit,
 }
 
 /// Which commit is followed.
@@ -39,9 +83,25 @@ pub enum Reference {
     Commit(String),
 }
 
+impl Signed {
+    pub const ALL: [Signed; 3] = [Signed::Head, Signed::Tag, Signed::EveryCommit];
+}
+
+impl fmt::Display for Signed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Signed::Head => "head",
+            Signed::Tag => "tag",
+            Signed::EveryCommit => "every-commit",
+        })
+    }
+}
+
 impl Inventory {
     /// How often a repository is asked where nothing else is said.
     pub const POLL: Span = Span::seconds(60);
+    /// How long one fetch may take where nothing else is said.
+    pub const LIMIT: Span = Span::seconds(120);
 
     /// What a person names on a command line: a URL or `user@host:path` is a git repository, all
     /// else a directory.
@@ -71,7 +131,15 @@ impl fmt::Display for Inventory {
 impl Git {
     /// The default branch of the repository at `url`, all of it.
     pub fn at(url: String) -> Git {
-        Git { url, reference: Reference::Default, path: String::new(), poll: Inventory::POLL }
+        Git {
+            url,
+            reference: Reference::Default,
+            path: String::new(),
+            poll: Inventory::POLL,
+            limit: Inventory::LIMIT,
+            access: Access::default(),
+            verify: None,
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::similar::distance;
+
 /// A unicast, non-zero Ethernet address.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Mac([u8; 6]);
@@ -37,6 +39,12 @@ impl Mac {
     /// `52-54-00-aa-00-01`: the form in file names (PXELINUX, iPXE `hexhyp`).
     pub fn dashed(&self) -> String {
         self.join("-")
+    }
+
+    /// Whether somebody who meant the one may have typed the other: a digit wrong, left out and
+    /// put elsewhere, or two neighbours swapped.
+    pub fn is_slip_of(&self, other: Mac) -> bool {
+        *self != other && distance(&self.join(""), &other.join(""), 2).is_some_and(|edits| edits <= 1)
     }
 
     fn join(&self, separator: &str) -> String {

@@ -13,6 +13,11 @@ use crate::table::{Duty, Table, rename};
 /// is served say it better where there are any.
 pub const CONTENT: &str = "its content changes (template, boot, subnet or secret)";
 
+/// How many deployments the safety rules are about.
+fn within(before: &Desired, scope: &str) -> usize {
+    before.deployments.values().filter(|deployment| deployment.origin.file.starts_with(scope)).count()
+}
+
 /// What adopting `desired` would do. Pure: the same arguments give the same plan.
 pub fn diff(desired: &Arc<Desired>, table: &Table) -> Plan {
     let next = table.adopt(desired.clone());
@@ -31,7 +36,7 @@ pub fn diff(desired: &Arc<Desired>, table: &Table) -> Plan {
         to: desired.revision.to_string(),
         lineage: table.lineage.to_string(),
         serial: table.serial,
-        deployments_before: table.desired.deployments.len(),
+        deployments_before: within(&table.desired, &desired.safety.scope),
         changes,
         blast,
         uncompared: 0,

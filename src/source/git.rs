@@ -1,33 +1,45 @@
 //! An inventory in a git repository: fetched by a child process into a bare mirror, read from
 //! there without a work tree.
 
+mod address;
 mod child;
+mod commit;
 mod fetch;
-mod local;
-mod mirror;
+pub(super) mod local;
+pub(super) mod mirror;
+mod request;
 pub mod revision;
+mod signature;
+mod tidy;
+mod transport;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
-use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
 
 pub use child::fetch_main;
+pub use commit::{Fault, Order};
+pub use commit::{SUBCOMMAND as WRITE, write_main};
 pub use fetch::Fetcher;
+pub(super) use fetch::{Group, tame};
+pub use request::Request;
+pub use tidy::sweep;
 
 use self::mirror::{Mirror, Reading};
 use super::SourceError;
-use super::watch::Reporter;
 use super::watch::alarm::Alarm;
-use crate::model::{Git, Inventory, Reference, Span, hex};
+use super::watch::{Call, Reporter};
+use crate::model::{Git, Span, hex};
 
-/// Longest time that one fetch may take.
-pub const FETCH_LIMIT: Duration = Duration::from_secs(120);
-/// Failures after which the pause between two tries grows no further.
-const MOST_DOUBLINGS: u32 = 4;
+/// Pause after the first failure, in milliseconds, unless polls are more frequent.
+const FIRST_PAUSE: u64 = 60 * 1000;
+/// Longest pause after failures, in milliseconds.
+const LONGEST_PAUSE: u64 = 15 * 60 * 1000;
+/// Failures after which the pause between two tries grows no further in any case.
+const MOST_DOUBLINGS: u32 = 16;
 
 /// One commit, found in the repository and present in the mirror.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,16 +50,42 @@ pub struct Fetched {
     pub name: String,
 }
 
+impl Fetched {
+    /// `main@sha1:…`.
+    pub fn revision(&self) -> Arc<str> {
+        format!("{}@sha1:{}", self.name, self.commit).into()
+    }
+}
+
+/// Where copies of repositories and of their larger files lie below the state directory.
+pub fn place(state: &Path) -> PathBuf {
+    state.join("git")
+}
+
 /// Whether a directory is a bare repository rather than a tree of files.
 pub fn is_bare(root: &Path) -> bool {
     root.join("HEAD").is_file() && root.join("objects").is_dir() && root.join("refs").is_dir()
+}
+
+/// The bare copy of a repository. Another branch is another copy: what was fetched last must never
+/// be of the wrong one, nor of the time before signatures were asked for. Two sources never share
+/// one.
+pub fn mirror_of(git: &Git, state: &Path) -> PathBuf {
+    let mut key = format!("{}\0{:?}", git.url, git.reference);
+    let folder = (!git.path.is_empty()).then(|| git.path.clone());
+    let verify = git.verify.as_ref().map(|verify| format!("{verify:?}"));
+    for more in [folder, verify].into_iter().flatten() {
+        key += &format!("\0{more}");
+    }
+    let digest = hex(&Sha256::digest(key)[..8]);
+    place(state).join(format!("{digest}.git"))
 }
 
 /// Follows the repository that the daemon keeps itself, and makes it first if need be.
 pub(super) async fn follow_own(
     state: PathBuf,
     fetcher: Fetcher,
-    poke: Arc<Notify>,
+    call: Arc<Call>,
     out: Sender<super::Update>,
 ) {
     let path = state.join("inventory.git");
@@ -58,16 +96,14 @@ pub(super) async fn follow_own(
     if let Ok(Err(error)) = made {
         tracing::warn!(path = %path.display(), %error, "the daemon's own repository could not be made");
     }
-    let url = path.display().to_string();
-    let git = Git { url, reference: Reference::Default, path: String::new(), poll: Inventory::POLL };
-    follow(git, state, fetcher, poke, out).await;
+    follow(Git::at(path.display().to_string()), state, fetcher, call, out).await;
 }
 
 pub(super) async fn follow(
     git: Git,
     state: PathBuf,
     fetcher: Fetcher,
-    poke: Arc<Notify>,
+    call: Arc<Call>,
     out: Sender<super::Update>,
 ) {
     let mut reporter = Reporter::new(out);
@@ -75,6 +111,7 @@ pub(super) async fn follow(
     let mut alarm = Alarm::default();
     loop {
         alarm = follower.arm(alarm).await;
+        call.looks();
         let result = tokio::select! {
             result = follower.look() => result,
             () = reporter.closed() => return,
@@ -87,17 +124,14 @@ pub(super) async fn follow(
         {
             return;
         }
-        let (key, result) = match result {
-            Ok(reading) => (reading.tree, Ok(reading.snapshot)),
-            Err(error) => (Arc::from(error.to_string()), Err(error)),
-        };
-        let pause = follower.pause(result.is_ok());
-        if !reporter.report_as(key, result).await {
+        let pause = follower.pause(result.as_ref().err());
+        call.waits(pause);
+        if !follower.report(&mut reporter, result).await {
             return;
         }
         tokio::select! {
             () = alarm.rung() => {}
-            () = poke.notified() => {}
+            () = call.heard() => {}
             () = tokio::time::sleep(pause) => {}
             () = reporter.closed() => return,
         }
@@ -110,16 +144,14 @@ struct Follower {
     fetcher: Fetcher,
     mirror: Mirror,
     failures: u32,
+    /// The tree that was reported last, unless a failure was reported since.
+    known: Option<Arc<str>>,
 }
 
 impl Follower {
     fn new(git: Git, state: &Path, fetcher: Fetcher) -> Follower {
-        let place = state.join("git");
-        // Another branch is another mirror: what was fetched last must never be of the wrong one.
-        let key = format!("{}\0{:?}", git.url, git.reference);
-        let digest = hex(&Sha256::digest(key)[..8]);
-        let mirror = Mirror { path: place.join(format!("{digest}.git")), copies: place.join("copies") };
-        Follower { git, fetcher, mirror, failures: 0 }
+        let mirror = Mirror { path: mirror_of(&git, state), copies: place(state).join("copies") };
+        Follower { git, fetcher, mirror, failures: 0, known: None }
     }
 
     /// Watches the references of a repository on this host.
@@ -132,31 +164,87 @@ impl Follower {
         task.await.unwrap_or_default()
     }
 
-    async fn look(&mut self) -> Result<Reading, SourceError> {
+    /// `None` where nothing is new.
+    async fn look(&mut self) -> Result<Option<Reading>, SourceError> {
         let fetched = self.fetcher.fetch(&self.mirror.path, &self.git).await?;
         self.read(fetched).await
     }
 
     async fn last_fetched(&self) -> Option<Reading> {
         let fetched = self.mirror.last_fetched()?;
-        self.read(fetched).await.ok()
+        self.read(fetched).await.ok().flatten()
     }
 
-    async fn read(&self, fetched: Fetched) -> Result<Reading, SourceError> {
-        let (mirror, path) = (self.mirror.clone(), self.git.path.clone());
-        let task = tokio::task::spawn_blocking(move || mirror.read(&fetched, &path));
+    async fn read(&self, fetched: Fetched) -> Result<Option<Reading>, SourceError> {
+        let (mirror, path, known) = (self.mirror.clone(), self.git.path.clone(), self.known.clone());
+        let task = tokio::task::spawn_blocking(move || mirror.read(&fetched, &path, known.as_deref()));
         task.await
             .unwrap_or_else(|error| Err(SourceError::Git(format!("reading the mirror failed: {error}"))))
     }
 
+    /// False when nobody listens any more.
+    async fn report(
+        &mut self,
+        reporter: &mut Reporter,
+        result: Result<Option<Reading>, SourceError>,
+    ) -> bool {
+        match result {
+            Ok(None) => true,
+            Ok(Some(reading)) => {
+                self.known = Some(reading.tree.clone());
+                reporter.report_as(reading.tree, Ok(reading.snapshot)).await
+            }
+            Err(error) => {
+                self.known = None;
+                reporter.report_as(error.to_string().into(), Err(error)).await
+            }
+        }
+    }
+
     /// The time to the next poll: a tenth more or less, so that many daemons don't ask at once,
-    /// and longer after each failure.
-    fn pause(&mut self, good: bool) -> Duration {
-        self.failures = if good { 0 } else { self.failures.saturating_add(1) };
+    /// and longer after each failure to reach the repository.
+    fn pause(&mut self, error: Option<&SourceError>) -> Duration {
+        let away = error.is_some_and(|error| matches!(error, SourceError::Git(_)));
+        self.failures = if away { self.failures.saturating_add(1) } else { 0 };
         let Span(poll) = self.git.poll;
-        let poll = poll.saturating_mul(1 << self.failures.min(MOST_DOUBLINGS));
+        let pause = match self.failures {
+            0 => poll,
+            failures => {
+                let first = poll.min(FIRST_PAUSE);
+                first.saturating_mul(1 << (failures - 1).min(MOST_DOUBLINGS)).min(LONGEST_PAUSE)
+            }
+        };
         let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let jitter = u64::from(clock.subsec_nanos()) % (poll / 5).max(1);
-        Duration::from_millis(poll - poll / 10 + jitter)
+        let jitter = u64::from(clock.subsec_nanos()) % (pause / 5).max(1);
+        Duration::from_millis(pause - pause / 10 + jitter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_limit_and_shrink_at_once() {
+        let git = Git { poll: Span::seconds(60), ..Git::at("/x".into()) };
+        let mut follower = Follower::new(git, Path::new("/state"), Fetcher::default());
+        let away = SourceError::Git("away".into());
+        let near = |pause: Duration, seconds: u64| {
+            assert!((seconds * 9 / 10..=seconds * 11 / 10).contains(&pause.as_secs()), "{pause:?} {seconds}");
+        };
+        near(follower.pause(None), 60);
+        for seconds in [60, 120, 240, 480, 900, 900] {
+            near(follower.pause(Some(&away)), seconds);
+        }
+        for _ in 0..100 {
+            near(follower.pause(Some(&away)), 900);
+        }
+        near(follower.pause(None), 60);
+        follower.git.poll = Span::seconds(3600);
+        near(follower.pause(None), 3600);
+        near(follower.pause(Some(&away)), 60);
+        follower.git.poll = Span::seconds(10);
+        near(follower.pause(None), 10);
+        near(follower.pause(Some(&away)), 10);
     }
 }

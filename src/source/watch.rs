@@ -1,19 +1,19 @@
 //! Follows a source and reports each new revision, and each new reason why there is none.
 
 pub(super) mod alarm;
+mod distant;
 pub(super) mod places;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
 
 use self::alarm::Alarm;
 use super::{Snapshot, SourceConfig, SourceError, directory, git};
-use crate::model::Inventory;
-use crate::model::inventory::Git;
+use crate::model::{Git, Inventory, Span};
 
 /// How often a directory is read again although nothing was reported: network file systems and
 /// full event queues lose reports, the content's hash does not lie.
@@ -21,42 +21,89 @@ const RESCAN: Duration = Duration::from_secs(30);
 /// The same where the operating system gives no reports at all.
 const RESCAN_BLIND: Duration = Duration::from_secs(2);
 
+/// Shortest time between two looks that somebody asked for: however many ask, one look answers
+/// them all.
+const BETWEEN_CALLS: Duration = Duration::from_secs(1);
+
 /// What became of a source.
 #[derive(Clone, Debug)]
 pub enum Update {
     /// A revision other than the last one reported.
     Snapshot(Snapshot),
     /// It can't be read now, and why; what was loaded stays.
-    Failed(String),
+    Failed(SourceError),
 }
 
 /// Holds a running watch; it ends when the receiver of its updates is dropped.
 #[derive(Clone, Debug)]
 pub struct Handle {
-    poke: Arc<Notify>,
+    call: Arc<Call>,
 }
 
 impl Handle {
     /// Has the source read again now (SIGHUP, a webhook, an operator).
     pub fn poke(&self) {
-        self.poke.notify_one();
+        self.call.bell.notify_one();
+    }
+
+    /// When the source is read again if nothing happens before; `None` while it is being read.
+    pub fn next(&self) -> Option<SystemTime> {
+        self.call.lock().next
+    }
+}
+
+/// What passes between a watch and its handles.
+#[derive(Debug, Default)]
+pub(super) struct Call {
+    bell: Notify,
+    times: Mutex<Times>,
+}
+
+#[derive(Debug, Default)]
+struct Times {
+    looked: Option<Instant>,
+    next: Option<SystemTime>,
+}
+
+impl Call {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Times> {
+        self.times.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// The source is being read.
+    pub fn looks(&self) {
+        *self.lock() = Times { looked: Some(Instant::now()), next: None };
+    }
+
+    /// The source was read and is left alone for `pause`.
+    pub fn waits(&self, pause: Duration) {
+        self.lock().next = SystemTime::now().checked_add(pause);
+    }
+
+    /// Resolves when somebody asks for a look, or asked since the last one began.
+    pub async fn heard(&self) {
+        self.bell.notified().await;
+        let looked = self.lock().looked;
+        if let Some(looked) = looked {
+            tokio::time::sleep_until((looked + BETWEEN_CALLS).into()).await;
+        }
     }
 }
 
 /// Follows `source` in a task of the current tokio runtime. The first update comes at once.
 pub fn spawn(source: SourceConfig, out: Sender<Update>) -> Handle {
-    let poke = Arc::new(Notify::new());
-    let handle = Handle { poke: poke.clone() };
-    let SourceConfig { inventory, state, fetcher } = source;
+    let call = Arc::new(Call::default());
+    let handle = Handle { call: call.clone() };
+    let SourceConfig { inventory, poll, state, fetcher } = source;
     match inventory {
         // A bare repository holds no manifests of its own: its default branch is meant.
         Inventory::Directory(root) if git::is_bare(&root) => {
             let git = Git::at(root.display().to_string());
-            tokio::spawn(git::follow(git, state, fetcher, poke, out))
+            tokio::spawn(git::follow(git, state, fetcher, call, out))
         }
-        Inventory::Directory(root) => tokio::spawn(follow_directory(root, poke, out)),
-        Inventory::Git(git) => tokio::spawn(git::follow(git, state, fetcher, poke, out)),
-        Inventory::Own => tokio::spawn(git::follow_own(state, fetcher, poke, out)),
+        Inventory::Directory(root) => tokio::spawn(follow_directory(root, poll, call, out)),
+        Inventory::Git(git) => tokio::spawn(git::follow(git, state, fetcher, call, out)),
+        Inventory::Own => tokio::spawn(git::follow_own(state, fetcher, call, out)),
     };
     handle
 }
@@ -95,7 +142,7 @@ impl Reporter {
         self.last = Some(key);
         let update = match result {
             Ok(snapshot) => Update::Snapshot(snapshot),
-            Err(error) => Update::Failed(error.to_string()),
+            Err(error) => Update::Failed(error),
         };
         self.out.send(update).await.is_ok()
     }
@@ -105,35 +152,53 @@ impl Reporter {
     }
 }
 
-async fn follow_directory(root: PathBuf, poke: Arc<Notify>, out: Sender<Update>) {
+async fn follow_directory(root: PathBuf, poll: Option<Span>, call: Arc<Call>, out: Sender<Update>) {
     let mut reporter = Reporter::new(out);
     let mut alarm = Alarm::default();
     loop {
-        let result;
-        (alarm, result) = look(alarm, root.clone()).await;
+        let Looked { result, distant, took, alarm: armed } = look(alarm, root.clone()).await;
+        alarm = armed;
+        let rescan = match poll {
+            Some(Span(poll)) => Duration::from_millis(poll),
+            None if alarm.is_armed() && !distant => RESCAN,
+            // A file system that is slow to read is not read all the time.
+            None => RESCAN_BLIND.max(took * 10),
+        };
+        call.waits(rescan);
         if !reporter.report(result).await {
             return;
         }
-        let pause = if alarm.is_armed() { RESCAN } else { RESCAN_BLIND };
         tokio::select! {
             () = alarm.rung() => {}
-            () = poke.notified() => {}
-            () = tokio::time::sleep(pause) => {}
+            () = call.heard() => {}
+            () = tokio::time::sleep(rescan) => {}
             () = reporter.closed() => return,
         }
     }
 }
 
+/// What a look at a directory found.
+struct Looked {
+    alarm: Alarm,
+    result: Result<Snapshot, SourceError>,
+    /// Other hosts may change it without this one being told.
+    distant: bool,
+    took: Duration,
+}
+
 /// Arms before reading: a change during the read rings for the next one.
-async fn look(mut alarm: Alarm, root: PathBuf) -> (Alarm, Result<Snapshot, SourceError>) {
+async fn look(mut alarm: Alarm, root: PathBuf) -> Looked {
     let path = root.clone();
     let task = tokio::task::spawn_blocking(move || {
+        let start = Instant::now();
         alarm.settle(|| places::of_directory(&root), is_noise);
-        (alarm, directory::read(&root))
+        let result = directory::read(&root);
+        Looked { alarm, result, distant: distant::is_distant(&root), took: start.elapsed() }
     });
     task.await.unwrap_or_else(|error| {
         let why = format!("reading it failed: {error}");
-        (Alarm::default(), Err(SourceError::Unreadable { path, why }))
+        let result = Err(SourceError::Unreadable { path, why });
+        Looked { alarm: Alarm::default(), result, distant: false, took: Duration::ZERO }
     })
 }
 

@@ -67,8 +67,8 @@ impl History {
     /// The newest revision that is called so: its whole name, or the beginning of its digest.
     pub fn find(&self, name: &str) -> Option<Kept> {
         let named = |kept: &Kept| {
-            let digest = kept.revision.rsplit(':').next().unwrap_or_default();
-            *kept.revision == *name || (name.len() >= 6 && digest.starts_with(name))
+            let mut digests = kept.revision.split(' ').filter_map(|word| Some(word.rsplit_once(':')?.1));
+            *kept.revision == *name || (name.len() >= 6 && digests.any(|digest| digest.starts_with(name)))
         };
         self.all().into_iter().find(named)
     }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 const ROOMS: &[(&str, bool, &[&str])] = &[
     ("model", true, &[]),
     ("manifest", true, &["model"]),
+    ("edit", true, &["model", "manifest", "render"]),
     ("render", true, &["model"]),
     ("secret", false, &["model"]),
     ("media", false, &["model"]),
@@ -20,7 +21,7 @@ const ROOMS: &[(&str, bool, &[&str])] = &[
     ("source", false, &["model"]),
     ("store", false, &["model", "table"]),
     ("power", false, &["model"]),
-    ("api", false, &["model", "secret", "desired", "table", "plan"]),
+    ("api", false, &["model", "edit", "secret", "desired", "table", "plan"]),
     ("config", false, &["model"]),
 ];
 

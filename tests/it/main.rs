@@ -26,6 +26,7 @@ mod replay;
 mod resolve;
 mod schema;
 mod secret;
+mod sources;
 mod tftp;
 mod walk;
 mod waves;

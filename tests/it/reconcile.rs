@@ -1,6 +1,7 @@
 //! How the daemon follows its source: thresholds, approval, saved plans, suspension, pins, parts of
 //! a revision. In process, with a state directory of its own and no network.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,12 +9,13 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 use voldemort::api::types::{Apply, Order, Outcome, SourceStatus, Ticket, Tree};
+use voldemort::config::Write;
 use voldemort::daemon::keeper::Keeper;
-use voldemort::daemon::reconcile::{Follow, Reconciler};
+use voldemort::daemon::reconcile::{Follow, Followed, Reconciler};
 use voldemort::media::Shelf;
-use voldemort::model::Name;
+use voldemort::model::{Inventory, Name};
 use voldemort::plan::{Consent, Impact, Plan, Selection};
-use voldemort::source::{Update, directory};
+use voldemort::source::{SourceConfig, Update, directory};
 use voldemort::store::Store;
 use voldemort::table::{Outcome as Said, Permit, PermitStep, Report, Server};
 
@@ -68,11 +70,16 @@ fn tree(root: &Path) -> Tree {
     }
 }
 
+/// The name of the only source.
+fn only() -> Name {
+    "inventory".parse().unwrap()
+}
+
 /// A daemon without its sockets.
 struct House {
     keeper: Keeper,
     reconciler: Arc<Reconciler>,
-    updates: mpsc::Sender<Update>,
+    updates: mpsc::Sender<(Name, Update)>,
     task: tokio::task::JoinHandle<()>,
     thread: std::thread::JoinHandle<()>,
 }
@@ -82,10 +89,16 @@ impl House {
         let (store, mut saved) = Store::open(state, || [seed; 48]).unwrap();
         let (kept, control) = (saved.kept.take(), saved.notes.remove("control"));
         let (keeper, thread) = Keeper::spawn(store, saved, Server::stand_in("10.0.0.1".parse().unwrap()));
+        let place = SourceConfig {
+            inventory: Inventory::Own,
+            poll: None,
+            state: state.to_path_buf(),
+            fetcher: Default::default(),
+        };
+        let followed = Followed { location: "the test".into(), manual, place, writes: Write::Off };
         let following = Follow {
-            location: "the test".into(),
+            sources: [(only(), followed)].into(),
             environment: None,
-            manual,
             state: state.to_path_buf(),
             control,
         };
@@ -111,14 +124,15 @@ impl House {
     async fn follow(&self, root: &Path) -> SourceStatus {
         let snapshot = directory::read(root).unwrap();
         let revision = snapshot.revision.to_string();
-        self.updates.send(Update::Snapshot(snapshot)).await.unwrap();
+        self.updates.send((only(), Update::Snapshot(snapshot))).await.unwrap();
         self.until(|status| status.attempted == revision).await
     }
 
-    async fn until(&self, right: impl FnMut(&SourceStatus) -> bool) -> SourceStatus {
-        let mut status = self.reconciler.status();
-        let found = tokio::time::timeout(Duration::from_secs(30), status.wait_for(right)).await;
-        found.expect("the status changes in time").unwrap().clone()
+    async fn until(&self, mut right: impl FnMut(&SourceStatus) -> bool) -> SourceStatus {
+        let mut statuses = self.reconciler.statuses();
+        let right = |statuses: &BTreeMap<Name, SourceStatus>| right(&statuses[&only()]);
+        let found = tokio::time::timeout(Duration::from_secs(30), statuses.wait_for(right)).await;
+        found.expect("the status changes in time").unwrap()[&only()].clone()
     }
 
     fn count(&self) -> usize {

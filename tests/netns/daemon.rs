@@ -26,9 +26,14 @@ pub struct Daemon {
 impl Daemon {
     /// Starts it in the server's namespace and waits until it serves.
     pub fn start(net: &Net, config: &Path, inventory: &str) -> Daemon {
+        Daemon::with(net, config, &["--inventory", inventory])
+    }
+
+    /// The same with these further words, or none.
+    pub fn with(net: &Net, config: &Path, more: &[&str]) -> Daemon {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &net.server, VOLDEMORT, "start", "services", "--config"]);
-        command.arg(config).args(["--inventory", inventory]);
+        command.arg(config).args(more);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());

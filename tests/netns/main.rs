@@ -12,3 +12,4 @@ mod lab;
 mod message;
 mod net;
 mod spine;
+mod verbs;

@@ -73,8 +73,17 @@ impl Net {
 
     /// Starts a program in the client's namespace.
     pub fn run(&self, program: &[&str]) -> Running {
+        self.start(&self.client, program)
+    }
+
+    /// Starts a program in the server's namespace.
+    pub fn run_beside(&self, program: &[&str]) -> Running {
+        self.start(&self.server, program)
+    }
+
+    fn start(&self, namespace: &str, program: &[&str]) -> Running {
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.client]).args(program);
+        command.args(["netns", "exec", namespace]).args(program);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         Running(command.spawn().unwrap())
     }

@@ -7,9 +7,9 @@ use clap::ValueEnum;
 
 use super::Arguments;
 use crate::cli::color::Color;
-use crate::cli::replace::replace;
 use crate::daemon::load::Loaded;
 use crate::manifest::report::{self, Report};
+use crate::source::replace::replace;
 
 /// The variable that chooses the form where no flag does.
 const FORMAT_VARIABLE: &str = "VOLDEMORT_OUTPUT_FORMAT";

@@ -2,11 +2,11 @@
 
 use super::Job;
 use crate::cli::exit::{say, talk};
-use crate::cli::replace::{is_own, replace};
 use crate::daemon::load::{Depth, Loaded};
 use crate::manifest::fix::{Files, Fixed, mend};
 use crate::manifest::{MANIFEST_MAX_BYTES, is_manifest};
 use crate::source;
+use crate::source::replace::{is_own, replace};
 
 /// What became of an inventory.
 #[derive(Debug)]

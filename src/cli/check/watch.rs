@@ -29,7 +29,7 @@ async fn follow(job: &Job<'_>, output: &Output) -> Exit {
     let (sender, mut updates) = mpsc::channel(1);
     let inventory = Inventory::Directory(job.root.to_owned());
     let state = std::path::PathBuf::new();
-    source::spawn(SourceConfig { inventory, state, fetcher: Fetcher::default() }, sender);
+    source::spawn(SourceConfig { inventory, poll: None, state, fetcher: Fetcher::default() }, sender);
     let mut memory = Memory::default();
     let mut interrupt = std::pin::pin!(tokio::signal::ctrl_c());
     loop {
@@ -45,10 +45,10 @@ async fn follow(job: &Job<'_>, output: &Output) -> Exit {
                 match job.judge(&mut memory, &snapshot).and_then(|checked| tell(&checked, output, started)) {
                     Ok(told) if !told.heard => return Exit::Done,
                     Ok(_) => {}
-                    Err(why) => talk(&why),
+                    Err(why) => talk(&why.to_string()),
                 }
             }
-            Some(Update::Failed(why)) => talk(&why),
+            Some(Update::Failed(why)) => talk(&why.to_string()),
             None => return Exit::Failed,
         }
     }

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::table;
+use crate::api::client::ClientError;
 use crate::api::types;
 use crate::cli::Exit;
 use crate::cli::remote::{self, Remote};
@@ -95,8 +96,8 @@ fn list<T: Serialize + DeserializeOwned>(
     if let Some(wanted) = &arguments.name {
         rows.retain(|row| name(row) == wanted);
         if rows.is_empty() {
-            crate::cli::exit::talk(&format!("the daemon knows no {wanted} there"));
-            return Exit::Failed;
+            let error = ClientError::Refused(format!("the daemon knows no {wanted} there"));
+            return remote::failed(&error, json);
         }
     }
     if json {
@@ -189,8 +190,9 @@ fn plans(arguments: &Arguments, remote: &Remote) -> Exit {
     if plans.is_empty() {
         crate::cli::exit::talk("no plan waits");
     }
-    for types::WaitingPlan { id, revision, condition, since, plan, holds } in &plans {
-        let head = format!("plan {id} of {revision}: {condition} since {since}\n\n");
+    for types::WaitingPlan { id, source, revision, condition, since, plan, holds } in &plans {
+        let of = source.as_ref().map(|name| format!("{name}, ")).unwrap_or_default();
+        let head = format!("plan {id} of {of}{revision}: {condition} since {since}\n\n");
         if crate::cli::exit::print(&(table::printable(head.trim_end()) + "\n\n" + &report::text(plan)))
             != Exit::Done
         {
@@ -227,18 +229,39 @@ fn status(arguments: &Arguments, remote: &Remote) -> Exit {
         waiting,
         in_flight,
         source,
+        sources,
     } = &status;
     println!("daemon       {version}, {server}, DHCP mode {mode}");
     println!("table        {deployments} deployments, {machines} machines, serial {serial} ({lineage})");
     if waiting + in_flight > 0 {
         println!("reinstalls   {in_flight} in flight, {waiting} wait for their turn");
     }
-    println!("inventory    {}", source.location);
-    println!("applied      {}", source.applied);
-    println!("attempted    {}", source.attempted);
-    println!("condition    {} since {}", source.condition, source.since);
-    if !source.reason.is_empty() {
-        println!("{}", source.reason);
+    // A daemon of before there could be several tells of one.
+    let sources = if sources.is_empty() { std::slice::from_ref(source) } else { sources };
+    for source in sources {
+        if sources.len() > 1 {
+            println!(
+                "
+source       {}",
+                source.name
+            );
+        }
+        print_source(source);
     }
     Exit::Done
+}
+
+fn print_source(source: &types::SourceStatus) {
+    let types::SourceStatus { name: _, location, applied, attempted, condition, reason, since, next } =
+        source;
+    println!("inventory    {location}");
+    println!("applied      {}", or_dash(Some(applied).filter(|applied| !applied.is_empty())));
+    println!("attempted    {}", or_dash(Some(attempted).filter(|attempted| !attempted.is_empty())));
+    println!("condition    {condition} since {since}");
+    if let Some(next) = next {
+        println!("next look    {next}");
+    }
+    if !reason.is_empty() {
+        println!("{reason}");
+    }
 }

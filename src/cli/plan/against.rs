@@ -40,8 +40,7 @@ pub fn plan(root: &Path, against: &str, environment: Option<&str>) -> Result<Rep
 }
 
 fn read(root: &Path, snapshot: &Snapshot, environment: Option<&str>, prefix: &str) -> Result<Loaded, String> {
-    let shelf =
-        Shelf::new(Vec::new(), None).with_copies(snapshot.copies()).with_directory(root.to_path_buf());
+    let shelf = Shelf::new(Vec::new(), None).with_directory(root.to_path_buf());
     let options = Options { media: Media::IfPresent, fallback: Vec::new() };
     let files = snapshot.inline();
     let environment = Environment::choose(&files, environment).map_err(|error| format!("{prefix}{error}"))?;

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use crate::cli::Exit;
 use crate::cli::exit::{say, talk};
-use crate::cli::replace::replace;
 use crate::manifest::schema::{self, INSTALLED};
+use crate::source::replace::replace;
 
 /// A plugin's settings: hidden files, which are no manifests.
 struct Plugin {

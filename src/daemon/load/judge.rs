@@ -103,7 +103,7 @@ impl Judge<'_> {
 
     fn template_at(&self, template: &Name, position: Position) -> Option<Mark> {
         let file = self.documents.templates.get(template)?.body.file.as_ref()?;
-        let number = self.documents.sources.find(&file.value)?;
+        let number = self.documents.sources.find_beside(file.mark.file, &file.value)?;
         Some(Mark::new(number, self.documents.sources.get(number).word_at(position)))
     }
 

@@ -34,13 +34,13 @@ pub(super) struct Manifests {
 }
 
 impl Manifests {
+    /// The files of a revision, numbered as they were where they are the same.
+    pub fn sources(&self, files: &BTreeMap<Arc<str>, Bytes>, roots: &[Arc<str>]) -> Sources {
+        self.sources.next(files, roots)
+    }
+
     /// Reads the files that are not the same as before, on all processors.
-    pub fn read(
-        &mut self,
-        files: &BTreeMap<Arc<str>, Bytes>,
-        environment: &Environment,
-    ) -> (Documents, Vec<Problem>) {
-        let sources = self.sources.next(files);
+    pub fn read(&mut self, sources: Sources, environment: &Environment) -> (Documents, Vec<Problem>) {
         let before = std::mem::replace(&mut self.sources, sources.clone());
         self.parts.retain(|file, _| sources.is_same(&before, *file));
         if manifest::is_overlaid(&sources, environment) {

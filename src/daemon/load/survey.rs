@@ -46,7 +46,8 @@ pub fn survey_again(
     depth: Depth,
 ) -> Loaded {
     let examine = |memory: &mut Memory, environment: &Environment| {
-        memory.examine(revision.clone(), files, environment, library, options, depth)
+        let sources = memory.sources(files, &[]);
+        memory.examine(revision.clone(), sources, environment, library, options, depth)
     };
     let mut base = examine(memory, &Environment::base());
     let mut known = std::mem::take(&mut memory.environments);

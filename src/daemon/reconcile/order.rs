@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use super::control::Pause;
-use super::waiting::plan_id;
-use super::{Adopted, Invalid, Media, Reconciler, lock};
+use super::waiting::{Waiting, plan_id};
+use super::{Adopted, Invalid, Media, Piece, Reconciler, lock};
 use crate::api::types::{Order, Outcome};
 use crate::daemon::now;
-use crate::model::Span;
-use crate::plan::{self, Consent, Hold};
+use crate::daemon::parts::unsettled;
+use crate::model::{Name, Span};
+use crate::plan::{self, Consent, Hold, Plan};
 use crate::store::Kept;
 
 impl Reconciler {
@@ -46,20 +47,36 @@ impl Reconciler {
         }
     }
 
-    async fn approve(&self, wanted: &str, consent: Consent) -> Result<Outcome, String> {
-        let waiting = lock(&self.waiting).clone().ok_or("no plan waits")?;
-        let plan = plan::diff(&waiting.ready.desired, &self.keeper.table());
-        let id = plan_id(&plan);
-        if id != wanted {
-            let reason = format!("the plan that waits is now {id} ({})", plan::report::summary(&plan));
-            return Ok(Outcome::Moved { reasons: vec![reason] });
+    /// What waits, each with its plan against the table of now.
+    fn asked(&self) -> Result<Vec<(Arc<Waiting>, Plan)>, String> {
+        let waiting: Vec<Arc<Waiting>> = lock(&self.waiting).values().cloned().collect();
+        if waiting.is_empty() {
+            return Err("no plan waits".into());
         }
+        let table = self.keeper.table();
+        let planned = |one: Arc<Waiting>| {
+            let plan = plan::diff(&one.ready.desired, &table);
+            (one, plan)
+        };
+        Ok(waiting.into_iter().map(planned).collect())
+    }
+
+    async fn approve(&self, wanted: &str, consent: Consent) -> Result<Outcome, String> {
+        let asked = self.asked()?;
+        let Some((waiting, plan)) = asked.iter().find(|(_, plan)| plan_id(plan) == wanted) else {
+            let now = |(_, plan): &(_, Plan)| {
+                format!("the plan that waits is now {} ({})", plan_id(plan), plan::report::summary(plan))
+            };
+            return Ok(Outcome::Moved { reasons: asked.iter().map(now).collect() });
+        };
         let expected = Some((plan.lineage.clone(), plan.serial));
-        let kept = waiting.kept.clone();
-        Ok(match self.propose(waiting.ready.clone(), Some(kept.clone()), consent, expected).await? {
+        let Waiting { name, piece, kept, ready, condition: _, since: _ } = &**waiting;
+        Ok(match self.propose(ready.clone(), Some(kept.clone()), consent, expected).await? {
             Adopted::Applied(plan) => {
-                self.tell(format!("{} was approved: {}", plan.to, plan::report::summary(&plan)));
-                self.adopted(kept).await;
+                let (revision, summary) = (&piece.revision, plan::report::summary(&plan));
+                self.tell(name, format!("{revision} was approved: {summary}"));
+                self.adopted(name, piece.clone(), revision.clone(), kept.clone()).await;
+                self.retry().await;
                 Outcome::Applied { plan }
             }
             Adopted::Held(plan, holds) => Outcome::Held { plan, holds },
@@ -68,18 +85,19 @@ impl Reconciler {
     }
 
     async fn reject(&self, wanted: &str, reason: String) -> Result<Outcome, String> {
-        let waiting = lock(&self.waiting).clone().ok_or("no plan waits")?;
-        let id = plan_id(&plan::diff(&waiting.ready.desired, &self.keeper.table()));
-        if id != wanted && *waiting.kept.revision != *wanted {
-            return Ok(Outcome::Moved { reasons: vec![format!("the plan that waits is now {id}")] });
-        }
-        let revision = waiting.kept.revision.clone();
-        lock(&self.control).reject(revision.to_string(), reason);
+        let asked = self.asked()?;
+        let meant =
+            |(one, plan): &&(Arc<Waiting>, Plan)| plan_id(plan) == wanted || *one.piece.revision == *wanted;
+        let Some((waiting, _)) = asked.iter().find(meant) else {
+            let now = |(_, plan): &(_, Plan)| format!("the plan that waits is now {}", plan_id(plan));
+            return Ok(Outcome::Moved { reasons: asked.iter().map(now).collect() });
+        };
+        let (name, revision) = (&waiting.name, waiting.piece.revision.clone());
+        lock(&self.control).reject(self.label(name, &revision), reason);
         self.remember().await?;
-        *lock(&self.waiting) = None;
-        let rejected = lock(&self.control).rejection(&revision);
-        if let Some((condition, why)) = rejected {
-            self.fell(condition, Some(&revision), why);
+        lock(&self.waiting).remove(name);
+        if let Some((condition, why)) = self.pause(name, &revision) {
+            self.fell(name, condition, Some(&revision), why);
         }
         Ok(done(&format!("{revision} is rejected; the next revision is looked at again")))
     }
@@ -89,20 +107,20 @@ impl Reconciler {
             let known: Vec<String> = self.revisions();
             format!("{name} is not kept; there are: {}", known.join(", "))
         })?;
-        // Nothing of the source is settled: its latest revision is adopted when the pin ends.
-        let kept = Arc::new(Kept { source: "".into(), ..kept });
-        let ready = match self.load(kept.clone(), Media::IfPresent).await {
+        // Nothing of a source is settled: its latest revision is adopted when the pin ends.
+        let kept = Arc::new(Kept { source: unsettled(&kept.source).into(), ..kept });
+        let ready = match self.load(kept.clone(), None, Media::IfPresent).await {
             Ok(ready) => ready,
             Err(Invalid(problems)) => return Ok(Outcome::Invalid { problems }),
         };
         let revision = kept.revision.clone();
-        Ok(match self.propose(ready, Some(kept), consent, None).await? {
+        Ok(match self.propose(ready, Some(kept.clone()), consent, None).await? {
             Adopted::Applied(plan) => {
                 lock(&self.control).pin(revision.to_string(), reason);
                 self.remember().await?;
-                *lock(&self.settled) = "".into();
-                *lock(&self.waiting) = None;
-                self.tell(format!("{revision} is pinned: {}", plan::report::summary(&plan)));
+                lock(&self.parts).go_back(&kept);
+                lock(&self.waiting).clear();
+                self.note(format!("{revision} is pinned: {}", plan::report::summary(&plan)));
                 self.paused();
                 Outcome::Applied { plan }
             }
@@ -126,24 +144,45 @@ impl Reconciler {
         })
     }
 
-    /// Shows that revisions of the source wait.
-    pub fn paused(&self) {
-        let pause: Option<Pause> = lock(&self.control).pause(now());
-        if let Some((condition, reason)) = pause {
-            let applied = self.keeper.table().desired.revision.to_string();
-            self.fell(condition, None, reason);
-            self.status.send_modify(|status| status.applied = applied);
+    /// Why this revision of a source is not looked at.
+    pub(super) fn pause(&self, name: &Name, revision: &str) -> Option<Pause> {
+        let control = lock(&self.control);
+        control.pause(now()).or_else(|| control.rejection(&self.label(name, revision)))
+    }
+
+    /// A revision; two sources may have one of the same name.
+    fn label(&self, name: &Name, revision: &str) -> String {
+        match self.sources.len() {
+            1 => revision.to_owned(),
+            _ => format!("{name}:{revision}"),
         }
     }
 
-    /// Looks at the source's latest revision again.
-    pub async fn go_on(&self) {
-        let attempted = self.status.borrow().attempted.clone();
-        let latest = lock(&self.latest).clone();
-        match latest.or_else(|| self.history.find(&attempted).map(Arc::new)) {
-            Some(latest) => self.consider(latest).await,
-            None => self.settle(&attempted),
+    /// Shows that revisions of the sources wait.
+    pub(super) fn paused(&self) {
+        let pause: Option<Pause> = lock(&self.control).pause(now());
+        if let Some((condition, reason)) = pause {
+            for name in self.sources.keys() {
+                self.fell(name, condition, None, reason.clone());
+            }
+            self.show_served();
         }
+    }
+
+    /// Looks at the sources' latest revisions again.
+    async fn go_on(&self) {
+        for name in self.sources.keys() {
+            if lock(&self.parts).waiting(name).is_none() {
+                let attempted = self.attempted(name);
+                // Revisions of several sources are kept together, which none of them is alone.
+                match self.history.find(&attempted).filter(|_| self.sources.len() == 1) {
+                    Some(kept) => lock(&self.parts).wait(name, Piece::of_kept(kept)),
+                    None => self.settle(name, &attempted),
+                }
+            }
+            self.attempt(name, Consent::default()).await;
+        }
+        self.retry().await;
     }
 
     async fn remember(&self) -> Result<(), String> {

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::{Invalid, Kept, Media, Ready, Reconciler};
+use crate::model::Name;
 use crate::plan::partial::{Selection, compose};
 use crate::table::Secrets;
 
@@ -78,13 +79,18 @@ fn split(kept: &Kept) -> Option<(Kept, Kept, Selection)> {
 
 impl Reconciler {
     /// Loads a tree, whole or in part.
-    pub(super) async fn load(&self, kept: Arc<Kept>, media: Media) -> Result<Ready, Invalid> {
+    pub(super) async fn load(
+        &self,
+        kept: Arc<Kept>,
+        moving: Option<&Name>,
+        media: Media,
+    ) -> Result<Ready, Invalid> {
         let Some((top, base, selection)) = split(&kept) else {
-            return self.load_whole(kept, media).await;
+            return self.load_whole(kept, moving, media).await;
         };
         // What is served already is not held to media that went away since.
-        let before = Box::pin(self.load(Arc::new(base), Media::IfPresent)).await?;
-        let after = self.load_whole(Arc::new(top), media).await?;
+        let before = Box::pin(self.load(Arc::new(base), moving, Media::IfPresent)).await?;
+        let after = self.load_whole(Arc::new(top), moving, media).await?;
         let mut desired = compose(&before.desired, &after.desired, &selection).map_err(Invalid)?;
         desired.revision = kept.revision.clone();
         let secrets = match (&*before.secrets, &*after.secrets) {

@@ -7,11 +7,13 @@ impl Reconciler {
     /// `POST /v1/tickets`: what a saved plan of this tree is bound to.
     pub fn ticket(&self, tree: &Tree) -> Ticket {
         let table = self.keeper.table();
-        let status = self.status.borrow();
+        // Where the tree names no source, planning it says so.
+        let name = self.named(tree.source.as_deref()).ok();
+        let status = name.and_then(|name| self.statuses.borrow().get(&name).cloned()).unwrap_or_default();
         let ticket = Ticket {
             id: String::new(),
-            source: status.location.clone(),
-            attempted: status.attempted.clone(),
+            source: status.location,
+            attempted: status.attempted,
             tree: tree.digest(),
             to: tree.revision.clone(),
             lineage: table.lineage.to_string(),

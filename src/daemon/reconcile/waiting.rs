@@ -4,15 +4,18 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::{Ready, Reconciler, lock, preview};
+use super::{Piece, Ready, Reconciler, lock, preview};
 use crate::api::types::WaitingPlan;
 use crate::daemon::now;
-use crate::model::Time;
-use crate::plan::{self, Consent, Plan};
+use crate::model::{Name, Time};
+use crate::plan::{self, Consent, Hold, Plan};
 use crate::store::Kept;
 
 /// A revision that was loaded and is not adopted yet.
 pub struct Waiting {
+    pub name: Name,
+    pub piece: Piece,
+    /// The piece beside what is served of the other sources.
     pub kept: Arc<Kept>,
     pub ready: Ready,
     /// `Waiting` (reconcile is manual) or `Held` (a safety rule).
@@ -34,19 +37,41 @@ pub fn plan_id(plan: &Plan) -> String {
 impl Reconciler {
     /// `GET /v1/plans`: as they are against the table of now.
     pub fn plans(&self) -> Vec<WaitingPlan> {
-        let Some(waiting) = lock(&self.waiting).clone() else { return Vec::new() };
+        let waiting: Vec<Arc<Waiting>> = lock(&self.waiting).values().cloned().collect();
         let table = self.keeper.table();
-        let Ready { desired, secrets } = &waiting.ready;
-        let changed = preview::changed_secrets(&table.secrets, secrets, desired);
-        let plan = preview::preview(desired, &table, &changed, now());
-        let holds = plan::hold(&plan, &desired.safety, &Consent::default());
-        vec![WaitingPlan {
-            id: plan_id(&plan),
-            revision: plan.to.clone(),
-            condition: waiting.condition.into(),
-            since: waiting.since.to_string(),
-            plan,
-            holds,
-        }]
+        let shown = |waiting: Arc<Waiting>| {
+            let Ready { desired, secrets } = &waiting.ready;
+            let changed = preview::changed_secrets(&table.secrets, secrets, desired);
+            let plan = preview::preview(desired, &table, &changed, now());
+            let holds = plan::hold(&plan, &desired.safety, &Consent::default());
+            WaitingPlan {
+                id: plan_id(&plan),
+                source: (self.sources.len() > 1).then(|| waiting.name.to_string()),
+                revision: waiting.piece.revision.to_string(),
+                condition: waiting.condition.into(),
+                since: waiting.since.to_string(),
+                plan,
+                holds,
+            }
+        };
+        waiting.into_iter().map(shown).collect()
     }
+
+    /// Keeps a loaded revision until somebody approves or rejects it.
+    pub(super) fn wait(&self, waiting: Waiting, holds: Vec<Hold>) {
+        let plan = plan::diff(&waiting.ready.desired, &self.keeper.table());
+        let id = plan_id(&plan);
+        let mut reason = reasons(&holds);
+        if reason.is_empty() {
+            reason = plan::report::summary(&plan);
+        }
+        reason += &format!("\nplan {id} waits: voldemortctl get plans, approve {id}, reject {id}");
+        self.fell(&waiting.name, waiting.condition, Some(&waiting.piece.revision), reason);
+        lock(&self.waiting).insert(waiting.name.clone(), Arc::new(waiting));
+    }
+}
+
+fn reasons(holds: &[Hold]) -> String {
+    let line = |hold: &Hold| format!("{} ({}); {}", hold.reason, hold.names.join(", "), hold.cure);
+    holds.iter().map(line).collect::<Vec<_>>().join("\n")
 }

@@ -8,7 +8,7 @@ use super::subnet::LEASE_USUAL;
 use super::{Resolver, listed};
 use crate::desired::Subnet;
 use crate::manifest::document::{self, Address, Resource};
-use crate::manifest::{Code, Mark, Marked, Problem};
+use crate::manifest::{Code, Level, Mark, Marked, Problem};
 use crate::model::{Cidr, Name, Origin};
 
 type Written = Resource<document::Deployment>;
@@ -132,6 +132,14 @@ impl Resolver<'_> {
             let message = format!("{at} is the gateway of subnet `{}`", subnet.name);
             let problem = Problem::new(Code::Reserved, address.mark, message, "the router has it");
             also(problem, about(|body| Some(body.gateway.as_ref()?.mark)), "gateway set here")
+        } else if subnet.is_dynamic(at) && own.is_none() {
+            // Whoever writes manifests can't change the daemon's settings; an address with an
+            // owner is not lent from there to anybody else.
+            let message = format!("{at} lies in the dynamic range of the daemon's settings");
+            let label = "kept for this machine from now on; who leases it now has it until the lease ends";
+            let problem = Problem::new(Code::InDynamic, address.mark, message, label);
+            self.problems.push(problem.level(Level::Warning));
+            return Some(at);
         } else if subnet.is_dynamic(at) {
             let message = format!("{at} lies in a dynamic range of subnet `{}`", subnet.name);
             let problem =

@@ -83,7 +83,8 @@ impl Resolver<'_> {
     fn image(&mut self, iso: &document::Iso) -> Option<Arc<Index>> {
         let file = iso.file.as_ref()?;
         let sha256 = iso.sha256.as_ref();
-        match self.library.image(&file.value, sha256.map(|sha256| &*sha256.value)) {
+        let sha256_text = sha256.map(|sha256| &*sha256.value);
+        match self.own_or_shared(file, |path| self.library.image(path, sha256_text)) {
             Ok(index) => Some(index),
             Err(error) => {
                 let mark = match (&error, sha256) {
@@ -97,13 +98,29 @@ impl Resolver<'_> {
     }
 
     fn loose(&mut self, path: &Marked<Arc<str>>) -> Option<Entry> {
-        match self.library.file(&path.value) {
+        match self.own_or_shared(path, |path| self.library.file(path)) {
             Ok(entry) => Some(entry),
             Err(error) => {
                 self.unusable(&path.value, path.mark, &error);
                 None
             }
         }
+    }
+
+    /// A file of the source that names it, or one that lies beside all sources.
+    fn own_or_shared<T>(
+        &self,
+        path: &Marked<Arc<str>>,
+        open: impl Fn(&str) -> Result<T, MediaError>,
+    ) -> Result<T, MediaError> {
+        let root = self.documents.sources.root(path.mark.file);
+        if !root.is_empty() {
+            match open(&format!("{root}{}", path.value)) {
+                Err(MediaError::Missing { .. }) => {}
+                found => return found,
+            }
+        }
+        open(&path.value)
     }
 
     fn unusable(&mut self, name: &str, mark: Mark, error: &MediaError) {

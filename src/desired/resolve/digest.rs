@@ -231,7 +231,7 @@ fn secrets(value: &Value, sum: &mut Sum, known: &mut Digests, sources: &Sources)
 
 pub(super) fn secret(name: &Name, sources: &Sources) -> [u8; 32] {
     let mut sum = Sum::new("secret");
-    if let Some(file) = sources.find(&crate::secret::path(name)) {
+    if let Some(file) = sources.find_any(&crate::secret::path(name)) {
         sum.bytes(&sources.get(file).bytes);
     }
     sum.end()

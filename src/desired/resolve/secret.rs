@@ -1,7 +1,7 @@
 //! Secrets: named ones must be there, and what is there must be encrypted as it should. All that
 //! can be known without a key; the texts are the daemon's business.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Resolver;
 use crate::desired::Boot;
@@ -29,13 +29,13 @@ impl Resolver<'_> {
         self.secrets.entry(name.clone()).or_insert(mark);
         let sources = &self.documents.sources;
         let path = secret::path(name);
-        if sources.find(&path).is_some() {
+        if sources.find_any(&path).is_some() {
             self.desired.secrets.insert(name.clone());
             return;
         }
         let message = format!("there is no secret called `{name}`");
         let problem = Problem::new(Code::NoSecret, mark, message, format!("{path} does not exist"));
-        let all = sources.iter().filter_map(|(_, source)| secret::name_in(&source.name));
+        let all = sources.iter().filter_map(|(file, _)| secret::name_in(sources.inside(file)));
         let problem = match similar(name.as_str(), all) {
             Some(near) => problem.help(format!("a secret with a similar name exists: `{near}`")),
             None => problem.help(format!("`voldemort secret add {name}` encrypts a text and saves it there")),
@@ -72,10 +72,20 @@ impl Resolver<'_> {
     pub(super) fn secret_files(&mut self) {
         let recipients = self.recipients();
         let documents = self.documents;
-        for (file, source) in documents.sources.iter().filter(|(_, source)| source.name.starts_with(FOLDER)) {
+        let mut seen = BTreeMap::new();
+        for (file, source) in documents.sources.iter() {
+            let inside = documents.sources.inside(file);
+            if !inside.starts_with(FOLDER) {
+                continue;
+            }
             let mark = Mark::new(file, 0..0);
-            match secret::name_in(&source.name) {
+            match secret::name_in(inside) {
                 Some(name) => {
+                    if let Some(first) = seen.insert(name, mark) {
+                        let message = format!("secret `{name}` is defined twice");
+                        let problem = Problem::new(Code::Twice, mark, message, "in this source");
+                        self.problems.push(problem.also(first, "and in this one"));
+                    }
                     self.sealed(name, mark, source, recipients.as_ref());
                     self.unused_secret(name, mark);
                 }

@@ -83,7 +83,7 @@ impl Resolver<'_> {
 
     fn text(&mut self, file: &Marked<Arc<str>>) -> Option<Text> {
         let sources = &self.documents.sources;
-        let Some(number) = sources.find(&file.value) else {
+        let Some(number) = sources.find_beside(file.mark.file, &file.value) else {
             let message = format!("there is no file `{}` in the inventory", file.value);
             let problem = Problem::new(Code::NoTemplateFile, file.mark, message, "the template's text");
             let names = sources.iter().map(|(_, source)| &*source.name);

@@ -281,7 +281,7 @@ impl Resolver<'_> {
     /// Where a template's file first uses a variable.
     fn use_in_file(&self, template: &Name, variable: &str) -> Option<Mark> {
         let file = self.documents.templates.get(template)?.body.file.as_ref()?;
-        let number = self.documents.sources.find(&file.value)?;
+        let number = self.documents.sources.find_beside(file.mark.file, &file.value)?;
         let text = &self.templates.get(template)?.text;
         let used = text.variables().iter().find(|used| used.name == variable)?;
         let range =

@@ -1,84 +1,154 @@
 //! The child process that fetches: whatever libgit2 does, it does it here.
 
 use std::ffi::OsString;
-use std::path::Path;
 
-use git2::{Direction, FetchOptions, Oid, Remote, Repository};
+use git2::{Direction, FetchOptions, Oid, Remote, RemoteCallbacks, Repository};
+use nix::sys::resource::{Resource, setrlimit};
 
-use super::Fetched;
-use super::mirror;
+use super::address::Address;
+use super::request::{Request, UNTRUSTED, VARIABLE};
+use super::signature::{self, Doubt};
+use super::{Fetched, local, mirror, tidy, transport};
+use crate::model::{Signed, Verify};
 
-/// `internal-fetch MIRROR URL default|branch|tag|commit NAME`: brings the mirror up to date and
-/// prints the commit and its name, separated by a tab. `arguments` are those after the
-/// subcommand. Returns the exit code.
+/// Most that one fetch may bring, in bytes.
+const MOST_FETCHED: usize = 4 << 30;
+/// Most memory of the child, in bytes: a repository made to fill it ends the child only.
+pub const MEMORY: u64 = 2 << 30;
+
+/// `internal-fetch`, with a `Request` in the environment: brings the mirror up to date and prints
+/// the commit and its name, separated by a tab. `arguments` are those after the subcommand.
+/// Returns the exit code.
 pub fn fetch_main(arguments: impl IntoIterator<Item = OsString>) -> u8 {
     // Without the daemon nobody waits for the answer.
     let _ = nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL);
-    let arguments: Vec<OsString> = arguments.into_iter().collect();
-    let texts: Option<Vec<&str>> = arguments.iter().map(|argument| argument.to_str()).collect();
-    let Some([mirror, url, kind, name]) = texts.as_deref() else {
+    let _ = setrlimit(Resource::RLIMIT_DATA, MEMORY, MEMORY);
+    let request = std::env::var(VARIABLE).ok().and_then(|text| serde_json::from_str::<Request>(&text).ok());
+    let Some(request) = request.filter(|_| arguments.into_iter().next().is_none()) else {
         eprintln!("this command is part of the daemon's machinery");
         return 64;
     };
-    match fetch(Path::new(mirror), url, kind, name) {
-        Ok(Fetched { commit, name }) => {
-            println!("{commit}\t{name}");
-            0
-        }
-        Err(why) => {
+    let (fetched, code) = match fetch(&request) {
+        Ok(fetched) => (fetched, 0),
+        Err(Failure::Untrusted(fetched, why)) => {
             eprintln!("{why}");
-            1
+            (fetched, UNTRUSTED)
         }
+        Err(Failure::Words(why)) => {
+            eprintln!("{why}");
+            return 1;
+        }
+    };
+    println!("{}\t{}", fetched.commit, fetched.name);
+    code
+}
+
+enum Failure {
+    Words(String),
+    /// The commit is there and must not be used.
+    Untrusted(Fetched, String),
+}
+
+impl From<String> for Failure {
+    fn from(why: String) -> Failure {
+        Failure::Words(why)
     }
 }
 
-fn fetch(mirror: &Path, url: &str, kind: &str, name: &str) -> Result<Fetched, String> {
+fn fetch(request: &Request) -> Result<Fetched, Failure> {
     // SAFETY: called before any other use of libgit2 and before any thread is started. A daemon
     // that runs as root may follow a user's repository: nothing in it is executed.
     unsafe { git2::opts::set_verify_owner_validation(false) }.map_err(words)?;
-    let repository = mirror::open_or_create(mirror)?;
-    if kind == "commit" && has_commit(&repository, name) {
-        return Ok(Fetched { commit: name.to_owned(), name: "commit".to_owned() });
-    }
-    let mut remote = repository.remote_anonymous(url).map_err(words)?;
-    let fetched = {
-        let mut connection = remote.connect_auth(Direction::Fetch, None, None).map_err(words)?;
-        // libgit2 has no transport that accepts credentials here, so the address is all it needs.
-        wanted(connection.remote(), kind, name)?
+    let verify = request.verify()?;
+    let repository = mirror::open_or_create(&request.mirror)?;
+    let fetched = match request.kind.as_str() {
+        "commit" if has_commit(&repository, &request.name) => pinned(request),
+        _ => bring(request, &repository, verify.as_ref())?,
     };
-    let (reference, shown) = fetched;
-    download(&repository, &mut remote, &reference)?;
-    remote.disconnect().map_err(words)?;
-    let commit = match kind {
-        "commit" if !has_commit(&repository, name) => {
-            return Err(format!("no branch or tag holds the commit {name}"));
+    if let Some(verify) = &verify {
+        let commit = Oid::from_str(&fetched.commit).map_err(words)?;
+        match signature::check(&repository, mirror::FOLLOWED, commit, verify) {
+            Ok(()) => {}
+            Err(Doubt::Failed(why)) => return Err(why.into()),
+            Err(Doubt::Untrusted(why)) => return Err(Failure::Untrusted(fetched, why)),
         }
-        "commit" => name.to_owned(),
-        _ => mirror::followed(&repository)?.to_string(),
-    };
-    let fetched = Fetched { commit, name: shown };
-    mirror::note(mirror, &fetched).map_err(|error| error.to_string())?;
+    }
+    mirror::note(&request.mirror, &fetched).map_err(|error| error.to_string())?;
+    if let Err(error) = tidy::pack(&repository) {
+        eprintln!("the mirror could not be tidied: {}", error.message());
+    }
     Ok(fetched)
 }
 
-/// The full name of the reference to fetch and what a person calls it. Full names can't be
-/// ambiguous, and a reference that is gone is an error and not an empty fetch.
-fn wanted(remote: &mut Remote<'_>, kind: &str, name: &str) -> Result<(String, String), String> {
+fn pinned(request: &Request) -> Fetched {
+    Fetched { commit: request.name.clone(), name: "commit".to_owned() }
+}
+
+/// Fetches what is wanted and new.
+fn bring(request: &Request, repository: &Repository, verify: Option<&Verify>) -> Result<Fetched, String> {
+    let address = Address::parse(&request.url)?;
+    if let Some(path) = local::path(&request.url).filter(|path| !path.exists()) {
+        return Err(format!("there is no repository at {}", path.display()));
+    }
+    let url = transport::prepare(&address, &request.url, &request.access())?;
+    let mut remote = repository.remote_anonymous(&url).map_err(words)?;
+    let history = verify.is_some_and(|verify| verify.signed == Signed::EveryCommit);
+    // The transport of this host's own files knows no shallow copies, and needs none.
+    let depth = if history || request.whole || matches!(address, Address::Local(_)) { 0 } else { 1 };
+    if request.kind == "commit" {
+        return bring_commit(request, repository, &mut remote, depth);
+    }
+    let (reference, name, id) = {
+        let mut connection = remote.connect_auth(Direction::Fetch, None, None).map_err(words)?;
+        // The transport has the credentials, so the address is all that libgit2 needs.
+        wanted(connection.remote(), &request.kind, &request.name)?
+    };
+    let known = repository.refname_to_id(mirror::FOLLOWED) == Ok(id) && mirror::followed(repository).is_ok();
+    if !known {
+        download(&mut remote, &[format!("+{reference}:{}", mirror::FOLLOWED)], depth)?;
+    }
+    let commit = mirror::followed(repository)?.to_string();
+    Ok(Fetched { commit, name })
+}
+
+/// Servers that give out single commits are asked for the one, others for everything.
+fn bring_commit(
+    request: &Request,
+    repository: &Repository,
+    remote: &mut Remote<'_>,
+    depth: i32,
+) -> Result<Fetched, String> {
+    let id = &request.name;
+    let single = depth > 0 && download(remote, &[format!("+{id}:{}", mirror::FOLLOWED)], depth).is_ok();
+    if !single || !has_commit(repository, id) {
+        let everything = ["heads", "tags"].map(|kind| format!("+refs/{kind}/*:refs/fetched/{kind}/*"));
+        download(remote, &everything, 0)?;
+    }
+    let oid = Oid::from_str(id).map_err(words)?;
+    if !has_commit(repository, id) {
+        return Err(format!("no branch or tag holds the commit {id}"));
+    }
+    repository.reference(mirror::FOLLOWED, oid, true, "pinned").map_err(words)?;
+    Ok(pinned(request))
+}
+
+/// The full name of the reference to fetch, what a person calls it, and where it leads. Full names
+/// can't be ambiguous, and a reference that is gone is an error and not an empty fetch.
+fn wanted(remote: &mut Remote<'_>, kind: &str, name: &str) -> Result<(String, String, Oid), String> {
     let default = remote.default_branch().ok().and_then(|name| name.as_str().ok().map(str::to_owned));
     let heads = remote.list().map_err(words)?;
     let full = match kind {
         "branch" => format!("refs/heads/{name}"),
         "tag" => format!("refs/tags/{name}"),
-        "commit" => return Ok(("*".to_owned(), "commit".to_owned())),
         _ => match default {
             Some(full) => full,
             None if heads.iter().any(|head| head.name() == "HEAD") => "HEAD".to_owned(),
             None => return Err("the repository has no commit on its default branch".to_owned()),
         },
     };
-    if heads.iter().any(|head| head.name() == full) {
+    if let Some(head) = heads.iter().find(|head| head.name() == full) {
         let shown = full.strip_prefix("refs/heads/").or(full.strip_prefix("refs/tags/")).unwrap_or(&full);
-        return Ok((full.clone(), shown.to_owned()));
+        return Ok((full.clone(), shown.to_owned(), head.oid()));
     }
     let prefix = if kind == "tag" { "refs/tags/" } else { "refs/heads/" };
     let known: Vec<&str> =
@@ -86,21 +156,14 @@ fn wanted(remote: &mut Remote<'_>, kind: &str, name: &str) -> Result<(String, St
     Err(format!("it has no {kind} `{name}` (it has: {})", known.join(", ")))
 }
 
-fn download(repository: &Repository, remote: &mut Remote<'_>, reference: &str) -> Result<(), String> {
-    let refspecs = match reference {
-        "*" => vec![
-            "+refs/heads/*:refs/fetched/heads/*".to_owned(),
-            "+refs/tags/*:refs/fetched/tags/*".to_owned(),
-        ],
-        full => vec![format!("+{full}:{}", mirror::FOLLOWED)],
-    };
+fn download(remote: &mut Remote<'_>, refspecs: &[String], depth: i32) -> Result<(), String> {
+    let mut callbacks = RemoteCallbacks::new();
+    callbacks.transfer_progress(|progress| progress.received_bytes() < MOST_FETCHED);
     let mut options = FetchOptions::new();
-    options.download_tags(git2::AutotagOption::None);
-    remote.fetch(&refspecs, Some(&mut options), None).map_err(words)?;
-    if reference == "*" {
-        return Ok(());
-    }
-    mirror::followed(repository).map(|_| ())
+    options.download_tags(git2::AutotagOption::None).depth(depth).remote_callbacks(callbacks);
+    let fetched = remote.fetch(refspecs, Some(&mut options), None).map_err(words);
+    let _ = remote.disconnect();
+    fetched
 }
 
 fn has_commit(repository: &Repository, id: &str) -> bool {

@@ -4,10 +4,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use tokio::process::Command;
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::process::{Child, Command};
 
-use super::{FETCH_LIMIT, Fetched};
-use crate::model::{Git, Reference};
+use super::Fetched;
+use super::request::{Request, UNTRUSTED, VARIABLE};
+use crate::model::{Git, Span};
 use crate::source::SourceError;
 
 /// The hidden subcommand that `fetch_main` answers.
@@ -20,93 +23,102 @@ const COMPLAINT: usize = 1000;
 pub struct Fetcher {
     /// The program whose `internal-fetch` is run.
     pub program: PathBuf,
-    /// After this time the child is killed.
-    pub limit: Duration,
 }
 
 impl Default for Fetcher {
     /// This program itself, even if its file was replaced meanwhile.
     fn default() -> Fetcher {
-        Fetcher { program: "/proc/self/exe".into(), limit: FETCH_LIMIT }
+        Fetcher { program: "/proc/self/exe".into() }
     }
 }
 
 impl Fetcher {
     /// Brings the mirror at `mirror` up to date with the repository. A child that hangs is
-    /// killed, one that crashes is an error; the daemon goes on.
+    /// killed with all that it started, one that crashes is an error; the daemon goes on.
     pub(super) async fn fetch(&self, mirror: &Path, git: &Git) -> Result<Fetched, SourceError> {
-        refuse_unknown(&git.url)?;
+        self.run(Request::new(mirror.to_owned(), git), git).await
+    }
+
+    /// The same with all history, which a commit that is to be pushed needs below it.
+    pub(in crate::source) async fn fetch_whole(
+        &self,
+        mirror: &Path,
+        git: &Git,
+    ) -> Result<Fetched, SourceError> {
+        let request = Request::new(mirror.to_owned(), git);
+        self.run(Request { whole: true, ..request }, git).await
+    }
+
+    async fn run(&self, request: Request, git: &Git) -> Result<Fetched, SourceError> {
         let fail = |why: String| SourceError::Git(format!("fetching {git} failed: {why}"));
-        let child = self.command(mirror, git).spawn();
+        let child = self.command(&request).spawn();
         let child = child.map_err(|error| fail(format!("{}: {error}", self.program.display())))?;
-        match tokio::time::timeout(self.limit, child.wait_with_output()).await {
-            Err(_) => Err(fail(format!("no answer within {} s", self.limit.as_secs_f32()))),
+        let group = Group::of(&child);
+        let Span(limit) = git.limit;
+        match tokio::time::timeout(Duration::from_millis(limit), child.wait_with_output()).await {
+            Err(_) => Err(fail(format!("no end within {} (`timeout` sets it)", git.limit))),
             Ok(Err(error)) => Err(fail(error.to_string())),
-            Ok(Ok(output)) => understand(&output).map_err(fail),
+            Ok(Ok(output)) => {
+                group.ended();
+                understand(&output, git)
+            }
         }
     }
 
-    fn command(&self, mirror: &Path, git: &Git) -> Command {
-        let (kind, name) = match &git.reference {
-            Reference::Default => ("default", ""),
-            Reference::Branch(name) => ("branch", name.as_str()),
-            Reference::Tag(name) => ("tag", name.as_str()),
-            Reference::Commit(id) => ("commit", id.as_str()),
-        };
+    fn command(&self, request: &Request) -> Command {
+        let request = serde_json::to_string(request);
         let mut command = Command::new(&self.program);
-        command.arg(SUBCOMMAND).arg(mirror).arg(&git.url).args([kind, name]);
+        command.arg(SUBCOMMAND).env(VARIABLE, request.unwrap_or_default()).process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         command
     }
 }
 
-fn understand(output: &Output) -> Result<Fetched, String> {
-    if !output.status.success() {
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        let complaint: String = complaint.trim().chars().take(COMPLAINT).collect();
-        return Err(if complaint.is_empty() { output.status.to_string() } else { complaint });
+/// The child and what it started, `ssh` above all: ended together unless they ended by themselves.
+pub struct Group(Option<Pid>);
+
+impl Group {
+    pub fn of(child: &Child) -> Group {
+        Group(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw))
     }
+
+    pub fn ended(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Gone already is as good.
+        self.0.map(|group| killpg(group, Signal::SIGKILL));
+    }
+}
+
+fn understand(output: &Output, git: &Git) -> Result<Fetched, SourceError> {
+    let complaint = tame(&output.stderr);
     let answer = String::from_utf8_lossy(&output.stdout);
-    match answer.trim_end().split_once('\t') {
-        Some((commit, name)) => Ok(Fetched { commit: commit.to_owned(), name: name.to_owned() }),
-        None => Err("the child process gave no answer".to_owned()),
-    }
-}
-
-/// What this build can't fetch, with the way round it.
-fn refuse_unknown(url: &str) -> Result<(), SourceError> {
-    let scheme = match url.split_once("://") {
-        Some((scheme, _)) => scheme.to_ascii_lowercase(),
-        None if is_scp_like(url) => "ssh".to_owned(),
-        None => return Ok(()),
-    };
-    match scheme.as_str() {
-        "file" | "git" | "http" => Ok(()),
-        _ => Err(SourceError::Git(format!(
-            "this build can't fetch over {scheme}; keep a mirror (git clone --mirror, then git remote update from a \
-             timer) and name its path as `git`"
-        ))),
-    }
-}
-
-/// `user@host:path`, as git reads it: a colon before the first slash.
-pub fn is_scp_like(url: &str) -> bool {
-    url.split_once(':').is_some_and(|(host, _)| !host.is_empty() && !host.contains('/'))
-        && !url.contains("://")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn unknown_transports_are_named() {
-        for (url, scheme) in [("https://h/x", "https"), ("git@h:x.git", "ssh"), ("ssh://h/x", "ssh")] {
-            let error = refuse_unknown(url).unwrap_err().to_string();
-            assert!(error.contains(&format!("over {scheme};")), "{error}");
+    let answer = answer.trim_end().split_once('\t');
+    let fetched = answer.map(|(commit, name)| Fetched { commit: commit.to_owned(), name: name.to_owned() });
+    let fail = |why: String| SourceError::Git(format!("fetching {git} failed: {why}"));
+    match (output.status.code(), fetched) {
+        (Some(0), Some(fetched)) => {
+            if !complaint.is_empty() {
+                tracing::warn!("fetching {git}: {complaint}");
+            }
+            Ok(fetched)
         }
-        for url in ["/srv/x", "./x:y", "file:///x", "git://h/x"] {
-            assert!(refuse_unknown(url).is_ok(), "{url}");
+        (Some(0), None) => Err(fail("the child process gave no answer".to_owned())),
+        (Some(code), Some(fetched)) if code == i32::from(UNTRUSTED) => {
+            Err(SourceError::Untrusted { revision: fetched.revision(), why: complaint })
         }
+        _ if complaint.is_empty() => Err(fail(output.status.to_string())),
+        _ => Err(fail(complaint)),
     }
+}
+
+/// A child's complaint, for people.
+pub fn tame(complaint: &[u8]) -> String {
+    // Some of it is a server's: nothing of it may move a terminal's cursor.
+    let tame = |c: char| if c.is_control() && c != '\n' { '\u{fffd}' } else { c };
+    String::from_utf8_lossy(complaint).trim().chars().map(tame).take(COMPLAINT).collect()
 }

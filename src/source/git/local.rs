@@ -11,7 +11,7 @@ pub fn path(url: &str) -> Option<PathBuf> {
     if let Some(path) = url.strip_prefix("file://") {
         return Some(path.strip_prefix("localhost").unwrap_or(path).into());
     }
-    let remote = url.contains("://") || super::fetch::is_scp_like(url);
+    let remote = url.contains("://") || super::address::is_scp_like(url);
     (!remote).then(|| url.into())
 }
 

@@ -6,19 +6,24 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use git2::{ObjectType, Oid, Repository, Signature, Tree, TreeEntry};
+use git2::{ObjectType, Odb, Oid, Repository, Signature, Tree, TreeEntry};
 
-use super::Fetched;
+use super::{Fetched, tidy};
 use crate::source::{Body, Snapshot, SourceError};
 
 /// The reference that every fetch of a branch or tag writes.
 pub const FOLLOWED: &str = "refs/followed";
 /// Name and commit of the last fetch, for a start without the repository.
 const NOTE: &str = "followed.txt";
-/// Most files of one inventory, deepest nesting, and links followed on the way to one file.
+/// Most files and folders of one inventory, deepest nesting, and links followed on the way to one
+/// file.
 const MOST_FILES: usize = 1_000_000;
 const DEEPEST: usize = 128;
 const MOST_HOPS: usize = 16;
+/// Largest file, in bytes: libgit2 reads a file in one piece.
+const LARGEST: u64 = 256 << 20;
+/// Most bytes of one inventory that are held in memory.
+const MOST_BYTES: u64 = 1 << 30;
 /// Files that are read and never served: they need no copy on disk.
 const READ_ONLY: [&str; 3] = [".toml", ".liquid", ".age"];
 
@@ -85,26 +90,40 @@ impl Mirror {
         Some(Fetched { commit: commit.to_owned(), name: name.to_owned() })
     }
 
-    /// The inventory below `path` at a commit, blobs straight from the object store.
-    pub fn read(&self, fetched: &Fetched, path: &str) -> Result<Reading, SourceError> {
-        let Fetched { commit, name } = fetched;
+    /// The inventory below `path` at a commit, blobs straight from the object store. `None` if
+    /// that is the tree `known`, which was read already.
+    pub fn read(
+        &self,
+        fetched: &Fetched,
+        path: &str,
+        known: Option<&str>,
+    ) -> Result<Option<Reading>, SourceError> {
+        let revision = fetched.revision();
         let repository = Repository::open_bare(&self.path).map_err(failed)?;
-        let found = Oid::from_str(commit).and_then(|id| repository.find_commit(id)).map_err(failed)?;
+        let found =
+            Oid::from_str(&fetched.commit).and_then(|id| repository.find_commit(id)).map_err(failed)?;
         let mut tree = found.tree().map_err(failed)?;
         if !path.is_empty() {
-            let missing = |_| SourceError::Git(format!("{name}@sha1:{commit} has no folder `{path}`"));
+            let missing = |_| SourceError::Git(format!("{revision} has no folder `{path}`"));
             let entry = tree.get_path(Path::new(path)).map_err(missing)?;
             tree = entry.to_object(&repository).and_then(|object| object.peel_to_tree()).map_err(missing)?;
         }
+        let id: Arc<str> = tree.id().to_string().into();
+        if known == Some(&*id) {
+            return Ok(None);
+        }
         let mut reader = Reader {
             repository: &repository,
+            odb: repository.odb().map_err(failed)?,
             copies: &self.copies,
             root: tree.clone(),
             files: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            entries: 0,
+            bytes: 0,
         };
         reader.folder(&tree, "", 0)?;
-        let snapshot = Snapshot { revision: format!("{name}@sha1:{commit}").into(), files: reader.files };
-        Ok(Reading { snapshot, tree: tree.id().to_string().into() })
+        Ok(Some(Reading { snapshot: Snapshot { revision, files: reader.files }, tree: id }))
     }
 }
 
@@ -114,11 +133,19 @@ fn failed(error: git2::Error) -> SourceError {
 
 struct Reader<'r> {
     repository: &'r Repository,
+    odb: Odb<'r>,
     copies: &'r Path,
     root: Tree<'r>,
     files: BTreeMap<Arc<str>, Body>,
+    /// One content under many names is held once.
+    seen: BTreeMap<(Oid, bool), Body>,
+    /// Counts what is walked over: small trees may name each other a million times.
+    entries: usize,
+    bytes: u64,
 }
 
+/// As in Linux (PATH_MAX).
+const LONGEST_LINK: usize = 4096;
 /// What git writes into a tree beside plain files and folders.
 const MODE_LINK: i32 = 0o120_000;
 
@@ -130,6 +157,10 @@ impl Reader<'_> {
             )));
         }
         for entry in tree.iter() {
+            self.entries += 1;
+            if self.entries > MOST_FILES {
+                return Err(SourceError::Crowded { path: inside.into(), most: MOST_FILES });
+            }
             let Ok(name) = std::str::from_utf8(entry.name_bytes()) else {
                 let path = Path::new(inside).join(String::from_utf8_lossy(entry.name_bytes()).into_owned());
                 return Err(SourceError::Name { path });
@@ -144,9 +175,6 @@ impl Reader<'_> {
     }
 
     fn entry(&mut self, entry: &TreeEntry<'_>, path: &str, depth: usize) -> Result<(), SourceError> {
-        if self.files.len() > MOST_FILES {
-            return Err(SourceError::Crowded { path: path.into(), most: MOST_FILES });
-        }
         if entry.filemode() == MODE_LINK {
             return self.link(entry, path, depth);
         }
@@ -193,6 +221,11 @@ impl Reader<'_> {
 
     /// Where the link at `path` leads, from the inventory's root.
     fn target(&self, id: Oid, path: &str) -> Result<String, SourceError> {
+        let (length, _) = self.odb.read_header(id).map_err(failed)?;
+        if length > LONGEST_LINK {
+            let why = format!("a link of {length} bytes");
+            return Err(SourceError::Bulky { path: path.into(), why });
+        }
         let blob = self.repository.find_blob(id).map_err(failed)?;
         let text = String::from_utf8_lossy(blob.content()).into_owned();
         let outside = || SourceError::Escapes { path: path.into(), target: text.clone().into() };
@@ -213,33 +246,70 @@ impl Reader<'_> {
 
     /// Large files go to disk. Whatever a boot may name is copied there too, so that it can be
     /// served like a file.
-    fn body(&self, id: Oid, name: &str) -> Result<Body, SourceError> {
-        let (length, _) = self.repository.odb().and_then(|odb| odb.read_header(id)).map_err(failed)?;
+    fn body(&mut self, id: Oid, name: &str) -> Result<Body, SourceError> {
+        let served = !READ_ONLY.iter().any(|ending| name.ends_with(ending));
+        if let Some(body) = self.seen.get(&(id, served)) {
+            return Ok(body.clone());
+        }
+        let (length, _) = self.odb.read_header(id).map_err(failed)?;
         let length = length as u64;
         let large = length > Body::INLINE_MAX;
+        self.weigh(length, large, name)?;
         let copy = self.copies.join(id.to_string());
-        if large && std::fs::metadata(&copy).is_ok_and(|metadata| metadata.len() == length) {
-            return Ok(Body::OnDisk { path: copy, length });
-        }
-        let blob = self.repository.find_blob(id).map_err(failed)?;
-        let content = blob.content();
-        let served = !READ_ONLY.iter().any(|ending| name.ends_with(ending));
-        if large || served {
-            spill(&copy, content).map_err(|error| SourceError::Unreadable {
-                path: copy.clone(),
-                why: format!("a copy can't be written: {error}"),
-            })?;
-        }
-        Ok(match large {
-            true => Body::OnDisk { path: copy, length },
-            false => Body::Inline { bytes: Bytes::copy_from_slice(content), path: served.then_some(copy) },
-        })
+        let body = if large && is_whole(&copy, length) {
+            tidy::touch(&copy);
+            Body::OnDisk { path: copy, length }
+        } else {
+            let object = self.odb.read(id).map_err(failed)?;
+            if large || served {
+                spill(&copy, object.data()).map_err(|error| SourceError::Unreadable {
+                    path: copy.clone(),
+                    why: format!("a copy can't be written: {error}"),
+                })?;
+            }
+            match large {
+                true => Body::OnDisk { path: copy, length },
+                false => {
+                    let bytes = Bytes::copy_from_slice(object.data());
+                    Body::Inline { bytes, path: served.then_some(copy) }
+                }
+            }
+        };
+        self.seen.insert((id, served), body.clone());
+        Ok(body)
     }
+
+    /// Refuses what would fill the memory, by sizes alone.
+    fn weigh(&mut self, length: u64, large: bool, name: &str) -> Result<(), SourceError> {
+        let path = PathBuf::from(name);
+        if length > LARGEST {
+            let why = format!(
+                "{} MiB are more than a file in a repository may have ({} MiB); put images on this host and name \
+                 their folder in `[media] paths`",
+                length >> 20,
+                LARGEST >> 20
+            );
+            return Err(SourceError::Bulky { path, why });
+        }
+        if !large {
+            self.bytes += length;
+        }
+        if self.bytes > MOST_BYTES {
+            let why = format!("with this file the inventory holds more than {} MiB", MOST_BYTES >> 20);
+            return Err(SourceError::Bulky { path, why });
+        }
+        Ok(())
+    }
+}
+
+fn is_whole(copy: &Path, length: u64) -> bool {
+    std::fs::metadata(copy).is_ok_and(|metadata| metadata.len() == length)
 }
 
 /// Writes a content-addressed copy, whole or not at all.
 fn spill(copy: &Path, content: &[u8]) -> io::Result<()> {
-    if std::fs::metadata(copy).is_ok_and(|metadata| metadata.len() == content.len() as u64) {
+    if is_whole(copy, content.len() as u64) {
+        tidy::touch(copy);
         return Ok(());
     }
     if let Some(folder) = copy.parent() {

@@ -24,5 +24,6 @@ pub fn at(directory: &Path, revision: &str, copies: &Path) -> Result<Snapshot, S
         .map_err(|error| failed(format!("`{revision}` is no commit here: {}", error.message())))?;
     let mirror = Mirror { path: repository.commondir().into(), copies: copies.into() };
     let fetched = Fetched { commit: commit.id().to_string(), name: revision.to_owned() };
-    Ok(mirror.read(&fetched, &inside.display().to_string())?.snapshot)
+    let reading = mirror.read(&fetched, &inside.display().to_string(), None)?;
+    Ok(reading.expect("no tree is known yet").snapshot)
 }

@@ -1,0 +1,300 @@
+//! Why a machine gets what it gets: the lines it comes from, its last boot, and the address it
+//! may have been mistaken for.
+
+use super::convert;
+use super::types::{LookAlike, Offer, Why};
+use crate::desired::{Deployment, Machine};
+use crate::model::similar::similar;
+use crate::model::{Mac, Name};
+use crate::table::{Event, Stage, Table};
+
+/// Most look-alikes that are told.
+const ALIKE_MAX: usize = 5;
+/// Most steps of a boot that are shown.
+const STEPS_MAX: usize = 200;
+
+/// Answers for the name of a deployment or machine, or a hardware address. The error says that
+/// there is none of that name.
+pub fn why(table: &Table, subject: &str, events: &[(u64, Event)]) -> Result<Why, String> {
+    let (machine, macs) = match subject.parse::<Mac>() {
+        Ok(mac) => (table.machine(mac), vec![mac]),
+        Err(_) => {
+            let machine = named(table, subject)?;
+            (machine, machine.map(|machine| machine.macs.clone()).unwrap_or_default())
+        }
+    };
+    let deployment = match machine {
+        Some(machine) => table.tenant(&machine.name),
+        None => table.desired.deployments.get(subject),
+    };
+    let of_machine =
+        |mac: &Mac| macs.contains(mac) || machine.is_some_and(|machine| machine.macs.contains(mac));
+    let own: Vec<&(u64, Event)> =
+        events.iter().filter(|(_, event)| event.mac.as_ref().is_some_and(of_machine)).collect();
+    let boot = last_boot(&own);
+    let rows = convert::machines(table);
+    let row = |row: &super::types::Machine| match machine {
+        Some(machine) => row.name.as_deref() == Some(machine.name.as_str()),
+        None => row.name.is_none() && macs.iter().any(|mac| row.macs.contains(&mac.to_string())),
+    };
+    Ok(Why {
+        subject: subject.to_owned(),
+        verdict: verdict(&boot),
+        machine: rows.into_iter().find(row),
+        deployment: deployment.and_then(|one| convert::deployment(table, one.name.as_str())),
+        offers: match deployment {
+            Some(deployment) => offers(table, deployment, machine.map(|machine| &**machine)),
+            None => strangers(table, machine.map(|machine| &**machine)),
+        },
+        boot: boot.iter().map(|(sequence, event)| convert::event(*sequence, event)).collect(),
+        look_alikes: macs.iter().flat_map(|mac| look_alikes(table, *mac)).take(ALIKE_MAX).collect(),
+    })
+}
+
+/// The machine of a deployment, else the machine of that name.
+fn named<'a>(table: &'a Table, name: &str) -> Result<Option<&'a std::sync::Arc<Machine>>, String> {
+    let machines = &table.desired.machines;
+    if table.desired.deployments.contains_key(name) {
+        return Ok(table.assignments.get(name).and_then(|machine| machines.get(machine)));
+    }
+    machines.get(name).map(Some).ok_or_else(|| {
+        let known = table.desired.deployments.keys().chain(machines.keys()).map(Name::as_str);
+        let hint = similar(name, known).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
+        format!("there is no deployment and no machine called {name}{hint}")
+    })
+}
+
+fn offers(table: &Table, deployment: &Deployment, machine: Option<&Machine>) -> Vec<Offer> {
+    let boot = &deployment.boot;
+    let own = deployment.origin.to_string();
+    let subnet = &deployment.subnet;
+    let mut offers = Vec::new();
+    let mut offer = |what: &str, value: String, origin: Option<String>| {
+        offers.push(Offer { what: what.into(), value, origin });
+    };
+    match machine {
+        Some(machine) => {
+            let macs: Vec<String> = machine.macs.iter().map(ToString::to_string).collect();
+            offer(
+                "machine",
+                format!("{} ({})", machine.name, macs.join(", ")),
+                Some(machine.origin.to_string()),
+            );
+        }
+        None => offer("machine", "none is free that carries its labels".into(), Some(own.clone())),
+    }
+    match deployment.address {
+        Some(address) => offer("address", address.to_string(), Some(own.clone())),
+        None => offer("address", dynamic(subnet), Some(subnet.origin.to_string())),
+    }
+    offer("network", network(subnet), Some(subnet.origin.to_string()));
+    offer("boot", boot.name.to_string(), Some(boot.origin.to_string()));
+    offer("kernel", boot.kernel.path.to_string(), Some(boot.origin.to_string()));
+    for initrd in &boot.initrd {
+        offer("initrd", initrd.path.to_string(), Some(boot.origin.to_string()));
+    }
+    let words: Vec<&str> = boot.cmdline.iter().map(|word| word.source()).collect();
+    offer("command line", words.join(" "), Some(boot.origin.to_string()));
+    if let Some(template) = &deployment.template {
+        let origin = template.origin.as_ref().map(ToString::to_string);
+        offer(
+            "template",
+            format!("{} ({})", template.name, template.kind),
+            origin.or(Some("built in".into())),
+        );
+    }
+    if let Some(row) = convert::deployment(table, deployment.name.as_str()) {
+        offer("next boot", row.next_boot, Some(own));
+    }
+    offers
+}
+
+/// What a machine without a deployment gets.
+fn strangers(table: &Table, machine: Option<&Machine>) -> Vec<Offer> {
+    let offer =
+        |what: &str, value: String, origin: Option<String>| Offer { what: what.into(), value, origin };
+    let mut offers = Vec::new();
+    offers.extend(machine.map(|machine| {
+        offer("machine", format!("{}, without a deployment", machine.name), Some(machine.origin.to_string()))
+    }));
+    let lending: Vec<Offer> = table
+        .desired
+        .subnets
+        .values()
+        .filter(|subnet| !subnet.dynamic.is_empty())
+        .map(|subnet| offer("address", dynamic(subnet), Some(subnet.origin.to_string())))
+        .collect();
+    if lending.is_empty() {
+        offers.push(offer(
+            "address",
+            "none: no subnet lends addresses to machines it does not know".into(),
+            None,
+        ));
+    }
+    offers.extend(lending);
+    offers.push(offer("next boot", "boots its own disk: nothing is deployed to it".into(), None));
+    offers
+}
+
+fn dynamic(subnet: &crate::desired::Subnet) -> String {
+    let ranges: Vec<String> = subnet.dynamic.iter().map(ToString::to_string).collect();
+    match ranges.is_empty() {
+        true => format!("none: subnet {} has no dynamic range", subnet.name),
+        false => format!("one of {}", ranges.join(", ")),
+    }
+}
+
+fn network(subnet: &crate::desired::Subnet) -> String {
+    let mut text = format!("{} {}", subnet.name, subnet.cidr);
+    if let Some(gateway) = subnet.gateway {
+        text += &format!(", gateway {gateway}");
+    }
+    if !subnet.dns.is_empty() {
+        let dns: Vec<String> = subnet.dns.iter().map(ToString::to_string).collect();
+        text += &format!(", DNS {}", dns.join(", "));
+    }
+    text
+}
+
+/// The events since firmware last asked for an address. Later stages of one boot ask again, but
+/// do not name the firmware's processor, or are iPXE that was loaded before.
+fn last_boot<'a>(events: &[&'a (u64, Event)]) -> Vec<&'a (u64, Event)> {
+    let asks = |event: &Event| matches!(event.stage, Stage::Offer | Stage::Silence);
+    let begins = |at: usize| {
+        let (_, event) = events[at];
+        let before =
+            events[..at].iter().rev().map(|(_, event)| event).find(|event| event.stage != Stage::Offer);
+        let chained = event.ipxe == Some(true) && before.is_some_and(|before| before.stage == Stage::Loader);
+        let repeated = at > 0 && asks(&events[at - 1].1) && event.at.since(events[at - 1].1.at).0 < 60_000;
+        asks(event) && event.arch.is_some() && !chained && !repeated
+    };
+    let start = (0..events.len()).rev().find(|at| begins(*at)).unwrap_or(0);
+    let start = start.max(events.len().saturating_sub(STEPS_MAX));
+    events[start..].to_vec()
+}
+
+/// How a boot ended.
+fn verdict(boot: &[&(u64, Event)]) -> String {
+    let Some((_, last)) = boot.last() else {
+        return "it was never seen on the network; check the cable, the hardware address and whether the \
+                firmware boots from the network"
+            .into();
+    };
+    let bad = boot
+        .iter()
+        .rev()
+        .map(|(_, event)| event)
+        .find(|event| matches!(event.stage, Stage::Failed | Stage::Refused | Stage::Silence));
+    let reached = boot.iter().map(|(_, event)| event.stage).filter(|stage| *stage <= Stage::LocalBoot).max();
+    match (reached, bad) {
+        (_, Some(bad)) if bad.stage == Stage::Failed => {
+            format!("the installer reported failure: {}", bad.text)
+        }
+        (Some(Stage::Completed), _) => "it was installed".into(),
+        (Some(Stage::LocalBoot), _) => {
+            format!("it was told to boot its own disk: {}", last_of(boot, Stage::LocalBoot))
+        }
+        (_, Some(bad)) if std::ptr::eq(bad, last) => format!("it stopped at {}: {}", bad.stage, bad.text),
+        (Some(stage), bad) => {
+            let missing = match stage {
+                Stage::Offer => {
+                    "it was offered an address and asked for none: another server may have answered, or our packets do not reach it"
+                }
+                Stage::Ack => {
+                    "it got its address and fetched nothing: TFTP or HTTP may be blocked, or the firmware did not like the boot file"
+                }
+                Stage::Loader => {
+                    "it fetched its boot program, which asked for no script: it may not fit this firmware (Secure Boot?)"
+                }
+                Stage::Script => "it got its script and fetched no kernel",
+                Stage::Kernel => "it fetched its kernel and no initrd",
+                Stage::Initrd => {
+                    "it fetched kernel and initrd and asked for no answers: does the installer find its network?"
+                }
+                Stage::Answers => "it got its answers and has not reported yet",
+                _ => "it is under way and has not reported its end yet",
+            };
+            match bad {
+                Some(bad) => format!("{missing}; before that at {}: {}", bad.stage, bad.text),
+                None => missing.into(),
+            }
+        }
+        (None, Some(bad)) => format!("it stopped at {}: {}", bad.stage, bad.text),
+        (None, None) => format!("last seen at {}: {}", last.stage, last.text),
+    }
+}
+
+fn last_of(boot: &[&(u64, Event)], stage: Stage) -> String {
+    boot.iter()
+        .rev()
+        .find(|(_, event)| event.stage == stage)
+        .map(|(_, event)| event.text.clone())
+        .unwrap_or_default()
+}
+
+fn look_alikes(table: &Table, mac: Mac) -> Vec<LookAlike> {
+    let known = table.desired.macs.iter().filter(|(other, _)| mac.is_slip_of(**other));
+    let mut found: Vec<LookAlike> = known
+        .map(|(other, machine)| LookAlike {
+            mac: other.to_string(),
+            machine: Some(machine.to_string()),
+            origin: table.desired.machines.get(machine).map(|machine| machine.origin.to_string()),
+        })
+        .collect();
+    let seen = table.seen.keys().filter(|other| mac.is_slip_of(**other) && table.machine(**other).is_none());
+    found.extend(seen.map(|other| LookAlike { mac: other.to_string(), machine: None, origin: None }));
+    found.sort_by(|a, b| a.mac.cmp(&b.mac));
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ClientArch, Time};
+
+    fn event(at: u64, stage: Stage, firmware: bool, ipxe: Option<bool>) -> (u64, Event) {
+        let arch = ClientArch::from_code(7).filter(|_| firmware);
+        (at, Event { arch, ipxe, ..Event::new(Time(at * 1000), stage, stage.to_string()) })
+    }
+
+    fn told(events: &[(u64, Event)]) -> (Vec<u64>, String) {
+        let own: Vec<&(u64, Event)> = events.iter().collect();
+        let boot = last_boot(&own);
+        (boot.iter().map(|(number, _)| *number).collect(), verdict(&boot))
+    }
+
+    #[test]
+    fn a_boot_begins_with_firmware_and_holds_all_its_stages() {
+        let events = [
+            event(1, Stage::Offer, true, Some(false)),
+            event(2, Stage::Ack, true, Some(false)),
+            event(3, Stage::LocalBoot, false, None),
+            event(900, Stage::Offer, true, Some(false)),
+            event(901, Stage::Offer, true, Some(false)),
+            event(902, Stage::Ack, true, Some(false)),
+            event(903, Stage::Loader, false, None),
+            event(904, Stage::Offer, true, Some(true)),
+            event(905, Stage::Ack, true, Some(true)),
+            event(906, Stage::Script, false, None),
+            event(907, Stage::Kernel, false, None),
+            event(920, Stage::Offer, false, None),
+            event(921, Stage::Ack, false, None),
+        ];
+        let (boot, verdict) = told(&events);
+        assert_eq!(boot, [900, 901, 902, 903, 904, 905, 906, 907, 920, 921]);
+        assert_eq!(verdict, "it fetched its kernel and no initrd");
+        assert_eq!(told(&events[..3]).1, "it was told to boot its own disk: local-boot");
+        assert!(told(&events[..5]).1.starts_with("it was offered an address and asked for none"));
+        assert!(told(&[]).1.starts_with("it was never seen"));
+    }
+
+    #[test]
+    fn what_went_wrong_is_named() {
+        let refused = [event(1, Stage::Offer, true, None), event(2, Stage::Refused, false, None)];
+        assert_eq!(told(&refused).1, "it stopped at refused: refused");
+        let failed = [event(1, Stage::Answers, false, None), event(2, Stage::Failed, false, None)];
+        assert_eq!(told(&failed).1, "the installer reported failure: failed");
+        let silent = [event(1, Stage::Silence, true, None)];
+        assert_eq!(told(&silent).1, "it stopped at silence: silence");
+    }
+}

@@ -1,0 +1,38 @@
+//! `voldemortctl adopt`: a machine that has its system already.
+
+use clap::Args;
+
+use crate::api::types;
+use crate::cli::Exit;
+use crate::cli::exit::talk;
+use crate::cli::remote::{self, Remote};
+
+/// Record that a deployment's machine is installed already, so that it boots its own disk
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// The deployment
+    deployment: String,
+    /// Why, for the timeline
+    #[arg(short = 'm', long, value_name = "TEXT")]
+    reason: Option<String>,
+    #[arg(short, long, value_parser = ["text", "json"], default_value = "text")]
+    output: String,
+}
+
+pub fn run(arguments: &Arguments, remote: &Remote) -> Exit {
+    let json = arguments.output == "json";
+    let request = types::Adopt { deployment: arguments.deployment.clone(), reason: arguments.reason.clone() };
+    let adopted =
+        remote.block_on(async |client| client.post::<types::Deployment>("/v1/adopt", &request).await);
+    match adopted {
+        Ok(deployment) => {
+            if json {
+                remote::print_json(&deployment);
+            } else {
+                talk(&format!("{} is {}; it {}", deployment.name, deployment.phase, deployment.next_boot));
+            }
+            Exit::Done
+        }
+        Err(error) => remote::failed(&error, json),
+    }
+}

@@ -1,0 +1,412 @@
+//! The settings of each kind of resource as flags: made from the same table that the parser of
+//! manifests reads, so that a new setting has its flag at once.
+
+use clap::builder::PossibleValuesParser;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Subcommand, value_parser};
+use serde_json::{Value as Json, json};
+
+use crate::edit::{Edit, Setting, Verb};
+use crate::manifest::shape::fields;
+use crate::manifest::{Form, Key, Kind, Shape};
+
+/// One resource and what is said of it.
+#[derive(Clone, Debug)]
+pub struct Resource {
+    kind: Kind,
+    name: Option<String>,
+    settings: Vec<Setting>,
+    deployment_type: Option<String>,
+}
+
+/// `create KIND …`.
+#[derive(Clone, Debug)]
+pub struct New(pub Resource);
+
+/// `update KIND …`: the same, and `--unset`.
+#[derive(Clone, Debug)]
+pub struct Changed(pub Resource);
+
+/// `delete KIND …`: only which one.
+#[derive(Clone, Debug)]
+pub struct Gone(pub Resource);
+
+/// A deployment, where the verb says so.
+#[derive(Clone, Debug)]
+pub struct Deployment(pub Resource);
+
+impl Resource {
+    pub fn edit(&self, verb: Verb) -> Edit {
+        let Resource { kind, name, settings, deployment_type } = self.clone();
+        let own = settings.iter().find(|setting| setting.path == ["mac"]);
+        let mac = own.and_then(|setting| match &setting.value {
+            Json::Array(macs) => macs.first().and_then(Json::as_str),
+            single => single.as_str(),
+        });
+        let mac = mac.map(str::to_owned);
+        Edit { verb, kind, name, mac, settings, deployment_type }
+    }
+}
+
+/// What a subcommand takes besides the settings.
+#[derive(Clone, Copy, PartialEq)]
+enum Takes {
+    Settings,
+    SettingsAndUnset,
+    NameOnly,
+}
+
+impl Subcommand for New {
+    fn augment_subcommands(command: Command) -> Command {
+        kinds(command, Takes::Settings)
+    }
+    fn augment_subcommands_for_update(command: Command) -> Command {
+        kinds(command, Takes::Settings)
+    }
+    fn has_subcommand(name: &str) -> bool {
+        kind_of(name).is_some()
+    }
+}
+
+impl Subcommand for Changed {
+    fn augment_subcommands(command: Command) -> Command {
+        kinds(command, Takes::SettingsAndUnset)
+    }
+    fn augment_subcommands_for_update(command: Command) -> Command {
+        kinds(command, Takes::SettingsAndUnset)
+    }
+    fn has_subcommand(name: &str) -> bool {
+        kind_of(name).is_some()
+    }
+}
+
+impl Subcommand for Gone {
+    fn augment_subcommands(command: Command) -> Command {
+        kinds(command, Takes::NameOnly)
+    }
+    fn augment_subcommands_for_update(command: Command) -> Command {
+        kinds(command, Takes::NameOnly)
+    }
+    fn has_subcommand(name: &str) -> bool {
+        kind_of(name).is_some()
+    }
+}
+
+impl Args for Deployment {
+    fn augment_args(command: Command) -> Command {
+        flags(command, Kind::Deployment, Takes::Settings)
+    }
+    fn augment_args_for_update(command: Command) -> Command {
+        flags(command, Kind::Deployment, Takes::Settings)
+    }
+}
+
+macro_rules! from_matches {
+    ($($wrapper:ident: $read:expr,)*) => {$(
+        impl FromArgMatches for $wrapper {
+            fn from_arg_matches(matches: &ArgMatches) -> Result<$wrapper, clap::Error> {
+                $read(matches).map($wrapper)
+            }
+            fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+                *self = $wrapper::from_arg_matches(matches)?;
+                Ok(())
+            }
+        }
+    )*};
+}
+
+from_matches! {
+    New: of_subcommand,
+    Changed: of_subcommand,
+    Gone: of_subcommand,
+    Deployment: |matches| read(Kind::Deployment, matches),
+}
+
+fn kinds(command: Command, takes: Takes) -> Command {
+    let command = command.subcommand_required(true).arg_required_else_help(true);
+    Kind::ALL.into_iter().fold(command, |command, kind| {
+        let fields = fields(kind);
+        let own = Command::new(kind.name()).alias(fields.plural).about(fields.about);
+        command.subcommand(flags(own, kind, takes))
+    })
+}
+
+fn kind_of(name: &str) -> Option<Kind> {
+    Kind::ALL.into_iter().find(|kind| kind.name() == name)
+}
+
+fn of_subcommand(matches: &ArgMatches) -> Result<Resource, clap::Error> {
+    let (kind, matches) = matches
+        .subcommand()
+        .and_then(|(name, matches)| Some((kind_of(name)?, matches)))
+        .ok_or_else(|| clap::Error::new(clap::error::ErrorKind::MissingSubcommand))?;
+    read(kind, matches)
+}
+
+fn flags(command: Command, kind: Kind, takes: Takes) -> Command {
+    let mut command = command
+        .arg(Arg::new("NAME").help("Its name"))
+        .arg(Arg::new("name").long("name").short('n').value_name("NAME").hide(true).conflicts_with("NAME"));
+    for row in rows(kind) {
+        if takes != Takes::NameOnly || row.id() == "mac" {
+            command = command.arg(row.argument());
+        }
+    }
+    if takes != Takes::NameOnly && kind == Kind::Deployment {
+        let help = "The template and the boot of this name, as far as there are any";
+        let flag = Arg::new("deployment-type").long("deployment-type").alias("deploymentType");
+        command = command.arg(flag.value_name("NAME").help(help));
+    }
+    if takes == Takes::SettingsAndUnset {
+        let help = "Take this setting away, as in --unset vars.user (repeatable)";
+        let flag = Arg::new("unset").long("unset").value_name("KEY").action(ArgAction::Append);
+        command = command.arg(flag.help(help));
+    }
+    command
+}
+
+/// A setting that can be a flag. Tables inside lists (users) can not.
+struct Row {
+    path: Vec<&'static str>,
+    key: &'static Key,
+}
+
+fn rows(kind: Kind) -> Vec<Row> {
+    let mut rows = Vec::new();
+    for key in fields(kind).keys {
+        match &key.shape {
+            Shape::Table(inner) => {
+                rows.extend(
+                    inner.keys.iter().map(|inner| Row { path: vec![key.name, inner.name], key: inner }),
+                );
+            }
+            Shape::List(Shape::Table(_)) | Shape::Map(Shape::Table(_)) => {}
+            _ => rows.push(Row { path: vec![key.name], key }),
+        }
+    }
+    rows
+}
+
+/// Spellings of the founding article.
+const ALIASES: [(&str, &str); 3] = [("mac", "MAC"), ("iso-file", "isoPath"), ("iso-prefix", "isoPrefix")];
+
+impl Row {
+    fn id(&self) -> String {
+        self.path.join("-")
+    }
+
+    fn argument(&self) -> Arg {
+        let id = self.id();
+        let mut flag = Arg::new(id.clone()).long(id.clone()).help(self.key.about);
+        if let Some((_, alias)) = ALIASES.iter().find(|(own, _)| *own == id) {
+            flag = flag.alias(*alias);
+        }
+        match &self.key.shape {
+            Shape::Boolean => flag
+                .value_name("true|false")
+                .num_args(0..=1)
+                .default_missing_value("true")
+                .value_parser(value_parser!(bool)),
+            Shape::Integer(least) => {
+                flag.value_name("NUMBER").value_parser(value_parser!(i64).range(*least..))
+            }
+            Shape::Text(Form::Choice(choices)) => {
+                flag.value_parser(PossibleValuesParser::new(choices.iter()))
+            }
+            Shape::Text(form) => flag.value_name(meta(form)),
+            Shape::Map(_) | Shape::Selector => {
+                flag.value_name("KEY=VALUE").num_args(1..).action(ArgAction::Append)
+            }
+            Shape::Secret => flag.value_name("SECRET"),
+            Shape::List(Shape::Text(form)) | Shape::Several(Shape::Text(form)) => {
+                flag.value_name(meta(form)).num_args(1..).action(ArgAction::Append)
+            }
+            Shape::List(_) | Shape::Several(_) | Shape::Table(_) | Shape::Anything => {
+                flag.value_name("VALUE").num_args(1..).action(ArgAction::Append)
+            }
+        }
+    }
+
+    fn read(&self, matches: &ArgMatches) -> Result<Vec<Setting>, clap::Error> {
+        let id = self.id();
+        // `delete` has few of the flags.
+        if !matches!(matches.try_contains_id(&id), Ok(true)) {
+            return Ok(Vec::new());
+        }
+        let setting =
+            |value: Json| Setting { path: self.path.iter().map(|key| (*key).to_owned()).collect(), value };
+        let texts = || matches.get_many::<String>(&id).unwrap_or_default().map(String::as_str);
+        Ok(match &self.key.shape {
+            Shape::Boolean => {
+                matches.get_one::<bool>(&id).map(|flag| setting(json!(flag))).into_iter().collect()
+            }
+            Shape::Integer(_) => {
+                matches.get_one::<i64>(&id).map(|number| setting(json!(number))).into_iter().collect()
+            }
+            Shape::Text(_) => texts().map(|text| setting(json!(text))).collect(),
+            Shape::Secret => texts().map(|text| setting(json!({ "secret": text }))).collect(),
+            Shape::Map(inner) => pairs(&id, &self.path, texts(), matches!(inner, Shape::Anything))?,
+            Shape::Selector => pairs(&id, &self.path, texts(), false)?,
+            Shape::List(_) | Shape::Table(_) | Shape::Anything => vec![setting(json!(items(&id, texts())))],
+            Shape::Several(_) => match items(&id, texts()).as_slice() {
+                [only] => vec![setting(json!(only))],
+                items => vec![setting(json!(items))],
+            },
+        })
+    }
+}
+
+fn meta(form: &Form) -> &'static str {
+    match form {
+        Form::Name(_) => "NAME",
+        Form::Mac => "MAC",
+        Form::Address | Form::AddressOrAuto => "ADDRESS",
+        Form::Path | Form::File => "FILE",
+        _ => "VALUE",
+    }
+}
+
+/// The items of a list: words with blanks, commas or both between them.
+fn items<'a>(id: &str, texts: impl Iterator<Item = &'a str>) -> Vec<String> {
+    match id {
+        "cmdline" => texts.flat_map(words).collect(),
+        // A public key has blanks, and may have a comma in its comment.
+        "ssh-keys" => texts.map(str::to_owned).collect(),
+        _ => {
+            let parts = texts.flat_map(|text| text.split(','));
+            parts.flat_map(str::split_whitespace).map(str::to_owned).collect()
+        }
+    }
+}
+
+/// The words of a kernel command line; blanks inside quotes and `{{ … }}` divide nothing.
+fn words(text: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let (mut quoted, mut depth) = (false, 0_usize);
+    let mut before = ' ';
+    for c in text.chars() {
+        match (before, c) {
+            (_, '"') => quoted = !quoted,
+            ('{', '{') => depth += 1,
+            ('}', '}') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        match words.last_mut() {
+            Some(word) if !c.is_whitespace() || quoted || depth > 0 => word.push(c),
+            _ => words.push(String::new()),
+        }
+        before = c;
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+/// `KEY=VALUE`, each a setting of its own, so that the others stay.
+fn pairs<'a>(
+    id: &str,
+    path: &[&str],
+    texts: impl Iterator<Item = &'a str>,
+    typed: bool,
+) -> Result<Vec<Setting>, clap::Error> {
+    let mut settings = Vec::new();
+    for text in texts {
+        let Some((key, value)) = text.split_once('=') else {
+            let message = format!("--{id} takes KEY=VALUE, not `{text}`\n");
+            return Err(clap::Error::raw(clap::error::ErrorKind::ValueValidation, message));
+        };
+        let path = path.iter().copied().chain([key]).map(str::to_owned).collect();
+        let value = if typed { plain(value) } else { json!(value) };
+        settings.push(Setting { path, value });
+    }
+    Ok(settings)
+}
+
+/// A number, a boolean, or a list or table in TOML; else a text.
+fn plain(text: &str) -> Json {
+    let parsed = || {
+        let table: toml::Table = format!("x = {text}").parse().ok()?;
+        let value = table.get("x").filter(|value| !value.is_datetime() && !value.is_float())?;
+        serde_json::to_value(value).ok()
+    };
+    parsed().unwrap_or_else(|| json!(text))
+}
+
+fn read(kind: Kind, matches: &ArgMatches) -> Result<Resource, clap::Error> {
+    let text = |id: &str| matches.try_get_one::<String>(id).ok().flatten().cloned();
+    let mut settings = Vec::new();
+    for row in rows(kind) {
+        settings.extend(row.read(matches)?);
+    }
+    if let Ok(Some(keys)) = matches.try_get_many::<String>("unset") {
+        settings.extend(
+            keys.map(|key| Setting { path: key.split('.').map(str::to_owned).collect(), value: Json::Null }),
+        );
+    }
+    Ok(Resource {
+        kind,
+        name: text("NAME").or(text("name")),
+        settings,
+        deployment_type: text("deployment-type"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Edit {
+        let command = New::augment_subcommands(Command::new("create"));
+        let matches = command.try_get_matches_from(line.split(' ')).unwrap();
+        New::from_arg_matches(&matches).unwrap().0.edit(Verb::Create)
+    }
+
+    fn value(edit: &Edit, path: &str) -> Json {
+        let path: Vec<&str> = path.split('.').collect();
+        edit.settings.iter().find(|one| one.path == path).map_or(Json::Null, |one| one.value.clone())
+    }
+
+    #[test]
+    fn values_of_several_words_end_at_the_next_flag() {
+        let edit = parse(
+            "create boot --name diskless --cmdline root=nfs:server-ip:/exported/root rw --kernel k --initrd a b",
+        );
+        assert_eq!(edit.name.as_deref(), Some("diskless"));
+        assert_eq!(value(&edit, "cmdline"), json!(["root=nfs:server-ip:/exported/root", "rw"]));
+        assert_eq!((value(&edit, "kernel"), value(&edit, "initrd")), (json!("k"), json!(["a", "b"])));
+        let edit =
+            parse("create deployment --MAC 00:11:22:33:44:55 --packages openssh, mariadb,docker , git");
+        assert_eq!(value(&edit, "packages"), json!(["openssh", "mariadb", "docker", "git"]));
+        assert_eq!(edit.mac.as_deref(), Some("00:11:22:33:44:55"));
+    }
+
+    #[test]
+    fn command_lines_keep_quotes_and_variables_together() {
+        assert_eq!(
+            words("a=b url={{ answers_url }} x=\"1 2\"  --- c"),
+            ["a=b", "url={{ answers_url }}", "x=\"1 2\"", "---", "c"]
+        );
+    }
+
+    #[test]
+    fn pairs_are_settings_of_their_own() {
+        let edit =
+            parse("create profile base --vars user=ops size=3 on=true list=[1,2] --labels rack=1 row=2");
+        assert_eq!((value(&edit, "vars.user"), value(&edit, "vars.size")), (json!("ops"), json!(3)));
+        assert_eq!((value(&edit, "vars.on"), value(&edit, "vars.list")), (json!(true), json!([1, 2])));
+        assert_eq!(value(&edit, "labels.rack"), json!("1"));
+        let command = New::augment_subcommands(Command::new("create"));
+        let error = command.try_get_matches_from(["create", "profile", "a", "--vars", "user"]);
+        let error = error.and_then(|matches| New::from_arg_matches(&matches).map(drop)).unwrap_err();
+        assert!(error.to_string().contains("takes KEY=VALUE, not `user`"), "{error}");
+    }
+
+    #[test]
+    fn every_kind_has_its_flags() {
+        New::augment_subcommands(Command::new("create")).debug_assert();
+        Changed::augment_subcommands(Command::new("update")).debug_assert();
+        Gone::augment_subcommands(Command::new("delete")).debug_assert();
+        let edit = parse("create machine u01 --mac 52:54:00:00:00:01 --protect --power-kind wol");
+        assert_eq!((value(&edit, "protect"), value(&edit, "power.kind")), (json!(true), json!("wol")));
+        let edit = parse("create subnet lab --cidr 10.0.10.0/24 --dns 10.0.10.1 9.9.9.9");
+        assert_eq!(value(&edit, "dns"), json!(["10.0.10.1", "9.9.9.9"]));
+    }
+}

@@ -1,0 +1,82 @@
+//! `voldemortctl wait`: until a deployment has come to a phase.
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+
+use crate::api::client::ClientError;
+use crate::api::types::{Deployment, Events};
+use crate::cli::Exit;
+use crate::cli::exit::talk;
+use crate::cli::remote::{self, Remote};
+use crate::model::Span;
+
+/// Wait until a deployment is installed, or in another phase
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// The deployment
+    name: String,
+    /// The phase to wait for
+    #[arg(long = "for", value_name = "PHASE", default_value = "installed", value_parser = PHASES)]
+    phase: String,
+    /// Longest wait, as in 30m
+    #[arg(long, default_value = "1h")]
+    timeout: String,
+    #[arg(short, long, value_parser = ["text", "json"], default_value = "text")]
+    output: String,
+}
+
+const PHASES: [&str; 8] =
+    ["unassigned", "waiting", "installing", "spent", "unreported", "failed", "installed", "network-boot"];
+/// Phases that do not end without a person.
+const STUCK: [&str; 2] = ["failed", "unreported"];
+/// Longest single question to the daemon, in seconds.
+const ASK: u64 = 30;
+
+pub fn run(arguments: &Arguments, remote: &Remote) -> Exit {
+    let json = arguments.output == "json";
+    let Ok(limit) = arguments.timeout.parse::<Span>() else {
+        let why = format!("--timeout: `{}` is no time; write it as in 30m", arguments.timeout);
+        remote::failed(&ClientError::Refused(why), json);
+        return Exit::Usage;
+    };
+    let Span(limit) = limit;
+    let end = Instant::now() + Duration::from_millis(limit);
+    let path = format!("/v1/deployments/{}", arguments.name);
+    let found = remote.block_on(async |client| {
+        let mut after = 0;
+        loop {
+            let deployment: Deployment = client.get(&path).await?;
+            let left = end.saturating_duration_since(Instant::now()).as_secs();
+            let settled = deployment.phase == arguments.phase || STUCK.contains(&deployment.phase.as_str());
+            if settled || left == 0 {
+                return Ok(deployment);
+            }
+            let asked: Events =
+                client.get(&format!("/v1/events?after={after}&wait={}", left.min(ASK))).await?;
+            after = asked.next;
+        }
+    });
+    let deployment = match found {
+        Ok(deployment) => deployment,
+        Err(error) => return remote::failed(&error, json),
+    };
+    if json {
+        remote::print_json(&deployment);
+    }
+    let told = format!("{} is {}", deployment.name, deployment.phase);
+    match deployment.phase {
+        phase if phase == arguments.phase => {
+            talk(&told);
+            Exit::Done
+        }
+        phase if STUCK.contains(&phase.as_str()) => {
+            talk(&format!("{told}: {}", deployment.next_boot));
+            Exit::Failed
+        }
+        _ => {
+            talk(&format!("{told} and was not {} within {}", arguments.phase, arguments.timeout));
+            Exit::Unreachable
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! `voldemort why`: what a machine would be offered, from which lines, and what happened at its
+//! last boot.
+
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Exit;
+use super::exit::print;
+use super::remote::{self, Remote};
+use crate::api::client::ClientError;
+use crate::api::types::{Offer, Why};
+use crate::api::why::why;
+use crate::desired::inherited;
+use crate::media::Shelf;
+use crate::model::Cidr;
+use crate::table::{Server, Table};
+
+#[derive(Args, Debug)]
+pub struct Arguments {
+    /// A hardware address, or the name of a deployment or machine
+    #[arg(value_name = "MAC|NAME")]
+    subject: String,
+    /// Ask this inventory instead of the daemon
+    #[arg(value_name = "DIR")]
+    directory: Option<PathBuf>,
+    /// With this environment laid over the inventory
+    #[arg(long, value_name = "NAME", requires = "directory")]
+    env: Option<String>,
+    #[command(flatten)]
+    remote: Remote,
+    #[arg(short, long, value_parser = ["text", "json"], default_value = "text")]
+    output: String,
+}
+
+/// Which part of an answer is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    Anything,
+    Deployment,
+    Machine,
+}
+
+pub fn run(arguments: &Arguments) -> Exit {
+    let json = arguments.output == "json";
+    match &arguments.directory {
+        None => ask(&arguments.subject, Wanted::Anything, json, &arguments.remote),
+        Some(directory) => offline(&arguments.subject, directory, arguments.env.as_deref(), json),
+    }
+}
+
+/// Asks the daemon.
+pub fn ask(subject: &str, wanted: Wanted, json: bool, remote: &Remote) -> Exit {
+    let path = format!("/v1/why/{}", escaped(subject));
+    let found = match remote.block_on(async |client| client.get::<Why>(&path).await) {
+        Ok(found) => found,
+        Err(error) => return remote::failed(&error, json),
+    };
+    let missing = match wanted {
+        Wanted::Deployment if found.deployment.is_none() => Some("deployment"),
+        Wanted::Machine if found.machine.is_none() => Some("machine"),
+        _ => None,
+    };
+    if let Some(kind) = missing {
+        return remote::failed(&ClientError::Refused(format!("there is no {kind} {subject}")), json);
+    }
+    show(&found, json)
+}
+
+/// What is no letter, digit or sign of a name or address, as URLs write it.
+fn escaped(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+    text.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
+}
+
+/// The same without a daemon: what an inventory on its own would offer, value by value.
+fn offline(subject: &str, directory: &std::path::Path, environment: Option<&str>, json: bool) -> Exit {
+    let loaded = match super::render::read(directory, environment) {
+        Ok(loaded) => loaded,
+        Err(exit) => return exit,
+    };
+    let table = Table::new(Server::stand_in(address(&loaded.desired))).adopt(loaded.desired.clone());
+    let mut found = match why(&table, subject, &[]) {
+        Ok(found) => found,
+        Err(error) => return remote::failed(&ClientError::Refused(error), json),
+    };
+    found.verdict =
+        "what happened on the network only the daemon knows: `voldemort why` without a directory".into();
+    let shelf = Shelf::new(Vec::new(), None);
+    let name = found.deployment.as_ref().and_then(|deployment| deployment.name.parse().ok());
+    let values = name.and_then(|name| inherited(&loaded.documents, &shelf, &name)).unwrap_or_default();
+    let sources = &loaded.documents.sources;
+    found.offers.extend(values.iter().filter_map(|row| {
+        let origin = sources.origin(row.mark?);
+        let text = sources.text_at(row.mark?).trim().to_owned();
+        Some(Offer { what: row.key.clone(), value: text, origin: Some(origin.to_string()) })
+    }));
+    show(&found, json)
+}
+
+/// Some address of the inventory's first network, for URLs.
+fn address(desired: &crate::desired::Desired) -> Ipv4Addr {
+    let cidr: Option<&Cidr> = desired.subnets.values().map(|subnet| &subnet.cidr).next();
+    cidr.map_or(Ipv4Addr::LOCALHOST, |cidr| cidr.hosts().first)
+}
+
+fn show(found: &Why, json: bool) -> Exit {
+    if json {
+        remote::print_json(found);
+        return Exit::Done;
+    }
+    print(&text(found))
+}
+
+fn text(found: &Why) -> String {
+    let Why { subject, verdict, machine, deployment, offers, boot, look_alikes } = found;
+    let mut out = String::new();
+    let mut line = |text: String| {
+        out.extend(
+            text.chars()
+                .flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }),
+        );
+        out.push('\n');
+    };
+    match (deployment, machine) {
+        (Some(deployment), _) => {
+            let on = deployment
+                .machine
+                .as_ref()
+                .map(|machine| format!(" on machine {machine}"))
+                .unwrap_or_default();
+            let since = deployment.since.as_ref().map(|since| format!(" since {since}")).unwrap_or_default();
+            line(format!("{}{on}: {}{since}", deployment.name, deployment.phase));
+        }
+        (None, Some(machine)) => match &machine.name {
+            Some(name) => line(format!("machine {name}: nothing is deployed to it")),
+            None => line(format!("{subject}: seen on the network, and in no manifest")),
+        },
+        (None, None) => line(format!("{subject}: in no manifest, and never seen")),
+    }
+    for alike in look_alikes {
+        let whose = match (&alike.machine, &alike.origin) {
+            (Some(machine), Some(origin)) => format!("machine {machine}, {origin}"),
+            (Some(machine), None) => format!("machine {machine}"),
+            (None, _) => "seen on the network, in no manifest".to_owned(),
+        };
+        line(format!("  one typing mistake away: {} ({whose})", alike.mac));
+    }
+    line("at a boot from the network it is offered".into());
+    let width = offers.iter().map(|offer| offer.what.len()).max().unwrap_or(0);
+    for Offer { what, value, origin } in offers {
+        let origin = origin.as_ref().map(|origin| format!("  ({origin})")).unwrap_or_default();
+        line(format!("  {what:width$}  {value}{origin}"));
+    }
+    line(format!("last boot: {verdict}"));
+    for event in boot {
+        line(format!("  {}  {:<10}  {}", event.at, event.stage, event.text));
+    }
+    out
+}

@@ -1,0 +1,321 @@
+//! `POST /v1/edits`: an edit by meaning, from the manifests' text to a live table. Read, edit,
+//! check the whole, write, read again; where somebody was quicker, the same edit once more.
+
+mod patch;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::load::Loaded;
+use super::now;
+use super::parts::Piece;
+use super::reconcile::{Followed, Reconciler};
+use crate::api::types::{EditRequest, Edited, FileChange};
+use crate::config::Write;
+use crate::desired::{Desired, Media, Place};
+use crate::edit::{self, Change, Known, Verb};
+use crate::manifest::{Code, Kind, Level, Problem};
+use crate::model::Name;
+use crate::plan::{self, Hold, Plan};
+use crate::source::Snapshot;
+use crate::source::write::{Draft, Reading, WriteError};
+use crate::store::Kept;
+use crate::table::{Install, InstallStage, Table};
+
+/// How often an edit is made anew because the inventory changed meanwhile.
+const TRIES: usize = 3;
+
+impl Reconciler {
+    /// Makes an edit, or says why not. An error means that the source can't be read or written.
+    pub async fn edit(&self, request: EditRequest) -> Result<Edited, String> {
+        let mut turn = self.turn().await;
+        let name = match self.target(&request) {
+            Ok(name) => name,
+            Err(why) => return Ok(Edited::Refused { why }),
+        };
+        let source = &self.sources()[&name];
+        let mut why = String::new();
+        let mut refused_at: Option<String> = None;
+        for _ in 0..TRIES {
+            let reading = source.place.read().await.map_err(|error| error.to_string())?;
+            if refused_at.is_some() && refused_at.as_deref() == reading.commit() {
+                let why = format!("the repository does not take the commit: {why}");
+                return Ok(Edited::Refused { why });
+            }
+            let known = self.known();
+            let change = match edit::apply(&reading.snapshot.inline(), &request.edit, &known) {
+                Ok(Some(change)) => change,
+                Ok(None) => return Ok(Edited::Unchanged),
+                Err(refusal) => return Ok(Edited::Refused { why: refusal.to_string() }),
+            };
+            if let Some(why) = self.protection(&request, &change) {
+                return Ok(Edited::Protected { why });
+            }
+            let desired = match self.weigh(&name, &reading.snapshot, &change).await {
+                Ok(desired) => desired,
+                Err(problems) => return Ok(Edited::Invalid { problems }),
+            };
+            let own = match request.installed.then(|| installed(&desired, &change.name)).transpose() {
+                Ok(own) => own,
+                Err(why) => return Ok(Edited::Refused { why }),
+            };
+            let mut table = Table::clone(&self.table());
+            table.installs.extend(own.iter().map(|install| (change.name.clone(), install.clone())));
+            let plan = plan::diff(&desired, &table);
+            let holds = plan::hold(&plan, &desired.safety, &request.consent);
+            if let Some(settled) = self.without_writing(source, &request, &change, &plan, &holds) {
+                return Ok(settled);
+            }
+            if let Some(install) = own {
+                // Before anybody can see the deployment.
+                let stored = self.keeper().installed(change.name.clone(), install).await;
+                stored.map_err(|error| error.to_string())?;
+            }
+            match put(source, &request, &reading, &change, plan).await {
+                Ok(Edited::Written { change, commit, plan, .. }) => {
+                    turn.insert(name.clone());
+                    return Ok(self.go_live(&name, &request, change, commit, plan).await);
+                }
+                Ok(other) => return Ok(other),
+                Err(WriteError::Moved(moved)) => {
+                    refused_at = reading.commit().map(str::to_owned);
+                    why = moved;
+                }
+                Err(WriteError::Refused(why)) => return Ok(Edited::Refused { why }),
+                Err(WriteError::Failed(why)) => return Err(why),
+            }
+        }
+        Ok(Edited::Refused {
+            why: format!("the inventory changed {TRIES} times while this was being written: {why}"),
+        })
+    }
+
+    /// What ends an edit before anything is written.
+    fn without_writing(
+        &self,
+        source: &Followed,
+        request: &EditRequest,
+        change: &Change,
+        plan: &Plan,
+        holds: &[Hold],
+    ) -> Option<Edited> {
+        let (shown, plan, holds) = (shown(source, change), plan.clone(), holds.to_vec());
+        if request.dry_run {
+            return Some(Edited::Planned { change: shown, plan, holds });
+        }
+        if !holds.is_empty() {
+            return Some(Edited::Held { plan, holds });
+        }
+        (source.writes == Write::Off).then(|| {
+            let steps = patch::steps(&source.place.inventory, change, &message(request, change));
+            Edited::Off { change: shown, plan, steps }
+        })
+    }
+
+    /// Adopts what was written, without waiting for the source to tell.
+    async fn go_live(
+        &self,
+        name: &Name,
+        request: &EditRequest,
+        change: FileChange,
+        commit: Option<String>,
+        plan: Plan,
+    ) -> Edited {
+        let reading = match self.sources()[name].place.read().await {
+            Ok(reading) => reading,
+            Err(error) => {
+                let (condition, reason) = ("Unreachable".to_owned(), error.to_string());
+                return Edited::Written { change, commit, plan, condition, reason };
+            }
+        };
+        self.consider(name, Piece::of(&reading.snapshot), request.consent).await;
+        let status = self.statuses().borrow().get(name).cloned().unwrap_or_default();
+        Edited::Written { change, commit, plan, condition: status.condition, reason: status.reason }
+    }
+
+    fn known(&self) -> Known {
+        let table = self.table();
+        Known { installs: table.installs.iter().map(|(name, one)| (name.clone(), one.redeploy)).collect() }
+    }
+
+    /// Why a machine must not be touched.
+    fn protection(&self, request: &EditRequest, change: &Change) -> Option<String> {
+        let table = self.table();
+        let machine = match (request.edit.verb, change.kind) {
+            (Verb::Redeploy | Verb::Delete, Kind::Deployment) => table.assignments.get(&change.name)?,
+            (Verb::Delete, Kind::Machine) => &change.name,
+            _ => return None,
+        };
+        let verb = if request.edit.verb == Verb::Delete { "released" } else { "reinstalled" };
+        table.protected.contains(machine).then(|| {
+            format!(
+                "machine {machine} is protected and must not be {verb}; to allow it: \
+                 voldemortctl update machine {machine} --protect false"
+            )
+        })
+    }
+
+    /// What the changed tree means, or every problem it would have.
+    async fn weigh(&self, name: &Name, snapshot: &Snapshot, change: &Change) -> Result<Arc<Desired>, String> {
+        let before = self.tree_of(name, snapshot, None)?;
+        let after = self.tree_of(name, snapshot, Some(change))?;
+        let strict = self.surveyed(after.clone(), name).await?;
+        let served = self.loaded(after, Some(name), Media::Required).await?;
+        if served.errors() > 0 && strict.errors() == 0 {
+            return Err(served.report());
+        }
+        if strict.errors() > 0 {
+            let before = self.surveyed(before, name).await?;
+            let (old, new) = (mistakes(&before), mistakes(&strict));
+            let fresh = new.iter().any(|(mistake, count)| old.get(mistake).copied().unwrap_or(0) < *count);
+            if fresh || served.errors() > 0 {
+                let note = if fresh { "" } else { "\nThe inventory had these problems before this edit." };
+                return Err(format!("{}{note}", strict.report()));
+            }
+        }
+        Ok(served.desired)
+    }
+
+    /// A snapshot of one source, with one file changed, beside the others, as something to load.
+    fn tree_of(
+        &self,
+        name: &Name,
+        snapshot: &Snapshot,
+        change: Option<&Change>,
+    ) -> Result<Arc<Kept>, String> {
+        let mut piece = Piece::of(snapshot);
+        if let Some(change) = change {
+            piece.files.insert(change.path.clone(), change.after.clone().into());
+            piece.revision = format!("{} + {}", piece.revision, change.summary).into();
+        }
+        self.kept_of(name, &piece).map(Arc::new)
+    }
+
+    /// The source to write to: the one that is named, the only one, the one that holds the
+    /// resource, or the only one that may be written to.
+    fn target(&self, request: &EditRequest) -> Result<Name, String> {
+        let sources = self.sources();
+        let all = || sources.keys().map(Name::as_str).collect::<Vec<_>>().join(", ");
+        if let Some(wanted) = &request.source {
+            let found = sources.keys().find(|name| name.as_str() == wanted);
+            return found.cloned().ok_or_else(|| format!("this daemon follows {}, not {wanted}", all()));
+        }
+        if let (Some(only), 1) = (sources.keys().next(), sources.len()) {
+            return Ok(only.clone());
+        }
+        for name in sources.keys() {
+            let held = edit::holds(&self.served_files(name), &request.edit);
+            if held.map_err(|refusal| refusal.to_string())? {
+                return Ok(name.clone());
+            }
+        }
+        let edit::Edit { verb, kind, name, mac, .. } = &request.edit;
+        if !matches!(verb, Verb::Create | Verb::Deploy) {
+            let meant = name.as_ref().or(mac.as_ref()).map(String::as_str).unwrap_or_default();
+            return Err(format!("none of the sources {} has the {} {meant}", all(), kind.name()));
+        }
+        let writable: Vec<&Name> =
+            sources.iter().filter(|(_, source)| source.writes != Write::Off).map(|(name, _)| name).collect();
+        match writable.as_slice() {
+            [only] => Ok((*only).clone()),
+            _ => Err(format!("this daemon follows {}: say with --source which one it goes to", all())),
+        }
+    }
+}
+
+fn shown(source: &Followed, change: &Change) -> FileChange {
+    let folder = source.place.git().map(|git| git.path).unwrap_or_default();
+    let path = if folder.is_empty() { change.path.to_string() } else { format!("{folder}/{}", change.path) };
+    FileChange {
+        kind: change.kind.name().to_owned(),
+        name: change.name.to_string(),
+        summary: change.summary.clone(),
+        patch: patch::unified(&path, change.before.as_deref(), &change.after),
+        path,
+        notes: change.notes.clone(),
+    }
+}
+
+async fn put(
+    source: &Followed,
+    request: &EditRequest,
+    reading: &Reading,
+    change: &Change,
+    plan: Plan,
+) -> Result<Edited, WriteError> {
+    let draft = Draft {
+        path: change.path.to_string(),
+        before: change.before.clone(),
+        after: change.after.clone(),
+        message: message(request, change),
+        author: author(request.author.as_deref().unwrap_or_default()),
+    };
+    let branch = (source.writes == Write::Branch).then(|| branch(request.edit.verb, change, reading));
+    let commit = source.place.write(reading, &draft, branch.as_deref()).await?;
+    let change = shown(source, change);
+    Ok(match (branch, commit) {
+        (Some(branch), Some(commit)) => Edited::Branch { change, commit, branch, plan },
+        (_, commit) => {
+            Edited::Written { change, commit, plan, condition: String::new(), reason: String::new() }
+        }
+    })
+}
+
+/// An installation that was not ours.
+fn installed(desired: &Desired, name: &Name) -> Result<Install, String> {
+    let found = desired.deployments.get(name).map(|deployment| (deployment, &deployment.place));
+    let Some((deployment, Place::Machine(machine))) = found else {
+        return Err(format!("--installed is about one machine, and {name} names none"));
+    };
+    Ok(Install {
+        machine: machine.clone(),
+        redeploy: deployment.redeploy,
+        stage: InstallStage::Installed,
+        since: now(),
+        digest: deployment.digest.clone(),
+        again: false,
+    })
+}
+
+/// Every error and how often it is there. Not its place, which an edit above it moves.
+fn mistakes(loaded: &Loaded) -> BTreeMap<(Code, &str), usize> {
+    let mut counts = BTreeMap::new();
+    let errors = loaded.problems.iter().filter(|problem: &&Problem| problem.level == Level::Error);
+    for problem in errors {
+        *counts.entry((problem.code, problem.message.as_str())).or_default() += 1;
+    }
+    counts
+}
+
+fn message(request: &EditRequest, change: &Change) -> String {
+    let reason = request.reason.as_deref().map(str::trim).filter(|reason| !reason.is_empty());
+    match reason {
+        Some(reason) => format!("{}\n\n{reason}\n", change.summary),
+        None => format!("{}\n", change.summary),
+    }
+}
+
+/// `Name <address>` in its two parts.
+fn author(text: &str) -> (String, String) {
+    let clean =
+        |text: &str| text.chars().filter(|c| !c.is_control() && !"<>".contains(*c)).collect::<String>();
+    let (name, address) = text.split_once('<').unwrap_or((text, ""));
+    let (name, address) = (clean(name).trim().to_owned(), clean(address).trim().to_owned());
+    let name = if name.is_empty() { "voldemortctl".to_owned() } else { name };
+    (name, if address.is_empty() { "voldemortctl@localhost".to_owned() } else { address })
+}
+
+/// `voldemort/update-deployment-web-1-4f2a`: the digits tell edits of one thing apart.
+fn branch(verb: Verb, change: &Change, reading: &Reading) -> String {
+    use sha2::{Digest, Sha256};
+    let verb = match verb {
+        Verb::Create => "create",
+        Verb::Update => "update",
+        Verb::Delete => "delete",
+        Verb::Deploy => "deploy",
+        Verb::Redeploy => "redeploy",
+    };
+    let salt = format!("{}\0{}\0{}", reading.commit().unwrap_or_default(), change.after, now().0);
+    let digest: String = Sha256::digest(salt).iter().take(3).map(|byte| format!("{byte:02x}")).collect();
+    format!("voldemort/{verb}-{}-{}-{digest}", change.kind.name(), change.name)
+}

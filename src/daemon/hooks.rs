@@ -1,0 +1,96 @@
+//! The sources as the control API sees them: who may call them, and when they are read next.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use hyper::HeaderMap;
+
+use crate::api::types::SourceStatus;
+use crate::api::{Hooked, hook};
+use crate::model::{Name, Time};
+use crate::source::Handle;
+
+/// Handles of the running sources, and the files with the secrets of their webhooks.
+#[derive(Clone, Default)]
+pub struct Hooks(Arc<BTreeMap<Name, (Handle, Option<PathBuf>)>>);
+
+impl Hooks {
+    pub fn new(sources: BTreeMap<Name, (Handle, Option<PathBuf>)>) -> Hooks {
+        Hooks(Arc::new(sources))
+    }
+
+    /// Has every source read again.
+    pub fn poke_all(&self) {
+        self.0.values().for_each(|(handle, _)| handle.poke());
+    }
+
+    /// Has a source read again if the caller knows its secret, which is read anew each time.
+    pub fn call(&self, name: &str, headers: &HeaderMap, body: &[u8]) -> Hooked {
+        let found = self.0.iter().find(|(known, _)| known.as_str() == name);
+        let Some((handle, Some(file))) = found.map(|(_, source)| source) else { return Hooked::Unknown };
+        let secret = match std::fs::read_to_string(file) {
+            Ok(text) => text.trim().to_owned(),
+            Err(error) => {
+                tracing::warn!("the webhook's secret {}: {error}", file.display());
+                return Hooked::Forged;
+            }
+        };
+        if !hook::is_genuine(headers, body, secret.as_bytes()) {
+            return Hooked::Forged;
+        }
+        handle.poke();
+        Hooked::Called
+    }
+
+    /// Fills in when the source is read next.
+    pub fn complete(&self, name: &Name, status: SourceStatus) -> SourceStatus {
+        let next = self.0.get(name).and_then(|(handle, _)| handle.next());
+        let next = next.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        let next = next.and_then(|since| u64::try_from(since.as_millis()).ok());
+        SourceStatus { next: next.map(|at| Time(at).to_string()), ..status }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Inventory;
+    use crate::source::{self, SourceConfig};
+
+    #[tokio::test]
+    async fn a_call_needs_the_secret_of_the_day() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("secret");
+        let (out, mut updates) = tokio::sync::mpsc::channel(1);
+        let settings = SourceConfig {
+            inventory: Inventory::Directory(folder.path().join("inventory")),
+            poll: None,
+            state: folder.path().join("state"),
+            fetcher: Default::default(),
+        };
+        std::fs::create_dir(folder.path().join("inventory")).unwrap();
+        let handle = source::spawn(settings, out);
+        updates.recv().await.unwrap();
+        let name: Name = "lab".parse().unwrap();
+        let silent: Name = "silent".parse().unwrap();
+        let hooks = Hooks::new(
+            [(name.clone(), (handle.clone(), Some(file.clone()))), (silent, (handle, None))].into(),
+        );
+        let with =
+            |token: &str| [("x-gitlab-token".parse().unwrap(), token.parse().unwrap())].into_iter().collect();
+        let call = |source: &str, token: &str| hooks.call(source, &with(token), b"{}");
+        assert_eq!(call("lab", "one"), Hooked::Forged, "no secret, no calls");
+        for secret in ["one\n", "two"] {
+            std::fs::write(&file, secret).unwrap();
+            assert_eq!(call("lab", secret.trim()), Hooked::Called);
+            assert_eq!(call("lab", "three"), Hooked::Forged);
+        }
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(call("lab", ""), Hooked::Forged);
+        assert_eq!((call("silent", "two"), call("other", "two")), (Hooked::Unknown, Hooked::Unknown));
+        let status = hooks.complete(&name, SourceStatus::default());
+        assert!(status.next.is_some_and(|next| next.ends_with('Z')), "when it is read next");
+    }
+}

@@ -1,0 +1,79 @@
+//! Keeping the text as it was: line ends, alignment, and the proof that nothing else changed.
+
+use toml::Value;
+
+use crate::manifest::Kind;
+
+const MARK: char = '\u{feff}';
+
+/// The text behind a byte order mark.
+pub fn without_mark(text: &str) -> &str {
+    text.strip_prefix(MARK).unwrap_or(text)
+}
+
+/// `edited` (with plain line ends and without byte order mark, as the TOML writer makes it) with
+/// the mark and the line ends of the text it was made from.
+pub fn restore(original: &str, edited: &str) -> String {
+    let mut text = String::with_capacity(edited.len());
+    text.extend(original.starts_with(MARK).then_some(MARK));
+    let original = without_mark(original);
+    if !original.contains('\r') {
+        return text + edited;
+    }
+    let old: Vec<&str> = original.split_inclusive('\n').collect();
+    let new: Vec<&str> = edited.split_inclusive('\n').collect();
+    let same = |(old, new): &(&&str, &&str)| plain(old) == plain(new);
+    let head = old.iter().zip(&new).take_while(same).count();
+    let tail = old[head..].iter().rev().zip(new[head..].iter().rev()).take_while(same).count();
+    let (middle, rest) = (&new[head..new.len() - tail], &old[old.len() - tail..]);
+    let mut known = old[head..old.len() - tail].iter();
+    text.extend(old[..head].iter().copied());
+    for line in middle {
+        match known.clone().position(|known| plain(known) == plain(line)) {
+            Some(at) => text.extend(known.nth(at).copied()),
+            None => text.push_str(&plain(line).replace('\n', line_end(original))),
+        }
+    }
+    text.extend(rest.iter().copied());
+    text
+}
+
+fn plain(line: &str) -> String {
+    line.replace('\r', "")
+}
+
+/// The line end that most lines have.
+pub fn line_end(text: &str) -> &'static str {
+    let (all, carriage) = (text.matches('\n').count(), text.matches("\r\n").count());
+    if carriage * 2 > all { "\r\n" } else { "\n" }
+}
+
+/// Whether two texts say the same of everything but one resource.
+pub fn same_elsewhere(before: &str, after: &str, kind: Kind, name: &str) -> bool {
+    let rest = |text: &str| {
+        let mut tree: toml::Table = without_mark(text).parse().ok()?;
+        if let Some(Value::Table(resources)) = tree.get_mut(kind.name()) {
+            resources.remove(name);
+            if resources.is_empty() {
+                tree.remove(kind.name());
+            }
+        }
+        Some(tree)
+    };
+    matches!((rest(before), rest(after)), (Some(before), Some(after)) if before == after)
+}
+
+/// Blanks between a new key and its `=`, so that it stands in line with its neighbours if those
+/// stand in line. `neighbours` are each a key and the blanks behind it.
+pub fn blanks<'a>(key: &str, neighbours: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let widths: Vec<usize> = neighbours
+        .map(|(key, blanks)| key.chars().count() + blanks.chars().filter(|c| *c == ' ').count())
+        .collect();
+    let own = key.chars().count();
+    match widths.split_first() {
+        Some((first, rest)) if rest.iter().all(|width| width == first) && *first > own => {
+            " ".repeat(first - own)
+        }
+        _ => " ".to_owned(),
+    }
+}

@@ -1,0 +1,130 @@
+//! A resource that is new: where it goes and how it looks.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use toml_edit::{InlineTable, Key, Value};
+
+use super::layout::{line_end, same_elsewhere, without_mark};
+use super::set::toml_value;
+use super::{Change, Refusal, Setting, Task};
+use crate::manifest::document::Resource;
+use crate::manifest::shape::fields;
+use crate::manifest::{Documents, Kind, Mark, is_manifest};
+use crate::model::Name;
+
+pub fn create(documents: &Documents, task: &Task) -> Result<Change, Refusal> {
+    let name = task.name.as_str();
+    let block = block(task.kind, name, &task.settings)?;
+    let own = format!("{}.toml", fields(task.kind).plural);
+    let homes = homes(documents, task.kind, &own);
+    for file in homes {
+        let source = documents.sources.get(file);
+        let Some(before) = source.text() else { continue };
+        let after = appended(before, &block);
+        // Not where the kind is one inline table, to which nothing can be added from outside.
+        if same_elsewhere(before, &after, task.kind, name) {
+            return Ok(task.change(source.name.clone(), Some(before.to_owned()), after));
+        }
+    }
+    match documents.sources.find(&own) {
+        None => Ok(task.change(own.into(), None, block)),
+        Some(_) => Err(Refusal::Broken { file: own }),
+    }
+}
+
+/// The files it may go to, the best first.
+fn homes(documents: &Documents, kind: Kind, own: &str) -> Vec<u32> {
+    let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
+    for mark in marks(documents, kind) {
+        *counts.entry(mark.file).or_default() += 1;
+    }
+    let named = documents.sources.find(own);
+    if let Some(file) = named {
+        counts.entry(file).or_default();
+    }
+    let mut files: Vec<(u32, usize)> = counts.into_iter().collect();
+    let usable =
+        |file: u32| !documents.unparsed.contains(&file) && is_manifest(&documents.sources.get(file).name);
+    files.retain(|(file, _)| usable(*file));
+    let rank = |(file, count): &(u32, usize)| {
+        let named = Some(*file) == named && *count > 0;
+        (!named, std::cmp::Reverse(*count), documents.sources.get(*file).name.clone())
+    };
+    files.sort_by_key(rank);
+    files.into_iter().map(|(file, _)| file).collect()
+}
+
+/// Where the resources of a kind stand, with their names.
+pub fn named(documents: &Documents, kind: Kind) -> Vec<(&Name, Mark)> {
+    fn all<T>(resources: &BTreeMap<Name, Arc<Resource<T>>>) -> Vec<(&Name, Mark)> {
+        resources.values().map(|resource| (&resource.name, resource.mark)).collect()
+    }
+    match kind {
+        Kind::Subnet => all(&documents.subnets),
+        Kind::Boot => all(&documents.boots),
+        Kind::Template => all(&documents.templates),
+        Kind::Profile => all(&documents.profiles),
+        Kind::Machine => all(&documents.machines),
+        Kind::Deployment => all(&documents.deployments),
+        Kind::Pool => all(&documents.pools),
+    }
+}
+
+fn marks(documents: &Documents, kind: Kind) -> Vec<Mark> {
+    named(documents, kind).into_iter().map(|(_, mark)| mark).collect()
+}
+
+fn appended(before: &str, block: &str) -> String {
+    let end = line_end(before);
+    let mut text = before.to_owned();
+    if !without_mark(before).is_empty() {
+        if !before.ends_with('\n') {
+            text += end;
+        }
+        if !before.trim_end_matches([' ', '\t']).ends_with("\n\n") && !before.ends_with("\n\r\n") {
+            text += end;
+        }
+    }
+    text + &block.replace('\n', end)
+}
+
+/// The resource as a table of its own, keys in the order of the reference, `=` in line.
+fn block(kind: Kind, name: &str, settings: &[Setting]) -> Result<String, Refusal> {
+    let order = |key: &str| fields(kind).keys.iter().position(|known| known.name == key);
+    let mut rows: Vec<(&str, Value)> = Vec::new();
+    for Setting { path, value } in settings.iter().filter(|setting| !setting.value.is_null()) {
+        let Some((key, rest)) = path.split_first() else { continue };
+        let value = toml_value(value)?;
+        match rows.iter_mut().find(|(known, _)| known == key) {
+            Some((_, Value::InlineTable(table))) if !rest.is_empty() => fill(table, rest, value),
+            _ if rest.is_empty() => rows.push((key, value)),
+            _ => {
+                let mut table = InlineTable::new();
+                fill(&mut table, rest, value);
+                rows.push((key, Value::InlineTable(table)));
+            }
+        }
+    }
+    rows.sort_by_key(|(key, _)| order(key).unwrap_or(usize::MAX));
+    let shown = |key: &str| Key::new(key).display_repr().into_owned();
+    let width = rows.iter().map(|(key, _)| shown(key).chars().count()).max().unwrap_or(0);
+    let mut text = format!("[{}.{name}]\n", kind.name());
+    for (key, value) in rows {
+        text += &format!("{:width$} = {}\n", shown(key), value.to_string().trim());
+    }
+    Ok(text)
+}
+
+fn fill(table: &mut InlineTable, path: &[String], value: Value) {
+    match path {
+        [] => {}
+        [key] => drop(table.insert(key, value)),
+        [key, rest @ ..] => {
+            let inner = table.get_or_insert(key, InlineTable::new());
+            if let Value::InlineTable(inner) = inner {
+                fill(inner, rest, value);
+            }
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Keeps what fetches leave behind from growing for ever.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use git2::Repository;
+
+/// Packs and loose objects from which on a mirror is packed anew: each fetch adds some.
+const MOST_PACKS: usize = 50;
+const MOST_LOOSE: usize = 5_000;
+/// How long copies and mirrors that nothing names are kept: whatever is served from them has long
+/// ended by then.
+const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Packs what the mirror's references lead to into one file and drops everything else, if there
+/// is much of it. Call it while nobody else uses the mirror.
+pub fn pack(repository: &Repository) -> Result<(), git2::Error> {
+    let objects = repository.path().join("objects");
+    let packs = files(&objects.join("pack"));
+    let loose: Vec<PathBuf> =
+        (0..=255).flat_map(|byte| files(&objects.join(format!("{byte:02x}")))).collect();
+    let count = packs.iter().filter(|path| path.extension().is_some_and(|ending| ending == "pack")).count();
+    if count <= MOST_PACKS && loose.len() <= MOST_LOOSE {
+        return Ok(());
+    }
+    let stale: Vec<PathBuf> = packs.into_iter().chain(loose).collect();
+    repack(repository, &stale)
+}
+
+/// Writes one pack and removes the `stale` files. Of a shallow mirror only the newest commits stay:
+/// what lies before them was never asked for.
+fn repack(repository: &Repository, stale: &[PathBuf]) -> Result<(), git2::Error> {
+    let mut builder = repository.packbuilder()?;
+    let mut commits = BTreeSet::new();
+    for reference in repository.references()? {
+        let reference = reference?;
+        let Some(id) = reference.target() else { continue };
+        commits.extend(reference.peel_to_commit().map(|commit| commit.id()));
+        // An annotated tag is an object beside its commit.
+        builder.insert_object(id, None)?;
+    }
+    let shallow = repository.is_shallow();
+    let mut walk = repository.revwalk()?;
+    for commit in &commits {
+        match shallow {
+            true => builder.insert_commit(*commit)?,
+            false => walk.push(*commit)?,
+        }
+    }
+    builder.insert_walk(&mut walk)?;
+    builder.write(&repository.path().join("objects/pack"), 0)?;
+    let fresh = builder.name()?.unwrap_or_default().to_owned();
+    if shallow {
+        let edge: String = commits.iter().map(|commit| format!("{commit}\n")).collect();
+        let path = repository.path().join("shallow");
+        let draft = path.with_extension("new");
+        let written = std::fs::write(&draft, edge).and_then(|()| std::fs::rename(draft, path));
+        written.map_err(|error| git2::Error::from_str(&error.to_string()))?;
+    }
+    for path in stale.iter().filter(|path| !path.to_string_lossy().contains(&fresh)) {
+        // What stays is tried again next time.
+        let _ = std::fs::remove_file(path);
+    }
+    Ok(())
+}
+
+/// Removes the copies and mirrors below `place` that have been unused for long and are not among
+/// `used`.
+pub fn sweep(place: &Path, used: &BTreeSet<PathBuf>) {
+    let copies = files(&place.join("copies")).into_iter();
+    let mirrors =
+        files(place).into_iter().filter(|path| path.extension().is_some_and(|ending| ending == "git"));
+    for path in copies.chain(mirrors).filter(|path| !used.contains(path) && is_old(path)) {
+        let removed = match path.is_dir() {
+            true => std::fs::remove_dir_all(&path),
+            false => std::fs::remove_file(&path),
+        };
+        if let Err(error) = removed {
+            tracing::warn!(path = %path.display(), %error, "this is not needed any more and can't be removed");
+        }
+    }
+}
+
+/// Marks a copy as used now.
+pub fn touch(path: &Path) {
+    let now = || std::fs::File::open(path)?.set_modified(SystemTime::now());
+    // Only a clock for the sweep; whoever uses the file opens it anyway.
+    let _ = now();
+}
+
+fn is_old(path: &Path) -> bool {
+    let modified = std::fs::metadata(path).and_then(|metadata| metadata.modified());
+    modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age > KEPT))
+}
+
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File};
+
+    use super::*;
+
+    #[test]
+    fn only_old_and_unused_things_go() {
+        let place = tempfile::tempdir().unwrap();
+        let path = |name: &str| place.path().join(name);
+        fs::create_dir_all(path("copies")).unwrap();
+        for name in ["copies/old", "copies/used", "copies/new"] {
+            fs::write(path(name), "x").unwrap();
+        }
+        fs::create_dir(path("old.git")).unwrap();
+        let long_ago = SystemTime::now() - KEPT - Duration::from_secs(60);
+        for name in ["copies/old", "copies/used", "old.git"] {
+            File::open(path(name)).unwrap().set_modified(long_ago).unwrap();
+        }
+        sweep(place.path(), &[path("copies/used")].into());
+        let left: Vec<bool> =
+            ["copies/old", "copies/used", "copies/new", "old.git"].map(|name| path(name).exists()).to_vec();
+        assert_eq!(left, [false, true, true, false]);
+        touch(&path("copies/used"));
+        assert!(!is_old(&path("copies/used")));
+    }
+
+    #[test]
+    fn a_mirror_of_many_packs_becomes_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let repository = Repository::init_bare(folder.path()).unwrap();
+        let author = git2::Signature::now("t", "t@localhost").unwrap();
+        let mut parent = None;
+        for number in 0..=MOST_PACKS {
+            let blob = repository.blob(number.to_string().as_bytes()).unwrap();
+            let mut tree = repository.treebuilder(None).unwrap();
+            tree.insert("a", blob, 0o100_644).unwrap();
+            let tree = repository.find_tree(tree.write().unwrap()).unwrap();
+            let parents: Vec<git2::Commit<'_>> =
+                parent.iter().map(|id| repository.find_commit(*id).unwrap()).collect();
+            let parents: Vec<&git2::Commit<'_>> = parents.iter().collect();
+            let commit =
+                repository.commit(Some("refs/followed"), &author, &author, "m", &tree, &parents).unwrap();
+            let mut builder = repository.packbuilder().unwrap();
+            builder.insert_commit(commit).unwrap();
+            builder.write(&folder.path().join("objects/pack"), 0).unwrap();
+            parent = Some(commit);
+        }
+        pack(&repository).unwrap();
+        let packs = files(&folder.path().join("objects/pack"));
+        assert_eq!(packs.iter().filter(|path| path.extension().unwrap() == "pack").count(), 1, "{packs:?}");
+        let again = Repository::open_bare(folder.path()).unwrap();
+        let mut walk = again.revwalk().unwrap();
+        walk.push(parent.unwrap()).unwrap();
+        let trees =
+            walk.map(|id| again.find_commit(id.unwrap()).unwrap().tree().unwrap().get(0).unwrap().id());
+        assert_eq!(trees.filter(|blob| again.find_blob(*blob).is_ok()).count(), MOST_PACKS + 1);
+    }
+
+    /// A shallow mirror lacks the parents of its commits: that is no damage.
+    #[test]
+    fn a_shallow_mirror_is_packed_too() {
+        let (whole, shallow) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let repository = Repository::init_bare(whole.path()).unwrap();
+        let author = git2::Signature::now("t", "t@localhost").unwrap();
+        let tree = repository.find_tree(repository.treebuilder(None).unwrap().write().unwrap()).unwrap();
+        let first = repository.commit(Some("HEAD"), &author, &author, "1", &tree, &[]).unwrap();
+        let first = repository.find_commit(first).unwrap();
+        let second = repository.commit(Some("HEAD"), &author, &author, "2", &tree, &[&first]).unwrap();
+        Repository::init_bare(shallow.path()).unwrap();
+        let packs = shallow.path().join("objects/pack");
+        let mut builder = repository.packbuilder().unwrap();
+        builder.insert_commit(second).unwrap();
+        builder.write(&packs, 0).unwrap();
+        fs::write(shallow.path().join("shallow"), format!("{second}\n")).unwrap();
+        let mirror = Repository::open_bare(shallow.path()).unwrap();
+        mirror.reference("refs/followed", second, true, "").unwrap();
+        repack(&mirror, &files(&packs)).unwrap();
+        let again = Repository::open_bare(shallow.path()).unwrap();
+        assert!(again.find_commit(second).unwrap().tree().is_ok());
+        assert!(again.find_commit(first.id()).is_err());
+    }
+}

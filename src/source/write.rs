@@ -1,0 +1,245 @@
+//! Writing to the place that is followed: one file, as one commit or one rename, and only if
+//! nobody was quicker.
+
+use std::io;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+use super::git::mirror::{Mirror, create_own};
+use super::git::{Fault, Fetched, Group, Order, Request, is_bare, mirror_of, place, tame};
+use super::replace::replace;
+use super::{Snapshot, SourceConfig, SourceError, directory};
+use crate::model::{Git, Inventory, Reference};
+
+/// The inventory as it is now, and what a change of it has to be built on.
+pub struct Reading {
+    pub snapshot: Snapshot,
+    base: Option<Fetched>,
+}
+
+/// One file with another text.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// From the inventory's root.
+    pub path: String,
+    /// `None` for a file that must not exist.
+    pub before: Option<String>,
+    pub after: String,
+    pub message: String,
+    /// Name and address.
+    pub author: (String, String),
+}
+
+/// Why nothing was written.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// Somebody was quicker: read again.
+    #[error("{0}")]
+    Moved(String),
+    #[error("{0}")]
+    Refused(String),
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl Reading {
+    /// The commit that was read; `None` for a directory.
+    pub fn commit(&self) -> Option<&str> {
+        self.base.as_ref().map(|base| base.commit.as_str())
+    }
+}
+
+impl SourceConfig {
+    /// The repository that is followed; `None` for a directory.
+    pub fn git(&self) -> Option<Git> {
+        match &self.inventory {
+            Inventory::Git(git) => Some(git.clone()),
+            Inventory::Own => Some(Git::at(self.own().display().to_string())),
+            Inventory::Directory(root) => is_bare(root).then(|| Git::at(root.display().to_string())),
+        }
+    }
+
+    fn own(&self) -> std::path::PathBuf {
+        self.state.join("inventory.git")
+    }
+
+    /// Reads the source anew, beside whoever follows it.
+    pub async fn read(&self) -> Result<Reading, SourceError> {
+        let Some(git) = self.git() else {
+            let Inventory::Directory(root) = &self.inventory else {
+                return Err(SourceError::Git("there is no inventory".into()));
+            };
+            let root = root.clone();
+            let snapshot = blocking(move || directory::read(&root)).await?;
+            return Ok(Reading { snapshot, base: None });
+        };
+        if self.inventory == Inventory::Own {
+            let own = self.own();
+            blocking(move || create_own(&own).map_err(|error| SourceError::Git(error.message().into())))
+                .await?;
+        }
+        let mirror = self.mirror(&git);
+        let fetched = self.fetcher.fetch_whole(&mirror.path, &git).await?;
+        let (base, path) = (fetched.clone(), git.path);
+        let reading = blocking(move || mirror.read(&fetched, &path, None)).await?;
+        let reading = reading.expect("no tree is known yet");
+        Ok(Reading { snapshot: reading.snapshot, base: Some(base) })
+    }
+
+    /// Not the follower's mirror: two fetches at once would be in each other's way.
+    fn mirror(&self, git: &Git) -> Mirror {
+        let path = mirror_of(git, &self.state).with_extension("edit.git");
+        Mirror { path, copies: place(&self.state).join("copies") }
+    }
+
+    /// Puts the draft where it was read, or on a new branch of this name. The id of the commit;
+    /// `None` for a directory.
+    pub async fn write(
+        &self,
+        reading: &Reading,
+        draft: &Draft,
+        branch: Option<&str>,
+    ) -> Result<Option<String>, WriteError> {
+        let (Some(git), Some(base)) = (self.git(), &reading.base) else {
+            let Inventory::Directory(root) = &self.inventory else {
+                return Err(WriteError::Failed("there is no inventory".into()));
+            };
+            let (root, draft) = (root.clone(), draft.clone());
+            let task = tokio::task::spawn_blocking(move || save(&root, &draft));
+            return task
+                .await
+                .unwrap_or_else(|error| Err(WriteError::Failed(error.to_string())))
+                .map(|()| None);
+        };
+        let target = match (branch, &git.reference) {
+            (Some(branch), _) => branch,
+            (None, Reference::Branch(_) | Reference::Default) => base.name.as_str(),
+            (None, Reference::Tag(_) | Reference::Commit(_)) => {
+                let why = "the daemon follows a tag or a commit, which nothing can be added to; \
+                           follow a branch, or set write = \"branch\"";
+                return Err(WriteError::Refused(why.into()));
+            }
+        };
+        let path =
+            if git.path.is_empty() { draft.path.clone() } else { format!("{}/{}", git.path, draft.path) };
+        let order = Order {
+            repository: Request::new(self.mirror(&git).path, &git),
+            base: base.commit.clone(),
+            target: format!("refs/heads/{target}"),
+            fresh: branch.is_some(),
+            path,
+            text: draft.after.clone(),
+            message: draft.message.clone(),
+            author: draft.author.clone(),
+        };
+        self.hand_over(&order, &git).await.map(Some)
+    }
+
+    /// Has a child process make the commit; one that hangs is killed.
+    async fn hand_over(&self, order: &Order, git: &Git) -> Result<String, WriteError> {
+        let failed = |why: String| WriteError::Failed(format!("committing failed: {why}"));
+        let text = serde_json::to_string(order).map_err(|error| failed(error.to_string()))?;
+        let mut command = Command::new(&self.fetcher.program);
+        command.arg(super::git::WRITE).kill_on_drop(true).process_group(0);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
+        let group = Group::of(&child);
+        let stdin = child.stdin.take();
+        let work = async {
+            if let Some(mut stdin) = stdin {
+                stdin.write_all(text.as_bytes()).await?;
+            }
+            child.wait_with_output().await
+        };
+        let output = match tokio::time::timeout(Duration::from_millis(git.limit.0), work).await {
+            Err(_) => return Err(failed(format!("no end within {} (`timeout` sets it)", git.limit))),
+            Ok(output) => output.map_err(|error| failed(error.to_string()))?,
+        };
+        group.ended();
+        let complaint = tame(&output.stderr);
+        match output.status.code() {
+            Some(0) => Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned()),
+            Some(code) if code == Fault::Moved as i32 => Err(WriteError::Moved(complaint)),
+            Some(code) if code == Fault::Refused as i32 => Err(WriteError::Refused(complaint)),
+            _ if complaint.is_empty() => Err(failed(output.status.to_string())),
+            _ => Err(failed(complaint)),
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SourceError> + Send + 'static,
+) -> Result<T, SourceError> {
+    let task = tokio::task::spawn_blocking(work);
+    task.await.unwrap_or_else(|error| Err(SourceError::Git(format!("reading it failed: {error}"))))
+}
+
+/// Replaces the file by a rename, if it still is what was read.
+fn save(root: &Path, draft: &Draft) -> Result<(), WriteError> {
+    let path = root.join(&draft.path);
+    let fail = |error: io::Error| WriteError::Failed(format!("{}: {error}", path.display()));
+    let now = match std::fs::read(&path) {
+        Ok(bytes) => Some(bytes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(fail(error)),
+    };
+    if now.as_deref() != draft.before.as_ref().map(String::as_bytes) {
+        return Err(WriteError::Moved(format!("{} was changed meanwhile", path.display())));
+    }
+    replace(&path, draft.after.as_bytes()).map_err(fail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn draft(before: Option<&str>, after: &str) -> Draft {
+        Draft {
+            path: "a.toml".into(),
+            before: before.map(str::to_owned),
+            after: after.into(),
+            message: String::new(),
+            author: Default::default(),
+        }
+    }
+
+    #[test]
+    fn a_file_is_replaced_only_if_it_is_what_was_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let text = || std::fs::read_to_string(folder.path().join("a.toml")).unwrap();
+        save(folder.path(), &draft(None, "one")).unwrap();
+        assert_eq!(text(), "one");
+        let late = [draft(None, "two"), draft(Some("zero"), "two")];
+        for draft in late {
+            assert!(matches!(save(folder.path(), &draft), Err(WriteError::Moved(_))));
+        }
+        assert_eq!(text(), "one");
+        save(folder.path(), &draft(Some("one"), "two")).unwrap();
+        assert_eq!(text(), "two");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "nothing is left behind");
+    }
+
+    #[test]
+    fn a_tag_or_a_commit_takes_nothing() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let git = Git { reference: Reference::Tag("v1".into()), ..Git::at("/srv/x.git".into()) };
+        let source = SourceConfig {
+            inventory: Inventory::Git(git),
+            poll: None,
+            state: "/nowhere".into(),
+            fetcher: Default::default(),
+        };
+        let snapshot = Snapshot { revision: "v1@sha1:0".into(), files: Default::default() };
+        let base = Fetched { commit: "0".repeat(40), name: "v1".into() };
+        let reading = Reading { snapshot, base: Some(base) };
+        let written = runtime.block_on(source.write(&reading, &draft(None, "x"), None));
+        assert!(
+            matches!(&written, Err(WriteError::Refused(why)) if why.contains("follow a branch")),
+            "{written:?}"
+        );
+    }
+}

@@ -1,0 +1,244 @@
+//! Several sources in one daemon: each moves alone, none takes another's machines away.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use voldemort::api::types::{Apply, Order, Outcome, SourceStatus, Tree};
+use voldemort::config::Write;
+use voldemort::daemon::keeper::Keeper;
+use voldemort::daemon::reconcile::{Follow, Followed, Reconciler};
+use voldemort::media::Shelf;
+use voldemort::model::{Inventory, Name};
+use voldemort::plan::Consent;
+use voldemort::source::{Body, Snapshot, SourceConfig, SourceError, Update};
+use voldemort::store::Store;
+use voldemort::table::Server;
+
+const NET: &str = "[subnet.lab]\ncidr = '10.0.10.0/24'\n[boot.local]\nkernel = 'files/vmlinuz'\n";
+
+struct Lab {
+    folder: TempDir,
+    keeper: Keeper,
+    reconciler: Arc<Reconciler>,
+    updates: mpsc::Sender<(Name, Update)>,
+}
+
+fn name(text: &str) -> Name {
+    text.parse().unwrap()
+}
+
+fn fleet(team: &str, first: u8, count: u8) -> String {
+    let one = |number: u8| {
+        format!(
+            "[deployment.{team}-{number}]\nmac = '52:54:00:00:00:{:02x}'\naddress = '10.0.10.{}'\nboot = 'local'\n",
+            first + number,
+            first + number
+        )
+    };
+    (0..count).map(one).collect()
+}
+
+impl Lab {
+    async fn new(names: &[&str]) -> Lab {
+        Lab::at(tempfile::tempdir().unwrap(), names).await
+    }
+
+    /// A daemon over the state that an earlier one left; revisions of `name!` wait for approval.
+    async fn at(folder: TempDir, names: &[&str]) -> Lab {
+        std::fs::write(folder.path().join("vmlinuz"), "kernel").unwrap();
+        let (store, mut saved) = Store::open(&folder.path().join("state"), || [7; 48]).unwrap();
+        let (kept, control) = (saved.kept.take(), saved.notes.remove("control"));
+        let server = Server {
+            address: [10, 0, 10, 1].into(),
+            http_port: 80,
+            others: Vec::new(),
+            gives_addresses: true,
+            loaders: BTreeMap::new(),
+        };
+        let (keeper, _) = Keeper::spawn(store, saved, server);
+        let sources = names.iter().map(|text| {
+            let (text, manual) = text.strip_suffix('!').map_or((*text, false), |text| (text, true));
+            let place = SourceConfig {
+                inventory: Inventory::Own,
+                poll: None,
+                state: folder.path().join("state"),
+                fetcher: Default::default(),
+            };
+            (name(text), Followed { location: text.to_owned(), manual, place, writes: Write::Off })
+        });
+        let state = folder.path().join("state");
+        let follow = Follow { sources: sources.collect(), environment: None, state, control };
+        let shelf = Shelf::default();
+        let reconciler = Arc::new(Reconciler::new(keeper.clone(), shelf, Vec::new(), None, follow));
+        if let Some(kept) = kept {
+            reconciler.restore(kept).await;
+        }
+        let (updates, queue) = mpsc::channel(1);
+        tokio::spawn(reconciler.clone().run(queue));
+        Lab { folder, keeper, reconciler, updates }
+    }
+
+    /// Ends this daemon and waits until its state is free.
+    async fn stop(self) -> TempDir {
+        let Lab { folder, keeper, reconciler, updates } = self;
+        drop((keeper, updates, reconciler));
+        let state = folder.path().join("state");
+        while Store::open(&state, || [7; 48]).is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        folder
+    }
+
+    fn body(&self, text: &str) -> Body {
+        Body::Inline { bytes: text.to_owned().into(), path: Some(self.folder.path().join("vmlinuz")) }
+    }
+
+    /// What a source holds now; waits until it was judged.
+    async fn tell(&self, source: &str, revision: &str, files: &[(&str, &str)]) -> SourceStatus {
+        let files = files.iter().map(|(path, text)| (Arc::from(*path), self.body(text)));
+        let snapshot = Snapshot { revision: revision.into(), files: files.collect() };
+        self.updates.send((name(source), Update::Snapshot(snapshot))).await.unwrap();
+        self.judged(source, |status| status.attempted == revision).await
+    }
+
+    async fn judged(&self, source: &str, test: impl Fn(&SourceStatus) -> bool) -> SourceStatus {
+        let mut statuses = self.reconciler.statuses();
+        let wait =
+            statuses.wait_for(|statuses: &BTreeMap<Name, SourceStatus>| test(&statuses[&name(source)]));
+        let found = tokio::time::timeout(Duration::from_secs(20), wait).await.expect("a judgement in time");
+        found.unwrap()[&name(source)].clone()
+    }
+
+    fn deployments(&self) -> usize {
+        self.keeper.table().desired.deployments.len()
+    }
+}
+
+const KERNEL: (&str, &str) = ("files/vmlinuz", "kernel");
+
+#[tokio::test]
+async fn each_source_moves_alone() {
+    let lab = Lab::new(&["a", "b", "net"]).await;
+    // What it needs of another source is not there yet.
+    let early = lab.tell("a", "a1", &[("x.toml", &fleet("a", 10, 4))]).await;
+    assert_eq!(early.condition, "Invalid");
+    assert!(early.reason.contains("a:x.toml:"), "{}", early.reason);
+    assert_eq!(lab.tell("net", "n1", &[("net.toml", NET), KERNEL]).await.condition, "Ready");
+    assert_eq!(lab.judged("a", |status| status.condition == "Ready").await.applied, "a1");
+    assert_eq!(lab.tell("b", "b1", &[("x.toml", &fleet("b", 50, 4))]).await.condition, "Ready");
+    assert_eq!(lab.deployments(), 8);
+    // A broken one stays where it is while others move.
+    let broken = lab.tell("a", "a2", &[("x.toml", "[deployment.a-0]\nboot = 7\n")]).await;
+    assert_eq!((broken.condition.as_str(), broken.applied.as_str()), ("Invalid", "a1"));
+    assert_eq!(lab.tell("b", "b2", &[("x.toml", &fleet("b", 50, 5))]).await.condition, "Ready");
+    assert_eq!(lab.deployments(), 9);
+    let away = SourceError::Git("away".into());
+    lab.updates.send((name("a"), Update::Failed(away))).await.unwrap();
+    assert_eq!(lab.judged("a", |status| status.condition == "Unreachable").await.applied, "a1");
+    assert_eq!(lab.deployments(), 9);
+    assert!(lab.keeper.table().desired.revision.contains("a:a1 b:b2 net:n1"));
+}
+
+#[tokio::test]
+async fn a_name_in_two_sources_is_refused_with_both_places() {
+    let lab = Lab::new(&["a", "b", "net"]).await;
+    lab.tell("net", "n1", &[("net.toml", NET), KERNEL]).await;
+    lab.tell("a", "a1", &[("x.toml", &fleet("same", 10, 1))]).await;
+    let twice = lab.tell("b", "b1", &[("deep/y.toml", &fleet("same", 50, 1))]).await;
+    assert_eq!(twice.condition, "Invalid");
+    assert!(
+        twice.reason.contains("a:x.toml:1:") && twice.reason.contains("b:deep/y.toml:1:"),
+        "{}",
+        twice.reason
+    );
+    // It moves from one to the other when the first lets go.
+    let moved = lab.tell("a", "a2", &[("x.toml", &fleet("other", 10, 1))]).await;
+    assert_eq!(moved.condition, "Ready");
+    assert_eq!(lab.judged("b", |status| status.condition == "Ready").await.applied, "b1");
+}
+
+#[tokio::test]
+async fn thresholds_are_those_of_the_source_that_moves() {
+    let lab = Lab::new(&["a", "b", "net"]).await;
+    lab.tell("net", "n1", &[("net.toml", NET), KERNEL]).await;
+    lab.tell("a", "a1", &[("x.toml", &fleet("a", 10, 6))]).await;
+    lab.tell("b", "b1", &[("x.toml", &fleet("b", 50, 90))]).await;
+    // 3 of 96 are few, 3 of 6 are not.
+    let held = lab.tell("a", "a2", &[("x.toml", &fleet("a", 10, 3))]).await;
+    assert_eq!(held.condition, "Held");
+    assert!(held.reason.contains("removes 3 of 6 deployments"), "{}", held.reason);
+    let loose =
+        [("x.toml", &*fleet("a", 10, 3)), ("voldemort.toml", "format = 1\n[safety]\nmax-remove = '60%'\n")];
+    let moved = lab.tell("a", "a3", &loose).await;
+    assert_eq!(moved.condition, "Ready", "{}", moved.reason);
+    assert_eq!(lab.tell("b", "b2", &[("x.toml", &fleet("b", 50, 45))]).await.condition, "Held");
+    assert_eq!(lab.deployments(), 93);
+    // By hand, for the source that is named.
+    let sent = |source: Option<&str>| {
+        let files = [("x.toml".to_owned(), fleet("b", 50, 45))].into();
+        let source = source.map(str::to_owned);
+        Tree { revision: "hand".into(), source, files, ..Tree::default() }
+    };
+    let unnamed = lab.reconciler.plan(sent(None)).await.unwrap_err();
+    assert!(unnamed.contains("a, b, net") && unnamed.contains("--source"), "{unnamed}");
+    let mut request = Apply { tree: sent(Some("b")), ..Apply::default() };
+    request.consent.removals = Some(45);
+    let outcome = lab.reconciler.apply(request).await.unwrap();
+    assert!(matches!(outcome, Outcome::Applied { .. }), "{outcome:?}");
+    assert_eq!(lab.deployments(), 48);
+    assert_eq!(lab.judged("b", |status| status.condition == "Ready").await.attempted, "b2");
+}
+
+#[tokio::test]
+async fn a_restart_serves_all_parts_and_waits_for_none() {
+    let lab = Lab::new(&["a", "net"]).await;
+    lab.tell("net", "n1", &[("net.toml", NET), KERNEL]).await;
+    lab.tell("a", "a1", &[("x.toml", &fleet("a", 10, 3))]).await;
+    let lab = Lab::at(lab.stop().await, &["a", "net"]).await;
+    assert_eq!(lab.deployments(), 3);
+    let status = lab.reconciler.statuses().borrow()[&name("a")].clone();
+    assert_eq!((status.condition.as_str(), status.applied.as_str()), ("Cached", "a1"));
+    // The other source is away, and stays as it was.
+    assert_eq!(lab.tell("a", "a2", &[("x.toml", &fleet("a", 10, 4))]).await.condition, "Ready");
+    assert_eq!(lab.deployments(), 4);
+    // One source becomes two: nothing is judged before both were read.
+    let lab = Lab::at(lab.stop().await, &["b", "core"]).await;
+    assert_eq!(lab.deployments(), 4);
+    let waiting = lab.tell("core", "c1", &[("net.toml", NET), KERNEL]).await;
+    assert_eq!(waiting.condition, "Waiting");
+    assert_eq!(lab.deployments(), 4);
+}
+
+#[tokio::test]
+async fn each_source_waits_for_its_own_approval_and_a_pin_is_for_all() {
+    let lab = Lab::new(&["a!", "b", "net"]).await;
+    lab.tell("net", "n1", &[("net.toml", NET), KERNEL]).await;
+    let asked = lab.tell("a", "a1", &[("x.toml", &fleet("a", 10, 2))]).await;
+    assert_eq!(asked.condition, "Waiting", "{}", asked.reason);
+    // Another source moves; what waits is judged beside it and takes nothing of it back.
+    assert_eq!(lab.tell("b", "b1", &[("x.toml", &fleet("b", 50, 3))]).await.condition, "Ready");
+    // What b did is judged when a third one has spoken.
+    lab.tell("net", "n2", &[("net.toml", "[deployment.x]\nboot = 7\n"), KERNEL]).await;
+    let plans = lab.reconciler.plans();
+    assert_eq!((plans.len(), plans[0].source.as_deref(), &*plans[0].revision), (1, Some("a"), "a1"));
+    let approve = Order::Approve { plan: plans[0].id.clone(), consent: Default::default() };
+    let approved = lab.reconciler.order(approve).await.unwrap();
+    assert!(matches!(approved, Outcome::Applied { .. }), "{approved:?}");
+    assert_eq!((lab.deployments(), lab.reconciler.plans().len()), (5, 0));
+    // Back to before it, whatever comes.
+    let earlier = lab.reconciler.revisions()[1].clone();
+    assert_eq!(earlier, "b:b1 net:n1");
+    let consent = Consent { removals: Some(2), ..Consent::default() };
+    let pin = Order::Pin { revision: earlier, reason: String::new(), consent };
+    let pinned = lab.reconciler.order(pin).await.unwrap();
+    assert!(matches!(pinned, Outcome::Applied { .. }), "{pinned:?}");
+    assert_eq!(lab.tell("b", "b2", &[("x.toml", &fleet("b", 50, 4))]).await.condition, "Pinned");
+    assert_eq!(lab.deployments(), 3);
+    lab.reconciler.order(Order::Unpin).await.unwrap();
+    assert_eq!(lab.judged("b", |status| status.condition == "Ready").await.applied, "b2");
+    assert_eq!(lab.judged("a", |status| status.condition == "Waiting").await.attempted, "a1");
+    assert_eq!(lab.deployments(), 4);
+}
