@@ -24,9 +24,10 @@ pub enum Value {
     /// `address = "auto"`
     Auto,
     Cidr(Cidr),
-    Cidr6(Cidr6),
+    // Rare and long: apart, so that every other value stays short.
+    Cidr6(Box<Cidr6>),
     Range(Range),
-    Range6(Range6),
+    Range6(Box<Range6>),
     Duration(Span),
     Size(Size),
     Percent(u8),
@@ -71,15 +72,28 @@ extract!(
     Address as Ipv4Addr,
     Address6 as Ipv6Addr,
     Cidr as Cidr,
-    Cidr6 as Cidr6,
     Range as Range,
-    Range6 as Range6,
     Duration as Span,
     Size as Size,
     Percent as u8,
     Window as Window,
     Table as Table,
 );
+
+macro_rules! extract_boxed {
+    ($($variant:ident as $type:ty),* $(,)?) => {
+        $(impl Extract for $type {
+            fn extract(value: Value) -> Option<$type> {
+                match value {
+                    Value::$variant(inner) => Some(*inner),
+                    _ => None,
+                }
+            }
+        })*
+    };
+}
+
+extract_boxed!(Cidr6 as Cidr6, Range6 as Range6);
 
 impl Extract for Value {
     fn extract(value: Value) -> Option<Value> {

@@ -54,12 +54,14 @@ fn read(form: &Form, text: &str) -> Result<Value, String> {
             .parse()
             .map(Value::Address6)
             .map_err(|_| "an IPv6 address is written as in fd00:10::21, without a length".into()),
-        Form::Cidr6 => {
-            text.parse().map(Value::Cidr6).map_err(|error: crate::model::net6::Net6Error| words(&error))
-        }
-        Form::Range6 => {
-            text.parse().map(Value::Range6).map_err(|error: crate::model::net6::Net6Error| words(&error))
-        }
+        Form::Cidr6 => text
+            .parse()
+            .map(|cidr| Value::Cidr6(Box::new(cidr)))
+            .map_err(|error: crate::model::net6::Net6Error| words(&error)),
+        Form::Range6 => text
+            .parse()
+            .map(|range| Value::Range6(Box::new(range)))
+            .map_err(|error: crate::model::net6::Net6Error| words(&error)),
         Form::Cidr => {
             text.parse().map(Value::Cidr).map_err(|error: crate::model::net::NetError| words(&error))
         }
