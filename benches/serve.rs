@@ -140,8 +140,8 @@ fn start_ours(runtime: &tokio::runtime::Runtime, folder: &Path) -> (SocketAddrV4
     let opener = Arc::new(Folder { files });
     let any = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
     let _inside = runtime.enter();
-    let tftp = tftp::Server::bind(any, Files::new(), tftp::Limits::default()).expect("a port");
-    let http = http::Server::bind(any, Files::new(), http::Limits::default()).expect("a port");
+    let tftp = tftp::Server::bind(any.into(), Files::new(), tftp::Limits::default()).expect("a port");
+    let http = http::Server::bind(any.into(), Files::new(), http::Limits::default()).expect("a port");
     let tftp_port = tftp.local_addr().expect("bound").port();
     let http_port = http.local_addr().expect("bound").port();
     let (stop, stopped) = tokio::sync::watch::channel(false);

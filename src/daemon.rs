@@ -9,6 +9,7 @@ pub mod files;
 mod hooks;
 pub mod http;
 mod hush;
+pub mod ipv6;
 pub mod keeper;
 pub mod limits;
 pub mod link;
@@ -26,7 +27,11 @@ pub mod tally;
 pub mod tftp;
 pub mod tls;
 
+use std::os::fd::AsFd;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use nix::sys::socket::{setsockopt, sockopt};
+use socket2::SockRef;
 
 use crate::model::Time;
 
@@ -40,6 +45,13 @@ pub type Stop = tokio::sync::watch::Receiver<bool>;
 pub async fn stopped(stop: &mut Stop) {
     // An error means that nobody is left who could say it: the same.
     let _ = stop.wait_for(|stop| *stop).await;
+}
+
+/// Lets an IPv6 socket be bound while the kernel still asks whether anybody else has its address,
+/// and keeps it to IPv6.
+fn bind_early(socket: &impl AsFd) -> std::io::Result<()> {
+    SockRef::from(socket).set_only_v6(true)?;
+    Ok(setsockopt(socket, sockopt::IpFreebind, &true)?)
 }
 
 /// The clock of this host.

@@ -22,7 +22,7 @@ pub use fixed::Fixed;
 pub use machine::Machine;
 pub use resolve::inherited::{Inherited, inherited};
 pub use resolve::{Earlier, Media, Options, resolve, resolve_again};
-pub use subnet::Subnet;
+pub use subnet::{Advertise, Ipv6, Subnet};
 pub use template::Template;
 
 /// One revision of an inventory, resolved.

@@ -23,7 +23,7 @@
 //!                 one thread, one queue, the only writer;
 //!                 stores first, then publishes a Table
 //!                   |              |             |
-//!              proto::dhcp   proto (TFTP)   proto (HTTP)    pure: read a Table
+//!            proto::dhcp(6)  proto (TFTP)   proto (HTTP)    pure: read a Table
 //!                   |              |             |
 //!                sockets and timers in daemon  ---- events -> keeper
 //! ```

@@ -1,6 +1,7 @@
 //! Protocol decisions over a table: bytes and the time come in, values go out. No socket here.
 
 pub mod dhcp;
+pub mod dhcp6;
 pub mod http;
 pub mod path;
 pub mod tftp;

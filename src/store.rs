@@ -13,12 +13,13 @@ use imbl::ordmap;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::model::Name;
-use crate::table::{Event, Install, Lease, Table};
+use crate::table::{Event, Install, Lease, Lease6, Table};
 pub use history::History;
-use record::{EventRecord, InstallRecord, KeptRecord, LeaseRecord};
+use record::{EventRecord, InstallRecord, KeptRecord, Lease6Record, LeaseRecord};
 
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 const LEASES: TableDefinition<u32, &[u8]> = TableDefinition::new("leases");
+const LEASES6: TableDefinition<u128, &[u8]> = TableDefinition::new("leases6");
 const INSTALLS: TableDefinition<&str, &[u8]> = TableDefinition::new("installs");
 const ASSIGNMENTS: TableDefinition<&str, &str> = TableDefinition::new("assignments");
 const PROTECTED: TableDefinition<&str, ()> = TableDefinition::new("protected");
@@ -58,6 +59,7 @@ pub struct Saved {
     pub assignments: Vec<(Name, Name)>,
     pub protected: Vec<Name>,
     pub leases: Vec<Lease>,
+    pub leases6: Vec<Lease6>,
     pub events: Vec<(u64, Event)>,
     pub kept: Option<Kept>,
     /// What the daemon wrote down for itself, by name.
@@ -84,6 +86,7 @@ pub struct Kept {
 #[derive(Debug, Default)]
 pub struct Batch {
     pub leases: Vec<Lease>,
+    pub leases6: Vec<Lease6>,
     pub installs: Vec<(Name, Install)>,
     /// What a revision changed of the lists.
     pub lists: Option<Lists>,
@@ -135,6 +138,7 @@ impl Batch {
     /// Whether somebody waits for this to be on disk; events alone may be lost in a crash.
     fn must_last(&self) -> bool {
         !self.leases.is_empty()
+            || !self.leases6.is_empty()
             || !self.installs.is_empty()
             || !self.notes.is_empty()
             || self.lists.is_some()
@@ -171,6 +175,7 @@ impl Store {
                 meta.insert("serial", 0u64.to_be_bytes().as_slice())?;
             }
             write.open_table(LEASES)?;
+            write.open_table(LEASES6)?;
             write.open_table(INSTALLS)?;
             write.open_table(ASSIGNMENTS)?;
             write.open_table(PROTECTED)?;
@@ -197,6 +202,10 @@ impl Store {
         for row in read.open_table(LEASES)?.iter()? {
             let (address, lease) = row?;
             saved.leases.push(record::read::<LeaseRecord>(lease.value())?.into_lease(address.value())?);
+        }
+        for row in read.open_table(LEASES6)?.iter()? {
+            let (address, lease) = row?;
+            saved.leases6.push(record::read::<Lease6Record>(lease.value())?.into_lease(address.value())?);
         }
         for row in read.open_table(EVENTS)?.iter()? {
             let (sequence, event) = row?;
@@ -241,6 +250,11 @@ impl Store {
             let mut leases = write.open_table(LEASES)?;
             for lease in &batch.leases {
                 leases.insert(u32::from(lease.address), record::write(&LeaseRecord::of(lease)).as_slice())?;
+            }
+            let mut leases6 = write.open_table(LEASES6)?;
+            for lease in &batch.leases6 {
+                leases6
+                    .insert(u128::from(lease.address), record::write(&Lease6Record::of(lease)).as_slice())?;
             }
             let mut installs = write.open_table(INSTALLS)?;
             for (name, install) in &batch.installs {

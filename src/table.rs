@@ -7,26 +7,28 @@ pub mod event;
 pub mod gate;
 pub mod install;
 pub mod lease;
+pub mod lease6;
 pub mod looping;
 pub mod rename;
 pub mod secrets;
 pub mod token;
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::desired::{Deployment, Desired, Machine};
 use crate::media::Entry;
 use crate::model::content::FileId;
-use crate::model::{Cidr, ClientArch, Mac, Name, Time};
+use crate::model::{Cidr, ClientArch, Mac, Name, Time, net6};
 
 pub use change::Stale;
 pub use drift::{Drift, DriftKind};
 pub use event::{Event, Stage};
 pub use install::{Duty, Install, InstallStage, Outcome, Permit, PermitStep, Report};
 pub use lease::{Lease, LeaseAction, LeaseOutcome, LeaseRequest, LeaseState, Leases, Supply};
+pub use lease6::{Lease6, Lease6Action, Lease6Request, Leases6};
 pub use secrets::Secrets;
 pub use token::Purpose;
 
@@ -54,6 +56,7 @@ pub struct Table {
     pub protected: imbl::OrdSet<Name>,
     pub seen: imbl::HashMap<Mac, Seen>,
     pub leases: Leases,
+    pub leases6: Leases6,
     pub secrets: Arc<Secrets>,
     /// Reinstallations that wait for their turn.
     pub gate: gate::Gate,
@@ -116,16 +119,25 @@ impl Server {
         near.map_or(self.address, |(_, own)| *own)
     }
 
-    pub fn url_at(&self, address: Ipv4Addr) -> String {
+    pub fn url_at(&self, address: impl Into<IpAddr>) -> String {
+        let host = host(address);
         match self.http_port {
-            80 => format!("http://{address}"),
-            port => format!("http://{address}:{port}"),
+            80 => format!("http://{host}"),
+            port => format!("http://{host}:{port}"),
         }
     }
 
     /// Whether an address is one of ours.
     pub fn is_own(&self, address: Ipv4Addr) -> bool {
         self.address == address || self.others.iter().any(|(_, own)| *own == address)
+    }
+}
+
+/// An address as it stands in a URL: IPv6 in brackets (RFC 3986 section 3.2.2).
+pub fn host(address: impl Into<IpAddr>) -> String {
+    match address.into() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
     }
 }
 
@@ -137,7 +149,7 @@ pub struct Seen {
     pub arch: Option<ClientArch>,
     /// Whether the last DHCP message came from iPXE.
     pub ipxe: bool,
-    pub address: Option<Ipv4Addr>,
+    pub address: Option<IpAddr>,
     /// Where its boots end, if it boots again and again and gets no further.
     pub stuck: Option<Arc<str>>,
 }
@@ -158,6 +170,7 @@ impl Table {
             protected: imbl::OrdSet::new(),
             seen: imbl::HashMap::new(),
             leases: Leases::default(),
+            leases6: Leases6::default(),
             secrets: Arc::default(),
             gate: gate::Gate::default(),
         }
@@ -182,14 +195,41 @@ impl Table {
         deployment.address.or_else(|| self.leases.address_of(mac))
     }
 
+    /// The IPv6 address of a deployment's machine: the manifest's, else the one it leases now.
+    pub fn address6_of(&self, deployment: &Deployment, mac: Mac) -> Option<Ipv6Addr> {
+        deployment.address6.or_else(|| self.leases6.of(mac).map(|lease| lease.address))
+    }
+
     /// The machine behind an address: of the deployment it is fixed for, else who leases it.
     /// Of several network cards, the one that spoke last.
-    pub fn mac_at(&self, address: Ipv4Addr) -> Option<Mac> {
-        let fixed = self.desired.fixed_at(address).and_then(|deployment| {
-            let machine = self.desired.machines.get(self.assignments.get(deployment)?)?;
-            self.active_mac(machine)
-        });
-        fixed.or_else(|| self.leases.mac_at(address))
+    pub fn mac_at(&self, address: IpAddr) -> Option<Mac> {
+        match address {
+            IpAddr::V4(address) => {
+                let fixed = self.desired.fixed_at(address).and_then(|owner| self.mac_of(owner));
+                fixed.or_else(|| self.leases.mac_at(address))
+            }
+            IpAddr::V6(address) => self.mac_at6(address),
+        }
+    }
+
+    /// As above; an address that a card made for itself tells which card that is.
+    fn mac_at6(&self, address: Ipv6Addr) -> Option<Mac> {
+        let fixed = self.desired.fixed6_at(address).and_then(|owner| self.mac_of(owner));
+        fixed.or_else(|| self.leases6.mac_at(address)).or_else(|| {
+            let mac = net6::mac_in(address)?;
+            self.is_own_address6(address, mac).then_some(mac)
+        })
+    }
+
+    fn mac_of(&self, deployment: &Name) -> Option<Mac> {
+        let machine = self.desired.machines.get(self.assignments.get(deployment)?)?;
+        self.active_mac(machine)
+    }
+
+    /// Whether a card makes itself this address in one of our IPv6 networks (SLAAC).
+    pub fn is_own_address6(&self, address: Ipv6Addr, mac: Mac) -> bool {
+        let networks = self.desired.subnets.values().filter_map(|subnet| subnet.ipv6.as_ref());
+        networks.into_iter().any(|ipv6| ipv6.cidr.own_address(mac) == Some(address))
     }
 
     /// The network card of a machine that spoke last, else its first.

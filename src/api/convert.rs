@@ -15,6 +15,7 @@ pub fn deployment(table: &Table, name: &str) -> Option<types::Deployment> {
     let described = machine.and_then(|machine| table.desired.machines.get(machine));
     let macs: Vec<Mac> = described.map(|machine| machine.macs.clone()).unwrap_or_default();
     let leased = macs.iter().find_map(|mac| table.leases.address_of(*mac));
+    let leased6 = macs.iter().find_map(|mac| Some(table.leases6.of(*mac)?.address));
     let install = table.installs.get(&found.name);
     let duty = table.duty(found);
     let phase = match (&table.due(found), machine, install.map(|install| install.stage)) {
@@ -32,6 +33,7 @@ pub fn deployment(table: &Table, name: &str) -> Option<types::Deployment> {
         machine: machine.map(ToString::to_string),
         macs: macs.iter().map(ToString::to_string).collect(),
         address: found.address.or(leased),
+        address6: found.address6.or(leased6),
         boot: found.boot.name.to_string(),
         template: found.template.as_ref().map(|template| template.name.to_string()),
         redeploy: found.redeploy,
@@ -91,14 +93,22 @@ fn sighting(seen: Option<&Seen>) -> types::Machine {
 pub fn leases(table: &Table, now: Time) -> Vec<types::Lease> {
     let machine = |mac| table.machine(mac).map(|machine| machine.name.to_string());
     let row = |lease: &crate::table::Lease| types::Lease {
-        address: lease.address,
+        address: lease.address.into(),
         mac: lease.mac.to_string(),
         machine: machine(lease.mac),
         hostname: lease.hostname.clone(),
         state: if lease.expires <= now { "expired".into() } else { lease.state.to_string() },
         expires: lease.expires.to_string(),
     };
-    table.leases.iter().map(row).collect()
+    let row6 = |lease: &crate::table::Lease6| types::Lease {
+        address: lease.address.into(),
+        mac: lease.mac.to_string(),
+        machine: machine(lease.mac),
+        hostname: None,
+        state: if lease.expires <= now { "expired".into() } else { lease.state.to_string() },
+        expires: lease.expires.to_string(),
+    };
+    table.leases.iter().map(row).chain(table.leases6.iter().map(row6)).collect()
 }
 
 pub fn boots(table: &Table) -> Vec<types::Boot> {

@@ -1,7 +1,7 @@
 //! What travels over the control API, as JSON.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -68,6 +68,8 @@ pub struct Deployment {
     pub machine: Option<String>,
     pub macs: Vec<String>,
     pub address: Option<Ipv4Addr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address6: Option<Ipv6Addr>,
     pub boot: String,
     pub template: Option<String>,
     pub redeploy: u64,
@@ -98,7 +100,7 @@ pub struct Machine {
     pub labels: BTreeMap<String, String>,
     pub deployment: Option<String>,
     pub protected: bool,
-    pub address: Option<Ipv4Addr>,
+    pub address: Option<IpAddr>,
     pub arch: Option<String>,
     /// RFC 3339.
     pub last_seen: Option<String>,
@@ -111,7 +113,7 @@ pub struct Machine {
 /// A row of `GET /v1/leases`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Lease {
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     pub mac: String,
     pub machine: Option<String>,
     pub hostname: Option<String>,
@@ -149,7 +151,7 @@ pub struct Event {
     pub at_ms: u64,
     pub stage: String,
     pub mac: Option<String>,
-    pub address: Option<Ipv4Addr>,
+    pub address: Option<IpAddr>,
     pub deployment: Option<String>,
     pub text: String,
 }

@@ -127,7 +127,7 @@ fn boot_script(table: &Table, deployment: &Deployment, form: Form) -> Result<Str
         machine.and_then(|machine| machine.macs.first().copied()).ok_or_else(|| no_machine(deployment))?;
     let first = deployment.subnet.dynamic.first().map(|range| range.first);
     let address = table.address_of(deployment, mac).or(first).unwrap_or(deployment.subnet.cidr.hosts().last);
-    let asker = Asker { address, transport: Transport::Http };
+    let asker = Asker::new(address, None, Transport::Http);
     tree::boot_script(table, &asker, form, mac, deployment)
         .map_err(|error| format!("the kernel command line can't be rendered: {error}"))
 }

@@ -237,7 +237,7 @@ impl Player<'_> {
 
     fn file(&mut self, packet: &Packet, transport: Transport, method: Method, path: &str, note: &str) {
         let now = Time(packet.at / 1000);
-        let asker = Asker { address: *packet.source.ip(), transport };
+        let asker = Asker::new(*packet.source.ip(), None, transport);
         for _ in 0..3 {
             match tree::open(&self.table, &asker, method, path, note) {
                 Answer::Serve(found) => {

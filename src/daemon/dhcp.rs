@@ -380,7 +380,7 @@ impl<L: Lessor> Service<L> {
                  the address rests for 24 hours"
             );
             tracing::warn!("{text}");
-            let event = Event { address: Some(address), ..Event::new(now(), Stage::Daemon, text) };
+            let event = Event { address: Some(address.into()), ..Event::new(now(), Stage::Daemon, text) };
             self.lessor.note(vec![event]);
             let action = LeaseAction::Conflict { address };
             let request = LeaseRequest { mac: used_by, at: now(), client_id: None, hostname: None, action };

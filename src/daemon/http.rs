@@ -8,7 +8,7 @@ mod stream;
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
-use super::{Files, Opener, Stop, now, stopped};
+use super::{Files, Opener, Stop, bind_early, now, stopped};
 use crate::proto::http::Status;
 use crate::proto::http::reply::{Context, problem};
 use crate::proto::tree::{Asker, Transport};
@@ -98,10 +98,13 @@ impl<O> Clone for Shared<O> {
 
 impl Server {
     /// Listens at `address`. Needs a tokio runtime.
-    pub fn bind(address: SocketAddrV4, files: Files, limits: Limits) -> io::Result<Server> {
-        let socket = TcpSocket::new_v4()?;
+    pub fn bind(address: SocketAddr, files: Files, limits: Limits) -> io::Result<Server> {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
-        socket.bind(address.into())?;
+        if address.is_ipv6() {
+            bind_early(&socket)?;
+        }
+        socket.bind(address)?;
         Ok(Server {
             listener: socket.listen(BACKLOG)?,
             files,
@@ -140,7 +143,7 @@ impl Server {
                 () = stopped(&mut stop) => break,
                 Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
                 accepted = self.listener.accept(), if room => match accepted {
-                    Ok((stream, SocketAddr::V4(peer))) => {
+                    Ok((stream, peer)) => {
                         if let Some(place) = self.admit(&stream, peer) {
                             tasks.spawn(serve(stream, peer, self.tls.clone(), shared.clone(), place));
                         }
@@ -148,7 +151,6 @@ impl Server {
                             self.crowded.notify_one();
                         }
                     }
-                    Ok((_, SocketAddr::V6(peer))) => debug!(%peer, "HTTP: only IPv4 is served"),
                     Err(error) => {
                         warn!(%error, "HTTP: a connection could not be accepted");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -165,8 +167,8 @@ impl Server {
         Ok(())
     }
 
-    fn admit(&self, stream: &TcpStream, peer: SocketAddrV4) -> Option<Place> {
-        let place = self.clients.admit(*peer.ip(), self.limits.connections_per_client);
+    fn admit(&self, stream: &TcpStream, peer: SocketAddr) -> Option<Place> {
+        let place = self.clients.admit(peer.ip(), self.limits.connections_per_client);
         if place.is_none() {
             warn!(%peer, "HTTP: too many connections from one address");
             // Under TLS nobody could read it.
@@ -180,7 +182,7 @@ impl Server {
 
 async fn serve<O: Opener>(
     stream: TcpStream,
-    peer: SocketAddrV4,
+    peer: SocketAddr,
     tls: Option<TlsAcceptor>,
     shared: Shared<O>,
     place: Place,
@@ -188,6 +190,7 @@ async fn serve<O: Opener>(
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%peer, %error, "HTTP: small replies may be late");
     }
+    let own = stream.local_addr().ok().map(|own| own.ip());
     let stream = match tls {
         None => Stream::Plain(stream),
         Some(tls) => match timeout(shared.limits.reading, tls.accept(stream)).await {
@@ -196,7 +199,7 @@ async fn serve<O: Opener>(
             Err(_) => return debug!(%peer, "HTTPS: the client never finished its greeting"),
         },
     };
-    let asker = Asker { address: *peer.ip(), transport: Transport::Http };
+    let asker = Asker::new(peer.ip(), own, Transport::Http);
     Connection::new(stream, asker, shared, place).run().await;
 }
 
@@ -211,16 +214,16 @@ fn turn_away(stream: &TcpStream) {
 
 /// How many connections each address has.
 #[derive(Clone, Default)]
-struct Clients(Arc<Mutex<HashMap<Ipv4Addr, usize>>>);
+struct Clients(Arc<Mutex<HashMap<IpAddr, usize>>>);
 
 /// One of an address's connections, until dropped.
 struct Place {
     clients: Clients,
-    address: Ipv4Addr,
+    address: IpAddr,
 }
 
 impl Clients {
-    fn admit(&self, address: Ipv4Addr, limit: usize) -> Option<Place> {
+    fn admit(&self, address: IpAddr, limit: usize) -> Option<Place> {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(address).or_default();
         if *count >= limit {

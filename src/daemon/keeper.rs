@@ -17,7 +17,9 @@ use crate::plan::{self, Consent, Hold, Plan};
 use crate::store::{Batch, EVENTS_MAX, Kept, Lists, Saved, Store};
 use crate::table::lease::LeaseRequest;
 use crate::table::looping::Loops;
-use crate::table::{Event, Install, Leases, Permit, Report, Secrets, Server, Stage, Table};
+use crate::table::{
+    Event, Install, Lease6Request, Leases, Leases6, Permit, Report, Secrets, Server, Stage, Table,
+};
 
 /// Requests that wait for the keeper at most; more are refused, so that a storm can't eat memory.
 const QUEUE_MAX: usize = 16_384;
@@ -71,6 +73,7 @@ type Reply<T> = oneshot::Sender<Result<T, KeeperError>>;
 enum Command {
     Adopt(Box<Proposal>, Reply<Adopted>),
     Lease(Vec<LeaseRequest>, Reply<()>),
+    Lease6(Lease6Request, Reply<()>),
     Permit(Permit, Reply<()>),
     Report(Report, Reply<()>),
     Installed(Name, Install, Reply<()>),
@@ -136,6 +139,10 @@ impl Keeper {
 
     pub async fn lease(&self, requests: Vec<LeaseRequest>) -> Result<(), KeeperError> {
         self.ask(|reply| Command::Lease(requests, reply)).await
+    }
+
+    pub async fn lease6(&self, request: Lease6Request) -> Result<(), KeeperError> {
+        self.ask(|reply| Command::Lease6(request, reply)).await
     }
 
     pub async fn permit(&self, permit: Permit) -> Result<(), KeeperError> {
@@ -216,6 +223,7 @@ fn table_of(saved: &Saved, server: Server) -> Table {
         tenants: saved.assignments.iter().map(tenant).collect(),
         protected: saved.protected.iter().cloned().collect(),
         leases: Leases::restore(saved.leases.iter().cloned()),
+        leases6: Leases6::restore(saved.leases6.iter().cloned()),
         ..Table::new(server)
     }
 }
@@ -287,6 +295,11 @@ impl Run {
         match command {
             Command::Adopt(proposal, reply) => self.adopt(*proposal, now, reply),
             Command::Lease(requests, reply) => self.lease(&requests, reply),
+            Command::Lease6(request, reply) => {
+                let changed = self.table.lease6(&request);
+                self.batch.leases6.extend(changed);
+                self.later(reply, ());
+            }
             Command::Permit(permit, reply) => {
                 let next = self.table.permit(&permit, now).map_err(|stale| stale.to_string());
                 self.install(&permit.deployment, next, reply);

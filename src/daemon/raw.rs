@@ -48,7 +48,7 @@ pub(super) fn link_address(index: u32, hardware: [u8; 6]) -> LinkAddr {
 }
 
 /// The same for another protocol than IPv4.
-pub(super) fn link_address_of(index: u32, hardware: [u8; 6], protocol: u16) -> LinkAddr {
+pub(crate) fn link_address_of(index: u32, hardware: [u8; 6], protocol: u16) -> LinkAddr {
     let mut address = [0; 8];
     address[..6].copy_from_slice(&hardware);
     let raw = libc::sockaddr_ll {

@@ -22,7 +22,7 @@ use super::link::Interface;
 use super::neighbours::{self, Watch};
 use super::reconcile::{Follow, Followed, Reconciler};
 use super::tls::{self, Authority, Rooted};
-use super::{Opener, Stop, dhcp, http, now, tftp};
+use super::{Opener, Stop, dhcp, http, ipv6, now, tftp};
 use crate::api::metrics::Counts;
 use crate::api::types::{
     Adopt, Apply, EditRequest, Edited, Order, Outcome, SourceStatus, Status, Ticket, Tree, WaitingPlan,
@@ -97,7 +97,14 @@ async fn serve(config: Config) -> Result<(), Failure> {
         hooks: hooks.clone(),
     };
     serve_api(&config.api.listen, daemon, stopping.clone(), &mut tasks).await?;
-    serve_files(&config, &keeper, &stopping, &mut tasks)?;
+    let files = Files::new();
+    serve_files(&config, &files, &keeper, &stopping, &mut tasks)?;
+    let six = ipv6::Six {
+        keeper: keeper.clone(),
+        files,
+        http_port: config.http.port,
+        networks: std::iter::zip(interfaces.iter().cloned(), modes.iter().cloned()).collect(),
+    };
     let sockets = match most(&config) {
         Mode::Off => None,
         mode => Some(dhcp::Sockets::open(interfaces, mode)?),
@@ -118,6 +125,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
             watch.before_serving().await;
         }
         first_revision(reconciler.statuses()).await;
+        tasks.spawn(six.run(stopping.clone()));
         tasks.spawn(serve_dhcp(sockets, modes, keeper.clone(), stopping.clone()));
         for watch in watches {
             let stopping = stopping.clone();
@@ -130,7 +138,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
         }
     } else {
         // The keeper ends when nobody holds on to it any more.
-        drop(watches);
+        drop((watches, six));
     }
     // Before anybody is told to send one: a signal that nobody listens for ends the daemon.
     let mut signals = Signals::listen()?;
@@ -184,18 +192,18 @@ async fn serve_api(
 
 fn serve_files(
     config: &Config,
+    files: &Files,
     keeper: &Keeper,
     stopping: &watch::Receiver<bool>,
     tasks: &mut JoinSet<()>,
 ) -> Result<(), Failure> {
     let (secure, authority) = secure(config)?;
     let opener = Arc::new(Rooted::new(Arc::new(keeper.clone()), authority.as_ref()));
-    let files = Files::new();
     for Network { address, .. } in config.networks() {
         let taken = |what: &str, port: u16, error: std::io::Error| -> Failure {
             format!("{what} can't listen on {address}:{port}: {error}").into()
         };
-        let at = |port| SocketAddrV4::new(*address, port);
+        let at = |port| SocketAddrV4::new(*address, port).into();
         let tftp = tftp::Server::bind(at(TFTP_PORT), files.clone(), tftp::Limits::default())
             .map_err(|error| taken("TFTP", TFTP_PORT, error))?
             .single_port(config.tftp.single_port);
@@ -422,6 +430,7 @@ fn fallback(at: usize, subnet: &crate::config::Subnet) -> Subnet {
         dynamic: dynamic.iter().copied().collect(),
         lease: LEASE,
         options: Default::default(),
+        ipv6: None,
         origin: Origin { file: "(the daemon's settings)".into(), line: 1, column: 1 },
     }
 }

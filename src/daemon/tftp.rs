@@ -7,7 +7,7 @@ mod transfer;
 mod wire;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ pub struct Server {
 impl Server {
     /// Listens at `address`; with the unspecified address, replies still come from the one each
     /// request was sent to. Needs a tokio runtime.
-    pub fn bind(address: SocketAddrV4, files: Files, limits: Limits) -> io::Result<Server> {
+    pub fn bind(address: SocketAddr, files: Files, limits: Limits) -> io::Result<Server> {
         let registry = Registry::new(limits);
         Ok(Server { listener: Arc::new(Listener::bind(address)?), registry, files, single_port: false })
     }
@@ -67,7 +67,7 @@ impl Server {
         self
     }
 
-    pub fn local_addr(&self) -> io::Result<SocketAddrV4> {
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
@@ -124,7 +124,7 @@ impl Server {
         self.registry.started(peer, id, task);
     }
 
-    fn wire(&self, local: Ipv4Addr, peer: SocketAddrV4, id: u64) -> io::Result<Wire> {
+    fn wire(&self, local: IpAddr, peer: SocketAddr, id: u64) -> io::Result<Wire> {
         if !self.single_port {
             return Wire::open(local, peer);
         }

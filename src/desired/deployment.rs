@@ -1,7 +1,7 @@
 //! What shall run where.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::{Boot, DhcpOptions, Subnet, Template};
@@ -15,6 +15,8 @@ pub struct Deployment {
     pub place: Place,
     /// `None`: the machine gets one of the subnet's dynamic addresses and keeps it.
     pub address: Option<Ipv4Addr>,
+    /// `None`: one of the dynamic IPv6 addresses, where there are any.
+    pub address6: Option<Ipv6Addr>,
     pub subnet: Arc<Subnet>,
     pub boot: Arc<Boot>,
     /// Without one the machine boots from the network every time (diskless).

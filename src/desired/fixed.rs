@@ -1,7 +1,7 @@
 //! Which deployment a fixed address is promised to.
 
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::OnceLock;
 
 use super::Desired;
@@ -12,6 +12,7 @@ use crate::model::Name;
 #[derive(Debug, Default)]
 pub struct Fixed {
     by_address: OnceLock<HashMap<Ipv4Addr, Name>>,
+    by_address6: OnceLock<HashMap<Ipv6Addr, Name>>,
 }
 
 impl Clone for Fixed {
@@ -28,5 +29,14 @@ impl Desired {
             fixed.collect()
         };
         self.fixed.by_address.get_or_init(gather).get(&address)
+    }
+
+    /// The deployment that has this IPv6 address by its manifest.
+    pub fn fixed6_at(&self, address: Ipv6Addr) -> Option<&Name> {
+        let gather = || {
+            let fixed = self.deployments.values().filter_map(|one| Some((one.address6?, one.name.clone())));
+            fixed.collect()
+        };
+        self.fixed.by_address6.get_or_init(gather).get(&address)
     }
 }

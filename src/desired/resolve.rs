@@ -9,6 +9,7 @@ mod deployment;
 mod digest;
 mod earlier;
 pub mod inherited;
+mod ipv6;
 mod machine;
 mod memory;
 mod option;
@@ -22,7 +23,7 @@ mod unattended;
 mod variable;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 pub use earlier::Earlier;
@@ -102,6 +103,7 @@ struct Resolver<'a> {
     pinned: HashMap<Name, (Name, Mark)>,
     /// Fixed addresses by who was first.
     fixed: HashMap<Ipv4Addr, (Name, Mark)>,
+    fixed6: HashMap<Ipv6Addr, (Name, Mark)>,
     digests: Digests,
     /// Deployments that lack a variable, by where it is wanted.
     lacking: BTreeMap<variable::Want, Vec<Name>>,
@@ -146,6 +148,7 @@ impl<'a> Resolver<'a> {
             profiles: HashMap::new(),
             pinned: HashMap::with_capacity(documents.deployments.len()),
             fixed: HashMap::with_capacity(documents.deployments.len()),
+            fixed6: HashMap::new(),
             digests: Digests::default(),
             lacking: BTreeMap::new(),
             users: BTreeMap::new(),

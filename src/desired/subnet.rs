@@ -1,9 +1,10 @@
 //! A network the daemon serves.
 
-use std::net::Ipv4Addr;
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::DhcpOptions;
-use crate::model::{Cidr, Name, Origin, Range, Span};
+use crate::model::{Cidr, Cidr6, Name, Origin, Range, Range6, Span};
 
 /// One `[subnet.NAME]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,6 +19,8 @@ pub struct Subnet {
     /// How long a dynamic lease lasts.
     pub lease: Span,
     pub options: DhcpOptions,
+    /// IPv6 on the same wire; `None`: nothing is said there.
+    pub ipv6: Option<Ipv6>,
     /// Subnets of one segment are on one wire (`shares`): the name of the first.
     pub segment: Name,
     pub origin: Origin,
@@ -26,5 +29,63 @@ pub struct Subnet {
 impl Subnet {
     pub fn is_dynamic(&self, address: Ipv4Addr) -> bool {
         self.dynamic.iter().any(|range| range.contains(address))
+    }
+}
+
+/// `ipv6` of a subnet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ipv6 {
+    pub cidr: Cidr6,
+    /// Addresses for machines without a fixed one; empty: unknown machines get no answer.
+    pub dynamic: Vec<Range6>,
+    pub dns: Vec<Ipv6Addr>,
+    pub ra: Advertise,
+    /// Whether the advertisements make us the default router.
+    pub router: bool,
+}
+
+/// What router advertisements say of addresses (RFC 4861 section 4.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Advertise {
+    /// None are sent: the router of the wire does, or nobody.
+    #[default]
+    Off,
+    /// Addresses and the rest come by DHCPv6.
+    Managed,
+    /// The rest comes by DHCPv6; of addresses nothing is said.
+    Other,
+    /// Machines make their own addresses; the rest comes by DHCPv6.
+    Slaac,
+}
+
+impl Advertise {
+    pub const ALL: [Advertise; 4] = [Advertise::Off, Advertise::Managed, Advertise::Other, Advertise::Slaac];
+}
+
+impl fmt::Display for Advertise {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Advertise::Off => "off",
+            Advertise::Managed => "managed",
+            Advertise::Other => "other",
+            Advertise::Slaac => "slaac",
+        })
+    }
+}
+
+impl Ipv6 {
+    pub fn is_dynamic(&self, address: Ipv6Addr) -> bool {
+        self.dynamic.iter().any(|range| range.contains(address))
+    }
+
+    /// Every setting as a line, for digests and plans.
+    pub fn lines(&self) -> Vec<String> {
+        let Ipv6 { cidr, dynamic, dns, ra, router } = self;
+        let mut lines = vec![format!("cidr {cidr}")];
+        lines.extend(dynamic.iter().map(|range| format!("dynamic {range}")));
+        lines.extend(dns.iter().map(|server| format!("dns {server}")));
+        lines.push(format!("ra {ra}"));
+        lines.extend(router.then(|| "router".to_owned()));
+        lines
     }
 }

@@ -2,13 +2,13 @@
 //! inheritance and defaults come later.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::shape::KNOWN;
 use super::value::{Field, Table, Value};
 use super::{Code, Kind, Level, Mark, Marked, Problem, Sources};
-use crate::model::{Cidr, Mac, Name, Range, Size, Span, Window};
+use crate::model::{Cidr, Cidr6, Mac, Name, Range, Range6, Size, Span, Window};
 
 /// All resources of one revision.
 #[derive(Clone, Debug, Default)]
@@ -51,7 +51,18 @@ pub struct Subnet {
     pub dynamic: Vec<Marked<Range>>,
     pub lease: Option<Marked<Span>>,
     pub shares: Option<Marked<Name>>,
+    pub ipv6: Option<Ipv6>,
     pub extra: Extra,
+}
+
+/// `ipv6` of a subnet.
+#[derive(Clone, Debug)]
+pub struct Ipv6 {
+    pub cidr: Option<Marked<Cidr6>>,
+    pub dynamic: Vec<Marked<Range6>>,
+    pub dns: Vec<Marked<Ipv6Addr>>,
+    pub ra: Option<Marked<Arc<str>>>,
+    pub router: Option<Marked<bool>>,
 }
 
 /// What DHCP clients are told beside the usual: `options` and `routes`.
@@ -162,6 +173,7 @@ pub struct Deployment {
     pub select: Option<Marked<BTreeMap<Arc<str>, Arc<str>>>>,
     pub macs: Vec<Marked<Mac>>,
     pub address: Option<Marked<Address>>,
+    pub address6: Option<Marked<Ipv6Addr>>,
     pub redeploy: Option<Marked<u64>>,
     pub settings: Settings,
 }
@@ -226,6 +238,13 @@ pub(super) trait Document {
 
 impl Document for Subnet {
     fn read(mut table: Table) -> Subnet {
+        let ipv6 = |Marked { value: mut table, .. }: Marked<Table>| Ipv6 {
+            cidr: table.take("cidr"),
+            dynamic: table.take_list("dynamic"),
+            dns: table.take_list("dns"),
+            ra: table.take("ra"),
+            router: table.take("router"),
+        };
         Subnet {
             cidr: table.take("cidr"),
             gateway: table.take("gateway"),
@@ -234,6 +253,7 @@ impl Document for Subnet {
             dynamic: table.take_list("dynamic"),
             lease: table.take("lease"),
             shares: table.take("shares"),
+            ipv6: table.take("ipv6").map(ipv6),
             extra: Extra::read(&mut table),
         }
     }
@@ -338,6 +358,7 @@ impl Document for Deployment {
             select: selector(&mut table),
             macs: table.take_list("mac"),
             address: table.take("address").and_then(address),
+            address6: table.take("address6"),
             redeploy,
             settings: Settings::read(&mut table),
         }

@@ -492,7 +492,7 @@ fn only_dotted(checker: &Checker, tree: &DeTable) -> bool {
     };
     !tree.is_empty()
         && tree.iter().all(|(key, value)| {
-            header(value) && !["vars", "labels", "select", "iso", "power"].contains(&&**key.get_ref())
+            header(value) && !["vars", "labels", "select", "iso", "power", "ipv6"].contains(&&**key.get_ref())
         })
 }
 

@@ -92,10 +92,13 @@ pub enum Form {
     Name(Kind),
     Mac,
     Address,
+    Address6,
     /// An address or `auto`.
     AddressOrAuto,
     Cidr,
+    Cidr6,
     Range,
+    Range6,
     Duration,
     /// An amount of memory.
     Size,

@@ -1,11 +1,11 @@
 //! Values as written, checked against the language and with their places kept.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::{Mark, Marked};
-use crate::model::{Cidr, Mac, Name, Range, Size, Span, Window};
+use crate::model::{Cidr, Cidr6, Mac, Name, Range, Range6, Size, Span, Window};
 
 /// A value whose form was found right.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,10 +20,14 @@ pub enum Value {
     Name(Name),
     Mac(Mac),
     Address(Ipv4Addr),
+    Address6(Ipv6Addr),
     /// `address = "auto"`
     Auto,
     Cidr(Cidr),
+    // Rare and long: apart, so that every other value stays short.
+    Cidr6(Box<Cidr6>),
     Range(Range),
+    Range6(Box<Range6>),
     Duration(Span),
     Size(Size),
     Percent(u8),
@@ -66,6 +70,7 @@ extract!(
     Name as Name,
     Mac as Mac,
     Address as Ipv4Addr,
+    Address6 as Ipv6Addr,
     Cidr as Cidr,
     Range as Range,
     Duration as Span,
@@ -74,6 +79,21 @@ extract!(
     Window as Window,
     Table as Table,
 );
+
+macro_rules! extract_boxed {
+    ($($variant:ident as $type:ty),* $(,)?) => {
+        $(impl Extract for $type {
+            fn extract(value: Value) -> Option<$type> {
+                match value {
+                    Value::$variant(inner) => Some(*inner),
+                    _ => None,
+                }
+            }
+        })*
+    };
+}
+
+extract_boxed!(Cidr6 as Cidr6, Range6 as Range6);
 
 impl Extract for Value {
     fn extract(value: Value) -> Option<Value> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Action, Change, FORMAT_VERSION, Impact, Plan, blast};
-use crate::desired::{Boot, Deployment, Desired, DhcpOptions, Machine, Subnet};
+use crate::desired::{Boot, Deployment, Desired, DhcpOptions, Ipv6, Machine, Subnet};
 use crate::model::{Name, Origin};
 use crate::table::change::{gone, is_rename};
 use crate::table::{Duty, Table, rename};
@@ -96,7 +96,8 @@ fn subnets(before: &Desired, after: &Desired, changes: &mut Vec<Change>) {
 }
 
 fn subnet_details(before: &Subnet, after: &Subnet) -> Vec<String> {
-    let Subnet { name: _, cidr, gateway, dns, domain, dynamic, lease, options, segment, origin: _ } = after;
+    let Subnet { name: _, cidr, gateway, dns, domain, dynamic, lease, options, ipv6, segment, origin: _ } =
+        after;
     let mut details = Vec::new();
     note(&mut details, "cidr", &before.cidr.to_string(), &cidr.to_string());
     note(&mut details, "gateway", &format!("{:?}", before.gateway), &format!("{gateway:?}"));
@@ -106,6 +107,8 @@ fn subnet_details(before: &Subnet, after: &Subnet) -> Vec<String> {
     note(&mut details, "lease", &before.lease.to_string(), &lease.to_string());
     note(&mut details, "segment", before.segment.as_str(), segment.as_str());
     note(&mut details, "options", &lines(&before.options), &lines(options));
+    let six = |ipv6: &Option<Ipv6>| ipv6.as_ref().map_or("none".into(), |ipv6| ipv6.lines().join(", "));
+    note(&mut details, "ipv6", &six(&before.ipv6), &six(ipv6));
     details
 }
 
@@ -290,6 +293,7 @@ fn appeared(table: &Table, next: &Table, disks: &Disks, deployment: &Deployment)
 fn description(deployment: &Deployment) -> Vec<String> {
     let address = deployment.address.map_or("auto".into(), |address| address.to_string());
     let mut details = vec![format!("address: {address}"), format!("boot: {}", deployment.boot.name)];
+    details.extend(deployment.address6.map(|address6| format!("address6: {address6}")));
     details.extend(deployment.template.as_ref().map(|template| format!("template: {}", template.name)));
     details
 }
@@ -366,6 +370,7 @@ fn deployment_details(
         name,
         place: _,
         address,
+        address6,
         subnet,
         boot,
         template,
@@ -382,6 +387,9 @@ fn deployment_details(
     let shown =
         |address: Option<std::net::Ipv4Addr>| address.map_or("auto".into(), |address| address.to_string());
     note(&mut details, "address", &shown(before.address), &shown(*address));
+    let shown6 =
+        |address: Option<std::net::Ipv6Addr>| address.map_or("auto".into(), |address| address.to_string());
+    note(&mut details, "address6", &shown6(before.address6), &shown6(*address6));
     note(&mut details, "subnet", before.subnet.name.as_str(), subnet.name.as_str());
     note(&mut details, "boot", before.boot.name.as_str(), boot.name.as_str());
     let named = |template: &Option<Arc<crate::desired::Template>>| {

@@ -1,6 +1,7 @@
 //! Part of a revision: some deployments as they are to be, the others as they are.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -184,6 +185,7 @@ fn moved(deployment: &Deployment, boot: Arc<Boot>, subnet: Arc<Subnet>) -> Deplo
         name,
         place,
         address,
+        address6,
         subnet: _,
         boot: _,
         template,
@@ -197,6 +199,7 @@ fn moved(deployment: &Deployment, boot: Arc<Boot>, subnet: Arc<Subnet>) -> Deplo
         name: name.clone(),
         place: place.clone(),
         address: *address,
+        address6: *address6,
         subnet,
         boot,
         template: template.clone(),
@@ -224,10 +227,12 @@ fn macs(next: &Desired) -> Result<HashMap<crate::model::Mac, Name>, String> {
 fn one_address_each(next: &Desired) -> Result<(), String> {
     let mut owners = BTreeMap::new();
     for deployment in next.deployments.values() {
-        let Some(address) = deployment.address else { continue };
-        if let Some(other) = owners.insert(address, &deployment.name) {
-            let name = &deployment.name;
-            return Err(format!("{other} and {name} would both have {address}: select both or none"));
+        let fixed6 = deployment.address6.map(IpAddr::V6);
+        for address in deployment.address.map(IpAddr::V4).into_iter().chain(fixed6) {
+            if let Some(other) = owners.insert(address, &deployment.name) {
+                let name = &deployment.name;
+                return Err(format!("{other} and {name} would both have {address}: select both or none"));
+            }
         }
     }
     Ok(())

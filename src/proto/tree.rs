@@ -17,7 +17,7 @@ mod listing;
 pub mod name;
 mod script;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use super::path::{clean_path, percent_decode};
 use crate::model::{Content, Mac, Name};
@@ -25,15 +25,28 @@ use crate::table::{Permit, Report, Stage, Table};
 
 pub use super::http::Method;
 pub use answers::render as answer_file;
-pub use facts::facts;
+pub use facts::{facts, facts_at};
 pub use name::{Form, Target};
 pub use script::render as boot_script;
 
 /// Who asks, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asker {
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     pub transport: Transport,
+    /// Our address that it reached, if that is one of IPv6: what it is told to fetch is there.
+    pub at: Option<Ipv6Addr>,
+}
+
+impl Asker {
+    /// `own` is our address that it reached.
+    pub fn new(address: impl Into<IpAddr>, own: Option<IpAddr>, transport: Transport) -> Asker {
+        let at = match own {
+            Some(IpAddr::V6(own)) => Some(own),
+            Some(IpAddr::V4(_)) | None => None,
+        };
+        Asker { address: address.into(), transport, at }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,7 +138,9 @@ fn named(table: &Table, asker: &Asker, method: Method, path: &str, note: &str) -
     let answer = match &target {
         Target::Script { form, mac: named } => script::open(table, asker, method, *form, named.or(mac)),
         Target::Loader(loader) => files::loader(table, loader),
-        Target::Answers { deployment, token, file } => answers::open(table, method, deployment, token, file),
+        Target::Answers { deployment, token, file } => {
+            answers::open(table, asker, method, deployment, token, file)
+        }
         Target::Hook { deployment, token, outcome } => hooks::open(table, deployment, token, *outcome, note),
         Target::Media { boot, path } => files::media(table, asker, method, mac, boot, path),
         Target::Unknown => {

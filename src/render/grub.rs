@@ -1,7 +1,7 @@
 //! GRUB configurations.
 
 use std::fmt::Write;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddrV4};
 
 use super::CmdlineError;
 
@@ -9,7 +9,7 @@ use super::CmdlineError;
 /// meant for it has to come by TFTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Device {
-    Tftp(Ipv4Addr),
+    Tftp(IpAddr),
     Http(SocketAddrV4),
 }
 
@@ -103,7 +103,8 @@ fn file(device: Device, path: &str) -> Result<String, CmdlineError> {
     }
     let path = quoted(path.trim_start_matches('/'));
     Ok(match device {
-        Device::Tftp(server) => format!("(tftp,{server})/{path}"),
+        Device::Tftp(IpAddr::V4(server)) => format!("(tftp,{server})/{path}"),
+        Device::Tftp(IpAddr::V6(server)) => format!("(tftp,[{server}])/{path}"),
         Device::Http(server) if server.port() == 80 => format!("(http,{})/{path}", server.ip()),
         Device::Http(server) => format!("(http,{server})/{path}"),
     })
@@ -150,11 +151,13 @@ fn spoken(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     fn script(cmdline: &[&str]) -> Script {
         Script {
-            device: Device::Tftp(Ipv4Addr::new(10, 0, 10, 1)),
+            device: Device::Tftp(Ipv4Addr::new(10, 0, 10, 1).into()),
             kernel: "/debian/install.amd/vmlinuz".to_owned(),
             initrds: vec!["debian/install.amd/initrd.gz".to_owned()],
             cmdline: cmdline.iter().map(|word| (*word).to_owned()).collect(),

@@ -7,6 +7,7 @@ pub const WELL_KNOWN: &[(&str, &str)] = &[
     ("domain", "the subnet's domain, or empty"),
     ("mac", "the hardware address that boots, in lower case with colons"),
     ("address", "the machine's IPv4 address"),
+    ("address6", "the machine's IPv6 address, empty where it has none"),
     ("netmask", "the subnet's mask, as 255.255.255.0"),
     ("prefix_length", "the subnet's mask as a number of bits"),
     ("gateway", "the subnet's router, or empty"),

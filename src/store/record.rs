@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::Kept;
 use crate::model::{ClientArch, Cpu, Firmware, Name, Time};
 use crate::table::lease::LeaseState;
-use crate::table::{Event, Install, InstallStage, Lease, Stage};
+use crate::table::{Event, Install, InstallStage, Lease, Lease6, Stage};
 
 /// What a stored value lacks.
 pub type Unusable = String;
@@ -54,15 +54,48 @@ impl LeaseRecord {
             mac: self.mac.parse().map_err(|error| format!("{}: {error}", self.mac))?,
             client_id: self.client_id.map(Bytes::from),
             hostname: self.hostname,
-            state: match self.state.as_str() {
-                "offered" => LeaseState::Offered,
-                "bound" => LeaseState::Bound,
-                "released" => LeaseState::Released,
-                "declined" => LeaseState::Declined,
-                other => return Err(format!("unknown lease state {other}")),
-            },
+            state: lease_state(&self.state)?,
             expires: Time(self.expires),
         })
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+pub struct Lease6Record {
+    mac: String,
+    /// In hexadecimal.
+    duid: String,
+    state: String,
+    expires: u64,
+}
+
+impl Lease6Record {
+    pub fn of(lease: &Lease6) -> Lease6Record {
+        let Lease6 { address: _, mac, duid, state, expires } = lease;
+        let duid = duid.iter().map(|byte| format!("{byte:02x}")).collect();
+        Lease6Record { mac: mac.to_string(), duid, state: state.to_string(), expires: expires.0 }
+    }
+
+    pub fn into_lease(self, address: u128) -> Result<Lease6, Unusable> {
+        let byte = |at: usize| u8::from_str_radix(self.duid.get(at..at + 2)?, 16).ok();
+        let duid: Option<Vec<u8>> = (0..self.duid.len()).step_by(2).map(byte).collect();
+        Ok(Lease6 {
+            address: address.into(),
+            mac: self.mac.parse().map_err(|error| format!("{}: {error}", self.mac))?,
+            duid: duid.ok_or_else(|| format!("{} is not hexadecimal", self.duid))?.into(),
+            state: lease_state(&self.state)?,
+            expires: Time(self.expires),
+        })
+    }
+}
+
+fn lease_state(text: &str) -> Result<LeaseState, Unusable> {
+    match text {
+        "offered" => Ok(LeaseState::Offered),
+        "bound" => Ok(LeaseState::Bound),
+        "released" => Ok(LeaseState::Released),
+        "declined" => Ok(LeaseState::Declined),
+        other => Err(format!("unknown lease state {other}")),
     }
 }
 
@@ -111,7 +144,7 @@ pub struct EventRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     mac: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    address: Option<std::net::Ipv4Addr>,
+    address: Option<std::net::IpAddr>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     deployment: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -255,7 +288,7 @@ mod tests {
             ipxe: Option<bool>,
             text: String,
         ) {
-            let (at, address) = (Time(at), address.map(Into::into));
+            let (at, address) = (Time(at), address.map(|bits: u32| std::net::Ipv4Addr::from(bits).into()));
             let event = Event { at, stage, mac, address, deployment, arch, ipxe, text };
             let record: EventRecord = read(&write(&EventRecord::of(&event))).unwrap();
             prop_assert_eq!(record.into_event(), Ok(event));

@@ -1,7 +1,7 @@
 //! What machines did, as the timeline shows it.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use crate::model::{ClientArch, Mac, Name, Time};
 
@@ -11,7 +11,7 @@ pub struct Event {
     pub at: Time,
     pub stage: Stage,
     pub mac: Option<Mac>,
-    pub address: Option<Ipv4Addr>,
+    pub address: Option<IpAddr>,
     pub deployment: Option<Name>,
     pub arch: Option<ClientArch>,
     /// Whether iPXE spoke, when DHCP tells.

@@ -175,8 +175,8 @@ impl Course {
         let speaker = self.route.first_speaker();
         let mut lease = self.configure(&client, speaker, heard)?;
         let by = |lease: &Lease| match lease.file.contains("://") {
-            true => Asker { address: lease.address, transport: Transport::Http },
-            false => Asker { address: lease.address, transport: Transport::Tftp },
+            true => Asker::new(lease.address, None, Transport::Http),
+            false => Asker::new(lease.address, None, Transport::Tftp),
         };
         if speaker == Speaker::Firmware {
             self.fetch(by(&lease), &lease.file).map_err(|why| Fault::Loader.stop(why))?;

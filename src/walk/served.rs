@@ -60,7 +60,7 @@ fn boot(table: &Table, deployment: &Deployment, mac: Mac) -> Vec<Served> {
         Ok(words) => words,
         Err(error) => return vec![("kernel command line".into(), format!("can't be rendered: {error}"))],
     };
-    let asker = Asker { address, transport: Transport::Http };
+    let asker = Asker::new(address, None, Transport::Http);
     let script = tree::boot_script(table, &asker, Form::Ipxe, mac, deployment);
     let script = script.unwrap_or_else(|error| format!("can't be rendered: {error}"));
     // A changed word is shown once: by itself, not in every script around it.

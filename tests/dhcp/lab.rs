@@ -34,6 +34,7 @@ pub fn subnet(name: &str, cidr: &str, dynamic: &[&str]) -> Subnet {
         dynamic: dynamic.iter().map(|range| range.parse().unwrap()).collect(),
         lease: Span::seconds(3600),
         options: Default::default(),
+        ipv6: None,
         segment: name.parse().unwrap(),
         origin: origin(1),
     }
@@ -88,6 +89,7 @@ impl Lab {
             name: name.clone(),
             place: Place::Machine(name.clone()),
             address: address.map(ip),
+            address6: None,
             subnet: self.desired.subnets[subnet].clone(),
             boot: Arc::new(Boot {
                 name: "debian".parse().unwrap(),
@@ -109,6 +111,13 @@ impl Lab {
         };
         self.desired.deployments.insert(name.clone(), Arc::new(deployment));
         self.tenants.insert(name.clone(), name);
+        self
+    }
+
+    /// Gives a deployment an IPv6 address.
+    pub fn address6(mut self, name: &str, address: &str) -> Lab {
+        let deployment = self.desired.deployments.get_mut(name).and_then(Arc::get_mut).unwrap();
+        deployment.address6 = Some(address.parse().unwrap());
         self
     }
 

@@ -3,6 +3,7 @@
 mod boot_file;
 mod conformance;
 mod exchange;
+mod ipv6;
 mod lab;
 mod message;
 mod options;

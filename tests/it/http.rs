@@ -16,7 +16,7 @@ use crate::kit::{Running, Shelf, bytes, disk, has, loopback, memory};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn serve(shelf: Arc<Shelf>, limits: Limits) -> Running {
-    let server = Server::bind(loopback(1), Files::new(), limits).unwrap();
+    let server = Server::bind(loopback(1).into(), Files::new(), limits).unwrap();
     let mut address = loopback(1);
     address.set_port(server.local_addr().unwrap().port());
     Running::new(address, shelf, |shelf, stopped| server.run(shelf, stopped))

@@ -165,7 +165,7 @@ fn udhcpc_gets_a_dynamic_address_renews_and_gives_it_back() {
     let client = Client::new();
     let running = net.run(&["udhcpc", "-f", "-i", "cli", "-R", "-s", &client.path("script")]);
     assert!(daemon.wait(Stage::Offer).text.starts_with("offered 10.0.10.100 (unknown machine"));
-    assert_eq!(daemon.wait(Stage::Ack).address, Some(ip("10.0.10.100")));
+    assert_eq!(daemon.wait(Stage::Ack).address, Some(ip("10.0.10.100").into()));
     // It takes the signal once it runs its script; until then the address is not there.
     let end = Instant::now() + PATIENCE;
     while !net.client_addresses().contains("10.0.10.100/24") {
@@ -173,7 +173,7 @@ fn udhcpc_gets_a_dynamic_address_renews_and_gives_it_back() {
         std::thread::yield_now();
     }
     running.signal(Signal::SIGUSR1);
-    assert_eq!(daemon.wait(Stage::Ack).address, Some(ip("10.0.10.100")));
+    assert_eq!(daemon.wait(Stage::Ack).address, Some(ip("10.0.10.100").into()));
     running.signal(Signal::SIGUSR2);
     assert_eq!(daemon.wait(Stage::Silence).text, "it gave back 10.0.10.100");
     let table = daemon.tables.load();
@@ -192,8 +192,8 @@ fn dhclient_gets_its_fixed_address_renews_and_gives_it_back() {
     let running = net.run(&[&["dhclient", "-d", "-1", "-v"], &common[..]].concat());
     let offer = daemon.wait(Stage::Offer);
     assert_eq!(offer.text, "offered 10.0.10.21 (deployment web, lab.toml:20:1)");
-    assert_eq!(daemon.wait(Stage::Ack).address, Some(ip("10.0.10.21")));
-    assert_eq!(daemon.wait(Stage::Ack).address, Some(ip("10.0.10.21")), "the renewal at half of 8 s");
+    assert_eq!(daemon.wait(Stage::Ack).address, Some(ip("10.0.10.21").into()));
+    assert_eq!(daemon.wait(Stage::Ack).address, Some(ip("10.0.10.21").into()), "the renewal at half of 8 s");
     assert!(net.client_addresses().contains("10.0.10.21/24"));
     assert!(net.run(&[&["dhclient", "-r"], &common[..]].concat()).wait());
     assert_eq!(daemon.wait(Stage::Silence).text, "it gave back 10.0.10.21, which stays its fixed address");
@@ -294,7 +294,7 @@ fn a_relay_is_answered_and_garbage_does_no_harm() {
         assert_eq!((offer.kind(), offer.yiaddr()), (2, ip("10.0.20.100")));
         assert_eq!(offer.option(82), Some(&[1, 3, 9, 9, 9][..]));
     });
-    assert_eq!(daemon.wait(Stage::Offer).address, Some(ip("10.0.20.100")));
+    assert_eq!(daemon.wait(Stage::Offer).address, Some(ip("10.0.20.100").into()));
 }
 
 #[test]

@@ -5,4 +5,5 @@
 
 mod crash;
 mod firmware;
+mod ipv6;
 mod kit;

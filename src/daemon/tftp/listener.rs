@@ -2,15 +2,18 @@
 //! clients drop a reply that comes from another one.
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, sendmsg, setsockopt, sockopt,
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
+
+use super::wire;
+use crate::daemon::bind_early;
 
 /// Longest request read, in bytes; RFC 2347 allows 512.
 const MAX_REQUEST: usize = 1500;
@@ -24,25 +27,28 @@ pub struct Listener {
 /// A datagram, where it came from and where it was sent to.
 pub struct Received {
     pub datagram: Vec<u8>,
-    pub peer: SocketAddrV4,
-    pub local: Ipv4Addr,
+    pub peer: SocketAddr,
+    pub local: IpAddr,
 }
 
 impl Listener {
-    pub fn bind(address: SocketAddrV4) -> io::Result<Listener> {
-        let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    pub fn bind(address: SocketAddr) -> io::Result<Listener> {
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_nonblocking(true)?;
         socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
-        setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
+        match address {
+            SocketAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
+            SocketAddr::V6(_) => {
+                bind_early(&socket)?;
+                setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?;
+            }
+        }
         socket.bind(&address.into())?;
         Ok(Listener { socket: UdpSocket::from_std(socket.into())? })
     }
 
-    pub fn local_addr(&self) -> io::Result<SocketAddrV4> {
-        match self.socket.local_addr()? {
-            std::net::SocketAddr::V4(address) => Ok(address),
-            std::net::SocketAddr::V6(_) => Err(io::ErrorKind::Unsupported.into()),
-        }
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
     }
 
     /// The next datagram. Safe to cancel.
@@ -56,20 +62,27 @@ impl Listener {
     /// each but the last.
     pub fn try_send(
         &self,
-        local: Ipv4Addr,
-        peer: SocketAddrV4,
+        local: IpAddr,
+        peer: SocketAddr,
         bytes: &[u8],
         segment: Option<u16>,
     ) -> io::Result<()> {
-        let source = libc::in_pktinfo {
+        let source4 = libc::in_pktinfo {
             ipi_ifindex: 0,
-            ipi_spec_dst: libc::in_addr { s_addr: u32::from(local).to_be() },
+            ipi_spec_dst: libc::in_addr { s_addr: local4(local).to_bits().to_be() },
             ipi_addr: libc::in_addr { s_addr: 0 },
         };
-        let mut control = vec![ControlMessage::Ipv4PacketInfo(&source)];
+        let source6 = libc::in6_pktinfo {
+            ipi6_addr: libc::in6_addr { s6_addr: local6(local).octets() },
+            ipi6_ifindex: 0,
+        };
+        let mut control = vec![match local {
+            IpAddr::V4(_) => ControlMessage::Ipv4PacketInfo(&source4),
+            IpAddr::V6(_) => ControlMessage::Ipv6PacketInfo(&source6),
+        }];
         control.extend(segment.as_ref().map(ControlMessage::UdpGsoSegments));
         let send = || {
-            let (peer, parts) = (SockaddrIn::from(peer), [IoSlice::new(bytes)]);
+            let (peer, parts) = (SockaddrStorage::from(peer), [IoSlice::new(bytes)]);
             let sent =
                 sendmsg(self.socket.as_raw_fd(), &parts, &control, MsgFlags::MSG_DONTWAIT, Some(&peer));
             Ok(sent.map(drop)?)
@@ -83,19 +96,39 @@ impl Listener {
     }
 }
 
+fn local4(address: IpAddr) -> Ipv4Addr {
+    match address {
+        IpAddr::V4(address) => address,
+        IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
+    }
+}
+
+fn local6(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V4(_) => Ipv6Addr::UNSPECIFIED,
+        IpAddr::V6(address) => address,
+    }
+}
+
 fn receive(socket: &UdpSocket) -> io::Result<Received> {
     let mut buffer = [0; MAX_REQUEST];
-    let mut control = nix::cmsg_space!(libc::in_pktinfo);
+    let mut control = nix::cmsg_space!(libc::in6_pktinfo);
     let mut slices = [IoSliceMut::new(&mut buffer)];
-    let message =
-        recvmsg::<SockaddrIn>(socket.as_raw_fd(), &mut slices, Some(&mut control), MsgFlags::MSG_DONTWAIT)?;
+    let message = recvmsg::<SockaddrStorage>(
+        socket.as_raw_fd(),
+        &mut slices,
+        Some(&mut control),
+        MsgFlags::MSG_DONTWAIT,
+    )?;
     let length = message.bytes;
-    let peer = message.address.map(SocketAddrV4::from).ok_or(io::ErrorKind::InvalidData)?;
+    let peer =
+        message.address.and_then(|from| wire::socket_address(&from)).ok_or(io::ErrorKind::InvalidData)?;
     // For a broadcast this is the address of the interface it came in by.
     let local = message.cmsgs()?.find_map(|control| match control {
         ControlMessageOwned::Ipv4PacketInfo(info) => {
-            Some(Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr)))
+            Some(IpAddr::V4(Ipv4Addr::from(u32::from_be(info.ipi_spec_dst.s_addr))))
         }
+        ControlMessageOwned::Ipv6PacketInfo(info) => Some(IpAddr::V6(Ipv6Addr::from(info.ipi6_addr.s6_addr))),
         _ => None,
     });
     let local = local.ok_or(io::ErrorKind::InvalidData)?;

@@ -1,7 +1,7 @@
 //! Which transfers are under way, so that there are not too many and none twice.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -20,8 +20,8 @@ pub struct Registry {
 struct Shared {
     next_id: u64,
     total: usize,
-    per_client: HashMap<Ipv4Addr, usize>,
-    by_peer: HashMap<SocketAddrV4, Entry>,
+    per_client: HashMap<IpAddr, usize>,
+    by_peer: HashMap<SocketAddr, Entry>,
 }
 
 struct Entry {
@@ -45,7 +45,7 @@ pub enum Admission {
 /// A place among the transfers, until dropped.
 pub struct Slot {
     registry: Registry,
-    peer: SocketAddrV4,
+    peer: SocketAddr,
     id: u64,
     answered: Arc<AtomicBool>,
 }
@@ -57,7 +57,7 @@ impl Registry {
 
     /// Another request from a port that is being served replaces the transfer: the client has
     /// started anew.
-    pub fn admit(&self, peer: SocketAddrV4, request: &[u8]) -> Admission {
+    pub fn admit(&self, peer: SocketAddr, request: &[u8]) -> Admission {
         let mut shared = self.lock();
         if let Some(entry) = shared.by_peer.get(&peer)
             && entry.request == request
@@ -65,7 +65,7 @@ impl Registry {
         {
             return Admission::Repeated;
         }
-        let of_client = shared.per_client.get(peer.ip()).copied().unwrap_or(0);
+        let of_client = shared.per_client.get(&peer.ip()).copied().unwrap_or(0);
         if shared.total >= self.limits.transfers || of_client >= self.limits.transfers_per_client {
             return Admission::Full;
         }
@@ -75,7 +75,7 @@ impl Registry {
             Entry { id, request: request.to_vec(), answered: Arc::clone(&answered), task: None, inbox: None };
         shared.next_id += 1;
         shared.total += 1;
-        shared.per_client.insert(*peer.ip(), of_client + 1);
+        shared.per_client.insert(peer.ip(), of_client + 1);
         if let Some(Entry { task: Some(task), .. }) = shared.by_peer.insert(peer, entry) {
             task.abort();
         }
@@ -83,7 +83,7 @@ impl Registry {
     }
 
     /// What `peer` sends from now on goes to `inbox`.
-    pub fn listens(&self, peer: SocketAddrV4, id: u64, inbox: mpsc::Sender<Vec<u8>>) {
+    pub fn listens(&self, peer: SocketAddr, id: u64, inbox: mpsc::Sender<Vec<u8>>) {
         if let Some(entry) = self.lock().by_peer.get_mut(&peer).filter(|entry| entry.id == id) {
             entry.inbox = Some(inbox);
         }
@@ -91,7 +91,7 @@ impl Registry {
 
     /// Hands a packet that is no request to the transfer it belongs to, if there is one. With it
     /// the client has taken the answer. What a transfer can't keep up with is lost.
-    pub fn deliver(&self, peer: SocketAddrV4, packet: Vec<u8>) {
+    pub fn deliver(&self, peer: SocketAddr, packet: Vec<u8>) {
         let shared = self.lock();
         let Some(entry) = shared.by_peer.get(&peer) else { return };
         entry.answered.store(true, Ordering::Relaxed);
@@ -101,7 +101,7 @@ impl Registry {
     }
 
     /// Remembers the task of an admitted transfer, which may have ended already.
-    pub fn started(&self, peer: SocketAddrV4, id: u64, task: AbortHandle) {
+    pub fn started(&self, peer: SocketAddr, id: u64, task: AbortHandle) {
         if let Some(entry) = self.lock().by_peer.get_mut(&peer).filter(|entry| entry.id == id) {
             entry.task = Some(task);
         }
@@ -127,11 +127,11 @@ impl Drop for Slot {
     fn drop(&mut self) {
         let mut shared = self.registry.lock();
         shared.total -= 1;
-        let of_client = shared.per_client.get(self.peer.ip()).copied().unwrap_or(0);
+        let of_client = shared.per_client.get(&self.peer.ip()).copied().unwrap_or(0);
         if of_client > 1 {
-            shared.per_client.insert(*self.peer.ip(), of_client - 1);
+            shared.per_client.insert(self.peer.ip(), of_client - 1);
         } else {
-            shared.per_client.remove(self.peer.ip());
+            shared.per_client.remove(&self.peer.ip());
         }
         if shared.by_peer.get(&self.peer).is_some_and(|entry| entry.id == self.id) {
             shared.by_peer.remove(&self.peer);
@@ -143,8 +143,8 @@ impl Drop for Slot {
 mod tests {
     use super::*;
 
-    fn peer(host: u8, port: u16) -> SocketAddrV4 {
-        SocketAddrV4::new(Ipv4Addr::new(10, 0, 0, host), port)
+    fn peer(host: u8, port: u16) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, host], port))
     }
 
     fn slot(admission: Admission) -> Slot {

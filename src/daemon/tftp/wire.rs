@@ -2,12 +2,12 @@
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, getsockopt, recvfrom, recvmsg, sendmsg,
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, getsockopt, recvfrom, recvmsg, sendmsg,
     setsockopt, sockopt,
 };
 use socket2::SockRef;
@@ -27,6 +27,8 @@ const MAX_SEND: usize = 65_507;
 const MAX_SEGMENTS: usize = 64;
 /// Ethernet's, in bytes, where the kernel does not know better.
 const USUAL_MTU: u16 = 1500;
+/// Bytes that a header of IPv6 has more than one of IPv4.
+const LONGER_HEADER: u16 = 20;
 
 thread_local! {
     /// Blocks on their way into the kernel. One for each thread is enough, because nothing waits
@@ -36,8 +38,8 @@ thread_local! {
 
 pub struct Wire {
     via: Via,
-    local: Ipv4Addr,
-    peer: SocketAddrV4,
+    local: IpAddr,
+    peer: SocketAddr,
     /// The kernel cuts one long send into blocks.
     segments: bool,
 }
@@ -54,38 +56,47 @@ enum Via {
 }
 
 impl Wire {
-    pub fn open(local: Ipv4Addr, peer: SocketAddrV4) -> io::Result<Wire> {
-        let socket = std::net::UdpSocket::bind(SocketAddrV4::new(local, 0))?;
+    pub fn open(local: IpAddr, peer: SocketAddr) -> io::Result<Wire> {
+        let socket = std::net::UdpSocket::bind(from(local, peer))?;
         socket.set_nonblocking(true)?;
         // Without it, an unconnected socket is not told that the client's port is closed.
-        setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?;
+        match local {
+            IpAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?,
+            IpAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?,
+        }
         Ok(Wire { via: Via::Own(UdpSocket::from_std(socket)?), local, peer, segments: false })
     }
 
     pub fn share(
         listener: Arc<Listener>,
         inbox: mpsc::Receiver<Vec<u8>>,
-        local: Ipv4Addr,
-        peer: SocketAddrV4,
+        local: IpAddr,
+        peer: SocketAddr,
     ) -> Wire {
         Wire { via: Via::Shared(listener, inbox), local, peer, segments: false }
     }
 
-    pub fn peer(&self) -> SocketAddrV4 {
+    pub fn peer(&self) -> SocketAddr {
         self.peer
+    }
+
+    pub fn local(&self) -> IpAddr {
+        self.local
     }
 
     /// Longest packet that reaches the client in one piece, as far as the kernel knows, in bytes.
     pub fn mtu(&self) -> u16 {
         let known = || {
-            let probe = std::net::UdpSocket::bind(SocketAddrV4::new(self.local, 0))?;
+            let probe = std::net::UdpSocket::bind(from(self.local, self.peer))?;
             probe.connect(self.peer)?;
-            io::Result::Ok(getsockopt(&probe, sockopt::IpMtu)?)
+            io::Result::Ok(match self.local {
+                IpAddr::V4(_) => getsockopt(&probe, sockopt::IpMtu)?,
+                IpAddr::V6(_) => mtu_of_ipv6(&probe)?,
+            })
         };
-        match known() {
-            Ok(mtu) => u16::try_from(mtu).unwrap_or(u16::MAX),
-            Err(_) => USUAL_MTU,
-        }
+        let mtu = known().map_or(USUAL_MTU, |mtu| u16::try_from(mtu).unwrap_or(u16::MAX));
+        // The header of IPv6 is that much longer, and the blocks are counted for IPv4's.
+        if self.local.is_ipv6() { mtu.saturating_sub(LONGER_HEADER) } else { mtu }
     }
 
     /// Lets the kernel cut long sends into blocks, if it can: one call for a window.
@@ -133,7 +144,7 @@ impl Wire {
     fn try_send(&self, bytes: &[u8], segment: Option<u16>) -> io::Result<()> {
         match &self.via {
             Via::Own(socket) => socket.try_io(Interest::WRITABLE, || {
-                let (peer, parts) = (SockaddrIn::from(self.peer), [IoSlice::new(bytes)]);
+                let (peer, parts) = (SockaddrStorage::from(self.peer), [IoSlice::new(bytes)]);
                 // Said with each send, not once to the socket: an offer or an error is never to be cut.
                 let control = segment.as_ref().map(ControlMessage::UdpGsoSegments);
                 let flags = MsgFlags::MSG_DONTWAIT;
@@ -156,7 +167,7 @@ impl Wire {
         self.send_error(self.peer, code, text);
     }
 
-    fn send_error(&self, to: SocketAddrV4, code: ErrorCode, text: &str) {
+    fn send_error(&self, to: SocketAddr, code: ErrorCode, text: &str) {
         let packet = packet::error(code, text);
         let sent = match &self.via {
             // Straight to the kernel: tokio takes a new socket for unwritable until it has waited.
@@ -215,7 +226,7 @@ impl Wire {
 
     /// A packet from a port that has no part in this transfer: tell it so. Errors are never
     /// answered, or two servers could go on for ever.
-    fn reject(&self, from: SocketAddrV4, buffer: &[u8]) {
+    fn reject(&self, from: SocketAddr, buffer: &[u8]) {
         if buffer.starts_with(&[0, 5]) {
             return;
         }
@@ -237,16 +248,18 @@ impl Wire {
     fn peer_is_gone(&self) -> bool {
         let Via::Own(socket) = &self.via else { return false };
         let mut gone = false;
-        let mut control = nix::cmsg_space!(libc::sock_extended_err, libc::sockaddr_in);
+        let mut control = nix::cmsg_space!(libc::sock_extended_err, libc::sockaddr_in6);
         let mut packet = [0; 64];
         loop {
             let mut slices = [IoSliceMut::new(&mut packet)];
             let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
-            let message = recvmsg::<SockaddrIn>(socket.as_raw_fd(), &mut slices, Some(&mut control), flags);
+            let message =
+                recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut slices, Some(&mut control), flags);
             let Ok(message) = message else { return gone };
-            let to_peer = message.address.is_some_and(|address| SocketAddrV4::from(address) == self.peer);
+            let to_peer = message.address.as_ref().and_then(socket_address) == Some(self.peer);
             let refused = message.cmsgs().into_iter().flatten().any(|control| {
                 matches!(control, ControlMessageOwned::Ipv4RecvErr(error, _)
+                    | ControlMessageOwned::Ipv6RecvErr(error, _)
                     if error.ee_errno == libc::ECONNREFUSED as u32)
             });
             gone |= to_peer && refused;
@@ -254,9 +267,35 @@ impl Wire {
     }
 }
 
-fn receive_from(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, SocketAddrV4)> {
-    let (length, from) = recvfrom::<SockaddrIn>(socket.as_raw_fd(), buffer)?;
-    Ok((length, from.map(SocketAddrV4::from).ok_or(io::ErrorKind::InvalidData)?))
+/// The path's, of a connected socket.
+fn mtu_of_ipv6(socket: &std::net::UdpSocket) -> io::Result<i32> {
+    let mut mtu: libc::c_int = 0;
+    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: both pointers are to values that outlive the call and are as long as it is told.
+    let done = unsafe {
+        let value = (&raw mut mtu).cast();
+        libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_IPV6, libc::IPV6_MTU, value, &raw mut length)
+    };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(mtu) }
+}
+
+/// Any port of `local`; a link-local address is one on the client's link.
+fn from(local: IpAddr, peer: SocketAddr) -> SocketAddr {
+    match (local, peer) {
+        (IpAddr::V6(local), SocketAddr::V6(peer)) => SocketAddrV6::new(local, 0, 0, peer.scope_id()).into(),
+        (local, _) => SocketAddr::new(local, 0),
+    }
+}
+
+/// The address that the kernel told of.
+pub fn socket_address(from: &SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = from.as_sockaddr_in().map(|from| SocketAddr::V4((*from).into()));
+    v4.or_else(|| from.as_sockaddr_in6().map(|from| SocketAddr::V6((*from).into())))
+}
+
+fn receive_from(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+    let (length, from) = recvfrom::<SockaddrStorage>(socket.as_raw_fd(), buffer)?;
+    Ok((length, from.as_ref().and_then(socket_address).ok_or(io::ErrorKind::InvalidData)?))
 }
 
 /// Headers and data, packet after packet.

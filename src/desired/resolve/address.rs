@@ -63,6 +63,7 @@ impl Resolver<'_> {
             dynamic: if network == cidr.network() { vec![cidr.hosts()] } else { Vec::new() },
             lease: LEASE_USUAL,
             options: Default::default(),
+            ipv6: None,
             segment: name.clone(),
             origin: Origin { file: file.clone(), line: 1, column: 1 },
         };

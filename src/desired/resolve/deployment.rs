@@ -19,6 +19,7 @@ impl Resolver<'_> {
         resources.sort_by_key(|resource| resource.mark);
         for resource in &resources {
             self.fixed_address(resource);
+            self.fixed_address6(resource);
         }
         self.pins(&resources);
         self.recall();
@@ -81,12 +82,14 @@ impl Resolver<'_> {
         }
         let subnet = subnet?;
         let address = self.address(resource, &effective, &subnet);
+        let address6 = self.address6(resource, &subnet);
         let (place, boot) = (place?, boot?);
         let values = self.values(resource, &effective, &boot, template.as_ref());
         let mut deployment = Deployment {
             name: name.clone(),
             place,
             address,
+            address6,
             subnet,
             boot,
             template,

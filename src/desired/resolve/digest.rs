@@ -8,7 +8,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::Digests;
-use crate::desired::{Boot, Deployment, DhcpOptions, Place, Subnet, Template};
+use crate::desired::{Boot, Deployment, DhcpOptions, Ipv6, Place, Subnet, Template};
 use crate::manifest::Sources;
 use crate::model::{Mac, Name, hex};
 use crate::render::Value;
@@ -96,8 +96,19 @@ impl Sum {
 }
 
 pub(super) fn subnet(subnet: &Subnet) -> [u8; 32] {
-    let Subnet { name: _, cidr, gateway, dns, domain, dynamic: _, lease, options, segment: _, origin: _ } =
-        subnet;
+    let Subnet {
+        name: _,
+        cidr,
+        gateway,
+        dns,
+        domain,
+        dynamic: _,
+        lease,
+        options,
+        ipv6,
+        segment: _,
+        origin: _,
+    } = subnet;
     let mut sum = Sum::new("subnet");
     sum.shown(cidr);
     sum.option(gateway.as_ref());
@@ -105,6 +116,12 @@ pub(super) fn subnet(subnet: &Subnet) -> [u8; 32] {
     sum.option(domain.as_ref());
     sum.number(lease.0);
     sum.dhcp_options(options);
+    // Nothing where there is none, so that digests made before there was IPv6 stay right. What is
+    // lent is left out, as with IPv4, and what is advertised to the whole wire.
+    if let Some(Ipv6 { cidr, dynamic: _, dns, ra: _, router: _ }) = ipv6 {
+        sum.shown(cidr);
+        sum.list(dns.iter());
+    }
     sum.end()
 }
 
@@ -145,6 +162,7 @@ pub(super) fn deployment(
         name,
         place,
         address,
+        address6,
         subnet,
         boot,
         template,
@@ -191,6 +209,9 @@ pub(super) fn deployment(
     }
     sum.number(*redeploy);
     sum.dhcp_options(options);
+    if let Some(address6) = address6 {
+        sum.shown(address6);
+    }
     hex(&sum.end()).into()
 }
 

@@ -62,7 +62,7 @@ pub fn inherited(documents: &Documents, library: &dyn Library, deployment: &Name
 
 /// What only deployments have.
 fn own(resource: &Resource<document::Deployment>) -> Vec<Inherited> {
-    let document::Deployment { profile, machine, select, macs, address, redeploy, settings: _ } =
+    let document::Deployment { profile, machine, select, macs, address, address6, redeploy, settings: _ } =
         &resource.body;
     let row = |key: &str, value: Value, mark: Mark| Inherited { key: key.into(), value, mark: Some(mark) };
     let mut found = Vec::new();
@@ -78,6 +78,9 @@ fn own(resource: &Resource<document::Deployment>) -> Vec<Inherited> {
         let all = macs.iter().map(|mac| Marked::new(Value::Mac(mac.value), mac.mark));
         found.push(row("mac", Value::List(all.collect()), first.mark));
     }
+    found.extend(
+        address6.as_ref().map(|address| row("address6", Value::Address6(address.value), address.mark)),
+    );
     found.extend(address.as_ref().map(|address| {
         let value = match address.value {
             document::Address::Fixed(fixed) => Value::Address(fixed),

@@ -1,6 +1,6 @@
 //! Networks: each consistent in itself, none over another.
 
-use super::{Resolver, digest, option};
+use super::{Resolver, digest, ipv6, option};
 use crate::desired::Subnet;
 use crate::manifest::document::{self, Resource};
 use crate::manifest::{Code, Mark, Marked, Problem};
@@ -23,6 +23,7 @@ impl Resolver<'_> {
             self.desired.subnets.insert(resource.name.clone(), subnet);
         }
         self.overlaps(networks);
+        self.ipv6_networks();
         // The protocols look for subnets here, wherever those come from.
         if documents.subnets.is_empty() {
             let known = self.options.fallback.iter().map(|one| (one.name.clone(), one.clone()));
@@ -31,7 +32,7 @@ impl Resolver<'_> {
     }
 
     fn subnet(&self, resource: &Resource<document::Subnet>, cidr: &Marked<Cidr>) -> Subnet {
-        let document::Subnet { cidr: _, gateway, dns, domain, dynamic, lease, shares: _, extra } =
+        let document::Subnet { cidr: _, gateway, dns, domain, dynamic, lease, shares: _, ipv6, extra } =
             &resource.body;
         Subnet {
             name: resource.name.clone(),
@@ -42,6 +43,7 @@ impl Resolver<'_> {
             dynamic: dynamic.iter().map(|range| range.value).collect(),
             lease: lease.as_ref().map_or(LEASE_USUAL, |lease| lease.value),
             options: option::encoded(extra),
+            ipv6: ipv6.as_ref().and_then(ipv6::resolved),
             segment: self.segment(resource),
             origin: self.documents.sources.origin(resource.mark),
         }

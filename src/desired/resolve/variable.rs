@@ -394,9 +394,12 @@ pub(super) fn value(written: &Value) -> render::Value {
         Value::Name(_)
         | Value::Mac(_)
         | Value::Address(_)
+        | Value::Address6(_)
         | Value::Auto
         | Value::Cidr(_)
+        | Value::Cidr6(_)
         | Value::Range(_)
+        | Value::Range6(_)
         | Value::Duration(_)
         | Value::Size(_)
         | Value::Percent(_)

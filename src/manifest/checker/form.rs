@@ -1,12 +1,12 @@
 //! Texts that must have a form: addresses, names, durations, …
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{Checker, only_similar, plain, similar};
 use crate::manifest::quote::quoted;
 use crate::manifest::value::Value;
 use crate::manifest::{Code, Form, Kind, Mark, Problem};
-use crate::model::{Mac, Name, Size};
+use crate::model::{Cidr6, Mac, Name, Size};
 
 impl Checker<'_> {
     pub(super) fn form(&mut self, form: &Form, key: &str, text: &str, mark: Mark) -> Option<Value> {
@@ -50,6 +50,18 @@ fn read(form: &Form, text: &str) -> Result<Value, String> {
             .parse()
             .map(Value::Address)
             .map_err(|_| "an IPv4 address is written as in 10.0.10.21; or \"auto\" for a dynamic one".into()),
+        Form::Address6 => text
+            .parse()
+            .map(Value::Address6)
+            .map_err(|_| "an IPv6 address is written as in fd00:10::21, without a length".into()),
+        Form::Cidr6 => text
+            .parse()
+            .map(|cidr| Value::Cidr6(Box::new(cidr)))
+            .map_err(|error: crate::model::net6::Net6Error| words(&error)),
+        Form::Range6 => text
+            .parse()
+            .map(|range| Value::Range6(Box::new(range)))
+            .map_err(|error: crate::model::net6::Net6Error| words(&error)),
         Form::Cidr => {
             text.parse().map(Value::Cidr).map_err(|error: crate::model::net::NetError| words(&error))
         }
@@ -152,9 +164,15 @@ fn segment(text: &str) -> Result<Value, String> {
 fn cure(form: &Form, text: &str) -> Option<String> {
     match form {
         Form::Name(_) => name(text).map(|name| format!("did you mean `{name}`?")),
-        Form::Address | Form::AddressOrAuto => {
+        Form::AddressOrAuto if text.parse::<Ipv6Addr>().is_ok() => {
+            Some(format!("an IPv6 address has a setting of its own: address6 = \"{text}\""))
+        }
+        Form::Cidr if text.parse::<Cidr6>().is_ok() => {
+            Some(format!("IPv6 has a table of its own: ipv6 = {{ cidr = \"{text}\" }}"))
+        }
+        Form::Address | Form::Address6 | Form::AddressOrAuto => {
             let (address, _) = text.split_once('/')?;
-            let address: Ipv4Addr = address.parse().ok()?;
+            let address: IpAddr = address.parse().ok()?;
             Some(format!("the length belongs to the subnet; here just \"{address}\""))
         }
         Form::Mac => {

@@ -25,7 +25,7 @@ impl Checker<'_> {
 pub fn wanted(shape: &Shape) -> &'static str {
     match shape {
         Shape::Text(Form::Mac) => "a hardware address in quotes",
-        Shape::Text(Form::Address | Form::AddressOrAuto) => "an address in quotes",
+        Shape::Text(Form::Address | Form::Address6 | Form::AddressOrAuto) => "an address in quotes",
         Shape::Text(Form::Duration) => "a duration in quotes, as in \"8h\"",
         Shape::Text(Form::Size) => "an amount of memory in quotes, as in \"16 GiB\"",
         Shape::Text(Form::Percent) => "a part in quotes, as in \"30%\"",
@@ -85,7 +85,15 @@ fn cure(shape: &Shape, key: &str, value: &DeValue, written: &str) -> Option<Stri
         (Shape::Text(form), DeValue::Integer(number)) => match form {
             Form::Duration => Some(format!("seconds are written as \"{}s\"", plain(number.as_str()))),
             Form::Percent => Some(format!("write \"{}%\"", plain(number.as_str()))),
-            Form::Mac | Form::Address | Form::AddressOrAuto | Form::Cidr | Form::Range | Form::Size => None,
+            Form::Mac
+            | Form::Address
+            | Form::Address6
+            | Form::AddressOrAuto
+            | Form::Cidr
+            | Form::Cidr6
+            | Form::Range
+            | Form::Range6
+            | Form::Size => None,
             _ => Some(format!("write \"{}\", in quotes", plain(written))),
         },
         (Shape::Text(_) | Shape::Anything, DeValue::Float(_) | DeValue::Datetime(_)) => {
@@ -129,8 +137,11 @@ fn meant(shape: &Shape, value: &DeValue, written: &str) -> Option<String> {
             | Form::Mac
             | Form::Address
             | Form::AddressOrAuto
+            | Form::Address6
             | Form::Cidr
+            | Form::Cidr6
             | Form::Range
+            | Form::Range6
             | Form::Size => None,
             _ => quoted(written),
         },

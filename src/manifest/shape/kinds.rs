@@ -49,8 +49,35 @@ static SUBNET: Fields = table(
             Text(Name(Kind::Subnet)),
             "Another subnet that is on the same wire: machines there may get addresses of both.",
         ),
+        may("ipv6", Table(&IPV6), "IPv6 on the same wire; without it nothing is said there."),
         OPTIONS,
         ROUTES,
+    ],
+);
+
+static IPV6: Fields = table(
+    "`ipv6` tables",
+    "IPv6 on a subnet's wire: DHCPv6, network boots over IPv6 and, if wanted, router advertisements.",
+    &[
+        must("cidr", Text(Cidr6), "The network, as in \"fd00:10::/64\". This host needs an address in it."),
+        may(
+            "dynamic",
+            Several(&Text(Range6)),
+            "Addresses for machines without a fixed one, as in \"fd00:10::1000-fd00:10::1fff\". \
+             Without it unknown machines get no answer.",
+        ),
+        may("dns", Several(&Text(Address6)), "Name servers that machines are told to use."),
+        may(
+            "ra",
+            Text(Choice(&["off", "managed", "other", "slaac"])),
+            "Router advertisements: \"managed\" sends machines to DHCPv6 for their address, \"slaac\" has them \
+             make their own, \"other\" leaves addresses to another router; \"off\" (or absent) sends none.",
+        ),
+        may(
+            "router",
+            Boolean,
+            "Whether the advertisements make this host the default router; false if absent.",
+        ),
     ],
 );
 
@@ -233,6 +260,7 @@ static DEPLOYMENT: Fields = table(
             Text(AddressOrAuto),
             "Address of the machine; \"auto\" (or absent) takes a dynamic one."
         ),
+        may("address6", Text(Address6), "IPv6 address of the machine; a dynamic one if absent."),
         may(
             "redeploy",
             Integer(0),

@@ -8,7 +8,7 @@
 //! becoming iPXE (Secure Boot refusing it, say). From DHCP alone that looks like a new boot each
 //! time; the timeline shows offers without a script.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::client::{Client, Speaker};
 use super::loader;
@@ -16,7 +16,7 @@ use super::reply::Reply;
 use super::wire::{Request, code};
 use crate::desired::{Deployment, Machine};
 use crate::model::{ClientArch, Firmware, Mac};
-use crate::table::Server;
+use crate::table::{Server, host};
 
 /// PXE discovery control (option 43.6) bit 3: boot the named file, no menu, no discovery. With
 /// option 60 and without this EDK2 goes to port 4011 instead.
@@ -56,7 +56,8 @@ pub struct Booter<'a> {
 
 impl BootFile {
     /// What this client is to fetch from `server`, which it reaches at the address `at`.
-    pub fn of(booter: Booter, server: &Server, at: Ipv4Addr) -> BootFile {
+    pub fn of(booter: Booter, server: &Server, at: impl Into<IpAddr>) -> BootFile {
+        let at = at.into();
         let (client, mac, url) = (booter.client, booter.mac, server.url_at(at));
         let missing = BootFile::Missing;
         match client.speaker {
@@ -64,7 +65,7 @@ impl BootFile {
             Speaker::Ipxe { capable: true } => BootFile::Url(format!("{url}/ipxe/{}.ipxe", mac.dashed())),
             Speaker::Ipxe { capable: false } => booter
                 .loader(server)
-                .map_or_else(missing, |name| BootFile::Url(format!("tftp://{at}/{name}"))),
+                .map_or_else(missing, |name| BootFile::Url(format!("tftp://{}/{name}", host(at)))),
             Speaker::Pxe => booter.loader(server).map_or_else(missing, BootFile::Name),
             Speaker::Http => booter
                 .loader(server)

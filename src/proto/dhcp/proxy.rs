@@ -1,7 +1,7 @@
 //! ProxyDHCP (PXE 2.1 section 2.2.3): boot files beside somebody else's DHCP server, and the
 //! boot server on port 4011 that some firmware turns to afterwards.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::boot_file::{self, BootFile, Booter, Manner};
 use super::client::Client;
@@ -72,7 +72,7 @@ fn answer(table: &Table, link: &Link, now: Time, request: &Request, kind: Messag
         at: now,
         stage,
         mac: Some(request.mac),
-        address: Some(current).filter(|current| !current.is_unspecified()),
+        address: Some(current).filter(|current| !current.is_unspecified()).map(IpAddr::V4),
         deployment: deployment.map(|deployment| deployment.name.clone()),
         arch: client.arch,
         ipxe: Some(client.is_ipxe()),

@@ -1,6 +1,6 @@
 //! The server's half of RFC 2131: what each message is answered with.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use bytes::Bytes;
 use dhcproto::v4::DhcpOption;
@@ -384,7 +384,7 @@ impl Case<'_> {
             at: self.now,
             stage,
             mac: Some(self.request.mac),
-            address,
+            address: address.map(IpAddr::V4),
             deployment: asker.deployment.map(|deployment| deployment.name.clone()),
             arch: asker.client.arch,
             ipxe: asker.client.boots().then_some(asker.client.is_ipxe()),

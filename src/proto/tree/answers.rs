@@ -1,13 +1,15 @@
 //! Answer files: rendered for one installation, served to who knows its token, while it lasts.
 
-use super::{Answer, Artifact, Method, Refusal, RefusalReason, facts, script};
+use std::net::Ipv6Addr;
+
+use super::{Answer, Artifact, Asker, Method, Refusal, RefusalReason, facts_at, script};
 use crate::desired::Deployment;
 use crate::model::{Content, Name};
 use crate::render::kind::{self, AnswerContent};
 use crate::render::{RenderError, Value};
 use crate::table::{InstallStage, Permit, PermitStep, Purpose, Stage, Table};
 
-pub fn open(table: &Table, method: Method, name: &Name, token: &str, file: &str) -> Answer {
+pub fn open(table: &Table, asker: &Asker, method: Method, name: &Name, token: &str, file: &str) -> Answer {
     let refuse = |reason, text: String| {
         Answer::Refuse(Refusal { deployment: Some(name.clone()), ..Refusal::new(reason, text) })
     };
@@ -36,14 +38,19 @@ pub fn open(table: &Table, method: Method, name: &Name, token: &str, file: &str)
         }
         Some(_) => return refuse(RefusalReason::Gone, format!("the installation of {name} is over")),
     }
-    serve(table, deployment, file)
+    serve(table, deployment, file, asker.at)
         .unwrap_or_else(|refusal| Answer::Refuse(Refusal { deployment: Some(name.clone()), ..refusal }))
 }
 
-fn serve(table: &Table, deployment: &Deployment, file: &str) -> Result<Answer, Refusal> {
+fn serve(
+    table: &Table,
+    deployment: &Deployment,
+    file: &str,
+    at: Option<Ipv6Addr>,
+) -> Result<Answer, Refusal> {
     let missing =
         || Refusal::new(RefusalReason::NotFound, format!("{} has no answer file {file}", deployment.name));
-    let text = render(table, deployment, file).ok_or_else(missing)?;
+    let text = render_at(table, deployment, file, at).ok_or_else(missing)?;
     let text = text
         .map_err(|error| Refusal::new(RefusalReason::Busy, format!("{file} can't be rendered: {error}")))?;
     let etag = script::digest(text.as_bytes());
@@ -60,10 +67,20 @@ fn serve(table: &Table, deployment: &Deployment, file: &str) -> Result<Answer, R
 
 /// One of the deployment's answer files; `None` if its template's kind has no such file.
 pub fn render(table: &Table, deployment: &Deployment, file: &str) -> Option<Result<String, RenderError>> {
+    render_at(table, deployment, file, None)
+}
+
+/// The same with URLs that lead to our IPv6 address `at`.
+fn render_at(
+    table: &Table,
+    deployment: &Deployment,
+    file: &str,
+    at: Option<Ipv6Addr>,
+) -> Option<Result<String, RenderError>> {
     let template = deployment.template.as_ref()?;
     let machine = table.desired.machines.get(table.assignments.get(&deployment.name)?)?;
     let mac = table.active_mac(machine)?;
-    let facts = facts(table, deployment, mac, table.address_of(deployment, mac));
+    let facts = facts_at(table, deployment, mac, table.address_of(deployment, mac), at);
     let secret = |name: &str| table.secrets.get(name);
     let content = template.kind.files().iter().find(|part| part.name == file)?.content;
     Some(match content {

@@ -1,8 +1,10 @@
 //! The script or configuration that tells one machine what to boot.
 
+use std::net::IpAddr;
+
 use sha2::{Digest, Sha256};
 
-use super::{Answer, Artifact, Asker, Form, Method, Refusal, RefusalReason, Transport, facts};
+use super::{Answer, Artifact, Asker, Form, Method, Refusal, RefusalReason, Transport, facts_at};
 use crate::desired::{Boot, Deployment};
 use crate::model::{Content, Cpu, Firmware, Mac, hex};
 use crate::render::{self, CmdlineError, grub, ipxe, pxelinux};
@@ -51,9 +53,15 @@ pub fn open(table: &Table, asker: &Asker, method: Method, form: Form, mac: Optio
 /// Only the machine itself starts its installation: another host that knows the URL does not.
 /// Where another DHCP server gives the addresses (proxy mode), they tell nothing.
 fn is_at_home(table: &Table, asker: &Asker, deployment: &Deployment, mac: Mac) -> bool {
-    let fixed = deployment.address == Some(asker.address);
-    let leased = table.leases.address_of(mac) == Some(asker.address);
-    fixed || leased || !table.server.gives_addresses
+    let its_own = match asker.address {
+        IpAddr::V4(address) => {
+            deployment.address == Some(address) || table.leases.address_of(mac) == Some(address)
+        }
+        IpAddr::V6(address) => {
+            table.address6_of(deployment, mac) == Some(address) || table.is_own_address6(address, mac)
+        }
+    };
+    its_own || !table.server.gives_addresses
 }
 
 fn network_boot(table: &Table, asker: &Asker, form: Form, mac: Mac, deployment: &Deployment) -> Answer {
@@ -79,12 +87,16 @@ pub fn render(
     mac: Mac,
     deployment: &Deployment,
 ) -> Result<String, CmdlineError> {
-    let address = table.address_of(deployment, mac).or(Some(asker.address));
-    let facts = facts(table, deployment, mac, address);
+    let asking = match asker.address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    };
+    let address = table.address_of(deployment, mac).or(asking);
+    let facts = facts_at(table, deployment, mac, address, asker.at);
     // Anybody on the network can read a script; `check` refuses command lines that want a secret.
     let secret = |_: &str| None;
     let boot = &deployment.boot;
-    let server = table.server.address_on(&deployment.subnet.cidr);
+    let server = asker.at.map_or_else(|| table.server.address_on(&deployment.subnet.cidr).into(), IpAddr::V6);
     let root = match form {
         Form::Ipxe => format!("{}/{}", table.server.url_at(server), boot.prefix),
         Form::Grub | Form::Pxelinux => format!("/{}", boot.prefix),
@@ -137,8 +149,14 @@ fn added(form: Form, boot: &Boot) -> usize {
     }
 }
 
-/// A path as it stands in a URL.
-fn escape(path: &str) -> String {
+/// A URL with its path as it must stand there; the host may be an IPv6 address in brackets.
+fn escape(url: &str) -> String {
+    let host = url.find("://").map_or(0, |at| at + 3);
+    let path = url[host..].find('/').map_or(url.len(), |at| host + at);
+    format!("{}{}", &url[..path], escape_path(&url[path..]))
+}
+
+fn escape_path(path: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/:._-~+@,=".contains(&byte);
     let mut out = String::with_capacity(path.len());
     for byte in path.bytes() {
@@ -165,7 +183,12 @@ fn local_text(form: Form, firmware: Option<Firmware>, reason: &str) -> String {
 }
 
 fn by_mac(table: &Table, asker: &Asker) -> String {
-    let url = table.server.url_at(table.server.address_for(asker.address));
+    let own = match (asker.address, asker.at) {
+        (_, Some(own)) => own.into(),
+        (IpAddr::V4(address), None) => table.server.address_for(address).into(),
+        (IpAddr::V6(_), None) => IpAddr::V4(table.server.address),
+    };
+    let url = table.server.url_at(own);
     format!("#!ipxe\nchain {url}/ipxe/${{netX/mac:hexhyp}}.ipxe || exit 1\n")
 }
 

@@ -1,3 +1,4 @@
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -44,7 +45,7 @@ fn table(files: &[&str]) -> Table {
 }
 
 fn ask(table: &Table, transport: Transport, path: &str) -> Result<Artifact, RefusalReason> {
-    let asker = Asker { address: Ipv4Addr::new(10, 0, 0, 9), transport };
+    let asker = Asker::new(Ipv4Addr::new(10, 0, 0, 9), None, transport);
     match open(table, &asker, Method::Get, path, "") {
         Answer::Serve(artifact) => Ok(artifact),
         Answer::Refuse(refusal) => Err(refusal.reason),

@@ -95,7 +95,7 @@ fn run(bytes: &[u8]) {
         assert!(!name.split(['/', '\\']).any(|part| part == ".." || part == "."), "{name:?}");
         assert_eq!(clean_path(&name).as_ref(), Ok(&name), "cleaning it again changes nothing");
         for transport in [Transport::Tftp, Transport::Http] {
-            let asker = Asker { address: Ipv4Addr::new(10, 0, 10, 21), transport };
+            let asker = Asker::new(Ipv4Addr::new(10, 0, 10, 21), None, transport);
             for method in [Method::Get, Method::Head, Method::Post] {
                 let answer = TABLE.with(|table| tree::open(table, &asker, method, &name, &text));
                 let Answer::Serve(artifact) = answer else { continue };

@@ -1,0 +1,395 @@
+//! The server's half of RFC 8415: what each message is answered with.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::silence::Silence;
+use super::wire::{Association, MessageType, Options, Request, code, encode};
+use super::{CLIENT_PORT, Decision, Link, Reason, SERVER_PORT, client};
+use crate::desired::{Deployment, Ipv6, Machine, Subnet};
+use crate::model::{Mac, Span, Time};
+use crate::proto::dhcp::boot_file::{BootFile, Booter};
+use crate::proto::dhcp::client::{Client, Speaker};
+use crate::table::{Event, Lease6Action, Lease6Request, LeaseState, Stage, Table};
+
+/// Status codes (section 21.13).
+mod status {
+    pub const SUCCESS: u16 = 0;
+    pub const NO_ADDRESSES: u16 = 2;
+    pub const NO_BINDING: u16 = 3;
+    pub const NOT_ON_LINK: u16 = 4;
+}
+
+const ADVERTISE: u8 = 2;
+const REPLY: u8 = 7;
+/// A client takes this server's offer at once (section 18.2.1).
+const HIGHEST_PREFERENCE: u8 = 255;
+/// What UEFI's HTTP boot looks for in option 16; without it the answer is dropped (EDK2).
+const HTTP_CLASS: &[u8] = b"\0\0\x01\x57\0\x0aHTTPClient";
+
+/// One message being answered.
+struct Case<'a> {
+    table: &'a Table,
+    link: &'a Link,
+    now: Time,
+    request: &'a Request<'a>,
+    mac: Mac,
+    client: Client,
+    subnet: Arc<Subnet>,
+    ipv6: Ipv6,
+    machine: Option<&'a Machine>,
+    deployment: Option<&'a Deployment>,
+}
+
+/// Where a machine's address comes from.
+enum Right {
+    Fixed(Ipv6Addr),
+    Dynamic,
+}
+
+pub(super) fn answer(table: &Table, link: &Link, now: Time, request: &Request) -> Decision {
+    let silence = |reason, mac, deployment: Option<&Deployment>| {
+        let deployment = deployment.map(|deployment| deployment.name.clone());
+        Decision::Silence(Silence { reason, mac, sender: link.source, deployment })
+    };
+    let candidates = request.hardware(link.hardware, *link.source.ip());
+    let known = candidates.iter().find(|mac| table.machine(**mac).is_some());
+    let mac = known.or(candidates.first()).copied();
+    if let Err(reason) = ids(table, request) {
+        return silence(reason, mac, None);
+    }
+    let Some(mac) = mac else { return silence(Reason::NoHardware, None, None) };
+    let place = request.link().unwrap_or(link.server);
+    let Some((subnet, ipv6)) = find(table, place) else {
+        return silence(Reason::UnknownNetwork(place), Some(mac), None);
+    };
+    let machine = table.machine(mac).map(|machine| &**machine);
+    let deployment = table.deployment_of(mac).map(|deployment| &**deployment);
+    let client = client::of(request);
+    let case = Case { table, link, now, request, mac, client, subnet, ipv6, machine, deployment };
+    let decision = match request.kind {
+        MessageType::Solicit => case.solicit(),
+        MessageType::Request | MessageType::Renew => case.lease(),
+        MessageType::Rebind => case.rebind(),
+        MessageType::Confirm => case.confirm(),
+        MessageType::Release => case.give_back(|address| Lease6Action::Release { address }),
+        MessageType::Decline => case.give_back(|address| Lease6Action::Decline { address }),
+        MessageType::InformationRequest => case.inform(),
+        other => Err(Reason::Unexpected(other)),
+    };
+    decision.unwrap_or_else(|reason| silence(reason, Some(mac), deployment))
+}
+
+/// Whether the ids are there that such a message must and must not have (section 16).
+fn ids(table: &Table, request: &Request) -> Result<(), Reason> {
+    let ours = request.option(code::SERVER_ID).map(|id| id == table.duid());
+    let has_client = request.has(code::CLIENT_ID);
+    let right = match request.kind {
+        MessageType::Solicit | MessageType::Rebind | MessageType::Confirm => ours.is_none() && has_client,
+        MessageType::InformationRequest => ours.unwrap_or(true),
+        MessageType::Request | MessageType::Renew | MessageType::Release | MessageType::Decline => {
+            ours == Some(true) && has_client
+        }
+        other => return Err(Reason::Unexpected(other)),
+    };
+    let length = |code| super::WireError::Length { code, length: 0 };
+    match (right, ours) {
+        (true, _) => Ok(()),
+        (false, Some(false)) => Err(Reason::OtherServer),
+        (false, _) if !has_client => Err(length(code::CLIENT_ID).into()),
+        (false, _) => Err(length(code::SERVER_ID).into()),
+    }
+}
+
+/// The subnet whose IPv6 network holds an address; the longest prefix wins.
+fn find(table: &Table, address: Ipv6Addr) -> Option<(Arc<Subnet>, Ipv6)> {
+    let all = table.desired.subnets.values();
+    let holding = all.filter_map(|subnet| Some((subnet, subnet.ipv6.as_ref()?)));
+    let holding = holding.filter(|(_, ipv6)| ipv6.cidr.contains(address));
+    let (subnet, ipv6) = holding.max_by_key(|(_, ipv6)| ipv6.cidr.length())?;
+    Some((subnet.clone(), ipv6.clone()))
+}
+
+impl Case<'_> {
+    fn solicit(&self) -> Result<Decision, Reason> {
+        if self.request.has(code::RAPID_COMMIT) {
+            return self.lease();
+        }
+        let address = match self.right()? {
+            Right::Fixed(address) => address,
+            Right::Dynamic => self.choose()?,
+        };
+        self.give(ADVERTISE, address, self.subnet.lease)
+    }
+
+    /// A REPLY with the machine's address, stored before.
+    fn lease(&self) -> Result<Decision, Reason> {
+        let address = match self.right()? {
+            Right::Fixed(address) => return self.give(REPLY, address, self.subnet.lease),
+            Right::Dynamic => self.choose()?,
+        };
+        if let Some(left) = self.running(address) {
+            return self.give(REPLY, address, left);
+        }
+        let action = Lease6Action::Bind { subnet: self.subnet.clone(), address };
+        Ok(Decision::NeedLease(self.ask(action)))
+    }
+
+    /// Asked of every server: only who knows the client answers.
+    fn rebind(&self) -> Result<Decision, Reason> {
+        match self.right()? {
+            Right::Dynamic if self.table.leases6.of(self.mac).is_none() => Err(Reason::NoRecord),
+            _ => self.lease(),
+        }
+    }
+
+    /// What is left of the machine's lease of `address`, if that is most of a whole one: the
+    /// exchanges of one boot write one lease.
+    fn running(&self, address: Ipv6Addr) -> Option<Span> {
+        let lease = self.table.leases6.of(self.mac)?;
+        let whole = self.subnet.lease;
+        let left = lease.expires.since(self.now);
+        let most = left.0 > whole.0 - whole.0 / 8;
+        let running = lease.address == address && lease.state == LeaseState::Bound && most;
+        running.then_some(left.min(whole))
+    }
+
+    /// Whether the client still is where its addresses are from (section 18.3.3).
+    fn confirm(&self) -> Result<Decision, Reason> {
+        self.right()?;
+        let named: Vec<Ipv6Addr> = self.associations()?.into_iter().flat_map(|one| one.addresses).collect();
+        if named.is_empty() {
+            return Err(Reason::NoAddressNamed);
+        }
+        let mut options = self.ids();
+        let (text, event) = if named.iter().all(|address| self.ipv6.cidr.contains(*address)) {
+            options.status(status::SUCCESS, "");
+            ("confirmed", Stage::Ack)
+        } else {
+            options.status(status::NOT_ON_LINK, "another network");
+            ("refused, being of another network,", Stage::Refused)
+        };
+        let named: Vec<String> = named.iter().map(Ipv6Addr::to_string).collect();
+        self.reply(REPLY, &options, self.event(event, None, format!("{text} {}", named.join(", "))))
+    }
+
+    /// RELEASE and DECLINE are confirmed when done.
+    fn give_back(&self, action: impl Fn(Ipv6Addr) -> Lease6Action) -> Result<Decision, Reason> {
+        let associations = self.associations()?;
+        let named = || associations.iter().flat_map(|one| &one.addresses);
+        if let Some(address) = named().find(|address| self.table.has6(self.mac, **address)) {
+            return Ok(Decision::NeedLease(self.ask(action(*address))));
+        }
+        let fixed = self.deployment.and_then(|deployment| deployment.address6);
+        let known = |address: &Ipv6Addr| {
+            Some(*address) == fixed || self.table.leases6.at(*address).is_some_and(|one| one.mac == self.mac)
+        };
+        let mut options = self.ids();
+        options.status(status::SUCCESS, "");
+        for one in associations.iter().filter(|one| !one.addresses.iter().all(known)) {
+            let mut inner = Options::default();
+            inner.status(status::NO_BINDING, "not the sender's");
+            options.put(code::IA_NA, &association(one.id, Span(0), &inner));
+        }
+        let addresses: Vec<String> = named().map(Ipv6Addr::to_string).collect();
+        let addresses = addresses.join(", ");
+        let event = match self.request.kind {
+            MessageType::Decline => self.event(
+                Stage::Refused,
+                None,
+                format!("found {addresses} in use by somebody else: find out who has it"),
+            ),
+            _ => self.event(Stage::Ack, None, format!("gave back {addresses}")),
+        };
+        self.reply(REPLY, &options, event)
+    }
+
+    /// Everything but an address, for clients that have one.
+    fn inform(&self) -> Result<Decision, Reason> {
+        if self.machine.is_none() && self.ipv6.dynamic.is_empty() {
+            return Err(self.unknown());
+        }
+        let mut options = self.ids();
+        let file = self.describe(&mut options);
+        self.reply(REPLY, &options, self.event(Stage::Ack, None, format!("informed by DHCPv6{file}")))
+    }
+
+    /// The machine's address as the manifests say, or why it gets none.
+    fn right(&self) -> Result<Right, Reason> {
+        let (name, origin) = (self.subnet.name.clone(), self.subnet.origin.clone());
+        let fixed = self.deployment.and_then(|deployment| Some((deployment, deployment.address6?)));
+        match (fixed, self.machine) {
+            (Some((deployment, address)), _) => self.fixed(deployment, address),
+            (None, _) if !self.ipv6.dynamic.is_empty() => Ok(Right::Dynamic),
+            (None, Some(machine)) => {
+                Err(Reason::NoAddress { machine: machine.name.clone(), subnet: name, origin })
+            }
+            (None, None) => Err(self.unknown()),
+        }
+    }
+
+    fn fixed(&self, deployment: &Deployment, address: Ipv6Addr) -> Result<Right, Reason> {
+        let (name, origin) = (deployment.name.clone(), deployment.origin.clone());
+        if !self.ipv6.cidr.contains(address) {
+            let subnet = self.subnet.name.clone();
+            return Err(Reason::Elsewhere { deployment: name, origin, address, subnet });
+        }
+        let own = |mac| self.machine.is_some_and(|machine| machine.macs.contains(&mac));
+        let holder = self.table.leases6.at(address).filter(|lease| lease.is_active(self.now));
+        match holder.filter(|lease| !own(lease.mac)) {
+            Some(lease) => {
+                let (holder, until) = (lease.mac, lease.expires);
+                Err(Reason::InUse { deployment: name, origin, address, holder, until })
+            }
+            None => Ok(Right::Fixed(address)),
+        }
+    }
+
+    fn unknown(&self) -> Reason {
+        Reason::UnknownMachine { subnet: self.subnet.name.clone(), origin: self.subnet.origin.clone() }
+    }
+
+    fn choose(&self) -> Result<Ipv6Addr, Reason> {
+        let chosen = self.table.choose6(&self.ipv6, self.mac, self.link.server, self.now);
+        let (subnet, origin) = (self.subnet.name.clone(), self.subnet.origin.clone());
+        chosen.ok_or(Reason::Exhausted { subnet, origin })
+    }
+
+    fn ask(&self, action: Lease6Action) -> Lease6Request {
+        let duid = Bytes::copy_from_slice(self.request.option(code::CLIENT_ID).unwrap_or_default());
+        Lease6Request { mac: self.mac, duid, at: self.now, action }
+    }
+
+    fn associations(&self) -> Result<Vec<Association>, Reason> {
+        Ok(self.request.associations()?)
+    }
+
+    /// An ADVERTISE or REPLY with an address.
+    fn give(&self, kind: u8, address: Ipv6Addr, time: Span) -> Result<Decision, Reason> {
+        let mut options = self.ids();
+        if kind == ADVERTISE && self.machine.is_some() {
+            options.put(code::PREFERENCE, &[HIGHEST_PREFERENCE]);
+        }
+        if kind == REPLY && self.request.kind == MessageType::Solicit {
+            options.put(code::RAPID_COMMIT, &[]);
+        }
+        let renews = matches!(self.request.kind, MessageType::Renew | MessageType::Rebind);
+        for (index, one) in self.associations()?.iter().enumerate() {
+            let mut inner = Options::default();
+            if index == 0 {
+                inner.put(code::IA_ADDRESS, &lifetime(address, time));
+            } else {
+                inner.status(status::NO_ADDRESSES, "a machine has one address");
+            }
+            // What it must not use any longer (section 18.3.4).
+            let other = |had: &&Ipv6Addr| renews && (index > 0 || **had != address);
+            for had in one.addresses.iter().filter(other) {
+                inner.put(code::IA_ADDRESS, &lifetime(*had, Span(0)));
+            }
+            options.put(code::IA_NA, &association(one.id, time, &inner));
+        }
+        let file = self.describe(&mut options);
+        let (stage, verb) = if kind == ADVERTISE { (Stage::Offer, "offered") } else { (Stage::Ack, "gave") };
+        let text = format!("{verb} {address} ({}){file}", self.source());
+        self.reply(kind, &options, self.event(stage, Some(address), text))
+    }
+
+    /// Client and server id, which every answer begins with.
+    fn ids(&self) -> Options {
+        let mut options = Options::default();
+        if let Some(id) = self.request.option(code::CLIENT_ID) {
+            options.put(code::CLIENT_ID, id);
+        }
+        options.put(code::SERVER_ID, &self.table.duid());
+        options
+    }
+
+    /// Network parameters and the boot file; returns the latter for the timeline.
+    fn describe(&self, options: &mut Options) -> String {
+        let Ipv6 { dns, .. } = &self.ipv6;
+        if !dns.is_empty() && self.request.wants(code::DNS) {
+            let servers: Vec<u8> = dns.iter().flat_map(|server| server.octets()).collect();
+            options.put(code::DNS, &servers);
+        }
+        let domain = self.subnet.domain.as_deref().filter(|_| self.request.wants(code::DOMAINS));
+        if let Some(name) = domain.and_then(labels) {
+            options.put(code::DOMAINS, &name);
+        }
+        let (machine, deployment) = (self.machine, self.deployment);
+        let booter = Booter { client: &self.client, mac: self.mac, machine, deployment };
+        let file = BootFile::of(booter, &self.table.server, self.link.server);
+        let file = match file {
+            BootFile::Name(name) => BootFile::Url(format!("tftp://[{}]/{name}", self.link.server)),
+            other => other,
+        };
+        if let BootFile::Url(url) = &file {
+            options.put(code::BOOT_FILE, url.as_bytes());
+            if self.client.speaker == Speaker::Http {
+                options.put(code::VENDOR_CLASS, HTTP_CLASS);
+            }
+        }
+        file.text()
+    }
+
+    /// Why it gets what it gets.
+    fn source(&self) -> String {
+        let subnet = &self.subnet;
+        match (self.deployment, self.machine) {
+            (Some(deployment), _) => format!("deployment {}, {}", deployment.name, deployment.origin),
+            (None, Some(machine)) => format!(
+                "machine {}, {}; dynamic in subnet {}, {}",
+                machine.name, machine.origin, subnet.name, subnet.origin
+            ),
+            (None, None) => format!("unknown machine; dynamic in subnet {}, {}", subnet.name, subnet.origin),
+        }
+    }
+
+    fn event(&self, stage: Stage, address: Option<Ipv6Addr>, text: String) -> Event {
+        Event {
+            at: self.now,
+            stage,
+            mac: Some(self.mac),
+            address: address.map(IpAddr::V6),
+            deployment: self.deployment.map(|deployment| deployment.name.clone()),
+            arch: self.client.arch,
+            ipxe: self.client.boots().then_some(self.client.is_ipxe()),
+            text,
+        }
+    }
+
+    fn reply(&self, kind: u8, options: &Options, event: Event) -> Result<Decision, Reason> {
+        let bytes = encode(self.request, kind, options).map_err(Reason::TooLong)?;
+        let port = if self.request.hops.is_empty() { CLIENT_PORT } else { SERVER_PORT };
+        Ok(Decision::Reply { bytes, port, events: vec![event] })
+    }
+}
+
+fn seconds(time: Span) -> u32 {
+    u32::try_from(time.as_seconds()).unwrap_or(u32::MAX)
+}
+
+/// An IA_NA: renewal after half of the time, rebinding after four fifths (section 21.4).
+fn association(id: [u8; 4], time: Span, inner: &Options) -> Vec<u8> {
+    let (renew, rebind) = (seconds(time) / 2, seconds(time) / 5 * 4);
+    [&id[..], &renew.to_be_bytes(), &rebind.to_be_bytes(), inner.bytes()].concat()
+}
+
+/// An address with its preferred and its valid lifetime, which are the same here.
+fn lifetime(address: Ipv6Addr, time: Span) -> Vec<u8> {
+    let seconds = seconds(time).to_be_bytes();
+    [&address.octets()[..], &seconds, &seconds].concat()
+}
+
+/// A domain in the form of RFC 1035 section 3.1; `None` if it is none.
+fn labels(domain: &str) -> Option<Vec<u8>> {
+    let mut name = Vec::new();
+    for label in domain.trim_end_matches('.').split('.') {
+        let length = u8::try_from(label.len()).ok().filter(|length| (1..=63).contains(length))?;
+        name.push(length);
+        name.extend_from_slice(label.as_bytes());
+    }
+    name.push(0);
+    Some(name)
+}

@@ -1,0 +1,99 @@
+//! Why a DHCPv6 message was not answered.
+
+use std::fmt;
+use std::net::{Ipv6Addr, SocketAddrV6};
+
+use super::wire::{MessageType, WireError};
+use crate::model::{Mac, Name, Origin, Time};
+use crate::table::{Event, Stage};
+
+/// An unanswered message: the reason and whose message it was.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Silence {
+    pub reason: Reason,
+    pub mac: Option<Mac>,
+    pub sender: SocketAddrV6,
+    pub deployment: Option<Name>,
+}
+
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Reason {
+    #[error("DHCP is switched off")]
+    Off,
+    #[error("listening only; would have {0}")]
+    Listening(String),
+    #[error("{0}")]
+    Malformed(#[from] WireError),
+    #[error("a {0:?} is not a client's question")]
+    Unexpected(MessageType),
+    #[error("the message is for another DHCPv6 server")]
+    OtherServer,
+    #[error(
+        "its hardware address can't be told: it is not in its DUID, and the relay does not say it (option 79)"
+    )]
+    NoHardware,
+    #[error("no subnet of the inventory has {0} in its `ipv6`, where it asks from")]
+    UnknownNetwork(Ipv6Addr),
+    #[error("it is in no manifest, and `ipv6` of subnet {subnet} ({origin}) has no dynamic range")]
+    UnknownMachine { subnet: Name, origin: Origin },
+    #[error(
+        "machine {machine} has no `address6`, and `ipv6` of subnet {subnet} ({origin}) has no dynamic range"
+    )]
+    NoAddress { machine: Name, subnet: Name, origin: Origin },
+    #[error(
+        "deployment {deployment} ({origin}) has {address}, which is not in subnet {subnet}, where it asks from"
+    )]
+    Elsewhere { deployment: Name, origin: Origin, address: Ipv6Addr, subnet: Name },
+    #[error("{address} of deployment {deployment} ({origin}) is still leased to {holder} until {until}")]
+    InUse { deployment: Name, origin: Origin, address: Ipv6Addr, holder: Mac, until: Time },
+    #[error("every dynamic IPv6 address of subnet {subnet} is in use ({origin})")]
+    Exhausted { subnet: Name, origin: Origin },
+    #[error("it wants addresses prolonged of which nothing is known here")]
+    NoRecord,
+    #[error("it names no address")]
+    NoAddressNamed,
+    #[error("the answer would have {0} bytes, more than every link carries")]
+    TooLong(usize),
+    #[error("too many leases are being written")]
+    Busy,
+}
+
+impl Reason {
+    /// A word for metrics: those of IPv4 where they mean the same.
+    pub fn label(&self) -> &'static str {
+        match self {
+            Reason::Off => "off",
+            Reason::Listening(_) => "listening",
+            Reason::Malformed(_) => "malformed",
+            Reason::Unexpected(_) => "unexpected",
+            Reason::OtherServer => "other-server",
+            Reason::NoHardware => "no-hardware-address",
+            Reason::UnknownNetwork(_) => "unknown-network",
+            Reason::UnknownMachine { .. } => "unknown-machine",
+            Reason::NoAddress { .. } | Reason::NoAddressNamed => "no-address",
+            Reason::Elsewhere { .. } => "elsewhere",
+            Reason::InUse { .. } => "in-use",
+            Reason::Exhausted { .. } => "exhausted",
+            Reason::NoRecord => "no-record",
+            Reason::TooLong(_) => "too-long",
+            Reason::Busy => "busy",
+        }
+    }
+}
+
+impl Silence {
+    /// For the timeline.
+    pub fn event(&self, at: Time) -> Event {
+        let text = format!("DHCPv6: {}", self.reason);
+        Event { mac: self.mac, deployment: self.deployment.clone(), ..Event::new(at, Stage::Silence, text) }
+    }
+}
+
+impl fmt::Display for Silence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.mac {
+            Some(mac) => write!(f, "no answer to {mac} ({}): {}", self.sender, self.reason),
+            None => write!(f, "no answer to {}: {}", self.sender, self.reason),
+        }
+    }
+}

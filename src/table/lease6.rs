@@ -1,0 +1,282 @@
+//! IPv6 address leases. Simpler than those of IPv4, because addresses are plenty: nothing is held
+//! for an ADVERTISE. The address of a machine follows from its hardware address, so that it is
+//! advertised the same one again, and who asks second for a taken one gets the next.
+//!
+//! A machine is its hardware address here too: the firmware, iPXE and the system of one boot come
+//! with different DUIDs (EDK2 and iPXE do not even agree how a UUID is written), and must keep one
+//! address.
+
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use super::Table;
+use super::lease::{LeaseState, QUARANTINE};
+use crate::desired::{Ipv6, Subnet};
+use crate::model::{Mac, Range6, Time};
+
+/// How many addresses are looked at, from the one that a machine's own leads to, before a range
+/// counts as full.
+const TRIES: u128 = 4096;
+
+/// One address that is or was in use, or rests after a DECLINE.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lease6 {
+    pub address: Ipv6Addr,
+    pub mac: Mac,
+    /// As the client last called itself.
+    pub duid: Bytes,
+    /// Never `Offered`.
+    pub state: LeaseState,
+    pub expires: Time,
+}
+
+/// What a machine's message asks of the leases.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lease6Request {
+    pub mac: Mac,
+    pub duid: Bytes,
+    pub at: Time,
+    pub action: Lease6Action,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Lease6Action {
+    /// Begin or renew the lease of this address. To be stored before the REPLY leaves.
+    Bind {
+        subnet: Arc<Subnet>,
+        address: Ipv6Addr,
+    },
+    Release {
+        address: Ipv6Addr,
+    },
+    Decline {
+        address: Ipv6Addr,
+    },
+}
+
+/// All IPv6 leases, by address and by machine. A machine has at most one that runs, an address is
+/// held by at most one machine.
+#[derive(Clone, Debug, Default)]
+pub struct Leases6 {
+    by_address: imbl::OrdMap<Ipv6Addr, Arc<Lease6>>,
+    /// The lease of a machine, running or past. Declined addresses are nobody's.
+    by_mac: imbl::HashMap<Mac, Ipv6Addr>,
+}
+
+impl Lease6 {
+    /// Whether the address is kept from others at `now`.
+    pub fn is_active(&self, now: Time) -> bool {
+        self.state != LeaseState::Released && self.expires > now
+    }
+}
+
+impl Leases6 {
+    /// The leases that a store kept; of two running ones of a machine the later stands.
+    pub fn restore(stored: impl IntoIterator<Item = Lease6>) -> Leases6 {
+        let mut stored: Vec<Lease6> = stored.into_iter().collect();
+        stored.sort_by_key(|lease| (lease.state == LeaseState::Bound, lease.expires));
+        let mut leases = Leases6::default();
+        stored.into_iter().for_each(|lease| leases.insert(lease));
+        leases
+    }
+
+    /// Every lease by address.
+    pub fn iter(&self) -> impl Iterator<Item = &Lease6> {
+        self.by_address.values().map(|lease| &**lease)
+    }
+
+    /// The lease of a machine, running or past.
+    pub fn of(&self, mac: Mac) -> Option<&Arc<Lease6>> {
+        self.by_address.get(self.by_mac.get(&mac)?)
+    }
+
+    pub fn at(&self, address: Ipv6Addr) -> Option<&Arc<Lease6>> {
+        self.by_address.get(&address)
+    }
+
+    /// The machine that has an address, or had it last.
+    pub fn mac_at(&self, address: Ipv6Addr) -> Option<Mac> {
+        let lease = self.by_address.get(&address)?;
+        (lease.state != LeaseState::Declined).then_some(lease.mac)
+    }
+
+    /// Whether `mac` could have `address` at `now`, as far as leases go.
+    fn is_free_for(&self, mac: Mac, address: Ipv6Addr, now: Time) -> bool {
+        self.by_address.get(&address).is_none_or(|lease| {
+            !lease.is_active(now) || lease.mac == mac && lease.state != LeaseState::Declined
+        })
+    }
+
+    fn insert(&mut self, lease: Lease6) {
+        let (address, mac) = (lease.address, lease.mac);
+        if let Some(former) = self.by_address.get(&address)
+            && self.by_mac.get(&former.mac) == Some(&address)
+        {
+            self.by_mac.remove(&former.mac);
+        }
+        if lease.state != LeaseState::Declined {
+            self.by_mac.insert(mac, address);
+        }
+        self.by_address.insert(address, Arc::new(lease));
+    }
+}
+
+impl Table {
+    /// The dynamic address for a machine: the one it has or had, else the first free one from
+    /// where its hardware address leads. `server` is our own there.
+    pub fn choose6(&self, ipv6: &Ipv6, mac: Mac, server: Ipv6Addr, now: Time) -> Option<Ipv6Addr> {
+        let usable = |address: &Ipv6Addr| self.is_usable6(ipv6, mac, *address, server, now);
+        let known = self.leases6.of(mac).map(|lease| lease.address);
+        known.filter(usable).or_else(|| {
+            let digest = Sha256::digest(mac.octets());
+            let start = digest[..16].iter().fold(0, |sum: u128, byte| sum << 8 | u128::from(*byte));
+            ipv6.dynamic.iter().flat_map(|range| from(*range, start)).find(usable)
+        })
+    }
+
+    /// Whether a machine may have this dynamic address now.
+    pub fn is_usable6(&self, ipv6: &Ipv6, mac: Mac, address: Ipv6Addr, server: Ipv6Addr, now: Time) -> bool {
+        ipv6.is_dynamic(address)
+            && ipv6.cidr.is_host(address)
+            && address != server
+            && !ipv6.dns.contains(&address)
+            && self.desired.fixed6_at(address).is_none()
+            && self.leases6.is_free_for(mac, address, now)
+    }
+
+    /// Applies a request; the caller stores what it returns before it publishes the table.
+    /// Nothing is to be stored when the address can't be had any more.
+    pub fn lease6(&mut self, request: &Lease6Request) -> Vec<Lease6> {
+        let Lease6Request { mac, duid, at, action } = request;
+        let lease =
+            |address, state, expires| Lease6 { address, mac: *mac, duid: duid.clone(), state, expires };
+        let changed = match action {
+            Lease6Action::Bind { subnet, address } => {
+                if !self.leases6.is_free_for(*mac, *address, *at) {
+                    return Vec::new();
+                }
+                let former = self.leases6.of(*mac).filter(|former| former.address != *address);
+                let former = former.filter(|former| former.is_active(*at));
+                let former = former.map(|former| lease(former.address, LeaseState::Released, *at));
+                let bound = lease(*address, LeaseState::Bound, *at + subnet.lease);
+                former.into_iter().chain([bound]).collect()
+            }
+            Lease6Action::Release { address } if self.has6(*mac, *address) => {
+                vec![lease(*address, LeaseState::Released, *at)]
+            }
+            Lease6Action::Decline { address } if self.has6(*mac, *address) => {
+                vec![lease(*address, LeaseState::Declined, *at + QUARANTINE)]
+            }
+            Lease6Action::Release { .. } | Lease6Action::Decline { .. } => Vec::new(),
+        };
+        changed.iter().for_each(|lease| self.leases6.insert(lease.clone()));
+        changed
+    }
+
+    /// Whether a machine has this address bound.
+    pub fn has6(&self, mac: Mac, address: Ipv6Addr) -> bool {
+        let lease = self.leases6.of(mac);
+        lease.is_some_and(|lease| lease.address == address && lease.state == LeaseState::Bound)
+    }
+
+    /// Our name towards DHCPv6 clients: a DUID-UUID (RFC 6355) made of the lineage, so that it
+    /// stays the same as long as the leases do.
+    pub fn duid(&self) -> Vec<u8> {
+        let digest = Sha256::digest(format!("DHCPv6 server {}", self.lineage));
+        [&[0, 4], &digest[..16]].concat()
+    }
+}
+
+/// Addresses of a range, round from where `start` leads, as many as are looked at.
+fn from(range: Range6, start: u128) -> impl Iterator<Item = Ipv6Addr> {
+    let Range6 { first, .. } = range;
+    let distance = range.distance();
+    // A range of all addresses there are has one more than can be counted; no matter.
+    let size = distance.saturating_add(1);
+    let tries = size.min(TRIES);
+    (0..tries).map(move |step| {
+        let offset = (start % size).wrapping_add(step) % size;
+        Ipv6Addr::from(u128::from(first) + offset)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Span;
+    use crate::table::Server;
+
+    fn subnet(dynamic: &str) -> Arc<Subnet> {
+        let ipv6 = Ipv6 {
+            cidr: "fd00:10::/64".parse().unwrap(),
+            dynamic: vec![dynamic.parse().unwrap()],
+            dns: Vec::new(),
+            ra: Default::default(),
+            router: false,
+        };
+        let name: crate::model::Name = "lab".parse().unwrap();
+        Arc::new(Subnet {
+            segment: name.clone(),
+            name,
+            cidr: "10.0.10.0/24".parse().unwrap(),
+            gateway: None,
+            dns: Vec::new(),
+            domain: None,
+            dynamic: Vec::new(),
+            lease: Span::seconds(3600),
+            options: Default::default(),
+            ipv6: Some(ipv6),
+            origin: crate::model::Origin { file: "t".into(), line: 1, column: 1 },
+        })
+    }
+
+    fn mac(number: u8) -> Mac {
+        Mac::new([0x52, 0x54, 0, 0, 0, number]).unwrap()
+    }
+
+    const US: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x10, 0, 0, 0, 0, 0, 1);
+
+    fn bind(table: &mut Table, subnet: &Arc<Subnet>, mac: Mac, at: Time) -> Option<Ipv6Addr> {
+        let address = table.choose6(subnet.ipv6.as_ref().unwrap(), mac, US, at)?;
+        let action = Lease6Action::Bind { subnet: subnet.clone(), address };
+        let changed = table.lease6(&Lease6Request { mac, duid: Bytes::from_static(b"duid"), at, action });
+        (changed.last()?.address == address).then_some(address)
+    }
+
+    #[test]
+    fn every_address_is_given_once_and_found_again() {
+        let mut table = Table::new(Server::stand_in("10.0.10.1".parse().unwrap()));
+        let subnet = subnet("fd00:10::0-fd00:10::8");
+        let now = Time(1_000_000);
+        // The network's own address and ours are left out.
+        let given: std::collections::BTreeSet<Ipv6Addr> =
+            (1..=7).map(|one| bind(&mut table, &subnet, mac(one), now).unwrap()).collect();
+        assert_eq!(given.len(), 7);
+        assert_eq!(given.first().unwrap().to_string(), "fd00:10::2");
+        assert_eq!(bind(&mut table, &subnet, mac(8), now), None, "the range is full");
+        let again = bind(&mut table, &subnet, mac(3), now + Span::seconds(60)).unwrap();
+        assert_eq!(table.leases6.mac_at(again), Some(mac(3)));
+        let later = now + Span::seconds(3601);
+        assert!(bind(&mut table, &subnet, mac(8), later).is_some(), "leases end");
+        let restored = Leases6::restore(table.leases6.iter().cloned());
+        assert!(restored.iter().eq(table.leases6.iter()));
+    }
+
+    #[test]
+    fn a_declined_address_rests() {
+        let mut table = Table::new(Server::stand_in("10.0.10.1".parse().unwrap()));
+        let subnet = subnet("fd00:10::2-fd00:10::3");
+        let now = Time(1_000_000);
+        let first = bind(&mut table, &subnet, mac(1), now).unwrap();
+        let request = |action| Lease6Request { mac: mac(1), duid: Bytes::new(), at: now, action };
+        assert!(table.lease6(&request(Lease6Action::Release { address: US })).is_empty());
+        assert_eq!(table.lease6(&request(Lease6Action::Decline { address: first })).len(), 1);
+        let second = bind(&mut table, &subnet, mac(1), now).unwrap();
+        assert_ne!(first, second);
+        assert_eq!(table.lease6(&request(Lease6Action::Release { address: second })).len(), 1);
+        assert!(!table.has6(mac(1), second));
+    }
+}

@@ -1,0 +1,383 @@
+//! DHCPv6 decisions. What is answered is read by dhcproto, which had no part in writing it.
+
+use std::net::Ipv6Addr;
+
+use dhcproto::v6::{self, Decodable, Decoder, DhcpOption, IAAddr, MessageType, OptionCode, Status};
+use voldemort::desired::{Advertise, Ipv6};
+use voldemort::model::{Mode, Time};
+use voldemort::proto::dhcp6::{Decision, Link, Reason, handle};
+use voldemort::table::{LeaseState, Table};
+
+use super::lab::{Lab, mac, subnet};
+
+const ONE: &str = "52:54:00:00:00:01";
+const FIXED: &str = "52:54:00:00:00:03";
+const US: &str = "fd00:10::1";
+
+fn ip6(text: &str) -> Ipv6Addr {
+    text.parse().unwrap()
+}
+
+fn table() -> Table {
+    let six = |cidr: &str, dynamic: &[&str]| {
+        let dynamic = dynamic.iter().map(|range| range.parse().unwrap()).collect();
+        let dns = vec![ip6(US)];
+        Some(Ipv6 { cidr: cidr.parse().unwrap(), dynamic, dns, ra: Advertise::Managed, router: false })
+    };
+    let mut lab = subnet("lab", "10.0.10.0/24", &[]);
+    lab.ipv6 = six("fd00:10::/64", &["fd00:10::1000-fd00:10::1fff"]);
+    let mut far = subnet("far", "10.0.20.0/24", &[]);
+    far.ipv6 = six("fd00:20::/64", &["fd00:20::1000-fd00:20::1001"]);
+    let mut shut = subnet("shut", "10.0.30.0/24", &[]);
+    shut.ipv6 = six("fd00:30::/64", &[]);
+    let lab = Lab::new(vec![lab, far, shut]).machine("m", &[FIXED]).deployment("m", "lab", None);
+    let mut table = lab.address6("m", "fd00:10::21").table("10.0.10.1");
+    table.lineage = "abc".into();
+    table
+}
+
+fn link(hardware: &str) -> Link {
+    let source = "[fe80::1234]:546".parse().unwrap();
+    Link { server: ip6(US), mode: Mode::Server, source, hardware: Some(mac(hardware)) }
+}
+
+/// One option.
+fn o(code: u16, value: &[u8]) -> Vec<u8> {
+    [&code.to_be_bytes()[..], &(value.len() as u16).to_be_bytes(), value].concat()
+}
+
+/// A DUID-UUID, as firmware has.
+fn duid(number: u8) -> Vec<u8> {
+    o(1, &[&[0, 4], &[number; 16][..]].concat())
+}
+
+/// An IA_NA that names an address.
+fn ia(addresses: &[&str]) -> Vec<u8> {
+    let inner: Vec<u8> =
+        addresses.iter().flat_map(|one| o(5, &[&ip6(one).octets()[..], &[0; 8]].concat())).collect();
+    o(3, &[&[0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0][..], &inner].concat())
+}
+
+fn message(kind: u8, options: &[Vec<u8>]) -> Vec<u8> {
+    [&[kind, 1, 2, 3], &options.concat()[..]].concat()
+}
+
+/// The same to this server.
+fn to_us(table: &Table, kind: u8, options: &[Vec<u8>]) -> Vec<u8> {
+    message(kind, &[&[o(2, &table.duid())], options].concat())
+}
+
+const SOLICIT: u8 = 1;
+const REQUEST: u8 = 3;
+const CONFIRM: u8 = 4;
+const RENEW: u8 = 5;
+const REBIND: u8 = 6;
+const RELEASE: u8 = 8;
+const DECLINE: u8 = 9;
+const INFORMATION: u8 = 11;
+
+fn settle(table: &mut Table, link: &Link, seconds: u64, datagram: &[u8]) -> Decision {
+    let now = Time((1_700_000_000 + seconds) * 1000);
+    for _ in 0..3 {
+        match handle(table, link, now, datagram) {
+            Decision::NeedLease(request) => drop(table.lease6(&request)),
+            settled => return settled,
+        }
+    }
+    panic!("the decision does not settle");
+}
+
+fn reply(table: &mut Table, link: &Link, seconds: u64, datagram: &[u8]) -> v6::Message {
+    match settle(table, link, seconds, datagram) {
+        Decision::Reply { bytes, .. } => v6::Message::decode(&mut Decoder::new(&bytes)).unwrap(),
+        other => panic!("no answer: {other:?}"),
+    }
+}
+
+fn reason(table: &mut Table, link: &Link, datagram: &[u8]) -> Reason {
+    match settle(table, link, 0, datagram) {
+        Decision::Silence(silence) => silence.reason,
+        other => panic!("not silent: {other:?}"),
+    }
+}
+
+/// Every address of the answer with its lifetime.
+fn addresses(message: &v6::Message) -> Vec<(String, u32)> {
+    let all = message.opts().get_all(OptionCode::IANA).unwrap_or_default();
+    let inner = all.iter().flat_map(|option| match option {
+        DhcpOption::IANA(one) => one.opts.get_all(OptionCode::IAAddr).unwrap_or_default(),
+        other => panic!("{other:?}"),
+    });
+    let address = |option: &DhcpOption| match option {
+        DhcpOption::IAAddr(IAAddr { addr, preferred_life, valid_life, .. }) => {
+            assert_eq!(preferred_life, valid_life);
+            (addr.to_string(), *valid_life)
+        }
+        other => panic!("{other:?}"),
+    };
+    inner.map(address).collect()
+}
+
+fn address(message: &v6::Message) -> String {
+    addresses(message)[0].0.clone()
+}
+
+fn boot_file(message: &v6::Message) -> Option<String> {
+    match message.opts().get(OptionCode::OptBootfileUrl)? {
+        DhcpOption::Unknown(option) => Some(String::from_utf8(option.data().to_vec()).unwrap()),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn status(message: &v6::Message) -> Status {
+    match message.opts().get(OptionCode::StatusCode) {
+        Some(DhcpOption::StatusCode(status)) => status.status,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn four_messages_lease_an_address_and_renewing_keeps_it() {
+    let mut table = table();
+    let link = link(ONE);
+    let offer = reply(&mut table, &link, 0, &message(SOLICIT, &[duid(1), ia(&[])]));
+    assert_eq!((offer.msg_type(), offer.xid()), (MessageType::Advertise, [1, 2, 3]));
+    assert_eq!(offer.opts().get(OptionCode::Preference), None, "strangers may take another server");
+    let given = address(&offer);
+    assert!(ip6("fd00:10::1000") <= ip6(&given) && ip6(&given) <= ip6("fd00:10::1fff"), "{given}");
+    assert_eq!(table.leases6.iter().count(), 0, "an ADVERTISE holds nothing");
+    let request = to_us(&table, REQUEST, &[duid(1), ia(&[&given])]);
+    let ack = reply(&mut table, &link, 1, &request);
+    assert_eq!(ack.msg_type(), MessageType::Reply);
+    assert_eq!(addresses(&ack), [(given.clone(), 3600)]);
+    let dns = ack.opts().get(OptionCode::DomainNameServers);
+    assert_eq!(dns, Some(&DhcpOption::DomainNameServers(vec![ip6(US)])));
+    // The same machine under another name keeps its address; soon after without another write.
+    let other = to_us(&table, REQUEST, &[duid(9), ia(&[])]);
+    assert!(matches!(handle(&table, &link, Time(1_700_000_005_000), &other), Decision::Reply { .. }));
+    let renewal = to_us(&table, RENEW, &[duid(1), ia(&[&given, "fd00:10::5"])]);
+    let renewed = reply(&mut table, &link, 1800, &renewal);
+    assert_eq!(addresses(&renewed), [(given.clone(), 3600), ("fd00:10::5".into(), 0)]);
+    let rebound = reply(&mut table, &link, 3000, &message(REBIND, &[duid(1), ia(&[&given])]));
+    assert_eq!(address(&rebound), given);
+    assert_eq!(table.leases6.mac_at(ip6(&given)), Some(mac(ONE)));
+}
+
+#[test]
+fn what_is_declined_rests_and_what_is_released_is_free() {
+    let mut table = table();
+    let link = link(ONE);
+    let rapid = message(SOLICIT, &[duid(1), ia(&[]), o(14, &[])]);
+    let ack = reply(&mut table, &link, 0, &rapid);
+    assert_eq!(ack.msg_type(), MessageType::Reply);
+    assert!(ack.opts().get(OptionCode::RapidCommit).is_some());
+    let first = address(&ack);
+    let decline = to_us(&table, DECLINE, &[duid(1), ia(&[&first])]);
+    assert_eq!(status(&reply(&mut table, &link, 1, &decline)), Status::Success);
+    assert_eq!(table.leases6.at(ip6(&first)).unwrap().state, LeaseState::Declined);
+    let second = address(&reply(&mut table, &link, 2, &rapid));
+    assert_ne!(first, second);
+    let release = to_us(&table, RELEASE, &[duid(1), ia(&[&second])]);
+    assert_eq!(status(&reply(&mut table, &link, 3, &release)), Status::Success);
+    assert_eq!(table.leases6.at(ip6(&second)).unwrap().state, LeaseState::Released);
+    let not_its = to_us(&table, RELEASE, &[duid(1), ia(&["fd00:10::77"])]);
+    let answer = reply(&mut table, &link, 4, &not_its);
+    let Some(DhcpOption::IANA(inner)) = answer.opts().get(OptionCode::IANA) else { panic!("{answer:?}") };
+    let Some(DhcpOption::StatusCode(code)) = inner.opts.get(OptionCode::StatusCode) else {
+        panic!("{inner:?}")
+    };
+    assert_eq!(code.status, Status::NoBinding);
+    assert_eq!(address(&reply(&mut table, &link, 5, &rapid)), second, "it finds its address again");
+}
+
+/// Options 16, 61 and 15, as firmware sends them.
+fn firmware(class: &str, arch: u16) -> Vec<u8> {
+    let word = [&[0, 0, 1, 0x57, 0, class.len() as u8], class.as_bytes()].concat();
+    [o(16, &word), o(61, &arch.to_be_bytes())].concat()
+}
+
+#[test]
+fn each_firmware_gets_its_boot_file() {
+    let mut table = table();
+    let link = link(FIXED);
+    let mut offer =
+        |extra: Vec<u8>| reply(&mut table, &link, 0, &message(SOLICIT, &[duid(1), ia(&[]), extra]));
+    let pxe = offer(firmware("PXEClient:Arch:00007:UNDI:003000", 7));
+    assert_eq!(addresses(&pxe), [("fd00:10::21".into(), 3600)]);
+    assert_eq!(pxe.opts().get(OptionCode::Preference), Some(&DhcpOption::Preference(255)));
+    assert_eq!(boot_file(&pxe).as_deref(), Some("tftp://[fd00:10::1]/snponly.efi"));
+    assert!(pxe.opts().get(OptionCode::VendorClass).is_none());
+    let http = offer(firmware("HTTPClient:Arch:00016:UNDI:003000", 16));
+    assert_eq!(boot_file(&http).as_deref(), Some("http://[fd00:10::1]/loader/snponly.efi"));
+    match http.opts().get(OptionCode::VendorClass) {
+        Some(DhcpOption::VendorClass(class)) => {
+            assert_eq!((class.num, class.data.as_slice()), (343, &[b"HTTPClient".to_vec()][..]));
+        }
+        other => panic!("{other:?}"),
+    }
+    let ipxe = [firmware("PXEClient:Arch:00007:UNDI:003010", 7), o(15, b"\0\x04iPXE")].concat();
+    let script = "http://[fd00:10::1]/ipxe/52-54-00-00-00-03.ipxe";
+    assert_eq!(boot_file(&offer(ipxe)).as_deref(), Some(script));
+    assert_eq!(boot_file(&offer(vec![])), None, "a system boots nothing");
+    let stateless = [firmware("PXEClient:Arch:00007:UNDI:003010", 7), o(15, b"\0\x04iPXE")].concat();
+    let informed = reply(&mut table, &link, 0, &message(INFORMATION, &[stateless]));
+    assert_eq!(boot_file(&informed).as_deref(), Some(script));
+    assert!(addresses(&informed).is_empty());
+}
+
+/// A relay's message around another.
+fn relay(count: u8, link: &str, peer: &str, options: &[Vec<u8>], inner: &[u8]) -> Vec<u8> {
+    let head = [&[12, count], &ip6(link).octets()[..], &ip6(peer).octets()].concat();
+    [head, options.concat(), o(9, inner)].concat()
+}
+
+fn relay_head(count: u8, link: &str, peer: &str) -> Vec<u8> {
+    [&[13, count], &ip6(link).octets()[..], &ip6(peer).octets()].concat()
+}
+
+/// The head of a RELAY-REPLY and the message in it. It holds the relay's interface id and that,
+/// nothing else.
+fn unrelayed<'a>(bytes: &'a [u8], id: &[u8]) -> (Vec<u8>, &'a [u8]) {
+    let (head, rest) = bytes.split_at(34);
+    let rest = rest.strip_prefix(o(18, id).as_slice()).unwrap();
+    assert_eq!(rest[..2], [0, 9]);
+    assert_eq!(usize::from(u16::from_be_bytes([rest[2], rest[3]])), rest.len() - 4);
+    (head.to_vec(), &rest[4..])
+}
+
+#[test]
+fn answers_go_back_by_the_relays_they_came_by() {
+    let mut table = table();
+    let solicit = message(SOLICIT, &[duid(1), ia(&[])]);
+    let near =
+        relay(0, "fd00:20::1", "fe80::99", &[o(18, b"port7"), o(79, b"\0\x01\x52\x54\0\0\0\x44")], &solicit);
+    let far = relay(1, "::", "fd00:20::1", &[o(18, b"up")], &near);
+    let link = Link { hardware: Some(mac("02:00:00:00:00:01")), ..link(ONE) };
+    let Decision::Reply { bytes, port, events } = settle(&mut table, &link, 0, &far) else { panic!() };
+    assert_eq!((port, events[0].mac), (547, Some(mac("52:54:00:00:00:44"))));
+    let (outer, inside) = unrelayed(&bytes, b"up");
+    assert_eq!(outer, relay_head(1, "::", "fd00:20::1"));
+    let (inner, inside) = unrelayed(inside, b"port7");
+    assert_eq!(inner, relay_head(0, "fd00:20::1", "fe80::99"));
+    let answer = v6::Message::decode(&mut Decoder::new(inside)).unwrap();
+    assert!(address(&answer).starts_with("fd00:20::100"), "{answer:?}");
+    // Without option 79 the DUID tells, else the client's own address.
+    let duid_ll = o(1, b"\0\x03\0\x01\x52\x54\0\0\0\x45");
+    let by_duid = relay(0, "fd00:20::1", "fe80::99", &[], &message(SOLICIT, &[duid_ll, ia(&[])]));
+    let Decision::Reply { events, .. } = settle(&mut table, &link, 0, &by_duid) else { panic!() };
+    assert_eq!(events[0].mac, Some(mac("52:54:00:00:00:45")));
+    let by_peer = relay(0, "fd00:20::1", "fe80::5054:ff:fe00:46", &[], &solicit);
+    let Decision::Reply { events, .. } = settle(&mut table, &link, 0, &by_peer) else { panic!() };
+    assert_eq!(events[0].mac, Some(mac("52:54:00:00:00:46")));
+    let hidden = relay(0, "fd00:20::1", "fe80::99", &[], &solicit);
+    assert_eq!(reason(&mut table, &link, &hidden), Reason::NoHardware);
+    let elsewhere = relay(0, "fd00:99::1", "fe80::5054:ff:fe00:46", &[], &solicit);
+    assert_eq!(reason(&mut table, &link, &elsewhere), Reason::UnknownNetwork(ip6("fd00:99::1")));
+}
+
+#[test]
+fn every_silence_has_its_reason() {
+    let mut table = table();
+    let own = link(ONE);
+    let solicit = message(SOLICIT, &[duid(1), ia(&[])]);
+    let shut = Link { server: ip6("fd00:30::1"), ..own.clone() };
+    assert!(matches!(reason(&mut table, &shut, &solicit), Reason::UnknownMachine { .. }));
+    let known = Link { server: ip6("fd00:20::1"), ..link(FIXED) };
+    assert!(matches!(reason(&mut table, &known, &solicit), Reason::Elsewhere { .. }));
+    let foreign = message(REQUEST, &[duid(1), o(2, b"\0\x04other-server-duid"), ia(&[])]);
+    assert_eq!(reason(&mut table, &own, &foreign), Reason::OtherServer);
+    assert_eq!(reason(&mut table, &own, &message(REBIND, &[duid(1), ia(&["fd00:10::5"])])), Reason::NoRecord);
+    assert_eq!(reason(&mut table, &own, &message(CONFIRM, &[duid(1), ia(&[])])), Reason::NoAddressNamed);
+    assert!(matches!(reason(&mut table, &own, &message(SOLICIT, &[ia(&[])])), Reason::Malformed(_)));
+    assert!(matches!(reason(&mut table, &own, &message(2, &[duid(1)])), Reason::Unexpected(_)));
+    for mode in [Mode::Listen, Mode::Proxy] {
+        let listening = Link { mode, ..own.clone() };
+        let Reason::Listening(would) = reason(&mut table, &listening, &solicit) else { panic!() };
+        assert!(would.starts_with("offered fd00:10::1"), "{would}");
+    }
+    assert_eq!(table.leases6.iter().count(), 0);
+    let far = Link { server: ip6("fd00:20::1"), ..own };
+    for card in ["52:54:00:00:01:01", "52:54:00:00:01:02"] {
+        let card = Link { hardware: Some(mac(card)), ..far.clone() };
+        reply(&mut table, &card, 0, &message(SOLICIT, &[duid(1), ia(&[]), o(14, &[])]));
+    }
+    assert!(matches!(reason(&mut table, &far, &solicit), Reason::Exhausted { .. }));
+}
+
+#[test]
+fn a_client_that_moved_is_told_so() {
+    let mut table = table();
+    let own = link(ONE);
+    let here = reply(&mut table, &own, 0, &message(CONFIRM, &[duid(1), ia(&["fd00:10::1234"])]));
+    assert_eq!(status(&here), Status::Success);
+    let moved = reply(&mut table, &own, 0, &message(CONFIRM, &[duid(1), ia(&["fd00:20::1234"])]));
+    assert_eq!(status(&moved), Status::NotOnLink);
+}
+
+#[test]
+fn no_message_makes_it_panic() {
+    let mut table = table();
+    let own = link(ONE);
+    let solicit = message(SOLICIT, &[duid(1), ia(&["fd00:10::1"]), firmware("PXEClient:Arch:00007", 7)]);
+    let whole =
+        relay(0, "fd00:10::1", "fe80::1", &[o(18, b"x"), o(79, b"\0\x01\x52\x54\0\0\0\x44")], &solicit);
+    for end in 0..whole.len() {
+        settle(&mut table, &own, 0, &whole[..end]);
+        for byte in [0, 1, 0x7f, 0xff] {
+            let mut broken = whole.clone();
+            broken[end] = byte;
+            settle(&mut table, &own, 0, &broken);
+        }
+    }
+    let mut nested = solicit;
+    for _ in 0..40 {
+        nested = relay(0, "::", "fe80::1", &[], &nested);
+    }
+    assert!(matches!(reason(&mut table, &own, &nested), Reason::Malformed(_)));
+}
+
+/// The DHCPv6 messages of a capture: sending card and message.
+fn captured(file: &[u8]) -> Vec<([u8; 6], Vec<u8>)> {
+    let word = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().unwrap()) as usize;
+    let (mut at, mut found) = (24, Vec::new());
+    while at < file.len() {
+        let frame = &file[at + 16..at + 16 + word(at + 8)];
+        at += 16 + frame.len();
+        let dhcp = frame.len() > 62 && frame[12..14] == [0x86, 0xdd] && frame[20] == 17;
+        if dhcp && frame[56..58] == 547u16.to_be_bytes() {
+            found.push((frame[6..12].try_into().unwrap(), frame[62..].to_vec()));
+        }
+    }
+    found
+}
+
+#[test]
+fn what_real_firmware_sent_is_answered() {
+    let captures: [(&[u8], &str); 2] = [
+        (include_bytes!("../captures/uefi-pxe6.pcap"), "tftp://[fd00:10::1]/snponly.efi"),
+        (include_bytes!("../captures/uefi-http6.pcap"), "http://[fd00:10::1]/loader/snponly.efi"),
+    ];
+    for (file, url) in captures {
+        let mut table = table();
+        let messages = captured(file);
+        assert!(!messages.is_empty());
+        let mut files = Vec::new();
+        for (card, mut datagram) in messages {
+            // They asked another server, whose name stands in the messages to it.
+            let mut at = 4;
+            while at < datagram.len() {
+                let end = at + 4 + usize::from(u16::from_be_bytes([datagram[at + 2], datagram[at + 3]]));
+                if datagram[at..at + 2] == [0, 2] {
+                    datagram.splice(at..end, o(2, &table.duid()));
+                    break;
+                }
+                at = end;
+            }
+            let link = Link { hardware: voldemort::model::Mac::new(card).ok(), ..link(ONE) };
+            let answer = reply(&mut table, &link, 0, &datagram);
+            files.extend(boot_file(&answer));
+        }
+        assert!(files.iter().any(|file| file == url), "{files:?}");
+        assert_eq!(table.leases6.iter().count(), 1, "firmware and iPXE are one machine");
+    }
+}
