@@ -167,7 +167,7 @@ impl Machine {
     }
 
     pub fn asker(&self, transport: Transport) -> Asker {
-        Asker { address: self.address.unwrap_or(Ipv4Addr::UNSPECIFIED), transport }
+        Asker::new(self.address.unwrap_or(Ipv4Addr::UNSPECIFIED), None, transport)
     }
 
     /// Whether it is still on its way to an installer: that one asks until it is told.

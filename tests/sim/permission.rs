@@ -97,7 +97,7 @@ fn path(daemon: &Daemon, who: usize, ask: Ask) -> String {
 
 /// What the machine is told in the end; nothing if the daemon dies before it can say it.
 fn told(daemon: &mut Daemon, who: usize, path: String, fate: Fate) -> Option<Told> {
-    let asker = Asker { address: Ipv4Addr::new(10, 0, 0, 11 + who as u8), transport: Transport::Http };
+    let asker = Asker::new(Ipv4Addr::new(10, 0, 0, 11 + who as u8), None, Transport::Http);
     let question = Question { client: who, attempt: 0, sent: 0, body: Body::Fetch(asker, path) };
     let mut told = daemon.ask(&question, 1);
     if matches!(fate, Fate::Full) && told.is_none() {
