@@ -1,5 +1,6 @@
 //! The rim: sockets, tasks, clock and shutdown around the pure rooms. No decision is taken here.
 
+mod backend;
 pub mod body;
 pub mod conflict;
 pub mod desk;
@@ -22,6 +23,7 @@ pub mod probe;
 pub mod raw;
 pub mod reconcile;
 pub mod secrets;
+mod signals;
 pub mod start;
 pub mod tally;
 pub mod tftp;

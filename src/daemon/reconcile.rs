@@ -1,10 +1,12 @@
 //! Follows the sources: each snapshot is loaded whole or not at all, and handed to the keeper.
 
 mod control;
+mod load;
 mod order;
 mod part;
 mod show;
 mod ticket;
+mod tree;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,13 +18,12 @@ use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, watch};
 
 use super::keeper::{Adopted, Keeper, Proposal};
-use super::load::{Depth, Loaded, Memory, survey};
-use super::parts::{Parts, Piece, roots};
-use super::{now, preview, secrets};
-use crate::api::types::{Apply, Order, Outcome, SourceStatus, Tree};
+use super::load::Memory;
+use super::parts::{Parts, Piece};
+use super::{now, preview};
+use crate::api::types::{Order, SourceStatus};
 use crate::config::Write;
-use crate::desired::{Desired, Media, Options, Subnet};
-use crate::manifest::Environment;
+use crate::desired::{Desired, Media, Subnet};
 use crate::media::Shelf;
 use crate::model::Name;
 use crate::plan::{self, Consent};
@@ -369,118 +370,6 @@ impl Reconciler {
         }
     }
 
-    /// `POST /v1/plan`.
-    pub async fn plan(&self, tree: Tree) -> Result<Outcome, String> {
-        let (name, _, kept) = self.kept(tree)?;
-        match self.load(kept, Some(&name), Media::Required).await {
-            Ok(Ready { desired, secrets }) => {
-                let table = self.keeper.table();
-                let changed = preview::changed_secrets(&table.secrets, &secrets, &desired);
-                let work = move || {
-                    let plan = preview::preview(&desired, &table, &changed, now());
-                    let holds = plan::hold(&plan, &desired.safety, &Consent::default());
-                    Outcome::Planned { plan, holds }
-                };
-                tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())
-            }
-            Err(Invalid(problems)) => Ok(Outcome::Invalid { problems }),
-        }
-    }
-
-    /// `POST /v1/apply`.
-    pub async fn apply(&self, request: Apply) -> Result<Outcome, String> {
-        let _turn = self.turn.lock().await;
-        let Apply { tree, consent, expected, ticket } = request;
-        if let Some(problems) = self.foreign(&tree) {
-            return Ok(Outcome::Invalid { problems });
-        }
-        let moved = ticket.as_ref().map(|ticket| self.moved(ticket, &tree)).unwrap_or_default();
-        if !moved.is_empty() {
-            return Ok(Outcome::Moved { reasons: moved });
-        }
-        let expected = expected.or(ticket.as_ref().map(|ticket| (ticket.lineage.clone(), ticket.serial)));
-        let (name, piece, kept) = self.kept(tree)?;
-        let ready = match self.load(kept.clone(), Some(&name), Media::Required).await {
-            Ok(ready) => ready,
-            Err(Invalid(problems)) => return Ok(Outcome::Invalid { problems }),
-        };
-        if let Some(pinned) = self.pinned() {
-            let plan = plan::diff(&ready.desired, &self.keeper.table());
-            return Ok(Outcome::Held { plan, holds: vec![pinned] });
-        }
-        Ok(match self.propose(ready, Some(kept.clone()), consent, expected).await? {
-            Adopted::Applied(plan) => {
-                let summary = plan::report::summary(&plan);
-                let shown = if lock(&self.parts).are_several() { &piece.revision } else { &kept.revision };
-                self.tell(&name, format!("{shown} was applied by hand: {summary}"));
-                lock(&self.used).extend(ticket.map(|ticket| ticket.id));
-                let stands_for = self.attempted(&name);
-                self.adopted(&name, piece, stands_for, kept).await;
-                self.paused();
-                self.retry().await;
-                Outcome::Applied { plan }
-            }
-            Adopted::Held(plan, holds) => Outcome::Held { plan, holds },
-            Adopted::Stale(plan) => Outcome::Stale { plan },
-        })
-    }
-
-    /// Why a tree can't be applied here: the next commit would put the daemon's own environment back.
-    fn foreign(&self, tree: &Tree) -> Option<String> {
-        let (wanted, own) = (tree.environment.as_deref()?, self.environment.as_deref());
-        let serves = match own {
-            Some(own) if own == wanted => return None,
-            Some(own) => format!("serves environment `{own}`"),
-            None => "serves no environment".to_owned(),
-        };
-        Some(format!(
-            "this daemon {serves}, not `{wanted}`; `environment` in [inventory] of its settings chooses"
-        ))
-    }
-
-    /// The source of this name; without a name the only one.
-    fn named(&self, wanted: Option<&str>) -> Result<Name, String> {
-        let found = match wanted {
-            Some(wanted) => self.sources.keys().find(|name| name.as_str() == wanted),
-            None if self.sources.len() == 1 => self.sources.keys().next(),
-            None => None,
-        };
-        found.cloned().ok_or_else(|| {
-            let all: Vec<Name> = self.sources.keys().cloned().collect();
-            format!("this daemon follows {}: say with --source which one the directory is", listed(&all))
-        })
-    }
-
-    /// A tree that was sent, which from now on stands for the latest revision of the source it
-    /// names: that, its part, and everything with it.
-    fn kept(&self, tree: Tree) -> Result<(Name, Piece, Arc<Kept>), String> {
-        let files = tree.bytes();
-        let Tree { revision, root, source, environment, files: _, sealed: _, selection } = tree;
-        let name = self.named(source.as_deref())?;
-        let piece = Piece {
-            revision: revision.into(),
-            root: root.map(PathBuf::from),
-            files,
-            copies: BTreeMap::new(),
-        };
-        let put_together = lock(&self.parts).with(&name, &piece, &self.attempted(&name));
-        let kept = put_together
-            .map_err(|missing| format!("nothing moves before these were read: {}", listed(&missing)))?;
-        let environment = environment.map(Arc::from).or(self.environment.clone());
-        let whole = Kept { environment, ..kept };
-        if selection.is_all() {
-            return Ok((name, piece, Arc::new(whole)));
-        }
-        if self.sources.len() > 1 {
-            return Err("--target and --exclude take a daemon that follows one source".into());
-        }
-        let applied = self.keeper.table().desired.revision.clone();
-        let base = self.history.find(&applied).ok_or("nothing is served yet: apply everything first")?;
-        let joined = part::join(whole, &base, selection)?;
-        let piece = Piece { copies: joined.copies.clone(), ..piece };
-        Ok((name, piece, Arc::new(joined)))
-    }
-
     /// As this daemon serves it.
     fn here(&self, kept: Kept) -> Kept {
         Kept { environment: self.environment.clone(), ..kept }
@@ -498,82 +387,12 @@ impl Reconciler {
         self.keeper.adopt(proposal).await.map_err(|error| error.to_string())
     }
 
-    /// What can be served, secrets decrypted.
-    async fn load_whole(
-        &self,
-        kept: Arc<Kept>,
-        moving: Option<&Name>,
-        media: Media,
-    ) -> Result<Ready, Invalid> {
-        let loaded = self.loaded(kept.clone(), moving, media).await.map_err(Invalid)?;
-        let identity = self.identity.clone();
-        let work = move || {
-            if loaded.errors() > 0 {
-                return Err(Invalid(loaded.report()));
-            }
-            let secrets = secrets::decrypt(&loaded.desired, &kept.files, identity.as_deref());
-            Ok(Ready { desired: loaded.desired, secrets: Arc::new(secrets.map_err(Invalid)?) })
-        };
-        let ended = |error| Err(Invalid(format!("loading ended unexpectedly: {error}")));
-        tokio::task::spawn_blocking(work).await.unwrap_or_else(ended)
-    }
-
     /// A snapshot of one source, with all that is served of the others.
     pub(super) fn kept_of(&self, name: &Name, piece: &Piece) -> Result<Kept, String> {
         let put_together = lock(&self.parts).with(name, piece, &piece.revision);
         let missing =
             |missing: Vec<Name>| format!("nothing moves before these were read: {}", listed(&missing));
         put_together.map(|kept| self.here(kept)).map_err(missing)
-    }
-
-    /// What the daemon would serve of it.
-    pub(super) async fn loaded(
-        &self,
-        kept: Arc<Kept>,
-        moving: Option<&Name>,
-        media: Media,
-    ) -> Result<Loaded, String> {
-        let roots = roots(&kept, moving);
-        let memory = self.memory.clone();
-        self.read(kept, media, move |kept, shelf, options| {
-            let mut memory = lock(&memory);
-            let sources = memory.sources(&kept.files, &roots);
-            let inside =
-                sources.iter().map(|(file, source)| (sources.inside(file).into(), source.bytes.clone()));
-            let environment = Environment::choose(&inside.collect(), kept.environment.as_deref());
-            let environment = environment.map_err(|error| error.to_string())?;
-            let revision = kept.revision.clone();
-            Ok(memory.load_sources(revision, sources, &environment, shelf, options, Depth::OneFirmware))
-        })
-        .await
-    }
-
-    /// What `check` would say of it: every environment, every firmware. Several sources are judged
-    /// as they are served.
-    pub(super) async fn surveyed(&self, kept: Arc<Kept>, moving: &Name) -> Result<Loaded, String> {
-        if self.sources.len() > 1 {
-            return self.loaded(kept, Some(moving), Media::Required).await;
-        }
-        self.read(kept, Media::Required, |kept, shelf, options| {
-            Ok(survey(kept.revision.clone(), &kept.files, shelf, options, Depth::EveryFirmware))
-        })
-        .await
-    }
-
-    /// Parsing and resolving take processor time and read images: off the serving threads.
-    async fn read(
-        &self,
-        kept: Arc<Kept>,
-        media: Media,
-        work: impl FnOnce(&Kept, &Shelf, &Options) -> Result<Loaded, String> + Send + 'static,
-    ) -> Result<Loaded, String> {
-        let mut shelf = self.shelf.with_copies(kept.copies.clone());
-        if let Some(root) = kept.root.as_ref().filter(|root| root.is_dir()) {
-            shelf = shelf.with_directory(root.clone());
-        }
-        let options = Options { media, fallback: self.fallback.clone() };
-        let task = tokio::task::spawn_blocking(move || work(&kept, &shelf, &options));
-        task.await.unwrap_or_else(|error| Err(format!("loading ended unexpectedly: {error}")))
     }
 }
 

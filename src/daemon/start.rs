@@ -7,13 +7,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use hyper::HeaderMap;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
 
+use super::backend::Daemon;
 use super::files::Files;
 use super::hooks::Hooks;
 use super::keeper::Keeper;
@@ -21,20 +20,18 @@ use super::limits::raise_open_files;
 use super::link::Interface;
 use super::neighbours::{self, Watch};
 use super::reconcile::{Follow, Followed, Reconciler};
+use super::signals::Signals;
 use super::tls::{self, Authority, Rooted};
-use super::{Opener, Stop, dhcp, http, ipv6, now, tftp};
-use crate::api::metrics::Counts;
-use crate::api::types::{
-    Adopt, Apply, EditRequest, Edited, Order, Outcome, SourceStatus, Status, Ticket, Tree, WaitingPlan,
-};
-use crate::api::{Backend, Hooked, router};
+use super::{Opener, Stop, dhcp, http, ipv6, tftp};
+use crate::api::router;
+use crate::api::types::SourceStatus;
 use crate::config::{self, Config, Listen, Network, Reconcile, Tls};
 use crate::desired::Subnet;
 use crate::media::{Shelf, loaders};
-use crate::model::{Inventory, Mac, Mode, Name, Origin, Span, Time};
+use crate::model::{Inventory, Mode, Name, Origin, Span};
 use crate::source::{self, SourceConfig};
 use crate::store::Store;
-use crate::table::{self, Event, Report, Server, Table};
+use crate::table::Server;
 
 /// How long transfers may go on after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -74,16 +71,8 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let find = |network: &Network| Interface::find(&network.interface, Some(network.address));
     let interfaces = config.networks().map(find).collect::<Result<Vec<_>, _>>()?;
     let (store, mut saved) = Store::open(&config.state.directory, random)?;
-    let kept = saved.kept.take();
-    let control = saved.notes.remove("control");
-    let server = Server {
-        address: interfaces[0].address,
-        others: interfaces[1..].iter().map(|one| (one.cidr, one.address)).collect(),
-        http_port: config.http.port,
-        gives_addresses: config.networks().all(|network| config.mode(network) == Mode::Server),
-        loaders: loaders::find(&config.firmware.paths),
-    };
-    let (keeper, thread) = Keeper::spawn(store, saved, server);
+    let (kept, control) = (saved.kept.take(), saved.notes.remove("control"));
+    let (keeper, thread) = Keeper::spawn(store, saved, server(&config, &interfaces));
     let (stop, stopping) = watch::channel(false);
     let mut tasks = JoinSet::new();
     let watches = watches(&config, &interfaces, &keeper);
@@ -99,16 +88,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     serve_api(&config.api.listen, daemon, stopping.clone(), &mut tasks).await?;
     let files = Files::new();
     serve_files(&config, &files, &keeper, &stopping, &mut tasks)?;
-    let six = ipv6::Six {
-        keeper: keeper.clone(),
-        files,
-        http_port: config.http.port,
-        networks: std::iter::zip(interfaces.iter().cloned(), modes.iter().cloned()).collect(),
-    };
-    let sockets = match most(&config) {
-        Mode::Off => None,
-        mode => Some(dhcp::Sockets::open(interfaces, mode)?),
-    };
+    let answering = Answering::open(&config, files, &keeper, interfaces, watches, modes)?;
     announce(&config, &keeper);
 
     if let Some(kept) = kept {
@@ -120,27 +100,10 @@ async fn serve(config: Config) -> Result<(), Failure> {
     tasks.spawn(follow(reconciler.clone(), queue, stopping.clone()));
     tasks.spawn(sweep(config.clone(), reconciler.clone(), stopping.clone()));
     tasks.spawn(keep_time(keeper.clone(), stopping.clone()));
-    if let Some(sockets) = sockets {
-        for watch in &watches {
-            watch.before_serving().await;
-        }
-        first_revision(reconciler.statuses()).await;
-        tasks.spawn(six.run(stopping.clone()));
-        tasks.spawn(serve_dhcp(sockets, modes, keeper.clone(), stopping.clone()));
-        for watch in watches {
-            let stopping = stopping.clone();
-            tasks.spawn(async move {
-                tokio::select! {
-                    () = watch.keep(neighbours::LOOK, neighbours::PERIOD) => {}
-                    () = stopped(stopping) => {}
-                }
-            });
-        }
-    } else {
-        // The keeper ends when nobody holds on to it any more.
-        drop((watches, six));
+    if let Some(answering) = answering {
+        answering.start(reconciler.statuses(), &stopping, &mut tasks).await;
     }
-    // Before anybody is told to send one: a signal that nobody listens for ends the daemon.
+    // Before anybody is told to send one.
     let mut signals = Signals::listen()?;
     println!("ready");
 
@@ -155,6 +118,75 @@ async fn serve(config: Config) -> Result<(), Failure> {
     drop((keeper, reconciler, sources, hooks));
     let _ = tokio::task::spawn_blocking(move || thread.join()).await;
     Ok(())
+}
+
+fn server(config: &Config, interfaces: &[Interface]) -> Server {
+    Server {
+        address: interfaces[0].address,
+        others: interfaces[1..].iter().map(|one| (one.cidr, one.address)).collect(),
+        http_port: config.http.port,
+        gives_addresses: config.networks().all(|network| config.mode(network) == Mode::Server),
+        loaders: loaders::find(&config.firmware.paths),
+    }
+}
+
+/// What answers machines that ask where to boot from; its ports are open and nobody is answered yet.
+struct Answering {
+    sockets: dhcp::Sockets,
+    six: ipv6::Six,
+    watches: Vec<Watch>,
+    modes: Vec<watch::Receiver<Mode>>,
+    keeper: Keeper,
+}
+
+impl Answering {
+    /// Nothing where DHCP is off on every network.
+    fn open(
+        config: &Config,
+        files: Files,
+        keeper: &Keeper,
+        interfaces: Vec<Interface>,
+        watches: Vec<Watch>,
+        modes: Vec<watch::Receiver<Mode>>,
+    ) -> Result<Option<Answering>, Failure> {
+        let most = most(config);
+        if most == Mode::Off {
+            return Ok(None);
+        }
+        let six = ipv6::Six {
+            keeper: keeper.clone(),
+            files,
+            http_port: config.http.port,
+            networks: std::iter::zip(interfaces.iter().cloned(), modes.iter().cloned()).collect(),
+        };
+        let sockets = dhcp::Sockets::open(interfaces, most)?;
+        Ok(Some(Answering { sockets, six, watches, modes, keeper: keeper.clone() }))
+    }
+
+    /// Begins to answer, after a look for other servers and when the first revision was tried.
+    async fn start(
+        self,
+        statuses: watch::Receiver<BTreeMap<Name, SourceStatus>>,
+        stopping: &watch::Receiver<bool>,
+        tasks: &mut JoinSet<()>,
+    ) {
+        let Answering { sockets, six, watches, modes, keeper } = self;
+        for watch in &watches {
+            watch.before_serving().await;
+        }
+        first_revision(statuses).await;
+        tasks.spawn(six.run(stopping.clone()));
+        tasks.spawn(serve_dhcp(sockets, modes, keeper, stopping.clone()));
+        for watch in watches {
+            let stopping = stopping.clone();
+            tasks.spawn(async move {
+                tokio::select! {
+                    () = watch.keep(neighbours::LOOK, neighbours::PERIOD) => {}
+                    () = stopped(stopping) => {}
+                }
+            });
+        }
+    }
 }
 
 async fn serve_api(
@@ -460,162 +492,4 @@ async fn keep_time(keeper: Keeper, stopping: watch::Receiver<bool>) {
 
 async fn stopped(mut stopping: watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stop| *stop).await;
-}
-
-/// What an operator tells a running daemon.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
-}
-
-impl Signals {
-    fn listen() -> Result<Signals, Failure> {
-        Ok(Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
-
-    /// Ends with SIGTERM or SIGINT; SIGHUP has the sources read again.
-    async fn wait(&mut self, sources: &Hooks) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => sources.poke_all(),
-            }
-        }
-    }
-}
-
-/// The daemon as the control API sees it.
-#[derive(Clone)]
-struct Daemon {
-    keeper: Keeper,
-    reconciler: Arc<Reconciler>,
-    /// What we are, by interface.
-    modes: Vec<(String, watch::Receiver<Mode>)>,
-    /// Empty until the sources are followed.
-    hooks: Arc<OnceLock<Hooks>>,
-}
-
-impl Daemon {
-    /// `server`, or with several networks `eth0: server, eth1: proxy`.
-    fn mode(&self) -> String {
-        match self.modes.as_slice() {
-            [(_, mode)] => mode.borrow().to_string(),
-            modes => {
-                let named = modes.iter().map(|(name, mode)| format!("{name}: {}", *mode.borrow()));
-                named.collect::<Vec<_>>().join(", ")
-            }
-        }
-    }
-
-    fn sources(&self) -> Vec<SourceStatus> {
-        let statuses = self.reconciler.statuses().borrow().clone();
-        let complete = |(name, status): (Name, SourceStatus)| match self.hooks.get() {
-            Some(hooks) => hooks.complete(&name, status),
-            None => status,
-        };
-        statuses.into_iter().map(complete).collect()
-    }
-}
-
-impl Backend for Daemon {
-    fn table(&self) -> Arc<Table> {
-        self.keeper.table()
-    }
-
-    fn now(&self) -> Time {
-        now()
-    }
-
-    fn status(&self) -> Status {
-        let table = self.keeper.table();
-        let (waiting, in_flight) = table.waves();
-        let sources = self.sources();
-        let urgent = sources.iter().find(|source| source.condition != "Ready");
-        Status {
-            version: env!("CARGO_PKG_VERSION").into(),
-            lineage: table.lineage.to_string(),
-            serial: table.serial,
-            server: table.server.url(),
-            mode: self.mode(),
-            deployments: table.desired.deployments.len(),
-            machines: table.desired.machines.len(),
-            waiting,
-            in_flight,
-            source: urgent.or(sources.first()).cloned().unwrap_or_default(),
-            sources,
-        }
-    }
-
-    fn events(&self, after: u64, mac: Option<Mac>, limit: usize) -> Vec<(u64, Event)> {
-        self.keeper.events(after, mac, limit)
-    }
-
-    fn counts(&self) -> Counts {
-        let tally = self.keeper.tally();
-        let modes = self.modes.iter().map(|(name, mode)| (name.clone(), mode.borrow().to_string()));
-        Counts {
-            events: tally.events(),
-            silences: tally.silences(),
-            events_lost: tally.events_lost(),
-            modes: modes.collect(),
-            source_ready: self.sources().iter().all(|source| source.condition == "Ready"),
-        }
-    }
-
-    fn latest(&self) -> watch::Receiver<u64> {
-        self.keeper.latest()
-    }
-
-    fn hook(&self, name: &str, headers: &HeaderMap, body: &[u8]) -> Hooked {
-        self.hooks.get().map_or(Hooked::Unknown, |hooks| hooks.call(name, headers, body))
-    }
-
-    async fn plan(&self, tree: Tree) -> Result<Outcome, String> {
-        self.reconciler.plan(tree).await
-    }
-
-    async fn apply(&self, request: Apply) -> Result<Outcome, String> {
-        self.reconciler.apply(request).await
-    }
-
-    fn ticket(&self, tree: Tree) -> Ticket {
-        self.reconciler.ticket(&tree)
-    }
-
-    async fn order(&self, order: Order) -> Result<Outcome, String> {
-        self.reconciler.order(order).await
-    }
-
-    async fn plans(&self) -> Vec<WaitingPlan> {
-        let reconciler = self.reconciler.clone();
-        tokio::task::spawn_blocking(move || reconciler.plans()).await.unwrap_or_default()
-    }
-
-    fn revisions(&self) -> Vec<String> {
-        self.reconciler.revisions()
-    }
-
-    async fn edit(&self, request: EditRequest) -> Result<Edited, String> {
-        self.reconciler.edit(request).await
-    }
-
-    async fn adopt(&self, request: Adopt) -> Result<(), String> {
-        let table = self.keeper.table();
-        let found = table.desired.deployments.get(request.deployment.as_str());
-        let deployment = found.ok_or_else(|| format!("there is no deployment {}", request.deployment))?;
-        let reason = request.reason.map(|reason| format!(": {reason}")).unwrap_or_default();
-        let report = Report {
-            deployment: deployment.name.clone(),
-            redeploy: deployment.redeploy,
-            outcome: table::Outcome::Completed,
-            note: format!("adopted by hand as installed{reason}"),
-        };
-        self.keeper.report(report).await.map_err(|error| error.to_string())
-    }
 }

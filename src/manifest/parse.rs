@@ -10,11 +10,10 @@ use toml::de::{DeTable, DeValue};
 
 use super::checker::form::resource_name;
 use super::checker::{Checker, Subject, plain};
-use super::document::{
-    Boot, Deployment, Document, Documents, Inventory, Machine, Pool, Profile, Resource, Subnet, Template,
-};
+use super::document::{Document, Documents, Inventory, Resource};
 use super::environment::{self, Environment};
 use super::overlay::{self, Tables};
+use super::part::{Part, join, part};
 use super::scan::{self, Scan};
 use super::shape::{INVENTORY, KNOWN, fields};
 use super::similar::{only_similar, similar};
@@ -64,7 +63,7 @@ pub fn is_overlaid(sources: &Sources, environment: &Environment) -> bool {
     sources.iter().any(|(file, source)| is_manifest(&source.name) && environment.owns(sources.inside(file)))
 }
 
-fn unnameable(sources: &Sources) -> Vec<Problem> {
+pub(super) fn unnameable(sources: &Sources) -> Vec<Problem> {
     let overlays = sources.iter().filter(|(_, source)| is_manifest(&source.name));
     overlays
         .filter_map(|(file, _)| environment::unnameable(environment::part(sources.inside(file))?, file))
@@ -88,151 +87,8 @@ pub fn overlaid(sources: Sources, environment: &Environment) -> (Documents, Vec<
     (documents, problems)
 }
 
-/// What one manifest says, whatever the others do: the same bytes under the same number make the
-/// same part. There may be one for each of 100,000 files: what is empty takes next to nothing.
-#[derive(Debug)]
-pub struct Part {
-    file: u32,
-    subnets: Listed<Subnet>,
-    boots: Listed<Boot>,
-    templates: Listed<Template>,
-    profiles: Listed<Profile>,
-    machines: Listed<Machine>,
-    deployments: Listed<Deployment>,
-    pools: Listed<Pool>,
-    inventory: Option<Box<Inventory>>,
-    unread: Box<[(Kind, Name)]>,
-    unparsed: Box<[u32]>,
-    problems: Box<[Problem]>,
-    /// Lines with syntax errors: what else is wrong there says nothing.
-    faulty: BTreeSet<u32>,
-}
-
-type Listed<T> = Box<[Arc<Resource<T>>]>;
-
-/// Reads one manifest that is no overlay.
-pub fn part(sources: &Sources, file: u32) -> Part {
-    let mut parser = Parser::default();
-    parser.file(sources, file);
-    let faulty = std::mem::take(&mut parser.faulty);
-    let (documents, problems) = parser.finish();
-    let Documents {
-        sources: _,
-        subnets,
-        boots,
-        templates,
-        profiles,
-        machines,
-        deployments,
-        pools,
-        inventory,
-        beside,
-        unread,
-        unparsed,
-    } = documents;
-    let inventory = inventory.or_else(|| beside.into_values().next());
-    Part {
-        file,
-        subnets: subnets.into_values().collect(),
-        boots: boots.into_values().collect(),
-        templates: templates.into_values().collect(),
-        profiles: profiles.into_values().collect(),
-        machines: machines.into_values().collect(),
-        deployments: deployments.into_values().collect(),
-        pools: pools.into_values().collect(),
-        inventory: inventory.map(Box::new),
-        unread: unread.into_iter().collect(),
-        unparsed: unparsed.into(),
-        problems: problems.into(),
-        faulty,
-    }
-}
-
-/// Puts the manifests of an inventory without overlays together: one part for each, in the order of
-/// the files.
-pub fn join<'a>(
-    sources: Sources,
-    parts: impl ExactSizeIterator<Item = &'a Part>,
-) -> (Documents, Vec<Problem>) {
-    let manifests = parts.len();
-    let mut documents = Documents { sources, ..Documents::default() };
-    let mut problems = unnameable(&documents.sources);
-    for part in parts {
-        problems.extend(part.problems.iter().cloned());
-        problems.extend(documents.add(part));
-    }
-    others_were_checked(&documents, manifests, &mut problems);
-    problems.extend(schema::stale(&documents.sources));
-    let problems = documents.weigh(problems);
-    (documents, problems)
-}
-
-impl Documents {
-    /// Takes over what a part has; what is there already is reported.
-    fn add(&mut self, part: &Part) -> Vec<Problem> {
-        let Part {
-            file,
-            subnets,
-            boots,
-            templates,
-            profiles,
-            machines,
-            deployments,
-            pools,
-            inventory,
-            unread,
-            unparsed,
-            problems: _,
-            faulty,
-        } = part;
-        let mut twice = Vec::new();
-        add(Kind::Subnet, &mut self.subnets, subnets, &mut twice);
-        add(Kind::Boot, &mut self.boots, boots, &mut twice);
-        add(Kind::Template, &mut self.templates, templates, &mut twice);
-        add(Kind::Profile, &mut self.profiles, profiles, &mut twice);
-        add(Kind::Machine, &mut self.machines, machines, &mut twice);
-        add(Kind::Deployment, &mut self.deployments, deployments, &mut twice);
-        add(Kind::Pool, &mut self.pools, pools, &mut twice);
-        if let Some(inventory) = inventory {
-            match self.sources.root(*file) {
-                root if root == self.sources.leading() => self.inventory = Some((**inventory).clone()),
-                root => drop(self.beside.insert(root.into(), (**inventory).clone())),
-            }
-        }
-        self.unread.extend(unread.iter().cloned());
-        self.unparsed.extend(unparsed);
-        let told = |problem: &Problem| {
-            faulty.is_empty() || {
-                let mark = problem.mark();
-                !faulty.contains(&line(self.sources.get(mark.file), problem))
-            }
-        };
-        twice.retain(told);
-        twice
-    }
-}
-
-fn add<T>(
-    kind: Kind,
-    all: &mut BTreeMap<Name, Arc<Resource<T>>>,
-    own: &[Arc<Resource<T>>],
-    twice: &mut Vec<Problem>,
-) {
-    for resource in own {
-        let name = &resource.name;
-        match all.entry(name.clone()) {
-            Entry::Vacant(entry) => drop(entry.insert(resource.clone())),
-            Entry::Occupied(first) => {
-                let message = format!("there are two {} called `{name}`", fields(kind).plural);
-                let problem = Problem::new(Code::Twice, resource.mark, message, "second one");
-                twice.push(problem.also(first.get().mark, "first one").help("give one of them another name"));
-            }
-        }
-    }
-}
-
 /// Says what a file that is no TOML means for the others.
-fn others_were_checked(documents: &Documents, manifests: usize, problems: &mut [Problem]) {
+pub(super) fn others_were_checked(documents: &Documents, manifests: usize, problems: &mut [Problem]) {
     let others = manifests - documents.unparsed.len();
     let note = match others {
         0 => return,
@@ -249,14 +105,14 @@ fn others_were_checked(documents: &Documents, manifests: usize, problems: &mut [
 }
 
 #[derive(Default)]
-struct Parser {
+pub(super) struct Parser {
     documents: Documents,
     problems: Vec<Problem>,
     tables: Tables,
     /// Whether the files are those of an environment.
     overlay: bool,
     /// Lines with syntax errors of the file that was read last.
-    faulty: BTreeSet<u32>,
+    pub(super) faulty: BTreeSet<u32>,
 }
 
 impl Parser {
@@ -279,7 +135,7 @@ impl Parser {
         }
     }
 
-    fn finish(self) -> (Documents, Vec<Problem>) {
+    pub(super) fn finish(self) -> (Documents, Vec<Problem>) {
         let Parser { mut documents, problems, tables, overlay: _, faulty: _ } = self;
         for ((kind, _), place) in tables {
             match kind {
@@ -295,7 +151,7 @@ impl Parser {
         (documents, problems)
     }
 
-    fn file(&mut self, sources: &Sources, file: u32) {
+    pub(super) fn file(&mut self, sources: &Sources, file: u32) {
         let source = sources.get(file);
         let unusable = |parser: &mut Parser, problem: Problem| {
             parser.problems.push(problem);
@@ -464,7 +320,7 @@ fn older(modern: &str) -> Option<String> {
     }
 }
 
-fn line(source: &Source, problem: &Problem) -> u32 {
+pub(super) fn line(source: &Source, problem: &Problem) -> u32 {
     source.position(problem.mark().start as usize).line
 }
 
