@@ -25,7 +25,7 @@ use crate::table::{Permit, Report, Stage, Table};
 
 pub use super::http::Method;
 pub use answers::render as answer_file;
-pub use facts::{facts, facts_at};
+pub use facts::{Facts, facts, facts_at};
 pub use name::{Form, Target};
 pub use script::render as boot_script;
 

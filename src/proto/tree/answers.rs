@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use super::{Answer, Artifact, Asker, Method, Refusal, RefusalReason, facts_at, script};
+use super::{Answer, Artifact, Asker, Facts, Method, Refusal, RefusalReason, script};
 use crate::desired::Deployment;
 use crate::model::{Content, Name};
 use crate::render::kind::{self, AnswerContent};
@@ -80,18 +80,20 @@ fn render_at(
     let template = deployment.template.as_ref()?;
     let machine = table.desired.machines.get(table.assignments.get(&deployment.name)?)?;
     let mac = table.active_mac(machine)?;
-    let facts = facts_at(table, deployment, mac, table.address_of(deployment, mac), at);
+    let facts = Facts { table, deployment, mac, address: table.address_of(deployment, mac), at };
     let secret = |name: &str| table.secrets.get(name);
     let content = template.kind.files().iter().find(|part| part.name == file)?.content;
     Some(match content {
-        AnswerContent::Main => template.text.render(&facts, &secret),
+        AnswerContent::Main => {
+            facts.fill(&|name| template.text.uses(name), |facts| template.text.render(facts, &secret))
+        }
         AnswerContent::Empty => Ok(String::new()),
         AnswerContent::MetaData => {
-            let host = match facts.get("hostname") {
-                Some(Value::String(host)) => host.as_str(),
-                _ => deployment.name.as_str(),
+            let host = match facts.all().remove("hostname") {
+                Some(Value::String(host)) => host,
+                _ => deployment.name.to_string(),
             };
-            Ok(kind::meta_data(deployment.name.as_str(), deployment.redeploy, host))
+            Ok(kind::meta_data(deployment.name.as_str(), deployment.redeploy, &host))
         }
     })
 }
