@@ -80,10 +80,11 @@ pub struct Server {
 impl Server {
     /// A daemon at `address` with every usual boot program, for rehearsals without a host.
     pub fn stand_in(address: Ipv4Addr) -> Server {
-        let entry =
-            |name: &str| Entry { path: Path::new(name).into(), id: FileId::default(), extents: [].into() };
-        const USUAL: [&str; 13] = [
+        const USUAL: [&str; 16] = [
             "undionly.kpxe",
+            "pxelinux.0",
+            "lpxelinux.0",
+            "ldlinux.c32",
             "snponly.efi",
             "ipxe.efi",
             "shimx64.efi",
@@ -97,8 +98,19 @@ impl Server {
             "snponly-riscv64.efi",
             "snponly-loong64.efi",
         ];
-        let loaders = USUAL.into_iter().map(|name| (name.into(), entry(name))).collect();
-        Server { address, others: Vec::new(), http_port: 80, gives_addresses: true, loaders }
+        let loaders = BTreeMap::new();
+        let mut server =
+            Server { address, others: Vec::new(), http_port: 80, gives_addresses: true, loaders };
+        USUAL.into_iter().for_each(|name| server.stand_in_loader(name));
+        server
+    }
+
+    /// One more boot program for a rehearsal, if there is none of that name.
+    pub fn stand_in_loader(&mut self, name: &str) {
+        let entry = || Entry { path: Path::new(name).into(), id: FileId::default(), extents: [].into() };
+        if !self.loaders.contains_key(name) {
+            self.loaders.insert(name.into(), entry());
+        }
     }
 
     /// Root of everything served by HTTP, without a slash at the end. An address, never a name

@@ -150,14 +150,13 @@ fn rehearse(
     known: &mut Rehearsed,
 ) -> Vec<Problem> {
     let wanted = unknown(desired, depth, known);
-    let stages = stages(&stage_for(desired, &wanted), &wanted);
     let found = memory::share(&wanted, |part| {
+        let stages = stages(&stage_for(desired, part), part);
         let boot = |(deployment, scene): &(&Arc<Deployment>, Scene)| {
             boot(documents, &stages[&scene.subnet.name], deployment, depth)
         };
         part.iter().map(boot).collect::<Vec<_>>()
     });
-    drop(stages);
     let mut problems = Vec::new();
     for ((deployment, scene), problem) in wanted.into_iter().zip(found.into_iter().flatten()) {
         match problem {
@@ -238,11 +237,11 @@ fn stages<'a>(desired: &Arc<Desired>, wanted: &'a [(&Arc<Deployment>, Scene)]) -
 }
 
 fn boot(documents: &Documents, table: &Table, deployment: &Deployment, depth: Depth) -> Option<Problem> {
-    let routes = match depth {
-        Depth::EveryFirmware => Route::of(deployment.boot.cpu),
-        Depth::OneFirmware => &Route::of(deployment.boot.cpu)[..1],
-    };
-    let walks = walk::walk_all(table, deployment, routes, Time(0));
+    let mut routes = Route::of(deployment);
+    if depth == Depth::OneFirmware {
+        routes.truncate(1);
+    }
+    let walks = walk::walk_all(table, deployment, &routes, Time(0));
     Judge { documents, table, deployment }.problem(&walks)
 }
 
@@ -268,7 +267,7 @@ pub fn transcript(desired: &Arc<Desired>, names: &[&Name]) -> String {
     let texts = deployments.map(|deployment| {
         let subnet = &deployment.subnet;
         let table = stages.entry(&subnet.name).or_insert_with(|| walk::rehearsal(desired.clone(), subnet));
-        let walks = walk::walk_all(table, deployment, Route::of(deployment.boot.cpu), Time(0));
+        let walks = walk::walk_all(table, deployment, &Route::of(deployment), Time(0));
         walk::transcript::write(table, deployment, &walks)
     });
     texts.collect::<Vec<_>>().join("\n")
