@@ -24,6 +24,7 @@ mod readme;
 mod reconcile;
 mod render;
 mod replay;
+mod reports;
 mod resolve;
 mod schema;
 mod secret;
