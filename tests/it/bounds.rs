@@ -224,7 +224,7 @@ fn a_hundred_thousand_files() {
         }
         fs::write(path.join(format!("{n}.toml")), format!("[profile.p{n}]\ndisk = \"/dev/sda\"\n")).unwrap();
     }
-    let ran = check_in(folder.path(), 450);
+    let ran = check_in(folder.path(), 340);
     assert_eq!((ran.code, ran.out.as_str()), (0, ""), "{}", ran.err);
 }
 

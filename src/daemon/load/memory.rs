@@ -30,7 +30,7 @@ pub struct Memory {
 #[derive(Debug, Default)]
 pub(super) struct Manifests {
     sources: Sources,
-    parts: BTreeMap<u32, Part>,
+    parts: BTreeMap<u32, Arc<Part>>,
 }
 
 impl Manifests {
@@ -43,17 +43,19 @@ impl Manifests {
     pub fn read(&mut self, sources: Sources, environment: &Environment) -> (Documents, Vec<Problem>) {
         let before = std::mem::replace(&mut self.sources, sources.clone());
         self.parts.retain(|file, _| sources.is_same(&before, *file));
-        if manifest::is_overlaid(&sources, environment) {
-            return manifest::overlaid(sources, environment);
-        }
         let unread = manifest::base_manifests(&sources).filter(|file| !self.parts.contains_key(file));
         let unread: Vec<u32> = unread.collect();
         let read = share(&unread, |some| {
-            let parts = some.iter().map(|file| (*file, manifest::part(&sources, *file)));
+            let parts = some.iter().map(|file| (*file, Arc::new(manifest::part(&sources, *file))));
             parts.collect::<Vec<_>>()
         });
         self.parts.extend(read.into_iter().flatten());
-        manifest::join(sources, self.parts.values())
+        manifest::join(sources, self.parts.values().map(|part| &**part), environment)
+    }
+
+    /// The same for other environments of the same files.
+    pub fn lend(&self) -> Manifests {
+        Manifests { sources: self.sources.clone(), parts: self.parts.clone() }
     }
 }
 

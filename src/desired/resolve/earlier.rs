@@ -78,6 +78,10 @@ impl Earlier {
         effective
     }
 
+    pub(super) fn forget_profile(&mut self, name: &Name) {
+        self.profiles.remove(name);
+    }
+
     /// The machine that was made of this resource, if it carries `macs` network cards now too.
     pub(super) fn machine<T>(
         machines: &Machines<T>,
