@@ -8,7 +8,7 @@ mod survey;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
@@ -150,8 +150,10 @@ fn rehearse(
     known: &mut Rehearsed,
 ) -> Vec<Problem> {
     let wanted = unknown(desired, depth, known);
+    let whole = OnceLock::new();
     let found = memory::share(&wanted, |part| {
-        let stages = stages(&stage_for(desired, part), part);
+        let small = stage_for(desired, part).map(|small| stages(&small, part));
+        let stages = small.as_ref().unwrap_or_else(|| whole.get_or_init(|| stages(desired, &wanted)));
         let boot = |(deployment, scene): &(&Arc<Deployment>, Scene)| {
             boot(documents, &stages[&scene.subnet.name], deployment, depth)
         };
@@ -199,12 +201,12 @@ fn unknown<'a>(
     scenes.filter(|(deployment, scene)| !known.is_known(deployment, scene)).collect()
 }
 
-/// The desired state that some rehearsals need: pinned deployments do not touch each other, so
-/// that of a few among many does not need all of it.
-fn stage_for(desired: &Arc<Desired>, wanted: &[(&Arc<Deployment>, Scene)]) -> Arc<Desired> {
+/// The desired state that some rehearsals need, if that is not all of it: pinned deployments do not
+/// touch each other, and what is small is looked up quickly.
+fn stage_for(desired: &Arc<Desired>, wanted: &[(&Arc<Deployment>, Scene)]) -> Option<Arc<Desired>> {
     let pinned = |(deployment, _): &(&Arc<Deployment>, Scene)| matches!(deployment.place, Place::Machine(_));
     if wanted.len() * 2 > desired.deployments.len() || !wanted.iter().all(pinned) {
-        return desired.clone();
+        return None;
     }
     let machine = |(deployment, _): &(&Arc<Deployment>, Scene)| match &deployment.place {
         Place::Machine(name) => Some((name.clone(), desired.machines.get(name)?.clone())),
@@ -213,7 +215,7 @@ fn stage_for(desired: &Arc<Desired>, wanted: &[(&Arc<Deployment>, Scene)]) -> Ar
     let machines: BTreeMap<Name, Arc<Machine>> = wanted.iter().filter_map(machine).collect();
     let macs =
         machines.values().flat_map(|machine| machine.macs.iter().map(|mac| (*mac, machine.name.clone())));
-    Arc::new(Desired {
+    Some(Arc::new(Desired {
         revision: desired.revision.clone(),
         subnets: desired.subnets.clone(),
         boots: desired.boots.clone(),
@@ -223,7 +225,7 @@ fn stage_for(desired: &Arc<Desired>, wanted: &[(&Arc<Deployment>, Scene)]) -> Ar
         safety: desired.safety.clone(),
         secrets: desired.secrets.clone(),
         fixed: Fixed::default(),
-    })
+    }))
 }
 
 /// The tables that rehearsals start from, by subnet.

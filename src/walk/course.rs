@@ -188,7 +188,7 @@ impl<'a> Course<'a> {
         Ok(())
     }
 
-    /// What is told to boot by, and by what way.
+    /// The machine once it has this lease, and how it fetches what it boots.
     fn asker(&self, lease: &Lease) -> Asker {
         let by_http = lease.file.starts_with("http");
         let transport = if by_http { Transport::Http } else { Transport::Tftp };
