@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::client::{Lease, Speaker, Told, arch};
 use super::{Detail, Step};
-use crate::desired::{Advertise, Desired, Ipv6};
+use crate::desired::{Advertise, Ipv6};
 use crate::model::{Cpu, Firmware, Mac, Mode, Time, net6};
 use crate::proto::dhcp6::wire::{self, Options, code};
 use crate::proto::dhcp6::{CLIENT_PORT, Decision, Link, handle};
@@ -141,13 +141,12 @@ pub fn link(server: Ipv6Addr, mac: Mac) -> Link {
     Link { server, mode: Mode::Server, source, hardware: Some(mac) }
 }
 
-/// Where a daemon that serves an IPv6 network might be: its first address that nobody has.
-pub fn stand_in_address(desired: &Desired, ipv6: &Ipv6) -> Ipv6Addr {
+/// Where a daemon that serves an IPv6 network might be: at the name server's address, else at the
+/// first that is not lent. Whether a machine has it is not asked: nothing is decided by that, and so
+/// what other deployments have changes no rehearsal.
+pub fn stand_in_address(ipv6: &Ipv6) -> Ipv6Addr {
     let network = u128::from(ipv6.cidr.network());
     let hosts = (1..=0xffff_u128).map(|host| Ipv6Addr::from(network.saturating_add(host)));
-    let mut hosts = ipv6.dns.iter().copied().chain(hosts);
-    let free = |address: &Ipv6Addr| {
-        ipv6.cidr.is_host(*address) && !ipv6.is_dynamic(*address) && desired.fixed6_at(*address).is_none()
-    };
-    hosts.find(free).unwrap_or(ipv6.cidr.network())
+    let free = |address: &Ipv6Addr| ipv6.cidr.is_host(*address) && !ipv6.is_dynamic(*address);
+    ipv6.dns.iter().copied().chain(hosts).find(free).unwrap_or(ipv6.cidr.network())
 }

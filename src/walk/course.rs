@@ -55,7 +55,7 @@ impl<'a> Course<'a> {
             table.server = signed_only(&table.server);
         }
         let ipv6 = deployment.subnet.ipv6.as_ref().filter(|_| route.is_ipv6());
-        let own = ipv6.map(|ipv6| IpAddr::V6(client6::stand_in_address(&table.desired, ipv6)));
+        let own = ipv6.map(|ipv6| IpAddr::V6(client6::stand_in_address(ipv6)));
         let url = url(&table, own);
         Course { table, deployment, route, now, own, url, steps: Vec::new(), answers: Vec::new() }
     }

@@ -107,7 +107,10 @@ fn same_machine(one: &Arc<Machine>, other: &Arc<Machine>) -> bool {
 /// The rest of a subnet is in the digests, and the line it is written in decides nothing.
 fn same_network(one: &Arc<Subnet>, other: &Arc<Subnet>) -> bool {
     Arc::ptr_eq(one, other)
-        || (one.name == other.name && one.dynamic == other.dynamic && one.segment == other.segment)
+        || (one.name == other.name
+            && one.dynamic == other.dynamic
+            && one.segment == other.segment
+            && one.ipv6 == other.ipv6)
 }
 
 /// The same goes for boots.
