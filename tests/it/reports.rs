@@ -132,7 +132,7 @@ fn what_can_not_be_read_is_no_report() {
 fn a_file_that_may_not_be_read_is_named() {
     let folder = tree(&[("a.toml", b""), ("secret.toml", b"")]);
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    fs::set_permissions(folder.path().join("secret.toml"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(folder.path().join("secret.toml"), fs::Permissions::from_mode(0o000)).unwrap();
     let program = folder.path().join("voldemort");
     fs::copy(env!("CARGO_BIN_EXE_voldemort"), &program).unwrap();
     let mut command = Command::new(program);
