@@ -316,7 +316,10 @@ impl Run {
                 self.batch.notes.push((name, note));
                 self.later(reply, ());
             }
-            Command::Tick => self.table.tick(now),
+            Command::Tick => {
+                self.table.tick(now);
+                self.store.flush();
+            }
         }
     }
 
