@@ -54,7 +54,7 @@ pub struct Table {
     pub prefixes: Arc<HashMap<Arc<str>, Name>>,
     /// Machines under protection, remembered when their manifest goes.
     pub protected: imbl::OrdSet<Name>,
-    pub seen: imbl::HashMap<Mac, Seen>,
+    pub seen: imbl::OrdMap<Mac, Seen>,
     pub leases: Leases,
     pub leases6: Leases6,
     pub secrets: Arc<Secrets>,
@@ -180,7 +180,7 @@ impl Table {
             tenants: imbl::OrdMap::new(),
             prefixes: Arc::default(),
             protected: imbl::OrdSet::new(),
-            seen: imbl::HashMap::new(),
+            seen: imbl::OrdMap::new(),
             leases: Leases::default(),
             leases6: Leases6::default(),
             secrets: Arc::default(),

@@ -9,8 +9,8 @@ use crate::proto::tree::{self, Answer, Artifact, Asker, Method, Refusal, Refusal
 use crate::table::{Event, LeaseRequest, Stage};
 
 impl Lessor for Keeper {
-    async fn lease(&self, requests: Vec<LeaseRequest>) -> Result<(), Busy> {
-        Keeper::lease(self, requests).await.map_err(|_| Busy)
+    fn lease(&self, requests: Vec<LeaseRequest>, done: impl FnOnce(Result<(), Busy>) + Send + 'static) {
+        Keeper::lease(self, requests, |outcome| done(outcome.map_err(|_| Busy)));
     }
 
     fn note(&self, events: Vec<Event>) {

@@ -70,9 +70,12 @@ pub struct Proposal {
 
 type Reply<T> = oneshot::Sender<Result<T, KeeperError>>;
 
+/// Told when something is stored, or why it is not.
+type Done = Box<dyn FnOnce(Result<(), KeeperError>) + Send>;
+
 enum Command {
     Adopt(Box<Proposal>, Reply<Adopted>),
-    Lease(Vec<LeaseRequest>, Reply<()>),
+    Lease(Vec<LeaseRequest>, Done),
     Lease6(Lease6Request, Reply<()>),
     Permit(Permit, Reply<()>),
     Report(Report, Reply<()>),
@@ -137,8 +140,19 @@ impl Keeper {
         self.ask(|reply| Command::Adopt(Box::new(proposal), reply)).await
     }
 
-    pub async fn lease(&self, requests: Vec<LeaseRequest>) -> Result<(), KeeperError> {
-        self.ask(|reply| Command::Lease(requests, reply)).await
+    /// Makes leases; `done` is called on the keeper's thread when they are stored and published, or
+    /// here and now if it has too much to do.
+    pub fn lease(
+        &self,
+        requests: Vec<LeaseRequest>,
+        done: impl FnOnce(Result<(), KeeperError>) + Send + 'static,
+    ) {
+        let command = Command::Lease(requests, Box::new(done));
+        if let Err(refused) = self.queue.try_send(command)
+            && let Command::Lease(_, done) = refused.into_inner()
+        {
+            done(Err(KeeperError::Busy));
+        }
     }
 
     pub async fn lease6(&self, request: Lease6Request) -> Result<(), KeeperError> {
@@ -241,7 +255,7 @@ struct Run {
     tally: Arc<Tally>,
     batch: Batch,
     /// Answers that wait for the commit; each is told how it ended.
-    replies: Vec<Box<dyn FnOnce(Result<(), KeeperError>) + Send>>,
+    replies: Vec<Done>,
 }
 
 impl Run {
@@ -294,7 +308,7 @@ impl Run {
     fn handle(&mut self, command: Command, now: Time) {
         match command {
             Command::Adopt(proposal, reply) => self.adopt(*proposal, now, reply),
-            Command::Lease(requests, reply) => self.lease(&requests, reply),
+            Command::Lease(requests, done) => self.lease(&requests, done),
             Command::Lease6(request, reply) => {
                 let changed = self.table.lease6(&request);
                 self.batch.leases6.extend(changed);
@@ -316,7 +330,10 @@ impl Run {
                 self.batch.notes.push((name, note));
                 self.later(reply, ());
             }
-            Command::Tick => self.table.tick(now),
+            Command::Tick => {
+                self.table.tick(now);
+                self.store.flush();
+            }
         }
     }
 
@@ -352,11 +369,11 @@ impl Run {
         self.later(reply, Adopted::Applied(plan));
     }
 
-    fn lease(&mut self, requests: &[LeaseRequest], reply: Reply<()>) {
+    fn lease(&mut self, requests: &[LeaseRequest], done: Done) {
         for request in requests {
             self.batch.leases.extend(self.table.lease(request).changed);
         }
-        self.later(reply, ());
+        self.replies.push(done);
     }
 
     fn report(&mut self, report: &Report, now: Time, reply: Reply<()>) {

@@ -4,7 +4,7 @@
 use std::io;
 use std::mem::size_of;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, SockaddrLike, sendto, socket};
 
@@ -43,15 +43,31 @@ impl RawSender {
     }
 }
 
+impl AsFd for RawSender {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 pub(super) fn link_address(index: u32, hardware: [u8; 6]) -> LinkAddr {
     link_address_of(index, hardware, libc::ETH_P_IP as u16)
 }
 
 /// The same for another protocol than IPv4.
 pub(crate) fn link_address_of(index: u32, hardware: [u8; 6], protocol: u16) -> LinkAddr {
+    let raw = link_address_raw(index, hardware, protocol);
+    let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: `raw` is a whole sockaddr_ll with its family set, and outlives the call, which
+    // copies it.
+    unsafe { LinkAddr::from_raw((&raw const raw).cast(), Some(length)) }
+        .expect("a sockaddr_ll is a link address")
+}
+
+/// The same as the kernel takes it.
+pub(super) fn link_address_raw(index: u32, hardware: [u8; 6], protocol: u16) -> libc::sockaddr_ll {
     let mut address = [0; 8];
     address[..6].copy_from_slice(&hardware);
-    let raw = libc::sockaddr_ll {
+    libc::sockaddr_ll {
         sll_family: libc::AF_PACKET as u16,
         sll_protocol: protocol.to_be(),
         sll_ifindex: index as i32,
@@ -59,12 +75,7 @@ pub(crate) fn link_address_of(index: u32, hardware: [u8; 6], protocol: u16) -> L
         sll_pkttype: 0,
         sll_halen: 6,
         sll_addr: address,
-    };
-    let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
-    // SAFETY: `raw` is a whole sockaddr_ll with its family set, and outlives the call, which
-    // copies it.
-    unsafe { LinkAddr::from_raw((&raw const raw).cast(), Some(length)) }
-        .expect("a sockaddr_ll is a link address")
+    }
 }
 
 /// An IPv4 packet with a UDP datagram; `None` if it would be longer than IP can say.

@@ -32,14 +32,14 @@ struct Memory {
 }
 
 impl Lessor for Memory {
-    async fn lease(&self, requests: Vec<LeaseRequest>) -> Result<(), Busy> {
+    fn lease(&self, requests: Vec<LeaseRequest>, done: impl FnOnce(Result<(), Busy>) + Send + 'static) {
         let _only = self.writer.lock().unwrap();
         let mut table = Table::clone(&self.tables.load());
         for request in &requests {
             let _ = table.lease(request);
         }
         self.tables.store(Arc::new(table));
-        Ok(())
+        done(Ok(()));
     }
 
     fn note(&self, events: Vec<Event>) {
