@@ -27,6 +27,7 @@ mod replay;
 mod resolve;
 mod schema;
 mod secret;
+mod siege;
 mod sources;
 mod tftp;
 mod walk;
