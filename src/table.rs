@@ -9,6 +9,7 @@ pub mod install;
 pub mod lease;
 pub mod lease6;
 pub mod looping;
+pub mod memo;
 pub mod rename;
 pub mod secrets;
 pub mod token;
@@ -60,6 +61,8 @@ pub struct Table {
     pub secrets: Arc<Secrets>,
     /// Reinstallations that wait for their turn.
     pub gate: gate::Gate,
+    /// What was rendered a moment ago, where it may be asked for again.
+    pub memo: Option<Arc<memo::Memo>>,
 }
 
 /// What this daemon is to its clients.
@@ -185,6 +188,7 @@ impl Table {
             leases6: Leases6::default(),
             secrets: Arc::default(),
             gate: gate::Gate::default(),
+            memo: None,
         }
     }
 

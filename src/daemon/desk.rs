@@ -49,6 +49,9 @@ impl Opener for Keeper {
     }
 
     fn done(&self, asker: Asker, artifact: &Artifact, sent: u64, complete: bool) {
+        if complete && self.is_echo(artifact.stage, asker.address, &artifact.text) {
+            return;
+        }
         let length = artifact.content.len();
         let how = match (complete, asker.transport) {
             (true, Transport::Tftp) => format!("{} ({sent} bytes, TFTP)", artifact.text),

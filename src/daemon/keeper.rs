@@ -2,13 +2,14 @@
 //! new table is published and before anybody who waits is told; many requests share a commit.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use imbl::ordmap::DiffItem;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::hush::Hush;
+use super::hush::{Echoes, Hush};
 use super::now;
 use super::tally::Tally;
 use crate::desired::Desired;
@@ -34,6 +35,7 @@ pub struct Keeper {
     journal: Arc<Mutex<VecDeque<(u64, Event)>>>,
     latest: watch::Receiver<u64>,
     tally: Arc<Tally>,
+    echoes: Arc<Echoes>,
 }
 
 /// The keeper could not do it.
@@ -106,8 +108,14 @@ impl Keeper {
         let tables = Arc::new(ArcSwap::from_pointee(table.clone()));
         let journal = Arc::new(Mutex::new(VecDeque::from(saved.events)));
         let tally = Arc::new(Tally::default());
-        let keeper =
-            Keeper { queue, tables: tables.clone(), journal: journal.clone(), latest, tally: tally.clone() };
+        let keeper = Keeper {
+            queue,
+            tables: tables.clone(),
+            journal: journal.clone(),
+            latest,
+            tally: tally.clone(),
+            echoes: Arc::default(),
+        };
         let mut run = Run {
             store,
             table,
@@ -200,6 +208,15 @@ impl Keeper {
         }
     }
 
+    /// Whether a fetch is one that was told a moment ago; then it is only counted.
+    pub fn is_echo(&self, stage: Stage, address: IpAddr, text: &str) -> bool {
+        let echo = self.echoes.hear(stage, address, text, now());
+        if echo {
+            self.tally.event(stage);
+        }
+        echo
+    }
+
     /// What was counted since the start.
     pub fn tally(&self) -> &Tally {
         &self.tally
@@ -238,6 +255,7 @@ fn table_of(saved: &Saved, server: Server) -> Table {
         protected: saved.protected.iter().cloned().collect(),
         leases: Leases::restore(saved.leases.iter().cloned()),
         leases6: Leases6::restore(saved.leases6.iter().cloned()),
+        memo: Some(Arc::default()),
         ..Table::new(server)
     }
 }

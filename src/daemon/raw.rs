@@ -78,6 +78,43 @@ pub(super) fn link_address_raw(index: u32, hardware: [u8; 6], protocol: u16) -> 
     }
 }
 
+/// A step of a program that says which packets a socket gets (classic BPF).
+pub(crate) type Instruction = libc::sock_filter;
+
+pub(crate) const RETURN_NOTHING: Instruction = step(0x06, 0, 0, 0);
+
+/// Code, steps to skip if true and if not, operand: as `linux/bpf_common.h` names them.
+pub(crate) const fn step(code: u16, jt: u8, jf: u8, k: u32) -> Instruction {
+    Instruction { code, jt, jf, k }
+}
+
+/// Whole UDP datagrams over IPv4 to `port`, of which `longest` bytes are kept.
+pub(super) const fn udp_to(port: u16, longest: u32) -> [Instruction; 9] {
+    [
+        step(0x30, 0, 0, 9),
+        step(0x15, 0, 6, UDP as u32),
+        step(0x28, 0, 0, 6),
+        step(0x45, 4, 0, 0x1fff),
+        step(0xb1, 0, 0, 0),
+        step(0x48, 0, 0, 2),
+        step(0x15, 0, 1, port as u32),
+        step(0x06, 0, 0, longest),
+        RETURN_NOTHING,
+    ]
+}
+
+/// Lets only those packets through to the socket that the program returns.
+pub(crate) fn filter(socket: &impl AsRawFd, program: &[Instruction]) -> io::Result<()> {
+    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
+    let length = size_of::<libc::sock_fprog>() as libc::socklen_t;
+    // SAFETY: the kernel copies the program, which outlives the call and is as long as said.
+    let done = unsafe {
+        let value = (&raw const program).cast();
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, value, length)
+    };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// An IPv4 packet with a UDP datagram; `None` if it would be longer than IP can say.
 pub fn packet(source: SocketAddrV4, destination: SocketAddrV4, payload: &[u8]) -> Option<Vec<u8>> {
     let total = u16::try_from(IP_HEADER + UDP_HEADER + payload.len()).ok()?;

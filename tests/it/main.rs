@@ -28,6 +28,7 @@ mod reports;
 mod resolve;
 mod schema;
 mod secret;
+mod siege;
 mod sources;
 mod tftp;
 mod walk;
