@@ -8,6 +8,7 @@ pub mod gate;
 pub mod install;
 pub mod lease;
 pub mod lease6;
+pub mod loader;
 pub mod looping;
 pub mod memo;
 pub mod rename;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use crate::desired::{Deployment, Desired, Machine};
 use crate::media::Entry;
 use crate::model::content::FileId;
-use crate::model::{Cidr, ClientArch, Mac, Name, Time, net6};
+use crate::model::{Cidr, ClientArch, Identity, Mac, Name, Time, net6};
 
 pub use change::Stale;
 pub use drift::{Drift, DriftKind};
@@ -56,6 +57,8 @@ pub struct Table {
     /// Machines under protection, remembered when their manifest goes.
     pub protected: imbl::OrdSet<Name>,
     pub seen: imbl::OrdMap<Mac, Seen>,
+    /// Cards in no manifest whose machine was known by another mark.
+    pub learned: imbl::HashMap<Mac, Name>,
     pub leases: Leases,
     pub leases6: Leases6,
     pub secrets: Arc<Secrets>,
@@ -184,6 +187,7 @@ impl Table {
             prefixes: Arc::default(),
             protected: imbl::OrdSet::new(),
             seen: imbl::OrdMap::new(),
+            learned: imbl::HashMap::new(),
             leases: Leases::default(),
             leases6: Leases6::default(),
             secrets: Arc::default(),
@@ -193,7 +197,24 @@ impl Table {
     }
 
     pub fn machine(&self, mac: Mac) -> Option<&Arc<Machine>> {
-        self.desired.machines.get(self.desired.macs.get(&mac)?)
+        let name = self.desired.macs.get(&mac).or_else(|| self.learned.get(&mac))?;
+        self.desired.machines.get(name)
+    }
+
+    /// The machine that speaks with a card: whose card it is, else who is known by one of these
+    /// marks, the best first; else who spoke with it before (the kernel of a machine does not show
+    /// the UUID that its firmware showed).
+    pub fn speaker(&self, mac: Mac, marks: impl IntoIterator<Item = Identity>) -> Option<&Arc<Machine>> {
+        let known = self.desired.macs.get(&mac).and_then(|name| self.desired.machines.get(name));
+        known.or_else(|| {
+            let name = marks.into_iter().find_map(|mark| self.desired.identified(&mark));
+            self.desired.machines.get(name.or_else(|| self.learned.get(&mac))?)
+        })
+    }
+
+    /// Whether a card is a machine's.
+    pub fn is_card_of(&self, mac: Mac, machine: &Machine) -> bool {
+        machine.macs.contains(&mac) || self.learned.get(&mac) == Some(&machine.name)
     }
 
     /// The deployment that a machine has.
@@ -251,7 +272,9 @@ impl Table {
     /// The network card of a machine that spoke last, else its first.
     pub fn active_mac(&self, machine: &Machine) -> Option<Mac> {
         let last = |mac: &&Mac| self.seen.get(*mac).map(|seen| seen.last);
-        let seen = machine.macs.iter().filter(|mac| last(mac).is_some()).max_by_key(last);
+        let learned = (!machine.ids.is_empty()).then_some(&self.learned).into_iter().flatten();
+        let learned = learned.filter(|(_, owner)| **owner == machine.name).map(|(mac, _)| mac);
+        let seen = machine.macs.iter().chain(learned).filter(|mac| last(mac).is_some()).max_by_key(last);
         seen.or(machine.macs.first()).copied()
     }
 }

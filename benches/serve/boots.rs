@@ -185,7 +185,7 @@ impl Relay {
         let offer = self.ask(machine * 4 + round, discover).await?;
         let request = client.message(speaker, Kind::Request, Some(offer.address()));
         let ack = self.ask(machine * 4 + round + 1, request).await?;
-        Ok(Lease { address: ack.address(), file: ack.boot_file() })
+        Ok(Lease { address: ack.address().into(), file: ack.boot_file() })
     }
 
     /// Passes a message on and waits for its answer, as often as firmware would.

@@ -28,7 +28,7 @@ const fn known(
 /// Signed builds come first: they are what Secure Boot accepts and are the same program
 /// otherwise. GRUB's network build looks for its settings over the network, the one for disks on
 /// the disk.
-pub const KNOWN: [Known; 16] = [
+pub const KNOWN: [Known; 18] = [
     known("undionly.kpxe", "ipxe", true, &["undionly.kpxe"]),
     known("snponly.efi", "ipxe", true, &["snponly.efi", "x86_64-efi/snponly.efi", "ipxe-snponly-x86_64.efi"]),
     known("ipxe.efi", "ipxe", true, &["ipxe.efi", "x86_64-efi/ipxe.efi", "ipxe-x86_64.efi"]),
@@ -40,6 +40,10 @@ pub const KNOWN: [Known; 16] = [
         true,
         &["shimx64.efi.signed", "shimx64.efi.dualsigned", "shimx64.efi"],
     ),
+    // Those of iPXE's own releases (the folder `x86_64-sb`), not of a package: each starts the signed
+    // program of its name without `-shimx64`.
+    known("snponly-shimx64.efi", "ipxe", false, &["snponly-shimx64.efi"]),
+    known("ipxe-shimx64.efi", "ipxe", false, &["ipxe-shimx64.efi"]),
     known("mmx64.efi", "shim-helpers-amd64-signed", false, &["mmx64.efi.signed", "mmx64.efi"]),
     known("fbx64.efi", "shim-helpers-amd64-signed", false, &["fbx64.efi.signed", "fbx64.efi"]),
     known(

@@ -7,7 +7,7 @@ use imbl::ordmap::DiffItem;
 
 use super::{Event, Install, InstallStage, Outcome, Permit, PermitStep, Report, Seen, Stage, Table};
 use crate::desired::{Boot, Deployment, Desired, Machine, Place};
-use crate::model::{Name, Time};
+use crate::model::{Mac, Name, Time};
 
 /// Why a step of an installation was not recorded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +19,10 @@ pub enum Stale {
     #[error("this report belongs to installation {told} of {deployment}, which is at {current}")]
     Outdated { deployment: Name, told: u64, current: u64 },
 }
+
+/// Cards that are remembered at most: a machine that changes its address all the time must not
+/// fill the memory.
+const LEARNED_MAX: usize = 4096;
 
 impl Table {
     /// The table under another revision: machines are assigned, protections remembered,
@@ -39,6 +43,8 @@ impl Table {
                 None => None,
             };
         }
+        next.learned
+            .retain(|_, machine| desired.machines.get(machine).is_some_and(|one| !one.ids.is_empty()));
         next.desired = desired;
         next.gather_gate();
         next
@@ -144,6 +150,19 @@ impl Table {
             _ => {}
         }
         self.seen.insert(mac, seen);
+        self.learn(mac, event);
+    }
+
+    /// A card that DHCP answered as a deployment's machine although it is not written down for it:
+    /// the machine was known by its client id or UUID. What this card asks for next is its too.
+    fn learn(&mut self, mac: Mac, event: &Event) {
+        let answered =
+            matches!(event.stage, Stage::Offer | Stage::Ack) && !self.desired.macs.contains_key(&mac);
+        let name = event.deployment.as_ref().filter(|_| answered);
+        let Some(machine) = name.and_then(|name| self.assignments.get(name)) else { return };
+        if self.learned.get(&mac) != Some(machine) && self.learned.len() < LEARNED_MAX {
+            self.learned.insert(mac, machine.clone());
+        }
     }
 
     fn record(&mut self, deployment: &Name, install: Install) {

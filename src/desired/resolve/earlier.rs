@@ -82,14 +82,17 @@ impl Earlier {
         self.profiles.remove(name);
     }
 
-    /// The machine that was made of this resource, if it carries `macs` network cards now too.
+    /// The machine that was made of this resource, if it carries `macs` network cards and `ids` other
+    /// marks now too.
     pub(super) fn machine<T>(
         machines: &Machines<T>,
         written: &Arc<Resource<T>>,
         macs: usize,
+        ids: usize,
     ) -> Option<Arc<Machine>> {
         let (was, machine) = machines.get(&written.name)?;
-        (Arc::ptr_eq(was, written) && machine.macs.len() == macs).then(|| machine.clone())
+        let same = Arc::ptr_eq(was, written) && machine.macs.len() == macs && machine.ids.len() == ids;
+        same.then(|| machine.clone())
     }
 
     /// Forgets the deployments if something changed that any of them may depend on.

@@ -193,7 +193,7 @@ fn by_mac(table: &Table, asker: &Asker) -> String {
     format!("#!ipxe\nchain {url}/ipxe/${{netX/mac:hexhyp}}.ipxe || exit 1\n")
 }
 
-fn serve(
+pub(super) fn serve(
     mac: Option<Mac>,
     deployment: Option<&Deployment>,
     stage: Stage,
