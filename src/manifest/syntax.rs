@@ -1,5 +1,7 @@
 //! What the TOML parser says, said again in the words of who wrote the file.
 
+mod habit;
+
 use std::net::Ipv4Addr;
 use std::ops::Range;
 
@@ -40,7 +42,7 @@ pub fn problems(file: u32, source: &Source, scan: &Scan, errors: &[toml::de::Err
         line = Some(if fault.unclosed().is_some_and(|open| fault.is_long(open)) {
             own.start..text.len()
         } else {
-            own
+            own.start..fault.eaten()
         });
         match problems.len() {
             TOLD_MAX => untold += 1,
@@ -82,6 +84,9 @@ impl Fault<'_> {
         if let Some(key) = self.without_value() {
             let message = format!("`{}` has no value", plain(&self.text[key.clone()]));
             return Problem::new(Code::Syntax, self.mark(key), message, "nothing follows the `=`");
+        }
+        if let Some(problem) = self.habit() {
+            return problem;
         }
         match self.bare_word() {
             Some(word) => self.unquoted(word),

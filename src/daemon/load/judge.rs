@@ -18,13 +18,21 @@ pub struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// The first thing that is wrong with the walks, if any. All have the same answers.
+    /// The worst thing that is wrong with the walks, of several the first. All have the same answers.
     pub fn problem(&self, walks: &[Walk]) -> Option<Problem> {
         let stopped = walks.iter().find_map(|walk| match &walk.end {
             End::Stopped(stop) => Some(self.stopped(walk, stop)),
             _ => None,
         });
-        stopped.or_else(|| self.answers(walks.first()?))
+        if stopped.as_ref().is_some_and(|problem| problem.level == Level::Error) {
+            return stopped;
+        }
+        // Answers that nobody can read are worse than none that report their end.
+        let answers = walks.first().and_then(|walk| self.answers(walk));
+        match (stopped, answers) {
+            (Some(stopped), Some(answers)) if answers.level < stopped.level => Some(stopped),
+            (stopped, answers) => answers.or(stopped),
+        }
     }
 
     fn stopped(&self, walk: &Walk, stop: &Stop) -> Problem {

@@ -74,7 +74,10 @@ impl Resolver<'_> {
             Some(choice) => match self.template(&choice.name.value) {
                 Some(template) => Some(template),
                 // It was reported where it is written.
-                None => return None,
+                None => {
+                    self.declared(&choice.name.value, &effective);
+                    return None;
+                }
             },
         };
         if let Some(template) = &template {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::{Resolver, listed};
 use crate::manifest::checker::plain;
+use crate::manifest::document::{Deployment, Resource};
 use crate::manifest::{Code, Documents, Mark, Marked, Problem};
 use crate::model::Name;
 
@@ -17,7 +18,11 @@ impl Resolver<'_> {
             return;
         }
         let documents = self.documents;
-        let deployments = documents.deployments.values().map(|own| (&own.name, own.body.select.as_ref()));
+        // Where the machine is named as well, the selector is what may go.
+        let chooses =
+            |own: &&Arc<Resource<Deployment>>| own.body.machine.is_none() && own.body.macs.is_empty();
+        let deployments = documents.deployments.values().filter(chooses);
+        let deployments = deployments.map(|own| (&own.name, own.body.select.as_ref()));
         let pools = documents.pools.values().map(|own| (&own.name, own.body.select.as_ref()));
         let mut wishes: BTreeMap<&Labels, (Mark, Vec<&Name>)> = BTreeMap::new();
         for (name, select) in deployments.chain(pools) {

@@ -114,7 +114,7 @@ impl Resolver<'_> {
     }
 }
 
-fn input_kind(text: &str) -> Option<InputKind> {
+pub(super) fn input_kind(text: &str) -> Option<InputKind> {
     Some(match text {
         "string" => InputKind::String,
         "integer" => InputKind::Integer,

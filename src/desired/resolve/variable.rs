@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::profile::Effective;
+use super::template::input_kind;
 use super::{Resolver, deployments, listed, unique};
 use crate::desired::template::InputKind;
 use crate::desired::{Boot, Template};
@@ -75,6 +76,17 @@ impl Resolver<'_> {
                     let want = Want::Template { template: template.name.clone(), variable: name.clone() };
                     self.lack(want, &resource.name);
                 }
+            }
+        }
+    }
+
+    /// Holds values against the declarations of a template whose text has a mistake.
+    pub(super) fn declared(&mut self, template: &Name, effective: &Effective) {
+        let Some(own) = self.documents.templates.get(template) else { return };
+        for (name, variable) in &own.body.vars {
+            let kind = variable.kind.as_ref().and_then(|kind| Some((input_kind(&kind.value)?, kind.mark)));
+            if let (Some((kind, mark)), Some(field)) = (kind, effective.vars.get(&**name)) {
+                self.typed(name, kind, &field.value, Some(mark));
             }
         }
     }
