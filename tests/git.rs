@@ -223,6 +223,41 @@ async fn history_may_be_rewritten_and_branches_may_vanish() {
     );
 }
 
+/// The first fetch links what lies on this host: nothing that happens there later reaches it.
+#[tokio::test]
+async fn a_pruned_repository_takes_nothing_of_what_is_served() {
+    let lab = Lab::new();
+    lab.git(&["gc", "-q"]);
+    let first = lab.git(&["rev-parse", "HEAD"]);
+    let mut source = lab.follow(&lab.url(), Reference::Branch("main".into()), "inventory");
+    source.snapshot().await;
+    let mirror = voldemort::source::git::mirror_of(
+        &Git { reference: Reference::Branch("main".into()), path: "inventory".into(), ..Git::at(lab.url()) },
+        &lab.path("state"),
+    );
+    let packs = fs::read_dir(mirror.join("objects/pack")).unwrap();
+    assert_eq!(packs.count(), 2, "a pack and its index, linked");
+    lab.git(&["checkout", "-q", "--orphan", "other"]);
+    lab.commit("inventory/a.toml", "other");
+    lab.git(&["branch", "-q", "-M", "main"]);
+    lab.git(&["reflog", "expire", "--expire=now", "--all"]);
+    lab.git(&["gc", "-q", "--prune=now"]);
+    let gone = Command::new("git").current_dir(lab.path("repo")).args(["cat-file", "-e", &first]).status();
+    assert!(!gone.unwrap().success(), "pruned there");
+    let folder = mirror.display().to_string();
+    lab.git(&[
+        "-C",
+        &folder,
+        "-c",
+        "safe.directory=*",
+        "cat-file",
+        "-p",
+        &format!("{first}:inventory/a.toml"),
+    ]);
+    assert_eq!(text(&source.snapshot().await, "a.toml"), "other");
+    lab.git(&["-C", &folder, "-c", "safe.directory=*", "fsck", "--strict"]);
+}
+
 #[tokio::test]
 async fn a_repository_that_is_away_leaves_the_last_fetch() {
     let lab = Lab::new();
@@ -290,6 +325,52 @@ async fn a_fetch_killed_in_the_middle_does_no_harm() {
     };
     poking.abort();
     assert_eq!(snapshot.files.len(), 502);
+}
+
+/// The daemon ends a fetch that takes too long: a hundred times, at any point of it, and what the
+/// last good one brought stays to be read.
+#[tokio::test]
+async fn a_fetch_ended_at_any_point_a_hundred_times_does_no_harm() {
+    let lab = Lab::new();
+    let place = |limit: Span| {
+        let git = Git { limit, ..Git::at(lab.url()) };
+        let state = lab.path("state");
+        SourceConfig { inventory: Inventory::Git(git), poll: None, state, fetcher: real() }
+    };
+    let patient = place(Span::seconds(20));
+    let start = Instant::now();
+    patient.read().await.unwrap();
+    let whole = start.elapsed().as_millis() as u64;
+    let mirror = voldemort::source::git::mirror_of(&Git::at(lab.url()), &lab.path("state"));
+    // What verbs read from is fetched by the same child, and as often as one likes.
+    let mirror = mirror.with_extension("edit.git");
+    let mut followed = lab.git(&["rev-parse", "HEAD"]);
+    let (mut ended, mut brought) = (0, 0);
+    for round in 0..100 {
+        for number in 0..20 {
+            lab.write(&format!("many/{number}.toml"), format!("{round} {number} ").repeat(50));
+        }
+        let commit = lab.commit("inventory/a.toml", round.to_string());
+        match place(Span(1 + round * (whole + 10) / 100)).read().await {
+            Ok(reading) => {
+                assert_eq!(text(&reading.snapshot, "inventory/a.toml"), round.to_string());
+                (followed, brought) = (commit, brought + 1);
+            }
+            Err(why) => {
+                assert!(why.to_string().contains("no end within"), "{why}");
+                ended += 1;
+                // Whatever was going on, the last good one or the next is whole.
+                let note = fs::read_to_string(mirror.join("followed.txt")).unwrap();
+                let noted = note.split('\t').next().unwrap();
+                assert!([&followed, &commit].iter().any(|one| *one == noted), "{note}");
+                let folder = mirror.display().to_string();
+                lab.git(&["-C", &folder, "-c", "safe.directory=*", "ls-tree", "-r", noted]);
+                followed = noted.to_owned();
+            }
+        }
+    }
+    assert!(ended >= 10, "{ended} ended, {brought} brought: the limits are spread over a fetch");
+    assert_eq!(text(&patient.read().await.unwrap().snapshot, "inventory/a.toml"), "99");
 }
 
 /// However many ask, there is one fetch at a time, and a second between two.

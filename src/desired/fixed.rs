@@ -1,8 +1,9 @@
 //! Which deployment a fixed address is promised to.
 
-use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::OnceLock;
+
+use imbl::HashMap;
 
 use super::Desired;
 use crate::model::Name;
@@ -13,6 +14,13 @@ use crate::model::Name;
 pub struct Fixed {
     by_address: OnceLock<HashMap<Ipv4Addr, Name>>,
     by_address6: OnceLock<HashMap<Ipv6Addr, Name>>,
+}
+
+impl Fixed {
+    /// The index of a revision whose deployments have exactly these.
+    pub(super) fn known(by_address: HashMap<Ipv4Addr, Name>, by_address6: HashMap<Ipv6Addr, Name>) -> Fixed {
+        Fixed { by_address: by_address.into(), by_address6: by_address6.into() }
+    }
 }
 
 impl Clone for Fixed {

@@ -5,6 +5,7 @@ mod address;
 mod child;
 mod commit;
 mod fetch;
+mod link;
 pub(super) mod local;
 pub(super) mod mirror;
 mod request;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,8 @@ const KEPT_MAX: usize = 5;
 #[derive(Clone, Debug)]
 pub struct History {
     folder: PathBuf,
+    /// The newest page that was written or looked at, and its revision.
+    newest: Arc<Mutex<Option<(u64, Arc<str>)>>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -30,14 +33,24 @@ struct Page {
 
 impl History {
     pub fn new(state: &Path) -> History {
-        History { folder: state.join("history") }
+        History { folder: state.join("history"), newest: Arc::default() }
     }
 
     /// Adds a revision as the newest and forgets the oldest.
     pub fn add(&self, kept: &Kept) -> io::Result<()> {
         let pages = self.pages();
+        let newest = pages.last().map(|number| (*number, kept.revision.clone()));
+        let mut known = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         let same = |number: &u64| self.page(*number).is_some_and(|page| page.revision == kept.revision);
-        if pages.last().is_some_and(same) {
+        // Reading a page of thousands of files takes longer than writing it.
+        let stands = match &*known {
+            Some(known) if Some(known.0) == newest.as_ref().map(|newest| newest.0) => {
+                Some(known) == newest.as_ref()
+            }
+            _ => pages.last().is_some_and(same),
+        };
+        if stands {
+            *known = newest;
             return Ok(());
         }
         std::fs::create_dir_all(&self.folder)?;
@@ -52,6 +65,7 @@ impl History {
         let draft = self.folder.join("draft");
         std::fs::write(&draft, super::record::write(&page))?;
         std::fs::rename(draft, self.path(number))?;
+        *known = Some((number, kept.revision.clone()));
         let excess = (pages.len() + 1).saturating_sub(KEPT_MAX);
         for old in pages.iter().take(excess) {
             std::fs::remove_file(self.path(*old))?;

@@ -8,7 +8,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use super::address::Address;
 use super::request::{Request, UNTRUSTED, VARIABLE};
 use super::signature::{self, Doubt};
-use super::{Fetched, local, mirror, tidy, transport};
+use super::{Fetched, link, local, mirror, tidy, transport};
 use crate::model::{Signed, Verify};
 
 /// Most that one fetch may bring, in bytes.
@@ -87,7 +87,8 @@ fn pinned(request: &Request) -> Fetched {
 /// Fetches what is wanted and new.
 fn bring(request: &Request, repository: &Repository, verify: Option<&Verify>) -> Result<Fetched, String> {
     let address = Address::parse(&request.url)?;
-    if let Some(path) = local::path(&request.url).filter(|path| !path.exists()) {
+    let near = local::path(&request.url);
+    if let Some(path) = near.as_ref().filter(|path| !path.exists()) {
         return Err(format!("there is no repository at {}", path.display()));
     }
     let url = transport::prepare(&address, &request.url, &request.access())?;
@@ -104,7 +105,12 @@ fn bring(request: &Request, repository: &Repository, verify: Option<&Verify>) ->
         wanted(connection.remote(), &request.kind, &request.name)?
     };
     let known = repository.refname_to_id(mirror::FOLLOWED) == Ok(id) && mirror::followed(repository).is_ok();
-    if !known {
+    let is_first = repository.find_reference(mirror::FOLLOWED).is_err();
+    if let Some(path) = near.filter(|_| is_first && verify.is_none())
+        && link::objects(&local::folder(&path), repository, id)
+    {
+        repository.reference(mirror::FOLLOWED, id, true, "linked").map_err(words)?;
+    } else if !known {
         download(&mut remote, &[format!("+{reference}:{}", mirror::FOLLOWED)], depth)?;
     }
     let commit = mirror::followed(repository)?.to_string();

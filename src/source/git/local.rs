@@ -18,14 +18,18 @@ pub fn path(url: &str) -> Option<PathBuf> {
 /// The references of the repository at `path`, bare or with a work tree, and the names on the
 /// way to them.
 pub fn places(path: &Path) -> BTreeSet<Place> {
-    let folder = git_folder(path);
-    let common = common_folder(&folder);
+    let (folder, common) = (git_folder(path), folder(path));
     let mut places = places::names_to(&common);
     for (folder, name) in [(&folder, "HEAD"), (&common, "packed-refs"), (&common, "refs")] {
         places.extend(Place::name(folder, OsStr::new(name)));
     }
     places.extend(Place::deep(&common.join("refs")));
     places
+}
+
+/// Where the objects and references of the repository at `path` lie.
+pub fn folder(path: &Path) -> PathBuf {
+    common_folder(&git_folder(path))
 }
 
 /// `.git` of a work tree, which may be a file that names another place; else the path itself.
