@@ -17,10 +17,11 @@ type Map<T> = imbl::OrdMap<Name, Arc<T>>;
 /// Every difference, in the order of names. What both share is passed over without a look at it:
 /// two revisions of thousands that differ in one cost no more than two walks over pointers.
 pub fn differences<'a, T>(before: &'a Map<T>, after: &'a Map<T>) -> impl Iterator<Item = Difference<'a, T>> {
-    let same = before.ptr_eq(after);
-    let (mut former, mut latter) = (before.iter().peekable(), after.iter().peekable());
+    let most = if before.ptr_eq(after) { 0 } else { usize::MAX };
+    let mut former = before.iter().take(most).peekable();
+    let mut latter = after.iter().take(most).peekable();
     std::iter::from_fn(move || {
-        while !same {
+        loop {
             let order = match (former.peek(), latter.peek()) {
                 (None, None) => return None,
                 (Some(_), None) => std::cmp::Ordering::Less,
@@ -38,7 +39,6 @@ pub fn differences<'a, T>(before: &'a Map<T>, after: &'a Map<T>) -> impl Iterato
                 _ => return Some(Difference { name, before, after }),
             }
         }
-        None
     })
 }
 

@@ -18,8 +18,14 @@ const KEPT_MAX: usize = 5;
 #[derive(Clone, Debug)]
 pub struct History {
     folder: PathBuf,
-    /// The newest page that was written or looked at, and its revision.
-    newest: Arc<Mutex<Option<(u64, Arc<str>)>>>,
+    newest: Arc<Mutex<Newest>>,
+}
+
+/// The newest page, as far as it was looked at, and its revision, if it can be read.
+#[derive(Debug, Default)]
+struct Newest {
+    number: Option<u64>,
+    revision: Option<Arc<str>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -39,18 +45,13 @@ impl History {
     /// Adds a revision as the newest and forgets the oldest.
     pub fn add(&self, kept: &Kept) -> io::Result<()> {
         let pages = self.pages();
-        let newest = pages.last().map(|number| (*number, kept.revision.clone()));
-        let mut known = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = |number: &u64| self.page(*number).is_some_and(|page| page.revision == kept.revision);
         // Reading a page of thousands of files takes longer than writing it.
-        let stands = match &*known {
-            Some(known) if Some(known.0) == newest.as_ref().map(|newest| newest.0) => {
-                Some(known) == newest.as_ref()
-            }
-            _ => pages.last().is_some_and(same),
-        };
-        if stands {
-            *known = newest;
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        if newest.number != pages.last().copied() {
+            let revision = pages.last().and_then(|number| self.page(*number)).map(|page| page.revision);
+            *newest = Newest { number: pages.last().copied(), revision };
+        }
+        if newest.revision.as_ref() == Some(&kept.revision) {
             return Ok(());
         }
         std::fs::create_dir_all(&self.folder)?;
@@ -65,7 +66,7 @@ impl History {
         let draft = self.folder.join("draft");
         std::fs::write(&draft, super::record::write(&page))?;
         std::fs::rename(draft, self.path(number))?;
-        *known = Some((number, kept.revision.clone()));
+        *newest = Newest { number: Some(number), revision: Some(kept.revision.clone()) };
         let excess = (pages.len() + 1).saturating_sub(KEPT_MAX);
         for old in pages.iter().take(excess) {
             std::fs::remove_file(self.path(*old))?;
