@@ -80,3 +80,8 @@ pub mod source;
 pub mod store;
 pub mod table;
 pub mod walk;
+
+/// Everything here is many small values, made on one thread and let go on another: with the C
+/// library's allocator a check takes a fifth longer, and a re-check two thirds.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

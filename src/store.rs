@@ -1,7 +1,9 @@
 //! What must survive a crash: leases, installations, assignments, protections, the timeline.
-//! One redb file in the state directory; a batch is on disk when `commit` returns.
+//! Leases, which come by the thousand a second, have a journal of their own in the state directory;
+//! one redb file holds the rest. A batch is on disk when `commit` returns.
 
 pub mod history;
+pub mod journal;
 pub mod record;
 
 use std::collections::BTreeMap;
@@ -10,14 +12,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use imbl::ordmap;
-use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use crate::model::Name;
 use crate::table::{Event, Install, Lease, Lease6, Table};
 pub use history::History;
+use journal::{Journal, JournalError};
 use record::{EventRecord, InstallRecord, KeptRecord, Lease6Record, LeaseRecord};
 
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
+/// Where leases were before they had a journal.
 const LEASES: TableDefinition<u32, &[u8]> = TableDefinition::new("leases");
 const LEASES6: TableDefinition<u128, &[u8]> = TableDefinition::new("leases6");
 const INSTALLS: TableDefinition<&str, &[u8]> = TableDefinition::new("installs");
@@ -29,6 +33,8 @@ const NOTES: TableDefinition<&str, &[u8]> = TableDefinition::new("notes");
 
 /// How many events are kept.
 pub const EVENTS_MAX: u64 = 20_000;
+/// Events that are written together at least, when nothing else is to be written.
+const EVENTS_TOGETHER: usize = 512;
 
 /// The state directory can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +45,8 @@ pub enum StoreError {
     Busy { path: PathBuf },
     #[error("the state in {path} can't be used: {why}")]
     Broken { path: PathBuf, why: String },
+    #[error("the state in {0}")]
+    Journal(#[from] JournalError),
     #[error("the state can't be written: {0}")]
     Write(String),
 }
@@ -47,6 +55,9 @@ pub enum StoreError {
 #[derive(Debug)]
 pub struct Store {
     database: Database,
+    journal: Journal,
+    /// Events that are not written yet; a crash may lose them.
+    events: Vec<(u64, Event)>,
 }
 
 /// What a state directory held when it was opened.
@@ -132,13 +143,12 @@ impl Lists {
 
 impl Batch {
     pub fn is_empty(&self) -> bool {
-        self.events.is_empty() && !self.must_last()
+        self.events.is_empty() && self.leases.is_empty() && !self.must_last()
     }
 
-    /// Whether somebody waits for this to be on disk; events alone may be lost in a crash.
+    /// Whether somebody waits for something besides leases to be on disk.
     fn must_last(&self) -> bool {
-        !self.leases.is_empty()
-            || !self.leases6.is_empty()
+        !self.leases6.is_empty()
             || !self.installs.is_empty()
             || !self.notes.is_empty()
             || self.lists.is_some()
@@ -156,101 +166,68 @@ impl Store {
             redb::DatabaseError::DatabaseAlreadyOpen => StoreError::Busy { path: directory.into() },
             other => StoreError::Broken { path: path.clone(), why: other.to_string() },
         })?;
-        let store = Store { database };
         let broken = |why: String| StoreError::Broken { path: path.clone(), why };
-        store.prepare(fresh).map_err(|error| broken(error.to_string()))?;
-        let saved = store.load().map_err(|error| broken(error.to_string()))?;
+        prepare(&database, fresh).map_err(|error| broken(error.to_string()))?;
+        let mut saved = load(&database).map_err(|error| broken(error.to_string()))?;
+        let earlier = std::mem::take(&mut saved.leases);
+        let moved = !earlier.is_empty();
+        let (journal, leases) = Journal::open(directory, earlier)?;
+        saved.leases = leases;
+        let store = Store { database, journal, events: Vec::new() };
+        if moved {
+            store.forget_leases().map_err(|error| broken(error.to_string()))?;
+        }
         Ok((store, saved))
     }
 
-    fn prepare(&self, fresh: impl FnOnce() -> [u8; 48]) -> Result<(), redb::Error> {
+    /// Leases of an earlier version are in the journal now.
+    fn forget_leases(&self) -> Result<(), redb::Error> {
         let write = self.database.begin_write()?;
-        {
-            let mut meta = write.open_table(META)?;
-            if meta.get("lineage")?.is_none() {
-                let bytes = fresh();
-                let lineage = crate::model::hex(&bytes[32..]);
-                meta.insert("token-key", &bytes[..32])?;
-                meta.insert("lineage", lineage.as_bytes())?;
-                meta.insert("serial", 0u64.to_be_bytes().as_slice())?;
-            }
-            write.open_table(LEASES)?;
-            write.open_table(LEASES6)?;
-            write.open_table(INSTALLS)?;
-            write.open_table(ASSIGNMENTS)?;
-            write.open_table(PROTECTED)?;
-            write.open_table(EVENTS)?;
-            write.open_table(FILES)?;
-            write.open_table(NOTES)?;
+        write.open_table(LEASES)?.retain(|_, _| false)?;
+        Ok(write.commit()?)
+    }
+
+    /// Writes a batch; when this returns, leases and installations in it survive a power cut. After
+    /// an error nothing of it is written. Events may wait for a later batch.
+    pub fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+        let wrong = |error: &dyn std::fmt::Display| StoreError::Write(error.to_string());
+        let appended = match batch.leases.is_empty() {
+            true => None,
+            false => Some(self.journal.append(&batch.leases).map_err(|error| wrong(&error))?),
+        };
+        self.events.extend(batch.events.iter().cloned());
+        if !batch.must_last() && self.events.len() < EVENTS_TOGETHER {
+            return Ok(());
         }
-        write.commit()?;
+        let written = self.write(batch);
+        if written.is_err() && batch.must_last() {
+            if let Some(begin) = appended {
+                self.journal.take_back(begin);
+            }
+            self.events.truncate(self.events.len() - batch.events.len());
+            return written.map_err(|error| wrong(&error));
+        }
+        if let Err(error) = written {
+            tracing::warn!("{} events can't be written: {error}", self.events.len());
+        }
+        self.events.clear();
         Ok(())
     }
 
-    fn load(&self) -> Result<Saved, Box<dyn std::error::Error>> {
-        let read = self.database.begin_read()?;
-        let mut saved = Saved::default();
-        let meta = read.open_table(META)?;
-        let value = |key: &str| -> Result<Vec<u8>, Box<dyn std::error::Error>> {
-            let found = meta.get(key)?;
-            Ok(found.ok_or_else(|| format!("{key} is missing"))?.value().to_vec())
-        };
-        saved.lineage = String::from_utf8(value("lineage")?)?;
-        saved.serial =
-            u64::from_be_bytes(value("serial")?.try_into().map_err(|_| "serial has a wrong size")?);
-        saved.token_key = value("token-key")?.try_into().map_err(|_| "token-key has a wrong size")?;
-        for row in read.open_table(LEASES)?.iter()? {
-            let (address, lease) = row?;
-            saved.leases.push(record::read::<LeaseRecord>(lease.value())?.into_lease(address.value())?);
+    /// Writes the events that still wait.
+    pub fn flush(&mut self) {
+        if self.events.is_empty() {
+            return;
         }
-        for row in read.open_table(LEASES6)?.iter()? {
-            let (address, lease) = row?;
-            saved.leases6.push(record::read::<Lease6Record>(lease.value())?.into_lease(address.value())?);
+        if let Err(error) = self.write(&Batch::default()) {
+            tracing::warn!("{} events can't be written: {error}", self.events.len());
         }
-        for row in read.open_table(EVENTS)?.iter()? {
-            let (sequence, event) = row?;
-            saved.events.push((sequence.value(), record::read::<EventRecord>(event.value())?.into_event()?));
-        }
-        for row in read.open_table(INSTALLS)?.iter()? {
-            let (name, install) = row?;
-            let install = record::read::<InstallRecord>(install.value())?.into_install()?;
-            saved.installs.push((name.value().parse()?, install));
-        }
-        for row in read.open_table(ASSIGNMENTS)?.iter()? {
-            let (deployment, machine) = row?;
-            saved.assignments.push((deployment.value().parse()?, machine.value().parse()?));
-        }
-        for row in read.open_table(PROTECTED)?.iter()? {
-            saved.protected.push(row?.0.value().parse()?);
-        }
-        for row in read.open_table(NOTES)?.iter()? {
-            let (name, note) = row?;
-            saved.notes.insert(name.value().to_owned(), note.value().to_vec());
-        }
-        if let Some(note) = meta.get("kept")? {
-            let mut kept = record::read::<KeptRecord>(note.value())?.into_kept();
-            for row in read.open_table(FILES)?.iter()? {
-                let (path, bytes) = row?;
-                kept.files.insert(path.value().into(), Bytes::copy_from_slice(bytes.value()));
-            }
-            saved.kept = Some(kept);
-        }
-        Ok(saved)
-    }
-
-    /// Writes a batch; when this returns, leases and installations in it survive a power cut.
-    pub fn commit(&self, batch: &Batch) -> Result<(), StoreError> {
-        self.write(batch).map_err(|error| StoreError::Write(error.to_string()))
+        self.events.clear();
     }
 
     fn write(&self, batch: &Batch) -> Result<(), redb::Error> {
-        let mut write = self.database.begin_write()?;
-        write.set_durability(if batch.must_last() { Durability::Immediate } else { Durability::None })?;
+        let write = self.database.begin_write()?;
         {
-            let mut leases = write.open_table(LEASES)?;
-            for lease in &batch.leases {
-                leases.insert(u32::from(lease.address), record::write(&LeaseRecord::of(lease)).as_slice())?;
-            }
             let mut leases6 = write.open_table(LEASES6)?;
             for lease in &batch.leases6 {
                 leases6
@@ -261,7 +238,7 @@ impl Store {
                 installs.insert(name.as_str(), record::write(&InstallRecord::of(install)).as_slice())?;
             }
             let mut events = write.open_table(EVENTS)?;
-            for (sequence, event) in &batch.events {
+            for (sequence, event) in &self.events {
                 events.insert(sequence, record::write(&EventRecord::of(event)).as_slice())?;
                 if let Some(old) = sequence.checked_sub(EVENTS_MAX) {
                     events.remove(old)?;
@@ -299,6 +276,86 @@ impl Store {
     }
 }
 
+fn prepare(database: &Database, fresh: impl FnOnce() -> [u8; 48]) -> Result<(), redb::Error> {
+    let write = database.begin_write()?;
+    {
+        let mut meta = write.open_table(META)?;
+        if meta.get("lineage")?.is_none() {
+            let bytes = fresh();
+            let lineage = crate::model::hex(&bytes[32..]);
+            meta.insert("token-key", &bytes[..32])?;
+            meta.insert("lineage", lineage.as_bytes())?;
+            meta.insert("serial", 0u64.to_be_bytes().as_slice())?;
+        }
+        write.open_table(LEASES)?;
+        write.open_table(LEASES6)?;
+        write.open_table(INSTALLS)?;
+        write.open_table(ASSIGNMENTS)?;
+        write.open_table(PROTECTED)?;
+        write.open_table(EVENTS)?;
+        write.open_table(FILES)?;
+        write.open_table(NOTES)?;
+    }
+    write.commit()?;
+    Ok(())
+}
+
+fn load(database: &Database) -> Result<Saved, Box<dyn std::error::Error>> {
+    let read = database.begin_read()?;
+    let mut saved = Saved::default();
+    let meta = read.open_table(META)?;
+    let value = |key: &str| -> Result<Vec<u8>, Box<dyn std::error::Error>> {
+        let found = meta.get(key)?;
+        Ok(found.ok_or_else(|| format!("{key} is missing"))?.value().to_vec())
+    };
+    saved.lineage = String::from_utf8(value("lineage")?)?;
+    saved.serial = u64::from_be_bytes(value("serial")?.try_into().map_err(|_| "serial has a wrong size")?);
+    saved.token_key = value("token-key")?.try_into().map_err(|_| "token-key has a wrong size")?;
+    for row in read.open_table(LEASES)?.iter()? {
+        let (address, lease) = row?;
+        saved.leases.push(record::read::<LeaseRecord>(lease.value())?.into_lease(address.value())?);
+    }
+    for row in read.open_table(LEASES6)?.iter()? {
+        let (address, lease) = row?;
+        saved.leases6.push(record::read::<Lease6Record>(lease.value())?.into_lease(address.value())?);
+    }
+    for row in read.open_table(EVENTS)?.iter()? {
+        let (sequence, event) = row?;
+        saved.events.push((sequence.value(), record::read::<EventRecord>(event.value())?.into_event()?));
+    }
+    for row in read.open_table(INSTALLS)?.iter()? {
+        let (name, install) = row?;
+        let install = record::read::<InstallRecord>(install.value())?.into_install()?;
+        saved.installs.push((name.value().parse()?, install));
+    }
+    for row in read.open_table(ASSIGNMENTS)?.iter()? {
+        let (deployment, machine) = row?;
+        saved.assignments.push((deployment.value().parse()?, machine.value().parse()?));
+    }
+    for row in read.open_table(PROTECTED)?.iter()? {
+        saved.protected.push(row?.0.value().parse()?);
+    }
+    for row in read.open_table(NOTES)?.iter()? {
+        let (name, note) = row?;
+        saved.notes.insert(name.value().to_owned(), note.value().to_vec());
+    }
+    if let Some(note) = meta.get("kept")? {
+        let mut kept = record::read::<KeptRecord>(note.value())?.into_kept();
+        for row in read.open_table(FILES)?.iter()? {
+            let (path, bytes) = row?;
+            kept.files.insert(path.value().into(), Bytes::copy_from_slice(bytes.value()));
+        }
+        saved.kept = Some(kept);
+    }
+    Ok(saved)
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.flush();
+    }
+}
+
 fn write_kept(write: &redb::WriteTransaction, kept: &Kept) -> Result<(), redb::Error> {
     write.open_table(META)?.insert("kept", record::write(&KeptRecord::of(kept)).as_slice())?;
     let mut files = write.open_table(FILES)?;
@@ -312,3 +369,6 @@ fn write_kept(write: &redb::WriteTransaction, kept: &Kept) -> Result<(), redb::E
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

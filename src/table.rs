@@ -8,7 +8,9 @@ pub mod gate;
 pub mod install;
 pub mod lease;
 pub mod lease6;
+pub mod loader;
 pub mod looping;
+pub mod memo;
 pub mod rename;
 pub mod secrets;
 pub mod token;
@@ -21,7 +23,7 @@ use std::sync::Arc;
 use crate::desired::{Deployment, Desired, Machine};
 use crate::media::Entry;
 use crate::model::content::FileId;
-use crate::model::{Cidr, ClientArch, Mac, Name, Time, net6};
+use crate::model::{Cidr, ClientArch, Identity, Mac, Name, Time, net6};
 
 pub use change::Stale;
 pub use drift::{Drift, DriftKind};
@@ -54,12 +56,16 @@ pub struct Table {
     pub prefixes: Arc<HashMap<Arc<str>, Name>>,
     /// Machines under protection, remembered when their manifest goes.
     pub protected: imbl::OrdSet<Name>,
-    pub seen: imbl::HashMap<Mac, Seen>,
+    pub seen: imbl::OrdMap<Mac, Seen>,
+    /// Cards in no manifest whose machine was known by another mark.
+    pub learned: imbl::HashMap<Mac, Name>,
     pub leases: Leases,
     pub leases6: Leases6,
     pub secrets: Arc<Secrets>,
     /// Reinstallations that wait for their turn.
     pub gate: gate::Gate,
+    /// What was rendered a moment ago, where it may be asked for again.
+    pub memo: Option<Arc<memo::Memo>>,
 }
 
 /// What this daemon is to its clients.
@@ -80,10 +86,11 @@ pub struct Server {
 impl Server {
     /// A daemon at `address` with every usual boot program, for rehearsals without a host.
     pub fn stand_in(address: Ipv4Addr) -> Server {
-        let entry =
-            |name: &str| Entry { path: Path::new(name).into(), id: FileId::default(), extents: [].into() };
-        const USUAL: [&str; 13] = [
+        const USUAL: [&str; 16] = [
             "undionly.kpxe",
+            "pxelinux.0",
+            "lpxelinux.0",
+            "ldlinux.c32",
             "snponly.efi",
             "ipxe.efi",
             "shimx64.efi",
@@ -97,8 +104,19 @@ impl Server {
             "snponly-riscv64.efi",
             "snponly-loong64.efi",
         ];
-        let loaders = USUAL.into_iter().map(|name| (name.into(), entry(name))).collect();
-        Server { address, others: Vec::new(), http_port: 80, gives_addresses: true, loaders }
+        let loaders = BTreeMap::new();
+        let mut server =
+            Server { address, others: Vec::new(), http_port: 80, gives_addresses: true, loaders };
+        USUAL.into_iter().for_each(|name| server.stand_in_loader(name));
+        server
+    }
+
+    /// One more boot program for a rehearsal, if there is none of that name.
+    pub fn stand_in_loader(&mut self, name: &str) {
+        let entry = || Entry { path: Path::new(name).into(), id: FileId::default(), extents: [].into() };
+        if !self.loaders.contains_key(name) {
+            self.loaders.insert(name.into(), entry());
+        }
     }
 
     /// Root of everything served by HTTP, without a slash at the end. An address, never a name
@@ -168,16 +186,35 @@ impl Table {
             tenants: imbl::OrdMap::new(),
             prefixes: Arc::default(),
             protected: imbl::OrdSet::new(),
-            seen: imbl::HashMap::new(),
+            seen: imbl::OrdMap::new(),
+            learned: imbl::HashMap::new(),
             leases: Leases::default(),
             leases6: Leases6::default(),
             secrets: Arc::default(),
             gate: gate::Gate::default(),
+            memo: None,
         }
     }
 
     pub fn machine(&self, mac: Mac) -> Option<&Arc<Machine>> {
-        self.desired.machines.get(self.desired.macs.get(&mac)?)
+        let name = self.desired.macs.get(&mac).or_else(|| self.learned.get(&mac))?;
+        self.desired.machines.get(name)
+    }
+
+    /// The machine that speaks with a card: whose card it is, else who is known by one of these
+    /// marks, the best first; else who spoke with it before (the kernel of a machine does not show
+    /// the UUID that its firmware showed).
+    pub fn speaker(&self, mac: Mac, marks: impl IntoIterator<Item = Identity>) -> Option<&Arc<Machine>> {
+        let known = self.desired.macs.get(&mac).and_then(|name| self.desired.machines.get(name));
+        known.or_else(|| {
+            let name = marks.into_iter().find_map(|mark| self.desired.identified(&mark));
+            self.desired.machines.get(name.or_else(|| self.learned.get(&mac))?)
+        })
+    }
+
+    /// Whether a card is a machine's.
+    pub fn is_card_of(&self, mac: Mac, machine: &Machine) -> bool {
+        machine.macs.contains(&mac) || self.learned.get(&mac) == Some(&machine.name)
     }
 
     /// The deployment that a machine has.
@@ -235,7 +272,9 @@ impl Table {
     /// The network card of a machine that spoke last, else its first.
     pub fn active_mac(&self, machine: &Machine) -> Option<Mac> {
         let last = |mac: &&Mac| self.seen.get(*mac).map(|seen| seen.last);
-        let seen = machine.macs.iter().filter(|mac| last(mac).is_some()).max_by_key(last);
+        let learned = (!machine.ids.is_empty()).then_some(&self.learned).into_iter().flatten();
+        let learned = learned.filter(|(_, owner)| **owner == machine.name).map(|(mac, _)| mac);
+        let seen = machine.macs.iter().chain(learned).filter(|mac| last(mac).is_some()).max_by_key(last);
         seen.or(machine.macs.first()).copied()
     }
 }

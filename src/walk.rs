@@ -1,11 +1,15 @@
 //! Plays a firmware against the protocol rooms, over a table of its own: what `check` says about
 //! a boot is what the daemon will do, because the same code answers.
 
+mod ask;
 pub mod client;
+pub mod client6;
 mod course;
+pub mod program;
 mod route;
 pub mod script;
 pub mod served;
+mod shared;
 pub mod transcript;
 
 use std::net::Ipv4Addr;
@@ -25,7 +29,7 @@ pub use route::Route;
 pub struct Walk {
     pub deployment: Name,
     pub route: Route,
-    pub steps: Vec<Step>,
+    pub steps: Vec<Arc<Step>>,
     pub end: End,
     /// The answer files that were fetched, by name.
     pub answers: Vec<(&'static str, Bytes)>,
@@ -46,6 +50,8 @@ pub enum Detail {
     Nothing,
     /// A DHCP message.
     Datagram(Bytes),
+    /// A DHCPv6 message.
+    Datagram6(Bytes),
     /// A script, configuration or answer file, under the name it was asked for.
     Text {
         name: String,
@@ -122,7 +128,12 @@ pub fn rehearsal(desired: Arc<Desired>, subnet: &Subnet) -> Table {
 
 /// The same with the daemon's address, as [`stand_in_address`] chooses it.
 pub fn rehearsal_at(server: Ipv4Addr, desired: Arc<Desired>) -> Table {
-    let table = Table::new(Server::stand_in(server));
+    let mut server = Server::stand_in(server);
+    // Whether the host has what the inventory names is not known here.
+    let boots = desired.boots.values().flat_map(|boot| &boot.loader);
+    let named = desired.machines.values().flat_map(|machine| &machine.loader).chain(boots);
+    named.for_each(|name| server.stand_in_loader(name));
+    let table = Table::new(server);
     Table { secrets: Arc::new(Secrets::stand_in()), ..table }.adopt(desired)
 }
 

@@ -5,7 +5,8 @@ use super::convert;
 use super::types::{LookAlike, Offer, Why};
 use crate::desired::{Deployment, Machine};
 use crate::model::similar::similar;
-use crate::model::{Mac, Name};
+use crate::model::{ClientArch, Cpu, Firmware, Mac, Name};
+use crate::table::loader::{self, Chosen, Rule};
 use crate::table::{Event, Stage, Table};
 
 /// Most look-alikes that are told.
@@ -93,6 +94,14 @@ fn offers(table: &Table, deployment: &Deployment, machine: Option<&Machine>) -> 
     for initrd in &boot.initrd {
         offer("initrd", initrd.path.to_string(), Some(boot.origin.to_string()));
     }
+    for (what, value, rule) in programs(table, deployment, machine) {
+        let origin = match rule {
+            Some(Rule::Machine) => machine.map(|machine| machine.origin.to_string()),
+            Some(Rule::Boot | Rule::Image) => Some(boot.origin.to_string()),
+            Some(Rule::Usual) | None => None,
+        };
+        offer(&what, value, origin);
+    }
     let words: Vec<&str> = boot.cmdline.iter().map(|word| word.source()).collect();
     offer("command line", words.join(" "), Some(boot.origin.to_string()));
     if let Some(template) = &deployment.template {
@@ -107,6 +116,28 @@ fn offers(table: &Table, deployment: &Deployment, machine: Option<&Machine>) -> 
         offer("next boot", row.next_boot, Some(own));
     }
     offers
+}
+
+/// The boot program for each firmware that the deployment's machine may have, and the rule that
+/// chose it.
+fn programs(
+    table: &Table,
+    deployment: &Deployment,
+    machine: Option<&Machine>,
+) -> Vec<(String, String, Option<Rule>)> {
+    let all = [Firmware::Bios, Firmware::Uefi];
+    let cpu = deployment.boot.cpu;
+    let possible = all.into_iter().filter(|firmware| cpu == Cpu::X86_64 || *firmware == Firmware::Uefi);
+    possible
+        .map(|firmware| {
+            let arch = ClientArch { cpu, firmware };
+            let (value, rule) = match loader::choose(Some(arch), &table.server, machine, Some(deployment)) {
+                Ok(Chosen { rule, place }) => (format!("{} ({rule})", place.name()), Some(rule)),
+                Err(missing) => (format!("none: {missing}"), None),
+            };
+            (format!("boot program ({firmware})"), value, rule)
+        })
+        .collect()
 }
 
 /// What a machine without a deployment gets.

@@ -44,6 +44,10 @@ pub struct Arguments {
     /// Write the problems to this file, not to stdout
     #[arg(long, value_name = "FILE")]
     output_file: Option<PathBuf>,
+    /// Show at most so many problems in full, errors first; `all` shows every one. The other
+    /// formats always have all
+    #[arg(long, value_name = "N|all", default_value = "100", value_parser = format::at_most)]
+    max_problems: usize,
     /// When to use colour
     #[arg(long, value_enum, default_value_t)]
     color: Color,

@@ -4,7 +4,7 @@
 pub mod capture;
 
 use std::fmt::Write as _;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use crate::config::Mode;
 use crate::desired::{Desired, Subnet};
 use crate::model::Time;
 use crate::proto::dhcp::{self, BOOT_SERVER_PORT, Decision, Link, Request, SERVER_PORT};
+use crate::proto::dhcp6;
 use crate::proto::http::Request as HttpRequest;
 use crate::proto::path::tftp_name;
 use crate::proto::tftp::packet::{Packet as TftpPacket, Request as TftpRequest};
@@ -74,10 +75,11 @@ fn failed(text: &str) -> Exit {
 /// packets speak of, else the first.
 fn subnet(desired: &Desired, packets: &[Packet], server: Option<Ipv4Addr>) -> Option<Arc<Subnet>> {
     let spoken = |subnet: &&Arc<Subnet>| {
-        let within = |packet: &&Packet| {
-            subnet.cidr.contains(*packet.source.ip()) || subnet.cidr.contains(*packet.destination.ip())
+        let holds = |at: SocketAddr| match at.ip() {
+            IpAddr::V4(at) => subnet.cidr.contains(at),
+            IpAddr::V6(at) => subnet.ipv6.as_ref().is_some_and(|ipv6| ipv6.cidr.contains(at)),
         };
-        packets.iter().filter(within).count()
+        packets.iter().filter(|packet| holds(packet.source) || holds(packet.destination)).count()
     };
     let own = desired.subnets.values().find(|subnet| server.is_some_and(|own| subnet.cidr.contains(own)));
     own.or_else(|| desired.subnets.values().rev().max_by_key(spoken)).cloned()
@@ -86,10 +88,23 @@ fn subnet(desired: &Desired, packets: &[Packet], server: Option<Ipv4Addr>) -> Op
 /// The server that the machines of the capture talk to: whom they ask for files, or whose offer
 /// they take.
 fn addressed(packets: &[Packet], subnet: &Subnet) -> Option<Ipv4Addr> {
-    let file = |packet: &&Packet| matches!(packet.destination.port(), 69 | 80);
-    let named = packets.iter().find(file).map(|packet| *packet.destination.ip());
+    let file = |packet: &Packet| match packet.destination {
+        SocketAddr::V4(to) if matches!(to.port(), 69 | 80) => Some(*to.ip()),
+        _ => None,
+    };
+    let named = packets.iter().find_map(file);
     let chosen = || packets.iter().find_map(|packet| Request::decode(&packet.payload).ok()?.server_id());
     named.or_else(chosen).filter(|address| subnet.cidr.is_host(*address))
+}
+
+/// Our address where a machine speaks IPv6: whom it asks for files, else the first of the network.
+fn addressed6(packets: &[Packet], subnet: &Subnet) -> Option<Ipv6Addr> {
+    let cidr = subnet.ipv6.as_ref()?.cidr;
+    let file = |packet: &Packet| match packet.destination {
+        SocketAddr::V6(to) if matches!(to.port(), 69 | 80) && cidr.contains(*to.ip()) => Some(*to.ip()),
+        _ => None,
+    };
+    packets.iter().find_map(file).or_else(|| Some(Ipv6Addr::from(u128::from(cidr.network()) + 1)))
 }
 
 fn play(packets: &[Packet], desired: Arc<Desired>, subnet: &Subnet, arguments: &Arguments) -> String {
@@ -99,8 +114,9 @@ fn play(packets: &[Packet], desired: Arc<Desired>, subnet: &Subnet, arguments: &
     let gives_addresses = arguments.mode == Mode::Server;
     table.server = Arc::new(Server { address, gives_addresses, ..(*table.server).clone() });
     let first = packets.first().map_or(0, |packet| packet.at);
-    let mut player = Player { table, subnet, mode: arguments.mode, asked: 0, first, out: String::new() };
-    let mode = arguments.mode;
+    let own6 = addressed6(packets, subnet);
+    let (mode, out) = (arguments.mode, String::new());
+    let mut player = Player { table, subnet, own6, mode, asked: 0, first, out };
     player.line(&format!(
         "as {mode} at {address} on subnet {} ({}, {})",
         subnet.name, subnet.cidr, subnet.origin
@@ -114,6 +130,8 @@ fn play(packets: &[Packet], desired: Arc<Desired>, subnet: &Subnet, arguments: &
 struct Player<'a> {
     table: Table,
     subnet: &'a Subnet,
+    /// Our IPv6 address, if the subnet has IPv6.
+    own6: Option<Ipv6Addr>,
     mode: Mode,
     asked: usize,
     first: u64,
@@ -141,7 +159,14 @@ impl Player<'_> {
     fn take(&mut self, packet: &Packet) {
         match (packet.protocol, packet.destination.port()) {
             (Protocol::Udp, SERVER_PORT | BOOT_SERVER_PORT) if packet.payload.first() == Some(&1) => {
-                self.dhcp(packet);
+                if let (SocketAddr::V4(from), SocketAddr::V4(to)) = (packet.source, packet.destination) {
+                    self.dhcp(packet, from, to);
+                }
+            }
+            (Protocol::Udp, dhcp6::SERVER_PORT) => {
+                if let SocketAddr::V6(from) = packet.source {
+                    self.dhcp6(packet, from);
+                }
             }
             (Protocol::Udp, 69) => self.tftp(packet),
             (Protocol::Tcp, 80 | 8080) => self.http(packet),
@@ -149,21 +174,22 @@ impl Player<'_> {
         }
     }
 
-    fn dhcp(&mut self, packet: &Packet) {
+    fn dhcp(&mut self, packet: &Packet, source: SocketAddrV4, destination: SocketAddrV4) {
         let now = Time(packet.at / 1000);
         let link = Link {
             server: self.table.server.address,
             cidr: self.subnet.cidr,
             mode: self.mode,
-            port: packet.destination.port(),
-            source: packet.source,
-            broadcast: packet.destination.ip().is_broadcast()
-                || *packet.destination.ip() == self.subnet.cidr.broadcast(),
+            port: destination.port(),
+            source,
+            broadcast: destination.ip().is_broadcast() || *destination.ip() == self.subnet.cidr.broadcast(),
         };
         let asked = match Request::decode(&packet.payload) {
             Ok(request) => {
                 let class = String::from_utf8_lossy(request.option(60).unwrap_or_default()).into_owned();
-                format!("DHCP {} of {} {class:?}", dhcp::silence::name(&request.kind), request.mac)
+                let known = dhcp::quirk::of(&request).name;
+                let kind = dhcp::silence::name(&request.kind);
+                format!("DHCP {kind} of {} {class:?} (known as {known})", request.mac)
             }
             Err(_) => "DHCP".to_owned(),
         };
@@ -185,6 +211,65 @@ impl Player<'_> {
             Decision::Silence(silence) => self.answer(&format!("silence: {}", silence.reason)),
             Decision::NeedLease(_) => self.answer("silence: its lease can't be made"),
         }
+    }
+
+    fn dhcp6(&mut self, packet: &Packet, source: SocketAddrV6) {
+        let Some(server) = self.own6 else {
+            self.question(packet, "DHCPv6");
+            return self.answer("silence: the subnet has no `ipv6`, so nothing is said there");
+        };
+        let now = Time(packet.at / 1000);
+        // A relay of the capture stands before the machine, so its card is not the machine's.
+        let link = dhcp6::Link { server, mode: self.mode, source, hardware: packet.hardware };
+        let payload = self.to_us(&packet.payload);
+        let asked = match dhcp6::Request::decode(&payload) {
+            Ok(request) => format!("DHCPv6 {:?}", request.kind),
+            Err(_) => "DHCPv6".to_owned(),
+        };
+        self.question(packet, &asked);
+        let mut decision = dhcp6::handle(&self.table, &link, now, &payload);
+        if let dhcp6::Decision::NeedLease(request) = &decision {
+            let _ = self.table.lease6(request);
+            decision = dhcp6::handle(&self.table, &link, now, &payload);
+        }
+        match decision {
+            dhcp6::Decision::Reply { bytes, events, .. } => {
+                for event in &events {
+                    self.answer(&format!(
+                        "{} to {source}, {} bytes: {}",
+                        event.stage,
+                        bytes.len(),
+                        event.text
+                    ));
+                    self.table.fold(event);
+                }
+            }
+            dhcp6::Decision::Silence(silence) => self.answer(&format!("silence: {}", silence.reason)),
+            dhcp6::Decision::NeedLease(_) => self.answer("silence: its lease can't be made"),
+        }
+    }
+
+    /// A message with our name where it names the server of the capture: option 2 of a message
+    /// that no relay has wrapped.
+    fn to_us(&self, message: &[u8]) -> Vec<u8> {
+        let mut out: Vec<u8> = message.iter().take(4).copied().collect();
+        let mut rest = message.get(4..).unwrap_or_default();
+        // A relay's message begins otherwise; what is not understood stays as it is.
+        if matches!(message.first(), Some(12 | 13)) {
+            return message.to_vec();
+        }
+        while let [code @ .., high, low] = rest.get(..4).unwrap_or_default() {
+            let length = usize::from(u16::from_be_bytes([*high, *low]));
+            let Some(value) = rest.get(4..4 + length) else { break };
+            let own = self.table.duid();
+            let value = if *code == [0, 2] { own.as_slice() } else { value };
+            out.extend_from_slice(code);
+            out.extend_from_slice(&(value.len() as u16).to_be_bytes());
+            out.extend_from_slice(value);
+            rest = &rest[4 + length..];
+        }
+        out.extend_from_slice(rest);
+        out
     }
 
     fn tftp(&mut self, packet: &Packet) {
@@ -237,7 +322,7 @@ impl Player<'_> {
 
     fn file(&mut self, packet: &Packet, transport: Transport, method: Method, path: &str, note: &str) {
         let now = Time(packet.at / 1000);
-        let asker = Asker::new(*packet.source.ip(), None, transport);
+        let asker = Asker::new(packet.source.ip(), Some(packet.destination.ip()), transport);
         for _ in 0..3 {
             match tree::open(&self.table, &asker, method, path, note) {
                 Answer::Serve(found) => {

@@ -30,7 +30,16 @@ pub struct Conflicts {
     socket: AsyncFd<OwnedFd>,
     index: u32,
     own: [u8; 6],
-    open: Mutex<HashMap<Ipv4Addr, (Mac, Instant)>>,
+    open: Mutex<Open>,
+}
+
+/// Questions that may still be answered.
+#[derive(Debug)]
+struct Open {
+    /// Whom the address was offered to, and until when an answer is waited for.
+    by_address: HashMap<Ipv4Addr, (Mac, Instant)>,
+    /// When those that are over were last looked for, in a storm.
+    looked: Instant,
 }
 
 /// Somebody uses an address that was offered to another.
@@ -51,20 +60,21 @@ impl Conflicts {
         bind(socket.as_raw_fd(), &link_address_of(interface.index, [0; 6], ARP))?;
         // SAFETY: an OwnedFd stays open and the same for as long as it lives.
         let socket = unsafe { AsyncFd::register(socket) }?;
-        Ok(Conflicts { socket, index: interface.index, own, open: Mutex::default() })
+        let open = Mutex::new(Open { by_address: HashMap::new(), looked: Instant::now() });
+        Ok(Conflicts { socket, index: interface.index, own, open })
     }
 
     /// Asks who has `address`, which was offered to `client`. Never waits.
-    pub fn ask(&self, address: Ipv4Addr, client: Mac) {
+    pub fn ask(&self, address: Ipv4Addr, client: Mac, now: Instant) {
         let mut open = self.open.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let now = Instant::now();
-        if open.len() >= OPEN_MAX {
-            open.retain(|_, (_, end)| *end > now);
+        if open.by_address.len() >= OPEN_MAX && open.looked + PATIENCE / 10 < now {
+            open.looked = now;
+            open.by_address.retain(|_, (_, end)| *end > now);
         }
-        if open.len() >= OPEN_MAX {
+        if open.by_address.len() >= OPEN_MAX {
             return;
         }
-        open.insert(address, (client, now + PATIENCE));
+        open.by_address.insert(address, (client, now + PATIENCE));
         drop(open);
         let everybody = link_address_of(self.index, [0xff; 6], ARP);
         let sent =
@@ -83,11 +93,11 @@ impl Conflicts {
             let Ok(length) = ready.try_io(read) else { continue };
             let Some((address, used_by)) = sender(&buffer[..length?]) else { continue };
             let mut open = self.open.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            let Some((offered_to, end)) = open.get(&address).copied() else { continue };
+            let Some((offered_to, end)) = open.by_address.get(&address).copied() else { continue };
             if end < Instant::now() {
-                open.remove(&address);
+                open.by_address.remove(&address);
             } else if used_by != offered_to {
-                open.remove(&address);
+                open.by_address.remove(&address);
                 return Ok(Conflict { address, offered_to, used_by });
             }
         }

@@ -9,8 +9,8 @@ use crate::proto::tree::{self, Answer, Artifact, Asker, Method, Refusal, Refusal
 use crate::table::{Event, LeaseRequest, Stage};
 
 impl Lessor for Keeper {
-    async fn lease(&self, requests: Vec<LeaseRequest>) -> Result<(), Busy> {
-        Keeper::lease(self, requests).await.map_err(|_| Busy)
+    fn lease(&self, requests: Vec<LeaseRequest>, done: impl FnOnce(Result<(), Busy>) + Send + 'static) {
+        Keeper::lease(self, requests, |outcome| done(outcome.map_err(|_| Busy)));
     }
 
     fn note(&self, events: Vec<Event>) {
@@ -49,6 +49,9 @@ impl Opener for Keeper {
     }
 
     fn done(&self, asker: Asker, artifact: &Artifact, sent: u64, complete: bool) {
+        if complete && self.is_echo(artifact.stage, asker.address, &artifact.text) {
+            return;
+        }
         let length = artifact.content.len();
         let how = match (complete, asker.transport) {
             (true, Transport::Tftp) => format!("{} ({sent} bytes, TFTP)", artifact.text),

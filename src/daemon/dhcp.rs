@@ -4,49 +4,52 @@
 //! bound to a device misses what relays send to us by another interface. The packet's ancillary
 //! data says where it came from; only the configured interfaces are answered, and whatever was
 //! sent to our own addresses there.
+//!
+//! A thread of its own, which never waits for the disk: it takes what has come by handfuls, answers
+//! what can be answered, and hands the rest to the keeper. When that is stored it is woken, decides
+//! again and sends all of it. A handful costs a few system calls and two wake-ups, however many
+//! messages it is.
 
-use std::future::Future;
-use std::io::{self, IoSlice, IoSliceMut};
+mod handful;
+mod place;
+mod sockets;
+mod wake;
+
+use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, sendmsg, setsockopt, sockopt,
-};
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::Interest;
-use tokio::net::UdpSocket;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
 
-use super::conflict::{Conflict, Conflicts};
-use super::link::Interface;
 use super::now;
 use super::raw::RawSender;
-use crate::model::{Mac, Time};
+use crate::model::Time;
 use crate::proto::dhcp::{
-    BOOT_SERVER_PORT, CLIENT_PORT, Decision, Destination, Link, Mode, Reason, SERVER_PORT, Silence, handle,
+    CLIENT_PORT, Decision, Destination, Link, Mode, Reason, SERVER_PORT, Silence, handle,
 };
-use crate::table::{Event, LeaseAction, LeaseRequest, Stage, Supply, Table};
+use crate::table::{Event, LeaseAction, LeaseRequest, Table};
 
-/// Largest datagram taken: relays add to a client's 1,500.
-const LARGEST: usize = 4096;
-/// Datagrams taken in one go before other tasks get their turn.
-const HANDFUL: usize = 64;
+use handful::{Inbox, Letter, Received, Way};
+use place::Place;
+use sockets::Port;
+pub use sockets::{BindError, Sockets};
+use wake::Wake;
+
 /// Leases that may be on their way to the disk at once; what comes then is left to the client's
-/// next try.
+/// next try. Offers have half of it: in a storm those who were made one come before new ones.
 const PENDING: usize = 8192;
 /// How often a message is decided again over a newer table before it is given up.
-const ROUNDS: usize = 3;
-/// Receive buffer: a boot storm's worth of messages.
-const RECEIVE_BUFFER: usize = 4 << 20;
+const ROUNDS: u8 = 3;
 
 /// The keeper, as far as DHCP needs it.
 pub trait Lessor: Send + Sync + 'static {
-    /// Makes leases durable and publishes the table that has them. It may find that one can't be
-    /// had any more; the messages are decided again either way.
-    fn lease(&self, requests: Vec<LeaseRequest>) -> impl Future<Output = Result<(), Busy>> + Send;
+    /// Makes leases durable, publishes the table that has them, and then calls `done`, from any
+    /// thread. It may find that one can't be had any more; the messages are decided again either way.
+    fn lease(&self, requests: Vec<LeaseRequest>, done: impl FnOnce(Result<(), Busy>) + Send + 'static);
 
     /// Takes note of what happened. Must not block.
     fn note(&self, events: Vec<Event>);
@@ -60,100 +63,6 @@ pub trait Lessor: Send + Sync + 'static {
 #[error("the keeper is busy")]
 pub struct Busy;
 
-/// Why a port can't be served.
-#[derive(Debug, thiserror::Error)]
-pub enum BindError {
-    #[error(
-        "UDP port {0} is in use by another program: find it with `ss -lunp 'sport = :{0}'` and stop it, \
-         or set mode = \"off\" in [dhcp]"
-    )]
-    InUse(u16),
-    #[error(
-        "UDP port {0} needs privilege: run as root or give the program \
-         CAP_NET_BIND_SERVICE, CAP_NET_RAW and CAP_NET_ADMIN"
-    )]
-    Privilege(u16),
-    #[error("can't listen on UDP port {port}: {source}")]
-    Other { port: u16, source: io::Error },
-}
-
-/// The open ports.
-#[derive(Debug)]
-pub struct Sockets {
-    interfaces: Vec<Interface>,
-    ports: Vec<Port>,
-    raw: Option<RawSender>,
-}
-
-#[derive(Debug)]
-struct Port {
-    number: u16,
-    socket: UdpSocket,
-}
-
-impl Sockets {
-    /// Opens port 67, and 4011 where boot files are given. Must be called inside the runtime.
-    pub fn open(interfaces: Vec<Interface>, mode: Mode) -> Result<Sockets, BindError> {
-        let numbers: &[u16] = match mode {
-            Mode::Server | Mode::Proxy => &[SERVER_PORT, BOOT_SERVER_PORT],
-            Mode::Listen => &[SERVER_PORT],
-            Mode::Off => &[],
-        };
-        let mut ports = Vec::new();
-        for number in numbers {
-            ports.extend(Port::open(&interfaces, *number)?);
-        }
-        let raw = RawSender::open()
-            .inspect_err(|error| tracing::warn!("answers are broadcast, no raw socket: {error}"))
-            .ok();
-        Ok(Sockets { interfaces, ports, raw })
-    }
-}
-
-impl Port {
-    /// One socket for all interfaces; one for each where another program has the port.
-    fn open(interfaces: &[Interface], number: u16) -> Result<Vec<Port>, BindError> {
-        let sockets = match bind(number, None) {
-            // Another server may be bound to another device, as libvirt's is: then so can we.
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                let bound = |interface: &Interface| bind(number, Some(interface.name.as_bytes()));
-                interfaces.iter().map(bound).collect::<io::Result<Vec<_>>>().inspect(|_| {
-                    let names: Vec<&str> = interfaces.iter().map(|one| one.name.as_str()).collect();
-                    tracing::warn!(
-                        "UDP port {number} is shared with a program on another interface: \
-                         relays must reach us through {}",
-                        names.join(", ")
-                    );
-                })
-            }
-            result => result.map(|socket| vec![socket]),
-        };
-        let wrong = |source: io::Error| match source.kind() {
-            io::ErrorKind::AddrInUse => BindError::InUse(number),
-            io::ErrorKind::PermissionDenied => BindError::Privilege(number),
-            _ => BindError::Other { port: number, source },
-        };
-        let port = |socket: Socket| {
-            let socket = UdpSocket::from_std(socket.into()).map_err(wrong)?;
-            Ok(Port { number, socket })
-        };
-        sockets.map_err(wrong)?.into_iter().map(port).collect()
-    }
-}
-
-fn bind(port: u16, device: Option<&[u8]>) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
-    socket.set_nonblocking(true)?;
-    socket.set_broadcast(true)?;
-    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
-    setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
-    if device.is_some() {
-        socket.bind_device(device)?;
-    }
-    socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into())?;
-    Ok(socket)
-}
-
 /// Serves until a socket fails. `modes` are what we are on each interface; they may change.
 pub async fn run<L: Lessor>(
     sockets: Sockets,
@@ -162,69 +71,45 @@ pub async fn run<L: Lessor>(
     lessor: Arc<L>,
 ) -> io::Result<()> {
     let Sockets { interfaces, ports, raw } = sockets;
-    let places = interfaces.into_iter().zip(modes).map(|(interface, mode)| {
-        let conflicts = Conflicts::open(&interface)
-            .inspect_err(|error| {
-                tracing::warn!("addresses are offered without a look who uses them: {error}")
-            })
-            .ok();
-        Place { interface, mode, conflicts }
-    });
+    let places = interfaces.into_iter().zip(modes).map(|(interface, mode)| Place::open(interface, mode));
     let places: Arc<[Place]> = places.collect();
-    let pending = Arc::new(Semaphore::new(PENDING));
-    let mut tasks = tokio::task::JoinSet::new();
-    let raw = Arc::new(raw);
-    let mut looking = false;
-    for port in ports {
-        let service = Arc::new(Service {
-            places: places.clone(),
-            tables: tables.clone(),
-            lessor: lessor.clone(),
-            pending: pending.clone(),
-            raw: raw.clone(),
-            port,
-        });
-        if service.port.number == SERVER_PORT && !looking {
-            looking = true;
-            (0..places.len()).for_each(|place| drop(tasks.spawn(service.clone().conflicts(place))));
+    let wake = Arc::new(Wake::new()?);
+    let mut tasks = JoinSet::new();
+    if ports.iter().any(|port| port.number == SERVER_PORT) {
+        for place in 0..places.len() {
+            let (places, lessor) = (places.clone(), lessor.clone());
+            tasks.spawn(async move { places[place].conflicts(&*lessor).await });
         }
-        tasks.spawn(service.serve());
     }
-    match tasks.join_next().await {
-        Some(Ok(result)) => result,
-        Some(Err(error)) => Err(io::Error::other(error)),
-        None => Ok(()),
+    let _stop = wake.clone().stop_when_dropped();
+    let (tell, ended) = oneshot::channel();
+    let mut service = Service { places, tables, lessor, raw, ports, wake, pending: 0 };
+    let serve = move || drop(tell.send(service.serve()));
+    std::thread::Builder::new().name("dhcp".into()).spawn(serve)?;
+    let panicked = |_| Err(io::Error::other("the DHCP thread panicked"));
+    tokio::select! {
+        result = ended => result.unwrap_or_else(panicked),
+        Some(result) = tasks.join_next() => result.unwrap_or_else(|error| Err(io::Error::other(error))),
     }
 }
 
-/// One network being served.
-struct Place {
-    interface: Interface,
-    mode: watch::Receiver<Mode>,
-    conflicts: Option<Conflicts>,
-}
-
-/// One port being served.
+/// The ports being served.
 struct Service<L> {
     places: Arc<[Place]>,
     tables: Arc<ArcSwap<Table>>,
     lessor: Arc<L>,
-    pending: Arc<Semaphore>,
-    raw: Arc<Option<RawSender>>,
-    port: Port,
-}
-
-/// A datagram with where it came from.
-struct Received {
-    length: usize,
-    source: SocketAddrV4,
-    destination: Ipv4Addr,
-    index: u32,
+    raw: Option<RawSender>,
+    ports: Vec<Port>,
+    wake: Arc<Wake>,
+    /// Leases that the keeper was asked for and that are not settled yet.
+    pending: usize,
 }
 
 /// Where an answer leaves.
 #[derive(Clone, Copy)]
 struct Exit {
+    /// Which of the ports it was asked on.
+    port: usize,
     source: Ipv4Addr,
     /// The interface that the question came in by.
     index: u32,
@@ -239,116 +124,136 @@ struct Waiting {
     datagram: Vec<u8>,
     exit: Exit,
     now: Time,
+    /// How often the keeper was asked.
+    rounds: u8,
 }
 
-/// What a handful of datagrams came to that is not done yet.
+/// What a round comes to.
 #[derive(Default)]
-struct Handful {
+struct Round {
+    letters: Vec<(Exit, Letter)>,
     waiting: Vec<Waiting>,
     events: Vec<Event>,
 }
 
 impl<L: Lessor> Service<L> {
-    /// Takes what has arrived by handfuls: under load the keeper is asked once for many.
-    async fn serve(self: Arc<Service<L>>) -> io::Result<()> {
-        let mut buffer = vec![0; LARGEST];
-        loop {
-            let socket = &self.port.socket;
-            socket.readable().await?;
-            let mut handful = Handful::default();
-            for _ in 0..HANDFUL {
-                match socket.try_io(Interest::READABLE, || receive(socket.as_fd(), &mut buffer)) {
-                    Ok(Some(received)) => self.take(&received, &buffer[..received.length], &mut handful),
-                    Ok(None) => {}
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+    fn serve(&mut self) -> io::Result<()> {
+        let mut inbox = Inbox::new();
+        let sockets: Vec<_> =
+            self.ports.iter().map(|port| port.socket.try_clone()).collect::<Result<_, _>>()?;
+        while let Some(ready) = self.wake.wait(&sockets)? {
+            let mut round = Round::default();
+            // Those who have waited for the disk come first.
+            for (waiting, outcome) in self.wake.settled() {
+                self.settle(waiting, outcome, &mut round);
+            }
+            for port in ready {
+                match inbox.receive(sockets[port].as_fd()) {
+                    Ok(()) => self.take(port, &inbox, &mut round),
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) if is_passing(&error) => tracing::debug!("receiving DHCP: {error}"),
                     Err(error) => return Err(error),
                 }
             }
-            let Handful { waiting, events } = handful;
-            self.lessor.note(events);
-            self.lease(waiting);
-            tokio::task::yield_now().await;
+            self.finish(round);
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, round: Round) {
+        let Round { letters, waiting, mut events } = round;
+        self.send(letters);
+        self.lease(waiting, &mut events);
+        self.lessor.note(events);
+    }
+
+    fn take(&self, port: usize, inbox: &Inbox, round: &mut Round) {
+        let (table, now) = (self.tables.load(), now());
+        for (received, datagram) in inbox.iter() {
+            let Some((link, exit)) = self.locate(port, &received) else { continue };
+            match handle(&table, &link, now, datagram) {
+                Decision::NeedLease(request) => {
+                    let datagram = datagram.to_vec();
+                    round.waiting.push(Waiting { request, link, datagram, exit, now, rounds: 0 });
+                }
+                decision => self.answer(decision, exit, now, round),
+            }
         }
     }
 
-    fn take(&self, received: &Received, datagram: &[u8], handful: &mut Handful) {
+    /// Which network a datagram came to; `None` if that is not served.
+    fn locate(&self, port: usize, received: &Received) -> Option<(Link, Exit)> {
         // What is sent to one of our addresses may come in by another interface.
         let by_index = self.places.iter().position(|place| received.index == place.interface.index);
         let by_address =
             || self.places.iter().position(|place| received.destination == place.interface.address);
-        let Some(place) = by_index.or_else(by_address) else { return };
-        let Place { interface, mode, conflicts: _ } = &self.places[place];
-        let cidr = interface.cidr;
+        let place = by_index.or_else(by_address)?;
+        let Place { interface, mode, .. } = &self.places[place];
+        let (server, cidr) = (interface.address, interface.cidr);
         let link = Link {
-            server: interface.address,
+            server,
             cidr,
             mode: *mode.borrow(),
-            port: self.port.number,
+            port: self.ports[port].number,
             source: received.source,
             broadcast: received.destination.is_broadcast() || received.destination == cidr.broadcast(),
         };
-        let exit = Exit { source: interface.address, index: received.index, place };
-        let now = now();
-        match handle(&self.tables.load(), &link, now, datagram) {
+        Some((link, Exit { port, source: server, index: received.index, place }))
+    }
+
+    fn answer(&self, decision: Decision, exit: Exit, now: Time, round: &mut Round) {
+        match decision {
             Decision::Reply { bytes, to, events } => {
-                self.send(&bytes, to, exit);
-                handful.events.extend(events);
+                let way = self.way(to, exit);
+                round.letters.push((exit, Letter { bytes, to, way }));
+                round.events.extend(events);
             }
-            Decision::Silence(silence) => handful.events.push(self.silent(&silence, now)),
-            Decision::NeedLease(request) => {
-                let datagram = datagram.to_vec();
-                handful.waiting.push(Waiting { request, link, datagram, exit, now });
+            Decision::Silence(silence) => round.events.push(self.silent(&silence, now)),
+            Decision::NeedLease(_) => {}
+        }
+    }
+
+    /// Decides again about messages whose leases were made, or could not be.
+    fn settle(&mut self, waiting: Vec<Waiting>, outcome: Result<(), Busy>, round: &mut Round) {
+        self.pending -= waiting.len();
+        if outcome.is_err() {
+            round.events.extend(waiting.iter().map(|one| self.busy(one)));
+            return;
+        }
+        let (table, asking) = (self.tables.load(), Instant::now());
+        for one in waiting {
+            if matches!(one.request.action, LeaseAction::Offer { .. }) {
+                self.places[one.exit.place].look(&table, one.request.mac, asking);
+            }
+            match handle(&table, &one.link, one.now, &one.datagram) {
+                Decision::NeedLease(_) if one.rounds >= ROUNDS => round.events.push(self.busy(&one)),
+                Decision::NeedLease(request) => round.waiting.push(Waiting { request, ..one }),
+                decision => self.answer(decision, one.exit, one.now, round),
             }
         }
     }
 
-    /// Has the leases made in a task of its own, so that others are answered meanwhile and the
-    /// keeper can write many at once.
-    fn lease(self: &Arc<Service<L>>, waiting: Vec<Waiting>) {
+    /// Has leases made; others are answered meanwhile, and the keeper can write many at once.
+    fn lease(&mut self, mut waiting: Vec<Waiting>, events: &mut Vec<Event>) {
+        let mut room = PENDING.saturating_sub(self.pending);
+        waiting.retain_mut(|one| {
+            let kept = if matches!(one.request.action, LeaseAction::Offer { .. }) { PENDING / 2 } else { 0 };
+            let fits = room > kept;
+            if fits {
+                room -= 1;
+                one.rounds += 1;
+            } else {
+                events.push(self.busy(one));
+            }
+            fits
+        });
         if waiting.is_empty() {
             return;
         }
-        match self.pending.clone().try_acquire_many_owned(waiting.len() as u32) {
-            Ok(permit) => {
-                let service = self.clone();
-                tokio::spawn(async move {
-                    service.lease_and_answer(waiting).await;
-                    drop(permit);
-                });
-            }
-            Err(_) => self.lessor.note(waiting.iter().map(|one| self.busy(one)).collect()),
-        }
-    }
-
-    async fn lease_and_answer(&self, mut waiting: Vec<Waiting>) {
-        let mut events = Vec::new();
-        for _ in 0..ROUNDS {
-            let table = self.tables.load_full();
-            let fresh: Vec<bool> = waiting.iter().map(|one| fresh(&table, &one.request)).collect();
-            let requests = waiting.iter().map(|one| one.request.clone()).collect();
-            if waiting.is_empty() || self.lessor.lease(requests).await.is_err() {
-                break;
-            }
-            let table = self.tables.load_full();
-            let mut again = Vec::new();
-            for (one, fresh) in waiting.into_iter().zip(fresh) {
-                if fresh {
-                    self.look(&table, one.request.mac, one.exit.place);
-                }
-                match handle(&table, &one.link, one.now, &one.datagram) {
-                    Decision::Reply { bytes, to, events: told } => {
-                        self.send(&bytes, to, one.exit);
-                        events.extend(told);
-                    }
-                    Decision::Silence(silence) => events.push(self.silent(&silence, one.now)),
-                    Decision::NeedLease(request) => again.push(Waiting { request, ..one }),
-                }
-            }
-            waiting = again;
-        }
-        events.extend(waiting.iter().map(|one| self.busy(one)));
-        self.lessor.note(events);
+        self.pending += waiting.len();
+        let requests = waiting.iter().map(|one| one.request.clone()).collect();
+        let wake = self.wake.clone();
+        self.lessor.lease(requests, move |outcome| wake.settle(waiting, outcome));
     }
 
     fn busy(&self, waiting: &Waiting) -> Event {
@@ -358,59 +263,39 @@ impl<L: Lessor> Service<L> {
         self.silent(&busy, *now)
     }
 
-    /// Asks the wire whether somebody else uses the address that is now on offer to `mac`.
-    fn look(&self, table: &Table, mac: Mac, place: usize) {
-        let Place { interface, conflicts, .. } = &self.places[place];
-        let Some(offer) = table.leases.offer(mac).filter(|offer| interface.cidr.contains(offer.address))
-        else {
-            return;
-        };
-        if let Some(conflicts) = conflicts {
-            conflicts.ask(offer.address, mac);
+    fn send(&self, letters: Vec<(Exit, Letter)>) {
+        let mut frames = Vec::new();
+        let mut routed: Vec<Vec<Letter>> = self.ports.iter().map(|_| Vec::new()).collect();
+        for (exit, letter) in letters {
+            match letter.way {
+                Way::Frame { .. } => frames.push(letter),
+                Way::Routed { .. } => routed[exit.port].push(letter),
+            }
+        }
+        if let Some(raw) = &self.raw {
+            handful::send(raw, &frames);
+        }
+        for (port, letters) in self.ports.iter().zip(&routed) {
+            handful::send(&port.socket, letters);
         }
     }
 
-    /// Puts addresses aside that somebody was found to use.
-    async fn conflicts(self: Arc<Service<L>>, place: usize) -> io::Result<()> {
-        let Some(conflicts) = &self.places[place].conflicts else { return std::future::pending().await };
-        loop {
-            let Conflict { address, offered_to, used_by } = conflicts.next().await?;
-            let text = format!(
-                "{address}, offered to {offered_to}, is used by {used_by}, who has no lease of it: \
-                 the address rests for 24 hours"
-            );
-            tracing::warn!("{text}");
-            let event = Event { address: Some(address.into()), ..Event::new(now(), Stage::Daemon, text) };
-            self.lessor.note(vec![event]);
-            let action = LeaseAction::Conflict { address };
-            let request = LeaseRequest { mac: used_by, at: now(), client_id: None, hostname: None, action };
-            let _ = self.lessor.lease(vec![request]).await;
-        }
-    }
-
-    fn send(&self, bytes: &[u8], to: Destination, exit: Exit) {
-        if let Err(error) = self.try_send(bytes, to, exit) {
-            tracing::warn!("can't send a DHCP answer to {to}: {error}");
-        }
-    }
-
-    fn try_send(&self, bytes: &[u8], to: Destination, exit: Exit) -> io::Result<()> {
-        let index = exit.index;
-        let broadcast = SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT_PORT);
-        let (to, index) = match to {
-            Destination::Relay(relay) => (SocketAddrV4::new(relay, SERVER_PORT), 0),
-            Destination::Unicast(client) => (client, 0),
-            Destination::Broadcast => (broadcast, index),
-            Destination::Raw { mac, address } => match &*self.raw {
-                Some(raw) => {
-                    let source = SocketAddrV4::new(exit.source, self.port.number);
-                    let client = SocketAddrV4::new(address, CLIENT_PORT);
-                    return raw.send(index, mac.octets(), source, client, bytes);
-                }
-                None => (broadcast, index),
+    fn way(&self, to: Destination, exit: Exit) -> Way {
+        let Exit { source, index, .. } = exit;
+        let everybody = SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT_PORT);
+        match to {
+            Destination::Relay(relay) => {
+                Way::Routed { source, to: SocketAddrV4::new(relay, SERVER_PORT), index: 0 }
+            }
+            Destination::Unicast(to) => Way::Routed { source, to, index: 0 },
+            Destination::Raw { mac, address } if self.raw.is_some() => Way::Frame {
+                source: SocketAddrV4::new(source, self.ports[exit.port].number),
+                to: SocketAddrV4::new(address, CLIENT_PORT),
+                hardware: mac.octets(),
+                index,
             },
-        };
-        send(self.port.socket.as_fd(), bytes, exit.source, to, index)
+            Destination::Raw { .. } | Destination::Broadcast => Way::Routed { source, to: everybody, index },
+        }
     }
 
     /// Counts a message that is left unanswered.
@@ -419,47 +304,6 @@ impl<L: Lessor> Service<L> {
         self.lessor.silent(silence.reason.label());
         silence.event(now)
     }
-}
-
-/// Whether this will offer an address that the machine did not have before.
-fn fresh(table: &Table, request: &LeaseRequest) -> bool {
-    let LeaseAction::Offer { supply: supply @ Supply::Dynamic { .. }, requested } = &request.action else {
-        return false;
-    };
-    let reserved = |address, last| table.is_reserved(supply, address, last);
-    let next = table.leases.candidate(request, supply, *requested, &reserved);
-    next != table.leases.binding(request.mac).map(|lease| lease.address)
-}
-
-fn receive(socket: BorrowedFd, buffer: &mut [u8]) -> io::Result<Option<Received>> {
-    let mut control = nix::cmsg_space!(libc::in_pktinfo);
-    let mut slices = [IoSliceMut::new(buffer)];
-    let message =
-        recvmsg::<SockaddrIn>(socket.as_raw_fd(), &mut slices, Some(&mut control), MsgFlags::MSG_DONTWAIT)?;
-    let info = message.cmsgs()?.find_map(|control| match control {
-        ControlMessageOwned::Ipv4PacketInfo(info) => Some(info),
-        _ => None,
-    });
-    let (Some(source), Some(info)) = (message.address, info) else { return Ok(None) };
-    Ok(Some(Received {
-        length: message.bytes,
-        source: SocketAddrV4::new(source.ip(), source.port()),
-        destination: Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr)),
-        index: info.ipi_ifindex as u32,
-    }))
-}
-
-/// Sends from `source`; out of the interface with this index, or (0) where the route leads.
-fn send(socket: BorrowedFd, bytes: &[u8], source: Ipv4Addr, to: SocketAddrV4, index: u32) -> io::Result<()> {
-    let info = libc::in_pktinfo {
-        ipi_ifindex: index as i32,
-        ipi_spec_dst: libc::in_addr { s_addr: u32::from(source).to_be() },
-        ipi_addr: libc::in_addr { s_addr: 0 },
-    };
-    let control = [ControlMessage::Ipv4PacketInfo(&info)];
-    let to = SockaddrIn::from(to);
-    sendmsg(socket.as_raw_fd(), &[IoSlice::new(bytes)], &control, MsgFlags::MSG_DONTWAIT, Some(&to))?;
-    Ok(())
 }
 
 /// Errors that say something of one packet or moment, not of the socket.

@@ -3,6 +3,9 @@
 //! it washes everything else out of the timeline.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
 
 use crate::model::{Mac, Span, Time};
 use crate::store::EVENTS_MAX;
@@ -13,10 +16,10 @@ const QUIET: Span = Span::seconds(60);
 /// Machines remembered at most; beyond that all are forgotten and told anew.
 const MACHINES_MAX: usize = 4096;
 
-/// Offers and acknowledgements told in one go: a quarter of what the timeline keeps.
+/// Exchanges and files told in one go: a quarter of what the timeline keeps.
 const BURST: u64 = EVENTS_MAX / 4;
-/// Offers and acknowledgements told a second when that is used up: a thousand machines booting in
-/// half a minute stay below it.
+/// Exchanges and files told a second when that is used up: a thousand machines booting in half a
+/// minute stay below it.
 const PER_SECOND: u64 = 200;
 /// How often it is told that some were left out.
 const NOTICE: Span = Span::seconds(10);
@@ -25,7 +28,7 @@ const NOTICE: Span = Span::seconds(10);
 #[derive(Debug)]
 pub struct Hush {
     told: HashMap<Option<Mac>, (Time, String)>,
-    /// Exchanges that may be told now.
+    /// Exchanges and files that may be told now.
     room: u64,
     /// Until when `room` was counted.
     counted: Time,
@@ -56,9 +59,9 @@ impl Hush {
         repeated
     }
 
-    /// Whether this is one more DHCP exchange than the timeline can take.
+    /// Whether this is one more DHCP exchange or file than the timeline can take.
     pub fn is_flood(&mut self, event: &Event) -> bool {
-        if !matches!(event.stage, Stage::Offer | Stage::Ack) {
+        if !matches!(event.stage, Stage::Offer | Stage::Ack | Stage::File) {
             return false;
         }
         let earned = event.at.since(self.counted).as_seconds() * PER_SECOND;
@@ -75,21 +78,68 @@ impl Hush {
         flood
     }
 
-    /// Says now and then how many exchanges were left out.
+    /// Says now and then how many were left out.
     pub fn notice(&mut self, now: Time) -> Option<Event> {
         if self.left_out == 0 || now < self.noticed + NOTICE {
             return None;
         }
         self.noticed = now;
         let left_out = std::mem::take(&mut self.left_out);
-        let text = format!("a flood of DHCP: {left_out} exchanges were answered and are not in the timeline");
+        let text = format!("a flood: {left_out} exchanges or files were served and are not in the timeline");
         Some(Event::new(now, Stage::Daemon, text))
+    }
+}
+
+/// How long the same fetch is not told again. No machine boots again so soon.
+const ECHO: Span = Span::seconds(1);
+
+/// Fetches told a moment ago.
+#[derive(Debug, Default)]
+pub struct Echoes(Mutex<HashMap<u64, Time>>);
+
+impl Echoes {
+    /// Whether this was told a moment ago. What a machine is told when it boots its disk always is:
+    /// it says that an installation is over.
+    pub fn hear(&self, stage: Stage, address: IpAddr, text: &str, now: Time) -> bool {
+        if stage == Stage::LocalBoot {
+            return false;
+        }
+        let mut hasher = DefaultHasher::new();
+        (stage, address, text).hash(&mut hasher);
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() >= MACHINES_MAX {
+            told.clear();
+        }
+        let at = told.entry(hasher.finish()).or_insert(Time(0));
+        let echo = now < *at + ECHO;
+        if !echo {
+            *at = now;
+        }
+        echo
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_same_fetch_is_told_once_a_second() {
+        let echoes = Echoes::default();
+        let hear = |stage, host: u8, text: &str, at| {
+            echoes.hear(stage, IpAddr::from([10, 0, 0, host]), text, Time(1_000_000 + at))
+        };
+        assert!(!hear(Stage::File, 1, "a.deb", 0));
+        assert!(hear(Stage::File, 1, "a.deb", 999));
+        assert!(!hear(Stage::File, 1, "b.deb", 999) && !hear(Stage::File, 2, "a.deb", 999));
+        assert!(!hear(Stage::Kernel, 1, "a.deb", 999));
+        assert!(!hear(Stage::File, 1, "a.deb", 1_000));
+        assert!(!hear(Stage::LocalBoot, 1, "disk", 0) && !hear(Stage::LocalBoot, 1, "disk", 0));
+        for number in 0..20_000u64 {
+            hear(Stage::File, 3, &number.to_string(), number * 10);
+        }
+        assert!(echoes.0.lock().unwrap().len() <= MACHINES_MAX);
+    }
 
     fn silence(at: u64, text: &str) -> Event {
         Event::new(Time(at), Stage::Silence, text)

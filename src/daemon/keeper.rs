@@ -2,13 +2,14 @@
 //! new table is published and before anybody who waits is told; many requests share a commit.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 use imbl::ordmap::DiffItem;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::hush::Hush;
+use super::hush::{Echoes, Hush};
 use super::now;
 use super::tally::Tally;
 use crate::desired::Desired;
@@ -34,6 +35,7 @@ pub struct Keeper {
     journal: Arc<Mutex<VecDeque<(u64, Event)>>>,
     latest: watch::Receiver<u64>,
     tally: Arc<Tally>,
+    echoes: Arc<Echoes>,
 }
 
 /// The keeper could not do it.
@@ -70,9 +72,12 @@ pub struct Proposal {
 
 type Reply<T> = oneshot::Sender<Result<T, KeeperError>>;
 
+/// Told when something is stored, or why it is not.
+type Done = Box<dyn FnOnce(Result<(), KeeperError>) + Send>;
+
 enum Command {
     Adopt(Box<Proposal>, Reply<Adopted>),
-    Lease(Vec<LeaseRequest>, Reply<()>),
+    Lease(Vec<LeaseRequest>, Done),
     Lease6(Lease6Request, Reply<()>),
     Permit(Permit, Reply<()>),
     Report(Report, Reply<()>),
@@ -103,8 +108,14 @@ impl Keeper {
         let tables = Arc::new(ArcSwap::from_pointee(table.clone()));
         let journal = Arc::new(Mutex::new(VecDeque::from(saved.events)));
         let tally = Arc::new(Tally::default());
-        let keeper =
-            Keeper { queue, tables: tables.clone(), journal: journal.clone(), latest, tally: tally.clone() };
+        let keeper = Keeper {
+            queue,
+            tables: tables.clone(),
+            journal: journal.clone(),
+            latest,
+            tally: tally.clone(),
+            echoes: Arc::default(),
+        };
         let mut run = Run {
             store,
             table,
@@ -137,8 +148,19 @@ impl Keeper {
         self.ask(|reply| Command::Adopt(Box::new(proposal), reply)).await
     }
 
-    pub async fn lease(&self, requests: Vec<LeaseRequest>) -> Result<(), KeeperError> {
-        self.ask(|reply| Command::Lease(requests, reply)).await
+    /// Makes leases; `done` is called on the keeper's thread when they are stored and published, or
+    /// here and now if it has too much to do.
+    pub fn lease(
+        &self,
+        requests: Vec<LeaseRequest>,
+        done: impl FnOnce(Result<(), KeeperError>) + Send + 'static,
+    ) {
+        let command = Command::Lease(requests, Box::new(done));
+        if let Err(refused) = self.queue.try_send(command)
+            && let Command::Lease(_, done) = refused.into_inner()
+        {
+            done(Err(KeeperError::Busy));
+        }
     }
 
     pub async fn lease6(&self, request: Lease6Request) -> Result<(), KeeperError> {
@@ -186,6 +208,15 @@ impl Keeper {
         }
     }
 
+    /// Whether a fetch is one that was told a moment ago; then it is only counted.
+    pub fn is_echo(&self, stage: Stage, address: IpAddr, text: &str) -> bool {
+        let echo = self.echoes.hear(stage, address, text, now());
+        if echo {
+            self.tally.event(stage);
+        }
+        echo
+    }
+
     /// What was counted since the start.
     pub fn tally(&self) -> &Tally {
         &self.tally
@@ -224,6 +255,7 @@ fn table_of(saved: &Saved, server: Server) -> Table {
         protected: saved.protected.iter().cloned().collect(),
         leases: Leases::restore(saved.leases.iter().cloned()),
         leases6: Leases6::restore(saved.leases6.iter().cloned()),
+        memo: Some(Arc::default()),
         ..Table::new(server)
     }
 }
@@ -241,7 +273,7 @@ struct Run {
     tally: Arc<Tally>,
     batch: Batch,
     /// Answers that wait for the commit; each is told how it ended.
-    replies: Vec<Box<dyn FnOnce(Result<(), KeeperError>) + Send>>,
+    replies: Vec<Done>,
 }
 
 impl Run {
@@ -294,7 +326,7 @@ impl Run {
     fn handle(&mut self, command: Command, now: Time) {
         match command {
             Command::Adopt(proposal, reply) => self.adopt(*proposal, now, reply),
-            Command::Lease(requests, reply) => self.lease(&requests, reply),
+            Command::Lease(requests, done) => self.lease(&requests, done),
             Command::Lease6(request, reply) => {
                 let changed = self.table.lease6(&request);
                 self.batch.leases6.extend(changed);
@@ -316,7 +348,10 @@ impl Run {
                 self.batch.notes.push((name, note));
                 self.later(reply, ());
             }
-            Command::Tick => self.table.tick(now),
+            Command::Tick => {
+                self.table.tick(now);
+                self.store.flush();
+            }
         }
     }
 
@@ -352,11 +387,11 @@ impl Run {
         self.later(reply, Adopted::Applied(plan));
     }
 
-    fn lease(&mut self, requests: &[LeaseRequest], reply: Reply<()>) {
+    fn lease(&mut self, requests: &[LeaseRequest], done: Done) {
         for request in requests {
             self.batch.leases.extend(self.table.lease(request).changed);
         }
-        self.later(reply, ());
+        self.replies.push(done);
     }
 
     fn report(&mut self, report: &Report, now: Time, reply: Reply<()>) {

@@ -8,7 +8,7 @@ mod survey;
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
@@ -184,14 +184,15 @@ fn rehearse(
         Some(some) => unknown(desired, some.into_iter(), depth, known),
         None => unknown(desired, desired.deployments.values(), depth, known),
     };
-    let stages = stages(&stage_for(desired, &wanted), &wanted);
+    let whole = OnceLock::new();
     let found = memory::share(&wanted, |part| {
+        let small = stage_for(desired, part).map(|small| stages(&small, part));
+        let stages = small.as_ref().unwrap_or_else(|| whole.get_or_init(|| stages(desired, &wanted)));
         let boot = |(deployment, scene): &(&Arc<Deployment>, Scene)| {
             boot(documents, &stages[&scene.subnet.name], deployment, depth)
         };
         part.iter().map(boot).collect::<Vec<_>>()
     });
-    drop(stages);
     let mut problems = Vec::new();
     for ((deployment, scene), problem) in wanted.into_iter().zip(found.into_iter().flatten()) {
         match problem {
@@ -234,12 +235,12 @@ fn unknown<'a>(
     scenes.filter(|(deployment, scene)| !known.is_known(deployment, scene)).collect()
 }
 
-/// The desired state that some rehearsals need: pinned deployments do not touch each other, so
-/// that of a few among many does not need all of it.
-fn stage_for(desired: &Arc<Desired>, wanted: &[(&Arc<Deployment>, Scene)]) -> Arc<Desired> {
+/// The desired state that some rehearsals need, if that is not all of it: pinned deployments do not
+/// touch each other, and what is small is looked up quickly.
+fn stage_for(desired: &Arc<Desired>, wanted: &[(&Arc<Deployment>, Scene)]) -> Option<Arc<Desired>> {
     let pinned = |(deployment, _): &(&Arc<Deployment>, Scene)| matches!(deployment.place, Place::Machine(_));
     if wanted.len() * 2 > desired.deployments.len() || !wanted.iter().all(pinned) {
-        return desired.clone();
+        return None;
     }
     let machine = |(deployment, _): &(&Arc<Deployment>, Scene)| match &deployment.place {
         Place::Machine(name) => Some((name.clone(), desired.machines.get(name)?.clone())),
@@ -248,7 +249,7 @@ fn stage_for(desired: &Arc<Desired>, wanted: &[(&Arc<Deployment>, Scene)]) -> Ar
     let machines: imbl::OrdMap<Name, Arc<Machine>> = wanted.iter().filter_map(machine).collect();
     let macs =
         machines.values().flat_map(|machine| machine.macs.iter().map(|mac| (*mac, machine.name.clone())));
-    Arc::new(Desired {
+    Some(Arc::new(Desired {
         revision: desired.revision.clone(),
         subnets: desired.subnets.clone(),
         boots: desired.boots.clone(),
@@ -259,7 +260,7 @@ fn stage_for(desired: &Arc<Desired>, wanted: &[(&Arc<Deployment>, Scene)]) -> Ar
         safety: desired.safety.clone(),
         secrets: desired.secrets.clone(),
         fixed: Fixed::default(),
-    })
+    }))
 }
 
 /// The tables that rehearsals start from, by subnet.
@@ -273,11 +274,11 @@ fn stages<'a>(desired: &Arc<Desired>, wanted: &'a [(&Arc<Deployment>, Scene)]) -
 }
 
 fn boot(documents: &Documents, table: &Table, deployment: &Deployment, depth: Depth) -> Option<Problem> {
-    let routes = match depth {
-        Depth::EveryFirmware => Route::of(deployment.boot.cpu),
-        Depth::OneFirmware => &Route::of(deployment.boot.cpu)[..1],
-    };
-    let walks = walk::walk_all(table, deployment, routes, Time(0));
+    let mut routes = Route::of(deployment);
+    if depth == Depth::OneFirmware {
+        routes.truncate(1);
+    }
+    let walks = walk::walk_all(table, deployment, &routes, Time(0));
     Judge { documents, table, deployment }.problem(&walks)
 }
 
@@ -303,7 +304,7 @@ pub fn transcript(desired: &Arc<Desired>, names: &[&Name]) -> String {
     let texts = deployments.map(|deployment| {
         let subnet = &deployment.subnet;
         let table = stages.entry(&subnet.name).or_insert_with(|| walk::rehearsal(desired.clone(), subnet));
-        let walks = walk::walk_all(table, deployment, Route::of(deployment.boot.cpu), Time(0));
+        let walks = walk::walk_all(table, deployment, &Route::of(deployment), Time(0));
         walk::transcript::write(table, deployment, &walks)
     });
     texts.collect::<Vec<_>>().join("\n")

@@ -67,7 +67,10 @@ pub async fn probe(interface: &Interface, wait: Duration) -> Result<Vec<Foreign>
     Ok(found.into_values().collect())
 }
 
-/// What hears the offers: every IP packet of the interface, or what comes to port 68.
+/// Most bytes read of an answer.
+const LONGEST: u32 = 4096;
+
+/// What hears the offers: what goes to port 68 of anybody, or of this host.
 enum Ear {
     Raw { sender: RawSender, socket: AsyncFd<OwnedFd> },
     Udp(UdpSocket),
@@ -102,7 +105,7 @@ impl Ear {
 
     /// The next datagram to port 68.
     async fn receive(&self) -> io::Result<Vec<u8>> {
-        let mut buffer = vec![0; 4096];
+        let mut buffer = vec![0; LONGEST as usize];
         match self {
             Ear::Raw { socket, .. } => loop {
                 let mut ready = socket.readable().await?;
@@ -122,10 +125,12 @@ impl Ear {
     }
 }
 
-/// A socket that gets every IPv4 packet of the interface.
+/// A socket that gets what goes to port 68 over the interface, whoever it is for. The kernel picks it
+/// out: while this listens, machines may be fetching at gigabits a second.
 fn packets(index: u32) -> io::Result<AsyncFd<OwnedFd>> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Packet, SockType::Datagram, flags, SockProtocol::EthIp)?;
+    raw::filter(&socket, &raw::udp_to(CLIENT_PORT, LONGEST))?;
     bind(socket.as_raw_fd(), &raw::link_address(index, [0; 6]))?;
     // SAFETY: an OwnedFd stays open and the same for as long as it lives.
     Ok(unsafe { AsyncFd::register(socket) }?)

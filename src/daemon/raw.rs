@@ -4,7 +4,7 @@
 use std::io;
 use std::mem::size_of;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockType, SockaddrLike, sendto, socket};
 
@@ -43,15 +43,31 @@ impl RawSender {
     }
 }
 
+impl AsFd for RawSender {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
 pub(super) fn link_address(index: u32, hardware: [u8; 6]) -> LinkAddr {
     link_address_of(index, hardware, libc::ETH_P_IP as u16)
 }
 
 /// The same for another protocol than IPv4.
 pub(crate) fn link_address_of(index: u32, hardware: [u8; 6], protocol: u16) -> LinkAddr {
+    let raw = link_address_raw(index, hardware, protocol);
+    let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: `raw` is a whole sockaddr_ll with its family set, and outlives the call, which
+    // copies it.
+    unsafe { LinkAddr::from_raw((&raw const raw).cast(), Some(length)) }
+        .expect("a sockaddr_ll is a link address")
+}
+
+/// The same as the kernel takes it.
+pub(super) fn link_address_raw(index: u32, hardware: [u8; 6], protocol: u16) -> libc::sockaddr_ll {
     let mut address = [0; 8];
     address[..6].copy_from_slice(&hardware);
-    let raw = libc::sockaddr_ll {
+    libc::sockaddr_ll {
         sll_family: libc::AF_PACKET as u16,
         sll_protocol: protocol.to_be(),
         sll_ifindex: index as i32,
@@ -59,12 +75,44 @@ pub(crate) fn link_address_of(index: u32, hardware: [u8; 6], protocol: u16) -> L
         sll_pkttype: 0,
         sll_halen: 6,
         sll_addr: address,
+    }
+}
+
+/// A step of a program that says which packets a socket gets (classic BPF).
+pub(crate) type Instruction = libc::sock_filter;
+
+pub(crate) const RETURN_NOTHING: Instruction = step(0x06, 0, 0, 0);
+
+/// Code, steps to skip if true and if not, operand: as `linux/bpf_common.h` names them.
+pub(crate) const fn step(code: u16, jt: u8, jf: u8, k: u32) -> Instruction {
+    Instruction { code, jt, jf, k }
+}
+
+/// Whole UDP datagrams over IPv4 to `port`, of which `longest` bytes are kept.
+pub(super) const fn udp_to(port: u16, longest: u32) -> [Instruction; 9] {
+    [
+        step(0x30, 0, 0, 9),
+        step(0x15, 0, 6, UDP as u32),
+        step(0x28, 0, 0, 6),
+        step(0x45, 4, 0, 0x1fff),
+        step(0xb1, 0, 0, 0),
+        step(0x48, 0, 0, 2),
+        step(0x15, 0, 1, port as u32),
+        step(0x06, 0, 0, longest),
+        RETURN_NOTHING,
+    ]
+}
+
+/// Lets only those packets through to the socket that the program returns.
+pub(crate) fn filter(socket: &impl AsRawFd, program: &[Instruction]) -> io::Result<()> {
+    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
+    let length = size_of::<libc::sock_fprog>() as libc::socklen_t;
+    // SAFETY: the kernel copies the program, which outlives the call and is as long as said.
+    let done = unsafe {
+        let value = (&raw const program).cast();
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, value, length)
     };
-    let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
-    // SAFETY: `raw` is a whole sockaddr_ll with its family set, and outlives the call, which
-    // copies it.
-    unsafe { LinkAddr::from_raw((&raw const raw).cast(), Some(length)) }
-        .expect("a sockaddr_ll is a link address")
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// An IPv4 packet with a UDP datagram; `None` if it would be longer than IP can say.

@@ -1,4 +1,4 @@
-//! Which deployment a fixed address is promised to.
+//! Which deployment a fixed address is promised to, and which machine an identity names.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::OnceLock;
@@ -6,20 +6,21 @@ use std::sync::OnceLock;
 use imbl::HashMap;
 
 use super::Desired;
-use crate::model::Name;
+use crate::model::{Identity, Name};
 
-/// The fixed addresses of a `Desired`, gathered when first asked for. A copy starts empty, so
+/// The fixed addresses and identities of a `Desired`, gathered when first asked for. A copy starts empty, so
 /// that it never tells of deployments its owner no longer has.
 #[derive(Debug, Default)]
 pub struct Fixed {
     by_address: OnceLock<HashMap<Ipv4Addr, Name>>,
     by_address6: OnceLock<HashMap<Ipv6Addr, Name>>,
+    by_identity: OnceLock<HashMap<Identity, Name>>,
 }
 
 impl Fixed {
     /// The index of a revision whose deployments have exactly these.
     pub(super) fn known(by_address: HashMap<Ipv4Addr, Name>, by_address6: HashMap<Ipv6Addr, Name>) -> Fixed {
-        Fixed { by_address: by_address.into(), by_address6: by_address6.into() }
+        Fixed { by_address: by_address.into(), by_address6: by_address6.into(), by_identity: OnceLock::new() }
     }
 }
 
@@ -46,5 +47,14 @@ impl Desired {
             fixed.collect()
         };
         self.fixed.by_address6.get_or_init(gather).get(&address)
+    }
+
+    /// The machine that its manifest says shows this beside its hardware addresses.
+    pub fn identified(&self, identity: &Identity) -> Option<&Name> {
+        let gather = || {
+            let all = self.machines.values();
+            all.flat_map(|one| one.ids.iter().map(|id| (id.clone(), one.name.clone()))).collect()
+        };
+        self.fixed.by_identity.get_or_init(gather).get(identity)
     }
 }

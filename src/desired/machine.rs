@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::DhcpOptions;
-use crate::model::{Mac, Name, Origin};
+use crate::model::{Identity, Mac, Name, Origin};
 
 /// One `[machine.NAME]`, or the machine that a deployment with an inline `mac` implies.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,6 +11,8 @@ pub struct Machine {
     pub name: Name,
     /// At least one; the first is the one that install-time names are made of.
     pub macs: Vec<Mac>,
+    /// What it is known by when it speaks with another card, the best first.
+    pub ids: Vec<Identity>,
     pub labels: BTreeMap<String, String>,
     /// `Some(false)` takes an earlier protection away; an absent key does not.
     pub protect: Option<bool>,

@@ -150,6 +150,8 @@ pub struct Profile {
 #[derive(Clone, Debug)]
 pub struct Machine {
     pub macs: Vec<Marked<Mac>>,
+    pub client_ids: Vec<Marked<Arc<str>>>,
+    pub uuid: Option<Marked<Arc<str>>>,
     pub labels: BTreeMap<Arc<str>, Arc<str>>,
     /// What it has.
     pub memory: Option<Marked<Size>>,
@@ -332,6 +334,8 @@ impl Document for Machine {
         };
         Machine {
             macs: table.take_list("mac"),
+            client_ids: table.take_list("client-id"),
+            uuid: table.take("uuid"),
             labels: table.take_labels("labels"),
             memory: table.take("memory"),
             power: table.take("power").map(power),

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::checker::lacks;
-use super::parse::Place;
+use super::parse::{Parser, Place};
 use super::shape::{Fields, KNOWN, Shape, fields};
 use super::similar::{only_similar, similar};
-use super::{Code, Field, Kind, Marked, Problem, Sources, Table, Value};
+use super::{Code, Documents, Field, Kind, Mark, Marked, Problem, Resource, Table, Value};
 use crate::model::Name;
 
 /// Checked tables of resources on their way to being documents.
@@ -17,15 +17,91 @@ pub(super) type Tables = BTreeMap<(Kind, Name), Place>;
 /// The ways to choose a deployment's machine. They exclude each other.
 const WAYS: [&str; 3] = ["machine", "select", "mac"];
 
-/// Lays `over` over `base`. Resources that can't be meant to be new are reported and put into
-/// `unread`.
-pub(super) fn lay(
-    sources: &Sources,
-    base: &mut Tables,
-    over: Tables,
-    unread: &mut BTreeSet<(Kind, Name)>,
-) -> Vec<Problem> {
-    let used = used_profiles(base.values().chain(over.values()));
+impl Documents {
+    /// Reads the files of an environment and lays them over what the others say. Of those only the
+    /// files are read again that have a resource the environment changes.
+    pub(super) fn lay_over(&mut self, overlays: &[u32]) -> Vec<Problem> {
+        let sources = self.sources.clone();
+        let over = Parser::tables(overlays, &sources, true);
+        let Parser { documents: own, mut problems, tables: over, .. } = over;
+        let changed: BTreeSet<u32> = over.keys().filter_map(|key| Some(self.mark(key)?.file)).collect();
+        let changed: Vec<u32> = changed.into_iter().collect();
+        let mut base = Parser::tables(&changed, &sources, false).tables;
+        base.retain(|key, _| over.contains_key(key));
+        self.unread.extend(own.unread);
+        self.unparsed.extend(own.unparsed);
+        let (told, unread) = lay(self, &mut base, over);
+        problems.extend(told);
+        self.unread.extend(unread);
+        // An overlay that could not be read may have said anything about its resource.
+        for (key, place) in &mut base {
+            place.whole &= !self.unread.contains(key);
+        }
+        for key in self.unread.clone() {
+            self.doubt(&key);
+        }
+        *self = Parser::put(std::mem::take(self), base);
+        problems
+    }
+
+    fn mark(&self, (kind, name): &(Kind, Name)) -> Option<Mark> {
+        match kind {
+            Kind::Subnet => self.subnets.get(name).map(|own| own.mark),
+            Kind::Boot => self.boots.get(name).map(|own| own.mark),
+            Kind::Template => self.templates.get(name).map(|own| own.mark),
+            Kind::Profile => self.profiles.get(name).map(|own| own.mark),
+            Kind::Machine => self.machines.get(name).map(|own| own.mark),
+            Kind::Deployment => self.deployments.get(name).map(|own| own.mark),
+            Kind::Pool => self.pools.get(name).map(|own| own.mark),
+        }
+    }
+
+    fn names(&self, kind: Kind) -> Vec<&Name> {
+        match kind {
+            Kind::Subnet => self.subnets.keys().collect(),
+            Kind::Boot => self.boots.keys().collect(),
+            Kind::Template => self.templates.keys().collect(),
+            Kind::Profile => self.profiles.keys().collect(),
+            Kind::Machine => self.machines.keys().collect(),
+            Kind::Deployment => self.deployments.keys().collect(),
+            Kind::Pool => self.pools.keys().collect(),
+        }
+    }
+
+    /// Takes note that settings of a resource may be missing.
+    fn doubt(&mut self, (kind, name): &(Kind, Name)) {
+        match kind {
+            Kind::Subnet => doubt(&mut self.subnets, name),
+            Kind::Boot => doubt(&mut self.boots, name),
+            Kind::Template => doubt(&mut self.templates, name),
+            Kind::Profile => doubt(&mut self.profiles, name),
+            Kind::Machine => doubt(&mut self.machines, name),
+            Kind::Deployment => doubt(&mut self.deployments, name),
+            Kind::Pool => doubt(&mut self.pools, name),
+        }
+    }
+
+    /// Profiles that somebody names.
+    fn used_profiles(&self) -> BTreeSet<Name> {
+        let deployments = self.deployments.values().filter_map(|own| own.body.profile.as_ref());
+        let profiles = self.profiles.values().flat_map(|own| &own.body.extends);
+        let pools = self.pools.values().filter_map(|own| own.body.profile.as_ref());
+        deployments.chain(profiles).chain(pools).map(|profile| profile.value.clone()).collect()
+    }
+}
+
+fn doubt<T: Clone>(resources: &mut BTreeMap<Name, Arc<Resource<T>>>, name: &Name) {
+    if let Some(resource) = resources.get_mut(name).filter(|resource| resource.whole) {
+        Arc::make_mut(resource).whole = false;
+    }
+}
+
+/// Lays `over` over `base`, which are the tables of those of `documents` that it changes. Resources
+/// that can't be meant to be new are reported, and those that could be read but not used returned.
+fn lay(documents: &Documents, base: &mut Tables, over: Tables) -> (Vec<Problem>, BTreeSet<(Kind, Name)>) {
+    let mut used = documents.used_profiles();
+    used.append(&mut used_profiles(over.values()));
+    let mut unread = BTreeSet::new();
     let mut problems = Vec::new();
     for (key, place) in over {
         if let Some(below) = base.get_mut(&key) {
@@ -37,11 +113,11 @@ pub(super) fn lay(
             }
         } else if !place.whole || is_complete(&key, &place.table, &used) {
             base.insert(key, place);
-        } else if unread.insert(key.clone()) {
-            problems.push(unknown(sources, &key, &place, base));
+        } else if !documents.unread.contains(&key) && unread.insert(key.clone()) {
+            problems.push(unknown(documents, &key, &place, base));
         }
     }
-    problems
+    (problems, unread)
 }
 
 fn subject((kind, name): &(Kind, Name)) -> String {
@@ -75,11 +151,16 @@ fn is_complete((kind, name): &(Kind, Name), table: &Table, used: &BTreeSet<Name>
     }
 }
 
-fn unknown(sources: &Sources, key: &(Kind, Name), place: &Place, base: &Tables) -> Problem {
+fn unknown(documents: &Documents, key: &(Kind, Name), place: &Place, base: &Tables) -> Problem {
     let (kind, name) = (key.0.name(), &key.1);
     let message = format!("there is no {kind} called `{name}` that this environment could change");
     let problem = Problem::new(Code::UnknownName, place.mark, message, format!("unknown {kind}"));
-    let names = || base.keys().filter(|(other, _)| *other == key.0).map(|(_, name)| name.as_str());
+    let added = || {
+        base.keys()
+            .filter(|(other, name)| *other == key.0 && documents.mark(&(*other, name.clone())).is_none())
+    };
+    let all: Vec<&Name> = documents.names(key.0).into_iter().chain(added().map(|(_, name)| name)).collect();
+    let names = || all.iter().map(|name| name.as_str());
     let add = match key.0 {
         Kind::Deployment => "to add a deployment, say which machine it is for".to_owned(),
         Kind::Profile => {
@@ -92,8 +173,9 @@ fn unknown(sources: &Sources, key: &(Kind, Name), place: &Place, base: &Tables) 
         }
     };
     let Some(near) = similar(name.as_str(), names()) else { return problem.help(add) };
-    let below = base.iter().find(|((other, name), _)| *other == key.0 && name.as_str() == near);
-    let origin = below.map(|(_, below)| sources.origin(below.mark));
+    let below = near.parse().ok().map(|near| (key.0, near));
+    let mark = below.and_then(|below| documents.mark(&below).or(base.get(&below).map(|below| below.mark)));
+    let origin = mark.map(|mark| documents.sources.origin(mark));
     let at = origin.map_or_else(String::new, |origin| format!(" ({}:{})", origin.file, origin.line));
     // Never a machine or a deployment: neighbours are called alike, and the wrong one would change.
     let only = only_similar(name.as_str(), names())

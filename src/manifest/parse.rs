@@ -12,13 +12,13 @@ use super::checker::form::resource_name;
 use super::checker::{Checker, Subject, plain};
 use super::document::{Document, Documents, Inventory, Resource};
 use super::environment::{self, Environment};
-use super::overlay::{self, Tables};
+use super::overlay::Tables;
 use super::part::{Part, join, part};
 use super::scan::{self, Scan};
 use super::shape::{INVENTORY, KNOWN, fields};
 use super::similar::{only_similar, similar};
 use super::value::Extract;
-use super::{Code, Kind, Level, Mark, Marked, Problem, Source, Sources, Table, schema, syntax};
+use super::{Code, Kind, Level, Mark, Marked, Problem, Source, Sources, Table, syntax};
 use crate::model::Name;
 
 /// Largest manifest, in bytes.
@@ -45,11 +45,8 @@ pub fn parse(files: &BTreeMap<Arc<str>, Bytes>) -> (Documents, Vec<Problem>) {
 /// The same with an environment laid over it.
 pub fn parse_in(files: &BTreeMap<Arc<str>, Bytes>, environment: &Environment) -> (Documents, Vec<Problem>) {
     let sources = Sources::new(files);
-    if is_overlaid(&sources, environment) {
-        return overlaid(sources, environment);
-    }
     let parts: Vec<Part> = base_manifests(&sources).map(|file| part(&sources, file)).collect();
-    join(sources, parts.iter())
+    join(sources, parts.iter(), environment)
 }
 
 /// The numbers of the manifests that are no overlays.
@@ -58,9 +55,15 @@ pub fn base_manifests(sources: &Sources) -> impl Iterator<Item = u32> {
     manifests.filter(|file| environment::part(sources.inside(*file)).is_none())
 }
 
-/// Whether an environment has overlays.
+/// The numbers of the manifests of an environment.
+pub(super) fn overlays(sources: &Sources, environment: &Environment) -> Vec<u32> {
+    let manifests = sources.iter().filter(|(_, source)| is_manifest(&source.name)).map(|(file, _)| file);
+    manifests.filter(|file| environment.owns(sources.inside(*file))).collect()
+}
+
+/// Whether an environment has any.
 pub fn is_overlaid(sources: &Sources, environment: &Environment) -> bool {
-    sources.iter().any(|(file, source)| is_manifest(&source.name) && environment.owns(sources.inside(file)))
+    !overlays(sources, environment).is_empty()
 }
 
 pub(super) fn unnameable(sources: &Sources) -> Vec<Problem> {
@@ -68,23 +71,6 @@ pub(super) fn unnameable(sources: &Sources) -> Vec<Problem> {
     overlays
         .filter_map(|(file, _)| environment::unnameable(environment::part(sources.inside(file))?, file))
         .collect()
-}
-
-/// Reads an inventory with the overlays of an environment.
-pub fn overlaid(sources: Sources, environment: &Environment) -> (Documents, Vec<Problem>) {
-    let mut parser = Parser { problems: unnameable(&sources), ..Parser::default() };
-    let base: Vec<u32> = base_manifests(&sources).collect();
-    base.iter().for_each(|file| parser.file(&sources, *file));
-    let manifests = sources.iter().filter(|(_, source)| is_manifest(&source.name)).map(|(file, _)| file);
-    let overlays: Vec<u32> = manifests.filter(|file| environment.owns(sources.inside(*file))).collect();
-    let manifests = base.len() + overlays.len();
-    parser.lay_over(&sources, &overlays);
-    let (mut documents, mut problems) = parser.finish();
-    documents.sources = sources;
-    others_were_checked(&documents, manifests, &mut problems);
-    problems.extend(schema::stale(&documents.sources));
-    let problems = documents.weigh(problems);
-    (documents, problems)
 }
 
 /// Says what a file that is no TOML means for the others.
@@ -106,9 +92,9 @@ pub(super) fn others_were_checked(documents: &Documents, manifests: usize, probl
 
 #[derive(Default)]
 pub(super) struct Parser {
-    documents: Documents,
-    problems: Vec<Problem>,
-    tables: Tables,
+    pub(super) documents: Documents,
+    pub(super) problems: Vec<Problem>,
+    pub(super) tables: Tables,
     /// Whether the files are those of an environment.
     overlay: bool,
     /// Lines with syntax errors of the file that was read last.
@@ -116,23 +102,16 @@ pub(super) struct Parser {
 }
 
 impl Parser {
-    /// Reads the files of an environment and lays them over what was read before.
-    fn lay_over(&mut self, sources: &Sources, overlays: &[u32]) {
-        if overlays.is_empty() {
-            return;
-        }
-        let base = std::mem::take(&mut self.tables);
-        self.overlay = true;
-        for file in overlays {
-            self.file(sources, *file);
-        }
-        let over = std::mem::replace(&mut self.tables, base);
-        let unread = &mut self.documents.unread;
-        self.problems.extend(overlay::lay(sources, &mut self.tables, over, unread));
-        // An overlay that could not be read may have said anything about its resource.
-        for (key, place) in &mut self.tables {
-            place.whole &= !unread.contains(key);
-        }
+    /// What some files say before it is taken for resources, and what else there is of them.
+    pub(super) fn tables(files: &[u32], sources: &Sources, overlay: bool) -> Parser {
+        let mut parser = Parser { overlay, ..Parser::default() };
+        files.iter().for_each(|file| parser.file(sources, *file));
+        parser
+    }
+
+    /// These documents with the resources of some tables, which take the place of those of their names.
+    pub(super) fn put(documents: Documents, tables: Tables) -> Documents {
+        Parser { documents, tables, ..Parser::default() }.finish().0
     }
 
     pub(super) fn finish(self) -> (Documents, Vec<Problem>) {

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use super::document::{
     Boot, Deployment, Documents, Inventory, Machine, Pool, Profile, Resource, Subnet, Template,
 };
-use super::parse::{Parser, line, others_were_checked, unnameable};
+use super::environment::Environment;
+use super::parse::{Parser, line, others_were_checked, overlays, unnameable};
 use super::shape::fields;
 use super::{Code, Kind, Problem, Sources, schema};
 use crate::model::Name;
@@ -106,18 +107,23 @@ pub fn part(sources: &Sources, file: u32) -> Part {
     }
 }
 
-/// Puts the manifests of an inventory without overlays together: one part for each, in the order of
-/// the files.
+/// Puts the manifests of an inventory together: one part for each that is no overlay, in the order
+/// of the files. The overlays of an environment are read here: they are few.
 pub fn join<'a>(
     sources: Sources,
     parts: impl ExactSizeIterator<Item = &'a Part>,
+    environment: &Environment,
 ) -> (Documents, Vec<Problem>) {
-    let manifests = parts.len();
+    let overlays = overlays(&sources, environment);
+    let manifests = parts.len() + overlays.len();
     let mut documents = Documents { sources, ..Documents::default() };
     let mut problems = unnameable(&documents.sources);
     for part in parts {
         problems.extend(part.problems.iter().cloned());
         problems.extend(documents.add(part));
+    }
+    if !overlays.is_empty() {
+        problems.extend(documents.lay_over(&overlays));
     }
     others_were_checked(&documents, manifests, &mut problems);
     problems.extend(schema::stale(&documents.sources));

@@ -141,7 +141,7 @@ fn shape(shape: &Shape, tables: Tables) -> Value {
 fn form(form: &Form) -> Value {
     let pattern = match form {
         Form::Choice(choices) => return json!({ "type": "string", "enum": choices }),
-        Form::Any | Form::Path | Form::File => return json!({ "type": "string" }),
+        Form::Any | Form::Path | Form::File | Form::ClientId => return json!({ "type": "string" }),
         Form::Name(_) => NAME,
         Form::Mac => {
             "^([0-9a-fA-F]{2}([:-][0-9a-fA-F]{2}){5}|[0-9a-fA-F]{4}(\\.[0-9a-fA-F]{4}){2}|[0-9a-fA-F]{12})$"
@@ -158,6 +158,7 @@ fn form(form: &Form) -> Value {
         Form::Percent => "^[0-9]{1,3}%$",
         Form::Window => "^[A-Za-z,-]+ [0-9]{2}:[0-9]{2}-[0-9]{2}:[0-9]{2}( [A-Za-z0-9_+/-]+)?$",
         Form::Sha256 => "^[0-9a-fA-F]{64}$",
+        Form::Uuid => "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$",
         Form::Url => "^(https?|ipmi)://.",
         Form::Segment => "^[A-Za-z0-9._-]+$",
     };

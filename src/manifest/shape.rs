@@ -106,6 +106,9 @@ pub enum Form {
     /// A maintenance window.
     Window,
     Sha256,
+    Uuid,
+    /// A DHCP client id.
+    ClientId,
     Url,
     /// Relative, without `..`.
     Path,

@@ -28,7 +28,7 @@ const fn known(
 /// Signed builds come first: they are what Secure Boot accepts and are the same program
 /// otherwise. GRUB's network build looks for its settings over the network, the one for disks on
 /// the disk.
-pub const KNOWN: [Known; 16] = [
+pub const KNOWN: [Known; 18] = [
     known("undionly.kpxe", "ipxe", true, &["undionly.kpxe"]),
     known("snponly.efi", "ipxe", true, &["snponly.efi", "x86_64-efi/snponly.efi", "ipxe-snponly-x86_64.efi"]),
     known("ipxe.efi", "ipxe", true, &["ipxe.efi", "x86_64-efi/ipxe.efi", "ipxe-x86_64.efi"]),
@@ -40,6 +40,10 @@ pub const KNOWN: [Known; 16] = [
         true,
         &["shimx64.efi.signed", "shimx64.efi.dualsigned", "shimx64.efi"],
     ),
+    // Those of iPXE's own releases (the folder `x86_64-sb`), not of a package: each starts the signed
+    // program of its name without `-shimx64`.
+    known("snponly-shimx64.efi", "ipxe", false, &["snponly-shimx64.efi"]),
+    known("ipxe-shimx64.efi", "ipxe", false, &["ipxe-shimx64.efi"]),
     known("mmx64.efi", "shim-helpers-amd64-signed", false, &["mmx64.efi.signed", "mmx64.efi"]),
     known("fbx64.efi", "shim-helpers-amd64-signed", false, &["fbx64.efi.signed", "fbx64.efi"]),
     known(
@@ -71,6 +75,11 @@ pub const KNOWN: [Known; 16] = [
 
 /// Where syslinux keeps its modules, below a firmware directory.
 const MODULES: [&str; 3] = ["", "modules/bios", "bios"];
+/// How the name of such a module ends: which ones a menu needs is known to the menu only.
+const MODULE: &str = ".c32";
+/// How the names of boot programs end. Any that lies in a firmware directory itself may be the one
+/// that `loader` of a machine or boot names.
+const PROGRAMS: [&str; 5] = [".efi", ".kpxe", ".kkpxe", ".pxe", ".0"];
 /// No boot program is larger; a directory of something else is not served by accident.
 const LARGEST: u64 = 64 << 20;
 
@@ -85,9 +94,12 @@ pub fn find(paths: &[PathBuf]) -> BTreeMap<Box<str>, Entry> {
         }
     }
     for folder in paths.iter().flat_map(|path| MODULES.iter().map(move |below| path.join(below))) {
-        for (name, entry) in modules(&folder) {
+        for (name, entry) in programs(&folder, &[MODULE]) {
             found.entry(name).or_insert(entry);
         }
+    }
+    for (name, entry) in paths.iter().flat_map(|path| programs(path, &PROGRAMS)) {
+        found.entry(name).or_insert(entry);
     }
     found
 }
@@ -109,15 +121,15 @@ fn program(path: &Path) -> Option<Entry> {
     directory::file(path).ok().filter(|entry| !entry.is_empty() && entry.len() <= LARGEST)
 }
 
-/// The COM32 modules in a directory: which ones a menu needs is known to the menu only.
-fn modules(folder: &Path) -> BTreeMap<Box<str>, Entry> {
+/// The files in a directory whose names end in one of these.
+fn programs(folder: &Path, ends: &[&str]) -> BTreeMap<Box<str>, Entry> {
     let Ok(entries) = std::fs::read_dir(folder) else { return BTreeMap::new() };
-    let module = |entry: std::io::Result<std::fs::DirEntry>| {
-        let name = entry.ok()?.file_name().into_string().ok().filter(|name| name.ends_with(".c32"))?;
-        let entry = program(&folder.join(&name))?;
+    let one = |entry: std::io::Result<std::fs::DirEntry>| {
+        let name = entry.ok()?.file_name().into_string().ok()?;
+        let entry = ends.iter().any(|end| name.ends_with(end)).then(|| program(&folder.join(&name)))??;
         Some((name.into(), entry))
     };
-    entries.filter_map(module).collect()
+    entries.filter_map(one).collect()
 }
 
 /// The distribution's line, `shim.debian,1,Debian,shim,16.1,https://…`: the fifth field.
@@ -178,6 +190,8 @@ mod tests {
                 "x86_64-efi-signed/grubx64.efi.signed",
                 "modules/bios/menu.c32",
                 "modules/bios/x.txt",
+                "realtek.efi",
+                "BOOTX64.CSV",
             ],
         );
         write(
@@ -195,7 +209,10 @@ mod tests {
         assert_eq!(path("undionly.kpxe"), one.join("undionly.kpxe"), "the first directory among equals");
         assert_eq!(path("grubx64.efi"), two.join("x86_64-efi-signed/grubnetx64.efi.signed"));
         let names: Vec<&str> = found.keys().map(|name| &**name).collect();
-        assert_eq!(names, ["grubx64.efi", "ldlinux.c32", "menu.c32", "shimx64.efi", "undionly.kpxe"]);
+        assert_eq!(
+            names,
+            ["grubx64.efi", "ldlinux.c32", "menu.c32", "realtek.efi", "shimx64.efi", "undionly.kpxe"]
+        );
         let lacking: Vec<&str> = missing(&found).iter().map(|known| known.name).collect();
         assert_eq!(lacking, ["snponly.efi", "ipxe.efi", "pxelinux.0"]);
     }

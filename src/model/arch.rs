@@ -39,7 +39,8 @@ impl ClientArch {
         use Cpu::*;
         use Firmware::*;
         let (cpu, firmware) = match code {
-            0 | 3 | 4 | 5 => (X86_64, Bios),
+            // 20 is a BIOS that boots by HTTP: the same programs.
+            0 | 3 | 4 | 5 | 20 => (X86_64, Bios),
             6 => (I386, Uefi),
             7 | 9 => (X86_64, Uefi),
             10 => (Arm, Uefi),
@@ -48,6 +49,11 @@ impl ClientArch {
             16 | 17 => (X86_64, UefiHttp),
             18 => (Arm, UefiHttp),
             19 => (Aarch64, UefiHttp),
+            // U-Boot, which starts EFI programs; 23 and 24 by HTTP.
+            21 => (Arm, Uefi),
+            22 => (Aarch64, Uefi),
+            23 => (Arm, UefiHttp),
+            24 => (Aarch64, UefiHttp),
             27 => (Riscv64, Uefi),
             28 => (Riscv64, UefiHttp),
             39 => (Loongarch64, Uefi),

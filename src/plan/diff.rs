@@ -233,9 +233,10 @@ fn renamed_machine(former: &Machine, machine: &Machine) -> Change {
 }
 
 fn machine_details(before: &Machine, after: &Machine) -> Vec<String> {
-    let Machine { name: _, macs, labels, protect, options, loader, origin: _ } = after;
+    let Machine { name: _, macs, ids, labels, protect, options, loader, origin: _ } = after;
     let mut details = Vec::new();
     note(&mut details, "mac", &list(&before.macs), &list(macs));
+    note(&mut details, "known by", &list(&before.ids), &list(ids));
     note(&mut details, "labels", &format!("{:?}", before.labels), &format!("{labels:?}"));
     let guard = |protect: Option<bool>| match protect {
         Some(true) => "true",

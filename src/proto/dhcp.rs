@@ -10,8 +10,8 @@
 pub mod address;
 pub mod boot_file;
 pub mod client;
-pub mod loader;
 mod proxy;
+pub mod quirk;
 pub mod reply;
 mod server;
 pub mod silence;

@@ -8,6 +8,9 @@
 //! | `answers/DEPLOYMENT/TOKEN/FILE` | an answer file |
 //! | `hooks/DEPLOYMENT/TOKEN/completed`, `failed`, `progress` | the installer's reports |
 //! | `PREFIX/…` | a boot's kernel, initrd and tree; a folder of it lists its names (HTTP) |
+//! | `PREFIX/EFI/BOOT/grub.cfg` | the machine's script, for the GRUB of an installer's image |
+//! | `MAC/…` | the same names, asked for by that machine |
+//! | `config.txt`, `SERIAL/start4.elf`, … | what a Raspberry Pi wants of its boot's tree |
 
 mod answers;
 mod facts;
@@ -15,6 +18,7 @@ mod files;
 mod hooks;
 mod listing;
 pub mod name;
+mod raspberry;
 mod script;
 
 use std::net::{IpAddr, Ipv6Addr};
@@ -25,7 +29,7 @@ use crate::table::{Permit, Report, Stage, Table};
 
 pub use super::http::Method;
 pub use answers::render as answer_file;
-pub use facts::{facts, facts_at};
+pub use facts::{Facts, facts, facts_at};
 pub use name::{Form, Target};
 pub use script::render as boot_script;
 
@@ -133,18 +137,21 @@ fn unescaped(asker: &Asker, path: &str) -> Option<String> {
 }
 
 fn named(table: &Table, asker: &Asker, method: Method, path: &str, note: &str) -> Answer {
-    let target = name::parse(table, path);
-    let mac = table.mac_at(asker.address);
-    let answer = match &target {
-        Target::Script { form, mac: named } => script::open(table, asker, method, *form, named.or(mac)),
-        Target::Loader(loader) => files::loader(table, loader),
+    let (of, path) = name::machine_folder(path);
+    // Where we give the addresses they tell who asks, whatever the folder says.
+    let mac = table.mac_at(asker.address).or(of.filter(|_| !table.server.gives_addresses));
+    let answer = match name::parse(table, path) {
+        Target::Script { form, mac: named } => script::open(table, asker, method, form, named.or(of).or(mac)),
+        Target::Loader(loader) => files::loader(table, &loader),
         Target::Answers { deployment, token, file } => {
-            answers::open(table, asker, method, deployment, token, file)
+            answers::open(table, asker, method, &deployment, &token, &file)
         }
-        Target::Hook { deployment, token, outcome } => hooks::open(table, deployment, token, *outcome, note),
-        Target::Media { boot, path } => files::media(table, asker, method, mac, boot, path),
+        Target::Hook { deployment, token, outcome } => hooks::open(table, &deployment, &token, outcome, note),
+        Target::Media { boot, path } => files::media(table, asker, method, mac, &boot, &path),
         Target::Unknown => {
-            Answer::Refuse(Refusal::new(RefusalReason::NotFound, format!("nothing is served as {path}")))
+            let found = mac.and_then(|mac| raspberry::open(table, asker, method, mac, path));
+            let text = || format!("nothing is served as {path}");
+            found.unwrap_or_else(|| Answer::Refuse(Refusal::new(RefusalReason::NotFound, text())))
         }
     };
     with_caller(table, mac, answer)

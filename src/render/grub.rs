@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddrV4};
+use std::sync::LazyLock;
 
 use super::CmdlineError;
 
@@ -53,6 +54,11 @@ pub fn install(script: &Script) -> Result<String, CmdlineError> {
 /// set-up screen instead of its next boot entry; so a loader on the disk is looked for first, and the removable
 /// path last, for there shim's fallback may restart the machine.
 pub fn local_boot(reason: &str) -> String {
+    static SEARCH: LazyLock<String> = LazyLock::new(search);
+    format!("echo 'voldemort: booting the local disk: {}'\n{}", spoken(reason), *SEARCH)
+}
+
+fn search() -> String {
     const VENDORS: [&str; 11] = [
         "debian",
         "ubuntu",
@@ -66,8 +72,7 @@ pub fn local_boot(reason: &str) -> String {
         "sles",
         "BOOT",
     ];
-    let mut out = format!("echo 'voldemort: booting the local disk: {}'\n", spoken(reason));
-    out.push_str("if [ \"$grub_platform\" = efi ]; then\n");
+    let mut out = String::from("if [ \"$grub_platform\" = efi ]; then\n");
     for (test, shim, boot, own) in [
         ("\"$grub_cpu\" = x86_64", "shimx64.efi", "BOOTX64.EFI", "grubx64.efi"),
         ("\"$grub_cpu\" = arm64", "shimaa64.efi", "BOOTAA64.EFI", "grubaa64.efi"),

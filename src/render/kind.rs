@@ -113,27 +113,22 @@ impl Kind {
     /// What is wrong with a rendered file by the rules of what reads it, as far as its text
     /// alone can tell. Positions are those in the rendered file.
     pub fn check(self, text: &str) -> Vec<RenderError> {
-        match self {
-            Kind::Preseed => preseed::check(text),
-            Kind::Kickstart => kickstart::check(text),
-            Kind::Autoinstall => cloud::check(text, true),
-            Kind::CloudInit => cloud::check(text, false),
-            Kind::Ignition => ignition(text),
-            Kind::Autoyast => xml::check(text),
-            Kind::Plain => Vec::new(),
-        }
+        self.read(text).0
     }
 
-    /// The first question its installer would ask a person nevertheless, in a file that
-    /// [`Kind::check`] finds right. Only what the file itself begins to answer is judged: the rest
-    /// may be left to scripts of its author.
-    pub fn asks(self, text: &str) -> Option<RenderError> {
+    /// The same, and the first question its installer would ask a person nevertheless, which counts
+    /// in a file without a fault. Only what the file itself begins to answer is judged: the rest may
+    /// be left to scripts of its author.
+    pub fn read(self, text: &str) -> (Vec<RenderError>, Option<RenderError>) {
         match self {
-            Kind::Preseed => preseed::asks(text),
-            Kind::Autoinstall => cloud::asks(text),
-            Kind::Autoyast => xml::asks(text),
+            Kind::Preseed => preseed::read(text),
+            Kind::Autoinstall => (cloud::check(text, true), cloud::asks(text)),
+            Kind::Autoyast => (xml::check(text), xml::asks(text)),
             // Kickstart refuses such a file; the others never ask.
-            Kind::Kickstart | Kind::CloudInit | Kind::Ignition | Kind::Plain => None,
+            Kind::Kickstart => (kickstart::check(text), None),
+            Kind::CloudInit => (cloud::check(text, false), None),
+            Kind::Ignition => (ignition(text), None),
+            Kind::Plain => (Vec::new(), None),
         }
     }
 }

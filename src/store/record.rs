@@ -25,29 +25,17 @@ pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Unusable> {
     serde_json::from_slice(bytes).map_err(|error| error.to_string())
 }
 
-#[derive(Serialize, Deserialize)]
+/// A lease of the time before leases had a journal.
+#[derive(Deserialize)]
 pub struct LeaseRecord {
     mac: String,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     client_id: Option<Vec<u8>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     hostname: Option<String>,
     state: String,
     expires: u64,
 }
 
 impl LeaseRecord {
-    pub fn of(lease: &Lease) -> LeaseRecord {
-        let Lease { address: _, mac, client_id, hostname, state, expires } = lease;
-        LeaseRecord {
-            mac: mac.to_string(),
-            client_id: client_id.as_ref().map(|id| id.to_vec()),
-            hostname: hostname.clone(),
-            state: state.to_string(),
-            expires: expires.0,
-        }
-    }
-
     pub fn into_lease(self, address: u32) -> Result<Lease, Unusable> {
         Ok(Lease {
             address: address.into(),
@@ -247,21 +235,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn leases_are_read_as_they_were_written(
-            address: u32,
-            mac in mac(),
-            id in of(prop::collection::vec(any::<u8>(), 0..20)),
-            hostname: Option<String>,
-            state in select(vec![LeaseState::Offered, LeaseState::Bound, LeaseState::Released, LeaseState::Declined]),
-            expires: u64,
-        ) {
-            let (client_id, expires) = (id.map(Bytes::from), Time(expires));
-            let lease = Lease { address: address.into(), mac, client_id, hostname, state, expires };
-            let record: LeaseRecord = read(&write(&LeaseRecord::of(&lease))).unwrap();
-            prop_assert_eq!(record.into_lease(address), Ok(lease));
-        }
-
         #[test]
         fn installations_are_read_as_they_were_written(
             machine in name(),

@@ -7,7 +7,7 @@ use imbl::ordmap::DiffItem;
 
 use super::{Event, Install, InstallStage, Outcome, Permit, PermitStep, Report, Seen, Stage, Table};
 use crate::desired::{Boot, Deployment, Desired, Machine, Place, differences};
-use crate::model::{Name, Time};
+use crate::model::{Mac, Name, Time};
 
 /// Why a step of an installation was not recorded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +19,10 @@ pub enum Stale {
     #[error("this report belongs to installation {told} of {deployment}, which is at {current}")]
     Outdated { deployment: Name, told: u64, current: u64 },
 }
+
+/// Cards that are remembered at most: a machine that changes its address all the time must not
+/// fill the memory.
+const LEARNED_MAX: usize = 4096;
 
 impl Table {
     /// The table under another revision: machines are assigned, protections remembered,
@@ -43,6 +47,8 @@ impl Table {
                 None => None,
             };
         }
+        next.learned
+            .retain(|_, machine| desired.machines.get(machine).is_some_and(|one| !one.ids.is_empty()));
         next.desired = desired;
         next.gather_gate();
         next
@@ -51,6 +57,13 @@ impl Table {
     /// Records that an installation takes a step. The caller stores the result before the
     /// answer that the step stands for leaves.
     pub fn permit(&self, permit: &Permit, now: Time) -> Result<Table, Stale> {
+        let mut next = self.clone();
+        next.take_step(permit, now)?;
+        Ok(next)
+    }
+
+    /// The same in place, for who is the table's only user.
+    pub fn take_step(&mut self, permit: &Permit, now: Time) -> Result<(), Stale> {
         let name = &permit.deployment;
         let deployment = self.desired.deployments.get(name).ok_or_else(|| Stale::Gone(name.clone()))?;
         let machine = self.assignments.get(name).ok_or_else(|| Stale::Moved(name.clone()))?;
@@ -58,7 +71,7 @@ impl Table {
         let stage = match (permit.step, current) {
             _ if deployment.redeploy != permit.redeploy => return Err(Stale::Moved(name.clone())),
             // Others took the last place meanwhile; the second look at the table says so.
-            (PermitStep::Start, _) if self.waits(name).is_some() => return Ok(self.clone()),
+            (PermitStep::Start, _) if self.waits(name).is_some() => return Ok(()),
             (PermitStep::Start, None) => InstallStage::Started,
             (PermitStep::Start, Some(install)) if install.redeploy < permit.redeploy => InstallStage::Started,
             (PermitStep::Spend, Some(install))
@@ -67,25 +80,31 @@ impl Table {
                 InstallStage::Spent
             }
             // Somebody else was quicker with the same step; the second look at the table decides.
-            (_, Some(_)) => return Ok(self.clone()),
+            (_, Some(_)) => return Ok(()),
             (PermitStep::Spend, None) => return Err(Stale::Moved(name.clone())),
         };
-        Ok(self.with_install(
-            name,
-            Install {
-                machine: machine.clone(),
-                redeploy: permit.redeploy,
-                stage,
-                since: now,
-                digest: deployment.digest.clone(),
-                again: self.starts_again(name),
-            },
-        ))
+        let install = Install {
+            machine: machine.clone(),
+            redeploy: permit.redeploy,
+            stage,
+            since: now,
+            digest: deployment.digest.clone(),
+            again: self.starts_again(name),
+        };
+        self.record(name, install);
+        Ok(())
     }
 
     /// Records what the installer said. Completion ends the permission whatever was recorded
     /// before; saying it twice is harmless.
     pub fn report(&self, report: &Report, now: Time) -> Result<Table, Stale> {
+        let mut next = self.clone();
+        next.take_report(report, now)?;
+        Ok(next)
+    }
+
+    /// The same in place, for who is the table's only user.
+    pub fn take_report(&mut self, report: &Report, now: Time) -> Result<(), Stale> {
         let name = &report.deployment;
         let current = self.installs.get(name);
         if let Some(install) = current.filter(|install| install.redeploy > report.redeploy) {
@@ -97,10 +116,8 @@ impl Table {
         }
         let same = current.filter(|install| install.redeploy == report.redeploy);
         let stage = match (report.outcome, same.map(|install| install.stage)) {
-            (Outcome::Progress, _) | (Outcome::Failed, Some(InstallStage::Installed)) => {
-                return Ok(self.clone());
-            }
-            (Outcome::Completed, Some(InstallStage::Installed)) => return Ok(self.clone()),
+            (Outcome::Progress, _) | (Outcome::Failed, Some(InstallStage::Installed)) => return Ok(()),
+            (Outcome::Completed, Some(InstallStage::Installed)) => return Ok(()),
             (Outcome::Completed, _) => InstallStage::Installed,
             (Outcome::Failed, _) => InstallStage::Failed,
         };
@@ -109,16 +126,16 @@ impl Table {
         let digest = current.map_or_else(|| "".into(), |install| install.digest.clone());
         let again = current.is_some_and(|install| install.again);
         let install = Install { machine, redeploy: report.redeploy, stage, since: now, digest, again };
-        Ok(self.with_install(name, install))
+        self.record(name, install);
+        Ok(())
     }
 
     /// The machine of a deployment that got its answers boots again and has not reported.
     pub fn rebooted(&self, deployment: &Name, now: Time) -> Option<Table> {
         let install = self.installs.get(deployment).filter(|install| install.stage == InstallStage::Spent)?;
-        Some(self.with_install(
-            deployment,
-            Install { stage: InstallStage::Unreported, since: now, ..install.clone() },
-        ))
+        let mut next = self.clone();
+        next.record(deployment, Install { stage: InstallStage::Unreported, since: now, ..install.clone() });
+        Some(next)
     }
 
     /// Remembers what a machine did.
@@ -137,13 +154,24 @@ impl Table {
             _ => {}
         }
         self.seen.insert(mac, seen);
+        self.learn(mac, event);
     }
 
-    fn with_install(&self, deployment: &Name, install: Install) -> Table {
-        let mut next = self.clone();
-        next.serial += 1;
-        next.put_install(deployment, install);
-        next
+    /// A card that DHCP answered as a deployment's machine although it is not written down for it:
+    /// the machine was known by its client id or UUID. What this card asks for next is its too.
+    fn learn(&mut self, mac: Mac, event: &Event) {
+        let answered =
+            matches!(event.stage, Stage::Offer | Stage::Ack) && !self.desired.macs.contains_key(&mac);
+        let name = event.deployment.as_ref().filter(|_| answered);
+        let Some(machine) = name.and_then(|name| self.assignments.get(name)) else { return };
+        if self.learned.get(&mac) != Some(machine) && self.learned.len() < LEARNED_MAX {
+            self.learned.insert(mac, machine.clone());
+        }
+    }
+
+    fn record(&mut self, deployment: &Name, install: Install) {
+        self.serial += 1;
+        self.put_install(deployment, install);
     }
 }
 

@@ -279,4 +279,61 @@ mod tests {
         assert_eq!(table.lease6(&request(Lease6Action::Release { address: second })).len(), 1);
         assert!(!table.has6(mac(1), second));
     }
+
+    /// The network as its machines see it, and what the store has of the leases.
+    #[derive(Default)]
+    struct World {
+        disk: std::collections::BTreeMap<Ipv6Addr, Lease6>,
+        users: std::collections::BTreeMap<Ipv6Addr, (Mac, Time)>,
+    }
+
+    impl World {
+        fn act(&mut self, table: &mut Table, who: Mac, at: Time, action: Lease6Action) -> Vec<Lease6> {
+            let changed = table.lease6(&Lease6Request { mac: who, duid: Bytes::new(), at, action });
+            self.disk.extend(changed.iter().map(|lease| (lease.address, lease.clone())));
+            changed
+        }
+
+        fn bind(&mut self, table: &mut Table, subnet: &Arc<Subnet>, who: Mac, at: Time) {
+            let Some(address) = table.choose6(subnet.ipv6.as_ref().unwrap(), who, US, at) else { return };
+            let action = Lease6Action::Bind { subnet: subnet.clone(), address };
+            assert!(!self.act(table, who, at, action).is_empty(), "what was chosen can be had");
+            if let Some((user, until)) = self.users.get(&address) {
+                assert!(*user == who || *until <= at, "{address} of {user} was given to {who}");
+            }
+            self.users.retain(|_, (user, _)| *user != who);
+            self.users.insert(address, (who, at + subnet.lease));
+        }
+    }
+
+    proptest::proptest! {
+        /// No address twice, none lost over a crash, and whoever comes back finds its own.
+        #[test]
+        fn leases_hold(steps in proptest::collection::vec((0u8..6, 1u8..8, 0u64..4000), 1..60)) {
+            let mut table = Table::new(Server::stand_in("10.0.10.1".parse().unwrap()));
+            let subnet = subnet("fd00:10::2-fd00:10::5");
+            let (mut world, mut now) = (World::default(), Time(1_700_000_000_000));
+            for (kind, number, wait) in steps {
+                now = now + Span::seconds(wait / 10);
+                let who = mac(number);
+                let held = world.users.iter().find(|(_, (user, until))| *user == who && *until > now);
+                let held = held.map(|(address, _)| *address);
+                match (kind, held) {
+                    (0..=2, _) => world.bind(&mut table, &subnet, who, now),
+                    (3, Some(address)) => {
+                        world.act(&mut table, who, now, Lease6Action::Release { address });
+                        world.users.remove(&address);
+                    }
+                    (4, Some(address)) => {
+                        world.act(&mut table, who, now, Lease6Action::Decline { address });
+                        world.users.remove(&address);
+                    }
+                    _ => table.leases6 = Leases6::restore(world.disk.values().cloned()),
+                }
+                for (address, (user, until)) in &world.users {
+                    assert!(*until <= now || table.has6(*user, *address), "{address} of {user} was forgotten");
+                }
+            }
+        }
+    }
 }

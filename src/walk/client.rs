@@ -1,6 +1,6 @@
 //! The DHCP side of a played firmware.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -32,26 +32,23 @@ const BOOT_FILE: u8 = 67;
 
 /// An answer, read as firmware does.
 #[derive(Clone, Debug)]
-pub struct Reply {
-    bytes: Bytes,
-    events: Arc<[Event]>,
-}
+pub struct Reply(Bytes);
 
 impl Reply {
     /// A datagram that came from a server.
     pub fn of(bytes: Bytes) -> Reply {
-        Reply { bytes, events: [].into() }
+        Reply(bytes)
     }
 
     /// `yiaddr`: what the client is given.
     pub fn address(&self) -> Ipv4Addr {
-        let octets: Option<[u8; 4]> = self.bytes.get(16..20).and_then(|octets| octets.try_into().ok());
+        let octets: Option<[u8; 4]> = self.0.get(16..20).and_then(|octets| octets.try_into().ok());
         octets.map_or(Ipv4Addr::UNSPECIFIED, Ipv4Addr::from)
     }
 
     /// The first option of this code.
     pub fn option(&self, wanted: u8) -> Option<&[u8]> {
-        let mut rest = self.bytes.get(OPTIONS..)?;
+        let mut rest = self.0.get(OPTIONS..)?;
         loop {
             match rest {
                 [] | [255, ..] => return None,
@@ -70,52 +67,26 @@ impl Reply {
 
     /// The boot file name or URL, wherever it is written; empty if there is none.
     pub fn boot_file(&self) -> String {
-        let field = || self.bytes.get(108..236).unwrap_or_default();
+        let field = || self.0.get(108..236).unwrap_or_default();
         let name = self.option(BOOT_FILE).unwrap_or_else(field);
         let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
         String::from_utf8_lossy(name).into_owned()
     }
-
-    fn step(&self, stage: Stage) -> Step {
-        let said = self.events.iter().find(|event| event.stage == stage);
-        let text = said.map_or_else(String::new, |event| event.text.clone());
-        Step { stage, text, detail: Detail::Datagram(self.bytes.clone()) }
-    }
 }
 
-/// Answers that a deployment's machine got before to the same questions. DHCP does not look at
-/// installations, so it would get them again where the address is a fixed one, at its second
-/// boot too.
-#[derive(Debug)]
-pub struct Heard {
-    /// What else than the question decides: whether only signed boot programs are at hand.
-    pub signed: bool,
-    keeps: bool,
-    answers: Vec<(bool, Vec<u8>, Reply)>,
+/// What an exchange of four messages brought: DHCP in either version.
+#[derive(Clone, Debug)]
+pub struct Told {
+    pub lease: Lease,
+    pub steps: [Arc<Step>; 2],
+    /// What the keeper would fold.
+    pub events: Vec<Event>,
 }
 
-impl Heard {
-    /// Unless it `keeps` answers, every question is asked anew.
-    pub fn new(keeps: bool) -> Heard {
-        Heard { signed: false, keeps, answers: Vec::new() }
-    }
-
-    fn get(&self, question: &[u8]) -> Option<&Reply> {
-        let same = |(signed, asked, _): &&(bool, Vec<u8>, Reply)| *signed == self.signed && asked == question;
-        self.answers.iter().find(same).map(|(_, _, reply)| reply)
-    }
-
-    fn keep(&mut self, question: Vec<u8>, reply: &Reply) {
-        if self.keeps {
-            self.answers.push((self.signed, question, reply.clone()));
-        }
-    }
-}
-
-/// What a DORA brought.
+/// An address, and what to boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Boot file name or URL; empty: none.
     pub file: String,
 }
@@ -130,23 +101,23 @@ pub struct Client<'a> {
 }
 
 impl Client<'_> {
-    /// DISCOVER to ACK. Dynamic leases are made in `table`.
-    pub fn configure(
-        &self,
-        table: &mut Table,
-        speaker: Speaker,
-        heard: &mut Heard,
-    ) -> Result<(Lease, [Step; 2]), String> {
-        let offer = self.exchange(table, speaker, Kind::Discover, None, heard)?;
-        let ack = self.exchange(table, speaker, Kind::Request, Some(offer.address()), heard)?;
-        let lease = Lease { address: ack.address(), file: ack.boot_file() };
-        Ok((lease, [offer.step(Stage::Offer), ack.step(Stage::Ack)]))
+    /// DISCOVER to ACK. Dynamic leases are made in `table`, and what happens is folded into it.
+    ///
+    /// # Errors
+    /// Why there is no address.
+    pub fn configure(&self, table: &mut Table, speaker: Speaker) -> Result<Told, String> {
+        let (offer, mut events) = self.exchange(table, speaker, Kind::Discover, None)?;
+        let offered = step(&offer, &events, Stage::Offer);
+        let (ack, more) = self.exchange(table, speaker, Kind::Request, Some(offer.address()))?;
+        let given = step(&ack, &more, Stage::Ack);
+        events.extend(more);
+        let lease = Lease { address: ack.address().into(), file: ack.boot_file() };
+        Ok(Told { lease, steps: [Arc::new(offered), Arc::new(given)], events })
     }
 
     /// The answer to a DISCOVER of the firmware, or why there is none.
     pub fn discover(&self, table: &mut Table) -> Result<Bytes, String> {
-        let mut heard = Heard::new(false);
-        self.exchange(table, Speaker::Firmware, Kind::Discover, None, &mut heard).map(|reply| reply.bytes)
+        self.exchange(table, Speaker::Firmware, Kind::Discover, None).map(|(reply, _)| reply.0)
     }
 
     fn exchange(
@@ -155,13 +126,8 @@ impl Client<'_> {
         speaker: Speaker,
         kind: Kind,
         requested: Option<Ipv4Addr>,
-        heard: &mut Heard,
-    ) -> Result<Reply, String> {
+    ) -> Result<(Reply, Vec<Event>), String> {
         let datagram = self.message(speaker, kind, requested);
-        if let Some(reply) = heard.get(&datagram) {
-            reply.events.iter().for_each(|event| table.fold(event));
-            return Ok(reply.clone());
-        }
         let mut decision = dhcp::handle(table, self.link, self.now, &datagram);
         if let Decision::NeedLease(request) = &decision {
             table.lease(request);
@@ -170,12 +136,11 @@ impl Client<'_> {
         match decision {
             Decision::Reply { bytes, events, .. } => {
                 events.iter().for_each(|event| table.fold(event));
-                let reply = Reply { bytes: bytes.into(), events: events.into() };
+                let reply = Reply::of(bytes.into());
                 match reply.option(MESSAGE_TYPE) {
-                    Some([NAK]) => return Err(format!("{kind:?} was refused (NAK)")),
-                    _ => heard.keep(datagram, &reply),
+                    Some([NAK]) => Err(format!("{kind:?} was refused (NAK)")),
+                    _ => Ok((reply, events)),
                 }
-                Ok(reply)
             }
             Decision::NeedLease(_) => Err("no address could be leased".into()),
             Decision::Silence(silence) => Err(format!("{kind:?} was not answered: {silence}")),
@@ -190,7 +155,7 @@ impl Client<'_> {
         bytes[10] = 0x80;
         bytes[28..34].copy_from_slice(&self.mac.octets());
         bytes[236..240].copy_from_slice(&[99, 130, 83, 99]);
-        let arch = self.arch(speaker);
+        let arch = arch(self.cpu, self.firmware, speaker);
         let class = match self.firmware {
             Firmware::UefiHttp if speaker == Speaker::Firmware => "HTTPClient",
             _ => "PXEClient",
@@ -215,56 +180,30 @@ impl Client<'_> {
         bytes.push(255);
         bytes
     }
+}
 
-    /// IANA's processor architecture type. EFI iPXE says the PXE type also after HTTP boot.
-    fn arch(&self, speaker: Speaker) -> u16 {
-        let http = self.firmware == Firmware::UefiHttp && speaker == Speaker::Firmware;
-        match (self.cpu, self.firmware) {
-            (_, Firmware::Bios) => 0,
-            (Cpu::I386, _) => {
-                if http {
-                    15
-                } else {
-                    6
-                }
-            }
-            (Cpu::X86_64, _) => {
-                if http {
-                    16
-                } else {
-                    7
-                }
-            }
-            (Cpu::Arm, _) => {
-                if http {
-                    18
-                } else {
-                    10
-                }
-            }
-            (Cpu::Aarch64, _) => {
-                if http {
-                    19
-                } else {
-                    11
-                }
-            }
-            (Cpu::Riscv64, _) => {
-                if http {
-                    28
-                } else {
-                    27
-                }
-            }
-            (Cpu::Loongarch64, _) => {
-                if http {
-                    40
-                } else {
-                    39
-                }
-            }
-        }
+/// IANA's processor architecture type. EFI iPXE says the PXE type also after HTTP boot.
+pub fn arch(cpu: Cpu, firmware: Firmware, speaker: Speaker) -> u16 {
+    let (pxe, http) = match cpu {
+        Cpu::I386 => (6, 15),
+        Cpu::X86_64 => (7, 16),
+        Cpu::Arm => (10, 18),
+        Cpu::Aarch64 => (11, 19),
+        Cpu::Riscv64 => (27, 28),
+        Cpu::Loongarch64 => (39, 40),
+    };
+    match (firmware, speaker) {
+        (Firmware::Bios, _) => 0,
+        (Firmware::UefiHttp, Speaker::Firmware) => http,
+        (Firmware::Uefi | Firmware::UefiHttp, _) => pxe,
     }
+}
+
+/// What was answered, as the timeline has it.
+fn step(reply: &Reply, events: &[Event], stage: Stage) -> Step {
+    let said = events.iter().find(|event| event.stage == stage);
+    let text = said.map_or_else(String::new, |event| event.text.clone());
+    Step { stage, text, detail: Detail::Datagram(reply.0.clone()) }
 }
 
 /// The broadcast domain of the deployment's subnet.

@@ -1,16 +1,20 @@
 //! The course of a boot, stage by stage.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::client::{Client, Heard, Lease, Speaker, link};
+use super::ask::text_of;
+use super::client::{Client, Lease, Speaker, Told, link};
+use super::client6::{self, Client6};
+use super::program::{self, Program};
 use super::script::Script;
-use super::{Detail, End, Fault, Route, Step, Stop, Walk};
+use super::shared::{Boot, Question, Rest, Shared, Start, State, url};
+use super::{End, Fault, Route, Step, Stop, Walk};
 use crate::desired::Deployment;
 use crate::model::{Content, Mac, Time};
-use crate::proto::path::percent_decode;
-use crate::proto::tree::{self, Answer, Artifact, Asker, Method, Refusal, Transport};
-use crate::table::{Server, Stage, Table};
+use crate::proto::tree::{Artifact, Asker, Transport};
+use crate::table::{Server, Table};
 
 /// Where Debian's signed network GRUB looks first.
 pub const GRUB_CONFIGURATION: &str = "/grub/x86_64-efi/grub.cfg";
@@ -21,97 +25,121 @@ const BOOT_FILE_MAX: usize = 127;
 
 /// Boots `deployment`'s machine by one route, twice, and asks for everything as firmware would.
 pub fn walk(table: &Table, deployment: &Deployment, route: Route, now: Time) -> Walk {
-    let mut nothing = Shared { rendered: Rendered::default(), heard: Heard::new(false) };
-    Course::new(table, route, now).run(deployment, &mut nothing)
+    Course::new(table, deployment, route, now).run(&mut Shared::new(false))
 }
 
 /// What [`walk`] finds by each of `routes`, with what they have in common asked for once.
 pub fn walk_all(table: &Table, deployment: &Deployment, routes: &[Route], now: Time) -> Vec<Walk> {
-    let mut shared = Shared::of(deployment);
-    routes.iter().map(|route| Course::new(table, *route, now).run(deployment, &mut shared)).collect()
+    let mut shared = Shared::new(true);
+    let walk = |route: &Route| Course::new(table, deployment, *route, now).run(&mut shared);
+    routes.iter().map(walk).collect()
 }
 
-/// What walks of one deployment have in common.
-struct Shared {
-    rendered: Rendered,
-    heard: Heard,
-}
-
-impl Shared {
-    fn of(deployment: &Deployment) -> Shared {
-        Shared { heard: Heard::new(deployment.address.is_some()), rendered: Rendered::default() }
-    }
-}
-
-/// Scripts and answers of the first boot that an earlier walk got, by name and asker. They do not
-/// depend on the firmware, so that another walk asks for leave to have them and no more.
-#[derive(Default)]
-struct Rendered(Vec<(String, Asker, Artifact)>);
-
-impl Rendered {
-    fn get(&self, asker: Asker, name: &str) -> Option<&Artifact> {
-        let found = self.0.iter().find(|(known, by, _)| known == name && *by == asker);
-        found.map(|(_, _, artifact)| artifact)
-    }
-}
-
-/// From power-on, or after the installation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Boot {
-    First,
-    Second,
-}
-
-struct Course {
-    table: Table,
+pub(super) struct Course<'a> {
+    pub(super) table: Table,
+    pub(super) deployment: &'a Deployment,
     route: Route,
-    now: Time,
-    steps: Vec<Step>,
+    pub(super) now: Time,
+    /// Our address that the machine reaches, if it is not the usual one.
+    own: Option<IpAddr>,
+    /// The root of what is served by HTTP, as the machine reaches it.
+    pub(super) url: String,
+    pub(super) steps: Vec<Arc<Step>>,
     answers: Vec<(&'static str, bytes::Bytes)>,
 }
 
-impl Course {
-    fn new(table: &Table, route: Route, now: Time) -> Course {
+impl<'a> Course<'a> {
+    fn new(table: &Table, deployment: &'a Deployment, route: Route, now: Time) -> Course<'a> {
         let mut table = table.clone();
-        if route == Route::SecureBoot {
+        if route.is_signed() {
             table.server = signed_only(&table.server);
         }
-        Course { table, route, now, steps: Vec::new(), answers: Vec::new() }
+        let ipv6 = deployment.subnet.ipv6.as_ref().filter(|_| route.is_ipv6());
+        let own = ipv6.map(|ipv6| IpAddr::V6(client6::stand_in_address(ipv6)));
+        let url = url(&table, own);
+        Course { table, deployment, route, now, own, url, steps: Vec::new(), answers: Vec::new() }
     }
 
-    fn run(mut self, deployment: &Deployment, shared: &mut Shared) -> Walk {
-        let end = self.both_boots(deployment, shared).unwrap_or_else(End::Stopped);
-        let Course { route, steps, answers, .. } = self;
+    fn run(mut self, shared: &mut Shared) -> Walk {
+        let end = self.both_boots(shared).unwrap_or_else(End::Stopped);
+        let Course { route, steps, answers, deployment, .. } = self;
         Walk { deployment: deployment.name.clone(), route, steps, end, answers }
     }
 
-    fn both_boots(&mut self, deployment: &Deployment, shared: &mut Shared) -> Result<End, Stop> {
-        let machine = self.table.assignments.get(&deployment.name);
+    fn both_boots(&mut self, shared: &mut Shared) -> Result<End, Stop> {
+        let machine = self.table.assignments.get(&self.deployment.name);
         let machine = machine.and_then(|machine| self.table.desired.machines.get(machine));
         let Some(mac) = machine.and_then(|machine| machine.macs.first()).copied() else {
             return Ok(End::Unassigned);
         };
-        if let Some(end) = self.first_boot(deployment, mac, shared)? {
+        if let Some(end) = self.boot(Boot::First, mac, shared)? {
             return Ok(end);
         }
-        match self.reach_script(deployment, mac, Boot::Second, shared)? {
-            (_, Script::LocalDisk) => Ok(End::Installed),
-            (_, Script::Network { .. }) => Err(Fault::Afterwards.stop("the second boot would install again")),
-        }
+        let end = self.boot(Boot::Second, mac, shared)?;
+        Ok(end.unwrap_or(End::Installed))
     }
 
-    /// `Some` when there is no second boot to look at.
-    fn first_boot(
+    /// From power-on to the end of a boot; `None` after an installation.
+    fn boot(&mut self, boot: Boot, mac: Mac, shared: &mut Shared) -> Result<Option<End>, Stop> {
+        let speaker = self.route.first_speaker();
+        let lease = self.configure(mac, speaker, shared)?;
+        if speaker == Speaker::Ipxe {
+            return self.go_on(boot, mac, Program::Ipxe, lease, shared);
+        }
+        self.fetch(self.asker(&lease), &lease.file).map_err(|why| Fault::Loader.stop(why))?;
+        let program = Program::of(&lease.file);
+        if program != Program::Ipxe {
+            return self.go_on(boot, mac, program, lease, shared);
+        }
+        let again = self.configure(mac, Speaker::Ipxe, shared)?;
+        if again.address != lease.address {
+            let (first, second) = (lease.address, again.address);
+            let why = format!("the address changes from {first} to {second} within one boot");
+            return Err(Fault::Address.stop(why));
+        }
+        self.go_on(boot, mac, program, again, shared)
+    }
+
+    /// The rest of a boot once the program that asks for the script runs. It is the same however the
+    /// machine got there with the same lease and the same of it in the table.
+    fn go_on(
         &mut self,
-        deployment: &Deployment,
+        boot: Boot,
         mac: Mac,
+        program: Program,
+        lease: Lease,
         shared: &mut Shared,
     ) -> Result<Option<End>, Stop> {
-        let (asker, script) = self.reach_script(deployment, mac, Boot::First, shared)?;
+        let state = State::of(&self.table, mac, &self.deployment.name, self.route.is_signed());
+        let start = Start { boot, state, program, lease };
+        if let Some(Rest { steps, answers, table, end, .. }) = shared.rest(&start) {
+            self.steps.extend(steps.iter().cloned());
+            self.answers.extend(answers.iter().cloned());
+            self.table = table.clone();
+            return end.clone();
+        }
+        let (steps, answers) = (self.steps.len(), self.answers.len());
+        let end = match boot {
+            Boot::First => self.first_boot(mac, program, &start.lease, shared),
+            Boot::Second => self.second_boot(mac, program, &start.lease),
+        };
+        let (steps, answers) = (&self.steps[steps..], &self.answers[answers..]);
+        shared.keep(start, |start| Rest::of(start, steps, answers, &self.table, &end));
+        end
+    }
+
+    fn first_boot(
+        &mut self,
+        mac: Mac,
+        program: Program,
+        lease: &Lease,
+        shared: &mut Shared,
+    ) -> Result<Option<End>, Stop> {
+        let (asker, script) = self.script(mac, program, lease, Some(shared))?;
         let Script::Network { files, cmdline } = script else {
             return Err(Fault::Script.stop("the first boot is sent to the machine's own disk"));
         };
-        if self.route == Route::SecureBoot {
+        if matches!(program, Program::Shim | Program::Grub) {
             let long = files.iter().find(|path| path.len() > BOOT_FILE_MAX);
             if let Some(path) = long {
                 let length = path.len();
@@ -121,6 +149,7 @@ impl Course {
                 return Err(Fault::File.stop(why));
             }
         }
+        let deployment = self.deployment;
         let own = std::iter::once(&deployment.boot.kernel).chain(&deployment.boot.initrd);
         let absent = own.into_iter().find(|file| file.entry.is_none());
         if absent.is_none() {
@@ -130,7 +159,7 @@ impl Course {
         }
         // From here on the installer speaks, whatever loaded it.
         let asker = Asker { transport: Transport::Http, ..asker };
-        self.fetch_answers(deployment, asker, &cmdline, &mut shared.rendered)?;
+        self.fetch_answers(asker, &cmdline, shared)?;
         if deployment.installs() {
             self.complete(asker, &cmdline)?;
         }
@@ -141,80 +170,95 @@ impl Course {
         })
     }
 
+    /// The second boot's script depends on what the first one did, so nothing is taken over.
+    fn second_boot(&mut self, mac: Mac, program: Program, lease: &Lease) -> Result<Option<End>, Stop> {
+        match self.script(mac, program, lease, None)? {
+            (_, Script::LocalDisk) => Ok(Some(End::Installed)),
+            (_, Script::Network { .. }) => Err(Fault::Afterwards.stop("the second boot would install again")),
+        }
+    }
+
     /// The completion call, if anything the machine was given tells it to make one.
     fn complete(&mut self, asker: Asker, cmdline: &str) -> Result<(), Stop> {
         let answers = self.answers.iter().map(|(_, text)| text_of(text));
-        let texts = std::iter::once(cmdline.into()).chain(answers);
-        let url = completion(&self.table.server.url(), texts);
+        let url = completion(&self.url, std::iter::once(cmdline.into()).chain(answers));
         let nothing = "nothing ever calls completed_url, so the installation would never count as done";
         let url = url.ok_or_else(|| Fault::NoCompletion.stop(nothing))?;
         self.fetch(asker, &url).map_err(|why| Fault::Afterwards.stop(why))?;
         Ok(())
     }
 
-    /// From power-on to the script that iPXE or GRUB runs.
-    fn reach_script(
+    /// The machine once it has this lease, and how it fetches what it boots.
+    fn asker(&self, lease: &Lease) -> Asker {
+        let by_http = lease.file.starts_with("http");
+        let transport = if by_http { Transport::Http } else { Transport::Tftp };
+        Asker::new(lease.address, self.own, transport)
+    }
+
+    /// The script that a boot program gets, as it reads it. `shared` may know it already.
+    fn script(
         &mut self,
-        deployment: &Deployment,
         mac: Mac,
-        boot: Boot,
-        shared: &mut Shared,
+        program: Program,
+        lease: &Lease,
+        shared: Option<&mut Shared>,
     ) -> Result<(Asker, Script), Stop> {
-        shared.heard.signed = self.route == Route::SecureBoot;
-        let Shared { rendered, heard } = shared;
-        // The second boot's script depends on what the first one did.
-        let rendered = (boot == Boot::First).then_some(rendered);
-        let link = link(&self.table, deployment.subnet.cidr);
-        let client = Client {
-            mac,
-            cpu: deployment.boot.cpu,
-            firmware: self.route.firmware(),
-            link: &link,
-            now: self.now,
-        };
-        let speaker = self.route.first_speaker();
-        let mut lease = self.configure(&client, speaker, heard)?;
-        let by = |lease: &Lease| match lease.file.contains("://") {
-            true => Asker::new(lease.address, None, Transport::Http),
-            false => Asker::new(lease.address, None, Transport::Tftp),
-        };
-        if speaker == Speaker::Firmware {
-            self.fetch(by(&lease), &lease.file).map_err(|why| Fault::Loader.stop(why))?;
-            if self.route == Route::SecureBoot {
-                return self.signed_chain(by(&lease), &lease.file, rendered);
+        let asker = self.asker(lease);
+        let names = match program {
+            Program::Ipxe => vec![lease.file.clone()],
+            Program::Shim | Program::Grub => {
+                if program == Program::Shim {
+                    self.shim(asker, &lease.file)?;
+                }
+                program::grub_configurations(self.deployment.boot.cpu).map(str::to_owned).into()
             }
-            let again = self.configure(&client, Speaker::Ipxe, heard)?;
-            if again.address != lease.address {
-                let (first, second) = (lease.address, again.address);
-                return Err(Fault::Address
-                    .stop(format!("the address changes from {first} to {second} within one boot")));
+            Program::Pxelinux => {
+                let rest = program::beside(&lease.file, "ldlinux.c32");
+                self.fetch(asker, &rest).map_err(|why| Fault::Loader.stop(why))?;
+                program::pxelinux_configurations(&lease.file, mac, lease.address)
             }
-            lease = again;
+        };
+        let artifact = self.fetch_first(asker, &names, shared).map_err(|why| Fault::Script.stop(why))?;
+        let Artifact { content, stage, .. } = artifact;
+        let Content::Bytes(bytes) = &content else {
+            return Err(Fault::Script.stop("the script is no text"));
+        };
+        Ok((asker, program.language()(&text_of(bytes), stage)))
+    }
+
+    /// shim looks for revocations, and fetches GRUB from where it was itself.
+    fn shim(&mut self, asker: Asker, shim: &str) -> Result<(), Stop> {
+        for name in program::REVOCATIONS {
+            self.probe(asker, &program::beside(shim, name)).map_err(|why| Fault::Loader.stop(why))?;
         }
-        let (text, stage) = self.text(by(&lease), &lease.file, rendered)?;
-        Ok((by(&lease), Script::ipxe(&text, stage)))
-    }
-
-    /// shim fetches GRUB from where it was itself; GRUB has the address that shim got.
-    fn signed_chain(
-        &mut self,
-        asker: Asker,
-        shim: &str,
-        rendered: Option<&mut Rendered>,
-    ) -> Result<(Asker, Script), Stop> {
-        let grub = shim.replace("shim", "grub");
+        let grub = program::grub_beside(shim, self.deployment.boot.cpu);
         self.fetch(asker, &grub).map_err(|why| Fault::Loader.stop(why))?;
-        let (text, stage) = self.text(asker, GRUB_CONFIGURATION, rendered)?;
-        Ok((asker, Script::grub(&text, stage)))
+        Ok(())
     }
 
-    fn configure(&mut self, client: &Client, speaker: Speaker, heard: &mut Heard) -> Result<Lease, Stop> {
-        let told = client.configure(&mut self.table, speaker, heard);
-        let (lease, steps) = told.map_err(|why| Fault::Address.stop(why))?;
-        self.steps.extend(steps);
+    /// An address and what to boot, from an exchange that another walk may have had.
+    fn configure(&mut self, mac: Mac, speaker: Speaker, shared: &mut Shared) -> Result<Lease, Stop> {
+        let route = self.route;
+        let state = State::for_dhcp(&self.table, mac, route.is_signed());
+        let question = Question { state, ipv6: route.is_ipv6(), firmware: route.firmware(), speaker };
+        let lease = match shared.heard(&question) {
+            Some(heard) => {
+                heard.told.events.iter().for_each(|event| self.table.fold(event));
+                (self.table.leases, self.table.leases6) = heard.leases.clone();
+                self.steps.extend(heard.told.steps.iter().cloned());
+                heard.told.lease.clone()
+            }
+            None => {
+                let told = self.ask_dhcp(mac, speaker).map_err(|why| Fault::Address.stop(why))?;
+                shared.hear(question, &told, &self.table);
+                self.steps.extend(told.steps);
+                told.lease
+            }
+        };
         match lease.file.len() {
             0 => Err(Fault::Loader.stop("DHCP names no boot file for it")),
-            1..=BOOT_FILE_MAX => Ok(lease),
+            // DHCPv6 has an option for it, and no field.
+            length if length <= BOOT_FILE_MAX || route.is_ipv6() => Ok(lease),
             length => Err(Fault::Loader.stop(format!(
                 "the boot file name has {length} bytes, and firmware keeps {BOOT_FILE_MAX}: {}",
                 lease.file
@@ -222,98 +266,40 @@ impl Course {
         }
     }
 
-    /// A script, and what the daemon takes it for.
-    fn text(
-        &mut self,
-        asker: Asker,
-        name: &str,
-        rendered: Option<&mut Rendered>,
-    ) -> Result<(String, Stage), Stop> {
-        let artifact = match rendered {
-            Some(rendered) => self.fetch_once(asker, name, rendered),
-            None => self.fetch(asker, name),
-        };
-        let artifact = artifact.map_err(|why| Fault::Script.stop(why))?;
-        let Content::Bytes(bytes) = &artifact.content else {
-            return Err(Fault::Script.stop("the script is no text"));
-        };
-        Ok((text_of(bytes).into_owned(), artifact.stage))
+    fn ask_dhcp(&mut self, mac: Mac, speaker: Speaker) -> Result<Told, String> {
+        let (cpu, firmware, now) = (self.deployment.boot.cpu, self.route.firmware(), self.now);
+        match (self.own, &self.deployment.subnet.ipv6) {
+            (Some(IpAddr::V6(own)), Some(ipv6)) => {
+                let link = client6::link(own, mac);
+                Client6 { mac, cpu, firmware, link: &link, ipv6, now }.configure(&mut self.table, speaker)
+            }
+            _ => {
+                let link = link(&self.table, self.deployment.subnet.cidr);
+                Client { mac, cpu, firmware, link: &link, now }.configure(&mut self.table, speaker)
+            }
+        }
     }
 
     /// Fetches what the kernel command line points at below this machine's answers.
-    fn fetch_answers(
-        &mut self,
-        deployment: &Deployment,
-        asker: Asker,
-        cmdline: &str,
-        rendered: &mut Rendered,
-    ) -> Result<(), Stop> {
+    fn fetch_answers(&mut self, asker: Asker, cmdline: &str, shared: &mut Shared) -> Result<(), Stop> {
+        let deployment = self.deployment;
         let Some(template) = deployment.template.as_ref().filter(|_| deployment.has_answers()) else {
             return Ok(());
         };
-        let root = format!("{}/answers/", self.table.server.url());
+        let root = format!("{}/answers/", self.url);
         let Some(start) = cmdline.find(&root) else {
             return Err(Fault::NoAnswers.stop("the kernel command line names no answer file"));
         };
-        let url = url_at(cmdline, start);
+        let url = url_at(cmdline, start, &self.url);
         let folder = &url[..url.rfind('/').map_or(url.len(), |slash| slash + 1)];
         for file in template.kind.files() {
-            let artifact = self.fetch_once(asker, &format!("{folder}{}", file.name), rendered);
+            let artifact = self.fetch_once(asker, &format!("{folder}{}", file.name), shared);
             let artifact = artifact.map_err(|why| Fault::Answers.stop(why))?;
             if let Content::Bytes(bytes) = artifact.content {
                 self.answers.push((file.name, bytes));
             }
         }
         Ok(())
-    }
-
-    fn fetch(&mut self, asker: Asker, name: &str) -> Result<Artifact, String> {
-        self.ask(asker, name, None)
-    }
-
-    fn fetch_once(&mut self, asker: Asker, name: &str, rendered: &mut Rendered) -> Result<Artifact, String> {
-        let artifact = self.ask(asker, name, rendered.get(asker, name))?;
-        if rendered.get(asker, name).is_none() {
-            rendered.0.push((name.to_owned(), asker, artifact.clone()));
-        }
-        Ok(artifact)
-    }
-
-    /// `known` is what the answer is going to be once it is permitted.
-    fn ask(&mut self, asker: Asker, name: &str, known: Option<&Artifact>) -> Result<Artifact, String> {
-        let path = match name.strip_prefix(&self.table.server.url()) {
-            Some(path) => percent_decode(path).map_err(|error| format!("{name}: {error}"))?,
-            None => name.to_owned(),
-        };
-        for _ in 0..3 {
-            match tree::open(&self.table, &asker, Method::Get, &path, "") {
-                Answer::Serve(artifact) => return Ok(self.served(name, artifact)),
-                Answer::Permit(permit) => {
-                    self.table = self.table.permit(&permit, self.now).map_err(|stale| stale.to_string())?;
-                    if let Some(known) = known {
-                        return Ok(self.served(name, known.clone()));
-                    }
-                }
-                Answer::Report(report) => {
-                    self.table = self.table.report(&report, self.now).map_err(|stale| stale.to_string())?;
-                    return Ok(self.served(name, reported()));
-                }
-                Answer::Refuse(Refusal { text, .. }) => return Err(format!("{name}: {text}")),
-            }
-        }
-        Err(format!("{name}: the answer never settles"))
-    }
-
-    fn served(&mut self, name: &str, artifact: Artifact) -> Artifact {
-        let name = name.to_owned();
-        let detail = match &artifact.content {
-            Content::Bytes(text) => Detail::Text { name, text: text.clone() },
-            Content::File { extents, .. } => {
-                Detail::File { name, length: extents.iter().map(|extent| extent.length).sum() }
-            }
-        };
-        self.steps.push(Step { stage: artifact.stage, text: artifact.text.clone(), detail });
-        artifact
     }
 }
 
@@ -322,15 +308,17 @@ impl Course {
 pub fn completion<'a>(server: &str, texts: impl IntoIterator<Item = Cow<'a, str>>) -> Option<String> {
     let root = format!("{server}/hooks/");
     texts.into_iter().find_map(|text| {
-        let urls = text.match_indices(&root).map(|(start, _)| url_at(&text, start));
+        let urls = text.match_indices(&root).map(|(start, _)| url_at(&text, start, server));
         urls.into_iter().find(|url| url.ends_with("/completed")).map(str::to_owned)
     })
 }
 
-/// The URL of ours that starts at a byte of a text, up to what is in none of them.
-pub fn url_at(text: &str, start: usize) -> &str {
+/// The URL below `server` that starts at a byte of a text, up to what is in none of them.
+pub fn url_at<'a>(text: &'a str, start: usize, server: &str) -> &'a str {
     let foreign = |c: char| !c.is_ascii_alphanumeric() && !"/:._-".contains(c);
-    text[start..].split(foreign).next().unwrap_or_default()
+    let path = start + server.len();
+    let end = text[path..].find(foreign).map_or(text.len(), |at| path + at);
+    &text[start..end]
 }
 
 /// A host that has nothing but the signed programs.
@@ -339,23 +327,4 @@ fn signed_only(server: &Server) -> Arc<Server> {
     let loaders = server.loaders.iter().filter(|(name, _)| signed(name));
     let loaders = loaders.map(|(name, entry)| (name.clone(), entry.clone())).collect();
     Arc::new(Server { loaders, ..server.clone() })
-}
-
-/// The bytes as text, whatever they are. (Checking good UTF-8 is many times quicker than mending
-/// it, and all of it is good.)
-fn text_of(bytes: &[u8]) -> Cow<'_, str> {
-    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
-}
-
-/// What a report is answered with.
-fn reported() -> Artifact {
-    Artifact {
-        content: Content::Bytes(Default::default()),
-        media_type: "text/plain",
-        etag: String::new(),
-        stage: Stage::Completed,
-        mac: None,
-        deployment: None,
-        text: "the installer reports completion".into(),
-    }
 }

@@ -1,4 +1,4 @@
-//! Reads the scripts of ours as iPXE and GRUB do, as far as a boot needs it.
+//! Reads the scripts of ours as iPXE, GRUB and PXELINUX do, as far as a boot needs it.
 
 use crate::table::Stage;
 
@@ -38,6 +38,9 @@ impl Script {
             let Some(command) = line.strip_prefix("if ").and_then(|line| line.strip_suffix("; then")) else {
                 continue;
             };
+            if !command.starts_with("linux ") && !command.starts_with("initrd ") {
+                continue;
+            }
             let mut words = grub_words(command).into_iter();
             match words.next().as_deref() {
                 Some("linux") => {
@@ -49,6 +52,18 @@ impl Script {
             }
         }
         Script::new(files, cmdline, stage)
+    }
+
+    /// Understands a PXELINUX configuration. The command line keeps the `initrd=` that PXELINUX
+    /// takes its files from.
+    pub fn pxelinux(text: &str, stage: Stage) -> Script {
+        let setting = |name: &str| text.lines().find_map(|line| line.trim_start().strip_prefix(name));
+        let cmdline = setting("APPEND ").filter(|words| *words != "-").unwrap_or_default();
+        let initrds = cmdline.split(' ').find_map(|word| word.strip_prefix("initrd="));
+        let files = setting("KERNEL ").into_iter().chain(initrds.into_iter().flat_map(|all| all.split(',')));
+        // `::` is the root of the server.
+        let files = files.map(|file| file.strip_prefix("::").unwrap_or(file).to_owned()).collect();
+        Script::new(files, cmdline.to_owned(), stage)
     }
 
     fn new(files: Vec<String>, cmdline: String, stage: Stage) -> Script {
@@ -94,7 +109,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::*;
-    use crate::render::{grub, ipxe};
+    use crate::render::{grub, ipxe, pxelinux};
 
     fn words() -> Vec<String> {
         vec![
@@ -121,6 +136,23 @@ mod tests {
             "{cmdline}"
         );
         assert_eq!(Script::ipxe(&ipxe::local_boot(None, "done"), Stage::LocalBoot), Script::LocalDisk);
+    }
+
+    #[test]
+    fn reads_what_pxelinux_would_fetch() {
+        let text = pxelinux::install(&pxelinux::Script {
+            root: "::",
+            kernel: "/debian/linux".into(),
+            initrds: vec!["/debian/initrd.gz".into(), "/debian/more.gz".into()],
+            cmdline: words(),
+            comment: "web-1".into(),
+        });
+        let Script::Network { files, cmdline } = Script::pxelinux(&text.unwrap(), Stage::Script) else {
+            panic!()
+        };
+        assert_eq!(files, ["debian/linux", "debian/initrd.gz", "debian/more.gz"]);
+        assert!(cmdline.ends_with(&words().join(" ")), "{cmdline}");
+        assert_eq!(Script::pxelinux(&pxelinux::local_boot("done"), Stage::LocalBoot), Script::LocalDisk);
     }
 
     #[test]

@@ -48,7 +48,7 @@ fn without_tokens(table: &Table, deployment: &Deployment, text: &str) -> String 
 /// The firmware that the machine was last seen with, else the one most have.
 fn firmware(table: &Table, deployment: &Deployment, mac: Mac) -> Firmware {
     let seen = table.seen.get(&mac).and_then(|seen| seen.arch).map(|arch| arch.firmware);
-    seen.or(Route::of(deployment.boot.cpu).first().map(|route| route.firmware())).unwrap_or(Firmware::Uefi)
+    seen.or(Route::of(deployment).first().map(|route| route.firmware())).unwrap_or(Firmware::Uefi)
 }
 
 /// The kernel command line, a word a line, and the script around it.

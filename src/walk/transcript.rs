@@ -1,6 +1,7 @@
 //! Rehearsed boots as text for people. Secrets are not in it: rehearsals have none.
 
 use std::fmt::Write;
+use std::net::Ipv6Addr;
 
 use bytes::Bytes;
 use dhcproto::v4::{DhcpOption, Message, OptionCode};
@@ -8,6 +9,7 @@ use dhcproto::{Decodable, Decoder};
 
 use super::{Detail, End, Step, Walk};
 use crate::desired::Deployment;
+use crate::proto::dhcp6::wire::{self, code};
 use crate::table::{Stage, Table};
 
 /// Texts are shown once; where another boot gets the same, it says so.
@@ -40,9 +42,12 @@ fn step<'a>(out: &mut String, step: &'a Step, walk: &Walk, shown: &mut Shown<'a>
         Detail::Nothing => {
             let _ = writeln!(out, "{stage:>10}  {}", printable(&step.text));
         }
-        Detail::Datagram(_) if step.stage == Stage::Offer => {}
+        Detail::Datagram(_) | Detail::Datagram6(_) if step.stage == Stage::Offer => {}
         Detail::Datagram(datagram) => {
             let _ = writeln!(out, "{:>10}  {}", "dhcp", printable(&dhcp(datagram)));
+        }
+        Detail::Datagram6(datagram) => {
+            let _ = writeln!(out, "{:>10}  {}", "dhcpv6", printable(&dhcp6(datagram)));
         }
         Detail::File { name, length } => {
             let _ = writeln!(out, "{stage:>10}  {} ({length} bytes)", printable(name));
@@ -94,6 +99,29 @@ fn dhcp(datagram: &Bytes) -> String {
         parts.push(format!("next server {server}, boot file {file}"));
     }
     parts.join(", ")
+}
+
+/// The same of DHCPv6.
+fn dhcp6(datagram: &[u8]) -> String {
+    // Answers are laid out as questions are.
+    let Ok(message) = wire::Request::decode(datagram) else { return "unreadable".into() };
+    let addresses = message.associations().unwrap_or_default().into_iter().flat_map(|one| one.addresses);
+    let mut parts: Vec<String> = addresses.map(|address| format!("address {address}")).collect();
+    let servers: Vec<String> =
+        message.option(code::DNS).unwrap_or_default().chunks_exact(16).map(ip6).collect();
+    if !servers.is_empty() {
+        parts.push(format!("dns {}", servers.join(", ")));
+    }
+    if let Some(file) = message.option(code::BOOT_FILE) {
+        parts.push(format!("boot file {}", String::from_utf8_lossy(file)));
+    }
+    parts.join(", ")
+}
+
+fn ip6(octets: &[u8]) -> String {
+    <[u8; 16]>::try_from(octets)
+        .map(Ipv6Addr::from)
+        .map_or_else(|_| String::new(), |address| address.to_string())
 }
 
 fn end(end: &End) -> String {

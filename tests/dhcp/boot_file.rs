@@ -42,5 +42,5 @@ fn what_is_missing_is_named() {
             "no snponly-arm64.efi or ipxe-arm64.efi or shimaa64.efi for aarch64 uefi among the firmware files"
         )
     );
-    assert_eq!(choose(Speaker::Pxe, 20, &ALL), missing("its architecture (option 93) is not known"));
+    assert_eq!(choose(Speaker::Pxe, 26, &ALL), missing("its architecture (option 93) is not known"));
 }

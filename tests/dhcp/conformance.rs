@@ -149,7 +149,8 @@ fn what_is_meant_for_another_server_changes_nothing() {
 #[test]
 fn what_is_no_question_is_left_unanswered() {
     let mut table = table();
-    for kind in [2, 5, 6] {
+    // A server's answers, FORCERENEW (RFC 3203), LEASEQUERY and what there is not.
+    for kind in [0, 2, 5, 6, 9, 10, 13, 18, 255] {
         assert!(matches!(
             silence(&mut table, &lab(), 0, Message::new(mac(ONE), kind)),
             Reason::Unexpected(_)
@@ -189,6 +190,53 @@ fn overloaded_fields_hold_options() {
     let answer = Answer::read(&bytes);
     assert_eq!((answer.yiaddr(), answer.option(61)), (ip("10.0.10.101"), Some(&[1, 9][..])));
     assert_eq!(answer.option(52), None, "boot firmware would not find its file");
+}
+
+/// RFC 3396 section 7: options area, then `file`, then `sname`.
+#[test]
+fn an_option_may_go_on_in_the_fields() {
+    let mut table = table();
+    let mut bytes = Message::discover(mac(ONE)).option(52, &[3]).option(61, &[1, 2]).bytes();
+    bytes[108..113].copy_from_slice(&[61, 2, 3, 4, 255]);
+    bytes[44..48].copy_from_slice(&[61, 1, 5, 255]);
+    let Decision::Reply { bytes, .. } = decide(&mut table, &lab(), 0, &bytes) else { panic!() };
+    assert_eq!(Answer::read(&bytes).option(61), Some(&[1, 2, 3, 4, 5][..]));
+}
+
+/// RFC 2131 table 5: what a client may leave out or send too much of.
+#[test]
+fn odd_but_lawful_messages_are_answered() {
+    let mut table = table();
+    let mut bare = Message::discover(mac(ONE)).bytes();
+    bare.pop();
+    assert!(matches!(decide(&mut table, &lab(), 0, &bare), Decision::Reply { .. }), "no END");
+    let padded = [&[0; 9][..], &[53, 1, 1], &[0; 4], &[255], &[0x99; 40]].concat();
+    let mut bytes = Message::discover(mac(ONE)).bytes();
+    bytes.truncate(240);
+    bytes.extend(padded);
+    assert!(
+        matches!(decide(&mut table, &lab(), 0, &bytes), Decision::Reply { .. }),
+        "pads, and noise after END"
+    );
+    let empty = Message::discover(mac(ONE)).option(55, &[]).option(60, &[]).option(12, &[]).option(43, &[]);
+    assert_eq!(reply(&mut table, &lab(), 0, empty).0.kind(), 2, "empty options");
+    let twice = Message::discover(mac(ONE)).option(55, &[1]).option(55, &[3, 6]);
+    assert!(reply(&mut table, &lab(), 0, twice).0.option(6).is_some(), "a list in two parts");
+}
+
+/// RFC 2131 section 4.3.2: the address of a REQUEST is looked at where its state puts it.
+#[test]
+fn each_state_names_its_address_in_its_own_place() {
+    let mut table = table();
+    bind(&mut table, 0, ONE, "10.0.10.100");
+    let both = Message::request(mac(ONE)).wants("10.0.10.100").ciaddr("10.0.10.100");
+    let (ack, to) = reply(&mut table, &unicast("10.0.10.100"), 1, both);
+    assert_eq!((ack.kind(), to), (5, Destination::Unicast("10.0.10.100:68".parse().unwrap())));
+    let selecting = Message::request(mac(ONE)).wants("10.0.10.101").server(SERVER);
+    let (moved, _) = reply(&mut table, &lab(), 1, selecting);
+    assert_eq!((moved.kind(), moved.yiaddr()), (5, ip("10.0.10.101")), "a free one may be taken instead");
+    assert_eq!(table.leases.address_of(mac(ONE)), Some(ip("10.0.10.101")));
+    assert_eq!(table.leases.holder(ip("10.0.10.100"), Time(1_700_000_002_000)), None, "one at a time");
 }
 
 #[test]

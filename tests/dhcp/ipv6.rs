@@ -10,15 +10,15 @@ use voldemort::table::{LeaseState, Table};
 
 use super::lab::{Lab, mac, subnet};
 
-const ONE: &str = "52:54:00:00:00:01";
-const FIXED: &str = "52:54:00:00:00:03";
+pub(super) const ONE: &str = "52:54:00:00:00:01";
+pub(super) const FIXED: &str = "52:54:00:00:00:03";
 const US: &str = "fd00:10::1";
 
 fn ip6(text: &str) -> Ipv6Addr {
     text.parse().unwrap()
 }
 
-fn table() -> Table {
+pub(super) fn table() -> Table {
     let six = |cidr: &str, dynamic: &[&str]| {
         let dynamic = dynamic.iter().map(|range| range.parse().unwrap()).collect();
         let dns = vec![ip6(US)];
@@ -36,45 +36,45 @@ fn table() -> Table {
     table
 }
 
-fn link(hardware: &str) -> Link {
+pub(super) fn link(hardware: &str) -> Link {
     let source = "[fe80::1234]:546".parse().unwrap();
     Link { server: ip6(US), mode: Mode::Server, source, hardware: Some(mac(hardware)) }
 }
 
 /// One option.
-fn o(code: u16, value: &[u8]) -> Vec<u8> {
+pub(super) fn o(code: u16, value: &[u8]) -> Vec<u8> {
     [&code.to_be_bytes()[..], &(value.len() as u16).to_be_bytes(), value].concat()
 }
 
 /// A DUID-UUID, as firmware has.
-fn duid(number: u8) -> Vec<u8> {
+pub(super) fn duid(number: u8) -> Vec<u8> {
     o(1, &[&[0, 4], &[number; 16][..]].concat())
 }
 
 /// An IA_NA that names an address.
-fn ia(addresses: &[&str]) -> Vec<u8> {
+pub(super) fn ia(addresses: &[&str]) -> Vec<u8> {
     let inner: Vec<u8> =
         addresses.iter().flat_map(|one| o(5, &[&ip6(one).octets()[..], &[0; 8]].concat())).collect();
     o(3, &[&[0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0, 0][..], &inner].concat())
 }
 
-fn message(kind: u8, options: &[Vec<u8>]) -> Vec<u8> {
+pub(super) fn message(kind: u8, options: &[Vec<u8>]) -> Vec<u8> {
     [&[kind, 1, 2, 3], &options.concat()[..]].concat()
 }
 
 /// The same to this server.
-fn to_us(table: &Table, kind: u8, options: &[Vec<u8>]) -> Vec<u8> {
+pub(super) fn to_us(table: &Table, kind: u8, options: &[Vec<u8>]) -> Vec<u8> {
     message(kind, &[&[o(2, &table.duid())], options].concat())
 }
 
-const SOLICIT: u8 = 1;
-const REQUEST: u8 = 3;
+pub(super) const SOLICIT: u8 = 1;
+pub(super) const REQUEST: u8 = 3;
 const CONFIRM: u8 = 4;
-const RENEW: u8 = 5;
+pub(super) const RENEW: u8 = 5;
 const REBIND: u8 = 6;
-const RELEASE: u8 = 8;
+pub(super) const RELEASE: u8 = 8;
 const DECLINE: u8 = 9;
-const INFORMATION: u8 = 11;
+pub(super) const INFORMATION: u8 = 11;
 
 fn settle(table: &mut Table, link: &Link, seconds: u64, datagram: &[u8]) -> Decision {
     let now = Time((1_700_000_000 + seconds) * 1000);
@@ -87,14 +87,14 @@ fn settle(table: &mut Table, link: &Link, seconds: u64, datagram: &[u8]) -> Deci
     panic!("the decision does not settle");
 }
 
-fn reply(table: &mut Table, link: &Link, seconds: u64, datagram: &[u8]) -> v6::Message {
+pub(super) fn reply(table: &mut Table, link: &Link, seconds: u64, datagram: &[u8]) -> v6::Message {
     match settle(table, link, seconds, datagram) {
         Decision::Reply { bytes, .. } => v6::Message::decode(&mut Decoder::new(&bytes)).unwrap(),
         other => panic!("no answer: {other:?}"),
     }
 }
 
-fn reason(table: &mut Table, link: &Link, datagram: &[u8]) -> Reason {
+pub(super) fn reason(table: &mut Table, link: &Link, datagram: &[u8]) -> Reason {
     match settle(table, link, 0, datagram) {
         Decision::Silence(silence) => silence.reason,
         other => panic!("not silent: {other:?}"),
@@ -102,7 +102,7 @@ fn reason(table: &mut Table, link: &Link, datagram: &[u8]) -> Reason {
 }
 
 /// Every address of the answer with its lifetime.
-fn addresses(message: &v6::Message) -> Vec<(String, u32)> {
+pub(super) fn addresses(message: &v6::Message) -> Vec<(String, u32)> {
     let all = message.opts().get_all(OptionCode::IANA).unwrap_or_default();
     let inner = all.iter().flat_map(|option| match option {
         DhcpOption::IANA(one) => one.opts.get_all(OptionCode::IAAddr).unwrap_or_default(),
@@ -118,7 +118,7 @@ fn addresses(message: &v6::Message) -> Vec<(String, u32)> {
     inner.map(address).collect()
 }
 
-fn address(message: &v6::Message) -> String {
+pub(super) fn address(message: &v6::Message) -> String {
     addresses(message)[0].0.clone()
 }
 

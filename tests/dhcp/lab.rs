@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use voldemort::desired::{Boot, Deployment, Desired, Machine, Place, Subnet, boot};
 use voldemort::media::Entry;
-use voldemort::model::{Cpu, Mac, Name, Origin, Span, Time};
+use voldemort::model::{Cpu, Identity, Mac, Name, Origin, Span, Time};
 use voldemort::proto::dhcp::{self, Decision, Link, Mode};
 use voldemort::table::{Server, Table};
 
@@ -71,6 +71,7 @@ impl Lab {
         let machine = Machine {
             name: name.clone(),
             macs,
+            ids: vec![],
             labels,
             protect: None,
             options: Default::default(),
@@ -111,6 +112,14 @@ impl Lab {
         };
         self.desired.deployments.insert(name.clone(), Arc::new(deployment));
         self.tenants.insert(name.clone(), name);
+        self
+    }
+
+    /// Gives a machine further marks to be known by.
+    pub fn known_by(mut self, name: &str, client_id: Option<&str>, uuid: Option<&str>) -> Lab {
+        let machine = self.desired.machines.get_mut(name).and_then(Arc::get_mut).unwrap();
+        machine.ids.extend(client_id.map(|text| Identity::client_id(text).unwrap()));
+        machine.ids.extend(uuid.map(|text| Identity::uuid(text).unwrap()));
         self
     }
 

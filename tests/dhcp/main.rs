@@ -2,6 +2,7 @@
 
 mod boot_file;
 mod conformance;
+mod conformance6;
 mod exchange;
 mod ipv6;
 mod lab;
@@ -9,4 +10,6 @@ mod message;
 mod options;
 mod pcap;
 mod property;
+mod reasons;
 mod replay;
+mod sheet;

@@ -108,6 +108,10 @@ impl Answer {
         self.options.iter().find(|(one, _)| *one == code).map(|(_, value)| &**value)
     }
 
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     pub fn kind(&self) -> u8 {
         self.option(53).unwrap()[0]
     }

@@ -20,9 +20,12 @@ fn table() -> Table {
         .machine("web", &["52:54:00:00:00:01"])
         .machine("auto", &["52:54:00:00:00:02"])
         .machine("twin", &["52:54:00:00:00:03", "52:54:00:00:00:04"])
+        .machine("known", &["52:54:00:00:00:05"])
+        .known_by("known", Some("hex:c1"), None)
         .deployment("web", "lab", Some("10.0.10.21"))
         .deployment("auto", "lab", None)
         .deployment("twin", "lab", Some("10.0.10.50"))
+        .deployment("known", "lab", Some("10.0.10.51"))
         .table("10.0.10.1")
 }
 
@@ -40,6 +43,8 @@ struct Step {
     relayed: bool,
     boots: bool,
     unicast: bool,
+    /// It sends the client id that machine "known" is known by.
+    shows: bool,
     wait: u64,
 }
 
@@ -48,13 +53,15 @@ fn step() -> impl Strategy<Value = Step> {
         (18u8..26).prop_map(|last| Ipv4Addr::new(10, 0, 10, last)),
         (99u8..105).prop_map(|last| Ipv4Addr::new(10, 0, 20, last)),
         Just(ip("10.0.10.50")),
+        Just(ip("10.0.10.51")),
         Just(ip("192.168.1.1")),
     ];
     let kind = prop_oneof![6 => Just(1u8), 8 => Just(3u8), 1 => Just(4u8), 1 => Just(7u8), 1 => Just(8u8)];
     let flags = (any::<bool>(), any::<bool>(), prop::bool::weighted(0.3), any::<bool>(), any::<bool>());
+    let flags = (flags, prop::bool::weighted(0.3));
     let wait = prop_oneof![5 => 0u64..40, 1 => 1700u64..1900, 1 => 3500u64..4000];
     (1u8..9, kind, prop::option::weighted(0.8, address), flags, wait).prop_map(
-        |(who, kind, address, (current, selects, relayed, boots, unicast), wait)| Step {
+        |(who, kind, address, ((current, selects, relayed, boots, unicast), shows), wait)| Step {
             who,
             kind,
             address,
@@ -63,6 +70,7 @@ fn step() -> impl Strategy<Value = Step> {
             relayed,
             boots,
             unicast,
+            shows: shows && who > 4,
             wait,
         },
     )
@@ -82,6 +90,9 @@ impl Step {
         if self.relayed {
             message = message.relay("10.0.20.1");
         }
+        if self.shows {
+            message = message.option(61, &[0xc1]);
+        }
         if self.boots { message.pxe_bios() } else { message }
     }
 }
@@ -96,6 +107,7 @@ proptest! {
         let mut seconds = 1_700_000_000;
         let mut users: BTreeMap<Ipv4Addr, (Mac, u64)> = BTreeMap::new();
         let twins = [mac(3), mac(4)];
+        let mut known = vec![mac(5)];
         for step in steps {
             seconds += step.wait;
             let link = Link { broadcast: !step.unicast, ..link("10.0.10.1", "10.0.10.0/24") };
@@ -109,12 +121,23 @@ proptest! {
             if step.boots && twins.contains(&who) {
                 users.retain(|_, (user, _)| *user == who || !twins.contains(user));
             }
-            let Decision::Reply { bytes, .. } = decision else { continue };
+            if step.shows {
+                known.push(who);
+            }
+            if step.boots && known.contains(&who) {
+                users.retain(|_, (user, _)| *user == who || !known.contains(user));
+            }
+            let Decision::Reply { bytes, events, .. } = decision else { continue };
+            events.iter().for_each(|event| table.fold(event));
             let answer = Answer::read(&bytes);
             prop_assert!(bytes.len() <= 548);
             let Some(lease) = answer.lease() else { continue };
             let address = answer.yiaddr();
-            let home = if address == ip("10.0.10.21") { who == mac(1) } else { true };
+            let home = match address {
+                at if at == ip("10.0.10.21") => who == mac(1),
+                at if at == ip("10.0.10.51") => known.contains(&who),
+                _ => true,
+            };
             prop_assert!(home, "the fixed address of another was given to {who}");
             if let Some((user, until)) = users.get(&address) {
                 prop_assert!(*user == who || *until <= seconds, "{address} of {user} was given to {who}");

@@ -187,20 +187,6 @@ fn names_nobody_should_have() {
 }
 
 #[test]
-fn unreadable_files() {
-    use std::os::unix::fs::PermissionsExt;
-    let folder = tree();
-    let path = folder.path().join("secret.toml");
-    fs::write(&path, "").unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
-    if File::open(&path).is_ok() {
-        eprintln!("SKIPPED: root may read every file");
-        return;
-    }
-    refuses(folder.path(), "secret.toml");
-}
-
-#[test]
 fn template_bombs() {
     let folder = tree();
     let root = folder.path();
@@ -238,7 +224,7 @@ fn a_hundred_thousand_files() {
         }
         fs::write(path.join(format!("{n}.toml")), format!("[profile.p{n}]\ndisk = \"/dev/sda\"\n")).unwrap();
     }
-    let ran = check_in(folder.path(), 450);
+    let ran = check_in(folder.path(), 340);
     assert_eq!((ran.code, ran.out.as_str()), (0, ""), "{}", ran.err);
 }
 

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use voldemort::daemon::load::{Depth, Loaded, load, survey};
+use voldemort::daemon::load::{Depth, Loaded, Memory, load, survey, survey_again};
 use voldemort::desired::{Media, Options, Place, inherited};
-use voldemort::manifest::{Code, Environment, Level};
+use voldemort::manifest::{Code, Environment, Level, report};
 use voldemort::media::Shelf;
 use voldemort::render::Value;
 
@@ -179,4 +179,38 @@ fn what_one_environment_uses_is_not_unused() {
     // The other way round: the inventory uses it, an environment does not.
     let less = "[boot.live]\ncmdline = [\"disk={{ disk }}\"]\n";
     assert_eq!(found(&[("a.toml", BASE), ("environments/a.toml", less)]), []);
+}
+
+/// What is kept of the inventory and its environments must not show, whichever file changes.
+#[test]
+fn a_memory_of_environments_changes_nothing() {
+    let overlay = "[profile.base.vars]\none-two = \"1\"\n[profile.wrong]\ndisk = \"x\"\n";
+    let base = [
+        ("a.toml", BASE),
+        ("b.toml", "[profile.db]\nextends = \"base\"\n"),
+        ("environments/prod.toml", overlay),
+    ];
+    let edits = [
+        ("a.toml", BASE.replace("\"base\", tree", "\"other\", tree")),
+        ("environments/prod.toml", "[deployment.web-1]\naddress = \"10.0.11.1\"\n".to_owned()),
+        ("environments/prod/more.toml", "[machine.u01]\nmac = 1\n".to_owned()),
+        ("b.toml", "[profile.wrong]\nboot = \"none\"\n".to_owned()),
+        ("environments/test.toml", "[subnet.lab]\ncidr = \"10.0.12.0/24\"\n".to_owned()),
+        ("a.toml", format!("# down\n{BASE}[deployment.web-1]\n")),
+        ("a.toml", BASE.to_owned()),
+    ];
+    let mut files = files(&base);
+    let mut memory = Memory::default();
+    let shelf = Shelf::new(Vec::new(), None);
+    let told = |loaded: &Loaded| {
+        let concise = |problem| report::concise(problem, &loaded.documents.sources);
+        (loaded.problems.iter().map(concise).collect::<Vec<_>>(), loaded.environments.clone())
+    };
+    for (path, text) in [("b.toml", base[1].1.to_owned())].into_iter().chain(edits) {
+        files.insert(path.into(), text.into());
+        let again = survey_again(&mut memory, "test".into(), &files, &shelf, &OPTIONS, Depth::EveryFirmware);
+        let anew = survey("test".into(), &files, &shelf, &OPTIONS, Depth::EveryFirmware);
+        assert!(!anew.problems.is_empty());
+        assert_eq!(told(&again), told(&anew), "after {path}");
+    }
 }

@@ -16,9 +16,12 @@ address = "10.77.0.130"
 boot    = "b"
 "#;
 
-fn replay(arguments: &[&str]) -> (String, String, Option<i32>) {
+/// The same network with IPv6.
+const IPV6: &str = "[subnet.lab.ipv6]\ncidr = \"fd77::/64\"\ndynamic = \"fd77::1000-fd77::1fff\"\n";
+
+fn replay(arguments: &[&str], more: &str) -> (String, String, Option<i32>) {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("lab.toml"), INVENTORY).unwrap();
+    std::fs::write(folder.path().join("lab.toml"), INVENTORY.to_owned() + more).unwrap();
     std::fs::create_dir(folder.path().join("files")).unwrap();
     std::fs::write(folder.path().join("files/vmlinuz"), b"kernel").unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_voldemort"));
@@ -29,8 +32,12 @@ fn replay(arguments: &[&str]) -> (String, String, Option<i32>) {
 }
 
 fn check(name: &str, arguments: &[&str]) {
+    check_with(name, arguments, "");
+}
+
+fn check_with(name: &str, arguments: &[&str], more: &str) {
     let capture = format!("tests/captures/{name}.pcap");
-    let (found, errors, code) = replay(&[&[capture.as_str()], arguments].concat());
+    let (found, errors, code) = replay(&[&[capture.as_str()], arguments].concat(), more);
     assert_eq!((code, errors.as_str()), (Some(0), ""));
     let golden = Path::new("tests/golden/replay").join(format!("{name}.txt"));
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -47,11 +54,42 @@ fn captures_are_answered_as_recorded() {
     check("bios-ipxe", &[]);
     check("uefi-http4", &[]);
     check("proxy-uefi-pxe4", &["--mode", "proxy", "--server", "10.77.0.1"]);
+    for name in [
+        "arm64-http4-ipxe",
+        "arm64-pxe4",
+        "arm64-pxe4-shim",
+        "bios-pxe-pxelinux",
+        "dead-bios-pxe",
+        "di-full-bios",
+        "ia32-facts",
+        "missing-bios-ipxe",
+        "missing-uefi-http4",
+        "none-uefi-any",
+        "nopxedhcp-bios-ipxe",
+        "sb-shim-http4",
+        "sb-shim-pxe4",
+        "uefi-grub-pxe4",
+        "uefi-ipxe-rom",
+        "uefi-pxe4-newipxe",
+        "wol",
+    ] {
+        check(name, &[]);
+    }
+    for name in ["proxy-bios", "proxy-bios-ipxe", "proxy-uefi"] {
+        check(name, &["--mode", "proxy", "--server", "10.77.0.1"]);
+    }
+}
+
+#[test]
+fn captures_of_ipv6_are_answered_as_recorded() {
+    for name in ["uefi-pxe6", "uefi-http6"] {
+        check_with(name, &[], IPV6);
+    }
 }
 
 #[test]
 fn what_is_no_capture_is_said() {
-    let (_, errors, code) = replay(&["Cargo.toml"]);
+    let (_, errors, code) = replay(&["Cargo.toml"], "");
     assert_eq!(
         (errors.trim(), code),
         ("voldemort: Cargo.toml: this is no capture: pcap and pcapng begin otherwise", Some(1))

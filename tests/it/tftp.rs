@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use voldemort::daemon::Files;
 use voldemort::daemon::tftp::{Limits, Server};
 
-use crate::kit::{Running, Shelf, bytes, disk, has, loopback, memory};
+use crate::kit::{Running, Shelf, bytes, disk, has, loopback, memory, resident};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -18,7 +18,7 @@ fn serve(shelf: Arc<Shelf>, limits: Limits) -> Running {
     serve_at(shelf, limits, false)
 }
 
-fn serve_at(shelf: Arc<Shelf>, limits: Limits, single_port: bool) -> Running {
+pub fn serve_at(shelf: Arc<Shelf>, limits: Limits, single_port: bool) -> Running {
     let server = Server::bind("0.0.0.0:0".parse().unwrap(), Files::new(), limits).unwrap();
     let server = server.single_port(single_port);
     let mut address = loopback(1);
@@ -242,18 +242,20 @@ async fn a_repeated_request_gets_one_transfer_and_a_new_one_another() {
 #[tokio::test]
 async fn a_lost_window_start_is_repeated() {
     let content = bytes(100_000);
-    let server = serve(Shelf::with(&[("x", memory(&content))]), Limits::default());
-    let mut client = Client::ask(server.address, "x", "blksize=1000 windowsize=8").await;
-    client.receive().await;
-    client.ack(0).await;
-    client.receive().await;
-    // As if block 1 had not come: the rest is answered with "I have none".
-    for number in 2..9u16 {
-        assert_eq!(client.receive().await[2..4], number.to_be_bytes());
+    for single_port in [false, true] {
+        let server = serve_at(Shelf::with(&[("x", memory(&content))]), Limits::default(), single_port);
+        let mut client = Client::ask(server.address, "x", "blksize=1000 windowsize=8").await;
+        client.receive().await;
+        client.ack(0).await;
+        client.receive().await;
+        // As if block 1 had not come: the rest is answered with "I have none".
+        for number in 2..9u16 {
+            assert_eq!(client.receive().await[2..4], number.to_be_bytes());
+        }
+        client.ack(0).await;
+        assert!(client.take(1000, 8).await == content);
+        server.stop().await;
     }
-    client.ack(0).await;
-    assert!(client.take(1000, 8).await == content);
-    server.stop().await;
 }
 
 #[tokio::test]
@@ -310,12 +312,6 @@ async fn the_clients_people_run_agree() {
         assert!(std::fs::read(&target).unwrap() == content);
     }
     server.stop().await;
-}
-
-/// Resident memory of this process, in bytes.
-fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/statm").unwrap();
-    status.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 4096
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -439,11 +435,13 @@ async fn a_single_port_takes_probes_refusals_and_new_requests() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_of_more_blocks_than_numbers_arrive() {
     let content = bytes(8 * 70_000 + 3);
-    let server = serve(Shelf::with(&[("x", memory(&content))]), Limits::default());
-    let mut client = Client::ask(server.address, "x", "blksize=8 windowsize=64").await;
-    client.receive().await;
-    client.ack(0).await;
-    assert!(client.take(8, 64).await == content);
-    assert_eq!(ended(&server.shelf, 1).await, [(content.len() as u64, true)]);
-    server.stop().await;
+    for single_port in [false, true] {
+        let server = serve_at(Shelf::with(&[("x", memory(&content))]), Limits::default(), single_port);
+        let mut client = Client::ask(server.address, "x", "blksize=8 windowsize=64").await;
+        client.receive().await;
+        client.ack(0).await;
+        assert!(client.take(8, 64).await == content);
+        assert_eq!(ended(&server.shelf, 1).await, [(content.len() as u64, true)]);
+        server.stop().await;
+    }
 }

@@ -51,7 +51,7 @@ const SECRET: &str = include_str!("../golden/inventory/tree/secrets/root-passwor
 fn inventory(site: &str) -> Loaded {
     let root = tempfile::tempdir().unwrap();
     write(root.path(), "site.toml", site);
-    for file in ["files/vmlinuz", "files/initrd.gz", "files/more firmware.gz"] {
+    for file in ["files/vmlinuz", "files/initrd.gz", "files/more firmware.gz", "files/a,b.gz"] {
         write(root.path(), file, "content");
     }
     write(root.path(), "secrets/root-password.age", SECRET);
@@ -67,7 +67,7 @@ fn write(root: &Path, path: &str, text: &str) {
 fn walks(loaded: &Loaded, name: &str) -> Vec<Walk> {
     let deployment = &loaded.desired.deployments[name];
     let table = walk::rehearsal(loaded.desired.clone(), &deployment.subnet);
-    walk::walk_all(&table, deployment, Route::of(deployment.boot.cpu), Time(0))
+    walk::walk_all(&table, deployment, &Route::of(deployment), Time(0))
 }
 
 fn names(walk: &Walk) -> Vec<&str> {
@@ -107,8 +107,7 @@ fn each_route_fetches_what_that_firmware_would() {
         assert_eq!(by(rom)[0], "http://10.0.10.1/ipxe/52-54-00-aa-00-01.ipxe", "{rom}");
     }
     let signed = by(Route::SecureBoot);
-    assert_eq!(signed[..2], ["shimx64.efi", "grubx64.efi"]);
-    assert!(signed[2].ends_with("grub.cfg"), "{signed:?}");
+    assert_eq!(signed[..3], ["shimx64.efi", "//grubx64.efi", "/grub/x86_64-efi/grub.cfg"]);
     assert_eq!(signed[3..5], ["/debian/files/vmlinuz", "/debian/files/initrd.gz"]);
     // All read the same answers, and end with the completion call and a boot from disk.
     for walk in &walks {
@@ -119,16 +118,190 @@ fn each_route_fetches_what_that_firmware_would() {
     }
 }
 
+/// `SITE` with IPv6, and programs that the usual rules would not choose.
+fn odd_site() -> String {
+    let ipv6 =
+        "ipv6 = { cidr = \"fd00:10::/64\", dynamic = \"fd00:10::1000-fd00:10::1fff\", ra = \"managed\" }";
+    SITE.replace("more firmware", "initrd").replace("[boot.debian]", &format!("{ipv6}\n[boot.debian]"))
+        + r#"
+[boot.old]
+kernel  = "files/vmlinuz"
+initrd  = ["files/initrd.gz"]
+cmdline = ["auto=true", "url={{ answers_url }}"]
+loader  = ["pxelinux.0"]
+arch    = "i386"
+[machine.own]
+mac     = "52:54:00:aa:00:05"
+loader  = ["realtek.efi", "realtek.kpxe"]
+[machine.grub]
+mac     = "52:54:00:aa:00:06"
+loader  = ["grubx64.efi"]
+[deployment.old]
+mac      = "52:54:00:aa:00:04"
+address  = "10.0.10.24"
+boot     = "old"
+template = "preseed"
+vars     = { root-hash = { secret = "root-password" } }
+[deployment.own]
+machine  = "own"
+address  = "10.0.10.25"
+address6 = "fd00:10::25"
+boot     = "debian"
+template = "preseed"
+vars     = { root-hash = { secret = "root-password" } }
+[deployment.grub]
+machine  = "grub"
+address  = "auto"
+boot     = "debian"
+template = "preseed"
+vars     = { root-hash = { secret = "root-password" } }
+"#
+}
+
 #[test]
 fn walking_together_is_walking_alone() {
-    let loaded = inventory(SITE);
-    for name in ["web-1", "thin", "arm"] {
+    together_as_alone(SITE, &["web-1", "thin", "arm"]);
+    together_as_alone(&odd_site(), &["web-1", "thin", "arm", "old", "own", "grub"]);
+}
+
+fn together_as_alone(site: &str, names: &[&str]) {
+    let loaded = inventory(site);
+    for name in names.iter().copied() {
         let deployment = &loaded.desired.deployments[name];
         let table = walk::rehearsal(loaded.desired.clone(), &deployment.subnet);
         for together in walks(&loaded, name) {
             let alone = walk::walk(&table, deployment, together.route, Time(0));
             assert_eq!(together, alone, "{name} by {}", together.route);
         }
+    }
+}
+
+#[test]
+fn every_odd_way_comes_to_the_end() {
+    let loaded = inventory(&odd_site());
+    let errors: Vec<_> = loaded.problems.iter().filter(|problem| problem.level > Level::Note).collect();
+    assert!(errors.is_empty(), "{errors:?}");
+    let counts = [("web-1", 10), ("thin", 10), ("arm", 8), ("old", 8), ("own", 10), ("grub", 10)];
+    for (name, count) in counts {
+        let walks = walks(&loaded, name);
+        assert_eq!(walks.len(), count, "{name}");
+        for walk in walks {
+            let end = if name == "thin" { End::NetworkBoots } else { End::Installed };
+            assert_eq!(walk.end, end, "{name} by {}", walk.route);
+        }
+    }
+}
+
+/// What is asked for by one route, up to the answers.
+fn asked(loaded: &Loaded, name: &str, route: Route) -> Vec<String> {
+    let walks = walks(loaded, name);
+    let names = names(walks.iter().find(|walk| walk.route == route).unwrap());
+    names.into_iter().map(str::to_owned).collect()
+}
+
+#[test]
+fn pxelinux_finds_the_rest_of_itself_and_its_configuration() {
+    let loaded = inventory(&odd_site());
+    let asked = asked(&loaded, "old", Route::BiosPxe);
+    let id = "pxelinux.cfg/00000000-0000-0000-0000-525400aa0004";
+    assert_eq!(asked[..3], ["pxelinux.0", "ldlinux.c32", id]);
+    assert_eq!(asked[3..5], ["old/files/vmlinuz", "old/files/initrd.gz"]);
+    assert!(asked[5].starts_with("http://10.0.10.1/answers/old/"), "{asked:?}");
+    let last = asked.len() - 3;
+    assert_eq!(asked[last..], ["pxelinux.0", "ldlinux.c32", id], "the second boot");
+}
+
+#[test]
+fn ipv6_firmware_gets_everything_over_ipv6() {
+    let loaded = inventory(&odd_site());
+    let by = |route| asked(&loaded, "web-1", route);
+    let script = "http://[fd00:10::1]/ipxe/52-54-00-aa-00-01.ipxe";
+    assert_eq!(by(Route::UefiPxe6)[..2], ["tftp://[fd00:10::1]/snponly.efi", script]);
+    assert_eq!(by(Route::UefiHttp6)[..2], ["http://[fd00:10::1]/loader/snponly.efi", script]);
+    assert_eq!(by(Route::UefiIpxe6)[..2], [script, "http://[fd00:10::1]/debian/files/vmlinuz"]);
+    let signed = by(Route::SecureBoot6);
+    assert_eq!(
+        signed[..4],
+        [
+            "tftp://[fd00:10::1]/shimx64.efi",
+            "tftp://[fd00:10::1]//grubx64.efi",
+            "/grub/x86_64-efi/grub.cfg",
+            "/debian/files/vmlinuz"
+        ]
+    );
+    for route in Route::IPV6 {
+        let asked = by(route);
+        assert!(asked.iter().all(|name| !name.contains("10.0.10.1")), "{route}: {asked:?}");
+        assert!(
+            asked.iter().any(|name| name.starts_with("http://[fd00:10::1]/hooks/")),
+            "{route}: {asked:?}"
+        );
+    }
+}
+
+#[test]
+fn a_loader_of_its_own_is_given_and_goes_on_as_what_it_is() {
+    let loaded = inventory(&odd_site());
+    assert_eq!(asked(&loaded, "own", Route::BiosPxe)[0], "realtek.kpxe");
+    let uefi = asked(&loaded, "own", Route::UefiPxe);
+    assert_eq!(uefi[..2], ["realtek.efi", "http://10.0.10.1/ipxe/52-54-00-aa-00-05.ipxe"]);
+    let grub = asked(&loaded, "grub", Route::UefiPxe);
+    assert_eq!(grub[..3], ["grubx64.efi", "/grub/x86_64-efi/grub.cfg", "/debian/files/vmlinuz"]);
+    let http = asked(&loaded, "grub", Route::UefiHttp6);
+    assert_eq!(http[..2], ["http://[fd00:10::1]/loader/grubx64.efi", "/grub/x86_64-efi/grub.cfg"]);
+}
+
+/// The routes on which a deployment of a changed site does not boot.
+fn stopped(site: &str, name: &str) -> Vec<Route> {
+    let loaded = inventory(site);
+    let walks = walks(&loaded, name).into_iter();
+    walks.filter(|walk| matches!(walk.end, End::Stopped(_))).map(|walk| walk.route).collect()
+}
+
+#[test]
+fn each_way_finds_what_no_other_does() {
+    let site = odd_site();
+    assert_eq!(stopped(&site, "old"), []);
+    // PXELINUX takes a comma for the end of a name.
+    let (before, old) = site.split_once("[boot.old]").unwrap();
+    let comma = format!("{before}[boot.old]{}", old.replacen("files/initrd.gz", "files/a,b.gz", 1));
+    assert_eq!(stopped(&comma, "old"), [Route::BiosPxe]);
+    // An address of IPv6 is longer than one of IPv4, and the kernel keeps 2047 bytes.
+    let line = |length: usize| site.replacen("\"auto=true\"", &format!("\"x={}\"", "y".repeat(length)), 1);
+    let fits = |length: &usize| {
+        let stopped = stopped(&line(*length), "web-1");
+        Route::IPV4.iter().all(|route| !stopped.contains(route))
+    };
+    let lengths: Vec<usize> = (1_000..2_047).collect();
+    let longest = lengths[lengths.partition_point(fits) - 1];
+    assert_eq!(stopped(&line(longest), "web-1"), Route::IPV6);
+    // GRUB can't pass an apostrophe on; only the machine that is given GRUB cares, and Secure Boot.
+    let quote = site.replacen("\"auto=true\"", "\"motd=that's-all\"", 1);
+    let signed = [Route::SecureBoot, Route::SecureBoot6];
+    assert_eq!(stopped(&quote, "web-1"), signed);
+    let given = [Route::UefiPxe, Route::UefiHttp, Route::SecureBoot, Route::UefiPxe6, Route::UefiHttp6];
+    assert_eq!(stopped(&quote, "grub"), [&given[..], &[Route::SecureBoot6]].concat());
+}
+
+#[test]
+fn only_ipxe_makes_its_own_address() {
+    let site = odd_site()
+        .replace(", dynamic = \"fd00:10::1000-fd00:10::1fff\", ra = \"managed\"", ", ra = \"slaac\"");
+    let loaded = inventory(&site);
+    let walks = walks(&loaded, "web-1");
+    assert_eq!(walks[6..].iter().map(|walk| walk.route).collect::<Vec<_>>(), [Route::UefiIpxe6]);
+    assert_eq!(walks[6].end, End::Installed);
+    assert!(walks[6].steps[0].text.ends_with("fd00:10::5054:ff:feaa:1"), "{}", walks[6].steps[0].text);
+    assert_eq!(self::walks(&loaded, "own").len(), 10, "address6 is given by DHCPv6");
+}
+
+#[test]
+fn golden_transcripts() {
+    let loaded = inventory(&odd_site());
+    for name in ["web-1", "old", "own", "grub"] {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/walk/{name}.txt"));
+        let name: Name = name.parse().unwrap();
+        crate::golden::assert_golden(&file, &transcript(&Arc::clone(&loaded.desired), &[&name]));
     }
 }
 

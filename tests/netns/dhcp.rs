@@ -21,8 +21,8 @@ use super::message::{Answer, Message};
 use super::net::{Net, enter, has, within};
 
 const FIXED: &str = "52:54:00:00:00:01";
-const STRANGER: &str = "52:54:00:00:00:99";
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const STRANGER: &str = "52:54:00:00:00:99";
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A keeper that keeps everything in memory.
 struct Memory {
@@ -32,14 +32,14 @@ struct Memory {
 }
 
 impl Lessor for Memory {
-    async fn lease(&self, requests: Vec<LeaseRequest>) -> Result<(), Busy> {
+    fn lease(&self, requests: Vec<LeaseRequest>, done: impl FnOnce(Result<(), Busy>) + Send + 'static) {
         let _only = self.writer.lock().unwrap();
         let mut table = Table::clone(&self.tables.load());
         for request in &requests {
             let _ = table.lease(request);
         }
         self.tables.store(Arc::new(table));
-        Ok(())
+        done(Ok(()));
     }
 
     fn note(&self, events: Vec<Event>) {
@@ -50,7 +50,7 @@ impl Lessor for Memory {
 }
 
 /// A daemon serving a `Net`.
-struct Daemon {
+pub(super) struct Daemon {
     tables: Arc<ArcSwap<Table>>,
     events: Receiver<Event>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
@@ -58,12 +58,12 @@ struct Daemon {
 }
 
 impl Daemon {
-    fn start(net: &Net, lease: u64) -> Daemon {
+    pub(super) fn start(net: &Net, lease: u64) -> Daemon {
         Daemon::start_as(net, lease, "srv", None, || {})
     }
 
     /// `prepare` runs on the daemon's thread, in its namespace.
-    fn start_as(
+    pub(super) fn start_as(
         net: &Net,
         lease: u64,
         interface: &'static str,
@@ -100,7 +100,7 @@ impl Daemon {
     }
 
     /// The next event of this stage; others before it are let go.
-    fn wait(&self, stage: Stage) -> Event {
+    pub(super) fn wait(&self, stage: Stage) -> Event {
         let end = Instant::now() + PATIENCE;
         loop {
             let left = end.saturating_duration_since(Instant::now());
@@ -139,12 +139,12 @@ esac
 exit 0
 "#;
 
-struct Client {
+pub(super) struct Client {
     folder: tempfile::TempDir,
 }
 
 impl Client {
-    fn new() -> Client {
+    pub(super) fn new() -> Client {
         let folder = tempfile::tempdir().unwrap();
         let script = folder.path().join("script");
         std::fs::write(&script, SCRIPT).unwrap();
@@ -152,7 +152,7 @@ impl Client {
         Client { folder }
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(super) fn path(&self, name: &str) -> String {
         self.folder.path().join(name).to_str().unwrap().into()
     }
 }

@@ -12,6 +12,7 @@ mod lab;
 #[path = "../dhcp/message.rs"]
 mod message;
 mod net;
+mod relay;
 mod spine;
 mod storm;
 mod verbs;

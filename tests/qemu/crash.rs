@@ -38,6 +38,7 @@ impl Lab {
             environment: None,
             media: vec![kit.media.clone()],
             address,
+            firmware: Vec::new(),
         };
         let daemon = Daemon::start(&service, &scratch).unwrap();
         let events = follow_events().unwrap();

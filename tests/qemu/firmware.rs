@@ -57,6 +57,28 @@ fn uefi_http_boot_installs_once_and_boots_its_disk() {
     installs("uefi-http", &[&["power", "offer", "ack", "loader", "offer", "ack"], &INSTALL[..]].concat());
 }
 
+/// Boots demo-1 until it has fetched its answers, and expects these texts in the timeline.
+fn reaches_its_answers(firmware: &str, texts: &[&str]) {
+    let Some(kit) = kit(false) else { return };
+    let arguments = ["--firmware", firmware, "--until", "answers", "--timeout", "8m", "-o", "json"];
+    let output = voldemort_try(&kit, &arguments).output().unwrap();
+    let talk = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{talk}");
+    for text in texts {
+        assert!(talk.contains(text), "{text}: {talk}");
+    }
+}
+
+#[test]
+fn secure_boot_boots_the_signed_kernel_by_shim_and_grub() {
+    reaches_its_answers("secure-boot", &["boot file shimx64.efi", "grubx64.efi", "kernel"]);
+}
+
+#[test]
+fn uefi_with_ipxe_in_the_card_boots() {
+    reaches_its_answers("uefi-ipxe", &["boot file http://", "kernel"]);
+}
+
 #[test]
 fn an_interrupted_boot_leaves_nothing_behind() {
     let Some(kit) = kit(false) else { return };

@@ -3,7 +3,10 @@
 //! Needs the packages that `tests/run` installs, and root for the tests that kill the daemon.
 //! What is missing is named; with `CI=true` that is a failure. One machine runs at a time.
 
+mod arm64;
+mod beside;
 mod crash;
 mod firmware;
 mod ipv6;
 mod kit;
+mod lab;

@@ -10,7 +10,8 @@ use voldemort::desired::Desired;
 use voldemort::model::{Content, Name, Time};
 use voldemort::proto::dhcp::{self, Decision, Link};
 use voldemort::proto::tree::{self, Answer, Asker, Method};
-use voldemort::store::record::{self, InstallRecord, LeaseRecord};
+use voldemort::store::journal::frame;
+use voldemort::store::record::{self, InstallRecord};
 use voldemort::table::{
     Event, Install, Lease, LeaseRequest, Leases, Permit, Report, Secrets, Server, Stage, Table,
 };
@@ -48,7 +49,8 @@ pub enum Told {
 /// As on disk: the records that the real store writes.
 #[derive(Default)]
 struct Disk {
-    leases: BTreeMap<Ipv4Addr, Vec<u8>>,
+    /// Frames of the journal.
+    leases: Vec<u8>,
     installs: BTreeMap<Name, Vec<u8>>,
     assignments: Vec<(Name, Name)>,
 }
@@ -101,9 +103,8 @@ impl Daemon {
     /// Reads what was stored and adopts the inventory.
     pub fn restart(&mut self) {
         self.generation += 1;
-        let lease = |(address, bytes): (&Ipv4Addr, &Vec<u8>)| {
-            record::read::<LeaseRecord>(bytes).unwrap().into_lease((*address).into()).unwrap()
-        };
+        let mut leases = BTreeMap::new();
+        frame::replay(&[frame::MAGIC, &self.disk.leases[..]].concat(), &mut leases).unwrap();
         let tenant = |(deployment, machine): &(Name, Name)| (machine.clone(), deployment.clone());
         let table = Table {
             installs: self
@@ -114,7 +115,7 @@ impl Daemon {
                 .collect(),
             assignments: self.disk.assignments.iter().cloned().collect(),
             tenants: self.disk.assignments.iter().map(tenant).collect(),
-            leases: Leases::restore(self.disk.leases.iter().map(lease)),
+            leases: Leases::restore(leases.into_values()),
             secrets: Arc::new(Secrets::stand_in()),
             ..Table::new(self.server.clone())
         };
@@ -198,8 +199,8 @@ impl Daemon {
     /// The batch reaches the disk. Nothing of it was told to anybody before.
     pub fn commit(&mut self) {
         let Some(process) = &self.process else { return };
-        for lease in &process.batch.leases {
-            self.disk.leases.insert(lease.address, record::write(&LeaseRecord::of(lease)));
+        if !process.batch.leases.is_empty() {
+            self.disk.leases.extend(frame::write(&process.batch.leases));
         }
         for (name, install) in &process.batch.installs {
             self.disk.installs.insert(name.clone(), record::write(&InstallRecord::of(install)));

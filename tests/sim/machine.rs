@@ -261,7 +261,7 @@ impl Machine {
             self.plan.push_back(Errand { path: path(file), transport, purpose: Purpose::File });
         }
         let start = cmdline.find(&format!("{server}/answers/")).expect("the command line names the answers");
-        let url = url_at(&cmdline, start);
+        let url = url_at(&cmdline, start, server);
         let folder = path(&url[..=url.rfind('/').expect("a URL")]);
         for file in self.kind.files() {
             let path = format!("{folder}{}", file.name);

@@ -112,7 +112,7 @@ impl World {
             tally: Tally::default(),
         };
         for number in 0..machines {
-            let route = Route::ALL[world.dice.below(Route::ALL.len() as u64) as usize];
+            let route = Route::IPV4[world.dice.below(Route::IPV4.len() as u64) as usize];
             let (_, kind, _) = TEMPLATES[number as usize % TEMPLATES.len()];
             let name = machine_name(number).parse().unwrap();
             world.add(

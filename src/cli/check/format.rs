@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use super::Arguments;
 use crate::cli::color::Color;
 use crate::daemon::load::Loaded;
+use crate::manifest::Problem;
 use crate::manifest::report::{self, Report};
 use crate::source::replace::replace;
 
@@ -39,6 +40,8 @@ pub struct Output {
     format: Format,
     file: Option<PathBuf>,
     colour: bool,
+    /// Most problems that are shown in full.
+    most: usize,
     /// See [`Report::root`].
     root: String,
 }
@@ -57,7 +60,7 @@ impl Output {
         };
         let here = std::env::current_dir().unwrap_or_default();
         let root = relative(&arguments.directory, &here);
-        Ok(Output { format, file: arguments.output_file.clone(), colour, root })
+        Ok(Output { format, file: arguments.output_file.clone(), colour, most: arguments.max_problems, root })
     }
 
     /// False when the reader has seen enough and closed the pipe.
@@ -65,7 +68,10 @@ impl Output {
     /// # Errors
     /// When the report can't be written.
     pub fn write(&self, checked: &Loaded) -> Result<bool, String> {
-        let text = render(self.format, checked, &self.root, self.colour);
+        let text = match self.format {
+            Format::Full => some_in_full(checked, self.most, self.colour),
+            format => render(format, checked, &self.root, self.colour),
+        };
         match &self.file {
             Some(path) => replace(path, text.as_bytes())
                 .map(|()| true)
@@ -87,6 +93,33 @@ impl Output {
     }
 }
 
+/// Reads what `--max-problems` says.
+pub fn at_most(text: &str) -> Result<usize, String> {
+    match text {
+        "all" => Ok(usize::MAX),
+        _ => text.parse().map_err(|_| "this is a number or `all`".to_owned()),
+    }
+}
+
+/// The worst problems in full, in their order, and how many are left. Nobody reads 25 MB: what
+/// counts is that nothing is left out unsaid.
+fn some_in_full(checked: &Loaded, most: usize, colour: bool) -> String {
+    let (problems, sources) = (&checked.problems, &checked.documents.sources);
+    let mut shown: Vec<&Problem> = problems.iter().collect();
+    shown.sort_by_key(|problem| std::cmp::Reverse(problem.level));
+    let left = shown.split_off(most.min(shown.len()));
+    shown.sort_by_key(|problem| (problem.mark(), problem.code));
+    let mut text: String =
+        shown.iter().map(|problem| report::full(problem, sources, colour) + "\n").collect();
+    if !left.is_empty() {
+        let count = left.len();
+        let plural = if count == 1 { "" } else { "s" };
+        text +=
+            &format!("{count} problem{plural} more: `--max-problems all` or `--format concise` shows all\n");
+    }
+    text
+}
+
 fn from_environment() -> Result<Option<Format>, String> {
     match std::env::var(FORMAT_VARIABLE) {
         Ok(name) if !name.is_empty() => match Format::from_str(&name, false) {
@@ -106,7 +139,7 @@ fn all() -> String {
 pub fn render(format: Format, checked: &Loaded, root: &str, colour: bool) -> String {
     let (problems, sources) = (&checked.problems, &checked.documents.sources);
     let report = Report { problems, sources, root };
-    let each = |one: &dyn Fn(&crate::manifest::Problem) -> String| {
+    let each = |one: &dyn Fn(&Problem) -> String| {
         problems.iter().map(|problem| one(problem) + "\n").collect::<String>()
     };
     match format {

@@ -1,7 +1,9 @@
 //! Packet captures: classic pcap and pcapng, of Ethernet (with VLAN tags), raw IP and Linux's
-//! "any" interface. What is not IPv4 with UDP or TCP is passed over.
+//! "any" interface. What is not UDP or TCP over IPv4 or IPv6 is passed over.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use crate::model::Mac;
 
 /// One packet that may say something to a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -9,8 +11,10 @@ pub struct Packet {
     /// Microseconds since 1970.
     pub at: u64,
     pub protocol: Protocol,
-    pub source: SocketAddrV4,
-    pub destination: SocketAddrV4,
+    /// The card that sent the frame, where the capture tells.
+    pub hardware: Option<Mac>,
+    pub source: SocketAddr,
+    pub destination: SocketAddr,
     pub payload: Vec<u8>,
 }
 
@@ -149,26 +153,58 @@ fn known(link: u32) -> Result<(), CaptureError> {
 }
 
 fn packet(link: u32, frame: &[u8], at: u64) -> Option<Packet> {
-    let short = |at: usize| Some(u16::from_be_bytes([*frame.get(at)?, *frame.get(at + 1)?]));
-    let begin = match link {
+    let card = |at: usize| Mac::new(frame.get(at..at + 6)?.try_into().ok()?).ok();
+    let (begin, kind, hardware) = match link {
         1 => {
             let mut at = 12;
-            while matches!(short(at)?, 0x8100 | 0x88a8) {
+            while matches!(short(frame, at)?, 0x8100 | 0x88a8) {
                 at += 4;
             }
-            (short(at)? == 0x0800).then_some(at + 2)?
+            (at + 2, short(frame, at)?, card(6))
         }
-        113 => (short(14)? == 0x0800).then_some(16)?,
-        276 => (short(0)? == 0x0800).then_some(20)?,
-        _ => 0,
+        113 => (16, short(frame, 14)?, card(6)),
+        276 => (20, short(frame, 0)?, card(12)),
+        _ => (0, if frame.first()? >> 4 == 6 { IPV6 } else { IPV4 }, None),
     };
-    ipv4(frame.get(begin..)?, at)
+    let packet = frame.get(begin..)?;
+    let Network { source, destination, protocol, body } = match kind {
+        IPV4 => ipv4(packet)?,
+        IPV6 => ipv6(packet)?,
+        _ => return None,
+    };
+    let (protocol, skip) = match protocol {
+        17 => (Protocol::Udp, 8),
+        6 => (Protocol::Tcp, usize::from(*body.get(12)? >> 4) * 4),
+        _ => return None,
+    };
+    Some(Packet {
+        at,
+        protocol,
+        hardware,
+        source: SocketAddr::new(source, short(body, 0)?),
+        destination: SocketAddr::new(destination, short(body, 2)?),
+        payload: body.get(skip..)?.to_vec(),
+    })
 }
 
-fn ipv4(packet: &[u8], at: u64) -> Option<Packet> {
+const IPV4: u16 = 0x0800;
+const IPV6: u16 = 0x86dd;
+
+/// A packet without its own header.
+struct Network<'a> {
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: u8,
+    body: &'a [u8],
+}
+
+fn short(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]))
+}
+
+fn ipv4(packet: &[u8]) -> Option<Network<'_>> {
     let first = *packet.first()?;
     let header = usize::from(first & 15) * 4;
-    let short = |bytes: &[u8], at: usize| Some(u16::from_be_bytes([*bytes.get(at)?, *bytes.get(at + 1)?]));
     // Later fragments have no ports.
     if first >> 4 != 4 || header < 20 || short(packet, 6)? & 0x1fff != 0 {
         return None;
@@ -176,23 +212,27 @@ fn ipv4(packet: &[u8], at: u64) -> Option<Packet> {
     let total = usize::from(short(packet, 2)?);
     // Some cards report packets that they cut themselves with length 0.
     let packet = if total == 0 { packet } else { packet.get(..total).unwrap_or(packet) };
-    let body = packet.get(header..)?;
-    let (protocol, skip) = match packet.get(9)? {
-        17 => (Protocol::Udp, 8),
-        6 => (Protocol::Tcp, usize::from(*body.get(12)? >> 4) * 4),
-        _ => return None,
-    };
     let address = |at: usize| {
         let octets: [u8; 4] = packet.get(at..at + 4)?.try_into().ok()?;
-        Some(Ipv4Addr::from(octets))
+        Some(IpAddr::V4(Ipv4Addr::from(octets)))
     };
-    Some(Packet {
-        at,
-        protocol,
-        source: SocketAddrV4::new(address(12)?, short(body, 0)?),
-        destination: SocketAddrV4::new(address(16)?, short(body, 2)?),
-        payload: body.get(skip..)?.to_vec(),
-    })
+    let (source, destination) = (address(12)?, address(16)?);
+    Some(Network { source, destination, protocol: *packet.get(9)?, body: packet.get(header..)? })
+}
+
+/// Extension headers are passed over with the packet: no boot client sends any.
+fn ipv6(packet: &[u8]) -> Option<Network<'_>> {
+    if packet.first()? >> 4 != 6 {
+        return None;
+    }
+    let length = usize::from(short(packet, 4)?);
+    let body = packet.get(40..)?;
+    let address = |at: usize| {
+        let octets: [u8; 16] = packet.get(at..at + 16)?.try_into().ok()?;
+        Some(IpAddr::V6(Ipv6Addr::from(octets)))
+    };
+    let (source, destination) = (address(8)?, address(24)?);
+    Some(Network { source, destination, protocol: *packet.get(6)?, body: body.get(..length).unwrap_or(body) })
 }
 
 #[cfg(test)]
@@ -254,6 +294,23 @@ mod tests {
                 assert_eq!(packets[0].destination.port(), 67);
             }
         }
+    }
+
+    #[test]
+    fn packets_of_ipv6_tell_their_card() {
+        let mut ip = vec![0x60, 0, 0, 0, 0, 13, 17, 1];
+        ip.extend("fe80::1".parse::<Ipv6Addr>().unwrap().octets());
+        ip.extend("ff02::1:2".parse::<Ipv6Addr>().unwrap().octets());
+        ip.extend([2, 34, 2, 35, 0, 13, 0, 0]);
+        ip.extend(b"hello, and a trailer");
+        let frame = [&[0x33, 0x33, 0, 1, 0, 2, 0x52, 0x54, 0, 0, 0, 1, 0x86, 0xdd][..], &ip].concat();
+        let packets = read(&classic_file(1, &frame)).unwrap();
+        let packet = &packets[0];
+        assert_eq!(packet.hardware.unwrap().to_string(), "52:54:00:00:00:01");
+        assert_eq!(packet.source, "[fe80::1]:546".parse().unwrap());
+        assert_eq!(packet.destination, "[ff02::1:2]:547".parse().unwrap());
+        assert_eq!(packet.payload, b"hello");
+        assert_eq!(read(&classic_file(101, &ip)).unwrap()[0].payload, b"hello");
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub struct Service {
     /// Further directories with images.
     pub media: Vec<PathBuf>,
     pub address: Ipv4Addr,
+    /// Where boot programs are looked for; the usual folders if there are none.
+    pub firmware: Vec<PathBuf>,
 }
 
 /// A running daemon; it ends with this value.
@@ -124,7 +126,7 @@ fn settings_of(service: &Service, scratch: &Path) -> serde_json::Value {
     if let Some(name) = &service.environment {
         inventory["environment"] = json!(name);
     }
-    json!({
+    let mut settings = json!({
         "network": { "interface": INTERFACE, "address": service.address },
         "dhcp": { "mode": "server" },
         "http": { "port": 80 },
@@ -132,7 +134,11 @@ fn settings_of(service: &Service, scratch: &Path) -> serde_json::Value {
         "inventory": inventory,
         "media": { "paths": service.media },
         "state": { "directory": scratch.join("state") },
-    })
+    });
+    if !service.firmware.is_empty() {
+        settings["firmware"] = json!({ "paths": service.firmware });
+    }
+    settings
 }
 
 /// The daemon's events from the first on, as they come; a daemon that is away for a moment is
@@ -177,6 +183,7 @@ mod tests {
             environment: Some("prod".into()),
             media: vec!["/srv/media".into()],
             address: Ipv4Addr::new(10, 0, 10, 1),
+            firmware: vec!["/usr/lib/shim".into()],
         };
         let text = toml::to_string(&settings_of(&service, Path::new("/tmp/x"))).unwrap();
         let config = Config::parse(&text, "voldemort.toml").unwrap();
@@ -184,6 +191,7 @@ mod tests {
         assert_eq!(config.network.address, service.address);
         assert_eq!(config.state.directory, Path::new("/tmp/x/state"));
         assert_eq!(config.media.paths, service.media);
+        assert_eq!(config.firmware.paths, service.firmware);
         assert_eq!(config.environment.unwrap().as_str(), "prod");
     }
 

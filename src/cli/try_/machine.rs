@@ -30,6 +30,10 @@ pub enum Firmware {
     Uefi,
     /// UEFI HTTP boot
     UefiHttp,
+    /// UEFI, PXE by the iPXE in the card's ROM
+    UefiIpxe,
+    /// UEFI PXE with Secure Boot and Microsoft's keys: by shim and GRUB
+    SecureBoot,
 }
 
 impl Firmware {
@@ -39,6 +43,17 @@ impl Firmware {
             Firmware::Bios => "bios",
             Firmware::Uefi => "uefi",
             Firmware::UefiHttp => "uefi-http",
+            Firmware::UefiIpxe => "uefi-ipxe",
+            Firmware::SecureBoot => "secure-boot",
+        }
+    }
+
+    /// The program and the variables' first state of a UEFI firmware.
+    fn uefi(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Firmware::Bios => None,
+            Firmware::Uefi | Firmware::UefiHttp | Firmware::UefiIpxe => Some((UEFI_CODE, UEFI_VARIABLES)),
+            Firmware::SecureBoot => Some((SECURE_CODE, SECURE_VARIABLES)),
         }
     }
 }
@@ -85,6 +100,9 @@ const DISK_SIZE: u64 = 20 << 30;
 
 const UEFI_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 const UEFI_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+/// The same with Microsoft's keys, enforcing.
+const SECURE_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.ms.fd";
+const SECURE_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.ms.fd";
 
 /// A running machine; it ends with this value.
 #[derive(Debug)]
@@ -120,9 +138,9 @@ impl Machine {
         fs::write(&console, 0x3f8_u16.to_le_bytes()).map_err(|error| named(&console, error))?;
         let socket = scratch.join("qmp");
         let _ = fs::remove_file(&socket);
-        if plan.firmware != Firmware::Bios {
+        if let Some((_, original)) = plan.firmware.uefi() {
             let variables = scratch.join("uefi-variables.fd");
-            fs::copy(UEFI_VARIABLES, &variables).map_err(|error| named(Path::new(UEFI_VARIABLES), error))?;
+            fs::copy(original, &variables).map_err(|error| named(Path::new(original), error))?;
         }
         let log = File::create(qemu_log(scratch))?;
         let tap = tap.as_fd().as_raw_fd();
@@ -212,15 +230,21 @@ fn arguments(plan: &Plan, scratch: &Path, tap: RawFd) -> Vec<String> {
     add(format!("-serial file:{}", file("serial.log")));
     add(format!("-qmp unix:{},server=on,wait=off", file("qmp")));
     add("-object rng-random,id=random,filename=/dev/urandom -device virtio-rng-pci,rng=random".into());
-    match plan.firmware {
-        Firmware::Bios => {
+    match plan.firmware.uefi() {
+        None => {
             add("-machine pc".into());
             // SeaBIOS copies its text screen to this serial port.
             add(format!("-fw_cfg name=etc/sercon-port,file={}", file("sercon")));
         }
-        Firmware::Uefi | Firmware::UefiHttp => {
-            add("-machine q35".into());
-            add(format!("-drive if=pflash,unit=0,format=raw,readonly=on,file={UEFI_CODE}"));
+        Some((code, _)) => {
+            // Keys are safe only in memory that the guest's system can't write.
+            let secure = plan.firmware == Firmware::SecureBoot;
+            add(if secure { "-machine q35,smm=on -global ICH9-LPC.disable_s3=1" } else { "-machine q35" }
+                .into());
+            if secure {
+                add("-global driver=cfi.pflash01,property=secure,value=on".into());
+            }
+            add(format!("-drive if=pflash,unit=0,format=raw,readonly=on,file={code}"));
             add(format!("-drive if=pflash,unit=1,format=raw,file={}", file("uefi-variables.fd")));
             // Without these two it waits a minute for a DHCPv6 server first, and PXE before HTTP.
             add("-fw_cfg name=opt/org.tianocore/IPv6PXESupport,string=n".into());
@@ -231,7 +255,7 @@ fn arguments(plan: &Plan, scratch: &Path, tap: RawFd) -> Vec<String> {
     }
     add(format!("-netdev tap,id={NETWORK},fd={tap}"));
     // The ROM in the card is iPXE: with it OVMF would not boot by its own means.
-    let rom = if plan.firmware == Firmware::Bios { "" } else { ",romfile=" };
+    let rom = if matches!(plan.firmware, Firmware::Bios | Firmware::UefiIpxe) { "" } else { ",romfile=" };
     add(format!("-device virtio-net-pci,id={NETWORK}0,netdev={NETWORK},mac={},bootindex=1{rom}", plan.mac));
     add(format!("-drive if=none,id={DISK},format=raw,discard=unmap,file={}", file("disk.raw")));
     add(match plan.disk {
@@ -287,6 +311,15 @@ mod tests {
         assert!(!line(&plan(Firmware::Bios)).contains("romfile"));
         assert!(!line(&plan(Firmware::Uefi)).contains("IPv4PXESupport"));
         assert!(line(&plan(Firmware::UefiHttp)).contains("IPv4PXESupport,string=n"));
+        assert!(!line(&plan(Firmware::UefiIpxe)).contains("romfile"));
+    }
+
+    #[test]
+    fn secure_boot_keeps_its_keys_out_of_reach() {
+        let line = line(&plan(Firmware::SecureBoot));
+        for word in ["q35,smm=on", "property=secure,value=on", "OVMF_CODE_4M.ms.fd", "bootindex=1,romfile="] {
+            assert!(line.contains(word), "{word}: {line}");
+        }
     }
 
     #[test]

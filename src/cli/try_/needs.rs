@@ -8,6 +8,8 @@ use super::machine::Firmware;
 const QEMU: (&str, &str) = ("qemu-system-x86_64", "qemu-system-x86");
 const ROM: (&str, &str) = ("/usr/lib/ipxe/qemu/pxe-virtio.rom", "ipxe-qemu");
 const LOADERS: (&str, &str) = ("/usr/lib/ipxe/ipxe.efi", "ipxe");
+const SHIM: (&str, &str) = ("/usr/lib/shim/shimx64.efi.signed", "shim-signed");
+const GRUB: (&str, &str) = ("/usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.signed", "grub-efi-amd64-signed");
 const UEFI_CODE: (&str, &str) = ("/usr/share/OVMF/OVMF_CODE_4M.fd", "ovmf");
 
 /// Packages that a boot with this firmware lacks.
@@ -15,6 +17,8 @@ pub fn missing(firmware: Firmware) -> Vec<&'static str> {
     let needs: &[_] = match firmware {
         Firmware::Bios => &[QEMU, LOADERS, ROM],
         Firmware::Uefi | Firmware::UefiHttp => &[QEMU, UEFI_CODE, LOADERS],
+        Firmware::UefiIpxe => &[QEMU, UEFI_CODE, ROM],
+        Firmware::SecureBoot => &[QEMU, UEFI_CODE, SHIM, GRUB],
     };
     needs.iter().filter(|(what, _)| !exists(what)).map(|(_, package)| *package).collect()
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::Arguments;
 use super::course::{Course, Step, Verdict};
 use super::daemon::{self, Daemon, Service};
-use super::machine::{self, Accelerator, Machine, Plan};
+use super::machine::{self, Accelerator, Firmware, Machine, Plan};
 use super::network::Tap;
 use super::scratch::{self, Scratch};
 use super::serial::{self, Serial};
@@ -72,6 +72,11 @@ impl Trial {
             environment: arguments.env.clone(),
             media: arguments.media.iter().map(|path| absolute(path)).collect::<io::Result<_>>()?,
             address: subject.server,
+            firmware: match arguments.firmware {
+                // What is not signed would be refused: only shim and GRUB are there to be chosen.
+                Firmware::SecureBoot => vec!["/usr/lib/shim".into(), "/usr/lib/grub".into()],
+                _ => Vec::new(),
+            },
         };
         let daemon = Daemon::start(&service, &scratch).map_err(|error| {
             let said = serial::tail(&daemon::log(&scratch), 20).join("\n  ");

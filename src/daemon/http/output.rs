@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::future::Future;
 use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
@@ -24,12 +25,15 @@ const MAX_CHUNK: u64 = 1 << 20;
 /// Read and written at a time under TLS, or where the file system knows no sendfile, in bytes.
 const COPY: usize = 64 * 1024;
 
+/// From so many bytes on, packets wait until they are full.
+const CORKED: u64 = 128 * 1024;
+
 /// Writes all of `bytes`.
 pub async fn write_all(stream: &mut Stream, bytes: &[u8], stalled: Duration) -> io::Result<()> {
     match stream {
         Stream::Plain(stream) => write_parts(stream, bytes, &[], 0, stalled, &mut 0).await,
         Stream::Tls(stream) => {
-            encrypt(stream, bytes, stalled).await?;
+            encrypt(stream, bytes, &[], stalled, &mut 0).await?;
             progress(stalled, stream.flush()).await
         }
     }
@@ -51,17 +55,17 @@ pub async fn send(
         (Stream::Plain(stream), Body::Disk(disk)) => {
             let more = if stretch.length > 0 { libc::MSG_MORE } else { 0 };
             write_parts(stream, head, &[], more, stalled, &mut 0).await?;
-            send_disk(stream, disk, stretch, stalled, sent).await
+            let long = stretch.length >= CORKED;
+            if long {
+                cork(stream, true)?;
+            }
+            send_disk(stream, disk, stretch, stalled, sent).await?;
+            if long { cork(stream, false) } else { Ok(()) }
         }
         (Stream::Tls(stream), body) => {
-            encrypt(stream, head, stalled).await?;
             match body {
-                Body::Memory(bytes) => {
-                    let bytes = within(bytes, stretch);
-                    encrypt(stream, bytes, stalled).await?;
-                    *sent += bytes.len() as u64;
-                }
-                Body::Disk(disk) => encrypt_disk(stream, body, disk, stretch, stalled, sent).await?,
+                Body::Memory(bytes) => encrypt(stream, head, within(bytes, stretch), stalled, sent).await?,
+                Body::Disk(disk) => encrypt_disk(stream, head, (body, disk), stretch, stalled, sent).await?,
             }
             progress(stalled, stream.flush()).await
         }
@@ -75,21 +79,29 @@ fn within(bytes: &[u8], stretch: Stretch) -> &[u8] {
 
 type Tls = TlsStream<TcpStream>;
 
-async fn encrypt(stream: &mut Tls, mut bytes: &[u8], stalled: Duration) -> io::Result<()> {
-    while !bytes.is_empty() {
-        let written = progress(stalled, stream.write(bytes)).await?;
+/// Writes two texts, in one record if they fit; `sent` counts the second.
+async fn encrypt(
+    stream: &mut Tls,
+    mut head: &[u8],
+    mut body: &[u8],
+    stalled: Duration,
+    sent: &mut u64,
+) -> io::Result<()> {
+    while !head.is_empty() || !body.is_empty() {
+        let parts = [IoSlice::new(head), IoSlice::new(body)];
+        let written = progress(stalled, stream.write_vectored(&parts)).await?;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
-        bytes = &bytes[written..];
+        *sent += advance(&mut head, &mut body, written);
     }
     Ok(())
 }
 
 async fn encrypt_disk(
     stream: &mut Tls,
-    body: &Body,
-    disk: &Disk,
+    mut head: &[u8],
+    (body, disk): (&Body, &Disk),
     stretch: Stretch,
     stalled: Duration,
     sent: &mut u64,
@@ -106,11 +118,19 @@ async fn encrypt_disk(
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         body.read(at, &mut [IoSliceMut::new(&mut buffer[..length])])?;
-        encrypt(stream, &buffer[..length], stalled).await?;
+        encrypt(stream, std::mem::take(&mut head), &buffer[..length], stalled, sent).await?;
         at += length as u64;
-        *sent += length as u64;
     }
-    Ok(())
+    encrypt(stream, head, &[], stalled, sent).await
+}
+
+/// Drops what was written of two texts; how many bytes of the second that was.
+fn advance(head: &mut &[u8], body: &mut &[u8], written: usize) -> u64 {
+    let of_head = written.min(head.len());
+    let of_body = written - of_head;
+    *head = &head[of_head..];
+    *body = &body[of_body..];
+    of_body as u64
 }
 
 /// Writes two texts as one; `sent` counts the second.
@@ -126,13 +146,22 @@ async fn write_parts(
         let parts = [IoSlice::new(head), IoSlice::new(body)];
         let write = || SockRef::from(stream).send_vectored_with_flags(&parts, flags);
         let written = progress(stalled, stream.async_io(Interest::WRITABLE, write)).await?;
-        let of_head = written.min(head.len());
-        let of_body = written - of_head;
-        head = &head[of_head..];
-        body = &body[of_body..];
-        *sent += of_body as u64;
+        *sent += advance(&mut head, &mut body, written);
     }
     Ok(())
+}
+
+/// Sends no packet that is not full, until it is taken off. Without it, every call to the kernel ends in
+/// one, which the client acknowledges on its own: a third of the throughput.
+fn cork(stream: &TcpStream, on: bool) -> io::Result<()> {
+    let on = libc::c_int::from(on);
+    let length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the value outlives the call and is as long as it is told.
+    let done = unsafe {
+        let value = (&raw const on).cast();
+        libc::setsockopt(stream.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_CORK, value, length)
+    };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 async fn send_disk(

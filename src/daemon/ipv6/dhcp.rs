@@ -18,7 +18,7 @@ use crate::daemon::dhcp::Lessor;
 use crate::daemon::keeper::Keeper;
 use crate::daemon::link::Interface;
 use crate::daemon::now;
-use crate::daemon::raw::link_address_of;
+use crate::daemon::raw::{Instruction, RETURN_NOTHING, filter, link_address_of, step};
 use crate::model::{Mac, Mode};
 use crate::proto::dhcp6::{Decision, Link, Reason, SERVER_PORT, SERVERS, Silence, handle};
 use crate::table::{Event, Lease6Request};
@@ -177,14 +177,6 @@ fn datagram(packet: &[u8]) -> Option<(Ipv6Addr, Ipv6Addr, &[u8])> {
     Some((address(8), address(24), udp.get(UDP_HEADER..length)?))
 }
 
-type Instruction = libc::sock_filter;
-
-const RETURN_NOTHING: Instruction = step(0x06, 0, 0, 0);
-
-const fn step(code: u16, jt: u8, jf: u8, k: u32) -> Instruction {
-    Instruction { code, jt, jf, k }
-}
-
 /// Passes UDP datagrams to a port, in the language of BPF: load a byte, compare, load two, compare.
 fn to_port(port: u16) -> [Instruction; 6] {
     [
@@ -195,17 +187,6 @@ fn to_port(port: u16) -> [Instruction; 6] {
         step(0x06, 0, 0, LARGEST as u32),
         RETURN_NOTHING,
     ]
-}
-
-fn filter(socket: &impl AsRawFd, program: &[Instruction]) -> io::Result<()> {
-    let program = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
-    let length = size_of::<libc::sock_fprog>() as libc::socklen_t;
-    // SAFETY: the kernel copies the program, which outlives the call and is as long as said.
-    let done = unsafe {
-        let value = (&raw const program).cast();
-        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, value, length)
-    };
-    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -1,12 +1,14 @@
 //! From what a rehearsed boot came to, to a problem that points at what has to be changed.
 
+use std::sync::Arc;
+
 use crate::desired::Deployment;
 use crate::manifest::{Code, Documents, Level, Mark, Position, Problem};
 use crate::model::Name;
 use crate::proto::tree;
 use crate::render::{self, CmdlineError, Text, trace};
 use crate::table::{Stage, Table};
-use crate::walk::{End, Fault, Route, Stop, Walk};
+use crate::walk::{Detail, End, Fault, Step, Stop, Walk};
 
 /// One deployment's rehearsals, and where to find what they were made of.
 pub struct Judge<'a> {
@@ -27,7 +29,7 @@ impl Judge<'_> {
 
     fn stopped(&self, walk: &Walk, stop: &Stop) -> Problem {
         let name = &self.deployment.name;
-        let code = if walk.route == Route::SecureBoot { Code::SignedWalk } else { Code::Walk };
+        let code = if walk.route.is_signed() { Code::SignedWalk } else { Code::Walk };
         let message = format!("{name} does not boot by {}: {}", walk.route, stop.why);
         let header = self.header();
         let mut problem = match self.place(stop) {
@@ -36,7 +38,9 @@ impl Judge<'_> {
             }
             None => Problem::new(code, header, message, "this boot was rehearsed"),
         };
-        for step in walk.steps.iter().filter(|step| step.stage != Stage::Offer) {
+        // What a program looked for and did without is no part of the story.
+        let told = |step: &&Arc<Step>| step.stage != Stage::Offer && step.detail != Detail::Nothing;
+        for step in walk.steps.iter().filter(told) {
             problem = problem.note(format!("{}: {}", step.stage, step.text));
         }
         // Without the call the installation counts as unreported, which is safe.
@@ -130,14 +134,14 @@ impl Judge<'_> {
         let (file, text) = walk.answers.first()?;
         let text = String::from_utf8_lossy(text);
         let name = &self.deployment.name;
-        let wrong = template.kind.check(&text).into_iter().next();
-        let (code, error, message) = match wrong {
+        let (wrong, asks) = template.kind.read(&text);
+        let (code, error, message) = match wrong.into_iter().next() {
             Some(error) => {
                 let message = format!("the {file} of {name} is not right: {}", error.message);
                 (Code::Answers, error, message)
             }
             None => {
-                let error = template.kind.asks(&text)?;
+                let error = asks?;
                 let message = format!("the {file} of {name} is not complete: {}", error.message);
                 (Code::Attended, error, message)
             }

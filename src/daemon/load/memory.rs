@@ -32,7 +32,7 @@ pub struct Memory {
 #[derive(Debug, Default)]
 pub(super) struct Manifests {
     sources: Sources,
-    parts: BTreeMap<u32, Part>,
+    parts: BTreeMap<u32, Arc<Part>>,
     /// All of them, if nothing is wrong with any.
     joined: Option<Arc<Documents>>,
 }
@@ -55,16 +55,14 @@ impl Manifests {
     pub fn read(&mut self, sources: Sources, environment: &Environment) -> Read {
         let before = std::mem::replace(&mut self.sources, sources.clone());
         let files = sources.changed(&before);
-        let gone: Vec<Option<Part>> = files.iter().map(|file| self.parts.remove(file)).collect();
-        let joined = self.joined.take().filter(|_| sources.has_roots_of(&before));
-        if manifest::is_overlaid(&sources, environment) {
-            let (documents, problems) = manifest::overlaid(sources, environment);
-            return Read { documents: Arc::new(documents), problems, step: None };
-        }
+        let gone: Vec<Option<Arc<Part>>> = files.iter().map(|file| self.parts.remove(file)).collect();
+        // Overlays change what a part means.
+        let plain = !manifest::is_overlaid(&sources, environment);
+        let joined = self.joined.take().filter(|_| plain && sources.has_roots_of(&before));
         let unread = manifest::base_manifests(&sources).filter(|file| !self.parts.contains_key(file));
         let unread: Vec<u32> = unread.collect();
         let read = share(&unread, |some| {
-            let parts = some.iter().map(|file| (*file, manifest::part(&sources, *file)));
+            let parts = some.iter().map(|file| (*file, Arc::new(manifest::part(&sources, *file))));
             parts.collect::<Vec<_>>()
         });
         self.parts.extend(read.into_iter().flatten());
@@ -72,11 +70,12 @@ impl Manifests {
         let (documents, problems, step) = match stepped {
             Some((documents, step)) => (documents, Vec::new(), Some(step)),
             None => {
-                let (documents, problems) = manifest::join(sources, self.parts.values());
+                let (documents, problems) =
+                    manifest::join(sources, self.parts.values().map(|part| &**part), environment);
                 (Arc::new(documents), problems, None)
             }
         };
-        self.joined = problems.is_empty().then(|| documents.clone());
+        self.joined = (plain && problems.is_empty()).then(|| documents.clone());
         Read { documents, problems, step }
     }
 
@@ -86,7 +85,7 @@ impl Manifests {
         mut joined: Arc<Documents>,
         sources: Sources,
         files: Vec<u32>,
-        gone: &[Option<Part>],
+        gone: &[Option<Arc<Part>>],
     ) -> Option<(Arc<Documents>, Step)> {
         let mut step = Step { files, gone: Fleet::default(), fresh: Fleet::default() };
         for (file, gone) in step.files.iter().zip(gone) {
@@ -104,6 +103,11 @@ impl Manifests {
         }
         let documents = Arc::make_mut(&mut joined);
         documents.exchange(sources, &step.gone, &step.fresh).then_some((joined, step))
+    }
+
+    /// The same for other environments of the same files.
+    pub fn lend(&self) -> Manifests {
+        Manifests { sources: self.sources.clone(), parts: self.parts.clone(), joined: None }
     }
 }
 
@@ -144,7 +148,7 @@ impl PartialEq for Scene {
 
 /// Where it is written decides nothing, nor does what it is chosen or kept by.
 fn same_machine(one: &Arc<Machine>, other: &Arc<Machine>) -> bool {
-    let Machine { name, macs, labels: _, protect: _, options, loader, origin: _ } = &**one;
+    let Machine { name, macs, ids: _, labels: _, protect: _, options, loader, origin: _ } = &**one;
     Arc::ptr_eq(one, other)
         || (*name == other.name
             && *macs == other.macs
@@ -155,7 +159,10 @@ fn same_machine(one: &Arc<Machine>, other: &Arc<Machine>) -> bool {
 /// The rest of a subnet is in the digests, and the line it is written in decides nothing.
 fn same_network(one: &Arc<Subnet>, other: &Arc<Subnet>) -> bool {
     Arc::ptr_eq(one, other)
-        || (one.name == other.name && one.dynamic == other.dynamic && one.segment == other.segment)
+        || (one.name == other.name
+            && one.dynamic == other.dynamic
+            && one.segment == other.segment
+            && one.ipv6 == other.ipv6)
 }
 
 /// The same goes for boots.

@@ -45,19 +45,19 @@ pub fn survey_again(
     options: &Options,
     depth: Depth,
 ) -> Loaded {
+    let sources = memory.sources(files, &[]);
     let examine = |memory: &mut Memory, environment: &Environment| {
-        let sources = memory.sources(files, &[]);
-        memory.examine(revision.clone(), sources, environment, library, options, depth)
+        memory.examine(revision.clone(), sources.clone(), environment, library, options, depth)
     };
     let mut base = examine(memory, &Environment::base());
     let mut known = std::mem::take(&mut memory.environments);
     let mut others = Others::default();
     for environment in Environment::all(files.keys().map(|path| &**path)) {
         let Some(name) = environment.name() else { continue };
-        let Loaded { documents, problems: found, desired: _, environments: _ } = examine(
-            memory.environments.entry(name.clone()).or_insert(known.remove(name).unwrap_or_default()),
-            &environment,
-        );
+        let manifests = memory.manifests.lend();
+        let own = memory.environments.entry(name.clone()).or_insert(known.remove(name).unwrap_or_default());
+        own.manifests = manifests;
+        let Loaded { documents, problems: found, desired: _, environments: _ } = examine(own, &environment);
         let overlay = |file: &u32| environment.owns(&documents.sources.get(*file).name);
         let unparsed = documents.unparsed.iter().copied().filter(overlay).collect::<Vec<_>>();
         if !unparsed.is_empty() {

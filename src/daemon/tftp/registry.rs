@@ -1,14 +1,19 @@
 //! Which transfers are under way, so that there are not too many and none twice.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use super::Limits;
+
+/// Who has not answered for so long makes room if there is none: requests in the name of others, of
+/// which anybody can send any number, keep no machine out.
+const UNANSWERED: Duration = Duration::from_millis(500);
 
 #[derive(Clone)]
 pub struct Registry {
@@ -22,6 +27,8 @@ struct Shared {
     total: usize,
     per_client: HashMap<IpAddr, usize>,
     by_peer: HashMap<SocketAddr, Entry>,
+    /// Those that may not have answered yet, the oldest first.
+    quiet: VecDeque<(Instant, SocketAddr, u64)>,
 }
 
 struct Entry {
@@ -66,7 +73,9 @@ impl Registry {
             return Admission::Repeated;
         }
         let of_client = shared.per_client.get(&peer.ip()).copied().unwrap_or(0);
-        if shared.total >= self.limits.transfers || of_client >= self.limits.transfers_per_client {
+        let now = Instant::now();
+        let room = shared.total < self.limits.transfers || shared.make_room(now);
+        if !room || of_client >= self.limits.transfers_per_client {
             return Admission::Full;
         }
         let id = shared.next_id;
@@ -75,6 +84,8 @@ impl Registry {
             Entry { id, request: request.to_vec(), answered: Arc::clone(&answered), task: None, inbox: None };
         shared.next_id += 1;
         shared.total += 1;
+        shared.forget_the_answered();
+        shared.quiet.push_back((now, peer, id));
         shared.per_client.insert(peer.ip(), of_client + 1);
         if let Some(Entry { task: Some(task), .. }) = shared.by_peer.insert(peer, entry) {
             task.abort();
@@ -109,6 +120,29 @@ impl Registry {
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// Ends the transfer that has waited longest for a first answer, if that is long.
+    fn make_room(&mut self, now: Instant) -> bool {
+        self.forget_the_answered();
+        let Some((_, peer, _)) = self.quiet.pop_front_if(|(since, ..)| now >= *since + UNANSWERED) else {
+            return false;
+        };
+        let task = self.by_peer.get(&peer).and_then(|entry| entry.task.as_ref());
+        task.inspect(|task| task.abort()).is_some()
+    }
+
+    /// Whoever is first in the queue then is under way and has not answered.
+    fn forget_the_answered(&mut self) {
+        while let Some((_, peer, id)) = self.quiet.front() {
+            let entry = self.by_peer.get(peer).filter(|entry| entry.id == *id);
+            if entry.is_some_and(|entry| !entry.answered.load(Ordering::Relaxed)) {
+                return;
+            }
+            self.quiet.pop_front();
+        }
     }
 }
 

@@ -67,7 +67,10 @@ impl<O: Opener> Transferring<O> {
         }
         let mut pacing = Pacing { block: grant.block, prepared: 0, started: Instant::now() };
         let mut sender = Sender::new(size, grant, Duration::ZERO);
-        let ended = self.pace(&body, &mut sender, &mut pacing).await;
+        // Whoever makes room before he has answered once may never have asked.
+        transfer.counts = false;
+        let ended = self.pace(&body, &mut sender, &mut pacing, &mut transfer.counts).await;
+        transfer.counts = true;
         if let Err(error) = ended {
             if error.kind() != io::ErrorKind::ConnectionRefused {
                 transfer.sent = sender.delivered();
@@ -113,7 +116,14 @@ impl<O: Opener> Transferring<O> {
         Ok((Body::Memory(text.into()), size))
     }
 
-    async fn pace(&mut self, body: &Body, sender: &mut Sender, pacing: &mut Pacing) -> io::Result<()> {
+    /// Until the transfer is over; `answered` turns true when the client does.
+    async fn pace(
+        &mut self,
+        body: &Body,
+        sender: &mut Sender,
+        pacing: &mut Pacing,
+        answered: &mut bool,
+    ) -> io::Result<()> {
         let mut buffer = [0; MAX_PACKET];
         let mut timer = pin!(sleep_until(pacing.started + sender.deadline()));
         loop {
@@ -133,7 +143,8 @@ impl<O: Opener> Transferring<O> {
                     if let Ok(packet) = Packet::parse(&buffer[..received?]) {
                         sender.handle(pacing.now(), &packet);
                     }
-                    if sender.answered() {
+                    if sender.answered() && !*answered {
+                        *answered = true;
                         self.slot.answered();
                     }
                 }

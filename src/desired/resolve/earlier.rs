@@ -81,14 +81,21 @@ impl Earlier {
         effective
     }
 
-    /// The machine that was made of this resource, if it carries `macs` network cards now too.
+    pub(super) fn forget_profile(&mut self, name: &Name) {
+        self.profiles.remove(name);
+    }
+
+    /// The machine that was made of this resource, if it carries `macs` network cards and `ids` other
+    /// marks now too.
     pub(super) fn machine<T>(
         machines: &Machines<T>,
         written: &Arc<Resource<T>>,
         macs: usize,
+        ids: usize,
     ) -> Option<Arc<Machine>> {
         let (was, machine) = machines.get(&written.name)?;
-        (Arc::ptr_eq(was, written) && machine.macs.len() == macs).then(|| machine.clone())
+        let same = Arc::ptr_eq(was, written) && machine.macs.len() == macs && machine.ids.len() == ids;
+        same.then(|| machine.clone())
     }
 
     /// A memory of what all deployments share, and of `machines`, for the resolution of a few.
@@ -120,7 +127,6 @@ impl Earlier {
             && boots.len() == few.boots.len()
             && few.boots.iter().all(boot)
             && few.templates.iter().all(template)
-            && profiles.len() == few.profiles.len()
             && few.profiles.iter().all(profile)
     }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::{Earlier, Resolver, option};
 use crate::desired::Machine;
-use crate::manifest::{Code, Mark, Marked, Problem};
-use crate::model::{Mac, Name};
+use crate::manifest::{Code, Mark, Marked, Problem, document};
+use crate::model::{Identity, Mac, Name};
 
 /// Network cards by who was first to claim them.
 type Claims = HashMap<Mac, (Name, Mark)>;
@@ -15,15 +15,18 @@ impl Resolver<'_> {
     pub(super) fn machines(&mut self) {
         let documents = self.documents;
         let mut claims = Claims::with_capacity(documents.machines.len() + documents.deployments.len());
+        let mut known = HashMap::new();
         let mut machines: Vec<_> = documents.machines.values().collect();
         machines.sort_by_key(|resource| resource.mark);
         for resource in machines {
             let macs = self.claim(&resource.name, &resource.body.macs, &mut claims);
-            let known = Earlier::machine(&self.earlier.machines, resource, macs.len());
-            let machine = known.unwrap_or_else(|| {
+            let ids = self.identities(&resource.name, &resource.body, &mut known);
+            let earlier = Earlier::machine(&self.earlier.machines, resource, macs.len(), ids.len());
+            let machine = earlier.unwrap_or_else(|| {
                 let machine = Arc::new(Machine {
                     name: resource.name.clone(),
                     macs,
+                    ids,
                     labels: owned(&resource.body.labels),
                     protect: resource.body.protect.as_ref().map(|protect| protect.value),
                     options: option::encoded(&resource.body.extra),
@@ -67,11 +70,12 @@ impl Resolver<'_> {
                 continue;
             }
             let macs = self.claim(&resource.name, &resource.body.macs, claims);
-            let known = Earlier::machine(&self.earlier.implied, resource, macs.len());
+            let known = Earlier::machine(&self.earlier.implied, resource, macs.len(), 0);
             let machine = known.unwrap_or_else(|| {
                 let machine = Arc::new(Machine {
                     name: resource.name.clone(),
                     macs,
+                    ids: Vec::new(),
                     labels: BTreeMap::new(),
                     protect: None,
                     options: Default::default(),
@@ -83,6 +87,35 @@ impl Resolver<'_> {
             });
             self.add(machine);
         }
+    }
+
+    /// The marks that nobody claimed before; the others are reported.
+    fn identities(
+        &mut self,
+        name: &Name,
+        body: &document::Machine,
+        known: &mut HashMap<Identity, (Name, Mark)>,
+    ) -> Vec<Identity> {
+        let client_ids = body.client_ids.iter().map(|id| (Identity::client_id(&id.value).ok(), id.mark));
+        let uuid = body.uuid.iter().map(|uuid| (Identity::uuid(&uuid.value).ok(), uuid.mark));
+        let mut own = Vec::new();
+        for (identity, mark) in client_ids.chain(uuid) {
+            let Some(identity) = identity else { continue };
+            let Some((first, earlier)) = known.get(&identity) else {
+                known.insert(identity.clone(), (name.clone(), mark));
+                own.push(identity);
+                continue;
+            };
+            let message = match first == name {
+                true => format!("machine `{name}` has the {identity} twice"),
+                false => format!("two machines claim the {identity}"),
+            };
+            let problem = Problem::new(Code::MacTwice, mark, message, format!("claimed again by `{name}`"))
+                .also(*earlier, format!("first claimed by `{first}`"));
+            self.problems
+                .push(problem.help("leave it to one of them, or to none: cloned machines share theirs"));
+        }
+        own
     }
 
     /// The addresses that nobody claimed before; the others are reported.

@@ -1,6 +1,6 @@
 //! Inheritance: later wins, tables merge by key, anything else replaces.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use super::{Resolver, option};
@@ -73,8 +73,17 @@ fn merge(base: &mut BTreeMap<Arc<str>, Field>, over: &BTreeMap<Arc<str>, Field>)
 impl Resolver<'_> {
     pub(super) fn profiles(&mut self) {
         let documents = self.documents;
+        let deployments = documents.deployments.values().filter_map(|own| own.body.profile.as_ref());
+        let parents = documents.profiles.values().flat_map(|own| &own.body.extends);
+        let used: HashSet<&Name> = deployments.chain(parents).map(|name| &name.value).collect();
         for name in documents.profiles.keys() {
-            self.effective(name, &mut Vec::new());
+            let effective = self.effective(name, &mut Vec::new());
+            // Of one that nobody names there is only to know whether it is right.
+            if !used.contains(name) {
+                drop(effective);
+                self.profiles.remove(name);
+                self.earlier.forget_profile(name);
+            }
         }
     }
 

@@ -131,10 +131,12 @@ impl Whole {
         (!self.pinned.contains_key(name)).then_some(())
     }
 
+    /// A machine that is known by more than its cards may be in the way of any other.
     fn add_machine(&mut self, machine: &Arc<Machine>) -> Option<()> {
         match self.desired.machines.get(&machine.name) {
             // Where a deployment went to a machine that is as it was.
             Some(known) => return Arc::ptr_eq(known, machine).then_some(()),
+            None if !machine.ids.is_empty() => return None,
             None => drop(self.desired.machines.insert(machine.name.clone(), machine.clone())),
         }
         let name = &machine.name;

@@ -6,7 +6,7 @@ use super::{Checker, only_similar, plain, similar};
 use crate::manifest::quote::quoted;
 use crate::manifest::value::Value;
 use crate::manifest::{Code, Form, Kind, Mark, Problem};
-use crate::model::{Cidr6, Mac, Name, Size};
+use crate::model::{Cidr6, Identity, Mac, Name, Size};
 
 impl Checker<'_> {
     pub(super) fn form(&mut self, form: &Form, key: &str, text: &str, mark: Mark) -> Option<Value> {
@@ -42,6 +42,10 @@ fn read(form: &Form, text: &str) -> Result<Value, String> {
             text.parse().map(Value::Name).map_err(|error: crate::model::name::NameError| words(&error))
         }
         Form::Mac => text.parse().map(Value::Mac).map_err(|error: crate::model::mac::MacError| words(&error)),
+        Form::Uuid => Identity::uuid(text).map(|_| Value::Text(text.into())).map_err(|error| words(&error)),
+        Form::ClientId => {
+            Identity::client_id(text).map(|_| Value::Text(text.into())).map_err(|error| words(&error))
+        }
         Form::AddressOrAuto if text == "auto" => Ok(Value::Auto),
         Form::Address => {
             text.parse().map(Value::Address).map_err(|_| "an IPv4 address is written as in 10.0.10.21".into())

@@ -14,7 +14,7 @@ use crate::manifest::{Mark, Problem, Sources, is_manifest, scan};
 /// Addresses of the settings of some files, worked out once for each file.
 pub struct Addresses<'a> {
     sources: &'a Sources,
-    files: BTreeMap<u32, Vec<(Range<usize>, String)>>,
+    files: BTreeMap<u32, Settings>,
     /// How often a fingerprint was given.
     given: BTreeMap<String, u32>,
 }
@@ -38,14 +38,49 @@ impl<'a> Addresses<'a> {
     /// manifests, the file's name with the marked text.
     fn address(&mut self, mark: Mark) -> String {
         let sources = self.sources;
-        let settings = self.files.entry(mark.file).or_insert_with(|| settings(sources, mark.file));
-        let start = mark.start as usize;
-        let holds = |(range, _): &&(Range<usize>, String)| range.start <= start && start < range.end;
-        let innermost = settings.iter().filter(holds).min_by_key(|(range, _)| range.len());
-        match innermost {
-            Some((_, path)) => path.clone(),
+        let settings = self.files.entry(mark.file).or_insert_with(|| Settings::of(sources, mark.file));
+        match settings.innermost(mark.start as usize) {
+            Some(path) => path.to_owned(),
             None => format!("{}\n{}", sources.get(mark.file).name, sources.text_at(mark)),
         }
+    }
+}
+
+/// The settings of a file by the bytes they take.
+struct Settings {
+    /// By their beginning, the longer ones first.
+    ranges: Vec<(Range<usize>, String)>,
+    /// For each the one before it that it lies in.
+    outer: Vec<Option<usize>>,
+}
+
+impl Settings {
+    fn of(sources: &Sources, file: u32) -> Settings {
+        let mut ranges = settings(sources, file);
+        // Of two that take the same bytes the first one found is the inner one.
+        ranges.reverse();
+        ranges.sort_by_key(|(range, _)| (range.start, std::cmp::Reverse(range.end)));
+        let mut outer = Vec::with_capacity(ranges.len());
+        let mut open: Vec<usize> = Vec::new();
+        for (number, (range, _)) in ranges.iter().enumerate() {
+            while open.pop_if(|before| ranges[*before].0.end < range.end).is_some() {}
+            outer.push(open.last().copied());
+            open.push(number);
+        }
+        Settings { ranges, outer }
+    }
+
+    /// The path of the shortest one that holds a byte.
+    fn innermost(&self, at: usize) -> Option<&str> {
+        let mut next = self.ranges.partition_point(|(range, _)| range.start <= at).checked_sub(1);
+        while let Some(number) = next {
+            let (range, path) = &self.ranges[number];
+            if at < range.end {
+                return Some(path);
+            }
+            next = self.outer[number];
+        }
+        None
     }
 }
 

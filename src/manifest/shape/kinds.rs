@@ -223,6 +223,18 @@ static MACHINE: Fields = table(
     "A physical machine.",
     &[
         must("mac", Several(&Text(Mac)), "Hardware addresses of its network cards."),
+        may(
+            "client-id",
+            Several(&Text(ClientId)),
+            "DHCP client ids (option 61) that it is known by when it speaks with another card, as texts or as \
+             in \"hex:01525400aa0001\".",
+        ),
+        may(
+            "uuid",
+            Text(Uuid),
+            "UUID of its board (option 97, `dmidecode -s system-uuid`), by which it is known when neither card \
+             nor client id are.",
+        ),
         may("labels", Map(&Text(Any)), "Words of your own, to select by."),
         may("memory", Text(Size), "What it has, as in \"16 GiB\"; boots that need more are refused."),
         may("power", Table(&POWER), "How to turn it on and off."),

@@ -54,7 +54,7 @@ impl<'a> Asker<'a> {
         now: Time,
         request: &'a Request,
     ) -> Result<Asker<'a>, Reason> {
-        let machine = table.machine(request.mac);
+        let machine = table.speaker(request.mac, request.identities());
         let deployment = machine.and_then(|machine| table.tenant(&machine.name));
         let first = subnet(table, link, request)?;
         let subnet = on_the_wire(table, link, now, request, deployment, first);
@@ -114,10 +114,10 @@ impl<'a> Asker<'a> {
         let holder = table.leases.holder(address, now).filter(|lease| lease.mac != mac);
         let supply = |over| Supply::Fixed { subnet: self.subnet.clone(), address, over };
         let Some(holder) = holder else {
-            let shared = machine.macs.len() > 1;
+            let shared = machine.macs.len() > 1 || !machine.ids.is_empty();
             return Ok(if shared { Right::Lease(supply(None)) } else { Right::Fixed(address) });
         };
-        if !machine.macs.contains(&holder.mac) {
+        if !table.is_card_of(holder.mac, machine) {
             return Err(Reason::InUse {
                 deployment: deployment.name.clone(),
                 origin: deployment.origin.clone(),

@@ -11,21 +11,13 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::client::{Client, Speaker};
-use super::loader;
+use super::quirk;
 use super::reply::Reply;
 use super::wire::{Request, code};
 use crate::desired::{Deployment, Machine};
-use crate::model::{ClientArch, Firmware, Mac};
+use crate::model::Mac;
+use crate::table::loader::{self, Chosen};
 use crate::table::{Server, host};
-
-/// PXE discovery control (option 43.6) bit 3: boot the named file, no menu, no discovery. With
-/// option 60 and without this EDK2 goes to port 4011 instead.
-const BOOT_NAMED_FILE: [u8; 4] = [6, 1, 8, 255];
-/// What the boot ROM and EEPROM of a Raspberry Pi look for: discovery control, a menu with this
-/// one entry, and its prompt.
-const RASPBERRY_PI: &[u8] = b"\x06\x01\x08\x09\x14\x00\x00\x11Raspberry Pi Boot\x0a\x04\x00PXE\xff";
-/// iPXE's `no-pxedhcp` (option 175.176): do not wait 3 s for a ProxyDHCP server.
-const NO_PROXY_WAIT: [u8; 3] = [0xb0, 1, 1];
 
 /// The answer to "what shall I boot?".
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,17 +52,18 @@ impl BootFile {
         let at = at.into();
         let (client, mac, url) = (booter.client, booter.mac, server.url_at(at));
         let missing = BootFile::Missing;
+        let name = |found: Chosen| BootFile::Name(found.place.name().to_owned());
         match client.speaker {
             Speaker::System => BootFile::Nothing,
             Speaker::Ipxe { capable: true } => BootFile::Url(format!("{url}/ipxe/{}.ipxe", mac.dashed())),
-            Speaker::Ipxe { capable: false } => booter
-                .loader(server)
-                .map_or_else(missing, |name| BootFile::Url(format!("tftp://{}/{name}", host(at)))),
-            Speaker::Pxe => booter.loader(server).map_or_else(missing, BootFile::Name),
+            Speaker::Ipxe { capable: false } => booter.loader(server).map_or_else(missing, |found| {
+                BootFile::Url(format!("tftp://{}/{}", host(at), found.place.name()))
+            }),
+            Speaker::Pxe => booter.loader(server).map_or_else(missing, name),
             Speaker::Http => booter
                 .loader(server)
-                .map_or_else(missing, |name| BootFile::Url(format!("{url}/loader/{name}"))),
-            Speaker::UBoot => booter.loader(server).map_or(BootFile::ItsOwn, BootFile::Name),
+                .map_or_else(missing, |found| BootFile::Url(format!("{url}/{}", found.place.path()))),
+            Speaker::UBoot => booter.loader(server).map_or(BootFile::ItsOwn, name),
             Speaker::RaspberryPi => BootFile::ItsOwn,
             Speaker::Petitboot => BootFile::Config(format!("{url}/pxelinux.cfg/01-{}", mac.dashed())),
         }
@@ -95,10 +88,8 @@ impl BootFile {
 }
 
 impl Booter<'_> {
-    fn loader(&self, server: &Server) -> Result<String, String> {
-        let own = self.machine.iter().flat_map(|machine| &machine.loader);
-        let boot = self.deployment.iter().flat_map(|deployment| &deployment.boot.loader);
-        loader::choose(self.client.arch, server, own.chain(boot).map(|name| &**name))
+    fn loader(&self, server: &Server) -> Result<Chosen, String> {
+        loader::choose(self.client.arch, server, self.machine, self.deployment)
     }
 }
 
@@ -131,21 +122,12 @@ pub(super) fn write(
         BootFile::Config(_) if reply.has(code::CONFIG_FILE) => reply.next_server(server),
         BootFile::Config(url) => reply.next_server(server).raw(code::CONFIG_FILE, url.as_bytes()),
     };
-    match (client.speaker, manner) {
-        (Speaker::RaspberryPi, _) => reply.raw(code::CLASS, b"PXEClient").raw(code::VENDOR, RASPBERRY_PI),
-        (Speaker::Ipxe { .. }, Manner::Whole) => reply.raw(code::IPXE, &NO_PROXY_WAIT),
-        (Speaker::Http, _) => reply.raw(code::CLASS, b"HTTPClient"),
-        (Speaker::UBoot | Speaker::Petitboot, Manner::Whole) => reply,
-        (_, Manner::Whole) => reply.raw(code::CLASS, b"PXEClient").raw(code::VENDOR, &BOOT_NAMED_FILE),
-        (Speaker::Pxe, Manner::Proxy) if is_bios(client.arch) => {
-            reply.raw(code::CLASS, b"PXEClient").raw(code::VENDOR, &BOOT_NAMED_FILE)
-        }
-        // UEFI takes a proxy's offer without 43 and asks for the file on port 4011; some
-        // firmware ignores a proxy's offer with bit 3. iPXE wants next server and file only.
-        (_, Manner::Proxy) => reply.raw(code::CLASS, b"PXEClient"),
+    let quirk = quirk::of(request);
+    let options = match manner {
+        Manner::Whole => quirk.whole,
+        Manner::Proxy => quirk.proxy,
     };
-}
-
-fn is_bios(arch: Option<ClientArch>) -> bool {
-    arch.is_none_or(|arch| arch.firmware == Firmware::Bios)
+    for (code, value) in options {
+        reply.raw(*code, value);
+    }
 }

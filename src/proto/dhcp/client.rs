@@ -1,5 +1,6 @@
 //! What speaks: boot firmware, iPXE, or an operating system.
 
+use super::quirk;
 use super::wire::{Request, code, sub_options};
 use crate::model::{ClientArch, Cpu, Firmware};
 
@@ -9,25 +10,6 @@ mod feature {
     pub const BZIMAGE: u8 = 0x18;
     pub const EFI: u8 = 0x24;
 }
-
-/// U-Boot's own architecture types (PXE and HTTP), which are in IANA's registry but not in
-/// `ClientArch`.
-const UBOOT_ARM32: [u16; 2] = [21, 23];
-const UBOOT_ARM64: [u16; 2] = [22, 24];
-/// Petitboot on OpenPOWER ("OPAL v3").
-const OPAL: u16 = 14;
-/// A Raspberry Pi that says so; most say 0, as a BIOS does.
-const RASPBERRY_PI: u16 = 41;
-
-/// Hardware addresses of Raspberry Pis begin with one of these.
-pub const RASPBERRY_PI_VENDORS: [[u8; 3]; 6] = [
-    [0xb8, 0x27, 0xeb],
-    [0xdc, 0xa6, 0x32],
-    [0xe4, 0x5f, 0x01],
-    [0x28, 0xcd, 0xc1],
-    [0xd8, 0x3a, 0xdd],
-    [0x2c, 0xcf, 0x67],
-];
 
 /// The sender of a message, as far as it matters for booting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,26 +39,15 @@ pub enum Speaker {
 
 impl Client {
     pub fn of(request: &Request) -> Client {
-        let class = request.option(code::CLASS).unwrap_or_default();
-        let arch = architecture(request, class);
-        let speaker = if is_ipxe(request) {
-            Speaker::Ipxe { capable: is_capable(request) }
-        } else if is_raspberry_pi(request, class) {
-            Speaker::RaspberryPi
-        } else if request.architectures().any(|code| code == OPAL) {
-            Speaker::Petitboot
-        } else if is_uboot(request, class) {
-            Speaker::UBoot
-        } else if class.starts_with(b"HTTPClient") {
-            Speaker::Http
-        } else if class.starts_with(b"PXEClient") {
-            Speaker::Pxe
-        } else {
-            Speaker::System
+        let speaker = match quirk::of(request).speaker {
+            Speaker::Ipxe { .. } => Speaker::Ipxe { capable: is_capable(request) },
+            speaker => speaker,
         };
+        let arch = quirk::architectures(request).find_map(ClientArch::from_code);
         // Option 60 says which way it boots, whatever the architecture type claims.
         let firmware = |arch: ClientArch| match (speaker, arch.firmware) {
-            (Speaker::Http, _) => Firmware::UefiHttp,
+            (Speaker::Http, Firmware::Uefi) => Firmware::UefiHttp,
+            (Speaker::Http, firmware) => firmware,
             (_, Firmware::UefiHttp) => Firmware::Uefi,
             (_, firmware) => firmware,
         };
@@ -97,52 +68,6 @@ impl Client {
     pub fn boots(&self) -> bool {
         self.speaker != Speaker::System
     }
-}
-
-/// The first known type of option 93, else the digits in option 60 (`PXEClient:Arch:00007:…`).
-fn architecture(request: &Request, class: &[u8]) -> Option<ClientArch> {
-    let uboot = |code| match code {
-        code if UBOOT_ARM32.contains(&code) => Some(ClientArch { cpu: Cpu::Arm, firmware: Firmware::Uefi }),
-        code if UBOOT_ARM64.contains(&code) => {
-            Some(ClientArch { cpu: Cpu::Aarch64, firmware: Firmware::Uefi })
-        }
-        code => ClientArch::from_code(code),
-    };
-    if request.option(code::ARCHITECTURE).is_some() {
-        return request.architectures().find_map(uboot);
-    }
-    match class {
-        b"U-Boot.armv7" => uboot(UBOOT_ARM32[0]),
-        b"U-Boot.armv8" => uboot(UBOOT_ARM64[0]),
-        _ => {
-            let digits =
-                std::str::from_utf8(class).ok()?.split(':').skip_while(|part| *part != "Arch").nth(1)?;
-            uboot(digits.parse().ok()?)
-        }
-    }
-}
-
-fn is_uboot(request: &Request, class: &[u8]) -> bool {
-    class.starts_with(b"U-Boot")
-        || request.architectures().any(|code| UBOOT_ARM32.contains(&code) || UBOOT_ARM64.contains(&code))
-}
-
-/// A Pi says that it is a BIOS (architecture 0). Its machine id begins with `RPi` since the EEPROM
-/// of 2020; before, only the card's vendor tells. Early ones leave option 60 out of the REQUEST.
-fn is_raspberry_pi(request: &Request, class: &[u8]) -> bool {
-    let named = request.machine_id().is_some_and(|id| id[1..].starts_with(b"RPi"));
-    let [first, second, third, ..] = request.mac.octets();
-    let vendor = RASPBERRY_PI_VENDORS.contains(&[first, second, third]);
-    let code = request.architectures().next();
-    let firmware = class.starts_with(b"PXEClient:Arch:00000") || code == Some(0);
-    named || code == Some(RASPBERRY_PI) || vendor && firmware
-}
-
-/// Mellanox FlexBoot sends option 175 but no user class; forks do the opposite. The user class
-/// comes raw (iPXE, dhclient) or as the list of RFC 3004.
-fn is_ipxe(request: &Request) -> bool {
-    request.option(code::IPXE).is_some()
-        || request.option(code::USER_CLASS).is_some_and(|class| class.windows(4).any(|part| part == b"iPXE"))
 }
 
 /// Whether this iPXE can be handed a script by URL. One that hides its features (no option

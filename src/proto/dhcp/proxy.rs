@@ -41,14 +41,14 @@ fn answer(table: &Table, link: &Link, now: Time, request: &Request, kind: Messag
     if !client.boots() {
         return silence(table, link, request, Reason::NotABoot);
     }
-    if table.machine(request.mac).is_none() {
+    let Some(machine) = table.speaker(request.mac, request.identities()) else {
         return silence(table, link, request, Reason::NoMachine);
-    }
-    let deployment = table.deployment_of(request.mac);
+    };
+    let deployment = table.tenant(&machine.name);
     let booter = Booter {
         client: &client,
         mac: request.mac,
-        machine: table.machine(request.mac).map(|machine| &**machine),
+        machine: Some(&**machine),
         deployment: deployment.map(|deployment| &**deployment),
     };
     let server = table.server.address_on(&link.cidr);

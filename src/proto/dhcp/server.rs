@@ -48,7 +48,10 @@ enum Wish {
 pub(super) fn answer(table: &Table, link: &Link, now: Time, request: &Request) -> Decision {
     let case = Case { table, link, now, request };
     if let Some(other) = request.server_id().filter(|id| !case.is_ours(*id)) {
-        return case.silence(Reason::OtherServer(other));
+        return match case.offer_not_taken() {
+            Some(address) => Decision::NeedLease(case.lease(LeaseAction::Release { address })),
+            None => case.silence(Reason::OtherServer(other)),
+        };
     }
     let decision = match request.kind {
         MessageType::Discover => case.discover(),
@@ -99,6 +102,14 @@ impl Case<'_> {
             .chain(bound)
             .map(|lease| lease.address)
             .find(|address| self.can_bind(supply, *address))
+    }
+
+    /// The address on offer to the sender of a REQUEST that takes another server's.
+    fn offer_not_taken(&self) -> Option<Ipv4Addr> {
+        let leases = &self.table.leases;
+        let offer = leases.offer(self.request.mac).filter(|_| self.request.kind == MessageType::Request)?;
+        let bound = leases.binding(self.request.mac).filter(|lease| lease.address == offer.address);
+        bound.is_none_or(|lease| lease.state != LeaseState::Bound).then_some(offer.address)
     }
 
     fn request(&self) -> Result<Decision, Reason> {
@@ -332,8 +343,12 @@ impl Case<'_> {
         if let Some(deployment) = asker.deployment {
             deployment.options.over(&mut options);
         }
-        for (code, value) in options.values.iter().filter(|(code, _)| self.request.wants(**code)) {
-            reply.extra(*code, value);
+        // Firmware that is told to prefer IPv6 drops its IPv4 address in the middle of a boot (RFC 8925).
+        let fits = |code: u8| code != code::IPV6_ONLY || !asker.client.boots();
+        for (code, value) in &options.values {
+            if self.request.wants(*code) && fits(*code) {
+                reply.extra(*code, value);
+            }
         }
         let Some(routes) = options.routes.filter(|routes| !routes.is_empty()) else { return };
         let mut routes = routes.to_vec();

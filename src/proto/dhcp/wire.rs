@@ -11,8 +11,8 @@ use std::net::Ipv4Addr;
 
 use dhcproto::v4::{self, Decodable, Decoder, HType, Opcode};
 
-use crate::model::Mac;
 use crate::model::mac::MacError;
+use crate::model::{Identity, Mac};
 
 pub use dhcproto::v4::MessageType;
 
@@ -40,6 +40,7 @@ pub(super) mod code {
     pub const RELAY: u8 = 82;
     pub const ARCHITECTURE: u8 = 93;
     pub const MACHINE_ID: u8 = 97;
+    pub const IPV6_ONLY: u8 = 108;
     pub const SUBNET_SELECTION: u8 = 118;
     pub const ROUTES: u8 = 121;
     pub const IPXE: u8 = 175;
@@ -164,6 +165,13 @@ impl<'a> Request<'a> {
     /// Option 97, if it has the form of RFC 4578: type 0 and a 16-byte UUID.
     pub fn machine_id(&self) -> Option<&[u8]> {
         self.option(code::MACHINE_ID).filter(|id| id.len() == 17 && id[0] == 0)
+    }
+
+    /// What the sender may be known by beside its hardware address: client id, then UUID.
+    pub fn identities(&self) -> impl Iterator<Item = Identity> {
+        let client_id = self.option(code::CLIENT_ID).map(|id| Identity::ClientId(id.into()));
+        let uuid = self.machine_id().and_then(|id| <[u8; 16]>::try_from(&id[1..]).ok());
+        client_id.into_iter().chain(uuid.into_iter().flat_map(Identity::on_wire))
     }
 
     /// Option 12, printable and short; for people only.

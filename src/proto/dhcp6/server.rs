@@ -84,6 +84,9 @@ pub(super) fn answer(table: &Table, link: &Link, now: Time, request: &Request) -
 
 /// Whether the ids are there that such a message must and must not have (section 16).
 fn ids(table: &Table, request: &Request) -> Result<(), Reason> {
+    if request.kind == MessageType::InformationRequest && request.has(code::IA_NA) {
+        return Err(super::WireError::Unfitting(code::IA_NA).into());
+    }
     let ours = request.option(code::SERVER_ID).map(|id| id == table.duid());
     let has_client = request.has(code::CLIENT_ID);
     let right = match request.kind {
@@ -236,7 +239,7 @@ impl Case<'_> {
             let subnet = self.subnet.name.clone();
             return Err(Reason::Elsewhere { deployment: name, origin, address, subnet });
         }
-        let own = |mac| self.machine.is_some_and(|machine| machine.macs.contains(&mac));
+        let own = |mac| self.machine.is_some_and(|machine| self.table.is_card_of(mac, machine));
         let holder = self.table.leases6.at(address).filter(|lease| lease.is_active(self.now));
         match holder.filter(|lease| !own(lease.mac)) {
             Some(lease) => {

@@ -53,6 +53,8 @@ pub enum WireError {
     Length { code: u16, length: usize },
     #[error("a relay's message has no message in it (option 9)")]
     Empty,
+    #[error("option {0} may not be in such a message")]
+    Unfitting(u16),
     #[error("it has passed more than {HOPS_MAX} relays")]
     Hops,
 }

@@ -268,6 +268,28 @@ mod tests {
     }
 
     #[test]
+    fn what_hides_a_second_request_is_refused() {
+        for head in [
+            "GET / HTTP/1.1\r\nX: a\r\n b: c\r\n\r\n",
+            "GET / HTTP/1.1\r\n X: folded\r\n\r\n",
+            "GET / HTTP/1.1\r\nContent-Length : 5\r\n\r\n",
+            "GET / HTTP/1.1\r\nX: a\rY: b\r\n\r\n",
+            "GET / HTTP/1.1\r\nX: a\0b\r\n\r\n",
+            "GET / HTTP/1.1\r\nX\0: b\r\n\r\n",
+            "GET /\0 HTTP/1.1\r\n\r\n",
+            "GET / HTTP/1.1 x\r\n\r\n",
+            "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding:\x0bchunked\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked, identity\r\n\r\n",
+            "POST / HTTP/1.1\r\nContent-Length: 5, 5\r\n\r\n",
+            "POST / HTTP/1.1\r\nContent-Length: 0x5\r\n\r\n",
+        ] {
+            let error = parse(head).expect_err(head);
+            assert_eq!(error.status(), Status::BadRequest, "{head:?}");
+        }
+    }
+
+    #[test]
     fn what_is_no_request_is_refused_by_name() {
         for (text, status) in [
             ("\x16\x03\x01\x02\0", Status::BadRequest),

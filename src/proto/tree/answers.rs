@@ -1,12 +1,14 @@
 //! Answer files: rendered for one installation, served to who knows its token, while it lasts.
 
 use std::net::Ipv6Addr;
+use std::sync::Arc;
 
-use super::{Answer, Artifact, Asker, Method, Refusal, RefusalReason, facts_at, script};
-use crate::desired::Deployment;
-use crate::model::{Content, Name};
+use super::{Answer, Artifact, Asker, Facts, Method, Refusal, RefusalReason, script};
+use crate::desired::{Deployment, Template};
+use crate::model::{Content, Mac, Name};
 use crate::render::kind::{self, AnswerContent};
 use crate::render::{RenderError, Value};
+use crate::table::memo::{Subject, Text};
 use crate::table::{InstallStage, Permit, PermitStep, Purpose, Stage, Table};
 
 pub fn open(table: &Table, asker: &Asker, method: Method, name: &Name, token: &str, file: &str) -> Answer {
@@ -44,21 +46,29 @@ pub fn open(table: &Table, asker: &Asker, method: Method, name: &Name, token: &s
 
 fn serve(
     table: &Table,
-    deployment: &Deployment,
+    deployment: &Arc<Deployment>,
     file: &str,
     at: Option<Ipv6Addr>,
 ) -> Result<Answer, Refusal> {
     let missing =
         || Refusal::new(RefusalReason::NotFound, format!("{} has no answer file {file}", deployment.name));
-    let text = render_at(table, deployment, file, at).ok_or_else(missing)?;
-    let text = text
-        .map_err(|error| Refusal::new(RefusalReason::Busy, format!("{file} can't be rendered: {error}")))?;
-    let etag = script::digest(text.as_bytes());
+    let part = Part::find(table, deployment, file).ok_or_else(missing)?;
+    let render = || {
+        let text = part.render(table, deployment, at)?;
+        Ok(Text { etag: script::digest(text.as_bytes()).into(), bytes: text.into() })
+    };
+    let text = match &table.memo {
+        Some(memo) => memo.get(table, deployment, part.subject(table, deployment, at), render),
+        None => render(),
+    };
+    let Text { bytes, etag } = text.map_err(|error: RenderError| {
+        Refusal::new(RefusalReason::Busy, format!("{file} can't be rendered: {error}"))
+    })?;
     Ok(Answer::Serve(Artifact {
         text: format!("{file} of {}", deployment.name),
-        content: Content::Bytes(text.into()),
+        content: Content::Bytes(bytes),
         media_type: "text/plain; charset=utf-8",
-        etag,
+        etag: etag.to_string(),
         stage: Stage::Answers,
         mac: None,
         deployment: Some(deployment.name.clone()),
@@ -67,31 +77,54 @@ fn serve(
 
 /// One of the deployment's answer files; `None` if its template's kind has no such file.
 pub fn render(table: &Table, deployment: &Deployment, file: &str) -> Option<Result<String, RenderError>> {
-    render_at(table, deployment, file, None)
+    Some(Part::find(table, deployment, file)?.render(table, deployment, None))
 }
 
-/// The same with URLs that lead to our IPv6 address `at`.
-fn render_at(
-    table: &Table,
-    deployment: &Deployment,
-    file: &str,
-    at: Option<Ipv6Addr>,
-) -> Option<Result<String, RenderError>> {
-    let template = deployment.template.as_ref()?;
-    let machine = table.desired.machines.get(table.assignments.get(&deployment.name)?)?;
-    let mac = table.active_mac(machine)?;
-    let facts = facts_at(table, deployment, mac, table.address_of(deployment, mac), at);
-    let secret = |name: &str| table.secrets.get(name);
-    let content = template.kind.files().iter().find(|part| part.name == file)?.content;
-    Some(match content {
-        AnswerContent::Main => template.text.render(&facts, &secret),
-        AnswerContent::Empty => Ok(String::new()),
-        AnswerContent::MetaData => {
-            let host = match facts.get("hostname") {
-                Some(Value::String(host)) => host.as_str(),
-                _ => deployment.name.as_str(),
-            };
-            Ok(kind::meta_data(deployment.name.as_str(), deployment.redeploy, host))
+/// An answer file of a machine.
+struct Part<'a> {
+    template: &'a Template,
+    file: &'static kind::AnswerFile,
+    mac: Mac,
+}
+
+impl<'a> Part<'a> {
+    /// `None` if the deployment has no such file, or no machine.
+    fn find(table: &Table, deployment: &'a Deployment, file: &str) -> Option<Part<'a>> {
+        let template = deployment.template.as_ref()?;
+        let machine = table.desired.machines.get(table.assignments.get(&deployment.name)?)?;
+        let mac = table.active_mac(machine)?;
+        let file = template.kind.files().iter().find(|part| part.name == file)?;
+        Some(Part { template, file, mac })
+    }
+
+    fn subject(&self, table: &Table, deployment: &Deployment, at: Option<Ipv6Addr>) -> Subject {
+        let Part { template: _, file, mac } = *self;
+        let address = table.address_of(deployment, mac);
+        Subject { file: file.name, mac, address, address6: table.address6_of(deployment, mac), at }
+    }
+
+    /// The text, with URLs that lead to our IPv6 address `at`.
+    fn render(
+        &self,
+        table: &Table,
+        deployment: &Deployment,
+        at: Option<Ipv6Addr>,
+    ) -> Result<String, RenderError> {
+        let Part { template, file: _, mac } = *self;
+        let facts = Facts { table, deployment, mac, address: table.address_of(deployment, mac), at };
+        let secret = |name: &str| table.secrets.get(name);
+        match self.file.content {
+            AnswerContent::Main => {
+                facts.fill(&|name| template.text.uses(name), |facts| template.text.render(facts, &secret))
+            }
+            AnswerContent::Empty => Ok(String::new()),
+            AnswerContent::MetaData => {
+                let host = match facts.all().remove("hostname") {
+                    Some(Value::String(host)) => host,
+                    _ => deployment.name.to_string(),
+                };
+                Ok(kind::meta_data(deployment.name.as_str(), deployment.redeploy, &host))
+            }
         }
-    })
+    }
 }

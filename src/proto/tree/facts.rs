@@ -21,55 +21,96 @@ pub fn facts_at(
     address: Option<Ipv4Addr>,
     at: Option<Ipv6Addr>,
 ) -> Values {
-    let subnet = &deployment.subnet;
-    let text = |value: Option<String>| Value::String(value.unwrap_or_default());
-    let mut facts = Values::new();
-    for list in ["packages", "users", "ssh_keys"] {
-        facts.insert(list.into(), Value::List(Vec::new()));
-    }
-    for empty in ["disk", "timezone"] {
-        facts.insert(empty.into(), text(None));
-    }
-    facts.insert("hostname".into(), text(Some(deployment.name.to_string())));
-    facts.insert("domain".into(), text(subnet.domain.clone()));
-    facts.extend(deployment.values.clone());
-    facts.insert("name".into(), text(Some(deployment.name.to_string())));
-    facts.insert("mac".into(), text(Some(mac.to_string())));
-    facts.insert("address".into(), text(address.map(|address| address.to_string())));
-    let address6 = table.address6_of(deployment, mac).map(|address| address.to_string());
-    facts.insert("address6".into(), text(address6));
-    facts.insert("netmask".into(), text(Some(subnet.cidr.netmask().to_string())));
-    facts.insert("prefix_length".into(), Value::Integer(subnet.cidr.length().into()));
-    facts.insert("gateway".into(), text(subnet.gateway.map(|gateway| gateway.to_string())));
-    let dns = subnet.dns.iter().map(|server| text(Some(server.to_string()))).collect();
-    facts.insert("dns".into(), Value::List(dns));
-    let own = at.map_or_else(|| table.server.address_on(&subnet.cidr).into(), IpAddr::V6);
-    let server = table.server.url_at(own);
-    facts.insert("server_url".into(), text(Some(server.clone())));
-    facts.insert("media_url".into(), text(Some(format!("{server}/{}", deployment.boot.prefix))));
-    facts.extend(urls(table, deployment, &server));
-    facts
+    Facts { table, deployment, mac, address, at }.all()
 }
 
-/// The URLs that belong to one installation.
-fn urls(table: &Table, deployment: &Deployment, server: &str) -> Values {
-    let name = &deployment.name;
-    let answers = table.token(Purpose::Answers, name, deployment.redeploy);
-    let folder = format!("{server}/answers/{name}/{answers}/");
-    let main = match &deployment.template {
-        Some(template) if !template.kind.answers_url_is_folder() => template.kind.main_file(),
-        _ => "",
-    };
-    let hooks = table.token(Purpose::Hooks, name, deployment.redeploy);
-    let hook = |outcome: &str| format!("{server}/hooks/{name}/{hooks}/{outcome}");
-    [
-        ("answers_url", format!("{folder}{main}")),
-        ("answers_base_url", folder.clone()),
-        ("completed_url", hook("completed")),
-        ("failed_url", hook("failed")),
-        ("progress_url", hook("progress")),
-    ]
-    .into_iter()
-    .map(|(name, url)| (name.to_owned(), Value::String(url)))
-    .collect()
+/// Where the variables of a deployment come from.
+#[derive(Clone, Copy)]
+pub struct Facts<'a> {
+    pub table: &'a Table,
+    pub deployment: &'a Deployment,
+    pub mac: Mac,
+    pub address: Option<Ipv4Addr>,
+    pub at: Option<Ipv6Addr>,
+}
+
+impl Facts<'_> {
+    pub fn all(&self) -> Values {
+        self.some(&|_| true)
+    }
+
+    /// What `render` makes of the variables it uses, which `uses` tells. Where it fails it is given
+    /// all of them, for its message may name any.
+    pub fn fill<T, E>(
+        &self,
+        uses: &dyn Fn(&str) -> bool,
+        render: impl Fn(&Values) -> Result<T, E>,
+    ) -> Result<T, E> {
+        render(&self.some(uses)).or_else(|_| render(&self.all()))
+    }
+
+    /// The variables that are wanted: those that manifests set, and the generally known ones, empty
+    /// where nothing is known.
+    fn some(&self, wanted: &dyn Fn(&str) -> bool) -> Values {
+        let Facts { table, deployment, mac, address, at } = *self;
+        let subnet = &deployment.subnet;
+        let text = |value: Option<String>| Value::String(value.unwrap_or_default());
+        let mut facts = Values::new();
+        for list in ["packages", "users", "ssh_keys"] {
+            put(&mut facts, wanted, list, || Value::List(Vec::new()));
+        }
+        for empty in ["disk", "timezone"] {
+            put(&mut facts, wanted, empty, || text(None));
+        }
+        put(&mut facts, wanted, "hostname", || text(Some(deployment.name.to_string())));
+        put(&mut facts, wanted, "domain", || text(subnet.domain.clone()));
+        let set = deployment.values.iter().filter(|(name, _)| wanted(name));
+        facts.extend(set.map(|(name, value)| (name.clone(), value.clone())));
+        put(&mut facts, wanted, "name", || text(Some(deployment.name.to_string())));
+        put(&mut facts, wanted, "mac", || text(Some(mac.to_string())));
+        put(&mut facts, wanted, "address", || text(address.map(|address| address.to_string())));
+        let address6 = || table.address6_of(deployment, mac).map(|address| address.to_string());
+        put(&mut facts, wanted, "address6", || text(address6()));
+        put(&mut facts, wanted, "netmask", || text(Some(subnet.cidr.netmask().to_string())));
+        put(&mut facts, wanted, "prefix_length", || Value::Integer(subnet.cidr.length().into()));
+        put(&mut facts, wanted, "gateway", || text(subnet.gateway.map(|gateway| gateway.to_string())));
+        let dns = || subnet.dns.iter().map(|server| text(Some(server.to_string()))).collect();
+        put(&mut facts, wanted, "dns", || Value::List(dns()));
+        let own = at.map_or_else(|| table.server.address_on(&subnet.cidr).into(), IpAddr::V6);
+        let server = table.server.url_at(own);
+        put(&mut facts, wanted, "server_url", || text(Some(server.clone())));
+        put(&mut facts, wanted, "media_url", || text(Some(format!("{server}/{}", deployment.boot.prefix))));
+        self.urls(&mut facts, wanted, &server);
+        facts
+    }
+
+    /// The URLs that belong to one installation.
+    fn urls(&self, facts: &mut Values, wanted: &dyn Fn(&str) -> bool, server: &str) {
+        let Facts { table, deployment, .. } = *self;
+        let name = &deployment.name;
+        let folder = || {
+            let token = table.token(Purpose::Answers, name, deployment.redeploy);
+            format!("{server}/answers/{name}/{token}/")
+        };
+        let main = match &deployment.template {
+            Some(template) if !template.kind.answers_url_is_folder() => template.kind.main_file(),
+            _ => "",
+        };
+        put(facts, wanted, "answers_url", || Value::String(format!("{}{main}", folder())));
+        put(facts, wanted, "answers_base_url", || Value::String(folder()));
+        for (variable, outcome) in
+            [("completed_url", "completed"), ("failed_url", "failed"), ("progress_url", "progress")]
+        {
+            put(facts, wanted, variable, || {
+                let token = table.token(Purpose::Hooks, name, deployment.redeploy);
+                Value::String(format!("{server}/hooks/{name}/{token}/{outcome}"))
+            });
+        }
+    }
+}
+
+fn put(facts: &mut Values, wanted: &dyn Fn(&str) -> bool, name: &str, value: impl FnOnce() -> Value) {
+    if wanted(name) {
+        facts.insert(name.to_owned(), value());
+    }
 }

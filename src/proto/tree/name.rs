@@ -55,8 +55,23 @@ pub fn parse(table: &Table, path: &str) -> Target {
         ["hooks", deployment, token, outcome] => hook(deployment, token, outcome),
         ["loader", name] if table.server.loaders.contains_key(*name) => Target::Loader((*name).into()),
         [.., "pxelinux.cfg", file] => Target::Script { form: Form::Pxelinux, mac: pxelinux_mac(file) },
+        [_, efi, boot, file] if is_removable(efi, boot) && file.starts_with("grub.cfg") => grub(file),
         _ => media(table, path).unwrap_or_else(|| anywhere(table, last)),
     }
+}
+
+/// `aa-bb-cc-dd-ee-ff/…`, also with colons or after `01-`: the machine whose folder a client made
+/// up, and the path in it.
+pub fn machine_folder(path: &str) -> (Option<Mac>, &str) {
+    let Some((folder, rest)) = path.split_once('/') else { return (None, path) };
+    let mac = folder.strip_prefix("01-").unwrap_or(folder).parse().ok().filter(|_| folder.len() >= 17);
+    (mac, if mac.is_some() { rest } else { path })
+}
+
+/// The folder of an installer's own GRUB: the settings beside it are for its disc, not for a boot
+/// from the network.
+fn is_removable(efi: &str, boot: &str) -> bool {
+    efi.eq_ignore_ascii_case("efi") && boot.eq_ignore_ascii_case("boot")
 }
 
 /// What clients ask for in any folder they make up.
@@ -116,10 +131,21 @@ fn media(table: &Table, path: &str) -> Option<Target> {
 }
 
 /// A boot program by its last path part, whatever directory the client made up (shim asks
-/// for `DIR//grubx64.efi`), in any case.
+/// for `DIR//grubx64.efi`), in any case; its first character may be lost (shim again).
 fn loader(table: &Table, last: &str) -> Target {
-    match table.server.loaders.keys().find(|loader| loader.eq_ignore_ascii_case(last)) {
-        Some(loader) => Target::Loader(loader.clone()),
-        None => Target::Unknown,
-    }
+    let names = || table.server.loaders.keys();
+    let found = names().find(|loader| loader.eq_ignore_ascii_case(last)).or_else(|| {
+        if is_load_option(last) {
+            return names().find(|loader| ***loader == *"grubx64.efi");
+        }
+        let mut cut = names().filter(|loader| loader.len() > 4 && loader.get(1..) == Some(last));
+        cut.next().filter(|_| cut.next().is_none())
+    });
+    found.map_or(Target::Unknown, |loader| Target::Loader(loader.clone()))
+}
+
+/// Dell's firmware hands shim 15 the name of its boot option in place of a file name; read as one,
+/// it begins with what no name begins with (`\u{fffd}Onboard`, `?USB`). shim means its GRUB.
+fn is_load_option(last: &str) -> bool {
+    last.starts_with(|first: char| first == '?' || !(' '..='~').contains(&first))
 }

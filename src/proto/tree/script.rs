@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use sha2::{Digest, Sha256};
 
-use super::{Answer, Artifact, Asker, Form, Method, Refusal, RefusalReason, Transport, facts_at};
+use super::{Answer, Artifact, Asker, Facts, Form, Method, Refusal, RefusalReason, Transport};
 use crate::desired::{Boot, Deployment};
 use crate::model::{Content, Cpu, Firmware, Mac, hex};
 use crate::render::{self, CmdlineError, grub, ipxe, pxelinux};
@@ -92,7 +92,7 @@ pub fn render(
         IpAddr::V6(_) => None,
     };
     let address = table.address_of(deployment, mac).or(asking);
-    let facts = facts_at(table, deployment, mac, address, asker.at);
+    let facts = Facts { table, deployment, mac, address, at: asker.at };
     // Anybody on the network can read a script; `check` refuses command lines that want a secret.
     let secret = |_: &str| None;
     let boot = &deployment.boot;
@@ -101,7 +101,8 @@ pub fn render(
         Form::Ipxe => format!("{}/{}", table.server.url_at(server), boot.prefix),
         Form::Grub | Form::Pxelinux => format!("/{}", boot.prefix),
     };
-    let cmdline = render::cmdline(&boot.cmdline, &facts, &secret)?;
+    let uses = |name: &str| boot.cmdline.iter().any(|word| word.uses(name));
+    let cmdline = facts.fill(&uses, |facts| render::cmdline(&boot.cmdline, facts, &secret))?;
     render::cmdline::check_length(&cmdline, added(form, boot))?;
     let comment = format!("{} from boot {}", deployment.name, boot.name);
     let kernel = format!("{root}/{}", boot.kernel.path);
@@ -192,7 +193,7 @@ fn by_mac(table: &Table, asker: &Asker) -> String {
     format!("#!ipxe\nchain {url}/ipxe/${{netX/mac:hexhyp}}.ipxe || exit 1\n")
 }
 
-fn serve(
+pub(super) fn serve(
     mac: Option<Mac>,
     deployment: Option<&Deployment>,
     stage: Stage,

@@ -100,3 +100,189 @@ fn tftp_names_with_escapes_are_found_at_the_second_try() {
     }
     assert!(ask(&table, Transport::Http, "debian/a%20b").is_err(), "HTTP has decoded it before");
 }
+
+/// The deployment `web` of machine `web`, at 10.0.0.9, on the one boot.
+fn with_a_machine(files: &[&str], loaders: &[&str]) -> Table {
+    let table = table(files);
+    let name: Name = "web".parse().unwrap();
+    let mac = Mac::new([0x52, 0x54, 0, 0, 0, 1]).unwrap();
+    let origin = Origin { file: "x.toml".into(), line: 2, column: 1 };
+    let mut desired = (*table.desired).clone();
+    let mut boot = (*desired.boots["debian-12"]).clone();
+    boot.cmdline = vec![crate::render::Text::parse("for={{ name }}").unwrap()];
+    let boot = Arc::new(boot);
+    desired.boots.insert(boot.name.clone(), boot.clone());
+    let subnet = crate::desired::Subnet {
+        name: "lab".parse().unwrap(),
+        cidr: "10.0.0.0/24".parse().unwrap(),
+        gateway: None,
+        dns: vec![],
+        domain: None,
+        dynamic: vec![],
+        lease: crate::model::Span::seconds(60),
+        options: Default::default(),
+        ipv6: None,
+        segment: "lab".parse().unwrap(),
+        origin: origin.clone(),
+    };
+    let machine = crate::desired::Machine {
+        name: name.clone(),
+        macs: vec![mac],
+        ids: vec![],
+        labels: Default::default(),
+        protect: None,
+        options: Default::default(),
+        loader: vec![],
+        origin: origin.clone(),
+    };
+    let deployment = crate::desired::Deployment {
+        name: name.clone(),
+        place: crate::desired::Place::Machine(name.clone()),
+        address: Some(Ipv4Addr::new(10, 0, 0, 9)),
+        address6: None,
+        subnet: Arc::new(subnet),
+        boot,
+        template: None,
+        values: Default::default(),
+        redeploy: 1,
+        options: Default::default(),
+        digest: "0".into(),
+        origin,
+    };
+    desired.macs.insert(mac, name.clone());
+    desired.machines.insert(name.clone(), Arc::new(machine));
+    desired.deployments.insert(name.clone(), Arc::new(deployment));
+    let mut server = (*table.server).clone();
+    server.loaders = loaders.iter().map(|name| ((*name).into(), entry(name.len() as u64))).collect();
+    let tenants: imbl::OrdMap<Name, Name> = [(name.clone(), name)].into_iter().collect();
+    let (desired, server) = (Arc::new(desired), Arc::new(server));
+    Table { desired, server, assignments: tenants.clone(), tenants, ..table }
+}
+
+fn text(table: &Table, transport: Transport, path: &str) -> String {
+    match ask(table, transport, path).unwrap_or_else(|why| panic!("{path}: {why:?}")).content {
+        Content::Bytes(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
+        Content::File { .. } => panic!("{path}: a file"),
+    }
+}
+
+/// Protocol sheet 3.2, 4.1, 4.2 and 2.8: each name that a second stage looks for, by TFTP.
+#[test]
+fn every_name_that_a_loader_looks_for_is_the_machines_script() {
+    let table = with_a_machine(&["EFI/BOOT/grub.cfg", "EFI/BOOT/BOOTX64.EFI"], &[]);
+    for path in [
+        "/grub/x86_64-efi/grub.cfg",
+        "/grub/grub.cfg",
+        "grub.cfg",
+        "/debian-installer/amd64/grub/x86_64-efi/grub.cfg",
+        "/debian-installer/arm64//grub/grub.cfg",
+        "EFI/debian/grub.cfg",
+        "x/grub.cfg-44332211-6655-8877-99aa-525400770001",
+        "x/grub.cfg-01-52-54-00-00-00-01",
+        "grub.cfg-0A000009",
+        "grub.cfg-0A",
+        "/grub/grub.cfg-52:54:00:00:00:01",
+        "/grub/grub.cfg-default-amd64",
+        "debian/EFI/BOOT/grub.cfg",
+        "debian/efi/boot/grub.cfg-01-52-54-00-00-00-01",
+    ] {
+        let script = text(&table, Transport::Tftp, path);
+        assert!(script.contains("linux ") && script.contains("for=web"), "{path}: {script}");
+    }
+    for file in [
+        "44332211-6655-8877-99aa-525400770001",
+        "01-52-54-00-00-00-01",
+        "0A000009",
+        "0A0",
+        "default-arm-bcm283x-rpi",
+        "default-arm",
+        "default",
+    ] {
+        let script = text(&table, Transport::Tftp, &format!("pxelinux.cfg/{file}"));
+        assert!(script.to_lowercase().contains("kernel ") && script.contains("for=web"), "{file}: {script}");
+    }
+    for path in ["autoexec.ipxe", "loader/autoexec.ipxe", "x/autoexec.ipxe", "boot.ipxe"] {
+        for transport in [Transport::Tftp, Transport::Http] {
+            assert!(text(&table, transport, path).starts_with("#!ipxe\n"), "{path}");
+        }
+    }
+    assert!(ask(&table, Transport::Tftp, "grub.cfgx").is_err());
+}
+
+/// Protocol sheet 4.3 and 3.4: what shim asks for, with the folder and the spelling it makes up.
+#[test]
+fn shim_and_ipxe_find_what_they_look_for_beside_them() {
+    let loaders = ["shimx64.efi", "grubx64.efi", "mmx64.efi", "ipxe.efi", "ipxe-shimx64.efi"];
+    let table = with_a_machine(&["EFI/BOOT/BOOTX64.EFI", "EFI/BOOT/grubx64.efi"], &loaders);
+    for (path, length) in [
+        ("//grubx64.efi", 11),
+        ("boot\\EFI//grubx64.efi", 11),
+        ("loader//mmx64.efi", 9),
+        ("ipxe-shimx64.efi", 16),
+        ("ipxe.efi", 8),
+        ("GRUBX64.EFI", 11),
+        ("oader/grubx64.efi", 11),
+        ("rubx64.efi", 11),
+        ("loader/\u{fffd}Onboard", 11),
+        ("?USB", 11),
+        ("debian/EFI/BOOT//grubx64.efi", 20),
+    ] {
+        let found = ask(&table, Transport::Tftp, path).unwrap_or_else(|why| panic!("{path}: {why:?}"));
+        assert_eq!(found.content.len(), length, "{path}");
+    }
+    for path in
+        ["revocations.efi", "loader//revocations_sku.efi", "shim_certificate_0.efi", "fbx64.efi", "efi"]
+    {
+        assert_eq!(ask(&table, Transport::Tftp, path).unwrap_err(), RefusalReason::NotFound, "{path}");
+    }
+}
+
+/// Protocol sheet 2.7: OVMF looks at the type, else at the end of the name.
+#[test]
+fn boot_programs_have_the_type_that_firmware_wants() {
+    let table = with_a_machine(&["boot.iso", "disk.img"], &["snponly.efi"]);
+    for (path, kind) in [
+        ("loader/snponly.efi", "application/efi"),
+        ("debian/boot.iso", "application/vnd.efi-iso"),
+        ("debian/disk.img", "application/vnd.efi-img"),
+    ] {
+        assert_eq!(ask(&table, Transport::Http, path).unwrap().media_type, kind, "{path}");
+    }
+}
+
+/// Protocol sheet 2.8 and quirk 44: serial, hardware address or nothing before the name; nothing at
+/// all once the machine is to boot its own disk.
+#[test]
+fn a_raspberry_pi_finds_its_files_by_its_own_names() {
+    let files = ["config.txt", "start4.elf", "bootcode.bin", "overlays/x.dtbo", "cmdline.txt"];
+    let table = with_a_machine(&files, &[]);
+    for folder in ["", "0a1b2c3d/", "52-54-00-00-00-01/"] {
+        for file in &files[..4] {
+            let found = ask(&table, Transport::Tftp, &format!("{folder}{file}")).expect(file);
+            assert_eq!(found.content.len(), file.len() as u64, "{folder}{file}");
+        }
+        assert_eq!(text(&table, Transport::Tftp, &format!("{folder}cmdline.txt")), "for=web\n");
+        assert!(ask(&table, Transport::Tftp, &format!("{folder}recovery.elf")).is_err());
+    }
+    assert!(ask(&table, Transport::Tftp, "0a1b2c3/start4.elf").is_err(), "no serial number");
+    let stranger = Asker::new(Ipv4Addr::new(10, 0, 0, 8), None, Transport::Tftp);
+    assert!(matches!(open(&table, &stranger, Method::Get, "start4.elf", ""), Answer::Refuse(_)));
+    assert!(ask(&with_a_machine(&["linux"], &[]), Transport::Tftp, "linux").is_err(), "no Pi's tree");
+}
+
+/// Protocol sheet 5.5. Where addresses tell who asks, the folder does not.
+#[test]
+fn a_folder_named_like_a_card_is_that_machines() {
+    let mut table = with_a_machine(&["config.txt"], &["snponly.efi"]);
+    for path in
+        ["52-54-00-00-00-01/snponly.efi", "01-52-54-00-00-00-01/snponly.efi", "52:54:00:00:00:01/snponly.efi"]
+    {
+        assert_eq!(ask(&table, Transport::Tftp, path).unwrap().content.len(), 11, "{path}");
+    }
+    let elsewhere = Asker::new(Ipv4Addr::new(10, 0, 0, 8), None, Transport::Tftp);
+    let path = "52-54-00-00-00-01/config.txt";
+    assert!(matches!(open(&table, &elsewhere, Method::Get, path, ""), Answer::Refuse(_)));
+    let server = crate::table::Server { gives_addresses: false, ..(*table.server).clone() };
+    table.server = Arc::new(server);
+    assert!(matches!(open(&table, &elsewhere, Method::Get, path, ""), Answer::Serve(_)));
+}

@@ -2,6 +2,8 @@
 //! line that begins with `#` or is blank is left out, wherever it stands; a backslash at a
 //! line's end joins the next one with a space; then owner, question, type and value follow.
 
+use std::borrow::Cow;
+
 use super::super::RenderError;
 use super::wrong;
 use crate::render::near;
@@ -10,22 +12,23 @@ const TYPES: [&str; 10] =
     ["string", "boolean", "select", "multiselect", "password", "note", "text", "title", "error", "seen"];
 
 /// One answer with the place it begins at.
-struct Answer {
+struct Answer<'a> {
     line: usize,
-    text: String,
+    text: Cow<'a, str>,
 }
 
-pub(super) fn check(text: &str) -> Vec<RenderError> {
+/// What is wrong, and what the installer would ask although nothing is.
+pub(super) fn read(text: &str) -> (Vec<RenderError>, Option<RenderError>) {
     let (answers, mut errors) = answers(text);
     errors.extend(answers.iter().filter_map(judge));
     errors.sort_by_key(|error| (error.line, error.column));
-    errors
+    (errors, asks(&answers))
 }
 
-fn answers(text: &str) -> (Vec<Answer>, Vec<RenderError>) {
+fn answers(text: &str) -> (Vec<Answer<'_>>, Vec<RenderError>) {
     let mut answers = Vec::new();
     let mut errors = Vec::new();
-    let mut open: Option<Answer> = None;
+    let mut open: Option<Answer<'_>> = None;
     for (at, line) in text.lines().enumerate() {
         if line.starts_with('#') || line.trim().is_empty() {
             continue;
@@ -34,7 +37,7 @@ fn answers(text: &str) -> (Vec<Answer>, Vec<RenderError>) {
         let part = joins.unwrap_or(line).trim_start();
         match &mut open {
             Some(answer) => {
-                answer.text = format!("{} {part}", answer.text.trim_end());
+                answer.text = format!("{} {part}", answer.text.trim_end()).into();
             }
             None if part.starts_with('#') => {
                 errors.push(wrong(
@@ -44,7 +47,7 @@ fn answers(text: &str) -> (Vec<Answer>, Vec<RenderError>) {
                 ));
                 continue;
             }
-            None => open = Some(Answer { line: at + 1, text: part.to_owned() }),
+            None => open = Some(Answer { line: at + 1, text: part.into() }),
         }
         if joins.is_none() {
             answers.extend(open.take());
@@ -84,8 +87,7 @@ const FOLLOW_UPS: [FollowUp; 2] = [
 ];
 
 /// What the installer would ask although the file is right.
-pub(super) fn asks(text: &str) -> Option<RenderError> {
-    let (answers, _) = answers(text);
+fn asks(answers: &[Answer]) -> Option<RenderError> {
     let fields: Vec<(usize, &str, &str)> = answers.iter().filter_map(fields).collect();
     // Other files, or scripts, may answer the rest.
     if fields.iter().any(|(_, question, _)| question.starts_with("preseed/")) {
@@ -107,14 +109,14 @@ pub(super) fn asks(text: &str) -> Option<RenderError> {
 }
 
 /// Line, question and value.
-fn fields(answer: &Answer) -> Option<(usize, &str, &str)> {
+fn fields<'a>(answer: &'a Answer) -> Option<(usize, &'a str, &'a str)> {
     let mut fields = answer.text.splitn(4, [' ', '\t']);
     let (_owner, question, _kind) = (fields.next()?, fields.next()?, fields.next()?);
     Some((answer.line, question, fields.next().unwrap_or_default().trim()))
 }
 
 fn judge(answer: &Answer) -> Option<RenderError> {
-    let mut rest = answer.text.as_str();
+    let mut rest = &*answer.text;
     let mut field = || {
         let (field, behind) = rest.split_once([' ', '\t']).unwrap_or((rest, ""));
         rest = behind.trim_start();
@@ -148,6 +150,10 @@ fn judge(answer: &Answer) -> Option<RenderError> {
 mod tests {
     use super::*;
 
+    fn check(text: &str) -> Vec<RenderError> {
+        read(text).0
+    }
+
     #[test]
     fn reads_answers() {
         let text = "#_preseed_V1\nd-i a/b string\nd-i\ta/c boolean true\n  d-i a/d string x \\\n# in between\n   y; \\\n  z\n";
@@ -158,7 +164,7 @@ mod tests {
 
     #[test]
     fn knows_what_is_asked() {
-        let asked = |text: &str| asks(text).map(|error| error.line);
+        let asked = |text: &str| read(text).1.map(|error| error.line);
         let method = "d-i partman-auto/method string regular\n";
         assert_eq!(asked(method), Some(1));
         assert_eq!(asked(&format!("{method}d-i partman/confirm boolean false\n")), Some(1));

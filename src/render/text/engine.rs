@@ -11,7 +11,7 @@ use liquid_lib::stdlib;
 
 use super::meter::{self, LARGEST_OUTPUT, Limited, Meter};
 use super::place::place;
-use super::scan::{Scan, Tag};
+use super::scan::{Piece, Scan, Tag};
 use super::{RenderError, Use, Value, Values};
 use crate::render::{filter, near};
 
@@ -24,7 +24,11 @@ pub(super) struct Program {
     wanted: BTreeSet<String>,
     /// Names that the template makes itself.
     own: BTreeSet<String>,
+    plain: Option<Vec<Piece>>,
 }
+
+/// Longest text that is put together without the engine.
+const LONGEST_PLAIN: usize = 64 << 10;
 
 /// What the engine is given to parse with; the same for all.
 fn language() -> &'static Language {
@@ -62,13 +66,48 @@ fn parse(program: &str) -> Result<Template, String> {
 impl Program {
     pub fn compile(source: &str, scan: Scan) -> Result<Program, RenderError> {
         let template = parse(&scan.program).map_err(|message| blame(source, &scan.tags, message))?;
-        let Scan { program: _, texts, tags, free, mut own, mut loops } = scan;
+        let Scan { program: _, texts, tags, free, mut own, mut loops, plain } = scan;
         own.append(&mut loops);
         let wanted = free.into_iter().map(|access| access.name).collect();
-        Ok(Program { template, texts: texts.into(), tags, wanted, own })
+        Ok(Program { template, texts: texts.into(), tags, wanted, own, plain })
+    }
+
+    /// What the engine would make of a template of a few texts and bare variables, if those are no
+    /// more than text, numbers or truths: most words of a command line are that.
+    fn fill(&self, values: &Values) -> Option<String> {
+        let mut filled = String::new();
+        for piece in self.plain.as_ref()? {
+            match piece {
+                Piece::Text(number) => filled.push_str(self.texts.get(*number)?),
+                Piece::Variable(name) => match values.get(name)? {
+                    Value::String(text) => filled.push_str(text),
+                    Value::Integer(number) => filled.push_str(&number.to_string()),
+                    Value::Boolean(truth) => filled.push_str(if *truth { "true" } else { "false" }),
+                    Value::List(_) | Value::Table(_) | Value::Secret(_) => return None,
+                },
+            }
+            if filled.len() > LONGEST_PLAIN {
+                return None;
+            }
+        }
+        Some(filled)
     }
 
     pub fn run(
+        &self,
+        source: &str,
+        uses: &[Use],
+        values: &Values,
+        secrets: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<String, RenderError> {
+        if let Some(filled) = self.fill(values) {
+            return Ok(filled);
+        }
+        self.execute(source, uses, values, secrets)
+    }
+
+    /// The same by the engine.
+    pub fn execute(
         &self,
         source: &str,
         uses: &[Use],

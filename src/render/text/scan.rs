@@ -25,6 +25,16 @@ pub(super) struct Scan {
     pub own: BTreeSet<String>,
     /// Names that its loops give.
     pub loops: BTreeSet<String>,
+    /// The whole template, if it is made of nothing but texts and bare variables, and few of them.
+    pub plain: Option<Vec<Piece>>,
+}
+
+/// Part of a template that needs no engine.
+#[derive(Debug)]
+pub(super) enum Piece {
+    /// By its number.
+    Text(usize),
+    Variable(String),
 }
 
 /// One `{{ … }}` or `{% … %}`.
@@ -42,6 +52,8 @@ pub(super) struct Tag {
 const LONGEST: usize = 1 << 20;
 /// Most tags in one template.
 const MOST_TAGS: usize = 20_000;
+/// Most pieces of a template that is filled in without the engine, which bounds longer ones.
+const MOST_PIECES: usize = 16;
 /// Deepest nesting of blocks; the engine recurses on it.
 const DEEPEST: usize = 40;
 const TAGS: [&str; 19] = [
@@ -90,7 +102,8 @@ pub(super) fn scan(source: &str) -> Result<Scan, Mistake> {
     if source.len() > LONGEST {
         return Err(Mistake { offset: LONGEST, message: "a template has at most 1 MiB".to_owned() });
     }
-    let mut scanner = Scanner { source, at: 0, scan: Scan::default(), open: Vec::new(), trim: false };
+    let scan = Scan { plain: Some(Vec::new()), ..Scan::default() };
+    let mut scanner = Scanner { source, at: 0, scan, open: Vec::new(), trim: false };
     while scanner.at < source.len() {
         scanner.piece()?;
     }
@@ -146,8 +159,17 @@ impl<'a> Scanner<'a> {
             return if blank { Ok(()) } else { Err(Mistake { offset: self.at, message }) };
         }
         self.emit(format_args!("{{% _text {} %}}", self.scan.texts.len()));
+        self.piece_of(Some(Piece::Text(self.scan.texts.len())));
         self.scan.texts.push(text.to_owned());
         Ok(())
+    }
+
+    /// Notes a piece; `None` for what takes the engine.
+    fn piece_of(&mut self, piece: Option<Piece>) {
+        match (&mut self.scan.plain, piece) {
+            (Some(pieces), Some(piece)) if pieces.len() < MOST_PIECES => pieces.push(piece),
+            (plain, _) => *plain = None,
+        }
     }
 
     fn started(&self, case: usize) -> bool {
@@ -172,6 +194,8 @@ impl<'a> Scanner<'a> {
         self.trim = cursor.close()?;
         let number = self.note(&cursor, format!("{{{{ {inner} }}}}"))?;
         self.emit(format_args!("{{% _at {number} %}}{{{{ {inner} }}}}"));
+        let bare = cursor.accesses.first().filter(|access| access.name == inner.trim());
+        self.piece_of(bare.map(|access| Piece::Variable(access.name.clone())));
         self.at = cursor.at;
         Ok(())
     }
@@ -198,6 +222,7 @@ impl<'a> Scanner<'a> {
     }
 
     fn tag(&mut self) -> Step {
+        self.piece_of(None);
         let mut cursor = self.cursor("%}");
         cursor.space();
         let start = cursor.at;

@@ -259,6 +259,27 @@ proptest::proptest! {
     }
 
     #[test]
+    fn filling_in_is_what_the_engine_does(pieces in proptest::collection::vec(
+        proptest::sample::select(vec!["{{ a }}", "{{b}}", "{{- c -}}", "{{ d }}", " x ", "\n", "{", "}}", "ä", "{{ e }}"]), 0..20),
+        text in ".{0,12}", number in proptest::num::i64::ANY, truth in proptest::bool::ANY)
+    {
+        let source = pieces.concat();
+        let values = Values::from([
+            ("a".to_owned(), Value::String(text)),
+            ("b".to_owned(), Value::Integer(number)),
+            ("c".to_owned(), Value::Boolean(truth)),
+            ("d".to_owned(), Value::String(String::new())),
+            ("e".to_owned(), Value::List(vec![Value::Integer(number), Value::Boolean(truth)])),
+        ]);
+        let Ok(parsed) = Text::parse(source.clone()) else { return Ok(()) };
+        if let Some(program) = &parsed.0.program {
+            let uses = parsed.variables();
+            let engine = program.execute(&source, uses, &values, &secrets);
+            proptest::prop_assert_eq!(program.run(&source, uses, &values, &secrets), engine);
+        }
+    }
+
+    #[test]
     fn what_is_not_a_tag_comes_back(source in "[a-z%{} \n]{0,40}") {
         if !source.contains("{{") && !source.contains("{%") {
             proptest::prop_assert_eq!(render(&source).unwrap(), source);

@@ -28,7 +28,7 @@ pub enum LeaseAction {
     Offer { supply: Supply, requested: Option<Ipv4Addr> },
     /// Begin or renew the lease of this address. To be stored before the ACK leaves.
     Bind { supply: Supply, address: Ipv4Addr },
-    /// The client gives its address back.
+    /// The client gives its address back, or takes another server's offer than ours.
     Release { address: Ipv4Addr },
     /// The client found its address in use by somebody else.
     Decline { address: Ipv4Addr },
@@ -86,6 +86,10 @@ impl Leases {
                         expires: request.at.min(lease.expires),
                         ..(**lease).clone()
                     }),
+                    None if self.offer(request.mac).is_some_and(|offer| offer.address == *address) => {
+                        self.remove_offer(*address);
+                        LeaseOutcome { address: Some(*address), changed: Vec::new() }
+                    }
                     None => LeaseOutcome::default(),
                 }
             }

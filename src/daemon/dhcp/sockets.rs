@@ -1,0 +1,107 @@
+//! The ports that DHCP is served on.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use nix::sys::socket::{setsockopt, sockopt};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::daemon::link::Interface;
+use crate::daemon::raw::RawSender;
+use crate::proto::dhcp::{BOOT_SERVER_PORT, Mode, SERVER_PORT};
+
+/// Receive buffer: a boot storm's worth of messages.
+const RECEIVE_BUFFER: usize = 4 << 20;
+
+/// Why a port can't be served.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    #[error(
+        "UDP port {0} is in use by another program: find it with `ss -lunp 'sport = :{0}'` and stop it, \
+         or set mode = \"off\" in [dhcp]"
+    )]
+    InUse(u16),
+    #[error(
+        "UDP port {0} needs privilege: run as root or give the program \
+         CAP_NET_BIND_SERVICE, CAP_NET_RAW and CAP_NET_ADMIN"
+    )]
+    Privilege(u16),
+    #[error("can't listen on UDP port {port}: {source}")]
+    Other { port: u16, source: io::Error },
+}
+
+/// The open ports.
+#[derive(Debug)]
+pub struct Sockets {
+    pub(super) interfaces: Vec<Interface>,
+    pub(super) ports: Vec<Port>,
+    pub(super) raw: Option<RawSender>,
+}
+
+#[derive(Debug)]
+pub(super) struct Port {
+    pub(super) number: u16,
+    pub(super) socket: Socket,
+}
+
+impl Sockets {
+    /// Opens port 67, and 4011 where boot files are given.
+    pub fn open(interfaces: Vec<Interface>, mode: Mode) -> Result<Sockets, BindError> {
+        let numbers: &[u16] = match mode {
+            Mode::Server | Mode::Proxy => &[SERVER_PORT, BOOT_SERVER_PORT],
+            Mode::Listen => &[SERVER_PORT],
+            Mode::Off => &[],
+        };
+        let mut ports = Vec::new();
+        for number in numbers {
+            ports.extend(Port::open(&interfaces, *number)?);
+        }
+        let raw = RawSender::open()
+            .inspect_err(|error| tracing::warn!("answers are broadcast, no raw socket: {error}"))
+            .ok();
+        Ok(Sockets { interfaces, ports, raw })
+    }
+}
+
+impl Port {
+    /// One socket for all interfaces; one for each where another program has the port.
+    fn open(interfaces: &[Interface], number: u16) -> Result<Vec<Port>, BindError> {
+        let sockets = match bind(number, None) {
+            // Another server may be bound to another device, as libvirt's is: then so can we.
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                let bound = |interface: &Interface| bind(number, Some(interface.name.as_bytes()));
+                interfaces.iter().map(bound).collect::<io::Result<Vec<_>>>().inspect(|_| {
+                    let names: Vec<&str> = interfaces.iter().map(|one| one.name.as_str()).collect();
+                    tracing::warn!(
+                        "UDP port {number} is shared with a program on another interface: \
+                         relays must reach us through {}",
+                        names.join(", ")
+                    );
+                })
+            }
+            result => result.map(|socket| vec![socket]),
+        };
+        let wrong = |source: io::Error| match source.kind() {
+            io::ErrorKind::AddrInUse => BindError::InUse(number),
+            io::ErrorKind::PermissionDenied => BindError::Privilege(number),
+            _ => BindError::Other { port: number, source },
+        };
+        Ok(sockets.map_err(wrong)?.into_iter().map(|socket| Port { number, socket }).collect())
+    }
+}
+
+fn bind(port: u16, device: Option<&[u8]>) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_nonblocking(true)?;
+    socket.set_broadcast(true)?;
+    // The host's limit is a tenth of it; who may bind this port mostly may go beyond.
+    if setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).is_err() {
+        socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    }
+    setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?;
+    if device.is_some() {
+        socket.bind_device(device)?;
+    }
+    socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into())?;
+    Ok(socket)
+}

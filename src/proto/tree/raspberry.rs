@@ -1,0 +1,78 @@
+//! What a Raspberry Pi asks for. Its boot ROM and EEPROM have their own names for what they want
+//! (`config.txt`, `start4.elf`, `kernel8.img`, …), below a folder of their own: the serial number's
+//! last eight digits, or the hardware address (TFTP_PREFIX 2). All of them are in the tree of the
+//! machine's boot; only `cmdline.txt` is made from the boot's command line.
+//!
+//! A Pi whose duty is to boot its own disk is told that there is nothing: it goes on to the next
+//! of its BOOT_ORDER.
+
+use super::{Answer, Asker, Method, Refusal, RefusalReason, facts_at, files, script};
+use crate::desired::{Boot, Deployment};
+use crate::model::Mac;
+use crate::render;
+use crate::table::{Duty, Permit, PermitStep, Stage, Table};
+
+/// A tree with one of these at its root is one that a Pi starts from: the first programs of
+/// models 1 to 3 and of model 4, and what all read, model 5 first of all.
+const SIGNS: [&str; 4] = ["bootcode.bin", "start.elf", "start4.elf", "config.txt"];
+const CMDLINE: &str = "cmdline.txt";
+
+/// The answer to a name that means nothing else, if `mac` is a machine that boots a Pi's tree.
+pub fn open(table: &Table, asker: &Asker, method: Method, mac: Mac, path: &str) -> Option<Answer> {
+    let deployment = table.deployment_of(mac)?;
+    let boot = &deployment.boot;
+    let tree = boot.tree.as_ref()?;
+    if !SIGNS.iter().any(|sign| tree.lookup(sign).is_some()) {
+        return None;
+    }
+    let path = own_folder(path);
+    let refuse = |reason, text| {
+        let (mac, deployment) = (Some(mac), Some(deployment.name.clone()));
+        Some(Answer::Refuse(Refusal { mac, deployment, ..Refusal::new(reason, text) }))
+    };
+    match table.duty(deployment) {
+        Duty::LocalBoot(reason) => {
+            return refuse(RefusalReason::NotFound, format!("boots its own disk: {reason}"));
+        }
+        Duty::Install { permit: true } if path == CMDLINE && method != Method::Head => {
+            let (deployment, redeploy) = (deployment.name.clone(), deployment.redeploy);
+            return Some(Answer::Permit(Permit { deployment, redeploy, step: PermitStep::Start }));
+        }
+        Duty::Install { .. } | Duty::NetworkBoot => {}
+    }
+    if path != CMDLINE || boot.cmdline.is_empty() {
+        return Some(files::media(table, asker, method, Some(mac), &boot.name, path));
+    }
+    match cmdline(table, asker, mac, deployment, boot) {
+        Ok(text) => {
+            let what = format!("{} boots {} ({})", deployment.name, boot.name, deployment.origin);
+            Some(script::serve(Some(mac), Some(deployment), Stage::Script, &what, text))
+        }
+        Err(error) => {
+            refuse(RefusalReason::Busy, format!("the kernel command line can't be rendered: {error}"))
+        }
+    }
+}
+
+/// The path without the folder of the machine's serial number.
+fn own_folder(path: &str) -> &str {
+    let serial = |folder: &str| folder.len() == 8 && folder.bytes().all(|digit| digit.is_ascii_hexdigit());
+    match path.split_once('/') {
+        Some((folder, rest)) if serial(folder) => rest,
+        _ => path,
+    }
+}
+
+/// One line, as the firmware wants it.
+fn cmdline(
+    table: &Table,
+    asker: &Asker,
+    mac: Mac,
+    deployment: &Deployment,
+    boot: &Boot,
+) -> Result<String, render::CmdlineError> {
+    let facts = facts_at(table, deployment, mac, table.address_of(deployment, mac), asker.at);
+    // Anybody on the network can read it; `check` refuses command lines that want a secret.
+    let words = render::cmdline(&boot.cmdline, &facts, &|_| None)?;
+    Ok(words.join(" ") + "\n")
+}

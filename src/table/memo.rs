@@ -1,0 +1,82 @@
+//! Texts rendered a moment ago. What a machine is sent is a pure function of what is known of it, so
+//! who asks again (for the size first, over another connection, after a cut) is sent the same bytes.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+
+use super::{Secrets, Server, Table};
+use crate::desired::Deployment;
+use crate::model::Mac;
+
+/// Most texts kept; beyond that all are forgotten.
+const MAX: usize = 64;
+
+/// The texts; shared by all states of one table.
+#[derive(Debug, Default)]
+pub struct Memo {
+    kept: Mutex<HashMap<Subject, Kept>>,
+}
+
+/// What a text is about, besides the deployment.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Subject {
+    pub file: &'static str,
+    pub mac: Mac,
+    pub address: Option<Ipv4Addr>,
+    pub address6: Option<Ipv6Addr>,
+    /// Our own address in the text's URLs, where it is one of IPv6.
+    pub at: Option<Ipv6Addr>,
+}
+
+/// Bytes and their entity tag.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Text {
+    pub bytes: Bytes,
+    pub etag: Arc<str>,
+}
+
+/// A text with all it was made of. Those are immutable: the same value means the same text.
+#[derive(Debug)]
+struct Kept {
+    deployment: Arc<Deployment>,
+    secrets: Arc<Secrets>,
+    server: Arc<Server>,
+    text: Text,
+}
+
+impl Memo {
+    /// The text, rendered now unless it still is what it was.
+    pub fn get<E>(
+        &self,
+        table: &Table,
+        deployment: &Arc<Deployment>,
+        subject: Subject,
+        render: impl FnOnce() -> Result<Text, E>,
+    ) -> Result<Text, E> {
+        let same = |kept: &&Kept| {
+            Arc::ptr_eq(&kept.deployment, deployment)
+                && Arc::ptr_eq(&kept.secrets, &table.secrets)
+                && Arc::ptr_eq(&kept.server, &table.server)
+        };
+        let lock = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kept) = lock().get(&subject).filter(same) {
+            return Ok(kept.text.clone());
+        }
+        let text = render()?;
+        let mut all = lock();
+        if all.len() >= MAX {
+            all.clear();
+        }
+        let kept = Kept {
+            deployment: Arc::clone(deployment),
+            secrets: Arc::clone(&table.secrets),
+            server: Arc::clone(&table.server),
+            text: text.clone(),
+        };
+        all.insert(subject, kept);
+        Ok(text)
+    }
+}

@@ -1,0 +1,128 @@
+//! One question to the tree of names and its answer, in the name of the machine.
+
+use std::borrow::Cow;
+
+use super::course::Course;
+use super::shared::Shared;
+use super::{Detail, Step};
+use crate::model::Content;
+use crate::proto::path::{percent_decode, tftp_name};
+use crate::proto::tree::{self, Answer, Artifact, Asker, Method, Refusal, RefusalReason, Transport};
+use crate::table::Stage;
+
+impl Course<'_> {
+    pub(super) fn fetch(&mut self, asker: Asker, name: &str) -> Result<Artifact, String> {
+        self.ask(asker, name, None).map_err(|refusal| format!("{name}: {}", refusal.text))
+    }
+
+    /// The same for what another walk may have got.
+    pub(super) fn fetch_once(
+        &mut self,
+        asker: Asker,
+        name: &str,
+        shared: &mut Shared,
+    ) -> Result<Artifact, String> {
+        let known = shared.rendered(asker, name);
+        let is_known = known.is_some();
+        let artifact = self.ask(asker, name, known);
+        let artifact = artifact.map_err(|refusal| format!("{name}: {}", refusal.text))?;
+        if !is_known {
+            shared.keep_rendered(asker, name, &artifact);
+        }
+        Ok(artifact)
+    }
+
+    /// Looks whether a name is there. Only "not found" lets a program go on to its next name.
+    pub(super) fn probe(&mut self, asker: Asker, name: &str) -> Result<Option<Artifact>, String> {
+        match self.ask(asker, name, None) {
+            Ok(artifact) => Ok(Some(artifact)),
+            Err(Refusal { reason: RefusalReason::NotFound, .. }) => {
+                let text = format!("{name} is not there, and need not be");
+                self.steps.push(Step { stage: Stage::File, text, detail: Detail::Nothing }.into());
+                Ok(None)
+            }
+            Err(refusal) => Err(format!("{name}: {}", refusal.text)),
+        }
+    }
+
+    /// The first of some names that is there. A program that looks before it reads is answered the
+    /// same twice, and asks once here.
+    pub(super) fn fetch_first(
+        &mut self,
+        asker: Asker,
+        names: &[String],
+        shared: Option<&mut Shared>,
+    ) -> Result<Artifact, String> {
+        let [before @ .., last] = names else { return Err("there is no name to ask for".to_owned()) };
+        for name in before {
+            if let Some(artifact) = self.probe(asker, name)? {
+                return Ok(artifact);
+            }
+        }
+        match shared {
+            Some(shared) => self.fetch_once(asker, last, shared),
+            None => self.fetch(asker, last),
+        }
+    }
+
+    /// `known` is what the answer is going to be once it is permitted.
+    fn ask(&mut self, asker: Asker, name: &str, known: Option<&Artifact>) -> Result<Artifact, Refusal> {
+        let unreadable =
+            |error: crate::proto::path::PathError| Refusal::new(RefusalReason::NotFound, error.to_string());
+        let path = match name.strip_prefix(&self.url) {
+            Some(path) => percent_decode(path),
+            None if asker.transport == Transport::Tftp => tftp_name(name.as_bytes()),
+            None => Ok(name.to_owned()),
+        };
+        let path = path.map_err(unreadable)?;
+        let busy = |why: String| Refusal::new(RefusalReason::Busy, why);
+        for _ in 0..3 {
+            match tree::open(&self.table, &asker, Method::Get, &path, "") {
+                Answer::Serve(artifact) => return Ok(self.served(name, artifact)),
+                Answer::Permit(permit) => {
+                    self.table.take_step(&permit, self.now).map_err(|stale| busy(stale.to_string()))?;
+                    if let Some(known) = known {
+                        return Ok(self.served(name, known.clone()));
+                    }
+                }
+                Answer::Report(report) => {
+                    self.table.take_report(&report, self.now).map_err(|stale| busy(stale.to_string()))?;
+                    return Ok(self.served(name, reported()));
+                }
+                Answer::Refuse(refusal) => return Err(refusal),
+            }
+        }
+        Err(busy("the answer never settles".to_owned()))
+    }
+
+    fn served(&mut self, name: &str, artifact: Artifact) -> Artifact {
+        let name = name.to_owned();
+        let detail = match &artifact.content {
+            Content::Bytes(text) => Detail::Text { name, text: text.clone() },
+            Content::File { extents, .. } => {
+                Detail::File { name, length: extents.iter().map(|extent| extent.length).sum() }
+            }
+        };
+        self.steps.push(Step { stage: artifact.stage, text: artifact.text.clone(), detail }.into());
+        artifact
+    }
+}
+
+/// The bytes as text, whatever they are. (Checking good UTF-8 is many times quicker than mending
+/// it, and all of it is good.)
+pub(super) fn text_of(bytes: &[u8]) -> Cow<'_, str> {
+    std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
+}
+
+/// What a report is answered with.
+fn reported() -> Artifact {
+    Artifact {
+        content: Content::Bytes(Default::default()),
+        media_type: "text/plain",
+        etag: String::new(),
+        stage: Stage::Completed,
+        mac: None,
+        deployment: None,
+        text: "the installer reports completion".into(),
+    }
+}

@@ -1,0 +1,152 @@
+//! The DHCPv6 side of a played firmware (RFC 8415, RFC 5970).
+
+use std::net::{Ipv6Addr, SocketAddrV6};
+use std::sync::Arc;
+
+use super::client::{Lease, Speaker, Told, arch};
+use super::{Detail, Step};
+use crate::desired::{Advertise, Ipv6};
+use crate::model::{Cpu, Firmware, Mac, Mode, Time, net6};
+use crate::proto::dhcp6::wire::{self, Options, code};
+use crate::proto::dhcp6::{CLIENT_PORT, Decision, Link, handle};
+use crate::table::{Event, Stage, Table};
+
+const SOLICIT: u8 = 1;
+const REQUEST: u8 = 3;
+const INFORMATION_REQUEST: u8 = 11;
+/// Intel, in whose name UEFI's firmware writes its vendor class.
+const INTEL: [u8; 4] = [0, 0, 1, 0x57];
+const ETHERNET: [u8; 2] = [0, 1];
+
+/// A machine that asks for its address.
+pub struct Client6<'a> {
+    pub mac: Mac,
+    pub cpu: Cpu,
+    pub firmware: Firmware,
+    pub link: &'a Link,
+    pub ipv6: &'a Ipv6,
+    pub now: Time,
+}
+
+/// What an answer says.
+struct Reply {
+    bytes: Vec<u8>,
+    events: Vec<Event>,
+}
+
+impl Client6<'_> {
+    /// SOLICIT to REPLY; or, where router advertisements say so, iPXE makes its own address and asks
+    /// for the rest only.
+    ///
+    /// # Errors
+    /// Why there is no address.
+    pub fn configure(&self, table: &mut Table, speaker: Speaker) -> Result<Told, String> {
+        let stateless = speaker == Speaker::Ipxe && self.ipv6.ra == Advertise::Slaac;
+        if let Some(own) = self.ipv6.cidr.own_address(self.mac).filter(|_| stateless) {
+            let informed = self.exchange(table, &self.message(speaker, INFORMATION_REQUEST, None))?;
+            let lease = Lease { address: own.into(), file: informed.boot_file() };
+            let made = Step {
+                stage: Stage::Offer,
+                text: format!("made its own address {own}"),
+                detail: Detail::Nothing,
+            };
+            let steps = [Arc::new(made), Arc::new(informed.step(Stage::Ack))];
+            return Ok(Told { lease, steps, events: informed.events });
+        }
+        let advertised = self.exchange(table, &self.message(speaker, SOLICIT, None))?;
+        let server = advertised.server();
+        let given = self.exchange(table, &self.message(speaker, REQUEST, Some(&server)))?;
+        let address = given.address().ok_or("the REPLY holds no address")?;
+        let lease = Lease { address: address.into(), file: given.boot_file() };
+        let steps = [Arc::new(advertised.step(Stage::Offer)), Arc::new(given.step(Stage::Ack))];
+        let events = [advertised.events, given.events].concat();
+        Ok(Told { lease, steps, events })
+    }
+
+    fn exchange(&self, table: &mut Table, datagram: &[u8]) -> Result<Reply, String> {
+        let mut decision = handle(table, self.link, self.now, datagram);
+        if let Decision::NeedLease(request) = &decision {
+            table.lease6(request);
+            decision = handle(table, self.link, self.now, datagram);
+        }
+        match decision {
+            Decision::Reply { bytes, events, .. } => {
+                events.iter().for_each(|event| table.fold(event));
+                Ok(Reply { bytes, events })
+            }
+            Decision::NeedLease(_) => Err("no IPv6 address could be leased".into()),
+            Decision::Silence(silence) => Err(format!("DHCPv6 was not answered: {silence}")),
+        }
+    }
+
+    /// As EDK2 and iPXE send it. `server` is who is to answer.
+    fn message(&self, speaker: Speaker, kind: u8, server: Option<&[u8]>) -> Vec<u8> {
+        let arch = arch(self.cpu, self.firmware, speaker);
+        let class = match self.firmware {
+            Firmware::UefiHttp if speaker == Speaker::Firmware => "HTTPClient",
+            _ => "PXEClient",
+        };
+        let class = format!("{class}:Arch:{arch:05}:UNDI:003000");
+        let mut options = Options::default();
+        // DUID-LL; the boot file, its parameters and name servers are what is wanted.
+        options.put(code::CLIENT_ID, &[&[0, 3], &ETHERNET[..], &self.mac.octets()].concat());
+        if let Some(server) = server {
+            options.put(code::SERVER_ID, server);
+        }
+        if kind != INFORMATION_REQUEST {
+            let [.., a, b, c, d] = self.mac.octets();
+            options.put(code::IA_NA, &[a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0]);
+        }
+        options.put(code::WANTED, &[0, 59, 0, 60, 0, 23]);
+        options.put(code::ARCHITECTURE, &arch.to_be_bytes());
+        options.put(code::VENDOR_CLASS, &[&INTEL[..], &[0, class.len() as u8], class.as_bytes()].concat());
+        if speaker == Speaker::Ipxe {
+            options.put(code::USER_CLASS, b"\0\x04iPXE");
+        }
+        [&[kind, 0x76, 0x6f, 0x6c], options.bytes()].concat()
+    }
+}
+
+impl Reply {
+    fn read<T>(&self, read: impl FnOnce(&wire::Request) -> Option<T>) -> Option<T> {
+        // Answers are laid out as questions are.
+        read(&wire::Request::decode(&self.bytes).ok()?)
+    }
+
+    fn server(&self) -> Vec<u8> {
+        self.read(|message| Some(message.option(code::SERVER_ID)?.to_vec())).unwrap_or_default()
+    }
+
+    fn address(&self) -> Option<Ipv6Addr> {
+        self.read(|message| message.associations().ok()?.first()?.addresses.first().copied())
+    }
+
+    fn boot_file(&self) -> String {
+        let file =
+            self.read(|message| Some(String::from_utf8_lossy(message.option(code::BOOT_FILE)?).into()));
+        file.unwrap_or_default()
+    }
+
+    fn step(&self, stage: Stage) -> Step {
+        let said = self.events.iter().find(|event| event.stage == stage);
+        let text = said.map_or_else(String::new, |event| event.text.clone());
+        Step { stage, text, detail: Detail::Datagram6(self.bytes.clone().into()) }
+    }
+}
+
+/// The wire of a subnet's IPv6 network, with us at `server`, as the frames of `mac` come by it.
+pub fn link(server: Ipv6Addr, mac: Mac) -> Link {
+    let own = u128::from(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0)) | u128::from(net6::interface_id(mac));
+    let source = SocketAddrV6::new(own.into(), CLIENT_PORT, 0, 0);
+    Link { server, mode: Mode::Server, source, hardware: Some(mac) }
+}
+
+/// Where a daemon that serves an IPv6 network might be: at the name server's address, else at the
+/// first that is not lent. Whether a machine has it is not asked: nothing is decided by that, and so
+/// what other deployments have changes no rehearsal.
+pub fn stand_in_address(ipv6: &Ipv6) -> Ipv6Addr {
+    let network = u128::from(ipv6.cidr.network());
+    let hosts = (1..=0xffff_u128).map(|host| Ipv6Addr::from(network.saturating_add(host)));
+    let free = |address: &Ipv6Addr| ipv6.cidr.is_host(*address) && !ipv6.is_dynamic(*address);
+    ipv6.dns.iter().copied().chain(hosts).find(free).unwrap_or(ipv6.cidr.network())
+}

@@ -1,0 +1,168 @@
+//! Every reason to leave a message unanswered can happen, is told in words, and has a word to be
+//! counted by.
+
+use std::collections::BTreeMap;
+
+use voldemort::model::Time;
+use voldemort::proto::dhcp::{Decision, Link, Mode, Reason};
+use voldemort::table::Table;
+
+use super::lab::{Lab, link, mac, settle, subnet};
+use super::message::Message;
+
+const ONE: &str = "52:54:00:00:00:01";
+const TWIN: &str = "52:54:00:00:00:0a";
+const OTHER_TWIN: &str = "52:54:00:00:00:0b";
+const BARE: &str = "52:54:00:00:00:03";
+const STRANGER: &str = "02:00:00:00:00:99";
+const SERVER: &str = "10.0.10.1";
+
+/// The name of a variant. Whoever adds one is sent here by the compiler, to let it happen below.
+fn name(reason: &Reason) -> &'static str {
+    match reason {
+        Reason::Off => "Off",
+        Reason::Listening(_) => "Listening",
+        Reason::Malformed(_) => "Malformed",
+        Reason::Unexpected(_) => "Unexpected",
+        Reason::OtherServer(_) => "OtherServer",
+        Reason::UnknownNetwork(_) => "UnknownNetwork",
+        Reason::UnknownMachine { .. } => "UnknownMachine",
+        Reason::NoAddress { .. } => "NoAddress",
+        Reason::Elsewhere { .. } => "Elsewhere",
+        Reason::InUse { .. } => "InUse",
+        Reason::OtherCard { .. } => "OtherCard",
+        Reason::Exhausted { .. } => "Exhausted",
+        Reason::NoRecord(_) => "NoRecord",
+        Reason::NotOurNetwork(_) => "NotOurNetwork",
+        Reason::Released(_) => "Released",
+        Reason::ReleasedFixed(_) => "ReleasedFixed",
+        Reason::Declined(_) => "Declined",
+        Reason::DeclinedFixed { .. } => "DeclinedFixed",
+        Reason::NotIts(_) => "NotIts",
+        Reason::NoAddressNamed => "NoAddressNamed",
+        Reason::NotABoot => "NotABoot",
+        Reason::NotTheProxys => "NotTheProxys",
+        Reason::NothingToBoot(_) => "NothingToBoot",
+        Reason::NoMachine => "NoMachine",
+        Reason::TooLong(_) => "TooLong",
+        // Said by the daemon when its keeper can't follow: nothing a table decides.
+        Reason::Busy => "Busy",
+    }
+}
+
+fn table(loaders: &[&'static str]) -> Table {
+    let lab = subnet("lab", "10.0.10.0/24", &["10.0.10.100-10.0.10.100"]);
+    let lab = Lab::new(vec![lab, subnet("closed", "10.0.30.0/24", &[])]).loaders(loaders);
+    lab.machine("one", &[ONE])
+        .machine("bare", &[BARE])
+        .machine("twin", &[TWIN, OTHER_TWIN])
+        .deployment("one", "lab", Some("10.0.10.21"))
+        .deployment("twin", "closed", Some("10.0.30.22"))
+        .table(SERVER)
+}
+
+struct Seen(BTreeMap<&'static str, (&'static str, String)>);
+
+impl Seen {
+    fn tell(&mut self, table: &mut Table, link: &Link, message: &[u8]) {
+        match settle(table, link, Time(1_700_000_000_000), message) {
+            Decision::Silence(silence) => {
+                let told = (silence.reason.label(), silence.to_string());
+                self.0.insert(name(&silence.reason), told);
+            }
+            other => panic!("an answer: {other:?}"),
+        }
+    }
+}
+
+fn answered(table: &mut Table, link: &Link, message: Message) {
+    let decision = settle(table, link, Time(1_700_000_000_000), &message.bytes());
+    assert!(matches!(decision, Decision::Reply { .. }), "{decision:?}");
+}
+
+#[test]
+fn every_reason_happens_and_has_a_word() {
+    let mut seen = Seen(BTreeMap::new());
+    let mut table = table(&["undionly.kpxe"]);
+    let lab = link(SERVER, "10.0.10.0/24");
+    let closed = link("10.0.30.1", "10.0.30.0/24");
+    let mode = |mode| Link { mode, ..lab.clone() };
+    let discover = |who: &str| Message::discover(mac(who));
+    let request = |who: &str| Message::request(mac(who));
+    let mut tell =
+        |table: &mut Table, link: &Link, message: Message| seen.tell(table, link, &message.bytes());
+    tell(&mut table, &mode(Mode::Off), discover(ONE));
+    tell(&mut table, &mode(Mode::Listen), discover(ONE));
+    tell(&mut table, &mode(Mode::Proxy), discover(ONE));
+    tell(&mut table, &mode(Mode::Proxy), request(ONE).pxe_bios());
+    tell(&mut table, &mode(Mode::Proxy), discover(ONE).pxe_uefi());
+    tell(&mut table, &mode(Mode::Proxy), discover(STRANGER).pxe_bios());
+    tell(&mut table, &lab, Message::new(mac(ONE), 5));
+    tell(&mut table, &lab, request(ONE).server("10.0.10.9").wants("10.0.10.21"));
+    tell(&mut table, &lab, discover(ONE).relay("172.16.0.1"));
+    tell(&mut table, &closed, discover(STRANGER));
+    tell(&mut table, &closed, discover(BARE));
+    tell(&mut table, &closed, discover(ONE));
+    answered(&mut table, &closed, discover(TWIN));
+    answered(&mut table, &closed, request(TWIN).wants("10.0.30.22").server("10.0.30.1"));
+    tell(&mut table, &closed, discover(OTHER_TWIN));
+    tell(&mut table, &lab, request(STRANGER).wants("10.0.10.100"));
+    tell(&mut table, &lab, request(STRANGER).wants("192.168.7.7"));
+    tell(&mut table, &lab, Message::new(mac(ONE), 7).ciaddr("10.0.10.21"));
+    tell(&mut table, &lab, Message::new(mac(ONE), 4).wants("10.0.10.21"));
+    tell(&mut table, &lab, Message::new(mac(ONE), 4));
+    tell(&mut table, &lab, Message::new(mac(STRANGER), 7).ciaddr("10.0.10.100"));
+    answered(&mut table, &lab, discover(STRANGER));
+    answered(&mut table, &lab, request(STRANGER).wants("10.0.10.100").server(SERVER));
+    tell(&mut table, &lab, discover(BARE));
+    tell(&mut table, &lab, Message::new(mac(STRANGER), 7).ciaddr("10.0.10.100"));
+    answered(&mut table, &lab, discover(STRANGER));
+    answered(&mut table, &lab, request(STRANGER).wants("10.0.10.100").server(SERVER));
+    let leases = table.leases.clone();
+    tell(&mut table, &lab, Message::new(mac(STRANGER), 4).wants("10.0.10.100"));
+    seen.tell(&mut table, &lab, b"noise");
+    // The stranger's address becomes that of a machine.
+    let now =
+        Lab::new(vec![subnet("lab", "10.0.10.0/24", &["10.0.10.100-10.0.10.100"])]).machine("one", &[ONE]);
+    let mut later = Table { leases, ..now.deployment("one", "lab", Some("10.0.10.100")).table(SERVER) };
+    seen.tell(&mut later, &lab, &discover(ONE).bytes());
+    // What must be said is more than this client takes.
+    let mut wordy = subnet("lab", "10.0.10.0/24", &[]);
+    wordy.dns = (1..=120).map(|last| [10, 0, 10, last].into()).collect();
+    let wordy = Lab::new(vec![wordy]).machine("one", &[ONE]).deployment("one", "lab", Some("10.0.10.21"));
+    seen.tell(&mut wordy.table(SERVER), &lab, &discover(ONE).bytes());
+
+    let all = [
+        "Off",
+        "Listening",
+        "Malformed",
+        "Unexpected",
+        "OtherServer",
+        "UnknownNetwork",
+        "UnknownMachine",
+        "NoAddress",
+        "Elsewhere",
+        "InUse",
+        "OtherCard",
+        "Exhausted",
+        "NoRecord",
+        "NotOurNetwork",
+        "Released",
+        "ReleasedFixed",
+        "Declined",
+        "DeclinedFixed",
+        "NotIts",
+        "NoAddressNamed",
+        "NotABoot",
+        "NotTheProxys",
+        "NothingToBoot",
+        "NoMachine",
+        "TooLong",
+    ];
+    for reason in all {
+        let (label, told) = seen.0.get(reason).unwrap_or_else(|| panic!("{reason} did not happen"));
+        assert!(told.starts_with("no answer to "), "{reason}: {told}");
+        let plain = |c: char| c.is_ascii_lowercase() || c == '-';
+        assert!(!label.is_empty() && label.chars().all(plain), "{reason}: {label}");
+    }
+}

@@ -1,0 +1,188 @@
+//! A daemon and one machine on a wire of their own, inside a network namespace: for boots that
+//! `voldemort try` has no setting for.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Nothing here takes longer, on a slow and loaded host either.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// A namespace with a bridge and a machine's tap device in it, gone with this value, and what runs
+/// there. The daemon is 10.0.10.1 and fd00:10::1.
+pub struct Lab {
+    name: String,
+    folder: tempfile::TempDir,
+    running: Vec<Child>,
+}
+
+impl Lab {
+    pub fn new(tag: &str) -> Lab {
+        let name = format!("vold-{tag}-{}", std::process::id());
+        let lab = Lab { name, folder: tempfile::tempdir().unwrap(), running: Vec::new() };
+        ip(&["netns", "add", &lab.name]);
+        for arguments in [
+            &["link", "set", "lo", "up"][..],
+            &["link", "add", "br0", "type", "bridge", "forward_delay", "0", "mcast_snooping", "0"],
+            &["tuntap", "add", "tap0", "mode", "tap"],
+            &["link", "set", "tap0", "master", "br0", "up"],
+            &["address", "add", "10.0.10.1/24", "dev", "br0"],
+            &["link", "set", "br0", "up"],
+            &["address", "add", "fd00:10::1/64", "dev", "br0", "nodad"],
+        ] {
+            ip(&[&["-n", &lab.name], arguments].concat());
+        }
+        lab
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Runs a program in the namespace until the lab is gone.
+    pub fn run(&mut self, program: &str, words: &[&str]) {
+        self.run_in(&self.name.clone(), program, words);
+    }
+
+    fn run_in(&mut self, namespace: &str, program: &str, words: &[&str]) {
+        let log = std::fs::File::create(self.path(&format!("log-{}", self.running.len()))).unwrap();
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", namespace, program]).args(words);
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        self.running.push(command.spawn().unwrap());
+    }
+
+    /// Another DHCP server on the wire, 10.0.10.2: dnsmasq with these settings.
+    pub fn other_server(&mut self, words: &[&str]) {
+        let other = format!("{}-b", self.name);
+        ip(&["netns", "add", &other]);
+        ip(&[
+            "-n", &self.name, "link", "add", "veth0", "type", "veth", "peer", "name", "eth0", "netns", &other,
+        ]);
+        ip(&["-n", &self.name, "link", "set", "veth0", "master", "br0", "up"]);
+        for arguments in [
+            &["link", "set", "lo", "up"][..],
+            &["address", "add", "10.0.10.2/24", "dev", "eth0"],
+            &["link", "set", "eth0", "up"],
+        ] {
+            ip(&[&["-n", &other], arguments].concat());
+        }
+        let fixed = "--no-daemon --port=0 --conf-file=/dev/null --interface=eth0 --bind-interfaces --no-ping \
+            --dhcp-range=10.0.10.100,10.0.10.150,1h --dhcp-leasefile=/dev/null";
+        let fixed: Vec<&str> = fixed.split_whitespace().collect();
+        self.run_in(&other, "dnsmasq", &[&fixed[..], words].concat());
+    }
+
+    /// Starts the daemon. `settings` are tables of its file beside `[network]` and `[state]`.
+    pub fn daemon(&mut self, settings: &str, inventory: &str) {
+        let folder = self.path("inventory");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("lab.toml"), inventory).unwrap();
+        let state = self.path("state");
+        let text = format!(
+            "[network]\ninterface = \"br0\"\naddress = \"10.0.10.1\"\n{settings}\n\
+             [state]\ndirectory = \"{}\"\n",
+            state.display()
+        );
+        let config = self.path("voldemort.toml");
+        std::fs::write(&config, text).unwrap();
+        let (config, folder) = (config.display().to_string(), folder.display().to_string());
+        let words = ["start", "services", "--config", &config, "--inventory", &folder];
+        let log = self.path(&format!("log-{}", self.running.len()));
+        self.run(env!("CARGO_BIN_EXE_voldemort"), &words);
+        self.until("ready", || std::fs::read_to_string(&log).unwrap_or_default());
+    }
+
+    /// A BIOS machine; QEMU's card boots by the iPXE in its ROM.
+    pub fn bios(&mut self, mac: &str) {
+        self.machine("qemu-system-x86_64", "-machine pc -m 512", mac, "");
+    }
+
+    /// OVMF that boots by its own means, with these further words for QEMU.
+    pub fn uefi(&mut self, mac: &str, more: &str) {
+        let variables = self.path("variables.fd");
+        std::fs::copy("/usr/share/OVMF/OVMF_VARS_4M.fd", &variables).unwrap();
+        let words = format!(
+            "-machine q35 -m 512 {more} \
+             -drive if=pflash,unit=0,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd \
+             -drive if=pflash,unit=1,format=raw,file={}",
+            variables.display()
+        );
+        self.machine("qemu-system-x86_64", &words, mac, ",romfile=");
+    }
+
+    /// A machine with this card, and its serial line in the file `serial`.
+    pub fn machine(&mut self, program: &str, words: &str, mac: &str, card: &str) {
+        let own = format!(
+            "-accel tcg -nodefaults -no-user-config -display none -no-reboot \
+             -uuid 11223344-5566-7788-99aa-{} -serial file:{} \
+             -object rng-random,id=r,filename=/dev/urandom -device virtio-rng-pci,rng=r \
+             -netdev tap,id=n0,ifname=tap0,script=no,downscript=no \
+             -device virtio-net-pci,netdev=n0,mac={mac},bootindex=1{card}",
+            mac.replace(':', ""),
+            self.path("serial").display()
+        );
+        let words: Vec<&str> = words.split_whitespace().chain(own.split_whitespace()).collect();
+        self.run(program, &words);
+    }
+
+    /// What the machine wrote on its serial line.
+    pub fn serial(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.path("serial")).unwrap_or_default()).into_owned()
+    }
+
+    /// The timeline of the machine.
+    pub fn timeline(&self) -> String {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name, env!("CARGO_BIN_EXE_voldemortctl"), "events"]);
+        String::from_utf8_lossy(&command.stdin(Stdio::null()).output().unwrap().stdout).into_owned()
+    }
+
+    /// Waits for words in the timeline.
+    pub fn wait(&self, what: &str) -> String {
+        self.until(what, || self.timeline())
+    }
+
+    pub fn wait_on_serial(&self, what: &str) -> String {
+        self.until(what, || self.serial())
+    }
+
+    fn until(&self, what: &str, look: impl Fn() -> String) -> String {
+        let started = Instant::now();
+        loop {
+            let text = look();
+            if text.contains(what) {
+                return text;
+            }
+            if started.elapsed() > PATIENCE {
+                panic!("{what} did not come: {text}\n{}\n{}", self.timeline(), self.serial());
+            }
+            std::thread::sleep(Duration::from_millis(300));
+        }
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        for child in &mut self.running {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        for name in [self.name.clone(), format!("{}-b", self.name)] {
+            let _ = Command::new("ip").args(["netns", "delete", &name]).stderr(Stdio::null()).status();
+        }
+    }
+}
+
+fn ip(arguments: &[&str]) {
+    assert!(Command::new("ip").args(arguments).status().unwrap().success(), "ip {arguments:?}");
+}
+
+/// Expects these words in the timeline, in this order.
+pub fn in_order(timeline: &str, steps: &[&str]) {
+    let mut rest = timeline;
+    for step in steps {
+        let (_, after) = rest.split_once(step).unwrap_or_else(|| panic!("{step}: {timeline}"));
+        rest = after;
+    }
+}
