@@ -280,6 +280,8 @@ mod tests {
     fn bound() -> (Socket, SocketAddrV4) {
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
         setsockopt(&socket, sockopt::Ipv4PacketInfo, &true).unwrap();
+        // The usual buffer counts more than a kilobyte for each datagram, and drops the last ones.
+        socket.set_recv_buffer_size(4 << 20).unwrap();
         socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0).into()).unwrap();
         let port = socket.local_addr().unwrap().as_socket_ipv4().unwrap().port();
         (socket, SocketAddrV4::new(Ipv4Addr::LOCALHOST, port))
