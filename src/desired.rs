@@ -4,13 +4,14 @@
 pub mod boot;
 pub mod deployment;
 pub mod dhcp_options;
+pub mod difference;
 pub mod fixed;
 pub mod machine;
 pub mod resolve;
 pub mod subnet;
 pub mod template;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::model::{Mac, Name, Window};
@@ -18,10 +19,11 @@ use crate::model::{Mac, Name, Window};
 pub use boot::Boot;
 pub use deployment::{Deployment, Place};
 pub use dhcp_options::DhcpOptions;
+pub use difference::{Difference, differences};
 pub use fixed::Fixed;
 pub use machine::Machine;
 pub use resolve::inherited::{Inherited, inherited};
-pub use resolve::{Earlier, Media, Options, resolve, resolve_again};
+pub use resolve::{Earlier, Media, Options, Step, resolve, resolve_again, resolve_step};
 pub use subnet::{Advertise, Ipv6, Subnet};
 pub use template::Template;
 
@@ -32,10 +34,13 @@ pub struct Desired {
     pub revision: Arc<str>,
     pub subnets: BTreeMap<Name, Arc<Subnet>>,
     pub boots: BTreeMap<Name, Arc<Boot>>,
-    pub machines: BTreeMap<Name, Arc<Machine>>,
-    pub deployments: BTreeMap<Name, Arc<Deployment>>,
+    /// Shared with the revision before, where it is the same: so are the next two.
+    pub machines: imbl::OrdMap<Name, Arc<Machine>>,
+    pub deployments: imbl::OrdMap<Name, Arc<Deployment>>,
     /// The machine that carries a hardware address.
-    pub macs: HashMap<Mac, Name>,
+    pub macs: imbl::HashMap<Mac, Name>,
+    /// How many deployments choose their machine by labels.
+    pub selects: usize,
     pub safety: Safety,
     /// The secrets that values name, as far as the inventory has them.
     pub secrets: BTreeSet<Name>,

@@ -86,10 +86,7 @@ pub fn router<B: Backend>(backend: B) -> Router {
             "/v1/tickets",
             post(|State(b): State<B>, Json(tree): Json<Tree>| async move { Json(b.ticket(tree)) }),
         )
-        .route(
-            "/v1/orders",
-            post(|State(b): State<B>, Json(order): Json<Order>| async move { respond(b.order(order).await) }),
-        )
+        .route("/v1/orders", post(order::<B>))
         .route("/v1/plans", get(|State(b): State<B>| async move { Json(b.plans().await) }))
         .route("/v1/revisions", get(|State(b): State<B>| async move { Json(b.revisions()) }))
         .route("/v1/drift", get(|State(b): State<B>| async move { Json(convert::drift(&b.table())) }))
@@ -166,6 +163,14 @@ async fn plan<B: Backend>(State(backend): State<B>, Json(tree): Json<Tree>) -> R
 
 async fn apply<B: Backend>(State(backend): State<B>, Json(request): Json<Apply>) -> Response {
     respond(backend.apply(request).await)
+}
+
+/// An order that can't be followed is a mistake of whoever gave it: the daemon is there.
+async fn order<B: Backend>(State(backend): State<B>, Json(order): Json<Order>) -> Response {
+    match backend.order(order).await {
+        Ok(outcome) => Json(outcome).into_response(),
+        Err(error) => failure(StatusCode::CONFLICT, &error),
+    }
 }
 
 async fn hook<B: Backend>(

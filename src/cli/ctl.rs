@@ -37,11 +37,9 @@ enum Command {
     Approve(order::Approve),
     Reject(order::Reject),
     Suspend(order::Suspend),
-    /// Follow the source again after `suspend`
-    Resume,
+    Resume(order::Resume),
     Pin(order::Pin),
-    /// Follow the source again after `pin`
-    Unpin,
+    Unpin(order::Unpin),
     Wait(wait::Arguments),
     Create(change::Create),
     Update(change::Update),
@@ -81,9 +79,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Approve(arguments) => order::approve(arguments, remote),
         Command::Reject(arguments) => order::reject(arguments, remote),
         Command::Suspend(arguments) => order::suspend(arguments, remote),
-        Command::Resume => order::resume(remote),
+        Command::Resume(arguments) => order::resume(arguments, remote),
         Command::Pin(arguments) => order::pin(arguments, remote),
-        Command::Unpin => order::unpin(remote),
+        Command::Unpin(arguments) => order::unpin(arguments, remote),
     }
 }
 

@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use crate::desired::{self, Deployment, Desired, Fixed, Machine, Options, Place};
+use crate::desired::{self, Deployment, Desired, Fixed, Machine, Options, Place, Step};
 use crate::manifest::{Code, Documents, Environment, Level, Mark, Problem, Sources, report};
 use crate::media::Library;
 use crate::model::{Name, Time};
@@ -20,13 +20,13 @@ use crate::table::Table;
 use crate::walk::{self, Route};
 use judge::Judge;
 pub use memory::Memory;
-use memory::{Rehearsed, Scene};
+use memory::{Read, Rehearsed, Scene};
 pub use survey::{survey, survey_again};
 
 /// An inventory, as far as it could be understood.
 #[derive(Debug, Default)]
 pub struct Loaded {
-    pub documents: Documents,
+    pub documents: Arc<Documents>,
     /// To be served only without errors.
     pub desired: Arc<Desired>,
     /// In the order of their places.
@@ -116,15 +116,32 @@ impl Memory {
         options: &Options,
         depth: Depth,
     ) -> Loaded {
-        let (documents, mut problems) = self.manifests.read(sources, environment);
-        let (desired, found) = desired::resolve_again(&mut self.resolved, &documents, library, options);
-        problems.extend(found);
-        let desired = Arc::new(Desired { revision, ..desired });
-        problems.iter_mut().for_each(|problem| tolerate(problem, depth));
-        if !problems.iter().any(|problem| problem.level == Level::Error) {
-            let found = rehearse(&documents, &desired, depth, &mut self.rehearsed);
-            problems.extend(documents.weigh(found));
-        }
+        let Read { documents, mut problems, step } = self.manifests.read(sources, environment);
+        let well = self.well.take().filter(|(before, _)| *before == depth);
+        let stepped = step.as_ref().zip(well).and_then(|(step, (_, before))| {
+            let next = desired::resolve_step(&mut self.resolved, &documents, step, library, options)?;
+            Some((step, before, Arc::new(Desired { revision: revision.clone(), ..next })))
+        });
+        let (desired, found) = match stepped {
+            Some((step, before, next)) => {
+                let some = touched(step, &before, &next);
+                let found = rehearse(&documents, &next, some, depth, &mut self.rehearsed);
+                (next, found)
+            }
+            None => {
+                let (next, found) = desired::resolve_again(&mut self.resolved, &documents, library, options);
+                problems.extend(found);
+                problems.iter_mut().for_each(|problem| tolerate(problem, depth));
+                let next = Arc::new(Desired { revision, ..next });
+                let found = match problems.iter().any(|problem| problem.level == Level::Error) {
+                    true => Vec::new(),
+                    false => rehearse(&documents, &next, None, depth, &mut self.rehearsed),
+                };
+                (next, found)
+            }
+        };
+        problems.extend(documents.weigh(found));
+        self.well = problems.is_empty().then(|| (depth, desired.clone()));
         problems.iter_mut().for_each(|problem| tolerate(problem, depth));
         problems.sort_by_key(|problem| (problem.mark(), problem.code));
         let environments = environment.name().cloned().into_iter().collect();
@@ -142,14 +159,31 @@ fn tolerate(problem: &mut Problem, depth: Depth) {
     }
 }
 
-/// Boots every deployment in memory that is not known to boot, on all processors.
+/// The deployments that may boot otherwise than before a step; `None` if all may, because a
+/// rehearsing daemon would be at another address.
+fn touched<'a>(step: &Step, before: &Desired, next: &'a Desired) -> Option<Vec<&'a Arc<Deployment>>> {
+    let server = |desired: &Desired, name| {
+        let subnet = desired.subnets.get(name)?;
+        Some(walk::stand_in_address(desired, subnet))
+    };
+    let stay = next.subnets.keys().all(|name| server(before, name) == server(next, name));
+    let names = step.fresh.deployments.iter().map(|own| &own.name);
+    stay.then(|| names.filter_map(|name| next.deployments.get(name)).collect())
+}
+
+/// Boots every deployment in memory that is not known to boot, on all processors; `some` are
+/// those that can be unknown.
 fn rehearse(
     documents: &Documents,
     desired: &Arc<Desired>,
+    some: Option<Vec<&Arc<Deployment>>>,
     depth: Depth,
     known: &mut Rehearsed,
 ) -> Vec<Problem> {
-    let wanted = unknown(desired, depth, known);
+    let wanted = match some {
+        Some(some) => unknown(desired, some.into_iter(), depth, known),
+        None => unknown(desired, desired.deployments.values(), depth, known),
+    };
     let whole = OnceLock::new();
     let found = memory::share(&wanted, |part| {
         let small = stage_for(desired, part).map(|small| stages(&small, part));
@@ -173,12 +207,12 @@ fn rehearse(
 /// The deployments that have to be rehearsed.
 fn unknown<'a>(
     desired: &'a Arc<Desired>,
+    some: impl Iterator<Item = &'a Arc<Deployment>>,
     depth: Depth,
     known: &Rehearsed,
 ) -> Vec<(&'a Arc<Deployment>, Scene)> {
     let mut servers: BTreeMap<&Name, Ipv4Addr> = BTreeMap::new();
-    let selects = |deployment: &Arc<Deployment>| matches!(deployment.place, Place::Select(_));
-    let chosen = desired.deployments.values().any(selects).then(|| walk::choices(desired));
+    let chosen = (desired.selects > 0).then(|| walk::choices(desired));
     let scene = |deployment: &'a Arc<Deployment>| {
         let machine = match &deployment.place {
             Place::Machine(name) => Some(name),
@@ -197,7 +231,7 @@ fn unknown<'a>(
         }
     };
     let mut scene = scene;
-    let scenes = desired.deployments.values().map(|deployment| (deployment, scene(deployment)));
+    let scenes = some.map(|deployment| (deployment, scene(deployment)));
     scenes.filter(|(deployment, scene)| !known.is_known(deployment, scene)).collect()
 }
 
@@ -212,7 +246,7 @@ fn stage_for(desired: &Arc<Desired>, wanted: &[(&Arc<Deployment>, Scene)]) -> Op
         Place::Machine(name) => Some((name.clone(), desired.machines.get(name)?.clone())),
         Place::Select(_) => None,
     };
-    let machines: BTreeMap<Name, Arc<Machine>> = wanted.iter().filter_map(machine).collect();
+    let machines: imbl::OrdMap<Name, Arc<Machine>> = wanted.iter().filter_map(machine).collect();
     let macs =
         machines.values().flat_map(|machine| machine.macs.iter().map(|mac| (*mac, machine.name.clone())));
     Some(Arc::new(Desired {
@@ -222,6 +256,7 @@ fn stage_for(desired: &Arc<Desired>, wanted: &[(&Arc<Deployment>, Scene)]) -> Op
         macs: macs.collect(),
         machines,
         deployments: wanted.iter().map(|(one, _)| (one.name.clone(), Arc::clone(one))).collect(),
+        selects: 0,
         safety: desired.safety.clone(),
         secrets: desired.secrets.clone(),
         fixed: Fixed::default(),

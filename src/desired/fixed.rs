@@ -1,8 +1,9 @@
 //! Which deployment a fixed address is promised to, and which machine an identity names.
 
-use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::OnceLock;
+
+use imbl::HashMap;
 
 use super::Desired;
 use crate::model::{Identity, Name};
@@ -14,6 +15,13 @@ pub struct Fixed {
     by_address: OnceLock<HashMap<Ipv4Addr, Name>>,
     by_address6: OnceLock<HashMap<Ipv6Addr, Name>>,
     by_identity: OnceLock<HashMap<Identity, Name>>,
+}
+
+impl Fixed {
+    /// The index of a revision whose deployments have exactly these.
+    pub(super) fn known(by_address: HashMap<Ipv4Addr, Name>, by_address6: HashMap<Ipv6Addr, Name>) -> Fixed {
+        Fixed { by_address: by_address.into(), by_address6: by_address6.into(), by_identity: OnceLock::new() }
+    }
 }
 
 impl Clone for Fixed {

@@ -17,6 +17,7 @@ mod profile;
 mod reference;
 mod secret;
 mod selector;
+mod step;
 mod subnet;
 mod template;
 mod unattended;
@@ -27,6 +28,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 pub use earlier::Earlier;
+pub use step::{Step, resolve_step};
 
 use super::{Boot, Desired, Safety, Subnet, Template};
 use crate::manifest::{Documents, Mark, Problem, document};
@@ -34,7 +36,7 @@ use crate::media::Library;
 use crate::model::Name;
 
 /// What differs between a check on a laptop and the daemon.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     pub media: Media,
     /// The networks of deployments where the inventory declares none. Without any the /24
@@ -137,11 +139,7 @@ impl<'a> Resolver<'a> {
             library,
             options,
             problems: Vec::new(),
-            desired: Desired {
-                safety: safety(documents),
-                macs: HashMap::with_capacity(documents.machines.len() + documents.deployments.len()),
-                ..Desired::default()
-            },
+            desired: Desired { safety: safety(documents), ..Desired::default() },
             dangling: BTreeMap::new(),
             secrets: BTreeMap::new(),
             templates: HashMap::new(),

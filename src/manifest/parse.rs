@@ -61,6 +61,11 @@ pub(super) fn overlays(sources: &Sources, environment: &Environment) -> Vec<u32>
     manifests.filter(|file| environment.owns(sources.inside(*file))).collect()
 }
 
+/// Whether an environment has any.
+pub fn is_overlaid(sources: &Sources, environment: &Environment) -> bool {
+    !overlays(sources, environment).is_empty()
+}
+
 pub(super) fn unnameable(sources: &Sources) -> Vec<Problem> {
     let overlays = sources.iter().filter(|(_, source)| is_manifest(&source.name));
     overlays

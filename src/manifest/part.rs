@@ -36,6 +36,39 @@ pub struct Part {
 
 type Listed<T> = Box<[Arc<Resource<T>>]>;
 
+/// Machines and deployments, as some manifests have them.
+#[derive(Clone, Debug, Default)]
+pub struct Fleet {
+    pub machines: Vec<Arc<Resource<Machine>>>,
+    pub deployments: Vec<Arc<Resource<Deployment>>>,
+}
+
+impl Part {
+    /// Adds what it has to a fleet. False if it has anything else, or a mistake.
+    pub fn join_fleet(&self, fleet: &mut Fleet) -> bool {
+        let Part {
+            file: _,
+            subnets,
+            boots,
+            templates,
+            profiles,
+            machines,
+            deployments,
+            pools,
+            inventory,
+            unread,
+            unparsed,
+            problems,
+            faulty,
+        } = self;
+        fleet.machines.extend(machines.iter().cloned());
+        fleet.deployments.extend(deployments.iter().cloned());
+        let others = subnets.len() + boots.len() + templates.len() + profiles.len() + pools.len();
+        let mistakes = unread.len() + unparsed.len() + problems.len() + faulty.len();
+        others + mistakes == 0 && inventory.is_none()
+    }
+}
+
 /// Reads one manifest that is no overlay.
 pub fn part(sources: &Sources, file: u32) -> Part {
     let mut parser = Parser::default();
@@ -99,6 +132,42 @@ pub fn join<'a>(
 }
 
 impl Documents {
+    /// Puts `fresh` in the place of `gone`, which is part of it. False if it can't be done without a
+    /// mistake: then these documents are of no use any more.
+    pub fn exchange(&mut self, sources: Sources, gone: &Fleet, fresh: &Fleet) -> bool {
+        fn exchange<T>(
+            all: &mut BTreeMap<Name, Arc<Resource<T>>>,
+            gone: &[Arc<Resource<T>>],
+            fresh: &[Arc<Resource<T>>],
+        ) -> bool {
+            gone.iter().all(|resource| all.remove(&resource.name).is_some())
+                && fresh.iter().all(|resource| all.insert(resource.name.clone(), resource.clone()).is_none())
+        }
+        self.sources = sources;
+        exchange(&mut self.machines, &gone.machines, &fresh.machines)
+            && exchange(&mut self.deployments, &gone.deployments, &fresh.deployments)
+    }
+
+    /// The same inventory with no other machines and deployments than these, and without pools.
+    pub fn with_fleet(&self, fleet: &Fleet) -> Documents {
+        let Documents { sources, subnets, boots, templates, profiles, inventory, beside, .. } = self;
+        fn named<T>(all: &[Arc<Resource<T>>]) -> BTreeMap<Name, Arc<Resource<T>>> {
+            all.iter().map(|one| (one.name.clone(), one.clone())).collect()
+        }
+        Documents {
+            sources: sources.clone(),
+            subnets: subnets.clone(),
+            boots: boots.clone(),
+            templates: templates.clone(),
+            profiles: profiles.clone(),
+            machines: named(&fleet.machines),
+            deployments: named(&fleet.deployments),
+            inventory: inventory.clone(),
+            beside: beside.clone(),
+            ..Documents::default()
+        }
+    }
+
     /// Takes over what a part has; what is there already is reported.
     fn add(&mut self, part: &Part) -> Vec<Problem> {
         let Part {

@@ -114,6 +114,28 @@ impl Sources {
         &self.files[after.saturating_sub(1)].1
     }
 
+    /// Whether both are made of the same sources, in the same order.
+    pub fn has_roots_of(&self, earlier: &Sources) -> bool {
+        self.roots == earlier.roots
+    }
+
+    /// The numbers of the files that are not the same in an earlier revision, or only there.
+    pub fn changed(&self, earlier: &Sources) -> Vec<u32> {
+        let mut known = earlier.files.iter().peekable();
+        let mut changed = Vec::new();
+        for (number, source) in &self.files {
+            while let Some((gone, _)) = known.next_if(|(other, _)| other < number) {
+                changed.push(*gone);
+            }
+            let same = known.next_if(|(other, _)| other == number);
+            if !same.is_some_and(|(_, other)| Arc::ptr_eq(source, other)) {
+                changed.push(*number);
+            }
+        }
+        changed.extend(known.map(|(gone, _)| *gone));
+        changed
+    }
+
     /// Whether a number stands for the same file with the same bytes in an earlier revision.
     pub fn is_same(&self, earlier: &Sources, file: u32) -> bool {
         let find = |sources: &Sources| {

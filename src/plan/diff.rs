@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Action, Change, FORMAT_VERSION, Impact, Plan, blast};
-use crate::desired::{Boot, Deployment, Desired, DhcpOptions, Ipv6, Machine, Subnet};
+use crate::desired::{Boot, Deployment, Desired, DhcpOptions, Ipv6, Machine, Subnet, differences};
 use crate::model::{Name, Origin};
-use crate::table::change::{gone, is_rename};
+use crate::table::change::is_rename;
 use crate::table::{Duty, Table, rename};
 
 /// The detail of a deployment whose manifest is the same and whose content is not; diffs of what
@@ -15,6 +15,9 @@ pub const CONTENT: &str = "its content changes (template, boot, subnet or secret
 
 /// How many deployments the safety rules are about.
 fn within(before: &Desired, scope: &str) -> usize {
+    if scope.is_empty() {
+        return before.deployments.len();
+    }
     before.deployments.values().filter(|deployment| deployment.origin.file.starts_with(scope)).count()
 }
 
@@ -173,8 +176,11 @@ fn machines(table: &Table, after: &Desired, changes: &mut Vec<Change>) {
     let before = &table.desired;
     let renamed = rename::machines(before, after);
     let former_of: BTreeMap<&Name, &Name> = renamed.iter().map(|(former, now)| (now, former)).collect();
-    for (name, machine) in &after.machines {
-        match before.machines.get(name) {
+    for (machine, former) in
+        differences(&before.machines, &after.machines).filter_map(|one| Some((one.after?, one.before)))
+    {
+        let name = &machine.name;
+        match former {
             None if former_of.contains_key(name) => {
                 let former = &before.machines[former_of[name]];
                 changes.push(renamed_machine(former, machine));
@@ -184,7 +190,6 @@ fn machines(table: &Table, after: &Desired, changes: &mut Vec<Change>) {
                     plain("machine", name, Action::Create, &machine.origin, "is known from now on", vec![]);
                 changes.push(Change { machine: Some(name.to_string()), ..change });
             }
-            Some(former) if Arc::ptr_eq(former, machine) => {}
             Some(former) => {
                 let details = machine_details(former, machine);
                 if !details.is_empty() {
@@ -246,8 +251,7 @@ fn machine_details(before: &Machine, after: &Machine) -> Vec<String> {
 
 fn deployments(table: &Table, next: &Table, changes: &mut Vec<Change>) {
     let disks = table.disks();
-    for deployment in next.desired.deployments.values() {
-        let former = table.desired.deployments.get(&deployment.name);
+    for (former, deployment) in touched(table, next) {
         changes.extend(match former {
             Some(former) => changed(table, next, &disks, former, deployment),
             None => Some(appeared(table, next, &disks, deployment)),
@@ -265,6 +269,26 @@ fn deployments(table: &Table, next: &Table, changes: &mut Vec<Change>) {
             changes.push(row(table, table, former, Action::Remove, Impact::Release, &reason, vec![]));
         }
     }
+}
+
+/// The deployments of the next revision that something may have happened to, with what they were.
+fn touched<'a>(table: &'a Table, next: &'a Table) -> Vec<(Option<&'a Arc<Deployment>>, &'a Arc<Deployment>)> {
+    let (before, after) = (&table.desired.deployments, &next.desired.deployments);
+    if table.assignments.ptr_eq(&next.assignments) || next.desired.selects + table.desired.selects == 0 {
+        return differences(before, after).filter_map(|one| Some((one.before, one.after?))).collect();
+    }
+    // Another machine may be chosen for what is written as before.
+    after.values().map(|deployment| (before.get(&deployment.name), deployment)).collect()
+}
+
+/// What is in `before` and not in `after`.
+fn gone<'a, T>(
+    before: &'a imbl::OrdMap<Name, Arc<T>>,
+    after: &'a imbl::OrdMap<Name, Arc<T>>,
+) -> impl Iterator<Item = (&'a Name, &'a Arc<T>)> {
+    differences(before, after)
+        .filter(|one| one.after.is_none())
+        .filter_map(|one| Some((one.name, one.before?)))
 }
 
 /// Whether `now` is `former` under another name on the same machine.

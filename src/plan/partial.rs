@@ -1,6 +1,6 @@
 //! Part of a revision: some deployments as they are to be, the others as they are.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -87,13 +87,15 @@ pub fn compose(before: &Desired, after: &Desired, selection: &Selection) -> Resu
     let mut taken = BTreeSet::new();
     next.deployments = deployments(before, after, selection, &mut taken);
     next.machines = machines(before, after, selection, &next.deployments, &taken)?;
+    next.selects = next.deployments.values().filter(|one| pinned(one).is_none()).count();
     share(&mut next, &taken);
     next.macs = macs(&next)?;
     one_address_each(&next)?;
     Ok(next)
 }
 
-type Deployments = BTreeMap<Name, Arc<Deployment>>;
+type Deployments = imbl::OrdMap<Name, Arc<Deployment>>;
+type Machines = imbl::OrdMap<Name, Arc<crate::desired::Machine>>;
 
 fn pinned(deployment: &Deployment) -> Option<&Name> {
     match &deployment.place {
@@ -133,7 +135,7 @@ fn machines(
     selection: &Selection,
     deployments: &Deployments,
     taken: &BTreeSet<Name>,
-) -> Result<BTreeMap<Name, Arc<crate::desired::Machine>>, String> {
+) -> Result<Machines, String> {
     let mut wanted: BTreeMap<&Name, &Name> = BTreeMap::new();
     for deployment in deployments.values() {
         let Some(machine) = pinned(deployment) else { continue };
@@ -142,7 +144,7 @@ fn machines(
             return Err(format!("{other} and {name} would both have machine {machine}: select both or none"));
         }
     }
-    let mut chosen = BTreeMap::new();
+    let mut chosen = Machines::new();
     let names: BTreeSet<&Name> = before.machines.keys().chain(after.machines.keys()).collect();
     for name in names {
         let (old, new) = (before.machines.get(name), after.machines.get(name));
@@ -211,8 +213,8 @@ fn moved(deployment: &Deployment, boot: Arc<Boot>, subnet: Arc<Subnet>) -> Deplo
     }
 }
 
-fn macs(next: &Desired) -> Result<HashMap<crate::model::Mac, Name>, String> {
-    let mut macs = HashMap::new();
+fn macs(next: &Desired) -> Result<imbl::HashMap<crate::model::Mac, Name>, String> {
+    let mut macs = imbl::HashMap::new();
     for machine in next.machines.values() {
         for mac in &machine.macs {
             if let Some(other) = macs.insert(*mac, machine.name.clone()) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -17,6 +18,14 @@ const KEPT_MAX: usize = 5;
 #[derive(Clone, Debug)]
 pub struct History {
     folder: PathBuf,
+    newest: Arc<Mutex<Newest>>,
+}
+
+/// The newest page, as far as it was looked at, and its revision, if it can be read.
+#[derive(Debug, Default)]
+struct Newest {
+    number: Option<u64>,
+    revision: Option<Arc<str>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -30,14 +39,19 @@ struct Page {
 
 impl History {
     pub fn new(state: &Path) -> History {
-        History { folder: state.join("history") }
+        History { folder: state.join("history"), newest: Arc::default() }
     }
 
     /// Adds a revision as the newest and forgets the oldest.
     pub fn add(&self, kept: &Kept) -> io::Result<()> {
         let pages = self.pages();
-        let same = |number: &u64| self.page(*number).is_some_and(|page| page.revision == kept.revision);
-        if pages.last().is_some_and(same) {
+        // Reading a page of thousands of files takes longer than writing it.
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        if newest.number != pages.last().copied() {
+            let revision = pages.last().and_then(|number| self.page(*number)).map(|page| page.revision);
+            *newest = Newest { number: pages.last().copied(), revision };
+        }
+        if newest.revision.as_ref() == Some(&kept.revision) {
             return Ok(());
         }
         std::fs::create_dir_all(&self.folder)?;
@@ -52,6 +66,7 @@ impl History {
         let draft = self.folder.join("draft");
         std::fs::write(&draft, super::record::write(&page))?;
         std::fs::rename(draft, self.path(number))?;
+        *newest = Newest { number: Some(number), revision: Some(kept.revision.clone()) };
         let excess = (pages.len() + 1).saturating_sub(KEPT_MAX);
         for old in pages.iter().take(excess) {
             std::fs::remove_file(self.path(*old))?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use imbl::ordmap::DiffItem;
 
 use super::{Event, Install, InstallStage, Outcome, Permit, PermitStep, Report, Seen, Stage, Table};
-use crate::desired::{Boot, Deployment, Desired, Machine, Place};
+use crate::desired::{Boot, Deployment, Desired, Machine, Place, differences};
 use crate::model::{Mac, Name, Time};
 
 /// Why a step of an installation was not recorded.
@@ -32,11 +32,15 @@ impl Table {
         let mut next = base.clone();
         next.serial += 1;
         next.installs = carry_renames(&base, &desired);
-        next.assignments = assign(&desired, &base.assignments, &next.installs);
+        next.assignments = match pinned(&base, &desired) {
+            Some(assignments) => assignments,
+            None => assign(&desired, &base.assignments, &next.installs),
+        };
         next.tenants = turned(&base.tenants, &base.assignments, &next.assignments);
         let prefix = |boot: &Arc<Boot>| (boot.prefix.clone(), boot.name.clone());
         next.prefixes = Arc::new(desired.boots.values().map(prefix).collect());
-        for machine in desired.machines.values() {
+        let machines = differences(&base.desired.machines, &desired.machines);
+        for machine in machines.filter_map(|machine| machine.after) {
             match machine.protect {
                 Some(true) => next.protected.insert(machine.name.clone()),
                 Some(false) => next.protected.remove(&machine.name),
@@ -175,10 +179,12 @@ impl Table {
 /// disappears, with the same `redeploy` number and the same content, is the same one renamed.
 fn carry_renames(table: &Table, desired: &Desired) -> imbl::OrdMap<Name, Install> {
     let mut installs = table.installs.clone();
-    if gone(&table.desired.deployments, &desired.deployments).next().is_none() {
+    let differences = || differences(&table.desired.deployments, &desired.deployments);
+    if differences().all(|one| one.after.is_some()) {
         return installs;
     }
-    for (name, deployment) in &desired.deployments {
+    for deployment in differences().filter_map(|one| one.after) {
+        let name = &deployment.name;
         let Place::Machine(machine) = &deployment.place else { continue };
         if installs.contains_key(name) {
             continue;
@@ -194,19 +200,6 @@ fn carry_renames(table: &Table, desired: &Desired) -> imbl::OrdMap<Name, Install
     installs
 }
 
-/// The names that are in `before` and not in `after`. Both are gone through once, in order: most
-/// revisions take nothing away from thousands.
-pub fn gone<'a, T, U>(
-    before: &'a BTreeMap<Name, T>,
-    after: &'a BTreeMap<Name, U>,
-) -> impl Iterator<Item = (&'a Name, &'a T)> {
-    let mut after = after.keys().peekable();
-    before.iter().filter(move |(name, _)| {
-        while after.next_if(|other| other < name).is_some() {}
-        after.next_if(|other| other == name).is_none()
-    })
-}
-
 /// Whether `next` is `former` under another name.
 pub fn is_rename(former: &Deployment, next: &Deployment, desired: &Desired) -> bool {
     former.name != next.name
@@ -215,6 +208,24 @@ pub fn is_rename(former: &Deployment, next: &Deployment, desired: &Desired) -> b
         && former.boot.name == next.boot.name
         && former.template.as_ref().map(|template| &template.name)
             == next.template.as_ref().map(|template| &template.name)
+}
+
+/// The machines of deployments that are all pinned, as those of the revision before were: only
+/// what differs is looked at. `None` where labels choose, or nothing was adopted yet.
+fn pinned(base: &Table, desired: &Desired) -> Option<imbl::OrdMap<Name, Name>> {
+    let before = &base.desired;
+    if before.revision.is_empty() || before.selects + desired.selects > 0 {
+        return None;
+    }
+    let mut next = base.assignments.clone();
+    for one in differences(&before.deployments, &desired.deployments) {
+        match one.after.map(|deployment| &deployment.place) {
+            Some(Place::Machine(machine)) if next.get(one.name) == Some(machine) => {}
+            Some(Place::Machine(machine)) => drop(next.insert(one.name.clone(), machine.clone())),
+            Some(Place::Select(_)) | None => drop(next.remove(one.name)),
+        }
+    }
+    Some(next)
 }
 
 /// Gives every deployment its machine: pins first, then choices made earlier that still fit,
@@ -381,16 +392,5 @@ mod tests {
             assert_eq!(turned(&tenants, &former, &next), other_way, "{before} -> {after}");
             assert!(before != after || next.ptr_eq(&former), "nothing is copied for nothing");
         }
-    }
-
-    #[test]
-    fn what_is_gone_is_found_in_one_pass() {
-        let names = |before: &str, after: &str| {
-            let (before, after) = (pairs(before), pairs(after));
-            gone(&before, &after).map(|(name, _)| name.to_string()).collect::<Vec<_>>().join(" ")
-        };
-        assert_eq!(names("a=x b=x d=x e=x", "a=x c=x d=y f=x"), "b e");
-        assert_eq!(names("a=x b=x", ""), "a b");
-        assert_eq!(names("", "a=x"), "");
     }
 }

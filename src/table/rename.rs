@@ -4,16 +4,16 @@
 use std::collections::BTreeMap;
 
 use super::Table;
-use crate::desired::Desired;
+use crate::desired::{Desired, differences};
 use crate::model::Name;
 
 /// Former name to new name of each machine whose name went and one of whose cards a new name has.
 pub fn machines(before: &Desired, after: &Desired) -> BTreeMap<Name, Name> {
     let mut renamed = BTreeMap::new();
-    let is_new = |name: &&Name| !before.machines.contains_key(*name);
-    for name in after.machines.keys().filter(is_new) {
-        let macs = &after.machines[name].macs;
-        let mut formers = macs.iter().filter_map(|mac| before.macs.get(mac));
+    let differences = differences(&before.machines, &after.machines);
+    for machine in differences.filter(|one| one.before.is_none()).filter_map(|one| one.after) {
+        let name = &machine.name;
+        let mut formers = machine.macs.iter().filter_map(|mac| before.macs.get(mac));
         if let Some(former) = formers.find(|former| !after.machines.contains_key(*former)) {
             renamed.entry(former.clone()).or_insert_with(|| name.clone());
         }

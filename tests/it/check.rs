@@ -98,7 +98,10 @@ fn the_example_inventory_is_valid() {
     let demo = &checked.desired.deployments["demo-1"];
     assert_eq!(demo.address, Some("10.0.10.21".parse().unwrap()));
     assert_eq!((&*demo.boot.prefix, &*demo.boot.kernel.path), ("demo", "boot/vmlinuz"));
-    assert_eq!(checked.desired.macs[&"52:54:00:de:00:01".parse().unwrap()].as_str(), "demo-1");
+    assert_eq!(
+        checked.desired.macs[&"52:54:00:de:00:01".parse::<voldemort::model::Mac>().unwrap()].as_str(),
+        "demo-1"
+    );
 }
 
 #[test]

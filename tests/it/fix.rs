@@ -25,7 +25,7 @@ fn job<'a>(root: &'a Path, library: &'a Shelf) -> Job<'a> {
 
 fn check(files: &Files) -> Verdict {
     let checked = survey("test".into(), files, &Shelf::new(Vec::new(), None), &OPTIONS, Depth::OneFirmware);
-    (checked.documents, checked.problems)
+    ((*checked.documents).clone(), checked.problems)
 }
 
 fn errors(verdict: &Verdict) -> usize {

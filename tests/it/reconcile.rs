@@ -15,7 +15,7 @@ use voldemort::daemon::reconcile::{Follow, Followed, Reconciler};
 use voldemort::media::Shelf;
 use voldemort::model::{Inventory, Name};
 use voldemort::plan::{Consent, Impact, Plan, Selection};
-use voldemort::source::{SourceConfig, Update, directory};
+use voldemort::source::{SourceConfig, SourceError, Update, directory};
 use voldemort::store::Store;
 use voldemort::table::{Outcome as Said, Permit, PermitStep, Report, Server};
 
@@ -229,6 +229,30 @@ async fn a_revision_that_removes_much_is_held_until_the_exact_number_is_said() {
     let outcome = house.order(Order::Approve { plan, consent }).await;
     assert!(matches!(outcome, Outcome::Applied { .. }) && house.count() == 0, "{outcome:?}");
     assert_eq!(house.until(|_| true).await.condition, "Ready");
+    house.stop().await;
+}
+
+/// However often and with whatever a source fails, the table is the one it was.
+#[tokio::test]
+async fn a_source_that_fails_a_hundred_times_changes_nothing() {
+    let (state, root) = folders();
+    write(root.path(), 0..10, plain);
+    let house = House::start(state.path(), false, 1).await;
+    house.follow(root.path()).await;
+    let before = house.keeper.table();
+    for round in 0..100 {
+        let failure = match round % 3 {
+            0 => SourceError::Git(format!("no end within {round}s")),
+            1 => SourceError::Unreadable { path: "x".into(), why: format!("{round}") },
+            _ => SourceError::Untrusted { revision: "main@sha1:1".into(), why: format!("{round}") },
+        };
+        house.updates.send((only(), Update::Failed(failure))).await.unwrap();
+    }
+    house.until(|status| status.reason.contains("99")).await;
+    let after = house.keeper.table();
+    assert!(Arc::ptr_eq(&before.desired, &after.desired));
+    assert_eq!((before.serial, house.count()), (after.serial, 10));
+    assert_eq!(house.follow(root.path()).await.condition, "Ready");
     house.stop().await;
 }
 

@@ -126,7 +126,7 @@ address = "auto"
     assert_eq!(deployments["implied"].place, Place::Machine("implied".parse().unwrap()));
     assert_eq!(desired.machines["implied"].macs, ["52:54:00:aa:00:04".parse().unwrap()]);
     assert_eq!(desired.machines["m"].protect, Some(false));
-    assert_eq!(desired.macs[&"52:54:00:aa:00:02".parse().unwrap()].as_str(), "m");
+    assert_eq!(desired.macs[&"52:54:00:aa:00:02".parse::<voldemort::model::Mac>().unwrap()].as_str(), "m");
     assert_eq!(desired.subnets["lab"].lease, Span::seconds(3600));
     assert!(!deployments["pinned"].installs());
 }

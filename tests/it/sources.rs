@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::sync::mpsc;
-use voldemort::api::types::{Apply, Order, Outcome, SourceStatus, Tree};
+use voldemort::api::types::{Apply, EditRequest, Edited, Order, Outcome, SourceStatus, Tree};
 use voldemort::config::Write;
 use voldemort::daemon::keeper::Keeper;
 use voldemort::daemon::reconcile::{Follow, Followed, Reconciler};
+use voldemort::edit::{Edit, Verb};
+use voldemort::manifest::Kind;
 use voldemort::media::Shelf;
 use voldemort::model::{Inventory, Name};
 use voldemort::plan::Consent;
@@ -241,4 +243,45 @@ async fn each_source_waits_for_its_own_approval_and_a_pin_is_for_all() {
     assert_eq!(lab.judged("b", |status| status.condition == "Ready").await.applied, "b2");
     assert_eq!(lab.judged("a", |status| status.condition == "Waiting").await.attempted, "a1");
     assert_eq!(lab.deployments(), 4);
+}
+
+/// Where a verb writes: to the source that is named, that holds the resource, or that alone may be
+/// written to.
+#[tokio::test]
+async fn verbs_write_to_the_source_that_holds_the_resource() {
+    let lab = Lab::new(&["a", "b", "net"]).await;
+    lab.tell("net", "n1", &[("net.toml", NET), KERNEL]).await;
+    lab.tell("a", "a1", &[("x.toml", &fleet("a", 10, 1))]).await;
+    lab.tell("b", "b1", &[("x.toml", &fleet("b", 20, 1))]).await;
+    let edit = |verb, name: &str, source: Option<&str>| EditRequest {
+        edit: Edit {
+            verb,
+            kind: Kind::Deployment,
+            name: Some(name.into()),
+            mac: None,
+            settings: Vec::new(),
+            deployment_type: None,
+        },
+        source: source.map(str::to_owned),
+        reason: None,
+        author: None,
+        consent: Consent::default(),
+        dry_run: true,
+        installed: false,
+    };
+    let why = async |request| match lab.reconciler.edit(request).await {
+        Ok(Edited::Refused { why }) | Err(why) => why,
+        Ok(other) => format!("{other:?}"),
+    };
+    let said = why(edit(Verb::Redeploy, "c-0", None)).await;
+    assert_eq!(said, "none of the sources a, b, net has the deployment c-0");
+    let said = why(edit(Verb::Redeploy, "a-0", Some("c"))).await;
+    assert_eq!(said, "this daemon follows a, b, net, not c");
+    let said = why(edit(Verb::Create, "c-0", None)).await;
+    assert!(said.contains("say with --source which one it goes to"), "{said}");
+    // The one that holds it is found: it is read, whatever becomes of that.
+    for request in [edit(Verb::Redeploy, "b-0", None), edit(Verb::Create, "c-0", Some("b"))] {
+        let said = why(request).await;
+        assert!(!said.contains("--source") && !said.contains("none of the sources"), "{said}");
+    }
 }

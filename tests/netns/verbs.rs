@@ -414,7 +414,7 @@ fn two_writers_at_once_both_get_what_they_asked_for() {
     if !has("git") {
         return;
     }
-    const ROUNDS: usize = 25;
+    const ROUNDS: usize = 50;
     let Some(net) = Net::new() else { return };
     let folder = tempfile::tempdir().unwrap();
     let here = folder.path();
@@ -515,6 +515,32 @@ fn a_push_to_another_host_is_compared_and_swapped_too() {
 }
 
 #[test]
+fn a_wait_that_runs_out_says_so() {
+    let Some(net) = Net::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let here = folder.path();
+    let (config, root) = (detect(&net, here), inventory(here));
+    let daemon = Daemon::start(&net, &config, &root.display().to_string());
+    let status = || good(&net, here, "voldemortctl get status");
+    eventually("the inventory", status, |text| text.contains("Ready"));
+    let next = here.join("next");
+    std::fs::create_dir_all(next.join("files")).unwrap();
+    for file in ["files/vmlinuz", "files/initrd.gz"] {
+        std::fs::copy(root.join(file), next.join(file)).unwrap();
+    }
+    let luna = LAB[LAB.find("[deployment").unwrap()..].replace("harry", "luna");
+    let luna = luna.replace("44:55", "44:66").replace("10.30", "10.31");
+    std::fs::write(next.join("lab.toml"), format!("{LAB}{luna}")).unwrap();
+    // Nobody switches the machine on.
+    let line = format!("{VOLDEMORT} apply {} --auto-approve --wait=installed --timeout 1s", next.display());
+    let said = bad(&net, here, &line, 5);
+    assert!(said.contains("not installed in time: luna ("), "{said}");
+    // It is live all the same, and there is nothing left to wait for.
+    assert!(good(&net, here, "voldemortctl get deployments").contains("luna"));
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
 fn programs_get_json_and_nothing_else() {
     let Some(net) = Net::new() else { return };
     let folder = tempfile::tempdir().unwrap();
@@ -540,6 +566,23 @@ fn programs_get_json_and_nothing_else() {
         json("voldemortctl delete deployment harry -o json", 3)["error"].as_str().unwrap().contains("--yes")
     );
     assert!(json("voldemortctl get deployment ron -o json", 1)["error"].is_string());
+    for line in [
+        "approve 0",
+        "reject 0",
+        "pin 0",
+        "suspend",
+        "resume",
+        "unpin",
+        "create profile p --disk /dev/sda",
+        "deploy harry --disk /dev/sda",
+    ] {
+        let output = shell(&net, here, &format!("voldemortctl {line} -o json"));
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{line}: {error}: {}{}", out(&output), err(&output)));
+        assert!(told["outcome"].is_string() || told["error"].is_string(), "{line}: {told}");
+        assert_eq!(told["error"].is_string(), output.status.code() == Some(1), "{line}: {told}");
+    }
+    assert_eq!(json("voldemortctl redeploy harry --yes -o json", 0)["outcome"], "written");
     assert!(json("voldemortctl adopt ron -o json", 1)["error"].is_string());
     assert!(json(&format!("{VOLDEMORT} why ron -o json"), 1)["error"].is_string());
     assert_eq!(daemon.stop(), Some(0));

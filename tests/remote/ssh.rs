@@ -5,7 +5,10 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use voldemort::model::{Access, Git, Span};
+use voldemort::model::{Access, Git, Inventory, Span};
+use voldemort::source::SourceConfig;
+use voldemort::source::git::Fetcher;
+use voldemort::source::write::{Draft, WriteError};
 
 use super::{Lab, at, ssh_key, text};
 
@@ -90,6 +93,50 @@ async fn ssh_with_a_key_and_a_known_host() {
     let access = Access { key: Some(lab.path("impostor")), ..access };
     let error = lab.refusal(at(sshd.url(&lab, "repos/x.git"), access)).await;
     assert!(error.contains("Permission denied"), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_written_travels_by_ssh_too() {
+    let lab = Lab::new();
+    let Some(sshd) = Sshd::start(&lab) else { return };
+    let known_hosts = lab.write("known_hosts", &known(&lab, sshd.port, "host"));
+    ssh_key(&lab, "stranger");
+    let place = |key: &str| {
+        let (key, known_hosts) = (Some(lab.path(key)), Some(known_hosts.clone()));
+        let access = Access { key, known_hosts, ..Access::default() };
+        SourceConfig {
+            inventory: Inventory::Git(at(sshd.url(&lab, "repos/x.git"), access)),
+            poll: None,
+            state: lab.path("state"),
+            fetcher: Fetcher { program: env!("CARGO_BIN_EXE_voldemort").into() },
+        }
+    };
+    let draft = |before: &str, after: &str| Draft {
+        path: "a.toml".into(),
+        before: Some(before.into()),
+        after: after.into(),
+        message: "Change it\n".into(),
+        author: ("t".into(), "t@localhost".into()),
+    };
+    let there = |what: &str| lab.run("git", &["-C", "repos/x.git", "show", what]);
+    let source = place("person");
+    let reading = source.read().await.unwrap();
+    let commit = source.write(&reading, &draft("1", "2"), None).await.unwrap().unwrap();
+    assert_eq!(lab.run("git", &["-C", "repos/x.git", "rev-parse", "main"]), commit);
+    assert_eq!(there("main:a.toml"), "2");
+    // Somebody was quicker: nothing of theirs is overwritten.
+    let late = source.write(&reading, &draft("1", "3"), None).await;
+    assert!(matches!(late, Err(WriteError::Moved(_))), "{late:?}");
+    let reading = source.read().await.unwrap();
+    let branch = source.write(&reading, &draft("2", "4"), Some("voldemort/x")).await;
+    assert!(branch.is_ok(), "{branch:?}");
+    assert_eq!((there("main:a.toml"), there("voldemort/x:a.toml")), ("2".to_owned(), "4".to_owned()));
+    let refused = place("stranger").write(&reading, &draft("2", "5"), None).await;
+    assert!(
+        matches!(&refused, Err(WriteError::Failed(why)) if why.contains("Permission denied")),
+        "{refused:?}"
+    );
+    assert_eq!(there("main:a.toml"), "2");
 }
 
 /// A host that accepts and says nothing: time runs out, and no ssh is left behind.

@@ -1,5 +1,7 @@
 //! `voldemort check --fix`: mechanical mistakes mended in the inventory's own files.
 
+use std::sync::Arc;
+
 use super::Job;
 use crate::cli::exit::{say, talk};
 use crate::daemon::load::{Depth, Loaded};
@@ -68,7 +70,7 @@ pub fn repair(job: &Job) -> Result<Repair, String> {
                 problem.fix.clear();
             }
         }
-        (documents, problems)
+        (Arc::unwrap_or_clone(documents), problems)
     };
     let mended = mend(files.clone(), check);
     let mut written = Vec::new();

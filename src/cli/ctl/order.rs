@@ -15,6 +15,8 @@ pub struct Approve {
     plan: String,
     #[command(flatten)]
     consent: Numbers,
+    #[command(flatten)]
+    form: Form,
 }
 
 /// Turn down a plan that waits: its revision is not adopted
@@ -25,6 +27,8 @@ pub struct Reject {
     /// Why, for whoever asks later
     #[arg(long, default_value = "")]
     reason: String,
+    #[command(flatten)]
+    form: Form,
 }
 
 /// Adopt nothing of the source for a while; machines go on booting
@@ -36,6 +40,8 @@ pub struct Suspend {
     /// For how long, as in 2h; until `resume` if absent
     #[arg(long = "for", value_name = "TIME")]
     length: Option<Span>,
+    #[command(flatten)]
+    form: Form,
 }
 
 /// Go back to an earlier revision and stay there
@@ -48,6 +54,29 @@ pub struct Pin {
     reason: String,
     #[command(flatten)]
     consent: Numbers,
+    #[command(flatten)]
+    form: Form,
+}
+
+/// Follow the source again after `suspend`
+#[derive(Args, Debug)]
+pub struct Resume {
+    #[command(flatten)]
+    form: Form,
+}
+
+/// Follow the source again after `pin`
+#[derive(Args, Debug)]
+pub struct Unpin {
+    #[command(flatten)]
+    form: Form,
+}
+
+/// How the outcome is told.
+#[derive(Args, Debug)]
+pub struct Form {
+    #[arg(short, long, value_parser = ["text", "json"], default_value = "text")]
+    output: String,
 }
 
 /// What thresholds would hold.
@@ -68,35 +97,40 @@ impl Numbers {
 }
 
 pub fn approve(arguments: &Approve, remote: &Remote) -> Exit {
-    send(&Order::Approve { plan: arguments.plan.clone(), consent: arguments.consent.consent() }, remote)
+    let Approve { plan, consent, form } = arguments;
+    form.send(&Order::Approve { plan: plan.clone(), consent: consent.consent() }, remote)
 }
 
 pub fn reject(arguments: &Reject, remote: &Remote) -> Exit {
-    send(&Order::Reject { plan: arguments.plan.clone(), reason: arguments.reason.clone() }, remote)
+    let Reject { plan, reason, form } = arguments;
+    form.send(&Order::Reject { plan: plan.clone(), reason: reason.clone() }, remote)
 }
 
 pub fn suspend(arguments: &Suspend, remote: &Remote) -> Exit {
-    let seconds = arguments.length.map(Span::as_seconds);
-    send(&Order::Suspend { reason: arguments.reason.clone(), seconds }, remote)
+    let Suspend { reason, length, form } = arguments;
+    form.send(&Order::Suspend { reason: reason.clone(), seconds: length.map(Span::as_seconds) }, remote)
 }
 
-pub fn resume(remote: &Remote) -> Exit {
-    send(&Order::Resume, remote)
+pub fn resume(arguments: &Resume, remote: &Remote) -> Exit {
+    arguments.form.send(&Order::Resume, remote)
 }
 
 pub fn pin(arguments: &Pin, remote: &Remote) -> Exit {
-    let Pin { revision, reason, consent } = arguments;
+    let Pin { revision, reason, consent, form } = arguments;
     let consent = consent.consent();
-    send(&Order::Pin { revision: revision.clone(), reason: reason.clone(), consent }, remote)
+    form.send(&Order::Pin { revision: revision.clone(), reason: reason.clone(), consent }, remote)
 }
 
-pub fn unpin(remote: &Remote) -> Exit {
-    send(&Order::Unpin, remote)
+pub fn unpin(arguments: &Unpin, remote: &Remote) -> Exit {
+    arguments.form.send(&Order::Unpin, remote)
 }
 
-fn send(order: &Order, remote: &Remote) -> Exit {
-    match remote.block_on(async |client| client.post::<Outcome>("/v1/orders", order).await) {
-        Ok(outcome) => apply::finish(&outcome, false),
-        Err(error) => remote::failed(&error, false),
+impl Form {
+    fn send(&self, order: &Order, remote: &Remote) -> Exit {
+        let json = self.output == "json";
+        match remote.block_on(async |client| client.post::<Outcome>("/v1/orders", order).await) {
+            Ok(outcome) => apply::finish(&outcome, json),
+            Err(error) => remote::failed(&error, json),
+        }
     }
 }

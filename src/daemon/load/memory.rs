@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 
 use super::Depth;
-use crate::desired::{Boot, Deployment, Earlier, Machine, Subnet};
-use crate::manifest::{self, Documents, Environment, Part, Problem, Sources};
+use crate::desired::{Boot, Deployment, Desired, Earlier, Machine, Step, Subnet};
+use crate::manifest::{self, Documents, Environment, Fleet, Part, Problem, Sources};
 use crate::media::Entry;
 use crate::model::Name;
 
@@ -22,6 +22,8 @@ pub struct Memory {
     pub(super) manifests: Manifests,
     pub(super) resolved: Earlier,
     pub(super) rehearsed: Rehearsed,
+    /// The last load, if it found nothing wrong.
+    pub(super) well: Option<(Depth, Arc<Desired>)>,
     /// Of the same inventory with each of its environments.
     pub(super) environments: BTreeMap<Name, Memory>,
 }
@@ -31,6 +33,16 @@ pub struct Memory {
 pub(super) struct Manifests {
     sources: Sources,
     parts: BTreeMap<u32, Arc<Part>>,
+    /// All of them, if nothing is wrong with any.
+    joined: Option<Arc<Documents>>,
+}
+
+/// What was read.
+pub(super) struct Read {
+    pub documents: Arc<Documents>,
+    pub problems: Vec<Problem>,
+    /// What differs from the time before, where it is only machines and deployments, and few.
+    pub step: Option<Step>,
 }
 
 impl Manifests {
@@ -40,9 +52,13 @@ impl Manifests {
     }
 
     /// Reads the files that are not the same as before, on all processors.
-    pub fn read(&mut self, sources: Sources, environment: &Environment) -> (Documents, Vec<Problem>) {
+    pub fn read(&mut self, sources: Sources, environment: &Environment) -> Read {
         let before = std::mem::replace(&mut self.sources, sources.clone());
-        self.parts.retain(|file, _| sources.is_same(&before, *file));
+        let files = sources.changed(&before);
+        let gone: Vec<Option<Arc<Part>>> = files.iter().map(|file| self.parts.remove(file)).collect();
+        // Overlays change what a part means.
+        let plain = !manifest::is_overlaid(&sources, environment);
+        let joined = self.joined.take().filter(|_| plain && sources.has_roots_of(&before));
         let unread = manifest::base_manifests(&sources).filter(|file| !self.parts.contains_key(file));
         let unread: Vec<u32> = unread.collect();
         let read = share(&unread, |some| {
@@ -50,12 +66,48 @@ impl Manifests {
             parts.collect::<Vec<_>>()
         });
         self.parts.extend(read.into_iter().flatten());
-        manifest::join(sources, self.parts.values().map(|part| &**part), environment)
+        let stepped = joined.and_then(|joined| self.step(joined, sources.clone(), files, &gone));
+        let (documents, problems, step) = match stepped {
+            Some((documents, step)) => (documents, Vec::new(), Some(step)),
+            None => {
+                let (documents, problems) =
+                    manifest::join(sources, self.parts.values().map(|part| &**part), environment);
+                (Arc::new(documents), problems, None)
+            }
+        };
+        self.joined = (plain && problems.is_empty()).then(|| documents.clone());
+        Read { documents, problems, step }
+    }
+
+    /// `joined` with what the changed `files` have now; `gone` is what they had.
+    fn step(
+        &self,
+        mut joined: Arc<Documents>,
+        sources: Sources,
+        files: Vec<u32>,
+        gone: &[Option<Arc<Part>>],
+    ) -> Option<(Arc<Documents>, Step)> {
+        let mut step = Step { files, gone: Fleet::default(), fresh: Fleet::default() };
+        for (file, gone) in step.files.iter().zip(gone) {
+            let fresh = self.parts.get(file);
+            let small = gone.iter().all(|part| part.join_fleet(&mut step.gone))
+                && fresh.iter().all(|part| part.join_fleet(&mut step.fresh));
+            // A file that is no manifest may be named by any.
+            if !small || (gone.is_none() && fresh.is_none()) {
+                return None;
+            }
+        }
+        // With more than that everything is as quick.
+        if step.fresh.deployments.len() * 4 > joined.deployments.len() {
+            return None;
+        }
+        let documents = Arc::make_mut(&mut joined);
+        documents.exchange(sources, &step.gone, &step.fresh).then_some((joined, step))
     }
 
     /// The same for other environments of the same files.
     pub fn lend(&self) -> Manifests {
-        Manifests { sources: self.sources.clone(), parts: self.parts.clone() }
+        Manifests { sources: self.sources.clone(), parts: self.parts.clone(), joined: None }
     }
 }
 
@@ -131,7 +183,7 @@ impl Rehearsed {
     }
 
     /// Forgets deployments that are no more, when they get many.
-    pub fn trim(&mut self, deployments: &BTreeMap<Name, Arc<Deployment>>) {
+    pub fn trim(&mut self, deployments: &imbl::OrdMap<Name, Arc<Deployment>>) {
         if self.well.len() > deployments.len() + deployments.len() / 4 {
             let present: std::collections::HashSet<&Arc<str>> =
                 deployments.values().map(|deployment| &deployment.digest).collect();

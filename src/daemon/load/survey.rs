@@ -59,7 +59,10 @@ pub fn survey_again(
         own.manifests = manifests;
         let Loaded { documents, problems: found, desired: _, environments: _ } = examine(own, &environment);
         let overlay = |file: &u32| environment.owns(&documents.sources.get(*file).name);
-        base.documents.unparsed.extend(documents.unparsed.iter().filter(|file| overlay(file)));
+        let unparsed = documents.unparsed.iter().copied().filter(overlay).collect::<Vec<_>>();
+        if !unparsed.is_empty() {
+            Arc::make_mut(&mut base.documents).unparsed.extend(unparsed);
+        }
         let unused: HashSet<Key> = found.iter().filter(|one| is_of_no_use(one)).map(key).collect();
         base.problems.retain(|one| !is_of_no_use(one) || unused.contains(&key(one)));
         others.add(name, found, &environment, &base.documents.sources);

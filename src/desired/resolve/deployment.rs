@@ -25,6 +25,7 @@ impl Resolver<'_> {
         self.recall();
         for resource in resources {
             if let Some(deployment) = self.again(resource).or_else(|| self.anew(resource)) {
+                self.desired.selects += usize::from(matches!(deployment.place, Place::Select(_)));
                 self.desired.deployments.insert(resource.name.clone(), deployment);
             }
         }

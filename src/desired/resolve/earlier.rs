@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::profile::Effective;
+use super::step::Whole;
 use super::{Resolver, digest};
 use crate::desired::{Boot, Deployment, Machine, Subnet, Template};
-use crate::manifest::Sources;
 use crate::manifest::document::{self, Resource};
+use crate::manifest::{Fleet, Sources};
 use crate::model::Name;
 
 type Written = Resource<document::Deployment>;
@@ -29,6 +30,8 @@ pub struct Earlier {
     /// Machines that deployments imply.
     pub(super) implied: Machines<document::Deployment>,
     deployments: HashMap<Name, Made>,
+    /// All of it, unless something was found to be wrong.
+    pub(super) whole: Option<Whole>,
 }
 
 /// Machines with the resource that each was made of.
@@ -95,6 +98,52 @@ impl Earlier {
         same.then(|| machine.clone())
     }
 
+    /// A memory of what all deployments share, and of `machines`, for the resolution of a few.
+    pub(super) fn for_few<'a>(&self, machines: impl Iterator<Item = &'a Name>) -> Earlier {
+        let Earlier { subnets, secrets, boots, templates, profiles, .. } = self;
+        let known = |name: &Name| Some((name.clone(), self.machines.get(name)?.clone()));
+        Earlier {
+            subnets: subnets.clone(),
+            secrets: secrets.clone(),
+            boots: boots.clone(),
+            templates: templates.clone(),
+            profiles: profiles.clone(),
+            machines: machines.filter_map(known).collect(),
+            ..Earlier::default()
+        }
+    }
+
+    /// Whether what all deployments share was the same in the resolution of a few.
+    pub(super) fn shares(&self, few: &Earlier) -> bool {
+        let Earlier { subnets, secrets, boots, templates, profiles, .. } = self;
+        let boot = |(name, (_, boot)): (&Name, &([u8; 32], Arc<Boot>))| {
+            boots.get(name).is_some_and(|(_, known)| Arc::ptr_eq(known, boot))
+        };
+        let template = |(name, one): (&Name, &Arc<Template>)| same(Some(one), templates.get(name));
+        let profile = |(name, one): (&Name, &Arc<Effective>)| same(Some(one), profiles.get(name));
+        *secrets == few.secrets
+            && subnets.len() == few.subnets.len()
+            && few.subnets.iter().all(|(name, one)| same(Some(one), subnets.get(name)))
+            && boots.len() == few.boots.len()
+            && few.boots.iter().all(boot)
+            && few.templates.iter().all(template)
+            && few.profiles.iter().all(profile)
+    }
+
+    /// Takes the resolution of a few over, in the place of those that are gone.
+    pub(super) fn take_over(&mut self, few: Earlier, gone: &Fleet) {
+        for machine in &gone.machines {
+            self.machines.remove(&machine.name);
+        }
+        for deployment in &gone.deployments {
+            self.implied.remove(&deployment.name);
+            self.deployments.remove(&deployment.name);
+        }
+        self.machines.extend(few.machines);
+        self.implied.extend(few.implied);
+        self.deployments.extend(few.deployments);
+    }
+
     /// Forgets the deployments if something changed that any of them may depend on.
     fn compare(&mut self, subnets: &BTreeMap<Name, Arc<Subnet>>, sources: &Sources, whole: bool) {
         let same_subnets = subnets.len() == self.subnets.len()
@@ -121,6 +170,7 @@ impl Resolver<'_> {
     pub(super) fn remember(&mut self) {
         let (documents, whole) = (self.documents, !self.incomplete());
         self.earlier.secrets = std::mem::take(&mut self.digests.secrets);
+        self.earlier.whole = self.whole();
         let Earlier { boots, templates, profiles, machines, implied, deployments, .. } = self.earlier;
         if !whole {
             deployments.clear();

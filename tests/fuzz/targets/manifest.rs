@@ -80,7 +80,7 @@ fn files(bytes: &[u8]) -> Files {
 
 fn check(files: &Files) -> Verdict {
     let checked = survey("test".into(), files, &Shelf::new(Vec::new(), None), &OPTIONS, Depth::OneFirmware);
-    (checked.documents, checked.problems)
+    ((*checked.documents).clone(), checked.problems)
 }
 
 fn run(bytes: &[u8]) {
