@@ -13,10 +13,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use imbl::ordmap;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use sha2::{Digest, Sha256};
 
 use crate::model::Name;
 use crate::table::{Event, Install, Lease, Lease6, Table};
 pub use history::History;
+use journal::frame::Salt;
 use journal::{Journal, JournalError};
 use record::{EventRecord, InstallRecord, KeptRecord, Lease6Record, LeaseRecord};
 
@@ -167,11 +169,12 @@ impl Store {
             other => StoreError::Broken { path: path.clone(), why: other.to_string() },
         })?;
         let broken = |why: String| StoreError::Broken { path: path.clone(), why };
-        prepare(&database, fresh).map_err(|error| broken(error.to_string()))?;
+        let fresh = fresh();
+        prepare(&database, &fresh).map_err(|error| broken(error.to_string()))?;
         let mut saved = load(&database).map_err(|error| broken(error.to_string()))?;
         let earlier = std::mem::take(&mut saved.leases);
         let moved = !earlier.is_empty();
-        let (journal, leases) = Journal::open(directory, earlier)?;
+        let (journal, leases) = Journal::open(directory, earlier, salt(&fresh))?;
         saved.leases = leases;
         let store = Store { database, journal, events: Vec::new() };
         if moved {
@@ -276,14 +279,20 @@ impl Store {
     }
 }
 
-fn prepare(database: &Database, fresh: impl FnOnce() -> [u8; 48]) -> Result<(), redb::Error> {
+/// Random bytes of which nothing else tells: the lineage is shown to everybody.
+fn salt(fresh: &[u8; 48]) -> Salt {
+    let mut salt = Salt::default();
+    salt.copy_from_slice(&Sha256::digest(fresh)[..16]);
+    salt
+}
+
+fn prepare(database: &Database, fresh: &[u8; 48]) -> Result<(), redb::Error> {
     let write = database.begin_write()?;
     {
         let mut meta = write.open_table(META)?;
         if meta.get("lineage")?.is_none() {
-            let bytes = fresh();
-            let lineage = crate::model::hex(&bytes[32..]);
-            meta.insert("token-key", &bytes[..32])?;
+            let lineage = crate::model::hex(&fresh[32..]);
+            meta.insert("token-key", &fresh[..32])?;
             meta.insert("lineage", lineage.as_bytes())?;
             meta.insert("serial", 0u64.to_be_bytes().as_slice())?;
         }

@@ -111,7 +111,8 @@ impl Echoes {
             told.clear();
         }
         let at = told.entry(hasher.finish()).or_insert(Time(0));
-        let echo = now < *at + ECHO;
+        // A clock that was set back hides nothing.
+        let echo = *at <= now && now < *at + ECHO;
         if !echo {
             *at = now;
         }
@@ -134,6 +135,7 @@ mod tests {
         assert!(!hear(Stage::File, 1, "b.deb", 999) && !hear(Stage::File, 2, "a.deb", 999));
         assert!(!hear(Stage::Kernel, 1, "a.deb", 999));
         assert!(!hear(Stage::File, 1, "a.deb", 1_000));
+        assert!(!hear(Stage::File, 1, "a.deb", 0), "the clock was set back");
         assert!(!hear(Stage::LocalBoot, 1, "disk", 0) && !hear(Stage::LocalBoot, 1, "disk", 0));
         for number in 0..20_000u64 {
             hear(Stage::File, 3, &number.to_string(), number * 10);

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 use crate::table::Lease;
-use frame::{Damage, MAGIC};
+use frame::{Damage, Salt};
 
 /// The file is never rewritten below this size.
 const SMALL: u64 = 4 << 20;
@@ -29,6 +29,7 @@ const AHEAD: u64 = 256 << 10;
 pub struct Journal {
     path: PathBuf,
     file: File,
+    salt: Salt,
     /// Where the next frame goes.
     end: u64,
     /// How far zeros were written.
@@ -70,8 +71,13 @@ pub enum JournalError {
 
 impl Journal {
     /// Opens or makes the journal of a state directory; the leases in it, newest of each address.
-    /// `earlier` are leases that are kept elsewhere so far: they are taken over.
-    pub fn open(directory: &Path, earlier: Vec<Lease>) -> Result<(Journal, Vec<Lease>), JournalError> {
+    /// `earlier` are leases that are kept elsewhere so far: they are taken over. `salt` is for a new
+    /// one, and known to nobody.
+    pub fn open(
+        directory: &Path,
+        earlier: Vec<Lease>,
+        salt: Salt,
+    ) -> Result<(Journal, Vec<Lease>), JournalError> {
         let path = directory.join("leases.journal");
         let wrong = |cause| JournalError::File { path: path.clone(), cause };
         // What a rewrite that did not come to its end has left.
@@ -85,18 +91,18 @@ impl Journal {
             earlier.into_iter().map(|lease| (lease.address, lease)).collect();
         let taken_over = !leases.is_empty();
         let damaged = |damage| JournalError::Damaged { path: path.clone(), damage };
-        let end = match bytes.as_deref().filter(|bytes| !bytes.is_empty()) {
+        let (salt, end) = match bytes.as_deref().filter(|bytes| !bytes.is_empty()) {
             Some(bytes) => frame::replay(bytes, &mut leases).map_err(damaged)?,
-            None => 0,
+            None => (salt, 0),
         };
         let (file, end) = match taken_over || end == 0 || end > SMALL {
-            true => replace(&path, &leases).map_err(wrong)?,
+            true => replace(&path, &salt, &leases).map_err(wrong)?,
             false => (OpenOptions::new().write(true).open(&path).map_err(wrong)?, end),
         };
         // Nothing of a torn frame may stay behind the frames to come.
         file.set_len(end).map_err(wrong)?;
         let full = full(end);
-        let journal = Journal { path, file, end, zeroed: end, full, rewriting: None, renamed: false };
+        let journal = Journal { path, file, salt, end, zeroed: end, full, rewriting: None, renamed: false };
         Ok((journal, leases.into_values().collect()))
     }
 
@@ -104,7 +110,7 @@ impl Journal {
     /// `take_back`. After an error nothing of them is in the journal.
     pub fn append(&mut self, leases: &[Lease]) -> io::Result<u64> {
         self.take_over()?;
-        let frame = frame::write(leases);
+        let frame = frame::write(&self.salt, leases);
         if let Err(error) = self.write(&frame) {
             self.cut(self.end);
             return Err(error);
@@ -158,8 +164,9 @@ impl Journal {
             let bytes = std::fs::read(&path)?;
             let mut leases = BTreeMap::new();
             let whole = bytes.get(..end as usize).unwrap_or(&bytes);
-            frame::replay(whole, &mut leases).map_err(|damage| io::Error::other(damage.to_string()))?;
-            let (file, end) = fill(&aside(&path), &leases)?;
+            let (salt, _) =
+                frame::replay(whole, &mut leases).map_err(|damage| io::Error::other(damage.to_string()))?;
+            let (file, end) = fill(&aside(&path), &salt, &leases)?;
             Ok(Shorter { file, end })
         };
         match std::thread::Builder::new().name("journal".into()).spawn(work) {
@@ -226,28 +233,28 @@ fn aside(path: &Path) -> PathBuf {
 }
 
 /// A new journal in the place of whatever is there.
-fn replace(path: &Path, leases: &BTreeMap<Ipv4Addr, Lease>) -> io::Result<(File, u64)> {
-    let made = fill(&aside(path), leases)?;
+fn replace(path: &Path, salt: &Salt, leases: &BTreeMap<Ipv4Addr, Lease>) -> io::Result<(File, u64)> {
+    let made = fill(&aside(path), salt, leases)?;
     std::fs::rename(aside(path), path)?;
     sync_folder(path)?;
     Ok(made)
 }
 
 /// Writes a journal of these leases.
-fn fill(path: &Path, leases: &BTreeMap<Ipv4Addr, Lease>) -> io::Result<(File, u64)> {
+fn fill(path: &Path, salt: &Salt, leases: &BTreeMap<Ipv4Addr, Lease>) -> io::Result<(File, u64)> {
     const FRAME: usize = 1024;
     let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
-    let mut bytes = MAGIC.to_vec();
+    let mut bytes = frame::begin(salt);
     let mut frame = Vec::with_capacity(FRAME);
     for lease in leases.values() {
         frame.push(lease.clone());
         if frame.len() == FRAME {
-            bytes.extend(frame::write(&frame));
+            bytes.extend(frame::write(salt, &frame));
             frame.clear();
         }
     }
     if !frame.is_empty() {
-        bytes.extend(frame::write(&frame));
+        bytes.extend(frame::write(salt, &frame));
     }
     file.write_all_at(&bytes, 0)?;
     file.sync_all()?;

@@ -24,6 +24,10 @@ pub enum Stale {
 /// fill the memory.
 const LEARNED_MAX: usize = 4096;
 
+/// Machines in no manifest that are remembered at most, beyond those in manifests. Messages in the
+/// name of ever new ones must not fill the memory; when there are so many, all are forgotten.
+const STRANGERS_MAX: usize = 1 << 16;
+
 impl Table {
     /// The table under another revision: machines are assigned, protections remembered,
     /// installations kept (a renamed deployment or machine takes its installation along).
@@ -153,8 +157,17 @@ impl Table {
             Stage::Answers | Stage::Progress | Stage::Completed => seen.stuck = None,
             _ => {}
         }
+        if self.seen.len() >= self.desired.macs.len() + LEARNED_MAX + STRANGERS_MAX {
+            self.forget_strangers();
+        }
         self.seen.insert(mac, seen);
         self.learn(mac, event);
+    }
+
+    fn forget_strangers(&mut self) {
+        let known = |mac: &Mac| self.desired.macs.contains_key(mac) || self.learned.contains_key(mac);
+        let own = self.seen.iter().filter(|(mac, _)| known(mac));
+        self.seen = own.map(|(mac, seen)| (*mac, seen.clone())).collect();
     }
 
     /// A card that DHCP answered as a deployment's machine although it is not written down for it:
@@ -392,5 +405,22 @@ mod tests {
             assert_eq!(turned(&tenants, &former, &next), other_way, "{before} -> {after}");
             assert!(before != after || next.ptr_eq(&former), "nothing is copied for nothing");
         }
+    }
+
+    #[test]
+    fn ever_new_strangers_push_out_each_other_and_nobody_else() {
+        let mac = |number: u32| {
+            let [a, b, c, d] = number.to_be_bytes();
+            Mac::new([0x52, 0x54, a, b, c, d]).unwrap()
+        };
+        let mut table = Table::new(crate::table::Server::stand_in(std::net::Ipv4Addr::LOCALHOST));
+        let own = mac(0);
+        let macs = [(own, "m".parse().unwrap())].into_iter().collect();
+        table.desired = Arc::new(Desired { macs, ..Desired::default() });
+        for number in 0..200_000 {
+            table.fold(&Event { mac: Some(mac(number)), ..Event::new(Time(1), Stage::Silence, "") });
+            assert!(table.seen.len() <= STRANGERS_MAX + LEARNED_MAX + 1);
+        }
+        assert!(table.seen.contains_key(&own) && table.seen.contains_key(&mac(199_999)));
     }
 }

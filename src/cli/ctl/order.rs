@@ -75,6 +75,7 @@ pub struct Unpin {
 /// How the outcome is told.
 #[derive(Args, Debug)]
 pub struct Form {
+    /// How the outcome is written
     #[arg(short, long, value_parser = ["text", "json"], default_value = "text")]
     output: String,
 }

@@ -1,6 +1,9 @@
-//! The bytes of a journal: `MAGIC`, then frames. A frame is the length of its records (4 bytes), the
-//! first 8 bytes of the SHA-256 of that and the records, then the records. Numbers are little-endian.
-//! Zeros end it.
+//! The bytes of a journal: `MAGIC`, 16 bytes of salt, the first 8 bytes of the SHA-256 of both, then
+//! frames. A frame is the length of its records (4 bytes), the first 8 bytes of the SHA-256 of the
+//! salt, that and the records, then the records. Numbers are little-endian. Zeros end it.
+//!
+//! Without the salt, which nobody on the network knows, a client could send a whole frame as its
+//! identifier. In a last frame that was torn it would look like one behind damage.
 //!
 //! A record is address (4), hardware address (6), state (1), end (8), then client identifier and
 //! host name, each behind its length (2); a length of 65,535 says that there is none.
@@ -19,6 +22,11 @@ use crate::table::lease::LeaseState;
 /// Begins a journal; tells other versions of the format apart.
 pub const MAGIC: &[u8] = b"voldemort leases 1\n\0";
 
+/// What makes the digests of a journal its own.
+pub type Salt = [u8; 16];
+
+/// Where the first frame begins.
+const FIRST: usize = MAGIC.len() + size_of::<Salt>() + size_of::<Digest8>();
 const HEAD: usize = 12;
 /// The length of a field that is not there.
 const NONE: u16 = u16::MAX;
@@ -44,26 +52,31 @@ impl fmt::Display for Damage {
     }
 }
 
+type Digest8 = [u8; 8];
+
+/// What stands before the frames.
+pub fn begin(salt: &Salt) -> Vec<u8> {
+    [MAGIC, salt, &digest(&[MAGIC, salt])].concat()
+}
+
 /// A frame of these leases.
-pub fn write(leases: &[Lease]) -> Vec<u8> {
+pub fn write(salt: &Salt, leases: &[Lease]) -> Vec<u8> {
     let mut bytes = vec![0; HEAD];
     for lease in leases {
         record(&mut bytes, lease);
     }
     let length = (bytes.len() - HEAD) as u32;
     bytes[..4].copy_from_slice(&length.to_le_bytes());
-    let digest = digest(&bytes[..4], &bytes[HEAD..]);
+    let digest = digest(&[salt, &bytes[..4], &bytes[HEAD..]]);
     bytes[4..HEAD].copy_from_slice(&digest);
     bytes
 }
 
-/// Lays the records of a journal over `leases`; where the next frame goes.
-pub fn replay(bytes: &[u8], leases: &mut BTreeMap<Ipv4Addr, Lease>) -> Result<u64, Damage> {
-    if !bytes.starts_with(MAGIC) {
-        return Err(Damage::Magic);
-    }
-    let mut at = MAGIC.len();
-    while let Some(records) = frame(&bytes[at..]) {
+/// Lays the records of a journal over `leases`; its salt, and where the next frame goes.
+pub fn replay(bytes: &[u8], leases: &mut BTreeMap<Ipv4Addr, Lease>) -> Result<(Salt, u64), Damage> {
+    let salt = salt(bytes).ok_or(Damage::Magic)?;
+    let mut at = FIRST;
+    while let Some(records) = frame(&salt, &bytes[at..]) {
         let mut rest = records;
         while !rest.is_empty() {
             let lease = lease(&mut rest).ok_or(Damage::Record { from: at })?;
@@ -72,22 +85,27 @@ pub fn replay(bytes: &[u8], leases: &mut BTreeMap<Ipv4Addr, Lease>) -> Result<u6
         at += HEAD + records.len();
     }
     // A write that was cut short is the last thing in a journal.
-    match (at..bytes.len()).find(|place| frame(&bytes[*place..]).is_some()) {
+    match (at..bytes.len()).find(|place| frame(&salt, &bytes[*place..]).is_some()) {
         Some(place) => Err(Damage::Bytes { from: at, to: place }),
-        None => Ok(at as u64),
+        None => Ok((salt, at as u64)),
     }
 }
 
+fn salt(bytes: &[u8]) -> Option<Salt> {
+    let salt: Salt = bytes.get(MAGIC.len()..MAGIC.len() + size_of::<Salt>())?.try_into().ok()?;
+    bytes.starts_with(&begin(&salt)).then_some(salt)
+}
+
 /// The records of the frame at the beginning of `bytes`, if it is whole.
-fn frame(bytes: &[u8]) -> Option<&[u8]> {
+fn frame<'a>(salt: &Salt, bytes: &'a [u8]) -> Option<&'a [u8]> {
     let (head, rest) = bytes.split_at_checked(HEAD)?;
     let length = u32::from_le_bytes(head[..4].try_into().ok()?) as usize;
     let records = rest.get(..length).filter(|records| !records.is_empty())?;
-    (digest(&head[..4], records) == head[4..]).then_some(records)
+    (digest(&[salt, &head[..4], records]) == head[4..]).then_some(records)
 }
 
-fn digest(head: &[u8], records: &[u8]) -> [u8; 8] {
-    let whole = Sha256::new().chain_update(head).chain_update(records).finalize();
+fn digest(parts: &[&[u8]]) -> Digest8 {
+    let whole = parts.iter().fold(Sha256::new(), |sum, part| sum.chain_update(part)).finalize();
     let mut short = [0; 8];
     short.copy_from_slice(&whole[..8]);
     short

@@ -7,6 +7,8 @@ use super::*;
 use crate::model::{Mac, Time};
 use crate::table::lease::LeaseState;
 
+const SALT: Salt = *b"nobody knows it!";
+
 fn lease(last: u8, machine: u8, expires: u64) -> Lease {
     Lease {
         address: Ipv4Addr::new(10, 0, 0, last),
@@ -19,7 +21,7 @@ fn lease(last: u8, machine: u8, expires: u64) -> Lease {
 }
 
 fn open(folder: &TempDir) -> (Journal, Vec<Lease>) {
-    Journal::open(folder.path(), Vec::new()).unwrap()
+    Journal::open(folder.path(), Vec::new(), SALT).unwrap()
 }
 
 fn path(folder: &TempDir) -> PathBuf {
@@ -28,10 +30,10 @@ fn path(folder: &TempDir) -> PathBuf {
 
 /// The bytes of a journal with these commits, and where each ends.
 fn written(commits: &[Vec<Lease>]) -> (Vec<u8>, Vec<usize>) {
-    let mut bytes = MAGIC.to_vec();
+    let mut bytes = frame::begin(&SALT);
     let mut ends = Vec::new();
     for commit in commits {
-        bytes.extend(frame::write(commit));
+        bytes.extend(frame::write(&SALT, commit));
         ends.push(bytes.len());
     }
     (bytes, ends)
@@ -81,6 +83,20 @@ fn a_write_torn_at_any_byte_loses_itself_alone() {
     }
 }
 
+/// A client id may be any bytes, a frame too. In a last write that was torn it must not look like one
+/// that stands behind damage: nobody on the network is to keep the daemon from starting.
+#[test]
+fn what_a_client_made_up_is_no_frame() {
+    let forged = frame::write(&[0; 16], &[lease(9, 9, 9)]);
+    let hostile = Lease { client_id: Some(forged.into()), ..lease(2, 2, 20) };
+    let (whole, ends) = written(&[vec![lease(1, 1, 10)], vec![hostile, lease(3, 3, 30)]]);
+    for length in ends[0]..whole.len() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(path(&folder), &whole[..length]).unwrap();
+        assert_eq!(open(&folder).1, [lease(1, 1, 10)], "torn at {length}");
+    }
+}
+
 #[test]
 fn damage_before_the_end_is_told_and_never_skipped() {
     let (whole, ends) = written(&[vec![lease(1, 1, 10)], vec![lease(2, 2, 20)], vec![lease(3, 3, 30)]]);
@@ -89,7 +105,7 @@ fn damage_before_the_end_is_told_and_never_skipped() {
         let mut bytes = whole.clone();
         bytes[at] ^= 0x40;
         std::fs::write(path(&folder), &bytes).unwrap();
-        let error = Journal::open(folder.path(), Vec::new()).unwrap_err().to_string();
+        let error = Journal::open(folder.path(), Vec::new(), SALT).unwrap_err().to_string();
         assert!(error.contains("leases.journal: "), "{error}");
         assert_eq!(std::fs::read(path(&folder)).unwrap(), bytes, "it is left as it is");
     }
@@ -102,7 +118,7 @@ fn what_is_taken_back_was_never_there() {
     journal.append(&[lease(1, 1, 10)]).unwrap();
     let begin = journal.append(&[lease(1, 2, 20), lease(2, 2, 20)]).unwrap();
     journal.take_back(begin);
-    assert_eq!(Journal::open(folder.path(), Vec::new()).unwrap().1, [lease(1, 1, 10)]);
+    assert_eq!(Journal::open(folder.path(), Vec::new(), SALT).unwrap().1, [lease(1, 1, 10)]);
     journal.append(&[lease(3, 3, 30)]).unwrap();
     drop(journal);
     assert_eq!(open(&folder).1, [lease(1, 1, 10), lease(3, 3, 30)]);
@@ -112,12 +128,12 @@ fn what_is_taken_back_was_never_there() {
 fn leases_from_elsewhere_are_taken_over_once() {
     let folder = tempfile::tempdir().unwrap();
     let earlier = vec![lease(1, 1, 10), lease(2, 2, 20)];
-    let (mut journal, leases) = Journal::open(folder.path(), earlier.clone()).unwrap();
+    let (mut journal, leases) = Journal::open(folder.path(), earlier.clone(), SALT).unwrap();
     assert_eq!(leases, earlier);
     journal.append(&[lease(2, 4, 99)]).unwrap();
     drop(journal);
     // They were not forgotten there yet when the daemon died: the journal knows better.
-    let (journal, leases) = Journal::open(folder.path(), earlier).unwrap();
+    let (journal, leases) = Journal::open(folder.path(), earlier, SALT).unwrap();
     assert_eq!(leases, [lease(1, 1, 10), lease(2, 4, 99)]);
     drop(journal);
     assert_eq!(open(&folder).1, leases);
@@ -146,7 +162,7 @@ fn a_rewrite_keeps_the_newest_of_each_and_what_came_meanwhile() {
         rewritten(&mut journal, &mut number);
         let newest = |last: u64| (number - 4..=number).find(|number| number % 5 == last).unwrap();
         let expected: Vec<Lease> = (0..5).map(|last| lease(last as u8, 1, newest(last))).collect();
-        assert_eq!(Journal::open(folder.path(), Vec::new()).unwrap().1, expected);
+        assert_eq!(Journal::open(folder.path(), Vec::new(), SALT).unwrap().1, expected);
         for _ in 0..100 {
             number += 1;
             journal.append(&[lease((number % 5) as u8, 1, number)]).unwrap();
@@ -194,7 +210,7 @@ fn a_full_disk_fails_the_commit_and_nothing_else() {
     let error = journal.append(&[lease(2, 2, 20)]).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     journal.file = file;
-    assert_eq!(Journal::open(folder.path(), Vec::new()).unwrap().1, [lease(1, 1, 10)]);
+    assert_eq!(Journal::open(folder.path(), Vec::new(), SALT).unwrap().1, [lease(1, 1, 10)]);
     journal.append(&[lease(3, 3, 30)]).unwrap();
     drop(journal);
     assert_eq!(open(&folder).1, [lease(1, 1, 10), lease(3, 3, 30)]);
@@ -213,7 +229,7 @@ proptest! {
         let (client_id, expires) = (id.map(bytes::Bytes::from), Time(expires));
         let lease = Lease { address: address.into(), mac, client_id, hostname, state, expires };
         let mut found = BTreeMap::new();
-        frame::replay(&[&MAGIC[..], &frame::write(&[lease.clone()])].concat(), &mut found).unwrap();
+        frame::replay(&[frame::begin(&SALT), frame::write(&SALT, &[lease.clone()])].concat(), &mut found).unwrap();
         prop_assert_eq!(found.into_values().collect::<Vec<_>>(), [lease]);
     }
 
@@ -226,7 +242,7 @@ proptest! {
         let expected: BTreeMap<_, _> = commits.iter().flatten().map(|one| (one.address, one.clone())).collect();
         let (bytes, _) = written(&commits);
         let mut found = BTreeMap::new();
-        prop_assert_eq!(frame::replay(&bytes, &mut found), Ok(bytes.len() as u64));
+        prop_assert_eq!(frame::replay(&bytes, &mut found), Ok((SALT, bytes.len() as u64)));
         prop_assert_eq!(&found, &expected);
         let mut found = BTreeMap::new();
         let _ = frame::replay(&[&bytes[..], &noise].concat(), &mut found);
