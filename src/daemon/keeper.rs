@@ -451,11 +451,11 @@ impl Run {
             return;
         }
         log(&event);
-        if let (Stage::LocalBoot, Some(name)) = (event.stage, &event.deployment) {
-            if let Some(next) = self.table.rebooted(name, event.at) {
-                let name = name.clone();
-                self.record(&name, next.installs.get(&name));
-            }
+        if let (Stage::LocalBoot, Some(name)) = (event.stage, &event.deployment)
+            && let Some(next) = self.table.rebooted(name, event.at)
+        {
+            let name = name.clone();
+            self.record(&name, next.installs.get(&name));
         }
         let stuck = self.loops.see(&event);
         self.batch.events.push((self.next, event));

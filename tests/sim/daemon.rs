@@ -46,6 +46,9 @@ pub enum Told {
     Accepted,
 }
 
+/// Of the journal.
+const SALT: frame::Salt = [7; 16];
+
 /// As on disk: the records that the real store writes.
 #[derive(Default)]
 struct Disk {
@@ -104,7 +107,7 @@ impl Daemon {
     pub fn restart(&mut self) {
         self.generation += 1;
         let mut leases = BTreeMap::new();
-        frame::replay(&[frame::MAGIC, &self.disk.leases[..]].concat(), &mut leases).unwrap();
+        frame::replay(&[frame::begin(&SALT), self.disk.leases.clone()].concat(), &mut leases).unwrap();
         let tenant = |(deployment, machine): &(Name, Name)| (machine.clone(), deployment.clone());
         let table = Table {
             installs: self
@@ -200,7 +203,7 @@ impl Daemon {
     pub fn commit(&mut self) {
         let Some(process) = &self.process else { return };
         if !process.batch.leases.is_empty() {
-            self.disk.leases.extend(frame::write(&process.batch.leases));
+            self.disk.leases.extend(frame::write(&SALT, &process.batch.leases));
         }
         for (name, install) in &process.batch.installs {
             self.disk.installs.insert(name.clone(), record::write(&InstallRecord::of(install)));

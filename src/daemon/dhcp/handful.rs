@@ -200,7 +200,7 @@ fn slice(bytes: &mut [u8]) -> libc::iovec {
 }
 
 /// For sending only: the kernel reads it.
-fn const_slice(bytes: &Vec<u8>) -> libc::iovec {
+fn const_slice(bytes: &[u8]) -> libc::iovec {
     libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() }
 }
 

@@ -127,9 +127,10 @@ impl Shared {
     /// Ends the transfer that has waited longest for a first answer, if that is long.
     fn make_room(&mut self, now: Instant) -> bool {
         self.forget_the_answered();
-        let Some((_, peer, _)) = self.quiet.pop_front_if(|(since, ..)| now >= *since + UNANSWERED) else {
+        if self.quiet.front().is_none_or(|(since, ..)| now < *since + UNANSWERED) {
             return false;
-        };
+        }
+        let Some((_, peer, _)) = self.quiet.pop_front() else { return false };
         let task = self.by_peer.get(&peer).and_then(|entry| entry.task.as_ref());
         task.inspect(|task| task.abort()).is_some()
     }

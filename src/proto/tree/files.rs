@@ -38,11 +38,11 @@ pub fn media(
     } else {
         Stage::File
     };
-    if let Some(deployment) = deployment.filter(|_| method != Method::Head) {
-        if spends(table, deployment, path) {
-            let (deployment, redeploy) = (deployment.name.clone(), deployment.redeploy);
-            return Answer::Permit(Permit { deployment, redeploy, step: PermitStep::Spend });
-        }
+    if let Some(deployment) = deployment.filter(|_| method != Method::Head)
+        && spends(table, deployment, path)
+    {
+        let (deployment, redeploy) = (deployment.name.clone(), deployment.redeploy);
+        return Answer::Permit(Permit { deployment, redeploy, step: PermitStep::Spend });
     }
     Answer::Serve(artifact(entry, &format!("{}/{path}", boot.prefix), stage))
 }
