@@ -4,12 +4,15 @@
 pub mod detect;
 pub mod host;
 mod inventory;
+mod listen;
 mod read;
 mod tree;
 
 use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+
+pub use listen::Listen;
 
 pub use crate::model::Mode;
 use crate::model::{Access, Cidr, Git, Inventory, Name, Range, Span, Verify};
@@ -155,13 +158,6 @@ pub struct Subnet {
     /// Addresses for unknown machines; without it they get no answer.
     pub dynamic: Option<Range>,
     pub domain: Option<String>,
-}
-
-/// `[api] listen`: loopback or a Unix socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Listen {
-    Tcp(SocketAddr),
-    Unix(PathBuf),
 }
 
 /// Every mistake in a daemon file.
