@@ -10,6 +10,7 @@
 //! | `PREFIX/…` | a boot's kernel, initrd and tree; a folder of it lists its names (HTTP) |
 //! | `PREFIX/EFI/BOOT/grub.cfg` | the machine's script, for the GRUB of an installer's image |
 //! | `MAC/…` | the same names, asked for by that machine |
+//! | `boot.scr.uimg` | U-Boot's way to `pxelinux.cfg/…` |
 //! | `config.txt`, `SERIAL/start4.elf`, … | what a Raspberry Pi wants of its boot's tree |
 
 mod answers;
@@ -20,6 +21,7 @@ mod listing;
 pub mod name;
 mod raspberry;
 mod script;
+mod uboot;
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -143,6 +145,7 @@ fn named(table: &Table, asker: &Asker, method: Method, path: &str, note: &str) -
     let answer = match name::parse(table, path) {
         Target::Script { form, mac: named } => script::open(table, asker, method, form, named.or(of).or(mac)),
         Target::Loader(loader) => files::loader(table, &loader),
+        Target::UBoot => uboot::open(table, mac),
         Target::Answers { deployment, token, file } => {
             answers::open(table, asker, method, &deployment, &token, &file)
         }

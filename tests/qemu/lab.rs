@@ -111,14 +111,19 @@ impl Lab {
         self.machine("qemu-system-x86_64", &words, mac, ",romfile=");
     }
 
-    /// A machine with this card, and its serial line in the file `serial`.
+    /// A machine with a card of virtio and these words about it.
     pub fn machine(&mut self, program: &str, words: &str, mac: &str, card: &str) {
+        self.machine_with("virtio-net-pci", program, words, mac, card);
+    }
+
+    /// A machine with this card, and its serial line in the file `serial`.
+    pub fn machine_with(&mut self, model: &str, program: &str, words: &str, mac: &str, card: &str) {
         let own = format!(
             "-accel tcg -nodefaults -no-user-config -display none -no-reboot \
              -uuid 11223344-5566-7788-99aa-{} -serial file:{} \
              -object rng-random,id=r,filename=/dev/urandom -device virtio-rng-pci,rng=r \
              -netdev tap,id=n0,ifname=tap0,script=no,downscript=no \
-             -device virtio-net-pci,netdev=n0,mac={mac},bootindex=1{card}",
+             -device {model},netdev=n0,mac={mac},bootindex=1{card}",
             mac.replace(':', ""),
             self.path("serial").display()
         );

@@ -13,6 +13,8 @@ pub enum Target {
         mac: Option<Mac>,
     },
     Loader(Box<str>),
+    /// U-Boot's own script.
+    UBoot,
     Answers {
         deployment: Name,
         token: String,
@@ -78,6 +80,7 @@ fn is_removable(efi: &str, boot: &str) -> bool {
 fn anywhere(table: &Table, last: &str) -> Target {
     match last {
         "autoexec.ipxe" | "boot.ipxe" => Target::Script { form: Form::Ipxe, mac: None },
+        super::uboot::FILE => Target::UBoot,
         _ if last.starts_with("grub.cfg") => grub(last),
         _ => loader(table, last),
     }

@@ -103,13 +103,17 @@ fn tftp_names_with_escapes_are_found_at_the_second_try() {
 
 /// The deployment `web` of machine `web`, at 10.0.0.9, on the one boot.
 fn with_a_machine(files: &[&str], loaders: &[&str]) -> Table {
+    with_a_machine_of(files, loaders, "for={{ name }}")
+}
+
+fn with_a_machine_of(files: &[&str], loaders: &[&str], cmdline: &str) -> Table {
     let table = table(files);
     let name: Name = "web".parse().unwrap();
     let mac = Mac::new([0x52, 0x54, 0, 0, 0, 1]).unwrap();
     let origin = Origin { file: "x.toml".into(), line: 2, column: 1 };
     let mut desired = (*table.desired).clone();
     let mut boot = (*desired.boots["debian-12"]).clone();
-    boot.cmdline = vec![crate::render::Text::parse("for={{ name }}").unwrap()];
+    boot.cmdline = vec![crate::render::Text::parse(cmdline).unwrap()];
     let boot = Arc::new(boot);
     desired.boots.insert(boot.name.clone(), boot.clone());
     let subnet = crate::desired::Subnet {
@@ -268,6 +272,29 @@ fn a_raspberry_pi_finds_its_files_by_its_own_names() {
     let stranger = Asker::new(Ipv4Addr::new(10, 0, 0, 8), None, Transport::Tftp);
     assert!(matches!(open(&table, &stranger, Method::Get, "start4.elf", ""), Answer::Refuse(_)));
     assert!(ask(&with_a_machine(&["linux"], &[]), Transport::Tftp, "linux").is_err(), "no Pi's tree");
+}
+
+/// Whoever may boot from the network, or is not known by address, is led to `pxelinux.cfg/`.
+#[test]
+fn u_boot_finds_its_script_unless_it_boots_its_own_disk() {
+    let table = with_a_machine(&["linux"], &[]);
+    for path in ["boot.scr.uimg", "/boot.scr.uimg", "boards/x/boot.scr.uimg"] {
+        let found = ask(&table, Transport::Tftp, path).expect(path);
+        assert_eq!((found.stage, found.content.len()), (Stage::Loader, 92), "{path}");
+        assert_eq!(found.deployment, Some("web".parse().unwrap()));
+    }
+    let stranger = Asker::new(Ipv4Addr::new(10, 0, 0, 8), None, Transport::Tftp);
+    assert!(matches!(open(&table, &stranger, Method::Get, "boot.scr.uimg", ""), Answer::Serve(_)));
+    let installs = with_a_machine_of(&["linux"], &[], "done={{ completed_url }}");
+    assert!(ask(&installs, Transport::Tftp, "boot.scr.uimg").is_ok());
+    let report = Report {
+        deployment: "web".parse().unwrap(),
+        redeploy: 1,
+        outcome: crate::table::Outcome::Completed,
+        note: String::new(),
+    };
+    let installed = installs.report(&report, crate::model::Time::default()).unwrap();
+    assert_eq!(ask(&installed, Transport::Tftp, "boot.scr.uimg").unwrap_err(), RefusalReason::NotFound);
 }
 
 /// Protocol sheet 5.5. Where addresses tell who asks, the folder does not.
