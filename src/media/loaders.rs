@@ -28,7 +28,7 @@ const fn known(
 /// Signed builds come first: they are what Secure Boot accepts and are the same program
 /// otherwise. GRUB's network build looks for its settings over the network, the one for disks on
 /// the disk.
-pub const KNOWN: [Known; 18] = [
+pub const KNOWN: [Known; 22] = [
     known("undionly.kpxe", "ipxe", true, &["undionly.kpxe"]),
     known("snponly.efi", "ipxe", true, &["snponly.efi", "x86_64-efi/snponly.efi", "ipxe-snponly-x86_64.efi"]),
     known("ipxe.efi", "ipxe", true, &["ipxe.efi", "x86_64-efi/ipxe.efi", "ipxe-x86_64.efi"]),
@@ -57,6 +57,7 @@ pub const KNOWN: [Known; 18] = [
             "grubx64.efi",
             "x86_64-efi-signed/grubx64.efi.signed",
             "grubx64.efi.signed",
+            "x86_64-efi/monolithic/grubnetx64.efi",
         ],
     ),
     known("shimaa64.efi", "shim-signed", false, &["shimaa64.efi.signed", "shimaa64.efi"]),
@@ -66,7 +67,31 @@ pub const KNOWN: [Known; 18] = [
         "grubaa64.efi",
         "grub-efi-arm64-signed",
         false,
-        &["arm64-efi-signed/grubnetaa64.efi.signed", "grubnetaa64.efi.signed", "grubaa64.efi"],
+        &[
+            "arm64-efi-signed/grubnetaa64.efi.signed",
+            "grubnetaa64.efi.signed",
+            "grubaa64.efi",
+            "arm64-efi/monolithic/grubnetaa64.efi",
+        ],
+    ),
+    known("shimia32.efi", "shim-signed", false, &["shimia32.efi.signed", "shimia32.efi"]),
+    known(
+        "grubia32.efi",
+        "grub-efi-ia32-bin",
+        false,
+        &["grubnetia32.efi", "grubia32.efi", "i386-efi/monolithic/grubnetia32.efi"],
+    ),
+    known(
+        "grubarm.efi",
+        "grub-efi-arm-bin",
+        false,
+        &["grubnetarm.efi", "grubarm.efi", "arm-efi/monolithic/grubnetarm.efi"],
+    ),
+    known(
+        "grubriscv64.efi",
+        "grub-efi-riscv64-bin",
+        false,
+        &["grubnetriscv64.efi", "grubriscv64.efi", "riscv64-efi/monolithic/grubnetriscv64.efi"],
     ),
     known("pxelinux.0", "pxelinux", true, &["pxelinux.0"]),
     known("lpxelinux.0", "pxelinux", false, &["lpxelinux.0"]),
@@ -191,6 +216,7 @@ mod tests {
                 "modules/bios/menu.c32",
                 "modules/bios/x.txt",
                 "realtek.efi",
+                "i386-efi/monolithic/grubnetia32.efi",
                 "BOOTX64.CSV",
             ],
         );
@@ -207,11 +233,20 @@ mod tests {
         let path = |name: &str| found[name].path.to_path_buf();
         assert_eq!(path("shimx64.efi"), two.join("shimx64.efi.signed"), "signed before unsigned");
         assert_eq!(path("undionly.kpxe"), one.join("undionly.kpxe"), "the first directory among equals");
+        assert_eq!(path("grubia32.efi"), one.join("i386-efi/monolithic/grubnetia32.efi"));
         assert_eq!(path("grubx64.efi"), two.join("x86_64-efi-signed/grubnetx64.efi.signed"));
         let names: Vec<&str> = found.keys().map(|name| &**name).collect();
         assert_eq!(
             names,
-            ["grubx64.efi", "ldlinux.c32", "menu.c32", "realtek.efi", "shimx64.efi", "undionly.kpxe"]
+            [
+                "grubia32.efi",
+                "grubx64.efi",
+                "ldlinux.c32",
+                "menu.c32",
+                "realtek.efi",
+                "shimx64.efi",
+                "undionly.kpxe"
+            ]
         );
         let lacking: Vec<&str> = missing(&found).iter().map(|known| known.name).collect();
         assert_eq!(lacking, ["snponly.efi", "ipxe.efi", "pxelinux.0"]);

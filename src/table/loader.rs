@@ -18,14 +18,14 @@ use crate::model::{ClientArch, Cpu, Firmware};
 
 /// The usual programs by what they run on, best first. The snp builds of iPXE use the
 /// firmware's own network driver, which is the safe default (`ipxe.efi` hangs on several Intel,
-/// Broadcom and Realtek cards); shim comes last, for where nothing else is at hand.
+/// Broadcom and Realtek cards); shim and then GRUB come last, for where nothing else is at hand.
 pub const USUAL: [(Cpu, Firmware, &[&str]); 7] = [
     (Cpu::X86_64, Firmware::Bios, &["undionly.kpxe", "ipxe.pxe"]),
-    (Cpu::X86_64, Firmware::Uefi, &["snponly.efi", "ipxe.efi", "shimx64.efi"]),
-    (Cpu::Aarch64, Firmware::Uefi, &["snponly-arm64.efi", "ipxe-arm64.efi", "shimaa64.efi"]),
-    (Cpu::I386, Firmware::Uefi, &["snponly-i386.efi", "ipxe-i386.efi"]),
-    (Cpu::Arm, Firmware::Uefi, &["snponly-arm32.efi", "ipxe-arm32.efi"]),
-    (Cpu::Riscv64, Firmware::Uefi, &["snponly-riscv64.efi", "ipxe-riscv64.efi"]),
+    (Cpu::X86_64, Firmware::Uefi, &["snponly.efi", "ipxe.efi", "shimx64.efi", "grubx64.efi"]),
+    (Cpu::Aarch64, Firmware::Uefi, &["snponly-arm64.efi", "ipxe-arm64.efi", "shimaa64.efi", "grubaa64.efi"]),
+    (Cpu::I386, Firmware::Uefi, &["snponly-i386.efi", "ipxe-i386.efi", "shimia32.efi", "grubia32.efi"]),
+    (Cpu::Arm, Firmware::Uefi, &["snponly-arm32.efi", "ipxe-arm32.efi", "grubarm.efi"]),
+    (Cpu::Riscv64, Firmware::Uefi, &["snponly-riscv64.efi", "ipxe-riscv64.efi", "grubriscv64.efi"]),
     (Cpu::Loongarch64, Firmware::Uefi, &["snponly-loong64.efi", "ipxe-loong64.efi"]),
 ];
 

@@ -39,7 +39,7 @@ fn what_is_missing_is_named() {
     assert_eq!(
         choose(Speaker::Pxe, 11, &["undionly.kpxe"]),
         missing(
-            "no snponly-arm64.efi or ipxe-arm64.efi or shimaa64.efi for aarch64 uefi among the firmware files"
+            "no snponly-arm64.efi or ipxe-arm64.efi or shimaa64.efi or grubaa64.efi for aarch64 uefi among the firmware files"
         )
     );
     assert_eq!(choose(Speaker::Pxe, 26, &ALL), missing("its architecture (option 93) is not known"));

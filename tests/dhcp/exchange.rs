@@ -325,7 +325,7 @@ fn uefi_http_and_missing_loaders() {
     assert_eq!(
         events[0].text,
         "offered 10.0.10.21 (deployment web, lab.toml:20:1), but no boot file: \
-         no snponly.efi or ipxe.efi or shimx64.efi for x86_64 uefi among the firmware files"
+         no snponly.efi or ipxe.efi or shimx64.efi or grubx64.efi for x86_64 uefi among the firmware files"
     );
     assert_eq!((events[0].stage, events[0].ipxe), (Stage::Offer, Some(false)));
 }

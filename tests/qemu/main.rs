@@ -7,6 +7,7 @@ mod arm64;
 mod beside;
 mod crash;
 mod firmware;
+mod ia32;
 mod ipv6;
 mod kit;
 mod lab;
