@@ -13,6 +13,7 @@ mod ipv6;
 mod machine;
 mod memory;
 mod option;
+mod power;
 mod profile;
 mod reference;
 mod secret;

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
+use super::parse::INVENTORY_FILE;
 use super::similar::{only_similar, similar};
 use super::value::{Field, Table, Value};
-use super::{Code, Fields, Mark, Marked, Problem, Shape, Sources};
+use super::{Code, Fields, Kind, Mark, Marked, Problem, Shape, Sources};
 
 /// A tree of TOML keys and values with their byte ranges.
 pub type Tree<'a> = DeTable<'a>;
@@ -70,6 +71,13 @@ impl Checker<'_> {
         let name = key.get_ref();
         if self.is_header(value) && subject.name.contains(' ') {
             return self.dotted(subject, &rest(name, value), mark);
+        }
+        if subject.name == INVENTORY_FILE && Kind::ALL.iter().any(|kind| kind.name() == &**name) {
+            let message = format!("{INVENTORY_FILE} holds settings, and no {name}");
+            let problem = Problem::new(Code::UnknownKey, mark, message, "belongs in another file");
+            return self
+                .problems
+                .push(problem.help(format!("put it into a file beside it, as {name}s.toml")));
         }
         let message = format!("{} have no setting called `{}`", subject.fields.plural, plain(name));
         let keys = subject.fields.keys.iter().map(|key| key.name);

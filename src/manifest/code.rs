@@ -55,6 +55,7 @@ codes! {
     ModernToml = 3 Warning true "valid in TOML 1.1 only";
     StaleSchema = 4 Warning true "installed schema out of date";
     Bounds = 5 Error false "larger or deeper than a manifest may be";
+    Unread = 6 Warning true "manifest under a name that is not read";
     UnknownKind = 10 Error false "unknown kind of resource";
     UnknownKey = 11 Error false "unknown setting";
     WrongType = 12 Error false "wrong kind of value";

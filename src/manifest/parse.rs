@@ -17,6 +17,7 @@ use super::part::{Part, join, part};
 use super::scan::{self, Scan};
 use super::shape::{INVENTORY, KNOWN, fields};
 use super::similar::{only_similar, similar};
+use super::syntax::Syntax;
 use super::value::Extract;
 use super::{Code, Kind, Level, Mark, Marked, Problem, Source, Sources, Table, syntax};
 use crate::model::Name;
@@ -25,7 +26,7 @@ use crate::model::Name;
 pub const MANIFEST_MAX_BYTES: usize = 16 << 20;
 
 /// The inventory's own settings, at its root.
-const INVENTORY_FILE: &str = "voldemort.toml";
+pub(super) const INVENTORY_FILE: &str = "voldemort.toml";
 
 /// The only version of the manifest language.
 const FORMAT: i64 = 1;
@@ -71,6 +72,19 @@ pub(super) fn unnameable(sources: &Sources) -> Vec<Problem> {
     overlays
         .filter_map(|(file, _)| environment::unnameable(environment::part(sources.inside(file))?, file))
         .collect()
+}
+
+/// Files that people take for manifests and this program does not.
+pub(super) fn misnamed(sources: &Sources) -> impl Iterator<Item = Problem> {
+    let manifest = |name: &str| name.to_ascii_lowercase().ends_with(".toml");
+    let files =
+        sources.iter().filter(move |(_, source)| manifest(&source.name) && !is_manifest(&source.name));
+    files.map(|(file, source)| {
+        let name = source.name.rsplit('/').next().unwrap_or(&source.name);
+        let message = format!("`{}` is not read as a manifest", plain(name));
+        Problem::new(Code::Unread, Mark::new(file, 0..0), message, "the name does not end in .toml")
+            .help("write the end of its name in lower case")
+    })
 }
 
 /// Says what a file that is no TOML means for the others.
@@ -151,19 +165,23 @@ impl Parser {
             return unusable(self, problem);
         }
         let (tree, errors) = DeTable::parse_recoverable(text);
-        let faults = syntax::problems(file, source, &scan, &errors);
-        let tainted = tainted(text, &scan, &faults);
-        if faults.is_empty() {
-            self.modern(file, text, &scan);
-        } else {
-            self.documents.unparsed.push(file);
+        let faults = (!errors.is_empty()).then(|| syntax::read(file, text, &scan, errors));
+        let mended = faults.as_ref().map(|faults| DeTable::parse_recoverable(&faults.mended).0);
+        let tree = mended.as_ref().unwrap_or(&tree).get_ref();
+        let tainted = faults.as_ref().map(|faults| Tainted::by(text, &scan, faults)).unwrap_or_default();
+        match &faults {
+            None => self.modern(file, text, &scan),
+            Some(faults) => {
+                self.documents.unparsed.push(file);
+                self.problems.extend(faults.problems.iter().cloned());
+            }
         }
-        let faulty: BTreeSet<u32> = faults.iter().map(|fault| line(source, fault)).collect();
-        self.problems.extend(faults);
+        let faulty: BTreeSet<u32> = tainted.places.iter().map(|at| source.position(*at).line).collect();
+        let partial = self.overlay || !faulty.is_empty();
         let checker = Checker { sources, file, partial: self.overlay, problems: Vec::new() };
         let mut found = match sources.inside(file) {
-            INVENTORY_FILE if !self.overlay => self.inventory(checker, tree.get_ref()),
-            _ => self.resources(checker, tree.get_ref(), &tainted),
+            INVENTORY_FILE if !self.overlay => self.inventory(Checker { partial, ..checker }, tree),
+            _ => self.resources(checker, tree, &tainted),
         };
         // What is left of a faulty line says nothing.
         found.retain(|problem| faulty.is_empty() || !faulty.contains(&line(source, problem)));
@@ -183,12 +201,8 @@ impl Parser {
         }
     }
 
-    fn resources(
-        &mut self,
-        mut checker: Checker,
-        tree: &DeTable,
-        tainted: &BTreeSet<(String, String)>,
-    ) -> Vec<Problem> {
+    fn resources(&mut self, mut checker: Checker, tree: &DeTable, tainted: &Tainted) -> Vec<Problem> {
+        let partial = checker.partial;
         for (key, value) in tree {
             let word: &str = key.get_ref();
             let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.name() == word) else {
@@ -204,8 +218,9 @@ impl Parser {
                 continue;
             };
             for (name, body) in resources {
-                let skip = tainted.contains(&(word.to_owned(), name.get_ref().to_string()));
-                self.resource(&mut checker, kind, name, body, skip);
+                let trust = tainted.trust(word, name.get_ref());
+                checker.partial = partial || trust != Trust::Whole;
+                self.resource(&mut checker, kind, name, body, trust);
             }
         }
         checker.problems
@@ -217,30 +232,41 @@ impl Parser {
         kind: Kind,
         key: &Spanned<std::borrow::Cow<str>>,
         body: &Spanned<DeValue>,
-        skip: bool,
+        trust: Trust,
     ) {
         let mark = checker.mark(key);
         let DeValue::Table(tree) = body.get_ref() else {
-            if !skip && !key.get_ref().starts_with("x-") {
-                checker.problems.push(nameless(kind, mark));
+            if trust != Trust::None && !key.get_ref().starts_with("x-") {
+                checker.problems.push(match body.get_ref() {
+                    DeValue::Array(_) => listed(kind, key.get_ref(), mark),
+                    _ => nameless(kind, mark),
+                });
             }
             return;
         };
         let name = match resource_name(kind, key.get_ref(), mark) {
             Ok(name) => name,
-            Err(problem) => return checker.problems.push(*problem),
-        };
-        if skip || only_dotted(checker, tree) {
-            self.documents.unread.insert((kind, name.clone()));
-            if skip {
+            Err(problem) => {
+                checker.problems.push(*problem);
+                let subject = format!("{} {}", kind.name(), plain(key.get_ref()));
+                checker.table(Subject { fields: fields(kind), name: &subject, mark }, tree);
                 return;
             }
+        };
+        if trust != Trust::Whole || only_dotted(checker, tree) {
+            self.documents.unread.insert((kind, name.clone()));
+        }
+        if trust == Trust::None {
+            return;
         }
         let known = checker.problems.len();
         let subject = format!("{} {name}", kind.name());
         let table = checker.table(Subject { fields: fields(kind), name: &subject, mark }, tree);
         if let Kind::Profile | Kind::Deployment = kind {
             set_twice(checker, &table);
+        }
+        if trust == Trust::Part {
+            return;
         }
         let whole = checker.problems.len() == known;
         match self.tables.entry((kind, name.clone())) {
@@ -409,6 +435,13 @@ fn nameless(kind: Kind, mark: Mark) -> Problem {
     problem.help(format!("write the header as [{name}.NAME]"))
 }
 
+fn listed(kind: Kind, key: &str, mark: Mark) -> Problem {
+    let (kind, key) = (kind.name(), plain(key));
+    let message = format!("`[[{kind}.{key}]]` begins a list, and a {kind} is one table");
+    Problem::new(Code::WrongType, mark, message, "two brackets where one is meant")
+        .help(format!("write the header as [{kind}.{key}]"))
+}
+
 fn not_text(file: u32, bytes: &Bytes) -> Problem {
     let valid = std::str::from_utf8(bytes).map_or_else(|error| error.valid_up_to(), str::len);
     let line = bytes[..valid].iter().filter(|byte| **byte == b'\n').count() + 1;
@@ -417,15 +450,53 @@ fn not_text(file: u32, bytes: &Bytes) -> Problem {
         .help("save the file as UTF-8 in your editor")
 }
 
+/// How much of a resource can be read.
+#[derive(Clone, Copy, PartialEq)]
+enum Trust {
+    Whole,
+    /// All but the lines with syntax errors.
+    Part,
+    /// An error in it hides where it ends.
+    None,
+}
+
 /// The resources that syntax errors lie in, by the header before each.
-fn tainted(text: &str, scan: &Scan, faults: &[Problem]) -> BTreeSet<(String, String)> {
-    let header = |problem: &Problem| {
-        let at = scan.headers.partition_point(|header| *header <= problem.mark().start as usize);
-        let start = *scan.headers.get(at.checked_sub(1)?)?;
-        let line = text[start..].lines().next()?;
-        let path = line.trim_start_matches('[').split(']').next()?;
-        let mut parts = path.split('.').map(|part| part.trim().trim_matches(['"', '\'']).to_owned());
-        Some((parts.next()?, parts.next()?))
-    };
-    faults.iter().filter_map(header).collect()
+#[derive(Default)]
+struct Tainted {
+    /// Where the errors are.
+    places: Vec<usize>,
+    part: BTreeSet<(String, String)>,
+    none: BTreeSet<(String, String)>,
+}
+
+impl Tainted {
+    fn by(text: &str, scan: &Scan, faults: &Syntax) -> Tainted {
+        let told = faults.problems.iter().map(|problem| problem.mark().start as usize);
+        let places: Vec<usize> = told.chain(faults.lines.iter().copied()).collect();
+        let named = |at: usize| header_before(text, scan, at);
+        let part = places.iter().filter_map(|at| named(*at)).collect();
+        let none = faults.left.iter().filter_map(|mark| named(mark.start as usize)).collect();
+        Tainted { places, part, none }
+    }
+
+    fn trust(&self, kind: &str, name: &str) -> Trust {
+        let names = |set: &BTreeSet<(String, String)>| {
+            !set.is_empty() && set.contains(&(kind.to_owned(), name.to_owned()))
+        };
+        match () {
+            () if names(&self.none) => Trust::None,
+            () if names(&self.part) => Trust::Part,
+            () => Trust::Whole,
+        }
+    }
+}
+
+/// The first two parts of the header before a place.
+fn header_before(text: &str, scan: &Scan, at: usize) -> Option<(String, String)> {
+    let at = scan.headers.partition_point(|header| *header <= at);
+    let start = *scan.headers.get(at.checked_sub(1)?)?;
+    let line = text[start..].lines().next()?;
+    let path = line.trim_start_matches('[').split(']').next()?;
+    let mut parts = path.split('.').map(|part| part.trim().trim_matches(['"', '\'']).to_owned());
+    Some((parts.next()?, parts.next()?))
 }

@@ -9,7 +9,7 @@ use super::document::{
     Boot, Deployment, Documents, Inventory, Machine, Pool, Profile, Resource, Subnet, Template,
 };
 use super::environment::Environment;
-use super::parse::{Parser, line, others_were_checked, overlays, unnameable};
+use super::parse::{Parser, line, misnamed, others_were_checked, overlays, unnameable};
 use super::shape::fields;
 use super::{Code, Kind, Problem, Sources, schema};
 use crate::model::Name;
@@ -126,6 +126,7 @@ pub fn join<'a>(
         problems.extend(documents.lay_over(&overlays));
     }
     others_were_checked(&documents, manifests, &mut problems);
+    problems.extend(misnamed(&documents.sources));
     problems.extend(schema::stale(&documents.sources));
     let problems = documents.weigh(problems);
     (documents, problems)

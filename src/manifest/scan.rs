@@ -16,8 +16,11 @@ pub struct Scan {
     pub modern: Vec<(Range<usize>, &'static str)>,
     /// Where the nesting went over `DEPTH_MAX`, first time.
     pub too_deep: Option<usize>,
-    /// Lines that begin inside brackets: where the line begins, and the innermost bracket.
+    /// Lines that begin inside brackets or a text of several lines: where the line begins, and where
+    /// what it is in was opened.
     pub inside: Vec<(usize, usize)>,
+    /// Brackets and braces without an end.
+    pub open: Vec<usize>,
     /// Offsets of table headers.
     pub headers: Vec<usize>,
 }
@@ -27,6 +30,7 @@ pub fn scan(text: &str) -> Scan {
     while scanner.at < scanner.bytes.len() {
         scanner.step();
     }
+    scanner.seen.open = scanner.open.iter().map(|bracket| bracket.at).collect();
     scanner.seen
 }
 
@@ -158,6 +162,10 @@ impl<'a> Scanner<'a> {
             match byte {
                 b'\\' if quote == b'"' => self.escape(),
                 b'\n' if !long => break,
+                b'\n' => {
+                    self.at += 1;
+                    self.seen.inside.push((self.at, start));
+                }
                 _ if byte != quote => self.at += 1,
                 _ if !long => return,
                 _ if self.bytes[self.at..].starts_with(&[quote; 3]) => {
@@ -201,7 +209,7 @@ mod tests {
         let text = "# it's\n[a.b]\nx = \"#[{\" # 'open\ny = [\n 1, [2,],\n]\nz = '''\n\"'''\nw = { a = 1 }\n";
         assert_eq!(
             scan(text),
-            Scan { headers: vec![7], inside: vec![(37, 35), (47, 35)], ..Scan::default() }
+            Scan { headers: vec![7], inside: vec![(37, 35), (47, 35), (57, 53)], ..Scan::default() }
         );
     }
 

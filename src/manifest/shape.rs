@@ -88,6 +88,8 @@ pub enum Shape {
 #[derive(Debug)]
 pub enum Form {
     Any,
+    /// Of a machine or a domain (RFC 1123 section 2.1).
+    HostName,
     /// The name of a resource of this kind.
     Name(Kind),
     Mac,

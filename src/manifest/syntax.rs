@@ -1,58 +1,132 @@
 //! What the TOML parser says, said again in the words of who wrote the file.
 
 mod habit;
+mod mend;
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::ops::Range;
 
+use toml::de::DeTable;
+
+use mend::Cure;
+
 use super::checker::plain;
 use super::quote::quoted;
-use super::scan::Scan;
-use super::{Code, Mark, Problem, Source};
-use crate::model::{self, Cidr, Mac};
+use super::scan::{self, Scan};
+use super::{Code, Mark, Problem};
+use crate::model::{self, Cidr, Mac, Size};
 
 /// At most this many syntax errors of a file are told.
 const TOLD_MAX: usize = 20;
 
-/// One problem for each faulty line, in the order of the file.
-pub fn problems(file: u32, source: &Source, scan: &Scan, errors: &[toml::de::Error]) -> Vec<Problem> {
-    let text = source.text().unwrap_or_default();
-    let mut faults: Vec<(Range<usize>, &str)> =
-        errors.iter().map(|error| (error.span().unwrap_or(0..0), error.message())).collect();
-    faults.sort_by_key(|(range, _)| range.start);
-    let mut problems: Vec<Problem> = Vec::new();
-    let mut line = None;
-    let mut untold = 0;
-    let mut repeated = 0;
-    for (range, message) in faults {
-        let fault = Fault { file, text, scan, range, message };
-        // In a table written a second time everything else may be there a second time too.
-        if message.contains("duplicate key") {
-            if fault.range.start < repeated {
-                continue;
-            }
-            repeated = fault.end_of_repeated();
+/// After so many readings what still shows up is left for the next run.
+const READINGS_MAX: usize = 8;
+
+/// What a text with syntax errors says.
+pub struct Syntax {
+    /// One for each faulty line, in the order of the file.
+    pub problems: Vec<Problem>,
+    /// The text without the faults, each byte in its place.
+    pub mended: String,
+    /// Where the faulty lines begin.
+    pub lines: Vec<usize>,
+    /// Where faults are that are still in it.
+    pub left: Vec<Mark>,
+}
+
+/// Reads on behind each error: what it hides is found in the text without it.
+pub fn read(file: u32, text: &str, scan: &Scan, errors: Vec<toml::de::Error>) -> Syntax {
+    let mut reading = Reading {
+        file,
+        told: Vec::new(),
+        openers: BTreeSet::new(),
+        problems: Vec::new(),
+        untold: 0,
+        left: Vec::new(),
+    };
+    let mut mended = text.to_owned();
+    let mut cures = reading.pass(text, scan, &errors);
+    for _ in 1..READINGS_MAX {
+        if cures.is_empty() {
+            break;
         }
-        // Mistakes follow mistakes: the first on a line is the one to cure.
-        let own = fault.line();
-        if line.as_ref().is_some_and(|line: &Range<usize>| own.start < line.end) {
-            continue;
-        }
-        // An unclosed multi-line text eats the rest of the file.
-        line = Some(if fault.unclosed().is_some_and(|open| fault.is_long(open)) {
-            own.start..text.len()
-        } else {
-            own.start..fault.eaten()
-        });
-        match problems.len() {
-            TOLD_MAX => untold += 1,
-            _ => problems.push(fault.problem()),
-        }
+        mended = mend::mended(&mended, &cures);
+        let (_, errors) = DeTable::parse_recoverable(&mended);
+        cures = reading.pass(&mended, &scan::scan(&mended), &errors);
     }
+    let Reading { file: _, told, openers: _, mut problems, untold, left } = reading;
+    let lines = told.iter().map(|line| line.start).collect();
+    problems.sort_by_key(|problem| problem.mark().start);
     if let (Some(last), 1..) = (problems.last_mut(), untold) {
         last.notes.push(format!("{untold} more lines of this file are not valid TOML"));
     }
-    problems
+    Syntax { problems, mended: mend::mended(&mended, &cures), lines, left }
+}
+
+struct Reading {
+    file: u32,
+    /// The lines of which nothing more needs to be said, in order.
+    told: Vec<Range<usize>>,
+    /// The brackets and quotes that are never closed.
+    openers: BTreeSet<usize>,
+    problems: Vec<Problem>,
+    untold: usize,
+    left: Vec<Mark>,
+}
+
+impl Reading {
+    /// Takes the errors of one reading that are news, and says what cures them.
+    fn pass(&mut self, text: &str, scan: &Scan, errors: &[toml::de::Error]) -> Vec<Cure> {
+        let mut faults: Vec<(Range<usize>, &str)> =
+            errors.iter().map(|error| (error.span().unwrap_or(0..0), error.message())).collect();
+        faults.sort_by_key(|(range, _)| range.start);
+        let mut told: Vec<Range<usize>> = Vec::new();
+        let mut cures = Vec::new();
+        let mut repeated = 0;
+        for (range, message) in faults {
+            let fault = Fault { file: self.file, text, scan, range, message };
+            // In a table written a second time everything else may be there a second time too.
+            if message.contains("duplicate key") {
+                if fault.range.start < repeated {
+                    continue;
+                }
+                repeated = fault.end_of_repeated();
+            }
+            // Mistakes follow mistakes: the first on a line is the one to cure.
+            let own = fault.line();
+            // What is never closed is told once, whatever it swallows.
+            if fault.opener().is_some_and(|open| !self.openers.insert(open)) {
+                continue;
+            }
+            if told.last().is_some_and(|line| own.start < line.end) || mend::holds(&self.told, own.start) {
+                continue;
+            }
+            told.push(match (fault.unclosed_bracket(), fault.unclosed()) {
+                // The line it was noticed at may be right.
+                (Some(open), _) => fault.start_of_line(open)..own.start,
+                // An unclosed multi-line text eats the rest of the file.
+                (None, Some(open)) if fault.is_long(open.clone()) => own.start..text.len(),
+                _ => own.start..fault.eaten(),
+            });
+            match fault.cure() {
+                Some(cure) => cures.push(cure),
+                None => self.left.push(fault.mark(fault.clamped())),
+            }
+            match self.problems.len() {
+                TOLD_MAX => self.untold += 1,
+                _ => self.problems.push(fault.problem()),
+            }
+        }
+        self.told.append(&mut told);
+        self.told.sort_by_key(|range| range.start);
+        self.told.dedup_by(|next, range| {
+            let inside = next.start < range.end;
+            range.end = if inside { range.end.max(next.end) } else { range.end };
+            inside
+        });
+        cures
+    }
 }
 
 struct Fault<'a> {
@@ -71,15 +145,17 @@ impl Fault<'_> {
         if self.message.contains("duplicate key") {
             return self.duplicate();
         }
-        if let Some(open) = self.unclosed_list() {
+        if let Some(open) = self.unclosed_bracket() {
             let mark = self.mark(open..open + 1);
-            return Problem::new(
-                Code::Syntax,
-                mark,
-                "the list starting here is never closed",
-                "opening bracket",
-            )
-            .help("add ] where the list ends");
+            let (what, label, help) = match self.text.as_bytes()[open] {
+                b'[' => {
+                    ("the list starting here is never closed", "opening bracket", "add ] where the list ends")
+                }
+                _ => {
+                    ("the table starting here is never closed", "opening brace", "add } where the table ends")
+                }
+            };
+            return Problem::new(Code::Syntax, mark, what, label).help(help);
         }
         if let Some(key) = self.without_value() {
             let message = format!("`{}` has no value", plain(&self.text[key.clone()]));
@@ -88,7 +164,7 @@ impl Fault<'_> {
         if let Some(problem) = self.habit() {
             return problem;
         }
-        match self.bare_word() {
+        match self.bare_text().or_else(|| self.bare_word()) {
             Some(word) => self.unquoted(word),
             None => {
                 let mark = self.mark(self.visible());
@@ -97,8 +173,8 @@ impl Fault<'_> {
         }
     }
 
-    /// The bracket of a list that seems to go on in a line that begins a setting or a table.
-    fn unclosed_list(&self) -> Option<usize> {
+    /// The bracket of a list or table that seems to go on in a line that begins a setting or a header.
+    fn unclosed_bracket(&self) -> Option<usize> {
         let line = self.line();
         let text = self.text[line.clone()].trim();
         let key = text.split('=').next().unwrap_or_default().trim();
@@ -111,7 +187,17 @@ impl Fault<'_> {
         }
         let at = self.scan.inside.binary_search_by_key(&line.start, |(start, _)| *start).ok()?;
         let (_, open) = self.scan.inside[at];
-        (self.text.as_bytes()[open] == b'[').then_some(open)
+        match self.text.as_bytes()[open] {
+            b'[' => Some(open),
+            b'{' => self.scan.open.contains(&open).then_some(open),
+            _ => None,
+        }
+    }
+
+    /// What is never closed and reaches from an earlier line to the fault.
+    fn opener(&self) -> Option<usize> {
+        let long = || self.unclosed().filter(|open| self.is_long(open.clone())).map(|open| open.start);
+        self.unclosed_bracket().or_else(long)
     }
 
     /// The key of a line that ends with its `=`.
@@ -141,8 +227,7 @@ impl Fault<'_> {
         if !self.text[line.clone()].trim_start().starts_with('[') {
             return 0;
         }
-        let after = self.scan.headers.partition_point(|header| *header < line.end);
-        self.scan.headers.get(after).copied().unwrap_or(self.text.len())
+        self.next_header(line.end)
     }
 
     /// The quote on the fault's line, or before it for long texts, that has no partner.
@@ -212,6 +297,17 @@ impl Fault<'_> {
         }
     }
 
+    /// The unquoted words after the `=`, if they are one value, as in `memory = 16 GiB`.
+    fn bare_text(&self) -> Option<Range<usize>> {
+        let line = self.line();
+        let equals = line.start + self.text[line.clone()].find('=')? + 1;
+        let rest = self.text[equals..line.end].split('#').next()?.trim_end();
+        let value = rest.trim_start();
+        let start = equals + rest.len() - value.len();
+        let one = value.parse::<Size>().is_ok() || value.parse::<model::Range>().is_ok();
+        one.then(|| start..start + value.len())
+    }
+
     /// The unquoted word the fault lies in, if it is a value.
     fn bare_word(&self) -> Option<Range<usize>> {
         let line = self.line();
@@ -248,10 +344,13 @@ impl Fault<'_> {
             problem("an address is text and needs quotes")
         } else if word.parse::<model::Range>().is_ok() {
             problem("a range of addresses is text and needs quotes")
+        } else if word.parse::<Size>().is_ok() {
+            problem("an amount of memory is text and needs quotes")
         } else if word.parse::<model::Span>().is_ok() {
             problem("a duration is text and needs quotes")
         } else if !matches!(word, "true" | "false")
-            && word.starts_with(|c: char| c.is_alphabetic() || matches!(c, '/' | '_' | '$'))
+            && (word.starts_with(|c: char| c.is_alphabetic() || matches!(c, '/' | '_' | '$'))
+                || (word.contains(|c: char| c.is_alphabetic() || c == '%') && self.stands_alone(&range)))
         {
             problem("text needs quotes")
         } else {

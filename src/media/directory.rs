@@ -33,7 +33,8 @@ pub fn open(root: &Path) -> Result<Index, MediaError> {
 pub fn file(path: &Path) -> Result<Entry, MediaError> {
     let metadata = std::fs::metadata(path).map_err(|error| identity::failed(path, &error))?;
     if !metadata.is_file() {
-        return Err(MediaError::Io { path: path.into(), why: "not a regular file".into() });
+        let why = if metadata.is_dir() { "it is a folder; name a file in it" } else { "not a regular file" };
+        return Err(MediaError::Io { path: path.into(), why: why.into() });
     }
     Ok(whole(path, &metadata))
 }

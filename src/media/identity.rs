@@ -21,7 +21,7 @@ pub fn of(metadata: &Metadata) -> FileId {
 /// An error of the operating system about `path`, in our words.
 pub(super) fn failed(path: &Path, error: &io::Error) -> MediaError {
     match error.kind() {
-        io::ErrorKind::NotFound => MediaError::Missing { path: path.to_path_buf() },
+        io::ErrorKind::NotFound => MediaError::Missing { path: path.to_path_buf(), beside: Vec::new() },
         _ => MediaError::Io { path: path.to_path_buf(), why: error.to_string() },
     }
 }

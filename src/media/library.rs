@@ -20,7 +20,11 @@ pub trait Library {
 pub enum MediaError {
     /// Nothing of that name in any of the places searched.
     #[error("{}: no such file", path.display())]
-    Missing { path: PathBuf },
+    Missing {
+        path: PathBuf,
+        /// What else lies in its folder, if that is there.
+        beside: Vec<String>,
+    },
     /// The file exists and is no image that can be read.
     #[error("{}: not a usable image: {why}", path.display())]
     NotAnImage { path: PathBuf, why: String },

@@ -86,12 +86,25 @@ impl Shelf {
                 return Ok(Found::Shelved(candidate));
             }
         }
-        Err(MediaError::Missing { path: path.into() })
+        Err(MediaError::Missing { path: path.into(), beside: self.beside(&plain) })
+    }
+
+    /// The names in the folder of a path in the inventory.
+    fn beside(&self, plain: &Path) -> Vec<String> {
+        const MOST: usize = 1000;
+        let folder = plain.parent().unwrap_or(Path::new(""));
+        let copies = self.copies.keys().filter(|path| Path::new(&***path).parent() == Some(folder));
+        let copies = copies.map(|path| path.to_string());
+        let root = self.inventory.as_ref().filter(|root| within(&root.join(folder), root));
+        let entries = root.and_then(|root| std::fs::read_dir(root.join(folder)).ok()).into_iter().flatten();
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        let paths = names.filter_map(|name| Some(folder.join(name).to_str()?.to_owned()));
+        copies.chain(paths).take(MOST).collect()
     }
 
     fn find_absolute(&self, path: &Path) -> Result<Found, MediaError> {
         if !exists(path)? {
-            return Err(MediaError::Missing { path: path.into() });
+            return Err(MediaError::Missing { path: path.into(), beside: Vec::new() });
         }
         let shelved = self.inventory.iter().chain(self.media.iter()).any(|root| within(path, root));
         Ok(if shelved { Found::Shelved(path.into()) } else { Found::Elsewhere(path.into()) })

@@ -130,7 +130,7 @@ impl Library for Changed {
     }
 
     fn file(&self, path: &str) -> Result<Entry, MediaError> {
-        Err(MediaError::Missing { path: path.into() })
+        Err(MediaError::Missing { path: path.into(), beside: Vec::new() })
     }
 }
 

@@ -101,7 +101,15 @@ impl Resolver<'_> {
         match self.own_or_shared(path, |path| self.library.file(path)) {
             Ok(entry) => Some(entry),
             Err(error) => {
-                self.unusable(&path.value, path.mark, &error);
+                match near(&path.value, &error) {
+                    // Its folder is there, so the file would be too.
+                    Some(near) => {
+                        let message = format!("`{}` is not at hand", path.value);
+                        let label = format!("did you mean `{near}`?");
+                        self.problems.push(Problem::new(Code::NoMedia, path.mark, message, label));
+                    }
+                    None => self.unusable(&path.value, path.mark, &error),
+                }
                 None
             }
         }
@@ -130,9 +138,14 @@ impl Resolver<'_> {
                 match self.options.media {
                     Media::Required => Problem::new(Code::NoMedia, mark, message, error.to_string())
                         .help("put the file there, or correct its name"),
-                    Media::IfPresent => Problem::new(Code::NoMedia, mark, message, "checked without it")
-                        .level(Level::Note)
-                        .help("`--with-media` makes this an error"),
+                    Media::IfPresent => {
+                        let problem = Problem::new(Code::NoMedia, mark, message, "checked without it");
+                        let problem = problem.level(Level::Note);
+                        match near(name, error) {
+                            Some(near) => problem.help(format!("did you mean `{near}`?")),
+                            None => problem.help("`--with-media` makes this an error"),
+                        }
+                    }
                 }
             }
             MediaError::Checksum { expected: _, found, .. } => {
@@ -181,6 +194,12 @@ impl Resolver<'_> {
             }
         }
     }
+}
+
+/// What lies beside a missing file and is called almost like it.
+fn near<'a>(name: &str, error: &'a MediaError) -> Option<&'a str> {
+    let MediaError::Missing { beside, .. } = error else { return None };
+    similar(name, beside.iter().map(String::as_str))
 }
 
 /// The path prefix of a boot and where it is written.

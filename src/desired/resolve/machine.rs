@@ -46,6 +46,9 @@ impl Resolver<'_> {
                     ),
                 );
             }
+            if let Some(power) = resource.body.power.as_ref().filter(|_| resource.whole) {
+                self.power(&resource.name, power);
+            }
             self.add(machine);
         }
         self.implied(&mut claims);

@@ -104,7 +104,14 @@ impl Resolver<'_> {
                 effective.whole = false;
             } else if chain.len() >= CHAIN_MAX {
                 let message = format!("profiles extend each other more than {CHAIN_MAX} deep");
-                self.problems.push(Problem::new(Code::Bounds, parent.mark, message, "one too many"));
+                // What lies beyond goes too deep as well, from wherever one comes.
+                if !self
+                    .problems
+                    .iter()
+                    .any(|problem| problem.code == Code::Bounds && problem.message == message)
+                {
+                    self.problems.push(Problem::new(Code::Bounds, parent.mark, message, "one too many"));
+                }
                 effective.whole = false;
             } else {
                 effective.lay_all(&self.effective(&parent.value, chain));

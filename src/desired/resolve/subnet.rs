@@ -75,11 +75,18 @@ impl Resolver<'_> {
             let message = format!("the gateway of subnet `{}` is outside of it", resource.name);
             self.problems.push(wrong(gateway.mark, message, "machines could not reach it"));
         }
+        if let Some(shares) = body.shares.as_ref().filter(|shares| shares.value == resource.name) {
+            let message = format!("subnet `{}` shares its wire with itself", resource.name);
+            let problem = Problem::new(Code::BadSubnet, shares.mark, message, "another subnet is meant");
+            self.problems
+                .push(problem.help("name the subnet that is on the same wire, or leave `shares` out"));
+        }
         for (index, range) in body.dynamic.iter().enumerate() {
             let inside = cidr.value.is_host(range.value.first) && cidr.value.is_host(range.value.last);
             if !inside {
                 let message = format!("a dynamic range of subnet `{}` leaves it", resource.name);
                 self.problems.push(wrong(range.mark, message, "not all of these are host addresses"));
+                continue;
             }
             let over = |other: &&Marked<crate::model::Range>| {
                 range.value.first <= other.value.last && other.value.first <= range.value.last

@@ -38,6 +38,7 @@ fn read(form: &Form, text: &str) -> Result<Value, String> {
     let words = |error: &dyn std::fmt::Display| error.to_string();
     match form {
         Form::Any => Ok(Value::Text(text.into())),
+        Form::HostName => host_name(text),
         Form::Name(_) => {
             text.parse().map(Value::Name).map_err(|error: crate::model::name::NameError| words(&error))
         }
@@ -115,6 +116,25 @@ fn other_name(text: &str, choices: &[&'static str]) -> Option<&'static str> {
     choices.iter().copied().find(|choice| *choice == name)
 }
 
+/// Longest host name, in bytes, and longest part of one (RFC 1035 section 2.3.4).
+const HOST_NAME_MAX_BYTES: usize = 253;
+const LABEL_MAX_BYTES: usize = 63;
+
+fn host_name(text: &str) -> Result<Value, String> {
+    let letter = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    let label = |label: &str| {
+        !label.is_empty()
+            && label.len() <= LABEL_MAX_BYTES
+            && label.chars().all(letter)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    match text.len() <= HOST_NAME_MAX_BYTES && text.split('.').all(label) {
+        true => Ok(Value::Text(text.into())),
+        false => Err("letters, digits and hyphens, in parts between dots".into()),
+    }
+}
+
 fn percent(text: &str) -> Option<u8> {
     text.strip_suffix('%')?.parse().ok().filter(|percent| *percent <= 100)
 }
@@ -168,6 +188,12 @@ fn segment(text: &str) -> Result<Value, String> {
 fn cure(form: &Form, text: &str) -> Option<String> {
     match form {
         Form::Name(_) => name(text).map(|name| format!("did you mean `{name}`?")),
+        Form::HostName => {
+            let parts: Vec<String> =
+                text.split('.').filter_map(|part| Some(name(part)?.to_string())).collect();
+            let right = parts.join(".");
+            (!right.is_empty() && host_name(&right).is_ok()).then(|| format!("did you mean \"{right}\"?"))
+        }
         Form::AddressOrAuto if text.parse::<Ipv6Addr>().is_ok() => {
             Some(format!("an IPv6 address has a setting of its own: address6 = \"{text}\""))
         }

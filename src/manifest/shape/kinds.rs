@@ -36,7 +36,7 @@ static SUBNET: Fields = table(
         must("cidr", Text(Cidr), "The network, as in \"10.0.10.0/24\"."),
         may("gateway", Text(Address), "Router that machines are told to use."),
         may("dns", Several(&Text(Address)), "Name servers that machines are told to use."),
-        may("domain", Text(Any), "Domain of the machines' host names."),
+        may("domain", Text(HostName), "Domain of the machines' host names."),
         may(
             "dynamic",
             Several(&Text(Range)),
@@ -201,8 +201,8 @@ macro_rules! settings {
             may("ssh-keys", Several(&Text(Any)), "Public keys that may log in as the first user."),
             may("disk", Text(Any), "Disk to install to, as in \"/dev/sda\"."),
             may("timezone", Text(Any), "As in \"Europe/Berlin\"."),
-            may("hostname", Text(Any), "The machine's host name; the deployment's name if absent."),
-            may("domain", Text(Any), "The machine's domain; the subnet's if absent."),
+            may("hostname", Text(HostName), "The machine's host name; the deployment's name if absent."),
+            may("domain", Text(HostName), "The machine's domain; the subnet's if absent."),
             OPTIONS,
             ROUTES,
         ]

@@ -146,6 +146,10 @@ impl Fault<'_> {
                 let message = format!("there is no `=` between `{key}` and its value");
                 self.told(range.start..range.start + key.len(), message, "`=` is missing after this")
             }
+            _ if self.message.starts_with("key with no value") && !line.contains('=') => {
+                let problem = self.told(range, "this line is no setting", "there is no `=` in it");
+                return Some(problem.help("write NAME = VALUE; a comment begins with #"));
+            }
             _ => return None,
         };
         Some(problem.help(format!("write {key} = …")))
