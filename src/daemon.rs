@@ -18,6 +18,7 @@ pub mod load;
 pub mod neighbours;
 pub mod opener;
 mod parts;
+pub mod power;
 pub mod preview;
 pub mod probe;
 pub mod raw;

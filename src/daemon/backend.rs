@@ -90,6 +90,7 @@ impl Backend for Daemon {
             events: tally.events(),
             silences: tally.silences(),
             events_lost: tally.events_lost(),
+            power_reads: tally.power_reads(),
             modes: modes.collect(),
             source_ready: self.sources().iter().all(|source| source.condition == "Ready"),
         }

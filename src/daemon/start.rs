@@ -22,13 +22,14 @@ use super::neighbours::{self, Watch};
 use super::reconcile::{Follow, Followed, Reconciler};
 use super::signals::Signals;
 use super::tls::{self, Authority, Rooted};
-use super::{Opener, Stop, dhcp, http, ipv6, tftp};
+use super::{Opener, Stop, dhcp, http, ipv6, power, tftp};
 use crate::api::router;
 use crate::api::types::SourceStatus;
 use crate::config::{self, Config, Listen, Network, Reconcile, Tls};
 use crate::desired::Subnet;
 use crate::media::{Shelf, loaders};
 use crate::model::{Inventory, Mode, Name, Origin, Span};
+use crate::power::Trust;
 use crate::source::{self, SourceConfig};
 use crate::store::Store;
 use crate::table::Server;
@@ -100,6 +101,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     tasks.spawn(follow(reconciler.clone(), queue, stopping.clone()));
     tasks.spawn(sweep(config.clone(), reconciler.clone(), stopping.clone()));
     tasks.spawn(keep_time(keeper.clone(), stopping.clone()));
+    tasks.spawn(power::watch(keeper.clone(), Trust::of_host(), power::Pace::default(), stopping.clone()));
     if let Some(answering) = answering {
         answering.start(reconciler.statuses(), &stopping, &mut tasks).await;
     }
