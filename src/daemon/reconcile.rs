@@ -3,7 +3,7 @@
 mod control;
 mod load;
 mod order;
-mod part;
+pub(super) mod part;
 mod show;
 mod ticket;
 mod tree;
@@ -152,9 +152,10 @@ impl Reconciler {
         self.turn.lock().await
     }
 
-    /// The files of each source as they are served.
+    /// The files of each source as they are served; of one applied in part, those applied last.
     pub(super) fn served_files(&self, name: &Name) -> BTreeMap<Arc<str>, Bytes> {
-        lock(&self.parts).files(name)
+        let files = lock(&self.parts).files(name);
+        part::tops(&Kept { files, ..Kept::default() }).files
     }
 
     /// One status for each source.
