@@ -3,6 +3,7 @@
 mod backend;
 pub mod body;
 pub mod conflict;
+pub mod control;
 pub mod desk;
 pub mod dhcp;
 pub mod edit;

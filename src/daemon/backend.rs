@@ -100,7 +100,7 @@ impl Backend for Daemon {
         self.keeper.latest()
     }
 
-    fn hook(&self, name: &str, headers: &HeaderMap, body: &[u8]) -> Hooked {
+    fn hook(&self, name: &str, headers: &HeaderMap, body: Option<&[u8]>) -> Hooked {
         self.hooks.get().map_or(Hooked::Unknown, |hooks| hooks.call(name, headers, body))
     }
 
