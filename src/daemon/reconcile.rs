@@ -333,10 +333,13 @@ impl Reconciler {
             let (name, piece, kept, ready) = (name.clone(), piece.clone(), kept.clone(), ready.clone());
             Waiting { name, piece, kept, ready, condition, since: since.unwrap_or_else(now) }
         };
-        let manual = self.sources.get(name).is_some_and(|source| source.manual);
-        if manual && !plan::diff(&ready.desired, &self.keeper.table()).is_empty() {
-            self.wait(waiting("Waiting"), Vec::new());
-            return false;
+        if self.sources.get(name).is_some_and(|source| source.manual) {
+            let plan = plan::diff(&ready.desired, &self.keeper.table());
+            if !plan.is_empty() {
+                let holds = plan::hold(&plan, &ready.desired.safety, &Consent::default());
+                self.wait(waiting("Waiting"), holds);
+                return false;
+            }
         }
         match self.propose(ready.clone(), Some(kept.clone()), consent, None).await {
             Ok(Adopted::Applied(plan)) => {
