@@ -219,8 +219,10 @@ impl Watch {
         self.keeper.tally().power(state.is_ok());
         entry.system = system;
         entry.failures = if state.is_ok() { 0 } else { entry.failures.saturating_add(1) };
+        // A secret that was mended while the old one was tried is tried at once.
+        let mended = state.is_err() && secret_of(&self.secrets, &power) != secret;
         entry.failed_with = secret.filter(|_| state.is_err());
-        let pause = self.pace.pause(entry.failures, login);
+        let pause = if mended { Duration::ZERO } else { self.pace.pause(entry.failures, login) };
         self.thrown += 1;
         let jitter = self.dice.hash_one(self.thrown) % 200;
         entry.at = Instant::now() + pause * (900 + jitter as u32) / 1000;

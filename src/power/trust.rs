@@ -9,7 +9,7 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{self, CryptoProvider};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use sha2::{Digest, Sha256};
 
 use crate::model::hex;
@@ -70,6 +70,22 @@ impl Verifier {
     }
 }
 
+/// What is wrong with a certificate, for whoever set the controller up.
+fn words(error: &Error) -> String {
+    use CertificateError as Wrong;
+    match error {
+        Error::InvalidCertificate(Wrong::Expired | Wrong::ExpiredContext { .. }) => "it has expired".into(),
+        Error::InvalidCertificate(Wrong::NotValidForName | Wrong::NotValidForNameContext { .. }) => {
+            "it is for another name".into()
+        }
+        // A certificate that signed itself calls itself an authority.
+        Error::InvalidCertificate(Wrong::UnknownIssuer | Wrong::Other(_)) => {
+            "it signed itself, or an unknown authority did".into()
+        }
+        other => other.to_string(),
+    }
+}
+
 impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
@@ -85,7 +101,7 @@ impl ServerCertVerifier for Verifier {
             (Some(_), _) => Err(self.refuse(seen, "another certificate".into())),
             (None, Some(authorities)) => authorities
                 .verify_server_cert(end_entity, intermediates, name, ocsp, now)
-                .map_err(|error| self.refuse(seen, error.to_string())),
+                .map_err(|error| self.refuse(seen, words(&error))),
             (None, None) => Err(self.refuse(seen, "it trusts no authority at all".into())),
         }
     }

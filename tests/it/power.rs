@@ -362,6 +362,7 @@ async fn a_certificate_is_believed_by_its_fingerprint_and_not_on_sight() {
     let fake = Fake::start(Some(acceptor), well("On")).await;
     let plain = redfish(&format!("https://{}", fake.address));
     let told = ask(&plain, "root:calvin", patient()).await.unwrap_err().to_string();
+    assert!(told.contains("it signed itself, or an unknown authority did"), "{told}");
     assert!(told.contains(&format!("write fingerprint = \"{fingerprint}\" into `power`")), "{told}");
     let other = Power { fingerprint: Some("00".repeat(32).into()), ..plain.clone() };
     let told = ask(&other, "root:calvin", patient()).await.unwrap_err().to_string();
