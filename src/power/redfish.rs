@@ -70,7 +70,7 @@ async fn find(line: &Line<'_>) -> Result<Arc<str>, Fault> {
     let service = line.get(&root, false).await?;
     let systems = service
         .get("Systems")
-        .and_then(|systems| link(systems))
+        .and_then(link)
         .ok_or_else(|| Fault::Odd { path: root, why: "it has no Systems".into() })?;
     let collection = line.get(&systems, true).await?;
     let odd = |why: &str| Fault::Odd { path: systems.clone(), why: why.into() };
