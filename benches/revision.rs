@@ -38,7 +38,8 @@ fn main() {
     runtime.block_on(fetched(10_000));
     planned(10_000);
     planned(100_000);
-    runtime.block_on(live(10_000));
+    runtime.block_on(live(10_000, false));
+    runtime.block_on(live(10_000, true));
 }
 
 fn row(what: &str, took: Duration, target: Duration) {
@@ -127,11 +128,30 @@ fn planned(count: usize) {
     row("the same from the files, with a daemon's memory", median(known), target);
 }
 
+/// A warning for each deployment, one that chooses its machine, and a pool.
+fn spoil(root: &Path) -> std::io::Result<()> {
+    let base = std::fs::read_to_string(root.join("base.toml"))?;
+    let base = base.replace("template = \"preseed\"", "template = \"mute\"");
+    std::fs::write(root.join("base.toml"), base)?;
+    std::fs::write(
+        root.join("more.toml"),
+        "[template.mute]\nkind = \"preseed\"\nfile = \"mute.liquid\"\n\
+         [template.mute.vars]\nroot-hash = { type = \"secret\" }\n\
+         [machine.free]\nmac = \"52:54:01:00:00:01\"\nlabels = { size = \"s\" }\n\
+         [deployment.any]\nprofile = \"web\"\nselect = { size = \"s\" }\naddress = \"10.0.0.9\"\n\
+         [pool.ci]\nprofile = \"web\"\nselect = { size = \"s\" }\n",
+    )?;
+    std::fs::write(root.join("mute.liquid"), "d-i passwd/root-password-crypted password {{ root_hash }}\n")
+}
+
 /// From a snapshot that has been read to the table that every answer is made from.
-async fn live(count: usize) {
+async fn live(count: usize, spoilt: bool) {
     let folder = tempfile::tempdir().expect("a temporary directory can be made");
     let root = folder.path().join("inventory");
     generate(&root, count / 10, count).expect("the inventory can be written");
+    if spoilt {
+        spoil(&root).expect("the inventory can be written");
+    }
     let (key, identity) = (Key::generate(), folder.path().join("age.key"));
     std::fs::write(&identity, key.file()).expect("a key can be written");
     let sealed = seal(&Recipients::parse(&key.public()).0, "hunter2").expect("a text can be encrypted");
@@ -171,7 +191,8 @@ async fn live(count: usize) {
         // What is live is also kept for a later pin: that is not to lie on the next run's way.
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    println!("{:<62} {:>9.1?}", format!("first revision of {count} deployments live"), times[0]);
+    let how = if spoilt { ", a warning each, a selector, a pool" } else { "" };
+    println!("{:<62} {:>9.1?}", format!("first revision of {count} deployments live{how}"), times[0]);
     let target = Duration::from_millis(20);
-    row(&format!("one changed manifest among {count} live"), median(times.split_off(1)), target);
+    row(&format!("one changed manifest among {count} live{how}"), median(times.split_off(1)), target);
 }

@@ -3,6 +3,7 @@
 mod backend;
 pub mod body;
 pub mod conflict;
+pub mod control;
 pub mod desk;
 pub mod dhcp;
 pub mod edit;
@@ -18,6 +19,7 @@ pub mod load;
 pub mod neighbours;
 pub mod opener;
 mod parts;
+pub mod power;
 pub mod preview;
 pub mod probe;
 pub mod raw;

@@ -45,6 +45,7 @@
 //! | [`walk`] | plays a firmware against `proto` | model, desired, table, proto |
 //! | [`source`] | directory or git repository to snapshots | model |
 //! | [`store`] | what survives a crash | model, table |
+//! | [`power`] | what management controllers tell of power | model |
 //! | [`api`] | the control API | model, edit, secret, table, plan |
 //! | [`config`] | the daemon's settings | model |
 //! | [`daemon`] | sockets, tasks, clock, the keeper | all above |
@@ -73,6 +74,7 @@ pub mod manifest;
 pub mod media;
 pub mod model;
 pub mod plan;
+pub mod power;
 pub mod proto;
 pub mod render;
 pub mod secret;

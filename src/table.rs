@@ -11,6 +11,7 @@ pub mod lease6;
 pub mod loader;
 pub mod looping;
 pub mod memo;
+pub mod power;
 pub mod rename;
 pub mod secrets;
 pub mod token;
@@ -23,7 +24,7 @@ use std::sync::Arc;
 use crate::desired::{Deployment, Desired, Machine};
 use crate::media::Entry;
 use crate::model::content::FileId;
-use crate::model::{Cidr, ClientArch, Identity, Mac, Name, Time, net6};
+use crate::model::{Cidr, ClientArch, Identity, Mac, Name, PowerReading, Time, net6};
 
 pub use change::Stale;
 pub use drift::{Drift, DriftKind};
@@ -62,6 +63,8 @@ pub struct Table {
     pub leases: Leases,
     pub leases6: Leases6,
     pub secrets: Arc<Secrets>,
+    /// What the controllers of machines told of their power, by machine.
+    pub power: imbl::OrdMap<Name, PowerReading>,
     /// Reinstallations that wait for their turn.
     pub gate: gate::Gate,
     /// What was rendered a moment ago, where it may be asked for again.
@@ -191,6 +194,7 @@ impl Table {
             leases: Leases::default(),
             leases6: Leases6::default(),
             secrets: Arc::default(),
+            power: imbl::OrdMap::new(),
             gate: gate::Gate::default(),
             memo: None,
         }

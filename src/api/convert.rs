@@ -1,7 +1,8 @@
 //! From the table to what travels.
 
 use super::types;
-use crate::model::{Mac, Time};
+use crate::desired::Machine;
+use crate::model::{Mac, PowerKind, PowerReading, Time};
 use crate::table::{DriftKind, Duty, Event, InstallStage, Seen, Table};
 
 pub fn deployments(table: &Table) -> Vec<types::Deployment> {
@@ -64,6 +65,7 @@ pub fn machines(table: &Table) -> Vec<types::Machine> {
             deployment: table.tenants.get(&machine.name).map(ToString::to_string),
             protected: table.protected.contains(&machine.name),
             origin: Some(machine.origin.to_string()),
+            power: power(table, machine),
             ..sighting(seen)
         }
     });
@@ -87,7 +89,42 @@ fn sighting(seen: Option<&Seen>) -> types::Machine {
         last_seen: seen.map(|seen| seen.last.to_string()),
         stuck: seen.and_then(|seen| seen.stuck.as_deref()).map(str::to_owned),
         origin: None,
+        power: None,
     }
+}
+
+/// `None` where the manifest does not say how its power is told.
+fn power(table: &Table, machine: &Machine) -> Option<types::Power> {
+    let told = machine.power.as_ref()?;
+    let unknown = |reason: String| types::Power {
+        kind: told.kind.to_string(),
+        state: "unknown".into(),
+        since: None,
+        reason: Some(reason),
+        before: None,
+    };
+    let Some(PowerReading { state, since, before }) = table.power_of(machine) else {
+        return Some(unknown(match told.kind {
+            PowerKind::Redfish => "its controller was not asked yet".into(),
+            PowerKind::Ipmi => {
+                "voldemort does not speak ipmi: where the controller speaks Redfish, use that".into()
+            }
+            PowerKind::Wol => "wake-on-LAN tells nothing about power".into(),
+        }));
+    };
+    Some(match state {
+        Ok(state) => types::Power {
+            state: state.to_string(),
+            reason: None,
+            since: Some(since.to_string()),
+            ..unknown(String::new())
+        },
+        Err(why) => types::Power {
+            since: Some(since.to_string()),
+            before: before.map(|(state, _)| state.to_string()),
+            ..unknown(why.to_string())
+        },
+    })
 }
 
 pub fn leases(table: &Table, now: Time) -> Vec<types::Lease> {
@@ -139,22 +176,36 @@ pub fn event(sequence: u64, event: &Event) -> types::Event {
 
 pub fn drift(table: &Table) -> Vec<types::Drift> {
     let row = |drift: crate::table::Drift| {
-        let crate::table::Drift { deployment, machine, kind, actual, desired } = drift;
-        let (kind, text) = match kind {
-            DriftKind::Content => {
-                ("content", "installed with another content; raise redeploy to install this one")
-            }
-            DriftKind::Address => ("address", "uses another address until it asks DHCP again"),
-            DriftKind::Machine => ("machine", "installed on another machine; raise redeploy to install here"),
-        };
+        let crate::table::Drift { deployment, machine, kind, actual, desired, since } = drift;
         types::Drift {
             deployment: deployment.to_string(),
             machine: machine.map(|machine| machine.to_string()),
-            kind: kind.into(),
+            kind: drift_kind(kind).into(),
             actual,
             desired,
-            text: text.into(),
+            since: since.map(|since| since.to_string()),
+            text: meaning(kind).into(),
         }
     };
     table.drift().into_iter().map(row).collect()
+}
+
+/// The word for it, in rows and metrics.
+pub fn drift_kind(kind: DriftKind) -> &'static str {
+    match kind {
+        DriftKind::Content => "content",
+        DriftKind::Address => "address",
+        DriftKind::Machine => "machine",
+        DriftKind::Off | DriftKind::Abandoned => "power",
+    }
+}
+
+fn meaning(kind: DriftKind) -> &'static str {
+    match kind {
+        DriftKind::Content => "installed with another content; raise redeploy to install this one",
+        DriftKind::Address => "uses another address until it asks DHCP again",
+        DriftKind::Machine => "installed on another machine; raise redeploy to install here",
+        DriftKind::Off => "is to run and is switched off; somebody has to switch it on",
+        DriftKind::Abandoned => "is given up and still runs what this former deployment installed",
+    }
 }

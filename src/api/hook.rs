@@ -1,34 +1,55 @@
 //! Webhooks: who may ask for a fetch. A hook can do nothing else, whatever its body says.
 
+use std::time::Duration;
+
 use hmac::{Hmac, KeyInit, Mac};
 use hyper::HeaderMap;
 use sha2::Sha256;
 
 /// Largest body, in bytes.
 pub const BODY_MAX: usize = 1 << 20;
+/// Bodies read at once; more wait for their turn.
+pub const BODIES_MAX: usize = 8;
+/// Longest time for a body to come, its turn included.
+pub const BODY_TIME: Duration = Duration::from_secs(10);
 
 type Sum = Hmac<Sha256>;
 
-/// Whether the request was made by somebody who knows `secret`: GitHub and Forgejo sign the body
-/// (`X-Hub-Signature-256: sha256=…`), so does Gitea (`X-Gitea-Signature: …`), GitLab sends the
-/// secret itself (`X-Gitlab-Token`).
-pub fn is_genuine(headers: &HeaderMap, body: &[u8], secret: &[u8]) -> bool {
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    if secret.is_empty() {
-        return false;
+/// What a request shows of whoever sent it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark<'a> {
+    /// Made of the body with the secret, in hexadecimal digits: GitHub and Forgejo
+    /// (`X-Hub-Signature-256: sha256=…`), Gitea (`X-Gitea-Signature: …`).
+    Signature(&'a str),
+    /// The secret itself: GitLab (`X-Gitlab-Token`).
+    Token(&'a [u8]),
+}
+
+impl<'a> Mark<'a> {
+    pub fn of(headers: &'a HeaderMap) -> Option<Mark<'a>> {
+        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        if let Some(signature) = header("x-hub-signature-256") {
+            return signature.strip_prefix("sha256=").map(Mark::Signature);
+        }
+        let signature = header("x-gitea-signature").or(header("x-forgejo-signature"));
+        let token = || headers.get("x-gitlab-token").map(|value| Mark::Token(value.as_bytes()));
+        signature.map(Mark::Signature).or_else(token)
     }
-    if let Some(signature) = header("x-hub-signature-256") {
-        return signature.strip_prefix("sha256=").is_some_and(|hex| is_signed(hex, body, secret));
+
+    /// Whether the sender knows `secret`; `None` before the body was read that tells.
+    pub fn is_genuine(self, body: Option<&[u8]>, secret: &[u8]) -> Option<bool> {
+        if secret.is_empty() {
+            return Some(false);
+        }
+        match self {
+            Mark::Signature(hex) => body.map(|body| is_signed(hex, body, secret)),
+            // Compared by their sums: the time it takes tells nothing about the secret.
+            Mark::Token(token) => {
+                let sum = sum(secret, token).finalize().into_bytes();
+                Some(self::sum(secret, secret).verify_slice(&sum).is_ok())
+            }
+        }
     }
-    if let Some(hex) = header("x-gitea-signature").or(header("x-forgejo-signature")) {
-        return is_signed(hex, body, secret);
-    }
-    // Compared by their sums: the time it takes tells nothing about the secret.
-    let token = headers.get("x-gitlab-token").map(|value| value.as_bytes());
-    token.is_some_and(|token| {
-        let sum = sum(secret, token).finalize().into_bytes();
-        self::sum(secret, secret).verify_slice(&sum).is_ok()
-    })
 }
 
 fn is_signed(hex: &str, body: &[u8], secret: &[u8]) -> bool {
@@ -49,7 +70,13 @@ mod tests {
 
     fn genuine(name: &'static str, value: &str) -> bool {
         let headers = [(name.parse().unwrap(), value.parse().unwrap())].into_iter().collect();
-        is_genuine(&headers, b"Hello, World!", b"It's a Secret to Everybody")
+        let secret = b"It's a Secret to Everybody";
+        let mark = Mark::of(&headers);
+        // A signature tells nothing without the body, a token everything.
+        let early = mark.map(|mark| mark.is_genuine(None, secret));
+        let late = mark.and_then(|mark| mark.is_genuine(Some(b"Hello, World!"), secret));
+        assert!(early.is_none_or(|early| early.is_none_or(|early| late == Some(early))), "{name}");
+        late == Some(true)
     }
 
     /// The example of GitHub's manual.
@@ -79,6 +106,8 @@ mod tests {
             assert!(!genuine(name, &value), "{name}: {value}");
         }
         let nothing = HeaderMap::new();
-        assert!(!is_genuine(&nothing, b"", b"secret") && !is_genuine(&nothing, b"", b""));
+        assert_eq!(Mark::of(&nothing), None);
+        assert_eq!(Mark::Token(b"").is_genuine(None, b""), Some(false));
+        assert_eq!(Mark::Signature(SUM).is_genuine(None, b""), Some(false));
     }
 }

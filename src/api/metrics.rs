@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 
-use crate::model::Time;
+use super::convert;
+use crate::model::{PowerState, Time};
 use crate::table::{Duty, LeaseState, Table};
 
 /// What was counted since the daemon began.
@@ -15,6 +16,8 @@ pub struct Counts {
     pub silences: BTreeMap<&'static str, u64>,
     /// Events that the timeline could not take in because too much happened at once.
     pub events_lost: u64,
+    /// Controllers that told a machine's power, and that did not.
+    pub power_reads: [u64; 2],
     /// What the daemon is, by network interface.
     pub modes: Vec<(String, String)>,
     /// Whether the inventory's source is being followed without errors.
@@ -44,6 +47,11 @@ pub fn text(table: &Table, counts: &Counts, now: Time) -> String {
     out.head("voldemort_source_ready", "gauge", "Whether the inventory's source can be followed");
     out.row("voldemort_source_ready", &[], u8::from(counts.source_ready));
     leases(table, now, &mut out);
+    out.head("voldemort_power_reads_total", "counter", "Management controllers asked for a machine's power");
+    for (outcome, count) in ["told", "failed"].iter().zip(counts.power_reads) {
+        out.row("voldemort_power_reads_total", &[("outcome", outcome)], count);
+    }
+    power(table, &mut out);
     desired(table, &mut out);
     out.text
 }
@@ -79,6 +87,32 @@ fn leases(table: &Table, now: Time, out: &mut Page) {
     for name in table.desired.subnets.keys() {
         let count = used.get(name.as_str()).copied().unwrap_or_default();
         out.row("voldemort_dynamic_addresses_used", &[("subnet", name.as_str())], count);
+    }
+}
+
+/// Of the machines whose manifest says how their power is told.
+fn power(table: &Table, out: &mut Page) {
+    let mut states = [("on", 0u64), ("off", 0), ("other", 0), ("unknown", 0)];
+    for machine in table.desired.machines.values().filter(|machine| machine.power.is_some()) {
+        let at = match table.power_of(machine).map(|reading| &reading.state) {
+            Some(Ok(PowerState::On)) => 0,
+            Some(Ok(PowerState::Off)) => 1,
+            Some(Ok(PowerState::PoweringOn | PowerState::PoweringOff | PowerState::Paused)) => 2,
+            Some(Err(_)) | None => 3,
+        };
+        states[at].1 += 1;
+    }
+    out.head("voldemort_machine_power", "gauge", "Machines with a management controller by their power");
+    for (state, count) in states {
+        out.row("voldemort_machine_power", &[("state", state)], count);
+    }
+    let mut kinds = BTreeMap::from(["address", "content", "machine", "power"].map(|kind| (kind, 0u64)));
+    for drift in table.drift() {
+        *kinds.entry(convert::drift_kind(drift.kind)).or_default() += 1;
+    }
+    out.head("voldemort_drift", "gauge", "Machines that are not as the inventory has them, by what differs");
+    for (kind, count) in kinds {
+        out.row("voldemort_drift", &[("kind", kind)], count);
     }
 }
 

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::Router;
-use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
-use axum::http::header::ORIGIN;
+use axum::http::header::{CONTENT_LENGTH, ORIGIN};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use http_body_util::{BodyExt, Collected, LengthLimitError, Limited};
 use serde::Deserialize;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::metrics::Counts;
 use super::types::{
@@ -49,8 +49,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn plans(&self) -> impl Future<Output = Vec<WaitingPlan>> + Send;
     /// Kept revisions, the newest first.
     fn revisions(&self) -> Vec<String>;
-    /// Takes a webhook's call for the source `name`.
-    fn hook(&self, name: &str, headers: &HeaderMap, body: &[u8]) -> Hooked;
+    /// Takes a webhook's call for the source `name`, at first without its body.
+    fn hook(&self, name: &str, headers: &HeaderMap, body: Option<&[u8]>) -> Hooked;
 }
 
 /// What became of a webhook's call.
@@ -62,9 +62,12 @@ pub enum Hooked {
     Unknown,
     /// Its sender does not know the secret.
     Forged,
+    /// Only the body tells whether its sender does.
+    Signed,
 }
 
 pub fn router<B: Backend>(backend: B) -> Router {
+    let bodies = Arc::new(Semaphore::new(hook::BODIES_MAX));
     Router::new()
         .route("/metrics", get(metrics::<B>))
         .route("/v1/status", get(status::<B>))
@@ -95,7 +98,12 @@ pub fn router<B: Backend>(backend: B) -> Router {
         .route("/v1/why/{subject}", get(why::<B>))
         .fallback(|| async { failure(StatusCode::NOT_FOUND, "there is no such resource") })
         .layer(DefaultBodyLimit::max(TREE_MAX))
-        .route("/hooks/{name}", post(hook::<B>).layer(DefaultBodyLimit::max(hook::BODY_MAX)))
+        .route(
+            "/hooks/{name}",
+            post(move |State(b): State<B>, Path(name): Path<String>, request: Request| {
+                hook(b, bodies.clone(), name, request)
+            }),
+        )
         .layer(axum::middleware::from_fn(no_browsers))
         .with_state(backend)
 }
@@ -173,16 +181,34 @@ async fn order<B: Backend>(State(backend): State<B>, Json(order): Json<Order>) -
     }
 }
 
-async fn hook<B: Backend>(
-    State(backend): State<B>,
-    Path(name): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
-) -> Response {
-    match backend.hook(&name, &headers, &body) {
+/// Whoever floods this shall cost little: a body is read only where it can tell something, a few at
+/// once, up to a size and for a while.
+async fn hook<B: Backend>(backend: B, bodies: Arc<Semaphore>, name: String, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let mut hooked = backend.hook(&name, &head.headers, None);
+    if hooked == Hooked::Signed {
+        let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let too_large = || failure(StatusCode::PAYLOAD_TOO_LARGE, "a webhook's body has at most 1 MiB");
+        if length.is_some_and(|length: u64| length > hook::BODY_MAX as u64) {
+            return too_large();
+        }
+        let read = async {
+            let _turn = bodies.acquire().await;
+            Limited::new(body, hook::BODY_MAX).collect().await.map(Collected::to_bytes)
+        };
+        hooked = match tokio::time::timeout(hook::BODY_TIME, read).await {
+            Ok(Ok(body)) => backend.hook(&name, &head.headers, Some(&body)),
+            Ok(Err(error)) if error.is::<LengthLimitError>() => return too_large(),
+            Ok(Err(_)) => return failure(StatusCode::BAD_REQUEST, "the body broke off"),
+            Err(_) => return failure(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"),
+        };
+    }
+    match hooked {
         Hooked::Called => StatusCode::ACCEPTED.into_response(),
         Hooked::Unknown => failure(StatusCode::NOT_FOUND, &format!("no source called {name} has a webhook")),
-        Hooked::Forged => failure(StatusCode::UNAUTHORIZED, "the signature is missing or wrong"),
+        Hooked::Forged | Hooked::Signed => {
+            failure(StatusCode::UNAUTHORIZED, "the signature is missing or wrong")
+        }
     }
 }
 

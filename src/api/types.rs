@@ -108,6 +108,24 @@ pub struct Machine {
     #[serde(default)]
     pub stuck: Option<String>,
     pub origin: Option<String>,
+    /// Where its manifest says how its power is told.
+    #[serde(default)]
+    pub power: Option<Power>,
+}
+
+/// What is known of a machine's power.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Power {
+    /// `redfish`, `ipmi` or `wol`.
+    pub kind: String,
+    /// `on`, `off`, `powering on`, `powering off`, `paused` or `unknown`.
+    pub state: String,
+    /// RFC 3339; since when it is known to be so, or unknown.
+    pub since: Option<String>,
+    /// Why it is unknown.
+    pub reason: Option<String>,
+    /// What it was before it became unknown.
+    pub before: Option<String>,
 }
 
 /// A row of `GET /v1/leases`.
@@ -327,10 +345,13 @@ pub struct WaitingPlan {
 pub struct Drift {
     pub deployment: String,
     pub machine: Option<String>,
-    /// `content`, `address` or `machine`.
+    /// `content`, `address`, `machine` or `power`.
     pub kind: String,
     pub actual: String,
     pub desired: String,
+    /// RFC 3339; since when it is known to be so, where that is known.
+    #[serde(default)]
+    pub since: Option<String>,
     /// What it means, in words.
     pub text: String,
 }

@@ -10,7 +10,7 @@ use super::Exit;
 use super::exit::print;
 use super::remote::{self, Remote};
 use crate::api::client::ClientError;
-use crate::api::types::{Offer, Why};
+use crate::api::types::{Offer, Power, Why};
 use crate::api::why::why;
 use crate::desired::inherited;
 use crate::media::Shelf;
@@ -141,6 +141,9 @@ fn text(found: &Why) -> String {
         },
         (None, None) => line(format!("{subject}: in no manifest, and never seen")),
     }
+    if let Some(power) = machine.as_ref().and_then(|machine| machine.power.as_ref()) {
+        line(power_text(power));
+    }
     for alike in look_alikes {
         let whose = match (&alike.machine, &alike.origin) {
             (Some(machine), Some(origin)) => format!("machine {machine}, {origin}"),
@@ -160,4 +163,13 @@ fn text(found: &Why) -> String {
         line(format!("  {}  {:<10}  {}", event.at, event.stage, event.text));
     }
     out
+}
+
+/// `power: unknown since … (on before): …`.
+fn power_text(power: &Power) -> String {
+    let Power { kind, state, since, reason, before } = power;
+    let since = since.as_ref().map(|since| format!(" since {since}")).unwrap_or_default();
+    let before = before.as_ref().map(|before| format!(" ({before} before)")).unwrap_or_default();
+    let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    format!("power ({kind}): {state}{since}{before}{reason}")
 }

@@ -90,6 +90,7 @@ impl Backend for Daemon {
             events: tally.events(),
             silences: tally.silences(),
             events_lost: tally.events_lost(),
+            power_reads: tally.power_reads(),
             modes: modes.collect(),
             source_ready: self.sources().iter().all(|source| source.condition == "Ready"),
         }
@@ -99,7 +100,7 @@ impl Backend for Daemon {
         self.keeper.latest()
     }
 
-    fn hook(&self, name: &str, headers: &HeaderMap, body: &[u8]) -> Hooked {
+    fn hook(&self, name: &str, headers: &HeaderMap, body: Option<&[u8]>) -> Hooked {
         self.hooks.get().map_or(Hooked::Unknown, |hooks| hooks.call(name, headers, body))
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::load::Loaded;
 use super::now;
 use super::parts::Piece;
-use super::reconcile::{Followed, Reconciler};
+use super::reconcile::{Followed, Reconciler, part};
 use crate::api::types::{EditRequest, Edited, FileChange};
 use crate::config::Write;
 use crate::desired::{Desired, Media, Place};
@@ -159,8 +159,10 @@ impl Reconciler {
     async fn weigh(&self, name: &Name, snapshot: &Snapshot, change: &Change) -> Result<Arc<Desired>, String> {
         let before = self.tree_of(name, snapshot, None)?;
         let after = self.tree_of(name, snapshot, Some(change))?;
-        let strict = self.surveyed(after.clone(), name).await?;
-        let served = self.loaded(after, Some(name), Media::Required).await?;
+        // Another source may be served in part: its manifests are judged as they were written.
+        let (before, written) = (Arc::new(part::tops(&before)), Arc::new(part::tops(&after)));
+        let strict = self.surveyed(written.clone(), name).await?;
+        let served = self.loaded(written, Some(name), Media::Required).await?;
         if served.errors() > 0 && strict.errors() == 0 {
             return Err(served.report());
         }
@@ -173,7 +175,10 @@ impl Reconciler {
                 return Err(format!("{}{note}", strict.report()));
             }
         }
-        Ok(served.desired)
+        match part::depth(&after) {
+            0 => Ok(served.desired),
+            _ => self.desired_of(after, name).await,
+        }
     }
 
     /// A snapshot of one source, with one file changed, beside the others, as something to load.

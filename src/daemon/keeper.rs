@@ -13,7 +13,7 @@ use super::hush::{Echoes, Hush};
 use super::now;
 use super::tally::Tally;
 use crate::desired::Desired;
-use crate::model::{Mac, Name, Time};
+use crate::model::{Mac, Name, PowerState, Time};
 use crate::plan::{self, Consent, Hold, Plan};
 use crate::store::{Batch, EVENTS_MAX, Kept, Lists, Saved, Store};
 use crate::table::lease::LeaseRequest;
@@ -83,6 +83,7 @@ enum Command {
     Report(Report, Reply<()>),
     Installed(Name, Install, Reply<()>),
     Note(Vec<Event>),
+    Power(Name, Result<PowerState, Arc<str>>),
     Remember(&'static str, Vec<u8>, Reply<()>),
     Tick,
 }
@@ -206,6 +207,12 @@ impl Keeper {
         if self.queue.try_send(Command::Note(events)).is_err() {
             self.tally.lost(count);
         }
+    }
+
+    /// Tells what a machine's controller told of its power, or why it told nothing; never waits. What
+    /// is lost because too much happens at once is told by the next reading.
+    pub fn power(&self, machine: Name, state: Result<PowerState, Arc<str>>) {
+        let _ = self.queue.try_send(Command::Power(machine, state));
     }
 
     /// Whether a fetch is one that was told a moment ago; then it is only counted.
@@ -344,6 +351,7 @@ impl Run {
                 self.later(reply, ());
             }
             Command::Note(events) => events.into_iter().for_each(|event| self.note(event)),
+            Command::Power(machine, state) => self.power(&machine, state, now),
             Command::Remember(name, note, reply) => {
                 self.batch.notes.push((name, note));
                 self.later(reply, ());
@@ -463,6 +471,18 @@ impl Run {
         if let Some(stuck) = stuck {
             self.tally.event(Stage::Stuck);
             self.note(stuck);
+        }
+    }
+
+    fn power(&mut self, machine: &Name, state: Result<PowerState, Arc<str>>, now: Time) {
+        let before = self.table.power.get(machine).map(|reading| reading.state.clone());
+        if !self.table.power_read(machine, state.clone(), now) {
+            return;
+        }
+        match (before, state) {
+            (Some(Ok(was)), Ok(is)) => tracing::info!("{machine} is {is}, and was {was}"),
+            (_, Ok(is)) => tracing::info!("{machine} is {is}"),
+            (_, Err(why)) => tracing::warn!("the power of {machine} is not known: {why}"),
         }
     }
 

@@ -6,7 +6,8 @@ mod judge;
 mod memory;
 mod survey;
 
-use std::collections::BTreeMap;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::sync::{Arc, OnceLock};
 
@@ -119,30 +120,30 @@ impl Memory {
         let Read { documents, mut problems, step } = self.manifests.read(sources, environment);
         let well = self.well.take().filter(|(before, _)| *before == depth);
         let stepped = step.as_ref().zip(well).and_then(|(step, (_, before))| {
-            let next = desired::resolve_step(&mut self.resolved, &documents, step, library, options)?;
-            Some((step, before, Arc::new(Desired { revision: revision.clone(), ..next })))
+            let (next, found) =
+                desired::resolve_step(&mut self.resolved, &documents, step, library, options)?;
+            Some((step, before, Arc::new(Desired { revision: revision.clone(), ..next }), found))
         });
-        let (desired, found) = match stepped {
-            Some((step, before, next)) => {
+        let (desired, some) = match stepped {
+            Some((step, before, next, found)) => {
+                problems.extend(found);
                 let some = touched(step, &before, &next);
-                let found = rehearse(&documents, &next, some, depth, &mut self.rehearsed);
-                (next, found)
+                (next, some)
             }
             None => {
                 let (next, found) = desired::resolve_again(&mut self.resolved, &documents, library, options);
                 problems.extend(found);
-                problems.iter_mut().for_each(|problem| tolerate(problem, depth));
-                let next = Arc::new(Desired { revision, ..next });
-                let found = match problems.iter().any(|problem| problem.level == Level::Error) {
-                    true => Vec::new(),
-                    false => rehearse(&documents, &next, None, depth, &mut self.rehearsed),
-                };
-                (next, found)
+                (Arc::new(Desired { revision, ..next }), None)
             }
         };
-        problems.extend(documents.weigh(found));
-        self.well = problems.is_empty().then(|| (depth, desired.clone()));
+        let is_error = |problem: &Problem| problem.level == Level::Error;
         problems.iter_mut().for_each(|problem| tolerate(problem, depth));
+        if !problems.iter().any(is_error) {
+            let found = rehearse(&documents, &desired, some, depth, &mut self.rehearsed);
+            problems.extend(found);
+            problems.iter_mut().for_each(|problem| tolerate(problem, depth));
+        }
+        self.well = (!problems.iter().any(is_error)).then(|| (depth, desired.clone()));
         problems.sort_by_key(|problem| (problem.mark(), problem.code));
         let environments = environment.name().cloned().into_iter().collect();
         Loaded { documents, desired, problems, environments }
@@ -161,29 +162,42 @@ fn tolerate(problem: &mut Problem, depth: Depth) {
 
 /// The deployments that may boot otherwise than before a step; `None` if all may, because a
 /// rehearsing daemon would be at another address.
-fn touched<'a>(step: &Step, before: &Desired, next: &'a Desired) -> Option<Vec<&'a Arc<Deployment>>> {
+fn touched(step: &Step, before: &Desired, next: &Desired) -> Option<BTreeSet<Name>> {
     let server = |desired: &Desired, name| {
         let subnet = desired.subnets.get(name)?;
         Some(walk::stand_in_address(desired, subnet))
     };
     let stay = next.subnets.keys().all(|name| server(before, name) == server(next, name));
-    let names = step.fresh.deployments.iter().map(|own| &own.name);
-    stay.then(|| names.filter_map(|name| next.deployments.get(name)).collect())
+    stay.then(|| step.fresh.deployments.iter().map(|own| own.name.clone()).collect())
 }
 
-/// Boots every deployment in memory that is not known to boot, on all processors; `some` are
-/// those that can be unknown.
+/// Boots every deployment in memory of which it is not known how that ends, on all processors;
+/// `some` are those that may boot otherwise than the last time.
 fn rehearse(
     documents: &Documents,
     desired: &Arc<Desired>,
-    some: Option<Vec<&Arc<Deployment>>>,
+    some: Option<BTreeSet<Name>>,
     depth: Depth,
     known: &mut Rehearsed,
 ) -> Vec<Problem> {
-    let wanted = match some {
-        Some(some) => unknown(desired, some.into_iter(), depth, known),
-        None => unknown(desired, desired.deployments.values(), depth, known),
+    let unwell = match some {
+        Some(mut some) => {
+            // Of the others those count of which there is something to tell.
+            some.extend(known.names_of_ill().cloned());
+            let some = some.iter().filter_map(|name| desired.deployments.get(name));
+            not_well(desired, some, depth, known)
+        }
+        None => not_well(desired, desired.deployments.values(), depth, known),
     };
+    let sources = &documents.sources;
+    let mut told: Vec<(Name, Arc<Problem>)> = Vec::new();
+    let mut wanted = Vec::new();
+    for (deployment, scene) in unwell {
+        match known.ill(deployment, &scene, sources) {
+            Some(problem) => told.push((deployment.name.clone(), problem)),
+            None => wanted.push((deployment, scene)),
+        }
+    }
     let whole = OnceLock::new();
     let found = memory::share(&wanted, |part| {
         let small = stage_for(desired, part).map(|small| stages(&small, part));
@@ -193,30 +207,34 @@ fn rehearse(
         };
         part.iter().map(boot).collect::<Vec<_>>()
     });
-    let mut problems = Vec::new();
     for ((deployment, scene), problem) in wanted.into_iter().zip(found.into_iter().flatten()) {
-        match problem {
-            Some(problem) => problems.push((deployment.name.clone(), problem)),
-            None => known.keep(deployment.digest.clone(), scene),
+        match problem.map(Arc::new) {
+            Some(problem) => {
+                known.keep_ill(deployment, scene, problem.clone(), sources);
+                told.push((deployment.name.clone(), problem));
+            }
+            None => known.keep(deployment, scene),
         }
     }
     known.trim(&desired.deployments);
-    documents.weigh(merged(problems))
+    told.sort_by(|(one, _), (other, _)| one.cmp(other));
+    documents.weigh(merged(told))
 }
 
-/// The deployments that have to be rehearsed.
-fn unknown<'a>(
+/// The deployments that are not known to boot.
+fn not_well<'a>(
     desired: &'a Arc<Desired>,
     some: impl Iterator<Item = &'a Arc<Deployment>>,
     depth: Depth,
     known: &Rehearsed,
 ) -> Vec<(&'a Arc<Deployment>, Scene)> {
     let mut servers: BTreeMap<&Name, Ipv4Addr> = BTreeMap::new();
-    let chosen = (desired.selects > 0).then(|| walk::choices(desired));
+    let chosen = OnceCell::new();
+    let choice = |name| chosen.get_or_init(|| walk::choices(desired)).get(name).cloned();
     let scene = |deployment: &'a Arc<Deployment>| {
         let machine = match &deployment.place {
-            Place::Machine(name) => Some(name),
-            Place::Select(_) => chosen.as_ref().and_then(|chosen| chosen.get(&deployment.name)),
+            Place::Machine(name) => Some(name.clone()),
+            Place::Select(_) => choice(&deployment.name),
         };
         let subnet = deployment.subnet.clone();
         let server = servers
@@ -227,7 +245,7 @@ fn unknown<'a>(
             server: *server,
             subnet,
             boot: deployment.boot.clone(),
-            machine: machine.and_then(|name| desired.machines.get(name)).cloned(),
+            machine: machine.and_then(|name| desired.machines.get(&name)).cloned(),
         }
     };
     let mut scene = scene;
@@ -283,18 +301,19 @@ fn boot(documents: &Documents, table: &Table, deployment: &Deployment, depth: De
 }
 
 /// One problem for each place, however many deployments have it.
-fn merged(found: Vec<(Name, Problem)>) -> Vec<Problem> {
-    let mut by_place: BTreeMap<(Code, Mark), (Problem, Vec<Name>)> = BTreeMap::new();
+fn merged(found: Vec<(Name, Arc<Problem>)>) -> Vec<Problem> {
+    let mut by_place: BTreeMap<(Code, Mark), (Arc<Problem>, Vec<Name>)> = BTreeMap::new();
     for (name, problem) in found {
         let place = (problem.code, problem.mark());
         by_place.entry(place).and_modify(|(_, others)| others.push(name)).or_insert((problem, Vec::new()));
     }
-    let told = |(problem, others): (Problem, Vec<Name>)| match others.as_slice() {
+    let told = |(problem, others): (Arc<Problem>, Vec<Name>)| (Arc::unwrap_or_clone(problem), others);
+    let told = by_place.into_values().map(told).map(|(problem, others)| match others.as_slice() {
         [] => problem,
         [other] => problem.note(format!("the same happens to {other}")),
         [other, more @ ..] => problem.note(format!("the same happens to {other} and {} more", more.len())),
-    };
-    by_place.into_values().map(told).collect()
+    });
+    told.collect()
 }
 
 /// The rehearsals of some deployments, as [`load`] made them, for people to read.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::reconcile::part;
 use crate::model::Name;
 use crate::source::Snapshot;
 use crate::store::Kept;
@@ -81,10 +82,12 @@ impl Parts {
             let own = |path: &Arc<str>| path.strip_prefix(&*root).map(Arc::from);
             let files = kept.files.iter().filter_map(|(path, bytes)| Some((own(path)?, bytes.clone())));
             let copies = kept.copies.iter().filter_map(|(path, copy)| Some((own(path)?, copy.clone())));
-            let revision = revisions.get(&name).unwrap_or(&settled).clone();
+            let (files, copies): (BTreeMap<_, _>, _) = (files.collect(), copies.collect());
+            // The name of part of a revision has spaces.
+            let partial = part::name_of(&files).map(Arc::from);
+            let revision = partial.unwrap_or_else(|| revisions.get(&name).unwrap_or(&settled).clone());
             part.settled = settled;
-            part.good =
-                Some(Piece { revision, root: None, files: files.collect(), copies: copies.collect() });
+            part.good = Some(Piece { revision, root: None, files, copies });
         }
     }
 
@@ -114,6 +117,11 @@ impl Parts {
     /// The revision of the source that is served; empty if there is none.
     pub fn served(&self, name: &Name) -> &str {
         self.parts.get(name).and_then(|part| part.good.as_ref()).map_or("", |good| &good.revision)
+    }
+
+    /// What is served of the source, where there are several.
+    pub fn good(&self, name: &Name) -> Option<Piece> {
+        self.parts.get(name)?.good.clone()
     }
 
     /// A revision that was seen.

@@ -3,7 +3,7 @@
 mod control;
 mod load;
 mod order;
-mod part;
+pub(super) mod part;
 mod show;
 mod ticket;
 mod tree;
@@ -152,9 +152,10 @@ impl Reconciler {
         self.turn.lock().await
     }
 
-    /// The files of each source as they are served.
+    /// The files of each source as they are served; of one applied in part, those applied last.
     pub(super) fn served_files(&self, name: &Name) -> BTreeMap<Arc<str>, Bytes> {
-        lock(&self.parts).files(name)
+        let files = lock(&self.parts).files(name);
+        part::tops(&Kept { files, ..Kept::default() }).files
     }
 
     /// One status for each source.
@@ -332,10 +333,13 @@ impl Reconciler {
             let (name, piece, kept, ready) = (name.clone(), piece.clone(), kept.clone(), ready.clone());
             Waiting { name, piece, kept, ready, condition, since: since.unwrap_or_else(now) }
         };
-        let manual = self.sources.get(name).is_some_and(|source| source.manual);
-        if manual && !plan::diff(&ready.desired, &self.keeper.table()).is_empty() {
-            self.wait(waiting("Waiting"), Vec::new());
-            return false;
+        if self.sources.get(name).is_some_and(|source| source.manual) {
+            let plan = plan::diff(&ready.desired, &self.keeper.table());
+            if !plan.is_empty() {
+                let holds = plan::hold(&plan, &ready.desired.safety, &Consent::default());
+                self.wait(waiting("Waiting"), holds);
+                return false;
+            }
         }
         match self.propose(ready.clone(), Some(kept.clone()), consent, None).await {
             Ok(Adopted::Applied(plan)) => {

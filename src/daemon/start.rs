@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
@@ -22,13 +21,14 @@ use super::neighbours::{self, Watch};
 use super::reconcile::{Follow, Followed, Reconciler};
 use super::signals::Signals;
 use super::tls::{self, Authority, Rooted};
-use super::{Opener, Stop, dhcp, http, ipv6, tftp};
+use super::{Opener, Stop, control, dhcp, http, ipv6, power, tftp};
 use crate::api::router;
 use crate::api::types::SourceStatus;
-use crate::config::{self, Config, Listen, Network, Reconcile, Tls};
+use crate::config::{self, Config, Network, Reconcile, Tls};
 use crate::desired::Subnet;
 use crate::media::{Shelf, loaders};
 use crate::model::{Inventory, Mode, Name, Origin, Span};
+use crate::power::Trust;
 use crate::source::{self, SourceConfig};
 use crate::store::Store;
 use crate::table::Server;
@@ -85,7 +85,10 @@ async fn serve(config: Config) -> Result<(), Failure> {
         modes: named(&interfaces, &modes),
         hooks: hooks.clone(),
     };
-    serve_api(&config.api.listen, daemon, stopping.clone(), &mut tasks).await?;
+    let listen = &config.api.listen;
+    control::serve(listen, router(daemon), stopping.clone(), &mut tasks).await.map_err(|error| {
+        format!("the control API can't listen on {listen}: {error} (another daemon? see [api] listen)")
+    })?;
     let files = Files::new();
     serve_files(&config, &files, &keeper, &stopping, &mut tasks)?;
     let answering = Answering::open(&config, files, &keeper, interfaces, watches, modes)?;
@@ -100,6 +103,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     tasks.spawn(follow(reconciler.clone(), queue, stopping.clone()));
     tasks.spawn(sweep(config.clone(), reconciler.clone(), stopping.clone()));
     tasks.spawn(keep_time(keeper.clone(), stopping.clone()));
+    tasks.spawn(power::watch(keeper.clone(), Trust::of_host(), power::Pace::default(), stopping.clone()));
     if let Some(answering) = answering {
         answering.start(reconciler.statuses(), &stopping, &mut tasks).await;
     }
@@ -187,39 +191,6 @@ impl Answering {
             });
         }
     }
-}
-
-async fn serve_api(
-    listen: &Listen,
-    daemon: Daemon,
-    stopping: watch::Receiver<bool>,
-    tasks: &mut JoinSet<()>,
-) -> Result<(), Failure> {
-    let bind = |error: std::io::Error| -> Failure {
-        format!("the control API can't listen on {listen}: {error} (another daemon? see [api] listen)").into()
-    };
-    let ended = |result: std::io::Result<()>| {
-        if let Err(error) = result {
-            tracing::error!(%error, "the control API ended");
-        }
-    };
-    match listen {
-        Listen::Tcp(address) => {
-            let listener = TcpListener::bind(address).await.map_err(bind)?;
-            let serve = axum::serve(listener, router(daemon)).with_graceful_shutdown(stopped(stopping));
-            tasks.spawn(async move { ended(serve.await) });
-        }
-        Listen::Unix(path) => {
-            // A socket left by a daemon that was killed; a living one still answers on it.
-            if std::os::unix::net::UnixStream::connect(path).is_err() {
-                let _ = std::fs::remove_file(path);
-            }
-            let listener = UnixListener::bind(path).map_err(bind)?;
-            let serve = axum::serve(listener, router(daemon)).with_graceful_shutdown(stopped(stopping));
-            tasks.spawn(async move { ended(serve.await) });
-        }
-    }
-    Ok(())
 }
 
 fn serve_files(

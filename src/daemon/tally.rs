@@ -11,6 +11,8 @@ use crate::table::Stage;
 pub struct Tally {
     events: [AtomicU64; Stage::ALL.len()],
     lost: AtomicU64,
+    /// Controllers that told a machine's power, and that did not.
+    power: [AtomicU64; 2],
     silences: Mutex<BTreeMap<&'static str, u64>>,
 }
 
@@ -25,6 +27,16 @@ impl Tally {
     /// Events that nobody will be told of.
     pub fn lost(&self, count: u64) {
         self.lost.fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// A controller was asked for a machine's power.
+    pub fn power(&self, told: bool) {
+        self.power[usize::from(!told)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often that was told, and how often not.
+    pub fn power_reads(&self) -> [u64; 2] {
+        self.power.each_ref().map(|counter| counter.load(Ordering::Relaxed))
     }
 
     /// A DHCP message that was left unanswered, by the word for its reason.

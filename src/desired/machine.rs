@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::DhcpOptions;
-use crate::model::{Identity, Mac, Name, Origin};
+use crate::model::{Identity, Mac, Name, Origin, Power};
 
 /// One `[machine.NAME]`, or the machine that a deployment with an inline `mac` implies.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +17,8 @@ pub struct Machine {
     /// `Some(false)` takes an earlier protection away; an absent key does not.
     pub protect: Option<bool>,
     pub options: DhcpOptions,
+    /// How its power is told.
+    pub power: Option<Power>,
     /// Boot programs to give it, best first, before those its boot and the usual rules name.
     pub loader: Vec<Box<str>>,
     pub origin: Origin,

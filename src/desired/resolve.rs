@@ -134,6 +134,7 @@ impl<'a> Resolver<'a> {
         library: &'a dyn Library,
         options: &'a Options,
     ) -> Resolver<'a> {
+        let secrets = std::mem::take(&mut earlier.beside.secrets);
         Resolver {
             earlier,
             documents,
@@ -142,7 +143,7 @@ impl<'a> Resolver<'a> {
             problems: Vec::new(),
             desired: Desired { safety: safety(documents), ..Desired::default() },
             dangling: BTreeMap::new(),
-            secrets: BTreeMap::new(),
+            secrets,
             templates: HashMap::new(),
             profiles: HashMap::new(),
             pinned: HashMap::with_capacity(documents.deployments.len()),

@@ -166,6 +166,7 @@ pub struct Power {
     pub kind: Option<Marked<Arc<str>>>,
     pub url: Option<Marked<Arc<str>>>,
     pub credentials: Option<Marked<Value>>,
+    pub fingerprint: Option<Marked<Arc<str>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -331,6 +332,7 @@ impl Document for Machine {
             kind: table.take("kind"),
             url: table.take("url"),
             credentials: table.take("credentials"),
+            fingerprint: table.take("fingerprint"),
         };
         Machine {
             macs: table.take_list("mac"),

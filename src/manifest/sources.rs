@@ -136,13 +136,15 @@ impl Sources {
         changed
     }
 
+    /// The file of exactly this number.
+    pub fn shared(&self, file: u32) -> Option<&Arc<Source>> {
+        let found = self.files.binary_search_by_key(&file, |(number, _)| *number).ok()?;
+        Some(&self.files[found].1)
+    }
+
     /// Whether a number stands for the same file with the same bytes in an earlier revision.
     pub fn is_same(&self, earlier: &Sources, file: u32) -> bool {
-        let find = |sources: &Sources| {
-            let found = sources.files.binary_search_by_key(&file, |(number, _)| *number).ok()?;
-            Some(sources.files[found].1.clone())
-        };
-        matches!((find(self), find(earlier)), (Some(own), Some(other)) if Arc::ptr_eq(&own, &other))
+        matches!((self.shared(file), earlier.shared(file)), (Some(own), Some(other)) if Arc::ptr_eq(own, other))
     }
 
     /// What is written at a mark; empty where the file is no text.

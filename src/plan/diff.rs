@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Action, Change, FORMAT_VERSION, Impact, Plan, blast};
 use crate::desired::{Boot, Deployment, Desired, DhcpOptions, Ipv6, Machine, Subnet, differences};
-use crate::model::{Name, Origin};
+use crate::model::{Name, Origin, Power};
 use crate::table::change::is_rename;
 use crate::table::{Duty, Table, rename};
 
@@ -233,7 +233,7 @@ fn renamed_machine(former: &Machine, machine: &Machine) -> Change {
 }
 
 fn machine_details(before: &Machine, after: &Machine) -> Vec<String> {
-    let Machine { name: _, macs, ids, labels, protect, options, loader, origin: _ } = after;
+    let Machine { name: _, macs, ids, labels, protect, options, power, loader, origin: _ } = after;
     let mut details = Vec::new();
     note(&mut details, "mac", &list(&before.macs), &list(macs));
     note(&mut details, "known by", &list(&before.ids), &list(ids));
@@ -244,6 +244,8 @@ fn machine_details(before: &Machine, after: &Machine) -> Vec<String> {
         None => "(unset: stays as it was)",
     };
     note(&mut details, "protect", guard(before.protect), guard(*protect));
+    let told = |power: &Option<Power>| power.as_ref().map(Power::to_string).unwrap_or_default();
+    note(&mut details, "power", &told(&before.power), &told(power));
     note(&mut details, "loader", &before.loader.join(" "), &loader.join(" "));
     note(&mut details, "options", &lines(&before.options), &lines(options));
     details

@@ -43,8 +43,14 @@ impl Table {
         next.tenants = turned(&base.tenants, &base.assignments, &next.assignments);
         let prefix = |boot: &Arc<Boot>| (boot.prefix.clone(), boot.name.clone());
         next.prefixes = Arc::new(desired.boots.values().map(prefix).collect());
-        let machines = differences(&base.desired.machines, &desired.machines);
-        for machine in machines.filter_map(|machine| machine.after) {
+        for one in differences(&base.desired.machines, &desired.machines) {
+            let told = |machine: Option<&Arc<Machine>>| machine.and_then(|machine| machine.power.clone());
+            let power = told(one.after);
+            // What another controller told, or of whom nobody tells now.
+            if power.is_none() || (one.before.is_some() && told(one.before) != power) {
+                next.power.remove(one.name);
+            }
+            let Some(machine) = one.after else { continue };
             match machine.protect {
                 Some(true) => next.protected.insert(machine.name.clone()),
                 Some(false) => next.protected.remove(&machine.name),

@@ -39,6 +39,9 @@ impl Table {
                 next.assignments.insert(tenant.clone(), now.clone());
                 next.tenants.insert(now.clone(), tenant);
             }
+            if let Some(reading) = next.power.remove(former) {
+                next.power.insert(now.clone(), reading);
+            }
             if next.protected.remove(former).is_some() {
                 next.protected.insert(now.clone());
             }

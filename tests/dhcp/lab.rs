@@ -75,6 +75,7 @@ impl Lab {
             labels,
             protect: None,
             options: Default::default(),
+            power: None,
             loader: vec![],
             origin: origin(line),
         };

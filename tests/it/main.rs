@@ -19,6 +19,7 @@ mod kit;
 mod layers;
 mod lossy;
 mod plan;
+mod power;
 mod program;
 mod readme;
 mod reconcile;

@@ -324,6 +324,34 @@ async fn in_manual_reconcile_a_revision_waits_for_a_word() {
     house.stop().await;
 }
 
+/// What `get plans` shows is what `approve` takes, also where it shows what machines would be served;
+/// and the flag that agrees is told before it is asked for.
+#[tokio::test]
+async fn the_plan_that_is_shown_is_the_one_that_is_approved() {
+    let (state, root) = folders();
+    write(root.path(), 0..10, plain);
+    let house = House::start(state.path(), true, 1).await;
+    house.follow(root.path()).await;
+    let approve = async |removals| {
+        let consent = Consent { removals, ..Consent::default() };
+        house.order(Order::Approve { plan: house.waiting(), consent }).await
+    };
+    assert!(matches!(approve(None).await, Outcome::Applied { .. }));
+    house.install_all().await;
+    // Another text for all, and fewer of them.
+    write(root.path(), 0..5, plain);
+    std::fs::write(root.path().join("web.liquid"), "d-i other/thing string {{ completed_url }}\n").unwrap();
+    let status = house.follow(root.path()).await;
+    assert_eq!(status.condition, "Waiting");
+    for told in [format!("approve {}", house.waiting()), "agree with --allow-removals 5".to_owned()] {
+        assert!(status.reason.contains(&told), "{told}: {}", status.reason);
+    }
+    assert!(matches!(approve(None).await, Outcome::Held { .. }));
+    let outcome = approve(Some(5)).await;
+    assert!(matches!(outcome, Outcome::Applied { .. }) && house.count() == 5, "{outcome:?}");
+    house.stop().await;
+}
+
 #[tokio::test]
 async fn a_suspended_daemon_goes_on_where_the_source_is_then() {
     let (state, root) = folders();

@@ -14,7 +14,7 @@ use voldemort::edit::{Edit, Verb};
 use voldemort::manifest::Kind;
 use voldemort::media::Shelf;
 use voldemort::model::{Inventory, Name};
-use voldemort::plan::Consent;
+use voldemort::plan::{Consent, Selection};
 use voldemort::source::{Body, Snapshot, SourceConfig, SourceError, Update};
 use voldemort::store::Store;
 use voldemort::table::Server;
@@ -284,4 +284,79 @@ async fn verbs_write_to_the_source_that_holds_the_resource() {
         let said = why(request).await;
         assert!(!said.contains("--source") && !said.contains("none of the sources"), "{said}");
     }
+}
+
+/// Part of one source's revision: the others, and what else of it there is, stay as they were; so
+/// does it through moves of others and a restart. The source's next revision is whole again.
+#[tokio::test]
+async fn part_of_one_source_is_applied_beside_the_others() {
+    let lab = Lab::new(&["a", "b", "net"]).await;
+    let shown = |lab: &Lab| {
+        let table = lab.keeper.table();
+        let rows = table.desired.deployments.values();
+        rows.map(|one| format!("{}={}", one.name, one.address.unwrap().octets()[3]))
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    let part = |source: &str, revision: &str, text: String, only: &[&str], except: &[&str]| {
+        let words = |list: &[&str]| list.iter().map(|word| word.to_string()).collect();
+        let selection = Selection { only: words(only), except: words(except) };
+        let tree = Tree {
+            revision: revision.into(),
+            source: Some(source.into()),
+            files: [("x.toml".to_owned(), text)].into(),
+            selection,
+            ..Tree::default()
+        };
+        Apply { tree, ..Apply::default() }
+    };
+    let early = lab.reconciler.apply(part("a", "a0", fleet("a", 10, 1), &["a-0"], &[])).await.unwrap_err();
+    assert!(early.contains("apply everything first"), "{early}");
+    lab.tell("net", "n1", &[("net.toml", NET), KERNEL]).await;
+    lab.tell("a", "a1", &[("x.toml", &fleet("a", 10, 3))]).await;
+    lab.tell("b", "b1", &[("x.toml", &fleet("b", 50, 2))]).await;
+    assert_eq!(shown(&lab), "a-0=10 a-1=11 a-2=12 b-0=50 b-1=51");
+    let applied = async |lab: &Lab, request| match lab.reconciler.apply(request).await.unwrap() {
+        Outcome::Applied { plan } => plan.changes.len(),
+        other => panic!("{other:?}"),
+    };
+    // One of three; then all but one of the other source.
+    assert_eq!(
+        applied(&lab, part("a", "hand", fleet("a", 20, 3), &["a-1"], &[])).await,
+        2,
+        "machine and deployment"
+    );
+    assert_eq!(shown(&lab), "a-0=10 a-1=21 a-2=12 b-0=50 b-1=51");
+    applied(&lab, part("b", "hand", fleet("b", 60, 3), &[], &["b-0"])).await;
+    let both = "a-0=10 a-1=21 a-2=12 b-0=50 b-1=61 b-2=62";
+    assert_eq!(shown(&lab), both);
+    let told = lab.reconciler.statuses().borrow()[&name("a")].clone();
+    assert_eq!((told.condition.as_str(), told.applied.as_str()), ("Ready", "hand (only a-1)"));
+    // Others move, and the daemon ends and starts.
+    lab.tell(
+        "net",
+        "n2",
+        &[("net.toml", NET), ("more.toml", "[boot.more]\nkernel = 'files/vmlinuz'\n"), KERNEL],
+    )
+    .await;
+    assert_eq!(shown(&lab), both);
+    let lab = Lab::at(lab.stop().await, &["a", "b", "net"]).await;
+    assert_eq!(shown(&lab), both);
+    let told = lab.reconciler.statuses().borrow()[&name("b")].clone();
+    assert_eq!((told.condition.as_str(), told.applied.as_str()), ("Cached", "hand (without b-0)"));
+    // What a source had when it was applied by hand is no news; its next revision is.
+    assert_eq!(lab.tell("a", "a1", &[("x.toml", &fleet("a", 10, 3))]).await.condition, "Ready");
+    assert_eq!(shown(&lab), both);
+    let misspelt = lab.reconciler.apply(part("a", "hand", fleet("a", 20, 3), &["a-9"], &[])).await.unwrap();
+    assert!(matches!(&misspelt, Outcome::Invalid { problems } if problems.contains("a-9")), "{misspelt:?}");
+    // Each layer is loaded again and again: there is an end to it.
+    applied(&lab, part("a", "hand", fleet("a", 30, 3), &["a-2"], &[])).await;
+    applied(&lab, part("b", "hand", fleet("b", 70, 3), &["b-0"], &[])).await;
+    assert_eq!(shown(&lab), "a-0=10 a-1=21 a-2=32 b-0=70 b-1=61 b-2=62");
+    let fifth = lab.reconciler.apply(part("a", "hand", fleet("a", 40, 3), &["a-0"], &[])).await.unwrap_err();
+    assert!(fifth.contains("too many partial applies"), "{fifth}");
+    assert_eq!(lab.tell("a", "a2", &[("x.toml", &fleet("a", 10, 4))]).await.applied, "a2");
+    assert_eq!(shown(&lab), "a-0=10 a-1=11 a-2=12 a-3=13 b-0=70 b-1=61 b-2=62");
+    assert_eq!(lab.tell("b", "b2", &[("x.toml", &fleet("b", 50, 2))]).await.applied, "b2");
+    assert_eq!(shown(&lab), "a-0=10 a-1=11 a-2=12 a-3=13 b-0=50 b-1=51");
 }

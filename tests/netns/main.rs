@@ -4,6 +4,7 @@
 mod bytes;
 mod daemon;
 mod dhcp;
+mod flood;
 mod ipv6;
 #[allow(dead_code, reason = "shared with the tests of the decisions")]
 #[path = "../dhcp/lab.rs"]

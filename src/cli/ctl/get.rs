@@ -123,7 +123,8 @@ fn deployment(row: &types::Deployment) -> Vec<String> {
     ]
 }
 
-const MACHINES: &[&str] = &["NAME", "MAC", "DEPLOYMENT", "ADDRESS", "ARCH", "PROTECTED", "LAST SEEN"];
+const MACHINES: &[&str] =
+    &["NAME", "MAC", "DEPLOYMENT", "ADDRESS", "ARCH", "POWER", "PROTECTED", "LAST SEEN"];
 
 fn machine(row: &types::Machine) -> Vec<String> {
     vec![
@@ -132,6 +133,7 @@ fn machine(row: &types::Machine) -> Vec<String> {
         or_dash(row.deployment.as_ref()),
         or_dash(row.address.as_ref()),
         or_dash(row.arch.as_ref()),
+        or_dash(row.power.as_ref().map(|power| &power.state)),
         if row.protected { "yes".into() } else { "-".into() },
         or_dash(row.last_seen.as_ref()),
     ]
@@ -162,7 +164,7 @@ fn lease(row: &types::Lease) -> Vec<String> {
     ]
 }
 
-const DRIFT: &[&str] = &["DEPLOYMENT", "MACHINE", "WHAT", "ACTUAL", "DESIRED", "MEANING"];
+const DRIFT: &[&str] = &["DEPLOYMENT", "MACHINE", "WHAT", "ACTUAL", "DESIRED", "SINCE", "MEANING"];
 
 fn drift(row: &types::Drift) -> Vec<String> {
     vec![
@@ -171,6 +173,7 @@ fn drift(row: &types::Drift) -> Vec<String> {
         row.kind.clone(),
         row.actual.clone(),
         row.desired.clone(),
+        or_dash(row.since.as_ref()),
         row.text.clone(),
     ]
 }

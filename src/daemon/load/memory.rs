@@ -2,7 +2,7 @@
 //! deployments that were resolved and that are known to boot. A load with a memory finds what
 //! one without would find.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::num::NonZero;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use bytes::Bytes;
 
 use super::Depth;
 use crate::desired::{Boot, Deployment, Desired, Earlier, Machine, Step, Subnet};
-use crate::manifest::{self, Documents, Environment, Fleet, Part, Problem, Sources};
+use crate::manifest::{self, Documents, Environment, Fleet, Level, Part, Problem, Source, Sources};
 use crate::media::Entry;
 use crate::model::Name;
 
@@ -22,7 +22,7 @@ pub struct Memory {
     pub(super) manifests: Manifests,
     pub(super) resolved: Earlier,
     pub(super) rehearsed: Rehearsed,
-    /// The last load, if it found nothing wrong.
+    /// The last load, if it found no error.
     pub(super) well: Option<(Depth, Arc<Desired>)>,
     /// Of the same inventory with each of its environments.
     pub(super) environments: BTreeMap<Name, Memory>,
@@ -33,8 +33,8 @@ pub struct Memory {
 pub(super) struct Manifests {
     sources: Sources,
     parts: BTreeMap<u32, Arc<Part>>,
-    /// All of them, if nothing is wrong with any.
-    joined: Option<Arc<Documents>>,
+    /// All of them with what is wrong with them, if that is no error.
+    joined: Option<(Arc<Documents>, Vec<Problem>)>,
 }
 
 /// What was read.
@@ -59,6 +59,9 @@ impl Manifests {
         // Overlays change what a part means.
         let plain = !manifest::is_overlaid(&sources, environment);
         let joined = self.joined.take().filter(|_| plain && sources.has_roots_of(&before));
+        // What is wrong stays so: a step takes no file of which anything is to be told.
+        let standing = joined.as_ref().map(|(_, problems)| problems.clone()).unwrap_or_default();
+        let joined = joined.map(|(documents, _)| documents);
         let unread = manifest::base_manifests(&sources).filter(|file| !self.parts.contains_key(file));
         let unread: Vec<u32> = unread.collect();
         let read = share(&unread, |some| {
@@ -68,14 +71,15 @@ impl Manifests {
         self.parts.extend(read.into_iter().flatten());
         let stepped = joined.and_then(|joined| self.step(joined, sources.clone(), files, &gone));
         let (documents, problems, step) = match stepped {
-            Some((documents, step)) => (documents, Vec::new(), Some(step)),
+            Some((documents, step)) => (documents, standing, Some(step)),
             None => {
                 let (documents, problems) =
                     manifest::join(sources, self.parts.values().map(|part| &**part), environment);
                 (Arc::new(documents), problems, None)
             }
         };
-        self.joined = (plain && problems.is_empty()).then(|| documents.clone());
+        let well = problems.iter().all(|problem| problem.level != Level::Error);
+        self.joined = (plain && well).then(|| (documents.clone(), problems.clone()));
         Read { documents, problems, step }
     }
 
@@ -111,11 +115,23 @@ impl Manifests {
     }
 }
 
-/// The deployments whose rehearsed boots all came to a good end.
+/// How the rehearsed boots of deployments ended.
 #[derive(Debug, Default)]
 pub(super) struct Rehearsed {
-    /// By their digests.
+    /// Those that all came to a good end, by the deployment's digest.
     well: HashMap<Arc<str>, Scene>,
+    /// The others.
+    ill: BTreeMap<Name, Ill>,
+}
+
+/// A boot of which something is to be told.
+#[derive(Debug)]
+struct Ill {
+    digest: Arc<str>,
+    scene: Scene,
+    problem: Arc<Problem>,
+    /// The files it points into: in others, or others of their numbers, it says nothing.
+    files: Vec<(u32, Arc<Source>)>,
 }
 
 /// What decides a rehearsal beside what is in a deployment's digest.
@@ -148,7 +164,7 @@ impl PartialEq for Scene {
 
 /// Where it is written decides nothing, nor does what it is chosen or kept by.
 fn same_machine(one: &Arc<Machine>, other: &Arc<Machine>) -> bool {
-    let Machine { name, macs, ids: _, labels: _, protect: _, options, loader, origin: _ } = &**one;
+    let Machine { name, macs, ids: _, labels: _, protect: _, options, power: _, loader, origin: _ } = &**one;
     Arc::ptr_eq(one, other)
         || (*name == other.name
             && *macs == other.macs
@@ -178,8 +194,38 @@ impl Rehearsed {
         self.well.get(&deployment.digest).is_some_and(|known| known == scene)
     }
 
-    pub fn keep(&mut self, digest: Arc<str>, scene: Scene) {
-        self.well.insert(digest, scene);
+    pub fn keep(&mut self, deployment: &Deployment, scene: Scene) {
+        self.ill.remove(&deployment.name);
+        self.well.insert(deployment.digest.clone(), scene);
+    }
+
+    /// What is known to be wrong with a boot, as it would be told now.
+    pub fn ill(&self, deployment: &Deployment, scene: &Scene, sources: &Sources) -> Option<Arc<Problem>> {
+        let ill = self.ill.get(&deployment.name).filter(|ill| ill.digest == deployment.digest)?;
+        let same = |(number, file): &(u32, Arc<Source>)| {
+            sources.shared(*number).is_some_and(|other| Arc::ptr_eq(file, other))
+        };
+        (ill.scene == *scene && ill.files.iter().all(same)).then(|| ill.problem.clone())
+    }
+
+    pub fn keep_ill(
+        &mut self,
+        deployment: &Deployment,
+        scene: Scene,
+        problem: Arc<Problem>,
+        sources: &Sources,
+    ) {
+        let marks =
+            problem.labels.iter().map(|label| label.mark).chain(problem.fix.iter().map(|edit| edit.mark));
+        let numbers: BTreeSet<u32> = marks.map(|mark| mark.file).collect();
+        let files = numbers.into_iter().filter_map(|number| Some((number, sources.shared(number)?.clone())));
+        let ill = Ill { digest: deployment.digest.clone(), scene, problem, files: files.collect() };
+        self.ill.insert(deployment.name.clone(), ill);
+    }
+
+    /// The deployments of which something was told.
+    pub fn names_of_ill(&self) -> impl Iterator<Item = &Name> {
+        self.ill.keys()
     }
 
     /// Forgets deployments that are no more, when they get many.
@@ -189,6 +235,7 @@ impl Rehearsed {
                 deployments.values().map(|deployment| &deployment.digest).collect();
             self.well.retain(|digest, _| present.contains(digest));
         }
+        self.ill.retain(|name, _| deployments.contains_key(name));
     }
 }
 

@@ -6,13 +6,23 @@ use super::{Invalid, Ready, Reconciler, lock};
 use crate::daemon::load::{Depth, Loaded, survey};
 use crate::daemon::parts::roots;
 use crate::daemon::secrets;
-use crate::desired::{Media, Options};
+use crate::desired::{Desired, Media, Options};
 use crate::manifest::Environment;
 use crate::media::Shelf;
 use crate::model::Name;
 use crate::store::Kept;
 
 impl Reconciler {
+    /// What it comes to where sources are served in part; the error is every problem.
+    pub(in crate::daemon) async fn desired_of(
+        &self,
+        kept: Arc<Kept>,
+        moving: &Name,
+    ) -> Result<Arc<Desired>, String> {
+        let loaded = self.load(kept, Some(moving), Media::Required).await;
+        loaded.map(|ready| ready.desired).map_err(|Invalid(problems)| problems)
+    }
+
     /// What can be served, secrets decrypted.
     pub(super) async fn load_whole(
         &self,

@@ -17,17 +17,20 @@ impl Reconciler {
 
     pub(super) fn settle(&self, name: &Name, revision: &str) {
         let table = self.keeper.table().desired.revision.to_string();
-        let several = lock(&self.parts).are_several();
+        let served = {
+            let parts = lock(&self.parts);
+            if parts.are_several() { parts.served(name).to_owned() } else { table }
+        };
         self.change(name, |status| {
             if status.condition != "Ready" {
                 status.since = now().to_string();
             }
             status.condition = "Ready".into();
-            status.reason = match table.ends_with(')') {
+            status.reason = match served.ends_with(')') {
                 true => "applied in part: the rest is as before until everything is applied".into(),
                 false => String::new(),
             };
-            status.applied = if several { revision.into() } else { table };
+            status.applied = served;
             status.attempted = revision.into();
         });
     }

@@ -108,21 +108,33 @@ impl Reconciler {
             files,
             copies: BTreeMap::new(),
         };
+        let piece = match selection.is_all() {
+            true => piece,
+            false => {
+                let (base, environment) = self.base(&name)?;
+                part::join(piece, &base, environment.as_ref(), selection)?
+            }
+        };
         let put_together = lock(&self.parts).with(&name, &piece, &self.attempted(&name));
         let kept = put_together
             .map_err(|missing| format!("nothing moves before these were read: {}", listed(&missing)))?;
-        let environment = environment.map(Arc::from).or(self.environment.clone());
-        let whole = Kept { environment, ..kept };
-        if selection.is_all() {
-            return Ok((name, piece, Arc::new(whole)));
+        if part::depth(&kept) > part::DEEPEST {
+            return Err("too many partial applies in a row: apply everything first".into());
         }
+        let environment = environment.map(Arc::from).or(self.environment.clone());
+        Ok((name, piece, Arc::new(Kept { environment, ..kept })))
+    }
+
+    /// What is served of a source, for part of a revision to be put on top; with its environment.
+    fn base(&self, name: &Name) -> Result<(Piece, Option<Arc<str>>), String> {
+        let nothing = |what: &str| format!("nothing {what}is served yet: apply everything first");
         if self.sources.len() > 1 {
-            return Err("--target and --exclude take a daemon that follows one source".into());
+            let served = lock(&self.parts).good(name);
+            return Ok((served.ok_or_else(|| nothing(&format!("of {name} ")))?, self.environment.clone()));
         }
         let applied = self.keeper.table().desired.revision.clone();
-        let base = self.history.find(&applied).ok_or("nothing is served yet: apply everything first")?;
-        let joined = part::join(whole, &base, selection)?;
-        let piece = Piece { copies: joined.copies.clone(), ..piece };
-        Ok((name, piece, Arc::new(joined)))
+        let base = self.history.find(&applied).ok_or_else(|| nothing(""))?;
+        let environment = base.environment.clone();
+        Ok((Piece::of_kept(base), environment))
     }
 }

@@ -42,10 +42,12 @@ impl Reconciler {
         let shown = |waiting: Arc<Waiting>| {
             let Ready { desired, secrets } = &waiting.ready;
             let changed = preview::changed_secrets(&table.secrets, secrets, desired);
+            // A preview tells more of the same plan.
+            let id = plan_id(&plan::diff(desired, &table));
             let plan = preview::preview(desired, &table, &changed, now());
             let holds = plan::hold(&plan, &desired.safety, &Consent::default());
             WaitingPlan {
-                id: plan_id(&plan),
+                id,
                 source: (self.sources.len() > 1).then(|| waiting.name.to_string()),
                 revision: waiting.piece.revision.to_string(),
                 condition: waiting.condition.into(),

@@ -4,7 +4,7 @@
 //! with a memory comes to what one without would, problems included; `tests/it/again.rs` holds it
 //! to that.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::profile::Effective;
@@ -12,7 +12,7 @@ use super::step::Whole;
 use super::{Resolver, digest};
 use crate::desired::{Boot, Deployment, Machine, Subnet, Template};
 use crate::manifest::document::{self, Resource};
-use crate::manifest::{Fleet, Sources};
+use crate::manifest::{Fleet, Mark, Sources};
 use crate::model::Name;
 
 type Written = Resource<document::Deployment>;
@@ -30,8 +30,20 @@ pub struct Earlier {
     /// Machines that deployments imply.
     pub(super) implied: Machines<document::Deployment>,
     deployments: HashMap<Name, Made>,
-    /// All of it, unless something was found to be wrong.
+    /// All of it, unless an error was found.
     pub(super) whole: Option<Whole>,
+    /// For the resolution of a few: what the others use.
+    pub(super) beside: Beside,
+}
+
+/// What deployments and machines use that are not resolved now, for the question whether anything is
+/// used at all.
+#[derive(Debug, Default)]
+pub(super) struct Beside {
+    /// Built-in ones.
+    pub templates: BTreeSet<Name>,
+    /// With the place where each is named first.
+    pub secrets: BTreeMap<Name, Mark>,
 }
 
 /// Machines with the resource that each was made of.
@@ -99,7 +111,7 @@ impl Earlier {
     }
 
     /// A memory of what all deployments share, and of `machines`, for the resolution of a few.
-    pub(super) fn for_few<'a>(&self, machines: impl Iterator<Item = &'a Name>) -> Earlier {
+    pub(super) fn for_few<'a>(&self, machines: impl Iterator<Item = &'a Name>, beside: Beside) -> Earlier {
         let Earlier { subnets, secrets, boots, templates, profiles, .. } = self;
         let known = |name: &Name| Some((name.clone(), self.machines.get(name)?.clone()));
         Earlier {
@@ -109,6 +121,7 @@ impl Earlier {
             templates: templates.clone(),
             profiles: profiles.clone(),
             machines: machines.filter_map(known).collect(),
+            beside,
             ..Earlier::default()
         }
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::{Earlier, Resolver, option};
 use crate::desired::Machine;
-use crate::manifest::{Code, Mark, Marked, Problem, document};
-use crate::model::{Identity, Mac, Name};
+use crate::manifest::{Code, Mark, Marked, Problem, Value, document};
+use crate::model::{Identity, Mac, Name, Power, PowerKind};
 
 /// Network cards by who was first to claim them.
 type Claims = HashMap<Mac, (Name, Mark)>;
@@ -30,6 +30,7 @@ impl Resolver<'_> {
                     labels: owned(&resource.body.labels),
                     protect: resource.body.protect.as_ref().map(|protect| protect.value),
                     options: option::encoded(&resource.body.extra),
+                    power: resource.body.power.as_ref().and_then(power),
                     loader: loader(&resource.body.loader),
                     origin: documents.sources.origin(resource.mark),
                 });
@@ -82,6 +83,7 @@ impl Resolver<'_> {
                     labels: BTreeMap::new(),
                     protect: None,
                     options: Default::default(),
+                    power: None,
                     loader: Vec::new(),
                     origin: documents.sources.origin(resource.mark),
                 });
@@ -167,4 +169,19 @@ pub(super) fn owned(labels: &BTreeMap<Arc<str>, Arc<str>>) -> BTreeMap<String, S
 /// The names of boot programs, as they are looked for.
 pub(super) fn loader(written: &[Marked<Arc<str>>]) -> Vec<Box<str>> {
     written.iter().map(|name| (*name.value).into()).collect()
+}
+
+/// `None` where mistakes hide what is meant.
+fn power(written: &document::Power) -> Option<Power> {
+    let document::Power { kind, url, credentials, fingerprint } = written;
+    let secret = |value: &Marked<Value>| match &value.value {
+        Value::Secret(name) => Some(name.clone()),
+        _ => None,
+    };
+    Some(Power {
+        kind: PowerKind::named(&kind.as_ref()?.value)?,
+        url: url.as_ref().map(|url| url.value.clone()),
+        credentials: credentials.as_ref().and_then(secret),
+        fingerprint: fingerprint.as_ref().map(|digest| digest.value.clone()),
+    })
 }

@@ -1,19 +1,24 @@
 //! From one resolved revision to the next by what differs, where that is nothing but a few machines
 //! and deployments: those alone are resolved, and held against all others by name, hardware
-//! address, address and machine. At the slightest doubt there is no step, and everything is
-//! resolved as ever.
+//! address, address and machine. What was found to be wrong with all others stays so as long as it
+//! is not more, and not less, with those alone; deployments that choose their machine stay with it
+//! as long as the same machines are free. At the slightest doubt there is no step, and everything
+//! is resolved as ever.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use super::earlier::Beside;
 use super::{Earlier, Options, Resolver, resolve_again};
 use crate::desired::{Deployment, Desired, Fixed, Machine, Place};
-use crate::manifest::{Documents, Fleet, Mark};
+use crate::manifest::{Documents, Fleet, Level, Mark, Problem, document};
 use crate::media::Library;
-use crate::model::Name;
+use crate::model::{Mac, Name, Size};
 
-/// A revision in which nothing was found to be wrong, by all that may be had only once.
+type Labels = BTreeMap<Arc<str>, Arc<str>>;
+
+/// A revision in which no error was found, by all that may be had only once.
 #[derive(Debug)]
 pub(super) struct Whole {
     options: Options,
@@ -24,6 +29,8 @@ pub(super) struct Whole {
     pinned: HashMap<Name, Name>,
     /// Where each secret is named first.
     secrets: BTreeMap<Name, Mark>,
+    /// What is wrong with what all deployments share, or with all of them alike; in order.
+    problems: Vec<Problem>,
 }
 
 /// What differs from the revision before.
@@ -37,12 +44,11 @@ pub struct Step {
 impl Resolver<'_> {
     pub(super) fn whole(&self) -> Option<Whole> {
         let documents = self.documents;
-        let steady = self.faults() == 0
+        // The level that counts is the one before `[check]` changes it.
+        let steady = self.problems.iter().all(|problem| problem.level != Level::Error)
             && self.dangling.is_empty()
             && !self.incomplete()
-            && documents.pools.is_empty()
-            && !documents.subnets.is_empty()
-            && self.desired.selects == 0;
+            && !documents.subnets.is_empty();
         let owner = |(name, _): &(Name, Mark)| name.clone();
         steady.then(|| Whole {
             options: self.options.clone(),
@@ -51,41 +57,94 @@ impl Resolver<'_> {
             fixed6: self.fixed6.iter().map(|(address, own)| (*address, owner(own))).collect(),
             pinned: self.pinned.iter().map(|(machine, own)| (machine.clone(), owner(own))).collect(),
             secrets: self.secrets.clone(),
+            problems: ordered(self.problems.clone()),
         })
     }
 }
 
+fn ordered(mut problems: Vec<Problem>) -> Vec<Problem> {
+    problems.sort_by_key(|problem| (problem.mark(), problem.code));
+    problems
+}
+
 /// The next revision, whose documents are those of the last one resolved with `earlier`, but for
-/// the step. `None` where that does not tell what everything together would be.
+/// the step; with its problems. `None` where that does not tell what everything together would be.
 pub fn resolve_step(
     earlier: &mut Earlier,
     documents: &Documents,
     step: &Step,
     library: &dyn Library,
     options: &Options,
-) -> Option<Desired> {
+) -> Option<(Desired, Vec<Problem>)> {
     // With a doubt it is lost, and found again when everything is resolved.
     let mut whole = earlier.whole.take().filter(|whole| whole.options == *options)?;
+    let choosing = whole.desired.selects > 0 || !documents.pools.is_empty() || step.chooses();
+    if choosing && !step.leaves_free_machines() {
+        return None;
+    }
     let mut fleet = step.fresh.clone();
     let pins = step.fresh.deployments.iter().filter_map(|own| own.body.machine.as_ref());
     let machines = pins.filter_map(|name| documents.machines.get(&name.value));
     let borrowed = machines.filter(|machine| !step.files.contains(&machine.mark.file));
     fleet.machines.extend(borrowed.cloned());
-    let mut few = earlier.for_few(fleet.machines.iter().map(|machine| &machine.name));
-    let (found, problems) = resolve_again(&mut few, &documents.with_fleet(&fleet), library, options);
-    let part = few.whole.take().filter(|_| problems.is_empty() && earlier.shares(&few))?;
+    let beside = Beside { templates: whole.builtins_beside(step), secrets: whole.secrets.clone() };
+    let mut few = earlier.for_few(fleet.machines.iter().map(|machine| &machine.name), beside);
+    let (found, _) = resolve_again(&mut few, &documents.with_fleet(&fleet), library, options);
+    let part = few.whole.take().filter(|part| part.problems == whole.problems && earlier.shares(&few))?;
     whole.exchange(&found, part, step)?;
     earlier.take_over(few, &step.gone);
     let fixed = Fixed::known(whole.fixed.clone(), whole.fixed6.clone());
     let desired = Desired { fixed, ..whole.desired.clone() };
+    let problems = documents.weigh(whole.problems.clone());
     earlier.whole = Some(whole);
-    Some(desired)
+    Some((desired, problems))
+}
+
+impl Step {
+    /// Whether a deployment that differs chooses its machine, or did.
+    fn chooses(&self) -> bool {
+        let mut deployments = self.gone.deployments.iter().chain(&self.fresh.deployments);
+        deployments.any(|one| one.body.select.is_some())
+    }
+
+    /// Whether all deployments that choose a machine have the same choice as before: machines stay
+    /// as they are, and so do those that are pinned or implied.
+    fn leaves_free_machines(&self) -> bool {
+        fn machines(fleet: &Fleet) -> BTreeMap<&Name, (Vec<Mac>, &Labels, Option<Size>)> {
+            let shown = |own: &document::Machine| own.macs.iter().map(|mac| mac.value).collect();
+            let memory = |own: &document::Machine| own.memory.as_ref().map(|memory| memory.value);
+            let machines = fleet.machines.iter();
+            machines.map(|one| (&one.name, (shown(&one.body), &one.body.labels, memory(&one.body)))).collect()
+        }
+        fn pins(fleet: &Fleet) -> BTreeMap<&Name, Option<&Name>> {
+            let deployments = fleet.deployments.iter();
+            deployments.map(|one| (&one.name, one.body.machine.as_ref().map(|name| &name.value))).collect()
+        }
+        !self.chooses()
+            && pins(&self.gone) == pins(&self.fresh)
+            && machines(&self.gone) == machines(&self.fresh)
+    }
 }
 
 impl Whole {
+    /// The built-in templates of the deployments that stay.
+    fn builtins_beside(&self, step: &Step) -> BTreeSet<Name> {
+        let gone: BTreeSet<&Name> = step.gone.deployments.iter().map(|one| &one.name).collect();
+        let stay = self.desired.deployments.values().filter(|one| !gone.contains(&one.name));
+        let mut builtins = BTreeSet::new();
+        for template in stay.filter_map(|one| one.template.as_ref()).filter(|one| one.origin.is_none()) {
+            if !builtins.contains(&template.name) {
+                builtins.insert(template.name.clone());
+            }
+        }
+        builtins
+    }
+
     /// Takes what is gone out and puts what was found in. `None` where one is in the way of another.
     fn exchange(&mut self, found: &Desired, part: Whole, step: &Step) -> Option<()> {
-        let Whole { options: _, desired: _, fixed, fixed6, pinned, secrets } = part;
+        let Whole { options: _, desired: _, fixed, fixed6, pinned, secrets, problems } = part;
+        // They are the same, at the places of now.
+        self.problems = problems;
         let moved = |mark: &Mark| step.files.contains(&mark.file);
         let known = secrets.keys().all(|name| self.secrets.contains_key(name));
         // Who names a secret first decides what is told of it, and whether it is used at all.

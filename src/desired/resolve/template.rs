@@ -19,6 +19,9 @@ impl Resolver<'_> {
                 self.keep(template);
             }
         }
+        for name in std::mem::take(&mut self.earlier.beside.templates) {
+            self.template(&name);
+        }
     }
 
     fn keep(&mut self, template: Template) -> Arc<Template> {

@@ -252,6 +252,11 @@ static POWER: Fields = table(
         must("kind", Text(Choice(&["redfish", "ipmi", "wol"])), "What to talk to."),
         may("url", Text(Url), "Address of the management controller; not for wol."),
         may("credentials", Secret, "Its user name and password, `{ secret = \"…\" }`; not for wol."),
+        may(
+            "fingerprint",
+            Text(Sha256),
+            "SHA-256 of its certificate, where no authority that the daemon's host trusts vouches for it.",
+        ),
     ],
 );
 

@@ -136,6 +136,7 @@ fn with_a_machine_of(files: &[&str], loaders: &[&str], cmdline: &str) -> Table {
         labels: Default::default(),
         protect: None,
         options: Default::default(),
+        power: None,
         loader: vec![],
         origin: origin.clone(),
     };

@@ -177,5 +177,25 @@ fn has_commit(repository: &Repository, id: &str) -> bool {
 }
 
 fn words(error: git2::Error) -> String {
-    error.message().to_owned()
+    match error.class() {
+        // It is bounded, so that this says nothing about the host.
+        git2::ErrorClass::NoMemory => format!(
+            "it holds a file that is too large for an inventory, or too much at once: a fetch has {} GiB of memory",
+            MEMORY >> 30
+        ),
+        _ => error.message().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn running_out_of_memory_is_told_in_terms_of_the_repository() {
+        let error =
+            git2::Error::new(git2::ErrorCode::GenericError, git2::ErrorClass::NoMemory, "Out of memory");
+        let told = words(error);
+        assert!(told.contains("too large for an inventory") && told.contains("2 GiB"), "{told}");
+    }
 }

@@ -19,7 +19,7 @@ use tokio::runtime::Runtime;
 use tokio_rustls::TlsConnector;
 
 use super::tls;
-use crate::model::Access;
+use crate::model::{Access, base64};
 use crate::source::git::address::{Address, Web};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
@@ -261,21 +261,6 @@ fn accepted(response: Response<Incoming>, wanted: &str) -> Result<Incoming, Stri
     Err(format!("the server answered with {kind} and not as a git server does: is this the clone URL?"))
 }
 
-/// RFC 4648 section 4.
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let group =
-            chunk.iter().fold(0u32, |sum, byte| sum << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        for digit in 0..4 {
-            let index = (group >> (18 - 6 * digit)) & 63;
-            text.push(if digit <= chunk.len() { DIGITS[index as usize] as char } else { '=' });
-        }
-    }
-    text
-}
-
 /// The subtransport.
 pub struct Http(pub Arc<Shared>);
 
@@ -379,15 +364,6 @@ impl Read for Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_pads() {
-        for (plain, coded) in
-            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")]
-        {
-            assert_eq!(base64(plain.as_bytes()), coded);
-        }
-    }
 
     fn web(url: &str) -> Web {
         match Address::parse(url) {

@@ -1,0 +1,153 @@
+//! How the power of a machine is told, and what it is.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::{Name, Time};
+
+/// `power` of a machine's manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Power {
+    pub kind: PowerKind,
+    /// Of its management controller.
+    pub url: Option<Arc<str>>,
+    /// The secret that holds `user:password`.
+    pub credentials: Option<Name>,
+    /// SHA-256 of the controller's certificate, in lower-case hexadecimal digits: what trusts it
+    /// where no authority does.
+    pub fingerprint: Option<Arc<str>>,
+}
+
+/// What is talked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PowerKind {
+    Redfish,
+    Ipmi,
+    /// Wake-on-LAN: wakes, and tells nothing.
+    Wol,
+}
+
+/// `PowerState` of DSP0268.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum PowerState {
+    On,
+    Off,
+    PoweringOn,
+    PoweringOff,
+    Paused,
+}
+
+/// What is known of a machine's power.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PowerReading {
+    /// The error says why it is not known.
+    pub state: Result<PowerState, Arc<str>>,
+    /// When it was first found to be so.
+    pub since: Time,
+    /// Where it is not known: what it was before, and until when that was known.
+    pub before: Option<(PowerState, Time)>,
+}
+
+impl PowerReading {
+    /// The reading after this one: what stays as it was stays since when it was. `None` if nothing
+    /// is new.
+    pub fn next(
+        before: Option<&PowerReading>,
+        state: Result<PowerState, Arc<str>>,
+        now: Time,
+    ) -> Option<PowerReading> {
+        let Some(former) = before else { return Some(PowerReading { state, since: now, before: None }) };
+        let (since, before) = match (&former.state, &state) {
+            (one, other) if one == other => return None,
+            // Another reason is the same silence.
+            (Err(_), Err(_)) => (former.since, former.before),
+            (Ok(was), Err(_)) => (now, Some((*was, now))),
+            (_, Ok(_)) => (now, None),
+        };
+        Some(PowerReading { state, since, before })
+    }
+}
+
+impl PowerKind {
+    pub const ALL: [PowerKind; 3] = [PowerKind::Redfish, PowerKind::Ipmi, PowerKind::Wol];
+
+    /// As manifests name it.
+    pub fn named(text: &str) -> Option<PowerKind> {
+        PowerKind::ALL.into_iter().find(|kind| kind.to_string() == text)
+    }
+}
+
+impl fmt::Display for PowerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PowerKind::Redfish => "redfish",
+            PowerKind::Ipmi => "ipmi",
+            PowerKind::Wol => "wol",
+        })
+    }
+}
+
+impl PowerState {
+    /// As Redfish names it.
+    pub fn named(text: &str) -> Option<PowerState> {
+        Some(match text {
+            "On" => PowerState::On,
+            "Off" => PowerState::Off,
+            "PoweringOn" => PowerState::PoweringOn,
+            "PoweringOff" => PowerState::PoweringOff,
+            "Paused" => PowerState::Paused,
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for PowerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PowerState::On => "on",
+            PowerState::Off => "off",
+            PowerState::PoweringOn => "powering on",
+            PowerState::PoweringOff => "powering off",
+            PowerState::Paused => "paused",
+        })
+    }
+}
+
+/// For plans: `redfish https://10.0.99.11 (secret bmc)`.
+impl fmt::Display for Power {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Power { kind, url, credentials, fingerprint } = self;
+        write!(f, "{kind}")?;
+        url.iter().try_for_each(|url| write!(f, " {url}"))?;
+        credentials.iter().try_for_each(|name| write!(f, " (secret {name})"))?;
+        fingerprint.iter().try_for_each(|digest| write!(f, " (certificate {digest})"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readings_remember_since_when() {
+        let read = |before: Option<&PowerReading>, state: Result<PowerState, &str>, at| {
+            PowerReading::next(before, state.map_err(Arc::from), Time(at))
+        };
+        let on = read(None, Ok(PowerState::On), 1).unwrap();
+        assert_eq!(read(Some(&on), Ok(PowerState::On), 2), None, "no news");
+        let lost = read(Some(&on), Err("silent"), 3).unwrap();
+        assert_eq!((lost.since, lost.before), (Time(3), Some((PowerState::On, Time(3)))));
+        let refused = read(Some(&lost), Err("refused"), 4).unwrap();
+        assert_eq!((refused.since, refused.before), (Time(3), lost.before), "unknown all the while");
+        let off = read(Some(&refused), Ok(PowerState::Off), 5).unwrap();
+        assert_eq!((off.since, off.before), (Time(5), None));
+    }
+
+    #[test]
+    fn names_are_those_of_manifests() {
+        for kind in PowerKind::ALL {
+            assert_eq!(PowerKind::named(&kind.to_string()), Some(kind));
+        }
+        assert_eq!(PowerKind::named("amt"), None);
+    }
+}

@@ -1,0 +1,150 @@
+//! What the management controllers of machines tell of their power. One file per driver; nothing
+//! here switches anything yet, and nothing is kept: who asks how often is the caller's business.
+
+mod place;
+mod redfish;
+mod talk;
+mod trust;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use place::Place;
+pub use trust::Trust;
+
+use crate::model::{Name, Power, PowerKind, PowerState};
+
+/// How much a controller may cost.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// To a connection, TLS included.
+    pub connect: Duration,
+    /// For one reading, however many requests it takes. Controllers are slow: ten seconds for one
+    /// answer are nothing unusual.
+    pub whole: Duration,
+    /// Largest answer, in bytes.
+    pub body: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { connect: Duration::from_secs(10), whole: Duration::from_secs(30), body: 1 << 20 }
+    }
+}
+
+/// Who asks.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Login {
+    user: Box<str>,
+    password: Box<str>,
+}
+
+impl Login {
+    /// From `user:password`; the user has no colon, the password may.
+    pub fn parse(text: &str) -> Option<Login> {
+        let (user, password) = text.trim_end_matches(['\r', '\n']).split_once(':')?;
+        let right = !user.is_empty() && !text.trim_end().contains(['\r', '\n']);
+        right.then(|| Login { user: user.into(), password: password.into() })
+    }
+}
+
+/// Why a machine's power is not known.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fault {
+    #[error("{0} tells nothing about power")]
+    Mute(PowerKind),
+    #[error("voldemort does not speak {0} yet: where the controller speaks Redfish, use that")]
+    Unspoken(PowerKind),
+    #[error("`power` names no `url`")]
+    NoUrl,
+    #[error("the url {0} {1}")]
+    BadUrl(Arc<str>, &'static str),
+    #[error("the password would travel unprotected: use https, or leave `credentials` away")]
+    Unprotected,
+    #[error("the secret {0} {1}")]
+    BadLogin(Name, &'static str),
+    #[error("{place} does not answer within {seconds} s")]
+    Absent { place: Place, seconds: u64 },
+    #[error("{place}: {why}")]
+    Connect { place: Place, why: String },
+    #[error(
+        "{place}: its certificate is vouched for by nobody that this host trusts ({why}); if it is the \
+         controller's own, write fingerprint = \"{seen}\" into `power`"
+    )]
+    Untrusted { place: Place, why: String, seen: Arc<str> },
+    #[error("{place}: its certificate is not the one that `fingerprint` tells: it is {seen}")]
+    OtherCertificate { place: Place, seen: Arc<str> },
+    #[error("{place} did not finish its answer within {seconds} s")]
+    Slow { place: Place, seconds: u64 },
+    #[error("the controller wants to know who asks (401): name a secret with user:password as `credentials`")]
+    NoLogin,
+    #[error("the controller refuses this user or password (401)")]
+    WrongLogin,
+    #[error("the controller's user may not read {0} (403)")]
+    Forbidden(Arc<str>),
+    #[error("the controller has no {0} (404): does it speak Redfish?")]
+    Missing(Arc<str>),
+    #[error("the controller sends us from {from} to {to}: redirects are not followed, write the right url")]
+    Redirected { from: Arc<str>, to: String },
+    #[error("the controller answered {status} for {path}")]
+    Status { status: u16, path: Arc<str> },
+    #[error("the answer for {path} is larger than {most} bytes")]
+    TooLarge { path: Arc<str>, most: usize },
+    #[error("the answer for {path} broke off: {why}")]
+    BrokeOff { path: Arc<str>, why: String },
+    #[error("the answer for {path} is not JSON but {kind}")]
+    NotJson { path: Arc<str>, kind: String },
+    #[error("the answer for {path} is not as Redfish has it: {why}")]
+    Odd { path: Arc<str>, why: String },
+    #[error("the controller has no system")]
+    NoSystem,
+    #[error("the controller has {count} systems: name one in the url, as in {first}")]
+    ManySystems { count: usize, first: String },
+}
+
+impl Fault {
+    /// Whether asking again before somebody mends it may lock the user out.
+    pub fn is_login(&self) -> bool {
+        matches!(self, Fault::WrongLogin | Fault::Forbidden(_))
+    }
+}
+
+/// A reading, and what makes the next one cheaper.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read {
+    pub state: PowerState,
+    /// Path of the system's resource.
+    pub system: Arc<str>,
+}
+
+/// Asks for a machine's power. `system` is where an earlier reading found it.
+pub async fn read(
+    power: &Power,
+    login: Option<&Login>,
+    system: Option<Arc<str>>,
+    trust: &Trust,
+    limits: &Limits,
+) -> Result<Read, Fault> {
+    match power.kind {
+        PowerKind::Redfish => redfish::read(power, login, system, trust, limits).await,
+        PowerKind::Ipmi => Err(Fault::Unspoken(power.kind)),
+        PowerKind::Wol => Err(Fault::Mute(power.kind)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logins_are_user_and_password() {
+        let parts =
+            |text: &str| Login::parse(text).map(|login| (login.user.to_string(), login.password.to_string()));
+        assert_eq!(parts("root:calvin\n"), Some(("root".into(), "calvin".into())));
+        assert_eq!(parts("root:a:b "), Some(("root".into(), "a:b ".into())));
+        assert_eq!(parts("root:"), Some(("root".into(), String::new())));
+        for wrong in ["", "calvin", ":calvin", "root\ncalvin:x", "root:calvin\nadmin:x\n"] {
+            assert_eq!(parts(wrong), None, "{wrong:?}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Redfish (DSP0266): the service root names the collection of systems, the system its power state.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::talk::Line;
+use super::{Fault, Limits, Login, Place, Read, Trust};
+use crate::model::{Power, PowerState};
+
+/// The service root, which is read without a login (DSP0266 section 8.2).
+const ROOT: &str = "/redfish/v1/";
+/// A url with a path below this names a system itself: of a controller that has several.
+const SYSTEMS: &str = "/redfish/v1/Systems/";
+
+/// Asks for the power state. At first that takes three requests, later one.
+pub async fn read(
+    power: &Power,
+    login: Option<&Login>,
+    system: Option<Arc<str>>,
+    trust: &Trust,
+    limits: &Limits,
+) -> Result<Read, Fault> {
+    let (place, path) = Place::parse(power.url.as_ref().ok_or(Fault::NoUrl)?)?;
+    if login.is_some() && place.is_open() {
+        return Err(Fault::Unprotected);
+    }
+    let named = path.strip_prefix(SYSTEMS).is_some_and(|name| !name.is_empty());
+    if !named && !matches!(&*path, "/" | "/redfish" | "/redfish/" | "/redfish/v1" | ROOT) {
+        let url = power.url.clone().unwrap_or_default();
+        return Err(Fault::BadUrl(url, "leads to no Redfish service: the controller's address is enough"));
+    }
+    let line = Line { place, fingerprint: power.fingerprint.as_ref(), login, trust, limits };
+    let system = if named { Some(path) } else { system };
+    let asked = tokio::time::timeout(limits.whole, ask(&line, system, named));
+    let slow = |_| Fault::Slow { place: line.place.clone(), seconds: limits.whole.as_secs() };
+    asked.await.map_err(slow)?
+}
+
+async fn ask(line: &Line<'_>, system: Option<Arc<str>>, named: bool) -> Result<Read, Fault> {
+    if let Some(system) = system {
+        match state(line, system).await {
+            // Firmware updates give systems new names.
+            Err(Fault::Missing(_)) if !named => {}
+            found => return found,
+        }
+    }
+    let system = find(line).await?;
+    state(line, system).await
+}
+
+async fn state(line: &Line<'_>, system: Arc<str>) -> Result<Read, Fault> {
+    let found = line.get(&system, true).await?;
+    let odd = |why: String| Fault::Odd { path: system.clone(), why };
+    match found.get("PowerState") {
+        Some(Value::String(text)) => match PowerState::named(text) {
+            Some(state) => Ok(Read { state, system }),
+            None => {
+                Err(odd(format!("it has no power state {:?}", text.chars().take(40).collect::<String>())))
+            }
+        },
+        Some(Value::Null) => Err(odd("it does not know its PowerState".into())),
+        _ => Err(odd("it has no PowerState".into())),
+    }
+}
+
+/// The only system of a controller.
+async fn find(line: &Line<'_>) -> Result<Arc<str>, Fault> {
+    let root: Arc<str> = ROOT.into();
+    let service = line.get(&root, false).await?;
+    let systems = service
+        .get("Systems")
+        .and_then(link)
+        .ok_or_else(|| Fault::Odd { path: root, why: "it has no Systems".into() })?;
+    let collection = line.get(&systems, true).await?;
+    let odd = |why: &str| Fault::Odd { path: systems.clone(), why: why.into() };
+    let members =
+        collection.get("Members").and_then(Value::as_array).ok_or_else(|| odd("it has no Members"))?;
+    match members.as_slice() {
+        [] => Err(Fault::NoSystem),
+        [only] => link(only).ok_or_else(|| odd("its member has no address")),
+        [first, ..] => Err(Fault::ManySystems {
+            count: members.len(),
+            first: format!("https://{}{}", line.place, link(first).unwrap_or_default()),
+        }),
+    }
+}
+
+/// `@odata.id`, if it is a path on this controller.
+fn link(resource: &Value) -> Option<Arc<str>> {
+    let path = resource.get("@odata.id")?.as_str()?;
+    let right =
+        path.starts_with('/') && !path.starts_with("//") && path.bytes().all(|c| c.is_ascii_graphic());
+    right.then(|| path.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_stay_on_the_controller() {
+        let found = |id: Value| link(&serde_json::json!({ "@odata.id": id }));
+        assert_eq!(found("/redfish/v1/Systems/1".into()).as_deref(), Some("/redfish/v1/Systems/1"));
+        for odd in ["", "x", "//evil/redfish", "https://evil/redfish", "/a b", "/a\r\nX: y", "/\u{e4}"] {
+            assert_eq!(found(odd.into()), None, "{odd:?}");
+        }
+        assert_eq!(found(7.into()), None);
+        assert_eq!(link(&Value::Null), None);
+    }
+}

@@ -1,0 +1,28 @@
+//! What is known of the power of machines. Told again after every start: nothing of it is kept.
+
+use std::sync::Arc;
+
+use super::Table;
+use crate::desired::Machine;
+use crate::model::{Name, PowerReading, PowerState, Time};
+
+impl Table {
+    /// Takes note of what a machine's controller told, or of why it told nothing. True if that is
+    /// news.
+    pub fn power_read(&mut self, machine: &Name, state: Result<PowerState, Arc<str>>, now: Time) -> bool {
+        // A word that comes late may be of a machine that is gone.
+        if self.desired.machines.get(machine).is_none_or(|machine| machine.power.is_none()) {
+            return false;
+        }
+        let next = PowerReading::next(self.power.get(machine), state, now);
+        next.is_some_and(|next| {
+            self.power.insert(machine.clone(), next);
+            true
+        })
+    }
+
+    /// The last known power of a machine.
+    pub fn power_of(&self, machine: &Machine) -> Option<&PowerReading> {
+        self.power.get(&machine.name).filter(|_| machine.power.is_some())
+    }
+}
