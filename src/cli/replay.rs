@@ -164,8 +164,8 @@ impl Player<'_> {
                 }
             }
             (Protocol::Udp, dhcp6::SERVER_PORT) => {
-                if let SocketAddr::V6(from) = packet.source {
-                    self.dhcp6(packet, from);
+                if let (SocketAddr::V6(from), SocketAddr::V6(to)) = (packet.source, packet.destination) {
+                    self.dhcp6(packet, from, to);
                 }
             }
             (Protocol::Udp, 69) => self.tftp(packet),
@@ -213,14 +213,15 @@ impl Player<'_> {
         }
     }
 
-    fn dhcp6(&mut self, packet: &Packet, source: SocketAddrV6) {
+    fn dhcp6(&mut self, packet: &Packet, source: SocketAddrV6, destination: SocketAddrV6) {
         let Some(server) = self.own6 else {
             self.question(packet, "DHCPv6");
             return self.answer("silence: the subnet has no `ipv6`, so nothing is said there");
         };
         let now = Time(packet.at / 1000);
         // A relay of the capture stands before the machine, so its card is not the machine's.
-        let link = dhcp6::Link { server, mode: self.mode, source, hardware: packet.hardware };
+        let unicast = !destination.ip().is_multicast();
+        let link = dhcp6::Link { server, mode: self.mode, source, unicast, hardware: packet.hardware };
         let payload = self.to_us(&packet.payload);
         let asked = match dhcp6::Request::decode(&payload) {
             Ok(request) => format!("DHCPv6 {:?}", request.kind),

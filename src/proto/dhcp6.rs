@@ -9,6 +9,7 @@
 
 pub mod advert;
 mod client;
+mod refusal;
 mod server;
 pub mod silence;
 pub mod wire;
@@ -35,6 +36,8 @@ pub struct Link {
     pub server: Ipv6Addr,
     pub mode: Mode,
     pub source: SocketAddrV6,
+    /// Sent to an address of ours, not to a group of servers: only relays may.
+    pub unicast: bool,
     /// The hardware address that sent the frame: the client's, or a relay's.
     pub hardware: Option<Mac>,
 }

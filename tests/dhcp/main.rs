@@ -1,5 +1,6 @@
 //! DHCP decisions, driven from outside: exchanges of every kind, and what real clients sent.
 
+mod battery;
 mod boot_file;
 mod conformance;
 mod conformance6;
@@ -11,5 +12,6 @@ mod options;
 mod pcap;
 mod property;
 mod reasons;
+mod reasons6;
 mod replay;
 mod sheet;

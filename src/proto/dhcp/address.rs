@@ -18,16 +18,13 @@ use super::Link;
 use super::boot_file::Booter;
 use super::client::Client;
 use super::silence::Reason;
-use super::wire::{MessageType, Request};
+use super::wire::{LINK_SELECTION, MessageType, Request};
 use crate::desired::{Deployment, Machine, Subnet};
 use crate::model::{Span, Time};
 use crate::table::{LeaseState, Supply, Table};
 
 /// How long a card must have been quiet before a netbooting sibling takes its fixed address.
 pub const TAKEOVER: Span = Span::seconds(30);
-
-/// Sub-options of the relay's option 82.
-const LINK_SELECTION: u8 = 5;
 
 /// A request with what the table knows of its sender.
 pub(super) struct Asker<'a> {
@@ -143,7 +140,7 @@ fn subnet(table: &Table, link: &Link, request: &Request) -> Result<Arc<Subnet>, 
     let relay = request.header.giaddr();
     let client = request.header.ciaddr();
     let place = if !relay.is_unspecified() {
-        request.relay_address(LINK_SELECTION).or(request.subnet_selection()).unwrap_or(relay)
+        request.relay_address(LINK_SELECTION).or(request.followed_selection()).unwrap_or(relay)
     } else if !client.is_unspecified() && !link.broadcast && find(table, client).is_some() {
         client
     } else {
