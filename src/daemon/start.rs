@@ -83,6 +83,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
         keeper: keeper.clone(),
         reconciler: reconciler.clone(),
         modes: named(&interfaces, &modes),
+        others: named(&interfaces, &watches.iter().map(|watch| watch.others.subscribe()).collect::<Vec<_>>()),
         hooks: hooks.clone(),
     };
     serve_api(&config.api.listen, daemon, stopping.clone(), &mut tasks).await?;
@@ -427,18 +428,20 @@ fn location(config: &Config, source: &config::Source) -> String {
 
 /// What looks for other servers on each network. Each keeps the keeper alive.
 fn watches(config: &Config, interfaces: &[Interface], keeper: &Keeper) -> Vec<Watch> {
+    let hint = keeper.tally().rivals();
     let watch = |(network, interface): (&Network, &Interface)| {
         let keeper = keeper.clone();
         let mode = watch::Sender::new(config.mode(network));
         let note = Arc::new(move |event| keeper.note(event));
-        Watch { interface: interface.clone(), mode, note }
+        let (others, hint) = (watch::Sender::default(), hint.clone());
+        Watch { interface: interface.clone(), mode, others, hint, note }
     };
     std::iter::zip(config.networks(), interfaces).map(watch).collect()
 }
 
-fn named(interfaces: &[Interface], modes: &[watch::Receiver<Mode>]) -> Vec<(String, watch::Receiver<Mode>)> {
+fn named<T>(interfaces: &[Interface], ofs: &[watch::Receiver<T>]) -> Vec<(String, watch::Receiver<T>)> {
     let names = interfaces.iter().map(|interface| interface.name.clone());
-    names.zip(modes.iter().cloned()).collect()
+    names.zip(ofs.iter().cloned()).collect()
 }
 
 /// The mode that needs the most ports.

@@ -229,6 +229,7 @@ fn status(arguments: &Arguments, remote: &Remote) -> Exit {
         waiting,
         in_flight,
         source,
+        other_servers,
         sources,
     } = &status;
     println!("daemon       {version}, {server}, DHCP mode {mode}");
@@ -237,6 +238,9 @@ fn status(arguments: &Arguments, remote: &Remote) -> Exit {
         println!("reinstalls   {in_flight} in flight, {waiting} wait for their turn");
     }
     // A daemon of before there could be several tells of one.
+    if let Some(others) = other_servers {
+        println!("other DHCP   {}", if others.is_empty() { "none".into() } else { others.join(", ") });
+    }
     let sources = if sources.is_empty() { std::slice::from_ref(source) } else { sources };
     for source in sources {
         if sources.len() > 1 {
