@@ -115,7 +115,9 @@ impl Fault {
 /// Where a daemon that serves `subnet` might be.
 pub fn stand_in_address(desired: &Desired, subnet: &Subnet) -> Ipv4Addr {
     let taken = |address: &Ipv4Addr| desired.fixed_at(*address).is_some();
-    let hosts = subnet.cidr.hosts();
+    // Without IPv4 nothing there asks for it: the documentation's (RFC 5737) stands in.
+    let Some(cidr) = subnet.cidr else { return Ipv4Addr::new(192, 0, 2, 1) };
+    let hosts = cidr.hosts();
     let address = subnet.gateway.into_iter().chain(hosts.iter()).find(|address| !taken(address));
     address.unwrap_or(hosts.first)
 }

@@ -458,7 +458,7 @@ fn fallback(at: usize, subnet: &crate::config::Subnet) -> Subnet {
     Subnet {
         segment: name.clone(),
         name,
-        cidr: *cidr,
+        cidr: Some(*cidr),
         gateway: *gateway,
         dns: dns.clone(),
         domain: domain.clone(),

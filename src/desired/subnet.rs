@@ -10,7 +10,8 @@ use crate::model::{Cidr, Cidr6, Name, Origin, Range, Range6, Span};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Subnet {
     pub name: Name,
-    pub cidr: Cidr,
+    /// `None`: it has IPv6 alone.
+    pub cidr: Option<Cidr>,
     pub gateway: Option<Ipv4Addr>,
     pub dns: Vec<Ipv4Addr>,
     pub domain: Option<String>,
@@ -27,6 +28,20 @@ pub struct Subnet {
 }
 
 impl Subnet {
+    /// Whether an address is in its IPv4 network.
+    pub fn contains(&self, address: Ipv4Addr) -> bool {
+        self.cidr.is_some_and(|cidr| cidr.contains(address))
+    }
+
+    /// Its networks, for people.
+    pub fn network(&self) -> String {
+        let six = self.ipv6.as_ref().map(|ipv6| ipv6.cidr.to_string());
+        match (self.cidr, six) {
+            (Some(cidr), _) => cidr.to_string(),
+            (None, six) => six.unwrap_or_default(),
+        }
+    }
+
     pub fn is_dynamic(&self, address: Ipv4Addr) -> bool {
         self.dynamic.iter().any(|range| range.contains(address))
     }
@@ -74,6 +89,11 @@ impl fmt::Display for Advertise {
 }
 
 impl Ipv6 {
+    /// Whether a machine without a fixed address finds one here: from the range, or of its own.
+    pub fn gives_addresses(&self) -> bool {
+        !self.dynamic.is_empty() || self.ra == Advertise::Slaac && self.cidr.length() == 64
+    }
+
     pub fn is_dynamic(&self, address: Ipv6Addr) -> bool {
         self.dynamic.iter().any(|range| range.contains(address))
     }

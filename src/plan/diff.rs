@@ -102,7 +102,8 @@ fn subnet_details(before: &Subnet, after: &Subnet) -> Vec<String> {
     let Subnet { name: _, cidr, gateway, dns, domain, dynamic, lease, options, ipv6, segment, origin: _ } =
         after;
     let mut details = Vec::new();
-    note(&mut details, "cidr", &before.cidr.to_string(), &cidr.to_string());
+    let four = |cidr: &Option<crate::model::Cidr>| cidr.map_or("none".into(), |cidr| cidr.to_string());
+    note(&mut details, "cidr", &four(&before.cidr), &four(cidr));
     note(&mut details, "gateway", &format!("{:?}", before.gateway), &format!("{gateway:?}"));
     note(&mut details, "dns", &format!("{:?}", before.dns), &format!("{dns:?}"));
     note(&mut details, "domain", &format!("{:?}", before.domain), &format!("{domain:?}"));

@@ -221,7 +221,7 @@ mod tests {
         Arc::new(Subnet {
             segment: name.clone(),
             name,
-            cidr: "10.0.10.0/24".parse().unwrap(),
+            cidr: Some("10.0.10.0/24".parse().unwrap()),
             gateway: None,
             dns: Vec::new(),
             domain: None,

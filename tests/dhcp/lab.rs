@@ -27,7 +27,7 @@ pub fn subnet(name: &str, cidr: &str, dynamic: &[&str]) -> Subnet {
     let cidr: voldemort::model::Cidr = cidr.parse().unwrap();
     Subnet {
         name: name.parse().unwrap(),
-        cidr,
+        cidr: Some(cidr),
         gateway: Some(cidr.hosts().first),
         dns: vec![cidr.hosts().first],
         domain: Some("lab.example".into()),

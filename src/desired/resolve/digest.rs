@@ -110,7 +110,7 @@ pub(super) fn subnet(subnet: &Subnet) -> [u8; 32] {
         origin: _,
     } = subnet;
     let mut sum = Sum::new("subnet");
-    sum.shown(cidr);
+    cidr.iter().for_each(|cidr| sum.shown(cidr));
     sum.option(gateway.as_ref());
     sum.list(dns.iter());
     sum.option(domain.as_ref());

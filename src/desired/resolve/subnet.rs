@@ -14,10 +14,16 @@ impl Resolver<'_> {
         let documents = self.documents;
         let mut networks = Vec::new();
         for resource in documents.subnets.values() {
-            let Some(cidr) = &resource.body.cidr else { continue };
-            networks.push((cidr, &**resource));
-            self.consistent(resource, cidr);
-            let subnet = self.subnet(resource, cidr);
+            match &resource.body.cidr {
+                Some(cidr) => {
+                    networks.push((cidr, &**resource));
+                    self.consistent(resource, cidr);
+                }
+                None if is_ipv6_only(resource) => self.ipv4_settings(resource),
+                // Its network was found wrong.
+                None => continue,
+            }
+            let subnet = self.subnet(resource);
             self.digests.subnets.insert(resource.name.clone(), digest::subnet(&subnet));
             let subnet = self.earlier.subnet(subnet);
             self.desired.subnets.insert(resource.name.clone(), subnet);
@@ -31,12 +37,12 @@ impl Resolver<'_> {
         }
     }
 
-    fn subnet(&self, resource: &Resource<document::Subnet>, cidr: &Marked<Cidr>) -> Subnet {
-        let document::Subnet { cidr: _, gateway, dns, domain, dynamic, lease, shares: _, ipv6, extra } =
+    fn subnet(&self, resource: &Resource<document::Subnet>) -> Subnet {
+        let document::Subnet { cidr, gateway, dns, domain, dynamic, lease, shares: _, ipv6, extra } =
             &resource.body;
         Subnet {
             name: resource.name.clone(),
-            cidr: cidr.value,
+            cidr: cidr.as_ref().map(|cidr| cidr.value),
             gateway: gateway.as_ref().map(|gateway| gateway.value),
             dns: dns.iter().map(|dns| dns.value).collect(),
             domain: domain.as_ref().map(|domain| domain.value.to_string()),
@@ -62,6 +68,32 @@ impl Resolver<'_> {
             shares = &found.body.shares;
         }
         chain.last().map_or(&resource.name, |last| *last).clone()
+    }
+
+    /// Settings that say nothing where there is no IPv4.
+    fn ipv4_settings(&mut self, resource: &Resource<document::Subnet>) {
+        let document::Subnet { cidr: _, gateway, dns, domain: _, dynamic, lease: _, shares, ipv6: _, extra } =
+            &resource.body;
+        let first_option = extra.options.0.values().next().map(|field| field.key);
+        let first_route = extra.routes.iter().flatten().find_map(|route| Some(route.to.as_ref()?.mark));
+        let written = [
+            ("gateway", gateway.as_ref().map(|found| found.mark)),
+            ("dns", dns.first().map(|found| found.mark)),
+            ("dynamic", dynamic.first().map(|found| found.mark)),
+            ("shares", shares.as_ref().map(|found| found.mark)),
+            ("options", first_option),
+            ("routes", first_route),
+        ];
+        for (key, mark) in written.into_iter().filter_map(|(key, mark)| Some((key, mark?))) {
+            let message = format!("`{key}` of subnet `{}` is about IPv4, which it has not", resource.name);
+            let problem = Problem::new(Code::BadSubnet, mark, message, "says nothing here");
+            let help = match key {
+                "dns" | "dynamic" => format!("put it into the `ipv6` table, or give the subnet a `cidr`"),
+                "gateway" => "leave it away: IPv6 machines learn their router from its advertisements".into(),
+                _ => "leave it away, or give the subnet a `cidr`".into(),
+            };
+            self.problems.push(problem.help(help));
+        }
     }
 
     fn consistent(&mut self, resource: &Resource<document::Subnet>, cidr: &Marked<Cidr>) {
@@ -121,6 +153,12 @@ impl Resolver<'_> {
             }
         }
     }
+}
+
+/// Whether it was meant to have no IPv4, rather than written wrong.
+fn is_ipv6_only(resource: &Resource<document::Subnet>) -> bool {
+    let six = resource.body.ipv6.as_ref().is_some_and(|ipv6| ipv6.cidr.is_some());
+    resource.body.cidr.is_none() && resource.whole && six
 }
 
 type Network<'a> = (&'a Marked<Cidr>, &'a Resource<document::Subnet>);

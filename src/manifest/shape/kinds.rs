@@ -26,14 +26,15 @@ const fn may(name: &'static str, shape: Shape, about: &'static str) -> Key {
 }
 
 const fn table(plural: &'static str, about: &'static str, keys: &'static [Key]) -> Fields {
-    Fields { plural, about, keys }
+    Fields { plural, about, keys, either: &[] }
 }
 
-static SUBNET: Fields = table(
-    "subnets",
-    "A network the daemon serves.",
-    &[
-        must("cidr", Text(Cidr), "The network, as in \"10.0.10.0/24\"."),
+static SUBNET: Fields = Fields {
+    plural: "subnets",
+    about: "A network the daemon serves.",
+    either: &["cidr", "ipv6"],
+    keys: &[
+        may("cidr", Text(Cidr), "The network, as in \"10.0.10.0/24\"; without it the subnet has IPv6 alone."),
         may("gateway", Text(Address), "Router that machines are told to use."),
         may("dns", Several(&Text(Address)), "Name servers that machines are told to use."),
         may("domain", Text(Any), "Domain of the machines' host names."),
@@ -53,7 +54,7 @@ static SUBNET: Fields = table(
         OPTIONS,
         ROUTES,
     ],
-);
+};
 
 static IPV6: Fields = table(
     "`ipv6` tables",

@@ -69,7 +69,7 @@ impl<'a> Asker<'a> {
 
     pub(super) fn right(&self, table: &Table, link: &Link, now: Time) -> Result<Right, Reason> {
         if let (Some(machine), Some(deployment)) = (self.machine, self.deployment)
-            && let Some(address) = deployment.address.filter(|address| self.subnet.cidr.contains(*address))
+            && let Some(address) = deployment.address.filter(|address| self.subnet.contains(*address))
         {
             return self.fixed(table, link, now, machine, deployment, address);
         }
@@ -166,7 +166,7 @@ fn on_the_wire(
         return first;
     }
     let fixed = deployment.and_then(|deployment| deployment.address);
-    if let Some(subnet) = all.iter().find(|one| fixed.is_some_and(|fixed| one.cidr.contains(fixed))) {
+    if let Some(subnet) = all.iter().find(|one| fixed.is_some_and(|fixed| one.contains(fixed))) {
         return Arc::clone(subnet);
     }
     let leases = &table.leases;
@@ -186,6 +186,6 @@ fn on_the_wire(
 }
 
 pub(super) fn find(table: &Table, address: Ipv4Addr) -> Option<&Arc<Subnet>> {
-    let holding = table.desired.subnets.values().filter(|subnet| subnet.cidr.contains(address));
-    holding.max_by_key(|subnet| subnet.cidr.length())
+    let holding = table.desired.subnets.values().filter(|subnet| subnet.contains(address));
+    holding.max_by_key(|subnet| subnet.cidr.map(|cidr| cidr.length()))
 }

@@ -96,7 +96,7 @@ pub fn render(
     // Anybody on the network can read a script; `check` refuses command lines that want a secret.
     let secret = |_: &str| None;
     let boot = &deployment.boot;
-    let server = asker.at.map_or_else(|| table.server.address_on(&deployment.subnet.cidr).into(), IpAddr::V6);
+    let server = asker.at.map_or_else(|| table.server.address_in(&deployment.subnet).into(), IpAddr::V6);
     let root = match form {
         Form::Ipxe => format!("{}/{}", table.server.url_at(server), boot.prefix),
         Form::Grub | Form::Pxelinux => format!("/{}", boot.prefix),

@@ -118,7 +118,7 @@ fn with_a_machine_of(files: &[&str], loaders: &[&str], cmdline: &str) -> Table {
     desired.boots.insert(boot.name.clone(), boot.clone());
     let subnet = crate::desired::Subnet {
         name: "lab".parse().unwrap(),
-        cidr: "10.0.0.0/24".parse().unwrap(),
+        cidr: Some("10.0.0.0/24".parse().unwrap()),
         gateway: None,
         dns: vec![],
         domain: None,

@@ -8,7 +8,7 @@ use crate::model::Origin;
 fn subnet(ranges: &[&str]) -> Arc<Subnet> {
     Arc::new(Subnet {
         name: "lab".parse().unwrap(),
-        cidr: "10.0.0.0/22".parse().unwrap(),
+        cidr: Some("10.0.0.0/22".parse().unwrap()),
         gateway: Some(Ipv4Addr::new(10, 0, 0, 1)),
         dns: vec![],
         domain: None,
