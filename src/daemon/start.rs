@@ -465,6 +465,7 @@ fn fallback(at: usize, subnet: &crate::config::Subnet) -> Subnet {
         dynamic: dynamic.iter().copied().collect(),
         lease: LEASE,
         options: Default::default(),
+        mode: Mode::Server,
         ipv6: None,
         origin: Origin { file: "(the daemon's settings)".into(), line: 1, column: 1 },
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::DhcpOptions;
-use crate::model::{Cidr, Cidr6, Name, Origin, Range, Range6, Span};
+use crate::model::{Cidr, Cidr6, Mode, Name, Origin, Range, Range6, Span};
 
 /// One `[subnet.NAME]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +20,8 @@ pub struct Subnet {
     /// How long a dynamic lease lasts.
     pub lease: Span,
     pub options: DhcpOptions,
+    /// What the daemon is there, unless it is even less on that interface.
+    pub mode: Mode,
     /// IPv6 on the same wire; `None`: nothing is said there.
     pub ipv6: Option<Ipv6>,
     /// Subnets of one segment are on one wire (`shares`): the name of the first.

@@ -64,8 +64,9 @@ pub fn handle(table: &Table, link: &Link, now: Time, datagram: &[u8]) -> Decisio
         Ok(request) => request,
         Err(error) => return silence(Reason::Malformed(error), None),
     };
+    let mode = link.mode.max(server::mode(table, link, &request));
     let decision = server::answer(table, link, now, &request);
-    match (link.mode, decision) {
+    match (mode, decision) {
         (Mode::Server, decision) => decision,
         (_, quiet @ Decision::Silence(_)) => quiet,
         (Mode::Off, _) => silence(Reason::Off, None),

@@ -228,6 +228,7 @@ mod tests {
             dynamic: Vec::new(),
             lease: Span::seconds(3600),
             options: Default::default(),
+            mode: Default::default(),
             ipv6: Some(ipv6),
             origin: crate::model::Origin { file: "t".into(), line: 1, column: 1 },
         })

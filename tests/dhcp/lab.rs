@@ -34,6 +34,7 @@ pub fn subnet(name: &str, cidr: &str, dynamic: &[&str]) -> Subnet {
         dynamic: dynamic.iter().map(|range| range.parse().unwrap()).collect(),
         lease: Span::seconds(3600),
         options: Default::default(),
+        mode: Default::default(),
         ipv6: None,
         segment: name.parse().unwrap(),
         origin: origin(1),

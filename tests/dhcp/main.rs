@@ -8,6 +8,7 @@ mod exchange;
 mod ipv6;
 mod lab;
 mod message;
+mod modes;
 mod options;
 mod pcap;
 mod property;

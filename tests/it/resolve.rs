@@ -142,6 +142,7 @@ fn the_daemons_subnet_serves_inventories_without_one() {
         dynamic: vec!["10.9.1.0-10.9.2.0".parse().unwrap()],
         lease: Span::seconds(60),
         options: Default::default(),
+        mode: Default::default(),
         ipv6: None,
         segment: "default".parse().unwrap(),
         origin: Origin { file: "daemon.toml".into(), line: 1, column: 1 },

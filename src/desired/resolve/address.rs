@@ -9,7 +9,7 @@ use super::{Resolver, listed};
 use crate::desired::Subnet;
 use crate::manifest::document::{self, Address, Resource};
 use crate::manifest::{Code, Level, Mark, Marked, Problem};
-use crate::model::{Cidr, Name, Origin};
+use crate::model::{Cidr, Mode, Name, Origin};
 
 type Written = Resource<document::Deployment>;
 
@@ -65,6 +65,7 @@ impl Resolver<'_> {
             dynamic: if network == cidr.network() { vec![cidr.hosts()] } else { Vec::new() },
             lease: LEASE_USUAL,
             options: Default::default(),
+            mode: Mode::Server,
             ipv6: None,
             segment: name.clone(),
             origin: Origin { file: file.clone(), line: 1, column: 1 },
@@ -119,7 +120,8 @@ impl Resolver<'_> {
             return None;
         };
         let Some(address) = fixed(resource) else {
-            if subnet.dynamic.is_empty() && effective.whole {
+            // Elsewhere another server has the addresses.
+            if subnet.dynamic.is_empty() && effective.whole && subnet.mode == Mode::Server {
                 self.problems.push(self.no_dynamic(resource, subnet));
             }
             return None;

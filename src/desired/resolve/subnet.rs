@@ -4,7 +4,7 @@ use super::{Resolver, digest, ipv6, option};
 use crate::desired::Subnet;
 use crate::manifest::document::{self, Resource};
 use crate::manifest::{Code, Mark, Marked, Problem};
-use crate::model::{Cidr, Name, Span};
+use crate::model::{Cidr, Mode, Name, Span};
 
 /// How long a dynamic address is lent where the subnet does not say.
 pub(super) const LEASE_USUAL: Span = Span::seconds(3600);
@@ -38,8 +38,9 @@ impl Resolver<'_> {
     }
 
     fn subnet(&self, resource: &Resource<document::Subnet>) -> Subnet {
-        let document::Subnet { cidr, gateway, dns, domain, dynamic, lease, shares: _, ipv6, extra } =
+        let document::Subnet { cidr, gateway, dns, domain, dynamic, lease, shares: _, mode, ipv6, extra } =
             &resource.body;
+        let known = |text: &str| Mode::ALL.into_iter().find(|mode| mode.to_string() == text);
         Subnet {
             name: resource.name.clone(),
             cidr: cidr.as_ref().map(|cidr| cidr.value),
@@ -49,6 +50,7 @@ impl Resolver<'_> {
             dynamic: dynamic.iter().map(|range| range.value).collect(),
             lease: lease.as_ref().map_or(LEASE_USUAL, |lease| lease.value),
             options: option::encoded(extra),
+            mode: mode.as_ref().and_then(|mode| known(&mode.value)).unwrap_or_default(),
             ipv6: ipv6.as_ref().and_then(ipv6::resolved),
             segment: self.segment(resource),
             origin: self.documents.sources.origin(resource.mark),
@@ -72,8 +74,18 @@ impl Resolver<'_> {
 
     /// Settings that say nothing where there is no IPv4.
     fn ipv4_settings(&mut self, resource: &Resource<document::Subnet>) {
-        let document::Subnet { cidr: _, gateway, dns, domain: _, dynamic, lease: _, shares, ipv6: _, extra } =
-            &resource.body;
+        let document::Subnet {
+            cidr: _,
+            gateway,
+            dns,
+            domain: _,
+            dynamic,
+            lease: _,
+            shares,
+            mode: _,
+            ipv6: _,
+            extra,
+        } = &resource.body;
         let first_option = extra.options.0.values().next().map(|field| field.key);
         let first_route = extra.routes.iter().flatten().find_map(|route| Some(route.to.as_ref()?.mark));
         let written = [

@@ -50,6 +50,12 @@ static SUBNET: Fields = Fields {
             Text(Name(Kind::Subnet)),
             "Another subnet that is on the same wire: machines there may get addresses of both.",
         ),
+        may(
+            "mode",
+            Text(Choice(&["server", "proxy", "listen", "off"])),
+            "What the daemon is there, where its own file allows more: \"proxy\" leaves addresses to another DHCP \
+             server, \"listen\" answers nothing and tells what it would, \"off\" is silent.",
+        ),
         may("ipv6", Table(&IPV6), "IPv6 on the same wire; without it nothing is said there."),
         OPTIONS,
         ROUTES,

@@ -20,7 +20,7 @@ use super::client::Client;
 use super::silence::Reason;
 use super::wire::{LINK_SELECTION, MessageType, Request};
 use crate::desired::{Deployment, Machine, Subnet};
-use crate::model::{Span, Time};
+use crate::model::{Mode, Span, Time};
 use crate::table::{LeaseState, Supply, Table};
 
 /// How long a card must have been quiet before a netbooting sibling takes its fixed address.
@@ -147,6 +147,11 @@ fn subnet(table: &Table, link: &Link, request: &Request) -> Result<Arc<Subnet>, 
         link.server
     };
     find(table, place).cloned().ok_or(Reason::UnknownNetwork(place))
+}
+
+/// What we are on the subnet that a message comes from.
+pub(super) fn mode(table: &Table, link: &Link, request: &Request) -> Mode {
+    subnet(table, link, request).map_or(Mode::Server, |subnet| subnet.mode)
 }
 
 /// Which of the subnets that share a wire is meant: that of the deployment's address, of the

@@ -10,7 +10,7 @@ use super::silence::Silence;
 use super::wire::{Association, MessageType, Options, Request, code, encode};
 use super::{CLIENT_PORT, Decision, Link, Reason, SERVER_PORT, client};
 use crate::desired::{Deployment, Ipv6, Machine, Subnet};
-use crate::model::{Mac, Span, Time};
+use crate::model::{Mac, Mode, Span, Time};
 use crate::proto::dhcp::boot_file::{BootFile, Booter};
 use crate::proto::dhcp::client::{Client, Speaker};
 use crate::table::{Event, Lease6Action, Lease6Request, LeaseState, Stage, Table};
@@ -111,6 +111,11 @@ pub(super) fn ids_of(table: &Table, request: &Request) -> Options {
     }
     options.put(code::SERVER_ID, &table.duid());
     options
+}
+
+/// What we are on the subnet that a message comes from.
+pub(super) fn mode(table: &Table, link: &Link, request: &Request) -> Mode {
+    find(table, request.link().unwrap_or(link.server)).map_or(Mode::Server, |(subnet, _)| subnet.mode)
 }
 
 /// The subnet whose IPv6 network holds an address; the longest prefix wins.

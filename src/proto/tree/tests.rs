@@ -125,6 +125,7 @@ fn with_a_machine_of(files: &[&str], loaders: &[&str], cmdline: &str) -> Table {
         dynamic: vec![],
         lease: crate::model::Span::seconds(60),
         options: Default::default(),
+        mode: Default::default(),
         ipv6: None,
         segment: "lab".parse().unwrap(),
         origin: origin.clone(),

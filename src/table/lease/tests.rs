@@ -15,6 +15,7 @@ fn subnet(ranges: &[&str]) -> Arc<Subnet> {
         dynamic: ranges.iter().map(|range| range.parse().unwrap()).collect(),
         lease: Span::seconds(3600),
         options: Default::default(),
+        mode: Default::default(),
         ipv6: None,
         segment: "lab".parse().unwrap(),
         origin: Origin { file: "net.toml".into(), line: 1, column: 1 },

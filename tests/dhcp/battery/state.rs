@@ -5,8 +5,7 @@ use voldemort::proto::dhcp::Destination;
 use super::super::lab::{ip, mac};
 use super::super::message::Message;
 use super::{
-    Ack, Broadcast, Case, FIXED, From, Leased, Nak, Nothing, ONE, Offer, SERVER, Silence, any, case,
-    discover, play, request,
+    Ack, FIXED, From, Leased, Nak, Nothing, ONE, Offer, SERVER, Silence, case, discover, play, request,
 };
 
 /// RFC 2131 section 4.3.1 and table 5.
