@@ -100,7 +100,7 @@ impl Resolver<'_> {
             let message = format!("`{key}` of subnet `{}` is about IPv4, which it has not", resource.name);
             let problem = Problem::new(Code::BadSubnet, mark, message, "says nothing here");
             let help = match key {
-                "dns" | "dynamic" => format!("put it into the `ipv6` table, or give the subnet a `cidr`"),
+                "dns" | "dynamic" => "put it into the `ipv6` table, or give the subnet a `cidr`".to_owned(),
                 "gateway" => "leave it away: IPv6 machines learn their router from its advertisements".into(),
                 _ => "leave it away, or give the subnet a `cidr`".into(),
             };
