@@ -134,6 +134,11 @@ impl Server {
         own.find(|own| network.contains(*own)).unwrap_or(self.address)
     }
 
+    /// The same of a subnet; the usual one where that has no IPv4.
+    pub fn address_in(&self, subnet: &crate::desired::Subnet) -> Ipv4Addr {
+        subnet.cidr.as_ref().map_or(self.address, |cidr| self.address_on(cidr))
+    }
+
     /// The address by which a client reaches us.
     pub fn address_for(&self, client: Ipv4Addr) -> Ipv4Addr {
         let near = self.others.iter().find(|(network, _)| network.contains(client));

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::desired::{Desired, Subnet};
-use crate::model::Name;
+use crate::model::{Mode, Name};
 use crate::table::{Secrets, Server, Stage, Table};
 
 pub use course::{GRUB_CONFIGURATION, completion, url_at, walk, walk_all};
@@ -115,7 +115,9 @@ impl Fault {
 /// Where a daemon that serves `subnet` might be.
 pub fn stand_in_address(desired: &Desired, subnet: &Subnet) -> Ipv4Addr {
     let taken = |address: &Ipv4Addr| desired.fixed_at(*address).is_some();
-    let hosts = subnet.cidr.hosts();
+    // Without IPv4 nothing there asks for it: the documentation's (RFC 5737) stands in.
+    let Some(cidr) = subnet.cidr else { return Ipv4Addr::new(192, 0, 2, 1) };
+    let hosts = cidr.hosts();
     let address = subnet.gateway.into_iter().chain(hosts.iter()).find(|address| !taken(address));
     address.unwrap_or(hosts.first)
 }
@@ -134,7 +136,23 @@ pub fn rehearsal_at(server: Ipv4Addr, desired: Arc<Desired>) -> Table {
     let named = desired.machines.values().flat_map(|machine| &machine.loader).chain(boots);
     named.for_each(|name| server.stand_in_loader(name));
     let table = Table::new(server);
-    Table { secrets: Arc::new(Secrets::stand_in()), ..table }.adopt(desired)
+    Table { secrets: Arc::new(Secrets::stand_in()), ..table }.adopt(whole(desired))
+}
+
+/// Rehearsed is what the inventory means to serve, also where a subnet's `mode` leaves the addresses to
+/// another server or holds us back for now.
+fn whole(desired: Arc<Desired>) -> Arc<Desired> {
+    if desired.subnets.values().all(|subnet| subnet.mode == Mode::Server) {
+        return desired;
+    }
+    let mut whole = Desired::clone(&desired);
+    for subnet in whole.subnets.values_mut() {
+        // The other server's addresses may be any.
+        let any = subnet.cidr.filter(|_| subnet.mode != Mode::Server && subnet.dynamic.is_empty());
+        let dynamic = any.map_or_else(|| subnet.dynamic.clone(), |cidr| vec![cidr.hosts()]);
+        *subnet = Arc::new(Subnet { mode: Mode::Server, dynamic, ..Subnet::clone(subnet) });
+    }
+    whole.into()
 }
 
 /// Which machine each deployment gets on that day.

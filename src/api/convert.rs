@@ -47,7 +47,7 @@ pub fn deployment(table: &Table, name: &str) -> Option<types::Deployment> {
         since: install.map(|install| install.since.to_string()),
         subnet: types::Subnet {
             name: found.subnet.name.to_string(),
-            cidr: found.subnet.cidr.to_string(),
+            cidr: found.subnet.network(),
             gateway: found.subnet.gateway,
         },
         origin: found.origin.to_string(),

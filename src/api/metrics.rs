@@ -20,6 +20,8 @@ pub struct Counts {
     pub power_reads: [u64; 2],
     /// What the daemon is, by network interface.
     pub modes: Vec<(String, String)>,
+    /// How many other DHCP servers answer, by network interface.
+    pub other_servers: Vec<(String, usize)>,
     /// Whether the inventory's source is being followed without errors.
     pub source_ready: bool,
 }
@@ -43,6 +45,10 @@ pub fn text(table: &Table, counts: &Counts, now: Time) -> String {
     out.head("voldemort_dhcp_mode", "gauge", "What the daemon is on a network (1)");
     for (interface, mode) in &counts.modes {
         out.row("voldemort_dhcp_mode", &[("interface", interface), ("mode", mode)], 1);
+    }
+    out.head("voldemort_dhcp_other_servers", "gauge", "Other DHCP servers that answer on a network");
+    for (interface, count) in &counts.other_servers {
+        out.row("voldemort_dhcp_other_servers", &[("interface", interface)], count);
     }
     out.head("voldemort_source_ready", "gauge", "Whether the inventory's source can be followed");
     out.row("voldemort_source_ready", &[], u8::from(counts.source_ready));
@@ -170,12 +176,14 @@ mod tests {
             events: [("offer".to_owned(), 3)].into(),
             silences: [("unknown-machine", 2)].into(),
             modes: vec![("eth\"0".into(), "server".into())],
+            other_servers: vec![("eth1".into(), 2)],
             ..Counts::default()
         };
         let page = text(&table, &counts, Time(0));
         assert!(page.contains("\nvoldemort_events_total{stage=\"offer\"} 3\n"), "{page}");
         assert!(page.contains("{reason=\"unknown-machine\"} 2\n"), "{page}");
         assert!(page.contains("{interface=\"eth\\\"0\",mode=\"server\"} 1\n"), "{page}");
+        assert!(page.contains("voldemort_dhcp_other_servers{interface=\"eth1\"} 2\n"), "{page}");
         let mut described = "";
         for line in page.lines() {
             match line.strip_prefix("# TYPE ") {

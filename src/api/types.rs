@@ -21,6 +21,10 @@ pub struct Status {
     pub serial: u64,
     pub server: String,
     pub mode: String,
+    /// Other DHCP servers that answer on our networks, as of the last look: `10.0.10.2 on eth0`. `None`
+    /// until the first look ended, and where DHCP is off.
+    #[serde(default)]
+    pub other_servers: Option<Vec<String>>,
     pub deployments: usize,
     pub machines: usize,
     /// Reinstallations that wait for their turn.

@@ -168,7 +168,9 @@ fn strangers(table: &Table, machine: Option<&Machine>) -> Vec<Offer> {
 }
 
 fn dynamic(subnet: &crate::desired::Subnet) -> String {
-    let ranges: Vec<String> = subnet.dynamic.iter().map(ToString::to_string).collect();
+    let six = subnet.ipv6.iter().filter(|_| subnet.cidr.is_none()).flat_map(|ipv6| &ipv6.dynamic);
+    let ranges = subnet.dynamic.iter().map(ToString::to_string).chain(six.map(ToString::to_string));
+    let ranges: Vec<String> = ranges.collect();
     match ranges.is_empty() {
         true => format!("none: subnet {} has no dynamic range", subnet.name),
         false => format!("one of {}", ranges.join(", ")),
@@ -176,12 +178,14 @@ fn dynamic(subnet: &crate::desired::Subnet) -> String {
 }
 
 fn network(subnet: &crate::desired::Subnet) -> String {
-    let mut text = format!("{} {}", subnet.name, subnet.cidr);
+    let mut text = format!("{} {}", subnet.name, subnet.network());
     if let Some(gateway) = subnet.gateway {
         text += &format!(", gateway {gateway}");
     }
-    if !subnet.dns.is_empty() {
-        let dns: Vec<String> = subnet.dns.iter().map(ToString::to_string).collect();
+    let six = subnet.ipv6.iter().filter(|_| subnet.cidr.is_none()).flat_map(|ipv6| &ipv6.dns);
+    let dns: Vec<String> =
+        subnet.dns.iter().map(ToString::to_string).chain(six.map(ToString::to_string)).collect();
+    if !dns.is_empty() {
         text += &format!(", DNS {}", dns.join(", "));
     }
     text

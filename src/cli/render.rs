@@ -11,7 +11,7 @@ use super::exit::{print, say, talk};
 use crate::daemon::load::Loaded;
 use crate::desired::{Deployment, Desired, Media, Options};
 use crate::media::Shelf;
-use crate::proto::tree::{self, Asker, Form, Transport};
+use crate::proto::tree::{self, Form};
 use crate::table::{Secrets, Table};
 use crate::walk;
 
@@ -125,9 +125,7 @@ fn boot_script(table: &Table, deployment: &Deployment, form: Form) -> Result<Str
     let machine = table.assignments.get(&deployment.name).and_then(|name| table.desired.machines.get(name));
     let mac =
         machine.and_then(|machine| machine.macs.first().copied()).ok_or_else(|| no_machine(deployment))?;
-    let first = deployment.subnet.dynamic.first().map(|range| range.first);
-    let address = table.address_of(deployment, mac).or(first).unwrap_or(deployment.subnet.cidr.hosts().last);
-    let asker = Asker::new(address, None, Transport::Http);
+    let asker = walk::served::asker(table, deployment, mac);
     tree::boot_script(table, &asker, form, mac, deployment)
         .map_err(|error| format!("the kernel command line can't be rendered: {error}"))
 }

@@ -76,12 +76,12 @@ fn failed(text: &str) -> Exit {
 fn subnet(desired: &Desired, packets: &[Packet], server: Option<Ipv4Addr>) -> Option<Arc<Subnet>> {
     let spoken = |subnet: &&Arc<Subnet>| {
         let holds = |at: SocketAddr| match at.ip() {
-            IpAddr::V4(at) => subnet.cidr.contains(at),
+            IpAddr::V4(at) => subnet.contains(at),
             IpAddr::V6(at) => subnet.ipv6.as_ref().is_some_and(|ipv6| ipv6.cidr.contains(at)),
         };
         packets.iter().filter(|packet| holds(packet.source) || holds(packet.destination)).count()
     };
-    let own = desired.subnets.values().find(|subnet| server.is_some_and(|own| subnet.cidr.contains(own)));
+    let own = desired.subnets.values().find(|subnet| server.is_some_and(|own| subnet.contains(own)));
     own.or_else(|| desired.subnets.values().rev().max_by_key(spoken)).cloned()
 }
 
@@ -94,7 +94,7 @@ fn addressed(packets: &[Packet], subnet: &Subnet) -> Option<Ipv4Addr> {
     };
     let named = packets.iter().find_map(file);
     let chosen = || packets.iter().find_map(|packet| Request::decode(&packet.payload).ok()?.server_id());
-    named.or_else(chosen).filter(|address| subnet.cidr.is_host(*address))
+    named.or_else(chosen).filter(|address| subnet.cidr.is_some_and(|cidr| cidr.is_host(*address)))
 }
 
 /// Our address where a machine speaks IPv6: whom it asks for files, else the first of the network.
@@ -119,7 +119,9 @@ fn play(packets: &[Packet], desired: Arc<Desired>, subnet: &Subnet, arguments: &
     let mut player = Player { table, subnet, own6, mode, asked: 0, first, out };
     player.line(&format!(
         "as {mode} at {address} on subnet {} ({}, {})",
-        subnet.name, subnet.cidr, subnet.origin
+        subnet.name,
+        subnet.network(),
+        subnet.origin
     ));
     packets.iter().for_each(|packet| player.take(packet));
     let asked = player.asked;
@@ -164,8 +166,8 @@ impl Player<'_> {
                 }
             }
             (Protocol::Udp, dhcp6::SERVER_PORT) => {
-                if let SocketAddr::V6(from) = packet.source {
-                    self.dhcp6(packet, from);
+                if let (SocketAddr::V6(from), SocketAddr::V6(to)) = (packet.source, packet.destination) {
+                    self.dhcp6(packet, from, to);
                 }
             }
             (Protocol::Udp, 69) => self.tftp(packet),
@@ -176,13 +178,17 @@ impl Player<'_> {
 
     fn dhcp(&mut self, packet: &Packet, source: SocketAddrV4, destination: SocketAddrV4) {
         let now = Time(packet.at / 1000);
+        let Some(cidr) = self.subnet.cidr else {
+            self.question(packet, "DHCP");
+            return self.answer("silence: the subnet has IPv6 alone");
+        };
         let link = Link {
             server: self.table.server.address,
-            cidr: self.subnet.cidr,
+            cidr,
             mode: self.mode,
             port: destination.port(),
             source,
-            broadcast: destination.ip().is_broadcast() || *destination.ip() == self.subnet.cidr.broadcast(),
+            broadcast: destination.ip().is_broadcast() || *destination.ip() == cidr.broadcast(),
         };
         let asked = match Request::decode(&packet.payload) {
             Ok(request) => {
@@ -213,14 +219,15 @@ impl Player<'_> {
         }
     }
 
-    fn dhcp6(&mut self, packet: &Packet, source: SocketAddrV6) {
+    fn dhcp6(&mut self, packet: &Packet, source: SocketAddrV6, destination: SocketAddrV6) {
         let Some(server) = self.own6 else {
             self.question(packet, "DHCPv6");
             return self.answer("silence: the subnet has no `ipv6`, so nothing is said there");
         };
         let now = Time(packet.at / 1000);
         // A relay of the capture stands before the machine, so its card is not the machine's.
-        let link = dhcp6::Link { server, mode: self.mode, source, hardware: packet.hardware };
+        let unicast = !destination.ip().is_multicast();
+        let link = dhcp6::Link { server, mode: self.mode, source, unicast, hardware: packet.hardware };
         let payload = self.to_us(&packet.payload);
         let asked = match dhcp6::Request::decode(&payload) {
             Ok(request) => format!("DHCPv6 {:?}", request.kind),

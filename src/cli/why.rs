@@ -103,7 +103,7 @@ fn offline(subject: &str, directory: &std::path::Path, environment: Option<&str>
 
 /// Some address of the inventory's first network, for URLs.
 fn address(desired: &crate::desired::Desired) -> Ipv4Addr {
-    let cidr: Option<&Cidr> = desired.subnets.values().map(|subnet| &subnet.cidr).next();
+    let cidr: Option<Cidr> = desired.subnets.values().find_map(|subnet| subnet.cidr);
     cidr.map_or(Ipv4Addr::LOCALHOST, |cidr| cidr.hosts().first)
 }
 

@@ -1,5 +1,7 @@
 //! What the control API asks of a running daemon.
 
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 use std::sync::{Arc, OnceLock};
 
 use hyper::HeaderMap;
@@ -24,6 +26,8 @@ pub struct Daemon {
     pub reconciler: Arc<Reconciler>,
     /// What we are, by interface.
     pub modes: Vec<(String, watch::Receiver<Mode>)>,
+    /// Other DHCP servers, by interface.
+    pub others: Vec<(String, watch::Receiver<Option<BTreeSet<Ipv4Addr>>>)>,
     /// Empty until the sources are followed.
     pub hooks: Arc<OnceLock<Hooks>>,
 }
@@ -38,6 +42,15 @@ impl Daemon {
                 named.collect::<Vec<_>>().join(", ")
             }
         }
+    }
+
+    /// `10.0.10.2 on eth0` for each other DHCP server, once every network was looked at.
+    fn others(&self) -> Option<Vec<String>> {
+        let mut all = Vec::new();
+        for (name, found) in &self.others {
+            all.extend(found.borrow().as_ref()?.iter().map(|server| format!("{server} on {name}")));
+        }
+        Some(all)
     }
 
     fn sources(&self) -> Vec<SourceStatus> {
@@ -70,6 +83,7 @@ impl Backend for Daemon {
             serial: table.serial,
             server: table.server.url(),
             mode: self.mode(),
+            other_servers: self.others(),
             deployments: table.desired.deployments.len(),
             machines: table.desired.machines.len(),
             waiting,
@@ -86,12 +100,16 @@ impl Backend for Daemon {
     fn counts(&self) -> Counts {
         let tally = self.keeper.tally();
         let modes = self.modes.iter().map(|(name, mode)| (name.clone(), mode.borrow().to_string()));
+        let count = |(name, found): &(String, watch::Receiver<Option<BTreeSet<Ipv4Addr>>>)| {
+            Some((name.clone(), found.borrow().as_ref()?.len()))
+        };
         Counts {
             events: tally.events(),
             silences: tally.silences(),
             events_lost: tally.events_lost(),
             power_reads: tally.power_reads(),
             modes: modes.collect(),
+            other_servers: self.others.iter().filter_map(count).collect(),
             source_ready: self.sources().iter().all(|source| source.condition == "Ready"),
         }
     }

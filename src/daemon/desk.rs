@@ -19,6 +19,9 @@ impl Lessor for Keeper {
 
     fn silent(&self, reason: &'static str) {
         self.tally().silence(reason);
+        if reason == "other-server" {
+            self.tally().rival();
+        }
     }
 }
 

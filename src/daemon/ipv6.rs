@@ -153,7 +153,7 @@ fn places(table: &Table, networks: &[(Interface, watch::Receiver<Mode>)]) -> (BT
                     "IPv6: subnets {} and {} are both on {}: only the first is served there",
                     first.subnet, subnet.name, interface.name
                 )),
-                (None, _) if subnet.cidr.contains(interface.address) => lacking.push(format!(
+                (None, _) if subnet.contains(interface.address) || subnet.cidr.is_none() && networks.len() == 1 => lacking.push(format!(
                     "IPv6: {} has no address in {} of subnet {}: give it one, as in `ip address add {}1/{} dev {}`",
                     interface.name,
                     ipv6.cidr,

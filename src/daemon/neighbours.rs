@@ -20,11 +20,19 @@ const FIRST_LOOK: Duration = Duration::from_millis(400);
 pub const LOOK: Duration = Duration::from_secs(5);
 /// Time between two looks.
 pub const PERIOD: Duration = Duration::from_secs(300);
+/// The same while another server is known, so that its end is noticed soon.
+const PERIOD_BESIDE: Duration = Duration::from_secs(30);
+/// Time between two looks at least, however many machines speak to other servers.
+const LEAST: Duration = Duration::from_secs(10);
 
 /// One network being watched.
 pub struct Watch {
     pub interface: Interface,
     pub mode: watch::Sender<Mode>,
+    /// Who else answers, as of the last look; `None` until one was long enough to hear everybody.
+    pub others: watch::Sender<Option<BTreeSet<Ipv4Addr>>>,
+    /// Changes when a machine was heard that speaks to another server: worth a look at once.
+    pub hint: watch::Receiver<u64>,
     /// Takes note of what happened; must not block.
     pub note: Arc<dyn Fn(Event) + Send + Sync>,
 }
@@ -38,9 +46,11 @@ impl Watch {
     /// Looks on: slow servers of the first moment still make us step back, later ones are told
     /// of when they come and when they go. Never ends.
     pub async fn keep(&self, look: Duration, period: Duration) {
+        let mut hint = self.hint.clone();
         let mut known = self.step_back(look).await;
+        self.others.send_replace(Some(known.clone()));
         loop {
-            tokio::time::sleep(period).await;
+            pause(&mut hint, period, !known.is_empty()).await;
             let mode = *self.mode.borrow();
             if mode == Mode::Off {
                 continue;
@@ -52,6 +62,7 @@ impl Watch {
             for server in known.difference(&found) {
                 self.tell(&gone(*server, &self.interface.name, mode));
             }
+            self.others.send_replace(Some(found.clone()));
             known = found;
         }
     }
@@ -63,6 +74,9 @@ impl Watch {
             return BTreeSet::new();
         }
         let found = self.look(wait).await.unwrap_or_default();
+        if !found.is_empty() {
+            self.others.send_replace(Some(found.clone()));
+        }
         if mode == Mode::Server && !found.is_empty() {
             let servers: Vec<String> = found.iter().map(Ipv4Addr::to_string).collect();
             let text = format!(
@@ -91,6 +105,24 @@ impl Watch {
     fn tell(&self, text: &str) {
         tracing::warn!("{text}");
         (self.note)(Event::new(now(), Stage::Daemon, text));
+    }
+}
+
+/// Until the next look is due.
+async fn pause(hint: &mut watch::Receiver<u64>, period: Duration, beside: bool) {
+    if beside {
+        return tokio::time::sleep(period.min(PERIOD_BESIDE)).await;
+    }
+    let least = period.min(LEAST);
+    tokio::time::sleep(least).await;
+    let hinted = async {
+        if hint.changed().await.is_err() {
+            std::future::pending().await
+        }
+    };
+    tokio::select! {
+        () = tokio::time::sleep(period - least) => {}
+        () = hinted => {}
     }
 }
 

@@ -83,6 +83,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
         keeper: keeper.clone(),
         reconciler: reconciler.clone(),
         modes: named(&interfaces, &modes),
+        others: named(&interfaces, &watches.iter().map(|watch| watch.others.subscribe()).collect::<Vec<_>>()),
         hooks: hooks.clone(),
     };
     let listen = &config.api.listen;
@@ -398,18 +399,20 @@ fn location(config: &Config, source: &config::Source) -> String {
 
 /// What looks for other servers on each network. Each keeps the keeper alive.
 fn watches(config: &Config, interfaces: &[Interface], keeper: &Keeper) -> Vec<Watch> {
+    let hint = keeper.tally().rivals();
     let watch = |(network, interface): (&Network, &Interface)| {
         let keeper = keeper.clone();
         let mode = watch::Sender::new(config.mode(network));
         let note = Arc::new(move |event| keeper.note(event));
-        Watch { interface: interface.clone(), mode, note }
+        let (others, hint) = (watch::Sender::default(), hint.clone());
+        Watch { interface: interface.clone(), mode, others, hint, note }
     };
     std::iter::zip(config.networks(), interfaces).map(watch).collect()
 }
 
-fn named(interfaces: &[Interface], modes: &[watch::Receiver<Mode>]) -> Vec<(String, watch::Receiver<Mode>)> {
+fn named<T>(interfaces: &[Interface], ofs: &[watch::Receiver<T>]) -> Vec<(String, watch::Receiver<T>)> {
     let names = interfaces.iter().map(|interface| interface.name.clone());
-    names.zip(modes.iter().cloned()).collect()
+    names.zip(ofs.iter().cloned()).collect()
 }
 
 /// The mode that needs the most ports.
@@ -426,13 +429,14 @@ fn fallback(at: usize, subnet: &crate::config::Subnet) -> Subnet {
     Subnet {
         segment: name.clone(),
         name,
-        cidr: *cidr,
+        cidr: Some(*cidr),
         gateway: *gateway,
         dns: dns.clone(),
         domain: domain.clone(),
         dynamic: dynamic.iter().copied().collect(),
         lease: LEASE,
         options: Default::default(),
+        mode: Mode::Server,
         ipv6: None,
         origin: Origin { file: "(the daemon's settings)".into(), line: 1, column: 1 },
     }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use tokio::sync::watch;
+
 use crate::table::Stage;
 
 /// Counters since the start.
@@ -14,6 +16,7 @@ pub struct Tally {
     /// Controllers that told a machine's power, and that did not.
     power: [AtomicU64; 2],
     silences: Mutex<BTreeMap<&'static str, u64>>,
+    rivals: watch::Sender<u64>,
 }
 
 impl Tally {
@@ -43,6 +46,16 @@ impl Tally {
     pub fn silence(&self, reason: &'static str) {
         let mut silences = self.silences.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         *silences.entry(reason).or_default() += 1;
+    }
+
+    /// A machine was heard that speaks to another DHCP server.
+    pub fn rival(&self) {
+        self.rivals.send_modify(|count| *count += 1);
+    }
+
+    /// Changes whenever such a machine is heard.
+    pub fn rivals(&self) -> watch::Receiver<u64> {
+        self.rivals.subscribe()
     }
 
     /// How often each stage happened.

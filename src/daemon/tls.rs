@@ -1,6 +1,11 @@
 //! What HTTPS is spoken with: a given certificate, or one of our own small authority, whose root
 //! machines and people fetch as `ca.pem` and `ca.der`.
 //!
+//! Firmware's own HTTP boot is not sent here. Debian 12's OVMF (edk2 2022.11) can do TLS and takes its
+//! roots from QEMU's `etc/edk2/https/cacerts`, but offers RSA key exchange alone: with a server that
+//! has it, it boots (AES256-GCM-SHA384), with ECDHE alone it finds no shared cipher; and rustls has
+//! nothing but ECDHE, for good reason. Builds with elliptic curves are still to be met.
+//!
 //! Firmware is picky here. The root is not sent along (iPXE refuses chains with it), and dates are
 //! wide, because the clock of a machine that lay on a shelf says 2000.
 

@@ -4,13 +4,14 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::DhcpOptions;
-use crate::model::{Cidr, Cidr6, Name, Origin, Range, Range6, Span};
+use crate::model::{Cidr, Cidr6, Mode, Name, Origin, Range, Range6, Span};
 
 /// One `[subnet.NAME]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Subnet {
     pub name: Name,
-    pub cidr: Cidr,
+    /// `None`: it has IPv6 alone.
+    pub cidr: Option<Cidr>,
     pub gateway: Option<Ipv4Addr>,
     pub dns: Vec<Ipv4Addr>,
     pub domain: Option<String>,
@@ -19,6 +20,8 @@ pub struct Subnet {
     /// How long a dynamic lease lasts.
     pub lease: Span,
     pub options: DhcpOptions,
+    /// What the daemon is there, unless it is even less on that interface.
+    pub mode: Mode,
     /// IPv6 on the same wire; `None`: nothing is said there.
     pub ipv6: Option<Ipv6>,
     /// Subnets of one segment are on one wire (`shares`): the name of the first.
@@ -27,6 +30,20 @@ pub struct Subnet {
 }
 
 impl Subnet {
+    /// Whether an address is in its IPv4 network.
+    pub fn contains(&self, address: Ipv4Addr) -> bool {
+        self.cidr.is_some_and(|cidr| cidr.contains(address))
+    }
+
+    /// Its networks, for people.
+    pub fn network(&self) -> String {
+        let six = self.ipv6.as_ref().map(|ipv6| ipv6.cidr.to_string());
+        match (self.cidr, six) {
+            (Some(cidr), _) => cidr.to_string(),
+            (None, six) => six.unwrap_or_default(),
+        }
+    }
+
     pub fn is_dynamic(&self, address: Ipv4Addr) -> bool {
         self.dynamic.iter().any(|range| range.contains(address))
     }
@@ -74,6 +91,11 @@ impl fmt::Display for Advertise {
 }
 
 impl Ipv6 {
+    /// Whether a machine without a fixed address finds one here: from the range, or of its own.
+    pub fn gives_addresses(&self) -> bool {
+        !self.dynamic.is_empty() || self.ra == Advertise::Slaac && self.cidr.length() == 64
+    }
+
     pub fn is_dynamic(&self, address: Ipv6Addr) -> bool {
         self.dynamic.iter().any(|range| range.contains(address))
     }

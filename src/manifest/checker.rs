@@ -230,11 +230,16 @@ pub(super) fn lacks(
     mark: Mark,
     has: impl Fn(&str) -> bool,
 ) -> Option<Problem> {
-    let absent: Vec<_> = fields.keys.iter().filter(|key| key.required && !has(key.name)).collect();
+    let mut absent: Vec<_> = fields.keys.iter().filter(|key| key.required && !has(key.name)).collect();
+    let mut and = " and ";
+    if absent.is_empty() && !fields.either.is_empty() && !fields.either.iter().any(|key| has(key)) {
+        absent = fields.keys.iter().filter(|key| fields.either.contains(&key.name)).collect();
+        and = " or ";
+    }
     if absent.is_empty() {
         return None;
     }
-    let names = absent.iter().map(|key| format!("`{}`", key.name)).collect::<Vec<_>>().join(" and ");
+    let names = absent.iter().map(|key| format!("`{}`", key.name)).collect::<Vec<_>>().join(and);
     let message = format!("{name} has no {names}");
     let problem = Problem::new(Code::MissingKey, mark, message, format!("{names} must be set"));
     let help = absent.iter().map(|key| format!("`{}`: {}", key.name, key.about));

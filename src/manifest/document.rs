@@ -51,6 +51,7 @@ pub struct Subnet {
     pub dynamic: Vec<Marked<Range>>,
     pub lease: Option<Marked<Span>>,
     pub shares: Option<Marked<Name>>,
+    pub mode: Option<Marked<Arc<str>>>,
     pub ipv6: Option<Ipv6>,
     pub extra: Extra,
 }
@@ -256,6 +257,7 @@ impl Document for Subnet {
             dynamic: table.take_list("dynamic"),
             lease: table.take("lease"),
             shares: table.take("shares"),
+            mode: table.take("mode"),
             ipv6: table.take("ipv6").map(ipv6),
             extra: Extra::read(&mut table),
         }

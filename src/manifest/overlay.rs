@@ -147,7 +147,7 @@ fn is_complete((kind, name): &(Kind, Name), table: &Table, used: &BTreeSet<Name>
     match kind {
         Kind::Deployment => WAYS.iter().any(|way| table.0.contains_key(*way)),
         Kind::Profile => used.contains(name),
-        _ => fields(*kind).keys.iter().all(|key| !key.required || table.0.contains_key(key.name)),
+        _ => fields(*kind).is_complete(|key| table.0.contains_key(key)),
     }
 }
 
@@ -168,7 +168,9 @@ fn unknown(documents: &Documents, key: &(Kind, Name), place: &Place, base: &Tabl
         }
         _ => {
             let needed = fields(key.0).keys.iter().filter(|key| key.required);
-            let needed: Vec<_> = needed.map(|key| format!("`{}`", key.name)).collect();
+            let mut needed: Vec<_> = needed.map(|key| format!("`{}`", key.name)).collect();
+            let either: Vec<_> = fields(key.0).either.iter().map(|key| format!("`{key}`")).collect();
+            needed.extend((!either.is_empty()).then(|| either.join(" or ")));
             format!("to add a {kind}, set {}", needed.join(" and "))
         }
     };

@@ -95,14 +95,18 @@ fn table(fields: &Fields, tables: Tables) -> Value {
     };
     let required = fields.keys.iter().filter(|key| key.required && tables == Tables::Whole);
     let required: Vec<&str> = required.map(|key| key.name).collect();
-    json!({
+    let mut schema = json!({
         "type": "object",
         "description": fields.about,
         "properties": fields.keys.iter().map(property).collect::<Map<_, _>>(),
         "patternProperties": { "^x-": {} },
         "required": required,
         "additionalProperties": false,
-    })
+    });
+    if !fields.either.is_empty() && tables == Tables::Whole {
+        schema["anyOf"] = fields.either.iter().map(|key| json!({ "required": [key] })).collect();
+    }
+    schema
 }
 
 fn shape(shape: &Shape, tables: Tables) -> Value {

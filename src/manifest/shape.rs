@@ -52,6 +52,8 @@ pub struct Fields {
     pub plural: &'static str,
     pub about: &'static str,
     pub keys: &'static [Key],
+    /// Settings of which one at least must be there.
+    pub either: &'static [&'static str],
 }
 
 /// One setting.
@@ -122,6 +124,12 @@ pub enum Form {
 }
 
 impl Fields {
+    /// Whether a table with these settings has all that it must have.
+    pub fn is_complete(&self, has: impl Fn(&str) -> bool) -> bool {
+        let either = self.either.is_empty() || self.either.iter().any(|key| has(key));
+        either && self.keys.iter().all(|key| !key.required || has(key.name))
+    }
+
     pub fn key(&self, name: &str) -> Option<&Key> {
         self.keys.iter().find(|key| key.name == name)
     }

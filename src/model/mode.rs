@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// `[dhcp] mode`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+/// `[dhcp] mode`, and `mode` of a subnet. The later ones say less: of two that hold, the later does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mode {
     /// Gives addresses and boot files; steps back when another server answers.
     #[default]
@@ -13,6 +13,10 @@ pub enum Mode {
     /// Says nothing and reports what a server would have said.
     Listen,
     Off,
+}
+
+impl Mode {
+    pub const ALL: [Mode; 4] = [Mode::Server, Mode::Proxy, Mode::Listen, Mode::Off];
 }
 
 impl fmt::Display for Mode {

@@ -99,16 +99,30 @@ fn subnets(before: &Desired, after: &Desired, changes: &mut Vec<Change>) {
 }
 
 fn subnet_details(before: &Subnet, after: &Subnet) -> Vec<String> {
-    let Subnet { name: _, cidr, gateway, dns, domain, dynamic, lease, options, ipv6, segment, origin: _ } =
-        after;
+    let Subnet {
+        name: _,
+        cidr,
+        gateway,
+        dns,
+        domain,
+        dynamic,
+        lease,
+        options,
+        mode,
+        ipv6,
+        segment,
+        origin: _,
+    } = after;
     let mut details = Vec::new();
-    note(&mut details, "cidr", &before.cidr.to_string(), &cidr.to_string());
+    let four = |cidr: &Option<crate::model::Cidr>| cidr.map_or("none".into(), |cidr| cidr.to_string());
+    note(&mut details, "cidr", &four(&before.cidr), &four(cidr));
     note(&mut details, "gateway", &format!("{:?}", before.gateway), &format!("{gateway:?}"));
     note(&mut details, "dns", &format!("{:?}", before.dns), &format!("{dns:?}"));
     note(&mut details, "domain", &format!("{:?}", before.domain), &format!("{domain:?}"));
     note(&mut details, "dynamic", &list(&before.dynamic), &list(dynamic));
     note(&mut details, "lease", &before.lease.to_string(), &lease.to_string());
     note(&mut details, "segment", before.segment.as_str(), segment.as_str());
+    note(&mut details, "mode", &before.mode.to_string(), &mode.to_string());
     note(&mut details, "options", &lines(&before.options), &lines(options));
     let six = |ipv6: &Option<Ipv6>| ipv6.as_ref().map_or("none".into(), |ipv6| ipv6.lines().join(", "));
     note(&mut details, "ipv6", &six(&before.ipv6), &six(ipv6));

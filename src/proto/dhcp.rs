@@ -87,13 +87,16 @@ pub fn handle(table: &Table, link: &Link, now: Time, datagram: &[u8]) -> Decisio
         Ok(request) => request,
         Err(error) => return silence(Reason::Malformed(error), None),
     };
-    if link.port == BOOT_SERVER_PORT && link.mode != Mode::Listen {
+    // A subnet may be served less than its interface, never more.
+    let link = &Link { mode: link.mode.max(address::mode(table, link, &request)), ..*link };
+    if link.port == BOOT_SERVER_PORT && link.mode < Mode::Listen {
         return proxy::boot_server(table, link, now, &request);
     }
     match link.mode {
         Mode::Server => server::answer(table, link, now, &request),
         Mode::Proxy => proxy::offer(table, link, now, &request),
-        Mode::Listen | Mode::Off => match server::answer(table, link, now, &request) {
+        Mode::Off => silence(Reason::Off, Some(request.mac)),
+        Mode::Listen => match server::answer(table, link, now, &request) {
             Decision::Reply { events, .. } => {
                 let would: Vec<String> = events.into_iter().map(|event| event.text).collect();
                 silence(Reason::Listening(would.join("; ")), Some(request.mac))

@@ -9,6 +9,7 @@
 
 pub mod advert;
 mod client;
+mod refusal;
 mod server;
 pub mod silence;
 pub mod wire;
@@ -35,6 +36,8 @@ pub struct Link {
     pub server: Ipv6Addr,
     pub mode: Mode,
     pub source: SocketAddrV6,
+    /// Sent to an address of ours, not to a group of servers: only relays may.
+    pub unicast: bool,
     /// The hardware address that sent the frame: the client's, or a relay's.
     pub hardware: Option<Mac>,
 }
@@ -61,8 +64,9 @@ pub fn handle(table: &Table, link: &Link, now: Time, datagram: &[u8]) -> Decisio
         Ok(request) => request,
         Err(error) => return silence(Reason::Malformed(error), None),
     };
+    let mode = link.mode.max(server::mode(table, link, &request));
     let decision = server::answer(table, link, now, &request);
-    match (link.mode, decision) {
+    match (mode, decision) {
         (Mode::Server, decision) => decision,
         (_, quiet @ Decision::Silence(_)) => quiet,
         (Mode::Off, _) => silence(Reason::Off, None),

@@ -208,7 +208,7 @@ impl Leases {
         let last = self.bindings.get(&address).filter(|lease| lease.state != LeaseState::Declined);
         let other = last.map(|lease| lease.mac).filter(|last| *last != mac);
         subnet.is_dynamic(address)
-            && subnet.cidr.is_host(address)
+            && subnet.cidr.is_some_and(|cidr| cidr.is_host(address))
             && self.is_free_for(mac, address, now)
             && !reserved(address, other)
     }

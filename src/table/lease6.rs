@@ -221,13 +221,14 @@ mod tests {
         Arc::new(Subnet {
             segment: name.clone(),
             name,
-            cidr: "10.0.10.0/24".parse().unwrap(),
+            cidr: Some("10.0.10.0/24".parse().unwrap()),
             gateway: None,
             dns: Vec::new(),
             domain: None,
             dynamic: Vec::new(),
             lease: Span::seconds(3600),
             options: Default::default(),
+            mode: Default::default(),
             ipv6: Some(ipv6),
             origin: crate::model::Origin { file: "t".into(), line: 1, column: 1 },
         })

@@ -138,7 +138,7 @@ impl Reply {
 pub fn link(server: Ipv6Addr, mac: Mac) -> Link {
     let own = u128::from(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0)) | u128::from(net6::interface_id(mac));
     let source = SocketAddrV6::new(own.into(), CLIENT_PORT, 0, 0);
-    Link { server, mode: Mode::Server, source, hardware: Some(mac) }
+    Link { server, mode: Mode::Server, source, unicast: false, hardware: Some(mac) }
 }
 
 /// Where a daemon that serves an IPv6 network might be: at the name server's address, else at the

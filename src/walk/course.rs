@@ -274,7 +274,8 @@ impl<'a> Course<'a> {
                 Client6 { mac, cpu, firmware, link: &link, ipv6, now }.configure(&mut self.table, speaker)
             }
             _ => {
-                let link = link(&self.table, self.deployment.subnet.cidr);
+                let cidr = self.deployment.subnet.cidr.ok_or("its subnet has IPv6 alone")?;
+                let link = link(&self.table, cidr);
                 Client { mac, cpu, firmware, link: &link, now }.configure(&mut self.table, speaker)
             }
         }

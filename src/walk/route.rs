@@ -42,8 +42,8 @@ impl Route {
 
     pub const IPV6: [Route; 4] = [Route::UefiPxe6, Route::UefiHttp6, Route::UefiIpxe6, Route::SecureBoot6];
 
-    /// All that the machine of a deployment may have, the commonest first. By IPv6 only where its
-    /// subnet has a network of that kind and an address there for it.
+    /// All that the machine of a deployment may have, the commonest first. By IPv4 only where its
+    /// subnet has it; by IPv6 only where it has a network of that kind and an address there for it.
     pub fn of(deployment: &Deployment) -> Vec<Route> {
         let cpu = deployment.boot.cpu;
         let firmware = |route: &Route| match route {
@@ -51,8 +51,12 @@ impl Route {
             Route::SecureBoot | Route::SecureBoot6 => matches!(cpu, Cpu::X86_64 | Cpu::Aarch64),
             _ => true,
         };
+        let has_address = |route: &Route| match route.is_ipv6() {
+            true => route.has_address6(deployment),
+            false => deployment.subnet.cidr.is_some(),
+        };
         let all = Route::IPV4.into_iter().chain(Route::IPV6);
-        all.filter(|route| firmware(route) && (!route.is_ipv6() || route.has_address6(deployment))).collect()
+        all.filter(|route| firmware(route) && has_address(route)).collect()
     }
 
     /// Firmware takes its address from DHCPv6 alone; iPXE also makes its own where it is told to.

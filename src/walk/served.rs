@@ -1,10 +1,13 @@
 //! What one deployment's machine is served, as texts that can be compared and shown: what two
 //! revisions differ in, as far as the machine can tell.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use dhcproto::v4::{DhcpOption, Message, OptionCode};
 use dhcproto::{Decodable, Decoder};
 
-use super::client::{Client, Reply, link};
+use super::client::{Client, Reply, Speaker, link};
+use super::client6::{self, Client6};
 use super::route::Route;
 use crate::desired::Deployment;
 use crate::model::{Firmware, Mac, Time};
@@ -51,16 +54,32 @@ fn firmware(table: &Table, deployment: &Deployment, mac: Mac) -> Firmware {
     seen.or(Route::of(deployment).first().map(|route| route.firmware())).unwrap_or(Firmware::Uefi)
 }
 
+/// The machine of a deployment as it asks for its script: with its address, or one that it may get.
+pub fn asker(table: &Table, deployment: &Deployment, mac: Mac) -> Asker {
+    let subnet = &deployment.subnet;
+    if let (None, Some(ipv6)) = (subnet.cidr, &subnet.ipv6) {
+        let first = ipv6.dynamic.first().map(|range| range.first);
+        let address = table.address6_of(deployment, mac).or(ipv6.cidr.own_address(mac)).or(first);
+        let own = client6::stand_in_address(ipv6);
+        return Asker::new(address.unwrap_or(ipv6.cidr.network()), Some(own.into()), Transport::Http);
+    }
+    let first = subnet.dynamic.first().map(|range| range.first);
+    let last = || subnet.cidr.map_or(Ipv4Addr::UNSPECIFIED, |cidr| cidr.hosts().last);
+    Asker::new(table.address_of(deployment, mac).or(first).unwrap_or_else(last), None, Transport::Http)
+}
+
 /// The kernel command line, a word a line, and the script around it.
 fn boot(table: &Table, deployment: &Deployment, mac: Mac) -> Vec<Served> {
-    let first = deployment.subnet.dynamic.first().map(|range| range.first);
-    let address = table.address_of(deployment, mac).or(first).unwrap_or(deployment.subnet.cidr.hosts().last);
-    let facts = tree::facts(table, deployment, mac, Some(address));
+    let asker = asker(table, deployment, mac);
+    let address = match asker.address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    };
+    let facts = tree::facts_at(table, deployment, mac, address, asker.at);
     let words = match render::cmdline(&deployment.boot.cmdline, &facts, &|_| None) {
         Ok(words) => words,
         Err(error) => return vec![("kernel command line".into(), format!("can't be rendered: {error}"))],
     };
-    let asker = Asker::new(address, None, Transport::Http);
     let script = tree::boot_script(table, &asker, Form::Ipxe, mac, deployment);
     let script = script.unwrap_or_else(|error| format!("can't be rendered: {error}"));
     // A changed word is shown once: by itself, not in every script around it.
@@ -73,8 +92,9 @@ fn boot(table: &Table, deployment: &Deployment, mac: Mac) -> Vec<Served> {
 /// The essentials of the OFFER to `mac`, one a line, if it boots as the machine of `deployment`
 /// does; or why there is none.
 pub fn dhcp(table: &Table, deployment: &Deployment, mac: Mac, now: Time) -> String {
-    let link = link(table, deployment.subnet.cidr);
     let firmware = firmware(table, deployment, mac);
+    let Some(cidr) = deployment.subnet.cidr else { return dhcp6(table, deployment, mac, now) };
+    let link = link(table, cidr);
     let client = Client { mac, cpu: deployment.boot.cpu, firmware, link: &link, now };
     let answer = client.discover(&mut table.clone());
     let datagram = match answer {
@@ -94,6 +114,22 @@ pub fn dhcp(table: &Table, deployment: &Deployment, mac: Mac, now: Time) -> Stri
         lines.push(format!("boot file {file}"));
     }
     lines.iter().map(|line| format!("{line}\n")).collect()
+}
+
+/// The same of DHCPv6, where that is all there is.
+fn dhcp6(table: &Table, deployment: &Deployment, mac: Mac, now: Time) -> String {
+    let Some(ipv6) = &deployment.subnet.ipv6 else { return "none\n".into() };
+    let link = client6::link(client6::stand_in_address(ipv6), mac);
+    let firmware = firmware(table, deployment, mac);
+    let client = Client6 { mac, cpu: deployment.boot.cpu, firmware, link: &link, ipv6, now };
+    match client.configure(&mut table.clone(), Speaker::Firmware) {
+        Ok(told) => {
+            let fixed = deployment.address6.map(|address| address.to_string());
+            let address = fixed.unwrap_or_else(|| "one of the dynamic range".into());
+            format!("address {address}\nboot file {}\n", told.lease.file)
+        }
+        Err(why) => format!("none: {why}\n"),
+    }
 }
 
 const OPTIONS: [OptionCode; 6] = [

@@ -1,15 +1,14 @@
 //! Cases that conformance suites of DHCPv6 servers have and `ipv6.rs` has not (RFC 8415 sections
 //! 16, 18.3 and 21).
 
-use dhcproto::v6::{DhcpOption, OptionCode};
-use voldemort::proto::dhcp6::Reason;
+use dhcproto::v6::{DhcpOption, OptionCode, Status};
+use voldemort::proto::dhcp6::{Decision, Link, Reason};
+use voldemort::table::Table;
 
 use super::ipv6::{
-    FIXED, INFORMATION, ONE, RELEASE, RENEW, REQUEST, SOLICIT, address, addresses, duid, ia, link,
+    CONFIRM, DECLINE, FIXED, INFORMATION, ONE, REBIND, RELEASE, RENEW, REQUEST, SOLICIT, address, addresses,
+    duid, ia, link, message, o, reason, relay, reply, settle, status_of_ia, table, to_us,
 };
-use super::ipv6::{message, o, reason, reply, table, to_us};
-
-const DECLINE: u8 = 9;
 
 #[test]
 fn messages_with_ids_too_many_or_too_few_are_discarded() {
@@ -100,4 +99,177 @@ fn parameters_of_the_boot_file_are_not_sent() {
     let answer = reply(&mut table, &link(FIXED), 0, &asked);
     assert!(answer.opts().get(OptionCode::OptBootfileParam).is_none());
     assert!(answer.opts().get(OptionCode::OptBootfileUrl).is_some());
+}
+
+/// The answer's options by code, without dhcproto.
+fn raw_options(answer: &[u8]) -> Vec<(u16, Vec<u8>)> {
+    let mut options = Vec::new();
+    let mut at = 4;
+    while at < answer.len() {
+        let end = at + 4 + usize::from(u16::from_be_bytes([answer[at + 2], answer[at + 3]]));
+        options.push((u16::from_be_bytes([answer[at], answer[at + 1]]), answer[at + 4..end].to_vec()));
+        at = end;
+    }
+    options
+}
+
+fn raw_reply(table: &mut Table, link: &Link, datagram: &[u8]) -> Vec<u8> {
+    match settle(table, link, 0, datagram) {
+        Decision::Reply { bytes, .. } => bytes,
+        other => panic!("no answer: {other:?}"),
+    }
+}
+
+/// 18.4, and 18.3.2 to 18.3.8: only relays send to a server's own address.
+#[test]
+fn messages_to_our_own_address_are_discarded_or_sent_to_the_group() {
+    let mut table = table();
+    let own = Link { unicast: true, ..link(ONE) };
+    for kind in [SOLICIT, CONFIRM, REBIND, INFORMATION] {
+        let mut options = vec![duid(1)];
+        options.extend((kind != INFORMATION).then(|| ia(&["fd00:10::1234"])));
+        assert_eq!(reason(&mut table, &own, &message(kind, &options)), Reason::Unicast, "{kind}");
+    }
+    for kind in [REQUEST, RENEW, RELEASE, DECLINE] {
+        let asked = to_us(&table, kind, &[duid(1), ia(&["fd00:10::1234"])]);
+        let answer = raw_reply(&mut table, &own, &asked);
+        let codes: Vec<u16> = raw_options(&answer).iter().map(|(code, _)| *code).collect();
+        assert_eq!((answer[0], codes), (7, vec![1, 2, 13]), "{kind}: and no other options");
+        assert_eq!(raw_options(&answer)[2].1[..2], [0, 5], "UseMulticast");
+        let others = message(kind, &[duid(1), o(2, b"\0\x04somebody else's"), ia(&[])]);
+        assert_eq!(reason(&mut table, &own, &others), Reason::OtherServer, "{kind}");
+    }
+    assert_eq!(table.leases6.iter().count(), 0, "nothing was leased");
+    let card = o(79, b"\0\x01\x52\x54\0\0\0\x01");
+    let relayed = relay(0, "fd00:10::9", "fe80::1", &[card], &message(SOLICIT, &[duid(1), ia(&[])]));
+    assert_eq!(raw_reply(&mut table, &own, &relayed)[0], 13, "relays may");
+}
+
+/// 18.3.2: temporary addresses and prefixes are refused each by its own code, and bind nothing.
+#[test]
+fn prefixes_and_temporary_addresses_are_refused() {
+    let mut table = table();
+    let temporary = || o(4, &[0, 0, 0, 9]);
+    let prefix = || o(25, &[0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let code_in = |value: &[u8], at: usize| value[at..at + 6].to_vec();
+    let no_addresses = |value: &[u8]| assert_eq!(code_in(&value[4..], 0)[..2], [0, 13], "{value:?}");
+    for (kind, named) in [(SOLICIT, false), (REQUEST, true), (RENEW, true), (RELEASE, true)] {
+        for with in [vec![], vec![ia(&[])]] {
+            let options = [vec![duid(1), temporary(), prefix()], with.clone()].concat();
+            let asked = if named { to_us(&table, kind, &options) } else { message(kind, &options) };
+            let answer = raw_options(&raw_reply(&mut table, &link(ONE), &asked));
+            let value = |code: u16| &answer.iter().find(|(one, _)| *one == code).unwrap().1;
+            no_addresses(value(4));
+            assert_eq!(value(4)[..4], [0, 0, 0, 9]);
+            assert_eq!(value(25)[..12], [0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0]);
+            let fresh = matches!(kind, SOLICIT | REQUEST);
+            assert_eq!(value(4)[8..10], if fresh { [0, 2] } else { [0, 3] }, "{kind}: IA_TA");
+            assert_eq!(value(25)[16..18], if fresh { [0, 6] } else { [0, 3] }, "{kind}: IA_PD");
+            assert_eq!(answer.iter().any(|(code, _)| *code == 3), !with.is_empty(), "{kind}: IA_NA");
+            if with.is_empty() {
+                assert_eq!(table.leases6.iter().count(), 0, "{kind}: no address was asked for");
+            }
+        }
+        table = self::table();
+    }
+    for (code, value) in [(4, &[0; 3][..]), (25, &[0; 11])] {
+        let short = message(SOLICIT, &[duid(1), o(code, value)]);
+        assert!(matches!(reason(&mut table, &link(ONE), &short), Reason::Malformed(_)), "{code}");
+    }
+    for option in [temporary(), prefix()] {
+        let asked = message(INFORMATION, &[duid(1), option]);
+        assert!(matches!(reason(&mut table, &link(ONE), &asked), Reason::Malformed(_)), "16.12");
+    }
+}
+
+/// 18.3.2: an address of another network is refused as such, and nothing is bound in its place.
+#[test]
+fn a_request_from_another_link_is_told_so() {
+    let mut table = table();
+    for card in [ONE, FIXED] {
+        let asked = to_us(&table, REQUEST, &[duid(1), ia(&["fd00:20::1000"])]);
+        let answer = reply(&mut table, &link(card), 0, &asked);
+        assert_eq!((addresses(&answer), status_of_ia(&answer)), (vec![], Some(Status::NotOnLink)));
+    }
+    assert_eq!(table.leases6.iter().count(), 0);
+    let hint = message(SOLICIT, &[duid(1), ia(&["fd00:20::1000"])]);
+    let answer = reply(&mut table, &link(ONE), 0, &hint);
+    assert!(address(&answer).starts_with("fd00:10::1"), "in a SOLICIT it is a hint");
+}
+
+/// 18.3.2, 18.3.4, 18.3.9: that nothing is left is said.
+#[test]
+fn a_full_range_says_so() {
+    let mut table = table();
+    let far = |card: &str| Link { server: "fd00:20::1".parse().unwrap(), ..link(card) };
+    for card in ["52:54:00:00:01:01", "52:54:00:00:01:02"] {
+        let taken = to_us(&table, REQUEST, &[duid(1), ia(&[])]);
+        assert_eq!(addresses(&reply(&mut table, &far(card), 0, &taken)).len(), 1);
+    }
+    let rapid = message(SOLICIT, &[duid(1), ia(&[]), o(14, &[])]);
+    let answer = raw_reply(&mut table, &far(ONE), &rapid);
+    assert_eq!(answer[0], 2, "nothing is committed, so it is an ADVERTISE");
+    assert!(raw_options(&answer).iter().all(|(code, _)| *code != 7 && *code != 14), "no preference for that");
+    let asked = to_us(&table, REQUEST, &[duid(1), ia(&["fd00:20::1000"])]);
+    let answer = reply(&mut table, &far(ONE), 0, &asked);
+    assert_eq!((addresses(&answer), status_of_ia(&answer)), (vec![], Some(Status::NoAddrsAvail)));
+    let asked = to_us(&table, RENEW, &[duid(1), ia(&["fd00:20::1000"])]);
+    let answer = reply(&mut table, &far(ONE), 0, &asked);
+    assert_eq!(addresses(&answer), [("fd00:20::1000".to_owned(), 0)], "not to be used any longer");
+    assert_eq!(status_of_ia(&answer), Some(Status::NoBinding));
+    assert_eq!(table.leases6.iter().count(), 2);
+}
+
+/// 21.4: of several IA_NAs of a machine one is filled, the others are refused.
+#[test]
+fn several_associations_share_one_address() {
+    let mut table = table();
+    let second = || o(3, &[0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0]);
+    let asked = to_us(&table, REQUEST, &[duid(1), ia(&[]), second()]);
+    let answer = raw_options(&raw_reply(&mut table, &link(ONE), &asked));
+    let all: Vec<&Vec<u8>> = answer.iter().filter(|(code, _)| *code == 3).map(|(_, value)| value).collect();
+    assert_eq!((&all[0][..4], &all[0][12..14]), (&[0, 0, 0, 7][..], &[0, 5][..]));
+    assert_eq!((&all[1][..4], &all[1][12..14]), (&[0, 0, 0, 8][..], &[0, 13][..]));
+    assert_eq!((all.len(), &all[1][16..18]), (2, &[0, 2][..]), "NoAddrsAvail");
+    assert_eq!(all[1][4..12], [0; 8], "no times for no address");
+    assert_eq!(table.leases6.iter().count(), 1);
+}
+
+/// 21.9 and others: what says nothing of the answer is not looked at.
+#[test]
+fn unknown_options_elapsed_time_and_odd_ids_change_nothing() {
+    let mut table = table();
+    let plain = raw_reply(&mut table, &link(ONE), &message(SOLICIT, &[duid(1), ia(&[])]));
+    let odd = [o(8, &[0xff, 0xff]), o(20, &[]), o(11, &[3, 1, 0]), o(0xfffe, b"?"), o(39, &[0, 1, b'h'])];
+    for option in odd {
+        let asked = message(SOLICIT, &[duid(1), option, ia(&[])]);
+        assert_eq!(raw_reply(&mut table, &link(ONE), &asked), plain);
+    }
+    let long = message(SOLICIT, &[o(1, &[9; 131]), ia(&[])]);
+    assert!(matches!(reason(&mut table, &link(ONE), &long), Reason::Malformed(_)), "RFC 8415 section 11.1");
+    // DUID-LLT, -EN, -LL, -UUID and one of a type to come.
+    for id in [&b"\0\x01\0\x01\x11\x22\x33\x44\x52\x54\0\0\0\x09"[..], b"\0\x02\0\0\x01\x57abc"] {
+        let asked = message(SOLICIT, &[o(1, id), ia(&[])]);
+        let answer = raw_options(&raw_reply(&mut table, &link(ONE), &asked));
+        assert_eq!(answer[0], (1, id.to_vec()));
+        assert_eq!(
+            answer.iter().find(|(code, _)| *code == 3),
+            raw_options(&plain).iter().find(|(code, _)| *code == 3)
+        );
+    }
+}
+
+/// 21.7: what is not asked for is left out, but for what boots the machine.
+#[test]
+fn option_request_lists_are_followed() {
+    let mut table = table();
+    let class = [&[0, 0, 1, 0x57, 0, 32][..], b"PXEClient:Arch:00007:UNDI:003000"].concat();
+    let mut codes = |wanted: &[u8]| -> Vec<u16> {
+        let asked = message(SOLICIT, &[duid(1), ia(&[]), o(16, &class), o(61, &[0, 7]), o(6, wanted)]);
+        let answer = raw_options(&raw_reply(&mut table, &link(FIXED), &asked));
+        answer.into_iter().map(|(code, _)| code).collect()
+    };
+    assert_eq!(codes(&[0, 23]), [1, 2, 7, 3, 23, 59]);
+    assert_eq!(codes(&[]), [1, 2, 7, 3, 59]);
+    assert_eq!(codes(&[0xff]), [1, 2, 7, 3, 59], "half a code");
 }

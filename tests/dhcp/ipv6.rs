@@ -19,26 +19,31 @@ fn ip6(text: &str) -> Ipv6Addr {
 }
 
 pub(super) fn table() -> Table {
+    table_of("fd00:10::", "fd00:10::21")
+}
+
+/// The lab with this network and this address of machine `m`.
+fn table_of(network: &str, fixed: &str) -> Table {
     let six = |cidr: &str, dynamic: &[&str]| {
         let dynamic = dynamic.iter().map(|range| range.parse().unwrap()).collect();
         let dns = vec![ip6(US)];
         Some(Ipv6 { cidr: cidr.parse().unwrap(), dynamic, dns, ra: Advertise::Managed, router: false })
     };
     let mut lab = subnet("lab", "10.0.10.0/24", &[]);
-    lab.ipv6 = six("fd00:10::/64", &["fd00:10::1000-fd00:10::1fff"]);
+    lab.ipv6 = six(&format!("{network}/64"), &[&format!("{network}1000-{network}1fff")]);
     let mut far = subnet("far", "10.0.20.0/24", &[]);
     far.ipv6 = six("fd00:20::/64", &["fd00:20::1000-fd00:20::1001"]);
     let mut shut = subnet("shut", "10.0.30.0/24", &[]);
     shut.ipv6 = six("fd00:30::/64", &[]);
     let lab = Lab::new(vec![lab, far, shut]).machine("m", &[FIXED]).deployment("m", "lab", None);
-    let mut table = lab.address6("m", "fd00:10::21").table("10.0.10.1");
+    let mut table = lab.address6("m", fixed).table("10.0.10.1");
     table.lineage = "abc".into();
     table
 }
 
 pub(super) fn link(hardware: &str) -> Link {
     let source = "[fe80::1234]:546".parse().unwrap();
-    Link { server: ip6(US), mode: Mode::Server, source, hardware: Some(mac(hardware)) }
+    Link { server: ip6(US), mode: Mode::Server, source, unicast: false, hardware: Some(mac(hardware)) }
 }
 
 /// One option.
@@ -69,14 +74,14 @@ pub(super) fn to_us(table: &Table, kind: u8, options: &[Vec<u8>]) -> Vec<u8> {
 
 pub(super) const SOLICIT: u8 = 1;
 pub(super) const REQUEST: u8 = 3;
-const CONFIRM: u8 = 4;
+pub(super) const CONFIRM: u8 = 4;
 pub(super) const RENEW: u8 = 5;
-const REBIND: u8 = 6;
+pub(super) const REBIND: u8 = 6;
 pub(super) const RELEASE: u8 = 8;
-const DECLINE: u8 = 9;
+pub(super) const DECLINE: u8 = 9;
 pub(super) const INFORMATION: u8 = 11;
 
-fn settle(table: &mut Table, link: &Link, seconds: u64, datagram: &[u8]) -> Decision {
+pub(super) fn settle(table: &mut Table, link: &Link, seconds: u64, datagram: &[u8]) -> Decision {
     let now = Time((1_700_000_000 + seconds) * 1000);
     for _ in 0..3 {
         match handle(table, link, now, datagram) {
@@ -129,7 +134,16 @@ fn boot_file(message: &v6::Message) -> Option<String> {
     }
 }
 
-fn status(message: &v6::Message) -> Status {
+/// The status code in the first IA_NA.
+pub(super) fn status_of_ia(message: &v6::Message) -> Option<Status> {
+    let Some(DhcpOption::IANA(ia)) = message.opts().get(OptionCode::IANA) else { panic!("{message:?}") };
+    match ia.opts.get(OptionCode::StatusCode) {
+        Some(DhcpOption::StatusCode(status)) => Some(status.status),
+        _ => None,
+    }
+}
+
+pub(super) fn status(message: &v6::Message) -> Status {
     match message.opts().get(OptionCode::StatusCode) {
         Some(DhcpOption::StatusCode(status)) => status.status,
         other => panic!("{other:?}"),
@@ -226,7 +240,7 @@ fn each_firmware_gets_its_boot_file() {
 }
 
 /// A relay's message around another.
-fn relay(count: u8, link: &str, peer: &str, options: &[Vec<u8>], inner: &[u8]) -> Vec<u8> {
+pub(super) fn relay(count: u8, link: &str, peer: &str, options: &[Vec<u8>], inner: &[u8]) -> Vec<u8> {
     let head = [&[12, count], &ip6(link).octets()[..], &ip6(peer).octets()].concat();
     [head, options.concat(), o(9, inner)].concat()
 }
@@ -301,7 +315,8 @@ fn every_silence_has_its_reason() {
         let card = Link { hardware: Some(mac(card)), ..far.clone() };
         reply(&mut table, &card, 0, &message(SOLICIT, &[duid(1), ia(&[]), o(14, &[])]));
     }
-    assert!(matches!(reason(&mut table, &far, &solicit), Reason::Exhausted { .. }));
+    let full = reply(&mut table, &far, 0, &solicit);
+    assert_eq!((addresses(&full), status_of_ia(&full)), (vec![], Some(Status::NoAddrsAvail)));
 }
 
 #[test]
@@ -354,11 +369,11 @@ fn captured(file: &[u8]) -> Vec<([u8; 6], Vec<u8>)> {
 #[test]
 fn what_real_firmware_sent_is_answered() {
     let captures: [(&[u8], &str); 2] = [
-        (include_bytes!("../captures/uefi-pxe6.pcap"), "tftp://[fd00:10::1]/snponly.efi"),
-        (include_bytes!("../captures/uefi-http6.pcap"), "http://[fd00:10::1]/loader/snponly.efi"),
+        (include_bytes!("../captures/uefi-pxe6.pcap"), "tftp://[fd77::1]/snponly.efi"),
+        (include_bytes!("../captures/uefi-http6.pcap"), "http://[fd77::1]/loader/snponly.efi"),
     ];
     for (file, url) in captures {
-        let mut table = table();
+        let mut table = table_of("fd77::", "fd00:10::21");
         let messages = captured(file);
         assert!(!messages.is_empty());
         let mut files = Vec::new();
@@ -373,7 +388,8 @@ fn what_real_firmware_sent_is_answered() {
                 }
                 at = end;
             }
-            let link = Link { hardware: voldemort::model::Mac::new(card).ok(), ..link(ONE) };
+            let hardware = voldemort::model::Mac::new(card).ok();
+            let link = Link { hardware, server: ip6("fd77::1"), ..link(ONE) };
             let answer = reply(&mut table, &link, 0, &datagram);
             files.extend(boot_file(&answer));
         }

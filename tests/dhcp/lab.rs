@@ -27,13 +27,14 @@ pub fn subnet(name: &str, cidr: &str, dynamic: &[&str]) -> Subnet {
     let cidr: voldemort::model::Cidr = cidr.parse().unwrap();
     Subnet {
         name: name.parse().unwrap(),
-        cidr,
+        cidr: Some(cidr),
         gateway: Some(cidr.hosts().first),
         dns: vec![cidr.hosts().first],
         domain: Some("lab.example".into()),
         dynamic: dynamic.iter().map(|range| range.parse().unwrap()).collect(),
         lease: Span::seconds(3600),
         options: Default::default(),
+        mode: Default::default(),
         ipv6: None,
         segment: name.parse().unwrap(),
         origin: origin(1),

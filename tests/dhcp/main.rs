@@ -1,5 +1,6 @@
 //! DHCP decisions, driven from outside: exchanges of every kind, and what real clients sent.
 
+mod battery;
 mod boot_file;
 mod conformance;
 mod conformance6;
@@ -7,9 +8,11 @@ mod exchange;
 mod ipv6;
 mod lab;
 mod message;
+mod modes;
 mod options;
 mod pcap;
 mod property;
 mod reasons;
+mod reasons6;
 mod replay;
 mod sheet;

@@ -193,6 +193,22 @@ fn some_options_are_never_sent() {
     }
 }
 
+/// 1.6: 108 makes dual-stack clients drop IPv4 (RFC 8925), in the middle of a boot too: an inventory
+/// may set it, and it reaches systems alone.
+#[test]
+fn ipv6_only_is_never_said_to_firmware() {
+    let mut lab = super::lab::subnet("lab", "10.0.10.0/24", &["10.0.10.100-10.0.10.199"]);
+    lab.options.values.insert(108, vec![0, 0, 7, 8].into());
+    let mut table = super::lab::Lab::new(vec![lab]).table(SERVER);
+    let ask = |message: Message| message.option(55, &[1, 108]);
+    let (system, _) = reply(&mut table, &self::lab(), ask(Message::discover(mac(STRANGER))));
+    assert_eq!(system.option(108), Some(&[0, 0, 7, 8][..]));
+    for firmware in [Message::pxe_bios, Message::pxe_uefi, Message::http_uefi, Message::ipxe] {
+        let (offer, _) = reply(&mut table, &self::lab(), ask(firmware(Message::discover(mac(STRANGER)))));
+        assert_eq!(offer.option(108), None);
+    }
+}
+
 /// 1.6, strings: host names of any bytes, with a NUL at the end.
 #[test]
 fn host_names_may_be_any_bytes() {

@@ -15,6 +15,7 @@ mod golden;
 mod hostile;
 mod http;
 mod inventory;
+mod ipv6_only;
 mod kit;
 mod layers;
 mod lossy;

@@ -135,13 +135,14 @@ address = "auto"
 fn the_daemons_subnet_serves_inventories_without_one() {
     let subnet = Arc::new(Subnet {
         name: "default".parse().unwrap(),
-        cidr: "10.9.0.0/16".parse().unwrap(),
+        cidr: Some("10.9.0.0/16".parse().unwrap()),
         gateway: None,
         dns: Vec::new(),
         domain: None,
         dynamic: vec!["10.9.1.0-10.9.2.0".parse().unwrap()],
         lease: Span::seconds(60),
         options: Default::default(),
+        mode: Default::default(),
         ipv6: None,
         segment: "default".parse().unwrap(),
         origin: Origin { file: "daemon.toml".into(), line: 1, column: 1 },
@@ -149,7 +150,7 @@ fn the_daemons_subnet_serves_inventories_without_one() {
     let text = format!("{BOOT}[deployment.d]\nboot = \"b\"\nmac = \"52:54:00:aa:00:01\"\n");
     let fixed = format!("{text}address = \"10.9.7.7\"\n");
     assert_eq!(resolve(&fixed, Some(subnet.clone())).deployments["d"].subnet, subnet);
-    assert_eq!(resolve(&fixed, None).deployments["d"].subnet.cidr, "10.9.7.0/24".parse().unwrap());
+    assert_eq!(resolve(&fixed, None).deployments["d"].subnet.cidr, "10.9.7.0/24".parse().ok());
     let dynamic = resolve(&text, Some(subnet.clone()));
     assert_eq!(dynamic.deployments["d"].address, None);
     assert_eq!(dynamic.subnets["default"], subnet);

@@ -355,3 +355,18 @@ fn a_transcript_tells_the_whole_boot() {
     }
     assert!(!text.contains("deployment thin"));
 }
+
+/// Where another server gives the addresses none need be lent here, and the boots are rehearsed as if
+/// all were served.
+#[test]
+fn a_subnet_that_is_left_to_another_server_is_rehearsed() {
+    let site = SITE.replace("dynamic = \"10.0.10.100-10.0.10.199\"", "mode    = \"proxy\"");
+    let loaded = inventory(&site);
+    let errors: Vec<_> = loaded.problems.iter().filter(|problem| problem.level == Level::Error).collect();
+    assert!(errors.is_empty(), "{errors:?}");
+    // Its second initrd has a name that GRUB can't pass.
+    let plain = |walk: &&Walk| walk.route != Route::SecureBoot;
+    assert!(walks(&loaded, "web-1").iter().filter(plain).all(|walk| walk.end == End::Installed));
+    assert!(walks(&loaded, "thin").iter().all(|walk| walk.end == End::NetworkBoots));
+    assert_eq!(loaded.desired.subnets["lab"].mode, voldemort::model::Mode::Proxy);
+}

@@ -214,7 +214,8 @@ fn a_server_that_appears_later_is_told_of_and_stops_nothing() {
         runtime().block_on(async {
             let note = Arc::new(move |event: Event| drop(sender.send(event)));
             let interface = Interface::find("cli", None).unwrap();
-            let watch = Watch { interface, mode: mine, note };
+            let (others, hint) = (Default::default(), tokio::sync::watch::channel(0).1);
+            let watch = Watch { interface, mode: mine, others, hint, note };
             watch.before_serving().await;
             let look = Duration::from_millis(500);
             tokio::select! {

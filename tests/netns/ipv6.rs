@@ -136,6 +136,40 @@ fn a_machine_boots_and_installs_once_by_ipv6() {
     assert_eq!(daemon.stop(), Some(0));
 }
 
+/// A subnet without IPv4: what a machine is told is all IPv6, and DHCPv4 says nothing there.
+#[test]
+fn a_subnet_may_have_ipv6_alone() {
+    if !has("dhclient") || !has("curl") || !has("ss") || !has("busybox") {
+        return;
+    }
+    let Some(net) = Net::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    net.server_ip(&["address", "add", "fd00:10::1/64", "dev", "srv", "nodad"]);
+    let (config, root) = (detect(&net, folder.path()), inventory(folder.path()));
+    let alone = MANIFEST
+        .replace("cidr = \"10.0.10.0/24\"", "domain = \"six.example\"")
+        .replace("address  = \"10.0.10.30\"", "")
+        .replace("ip={{ address6 }}", "ip={{ address }}/{{ prefix_length }}\", \"from={{ server_url }}");
+    std::fs::write(Path::new(&root).join("lab.toml"), alone).unwrap();
+    let daemon = serving(&net, &config, &root);
+    card(&net, HARRY);
+    let four =
+        net.client_output(&["sh", "-c", "busybox udhcpc -f -n -t 2 -T 1 -i cli -s /bin/true 2>&1; true"]);
+    assert!(!four.contains("lease of"), "{four}");
+    assert_eq!(address(&dhclient(&net, folder.path(), "")), "fd00:10::30");
+    net.client_ip(&["address", "add", "fd00:10::30/64", "dev", "cli", "nodad"]);
+    let script = get(&net, SCRIPT);
+    assert!(script.contains("kernel --name linux http://[fd00:10::1]/debian-12/files/vmlinuz"), "{script}");
+    assert!(script.contains("ip=fd00:10::30/64 from=http://[fd00:10::1]"), "{script}");
+    assert_eq!(get(&net, "tftp://[fd00:10::1]/debian-12/files/initrd.gz"), "the initrd");
+    let answers = get(&net, url_in(&script, "/answers/"));
+    assert!(answers.contains("http://[fd00:10::1]/hooks/"), "{answers}");
+    assert_eq!(get(&net, url_in(&answers, "/completed").trim_end_matches([';', '\''])), "");
+    let shown = net.server_output(&[VOLDEMORTCTL, "get", "deployments"]);
+    assert!(shown.contains("fd00:10::30") && shown.contains("installed"), "{shown}");
+    assert_eq!(daemon.stop(), Some(0));
+}
+
 #[test]
 fn machines_may_make_their_own_addresses_and_an_edit_ends_ipv6() {
     if !has("dhclient") || !has("curl") || !has("ss") {

@@ -12,6 +12,7 @@ mod lab;
 #[allow(dead_code, reason = "shared with the tests of the decisions")]
 #[path = "../dhcp/message.rs"]
 mod message;
+mod neighbours;
 mod net;
 mod relay;
 mod spine;

@@ -31,22 +31,57 @@ impl Drop for Behind {
     }
 }
 
+impl Behind {
+    /// A machine `eth0` behind the client's namespace, which relays for it as 10.0.20.1.
+    fn new(net: &Net) -> Behind {
+        let behind = Behind(format!("{}-r", net.client));
+        assert!(Command::new("ip").args(["netns", "add", &behind.0]).status().unwrap().success());
+        net.client_ip(&["address", "add", "10.0.10.2/24", "dev", "cli"]);
+        net.client_ip(&["link", "add", "lan0", "type", "veth", "peer", "name", "eth0", "netns", &behind.0]);
+        net.client_ip(&["address", "add", "10.0.20.1/24", "dev", "lan0"]);
+        net.client_ip(&["link", "set", "lan0", "up"]);
+        let words = ["-n", &behind.0, "link", "set", "eth0", "address", STRANGER, "up"];
+        assert!(Command::new("ip").args(words).status().unwrap().success());
+        net.server_ip(&["route", "add", "10.0.20.0/24", "via", "10.0.10.2"]);
+        behind
+    }
+}
+
+const RELAY: &str = "dnsmasq --no-daemon --port=0 --conf-file=/dev/null --dhcp-leasefile=/dev/null \
+    --dhcp-relay=10.0.20.1,10.0.10.1";
+
+/// RFC 2131 section 4.3.2: who comes back with an address of another network is refused, through the
+/// relay and by broadcast, and then gets one of this network.
+#[test]
+fn a_client_that_moved_behind_a_relay_is_refused_and_starts_over() {
+    let Some(net) = Net::new().filter(|_| has("dhclient") && has("dnsmasq")) else { return };
+    let behind = Behind::new(&net);
+    let daemon = Daemon::start(&net, 3600);
+    let _relay = net.run(&RELAY.split_whitespace().collect::<Vec<_>>());
+    let client = Client::new();
+    let (script, leases, pid) = (client.path("script"), client.path("leases"), client.path("pid"));
+    let end = "4 2037/01/01 00:00:00";
+    let lease = format!(
+        "lease {{ interface \"eth0\"; fixed-address 10.0.10.50; option subnet-mask 255.255.255.0; \
+         option dhcp-lease-time 3600; option dhcp-server-identifier 10.0.10.1; \
+         renew {end}; rebind {end}; expire {end}; }}\n"
+    );
+    std::fs::write(&leases, lease).unwrap();
+    let words =
+        ["ip", "netns", "exec", &behind.0, "dhclient", "-d", "-sf", &script, "-lf", &leases, "-pf", &pid];
+    let _client = net.run(&[&words[..], &["eth0"]].concat());
+    let refused = daemon.wait(Stage::Refused);
+    assert!(refused.text.starts_with("refused 10.0.10.50: "), "{}", refused.text);
+    assert_eq!(daemon.wait(Stage::Ack).address, Some(ip("10.0.20.100").into()));
+    wait_for_address(&behind.0, "eth0", "10.0.20.100/24");
+}
+
 #[test]
 fn a_client_behind_a_relay_gets_an_address_of_its_own_network() {
     let Some(net) = Net::new().filter(|_| has("udhcpc") && has("dnsmasq")) else { return };
-    let behind = Behind(format!("{}-r", net.client));
-    assert!(Command::new("ip").args(["netns", "add", &behind.0]).status().unwrap().success());
-    net.client_ip(&["address", "add", "10.0.10.2/24", "dev", "cli"]);
-    net.client_ip(&["link", "add", "lan0", "type", "veth", "peer", "name", "eth0", "netns", &behind.0]);
-    net.client_ip(&["address", "add", "10.0.20.1/24", "dev", "lan0"]);
-    net.client_ip(&["link", "set", "lan0", "up"]);
-    let inside = |words: &[&str]| Command::new("ip").args(["-n", &behind.0]).args(words).status().unwrap();
-    assert!(inside(&["link", "set", "eth0", "address", STRANGER, "up"]).success());
-    net.server_ip(&["route", "add", "10.0.20.0/24", "via", "10.0.10.2"]);
+    let behind = Behind::new(&net);
     let daemon = Daemon::start(&net, 3600);
-    let relay = "dnsmasq --no-daemon --port=0 --conf-file=/dev/null --dhcp-leasefile=/dev/null \
-        --dhcp-relay=10.0.20.1,10.0.10.1";
-    let _relay = net.run(&relay.split_whitespace().collect::<Vec<_>>());
+    let _relay = net.run(&RELAY.split_whitespace().collect::<Vec<_>>());
     let client = Client::new();
     let script = client.path("script");
     let words = [

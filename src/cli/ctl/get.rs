@@ -1,5 +1,7 @@
 //! `voldemortctl get KIND`.
 
+use std::net::IpAddr;
+
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -115,7 +117,10 @@ fn deployment(row: &types::Deployment) -> Vec<String> {
     vec![
         row.name.clone(),
         or_dash(row.machine.as_ref()),
-        row.address.map_or("auto".into(), |address| address.to_string()),
+        row.address
+            .map(IpAddr::V4)
+            .or(row.address6.map(IpAddr::V6))
+            .map_or("auto".into(), |own| own.to_string()),
         row.boot.clone(),
         or_dash(row.template.as_ref()),
         row.phase.clone(),
@@ -227,6 +232,7 @@ fn status(arguments: &Arguments, remote: &Remote) -> Exit {
         serial,
         server,
         mode,
+        other_servers,
         deployments,
         machines,
         waiting,
@@ -235,6 +241,9 @@ fn status(arguments: &Arguments, remote: &Remote) -> Exit {
         sources,
     } = &status;
     println!("daemon       {version}, {server}, DHCP mode {mode}");
+    if let Some(others) = other_servers {
+        println!("other DHCP   {}", if others.is_empty() { "none".into() } else { others.join(", ") });
+    }
     println!("table        {deployments} deployments, {machines} machines, serial {serial} ({lineage})");
     if waiting + in_flight > 0 {
         println!("reinstalls   {in_flight} in flight, {waiting} wait for their turn");

@@ -41,6 +41,8 @@ pub enum SubjectError {
     Unknown { name: String, known: String },
     #[error("deployment {0} has no machine: no machine in the inventory carries its labels")]
     NoMachine(Name),
+    #[error("deployment {0} is in subnet {1}, which has IPv6 alone: its machine can't be tried here")]
+    Ipv6Alone(Name, Name),
 }
 
 impl Subject {
@@ -61,11 +63,13 @@ impl Subject {
         let mac = machine.and_then(|machine| machine.macs.first().copied());
         let mac = mac.ok_or_else(|| SubjectError::NoMachine(deployment.name.clone()))?;
         let subnet = &deployment.subnet;
+        let no_ipv4 = || SubjectError::Ipv6Alone(deployment.name.clone(), subnet.name.clone());
+        let cidr = subnet.cidr.ok_or_else(no_ipv4)?;
         Ok(Subject {
             deployment: deployment.name.clone(),
             mac,
-            cidr: subnet.cidr,
-            server: server_address(subnet.cidr, subnet.gateway),
+            cidr,
+            server: server_address(cidr, subnet.gateway),
             disk: match deployment.values.get("disk") {
                 Some(Value::String(disk)) => Bus::of(disk),
                 _ => Bus::Virtio,

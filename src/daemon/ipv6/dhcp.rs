@@ -104,13 +104,13 @@ impl Service {
     fn take(self: &Arc<Service>, packet: &[u8], from: Option<LinkAddr>) {
         let Some((source, destination, datagram)) = datagram(packet) else { return };
         // A frame to this host may be one that it only forwards.
-        let ours = [SERVERS, SITE_SERVERS].contains(&destination) || self.own.contains(&destination);
-        if !ours {
+        let unicast = self.own.contains(&destination);
+        if !unicast && ![SERVERS, SITE_SERVERS].contains(&destination) {
             return;
         }
         let hardware = from.and_then(|from| from.addr()).and_then(|octets| Mac::new(octets).ok());
         let source = SocketAddrV6::new(source, 0, 0, self.index);
-        let link = Link { server: self.server, mode: *self.mode.borrow(), source, hardware };
+        let link = Link { server: self.server, mode: *self.mode.borrow(), source, unicast, hardware };
         match handle(&self.keeper.table(), &link, now(), datagram) {
             Decision::Reply { bytes, port, events } => self.answer(&bytes, source, port, events),
             Decision::Silence(silence) => self.note(&silence),

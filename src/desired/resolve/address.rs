@@ -9,7 +9,7 @@ use super::{Resolver, listed};
 use crate::desired::Subnet;
 use crate::manifest::document::{self, Address, Resource};
 use crate::manifest::{Code, Level, Mark, Marked, Problem};
-use crate::model::{Cidr, Name, Origin};
+use crate::model::{Cidr, Mode, Name, Origin};
 
 type Written = Resource<document::Deployment>;
 
@@ -28,8 +28,11 @@ impl Resolver<'_> {
         if let (Some(only), None) = (subnets.next(), subnets.next()) {
             return Some(only.clone());
         }
-        let around = |subnet: &&Arc<Subnet>| {
-            address.as_ref().is_some_and(|address| subnet.cidr.contains(address.value))
+        let address6 = resource.body.address6.as_ref();
+        let around = |subnet: &&Arc<Subnet>| match (&address, &subnet.ipv6) {
+            (Some(address), _) => subnet.contains(address.value),
+            (None, Some(ipv6)) => address6.is_some_and(|address| ipv6.cidr.contains(address.value)),
+            (None, None) => false,
         };
         let found = self.desired.subnets.values().find(around).cloned();
         if found.is_none() && effective.whole && !self.incomplete() {
@@ -40,9 +43,8 @@ impl Resolver<'_> {
 
     /// The network of an inventory that declares none.
     fn fallback(&mut self, resource: &Written, address: Option<Marked<Ipv4Addr>>) -> Arc<Subnet> {
-        let holds = |subnet: &&Arc<Subnet>| {
-            address.as_ref().is_some_and(|address| subnet.cidr.contains(address.value))
-        };
+        let holds =
+            |subnet: &&Arc<Subnet>| address.as_ref().is_some_and(|address| subnet.contains(address.value));
         let fallback = &self.options.fallback;
         if let Some(subnet) = fallback.iter().find(holds).or(fallback.first()) {
             return subnet.clone();
@@ -56,13 +58,14 @@ impl Resolver<'_> {
         let file = &self.documents.sources.get(resource.mark.file).name;
         let guess = || Subnet {
             name: name.clone(),
-            cidr,
+            cidr: Some(cidr),
             gateway: None,
             dns: Vec::new(),
             domain: None,
             dynamic: if network == cidr.network() { vec![cidr.hosts()] } else { Vec::new() },
             lease: LEASE_USUAL,
             options: Default::default(),
+            mode: Mode::Server,
             ipv6: None,
             segment: name.clone(),
             origin: Origin { file: file.clone(), line: 1, column: 1 },
@@ -71,8 +74,9 @@ impl Resolver<'_> {
     }
 
     fn no_subnet(&self, resource: &Written, address: Option<Marked<Ipv4Addr>>) -> Problem {
-        let all =
-            listed(self.desired.subnets.values().map(|subnet| format!("{} ({})", subnet.name, subnet.cidr)));
+        let all = listed(
+            self.desired.subnets.values().map(|subnet| format!("{} ({})", subnet.name, subnet.network())),
+        );
         let problem = match address {
             Some(address) => {
                 let message = format!("address {} is in none of the subnets", address.value);
@@ -111,8 +115,13 @@ impl Resolver<'_> {
         effective: &Effective,
         subnet: &Arc<Subnet>,
     ) -> Option<Ipv4Addr> {
+        let Some(cidr) = subnet.cidr else {
+            self.ipv6_alone(resource, effective, subnet);
+            return None;
+        };
         let Some(address) = fixed(resource) else {
-            if subnet.dynamic.is_empty() && effective.whole {
+            // Elsewhere another server has the addresses.
+            if subnet.dynamic.is_empty() && effective.whole && subnet.mode == Mode::Server {
                 self.problems.push(self.no_dynamic(resource, subnet));
             }
             return None;
@@ -120,14 +129,14 @@ impl Resolver<'_> {
         let own = self.documents.subnets.get(&subnet.name);
         let about = |key: fn(&document::Subnet) -> Option<Mark>| own.and_then(|own| key(&own.body));
         let at = address.value;
-        let problem = if !subnet.cidr.contains(at) {
-            self.outside(resource, effective, subnet, &address)
-        } else if !subnet.cidr.is_host(at) {
-            let what = if at == subnet.cidr.network() { "network" } else { "broadcast" };
+        let problem = if !cidr.contains(at) {
+            self.outside(resource, effective, (subnet, cidr), &address)
+        } else if !cidr.is_host(at) {
+            let what = if at == cidr.network() { "network" } else { "broadcast" };
             let message = format!("{at} is the {what} address of subnet `{}`", subnet.name);
             let problem = Problem::new(Code::Reserved, address.mark, message, "no machine can have it");
             also(problem, about(|body| Some(body.cidr.as_ref()?.mark)), "subnet defined here")
-                .help(format!("host addresses are {}", subnet.cidr.hosts()))
+                .help(format!("host addresses are {}", cidr.hosts()))
         } else if subnet.gateway == Some(at) {
             let message = format!("{at} is the gateway of subnet `{}`", subnet.name);
             let problem = Problem::new(Code::Reserved, address.mark, message, "the router has it");
@@ -157,13 +166,13 @@ impl Resolver<'_> {
         &self,
         resource: &Written,
         effective: &Effective,
-        subnet: &Subnet,
+        (subnet, network): (&Subnet, Cidr),
         address: &Marked<Ipv4Addr>,
     ) -> Problem {
         let at = address.value;
         let message = format!("address {at} is outside subnet `{}`", subnet.name);
-        let hosts = subnet.cidr.hosts().len();
-        let label = format!("not one of the {hosts} host addresses of {}", subnet.cidr);
+        let hosts = network.hosts().len();
+        let label = format!("not one of the {hosts} host addresses of {}", network);
         let mut problem = Problem::new(Code::Outside, address.mark, message, label);
         let cidr = self.documents.subnets.get(&subnet.name).and_then(|own| own.body.cidr.as_ref());
         problem = also(problem, cidr.map(|cidr| cidr.mark), "subnet defined here");
@@ -175,19 +184,19 @@ impl Resolver<'_> {
             };
             problem = problem.also(choice.name.mark, label);
         }
-        match self.meant(at, subnet) {
+        match self.meant(at, (subnet, network)) {
             Some(help) => problem.help(help),
-            None => problem.help(format!("host addresses are {}", subnet.cidr.hosts())),
+            None => problem.help(format!("host addresses are {}", network.hosts())),
         }
     }
 
     /// The same host in the right network, if nobody has it.
-    fn meant(&self, at: Ipv4Addr, subnet: &Subnet) -> Option<String> {
-        let mask = u32::from(subnet.cidr.netmask());
-        let meant = Ipv4Addr::from(u32::from(subnet.cidr.network()) | (u32::from(at) & !mask));
+    fn meant(&self, at: Ipv4Addr, (subnet, network): (&Subnet, Cidr)) -> Option<String> {
+        let mask = u32::from(network.netmask());
+        let meant = Ipv4Addr::from(u32::from(network.network()) | (u32::from(at) & !mask));
         let taken =
             self.fixed.contains_key(&meant) || subnet.gateway == Some(meant) || subnet.is_dynamic(meant);
-        if taken || !subnet.cidr.is_host(meant) {
+        if taken || !network.is_host(meant) {
             return None;
         }
         let differing: Vec<usize> =
@@ -200,6 +209,28 @@ impl Resolver<'_> {
             _ => String::new(),
         };
         Some(format!("{first}did you mean {meant}? (it is free)"))
+    }
+
+    /// Where there is no IPv4, the address comes from `address6`, from the range, or from the machine
+    /// itself.
+    fn ipv6_alone(&mut self, resource: &Written, effective: &Effective, subnet: &Arc<Subnet>) {
+        let own = self.documents.subnets.get(&subnet.name).map(|own| own.mark);
+        if let Some(address) = fixed(resource) {
+            let message = format!("subnet `{}` has IPv6 alone, and {} is IPv4", subnet.name, address.value);
+            let problem = Problem::new(Code::Outside, address.mark, message, "no network holds it");
+            let help = "write an IPv6 address as `address6`, or give the subnet a `cidr`";
+            self.problems.push(also(problem, own, "has no `cidr`").help(help));
+            return;
+        }
+        let gets_one = resource.body.address6.is_some()
+            || subnet.ipv6.as_ref().is_some_and(|ipv6| ipv6.gives_addresses());
+        if !gets_one && effective.whole {
+            let mark = resource.body.address.as_ref().map_or(resource.mark, |address| address.mark);
+            let message = format!("deployment {} gets no address in subnet `{}`", resource.name, subnet.name);
+            let problem = Problem::new(Code::NoDynamic, mark, message, "has no `address6`");
+            let help = "give the deployment an `address6`, or the subnet's `ipv6` a `dynamic` range";
+            self.problems.push(also(problem, own, "its `ipv6` has no `dynamic` range").help(help));
+        }
     }
 
     fn no_dynamic(&self, resource: &Written, subnet: &Subnet) -> Problem {

@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::Digests;
 use crate::desired::{Boot, Deployment, DhcpOptions, Ipv6, Place, Subnet, Template};
 use crate::manifest::Sources;
-use crate::model::{Mac, Name, hex};
+use crate::model::{Mac, Mode, Name, hex};
 use crate::render::Value;
 
 /// Hashes values so that no two different sequences of them look alike.
@@ -105,17 +105,21 @@ pub(super) fn subnet(subnet: &Subnet) -> [u8; 32] {
         dynamic: _,
         lease,
         options,
+        mode,
         ipv6,
         segment: _,
         origin: _,
     } = subnet;
     let mut sum = Sum::new("subnet");
-    sum.shown(cidr);
+    cidr.iter().for_each(|cidr| sum.shown(cidr));
     sum.option(gateway.as_ref());
     sum.list(dns.iter());
     sum.option(domain.as_ref());
     sum.number(lease.0);
     sum.dhcp_options(options);
+    if *mode != Mode::Server {
+        sum.shown(mode);
+    }
     // Nothing where there is none, so that digests made before there was IPv6 stay right. What is
     // lent is left out, as with IPv4, and what is advertised to the whole wire.
     if let Some(Ipv6 { cidr, dynamic: _, dns, ra: _, router: _ }) = ipv6 {

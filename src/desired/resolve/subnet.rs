@@ -4,7 +4,7 @@ use super::{Resolver, digest, ipv6, option};
 use crate::desired::Subnet;
 use crate::manifest::document::{self, Resource};
 use crate::manifest::{Code, Mark, Marked, Problem};
-use crate::model::{Cidr, Name, Span};
+use crate::model::{Cidr, Mode, Name, Span};
 
 /// How long a dynamic address is lent where the subnet does not say.
 pub(super) const LEASE_USUAL: Span = Span::seconds(3600);
@@ -14,10 +14,16 @@ impl Resolver<'_> {
         let documents = self.documents;
         let mut networks = Vec::new();
         for resource in documents.subnets.values() {
-            let Some(cidr) = &resource.body.cidr else { continue };
-            networks.push((cidr, &**resource));
-            self.consistent(resource, cidr);
-            let subnet = self.subnet(resource, cidr);
+            match &resource.body.cidr {
+                Some(cidr) => {
+                    networks.push((cidr, &**resource));
+                    self.consistent(resource, cidr);
+                }
+                None if is_ipv6_only(resource) => self.ipv4_settings(resource),
+                // Its network was found wrong.
+                None => continue,
+            }
+            let subnet = self.subnet(resource);
             self.digests.subnets.insert(resource.name.clone(), digest::subnet(&subnet));
             let subnet = self.earlier.subnet(subnet);
             self.desired.subnets.insert(resource.name.clone(), subnet);
@@ -31,18 +37,20 @@ impl Resolver<'_> {
         }
     }
 
-    fn subnet(&self, resource: &Resource<document::Subnet>, cidr: &Marked<Cidr>) -> Subnet {
-        let document::Subnet { cidr: _, gateway, dns, domain, dynamic, lease, shares: _, ipv6, extra } =
+    fn subnet(&self, resource: &Resource<document::Subnet>) -> Subnet {
+        let document::Subnet { cidr, gateway, dns, domain, dynamic, lease, shares: _, mode, ipv6, extra } =
             &resource.body;
+        let known = |text: &str| Mode::ALL.into_iter().find(|mode| mode.to_string() == text);
         Subnet {
             name: resource.name.clone(),
-            cidr: cidr.value,
+            cidr: cidr.as_ref().map(|cidr| cidr.value),
             gateway: gateway.as_ref().map(|gateway| gateway.value),
             dns: dns.iter().map(|dns| dns.value).collect(),
             domain: domain.as_ref().map(|domain| domain.value.to_string()),
             dynamic: dynamic.iter().map(|range| range.value).collect(),
             lease: lease.as_ref().map_or(LEASE_USUAL, |lease| lease.value),
             options: option::encoded(extra),
+            mode: mode.as_ref().and_then(|mode| known(&mode.value)).unwrap_or_default(),
             ipv6: ipv6.as_ref().and_then(ipv6::resolved),
             segment: self.segment(resource),
             origin: self.documents.sources.origin(resource.mark),
@@ -62,6 +70,42 @@ impl Resolver<'_> {
             shares = &found.body.shares;
         }
         chain.last().map_or(&resource.name, |last| *last).clone()
+    }
+
+    /// Settings that say nothing where there is no IPv4.
+    fn ipv4_settings(&mut self, resource: &Resource<document::Subnet>) {
+        let document::Subnet {
+            cidr: _,
+            gateway,
+            dns,
+            domain: _,
+            dynamic,
+            lease: _,
+            shares,
+            mode: _,
+            ipv6: _,
+            extra,
+        } = &resource.body;
+        let first_option = extra.options.0.values().next().map(|field| field.key);
+        let first_route = extra.routes.iter().flatten().find_map(|route| Some(route.to.as_ref()?.mark));
+        let written = [
+            ("gateway", gateway.as_ref().map(|found| found.mark)),
+            ("dns", dns.first().map(|found| found.mark)),
+            ("dynamic", dynamic.first().map(|found| found.mark)),
+            ("shares", shares.as_ref().map(|found| found.mark)),
+            ("options", first_option),
+            ("routes", first_route),
+        ];
+        for (key, mark) in written.into_iter().filter_map(|(key, mark)| Some((key, mark?))) {
+            let message = format!("`{key}` of subnet `{}` is about IPv4, which it has not", resource.name);
+            let problem = Problem::new(Code::BadSubnet, mark, message, "says nothing here");
+            let help = match key {
+                "dns" | "dynamic" => "put it into the `ipv6` table, or give the subnet a `cidr`".to_owned(),
+                "gateway" => "leave it away: IPv6 machines learn their router from its advertisements".into(),
+                _ => "leave it away, or give the subnet a `cidr`".into(),
+            };
+            self.problems.push(problem.help(help));
+        }
     }
 
     fn consistent(&mut self, resource: &Resource<document::Subnet>, cidr: &Marked<Cidr>) {
@@ -128,6 +172,12 @@ impl Resolver<'_> {
             }
         }
     }
+}
+
+/// Whether it was meant to have no IPv4, rather than written wrong.
+fn is_ipv6_only(resource: &Resource<document::Subnet>) -> bool {
+    let six = resource.body.ipv6.as_ref().is_some_and(|ipv6| ipv6.cidr.is_some());
+    resource.body.cidr.is_none() && resource.whole && six
 }
 
 type Network<'a> = (&'a Marked<Cidr>, &'a Resource<document::Subnet>);

@@ -26,14 +26,15 @@ const fn may(name: &'static str, shape: Shape, about: &'static str) -> Key {
 }
 
 const fn table(plural: &'static str, about: &'static str, keys: &'static [Key]) -> Fields {
-    Fields { plural, about, keys }
+    Fields { plural, about, keys, either: &[] }
 }
 
-static SUBNET: Fields = table(
-    "subnets",
-    "A network the daemon serves.",
-    &[
-        must("cidr", Text(Cidr), "The network, as in \"10.0.10.0/24\"."),
+static SUBNET: Fields = Fields {
+    plural: "subnets",
+    about: "A network the daemon serves.",
+    either: &["cidr", "ipv6"],
+    keys: &[
+        may("cidr", Text(Cidr), "The network, as in \"10.0.10.0/24\"; without it the subnet has IPv6 alone."),
         may("gateway", Text(Address), "Router that machines are told to use."),
         may("dns", Several(&Text(Address)), "Name servers that machines are told to use."),
         may("domain", Text(HostName), "Domain of the machines' host names."),
@@ -49,11 +50,17 @@ static SUBNET: Fields = table(
             Text(Name(Kind::Subnet)),
             "Another subnet that is on the same wire: machines there may get addresses of both.",
         ),
+        may(
+            "mode",
+            Text(Choice(&["server", "proxy", "listen", "off"])),
+            "What the daemon is there, where its own file allows more: \"proxy\" leaves addresses to another DHCP \
+             server, \"listen\" answers nothing and tells what it would, \"off\" is silent.",
+        ),
         may("ipv6", Table(&IPV6), "IPv6 on the same wire; without it nothing is said there."),
         OPTIONS,
         ROUTES,
     ],
-);
+};
 
 static IPV6: Fields = table(
     "`ipv6` tables",

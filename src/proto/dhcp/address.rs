@@ -18,16 +18,13 @@ use super::Link;
 use super::boot_file::Booter;
 use super::client::Client;
 use super::silence::Reason;
-use super::wire::{MessageType, Request};
+use super::wire::{LINK_SELECTION, MessageType, Request};
 use crate::desired::{Deployment, Machine, Subnet};
-use crate::model::{Span, Time};
+use crate::model::{Mode, Span, Time};
 use crate::table::{LeaseState, Supply, Table};
 
 /// How long a card must have been quiet before a netbooting sibling takes its fixed address.
 pub const TAKEOVER: Span = Span::seconds(30);
-
-/// Sub-options of the relay's option 82.
-const LINK_SELECTION: u8 = 5;
 
 /// A request with what the table knows of its sender.
 pub(super) struct Asker<'a> {
@@ -72,7 +69,7 @@ impl<'a> Asker<'a> {
 
     pub(super) fn right(&self, table: &Table, link: &Link, now: Time) -> Result<Right, Reason> {
         if let (Some(machine), Some(deployment)) = (self.machine, self.deployment)
-            && let Some(address) = deployment.address.filter(|address| self.subnet.cidr.contains(*address))
+            && let Some(address) = deployment.address.filter(|address| self.subnet.contains(*address))
         {
             return self.fixed(table, link, now, machine, deployment, address);
         }
@@ -143,13 +140,18 @@ fn subnet(table: &Table, link: &Link, request: &Request) -> Result<Arc<Subnet>, 
     let relay = request.header.giaddr();
     let client = request.header.ciaddr();
     let place = if !relay.is_unspecified() {
-        request.relay_address(LINK_SELECTION).or(request.subnet_selection()).unwrap_or(relay)
+        request.relay_address(LINK_SELECTION).or(request.followed_selection()).unwrap_or(relay)
     } else if !client.is_unspecified() && !link.broadcast && find(table, client).is_some() {
         client
     } else {
         link.server
     };
     find(table, place).cloned().ok_or(Reason::UnknownNetwork(place))
+}
+
+/// What we are on the subnet that a message comes from.
+pub(super) fn mode(table: &Table, link: &Link, request: &Request) -> Mode {
+    subnet(table, link, request).map_or(Mode::Server, |subnet| subnet.mode)
 }
 
 /// Which of the subnets that share a wire is meant: that of the deployment's address, of the
@@ -169,7 +171,7 @@ fn on_the_wire(
         return first;
     }
     let fixed = deployment.and_then(|deployment| deployment.address);
-    if let Some(subnet) = all.iter().find(|one| fixed.is_some_and(|fixed| one.cidr.contains(fixed))) {
+    if let Some(subnet) = all.iter().find(|one| fixed.is_some_and(|fixed| one.contains(fixed))) {
         return Arc::clone(subnet);
     }
     let leases = &table.leases;
@@ -189,6 +191,6 @@ fn on_the_wire(
 }
 
 pub(super) fn find(table: &Table, address: Ipv4Addr) -> Option<&Arc<Subnet>> {
-    let holding = table.desired.subnets.values().filter(|subnet| subnet.cidr.contains(address));
-    holding.max_by_key(|subnet| subnet.cidr.length())
+    let holding = table.desired.subnets.values().filter(|subnet| subnet.contains(address));
+    holding.max_by_key(|subnet| subnet.cidr.map(|cidr| cidr.length()))
 }

@@ -37,6 +37,8 @@ pub struct Reply {
     file_field: bool,
     /// What the inventory adds: the first to go if the answer gets too long.
     extra: Vec<u8>,
+    /// What the client asks for (option 55), the dearest first (RFC 2132 section 9.8).
+    wishes: Vec<u8>,
 }
 
 impl Reply {
@@ -53,14 +55,17 @@ impl Reply {
             limit: request.max_size().min(MTU) - HEADERS,
             file_field: false,
             extra: Vec::new(),
+            wishes: Vec::new(),
         };
+        reply.wishes.extend_from_slice(request.option(code::PARAMETERS).unwrap_or_default());
         reply.option(DhcpOption::MessageType(kind));
         reply.option(DhcpOption::ServerIdentifier(server));
         if let Some(id) = request.option(code::CLIENT_ID) {
             reply.option(DhcpOption::ClientIdentifier(id.to_vec()));
         }
-        if let Some(subnet) = request.option(code::SUBNET_SELECTION) {
-            reply.raw(code::SUBNET_SELECTION, subnet);
+        // Sent back it says "this is where your address is from" (RFC 3011), so only if that is so.
+        if let Some(subnet) = request.followed_selection() {
+            reply.raw(code::SUBNET_SELECTION, &subnet.octets());
         }
         reply
     }
@@ -122,7 +127,9 @@ impl Reply {
 
     /// The datagram.
     pub fn encode(mut self) -> Result<Vec<u8>, TooLong> {
-        let extra = std::mem::take(&mut self.extra);
+        let mut extra = std::mem::take(&mut self.extra);
+        let wishes = std::mem::take(&mut self.wishes);
+        extra.sort_by_key(|code| wishes.iter().position(|wish| wish == code));
         let usual = EXPENDABLE.into_iter().filter(|code| *code != 67 || self.file_field);
         let mut expendable = extra.into_iter().rev().chain(usual);
         loop {
@@ -146,7 +153,8 @@ fn write(message: &v4::Message, relay: Option<&[u8]>) -> Vec<u8> {
     let mut bytes = message.to_vec().expect("dhcproto can write what Reply lets in");
     if let Some(relay) = relay {
         bytes.pop();
-        for part in relay.chunks(255) {
+        // An empty one is echoed too.
+        for part in relay.chunks(255).chain(relay.is_empty().then_some(relay)) {
             bytes.extend_from_slice(&[code::RELAY, part.len() as u8]);
             bytes.extend_from_slice(part);
         }

@@ -175,7 +175,7 @@ impl Case<'_> {
     ) -> Result<Decision, Reason> {
         let holder = self.table.leases.holder(wanted, self.now).filter(|lease| lease.mac != self.request.mac);
         let promised = self.table.desired.fixed_at(wanted);
-        let local = asker.subnet.cidr.contains(wanted);
+        let local = asker.subnet.contains(wanted);
         let ours = local || address::find(self.table, wanted).is_some();
         let why = match (holder, promised, right) {
             (Some(holder), ..) => format!("it is held by {}", holder.mac),
@@ -253,7 +253,7 @@ impl Case<'_> {
         let relay = self.request.header.giaddr();
         let to = if !relay.is_unspecified() {
             Destination::Relay(relay)
-        } else if asker.subnet.cidr.is_host(address) {
+        } else if asker.subnet.cidr.is_some_and(|cidr| cidr.is_host(address)) {
             Destination::Unicast(SocketAddrV4::new(address, CLIENT_PORT))
         } else {
             Destination::Broadcast
@@ -312,7 +312,9 @@ impl Case<'_> {
     fn reply(&self, asker: &Asker, kind: MessageType) -> Reply {
         let subnet = &asker.subnet;
         let mut reply = Reply::new(self.request, kind, self.server_id());
-        reply.option(DhcpOption::SubnetMask(subnet.cidr.netmask()));
+        if let Some(cidr) = subnet.cidr {
+            reply.option(DhcpOption::SubnetMask(cidr.netmask()));
+        }
         if let Some(gateway) = subnet.gateway {
             reply.option(DhcpOption::Router(vec![gateway]));
         }
@@ -326,8 +328,8 @@ impl Case<'_> {
         if let Some(domain) = subnet.domain.clone().filter(|_| self.request.wants(15)) {
             reply.option(DhcpOption::DomainName(domain));
         }
-        if self.request.wants(28) {
-            reply.option(DhcpOption::BroadcastAddr(subnet.cidr.broadcast()));
+        if let Some(cidr) = subnet.cidr.filter(|_| self.request.wants(28)) {
+            reply.option(DhcpOption::BroadcastAddr(cidr.broadcast()));
         }
         self.add_options(asker, &mut reply);
         reply
@@ -365,7 +367,7 @@ impl Case<'_> {
 
     /// Adds the boot file, if it is a machine of the manifests that asks to boot.
     fn boot(&self, asker: &Asker, reply: &mut Reply) -> BootFile {
-        let server = self.table.server.address_on(&asker.subnet.cidr);
+        let server = self.table.server.address_in(&asker.subnet);
         let file = match asker.machine {
             Some(_) => BootFile::of(asker.booter(), &self.table.server, server),
             None if asker.client.boots() => BootFile::Missing("it is in no manifest".into()),

@@ -23,6 +23,9 @@ const COOKIE: [u8; 4] = [99, 130, 83, 99];
 const PAD: u8 = 0;
 const END: u8 = 255;
 
+/// Sub-option of option 82: where the client is, if not where the relay is (RFC 3527).
+pub(super) const LINK_SELECTION: u8 = 5;
+
 /// Option codes that are read or written here.
 pub(super) mod code {
     pub const HOST_NAME: u8 = 12;
@@ -141,6 +144,13 @@ impl<'a> Request<'a> {
     /// Option 118 (RFC 3011).
     pub fn subnet_selection(&self) -> Option<Ipv4Addr> {
         self.address(code::SUBNET_SELECTION)
+    }
+
+    /// Option 118 where it decides: a relay's client may say which subnet it wants, unless the
+    /// relay itself says so (RFC 3527).
+    pub fn followed_selection(&self) -> Option<Ipv4Addr> {
+        let relayed = !self.header.giaddr().is_unspecified();
+        self.subnet_selection().filter(|_| relayed && self.relay_address(LINK_SELECTION).is_none())
     }
 
     /// Option 57: the largest IP datagram the client takes, never below RFC 2131's 576.

@@ -5,41 +5,34 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::refusal::{self, status};
 use super::silence::Silence;
 use super::wire::{Association, MessageType, Options, Request, code, encode};
 use super::{CLIENT_PORT, Decision, Link, Reason, SERVER_PORT, client};
 use crate::desired::{Deployment, Ipv6, Machine, Subnet};
-use crate::model::{Mac, Span, Time};
+use crate::model::{Mac, Mode, Span, Time};
 use crate::proto::dhcp::boot_file::{BootFile, Booter};
 use crate::proto::dhcp::client::{Client, Speaker};
 use crate::table::{Event, Lease6Action, Lease6Request, LeaseState, Stage, Table};
 
-/// Status codes (section 21.13).
-mod status {
-    pub const SUCCESS: u16 = 0;
-    pub const NO_ADDRESSES: u16 = 2;
-    pub const NO_BINDING: u16 = 3;
-    pub const NOT_ON_LINK: u16 = 4;
-}
-
-const ADVERTISE: u8 = 2;
-const REPLY: u8 = 7;
+pub(super) const ADVERTISE: u8 = 2;
+pub(super) const REPLY: u8 = 7;
 /// A client takes this server's offer at once (section 18.2.1).
 const HIGHEST_PREFERENCE: u8 = 255;
 /// What UEFI's HTTP boot looks for in option 16; without it the answer is dropped (EDK2).
 const HTTP_CLASS: &[u8] = b"\0\0\x01\x57\0\x0aHTTPClient";
 
 /// One message being answered.
-struct Case<'a> {
+pub(super) struct Case<'a> {
     table: &'a Table,
     link: &'a Link,
     now: Time,
-    request: &'a Request<'a>,
+    pub(super) request: &'a Request<'a>,
     mac: Mac,
     client: Client,
-    subnet: Arc<Subnet>,
-    ipv6: Ipv6,
-    machine: Option<&'a Machine>,
+    pub(super) subnet: Arc<Subnet>,
+    pub(super) ipv6: Ipv6,
+    pub(super) machine: Option<&'a Machine>,
     deployment: Option<&'a Deployment>,
 }
 
@@ -59,6 +52,9 @@ pub(super) fn answer(table: &Table, link: &Link, now: Time, request: &Request) -
     let mac = known.or(candidates.first()).copied();
     if let Err(reason) = ids(table, request) {
         return silence(reason, mac, None);
+    }
+    if link.unicast && request.hops.is_empty() {
+        return refusal::unicast(table, link, now, request, mac);
     }
     let Some(mac) = mac else { return silence(Reason::NoHardware, None, None) };
     let place = request.link().unwrap_or(link.server);
@@ -84,8 +80,9 @@ pub(super) fn answer(table: &Table, link: &Link, now: Time, request: &Request) -
 
 /// Whether the ids are there that such a message must and must not have (section 16).
 fn ids(table: &Table, request: &Request) -> Result<(), Reason> {
-    if request.kind == MessageType::InformationRequest && request.has(code::IA_NA) {
-        return Err(super::WireError::Unfitting(code::IA_NA).into());
+    let asks = [code::IA_NA, code::IA_TA, code::IA_PD].into_iter().find(|code| request.has(*code));
+    if let (MessageType::InformationRequest, Some(code)) = (request.kind, asks) {
+        return Err(super::WireError::Unfitting(code).into());
     }
     let ours = request.option(code::SERVER_ID).map(|id| id == table.duid());
     let has_client = request.has(code::CLIENT_ID);
@@ -106,6 +103,21 @@ fn ids(table: &Table, request: &Request) -> Result<(), Reason> {
     }
 }
 
+/// Client and server id, which every answer begins with.
+pub(super) fn ids_of(table: &Table, request: &Request) -> Options {
+    let mut options = Options::default();
+    if let Some(id) = request.option(code::CLIENT_ID) {
+        options.put(code::CLIENT_ID, id);
+    }
+    options.put(code::SERVER_ID, &table.duid());
+    options
+}
+
+/// What we are on the subnet that a message comes from.
+pub(super) fn mode(table: &Table, link: &Link, request: &Request) -> Mode {
+    find(table, request.link().unwrap_or(link.server)).map_or(Mode::Server, |(subnet, _)| subnet.mode)
+}
+
 /// The subnet whose IPv6 network holds an address; the longest prefix wins.
 fn find(table: &Table, address: Ipv6Addr) -> Option<(Arc<Subnet>, Ipv6)> {
     let all = table.desired.subnets.values();
@@ -120,18 +132,30 @@ impl Case<'_> {
         if self.request.has(code::RAPID_COMMIT) {
             return self.lease();
         }
-        let address = match self.right()? {
-            Right::Fixed(address) => address,
-            Right::Dynamic => self.choose()?,
-        };
-        self.give(ADVERTISE, address, self.subnet.lease)
+        if self.home()?.is_none() {
+            return self.without_address(ADVERTISE);
+        }
+        match self.right()? {
+            Right::Fixed(address) => self.give(ADVERTISE, address, self.subnet.lease),
+            Right::Dynamic => match self.choose() {
+                Some(address) => self.give(ADVERTISE, address, self.subnet.lease),
+                None => self.exhausted(ADVERTISE),
+            },
+        }
     }
 
     /// A REPLY with the machine's address, stored before.
     fn lease(&self) -> Result<Decision, Reason> {
-        let address = match self.right()? {
+        if self.home()?.is_none() {
+            return self.without_address(REPLY);
+        }
+        let chosen = match self.right()? {
             Right::Fixed(address) => return self.give(REPLY, address, self.subnet.lease),
-            Right::Dynamic => self.choose()?,
+            Right::Dynamic => self.choose(),
+        };
+        let Some(address) = chosen else {
+            // Only what is given is committed at once (section 18.3.1).
+            return self.exhausted(if self.request.kind == MessageType::Solicit { ADVERTISE } else { REPLY });
         };
         if let Some(left) = self.running(address) {
             return self.give(REPLY, address, left);
@@ -142,6 +166,9 @@ impl Case<'_> {
 
     /// Asked of every server: only who knows the client answers.
     fn rebind(&self) -> Result<Decision, Reason> {
+        if self.home()?.is_none() {
+            return Err(Reason::NoRecord);
+        }
         match self.right()? {
             Right::Dynamic if self.table.leases6.of(self.mac).is_none() => Err(Reason::NoRecord),
             _ => self.lease(),
@@ -191,11 +218,14 @@ impl Case<'_> {
         };
         let mut options = self.ids();
         options.status(status::SUCCESS, "");
-        for one in associations.iter().filter(|one| !one.addresses.iter().all(known)) {
+        let nobodys = fixed.is_none() && self.table.leases6.of(self.mac).is_none();
+        let strange = |one: &&Association| nobodys || !one.addresses.iter().all(known);
+        for one in associations.iter().filter(strange) {
             let mut inner = Options::default();
             inner.status(status::NO_BINDING, "not the sender's");
             options.put(code::IA_NA, &association(one.id, Span(0), &inner));
         }
+        self.refuse_others(&mut options);
         let addresses: Vec<String> = named().map(Ipv6Addr::to_string).collect();
         let addresses = addresses.join(", ");
         let event = match self.request.kind {
@@ -250,14 +280,12 @@ impl Case<'_> {
         }
     }
 
-    fn unknown(&self) -> Reason {
+    pub(super) fn unknown(&self) -> Reason {
         Reason::UnknownMachine { subnet: self.subnet.name.clone(), origin: self.subnet.origin.clone() }
     }
 
-    fn choose(&self) -> Result<Ipv6Addr, Reason> {
-        let chosen = self.table.choose6(&self.ipv6, self.mac, self.link.server, self.now);
-        let (subnet, origin) = (self.subnet.name.clone(), self.subnet.origin.clone());
-        chosen.ok_or(Reason::Exhausted { subnet, origin })
+    fn choose(&self) -> Option<Ipv6Addr> {
+        self.table.choose6(&self.ipv6, self.mac, self.link.server, self.now)
     }
 
     fn ask(&self, action: Lease6Action) -> Lease6Request {
@@ -265,7 +293,7 @@ impl Case<'_> {
         Lease6Request { mac: self.mac, duid, at: self.now, action }
     }
 
-    fn associations(&self) -> Result<Vec<Association>, Reason> {
+    pub(super) fn associations(&self) -> Result<Vec<Association>, Reason> {
         Ok(self.request.associations()?)
     }
 
@@ -278,39 +306,38 @@ impl Case<'_> {
         if kind == REPLY && self.request.kind == MessageType::Solicit {
             options.put(code::RAPID_COMMIT, &[]);
         }
-        let renews = matches!(self.request.kind, MessageType::Renew | MessageType::Rebind);
+        let home = self.home()?;
         for (index, one) in self.associations()?.iter().enumerate() {
             let mut inner = Options::default();
-            if index == 0 {
+            let mut whole = Span(0);
+            if Some(index) == home {
                 inner.put(code::IA_ADDRESS, &lifetime(address, time));
+                whole = time;
             } else {
-                inner.status(status::NO_ADDRESSES, "a machine has one address");
+                self.refuse(one, "a machine has one address", &mut inner);
             }
-            // What it must not use any longer (section 18.3.4).
-            let other = |had: &&Ipv6Addr| renews && (index > 0 || **had != address);
-            for had in one.addresses.iter().filter(other) {
-                inner.put(code::IA_ADDRESS, &lifetime(*had, Span(0)));
-            }
-            options.put(code::IA_NA, &association(one.id, time, &inner));
+            self.end(one, (Some(index) == home).then_some(address), &mut inner);
+            options.put(code::IA_NA, &association(one.id, whole, &inner));
         }
+        self.refuse_others(&mut options);
         let file = self.describe(&mut options);
         let (stage, verb) = if kind == ADVERTISE { (Stage::Offer, "offered") } else { (Stage::Ack, "gave") };
         let text = format!("{verb} {address} ({}){file}", self.source());
         self.reply(kind, &options, self.event(stage, Some(address), text))
     }
 
-    /// Client and server id, which every answer begins with.
-    fn ids(&self) -> Options {
-        let mut options = Options::default();
-        if let Some(id) = self.request.option(code::CLIENT_ID) {
-            options.put(code::CLIENT_ID, id);
-        }
-        options.put(code::SERVER_ID, &self.table.duid());
-        options
+    /// The IA_NA that the machine's address goes into: the first that does not come from another
+    /// network.
+    fn home(&self) -> Result<Option<usize>, Reason> {
+        Ok(self.associations()?.iter().position(|one| !self.is_of_another_link(one)))
+    }
+
+    pub(super) fn ids(&self) -> Options {
+        ids_of(self.table, self.request)
     }
 
     /// Network parameters and the boot file; returns the latter for the timeline.
-    fn describe(&self, options: &mut Options) -> String {
+    pub(super) fn describe(&self, options: &mut Options) -> String {
         let Ipv6 { dns, .. } = &self.ipv6;
         if !dns.is_empty() && self.request.wants(code::DNS) {
             let servers: Vec<u8> = dns.iter().flat_map(|server| server.octets()).collect();
@@ -349,7 +376,7 @@ impl Case<'_> {
         }
     }
 
-    fn event(&self, stage: Stage, address: Option<Ipv6Addr>, text: String) -> Event {
+    pub(super) fn event(&self, stage: Stage, address: Option<Ipv6Addr>, text: String) -> Event {
         Event {
             at: self.now,
             stage,
@@ -362,7 +389,7 @@ impl Case<'_> {
         }
     }
 
-    fn reply(&self, kind: u8, options: &Options, event: Event) -> Result<Decision, Reason> {
+    pub(super) fn reply(&self, kind: u8, options: &Options, event: Event) -> Result<Decision, Reason> {
         let bytes = encode(self.request, kind, options).map_err(Reason::TooLong)?;
         let port = if self.request.hops.is_empty() { CLIENT_PORT } else { SERVER_PORT };
         Ok(Decision::Reply { bytes, port, events: vec![event] })
@@ -374,13 +401,13 @@ fn seconds(time: Span) -> u32 {
 }
 
 /// An IA_NA: renewal after half of the time, rebinding after four fifths (section 21.4).
-fn association(id: [u8; 4], time: Span, inner: &Options) -> Vec<u8> {
+pub(super) fn association(id: [u8; 4], time: Span, inner: &Options) -> Vec<u8> {
     let (renew, rebind) = (seconds(time) / 2, seconds(time) / 5 * 4);
     [&id[..], &renew.to_be_bytes(), &rebind.to_be_bytes(), inner.bytes()].concat()
 }
 
 /// An address with its preferred and its valid lifetime, which are the same here.
-fn lifetime(address: Ipv6Addr, time: Span) -> Vec<u8> {
+pub(super) fn lifetime(address: Ipv6Addr, time: Span) -> Vec<u8> {
     let seconds = seconds(time).to_be_bytes();
     [&address.octets()[..], &seconds, &seconds].concat()
 }

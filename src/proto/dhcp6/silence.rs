@@ -28,6 +28,8 @@ pub enum Reason {
     Unexpected(MessageType),
     #[error("the message is for another DHCPv6 server")]
     OtherServer,
+    #[error("it was sent to this server's own address instead of ff02::1:2 (RFC 8415 section 18.4)")]
+    Unicast,
     #[error(
         "its hardware address can't be told: it is not in its DUID, and the relay does not say it (option 79)"
     )]
@@ -46,8 +48,6 @@ pub enum Reason {
     Elsewhere { deployment: Name, origin: Origin, address: Ipv6Addr, subnet: Name },
     #[error("{address} of deployment {deployment} ({origin}) is still leased to {holder} until {until}")]
     InUse { deployment: Name, origin: Origin, address: Ipv6Addr, holder: Mac, until: Time },
-    #[error("every dynamic IPv6 address of subnet {subnet} is in use ({origin})")]
-    Exhausted { subnet: Name, origin: Origin },
     #[error("it wants addresses prolonged of which nothing is known here")]
     NoRecord,
     #[error("it names no address")]
@@ -67,13 +67,13 @@ impl Reason {
             Reason::Malformed(_) => "malformed",
             Reason::Unexpected(_) => "unexpected",
             Reason::OtherServer => "other-server",
+            Reason::Unicast => "unicast",
             Reason::NoHardware => "no-hardware-address",
             Reason::UnknownNetwork(_) => "unknown-network",
             Reason::UnknownMachine { .. } => "unknown-machine",
             Reason::NoAddress { .. } | Reason::NoAddressNamed => "no-address",
             Reason::Elsewhere { .. } => "elsewhere",
             Reason::InUse { .. } => "in-use",
-            Reason::Exhausted { .. } => "exhausted",
             Reason::NoRecord => "no-record",
             Reason::TooLong(_) => "too-long",
             Reason::Busy => "busy",

@@ -16,6 +16,7 @@ pub mod code {
     pub const CLIENT_ID: u16 = 1;
     pub const SERVER_ID: u16 = 2;
     pub const IA_NA: u16 = 3;
+    pub const IA_TA: u16 = 4;
     pub const IA_ADDRESS: u16 = 5;
     pub const WANTED: u16 = 6;
     pub const PREFERENCE: u16 = 7;
@@ -27,6 +28,7 @@ pub mod code {
     pub const INTERFACE_ID: u16 = 18;
     pub const DNS: u16 = 23;
     pub const DOMAINS: u16 = 24;
+    pub const IA_PD: u16 = 25;
     pub const BOOT_FILE: u16 = 59;
     pub const ARCHITECTURE: u16 = 61;
     /// RFC 6939.
@@ -105,7 +107,8 @@ impl<'a> Request<'a> {
         for (code, value) in &request.options {
             let least = match *code {
                 code::CLIENT_ID | code::SERVER_ID => 3,
-                code::IA_NA => 12,
+                code::IA_NA | code::IA_PD => 12,
+                code::IA_TA => 4,
                 _ => 0,
             };
             if value.len() < least || *code == code::CLIENT_ID && value.len() > 130 {
@@ -152,6 +155,13 @@ impl<'a> Request<'a> {
             Ok(Association { id: *id, addresses: addresses.collect::<Result<_, _>>()? })
         })
         .collect()
+    }
+
+    /// What is asked for and never given here, temporary addresses (IA_TA) and prefixes (IA_PD):
+    /// the code and what the client calls it.
+    pub fn others(&self) -> impl Iterator<Item = (u16, [u8; 4])> {
+        let others = self.options.iter().filter(|(code, _)| matches!(*code, code::IA_TA | code::IA_PD));
+        others.filter_map(|(code, value)| Some((*code, *value.first_chunk()?)))
     }
 
     /// The address of the client's link that a relay names, the one nearest to the client.

@@ -52,7 +52,7 @@ impl Facts<'_> {
     /// The variables that are wanted: those that manifests set, and the generally known ones, empty
     /// where nothing is known.
     fn some(&self, wanted: &dyn Fn(&str) -> bool) -> Values {
-        let Facts { table, deployment, mac, address, at } = *self;
+        let Facts { table, deployment, mac, address: _, at } = *self;
         let subnet = &deployment.subnet;
         let text = |value: Option<String>| Value::String(value.unwrap_or_default());
         let mut facts = Values::new();
@@ -68,20 +68,37 @@ impl Facts<'_> {
         facts.extend(set.map(|(name, value)| (name.clone(), value.clone())));
         put(&mut facts, wanted, "name", || text(Some(deployment.name.to_string())));
         put(&mut facts, wanted, "mac", || text(Some(mac.to_string())));
-        put(&mut facts, wanted, "address", || text(address.map(|address| address.to_string())));
-        let address6 = || table.address6_of(deployment, mac).map(|address| address.to_string());
-        put(&mut facts, wanted, "address6", || text(address6()));
-        put(&mut facts, wanted, "netmask", || text(Some(subnet.cidr.netmask().to_string())));
-        put(&mut facts, wanted, "prefix_length", || Value::Integer(subnet.cidr.length().into()));
-        put(&mut facts, wanted, "gateway", || text(subnet.gateway.map(|gateway| gateway.to_string())));
-        let dns = || subnet.dns.iter().map(|server| text(Some(server.to_string()))).collect();
-        put(&mut facts, wanted, "dns", || Value::List(dns()));
-        let own = at.map_or_else(|| table.server.address_on(&subnet.cidr).into(), IpAddr::V6);
+        self.network(&mut facts, wanted);
+        let own = at.map_or_else(|| table.server.address_in(subnet).into(), IpAddr::V6);
         let server = table.server.url_at(own);
         put(&mut facts, wanted, "server_url", || text(Some(server.clone())));
         put(&mut facts, wanted, "media_url", || text(Some(format!("{server}/{}", deployment.boot.prefix))));
         self.urls(&mut facts, wanted, &server);
         facts
+    }
+
+    /// The machine's network: IPv4's, or IPv6's where there is no other.
+    fn network(&self, facts: &mut Values, wanted: &dyn Fn(&str) -> bool) {
+        let Facts { table, deployment, mac, address, at: _ } = *self;
+        let subnet = &deployment.subnet;
+        let text = |value: Option<String>| Value::String(value.unwrap_or_default());
+        let address6 = || table.address6_of(deployment, mac).map(|address| address.to_string());
+        let address4 = || address.filter(|_| subnet.cidr.is_some()).map(|address| address.to_string());
+        let only = subnet.ipv6.as_ref().filter(|_| subnet.cidr.is_none());
+        let own = || if only.is_some() { address6() } else { address4() };
+        put(facts, wanted, "address", || text(own()));
+        put(facts, wanted, "address6", || text(address6()));
+        put(facts, wanted, "netmask", || text(subnet.cidr.map(|cidr| cidr.netmask().to_string())));
+        let six = only.map_or(0, |ipv6| ipv6.cidr.length());
+        put(facts, wanted, "prefix_length", || {
+            Value::Integer(subnet.cidr.map_or(six, |cidr| cidr.length()).into())
+        });
+        put(facts, wanted, "gateway", || text(subnet.gateway.map(|gateway| gateway.to_string())));
+        let dns = || match only {
+            Some(ipv6) => ipv6.dns.iter().map(|server| text(Some(server.to_string()))).collect(),
+            None => subnet.dns.iter().map(|server| text(Some(server.to_string()))).collect(),
+        };
+        put(facts, wanted, "dns", || Value::List(dns()));
     }
 
     /// The URLs that belong to one installation.

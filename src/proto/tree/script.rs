@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Answer, Artifact, Asker, Facts, Form, Method, Refusal, RefusalReason, Transport};
 use crate::desired::{Boot, Deployment};
-use crate::model::{Content, Cpu, Firmware, Mac, hex};
+use crate::model::{Content, Cpu, Firmware, Mac, Mode, hex};
 use crate::render::{self, CmdlineError, grub, ipxe, pxelinux};
 use crate::table::{Duty, Permit, PermitStep, Stage, Table};
 
@@ -61,7 +61,7 @@ fn is_at_home(table: &Table, asker: &Asker, deployment: &Deployment, mac: Mac) -
             table.address6_of(deployment, mac) == Some(address) || table.is_own_address6(address, mac)
         }
     };
-    its_own || !table.server.gives_addresses
+    its_own || !table.server.gives_addresses || deployment.subnet.mode != Mode::Server
 }
 
 fn network_boot(table: &Table, asker: &Asker, form: Form, mac: Mac, deployment: &Deployment) -> Answer {
@@ -96,7 +96,7 @@ pub fn render(
     // Anybody on the network can read a script; `check` refuses command lines that want a secret.
     let secret = |_: &str| None;
     let boot = &deployment.boot;
-    let server = asker.at.map_or_else(|| table.server.address_on(&deployment.subnet.cidr).into(), IpAddr::V6);
+    let server = asker.at.map_or_else(|| table.server.address_in(&deployment.subnet).into(), IpAddr::V6);
     let root = match form {
         Form::Ipxe => format!("{}/{}", table.server.url_at(server), boot.prefix),
         Form::Grub | Form::Pxelinux => format!("/{}", boot.prefix),

@@ -118,13 +118,14 @@ fn with_a_machine_of(files: &[&str], loaders: &[&str], cmdline: &str) -> Table {
     desired.boots.insert(boot.name.clone(), boot.clone());
     let subnet = crate::desired::Subnet {
         name: "lab".parse().unwrap(),
-        cidr: "10.0.0.0/24".parse().unwrap(),
+        cidr: Some("10.0.0.0/24".parse().unwrap()),
         gateway: None,
         dns: vec![],
         domain: None,
         dynamic: vec![],
         lease: crate::model::Span::seconds(60),
         options: Default::default(),
+        mode: Default::default(),
         ipv6: None,
         segment: "lab".parse().unwrap(),
         origin: origin.clone(),

@@ -8,13 +8,14 @@ use crate::model::Origin;
 fn subnet(ranges: &[&str]) -> Arc<Subnet> {
     Arc::new(Subnet {
         name: "lab".parse().unwrap(),
-        cidr: "10.0.0.0/22".parse().unwrap(),
+        cidr: Some("10.0.0.0/22".parse().unwrap()),
         gateway: Some(Ipv4Addr::new(10, 0, 0, 1)),
         dns: vec![],
         domain: None,
         dynamic: ranges.iter().map(|range| range.parse().unwrap()).collect(),
         lease: Span::seconds(3600),
         options: Default::default(),
+        mode: Default::default(),
         ipv6: None,
         segment: "lab".parse().unwrap(),
         origin: Origin { file: "net.toml".into(), line: 1, column: 1 },

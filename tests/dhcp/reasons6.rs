@@ -1,0 +1,116 @@
+//! Every reason to leave a DHCPv6 message unanswered can happen, is told in words, and has a word
+//! to be counted by: as `reasons.rs` for IPv4.
+
+use std::collections::BTreeMap;
+
+use voldemort::desired::{Advertise, Ipv6};
+use voldemort::model::Mode;
+use voldemort::proto::dhcp6::{Decision, Link, Reason};
+use voldemort::table::Table;
+
+use super::ipv6::{
+    CONFIRM, FIXED, ONE, REBIND, REQUEST, SOLICIT, duid, ia, link, message, o, settle, table, to_us,
+};
+use super::lab::{Lab, subnet};
+
+/// The name of a variant. Whoever adds one is sent here by the compiler, to let it happen below.
+fn name(reason: &Reason) -> &'static str {
+    match reason {
+        Reason::Off => "Off",
+        Reason::Listening(_) => "Listening",
+        Reason::Malformed(_) => "Malformed",
+        Reason::Unexpected(_) => "Unexpected",
+        Reason::OtherServer => "OtherServer",
+        Reason::Unicast => "Unicast",
+        Reason::NoHardware => "NoHardware",
+        Reason::UnknownNetwork(_) => "UnknownNetwork",
+        Reason::UnknownMachine { .. } => "UnknownMachine",
+        Reason::NoAddress { .. } => "NoAddress",
+        Reason::Elsewhere { .. } => "Elsewhere",
+        Reason::InUse { .. } => "InUse",
+        Reason::NoRecord => "NoRecord",
+        Reason::NoAddressNamed => "NoAddressNamed",
+        Reason::TooLong(_) => "TooLong",
+        // Said by the daemon when its keeper can't follow: nothing a table decides.
+        Reason::Busy => "Busy",
+    }
+}
+
+const ALL: [&str; 15] = [
+    "Off",
+    "Listening",
+    "Malformed",
+    "Unexpected",
+    "OtherServer",
+    "Unicast",
+    "NoHardware",
+    "UnknownNetwork",
+    "UnknownMachine",
+    "NoAddress",
+    "Elsewhere",
+    "InUse",
+    "NoRecord",
+    "NoAddressNamed",
+    "TooLong",
+];
+
+fn at(server: &str, card: &str) -> Link {
+    Link { server: server.parse().unwrap(), ..link(card) }
+}
+
+/// A lab where what one stranger has leased has become the address of a machine, and where the name
+/// servers are more than any answer holds.
+fn changed(former: &Table) -> Table {
+    let six = |dns: u16| Ipv6 {
+        cidr: "fd00:10::/64".parse().unwrap(),
+        dynamic: Vec::new(),
+        dns: (1..=dns).map(|last| format!("fd00:10::{last:x}").parse().unwrap()).collect(),
+        ra: Advertise::Managed,
+        router: false,
+    };
+    let mut lab = subnet("lab", "10.0.10.0/24", &[]);
+    lab.ipv6 = Some(six(100));
+    let leased = former.leases6.iter().next().unwrap().address.to_string();
+    let lab = Lab::new(vec![lab]).machine("m", &[FIXED]).deployment("m", "lab", None);
+    let lab = lab.machine("bare", &["52:54:00:00:00:77"]).address6("m", &leased);
+    Table { leases6: former.leases6.clone(), lineage: "abc".into(), ..lab.table("10.0.10.1") }
+}
+
+#[test]
+fn every_reason_happens_and_has_a_word() {
+    let mut seen = BTreeMap::new();
+    let mut tell = |table: &mut Table, link: &Link, datagram: &[u8]| match settle(table, link, 0, datagram) {
+        Decision::Silence(silence) => {
+            seen.insert(name(&silence.reason), (silence.reason.label(), silence.to_string()));
+        }
+        other => panic!("an answer: {other:?}"),
+    };
+    let mut table = table();
+    let own = link(ONE);
+    let solicit = message(SOLICIT, &[duid(1), ia(&[])]);
+    tell(&mut table, &Link { mode: Mode::Off, ..own.clone() }, &solicit);
+    tell(&mut table, &Link { mode: Mode::Listen, ..own.clone() }, &solicit);
+    tell(&mut table, &own, b"noise");
+    tell(&mut table, &own, &message(7, &[duid(1), ia(&[])]));
+    tell(&mut table, &own, &message(REQUEST, &[duid(1), o(2, b"\0\x04another"), ia(&[])]));
+    tell(&mut table, &Link { unicast: true, ..own.clone() }, &solicit);
+    tell(&mut table, &Link { hardware: None, ..own.clone() }, &solicit);
+    tell(&mut table, &at("fd00:99::1", ONE), &solicit);
+    tell(&mut table, &at("fd00:30::1", ONE), &solicit);
+    tell(&mut table, &at("fd00:20::1", FIXED), &solicit);
+    tell(&mut table, &own, &message(REBIND, &[duid(1), ia(&["fd00:10::1234"])]));
+    tell(&mut table, &own, &message(CONFIRM, &[duid(1), ia(&[])]));
+    let asked = to_us(&table, REQUEST, &[duid(1), ia(&[])]);
+    assert!(matches!(settle(&mut table, &own, 0, &asked), Decision::Reply { .. }));
+    let mut later = changed(&table);
+    tell(&mut later, &link(FIXED), &solicit);
+    tell(&mut later, &link("52:54:00:00:00:77"), &solicit);
+    later.leases6 = Default::default();
+    tell(&mut later, &link(FIXED), &solicit);
+    for reason in ALL {
+        let (label, told) = seen.get(reason).unwrap_or_else(|| panic!("{reason} did not happen"));
+        assert!(told.starts_with("no answer to "), "{reason}: {told}");
+        let plain = |c: char| c.is_ascii_lowercase() || c == '-';
+        assert!(!label.is_empty() && label.chars().all(plain), "{reason}: {label}");
+    }
+}

@@ -1,0 +1,168 @@
+//! Another DHCP server on the segment of the real daemon, and the modes in which it says nothing,
+//! with the clients that people run.
+
+use std::net::UdpSocket;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::daemon::{Daemon, VOLDEMORTCTL, detect, eventually};
+use super::lab::mac;
+use super::message::{Answer, Message};
+use super::net::{Net, has, within};
+
+const STRANGER: &str = "52:54:00:00:00:99";
+const DNSMASQ: &str = "dnsmasq --no-daemon --port=0 --conf-file=/dev/null --dhcp-leasefile=/dev/null \
+    --interface=cli --bind-interfaces --no-ping --dhcp-range=10.0.10.150,10.0.10.160,1h";
+
+fn inventory(folder: &Path) -> String {
+    let root = folder.join("inventory");
+    std::fs::create_dir(&root).unwrap();
+    let lab = "[subnet.lab]\ncidr = \"10.0.10.0/24\"\ndynamic = \"10.0.10.100-10.0.10.120\"\n";
+    std::fs::write(root.join("lab.toml"), lab).unwrap();
+    root.display().to_string()
+}
+
+/// The daemon's file with another mode.
+fn in_mode(net: &Net, folder: &Path, mode: &str) -> std::path::PathBuf {
+    let path = detect(net, folder);
+    let text = std::fs::read_to_string(&path).unwrap();
+    let changed = text.replace("mode = \"server\"", &format!("mode = \"{mode}\""));
+    assert_eq!(changed == text, mode == "server", "{text}");
+    std::fs::write(&path, changed).unwrap();
+    path
+}
+
+fn ctl(net: &Net, words: &[&str]) -> String {
+    net.server_output(&[&[VOLDEMORTCTL], words].concat())
+}
+
+/// What the broadcast of this message is answered with by `server`, if at all.
+fn ask(net: &Net, message: Message, server: &str) -> Option<Answer> {
+    let server = server.to_owned();
+    within(&net.client, move || {
+        let client = UdpSocket::bind("0.0.0.0:68").unwrap();
+        client.set_broadcast(true).unwrap();
+        client.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        client.send_to(&message.broadcast().bytes(), "10.0.10.255:67").unwrap();
+        let mut buffer = [0; 2000];
+        while let Ok((length, from)) = client.recv_from(&mut buffer) {
+            if from.ip().to_string() == server {
+                return Some(Answer::read(&buffer[..length]));
+            }
+        }
+        None
+    })
+}
+
+/// DESIGN section 5: whoever plugs in a router must not be able to stop deployments by it, and must
+/// not go unnoticed.
+#[test]
+fn a_server_that_appears_is_noticed_shown_and_seen_to_go() {
+    let Some(net) = Net::new().filter(|_| has("dnsmasq")) else { return };
+    net.client_ip(&["address", "add", "10.0.10.2/24", "dev", "cli"]);
+    let folder = tempfile::tempdir().unwrap();
+    let (config, root) = (in_mode(&net, folder.path(), "server"), inventory(folder.path()));
+    let daemon = Daemon::start(&net, &config, &root);
+    let status = || ctl(&net, &["get", "status"]);
+    let events = || ctl(&net, &["events"]);
+    // One that comes while it still looks around makes it step back; this one comes later.
+    let alone = eventually("the first look", status, |text| text.contains("other DHCP   none"));
+    assert!(alone.contains("DHCP mode server"), "{alone}");
+    assert_eq!(ask(&net, Message::discover(mac(STRANGER)), "10.0.10.1").unwrap().kind(), 2);
+
+    let other = net.run(&DNSMASQ.split_whitespace().collect::<Vec<_>>());
+    // A machine takes the other's offer: that is heard, long before the next look is due. Said
+    // again until dnsmasq is up; the daemon looks some seconds after its first look at the earliest.
+    let heard = || {
+        let taken = Message::request(mac("52:54:00:00:00:98")).wants("10.0.10.150").server("10.0.10.2");
+        let answer = ask(&net, taken, "10.0.10.1");
+        assert!(answer.is_none(), "an answer to another's: {answer:?}");
+        events()
+    };
+    eventually("the other server", heard, |text| {
+        text.contains("another DHCP server (10.0.10.2) has appeared on srv: this daemon goes on answering")
+    });
+    let beside = eventually("the state", status, |text| text.contains("other DHCP   10.0.10.2 on srv"));
+    assert!(beside.contains("DHCP mode server"), "{beside}");
+    let json = ctl(&net, &["get", "status", "-o", "json"]);
+    assert!(json.contains("\"other_servers\": [\n    \"10.0.10.2 on srv\"\n  ]"), "{json}");
+    assert_eq!(ask(&net, Message::discover(mac(STRANGER)), "10.0.10.1").unwrap().kind(), 2, "it goes on");
+
+    drop(other);
+    let start = Instant::now();
+    while !events().contains("DHCP server 10.0.10.2 answers no more on srv: this daemon is alone again") {
+        assert!(start.elapsed() < Duration::from_secs(90), "{}", events());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert!(status().contains("other DHCP   none"), "{}", status());
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+/// It starts beside one that answers: it steps back, says so, and stays there when that one goes.
+#[test]
+fn a_server_that_was_there_first_makes_it_listen() {
+    let Some(net) = Net::new().filter(|_| has("dnsmasq") && has("busybox")) else { return };
+    net.client_ip(&["address", "add", "10.0.10.2/24", "dev", "cli"]);
+    let folder = tempfile::tempdir().unwrap();
+    let (config, root) = (in_mode(&net, folder.path(), "server"), inventory(folder.path()));
+    let other = net.run(&DNSMASQ.split_whitespace().collect::<Vec<_>>());
+    let up = || net.client_output(&["ss", "-H", "-lnu"]);
+    eventually("dnsmasq", up, |text| text.contains(":67"));
+    let daemon = Daemon::start(&net, &config, &root);
+    let said = "another DHCP server (10.0.10.2) answers on srv: from now on only listening";
+    assert!(daemon.said.iter().any(|line| line.starts_with(said)), "{:?}", daemon.said);
+    let status = ctl(&net, &["get", "status"]);
+    assert!(status.contains("DHCP mode listen") && status.contains("10.0.10.2 on srv"), "{status}");
+    drop(other);
+    assert!(ask(&net, Message::discover(mac(STRANGER)), "10.0.10.1").is_none(), "a person decides");
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+/// Both clients go without, and the timeline says what they would have got.
+#[test]
+fn listening_answers_no_client_and_tells_what_it_would_have() {
+    let Some(net) = Net::new().filter(|_| has("udhcpc") && has("dhclient")) else { return };
+    net.client_mac(STRANGER);
+    let folder = tempfile::tempdir().unwrap();
+    let (config, root) = (in_mode(&net, folder.path(), "listen"), inventory(folder.path()));
+    let daemon = Daemon::start(&net, &config, &root);
+    assert!(!net.run(&["udhcpc", "-i", "cli", "-n", "-q", "-t", "2", "-T", "1", "-s", "/bin/true"]).wait());
+    let would = "listening only; would have offered a dynamic address of subnet lab";
+    let told = |who: &str| {
+        let events = || ctl(&net, &["events", "--mac", who]);
+        eventually("what it would have done", events, |text| text.contains(would))
+    };
+    told(STRANGER);
+    let other = "52:54:00:00:00:97";
+    net.client_mac(other);
+    let (lf, pf) = (folder.path().join("leases"), folder.path().join("pid"));
+    let words = format!("timeout 6 dhclient -1 -sf /bin/true -lf {} -pf {} cli", lf.display(), pf.display());
+    assert!(!net.run(&["sh", "-c", &words]).wait());
+    told(other);
+    net.client_ip(&["address", "add", "10.0.10.2/24", "dev", "cli"]);
+    // Nor is who is already there confirmed, refused or taken back.
+    for message in [
+        Message::request(mac(STRANGER)).wants("10.0.10.100").server("10.0.10.1"),
+        Message::request(mac(STRANGER)).wants("192.168.7.7"),
+        Message::new(mac(STRANGER), 8).ciaddr("10.0.10.77"),
+    ] {
+        assert!(ask(&net, message, "10.0.10.1").is_none());
+    }
+    assert_eq!(ctl(&net, &["get", "leases", "-o", "json"]).trim(), "[]", "nothing is promised");
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+/// Switched off it has not even the port, so that another server can have it.
+#[test]
+fn off_leaves_the_port_to_others() {
+    let Some(net) = Net::new().filter(|_| has("ss")) else { return };
+    net.client_ip(&["address", "add", "10.0.10.2/24", "dev", "cli"]);
+    let folder = tempfile::tempdir().unwrap();
+    let (config, root) = (in_mode(&net, folder.path(), "off"), inventory(folder.path()));
+    let daemon = Daemon::start(&net, &config, &root);
+    let ports = net.server_output(&["ss", "-H", "-lnu"]);
+    assert!(![":67 ", ":4011 ", ":547 "].iter().any(|port| ports.contains(port)), "{ports}");
+    assert!(ports.contains(":69 "), "files are served: {ports}");
+    assert!(ask(&net, Message::discover(mac(STRANGER)), "10.0.10.1").is_none());
+    assert_eq!(daemon.stop(), Some(0));
+}
