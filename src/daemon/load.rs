@@ -21,7 +21,7 @@ use crate::table::Table;
 use crate::walk::{self, Route};
 use judge::Judge;
 pub use memory::Memory;
-use memory::{Read, Rehearsed, Scene};
+use memory::{Read, Rehearsed, Scene, Touched};
 pub use survey::{survey, survey_again};
 
 /// An inventory, as far as it could be understood.
@@ -160,15 +160,18 @@ fn tolerate(problem: &mut Problem, depth: Depth) {
     }
 }
 
-/// The deployments that may boot otherwise than before a step; `None` if all may, because a
-/// rehearsing daemon would be at another address.
-fn touched(step: &Step, before: &Desired, next: &Desired) -> Option<BTreeSet<Name>> {
+/// What may boot otherwise than before a step; `None` if all may, because a rehearsing daemon would
+/// be at another address.
+fn touched(step: &Step, before: &Desired, next: &Desired) -> Option<Touched> {
     let server = |desired: &Desired, name| {
         let subnet = desired.subnets.get(name)?;
         Some(walk::stand_in_address(desired, subnet))
     };
     let stay = next.subnets.keys().all(|name| server(before, name) == server(next, name));
-    stay.then(|| step.fresh.deployments.iter().map(|own| own.name.clone()).collect())
+    let names: BTreeSet<Name> = step.fresh.deployments.iter().map(|own| own.name.clone()).collect();
+    let gone = step.gone.deployments.iter().map(|own| own.name.clone());
+    let gone = gone.filter(|name| !names.contains(name)).collect();
+    stay.then(|| Touched { gone, names, files: step.files.iter().copied().collect() })
 }
 
 /// Boots every deployment in memory of which it is not known how that ends, on all processors;
@@ -176,21 +179,27 @@ fn touched(step: &Step, before: &Desired, next: &Desired) -> Option<BTreeSet<Nam
 fn rehearse(
     documents: &Documents,
     desired: &Arc<Desired>,
-    some: Option<BTreeSet<Name>>,
+    some: Option<Touched>,
     depth: Depth,
     known: &mut Rehearsed,
 ) -> Vec<Problem> {
-    let unwell = match some {
-        Some(mut some) => {
-            // Of the others those count of which there is something to tell.
-            some.extend(known.names_of_ill().cloned());
-            let some = some.iter().filter_map(|name| desired.deployments.get(name));
-            not_well(desired, some, depth, known)
+    let (mut told, unwell) = match some {
+        Some(touched) => {
+            let (told, doubtful) = known.standing(&touched);
+            let looked_at = |name: &Name| touched.names.contains(name) || doubtful.contains(name);
+            let names = touched.names.iter().chain(&doubtful);
+            let some = names.filter_map(|name| desired.deployments.get(name));
+            let unwell = not_well(desired, some, depth, known);
+            known.looked_at(looked_at, &named(&unwell));
+            (told, unwell)
         }
-        None => not_well(desired, desired.deployments.values(), depth, known),
+        None => {
+            let unwell = not_well(desired, desired.deployments.values(), depth, known);
+            known.looked_at(|_| true, &named(&unwell));
+            (Vec::new(), unwell)
+        }
     };
     let sources = &documents.sources;
-    let mut told: Vec<(Name, Arc<Problem>)> = Vec::new();
     let mut wanted = Vec::new();
     for (deployment, scene) in unwell {
         match known.ill(deployment, &scene, sources) {
@@ -219,6 +228,10 @@ fn rehearse(
     known.trim(&desired.deployments);
     told.sort_by(|(one, _), (other, _)| one.cmp(other));
     documents.weigh(merged(told))
+}
+
+fn named<'a>(scenes: &[(&'a Arc<Deployment>, Scene)]) -> BTreeSet<&'a Name> {
+    scenes.iter().map(|(deployment, _)| &deployment.name).collect()
 }
 
 /// The deployments that are not known to boot.

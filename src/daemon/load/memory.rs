@@ -134,6 +134,17 @@ struct Ill {
     files: Vec<(u32, Arc<Source>)>,
 }
 
+/// What a step may have changed about boots.
+#[derive(Debug)]
+pub(super) struct Touched {
+    /// The deployments that may boot otherwise than before.
+    pub names: BTreeSet<Name>,
+    /// Those that are no more.
+    pub gone: Vec<Name>,
+    /// The files that differ.
+    pub files: BTreeSet<u32>,
+}
+
 /// What decides a rehearsal beside what is in a deployment's digest.
 #[derive(Clone, Debug)]
 pub(super) struct Scene {
@@ -223,9 +234,23 @@ impl Rehearsed {
         self.ill.insert(deployment.name.clone(), ill);
     }
 
-    /// The deployments of which something was told.
-    pub fn names_of_ill(&self) -> impl Iterator<Item = &Name> {
-        self.ill.keys()
+    /// What stays to be told after a step, by deployment; and those of which it has to be found out
+    /// anew, because a file that it points into is another.
+    pub fn standing(&mut self, touched: &Touched) -> (Vec<(Name, Arc<Problem>)>, BTreeSet<Name>) {
+        touched.gone.iter().for_each(|name| drop(self.ill.remove(name)));
+        let (mut told, mut doubtful) = (Vec::with_capacity(self.ill.len()), BTreeSet::new());
+        for (name, ill) in self.ill.iter().filter(|(name, _)| !touched.names.contains(*name)) {
+            match ill.files.iter().any(|(number, _)| touched.files.contains(number)) {
+                true => drop(doubtful.insert(name.clone())),
+                false => told.push((name.clone(), ill.problem.clone())),
+            }
+        }
+        (told, doubtful)
+    }
+
+    /// Of those that were looked at, `unwell` are all of which there may be something to tell.
+    pub fn looked_at(&mut self, looked_at: impl Fn(&Name) -> bool, unwell: &BTreeSet<&Name>) {
+        self.ill.retain(|name, _| unwell.contains(name) || !looked_at(name));
     }
 
     /// Forgets deployments that are no more, when they get many.
@@ -235,7 +260,6 @@ impl Rehearsed {
                 deployments.values().map(|deployment| &deployment.digest).collect();
             self.well.retain(|digest, _| present.contains(digest));
         }
-        self.ill.retain(|name, _| deployments.contains_key(name));
     }
 }
 
