@@ -12,15 +12,37 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if old.as_ref().is_some_and(|old| !old.is_file()) {
         return OpenOptions::new().write(true).open(path)?.write_all(bytes);
     }
-    // A link stays a link: what it leads to is written.
-    let target = if old.is_some() { std::fs::canonicalize(path)? } else { path.to_owned() };
-    let (temporary, file) = beside(&target)?;
-    let written = fill(file, bytes, old.map(|old| old.permissions()))
-        .and_then(|()| std::fs::rename(&temporary, &target));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&temporary);
+    Draft::write(path, bytes)?.publish()
+}
+
+/// What is to become of a file, beside it under a hidden name; removed unless published.
+pub struct Draft {
+    temporary: PathBuf,
+    target: PathBuf,
+}
+
+impl Draft {
+    /// Everything that takes room and time: what is left to do is one renaming.
+    pub fn write(path: &Path, bytes: &[u8]) -> io::Result<Draft> {
+        let old = std::fs::metadata(path).ok();
+        // A link stays a link: what it leads to is written.
+        let target = if old.is_some() { std::fs::canonicalize(path)? } else { path.to_owned() };
+        let (temporary, file) = beside(&target)?;
+        let draft = Draft { temporary, target };
+        fill(file, bytes, old.map(|old| old.permissions()))?;
+        Ok(draft)
     }
-    written
+
+    pub fn publish(&self) -> io::Result<()> {
+        std::fs::rename(&self.temporary, &self.target)
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        // A published one is gone from here.
+        let _ = std::fs::remove_file(&self.temporary);
+    }
 }
 
 /// A new hidden file in the same directory.

@@ -76,3 +76,104 @@ fn a_secret_is_made_changed_and_handed_over() {
     let locked = voldemort_with(root, &edit, "", &editor("true"));
     assert!(locked.err.contains("not encrypted to this host's key"), "{}", locked.err);
 }
+
+/// An inventory with a key of its own, `key`, and these secrets.
+fn with_secrets(secrets: &[&str]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let public = voldemort(root, &["secret", "keygen", "key"]).out;
+    fs::create_dir(root.join("secrets")).unwrap();
+    fs::write(root.join("secrets/recipients.txt"), public).unwrap();
+    for name in secrets {
+        let added = voldemort_with(root, &["secret", "add", name], "hunter2", &[]);
+        assert_eq!(added.code, 0, "{}", added.err);
+    }
+    folder
+}
+
+/// Every file of the folder, hidden ones too.
+fn state(folder: &Path) -> Vec<(String, Vec<u8>)> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    let mut state: Vec<_> = entries
+        .filter(|entry| entry.file_type().unwrap().is_file())
+        .map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap()))
+        .collect();
+    state.sort();
+    state
+}
+
+const ROTATE: [&str; 4] = ["secret", "rotate", "--identity", "key"];
+
+#[test]
+fn all_secrets_are_rotated_or_none() {
+    let folder = with_secrets(&["a", "b", "y"]);
+    let secrets = folder.path().join("secrets");
+    let before = state(&secrets);
+    type Plant = fn(&Path);
+    let odd: [(Plant, &str); 6] = [
+        (|at| nix::unistd::mkfifo(at, nix::sys::stat::Mode::S_IRWXU).unwrap(), "no ordinary file"),
+        (|at| fs::create_dir(at).unwrap(), "no ordinary file"),
+        (|at| std::os::unix::fs::symlink("/dev/zero", at).unwrap(), "no ordinary file"),
+        (|at| std::os::unix::fs::symlink("/nowhere", at).unwrap(), "no such file"),
+        (|at| fs::write(at, "hunter2").unwrap(), "not encrypted"),
+        (|at| fs::write(at, vec![b'a'; 2 << 20]).unwrap(), "longer than"),
+    ];
+    for (plant, why) in odd {
+        let at = secrets.join("m.age");
+        plant(&at);
+        let ran = voldemort(folder.path(), &ROTATE);
+        assert_eq!(ran.code, 1, "{why}");
+        let told =
+            ran.err.contains("m.age") && ran.err.contains(why) && ran.err.contains("nothing was changed");
+        assert!(told, "{why}: {}", ran.err);
+        if at.is_dir() {
+            fs::remove_dir(&at).unwrap()
+        } else {
+            fs::remove_file(&at).unwrap()
+        }
+        assert_eq!(state(&secrets), before, "{why}");
+    }
+    assert_eq!(voldemort(folder.path(), &ROTATE).code, 0);
+    let (names, after): (Vec<_>, Vec<_>) = state(&secrets).into_iter().unzip();
+    assert_eq!(names, ["a.age", "b.age", "recipients.txt", "y.age"], "no drafts are left");
+    assert!(before.iter().zip(after).all(|((name, old), new)| (*old == new) == (name == "recipients.txt")));
+}
+
+#[test]
+fn a_secret_keeps_its_permissions_and_its_link() {
+    let folder = with_secrets(&["a"]);
+    let root = folder.path();
+    let real = root.join("real.age");
+    fs::rename(root.join("secrets/a.age"), &real).unwrap();
+    std::os::unix::fs::symlink("../real.age", root.join("secrets/a.age")).unwrap();
+    fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).unwrap();
+    let edit = ["secret", "edit", "a", "--identity", "key"];
+    for command in [&ROTATE[..], &edit] {
+        let old = fs::read(&real).unwrap();
+        let ran = voldemort_with(root, command, "", &[("EDITOR", "sed -i s/2/22/")]);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        assert_ne!(fs::read(&real).unwrap(), old, "what the link leads to is rewritten");
+        assert_eq!(fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o640);
+    }
+}
+
+#[test]
+fn what_is_no_text_is_no_secret() {
+    let folder = with_secrets(&["a"]);
+    let root = folder.path();
+    let nul = voldemort_with(root, &["secret", "add", "nul"], "a\0b", &[]);
+    assert!(nul.code == 1 && nul.err.contains("NUL"), "{}", nul.err);
+    let before = state(&root.join("secrets"));
+    let edit = ["secret", "edit", "a", "--identity", "key"];
+    for (editor, why) in [
+        ("rm", "no such file"),
+        ("no-such-editor", "the editor failed"),
+        ("truncate -s 0", "no text left"),
+        ("printf '\\377' >", "not UTF-8"),
+    ] {
+        let ran = voldemort_with(root, &edit, "", &[("EDITOR", editor)]);
+        assert_eq!(ran.code, 1, "{editor}");
+        assert!(ran.err.contains(why) && ran.err.contains("changed"), "{editor}: {}", ran.err);
+        assert_eq!(state(&root.join("secrets")), before, "{editor}");
+    }
+}

@@ -59,5 +59,5 @@ fn text(arguments: &Arguments) -> Result<String, String> {
             read.map_err(|error| format!("stdin: {error}"))?;
         }
     }
-    String::from_utf8(bytes).map_err(|_| "the text is not UTF-8".to_owned())
+    file::text(bytes)
 }

@@ -7,7 +7,6 @@ use super::file::{self, named};
 use super::{Identity, Place};
 use crate::cli::Exit;
 use crate::cli::exit::say;
-use crate::secret;
 
 #[derive(Args, Debug)]
 pub struct Arguments {
@@ -27,8 +26,7 @@ pub fn run(arguments: &Arguments) -> Result<Exit, String> {
         return Err(format!("{} does not exist: `voldemort secret add {name}` makes it", path.display()));
     }
     let keys = arguments.identity.keys()?;
-    let bytes = std::fs::read(&path).map_err(|error| named(&path, &error))?;
-    let before = secret::open(&keys, &bytes).map_err(|error| format!("{}: {error}", path.display()))?;
+    let before = file::open(&path, &keys)?;
     let desk = Desk::new()?;
     let draft = desk.lay(name.as_str(), &format!("{before}\n"))?;
     match desk.edit(&editor(), &draft)? {
@@ -36,9 +34,9 @@ pub fn run(arguments: &Arguments) -> Result<Exit, String> {
         Ended::Failed => return Err(format!("the editor failed; {} was not changed", path.display())),
         Ended::Interrupted => return Ok(Exit::Interrupted),
     }
-    let after = std::fs::read(&draft).map_err(|error| named(&draft, &error))?;
-    let after =
-        String::from_utf8(after).map_err(|_| "the text is not UTF-8; nothing was changed".to_owned())?;
+    let unchanged = |why: String| format!("{why}; {} was not changed", path.display());
+    let after = std::fs::read(&draft).map_err(|error| unchanged(named(&draft, &error)))?;
+    let after = file::text(after).map_err(unchanged)?;
     let after = after.strip_suffix('\n').unwrap_or(&after);
     if after.trim().is_empty() {
         return Err("there is no text left; nothing was changed".to_owned());
@@ -47,7 +45,8 @@ pub fn run(arguments: &Arguments) -> Result<Exit, String> {
         say(format!("{} was not changed", path.display()));
         return Ok(Exit::Done);
     }
-    file::replace(&path, &recipients, after)?;
+    let draft = file::sealed(&path, &recipients, after)?;
+    draft.publish().map_err(|error| named(&path, &error))?;
     say(format!("{} is encrypted to {} key(s)", path.display(), recipients.len()));
     Ok(Exit::Done)
 }

@@ -1,13 +1,17 @@
 //! The files that secrets are kept in.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::{Identity, Place};
 use crate::model::Name;
 use crate::secret::{self, FOLDER, Keys, RECIPIENTS, Recipients};
+use crate::source::replace::Draft;
+
+/// Longest file of keys, and longest secret as it is kept.
+const FILE_MAX: u64 = 1 << 20;
 
 /// The name of a secret on the command line.
 pub fn name(text: &str) -> Result<Name, String> {
@@ -41,10 +45,10 @@ impl Place {
         let path = self.inventory.join(RECIPIENTS);
         let shown = path.display();
         let how = "write the daemon's public key into it, one key a line; `voldemort secret keygen FILE` makes a key";
-        let text = fs::read_to_string(&path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => format!("{shown} does not exist: {how}"),
-            _ => named(&path, &error),
-        })?;
+        if !path.exists() {
+            return Err(format!("{shown} does not exist: {how}"));
+        }
+        let text = String::from_utf8(regular(&path)?).map_err(|_| format!("{shown}: it is not UTF-8"))?;
         let (recipients, wrong) = Recipients::parse(&text);
         match wrong.first() {
             Some(wrong) => Err(format!("{shown}:{}: {}", wrong.line, wrong.why)),
@@ -60,7 +64,9 @@ impl Identity {
         let path = self.identity.clone().or_else(from_environment).ok_or_else(|| {
             "reading a secret takes a private key: name its file with --identity FILE or VOLDEMORT_IDENTITY".to_owned()
         })?;
-        let text = fs::read_to_string(&path).map_err(|error| named(&path, &error))?;
+        // A pipe will do, as in --identity <(…).
+        let bytes = bounded(&path).map_err(|error| named(&path, &error))?;
+        let text = String::from_utf8(bytes).map_err(|_| format!("{}: it is not UTF-8", path.display()))?;
         Keys::parse(&text).map_err(|error| format!("{}: {error}", path.display()))
     }
 }
@@ -79,13 +85,43 @@ pub fn create(path: &Path, recipients: &Recipients, text: &str) -> Result<(), St
     })
 }
 
-/// Encrypts a text into a file in place of what was there, all of it or nothing.
-pub fn replace(path: &Path, recipients: &Recipients, text: &str) -> Result<(), String> {
-    let draft = draft(path, recipients, text)?;
-    fs::rename(&draft, path).map_err(|error| {
-        let _ = fs::remove_file(&draft);
-        named(path, &error)
-    })
+/// A text encrypted, to be put into a file that exists.
+pub fn sealed(path: &Path, recipients: &Recipients, text: &str) -> Result<Draft, String> {
+    let bytes = secret::seal(recipients, text).map_err(|error| format!("{}: {error}", path.display()))?;
+    Draft::write(path, &bytes).map_err(|error| named(path, &error))
+}
+
+/// Opens a secret. What lies in an inventory may be anything, also a pipe that never ends.
+pub fn open(path: &Path, keys: &Keys) -> Result<String, String> {
+    let bytes = regular(path)?;
+    secret::open(keys, &bytes).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// What a person gave as a secret.
+pub fn text(bytes: Vec<u8>) -> Result<String, String> {
+    let text = String::from_utf8(bytes).map_err(|_| "the text is not UTF-8".to_owned())?;
+    match text.contains('\0') {
+        true => Err("the text holds a NUL character, which no installer reads".to_owned()),
+        false => Ok(text),
+    }
+}
+
+/// The bytes of an ordinary file of a sensible size.
+fn regular(path: &Path) -> Result<Vec<u8>, String> {
+    let failed = |error: io::Error| named(path, &error);
+    if !fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(format!("{}: this is no ordinary file", path.display()));
+    }
+    bounded(path).map_err(failed)
+}
+
+fn bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(FILE_MAX + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > FILE_MAX {
+        true => Err(io::Error::other(format!("it is longer than {} KiB", FILE_MAX >> 10))),
+        false => Ok(bytes),
+    }
 }
 
 /// A hidden file beside the one to be: hidden files are no part of an inventory.

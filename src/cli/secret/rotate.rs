@@ -1,12 +1,15 @@
 //! `voldemort secret rotate`.
 
+use std::path::{Path, PathBuf};
+
 use clap::Args;
+use nix::sys::signal::{SigSet, Signal};
 
 use super::file::{self, named};
 use super::{Identity, Place};
 use crate::cli::Exit;
 use crate::cli::exit::say;
-use crate::secret;
+use crate::source::replace::{Draft, replace};
 
 #[derive(Args, Debug)]
 pub struct Arguments {
@@ -16,24 +19,56 @@ pub struct Arguments {
     identity: Identity,
 }
 
-/// Decrypts everything before it writes anything, so that a secret which can't be read stops it
-/// while nothing has changed.
+/// A secret before and after.
+struct Turn {
+    path: PathBuf,
+    before: Vec<u8>,
+    draft: Draft,
+}
+
+/// All secrets or none: everything is decrypted and written beside the old files before the first
+/// of them is replaced, so that what can't be read, and a full disk, stop it while nothing has
+/// changed.
 pub fn run(arguments: &Arguments) -> Result<Exit, String> {
     let recipients = arguments.place.recipients()?;
     let keys = arguments.identity.keys()?;
-    let mut texts = Vec::new();
+    let unchanged = |why: String| format!("{why}; nothing was changed");
+    let mut turns = Vec::new();
     for (_, path) in arguments.place.secrets()? {
-        let bytes = std::fs::read(&path).map_err(|error| named(&path, &error))?;
-        let text = secret::open(&keys, &bytes)
-            .map_err(|error| format!("{}: {error}; nothing was changed", path.display()))?;
-        texts.push((path, text));
+        let text = file::open(&path, &keys).map_err(unchanged)?;
+        let before = std::fs::read(&path).map_err(|error| unchanged(named(&path, &error)))?;
+        let draft = file::sealed(&path, &recipients, &text).map_err(unchanged)?;
+        turns.push(Turn { path, before, draft });
     }
-    for (path, text) in &texts {
-        file::replace(path, &recipients, text)?;
+    publish(&turns)?;
+    for Turn { path, .. } in &turns {
         say(format!("{} is encrypted to {} key(s)", path.display(), recipients.len()));
     }
-    if texts.is_empty() {
+    if turns.is_empty() {
         say("there are no secrets");
     }
     Ok(Exit::Done)
+}
+
+/// Who interrupts us now waits until all are replaced: it takes no time.
+fn publish(turns: &[Turn]) -> Result<(), String> {
+    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
+    signals.thread_block().map_err(|error| error.to_string())?;
+    let published = turns.iter().enumerate().try_for_each(|(done, Turn { path, draft, .. })| {
+        draft.publish().map_err(|error| {
+            let lost: Vec<String> = turns[..done].iter().filter_map(restore).collect();
+            let what = if lost.is_empty() { "nothing was changed".to_owned() } else { lost.join("; ") };
+            format!("{}; {what}", named(path, &error))
+        })
+    });
+    signals.thread_unblock().map_err(|error| error.to_string())?;
+    published
+}
+
+/// Puts the old file back; what is said if that fails.
+fn restore(turn: &Turn) -> Option<String> {
+    let Turn { path, before, .. } = turn;
+    let shown = |path: &Path| path.display().to_string();
+    let failed = |error| format!("{} is encrypted to the new keys already: {error}", shown(path));
+    replace(path, before).err().map(failed)
 }
