@@ -74,9 +74,10 @@ pub enum Command {
 
 /// Runs one command line.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
-    let command = match Arguments::try_parse_from(arguments) {
+    let line: Vec<OsString> = arguments.into_iter().collect();
+    let command = match Arguments::try_parse_from(&line) {
         Ok(arguments) => arguments.command,
-        Err(error) => return exit::usage(&error),
+        Err(error) => return exit::usage(&error, &line),
     };
     match command {
         Command::Check(arguments) => check::run(arguments),

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::Exit;
 use super::exit::{print, talk};
 use super::remote::{self, Part, Remote};
 use super::saved::SavedPlan;
+use super::{Exit, exit};
 use crate::api::types::{Apply, Outcome, Ticket, Tree};
 use crate::model::Span;
 use crate::plan::{Consent, report};
@@ -89,8 +89,13 @@ pub fn run(arguments: &Arguments) -> Exit {
         approved: arguments.auto_approve || ticket.is_some(),
         reinstalls: arguments.allow_reinstalls,
     };
-    if let Err(code) = consent::ask(&plan, given) {
-        return code;
+    match consent::ask(&plan, given) {
+        Ok(()) => {}
+        Err(consent::No::Refused(why)) => {
+            exit::failed(&why, json);
+            return Exit::Refused;
+        }
+        Err(consent::No::Thanks) => return Exit::Interrupted,
     }
     let consent = Consent { removals: arguments.allow_removals, reinstalls: arguments.allow_reinstalls };
     let expected = Some((plan.lineage.clone(), plan.serial));
@@ -108,22 +113,24 @@ pub fn run(arguments: &Arguments) -> Exit {
 
 /// The tree, and what a saved plan of it is bound to.
 fn read(arguments: &Arguments) -> Result<(Tree, Option<Ticket>), Exit> {
+    let json = arguments.output == "json";
+    let failed = |why: String| exit::failed(&why, json);
     if !arguments.what.is_file() {
-        let tree = remote::tree(&arguments.what, arguments.env.as_deref())?;
+        let tree = remote::tree(&arguments.what, arguments.env.as_deref());
+        let tree = tree.map_err(|error| failed(error.to_string()))?;
         let tree = Tree { source: arguments.source.clone(), ..tree };
         return Ok((arguments.part.of(tree), None));
     }
     if !arguments.part.is_whole() || arguments.env.is_some() || arguments.source.is_some() {
-        talk(
-            "a saved plan is applied as it is; give --target, --exclude, --env and --source to `voldemort \
-             plan --out`",
-        );
+        let why = "a saved plan is applied as it is; give --target, --exclude, --env and --source to \
+                   `voldemort plan --out`";
+        exit::failed(why, json);
         return Err(Exit::Usage);
     }
-    let saved = SavedPlan::read(&arguments.what)?;
+    let saved = SavedPlan::read(&arguments.what).map_err(failed)?;
     let reasons = saved.changed_files();
     if !reasons.is_empty() {
-        return Err(finish(&Outcome::Moved { reasons }, arguments.output == "json"));
+        return Err(finish(&Outcome::Moved { reasons }, json));
     }
     Ok((saved.tree, Some(saved.ticket)))
 }
@@ -138,7 +145,7 @@ fn stale(arguments: &Arguments, tree: &Tree, ticket: &Ticket) -> Option<Outcome>
 /// Tells how it ended, and gives the exit code.
 pub fn finish(outcome: &Outcome, json: bool) -> Exit {
     if json {
-        remote::print_json(outcome);
+        exit::print_json(outcome);
     }
     match outcome {
         Outcome::Applied { plan } => {

@@ -14,9 +14,9 @@ use std::time::Instant;
 use bytes::Bytes;
 use clap::Args;
 
-use super::Exit;
 use super::color::Color;
 use super::exit::{say, talk};
+use super::{Exit, exit};
 use crate::daemon::load::{Depth, Loaded, Memory, load, survey, survey_again};
 use crate::desired::{Media, Options};
 use crate::manifest::fix::Files;
@@ -39,7 +39,7 @@ pub struct Arguments {
     #[arg(long, value_name = "NAME")]
     env: Option<String>,
     /// How problems are printed; full unless VOLDEMORT_OUTPUT_FORMAT says otherwise
-    #[arg(long, value_enum)]
+    #[arg(short = 'o', long, visible_alias = "output", value_enum)]
     format: Option<Format>,
     /// Write the problems to this file, not to stdout
     #[arg(long, value_name = "FILE")]
@@ -115,10 +115,7 @@ pub fn run(arguments: Arguments) -> Exit {
         // The exit code tells even those who stopped reading.
         Ok(told) if told.errors == 0 => Exit::Done,
         Ok(_) => Exit::Failed,
-        Err(why) => {
-            talk(&why);
-            Exit::Failed
-        }
+        Err(why) => exit::failed(&why, output.is_json()),
     }
 }
 

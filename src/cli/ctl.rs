@@ -14,9 +14,8 @@ use std::ffi::OsString;
 
 use clap::{Parser, Subcommand};
 
-use super::remote::{Remote, print_json};
+use super::remote::Remote;
 use super::{Exit, exit};
-use crate::api::types::Failure;
 
 /// Looks into a running voldemort daemon, changes what it deploys, and tells it what to do about
 /// revisions
@@ -54,15 +53,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let ctl = match Ctl::try_parse_from(&arguments) {
         Ok(ctl) => ctl,
-        Err(error) => {
-            // A program that asked for JSON reads nothing else.
-            if error.use_stderr() && asks_json(&arguments) {
-                let error = error.render().to_string();
-                let first = error.trim_start_matches("error: ").lines().next().unwrap_or_default().to_owned();
-                print_json(&Failure { error: first });
-            }
-            return exit::usage(&error);
-        }
+        Err(error) => return exit::usage(&error, &arguments),
     };
     let remote = &ctl.remote;
     match &ctl.command {
@@ -83,14 +74,4 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Pin(arguments) => order::pin(arguments, remote),
         Command::Unpin(arguments) => order::unpin(arguments, remote),
     }
-}
-
-fn asks_json(arguments: &[OsString]) -> bool {
-    let words: Vec<&str> = arguments.iter().filter_map(|word| word.to_str()).collect();
-    let flag = |word: &str| matches!(word, "-o" | "--output");
-    let json = |word: &str| matches!(word, "json" | "jsonl");
-    words.windows(2).any(|pair| flag(pair[0]) && json(pair[1]))
-        || words
-            .iter()
-            .any(|word| word.strip_prefix("--output=").or(word.strip_prefix("-o")).is_some_and(json))
 }

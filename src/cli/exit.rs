@@ -1,6 +1,11 @@
 //! How commands end. The numbers are a promise to scripts.
 
+use std::ffi::OsString;
 use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::api::types::Failure;
 
 /// What a command came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,11 +50,63 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Prints what clap has to say: help and version to stdout, mistakes to stderr.
-pub fn usage(error: &clap::Error) -> Exit {
+/// Prints what clap has to say about a command line: help and version to stdout, mistakes to
+/// stderr, and to stdout as JSON if the line asks for JSON.
+pub fn usage(error: &clap::Error, arguments: &[OsString]) -> Exit {
     // A closed pipe is nobody's mistake.
     let _ = error.print();
-    if error.use_stderr() { Exit::Usage } else { Exit::Done }
+    if !error.use_stderr() {
+        return Exit::Done;
+    }
+    // A program that asked for JSON reads nothing else.
+    if asks_json(arguments) {
+        let words = error.render().to_string();
+        let first = words.trim_start_matches("error: ").split("\n\n").next().unwrap_or_default();
+        let line = first.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+        print_failure(&line);
+    }
+    Exit::Usage
+}
+
+/// Whether a command line that can't be understood asks for JSON all the same.
+fn asks_json(arguments: &[OsString]) -> bool {
+    let words: Vec<&str> = arguments.iter().filter_map(|word| word.to_str()).collect();
+    let flag = |word: &str| matches!(word, "-o" | "--output" | "--format");
+    let json = |word: &str| matches!(word, "json" | "jsonl");
+    let joined = |word: &str| {
+        let value = ["--output=", "--format=", "-o=", "-o"].iter().find_map(|flag| word.strip_prefix(flag));
+        value.is_some_and(json)
+    };
+    words.windows(2).any(|pair| flag(pair[0]) && json(pair[1])) || words.iter().any(|word| joined(word))
+}
+
+/// Says why a command failed, on stdout as JSON if JSON was asked for.
+pub fn failed(why: &str, json: bool) -> Exit {
+    if json {
+        print_failure(why);
+    }
+    talk(why);
+    Exit::Failed
+}
+
+/// One line, which is right for those who read JSON line by line, too.
+pub fn print_failure(why: &str) -> Exit {
+    let failure = Failure { error: why.to_owned() };
+    match serde_json::to_string(&failure) {
+        Ok(text) => print(&format!("{text}\n")),
+        Err(_) => Exit::Failed,
+    }
+}
+
+/// Writes a command's result to stdout as JSON.
+pub fn print_json(value: &impl Serialize) -> Exit {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => print(&format!("{text}\n")),
+        Err(error) => {
+            talk(&error.to_string());
+            Exit::Failed
+        }
+    }
 }
 
 /// Says something to the person, on stderr. Nobody listening is no mistake.

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::Exit;
 use super::exit::{print, talk};
 use super::remote::{self, Part, Remote};
 use super::saved::SavedPlan;
-use crate::api::types::{Failure, Outcome, Ticket, Tree};
+use super::{Exit, exit};
+use crate::api::types::{Outcome, Ticket, Tree};
 use crate::plan::report;
 use crate::plan::schema::Report;
 
@@ -52,22 +52,16 @@ enum Output {
 }
 
 pub fn run(arguments: &Arguments) -> Exit {
+    let json = arguments.output == Output::Json;
     if let Some(revision) = &arguments.against {
         return match against::plan(&arguments.directory, revision, arguments.env.as_deref()) {
             Ok(report) => show(arguments, &report),
-            Err(error) => {
-                if arguments.output == Output::Json {
-                    remote::print_json(&Failure { error: error.clone() });
-                }
-                talk(&error);
-                Exit::Failed
-            }
+            Err(error) => exit::failed(&error, json),
         };
     }
-    let json = arguments.output == Output::Json;
     let tree = match remote::tree(&arguments.directory, arguments.env.as_deref()) {
         Ok(tree) => arguments.part.of(Tree { source: arguments.source.clone(), ..tree }),
-        Err(code) => return code,
+        Err(error) => return exit::failed(&error.to_string(), json),
     };
     // The ticket first: what moves between the two makes it stale, and not the plan untrue.
     let answers = arguments.remote.block_on(async |client| {
@@ -80,14 +74,14 @@ pub fn run(arguments: &Arguments) -> Exit {
     match answers {
         Ok((ticket, Outcome::Planned { plan, holds })) => {
             if let (Some(ticket), Some(out)) = (ticket, &arguments.out)
-                && let Err(code) = SavedPlan::new(ticket, plan.clone(), tree).write(out)
+                && let Err(why) = SavedPlan::new(ticket, plan.clone(), tree).write(out)
             {
-                return code;
+                return exit::failed(&why, json);
             }
             show(arguments, &Report { plan, holds })
         }
         Ok((_, outcome @ Outcome::Invalid { .. })) => super::apply::finish(&outcome, json),
-        Ok(_) => remote::nonsense(),
+        Ok(_) => remote::nonsense(json),
         Err(error) => remote::failed(&error, json),
     }
 }
@@ -97,7 +91,7 @@ fn show(arguments: &Arguments, shown: &Report) -> Exit {
     let code = match arguments.output {
         Output::Text => print(&report::text(plan)),
         Output::Markdown => print(&report::markdown(plan, holds)),
-        Output::Json => remote::print_json(shown),
+        Output::Json => exit::print_json(shown),
     };
     if code != Exit::Done {
         return code;

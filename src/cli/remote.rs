@@ -3,15 +3,13 @@
 use std::path::Path;
 
 use clap::Args;
-use serde::Serialize;
 
-use super::Exit;
-use super::exit::talk;
+use super::{Exit, exit};
 use crate::api::Client;
 use crate::api::client::ClientError;
-use crate::api::types::{Failure, Tree};
+use crate::api::types::Tree;
 use crate::plan::{Hold, Selection};
-use crate::source::{Body, directory};
+use crate::source::{Body, SourceError, directory};
 
 /// Which daemon is meant.
 #[derive(Args, Clone, Debug)]
@@ -57,12 +55,9 @@ impl Part {
     }
 }
 
-/// Reads an inventory to send it; on failure the exit code, after saying why.
-pub fn tree(root: &Path, environment: Option<&str>) -> Result<Tree, Exit> {
-    let snapshot = directory::read(root).map_err(|error| {
-        talk(&error.to_string());
-        Exit::Failed
-    })?;
+/// Reads an inventory to send it.
+pub fn tree(root: &Path, environment: Option<&str>) -> Result<Tree, SourceError> {
+    let snapshot = directory::read(root)?;
     let inline = snapshot.files.iter().filter_map(|(path, body)| match body {
         Body::Inline { bytes, .. } => Some((&**path, bytes)),
         Body::OnDisk { .. } => None,
@@ -75,32 +70,19 @@ pub fn tree(root: &Path, environment: Option<&str>) -> Result<Tree, Exit> {
     })
 }
 
-pub fn print_json(value: &impl Serialize) -> Exit {
-    match serde_json::to_string_pretty(value) {
-        Ok(text) => super::exit::print(&format!("{text}\n")),
-        Err(error) => {
-            talk(&error.to_string());
-            Exit::Failed
-        }
-    }
-}
-
 /// Says what went wrong, on stdout as JSON if JSON was asked for, and gives the exit code.
 pub fn failed(error: &ClientError, json: bool) -> Exit {
-    if json {
-        print_json(&Failure { error: error.to_string() });
-    }
-    talk(&error.to_string());
+    let failed = exit::failed(&error.to_string(), json);
     match error {
         ClientError::Unreachable { .. } | ClientError::Nonsense { .. } | ClientError::Unavailable(_) => {
             Exit::Unreachable
         }
-        ClientError::Refused(_) => Exit::Failed,
+        ClientError::Refused(_) => failed,
     }
 }
 
-pub fn nonsense() -> Exit {
-    talk("the daemon answered something else than was asked; is it of another version?");
+pub fn nonsense(json: bool) -> Exit {
+    exit::failed("the daemon answered something else than was asked; is it of another version?", json);
     Exit::Unreachable
 }
 

@@ -1,13 +1,14 @@
 //! `voldemort render`: what a deployment's machine would be served.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
+use serde_json::json;
 
-use super::Exit;
 use super::check::{Job, Scope};
-use super::exit::{print, say, talk};
+use super::exit::{print, print_json, say};
+use super::{Exit, exit};
 use crate::daemon::load::Loaded;
 use crate::desired::{Deployment, Desired, Media, Options};
 use crate::media::Shelf;
@@ -31,6 +32,8 @@ pub struct Arguments {
     /// The boot script instead of the answer file
     #[arg(long, value_enum)]
     script: Option<Script>,
+    #[arg(short, long, value_parser = ["text", "json"], default_value = "text")]
+    output: String,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -41,25 +44,29 @@ enum Script {
 }
 
 pub fn run(arguments: &Arguments) -> Exit {
-    let loaded = match read(&arguments.directory, arguments.env.as_deref()) {
+    let json = arguments.output == "json";
+    let loaded = match read(&arguments.directory, arguments.env.as_deref(), json) {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
     let rendered = find(&loaded.desired, &arguments.name).and_then(|deployment| {
         let table = table(loaded.desired.clone(), deployment);
-        match (arguments.script, &arguments.file, &deployment.template) {
-            (Some(script), ..) => boot_script(&table, deployment, script.form()),
-            (None, Some(file), _) => answer_file(&table, deployment, file),
-            (None, None, Some(template)) => answer_file(&table, deployment, template.kind.main_file()),
-            (None, None, None) => boot_script(&table, deployment, Form::Ipxe),
+        let main = deployment.template.as_ref().map(|template| template.kind.main_file());
+        match (arguments.script, arguments.file.as_deref().or(main)) {
+            (None, Some(file)) => answer_file(&table, deployment, file).map(|text| ("file", file, text)),
+            (script, _) => {
+                let script = script.unwrap_or(Script::Ipxe);
+                let text = boot_script(&table, deployment, script.form())?;
+                Ok(("script", script.name(), text))
+            }
         }
     });
     match rendered {
-        Ok(text) => print(&text),
-        Err(why) => {
-            talk(&why);
-            Exit::Failed
+        Ok((what, name, text)) if json => {
+            print_json(&json!({ "deployment": arguments.name, what: name, "text": text }))
         }
+        Ok((_, _, text)) => print(&text),
+        Err(why) => exit::failed(&why, json),
     }
 }
 
@@ -71,20 +78,30 @@ impl Script {
             Script::Pxelinux => Form::Pxelinux,
         }
     }
+
+    fn name(self) -> &'static str {
+        match self {
+            Script::Ipxe => "ipxe",
+            Script::Grub => "grub",
+            Script::Pxelinux => "pxelinux",
+        }
+    }
 }
 
-/// Reads an inventory, for one environment or for none, that must have no errors; they are printed.
-pub fn read(directory: &std::path::Path, environment: Option<&str>) -> Result<Loaded, Exit> {
+/// Reads an inventory, for one environment or for none, that must have no errors; they are printed,
+/// also as JSON if that was asked for.
+pub fn read(directory: &Path, environment: Option<&str>, json: bool) -> Result<Loaded, Exit> {
     let shelf = Shelf::new(Vec::new(), None).with_directory(directory.to_path_buf());
     let options = Options { media: Media::IfPresent, fallback: Vec::new() };
     let scope = Scope::Only(environment.map(str::to_owned));
     let job = Job { root: directory, scope, library: &shelf, options };
-    let loaded = job.check().map_err(|error| {
-        talk(&error);
-        Exit::Failed
-    })?;
+    let loaded = job.check().map_err(|error| exit::failed(&error, json))?;
     if loaded.errors() > 0 {
-        say(loaded.report());
+        let report = loaded.report();
+        if json {
+            exit::print_failure(&format!("the inventory has errors\n{report}"));
+        }
+        say(report);
         return Err(Exit::Failed);
     }
     Ok(loaded)

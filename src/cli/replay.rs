@@ -55,7 +55,7 @@ pub fn run(arguments: &Arguments) -> Exit {
         },
         Err(error) => return failed(&format!("{shown}: {error}")),
     };
-    let loaded = match super::render::read(&arguments.directory, None) {
+    let loaded = match super::render::read(&arguments.directory, None, false) {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::{Map, Value as Json, json};
 
-use super::Exit;
-use super::exit::{print, talk};
+use super::exit::print;
 use super::render::{find, read};
+use super::{Exit, exit};
 use crate::desired::{Inherited, inherited};
 use crate::manifest::{Sources, Value};
 use crate::media::Shelf;
@@ -31,7 +31,7 @@ pub struct Arguments {
     output: Output,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Output {
     /// As the settings of one table in TOML
     Text,
@@ -39,16 +39,14 @@ enum Output {
 }
 
 pub fn run(arguments: &Arguments) -> Exit {
-    let loaded = match read(&arguments.directory, arguments.env.as_deref()) {
+    let json = arguments.output == Output::Json;
+    let loaded = match read(&arguments.directory, arguments.env.as_deref(), json) {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
     let deployment = match find(&loaded.desired, &arguments.name) {
         Ok(deployment) => deployment,
-        Err(why) => {
-            talk(&why);
-            return Exit::Failed;
-        }
+        Err(why) => return exit::failed(&why, json),
     };
     let shelf = Shelf::new(Vec::new(), None);
     let values = inherited(&loaded.documents, &shelf, &deployment.name).unwrap_or_default();

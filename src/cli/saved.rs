@@ -4,8 +4,6 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::Exit;
-use super::exit::talk;
 use super::remote;
 use crate::api::types::{Ticket, Tree};
 use crate::plan::Plan;
@@ -29,12 +27,12 @@ impl SavedPlan {
         SavedPlan { voldemort_plan: FORMAT, ticket, plan, tree }
     }
 
-    pub fn write(&self, path: &Path) -> Result<(), Exit> {
+    pub fn write(&self, path: &Path) -> Result<(), String> {
         let text = serde_json::to_vec(self).map_err(|error| failed(path, &error))?;
         replace(path, &text).map_err(|error| failed(path, &error))
     }
 
-    pub fn read(path: &Path) -> Result<SavedPlan, Exit> {
+    pub fn read(path: &Path) -> Result<SavedPlan, String> {
         let text = std::fs::read(path).map_err(|error| failed(path, &error))?;
         let saved: SavedPlan = serde_json::from_slice(&text)
             .map_err(|error| failed(path, &format!("this is no saved plan ({error})")))?;
@@ -67,7 +65,6 @@ impl SavedPlan {
     }
 }
 
-fn failed(path: &Path, error: &impl std::fmt::Display) -> Exit {
-    talk(&format!("{}: {error}", path.display()));
-    Exit::Failed
+fn failed(path: &Path, error: &impl std::fmt::Display) -> String {
+    format!("{}: {error}", path.display())
 }

@@ -18,9 +18,9 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::Exit;
 use super::check::{Job, Scope};
 use super::exit::{print, say};
+use super::{Exit, exit};
 use crate::daemon::load::Loaded;
 use crate::desired::{Media, Options};
 use crate::media::Shelf;
@@ -78,6 +78,7 @@ pub fn run(arguments: &Arguments) -> Exit {
     // Entered first, for loading an inventory may start threads; told last, for a mistake in the
     // manifests matters more.
     let network = network::enter();
+    let failed = |why: &str| exit::failed(why, arguments.output == Output::Json);
     let (directory, name) = match arguments.words.as_slice() {
         [name] => (Path::new("."), name.as_str()),
         [directory, name, ..] => (Path::new(directory), name.as_str()),
@@ -125,11 +126,6 @@ fn asked(loaded: &Loaded, deployment: &Name) -> Option<u32> {
     let boot = &loaded.desired.deployments.get(deployment)?.boot.name;
     let memory = loaded.documents.boots.get(boot)?.body.memory.as_ref()?;
     u32::try_from(memory.value.0.div_ceil(1 << 20)).ok()
-}
-
-fn failed(why: &str) -> Exit {
-    say(format_args!("voldemort: {why}"));
-    Exit::Failed
 }
 
 /// Says how it ended.

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Exit;
 use super::exit::print;
 use super::remote::{self, Remote};
+use super::{Exit, exit};
 use crate::api::client::ClientError;
 use crate::api::types::{Offer, Power, Why};
 use crate::api::why::why;
@@ -78,7 +78,7 @@ fn escaped(text: &str) -> String {
 
 /// The same without a daemon: what an inventory on its own would offer, value by value.
 fn offline(subject: &str, directory: &std::path::Path, environment: Option<&str>, json: bool) -> Exit {
-    let loaded = match super::render::read(directory, environment) {
+    let loaded = match super::render::read(directory, environment, json) {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
@@ -109,7 +109,7 @@ fn address(desired: &crate::desired::Desired) -> Ipv4Addr {
 
 fn show(found: &Why, json: bool) -> Exit {
     if json {
-        remote::print_json(found);
+        exit::print_json(found);
         return Exit::Done;
     }
     print(&text(found))

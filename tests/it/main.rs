@@ -16,6 +16,7 @@ mod hostile;
 mod http;
 mod inventory;
 mod ipv6_only;
+mod json;
 mod kit;
 mod layers;
 mod lossy;

@@ -2,8 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 
-use crate::cli::Exit;
-use crate::cli::exit::{say, talk};
+use crate::cli::exit::say;
 use crate::plan::{Impact, Plan};
 
 /// Most machines that a question names.
@@ -18,20 +17,29 @@ pub struct Given {
     pub reinstalls: Option<usize>,
 }
 
+/// Why it was not agreed to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum No {
+    /// Nobody can be asked, or what was said does not fit the plan.
+    Refused(String),
+    /// The person who was asked did not agree, and was told that nothing was changed.
+    Thanks,
+}
+
 /// Asks, or finds that nothing has to be asked. Data on disks is never lost by a flag that does
 /// not say how many machines it is about.
-pub fn ask(plan: &Plan, given: Given) -> Result<(), Exit> {
+pub fn ask(plan: &Plan, given: Given) -> Result<(), No> {
     let wiped = plan.blast.wiped.len();
     if let Some(number) = given.reinstalls.filter(|number| *number != wiped) {
-        talk(&format!("--allow-reinstalls {number} was given, and this plan reinstalls {wiped} machines"));
-        return Err(Exit::Refused);
+        let why = format!("--allow-reinstalls {number} was given, and this plan reinstalls {wiped} machines");
+        return Err(No::Refused(why));
     }
     let agreed = given.approved && (wiped == 0 || given.reinstalls.is_some());
     if agreed {
         return Ok(());
     }
     if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
-        talk(&match (wiped, given.approved) {
+        return Err(No::Refused(match (wiped, given.approved) {
             (0, _) => "apply asks before it changes anything, and this is no terminal; add --auto-approve"
                 .to_owned(),
             (_, true) => format!("this plan wipes {wiped} machines; add --allow-reinstalls {wiped} to agree"),
@@ -39,8 +47,7 @@ pub fn ask(plan: &Plan, given: Given) -> Result<(), Exit> {
                 "apply asks before it changes anything, and this is no terminal; this plan wipes {wiped} \
                  machines: add --auto-approve --allow-reinstalls {wiped} to agree"
             ),
-        });
-        return Err(Exit::Refused);
+        }));
     }
     let (question, answers) = question(plan);
     let mut stderr = std::io::stderr();
@@ -51,7 +58,7 @@ pub fn ask(plan: &Plan, given: Given) -> Result<(), Exit> {
         Ok(_) if answers.iter().any(|wanted| answer.trim() == *wanted) => Ok(()),
         _ => {
             say("Nothing was changed.");
-            Err(Exit::Interrupted)
+            Err(No::Thanks)
         }
     }
 }
@@ -119,7 +126,7 @@ mod tests {
         let given = |approved, reinstalls| Given { approved, reinstalls };
         assert_eq!(ask(&plan(0), given(true, None)), Ok(()));
         assert_eq!(ask(&plan(2), given(true, Some(2))), Ok(()));
-        assert_eq!(ask(&plan(2), given(true, Some(3))), Err(Exit::Refused));
+        assert!(matches!(ask(&plan(2), given(true, Some(3))), Err(No::Refused(_))));
         assert_eq!(question(&plan(1)).1, ["d0"]);
         assert_eq!(question(&plan(3)).1, ["3", "wipe 3 machines"]);
         assert!(question(&plan(30)).0.contains("and 20 more"));

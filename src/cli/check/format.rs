@@ -87,6 +87,11 @@ impl Output {
         }
     }
 
+    /// Whether a program reads stdout, and reads nothing but JSON there.
+    pub fn is_json(&self) -> bool {
+        self.is_stdout() && matches!(self.format, Format::Json | Format::Jsonl)
+    }
+
     /// Whether the report goes to stdout.
     pub fn is_stdout(&self) -> bool {
         self.file.is_none()

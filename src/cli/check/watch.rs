@@ -6,8 +6,8 @@ use std::time::Instant;
 use tokio::sync::mpsc;
 
 use super::{Job, Output, tell};
-use crate::cli::Exit;
 use crate::cli::exit::talk;
+use crate::cli::{Exit, exit};
 use crate::daemon::load::Memory;
 use crate::model::Inventory;
 use crate::source::git::Fetcher;
@@ -45,10 +45,14 @@ async fn follow(job: &Job<'_>, output: &Output) -> Exit {
                 match job.judge(&mut memory, &snapshot).and_then(|checked| tell(&checked, output, started)) {
                     Ok(told) if !told.heard => return Exit::Done,
                     Ok(_) => {}
-                    Err(why) => talk(&why.to_string()),
+                    Err(why) => {
+                        exit::failed(&why, output.is_json());
+                    }
                 }
             }
-            Some(Update::Failed(why)) => talk(&why.to_string()),
+            Some(Update::Failed(why)) => {
+                exit::failed(&why.to_string(), output.is_json());
+            }
             None => return Exit::Failed,
         }
     }

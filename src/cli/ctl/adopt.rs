@@ -3,9 +3,9 @@
 use clap::Args;
 
 use crate::api::types;
-use crate::cli::Exit;
 use crate::cli::exit::talk;
 use crate::cli::remote::{self, Remote};
+use crate::cli::{Exit, exit};
 
 /// Record that a deployment's machine is installed already, so that it boots its own disk
 #[derive(Args, Debug)]
@@ -27,7 +27,7 @@ pub fn run(arguments: &Arguments, remote: &Remote) -> Exit {
     match adopted {
         Ok(deployment) => {
             if json {
-                remote::print_json(&deployment);
+                exit::print_json(&deployment);
             } else {
                 talk(&format!("{} is {}; it {}", deployment.name, deployment.phase, deployment.next_boot));
             }

@@ -6,9 +6,9 @@ use clap::Args;
 
 use super::resource::{Changed, Deployment, Gone, New, Resource};
 use crate::api::types::{EditRequest, Edited, FileChange};
-use crate::cli::Exit;
 use crate::cli::exit::{print, say, talk};
 use crate::cli::remote::{self, Remote};
+use crate::cli::{Exit, exit};
 use crate::edit::{Edit, Verb};
 use crate::manifest::Kind;
 use crate::plan::{Consent, Hold, Impact, Plan, report};
@@ -192,10 +192,7 @@ impl How {
                 "this asks before it does what can't be undone ({}), and there is no terminal; add --yes to agree",
                 report::summary(&plan)
             );
-            if self.json() {
-                remote::print_json(&crate::api::types::Failure { error: why.clone() });
-            }
-            talk(&why);
+            exit::failed(&why, self.json());
             return Exit::Refused;
         }
         say(report::text(&plan).trim_end());
@@ -211,7 +208,7 @@ impl How {
     /// Tells what became of it.
     fn finish(&self, edited: &Edited) -> Exit {
         if self.json() {
-            remote::print_json(edited);
+            exit::print_json(edited);
         }
         let (exit, why) = match edited {
             Edited::Planned { change, plan, holds } => return self.planned(change, plan, holds),

@@ -9,8 +9,8 @@ use serde::de::DeserializeOwned;
 use super::table;
 use crate::api::client::ClientError;
 use crate::api::types;
-use crate::cli::Exit;
 use crate::cli::remote::{self, Remote};
+use crate::cli::{Exit, exit};
 use crate::plan::report;
 
 /// List what the daemon knows
@@ -103,7 +103,7 @@ fn list<T: Serialize + DeserializeOwned>(
         }
     }
     if json {
-        remote::print_json(&rows);
+        exit::print_json(&rows);
     } else {
         print!("{}", table::format(titles, &rows.iter().map(row).collect::<Vec<_>>()));
     }
@@ -193,7 +193,7 @@ fn plans(arguments: &Arguments, remote: &Remote) -> Exit {
         };
     plans.retain(|plan| arguments.name.as_ref().is_none_or(|wanted| *wanted == plan.id));
     if json {
-        return remote::print_json(&plans);
+        return exit::print_json(&plans);
     }
     if plans.is_empty() {
         crate::cli::exit::talk("no plan waits");
@@ -223,7 +223,7 @@ fn status(arguments: &Arguments, remote: &Remote) -> Exit {
         Err(error) => return remote::failed(&error, json),
     };
     if json {
-        remote::print_json(&status);
+        exit::print_json(&status);
         return Exit::Done;
     }
     let types::Status {

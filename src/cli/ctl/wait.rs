@@ -6,9 +6,9 @@ use clap::Args;
 
 use crate::api::client::ClientError;
 use crate::api::types::{Deployment, Events};
-use crate::cli::Exit;
 use crate::cli::exit::talk;
 use crate::cli::remote::{self, Remote};
+use crate::cli::{Exit, exit};
 use crate::model::Span;
 
 /// Wait until a deployment is installed, or in another phase
@@ -62,7 +62,7 @@ pub fn run(arguments: &Arguments, remote: &Remote) -> Exit {
         Err(error) => return remote::failed(&error, json),
     };
     if json {
-        remote::print_json(&deployment);
+        exit::print_json(&deployment);
     }
     let told = format!("{} is {}", deployment.name, deployment.phase);
     match deployment.phase {
