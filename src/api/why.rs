@@ -48,7 +48,7 @@ pub fn why(table: &Table, subject: &str, events: &[(u64, Event)]) -> Result<Why,
             None => strangers(table, machine.map(|machine| &**machine)),
         },
         boot: boot.iter().map(|(sequence, event)| convert::event(*sequence, event)).collect(),
-        look_alikes: macs.iter().flat_map(|mac| look_alikes(table, *mac)).take(ALIKE_MAX).collect(),
+        look_alikes: look_alikes(table, &macs, machine.map_or(&[], |machine| &machine.macs)),
     })
 }
 
@@ -267,8 +267,10 @@ fn last_of(boot: &[&(u64, Event)], stage: Stage) -> String {
         .unwrap_or_default()
 }
 
-fn look_alikes(table: &Table, mac: Mac) -> Vec<LookAlike> {
-    let known = table.desired.macs.iter().filter(|(other, _)| mac.is_slip_of(**other));
+/// The cards that are one typing mistake away from one of `macs`, and no cards of the same machine.
+fn look_alikes(table: &Table, macs: &[Mac], own: &[Mac]) -> Vec<LookAlike> {
+    let alike = |other: &Mac| !own.contains(other) && macs.iter().any(|mac| mac.is_slip_of(*other));
+    let known = table.desired.macs.iter().filter(|(other, _)| alike(other));
     let mut found: Vec<LookAlike> = known
         .map(|(other, machine)| LookAlike {
             mac: other.to_string(),
@@ -276,9 +278,10 @@ fn look_alikes(table: &Table, mac: Mac) -> Vec<LookAlike> {
             origin: table.desired.machines.get(machine).map(|machine| machine.origin.to_string()),
         })
         .collect();
-    let seen = table.seen.keys().filter(|other| mac.is_slip_of(**other) && table.machine(**other).is_none());
+    let seen = table.seen.keys().filter(|other| alike(other) && table.machine(**other).is_none());
     found.extend(seen.map(|other| LookAlike { mac: other.to_string(), machine: None, origin: None }));
     found.sort_by(|a, b| a.mac.cmp(&b.mac));
+    found.truncate(ALIKE_MAX);
     found
 }
 

@@ -2,7 +2,7 @@
 //! last boot.
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -22,11 +22,12 @@ pub struct Arguments {
     /// A hardware address, or the name of a deployment or machine
     #[arg(value_name = "MAC|NAME")]
     subject: String,
-    /// Ask this inventory instead of the daemon
+    /// What this inventory would offer; the daemon, if one answers, adds what happened. Without it
+    /// the daemon tells both, and if none answers the inventory in `.` does
     #[arg(value_name = "DIR")]
     directory: Option<PathBuf>,
     /// With this environment laid over the inventory
-    #[arg(long, value_name = "NAME", requires = "directory")]
+    #[arg(long, value_name = "NAME")]
     env: Option<String>,
     #[command(flatten)]
     remote: Remote,
@@ -44,16 +45,41 @@ pub enum Wanted {
 
 pub fn run(arguments: &Arguments) -> Exit {
     let json = arguments.output == "json";
-    match &arguments.directory {
-        None => ask(&arguments.subject, Wanted::Anything, json, &arguments.remote),
-        Some(directory) => offline(&arguments.subject, directory, arguments.env.as_deref(), json),
+    let here = PathBuf::from(".");
+    let named = arguments.directory.as_ref().or(arguments.env.is_some().then_some(&here));
+    if let Some(directory) = named {
+        return tell(arguments, directory, &daemons(&arguments.subject, &arguments.remote), json);
     }
+    match daemons(&arguments.subject, &arguments.remote) {
+        Err(ClientError::Unreachable { .. }) if !holds_manifests(&here) => {
+            let why = format!(
+                "no daemon answers at {}, and there is no inventory in this directory: name one, as in \
+                 `voldemort why {} DIR`",
+                arguments.remote.server, arguments.subject
+            );
+            exit::failed(&why, json);
+            Exit::Unreachable
+        }
+        unreachable @ Err(ClientError::Unreachable { .. }) => tell(arguments, &here, &unreachable, json),
+        Err(error) => remote::failed(&error, json),
+        Ok(found) => show(&found, json),
+    }
+}
+
+/// What the daemon knows.
+fn daemons(subject: &str, remote: &Remote) -> Result<Why, ClientError> {
+    let path = format!("/v1/why/{}", escaped(subject));
+    remote.block_on(async |client| client.get::<Why>(&path).await)
+}
+
+fn holds_manifests(directory: &Path) -> bool {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).any(|path| path.extension().is_some_and(|ending| ending == "toml"))
 }
 
 /// Asks the daemon.
 pub fn ask(subject: &str, wanted: Wanted, json: bool, remote: &Remote) -> Exit {
-    let path = format!("/v1/why/{}", escaped(subject));
-    let found = match remote.block_on(async |client| client.get::<Why>(&path).await) {
+    let found = match daemons(subject, remote) {
         Ok(found) => found,
         Err(error) => return remote::failed(&error, json),
     };
@@ -76,9 +102,10 @@ fn escaped(text: &str) -> String {
         .collect()
 }
 
-/// The same without a daemon: what an inventory on its own would offer, value by value.
-fn offline(subject: &str, directory: &std::path::Path, environment: Option<&str>, json: bool) -> Exit {
-    let loaded = match super::render::read(directory, environment, json) {
+/// What an inventory on its own would offer, value by value, and what the daemon saw.
+fn tell(arguments: &Arguments, directory: &Path, live: &Result<Why, ClientError>, json: bool) -> Exit {
+    let subject = &arguments.subject;
+    let loaded = match super::render::read(directory, arguments.env.as_deref(), json) {
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
@@ -87,8 +114,16 @@ fn offline(subject: &str, directory: &std::path::Path, environment: Option<&str>
         Ok(found) => found,
         Err(error) => return remote::failed(&ClientError::Refused(error), json),
     };
-    found.verdict =
-        "what happened on the network only the daemon knows: `voldemort why` without a directory".into();
+    match live {
+        Ok(live) => {
+            found.verdict = live.verdict.clone();
+            found.boot = live.boot.clone();
+            let known: Vec<String> = found.look_alikes.iter().map(|alike| alike.mac.clone()).collect();
+            let seen = live.look_alikes.iter().filter(|alike| !known.contains(&alike.mac));
+            found.look_alikes.extend(seen.cloned());
+        }
+        Err(error) => found.verdict = format!("what happened on the network only the daemon knows: {error}"),
+    }
     let shelf = Shelf::new(Vec::new(), None);
     let name = found.deployment.as_ref().and_then(|deployment| deployment.name.parse().ok());
     let values = name.and_then(|name| inherited(&loaded.documents, &shelf, &name)).unwrap_or_default();

@@ -36,3 +36,4 @@ mod sources;
 mod tftp;
 mod walk;
 mod waves;
+mod why;
