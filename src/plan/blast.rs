@@ -10,6 +10,7 @@ use super::{Change, Impact};
 use crate::desired::Deployment;
 use crate::model::Name;
 use crate::table::Table;
+use crate::table::rename::MovedCards;
 
 /// What happens to machines.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -43,7 +44,7 @@ pub struct Readdressed {
 }
 
 /// Counts `changes`, which lead from `table` to `next`.
-pub(super) fn blast(table: &Table, next: &Table, changes: &[Change]) -> Blast {
+pub(super) fn blast(table: &Table, next: &Table, moved: &MovedCards, changes: &[Change]) -> Blast {
     let mut blast = Blast::default();
     let mut touched = BTreeSet::new();
     for change in changes {
@@ -70,7 +71,12 @@ pub(super) fn blast(table: &Table, next: &Table, changes: &[Change]) -> Blast {
             touched.extend(change.former_machine.as_ref().and_then(|name| name.parse::<Name>().ok()));
         }
     }
-    blast.readdressed = touched.iter().filter_map(|machine| readdressed(table, next, machine)).collect();
+    touched.extend(moved.keys().cloned());
+    let readdressed = |machine: &Name| {
+        let was = moved.get(machine).map_or(machine, |card| &card.former);
+        readdressed(table, next, was, machine)
+    };
+    blast.readdressed = touched.iter().filter_map(readdressed).collect();
     blast
 }
 
@@ -81,8 +87,9 @@ pub fn disk(next: &Table, deployment: &str) -> Option<String> {
     (!disk.is_empty()).then_some(disk)
 }
 
-fn readdressed(table: &Table, next: &Table, machine: &Name) -> Option<Readdressed> {
-    let before = table.tenant(machine)?;
+/// `was` is the machine's name before.
+fn readdressed(table: &Table, next: &Table, was: &Name, machine: &Name) -> Option<Readdressed> {
+    let before = table.tenant(was)?;
     let address = |deployment: &Deployment| deployment.address;
     let (from, to) = (address(before), next.tenant(machine).map(|deployment| address(deployment)));
     if to == Some(from) || (from.is_none() && to.is_none()) {

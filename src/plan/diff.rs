@@ -7,7 +7,8 @@ use super::{Action, Change, FORMAT_VERSION, Impact, Plan, blast};
 use crate::desired::{Boot, Deployment, Desired, DhcpOptions, Ipv6, Machine, Subnet, differences};
 use crate::model::{Name, Origin, Power};
 use crate::table::change::is_rename;
-use crate::table::{Duty, Table, rename};
+use crate::table::rename::{self, MovedCard, MovedCards};
+use crate::table::{Duty, Table};
 
 /// The detail of a deployment whose manifest is the same and whose content is not; diffs of what
 /// is served say it better where there are any.
@@ -26,13 +27,14 @@ pub fn diff(desired: &Arc<Desired>, table: &Table) -> Plan {
     let next = table.adopt(desired.clone());
     // Machines by their new names: what only got another name has not moved.
     let base = table.under_new_names(desired);
+    let moved = rename::moved_cards(&table.desired, desired);
     let mut changes = Vec::new();
     subnets(&table.desired, desired, &mut changes);
     boots(&table.desired, desired, &mut changes);
-    machines(table, desired, &mut changes);
-    deployments(&base, &next, &mut changes);
+    machines(&base, &next, &moved, &mut changes);
+    deployments(&base, &next, &moved, &mut changes);
     changes.sort_by(|a: &Change, b: &Change| (a.impact, &a.kind, &a.name).cmp(&(b.impact, &b.kind, &b.name)));
-    let blast = blast::blast(&base, &next, &changes);
+    let blast = blast::blast(&base, &next, &moved, &changes);
     Plan {
         format_version: FORMAT_VERSION.into(),
         from: table.desired.revision.to_string(),
@@ -186,8 +188,8 @@ fn boot_details(before: &Boot, after: &Boot) -> Vec<String> {
     details
 }
 
-fn machines(table: &Table, after: &Desired, changes: &mut Vec<Change>) {
-    let before = &table.desired;
+fn machines(table: &Table, next: &Table, moved: &MovedCards, changes: &mut Vec<Change>) {
+    let (before, after) = (&table.desired, &next.desired);
     let renamed = rename::machines(before, after);
     let former_of: BTreeMap<&Name, &Name> = renamed.iter().map(|(former, now)| (now, former)).collect();
     for (machine, former) in
@@ -202,7 +204,12 @@ fn machines(table: &Table, after: &Desired, changes: &mut Vec<Change>) {
             None => {
                 let change =
                     plain("machine", name, Action::Create, &machine.origin, "is known from now on", vec![]);
-                changes.push(Change { machine: Some(name.to_string()), ..change });
+                changes.push(taking_over(
+                    Change { machine: Some(name.to_string()), ..change },
+                    table,
+                    next,
+                    moved,
+                ));
             }
             Some(former) => {
                 let details = machine_details(former, machine);
@@ -215,7 +222,8 @@ fn machines(table: &Table, after: &Desired, changes: &mut Vec<Change>) {
                         "is described differently",
                         details,
                     );
-                    changes.push(Change { machine: Some(name.to_string()), ..change });
+                    let change = Change { machine: Some(name.to_string()), ..change };
+                    changes.push(taking_over(change, table, next, moved));
                 }
             }
         }
@@ -231,6 +239,24 @@ fn machines(table: &Table, after: &Desired, changes: &mut Vec<Change>) {
             protected: table.protected.contains(name),
             ..plain("machine", name, Action::Remove, &machine.origin, reason, vec![])
         });
+    }
+}
+
+/// A machine may get network cards that were another's: the box with them is given up by whatever
+/// was deployed to it, and is not guarded any more if only the other machine was.
+fn taking_over(change: Change, table: &Table, next: &Table, moved: &MovedCards) -> Change {
+    let taken = change.name.parse::<Name>().ok().and_then(|name| Some((moved.get(&name)?, name)));
+    let Some((MovedCard { mac, former }, name)) = taken else { return change };
+    let tenant = table.tenant(former);
+    let impact = if tenant.is_some() { Impact::Release } else { Impact::Live };
+    let of = tenant.map_or_else(String::new, |tenant| format!(" with {}", tenant.name));
+    let stays = next.protected.contains(&name);
+    Change {
+        impact,
+        former_machine: Some(former.to_string()),
+        protected: table.protected.contains(former) && next.protected.contains(former) && !stays,
+        reason: format!("the box with network card {mac} was machine {former}{of} and is {name} from now on"),
+        ..change
     }
 }
 
@@ -265,8 +291,8 @@ fn machine_details(before: &Machine, after: &Machine) -> Vec<String> {
     details
 }
 
-fn deployments(table: &Table, next: &Table, changes: &mut Vec<Change>) {
-    let disks = table.disks();
+fn deployments(table: &Table, next: &Table, moved: &MovedCards, changes: &mut Vec<Change>) {
+    let disks = disks(table, moved);
     for (former, deployment) in touched(table, next) {
         changes.extend(match former {
             Some(former) => changed(table, next, &disks, former, deployment),
@@ -363,6 +389,17 @@ fn outlook(next: &Table, disks: &Disks, deployment: &Deployment) -> (Impact, Str
 
 /// The deployment whose installation is on each machine's disk.
 type Disks = BTreeMap<Name, Name>;
+
+/// By the machines' names in the next revision. Where a network card is, its box is, and so is
+/// the disk.
+fn disks(table: &Table, moved: &MovedCards) -> Disks {
+    let mut disks = table.disks();
+    let other =
+        |(machine, card): (&Name, &MovedCard)| Some((machine.clone(), disks.get(&card.former)?.clone()));
+    let others: Vec<(Name, Name)> = moved.iter().filter_map(other).collect();
+    disks.extend(others);
+    disks
+}
 
 fn changed(
     table: &Table,

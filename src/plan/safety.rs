@@ -66,9 +66,14 @@ fn reinstalls(plan: &Plan, safety: &Safety, consent: &Consent) -> Option<Hold> {
 
 fn protected(plan: &Plan) -> Option<Hold> {
     let harmed = select(plan, |change| change.protected && change.impact >= Impact::Release);
+    // What takes a card over from a protected machine is not the one to be set free.
+    let name = |change: &&Change| match (change.kind.as_str(), &change.former_machine) {
+        ("machine", Some(former)) => former.clone(),
+        _ => change.name.clone(),
+    };
     (!harmed.is_empty()).then(|| Hold {
         reason: "the revision gives up or wipes protected machines".into(),
-        names: names(&harmed),
+        names: harmed.iter().map(name).collect(),
         cure: "set protect = false on them in a commit of its own first".into(),
     })
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::Table;
 use crate::desired::{Desired, differences};
-use crate::model::Name;
+use crate::model::{Mac, Name};
 
 /// Former name to new name of each machine whose name went and one of whose cards a new name has.
 pub fn machines(before: &Desired, after: &Desired) -> BTreeMap<Name, Name> {
@@ -19,6 +19,35 @@ pub fn machines(before: &Desired, after: &Desired) -> BTreeMap<Name, Name> {
         }
     }
     renamed
+}
+
+/// A network card that was another machine's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MovedCard {
+    pub mac: Mac,
+    /// Whose it was: a machine that was not just renamed, by its name in the next revision if it
+    /// has one.
+    pub former: Name,
+}
+
+/// By the machines that the cards belong to from now on; the first card of each tells.
+pub type MovedCards = BTreeMap<Name, MovedCard>;
+
+/// The machines of `after` with a card that is another machine's in `before`.
+pub fn moved_cards(before: &Desired, after: &Desired) -> MovedCards {
+    let renamed = machines(before, after);
+    let mut moved = MovedCards::new();
+    for machine in differences(&before.machines, &after.machines).filter_map(|one| one.after) {
+        let former = |mac: &Mac| {
+            let former = before.macs.get(mac)?;
+            let former = renamed.get(former).unwrap_or(former);
+            (*former != machine.name).then(|| MovedCard { mac: *mac, former: former.clone() })
+        };
+        if let Some(card) = machine.macs.iter().find_map(former) {
+            moved.insert(machine.name.clone(), card);
+        }
+    }
+    moved
 }
 
 impl Table {
