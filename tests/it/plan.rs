@@ -77,6 +77,55 @@ fn a_plan_of_nothing_is_one_line() {
     assert!(unknown.code == 1 && unknown.err.contains("no-such-branch"), "{}", unknown.err);
 }
 
+/// Files of a boot belong to the revision, too.
+#[test]
+fn kernels_and_initrds_are_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    let tree = folder.path().join("tree");
+    fs::create_dir(&tree).unwrap();
+    fs::write(tree.join("a.toml"), "[boot.b]\nkernel = \"k\"\ninitrd = [\"i\"]\n").unwrap();
+    fs::write(tree.join("k"), vec![1; 3 << 20]).unwrap();
+    fs::write(tree.join("i"), "small").unwrap();
+    let work = folder.path().join("work");
+    repository(&work, &tree, &tree);
+    let same = plan(&work, &["--against", "HEAD"]);
+    assert!(same.out.starts_with("No changes"), "{}", same.out);
+    for (file, bytes) in [("i", b"other".to_vec()), ("k", vec![2; 3 << 20])] {
+        fs::write(work.join(file), bytes).unwrap();
+        let ran = plan(&work, &["--against", "HEAD", "--detailed-exitcode"]);
+        assert_eq!(ran.code, 2, "{file}: {}{}", ran.out, ran.err);
+        assert!(
+            ran.out.contains("boot b") && ran.out.contains("the files themselves are others"),
+            "{}",
+            ran.out
+        );
+        fs::copy(tree.join(file), work.join(file)).unwrap();
+    }
+    fs::rename(work.join("k"), work.join("k2")).unwrap();
+    fs::write(work.join("a.toml"), "[boot.b]\nkernel = \"k2\"\ninitrd = [\"i\"]\n").unwrap();
+    let moved = plan(&work, &["--against", "HEAD"]);
+    assert!(moved.out.contains("kernel: k -> k2"), "{}{}", moved.out, moved.err);
+}
+
+#[test]
+fn what_can_not_be_compared_is_never_taken_for_empty() {
+    let folder = tempfile::tempdir().unwrap();
+    let tree = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/plan/many/after");
+    let (work, bare) = (folder.path().join("work"), folder.path().join("bare"));
+    repository(&work, &tree, &tree);
+    git2::build::RepoBuilder::new().bare(true).clone(work.to_str().unwrap(), &bare).unwrap();
+    let ran = plan(&bare, &["--against", "HEAD"]);
+    assert_eq!((ran.code, ran.out.as_str()), (1, ""), "{}", ran.err);
+    assert!(ran.err.contains("without a work tree"), "{}", ran.err);
+
+    // As the runners of CI clone it.
+    let commit = Repository::open(&work).unwrap().head().unwrap().target().unwrap();
+    fs::write(work.join(".git/shallow"), format!("{commit}\n")).unwrap();
+    let ran = plan(&work, &["--against", "HEAD~1"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("git fetch --unshallow"), "{}", ran.err);
+}
+
 #[test]
 fn json_has_exactly_the_keys_of_its_schema() {
     let schema = voldemort::plan::schema::schema();

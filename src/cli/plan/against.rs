@@ -1,8 +1,11 @@
 //! `voldemort plan --against`: from one revision of a repository to a working tree, without a
 //! daemon.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::daemon::load::{Depth, Loaded, load};
 use crate::daemon::preview::preview;
@@ -21,13 +24,17 @@ use crate::walk;
 /// Every machine of the former is taken to be installed: nobody can tell otherwise.
 pub fn plan(root: &Path, against: &str, environment: Option<&str>) -> Result<Report, String> {
     let fail = |error: crate::source::SourceError| error.to_string();
-    let after = read(root, &directory::read(root).map_err(fail)?, environment, "")?;
+    let present = directory::read(root).map_err(fail)?;
+    let shelf = Shelf::new(Vec::new(), None).with_directory(root.to_path_buf());
+    let after = read(&shelf, &present, environment, "")?;
     let before = match against {
         "empty" => Loaded::default(),
         _ => {
             let copies = Copies::new();
             let snapshot = revision::at(root, against, &copies.0).map_err(fail)?;
-            read(root, &snapshot, environment, &format!("{against}: "))?
+            // What is the same in both is looked up where it lies; images are in no repository.
+            let shelf = Shelf::new(vec![root.to_path_buf()], None).with_copies(others(&snapshot, &present));
+            read(&shelf, &snapshot, environment, &format!("{against}: "))?
         }
     };
     let table = table(&before, &after);
@@ -39,17 +46,47 @@ pub fn plan(root: &Path, against: &str, environment: Option<&str>) -> Result<Rep
     Ok(Report { plan, holds })
 }
 
-fn read(root: &Path, snapshot: &Snapshot, environment: Option<&str>, prefix: &str) -> Result<Loaded, String> {
-    let shelf = Shelf::new(Vec::new(), None).with_directory(root.to_path_buf());
+fn read(
+    shelf: &Shelf,
+    snapshot: &Snapshot,
+    environment: Option<&str>,
+    prefix: &str,
+) -> Result<Loaded, String> {
     let options = Options { media: Media::IfPresent, fallback: Vec::new() };
     let files = snapshot.inline();
     let environment = Environment::choose(&files, environment).map_err(|error| format!("{prefix}{error}"))?;
-    let loaded = load(snapshot.revision.clone(), &files, &environment, &shelf, &options, Depth::OneFirmware);
+    let loaded = load(snapshot.revision.clone(), &files, &environment, shelf, &options, Depth::OneFirmware);
     if loaded.errors() > 0 {
         let report = loaded.report();
         return Err(format!("{prefix}the inventory has errors, so there is no plan\n{report}"));
     }
     Ok(loaded)
+}
+
+/// The files of a revision that are others now, or gone.
+fn others(then: &Snapshot, now: &Snapshot) -> BTreeMap<Arc<str>, PathBuf> {
+    let present = now.copies();
+    let mut copies = then.copies();
+    copies.retain(|name, copy| !present.get(name).is_some_and(|file| is_same(copy, file).unwrap_or(false)));
+    copies
+}
+
+/// Whether two files hold the same bytes.
+fn is_same(one: &Path, other: &Path) -> io::Result<bool> {
+    let (one, other) = (File::open(one)?, File::open(other)?);
+    if one.metadata()?.len() != other.metadata()?.len() {
+        return Ok(false);
+    }
+    let (mut one, mut other) = (BufReader::new(one), BufReader::new(other));
+    loop {
+        let (left, right) = (one.fill_buf()?, other.fill_buf()?);
+        let length = left.len().min(right.len());
+        if length == 0 || left[..length] != right[..length] {
+            return Ok(left.is_empty() && right.is_empty());
+        }
+        one.consume(length);
+        other.consume(length);
+    }
 }
 
 /// A table on which `before` was adopted and every machine of it installed.

@@ -16,12 +16,25 @@ pub fn at(directory: &Path, revision: &str, copies: &Path) -> Result<Snapshot, S
         .map_err(|error| SourceError::Unreadable { path: directory.into(), why: error.to_string() })?;
     let repository = Repository::discover(&directory)
         .map_err(|_| failed(format!("{} lies in no git repository", directory.display())))?;
+    if repository.is_bare() {
+        let why = "is a repository without a work tree, so there are no files to compare with";
+        return Err(failed(format!("{} {why}", directory.display())));
+    }
     let root = repository.workdir().and_then(|root| std::fs::canonicalize(root).ok());
     let inside = root.as_ref().and_then(|root| directory.strip_prefix(root).ok()).unwrap_or(Path::new(""));
     let commit = repository
         .revparse_single(revision)
         .and_then(|object| object.peel_to_commit())
-        .map_err(|error| failed(format!("`{revision}` is no commit here: {}", error.message())))?;
+        .map_err(|error| {
+            let hint = match repository.is_shallow() {
+                true => {
+                    ". This is a shallow clone, whose history is cut off: `git fetch --unshallow` brings the rest \
+                     (`fetch-depth: 0` in GitHub's checkout, `GIT_DEPTH: 0` in GitLab's jobs)"
+                }
+                false => "",
+            };
+            failed(format!("`{revision}` is no commit here: {}{hint}", error.message()))
+        })?;
     let mirror = Mirror { path: repository.commondir().into(), copies: copies.into() };
     let fetched = Fetched { commit: commit.id().to_string(), name: revision.to_owned() };
     let reading = mirror.read(&fetched, &inside.display().to_string(), None)?;
