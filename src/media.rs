@@ -6,6 +6,7 @@ pub mod guess;
 pub mod identity;
 pub mod image;
 pub mod index;
+mod lfs;
 pub mod library;
 pub mod loaders;
 pub mod shelf;

@@ -5,7 +5,7 @@ use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Entry, Index, MediaError, identity};
+use super::{Entry, Index, MediaError, identity, lfs};
 use crate::model::Extent;
 
 /// Most files and directories that one tree may hold.
@@ -35,6 +35,9 @@ pub fn file(path: &Path) -> Result<Entry, MediaError> {
     if !metadata.is_file() {
         let why = if metadata.is_dir() { "it is a folder; name a file in it" } else { "not a regular file" };
         return Err(MediaError::Io { path: path.into(), why: why.into() });
+    }
+    if lfs::is_pointer(path, metadata.len()) {
+        return Err(MediaError::Io { path: path.into(), why: lfs::WHY.into() });
     }
     Ok(whole(path, &metadata))
 }

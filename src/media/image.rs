@@ -18,7 +18,7 @@ pub use iso::{BootImage, Platform};
 
 use self::device::Device;
 use self::tree::{Kind, Tree};
-use super::{Entry, Index, MediaError, identity};
+use super::{Entry, Index, MediaError, identity, lfs};
 use crate::model::Extent;
 use crate::model::content::FileId;
 
@@ -70,8 +70,11 @@ impl<'a> Opened<'a> {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(Trouble::Damaged(why))) => Err(MediaError::NotAnImage { path, why }),
             Ok(Err(Trouble::Unrecognised)) => Err(MediaError::NotAnImage {
+                why: match lfs::is_pointer(&self.path, self.id.size) {
+                    true => lfs::WHY.into(),
+                    false => "it holds neither an ISO 9660 nor a UDF volume".into(),
+                },
                 path,
-                why: "it holds neither an ISO 9660 nor a UDF volume".into(),
             }),
             Ok(Err(Trouble::Outside(place))) => Err(self.truncated(&place)),
             Ok(Err(Trouble::Io(why))) => Err(MediaError::Io { path, why }),

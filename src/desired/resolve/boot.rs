@@ -99,7 +99,7 @@ impl Resolver<'_> {
 
     fn loose(&mut self, path: &Marked<Arc<str>>) -> Option<Entry> {
         match self.own_or_shared(path, |path| self.library.file(path)) {
-            Ok(entry) => Some(entry),
+            Ok(entry) => Some(self.full(path, entry)),
             Err(error) => {
                 match near(&path.value, &error) {
                     // Its folder is there, so the file would be too.
@@ -173,7 +173,7 @@ impl Resolver<'_> {
     ) -> Option<Entry> {
         let tree = tree?;
         if let Some(entry) = tree.files.get(&*path.value) {
-            return Some(entry.clone());
+            return Some(self.full(path, entry.clone()));
         }
         let file = iso.file.as_ref()?;
         let message = format!("`{}` is not in {}", path.value, file.value);
@@ -182,6 +182,15 @@ impl Resolver<'_> {
             .also(file.mark, read);
         self.problems.push(problem.help(elsewhere(&path.value, tree)));
         None
+    }
+
+    /// A kernel or initrd without a byte is a download or a build that failed.
+    fn full(&mut self, path: &Marked<Arc<str>>, entry: Entry) -> Entry {
+        if entry.len() == 0 {
+            let message = format!("`{}` is empty", path.value);
+            self.problems.push(Problem::new(Code::BadMedia, path.mark, message, "it has 0 bytes"));
+        }
+        entry
     }
 
     fn word(&mut self, word: &Marked<Arc<str>>) -> Option<Text> {
