@@ -148,13 +148,21 @@ fn wrong(line: usize, column: usize, message: impl Into<String>) -> RenderError 
 fn ignition(text: &str) -> Vec<RenderError> {
     let value: serde_json::Value = match serde_json::from_str(text) {
         Ok(value) => value,
-        Err(error) => return vec![wrong(error.line(), error.column(), error.to_string())],
+        Err(error) => {
+            // What people write and `butane` turns into this.
+            let butane = text.lines().any(|line| line.starts_with("variant:"));
+            let hint = if butane { "; this is Butane's YAML: `butane` makes JSON of it" } else { "" };
+            return vec![wrong(error.line(), error.column(), format!("{error}{hint}"))];
+        }
     };
     let message = match value.pointer("/ignition/version") {
         Some(serde_json::Value::String(version))
             if version.starts_with("3.") || version.starts_with("2.") =>
         {
-            return Vec::new();
+            if version.split('.').count() >= 3 {
+                return Vec::new();
+            }
+            format!("Ignition's versions have three numbers, as in `{version}.0`")
         }
         Some(serde_json::Value::String(version)) => {
             format!("Ignition does not know the version `{version}`; 3.x and 2.x exist")
@@ -162,7 +170,9 @@ fn ignition(text: &str) -> Vec<RenderError> {
         Some(_) => "`ignition.version` must be a text".to_owned(),
         None => "`ignition.version` is missing".to_owned(),
     };
-    vec![wrong(1, 1, message)]
+    // In JSON that its author wrote on several lines the version stands on one of them.
+    let line = text.lines().position(|line| line.contains("\"version\"")).map_or(1, |at| at + 1);
+    vec![wrong(line, 1, message)]
 }
 
 impl FromStr for Kind {
@@ -209,5 +219,9 @@ mod tests {
         assert_eq!((error.line, error.column), (2, 7));
         assert!(Kind::Ignition.check("{}")[0].message.contains("missing"));
         assert!(Kind::Ignition.check(r#"{"ignition": {"version": "9"}}"#)[0].message.contains("`9`"));
+        let short = &Kind::Ignition.check("{\n\"ignition\": {\n\"version\": \"3.4\"}}")[0];
+        assert!(short.line == 3 && short.message.contains("`3.4.0`"), "{short}");
+        let butane = &Kind::Ignition.check("variant: fcos\nversion: 1.5.0\n")[0];
+        assert!(butane.message.contains("Butane"), "{butane}");
     }
 }

@@ -1,18 +1,22 @@
 //! Finds the line of a template that a line of its output came from.
 
-/// The line of `template`, counted from 1, that `rendered` (one line of output) came from: the
-/// one whose fixed parts are all in it, in order. `None` where several lines would do as well, or
-/// none, as for what a variable brought along.
-pub fn template_line(template: &str, rendered: &str) -> Option<u32> {
-    let rendered = rendered.trim();
+/// The line of `template`, counted from 1, that a line of the output came from (its number, from
+/// 1): the one whose fixed parts are all in it, in order. Of several that would do as well it is the
+/// one that stands as far down among them as the output's does among its equals, if there are as
+/// many of both. `None` otherwise, as for what a variable brought along.
+pub fn template_line(template: &str, output: &str, number: u32) -> Option<u32> {
+    let rendered = output.lines().nth(number.checked_sub(1)? as usize)?.trim();
     let weighed =
         template.lines().zip(1..).filter_map(|(line, number)| Some((weigh(line, rendered)?, number)));
     let best = weighed.clone().map(|(weight, _)| weight).max()?;
-    let mut at_best = weighed.filter(|(weight, _)| *weight == best);
-    match (at_best.next(), at_best.next()) {
-        (Some((_, number)), None) => Some(number),
-        _ => None,
+    let at_best: Vec<u32> = weighed.filter(|(weight, _)| *weight == best).map(|(_, line)| line).collect();
+    if let [only] = at_best[..] {
+        return Some(only);
     }
+    let equals: Vec<u32> =
+        output.lines().zip(1..).filter(|(line, _)| line.trim() == rendered).map(|(_, at)| at).collect();
+    let rank = equals.iter().position(|at| *at == number)?;
+    (equals.len() == at_best.len()).then(|| at_best[rank])
 }
 
 /// How many characters of the line are fixed, if all of them are in the output.
@@ -55,16 +59,25 @@ mod tests {
 
     #[test]
     fn lines_are_found_by_their_fixed_parts() {
-        assert_eq!(template_line(TEMPLATE, "lang en_US"), Some(1));
-        assert_eq!(template_line(TEMPLATE, "user --name=ops --lock"), Some(3));
-        assert_eq!(template_line(TEMPLATE, "reboot now"), Some(6));
+        assert_eq!(template_line(TEMPLATE, "lang en_US", 1), Some(1));
+        assert_eq!(template_line(TEMPLATE, "\nuser --name=ops --lock", 2), Some(3));
+        assert_eq!(template_line(TEMPLATE, "reboot now", 1), Some(6));
+    }
+
+    #[test]
+    fn of_equal_lines_the_place_among_them_counts() {
+        let template = "%post\na {{ x }}\n%end\n%post\nb\n";
+        let output = "%post\na 1\n%end\n%post\nb\n";
+        assert_eq!(template_line(template, output, 4), Some(4));
+        assert_eq!(template_line(template, output, 1), Some(1));
+        assert_eq!(template_line(template, "%post\n%post\n%post\n", 3), None, "a loop made more of them");
     }
 
     #[test]
     fn what_could_be_several_lines_is_none() {
-        assert_eq!(template_line(TEMPLATE, "rootpw x"), None);
-        assert_eq!(template_line(TEMPLATE, "from a variable"), None);
-        assert_eq!(template_line(TEMPLATE, ""), None);
-        assert_eq!(template_line("a {{ unclosed", "a b"), Some(1));
+        assert_eq!(template_line(TEMPLATE, "rootpw x", 1), None);
+        assert_eq!(template_line(TEMPLATE, "from a variable", 1), None);
+        assert_eq!(template_line(TEMPLATE, "", 1), None);
+        assert_eq!(template_line("a {{ unclosed", "a b", 1), Some(1));
     }
 }

@@ -2,6 +2,7 @@
 //! so that it links once.
 
 mod again;
+mod answers;
 mod bounds;
 mod check;
 mod ci;

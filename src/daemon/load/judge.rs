@@ -154,10 +154,10 @@ impl Judge<'_> {
                 (Code::Attended, error, message)
             }
         };
-        let line = text.lines().nth(error.line.saturating_sub(1) as usize).unwrap_or_default();
+        let (number, line) = filled(&text, error.line);
         let header = self.header();
         let own = self.documents.templates.get(&template.name).map(|own| own.mark);
-        let traced = trace::template_line(template.text.source(), line)
+        let traced = trace::template_line(template.text.source(), &text, number)
             .and_then(|line| self.template_at(&template.name, Position { line, column: 1 }));
         let problem = match (traced, own) {
             (Some(mark), _) => Problem::new(code, mark, message, "rendered from this line"),
@@ -166,11 +166,19 @@ impl Judge<'_> {
             }
             (None, None) => {
                 let label = format!("rendered from template {}", template.name);
-                return Some(Problem::new(code, header, message, label).note(rendered(error.line, line)));
+                return Some(Problem::new(code, header, message, label).note(rendered(number, line)));
             }
         };
-        Some(problem.also(header, "for this deployment").note(rendered(error.line, line)))
+        Some(problem.also(header, "for this deployment").note(rendered(number, line)))
     }
+}
+
+/// A line of a text, from 1, or the last one before it with something on it: what is not closed is
+/// noticed at the end.
+fn filled(text: &str, number: u32) -> (u32, &str) {
+    let lines = text.lines().zip(1..=number.max(1));
+    let found = lines.filter(|(line, _)| !line.trim().is_empty()).last();
+    found.map_or((number, ""), |(line, at)| (at, line))
 }
 
 fn rendered(number: u32, line: &str) -> String {

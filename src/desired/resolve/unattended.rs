@@ -71,10 +71,12 @@ fn needs(kind: Kind) -> &'static [Need] {
     }
 }
 
-/// A word that begins with a tag may turn out to be any.
+/// A word that begins with a tag may turn out to be any. What the manifest holds as one word may be
+/// several to the kernel.
 fn meets(word: &Text, need: &Need) -> bool {
-    let text = word.source().trim_start();
-    text.starts_with('{') || need.words.iter().any(|wanted| text.starts_with(wanted))
+    let begins =
+        |text: &str| text.starts_with('{') || need.words.iter().any(|wanted| text.starts_with(wanted));
+    word.source().split_whitespace().any(begins)
 }
 
 impl Resolver<'_> {

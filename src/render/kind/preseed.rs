@@ -122,8 +122,13 @@ fn judge(answer: &Answer) -> Option<RenderError> {
         rest = behind.trim_start();
         field
     };
-    let (_owner, question, kind) = (field(), field(), field());
+    let (owner, question, kind) = (field(), field(), field());
     let error = |message: String| Some(wrong(answer.line, 1, message));
+    if owner.ends_with([':', ',', '=']) {
+        return error(format!(
+            "`{owner}` is no owner of a question: a package, or `d-i`, has no sign behind it"
+        ));
+    }
     if question.is_empty() {
         return error("an answer is `owner question type value`; the question is missing".to_owned());
     }

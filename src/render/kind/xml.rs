@@ -4,7 +4,7 @@ use super::super::RenderError;
 use super::wrong;
 
 pub(super) fn check(text: &str) -> Vec<RenderError> {
-    let mut reader = Reader { text, at: 0, open: Vec::new(), root: None };
+    let mut reader = Reader { text, at: 0, open: Vec::new(), root: None, root_at: 0 };
     match reader.run() {
         Ok(()) => Vec::new(),
         Err(message) => {
@@ -42,6 +42,7 @@ struct Reader<'a> {
     at: usize,
     open: Vec<&'a str>,
     root: Option<&'a str>,
+    root_at: usize,
 }
 
 type Step = Result<(), String>;
@@ -61,10 +62,13 @@ impl<'a> Reader<'a> {
             }
         }
         match (self.open.last(), self.root) {
-            (Some(name), _) => Err(format!("`<{name}>` is not closed")),
+            (Some(name), _) => {
+                self.at = self.text.trim_end().len();
+                Err(format!("`<{name}>` is not closed"))
+            }
             (None, Some("profile")) => Ok(()),
             (None, _) => {
-                self.at = 0;
+                self.at = self.root_at;
                 Err("the root element must be `<profile>`".to_owned())
             }
         }
@@ -128,8 +132,11 @@ impl<'a> Reader<'a> {
         if name.is_empty() || !name.starts_with(|c: char| c.is_alphabetic() || c == '_') {
             return Err("a plain `<` is written `&lt;`".to_owned());
         }
-        if self.open.is_empty() && self.root.replace(name).is_some() {
-            return Err("there is more than one root element".to_owned());
+        if self.open.is_empty() {
+            if self.root.replace(name).is_some() {
+                return Err("there is more than one root element".to_owned());
+            }
+            self.root_at = self.at;
         }
         let (length, empty) = attributes(&rest[length..]).map(|(more, empty)| (length + more, empty))?;
         if !empty {
@@ -143,6 +150,7 @@ impl<'a> Reader<'a> {
 /// The rest of a start tag: its length, and whether it ends with `/>`.
 fn attributes(text: &str) -> Result<(usize, bool), String> {
     let mut at = 0;
+    let mut names = Vec::new();
     loop {
         let rest = &text[at..];
         at += rest.len() - rest.trim_start().len();
@@ -155,6 +163,11 @@ fn attributes(text: &str) -> Result<(usize, bool), String> {
         }
         let equals = rest.find(['=', '>', '<']).filter(|&found| rest[found..].starts_with('='));
         let equals = equals.ok_or("this tag has an attribute without a value, or is not closed")?;
+        let name = rest[..equals].trim_end();
+        if names.contains(&name) {
+            return Err(format!("the attribute `{name}` is there twice"));
+        }
+        names.push(name);
         let value = rest[equals + 1..].trim_start();
         let quote = value
             .chars()
