@@ -1,7 +1,8 @@
-//! Secrets that stand in a manifest for everybody to read.
+//! Secrets that stand in a file of the inventory for everybody to read.
 
 use super::Resolver;
-use crate::manifest::{Code, Mark, Marked, Problem, Value};
+use crate::manifest::{Code, Mark, Marked, Problem, Value, is_manifest};
+use crate::secret::FOLDER;
 
 impl Resolver<'_> {
     /// Values that look like secrets, wherever a variable is set.
@@ -15,6 +16,35 @@ impl Resolver<'_> {
         let defaults = templates.filter_map(|variable| variable.default.as_ref());
         for value in set.into_iter().chain(defaults) {
             self.clear_secret(value);
+        }
+        let words = documents.boots.values().flat_map(|own| &own.body.cmdline);
+        for word in words.filter(|word| gives_password(&word.value)) {
+            self.in_clear(
+                word.mark,
+                "a password stands in clear text on the command line",
+                "every user of the machine reads it in /proc/cmdline, too",
+                None,
+            );
+        }
+        self.keys_in_files();
+    }
+
+    /// Private keys, whatever file they lie in. Manifests are looked at value by value, and the
+    /// folder of secrets has rules of its own.
+    fn keys_in_files(&mut self) {
+        let sources = &self.documents.sources;
+        let others = sources.iter().filter(|(file, source)| {
+            !is_manifest(&source.name) && !sources.inside(*file).starts_with(FOLDER)
+        });
+        let found: Vec<Mark> =
+            others.filter_map(|(file, source)| Some(Mark::new(file, private_key(source.text()?)?))).collect();
+        for mark in found {
+            let message = "a private key stands in clear text";
+            let label = "for everybody who can read the repository";
+            self.problems.push(Problem::new(Code::ClearText, mark, message, label).help(
+                "take it out and make a new one: this one is in the history for ever; templates take secrets \
+                 as variables of type \"secret\"",
+            ));
         }
     }
 
@@ -52,6 +82,41 @@ impl Resolver<'_> {
     }
 }
 
+/// Whether words of a command line set a password: `inst.vncpassword=…`,
+/// `passwd/root-password=…`. What a template puts there is judged where it comes from.
+fn gives_password(words: &str) -> bool {
+    let gives = |word: &str| {
+        let Some((key, value)) = word.split_once('=') else { return false };
+        let key = key.to_ascii_lowercase();
+        let named = ["password", "passwd", "passphrase"].iter().any(|name| key.ends_with(name));
+        named && !value.starts_with('{') && !matches!(value.trim_matches('"'), "" | "!" | "*")
+    };
+    words.split_whitespace().any(gives)
+}
+
+/// Where the first private key begins, a whole one: a text that only speaks of keys holds none.
+fn private_key(text: &str) -> Option<std::ops::Range<usize>> {
+    const AGE: &str = "AGE-SECRET-KEY-1";
+    const PEM: &str = "PRIVATE KEY-----";
+    /// Characters of an age key behind its beginning; of a line of base64 that is no accident.
+    const AGE_LENGTH: usize = 58;
+    const LINE: usize = 16;
+    let age = text.match_indices(AGE).find(|(at, _)| {
+        let rest = text[at + AGE.len()..].bytes();
+        rest.take_while(u8::is_ascii_alphanumeric).count() >= AGE_LENGTH
+    });
+    let pem = text.match_indices(PEM).find_map(|(at, _)| {
+        let begin = text[..at].rfind("-----BEGIN ").filter(|begin| !text[*begin..at].contains('\n'))?;
+        let body = text[at + PEM.len()..].trim_start();
+        let sign = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=".contains(byte);
+        let whole = body.starts_with("Proc-Type:") || body.bytes().take_while(sign).count() >= LINE;
+        whole.then_some((begin, at + PEM.len() - begin))
+    });
+    let age = age.map(|(at, found)| (at, found.len()));
+    let (at, length) = [age, pem].into_iter().flatten().min()?;
+    Some(at..at + length)
+}
+
 /// What a text gives away, if anything. A locked password (`!`, `*`) is no secret.
 fn secret_looks(text: &str) -> Option<&'static str> {
     /// Prefixes of crypt(5).
@@ -69,6 +134,39 @@ fn secret_looks(text: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passwords_on_a_command_line_are_told_by_their_names() {
+        for word in ["inst.vncpassword=hunter2", "passwd/root-password=x", "quiet passwd=\"a b\""] {
+            assert!(gives_password(word), "{word}");
+        }
+        for word in [
+            "passwd/root-password={{ root }}",
+            "password=",
+            "passwd/user-password-crypted=$6$a$b",
+            "passwd/root-password=!",
+            "nopassword",
+        ] {
+            assert!(!gives_password(word), "{word}");
+        }
+    }
+
+    #[test]
+    fn whole_keys_are_found_and_words_about_keys_are_not() {
+        let pem = "# x\n-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n";
+        assert_eq!(private_key(pem), Some(4..39));
+        let age = format!("# key\nAGE-SECRET-KEY-1{}\n", "Q".repeat(58));
+        assert_eq!(private_key(&age), Some(6..22));
+        for harmless in [
+            "",
+            "files that hold -----BEGIN PRIVATE KEY----- and so on",
+            "AGE-SECRET-KEY-1…",
+            "-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0CAQYIKoZI\n",
+            "grep -q 'PRIVATE KEY-----' abcdefghijklmnopqrst",
+        ] {
+            assert_eq!(private_key(harmless), None, "{harmless}");
+        }
+    }
 
     #[test]
     fn secrets_are_told_by_their_looks() {
