@@ -3,6 +3,7 @@
 use clap::Args;
 
 use super::Exit;
+use crate::manifest::similar::similar;
 use crate::manifest::{Code, explain};
 
 #[derive(Debug, Args)]
@@ -17,9 +18,10 @@ pub fn run(arguments: Arguments) -> Exit {
         Some(code) => match code.parse::<Code>() {
             Ok(code) => explain::page(code),
             Err(()) => {
-                super::exit::say(format!(
-                    "voldemort: there is no code {code:?}; `voldemort explain` lists all"
-                ));
+                let known: Vec<String> = Code::ALL.iter().map(Code::to_string).collect();
+                let meant = similar(&code.to_ascii_uppercase(), known.iter().map(String::as_str));
+                let hint = meant.map_or_else(String::new, |meant| format!("did you mean {meant}? "));
+                super::exit::talk(&format!("there is no code {code:?}; {hint}`voldemort explain` lists all"));
                 return Exit::Usage;
             }
         },

@@ -64,6 +64,7 @@ fn attempt_read(root: &Path) -> Result<Files, Failure> {
 fn unreadable(path: &Path, error: &io::Error) -> Failure {
     let why = match error.kind() {
         io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+        io::ErrorKind::NotADirectory => "this is a file; an inventory is a folder".to_owned(),
         _ => error.to_string(),
     };
     let failure = SourceError::Unreadable { path: path.into(), why };

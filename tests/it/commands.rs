@@ -178,3 +178,21 @@ fn shells_take_the_completions() {
         }
     }
 }
+
+#[test]
+fn slips_on_the_command_line_are_told() {
+    let folder = inventory(WRONG);
+    let file = run(folder.path(), &["a.toml"], &[]);
+    assert_eq!(file.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&file.stderr).contains("an inventory is a folder"), "{file:?}");
+    let empty = run(tempfile::tempdir().unwrap().path(), &[], &[]);
+    assert!(String::from_utf8_lossy(&empty.stderr).contains("there is no manifest"), "{empty:?}");
+    for (code, near) in
+        [("V0O11", "did you mean V0011?"), ("E0012", "did you mean V0012?"), ("zebra", "lists all")]
+    {
+        let mut explain = Command::new(env!("CARGO_BIN_EXE_voldemort"));
+        let output = explain.args(["explain", code]).output().unwrap();
+        assert_eq!(output.status.code(), Some(64));
+        assert!(String::from_utf8_lossy(&output.stderr).contains(near), "{output:?}");
+    }
+}

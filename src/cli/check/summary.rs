@@ -35,5 +35,7 @@ pub fn summary(checked: &Loaded, took: Duration) -> String {
         more => format!(" with {} environments", more.len()),
     };
     let what = if errors == 0 { format!(", {deployments}") } else { String::new() };
-    format!("{} {of} ({rest}){what}, checked{with} in {ms} ms", plural(errors, "error"))
+    // A wrong folder must not pass for a flawless inventory.
+    let none = if all == 0 { "; there is no manifest (*.toml) in this folder" } else { "" };
+    format!("{} {of} ({rest}){what}, checked{with} in {ms} ms{none}", plural(errors, "error"))
 }

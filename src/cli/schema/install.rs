@@ -44,12 +44,13 @@ fn install(root: &Path) -> io::Result<bool> {
     let mut whole = true;
     for Plugin { file, text } in PLUGINS {
         let path = root.join(file);
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{file}: {error}"));
         match std::fs::read_to_string(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                replace(&path, text.as_bytes())?;
+                replace(&path, text.as_bytes()).map_err(named)?;
                 say(format!("wrote {file}"));
             }
-            Err(error) => return Err(error),
+            Err(error) => return Err(named(error)),
             Ok(own) if own.contains(INSTALLED) => {}
             Ok(_) => {
                 talk(&format!("{file} is there already and was not changed; add to it:\n\n{text}"));
