@@ -379,10 +379,12 @@ fn levels_of(checker: &mut Checker, table: Table) -> BTreeMap<Code, Option<Level
         let code = key.parse::<Code>().ok().filter(|code| code.to_string() == *key);
         let Some(code) = code else {
             let message = format!("there is no check called `{}`", plain(&key));
-            checker.problems.push(
-                Problem::new(Code::UnknownKey, field.key, message, "unknown check")
-                    .help("checks are called by their codes, as in V0404 = \"off\""),
-            );
+            let problem = Problem::new(Code::UnknownKey, field.key, message, "unknown check");
+            let meant = key.to_ascii_uppercase().parse::<Code>().ok().filter(|code| code.adjustable());
+            checker.problems.push(match meant {
+                Some(code) => problem.help(format!("did you mean {code}?")),
+                None => problem.help("checks are called by their codes, as in V0404 = \"off\""),
+            });
             continue;
         };
         if !code.adjustable() {

@@ -2,12 +2,14 @@
 //! can be known without a key; the texts are the daemon's business.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::Resolver;
 use crate::desired::Boot;
 use crate::manifest::similar::similar;
 use crate::manifest::{Code, Mark, Marked, Problem, Source, Table, Value};
 use crate::model::Name;
+use crate::render::Text;
 use crate::secret::{self, FOLDER, RECIPIENTS, Recipients};
 
 impl Resolver<'_> {
@@ -54,14 +56,12 @@ impl Resolver<'_> {
             return;
         }
         let Some(own) = self.documents.boots.get(&boot.name) else { return };
-        let Some(word) = own.body.cmdline.iter().zip(&boot.cmdline).find(|(_, text)| text.uses(variable))
-        else {
-            return;
-        };
+        let uses = |text: &Arc<str>| Text::parse(text.clone()).is_ok_and(|text| text.uses(variable));
+        let Some(word) = own.body.cmdline.iter().find(|word| uses(&word.value)) else { return };
         let message =
             format!("the command line of boot `{}` would show the secret in `{variable}`", boot.name);
         let problem =
-            Problem::new(Code::OpenSecret, word.0.mark, message, "boot scripts can be read by anybody")
+            Problem::new(Code::OpenSecret, word.mark, message, "boot scripts can be read by anybody")
                 .also(value.mark, "the secret is set here");
         self.problems.push(
             problem.help("use it in the template of the answer file: that is served to its machine only"),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Resolver, listed};
 use crate::manifest::checker::plain;
 use crate::manifest::document::{Deployment, Resource};
+use crate::manifest::similar::similar;
 use crate::manifest::{Code, Documents, Mark, Marked, Problem};
 use crate::model::Name;
 
@@ -42,9 +43,9 @@ impl Resolver<'_> {
             let words = wish.iter().map(|(key, value)| format!("{} = \"{}\"", plain(key), plain(value)));
             let label = format!("no unpinned machine with {}", words.collect::<Vec<_>>().join(", "));
             let problem = Problem::new(Code::NoMatch, mark, message, label);
-            unsatisfied.push(
-                problem.help("label a machine that is not pinned by a deployment, or correct the selector"),
-            );
+            unsatisfied.push(problem.help(free.near(wish).unwrap_or_else(|| {
+                "label a machine that is not pinned by a deployment, or correct the selector".to_owned()
+            })));
         }
         self.problems.append(&mut unsatisfied);
     }
@@ -79,6 +80,19 @@ impl<'a> Free<'a> {
             }
         }
         rarest.map_or(self.any, |machines| machines.iter().any(|labels| covers(labels, wish)))
+    }
+
+    /// The label that was probably meant.
+    fn near(&self, wish: &Labels) -> Option<String> {
+        wish.iter().find_map(|(key, value)| {
+            let labels = || self.by_label.keys();
+            if let Some(near) =
+                similar(value, labels().filter(|(of, _)| *of == &**key).map(|(_, value)| *value))
+            {
+                return Some(format!("did you mean {} = \"{}\"?", plain(key), plain(near)));
+            }
+            similar(key, labels().map(|(key, _)| *key)).map(|near| format!("did you mean `{}`?", plain(near)))
+        })
     }
 }
 

@@ -84,7 +84,9 @@ fn read(form: &Form, text: &str) -> Result<Value, String> {
         Form::Size => {
             text.parse().map(Value::Size).map_err(|error: crate::model::size::SizeError| words(&error))
         }
-        Form::Percent => percent(text).map(Value::Percent).ok_or("a part is written as in \"30%\"".into()),
+        Form::Percent => {
+            percent(text).map(Value::Percent).ok_or("a part is written as in \"30%\", up to \"100%\"".into())
+        }
         Form::Sha256 => sha256(text).ok_or("a SHA-256 digest has 64 hexadecimal digits".into()),
         Form::Url => url(text).ok_or("an address begins with https://, http:// or ipmi:// and a host".into()),
         Form::Path => path(text),
