@@ -74,7 +74,15 @@ fn daemons(subject: &str, remote: &Remote) -> Result<Why, ClientError> {
 
 fn holds_manifests(directory: &Path) -> bool {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    entries.map(|entry| entry.path()).any(|path| path.extension().is_some_and(|ending| ending == "toml"))
+    let manifest =
+        |path: &Path| path.extension().is_some_and(|ending| ending == "toml") && !is_settings(path);
+    entries.map(|entry| entry.path()).any(|path| manifest(&path))
+}
+
+/// Whether a file is the daemon's: where `config detect` was run, it bears the name of an inventory's.
+fn is_settings(path: &Path) -> bool {
+    let network = |line: &str| line.starts_with("[network]") || line.starts_with("[[network]]");
+    std::fs::read_to_string(path).is_ok_and(|text| text.lines().any(network))
 }
 
 /// Asks the daemon.

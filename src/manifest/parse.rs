@@ -475,7 +475,10 @@ impl Tainted {
     fn by(text: &str, scan: &Scan, faults: &Syntax) -> Tainted {
         let told = faults.problems.iter().map(|problem| problem.mark().start as usize);
         let places: Vec<usize> = told.chain(faults.lines.iter().copied()).collect();
-        let named = |at: usize| header_before(text, scan, at);
+        // An open bracket hides the headers behind it, a cure the one that it takes away.
+        let mended = scan::scan(&faults.mended);
+        let headers: BTreeSet<usize> = scan.headers.iter().chain(&mended.headers).copied().collect();
+        let named = |at: usize| header_before(text, &headers, at);
         let part = places.iter().filter_map(|at| named(*at)).collect();
         let none = faults.left.iter().filter_map(|mark| named(mark.start as usize)).collect();
         Tainted { places, part, none }
@@ -494,9 +497,8 @@ impl Tainted {
 }
 
 /// The first two parts of the header before a place.
-fn header_before(text: &str, scan: &Scan, at: usize) -> Option<(String, String)> {
-    let at = scan.headers.partition_point(|header| *header <= at);
-    let start = *scan.headers.get(at.checked_sub(1)?)?;
+fn header_before(text: &str, headers: &BTreeSet<usize>, at: usize) -> Option<(String, String)> {
+    let start = *headers.range(..=at).next_back()?;
     let line = text[start..].lines().next()?;
     let path = line.trim_start_matches('[').split(']').next()?;
     let mut parts = path.split('.').map(|part| part.trim().trim_matches(['"', '\'']).to_owned());

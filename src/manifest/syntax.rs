@@ -48,7 +48,8 @@ pub fn read(file: u32, text: &str, scan: &Scan, errors: Vec<toml::de::Error>) ->
     let mut mended = text.to_owned();
     let mut cures = reading.pass(text, scan, &errors);
     for _ in 1..READINGS_MAX {
-        if cures.is_empty() {
+        // Who has so much to mend is told more when that is done.
+        if cures.is_empty() || reading.untold > 0 {
             break;
         }
         mended = mend::mended(&mended, &cures);

@@ -146,6 +146,18 @@ pub fn has(program: &str) -> bool {
     found
 }
 
+/// Runs a test that measures the memory of its process in one of its own; true in there.
+pub fn alone(test: &str) -> bool {
+    const MARK: &str = "VOLDEMORT_TEST_ALONE";
+    if std::env::var_os(MARK).is_some() {
+        return true;
+    }
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    let status = child.args([test, "--exact", "--nocapture"]).env(MARK, "1").status().unwrap();
+    assert!(status.success(), "{test}");
+    false
+}
+
 /// Resident memory of this process, in bytes.
 pub fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/statm").unwrap();

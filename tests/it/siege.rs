@@ -10,7 +10,7 @@ use voldemort::daemon::http::Limits;
 use voldemort::daemon::tftp;
 
 use crate::http::{Client, connect_from, serve, shelf};
-use crate::kit::{Shelf, bytes, disk, loopback, memory, resident};
+use crate::kit::{Shelf, alone, bytes, disk, loopback, memory, resident};
 use crate::tftp::serve_at;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -99,6 +99,9 @@ async fn thousands_of_ranges_cost_no_more_than_the_whole() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn those_who_read_a_byte_at_a_time_cost_little_and_hold_up_nobody() {
+    if !alone("siege::those_who_read_a_byte_at_a_time_cost_little_and_hold_up_nobody") {
+        return;
+    }
     let folder = tempfile::tempdir().unwrap();
     let image = folder.path().join("image");
     std::fs::File::create(&image).unwrap().set_len(1 << 30).unwrap();
@@ -133,6 +136,9 @@ async fn those_who_read_a_byte_at_a_time_cost_little_and_hold_up_nobody() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_connections_are_taken_and_the_next_one_served() {
+    if !alone("siege::ten_thousand_connections_are_taken_and_the_next_one_served") {
+        return;
+    }
     let files = voldemort::daemon::limits::raise_open_files().unwrap();
     if files < 21_000 {
         return eprintln!("SKIPPED: this process may hold only {files} files");

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use voldemort::daemon::Files;
 use voldemort::daemon::tftp::{Limits, Server};
 
-use crate::kit::{Running, Shelf, bytes, disk, has, loopback, memory, resident};
+use crate::kit::{Running, Shelf, alone, bytes, disk, has, loopback, memory, resident};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -316,6 +316,9 @@ async fn the_clients_people_run_agree() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_machines_at_once() {
+    if !alone("tftp::a_thousand_machines_at_once") {
+        return;
+    }
     voldemort::daemon::limits::raise_open_files().unwrap();
     let folder = tempfile::tempdir().unwrap();
     let image = folder.path().join("image");

@@ -1,5 +1,7 @@
 //! Secrets that stand in a file of the inventory for everybody to read.
 
+use std::collections::BTreeSet;
+
 use super::Resolver;
 use crate::manifest::{Code, Mark, Marked, Problem, Value, is_manifest};
 use crate::secret::FOLDER;
@@ -27,6 +29,24 @@ impl Resolver<'_> {
             );
         }
         self.keys_in_files();
+        self.passwords_in_templates();
+    }
+
+    /// Passwords that a template spells out; those it takes from variables are judged where they are set.
+    fn passwords_in_templates(&mut self) {
+        let documents = self.documents;
+        let files = documents.templates.values().filter_map(|own| own.body.file.as_ref());
+        let files: BTreeSet<u32> = files.filter_map(|file| documents.sources.find_any(&file.value)).collect();
+        for file in files {
+            let text = documents.sources.get(file).text().unwrap_or_default();
+            for range in passwords(text) {
+                let message = "a password stands in clear text";
+                let label = "for everybody who can read the repository";
+                self.problems.push(Problem::new(Code::ClearText, Mark::new(file, range), message, label).help(
+                    "declare a variable of type \"secret\" in the template's `vars` and write {{ NAME }} here",
+                ));
+            }
+        }
     }
 
     /// Private keys, whatever file they lie in. Manifests are looked at value by value, and the
@@ -94,6 +114,40 @@ fn gives_password(words: &str) -> bool {
     words.split_whitespace().any(gives)
 }
 
+/// Where lines of answer files give a password as it is typed: preseed's `…-password password …`,
+/// kickstart's `rootpw` and `user --plaintext`, cloud-init's `plain_text_passwd`.
+fn passwords(text: &str) -> Vec<std::ops::Range<usize>> {
+    let mut found = Vec::new();
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        if let Some(password) = password(line.trim_start().trim_start_matches("- "))
+            && !password.contains('{')
+            && !matches!(password, "" | "!" | "*" | "!!")
+            && secret_looks(password).is_none()
+        {
+            let at = start + password.as_ptr() as usize - line.as_ptr() as usize;
+            found.push(at..at + password.len());
+        }
+        start += line.len();
+    }
+    found
+}
+
+fn password(line: &str) -> Option<&str> {
+    let mut words = line.split_whitespace();
+    let has = |option: &str| line.split_whitespace().any(|word| word == option);
+    match words.next()? {
+        "rootpw" if !has("--iscrypted") && !has("--lock") => words.find(|word| !word.starts_with("--")),
+        "user" if has("--plaintext") => words.find_map(|word| word.strip_prefix("--password=")),
+        "plain_text_passwd:" => words.next().map(|word| word.trim_matches(['"', '\''])),
+        _ => {
+            let question = words.next()?;
+            let asks = question.ends_with("-password") || question.ends_with("-password-again");
+            (asks && words.next()? == "password").then(|| words.next())?
+        }
+    }
+}
+
 /// Where the first private key begins, a whole one: a text that only speaks of keys holds none.
 fn private_key(text: &str) -> Option<std::ops::Range<usize>> {
     const AGE: &str = "AGE-SECRET-KEY-1";
@@ -148,6 +202,27 @@ mod tests {
             "nopassword",
         ] {
             assert!(!gives_password(word), "{word}");
+        }
+    }
+
+    #[test]
+    fn passwords_in_answer_files_are_told_where_they_are_typed() {
+        let text = "d-i passwd/root-password password hunter2\n# rootpw old\nrootpw --plaintext hunter3\n\
+                    user --name=a --plaintext --password=hunter4\n  - plain_text_passwd: 'hunter5'\n";
+        let found: Vec<&str> = passwords(text).into_iter().map(|range| &text[range]).collect();
+        assert_eq!(found, ["hunter2", "hunter3", "hunter4", "hunter5"]);
+        for harmless in [
+            "d-i passwd/root-password password {{ root }}",
+            "d-i passwd/root-password-crypted password $6$salt$abcdef",
+            "d-i passwd/root-password seen true",
+            "rootpw --iscrypted $6$salt$abcdef",
+            "rootpw --lock",
+            "rootpw {{ root }}",
+            "rootpw $6$salt$abcdef",
+            "user --name=a --password=x",
+            "a password is asked for",
+        ] {
+            assert!(passwords(harmless).is_empty(), "{harmless}");
         }
     }
 

@@ -125,7 +125,7 @@ impl Fault<'_> {
         let range = self.trimmed();
         let line = &self.text[range.clone()];
         let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        let key = &line[..line.find(|c| !word(c))?];
+        let key = &line[..line.find(|c| !word(c)).unwrap_or(line.len())];
         let rest = line[key.len()..].trim_start();
         if key.is_empty() {
             return None;
