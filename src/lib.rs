@@ -87,3 +87,13 @@ pub mod walk;
 /// library's allocator a check takes a fifth longer, and a re-check two thirds.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// What is let go is the system's again at once, for a process that stays: by itself mimalloc keeps it
+/// for what may come, which is 30 MB more for a daemon of 10,000 deployments. To be called before
+/// there are threads.
+pub fn stay_small() {
+    /// `mi_option_purge_delay` of mimalloc.h, in milliseconds.
+    const PURGE_DELAY: libmimalloc_sys::mi_option_t = 15;
+    // SAFETY: options are read and written without a lock, and nobody else is there yet.
+    unsafe { libmimalloc_sys::mi_option_set(PURGE_DELAY, 0) }
+}

@@ -53,6 +53,7 @@ pub fn run(arguments: &Arguments) -> Exit {
     if let Some(inventory) = &services.inventory {
         config.follow(inventory);
     }
+    crate::stay_small();
     match start::run(config) {
         Ok(()) => Exit::Done,
         Err(error) => {
