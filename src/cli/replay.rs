@@ -202,7 +202,7 @@ impl Player<'_> {
         self.question(packet, &asked);
         let mut decision = dhcp::handle(&self.table, &link, now, &packet.payload);
         for _ in 0..3 {
-            let Decision::NeedLease(request) = &decision else { break };
+            let Decision::NeedLease(request, _) = &decision else { break };
             self.answer(&format!("(lease: {})", request.action));
             let _ = self.table.lease(request);
             decision = dhcp::handle(&self.table, &link, now, &packet.payload);
@@ -215,7 +215,7 @@ impl Player<'_> {
                 }
             }
             Decision::Silence(silence) => self.answer(&format!("silence: {}", silence.reason)),
-            Decision::NeedLease(_) => self.answer("silence: its lease can't be made"),
+            Decision::NeedLease(..) => self.answer("silence: its lease can't be made"),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Where the servers meet the keeper: asks the pure tree, makes durable what it says must be, and
 //! writes the timeline.
 
-use super::dhcp::{Busy, Lessor};
+use super::dhcp::{Busy, Granted, Lessor};
 use super::keeper::{Keeper, KeeperError};
 use super::now;
 use super::opener::{Opened, Opener};
@@ -9,7 +9,7 @@ use crate::proto::tree::{self, Answer, Artifact, Asker, Method, Refusal, Refusal
 use crate::table::{Event, LeaseRequest, Stage};
 
 impl Lessor for Keeper {
-    fn lease(&self, requests: Vec<LeaseRequest>, done: impl FnOnce(Result<(), Busy>) + Send + 'static) {
+    fn lease(&self, requests: Vec<LeaseRequest>, done: impl FnOnce(Result<Granted, Busy>) + Send + 'static) {
         Keeper::lease(self, requests, |outcome| done(outcome.map_err(|_| Busy)));
     }
 

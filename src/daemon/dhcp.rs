@@ -6,12 +6,12 @@
 //! sent to our own addresses there.
 //!
 //! A thread of its own, which never waits for the disk: it takes what has come by handfuls, answers
-//! what can be answered, and hands the rest to the keeper. When that is stored it is woken, decides
-//! again and sends all of it. A handful costs a few system calls and two wake-ups, however many
-//! messages it is.
+//! what can be answered, and hands the rest to the keeper. When that is stored it is woken and sends
+//! all of it. A handful costs a few system calls and two wake-ups, however many messages it is.
 
 mod handful;
 mod place;
+mod post;
 mod sockets;
 mod wake;
 
@@ -19,23 +19,22 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::now;
-use super::raw::RawSender;
 use crate::model::Time;
 use crate::proto::dhcp::{
-    CLIENT_PORT, Decision, Destination, Link, Mode, Reason, SERVER_PORT, Silence, handle,
+    CLIENT_PORT, Decision, Destination, Draft, Link, Mode, Reason, SERVER_PORT, Silence, handle,
 };
 use crate::table::{Event, LeaseAction, LeaseRequest, Table};
 
 use handful::{Inbox, Letter, Received, Way};
 use place::Place;
-use sockets::Port;
+use post::Post;
 pub use sockets::{BindError, Sockets};
 use wake::Wake;
 
@@ -44,12 +43,16 @@ use wake::Wake;
 const PENDING: usize = 8192;
 /// How often a message is decided again over a newer table before it is given up.
 const ROUNDS: u8 = 3;
+/// How long and how many events are gathered: each time that they are told wakes the keeper, which
+/// costs as much as an answer.
+const GATHER: Duration = Duration::from_millis(1);
+const GATHERED: usize = 256;
 
 /// The keeper, as far as DHCP needs it.
 pub trait Lessor: Send + Sync + 'static {
     /// Makes leases durable, publishes the table that has them, and then calls `done`, from any
-    /// thread. It may find that one can't be had any more; the messages are decided again either way.
-    fn lease(&self, requests: Vec<LeaseRequest>, done: impl FnOnce(Result<(), Busy>) + Send + 'static);
+    /// thread, with the address of each; `None` for one that can't be had any more.
+    fn lease(&self, requests: Vec<LeaseRequest>, done: impl FnOnce(Result<Granted, Busy>) + Send + 'static);
 
     /// Takes note of what happened. Must not block.
     fn note(&self, events: Vec<Event>);
@@ -57,6 +60,9 @@ pub trait Lessor: Send + Sync + 'static {
     /// Counts a message that was left unanswered, by the word for its reason.
     fn silent(&self, _reason: &'static str) {}
 }
+
+/// The addresses of leases that were asked for, in their order.
+pub type Granted = Vec<Option<Ipv4Addr>>;
 
 /// The keeper has more to do than it can take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -83,7 +89,8 @@ pub async fn run<L: Lessor>(
     }
     let _stop = wake.clone().stop_when_dropped();
     let (tell, ended) = oneshot::channel();
-    let mut service = Service { places, tables, lessor, raw, ports, wake, pending: 0 };
+    let post = Post::open(raw, ports)?;
+    let mut service = Service { places, tables, lessor, post, wake, pending: 0, unsaid: Vec::new() };
     let serve = move || drop(tell.send(service.serve()));
     std::thread::Builder::new().name("dhcp".into()).spawn(serve)?;
     let panicked = |_| Err(io::Error::other("the DHCP thread panicked"));
@@ -98,11 +105,12 @@ struct Service<L> {
     places: Arc<[Place]>,
     tables: Arc<ArcSwap<Table>>,
     lessor: Arc<L>,
-    raw: Option<RawSender>,
-    ports: Vec<Port>,
+    post: Post,
     wake: Arc<Wake>,
     /// Leases that the keeper was asked for and that are not settled yet.
     pending: usize,
+    /// What happened, as far as the keeper was not told.
+    unsaid: Vec<Event>,
 }
 
 /// Where an answer leaves.
@@ -120,6 +128,7 @@ struct Exit {
 /// A message whose answer waits for a lease.
 struct Waiting {
     request: LeaseRequest,
+    draft: Option<Box<Draft>>,
     link: Link,
     datagram: Vec<u8>,
     exit: Exit,
@@ -140,11 +149,14 @@ impl<L: Lessor> Service<L> {
     fn serve(&mut self) -> io::Result<()> {
         let mut inbox = Inbox::new();
         let sockets: Vec<_> =
-            self.ports.iter().map(|port| port.socket.try_clone()).collect::<Result<_, _>>()?;
-        while let Some(ready) = self.wake.wait(&sockets)? {
+            self.post.ports().iter().map(|port| port.socket.try_clone()).collect::<Result<_, _>>()?;
+        let patience = |unsaid: &[Event]| (!unsaid.is_empty()).then_some(GATHER);
+        while let Some(ready) = self.wake.wait(&sockets, patience(&self.unsaid))? {
             let mut round = Round::default();
             // Those who have waited for the disk come first.
-            for (waiting, outcome) in self.wake.settled() {
+            let settled = self.wake.settled();
+            let idle = ready.is_empty() && settled.is_empty();
+            for (waiting, outcome) in settled {
                 self.settle(waiting, outcome, &mut round);
             }
             for port in ready {
@@ -155,16 +167,22 @@ impl<L: Lessor> Service<L> {
                     Err(error) => return Err(error),
                 }
             }
-            self.finish(round);
+            self.finish(round, idle);
         }
+        self.lessor.note(std::mem::take(&mut self.unsaid));
         Ok(())
     }
 
-    fn finish(&mut self, round: Round) {
-        let Round { letters, waiting, mut events } = round;
-        self.send(letters);
-        self.lease(waiting, &mut events);
-        self.lessor.note(events);
+    fn finish(&mut self, round: Round, idle: bool) {
+        let Round { letters, waiting, events } = round;
+        self.post.send(letters);
+        self.unsaid.extend(events);
+        let waiting = self.admit(waiting);
+        // Told together with what wakes the keeper anyway.
+        if idle || !waiting.is_empty() || self.unsaid.len() >= GATHERED {
+            self.lessor.note(std::mem::take(&mut self.unsaid));
+        }
+        self.lease(waiting);
     }
 
     fn take(&self, port: usize, inbox: &Inbox, round: &mut Round) {
@@ -172,9 +190,9 @@ impl<L: Lessor> Service<L> {
         for (received, datagram) in inbox.iter() {
             let Some((link, exit)) = self.locate(port, &received) else { continue };
             match handle(&table, &link, now, datagram) {
-                Decision::NeedLease(request) => {
+                Decision::NeedLease(request, draft) => {
                     let datagram = datagram.to_vec();
-                    round.waiting.push(Waiting { request, link, datagram, exit, now, rounds: 0 });
+                    round.waiting.push(Waiting { request, draft, link, datagram, exit, now, rounds: 0 });
                 }
                 decision => self.answer(decision, exit, now, round),
             }
@@ -194,7 +212,7 @@ impl<L: Lessor> Service<L> {
             server,
             cidr,
             mode: *mode.borrow(),
-            port: self.ports[port].number,
+            port: self.post.ports()[port].number,
             source: received.source,
             broadcast: received.destination.is_broadcast() || received.destination == cidr.broadcast(),
         };
@@ -209,32 +227,37 @@ impl<L: Lessor> Service<L> {
                 round.events.extend(events);
             }
             Decision::Silence(silence) => round.events.push(self.silent(&silence, now)),
-            Decision::NeedLease(_) => {}
+            Decision::NeedLease(..) => {}
         }
     }
 
-    /// Decides again about messages whose leases were made, or could not be.
-    fn settle(&mut self, waiting: Vec<Waiting>, outcome: Result<(), Busy>, round: &mut Round) {
+    /// Answers messages whose leases were made, and decides again about the others.
+    fn settle(&mut self, waiting: Vec<Waiting>, outcome: Result<Granted, Busy>, round: &mut Round) {
         self.pending -= waiting.len();
-        if outcome.is_err() {
+        let Ok(granted) = outcome else {
             round.events.extend(waiting.iter().map(|one| self.busy(one)));
             return;
-        }
+        };
         let (table, asking) = (self.tables.load(), Instant::now());
-        for one in waiting {
-            if matches!(one.request.action, LeaseAction::Offer { .. }) {
-                self.places[one.exit.place].look(&table, one.request.mac, asking);
+        for (mut one, address) in waiting.into_iter().zip(granted) {
+            if let (Some(address), LeaseAction::Offer { .. }) = (address, &one.request.action) {
+                self.places[one.exit.place].look(&table, one.request.mac, address, asking);
             }
-            match handle(&table, &one.link, one.now, &one.datagram) {
-                Decision::NeedLease(_) if one.rounds >= ROUNDS => round.events.push(self.busy(&one)),
-                Decision::NeedLease(request) => round.waiting.push(Waiting { request, ..one }),
+            let decision = match (address, one.draft.take()) {
+                (Some(address), Some(draft)) => draft.give(address),
+                _ => handle(&table, &one.link, one.now, &one.datagram),
+            };
+            match decision {
+                Decision::NeedLease(..) if one.rounds >= ROUNDS => round.events.push(self.busy(&one)),
+                Decision::NeedLease(request, draft) => round.waiting.push(Waiting { request, draft, ..one }),
                 decision => self.answer(decision, one.exit, one.now, round),
             }
         }
     }
 
-    /// Has leases made; others are answered meanwhile, and the keeper can write many at once.
-    fn lease(&mut self, mut waiting: Vec<Waiting>, events: &mut Vec<Event>) {
+    /// Those for whom there is room.
+    fn admit(&mut self, mut waiting: Vec<Waiting>) -> Vec<Waiting> {
+        let mut busy = Vec::new();
         let mut room = PENDING.saturating_sub(self.pending);
         waiting.retain_mut(|one| {
             let kept = if matches!(one.request.action, LeaseAction::Offer { .. }) { PENDING / 2 } else { 0 };
@@ -243,10 +266,16 @@ impl<L: Lessor> Service<L> {
                 room -= 1;
                 one.rounds += 1;
             } else {
-                events.push(self.busy(one));
+                busy.push(self.busy(one));
             }
             fits
         });
+        self.unsaid.extend(busy);
+        waiting
+    }
+
+    /// Has leases made; others are answered meanwhile, and the keeper can write many at once.
+    fn lease(&mut self, waiting: Vec<Waiting>) {
         if waiting.is_empty() {
             return;
         }
@@ -263,23 +292,6 @@ impl<L: Lessor> Service<L> {
         self.silent(&busy, *now)
     }
 
-    fn send(&self, letters: Vec<(Exit, Letter)>) {
-        let mut frames = Vec::new();
-        let mut routed: Vec<Vec<Letter>> = self.ports.iter().map(|_| Vec::new()).collect();
-        for (exit, letter) in letters {
-            match letter.way {
-                Way::Frame { .. } => frames.push(letter),
-                Way::Routed { .. } => routed[exit.port].push(letter),
-            }
-        }
-        if let Some(raw) = &self.raw {
-            handful::send(raw, &frames);
-        }
-        for (port, letters) in self.ports.iter().zip(&routed) {
-            handful::send(&port.socket, letters);
-        }
-    }
-
     fn way(&self, to: Destination, exit: Exit) -> Way {
         let Exit { source, index, .. } = exit;
         let everybody = SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT_PORT);
@@ -288,8 +300,8 @@ impl<L: Lessor> Service<L> {
                 Way::Routed { source, to: SocketAddrV4::new(relay, SERVER_PORT), index: 0 }
             }
             Destination::Unicast(to) => Way::Routed { source, to, index: 0 },
-            Destination::Raw { mac, address } if self.raw.is_some() => Way::Frame {
-                source: SocketAddrV4::new(source, self.ports[exit.port].number),
+            Destination::Raw { mac, address } if self.post.has_frames() => Way::Frame {
+                source: SocketAddrV4::new(source, self.post.ports()[exit.port].number),
                 to: SocketAddrV4::new(address, CLIENT_PORT),
                 hardware: mac.octets(),
                 index,

@@ -2,7 +2,7 @@
 //! new table is published and before anybody who waits is told; many requests share a commit.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -16,7 +16,7 @@ use crate::desired::Desired;
 use crate::model::{Mac, Name, PowerState, Time};
 use crate::plan::{self, Consent, Hold, Plan};
 use crate::store::{Batch, EVENTS_MAX, Kept, Lists, Saved, Store};
-use crate::table::lease::LeaseRequest;
+use crate::table::lease::{LeaseOutcome, LeaseRequest};
 use crate::table::looping::Loops;
 use crate::table::{
     Event, Install, Lease6Request, Leases, Leases6, Permit, Report, Secrets, Server, Stage, Table,
@@ -72,12 +72,15 @@ pub struct Proposal {
 
 type Reply<T> = oneshot::Sender<Result<T, KeeperError>>;
 
+/// Told the addresses of leases when they are stored; `None` for one that can't be had.
+type Leased = Box<dyn FnOnce(Result<Vec<Option<Ipv4Addr>>, KeeperError>) + Send>;
+
 /// Told when something is stored, or why it is not.
 type Done = Box<dyn FnOnce(Result<(), KeeperError>) + Send>;
 
 enum Command {
     Adopt(Box<Proposal>, Reply<Adopted>),
-    Lease(Vec<LeaseRequest>, Done),
+    Lease(Vec<LeaseRequest>, Leased),
     Lease6(Lease6Request, Reply<()>),
     Permit(Permit, Reply<()>),
     Report(Report, Reply<()>),
@@ -149,12 +152,12 @@ impl Keeper {
         self.ask(|reply| Command::Adopt(Box::new(proposal), reply)).await
     }
 
-    /// Makes leases; `done` is called on the keeper's thread when they are stored and published, or
-    /// here and now if it has too much to do.
+    /// Makes leases; `done` is told their addresses on the keeper's thread when they are stored and
+    /// published, or here and now that it has too much to do.
     pub fn lease(
         &self,
         requests: Vec<LeaseRequest>,
-        done: impl FnOnce(Result<(), KeeperError>) + Send + 'static,
+        done: impl FnOnce(Result<Vec<Option<Ipv4Addr>>, KeeperError>) + Send + 'static,
     ) {
         let command = Command::Lease(requests, Box::new(done));
         if let Err(refused) = self.queue.try_send(command)
@@ -395,11 +398,14 @@ impl Run {
         self.later(reply, Adopted::Applied(plan));
     }
 
-    fn lease(&mut self, requests: &[LeaseRequest], done: Done) {
+    fn lease(&mut self, requests: &[LeaseRequest], done: Leased) {
+        let mut addresses = Vec::with_capacity(requests.len());
         for request in requests {
-            self.batch.leases.extend(self.table.lease(request).changed);
+            let LeaseOutcome { address, changed } = self.table.lease(request);
+            self.batch.leases.extend(changed);
+            addresses.push(address);
         }
-        self.replies.push(done);
+        self.replies.push(Box::new(|outcome| done(outcome.map(|()| addresses))));
     }
 
     fn report(&mut self, report: &Report, now: Time, reply: Reply<()>) {

@@ -1,8 +1,9 @@
 //! DHCPv4 and ProxyDHCP decisions (RFC 2131, PXE 2.1, UEFI HTTP boot).
 //!
 //! A datagram and the table go in, a decision comes out. An answer that needs a new lease comes
-//! in two steps: the decision names the lease, the keeper makes it durable, and the same
-//! datagram is decided again over the new table.
+//! in two steps: the decision names the lease and drafts the answer, the keeper makes the lease
+//! durable, and the draft leaves with the address that it is. Without a draft the same datagram is
+//! decided again over the new table, to the same end.
 //!
 //! Who is who: a machine is its hardware address, whatever client id the stage of its boot
 //! sends. Who gets what: see [`address`]. What it boots: see [`boot_file`].
@@ -10,6 +11,7 @@
 pub mod address;
 pub mod boot_file;
 pub mod client;
+mod draft;
 mod proxy;
 pub mod quirk;
 pub mod reply;
@@ -24,6 +26,7 @@ pub use crate::model::Mode;
 use crate::model::{Cidr, Mac, Time};
 use crate::table::{Event, LeaseRequest, Table};
 
+pub use draft::Draft;
 pub use silence::{Reason, Silence};
 pub use wire::{Request, WireError};
 
@@ -55,8 +58,9 @@ pub enum Decision {
         to: Destination,
         events: Vec<Event>,
     },
-    /// Make this durable, then decide again.
-    NeedLease(LeaseRequest),
+    /// Make this durable. The draft is the answer once it is; without one, or if the lease could not
+    /// be had, decide again.
+    NeedLease(LeaseRequest, Option<Box<Draft>>),
     Silence(Silence),
 }
 
@@ -101,7 +105,7 @@ pub fn handle(table: &Table, link: &Link, now: Time, datagram: &[u8]) -> Decisio
                 let would: Vec<String> = events.into_iter().map(|event| event.text).collect();
                 silence(Reason::Listening(would.join("; ")), Some(request.mac))
             }
-            Decision::NeedLease(lease) => {
+            Decision::NeedLease(lease, _) => {
                 silence(Reason::Listening(lease.action.to_string()), Some(request.mac))
             }
             quiet @ Decision::Silence(_) => quiet,

@@ -129,7 +129,7 @@ impl Client<'_> {
     ) -> Result<(Reply, Vec<Event>), String> {
         let datagram = self.message(speaker, kind, requested);
         let mut decision = dhcp::handle(table, self.link, self.now, &datagram);
-        if let Decision::NeedLease(request) = &decision {
+        if let Decision::NeedLease(request, _) = &decision {
             table.lease(request);
             decision = dhcp::handle(table, self.link, self.now, &datagram);
         }
@@ -142,7 +142,7 @@ impl Client<'_> {
                     _ => Ok((reply, events)),
                 }
             }
-            Decision::NeedLease(_) => Err("no address could be leased".into()),
+            Decision::NeedLease(..) => Err("no address could be leased".into()),
             Decision::Silence(silence) => Err(format!("{kind:?} was not answered: {silence}")),
         }
     }

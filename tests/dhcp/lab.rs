@@ -161,14 +161,20 @@ pub fn link(server: &str, cidr: &str) -> Link {
     }
 }
 
-/// Decides as the daemon does: leases that are needed are made, then it is decided again.
+/// Decides as the daemon does: leases that are needed are made, then it is decided again, which must
+/// come to the answer that was drafted.
 pub fn settle(table: &mut Table, link: &Link, now: Time, datagram: &[u8]) -> Decision {
+    let mut drafted = None;
     for _ in 0..3 {
         match dhcp::handle(table, link, now, datagram) {
-            Decision::NeedLease(request) => {
-                let _ = table.lease(&request);
+            Decision::NeedLease(request, draft) => {
+                let address = table.lease(&request).address;
+                drafted = address.zip(draft).map(|(address, draft)| draft.give(address));
             }
-            settled => return settled,
+            settled => {
+                assert!(drafted.is_none_or(|drafted| drafted == settled), "the draft was another answer");
+                return settled;
+            }
         }
     }
     panic!("the decision does not settle");

@@ -48,7 +48,7 @@ fn transcript(name: &str, mode: Mode) -> String {
             Decision::Silence(silence) => {
                 let _ = writeln!(text, "  {silence}");
             }
-            Decision::NeedLease(_) => unreachable!("settled"),
+            Decision::NeedLease(..) => unreachable!("settled"),
         }
     }
     text

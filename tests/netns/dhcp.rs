@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use nix::sys::signal::Signal;
-use voldemort::daemon::dhcp::{BindError, Busy, Lessor, Sockets, run};
+use voldemort::daemon::dhcp::{BindError, Busy, Granted, Lessor, Sockets, run};
 use voldemort::daemon::link::Interface;
 use voldemort::daemon::neighbours::Watch;
 use voldemort::daemon::probe::probe;
@@ -32,14 +32,12 @@ struct Memory {
 }
 
 impl Lessor for Memory {
-    fn lease(&self, requests: Vec<LeaseRequest>, done: impl FnOnce(Result<(), Busy>) + Send + 'static) {
+    fn lease(&self, requests: Vec<LeaseRequest>, done: impl FnOnce(Result<Granted, Busy>) + Send + 'static) {
         let _only = self.writer.lock().unwrap();
         let mut table = Table::clone(&self.tables.load());
-        for request in &requests {
-            let _ = table.lease(request);
-        }
+        let addresses = requests.iter().map(|request| table.lease(request).address).collect();
         self.tables.store(Arc::new(table));
-        done(Ok(()));
+        done(Ok(addresses));
     }
 
     fn note(&self, events: Vec<Event>) {

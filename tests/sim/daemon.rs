@@ -157,7 +157,7 @@ impl Daemon {
                     Some(Told::Datagram(bytes.into()))
                 }
                 Decision::Silence(_) => None,
-                Decision::NeedLease(request) => {
+                Decision::NeedLease(request, _) => {
                     process.lease(&request);
                     process.wait(question, round)
                 }

@@ -1,6 +1,7 @@
 //! One network being served, and the look for strangers on it.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::time::Instant;
 
 use tokio::sync::watch;
@@ -32,12 +33,10 @@ impl Place {
 
     /// Asks the wire whether somebody else uses the address that is now on offer to `mac`, if it is
     /// not the one that the machine had before.
-    pub(super) fn look(&self, table: &Table, mac: Mac, now: Instant) {
+    pub(super) fn look(&self, table: &Table, mac: Mac, address: Ipv4Addr, now: Instant) {
         let Some(conflicts) = &self.conflicts else { return };
-        let former = table.leases.binding(mac).map(|lease| lease.address);
-        let offer = table.leases.offer(mac).map(|offer| offer.address);
-        let new = offer.filter(|address| self.interface.cidr.contains(*address) && former != Some(*address));
-        if let Some(address) = new {
+        let is_former = || table.leases.binding(mac).is_some_and(|lease| lease.address == address);
+        if self.interface.cidr.contains(address) && !is_former() {
             conflicts.ask(address, mac, now);
         }
     }

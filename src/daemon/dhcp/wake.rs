@@ -4,14 +4,15 @@ use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use super::{Busy, Waiting};
+use super::{Busy, Granted, Waiting};
 
-type Settled = (Vec<Waiting>, Result<(), Busy>);
+type Settled = (Vec<Waiting>, Result<Granted, Busy>);
 
 pub(super) struct Wake {
     event: EventFd,
@@ -25,12 +26,18 @@ impl Wake {
         Ok(Wake { event, settled: Mutex::default(), stop: AtomicBool::new(false) })
     }
 
-    /// Waits until there is something to do: which of the sockets can be read. `None`: the end.
-    pub(super) fn wait(&self, sockets: &[impl AsFd]) -> io::Result<Option<Vec<usize>>> {
+    /// Waits until there is something to do, or `patience` is over: which of the sockets can be read.
+    /// `None`: the end.
+    pub(super) fn wait(
+        &self,
+        sockets: &[impl AsFd],
+        patience: Option<Duration>,
+    ) -> io::Result<Option<Vec<usize>>> {
         let own = PollFd::new(self.event.as_fd(), PollFlags::POLLIN);
         let sockets = sockets.iter().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN));
         let mut all: Vec<PollFd> = std::iter::once(own).chain(sockets).collect();
-        match poll(&mut all, PollTimeout::NONE) {
+        let timeout = patience.and_then(|patience| PollTimeout::try_from(patience).ok());
+        match poll(&mut all, timeout.unwrap_or(PollTimeout::NONE)) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
@@ -50,7 +57,7 @@ impl Wake {
         std::mem::take(&mut *self.lock())
     }
 
-    pub(super) fn settle(&self, waiting: Vec<Waiting>, outcome: Result<(), Busy>) {
+    pub(super) fn settle(&self, waiting: Vec<Waiting>, outcome: Result<Granted, Busy>) {
         let mut settled = self.lock();
         settled.push((waiting, outcome));
         // Who sees the first one sees them all.

@@ -7,6 +7,7 @@ use dhcproto::v4::DhcpOption;
 
 use super::address::{self, Asker, Right};
 use super::boot_file::{self, BootFile, Manner};
+use super::draft::Draft;
 use super::reply::Reply;
 use super::silence::Silence;
 use super::wire::{MessageType, Request, code};
@@ -49,7 +50,7 @@ pub(super) fn answer(table: &Table, link: &Link, now: Time, request: &Request) -
     let case = Case { table, link, now, request };
     if let Some(other) = request.server_id().filter(|id| !case.is_ours(*id)) {
         return match case.offer_not_taken() {
-            Some(address) => Decision::NeedLease(case.lease(LeaseAction::Release { address })),
+            Some(address) => Decision::NeedLease(case.lease(LeaseAction::Release { address }), None),
             None => case.silence(Reason::OtherServer(other)),
         };
     }
@@ -81,7 +82,10 @@ impl Case<'_> {
         let lease = self.lease(LeaseAction::Offer { supply: supply.clone(), requested });
         let reserved = |address, last| self.table.is_reserved(&supply, address, last);
         match self.table.leases.candidate(&lease, &supply, requested, &reserved) {
-            Some(_) => Ok(Decision::NeedLease(lease)),
+            Some(address) => {
+                let draft = self.draft(&asker, MessageType::Offer, address, asker.subnet.lease)?;
+                Ok(Decision::NeedLease(lease, Some(Box::new(draft))))
+            }
             None => Err(Reason::Exhausted {
                 subnet: asker.subnet.name.clone(),
                 origin: asker.subnet.origin.clone(),
@@ -136,10 +140,12 @@ impl Case<'_> {
         if !entitled || !self.can_bind(&supply, wanted) {
             return self.refuse(asker, wish, wanted, own.filter(|own| self.can_bind(&supply, *own)));
         }
-        match self.running(wanted, &supply) {
-            Some(time) => self.give(asker, MessageType::Ack, wanted, time),
-            None => Ok(Decision::NeedLease(self.lease(LeaseAction::Bind { supply, address: wanted }))),
+        if let Some(time) = self.running(wanted, &supply) {
+            return self.give(asker, MessageType::Ack, wanted, time);
         }
+        let draft = self.draft(asker, MessageType::Ack, wanted, supply.subnet().lease)?;
+        let lease = self.lease(LeaseAction::Bind { supply, address: wanted });
+        Ok(Decision::NeedLease(lease, Some(Box::new(draft))))
     }
 
     /// What is left of the sender's lease of `address`, if that is most of a whole one: then it
@@ -221,7 +227,7 @@ impl Case<'_> {
             return Err(Reason::DeclinedFixed { address, deployment, origin });
         }
         if self.table.leases.has(mac, address, self.now) {
-            return Ok(Decision::NeedLease(self.lease(LeaseAction::Decline { address })));
+            return Ok(Decision::NeedLease(self.lease(LeaseAction::Decline { address }), None));
         }
         let stored = self.table.leases.stored(address);
         let done = stored.is_some_and(|lease| lease.mac == mac && lease.state == LeaseState::Declined);
@@ -232,7 +238,9 @@ impl Case<'_> {
         let address = self.request.header.ciaddr();
         let lease = self.table.leases.binding(self.request.mac).filter(|lease| lease.address == address);
         match lease.map(|lease| lease.state) {
-            Some(LeaseState::Bound) => Ok(Decision::NeedLease(self.lease(LeaseAction::Release { address }))),
+            Some(LeaseState::Bound) => {
+                Ok(Decision::NeedLease(self.lease(LeaseAction::Release { address }), None))
+            }
             Some(_) => Err(Reason::Released(address)),
             None if self.fixed_owner(address).is_some() => Err(Reason::ReleasedFixed(address)),
             None => Err(Reason::NotIts(address)),
@@ -271,6 +279,17 @@ impl Case<'_> {
         address: Ipv4Addr,
         time: Span,
     ) -> Result<Decision, Reason> {
+        Ok(self.draft(asker, kind, address, time)?.give(address))
+    }
+
+    /// The same, with an address that may still change.
+    fn draft(
+        &self,
+        asker: &Asker,
+        kind: MessageType,
+        address: Ipv4Addr,
+        time: Span,
+    ) -> Result<Draft, Reason> {
         let mut reply = self.reply(asker, kind);
         let current = self.request.header.ciaddr();
         let whole = u32::try_from(time.as_seconds()).unwrap_or(u32::MAX);
@@ -293,7 +312,7 @@ impl Case<'_> {
             }
         };
         let file = self.boot(asker, &mut reply);
-        let text = format!("{verb} {address} ({}){}", self.source(asker, address), file.text());
+        let text = format!("({}){}", self.source(asker, address), file.text());
         let relay = self.request.header.giaddr();
         let to = if !relay.is_unspecified() {
             Destination::Relay(relay)
@@ -305,7 +324,7 @@ impl Case<'_> {
             Destination::Raw { mac: self.request.mac, address }
         };
         let event = self.event(asker, stage, Some(address), text);
-        Ok(Decision::Reply { bytes: reply.encode()?, to, events: vec![event] })
+        Ok(Draft { bytes: reply.encode()?, to, event, verb })
     }
 
     /// Network parameters: mask and router always, the rest as asked (option 55).

@@ -91,7 +91,7 @@ fn run(bytes: &[u8]) {
                 let text = silence.to_string();
                 assert!(!text.contains(char::is_control), "{text:?}");
             }
-            Decision::NeedLease(_) => unreachable!("settled"),
+            Decision::NeedLease(..) => unreachable!("settled"),
         }
         consistent(&table, now);
     }
