@@ -1,7 +1,9 @@
-//! The TFTP server: one socket that listens, one task and one socket for each transfer. In
-//! single-port mode the transfers share the socket that listens.
+//! The TFTP server: one socket that listens, one task and one socket for each transfer, on few
+//! threads. In single-port mode the transfers share the socket that listens.
 
+mod lanes;
 mod listener;
+mod receive;
 mod registry;
 mod transfer;
 mod wire;
@@ -11,12 +13,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
 use super::{Files, Opener, Stop, stopped};
 use crate::proto::tftp::{ErrorCode, Packet, PacketError};
+use lanes::Lanes;
 use listener::{Listener, Received};
 use registry::{Admission, Registry};
 use transfer::Transferring;
@@ -73,14 +77,14 @@ impl Server {
 
     /// Serves until `stop` turns true (or its sender is gone), then lets transfers end for a while.
     pub async fn run<O: Opener>(self, opener: Arc<O>, mut stop: Stop) -> io::Result<()> {
-        let mut tasks = JoinSet::new();
+        let (mut tasks, mut lanes) = (JoinSet::new(), Lanes::open()?);
         loop {
             tokio::select! {
                 biased;
                 () = stopped(&mut stop) => break,
                 Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
                 received = self.listener.receive() => match received {
-                    Ok(received) => self.start(received, &opener, &mut tasks),
+                    Ok(received) => self.start(received, &opener, &mut tasks, lanes.next()),
                     Err(error) => warn!(%error, "TFTP: a request could not be received"),
                 },
             }
@@ -93,7 +97,7 @@ impl Server {
         Ok(())
     }
 
-    fn start<O: Opener>(&self, received: Received, opener: &Arc<O>, tasks: &mut JoinSet<()>) {
+    fn start<O: Opener>(&self, received: Received, opener: &Arc<O>, tasks: &mut JoinSet<()>, lane: &Handle) {
         let Received { datagram, peer, local } = received;
         let refusal = match Packet::parse(&datagram) {
             Ok(Packet::Read(_)) => None,
@@ -110,6 +114,8 @@ impl Server {
             Admission::Repeated => return debug!(%peer, "TFTP: a request repeated while it is served"),
             Admission::Full => return warn!(%peer, "TFTP: unanswered, too many transfers"),
         };
+        // Its socket is to wake the thread that it runs on.
+        let _on_lane = lane.enter();
         let wire = match self.wire(local, peer, slot.id()) {
             Ok(wire) => wire,
             Err(error) => return warn!(%peer, %error, "TFTP: no socket for a transfer"),
@@ -120,7 +126,7 @@ impl Server {
         }
         let id = slot.id();
         let transferring = Transferring { opener: Arc::clone(opener), files: self.files.clone(), wire, slot };
-        let task = tasks.spawn(transferring.run(datagram));
+        let task = tasks.spawn_on(transferring.run(datagram), lane);
         self.registry.started(peer, id, task);
     }
 
