@@ -3,7 +3,6 @@
 
 mod lanes;
 mod listener;
-mod receive;
 mod registry;
 mod transfer;
 mod wire;

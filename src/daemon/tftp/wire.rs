@@ -7,8 +7,8 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, getsockopt, recvmsg, sendmsg, setsockopt,
-    sockopt,
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, getsockopt, recvfrom, recvmsg, sendmsg,
+    setsockopt, sockopt,
 };
 use socket2::SockRef;
 use tokio::io::Interest;
@@ -17,7 +17,6 @@ use tokio::sync::mpsc;
 use tracing::debug;
 
 use super::listener::Listener;
-use super::receive::{Second, receive};
 use crate::daemon::body::Body;
 use crate::proto::tftp::{ErrorCode, Run, packet};
 
@@ -50,7 +49,7 @@ enum Via {
     ///
     /// It is not connected: packets from another port than the client's must be answered with
     /// error 5 (RFC 1350 section 4), which a connected socket would never see.
-    Own(UdpSocket, Second),
+    Own(UdpSocket),
     /// The listening socket, for networks where only its port gets through; whoever reads from it
     /// hands over what this client sends.
     Shared(Arc<Listener>, mpsc::Receiver<Vec<u8>>),
@@ -65,7 +64,7 @@ impl Wire {
             IpAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?,
             IpAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?,
         }
-        Ok(Wire { via: Via::Own(UdpSocket::from_std(socket)?, None), local, peer, segments: false })
+        Ok(Wire { via: Via::Own(UdpSocket::from_std(socket)?), local, peer, segments: false })
     }
 
     pub fn share(
@@ -109,7 +108,11 @@ impl Wire {
     pub async fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let received = match &mut self.via {
-                Via::Own(socket, second) => receive(socket, second, buffer).await,
+                Via::Own(socket) => {
+                    // News of a closed port counts as an error, not as something to read.
+                    let interest = Interest::READABLE | Interest::ERROR;
+                    socket.async_io(interest, || receive_from(socket, buffer)).await
+                }
                 Via::Shared(_, inbox) => {
                     let packet = inbox.recv().await.ok_or(io::ErrorKind::BrokenPipe)?;
                     let length = packet.len().min(buffer.len());
@@ -140,7 +143,7 @@ impl Wire {
     /// One packet, or several if `segment` says how long each is.
     fn try_send(&self, bytes: &[u8], segment: Option<u16>) -> io::Result<()> {
         match &self.via {
-            Via::Own(socket, _) => socket.try_io(Interest::WRITABLE, || {
+            Via::Own(socket) => socket.try_io(Interest::WRITABLE, || {
                 let (peer, parts) = (SockaddrStorage::from(self.peer), [IoSlice::new(bytes)]);
                 // Said with each send, not once to the socket: an offer or an error is never to be cut.
                 let control = segment.as_ref().map(ControlMessage::UdpGsoSegments);
@@ -154,7 +157,7 @@ impl Wire {
 
     async fn writable(&self) -> io::Result<()> {
         match &self.via {
-            Via::Own(socket, _) => socket.writable().await,
+            Via::Own(socket) => socket.writable().await,
             Via::Shared(listener, _) => listener.writable().await,
         }
     }
@@ -168,7 +171,7 @@ impl Wire {
         let packet = packet::error(code, text);
         let sent = match &self.via {
             // Straight to the kernel: tokio takes a new socket for unwritable until it has waited.
-            Via::Own(socket, _) => SockRef::from(socket).send_to(&packet, &to.into()).map(drop),
+            Via::Own(socket) => SockRef::from(socket).send_to(&packet, &to.into()).map(drop),
             Via::Shared(listener, _) => listener.try_send(self.local, to, &packet, None),
         };
         if let Err(error) = sent {
@@ -243,7 +246,7 @@ impl Wire {
 
     /// Reads all the kernel has kept about packets that did not arrive.
     fn peer_is_gone(&self) -> bool {
-        let Via::Own(socket, _) = &self.via else { return false };
+        let Via::Own(socket) = &self.via else { return false };
         let mut gone = false;
         let mut control = nix::cmsg_space!(libc::sock_extended_err, libc::sockaddr_in6);
         let mut packet = [0; 64];
@@ -288,6 +291,11 @@ fn from(local: IpAddr, peer: SocketAddr) -> SocketAddr {
 pub fn socket_address(from: &SockaddrStorage) -> Option<SocketAddr> {
     let v4 = from.as_sockaddr_in().map(|from| SocketAddr::V4((*from).into()));
     v4.or_else(|| from.as_sockaddr_in6().map(|from| SocketAddr::V6((*from).into())))
+}
+
+fn receive_from(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+    let (length, from) = recvfrom::<SockaddrStorage>(socket.as_raw_fd(), buffer)?;
+    Ok((length, from.as_ref().and_then(socket_address).ok_or(io::ErrorKind::InvalidData)?))
 }
 
 /// Headers and data, packet after packet.
