@@ -243,6 +243,8 @@ impl<L: Lessor> Service<L> {
             if let (Some(address), LeaseAction::Offer { .. }) = (address, &one.request.action) {
                 self.places[one.exit.place].look(&table, one.request.mac, address, asking);
             }
+            // Another request of the same commit may have taken it back.
+            let address = address.filter(|address| table.leases.has(one.request.mac, *address, one.now));
             let decision = match (address, one.draft.take()) {
                 (Some(address), Some(draft)) => draft.give(address),
                 _ => handle(&table, &one.link, one.now, &one.datagram),
