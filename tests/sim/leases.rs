@@ -10,6 +10,7 @@ use voldemort::desired::Desired;
 use voldemort::model::{Mac, Time};
 use voldemort::proto::dhcp::{Link, Mode};
 use voldemort::table::LeaseState;
+use voldemort::table::lease::OFFER_HOLD;
 
 use super::daemon::{Body, Daemon, Question, Told};
 use super::inventory::resolved;
@@ -21,6 +22,9 @@ struct Network([(u8, u64); 3]);
 
 const SUBNETS: u8 = 3;
 const CLIENTS: u8 = 9;
+/// An offer is made again without being held for longer while at least a quarter of its minute is
+/// left: so long it holds from the last time, in seconds.
+const KEPT: u64 = OFFER_HOLD.0 / 4 / 1000;
 
 #[derive(Clone, Copy, Debug)]
 enum Fate {
@@ -135,16 +139,17 @@ fn exchange(daemon: &mut Daemon, step: &Step, datagram: Vec<u8>, now: u64) -> Op
             Fate::Before => {
                 daemon.crash();
                 daemon.restart();
+                daemon.publish_start();
                 return None;
             }
             Fate::After => {
                 daemon.commit();
                 daemon.crash();
                 daemon.restart();
+                daemon.publish_start();
                 return None;
             }
             Fate::Full => {
-                daemon.publish_start();
                 daemon.fail();
                 return None;
             }
@@ -195,7 +200,7 @@ proptest! {
                     let life = daemon.generation;
                     let again = offers.insert(who, (step.subnet, given, seconds, life));
                     if let Some((subnet, before, when, lived)) = again
-                        && step.wants.is_none() && seconds < when + 60 && (subnet, lived) == (step.subnet, life)
+                        && step.wants.is_none() && seconds < when + KEPT && (subnet, lived) == (step.subnet, life)
                     {
                         prop_assert_eq!(before, given, "the offer is repeated");
                     }
