@@ -43,15 +43,22 @@ impl<O: Opener> Transferring<O> {
     pub async fn run(mut self, datagram: Vec<u8>) {
         let Ok(Packet::Read(request)) = Packet::parse(&datagram) else { return };
         let started = now();
-        if let Err(Refused(code, text)) = self.serve(&request).await {
-            debug!(peer = %self.wire.peer(), name = %request.name.escape_ascii(), text, "TFTP: refused");
-            self.wire.refuse(code, &text);
+        match self.serve(&request).await {
+            Ok(transfer) => {
+                // Room first: whoever hears that this one is over may ask for the next at once.
+                drop(self.slot);
+                drop(transfer);
+            }
+            Err(Refused(code, text)) => {
+                debug!(peer = %self.wire.peer(), name = %request.name.escape_ascii(), text, "TFTP: refused");
+                self.wire.refuse(code, &text);
+            }
         }
         let took = now().since(started);
         debug!(peer = %self.wire.peer(), name = %request.name.escape_ascii(), duration_ms = took.0, "TFTP: over");
     }
 
-    async fn serve(&mut self, request: &Request<'_>) -> Result<(), Refused> {
+    async fn serve(&mut self, request: &Request<'_>) -> Result<Transfer<O>, Refused> {
         let mut transfer = self.open(request).await?;
         let (body, size) = match self.body(request, &transfer).await {
             Ok(body) => body,
@@ -80,7 +87,7 @@ impl<O: Opener> Transferring<O> {
         }
         settle(&mut transfer, &sender, size);
         debug!(peer = %self.wire.peer(), outcome = ?sender.outcome(), "TFTP: transfer ended");
-        Ok(())
+        Ok(transfer)
     }
 
     async fn open(&self, request: &Request<'_>) -> Result<Transfer<O>, Refused> {
