@@ -6,6 +6,7 @@ pub mod conflict;
 pub mod control;
 pub mod desk;
 pub mod dhcp;
+mod downloads;
 pub mod edit;
 pub mod files;
 mod hooks;

@@ -8,29 +8,27 @@ pub mod advert;
 pub mod dhcp;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use nix::ifaddrs::getifaddrs;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::downloads::Downloads;
 use super::keeper::Keeper;
 use super::link::Interface;
-use super::{Files, Stop, http, now, stopped, tftp};
+use super::{Stop, now, stopped};
 use crate::model::{Mode, Name};
 use crate::table::{Event, Stage, Table};
 
-const TFTP_PORT: u16 = 69;
 /// How often host and inventory are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// One served network and what it is done with.
 pub struct Six {
     pub keeper: Keeper,
-    pub files: Files,
-    pub http_port: u16,
+    pub downloads: Downloads,
     pub networks: Vec<(Interface, watch::Receiver<Mode>)>,
 }
 
@@ -89,28 +87,20 @@ impl Six {
         let (interface, mode) = &self.networks[place.network];
         let address = place.address;
         let (stop, stopping) = watch::channel(false);
-        let taken = |what: &str, port: u16, error: std::io::Error| {
-            format!("IPv6: {what} can't listen on [{address}]:{port}: {error}")
-        };
-        let at = |port| SocketAddr::from((address, port));
-        let http = http::Server::bind(at(self.http_port), self.files.clone(), http::Limits::default())
-            .map_err(|error| taken("HTTP", self.http_port, error))?;
-        let tftp = tftp::Server::bind(at(TFTP_PORT), self.files.clone(), tftp::Limits::default())
-            .map_err(|error| taken("TFTP", TFTP_PORT, error))?;
         let own = host_addresses(&interface.name);
         let dhcp = dhcp::Service::open(interface, address, own, mode.clone(), self.keeper.clone())
-            .map_err(|error| taken("DHCPv6", crate::proto::dhcp6::SERVER_PORT, error))?;
+            .map_err(|error| format!("IPv6: DHCPv6 can't listen on {}: {error}", interface.name))?;
         let advert = advert::Sender::open(interface, place.subnet.clone(), mode.clone(), self.keeper.clone())
             .map_err(|error| format!("IPv6: no router advertisements on {}: {error}", interface.name))?;
-        let opener = Arc::new(self.keeper.clone());
-        let (http, tftp) = (http.run(opener.clone(), stopping.clone()), tftp.run(opener, stopping.clone()));
-        tasks.spawn(async move { ended("HTTP", http.await) });
-        tasks.spawn(async move { ended("TFTP", tftp.await) });
+        let served = self.downloads.serve(address.into(), &stopping, tasks);
+        served.map_err(|error| format!("IPv6: {error}"))?;
         tasks.spawn(until(stopping.clone(), async move { ended("DHCPv6", dhcp.run().await) }));
         tasks.spawn(until(stopping, async move { ended("router advertisements", advert.run().await) }));
         let text = format!(
-            "IPv6: DHCPv6, TFTP and HTTP at [{address}] on {} (subnet {})",
-            interface.name, place.subnet
+            "IPv6: DHCPv6, {} at [{address}] on {} (subnet {})",
+            self.downloads.names(),
+            interface.name,
+            place.subnet
         );
         tracing::info!("{text}");
         self.keeper.note(Event::new(now(), Stage::Daemon, text));

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
-use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -12,7 +11,7 @@ use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
 
 use super::backend::Daemon;
-use super::files::Files;
+use super::downloads::{Downloads, TFTP_PORT};
 use super::hooks::Hooks;
 use super::keeper::Keeper;
 use super::limits::raise_open_files;
@@ -20,8 +19,7 @@ use super::link::Interface;
 use super::neighbours::{self, Watch};
 use super::reconcile::{Follow, Followed, Reconciler};
 use super::signals::Signals;
-use super::tls::{self, Authority, Rooted};
-use super::{Opener, Stop, control, dhcp, http, ipv6, power, tftp};
+use super::{control, dhcp, ipv6, power};
 use crate::api::router;
 use crate::api::types::SourceStatus;
 use crate::config::{self, Config, Network, Reconcile, Tls};
@@ -90,9 +88,11 @@ async fn serve(config: Config) -> Result<(), Failure> {
     control::serve(listen, router(daemon), stopping.clone(), &mut tasks).await.map_err(|error| {
         format!("the control API can't listen on {listen}: {error} (another daemon? see [api] listen)")
     })?;
-    let files = Files::new();
-    serve_files(&config, &files, &keeper, &stopping, &mut tasks)?;
-    let answering = Answering::open(&config, files, &keeper, interfaces, watches, modes)?;
+    let downloads = Downloads::new(&config, &keeper)?;
+    for network in config.networks() {
+        downloads.serve(network.address.into(), &stopping, &mut tasks)?;
+    }
+    let answering = Answering::open(&config, downloads, &keeper, interfaces, watches, modes)?;
     announce(&config, &keeper);
 
     if let Some(kept) = kept {
@@ -148,7 +148,7 @@ impl Answering {
     /// Nothing where DHCP is off on every network.
     fn open(
         config: &Config,
-        files: Files,
+        downloads: Downloads,
         keeper: &Keeper,
         interfaces: Vec<Interface>,
         watches: Vec<Watch>,
@@ -160,8 +160,7 @@ impl Answering {
         }
         let six = ipv6::Six {
             keeper: keeper.clone(),
-            files,
-            http_port: config.http.port,
+            downloads,
             networks: std::iter::zip(interfaces.iter().cloned(), modes.iter().cloned()).collect(),
         };
         let sockets = dhcp::Sockets::open(interfaces, most)?;
@@ -193,61 +192,6 @@ impl Answering {
         }
     }
 }
-
-fn serve_files(
-    config: &Config,
-    files: &Files,
-    keeper: &Keeper,
-    stopping: &watch::Receiver<bool>,
-    tasks: &mut JoinSet<()>,
-) -> Result<(), Failure> {
-    let (secure, authority) = secure(config)?;
-    let opener = Arc::new(Rooted::new(Arc::new(keeper.clone()), authority.as_ref()));
-    for Network { address, .. } in config.networks() {
-        let taken = |what: &str, port: u16, error: std::io::Error| -> Failure {
-            format!("{what} can't listen on {address}:{port}: {error}").into()
-        };
-        let at = |port| SocketAddrV4::new(*address, port).into();
-        let tftp = tftp::Server::bind(at(TFTP_PORT), files.clone(), tftp::Limits::default())
-            .map_err(|error| taken("TFTP", TFTP_PORT, error))?
-            .single_port(config.tftp.single_port);
-        tasks.spawn(serve_tftp(tftp, opener.clone(), stopping.clone()));
-        let port = config.http.port;
-        let http = http::Server::bind(at(port), files.clone(), http::Limits::default())
-            .map_err(|error| taken("HTTP", port, error))?;
-        tasks.spawn(serve_http("HTTP", http, opener.clone(), stopping.clone()));
-        if let Some((port, tls)) = &secure {
-            let https = http::Server::bind(at(*port), files.clone(), http::Limits::default())
-                .map_err(|error| taken("HTTPS", *port, error))?
-                .secure(tls.clone());
-            tasks.spawn(serve_http("HTTPS", https, opener.clone(), stopping.clone()));
-        }
-    }
-    Ok(())
-}
-
-/// What HTTPS is served with, and the authority that machines must trust, if it is our own.
-type Secure = (Option<(u16, Arc<rustls::ServerConfig>)>, Option<Authority>);
-
-fn secure(config: &Config) -> Result<Secure, Failure> {
-    let Some(Tls { port, given }) = &config.http.tls else { return Ok((None, None)) };
-    if let Some((certificate, key)) = given {
-        return Ok((Some((*port, tls::given(certificate, key)?)), None));
-    }
-    let authority = Authority::open(&config.state.directory)?;
-    let addresses: Vec<Ipv4Addr> = config.networks().map(|network| network.address).collect();
-    Ok((Some((*port, authority.sign(&addresses)?)), Some(authority)))
-}
-
-async fn serve_tftp<O: Opener>(server: tftp::Server, opener: Arc<O>, stopping: Stop) {
-    ended("TFTP", server.run(opener, stopping).await);
-}
-
-async fn serve_http<O: Opener>(what: &'static str, server: http::Server, opener: Arc<O>, stopping: Stop) {
-    ended(what, server.run(opener, stopping).await);
-}
-
-const TFTP_PORT: u16 = 69;
 
 async fn serve_dhcp(
     sockets: dhcp::Sockets,

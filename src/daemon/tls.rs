@@ -11,7 +11,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -49,8 +49,40 @@ pub enum TlsError {
     OwnRefused(rustls::Error),
 }
 
+/// Where the certificates that we show come from.
+pub enum Certificates {
+    Given(Arc<ServerConfig>),
+    Own(Authority),
+}
+
+impl Certificates {
+    /// Those of `given` (a certificate and its key), or of the authority in the state directory.
+    pub fn open(given: Option<&(PathBuf, PathBuf)>, state: &Path) -> Result<Certificates, TlsError> {
+        Ok(match given {
+            Some((certificate, key)) => Certificates::Given(read(certificate, key)?),
+            None => Certificates::Own(Authority::open(state)?),
+        })
+    }
+
+    /// What to speak TLS with at `address`.
+    pub fn of(&self, address: IpAddr) -> Result<Arc<ServerConfig>, TlsError> {
+        match self {
+            Certificates::Given(config) => Ok(config.clone()),
+            Certificates::Own(authority) => authority.sign(address),
+        }
+    }
+
+    /// What machines must trust, if it is ours.
+    pub fn authority(&self) -> Option<&Authority> {
+        match self {
+            Certificates::Given(_) => None,
+            Certificates::Own(authority) => Some(authority),
+        }
+    }
+}
+
 /// A certificate (with those between it and its root, in PEM) and its key.
-pub fn given(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+fn read(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
     let pem = |path: &Path, error| TlsError::Pem { path: path.to_owned(), error };
     let chain = CertificateDer::pem_file_iter(certificate)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
@@ -114,12 +146,11 @@ impl Authority {
         Ok(Authority { issuer: Issuer::new(params, key), pem, der })
     }
 
-    /// A new key and certificate for a server at `addresses`.
-    pub fn sign(&self, addresses: &[Ipv4Addr]) -> Result<Arc<ServerConfig>, TlsError> {
+    /// A new key and certificate for a server at `address`.
+    pub fn sign(&self, address: IpAddr) -> Result<Arc<ServerConfig>, TlsError> {
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, "voldemort");
-        params.subject_alt_names =
-            addresses.iter().map(|address| SanType::IpAddress(IpAddr::V4(*address))).collect();
+        params.subject_alt_names = vec![SanType::IpAddress(address)];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.use_authority_key_identifier_extension = true;
@@ -208,6 +239,8 @@ mod tests {
 
     use super::*;
 
+    const LOCALHOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
     #[test]
     fn the_authority_stays_the_same_and_its_key_private() {
         let state = tempfile::tempdir().unwrap();
@@ -216,10 +249,10 @@ mod tests {
         assert_eq!((&first.pem, &first.der), (&second.pem, &second.der));
         let key = state.path().join("tls/authority.key");
         assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
-        second.sign(&[Ipv4Addr::LOCALHOST]).unwrap();
+        second.sign(LOCALHOST).unwrap();
         // The root alone may get lost: the same key makes another that trusts the same.
         fs::remove_file(state.path().join("tls/authority.pem")).unwrap();
-        Authority::open(state.path()).unwrap().sign(&[Ipv4Addr::LOCALHOST]).unwrap();
+        Authority::open(state.path()).unwrap().sign(LOCALHOST).unwrap();
         fs::write(&key, "nonsense").unwrap();
         assert!(matches!(Authority::open(state.path()), Err(TlsError::Own(_))));
     }
@@ -232,16 +265,16 @@ mod tests {
             let key = KeyPair::generate().unwrap();
             (CertificateParams::default().self_signed(&key).unwrap().pem(), key.serialize_pem())
         };
-        let missing = given(&certificate, &key).unwrap_err().to_string();
+        let missing = read(&certificate, &key).unwrap_err().to_string();
         assert!(missing.starts_with(&certificate.display().to_string()), "{missing}");
         let ((one, one_key), (_, other_key)) = (make(), make());
         fs::write(&certificate, one).unwrap();
         fs::write(&key, other_key).unwrap();
-        let mismatch = given(&certificate, &key).unwrap_err();
+        let mismatch = read(&certificate, &key).unwrap_err();
         assert!(matches!(mismatch, TlsError::Pair { .. }), "{mismatch}");
         fs::write(&key, one_key).unwrap();
-        given(&certificate, &key).unwrap();
+        read(&certificate, &key).unwrap();
         fs::write(&certificate, "").unwrap();
-        assert!(given(&certificate, &key).is_err());
+        assert!(read(&certificate, &key).is_err());
     }
 }

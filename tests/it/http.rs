@@ -475,7 +475,7 @@ async fn https_serves_the_same_bytes_to_who_trusts_us() {
     let authority = Authority::open(folder.path()).unwrap();
     let limits = Limits { reading: Duration::from_secs(1), ..Limits::default() };
     let bound = Server::bind(loopback(1).into(), Files::new(), limits).unwrap();
-    let bound = bound.secure(authority.sign(&[*loopback(1).ip()]).unwrap());
+    let bound = bound.secure(authority.sign((*loopback(1).ip()).into()).unwrap());
     let mut address = loopback(1);
     address.set_port(bound.local_addr().unwrap().port());
     let opener = Arc::new(Rooted::new(Arc::clone(&shelf), Some(&authority)));

@@ -94,6 +94,9 @@ fn a_machine_boots_and_installs_once_by_ipv6() {
     let folder = tempfile::tempdir().unwrap();
     net.server_ip(&["address", "add", "fd00:10::1/64", "dev", "srv", "nodad"]);
     let (config, root) = (detect(&net, folder.path()), inventory(folder.path()));
+    let plain = std::fs::read_to_string(&config).unwrap();
+    let secure = plain.replace("[http]\n", "[http]\ntls = { port = 8443 }\n");
+    std::fs::write(&config, secure + "\n[tftp]\nsingle-port = true\n").unwrap();
     let daemon = serving(&net, &config, &root);
 
     card(&net, STRANGER);
@@ -123,6 +126,11 @@ fn a_machine_boots_and_installs_once_by_ipv6() {
     let kernel = get(&net, "tftp://[fd00:10::1]/debian-12/files/vmlinuz");
     assert_eq!(kernel.len(), 200_000);
     assert_eq!(get(&net, "http://[fd00:10::1]/debian-12/files/initrd.gz"), "the initrd");
+    let authority = folder.path().join("ca.pem");
+    std::fs::write(&authority, get(&net, "http://[fd00:10::1]/ca.pem")).unwrap();
+    let secure = "https://[fd00:10::1]:8443/debian-12/files/initrd.gz";
+    let trusting = ["curl", "-g", "-s", "--cacert", authority.to_str().unwrap(), secure];
+    assert_eq!(net.client_output(&trusting), "the initrd");
     let answers = get(&net, url_in(&script, "/answers/"));
     assert!(answers.contains("http://[fd00:10::1]/hooks/"), "{answers}");
     daemon.murder();
