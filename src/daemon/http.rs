@@ -153,6 +153,8 @@ impl Server {
                     }
                     Err(error) => {
                         warn!(%error, "HTTP: a connection could not be accepted");
+                        // Where the host has no descriptors left, an idle connection has one.
+                        self.crowded.notify_one();
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 },

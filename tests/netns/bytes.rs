@@ -2,9 +2,11 @@
 //! port.
 
 use std::fs;
+use std::net::TcpStream;
+use std::process::Command;
 
-use super::daemon::{Daemon, detect};
-use super::net::Net;
+use super::daemon::{Daemon, VOLDEMORTCTL, detect, eventually};
+use super::net::{Net, has, within};
 
 #[test]
 fn https_by_our_own_authority_and_tftp_from_one_port() {
@@ -39,5 +41,44 @@ fn https_by_our_own_authority_and_tftp_from_one_port() {
                timeout 20 dd bs=2000 count=1 status=none <&3";
     let block = net.client_output(&["bash", "-c", ask]);
     assert_eq!(block, format!("\0\u{3}\0\u{1}{}", &over_tls[..512]));
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+/// Descriptors run out while clients hold connections that say nothing: DHCP goes on, what is idle
+/// makes room for who asks, and all is well afterwards.
+#[test]
+fn without_descriptors_left_it_goes_on() {
+    let Some(net) = Net::new().filter(|_| has("udhcpc") && has("curl") && has("prlimit")) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let config = detect(&net, folder.path());
+    let inventory = folder.path().join("inventory");
+    fs::create_dir_all(inventory.join("files")).unwrap();
+    let lab = "[subnet.lab]\ncidr = \"10.0.10.0/24\"\ndynamic = \"10.0.10.100-10.0.10.120\"\n\
+               [boot.b]\nkernel = \"files/vmlinuz\"\n";
+    fs::write(inventory.join("lab.toml"), lab).unwrap();
+    fs::write(inventory.join("files/vmlinuz"), "the kernel").unwrap();
+    let daemon = Daemon::start(&net, &config, &inventory.display().to_string());
+    net.client_ip(&["address", "add", "10.0.10.77/24", "dev", "cli"]);
+    let get = |protocol: &str| {
+        let url = format!("{protocol}://10.0.10.1/b/files/vmlinuz");
+        net.client_output(&["curl", "-s", "--max-time", "15", &url])
+    };
+    let arrives = |what: &str, protocol: &str| {
+        eventually(what, || get(protocol), |text| text == "the kernel");
+    };
+    arrives("the file", "http");
+
+    let open = fs::read_dir(format!("/proc/{}/fd", daemon.pid())).unwrap().count();
+    let (pid, limit) = (format!("--pid={}", daemon.pid()), format!("--nofile={0}:{0}", open + 8));
+    assert!(Command::new("prlimit").args([&pid, &limit]).status().unwrap().success());
+    let connect = || TcpStream::connect("10.0.10.1:80").unwrap();
+    let idle: Vec<TcpStream> = within(&net.client, || (0..40).map(|_| connect()).collect());
+    assert!(net.run(&["udhcpc", "-i", "cli", "-n", "-q", "-s", "/bin/true"]).wait(), "no DHCP");
+    arrives("HTTP beside those who hold connections", "http");
+    arrives("TFTP beside them", "tftp");
+    drop(idle);
+    arrives("HTTP afterwards", "http");
+    let status = net.server_output(&[VOLDEMORTCTL, "get", "status"]);
+    assert!(status.contains("DHCP mode server"), "{status}");
     assert_eq!(daemon.stop(), Some(0));
 }
