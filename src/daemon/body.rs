@@ -71,6 +71,14 @@ impl Disk {
         pieces(&self.extents, offset, length)
     }
 
+    /// `length` bytes from `offset` on, if they lie side by side in the page cache.
+    pub fn at_hand(&self, offset: u64, length: u64) -> Option<Vec<u8>> {
+        let piece = self.pieces(offset, length).next().filter(|piece| piece.length == length)?;
+        let mut bytes = vec![0; usize::try_from(length).ok()?];
+        let read = read_without_waiting(&self.file, piece.offset, &mut bytes).ok()?;
+        (read == bytes.len()).then_some(bytes)
+    }
+
     fn read(&self, offset: u64, buffers: &mut [IoSliceMut<'_>]) -> io::Result<()> {
         let length: usize = buffers.iter().map(|buffer| buffer.len()).sum();
         let mut pieces = self.pieces(offset, length as u64);
@@ -135,16 +143,16 @@ fn pieces(extents: &[Extent], offset: u64, length: u64) -> impl Iterator<Item = 
 /// one that has to fetch.
 fn cached(file: &File, piece: Extent) -> bool {
     let last = piece.offset + piece.length.saturating_sub(1);
-    [piece.offset, last].into_iter().all(|at| read_without_waiting(file, at).is_ok())
+    [piece.offset, last].into_iter().all(|at| read_without_waiting(file, at, &mut [0]).is_ok())
 }
 
-fn read_without_waiting(file: &File, at: u64) -> io::Result<()> {
-    let mut byte = 0u8;
-    let buffer = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+/// How many bytes of `into` could be filled from `at` on.
+fn read_without_waiting(file: &File, at: u64, into: &mut [u8]) -> io::Result<usize> {
+    let buffer = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
     let at = i64::try_from(at).map_err(|_| END)?;
-    // SAFETY: one buffer of one byte, which outlives the call.
+    // SAFETY: one buffer, as long as it is told, which outlives the call.
     let read = unsafe { libc::preadv2(file.as_raw_fd(), &buffer, 1, at, libc::RWF_NOWAIT) };
-    if read < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    usize::try_from(read).map_err(|_| io::Error::last_os_error())
 }
 
 /// Reads `piece` for the sake of the page cache.
@@ -202,6 +210,10 @@ mod tests {
             let mut beyond = [0; 11];
             assert!(body.read(10, &mut [IoSliceMut::new(&mut beyond)]).is_err());
             if let Body::Disk(disk) = body {
+                // Not everything that holds a page cache can say so.
+                assert!(disk.at_hand(2, 8).is_none_or(|bytes| bytes == (202..210).collect::<Vec<u8>>()));
+                assert_eq!(disk.at_hand(2, 9), None, "two extents");
+                assert_eq!(disk.at_hand(19, 2), None, "beyond the end");
                 assert_eq!(disk.prepare(4).await.unwrap(), 20);
                 std::fs::write(&path, "other").unwrap();
                 assert!(disk.prepare(4).await.is_err());

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use tokio::io::AsyncReadExt;
 use tokio::sync::Notify;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use super::output;
 use super::stream::Stream;
@@ -69,17 +69,7 @@ impl Input {
         crowded: &Notify,
     ) -> Result<Request, NoRequest> {
         if self.buffer.is_empty() {
-            let since = Instant::now();
-            let leave = async {
-                sleep_until(since + GRACE).await;
-                crowded.notified().await;
-            };
-            tokio::select! {
-                biased;
-                () = stopped(stop) => return Err(NoRequest::Over),
-                read = self.more(stream, since + idle) => read.map_err(|_| NoRequest::Over)?,
-                () = leave => return Err(NoRequest::Over),
-            }
+            self.wait(stream, Instant::now() + idle, stop, crowded).await?;
         }
         let deadline = Instant::now() + reading;
         loop {
@@ -88,6 +78,31 @@ impl Input {
                 return Ok(request);
             }
             self.more(stream, deadline).await.map_err(no_more)?;
+        }
+    }
+
+    /// Until something comes.
+    async fn wait(
+        &mut self,
+        stream: &mut Stream,
+        deadline: Instant,
+        stop: &mut Stop,
+        crowded: &Notify,
+    ) -> Result<(), NoRequest> {
+        let grace = Instant::now() + GRACE;
+        tokio::select! {
+            biased;
+            read = self.more(stream, grace.min(deadline)) => match read {
+                Err(error) if error.kind() == io::ErrorKind::TimedOut && grace < deadline => {}
+                read => return read.map_err(|_| NoRequest::Over),
+            },
+            () = stopped(stop) => return Err(NoRequest::Over),
+        }
+        tokio::select! {
+            biased;
+            read = self.more(stream, deadline) => read.map_err(|_| NoRequest::Over),
+            () = stopped(stop) => Err(NoRequest::Over),
+            () = crowded.notified() => Err(NoRequest::Over),
         }
     }
 

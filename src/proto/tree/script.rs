@@ -1,6 +1,7 @@
 //! The script or configuration that tells one machine what to boot.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
@@ -8,7 +9,10 @@ use super::{Answer, Artifact, Asker, Facts, Form, Method, Refusal, RefusalReason
 use crate::desired::{Boot, Deployment};
 use crate::model::{Content, Cpu, Firmware, Mac, Mode, hex};
 use crate::render::{self, CmdlineError, grub, ipxe, pxelinux};
+use crate::table::memo::{Subject, Text};
 use crate::table::{Duty, Permit, PermitStep, Stage, Table};
+
+const TEXT: &str = "text/plain; charset=utf-8";
 
 pub fn open(table: &Table, asker: &Asker, method: Method, form: Form, mac: Option<Mac>) -> Answer {
     let Some(mac) = mac else {
@@ -64,17 +68,60 @@ fn is_at_home(table: &Table, asker: &Asker, deployment: &Deployment, mac: Mac) -
     its_own || !table.server.gives_addresses || deployment.subnet.mode != Mode::Server
 }
 
-fn network_boot(table: &Table, asker: &Asker, form: Form, mac: Mac, deployment: &Deployment) -> Answer {
-    match render(table, asker, form, mac, deployment) {
-        Ok(text) => {
-            let what = format!("{} boots {} ({})", deployment.name, deployment.boot.name, deployment.origin);
-            serve(Some(mac), Some(deployment), Stage::Script, &what, text)
-        }
+fn network_boot(table: &Table, asker: &Asker, form: Form, mac: Mac, deployment: &Arc<Deployment>) -> Answer {
+    let render = || -> Result<Text, CmdlineError> {
+        let text = render(table, asker, form, mac, deployment)?;
+        Ok(Text { etag: digest(text.as_bytes()).into(), bytes: text.into() })
+    };
+    let text = match &table.memo {
+        Some(memo) => memo.get(table, deployment, subject(table, asker, form, mac, deployment), render),
+        None => render(),
+    };
+    match text {
+        Ok(Text { bytes, etag }) => Answer::Serve(Artifact {
+            content: Content::Bytes(bytes),
+            media_type: TEXT,
+            etag: etag.to_string(),
+            stage: Stage::Script,
+            mac: Some(mac),
+            deployment: Some(deployment.name.clone()),
+            text: format!("{} boots {} ({})", deployment.name, deployment.boot.name, deployment.origin),
+        }),
         Err(error) => Answer::Refuse(Refusal {
             mac: Some(mac),
             deployment: Some(deployment.name.clone()),
             ..Refusal::new(RefusalReason::Busy, format!("the kernel command line can't be rendered: {error}"))
         }),
+    }
+}
+
+/// What a script depends on besides its deployment.
+fn subject(table: &Table, asker: &Asker, form: Form, mac: Mac, deployment: &Deployment) -> Subject {
+    let file = match form {
+        Form::Ipxe => "ipxe",
+        Form::Grub => "grub",
+        Form::Pxelinux => pxelinux_root(table, asker, mac),
+    };
+    let address = told_address(table, asker, mac, deployment);
+    Subject { file, mac, address, address6: table.address6_of(deployment, mac), at: asker.at }
+}
+
+/// The address that a script tells its machine: what is known, or else where it asks from.
+fn told_address(table: &Table, asker: &Asker, mac: Mac, deployment: &Deployment) -> Option<Ipv4Addr> {
+    let asking = match asker.address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    };
+    table.address_of(deployment, mac).or(asking)
+}
+
+/// PXELINUX runs on BIOS only; U-Boot and Petitboot read the same language.
+fn pxelinux_root(table: &Table, asker: &Asker, mac: Mac) -> &'static str {
+    let arch = table.seen.get(&mac).and_then(|seen| seen.arch);
+    match arch {
+        Some(arch) if arch.firmware != Firmware::Bios || arch.cpu != Cpu::X86_64 => "/",
+        _ if asker.transport == Transport::Http => "/",
+        _ => "::",
     }
 }
 
@@ -87,11 +134,7 @@ pub fn render(
     mac: Mac,
     deployment: &Deployment,
 ) -> Result<String, CmdlineError> {
-    let asking = match asker.address {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(_) => None,
-    };
-    let address = table.address_of(deployment, mac).or(asking);
+    let address = told_address(table, asker, mac, deployment);
     let facts = Facts { table, deployment, mac, address, at: asker.at };
     // Anybody on the network can read a script; `check` refuses command lines that want a secret.
     let secret = |_: &str| None;
@@ -122,13 +165,7 @@ pub fn render(
             render::grub::install(&grub::Script { device, kernel, initrds, cmdline, comment })
         }
         Form::Pxelinux => {
-            // PXELINUX runs on BIOS only; U-Boot and Petitboot read the same language.
-            let arch = table.seen.get(&mac).and_then(|seen| seen.arch);
-            let root = match arch {
-                Some(arch) if arch.firmware != Firmware::Bios || arch.cpu != Cpu::X86_64 => "/",
-                _ if asker.transport == Transport::Http => "/",
-                _ => "::",
-            };
+            let root = pxelinux_root(table, asker, mac);
             render::pxelinux::install(&pxelinux::Script { root, kernel, initrds, cmdline, comment })
         }
     }
@@ -203,7 +240,7 @@ pub(super) fn serve(
     Answer::Serve(Artifact {
         etag: digest(text.as_bytes()),
         content: Content::Bytes(text.into()),
-        media_type: "text/plain; charset=utf-8",
+        media_type: TEXT,
         stage,
         mac,
         deployment: deployment.map(|deployment| deployment.name.clone()),

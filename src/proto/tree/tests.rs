@@ -162,7 +162,8 @@ fn with_a_machine_of(files: &[&str], loaders: &[&str], cmdline: &str) -> Table {
     server.loaders = loaders.iter().map(|name| ((*name).into(), entry(name.len() as u64))).collect();
     let tenants: imbl::OrdMap<Name, Name> = [(name.clone(), name)].into_iter().collect();
     let (desired, server) = (Arc::new(desired), Arc::new(server));
-    Table { desired, server, assignments: tenants.clone(), tenants, ..table }
+    let memo = Some(Arc::default());
+    Table { desired, server, assignments: tenants.clone(), tenants, memo, ..table }
 }
 
 fn text(table: &Table, transport: Transport, path: &str) -> String {
@@ -213,6 +214,25 @@ fn every_name_that_a_loader_looks_for_is_the_machines_script() {
         }
     }
     assert!(ask(&table, Transport::Tftp, "grub.cfgx").is_err());
+}
+
+/// Whatever a script depends on tells two of them apart, however often it was asked for before.
+#[test]
+fn a_script_that_is_remembered_is_the_one_that_would_be_written() {
+    let mut table = with_a_machine_of(&[], &[], "ip={{ address }}");
+    let root = |table: &Table, transport| {
+        let script = text(table, transport, "pxelinux.cfg/default");
+        if script.contains("::") { "tftp" } else { "plain" }
+    };
+    for _ in 0..2 {
+        assert!(text(&table, Transport::Http, "ipxe/52-54-00-00-00-01.ipxe").contains("ip=10.0.0.9"));
+        assert!(text(&table, Transport::Tftp, "grub.cfg").contains("ip=10.0.0.9"));
+        assert_eq!((root(&table, Transport::Tftp), root(&table, Transport::Http)), ("tftp", "plain"));
+    }
+    let mut server = (*table.server).clone();
+    server.http_port = 8080;
+    table.server = Arc::new(server);
+    assert!(text(&table, Transport::Http, "ipxe/52-54-00-00-00-01.ipxe").contains(":8080/"));
 }
 
 /// Protocol sheet 4.3 and 3.4: what shim asks for, with the folder and the spelling it makes up.
