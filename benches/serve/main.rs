@@ -1,5 +1,5 @@
 //! TFTP, HTTP and whole boots, side by side with the servers people use:
-//! `cargo bench --bench serve [-- stream storm image http https boots]`.
+//! `cargo bench --bench serve [-- stream storm image http https boots] [tftpd-hpa atftpd dnsmasq]`.
 //!
 //! The daemon runs as an operator starts it, with an inventory and an image; the
 //! peers (tftpd-hpa, atftpd, dnsmasq, nginx) run beside it in its network namespace, the clients in
@@ -22,7 +22,9 @@ const ROUNDS: usize = 3;
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let wanted = |name: &str| words.is_empty() || words.iter().any(|word| word == name);
+    let cases = ["stream", "storm", "image", "http", "https", "boots"];
+    let all = !words.iter().any(|word| cases.contains(&word.as_str()));
+    let wanted = |name: &str| all || words.iter().any(|word| word == name);
     let lab = Lab::new();
     if ["stream", "storm", "image", "http", "https"].into_iter().any(wanted) {
         lab.furnish(boots::LOADER, tftp::MACHINES);

@@ -18,6 +18,14 @@ pub struct Peer {
 }
 
 /// Every TFTP server that is installed.
+/// Whether the command line names no peer, or this one: the others may take minutes.
+fn is_wanted(name: &str) -> bool {
+    let named: Vec<String> = std::env::args().filter(|word| TFTP.contains(&word.as_str())).collect();
+    named.is_empty() || named.iter().any(|word| word == name)
+}
+
+const TFTP: [&str; 3] = ["tftpd-hpa", "atftpd", "dnsmasq"];
+
 pub fn tftp(lab: &Lab) -> Vec<Peer> {
     let root = lab.path("files");
     let root = root.to_str().expect("temporary folders have plain names");
@@ -79,6 +87,7 @@ pub fn tftp(lab: &Lab) -> Vec<Peer> {
         ),
     ]
     .into_iter()
+    .filter(|(name, ..)| is_wanted(name))
     .filter_map(|(name, port, words)| {
         let peer = words
             .and_then(|words| lab.spawn(&words))

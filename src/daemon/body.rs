@@ -45,6 +45,20 @@ impl Body {
         }
     }
 
+    /// All of its `length` bytes.
+    pub async fn whole(&self, length: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+        if let Body::Disk(disk) = self {
+            let mut ready = 0;
+            while ready < length {
+                let end = disk.prepare(ready).await?;
+                ready = if end > ready { end } else { return Err(END.into()) };
+            }
+        }
+        self.read(0, &mut [IoSliceMut::new(&mut bytes)])?;
+        Ok(bytes)
+    }
+
     /// Fills all of `buffers` from `offset` on.
     pub fn read(&self, offset: u64, buffers: &mut [IoSliceMut<'_>]) -> io::Result<()> {
         match self {

@@ -72,7 +72,8 @@ impl<O: Opener> Transferring<O> {
         if grant.window > 1 {
             self.wire.expect_windows();
         }
-        let mut pacing = Pacing { block: grant.block, prepared: 0, started: Instant::now() };
+        let mut pacing =
+            Pacing { block: grant.block, in_turn: grant.window == 1, prepared: 0, started: Instant::now() };
         let mut sender = Sender::new(size, grant, Duration::ZERO);
         // Whoever makes room before he has answered once may never have asked.
         transfer.counts = false;
@@ -108,7 +109,7 @@ impl<O: Opener> Transferring<O> {
     /// The bytes to send and how many they are.
     async fn body(&self, request: &Request<'_>, transfer: &Transfer<O>) -> io::Result<(Body, u64)> {
         let content = &transfer.artifact().content;
-        let body = Body::open(&self.files, content).await.map_err(io::Error::other)?;
+        let body = self.files.body(content).await?;
         let size = content.len();
         if request.mode == Mode::Octet {
             return Ok((body, size));
@@ -134,7 +135,8 @@ impl<O: Opener> Transferring<O> {
         let mut buffer = [0; MAX_PACKET];
         let mut timer = pin!(sleep_until(pacing.started + sender.deadline()));
         loop {
-            while let Some(transmit) = sender.poll_transmit(pacing.now()) {
+            while sender.is_due() {
+                let Some(transmit) = sender.poll_transmit(pacing.now()) else { break };
                 self.transmit(body, transmit, pacing).await?;
             }
             if sender.outcome().is_some() {
@@ -150,12 +152,21 @@ impl<O: Opener> Transferring<O> {
                     if let Ok(packet) = Packet::parse(&buffer[..received?]) {
                         sender.handle(pacing.now(), &packet);
                     }
+                    // It made us send: the client speaks next, and there is nothing to look for.
+                    if pacing.in_turn && sender.is_due() {
+                        self.wire.wait();
+                    }
                     if sender.answered() && !*answered {
                         *answered = true;
                         self.slot.answered();
                     }
                 }
                 () = timer.as_mut() => {
+                    while let Some(length) = self.wire.missed(&mut buffer) {
+                        if let Ok(packet) = Packet::parse(&buffer[..length]) {
+                            sender.handle(pacing.now(), &packet);
+                        }
+                    }
                     sender.handle_timeout(pacing.now());
                     timer.as_mut().reset(pacing.started + sender.deadline());
                 }
@@ -176,6 +187,8 @@ impl<O: Opener> Transferring<O> {
 
 struct Pacing {
     block: u16,
+    /// One block, one acknowledgement.
+    in_turn: bool,
     /// Up to here, the content lies in the page cache.
     prepared: u64,
     started: Instant,

@@ -2,17 +2,16 @@
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, getsockopt, recvfrom, recvmsg, sendmsg,
-    setsockopt, sockopt,
+    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, getsockopt, recvmsg, sendmsg, setsockopt,
+    sockopt,
 };
-use socket2::SockRef;
 use tokio::io::Interest;
-use tokio::net::UdpSocket;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 use tracing::debug;
 
@@ -49,7 +48,10 @@ enum Via {
     ///
     /// It is not connected: packets from another port than the client's must be answered with
     /// error 5 (RFC 1350 section 4), which a connected socket would never see.
-    Own(UdpSocket),
+    ///
+    /// It is watched for packets alone. Whoever takes a block out of his queue makes room in ours, and
+    /// to be told of that is a second wake-up for each block.
+    Own(AsyncFd<UdpSocket>),
     /// The listening socket, for networks where only its port gets through; whoever reads from it
     /// hands over what this client sends.
     Shared(Arc<Listener>, mpsc::Receiver<Vec<u8>>),
@@ -57,14 +59,18 @@ enum Via {
 
 impl Wire {
     pub fn open(local: IpAddr, peer: SocketAddr) -> io::Result<Wire> {
-        let socket = std::net::UdpSocket::bind(from(local, peer))?;
+        let socket = UdpSocket::bind(from(local, peer))?;
         socket.set_nonblocking(true)?;
         // Without it, an unconnected socket is not told that the client's port is closed.
         match local {
-            IpAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?,
+            IpAddr::V4(_) => {
+                setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?;
+                may_be_cut(&socket, false)?;
+            }
             IpAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?,
         }
-        Ok(Wire { via: Via::Own(UdpSocket::from_std(socket)?), local, peer, segments: false })
+        let socket = watched(socket, Interest::READABLE | Interest::ERROR)?;
+        Ok(Wire { via: Via::Own(socket), local, peer, segments: false })
     }
 
     pub fn share(
@@ -87,7 +93,7 @@ impl Wire {
     /// Longest packet that reaches the client in one piece, as far as the kernel knows, in bytes.
     pub fn mtu(&self) -> u16 {
         let known = || {
-            let probe = std::net::UdpSocket::bind(from(self.local, self.peer))?;
+            let probe = UdpSocket::bind(from(self.local, self.peer))?;
             probe.connect(self.peer)?;
             io::Result::Ok(match self.local {
                 IpAddr::V4(_) => getsockopt(&probe, sockopt::IpMtu)?,
@@ -111,7 +117,7 @@ impl Wire {
                 Via::Own(socket) => {
                     // News of a closed port counts as an error, not as something to read.
                     let interest = Interest::READABLE | Interest::ERROR;
-                    socket.async_io(interest, || receive_from(socket, buffer)).await
+                    socket.async_io(interest, |socket| socket.recv_from(buffer)).await
                 }
                 Via::Shared(_, inbox) => {
                     let packet = inbox.recv().await.ok_or(io::ErrorKind::BrokenPipe)?;
@@ -126,6 +132,26 @@ impl Wire {
                 Err(error) => self.survive(error)?,
             }
         }
+    }
+
+    /// Nothing more is looked for until something new arrives: the client has had its turn. A packet that
+    /// came together with the last one stays where [`Wire::missed`] finds it.
+    pub fn wait(&self) {
+        if let Via::Own(socket) = &self.via {
+            let _ = socket
+                .try_io(Interest::READABLE, |_| io::Result::<()>::Err(io::ErrorKind::WouldBlock.into()));
+        }
+    }
+
+    /// A packet from the client that nothing told of; its length in `buffer`.
+    pub fn missed(&self, buffer: &mut [u8]) -> Option<usize> {
+        let Via::Own(socket) = &self.via else { return None };
+        socket
+            .get_ref()
+            .recv_from(buffer)
+            .ok()
+            .filter(|(_, from)| *from == self.peer)
+            .map(|(length, _)| length)
     }
 
     /// Sends one packet.
@@ -143,21 +169,28 @@ impl Wire {
     /// One packet, or several if `segment` says how long each is.
     fn try_send(&self, bytes: &[u8], segment: Option<u16>) -> io::Result<()> {
         match &self.via {
-            Via::Own(socket) => socket.try_io(Interest::WRITABLE, || {
-                let (peer, parts) = (SockaddrStorage::from(self.peer), [IoSlice::new(bytes)]);
-                // Said with each send, not once to the socket: an offer or an error is never to be cut.
-                let control = segment.as_ref().map(ControlMessage::UdpGsoSegments);
-                let flags = MsgFlags::MSG_DONTWAIT;
-                let sent = sendmsg(socket.as_raw_fd(), &parts, control.as_slice(), flags, Some(&peer));
-                Ok(sent.map(drop)?)
-            }),
+            Via::Own(socket) => {
+                let socket = socket.get_ref();
+                let send = || match segment {
+                    None => socket.send_to(bytes, self.peer).map(drop),
+                    Some(segment) => send_segments(socket, bytes, segment, self.peer),
+                };
+                match send() {
+                    // The way has become narrower than the packet.
+                    Err(error) if is_too_long(&error) && may_be_cut(socket, true).is_ok() => send(),
+                    sent => sent,
+                }
+            }
             Via::Shared(listener, _) => listener.try_send(self.local, self.peer, bytes, segment),
         }
     }
 
     async fn writable(&self) -> io::Result<()> {
         match &self.via {
-            Via::Own(socket) => socket.writable().await,
+            Via::Own(socket) => {
+                let socket = watched(socket.get_ref().try_clone()?, Interest::WRITABLE)?;
+                socket.writable().await.map(drop)
+            }
             Via::Shared(listener, _) => listener.writable().await,
         }
     }
@@ -170,8 +203,7 @@ impl Wire {
     fn send_error(&self, to: SocketAddr, code: ErrorCode, text: &str) {
         let packet = packet::error(code, text);
         let sent = match &self.via {
-            // Straight to the kernel: tokio takes a new socket for unwritable until it has waited.
-            Via::Own(socket) => SockRef::from(socket).send_to(&packet, &to.into()).map(drop),
+            Via::Own(socket) => socket.get_ref().send_to(&packet, to).map(drop),
             Via::Shared(listener, _) => listener.try_send(self.local, to, &packet, None),
         };
         if let Err(error) = sent {
@@ -267,8 +299,21 @@ impl Wire {
     }
 }
 
+/// Whether routers, and the kernel, may cut what leaves by an IPv4 socket. What may not be cut needs no
+/// number of its own (RFC 6864), and drawing those is a twentieth of what a block costs.
+fn may_be_cut(socket: &impl AsRawFd, may: bool) -> io::Result<()> {
+    let value: libc::c_int = if may { libc::IP_PMTUDISC_WANT } else { libc::IP_PMTUDISC_DO };
+    let length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the value outlives the call and is as long as it is told.
+    let done = unsafe {
+        let value = (&raw const value).cast();
+        libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, value, length)
+    };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// The path's, of a connected socket.
-fn mtu_of_ipv6(socket: &std::net::UdpSocket) -> io::Result<i32> {
+fn mtu_of_ipv6(socket: &UdpSocket) -> io::Result<i32> {
     let mut mtu: libc::c_int = 0;
     let mut length = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: both pointers are to values that outlive the call and are as long as it is told.
@@ -293,9 +338,22 @@ pub fn socket_address(from: &SockaddrStorage) -> Option<SocketAddr> {
     v4.or_else(|| from.as_sockaddr_in6().map(|from| SocketAddr::V6((*from).into())))
 }
 
-fn receive_from(socket: &UdpSocket, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-    let (length, from) = recvfrom::<SockaddrStorage>(socket.as_raw_fd(), buffer)?;
-    Ok((length, from.as_ref().and_then(socket_address).ok_or(io::ErrorKind::InvalidData)?))
+fn watched(socket: UdpSocket, interest: Interest) -> io::Result<AsyncFd<UdpSocket>> {
+    // SAFETY: the descriptor is the socket's own and stays open until the socket is dropped, which
+    // `AsyncFd` does only after it has stopped to watch it.
+    Ok(unsafe { AsyncFd::register_with_interest(socket, interest) }?)
+}
+
+/// Said with each send, not once to the socket: an offer or an error is never to be cut.
+fn send_segments(socket: &UdpSocket, bytes: &[u8], segment: u16, peer: SocketAddr) -> io::Result<()> {
+    let (peer, parts) = (SockaddrStorage::from(peer), [IoSlice::new(bytes)]);
+    let control = [ControlMessage::UdpGsoSegments(&segment)];
+    let sent = sendmsg(socket.as_raw_fd(), &parts, &control, MsgFlags::MSG_DONTWAIT, Some(&peer));
+    Ok(sent.map(drop)?)
+}
+
+fn is_too_long(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EMSGSIZE)
 }
 
 /// Headers and data, packet after packet.

@@ -116,6 +116,11 @@ impl Sender {
         self.answered
     }
 
+    /// Whether [`Sender::poll_transmit`] has something.
+    pub fn is_due(&self) -> bool {
+        self.due && self.outcome.is_none()
+    }
+
     /// When [`Sender::handle_timeout`] is to be called, if nothing comes before.
     pub fn deadline(&self) -> Duration {
         (self.sent_at + self.patience.wait()).min(self.progress_at + PATIENCE_ENDS)
@@ -123,7 +128,7 @@ impl Sender {
 
     /// What is due at `now`; the rest of the window at once.
     pub fn poll_transmit(&mut self, now: Duration) -> Option<Transmit> {
-        if !self.due || self.outcome.is_some() {
+        if !self.is_due() {
             return None;
         }
         self.due = false;
