@@ -22,8 +22,9 @@ pub struct Deployment {
     /// Without one the machine boots from the network every time (diskless).
     pub template: Option<Arc<Template>>,
     /// Values of the template's variables and of the generally known ones that manifests set
-    /// (`packages`, `users`, `ssh_keys`, `disk`, `timezone`, …), by template spelling.
-    pub values: BTreeMap<String, Value>,
+    /// (`packages`, `users`, `ssh_keys`, `disk`, `timezone`, …), by template spelling. Those of a profile
+    /// with nothing of their own share them.
+    pub values: Arc<BTreeMap<String, Value>>,
     /// Permission number: an installation happens once for each number higher than any before.
     pub redeploy: u64,
     pub options: DhcpOptions,

@@ -35,6 +35,7 @@ use super::{Boot, Desired, Safety, Subnet, Template};
 use crate::manifest::{Documents, Mark, Problem, document};
 use crate::media::Library;
 use crate::model::Name;
+use crate::render;
 
 /// What differs between a check on a laptop and the daemon.
 #[derive(Clone, Debug, PartialEq)]
@@ -108,6 +109,8 @@ struct Resolver<'a> {
     fixed: HashMap<Ipv4Addr, (Name, Mark)>,
     fixed6: HashMap<Ipv6Addr, (Name, Mark)>,
     digests: Digests,
+    /// The values of the last deployment of each profile.
+    alike: HashMap<Option<Name>, Arc<BTreeMap<String, render::Value>>>,
     /// Deployments that lack a variable, by where it is wanted.
     lacking: BTreeMap<variable::Want, Vec<Name>>,
     /// Which deployments use a template.
@@ -150,6 +153,7 @@ impl<'a> Resolver<'a> {
             fixed: HashMap::with_capacity(documents.deployments.len()),
             fixed6: HashMap::new(),
             digests: Digests::default(),
+            alike: HashMap::new(),
             lacking: BTreeMap::new(),
             users: BTreeMap::new(),
             mistyped: HashSet::new(),

@@ -106,7 +106,7 @@ impl Lab {
                 origin: origin(5),
             }),
             template: None,
-            values: BTreeMap::new(),
+            values: Arc::default(),
             redeploy: 1,
             options: Default::default(),
             digest: "0".into(),

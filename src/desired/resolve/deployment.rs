@@ -9,6 +9,7 @@ use crate::desired::{Deployment, Place, Template};
 use crate::manifest::document::{self, Resource};
 use crate::manifest::{Code, Mark, Problem};
 use crate::model::Name;
+use crate::render;
 
 type Written = Resource<document::Deployment>;
 
@@ -89,6 +90,7 @@ impl Resolver<'_> {
         let address6 = self.address6(resource, &subnet);
         let (place, boot) = (place?, boot?);
         let values = self.values(resource, &effective, &boot, template.as_ref());
+        let values = self.shared(resource, values);
         let mut deployment = Deployment {
             name: name.clone(),
             place,
@@ -105,6 +107,20 @@ impl Resolver<'_> {
         };
         deployment.digest = self.digest(&deployment);
         Some(deployment)
+    }
+
+    /// The values of the last deployment of the same profile, if they are the same.
+    fn shared(
+        &mut self,
+        resource: &Written,
+        values: BTreeMap<String, render::Value>,
+    ) -> Arc<BTreeMap<String, render::Value>> {
+        let profile = resource.body.profile.as_ref().map(|profile| profile.value.clone());
+        let last = self.alike.entry(profile).or_default();
+        if **last != values {
+            *last = Arc::new(values);
+        }
+        last.clone()
     }
 
     fn digest(&mut self, deployment: &Deployment) -> Arc<str> {

@@ -206,7 +206,7 @@ pub(super) fn deployment(
             .map_or(&[][..], |digest| digest),
     );
     sum.number(values.len() as u64);
-    for (key, value) in values {
+    for (key, value) in &**values {
         sum.text(key);
         sum.value(value);
         secrets(value, &mut sum, known, sources);
