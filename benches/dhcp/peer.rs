@@ -161,7 +161,7 @@ fn dnsmasq(folder: &Path, supply: Supply) -> Vec<String> {
         }
     }
     let file = write(folder, "dnsmasq.conf", &settings);
-    words(&["dnsmasq", "--keep-in-foreground", "--conf-file", &file, "--pid-file="])
+    words(&["dnsmasq", "--keep-in-foreground", &format!("--conf-file={file}"), "--pid-file="])
 }
 
 fn write(folder: &Path, name: &str, text: &str) -> String {
