@@ -7,6 +7,7 @@ use std::process::Command;
 
 use super::daemon::{Daemon, VOLDEMORTCTL, detect, eventually};
 use super::net::{Net, has, within};
+use super::relay::Behind;
 
 #[test]
 fn https_by_our_own_authority_and_tftp_from_one_port() {
@@ -80,5 +81,37 @@ fn without_descriptors_left_it_goes_on() {
     arrives("HTTP afterwards", "http");
     let status = net.server_output(&[VOLDEMORTCTL, "get", "status"]);
     assert!(status.contains("DHCP mode server"), "{status}");
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+/// A router on the way passes on smaller packets than the cards at both ends: it says so, and what was
+/// sent in one piece comes in two.
+#[test]
+fn a_way_that_is_narrower_than_its_ends_is_survived() {
+    let Some(net) = Net::new().filter(|_| has("curl")) else { return };
+    let behind = Behind::new(&net);
+    for line in [
+        "echo 1 > /proc/sys/net/ipv4/ip_forward",
+        "ip link set lan0 mtu 1300",
+        &format!("ip -n {} address add 10.0.20.2/24 dev eth0", behind.0),
+        &format!("ip -n {} route add default via 10.0.20.1", behind.0),
+    ] {
+        assert!(net.run(&["sh", "-c", line]).wait(), "{line}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let config = detect(&net, folder.path());
+    let inventory = folder.path().join("inventory");
+    fs::create_dir_all(inventory.join("files")).unwrap();
+    let lab = "[subnet.lab]\ncidr = \"10.0.10.0/24\"\n[boot.b]\nkernel = \"files/vmlinuz\"\n";
+    fs::write(inventory.join("lab.toml"), lab).unwrap();
+    let kernel = "the kernel ".repeat(20_000);
+    fs::write(inventory.join("files/vmlinuz"), &kernel).unwrap();
+    let daemon = Daemon::start(&net, &config, &inventory.display().to_string());
+    // In front of the router nothing is narrow.
+    let url = "tftp://10.0.10.1/b/files/vmlinuz";
+    eventually("the file", || net.client_output(&["curl", "-s", url]), |text| text == kernel);
+    let far =
+        ["ip", "netns", "exec", &behind.0, "curl", "-s", "--max-time", "20", "--tftp-blksize", "1468", url];
+    assert!(net.client_output(&far) == kernel, "behind the router");
     assert_eq!(daemon.stop(), Some(0));
 }

@@ -23,7 +23,7 @@ fn wait_for_address(namespace: &str, interface: &str, address: &str) {
 }
 
 /// A third namespace behind the client's; gone with this value.
-struct Behind(String);
+pub(super) struct Behind(pub String);
 
 impl Drop for Behind {
     fn drop(&mut self) {
@@ -33,7 +33,7 @@ impl Drop for Behind {
 
 impl Behind {
     /// A machine `eth0` behind the client's namespace, which relays for it as 10.0.20.1.
-    fn new(net: &Net) -> Behind {
+    pub fn new(net: &Net) -> Behind {
         let behind = Behind(format!("{}-r", net.client));
         assert!(Command::new("ip").args(["netns", "add", &behind.0]).status().unwrap().success());
         net.client_ip(&["address", "add", "10.0.10.2/24", "dev", "cli"]);

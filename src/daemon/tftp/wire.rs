@@ -129,6 +129,12 @@ impl Wire {
             match received {
                 Ok((length, from)) if from == self.peer => return Ok(length),
                 Ok((_, from)) => self.reject(from, buffer),
+                // A router could not pass on what we sent: time-outs see to that.
+                Err(error) if is_too_long(&error) => {
+                    if let Via::Own(socket) = &self.via {
+                        may_be_cut(socket, true)?;
+                    }
+                }
                 Err(error) => self.survive(error)?,
             }
         }
