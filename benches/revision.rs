@@ -60,7 +60,7 @@ async fn fetched(files: usize) {
     let mut times = Vec::new();
     for run in 0..RUNS {
         let (out, mut updates) = mpsc::channel(1);
-        let fetcher = Fetcher { program: env!("CARGO_BIN_EXE_voldemort").into(), ..Fetcher::default() };
+        let fetcher = Fetcher { program: env!("CARGO_BIN_EXE_voldemort").into() };
         let state = folder.path().join(format!("state-{run}"));
         let bare = folder.path().join("bare.git").display().to_string();
         let started = Instant::now();

@@ -52,7 +52,7 @@ pub enum TlsError {
 /// Where the certificates that we show come from.
 pub enum Certificates {
     Given(Arc<ServerConfig>),
-    Own(Authority),
+    Own(Box<Authority>),
 }
 
 impl Certificates {
@@ -60,7 +60,7 @@ impl Certificates {
     pub fn open(given: Option<&(PathBuf, PathBuf)>, state: &Path) -> Result<Certificates, TlsError> {
         Ok(match given {
             Some((certificate, key)) => Certificates::Given(read(certificate, key)?),
-            None => Certificates::Own(Authority::open(state)?),
+            None => Certificates::Own(Box::new(Authority::open(state)?)),
         })
     }
 

@@ -70,7 +70,7 @@ impl<'a> Opened<'a> {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(Trouble::Damaged(why))) => Err(MediaError::NotAnImage { path, why }),
             Ok(Err(Trouble::Unrecognised)) => Err(MediaError::NotAnImage {
-                why: match lfs::is_pointer(&self.path, self.id.size) {
+                why: match lfs::is_pointer(self.path, self.id.size) {
                     true => lfs::WHY.into(),
                     false => "it holds neither an ISO 9660 nor a UDF volume".into(),
                 },

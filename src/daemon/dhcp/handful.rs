@@ -14,6 +14,8 @@ use crate::proto::dhcp::Destination;
 
 /// Datagrams taken at once.
 const HANDFUL: usize = 128;
+/// Datagrams that there is room for after fewer came the last time: room is made anew for each call.
+const FEW: usize = 8;
 /// Largest datagram taken: relays add to a client's 1,500.
 const LARGEST: usize = 4096;
 /// How long a full send buffer is waited for.
@@ -53,9 +55,10 @@ impl Inbox {
 
     /// Takes what has come, at most a handful; `WouldBlock` if nothing has.
     pub fn receive(&mut self, socket: BorrowedFd) -> io::Result<()> {
+        let room = if self.lengths.len() < FEW { FEW } else { HANDFUL };
         self.lengths.clear();
         self.whence.clear();
-        let mut slices: Vec<libc::iovec> = self.bytes.chunks_mut(LARGEST).map(slice).collect();
+        let mut slices: Vec<libc::iovec> = self.bytes.chunks_mut(LARGEST).take(room).map(slice).collect();
         let parts = slices.iter_mut().zip(&mut self.names).zip(&mut self.controls);
         let mut headers: Vec<libc::mmsghdr> = parts
             .map(|((slice, name), control)| {

@@ -186,7 +186,7 @@ impl Resolver<'_> {
 
     /// A kernel or initrd without a byte is a download or a build that failed.
     fn full(&mut self, path: &Marked<Arc<str>>, entry: Entry) -> Entry {
-        if entry.len() == 0 {
+        if entry.is_empty() {
             let message = format!("`{}` is empty", path.value);
             self.problems.push(Problem::new(Code::BadMedia, path.mark, message, "it has 0 bytes"));
         }

@@ -25,7 +25,7 @@ pub(super) fn check(text: &str, autoinstall: bool) -> Vec<RenderError> {
     if !autoinstall && OTHERS.iter().any(|other| first.starts_with(other)) {
         return Vec::new();
     }
-    if !first.split_whitespace().next().is_some_and(|word| word == HEADER) {
+    if first.split_whitespace().next() != Some(HEADER) {
         return vec![wrong(1, 1, "the first line must be `#cloud-config`, or nothing below it is read")];
     }
     let keys = match keys(text) {
