@@ -17,7 +17,6 @@ pub struct Peer {
     pub at: SocketAddrV4,
 }
 
-/// Every TFTP server that is installed.
 /// Whether the command line names no peer, or this one: the others may take minutes.
 fn is_wanted(name: &str) -> bool {
     let named: Vec<String> = std::env::args().filter(|word| TFTP.contains(&word.as_str())).collect();
@@ -26,6 +25,7 @@ fn is_wanted(name: &str) -> bool {
 
 const TFTP: [&str; 3] = ["tftpd-hpa", "atftpd", "dnsmasq"];
 
+/// Every TFTP server that is installed and wanted.
 pub fn tftp(lab: &Lab) -> Vec<Peer> {
     let root = lab.path("files");
     let root = root.to_str().expect("temporary folders have plain names");

@@ -19,6 +19,9 @@ use crate::model::{Content, Extent};
 
 /// How much is brought into the page cache at a time, in bytes.
 const STRETCH: u64 = 1 << 20;
+/// What is not longer is held in memory while anybody fetches it block by block, in bytes: a call to
+/// the kernel for each block costs more than all else that we do about it.
+const HELD: u64 = 2 << 20;
 
 /// An artefact's bytes.
 pub enum Body {
@@ -45,18 +48,20 @@ impl Body {
         }
     }
 
-    /// All of its `length` bytes.
-    pub async fn whole(&self, length: u64) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
-        if let Body::Disk(disk) = self {
-            let mut ready = 0;
-            while ready < length {
-                let end = disk.prepare(ready).await?;
-                ready = if end > ready { end } else { return Err(END.into()) };
-            }
+    /// The same, to be sent block by block: what is short is in memory, once for all who fetch it.
+    pub async fn held(files: &Files, content: &Content) -> io::Result<Body> {
+        // Looked at in any case: what has changed is not served.
+        let body = Body::open(files, content).await.map_err(io::Error::other)?;
+        let Body::Disk(disk) = &body else { return Ok(body) };
+        if content.len() > HELD {
+            return Ok(body);
         }
-        self.read(0, &mut [IoSliceMut::new(&mut bytes)])?;
-        Ok(bytes)
+        let parts = (Arc::clone(&disk.path), disk.id, Arc::clone(&disk.extents));
+        if let Some(bytes) = files.held(&parts) {
+            return Ok(Body::Memory(bytes));
+        }
+        let bytes = disk.whole(content.len()).await?;
+        Ok(Body::Memory(files.hold(parts, bytes)))
     }
 
     /// Fills all of `buffers` from `offset` on.
@@ -83,6 +88,20 @@ impl Disk {
     /// The stretches of the file that hold `length` bytes of the content from `offset` on.
     pub fn pieces(&self, offset: u64, length: u64) -> impl Iterator<Item = Extent> + '_ {
         pieces(&self.extents, offset, length)
+    }
+
+    /// All of the `length` bytes.
+    async fn whole(&self, length: u64) -> io::Result<Vec<u8>> {
+        let mut ready = 0;
+        while ready < length {
+            let end = self.prepare(ready).await?;
+            ready = if end > ready { end } else { return Err(END.into()) };
+        }
+        let mut bytes = vec![0; usize::try_from(length).map_err(io::Error::other)?];
+        self.read(0, &mut [IoSliceMut::new(&mut bytes)])?;
+        // Others will be sent these: none may be of another state.
+        unchanged(&self.file, &self.path, self.id).map_err(io::Error::other)?;
+        Ok(bytes)
     }
 
     /// `length` bytes from `offset` on, if they lie side by side in the page cache.
@@ -233,5 +252,31 @@ mod tests {
                 assert!(disk.prepare(4).await.is_err());
             }
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_fetched_block_by_block_is_held_once_and_let_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let path: Arc<Path> = Arc::from(folder.path().join("x"));
+        std::fs::write(&path, "first").unwrap();
+        let id = identity(&std::fs::metadata(&path).unwrap());
+        let part = |offset, length| Content::File {
+            path: Arc::clone(&path),
+            id,
+            extents: Arc::new([Extent { offset, length }]),
+        };
+        let bytes = |body| match body {
+            Body::Memory(bytes) => bytes,
+            Body::Disk(_) => panic!("not held"),
+        };
+        let files = Files::new();
+        let first = bytes(Body::held(&files, &part(0, 5)).await.unwrap());
+        let second = bytes(Body::held(&files, &part(0, 5)).await.unwrap());
+        assert_eq!((&first[..], first.as_ptr()), (&b"first"[..], second.as_ptr()));
+        assert_eq!(&bytes(Body::held(&files, &part(1, 3)).await.unwrap())[..], b"irs");
+        drop((first, second));
+        assert!(files.held(&(Arc::clone(&path), id, Arc::new([Extent { offset: 0, length: 5 }]))).is_none());
+        std::fs::write(&path, "second!").unwrap();
+        assert!(Body::held(&files, &part(0, 5)).await.is_err(), "it has changed");
     }
 }

@@ -5,24 +5,20 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use super::body::Body;
 use crate::media::identity;
+use crate::model::Extent;
 use crate::model::content::FileId;
-use crate::model::{Content, Extent};
 
 /// Most handles kept.
 const MAX_KEPT: usize = 256;
 /// A handle nobody asked for that long is let go, so that images can be unmounted or deleted.
 const MAX_IDLE: Duration = Duration::from_secs(60);
 
-/// What is not longer is held in memory while anybody fetches it block by block, in bytes: a call to
-/// the kernel for each block costs more than all else that we do about it.
-const HELD: u64 = 2 << 20;
 /// Most names of what is held.
 const MAX_HELD: usize = 64;
 
@@ -39,11 +35,11 @@ pub enum FileError {
 #[derive(Clone, Default)]
 pub struct Files {
     kept: Arc<Mutex<HashMap<Key, Kept>>>,
-    held: Arc<Mutex<HashMap<Stretches, Weak<[u8]>>>>,
+    held: Arc<Mutex<HashMap<Parts, Weak<[u8]>>>>,
 }
 
-/// Parts of a file.
-type Stretches = (Key, Arc<[Extent]>);
+/// Parts of a file: its path, its identity, where they lie in it.
+pub type Parts = (Arc<Path>, FileId, Arc<[Extent]>);
 
 type Key = (Arc<Path>, FileId);
 
@@ -57,31 +53,24 @@ impl Files {
         Files::default()
     }
 
-    /// What `content` stands for, to be sent block by block.
-    pub async fn body(&self, content: &Content) -> io::Result<Body> {
-        let Content::File { path, id, extents } = content else {
-            return Body::open(self, content).await.map_err(io::Error::other);
-        };
-        let key = ((Arc::clone(path), *id), Arc::clone(extents));
-        let held = |key| {
-            let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-            held.get(key).and_then(Weak::upgrade)
-        };
-        // Looked at in any case: what has changed is not served.
-        let body = Body::open(self, content).await.map_err(io::Error::other)?;
-        if content.len() > HELD {
-            return Ok(body);
-        }
-        if let Some(bytes) = held(&key) {
-            return Ok(Body::Memory(Bytes::from_owner(bytes)));
-        }
-        let bytes: Arc<[u8]> = body.whole(content.len()).await?.into();
-        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The bytes of these parts of a file, if somebody has them in memory.
+    pub fn held(&self, parts: &Parts) -> Option<Bytes> {
+        self.lock_held().get(parts).and_then(Weak::upgrade).map(Bytes::from_owner)
+    }
+
+    /// The same bytes, for others too until nobody has them any more.
+    pub fn hold(&self, parts: Parts, bytes: Vec<u8>) -> Bytes {
+        let bytes: Arc<[u8]> = bytes.into();
+        let mut held = self.lock_held();
         held.retain(|_, bytes| bytes.strong_count() > 0);
         if held.len() < MAX_HELD {
-            held.insert(key, Arc::downgrade(&bytes));
+            held.insert(parts, Arc::downgrade(&bytes));
         }
-        Ok(Body::Memory(Bytes::from_owner(bytes)))
+        Bytes::from_owner(bytes)
+    }
+
+    fn lock_held(&self) -> MutexGuard<'_, HashMap<Parts, Weak<[u8]>>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The file at `path`, if it still is the one with this identity.
@@ -158,30 +147,6 @@ mod tests {
         assert!(matches!(Files::new().open(&path, id).await, Err(FileError::Changed { .. })));
         std::fs::remove_file(&path).unwrap();
         assert!(matches!(Files::new().open(&path, id).await, Err(FileError::Unreadable { .. })));
-    }
-
-    #[tokio::test]
-    async fn what_is_fetched_block_by_block_is_held_once_and_let_go() {
-        let folder = tempfile::tempdir().unwrap();
-        let (path, id) = written(folder.path(), "x");
-        let part = |offset, length| Content::File {
-            path: Arc::clone(&path),
-            id,
-            extents: Arc::new([Extent { offset, length }]),
-        };
-        let bytes = |body| match body {
-            Body::Memory(bytes) => bytes,
-            Body::Disk(_) => panic!("not held"),
-        };
-        let files = Files::new();
-        let first = bytes(files.body(&part(0, 5)).await.unwrap());
-        let second = bytes(files.body(&part(0, 5)).await.unwrap());
-        assert_eq!((&first[..], first.as_ptr()), (&b"first"[..], second.as_ptr()));
-        assert_eq!(&bytes(files.body(&part(1, 3)).await.unwrap())[..], b"irs");
-        drop((first, second));
-        assert!(files.held.lock().unwrap().values().all(|bytes| bytes.strong_count() == 0));
-        std::fs::write(&path, "second!").unwrap();
-        assert!(files.body(&part(0, 5)).await.is_err(), "it has changed");
     }
 
     #[tokio::test]

@@ -20,6 +20,7 @@ use super::keeper::Keeper;
 use super::link::Interface;
 use super::{Stop, now, stopped};
 use crate::model::{Mode, Name};
+use crate::proto::dhcp6::SERVER_PORT;
 use crate::table::{Event, Stage, Table};
 
 /// How often host and inventory are looked at.
@@ -89,7 +90,7 @@ impl Six {
         let (stop, stopping) = watch::channel(false);
         let own = host_addresses(&interface.name);
         let dhcp = dhcp::Service::open(interface, address, own, mode.clone(), self.keeper.clone())
-            .map_err(|error| format!("IPv6: DHCPv6 can't listen on {}: {error}", interface.name))?;
+            .map_err(|error| format!("IPv6: DHCPv6 can't listen on [{address}]:{SERVER_PORT}: {error}"))?;
         let advert = advert::Sender::open(interface, place.subnet.clone(), mode.clone(), self.keeper.clone())
             .map_err(|error| format!("IPv6: no router advertisements on {}: {error}", interface.name))?;
         let served = self.downloads.serve(address.into(), &stopping, tasks);

@@ -41,7 +41,9 @@ fn ask(net: &Net, message: Message, server: &str) -> Option<Answer> {
     let server = server.to_owned();
     within(&net.client, move || {
         // A child of another test may hold the last one's descriptor, until it becomes its program.
+        let start = Instant::now();
         let client = loop {
+            assert!(start.elapsed() < super::daemon::PATIENCE, "port 68 is in use");
             match UdpSocket::bind("0.0.0.0:68") {
                 Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => std::thread::yield_now(),
                 bound => break bound.unwrap(),

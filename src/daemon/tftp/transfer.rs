@@ -109,7 +109,7 @@ impl<O: Opener> Transferring<O> {
     /// The bytes to send and how many they are.
     async fn body(&self, request: &Request<'_>, transfer: &Transfer<O>) -> io::Result<(Body, u64)> {
         let content = &transfer.artifact().content;
-        let body = self.files.body(content).await?;
+        let body = Body::held(&self.files, content).await?;
         let size = content.len();
         if request.mode == Mode::Octet {
             return Ok((body, size));

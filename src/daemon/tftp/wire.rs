@@ -132,7 +132,7 @@ impl Wire {
                 // A router could not pass on what we sent: time-outs see to that.
                 Err(error) if is_too_long(&error) => {
                     if let Via::Own(socket) = &self.via {
-                        may_be_cut(socket, true)?;
+                        let _ = may_be_cut(socket, true);
                     }
                 }
                 Err(error) => self.survive(error)?,
@@ -152,12 +152,12 @@ impl Wire {
     /// A packet from the client that nothing told of; its length in `buffer`.
     pub fn missed(&self, buffer: &mut [u8]) -> Option<usize> {
         let Via::Own(socket) = &self.via else { return None };
-        socket
-            .get_ref()
-            .recv_from(buffer)
-            .ok()
-            .filter(|(_, from)| *from == self.peer)
-            .map(|(length, _)| length)
+        let (length, from) = socket.get_ref().recv_from(buffer).ok()?;
+        if from == self.peer {
+            return Some(length);
+        }
+        self.reject(from, buffer);
+        None
     }
 
     /// Sends one packet.
