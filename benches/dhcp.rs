@@ -5,10 +5,13 @@
 //! plays a relay. An exchange is DISCOVER, OFFER, REQUEST, ACK. Two loads are put on:
 //!
 //! * Kea's own `perfdhcp` at fixed rates: the highest at which less than 1 % of the exchanges are
-//!   lost. perfdhcp has the same processors as the server and needs much of them itself: how busy
-//!   both were is printed beside the rate, and where perfdhcp is what could do no more, it says so.
+//!   lost in most of three runs. perfdhcp has the same processors as the server and needs much of them itself:
+//!   how busy both were is printed beside the rate, and what was the limit just beyond it.
 //! * A lean one ([`crowd`]) that keeps so many exchanges open at any time and takes messages by
 //!   handfuls: what the server can do when the asking costs little.
+//!
+//! Beside the rates stand the latencies of whole exchanges (p50, p99), at a low rate and at half of what
+//! perfdhcp could put on, from the lean load paced evenly.
 //!
 //! Processor time of the server per exchange says the same with less noise. All servers keep
 //! leases on disk; only voldemort waits for the disk before it answers. In `new` every exchange is
@@ -37,6 +40,8 @@ const RETURNING: u32 = 10_000;
 const OPEN: usize = 2048;
 const SECONDS: u64 = 2;
 const LOST_MAX: f64 = 0.01;
+/// Exchanges a second at which nobody waits for anybody else.
+const LOW: f64 = 200.0;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Case {
@@ -56,6 +61,10 @@ pub struct Figure {
     /// Processors that the server and the asking side kept busy, 1.0 for each.
     pub server: f64,
     pub asking: f64,
+    /// Exchanges that were begun, as a share of those that were to be begun.
+    pub asked: f64,
+    /// Milliseconds on average that an exchange waits for its two answers.
+    pub mean: f64,
 }
 
 impl Figure {
@@ -100,13 +109,16 @@ fn compare(network: &Network, case: Case, servers: impl Iterator<Item = Server>)
             overload(server, &mut storm);
             continue;
         }
-        let (best, note) = storm.best();
+        let (best, limit) = storm.best();
         print(server, "perfdhcp", &best, ours.map(|(ours, _)| ours));
-        if let Some(note) = note {
-            println!("  {:<10} {note}", "");
-        }
+        println!("  {:<10} {limit}; {:.2} ms on average at this rate", "", best.mean);
         let lean = crowd::run(network, &running, clients(case), OPEN, Duration::from_secs(SECONDS));
         print(server, "lean", &lean, ours.map(|(_, ours)| ours));
+        for (number, (load, rate)) in [("low", LOW), ("half", best.rate / 2.0)].into_iter().enumerate() {
+            let time = Duration::from_secs(SECONDS);
+            let delays = crowd::paced(network, clients(case), number as u32, rate, time);
+            println!("  {:<10} {load:<8} {rate:>7.0}/s {delays}", "");
+        }
         if server == Server::Voldemort {
             ours = Some((best, lean));
         }
@@ -123,7 +135,7 @@ fn clients(case: Case) -> Option<u32> {
 }
 
 fn print(server: Server, load: &str, figure: &Figure, ours: Option<Figure>) {
-    let Figure { rate, lost, server: busy, asking } = *figure;
+    let Figure { rate, lost, server: busy, asking, .. } = *figure;
     let (name, cost, lost) = (server.name(), figure.cost(), lost * 100.0);
     print!(
         "  {name:<10} {load:<8} {rate:>7.0}/s {lost:>5.2} % lost, {cost:>6.1} us each; \

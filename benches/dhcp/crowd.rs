@@ -1,10 +1,12 @@
 //! A lean crowd of clients behind a relay: keeps a number of exchanges open at any time, reads and
 //! writes messages by handfuls, and looks at as little of them as it can.
 
+use std::fmt;
 use std::net::{Ipv4Addr, UdpSocket};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 
@@ -16,6 +18,11 @@ const HANDFUL: usize = 128;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Machines never seen before are counted from here, beyond those of perfdhcp.
 const NEW: u64 = 0x0010_0000_0000;
+/// Machines of the paced loads are counted in steps of this.
+const PACED: u32 = 1 << 24;
+
+/// How exactly a paced exchange begins at its time.
+const TICK: Duration = Duration::from_micros(100);
 
 const LENGTH: usize = 300;
 /// Where the value of option 53 stands in our messages.
@@ -31,6 +38,23 @@ struct Exchange {
     id: u32,
     asked: bool,
     since: Instant,
+    /// When the first message was due: a load that is late itself must not look like a quick server.
+    due: Instant,
+}
+
+/// How long whole exchanges took, in milliseconds.
+pub struct Delays {
+    p50: f64,
+    p99: f64,
+    /// The share of exchanges that came to no end.
+    lost: f64,
+}
+
+impl fmt::Display for Delays {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Delays { p50, p99, lost } = self;
+        write!(f, "{:>5.2} % lost, an exchange takes p50 {p50:.2} ms, p99 {p99:.2} ms", lost * 100.0)
+    }
 }
 
 struct Crowd {
@@ -40,7 +64,17 @@ struct Crowd {
     next: u32,
     done: u64,
     lost: u64,
+    /// Where exchanges begin at their time, not when another one ends.
+    paced: Option<Paced>,
     out: Vec<[u8; LENGTH]>,
+}
+
+#[derive(Default)]
+struct Paced {
+    /// Places of exchanges that have ended.
+    free: Vec<usize>,
+    /// How long each exchange that came to its end took.
+    took: Vec<Duration>,
 }
 
 pub fn run(
@@ -65,7 +99,23 @@ pub fn run(
                 lost: crowd.lost as f64 / begun.max(1) as f64,
                 server: (running.processor_time() - before.0) / wall,
                 asking: (own_time() - before.1) / wall,
+                asked: 1.0,
+                mean: 0.0,
             }
+        });
+        play.join().expect("the crowd does not panic")
+    })
+}
+
+/// Begins `rate` exchanges a second, evenly, whatever the server does. Each `load` has machines of its own.
+pub fn paced(network: &Network, clients: Option<u32>, load: u32, rate: f64, time: Duration) -> Delays {
+    let file = std::fs::File::open(format!("/run/netns/{}", network.client)).expect("the namespace exists");
+    std::thread::scope(|scope| {
+        let play = scope.spawn(|| {
+            nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET).expect("root may enter namespaces");
+            let mut crowd = Crowd::new(clients);
+            crowd.next = PACED * (load + 1);
+            crowd.pace(rate, time)
         });
         play.join().expect("the crowd does not panic")
     })
@@ -83,14 +133,14 @@ impl Crowd {
             let value = (&raw const room).cast();
             libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, value, size);
         }
-        Crowd { socket, clients, open: Vec::new(), next: 0, done: 0, lost: 0, out: Vec::new() }
+        Crowd { socket, clients, open: Vec::new(), next: 0, done: 0, lost: 0, paced: None, out: Vec::new() }
     }
 
     fn play(&mut self, open: usize, time: Duration) {
         let started = Instant::now();
         let mut looked = started;
         for place in 0..open {
-            self.open.push(Exchange { number: 0, id: 0, asked: false, since: started });
+            self.open.push(Exchange { number: 0, id: 0, asked: false, since: started, due: started });
             self.begin(place, started);
         }
         let mut buffers = vec![[0u8; 1024]; HANDFUL];
@@ -111,9 +161,45 @@ impl Crowd {
         }
     }
 
+    fn pace(&mut self, rate: f64, time: Duration) -> Delays {
+        let started = Instant::now();
+        let nothing = Exchange { number: 0, id: u32::MAX, asked: false, since: started, due: started };
+        self.open = vec![nothing; PLACES as usize];
+        self.paced = Some(Paced { free: (0..self.open.len()).collect(), took: Vec::new() });
+        self.socket.set_nonblocking(true).expect("a socket can be asked not to wait");
+        let mut buffers = vec![[0u8; 1024]; HANDFUL];
+        let mut begun = 0u64;
+        while started.elapsed() < time + PATIENCE {
+            let now = Instant::now();
+            let wanted = (now - started).min(time).as_secs_f64() * rate;
+            while (begun as f64) < wanted {
+                let due = started + Duration::from_secs_f64(begun as f64 / rate);
+                begun += 1;
+                // Without a free place it counts as lost: so many answers are missing.
+                if let Some(place) = self.paced.as_mut().and_then(|paced| paced.free.pop()) {
+                    self.begin(place, now);
+                    self.open[place].due = due;
+                }
+            }
+            self.flush();
+            wait(&self.socket, TICK);
+            let lengths = receive(&self.socket, &mut buffers);
+            let now = Instant::now();
+            for (buffer, length) in buffers.iter().zip(lengths) {
+                self.hear(&buffer[..length], now);
+            }
+        }
+        let mut took = self.paced.take().unwrap_or_default().took;
+        took.sort();
+        let at =
+            |share: f64| took.get((took.len() as f64 * share) as usize).map_or(0.0, Duration::as_secs_f64);
+        let lost = 1.0 - took.len() as f64 / begun.max(1) as f64;
+        Delays { p50: at(0.5) * 1e3, p99: at(0.99) * 1e3, lost }
+    }
+
     fn begin(&mut self, place: usize, now: Instant) {
         let id = (self.next % (u32::MAX / PLACES)) * PLACES + place as u32;
-        self.open[place] = Exchange { number: self.next, id, asked: false, since: now };
+        self.open[place] = Exchange { number: self.next, id, asked: false, since: now, due: now };
         self.next += 1;
         self.say(place, 1, &[]);
     }
@@ -138,7 +224,14 @@ impl Crowd {
             }
             (Some(5), true) => {
                 self.done += 1;
-                self.begin(place, now);
+                match &mut self.paced {
+                    Some(Paced { free, took }) => {
+                        took.push(now - self.open[place].due);
+                        self.open[place].id = u32::MAX;
+                        free.push(place);
+                    }
+                    None => self.begin(place, now),
+                }
             }
             _ => {}
         }
@@ -192,6 +285,13 @@ fn option(message: &[u8], wanted: u8) -> Option<&[u8]> {
 fn empty() -> libc::mmsghdr {
     // SAFETY: all zeros are a header without anything.
     unsafe { std::mem::zeroed() }
+}
+
+/// Until something comes, or the time is over: finer than a socket's own time-out, which counts in ticks of the
+/// kernel.
+fn wait(socket: &UdpSocket, time: Duration) {
+    let mut sockets = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
+    let _ = ppoll(&mut sockets, Some(time.into()), None);
 }
 
 /// The lengths of what has come: at least one, unless nothing comes for a while.

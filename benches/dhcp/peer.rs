@@ -64,7 +64,7 @@ impl Running {
                 eprintln!("{}: {log}", server.name());
                 return None;
             }
-            if perfdhcp(network, &["-n", "5", "-r", "5", "-p", "1", "-R", "5"]).0 > 0.0 {
+            if perfdhcp(network, &["-n", "5", "-r", "5", "-p", "1", "-R", "5"]).done > 0.0 {
                 return Some(running);
             }
         }

@@ -1,8 +1,8 @@
 //! TFTP, HTTP and whole boots, side by side with the servers people use:
-//! `cargo bench --bench serve [-- stream storm image http https boots] [tftpd-hpa atftpd dnsmasq]`.
+//! `cargo bench --bench serve [-- stream storm image http https boots] [tftpd-hpa atftpd dnsmasq async-tftp]`.
 //!
 //! The daemon runs as an operator starts it, with an inventory and an image; the
-//! peers (tftpd-hpa, atftpd, dnsmasq, nginx) run beside it in its network namespace, the clients in
+//! peers (tftpd-hpa, atftpd, dnsmasq, nginx, and the crate async-tftp) run beside it in its network namespace, the clients in
 //! another one. Servers take turns at the same client, figures are medians, only the ratios mean
 //! anything. Processor time of the server says the same with less noise.
 //!
@@ -22,6 +22,9 @@ const ROUNDS: usize = 3;
 
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    if let [peers::ASYNC_TFTP, address, root] = *words.iter().map(String::as_str).collect::<Vec<_>>() {
+        return peers::serve_async_tftp(address, root);
+    }
     let cases = ["stream", "storm", "image", "http", "https", "boots"];
     let all = !words.iter().any(|word| cases.contains(&word.as_str()));
     let wanted = |name: &str| all || words.iter().any(|word| word == name);

@@ -7,6 +7,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use async_tftp::server::TftpServerBuilder;
+
 use super::lab::{Lab, PEERS, Server};
 use super::tftp;
 
@@ -23,7 +25,20 @@ fn is_wanted(name: &str) -> bool {
     named.is_empty() || named.iter().any(|word| word == name)
 }
 
-const TFTP: [&str; 3] = ["tftpd-hpa", "atftpd", "dnsmasq"];
+const TFTP: [&str; 4] = ["tftpd-hpa", "atftpd", "dnsmasq", ASYNC_TFTP];
+/// The crate has no program of its own: this one plays it when it is started with this word.
+pub const ASYNC_TFTP: &str = "async-tftp";
+
+/// Serves `root` at `address` with the crate async-tftp until it is killed, with the limits that its documents
+/// advise: no block or window is larger than what the benchmark asks for.
+pub fn serve_async_tftp(address: &str, root: &str) {
+    let address = address.parse().expect("an address and a port");
+    let server = TftpServerBuilder::with_dir_ro(root).expect("the folder is there").bind(address);
+    let served = async { server.block_size_limit(1468).window_size_limit(64).build().await?.serve().await };
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let ended = runtime.expect("a runtime").block_on(served);
+    ended.expect("the crate serves for ever");
+}
 
 /// Every TFTP server that is installed and wanted.
 pub fn tftp(lab: &Lab) -> Vec<Peer> {
@@ -35,6 +50,9 @@ pub fn tftp(lab: &Lab) -> Vec<Peer> {
     let dnsmasq_root = format!("--tftp-root={root}");
     let listen = format!("--listen-address={PEERS}");
     let bind = PEERS.to_string();
+    let own = std::env::current_exe().expect("this program has a path");
+    let own = own.to_str().expect("cargo's folders have plain names");
+    let crate_at = at(6903).to_string();
     [
         (
             "tftpd-hpa",
@@ -67,6 +85,7 @@ pub fn tftp(lab: &Lab) -> Vec<Peer> {
                 ]
             }),
         ),
+        (ASYNC_TFTP, 6903, Some(vec![own, ASYNC_TFTP, &crate_at, root])),
         (
             "dnsmasq",
             69,

@@ -1,5 +1,7 @@
 //! The TFTP server against the clients people run, and one of our own that misbehaves on purpose.
 
+mod async_tftp;
+
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
