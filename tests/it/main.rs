@@ -34,6 +34,7 @@ mod schema;
 mod secret;
 mod siege;
 mod sources;
+mod state;
 mod tftp;
 mod walk;
 mod waves;
