@@ -139,10 +139,34 @@ impl Server {
         subnet.cidr.as_ref().map_or(self.address, |cidr| self.address_on(cidr))
     }
 
+    /// The address by which a machine of `subnet` reaches us whose message came in at our address
+    /// `came_to`: ours in that subnet, else the one it (or its relay) has reached already.
+    pub fn address_toward(&self, subnet: &crate::desired::Subnet, came_to: Ipv4Addr) -> Ipv4Addr {
+        if subnet.contains(came_to) {
+            return came_to;
+        }
+        let mut own = std::iter::once(self.address).chain(self.others.iter().map(|(_, own)| *own));
+        own.find(|own| subnet.contains(*own)).unwrap_or(came_to)
+    }
+
     /// The address by which a client reaches us.
     pub fn address_for(&self, client: Ipv4Addr) -> Ipv4Addr {
         let near = self.others.iter().find(|(network, _)| network.contains(client));
         near.map_or(self.address, |(_, own)| *own)
+    }
+
+    /// The address of ours that a client reached, for URLs that it is told. Behind address translation
+    /// a connection may seem to end at an address that is none of ours: then it is not known.
+    pub fn known(&self, reached: Option<IpAddr>) -> Option<IpAddr> {
+        reached.filter(|reached| match reached {
+            IpAddr::V4(reached) => self.is_own(*reached),
+            IpAddr::V6(_) => true,
+        })
+    }
+
+    /// The same, or else the address by which machines of `subnet` reach us.
+    pub fn reached_at(&self, reached: Option<IpAddr>, subnet: &crate::desired::Subnet) -> IpAddr {
+        self.known(reached).unwrap_or_else(|| self.address_in(subnet).into())
     }
 
     pub fn url_at(&self, address: impl Into<IpAddr>) -> String {

@@ -188,7 +188,7 @@ impl Player<'_> {
             mode: self.mode,
             port: destination.port(),
             source,
-            broadcast: destination.ip().is_broadcast() || *destination.ip() == cidr.broadcast(),
+            broadcast: cidr.is_for_everybody(*destination.ip()),
         };
         let asked = match Request::decode(&packet.payload) {
             Ok(request) => {

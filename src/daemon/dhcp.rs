@@ -201,11 +201,11 @@ impl<L: Lessor> Service<L> {
 
     /// Which network a datagram came to; `None` if that is not served.
     fn locate(&self, port: usize, received: &Received) -> Option<(Link, Exit)> {
-        // What is sent to one of our addresses may come in by another interface.
-        let by_index = self.places.iter().position(|place| received.index == place.interface.index);
-        let by_address =
-            || self.places.iter().position(|place| received.destination == place.interface.address);
-        let place = by_index.or_else(by_address)?;
+        // What is sent to one of our addresses may come in by another interface. It is answered from
+        // the address that it was sent to: that is where its sender reaches us.
+        let by_address = self.places.iter().position(|place| received.destination == place.interface.address);
+        let by_index = || self.places.iter().position(|place| received.index == place.interface.index);
+        let place = by_address.or_else(by_index)?;
         let Place { interface, mode, .. } = &self.places[place];
         let (server, cidr) = (interface.address, interface.cidr);
         let link = Link {
@@ -214,7 +214,7 @@ impl<L: Lessor> Service<L> {
             mode: *mode.borrow(),
             port: self.post.ports()[port].number,
             source: received.source,
-            broadcast: received.destination.is_broadcast() || received.destination == cidr.broadcast(),
+            broadcast: cidr.is_for_everybody(received.destination),
         };
         Some((link, Exit { port, source: server, index: received.index, place }))
     }

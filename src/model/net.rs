@@ -39,8 +39,19 @@ impl Cidr {
         self.base.into()
     }
 
-    pub fn broadcast(&self) -> Ipv4Addr {
+    /// The last address, whatever it is for.
+    pub fn last(&self) -> Ipv4Addr {
         (self.base | !mask(self.length)).into()
+    }
+
+    /// The address of everybody in the network; a /31 and a /32 have none (RFC 3021).
+    pub fn broadcast(&self) -> Option<Ipv4Addr> {
+        (self.length <= 30).then(|| self.last())
+    }
+
+    /// Whether a packet to `destination` was meant for everybody on this network's wire.
+    pub fn is_for_everybody(&self, destination: Ipv4Addr) -> bool {
+        destination.is_broadcast() || self.broadcast() == Some(destination)
     }
 
     pub fn netmask(&self) -> Ipv4Addr {
@@ -54,8 +65,7 @@ impl Cidr {
     /// Whether a machine may carry this address: inside, and neither network nor broadcast
     /// address (which /31 and /32 do not have, RFC 3021).
     pub fn is_host(&self, address: Ipv4Addr) -> bool {
-        self.contains(address)
-            && (self.length >= 31 || (address != self.network() && address != self.broadcast()))
+        self.contains(address) && (self.length >= 31 || (address != self.network() && address != self.last()))
     }
 
     /// First and last host address.
@@ -150,6 +160,13 @@ mod tests {
         assert_eq!(lab.netmask(), Ipv4Addr::new(255, 255, 255, 0));
         assert_eq!(lab.hosts().to_string(), "10.0.10.1-10.0.10.254");
         assert!(!lab.is_host("10.0.10.255".parse().unwrap()));
+        assert_eq!(lab.broadcast(), Some(Ipv4Addr::new(10, 0, 10, 255)));
+        for small in ["10.0.0.0/31", "10.0.0.7/32"] {
+            let small: Cidr = small.parse().unwrap();
+            assert_eq!(small.broadcast(), None, "{small}");
+            assert!(!small.is_for_everybody(small.last()), "{small}: its own address");
+            assert!(small.is_for_everybody(Ipv4Addr::BROADCAST));
+        }
         assert_eq!("10.0.0.0/31".parse::<Cidr>().unwrap().hosts().len(), 2);
         assert_eq!("0.0.0.0/0".parse::<Cidr>().unwrap().netmask(), Ipv4Addr::UNSPECIFIED);
         assert!("10.0.10.0/24".parse::<Cidr>().unwrap().overlaps(&"10.0.0.0/16".parse().unwrap()));

@@ -23,7 +23,7 @@ mod raspberry;
 mod script;
 mod uboot;
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use super::path::{clean_path, percent_decode};
 use crate::model::{Content, Mac, Name};
@@ -40,18 +40,14 @@ pub use script::render as boot_script;
 pub struct Asker {
     pub address: IpAddr,
     pub transport: Transport,
-    /// Our address that it reached, if that is one of IPv6: what it is told to fetch is there.
-    pub at: Option<Ipv6Addr>,
+    /// Our address that it reached: what it is told to fetch is there.
+    pub at: Option<IpAddr>,
 }
 
 impl Asker {
     /// `own` is our address that it reached.
     pub fn new(address: impl Into<IpAddr>, own: Option<IpAddr>, transport: Transport) -> Asker {
-        let at = match own {
-            Some(IpAddr::V6(own)) => Some(own),
-            Some(IpAddr::V4(_)) | None => None,
-        };
-        Asker { address: address.into(), transport, at }
+        Asker { address: address.into(), transport, at: own }
     }
 }
 

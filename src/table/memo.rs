@@ -2,7 +2,7 @@
 //! who asks again (for the size first, over another connection, after a cut) is sent the same bytes.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -27,8 +27,8 @@ pub struct Subject {
     pub mac: Mac,
     pub address: Option<Ipv4Addr>,
     pub address6: Option<Ipv6Addr>,
-    /// Our own address in the text's URLs, where it is one of IPv6.
-    pub at: Option<Ipv6Addr>,
+    /// Our own address that was reached: the text's URLs lead there.
+    pub at: Option<IpAddr>,
 }
 
 /// Bytes and their entity tag.

@@ -9,6 +9,7 @@ mod ipv6;
 mod lab;
 mod message;
 mod modes;
+mod networks;
 mod options;
 mod pcap;
 mod property;

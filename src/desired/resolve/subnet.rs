@@ -183,7 +183,7 @@ fn is_ipv6_only(resource: &Resource<document::Subnet>) -> bool {
 type Network<'a> = (&'a Marked<Cidr>, &'a Resource<document::Subnet>);
 
 fn overlap((outer, around): Network, (inner, resource): Network) -> Problem {
-    let span = |cidr: &Cidr| format!("{}-{}", cidr.network(), cidr.broadcast());
+    let span = |cidr: &Cidr| format!("{}-{}", cidr.network(), cidr.last());
     let message = format!("subnets `{}` and `{}` overlap", around.name, resource.name);
     let lies = format!("{} lies inside `{}`", span(&inner.value), around.name);
     let problem = Problem::new(Code::Overlap, inner.mark, message, lies)
@@ -194,6 +194,6 @@ fn overlap((outer, around): Network, (inner, resource): Network) -> Problem {
         return problem.help(elsewhere);
     }
     let lower = Cidr::around(outer.value.network(), half);
-    let free = if lower.overlaps(&inner.value) { Cidr::around(outer.value.broadcast(), half) } else { lower };
+    let free = if lower.overlaps(&inner.value) { Cidr::around(outer.value.last(), half) } else { lower };
     problem.help(format!("shrink `{}` to {free}, or {elsewhere}", around.name))
 }

@@ -54,7 +54,10 @@ impl<'a> Asker<'a> {
         let machine = table.speaker(request.mac, request.identities());
         let deployment = machine.and_then(|machine| table.tenant(&machine.name));
         let first = subnet(table, link, request)?;
-        let subnet = on_the_wire(table, link, now, request, deployment, first);
+        let subnet = match names_its_network(request) {
+            true => first,
+            false => on_the_wire(table, link, now, request, deployment, first),
+        };
         Ok(Asker { request, client: Client::of(request), subnet, machine, deployment })
     }
 
@@ -133,14 +136,27 @@ impl<'a> Asker<'a> {
     }
 }
 
-/// The subnet to serve from: what the relay names (RFC 3527), else where the relay is, else
-/// what the relayed client selects (RFC 3011), else where a client that unicasts to us already
-/// lives, else the network of our interface. The longest prefix wins.
+/// Whether the sender has its address from elsewhere and says which: an INFORM, which gets the
+/// parameters of the network that it is in (RFC 2131 section 4.3.5).
+fn names_its_network(request: &Request) -> bool {
+    request.kind == MessageType::Inform && !request.header.ciaddr().is_unspecified()
+}
+
+/// The subnet to serve from: what the relay names (RFC 3527), else what the relayed client selects
+/// (RFC 3011), else where a client lives that asks for parameters alone, else where the relay is,
+/// else where a client that unicasts to us already lives, else the network of our interface. The
+/// longest prefix wins.
 fn subnet(table: &Table, link: &Link, request: &Request) -> Result<Arc<Subnet>, Reason> {
     let relay = request.header.giaddr();
     let client = request.header.ciaddr();
-    let place = if !relay.is_unspecified() {
-        request.relay_address(LINK_SELECTION).or(request.followed_selection()).unwrap_or(relay)
+    let relayed = !relay.is_unspecified();
+    let named = request.relay_address(LINK_SELECTION).or(request.followed_selection());
+    let place = if let Some(named) = named.filter(|_| relayed) {
+        named
+    } else if names_its_network(request) {
+        client
+    } else if relayed {
+        relay
     } else if !client.is_unspecified() && !link.broadcast && find(table, client).is_some() {
         client
     } else {

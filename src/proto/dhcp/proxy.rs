@@ -51,7 +51,7 @@ fn answer(table: &Table, link: &Link, now: Time, request: &Request, kind: Messag
         machine: Some(&**machine),
         deployment: deployment.map(|deployment| &**deployment),
     };
-    let server = table.server.address_on(&link.cidr);
+    let server = link.server;
     let file = BootFile::of(booter, &table.server, server);
     if let BootFile::Missing(what) = file {
         return silence(table, link, request, Reason::NothingToBoot(what));

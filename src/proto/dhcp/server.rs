@@ -117,15 +117,46 @@ impl Case<'_> {
     }
 
     fn request(&self) -> Result<Decision, Reason> {
-        let asker = self.asker()?;
         let (wish, wanted) = self.wish();
-        match asker.right(self.table, self.link, self.now)? {
-            Right::Fixed(address) if wanted == address => {
+        let asker = match self.asker() {
+            Ok(asker) => asker,
+            Err(reason) => return self.astray(None, wish, wanted, reason),
+        };
+        match asker.right(self.table, self.link, self.now) {
+            Ok(Right::Fixed(address)) if wanted == address => {
                 self.give(&asker, MessageType::Ack, address, asker.subnet.lease)
             }
-            Right::Fixed(address) => self.refuse(&asker, wish, wanted, Some(address)),
-            Right::Lease(supply) => self.request_lease(&asker, supply, wish, wanted),
+            Ok(Right::Fixed(address)) => self.refuse(&asker, wish, wanted, Some(address)),
+            Ok(Right::Lease(supply)) => self.request_lease(&asker, supply, wish, wanted),
+            Err(reason) => self.astray(Some(&asker), wish, wanted, reason),
         }
+    }
+
+    /// A REQUEST from where its sender gets no address, for `reason`. If the address that it wants is
+    /// one that it has from here, it is refused, so that it starts over at once (RFC 2131 section
+    /// 4.3.2); else another server may know it.
+    fn astray(
+        &self,
+        asker: Option<&Asker>,
+        wish: Wish,
+        wanted: Ipv4Addr,
+        reason: Reason,
+    ) -> Result<Decision, Reason> {
+        let leases = &self.table.leases;
+        let (leased, offered) = (leases.binding(self.request.mac), leases.offer(self.request.mac));
+        let from_here = leased.into_iter().chain(offered).any(|lease| lease.address == wanted)
+            || self.fixed_owner(wanted).is_some();
+        let elsewhere = asker.is_none_or(|asker| !asker.subnet.contains(wanted));
+        let over = match wish {
+            Wish::Selecting | Wish::InitReboot => true,
+            // It runs: what it has lasts until its lease ends, as long as it is where that was given.
+            Wish::Renewing | Wish::Rebinding => elsewhere,
+            Wish::Nothing => false,
+        };
+        if !from_here || !over {
+            return Err(reason);
+        }
+        self.nak(asker, wish, wanted, &reason.to_string())
     }
 
     fn request_lease(
@@ -202,20 +233,42 @@ impl Case<'_> {
         if !may {
             return Err(Reason::NotOurNetwork(wanted));
         }
-        self.nak(asker, wanted, &why)
+        self.nak(Some(asker), wish, wanted, &why)
     }
 
-    fn nak(&self, asker: &Asker, wanted: Ipv4Addr, why: &str) -> Result<Decision, Reason> {
-        let mut reply = Reply::new(self.request, MessageType::Nak, self.server_id());
-        reply.option(DhcpOption::Message(format!("{wanted}: {why}")));
+    /// `asker` is `None` where the network is not known that the message comes from.
+    fn nak(
+        &self,
+        asker: Option<&Asker>,
+        wish: Wish,
+        wanted: Ipv4Addr,
+        why: &str,
+    ) -> Result<Decision, Reason> {
+        let own = asker.map_or(self.link.server, |asker| self.own_address(asker));
+        let mut reply = Reply::new(self.request, MessageType::Nak, self.server_id(own));
+        reply.option(DhcpOption::Message(shortened(format!("{wanted}: {why}"))));
         let relay = self.request.header.giaddr();
-        let to = if relay.is_unspecified() {
-            Destination::Broadcast
-        } else {
+        let current = self.request.header.ciaddr();
+        let to = if !relay.is_unspecified() {
             reply.broadcast();
             Destination::Relay(relay)
+        } else if wish == Wish::Renewing && !self.link.cidr.contains(current) {
+            // A relay's client renews without its relay: it is on none of our wires.
+            Destination::Unicast(SocketAddrV4::new(current, CLIENT_PORT))
+        } else {
+            Destination::Broadcast
         };
-        let event = self.event(asker, Stage::Refused, None, format!("refused {wanted}: {why}"));
+        let deployment = match asker {
+            Some(asker) => asker.deployment,
+            None => self.table.deployment_of(self.request.mac),
+        };
+        let event = Event {
+            mac: Some(self.request.mac),
+            deployment: deployment.map(|deployment| deployment.name.clone()),
+            arch: asker.and_then(|asker| asker.client.arch),
+            ipxe: asker.filter(|asker| asker.client.boots()).map(|asker| asker.client.is_ipxe()),
+            ..Event::new(self.now, Stage::Refused, format!("refused {wanted}: {why}"))
+        };
         Ok(Decision::Reply { bytes: reply.encode()?, to, events: vec![event] })
     }
 
@@ -330,7 +383,7 @@ impl Case<'_> {
     /// Network parameters: mask and router always, the rest as asked (option 55).
     fn reply(&self, asker: &Asker, kind: MessageType) -> Reply {
         let subnet = &asker.subnet;
-        let mut reply = Reply::new(self.request, kind, self.server_id());
+        let mut reply = Reply::new(self.request, kind, self.server_id(self.own_address(asker)));
         if let Some(cidr) = subnet.cidr {
             reply.option(DhcpOption::SubnetMask(cidr.netmask()));
         }
@@ -347,8 +400,9 @@ impl Case<'_> {
         if let Some(domain) = subnet.domain.clone().filter(|_| self.request.wants(15)) {
             reply.option(DhcpOption::DomainName(domain));
         }
-        if let Some(cidr) = subnet.cidr.filter(|_| self.request.wants(28)) {
-            reply.option(DhcpOption::BroadcastAddr(cidr.broadcast()));
+        let broadcast = subnet.cidr.and_then(|cidr| cidr.broadcast());
+        if let Some(broadcast) = broadcast.filter(|_| self.request.wants(28)) {
+            reply.option(DhcpOption::BroadcastAddr(broadcast));
         }
         self.add_options(asker, &mut reply);
         reply
@@ -386,7 +440,7 @@ impl Case<'_> {
 
     /// Adds the boot file, if it is a machine of the manifests that asks to boot.
     fn boot(&self, asker: &Asker, reply: &mut Reply) -> BootFile {
-        let server = self.table.server.address_in(&asker.subnet);
+        let server = self.own_address(asker);
         let file = match asker.machine {
             Some(_) => BootFile::of(asker.booter(), &self.table.server, server),
             None if asker.client.boots() => BootFile::Missing("it is in no manifest".into()),
@@ -454,13 +508,21 @@ impl Case<'_> {
     }
 
     fn is_ours(&self, server: Ipv4Addr) -> bool {
-        server == self.link.server || self.table.server.is_own(server) || server == self.server_id()
+        server == self.link.server
+            || self.table.server.is_own(server)
+            || server == self.server_id(self.link.server)
     }
 
-    fn server_id(&self) -> Ipv4Addr {
+    /// Our address for the sender: the server identifier, the next server and the URLs of one answer
+    /// are the same.
+    fn own_address(&self, asker: &Asker) -> Ipv4Addr {
+        self.table.server.address_toward(&asker.subnet, self.link.server)
+    }
+
+    /// Option 54 of an answer: `own`, unless the relay wants to be taken for the server (RFC 5107).
+    fn server_id(&self, own: Ipv4Addr) -> Ipv4Addr {
         let relayed = !self.request.header.giaddr().is_unspecified();
-        let told = self.request.relay_address(SERVER_ID_OVERRIDE).filter(|_| relayed);
-        told.unwrap_or(self.link.server)
+        self.request.relay_address(SERVER_ID_OVERRIDE).filter(|_| relayed).unwrap_or(own)
     }
 
     fn silence(&self, reason: Reason) -> Decision {
@@ -468,4 +530,12 @@ impl Case<'_> {
         let (mac, sender) = (Some(self.request.mac), self.link.source);
         Decision::Silence(Silence { reason, mac, sender, deployment })
     }
+}
+
+/// A text that one option can hold (RFC 2132 section 2).
+fn shortened(mut text: String) -> String {
+    const LONGEST: usize = 255;
+    let end = (0..=LONGEST.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    text.truncate(end.unwrap_or(0));
+    text
 }

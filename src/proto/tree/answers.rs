@@ -1,6 +1,6 @@
 //! Answer files: rendered for one installation, served to who knows its token, while it lasts.
 
-use std::net::Ipv6Addr;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{Answer, Artifact, Asker, Facts, Method, Refusal, RefusalReason, script};
@@ -48,7 +48,7 @@ fn serve(
     table: &Table,
     deployment: &Arc<Deployment>,
     file: &str,
-    at: Option<Ipv6Addr>,
+    at: Option<IpAddr>,
 ) -> Result<Answer, Refusal> {
     let missing =
         || Refusal::new(RefusalReason::NotFound, format!("{} has no answer file {file}", deployment.name));
@@ -97,18 +97,18 @@ impl<'a> Part<'a> {
         Some(Part { template, file, mac })
     }
 
-    fn subject(&self, table: &Table, deployment: &Deployment, at: Option<Ipv6Addr>) -> Subject {
+    fn subject(&self, table: &Table, deployment: &Deployment, at: Option<IpAddr>) -> Subject {
         let Part { template: _, file, mac } = *self;
         let address = table.address_of(deployment, mac);
         Subject { file: file.name, mac, address, address6: table.address6_of(deployment, mac), at }
     }
 
-    /// The text, with URLs that lead to our IPv6 address `at`.
+    /// The text, with URLs that lead to our address `at`.
     fn render(
         &self,
         table: &Table,
         deployment: &Deployment,
-        at: Option<Ipv6Addr>,
+        at: Option<IpAddr>,
     ) -> Result<String, RenderError> {
         let Part { template, file: _, mac } = *self;
         let facts = Facts { table, deployment, mac, address: table.address_of(deployment, mac), at };

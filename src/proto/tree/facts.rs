@@ -1,6 +1,6 @@
 //! What every template may know of the machine it is rendered for.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::desired::Deployment;
 use crate::model::Mac;
@@ -13,13 +13,13 @@ pub fn facts(table: &Table, deployment: &Deployment, mac: Mac, address: Option<I
     facts_at(table, deployment, mac, address, None)
 }
 
-/// The same for a machine that reached us at our IPv6 address `at`: URLs lead there.
+/// The same for a machine that reached us at our address `at`: URLs lead there.
 pub fn facts_at(
     table: &Table,
     deployment: &Deployment,
     mac: Mac,
     address: Option<Ipv4Addr>,
-    at: Option<Ipv6Addr>,
+    at: Option<IpAddr>,
 ) -> Values {
     Facts { table, deployment, mac, address, at }.all()
 }
@@ -31,7 +31,7 @@ pub struct Facts<'a> {
     pub deployment: &'a Deployment,
     pub mac: Mac,
     pub address: Option<Ipv4Addr>,
-    pub at: Option<Ipv6Addr>,
+    pub at: Option<IpAddr>,
 }
 
 impl Facts<'_> {
@@ -69,8 +69,7 @@ impl Facts<'_> {
         put(&mut facts, wanted, "name", || text(Some(deployment.name.to_string())));
         put(&mut facts, wanted, "mac", || text(Some(mac.to_string())));
         self.network(&mut facts, wanted);
-        let own = at.map_or_else(|| table.server.address_in(subnet).into(), IpAddr::V6);
-        let server = table.server.url_at(own);
+        let server = table.server.url_at(table.server.reached_at(at, subnet));
         put(&mut facts, wanted, "server_url", || text(Some(server.clone())));
         put(&mut facts, wanted, "media_url", || text(Some(format!("{server}/{}", deployment.boot.prefix))));
         self.urls(&mut facts, wanted, &server);

@@ -139,7 +139,7 @@ pub fn render(
     // Anybody on the network can read a script; `check` refuses command lines that want a secret.
     let secret = |_: &str| None;
     let boot = &deployment.boot;
-    let server = asker.at.map_or_else(|| table.server.address_in(&deployment.subnet).into(), IpAddr::V6);
+    let server = table.server.reached_at(asker.at, &deployment.subnet);
     let root = match form {
         Form::Ipxe => format!("{}/{}", table.server.url_at(server), boot.prefix),
         Form::Grub | Form::Pxelinux => format!("/{}", boot.prefix),
@@ -221,8 +221,8 @@ fn local_text(form: Form, firmware: Option<Firmware>, reason: &str) -> String {
 }
 
 fn by_mac(table: &Table, asker: &Asker) -> String {
-    let own = match (asker.address, asker.at) {
-        (_, Some(own)) => own.into(),
+    let own = match (asker.address, table.server.known(asker.at)) {
+        (_, Some(own)) => own,
         (IpAddr::V4(address), None) => table.server.address_for(address).into(),
         (IpAddr::V6(_), None) => IpAddr::V4(table.server.address),
     };

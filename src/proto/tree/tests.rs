@@ -335,3 +335,28 @@ fn a_folder_named_like_a_card_is_that_machines() {
     table.server = Arc::new(server);
     assert!(matches!(open(&table, &elsewhere, Method::Get, path, ""), Answer::Serve(_)));
 }
+
+/// A machine behind a relay reaches us at one of several addresses: what it is told to fetch is there.
+#[test]
+fn urls_lead_where_the_machine_has_reached_us() {
+    let mut table = with_a_machine_of(&["linux"], &["ipxe.efi"], "url={{ server_url }}");
+    let mac = Mac::new([0x52, 0x54, 0, 0, 0, 1]).unwrap();
+    let mut server = (*table.server).clone();
+    server.address = Ipv4Addr::new(10, 7, 0, 1);
+    server.others = vec![("10.8.0.0/24".parse().unwrap(), Ipv4Addr::new(10, 8, 0, 1))];
+    table.server = Arc::new(server);
+    let deployment = table.deployment_of(mac).unwrap().clone();
+    // Behind address translation a connection ends at an address that is none of ours.
+    for (reached, url) in
+        [("10.7.0.1", "http://10.7.0.1"), ("10.8.0.1", "http://10.8.0.1"), ("172.17.0.2", "http://10.7.0.1")]
+    {
+        let reached: IpAddr = reached.parse().unwrap();
+        for form in [Form::Ipxe, Form::Grub] {
+            let asker = Asker::new(Ipv4Addr::new(10, 0, 0, 9), Some(reached), Transport::Http);
+            let script = boot_script(&table, &asker, form, mac, &deployment).unwrap();
+            assert!(script.contains(&format!("url={url}")), "{script}");
+            let other = if url.contains("10.7") { "10.8.0.1" } else { "10.7.0.1" };
+            assert!(!script.contains(other), "{script}");
+        }
+    }
+}
