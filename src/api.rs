@@ -1,9 +1,12 @@
 //! The control API: wire types, routes, and the client that the commands use.
 
+pub mod access;
+pub mod body;
 pub mod client;
 pub mod convert;
 pub mod hook;
 pub mod metrics;
+pub mod problem;
 pub mod routes;
 pub mod types;
 pub mod why;

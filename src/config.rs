@@ -6,6 +6,7 @@ pub mod host;
 mod inventory;
 mod listen;
 mod read;
+pub mod runtime;
 mod tree;
 
 use std::fmt;
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 pub use listen::Listen;
 
 pub use crate::model::Mode;
-use crate::model::{Access, Cidr, Git, Inventory, Name, Range, Span, Verify};
+use crate::model::{Access, Cidr, Git, Inventory, Name, Range, Role, Span, Verify};
 
 /// The daemon's file, understood.
 #[derive(Clone, Debug, PartialEq)]
@@ -82,7 +83,19 @@ pub struct Tls {
 /// `[api]`: the server for people.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Api {
-    pub listen: Listen,
+    /// At least one; those of the default where the file names none.
+    pub listen: Vec<Listen>,
+    /// What members of the group [`runtime::GROUP`] may do through the Unix socket.
+    pub group_role: Role,
+    /// A file with a token that lets programs read, such as Prometheus.
+    pub viewer_token: Option<PathBuf>,
+}
+
+impl Api {
+    /// Whether this is the default, written or not. Its socket is done without where it can't be made.
+    pub fn is_default(&self) -> bool {
+        self.listen == Listen::defaults()
+    }
 }
 
 /// `reconcile` of a source: what becomes of a new revision.
@@ -193,7 +206,7 @@ impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Listen::Tcp(address) => write!(f, "{address}"),
-            Listen::Unix(path) => write!(f, "{}", path.display()),
+            Listen::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }
@@ -274,8 +287,11 @@ impl Config {
             paths.extend([certificate, key]);
         }
         paths.extend(&mut secrets.identity);
-        if let Listen::Unix(path) = &mut api.listen {
-            paths.push(path);
+        paths.extend(&mut api.viewer_token);
+        for listen in &mut api.listen {
+            if let Listen::Unix(path) = listen {
+                paths.push(path);
+            }
         }
         for Source { name: _, inventory, poll: _, webhook, reconcile: _, write: _ } in sources {
             paths.extend(webhook);

@@ -27,10 +27,12 @@ pub mod raw;
 pub mod reconcile;
 pub mod secrets;
 mod signals;
+mod socket;
 pub mod start;
 pub mod tally;
 pub mod tftp;
 pub mod tls;
+mod token;
 
 use std::os::fd::AsFd;
 use std::time::{SystemTime, UNIX_EPOCH};

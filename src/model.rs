@@ -2,6 +2,7 @@
 
 pub mod arch;
 pub mod base64;
+pub mod caller;
 pub mod content;
 pub mod dhcp_option;
 pub mod hex;
@@ -21,6 +22,7 @@ pub mod window;
 
 pub use arch::{ClientArch, Cpu, Firmware};
 pub use base64::base64;
+pub use caller::{By, Caller, Role};
 pub use content::{Content, Extent};
 pub use hex::hex;
 pub use identity::Identity;

@@ -1,31 +1,52 @@
 //! The commands' side of the control API.
 
+use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
-use hyper::{Method, Request, StatusCode};
+use hyper::client::conn::http1::SendRequest;
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::types::Failure;
+use super::access::NETWORK;
+use super::types::Problem;
 
-/// Talks to one daemon.
+/// Longest time until a connection stands.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// Talks to one daemon: the first of some addresses at which it is found.
 #[derive(Clone, Debug)]
 pub struct Client {
-    /// `host:port`, or the path of a Unix socket.
-    address: String,
+    addresses: Vec<Address>,
+}
+
+/// Where a daemon may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A Unix socket; if it is not of this network namespace it is another daemon's.
+    Socket { path: PathBuf, network: Option<u64> },
+    /// `host:port`, and the token that it takes, or why there is none.
+    Tcp { address: String, token: Result<String, String> },
 }
 
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     #[error("no daemon answers at {address}: {cause}")]
     Unreachable { address: String, cause: String },
+    /// A daemon is there and does not serve this caller.
+    #[error("{0}")]
+    NotAllowed(String),
     #[error("{0}")]
     Refused(String),
+    /// What was asked about is not there any more, such as events that were forgotten.
+    #[error("{0}")]
+    Gone(String),
     /// The daemon answers, but something that it needs does not.
     #[error("{0}")]
     Unavailable(String),
@@ -33,16 +54,24 @@ pub enum ClientError {
     Nonsense { address: String, why: String },
 }
 
+/// A connection on which requests are sent.
+struct Connection {
+    address: String,
+    token: Option<String>,
+    sender: SendRequest<Full<Bytes>>,
+    task: tokio::task::JoinHandle<hyper::Result<()>>,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
 impl Client {
-    /// `address` is `host:port`, a port of this host, or the path of a Unix socket.
-    pub fn new(address: &str) -> Client {
-        let address = address.strip_prefix("unix:").unwrap_or(address);
-        if address.starts_with('/') {
-            return Client { address: address.to_owned() };
-        }
-        let address = address.strip_prefix("http://").unwrap_or(address).trim_end_matches('/');
-        let address = if address.contains(':') { address.to_owned() } else { format!("127.0.0.1:{address}") };
-        Client { address }
+    /// Tries the addresses in their order.
+    pub fn new(addresses: Vec<Address>) -> Client {
+        Client { addresses }
     }
 
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
@@ -54,7 +83,7 @@ impl Client {
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, ClientError> {
-        let body = serde_json::to_vec(body).map_err(|error| self.nonsense(error))?;
+        let body = serde_json::to_vec(body).map_err(|error| nonsense("this command", error))?;
         self.send(Method::POST, path, body.into()).await
     }
 
@@ -64,51 +93,158 @@ impl Client {
         path: &str,
         body: Bytes,
     ) -> Result<T, ClientError> {
-        let unreachable = |cause: String| ClientError::Unreachable { address: self.address.clone(), cause };
-        let connected = tokio::time::timeout(Duration::from_secs(5), self.connect()).await;
-        let stream = connected.map_err(|_| unreachable("timed out".into()))?;
-        let stream = stream.map_err(|error| unreachable(error.to_string()))?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| unreachable(error.to_string()))?;
-        let connection = tokio::spawn(connection);
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("Host", "voldemort")
-            .header("Content-Type", "application/json")
-            .body(Full::new(body))
-            .map_err(|error| self.nonsense(error))?;
-        let response = sender.send_request(request).await.map_err(|error| unreachable(error.to_string()))?;
+        let mut connection = self.connect().await?;
+        let address = connection.address.clone();
+        let unreachable = |cause: String| ClientError::Unreachable { address: address.clone(), cause };
+        let response = connection.ask(method, path, body).await.map_err(unreachable)?;
         let status = response.status();
-        let body =
-            response.into_body().collect().await.map_err(|error| unreachable(error.to_string()))?.to_bytes();
-        drop(sender);
-        connection.abort();
-        if status != StatusCode::OK {
-            let said = serde_json::from_slice::<Failure>(&body).map(|failure| failure.error);
-            let said = said.unwrap_or_else(|_| format!("{status}"));
-            return Err(match status {
-                StatusCode::SERVICE_UNAVAILABLE => ClientError::Unavailable(said),
-                _ => ClientError::Refused(said),
-            });
+        let body = response.into_body().collect().await.map_err(|error| unreachable(error.to_string()))?;
+        understood(&address, status, &body.to_bytes())
+    }
+
+    /// A connection to the first address where our daemon is.
+    async fn connect(&self) -> Result<Connection, ClientError> {
+        let (mut tried, mut causes, mut forbidden) = (Vec::new(), Vec::new(), None);
+        for address in &self.addresses {
+            match address.connect().await {
+                Ok(connection) => return Ok(connection),
+                Err(No::Away(cause)) => {
+                    tried.push(address.to_string());
+                    causes.push(cause);
+                }
+                Err(No::Forbidden(why)) => {
+                    // Where more than one way is closed, the last one says how to open it.
+                    forbidden = Some(match forbidden {
+                        Some(before) => format!("{before}; {why}"),
+                        None => why,
+                    });
+                }
+            }
         }
-        serde_json::from_slice(&body).map_err(|error| self.nonsense(error))
-    }
-
-    async fn connect(&self) -> std::io::Result<Box<dyn Stream>> {
-        Ok(match self.address.starts_with('/') {
-            true => Box::new(UnixStream::connect(&self.address).await?),
-            false => Box::new(TcpStream::connect(&self.address).await?),
-        })
-    }
-
-    fn nonsense(&self, why: impl ToString) -> ClientError {
-        ClientError::Nonsense { address: self.address.clone(), why: why.to_string() }
+        match forbidden {
+            Some(why) => Err(ClientError::NotAllowed(why)),
+            None => Err(ClientError::Unreachable { address: tried.join(" and "), cause: causes.join("; ") }),
+        }
     }
 }
 
-/// Either kind of connection.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+/// Why an address is not used.
+enum No {
+    /// Our daemon is not there.
+    Away(String),
+    /// It may be there, and does not let us in.
+    Forbidden(String),
+}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+impl Address {
+    async fn connect(&self) -> Result<Connection, No> {
+        match self {
+            Address::Socket { path, network } => {
+                let stream = within(UnixStream::connect(path)).await;
+                let stream = stream.map_err(|error| match error.kind() {
+                    io::ErrorKind::PermissionDenied => No::Forbidden(format!(
+                        "the socket {} may be used by root and by members of its group (voldemort): `sudo` \
+                         does, or `usermod -aG voldemort $USER` and a new login",
+                        path.display()
+                    )),
+                    io::ErrorKind::NotFound => No::Away("there is no such socket".into()),
+                    _ => No::Away(error.to_string()),
+                })?;
+                let mut connection = Connection::over(stream, self.to_string(), None).await?;
+                if let Some(network) = network {
+                    connection.is_of(*network).await?;
+                }
+                Ok(connection)
+            }
+            Address::Tcp { address, token } => {
+                let stream = within(TcpStream::connect(address)).await;
+                let stream = stream.map_err(|error| No::Away(error.to_string()))?;
+                // Whoever listens there gets no token that was not meant for it.
+                let token = token.as_ref().map_err(|why| {
+                    No::Forbidden(format!("the daemon at {address} takes a token, and {why}"))
+                })?;
+                Connection::over(stream, address.clone(), Some(token.clone())).await
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Address::Socket { path, network: _ } => write!(f, "unix:{}", path.display()),
+            Address::Tcp { address, token: _ } => f.write_str(address),
+        }
+    }
+}
+
+async fn within<T>(connect: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let late = || io::Error::new(io::ErrorKind::TimedOut, "timed out");
+    tokio::time::timeout(CONNECT, connect).await.unwrap_or_else(|_| Err(late()))
+}
+
+impl Connection {
+    async fn over(
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        address: String,
+        token: Option<String>,
+    ) -> Result<Connection, No> {
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| No::Away(error.to_string()))?;
+        Ok(Connection { address, token, sender, task: tokio::spawn(connection) })
+    }
+
+    /// Whether the daemon is in our network namespace: one that is not serves other machines.
+    async fn is_of(&mut self, network: u64) -> Result<(), No> {
+        let asked = tokio::time::timeout(CONNECT, self.ask(Method::HEAD, "/healthz", Bytes::new())).await;
+        let answer = asked.unwrap_or_else(|_| Err("timed out".into())).map_err(No::Away)?;
+        let theirs = answer.headers().get(NETWORK).and_then(|text| text.to_str().ok()?.parse::<u64>().ok());
+        match theirs {
+            Some(theirs) if theirs != network => {
+                Err(No::Away("the daemon there is of another network namespace".into()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    async fn ask(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<Response<hyper::body::Incoming>, String> {
+        let host = if self.token.is_some() { self.address.as_str() } else { "localhost" };
+        let mut request = Request::builder().method(method).uri(path).header("Host", host);
+        if let Some(token) = &self.token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        request = request.header("Content-Type", "application/json");
+        let request = request.body(Full::new(body)).map_err(|error| error.to_string())?;
+        self.sender.ready().await.map_err(|error| error.to_string())?;
+        self.sender.send_request(request).await.map_err(|error| error.to_string())
+    }
+}
+
+/// What an answer says. An error that is an outcome of its own is an answer like another.
+fn understood<T: DeserializeOwned>(address: &str, status: StatusCode, body: &[u8]) -> Result<T, ClientError> {
+    if status == StatusCode::OK {
+        return serde_json::from_slice(body).map_err(|error| nonsense(address, error));
+    }
+    let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
+    if value.get("outcome").is_some() {
+        return serde_json::from_value(value).map_err(|error| nonsense(address, error));
+    }
+    let said = serde_json::from_value::<Problem>(value).map(|problem| problem.detail);
+    let said = said.unwrap_or_else(|_| format!("{status}"));
+    Err(match status {
+        StatusCode::SERVICE_UNAVAILABLE => ClientError::Unavailable(said),
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ClientError::NotAllowed(said),
+        StatusCode::GONE => ClientError::Gone(said),
+        _ => ClientError::Refused(said),
+    })
+}
+
+fn nonsense(address: &str, why: impl ToString) -> ClientError {
+    ClientError::Nonsense { address: address.to_owned(), why: why.to_string() }
+}

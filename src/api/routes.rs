@@ -4,28 +4,28 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
-use axum::Router;
-use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
-use axum::http::header::{CONTENT_LENGTH, ORIGIN};
+use axum::extract::{Path, Query, Request, State};
+use axum::http::header::CONTENT_LENGTH;
 use axum::http::{HeaderMap, StatusCode};
-use axum::middleware::Next;
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Json, Router};
 use http_body_util::{BodyExt, Collected, LengthLimitError, Limited};
 use serde::Deserialize;
 use tokio::sync::{Semaphore, watch};
 
+use super::body::{Bodies, Posted, PostedTree};
 use super::metrics::Counts;
+use super::problem::{self, problem};
 use super::types::{
-    Adopt, Apply, EditRequest, Edited, Events, Failure, Order, Outcome, Status, Ticket, Tree, WaitingPlan,
+    Adopt, Apply, EditRequest, Edited, Events, Order, Outcome, Status, Ticket, Tree, WaitingPlan,
 };
 use super::{convert, hook};
-use crate::model::{Mac, Time};
+use crate::model::{Caller, Mac, Role, Time};
+use crate::plan::{Consent, Hold};
 use crate::table::{Event, Table};
 
-/// Largest inventory that may be posted, in bytes.
-const TREE_MAX: usize = 256 << 20;
 /// Longest long poll, in seconds.
 const WAIT_MAX: u64 = 300;
 /// Most events in one answer.
@@ -67,7 +67,7 @@ pub enum Hooked {
 }
 
 pub fn router<B: Backend>(backend: B) -> Router {
-    let bodies = Arc::new(Semaphore::new(hook::BODIES_MAX));
+    let hooks = Arc::new(Semaphore::new(hook::BODIES_MAX));
     Router::new()
         .route("/metrics", get(metrics::<B>))
         .route("/v1/status", get(status::<B>))
@@ -87,7 +87,9 @@ pub fn router<B: Backend>(backend: B) -> Router {
         .route("/v1/apply", post(apply::<B>))
         .route(
             "/v1/tickets",
-            post(|State(b): State<B>, Json(tree): Json<Tree>| async move { Json(b.ticket(tree)) }),
+            post(|State(b): State<B>, PostedTree(tree, _room): PostedTree<Tree>| async move {
+                Json(b.ticket(tree))
+            }),
         )
         .route("/v1/orders", post(order::<B>))
         .route("/v1/plans", get(|State(b): State<B>| async move { Json(b.plans().await) }))
@@ -96,25 +98,16 @@ pub fn router<B: Backend>(backend: B) -> Router {
         .route("/v1/edits", post(edit::<B>))
         .route("/v1/adopt", post(adopt::<B>))
         .route("/v1/why/{subject}", get(why::<B>))
-        .fallback(|| async { failure(StatusCode::NOT_FOUND, "there is no such resource") })
-        .layer(DefaultBodyLimit::max(TREE_MAX))
         .route(
             "/hooks/{name}",
             post(move |State(b): State<B>, Path(name): Path<String>, request: Request| {
-                hook(b, bodies.clone(), name, request)
+                hook(b, hooks.clone(), name, request)
             }),
         )
-        .layer(axum::middleware::from_fn(no_browsers))
+        .fallback(|| async { problem(StatusCode::NOT_FOUND, "there is no such resource") })
+        .layer(Extension(Bodies::default()))
+        .layer(from_fn(problem::uniform))
         .with_state(backend)
-}
-
-/// Whoever reaches this host's loopback may command: its programs, not the pages its browser shows.
-/// Browsers name the page's origin with everything that is not a plain GET.
-async fn no_browsers(request: Request, next: Next) -> Response {
-    if request.headers().contains_key(ORIGIN) {
-        return failure(StatusCode::FORBIDDEN, "this API is not for pages in a browser");
-    }
-    next.run(request).await
 }
 
 async fn metrics<B: Backend>(State(backend): State<B>) -> Response {
@@ -129,7 +122,7 @@ async fn status<B: Backend>(State(backend): State<B>) -> Json<Status> {
 async fn deployment<B: Backend>(State(backend): State<B>, Path(name): Path<String>) -> Response {
     match convert::deployment(&backend.table(), &name) {
         Some(found) => Json(found).into_response(),
-        None => failure(StatusCode::NOT_FOUND, &format!("there is no deployment {name}")),
+        None => problem(StatusCode::NOT_FOUND, &format!("there is no deployment {name}")),
     }
 }
 
@@ -146,7 +139,7 @@ struct Since {
 async fn events<B: Backend>(State(backend): State<B>, Query(since): Query<Since>) -> Response {
     let mac = match since.mac.as_deref().map(str::parse::<Mac>).transpose() {
         Ok(mac) => mac,
-        Err(error) => return failure(StatusCode::BAD_REQUEST, &format!("mac: {error}")),
+        Err(error) => return problem(StatusCode::BAD_REQUEST, &format!("mac: {error}")),
     };
     let deadline = tokio::time::Instant::now() + Duration::from_secs(since.wait.min(WAIT_MAX));
     let mut latest = backend.latest();
@@ -160,25 +153,56 @@ async fn events<B: Backend>(State(backend): State<B>, Query(since): Query<Since>
             return Json(Events { events, next }).into_response();
         }
         if !matches!(tokio::time::timeout_at(deadline, latest.changed()).await, Ok(Ok(())) | Err(_)) {
-            return failure(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping");
+            return problem(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping");
         }
     }
 }
 
-async fn plan<B: Backend>(State(backend): State<B>, Json(tree): Json<Tree>) -> Response {
-    respond(backend.plan(tree).await)
+async fn plan<B: Backend>(State(backend): State<B>, PostedTree(tree, _room): PostedTree<Tree>) -> Response {
+    respond(backend.plan(tree).await, outcome)
 }
 
-async fn apply<B: Backend>(State(backend): State<B>, Json(request): Json<Apply>) -> Response {
-    respond(backend.apply(request).await)
+async fn apply<B: Backend>(
+    State(backend): State<B>,
+    Extension(caller): Extension<Caller>,
+    PostedTree(request, _room): PostedTree<Apply>,
+) -> Response {
+    if let Some(answer) = unentitled(caller, "apply", &request.consent) {
+        return answer;
+    }
+    respond(backend.apply(request).await, outcome)
 }
 
 /// An order that can't be followed is a mistake of whoever gave it: the daemon is there.
-async fn order<B: Backend>(State(backend): State<B>, Json(order): Json<Order>) -> Response {
-    match backend.order(order).await {
-        Ok(outcome) => Json(outcome).into_response(),
-        Err(error) => failure(StatusCode::CONFLICT, &error),
+async fn order<B: Backend>(
+    State(backend): State<B>,
+    Extension(caller): Extension<Caller>,
+    Posted(order): Posted<Order>,
+) -> Response {
+    let refused = match &order {
+        Order::Approve { .. } if caller.role < Role::Admin => Some(reserved(caller, "approving a plan")),
+        Order::Pin { consent, .. } => unentitled(caller, "pin", consent),
+        _ => None,
+    };
+    match refused {
+        Some(answer) => answer,
+        None => match backend.order(order).await {
+            Ok(done) => outcome(done),
+            Err(error) => problem(StatusCode::CONFLICT, &error),
+        },
     }
+}
+
+/// What a safety rule holds is agreed to by admins alone.
+fn unentitled(caller: Caller, what: &str, consent: &Consent) -> Option<Response> {
+    let agrees = consent.removals.is_some() || consent.reinstalls.is_some();
+    (agrees && caller.role < Role::Admin).then(|| reserved(caller, &format!("{what} with --allow-…")))
+}
+
+fn reserved(caller: Caller, what: &str) -> Response {
+    let why =
+        format!("{what} agrees to what a safety rule holds: it takes the role admin, and this is {caller}");
+    problem(StatusCode::FORBIDDEN, &why)
 }
 
 /// Whoever floods this shall cost little: a body is read only where it can tell something, a few at
@@ -188,7 +212,7 @@ async fn hook<B: Backend>(backend: B, bodies: Arc<Semaphore>, name: String, requ
     let mut hooked = backend.hook(&name, &head.headers, None);
     if hooked == Hooked::Signed {
         let length = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-        let too_large = || failure(StatusCode::PAYLOAD_TOO_LARGE, "a webhook's body has at most 1 MiB");
+        let too_large = || problem(StatusCode::PAYLOAD_TOO_LARGE, "a webhook's body has at most 1 MiB");
         if length.is_some_and(|length: u64| length > hook::BODY_MAX as u64) {
             return too_large();
         }
@@ -199,32 +223,39 @@ async fn hook<B: Backend>(backend: B, bodies: Arc<Semaphore>, name: String, requ
         hooked = match tokio::time::timeout(hook::BODY_TIME, read).await {
             Ok(Ok(body)) => backend.hook(&name, &head.headers, Some(&body)),
             Ok(Err(error)) if error.is::<LengthLimitError>() => return too_large(),
-            Ok(Err(_)) => return failure(StatusCode::BAD_REQUEST, "the body broke off"),
-            Err(_) => return failure(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"),
+            Ok(Err(_)) => return problem(StatusCode::BAD_REQUEST, "the body broke off"),
+            Err(_) => return problem(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"),
         };
     }
     match hooked {
         Hooked::Called => StatusCode::ACCEPTED.into_response(),
-        Hooked::Unknown => failure(StatusCode::NOT_FOUND, &format!("no source called {name} has a webhook")),
+        Hooked::Unknown => problem(StatusCode::NOT_FOUND, &format!("no source called {name} has a webhook")),
         Hooked::Forged | Hooked::Signed => {
-            failure(StatusCode::UNAUTHORIZED, "the signature is missing or wrong")
+            problem(StatusCode::UNAUTHORIZED, "the signature is missing or wrong")
         }
     }
 }
 
-async fn edit<B: Backend>(State(backend): State<B>, Json(request): Json<EditRequest>) -> Response {
-    respond(backend.edit(request).await)
+async fn edit<B: Backend>(
+    State(backend): State<B>,
+    Extension(caller): Extension<Caller>,
+    Posted(request): Posted<EditRequest>,
+) -> Response {
+    if let Some(answer) = unentitled(caller, "an edit", &request.consent) {
+        return answer;
+    }
+    respond(backend.edit(request).await, edited)
 }
 
 /// Answers with the deployment as it is then.
-async fn adopt<B: Backend>(State(backend): State<B>, Json(request): Json<Adopt>) -> Response {
+async fn adopt<B: Backend>(State(backend): State<B>, Posted(request): Posted<Adopt>) -> Response {
     let name = request.deployment.clone();
     if convert::deployment(&backend.table(), &name).is_none() {
-        return failure(StatusCode::NOT_FOUND, &format!("there is no deployment {name}"));
+        return problem(StatusCode::NOT_FOUND, &format!("there is no deployment {name}"));
     }
     match backend.adopt(request).await {
         Ok(()) => deployment(State(backend), Path(name)).await,
-        Err(error) => failure(StatusCode::CONFLICT, &error),
+        Err(error) => problem(StatusCode::CONFLICT, &error),
     }
 }
 
@@ -232,17 +263,48 @@ async fn why<B: Backend>(State(backend): State<B>, Path(subject): Path<String>) 
     let events = backend.events(0, None, usize::MAX);
     match super::why::why(&backend.table(), &subject, &events) {
         Ok(found) => Json(found).into_response(),
-        Err(error) => failure(StatusCode::NOT_FOUND, &error),
+        Err(error) => problem(StatusCode::NOT_FOUND, &error),
     }
 }
 
-fn respond<T: serde::Serialize>(outcome: Result<T, String>) -> Response {
-    match outcome {
-        Ok(outcome) => Json(outcome).into_response(),
-        Err(error) => failure(StatusCode::SERVICE_UNAVAILABLE, &error),
-    }
+fn respond<T>(found: Result<T, String>, answer: impl FnOnce(T) -> Response) -> Response {
+    found.map_or_else(|error| problem(StatusCode::SERVICE_UNAVAILABLE, &error), answer)
 }
 
-fn failure(status: StatusCode, error: &str) -> Response {
-    (status, Json(Failure { error: error.into() })).into_response()
+/// What became of a plan; what was not done is an error, with the outcome beside its words.
+fn outcome(outcome: Outcome) -> Response {
+    let (status, why) = match &outcome {
+        Outcome::Planned { .. } | Outcome::Applied { .. } | Outcome::Done { .. } => {
+            return Json(outcome).into_response();
+        }
+        Outcome::Held { holds, .. } => (StatusCode::CONFLICT, held(holds)),
+        Outcome::Stale { plan } => {
+            let why = format!("the state moved on meanwhile (serial {}): look at a new plan", plan.serial);
+            (StatusCode::PRECONDITION_FAILED, why)
+        }
+        Outcome::Moved { reasons } => (StatusCode::PRECONDITION_FAILED, reasons.join("; ")),
+        Outcome::Invalid { problems } => (StatusCode::UNPROCESSABLE_ENTITY, problems.clone()),
+    };
+    problem::outcome(status, &why, &outcome)
+}
+
+/// The same for an edit.
+fn edited(edited: Edited) -> Response {
+    let (status, why) = match &edited {
+        Edited::Planned { .. } | Edited::Written { .. } | Edited::Branch { .. } | Edited::Unchanged => {
+            return Json(edited).into_response();
+        }
+        Edited::Off { .. } => {
+            (StatusCode::FORBIDDEN, "the daemon may not write to this inventory (write = \"off\")".to_owned())
+        }
+        Edited::Held { holds, .. } => (StatusCode::CONFLICT, held(holds)),
+        Edited::Protected { why } => (StatusCode::CONFLICT, why.clone()),
+        Edited::Invalid { problems } => (StatusCode::UNPROCESSABLE_ENTITY, problems.clone()),
+        Edited::Refused { why } => (StatusCode::UNPROCESSABLE_ENTITY, why.clone()),
+    };
+    problem::outcome(status, &why, &edited)
+}
+
+fn held(holds: &[Hold]) -> String {
+    holds.iter().map(|hold| format!("{}; {}", hold.reason, hold.cure)).collect::<Vec<_>>().join("; ")
 }

@@ -516,8 +516,15 @@ pub struct LookAlike {
     pub origin: Option<String>,
 }
 
-/// What every error of the API looks like.
+/// What every error of the API looks like: `application/problem+json` (RFC 9457).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Failure {
-    pub error: String,
+pub struct Problem {
+    /// `about:blank`: the status says what kind it is.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The status in words.
+    pub title: String,
+    pub status: u16,
+    /// What went wrong, and the way out.
+    pub detail: String,
 }

@@ -5,7 +5,11 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use crate::api::types::Failure;
+/// What a command that was asked for JSON prints when it fails.
+#[derive(Serialize)]
+struct Failure<'a> {
+    error: &'a str,
+}
 
 /// What a command came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +95,7 @@ pub fn failed(why: &str, json: bool) -> Exit {
 
 /// One line, which is right for those who read JSON line by line, too.
 pub fn print_failure(why: &str) -> Exit {
-    let failure = Failure { error: why.to_owned() };
+    let failure = Failure { error: why };
     match serde_json::to_string(&failure) {
         Ok(text) => print(&format!("{text}\n")),
         Err(_) => Exit::Failed,

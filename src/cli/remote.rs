@@ -1,22 +1,28 @@
 //! What the commands that talk to a daemon share.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
 use super::{Exit, exit};
 use crate::api::Client;
-use crate::api::client::ClientError;
+use crate::api::client::{Address, ClientError};
 use crate::api::types::Tree;
+use crate::config::runtime;
 use crate::plan::{Hold, Selection};
 use crate::source::{Body, SourceError, directory};
 
 /// Which daemon is meant.
 #[derive(Args, Clone, Debug)]
 pub struct Remote {
-    /// The daemon's control API: host:port, or a port of this host
-    #[arg(long, default_value = "127.0.0.1:12345", global = true)]
-    pub server: String,
+    /// The daemon's control API: unix:PATH, host:port, or a port of this host; without it the daemon's
+    /// socket, then port 12345
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    pub server: Option<String>,
+    /// A file with the token for host:port; without it VOLDEMORT_TOKEN, then what a daemon of this user
+    /// left on this host
+    #[arg(long, global = true, value_name = "FILE")]
+    token_file: Option<PathBuf>,
 }
 
 impl Remote {
@@ -26,12 +32,77 @@ impl Remote {
         talk: impl AsyncFnOnce(Client) -> Result<T, ClientError>,
     ) -> Result<T, ClientError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| ClientError::Unreachable {
-            address: self.server.clone(),
-            cause: error.to_string(),
-        })?;
-        runtime.block_on(talk(Client::new(&self.server)))
+        let runtime = runtime
+            .map_err(|error| ClientError::Unreachable { address: self.place(), cause: error.to_string() })?;
+        runtime.block_on(talk(Client::new(self.addresses()?)))
     }
+
+    /// What people call the daemon's address.
+    pub fn place(&self) -> String {
+        self.server.clone().unwrap_or_else(|| format!("{} and port {}", runtime::SOCKET, runtime::PORT))
+    }
+
+    fn addresses(&self) -> Result<Vec<Address>, ClientError> {
+        let given = self.given_token()?;
+        let Some(server) = &self.server else {
+            let socket = Address::Socket { path: runtime::SOCKET.into(), network: runtime::network() };
+            let tcp = tcp(format!("127.0.0.1:{}", runtime::PORT), given.clone());
+            // Whoever names a token means the address that takes one.
+            return Ok(if given.is_some() { vec![tcp] } else { vec![socket, tcp] });
+        };
+        let bare = server.strip_prefix("unix:").unwrap_or(server);
+        if bare.starts_with('/') {
+            return Ok(vec![Address::Socket { path: bare.into(), network: None }]);
+        }
+        let bare = bare.strip_prefix("http://").unwrap_or(bare).trim_end_matches('/');
+        let address = if bare.contains(':') { bare.to_owned() } else { format!("127.0.0.1:{bare}") };
+        Ok(vec![tcp(address, given)])
+    }
+
+    /// The token that the command line or the environment names.
+    fn given_token(&self) -> Result<Option<String>, ClientError> {
+        let Some(file) = &self.token_file else {
+            let set = std::env::var("VOLDEMORT_TOKEN").ok();
+            return Ok(set.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty()));
+        };
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| ClientError::NotAllowed(format!("--token-file {}: {error}", file.display())))?;
+        Ok(Some(text.trim().to_owned()))
+    }
+}
+
+fn tcp(address: String, given: Option<String>) -> Address {
+    let token = given.map_or_else(|| left_token(&address), Ok);
+    // It travels in a header: what is no such text is no token either.
+    let token = token.and_then(|token| match token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        true if !token.is_empty() => Ok(token),
+        _ => Err("what was given as a token is none: it is one word of ASCII letters and digits".into()),
+    });
+    Address::Tcp { address, token }
+}
+
+/// The token that a daemon of this user, or of root, left for a port of this host.
+fn left_token(address: &str) -> Result<String, String> {
+    let name = address.rsplit_once(':').and_then(|(_, port)| port.parse().ok()).map(runtime::token_name);
+    let Some(name) = name else { return Err(format!("`{address}` names no port")) };
+    let user = nix::unistd::getuid().as_raw();
+    let mut denied = None;
+    for directory in runtime::directories() {
+        if !runtime::is_trusted(&directory, user) {
+            continue;
+        }
+        let file = directory.join(&name);
+        match std::fs::read_to_string(&file) {
+            Ok(text) => return Ok(text.trim().to_owned()),
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => denied = Some(file),
+            Err(_) => {}
+        }
+    }
+    let ways = "use --token-file FILE, VOLDEMORT_TOKEN, or the user that the daemon runs as (`sudo`)";
+    Err(match denied {
+        Some(file) => format!("{} is for another user: {ways}", file.display()),
+        None => format!("no daemon of this user left one on this host: {ways}"),
+    })
 }
 
 /// Which part of an inventory is meant.
@@ -77,7 +148,8 @@ pub fn failed(error: &ClientError, json: bool) -> Exit {
         ClientError::Unreachable { .. } | ClientError::Nonsense { .. } | ClientError::Unavailable(_) => {
             Exit::Unreachable
         }
-        ClientError::Refused(_) => failed,
+        ClientError::NotAllowed(_) => Exit::NotAllowed,
+        ClientError::Refused(_) | ClientError::Gone(_) => failed,
     }
 }
 

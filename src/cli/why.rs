@@ -55,7 +55,8 @@ pub fn run(arguments: &Arguments) -> Exit {
             let why = format!(
                 "no daemon answers at {}, and there is no inventory in this directory: name one, as in \
                  `voldemort why {} DIR`",
-                arguments.remote.server, arguments.subject
+                arguments.remote.place(),
+                arguments.subject
             );
             exit::failed(&why, json);
             Exit::Unreachable

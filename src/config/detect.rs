@@ -166,7 +166,11 @@ port = 80                                # kernels, scripts and answers are fetc
 #single-port = true                      # behind address translation, or in a container
 
 [api]
-listen = \"127.0.0.1:12345\"               # voldemortctl; loopback or unix:/path only
+# voldemortctl reaches the daemon here. The socket is for root, and for the group `voldemort` with the
+# role group-role; TCP, on loopback only, takes a token.
+listen = [\"unix:/run/voldemort/api.sock\", \"127.0.0.1:12345\"]
+#group-role   = \"editor\"                # viewer | editor | admin
+#viewer-token = \"/etc/voldemort/metrics.token\"  # a token for programs that read, such as Prometheus
 
 # Where the manifests are. Without this section the daemon keeps a git repository of its own in its
 # state directory, which voldemortctl writes to.

@@ -1,8 +1,10 @@
 //! Where the API listens.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
+
+use super::runtime;
 
 /// `[api] listen`: loopback or a Unix socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,10 +13,18 @@ pub enum Listen {
     Unix(PathBuf),
 }
 
+impl Listen {
+    /// Where the API listens if the daemon's file does not say.
+    pub fn defaults() -> Vec<Listen> {
+        let tcp = SocketAddr::from((Ipv4Addr::LOCALHOST, runtime::PORT));
+        vec![Listen::Unix(runtime::SOCKET.into()), Listen::Tcp(tcp)]
+    }
+}
+
 impl FromStr for Listen {
     type Err = &'static str;
 
-    /// Whoever reaches the API commands every machine: it stays on this host until it can tell people apart.
+    /// Tokens travel in clear text here: without TLS they must not leave this host.
     fn from_str(text: &str) -> Result<Listen, &'static str> {
         if let Some(path) = text.strip_prefix("unix:").or_else(|| text.starts_with('/').then_some(text)) {
             return if path.is_empty() {
@@ -33,8 +43,8 @@ impl FromStr for Listen {
         if address.ip().is_loopback() {
             Ok(Listen::Tcp(address))
         } else {
-            Err("beyond loopback and a Unix socket the API needs TLS and a token, which it does not have \
-                 yet; reach it through ssh -L 12345:127.0.0.1:12345")
+            Err("beyond loopback and a Unix socket the API needs TLS, which it does not have yet; reach it \
+                 through ssh -L 12345:127.0.0.1:12345")
         }
     }
 }
@@ -49,7 +59,7 @@ mod tests {
             assert!(good.parse::<Listen>().is_ok(), "{good}");
         }
         for far in ["0.0.0.0:12345", "[::]:12345", "10.0.0.1:12345"] {
-            assert!(far.parse::<Listen>().unwrap_err().contains("TLS and a token"), "{far}");
+            assert!(far.parse::<Listen>().unwrap_err().contains("needs TLS"), "{far}");
         }
         for odd in ["", "12345", "unix:", "localhost:", "example.org:1"] {
             assert!(odd.parse::<Listen>().is_err(), "{odd}");

@@ -10,9 +10,8 @@ use super::{
     Api, Config, Dhcp, Firmware, Http, Listen, Media, Mode, Network, Problem, Secrets, State, Subnet, Tftp,
     Tls,
 };
-use crate::model::{Cidr, Range};
+use crate::model::{Cidr, Range, Role};
 
-const API: &str = "127.0.0.1:12345";
 /// The state directory where nothing else is said.
 pub const STATE: &str = "/var/lib/voldemort";
 /// Where Debian, Ubuntu, Fedora and Arch put their boot programs.
@@ -45,7 +44,7 @@ fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config>
     let mode = dhcp(root, complaints).unwrap_or_default();
     let tftp = tftp(root, complaints);
     let http = http(root, complaints);
-    let listen = api(root, complaints);
+    let api = api(root, complaints);
     let (sources, environment) = super::inventory::sources(root, complaints).unzip();
     let firmware = paths(root, "firmware", complaints);
     let directory = state(root, complaints);
@@ -58,7 +57,7 @@ fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config>
         dhcp: Dhcp { mode },
         tftp,
         http,
-        api: Api { listen: listen? },
+        api,
         sources: sources?,
         environment: environment.flatten(),
         firmware: Firmware { paths: firmware.unwrap_or_else(|| FIRMWARE.map(PathBuf::from).to_vec()) },
@@ -259,14 +258,33 @@ fn port(table: &mut Table, complaints: &mut Complaints<'_>) -> Option<u16> {
     port
 }
 
-fn api(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Listen> {
-    let listen = root.table("api", "api", complaints).and_then(|mut table| {
-        let listen = table.text("listen", complaints);
-        table.finish(complaints);
-        listen
-    });
-    let Found { at, value } = listen.unwrap_or(Found { at: None, value: API.to_owned() });
-    value.parse().map_err(|why| complaints.add(at, format!("`api.listen`: `{value}`: {why}"))).ok()
+fn api(root: &mut Table, complaints: &mut Complaints<'_>) -> Api {
+    let default = || Api { listen: Listen::defaults(), group_role: Role::Editor, viewer_token: None };
+    let Some(mut table) = root.table("api", "api", complaints) else { return default() };
+    let listen = listens(&mut table, complaints);
+    let role = parsed(&mut table, "group-role", complaints).map(|found| found.value);
+    let viewer_token = table.text("viewer-token", complaints).map(|found| found.value.into());
+    table.finish(complaints);
+    Api { listen, group_role: role.unwrap_or(Role::Editor), viewer_token }
+}
+
+/// One address, or a list of them.
+fn listens(table: &mut Table, complaints: &mut Complaints<'_>) -> Vec<Listen> {
+    let Some(texts) = table.text_or_texts("listen", complaints) else { return Listen::defaults() };
+    if texts.is_empty() {
+        complaints.add(table.at, "`api.listen`: without an address nobody could reach the daemon".into());
+    }
+    let mut listens = Vec::new();
+    for Found { at, value } in texts {
+        match value.parse::<Listen>() {
+            Ok(listen) if listens.contains(&listen) => {
+                complaints.add(at, format!("`api.listen`: `{value}` is there twice"));
+            }
+            Ok(listen) => listens.push(listen),
+            Err(why) => complaints.add(at, format!("`api.listen`: `{value}`: {why}")),
+        }
+    }
+    listens
 }
 
 fn paths(root: &mut Table, section: &'static str, complaints: &mut Complaints<'_>) -> Option<Vec<PathBuf>> {
@@ -401,7 +419,7 @@ identity = "/etc/voldemort/age.key"
         assert_eq!(subnet.dns.len(), 2);
         assert_eq!(subnet.dynamic.unwrap().len(), 100);
         assert_eq!((config.dhcp.mode, config.http.port), (Mode::Proxy, 8080));
-        assert_eq!(config.api.listen, Listen::Unix("/run/v.sock".into()));
+        assert_eq!(config.api.listen, [Listen::Unix("/run/v.sock".into())]);
         let Inventory::Git(git) = &config.sources[0].inventory else { panic!("{config:?}") };
         assert_eq!((git.path.as_str(), git.poll), ("inventory", Span::seconds(90)));
         assert_eq!(git.reference, Reference::Branch("main".into()));
@@ -419,7 +437,8 @@ identity = "/etc/voldemort/age.key"
     fn a_minimal_file_has_sensible_defaults() {
         let config =
             Config::parse("network = { interface = 'eth0', address = '10.0.0.1' }", "v.toml").unwrap();
-        assert_eq!(config.api.listen, Listen::Tcp(API.parse().unwrap()));
+        assert!(config.api.is_default());
+        assert_eq!((config.api.group_role, &config.api.viewer_token), (Role::Editor, &None));
         assert_eq!(
             (config.dhcp.mode, config.http.port, config.sources[0].inventory.clone()),
             (Mode::Server, 80, Inventory::Own)

@@ -321,6 +321,19 @@ impl Table {
         }
     }
 
+    /// A string, or a list of strings.
+    pub fn text_or_texts(
+        &mut self,
+        key: &'static str,
+        complaints: &mut Complaints<'_>,
+    ) -> Option<Vec<Found<String>>> {
+        let is_text = |(_, node): &(Option<usize>, Node)| matches!(node.value, Value::Text(_));
+        match self.entries.get(key).is_some_and(is_text) {
+            true => self.text(key, complaints).map(|found| vec![found]),
+            false => self.texts(key, complaints),
+        }
+    }
+
     /// Complains about every key that nobody asked for.
     pub fn finish(self, complaints: &mut Complaints<'_>) {
         for (key, (at, _)) in &self.entries {

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tracing_subscriber::EnvFilter;
 
 use super::backend::Daemon;
+use super::control::Control;
 use super::downloads::{Downloads, TFTP_PORT};
 use super::hooks::Hooks;
 use super::keeper::Keeper;
@@ -19,7 +20,7 @@ use super::link::Interface;
 use super::neighbours::{self, Watch};
 use super::reconcile::{Follow, Followed, Reconciler};
 use super::signals::Signals;
-use super::{control, dhcp, ipv6, power};
+use super::{dhcp, ipv6, power};
 use crate::api::router;
 use crate::api::types::SourceStatus;
 use crate::config::{self, Config, Network, Reconcile, Tls};
@@ -84,16 +85,15 @@ async fn serve(config: Config) -> Result<(), Failure> {
         others: named(&interfaces, &watches.iter().map(|watch| watch.others.subscribe()).collect::<Vec<_>>()),
         hooks: hooks.clone(),
     };
-    let listen = &config.api.listen;
-    control::serve(listen, router(daemon), stopping.clone(), &mut tasks).await.map_err(|error| {
-        format!("the control API can't listen on {listen}: {error} (another daemon? see [api] listen)")
-    })?;
+    let control = Control::open(&config.api, random())?;
+    let listens = control.lines();
+    control.serve(router(daemon), &stopping, &mut tasks);
     let downloads = Downloads::new(&config, &keeper)?;
     for network in config.networks() {
         downloads.serve(network.address.into(), &stopping, &mut tasks)?;
     }
     let answering = Answering::open(&config, downloads, &keeper, interfaces, watches, modes)?;
-    announce(&config, &keeper);
+    announce(&config, &keeper, &listens);
 
     if let Some(kept) = kept {
         reconciler.restore(kept).await;
@@ -272,9 +272,9 @@ async fn follow(
     }
 }
 
-/// Random bytes for a new state directory, from the kernel.
-fn random() -> [u8; 48] {
-    let mut bytes = [0; 48];
+/// Random bytes from the kernel.
+fn random<const LENGTH: usize>() -> [u8; LENGTH] {
+    let mut bytes = [0; LENGTH];
     let read = std::fs::File::open("/dev/urandom")
         .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bytes));
     read.expect("/dev/urandom can be read on every Linux");
@@ -282,7 +282,7 @@ fn random() -> [u8; 48] {
 }
 
 /// The first lines say who listens where.
-fn announce(config: &Config, keeper: &Keeper) {
+fn announce(config: &Config, keeper: &Keeper, listens: &[String]) {
     let on: Vec<String> =
         config.networks().map(|one| format!("{} ({})", one.interface, one.address)).collect();
     println!("voldemort {} on {}", env!("CARGO_PKG_VERSION"), on.join(", "));
@@ -300,7 +300,7 @@ fn announce(config: &Config, keeper: &Keeper) {
             println!("HTTPS {address}:{port}{}", root.unwrap_or_default());
         }
     }
-    println!("API  {}", config.api.listen);
+    listens.iter().for_each(|line| println!("{line}"));
     for source in &config.sources {
         match config.sources.len() {
             1 => println!("inventory {}", location(config, source)),

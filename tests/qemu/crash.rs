@@ -4,9 +4,8 @@ use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use voldemort::api::Client;
 use voldemort::api::types::{Deployment, Event};
-use voldemort::cli::try_::daemon::{API, Daemon, Service, follow_events};
+use voldemort::cli::try_::daemon::{Daemon, Service, client, follow_events};
 use voldemort::cli::try_::machine::{Accelerator, Firmware, Machine, Plan, disk_image, serial_log};
 use voldemort::cli::try_::network::{self, Tap};
 use voldemort::cli::try_::scratch::Scratch;
@@ -41,7 +40,7 @@ impl Lab {
             firmware: Vec::new(),
         };
         let daemon = Daemon::start(&service, &scratch).unwrap();
-        let events = follow_events().unwrap();
+        let events = follow_events(scratch.path()).unwrap();
         let plan = Plan {
             firmware: Firmware::Bios,
             accelerator: Accelerator::Tcg,
@@ -54,11 +53,19 @@ impl Lab {
     }
 
     fn restart_daemon(&self) -> (Daemon, Receiver<Event>) {
-        (Daemon::start(&self.service, &self.scratch).unwrap(), follow_events().unwrap())
+        let daemon = Daemon::start(&self.service, &self.scratch).unwrap();
+        (daemon, follow_events(self.scratch.path()).unwrap())
     }
 
     fn installations(&self) -> u32 {
         installations(&disk_image(&self.scratch))
+    }
+
+    fn phase(&self) -> String {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let client = client(self.scratch.path());
+        let deployment = runtime.block_on(client.get::<Deployment>("/v1/deployments/demo-1"));
+        deployment.unwrap().phase
     }
 
     fn wait_for_greetings(&self, count: usize) {
@@ -88,12 +95,6 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-fn phase() -> String {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let deployment = runtime.block_on(Client::new(API).get::<Deployment>("/v1/deployments/demo-1"));
-    deployment.unwrap().phase
-}
-
 /// Runs a test in a thread of its own, so that the private network ends with it.
 fn alone(test: impl FnOnce(&Kit) + Send + 'static) {
     let Some(kit) = kit(true) else { return };
@@ -114,7 +115,7 @@ fn a_daemon_killed_before_the_answers_installs_once() {
         wait_for(&events, "local-boot");
         lab.wait_for_greetings(1);
         assert_eq!(lab.installations(), 1);
-        assert_eq!(phase(), "installed");
+        assert_eq!(lab.phase(), "installed");
     });
 }
 
@@ -133,12 +134,12 @@ fn a_lost_completion_report_never_becomes_a_second_installation() {
         let (_daemon, events) = lab.restart_daemon();
         wait_for(&events, "local-boot");
         lab.wait_for_greetings(1);
-        assert_eq!(phase(), "unreported");
+        assert_eq!(lab.phase(), "unreported");
         // Nor does the next boot, or the one after it.
         lab.machine.qmp().reset().unwrap();
         wait_for(&events, "local-boot");
         lab.wait_for_greetings(2);
         assert_eq!(lab.installations(), 1);
-        assert_eq!(phase(), "unreported");
+        assert_eq!(lab.phase(), "unreported");
     });
 }

@@ -16,10 +16,17 @@ use super::machine::with_us;
 use super::network::INTERFACE;
 use super::scratch::{Scratch, interrupted, named};
 use crate::api::Client;
+use crate::api::client::Address;
 use crate::api::types::{Event, Events};
 
-/// Where the daemon's API listens, inside the private network.
-pub const API: &str = "127.0.0.1:12345";
+/// The daemon's API, a socket in the scratch directory.
+pub fn client(scratch: &Path) -> Client {
+    Client::new(vec![Address::Socket { path: socket(scratch), network: None }])
+}
+
+fn socket(scratch: &Path) -> PathBuf {
+    scratch.join("api.sock")
+}
 
 /// What the daemon is to serve.
 #[derive(Clone, Debug)]
@@ -130,7 +137,7 @@ fn settings_of(service: &Service, scratch: &Path) -> serde_json::Value {
         "network": { "interface": INTERFACE, "address": service.address },
         "dhcp": { "mode": "server" },
         "http": { "port": 80 },
-        "api": { "listen": API },
+        "api": { "listen": format!("unix:{}", socket(scratch).display()) },
         "inventory": inventory,
         "media": { "paths": service.media },
         "state": { "directory": scratch.join("state") },
@@ -143,15 +150,17 @@ fn settings_of(service: &Service, scratch: &Path) -> serde_json::Value {
 
 /// The daemon's events from the first on, as they come; a daemon that is away for a moment is
 /// asked again. Ends when the receiver goes.
-pub fn follow_events() -> io::Result<Receiver<Event>> {
+pub fn follow_events(scratch: &Path) -> io::Result<Receiver<Event>> {
+    let client = client(scratch);
     let (sender, receiver) = mpsc::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name("events".into()).spawn(move || runtime.block_on(forward(&sender)))?;
+    std::thread::Builder::new()
+        .name("events".into())
+        .spawn(move || runtime.block_on(forward(&client, &sender)))?;
     Ok(receiver)
 }
 
-async fn forward(sender: &Sender<Event>) {
-    let client = Client::new(API);
+async fn forward(client: &Client, sender: &Sender<Event>) {
     let mut after = 0;
     loop {
         // A short wait: the daemon does not end before it has answered.

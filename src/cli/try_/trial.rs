@@ -93,7 +93,7 @@ impl Trial {
             machine: None,
             daemon: Some(daemon),
             tap,
-            events: daemon::follow_events()?,
+            events: daemon::follow_events(scratch.path())?,
             subject: subject.clone(),
             plan,
             until: arguments.until,

@@ -1,0 +1,367 @@
+//! Who may ask what: every request passes here before it reaches a route, and before its body is read.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::extract::{Request, State};
+use axum::http::header::{AUTHORIZATION, HOST, HeaderValue, ORIGIN};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::middleware::Next;
+use axum::response::Response;
+use sha2::{Digest, Sha256};
+
+use super::problem::problem;
+use crate::model::{By, Caller, Role};
+
+/// The header in which the daemon says which network namespace of its host it is in: two daemons of
+/// one host can share a file system, and so the place of the socket.
+pub const NETWORK: &str = "voldemort-network";
+
+/// How a connection came, and what the kernel says of its other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// Through the Unix socket, by this user; the role is what that user has, if any.
+    Socket { uid: u32, role: Option<Role> },
+    /// Through TCP: only a token says who it is.
+    Network,
+}
+
+/// Whether a connection has an admitted request under way. Others make room where it gets narrow.
+#[derive(Clone, Debug, Default)]
+pub struct Busy(Arc<AtomicBool>);
+
+impl Busy {
+    pub fn is_busy(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Until the value returned is dropped.
+    pub fn begin(&self) -> UnderWay {
+        self.0.store(true, Ordering::Relaxed);
+        UnderWay(self.clone())
+    }
+}
+
+/// An admitted request.
+#[derive(Debug)]
+pub struct UnderWay(Busy);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.0.store(false, Ordering::Relaxed);
+    }
+}
+
+/// What the guard knows.
+#[derive(Debug)]
+pub struct Access {
+    /// The TCP addresses that the API listens at.
+    pub addresses: Vec<SocketAddr>,
+    /// SHA-256 of the token that `start` wrote.
+    pub token: Option<[u8; 32]>,
+    /// A file with the token of programs that read; it is read anew each time.
+    pub viewer_token: Option<PathBuf>,
+    /// The network namespace of this process.
+    pub network: Option<u64>,
+}
+
+impl Access {
+    /// What a token gives.
+    fn holder(&self, token: &str) -> Option<Caller> {
+        let caller = |name, role| Some(Caller { by: By::Token(name), role });
+        // Digests are compared: how long that takes says nothing about a token.
+        let digest: [u8; 32] = Sha256::digest(token).into();
+        if self.token == Some(digest) {
+            return caller("start", Role::Admin);
+        }
+        let file = self.viewer_token.as_ref()?;
+        let text = std::fs::read_to_string(file)
+            .inspect_err(|error| tracing::warn!("the viewer's token {}: {error}", file.display()))
+            .ok()?;
+        let known = text.trim();
+        let same = !known.is_empty() && digest == <[u8; 32]>::from(Sha256::digest(known));
+        same.then(|| caller("viewer", Role::Viewer)).flatten()
+    }
+
+    /// Who asks; the error is the answer.
+    fn caller(&self, peer: Peer, headers: &HeaderMap) -> Result<Caller, Response> {
+        match peer {
+            Peer::Socket { uid, role: Some(role) } => Ok(Caller { by: By::User(uid), role }),
+            Peer::Socket { uid, role: None } => Err(problem(
+                StatusCode::FORBIDDEN,
+                &format!(
+                    "user {uid} may not use this daemon: it serves root, its own user and members of the \
+                     group voldemort; root adds one with `usermod -aG voldemort NAME`"
+                ),
+            )),
+            Peer::Network => {
+                let Some(sent) = headers.get(AUTHORIZATION) else {
+                    return Err(unauthorized("this address takes a token: `Authorization: Bearer TOKEN`"));
+                };
+                let token = sent.to_str().ok().and_then(|text| text.split_once(' '));
+                let token = token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+                let found = token.and_then(|(_, token)| self.holder(token.trim()));
+                found.ok_or_else(|| unauthorized("the token is not one of this daemon"))
+            }
+        }
+    }
+
+    /// Whether a host's name is one of ours: then no page of another site brought a browser here.
+    fn is_own(&self, host: &str) -> bool {
+        let Ok(authority) = host.parse::<Authority>() else { return false };
+        let name = authority.host();
+        if name.eq_ignore_ascii_case("localhost") {
+            return true;
+        }
+        let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+        let own = |address: IpAddr| {
+            address.is_loopback() || self.addresses.iter().any(|listen| listen.ip() == address)
+        };
+        bare.parse().is_ok_and(own)
+    }
+
+    /// Why a request can't be for us, by its `Host` (RFC 9112, 3.2) and by what browsers say of the
+    /// page that it comes from.
+    fn stranger(&self, uri: &Uri, headers: &HeaderMap, peer: Peer) -> Option<Response> {
+        let mut hosts = headers.get_all(HOST).iter();
+        let (Some(host), None) = (hosts.next(), hosts.next()) else {
+            return Some(problem(StatusCode::BAD_REQUEST, "a request names one `Host`"));
+        };
+        let host = host.to_str().ok().filter(|host| host.parse::<Authority>().is_ok_and(|it| is_plain(&it)));
+        let Some(host) = host else {
+            return Some(problem(StatusCode::BAD_REQUEST, "`Host` is no host"));
+        };
+        // A webhook comes by a proxy with the name the proxy has, and with a secret of its own.
+        if is_hook(uri.path()) {
+            return foreign_page(headers);
+        }
+        // In the absolute form of a request the URL counts.
+        let host = uri.authority().map_or(host, |authority| authority.as_str());
+        if peer == Peer::Network && !self.is_own(host) {
+            let shown: String = host.chars().take(100).collect();
+            let why =
+                format!("`{shown}` is no name of this API; it is localhost, or the address it listens at");
+            return Some(problem(StatusCode::MISDIRECTED_REQUEST, &why));
+        }
+        foreign_page(headers)
+    }
+}
+
+/// Without a user's name.
+fn is_plain(authority: &Authority) -> bool {
+    !authority.host().is_empty() && !authority.as_str().contains('@')
+}
+
+/// Browsers name the page's origin with everything that is not a plain GET, and the newer ones how
+/// it stands to us.
+fn foreign_page(headers: &HeaderMap) -> Option<Response> {
+    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+    let foreign = site.is_some_and(|site| site != b"none" && site != b"same-origin");
+    (foreign || headers.contains_key(ORIGIN))
+        .then(|| problem(StatusCode::FORBIDDEN, "this API is not for pages in a browser"))
+}
+
+fn unauthorized(why: &str) -> Response {
+    let mut answer = problem(StatusCode::UNAUTHORIZED, why);
+    answer.headers_mut().insert("www-authenticate", HeaderValue::from_static("Bearer"));
+    answer
+}
+
+fn is_hook(path: &str) -> bool {
+    path.starts_with("/hooks/")
+}
+
+/// The least role for a request; `None` is everybody. What changes nothing is for viewers, whatever
+/// is not named here for editors.
+fn needed(method: &Method, path: &str) -> Option<Role> {
+    match (method.as_str(), path) {
+        (_, "/healthz" | "/readyz") => None,
+        _ if is_hook(path) => None,
+        ("GET" | "HEAD", _) | ("POST", "/v1/plan" | "/v1/tickets") => Some(Role::Viewer),
+        _ => Some(Role::Editor),
+    }
+}
+
+/// The parameters that a resource takes; `None` where they are not ours to judge.
+fn parameters(path: &str) -> Option<&'static [&'static str]> {
+    match path {
+        "/v1/events" => Some(&["after", "wait", "mac", "lineage"]),
+        _ if is_hook(path) => None,
+        _ => Some(&[]),
+    }
+}
+
+/// A parameter that would be dropped in silence.
+fn unknown_parameter(uri: &Uri) -> Option<Response> {
+    let known = parameters(uri.path())?;
+    let names = uri.query()?.split('&').filter(|part| !part.is_empty());
+    let mut names = names.map(|part| part.split('=').next().unwrap_or_default());
+    let unknown = names.find(|name| !known.contains(name))?;
+    let takes = match known {
+        [] => "this resource takes none".to_owned(),
+        known => format!("this resource takes {}", known.join(", ")),
+    };
+    let shown: String = unknown.chars().take(100).collect();
+    Some(problem(StatusCode::BAD_REQUEST, &format!("unknown query parameter `{shown}`: {takes}")))
+}
+
+/// Lets a request pass, with its [`Caller`], or answers it.
+pub async fn guard(State(access): State<Arc<Access>>, mut request: Request, next: Next) -> Response {
+    // A connection that nothing is known of is nobody's.
+    let peer = request.extensions().get::<Peer>().copied().unwrap_or(Peer::Network);
+    let mut answer = match access.admitted(&request, peer) {
+        Ok(caller) => {
+            if let Some(caller) = caller {
+                if !matches!(request.method().as_str(), "GET" | "HEAD") {
+                    tracing::info!("API: {} {} by {caller}", request.method(), request.uri().path());
+                }
+                request.extensions_mut().insert(caller);
+            }
+            let busy = request.extensions().get::<Busy>().filter(|_| caller.is_some()).cloned();
+            let _under_way = busy.as_ref().map(Busy::begin);
+            next.run(request).await
+        }
+        Err(answer) => {
+            tracing::debug!(status = %answer.status(), ?peer, "API: a request was refused");
+            answer
+        }
+    };
+    if let (Peer::Socket { .. }, Some(network)) = (peer, access.network) {
+        answer.headers_mut().insert(NETWORK, network.into());
+    }
+    answer
+}
+
+impl Access {
+    /// Who asks, where that has to be known; the error is the answer.
+    fn admitted(&self, request: &Request, peer: Peer) -> Result<Option<Caller>, Response> {
+        let (uri, headers) = (request.uri(), request.headers());
+        if let Some(answer) = self.stranger(uri, headers, peer) {
+            return Err(answer);
+        }
+        let Some(needed) = needed(request.method(), uri.path()) else { return Ok(None) };
+        let caller = self.caller(peer, headers)?;
+        if caller.role < needed {
+            let why = format!("this takes the role {needed}, and {caller} has another");
+            return Err(problem(StatusCode::FORBIDDEN, &why));
+        }
+        unknown_parameter(uri).map_or(Ok(Some(caller)), Err)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    fn access() -> Access {
+        Access {
+            addresses: vec!["127.0.0.5:12345".parse().unwrap()],
+            token: Some(Sha256::digest("right").into()),
+            viewer_token: None,
+            network: None,
+        }
+    }
+
+    fn code(peer: Peer, method: &str, uri: &str, headers: &[(&str, &str)]) -> u16 {
+        let mut request = Request::builder().method(method).uri(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        match access().admitted(&request.body(Body::empty()).unwrap(), peer) {
+            Ok(_) => 200,
+            Err(answer) => answer.status().as_u16(),
+        }
+    }
+
+    const ADMIN: Peer = Peer::Socket { uid: 0, role: Some(Role::Admin) };
+    const VIEWER: Peer = Peer::Socket { uid: 7, role: Some(Role::Viewer) };
+    const NOBODY: Peer = Peer::Socket { uid: 9, role: None };
+
+    #[test]
+    fn hosts_are_ours_or_refused() {
+        let token = ("authorization", "Bearer right");
+        let host = |host: &str| code(Peer::Network, "GET", "/v1/status", &[("host", host), token]);
+        for own in ["localhost", "LOCALHOST:9", "127.0.0.1:12345", "[::1]:1", "127.0.0.5", "127.9.9.9"] {
+            assert_eq!(host(own), 200, "{own}");
+        }
+        for other in ["evil.example", "evil.example:12345", "10.0.0.1", "localhost.evil.example", "[::2]", "localhost,evil"] {
+            assert_eq!(host(other), 421, "{other}");
+        }
+        for odd in ["", " ", "a b", "user@localhost", "http://localhost/", ":12345"] {
+            assert_eq!(host(odd), 400, "{odd}");
+        }
+        let two = [("host", "localhost"), ("host", "localhost"), token];
+        assert_eq!(code(Peer::Network, "GET", "/v1/status", &two), 400);
+        assert_eq!(code(Peer::Network, "GET", "/v1/status", &[token]), 400);
+        let absolute = "http://evil.example/v1/status";
+        assert_eq!(code(Peer::Network, "GET", absolute, &[("host", "localhost"), token]), 421);
+        assert_eq!(code(ADMIN, "GET", "/v1/status", &[("host", "voldemort")]), 200);
+        assert_eq!(code(Peer::Network, "POST", "/hooks/x", &[("host", "hooks.example.org")]), 200);
+    }
+
+    #[test]
+    fn pages_in_a_browser_are_refused() {
+        let own = [("host", "localhost"), ("authorization", "Bearer right")];
+        for (name, value, status) in [
+            ("origin", "http://localhost", 403),
+            ("origin", "null", 403),
+            ("sec-fetch-site", "cross-site", 403),
+            ("sec-fetch-site", "same-site", 403),
+            ("sec-fetch-site", "none", 200),
+        ] {
+            let headers = [own[0], own[1], (name, value)];
+            assert_eq!(code(Peer::Network, "GET", "/v1/status", &headers), status, "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_trusted_for_being_near() {
+        let with = |peer, method, path, token: Option<&'static str>| {
+            let host = ("host", "localhost");
+            match token {
+                Some(token) => code(peer, method, path, &[host, ("authorization", token)]),
+                None => code(peer, method, path, &[host]),
+            }
+        };
+        for (token, status) in [
+            (None, 401),
+            (Some("Bearer wrong"), 401),
+            (Some("Bearer "), 401),
+            (Some("right"), 401),
+            (Some("Basic right"), 401),
+            (Some("bearer right"), 200),
+        ] {
+            assert_eq!(with(Peer::Network, "POST", "/v1/apply", token), status, "{token:?}");
+            assert_eq!(with(Peer::Network, "GET", "/metrics", token), status, "{token:?}");
+            assert_eq!(with(Peer::Network, "GET", "/v1/nothing", token), status, "{token:?}");
+        }
+        assert_eq!(with(NOBODY, "GET", "/v1/status", Some("Bearer right")), 403);
+        assert_eq!(with(ADMIN, "POST", "/v1/apply", None), 200);
+        assert_eq!(with(VIEWER, "GET", "/v1/status", None), 200);
+        assert_eq!(with(VIEWER, "POST", "/v1/plan", None), 200);
+        for path in ["/v1/apply", "/v1/edits", "/v1/orders", "/v1/adopt", "/v1/whatever-comes"] {
+            assert_eq!(with(VIEWER, "POST", path, None), 403, "{path}");
+        }
+        for path in ["/healthz", "/readyz", "/hooks/lab"] {
+            assert_eq!(with(Peer::Network, "GET", path, None), 200, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_parameter_is_known_or_refused() {
+        let get = |uri| code(ADMIN, "GET", uri, &[("host", "localhost")]);
+        assert_eq!(
+            (get("/v1/events?after=1&wait=2&mac=x"), get("/v1/events?"), get("/v1/status")),
+            (200, 200, 200)
+        );
+        assert_eq!(
+            (get("/v1/events?affter=1"), get("/v1/status?name=x"), get("/v1/machines?&a")),
+            (400, 400, 400)
+        );
+    }
+}

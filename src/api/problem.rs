@@ -1,0 +1,63 @@
+//! The one form that every error of the API has: `application/problem+json` (RFC 9457).
+
+use axum::body::{Body, to_bytes};
+use axum::extract::Request;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
+use axum::http::{HeaderMap, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+/// The media type of errors.
+pub const TYPE: &str = "application/problem+json";
+/// Longest text of an error that the framework makes, in bytes.
+const TEXT_MAX: usize = 64 << 10;
+
+/// An error with its reason in words.
+pub fn problem(status: StatusCode, detail: &str) -> Response {
+    with(status, detail, Map::new())
+}
+
+/// An error that is an outcome of its own: its members stand beside those of RFC 9457.
+pub fn outcome(status: StatusCode, detail: &str, outcome: &impl Serialize) -> Response {
+    let members = match serde_json::to_value(outcome) {
+        Ok(Value::Object(members)) => members,
+        _ => Map::new(),
+    };
+    with(status, detail, members)
+}
+
+fn with(status: StatusCode, detail: &str, mut members: Map<String, Value>) -> Response {
+    members.insert("type".into(), json!("about:blank"));
+    members.insert("title".into(), json!(status.canonical_reason().unwrap_or("Error")));
+    members.insert("status".into(), json!(status.as_u16()));
+    members.insert("detail".into(), json!(detail));
+    let body = Value::Object(members).to_string();
+    (status, [(CONTENT_TYPE, HeaderValue::from_static(TYPE))], body).into_response()
+}
+
+/// Gives what the framework refuses by itself the same form: wrong methods, paths that are no text.
+pub async fn uniform(request: Request, next: Next) -> Response {
+    let answer = next.run(request).await;
+    if answer.status().as_u16() < 400 || is_problem(answer.headers()) {
+        return answer;
+    }
+    let (mut head, body) = answer.into_parts();
+    let text = to_bytes(body, TEXT_MAX).await.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let text = match (text.trim(), head.status) {
+        ("", StatusCode::METHOD_NOT_ALLOWED) => "this resource does not take that method",
+        ("", status) => status.canonical_reason().unwrap_or("it failed"),
+        (text, _) => text,
+    };
+    let (own, body) = problem(head.status, text).into_parts();
+    // What else the answer said stays, such as `Allow`.
+    head.headers.remove(CONTENT_LENGTH);
+    head.headers.extend(own.headers);
+    Response::from_parts(head, Body::new(body))
+}
+
+fn is_problem(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes() == TYPE.as_bytes())
+}

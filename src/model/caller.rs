@@ -1,0 +1,67 @@
+//! Who asks something of the daemon, and what that caller may do.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// What a caller may do; each role may do what those before it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// Reads, and makes plans that change nothing.
+    Viewer,
+    /// Does what a commit to the inventory can do, and pauses the daemon: verbs, apply, suspend, pin.
+    Editor,
+    /// Agrees to what a safety rule holds, too.
+    Admin,
+}
+
+/// How a caller is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// The user of this host at the other end of a Unix socket.
+    User(u32),
+    /// The holder of the token of this name.
+    Token(&'static str),
+}
+
+/// Travels with every command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    pub by: By,
+    pub role: Role,
+}
+
+impl Role {
+    const ALL: [Role; 3] = [Role::Viewer, Role::Editor, Role::Admin];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Role::Viewer => "viewer",
+            Role::Editor => "editor",
+            Role::Admin => "admin",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Role {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Role, &'static str> {
+        let found = Role::ALL.into_iter().find(|role| role.name() == text);
+        found.ok_or("the roles are viewer, editor and admin")
+    }
+}
+
+impl fmt::Display for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.by {
+            By::User(uid) => write!(f, "user {uid} ({})", self.role),
+            By::Token(name) => write!(f, "token {name} ({})", self.role),
+        }
+    }
+}
