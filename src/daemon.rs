@@ -17,6 +17,7 @@ pub mod keeper;
 pub mod limits;
 pub mod link;
 pub mod load;
+mod neighbour_table;
 pub mod neighbours;
 pub mod opener;
 mod parts;

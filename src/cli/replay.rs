@@ -350,7 +350,9 @@ impl Player<'_> {
                     }
                     Err(stale) => return self.answer(&format!("refused: {stale}")),
                 },
-                Answer::Report(report) => {
+                // A capture knows no neighbour table.
+                Answer::Identify => return,
+                Answer::Report(report, _) => {
                     let told =
                         format!("report of {}: {:?} {}", report.deployment, report.outcome, report.note);
                     match self.table.report(&report, now) {

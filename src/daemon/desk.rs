@@ -3,8 +3,10 @@
 
 use super::dhcp::{Busy, Granted, Lessor};
 use super::keeper::{Keeper, KeeperError};
+use super::neighbour_table;
 use super::now;
 use super::opener::{Opened, Opener};
+use crate::model::Name;
 use crate::proto::tree::{self, Answer, Artifact, Asker, Method, Refusal, RefusalReason, Transport};
 use crate::table::{Event, LeaseRequest, Stage};
 
@@ -26,25 +28,35 @@ impl Lessor for Keeper {
 }
 
 impl Opener for Keeper {
-    async fn open(&self, asker: Asker, method: Method, path: &str, note: &str) -> Opened {
-        // Start and Spend are two steps; a third round would mean that the table changes
+    async fn open(&self, asker: &mut Asker, method: Method, path: &str, note: &str) -> Opened {
+        // Identify, Start and Spend are three steps; one more round would mean that the table changes
         // under this request, which is then better asked again.
-        for _ in 0..3 {
-            let stored = match tree::open(&self.table(), &asker, method, path, note) {
+        for _ in 0..4 {
+            let stored = match tree::open(&self.table(), asker, method, path, note) {
                 Answer::Serve(artifact) => return Opened::Serve(artifact),
                 Answer::Refuse(refusal) => {
-                    Keeper::note(self, refused(&asker, path, &refusal));
+                    Keeper::note(self, refused(asker, path, &refusal));
                     return Opened::Refuse(refusal);
                 }
+                Answer::Identify => {
+                    asker.link = neighbour_table::link_of(asker).await;
+                    continue;
+                }
                 Answer::Permit(permit) => self.permit(permit).await,
-                Answer::Report(report) => match self.report(report).await {
-                    Ok(()) => return Opened::Accepted,
-                    Err(error) => Err(error),
-                },
+                Answer::Report(report, remark) => {
+                    let deployment = report.deployment.clone();
+                    match self.report(report).await {
+                        Ok(()) => {
+                            remark.into_iter().for_each(|text| remarked(self, asker, &deployment, text));
+                            return Opened::Accepted;
+                        }
+                        Err(error) => Err(error),
+                    }
+                }
             };
             if let Err(error) = stored {
                 let refusal = unstored(&error);
-                Keeper::note(self, refused(&asker, path, &refusal));
+                Keeper::note(self, refused(asker, path, &refusal));
                 return Opened::Refuse(refusal);
             }
         }
@@ -72,6 +84,13 @@ impl Opener for Keeper {
             },
         );
     }
+}
+
+/// What people should know of a report that was taken.
+fn remarked(keeper: &Keeper, asker: &Asker, deployment: &Name, text: String) {
+    let event = Event::new(now(), Stage::Daemon, text);
+    let deployment = Some(deployment.clone());
+    Keeper::note(keeper, Event { address: Some(asker.address), deployment, ..event });
 }
 
 fn unstored(error: &KeeperError) -> Refusal {

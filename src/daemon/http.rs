@@ -201,7 +201,7 @@ async fn serve<O: Opener>(
             Err(_) => return debug!(%peer, "HTTPS: the client never finished its greeting"),
         },
     };
-    let asker = Asker::new(peer.ip(), own, Transport::Http);
+    let asker = Asker::connected(peer, own, Transport::Http);
     Connection::new(stream, asker, shared, place).run().await;
 }
 

@@ -9,10 +9,11 @@ use crate::proto::tree::{Artifact, Asker, Refusal};
 /// Gives names their meaning.
 pub trait Opener: Send + Sync + 'static {
     /// Resolves a name, doing whatever must be durable first. `path` is clean (see
-    /// [`crate::proto::path`]); `note` is what the caller added in query and body, printable.
+    /// [`crate::proto::path`]); `note` is what the caller added in query and body, printable. `asker` keeps
+    /// what is found out about it, for further requests of the same connection.
     fn open(
         &self,
-        asker: Asker,
+        asker: &mut Asker,
         method: Method,
         path: &str,
         note: &str,

@@ -221,7 +221,7 @@ impl<O> Rooted<O> {
 }
 
 impl<O: Opener> Opener for Rooted<O> {
-    async fn open(&self, asker: Asker, method: Method, path: &str, note: &str) -> Opened {
+    async fn open(&self, asker: &mut Asker, method: Method, path: &str, note: &str) -> Opened {
         match self.root(path) {
             Some(artifact) => Opened::Serve(artifact),
             None => self.inner.open(asker, method, path, note).await,

@@ -31,7 +31,7 @@ use std::sync::Arc;
 pub use earlier::Earlier;
 pub use step::{Step, resolve_step};
 
-use super::{Boot, Desired, Safety, Subnet, Template};
+use super::{Boot, Desired, Proof, Safety, Subnet, Template};
 use crate::manifest::{Documents, Mark, Problem, document};
 use crate::media::Library;
 use crate::model::Name;
@@ -189,6 +189,8 @@ fn safety(documents: &Documents) -> Safety {
         // Waves are of the whole table: which source moved last decides nothing.
         max_in_flight: all().filter_map(|one| one.max_in_flight).min().or(usual.max_in_flight),
         windows: all().flat_map(|one| one.windows.iter().cloned()).collect(),
+        // One source does not weaken it for the machines of others.
+        asker: if all().all(|one| one.asker_by_token) { Proof::Token } else { usual.asker },
         scope: documents.sources.leading().into(),
     }
 }

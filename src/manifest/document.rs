@@ -207,6 +207,8 @@ pub struct Inventory {
     pub max_reinstall: Option<u32>,
     pub max_in_flight: Option<u32>,
     pub windows: Vec<Window>,
+    /// Whether `asker = "token"` is written.
+    pub asker_by_token: bool,
     /// Levels of adjustable checks; `None` turns one off.
     pub levels: BTreeMap<Code, Option<Level>>,
 }

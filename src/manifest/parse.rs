@@ -304,6 +304,7 @@ impl Parser {
             max_reinstall: count(safety.take("max-reinstall")),
             max_in_flight: count(safety.take("max-in-flight")),
             windows: safety.take_list("windows").into_iter().map(|window| window.value).collect(),
+            asker_by_token: safety.take::<Arc<str>>("asker").is_some_and(|asker| &*asker.value == "token"),
             levels: levels_of(&mut checker, levels),
         };
         match checker.sources.root(checker.file) {

@@ -18,7 +18,7 @@ use super::tree::RefusalReason;
 pub fn error_code(reason: RefusalReason) -> ErrorCode {
     match reason {
         RefusalReason::NotFound => ErrorCode::NotFound,
-        RefusalReason::Forbidden | RefusalReason::Gone => ErrorCode::Access,
+        RefusalReason::Forbidden | RefusalReason::Gone | RefusalReason::Method => ErrorCode::Access,
         RefusalReason::Busy => ErrorCode::Undefined,
     }
 }

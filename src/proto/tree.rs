@@ -14,6 +14,7 @@
 //! | `config.txt`, `SERIAL/start4.elf`, … | what a Raspberry Pi wants of its boot's tree |
 
 mod answers;
+mod asker;
 mod facts;
 mod files;
 mod hooks;
@@ -23,48 +24,28 @@ mod raspberry;
 mod script;
 mod uboot;
 
-use std::net::IpAddr;
-
 use super::path::{clean_path, percent_decode};
 use crate::model::{Content, Mac, Name};
 use crate::table::{Permit, Report, Stage, Table};
 
 pub use super::http::Method;
 pub use answers::render as answer_file;
+pub use asker::{Asker, Link, Standing, Transport};
 pub use facts::{Facts, facts, facts_at};
 pub use name::{Form, Target};
 pub use script::render as boot_script;
-
-/// Who asks, and how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asker {
-    pub address: IpAddr,
-    pub transport: Transport,
-    /// Our address that it reached: what it is told to fetch is there.
-    pub at: Option<IpAddr>,
-}
-
-impl Asker {
-    /// `own` is our address that it reached.
-    pub fn new(address: impl Into<IpAddr>, own: Option<IpAddr>, transport: Transport) -> Asker {
-        Asker { address: address.into(), transport, at: own }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    Tftp,
-    Http,
-}
 
 /// What to do about a name that was asked for.
 #[derive(Clone, Debug)]
 pub enum Answer {
     Serve(Artifact),
+    /// Read the neighbour table for [`Asker::link`], then ask again.
+    Identify,
     /// Store this first, then ask again with the new table.
     Permit(Permit),
-    /// The installer says how it went: store this, then answer 200 with an empty body.
-    Report(Report),
+    /// The installer says how it went: store this, then answer 200 with an empty body. The text is for
+    /// the timeline, where nothing but the token shows that this is the machine.
+    Report(Report, Option<String>),
     Refuse(Refusal),
 }
 
@@ -97,6 +78,8 @@ pub struct Refusal {
 pub enum RefusalReason {
     /// HTTP 404, TFTP error 1.
     NotFound,
+    /// HTTP 405, TFTP error 2: it is there to be read.
+    Method,
     /// HTTP 403, TFTP error 2.
     Forbidden,
     /// HTTP 410, TFTP error 2: it was there for one installation, which is over.
@@ -137,31 +120,53 @@ fn unescaped(asker: &Asker, path: &str) -> Option<String> {
 fn named(table: &Table, asker: &Asker, method: Method, path: &str, note: &str) -> Answer {
     let (of, path) = name::machine_folder(path);
     // Where we give the addresses they tell who asks, whatever the folder says.
-    let mac = table.mac_at(asker.address).or(of.filter(|_| !table.server.gives_addresses));
+    let mac = asker.card(table).or(of.filter(|_| !table.server.gives_addresses));
+    // What is there to be read is looked at as by HEAD, which moves nothing.
+    let reading = if method == Method::Post { Method::Head } else { method };
     let answer = match name::parse(table, path) {
-        Target::Script { form, mac: named } => script::open(table, asker, method, form, named.or(of).or(mac)),
-        Target::Loader(loader) => files::loader(table, &loader),
-        Target::UBoot => uboot::open(table, mac),
         Target::Answers { deployment, token, file } => {
             answers::open(table, asker, method, &deployment, &token, &file)
         }
-        Target::Hook { deployment, token, outcome } => hooks::open(table, &deployment, &token, outcome, note),
-        Target::Media { boot, path } => files::media(table, asker, method, mac, &boot, &path),
+        Target::Hook { deployment, token, outcome } => {
+            hooks::open(table, asker, method, &deployment, &token, outcome, note)
+        }
+        Target::Script { form, mac: named } => {
+            read_only(method, script::open(table, asker, reading, form, named.or(of).or(mac)))
+        }
+        Target::Loader(loader) => read_only(method, files::loader(table, &loader)),
+        Target::UBoot => read_only(method, uboot::open(table, mac)),
+        Target::Media { boot, path } => {
+            read_only(method, files::media(table, asker, reading, mac, &boot, &path))
+        }
         Target::Unknown => {
-            let found = mac.and_then(|mac| raspberry::open(table, asker, method, mac, path));
+            let found = mac.and_then(|mac| raspberry::open(table, asker, reading, mac, path));
             let text = || format!("nothing is served as {path}");
-            found.unwrap_or_else(|| Answer::Refuse(Refusal::new(RefusalReason::NotFound, text())))
+            let found =
+                found.unwrap_or_else(|| Answer::Refuse(Refusal::new(RefusalReason::NotFound, text())));
+            read_only(method, found)
         }
     };
     with_caller(table, mac, answer)
 }
 
-/// Completes an answer that does not say whose it is: the address tells.
+/// Nothing is posted to what is there to be read (RFC 9110 section 9.3.3).
+fn read_only(method: Method, answer: Answer) -> Answer {
+    match answer {
+        Answer::Serve(artifact) if method == Method::Post => Answer::Refuse(Refusal::new(
+            RefusalReason::Method,
+            format!("{} can be read with GET and HEAD only", artifact.text),
+        )),
+        answer => answer,
+    }
+}
+
+/// Completes an answer that does not say whose it is: the address tells. What a stranger read is not the
+/// machine's doing.
 fn with_caller(table: &Table, mac: Option<Mac>, mut answer: Answer) -> Answer {
     let (said_mac, deployment) = match &mut answer {
         Answer::Serve(artifact) => (&mut artifact.mac, &mut artifact.deployment),
         Answer::Refuse(refusal) => (&mut refusal.mac, &mut refusal.deployment),
-        Answer::Permit(_) | Answer::Report(_) => return answer,
+        Answer::Identify | Answer::Permit(_) | Answer::Report(..) => return answer,
     };
     *said_mac = said_mac.or(mac);
     if deployment.is_none() {

@@ -85,7 +85,8 @@ impl Course<'_> {
                         return Ok(self.served(name, known.clone()));
                     }
                 }
-                Answer::Report(report) => {
+                Answer::Identify => return Err(busy("a simulated machine is known".to_owned())),
+                Answer::Report(report, _) => {
                     self.table.take_report(&report, self.now).map_err(|stale| busy(stale.to_string()))?;
                     return Ok(self.served(name, reported()));
                 }

@@ -203,7 +203,7 @@ impl<'a> Course<'a> {
         lease: &Lease,
         shared: Option<&mut Shared>,
     ) -> Result<(Asker, Script), Stop> {
-        let asker = self.asker(lease);
+        let asker = self.asker(lease).on_card(mac);
         let names = match program {
             Program::Ipxe => vec![lease.file.clone()],
             Program::Shim | Program::Grub => {

@@ -61,11 +61,13 @@ pub fn asker(table: &Table, deployment: &Deployment, mac: Mac) -> Asker {
         let first = ipv6.dynamic.first().map(|range| range.first);
         let address = table.address6_of(deployment, mac).or(ipv6.cidr.own_address(mac)).or(first);
         let own = client6::stand_in_address(ipv6);
-        return Asker::new(address.unwrap_or(ipv6.cidr.network()), Some(own.into()), Transport::Http);
+        let address = address.unwrap_or(ipv6.cidr.network());
+        return Asker::new(address, Some(own.into()), Transport::Http).on_card(mac);
     }
     let first = subnet.dynamic.first().map(|range| range.first);
     let last = || subnet.cidr.map_or(Ipv4Addr::UNSPECIFIED, |cidr| cidr.hosts().last);
-    Asker::new(table.address_of(deployment, mac).or(first).unwrap_or_else(last), None, Transport::Http)
+    let address = table.address_of(deployment, mac).or(first).unwrap_or_else(last);
+    Asker::new(address, None, Transport::Http).on_card(mac)
 }
 
 /// The kernel command line, a word a line, and the script around it.

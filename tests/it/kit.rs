@@ -47,7 +47,7 @@ impl Shelf {
 }
 
 impl Opener for Shelf {
-    async fn open(&self, _asker: Asker, method: Method, path: &str, note: &str) -> Opened {
+    async fn open(&self, _asker: &mut Asker, method: Method, path: &str, note: &str) -> Opened {
         self.asked.lock().unwrap().push((method, path.to_owned(), note.to_owned()));
         let refuse = |reason, text: &str| {
             Opened::Refuse(Refusal { reason, text: text.to_owned(), mac: None, deployment: None })

@@ -182,7 +182,8 @@ impl Daemon {
                         Ok(()) => process.wait(question, round),
                         Err(_) => Some(Told::Refused),
                     },
-                    Answer::Report(report) => match process.report(&report, now) {
+                    Answer::Identify => unreachable!("the cards of simulated machines are known"),
+                    Answer::Report(report, _) => match process.report(&report, now) {
                         // The last round accepts: what it reports is stored by then.
                         Ok(()) if round > 1 => Some(Told::Accepted),
                         Ok(()) => process.wait(question, round),

@@ -167,7 +167,7 @@ impl Machine {
     }
 
     pub fn asker(&self, transport: Transport) -> Asker {
-        Asker::new(self.address.unwrap_or(Ipv4Addr::UNSPECIFIED), None, transport)
+        Asker::new(self.address.unwrap_or(Ipv4Addr::UNSPECIFIED), None, transport).on_card(self.mac)
     }
 
     /// Whether it is still on its way to an installer: that one asks until it is told.

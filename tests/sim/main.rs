@@ -5,6 +5,7 @@
 //! `SIM_SEED`, `SIM_RUNS` and `SIM_MACHINES` make other and larger ones:
 //! `SIM_RUNS=100 SIM_MACHINES=1000 cargo test --release --test sim`.
 
+mod asker;
 mod daemon;
 mod dice;
 mod inventory;

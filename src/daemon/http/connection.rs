@@ -78,7 +78,8 @@ impl<O: Opener> Connection<O> {
     /// Whether another request may follow.
     async fn answer(&mut self, request: &Request, body: &ReadBody) -> io::Result<bool> {
         let note = note(&request.query, &body.bytes);
-        let opening = self.shared.opener.open(self.asker, request.method, &request.path, &note);
+        self.asker.partial = request.range.is_some();
+        let opening = self.shared.opener.open(&mut self.asker, request.method, &request.path, &note);
         let opened = tokio::time::timeout(MAX_OPENING, opening).await;
         let context = Context::of(request, body.whole && !*self.shared.stop.borrow(), now());
         let reply = match opened {

@@ -94,8 +94,8 @@ impl<O: Opener> Transferring<O> {
     async fn open(&self, request: &Request<'_>) -> Result<Transfer<O>, Refused> {
         let path =
             tftp_name(request.name).map_err(|error| Refused(ErrorCode::NotFound, error.to_string()))?;
-        let asker = Asker::new(self.wire.peer().ip(), Some(self.wire.local()), Transport::Tftp);
-        let opening = self.opener.open(asker, Method::Get, &path, "");
+        let mut asker = Asker::connected(self.wire.peer(), Some(self.wire.local()), Transport::Tftp);
+        let opening = self.opener.open(&mut asker, Method::Get, &path, "");
         match tokio::time::timeout(MAX_OPENING, opening).await {
             Ok(Opened::Serve(artifact)) => Ok(Transfer::new(Arc::clone(&self.opener), asker, artifact)),
             Ok(Opened::Refuse(refusal)) => Err(Refused(error_code(refusal.reason), refusal.text)),

@@ -347,5 +347,12 @@ static SAFETY: Fields = table(
             "When installed machines may be reinstalled, as in \"Mon-Fri 22:00-05:00 Europe/Berlin\"; at any \
              time if absent.",
         ),
+        may(
+            "asker",
+            Text(Choice(&["machine", "token"])),
+            "What shows that who asks for an answer file is its machine: \"machine\" (as without the key), the \
+             hardware or IP address beside the token of the URL; \"token\", the token alone, where another DHCP \
+             server gives the addresses and routers or address translation are in between.",
+        ),
     ],
 );

@@ -151,6 +151,7 @@ pub fn accepted(context: Context) -> Reply {
 pub fn refuse(refusal: &Refusal, context: Context) -> Reply {
     let status = match refusal.reason {
         RefusalReason::NotFound => Status::NotFound,
+        RefusalReason::Method => Status::MethodNotAllowed,
         RefusalReason::Forbidden => Status::Forbidden,
         RefusalReason::Gone => Status::Gone,
         RefusalReason::Busy => Status::Unavailable,

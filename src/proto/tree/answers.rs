@@ -1,10 +1,11 @@
-//! Answer files: rendered for one installation, served to who knows its token, while it lasts.
+//! Answer files: rendered for one installation, served to its machine, which knows the token, while it
+//! lasts.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Answer, Artifact, Asker, Facts, Method, Refusal, RefusalReason, script};
-use crate::desired::{Deployment, Template};
+use super::{Answer, Artifact, Asker, Facts, Method, Refusal, RefusalReason, Standing, script};
+use crate::desired::{Deployment, Machine, Template};
 use crate::model::{Content, Mac, Name};
 use crate::render::kind::{self, AnswerContent};
 use crate::render::{RenderError, Value};
@@ -25,23 +26,43 @@ pub fn open(table: &Table, asker: &Asker, method: Method, name: &Name, token: &s
         );
     }
     let stage = table.installs.get(name).filter(|install| install.redeploy == deployment.redeploy);
-    match stage.map(|install| install.stage) {
-        Some(InstallStage::Started) if method == Method::Head => {}
-        Some(InstallStage::Started) => {
-            return Answer::Permit(Permit {
-                deployment: name.clone(),
-                redeploy: deployment.redeploy,
-                step: PermitStep::Spend,
-            });
-        }
-        Some(InstallStage::Spent) => {}
+    let step = match stage.map(|install| install.stage) {
+        Some(InstallStage::Started) if method == Method::Head => None,
+        Some(InstallStage::Started) => Some(PermitStep::Spend),
+        Some(InstallStage::Spent) => None,
         None => {
             return refuse(RefusalReason::Forbidden, format!("no installation of {name} has been started"));
         }
         Some(_) => return refuse(RefusalReason::Gone, format!("the installation of {name} is over")),
+    };
+    let Some(machine) = machine_of(table, deployment) else {
+        return refuse(RefusalReason::Gone, format!("{name} has no machine"));
+    };
+    let standing = asker.standing(table, machine, deployment);
+    if standing == Standing::Unread {
+        return Answer::Identify;
+    }
+    if !standing.may_learn(table.desired.safety.asker) {
+        let way_out = match standing {
+            Standing::Other => "",
+            _ => {
+                "; if its machine asks from an address that nothing here knows, list its cards under `mac`, or \
+                 set `[safety] asker = \"token\"`"
+            }
+        };
+        let text = format!("{file} of {name} was asked for by {asker}, which is not its machine{way_out}");
+        return refuse(RefusalReason::Forbidden, text);
+    }
+    if let Some(step) = step {
+        let permit = Permit { deployment: name.clone(), redeploy: deployment.redeploy, step };
+        return Answer::Permit(permit);
     }
     serve(table, deployment, file, asker.at)
         .unwrap_or_else(|refusal| Answer::Refuse(Refusal { deployment: Some(name.clone()), ..refusal }))
+}
+
+fn machine_of<'a>(table: &'a Table, deployment: &Deployment) -> Option<&'a Arc<Machine>> {
+    table.desired.machines.get(table.assignments.get(&deployment.name)?)
 }
 
 fn serve(
@@ -91,8 +112,7 @@ impl<'a> Part<'a> {
     /// `None` if the deployment has no such file, or no machine.
     fn find(table: &Table, deployment: &'a Deployment, file: &str) -> Option<Part<'a>> {
         let template = deployment.template.as_ref()?;
-        let machine = table.desired.machines.get(table.assignments.get(&deployment.name)?)?;
-        let mac = table.active_mac(machine)?;
+        let mac = table.active_mac(machine_of(table, deployment)?)?;
         let file = template.kind.files().iter().find(|part| part.name == file)?;
         Some(Part { template, file, mac })
     }

@@ -1,6 +1,6 @@
 //! Boot programs, kernels, initrds and the trees of images: bytes that lie in files.
 
-use super::{Answer, Artifact, Asker, Method, Refusal, RefusalReason, Transport, listing};
+use super::{Answer, Artifact, Asker, Link, Method, Refusal, RefusalReason, Transport, listing};
 use crate::desired::{Boot, Deployment};
 use crate::media::Entry;
 use crate::model::{Mac, Name};
@@ -38,9 +38,13 @@ pub fn media(
     } else {
         Stage::File
     };
-    if let Some(deployment) = deployment.filter(|_| method != Method::Head)
-        && spends(table, deployment, path)
-    {
+    let spent = deployment.filter(|found| method != Method::Head && spends(table, found, path));
+    // Where addresses tell nothing, the wire may tell whose installer this is.
+    let nobody = mac.is_none() && method != Method::Head && path == last(boot);
+    if asker.link == Link::Unread && (nobody || spent.is_some()) {
+        return Answer::Identify;
+    }
+    if let Some(deployment) = spent {
         let (deployment, redeploy) = (deployment.name.clone(), deployment.redeploy);
         return Answer::Permit(Permit { deployment, redeploy, step: PermitStep::Spend });
     }
@@ -48,13 +52,17 @@ pub fn media(
 }
 
 fn spends(table: &Table, deployment: &Deployment, path: &str) -> bool {
-    let last = deployment.boot.initrd.last().unwrap_or(&deployment.boot.kernel);
     deployment.installs()
         && !deployment.has_answers()
-        && path == &*last.path
+        && path == last(&deployment.boot)
         && table.installs.get(&deployment.name).is_some_and(|install| {
             install.redeploy == deployment.redeploy && install.stage == InstallStage::Started
         })
+}
+
+/// The last file that a loader fetches.
+fn last(boot: &Boot) -> &str {
+    &boot.initrd.last().unwrap_or(&boot.kernel).path
 }
 
 fn find<'a>(boot: &'a Boot, path: &str) -> Option<&'a Entry> {

@@ -1,24 +1,67 @@
-//! What installers report.
+//! What installers report. Only a GET or POST over HTTP of the whole URL is a report: looking at it (HEAD, a
+//! range) changes nothing, and TFTP carries none.
 
-use super::{Answer, Refusal, RefusalReason};
-use crate::model::Name;
-use crate::table::{Outcome, Purpose, Report, Table};
+use super::{Answer, Artifact, Asker, Method, Refusal, RefusalReason, Standing, Transport, script};
+use crate::model::{Content, Name};
+use crate::table::{Outcome, Purpose, Report, Stage, Table};
 
-pub fn open(table: &Table, name: &Name, token: &str, outcome: Outcome, note: &str) -> Answer {
-    let current = table.desired.deployments.get(name).map(|deployment| deployment.redeploy);
-    let recorded = table.installs.get(name).map(|install| install.redeploy);
+pub fn open(
+    table: &Table,
+    asker: &Asker,
+    method: Method,
+    name: &Name,
+    token: &str,
+    outcome: Outcome,
+    note: &str,
+) -> Answer {
+    let forbidden = |text: String| {
+        let refusal = Refusal::new(RefusalReason::Forbidden, text);
+        Answer::Refuse(Refusal { deployment: Some(name.clone()), ..refusal })
+    };
+    let current = table.desired.deployments.get(name);
+    let recorded = table.installs.get(name);
     // The number may have been raised while the installer ran: its report still counts.
-    let numbers = [recorded, current].into_iter().flatten();
-    match numbers.into_iter().find(|redeploy| table.accepts(token, Purpose::Hooks, name, *redeploy)) {
-        Some(redeploy) => {
-            Answer::Report(Report { deployment: name.clone(), redeploy, outcome, note: note.into() })
+    let numbers = [recorded.map(|install| install.redeploy), current.map(|deployment| deployment.redeploy)];
+    let accepts = |redeploy: &u64| table.accepts(token, Purpose::Hooks, name, *redeploy);
+    let Some(redeploy) = numbers.into_iter().flatten().find(accepts) else {
+        return forbidden(format!("this is no report URL of an installation of {name}"));
+    };
+    if asker.transport == Transport::Tftp {
+        return forbidden("reports are taken by HTTP only".to_owned());
+    }
+    if method == Method::Head || asker.partial {
+        return Answer::Serve(looked_at(name));
+    }
+    let machine = recorded.map(|install| &install.machine).or_else(|| table.assignments.get(name));
+    let machine = machine.and_then(|machine| table.desired.machines.get(machine));
+    // Without either, the token is all there is.
+    let standing = match (machine, current) {
+        (Some(machine), Some(deployment)) => asker.standing(table, machine, deployment),
+        _ => Standing::Untold,
+    };
+    let remark = match standing {
+        Standing::Unread => return Answer::Identify,
+        Standing::Other => {
+            return forbidden(format!("a report of {name} came from {asker}, which is another machine"));
         }
-        None => Answer::Refuse(Refusal {
-            deployment: Some(name.clone()),
-            ..Refusal::new(
-                RefusalReason::Forbidden,
-                format!("this is no report URL of an installation of {name}"),
-            )
-        }),
+        Standing::Itself => None,
+        Standing::Untold | Standing::Stranger => Some(format!(
+            "the report of {name} came from {asker}, an address that is not known as its machine's; its token is \
+             right"
+        )),
+    };
+    Answer::Report(Report { deployment: name.clone(), redeploy, outcome, note: note.into() }, remark)
+}
+
+/// What there is to be seen where a report would be taken: nothing.
+fn looked_at(name: &Name) -> Artifact {
+    Artifact {
+        etag: script::digest(b""),
+        content: Content::Bytes(Default::default()),
+        media_type: "text/plain; charset=utf-8",
+        stage: Stage::File,
+        mac: None,
+        deployment: None,
+        text: format!("a report URL of {name} was looked at; nothing was reported"),
     }
 }

@@ -6,7 +6,7 @@
 //! A Pi whose duty is to boot its own disk is told that there is nothing: it goes on to the next
 //! of its BOOT_ORDER.
 
-use super::{Answer, Asker, Method, Refusal, RefusalReason, facts_at, files, script};
+use super::{Answer, Asker, Method, Refusal, RefusalReason, Standing, facts_at, files, script};
 use crate::desired::{Boot, Deployment};
 use crate::model::Mac;
 use crate::render;
@@ -19,7 +19,8 @@ const CMDLINE: &str = "cmdline.txt";
 
 /// The answer to a name that means nothing else, if `mac` is a machine that boots a Pi's tree.
 pub fn open(table: &Table, asker: &Asker, method: Method, mac: Mac, path: &str) -> Option<Answer> {
-    let deployment = table.deployment_of(mac)?;
+    let machine = table.machine(mac)?;
+    let deployment = table.tenant(&machine.name)?;
     let boot = &deployment.boot;
     let tree = boot.tree.as_ref()?;
     if !SIGNS.iter().any(|sign| tree.lookup(sign).is_some()) {
@@ -34,10 +35,15 @@ pub fn open(table: &Table, asker: &Asker, method: Method, mac: Mac, path: &str) 
         Duty::LocalBoot(reason) => {
             return refuse(RefusalReason::NotFound, format!("boots its own disk: {reason}"));
         }
-        Duty::Install { permit: true } if path == CMDLINE && method != Method::Head => {
-            let (deployment, redeploy) = (deployment.name.clone(), deployment.redeploy);
-            return Some(Answer::Permit(Permit { deployment, redeploy, step: PermitStep::Start }));
-        }
+        Duty::Install { permit } if path == CMDLINE => match asker.standing(table, machine, deployment) {
+            Standing::Unread => return Some(Answer::Identify),
+            standing if !standing.may_start(table.desired.safety.asker) => {
+                let text = format!("{CMDLINE} of {mac} was asked for by {asker}, which is not that machine");
+                return Some(Answer::Refuse(Refusal::new(RefusalReason::Forbidden, text)));
+            }
+            _ if !permit || method == Method::Head => {}
+            _ => return Some(Answer::Permit(start(deployment))),
+        },
         Duty::Install { .. } | Duty::NetworkBoot => {}
     }
     if path != CMDLINE || boot.cmdline.is_empty() {
@@ -52,6 +58,11 @@ pub fn open(table: &Table, asker: &Asker, method: Method, mac: Mac, path: &str) 
             refuse(RefusalReason::Busy, format!("the kernel command line can't be rendered: {error}"))
         }
     }
+}
+
+fn start(deployment: &Deployment) -> Permit {
+    let (deployment, redeploy) = (deployment.name.clone(), deployment.redeploy);
+    Permit { deployment, redeploy, step: PermitStep::Start }
 }
 
 /// The path without the folder of the machine's serial number.

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::{Answer, Artifact, Asker, Facts, Form, Method, Refusal, RefusalReason, Transport};
-use crate::desired::{Boot, Deployment};
-use crate::model::{Content, Cpu, Firmware, Mac, Mode, hex};
+use super::{
+    Answer, Artifact, Asker, Facts, Form, Link, Method, Refusal, RefusalReason, Standing, Transport,
+};
+use crate::desired::{Boot, Deployment, Machine};
+use crate::model::{Content, Cpu, Firmware, Mac, hex};
 use crate::render::{self, CmdlineError, grub, ipxe, pxelinux};
 use crate::table::memo::{Subject, Text};
-use crate::table::{Duty, Permit, PermitStep, Stage, Table};
+use crate::table::{Duty, InstallStage, Permit, PermitStep, Stage, Table};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
@@ -25,24 +27,29 @@ pub fn open(table: &Table, asker: &Asker, method: Method, form: Form, mac: Optio
             )),
         };
     };
-    let Some(deployment) = table.deployment_of(mac) else {
-        let reason = match table.machine(mac) {
-            Some(machine) => format!("machine {} has no deployment", machine.name),
-            None => format!("{mac} is in no manifest"),
-        };
+    let Some(machine) = table.machine(mac) else {
+        return local_boot(table, form, mac, None, &format!("{mac} is in no manifest"));
+    };
+    let Some(deployment) = table.tenant(&machine.name) else {
+        let reason = format!("machine {} has no deployment", machine.name);
         return local_boot(table, form, mac, None, &reason);
     };
-    match table.duty(deployment) {
-        Duty::LocalBoot(reason) => local_boot(table, form, mac, Some(deployment), &reason),
-        Duty::Install { .. } if !is_at_home(table, asker, deployment, mac) => Answer::Refuse(Refusal {
-            mac: Some(mac),
+    let duty = table.duty(deployment);
+    let standing = standing(table, asker, machine, deployment, &duty);
+    match duty {
+        _ if standing == Standing::Unread => Answer::Identify,
+        Duty::LocalBoot(reason) => {
+            let answer = local_boot(table, form, mac, Some(deployment), &reason);
+            // Where nothing shows who asks, this is taken for the machine's own boot unless that would end
+            // an installation under way.
+            let untold = standing == Standing::Untold && !is_spent(table, deployment);
+            if standing == Standing::Itself || untold { answer } else { of_no_machine(answer, deployment) }
+        }
+        Duty::Install { .. } if !standing.may_start(table.desired.safety.asker) => Answer::Refuse(Refusal {
             deployment: Some(deployment.name.clone()),
             ..Refusal::new(
                 RefusalReason::Forbidden,
-                format!(
-                    "the script of {mac} was asked for by {}, which is not that machine's address",
-                    asker.address
-                ),
+                format!("the script of {mac} was asked for by {asker}, which is not that machine"),
             )
         }),
         Duty::Install { permit: true } if method != Method::Head => Answer::Permit(Permit {
@@ -50,22 +57,48 @@ pub fn open(table: &Table, asker: &Asker, method: Method, form: Form, mac: Optio
             redeploy: deployment.redeploy,
             step: PermitStep::Start,
         }),
-        Duty::Install { .. } | Duty::NetworkBoot => network_boot(table, asker, form, mac, deployment),
+        Duty::Install { .. } => network_boot(table, asker, form, mac, deployment),
+        Duty::NetworkBoot => {
+            let answer = network_boot(table, asker, form, mac, deployment);
+            let own = matches!(standing, Standing::Itself | Standing::Untold);
+            if own { answer } else { of_no_machine(answer, deployment) }
+        }
     }
 }
 
-/// Only the machine itself starts its installation: another host that knows the URL does not.
-/// Where another DHCP server gives the addresses (proxy mode), they tell nothing.
-fn is_at_home(table: &Table, asker: &Asker, deployment: &Deployment, mac: Mac) -> bool {
-    let its_own = match asker.address {
-        IpAddr::V4(address) => {
-            deployment.address == Some(address) || table.leases.address_of(mac) == Some(address)
-        }
-        IpAddr::V6(address) => {
-            table.address6_of(deployment, mac) == Some(address) || table.is_own_address6(address, mac)
-        }
-    };
-    its_own || !table.server.gives_addresses || deployment.subnet.mode != Mode::Server
+/// What the asker is to the machine whose script it wants. A boot from the network that installs nothing
+/// hands out no secret and moves nothing but the timeline: there the right address is enough.
+fn standing(
+    table: &Table,
+    asker: &Asker,
+    machine: &Machine,
+    deployment: &Deployment,
+    duty: &Duty,
+) -> Standing {
+    let standing = asker.standing(table, machine, deployment);
+    if standing == Standing::Unread && *duty == Duty::NetworkBoot {
+        let by_address = Asker { link: Link::Unknown, ..*asker }.standing(table, machine, deployment);
+        return if by_address == Standing::Itself { by_address } else { standing };
+    }
+    standing
+}
+
+fn is_spent(table: &Table, deployment: &Deployment) -> bool {
+    table.installs.get(&deployment.name).is_some_and(|install| install.stage == InstallStage::Spent)
+}
+
+/// A script that somebody else reads: its machine did nothing.
+fn of_no_machine(answer: Answer, deployment: &Deployment) -> Answer {
+    match answer {
+        Answer::Serve(artifact) => Answer::Serve(Artifact {
+            stage: Stage::File,
+            mac: None,
+            deployment: None,
+            text: format!("the script of {}, which did not ask for it itself", deployment.name),
+            ..artifact
+        }),
+        answer => answer,
+    }
 }
 
 fn network_boot(table: &Table, asker: &Asker, form: Form, mac: Mac, deployment: &Arc<Deployment>) -> Answer {
@@ -108,11 +141,7 @@ fn subject(table: &Table, asker: &Asker, form: Form, mac: Mac, deployment: &Depl
 
 /// The address that a script tells its machine: what is known, or else where it asks from.
 fn told_address(table: &Table, asker: &Asker, mac: Mac, deployment: &Deployment) -> Option<Ipv4Addr> {
-    let asking = match asker.address {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(_) => None,
-    };
-    table.address_of(deployment, mac).or(asking)
+    table.address_of(deployment, mac).or(asker.address4())
 }
 
 /// PXELINUX runs on BIOS only; U-Boot and Petitboot read the same language.

@@ -1,0 +1,167 @@
+//! Who asks, and whether that is the machine whose state the answer would move.
+//!
+//! Only the machine itself starts its installation, gets its answers and ends its permission. What shows
+//! that is the hardware address that the asker's IP address has on our wire, as the kernel's neighbour
+//! table knows it; after that the IP address. Where neither can show it (another DHCP server gives the
+//! addresses, and a router or address translation is in between), a script and a report are still taken;
+//! an answer file, which may hold secrets, only where `[safety] asker = "token"`.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use crate::desired::{Deployment, Machine, Proof};
+use crate::model::{Mac, Mode};
+use crate::table::Table;
+
+/// Who asks, and how.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asker {
+    pub address: IpAddr,
+    /// The interface of a link-local address, by the kernel's number; 0 for others.
+    pub scope: u32,
+    pub transport: Transport,
+    /// Our address that it reached: what it is told to fetch is there.
+    pub at: Option<IpAddr>,
+    pub link: Link,
+    /// Only a range of the content is asked for (HTTP): such a request reports nothing.
+    pub partial: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    Tftp,
+    Http,
+}
+
+/// What the neighbour table says of the asker's address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// Nobody has looked: where it matters, the answer is [`super::Answer::Identify`].
+    Unread,
+    /// It has no entry: a router or address translation is in between.
+    Unknown,
+    /// The hardware address that answers for it on our wire.
+    Card(Mac),
+}
+
+/// What an asker is to a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// The neighbour table has to be read first.
+    Unread,
+    /// The machine itself.
+    Itself,
+    /// Nothing shows who it is, and nothing could.
+    Untold,
+    /// Something else: its address is not the machine's.
+    Stranger,
+    /// Another machine of the inventory.
+    Other,
+}
+
+impl Asker {
+    /// `own` is our address that it reached.
+    pub fn new(address: impl Into<IpAddr>, own: Option<IpAddr>, transport: Transport) -> Asker {
+        Asker { address: address.into(), scope: 0, transport, at: own, link: Link::Unknown, partial: false }
+    }
+
+    /// The client of a socket, of whose hardware address nothing is known yet.
+    pub fn connected(peer: SocketAddr, own: Option<IpAddr>, transport: Transport) -> Asker {
+        let scope = match peer {
+            SocketAddr::V4(_) => 0,
+            SocketAddr::V6(peer) => peer.scope_id(),
+        };
+        Asker { scope, link: Link::Unread, ..Asker::new(peer.ip(), own, transport) }
+    }
+
+    /// The same on our wire, where this card answers for it.
+    pub fn on_card(self, card: Mac) -> Asker {
+        Asker { link: Link::Card(card), ..self }
+    }
+
+    pub(super) fn address4(&self) -> Option<Ipv4Addr> {
+        match self.address {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        }
+    }
+
+    /// The known machine's card that asks: the wire tells, else the address.
+    pub(super) fn card(&self, table: &Table) -> Option<Mac> {
+        match self.link {
+            Link::Card(card) if table.machine(card).is_some() => Some(card),
+            Link::Card(_) | Link::Unknown | Link::Unread => table.mac_at(self.address),
+        }
+    }
+
+    /// What it is to the machine of `deployment`.
+    pub(super) fn standing(&self, table: &Table, machine: &Machine, deployment: &Deployment) -> Standing {
+        match self.link {
+            Link::Unread => return Standing::Unread,
+            Link::Card(card) if table.is_card_of(card, machine) => return Standing::Itself,
+            Link::Card(card) if table.machine(card).is_some() => return Standing::Other,
+            Link::Card(_) | Link::Unknown => {}
+        }
+        if has_address(table, machine, deployment, self.address) {
+            return Standing::Itself;
+        }
+        let told = table.server.gives_addresses && deployment.subnet.mode == Mode::Server;
+        match self.link {
+            _ if told => Standing::Stranger,
+            Link::Card(_) => Standing::Stranger,
+            // It is where its machine was heard of last.
+            Link::Unknown | Link::Unread if was_at(table, machine, self.address) => Standing::Itself,
+            Link::Unknown | Link::Unread => Standing::Untold,
+        }
+    }
+}
+
+impl fmt::Display for Asker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.link {
+            Link::Card(card) => write!(f, "{} ({card})", self.address),
+            Link::Unknown | Link::Unread => write!(f, "{}", self.address),
+        }
+    }
+}
+
+impl Standing {
+    /// Whether the script that starts an installation is for this asker.
+    pub fn may_start(self, proof: Proof) -> bool {
+        match self {
+            Standing::Itself | Standing::Untold => true,
+            Standing::Stranger => proof == Proof::Token,
+            Standing::Other | Standing::Unread => false,
+        }
+    }
+
+    /// Whether an asker who knows the token of an answer file gets it.
+    pub fn may_learn(self, proof: Proof) -> bool {
+        match self {
+            Standing::Itself => true,
+            Standing::Untold | Standing::Stranger => proof == Proof::Token,
+            Standing::Other | Standing::Unread => false,
+        }
+    }
+}
+
+/// Whether an address is a machine's own: the one written down for it, one that it leases, or one that a
+/// card of it makes for itself.
+fn has_address(table: &Table, machine: &Machine, deployment: &Deployment, address: IpAddr) -> bool {
+    let fixed = match address {
+        IpAddr::V4(address) => deployment.address == Some(address),
+        IpAddr::V6(address) => deployment.address6 == Some(address),
+    };
+    fixed || table.mac_at(address).is_some_and(|card| table.is_card_of(card, machine)) || {
+        let leases = |card: &Mac| match address {
+            IpAddr::V4(address) => table.leases.address_of(*card) == Some(address),
+            IpAddr::V6(address) => table.leases6.of(*card).is_some_and(|lease| lease.address == address),
+        };
+        machine.macs.iter().any(leases)
+    }
+}
+
+fn was_at(table: &Table, machine: &Machine, address: IpAddr) -> bool {
+    let seen = |card: &Mac| table.seen.get(card).and_then(|seen| seen.address);
+    machine.macs.iter().any(|card| seen(card) == Some(address))
+}
