@@ -17,6 +17,7 @@ pub mod keeper;
 pub mod limits;
 pub mod link;
 pub mod load;
+pub mod log;
 mod neighbour_table;
 pub mod neighbours;
 pub mod opener;

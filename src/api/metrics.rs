@@ -16,6 +16,8 @@ pub struct Counts {
     pub silences: BTreeMap<&'static str, u64>,
     /// Events that the timeline could not take in because too much happened at once.
     pub events_lost: u64,
+    /// Lines of the log, and of stdout, that could not be written or would have had to wait.
+    pub log_lines_dropped: u64,
     /// Controllers that told a machine's power, and that did not.
     pub power_reads: [u64; 2],
     /// What the daemon is, by network interface.
@@ -42,6 +44,12 @@ pub fn text(table: &Table, counts: &Counts, now: Time) -> String {
     }
     out.head("voldemort_events_lost_total", "counter", "Events that did not get into the timeline");
     out.row("voldemort_events_lost_total", &[], counts.events_lost);
+    out.head(
+        "voldemort_log_lines_dropped_total",
+        "counter",
+        "Lines that nobody read or no disk had room for",
+    );
+    out.row("voldemort_log_lines_dropped_total", &[], counts.log_lines_dropped);
     out.head("voldemort_dhcp_mode", "gauge", "What the daemon is on a network (1)");
     for (interface, mode) in &counts.modes {
         out.row("voldemort_dhcp_mode", &[("interface", interface), ("mode", mode)], 1);

@@ -107,6 +107,7 @@ impl Backend for Daemon {
             events: tally.events(),
             silences: tally.silences(),
             events_lost: tally.events_lost(),
+            log_lines_dropped: super::log::dropped(),
             power_reads: tally.power_reads(),
             modes: modes.collect(),
             other_servers: self.others.iter().filter_map(count).collect(),

@@ -504,7 +504,10 @@ fn log(event: &Event) {
     let deployment = deployment.as_ref().map(tracing::field::display);
     match stage {
         Stage::Stuck => tracing::warn!(mac, address, deployment, "{stage}: {text}"),
-        Stage::Silence => tracing::debug!(mac, address, deployment, "{stage}: {text}"),
+        // One line each would be hundreds a second while a rack boots; the timeline has them.
+        Stage::Offer | Stage::Ack | Stage::Silence => {
+            tracing::debug!(mac, address, deployment, "{stage}: {text}")
+        }
         _ => tracing::info!(mac, address, deployment, "{stage}: {text}"),
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::link::Interface;
-use super::{now, probe};
+use super::{log, now, probe};
 use crate::model::Mode;
 use crate::table::{Event, Stage};
 
@@ -85,7 +85,7 @@ impl Watch {
                 servers.join(", "),
                 self.interface.name
             );
-            println!("{text}");
+            log::say(&*text);
             self.tell(&text);
             self.mode.send_replace(Mode::Listen);
         }

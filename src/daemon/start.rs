@@ -1,14 +1,12 @@
 //! From settings to a serving daemon, and back down.
 
 use std::collections::BTreeMap;
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tracing_subscriber::EnvFilter;
 
 use super::backend::Daemon;
 use super::control::Control;
@@ -20,7 +18,7 @@ use super::link::Interface;
 use super::neighbours::{self, Watch};
 use super::reconcile::{Follow, Followed, Reconciler};
 use super::signals::Signals;
-use super::{dhcp, ipv6, power};
+use super::{dhcp, ipv6, log, power};
 use crate::api::router;
 use crate::api::types::SourceStatus;
 use crate::config::{self, Config, Network, Reconcile, Tls};
@@ -45,25 +43,14 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Serves until SIGTERM or SIGINT.
 pub fn run(config: Config) -> Result<(), Failure> {
-    log();
+    log::start();
     if let Err(error) = raise_open_files() {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(serve(config))
-}
-
-/// Logs go to stderr; `VOLDEMORT_LOG` sets the level (`warn`, `debug`, `voldemort::daemon=trace`).
-fn log() {
-    let filter = EnvFilter::try_from_env("VOLDEMORT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let ansi =
-        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    // A second daemon in one process (tests) keeps the first one's log.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(ansi)
-        .with_writer(std::io::stderr)
-        .try_init();
+    let outcome = runtime.block_on(serve(config));
+    log::flush();
+    outcome
 }
 
 async fn serve(config: Config) -> Result<(), Failure> {
@@ -110,7 +97,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     }
     // Before anybody is told to send one.
     let mut signals = Signals::listen()?;
-    println!("ready");
+    log::say("ready");
 
     signals.wait(&sources).await;
     stop.send_replace(true);
@@ -285,30 +272,30 @@ fn random<const LENGTH: usize>() -> [u8; LENGTH] {
 fn announce(config: &Config, keeper: &Keeper, listens: &[String]) {
     let on: Vec<String> =
         config.networks().map(|one| format!("{} ({})", one.interface, one.address)).collect();
-    println!("voldemort {} on {}", env!("CARGO_PKG_VERSION"), on.join(", "));
+    log::say(format!("voldemort {} on {}", env!("CARGO_PKG_VERSION"), on.join(", ")));
     let server = keeper.table().server.clone();
     for network in config.networks() {
         let (address, interface) = (network.address, &network.interface);
         match config.mode(network) {
-            Mode::Off => println!("DHCP off on {interface}"),
-            mode => println!("DHCP {address}:67 on {interface} ({mode})"),
+            Mode::Off => log::say(format!("DHCP off on {interface}")),
+            mode => log::say(format!("DHCP {address}:67 on {interface} ({mode})")),
         }
-        println!("TFTP {address}:{TFTP_PORT}");
-        println!("HTTP {address}:{} ({})", config.http.port, server.url_at(address));
+        log::say(format!("TFTP {address}:{TFTP_PORT}"));
+        log::say(format!("HTTP {address}:{} ({})", config.http.port, server.url_at(address)));
         if let Some(Tls { port, given }) = &config.http.tls {
             let root = given.is_none().then(|| format!(" (trust {}/ca.pem)", server.url_at(address)));
-            println!("HTTPS {address}:{port}{}", root.unwrap_or_default());
+            log::say(format!("HTTPS {address}:{port}{}", root.unwrap_or_default()));
         }
     }
-    listens.iter().for_each(|line| println!("{line}"));
+    listens.iter().for_each(|line| log::say(&**line));
     for source in &config.sources {
         match config.sources.len() {
-            1 => println!("inventory {}", location(config, source)),
-            _ => println!("inventory {}: {}", source.name, location(config, source)),
+            1 => log::say(format!("inventory {}", location(config, source))),
+            _ => log::say(format!("inventory {}: {}", source.name, location(config, source))),
         }
     }
     for loader in loaders::missing(&keeper.table().server.loaders) {
-        println!("no {} found: install the package {}", loader.name, loader.package);
+        log::say(format!("no {} found: install the package {}", loader.name, loader.package));
     }
 }
 

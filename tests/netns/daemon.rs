@@ -19,8 +19,9 @@ pub struct Daemon {
     child: Child,
     /// What it said before it was ready.
     pub said: Vec<String>,
-    // Kept open: a daemon whose reader is gone would get an error for each line.
     _rest: BufReader<std::process::ChildStdout>,
+    /// The pipe that the log goes into; nobody reads it.
+    _log: Option<std::process::ChildStderr>,
 }
 
 impl Daemon {
@@ -31,20 +32,33 @@ impl Daemon {
 
     /// The same with these further words, or none.
     pub fn with(net: &Net, config: &Path, more: &[&str]) -> Daemon {
+        Daemon::spawn(net, config, more, Stdio::null())
+    }
+
+    /// The same with every line of the log in a pipe that nobody reads.
+    pub fn unread(net: &Net, config: &Path, inventory: &str) -> Daemon {
+        Daemon::spawn(net, config, &["--inventory", inventory], Stdio::piped())
+    }
+
+    fn spawn(net: &Net, config: &Path, more: &[&str], log: Stdio) -> Daemon {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &net.server, VOLDEMORT, "start", "services", "--config"]);
         command.arg(config).args(more);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .env("VOLDEMORT_LOG", "voldemort=trace");
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
-        let mut said = Vec::new();
+        let (mut said, log) = (Vec::new(), child.stderr.take());
         loop {
             let mut line = String::new();
             if lines.read_line(&mut line).unwrap() == 0 {
                 panic!("the daemon ended before it was ready: {said:?} {:?}", child.wait());
             }
             if line.trim() == "ready" {
-                return Daemon { child, said, _rest: lines };
+                return Daemon { child, said, _rest: lines, _log: log };
             }
             said.push(line.trim().to_owned());
         }

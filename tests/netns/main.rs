@@ -10,6 +10,7 @@ mod ipv6;
 #[allow(dead_code, reason = "shared with the tests of the decisions")]
 #[path = "../dhcp/lab.rs"]
 mod lab;
+mod log;
 #[allow(dead_code, reason = "shared with the tests of the decisions")]
 #[path = "../dhcp/message.rs"]
 mod message;

@@ -1,0 +1,214 @@
+//! What the daemon says on stdout and stderr, written by threads that do nothing else.
+//!
+//! Whoever reads these pipes may stop reading, and a disk behind them may fill up: a write then waits for ever or
+//! fails. No thread that serves machines may wait for that, so each stream has a bounded queue and a thread. Lines
+//! that find the queue full, or that can't be written, are counted and dropped.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Lines that may wait for one stream.
+const WAITING: usize = 8_192;
+/// How long the last lines may take at the end of the process.
+const FLUSH: Duration = Duration::from_secs(1);
+
+static STDOUT: LazyLock<Stream> = LazyLock::new(|| Stream::open("stdout", io::stdout));
+static STDERR: LazyLock<Stream> = LazyLock::new(|| Stream::open("stderr", io::stderr));
+
+/// Sends the log to stderr. `VOLDEMORT_LOG` sets the level (`warn`, `debug`, `voldemort::daemon=trace`). Panics are
+/// logged as well: the usual hook writes to stderr itself.
+pub fn start() {
+    let filter = EnvFilter::try_from_env("VOLDEMORT_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let ansi =
+        io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    // A second daemon in one process (tests) keeps the first one's log.
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(Stderr);
+    if subscriber.try_init().is_ok() {
+        std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+    }
+}
+
+/// A line on stdout, for whoever started the daemon.
+pub fn say(line: impl Into<String>) {
+    STDOUT.put(format!("{}\n", line.into()).into_bytes());
+}
+
+/// Lines that were dropped since the start, on both streams.
+pub fn dropped() -> u64 {
+    STDOUT.dropped() + STDERR.dropped()
+}
+
+/// Waits until what was said so far is written, for a second at most. To be called at the end of the process.
+pub fn flush() {
+    let end = Instant::now() + FLUSH;
+    [&*STDOUT, &*STDERR].into_iter().for_each(|stream| stream.flush(end));
+}
+
+/// The stream that [`tracing_subscriber`] writes each line to.
+struct Stderr;
+
+impl<'a> MakeWriter<'a> for Stderr {
+    type Writer = Stderr;
+
+    fn make_writer(&'a self) -> Stderr {
+        Stderr
+    }
+}
+
+impl Write for Stderr {
+    /// Never fails and never waits.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        STDERR.put(line.to_vec());
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+enum Item {
+    Line(Vec<u8>),
+    /// Answered when everything before it is written.
+    Flush(SyncSender<()>),
+}
+
+/// One of the process's streams.
+struct Stream {
+    queue: SyncSender<Item>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl Stream {
+    fn open<W: Write>(name: &str, stream: impl FnOnce() -> W + Send + 'static) -> Stream {
+        let (queue, items) = sync_channel(WAITING);
+        let dropped = Arc::new(AtomicU64::new(0));
+        let counter = dropped.clone();
+        // Without the thread, every line is dropped and counted: nobody listens on the queue.
+        let _ = std::thread::Builder::new()
+            .name(name.into())
+            .spawn(move || write_all(stream(), &items, &counter));
+        Stream { queue, dropped }
+    }
+
+    fn put(&self, line: Vec<u8>) {
+        if self.queue.try_send(Item::Line(line)).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    fn flush(&self, end: Instant) {
+        let (done, flushed) = sync_channel(1);
+        // A full queue is one that nobody writes out: there is nothing to wait for.
+        if self.queue.try_send(Item::Flush(done)).is_ok() {
+            let _ = flushed.recv_timeout(end.saturating_duration_since(Instant::now()));
+        }
+    }
+}
+
+/// Writes lines for as long as there is somebody to send them. After a gap, the first line says how many are missing.
+fn write_all(mut stream: impl Write, items: &Receiver<Item>, dropped: &AtomicU64) {
+    let mut said = 0;
+    loop {
+        match items.recv_timeout(Duration::from_secs(1)) {
+            Ok(Item::Flush(done)) => drop(done.send(())),
+            Ok(Item::Line(line)) => {
+                let missing = dropped.load(Ordering::Relaxed);
+                if missing > said && writeln!(stream, "({} lines were dropped here)", missing - said).is_ok()
+                {
+                    said = missing;
+                }
+                if stream.write_all(&line).and_then(|()| stream.flush()).is_err() {
+                    dropped.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Condvar, Mutex};
+
+    use super::*;
+
+    /// A pipe whose reader can stop reading.
+    #[derive(Clone, Default)]
+    struct Pipe(Arc<(Mutex<(bool, Vec<u8>)>, Condvar)>);
+
+    impl Pipe {
+        fn open(&self) {
+            self.0.0.lock().unwrap().0 = true;
+            self.0.1.notify_all();
+        }
+    }
+
+    impl Write for Pipe {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let state = self.0.0.lock().unwrap();
+            let mut state = self.0.1.wait_while(state, |(open, _)| !*open).unwrap();
+            state.1.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_a_reader_that_stopped_and_the_gap_is_said() {
+        let pipe = Pipe::default();
+        let given = pipe.clone();
+        let stream = Stream::open("test", move || given);
+        for number in 0..2 * WAITING {
+            stream.put(format!("{number}\n").into_bytes());
+        }
+        let dropped = stream.dropped();
+        assert!(dropped >= WAITING as u64 - 1, "{dropped}");
+        pipe.open();
+        let end = Instant::now() + Duration::from_secs(20);
+        let text = || String::from_utf8(pipe.0.0.lock().unwrap().1.clone()).unwrap();
+        while !text().contains(&format!("({dropped} lines were dropped here)\n")) {
+            assert!(Instant::now() < end, "{dropped}: {}", text());
+            std::thread::yield_now();
+        }
+        while !text().ends_with("later\n") {
+            assert!(Instant::now() < end, "{}", text());
+            stream.put(b"later\n".to_vec());
+            stream.flush(end);
+        }
+        assert!(text().lines().any(|line| line == "0"));
+    }
+
+    #[test]
+    fn a_broken_pipe_costs_lines_and_nothing_else() {
+        struct Broken;
+        impl Write for Broken {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let stream = Stream::open("test", || Broken);
+        stream.put(b"a\n".to_vec());
+        stream.put(b"b\n".to_vec());
+        stream.flush(Instant::now() + Duration::from_secs(20));
+        assert_eq!(stream.dropped(), 2);
+    }
+}
