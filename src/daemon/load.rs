@@ -150,11 +150,11 @@ impl Memory {
     }
 }
 
-/// What makes one installer stop is an error to a person who checks, but to the daemon no reason
+/// What makes one installer stop, or a mark that finds nobody, is an error to a person who checks, but to the daemon no reason
 /// to leave all other machines without the revision.
 fn tolerate(problem: &mut Problem, depth: Depth) {
     if depth == Depth::OneFirmware
-        && matches!(problem.code, Code::Answers | Code::NoAnswers | Code::TooLittleMemory)
+        && matches!(problem.code, Code::Answers | Code::NoAnswers | Code::TooLittleMemory | Code::SharedMark)
     {
         problem.level = Level::Warning;
     }

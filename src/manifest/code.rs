@@ -71,6 +71,7 @@ codes! {
     NoMachine = 104 Error false "deployment without a machine";
     MacTwice = 201 Error false "hardware address used twice";
     BadMac = 202 Error false "not the hardware address of a network card";
+    SharedMark = 203 Error false "mark that many machines have";
     Overlap = 210 Error false "overlapping subnets";
     Outside = 211 Error false "address outside its subnet";
     Reserved = 212 Error false "reserved address";

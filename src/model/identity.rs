@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use super::hex;
+use super::{hex, junk};
 
 /// One mark that a machine of the manifests may be known by when its card is not.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,6 +50,14 @@ impl Identity {
         };
         let fits = (1..=255).contains(&bytes.len());
         if fits { Ok(Identity::ClientId(bytes.into())) } else { Err(IdentityError::ClientId) }
+    }
+
+    /// Whether many machines show this: it identifies nobody.
+    pub fn is_junk(&self) -> bool {
+        match self {
+            Identity::ClientId(id) => junk::is_junk_client_id(id),
+            Identity::Uuid(uuid) => junk::is_junk_uuid(*uuid),
+        }
     }
 
     /// The UUIDs that the 16 bytes of option 97 may be: firmware sends them in SMBIOS order, with

@@ -106,6 +106,15 @@ impl Resolver<'_> {
         let mut own = Vec::new();
         for (identity, mark) in client_ids.chain(uuid) {
             let Some(identity) = identity else { continue };
+            if identity.is_junk() {
+                let message = format!("the {identity} of machine `{name}` is that of many machines");
+                let problem =
+                    Problem::new(Code::SharedMark, mark, message, "board makers put it into every board");
+                self.problems.push(
+                    problem.help("leave it out, and write the hardware addresses of all its cards as `mac`"),
+                );
+                continue;
+            }
             let Some((first, earlier)) = known.get(&identity) else {
                 known.insert(identity.clone(), (name.clone(), mark));
                 own.push(identity);

@@ -177,11 +177,13 @@ impl<'a> Request<'a> {
         self.option(code::MACHINE_ID).filter(|id| id.len() == 17 && id[0] == 0)
     }
 
-    /// What the sender may be known by beside its hardware address: client id, then UUID.
+    /// What the sender may be known by beside its hardware address: client id, then UUID. What board
+    /// makers put into every board is left out.
     pub fn identities(&self) -> impl Iterator<Item = Identity> {
         let client_id = self.option(code::CLIENT_ID).map(|id| Identity::ClientId(id.into()));
         let uuid = self.machine_id().and_then(|id| <[u8; 16]>::try_from(&id[1..]).ok());
-        client_id.into_iter().chain(uuid.into_iter().flat_map(Identity::on_wire))
+        let all = client_id.into_iter().chain(uuid.into_iter().flat_map(Identity::on_wire));
+        all.filter(|identity| !identity.is_junk())
     }
 
     /// Option 12, printable and short; for people only.
