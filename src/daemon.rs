@@ -10,6 +10,7 @@ mod downloads;
 pub mod edit;
 pub mod files;
 mod hooks;
+pub mod host;
 pub mod http;
 mod hush;
 pub mod ipv6;

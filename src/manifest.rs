@@ -8,6 +8,7 @@ pub mod document;
 pub mod environment;
 pub mod explain;
 pub mod fix;
+pub mod host;
 pub mod mark;
 mod overlay;
 pub mod problem;

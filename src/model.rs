@@ -8,6 +8,7 @@ pub mod dhcp_option;
 pub mod hex;
 pub mod identity;
 pub mod inventory;
+pub mod junk;
 pub mod mac;
 pub mod mode;
 pub mod name;

@@ -15,8 +15,9 @@ pub mod power;
 pub mod rename;
 pub mod secrets;
 pub mod token;
+pub mod upkeep;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;
@@ -45,6 +46,8 @@ pub struct Table {
     /// Key of the capability URLs.
     pub token_key: [u8; 32],
     pub server: Arc<Server>,
+    /// Every address of this host, on whatever interface: none is ever given to a machine.
+    pub host: Arc<BTreeSet<IpAddr>>,
     pub desired: Arc<Desired>,
     /// Installations by deployment. Kept when a deployment is removed: bringing it back must
     /// not wipe the machine.
@@ -60,6 +63,8 @@ pub struct Table {
     pub seen: imbl::OrdMap<Mac, Seen>,
     /// Cards in no manifest whose machine was known by another mark.
     pub learned: imbl::HashMap<Mac, Name>,
+    /// Machines whose mark two cards showed at a time: nobody is taken for them by a mark.
+    pub contested: imbl::OrdMap<Name, Contest>,
     pub leases: Leases,
     pub leases6: Leases6,
     pub secrets: Arc<Secrets>,
@@ -191,6 +196,13 @@ pub fn host(address: impl Into<IpAddr>) -> String {
     }
 }
 
+/// Two cards that showed the mark of one machine at a time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Contest {
+    pub cards: [Mac; 2],
+    pub since: Time,
+}
+
 /// What a machine last said of itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seen {
@@ -212,6 +224,7 @@ impl Table {
             serial: 0,
             token_key: [0; 32],
             server: Arc::new(server),
+            host: Arc::default(),
             desired: Arc::default(),
             installs: imbl::OrdMap::new(),
             assignments: imbl::OrdMap::new(),
@@ -220,6 +233,7 @@ impl Table {
             protected: imbl::OrdSet::new(),
             seen: imbl::OrdMap::new(),
             learned: imbl::HashMap::new(),
+            contested: imbl::OrdMap::new(),
             leases: Leases::default(),
             leases6: Leases6::default(),
             secrets: Arc::default(),
@@ -227,6 +241,15 @@ impl Table {
             gate: gate::Gate::default(),
             memo: None,
         }
+    }
+
+    /// Whether an address is one of this host, served or not.
+    pub fn is_of_this_host(&self, address: IpAddr) -> bool {
+        let served = match address {
+            IpAddr::V4(address) => self.server.is_own(address),
+            IpAddr::V6(_) => false,
+        };
+        served || self.host.contains(&address)
     }
 
     pub fn machine(&self, mac: Mac) -> Option<&Arc<Machine>> {
@@ -241,6 +264,7 @@ impl Table {
         let known = self.desired.macs.get(&mac).and_then(|name| self.desired.machines.get(name));
         known.or_else(|| {
             let name = marks.into_iter().find_map(|mark| self.desired.identified(&mark));
+            let name = name.filter(|name| !self.contested.contains_key(*name));
             self.desired.machines.get(name.or_else(|| self.learned.get(&mac))?)
         })
     }
@@ -248,6 +272,16 @@ impl Table {
     /// Whether a card is a machine's.
     pub fn is_card_of(&self, mac: Mac, machine: &Machine) -> bool {
         machine.macs.contains(&mac) || self.learned.get(&mac) == Some(&machine.name)
+    }
+
+    /// The cards of a machine: those written down, then those it was known with by another mark.
+    pub fn cards(&self, machine: &Machine) -> Vec<Mac> {
+        let learned = (!machine.ids.is_empty()).then_some(&self.learned).into_iter().flatten();
+        let mut learned: Vec<Mac> =
+            learned.filter(|(_, owner)| **owner == machine.name).map(|(mac, _)| *mac).collect();
+        learned.sort();
+        learned.retain(|mac| !machine.macs.contains(mac));
+        machine.macs.iter().copied().chain(learned).collect()
     }
 
     /// The deployment that a machine has.

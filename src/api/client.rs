@@ -87,6 +87,10 @@ impl Client {
         self.send(Method::POST, path, body.into()).await
     }
 
+    pub async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.send(Method::DELETE, path, Bytes::new()).await
+    }
+
     async fn send<T: DeserializeOwned>(
         &self,
         method: Method,

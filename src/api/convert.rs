@@ -14,7 +14,7 @@ pub fn deployment(table: &Table, name: &str) -> Option<types::Deployment> {
     let found = table.desired.deployments.get(name)?;
     let machine = table.assignments.get(&found.name);
     let described = machine.and_then(|machine| table.desired.machines.get(machine));
-    let macs: Vec<Mac> = described.map(|machine| machine.macs.clone()).unwrap_or_default();
+    let macs: Vec<Mac> = described.map(|machine| table.cards(machine)).unwrap_or_default();
     let leased = macs.iter().find_map(|mac| table.leases.address_of(*mac));
     let leased6 = macs.iter().find_map(|mac| Some(table.leases6.of(*mac)?.address));
     let install = table.installs.get(&found.name);
@@ -57,10 +57,11 @@ pub fn deployment(table: &Table, name: &str) -> Option<types::Deployment> {
 /// The machines of the manifests, then those that were only seen.
 pub fn machines(table: &Table) -> Vec<types::Machine> {
     let described = table.desired.machines.values().map(|machine| {
-        let seen = machine.macs.iter().filter_map(|mac| table.seen.get(mac)).max_by_key(|seen| seen.last);
+        let cards = table.cards(machine);
+        let seen = cards.iter().filter_map(|mac| table.seen.get(mac)).max_by_key(|seen| seen.last);
         types::Machine {
             name: Some(machine.name.to_string()),
-            macs: machine.macs.iter().map(ToString::to_string).collect(),
+            macs: cards.iter().map(ToString::to_string).collect(),
             labels: machine.labels.clone(),
             deployment: table.tenants.get(&machine.name).map(ToString::to_string),
             protected: table.protected.contains(&machine.name),
@@ -146,6 +147,31 @@ pub fn leases(table: &Table, now: Time) -> Vec<types::Lease> {
         expires: lease.expires.to_string(),
     };
     table.leases.iter().map(row).chain(table.leases6.iter().map(row6)).collect()
+}
+
+/// Why an address that somebody wants to free is not held by anybody.
+pub fn not_held(table: &Table, address: std::net::IpAddr) -> String {
+    let owner = match address {
+        std::net::IpAddr::V4(address) => table.desired.fixed_at(address),
+        std::net::IpAddr::V6(address) => table.desired.fixed6_at(address),
+    };
+    match owner {
+        Some(name) => format!(
+            "{address} is the address of deployment {name} by its manifest, and no lease: to free it, \
+             change the deployment's address"
+        ),
+        None => format!("{address} is free already: `voldemortctl get leases` shows what is not"),
+    }
+}
+
+/// What machines suffer from, in words.
+pub fn troubles(table: &Table, now: Time) -> Vec<String> {
+    let pools = table.pools(now);
+    let clashes = table.host_clashes().into_iter().map(|(deployment, address)| {
+        format!("{address} of deployment {} is an address of this host: no machine gets it", deployment.name)
+    });
+    let contests = table.contested.iter().map(|(machine, contest)| contest.text(machine));
+    pools.iter().filter_map(|pool| pool.exhausted()).chain(clashes).chain(contests).collect()
 }
 
 pub fn boots(table: &Table) -> Vec<types::Boot> {

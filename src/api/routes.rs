@@ -1,6 +1,7 @@
 //! The routes, over whatever keeps the table.
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use axum::http::header::CONTENT_LENGTH;
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Extension, Json, Router};
 use http_body_util::{BodyExt, Collected, LengthLimitError, Limited};
 use serde::Deserialize;
@@ -19,7 +20,7 @@ use super::body::{Bodies, Posted, PostedTree};
 use super::metrics::Counts;
 use super::problem::{self, problem};
 use super::types::{
-    Adopt, Apply, EditRequest, Edited, Events, Order, Outcome, Status, Ticket, Tree, WaitingPlan,
+    Adopt, Apply, EditRequest, Edited, Events, Freed, Order, Outcome, Status, Ticket, Tree, WaitingPlan,
 };
 use super::{convert, hook};
 use crate::model::{Caller, Mac, Role, Time};
@@ -47,6 +48,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn ticket(&self, tree: Tree) -> Ticket;
     fn order(&self, order: Order) -> impl Future<Output = Result<Outcome, String>> + Send;
     fn plans(&self) -> impl Future<Output = Vec<WaitingPlan>> + Send;
+    /// Ends whatever keeps an address from others; `None` if nothing did.
+    fn free(&self, address: IpAddr) -> impl Future<Output = Result<Option<Freed>, String>> + Send;
     /// Kept revisions, the newest first.
     fn revisions(&self) -> Vec<String>;
     /// Takes a webhook's call for the source `name`, at first without its body.
@@ -82,6 +85,7 @@ pub fn router<B: Backend>(backend: B) -> Router {
             "/v1/leases",
             get(|State(b): State<B>| async move { Json(convert::leases(&b.table(), b.now())) }),
         )
+        .route("/v1/leases/{address}", delete(free::<B>))
         .route("/v1/boots", get(|State(b): State<B>| async move { Json(convert::boots(&b.table())) }))
         .route("/v1/plan", post(plan::<B>))
         .route("/v1/apply", post(apply::<B>))
@@ -256,6 +260,17 @@ async fn adopt<B: Backend>(State(backend): State<B>, Posted(request): Posted<Ado
     match backend.adopt(request).await {
         Ok(()) => deployment(State(backend), Path(name)).await,
         Err(error) => problem(StatusCode::CONFLICT, &error),
+    }
+}
+
+async fn free<B: Backend>(State(backend): State<B>, Path(address): Path<String>) -> Response {
+    let Ok(address) = address.parse::<IpAddr>() else {
+        return problem(StatusCode::BAD_REQUEST, &format!("{address} is no IPv4 or IPv6 address"));
+    };
+    match backend.free(address).await {
+        Ok(Some(freed)) => Json(freed).into_response(),
+        Ok(None) => problem(StatusCode::NOT_FOUND, &convert::not_held(&backend.table(), address)),
+        Err(error) => problem(StatusCode::SERVICE_UNAVAILABLE, &error),
     }
 }
 

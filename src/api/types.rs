@@ -38,6 +38,10 @@ pub struct Status {
     /// Every source.
     #[serde(default)]
     pub sources: Vec<SourceStatus>,
+    /// What machines suffer from, in words: dynamic ranges that are used up, hardware marks that two
+    /// machines show, deployments with an address of this host.
+    #[serde(default)]
+    pub troubles: Vec<String>,
 }
 
 /// How the daemon stands with its inventory.
@@ -142,6 +146,18 @@ pub struct Lease {
     pub state: String,
     /// RFC 3339.
     pub expires: String,
+}
+
+/// `DELETE /v1/leases/ADDRESS`: an address that is free now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Freed {
+    pub address: IpAddr,
+    /// Who had it, or who declined it or was seen using it.
+    pub mac: String,
+    /// What it was: `bound`, `offered` or `declined`.
+    pub state: String,
+    /// RFC 3339; until when it would have been that.
+    pub until: String,
 }
 
 /// A row of `GET /v1/boots`.

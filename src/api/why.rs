@@ -21,15 +21,15 @@ pub fn why(table: &Table, subject: &str, events: &[(u64, Event)]) -> Result<Why,
         Ok(mac) => (table.machine(mac), vec![mac]),
         Err(_) => {
             let machine = named(table, subject)?;
-            (machine, machine.map(|machine| machine.macs.clone()).unwrap_or_default())
+            (machine, machine.map(|machine| table.cards(machine)).unwrap_or_default())
         }
     };
     let deployment = match machine {
         Some(machine) => table.tenant(&machine.name),
         None => table.desired.deployments.get(subject),
     };
-    let of_machine =
-        |mac: &Mac| macs.contains(mac) || machine.is_some_and(|machine| machine.macs.contains(mac));
+    let cards = machine.map(|machine| table.cards(machine)).unwrap_or_default();
+    let of_machine = |mac: &Mac| macs.contains(mac) || cards.contains(mac);
     let own: Vec<&(u64, Event)> =
         events.iter().filter(|(_, event)| event.mac.as_ref().is_some_and(of_machine)).collect();
     let boot = last_boot(&own);
@@ -48,7 +48,7 @@ pub fn why(table: &Table, subject: &str, events: &[(u64, Event)]) -> Result<Why,
             None => strangers(table, machine.map(|machine| &**machine)),
         },
         boot: boot.iter().map(|(sequence, event)| convert::event(*sequence, event)).collect(),
-        look_alikes: look_alikes(table, &macs, machine.map_or(&[], |machine| &machine.macs)),
+        look_alikes: look_alikes(table, &macs, &cards),
     })
 }
 
@@ -75,7 +75,7 @@ fn offers(table: &Table, deployment: &Deployment, machine: Option<&Machine>) -> 
     };
     match machine {
         Some(machine) => {
-            let macs: Vec<String> = machine.macs.iter().map(ToString::to_string).collect();
+            let macs: Vec<String> = table.cards(machine).iter().map(ToString::to_string).collect();
             offer(
                 "machine",
                 format!("{} ({})", machine.name, macs.join(", ")),

@@ -17,9 +17,11 @@ use clap::Args;
 use super::color::Color;
 use super::exit::{say, talk};
 use super::{Exit, exit};
+use crate::daemon::host::addresses;
 use crate::daemon::load::{Depth, Loaded, Memory, load, survey, survey_again};
 use crate::desired::{Media, Options};
 use crate::manifest::fix::Files;
+use crate::manifest::host::clashes;
 use crate::manifest::{Environment, MANIFEST_MAX_BYTES, schema};
 use crate::media::{Library, Shelf};
 use crate::model::Name;
@@ -103,6 +105,7 @@ pub fn run(arguments: Arguments) -> Exit {
     }
     let started = Instant::now();
     let checked = if arguments.fix { repair::run(&job) } else { job.check() };
+    let checked = checked.map(beside_this_host);
     let told = match checked {
         Ok(checked) if arguments.shows_rehearsals() => {
             let told = tell(&checked, &output, started);
@@ -117,6 +120,14 @@ pub fn run(arguments: Arguments) -> Exit {
         Ok(_) => Exit::Failed,
         Err(why) => exit::failed(&why, output.is_json()),
     }
+}
+
+/// Adds what only shows on this host.
+fn beside_this_host(mut checked: Loaded) -> Loaded {
+    let clashes = clashes(&checked.documents, &addresses().unwrap_or_default());
+    checked.problems.extend(clashes);
+    checked.problems.sort_by_key(|problem| (problem.mark(), problem.code));
+    checked
 }
 
 /// Rehearsals are those of one environment.

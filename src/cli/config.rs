@@ -104,7 +104,8 @@ fn gather(
     };
     let (loaders, missing) = boot_programs();
     let neighbours = host::neighbours(&read("/proc/net/arp"), &choice.interface);
-    Ok(Facts { gateway, resolvers: resolvers(), neighbours, servers, loaders, missing, choice })
+    let own = interfaces.iter().flat_map(|one| one.addresses.iter().map(|(own, _)| *own)).collect();
+    Ok(Facts { gateway, resolvers: resolvers(), own, neighbours, servers, loaders, missing, choice })
 }
 
 /// A table that can't be read is an empty one: what follows from it is left for a person to fill in.

@@ -6,6 +6,7 @@ mod describe;
 mod events;
 mod get;
 mod order;
+mod release;
 mod resource;
 mod table;
 mod wait;
@@ -46,6 +47,7 @@ enum Command {
     Deploy(change::Deploy),
     Redeploy(change::Redeploy),
     Adopt(adopt::Arguments),
+    Release(release::Arguments),
 }
 
 /// Runs one command line.
@@ -67,6 +69,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Deploy(arguments) => arguments.run(remote),
         Command::Redeploy(arguments) => arguments.run(remote),
         Command::Adopt(arguments) => adopt::run(arguments, remote),
+        Command::Release(arguments) => release::run(arguments, remote),
         Command::Approve(arguments) => order::approve(arguments, remote),
         Command::Reject(arguments) => order::reject(arguments, remote),
         Command::Suspend(arguments) => order::suspend(arguments, remote),

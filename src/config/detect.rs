@@ -21,6 +21,8 @@ pub struct Facts {
     /// The default gateway, if it lies in the interface's network.
     pub gateway: Option<Ipv4Addr>,
     pub resolvers: Resolvers,
+    /// Every address of this host, aliases and other interfaces included.
+    pub own: Vec<Ipv4Addr>,
     /// Addresses that have answered on the interface lately.
     pub neighbours: Vec<Ipv4Addr>,
     pub servers: Servers,
@@ -237,6 +239,7 @@ fn dynamic(facts: &Facts) -> String {
     let mut taken = vec![choice.address];
     taken.extend(facts.gateway);
     taken.extend(&facts.resolvers.servers);
+    taken.extend(&facts.own);
     let careful: Vec<Ipv4Addr> = taken.iter().chain(&facts.neighbours).copied().collect();
     let range = free_range(choice.network, &careful).or_else(|| free_range(choice.network, &taken));
     let Some(range) = range else {
@@ -367,6 +370,7 @@ mod tests {
                 servers: vec!["192.0.2.53".parse().unwrap()],
                 domain: Some("a\"b".into()),
             },
+            own: vec!["192.0.2.5".parse().unwrap(), "192.0.2.140".parse().unwrap()],
             neighbours: vec!["192.0.2.200".parse().unwrap()],
             servers: Servers::None,
             loaders: vec![Found {
@@ -434,7 +438,14 @@ mod tests {
         assert_eq!(subnet.gateway, facts().gateway);
         assert_eq!(subnet.dns, facts().resolvers.servers);
         assert_eq!(subnet.domain.as_deref(), Some("a\"b"));
-        assert!(!subnet.dynamic.unwrap().contains("192.0.2.200".parse().unwrap()));
+        let dynamic = subnet.dynamic.unwrap();
+        for taken in ["192.0.2.200", "192.0.2.140", "192.0.2.5"] {
+            assert!(!dynamic.contains(taken.parse().unwrap()), "{taken}");
+        }
+        // With nothing but addresses in use, those of the host are left out still.
+        let busy = Facts { neighbours: (1..255).map(|last| [192, 0, 2, last].into()).collect(), ..facts() };
+        let config = Config::parse(&file(&busy), "v.toml").unwrap();
+        assert!(!config.network.subnet.unwrap().dynamic.unwrap().contains("192.0.2.140".parse().unwrap()));
         assert_eq!(config.firmware.paths, [PathBuf::from("/usr/lib/ipxe")]);
         assert!(text.contains("ipxe.efi           /usr/lib/ipxe/ipxe.efi (2 KiB, 1.21)"), "{text}");
         assert!(text.contains("pxelinux.0         pxelinux"), "{text}");

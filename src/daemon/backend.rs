@@ -1,7 +1,7 @@
 //! What the control API asks of a running daemon.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, OnceLock};
 
 use hyper::HeaderMap;
@@ -13,9 +13,9 @@ use super::now;
 use super::reconcile::Reconciler;
 use crate::api::metrics::Counts;
 use crate::api::types::{
-    Adopt, Apply, EditRequest, Edited, Order, Outcome, SourceStatus, Status, Ticket, Tree, WaitingPlan,
+    Adopt, Apply, EditRequest, Edited, Freed, Order, Outcome, SourceStatus, Status, Ticket, Tree, WaitingPlan,
 };
-use crate::api::{Backend, Hooked};
+use crate::api::{Backend, Hooked, convert};
 use crate::model::{Mac, Mode, Name, Time};
 use crate::table::{self, Event, Report, Table};
 
@@ -90,6 +90,7 @@ impl Backend for Daemon {
             in_flight,
             source: urgent.or(sources.first()).cloned().unwrap_or_default(),
             sources,
+            troubles: convert::troubles(&table, now()),
         }
     }
 
@@ -142,6 +143,16 @@ impl Backend for Daemon {
     async fn plans(&self) -> Vec<WaitingPlan> {
         let reconciler = self.reconciler.clone();
         tokio::task::spawn_blocking(move || reconciler.plans()).await.unwrap_or_default()
+    }
+
+    async fn free(&self, address: IpAddr) -> Result<Option<Freed>, String> {
+        let freed = self.keeper.free(address).await.map_err(|error| error.to_string())?;
+        Ok(freed.map(|freed| Freed {
+            address,
+            mac: freed.mac.to_string(),
+            state: freed.state.to_string(),
+            until: freed.until.to_string(),
+        }))
     }
 
     fn revisions(&self) -> Vec<String> {

@@ -83,8 +83,8 @@ pub async fn run<L: Lessor>(
     let mut tasks = JoinSet::new();
     if ports.iter().any(|port| port.number == SERVER_PORT) {
         for place in 0..places.len() {
-            let (places, lessor) = (places.clone(), lessor.clone());
-            tasks.spawn(async move { places[place].conflicts(&*lessor).await });
+            let (places, tables, lessor) = (places.clone(), tables.clone(), lessor.clone());
+            tasks.spawn(async move { places[place].conflicts(&tables, &*lessor).await });
         }
     }
     let _stop = wake.clone().stop_when_dropped();

@@ -1,7 +1,7 @@
 //! The only writer of the table: one thread, one queue. What must last is on disk before the
 //! new table is published and before anybody who waits is told; many requests share a commit.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
 
@@ -18,6 +18,7 @@ use crate::plan::{self, Consent, Hold, Plan};
 use crate::store::{Batch, EVENTS_MAX, Kept, Lists, Saved, Store};
 use crate::table::lease::{LeaseOutcome, LeaseRequest};
 use crate::table::looping::Loops;
+use crate::table::upkeep::{Changed, Freed};
 use crate::table::{
     Event, Install, Lease6Request, Leases, Leases6, Permit, Report, Secrets, Server, Stage, Table,
 };
@@ -88,6 +89,8 @@ enum Command {
     Note(Vec<Event>),
     Power(Name, Result<PowerState, Arc<str>>),
     Remember(&'static str, Vec<u8>, Reply<()>),
+    Free(IpAddr, Reply<Option<Freed>>),
+    Host(BTreeSet<IpAddr>),
     Tick,
 }
 
@@ -132,6 +135,8 @@ impl Keeper {
             tally,
             batch: Batch::default(),
             replies: Vec::new(),
+            clock: now(),
+            clashes: BTreeSet::new(),
         };
         let thread = std::thread::Builder::new()
             .name("keeper".into())
@@ -182,6 +187,16 @@ impl Keeper {
     /// Stores a note of the daemon's own under a name, instead of an earlier one.
     pub async fn remember(&self, name: &'static str, note: Vec<u8>) -> Result<(), KeeperError> {
         self.ask(|reply| Command::Remember(name, note, reply)).await
+    }
+
+    /// Ends whatever keeps an address from others, as an operator wants it; `None` if nothing did.
+    pub async fn free(&self, address: IpAddr) -> Result<Option<Freed>, KeeperError> {
+        self.ask(|reply| Command::Free(address, reply)).await
+    }
+
+    /// Says which addresses this host has now; never waits. What is lost is said again by the next look.
+    pub fn host(&self, addresses: BTreeSet<IpAddr>) {
+        let _ = self.queue.try_send(Command::Host(addresses));
     }
 
     /// Says that time went by: maintenance windows open and close.
@@ -284,6 +299,10 @@ struct Run {
     batch: Batch,
     /// Answers that wait for the commit; each is told how it ended.
     replies: Vec<Done>,
+    /// What time it was when the clock was last looked at.
+    clock: Time,
+    /// Deployments that were told to have an address of this host.
+    clashes: BTreeSet<(Name, IpAddr)>,
 }
 
 impl Run {
@@ -359,8 +378,14 @@ impl Run {
                 self.batch.notes.push((name, note));
                 self.later(reply, ());
             }
+            Command::Free(address, reply) => self.free(address, now, reply),
+            Command::Host(addresses) => {
+                self.table.host = Arc::new(addresses);
+                self.warn_of_clashes(now);
+            }
             Command::Tick => {
                 self.table.tick(now);
+                self.watch_clock(now);
                 self.store.flush();
             }
         }
@@ -383,6 +408,10 @@ impl Run {
         let next = Table { secrets, ..self.table.adopt(desired) };
         let former = std::mem::replace(&mut self.table, next);
         self.table.tick(now);
+        // The clock may have been ahead when the leases of a subnet that is new here were stored.
+        let changed = self.table.limit_leases(now, &|subnet| !former.desired.subnets.contains_key(subnet));
+        self.store_leases(changed);
+        self.warn_of_clashes(now);
         let carried = former.installs.diff(&self.table.installs).filter_map(|item| match item {
             DiffItem::Add(name, install) | DiffItem::Update { new: (name, install), .. } => {
                 Some((name.clone(), install.clone()))
@@ -396,6 +425,60 @@ impl Run {
         self.batch.lists.get_or_insert_default().extend(lists);
         self.batch.serial = Some(self.table.serial);
         self.later(reply, Adopted::Applied(plan));
+    }
+
+    fn free(&mut self, address: IpAddr, now: Time, reply: Reply<Option<Freed>>) {
+        let freed = self.table.free_address(address, now).map(|(freed, changed)| {
+            self.store_leases(changed);
+            freed
+        });
+        if let Some(Freed { mac, state, until, .. }) = freed {
+            let text = format!("{address}, {state} ({mac}) until {until}, was freed by an operator");
+            self.note(Event {
+                mac: Some(mac),
+                address: Some(address),
+                ..Event::new(now, Stage::Daemon, text)
+            });
+        }
+        self.later(reply, freed);
+    }
+
+    fn store_leases(&mut self, changed: Changed) {
+        self.batch.leases.extend(changed.leases);
+        self.batch.leases6.extend(changed.leases6);
+    }
+
+    /// A clock that is set back must not leave leases behind that last until it would have been.
+    fn watch_clock(&mut self, now: Time) {
+        let before = std::mem::replace(&mut self.clock, now);
+        if now >= before {
+            return;
+        }
+        let changed = self.table.limit_leases(now, &|_| true);
+        let text = format!(
+            "the clock was set back by {} s: {} leases end earlier",
+            before.since(now).as_seconds(),
+            changed.leases.len() + changed.leases6.len()
+        );
+        self.store_leases(changed);
+        self.note(Event::new(now, Stage::Daemon, text));
+    }
+
+    /// Tells once of each deployment whose address is one of this host.
+    fn warn_of_clashes(&mut self, now: Time) {
+        let clashes = self.table.host_clashes();
+        let clashes: BTreeSet<(Name, IpAddr)> =
+            clashes.into_iter().map(|(deployment, address)| (deployment.name.clone(), address)).collect();
+        let before = std::mem::replace(&mut self.clashes, clashes);
+        for (name, address) in self.clashes.difference(&before).cloned().collect::<Vec<_>>() {
+            let text = format!(
+                "{address} of deployment {name} is an address of this host: it is given to no machine; \
+                 give the deployment another address"
+            );
+            tracing::warn!("{text}");
+            let event = Event::new(now, Stage::Daemon, text);
+            self.note(Event { address: Some(address), deployment: Some(name), ..event });
+        }
     }
 
     fn lease(&mut self, requests: &[LeaseRequest], done: Leased) {
@@ -456,7 +539,10 @@ impl Run {
         if self.hush.is_repeated(&event) {
             return;
         }
-        self.table.fold(&event);
+        if let Some(told) = self.table.fold(&event) {
+            tracing::warn!("{}", told.text);
+            self.note(told);
+        }
         if self.hush.is_flood(&event) {
             self.tally.lost(1);
             if let Some(notice) = self.hush.notice(event.at) {

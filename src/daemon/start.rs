@@ -18,7 +18,7 @@ use super::link::Interface;
 use super::neighbours::{self, Watch};
 use super::reconcile::{Follow, Followed, Reconciler};
 use super::signals::Signals;
-use super::{dhcp, ipv6, log, power};
+use super::{dhcp, host, ipv6, log, power};
 use crate::api::router;
 use crate::api::types::SourceStatus;
 use crate::config::{self, Config, Network, Reconcile, Tls};
@@ -61,6 +61,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     let (keeper, thread) = Keeper::spawn(store, saved, server(&config, &interfaces));
     let (stop, stopping) = watch::channel(false);
     let mut tasks = JoinSet::new();
+    tasks.spawn(host::follow(keeper.clone(), stopping.clone()));
     let watches = watches(&config, &interfaces, &keeper);
     let modes: Vec<watch::Receiver<Mode>> = watches.iter().map(|watch| watch.mode.subscribe()).collect();
     let reconciler = Arc::new(reconciler(&config, &keeper, control));

@@ -47,6 +47,11 @@ impl Subnet {
     pub fn is_dynamic(&self, address: Ipv4Addr) -> bool {
         self.dynamic.iter().any(|range| range.contains(address))
     }
+
+    /// The same of an address that a machine may carry.
+    pub fn is_dynamic_host(&self, address: Ipv4Addr) -> bool {
+        self.is_dynamic(address) && self.cidr.is_some_and(|cidr| cidr.is_host(address))
+    }
 }
 
 /// `ipv6` of a subnet.

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use imbl::ordmap::DiffItem;
 
-use super::{Event, Install, InstallStage, Outcome, Permit, PermitStep, Report, Seen, Stage, Table};
+use super::{Contest, Event, Install, InstallStage, Outcome, Permit, PermitStep, Report, Seen, Stage, Table};
 use crate::desired::{Boot, Deployment, Desired, Machine, Place, differences};
-use crate::model::{Mac, Name, Time};
+use crate::model::{Mac, Name, Span, Time};
 
 /// Why a step of an installation was not recorded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,7 +28,34 @@ const LEARNED_MAX: usize = 4096;
 /// name of ever new ones must not fill the memory; when there are so many, all are forgotten.
 const STRANGERS_MAX: usize = 1 << 16;
 
+/// Two cards that are heard within this time are of two machines, if firmware speaks with one of them:
+/// as long as a card must have been quiet before a sibling takes its address.
+const AT_A_TIME: Span = crate::table::lease::QUIET;
+
+/// How long nobody is believed by a mark that two showed.
+const CONTEST: Span = Span::seconds(24 * 3600);
+
+impl Contest {
+    /// What a person has to know of it.
+    pub fn text(&self, machine: &Name) -> String {
+        let [one, other] = self.cards;
+        format!(
+            "{one} and {other} show the client id or UUID of machine {machine} at the same time: neither is taken \
+             for it by that; write the hardware addresses of the right machine as `mac` of machine {machine}"
+        )
+    }
+}
+
 impl Table {
+    /// Forgets contests of long ago: the mark may be one machine's again.
+    pub(super) fn forget_contests(&mut self, now: Time) {
+        let lasts = |contest: &Contest| now.since(contest.since).0 < CONTEST.0;
+        if !self.contested.values().all(lasts) {
+            let all = std::mem::take(&mut self.contested).into_iter();
+            self.contested = all.filter(|(_, contest)| lasts(contest)).collect();
+        }
+    }
+
     /// The table under another revision: machines are assigned, protections remembered,
     /// installations kept (a renamed deployment or machine takes its installation along).
     pub fn adopt(&self, desired: Arc<Desired>) -> Table {
@@ -59,6 +86,9 @@ impl Table {
         }
         next.learned
             .retain(|_, machine| desired.machines.get(machine).is_some_and(|one| !one.ids.is_empty()));
+        // Whoever changed a machine's manifest has settled which cards are its own.
+        let same = |name: &Name| desired.machines.get(name) == base.desired.machines.get(name);
+        next.contested = next.contested.into_iter().filter(|(name, _)| same(name)).collect();
         next.desired = desired;
         next.gather_gate();
         next
@@ -148,9 +178,9 @@ impl Table {
         Some(next)
     }
 
-    /// Remembers what a machine did.
-    pub fn fold(&mut self, event: &Event) {
-        let Some(mac) = event.mac else { return };
+    /// Remembers what a machine did. Returns what a person has to be told of it.
+    pub fn fold(&mut self, event: &Event) -> Option<Event> {
+        let mac = event.mac?;
         let first =
             Seen { first: event.at, last: event.at, arch: None, ipxe: false, address: None, stuck: None };
         let mut seen = self.seen.get(&mac).cloned().unwrap_or(first);
@@ -167,7 +197,7 @@ impl Table {
             self.forget_strangers();
         }
         self.seen.insert(mac, seen);
-        self.learn(mac, event);
+        self.learn(mac, event)
     }
 
     fn forget_strangers(&mut self) {
@@ -178,14 +208,43 @@ impl Table {
 
     /// A card that DHCP answered as a deployment's machine although it is not written down for it:
     /// the machine was known by its client id or UUID. What this card asks for next is its too.
-    fn learn(&mut self, mac: Mac, event: &Event) {
+    fn learn(&mut self, mac: Mac, event: &Event) -> Option<Event> {
         let answered =
             matches!(event.stage, Stage::Offer | Stage::Ack) && !self.desired.macs.contains_key(&mac);
-        let name = event.deployment.as_ref().filter(|_| answered);
-        let Some(machine) = name.and_then(|name| self.assignments.get(name)) else { return };
-        if self.learned.get(&mac) != Some(machine) && self.learned.len() < LEARNED_MAX {
-            self.learned.insert(mac, machine.clone());
+        let name = event.deployment.as_ref().filter(|_| answered)?;
+        let name = self.assignments.get(name)?.clone();
+        let known = self.learned.get(&mac) == Some(&name);
+        if let Some(other) = self.rival(&name, mac, known, event) {
+            return self.contest(name, [other, mac], event.at);
         }
+        if !known && self.learned.len() < LEARNED_MAX {
+            self.learned.insert(mac, name);
+        }
+        None
+    }
+
+    /// Another card of the machine that was heard a moment ago, while firmware speaks with this one, or
+    /// anybody who was not known by it before: one machine does not do both. (An iPXE that firmware has
+    /// just loaded may go on with another card.)
+    fn rival(&self, name: &Name, mac: Mac, known: bool, event: &Event) -> Option<Mac> {
+        let begins = event.ipxe == Some(false) || !known && event.ipxe.is_none();
+        let machine = self.desired.machines.get(name).filter(|_| begins)?;
+        let heard = |other: &Mac| {
+            let last = self.seen.get(other).map(|seen| seen.last);
+            *other != mac && last.is_some_and(|last| event.at.since(last).0 < AT_A_TIME.0)
+        };
+        self.cards(machine).into_iter().find(heard)
+    }
+
+    /// Believes nobody by the marks of a machine any longer.
+    fn contest(&mut self, name: Name, cards: [Mac; 2], at: Time) -> Option<Event> {
+        self.learned.retain(|_, owner| *owner != name);
+        let fresh = self.contested.insert(name.clone(), Contest { cards, since: at }).is_none();
+        let text = self.contested.get(&name)?.text(&name);
+        fresh.then(|| Event {
+            deployment: self.tenants.get(&name).cloned(),
+            ..Event::new(at, Stage::Daemon, text)
+        })
     }
 
     fn record(&mut self, deployment: &Name, install: Install) {

@@ -55,6 +55,7 @@ impl Table {
 
     /// Opens and closes windows. Called with the clock, every few seconds and for each revision.
     pub fn tick(&mut self, now: Time) {
+        self.forget_contests(now);
         let windows = &self.desired.safety.windows;
         let open = windows.is_empty() || windows.iter().any(|window| window.is_open(now));
         let next = windows.iter().filter_map(|window| window.next(now)).min();

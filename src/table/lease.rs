@@ -4,6 +4,7 @@
 //! (firmware none, iPXE 01 + MAC, systemd an RFC 4361 id), and must keep one address.
 
 pub mod request;
+mod upkeep;
 mod used;
 
 use std::fmt;
@@ -16,13 +17,18 @@ use crate::desired::Subnet;
 use crate::model::{Mac, Span, Time};
 
 pub use request::{LeaseAction, LeaseOutcome, LeaseRequest, Supply};
+pub use upkeep::Usage;
 use used::Used;
 
 /// How long an offer keeps its address from others. Firmware asks for it within 8 seconds
 /// (EDK2) and 3 (iPXE); offers to boot ROMs often die unrequested.
 pub const OFFER_HOLD: Span = Span::seconds(60);
 
-/// How long an address rests after a DECLINE.
+/// How long a card must have been quiet before another of its machine is believed to have taken over.
+pub const QUIET: Span = Span::seconds(30);
+
+/// How long an address rests after a DECLINE, or after somebody else was seen using it. Where nothing
+/// else is left to lend, the one that has rested longest is lent earlier.
 pub const QUARANTINE: Span = Span::seconds(24 * 3600);
 
 /// One address in use, held for an offer, or resting after a DECLINE.
@@ -77,7 +83,8 @@ pub type Reserved<'a> = &'a dyn Fn(Ipv4Addr, Option<Mac>) -> bool;
 ///
 /// What holds at any time: a machine has at most one bound address, an address is held by at
 /// most one machine, offers are forgotten when they run out, and a bound address is given to
-/// another machine only after its lease ran out or was given back.
+/// another machine only after its lease ran out or was given back. A resting address that is on offer
+/// again rests on until it is bound.
 #[derive(Clone, Debug, Default)]
 pub struct Leases {
     /// Bound, released and declined addresses: what the store holds.
@@ -91,6 +98,8 @@ pub struct Leases {
     used: Used,
     /// Every binding by its end, in blocks of 256 addresses: (address / 256, end, address).
     by_end: imbl::OrdSet<(u32, Time, Ipv4Addr)>,
+    /// Declined bindings by the end of their rest.
+    resting: imbl::OrdSet<(Time, Ipv4Addr)>,
 }
 
 impl Leases {
@@ -160,12 +169,11 @@ impl Leases {
     /// The lease or offer that keeps `address` from everybody else at `now`.
     pub fn holder(&self, address: Ipv4Addr, now: Time) -> Option<&Arc<Lease>> {
         let active = |lease: &&Arc<Lease>| lease.is_active(now);
-        self.bindings.get(&address).filter(active).or_else(|| self.offers.get(&address).filter(active))
-    }
-
-    /// Whether an address is bound, or rests after a DECLINE.
-    fn binding_at(&self, address: Ipv4Addr, now: Time) -> bool {
-        self.bindings.get(&address).is_some_and(|lease| lease.is_active(now))
+        let binding = self.bindings.get(&address).filter(active);
+        match binding {
+            Some(lease) if lease.state != LeaseState::Declined => binding,
+            _ => self.offers.get(&address).filter(active).or(binding),
+        }
     }
 
     /// Whether `mac` could have `address` at `now`, as far as leases go.
@@ -175,8 +183,11 @@ impl Leases {
 
     /// The dynamic address of `subnet` for `mac`: the one on offer, the one it has, the one it
     /// had, the one it asks for, one that nobody ever had, the one that has been free for
-    /// longest. Logarithmic in the number of leases; linear only in the number of reserved
-    /// addresses inside the range, and in range size / 256 once no address is unused.
+    /// longest, and if all are in use the one that has rested for longest after a DECLINE: one client
+    /// that declines, or one host that answers for every address, must not take a whole range.
+    /// Addresses that old firmware can't use ([`is_awkward`]) are only for who has or names them.
+    /// Logarithmic in the number of leases; linear only in the number of reserved addresses inside
+    /// the range, in range size / 256 once no address is unused, and in the number of resting ones.
     pub fn choose(
         &self,
         subnet: &Subnet,
@@ -186,14 +197,16 @@ impl Leases {
         reserved: Reserved,
     ) -> Option<Ipv4Addr> {
         let usable = |address: &Ipv4Addr| self.is_usable(subnet, mac, *address, now, reserved);
+        let fit = |address: &Ipv4Addr| !is_awkward(subnet, *address) && usable(address);
         let offered = self.offer(mac).filter(|offer| offer.is_active(now)).map(|offer| offer.address);
         let own = self.by_mac.get(&mac).copied();
         [offered, own, requested]
             .into_iter()
             .flatten()
             .find(usable)
-            .or_else(|| self.never_used(subnet, &usable))
-            .or_else(|| self.longest_free(subnet, now, &usable))
+            .or_else(|| self.never_used(subnet, &fit))
+            .or_else(|| self.longest_free(subnet, now, &fit))
+            .or_else(|| self.longest_resting(subnet, now, reserved))
     }
 
     /// Whether `mac` may have `address` as a dynamic address of `subnet`.
@@ -207,10 +220,7 @@ impl Leases {
     ) -> bool {
         let last = self.bindings.get(&address).filter(|lease| lease.state != LeaseState::Declined);
         let other = last.map(|lease| lease.mac).filter(|last| *last != mac);
-        subnet.is_dynamic(address)
-            && subnet.cidr.is_some_and(|cidr| cidr.is_host(address))
-            && self.is_free_for(mac, address, now)
-            && !reserved(address, other)
+        subnet.is_dynamic_host(address) && self.is_free_for(mac, address, now) && !reserved(address, other)
     }
 
     fn never_used(&self, subnet: &Subnet, usable: &dyn Fn(&Ipv4Addr) -> bool) -> Option<Ipv4Addr> {
@@ -248,6 +258,17 @@ impl Leases {
         oldest.min().map(|(_, address)| address)
     }
 
+    /// What rests and is on offer to nobody.
+    fn longest_resting(&self, subnet: &Subnet, now: Time, reserved: Reserved) -> Option<Ipv4Addr> {
+        let lendable = |address: &Ipv4Addr| {
+            subnet.is_dynamic_host(*address)
+                && !is_awkward(subnet, *address)
+                && self.offers.get(address).is_none_or(|offer| !offer.is_active(now))
+                && !reserved(*address, None)
+        };
+        self.resting.iter().map(|(_, address)| *address).find(lendable)
+    }
+
     /// Forgets offers that ran out. Bindings stay: they are what a returning machine gets again.
     pub fn expire(&mut self, now: Time) {
         while let Some((end, address)) = self.offers_by_end.get_min().copied() {
@@ -283,6 +304,7 @@ impl Leases {
         let address = lease.address;
         if let Some(earlier) = self.bindings.get(&address).cloned() {
             self.by_end.remove(&(block(address), earlier.expires, address));
+            self.resting.remove(&(earlier.expires, address));
             if self.by_mac.get(&earlier.mac) == Some(&address) {
                 self.by_mac.remove(&earlier.mac);
             }
@@ -291,6 +313,8 @@ impl Leases {
         self.by_end.insert((block(address), lease.expires, address));
         if lease.state != LeaseState::Declined {
             self.by_mac.insert(lease.mac, address);
+        } else {
+            self.resting.insert((lease.expires, address));
         }
         self.bindings.insert(address, Arc::new(lease));
     }
@@ -299,6 +323,14 @@ impl Leases {
 /// Order in which two bindings of one machine have a claim to be the real one.
 fn rank(lease: &Lease) -> (bool, Time) {
     (lease.state == LeaseState::Bound, lease.expires)
+}
+
+/// Whether an address looks like a network's or everybody's to who knows networks of 24 bits alone, as
+/// EDK2 did in 2016: in a wider one it is lent only to who asks for it, or if it was written down alone.
+fn is_awkward(subnet: &Subnet, address: Ipv4Addr) -> bool {
+    let wide = subnet.cidr.is_some_and(|cidr| cidr.length() < 24);
+    let alone = || subnet.dynamic.iter().any(|range| range.first == address && range.last == address);
+    wide && matches!(address.octets()[3], 0 | 255) && !alone()
 }
 
 fn block(address: Ipv4Addr) -> u32 {

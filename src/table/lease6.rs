@@ -13,9 +13,9 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::Table;
-use super::lease::{LeaseState, QUARANTINE};
+use super::lease::{LeaseState, QUARANTINE, Usage};
 use crate::desired::{Ipv6, Subnet};
-use crate::model::{Mac, Range6, Time};
+use crate::model::{Mac, Range6, Span, Time};
 
 /// How many addresses are looked at, from the one that a machine's own leads to, before a range
 /// counts as full.
@@ -110,6 +110,64 @@ impl Leases6 {
         })
     }
 
+    /// What rests after a DECLINE in these ranges, the longest first. Linear in the number of leases there.
+    fn resting(&self, ranges: &[Range6], now: Time) -> Vec<Ipv6Addr> {
+        let leases = ranges.iter().flat_map(|range| self.by_address.range(range.first..=range.last));
+        let rests = |lease: &&Arc<Lease6>| lease.state == LeaseState::Declined && lease.is_active(now);
+        let mut found: Vec<&Arc<Lease6>> = leases.map(|(_, lease)| lease).filter(rests).collect();
+        found.sort_by_key(|lease| (lease.expires, lease.address));
+        found.into_iter().map(|lease| lease.address).collect()
+    }
+
+    /// Ends whatever keeps an address from others; what is to be stored.
+    pub fn free(&mut self, address: Ipv6Addr, now: Time) -> Option<Lease6> {
+        let held = self.at(address).filter(|lease| lease.is_active(now))?;
+        let state = match held.state {
+            LeaseState::Declined => LeaseState::Declined,
+            _ => LeaseState::Released,
+        };
+        let freed = Lease6 { state, expires: now, ..(**held).clone() };
+        self.insert(freed.clone());
+        Some(freed)
+    }
+
+    /// Brings ends nearer that lie further ahead than they could have been set by the clock as it is
+    /// now, as [`Leases::limit`](super::Leases::limit) does.
+    pub fn limit(&mut self, now: Time, lease: &dyn Fn(Ipv6Addr) -> Option<Span>) -> Vec<Lease6> {
+        let latest = |held: &Lease6| {
+            let longest = lease(held.address)?;
+            Some(match held.state {
+                LeaseState::Declined => now + QUARANTINE,
+                LeaseState::Released => now,
+                LeaseState::Bound | LeaseState::Offered => now + longest,
+            })
+        };
+        let late = |held: &Lease6| latest(held).filter(|latest| held.expires > *latest);
+        let all = self.by_address.values();
+        let changed: Vec<Lease6> =
+            all.filter_map(|held| Some(Lease6 { expires: late(held)?, ..(**held).clone() })).collect();
+        for changed in &changed {
+            self.by_address.insert(changed.address, Arc::new(changed.clone()));
+        }
+        changed
+    }
+
+    /// How dynamic ranges are used. Linear in the number of leases there.
+    pub fn usage(&self, ranges: &[Range6], now: Time) -> Usage {
+        let mut usage = Usage::default();
+        for range in ranges {
+            usage.size = usage.size.saturating_add(range.distance()).saturating_add(1);
+            let leases = self.by_address.range(range.first..=range.last).map(|(_, lease)| lease);
+            for lease in leases.filter(|lease| lease.is_active(now)) {
+                match lease.state {
+                    LeaseState::Declined => usage.resting += 1,
+                    _ => usage.used += 1,
+                }
+            }
+        }
+        usage
+    }
+
     fn insert(&mut self, lease: Lease6) {
         let (address, mac) = (lease.address, lease.mac);
         if let Some(former) = self.by_address.get(&address)
@@ -126,25 +184,33 @@ impl Leases6 {
 
 impl Table {
     /// The dynamic address for a machine: the one it has or had, else the first free one from
-    /// where its hardware address leads. `server` is our own there.
+    /// where its hardware address leads, and if there is none the one that has rested for longest after
+    /// a DECLINE. `server` is our own there.
     pub fn choose6(&self, ipv6: &Ipv6, mac: Mac, server: Ipv6Addr, now: Time) -> Option<Ipv6Addr> {
         let usable = |address: &Ipv6Addr| self.is_usable6(ipv6, mac, *address, server, now);
         let known = self.leases6.of(mac).map(|lease| lease.address);
         known.filter(usable).or_else(|| {
             let digest = Sha256::digest(mac.octets());
             let start = digest[..16].iter().fold(0, |sum: u128, byte| sum << 8 | u128::from(*byte));
-            ipv6.dynamic.iter().flat_map(|range| from(*range, start)).find(usable)
+            let free = ipv6.dynamic.iter().flat_map(|range| from(*range, start)).find(usable);
+            let lendable = |address: &Ipv6Addr| self.is_lendable6(ipv6, *address, server);
+            free.or_else(|| self.leases6.resting(&ipv6.dynamic, now).into_iter().find(lendable))
         })
+    }
+
+    /// Whether an address is for everybody who has no fixed one.
+    fn is_lendable6(&self, ipv6: &Ipv6, address: Ipv6Addr, server: Ipv6Addr) -> bool {
+        ipv6.is_dynamic(address)
+            && ipv6.cidr.is_host(address)
+            && address != server
+            && !self.is_of_this_host(address.into())
+            && !ipv6.dns.contains(&address)
+            && self.desired.fixed6_at(address).is_none()
     }
 
     /// Whether a machine may have this dynamic address now.
     pub fn is_usable6(&self, ipv6: &Ipv6, mac: Mac, address: Ipv6Addr, server: Ipv6Addr, now: Time) -> bool {
-        ipv6.is_dynamic(address)
-            && ipv6.cidr.is_host(address)
-            && address != server
-            && !ipv6.dns.contains(&address)
-            && self.desired.fixed6_at(address).is_none()
-            && self.leases6.is_free_for(mac, address, now)
+        self.is_lendable6(ipv6, address, server) && self.leases6.is_free_for(mac, address, now)
     }
 
     /// Applies a request; the caller stores what it returns before it publishes the table.
@@ -155,7 +221,10 @@ impl Table {
             |address, state, expires| Lease6 { address, mac: *mac, duid: duid.clone(), state, expires };
         let changed = match action {
             Lease6Action::Bind { subnet, address } => {
-                if !self.leases6.is_free_for(*mac, *address, *at) {
+                // What rests is asked for only where nothing else was left.
+                let rests =
+                    self.leases6.at(*address).is_some_and(|lease| lease.state == LeaseState::Declined);
+                if !rests && !self.leases6.is_free_for(*mac, *address, *at) {
                     return Vec::new();
                 }
                 let former = self.leases6.of(*mac).filter(|former| former.address != *address);
@@ -279,6 +348,61 @@ mod tests {
         assert_ne!(first, second);
         assert_eq!(table.lease6(&request(Lease6Action::Release { address: second })).len(), 1);
         assert!(!table.has6(mac(1), second));
+    }
+
+    #[test]
+    fn who_declines_everything_takes_no_range() {
+        let mut table = Table::new(Server::stand_in("10.0.10.1".parse().unwrap()));
+        let subnet = subnet("fd00:10::2-fd00:10::5");
+        let ranges = subnet.ipv6.as_ref().unwrap().dynamic.clone();
+        let mut declined = Vec::new();
+        for second in 0..12 {
+            let at = Time(1_000_000 + second * 1000);
+            let address = bind(&mut table, &subnet, mac(1), at).expect("an address");
+            let action = Lease6Action::Decline { address };
+            let request = Lease6Request { mac: mac(1), duid: Bytes::new(), at, action };
+            assert_eq!(table.lease6(&request).len(), 1);
+            declined.push(address);
+        }
+        let now = Time(1_012_000);
+        assert_eq!(table.leases6.usage(&ranges, now), Usage { size: 4, used: 0, resting: 4 });
+        assert_eq!(bind(&mut table, &subnet, mac(2), now), Some(declined[8]), "the longest-resting");
+        assert_eq!(bind(&mut table, &subnet, mac(3), now), Some(declined[9]));
+        assert_eq!(table.leases6.usage(&ranges, now), Usage { size: 4, used: 2, resting: 2 });
+        let free = table.leases6.free(declined[8], now).unwrap();
+        assert_eq!((free.state, free.expires), (LeaseState::Released, now));
+        assert_eq!(table.leases6.free(declined[8], now), None);
+        assert_eq!(bind(&mut table, &subnet, mac(4), now), Some(declined[8]), "freed by hand");
+    }
+
+    #[test]
+    fn no_end_lies_further_ahead_than_a_lease_lasts() {
+        let mut table = Table::new(Server::stand_in("10.0.10.1".parse().unwrap()));
+        let subnet = subnet("fd00:10::2-fd00:10::5");
+        let ahead = Time(1_000_000_000_000_000);
+        let bound = bind(&mut table, &subnet, mac(1), ahead).unwrap();
+        let given_back = bind(&mut table, &subnet, mac(2), ahead).unwrap();
+        let action = Lease6Action::Release { address: given_back };
+        table.lease6(&Lease6Request { mac: mac(2), duid: Bytes::new(), at: ahead, action });
+        let now = Time(1_000_000);
+        let changed = table.leases6.limit(now, &|_| Some(Span::seconds(3600)));
+        let ends: Vec<_> = changed.iter().map(|lease| (lease.address, lease.expires)).collect();
+        let mut expected = vec![(bound, now + Span::seconds(3600)), (given_back, now)];
+        expected.sort();
+        assert_eq!(ends, expected);
+        assert_eq!(table.leases6.of(mac(1)).map(|lease| lease.address), Some(bound));
+        assert!(table.leases6.limit(now, &|_| Some(Span::seconds(3600))).is_empty());
+    }
+
+    #[test]
+    fn addresses_of_this_host_are_not_lent() {
+        let mut table = Table::new(Server::stand_in("10.0.10.1".parse().unwrap()));
+        let subnet = subnet("fd00:10::2-fd00:10::3");
+        table.host = Arc::new(["fd00:10::2".parse().unwrap()].into());
+        for second in 0..2 {
+            let given = bind(&mut table, &subnet, mac(second), Time(1_000_000));
+            assert_eq!(given, (second == 0).then(|| "fd00:10::3".parse().unwrap()));
+        }
     }
 
     /// The network as its machines see it, and what the store has of the leases.

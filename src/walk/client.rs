@@ -135,7 +135,7 @@ impl Client<'_> {
         }
         match decision {
             Decision::Reply { bytes, events, .. } => {
-                events.iter().for_each(|event| table.fold(event));
+                events.iter().for_each(|event| drop(table.fold(event)));
                 let reply = Reply::of(bytes.into());
                 match reply.option(MESSAGE_TYPE) {
                     Some([NAK]) => Err(format!("{kind:?} was refused (NAK)")),

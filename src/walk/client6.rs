@@ -71,7 +71,7 @@ impl Client6<'_> {
         }
         match decision {
             Decision::Reply { bytes, events, .. } => {
-                events.iter().for_each(|event| table.fold(event));
+                events.iter().for_each(|event| drop(table.fold(event)));
                 Ok(Reply { bytes, events })
             }
             Decision::NeedLease(_) => Err("no IPv6 address could be leased".into()),

@@ -243,7 +243,7 @@ impl<'a> Course<'a> {
         let question = Question { state, ipv6: route.is_ipv6(), firmware: route.firmware(), speaker };
         let lease = match shared.heard(&question) {
             Some(heard) => {
-                heard.told.events.iter().for_each(|event| self.table.fold(event));
+                heard.told.events.iter().for_each(|event| drop(self.table.fold(event)));
                 (self.table.leases, self.table.leases6) = heard.leases.clone();
                 self.steps.extend(heard.told.steps.iter().cloned());
                 heard.told.lease.clone()

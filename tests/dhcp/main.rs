@@ -5,6 +5,7 @@ mod boot_file;
 mod conformance;
 mod conformance6;
 mod exchange;
+mod identity;
 mod ipv6;
 mod lab;
 mod message;

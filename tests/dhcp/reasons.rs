@@ -31,6 +31,7 @@ fn name(reason: &Reason) -> &'static str {
         Reason::Elsewhere { .. } => "Elsewhere",
         Reason::InUse { .. } => "InUse",
         Reason::OtherCard { .. } => "OtherCard",
+        Reason::OfThisHost { .. } => "OfThisHost",
         Reason::Exhausted { .. } => "Exhausted",
         Reason::NoRecord(_) => "NoRecord",
         Reason::NotOurNetwork(_) => "NotOurNetwork",
@@ -126,6 +127,10 @@ fn every_reason_happens_and_has_a_word() {
         Lab::new(vec![subnet("lab", "10.0.10.0/24", &["10.0.10.100-10.0.10.100"])]).machine("one", &[ONE]);
     let mut later = Table { leases, ..now.deployment("one", "lab", Some("10.0.10.100")).table(SERVER) };
     seen.tell(&mut later, &lab, &discover(ONE).bytes());
+    // … and then this host's.
+    later.host = std::sync::Arc::new(["10.0.10.100".parse().unwrap()].into());
+    later.leases = Default::default();
+    seen.tell(&mut later, &lab, &discover(ONE).bytes());
     // What must be said is more than this client takes.
     let mut wordy = subnet("lab", "10.0.10.0/24", &[]);
     wordy.dns = (1..=120).map(|last| [10, 0, 10, last].into()).collect();
@@ -144,6 +149,7 @@ fn every_reason_happens_and_has_a_word() {
         "Elsewhere",
         "InUse",
         "OtherCard",
+        "OfThisHost",
         "Exhausted",
         "NoRecord",
         "NotOurNetwork",

@@ -27,7 +27,9 @@ fn name(reason: &Reason) -> &'static str {
         Reason::UnknownMachine { .. } => "UnknownMachine",
         Reason::NoAddress { .. } => "NoAddress",
         Reason::Elsewhere { .. } => "Elsewhere",
+        // Answered, with these words for the timeline: see `identity.rs`.
         Reason::InUse { .. } => "InUse",
+        Reason::OfThisHost { .. } => "OfThisHost",
         Reason::NoRecord => "NoRecord",
         Reason::NoAddressNamed => "NoAddressNamed",
         Reason::TooLong(_) => "TooLong",
@@ -36,7 +38,7 @@ fn name(reason: &Reason) -> &'static str {
     }
 }
 
-const ALL: [&str; 15] = [
+const ALL: [&str; 14] = [
     "Off",
     "Listening",
     "Malformed",
@@ -48,7 +50,6 @@ const ALL: [&str; 15] = [
     "UnknownMachine",
     "NoAddress",
     "Elsewhere",
-    "InUse",
     "NoRecord",
     "NoAddressNamed",
     "TooLong",
@@ -103,7 +104,6 @@ fn every_reason_happens_and_has_a_word() {
     let asked = to_us(&table, REQUEST, &[duid(1), ia(&[])]);
     assert!(matches!(settle(&mut table, &own, 0, &asked), Decision::Reply { .. }));
     let mut later = changed(&table);
-    tell(&mut later, &link(FIXED), &solicit);
     tell(&mut later, &link("52:54:00:00:00:77"), &solicit);
     later.leases6 = Default::default();
     tell(&mut later, &link(FIXED), &solicit);

@@ -239,6 +239,7 @@ fn status(arguments: &Arguments, remote: &Remote) -> Exit {
         in_flight,
         source,
         sources,
+        troubles,
     } = &status;
     println!("daemon       {version}, {server}, DHCP mode {mode}");
     if let Some(others) = other_servers {
@@ -247,6 +248,9 @@ fn status(arguments: &Arguments, remote: &Remote) -> Exit {
     println!("table        {deployments} deployments, {machines} machines, serial {serial} ({lineage})");
     if waiting + in_flight > 0 {
         println!("reinstalls   {in_flight} in flight, {waiting} wait for their turn");
+    }
+    for trouble in troubles {
+        println!("trouble      {}", table::printable(trouble));
     }
     // A daemon of before there could be several tells of one.
     let sources = if sources.is_empty() { std::slice::from_ref(source) } else { sources };

@@ -1,9 +1,11 @@
 //! One network being served, and the look for strangers on it.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::Ipv4Addr;
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::{Busy, Lessor};
@@ -42,10 +44,24 @@ impl Place {
     }
 
     /// Puts addresses aside that somebody was found to use.
-    pub(super) async fn conflicts<L: Lessor>(&self, lessor: &L) -> io::Result<()> {
+    pub(super) async fn conflicts<L: Lessor>(&self, tables: &ArcSwap<Table>, lessor: &L) -> io::Result<()> {
         let Some(conflicts) = &self.conflicts else { return std::future::pending().await };
+        let mut proxies = BTreeSet::new();
         loop {
             let Conflict { address, offered_to, used_by } = conflicts.next().await?;
+            if tables.load().leases.is_proxy(used_by, now()) {
+                if proxies.insert(used_by) {
+                    let text = format!(
+                        "{used_by} on {} answers for many addresses, like a router with proxy ARP: its answers \
+                         count no more, and addresses are lent without a look; switch proxy ARP off there",
+                        self.interface.name
+                    );
+                    tracing::warn!("{text}");
+                    let event = Event::new(now(), Stage::Daemon, text);
+                    lessor.note(vec![Event { mac: Some(used_by), ..event }]);
+                }
+                continue;
+            }
             let text = format!(
                 "{address}, offered to {offered_to}, is used by {used_by}, who has no lease of it: \
                  the address rests for 24 hours"

@@ -21,10 +21,11 @@ use super::silence::Reason;
 use super::wire::{LINK_SELECTION, MessageType, Request};
 use crate::desired::{Deployment, Machine, Subnet};
 use crate::model::{Mode, Span, Time};
+use crate::table::lease::QUIET;
 use crate::table::{LeaseState, Supply, Table};
 
 /// How long a card must have been quiet before a netbooting sibling takes its fixed address.
-pub const TAKEOVER: Span = Span::seconds(30);
+pub const TAKEOVER: Span = QUIET;
 
 /// A request with what the table knows of its sender.
 pub(super) struct Asker<'a> {
@@ -110,6 +111,10 @@ impl<'a> Asker<'a> {
         deployment: &Deployment,
         address: Ipv4Addr,
     ) -> Result<Right, Reason> {
+        if table.is_of_this_host(address.into()) || address == link.server {
+            let (deployment, origin) = (deployment.name.clone(), deployment.origin.clone());
+            return Err(Reason::OfThisHost { deployment, origin, address });
+        }
         let mac = self.request.mac;
         let holder = table.leases.holder(address, now).filter(|lease| lease.mac != mac);
         let supply = |over| Supply::Fixed { subnet: self.subnet.clone(), address, over };

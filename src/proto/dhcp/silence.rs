@@ -44,6 +44,8 @@ pub enum Reason {
     Elsewhere { deployment: Name, origin: Origin, address: Ipv4Addr, subnet: Name },
     #[error("{address} of deployment {deployment} ({origin}) is still leased to {holder} until {until}")]
     InUse { deployment: Name, origin: Origin, address: Ipv4Addr, holder: Mac, until: Time },
+    #[error("{address} of deployment {deployment} ({origin}) is an address of this server's own host")]
+    OfThisHost { deployment: Name, origin: Origin, address: Ipv4Addr },
     #[error("{address} of deployment {deployment} is in use by the machine's other card {holder}")]
     OtherCard { deployment: Name, address: Ipv4Addr, holder: Mac },
     #[error("every dynamic address of subnet {subnet} is in use ({origin})")]
@@ -93,7 +95,7 @@ impl Reason {
             Reason::UnknownMachine { .. } | Reason::NoMachine => "unknown-machine",
             Reason::NoAddress { .. } => "no-address",
             Reason::Elsewhere { .. } => "elsewhere",
-            Reason::InUse { .. } | Reason::OtherCard { .. } => "in-use",
+            Reason::InUse { .. } | Reason::OtherCard { .. } | Reason::OfThisHost { .. } => "in-use",
             Reason::Exhausted { .. } => "exhausted",
             Reason::NoRecord(_) => "no-record",
             Reason::NotOurNetwork(_) => "not-our-network",

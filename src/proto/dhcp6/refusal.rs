@@ -115,6 +115,14 @@ impl Case<'_> {
         self.reply(kind, &options, self.event(Stage::Refused, None, text))
     }
 
+    /// The machine's own address can't be given now: that is said too, so that it does not go on asking
+    /// in the dark.
+    pub(super) fn taken(&self, kind: u8, reason: &Reason) -> Result<Decision, Reason> {
+        let mut options = self.ids();
+        self.refuse_all("the machine's address is in use", &mut options)?;
+        self.reply(kind, &options, self.event(Stage::Refused, None, format!("refused: {reason}")))
+    }
+
     fn refuse_all(&self, why: &str, options: &mut Options) -> Result<(), Reason> {
         for one in self.associations()? {
             let mut inner = Options::default();

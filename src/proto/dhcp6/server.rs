@@ -40,6 +40,8 @@ pub(super) struct Case<'a> {
 enum Right {
     Fixed(Ipv6Addr),
     Dynamic,
+    /// It has a fixed one, which can't be given now; why, for the timeline.
+    Taken(Reason),
 }
 
 pub(super) fn answer(table: &Table, link: &Link, now: Time, request: &Request) -> Decision {
@@ -47,9 +49,7 @@ pub(super) fn answer(table: &Table, link: &Link, now: Time, request: &Request) -
         let deployment = deployment.map(|deployment| deployment.name.clone());
         Decision::Silence(Silence { reason, mac, sender: link.source, deployment })
     };
-    let candidates = request.hardware(link.hardware, *link.source.ip());
-    let known = candidates.iter().find(|mac| table.machine(**mac).is_some());
-    let mac = known.or(candidates.first()).copied();
+    let mac = request.hardware(link.hardware, *link.source.ip());
     if let Err(reason) = ids(table, request) {
         return silence(reason, mac, None);
     }
@@ -141,6 +141,7 @@ impl Case<'_> {
                 Some(address) => self.give(ADVERTISE, address, self.subnet.lease),
                 None => self.exhausted(ADVERTISE),
             },
+            Right::Taken(reason) => self.taken(ADVERTISE, &reason),
         }
     }
 
@@ -149,13 +150,15 @@ impl Case<'_> {
         if self.home()?.is_none() {
             return self.without_address(REPLY);
         }
+        // Only what is given is committed at once (section 18.3.1).
+        let refusal = if self.request.kind == MessageType::Solicit { ADVERTISE } else { REPLY };
         let chosen = match self.right()? {
             Right::Fixed(address) => return self.give(REPLY, address, self.subnet.lease),
+            Right::Taken(reason) => return self.taken(refusal, &reason),
             Right::Dynamic => self.choose(),
         };
         let Some(address) = chosen else {
-            // Only what is given is committed at once (section 18.3.1).
-            return self.exhausted(if self.request.kind == MessageType::Solicit { ADVERTISE } else { REPLY });
+            return self.exhausted(refusal);
         };
         if let Some(left) = self.running(address) {
             return self.give(REPLY, address, left);
@@ -269,12 +272,15 @@ impl Case<'_> {
             let subnet = self.subnet.name.clone();
             return Err(Reason::Elsewhere { deployment: name, origin, address, subnet });
         }
+        if self.table.is_of_this_host(address.into()) || address == self.link.server {
+            return Ok(Right::Taken(Reason::OfThisHost { deployment: name, origin, address }));
+        }
         let own = |mac| self.machine.is_some_and(|machine| self.table.is_card_of(mac, machine));
         let holder = self.table.leases6.at(address).filter(|lease| lease.is_active(self.now));
         match holder.filter(|lease| !own(lease.mac)) {
             Some(lease) => {
                 let (holder, until) = (lease.mac, lease.expires);
-                Err(Reason::InUse { deployment: name, origin, address, holder, until })
+                Ok(Right::Taken(Reason::InUse { deployment: name, origin, address, holder, until }))
             }
             None => Ok(Right::Fixed(address)),
         }

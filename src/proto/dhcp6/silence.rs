@@ -48,6 +48,8 @@ pub enum Reason {
     Elsewhere { deployment: Name, origin: Origin, address: Ipv6Addr, subnet: Name },
     #[error("{address} of deployment {deployment} ({origin}) is still leased to {holder} until {until}")]
     InUse { deployment: Name, origin: Origin, address: Ipv6Addr, holder: Mac, until: Time },
+    #[error("{address} of deployment {deployment} ({origin}) is an address of this server's own host")]
+    OfThisHost { deployment: Name, origin: Origin, address: Ipv6Addr },
     #[error("it wants addresses prolonged of which nothing is known here")]
     NoRecord,
     #[error("it names no address")]
@@ -73,7 +75,7 @@ impl Reason {
             Reason::UnknownMachine { .. } => "unknown-machine",
             Reason::NoAddress { .. } | Reason::NoAddressNamed => "no-address",
             Reason::Elsewhere { .. } => "elsewhere",
-            Reason::InUse { .. } => "in-use",
+            Reason::InUse { .. } | Reason::OfThisHost { .. } => "in-use",
             Reason::NoRecord => "no-record",
             Reason::TooLong(_) => "too-long",
             Reason::Busy => "busy",

@@ -169,10 +169,11 @@ impl<'a> Request<'a> {
         self.hops.iter().rev().map(|hop| hop.link).find(|link| !link.is_unspecified())
     }
 
-    /// The hardware addresses that this may come from, the surest first: what the relay next to
-    /// the client saw (option 79) or who sent the frame (`frame`), the one in the client's
-    /// DUID, which may be another of its cards, the one that its link-local address is made of.
-    pub fn hardware(&self, frame: Option<Mac>, source: Ipv6Addr) -> Vec<Mac> {
+    /// The hardware address that this comes from, by the surest witness there is: what the relay next to
+    /// the client saw (option 79) or who sent the frame (`frame`); else the one that its link-local
+    /// address is made of; else the one in its DUID, which may be another of its cards, or that of the
+    /// machine it was cloned from. What a weaker witness says against a stronger one counts for nothing.
+    pub fn hardware(&self, frame: Option<Mac>, source: Ipv6Addr) -> Option<Mac> {
         let relay = self.hops.last();
         let seen = match relay {
             Some(relay) => find(&relay.options, code::LINK_LAYER).and_then(ethernet),
@@ -188,7 +189,7 @@ impl<'a> Request<'a> {
         });
         let peer = relay.map_or(source, |relay| relay.peer);
         let own = crate::model::net6::mac_in(peer).filter(|_| peer.is_unicast_link_local());
-        seen.into_iter().chain(duid).chain(own).collect()
+        seen.or(own).or(duid)
     }
 }
 

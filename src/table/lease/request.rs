@@ -32,7 +32,8 @@ pub enum LeaseAction {
     Release { address: Ipv4Addr },
     /// The client found its address in use by somebody else.
     Decline { address: Ipv4Addr },
-    /// Somebody else was seen using an address that nobody leases: it rests.
+    /// Somebody else was seen using an address that nobody leases: it rests, unless who was seen
+    /// answers for too many ([`Leases::is_proxy`]).
     Conflict { address: Ipv4Addr },
 }
 
@@ -101,7 +102,10 @@ impl Leases {
                 self.replace(request.lease(*address, LeaseState::Declined, request.at + QUARANTINE))
             }
             LeaseAction::Conflict { address } => {
-                if self.binding_at(*address, request.at) {
+                let bound = self
+                    .stored(*address)
+                    .is_some_and(|lease| lease.state == LeaseState::Bound && lease.is_active(request.at));
+                if bound || self.is_proxy(request.mac, request.at) {
                     return LeaseOutcome::default();
                 }
                 self.remove_offer(*address);
@@ -191,7 +195,7 @@ impl Leases {
         }
     }
 
-    fn replace(&mut self, lease: Lease) -> LeaseOutcome {
+    pub(super) fn replace(&mut self, lease: Lease) -> LeaseOutcome {
         self.insert(lease.clone());
         LeaseOutcome { address: Some(lease.address), changed: vec![lease] }
     }
@@ -224,13 +228,13 @@ impl Table {
         outcome
     }
 
-    /// Whether an address of `supply` is not for everybody: our own, the gateway's, a name
+    /// Whether an address of `supply` is not for everybody: one of this host, the gateway's, a name
     /// server's, a fixed address of the manifests, or the one that a machine of the manifests
     /// (`last`) is to find again. Always false for a fixed supply: it is its owner who asks.
     pub fn is_reserved(&self, supply: &Supply, address: Ipv4Addr, last: Option<Mac>) -> bool {
         let Supply::Dynamic { subnet, server } = supply else { return false };
         address == *server
-            || self.server.is_own(address)
+            || self.is_of_this_host(address.into())
             || subnet.gateway == Some(address)
             || subnet.dns.contains(&address)
             || self.desired.fixed_at(address).is_some()

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::model::Origin;
 
-fn subnet(ranges: &[&str]) -> Arc<Subnet> {
+pub(super) fn subnet(ranges: &[&str]) -> Arc<Subnet> {
     Arc::new(Subnet {
         name: "lab".parse().unwrap(),
         cidr: Some("10.0.0.0/22".parse().unwrap()),
@@ -22,28 +22,34 @@ fn subnet(ranges: &[&str]) -> Arc<Subnet> {
     })
 }
 
-fn mac(number: u8) -> Mac {
+pub(super) fn mac(number: u8) -> Mac {
     Mac::new([0x52, 0x54, 0, 0, 0, number]).unwrap()
 }
 
-fn ip(text: &str) -> Ipv4Addr {
+pub(super) fn ip(text: &str) -> Ipv4Addr {
     text.parse().unwrap()
 }
 
-fn request(number: u8, seconds: u64, action: LeaseAction) -> LeaseRequest {
+pub(super) fn request(number: u8, seconds: u64, action: LeaseAction) -> LeaseRequest {
     LeaseRequest { mac: mac(number), at: Time(seconds * 1000), client_id: None, hostname: None, action }
 }
 
-fn dynamic(subnet: &Arc<Subnet>) -> Supply {
+pub(super) fn dynamic(subnet: &Arc<Subnet>) -> Supply {
     Supply::Dynamic { subnet: subnet.clone(), server: ip("10.0.0.1") }
 }
 
-fn bind(leases: &mut Leases, net: &Arc<Subnet>, number: u8, seconds: u64, address: &str) -> LeaseOutcome {
+pub(super) fn bind(
+    leases: &mut Leases,
+    net: &Arc<Subnet>,
+    number: u8,
+    seconds: u64,
+    address: &str,
+) -> LeaseOutcome {
     let action = LeaseAction::Bind { supply: dynamic(net), address: ip(address) };
     leases.apply(&request(number, seconds, action), &|_, _| false)
 }
 
-fn offer(leases: &mut Leases, net: &Arc<Subnet>, number: u8, seconds: u64) -> Option<Ipv4Addr> {
+pub(super) fn offer(leases: &mut Leases, net: &Arc<Subnet>, number: u8, seconds: u64) -> Option<Ipv4Addr> {
     let action = LeaseAction::Offer { supply: dynamic(net), requested: None };
     leases.apply(&request(number, seconds, action), &|_, _| false).address
 }
@@ -159,6 +165,8 @@ enum Step {
     BindOffer(u8),
     Release(u8, usize),
     Decline(u8, usize),
+    Conflict(usize),
+    Free(usize),
     Wait(u64),
     Crash,
 }
@@ -171,6 +179,8 @@ fn step() -> impl Strategy<Value = Step> {
         4 => who.clone().prop_map(Step::BindOffer),
         1 => (who.clone(), 0usize..8).prop_map(|(who, which)| Step::Release(who, which)),
         1 => (who, 0usize..8).prop_map(|(who, which)| Step::Decline(who, which)),
+        1 => (0usize..8).prop_map(Step::Conflict),
+        1 => (0usize..8).prop_map(Step::Free),
         2 => prop_oneof![0u64..5, 50u64..70, 3500u64..3700, Just(90_000)].prop_map(Step::Wait),
         1 => Just(Step::Crash),
     ]
@@ -205,8 +215,12 @@ impl World {
             Step::Crash => self.leases = Leases::restore(self.disk.values().cloned()),
             Step::Offer(who, wish) => {
                 let requested = wish.map(|wish| ip(ADDRESSES[wish]));
+                let held = self.leases.offer(mac(who)).map(|offer| offer.address);
+                let left = self.left(net);
                 let outcome = self.act(who, LeaseAction::Offer { supply, requested });
                 if let Some(address) = outcome.address {
+                    let rests = self.quarantined.get(&address).is_some_and(|until| *until > self.now);
+                    assert!(!rests || left.is_empty() || held == Some(address), "{left:?} was left");
                     self.check_given(who, address, net);
                 }
             }
@@ -229,12 +243,40 @@ impl World {
                     self.quarantined.insert(address, self.now + 24 * 3600);
                 }
             }
+            Step::Conflict(which) => {
+                let address = ip(ADDRESSES[which]);
+                if self.act(200, LeaseAction::Conflict { address }).address.is_some() {
+                    let used = self.users.get(&address).is_some_and(|(_, until)| *until > self.now);
+                    assert!(!used, "a lease stands");
+                    self.quarantined.insert(address, self.now + 24 * 3600);
+                }
+            }
+            Step::Free(which) => {
+                let address = ip(ADDRESSES[which]);
+                let freed = self.leases.free(address, Time(self.now * 1000));
+                self.disk.extend(freed.changed.into_iter().map(|lease| (lease.address, lease)));
+                self.users.remove(&address);
+                self.quarantined.remove(&address);
+                assert_eq!(self.leases.holder(address, Time(self.now * 1000)), None);
+            }
         }
+    }
+
+    /// What could be lent without a wish and before anything that rests.
+    fn left(&self, net: &Arc<Subnet>) -> Vec<Ipv4Addr> {
+        let now = Time(self.now * 1000);
+        let free = |address: &Ipv4Addr| {
+            !is_awkward(net, *address)
+                && *address != ip("10.0.1.0")
+                && self.leases.holder(*address, now).is_none()
+        };
+        net.dynamic.iter().flat_map(|range| range.iter()).filter(free).collect()
     }
 
     fn bind(&mut self, who: u8, address: Ipv4Addr, supply: Supply, net: &Arc<Subnet>) {
         if self.act(who, LeaseAction::Bind { supply, address }).address.is_some() {
             self.check_given(who, address, net);
+            self.quarantined.remove(&address);
             self.users.retain(|_, (user, _)| *user != mac(who));
             self.users.insert(address, (mac(who), self.now + 3600));
         }
@@ -245,7 +287,6 @@ impl World {
         if let Some((user, until)) = self.users.get(&address) {
             assert!(*user == mac(who) || *until <= self.now, "{address} is in use by {user}");
         }
-        assert!(self.quarantined.get(&address).is_none_or(|until| *until <= self.now));
     }
 
     fn check(&self) {
@@ -259,7 +300,8 @@ impl World {
                 assert_eq!(leases.mac_at(lease.address), Some(lease.mac));
             }
             if let Some(offer) = leases.offers.get(&lease.address).filter(|offer| offer.is_active(now)) {
-                assert!(offer.mac == lease.mac && lease.state == LeaseState::Bound);
+                let own = offer.mac == lease.mac && lease.state == LeaseState::Bound;
+                assert!(own || lease.state == LeaseState::Declined, "a lease is offered to another");
             }
         }
         for (address, (user, until)) in self.users.iter().filter(|(_, (_, until))| *until > self.now) {
@@ -274,6 +316,8 @@ impl World {
         assert_eq!(leases.offers.len(), leases.offers_by_mac.len());
         assert_eq!(leases.offers.len(), leases.offers_by_end.len());
         assert_eq!(leases.bindings.len(), leases.by_end.len());
+        let resting = leases.bindings.values().filter(|lease| lease.state == LeaseState::Declined);
+        assert_eq!(leases.resting.len(), resting.count());
         for (mac, address) in &leases.by_mac {
             assert_eq!(leases.bindings.get(address).map(|lease| lease.mac), Some(*mac));
         }
