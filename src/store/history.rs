@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Kept;
 use super::record::KeptRecord;
+use crate::model::hex;
 
 /// How many revisions are kept.
 const KEPT_MAX: usize = 5;
@@ -33,9 +34,17 @@ struct Page {
     #[serde(flatten)]
     kept: KeptRecord,
     texts: BTreeMap<String, String>,
-    /// Files that are no text.
+    /// Files that are no text, as hexadecimal digits; without those that are only served, which are
+    /// read from their copies.
+    #[serde(default)]
+    binary: BTreeMap<String, String>,
+    /// The same as earlier versions wrote it: a list of numbers.
+    #[serde(default, skip_serializing)]
     bytes: BTreeMap<String, Vec<u8>>,
 }
+
+/// How the names of encrypted secrets end, whose bytes a load needs.
+const SECRET: &str = ".age";
 
 impl History {
     pub fn new(state: &Path) -> History {
@@ -55,11 +64,13 @@ impl History {
             return Ok(());
         }
         std::fs::create_dir_all(&self.folder)?;
-        let mut page = Page { kept: KeptRecord::of(kept), texts: BTreeMap::new(), bytes: BTreeMap::new() };
+        let (texts, binary, bytes) = Default::default();
+        let mut page = Page { kept: KeptRecord::of(kept), texts, binary, bytes };
         for (path, bytes) in &kept.files {
             match std::str::from_utf8(bytes) {
                 Ok(text) => drop(page.texts.insert(path.to_string(), text.to_owned())),
-                Err(_) => drop(page.bytes.insert(path.to_string(), bytes.to_vec())),
+                Err(_) if kept.copies.contains_key(path) && !path.ends_with(SECRET) => {}
+                Err(_) => drop(page.binary.insert(path.to_string(), hex(bytes))),
             }
         }
         let number = pages.last().map_or(1, |last| last + 1);
@@ -107,8 +118,16 @@ impl History {
         let page: Page = super::record::read(&std::fs::read(self.path(number)).ok()?).ok()?;
         let texts = page.texts.into_iter().map(|(path, text)| (path.into(), Bytes::from(text)));
         let bytes = page.bytes.into_iter().map(|(path, bytes)| (path.into(), Bytes::from(bytes)));
-        Some(Kept { files: texts.chain(bytes).collect(), ..page.kept.into_kept() })
+        let binary = page.binary.into_iter().map(|(path, digits)| Some((path.into(), unhex(&digits)?)));
+        let binary: Vec<(Arc<str>, Bytes)> = binary.collect::<Option<_>>()?;
+        Some(Kept { files: texts.chain(bytes).chain(binary).collect(), ..page.kept.into_kept() })
     }
+}
+
+/// The bytes that hexadecimal digits stand for.
+fn unhex(digits: &str) -> Option<Bytes> {
+    let byte = |at: usize| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok();
+    (0..digits.len()).step_by(2).map(byte).collect::<Option<Vec<u8>>>().map(Bytes::from)
 }
 
 #[cfg(test)]
@@ -131,5 +150,28 @@ mod tests {
         assert_eq!(history.all().len(), KEPT_MAX);
         assert!(history.find("5abcde").is_some() && history.find("main@sha1:5abcdef").is_some());
         assert!(history.find("5ab").is_none() && history.find("1abcdef").is_none());
+    }
+
+    /// A kernel of a megabyte was four megabytes of numbers, written anew with each revision.
+    #[test]
+    fn binary_files_are_small_or_left_where_they_are() {
+        let folder = tempfile::tempdir().unwrap();
+        let history = History::new(folder.path());
+        let noise = Bytes::from(vec![0xfe; 100_000]);
+        let names = ["files/vmlinuz", "secrets/a.age", "no-copy"];
+        let files = names.map(|name| (Arc::from(name), noise.clone())).into();
+        let copies = names[..2].iter().map(|name| (Arc::from(*name), folder.path().join("x"))).collect();
+        let kept = Kept { revision: "main@sha1:abcdef".into(), files, copies, ..Kept::default() };
+        history.add(&kept).unwrap();
+        let page = folder.path().join("history/1.json");
+        assert!(std::fs::metadata(&page).unwrap().len() < 410_000);
+        let read = &history.all()[0];
+        assert_eq!(read.files.keys().map(|name| &**name).collect::<Vec<_>>(), ["no-copy", "secrets/a.age"]);
+        assert!(read.files.values().all(|bytes| *bytes == noise));
+        // As version 0.1.0 wrote it.
+        let old = std::fs::read_to_string(&page).unwrap();
+        let at = old.find("\"binary\":").unwrap();
+        std::fs::write(&page, format!("{}\"bytes\":{{\"a.age\":[255,0]}}}}", &old[..at])).unwrap();
+        assert_eq!(history.all()[0].files["a.age"], Bytes::from_static(&[255, 0]));
     }
 }
