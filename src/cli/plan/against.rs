@@ -30,7 +30,7 @@ pub fn plan(root: &Path, against: &str, environment: Option<&str>) -> Result<Rep
     let before = match against {
         "empty" => Loaded::default(),
         _ => {
-            let copies = Copies::new();
+            let copies = Copies::new().map_err(|error| format!("no folder for copies: {error}"))?;
             let snapshot = revision::at(root, against, &copies.0).map_err(fail)?;
             // What is the same in both is looked up where it lies; images are in no repository.
             let shelf = Shelf::new(vec![root.to_path_buf()], None).with_copies(others(&snapshot, &present));
@@ -133,14 +133,14 @@ fn changed_secrets(before: &Loaded, after: &Loaded) -> BTreeSet<String> {
 struct Copies(PathBuf);
 
 impl Copies {
-    fn new() -> Copies {
-        Copies(std::env::temp_dir().join(format!("voldemort-against-{}", std::process::id())))
+    /// Of a name that nobody can foresee, and for this user alone.
+    fn new() -> io::Result<Copies> {
+        Ok(Copies(nix::unistd::mkdtemp(&std::env::temp_dir().join("voldemort-against-XXXXXX"))?))
     }
 }
 
 impl Drop for Copies {
     fn drop(&mut self) {
-        // It may never have been made.
         let _ = std::fs::remove_dir_all(&self.0);
     }
 }

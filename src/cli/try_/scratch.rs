@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
 /// A temporary directory, removed when dropped unless it is to be kept.
@@ -13,21 +14,32 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction
 pub struct Scratch {
     path: PathBuf,
     keep: bool,
+    _lock: Flock<fs::File>,
 }
 
+/// How the names of such directories begin.
+const PREFIX: &str = "voldemort-try-";
+/// In each that is to go away with its process; who can lock it has outlived that process.
+const LOCK: &str = ".lock";
+
 impl Scratch {
-    /// Makes a new directory, readable by nobody else, below `TMPDIR` (or `/tmp`).
+    /// Makes a new directory, readable by nobody else and of a name that nobody can foresee, below
+    /// `TMPDIR` (or `/tmp`). What runs that were killed left there is removed.
     pub fn new(keep: bool) -> io::Result<Scratch> {
-        let base = std::env::temp_dir();
-        for number in 0..1000 {
-            let path = base.join(format!("voldemort-try-{}-{number}", std::process::id()));
-            match fs::DirBuilder::new().mode(0o700).create(&path) {
-                Ok(()) => return Ok(Scratch { path, keep }),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(named(&path, error)),
-            }
+        Scratch::below(&std::env::temp_dir(), keep)
+    }
+
+    fn below(base: &Path, keep: bool) -> io::Result<Scratch> {
+        remove_abandoned(base);
+        let template = base.join(format!("{PREFIX}XXXXXX"));
+        let path = nix::unistd::mkdtemp(&template).map_err(|error| named(&template, error.into()))?;
+        let lock = fs::File::create_new(path.join(LOCK)).map_err(|error| named(&path, error))?;
+        // Held as long as this process lives, however it ends.
+        let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| error)?;
+        if keep {
+            fs::remove_file(path.join(LOCK))?;
         }
-        Err(io::Error::other(format!("{} is full of directories of ours", base.display())))
+        Ok(Scratch { path, keep, _lock: lock })
     }
 
     pub fn path(&self) -> &Path {
@@ -47,6 +59,24 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         if !self.keep {
             let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// Removes directories of this user whose processes ended without doing so.
+fn remove_abandoned(base: &Path) {
+    let Ok(entries) = fs::read_dir(base) else { return };
+    for entry in
+        entries.flatten().filter(|entry| entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes()))
+    {
+        let path = entry.path();
+        // Only directories of ours: in a folder for everybody others may lay links.
+        let own = fs::symlink_metadata(&path)
+            .is_ok_and(|found| found.is_dir() && found.uid() == nix::unistd::Uid::effective().as_raw());
+        let open = || fs::OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW).open(path.join(LOCK));
+        let Some(lock) = own.then(open).and_then(Result::ok) else { continue };
+        if let Ok(_lock) = Flock::lock(lock, FlockArg::LockExclusiveNonblock) {
+            let _ = fs::remove_dir_all(&path);
         }
     }
 }
@@ -98,5 +128,22 @@ mod tests {
         drop(scratch);
         assert!(path.is_dir());
         fs::remove_dir_all(path).unwrap();
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_removed_and_what_runs_is_not() {
+        let base = tempfile::tempdir().unwrap();
+        let make = |keep| Scratch::below(base.path(), keep).unwrap();
+        let (runs, kept) = (make(false), make(true));
+        let mut killed = make(false);
+        let left = killed.path().to_owned();
+        // A process that is killed releases its lock and removes nothing.
+        killed.keep = true;
+        drop(killed);
+        let foreign = base.path().join("voldemort-try-foreign");
+        std::os::unix::fs::symlink("/", &foreign).unwrap();
+        let _next = make(false);
+        assert!(!left.exists() && runs.path().exists() && kept.path().exists() && foreign.is_symlink());
+        assert_eq!(fs::metadata(runs.path()).unwrap().mode() & 0o777, 0o700);
     }
 }
