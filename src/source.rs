@@ -11,7 +11,7 @@ pub mod write;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-pub use snapshot::{Body, Snapshot};
+pub use snapshot::{Body, LeftOut, Snapshot};
 pub use watch::{Handle, Update, spawn};
 
 use crate::model::{Inventory, Span};
@@ -36,21 +36,25 @@ pub enum SourceError {
     /// The root, or something in it, can't be read.
     #[error("{}: {why}", path.display())]
     Unreadable { path: PathBuf, why: String },
-    /// A symbolic link that leads out of the inventory: what it names is no part of the revision.
-    #[error("{}: the link leads out of the inventory, to {}", path.display(), target.display())]
-    Escapes { path: PathBuf, target: PathBuf },
-    /// A file's name is not UTF-8.
-    #[error("{}: the name is not UTF-8", path.display())]
-    Name { path: PathBuf },
+    /// What is called like a manifest and can't be read as one: nobody may take that for an inventory
+    /// without its machines.
+    #[error("{}: {why}, and what is called `.toml` is a manifest", path.display())]
+    NoManifest { path: PathBuf, why: String },
     /// More files than a mistake such as `directory = "/"` should be allowed to read.
     #[error("{}: more than {most} files: is this the inventory's directory?", path.display())]
     Crowded { path: PathBuf, most: usize },
     /// A file that no manifest, template or script is, or all of them together.
     #[error("{}: {why}", path.display())]
     Bulky { path: PathBuf, why: String },
+    /// The state directory does not take the copy of a file.
+    #[error("can't store a copy of a file: {}: {why}", path.display())]
+    Copy { path: PathBuf, why: String },
     /// The commit lacks a signature that counts.
     #[error("not signed by an allowed key: {why}")]
     Untrusted { revision: Arc<str>, why: String },
+    /// The copy of the repository in the state directory is damaged.
+    #[error("reading the mirror failed: {0}")]
+    Mirror(String),
     /// The repository, branch, tag or commit can't be had.
     #[error("{0}")]
     Git(String),
@@ -61,12 +65,12 @@ impl SourceError {
     /// holds can't be used.
     pub fn condition(&self) -> &'static str {
         match self {
-            SourceError::Unreadable { .. } | SourceError::Git(_) => "Unreachable",
+            SourceError::Unreadable { .. } | SourceError::Mirror(_) | SourceError::Git(_) => "Unreachable",
+            SourceError::Copy { .. } => "NotStored",
             SourceError::Untrusted { .. } => "Untrusted",
-            SourceError::Escapes { .. }
-            | SourceError::Name { .. }
-            | SourceError::Crowded { .. }
-            | SourceError::Bulky { .. } => "Invalid",
+            SourceError::NoManifest { .. } | SourceError::Crowded { .. } | SourceError::Bulky { .. } => {
+                "Invalid"
+            }
         }
     }
 
@@ -77,4 +81,14 @@ impl SourceError {
             _ => None,
         }
     }
+}
+
+/// A text with everything escaped that does not show as itself: line ends, escapes, characters that
+/// turn the direction of writing or show nothing.
+pub(crate) fn printable(text: &str) -> String {
+    let shown = |c: char| match c {
+        '\'' | '"' | '\\' => c.to_string(),
+        _ => c.escape_debug().to_string(),
+    };
+    text.chars().map(shown).collect()
 }

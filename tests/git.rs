@@ -528,3 +528,181 @@ async fn the_daemons_own_repository_begins_empty() {
     lab.git(&["push", "-q", "-f", &own, "main:main"]);
     assert_eq!(text(&source.snapshot().await, "inventory/a.toml"), "1");
 }
+
+/// The copies that machines fetch are known by what they hold: reading the tree again, by a follower, a
+/// verb or another daemon, leaves them as they are, and what became of one is mended at the next look.
+#[tokio::test]
+async fn copies_stay_as_they_are_and_heal() {
+    let lab = Lab::new();
+    let kernel = vec![b'k'; 5000];
+    lab.commit("vmlinuz", &kernel);
+    let large = vec![b'l'; Body::INLINE_MAX as usize + 1];
+    lab.commit("large.img", &large);
+    let mut source = lab.follow(&lab.url(), Reference::Default, "");
+    let copies = source.snapshot().await.copies();
+    let files = [(&copies["vmlinuz"], kernel), (&copies["large.img"], large)];
+    let shelf = voldemort::media::Shelf::default().with_copies(copies.clone());
+    let id = |name: &str| voldemort::media::Library::file(&shelf, name).unwrap().id;
+    let ids = [id("vmlinuz"), id("large.img")];
+    let found = |path: &Path| voldemort::media::identity::of(&fs::metadata(path).unwrap());
+    let before = files.each_ref().map(|(path, _)| found(path));
+    lab.follow(&lab.url(), Reference::Default, "").snapshot().await;
+    lab.commit("inventory/b.toml", "2");
+    source.snapshot().await;
+    assert_eq!(files.each_ref().map(|(path, _)| found(path)), before);
+    // Removed, cut short, changed in place, touched.
+    let harm: [fn(&Path); 4] = [
+        |path| fs::remove_file(path).unwrap(),
+        |path| fs::File::options().write(true).open(path).unwrap().set_len(7).unwrap(),
+        |path| fs::OpenOptions::new().write(true).open(path).unwrap().write_all(b"x").unwrap(),
+        |path| fs::File::open(path).unwrap().set_modified(std::time::SystemTime::now()).unwrap(),
+    ];
+    for (number, harm) in harm.into_iter().enumerate() {
+        for (path, _) in &files {
+            harm(path);
+        }
+        source.handle.poke();
+        let start = Instant::now();
+        let whole = || {
+            files.iter().all(|(path, bytes)| fs::read(path).is_ok_and(|found| found == *bytes))
+                && ids.iter().zip(&files).all(|(id, (path, _))| id.is_kept_by(&found(path)))
+        };
+        while !whole() {
+            assert!(start.elapsed() < PATIENCE, "harm {number} is not mended");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert_eq!([id("vmlinuz"), id("large.img")], ids);
+    }
+}
+
+/// The mirror in the state directory holds nothing that can't be fetched again.
+#[tokio::test]
+async fn a_damaged_mirror_is_made_anew() {
+    let lab = Lab::new();
+    let url = format!("file://{}", lab.url());
+    let mut source = lab.follow(&url, Reference::Default, "");
+    source.snapshot().await;
+    let mirror = || {
+        let mut found = fs::read_dir(lab.path("state/git")).unwrap().map(|entry| entry.unwrap().path());
+        found.find(|path| path.extension().is_some_and(|ending| ending == "git")).unwrap()
+    };
+    let objects = |damage: &dyn Fn(&Path)| {
+        let mut pending = vec![mirror().join("objects")];
+        while let Some(folder) = pending.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() { pending.push(path) } else { damage(&path) }
+            }
+        }
+    };
+    let damages: [&dyn Fn(); 3] = [
+        &|| fs::remove_dir_all(mirror()).unwrap(),
+        &|| objects(&|path| fs::remove_file(path).unwrap()),
+        // Objects are linked from the repository: a damaged copy takes their place.
+        &|| {
+            objects(&|path| {
+                let length = fs::metadata(path).unwrap().len() as usize;
+                fs::remove_file(path).unwrap();
+                fs::write(path, vec![0; length]).unwrap();
+            })
+        },
+    ];
+    for (number, damage) in damages.iter().enumerate() {
+        damage();
+        lab.commit("inventory/a.toml", format!("again {number}"));
+        let snapshot = loop {
+            match source.next().await {
+                Update::Snapshot(snapshot) => break snapshot,
+                // It may be seen while it is being damaged.
+                Update::Failed(_) => source.handle.poke(),
+            }
+        };
+        assert_eq!(text(&snapshot, "inventory/a.toml"), format!("again {number}"));
+    }
+}
+
+/// The repository is packed, cleaned, forced to other commits, and replaced.
+#[tokio::test]
+async fn what_becomes_of_the_repository_is_followed() {
+    let lab = Lab::new();
+    let first = lab.git(&["rev-parse", "HEAD"]);
+    let mut source = lab.follow(&lab.url(), Reference::Default, "");
+    source.snapshot().await;
+    lab.commit("inventory/a.toml", "2");
+    assert_eq!(text(&source.snapshot().await, "inventory/a.toml"), "2");
+    lab.git(&["reset", "-q", "--hard", &first]);
+    lab.git(&["reflog", "expire", "--expire=now", "--all"]);
+    lab.git(&["gc", "-q", "--prune=now"]);
+    assert_eq!(text(&source.snapshot().await, "inventory/a.toml"), "1");
+    lab.commit("inventory/a.toml", "3");
+    assert_eq!(text(&source.snapshot().await, "inventory/a.toml"), "3");
+    fs::remove_dir_all(lab.path("repo")).unwrap();
+    source.failure().await;
+    fs::create_dir(lab.path("repo")).unwrap();
+    lab.git(&["init", "-q", "-b", "main"]);
+    lab.commit("inventory/a.toml", "another history");
+    source.handle.poke();
+    let snapshot = loop {
+        if let Update::Snapshot(snapshot) = source.next().await {
+            break snapshot;
+        }
+    };
+    assert_eq!(text(&snapshot, "inventory/a.toml"), "another history");
+}
+
+/// What no manifest can use is left out with a word; a manifest is not.
+#[tokio::test]
+async fn links_and_names_that_lead_nowhere_are_left_out() {
+    let lab = Lab::new();
+    let link = |target: &str, name: &str| symlink(target, lab.path("repo/inventory").join(name)).unwrap();
+    link("nowhere", "dangling");
+    link("/srv/iso/debian.iso", "debian.iso");
+    link("../../../etc/passwd", "outward");
+    link("round", "round");
+    lab.git(&["add", "-A"]);
+    lab.git(&["commit", "-q", "-m", "links"]);
+    let mut source = lab.follow(&lab.url(), Reference::Default, "inventory");
+    let snapshot = source.snapshot().await;
+    assert_eq!(snapshot.files.keys().map(|path| &**path).collect::<Vec<_>>(), ["a.toml"]);
+    let warnings: Vec<String> = snapshot.warnings().collect();
+    assert_eq!(warnings.len(), 4, "{warnings:?}");
+    assert!(
+        warnings[1].contains("/srv/iso/debian.iso") && warnings[1].contains("[media] paths"),
+        "{warnings:?}"
+    );
+    link("nowhere", "dangling.toml");
+    lab.git(&["add", "-A"]);
+    lab.git(&["commit", "-q", "-m", "manifest"]);
+    match source.next().await {
+        Update::Failed(error) => assert_eq!(error.condition(), "Invalid", "{error}"),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Two megabytes of repository may be any number of gigabytes.
+#[tokio::test]
+async fn all_files_together_are_limited() {
+    let lab = Lab::new();
+    for number in 0..9 {
+        let path = lab.path(&format!("repo/zeros-{number}"));
+        let file = fs::File::create(&path).unwrap();
+        file.set_len(120 << 20).unwrap();
+        // Each is another content.
+        (&file).write_all(&[number]).unwrap();
+    }
+    lab.git(&["add", "-A"]);
+    lab.git(&["commit", "-q", "-m", "bomb"]);
+    let why = lab.follow(&lab.url(), Reference::Default, "").failure().await;
+    assert!(why.contains("1024 MiB") && why.contains("[media] paths"), "{why}");
+}
+
+/// A partial clone may lack what its commits name.
+#[tokio::test]
+async fn a_partial_clone_is_named() {
+    let lab = Lab::new();
+    lab.git(&["config", "uploadpack.allowFilter", "true"]);
+    let (from, to) = (format!("file://{}", lab.url()), lab.path("partial").display().to_string());
+    lab.git(&["clone", "-q", "--filter=blob:none", "--no-checkout", &from, &to]);
+    let why = lab.follow(&to, Reference::Default, "").failure().await;
+    assert!(why.contains("is a partial clone"), "{why}");
+}

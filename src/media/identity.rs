@@ -18,6 +18,13 @@ pub fn of(metadata: &Metadata) -> FileId {
     }
 }
 
+/// The same for the file at `path`: a sealed copy is known by its content.
+pub(super) fn at(path: &Path, metadata: &Metadata) -> FileId {
+    let found = of(metadata);
+    let name = path.file_name().and_then(|name| name.to_str()).filter(|_| found.modified == FileId::SEAL);
+    name.and_then(|name| FileId::of_content(name, found.size)).unwrap_or(found)
+}
+
 /// An error of the operating system about `path`, in our words.
 pub(super) fn failed(path: &Path, error: &io::Error) -> MediaError {
     match error.kind() {

@@ -1,16 +1,20 @@
 //! An inventory in a directory.
+//!
+//! Links that lead nowhere or out of it, special files and names that are not UTF-8 are left out:
+//! whoever names one is told. What is called `.toml` is an error instead: no name leads to a
+//! manifest, so that nobody would miss it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{File, Metadata};
+use std::fs::{Metadata, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::{Body, Snapshot, SourceError};
+use super::{Body, LeftOut, Snapshot, SourceError};
 use crate::model::hex;
 
 /// Most files and directories of one inventory.
@@ -30,7 +34,10 @@ pub fn read(root: &Path) -> Result<Snapshot, SourceError> {
         match attempt_read(root) {
             Err(Failure::Vanished(_)) if attempt < ATTEMPTS && root.is_dir() => attempt += 1,
             Err(Failure::Vanished(error) | Failure::Final(error)) => return Err(error),
-            Ok(files) => return Ok(Snapshot { revision: revision(&files), files: bodies(files) }),
+            Ok((files, left_out)) => {
+                let revision = revision(&files, &left_out);
+                return Ok(Snapshot { revision, files: bodies(files), left_out });
+            }
         }
     }
 }
@@ -49,16 +56,18 @@ struct Loaded {
 }
 
 type Files = BTreeMap<Arc<str>, Loaded>;
+type Left = BTreeMap<Arc<str>, LeftOut>;
 
 fn bodies(files: Files) -> BTreeMap<Arc<str>, Body> {
     files.into_iter().map(|(path, file)| (path, file.body)).collect()
 }
 
-fn attempt_read(root: &Path) -> Result<Files, Failure> {
+fn attempt_read(root: &Path) -> Result<(Files, Left), Failure> {
     let real = std::fs::canonicalize(root).map_err(|error| unreadable(root, &error))?;
-    let mut reader = Reader { root: real.clone(), files: Files::new(), visited: 0, linked: HashMap::new() };
+    let (files, left_out) = (Files::new(), Left::new());
+    let mut reader = Reader { root: real.clone(), files, left_out, visited: 0, linked: HashMap::new() };
     reader.folder(&real, "", &mut vec![real.clone()])?;
-    Ok(reader.files)
+    Ok((reader.files, reader.left_out))
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Failure {
@@ -77,6 +86,7 @@ fn unreadable(path: &Path, error: &io::Error) -> Failure {
 struct Reader {
     root: PathBuf,
     files: Files,
+    left_out: Left,
     visited: usize,
     /// How often links led to a folder.
     linked: HashMap<PathBuf, u32>,
@@ -89,10 +99,7 @@ impl Reader {
         for entry in std::fs::read_dir(folder).map_err(fail)? {
             let path = entry.map_err(fail)?.path();
             let name = path.file_name().unwrap_or_default();
-            let Some(name) = name.to_str() else {
-                return Err(Failure::Final(SourceError::Name { path }));
-            };
-            if name.starts_with('.') {
+            if name.as_encoded_bytes().starts_with(b".") {
                 continue;
             }
             self.visited += 1;
@@ -100,8 +107,12 @@ impl Reader {
                 let path = self.root.clone();
                 return Err(Failure::Final(SourceError::Crowded { path, most: MOST_FILES }));
             }
-            let inside = if inside.is_empty() { name.to_owned() } else { format!("{inside}/{name}") };
-            self.thing(&path, inside, above)?;
+            let shown = name.to_string_lossy();
+            let place = if inside.is_empty() { shown.to_string() } else { format!("{inside}/{shown}") };
+            match name.to_str() {
+                None => self.leave_out(&path, place, LeftOut::because("the name is not UTF-8"))?,
+                Some(_) => self.thing(&path, place, above)?,
+            }
         }
         Ok(())
     }
@@ -112,20 +123,32 @@ impl Reader {
         let (real, metadata) = match is_link {
             false => (path.to_path_buf(), metadata),
             true => match self.follow(path)? {
-                Some(found) => found,
-                None => return missed(path, "the link leads in a circle"),
+                Ok(found) => found,
+                Err(left_out) => return self.leave_out(path, inside, left_out),
             },
         };
         if metadata.is_file() {
             self.files.insert(inside.into(), load(real, &metadata)?);
         } else if !metadata.is_dir() {
-            return missed(path, "this is neither a file nor a folder");
+            let why = "it is neither a file nor a folder";
+            return self.leave_out(path, inside, LeftOut::because(why));
         } else if !above.contains(&real) {
             self.linked(&real, is_link)?;
             above.push(real.clone());
             self.folder(&real, &inside, above)?;
             above.pop();
         }
+        Ok(())
+    }
+
+    /// Goes on without it, unless it is called like a manifest.
+    fn leave_out(&mut self, path: &Path, inside: String, left_out: LeftOut) -> Result<(), Failure> {
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            let error = SourceError::NoManifest { path: path.into(), why: left_out.why };
+            // A link may be dangling while somebody replaces what it leads to.
+            return Err(Failure::Vanished(error));
+        }
+        self.left_out.insert(inside.into(), left_out);
         Ok(())
     }
 
@@ -143,26 +166,29 @@ impl Reader {
         Err(Failure::Final(SourceError::Unreadable { path: folder.into(), why }))
     }
 
-    /// The real path that a link leads to; `None` for a circle.
-    fn follow(&self, path: &Path) -> Result<Option<(PathBuf, Metadata)>, Failure> {
+    /// What a link leads to, or why it is left out.
+    fn follow(&self, path: &Path) -> Result<Result<(PathBuf, Metadata), LeftOut>, Failure> {
         let real = match std::fs::canonicalize(path) {
             Ok(real) => real,
-            Err(error) if error.raw_os_error() == Some(libc::ELOOP) => return Ok(None),
+            Err(error) if error.raw_os_error() == Some(libc::ELOOP) => {
+                return Ok(Err(LeftOut::because("the link leads in a circle")));
+            }
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                let target = std::fs::read_link(path).unwrap_or_default();
+                let why = format!("the link leads to {}, which does not exist", target.display());
+                return Ok(Err(LeftOut { why, link: Some(path.into()) }));
+            }
             Err(error) => return Err(unreadable(path, &error)),
         };
         if !real.starts_with(&self.root) {
-            return Err(Failure::Final(SourceError::Escapes { path: path.into(), target: real }));
+            let why = format!(
+                "the link leads out of the inventory, to {}; it counts only where that lies in `[media] paths`",
+                real.display()
+            );
+            return Ok(Err(LeftOut { why, link: Some(path.into()) }));
         }
         let metadata = std::fs::metadata(&real).map_err(|error| unreadable(&real, &error))?;
-        Ok(Some((real, metadata)))
-    }
-}
-
-/// What is no file is no part of an inventory; but who calls it a manifest misses it.
-fn missed(path: &Path, why: &str) -> Result<(), Failure> {
-    match path.extension().is_some_and(|extension| extension == "toml") {
-        true => Err(Failure::Final(SourceError::Unreadable { path: path.into(), why: why.into() })),
-        false => Ok(()),
+        Ok(Ok((real, metadata)))
     }
 }
 
@@ -174,7 +200,12 @@ fn load(path: PathBuf, metadata: &Metadata) -> Result<Loaded, Failure> {
         return Ok(Loaded { body: Body::OnDisk { path, length: metadata.len() }, identity });
     }
     let mut bytes = Vec::with_capacity(metadata.len() as usize);
-    let file = File::open(&path).map_err(fail)?;
+    // Something else may have taken its place since: a FIFO would block for ever.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path).map_err(fail)?;
+    if !file.metadata().map_err(fail)?.is_file() {
+        let why = "it is no file any more".to_owned();
+        return Err(Failure::Vanished(SourceError::Unreadable { path, why }));
+    }
     // A file that grows meanwhile must not fill the memory.
     file.take(Body::INLINE_MAX + 1).read_to_end(&mut bytes).map_err(fail)?;
     if bytes.len() as u64 > Body::INLINE_MAX {
@@ -185,7 +216,7 @@ fn load(path: PathBuf, metadata: &Metadata) -> Result<Loaded, Failure> {
 }
 
 /// `dir@sha256:…` over the sorted paths and their bytes; a large file's identity stands for them.
-fn revision(files: &Files) -> Arc<str> {
+fn revision(files: &Files, left_out: &Left) -> Arc<str> {
     let mut hasher = Sha256::new();
     let mut field = |bytes: &[u8]| {
         hasher.update((bytes.len() as u64).to_le_bytes());
@@ -201,12 +232,19 @@ fn revision(files: &Files) -> Arc<str> {
             }
         }
     }
+    // A link that leads elsewhere decides what is served.
+    for (path, link) in left_out.iter().filter_map(|(path, one)| Some((path, one.link.as_ref()?))) {
+        field(path.as_bytes());
+        field(b"link");
+        field(std::fs::read_link(link).unwrap_or_default().as_os_str().as_encoded_bytes());
+    }
     format!("dir@sha256:{}", hex(&hasher.finalize())).into()
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::symlink;
 
     use super::*;
@@ -243,7 +281,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let edge = Body::INLINE_MAX;
         for (name, length) in [("edge", edge), ("large.iso", edge + 1)] {
-            File::create(folder.path().join(name)).unwrap().set_len(length).unwrap();
+            fs::File::create(folder.path().join(name)).unwrap().set_len(length).unwrap();
         }
         let snapshot = read(folder.path()).unwrap();
         assert!(matches!(&snapshot.files["edge"], Body::Inline { bytes, .. } if bytes.len() as u64 == edge));
@@ -275,18 +313,55 @@ mod tests {
         fs::write(folder.path().join("file"), "").unwrap();
         assert!(matches!(read(&folder.path().join("file")), Err(SourceError::Unreadable { .. })));
         symlink("nowhere", folder.path().join("dangling.toml")).unwrap();
-        assert!(matches!(read(folder.path()), Err(SourceError::Unreadable { .. })));
+        assert!(matches!(read(folder.path()), Err(SourceError::NoManifest { .. })));
     }
 
+    /// Whoever names one of them is told; nobody else has to care.
     #[test]
-    fn links_out_of_the_root_are_refused() {
+    fn what_no_manifest_can_use_is_left_out() {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("root");
         fs::create_dir(&root).unwrap();
-        fs::write(folder.path().join("secret"), "s").unwrap();
-        symlink("../secret", root.join("a.toml")).unwrap();
-        let error = read(&root).unwrap_err();
-        assert!(matches!(&error, SourceError::Escapes { .. }), "{error}");
-        assert!(error.to_string().contains("a.toml") && error.to_string().contains("secret"), "{error}");
+        fs::write(folder.path().join("big.iso"), "s").unwrap();
+        fs::write(root.join("a.toml"), "a").unwrap();
+        symlink("../big.iso", root.join("big.iso")).unwrap();
+        symlink("nowhere", root.join("dangling")).unwrap();
+        symlink("a.toml/x", root.join("through-a-file")).unwrap();
+        symlink("round", root.join("round")).unwrap();
+        symlink("nowhere", root.join("two\nlines")).unwrap();
+        fs::write(root.join(std::ffi::OsStr::from_bytes(b"latin-\xe9")), "x").unwrap();
+        nix::unistd::mkfifo(&root.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let snapshot = read(&root).unwrap();
+        assert_eq!(names(&snapshot), ["a.toml"]);
+        let warnings: Vec<String> = snapshot.warnings().collect();
+        let begins =
+            ["big.iso", "dangling", "fifo", "latin-\u{fffd}", "round", "through-a-file", "two\\nlines"];
+        for (warning, begin) in std::iter::zip(&warnings, begins) {
+            assert!(warning.starts_with(&format!("{begin} is left out: ")), "{warning}");
+        }
+        assert_eq!(warnings.len(), begins.len(), "{warnings:?}");
+        assert!(warnings[0].contains("[media] paths"), "{}", warnings[0]);
+        assert_eq!(snapshot.copies()["big.iso"], root.join("big.iso"));
+        let before = snapshot.revision;
+        fs::remove_file(root.join("big.iso")).unwrap();
+        symlink("../other.iso", root.join("big.iso")).unwrap();
+        assert_ne!(read(&root).unwrap().revision, before, "where a link leads is part of the revision");
+    }
+
+    /// Nothing leads to a manifest but its ending: it would go unnoticed.
+    #[test]
+    fn what_is_called_a_manifest_is_not_left_out() {
+        let outside = tempfile::tempdir().unwrap();
+        fs::write(outside.path().join("m.toml"), "").unwrap();
+        let cases: [(&[u8], &str); 3] =
+            [(b"x.toml", "nowhere"), (b"latin-\xe9.toml", "nowhere"), (b"out.toml", "OUT")];
+        for (name, target) in cases {
+            let folder = tempfile::tempdir().unwrap();
+            let target = if target == "OUT" { outside.path().join("m.toml") } else { target.into() };
+            symlink(target, folder.path().join(std::ffi::OsStr::from_bytes(name))).unwrap();
+            let error = read(folder.path()).unwrap_err();
+            assert!(matches!(&error, SourceError::NoManifest { .. }), "{error}");
+            assert_eq!(error.condition(), "Invalid");
+        }
     }
 }

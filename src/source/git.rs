@@ -4,6 +4,7 @@
 mod address;
 mod child;
 mod commit;
+mod copies;
 mod fetch;
 mod link;
 pub(super) mod local;
@@ -29,10 +30,10 @@ pub(super) use fetch::{Group, tame};
 pub use request::Request;
 pub use tidy::sweep;
 
-use self::mirror::{Mirror, Reading};
+use self::mirror::{Known, Mirror, Reading};
 use super::SourceError;
 use super::watch::alarm::Alarm;
-use super::watch::{Call, Reporter};
+use super::watch::{Call, Reporter, SLOW, beside};
 use crate::model::{Git, Span, hex};
 
 /// Pause after the first failure, in milliseconds, unless polls are more frequent.
@@ -139,6 +140,16 @@ pub(super) async fn follow(
     }
 }
 
+/// Removes a damaged mirror.
+pub(super) async fn forget(mirror: &Path) -> Result<(), SourceError> {
+    match tokio::fs::remove_dir_all(mirror).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(SourceError::Mirror(format!("{} can't be removed: {error}", mirror.display())))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// One repository and its mirror.
 struct Follower {
     git: Git,
@@ -146,7 +157,7 @@ struct Follower {
     mirror: Mirror,
     failures: u32,
     /// The tree that was reported last, unless a failure was reported since.
-    known: Option<Arc<str>>,
+    known: Option<Known>,
 }
 
 impl Follower {
@@ -158,17 +169,27 @@ impl Follower {
     /// Watches the references of a repository on this host.
     async fn arm(&self, mut alarm: Alarm) -> Alarm {
         let Some(path) = local::path(&self.git.url) else { return alarm };
-        let task = tokio::task::spawn_blocking(move || {
+        let armed = beside(move || {
             alarm.settle(|| local::places(&path), local::is_noise);
             alarm
         });
-        task.await.unwrap_or_default()
+        // Without an alarm it is still polled.
+        tokio::time::timeout(SLOW, armed).await.ok().and_then(Result::ok).unwrap_or_default()
     }
 
     /// `None` where nothing is new.
     async fn look(&mut self) -> Result<Option<Reading>, SourceError> {
         let fetched = self.fetcher.fetch(&self.mirror.path, &self.git).await?;
-        self.read(fetched).await
+        match self.read(fetched).await {
+            // It holds nothing that can't be fetched again.
+            Err(error @ SourceError::Mirror(_)) => {
+                tracing::warn!(%error, "the mirror is made anew");
+                forget(&self.mirror.path).await?;
+                let fetched = self.fetcher.fetch(&self.mirror.path, &self.git).await?;
+                self.read(fetched).await
+            }
+            other => other,
+        }
     }
 
     async fn last_fetched(&self) -> Option<Reading> {
@@ -178,7 +199,7 @@ impl Follower {
 
     async fn read(&self, fetched: Fetched) -> Result<Option<Reading>, SourceError> {
         let (mirror, path, known) = (self.mirror.clone(), self.git.path.clone(), self.known.clone());
-        let task = tokio::task::spawn_blocking(move || mirror.read(&fetched, &path, known.as_deref()));
+        let task = tokio::task::spawn_blocking(move || mirror.read(&fetched, &path, known.as_ref()));
         task.await
             .unwrap_or_else(|error| Err(SourceError::Git(format!("reading the mirror failed: {error}"))))
     }
@@ -192,7 +213,7 @@ impl Follower {
         match result {
             Ok(None) => true,
             Ok(Some(reading)) => {
-                self.known = Some(reading.tree.clone());
+                self.known = Some(reading.known());
                 reporter.report_as(reading.tree, Ok(reading.snapshot)).await
             }
             Err(error) => {
@@ -205,7 +226,7 @@ impl Follower {
     /// The time to the next poll: a tenth more or less, so that many daemons don't ask at once,
     /// and longer after each failure to reach the repository.
     fn pause(&mut self, error: Option<&SourceError>) -> Duration {
-        let away = error.is_some_and(|error| matches!(error, SourceError::Git(_)));
+        let away = error.is_some_and(|error| matches!(error, SourceError::Git(_) | SourceError::Mirror(_)));
         self.failures = if away { self.failures.saturating_add(1) } else { 0 };
         let Span(poll) = self.git.poll;
         let pause = match self.failures {

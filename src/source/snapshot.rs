@@ -6,13 +6,32 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::printable;
+
 /// Everything below the inventory's root at one revision; hidden files and folders left out.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// `main@sha1:…` for git, `dir@sha256:…` (over sorted paths and bytes) for a directory.
     pub revision: Arc<str>,
     /// By path relative to the inventory's root, `/` between parts.
     pub files: BTreeMap<Arc<str>, Body>,
+    /// What is no part of the revision though it lies in its place.
+    pub left_out: BTreeMap<Arc<str>, LeftOut>,
+}
+
+/// A link, a name or a special file that no manifest can use: of no concern while none names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    pub why: String,
+    /// Where it leads on this host, for a link of a directory that leads out of the inventory: it may
+    /// lead into a media directory.
+    pub link: Option<PathBuf>,
+}
+
+impl LeftOut {
+    pub fn because(why: impl Into<String>) -> LeftOut {
+        LeftOut { why: why.into(), link: None }
+    }
 }
 
 /// One file.
@@ -34,13 +53,20 @@ impl Snapshot {
         self.files.iter().filter_map(|(path, body)| Some((path.clone(), bytes(body)?))).collect()
     }
 
-    /// Where the files lie on disk.
+    /// Where the files lie on disk, and the links that lead out of a directory.
     pub fn copies(&self) -> BTreeMap<Arc<str>, PathBuf> {
         let path = |body: &Body| match body {
             Body::Inline { path, .. } => path.clone(),
             Body::OnDisk { path, .. } => Some(path.clone()),
         };
-        self.files.iter().filter_map(|(name, body)| Some((name.clone(), path(body)?))).collect()
+        let files = self.files.iter().filter_map(|(name, body)| Some((name.clone(), path(body)?)));
+        let links = self.left_out.iter().filter_map(|(name, one)| Some((name.clone(), one.link.clone()?)));
+        links.chain(files).collect()
+    }
+
+    /// One line for each thing that was left out.
+    pub fn warnings(&self) -> impl Iterator<Item = String> {
+        self.left_out.iter().map(|(path, one)| printable(&format!("{path} is left out: {}", one.why)))
     }
 }
 

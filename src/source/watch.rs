@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::Notify;
 use tokio::sync::mpsc::Sender;
+use tokio::sync::{Notify, oneshot};
 
 use self::alarm::Alarm;
 use super::{Snapshot, SourceConfig, SourceError, directory, git};
@@ -20,6 +20,10 @@ use crate::model::{Git, Inventory, Span};
 const RESCAN: Duration = Duration::from_secs(30);
 /// The same where the operating system gives no reports at all.
 const RESCAN_BLIND: Duration = Duration::from_secs(2);
+
+/// Longest time that a look at a directory may take before the source counts as away: a file server
+/// may not answer for hours. The look goes on.
+pub(super) const SLOW: Duration = Duration::from_secs(30);
 
 /// Shortest time between two looks that somebody asked for: however many ask, one look answers
 /// them all.
@@ -156,7 +160,24 @@ async fn follow_directory(root: PathBuf, poll: Option<Span>, call: Arc<Call>, ou
     let mut reporter = Reporter::new(out);
     let mut alarm = Alarm::default();
     loop {
-        let Looked { result, distant, took, alarm: armed } = look(alarm, root.clone()).await;
+        let mut looking = look(alarm, root.clone());
+        let looked = loop {
+            tokio::select! {
+                looked = &mut looking => break looked,
+                () = tokio::time::sleep(SLOW) => {
+                    if !reporter.report(Err(slow(&root))).await {
+                        return;
+                    }
+                }
+                () = reporter.closed() => return,
+            }
+        };
+        let Looked { result, distant, took, alarm: armed } = looked.unwrap_or_else(|_| Looked {
+            alarm: Alarm::default(),
+            result: Err(SourceError::Unreadable { path: root.clone(), why: "reading it failed".into() }),
+            distant: false,
+            took: Duration::ZERO,
+        });
         alarm = armed;
         let rescan = match poll {
             Some(Span(poll)) => Duration::from_millis(poll),
@@ -186,20 +207,35 @@ struct Looked {
     took: Duration,
 }
 
-/// Arms before reading: a change during the read rings for the next one.
-async fn look(mut alarm: Alarm, root: PathBuf) -> Looked {
-    let path = root.clone();
-    let task = tokio::task::spawn_blocking(move || {
+/// Arms before reading: a change during the read rings for the next one. In a thread of its own, which
+/// a file server that does not answer may keep for ever.
+fn look(mut alarm: Alarm, root: PathBuf) -> oneshot::Receiver<Looked> {
+    beside(move || {
         let start = Instant::now();
         alarm.settle(|| places::of_directory(&root), is_noise);
         let result = directory::read(&root);
         Looked { alarm, result, distant: distant::is_distant(&root), took: start.elapsed() }
-    });
-    task.await.unwrap_or_else(|error| {
-        let why = format!("reading it failed: {error}");
-        let result = Err(SourceError::Unreadable { path, why });
-        Looked { alarm: Alarm::default(), result, distant: false, took: Duration::ZERO }
     })
+}
+
+/// Does `work` in a thread that nobody has to wait for, not even the end of the process.
+pub(super) fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> oneshot::Receiver<T> {
+    let (answer, found) = oneshot::channel();
+    let thread = std::thread::Builder::new().name("source".into());
+    let spawned = thread.spawn(move || {
+        // Whoever asked may have gone.
+        let _ = answer.send(work());
+    });
+    if let Err(error) = spawned {
+        tracing::warn!(%error, "no thread can be started to read a source");
+    }
+    found
+}
+
+/// The error of a directory that takes too long to read.
+pub(super) fn slow(root: &Path) -> SourceError {
+    let why = format!("its file system has not answered for {} s", SLOW.as_secs());
+    SourceError::Unreadable { path: root.into(), why }
 }
 
 /// What happens inside `.git` is no change of the inventory.

@@ -10,8 +10,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
 use super::git::mirror::{Mirror, create_own};
-use super::git::{Fault, Fetched, Group, Order, Request, is_bare, mirror_of, place, tame};
+use super::git::{Fault, Fetched, Group, Order, Request, forget, is_bare, mirror_of, place, tame};
 use super::replace::replace;
+use super::watch::{SLOW, beside, slow};
 use super::{Snapshot, SourceConfig, SourceError, directory};
 use crate::model::{Git, Inventory, Reference};
 
@@ -74,7 +75,13 @@ impl SourceConfig {
                 return Err(SourceError::Git("there is no inventory".into()));
             };
             let root = root.clone();
-            let snapshot = blocking(move || directory::read(&root)).await?;
+            let place = root.clone();
+            let reading = tokio::time::timeout(SLOW, beside(move || directory::read(&root))).await;
+            let snapshot = match reading {
+                Ok(Ok(read)) => read?,
+                Ok(Err(_)) => return Err(SourceError::Git("reading the inventory failed".into())),
+                Err(_) => return Err(slow(&place)),
+            };
             return Ok(Reading { snapshot, base: None });
         };
         if self.inventory == Inventory::Own {
@@ -83,8 +90,18 @@ impl SourceConfig {
                 .await?;
         }
         let mirror = self.mirror(&git);
-        let fetched = self.fetcher.fetch_whole(&mirror.path, &git).await?;
-        let (base, path) = (fetched.clone(), git.path);
+        match self.read_git(&mirror, &git).await {
+            Err(SourceError::Mirror(_)) => {
+                forget(&mirror.path).await?;
+                self.read_git(&mirror, &git).await
+            }
+            other => other,
+        }
+    }
+
+    async fn read_git(&self, mirror: &Mirror, git: &Git) -> Result<Reading, SourceError> {
+        let fetched = self.fetcher.fetch_whole(&mirror.path, git).await?;
+        let (mirror, base, path) = (mirror.clone(), fetched.clone(), git.path.clone());
         let reading = blocking(move || mirror.read(&fetched, &path, None)).await?;
         let reading = reading.expect("no tree is known yet");
         Ok(Reading { snapshot: reading.snapshot, base: Some(base) })
@@ -233,7 +250,7 @@ mod tests {
             state: "/nowhere".into(),
             fetcher: Default::default(),
         };
-        let snapshot = Snapshot { revision: "v1@sha1:0".into(), files: Default::default() };
+        let snapshot = Snapshot { revision: "v1@sha1:0".into(), ..Snapshot::default() };
         let base = Fetched { commit: "0".repeat(40), name: "v1".into() };
         let reading = Reading { snapshot, base: Some(base) };
         let written = runtime.block_on(source.write(&reading, &draft(None, "x"), None));

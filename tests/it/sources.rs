@@ -101,7 +101,7 @@ impl Lab {
     /// What a source holds now; waits until it was judged.
     async fn tell(&self, source: &str, revision: &str, files: &[(&str, &str)]) -> SourceStatus {
         let files = files.iter().map(|(path, text)| (Arc::from(*path), self.body(text)));
-        let snapshot = Snapshot { revision: revision.into(), files: files.collect() };
+        let snapshot = Snapshot { revision: revision.into(), files: files.collect(), ..Snapshot::default() };
         self.updates.send((name(source), Update::Snapshot(snapshot))).await.unwrap();
         self.judged(source, |status| status.attempted == revision).await
     }

@@ -24,6 +24,8 @@ struct Manner {
     challenge: &'static str,
     /// Every first request is sent there, with its path and query behind it.
     redirect: Option<String>,
+    /// Knows nothing of shallow copies.
+    plain: bool,
     /// Accepts, reads and says nothing.
     hangs: bool,
     /// Breaks off after so many bytes of an answer, or stops there and says no more.
@@ -114,7 +116,14 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Unpin, manner: &Manner, roo
         let challenge = manner.challenge;
         format!("HTTP/1.1 401 No\r\nWWW-Authenticate: {challenge}\r\nContent-Length: 0\r\n\r\n").into_bytes()
     } else {
-        backend(root, &method, &target, header("content-type"), &body).await
+        let mut answer = backend(root, &method, &target, header("content-type"), &body).await;
+        if manner.plain {
+            let place = answer.windows(9).position(|window| window == b" shallow ");
+            if let Some(place) = place {
+                answer[place + 1..][..7].copy_from_slice(b"unknown");
+            }
+        }
+        answer
     };
     let (cut, stalls) = manner.breaks.lock().unwrap().unwrap_or((answer.len(), false));
     stream.write_all(&answer[..cut.min(answer.len())]).await.ok()?;
@@ -232,6 +241,21 @@ async fn https_with_a_token_and_an_authority_of_ones_own() {
     let absent = url.replace("x.git", "y.git");
     let refused = lab.refusal(at(absent, with_token(&lab, "secret"))).await;
     assert!(refused.contains("no such repository"), "{refused}");
+}
+
+/// Old servers and small ones give out whole histories only.
+#[tokio::test]
+async fn a_server_without_shallow_copies_is_followed() {
+    let lab = Lab::new();
+    lab.commit("b.toml", "more");
+    let web = Web::start(&lab, false, Manner { plain: true, ..Manner::default() }).await;
+    let url = format!("http://{}/x.git", web.address);
+    let mut source = lab.follow(at(url.clone(), Access { insecure: true, ..Access::default() }));
+    assert_eq!(text(&source.snapshot().await, "a.toml"), "1");
+    assert!(!lab.mirror().join("shallow").exists());
+    lab.commit("a.toml", "2");
+    source.handle.poke();
+    assert_eq!(text(&source.snapshot().await, "a.toml"), "2");
 }
 
 #[tokio::test]

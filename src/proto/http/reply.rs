@@ -175,11 +175,11 @@ pub fn problem(status: Status, text: &str, context: Context) -> Reply {
     head.text(status, text)
 }
 
-/// Whole seconds of the file's last change; bytes in memory have none.
+/// Whole seconds of the file's last change; bytes in memory and files known by content have none.
 fn modified(content: &Content) -> Option<u64> {
     match content {
         Content::Bytes(_) => None,
-        Content::File { id, .. } => u64::try_from(id.modified / 1_000_000_000).ok(),
+        Content::File { id, .. } => u64::try_from(id.changed_at()? / 1_000_000_000).ok(),
     }
 }
 

@@ -59,11 +59,21 @@ fn fetch(request: &Request) -> Result<Fetched, Failure> {
     // SAFETY: called before any other use of libgit2 and before any thread is started. A daemon
     // that runs as root may follow a user's repository: nothing in it is executed.
     unsafe { git2::opts::set_verify_owner_validation(false) }.map_err(words)?;
+    // SAFETY: as above. A partial clone may well have all that is wanted.
+    unsafe { git2::opts::set_extensions(&["partialclone"]) }.map_err(words)?;
     let verify = request.verify()?;
-    let repository = mirror::open_or_create(&request.mirror)?;
+    let mut repository = mirror::open_or_create(&request.mirror)?;
     let fetched = match request.kind.as_str() {
         "commit" if has_commit(&repository, &request.name) => pinned(request),
-        _ => bring(request, &repository, verify.as_ref())?,
+        _ => match bring(request, &repository, verify.as_ref()) {
+            Err(_) if mirror::is_damaged(&repository) => {
+                std::fs::remove_dir_all(&request.mirror).map_err(|error| error.to_string())?;
+                repository = mirror::open_or_create(&request.mirror)?;
+                bring(request, &repository, verify.as_ref())
+            }
+            other => other,
+        }
+        .map_err(|why| partial(request).unwrap_or(why))?,
     };
     if let Some(verify) = &verify {
         let commit = Oid::from_str(&fetched.commit).map_err(words)?;
@@ -78,6 +88,20 @@ fn fetch(request: &Request) -> Result<Fetched, Failure> {
         eprintln!("the mirror could not be tidied: {}", error.message());
     }
     Ok(fetched)
+}
+
+/// What is wrong if the repository is one of this host that lacks some of its own files.
+fn partial(request: &Request) -> Option<String> {
+    let path = local::path(&request.url)?;
+    let config = Repository::open(&path).and_then(|repository| repository.config()).ok()?;
+    let filter = config.entries(Some("^remote\\..*\\.promisor$")).ok()?.next()?.is_ok();
+    filter.then(|| {
+        format!(
+            "{} is a partial clone (made with `--filter`), which lacks files of this commit; follow the repository \
+             that it was cloned from, or a whole clone",
+            path.display()
+        )
+    })
 }
 
 fn pinned(request: &Request) -> Fetched {
@@ -163,6 +187,14 @@ fn wanted(remote: &mut Remote<'_>, kind: &str, name: &str) -> Result<(String, St
 }
 
 fn download(remote: &mut Remote<'_>, refspecs: &[String], depth: i32) -> Result<(), String> {
+    match download_once(remote, refspecs, depth) {
+        // Some servers, old ones and small ones, know no shallow copies.
+        Err(why) if depth > 0 && why.contains("shallow") => download_once(remote, refspecs, 0),
+        other => other,
+    }
+}
+
+fn download_once(remote: &mut Remote<'_>, refspecs: &[String], depth: i32) -> Result<(), String> {
     let mut callbacks = RemoteCallbacks::new();
     callbacks.transfer_progress(|progress| progress.received_bytes() < MOST_FETCHED);
     let mut options = FetchOptions::new();

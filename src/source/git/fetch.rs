@@ -7,14 +7,20 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::process::{Child, Command};
+use tokio::sync::Semaphore;
 
 use super::Fetched;
 use super::request::{Request, UNTRUSTED, VARIABLE};
 use crate::model::{Git, Span};
-use crate::source::SourceError;
+use crate::source::{SourceError, printable};
 
 /// The hidden subcommand that `fetch_main` answers.
 pub const SUBCOMMAND: &str = "internal-fetch";
+/// Fetches at once, whatever the number of sources: each may take [`super::child::MEMORY`] bytes.
+const MOST_FETCHES: usize = 2;
+static FETCHES: Semaphore = Semaphore::const_new(MOST_FETCHES);
+/// The same for fetches that a person waits for.
+static URGENT: Semaphore = Semaphore::const_new(1);
 /// How much of the child's complaint is repeated, in characters.
 const COMPLAINT: usize = 1000;
 
@@ -36,6 +42,7 @@ impl Fetcher {
     /// Brings the mirror at `mirror` up to date with the repository. A child that hangs is
     /// killed with all that it started, one that crashes is an error; the daemon goes on.
     pub(super) async fn fetch(&self, mirror: &Path, git: &Git) -> Result<Fetched, SourceError> {
+        let _turn = FETCHES.acquire().await;
         self.run(Request::new(mirror.to_owned(), git), git).await
     }
 
@@ -45,6 +52,7 @@ impl Fetcher {
         mirror: &Path,
         git: &Git,
     ) -> Result<Fetched, SourceError> {
+        let _turn = URGENT.acquire().await;
         let request = Request::new(mirror.to_owned(), git);
         self.run(Request { whole: true, ..request }, git).await
     }
@@ -98,7 +106,7 @@ fn understand(output: &Output, git: &Git) -> Result<Fetched, SourceError> {
     let complaint = tame(&output.stderr);
     let answer = String::from_utf8_lossy(&output.stdout);
     let answer = answer.trim_end().split_once('\t');
-    let fetched = answer.map(|(commit, name)| Fetched { commit: commit.to_owned(), name: name.to_owned() });
+    let fetched = answer.map(|(commit, name)| Fetched { commit: commit.to_owned(), name: printable(name) });
     let fail = |why: String| SourceError::Git(format!("fetching {git} failed: {why}"));
     match (output.status.code(), fetched) {
         (Some(0), Some(fetched)) => {
@@ -116,9 +124,54 @@ fn understand(output: &Output, git: &Git) -> Result<Fetched, SourceError> {
     }
 }
 
-/// A child's complaint, for people.
+/// A child's complaint, for people, on one line: some of it is a server's, which must neither begin
+/// lines of its own nor move a terminal's cursor.
 pub fn tame(complaint: &[u8]) -> String {
-    // Some of it is a server's: nothing of it may move a terminal's cursor.
-    let tame = |c: char| if c.is_control() && c != '\n' { '\u{fffd}' } else { c };
-    String::from_utf8_lossy(complaint).trim().chars().map(tame).take(COMPLAINT).collect()
+    let text = String::from_utf8_lossy(complaint);
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    printable(&lines.join(" | ")).chars().take(COMPLAINT).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_servers_words_stay_on_one_line_and_show_what_they_are() {
+        let words =
+            "remote: no\r\n\n2026-11-29T00:00:00Z  INFO web-1 was wiped\n\x1b[2J \u{202e}\u{200b}\u{2028}é";
+        let tamed = tame(words.as_bytes());
+        assert_eq!(
+            tamed,
+            "remote: no | 2026-11-29T00:00:00Z  INFO web-1 was wiped | \\u{1b}[2J \\u{202e}\\u{200b}\\u{2028}é"
+        );
+        assert!(tame(&[b'x'; 5000]).len() == COMPLAINT);
+    }
+
+    #[tokio::test]
+    async fn fetches_of_many_sources_take_turns() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        let program = folder.path().join("fetch");
+        // Writes how many of it run at the same time.
+        let text = format!(
+            "#!/bin/sh\necho + >> {0}\nsleep 0.2\necho - >> {0}\nprintf '%040d\\tmain\\n' 0\n",
+            log.display()
+        );
+        std::fs::write(&program, text).unwrap();
+        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let fetcher = Fetcher { program };
+        let git = Git::at("/srv/x.git".into());
+        let one = || fetcher.fetch(folder.path(), &git);
+        let (a, b, c, d, e) = tokio::join!(one(), one(), one(), one(), one());
+        for fetched in [a, b, c, d, e] {
+            assert_eq!(fetched.unwrap().name, "main");
+        }
+        let (mut running, mut most) = (0_usize, 0);
+        for line in std::fs::read_to_string(&log).unwrap().lines() {
+            running = if line == "+" { running + 1 } else { running - 1 };
+            most = most.max(running);
+        }
+        assert!(most <= MOST_FETCHES && running == 0, "{most}");
+    }
 }

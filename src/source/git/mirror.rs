@@ -8,8 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use git2::{ObjectType, Odb, Oid, Repository, Signature, Tree, TreeEntry};
 
-use super::{Fetched, tidy};
-use crate::source::{Body, Snapshot, SourceError};
+use super::{Fetched, copies};
+use crate::source::{Body, LeftOut, Snapshot, SourceError};
 
 /// The reference that every fetch of a branch or tag writes.
 pub const FOLLOWED: &str = "refs/followed";
@@ -22,8 +22,10 @@ const DEEPEST: usize = 128;
 const MOST_HOPS: usize = 16;
 /// Largest file, in bytes: libgit2 reads a file in one piece.
 const LARGEST: u64 = 256 << 20;
-/// Most bytes of one inventory that are held in memory.
+/// Most bytes of all files of one inventory together, each content counted once: a small repository
+/// may unpack to any size.
 const MOST_BYTES: u64 = 1 << 30;
+const ELSEWHERE: &str = "put images on this host and name their folder in `[media] paths`";
 /// Files that are read and never served: they need no copy on disk.
 const READ_ONLY: [&str; 3] = [".toml", ".liquid", ".age"];
 
@@ -39,6 +41,31 @@ pub struct Mirror {
 pub struct Reading {
     pub snapshot: Snapshot,
     pub tree: Arc<str>,
+}
+
+/// A tree that was read.
+#[derive(Clone, Debug)]
+pub struct Known {
+    pub tree: Arc<str>,
+    /// Its copies on disk, with their lengths in bytes.
+    copies: Arc<[(PathBuf, u64)]>,
+}
+
+impl Known {
+    /// Whether every copy is still there as it was written.
+    fn is_whole(&self) -> bool {
+        self.copies.iter().all(|(path, length)| copies::is_untouched(path, *length))
+    }
+}
+
+impl Reading {
+    pub fn known(&self) -> Known {
+        let copy = |body: &Body| match body {
+            Body::OnDisk { path, length } => Some((path.clone(), *length)),
+            Body::Inline { bytes, path } => Some((path.clone()?, bytes.len() as u64)),
+        };
+        Known { tree: self.tree.clone(), copies: self.snapshot.files.values().filter_map(copy).collect() }
+    }
 }
 
 /// Opens the mirror, or makes it anew: a damaged one holds nothing that can't be fetched again.
@@ -75,6 +102,12 @@ pub fn followed(repository: &Repository) -> Result<Oid, String> {
     Ok(commit.id())
 }
 
+/// Whether what the last fetch brought can't be read.
+pub fn is_damaged(repository: &Repository) -> bool {
+    let Ok(reference) = repository.find_reference(FOLLOWED) else { return false };
+    reference.peel_to_commit().and_then(|commit| commit.tree().map(drop)).is_err()
+}
+
 /// Remembers a fetch.
 pub fn note(mirror: &Path, fetched: &Fetched) -> io::Result<()> {
     let draft = mirror.join(format!("{NOTE}.new"));
@@ -91,12 +124,12 @@ impl Mirror {
     }
 
     /// The inventory below `path` at a commit, blobs straight from the object store. `None` if
-    /// that is the tree `known`, which was read already.
+    /// that is the tree `known`, which was read already and whose copies are as they were.
     pub fn read(
         &self,
         fetched: &Fetched,
         path: &str,
-        known: Option<&str>,
+        known: Option<&Known>,
     ) -> Result<Option<Reading>, SourceError> {
         let revision = fetched.revision();
         let repository = Repository::open_bare(&self.path).map_err(failed)?;
@@ -109,7 +142,7 @@ impl Mirror {
             tree = entry.to_object(&repository).and_then(|object| object.peel_to_tree()).map_err(missing)?;
         }
         let id: Arc<str> = tree.id().to_string().into();
-        if known == Some(&*id) {
+        if known.is_some_and(|known| known.tree == id && known.is_whole()) {
             return Ok(None);
         }
         let mut reader = Reader {
@@ -118,17 +151,19 @@ impl Mirror {
             copies: &self.copies,
             root: tree.clone(),
             files: BTreeMap::new(),
+            left_out: BTreeMap::new(),
             seen: BTreeMap::new(),
             entries: 0,
             bytes: 0,
         };
         reader.folder(&tree, "", 0)?;
-        Ok(Some(Reading { snapshot: Snapshot { revision, files: reader.files }, tree: id }))
+        let Reader { files, left_out, .. } = reader;
+        Ok(Some(Reading { snapshot: Snapshot { revision, files, left_out }, tree: id }))
     }
 }
 
 fn failed(error: git2::Error) -> SourceError {
-    SourceError::Git(format!("reading the mirror failed: {}", error.message()))
+    SourceError::Mirror(error.message().to_owned())
 }
 
 struct Reader<'r> {
@@ -137,6 +172,7 @@ struct Reader<'r> {
     copies: &'r Path,
     root: Tree<'r>,
     files: BTreeMap<Arc<str>, Body>,
+    left_out: BTreeMap<Arc<str>, LeftOut>,
     /// One content under many names is held once.
     seen: BTreeMap<(Oid, bool), Body>,
     /// Counts what is walked over: small trees may name each other a million times.
@@ -161,15 +197,15 @@ impl Reader<'_> {
             if self.entries > MOST_FILES {
                 return Err(SourceError::Crowded { path: inside.into(), most: MOST_FILES });
             }
-            let Ok(name) = std::str::from_utf8(entry.name_bytes()) else {
-                let path = Path::new(inside).join(String::from_utf8_lossy(entry.name_bytes()).into_owned());
-                return Err(SourceError::Name { path });
-            };
-            if name.starts_with('.') {
+            if entry.name_bytes().starts_with(b".") {
                 continue;
             }
-            let path = if inside.is_empty() { name.to_owned() } else { format!("{inside}/{name}") };
-            self.entry(&entry, &path, depth)?;
+            let name = String::from_utf8_lossy(entry.name_bytes());
+            let path = if inside.is_empty() { name.to_string() } else { format!("{inside}/{name}") };
+            match std::str::from_utf8(entry.name_bytes()) {
+                Err(_) => self.leave_out(&path, "the name is not UTF-8")?,
+                Ok(_) => self.entry(&entry, &path, depth)?,
+            }
         }
         Ok(())
     }
@@ -189,59 +225,72 @@ impl Reader<'_> {
                 Ok(())
             }
             // A submodule names a commit of another repository: its files are not in this one.
-            _ => {
-                tracing::warn!(path, "submodules are not followed");
-                Ok(())
-            }
+            _ => self.leave_out(path, "it is a submodule, which is not followed"),
         }
+    }
+
+    /// Goes on without it, unless it is called like a manifest: no name leads to those, so that
+    /// nobody would miss it.
+    fn leave_out(&mut self, path: &str, why: impl Into<String>) -> Result<(), SourceError> {
+        if path.ends_with(".toml") {
+            return Err(SourceError::NoManifest { path: path.into(), why: why.into() });
+        }
+        self.left_out.insert(path.into(), LeftOut::because(why));
+        Ok(())
     }
 
     /// A link stands for what it leads to inside the inventory.
     fn link(&mut self, entry: &TreeEntry<'_>, path: &str, depth: usize) -> Result<(), SourceError> {
-        let mut target = self.target(entry.id(), path)?;
+        let mut target = match self.target(entry.id(), path)? {
+            Ok(target) => target,
+            Err(why) => return self.leave_out(path, why),
+        };
         for _ in 0..MOST_HOPS {
             if target.is_empty() {
                 // Such a link holds itself: a circle, which ends here.
                 return Ok(());
             }
             let Ok(found) = self.root.get_path(Path::new(&target)) else {
-                let why = format!("the link leads to `{target}`, which does not exist");
-                return Err(SourceError::Unreadable { path: path.into(), why });
+                return self.leave_out(path, format!("the link leads to `{target}`, which does not exist"));
             };
             if found.filemode() == MODE_LINK {
-                target = self.target(found.id(), &target)?;
+                target = match self.target(found.id(), &target)? {
+                    Ok(target) => target,
+                    Err(why) => return self.leave_out(path, why),
+                };
                 continue;
             }
             let holds_itself = found.kind() == Some(ObjectType::Tree)
                 && format!("{path}/").starts_with(&format!("{target}/"));
             return if holds_itself { Ok(()) } else { self.entry(&found, path, depth + 1) };
         }
-        Ok(())
+        self.leave_out(path, "the link leads in a circle")
     }
 
-    /// Where the link at `path` leads, from the inventory's root.
-    fn target(&self, id: Oid, path: &str) -> Result<String, SourceError> {
+    /// Where the link at `path` leads, from the inventory's root, or why it leads nowhere in it.
+    fn target(&self, id: Oid, path: &str) -> Result<Result<String, String>, SourceError> {
         let (length, _) = self.odb.read_header(id).map_err(failed)?;
         if length > LONGEST_LINK {
-            let why = format!("a link of {length} bytes");
-            return Err(SourceError::Bulky { path: path.into(), why });
+            return Ok(Err(format!("it is a link of {length} bytes")));
         }
         let blob = self.repository.find_blob(id).map_err(failed)?;
         let text = String::from_utf8_lossy(blob.content()).into_owned();
-        let outside = || SourceError::Escapes { path: path.into(), target: text.clone().into() };
+        let outside = || format!("the link leads out of the inventory, to {text}; {ELSEWHERE}");
         if text.starts_with('/') {
-            return Err(outside());
+            return Ok(Err(outside()));
         }
         let mut parts: Vec<&str> = path.split('/').collect();
         parts.pop();
         for part in text.split('/').filter(|part| !part.is_empty() && *part != ".") {
             if part == ".." {
-                parts.pop().ok_or_else(outside)?;
+                if parts.pop().is_none() {
+                    return Ok(Err(outside()));
+                }
             } else {
                 parts.push(part);
             }
         }
-        Ok(parts.join("/"))
+        Ok(Ok(parts.join("/")))
     }
 
     /// Large files go to disk. Whatever a boot may name is copied there too, so that it can be
@@ -254,18 +303,15 @@ impl Reader<'_> {
         let (length, _) = self.odb.read_header(id).map_err(failed)?;
         let length = length as u64;
         let large = length > Body::INLINE_MAX;
-        self.weigh(length, large, name)?;
+        self.weigh(length, name)?;
         let copy = self.copies.join(id.to_string());
-        let body = if large && is_whole(&copy, length) {
-            tidy::touch(&copy);
+        let body = if large && copies::is_whole(&copy, id, length) {
             Body::OnDisk { path: copy, length }
         } else {
             let object = self.odb.read(id).map_err(failed)?;
-            if large || served {
-                spill(&copy, object.data()).map_err(|error| SourceError::Unreadable {
-                    path: copy.clone(),
-                    why: format!("a copy can't be written: {error}"),
-                })?;
+            if (large || served) && !copies::is_whole(&copy, id, length) {
+                copies::write(&copy, id, object.data())
+                    .map_err(|error| SourceError::Copy { path: copy.clone(), why: error.to_string() })?;
             }
             match large {
                 true => Body::OnDisk { path: copy, length },
@@ -279,43 +325,26 @@ impl Reader<'_> {
         Ok(body)
     }
 
-    /// Refuses what would fill the memory, by sizes alone.
-    fn weigh(&mut self, length: u64, large: bool, name: &str) -> Result<(), SourceError> {
+    /// Refuses what would fill memory or disk, by sizes alone.
+    fn weigh(&mut self, length: u64, name: &str) -> Result<(), SourceError> {
         let path = PathBuf::from(name);
         if length > LARGEST {
             let why = format!(
-                "{} MiB are more than a file in a repository may have ({} MiB); put images on this host and name \
-                 their folder in `[media] paths`",
+                "{} MiB are more than a file in a repository may have ({} MiB); {ELSEWHERE}",
                 length >> 20,
                 LARGEST >> 20
             );
             return Err(SourceError::Bulky { path, why });
         }
-        if !large {
-            self.bytes += length;
-        }
+        self.bytes += length;
         if self.bytes > MOST_BYTES {
-            let why = format!("with this file the inventory holds more than {} MiB", MOST_BYTES >> 20);
+            let why = format!(
+                "with this file the inventory holds more than the {} MiB that all its files may have together; \
+                 {ELSEWHERE}",
+                MOST_BYTES >> 20
+            );
             return Err(SourceError::Bulky { path, why });
         }
         Ok(())
     }
-}
-
-fn is_whole(copy: &Path, length: u64) -> bool {
-    std::fs::metadata(copy).is_ok_and(|metadata| metadata.len() == length)
-}
-
-/// Writes a content-addressed copy, whole or not at all.
-fn spill(copy: &Path, content: &[u8]) -> io::Result<()> {
-    if is_whole(copy, content.len() as u64) {
-        tidy::touch(copy);
-        return Ok(());
-    }
-    if let Some(folder) = copy.parent() {
-        std::fs::create_dir_all(folder)?;
-    }
-    let draft = copy.with_extension("new");
-    std::fs::write(&draft, content)?;
-    std::fs::rename(draft, copy)
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use git2::Repository;
 
@@ -12,6 +12,10 @@ const MOST_LOOSE: usize = 5_000;
 /// How long copies and mirrors that nothing names are kept: whatever is served from them has long
 /// ended by then.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Bytes of all copies from which on those that nothing names go earlier.
+const MOST_COPIED: u64 = 4 << 30;
+/// Copies used within this time may belong to a revision that is being read.
+const IN_THE_MAKING: Duration = Duration::from_secs(3600);
 
 /// Packs what the mirror's references lead to into one file and drops everything else, if there
 /// is much of it. Call it while nobody else uses the mirror.
@@ -65,33 +69,51 @@ fn repack(repository: &Repository, stale: &[PathBuf]) -> Result<(), git2::Error>
     Ok(())
 }
 
-/// Removes the copies and mirrors below `place` that have been unused for long and are not among
-/// `used`.
+/// Removes the copies and mirrors below `place` that are not among `used` and have been unused for
+/// long, and of other copies the longest unused while all together are larger than [`MOST_COPIED`].
 pub fn sweep(place: &Path, used: &BTreeSet<PathBuf>) {
-    let copies = files(&place.join("copies")).into_iter();
-    let mirrors =
-        files(place).into_iter().filter(|path| path.extension().is_some_and(|ending| ending == "git"));
-    for path in copies.chain(mirrors).filter(|path| !used.contains(path) && is_old(path)) {
-        let removed = match path.is_dir() {
-            true => std::fs::remove_dir_all(&path),
-            false => std::fs::remove_file(&path),
-        };
-        if let Err(error) = removed {
-            tracing::warn!(path = %path.display(), %error, "this is not needed any more and can't be removed");
+    let mirrors = files(place).into_iter().filter(|path| has_ending(path, "git"));
+    for path in mirrors.filter(|path| !used.contains(path) && age(path).is_some_and(|age| age > KEPT)) {
+        remove(&path);
+    }
+    let mut copies: Vec<(Duration, u64, PathBuf)> = Vec::new();
+    for path in files(&place.join("copies")) {
+        let length = std::fs::metadata(&path).map_or(0, |metadata| metadata.len());
+        copies.extend(age(&path).map(|age| (age, length, path)));
+    }
+    copies.sort();
+    let mut left: u64 = copies.iter().map(|(_, length, _)| length).sum();
+    while let Some((age, length, path)) = copies.pop() {
+        let much = left > MOST_COPIED && age > IN_THE_MAKING;
+        if !used.contains(&path) && (age > KEPT || much) {
+            remove(&path);
+            left -= length;
         }
     }
 }
 
-/// Marks a copy as used now.
-pub fn touch(path: &Path) {
-    let now = || std::fs::File::open(path)?.set_modified(SystemTime::now());
-    // Only a clock for the sweep; whoever uses the file opens it anyway.
-    let _ = now();
+fn remove(path: &Path) {
+    let removed = match path.is_dir() {
+        true => std::fs::remove_dir_all(path),
+        false => std::fs::remove_file(path),
+    };
+    if let Err(error) = removed {
+        tracing::warn!(path = %path.display(), %error, "this is not needed any more and can't be removed");
+    }
 }
 
-fn is_old(path: &Path) -> bool {
-    let modified = std::fs::metadata(path).and_then(|metadata| metadata.modified());
-    modified.is_ok_and(|modified| modified.elapsed().is_ok_and(|age| age > KEPT))
+/// Time since the last use. The modification time of a copy is its seal.
+fn age(path: &Path) -> Option<Duration> {
+    let metadata = std::fs::metadata(path).ok()?;
+    let used = match metadata.is_dir() {
+        true => metadata.modified().ok()?,
+        false => metadata.modified().ok()?.max(metadata.accessed().ok()?),
+    };
+    used.elapsed().ok()
+}
+
+fn has_ending(path: &Path, ending: &str) -> bool {
+    path.extension().is_some_and(|found| found == ending)
 }
 
 fn files(folder: &Path) -> Vec<PathBuf> {
@@ -101,8 +123,10 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::{self, File};
+    use std::fs::{self, File, FileTimes};
+    use std::time::SystemTime;
 
+    use super::super::copies;
     use super::*;
 
     #[test]
@@ -116,14 +140,39 @@ mod tests {
         fs::create_dir(path("old.git")).unwrap();
         let long_ago = SystemTime::now() - KEPT - Duration::from_secs(60);
         for name in ["copies/old", "copies/used", "old.git"] {
-            File::open(path(name)).unwrap().set_modified(long_ago).unwrap();
+            let times = FileTimes::new().set_modified(long_ago).set_accessed(long_ago);
+            File::open(path(name)).unwrap().set_times(times).unwrap();
         }
         sweep(place.path(), &[path("copies/used")].into());
         let left: Vec<bool> =
             ["copies/old", "copies/used", "copies/new", "old.git"].map(|name| path(name).exists()).to_vec();
         assert_eq!(left, [false, true, true, false]);
-        touch(&path("copies/used"));
-        assert!(!is_old(&path("copies/used")));
+        copies::touch(&path("copies/used"));
+        assert!(age(&path("copies/used")).unwrap() < KEPT);
+        assert!(fs::metadata(path("copies/used")).unwrap().modified().unwrap() <= long_ago, "its seal stays");
+    }
+
+    #[test]
+    fn the_longest_unused_copies_go_when_all_are_too_large() {
+        let place = tempfile::tempdir().unwrap();
+        fs::create_dir_all(place.path().join("copies")).unwrap();
+        let copy = |name: &str, hours: u64| {
+            let path = place.path().join("copies").join(name);
+            let file = File::create(&path).unwrap();
+            file.set_len(MOST_COPIED / 2).unwrap();
+            let then = SystemTime::now() - Duration::from_secs(hours * 3600);
+            file.set_times(FileTimes::new().set_modified(then).set_accessed(then)).unwrap();
+            path
+        };
+        let [oldest, used, older, fresh] =
+            [("oldest", 9), ("used", 8), ("older", 7), ("fresh", 0)].map(|(name, hours)| copy(name, hours));
+        sweep(place.path(), &[used.clone()].into());
+        let left = [&oldest, &used, &older, &fresh].map(|path| path.exists());
+        assert_eq!(left, [false, true, false, true]);
+        copy("older", 7);
+        fs::remove_file(&fresh).unwrap();
+        sweep(place.path(), &[used].into());
+        assert!(older.exists(), "there is room for it");
     }
 
     #[test]
