@@ -9,9 +9,15 @@ pub mod index;
 mod lfs;
 pub mod library;
 pub mod loaders;
+mod packing;
+mod patient;
+pub mod regular;
+pub mod seen;
 pub mod shelf;
 pub mod verify;
 
 pub use index::{Entry, Index};
 pub use library::{Library, MediaError};
+pub use patient::Patient;
+pub use seen::Seen;
 pub use shelf::Shelf;

@@ -180,6 +180,7 @@ impl Job<'_> {
     /// When the inventory can't be read, or does not have the environment.
     pub fn check(&self) -> Result<Loaded, String> {
         let snapshot = source::directory::read(self.root).map_err(|error| error.to_string())?;
+        snapshot.warnings().for_each(|warning| talk(&format!("warning: {warning}")));
         self.judge(&mut Memory::default(), &snapshot)
     }
 

@@ -3,7 +3,10 @@
 mod control;
 mod load;
 mod order;
+mod outside;
 pub(super) mod part;
+mod refresh;
+mod same;
 mod show;
 mod ticket;
 mod tree;
@@ -24,14 +27,18 @@ use super::{now, preview};
 use crate::api::types::{Order, SourceStatus};
 use crate::config::Write;
 use crate::desired::{Desired, Media, Subnet};
-use crate::media::Shelf;
+use crate::media::{Seen, Shelf};
 use crate::model::Name;
 use crate::plan::{self, Consent};
 use crate::source::{Snapshot, SourceConfig, SourceError, Update};
 use crate::store::{History, Kept};
 use crate::table::{Secrets, Table};
 use control::Control;
+use outside::{Changed, Outside};
 use waiting::Waiting;
+
+/// How often what is still being read is asked for.
+const BUSY: Duration = Duration::from_secs(2);
 
 /// From manifests to the keeper.
 pub struct Reconciler {
@@ -58,6 +65,12 @@ pub struct Reconciler {
     turn: tokio::sync::Mutex<Turn>,
     /// What loads found out before.
     memory: Arc<Mutex<Memory>>,
+    /// What is served, as files.
+    served: Mutex<Option<refresh::Served>>,
+    /// By source, what was found outside it when its last revision was tried.
+    tries: Mutex<BTreeMap<Name, (Arc<str>, Arc<Seen>)>>,
+    /// Sources of which something that is served is missing.
+    degraded: Mutex<BTreeSet<Name>>,
 }
 
 /// Sources that a verb wrote to: what they tell next may be older than what is served.
@@ -133,6 +146,9 @@ impl Reconciler {
             steered: Notify::new(),
             turn: tokio::sync::Mutex::default(),
             memory: Arc::default(),
+            served: Mutex::default(),
+            tries: Mutex::default(),
+            degraded: Mutex::default(),
         }
     }
 
@@ -173,6 +189,7 @@ impl Reconciler {
 
     /// Runs until the sources end.
     pub async fn run(self: Arc<Self>, mut updates: mpsc::Receiver<(Name, Update)>) {
+        let mut outside = Outside::new();
         loop {
             let ends = lock(&self.control).ends();
             let left = ends.map(|ends| Duration::from_millis(ends.since(now()).0 + 1));
@@ -187,6 +204,8 @@ impl Reconciler {
                     }
                 }
                 () = self.steered.notified() => {}
+                changed = outside.changed(|| self.watched()) => self.look_again(&changed).await,
+                () = tokio::time::sleep(BUSY), if self.is_busy() => self.look_again(&Changed::new()).await,
             }
         }
     }
@@ -202,6 +221,7 @@ impl Reconciler {
                         return self.fell(name, error.condition(), error.revision(), error.to_string());
                     }
                 };
+                self.warn_of(name, &snapshot);
                 self.consider(name, Piece::of(&snapshot), Consent::default()).await;
             }
             Update::Failed(error) => {
@@ -231,7 +251,9 @@ impl Reconciler {
             lock(&self.parts).unsettle();
         }
         // A kernel that lies where the source was may be gone with it; addresses and answers are not.
-        let loaded = self.load(kept.clone(), None, Media::IfPresent).await;
+        let seen = Arc::new(Seen::default());
+        let loaded = self.load_seen(kept.clone(), None, Media::Lenient, &seen).await;
+        self.serves(kept.clone(), Some(seen));
         let adopted = match loaded {
             Ok(ready) => self.propose(ready, None, Consent::default(), None).await,
             Err(Invalid(problems)) => Err(problems),
@@ -321,10 +343,13 @@ impl Reconciler {
                 return false;
             }
         };
-        let ready = match self.load(kept.clone(), Some(name), Media::Required).await {
+        let seen = Arc::new(Seen::default());
+        let loaded = self.load_seen(kept.clone(), Some(name), Media::Required, &seen).await;
+        self.tried(name, &kept.revision, seen.clone());
+        let ready = match loaded {
             Ok(ready) => ready,
             Err(Invalid(problems)) => {
-                self.fell(name, "Invalid", Some(&revision), problems);
+                self.unusable(name, &revision, &seen, problems);
                 return false;
             }
         };
@@ -357,6 +382,8 @@ impl Reconciler {
     /// Something of a source is live; `settled` is the source's own revision that it is or stands for.
     async fn adopted(&self, name: &Name, piece: Piece, settled: Arc<str>, kept: Arc<Kept>) {
         lock(&self.waiting).remove(name);
+        lock(&self.degraded).remove(name);
+        self.serves(kept.clone(), self.take_tried(name, &kept.revision));
         lock(&self.parts).adopt(name, piece, settled.clone());
         self.settle(name, &settled);
         self.record(kept).await;

@@ -8,8 +8,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::desired::Desired;
+use crate::media::regular;
 use crate::secret::{self, Keys};
 use crate::table::Secrets;
+
+/// Longest identity file, in bytes.
+const LARGEST_KEY: u64 = 1 << 20;
 
 /// Decrypts every secret that the revision names; on failure says of each which file, and why.
 /// The identity file is read again each time, so that a new key needs no restart.
@@ -50,11 +54,11 @@ fn find<'f>(files: &'f BTreeMap<Arc<str>, Bytes>, path: &str) -> Option<&'f Byte
 
 fn keys(path: &Path) -> Result<Keys, String> {
     let fail = |why: &dyn std::fmt::Display| format!("the key {}: {why}", path.display());
-    let metadata = std::fs::metadata(path).map_err(|error| fail(&error))?;
+    let metadata = regular::stat(path).map_err(|error| fail(&error.why()))?;
     if metadata.mode() & 0o077 != 0 {
         tracing::warn!("the key {} can be read by others than its owner: chmod 600", path.display());
     }
-    let text = std::fs::read_to_string(path).map_err(|error| fail(&error))?;
+    let text = regular::text(path, LARGEST_KEY).map_err(|error| fail(&error.why()))?;
     Keys::parse(&text).map_err(|error| fail(&error))
 }
 
@@ -90,6 +94,6 @@ mod tests {
         let failure = decrypt(&desired, &files, None).unwrap_err();
         assert!(failure.contains("no key is configured"), "{failure}");
         let failure = decrypt(&desired, &files, Some(&folder.path().join("gone"))).unwrap_err();
-        assert!(failure.contains("gone: No such file"), "{failure}");
+        assert!(failure.contains("gone: no such file"), "{failure}");
     }
 }

@@ -9,7 +9,7 @@ use crate::model::{Name, Origin};
 use crate::render::{Text, Value};
 
 /// One `[deployment.NAME]` with all it inherits.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Deployment {
     pub name: Name,
     pub place: Place,

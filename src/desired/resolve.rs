@@ -53,6 +53,8 @@ pub enum Media {
     Required,
     /// A note: the check was made without it.
     IfPresent,
+    /// A note, and so is one that can't be used: what was served before goes on being served.
+    Lenient,
 }
 
 /// Resolves an inventory. With errors among the problems the result is incomplete and must not

@@ -5,7 +5,7 @@ use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Entry, Index, MediaError, identity, lfs};
+use super::{Entry, Index, MediaError, identity, lfs, regular};
 use crate::model::Extent;
 
 /// Most files and directories that one tree may hold.
@@ -14,9 +14,19 @@ const MOST_ENTRIES: usize = 2_000_000;
 /// Every file below `root`, hidden ones too (installers ask for `.treeinfo`). Links that lead
 /// out of the directory are listed as refused.
 pub fn open(root: &Path) -> Result<Index, MediaError> {
+    open_noting(root, &|_, _| {})
+}
+
+/// The same; `note` gets everything that decided what was found.
+pub(super) fn open_noting(root: &Path, note: &dyn Fn(&Path, &Metadata)) -> Result<Index, MediaError> {
+    if regular::is_kernels(root) {
+        let why = "it lies in a file system of the kernel such as /proc or /sys".into();
+        return Err(MediaError::Io { path: root.into(), why });
+    }
     let real = std::fs::canonicalize(root).map_err(|error| identity::failed(root, &error))?;
     let label = root.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let mut walk = Walk { root: real.clone(), index: Index { label, ..Index::default() }, seen: 0 };
+    let mut walk = Walk { root: real.clone(), index: Index { label, ..Index::default() }, seen: 0, note };
+    std::fs::metadata(&walk.root).map(|metadata| note(&real, &metadata)).unwrap_or_default();
     let mut pending = vec![(real, String::new())];
     while let Some((folder, prefix)) = pending.pop() {
         for (name, path) in children(&folder)? {
@@ -31,11 +41,7 @@ pub fn open(root: &Path) -> Result<Index, MediaError> {
 
 /// A single file, whole.
 pub fn file(path: &Path) -> Result<Entry, MediaError> {
-    let metadata = std::fs::metadata(path).map_err(|error| identity::failed(path, &error))?;
-    if !metadata.is_file() {
-        let why = if metadata.is_dir() { "it is a folder; name a file in it" } else { "not a regular file" };
-        return Err(MediaError::Io { path: path.into(), why: why.into() });
-    }
+    let metadata = regular::stat(path)?;
     if lfs::is_pointer(path, metadata.len()) {
         return Err(MediaError::Io { path: path.into(), why: lfs::WHY.into() });
     }
@@ -47,7 +53,7 @@ fn whole(path: &Path, metadata: &Metadata) -> Entry {
         0 => Arc::from([]),
         length => Arc::from([Extent { offset: 0, length }]),
     };
-    Entry { path: path.into(), id: identity::of(metadata), extents }
+    Entry { path: path.into(), id: identity::at(path, metadata), extents }
 }
 
 fn children(folder: &Path) -> Result<BTreeMap<String, PathBuf>, MediaError> {
@@ -60,13 +66,14 @@ fn children(folder: &Path) -> Result<BTreeMap<String, PathBuf>, MediaError> {
     Ok(children)
 }
 
-struct Walk {
+struct Walk<'n> {
     root: PathBuf,
     index: Index,
     seen: usize,
+    note: &'n dyn Fn(&Path, &Metadata),
 }
 
-impl Walk {
+impl Walk<'_> {
     /// Enters one thing into the index; true if it is a directory to look into.
     fn visit(&mut self, path: &Path, inside: &str) -> Result<bool, MediaError> {
         self.seen += 1;
@@ -76,6 +83,7 @@ impl Walk {
         }
         let fail = |error: std::io::Error| identity::failed(path, &error);
         let metadata = std::fs::symlink_metadata(path).map_err(fail)?;
+        (self.note)(path, &metadata);
         if metadata.is_symlink() {
             self.link(path, inside);
         } else if metadata.is_file() {

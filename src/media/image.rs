@@ -18,7 +18,7 @@ pub use iso::{BootImage, Platform};
 
 use self::device::Device;
 use self::tree::{Kind, Tree};
-use super::{Entry, Index, MediaError, identity, lfs};
+use super::{Entry, Index, MediaError, identity, lfs, packing, regular};
 use crate::model::Extent;
 use crate::model::content::FileId;
 
@@ -29,7 +29,7 @@ const MOST_ENTRIES: usize = 2_000_000;
 
 /// Reads the directories of the image at `path`. Of the trees a disc carries the best is taken:
 /// Rock Ridge, then Joliet, then plain ISO 9660; UDF where it holds more bytes than those, as on
-/// Windows discs, whose ISO side says little.
+/// Windows discs, whose ISO side says little, or the same under longer names than the plain ones.
 pub fn open(path: &Path) -> Result<Index, MediaError> {
     let opened = Opened::new(path)?;
     let (label, tree) = opened.guarded(|opened| opened.richest())?;
@@ -52,13 +52,8 @@ struct Opened<'a> {
 
 impl<'a> Opened<'a> {
     fn new(path: &'a Path) -> Result<Opened<'a>, MediaError> {
-        let fail = |error: std::io::Error| identity::failed(path, &error);
-        // A FIFO would block the open for ever: ask before opening.
-        if !std::fs::metadata(path).map_err(fail)?.is_file() {
-            return Err(MediaError::NotAnImage { path: path.into(), why: "it is not a regular file".into() });
-        }
-        let file = File::open(path).map_err(fail)?;
-        let id = identity::of(&file.metadata().map_err(fail)?);
+        let (file, metadata) = regular::open(path)?;
+        let id = identity::at(path, &metadata);
         Ok(Opened { path, file, id, deadline: Instant::now() + PATIENCE })
     }
 
@@ -72,7 +67,10 @@ impl<'a> Opened<'a> {
             Ok(Err(Trouble::Unrecognised)) => Err(MediaError::NotAnImage {
                 why: match lfs::is_pointer(self.path, self.id.size) {
                     true => lfs::WHY.into(),
-                    false => "it holds neither an ISO 9660 nor a UDF volume".into(),
+                    false => match packing::name(&self.file) {
+                        Some(found) => format!("it is {found}"),
+                        None => "it holds neither an ISO 9660 nor a UDF volume".into(),
+                    },
                 },
                 path,
             }),
@@ -94,12 +92,15 @@ impl<'a> Opened<'a> {
 
     fn richest(&self) -> Result<(String, Tree), Trouble> {
         let iso = iso::read(self.device()?, MOST_ENTRIES);
+        let named = |iso: iso::Volume| (iso.label, iso.tree);
         if !udf::present(&self.file) {
-            return iso;
+            return iso.map(named);
         }
         match (iso, udf::read(self.device()?, MOST_ENTRIES)) {
-            (Ok(iso), Ok(udf)) if udf.1.bytes() > iso.1.bytes() => Ok(udf),
-            (Ok(iso), Ok(_) | Err(Trouble::Unrecognised)) => Ok(iso),
+            (Ok(iso), Ok(udf)) if udf.1.bytes() > iso.tree.bytes() => Ok(udf),
+            // The same files by their real names.
+            (Ok(iso), Ok(udf)) if iso.is_plain && udf.1.bytes() == iso.tree.bytes() => Ok(udf),
+            (Ok(iso), Ok(_) | Err(Trouble::Unrecognised)) => Ok(named(iso)),
             (Err(Trouble::Unrecognised), udf) => udf,
             // The side that can't be read may be the one that counts.
             (Ok(_), Err(error)) | (Err(error), _) => Err(error),

@@ -34,7 +34,30 @@ pub enum MediaError {
     /// The bytes are not the ones the manifest asks for.
     #[error("{}: sha256 is {found}, the manifest asks for {expected}", path.display())]
     Checksum { path: PathBuf, expected: String, found: String },
+    /// A link leads out of the inventory, to a place that is no media directory.
+    #[error("{}: the link leads out of the inventory, to {}", path.display(), target.display())]
+    Outside { path: PathBuf, target: PathBuf },
+    /// It is still being read.
+    #[error("{}: {why}", path.display())]
+    Busy { path: PathBuf, why: String },
     /// The operating system refused, or the path may not be used.
     #[error("{}: {why}", path.display())]
     Io { path: PathBuf, why: String },
+}
+
+impl MediaError {
+    /// What is wrong, without the path.
+    pub fn why(&self) -> String {
+        match self {
+            MediaError::Missing { .. } => "no such file".into(),
+            MediaError::NotAnImage { why, .. }
+            | MediaError::Truncated { why, .. }
+            | MediaError::Busy { why, .. }
+            | MediaError::Io { why, .. } => why.clone(),
+            MediaError::Outside { target, .. } => {
+                format!("the link leads out of the inventory, to {}", target.display())
+            }
+            MediaError::Checksum { found, .. } => format!("its sha256 is {found}"),
+        }
+    }
 }

@@ -1,11 +1,13 @@
 //! The library on this host's disks.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::Metadata;
 use std::path::{Component, Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use super::patient::Jobs;
 use super::verify::Verifier;
-use super::{Entry, Index, Library, MediaError, directory, identity, image};
+use super::{Entry, Index, Library, MediaError, Seen, directory, identity, image, lfs, regular};
 use crate::model::content::FileId;
 
 /// Looks for images and files in the inventory, then in each media directory. Indexes are kept
@@ -17,10 +19,13 @@ pub struct Shelf {
     copies: Arc<BTreeMap<Arc<str>, PathBuf>>,
     media: Arc<[PathBuf]>,
     indexes: Arc<Indexes>,
+    /// Where everything that is looked at is noted.
+    seen: Option<Arc<Seen>>,
 }
 
 #[derive(Debug, Default)]
 struct Indexes {
+    jobs: Arc<Jobs>,
     verifier: Verifier,
     slots: Mutex<HashMap<PathBuf, Arc<Mutex<Option<Known>>>>>,
 }
@@ -35,6 +40,8 @@ struct Known {
 enum Found {
     /// Inside the inventory or a media directory.
     Shelved(PathBuf),
+    /// A copy of a file of a git inventory.
+    Copy(PathBuf),
     /// At an absolute path elsewhere.
     Elsewhere(PathBuf),
 }
@@ -43,7 +50,7 @@ impl Shelf {
     /// A shelf over the `media` directories. Digests of verified images are noted in the
     /// directory `digests`, if given.
     pub fn new(media: Vec<PathBuf>, digests: Option<PathBuf>) -> Shelf {
-        let indexes = Indexes { verifier: Verifier::new(digests), slots: Mutex::default() };
+        let indexes = Indexes { verifier: Verifier::new(digests), ..Indexes::default() };
         Shelf { media: media.into(), indexes: Arc::new(indexes), ..Shelf::default() }
     }
 
@@ -58,6 +65,33 @@ impl Shelf {
         Shelf { inventory: None, copies: Arc::new(copies), ..self.clone() }
     }
 
+    /// The same shelf, which notes in `seen` what it looks at.
+    pub fn noting(&self, seen: Arc<Seen>) -> Shelf {
+        Shelf { seen: Some(seen), ..self.clone() }
+    }
+
+    /// A text that is another one where `name` may mean another file.
+    pub(super) fn meaning(&self, name: &str) -> String {
+        let copy = self.copies.get(name).map(|copy| copy.as_path());
+        format!("{name}\0{:?}\0{:?}", self.inventory, copy)
+    }
+
+    pub(super) fn jobs(&self) -> &Arc<Jobs> {
+        &self.indexes.jobs
+    }
+
+    fn look(&self, path: &Path) {
+        if let Some(seen) = &self.seen {
+            seen.look(path);
+        }
+    }
+
+    /// Whether there is anything at `path`, which is noted either way.
+    fn exists(&self, path: &Path) -> Result<bool, MediaError> {
+        self.look(path);
+        exists(path)
+    }
+
     fn find(&self, name: &str) -> Result<Found, MediaError> {
         let path = Path::new(name);
         let strange = |part| !matches!(part, Component::Normal(_) | Component::CurDir | Component::RootDir);
@@ -69,24 +103,47 @@ impl Shelf {
         }
         let plain: PathBuf = path.components().filter(|part| *part != Component::CurDir).collect();
         if let Some(copy) = plain.to_str().and_then(|plain| self.copies.get(plain)) {
-            return Ok(Found::Shelved(copy.clone()));
+            self.look(copy);
+            return self.beside_manifests(copy);
         }
         if let Some(root) = &self.inventory {
             let candidate = root.join(&plain);
-            if exists(&candidate)? {
+            if self.exists(&candidate)? {
                 // Whoever may commit a link must not be able to publish the host's files.
-                return match within(&candidate, root) {
+                return match within(&candidate, root) || self.in_media(&candidate) {
                     true => Ok(Found::Shelved(candidate)),
-                    false => Err(refused(&candidate, "the link leads out of the inventory")),
+                    false => {
+                        let target = std::fs::canonicalize(&candidate).unwrap_or_default();
+                        Err(MediaError::Outside { path: candidate, target })
+                    }
                 };
             }
         }
         for candidate in self.media.iter().map(|folder| folder.join(&plain)) {
-            if exists(&candidate)? {
+            if self.exists(&candidate)? {
                 return Ok(Found::Shelved(candidate));
             }
         }
         Err(MediaError::Missing { path: path.into(), beside: self.beside(&plain) })
+    }
+
+    /// A file of the inventory itself. A link there leads out of it, which counts only into a media
+    /// directory: whoever may write a link must not be able to publish the host's files.
+    fn beside_manifests(&self, path: &Path) -> Result<Found, MediaError> {
+        let is_link = std::fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if is_link && path.exists() && !self.in_media(path) {
+            let target = std::fs::canonicalize(path).unwrap_or_default();
+            return Err(MediaError::Outside { path: path.into(), target });
+        }
+        Ok(match FileId::of_content(name, 0) {
+            Some(_) => Found::Copy(path.into()),
+            None => Found::Shelved(path.into()),
+        })
+    }
+
+    fn in_media(&self, path: &Path) -> bool {
+        self.media.iter().any(|folder| within(path, folder))
     }
 
     /// The names in the folder of a path in the inventory.
@@ -103,7 +160,7 @@ impl Shelf {
     }
 
     fn find_absolute(&self, path: &Path) -> Result<Found, MediaError> {
-        if !exists(path)? {
+        if !self.exists(path)? {
             return Err(MediaError::Missing { path: path.into(), beside: Vec::new() });
         }
         let shelved = self.inventory.iter().chain(self.media.iter()).any(|root| within(path, root));
@@ -111,34 +168,77 @@ impl Shelf {
     }
 }
 
+impl Shelf {
+    /// As [`Library::image`]; `goes_on` is called with the bytes done and their number while a digest
+    /// is computed, and ends that when it returns false.
+    pub(super) fn image_watched(
+        &self,
+        file: &str,
+        sha256: Option<&str>,
+        goes_on: &dyn Fn(u64, u64) -> bool,
+    ) -> Result<Arc<Index>, MediaError> {
+        let (path, elsewhere, copied) = match self.find(file)? {
+            Found::Shelved(path) => (path, false, false),
+            Found::Copy(path) => (path, false, true),
+            Found::Elsewhere(path) => (path, true, false),
+        };
+        let is_dir = std::fs::metadata(&path).map_err(|error| identity::failed(&path, &error))?.is_dir();
+        if is_dir {
+            return match (elsewhere, sha256) {
+                (true, _) => Err(refused(&path, NOT_SHELVED)),
+                (_, Some(_)) => Err(refused(&path, "a directory has no sha256: leave it out")),
+                _ => Ok(Arc::new(self.open_directory(&path)?)),
+            };
+        }
+        let metadata = regular::stat(&path)?;
+        if let Some(expected) = sha256 {
+            self.indexes.verifier.verify_watched(&path, expected, goes_on)?;
+        }
+        let index = self.indexes.get(&path, identity::at(&path, &metadata));
+        if copied { in_git(index) } else { index }
+    }
+
+    fn open_directory(&self, path: &Path) -> Result<Index, MediaError> {
+        match &self.seen {
+            None => directory::open(path),
+            Some(seen) => {
+                let note = |path: &Path, metadata: &Metadata| match metadata.is_symlink() {
+                    true => seen.look(path),
+                    false => seen.note(path, Some(identity::of(metadata))),
+                };
+                directory::open_noting(path, &note)
+            }
+        }
+    }
+}
+
 impl Library for Shelf {
     /// Images may lie anywhere on the host; directories only in the inventory and below the
     /// media directories, since a directory could be `/etc`.
     fn image(&self, file: &str, sha256: Option<&str>) -> Result<Arc<Index>, MediaError> {
-        let (path, elsewhere) = match self.find(file)? {
-            Found::Shelved(path) => (path, false),
-            Found::Elsewhere(path) => (path, true),
-        };
-        let metadata = std::fs::metadata(&path).map_err(|error| identity::failed(&path, &error))?;
-        if metadata.is_dir() {
-            return match (elsewhere, sha256) {
-                (true, _) => Err(refused(&path, NOT_SHELVED)),
-                (_, Some(_)) => Err(refused(&path, "a directory has no sha256: leave it out")),
-                _ => Ok(Arc::new(directory::open(&path)?)),
-            };
-        }
-        if let Some(expected) = sha256 {
-            self.indexes.verifier.verify(&path, expected)?;
-        }
-        self.indexes.get(&path, identity::of(&metadata))
+        self.image_watched(file, sha256, &|_, _| true)
     }
 
     fn file(&self, path: &str) -> Result<Entry, MediaError> {
         match self.find(path)? {
             Found::Shelved(path) => directory::file(&path),
+            Found::Copy(path) => in_git(directory::file(&path)),
             Found::Elsewhere(path) => Err(refused(&path, NOT_SHELVED)),
         }
     }
+}
+
+/// In a commit a pointer of Git LFS has another cure.
+fn in_git<T>(found: Result<T, MediaError>) -> Result<T, MediaError> {
+    found.map_err(|error| match error {
+        MediaError::Io { path, why } if why == lfs::WHY => {
+            MediaError::Io { path, why: lfs::WHY_IN_GIT.into() }
+        }
+        MediaError::NotAnImage { path, why } if why == lfs::WHY => {
+            MediaError::NotAnImage { path, why: lfs::WHY_IN_GIT.into() }
+        }
+        other => other,
+    })
 }
 
 const NOT_SHELVED: &str = "it lies outside the inventory and the media directories; \
@@ -209,7 +309,8 @@ mod tests {
         assert_eq!(shelf.file("b").unwrap().len(), 2);
         assert_eq!(shelf.file(media.join("b").to_str().unwrap()).unwrap().len(), 2);
         let host = folder.path().join("host");
-        for name in ["leak", "../host", "", "files", host.to_str().unwrap()] {
+        assert!(matches!(shelf.file("leak"), Err(MediaError::Outside { target, .. }) if target == host));
+        for name in ["../host", "", "files", host.to_str().unwrap()] {
             assert!(matches!(shelf.file(name), Err(MediaError::Io { .. })), "{name}");
         }
         for name in ["c", "files/a/x"] {
@@ -217,6 +318,45 @@ mod tests {
         }
         assert_eq!(shelf.image(media.to_str().unwrap(), None).unwrap().files.len(), 1);
         assert!(matches!(shelf.image("/etc", None), Err(MediaError::Io { .. })));
+    }
+
+    /// The natural way to a big disk: a link in the inventory, and its target in `[media] paths`.
+    #[test]
+    fn a_link_may_lead_into_a_media_directory() {
+        let folder = tempfile::tempdir().unwrap();
+        let (inventory, media) = (folder.path().join("inventory"), folder.path().join("media"));
+        std::fs::create_dir_all(&inventory).unwrap();
+        std::fs::create_dir_all(&media).unwrap();
+        std::fs::write(media.join("k"), "22").unwrap();
+        symlink("../media/k", inventory.join("k")).unwrap();
+        let shelf = |media: Vec<PathBuf>| Shelf::new(media, None).with_directory(inventory.clone());
+        assert_eq!(shelf(vec![media]).file("k").unwrap().len(), 2);
+        assert!(matches!(shelf(Vec::new()).file("k"), Err(MediaError::Outside { .. })));
+    }
+
+    #[test]
+    fn what_is_looked_at_is_noted_found_or_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir_all(at("inventory/tree/deep")).unwrap();
+        std::fs::create_dir_all(at("media")).unwrap();
+        std::fs::write(at("media/k"), "22").unwrap();
+        let seen = Arc::new(Seen::default());
+        let shelf = Shelf::new(vec![at("media")], None).with_directory(at("inventory")).noting(seen.clone());
+        shelf.file("k").unwrap();
+        shelf.file("absent").unwrap_err();
+        shelf.image("tree", None).unwrap();
+        let found: Vec<(PathBuf, bool)> =
+            seen.paths().into_iter().map(|(path, found)| (path, found.is_some())).collect();
+        let paths = [
+            ("inventory/absent", false),
+            ("inventory/k", false),
+            ("inventory/tree", true),
+            ("inventory/tree/deep", true),
+            ("media/absent", false),
+            ("media/k", true),
+        ];
+        assert_eq!(found, paths.map(|(path, there)| (at(path), there)));
     }
 
     #[test]
@@ -227,5 +367,10 @@ mod tests {
         let shelf = Shelf::default().with_copies([(Arc::from("files/vmlinuz"), copy)].into());
         assert_eq!(shelf.file("files/vmlinuz").unwrap().len(), 6);
         assert!(matches!(shelf.file("files/initrd"), Err(MediaError::Missing { .. })));
+        let copy = folder.path().join("0123456789012345678901234567890123456789");
+        std::fs::write(&copy, "version https://git-lfs.github.com/spec/v1\n").unwrap();
+        let shelf = shelf.with_copies([(Arc::from("files/vmlinuz"), copy)].into());
+        assert!(shelf.file("files/vmlinuz").unwrap_err().to_string().contains("[media] paths"));
+        assert!(shelf.image("files/vmlinuz", None).unwrap_err().to_string().contains("[media] paths"));
     }
 }

@@ -4,15 +4,18 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest, Sha256};
 
-use super::{MediaError, identity};
+use super::{MediaError, identity, regular};
 use crate::model::content::FileId;
 use crate::model::hex;
 
 const CHUNK: usize = 1 << 20;
+
+/// Called with the bytes done and their number; false ends the work.
+type GoesOn<'a> = dyn Fn(u64, u64) -> bool + 'a;
 
 /// Remembers the digests of files, in memory and (given a directory) on disk.
 #[derive(Debug, Default)]
@@ -29,8 +32,24 @@ impl Verifier {
 
     /// Checks that the file at `path` has the digest `expected` (hexadecimal, any case).
     pub fn verify(&self, path: &Path, expected: &str) -> Result<(), MediaError> {
-        let found = self.digest(path)?;
-        if found.eq_ignore_ascii_case(expected.trim()) {
+        self.verify_watched(path, expected, &|_, _| true)
+    }
+
+    /// The same; `goes_on` is called with the bytes done and their number now and then, and ends the
+    /// reading when it returns false.
+    pub(super) fn verify_watched(
+        &self,
+        path: &Path,
+        expected: &str,
+        goes_on: &GoesOn<'_>,
+    ) -> Result<(), MediaError> {
+        let (mut found, noted) = self.digest_watched(path, goes_on)?;
+        let expected = expected.trim();
+        // A note on disk may be damaged: nothing is refused because of one.
+        if noted && !found.eq_ignore_ascii_case(expected) {
+            found = self.computed(path, goes_on)?;
+        }
+        if found.eq_ignore_ascii_case(expected) {
             return Ok(());
         }
         Err(MediaError::Checksum { path: path.into(), expected: expected.into(), found })
@@ -38,14 +57,27 @@ impl Verifier {
 
     /// The SHA-256 of the file at `path` in lower-case hexadecimal digits.
     pub fn digest(&self, path: &Path) -> Result<String, MediaError> {
-        let fail = |error: io::Error| identity::failed(path, &error);
-        let id = identity::of(&std::fs::metadata(path).map_err(fail)?);
-        if let Some(known) = self.remembered(id) {
-            return Ok(known);
+        self.digest_watched(path, &|_, _| true).map(|(digest, _)| digest)
+    }
+
+    /// The digest, and whether it comes from a note on disk.
+    fn digest_watched(&self, path: &Path, goes_on: &GoesOn<'_>) -> Result<(String, bool), MediaError> {
+        let id = identity::at(path, &regular::stat(path)?);
+        if let Some(digest) = self.lock().get(&id) {
+            return Ok((digest.clone(), false));
         }
-        let mut file = File::open(path).map_err(fail)?;
-        let digest = sha256(&mut file).map_err(fail)?;
-        let after = identity::of(&file.metadata().map_err(fail)?);
+        match self.noted(id) {
+            Some(digest) => Ok((digest, true)),
+            None => Ok((self.computed(path, goes_on)?, false)),
+        }
+    }
+
+    fn computed(&self, path: &Path, goes_on: &GoesOn<'_>) -> Result<String, MediaError> {
+        let fail = |error: io::Error| identity::failed(path, &error);
+        let (mut file, metadata) = regular::open(path)?;
+        let id = identity::at(path, &metadata);
+        let digest = sha256(&mut file, metadata.len(), goes_on).map_err(fail)?;
+        let after = identity::at(path, &file.metadata().map_err(fail)?);
         if after != id {
             return Err(MediaError::Io {
                 path: path.into(),
@@ -56,23 +88,19 @@ impl Verifier {
         Ok(digest)
     }
 
-    fn remembered(&self, id: FileId) -> Option<String> {
-        let mut known = self.known.lock().unwrap_or_else(|poison| poison.into_inner());
-        if let Some(digest) = known.get(&id) {
-            return Some(digest.clone());
-        }
+    fn lock(&self) -> MutexGuard<'_, HashMap<FileId, String>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn noted(&self, id: FileId) -> Option<String> {
         let text = std::fs::read_to_string(self.place(id)?).ok()?;
         let digest = text.trim().to_owned();
-        let is_digest = digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
-        is_digest.then(|| {
-            known.insert(id, digest.clone());
-            digest
-        })
+        (digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(digest)
     }
 
     /// Not being able to write the note costs time at the next start and nothing else.
     fn remember(&self, id: FileId, digest: &str) {
-        self.known.lock().unwrap_or_else(|poison| poison.into_inner()).insert(id, digest.to_owned());
+        self.lock().insert(id, digest.to_owned());
         let Some(place) = self.place(id) else { return };
         let draft = place.with_extension(format!("{}.new", std::process::id()));
         let written = place
@@ -92,17 +120,24 @@ impl Verifier {
     }
 }
 
-fn sha256(file: &mut File) -> io::Result<String> {
+/// The digest of the first `length` bytes: a file that grows has no end of its own.
+fn sha256(file: &mut File, length: u64, goes_on: &GoesOn<'_>) -> io::Result<String> {
     let mut hasher = Sha256::new();
     let mut chunk = vec![0; CHUNK];
-    loop {
+    let mut file = file.take(length);
+    let mut done = 0;
+    while goes_on(done, length) {
         match file.read(&mut chunk) {
             Ok(0) => return Ok(hex(&hasher.finalize())),
-            Ok(length) => hasher.update(&chunk[..length]),
+            Ok(read) => {
+                hasher.update(&chunk[..read]);
+                done += read as u64;
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
         }
     }
+    Err(io::Error::other("nobody wants to know its sha256 any more"))
 }
 
 #[cfg(test)]
@@ -124,8 +159,27 @@ mod tests {
         std::fs::write(&note, "0".repeat(64)).unwrap();
         assert_eq!(Verifier::new(Some(cache.clone())).digest(&path).unwrap(), "0".repeat(64));
         assert_eq!(first.digest(&path).unwrap(), ABC, "memory comes before disk");
+        Verifier::new(Some(cache.clone())).verify(&path, ABC).expect("no damaged note refuses an image");
+        let mended = std::fs::read_to_string(&note).unwrap();
+        assert_eq!(mended.trim(), ABC, "it is written anew");
         std::fs::write(&note, "rubbish").unwrap();
         assert_eq!(Verifier::new(Some(cache)).digest(&path).unwrap(), ABC, "a broken note is ignored");
+    }
+
+    #[test]
+    fn a_digest_can_be_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.iso");
+        std::fs::write(&path, vec![7; 3 * CHUNK]).unwrap();
+        let seen = Mutex::new(Vec::new());
+        let goes_on = |done, total| {
+            seen.lock().unwrap().push((done, total));
+            done < 2 * CHUNK as u64
+        };
+        let error = Verifier::default().verify_watched(&path, ABC, &goes_on).unwrap_err();
+        assert!(error.to_string().contains("nobody wants to know"), "{error}");
+        let chunk = CHUNK as u64;
+        assert_eq!(*seen.lock().unwrap(), [0, chunk, 2 * chunk].map(|done| (done, 3 * chunk)));
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod json;
 mod kit;
 mod layers;
 mod lossy;
+mod outside;
 mod plan;
 mod power;
 mod program;

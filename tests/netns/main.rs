@@ -11,6 +11,7 @@ mod ipv6;
 #[path = "../dhcp/lab.rs"]
 mod lab;
 mod log;
+mod media;
 #[allow(dead_code, reason = "shared with the tests of the decisions")]
 #[path = "../dhcp/message.rs"]
 mod message;

@@ -109,7 +109,7 @@ impl Reconciler {
         })?;
         // Nothing of a source is settled: its latest revision is adopted when the pin ends.
         let kept = Arc::new(Kept { source: unsettled(&kept.source).into(), ..kept });
-        let ready = match self.load(kept.clone(), None, Media::IfPresent).await {
+        let ready = match self.load(kept.clone(), None, Media::Lenient).await {
             Ok(ready) => ready,
             Err(Invalid(problems)) => return Ok(Outcome::Invalid { problems }),
         };
@@ -120,6 +120,7 @@ impl Reconciler {
                 self.remember().await?;
                 lock(&self.parts).go_back(&kept);
                 lock(&self.waiting).clear();
+                self.serves(kept.clone(), None);
                 self.note(format!("{revision} is pinned: {}", plan::report::summary(&plan)));
                 self.paused();
                 Outcome::Applied { plan }

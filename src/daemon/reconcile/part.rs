@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Invalid, Kept, Media, Ready, Reconciler};
 use crate::daemon::parts::{Piece, roots};
+use crate::media::Seen;
 use crate::model::Name;
 use crate::plan::partial::{Selection, compose};
 use crate::table::Secrets;
@@ -143,12 +144,23 @@ impl Reconciler {
         moving: Option<&Name>,
         media: Media,
     ) -> Result<Ready, Invalid> {
+        self.load_seen(kept, moving, media, &Arc::default()).await
+    }
+
+    /// The same; what is looked at outside the sources is noted in `seen`.
+    pub(super) async fn load_seen(
+        &self,
+        kept: Arc<Kept>,
+        moving: Option<&Name>,
+        media: Media,
+        seen: &Arc<Seen>,
+    ) -> Result<Ready, Invalid> {
         let Some((top, base, selection)) = split(&kept) else {
-            return self.load_whole(kept, moving, media).await;
+            return self.load_whole(kept, moving, media, seen).await;
         };
         // What is served already is not held to media that went away since.
-        let before = Box::pin(self.load(Arc::new(base), moving, Media::IfPresent)).await?;
-        let after = Box::pin(self.load(Arc::new(top), moving, media)).await?;
+        let before = Box::pin(self.load_seen(Arc::new(base), moving, Media::Lenient, seen)).await?;
+        let after = Box::pin(self.load_seen(Arc::new(top), moving, media, seen)).await?;
         let mut desired = compose(&before.desired, &after.desired, &selection).map_err(Invalid)?;
         desired.revision = kept.revision.clone();
         let secrets = match (&*before.secrets, &*after.secrets) {

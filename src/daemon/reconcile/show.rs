@@ -6,6 +6,7 @@ use super::{Reconciler, lock};
 use crate::api::types::SourceStatus;
 use crate::daemon::now;
 use crate::model::Name;
+use crate::source::Snapshot;
 use crate::table::{Event, Stage};
 
 impl Reconciler {
@@ -62,6 +63,19 @@ impl Reconciler {
         });
     }
 
+    /// Logs what of a revision was left out: of no concern while no manifest names it.
+    pub(super) fn warn_of(&self, name: &Name, snapshot: &Snapshot) {
+        const MOST: usize = 20;
+        let mut warnings = snapshot.warnings();
+        for warning in warnings.by_ref().take(MOST) {
+            tracing::warn!(%name, "{warning}");
+        }
+        match warnings.count() {
+            0 => {}
+            more => tracing::warn!(%name, "{more} more are left out"),
+        }
+    }
+
     /// Shows what of each source is served.
     pub(super) fn show_served(&self) {
         let table = self.keeper.table().desired.revision.to_string();
@@ -74,7 +88,7 @@ impl Reconciler {
         });
     }
 
-    fn change(&self, name: &Name, change: impl FnOnce(&mut SourceStatus)) {
+    pub(super) fn change(&self, name: &Name, change: impl FnOnce(&mut SourceStatus)) {
         self.statuses.send_modify(|statuses| statuses.get_mut(name).map_or((), change));
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Adopted, Invalid, Ready, Reconciler, listed, lock, part};
+use super::{Adopted, Invalid, Ready, Reconciler, listed, lock, part, same};
 use crate::api::types::{Apply, Outcome, Tree};
 use crate::daemon::parts::Piece;
 use crate::daemon::{now, preview};
@@ -17,7 +17,7 @@ impl Reconciler {
     /// `POST /v1/plan`.
     pub async fn plan(&self, tree: Tree) -> Result<Outcome, String> {
         let (name, _, kept) = self.kept(tree)?;
-        match self.load(kept, Some(&name), Media::Required).await {
+        match self.load_sent(kept, &name).await {
             Ok(Ready { desired, secrets }) => {
                 let table = self.keeper.table();
                 let changed = preview::changed_secrets(&table.secrets, &secrets, &desired);
@@ -45,7 +45,7 @@ impl Reconciler {
         }
         let expected = expected.or(ticket.as_ref().map(|ticket| (ticket.lineage.clone(), ticket.serial)));
         let (name, piece, kept) = self.kept(tree)?;
-        let ready = match self.load(kept.clone(), Some(&name), Media::Required).await {
+        let ready = match self.load_sent(kept.clone(), &name).await {
             Ok(ready) => ready,
             Err(Invalid(problems)) => return Ok(Outcome::Invalid { problems }),
         };
@@ -68,6 +68,17 @@ impl Reconciler {
             Adopted::Held(plan, holds) => Outcome::Held { plan, holds },
             Adopted::Stale(plan) => Outcome::Stale { plan },
         })
+    }
+
+    /// Loads a tree that was sent. Its files are those that are served already where they are the same.
+    async fn load_sent(&self, kept: Arc<Kept>, name: &Name) -> Result<Ready, Invalid> {
+        let ready = self.load(kept, Some(name), Media::Required).await?;
+        let table = self.keeper.table();
+        let Ready { desired, secrets } = ready;
+        let settled = tokio::task::spawn_blocking(move || same::settled(desired, &table.desired)).await;
+        let desired =
+            settled.map_err(|error| Invalid(format!("comparing files ended unexpectedly: {error}")))?;
+        Ok(Ready { desired, secrets })
     }
 
     /// Why a tree can't be applied here: the next commit would put the daemon's own environment back.

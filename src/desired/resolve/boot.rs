@@ -106,7 +106,7 @@ impl Resolver<'_> {
                     Some(near) => {
                         let message = format!("`{}` is not at hand", path.value);
                         let label = format!("did you mean `{near}`?");
-                        self.problems.push(Problem::new(Code::NoMedia, path.mark, message, label));
+                        self.media_problem(Problem::new(Code::NoMedia, path.mark, message, label));
                     }
                     None => self.unusable(&path.value, path.mark, &error),
                 }
@@ -136,8 +136,6 @@ impl Resolver<'_> {
             MediaError::Missing { .. } => {
                 let message = format!("`{name}` is not at hand");
                 match self.options.media {
-                    Media::Required => Problem::new(Code::NoMedia, mark, message, error.to_string())
-                        .help("put the file there, or correct its name"),
                     Media::IfPresent => {
                         let problem = Problem::new(Code::NoMedia, mark, message, "checked without it");
                         let problem = problem.level(Level::Note);
@@ -146,7 +144,25 @@ impl Resolver<'_> {
                             None => problem.help("`--with-media` makes this an error"),
                         }
                     }
+                    _ => Problem::new(Code::NoMedia, mark, message, error.to_string()).help(
+                        "put the file into the inventory or into a folder of `[media] paths` of the daemon's file, \
+                         or correct its name",
+                    ),
                 }
+            }
+            MediaError::Outside { target, .. } => {
+                let message = format!("`{name}` is a link that leads out of the inventory");
+                let problem = Problem::new(Code::NoMedia, mark, message, format!("to {}", target.display()))
+                    .help("name the folder that it leads to in `[media] paths` of the daemon's file");
+                match self.options.media {
+                    Media::IfPresent => problem.level(Level::Note).note("checked without it"),
+                    _ => problem,
+                }
+            }
+            MediaError::Busy { .. } => {
+                let message = format!("`{name}` is still being read");
+                Problem::new(Code::NoMedia, mark, message, "nothing is known of it yet")
+                    .help("wait: the daemon goes on by itself when it is done")
             }
             MediaError::Checksum { expected: _, found, .. } => {
                 let message = format!("`{name}` is not the image this boot asks for");
@@ -162,7 +178,15 @@ impl Resolver<'_> {
                     .help("download the image again")
             }
         };
-        self.problems.push(problem);
+        self.media_problem(problem);
+    }
+
+    /// A problem of media: what is served already is served without them.
+    fn media_problem(&mut self, problem: Problem) {
+        self.problems.push(match self.options.media {
+            Media::Lenient => problem.level(Level::Note),
+            Media::Required | Media::IfPresent => problem,
+        });
     }
 
     fn in_image(
@@ -177,10 +201,17 @@ impl Resolver<'_> {
         }
         let file = iso.file.as_ref()?;
         let message = format!("`{}` is not in {}", path.value, file.value);
+        if let Some(why) = tree.refusal(&path.value) {
+            let problem =
+                Problem::new(Code::BadMedia, path.mark, format!("`{}` can't be served", path.value), why)
+                    .also(file.mark, "it is in this image");
+            self.media_problem(problem);
+            return None;
+        }
         let read = format!("volume `{}`, {} files read", tree.label, tree.files.len());
         let problem = Problem::new(Code::NotInImage, path.mark, message, "no such file in the image")
             .also(file.mark, read);
-        self.problems.push(problem.help(elsewhere(&path.value, tree)));
+        self.media_problem(problem.help(elsewhere(&path.value, tree)));
         None
     }
 
@@ -188,7 +219,7 @@ impl Resolver<'_> {
     fn full(&mut self, path: &Marked<Arc<str>>, entry: Entry) -> Entry {
         if entry.is_empty() {
             let message = format!("`{}` is empty", path.value);
-            self.problems.push(Problem::new(Code::BadMedia, path.mark, message, "it has 0 bytes"));
+            self.media_problem(Problem::new(Code::BadMedia, path.mark, message, "it has 0 bytes"));
         }
         entry
     }

@@ -23,15 +23,24 @@ const EXTENTS: usize = 512;
 const MOST_AREAS: usize = 32;
 const LONGEST_AREA: usize = 64 << 10;
 
-/// Label and tree of the ISO 9660 volume on `device`.
-pub(super) fn read(device: Device, most: usize) -> Result<(String, Tree), Trouble> {
+/// An ISO 9660 volume.
+pub(super) struct Volume {
+    pub label: String,
+    pub tree: Tree,
+    /// Its names are the short ones in capitals: neither Rock Ridge nor Joliet has others.
+    pub is_plain: bool,
+}
+
+/// The ISO 9660 volume on `device`.
+pub(super) fn read(device: Device, most: usize) -> Result<Volume, Trouble> {
     let mut disc = mount(device, Namespace::Preferred)?;
+    let is_plain = disc.namespace() == Namespace::Primary;
     let tree = walk(&mut disc, most)?;
     let label = match hadris_fs::sync::FileSystem::label(&mut disc, &mut [0; 256]) {
         Ok(label) => label.unwrap_or_default().to_owned(),
         Err(_) => String::new(),
     };
-    Ok((label, tree))
+    Ok(Volume { label, tree, is_plain })
 }
 
 fn mount(device: Device, namespace: Namespace) -> Result<IsoFs<Device>, Trouble> {

@@ -1,0 +1,160 @@
+//! Everything outside the sources that decides what is served: images, loose files, the key. It is
+//! looked at every second, in a thread that a file system which does not answer can't take along.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::media::seen::identity_of;
+use crate::model::content::FileId;
+
+/// Shortest time between two looks, and how much of the time they may take: one part in so many.
+const PAUSE: Duration = Duration::from_secs(1);
+const PART: u32 = 20;
+/// A path that takes longer is left out until its file system answers.
+const STUCK: Duration = Duration::from_secs(5);
+/// A file that was written to during this time may be half a copy: it is taken when it rests.
+const RESTS: Duration = Duration::from_secs(2);
+
+/// What is watched: paths, and what was found there when something was loaded from them.
+pub type Watched = Vec<(PathBuf, Option<FileId>)>;
+/// The paths at which something else is found now.
+pub type Changed = BTreeMap<PathBuf, Option<FileId>>;
+
+/// Looks for changes.
+#[derive(Debug)]
+pub struct Outside {
+    /// When the next look begins.
+    next: Instant,
+    look: Option<Look>,
+    /// What the last look found.
+    last: Changed,
+    stuck: Arc<Mutex<BTreeSet<PathBuf>>>,
+}
+
+/// A look that is under way.
+#[derive(Debug)]
+struct Look {
+    started: Instant,
+    /// The path that is being looked at.
+    at: Arc<Mutex<Option<PathBuf>>>,
+    /// When that is compared with what it was at the last comparison.
+    check: Instant,
+    was_at: Option<PathBuf>,
+    found: oneshot::Receiver<Changed>,
+}
+
+impl Outside {
+    pub fn new() -> Outside {
+        Outside { next: Instant::now() + PAUSE, look: None, last: Changed::new(), stuck: Arc::default() }
+    }
+
+    /// Resolves when something of what `watched` names is other than it was. Can be dropped and called
+    /// again at any time.
+    pub async fn changed(&mut self, watched: impl Fn() -> Watched) -> Changed {
+        loop {
+            let Some(look) = &mut self.look else {
+                tokio::time::sleep_until(self.next).await;
+                self.look = self.begin(watched());
+                continue;
+            };
+            match tokio::time::timeout_at(look.check, &mut look.found).await {
+                Ok(found) => {
+                    let took = look.started.elapsed();
+                    self.look = None;
+                    self.next = Instant::now() + PAUSE.max(took * PART);
+                    if self.judge(found.unwrap_or_default()) {
+                        return self.last.clone();
+                    }
+                }
+                Err(_) => {
+                    let at = look.at.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                    if at != look.was_at {
+                        (look.was_at, look.check) = (at, Instant::now() + STUCK);
+                        continue;
+                    }
+                    tracing::warn!(path = ?at, "the file system does not answer; its files are as they were");
+                    self.stuck.lock().unwrap_or_else(PoisonError::into_inner).extend(at);
+                    self.look = None;
+                    self.next = Instant::now();
+                }
+            }
+        }
+    }
+
+    /// `None` if there is no thread for it now.
+    fn begin(&mut self, mut watched: Watched) -> Option<Look> {
+        self.next = Instant::now() + PAUSE;
+        let stuck = self.stuck.clone();
+        {
+            let stuck = stuck.lock().unwrap_or_else(PoisonError::into_inner);
+            watched.retain(|(path, _)| !stuck.contains(path));
+        }
+        let (answer, found) = oneshot::channel();
+        let at: Arc<Mutex<Option<PathBuf>>> = Arc::default();
+        let here = at.clone();
+        let work = move || {
+            let mut changed = Changed::new();
+            for (path, before) in watched {
+                *here.lock().unwrap_or_else(PoisonError::into_inner) = Some(path.clone());
+                let now = identity_of(&path);
+                if answer.is_closed() {
+                    // It took too long, and answers again: it is part of the next look.
+                    stuck.lock().unwrap_or_else(PoisonError::into_inner).remove(&path);
+                    return;
+                }
+                if now != before {
+                    changed.insert(path, now);
+                }
+            }
+            let _ = answer.send(changed);
+        };
+        std::thread::Builder::new().name("outside".into()).spawn(work).ok()?;
+        let started = Instant::now();
+        Some(Look { started, at, check: started + STUCK, was_at: None, found })
+    }
+
+    /// Whether what was found is to be acted upon now.
+    fn judge(&mut self, found: Changed) -> bool {
+        let known = std::mem::replace(&mut self.last, found);
+        let found = &self.last;
+        !found.is_empty() && (*found == known || found.values().all(|id| rests(id.as_ref())))
+    }
+}
+
+/// Whether nobody is writing to the file any more, as far as its time tells.
+fn rests(id: Option<&FileId>) -> bool {
+    let Some(id) = id else { return false };
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
+    i128::try_from(now).is_ok_and(|now| id.modified + RESTS.as_nanos() as i128 <= now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_change_is_noticed_when_it_rests_and_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.iso");
+        let before = Instant::now();
+        let mut outside = Outside::new();
+        let absent = || vec![(path.clone(), None)];
+        let write = || std::fs::write(&path, "1").unwrap();
+        let changed = async {
+            outside.changed(absent).await;
+            before.elapsed()
+        };
+        let (took, ()) = tokio::join!(changed, async {
+            tokio::time::sleep(PAUSE / 2).await;
+            write();
+        });
+        assert!(took >= PAUSE * 2 && took < STUCK, "{took:?}");
+        let present = || vec![(path.clone(), identity_of(&path))];
+        assert!(tokio::time::timeout(PAUSE * 2, outside.changed(present)).await.is_err());
+    }
+}

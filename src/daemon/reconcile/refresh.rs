@@ -1,0 +1,170 @@
+//! What is served is looked at again when the media or the key behind it have changed: the source
+//! itself need not say anything.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::outside::{Changed, Watched};
+use super::same::with_boots;
+use super::{Invalid, Ready, Reconciler, lock};
+use crate::desired::{Boot, Desired, Media};
+use crate::media::Seen;
+use crate::model::Name;
+use crate::plan::Consent;
+use crate::store::Kept;
+
+/// A revision that is served.
+#[derive(Clone)]
+pub struct Served {
+    pub kept: Arc<Kept>,
+    /// What was found outside the source when it was loaded; `None` if that is not known.
+    pub seen: Option<Arc<Seen>>,
+}
+
+impl Reconciler {
+    /// From now on this is served.
+    pub(super) fn serves(&self, kept: Arc<Kept>, seen: Option<Arc<Seen>>) {
+        *lock(&self.served) = Some(Served { kept, seen });
+    }
+
+    /// Remembers what the last try to load something of a source found outside it.
+    pub(super) fn tried(&self, name: &Name, revision: &Arc<str>, seen: Arc<Seen>) {
+        lock(&self.tries).insert(name.clone(), (revision.clone(), seen));
+    }
+
+    /// What that was, if it was about this revision.
+    pub(super) fn take_tried(&self, name: &Name, revision: &str) -> Option<Arc<Seen>> {
+        let mut tries = lock(&self.tries);
+        let (about, seen) = tries.remove(name)?;
+        (*about == *revision).then_some(seen)
+    }
+
+    /// Everything outside the sources that may change what is served or would be.
+    pub(super) fn watched(&self) -> Watched {
+        let served = lock(&self.served).as_ref().and_then(|served| served.seen.clone());
+        let tries: Vec<Arc<Seen>> = lock(&self.tries).values().map(|(_, seen)| seen.clone()).collect();
+        served.into_iter().chain(tries).flat_map(|seen| seen.paths()).collect()
+    }
+
+    /// Whether something could not be found out yet.
+    pub(super) fn is_busy(&self) -> bool {
+        let served = lock(&self.served)
+            .as_ref()
+            .is_some_and(|served| served.seen.as_ref().is_none_or(|seen| !seen.busy().is_empty()));
+        served || lock(&self.tries).values().any(|(_, seen)| !seen.busy().is_empty())
+    }
+
+    /// Looks again at what depends on any of the `changed` paths, or could not be found out.
+    pub(super) async fn look_again(&self, changed: &Changed) {
+        let _turn = self.turn.lock().await;
+        let concerns = |seen: &Seen| {
+            let differs = |(path, before): &(_, _)| changed.get(path).is_some_and(|now| now != before);
+            !seen.busy().is_empty() || seen.paths().iter().any(differs)
+        };
+        let served = lock(&self.served).clone();
+        if let Some(served) = served.filter(|served| served.seen.as_deref().is_none_or(concerns)) {
+            self.refresh(served).await;
+        }
+        let tries: Vec<(Name, Arc<Seen>)> =
+            lock(&self.tries).iter().map(|(name, (_, seen))| (name.clone(), seen.clone())).collect();
+        for (name, seen) in tries {
+            if lock(&self.parts).waiting(&name).is_none() {
+                lock(&self.tries).remove(&name);
+            } else if concerns(&seen) {
+                self.attempt(&name, Consent::default()).await;
+            }
+        }
+        self.retry().await;
+    }
+
+    /// Loads what is served anew and adopts what has become of its media and secrets. What can't be
+    /// used now is served as it was, and the source's condition says so.
+    async fn refresh(&self, served: Served) {
+        let kept = served.kept;
+        let table = self.keeper.table();
+        if table.desired.revision != kept.revision {
+            // It could not be adopted, so nothing of it can be refreshed.
+            self.serves(kept, Some(Arc::default()));
+            return;
+        }
+        let seen = Arc::new(Seen::default());
+        let (ready, problems) = match self.load_seen(kept.clone(), None, Media::Required, &seen).await {
+            Ok(ready) => (Some(ready), None),
+            Err(Invalid(problems)) => {
+                let lenient = self.load_seen(kept.clone(), None, Media::Lenient, &seen).await.ok();
+                let keeping =
+                    |ready: Ready| Ready { desired: keeping(ready.desired, &table.desired), ..ready };
+                (lenient.map(keeping), Some(problems))
+            }
+        };
+        self.serves(kept.clone(), Some(seen.clone()));
+        let differs =
+            |ready: &Ready| ready.desired.boots != table.desired.boots || *ready.secrets != *table.secrets;
+        if let Some(ready) = ready.filter(differs) {
+            match self.propose(ready, None, Consent::default(), None).await {
+                Ok(_) => self.note("media or secrets have changed: they are served as they are now".into()),
+                Err(error) => {
+                    tracing::warn!(%error, "media have changed and can't be served as they are now")
+                }
+            }
+        }
+        self.show_refreshed(&kept, &seen, problems);
+    }
+
+    /// Shows what is missing of what is served, on the source whose manifest names it.
+    fn show_refreshed(&self, kept: &Kept, seen: &Seen, problems: Option<String>) {
+        let former = std::mem::take(&mut *lock(&self.degraded));
+        if let Some(problems) = problems {
+            let named = |name: &&Name| problems.contains(&format!(" {name}:"));
+            let Some(name) = self.sources.keys().find(named).or(self.sources.keys().next()) else { return };
+            if lock(&self.parts).waiting(name).is_some() || self.pause(name, "").is_some() {
+                return;
+            }
+            let revision = match self.sources.len() {
+                1 => kept.revision.clone(),
+                _ => lock(&self.parts).served(name).into(),
+            };
+            lock(&self.degraded).insert(name.clone());
+            self.unusable(name, &revision, seen, problems);
+        }
+        for name in former {
+            let is_free = lock(&self.parts).waiting(&name).is_none() && self.pause(&name, "").is_none();
+            if is_free && !lock(&self.degraded).contains(&name) {
+                self.settle(&name, &self.attempted(&name));
+            }
+        }
+    }
+
+    /// Shows why a revision can't be loaded: what is still being read, or what is wrong.
+    pub(super) fn unusable(&self, name: &Name, revision: &Arc<str>, seen: &Seen, problems: String) {
+        let busy = seen.busy();
+        let Some((first, _)) = busy.first() else {
+            return self.fell(name, "Invalid", Some(revision), problems);
+        };
+        let begins = format!("waiting for {}: ", first.display());
+        let lines = busy.iter().map(|(path, why)| format!("waiting for {}: {why}\n", path.display()));
+        let reason = lines.collect::<String>() + &problems;
+        // How far it is is no news for the log.
+        let same = self.statuses.borrow().get(name).is_some_and(|status| {
+            status.condition == "Waiting"
+                && status.attempted == **revision
+                && status.reason.starts_with(&begins)
+        });
+        match same {
+            true => self.change(name, |status| status.reason = reason),
+            false => self.fell(name, "Waiting", Some(revision), reason),
+        }
+    }
+}
+
+/// The same, with the boots of `before` where the files of the new ones are missing.
+fn keeping(desired: Arc<Desired>, before: &Desired) -> Arc<Desired> {
+    let lacks =
+        |boot: &Boot| std::iter::once(&boot.kernel).chain(&boot.initrd).any(|file| file.entry.is_none());
+    let stays = |(name, boot): (&Name, &Arc<Boot>)| {
+        let old = before.boots.get(name).filter(|old| lacks(boot) && !lacks(old))?;
+        Some((name.clone(), old.clone()))
+    };
+    let stay: BTreeMap<Name, Arc<Boot>> = desired.boots.iter().filter_map(stays).collect();
+    with_boots(desired, stay)
+}

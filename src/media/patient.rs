@@ -1,0 +1,224 @@
+//! A library that never waits long. A file system of another host may not answer for hours, and the
+//! digest of a large image takes minutes: such work goes on in threads of its own, and whoever asked
+//! is told how far it is.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::seen::Seen;
+use super::{Entry, Index, Library, MediaError, Shelf};
+
+/// Most threads that wait for disks at once.
+const MOST_JOBS: usize = 16;
+/// A digest that nobody asked for during this time is given up: the manifest names another image by
+/// now.
+const ABANDONED: Duration = Duration::from_secs(60);
+
+/// A shelf whose answers come within a time.
+pub struct Patient {
+    shelf: Shelf,
+    seen: Arc<Seen>,
+    until: Instant,
+}
+
+/// What is being read, by a text that stands for the question.
+#[derive(Debug, Default)]
+pub(super) struct Jobs {
+    running: Mutex<HashMap<String, Arc<Job>>>,
+}
+
+/// One question that is being answered.
+#[derive(Debug)]
+pub(super) struct Job {
+    started: Instant,
+    asked: Mutex<Instant>,
+    /// Bytes whose digest was computed, and how many there are; 0 of 0 before.
+    done: AtomicU64,
+    total: AtomicU64,
+    ended: Mutex<bool>,
+    rings: Condvar,
+}
+
+impl Patient {
+    /// The same library; all its answers together take about `patience` at most. What it looks at is
+    /// noted in `seen`.
+    pub fn new(shelf: &Shelf, seen: Arc<Seen>, patience: Duration) -> Patient {
+        Patient { shelf: shelf.noting(seen.clone()), seen, until: Instant::now() + patience }
+    }
+
+    fn ask<T: Send + 'static>(
+        &self,
+        name: &str,
+        sha256: Option<&str>,
+        work: impl FnOnce(&Shelf, &Job) -> Result<T, MediaError> + Send + 'static,
+    ) -> Result<T, MediaError> {
+        let shelf = self.shelf.clone();
+        let key = format!("{}\0{}", self.shelf.meaning(name), sha256.unwrap_or_default());
+        let answer = self.shelf.jobs().run(key, Path::new(name), self.until, move |job| work(&shelf, job));
+        if let Err(MediaError::Busy { path, why }) = &answer {
+            self.seen.note_busy(path, why);
+        }
+        answer
+    }
+}
+
+impl Library for Patient {
+    fn image(&self, file: &str, sha256: Option<&str>) -> Result<Arc<Index>, MediaError> {
+        let (name, wanted) = (file.to_owned(), sha256.map(str::to_owned));
+        self.ask(file, sha256, move |shelf, job| {
+            shelf.image_watched(&name, wanted.as_deref(), &|done, total| job.goes_on(done, total))
+        })
+    }
+
+    fn file(&self, path: &str) -> Result<Entry, MediaError> {
+        let name = path.to_owned();
+        self.ask(path, None, move |shelf, _| shelf.file(&name))
+    }
+}
+
+impl Jobs {
+    /// Does `work` in a thread and waits for it until `until`.
+    fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        key: String,
+        name: &Path,
+        until: Instant,
+        work: impl FnOnce(&Job) -> Result<T, MediaError> + Send + 'static,
+    ) -> Result<T, MediaError> {
+        let job = loop {
+            let mut running = self.lock();
+            if let Some(job) = running.get(&key).cloned() {
+                drop(running);
+                // What it found is known then, so that asking again is quick.
+                if !job.ends_before(until) {
+                    return Err(job.busy(name));
+                }
+                continue;
+            }
+            if running.len() >= MOST_JOBS {
+                let why = "too many other files are waited for".to_owned();
+                return Err(MediaError::Busy { path: name.into(), why });
+            }
+            let job = Arc::new(Job::new());
+            running.insert(key.clone(), job.clone());
+            break job;
+        };
+        let (answer, found) = sync_channel(1);
+        let (jobs, own) = (self.clone(), job.clone());
+        let ends = Ends { jobs, key, job: own };
+        let thread = std::thread::Builder::new().name("media".into()).spawn(move || {
+            // Nobody may wait for it any more.
+            let _ = answer.send(work(&ends.job));
+        });
+        thread.map_err(|error| MediaError::Io { path: name.into(), why: error.to_string() })?;
+        match found.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            Ok(found) => found,
+            Err(RecvTimeoutError::Timeout) => Err(job.busy(name)),
+            Err(RecvTimeoutError::Disconnected) => {
+                Err(MediaError::Io { path: name.into(), why: "reading it ended unexpectedly".into() })
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<Job>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Takes a job off the list when its thread ends, however that ends.
+struct Ends {
+    jobs: Arc<Jobs>,
+    key: String,
+    job: Arc<Job>,
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.jobs.lock().remove(&self.key);
+        *self.job.ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.job.rings.notify_all();
+    }
+}
+
+impl Job {
+    fn new() -> Job {
+        let now = Instant::now();
+        Job {
+            started: now,
+            asked: Mutex::new(now),
+            done: AtomicU64::new(0),
+            total: AtomicU64::new(0),
+            ended: Mutex::new(false),
+            rings: Condvar::new(),
+        }
+    }
+
+    fn ends_before(&self, until: Instant) -> bool {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let left = until.saturating_duration_since(Instant::now());
+        let waited = self.rings.wait_timeout_while(ended, left, |ended| !*ended);
+        *waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Notes how far a digest is; false when nobody wants it any more.
+    fn goes_on(&self, done: u64, total: u64) -> bool {
+        self.done.store(done, Ordering::Relaxed);
+        self.total.store(total, Ordering::Relaxed);
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).elapsed() < ABANDONED
+    }
+
+    fn busy(&self, name: &Path) -> MediaError {
+        let (done, total) = (self.done.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed));
+        let why = match done.saturating_mul(100).checked_div(total) {
+            Some(percent) => format!("its sha256 is being computed: {percent} % of {} MiB", total >> 20),
+            None => {
+                let waited = self.started.elapsed().as_secs();
+                format!("its file system has not answered for {waited} s")
+            }
+        };
+        MediaError::Busy { path: PathBuf::from(name), why }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(jobs: &Arc<Jobs>, wait: u64, work: impl FnOnce(&Job) + Send + 'static) -> Result<u8, MediaError> {
+        let until = Instant::now() + Duration::from_millis(wait);
+        jobs.run("x".into(), Path::new("x.iso"), until, move |job| {
+            work(job);
+            Ok(7)
+        })
+    }
+
+    #[test]
+    fn what_takes_long_goes_on_beside_whoever_asked() {
+        let jobs = Arc::new(Jobs::default());
+        assert_eq!(ask(&jobs, 10_000, |_| {}), Ok(7));
+        let (go, wait) = sync_channel::<()>(0);
+        let slow = ask(&jobs, 1, move |job| {
+            job.goes_on(50, 200);
+            let _ = wait.recv();
+        });
+        assert!(matches!(&slow, Err(MediaError::Busy { .. })), "{slow:?}");
+        // The second one is not started.
+        let again = ask(&jobs, 0, |_| panic!("it runs already")).unwrap_err().to_string();
+        assert_eq!(again, "x.iso: its sha256 is being computed: 25 % of 0 MiB");
+        drop(go);
+        assert_eq!(ask(&jobs, 10_000, |_| {}), Ok(7));
+    }
+
+    #[test]
+    fn a_panic_ends_one_question_only() {
+        let jobs = Arc::new(Jobs::default());
+        let error = ask(&jobs, 10_000, |_| panic!("the parser gave up")).unwrap_err();
+        assert!(error.to_string().contains("ended unexpectedly"), "{error}");
+        assert_eq!(ask(&jobs, 10_000, |_| {}), Ok(7));
+    }
+}

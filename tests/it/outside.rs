@@ -1,0 +1,247 @@
+//! What lies outside the source and decides what is served: kernels, images, the key. Whatever
+//! becomes of it takes effect by itself, and the source's condition says what is missing. In process,
+//! on a real directory, without a network.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, FileTimes};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use voldemort::api::types::SourceStatus;
+use voldemort::config::Write;
+use voldemort::daemon::keeper::Keeper;
+use voldemort::daemon::reconcile::{Follow, Followed, Reconciler};
+use voldemort::media::{Shelf, identity};
+use voldemort::model::{Content, Inventory, Name, Span};
+use voldemort::secret::{Key, Recipients, seal};
+use voldemort::source::{Handle, SourceConfig, spawn};
+use voldemort::store::Store;
+use voldemort::table::Server;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+const HEAD: &str = "[subnet.lab]\ncidr = '10.0.10.0/24'\n[deployment.web-1]\nmac = '52:54:00:00:00:01'\n\
+    address = '10.0.10.20'\nboot = 'b'\n";
+
+/// A daemon without its sockets, over a directory.
+struct House {
+    folder: TempDir,
+    keeper: Keeper,
+    reconciler: Arc<Reconciler>,
+    _handle: Handle,
+}
+
+fn only() -> Name {
+    "inventory".parse().unwrap()
+}
+
+impl House {
+    /// The inventory has these files.
+    async fn new(files: &[(&str, &str)]) -> House {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir_all(folder.path().join("inventory/secrets")).unwrap();
+        fs::create_dir(folder.path().join("media")).unwrap();
+        for (path, text) in files {
+            fs::write(folder.path().join("inventory").join(path), text).unwrap();
+        }
+        let state = folder.path().join("state");
+        let (store, saved) = Store::open(&state, || [7; 48]).unwrap();
+        let (keeper, _) = Keeper::spawn(store, saved, Server::stand_in("10.0.10.1".parse().unwrap()));
+        let place = SourceConfig {
+            inventory: Inventory::Directory(folder.path().join("inventory")),
+            poll: Some(Span::seconds(3600)),
+            state: state.clone(),
+            fetcher: Default::default(),
+        };
+        let followed =
+            Followed { location: "here".into(), manual: false, place: place.clone(), writes: Write::Off };
+        let follow = Follow {
+            sources: [(only(), followed)].into(),
+            environment: None,
+            state: state.clone(),
+            control: None,
+        };
+        let shelf = Shelf::new(vec![folder.path().join("media")], Some(state.join("digests")));
+        let identity = Some(folder.path().join("age.key"));
+        let reconciler = Arc::new(Reconciler::new(keeper.clone(), shelf, Vec::new(), identity, follow));
+        let (updates, queue) = mpsc::channel(1);
+        tokio::spawn(reconciler.clone().run(queue));
+        let (out, mut found) = mpsc::channel(1);
+        let handle = spawn(place, out);
+        tokio::spawn(async move {
+            while let Some(update) = found.recv().await {
+                if updates.send((only(), update)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        House { folder, keeper, reconciler, _handle: handle }
+    }
+
+    fn media(&self, name: &str) -> PathBuf {
+        self.folder.path().join("media").join(name)
+    }
+
+    async fn status(&self, what: &str, test: impl Fn(&SourceStatus) -> bool) -> SourceStatus {
+        let mut statuses = self.reconciler.statuses();
+        let found = {
+            let wait = statuses.wait_for(|all: &BTreeMap<Name, SourceStatus>| test(&all[&only()]));
+            tokio::time::timeout(PATIENCE, wait).await.map(|found| found.unwrap()[&only()].clone())
+        };
+        found.unwrap_or_else(|_| panic!("{what}: {:?}", self.reconciler.statuses().borrow()[&only()]))
+    }
+
+    async fn condition(&self, condition: &str) -> SourceStatus {
+        self.status(condition, |status| status.condition == condition).await
+    }
+
+    /// Waits until the kernel that is served is the file as it is now.
+    async fn serves(&self, path: &Path) {
+        let start = std::time::Instant::now();
+        while !self.is_served(path) {
+            assert!(start.elapsed() < PATIENCE, "{path:?} is not served as it is");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    fn is_served(&self, path: &Path) -> bool {
+        let table = self.keeper.table();
+        let boot = table.desired.boots.values().next();
+        let entry = boot.and_then(|boot| boot.kernel.entry.clone());
+        let Some(Content::File { path: served, id, .. }) = entry.map(|entry| entry.content()) else {
+            return false;
+        };
+        *served == *path && fs::metadata(path).is_ok_and(|found| id == identity::of(&found))
+    }
+}
+
+fn manifest(kernel: &str) -> String {
+    format!("{HEAD}[boot.b]\n{kernel}\n")
+}
+
+/// As after a copy that ended a while ago.
+fn age(path: &Path, seconds: u64) {
+    let then = SystemTime::now() - Duration::from_secs(seconds);
+    File::open(path).unwrap().set_times(FileTimes::new().set_modified(then)).unwrap();
+}
+
+#[tokio::test]
+async fn a_kernel_that_arrives_changes_or_goes_takes_effect_by_itself() {
+    let house = House::new(&[("a.toml", &manifest("kernel = 'vmlinuz'"))]).await;
+    let kernel = house.media("vmlinuz");
+    let missing = house.condition("Invalid").await;
+    assert!(missing.reason.contains("`vmlinuz` is not at hand"), "{}", missing.reason);
+    assert!(missing.reason.contains("[media] paths"), "{}", missing.reason);
+    // It arrives, and nobody says so.
+    fs::write(&kernel, "first").unwrap();
+    house.condition("Ready").await;
+    house.serves(&kernel).await;
+    // Touched; written to in place; replaced by a rename.
+    age(&kernel, 3600);
+    house.serves(&kernel).await;
+    fs::write(&kernel, "second!").unwrap();
+    house.serves(&kernel).await;
+    fs::write(house.media("new"), "third one").unwrap();
+    fs::rename(house.media("new"), &kernel).unwrap();
+    house.serves(&kernel).await;
+    assert_eq!(house.condition("Ready").await.reason, "");
+    // Gone: what is served stays, and everybody can see what is missing.
+    fs::rename(&kernel, house.media("away")).unwrap();
+    let gone = house.condition("Invalid").await;
+    assert!(gone.reason.contains("`vmlinuz` is not at hand"), "{}", gone.reason);
+    assert_eq!(gone.applied, gone.attempted, "it is the served revision that lacks it");
+    assert_eq!(house.keeper.table().desired.deployments.len(), 1);
+    fs::rename(house.media("away"), &kernel).unwrap();
+    house.condition("Ready").await;
+    house.serves(&kernel).await;
+}
+
+/// What can't be used beside it does not hold up what can.
+#[tokio::test]
+async fn one_damaged_file_does_not_stop_the_other() {
+    let both = format!("{}[boot.c]\nkernel = 'other'\n", manifest("kernel = 'vmlinuz'"));
+    let house = House::new(&[("a.toml", &both)]).await;
+    let kernel = house.media("vmlinuz");
+    fs::write(&kernel, "first").unwrap();
+    fs::write(house.media("other"), "other").unwrap();
+    house.condition("Ready").await;
+    fs::write(house.media("other"), "").unwrap();
+    fs::write(&kernel, "second!").unwrap();
+    let damaged = house.condition("Invalid").await;
+    assert!(damaged.reason.contains("`other` is empty"), "{}", damaged.reason);
+    house.serves(&kernel).await;
+    fs::write(house.media("other"), "again").unwrap();
+    house.condition("Ready").await;
+}
+
+#[tokio::test]
+async fn an_images_digest_is_compared_again_when_it_changes() {
+    let digest = "sha256 = 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'";
+    let iso = format!("iso = {{ file = 'x.iso', {digest} }}\nkernel = 'k'");
+    let house = House::new(&[("a.toml", &manifest(&iso))]).await;
+    house.condition("Invalid").await;
+    fs::write(house.media("x.iso"), "half").unwrap();
+    let half = house.status("another digest", |status| status.reason.contains("not the image")).await;
+    assert_eq!(half.condition, "Invalid");
+    // The digest is right then; that it is no image is found next.
+    fs::write(house.media("x.iso"), "abc").unwrap();
+    house.status("the right digest", |status| status.reason.contains("neither an ISO 9660")).await;
+    // What nobody can read to its end, or at all, is named at once.
+    for (target, words) in [
+        (PathBuf::from("/dev/zero"), "it is not a regular file but a character device"),
+        (PathBuf::from("/proc/self/status"), "a file system of the kernel"),
+        (house.media("fifo"), "it is not a regular file but a FIFO (named pipe)"),
+    ] {
+        if words.contains("FIFO") {
+            nix::unistd::mkfifo(&target, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        }
+        fs::remove_file(house.media("x.iso")).unwrap();
+        std::os::unix::fs::symlink(&target, house.media("x.iso")).unwrap();
+        let refused = house.status(words, |status| status.reason.contains(words)).await;
+        assert!(refused.condition == "Invalid" && refused.reason.contains("a.toml:"), "{}", refused.reason);
+    }
+    // The daemon goes on following.
+    fs::write(house.media("vmlinuz"), "kernel").unwrap();
+    fs::write(house.folder.path().join("inventory/a.toml"), manifest("kernel = 'vmlinuz'")).unwrap();
+    house.condition("Ready").await;
+}
+
+#[tokio::test]
+async fn a_key_that_arrives_late_is_taken() {
+    let text = format!(
+        "{}[template.t]\nkind = 'plain'\nfile = 't.liquid'\n[template.t.vars]\nroot-hash = {{ type = 'secret' }}\n",
+        manifest("kernel = 'vmlinuz'\ncmdline = ['x={{ answers_url }}']")
+    );
+    let text = text
+        .replace("boot = 'b'\n", "boot = 'b'\ntemplate = 't'\nvars = { root-hash = { secret = 'root' } }\n");
+    let house = House::new(&[("a.toml", &text), ("t.liquid", "{{ root_hash }} {{ completed_url }}\n")]).await;
+    let key = Key::generate();
+    let sealed = seal(&Recipients::parse(&key.public()).0, "hunter2").unwrap();
+    fs::write(house.media("vmlinuz"), "kernel").unwrap();
+    fs::write(house.folder.path().join("inventory/secrets/root.age"), sealed).unwrap();
+    let missing = house.status("no key", |status| status.reason.contains("age.key")).await;
+    assert_eq!(missing.condition, "Invalid", "{}", missing.reason);
+    fs::write(house.folder.path().join("age.key"), key.file()).unwrap();
+    let ready = house.condition("Ready").await;
+    assert_eq!(ready.reason, "");
+    assert_eq!(house.keeper.table().secrets.get("root").as_deref(), Some("hunter2"));
+}
+
+/// A link to a big disk is the natural way to a big image.
+#[tokio::test]
+async fn a_link_into_a_media_directory_is_followed_and_no_other() {
+    let house = House::new(&[("a.toml", &manifest("kernel = 'vmlinuz'"))]).await;
+    house.condition("Invalid").await;
+    let link = house.folder.path().join("inventory/vmlinuz");
+    fs::write(house.folder.path().join("host"), "secret").unwrap();
+    std::os::unix::fs::symlink(house.folder.path().join("host"), &link).unwrap();
+    let outside =
+        house.status("outside", |status| status.reason.contains("leads out of the inventory")).await;
+    assert!(outside.reason.contains("[media] paths"), "{}", outside.reason);
+    fs::write(house.media("linux"), "kernel").unwrap();
+    fs::remove_file(&link).unwrap();
+    std::os::unix::fs::symlink(house.media("linux"), &link).unwrap();
+    house.condition("Ready").await;
+}

@@ -1,0 +1,163 @@
+//! Files that machines fetch, against the real daemon: whatever is read again, restarted or tried in
+//! between, they are served, and what can't be read does not hold up anything else.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::sys::signal::Signal;
+
+use super::daemon::{Daemon, VOLDEMORT, VOLDEMORTCTL, eventually};
+use super::net::{Net, has};
+
+const MANIFEST: &str = "[subnet.lab]\ncidr = '10.0.10.0/24'\n[boot.d]\nkernel = 'files/vmlinuz'\n\
+    [deployment.k]\nboot = 'd'\nmac = '52:54:00:00:00:01'\naddress = '10.0.10.20'\n";
+
+struct Lab {
+    folder: tempfile::TempDir,
+    net: Net,
+}
+
+impl Lab {
+    fn new() -> Option<Lab> {
+        if !has("git") || !has("curl") {
+            return None;
+        }
+        let lab = Lab { net: Net::new()?, folder: tempfile::tempdir().unwrap() };
+        std::fs::create_dir_all(lab.path("inventory/files")).unwrap();
+        std::fs::write(lab.path("inventory/a.toml"), MANIFEST).unwrap();
+        std::fs::write(lab.path("inventory/files/vmlinuz"), vec![7; 100_000]).unwrap();
+        Some(lab)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn config(&self, inventory: &str) -> PathBuf {
+        let path = self.path("voldemort.toml");
+        let text = format!(
+            "[network]\ninterface = 'srv'\naddress = '10.0.10.1'\n[dhcp]\nmode = 'off'\n[inventory]\n{inventory}\n\
+             poll = '1s'\n[state]\ndirectory = '{}'\n",
+            self.path("state").display()
+        );
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn git(&self, line: &str) {
+        let line = format!("git -c user.name=t -c user.email=t@localhost -c commit.gpgsign=false {line}");
+        let output =
+            Command::new("sh").args(["-c", &line]).current_dir(self.path("inventory")).output().unwrap();
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn commit(&self, file: &str, text: &str) {
+        std::fs::write(self.path("inventory").join(file), text).unwrap();
+        self.git("add -A && git -c user.name=t -c user.email=t@localhost commit -q -m change");
+    }
+
+    /// HTTP's word on the kernel.
+    fn kernel(&self) -> String {
+        self.net.server_output(&[
+            "curl",
+            "-s",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{http_code}",
+            "http://10.0.10.1/d/files/vmlinuz",
+        ])
+    }
+
+    fn sources(&self) -> String {
+        self.net.server_output(&[VOLDEMORTCTL, "get", "status", "-o", "json"])
+    }
+
+    fn log(&self) -> Vec<String> {
+        let events = self.net.server_output(&[VOLDEMORTCTL, "events", "-o", "json"]);
+        events.lines().map(str::to_owned).collect()
+    }
+}
+
+fn until(lab: &Lab, words: &str) {
+    eventually(words, || lab.sources(), |text| text.contains(words));
+}
+
+#[test]
+fn files_of_a_repository_stay_served() {
+    let Some(lab) = Lab::new() else { return };
+    lab.git("init -q -b main .");
+    lab.commit("b.toml", "");
+    let config = lab.config(&format!("git = 'file://{}'", lab.path("inventory").display()));
+    let daemon = Daemon::with(&lab.net, &config, &[]);
+    until(&lab, "\"Ready\"");
+    assert_eq!(lab.kernel(), "200", "at first");
+    lab.net.server_output(&[VOLDEMORTCTL, "update", "deployment", "k", "--timezone", "Etc/UTC", "--dry-run"]);
+    assert_eq!(lab.kernel(), "200", "after a verb that wrote nothing");
+    lab.commit("bad.toml", "x = 1\n");
+    until(&lab, "\"Invalid\"");
+    assert_eq!(lab.kernel(), "200", "after a broken commit");
+    lab.git("rm -q -f bad.toml");
+    lab.commit("b.toml", "# a remark\n");
+    until(&lab, "\"Ready\"");
+    assert_eq!(lab.kernel(), "200", "after a good commit");
+    let inventory = lab.path("inventory").display().to_string();
+    let planned = Command::new("ip")
+        .args(["netns", "exec", &lab.net.server, VOLDEMORT, "plan", &inventory, "--detailed-exitcode"])
+        .output()
+        .unwrap();
+    assert_eq!(planned.status.code(), Some(0), "{}", String::from_utf8_lossy(&planned.stdout));
+    assert_eq!(daemon.stop(), Some(0));
+    let daemon = Daemon::with(&lab.net, &config, &[]);
+    until(&lab, "\"Ready\"");
+    assert_eq!(lab.kernel(), "200", "after a restart");
+    daemon.signal(Signal::SIGHUP);
+    // A copy that somebody removed, or wrote to, is the repository's again.
+    for harm in
+        [|path: &Path| std::fs::remove_file(path).unwrap(), |path: &Path| std::fs::write(path, "x").unwrap()]
+    {
+        let copies = std::fs::read_dir(lab.path("state/git/copies")).unwrap();
+        copies.for_each(|copy| harm(&copy.unwrap().path()));
+        eventually("a copy that was harmed", || lab.kernel(), |code| code == "200");
+    }
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+#[test]
+fn an_image_without_an_end_holds_up_nothing() {
+    let Some(lab) = Lab::new() else { return };
+    let iso = |file: &str| {
+        let iso =
+            format!("[boot.e]\niso = {{ file = '{file}', sha256 = '{}' }}\nkernel = 'k'\n", "0".repeat(64));
+        std::fs::write(lab.path("inventory/b.toml"), iso).unwrap();
+    };
+    let fifo = lab.path("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let fifo = fifo.display().to_string();
+    let inventory = lab.path("inventory").display().to_string();
+    for (file, words) in [(&*fifo, "a FIFO"), ("/dev/zero", "a character device")] {
+        iso(file);
+        let checked =
+            Command::new("timeout").args(["60", VOLDEMORT, "check", &inventory, "--with-media"]).output();
+        let checked = checked.unwrap();
+        let said = String::from_utf8_lossy(&checked.stdout).into_owned();
+        assert_eq!(checked.status.code(), Some(1), "{said}");
+        assert!(said.contains("b.toml:2:") && said.contains(words), "{said}");
+    }
+    let config = lab.config(&format!("directory = '{inventory}'"));
+    let daemon = Daemon::with(&lab.net, &config, &[]);
+    until(&lab, "a character device");
+    std::fs::remove_file(lab.path("inventory/b.toml")).unwrap();
+    until(&lab, "\"Ready\"");
+    assert_eq!(lab.kernel(), "200");
+    iso(&fifo);
+    until(&lab, "a FIFO");
+    assert_eq!(lab.kernel(), "200", "what was served stays");
+    let told = lab
+        .log()
+        .into_iter()
+        .filter(|line| line.contains("a FIFO") || line.contains("can't be read"))
+        .count();
+    assert!(told <= 1, "it is told once: {told}");
+    assert_eq!(daemon.stop(), Some(0));
+}
