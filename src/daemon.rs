@@ -9,6 +9,7 @@ pub mod dhcp;
 mod downloads;
 pub mod edit;
 pub mod files;
+mod firmware;
 mod hooks;
 pub mod host;
 pub mod http;

@@ -253,6 +253,16 @@ fn a_udf_bridge_is_read_from_its_richer_side() {
     assert_eq!(index.label, "WIN");
 }
 
+/// Without Rock Ridge and Joliet the ISO side has `ABCDEFGH.TXT` for every long name.
+#[test]
+fn a_udf_bridge_with_plain_iso_names_has_those_of_udf() {
+    let lab = Lab::new();
+    fs::create_dir_all(lab.path("tree/install.amd")).unwrap();
+    fs::write(lab.path("tree/install.amd/vmlinuz-6.1.0-Generic"), "kernel").unwrap();
+    let Some(path) = lab.make("genisoimage", &["-udf", "-V", "BRIDGE"]) else { return };
+    holds(&image::open(&path).unwrap(), "install.amd/vmlinuz-6.1.0-Generic", "kernel");
+}
+
 #[test]
 fn truncated_images_name_what_is_cut_off() {
     let lab = Lab::new();
@@ -293,6 +303,15 @@ fn zisofs_files_are_refused_by_name() {
     holds(&index, "plain", "plain");
     assert!(index.lookup("packed").is_none());
     assert!(index.refusal("packed").unwrap().contains("zisofs"));
+    // A manifest that names it is told so, and not that there is no such file.
+    let manifest = "[subnet.l]\ncidr = '10.0.0.0/24'\n[boot.b]\niso = { file = 'z.iso' }\nkernel = 'packed'\n\
+        [deployment.d]\nboot = 'b'\nmac = '52:54:00:00:00:01'\naddress = '10.0.0.2'\n";
+    fs::write(lab.path("a.toml"), manifest).unwrap();
+    let checked =
+        Command::new(env!("CARGO_BIN_EXE_voldemort")).args(["check", &lab.text("")]).output().unwrap();
+    let said = String::from_utf8_lossy(&checked.stdout).into_owned();
+    assert!(said.contains("a.toml:5:") && said.contains("compressed with zisofs"), "{said}");
+    assert!(!said.contains("no such file"), "{said}");
 }
 
 #[test]

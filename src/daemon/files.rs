@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::media::identity;
+use crate::media::{identity, regular};
 use crate::model::Extent;
 use crate::model::content::FileId;
 
@@ -80,7 +80,7 @@ impl Files {
             return Ok(file);
         }
         let opening = Arc::clone(path);
-        let opened = tokio::task::spawn_blocking(move || File::open(opening)).await;
+        let opened = tokio::task::spawn_blocking(move || open_regular(&opening)).await;
         let opened = opened.unwrap_or_else(|panic| Err(io::Error::other(panic)));
         let file = opened.map_err(|source| unreadable(path, source))?;
         unchanged(&file, path, id)?;
@@ -117,6 +117,11 @@ pub fn unchanged(file: &File, path: &Path, id: FileId) -> Result<(), FileError> 
     } else {
         Err(FileError::Changed { path: path.display().to_string() })
     }
+}
+
+/// What took a file's place may be anything.
+fn open_regular(path: &Path) -> io::Result<File> {
+    regular::open(path).map(|(file, _)| file).map_err(|error| io::Error::other(error.why()))
 }
 
 fn unreadable(path: &Path, source: io::Error) -> FileError {

@@ -10,8 +10,12 @@ use hyper::HeaderMap;
 use crate::api::Hooked;
 use crate::api::hook::Mark;
 use crate::api::types::SourceStatus;
+use crate::media::regular;
 use crate::model::{Name, Time};
 use crate::source::Handle;
+
+/// Longest file of a webhook's secret, in bytes.
+const LARGEST_SECRET: u64 = 64 << 10;
 
 /// Handles of the running sources, and the files with the secrets of their webhooks.
 #[derive(Clone, Default)]
@@ -33,10 +37,10 @@ impl Hooks {
         let found = self.0.iter().find(|(known, _)| known.as_str() == name);
         let Some((handle, Some(file))) = found.map(|(_, source)| source) else { return Hooked::Unknown };
         let Some(mark) = Mark::of(headers) else { return Hooked::Forged };
-        let secret = match std::fs::read_to_string(file) {
+        let secret = match regular::text(file, LARGEST_SECRET) {
             Ok(text) => text.trim().to_owned(),
             Err(error) => {
-                tracing::warn!("the webhook's secret {}: {error}", file.display());
+                tracing::warn!("the webhook's secret {error}");
                 return Hooked::Forged;
             }
         };

@@ -1,7 +1,7 @@
 //! The only writer of the table: one thread, one queue. What must last is on disk before the
 //! new table is published and before anybody who waits is told; many requests share a commit.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
 
@@ -13,6 +13,7 @@ use super::hush::{Echoes, Hush};
 use super::now;
 use super::tally::Tally;
 use crate::desired::Desired;
+use crate::media::Entry;
 use crate::model::{Mac, Name, PowerState, Time};
 use crate::plan::{self, Consent, Hold, Plan};
 use crate::store::{Batch, EVENTS_MAX, Kept, Lists, Saved, Store};
@@ -91,6 +92,7 @@ enum Command {
     Remember(&'static str, Vec<u8>, Reply<()>),
     Free(IpAddr, Reply<Option<Freed>>),
     Host(BTreeSet<IpAddr>),
+    Loaders(BTreeMap<Box<str>, Entry>),
     Tick,
 }
 
@@ -197,6 +199,12 @@ impl Keeper {
     /// Says which addresses this host has now; never waits. What is lost is said again by the next look.
     pub fn host(&self, addresses: BTreeSet<IpAddr>) {
         let _ = self.queue.try_send(Command::Host(addresses));
+    }
+
+    /// From now on these boot programs are served, by their names.
+    pub fn loaders(&self, found: BTreeMap<Box<str>, Entry>) {
+        // What is lost under load is found again at the next look.
+        let _ = self.queue.try_send(Command::Loaders(found));
     }
 
     /// Says that time went by: maintenance windows open and close.
@@ -382,6 +390,12 @@ impl Run {
             Command::Host(addresses) => {
                 self.table.host = Arc::new(addresses);
                 self.warn_of_clashes(now);
+            }
+            Command::Loaders(loaders) => {
+                let text = "boot programs were installed or upgraded: they are served as they are now";
+                self.note(Event::new(now, Stage::Daemon, text));
+                let server = Server { loaders, ..(*self.table.server).clone() };
+                self.table.server = Arc::new(server);
             }
             Command::Tick => {
                 self.table.tick(now);

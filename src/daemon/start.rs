@@ -18,7 +18,7 @@ use super::link::Interface;
 use super::neighbours::{self, Watch};
 use super::reconcile::{Follow, Followed, Reconciler};
 use super::signals::Signals;
-use super::{dhcp, host, ipv6, log, power};
+use super::{dhcp, firmware, host, ipv6, log, power};
 use crate::api::router;
 use crate::api::types::SourceStatus;
 use crate::config::{self, Config, Network, Reconcile, Tls};
@@ -32,6 +32,8 @@ use crate::table::Server;
 
 /// How long transfers may go on after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How long threads that still read files have afterwards.
+const LEFT_OVER: Duration = Duration::from_secs(1);
 /// How often maintenance windows are looked at.
 const CLOCK: Duration = Duration::from_secs(5);
 /// Time between two sweeps of the state directory.
@@ -49,6 +51,8 @@ pub fn run(config: Config) -> Result<(), Failure> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(serve(config));
+    // A thread that waits for a file server which does not answer is not waited for.
+    runtime.shutdown_timeout(LEFT_OVER);
     log::flush();
     outcome
 }
@@ -92,6 +96,7 @@ async fn serve(config: Config) -> Result<(), Failure> {
     tasks.spawn(follow(reconciler.clone(), queue, stopping.clone()));
     tasks.spawn(sweep(config.clone(), reconciler.clone(), stopping.clone()));
     tasks.spawn(keep_time(keeper.clone(), stopping.clone()));
+    tasks.spawn(firmware::follow(keeper.clone(), config.firmware.paths.clone(), stopping.clone()));
     tasks.spawn(power::watch(keeper.clone(), Trust::of_host(), power::Pace::default(), stopping.clone()));
     if let Some(answering) = answering {
         answering.start(reconciler.statuses(), &stopping, &mut tasks).await;

@@ -47,10 +47,13 @@ impl Reconciler {
         if same {
             return;
         }
-        tracing::warn!(%name, condition, revision, "{reason}");
         let shown = revision.map(|revision| format!("{revision}: ")).unwrap_or_default();
-        let first = reason.lines().next().unwrap_or("").to_owned();
+        let (first, rest) = reason.split_once('\n').unwrap_or((&reason, ""));
+        // The event is logged where events are: only what it has no room for is left.
         self.tell(name, format!("{shown}{condition}: {first}"));
+        if !rest.is_empty() {
+            tracing::warn!(%name, condition, revision, "{rest}");
+        }
         self.change(name, |status| {
             if status.condition != condition {
                 status.since = now().to_string();
