@@ -322,7 +322,7 @@ fn what_is_no_image_says_so() {
         assert!(matches!(image::open(&lab.path(name)), Err(MediaError::NotAnImage { .. })), "{name}");
     }
     assert!(matches!(image::open(&lab.path("absent")), Err(MediaError::Missing { .. })));
-    assert!(matches!(image::open(lab.folder.path()), Err(MediaError::NotAnImage { .. })));
+    assert!(matches!(image::open(lab.folder.path()), Err(MediaError::Io { .. })));
 }
 
 /// A fixed sequence of numbers (an LCG): every run makes the same mutants.

@@ -208,6 +208,26 @@ async fn an_images_digest_is_compared_again_when_it_changes() {
     house.condition("Ready").await;
 }
 
+/// The digest of a large image takes minutes: everybody can see how far it is, and the daemon goes on.
+#[tokio::test]
+async fn a_large_image_holds_up_nothing() {
+    let iso = format!("iso = {{ file = 'x.iso', sha256 = '{}' }}\nkernel = 'k'", "0".repeat(64));
+    let house = House::new(&[("a.toml", &manifest(&iso))]).await;
+    house.condition("Invalid").await;
+    // Nothing but holes, and hours to go on a slow disk.
+    File::create(house.media("x.iso")).unwrap().set_len(64 << 30).unwrap();
+    let waiting = house.condition("Waiting").await;
+    assert!(waiting.reason.starts_with("waiting for x.iso: its sha256 is being computed: "), "{}", waiting.reason);
+    assert!(waiting.reason.contains(" % of 65536 MiB"), "{}", waiting.reason);
+    let later = house.status("progress", |status| status.reason != waiting.reason).await;
+    assert_eq!((later.condition, later.since), ("Waiting".to_owned(), waiting.since));
+    let told = house.keeper.events(0, None, 1000).into_iter().filter(|(_, event)| event.text.contains("Waiting"));
+    assert_eq!(told.count(), 1, "how far it is is no news");
+    fs::write(house.media("vmlinuz"), "kernel").unwrap();
+    fs::write(house.folder.path().join("inventory/a.toml"), manifest("kernel = 'vmlinuz'")).unwrap();
+    house.condition("Ready").await;
+}
+
 #[tokio::test]
 async fn a_key_that_arrives_late_is_taken() {
     let text = format!(

@@ -62,6 +62,7 @@ fn fetch(request: &Request) -> Result<Fetched, Failure> {
     // SAFETY: as above. A partial clone may well have all that is wanted.
     unsafe { git2::opts::set_extensions(&["partialclone"]) }.map_err(words)?;
     let verify = request.verify()?;
+    tidy::clear(&request.mirror);
     let mut repository = mirror::open_or_create(&request.mirror)?;
     let fetched = match request.kind.as_str() {
         "commit" if has_commit(&repository, &request.name) => pinned(request),

@@ -32,6 +32,19 @@ pub fn pack(repository: &Repository) -> Result<(), git2::Error> {
     repack(repository, &stale)
 }
 
+/// Removes what a fetch that was killed left in the mirror: half packs, which fill the disk, and locks,
+/// which keep out every later one. Call it while nobody else uses the mirror.
+pub fn clear(mirror: &Path) {
+    let packs = files(&mirror.join("objects/pack")).into_iter();
+    // As libgit2's futils.c names its temporary files.
+    let halves = packs.filter(|path| path.to_string_lossy().contains("_git2_"));
+    let locks = ["", "refs"].map(|folder| files(&mirror.join(folder))).into_iter().flatten();
+    for path in halves.chain(locks.filter(|path| has_ending(path, "lock"))) {
+        // What stays is found by the fetch itself.
+        let _ = std::fs::remove_file(path);
+    }
+}
+
 /// Writes one pack and removes the `stale` files. Of a shallow mirror only the newest commits stay:
 /// what lies before them was never asked for.
 fn repack(repository: &Repository, stale: &[PathBuf]) -> Result<(), git2::Error> {
@@ -173,6 +186,19 @@ mod tests {
         fs::remove_file(&fresh).unwrap();
         sweep(place.path(), &[used].into());
         assert!(older.exists(), "there is room for it");
+    }
+
+    #[test]
+    fn what_a_killed_fetch_left_is_cleared() {
+        let mirror = tempfile::tempdir().unwrap();
+        Repository::init_bare(mirror.path()).unwrap();
+        let left = ["objects/pack/pack_git2_0a1b2c", "refs/followed.lock", "shallow.lock"];
+        for name in left.into_iter().chain(["objects/pack/pack-1.pack"]) {
+            fs::write(mirror.path().join(name), "x").unwrap();
+        }
+        clear(mirror.path());
+        assert!(left.iter().all(|name| !mirror.path().join(name).exists()));
+        assert!(mirror.path().join("objects/pack/pack-1.pack").exists() && mirror.path().join("HEAD").exists());
     }
 
     #[test]
