@@ -198,7 +198,9 @@ mod tests {
         }
         clear(mirror.path());
         assert!(left.iter().all(|name| !mirror.path().join(name).exists()));
-        assert!(mirror.path().join("objects/pack/pack-1.pack").exists() && mirror.path().join("HEAD").exists());
+        assert!(
+            mirror.path().join("objects/pack/pack-1.pack").exists() && mirror.path().join("HEAD").exists()
+        );
     }
 
     #[test]
