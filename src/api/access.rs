@@ -289,7 +289,14 @@ mod tests {
         for own in ["localhost", "LOCALHOST:9", "127.0.0.1:12345", "[::1]:1", "127.0.0.5", "127.9.9.9"] {
             assert_eq!(host(own), 200, "{own}");
         }
-        for other in ["evil.example", "evil.example:12345", "10.0.0.1", "localhost.evil.example", "[::2]", "localhost,evil"] {
+        for other in [
+            "evil.example",
+            "evil.example:12345",
+            "10.0.0.1",
+            "localhost.evil.example",
+            "[::2]",
+            "localhost,evil",
+        ] {
             assert_eq!(host(other), 421, "{other}");
         }
         for odd in ["", " ", "a b", "user@localhost", "http://localhost/", ":12345"] {

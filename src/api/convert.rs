@@ -196,7 +196,7 @@ pub fn event(sequence: u64, event: &Event) -> types::Event {
         mac: event.mac.map(|mac| mac.to_string()),
         address: event.address,
         deployment: event.deployment.as_ref().map(ToString::to_string),
-        text: event.text.clone(),
+        text: event.text.to_string(),
     }
 }
 

@@ -263,7 +263,7 @@ fn last_of(boot: &[&(u64, Event)], stage: Stage) -> String {
     boot.iter()
         .rev()
         .find(|(_, event)| event.stage == stage)
-        .map(|(_, event)| event.text.clone())
+        .map(|(_, event)| event.text.to_string())
         .unwrap_or_default()
 }
 

@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use crate::model::printable;
+
 /// What a command that was asked for JSON prints when it fails.
 #[derive(Serialize)]
 struct Failure<'a> {
@@ -97,7 +99,7 @@ pub fn failed(why: &str, json: bool) -> Exit {
 pub fn print_failure(why: &str) -> Exit {
     let failure = Failure { error: why };
     match serde_json::to_string(&failure) {
-        Ok(text) => print(&format!("{text}\n")),
+        Ok(text) => print(&printable::json(&format!("{text}\n"))),
         Err(_) => Exit::Failed,
     }
 }
@@ -105,7 +107,7 @@ pub fn print_failure(why: &str) -> Exit {
 /// Writes a command's result to stdout as JSON.
 pub fn print_json(value: &impl Serialize) -> Exit {
     match serde_json::to_string_pretty(value) {
-        Ok(text) => print(&format!("{text}\n")),
+        Ok(text) => print(&printable::json(&format!("{text}\n"))),
         Err(error) => {
             talk(&error.to_string());
             Exit::Failed
@@ -116,7 +118,8 @@ pub fn print_json(value: &impl Serialize) -> Exit {
 /// Says something to the person, on stderr. Nobody listening is no mistake.
 pub fn say(text: impl std::fmt::Display) {
     use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "{text}");
+    let text = text.to_string();
+    let _ = writeln!(std::io::stderr(), "{}", printable::lines(&text));
 }
 
 /// The same, with our name before it.

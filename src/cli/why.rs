@@ -14,7 +14,7 @@ use crate::api::types::{Offer, Power, Why};
 use crate::api::why::why;
 use crate::desired::inherited;
 use crate::media::Shelf;
-use crate::model::Cidr;
+use crate::model::{Cidr, printable};
 use crate::table::{Server, Table};
 
 #[derive(Args, Debug)]
@@ -156,7 +156,7 @@ fn show(found: &Why, json: bool) -> Exit {
         exit::print_json(found);
         return Exit::Done;
     }
-    print(&text(found))
+    print(&printable::lines(&text(found)))
 }
 
 fn text(found: &Why) -> String {

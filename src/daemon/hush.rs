@@ -48,13 +48,15 @@ impl Hush {
         if event.stage != Stage::Silence {
             return false;
         }
-        let repeated =
-            self.told.get(&event.mac).is_some_and(|(at, text)| *text == event.text && event.at < *at + QUIET);
+        let repeated = self
+            .told
+            .get(&event.mac)
+            .is_some_and(|(at, text)| event.text == text.as_str() && event.at < *at + QUIET);
         if !repeated {
             if self.told.len() >= MACHINES_MAX {
                 self.told.clear();
             }
-            self.told.insert(event.mac, (event.at, event.text.clone()));
+            self.told.insert(event.mac, (event.at, event.text.to_string()));
         }
         repeated
     }

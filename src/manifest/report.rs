@@ -23,6 +23,7 @@ pub use sarif::sarif;
 use std::borrow::Cow;
 
 use super::{Position, Problem, Sources};
+use crate::model::printable::{is_printable, json as json_text, line};
 
 /// What a check found, on its way to a program or a service.
 #[derive(Clone, Copy, Debug)]
@@ -61,47 +62,10 @@ fn details(problem: &Problem) -> Vec<String> {
 
 /// Control characters come from files: escaped, they can't play with a terminal.
 fn escaped(text: &str) -> Cow<'_, str> {
-    if !text.contains(harmful) {
-        return text.into();
-    }
-    let mut safe = String::with_capacity(text.len() + 8);
-    for c in text.chars() {
-        match harmful(c) {
-            true => safe.extend(c.escape_default()),
-            false => safe.push(c),
-        }
-    }
-    safe.into()
+    line(text)
 }
 
-/// The text of a JSON value with every harmful character as `\uXXXX`: the value stays the same.
-fn json_text(json: &str) -> String {
-    let mut text = String::with_capacity(json.len());
-    for c in json.chars() {
-        match c {
-            // Between values; inside them it is escaped already.
-            '\n' => text.push(c),
-            c if harmful(c) => text.push_str(&format!("\\u{:04x}", u32::from(c))),
-            c => text.push(c),
-        }
-    }
-    text
-}
-
-/// Control characters and those that change the direction of writing.
+/// What would drive a terminal or mislead who reads it.
 fn harmful(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn json_keeps_its_value_and_loses_its_teeth() {
-        let wild = "a\u{1b}[31m\u{7f}\u{9b}\u{202e}\u{2028}é\n";
-        let text = json_text(&serde_json::to_string(&[wild]).unwrap());
-        assert!(!text.contains(harmful), "{text:?}");
-        assert_eq!(serde_json::from_str::<Vec<String>>(&text).unwrap(), [wild]);
-    }
+    !is_printable(c)
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::{Action, Change, Hold, Impact, Patch, Plan};
+use crate::model::printable;
 
 /// Most characters of a comment: GitHub refuses more than 65,536.
 const COMMENT_MAX: usize = 60_000;
@@ -23,7 +24,7 @@ pub fn text(plan: &Plan) -> String {
         let _ = writeln!(out, "{note}");
     }
     let _ = writeln!(out, "{}\n{}", summary(plan), plan.blast.line());
-    printable(&out)
+    printable::lines(&out).into_owned()
 }
 
 fn lines(out: &mut String, change: &Change) {
@@ -77,7 +78,7 @@ pub fn markdown(plan: &Plan, holds: &[Hold]) -> String {
             item(&mut part, change);
             if out.len() + part.len() > COMMENT_MAX {
                 let _ = writeln!(out, "\n… this comment is full; `voldemort plan` shows the rest.");
-                return printable(&out);
+                return printable::lines(&out).into_owned();
             }
             out += &part;
         }
@@ -85,7 +86,7 @@ pub fn markdown(plan: &Plan, holds: &[Hold]) -> String {
     if let Some(note) = uncompared(plan) {
         let _ = writeln!(out, "\n{note}");
     }
-    printable(&out)
+    printable::lines(&out).into_owned()
 }
 
 fn item(out: &mut String, change: &Change) {
@@ -191,9 +192,4 @@ fn cell(text: &str) -> String {
         }
     }
     out
-}
-
-/// Without what would steer a terminal: texts come out of files.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
 }

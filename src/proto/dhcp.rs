@@ -102,7 +102,7 @@ pub fn handle(table: &Table, link: &Link, now: Time, datagram: &[u8]) -> Decisio
         Mode::Off => silence(Reason::Off, Some(request.mac)),
         Mode::Listen => match server::answer(table, link, now, &request) {
             Decision::Reply { events, .. } => {
-                let would: Vec<String> = events.into_iter().map(|event| event.text).collect();
+                let would: Vec<String> = events.into_iter().map(|event| event.text.into()).collect();
                 silence(Reason::Listening(would.join("; ")), Some(request.mac))
             }
             Decision::NeedLease(lease, _) => {

@@ -73,7 +73,7 @@ pub fn handle(table: &Table, link: &Link, now: Time, datagram: &[u8]) -> Decisio
         // There is no such thing as ProxyDHCP in IPv6.
         (Mode::Proxy | Mode::Listen, Decision::Reply { events, .. }) => {
             let mac = events.iter().find_map(|event| event.mac);
-            let would: Vec<String> = events.into_iter().map(|event| event.text).collect();
+            let would: Vec<String> = events.into_iter().map(|event| event.text.into()).collect();
             silence(Reason::Listening(would.join("; ")), mac)
         }
         (Mode::Proxy | Mode::Listen, Decision::NeedLease(lease)) => {

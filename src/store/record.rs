@@ -153,7 +153,7 @@ impl EventRecord {
             deployment: deployment.as_ref().map(Name::to_string),
             arch: arch.map(|arch| (arch.cpu.to_string(), arch.firmware.to_string())),
             ipxe: *ipxe,
-            text: text.clone(),
+            text: text.to_string(),
         }
     }
 
@@ -172,7 +172,7 @@ impl EventRecord {
             deployment: self.deployment.and_then(|name| name.parse().ok()),
             arch,
             ipxe: self.ipxe,
-            text: self.text,
+            text: self.text.into(),
         })
     }
 }
@@ -262,7 +262,7 @@ mod tests {
             text: String,
         ) {
             let (at, address) = (Time(at), address.map(|bits: u32| std::net::Ipv4Addr::from(bits).into()));
-            let event = Event { at, stage, mac, address, deployment, arch, ipxe, text };
+            let event = Event { at, stage, mac, address, deployment, arch, ipxe, text: text.into() };
             let record: EventRecord = read(&write(&EventRecord::of(&event))).unwrap();
             prop_assert_eq!(record.into_event(), Ok(event));
         }

@@ -189,7 +189,7 @@ impl Table {
         seen.ipxe = event.ipxe.unwrap_or(seen.ipxe);
         seen.address = event.address.or(seen.address);
         match event.stage {
-            Stage::Stuck => seen.stuck = Some(event.text.as_str().into()),
+            Stage::Stuck => seen.stuck = Some((*event.text).into()),
             Stage::Answers | Stage::Progress | Stage::Completed => seen.stuck = None,
             _ => {}
         }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
-use crate::model::{ClientArch, Mac, Name, Time};
+use crate::model::{ClientArch, Line, Mac, Name, Time};
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,13 +16,13 @@ pub struct Event {
     pub arch: Option<ClientArch>,
     /// Whether iPXE spoke, when DHCP tells.
     pub ipxe: Option<bool>,
-    /// One line for people: what was given, or why not.
-    pub text: String,
+    /// One printable line for people: what was given, or why not. Names and texts in it come off the wire.
+    pub text: Line,
 }
 
 impl Event {
     /// Something that no machine had part in.
-    pub fn new(at: Time, stage: Stage, text: impl Into<String>) -> Event {
+    pub fn new(at: Time, stage: Stage, text: impl Into<Line>) -> Event {
         Event {
             at,
             stage,

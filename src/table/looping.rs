@@ -58,7 +58,7 @@ impl Loops {
                 if let Some(track) =
                     self.tracks.get_mut(&mac).filter(|track| rank(stage) > rank(track.furthest))
                 {
-                    (track.furthest, track.by) = (stage, event.text.clone());
+                    (track.furthest, track.by) = (stage, event.text.to_string());
                 }
                 None
             }
@@ -102,7 +102,7 @@ impl Loops {
             track.boots,
             reached(furthest, &by)
         );
-        Some(Event { stage: Stage::Stuck, text, ipxe: None, arch: None, ..event.clone() })
+        Some(Event { stage: Stage::Stuck, text: text.into(), ipxe: None, arch: None, ..event.clone() })
     }
 }
 
@@ -166,7 +166,7 @@ mod tests {
             let rest = stages.iter().map(|stage| event(start + 5, *stage, Some(true)));
             told.extend(firmware.into_iter().chain(rest).filter_map(|event| loops.see(&event)));
         }
-        told.into_iter().map(|event| event.text).collect()
+        told.into_iter().map(|event| event.text.into()).collect()
     }
 
     #[test]

@@ -202,7 +202,7 @@ pub fn arch(cpu: Cpu, firmware: Firmware, speaker: Speaker) -> u16 {
 /// What was answered, as the timeline has it.
 fn step(reply: &Reply, events: &[Event], stage: Stage) -> Step {
     let said = events.iter().find(|event| event.stage == stage);
-    let text = said.map_or_else(String::new, |event| event.text.clone());
+    let text = said.map_or_else(String::new, |event| event.text.to_string());
     Step { stage, text, detail: Detail::Datagram(reply.0.clone()) }
 }
 

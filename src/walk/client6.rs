@@ -129,7 +129,7 @@ impl Reply {
 
     fn step(&self, stage: Stage) -> Step {
         let said = self.events.iter().find(|event| event.stage == stage);
-        let text = said.map_or_else(String::new, |event| event.text.clone());
+        let text = said.map_or_else(String::new, |event| event.text.to_string());
         Step { stage, text, detail: Detail::Datagram6(self.bytes.clone().into()) }
     }
 }

@@ -9,6 +9,7 @@ use dhcproto::{Decodable, Decoder};
 
 use super::{Detail, End, Step, Walk};
 use crate::desired::Deployment;
+use crate::model::printable;
 use crate::proto::dhcp6::wire::{self, code};
 use crate::table::{Stage, Table};
 
@@ -40,24 +41,24 @@ fn step<'a>(out: &mut String, step: &'a Step, walk: &Walk, shown: &mut Shown<'a>
     let stage = step.stage.to_string();
     match &step.detail {
         Detail::Nothing => {
-            let _ = writeln!(out, "{stage:>10}  {}", printable(&step.text));
+            let _ = writeln!(out, "{stage:>10}  {}", printable::line(&step.text));
         }
         Detail::Datagram(_) | Detail::Datagram6(_) if step.stage == Stage::Offer => {}
         Detail::Datagram(datagram) => {
-            let _ = writeln!(out, "{:>10}  {}", "dhcp", printable(&dhcp(datagram)));
+            let _ = writeln!(out, "{:>10}  {}", "dhcp", printable::line(&dhcp(datagram)));
         }
         Detail::Datagram6(datagram) => {
-            let _ = writeln!(out, "{:>10}  {}", "dhcpv6", printable(&dhcp6(datagram)));
+            let _ = writeln!(out, "{:>10}  {}", "dhcpv6", printable::line(&dhcp6(datagram)));
         }
         Detail::File { name, length } => {
-            let _ = writeln!(out, "{stage:>10}  {} ({length} bytes)", printable(name));
+            let _ = writeln!(out, "{stage:>10}  {} ({length} bytes)", printable::line(name));
         }
         Detail::Text { name, text } if text.is_empty() => {
-            let _ = writeln!(out, "{stage:>10}  {} ({})", printable(name), printable(&step.text));
+            let _ = writeln!(out, "{stage:>10}  {} ({})", printable::line(name), printable::line(&step.text));
         }
         Detail::Text { name, text } => {
-            let _ = writeln!(out, "{stage:>10}  {}", printable(name));
-            let _ = writeln!(out, "{:>10}  {}", "", printable(&step.text));
+            let _ = writeln!(out, "{stage:>10}  {}", printable::line(name));
+            let _ = writeln!(out, "{:>10}  {}", "", printable::line(&step.text));
             match shown.iter().find(|(known, _)| *known == &text[..]) {
                 Some((_, place)) => {
                     let _ = writeln!(out, "{:>10}  the same text as above ({place})", "");
@@ -65,7 +66,7 @@ fn step<'a>(out: &mut String, step: &'a Step, walk: &Walk, shown: &mut Shown<'a>
                 None => {
                     shown.push((text, walk.route.to_string()));
                     for line in String::from_utf8_lossy(text).lines() {
-                        let _ = writeln!(out, "{:>10}  | {}", "", printable(line));
+                        let _ = writeln!(out, "{:>10}  | {}", "", printable::line(line));
                     }
                 }
             }
@@ -130,11 +131,6 @@ fn end(end: &End) -> String {
         End::NetworkBoots => "runs from the network, at every boot".into(),
         End::Unassigned => "no machine is free for it".into(),
         End::NotAtHand(file) => format!("{file} is not at hand here, so the boot was rehearsed without it"),
-        End::Stopped(stop) => format!("STOPS: {}", printable(&stop.why)),
+        End::Stopped(stop) => format!("STOPS: {}", printable::line(&stop.why)),
     }
-}
-
-/// Without what would steer a terminal.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\t' { '\u{fffd}' } else { c }).collect()
 }

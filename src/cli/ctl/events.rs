@@ -2,10 +2,10 @@
 
 use clap::Args;
 
-use super::table;
 use crate::api::types;
 use crate::cli::Exit;
 use crate::cli::remote::{self, Remote};
+use crate::model::printable::{json, line};
 
 /// Show what machines did, oldest first
 #[derive(Args, Debug)]
@@ -43,17 +43,11 @@ pub fn run(arguments: &Arguments, remote: &Remote) -> Exit {
 
 fn show(arguments: &Arguments, event: &types::Event) {
     if arguments.output == "jsonl" {
-        if let Ok(line) = serde_json::to_string(event) {
-            println!("{line}");
+        if let Ok(text) = serde_json::to_string(event) {
+            println!("{}", json(&text));
         }
         return;
     }
     let who = event.deployment.as_ref().or(event.mac.as_ref()).map_or("-", String::as_str);
-    println!(
-        "{}  {:<10}  {:<18}  {}",
-        event.at,
-        event.stage,
-        table::printable(who),
-        table::printable(&event.text)
-    );
+    println!("{}  {:<10}  {:<18}  {}", event.at, event.stage, line(who), line(&event.text));
 }

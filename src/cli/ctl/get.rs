@@ -11,6 +11,7 @@ use crate::api::client::ClientError;
 use crate::api::types;
 use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, exit};
+use crate::model::printable;
 use crate::plan::report;
 
 /// List what the daemon knows
@@ -270,14 +271,14 @@ source       {}",
 fn print_source(source: &types::SourceStatus) {
     let types::SourceStatus { name: _, location, applied, attempted, condition, reason, since, next } =
         source;
-    println!("inventory    {location}");
+    println!("inventory    {}", table::printable(location));
     println!("applied      {}", or_dash(Some(applied).filter(|applied| !applied.is_empty())));
     println!("attempted    {}", or_dash(Some(attempted).filter(|attempted| !attempted.is_empty())));
-    println!("condition    {condition} since {since}");
+    println!("condition    {} since {since}", table::printable(condition));
     if let Some(next) = next {
         println!("next look    {next}");
     }
     if !reason.is_empty() {
-        println!("{reason}");
+        println!("{}", printable::lines(reason));
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use crate::model::printable::line;
+
 /// Left-aligned columns under their titles, two blanks apart; control characters are escaped,
 /// since names and texts may have come off the wire.
 pub fn format(titles: &[&str], rows: &[Vec<String>]) -> String {
@@ -15,21 +17,19 @@ pub fn format(titles: &[&str], rows: &[Vec<String>]) -> String {
     let widths: Vec<usize> = (0..titles.len()).map(width).collect();
     let mut out = String::new();
     for row in std::iter::once(&titles).chain(&rows) {
-        let mut line = String::new();
+        let mut shown = String::new();
         for (cell, width) in row.iter().zip(&widths) {
-            let _ = write!(line, "{cell:<width$}  ");
+            let _ = write!(shown, "{cell:<width$}  ");
         }
-        out.push_str(line.trim_end());
+        out.push_str(shown.trim_end());
         out.push('\n');
     }
     out
 }
 
-/// Escapes what could drive a terminal.
+/// Escapes what could drive a terminal, or mislead who reads it.
 pub fn printable(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] })
-        .collect()
+    line(text).into_owned()
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
+use crate::model::printable::is_printable;
+
 /// Follows the file that QEMU writes the serial line to.
 #[derive(Debug)]
 pub struct Serial {
@@ -69,8 +71,8 @@ pub fn printable(line: &str) -> String {
                 characters.by_ref().find(|end| ('\x40'..='\x7e').contains(end));
             }
             '\t' => out.push(' '),
-            control if control.is_control() => out.extend(control.escape_default()),
-            other => out.push(other),
+            other if is_printable(other) => out.push(other),
+            other => out.extend(other.escape_default()),
         }
     }
     out

@@ -29,7 +29,7 @@ impl Draft {
             *to = address;
         }
         event.address = Some(IpAddr::V4(address));
-        event.text = format!("{verb} {address} {}", event.text);
+        event.text = format!("{verb} {address} {}", event.text).into();
         Decision::Reply { bytes, to, events: vec![event] }
     }
 }

@@ -77,8 +77,8 @@ fn answer(table: &Table, link: &Link, now: Time, request: &Request, kind: Messag
         arch: client.arch,
         ipxe: Some(client.is_ipxe()),
         text: match deployment {
-            Some(one) => format!("as proxy (deployment {}, {}){}", one.name, one.origin, file.text()),
-            None => format!("as proxy{}", file.text()),
+            Some(one) => format!("as proxy (deployment {}, {}){}", one.name, one.origin, file.text()).into(),
+            None => format!("as proxy{}", file.text()).into(),
         },
     };
     match reply.encode() {

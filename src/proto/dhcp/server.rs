@@ -478,7 +478,7 @@ impl Case<'_> {
             deployment: asker.deployment.map(|deployment| deployment.name.clone()),
             arch: asker.client.arch,
             ipxe: asker.client.boots().then_some(asker.client.is_ipxe()),
-            text,
+            text: text.into(),
         }
     }
 

@@ -121,7 +121,7 @@ impl Silence {
             deployment: self.deployment.clone(),
             arch: None,
             ipxe: None,
-            text: self.reason.to_string(),
+            text: self.reason.to_string().into(),
         }
     }
 }

@@ -391,7 +391,7 @@ impl Case<'_> {
             deployment: self.deployment.map(|deployment| deployment.name.clone()),
             arch: self.client.arch,
             ipxe: self.client.boots().then_some(self.client.is_ipxe()),
-            text,
+            text: text.into(),
         }
     }
 
