@@ -14,6 +14,9 @@ pub const MAX_BLOCK: u16 = 65464;
 pub const MAX_WINDOW: u16 = 64;
 /// IP, UDP and TFTP headers in front of the data, in bytes.
 const HEADERS: u16 = 32;
+/// Ethernet's largest packet, in bytes. The path of this host alone says nothing of the client's card: on a
+/// jumbo host beside usual ones, larger blocks would be lost by the switch, every time.
+const USUAL_MTU: u16 = 1500;
 /// What `utimeout` may be, in microseconds (tftp-hpa).
 const MICROSECONDS: std::ops::RangeInclusive<u64> = 10_000..=255_000_000;
 
@@ -57,7 +60,7 @@ impl Grant {
         let at_most = |limit: u16| u16::try_from(asked).unwrap_or(u16::MAX).min(limit);
         match name.to_ascii_lowercase().as_slice() {
             b"blksize" if asked >= MIN_BLOCK.into() => {
-                let fitting = mtu.saturating_sub(HEADERS).clamp(MIN_BLOCK, MAX_BLOCK);
+                let fitting = mtu.min(USUAL_MTU).saturating_sub(HEADERS).clamp(MIN_BLOCK, MAX_BLOCK);
                 self.block = at_most(fitting);
                 Some(self.block.into())
             }
@@ -115,8 +118,8 @@ mod tests {
         let request = Request { name: b"x", mode: Mode::Octet, options: wide.to_vec() };
         assert_eq!(Grant::negotiate(&request, None, 1400).block, 1368);
         let jumbo = Request { options: vec![(&b"blksize"[..], &b"65464"[..])], ..request.clone() };
-        assert_eq!(Grant::negotiate(&jumbo, None, 9000).block, 8968);
-        assert_eq!(Grant::negotiate(&jumbo, None, u16::MAX).block, 65464);
+        assert_eq!(Grant::negotiate(&jumbo, None, 9000).block, 1468);
+        assert_eq!(Grant::negotiate(&jumbo, None, u16::MAX).block, 1468);
         assert_eq!(Grant::negotiate(&request, None, 20).block, 8);
     }
 

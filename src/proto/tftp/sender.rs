@@ -12,6 +12,10 @@ use super::rtt::Patience;
 /// A client that made no progress for so long is gone.
 const PATIENCE_ENDS: Duration = Duration::from_secs(30);
 
+/// Most sends to a client that never answered anything: the request may be in the name of another, who is
+/// not to be flooded by it.
+const UNANSWERED_SENDS: u8 = 3;
+
 /// Go-back-N from the first block the client has not acknowledged.
 #[derive(Clone, Debug)]
 pub struct Sender {
@@ -35,6 +39,8 @@ pub struct Sender {
     /// So was the window before: its copies may still cause repeated acknowledgements.
     copies_before: bool,
     answered: bool,
+    /// How often something was sent before the first answer.
+    unanswered: u8,
     patience: Patience,
     progress_at: Duration,
     outcome: Option<Outcome>,
@@ -95,6 +101,7 @@ impl Sender {
             copies: false,
             copies_before: false,
             answered: false,
+            unanswered: 0,
             patience: Patience::new(timeout),
             progress_at: now,
             outcome: None,
@@ -133,6 +140,7 @@ impl Sender {
         }
         self.due = false;
         self.sent_at = now;
+        self.unanswered = self.unanswered.saturating_add(1);
         if let Some(offer) = &self.offer {
             return Some(Transmit::Offer(offer.clone()));
         }
@@ -159,7 +167,8 @@ impl Sender {
         if self.outcome.is_some() || now < self.deadline() {
             return;
         }
-        if now >= self.progress_at + PATIENCE_ENDS {
+        let unheard = !self.answered && self.unanswered >= UNANSWERED_SENDS;
+        if unheard || now >= self.progress_at + PATIENCE_ENDS {
             return self.handle_gone();
         }
         self.patience.double();
@@ -170,7 +179,8 @@ impl Sender {
     pub fn handle_gone(&mut self) {
         let outcome = match self.offer {
             Some(_) => Outcome::Probed,
-            None if self.acked + 1 == self.last() => Outcome::LastAckMissing,
+            // Whoever never answered may never have asked.
+            None if self.answered && self.acked + 1 == self.last() => Outcome::LastAckMissing,
             None => Outcome::Silent,
         };
         self.outcome.get_or_insert(outcome);

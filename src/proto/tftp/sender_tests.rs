@@ -276,18 +276,35 @@ fn silence(sender: &mut Sender, mut now: Duration) -> (u32, Duration) {
 
 #[test]
 fn silence_ends_a_transfer_after_half_a_minute() {
-    let mut offered = Sender::new(5000, grant(512, 1, true), Duration::ZERO);
-    let (sent, ended) = silence(&mut offered, Duration::ZERO);
-    assert_eq!((offered.outcome(), ended), (Some(&Outcome::Probed), PATIENCE_ENDS));
-    assert_eq!(sent, 7);
+    let mut started = Sender::new(5000, grant(512, 1, true), Duration::ZERO);
+    assert!(started.poll_transmit(Duration::ZERO).is_some());
+    started.handle(MS, &Packet::Ack(0));
+    let (sent, ended) = silence(&mut started, MS);
+    assert_eq!((started.outcome(), ended), (Some(&Outcome::Silent), PATIENCE_ENDS + MS));
+    assert!((5..10).contains(&sent), "{sent}");
 
-    let mut started = Sender::new(5000, grant(512, 1, false), Duration::ZERO);
-    silence(&mut started, Duration::ZERO);
-    assert_eq!(started.outcome(), Some(&Outcome::Silent));
-
-    let mut nearly = Sender::new(10, grant(512, 1, false), Duration::ZERO);
-    silence(&mut nearly, Duration::ZERO);
+    let mut nearly = Sender::new(10, grant(512, 1, true), Duration::ZERO);
+    assert!(nearly.poll_transmit(Duration::ZERO).is_some());
+    nearly.handle(MS, &Packet::Ack(0));
+    silence(&mut nearly, MS);
     assert_eq!(nearly.outcome(), Some(&Outcome::LastAckMissing));
+}
+
+/// A request in the name of another floods nobody, whatever it asks for, and proves nothing.
+#[test]
+fn who_never_answers_is_sent_to_three_times() {
+    for window in [1, 16, 64] {
+        for (offer, length) in [(true, 5000), (false, 5000), (false, 10), (true, 0)] {
+            for timeout in [None, Some(Duration::from_millis(10)), Some(Duration::from_secs(255))] {
+                let grant = Grant { timeout, ..grant(512, if offer { window } else { 1 }, offer) };
+                let mut sender = Sender::new(length, grant, Duration::ZERO);
+                let (sent, ended) = silence(&mut sender, Duration::ZERO);
+                let outcome = if offer { Outcome::Probed } else { Outcome::Silent };
+                assert_eq!((sender.outcome(), sent), (Some(&outcome), 3), "{offer} {length}");
+                assert!(ended <= Duration::from_secs(10), "{ended:?}");
+            }
+        }
+    }
 }
 
 #[test]
