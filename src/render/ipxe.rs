@@ -9,6 +9,11 @@ use std::fmt::Write;
 use super::CmdlineError;
 use crate::model::Firmware;
 
+/// How often each file is asked for, and the seconds between: a daemon that is started anew, or a switch port
+/// that comes up, is waited for.
+const TRIES: u8 = 8;
+const PAUSE: u8 = 3;
+
 /// A boot to write down.
 #[derive(Clone, Debug, Default)]
 pub struct Script {
@@ -35,15 +40,42 @@ pub fn install(script: &Script) -> Result<String, CmdlineError> {
     for setting in settings(&kernel) {
         out.push_str(setting);
     }
-    kernel.push("|| goto fail".to_owned());
+    let _ = write!(out, "set tries:int32 0\n:load\n");
+    kernel.push("|| goto again".to_owned());
     line(&mut out, &kernel);
     for (name, initrd) in names.iter().zip(&script.initrd_urls) {
-        line(&mut out, &["initrd --name", name, &url(initrd)?, "|| goto fail"]);
+        line(&mut out, &["initrd --name", name, &url(initrd)?, "|| goto again"]);
     }
-    out.push_str("boot || goto fail\n:fail\n");
+    let _ = write!(
+        out,
+        "boot || goto fail\n\
+         :again\n\
+         inc tries\n\
+         iseq ${{tries}} {TRIES} && goto fail ||\n\
+         echo voldemort: not fetched, the reason is above: trying again\n\
+         sleep {PAUSE}\n\
+         imgfree\n\
+         goto load\n\
+         :fail\n"
+    );
     line(&mut out, &["echo voldemort: this boot failed, the reason is above:", &comment]);
     out.push_str("sleep 30\nexit 1\n");
     Ok(out)
+}
+
+/// Fetches and becomes the script at `url`, which is written as iPXE is to read it. `--replace`: what that
+/// script ends with is not the failure of a fetch.
+pub fn chain(url: &str) -> String {
+    format!(
+        "#!ipxe\n\
+         set tries:int32 0\n\
+         :chain\n\
+         chain --replace {url} ||\n\
+         inc tries\n\
+         iseq ${{tries}} {TRIES} && exit 1 ||\n\
+         sleep {PAUSE}\n\
+         goto chain\n"
+    )
 }
 
 /// Goes on to the local disk. `exit 1` makes UEFI take its next boot entry, where `exit 0` ends in
@@ -181,9 +213,18 @@ mod tests {
             install(&script(&["auto=true", "---", "console=ttyS0"])).unwrap(),
             "#!ipxe\n\
              echo voldemort: installing web-1 (redeploy 2)\n\
-             kernel --name linux http://10.0.10.1/debian/install.amd/vmlinuz initrd=main auto=true --- console=ttyS0 || goto fail\n\
-             initrd --name main http://10.0.10.1/debian/install.amd/initrd.gz || goto fail\n\
+             set tries:int32 0\n\
+             :load\n\
+             kernel --name linux http://10.0.10.1/debian/install.amd/vmlinuz initrd=main auto=true --- console=ttyS0 || goto again\n\
+             initrd --name main http://10.0.10.1/debian/install.amd/initrd.gz || goto again\n\
              boot || goto fail\n\
+             :again\n\
+             inc tries\n\
+             iseq ${tries} 8 && goto fail ||\n\
+             echo voldemort: not fetched, the reason is above: trying again\n\
+             sleep 3\n\
+             imgfree\n\
+             goto load\n\
              :fail\n\
              echo voldemort: this boot failed, the reason is above: installing web-1 (redeploy 2)\n\
              sleep 30\n\
@@ -196,8 +237,8 @@ mod tests {
         let mut several = script(&[]);
         several.initrd_urls.push("http://10.0.10.1/debian/firmware.cpio".to_owned());
         let text = install(&several).unwrap();
-        assert!(text.contains(" initrd=part1 initrd=part2 || goto fail\n"), "{text}");
-        assert!(text.contains("initrd --name part2 http://10.0.10.1/debian/firmware.cpio || goto fail\n"));
+        assert!(text.contains(" initrd=part1 initrd=part2 || goto again\n"), "{text}");
+        assert!(text.contains("initrd --name part2 http://10.0.10.1/debian/firmware.cpio || goto again\n"));
         several.initrd_urls.clear();
         assert!(!install(&several).unwrap().contains("initrd"));
     }
@@ -209,9 +250,12 @@ mod tests {
                 .contains(" ds=nocloud;s=http://a/ a=b#c x&&y || goto")
         );
         let text = install(&script(&["a=\"x || y ; z\"", "#c"])).unwrap();
-        assert!(text.contains("set or:hex 7c:7c\nset semicolon:hex 3b\nset hash:hex 23\nkernel"), "{text}");
         assert!(
-            text.contains(" a=\"x ${or:string} y ${semicolon:string} z\" ${hash:string}c || goto fail"),
+            text.contains("set or:hex 7c:7c\nset semicolon:hex 3b\nset hash:hex 23\nset tries"),
+            "{text}"
+        );
+        assert!(
+            text.contains(" a=\"x ${or:string} y ${semicolon:string} z\" ${hash:string}c || goto again"),
             "{text}"
         );
         assert!(kernel_line(&["a=\"b  c\""]).contains(" a=\"b${space:string}${space:string}c\" || goto"));
@@ -235,7 +279,7 @@ mod tests {
         let mut odd = script(&[]);
         odd.comment = "a\nshell || reboot ; #x ${password} \\".to_owned();
         let text = install(&odd).unwrap();
-        assert!(text.contains("echo voldemort: a shell , reboot , x $ {password}\nkernel"), "{text}");
+        assert!(text.contains("echo voldemort: a shell , reboot , x $ {password}\nset tries"), "{text}");
     }
 
     #[test]

@@ -256,7 +256,7 @@ fn by_mac(table: &Table, asker: &Asker) -> String {
         (IpAddr::V6(_), None) => IpAddr::V4(table.server.address),
     };
     let url = table.server.url_at(own);
-    format!("#!ipxe\nchain {url}/ipxe/${{netX/mac:hexhyp}}.ipxe || exit 1\n")
+    render::ipxe::chain(&format!("{url}/ipxe/${{netX/mac:hexhyp}}.ipxe"))
 }
 
 pub(super) fn serve(
