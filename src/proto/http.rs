@@ -9,6 +9,7 @@
 pub mod body;
 mod condition;
 mod date;
+mod field;
 pub mod range;
 pub mod reply;
 pub mod request;

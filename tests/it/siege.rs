@@ -50,13 +50,13 @@ async fn heads_say_what_a_get_would() {
 async fn what_two_readers_could_read_in_two_ways_is_read_in_none() {
     let server = serve(shelf(), Limits::default());
     for request in [
-        "POST /completed HTTP/1.1\nContent-Length: 4\nContent-Length: 0\n\nGET /boot/x.efi HTTP/1.1\n\n",
-        "POST /completed HTTP/1.1\nContent-Length: 0\nTransfer-Encoding: chunked\n\n0\n\n",
-        "POST /completed HTTP/1.1\nTransfer-Encoding: chunked\nTransfer-Encoding: identity\n\n0\n\n",
-        "GET /boot/x.efi HTTP/1.1\nX: a\n folded: b\n\n",
-        "GET /boot/x.efi HTTP/1.1\nX: \0\n\n",
-        "GET /boot/%2e%2e/%2E./etc/passwd HTTP/1.1\n\n",
-        "GET /boot%5c..%5cx HTTP/1.1\n\n",
+        "POST /completed HTTP/1.1\nHost: x\nContent-Length: 4\nContent-Length: 0\n\nGET /boot/x.efi HTTP/1.1\nHost: x\n\n",
+        "POST /completed HTTP/1.1\nHost: x\nContent-Length: 0\nTransfer-Encoding: chunked\n\n0\n\n",
+        "POST /completed HTTP/1.1\nHost: x\nTransfer-Encoding: chunked\nTransfer-Encoding: identity\n\n0\n\n",
+        "GET /boot/x.efi HTTP/1.1\nHost: x\nX: a\n folded: b\n\n",
+        "GET /boot/x.efi HTTP/1.1\nHost: x\nX: \0\n\n",
+        "GET /boot/%2e%2e/%2E./etc/passwd HTTP/1.1\nHost: x\n\n",
+        "GET /boot%5c..%5cx HTTP/1.1\nHost: x\n\n",
     ] {
         let mut client = Client::connect(&server).await;
         client.send(request).await;
@@ -112,7 +112,7 @@ async fn those_who_read_a_byte_at_a_time_cost_little_and_hold_up_nobody() {
     let mut slow = Vec::new();
     for number in 0..400u16 {
         let mut client = connect_from(10 + (number % 4) as u8, &server).await;
-        client.send("GET /big HTTP/1.1\n\n").await;
+        client.send("GET /big HTTP/1.1\nHost: x\n\n").await;
         slow.push(client);
     }
     for round in 0..3 {

@@ -1,6 +1,8 @@
 //! The body of a request, of which the beginning is kept.
 
+use super::field;
 use super::request::{BadRequest, Framing};
+use crate::model::printable;
 
 /// Longest line between chunks, in bytes.
 const MAX_CHUNK_LINE: usize = 256;
@@ -96,8 +98,9 @@ impl BodyReader {
             State::ChunkEnd if line.is_empty() => Ok(State::Size),
             State::ChunkEnd => Err(BadRequest::Framing),
             State::Trailer if line.is_empty() => Ok(State::Done),
-            State::Trailer => Ok(State::Trailer),
-            _ => match chunk_size(line)? {
+            State::Trailer if field::is_field(line) => Ok(State::Trailer),
+            State::Trailer => Err(BadRequest::Framing),
+            _ => match field::chunk_size(line).ok_or(BadRequest::Framing)? {
                 0 => Ok(State::Trailer),
                 size => Ok(State::Chunk(size)),
             },
@@ -118,16 +121,6 @@ fn line(bytes: &[u8]) -> Result<Option<(&[u8], usize)>, BadRequest> {
     }
 }
 
-/// Hexadecimal; an extension after `;` is ignored.
-fn chunk_size(line: &[u8]) -> Result<u64, BadRequest> {
-    let text = std::str::from_utf8(line).map_err(|_| BadRequest::Framing)?;
-    let digits = text.split(';').next().unwrap_or_default().trim();
-    if !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(BadRequest::Framing);
-    }
-    u64::from_str_radix(digits, 16).map_err(|_| BadRequest::Framing)
-}
-
 /// Most characters of a note.
 const MAX_NOTE: usize = 512;
 
@@ -141,7 +134,7 @@ pub fn note(query: &str, body: &[u8]) -> String {
         if !note.is_empty() {
             note.push(' ');
         }
-        note.extend(word.chars().filter(|c| !c.is_control()));
+        note.push_str(&printable::line(word));
     }
     note.chars().take(MAX_NOTE).collect()
 }
@@ -185,7 +178,7 @@ mod tests {
 
     #[test]
     fn notes_are_one_printable_line() {
-        assert_eq!(note("step=late%0acommand", b"exit\r\n 1\x1b[31m"), "step=late command exit 1[31m");
+        assert_eq!(note("step=late%0acommand", b"exit\r\n 1\x1b[31m"), "step=late command exit 1\\u{1b}[31m");
         assert_eq!(note("", &[b'x'; 2000]).len(), MAX_NOTE);
         assert_eq!(note("100%", b""), "100%");
     }

@@ -1,6 +1,7 @@
 //! Conditions a client puts on its request (RFC 9110 section 13).
 
 use super::date;
+use super::field::trim;
 
 /// What identifies the bytes we hold.
 #[derive(Clone, Copy, Debug)]
@@ -14,7 +15,7 @@ pub struct Validators<'a> {
 /// Whether the client already has these bytes. `If-None-Match` is the word if it is there.
 pub fn unchanged(ours: Validators<'_>, none_match: Option<&str>, modified_since: Option<&str>) -> bool {
     if let Some(tags) = none_match {
-        return tags.split(',').any(|tag| matches_weakly(tag.trim(), ours.etag));
+        return tags.split(',').any(|tag| matches_weakly(trim(tag), ours.etag));
     }
     match (modified_since.and_then(date::parse), ours.modified) {
         (Some(since), Some(modified)) => modified <= since,
@@ -27,7 +28,7 @@ pub fn unchanged(ours: Validators<'_>, none_match: Option<&str>, modified_since:
 pub fn mistaken(ours: Validators<'_>, if_match: Option<&str>, unmodified_since: Option<&str>) -> bool {
     if let Some(tags) = if_match {
         let strongly = |tag: &str| tag == "*" || unquoted(tag) == Some(ours.etag);
-        return !tags.split(',').any(|tag| strongly(tag.trim()));
+        return !tags.split(',').any(|tag| strongly(trim(tag)));
     }
     match (unmodified_since.and_then(date::parse), ours.modified) {
         (Some(since), Some(modified)) => modified > since,
@@ -37,7 +38,7 @@ pub fn mistaken(ours: Validators<'_>, if_match: Option<&str>, unmodified_since: 
 
 /// Whether a range may be served: the client's other bytes are of the same content.
 pub fn range_applies(ours: Validators<'_>, if_range: Option<&str>) -> bool {
-    match if_range.map(str::trim) {
+    match if_range.map(trim) {
         None => true,
         Some(tag) if tag.starts_with('"') => unquoted(tag) == Some(ours.etag),
         Some(tag) if tag.starts_with("W/") => false,

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::{DateTimeParser, DateTimePrinter};
 
+use super::field::trim;
 use crate::model::Time;
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`; `None` outside the years the format can hold.
@@ -14,7 +15,7 @@ pub fn print(time: Time) -> Option<String> {
 /// Reads what [`print`] writes; seconds since the epoch. The two older forms of RFC 9110 5.6.7 are
 /// sent by nobody who boots and count as no date.
 pub fn parse(text: &str) -> Option<u64> {
-    let stamp = DateTimeParser::new().parse_timestamp(text.trim()).ok()?;
+    let stamp = DateTimeParser::new().parse_timestamp(trim(text)).ok()?;
     u64::try_from(stamp.as_second()).ok()
 }
 

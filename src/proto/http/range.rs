@@ -1,5 +1,7 @@
 //! `Range: bytes=…` (RFC 9110 section 14): one range or a few.
 
+use super::field::trim;
+
 /// Most ranges of one request; more ask for trouble and get the whole content.
 const MAX_RANGES: usize = 32;
 
@@ -26,11 +28,11 @@ pub enum Asked {
 /// the standard asks; so are ranges that overlap, which only an attacker has a use for.
 pub fn parse(value: &str, length: u64) -> Asked {
     let Some((unit, ranges)) = value.split_once('=') else { return Asked::Whole };
-    if !unit.trim().eq_ignore_ascii_case("bytes") || ranges.split(',').count() > MAX_RANGES {
+    if !trim(unit).eq_ignore_ascii_case("bytes") || ranges.split(',').count() > MAX_RANGES {
         return Asked::Whole;
     }
     let mut parts = Vec::new();
-    for range in ranges.split(',').map(str::trim).filter(|range| !range.is_empty()) {
+    for range in ranges.split(',').map(trim).filter(|range| !range.is_empty()) {
         match single(range, length) {
             Single::Nonsense => return Asked::Whole,
             Single::Outside => {}
@@ -67,10 +69,10 @@ fn single(range: &str, length: u64) -> Single {
         (Some(0), _) if length == 0 => Single::Nonsense,
         (Some(first), _) if first >= length => Single::Outside,
         (Some(first), Some(last)) => part(first, (last - first).saturating_add(1).min(length - first)),
-        (Some(first), None) if last.trim().is_empty() => part(first, length - first),
-        (None, Some(0)) if first.trim().is_empty() => Single::Outside,
-        (None, Some(_)) if first.trim().is_empty() && length == 0 => Single::Nonsense,
-        (None, Some(tail)) if first.trim().is_empty() => part(length - tail.min(length), tail.min(length)),
+        (Some(first), None) if trim(last).is_empty() => part(first, length - first),
+        (None, Some(0)) if trim(first).is_empty() => Single::Outside,
+        (None, Some(_)) if trim(first).is_empty() && length == 0 => Single::Nonsense,
+        (None, Some(tail)) if trim(first).is_empty() => part(length - tail.min(length), tail.min(length)),
         _ => Single::Nonsense,
     }
 }
@@ -81,7 +83,7 @@ fn part(offset: u64, length: u64) -> Single {
 
 /// Digits only; a number too large to hold is as good as the largest.
 fn number(text: &str) -> Option<u64> {
-    let text = text.trim();
+    let text = trim(text);
     let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| text.parse().unwrap_or(u64::MAX))
 }

@@ -7,7 +7,7 @@ use super::condition::{self, Validators};
 use super::date;
 use super::range::{self, Asked, Stretch};
 use super::request::{BadRequest, Method, Request, Version};
-use crate::model::{Content, Time};
+use crate::model::{Content, Time, printable};
 use crate::proto::tree::{Artifact, Refusal, RefusalReason};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,7 +214,7 @@ impl Head {
     }
 
     fn text(mut self, status: Status, text: &str) -> Reply {
-        let mut body: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let mut body = printable::line(text).into_owned();
         body.push('\n');
         self.field("Content-Type", "text/plain; charset=utf-8");
         self.field("Content-Length", body.len());

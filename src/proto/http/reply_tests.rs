@@ -25,7 +25,7 @@ fn artifact() -> Artifact {
 
 /// Status line and headers as text, and the content that follows.
 fn answer(request: &str) -> (String, Option<Stretch>) {
-    let request = format!("{}\r\n\r\n", request.replace('\n', "\r\n"));
+    let request = format!("{}\r\nHost: x\r\n\r\n", request.replace('\n', "\r\n"));
     let (request, _) = Request::parse(request.as_bytes()).unwrap().unwrap();
     let reply = serve(&request, &artifact(), Context::of(&request, true, NOW));
     let stretch = reply.parts.first().map(|part| part.stretch);
@@ -72,7 +72,7 @@ fn parts_say_which_part() {
 
 #[test]
 fn several_parts_are_marked_and_add_up() {
-    let request = b"GET /x HTTP/1.1\r\nRange: bytes=-1,0-9\r\n\r\n";
+    let request = b"GET /x HTTP/1.1\r\nHost: x\r\nRange: bytes=-1,0-9\r\n\r\n";
     let (request, _) = Request::parse(request).unwrap().unwrap();
     let reply = serve(&request, &artifact(), Context::of(&request, true, NOW));
     let head = String::from_utf8(reply.head).unwrap();
@@ -128,7 +128,7 @@ fn refusals_are_one_line_of_text() {
     let text = String::from_utf8(reply.head).unwrap();
     assert!(text.starts_with("HTTP/1.1 404 Not Found\r\nContent-Type: text/plain; charset=utf-8\r\n"));
     assert!(
-        text.contains("Content-Length: 17\r\n") && text.ends_with("\r\n\r\nno such file:  x\n"),
+        text.contains("Content-Length: 19\r\n") && text.ends_with("\r\n\r\nno such file:\\r\\nx\n"),
         "{text}"
     );
     assert!(reply.keep_alive);

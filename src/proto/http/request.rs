@@ -1,6 +1,7 @@
 //! The head of a request.
 
 use super::super::path::{self, PathError};
+use super::field::{is_host, trim_bytes};
 use super::reply::Status;
 
 /// Longest head, in bytes.
@@ -70,6 +71,9 @@ pub enum BadRequest {
     Path(#[from] PathError),
     #[error("the request does not say clearly where its body ends")]
     Framing,
+    /// RFC 9112 section 3.2; HTTP/1.0 may do without.
+    #[error("the request needs one Host line, with a name or an address and nothing else")]
+    Host,
 }
 
 impl BadRequest {
@@ -78,7 +82,9 @@ impl BadRequest {
             BadRequest::TooLong | BadRequest::TooManyHeaders => Status::HeadTooLarge,
             BadRequest::Method => Status::MethodNotAllowed,
             BadRequest::Version => Status::VersionNotSupported,
-            BadRequest::Malformed(_) | BadRequest::Path(_) | BadRequest::Framing => Status::BadRequest,
+            BadRequest::Malformed(_) | BadRequest::Path(_) | BadRequest::Framing | BadRequest::Host => {
+                Status::BadRequest
+            }
         }
     }
 }
@@ -108,7 +114,11 @@ impl Request {
         let version = if head.version == Some(0) { Version::Http10 } else { Version::Http11 };
         let (path, query) = target(head.path.unwrap_or_default())?;
         let headers = &*head.headers;
-        let text = |name| find(headers, name).next().map(str::to_owned);
+        host(headers, version)?;
+        let text = |name| {
+            let value = find(headers, name).next();
+            value.and_then(|value| std::str::from_utf8(value).ok()).map(str::to_owned)
+        };
         Ok(Request {
             method,
             version,
@@ -151,16 +161,25 @@ fn target(target: &str) -> Result<(String, String), BadRequest> {
     Ok((path::clean_path(&path::percent_decode(path)?)?, query.to_owned()))
 }
 
-/// Values of all lines with this name; those that are not UTF-8 count as absent.
-fn find<'a>(headers: &'a [httparse::Header<'a>], name: &str) -> impl Iterator<Item = &'a str> {
-    headers
-        .iter()
-        .filter(move |header| header.name.eq_ignore_ascii_case(name))
-        .filter_map(|header| std::str::from_utf8(header.value).ok().map(str::trim))
+/// Values of all lines with this name, without the white space around them.
+fn find<'a>(headers: &'a [httparse::Header<'a>], name: &str) -> impl Iterator<Item = &'a [u8]> {
+    let named = headers.iter().filter(move |header| header.name.eq_ignore_ascii_case(name));
+    named.map(|header| trim_bytes(header.value))
 }
 
 fn has_token(headers: &[httparse::Header<'_>], name: &str, token: &str) -> bool {
-    find(headers, name).flat_map(|value| value.split(',')).any(|part| part.trim().eq_ignore_ascii_case(token))
+    let mut parts = find(headers, name).flat_map(|value| value.split(|byte| *byte == b','));
+    parts.any(|part| trim_bytes(part).eq_ignore_ascii_case(token.as_bytes()))
+}
+
+fn host(headers: &[httparse::Header<'_>], version: Version) -> Result<(), BadRequest> {
+    let mut hosts = find(headers, "host");
+    let fits = match (hosts.next(), hosts.next()) {
+        (None, _) => version == Version::Http10,
+        (Some(host), None) => is_host(host),
+        (Some(_), Some(_)) => false,
+    };
+    if fits { Ok(()) } else { Err(BadRequest::Host) }
 }
 
 fn keep_alive(headers: &[httparse::Header<'_>], version: Version) -> bool {
@@ -172,23 +191,21 @@ fn keep_alive(headers: &[httparse::Header<'_>], version: Version) -> bool {
 
 /// RFC 9112 section 6.3. What two readers could understand in two ways is refused.
 fn framing(headers: &[httparse::Header<'_>], version: Version) -> Result<Framing, BadRequest> {
-    let named = |name: &str| headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name)).count();
-    let (codings, lengths) = (named("transfer-encoding"), named("content-length"));
-    if codings > 0 {
-        let plain = codings == 1 && lengths == 0 && version == Version::Http11;
-        let chunked = find(headers, "transfer-encoding").all(|value| value.eq_ignore_ascii_case("chunked"));
-        return if plain && chunked { Ok(Framing::Chunked) } else { Err(BadRequest::Framing) };
+    let mut lengths = find(headers, "content-length");
+    let mut codings = find(headers, "transfer-encoding");
+    if let Some(coding) = codings.next() {
+        let alone = codings.next().is_none() && lengths.next().is_none() && version == Version::Http11;
+        let chunked = coding.eq_ignore_ascii_case(b"chunked");
+        return if alone && chunked { Ok(Framing::Chunked) } else { Err(BadRequest::Framing) };
     }
     let mut length = None;
-    for value in find(headers, "content-length") {
-        let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
-        let number: u64 = value.parse().ok().filter(|_| digits).ok_or(BadRequest::Framing)?;
+    for value in lengths {
+        let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+        let text = std::str::from_utf8(value).ok().filter(|_| digits);
+        let number: u64 = text.and_then(|text| text.parse().ok()).ok_or(BadRequest::Framing)?;
         if length.replace(number).is_some_and(|other| other != number) {
             return Err(BadRequest::Framing);
         }
-    }
-    if lengths > 0 && length.is_none() {
-        return Err(BadRequest::Framing);
     }
     Ok(Framing::Length(length.unwrap_or(0)))
 }
@@ -197,8 +214,38 @@ fn framing(headers: &[httparse::Header<'_>], version: Version) -> Result<Framing
 mod tests {
     use super::*;
 
+    /// HTTP/1.1 with a Host line, unless there is one.
     fn parse(text: &str) -> Result<Request, BadRequest> {
+        let mut text = text.to_owned();
+        if !text.to_ascii_lowercase().contains("\nhost:") {
+            text = text.replacen("HTTP/1.1\r\n", "HTTP/1.1\r\nHost: a\r\n", 1);
+        }
         Request::parse(text.as_bytes()).map(|found| found.expect("complete").0)
+    }
+
+    #[test]
+    fn there_is_one_host() {
+        for (head, fits) in [
+            ("HTTP/1.1\r\nHost: 10.0.0.1\r\n", true),
+            ("HTTP/1.1\r\nhost:10.0.0.1:8080\r\n", true),
+            ("HTTP/1.1\r\nHost: [fd00::1]:80 \r\n", true),
+            ("HTTP/1.1\r\nHost:\r\n", true),
+            ("HTTP/1.0\r\n", true),
+            ("HTTP/1.0\r\nHost: a\r\n", true),
+            ("HTTP/1.1\r\n", false),
+            ("HTTP/1.1\r\nHost: a\r\nHost: a\r\n", false),
+            ("HTTP/1.0\r\nHost: a\r\nHost: b\r\n", false),
+            ("HTTP/1.1\r\nHost: a b\r\n", false),
+            ("HTTP/1.1\r\nHost: a/b\r\n", false),
+            ("HTTP/1.1\r\nHost: \u{a0}a\r\n", false),
+            ("HTTP/1.0\r\nHost: <x>\r\n", false),
+        ] {
+            let found = Request::parse(format!("GET /a {head}\r\n").as_bytes());
+            assert_eq!(found.is_ok(), fits, "{head:?} {found:?}");
+            assert!(fits || found == Err(BadRequest::Host), "{head:?}");
+            let absolute = Request::parse(format!("GET http://b/a {head}\r\n").as_bytes());
+            assert_eq!(absolute.is_ok(), fits, "{head:?}");
+        }
     }
 
     #[test]
@@ -283,6 +330,14 @@ mod tests {
             "POST / HTTP/1.1\r\nTransfer-Encoding: chunked, identity\r\n\r\n",
             "POST / HTTP/1.1\r\nContent-Length: 5, 5\r\n\r\n",
             "POST / HTTP/1.1\r\nContent-Length: 0x5\r\n\r\n",
+            "POST / HTTP/1.1\r\nContent-Length: 5\u{a0}\r\n\r\n",
+            "POST / HTTP/1.1\r\nContent-Length: \u{2003}5\r\n\r\n",
+            "POST / HTTP/1.1\r\nContent-Length: 5\x0c\r\n\r\n",
+            "POST / HTTP/1.1\r\nContent-Length: 5\r\nContent-Length: \r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: \u{a0}chunked\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\u{85}\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding: \u{feff}\r\n\r\n",
+            "POST / HTTP/1.1\r\nTransfer-Encoding:\r\n\r\n",
         ] {
             let error = parse(head).expect_err(head);
             assert_eq!(error.status(), Status::BadRequest, "{head:?}");
@@ -293,12 +348,14 @@ mod tests {
     fn what_is_no_request_is_refused_by_name() {
         for (text, status) in [
             ("\x16\x03\x01\x02\0", Status::BadRequest),
-            ("DELETE / HTTP/1.1\r\n\r\n", Status::MethodNotAllowed),
+            ("DELETE / HTTP/1.1\r\nHost: a\r\n\r\n", Status::MethodNotAllowed),
             ("GET / HTTP/2.0\r\n\r\n", Status::VersionNotSupported),
             ("GET / HTTP/1.1\r\nno colon\r\n\r\n", Status::BadRequest),
         ] {
             assert_eq!(Request::parse(text.as_bytes()).unwrap_err().status(), status, "{text:?}");
         }
+        let bytes = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \xff\r\n\r\n";
+        assert_eq!(Request::parse(bytes), Err(BadRequest::Framing), "no text is no coding");
         let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(MAX_HEAD));
         assert_eq!(Request::parse(long.as_bytes()), Err(BadRequest::TooLong));
         assert_eq!(Request::parse(&long.as_bytes()[..MAX_HEAD]), Err(BadRequest::TooLong));
