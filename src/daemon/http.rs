@@ -2,19 +2,18 @@
 //! socket without being copied (sendfile), which the bodies of HTTP libraries cannot do.
 
 mod connection;
+mod crowd;
 mod input;
 mod output;
 mod stream;
 
-use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
@@ -25,22 +24,26 @@ use crate::proto::http::Status;
 use crate::proto::http::reply::{Context, problem};
 use crate::proto::tree::{Asker, Transport};
 use connection::Connection;
+use crowd::{Crowd, Place};
 use stream::Stream;
 
 /// How long replies under way may go on after the stop.
 const DRAIN: Duration = Duration::from_secs(5);
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 4096;
-/// Rest after the host could not give us a connection.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Rest after the host could not give us a connection, and between two looks for somebody who makes room.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How many make room at a time: one in so many.
+const SENT_AWAY: usize = 64;
 
 /// How much one server takes on, and how long it waits.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections at once. Before more wait in the kernel's queue, those that have been idle longest
-    /// are closed.
+    /// Connections at once. Before more wait in the kernel's queue, those that have made no progress for
+    /// longest are closed.
     pub connections: usize,
-    /// Connections at once from one address. More are answered 503.
+    /// Connections at once from one address. For more, one of them that makes no progress is closed; if all
+    /// do, they are answered 503.
     pub connections_per_client: usize,
     /// Silence between two requests, before the connection is closed.
     pub idle: Duration,
@@ -68,9 +71,8 @@ pub struct Server {
     listener: TcpListener,
     files: Files,
     limits: Limits,
-    clients: Clients,
+    crowd: Crowd,
     tls: Option<TlsAcceptor>,
-    crowded: Arc<Notify>,
 }
 
 /// What all connections have in common.
@@ -79,20 +81,12 @@ struct Shared<O> {
     files: Files,
     limits: Limits,
     stop: Stop,
-    /// Wakes the connection that has been idle longest, to make room.
-    crowded: Arc<Notify>,
 }
 
 impl<O> Clone for Shared<O> {
     fn clone(&self) -> Shared<O> {
-        let Shared { opener, files, limits, stop, crowded } = self;
-        Shared {
-            opener: Arc::clone(opener),
-            files: files.clone(),
-            limits: *limits,
-            stop: stop.clone(),
-            crowded: Arc::clone(crowded),
-        }
+        let Shared { opener, files, limits, stop } = self;
+        Shared { opener: Arc::clone(opener), files: files.clone(), limits: *limits, stop: stop.clone() }
     }
 }
 
@@ -105,14 +99,7 @@ impl Server {
             bind_early(&socket)?;
         }
         socket.bind(address)?;
-        Ok(Server {
-            listener: socket.listen(BACKLOG)?,
-            files,
-            limits,
-            clients: Clients::default(),
-            tls: None,
-            crowded: Arc::default(),
-        })
+        Ok(Server { listener: socket.listen(BACKLOG)?, files, limits, crowd: Crowd::new(), tls: None })
     }
 
     /// Speaks TLS on every connection.
@@ -129,13 +116,7 @@ impl Server {
     /// replies under way may end for a while.
     pub async fn run<O: Opener>(self, opener: Arc<O>, mut stop: Stop) -> io::Result<()> {
         let mut tasks = JoinSet::new();
-        let shared = Shared {
-            opener,
-            files: self.files.clone(),
-            limits: self.limits,
-            stop: stop.clone(),
-            crowded: Arc::clone(&self.crowded),
-        };
+        let shared = Shared { opener, files: self.files.clone(), limits: self.limits, stop: stop.clone() };
         loop {
             let room = tasks.len() < self.limits.connections;
             tokio::select! {
@@ -145,19 +126,23 @@ impl Server {
                 accepted = self.listener.accept(), if room => match accepted {
                     Ok((stream, peer)) => {
                         if let Some(place) = self.admit(&stream, peer) {
-                            tasks.spawn(serve(stream, peer, self.tls.clone(), shared.clone(), place));
+                            let id = place.id();
+                            let serving = serve(stream, peer, self.tls.clone(), shared.clone(), place);
+                            self.crowd.started(id, tasks.spawn(serving));
                         }
                         if tasks.len() >= self.limits.connections {
-                            self.crowded.notify_one();
+                            self.crowd.make_room(self.few());
                         }
                     }
                     Err(error) => {
                         warn!(%error, "HTTP: a connection could not be accepted");
-                        // Where the host has no descriptors left, an idle connection has one.
-                        self.crowded.notify_one();
+                        // Where the host has no descriptors left, a connection that goes nowhere has one.
+                        self.crowd.make_room(self.few());
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 },
+                // All had just come when there was no room.
+                () = tokio::time::sleep(ACCEPT_PAUSE), if !room => self.crowd.make_room(self.few()),
             }
         }
         drop(self.listener);
@@ -169,8 +154,12 @@ impl Server {
         Ok(())
     }
 
+    fn few(&self) -> usize {
+        (self.limits.connections / SENT_AWAY).max(1)
+    }
+
     fn admit(&self, stream: &TcpStream, peer: SocketAddr) -> Option<Place> {
-        let place = self.clients.admit(peer.ip(), self.limits.connections_per_client);
+        let place = self.crowd.admit(peer.ip(), self.limits.connections_per_client);
         if place.is_none() {
             warn!(%peer, "HTTP: too many connections from one address");
             // Under TLS nobody could read it.
@@ -211,39 +200,5 @@ fn turn_away(stream: &TcpStream) {
     let reply = problem(Status::Unavailable, "too many connections from this address", context);
     if let Err(error) = SockRef::from(stream).send(&reply.head) {
         debug!(%error, "HTTP: a refusal could not be sent");
-    }
-}
-
-/// How many connections each address has.
-#[derive(Clone, Default)]
-struct Clients(Arc<Mutex<HashMap<IpAddr, usize>>>);
-
-/// One of an address's connections, until dropped.
-struct Place {
-    clients: Clients,
-    address: IpAddr,
-}
-
-impl Clients {
-    fn admit(&self, address: IpAddr, limit: usize) -> Option<Place> {
-        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = counts.entry(address).or_default();
-        if *count >= limit {
-            return None;
-        }
-        *count += 1;
-        Some(Place { clients: self.clone(), address })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counts = self.clients.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match counts.get_mut(&self.address) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => {
-                counts.remove(&self.address);
-            }
-        }
     }
 }

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 
+use super::crowd::Place;
 use super::input::{Input, NoRequest, ReadBody};
+use super::output::Pace;
 use super::stream::Stream;
-use super::{Limits, Place, Shared, output};
+use super::{Limits, Shared, output};
 use crate::daemon::body::Body;
 use crate::daemon::now;
 use crate::daemon::opener::{Opened, Opener, Transfer};
@@ -26,12 +28,14 @@ pub struct Connection<O: Opener> {
     input: Input,
     asker: Asker,
     shared: Shared<O>,
-    _place: Place,
+    place: Place,
+    /// A reply is under way.
+    replying: bool,
 }
 
 impl<O: Opener> Connection<O> {
     pub(super) fn new(stream: Stream, asker: Asker, shared: Shared<O>, place: Place) -> Connection<O> {
-        Connection { stream, input: Input::new(), asker, shared, _place: place }
+        Connection { stream, input: Input::new(), asker, shared, place, replying: false }
     }
 
     /// Serves until the client or the server has had enough.
@@ -58,10 +62,13 @@ impl<O: Opener> Connection<O> {
     }
 
     async fn next(&mut self) -> Result<(Request, ReadBody), NoRequest> {
-        let Shared { limits: Limits { idle, reading, .. }, stop, crowded, .. } = &mut self.shared;
+        let Shared { limits: Limits { idle, reading, .. }, stop, .. } = &mut self.shared;
         let (idle, reading) = (*idle, *reading);
-        let request = self.input.request(&mut self.stream, idle, reading, stop, crowded).await?;
-        let body = self.input.body(&mut self.stream, &request, reading).await?;
+        let request = self.input.request(&mut self.stream, idle, reading, stop).await?;
+        self.place.progress();
+        let pace = Pace { patience: reading, place: &self.place };
+        let body = self.input.body(&mut self.stream, &request, pace).await?;
+        self.place.busy();
         Ok((request, body))
     }
 
@@ -111,26 +118,43 @@ impl<O: Opener> Connection<O> {
                 return Ok(reply.keep_alive);
             }
         };
+        self.replying = true;
         self.send_parts(&reply, &body, &mut transfer.sent).await?;
+        self.replying = false;
         transfer.complete = true;
         Ok(reply.keep_alive)
     }
 
     /// The head, the parts and what is between them; `sent` counts bytes of the content.
     async fn send_parts(&mut self, reply: &Reply, body: &Body, sent: &mut u64) -> io::Result<()> {
-        let stalled = self.shared.limits.stalled;
+        self.place.progress();
+        let pace = Pace { patience: self.shared.limits.stalled, place: &self.place };
         let mut head = Cow::from(&reply.head);
         for part in &reply.parts {
             if !part.head.is_empty() {
                 head.to_mut().extend(part.head.as_bytes());
             }
-            output::send(&mut self.stream, &head, body, part.stretch, stalled, sent).await?;
+            output::send(&mut self.stream, &head, body, part.stretch, pace, sent).await?;
             head = Cow::default();
         }
-        output::write_all(&mut self.stream, reply.tail.as_bytes(), stalled).await
+        output::write_all(&mut self.stream, reply.tail.as_bytes(), pace).await
     }
 
     async fn write(&mut self, reply: &Reply) -> io::Result<()> {
-        output::write_all(&mut self.stream, &reply.head, self.shared.limits.stalled).await
+        self.place.progress();
+        let pace = Pace { patience: self.shared.limits.stalled, place: &self.place };
+        self.replying = true;
+        output::write_all(&mut self.stream, &reply.head, pace).await?;
+        self.replying = false;
+        Ok(())
+    }
+}
+
+impl<O: Opener> Drop for Connection<O> {
+    /// What a client did not take of a reply that is given up does not stay in the kernel.
+    fn drop(&mut self) {
+        if self.replying {
+            self.stream.reset_on_drop();
+        }
     }
 }

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::AsyncReadExt;
-use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-use super::output;
+use super::output::{self, Pace};
 use super::stream::Stream;
 use crate::daemon::{Stop, stopped};
 use crate::proto::http::{BadRequest, BodyReader, Request};
@@ -18,8 +17,6 @@ use crate::proto::http::{BadRequest, BodyReader, Request};
 const MAX_BODY: usize = 64 * 1024;
 /// Room made for each read, in bytes.
 const READ: usize = 4096;
-/// Nobody is sent away to make room who came, or was answered, so short a time ago.
-const GRACE: Duration = Duration::from_millis(500);
 /// Most bytes and longest time spent on what a client still sends after the last reply.
 const MAX_LINGER: usize = 256 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
@@ -58,18 +55,16 @@ impl Input {
         Input { buffer: BytesMut::new(), ended: false }
     }
 
-    /// Waits up to `idle` for the next request, unless the place is needed for somebody else, and up
-    /// to `reading` for the rest of its head.
+    /// Waits up to `idle` for the next request, and up to `reading` for the rest of its head.
     pub async fn request(
         &mut self,
         stream: &mut Stream,
         idle: Duration,
         reading: Duration,
         stop: &mut Stop,
-        crowded: &Notify,
     ) -> Result<Request, NoRequest> {
         if self.buffer.is_empty() {
-            self.wait(stream, Instant::now() + idle, stop, crowded).await?;
+            self.wait(stream, Instant::now() + idle, stop).await?;
         }
         let deadline = Instant::now() + reading;
         loop {
@@ -87,22 +82,11 @@ impl Input {
         stream: &mut Stream,
         deadline: Instant,
         stop: &mut Stop,
-        crowded: &Notify,
     ) -> Result<(), NoRequest> {
-        let grace = Instant::now() + GRACE;
-        tokio::select! {
-            biased;
-            read = self.more(stream, grace.min(deadline)) => match read {
-                Err(error) if error.kind() == io::ErrorKind::TimedOut && grace < deadline => {}
-                read => return read.map_err(|_| NoRequest::Over),
-            },
-            () = stopped(stop) => return Err(NoRequest::Over),
-        }
         tokio::select! {
             biased;
             read = self.more(stream, deadline) => read.map_err(|_| NoRequest::Over),
             () = stopped(stop) => Err(NoRequest::Over),
-            () = crowded.notified() => Err(NoRequest::Over),
         }
     }
 
@@ -111,13 +95,13 @@ impl Input {
         &mut self,
         stream: &mut Stream,
         request: &Request,
-        reading: Duration,
+        pace: Pace<'_>,
     ) -> Result<ReadBody, NoRequest> {
         let mut reader = BodyReader::new(request.framing, MAX_BODY);
-        let deadline = Instant::now() + reading;
+        let deadline = Instant::now() + pace.patience;
         if request.expects_continue && !reader.is_done() && self.buffer.is_empty() {
             let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
-            output::write_all(stream, go_on, reading).await.map_err(|_| NoRequest::Over)?;
+            output::write_all(stream, go_on, pace).await.map_err(|_| NoRequest::Over)?;
         }
         loop {
             let used = reader.feed(&self.buffer)?;
@@ -131,7 +115,7 @@ impl Input {
 
     /// Lets the last reply arrive: closing with unread bytes in the socket would reset the
     /// connection, and the client would lose the reply with it.
-    pub async fn linger(mut self, stream: &mut Stream, stop: &mut Stop) {
+    pub async fn linger(&mut self, stream: &mut Stream, stop: &mut Stop) {
         let deadline = Instant::now() + LINGER;
         let mut left = MAX_LINGER;
         // The client may be gone already, and then there is nothing to be gentle about.

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 
+use super::crowd::Place;
 use super::stream::Stream;
 use crate::daemon::body::{Body, Disk};
 use crate::model::Extent;
@@ -31,13 +32,25 @@ const SMALL: u64 = 32 * 1024;
 /// From so many bytes on, packets wait until they are full.
 const CORKED: u64 = 128 * 1024;
 
+/// Most bytes of a long reply that wait in the kernel for a client that takes none.
+const UNSENT: libc::c_int = 1 << 20;
+
+/// How a client is waited for.
+#[derive(Clone, Copy)]
+pub struct Pace<'a> {
+    /// Longest wait for it to make progress.
+    pub patience: Duration,
+    /// Where its progress is seen.
+    pub place: &'a Place,
+}
+
 /// Writes all of `bytes`.
-pub async fn write_all(stream: &mut Stream, bytes: &[u8], stalled: Duration) -> io::Result<()> {
+pub async fn write_all(stream: &mut Stream, bytes: &[u8], pace: Pace<'_>) -> io::Result<()> {
     match stream {
-        Stream::Plain(stream) => write_parts(stream, bytes, &[], 0, stalled, &mut 0).await,
+        Stream::Plain(stream) => write_parts(stream, bytes, &[], 0, pace, &mut 0).await,
         Stream::Tls(stream) => {
-            encrypt(stream, bytes, &[], stalled, &mut 0).await?;
-            progress(stalled, stream.flush()).await
+            encrypt(stream, bytes, &[], pace, &mut 0).await?;
+            progress(pace, stream.flush()).await
         }
     }
 }
@@ -48,34 +61,38 @@ pub async fn send(
     head: &[u8],
     body: &Body,
     stretch: Stretch,
-    stalled: Duration,
+    pace: Pace<'_>,
     sent: &mut u64,
 ) -> io::Result<()> {
     match (stream, body) {
         (Stream::Plain(stream), Body::Memory(bytes)) => {
-            write_parts(stream, head, within(bytes, stretch), 0, stalled, sent).await
+            if stretch.length >= CORKED {
+                limit_unsent(stream)?;
+            }
+            write_parts(stream, head, within(bytes, stretch), 0, pace, sent).await
         }
         (Stream::Plain(stream), Body::Disk(disk)) => {
             if stretch.length <= SMALL
                 && let Some(bytes) = disk.at_hand(stretch.offset, stretch.length)
             {
-                return write_parts(stream, head, &bytes, 0, stalled, sent).await;
+                return write_parts(stream, head, &bytes, 0, pace, sent).await;
             }
             let more = if stretch.length > 0 { libc::MSG_MORE } else { 0 };
-            write_parts(stream, head, &[], more, stalled, &mut 0).await?;
+            write_parts(stream, head, &[], more, pace, &mut 0).await?;
             let long = stretch.length >= CORKED;
             if long {
+                limit_unsent(stream)?;
                 cork(stream, true)?;
             }
-            send_disk(stream, disk, stretch, stalled, sent).await?;
+            send_disk(stream, disk, stretch, pace, sent).await?;
             if long { cork(stream, false) } else { Ok(()) }
         }
         (Stream::Tls(stream), body) => {
             match body {
-                Body::Memory(bytes) => encrypt(stream, head, within(bytes, stretch), stalled, sent).await?,
-                Body::Disk(disk) => encrypt_disk(stream, head, (body, disk), stretch, stalled, sent).await?,
+                Body::Memory(bytes) => encrypt(stream, head, within(bytes, stretch), pace, sent).await?,
+                Body::Disk(disk) => encrypt_disk(stream, head, (body, disk), stretch, pace, sent).await?,
             }
-            progress(stalled, stream.flush()).await
+            progress(pace, stream.flush()).await
         }
     }
 }
@@ -92,12 +109,12 @@ async fn encrypt(
     stream: &mut Tls,
     mut head: &[u8],
     mut body: &[u8],
-    stalled: Duration,
+    pace: Pace<'_>,
     sent: &mut u64,
 ) -> io::Result<()> {
     while !head.is_empty() || !body.is_empty() {
         let parts = [IoSlice::new(head), IoSlice::new(body)];
-        let written = progress(stalled, stream.write_vectored(&parts)).await?;
+        let written = progress(pace, stream.write_vectored(&parts)).await?;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
@@ -111,7 +128,7 @@ async fn encrypt_disk(
     mut head: &[u8],
     (body, disk): (&Body, &Disk),
     stretch: Stretch,
-    stalled: Duration,
+    pace: Pace<'_>,
     sent: &mut u64,
 ) -> io::Result<()> {
     let end = stretch.offset + stretch.length;
@@ -126,10 +143,10 @@ async fn encrypt_disk(
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         body.read(at, &mut [IoSliceMut::new(&mut buffer[..length])])?;
-        encrypt(stream, std::mem::take(&mut head), &buffer[..length], stalled, sent).await?;
+        encrypt(stream, std::mem::take(&mut head), &buffer[..length], pace, sent).await?;
         at += length as u64;
     }
-    encrypt(stream, head, &[], stalled, sent).await
+    encrypt(stream, head, &[], pace, sent).await
 }
 
 /// Drops what was written of two texts; how many bytes of the second that was.
@@ -147,13 +164,13 @@ async fn write_parts(
     mut head: &[u8],
     mut body: &[u8],
     flags: libc::c_int,
-    stalled: Duration,
+    pace: Pace<'_>,
     sent: &mut u64,
 ) -> io::Result<()> {
     while !head.is_empty() || !body.is_empty() {
         let parts = [IoSlice::new(head), IoSlice::new(body)];
         let write = || SockRef::from(stream).send_vectored_with_flags(&parts, flags);
-        let written = progress(stalled, stream.async_io(Interest::WRITABLE, write)).await?;
+        let written = progress(pace, stream.async_io(Interest::WRITABLE, write)).await?;
         *sent += advance(&mut head, &mut body, written);
     }
     Ok(())
@@ -162,12 +179,21 @@ async fn write_parts(
 /// Sends no packet that is not full, until it is taken off. Without it, every call to the kernel ends in
 /// one, which the client acknowledges on its own: a third of the throughput.
 fn cork(stream: &TcpStream, on: bool) -> io::Result<()> {
-    let on = libc::c_int::from(on);
+    set(stream, libc::TCP_CORK, libc::c_int::from(on))
+}
+
+/// The kernel takes no more bytes of a reply while so many wait to be sent (tcp(7)): thousands of clients
+/// that take nothing would fill its memory.
+fn limit_unsent(stream: &TcpStream) -> io::Result<()> {
+    set(stream, libc::TCP_NOTSENT_LOWAT, UNSENT)
+}
+
+fn set(stream: &TcpStream, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
     let length = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: the value outlives the call and is as long as it is told.
     let done = unsafe {
-        let value = (&raw const on).cast();
-        libc::setsockopt(stream.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_CORK, value, length)
+        let value = (&raw const value).cast();
+        libc::setsockopt(stream.as_raw_fd(), libc::IPPROTO_TCP, option, value, length)
     };
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
@@ -176,7 +202,7 @@ async fn send_disk(
     stream: &TcpStream,
     disk: &Disk,
     stretch: Stretch,
-    stalled: Duration,
+    pace: Pace<'_>,
     sent: &mut u64,
 ) -> io::Result<()> {
     let end = stretch.offset + stretch.length;
@@ -187,7 +213,7 @@ async fn send_disk(
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         for piece in disk.pieces(at, prepared - at) {
-            send_piece(stream, &disk.file, piece, stalled, sent).await?;
+            send_piece(stream, &disk.file, piece, pace, sent).await?;
         }
         at = prepared;
     }
@@ -198,7 +224,7 @@ async fn send_piece(
     stream: &TcpStream,
     file: &File,
     piece: Extent,
-    stalled: Duration,
+    pace: Pace<'_>,
     sent: &mut u64,
 ) -> io::Result<()> {
     let mut left = piece;
@@ -210,13 +236,13 @@ async fn send_piece(
             Err(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP) => Ok(None),
             Err(errno) => Err(errno.into()),
         };
-        let length = match progress(stalled, stream.async_io(Interest::WRITABLE, call)).await? {
+        let length = match progress(pace, stream.async_io(Interest::WRITABLE, call)).await? {
             Some(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Some(length) => {
                 *sent += length as u64;
                 length
             }
-            None => copy(stream, file, left, stalled, sent).await?,
+            None => copy(stream, file, left, pace, sent).await?,
         };
         left.offset += length as u64;
         left.length -= length as u64;
@@ -229,19 +255,22 @@ async fn copy(
     stream: &TcpStream,
     file: &File,
     piece: Extent,
-    stalled: Duration,
+    pace: Pace<'_>,
     sent: &mut u64,
 ) -> io::Result<usize> {
     let length = usize::try_from(piece.length).unwrap_or(usize::MAX).min(COPY);
     let mut buffer = vec![0; length];
     file.read_exact_at(&mut buffer, piece.offset)?;
-    write_parts(stream, &[], &buffer, 0, stalled, sent).await?;
+    write_parts(stream, &[], &buffer, 0, pace, sent).await?;
     Ok(length)
 }
 
-async fn progress<T>(stalled: Duration, write: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    match timeout(stalled, write).await {
-        Ok(written) => written,
+async fn progress<T>(pace: Pace<'_>, write: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    match timeout(pace.patience, write).await {
+        Ok(written) => {
+            pace.place.progress();
+            written
+        }
         Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no more bytes")),
     }
 }

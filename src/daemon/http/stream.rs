@@ -3,10 +3,13 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
+use tracing::debug;
 
 pub enum Stream {
     Plain(TcpStream),
@@ -14,6 +17,17 @@ pub enum Stream {
 }
 
 impl Stream {
+    /// Lets the connection end with a reset, and what was not sent be forgotten.
+    pub fn reset_on_drop(&self) {
+        let stream = match self {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(stream) => stream.get_ref().0,
+        };
+        if let Err(error) = SockRef::from(stream).set_linger(Some(Duration::ZERO)) {
+            debug!(%error, "HTTP: the rest of a reply stays in the kernel for a while");
+        }
+    }
+
     /// Says that nothing more will be sent.
     pub async fn shutdown(&mut self) -> io::Result<()> {
         match self {

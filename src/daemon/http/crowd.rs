@@ -1,0 +1,204 @@
+//! Who is connected, and who has to make room for others: whoever has made no progress for longest, whatever
+//! it waits for. Progress is a whole request, or bytes of a reply that were taken; a byte more of a request's
+//! head is none, or a thousand clients could hold a server with a byte a second.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::task::AbortHandle;
+
+/// Nobody is sent away who came, or made progress, so short a time ago.
+const GRACE: Duration = Duration::from_millis(500);
+/// While a client waits for us, it does not make room.
+const BUSY: u64 = u64::MAX;
+
+/// All connections of one server.
+#[derive(Clone)]
+pub struct Crowd {
+    since: Instant,
+    places: Arc<Mutex<Places>>,
+}
+
+#[derive(Default)]
+struct Places {
+    next: u64,
+    by_id: HashMap<u64, Held>,
+    per_client: HashMap<IpAddr, usize>,
+}
+
+struct Held {
+    address: IpAddr,
+    progress: Arc<AtomicU64>,
+    task: Option<AbortHandle>,
+}
+
+/// One of an address's connections, until dropped.
+pub struct Place {
+    crowd: Crowd,
+    id: u64,
+    address: IpAddr,
+    /// When there was progress last, in milliseconds of the server's life.
+    progress: Arc<AtomicU64>,
+}
+
+impl Crowd {
+    pub fn new() -> Crowd {
+        Crowd { since: Instant::now(), places: Arc::default() }
+    }
+
+    /// A place for a client of `address`, which has no more than `limit`: one of its own may have to make
+    /// room. `None` if none can.
+    pub fn admit(&self, address: IpAddr, limit: usize) -> Option<Place> {
+        let now = self.now();
+        let mut places = self.lock();
+        let count = places.per_client.get(&address).copied().unwrap_or(0);
+        if count >= limit && places.send_away(now, 1, Some(address)) == 0 {
+            return None;
+        }
+        let (id, progress) = (places.next, Arc::new(AtomicU64::new(now)));
+        places.next += 1;
+        places.per_client.insert(address, count + 1);
+        places.by_id.insert(id, Held { address, progress: Arc::clone(&progress), task: None });
+        Some(Place { crowd: self.clone(), id, address, progress })
+    }
+
+    /// Remembers the task of an admitted client, which may have ended already.
+    pub fn started(&self, id: u64, task: AbortHandle) {
+        if let Some(held) = self.lock().by_id.get_mut(&id) {
+            held.task = Some(task);
+        }
+    }
+
+    /// Ends the connections that have made no progress for longest, up to `count`.
+    pub fn make_room(&self, count: usize) {
+        let now = self.now();
+        self.lock().send_away(now, count, None);
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(BUSY - 1)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Places> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Places {
+    fn send_away(&mut self, now: u64, count: usize, of: Option<IpAddr>) -> usize {
+        let latest = now.saturating_sub(GRACE.as_millis() as u64);
+        let mut late: Vec<(u64, u64)> = self
+            .by_id
+            .iter()
+            .filter(|(_, held)| held.task.is_some() && of.is_none_or(|of| of == held.address))
+            .map(|(id, held)| (held.progress.load(Ordering::Relaxed), *id))
+            .filter(|(progress, _)| *progress < latest)
+            .collect();
+        if late.len() > count {
+            late.select_nth_unstable(count);
+            late.truncate(count);
+        }
+        for (_, id) in &late {
+            // Its place is free when the task has ended.
+            let task = self.by_id.get_mut(id).and_then(|held| held.task.take());
+            task.inspect(AbortHandle::abort);
+        }
+        late.len()
+    }
+}
+
+impl Place {
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The client has made progress.
+    pub fn progress(&self) {
+        self.progress.store(self.crowd.now(), Ordering::Relaxed);
+    }
+
+    /// The client waits for us, until there is progress again.
+    pub fn busy(&self) {
+        self.progress.store(BUSY, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut places = self.crowd.lock();
+        places.by_id.remove(&self.id);
+        match places.per_client.get_mut(&self.address) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => {
+                places.per_client.remove(&self.address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn client(last: u8) -> IpAddr {
+        IpAddr::from([10, 0, 0, last])
+    }
+
+    /// A task that waits for ever, as a connection does.
+    fn connected(crowd: &Crowd, last: u8, limit: usize) -> Option<(AbortHandle, Arc<Place>)> {
+        let place = Arc::new(crowd.admit(client(last), limit)?);
+        let kept = Arc::clone(&place);
+        let task = tokio::spawn(async move {
+            std::future::pending::<()>().await;
+            drop(kept);
+        });
+        crowd.started(place.id(), task.abort_handle());
+        Some((task.abort_handle(), place))
+    }
+
+    fn since(place: &Place, ago: u64) {
+        place.progress.store(place.crowd.now().saturating_sub(ago), Ordering::Relaxed);
+    }
+
+    #[tokio::test]
+    async fn the_longest_without_progress_make_room() {
+        let mut crowd = Crowd::new();
+        crowd.since -= Duration::from_secs(100);
+        let all: Vec<_> = (0..6).map(|last| connected(&crowd, last, 9).unwrap()).collect();
+        for (at, ago) in [(0, 0), (1, 9000), (2, 400), (3, 700), (4, 8000)] {
+            since(&all[at].1, ago);
+        }
+        all[5].1.busy();
+        crowd.make_room(2);
+        tokio::task::yield_now().await;
+        let ended: Vec<bool> = all.iter().map(|(task, _)| task.is_finished()).collect();
+        assert_eq!(ended, [false, true, false, false, true, false]);
+        crowd.make_room(9);
+        tokio::task::yield_now().await;
+        let ended: Vec<bool> = all.iter().map(|(task, _)| task.is_finished()).collect();
+        assert_eq!(ended, [false, true, false, true, true, false], "not the busy, not the recent");
+    }
+
+    #[tokio::test]
+    async fn an_address_makes_room_for_itself() {
+        let mut crowd = Crowd::new();
+        crowd.since -= Duration::from_secs(100);
+        let first = connected(&crowd, 1, 2).unwrap();
+        let second = connected(&crowd, 1, 2).unwrap();
+        let other = connected(&crowd, 2, 2).unwrap();
+        since(&other.1, 9000);
+        assert!(connected(&crowd, 1, 2).is_none(), "both have just come");
+        since(&second.1, 1000);
+        let third = connected(&crowd, 1, 2);
+        tokio::task::yield_now().await;
+        assert!(
+            third.is_some() && second.0.is_finished() && !first.0.is_finished() && !other.0.is_finished()
+        );
+        drop((first, second, third));
+        let left = crowd.lock().per_client.clone();
+        assert_eq!(left.len(), 2, "the tasks hold theirs");
+    }
+}
