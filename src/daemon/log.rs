@@ -4,14 +4,20 @@
 //! fails. No thread that serves machines may wait for that, so each stream has a bounded queue and a thread. Lines
 //! that find the queue full, or that can't be written, are counted and dropped.
 
+use std::fmt::Debug;
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::field::MakeExt;
+use tracing_subscriber::fmt::format::{Writer, debug_fn};
+use tracing_subscriber::fmt::{FormatFields, MakeWriter};
+
+use crate::model::printable;
 
 /// Lines that may wait for one stream.
 const WAITING: usize = 8_192;
@@ -28,15 +34,29 @@ pub fn start() {
     let ansi =
         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     // A second daemon in one process (tests) keeps the first one's log.
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).with_writer(Stderr);
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(ansi).fmt_fields(fields());
+    let subscriber = subscriber.with_writer(Stderr);
     if subscriber.try_init().is_ok() {
         std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
     }
 }
 
+/// Fields as `tracing_subscriber` writes them, in one printable line: names and texts come off the wire, out of
+/// files and from other servers, and none may end the line or drive a terminal.
+fn fields() -> impl for<'writer> FormatFields<'writer> + Send + Sync + 'static {
+    let write = |writer: &mut Writer<'_>, field: &Field, value: &dyn Debug| {
+        let text = format!("{value:?}");
+        match field.name() {
+            "message" => write!(writer, "{}", printable::line(&text)),
+            name => write!(writer, "{name}={}", printable::line(&text)),
+        }
+    };
+    debug_fn(write).delimited(" ")
+}
+
 /// A line on stdout, for whoever started the daemon.
 pub fn say(line: impl Into<String>) {
-    STDOUT.put(format!("{}\n", line.into()).into_bytes());
+    STDOUT.put(format!("{}\n", printable::line(&line.into())).into_bytes());
 }
 
 /// Lines that were dropped since the start, on both streams.
@@ -191,6 +211,28 @@ mod tests {
             stream.flush(end);
         }
         assert!(text().lines().any(|line| line == "0"));
+    }
+
+    #[test]
+    fn what_strangers_say_stays_in_its_line() {
+        let pipe = Pipe::default();
+        pipe.open();
+        let given = pipe.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).fmt_fields(fields());
+        let subscriber = subscriber.with_writer(move || given.clone()).finish();
+        let wild = "a\nERROR forged: \u{202e}b\u{200b}\x1b[2J\r\u{2028}c";
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(wild, shown = %wild, asked = ?wild, "said: {wild}");
+            tracing::info!("{}", wild);
+        });
+        let text = String::from_utf8(pipe.0.0.lock().unwrap().1.clone()).unwrap();
+        assert_eq!(text.lines().count(), 2, "{text}");
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines.iter().all(|line| line.chars().all(printable::is_printable)), "{text:?}");
+        assert!(
+            lines[0].contains("said: a\\nERROR forged: \\u{202e}b") && lines[0].contains(" shown=a\\n"),
+            "{text}"
+        );
     }
 
     #[test]

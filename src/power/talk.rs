@@ -16,6 +16,7 @@ use tokio_rustls::TlsConnector;
 
 use super::{Fault, Limits, Login, Place, Trust};
 use crate::model::base64;
+use crate::model::printable::is_printable;
 
 const AGENT: &str = concat!("voldemort/", env!("CARGO_PKG_VERSION"));
 /// Most bytes of an answer's head.
@@ -149,7 +150,7 @@ fn authorization(login: &Login) -> HeaderValue {
 /// What a controller says, for people: short, and on one line.
 fn told(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    text.chars().take(TOLD_MAX).map(|c| if c.is_control() { '?' } else { c }).collect()
+    text.chars().take(TOLD_MAX).map(|c| if is_printable(c) { c } else { '?' }).collect()
 }
 
 /// hyper says what it did, and its cause what was wrong.

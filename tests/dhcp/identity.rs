@@ -45,7 +45,7 @@ fn play(table: &mut Table, seconds: u64, message: Message) -> (Answer, Option<St
     match settle(table, &lab(), at(seconds), &message.bytes()) {
         Decision::Reply { bytes, events, .. } => {
             let told = events.iter().find_map(|event| table.fold(event));
-            (Answer::read(&bytes), told.map(|event| event.text))
+            (Answer::read(&bytes), told.map(|event| String::from(event.text)))
         }
         other => panic!("no answer: {other:?}"),
     }

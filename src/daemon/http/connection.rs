@@ -43,7 +43,10 @@ impl<O: Opener> Connection<O> {
         match self.serve().await {
             Ok(true) => self.input.linger(&mut self.stream, &mut self.shared.stop).await,
             Ok(false) => {}
-            Err(error) => debug!(client = %self.asker.address, %error, "HTTP: a connection broke"),
+            Err(error) => {
+                self.replying &= error.kind() == io::ErrorKind::TimedOut;
+                debug!(client = %self.asker.address, %error, "HTTP: a connection broke");
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,10 +14,14 @@ use super::Limits;
 /// Who has not answered for so long makes room if there is none: requests in the name of others, of
 /// which anybody can send any number, keep no machine out.
 const UNANSWERED: Duration = Duration::from_millis(500);
+/// So does who has answered and then made no progress for so long. A client whose packets get lost repeats its
+/// own after 5 s at most (U-Boot).
+const STALLED: Duration = Duration::from_secs(6);
 
 #[derive(Clone)]
 pub struct Registry {
     limits: Limits,
+    since: Instant,
     shared: Arc<Mutex<Shared>>,
 }
 
@@ -35,6 +39,8 @@ struct Entry {
     id: u64,
     request: Vec<u8>,
     answered: Arc<AtomicBool>,
+    /// When the client made progress last, in milliseconds of the registry's life.
+    progress: Arc<AtomicU64>,
     task: Option<AbortHandle>,
     /// Takes what the client sends, where all transfers share one port.
     inbox: Option<mpsc::Sender<Vec<u8>>>,
@@ -55,11 +61,12 @@ pub struct Slot {
     peer: SocketAddr,
     id: u64,
     answered: Arc<AtomicBool>,
+    progress: Arc<AtomicU64>,
 }
 
 impl Registry {
     pub fn new(limits: Limits) -> Registry {
-        Registry { limits, shared: Arc::default() }
+        Registry { limits, since: Instant::now(), shared: Arc::default() }
     }
 
     /// Another request from a port that is being served replaces the transfer: the client has
@@ -74,14 +81,23 @@ impl Registry {
         }
         let of_client = shared.per_client.get(&peer.ip()).copied().unwrap_or(0);
         let now = Instant::now();
-        let room = shared.total < self.limits.transfers || shared.make_room(now);
-        if !room || of_client >= self.limits.transfers_per_client {
+        let stalled = self.at(now).saturating_sub(STALLED.as_millis() as u64);
+        let room = shared.total < self.limits.transfers || shared.make_room(now) || shared.end(stalled, None);
+        let among_own = of_client < self.limits.transfers_per_client || shared.end(stalled, Some(peer.ip()));
+        if !room || !among_own {
             return Admission::Full;
         }
         let id = shared.next_id;
         let answered = Arc::new(AtomicBool::new(false));
-        let entry =
-            Entry { id, request: request.to_vec(), answered: Arc::clone(&answered), task: None, inbox: None };
+        let progress = Arc::new(AtomicU64::new(self.at(now)));
+        let entry = Entry {
+            id,
+            request: request.to_vec(),
+            answered: Arc::clone(&answered),
+            progress: Arc::clone(&progress),
+            task: None,
+            inbox: None,
+        };
         shared.next_id += 1;
         shared.total += 1;
         shared.forget_the_answered();
@@ -90,7 +106,7 @@ impl Registry {
         if let Some(Entry { task: Some(task), .. }) = shared.by_peer.insert(peer, entry) {
             task.abort();
         }
-        Admission::Admitted(Slot { registry: self.clone(), peer, id, answered })
+        Admission::Admitted(Slot { registry: self.clone(), peer, id, answered, progress })
     }
 
     /// What `peer` sends from now on goes to `inbox`.
@@ -118,6 +134,10 @@ impl Registry {
         }
     }
 
+    fn at(&self, now: Instant) -> u64 {
+        now.duration_since(self.since).as_millis() as u64
+    }
+
     fn lock(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -135,6 +155,17 @@ impl Shared {
         task.inspect(|task| task.abort()).is_some()
     }
 
+    /// Ends the transfer without progress for longest, if that was before `stalled`; of one client only, if one
+    /// is given.
+    fn end(&mut self, stalled: u64, of: Option<IpAddr>) -> bool {
+        let of_them = self.by_peer.iter_mut().filter(|(peer, _)| of.is_none_or(|of| of == peer.ip()));
+        let running = of_them.filter(|(_, entry)| entry.task.is_some());
+        let progress = |entry: &Entry| entry.progress.load(Ordering::Relaxed);
+        let oldest = running.map(|(_, entry)| entry).min_by_key(|entry| progress(entry));
+        let Some(entry) = oldest.filter(|entry| progress(entry) < stalled) else { return false };
+        entry.task.take().inspect(AbortHandle::abort).is_some()
+    }
+
     /// Whoever is first in the queue then is under way and has not answered.
     fn forget_the_answered(&mut self) {
         while let Some((_, peer, id)) = self.quiet.front() {
@@ -150,6 +181,11 @@ impl Shared {
 impl Slot {
     pub fn id(&self) -> u64 {
         self.id
+    }
+
+    /// The client goes on.
+    pub fn progress(&self, now: Instant) {
+        self.progress.store(self.registry.at(now), Ordering::Relaxed);
     }
 
     /// The client has taken the answer: from now on the same request is a new one.
@@ -203,6 +239,29 @@ mod tests {
         drop((second, third, fourth));
         let shared = registry.lock();
         assert_eq!((shared.total, shared.per_client.len(), shared.by_peer.len()), (0, 0, 0));
+    }
+
+    /// Clients that answer once and fall silent hold no place that another needs.
+    #[tokio::test]
+    async fn who_makes_no_progress_makes_room() {
+        let mut registry = Registry::new(Limits { transfers: 3, transfers_per_client: 2 });
+        registry.since -= Duration::from_secs(100);
+        let waits = || tokio::spawn(std::future::pending::<()>());
+        let mut slots = Vec::new();
+        for (host, port, ago) in [(1, 1, 7000), (1, 2, 9000), (2, 1, 1000)] {
+            let slot = slot(registry.admit(peer(host, port), b"a"));
+            slot.answered();
+            slot.progress.fetch_sub(ago, Ordering::Relaxed);
+            let task = waits();
+            registry.started(peer(host, port), slot.id(), task.abort_handle());
+            slots.push((slot, task));
+        }
+        let _fourth = slot(registry.admit(peer(3, 1), b"a"));
+        let _fifth = slot(registry.admit(peer(4, 1), b"a"));
+        assert!(matches!(registry.admit(peer(5, 1), b"a"), Admission::Full), "the others go on");
+        tokio::task::yield_now().await;
+        let ended: Vec<bool> = slots.iter().map(|(_, task)| task.is_finished()).collect();
+        assert_eq!(ended, [true, true, false]);
     }
 
     #[test]

@@ -149,8 +149,12 @@ impl<O: Opener> Transferring<O> {
             tokio::select! {
                 biased;
                 received = self.wire.receive(&mut buffer) => {
+                    let now = pacing.now();
                     if let Ok(packet) = Packet::parse(&buffer[..received?]) {
-                        sender.handle(pacing.now(), &packet);
+                        sender.handle(now, &packet);
+                    }
+                    if sender.is_due() {
+                        self.slot.progress((pacing.started + now).into());
                     }
                     // It made us send: the client speaks next, and there is nothing to look for.
                     if pacing.in_turn && sender.is_due() {

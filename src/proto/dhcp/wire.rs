@@ -12,6 +12,7 @@ use std::net::Ipv4Addr;
 use dhcproto::v4::{self, Decodable, Decoder, HType, Opcode};
 
 use crate::model::mac::MacError;
+use crate::model::printable::is_printable;
 use crate::model::{Identity, Mac};
 
 pub use dhcproto::v4::MessageType;
@@ -190,7 +191,7 @@ impl<'a> Request<'a> {
     pub fn host_name(&self) -> Option<String> {
         let text = String::from_utf8_lossy(self.option(code::HOST_NAME)?);
         let shown: String =
-            text.trim_end_matches('\0').chars().filter(|c| !c.is_control()).take(64).collect();
+            text.trim_end_matches('\0').chars().filter(|c| is_printable(*c)).take(64).collect();
         Some(shown).filter(|shown| !shown.is_empty())
     }
 
