@@ -4,6 +4,7 @@ pub mod access;
 pub mod body;
 pub mod client;
 pub mod convert;
+pub mod health;
 pub mod hook;
 pub mod metrics;
 pub mod problem;

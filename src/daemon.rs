@@ -20,6 +20,7 @@ pub mod limits;
 pub mod link;
 pub mod load;
 pub mod log;
+mod manager;
 mod neighbour_table;
 pub mod neighbours;
 pub mod opener;
@@ -30,6 +31,7 @@ pub mod probe;
 pub mod raw;
 pub mod reconcile;
 pub mod secrets;
+pub mod service;
 mod signals;
 mod socket;
 pub mod start;
@@ -37,6 +39,7 @@ pub mod tally;
 pub mod tftp;
 pub mod tls;
 mod token;
+pub mod underway;
 
 use std::os::fd::AsFd;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -58,11 +61,39 @@ pub async fn stopped(stop: &mut Stop) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// Lets an IPv6 socket be bound while the kernel still asks whether anybody else has its address,
-/// and keeps it to IPv6.
-fn bind_early(socket: &impl AsFd) -> std::io::Result<()> {
-    SockRef::from(socket).set_only_v6(true)?;
+/// Lets a socket be bound to an address that this host does not have yet, or for which the kernel still
+/// asks whether anybody else has it: it serves as soon as the address is there, and again when it comes
+/// back. Keeps a socket of IPv6 to that.
+fn bind_early(socket: &impl AsFd, address: std::net::SocketAddr) -> std::io::Result<()> {
+    if address.is_ipv6() {
+        SockRef::from(socket).set_only_v6(true)?;
+    }
     Ok(setsockopt(socket, sockopt::IpFreebind, &true)?)
+}
+
+/// Whether an error says something of one packet or one moment, not of the socket: the interface went
+/// down or is not there, its address is gone, the kernel has no room. Whoever gets it goes on.
+pub fn is_passing(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{
+        AddrNotAvailable, ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable,
+        Interrupted, NetworkDown, NetworkUnreachable, OutOfMemory, TimedOut, WouldBlock,
+    };
+    let by_kind = matches!(
+        error.kind(),
+        AddrNotAvailable
+            | ConnectionAborted
+            | ConnectionRefused
+            | ConnectionReset
+            | HostUnreachable
+            | Interrupted
+            | NetworkDown
+            | NetworkUnreachable
+            | OutOfMemory
+            | TimedOut
+            | WouldBlock
+    );
+    let by_number = [libc::ENODEV, libc::ENXIO, libc::ENOBUFS, libc::EHOSTDOWN, libc::ENONET, libc::EPROTO];
+    by_kind || error.raw_os_error().is_some_and(|number| by_number.contains(&number))
 }
 
 /// The clock of this host.

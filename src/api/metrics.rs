@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 
 use super::convert;
+use super::types::ServiceStatus;
 use crate::model::{PowerState, Time};
 use crate::table::{Duty, LeaseState, Table};
 
@@ -24,6 +25,8 @@ pub struct Counts {
     pub modes: Vec<(String, String)>,
     /// How many other DHCP servers answer, by network interface.
     pub other_servers: Vec<(String, usize)>,
+    /// Every service of the daemon.
+    pub services: Vec<ServiceStatus>,
     /// Whether the inventory's source is being followed without errors.
     pub source_ready: bool,
 }
@@ -57,6 +60,11 @@ pub fn text(table: &Table, counts: &Counts, now: Time) -> String {
     out.head("voldemort_dhcp_other_servers", "gauge", "Other DHCP servers that answer on a network");
     for (interface, count) in &counts.other_servers {
         out.row("voldemort_dhcp_other_servers", &[("interface", interface)], count);
+    }
+    out.head("voldemort_service_up", "gauge", "Whether a service of the daemon serves");
+    for service in &counts.services {
+        let up = u8::from(service.state == "serving");
+        out.row("voldemort_service_up", &[("service", &service.name)], up);
     }
     out.head("voldemort_source_ready", "gauge", "Whether the inventory's source can be followed");
     out.row("voldemort_source_ready", &[], u8::from(counts.source_ready));

@@ -20,7 +20,8 @@ use super::body::{Bodies, Posted, PostedTree};
 use super::metrics::Counts;
 use super::problem::{self, problem};
 use super::types::{
-    Adopt, Apply, EditRequest, Edited, Events, Freed, Order, Outcome, Status, Ticket, Tree, WaitingPlan,
+    Adopt, Apply, EditRequest, Edited, Events, Freed, Order, Outcome, ServiceStatus, Status, Ticket, Tree,
+    WaitingPlan,
 };
 use super::{convert, hook};
 use crate::model::{Caller, Mac, Role, Time};
@@ -38,6 +39,12 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn now(&self) -> Time;
     fn status(&self) -> Status;
     fn events(&self, after: u64, mac: Option<Mac>, limit: usize) -> Vec<(u64, Event)>;
+    /// Every service of the daemon and how it stands.
+    fn services(&self) -> Vec<ServiceStatus>;
+    /// Whether the keeper of the state answers.
+    fn is_alive(&self) -> impl Future<Output = bool> + Send;
+    /// Has DHCP served on an interface where another server was there first.
+    fn serve_dhcp(&self, interface: &str) -> Result<(), String>;
     /// What `/metrics` counts.
     fn counts(&self) -> Counts;
     fn latest(&self) -> watch::Receiver<u64>;
@@ -72,7 +79,9 @@ pub enum Hooked {
 pub fn router<B: Backend>(backend: B) -> Router {
     let hooks = Arc::new(Semaphore::new(hook::BODIES_MAX));
     Router::new()
+        .merge(super::health::routes::<B>())
         .route("/metrics", get(metrics::<B>))
+        .route("/v1/serve-dhcp/{interface}", post(serve_dhcp::<B>))
         .route("/v1/status", get(status::<B>))
         .route("/v1/events", get(events::<B>))
         .route(
@@ -112,6 +121,14 @@ pub fn router<B: Backend>(backend: B) -> Router {
         .layer(Extension(Bodies::default()))
         .layer(from_fn(problem::uniform))
         .with_state(backend)
+}
+
+/// Answers with the status as it is then.
+async fn serve_dhcp<B: Backend>(State(backend): State<B>, Path(interface): Path<String>) -> Response {
+    match backend.serve_dhcp(&interface) {
+        Ok(()) => Json(backend.status()).into_response(),
+        Err(error) => problem(StatusCode::CONFLICT, &error),
+    }
 }
 
 async fn metrics<B: Backend>(State(backend): State<B>) -> Response {

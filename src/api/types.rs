@@ -33,6 +33,9 @@ pub struct Status {
     /// Reinstallations that hold one of the places of `max-in-flight`.
     #[serde(default)]
     pub in_flight: usize,
+    /// Every service of the daemon.
+    #[serde(default)]
+    pub services: Vec<ServiceStatus>,
     /// The only source, or the one of several that most needs somebody to look.
     pub source: SourceStatus,
     /// Every source.
@@ -42,6 +45,23 @@ pub struct Status {
     /// machines show, deployments with an address of this host.
     #[serde(default)]
     pub troubles: Vec<String>,
+}
+
+/// How one service of the daemon stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceStatus {
+    /// `dhcp eth0`, `http 10.0.10.1`, `sources`, …
+    pub name: String,
+    /// `starting`, `serving`, `waiting` (for its interface, its address or the disk) or `failed` (it is
+    /// opened again and again).
+    pub state: String,
+    /// RFC 3339; when the state began. Empty where that is not known.
+    pub since: String,
+    /// Why it does not serve; empty if it does.
+    pub reason: String,
+    /// Whether others go on without it.
+    #[serde(default)]
+    pub auxiliary: bool,
 }
 
 /// How the daemon stands with its inventory.

@@ -8,6 +8,7 @@ mod get;
 mod order;
 mod release;
 mod resource;
+mod serve_dhcp;
 mod table;
 mod wait;
 
@@ -48,6 +49,7 @@ enum Command {
     Redeploy(change::Redeploy),
     Adopt(adopt::Arguments),
     Release(release::Arguments),
+    ServeDhcp(serve_dhcp::Arguments),
 }
 
 /// Runs one command line.
@@ -70,6 +72,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Redeploy(arguments) => arguments.run(remote),
         Command::Adopt(arguments) => adopt::run(arguments, remote),
         Command::Release(arguments) => release::run(arguments, remote),
+        Command::ServeDhcp(arguments) => serve_dhcp::run(arguments, remote),
         Command::Approve(arguments) => order::approve(arguments, remote),
         Command::Reject(arguments) => order::reject(arguments, remote),
         Command::Suspend(arguments) => order::suspend(arguments, remote),

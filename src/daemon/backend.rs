@@ -1,7 +1,6 @@
 //! What the control API asks of a running daemon.
 
-use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use hyper::HeaderMap;
@@ -9,36 +8,42 @@ use tokio::sync::watch;
 
 use super::hooks::Hooks;
 use super::keeper::Keeper;
-use super::now;
+use super::neighbours::Watch;
 use super::reconcile::Reconciler;
+use super::service::{Board, Condition, Part};
+use super::{manager, now};
 use crate::api::metrics::Counts;
 use crate::api::types::{
-    Adopt, Apply, EditRequest, Edited, Freed, Order, Outcome, SourceStatus, Status, Ticket, Tree, WaitingPlan,
+    Adopt, Apply, EditRequest, Edited, Freed, Order, Outcome, ServiceStatus, SourceStatus, Status, Ticket,
+    Tree, WaitingPlan,
 };
 use crate::api::{Backend, Hooked, convert};
-use crate::model::{Mac, Mode, Name, Time};
+use crate::model::{Mac, Name, Span, Time};
 use crate::table::{self, Event, Report, Table};
+
+/// A commit that takes longer is one that people should know of.
+const SLOW_DISK: Span = Span::seconds(2);
 
 /// The daemon as the control API sees it.
 #[derive(Clone)]
 pub struct Daemon {
     pub keeper: Keeper,
     pub reconciler: Arc<Reconciler>,
-    /// What we are, by interface.
-    pub modes: Vec<(String, watch::Receiver<Mode>)>,
-    /// Other DHCP servers, by interface.
-    pub others: Vec<(String, watch::Receiver<Option<BTreeSet<Ipv4Addr>>>)>,
+    /// What we are on each network, and who else serves there.
+    pub watches: Vec<Arc<Watch>>,
     /// Empty until the sources are followed.
     pub hooks: Arc<OnceLock<Hooks>>,
+    pub board: Board,
 }
 
 impl Daemon {
     /// `server`, or with several networks `eth0: server, eth1: proxy`.
     fn mode(&self) -> String {
-        match self.modes.as_slice() {
-            [(_, mode)] => mode.borrow().to_string(),
-            modes => {
-                let named = modes.iter().map(|(name, mode)| format!("{name}: {}", *mode.borrow()));
+        match self.watches.as_slice() {
+            [watch] => watch.mode.borrow().to_string(),
+            watches => {
+                let named =
+                    watches.iter().map(|watch| format!("{}: {}", watch.network.name, *watch.mode.borrow()));
                 named.collect::<Vec<_>>().join(", ")
             }
         }
@@ -47,8 +52,9 @@ impl Daemon {
     /// `10.0.10.2 on eth0` for each other DHCP server, once every network was looked at.
     fn others(&self) -> Option<Vec<String>> {
         let mut all = Vec::new();
-        for (name, found) in &self.others {
-            all.extend(found.borrow().as_ref()?.iter().map(|server| format!("{server} on {name}")));
+        for watch in &self.watches {
+            let name = &watch.network.name;
+            all.extend(watch.others.borrow().as_ref()?.iter().map(|server| format!("{server} on {name}")));
         }
         Some(all)
     }
@@ -88,10 +94,49 @@ impl Backend for Daemon {
             machines: table.desired.machines.len(),
             waiting,
             in_flight,
+            services: self.services(),
             source: urgent.or(sources.first()).cloned().unwrap_or_default(),
             sources,
             troubles: convert::troubles(&table, now()),
         }
+    }
+
+    fn services(&self) -> Vec<ServiceStatus> {
+        let row = |(name, condition): (String, Condition)| ServiceStatus {
+            name,
+            state: condition.state.to_string(),
+            since: condition.since.to_string(),
+            reason: condition.reason,
+            auxiliary: condition.part == Part::Auxiliary,
+        };
+        let mut rows: Vec<ServiceStatus> = self.board.conditions().into_iter().map(row).collect();
+        let keeper = match self.keeper.writes_since() {
+            Some(since) if now().since(since) > SLOW_DISK => {
+                ("waiting", format!("the disk takes long to store the state, since {since}"))
+            }
+            _ => ("serving", String::new()),
+        };
+        let (state, reason) = (keeper.0.to_owned(), keeper.1);
+        rows.push(ServiceStatus { name: "state".into(), state, reason, ..ServiceStatus::default() });
+        rows
+    }
+
+    async fn is_alive(&self) -> bool {
+        manager::is_alive(&self.keeper).await
+    }
+
+    fn serve_dhcp(&self, interface: &str) -> Result<(), String> {
+        let found = self.watches.iter().find(|watch| &*watch.network.name == interface);
+        let Some(watch) = found else {
+            let known: Vec<&str> = self.watches.iter().map(|watch| &*watch.network.name).collect();
+            return Err(format!("no network {interface} is served; there are {}", known.join(", ")));
+        };
+        if !watch.has_stepped_back() {
+            let mode = *watch.mode.borrow();
+            return Err(format!("DHCP on {interface} is in mode {mode}: there is nothing to take over"));
+        }
+        watch.serve("a person said so");
+        Ok(())
     }
 
     fn events(&self, after: u64, mac: Option<Mac>, limit: usize) -> Vec<(u64, Event)> {
@@ -100,9 +145,12 @@ impl Backend for Daemon {
 
     fn counts(&self) -> Counts {
         let tally = self.keeper.tally();
-        let modes = self.modes.iter().map(|(name, mode)| (name.clone(), mode.borrow().to_string()));
-        let count = |(name, found): &(String, watch::Receiver<Option<BTreeSet<Ipv4Addr>>>)| {
-            Some((name.clone(), found.borrow().as_ref()?.len()))
+        let modes = self
+            .watches
+            .iter()
+            .map(|watch| (watch.network.name.to_string(), watch.mode.borrow().to_string()));
+        let count = |watch: &Arc<Watch>| {
+            Some((watch.network.name.to_string(), watch.others.borrow().as_ref()?.len()))
         };
         Counts {
             events: tally.events(),
@@ -111,7 +159,8 @@ impl Backend for Daemon {
             log_lines_dropped: super::log::dropped(),
             power_reads: tally.power_reads(),
             modes: modes.collect(),
-            other_servers: self.others.iter().filter_map(count).collect(),
+            other_servers: self.watches.iter().filter_map(count).collect(),
+            services: self.services(),
             source_ready: self.sources().iter().all(|source| source.condition == "Ready"),
         }
     }

@@ -14,6 +14,7 @@ use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, bind, sendto, socket};
 use tokio::io::unix::AsyncFd;
 
+use super::is_passing;
 use super::link::Interface;
 use super::raw::link_address_of;
 use crate::model::Mac;
@@ -90,8 +91,13 @@ impl Conflicts {
         loop {
             let mut ready = self.socket.readable().await?;
             let read = |fd: &AsyncFd<OwnedFd>| Ok(nix::unistd::read(fd.get_ref(), &mut buffer)?);
-            let Ok(length) = ready.try_io(read) else { continue };
-            let Some((address, used_by)) = sender(&buffer[..length?]) else { continue };
+            let length = match ready.try_io(read) {
+                Err(_) => continue,
+                // The interface went down: the socket hears again when it is up.
+                Ok(Err(error)) if is_passing(&error) => continue,
+                Ok(length) => length?,
+            };
+            let Some((address, used_by)) = sender(&buffer[..length]) else { continue };
             let mut open = self.open.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             let Some((offered_to, end)) = open.by_address.get(&address).copied() else { continue };
             if end < Instant::now() {

@@ -21,19 +21,22 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::now;
+use super::link::{Followed, Interface};
+use super::{is_passing, now};
 use crate::model::Time;
 use crate::proto::dhcp::{
     CLIENT_PORT, Decision, Destination, Draft, Link, Mode, Reason, SERVER_PORT, Silence, handle,
 };
 use crate::table::{Event, LeaseAction, LeaseRequest, Table};
 
+pub(crate) use handful::unanswered;
 use handful::{Inbox, Letter, Received, Way};
 use place::Place;
+pub use place::{Prober, conflicts};
 use post::Post;
 pub use sockets::{BindError, Sockets};
 use wake::Wake;
@@ -69,40 +72,65 @@ pub type Granted = Vec<Option<Ipv4Addr>>;
 #[error("the keeper is busy")]
 pub struct Busy;
 
-/// Serves until a socket fails. `modes` are what we are on each interface; they may change.
+/// Serves until a socket fails, or (`Ok`) all have to be opened anew because an interface came or went. `modes` are
+/// what we are on each network, and `probers` look for addresses in use there; both may change.
 pub async fn run<L: Lessor>(
     sockets: Sockets,
     modes: Vec<watch::Receiver<Mode>>,
+    probers: Vec<Prober>,
     tables: Arc<ArcSwap<Table>>,
     lessor: Arc<L>,
+    pulse: Pulse,
 ) -> io::Result<()> {
-    let Sockets { interfaces, ports, raw } = sockets;
-    let places = interfaces.into_iter().zip(modes).map(|(interface, mode)| Place::open(interface, mode));
-    let places: Arc<[Place]> = places.collect();
+    let Sockets { networks, by_device, ports, raw } = sockets;
+    let changes = networks.clone();
+    let places = networks.into_iter().zip(modes).zip(probers);
+    let places = places.map(|((network, mode), prober)| Place::new(network, mode, prober)).collect();
     let wake = Arc::new(Wake::new()?);
-    let mut tasks = JoinSet::new();
-    if ports.iter().any(|port| port.number == SERVER_PORT) {
-        for place in 0..places.len() {
-            let (places, tables, lessor) = (places.clone(), tables.clone(), lessor.clone());
-            tasks.spawn(async move { places[place].conflicts(&tables, &*lessor).await });
-        }
-    }
+    pulse.0.store(Some(wake.clone()));
     let _stop = wake.clone().stop_when_dropped();
     let (tell, ended) = oneshot::channel();
-    let post = Post::open(raw, ports)?;
+    let post = Post::open(raw, ports, wake.clone())?;
     let mut service = Service { places, tables, lessor, post, wake, pending: 0, unsaid: Vec::new() };
     let serve = move || drop(tell.send(service.serve()));
     std::thread::Builder::new().name("dhcp".into()).spawn(serve)?;
     let panicked = |_| Err(io::Error::other("the DHCP thread panicked"));
     tokio::select! {
         result = ended => result.unwrap_or_else(panicked),
-        Some(result) = tasks.join_next() => result.unwrap_or_else(|error| Err(io::Error::other(error))),
+        () = any_changed(changes), if by_device => Ok(()),
+    }
+}
+
+/// Returns when one of the interfaces came, went or changed.
+async fn any_changed(networks: Vec<Followed>) {
+    let mut changes = JoinSet::new();
+    for mut network in networks {
+        changes.spawn(async move { network.changed().await });
+    }
+    changes.join_next().await;
+}
+
+/// Shows whether the thread of DHCP lives.
+#[derive(Clone, Default)]
+pub struct Pulse(Arc<ArcSwapOption<Wake>>);
+
+impl Pulse {
+    /// Whether the thread makes a round within `patience`; true where there is none.
+    pub async fn beats(&self, patience: Duration) -> bool {
+        let Some(wake) = self.0.load_full() else { return true };
+        let before = wake.tick();
+        let moved = async {
+            while wake.tick() == before {
+                tokio::time::sleep(patience / 20).await;
+            }
+        };
+        tokio::time::timeout(patience, moved).await.is_ok()
     }
 }
 
 /// The ports being served.
 struct Service<L> {
-    places: Arc<[Place]>,
+    places: Vec<Place>,
     tables: Arc<ArcSwap<Table>>,
     lessor: Arc<L>,
     post: Post,
@@ -153,9 +181,11 @@ impl<L: Lessor> Service<L> {
         let patience = |unsaid: &[Event]| (!unsaid.is_empty()).then_some(GATHER);
         while let Some(ready) = self.wake.wait(&sockets, patience(&self.unsaid))? {
             let mut round = Round::default();
+            self.places.iter_mut().for_each(Place::catch_up);
             // Those who have waited for the disk come first.
             let settled = self.wake.settled();
             let idle = ready.is_empty() && settled.is_empty();
+            self.unsaid.extend(self.wake.take_sent());
             for (waiting, outcome) in settled {
                 self.settle(waiting, outcome, &mut round);
             }
@@ -175,7 +205,8 @@ impl<L: Lessor> Service<L> {
 
     fn finish(&mut self, round: Round, idle: bool) {
         let Round { letters, waiting, events } = round;
-        self.post.send(letters);
+        let sent = self.post.send(letters);
+        self.unsaid.extend(sent);
         self.unsaid.extend(events);
         let waiting = self.admit(waiting);
         // Told together with what wakes the keeper anyway.
@@ -203,10 +234,12 @@ impl<L: Lessor> Service<L> {
     fn locate(&self, port: usize, received: &Received) -> Option<(Link, Exit)> {
         // What is sent to one of our addresses may come in by another interface. It is answered from
         // the address that it was sent to: that is where its sender reaches us.
-        let by_address = self.places.iter().position(|place| received.destination == place.interface.address);
-        let by_index = || self.places.iter().position(|place| received.index == place.interface.index);
-        let place = by_address.or_else(by_index)?;
-        let Place { interface, mode, .. } = &self.places[place];
+        let find = |is: &dyn Fn(&Interface) -> bool| {
+            self.places.iter().position(|place| place.interface.as_ref().is_some_and(is))
+        };
+        let by_address = find(&|interface| received.destination == interface.address);
+        let place = by_address.or_else(|| find(&|interface| received.index == interface.index))?;
+        let Place { interface: Some(interface), mode, .. } = &self.places[place] else { return None };
         let (server, cidr) = (interface.address, interface.cidr);
         let link = Link {
             server,
@@ -223,8 +256,7 @@ impl<L: Lessor> Service<L> {
         match decision {
             Decision::Reply { bytes, to, events } => {
                 let way = self.way(to, exit);
-                round.letters.push((exit, Letter { bytes, to, way }));
-                round.events.extend(events);
+                round.letters.push((exit, Letter { bytes, to, way, events }));
             }
             Decision::Silence(silence) => round.events.push(self.silent(&silence, now)),
             Decision::NeedLease(..) => {}
@@ -318,13 +350,4 @@ impl<L: Lessor> Service<L> {
         self.lessor.silent(silence.reason.label());
         silence.event(now)
     }
-}
-
-/// Errors that say something of one packet or moment, not of the socket.
-fn is_passing(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionRefused, HostUnreachable, Interrupted, NetworkDown, NetworkUnreachable};
-    matches!(
-        error.kind(),
-        ConnectionRefused | HostUnreachable | Interrupted | NetworkDown | NetworkUnreachable
-    )
 }

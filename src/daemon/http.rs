@@ -19,7 +19,8 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
-use super::{Files, Opener, Stop, bind_early, now, stopped};
+use super::underway::Underway;
+use super::{Files, Opener, Stop, bind_early, is_passing, now, stopped};
 use crate::proto::http::Status;
 use crate::proto::http::reply::{Context, problem};
 use crate::proto::tree::{Asker, Transport};
@@ -31,6 +32,8 @@ use stream::Stream;
 const DRAIN: Duration = Duration::from_secs(5);
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 4096;
+/// How long who comes while the daemon stops may take for a request.
+const LATE: Duration = Duration::from_secs(2);
 /// Rest after the host could not give us a connection, and between two looks for somebody who makes room.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How many make room at a time: one in so many.
@@ -73,6 +76,8 @@ pub struct Server {
     limits: Limits,
     crowd: Crowd,
     tls: Option<TlsAcceptor>,
+    draining: Option<Stop>,
+    underway: Underway,
 }
 
 /// What all connections have in common.
@@ -81,12 +86,20 @@ struct Shared<O> {
     files: Files,
     limits: Limits,
     stop: Stop,
+    /// Counts the requests that are being answered.
+    underway: Underway,
 }
 
 impl<O> Clone for Shared<O> {
     fn clone(&self) -> Shared<O> {
-        let Shared { opener, files, limits, stop } = self;
-        Shared { opener: Arc::clone(opener), files: files.clone(), limits: *limits, stop: stop.clone() }
+        let Shared { opener, files, limits, stop, underway } = self;
+        Shared {
+            opener: Arc::clone(opener),
+            files: files.clone(),
+            limits: *limits,
+            stop: stop.clone(),
+            underway: underway.clone(),
+        }
     }
 }
 
@@ -95,16 +108,30 @@ impl Server {
     pub fn bind(address: SocketAddr, files: Files, limits: Limits) -> io::Result<Server> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
-        if address.is_ipv6() {
-            bind_early(&socket)?;
-        }
+        bind_early(&socket, address)?;
         socket.bind(address)?;
-        Ok(Server { listener: socket.listen(BACKLOG)?, files, limits, crowd: Crowd::new(), tls: None })
+        Ok(Server {
+            listener: socket.listen(BACKLOG)?,
+            files,
+            limits,
+            crowd: Crowd::new(),
+            tls: None,
+            draining: None,
+            underway: Underway::default(),
+        })
     }
 
     /// Speaks TLS on every connection.
     pub fn secure(mut self, tls: Arc<rustls::ServerConfig>) -> Server {
         self.tls = Some(tls.into());
+        self
+    }
+
+    /// From when `draining` turns true, idle and half-open connections are closed, and whoever comes is
+    /// still served, until the server is stopped. Its requests are counted.
+    pub fn draining(mut self, draining: Stop, underway: Underway) -> Server {
+        self.draining = Some(draining);
+        self.underway = underway;
         self
     }
 
@@ -116,7 +143,14 @@ impl Server {
     /// replies under way may end for a while.
     pub async fn run<O: Opener>(self, opener: Arc<O>, mut stop: Stop) -> io::Result<()> {
         let mut tasks = JoinSet::new();
-        let shared = Shared { opener, files: self.files.clone(), limits: self.limits, stop: stop.clone() };
+        let draining = self.draining.clone().unwrap_or_else(|| stop.clone());
+        let shared = Shared {
+            opener,
+            files: self.files.clone(),
+            limits: self.limits,
+            stop: draining.clone(),
+            underway: self.underway.clone(),
+        };
         loop {
             let room = tasks.len() < self.limits.connections;
             tokio::select! {
@@ -126,14 +160,21 @@ impl Server {
                 accepted = self.listener.accept(), if room => match accepted {
                     Ok((stream, peer)) => {
                         if let Some(place) = self.admit(&stream, peer) {
+                            let mut shared = shared.clone();
+                            if *draining.borrow() {
+                                shared.stop = stop.clone();
+                                shared.limits.idle = LATE;
+                                shared.limits.reading = LATE;
+                            }
                             let id = place.id();
-                            let serving = serve(stream, peer, self.tls.clone(), shared.clone(), place);
+                            let serving = serve(stream, peer, self.tls.clone(), shared, place);
                             self.crowd.started(id, tasks.spawn(serving));
                         }
                         if tasks.len() >= self.limits.connections {
                             self.crowd.make_room(self.few());
                         }
                     }
+                    Err(error) if is_lasting(&error) => return Err(error),
                     Err(error) => {
                         warn!(%error, "HTTP: a connection could not be accepted");
                         // Where the host has no descriptors left, a connection that goes nowhere has one.
@@ -169,6 +210,12 @@ impl Server {
         }
         place
     }
+}
+
+/// Whether an error says that the listening socket itself is of no use any more.
+fn is_lasting(error: &io::Error) -> bool {
+    let crowded = [libc::EMFILE, libc::ENFILE, libc::EPERM];
+    !is_passing(error) && error.raw_os_error().is_none_or(|number| !crowded.contains(&number))
 }
 
 async fn serve<O: Opener>(

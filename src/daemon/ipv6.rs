@@ -6,164 +6,187 @@
 
 pub mod advert;
 pub mod dhcp;
+mod place;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv6Addr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use nix::ifaddrs::getifaddrs;
+use nix::net::if_::if_nametoindex;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::downloads::Downloads;
 use super::keeper::Keeper;
-use super::link::Interface;
+use super::link::{Followed, Interface, addresses6};
+use super::service::{Board, Part, Row, supervise};
 use super::{Stop, now, stopped};
-use crate::model::{Mode, Name};
+use crate::model::{Cidr, Mode};
 use crate::proto::dhcp6::SERVER_PORT;
-use crate::table::{Event, Stage, Table};
+use crate::table::{Event, Stage};
+use place::{Choice, Network, Place, choose};
 
-/// How often host and inventory are looked at.
+/// How often host and inventory are looked at, if the kernel reports nothing before.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// One served network and what it is done with.
+/// The served networks and what is done with each.
 pub struct Six {
     pub keeper: Keeper,
-    pub downloads: Downloads,
-    pub networks: Vec<(Interface, watch::Receiver<Mode>)>,
-}
-
-/// An interface with our address on it that lies in an `ipv6` network of the inventory.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
-    /// Which of the networks.
-    network: usize,
-    address: Ipv6Addr,
-    subnet: Name,
+    pub downloads: Arc<Downloads>,
+    pub networks: Vec<(Followed, watch::Receiver<Mode>)>,
+    /// Changes with each report of the kernel.
+    pub stirred: watch::Receiver<u64>,
+    pub board: Board,
 }
 
 /// What is done at a place; it ends when this is dropped.
 struct Serving {
-    _stop: watch::Sender<bool>,
+    stop: watch::Sender<bool>,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.stop.send_replace(true);
+    }
+}
+
+/// How one network stands.
+#[derive(Default)]
+struct Standing {
+    /// Where it was served last; kept while it is not.
+    chosen: Option<Place>,
+    serving: Option<Serving>,
+    /// The board's row for what is lacking, for as long as something is.
+    lacking: Option<Row>,
 }
 
 impl Six {
     /// Serves until `stop`.
-    pub async fn run(self, mut stop: Stop) {
-        let mut serving: BTreeMap<Place, Serving> = BTreeMap::new();
-        let mut told = BTreeSet::new();
+    pub async fn run(&self, stop: Stop) -> Result<(), String> {
+        let mut stop = stop;
+        let mut stirred = self.stirred.clone();
+        let mut standings: Vec<Standing> = self.networks.iter().map(|_| Standing::default()).collect();
         let mut tasks = JoinSet::new();
-        let mut look = tokio::time::interval(LOOK);
         loop {
+            for (at, standing) in standings.iter_mut().enumerate() {
+                let choice = self.look(at, standing.chosen.as_ref());
+                self.follow(at, choice, standing, &mut tasks);
+            }
             tokio::select! {
                 () = stopped(&mut stop) => break,
-                Some(_) = tasks.join_next(), if !tasks.is_empty() => continue,
-                _ = look.tick() => {}
-            }
-            let (places, lacking) = places(&self.keeper.table(), &self.networks);
-            serving.retain(|place, _| places.contains(place));
-            for place in places.into_iter().filter(|place| !serving.contains_key(place)).collect::<Vec<_>>() {
-                match self.serve(&place, &mut tasks) {
-                    Ok(started) => drop(serving.insert(place, started)),
-                    Err(text) => self.tell(&mut told, text),
-                }
-            }
-            for text in lacking {
-                self.tell(&mut told, text);
+                Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
+                () = tokio::time::sleep(LOOK) => {}
+                Ok(()) = stirred.changed() => {}
             }
         }
-        drop(serving);
+        drop(standings);
         while tasks.join_next().await.is_some() {}
+        Ok(())
     }
 
-    /// Says something once.
-    fn tell(&self, told: &mut BTreeSet<String>, text: String) {
-        if told.insert(text.clone()) {
-            tracing::warn!("{text}");
-            self.keeper.note(Event::new(now(), Stage::Daemon, text));
+    /// Where a network is to be served.
+    fn look(&self, at: usize, former: Option<&Place>) -> Choice {
+        let (followed, mode) = &self.networks[at];
+        if *mode.borrow() == Mode::Off {
+            return Choice::default();
+        }
+        let network = Network {
+            name: &followed.name,
+            address: followed.address,
+            only: self.networks.len() == 1,
+            index: if_nametoindex(&*followed.name).ok(),
+        };
+        choose(&self.keeper.table(), &network, || addresses6(&followed.name), former)
+    }
+
+    fn follow(&self, at: usize, choice: Choice, standing: &mut Standing, tasks: &mut JoinSet<()>) {
+        let name = &self.networks[at].0.name;
+        let Choice { place, lacks } = choice;
+        if !lacks.is_empty() {
+            let new = || self.board.row(format!("ipv6 {name}"), Part::Machines);
+            standing.lacking.get_or_insert_with(new).waiting(lacks.join("; "));
+        } else if let Some(row) = standing.lacking.take() {
+            row.serving();
+        }
+        if standing.serving.is_some() && place.is_some() && place == standing.chosen {
+            return;
+        }
+        // What is served ends first: both have the same ports.
+        if let (Some(_ended), Some(former)) = (standing.serving.take(), &standing.chosen) {
+            tracing::info!("IPv6: {name} is no longer served at [{}]", former.address);
+        }
+        if place.is_none() && lacks.is_empty() {
+            standing.chosen = None;
+        }
+        if let Some(place) = place {
+            standing.serving = Some(self.serve(at, &place, tasks));
+            standing.chosen = Some(place);
         }
     }
 
-    fn serve(&self, place: &Place, tasks: &mut JoinSet<()>) -> Result<Serving, String> {
-        let (interface, mode) = &self.networks[place.network];
-        let address = place.address;
+    fn serve(&self, at: usize, place: &Place, tasks: &mut JoinSet<()>) -> Serving {
+        let (followed, mode) = &self.networks[at];
         let (stop, stopping) = watch::channel(false);
-        let own = host_addresses(&interface.name);
-        let dhcp = dhcp::Service::open(interface, address, own, mode.clone(), self.keeper.clone())
-            .map_err(|error| format!("IPv6: DHCPv6 can't listen on [{address}]:{SERVER_PORT}: {error}"))?;
-        let advert = advert::Sender::open(interface, place.subnet.clone(), mode.clone(), self.keeper.clone())
-            .map_err(|error| format!("IPv6: no router advertisements on {}: {error}", interface.name))?;
-        let served = self.downloads.serve(address.into(), &stopping, tasks);
-        served.map_err(|error| format!("IPv6: {error}"))?;
-        tasks.spawn(until(stopping.clone(), async move { ended("DHCPv6", dhcp.run().await) }));
-        tasks.spawn(until(stopping, async move { ended("router advertisements", advert.run().await) }));
+        let (address, name) = (place.address, followed.name.clone());
+        let interface = Interface {
+            name: name.to_string(),
+            index: place.index,
+            address: followed.address,
+            cidr: Cidr::around(followed.address, 32),
+        };
+        let row: Arc<[Row]> = [self.board.row(format!("dhcp6 {name}"), Part::Machines)].into();
+        let (keeper, wire, listening, mine) =
+            (self.keeper.clone(), interface.clone(), mode.clone(), row.clone());
+        tasks.spawn(until(
+            stopping.clone(),
+            supervise(row, move || {
+                let own = addresses6(&wire.name).iter().map(|one| one.address).collect();
+                let opened = dhcp::Service::open(&wire, address, own, listening.clone(), keeper.clone());
+                let row = mine.clone();
+                async move {
+                    let told = |error| format!("DHCPv6 can't listen on [{address}]:{SERVER_PORT}: {error}");
+                    let service = opened.map_err(told)?;
+                    row[0].serving();
+                    service.run().await.map_err(|error| error.to_string())
+                }
+            }),
+        ));
+        let row: Arc<[Row]> =
+            [self.board.row(format!("router advertisements {name}"), Part::Machines)].into();
+        let (keeper, subnet, mode, mine) =
+            (self.keeper.clone(), place.subnet.clone(), mode.clone(), row.clone());
+        tasks.spawn(until(
+            stopping.clone(),
+            supervise(row, move || {
+                let opened = advert::Sender::open(&interface, subnet.clone(), mode.clone(), keeper.clone());
+                let row = mine.clone();
+                async move {
+                    let sender =
+                        opened.map_err(|error| format!("the raw socket can't be opened: {error}"))?;
+                    row[0].serving();
+                    sender.run().await.map_err(|error| error.to_string())
+                }
+            }),
+        ));
+        self.downloads.clone().serve(address.into(), None, None, &stopping, &self.board, tasks);
+        self.tell(place, &name);
+        Serving { stop }
+    }
+
+    fn tell(&self, place: &Place, name: &str) {
         let text = format!(
-            "IPv6: DHCPv6, {} at [{address}] on {} (subnet {})",
+            "IPv6: DHCPv6, {} at [{}] on {name} (subnet {})",
             self.downloads.names(),
-            interface.name,
+            place.address,
             place.subnet
         );
         tracing::info!("{text}");
         self.keeper.note(Event::new(now(), Stage::Daemon, text));
-        Ok(Serving { _stop: stop })
     }
 }
 
-async fn until(mut stop: Stop, work: impl Future<Output = ()>) {
+pub(super) async fn until(mut stop: Stop, work: impl Future<Output = ()>) {
     tokio::select! {
         () = work => {}
         () = stopped(&mut stop) => {}
     }
-}
-
-fn ended(what: &str, result: std::io::Result<()>) {
-    if let Err(error) = result {
-        tracing::error!(%error, "IPv6: {what} ended");
-    }
-}
-
-/// Where there is something to serve, one place for each interface, and what hinders the rest.
-fn places(table: &Table, networks: &[(Interface, watch::Receiver<Mode>)]) -> (BTreeSet<Place>, Vec<String>) {
-    let mut places = BTreeSet::new();
-    let mut lacking = Vec::new();
-    for (network, (interface, mode)) in networks.iter().enumerate() {
-        if *mode.borrow() == Mode::Off {
-            continue;
-        }
-        let mut found: Option<Place> = None;
-        let mut own = None;
-        for subnet in table.desired.subnets.values() {
-            let Some(ipv6) = &subnet.ipv6 else { continue };
-            let own = own.get_or_insert_with(|| host_addresses(&interface.name));
-            let address = own.iter().copied().find(|address| ipv6.cidr.contains(*address));
-            match (address, &found) {
-                (Some(address), None) => {
-                    found = Some(Place { network, address, subnet: subnet.name.clone() });
-                }
-                (Some(_), Some(first)) => lacking.push(format!(
-                    "IPv6: subnets {} and {} are both on {}: only the first is served there",
-                    first.subnet, subnet.name, interface.name
-                )),
-                (None, _) if subnet.contains(interface.address) || subnet.cidr.is_none() && networks.len() == 1 => lacking.push(format!(
-                    "IPv6: {} has no address in {} of subnet {}: give it one, as in `ip address add {}1/{} dev {}`",
-                    interface.name,
-                    ipv6.cidr,
-                    subnet.name,
-                    ipv6.cidr.network(),
-                    ipv6.cidr.length(),
-                    interface.name
-                )),
-                (None, _) => {}
-            }
-        }
-        places.extend(found);
-    }
-    (places, lacking)
-}
-
-/// The IPv6 addresses of an interface, the link-local ones too.
-fn host_addresses(interface: &str) -> Vec<Ipv6Addr> {
-    let Ok(all) = getifaddrs() else { return Vec::new() };
-    let here = all.filter(|entry| entry.interface_name == interface);
-    here.filter_map(|entry| Some(entry.address?.as_sockaddr_in6()?.ip())).collect()
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
@@ -14,7 +15,7 @@ use super::now;
 use super::tally::Tally;
 use crate::desired::Desired;
 use crate::media::Entry;
-use crate::model::{Mac, Name, PowerState, Time};
+use crate::model::{Cidr, Mac, Name, PowerState, Time};
 use crate::plan::{self, Consent, Hold, Plan};
 use crate::store::{Batch, EVENTS_MAX, Kept, Lists, Saved, Store};
 use crate::table::lease::{LeaseOutcome, LeaseRequest};
@@ -38,6 +39,7 @@ pub struct Keeper {
     latest: watch::Receiver<u64>,
     tally: Arc<Tally>,
     echoes: Arc<Echoes>,
+    writing: Arc<AtomicU64>,
 }
 
 /// The keeper could not do it.
@@ -94,6 +96,9 @@ enum Command {
     Host(BTreeSet<IpAddr>),
     Loaders(BTreeMap<Box<str>, Entry>),
     Tick,
+    Ping(Reply<()>),
+    Networks(Vec<(Cidr, Ipv4Addr)>),
+    Close,
 }
 
 impl Command {
@@ -117,7 +122,9 @@ impl Keeper {
         let tables = Arc::new(ArcSwap::from_pointee(table.clone()));
         let journal = Arc::new(Mutex::new(VecDeque::from(saved.events)));
         let tally = Arc::new(Tally::default());
+        let writing = Arc::new(AtomicU64::new(0));
         let keeper = Keeper {
+            writing: writing.clone(),
             queue,
             tables: tables.clone(),
             journal: journal.clone(),
@@ -139,6 +146,8 @@ impl Keeper {
             replies: Vec::new(),
             clock: now(),
             clashes: BTreeSet::new(),
+            writing,
+            closed: false,
         };
         let thread = std::thread::Builder::new()
             .name("keeper".into())
@@ -205,6 +214,33 @@ impl Keeper {
     pub fn loaders(&self, found: BTreeMap<Box<str>, Entry>) {
         // What is lost under load is found again at the next look.
         let _ = self.queue.try_send(Command::Loaders(found));
+    }
+
+    /// Whether the keeper still takes requests and answers.
+    pub async fn ping(&self) -> bool {
+        // A full queue is one that the keeper works on; that it ended is another matter.
+        let busy = !self.queue.is_closed() && self.queue.capacity() == 0;
+        busy || self.ask(Command::Ping).await.is_ok()
+    }
+
+    /// Since when it has been writing to the disk, if it does that now.
+    pub fn writes_since(&self) -> Option<Time> {
+        Some(self.writing.load(Ordering::Acquire)).filter(|since| *since != 0).map(Time)
+    }
+
+    /// Returns when the keeper has ended, which it does by [`Keeper::close`] or by a panic.
+    pub async fn ended(&self) {
+        self.queue.closed().await;
+    }
+
+    /// Ends the keeper when everything before is stored.
+    pub async fn close(&self) {
+        let _ = self.queue.send(Command::Close).await;
+    }
+
+    /// Says which networks we have an address on besides the first.
+    pub async fn networks(&self, others: Vec<(Cidr, Ipv4Addr)>) {
+        let _ = self.queue.send(Command::Networks(others)).await;
     }
 
     /// Says that time went by: maintenance windows open and close.
@@ -311,11 +347,16 @@ struct Run {
     clock: Time,
     /// Deployments that were told to have an address of this host.
     clashes: BTreeSet<(Name, IpAddr)>,
+    /// When the commit began that is under way, in milliseconds; 0 without one.
+    writing: Arc<AtomicU64>,
+    closed: bool,
 }
 
 impl Run {
     fn run(&mut self, mut requests: mpsc::Receiver<Command>) {
-        while let Some(command) = requests.blocking_recv() {
+        while !self.closed
+            && let Some(command) = requests.blocking_recv()
+        {
             let before = self.table.clone();
             let mut weight = command.weight();
             self.handle(command, now());
@@ -333,7 +374,9 @@ impl Run {
     /// of it happened.
     fn finish(&mut self, before: Table) {
         let batch = std::mem::take(&mut self.batch);
+        self.writing.store(now().0, Ordering::Release);
         let outcome = if batch.is_empty() { Ok(()) } else { self.store.commit(&batch) };
+        self.writing.store(0, Ordering::Release);
         let outcome = outcome.map_err(|error| KeeperError::Store(error.to_string()));
         match &outcome {
             Ok(()) => self.tables.store(Arc::new(self.table.clone())),
@@ -400,8 +443,18 @@ impl Run {
             Command::Tick => {
                 self.table.tick(now);
                 self.watch_clock(now);
+                self.writing.store(now.0, Ordering::Release);
                 self.store.flush();
+                self.writing.store(0, Ordering::Release);
             }
+            Command::Ping(reply) => self.later(reply, ()),
+            Command::Networks(others) if others != self.table.server.others => {
+                Arc::make_mut(&mut self.table.server).others = others;
+                // What was rendered names our addresses.
+                self.table.memo = Some(Arc::default());
+            }
+            Command::Networks(_) => {}
+            Command::Close => self.closed = true,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use nix::sys::prctl::set_dumpable;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// Raises the number of files and sockets this process may hold to what the host allows; a login
@@ -12,4 +13,11 @@ pub fn raise_open_files() -> io::Result<u64> {
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
     }
     Ok(hard)
+}
+
+/// Keeps what this process holds of secrets out of memory images, which crashes and debuggers of others
+/// would make of it.
+pub fn keep_memory_private() -> io::Result<()> {
+    set_dumpable(false)?;
+    Ok(setrlimit(Resource::RLIMIT_CORE, 0, 0)?)
 }

@@ -1,12 +1,18 @@
 //! The network interface that is served.
 
+mod address6;
+mod follow;
+
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use nix::ifaddrs::getifaddrs;
-use nix::net::if_::if_nametoindex;
+use nix::net::if_::{InterfaceFlags, if_nametoindex};
 
 use crate::model::Cidr;
+
+pub use address6::{Address6, addresses6};
+pub use follow::{Followed, Follower};
 
 /// An interface with one of its IPv4 addresses.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,12 +24,18 @@ pub struct Interface {
     pub cidr: Cidr,
 }
 
-#[derive(Debug, thiserror::Error)]
+/// Whether a configured interface is there with its address and up, or what is missing.
+pub type Presence = Result<Interface, LinkError>;
+
+/// Why an interface can't be served.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum LinkError {
     #[error("there is no network interface {name}; there are {}", .known.join(", "))]
     Unknown { name: String, known: Vec<String> },
-    #[error("interface {0} has no IPv4 address: give it one before the daemon starts")]
+    #[error("interface {0} has no IPv4 address: give it one, as in `ip address add 10.0.10.1/24 dev {0}`")]
     NoAddress(String),
+    #[error("interface {0} is down: `ip link set {0} up` starts it")]
+    Down(String),
     #[error("interface {name} does not have the address {address}; it has {}", list(.has))]
     OtherAddress { name: String, address: Ipv4Addr, has: Vec<Ipv4Addr> },
     #[error("can't list the network interfaces: {0}")]
@@ -31,12 +43,14 @@ pub enum LinkError {
 }
 
 impl Interface {
-    /// The interface `name` with `address`, or with its first address.
-    pub fn find(name: &str, address: Option<Ipv4Addr>) -> Result<Interface, LinkError> {
+    /// The interface `name` with `address`, or with its first address; it must be up if `address` is given.
+    pub fn find(name: &str, address: Option<Ipv4Addr>) -> Presence {
         let mut known = BTreeSet::new();
         let mut has = Vec::new();
+        let mut up = true;
         for entry in getifaddrs().map_err(LinkError::List)? {
             known.insert(entry.interface_name.clone());
+            up &= entry.interface_name != name || entry.flags.contains(InterfaceFlags::IFF_UP);
             let ip = entry.address.and_then(|storage| storage.as_sockaddr_in().map(|ip| ip.ip()));
             let mask = entry.netmask.and_then(|storage| storage.as_sockaddr_in().map(|ip| ip.ip()));
             if let (true, Some(ip), Some(mask)) = (entry.interface_name == name, ip, mask) {
@@ -48,6 +62,7 @@ impl Interface {
         };
         let chosen = has.iter().find(|(one, _)| address.is_none_or(|wanted| wanted == *one));
         match (chosen, address) {
+            (Some(_), Some(_)) if !up => Err(LinkError::Down(name.into())),
             (Some((address, cidr)), _) => {
                 Ok(Interface { name: name.into(), index, address: *address, cidr: *cidr })
             }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::link::Interface;
+use super::link::{Followed, Interface};
 use super::{log, now, probe};
 use crate::model::Mode;
 use crate::table::{Event, Stage};
@@ -22,12 +22,17 @@ pub const LOOK: Duration = Duration::from_secs(5);
 pub const PERIOD: Duration = Duration::from_secs(300);
 /// The same while another server is known, so that its end is noticed soon.
 const PERIOD_BESIDE: Duration = Duration::from_secs(30);
+/// Looks that must hear nobody before one who was heard once is taken for a mistake.
+const SILENT_LOOKS: u32 = 3;
 /// Time between two looks at least, however many machines speak to other servers.
 const LEAST: Duration = Duration::from_secs(10);
 
 /// One network being watched.
 pub struct Watch {
-    pub interface: Interface,
+    pub network: Followed,
+    /// What the settings say.
+    pub configured: Mode,
+    /// What we are now.
     pub mode: watch::Sender<Mode>,
     /// Who else answers, as of the last look; `None` until one was long enough to hear everybody.
     pub others: watch::Sender<Option<BTreeSet<Ipv4Addr>>>,
@@ -38,52 +43,89 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Looks once before anything is answered.
+    /// Looks once before anything is answered. On an interface that is not there nothing is answered
+    /// before it was, and the look is made then.
     pub async fn before_serving(&self) {
-        self.step_back(FIRST_LOOK).await;
+        match self.network.now() {
+            Ok(interface) => drop(self.step_back(&interface, FIRST_LOOK).await),
+            Err(_) if self.configured == Mode::Server => drop(self.mode.send_replace(Mode::Listen)),
+            Err(_) => {}
+        }
     }
 
-    /// Looks on: slow servers of the first moment still make us step back, later ones are told
-    /// of when they come and when they go. Never ends.
+    /// Looks on: slow servers of the first moment still make us step back, later ones are reported
+    /// when they come and when they go. Never ends.
     pub async fn keep(&self, look: Duration, period: Duration) {
-        let mut hint = self.hint.clone();
-        let mut known = self.step_back(look).await;
+        let (mut hint, mut network) = (self.hint.clone(), self.network.clone());
+        let late = network.now().is_err();
+        let interface = network.present().await;
+        if late {
+            let found = self.step_back(&interface, FIRST_LOOK).await;
+            if found.is_empty() {
+                self.mode.send_replace(self.configured);
+            }
+        }
+        let before = self.others.borrow().as_ref().map_or(0, BTreeSet::len);
+        let mut known = self.step_back(&interface, look).await;
         self.others.send_replace(Some(known.clone()));
+        // Who made us step back and was not heard again at once may have been a mistake or a trick.
+        let unsure = self.has_stepped_back() && (before == 0 || known.is_empty());
+        let mut silent = unsure.then_some(u32::from(known.is_empty()));
         loop {
-            pause(&mut hint, period, !known.is_empty()).await;
+            match silent {
+                Some(_) => tokio::time::sleep(period.min(LEAST)).await,
+                None => pause(&mut hint, period, !known.is_empty()).await,
+            }
             let mode = *self.mode.borrow();
             if mode == Mode::Off {
                 continue;
             }
-            let Some(found) = self.look(look).await else { continue };
+            let interface = network.present().await;
+            let Some(found) = self.look(&interface, look).await else { continue };
             for server in found.difference(&known) {
-                self.tell(&appeared(*server, &self.interface.name, mode));
+                self.tell(&appeared(*server, &network.name, mode));
             }
             for server in known.difference(&found) {
-                self.tell(&gone(*server, &self.interface.name, mode));
+                self.tell(&gone(*server, &network.name, mode, self.has_stepped_back()));
+            }
+            silent = silent.filter(|_| found.is_empty() && self.has_stepped_back()).map(|looks| looks + 1);
+            if silent >= Some(SILENT_LOOKS) {
+                silent = None;
+                self.serve("the other DHCP server was heard once and not again");
             }
             self.others.send_replace(Some(found.clone()));
             known = found;
         }
     }
 
+    /// Whether we only listen because another server was there first.
+    pub fn has_stepped_back(&self) -> bool {
+        self.configured == Mode::Server && *self.mode.borrow() == Mode::Listen
+    }
+
+    /// Serves although another server was there first. `why` is for people.
+    pub fn serve(&self, why: &str) {
+        self.tell(&format!("DHCP is served on {} from now on: {why}", self.network.name));
+        self.mode.send_replace(self.configured);
+    }
+
     /// Where another server answers, a server only listens from now on.
-    async fn step_back(&self, wait: Duration) -> BTreeSet<Ipv4Addr> {
+    async fn step_back(&self, interface: &Interface, wait: Duration) -> BTreeSet<Ipv4Addr> {
         let mode = *self.mode.borrow();
         if mode == Mode::Off {
             return BTreeSet::new();
         }
-        let found = self.look(wait).await.unwrap_or_default();
+        let found = self.look(interface, wait).await.unwrap_or_default();
         if !found.is_empty() {
             self.others.send_replace(Some(found.clone()));
         }
         if mode == Mode::Server && !found.is_empty() {
             let servers: Vec<String> = found.iter().map(Ipv4Addr::to_string).collect();
             let text = format!(
-                "another DHCP server ({}) answers on {}: from now on only listening; \
-                 set [dhcp] mode = \"proxy\" to work beside it",
+                "another DHCP server ({}) answers on {}: from now on only listening; set [dhcp] mode = \"proxy\" to \
+                 work beside it, or take over with `voldemortctl serve-dhcp {1}`",
                 servers.join(", "),
-                self.interface.name
+                interface.name
             );
             log::say(&*text);
             self.tell(&text);
@@ -92,8 +134,8 @@ impl Watch {
         found
     }
 
-    async fn look(&self, wait: Duration) -> Option<BTreeSet<Ipv4Addr>> {
-        match probe::probe(&self.interface, wait).await {
+    async fn look(&self, interface: &Interface, wait: Duration) -> Option<BTreeSet<Ipv4Addr>> {
+        match probe::probe(interface, wait).await {
             Ok(foreign) => Some(foreign.iter().map(|one| one.server).collect()),
             Err(error) => {
                 tracing::warn!("{error}");
@@ -137,11 +179,17 @@ fn appeared(server: Ipv4Addr, interface: &str, mode: Mode) -> String {
     format!("another DHCP server ({server}) has appeared on {interface}: {what}")
 }
 
-fn gone(server: Ipv4Addr, interface: &str, mode: Mode) -> String {
+fn gone(server: Ipv4Addr, interface: &str, mode: Mode, stepped_back: bool) -> String {
+    if stepped_back {
+        return format!(
+            "DHCP server {server} answers no more on {interface}: `voldemortctl serve-dhcp {interface}` lets this \
+             daemon serve there"
+        );
+    }
     let what = match mode {
         Mode::Server => "this daemon is alone again",
         Mode::Proxy => "nobody gives addresses there now",
-        Mode::Listen | Mode::Off => "restart this daemon to let it serve",
+        Mode::Listen | Mode::Off => "this daemon only listens there, as its settings say",
     };
     format!("DHCP server {server} answers no more on {interface}: {what}")
 }

@@ -1,36 +1,72 @@
-//! SIGTERM, SIGINT and SIGHUP.
+//! SIGTERM, SIGINT and SIGHUP, on a thread of their own: the daemon ends when it is told to, even if
+//! every other thread hangs.
 
 use std::io;
+use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use nix::sys::signal::{SigSet, Signal};
+use tokio::sync::watch;
 
-use super::hooks::Hooks;
+use super::log;
 
-/// What an operator tells a running daemon.
-pub struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-    hangup: Signal,
+/// What an operator wants of a running daemon.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Orders {
+    /// How often the sources were to be read again (SIGHUP).
+    pub reloads: u64,
+    /// The daemon is to end.
+    pub stop: bool,
 }
 
-impl Signals {
-    /// Listens from now on: a signal that nobody listens for ends the daemon.
-    pub fn listen() -> io::Result<Signals> {
-        Ok(Signals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-            hangup: signal(SignalKind::hangup())?,
-        })
-    }
+/// Keeps the signals for [`listen`]: called before any other thread starts, which inherits it.
+pub fn hold() -> io::Result<()> {
+    Ok(signals().thread_block()?)
+}
 
-    /// Ends with SIGTERM or SIGINT; SIGHUP has the sources read again.
-    pub async fn wait(&mut self, sources: &Hooks) {
+/// Orders from now on. After the first order to stop a second signal ends the process at once, and so
+/// does the end of `limit`.
+pub fn listen(limit: Duration) -> io::Result<watch::Receiver<Orders>> {
+    let (orders, queue) = watch::channel(Orders::default());
+    let wait = move || {
+        let mut stopping = false;
         loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.hangup.recv() => sources.poke_all(),
+            match signals().wait() {
+                Ok(Signal::SIGHUP) => orders.send_modify(|orders| orders.reloads += 1),
+                Ok(signal) if stopping => {
+                    tracing::warn!("{signal} again: the daemon ends at once");
+                    end();
+                }
+                Ok(_) => {
+                    stopping = true;
+                    orders.send_modify(|orders| orders.stop = true);
+                    end_after(limit);
+                }
+                Err(error) => tracing::error!(%error, "signals can't be waited for"),
             }
         }
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(wait)?;
+    Ok(queue)
+}
+
+fn signals() -> SigSet {
+    SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP])
+}
+
+fn end_after(limit: Duration) {
+    let wait = move || {
+        std::thread::sleep(limit);
+        tracing::error!("the daemon did not stop within {} s: it is ended", limit.as_secs());
+        end();
+    };
+    if std::thread::Builder::new().name("last-resort".into()).spawn(wait).is_err() {
+        end();
     }
+}
+
+/// Without a word to anybody who may hang. Everything that was promised is on the disk.
+fn end() -> ! {
+    log::flush();
+    // SAFETY: it takes a plain number and does not return; nothing of this process runs after it.
+    unsafe { libc::_exit(1) }
 }

@@ -24,7 +24,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
-use super::{Files, Opener, Stop, stopped};
+use super::underway::Underway;
+use super::{Files, Opener, Stop, is_passing, stopped};
 use crate::proto::tftp::{ErrorCode, Packet, PacketError};
 use lanes::Lanes;
 use listener::{Listener, Received};
@@ -60,6 +61,7 @@ pub struct Server {
     registry: Registry,
     files: Files,
     single_port: bool,
+    underway: Underway,
 }
 
 impl Server {
@@ -67,13 +69,20 @@ impl Server {
     /// request was sent to. Needs a tokio runtime.
     pub fn bind(address: SocketAddr, files: Files, limits: Limits) -> io::Result<Server> {
         let registry = Registry::new(limits);
-        Ok(Server { listener: Arc::new(Listener::bind(address)?), registry, files, single_port: false })
+        let listener = Arc::new(Listener::bind(address)?);
+        Ok(Server { listener, registry, files, single_port: false, underway: Underway::default() })
     }
 
     /// Sends everything from the port that listens, instead of a new one for each transfer: for
     /// clients behind address translation, and daemons in containers of which one port is published.
     pub fn single_port(mut self, yes: bool) -> Server {
         self.single_port = yes;
+        self
+    }
+
+    /// Counts its transfers there too.
+    pub fn counted(mut self, underway: Underway) -> Server {
+        self.underway = underway;
         self
     }
 
@@ -91,7 +100,10 @@ impl Server {
                 Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
                 received = self.listener.receive() => match received {
                     Ok(received) => self.start(received, &opener, &mut tasks, lanes.next()),
-                    Err(error) => warn!(%error, "TFTP: a request could not be received"),
+                    Err(error) if is_passing(&error) => debug!(%error, "TFTP: a request could not be received"),
+                    // What tells nothing of where it was sent to.
+                    Err(error) if error.kind() == io::ErrorKind::InvalidData => {}
+                    Err(error) => return Err(error),
                 },
             }
         }
@@ -132,7 +144,12 @@ impl Server {
         }
         let id = slot.id();
         let transferring = Transferring { opener: Arc::clone(opener), files: self.files.clone(), wire, slot };
-        let task = tasks.spawn_on(transferring.run(datagram), lane);
+        let counted = self.underway.begin();
+        let transfer = async move {
+            transferring.run(datagram).await;
+            drop(counted);
+        };
+        let task = tasks.spawn_on(transfer, lane);
         self.registry.started(peer, id, task);
     }
 

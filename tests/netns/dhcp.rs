@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use nix::sys::signal::Signal;
-use voldemort::daemon::dhcp::{BindError, Busy, Granted, Lessor, Sockets, run};
+use voldemort::daemon::dhcp::{BindError, Busy, Granted, Lessor, Prober, Pulse, Sockets, conflicts, run};
 use voldemort::daemon::link::Interface;
 use voldemort::daemon::neighbours::Watch;
 use voldemort::daemon::probe::probe;
@@ -55,6 +55,12 @@ pub(super) struct Daemon {
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
+/// Looks for addresses in use for as long as that can be done, and then for ever does not.
+async fn look(interface: &Interface, prober: &Prober, keeper: &Memory) {
+    let _ = conflicts(interface, prober, &keeper.tables, keeper, || {}).await;
+    std::future::pending().await
+}
+
 impl Daemon {
     pub(super) fn start(net: &Net, lease: u64) -> Daemon {
         Daemon::start_as(net, lease, "srv", None, || {})
@@ -84,11 +90,16 @@ impl Daemon {
             prepare();
             runtime().block_on(async {
                 let interface = Interface::find(interface, address.map(ip)).unwrap();
-                let sockets = Sockets::open(vec![interface], Mode::Server).unwrap();
+                let sockets = Sockets::open(vec![interface.clone().into()], Mode::Server).unwrap();
+                let (prober, pulse) = (Prober::default(), Pulse::default());
                 let (_mode, modes) = tokio::sync::watch::channel(Mode::Server);
+                let keeper = Arc::new(keeper);
                 up.send(()).unwrap();
                 tokio::select! {
-                    result = run(sockets, vec![modes], shared, Arc::new(keeper)) => result.unwrap(),
+                    result = run(sockets, vec![modes], vec![prober.clone()], shared, keeper.clone(), pulse) => {
+                        result.unwrap();
+                    }
+                    () = look(&interface, &prober, &*keeper) => {}
                     _ = stopped => {}
                 }
             });
@@ -213,7 +224,8 @@ fn a_server_that_appears_later_is_told_of_and_stops_nothing() {
             let note = Arc::new(move |event: Event| drop(sender.send(event)));
             let interface = Interface::find("cli", None).unwrap();
             let (others, hint) = (Default::default(), tokio::sync::watch::channel(0).1);
-            let watch = Watch { interface, mode: mine, others, hint, note };
+            let network = interface.into();
+            let watch = Watch { network, configured: Mode::Server, mode: mine, others, hint, note };
             watch.before_serving().await;
             let look = Duration::from_millis(500);
             tokio::select! {
@@ -302,7 +314,7 @@ fn a_port_in_use_is_named() {
     within(&net.server, || {
         let _other = UdpSocket::bind("0.0.0.0:67").unwrap();
         let interface = Interface::find("srv", None).unwrap();
-        let open = || Sockets::open(vec![interface.clone()], Mode::Server);
+        let open = || Sockets::open(vec![interface.clone().into()], Mode::Server);
         let error = runtime().block_on(async { open() }).unwrap_err();
         assert!(matches!(error, BindError::InUse(67)));
         assert!(error.to_string().starts_with("UDP port 67 is in use by another program: find it with"));

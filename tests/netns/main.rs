@@ -18,6 +18,7 @@ mod message;
 mod neighbours;
 mod net;
 mod relay;
+mod services;
 mod spine;
 mod storm;
 mod verbs;

@@ -238,6 +238,7 @@ fn status(arguments: &Arguments, remote: &Remote) -> Exit {
         machines,
         waiting,
         in_flight,
+        services,
         source,
         sources,
         troubles,
@@ -253,6 +254,7 @@ fn status(arguments: &Arguments, remote: &Remote) -> Exit {
     for trouble in troubles {
         println!("trouble      {}", table::printable(trouble));
     }
+    print_services(services);
     // A daemon of before there could be several tells of one.
     let sources = if sources.is_empty() { std::slice::from_ref(source) } else { sources };
     for source in sources {
@@ -266,6 +268,23 @@ source       {}",
         print_source(source);
     }
     Exit::Done
+}
+
+/// Those that serve in one line, then each that does not, with its reason.
+fn print_services(services: &[types::ServiceStatus]) {
+    let (serving, lacking): (Vec<_>, Vec<_>) =
+        services.iter().partition(|service| service.state == "serving");
+    let names: Vec<&str> = serving.iter().map(|service| service.name.as_str()).collect();
+    if !names.is_empty() {
+        println!("serving      {}", names.join(", "));
+    }
+    for types::ServiceStatus { name, state, since, reason, auxiliary: _ } in lacking {
+        let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+        println!(
+            "{state:<12} {name} since {}{reason}",
+            or_dash(Some(since).filter(|since| !since.is_empty()))
+        );
+    }
 }
 
 fn print_source(source: &types::SourceStatus) {

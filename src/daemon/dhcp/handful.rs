@@ -11,6 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::daemon::raw::{link_address_raw, packet};
 use crate::proto::dhcp::Destination;
+use crate::table::{Event, Stage};
 
 /// Datagrams taken at once.
 const HANDFUL: usize = 128;
@@ -94,6 +95,8 @@ pub struct Letter {
     /// For people.
     pub to: Destination,
     pub way: Way,
+    /// What has happened once it is sent.
+    pub events: Vec<Event>,
 }
 
 impl Letter {
@@ -115,11 +118,35 @@ pub enum Way {
     Frame { source: SocketAddrV4, to: SocketAddrV4, hardware: [u8; 6], index: u32 },
 }
 
-/// Sends all of them by one socket: the frames by a packet socket, the others by one of UDP.
+/// Sends all of them by one socket: the frames by a packet socket, the others by one of UDP. What has
+/// happened then is added to `events`: nothing is said to be answered that did not leave.
 ///
 /// Not with `UDP_SEGMENT`, which is cheaper for a relay's answers: a relay that listens on a packet
 /// socket behind a virtual cable would see them as one.
-pub fn send(socket: &impl AsFd, letters: &[Letter]) {
+pub fn send(socket: &impl AsFd, letters: Vec<Letter>, events: &mut Vec<Event>) {
+    let mut unsent = unsent(socket, &letters).into_iter().peekable();
+    for (number, letter) in letters.into_iter().enumerate() {
+        match unsent.next_if(|(at, _)| *at == number) {
+            None => events.extend(letter.events),
+            Some((_, error)) => {
+                tracing::warn!("can't send a DHCP answer to {}: {error}", letter.to);
+                events.extend(letter.events.into_iter().map(|event| unanswered(event, &error)));
+            }
+        }
+    }
+}
+
+/// What is to be said instead of an event whose answer did not leave.
+pub(crate) fn unanswered(event: Event, error: &io::Error) -> Event {
+    let Event { at, stage, mac, .. } = event;
+    Event {
+        mac,
+        ..Event::new(at, Stage::Silence, format!("no {stage}: the answer could not be sent: {error}"))
+    }
+}
+
+/// Which of them could not be sent, and why.
+fn unsent(socket: &impl AsFd, letters: &[Letter]) -> Vec<(usize, io::Error)> {
     let packets: Vec<Option<Vec<u8>>> = letters.iter().map(Letter::packet).collect();
     let contents = letters.iter().zip(&packets);
     let mut slices: Vec<libc::iovec> =
@@ -133,16 +160,17 @@ pub fn send(socket: &impl AsFd, letters: &[Letter]) {
             header(slice, name, length, control.as_mut())
         })
         .collect();
-    let mut sent = 0;
+    let (mut sent, mut unsent) = (0, Vec::new());
     while sent < headers.len() {
         match send_some(socket.as_fd(), &mut headers[sent..]) {
             Ok(count) => sent += count,
             Err(error) => {
-                tracing::warn!("can't send a DHCP answer to {}: {error}", letters[sent].to);
+                unsent.push((sent, error));
                 sent += 1;
             }
         }
     }
+    unsent
 }
 
 /// Sends as many as the kernel takes: how many, or what is wrong with the first.
@@ -279,6 +307,7 @@ mod tests {
     use socket2::{Domain, Socket, Type};
 
     use super::*;
+    use crate::model::Time;
 
     fn bound() -> (Socket, SocketAddrV4) {
         let socket = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
@@ -297,11 +326,16 @@ mod tests {
             bytes: vec![number as u8; 300 + number],
             to: Destination::Unicast(to),
             way: Way::Routed { source: Ipv4Addr::new(127, 0, 0, 5), to, index: 0 },
+            events: vec![Event::new(Time(number as u64), Stage::Offer, "offered")],
         };
         let mut letters: Vec<Letter> = (0..200).map(|number| letter(number, to)).collect();
         // One that can't be sent holds up nobody.
         letters.insert(100, letter(0, SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)));
-        send(&ours, &letters);
+        let mut events = Vec::new();
+        send(&ours, letters, &mut events);
+        let silent: Vec<&Event> = events.iter().filter(|event| event.stage == Stage::Silence).collect();
+        assert_eq!((events.len(), silent.len()), (201, 1), "what did not leave was not offered");
+        assert!(silent[0].text.starts_with("no offer: the answer could not be sent: "), "{}", silent[0].text);
         let mut inbox = Inbox::new();
         let mut expected = 0;
         while expected < 200 {

@@ -1,81 +1,111 @@
 //! One network being served, and the look for strangers on it.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::watch;
 
 use super::{Busy, Lessor};
 use crate::daemon::conflict::{Conflict, Conflicts};
-use crate::daemon::link::Interface;
+use crate::daemon::link::{Followed, Interface};
 use crate::daemon::now;
 use crate::model::Mac;
 use crate::proto::dhcp::Mode;
 use crate::table::{Event, LeaseAction, LeaseRequest, Stage, Table};
 
 pub(super) struct Place {
-    pub(super) interface: Interface,
+    network: Followed,
+    /// The interface as far as this thread has heard; `None` while it is not there.
+    pub(super) interface: Option<Interface>,
     pub(super) mode: watch::Receiver<Mode>,
-    conflicts: Option<Conflicts>,
+    prober: Prober,
 }
 
+/// What looks for addresses in use. It is absent for as long as it can't look, and nothing waits for it.
+pub type Prober = Arc<ArcSwapOption<Conflicts>>;
+
 impl Place {
-    /// Must be called inside the runtime.
-    pub(super) fn open(interface: Interface, mode: watch::Receiver<Mode>) -> Place {
-        let conflicts = Conflicts::open(&interface)
-            .inspect_err(|error| {
-                tracing::warn!("addresses are offered without a look who uses them: {error}")
-            })
-            .ok();
-        Place { interface, mode, conflicts }
+    pub(super) fn new(network: Followed, mode: watch::Receiver<Mode>, prober: Prober) -> Place {
+        let interface = network.now().ok();
+        Place { network, interface, mode, prober }
+    }
+
+    /// Hears what became of the interface meanwhile.
+    pub(super) fn catch_up(&mut self) {
+        if let Some(presence) = self.network.news() {
+            self.interface = presence.ok();
+        }
     }
 
     /// Asks the wire whether somebody else uses the address that is now on offer to `mac`, if it is
     /// not the one that the machine had before.
     pub(super) fn look(&self, table: &Table, mac: Mac, address: Ipv4Addr, now: Instant) {
-        let Some(conflicts) = &self.conflicts else { return };
+        let (prober, Some(interface)) = (self.prober.load(), &self.interface) else { return };
+        let Some(conflicts) = &*prober else { return };
         let is_former = || table.leases.binding(mac).is_some_and(|lease| lease.address == address);
-        if self.interface.cidr.contains(address) && !is_former() {
+        if interface.cidr.contains(address) && !is_former() {
             conflicts.ask(address, mac, now);
         }
     }
+}
 
-    /// Puts addresses aside that somebody was found to use.
-    pub(super) async fn conflicts<L: Lessor>(&self, tables: &ArcSwap<Table>, lessor: &L) -> io::Result<()> {
-        let Some(conflicts) = &self.conflicts else { return std::future::pending().await };
-        let mut proxies = BTreeSet::new();
-        loop {
-            let Conflict { address, offered_to, used_by } = conflicts.next().await?;
-            if tables.load().leases.is_proxy(used_by, now()) {
-                if proxies.insert(used_by) {
-                    let text = format!(
-                        "{used_by} on {} answers for many addresses, like a router with proxy ARP: its answers \
-                         count no more, and addresses are lent without a look; switch proxy ARP off there",
-                        self.interface.name
-                    );
-                    tracing::warn!("{text}");
-                    let event = Event::new(now(), Stage::Daemon, text);
-                    lessor.note(vec![Event { mac: Some(used_by), ..event }]);
-                }
-                continue;
-            }
-            let text = format!(
-                "{address}, offered to {offered_to}, is used by {used_by}, who has no lease of it: \
-                 the address rests for 24 hours"
-            );
-            tracing::warn!("{text}");
-            let event = Event { address: Some(address.into()), ..Event::new(now(), Stage::Daemon, text) };
-            lessor.note(vec![event]);
-            let action = LeaseAction::Conflict { address };
-            let request = LeaseRequest { mac: used_by, at: now(), client_id: None, hostname: None, action };
-            lessor.lease(vec![request], move |outcome| {
-                if let Err(Busy) = outcome {
-                    tracing::warn!("{address} does not rest: the keeper is busy");
-                }
-            });
+/// Puts addresses aside that somebody was found to use, on one network, until the look fails. It helps
+/// DHCP, which goes on without it.
+/// `opened` is called when it looks.
+pub async fn conflicts<L: Lessor>(
+    interface: &Interface,
+    prober: &Prober,
+    tables: &ArcSwap<Table>,
+    lessor: &L,
+    opened: impl Fn(),
+) -> Result<(), String> {
+    let conflicts = Conflicts::open(interface)
+        .map_err(|error| format!("addresses are offered without a look who uses them: {error}"))?;
+    let conflicts = Arc::new(conflicts);
+    prober.store(Some(conflicts.clone()));
+    opened();
+    let mut proxies = BTreeSet::new();
+    loop {
+        let found = conflicts.next().await.map_err(|error| {
+            prober.store(None);
+            error.to_string()
+        })?;
+        if !tables.load().leases.is_proxy(found.used_by, now()) {
+            put_aside(found, lessor);
+        } else if proxies.insert(found.used_by) {
+            tell_proxy(found.used_by, &interface.name, lessor);
         }
     }
+}
+
+/// Says that the answers of a card count no more.
+fn tell_proxy<L: Lessor>(card: Mac, interface: &str, lessor: &L) {
+    let text = format!(
+        "{card} on {interface} answers for many addresses, like a router with proxy ARP: its answers \
+         count no more, and addresses are lent without a look; switch proxy ARP off there"
+    );
+    tracing::warn!("{text}");
+    let event = Event::new(now(), Stage::Daemon, text);
+    lessor.note(vec![Event { mac: Some(card), ..event }]);
+}
+
+fn put_aside<L: Lessor>(found: Conflict, lessor: &L) {
+    let Conflict { address, offered_to, used_by } = found;
+    let text = format!(
+        "{address}, offered to {offered_to}, is used by {used_by}, who has no lease of it: \
+         the address rests for 24 hours"
+    );
+    tracing::warn!("{text}");
+    let event = Event { address: Some(address.into()), ..Event::new(now(), Stage::Daemon, text) };
+    lessor.note(vec![event]);
+    let action = LeaseAction::Conflict { address };
+    let request = LeaseRequest { mac: used_by, at: now(), client_id: None, hostname: None, action };
+    lessor.lease(vec![request], move |outcome| {
+        if let Err(Busy) = outcome {
+            tracing::warn!("{address} does not rest: the keeper is busy");
+        }
+    });
 }

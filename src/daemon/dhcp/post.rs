@@ -11,7 +11,9 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use super::Exit;
 use super::handful::{self, Letter, Way};
 use super::sockets::Port;
+use super::wake::Wake;
 use crate::daemon::raw::RawSender;
+use crate::table::Event;
 
 /// Answers that are worth waking another thread for.
 const MANY: usize = 24;
@@ -32,11 +34,16 @@ struct Desk {
 }
 
 impl Post {
-    pub(super) fn open(raw: Option<RawSender>, ports: Vec<Port>) -> io::Result<Post> {
+    /// What became of answers that were sent by the other thread is put where `wake` finds it.
+    pub(super) fn open(raw: Option<RawSender>, ports: Vec<Port>, wake: Arc<Wake>) -> io::Result<Post> {
         let desk = Arc::new(Desk { raw, ports });
         let (bundles, waiting) = sync_channel(WAITING);
         let courier = desk.clone();
-        let deliver = move |waiting: Receiver<Bundle>| waiting.iter().for_each(|bundle| courier.send(bundle));
+        let deliver = move |waiting: Receiver<Bundle>| {
+            for bundle in waiting {
+                wake.sent(courier.send(bundle));
+            }
+        };
         std::thread::Builder::new().name("dhcp-post".into()).spawn(move || deliver(waiting))?;
         Ok(Post { desk, bundles })
     }
@@ -50,20 +57,21 @@ impl Post {
         &self.desk.ports
     }
 
-    pub(super) fn send(&self, bundle: Bundle) {
+    /// Sends all of them, and returns what happened as far as that is known already.
+    pub(super) fn send(&self, bundle: Bundle) -> Vec<Event> {
         if bundle.len() < MANY {
             return self.desk.send(bundle);
         }
-        if let Err(TrySendError::Full(bundle) | TrySendError::Disconnected(bundle)) =
-            self.bundles.try_send(bundle)
-        {
-            self.desk.send(bundle);
+        match self.bundles.try_send(bundle) {
+            Ok(()) => Vec::new(),
+            Err(TrySendError::Full(bundle) | TrySendError::Disconnected(bundle)) => self.desk.send(bundle),
         }
     }
 }
 
 impl Desk {
-    fn send(&self, bundle: Bundle) {
+    /// What happened: the events of answers that left, and others for those that could not be sent.
+    fn send(&self, bundle: Bundle) -> Vec<Event> {
         let mut frames = Vec::new();
         let mut routed: Vec<Vec<Letter>> = self.ports.iter().map(|_| Vec::new()).collect();
         for (exit, letter) in bundle {
@@ -72,11 +80,13 @@ impl Desk {
                 Way::Routed { .. } => routed[exit.port].push(letter),
             }
         }
+        let mut events = Vec::new();
         if let Some(raw) = &self.raw {
-            handful::send(raw, &frames);
+            handful::send(raw, frames, &mut events);
         }
-        for (port, letters) in self.ports.iter().zip(&routed) {
-            handful::send(&port.socket, letters);
+        for (port, letters) in self.ports.iter().zip(routed) {
+            handful::send(&port.socket, letters, &mut events);
         }
+        events
     }
 }

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::daemon::link::Interface;
+use crate::daemon::link::Followed;
 use crate::daemon::raw::RawSender;
 use crate::proto::dhcp::{BOOT_SERVER_PORT, Mode, SERVER_PORT};
 
@@ -33,7 +33,9 @@ pub enum BindError {
 /// The open ports.
 #[derive(Debug)]
 pub struct Sockets {
-    pub(super) interfaces: Vec<Interface>,
+    pub(super) networks: Vec<Followed>,
+    /// Whether each interface has a socket of its own, which is gone with the interface.
+    pub(super) by_device: bool,
     pub(super) ports: Vec<Port>,
     pub(super) raw: Option<RawSender>,
 }
@@ -46,32 +48,42 @@ pub(super) struct Port {
 
 impl Sockets {
     /// Opens port 67, and 4011 where boot files are given.
-    pub fn open(interfaces: Vec<Interface>, mode: Mode) -> Result<Sockets, BindError> {
+    pub fn open(networks: Vec<Followed>, mode: Mode) -> Result<Sockets, BindError> {
         let numbers: &[u16] = match mode {
             Mode::Server | Mode::Proxy => &[SERVER_PORT, BOOT_SERVER_PORT],
             Mode::Listen => &[SERVER_PORT],
             Mode::Off => &[],
         };
+        let mut networks = networks;
+        // Whatever changes from here on is news to whoever serves.
+        networks.iter_mut().for_each(|network| drop(network.news()));
         let mut ports = Vec::new();
+        let mut by_device = false;
         for number in numbers {
-            ports.extend(Port::open(&interfaces, *number)?);
+            let (sockets, shared) = Port::open(&networks, *number)?;
+            by_device |= shared;
+            ports.extend(sockets);
         }
         let raw = RawSender::open()
             .inspect_err(|error| tracing::warn!("answers are broadcast, no raw socket: {error}"))
             .ok();
-        Ok(Sockets { interfaces, ports, raw })
+        Ok(Sockets { networks, by_device, ports, raw })
     }
 }
 
 impl Port {
-    /// One socket for all interfaces; one for each where another program has the port.
-    fn open(interfaces: &[Interface], number: u16) -> Result<Vec<Port>, BindError> {
+    /// One socket for all interfaces; one for each that is there where another program has the port, and
+    /// whether that is so.
+    fn open(networks: &[Followed], number: u16) -> Result<(Vec<Port>, bool), BindError> {
+        let mut by_device = false;
         let sockets = match bind(number, None) {
             // Another server may be bound to another device, as libvirt's is: then so can we.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-                let bound = |interface: &Interface| bind(number, Some(interface.name.as_bytes()));
-                interfaces.iter().map(bound).collect::<io::Result<Vec<_>>>().inspect(|_| {
-                    let names: Vec<&str> = interfaces.iter().map(|one| one.name.as_str()).collect();
+                by_device = true;
+                let present = networks.iter().filter(|network| network.now().is_ok());
+                let names: Vec<&str> = present.map(|network| &*network.name).collect();
+                let bound = |name: &&str| bind(number, Some(name.as_bytes()));
+                names.iter().map(bound).collect::<io::Result<Vec<_>>>().inspect(|_| {
                     tracing::warn!(
                         "UDP port {number} is shared with a program on another interface: \
                          relays must reach us through {}",
@@ -86,7 +98,8 @@ impl Port {
             io::ErrorKind::PermissionDenied => BindError::Privilege(number),
             _ => BindError::Other { port: number, source },
         };
-        Ok(sockets.map_err(wrong)?.into_iter().map(|socket| Port { number, socket }).collect())
+        let sockets = sockets.map_err(wrong)?.into_iter();
+        Ok((sockets.map(|socket| Port { number, socket }).collect(), by_device))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -11,19 +11,25 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::{Busy, Granted, Waiting};
+use crate::table::Event;
 
 type Settled = (Vec<Waiting>, Result<Granted, Busy>);
 
 pub(super) struct Wake {
     event: EventFd,
     settled: Mutex<Vec<Settled>>,
+    /// What became of answers that another thread sent.
+    sent: Mutex<Vec<Event>>,
+    /// Rounds of the thread, for whoever wants to see that it lives.
+    rounds: AtomicU64,
     stop: AtomicBool,
 }
 
 impl Wake {
     pub(super) fn new() -> io::Result<Wake> {
         let event = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        Ok(Wake { event, settled: Mutex::default(), stop: AtomicBool::new(false) })
+        let (settled, sent) = (Mutex::default(), Mutex::default());
+        Ok(Wake { event, settled, sent, rounds: AtomicU64::new(0), stop: AtomicBool::new(false) })
     }
 
     /// Waits until there is something to do, or `patience` is over: which of the sockets can be read.
@@ -41,6 +47,7 @@ impl Wake {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
+        self.rounds.fetch_add(1, Ordering::Relaxed);
         let is_ready = |one: &PollFd| one.any().unwrap_or(false);
         if is_ready(&all[0]) {
             let _ = self.event.read();
@@ -66,6 +73,31 @@ impl Wake {
         if first {
             self.rouse();
         }
+    }
+
+    /// Hands over what happened by answers that were sent beside the thread.
+    pub(super) fn sent(&self, events: Vec<Event>) {
+        if events.is_empty() {
+            return;
+        }
+        let mut sent = self.sent.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let first = sent.is_empty();
+        sent.extend(events);
+        drop(sent);
+        if first {
+            self.rouse();
+        }
+    }
+
+    /// What was handed over since the last call.
+    pub(super) fn take_sent(&self) -> Vec<Event> {
+        std::mem::take(&mut *self.sent.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+    }
+
+    /// Has the thread make a round, and counts those it has made.
+    pub(super) fn tick(&self) -> u64 {
+        self.rouse();
+        self.rounds.load(Ordering::Relaxed)
     }
 
     /// Ends the thread when the guard is dropped.

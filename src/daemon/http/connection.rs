@@ -87,6 +87,7 @@ impl<O: Opener> Connection<O> {
 
     /// Whether another request may follow.
     async fn answer(&mut self, request: &Request, body: &ReadBody) -> io::Result<bool> {
+        let _counted = self.shared.underway.begin();
         let note = note(&request.query, &body.bytes);
         self.asker.partial = request.range.is_some();
         let opening = self.shared.opener.open(&mut self.asker, request.method, &request.path, &note);

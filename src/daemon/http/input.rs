@@ -72,7 +72,12 @@ impl Input {
                 self.buffer.advance(length);
                 return Ok(request);
             }
-            self.more(stream, deadline).await.map_err(no_more)?;
+            tokio::select! {
+                biased;
+                read = self.more(stream, deadline) => read.map_err(no_more)?,
+                // Who has not finished asking by now asks the next daemon.
+                () = stopped(stop) => return Err(NoRequest::Over),
+            }
         }
     }
 

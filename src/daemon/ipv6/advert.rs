@@ -10,6 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 
+use crate::daemon::is_passing;
 use crate::daemon::keeper::Keeper;
 use crate::daemon::link::Interface;
 use crate::model::{Mode, Name};
@@ -88,7 +89,7 @@ impl Sender {
                         return Ok(source);
                     }
                 }
-                Ok(Err(error)) if error.raw_os_error() == Some(libc::ENETDOWN) => {}
+                Ok(Err(error)) if is_passing(&error) => {}
                 Ok(Err(error)) => return Err(error),
                 Err(_) => {}
             }

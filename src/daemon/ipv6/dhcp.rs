@@ -14,11 +14,11 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{Semaphore, watch};
 
-use crate::daemon::dhcp::Lessor;
+use crate::daemon::dhcp::{Lessor, unanswered};
 use crate::daemon::keeper::Keeper;
 use crate::daemon::link::Interface;
-use crate::daemon::now;
 use crate::daemon::raw::{Instruction, RETURN_NOTHING, filter, link_address_of, step};
+use crate::daemon::{is_passing, now};
 use crate::model::{Mac, Mode};
 use crate::proto::dhcp6::{Decision, Link, Reason, SERVER_PORT, SERVERS, Silence, handle};
 use crate::table::{Event, Lease6Request};
@@ -94,7 +94,7 @@ impl Service {
             match received {
                 Ok(Ok((length, from))) => service.take(&buffer[..length], from),
                 // The interface went down; it may come back.
-                Ok(Err(error)) if error.raw_os_error() == Some(libc::ENETDOWN) => {}
+                Ok(Err(error)) if is_passing(&error) => {}
                 Ok(Err(error)) => return Err(error),
                 Err(_) => {}
             }
@@ -148,10 +148,16 @@ impl Service {
 
     fn answer(&self, bytes: &[u8], to: SocketAddrV6, port: u16, events: Vec<Event>) {
         let to = SocketAddrV6::new(*to.ip(), port, 0, to.scope_id());
-        if let Err(error) = self.udp.send_to(bytes, &to.into()) {
+        let sent = self.udp.send_to(bytes, &to.into());
+        if let Err(error) = &sent {
             tracing::warn!("can't send a DHCPv6 answer to {to}: {error}");
         }
-        events.into_iter().for_each(|event| self.keeper.note(event));
+        // What did not leave was not offered.
+        let happened = |event| match &sent {
+            Ok(_) => event,
+            Err(error) => unanswered(event, error),
+        };
+        self.keeper.note_all(events.into_iter().map(happened).collect());
     }
 
     fn note(&self, silence: &Silence) {
