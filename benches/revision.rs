@@ -156,7 +156,9 @@ async fn live(count: usize, spoilt: bool) {
     std::fs::write(&identity, key.file()).expect("a key can be written");
     let sealed = seal(&Recipients::parse(&key.public()).0, "hunter2").expect("a text can be encrypted");
     std::fs::write(root.join("secrets/root-password.age"), sealed).expect("a secret can be written");
-    let (store, saved) = Store::open(&folder.path().join("state"), || [7; 48]).expect("a state can be made");
+    let (store, mut saved) =
+        Store::open(&folder.path().join("state"), || [7; 48]).expect("a state can be made");
+    saved.new_site = true;
     let (keeper, _) = Keeper::spawn(store, saved, Server::stand_in([10, 0, 0, 1].into()));
     let shelf = Shelf::new(Vec::new(), None).with_directory(root.clone());
     let state = folder.path().join("state");

@@ -145,6 +145,8 @@ pub struct Firmware {
 pub struct State {
     /// Where leases, machines and caches are kept.
     pub directory: PathBuf,
+    /// Whether the machines of this site have no systems yet: set by the command line alone.
+    pub new_site: bool,
 }
 
 /// `[media]`.

@@ -5,6 +5,7 @@
 pub mod history;
 pub mod journal;
 pub mod record;
+pub mod upgrade;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,21 +13,25 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use imbl::ordmap;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition};
 use sha2::{Digest, Sha256};
 
 use crate::model::Name;
-use crate::table::{Event, Install, Lease, Lease6, Table};
+use crate::table::{Event, Install, Lease, Lease6, Served, Table};
 pub use history::History;
 use journal::frame::Salt;
 use journal::{Journal, JournalError};
-use record::{EventRecord, InstallRecord, KeptRecord, Lease6Record, LeaseRecord};
+use record::{EventRecord, InstallRecord, KeptRecord, Lease6Record, LeaseRecord, ServedRecord};
 
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 /// Where leases were before they had a journal.
 const LEASES: TableDefinition<u32, &[u8]> = TableDefinition::new("leases");
 const LEASES6: TableDefinition<u128, &[u8]> = TableDefinition::new("leases6");
-const INSTALLS: TableDefinition<&str, &[u8]> = TableDefinition::new("installs");
+/// Installations by deployment, as earlier versions kept them.
+const OLD_INSTALLS: TableDefinition<&str, &[u8]> = TableDefinition::new("installs");
+/// Installations by machine: a list each.
+const INSTALLS: TableDefinition<&str, &[u8]> = TableDefinition::new("machine-installs");
+const SERVED: TableDefinition<&str, &[u8]> = TableDefinition::new("served");
 const ASSIGNMENTS: TableDefinition<&str, &str> = TableDefinition::new("assignments");
 const PROTECTED: TableDefinition<&str, ()> = TableDefinition::new("protected");
 const EVENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("events");
@@ -68,8 +73,9 @@ pub struct Saved {
     pub lineage: String,
     pub serial: u64,
     pub token_key: [u8; 32],
-    pub installs: Vec<(Name, Install)>,
+    pub installs: Vec<Install>,
     pub assignments: Vec<(Name, Name)>,
+    pub served: Vec<(Name, Served)>,
     pub protected: Vec<Name>,
     pub leases: Vec<Lease>,
     pub leases6: Vec<Lease6>,
@@ -77,6 +83,9 @@ pub struct Saved {
     pub kept: Option<Kept>,
     /// What the daemon wrote down for itself, by name.
     pub notes: BTreeMap<String, Vec<u8>>,
+    /// Whether a person said that the machines of this site have no systems yet, so that installations
+    /// of a new state are not doubtful. Set by who opens it.
+    pub new_site: bool,
 }
 
 /// A revision as it was read: what a start without the source serves, and what the source's next
@@ -100,7 +109,8 @@ pub struct Kept {
 pub struct Batch {
     pub leases: Vec<Lease>,
     pub leases6: Vec<Lease6>,
-    pub installs: Vec<(Name, Install)>,
+    /// By machine; one without any has none any more.
+    pub installs: Vec<(Name, Arc<[Install]>)>,
     /// What a revision changed of the lists.
     pub lists: Option<Lists>,
     pub serial: Option<u64>,
@@ -114,6 +124,8 @@ pub struct Batch {
 pub struct Lists {
     /// `None` takes an assignment away.
     pub assignments: Vec<(Name, Option<Name>)>,
+    /// `None` takes a deployment away.
+    pub served: Vec<(Name, Option<Arc<Served>>)>,
     /// `false` takes a protection away.
     pub protected: Vec<(Name, bool)>,
 }
@@ -122,6 +134,7 @@ impl Lists {
     /// Lays what differs later over this.
     pub fn extend(&mut self, later: Lists) {
         self.assignments.extend(later.assignments);
+        self.served.extend(later.served);
         self.protected.extend(later.protected);
     }
 
@@ -131,10 +144,17 @@ impl Lists {
             ordmap::DiffItem::Update { new: (name, machine), .. } => (name.clone(), Some(machine.clone())),
             ordmap::DiffItem::Remove(name, _) => (name.clone(), None),
         };
+        let served = |item: ordmap::DiffItem<Name, Arc<Served>>| match item {
+            ordmap::DiffItem::Add(name, one) | ordmap::DiffItem::Update { new: (name, one), .. } => {
+                (name.clone(), Some(one.clone()))
+            }
+            ordmap::DiffItem::Remove(name, _) => (name.clone(), None),
+        };
         let gone = before.protected.iter().filter(|name| !after.protected.contains(*name));
         let new = after.protected.iter().filter(|name| !before.protected.contains(*name));
         Lists {
             assignments: before.assignments.diff(&after.assignments).map(assigned).collect(),
+            served: before.served.diff(&after.served).map(served).collect(),
             protected: gone
                 .map(|name| (name.clone(), false))
                 .chain(new.map(|name| (name.clone(), true)))
@@ -177,10 +197,33 @@ impl Store {
         let (journal, leases) = Journal::open(directory, earlier, salt(&fresh))?;
         saved.leases = leases;
         let store = Store { database, journal, events: Vec::new() };
+        store.write_by_machine(&saved).map_err(|error| broken(error.to_string()))?;
         if moved {
             store.forget_leases().map_err(|error| broken(error.to_string()))?;
         }
         Ok((store, saved))
+    }
+
+    /// Installations of an earlier version are kept by machine from now on.
+    fn write_by_machine(&self, saved: &Saved) -> Result<(), redb::Error> {
+        let write = self.database.begin_write()?;
+        let mut old = write.open_table(OLD_INSTALLS)?;
+        if old.is_empty()? {
+            drop(old);
+            return Ok(write.abort()?);
+        }
+        old.retain(|_, _| false)?;
+        drop(old);
+        let mut by_machine: BTreeMap<&Name, Vec<InstallRecord>> = BTreeMap::new();
+        for install in &saved.installs {
+            by_machine.entry(&install.machine).or_default().push(InstallRecord::of(install));
+        }
+        let mut installs = write.open_table(INSTALLS)?;
+        for (machine, list) in by_machine {
+            installs.insert(machine.as_str(), record::write(&list).as_slice())?;
+        }
+        drop(installs);
+        Ok(write.commit()?)
     }
 
     /// Leases of an earlier version are in the journal now.
@@ -237,8 +280,12 @@ impl Store {
                     .insert(u128::from(lease.address), record::write(&Lease6Record::of(lease)).as_slice())?;
             }
             let mut installs = write.open_table(INSTALLS)?;
-            for (name, install) in &batch.installs {
-                installs.insert(name.as_str(), record::write(&InstallRecord::of(install)).as_slice())?;
+            for (machine, list) in &batch.installs {
+                let list: Vec<InstallRecord> = list.iter().map(InstallRecord::of).collect();
+                match list.is_empty() {
+                    true => drop(installs.remove(machine.as_str())?),
+                    false => drop(installs.insert(machine.as_str(), record::write(&list).as_slice())?),
+                }
             }
             let mut events = write.open_table(EVENTS)?;
             for (sequence, event) in &self.events {
@@ -264,6 +311,16 @@ impl Store {
                 match machine {
                     Some(machine) => drop(assignments.insert(deployment.as_str(), machine.as_str())?),
                     None => drop(assignments.remove(deployment.as_str())?),
+                }
+            }
+            let mut served = write.open_table(SERVED)?;
+            for (name, one) in &lists.served {
+                match one {
+                    Some(one) => {
+                        let record = record::write(&ServedRecord::of(one));
+                        served.insert(name.as_str(), record.as_slice())?;
+                    }
+                    None => drop(served.remove(name.as_str())?),
                 }
             }
             let mut protected = write.open_table(PROTECTED)?;
@@ -299,6 +356,8 @@ fn prepare(database: &Database, fresh: &[u8; 48]) -> Result<(), redb::Error> {
         write.open_table(LEASES)?;
         write.open_table(LEASES6)?;
         write.open_table(INSTALLS)?;
+        write.open_table(OLD_INSTALLS)?;
+        write.open_table(SERVED)?;
         write.open_table(ASSIGNMENTS)?;
         write.open_table(PROTECTED)?;
         write.open_table(EVENTS)?;
@@ -333,13 +392,30 @@ fn load(database: &Database) -> Result<Saved, Box<dyn std::error::Error>> {
         saved.events.push((sequence.value(), record::read::<EventRecord>(event.value())?.into_event()?));
     }
     for row in read.open_table(INSTALLS)?.iter()? {
-        let (name, install) = row?;
-        let install = record::read::<InstallRecord>(install.value())?.into_install()?;
-        saved.installs.push((name.value().parse()?, install));
+        for record in record::read::<Vec<InstallRecord>>(row?.1.value())? {
+            saved.installs.push(record.into_install(None)?);
+        }
+    }
+    for row in read.open_table(SERVED)?.iter()? {
+        let (name, served) = row?;
+        let served = record::read::<ServedRecord>(served.value())?.into_served()?;
+        saved.served.push((name.value().parse()?, served));
     }
     for row in read.open_table(ASSIGNMENTS)?.iter()? {
         let (deployment, machine) = row?;
         saved.assignments.push((deployment.value().parse()?, machine.value().parse()?));
+    }
+    let mut old = Vec::new();
+    for row in read.open_table(OLD_INSTALLS)?.iter()? {
+        let (name, install) = row?;
+        let record = record::read::<InstallRecord>(install.value())?;
+        old.push(record.into_install(Some(name.value().parse()?))?);
+    }
+    if !old.is_empty() {
+        saved.installs = upgrade::installs(old, &saved.assignments);
+    }
+    if saved.served.is_empty() {
+        saved.served = upgrade::served(&saved.assignments, &saved.installs);
     }
     for row in read.open_table(PROTECTED)?.iter()? {
         saved.protected.push(row?.0.value().parse()?);

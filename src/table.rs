@@ -6,15 +6,19 @@ pub mod drift;
 pub mod event;
 pub mod gate;
 pub mod install;
+pub mod installs;
 pub mod lease;
 pub mod lease6;
+pub mod lineage;
 pub mod loader;
 pub mod looping;
 pub mod memo;
 pub mod power;
 pub mod rename;
 pub mod secrets;
+pub mod served;
 pub mod token;
+pub mod trust;
 pub mod upkeep;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -31,10 +35,13 @@ pub use change::Stale;
 pub use drift::{Drift, DriftKind};
 pub use event::{Event, Stage};
 pub use install::{Duty, Install, InstallStage, Outcome, Permit, PermitStep, Report};
+pub use installs::Installs;
 pub use lease::{Lease, LeaseAction, LeaseOutcome, LeaseRequest, LeaseState, Leases, Supply};
 pub use lease6::{Lease6, Lease6Action, Lease6Request, Leases6};
 pub use secrets::Secrets;
+pub use served::Served;
 pub use token::Purpose;
+pub use trust::{Doubts, Trust, Verdict};
 
 /// Everything the protocols answer from.
 #[derive(Clone, Debug)]
@@ -49,11 +56,15 @@ pub struct Table {
     /// Every address of this host, on whatever interface: none is ever given to a machine.
     pub host: Arc<BTreeSet<IpAddr>>,
     pub desired: Arc<Desired>,
-    /// Installations by deployment. Kept when a deployment is removed: bringing it back must
+    /// Installations by machine. Kept when a deployment or a machine is removed: bringing it back must
     /// not wipe the machine.
-    pub installs: imbl::OrdMap<Name, Install>,
+    pub installs: Installs,
     /// Which machine a deployment has: pinned by the manifest or chosen for its `select`.
     pub assignments: imbl::OrdMap<Name, Name>,
+    /// Whether installations may be asked for without a person's word.
+    pub trust: Trust,
+    /// What the last revision had, also where that is not loaded.
+    pub served: served::Record,
     /// `assignments` the other way round.
     pub tenants: imbl::OrdMap<Name, Name>,
     /// The boot that is served below a prefix.
@@ -226,8 +237,10 @@ impl Table {
             server: Arc::new(server),
             host: Arc::default(),
             desired: Arc::default(),
-            installs: imbl::OrdMap::new(),
+            installs: Installs::default(),
             assignments: imbl::OrdMap::new(),
+            trust: Trust::default(),
+            served: served::Record::new(),
             tenants: imbl::OrdMap::new(),
             prefixes: Arc::default(),
             protected: imbl::OrdSet::new(),

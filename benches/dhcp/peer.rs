@@ -121,7 +121,7 @@ fn voldemort(folder: &Path, supply: Supply) -> Vec<String> {
         folder.join("state")
     );
     let config = write(folder, "voldemort.toml", &settings);
-    words(&[env!("CARGO_BIN_EXE_voldemort"), "start", "services", "--config", &config])
+    words(&[env!("CARGO_BIN_EXE_voldemort"), "start", "services", "--new-site", "--config", &config])
 }
 
 fn kea(folder: &Path, supply: Supply) -> Vec<String> {

@@ -117,7 +117,7 @@ impl Lab {
         let log = fs::File::options().create(true).append(true).open(self.path("log")).expect("a log");
         let mut child = Command::new("ip")
             .args(["netns", "exec", &self.server, env!("CARGO_BIN_EXE_voldemort"), "start", "services"])
-            .arg("--config")
+            .args(["--new-site", "--config"])
             .arg(&config)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

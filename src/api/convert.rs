@@ -17,12 +17,13 @@ pub fn deployment(table: &Table, name: &str) -> Option<types::Deployment> {
     let macs: Vec<Mac> = described.map(|machine| table.cards(machine)).unwrap_or_default();
     let leased = macs.iter().find_map(|mac| table.leases.address_of(*mac));
     let leased6 = macs.iter().find_map(|mac| Some(table.leases6.of(*mac)?.address));
-    let install = table.installs.get(&found.name);
+    let install = table.install_of(&found.name);
     let duty = table.duty(found);
     let phase = match (&table.due(found), machine, install.map(|install| install.stage)) {
         (Duty::NetworkBoot, ..) => "network-boot",
         (_, None, _) => "unassigned",
-        (Duty::Install { permit: true }, ..) | (_, _, None) => "waiting",
+        (Duty::Install { permit: true }, ..) | (_, _, None | Some(InstallStage::Approved)) => "waiting",
+        (_, _, Some(InstallStage::Doubtful)) => "doubtful",
         (_, _, Some(InstallStage::Started)) => "installing",
         (_, _, Some(InstallStage::Spent)) => "spent",
         (_, _, Some(InstallStage::Unreported)) => "unreported",

@@ -12,6 +12,7 @@ use crate::edit::Edit;
 use crate::model::hex;
 use crate::plan::{Consent, Hold, Plan, Selection};
 use crate::secret;
+use crate::table::Doubts;
 
 /// `GET /v1/status`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -27,6 +28,9 @@ pub struct Status {
     pub other_servers: Option<Vec<String>>,
     pub deployments: usize,
     pub machines: usize,
+    /// Installations that a new or restored state was asked for and that wait for a person's word.
+    #[serde(default)]
+    pub doubtful: usize,
     /// Reinstallations that wait for their turn.
     #[serde(default)]
     pub waiting: usize,
@@ -101,8 +105,8 @@ pub struct Deployment {
     pub boot: String,
     pub template: Option<String>,
     pub redeploy: u64,
-    /// `unassigned`, `waiting`, `installing`, `spent`, `unreported`, `failed`, `installed` or
-    /// `network-boot`.
+    /// `unassigned`, `doubtful`, `waiting`, `installing`, `spent`, `unreported`, `failed`, `installed`
+    /// or `network-boot`.
     pub phase: String,
     /// What its next network boot leads to.
     pub next_boot: String,
@@ -361,6 +365,10 @@ pub enum Order {
         consent: Consent,
     },
     Unpin,
+    /// Settles doubtful installations: they are to be made.
+    ApproveInstalls(Doubts),
+    /// Settles doubtful installations: their machines have their systems.
+    KeepSystems(Doubts),
 }
 
 /// A row of `GET /v1/plans`: a revision that waits for somebody's word.

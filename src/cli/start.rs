@@ -32,6 +32,10 @@ pub struct Services {
     /// Follow this directory or git repository instead of the one in the settings
     #[arg(long, value_name = "DIR|GIT-URL")]
     inventory: Option<String>,
+    /// The machines of this site have no systems yet: the first revision installs them without asking.
+    /// For the first start alone
+    #[arg(long)]
+    new_site: bool,
 }
 
 pub fn run(arguments: &Arguments) -> Exit {
@@ -53,6 +57,7 @@ pub fn run(arguments: &Arguments) -> Exit {
     if let Some(inventory) = &services.inventory {
         config.follow(inventory);
     }
+    config.state.new_site = services.new_site;
     crate::stay_small();
     match start::run(config) {
         Ok(()) => Exit::Done,

@@ -61,7 +61,7 @@ fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config>
         sources: sources?,
         environment: environment.flatten(),
         firmware: Firmware { paths: firmware.unwrap_or_else(|| FIRMWARE.map(PathBuf::from).to_vec()) },
-        state: State { directory },
+        state: State { directory, new_site: false },
         media: Media { paths: media.unwrap_or_default() },
         secrets: Secrets { identity },
     })

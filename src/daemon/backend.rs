@@ -92,6 +92,7 @@ impl Backend for Daemon {
             other_servers: self.others(),
             deployments: table.desired.deployments.len(),
             machines: table.desired.machines.len(),
+            doubtful: if table.trust.is_doubtful() { table.doubtful().count() } else { 0 },
             waiting,
             in_flight,
             services: self.services(),
@@ -220,6 +221,7 @@ impl Backend for Daemon {
         let report = Report {
             deployment: deployment.name.clone(),
             redeploy: deployment.redeploy,
+            epoch: None,
             outcome: table::Outcome::Completed,
             note: format!("adopted by hand as installed{reason}"),
         };

@@ -12,7 +12,7 @@ use super::parts::Piece;
 use super::reconcile::{Followed, Reconciler, part};
 use crate::api::types::{EditRequest, Edited, FileChange};
 use crate::config::Write;
-use crate::desired::{Desired, Media, Place};
+use crate::desired::{Deployment, Desired, Media, Place};
 use crate::edit::{self, Change, Known, Verb};
 use crate::manifest::{Code, Kind, Level, Problem};
 use crate::model::Name;
@@ -60,7 +60,7 @@ impl Reconciler {
                 Err(why) => return Ok(Edited::Refused { why }),
             };
             let mut table = Table::clone(&self.table());
-            table.installs.extend(own.iter().map(|install| (change.name.clone(), install.clone())));
+            own.iter().for_each(|install| table.record_new(install.clone()));
             let plan = plan::diff(&desired, &table);
             let holds = plan::hold(&plan, &desired.safety, &request.consent);
             if let Some(settled) = self.without_writing(source, &request, &change, &plan, &holds) {
@@ -68,7 +68,7 @@ impl Reconciler {
             }
             if let Some(install) = own {
                 // Before anybody can see the deployment.
-                let stored = self.keeper().installed(change.name.clone(), install).await;
+                let stored = self.keeper().installed(install).await;
                 stored.map_err(|error| error.to_string())?;
             }
             match put(source, &request, &reading, &change, plan).await {
@@ -135,7 +135,8 @@ impl Reconciler {
 
     fn known(&self) -> Known {
         let table = self.table();
-        Known { installs: table.installs.iter().map(|(name, one)| (name.clone(), one.redeploy)).collect() }
+        let used = |name: &Name| Some((name.clone(), table.used_number(name)?));
+        Known { installs: table.desired.deployments.keys().filter_map(used).collect() }
     }
 
     /// Why a machine must not be touched.
@@ -268,18 +269,15 @@ async fn put(
 
 /// An installation that was not ours.
 fn installed(desired: &Desired, name: &Name) -> Result<Install, String> {
-    let found = desired.deployments.get(name).map(|deployment| (deployment, &deployment.place));
-    let Some((deployment, Place::Machine(machine))) = found else {
+    let machine = |deployment: &Deployment| match &deployment.place {
+        Place::Machine(machine) => desired.machines.get(machine).cloned(),
+        Place::Select(_) => None,
+    };
+    let found = desired.deployments.get(name).and_then(|found| Some((found, machine(found)?)));
+    let Some((deployment, machine)) = found else {
         return Err(format!("--installed is about one machine, and {name} names none"));
     };
-    Ok(Install {
-        machine: machine.clone(),
-        redeploy: deployment.redeploy,
-        stage: InstallStage::Installed,
-        since: now(),
-        digest: deployment.digest.clone(),
-        again: false,
-    })
+    Ok(Install::new(&machine, deployment, InstallStage::Installed, now()))
 }
 
 /// Every error and how often it is there. Not its place, which an edit above it moves.

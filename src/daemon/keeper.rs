@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
-use imbl::ordmap::DiffItem;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::hush::{Echoes, Hush};
@@ -22,7 +21,8 @@ use crate::table::lease::{LeaseOutcome, LeaseRequest};
 use crate::table::looping::Loops;
 use crate::table::upkeep::{Changed, Freed};
 use crate::table::{
-    Event, Install, Lease6Request, Leases, Leases6, Permit, Report, Secrets, Server, Stage, Table,
+    Doubts, Event, Install, InstallStage, Installs, Lease6Request, Leases, Leases6, Permit, Report, Secrets,
+    Server, Stage, Table, Trust, Verdict, trust,
 };
 
 /// Requests that wait for the keeper at most; more are refused, so that a storm can't eat memory.
@@ -40,7 +40,12 @@ pub struct Keeper {
     tally: Arc<Tally>,
     echoes: Arc<Echoes>,
     writing: Arc<AtomicU64>,
+    reboots: Reboots,
 }
+
+/// Deployments whose machines booted again after they got their answers: the epoch of the installation,
+/// and when. Each is one entry at most and stays until it is stored: unlike events, none is lost under load.
+type Reboots = Arc<Mutex<BTreeMap<Name, (u64, Time)>>>;
 
 /// The keeper could not do it.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -88,7 +93,8 @@ enum Command {
     Lease6(Lease6Request, Reply<()>),
     Permit(Permit, Reply<()>),
     Report(Report, Reply<()>),
-    Installed(Name, Install, Reply<()>),
+    Installed(Install, Reply<()>),
+    Settle(Doubts, Verdict, Reply<Vec<Name>>),
     Note(Vec<Event>),
     Power(Name, Result<PowerState, Arc<str>>),
     Remember(&'static str, Vec<u8>, Reply<()>),
@@ -114,13 +120,13 @@ impl Command {
 
 impl Keeper {
     /// Starts the keeper on what a state directory held. It ends when the last handle is gone.
-    pub fn spawn(store: Store, saved: Saved, server: Server) -> (Keeper, std::thread::JoinHandle<()>) {
+    pub fn spawn(store: Store, mut saved: Saved, server: Server) -> (Keeper, std::thread::JoinHandle<()>) {
         let (queue, requests) = mpsc::channel(QUEUE_MAX);
         let table = table_of(&saved, server);
         let next = saved.events.last().map_or(1, |(sequence, _)| sequence + 1);
         let (announce, latest) = watch::channel(next - 1);
         let tables = Arc::new(ArcSwap::from_pointee(table.clone()));
-        let journal = Arc::new(Mutex::new(VecDeque::from(saved.events)));
+        let journal = Arc::new(Mutex::new(VecDeque::from(std::mem::take(&mut saved.events))));
         let tally = Arc::new(Tally::default());
         let writing = Arc::new(AtomicU64::new(0));
         let keeper = Keeper {
@@ -131,6 +137,7 @@ impl Keeper {
             latest,
             tally: tally.clone(),
             echoes: Arc::default(),
+            reboots: Reboots::default(),
         };
         let mut run = Run {
             store,
@@ -142,6 +149,7 @@ impl Keeper {
             hush: Hush::default(),
             loops: Loops::default(),
             tally,
+            reboots: keeper.reboots.clone(),
             batch: Batch::default(),
             replies: Vec::new(),
             clock: now(),
@@ -149,6 +157,9 @@ impl Keeper {
             writing,
             closed: false,
         };
+        if saved.new_site && saved.serial == 0 {
+            run.batch.notes.push((trust::NOTE, run.table.trust.note()));
+        }
         let thread = std::thread::Builder::new()
             .name("keeper".into())
             .spawn(move || run.run(requests))
@@ -248,10 +259,15 @@ impl Keeper {
         let _ = self.queue.try_send(Command::Tick);
     }
 
+    /// Settles doubtful installations; the answer names them.
+    pub async fn settle_doubts(&self, doubts: Doubts, verdict: Verdict) -> Result<Vec<Name>, KeeperError> {
+        self.ask(|reply| Command::Settle(doubts, verdict, reply)).await
+    }
+
     /// Records an installation that was not ours, so that a deployment which is about to appear
     /// finds it. What is recorded already stays.
-    pub async fn installed(&self, deployment: Name, install: Install) -> Result<(), KeeperError> {
-        self.ask(|reply| Command::Installed(deployment, install, reply)).await
+    pub async fn installed(&self, install: Install) -> Result<(), KeeperError> {
+        self.ask(|reply| Command::Installed(install, reply)).await
     }
 
     /// Tells what happened; never waits. Under a flood events are lost before answers are.
@@ -265,9 +281,20 @@ impl Keeper {
             return;
         }
         events.iter().for_each(|event| self.tally.event(event.stage));
+        events.iter().for_each(|event| self.note_reboot(event));
         let count = events.len() as u64;
         if self.queue.try_send(Command::Note(events)).is_err() {
             self.tally.lost(count);
+        }
+    }
+
+    /// A machine that is told to boot its disk after it got its answers has not reported.
+    fn note_reboot(&self, event: &Event) {
+        let (Stage::LocalBoot, Some(name)) = (event.stage, &event.deployment) else { return };
+        let table = self.tables.load();
+        let spent = table.install_of(name).filter(|install| install.stage == InstallStage::Spent);
+        if let Some(install) = spent {
+            lock(&self.reboots).insert(name.clone(), (install.epoch, event.at));
         }
     }
 
@@ -321,11 +348,23 @@ fn table_of(saved: &Saved, server: Server) -> Table {
         installs: saved.installs.iter().cloned().collect(),
         assignments: saved.assignments.iter().cloned().collect(),
         tenants: saved.assignments.iter().map(tenant).collect(),
+        trust: trust_of(saved),
+        served: saved.served.iter().map(|(name, one)| (name.clone(), Arc::new(one.clone()))).collect(),
         protected: saved.protected.iter().cloned().collect(),
         leases: Leases::restore(saved.leases.iter().cloned()),
         leases6: Leases6::restore(saved.leases6.iter().cloned()),
         memo: Some(Arc::default()),
         ..Table::new(server)
+    }
+}
+
+/// A state whose serial was never raised has adopted nothing: it is new.
+fn trust_of(saved: &Saved) -> Trust {
+    let note = saved.notes.get(trust::NOTE).map(Vec::as_slice);
+    let is_new = saved.serial == 0;
+    match note {
+        None if is_new && saved.new_site => Trust::default(),
+        note => Trust::of_note(note, is_new),
     }
 }
 
@@ -340,6 +379,7 @@ struct Run {
     hush: Hush,
     loops: Loops,
     tally: Arc<Tally>,
+    reboots: Reboots,
     batch: Batch,
     /// Answers that wait for the commit; each is told how it ended.
     replies: Vec<Done>,
@@ -366,13 +406,29 @@ impl Run {
                 weight += command.weight();
                 self.handle(command, now());
             }
-            self.finish(before);
+            let reboots = self.take_reboots();
+            if !self.finish(before) {
+                lock(&self.reboots).extend(reboots);
+            }
         }
+    }
+
+    /// Puts the machines that booted again into the batch.
+    fn take_reboots(&mut self) -> BTreeMap<Name, (u64, Time)> {
+        let reboots = std::mem::take(&mut *lock(&self.reboots));
+        for (name, (epoch, at)) in &reboots {
+            let same = self.table.install_of(name).is_some_and(|install| install.epoch == *epoch);
+            if same && let Some(next) = self.table.rebooted(name, *at) {
+                let before = std::mem::replace(&mut self.table, next);
+                self.installs_after(&before.installs);
+            }
+        }
+        reboots
     }
 
     /// Makes the batch last, shows it, and tells who waits. When it can't be written, nothing
     /// of it happened.
-    fn finish(&mut self, before: Table) {
+    fn finish(&mut self, before: Table) -> bool {
         let batch = std::mem::take(&mut self.batch);
         self.writing.store(now().0, Ordering::Release);
         let outcome = if batch.is_empty() { Ok(()) } else { self.store.commit(&batch) };
@@ -389,6 +445,7 @@ impl Run {
         for reply in self.replies.drain(..) {
             reply(outcome.clone());
         }
+        outcome.is_ok()
     }
 
     fn publish(&mut self, events: Vec<(u64, Event)>) {
@@ -413,16 +470,23 @@ impl Run {
                 self.later(reply, ());
             }
             Command::Permit(permit, reply) => {
-                let next = self.table.permit(&permit, now).map_err(|stale| stale.to_string());
-                self.install(&permit.deployment, next, reply);
+                let before = self.table.installs.clone();
+                let taken = self.table.take_step(&permit, now);
+                self.installs_after(&before);
+                self.settle(taken.map_err(|stale| stale.to_string()), reply);
             }
             Command::Report(report, reply) => self.report(&report, now, reply),
-            Command::Installed(name, install, reply) => {
-                if !self.table.installs.contains_key(&name) {
-                    self.record(&name, Some(&install));
+            Command::Installed(install, reply) => {
+                let known = self.table.install_on(&install.machine, &install.deployment).is_some();
+                if !known {
+                    let before = self.table.installs.clone();
+                    let epoch = before.next_epoch();
+                    self.table.record_new(Install { epoch, ..install });
+                    self.installs_after(&before);
                 }
                 self.later(reply, ());
             }
+            Command::Settle(doubts, verdict, reply) => self.settle_doubts(&doubts, verdict, now, reply),
             Command::Note(events) => events.into_iter().for_each(|event| self.note(event)),
             Command::Power(machine, state) => self.power(&machine, state, now),
             Command::Remember(name, note, reply) => {
@@ -464,8 +528,8 @@ impl Run {
         if expected.is_some_and(|expected| expected != (plan.lineage.clone(), plan.serial)) {
             return self.later(reply, Adopted::Stale(plan));
         }
-        // A daemon that has just started has nothing loaded: there is nothing to take away.
-        let holds = match plan.from.is_empty() {
+        // What is served as before the start was judged when it was adopted.
+        let holds = match plan.from.is_empty() && kept.is_none() {
             true => Vec::new(),
             false => plan::hold(&plan, &desired.safety, &consent),
         };
@@ -479,13 +543,10 @@ impl Run {
         let changed = self.table.limit_leases(now, &|subnet| !former.desired.subnets.contains_key(subnet));
         self.store_leases(changed);
         self.warn_of_clashes(now);
-        let carried = former.installs.diff(&self.table.installs).filter_map(|item| match item {
-            DiffItem::Add(name, install) | DiffItem::Update { new: (name, install), .. } => {
-                Some((name.clone(), install.clone()))
-            }
-            DiffItem::Remove(..) => None,
-        });
-        self.batch.installs.extend(carried);
+        self.table.date_doubts(now);
+        self.installs_after(&former.installs);
+        self.settle_source(kept.as_deref());
+        self.tell_doubts(&former, now);
         self.batch.kept = kept;
         // A batch may hold several revisions: what the former ones changed is in it already.
         let lists = Lists::between(&former, &self.table);
@@ -548,6 +609,41 @@ impl Run {
         }
     }
 
+    /// The first revision of a source was adopted: what it asks for later is not doubtful.
+    fn settle_source(&mut self, kept: Option<&Kept>) {
+        let scope = self.table.desired.safety.scope.clone();
+        let source = trust::source_in(&scope);
+        // A tree that was applied by hand before the source was read is none of its revisions.
+        let read = kept.is_some_and(|kept| match source {
+            "" => !kept.source.is_empty(),
+            _ => kept
+                .source
+                .split(' ')
+                .any(|word| word.strip_prefix(&*scope).is_some_and(|revision| !revision.is_empty())),
+        });
+        if read && self.table.trust.settle(source) {
+            self.batch.notes.push((trust::NOTE, self.table.trust.note()));
+        }
+    }
+
+    /// An event for the installations that became doubtful.
+    fn tell_doubts(&mut self, former: &Table, now: Time) {
+        let known: BTreeSet<&Name> = former.doubtful().collect();
+        let new: Vec<String> =
+            self.table.doubtful().filter(|name| !known.contains(name)).map(ToString::to_string).collect();
+        if new.is_empty() {
+            return;
+        }
+        let shown = new.iter().take(20).cloned().collect::<Vec<_>>().join(", ");
+        let more = if new.len() > 20 { format!(" and {} more", new.len() - 20) } else { String::new() };
+        let text = format!(
+            "{} installations are doubtful, their machines boot their disks: {shown}{more}; settle them with \
+             `voldemortctl approve installs` or `voldemortctl adopt`",
+            new.len()
+        );
+        self.note(Event::new(now, Stage::Daemon, text));
+    }
+
     fn lease(&mut self, requests: &[LeaseRequest], done: Leased) {
         let mut addresses = Vec::with_capacity(requests.len());
         for request in requests {
@@ -564,8 +660,10 @@ impl Run {
             crate::table::Outcome::Completed => Stage::Completed,
             crate::table::Outcome::Failed => Stage::Failed,
         };
-        let next = self.table.report(report, now).map_err(|stale| stale.to_string());
-        if next.is_ok() {
+        let before = self.table.installs.clone();
+        let taken = self.table.take_report(report, now).map_err(|stale| stale.to_string());
+        self.installs_after(&before);
+        if taken.is_ok() {
             let machine = self.table.assignments.get(&report.deployment);
             let machine = machine.and_then(|machine| self.table.desired.machines.get(machine));
             self.note(Event {
@@ -575,31 +673,49 @@ impl Run {
                 ..Event::new(now, stage, report.note.clone())
             });
         }
-        self.install(&report.deployment, next, reply);
+        self.settle(taken, reply);
     }
 
-    /// Takes over a table in which one installation moved on.
-    fn install(&mut self, name: &Name, next: Result<Table, String>, reply: Reply<()>) {
-        match next {
-            Ok(next) => {
-                // `note` may have changed what was seen meanwhile: only the installations move.
-                self.record(name, next.installs.get(name));
-                self.later(reply, ());
+    fn settle_doubts(&mut self, doubts: &Doubts, verdict: Verdict, now: Time, reply: Reply<Vec<Name>>) {
+        let names = match self.table.doubts(doubts) {
+            Ok(names) => names,
+            Err(reason) => {
+                let refused = move |_| drop(reply.send(Err(KeeperError::Refused(reason))));
+                return self.replies.push(Box::new(refused));
             }
+        };
+        let before = self.table.installs.clone();
+        self.table.settle_doubts(&names, verdict, now);
+        self.installs_after(&before);
+        let text = match verdict {
+            Verdict::Install => "was doubtful; a person approved the installation",
+            Verdict::Keep => "was doubtful; a person said that the machine has its system",
+        };
+        for name in &names {
+            let machine = self.table.assignments.get(name);
+            let machine = machine.and_then(|machine| self.table.desired.machines.get(machine));
+            let mac = machine.and_then(|machine| self.table.active_mac(machine));
+            self.note(Event { mac, deployment: Some(name.clone()), ..Event::new(now, Stage::Daemon, text) });
+        }
+        self.later(reply, names);
+    }
+
+    fn settle(&mut self, outcome: Result<(), String>, reply: Reply<()>) {
+        match outcome {
+            Ok(()) => self.later(reply, ()),
             Err(reason) => {
                 self.replies.push(Box::new(move |_| drop(reply.send(Err(KeeperError::Refused(reason))))))
             }
         }
     }
 
-    fn record(&mut self, name: &Name, install: Option<&Install>) {
-        let Some(install) = install.filter(|install| self.table.installs.get(name) != Some(*install)) else {
-            return;
-        };
-        self.table.put_install(name, install.clone());
-        self.table.serial += 1;
-        self.batch.installs.push((name.clone(), install.clone()));
-        self.batch.serial = Some(self.table.serial);
+    /// Takes what differs from `before` into the batch.
+    fn installs_after(&mut self, before: &Installs) {
+        let changed = before.differences(&self.table.installs);
+        if !changed.is_empty() {
+            self.batch.installs.extend(changed);
+            self.batch.serial = Some(self.table.serial);
+        }
     }
 
     fn note(&mut self, event: Event) {
@@ -618,12 +734,6 @@ impl Run {
             return;
         }
         log(&event);
-        if let (Stage::LocalBoot, Some(name)) = (event.stage, &event.deployment)
-            && let Some(next) = self.table.rebooted(name, event.at)
-        {
-            let name = name.clone();
-            self.record(&name, next.installs.get(&name));
-        }
         let stuck = self.loops.see(&event);
         self.batch.events.push((self.next, event));
         self.next += 1;
@@ -648,6 +758,10 @@ impl Run {
     fn later<T: Send + 'static>(&mut self, reply: Reply<T>, value: T) {
         self.replies.push(Box::new(move |outcome| drop(reply.send(outcome.map(|()| value)))));
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 fn log(event: &Event) {

@@ -77,6 +77,13 @@ async fn serve(config: Config, mut orders: watch::Receiver<Orders>) -> Result<()
     let wanted = config.networks().map(|network| (network.interface.clone(), network.address));
     let follower = Arc::new(Follower::new(wanted));
     let (store, mut saved) = Store::open(&config.state.directory, random)?;
+    saved.new_site = config.state.new_site;
+    if saved.new_site && saved.serial > 0 {
+        tracing::warn!(
+            "--new-site changes nothing: this state directory is in use already; leave the flag out, or a \
+             directory that is lost one day is taken for a new site"
+        );
+    }
     let (kept, control) = (saved.kept.take(), saved.notes.remove("control"));
     let (keeper, thread) = Keeper::spawn(store, saved, server(&config, &follower));
     let noting = keeper.clone();

@@ -6,20 +6,22 @@ use std::sync::Arc;
 use super::{Action, Change, FORMAT_VERSION, Impact, Plan, blast};
 use crate::desired::{Boot, Deployment, Desired, DhcpOptions, Ipv6, Machine, Subnet, differences};
 use crate::model::{Name, Origin, Power};
-use crate::table::change::is_rename;
+use crate::table::lineage::is_rename;
 use crate::table::rename::{self, MovedCard, MovedCards};
-use crate::table::{Duty, Table};
+use crate::table::{Duty, Served, Table};
 
 /// The detail of a deployment whose manifest is the same and whose content is not; diffs of what
 /// is served say it better where there are any.
 pub const CONTENT: &str = "its content changes (template, boot, subnet or secret)";
 
-/// How many deployments the safety rules are about.
-fn within(before: &Desired, scope: &str) -> usize {
+/// How many deployments the safety rules are about, as they were last served.
+fn within(table: &Table, scope: &str) -> usize {
     if scope.is_empty() {
-        return before.deployments.len();
+        return table.served.len();
     }
-    before.deployments.values().filter(|deployment| deployment.origin.file.starts_with(scope)).count()
+    // Earlier versions did not note whose a deployment was.
+    let is_within = |file: &str| file.is_empty() || file.starts_with(scope);
+    table.served.values().filter(|served| is_within(&served.origin.file)).count()
 }
 
 /// What adopting `desired` would do. Pure: the same arguments give the same plan.
@@ -33,6 +35,9 @@ pub fn diff(desired: &Arc<Desired>, table: &Table) -> Plan {
     boots(&table.desired, desired, &mut changes);
     machines(&base, &next, &moved, &mut changes);
     deployments(&base, &next, &moved, &mut changes);
+    if table.desired.revision.is_empty() {
+        lost(&base, &next, &mut changes);
+    }
     changes.sort_by(|a: &Change, b: &Change| (a.impact, &a.kind, &a.name).cmp(&(b.impact, &b.kind, &b.name)));
     let blast = blast::blast(&base, &next, &moved, &changes);
     Plan {
@@ -41,7 +46,7 @@ pub fn diff(desired: &Arc<Desired>, table: &Table) -> Plan {
         to: desired.revision.to_string(),
         lineage: table.lineage.to_string(),
         serial: table.serial,
-        deployments_before: within(&table.desired, &desired.safety.scope),
+        deployments_before: within(table, &desired.safety.scope),
         changes,
         blast,
         uncompared: 0,
@@ -333,10 +338,57 @@ fn gone<'a, T>(
         .filter_map(|one| Some((one.name, one.before?)))
 }
 
-/// Whether `now` is `former` under another name on the same machine.
+/// Whether `now` is `former` under another name on the same machine. Where the number was raised as well,
+/// people are told of both: thresholds count it as given up, and as reinstalled.
 fn is_renamed(table: &Table, next: &Table, former: &Deployment, now: &Deployment) -> bool {
-    is_rename(former, now, &next.desired)
+    let was = table.served.get(&former.name);
+    was.is_some_and(|was| {
+        now.redeploy <= was.redeploy && is_rename(&former.name, was, now, table, &next.desired)
+    })
         && table.assignments.get(&former.name) == next.assignments.get(&now.name)
+}
+
+/// What is served no more, where the last revision is not loaded: as it was noted when it was served.
+fn lost(table: &Table, next: &Table, changes: &mut Vec<Change>) {
+    for (name, served) in &table.served {
+        let now = next.desired.deployments.get(name);
+        let machine = table.assignments.get(name).or(served.machine.as_ref());
+        let renamed = machine
+            .and_then(|machine| next.tenant(machine))
+            .is_some_and(|tenant| {
+                tenant.redeploy <= served.redeploy && is_rename(name, served, tenant, table, &next.desired)
+            });
+        if now.is_none() && !renamed {
+            changes.push(removed(table, next, name, served));
+        }
+    }
+    for name in table.protected.iter().filter(|name| next.protected.contains(*name)) {
+        let deployed =
+            table.tenants.get(name).is_some_and(|tenant| !next.desired.deployments.contains_key(tenant));
+        if !next.desired.machines.contains_key(name) && !deployed {
+            let origin = Origin { file: "".into(), line: 0, column: 0 };
+            let reason = "is not known any more and gets no boot answers";
+            changes.push(Change {
+                impact: Impact::Release,
+                machine: Some(name.to_string()),
+                protected: true,
+                ..plain("machine", name, Action::Remove, &origin, reason, vec![])
+            });
+        }
+    }
+}
+
+fn removed(table: &Table, next: &Table, name: &Name, served: &Served) -> Change {
+    let machine = table.assignments.get(name).or(served.machine.as_ref());
+    let guarded =
+        machine.is_some_and(|machine| table.protected.contains(machine) && next.protected.contains(machine));
+    let reason = "it was served before the start; its machine is given up and boots its own disk";
+    Change {
+        impact: Impact::Release,
+        machine: machine.map(Name::to_string),
+        protected: guarded,
+        ..plain("deployment", name, Action::Remove, &served.origin, reason, vec![])
+    }
 }
 
 fn appeared(table: &Table, next: &Table, disks: &Disks, deployment: &Deployment) -> Change {
@@ -347,13 +399,37 @@ fn appeared(table: &Table, next: &Table, disks: &Disks, deployment: &Deployment)
         details.extend(deployment_details(table, next, former, deployment, false));
         let (impact, reason) = match next.due(deployment) {
             Duty::Install { .. } => outlook(next, disks, deployment),
-            _ => (Impact::Live, "is the same one under another name; its installation is kept".into()),
+            Duty::NetworkBoot => (Impact::Live, "is the same one under another name".into()),
+            Duty::LocalBoot(why) => (Impact::Live, kept(&why)),
         };
         let change = row(table, next, deployment, Action::Rename, impact, &reason, details);
         return Change { former_name: Some(former.name.to_string()), former_machine: None, ..change };
     }
-    let (impact, reason) = outlook(next, disks, deployment);
+    let (impact, reason) = match outlook(next, disks, deployment) {
+        // It was agreed to before the start, and goes on waiting for its machine.
+        (Impact::Wipe, reason) if is_as_served(table, next, deployment) => {
+            (Impact::NextBoot, format!("as before the start: {reason}"))
+        }
+        found => found,
+    };
     row(table, next, deployment, Action::Create, impact, &reason, description(deployment))
+}
+
+/// Whether a deployment asks for nothing that the last revision, which is not loaded, did not ask for.
+fn is_as_served(table: &Table, next: &Table, deployment: &Deployment) -> bool {
+    let was = table.served.get(&deployment.name).filter(|_| table.desired.revision.is_empty());
+    was.is_some_and(|was| {
+        was.redeploy == deployment.redeploy && was.machine.as_ref() == next.assignments.get(&deployment.name)
+    })
+}
+
+/// Why a renamed deployment installs nothing.
+fn kept(why: &str) -> String {
+    let kept = "is the same one under another name; its installation is kept";
+    match why.strip_prefix("installed") {
+        Some(more) => format!("{kept}{more}"),
+        None => format!("is the same one under another name ({why})"),
+    }
 }
 
 /// What a new deployment is, in a few lines.
@@ -394,8 +470,11 @@ type Disks = BTreeMap<Name, Name>;
 /// the disk.
 fn disks(table: &Table, moved: &MovedCards) -> Disks {
     let mut disks = table.disks();
-    let other =
-        |(machine, card): (&Name, &MovedCard)| Some((machine.clone(), disks.get(&card.former)?.clone()));
+    // A box whose cards all went has taken its disk along already.
+    let other = |(machine, card): (&Name, &MovedCard)| {
+        let former = disks.get(&card.former).filter(|_| !disks.contains_key(machine))?;
+        Some((machine.clone(), former.clone()))
+    };
     let others: Vec<(Name, Name)> = moved.iter().filter_map(other).collect();
     disks.extend(others);
     disks

@@ -10,9 +10,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Kept;
-use crate::model::{ClientArch, Cpu, Firmware, Name, Time};
+use crate::model::{ClientArch, Cpu, Firmware, Name, Origin, Time};
 use crate::table::lease::LeaseState;
-use crate::table::{Event, Install, InstallStage, Lease, Lease6, Stage};
+use crate::table::{Event, Install, InstallStage, Lease, Lease6, Served, Stage};
 
 /// What a stored value lacks.
 pub type Unusable = String;
@@ -90,37 +90,133 @@ fn lease_state(text: &str) -> Result<LeaseState, Unusable> {
 #[derive(Serialize, Deserialize)]
 pub struct InstallRecord {
     machine: String,
+    #[serde(default)]
+    cards: Vec<String>,
+    /// Absent in records of earlier versions, whose key it was.
+    #[serde(default)]
+    deployment: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    former: Vec<String>,
+    /// Absent where it is the deployment's present name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    used_as: Option<String>,
+    #[serde(default)]
+    epoch: u64,
     redeploy: u64,
     stage: String,
     since: u64,
     digest: String,
     #[serde(default)]
     again: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    closed: bool,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    plain_urls: bool,
 }
 
 impl InstallRecord {
     pub fn of(install: &Install) -> InstallRecord {
-        let Install { machine, redeploy, stage, since, digest, again } = install;
+        let Install {
+            machine,
+            cards,
+            deployment,
+            former,
+            used_as,
+            epoch,
+            redeploy,
+            stage,
+            since,
+            digest,
+            again,
+            closed,
+            plain_urls,
+        } = install;
         InstallRecord {
             machine: machine.to_string(),
+            cards: cards.iter().map(ToString::to_string).collect(),
+            deployment: Some(deployment.to_string()),
+            former: former.iter().map(ToString::to_string).collect(),
+            used_as: (used_as != deployment).then(|| used_as.to_string()),
+            epoch: *epoch,
             redeploy: *redeploy,
             stage: stage.to_string(),
             since: since.0,
             digest: digest.to_string(),
             again: *again,
+            closed: *closed,
+            plain_urls: *plain_urls,
         }
     }
 
-    pub fn into_install(self) -> Result<Install, Unusable> {
-        let machine: Name = self.machine.parse().map_err(|error| format!("{}: {error}", self.machine))?;
+    /// `key` is the name that records of earlier versions lie under.
+    pub fn into_install(self, key: Option<Name>) -> Result<Install, Unusable> {
         let stage = InstallStage::ALL.into_iter().find(|stage| stage.to_string() == self.stage);
+        let deployment = match (&self.deployment, key) {
+            (Some(deployment), _) => name(deployment)?,
+            (None, Some(key)) => key,
+            (None, None) => return Err("an installation without a deployment".into()),
+        };
+        let card = |mac: &String| mac.parse().map_err(|error| format!("{mac}: {error}"));
         Ok(Install {
-            machine,
+            machine: name(&self.machine)?,
+            cards: self.cards.iter().map(card).collect::<Result<_, _>>()?,
+            former: self.former.iter().map(|text| name(text)).collect::<Result<_, _>>()?,
+            used_as: self.used_as.as_deref().map(name).transpose()?.unwrap_or_else(|| deployment.clone()),
+            deployment,
+            epoch: self.epoch,
             redeploy: self.redeploy,
             stage: stage.ok_or_else(|| format!("unknown installation stage {}", self.stage))?,
             since: Time(self.since),
             digest: self.digest.into(),
             again: self.again,
+            closed: self.closed,
+            plain_urls: self.plain_urls,
+        })
+    }
+}
+
+fn name(text: &str) -> Result<Name, Unusable> {
+    text.parse().map_err(|error| format!("{text}: {error}"))
+}
+
+/// A deployment as it was last served.
+#[derive(Serialize, Deserialize)]
+pub struct ServedRecord {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    machine: Option<String>,
+    redeploy: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    boot: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    template: Option<String>,
+    file: String,
+    line: u32,
+    column: u32,
+}
+
+impl ServedRecord {
+    pub fn of(served: &Served) -> ServedRecord {
+        let Served { machine, redeploy, boot, template, origin } = served;
+        let text = |name: &Option<Name>| name.as_ref().map(Name::to_string);
+        ServedRecord {
+            machine: text(machine),
+            redeploy: *redeploy,
+            boot: text(boot),
+            template: text(template),
+            file: origin.file.to_string(),
+            line: origin.line,
+            column: origin.column,
+        }
+    }
+
+    pub fn into_served(self) -> Result<Served, Unusable> {
+        let read = |text: Option<String>| text.as_deref().map(name).transpose();
+        Ok(Served {
+            machine: read(self.machine)?,
+            redeploy: self.redeploy,
+            boot: read(self.boot)?,
+            template: read(self.template)?,
+            origin: Origin { file: self.file.into(), line: self.line, column: self.column },
         })
     }
 }
@@ -237,17 +333,21 @@ mod tests {
     proptest! {
         #[test]
         fn installations_are_read_as_they_were_written(
-            machine in name(),
-            redeploy: u64,
+            (machine, deployment, used_as) in (name(), name(), name()),
+            former in prop::collection::vec(name(), 0..3),
+            cards in prop::collection::vec(mac(), 0..3),
+            (epoch, redeploy, since) in any::<(u64, u64, u64)>(),
             stage in select(InstallStage::ALL.to_vec()),
-            since: u64,
             digest: String,
-            again: bool,
+            (again, closed, plain_urls) in any::<(bool, bool, bool)>(),
         ) {
-            let (since, digest) = (Time(since), digest.into());
-            let install = Install { machine, redeploy, stage, since, digest, again };
+            let (since, digest, former, cards) = (Time(since), digest.into(), former.into(), cards.into());
+            let install = Install {
+                machine, cards, deployment, former, used_as, epoch, redeploy, stage, since, digest, again,
+                closed, plain_urls,
+            };
             let record: InstallRecord = read(&write(&InstallRecord::of(&install))).unwrap();
-            prop_assert_eq!(record.into_install(), Ok(install));
+            prop_assert_eq!(record.into_install(None), Ok(install));
         }
 
         #[test]

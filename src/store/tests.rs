@@ -14,16 +14,26 @@ fn lease(last: u8, machine: u8, expires: u64) -> Lease {
     }
 }
 
-fn install() -> (Name, Install) {
-    let install = Install {
+fn install() -> Install {
+    Install {
         machine: "rack1".parse().unwrap(),
+        cards: [Mac::new([0x52, 0x54, 0, 0, 0, 1]).unwrap()].into(),
+        deployment: "web".parse().unwrap(),
+        former: ["old".parse().unwrap()].into(),
+        used_as: "old".parse().unwrap(),
+        epoch: 4,
         redeploy: 1,
         stage: InstallStage::Started,
         since: Time(5),
         digest: "abc".into(),
         again: false,
-    };
-    ("web".parse().unwrap(), install)
+        closed: false,
+        plain_urls: false,
+    }
+}
+
+fn installs() -> Vec<(Name, Arc<[Install]>)> {
+    vec![("rack1".parse().unwrap(), [install()].into())]
 }
 
 fn event(number: u64) -> (u64, Event) {
@@ -79,7 +89,7 @@ fn one_batch_is_in_both_files_and_events_follow() {
         .commit(&Batch { leases: vec![lease(1, 1, 9)], events: vec![event(1)], ..Batch::default() })
         .unwrap();
     store.commit(&Batch { events: vec![event(2)], ..Batch::default() }).unwrap();
-    let batch = Batch { leases: vec![lease(2, 2, 9)], installs: vec![install()], ..Batch::default() };
+    let batch = Batch { leases: vec![lease(2, 2, 9)], installs: installs(), ..Batch::default() };
     store.commit(&batch).unwrap();
     store.commit(&Batch { events: vec![event(3)], ..Batch::default() }).unwrap();
     drop(store);
@@ -94,7 +104,7 @@ fn a_batch_whose_leases_fail_leaves_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (mut store, _) = open(folder.path());
     let _whole = store.journal.fill_disk();
-    let batch = Batch { leases: vec![lease(2, 2, 9)], installs: vec![install()], ..Batch::default() };
+    let batch = Batch { leases: vec![lease(2, 2, 9)], installs: installs(), ..Batch::default() };
     assert!(store.commit(&batch).is_err());
     drop(store);
     let saved = open(folder.path()).1;

@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use imbl::ordmap::DiffItem;
 
-use super::{Contest, Event, Install, InstallStage, Outcome, Permit, PermitStep, Report, Seen, Stage, Table};
-use crate::desired::{Boot, Deployment, Desired, Machine, Place, differences};
+use super::lineage;
+use super::{
+    Contest, Duty, Event, Install, InstallStage, Outcome, Permit, PermitStep, Report, Seen, Stage, Table,
+};
+use crate::desired::{Boot, Desired, Machine, Place, differences};
 use crate::model::{Mac, Name, Span, Time};
 
 /// Why a step of an installation was not recorded.
@@ -16,6 +19,8 @@ pub enum Stale {
     Gone(Name),
     #[error("deployment {0} was changed meanwhile; the machine is to ask again")]
     Moved(Name),
+    #[error("this report belongs to an installation of {0} that is over")]
+    Over(Name),
     #[error("this report belongs to installation {told} of {deployment}, which is at {current}")]
     Outdated { deployment: Name, told: u64, current: u64 },
 }
@@ -62,12 +67,12 @@ impl Table {
         let base = self.under_new_names(&desired);
         let mut next = base.clone();
         next.serial += 1;
-        next.installs = carry_renames(&base, &desired);
         next.assignments = match pinned(&base, &desired) {
             Some(assignments) => assignments,
-            None => assign(&desired, &base.assignments, &next.installs),
+            None => assign(&desired, &base),
         };
         next.tenants = turned(&base.tenants, &base.assignments, &next.assignments);
+        next.installs = lineage::carried(self, &base, &next, &desired);
         let prefix = |boot: &Arc<Boot>| (boot.prefix.clone(), boot.name.clone());
         next.prefixes = Arc::new(desired.boots.values().map(prefix).collect());
         for one in differences(&base.desired.machines, &desired.machines) {
@@ -89,7 +94,9 @@ impl Table {
         // Whoever changed a machine's manifest has settled which cards are its own.
         let same = |name: &Name| desired.machines.get(name) == base.desired.machines.get(name);
         next.contested = next.contested.into_iter().filter(|(name, _)| same(name)).collect();
-        next.desired = desired;
+        next.desired = desired.clone();
+        next.doubt(&desired);
+        next.served = next.served_after(self);
         next.gather_gate();
         next
     }
@@ -106,32 +113,31 @@ impl Table {
     pub fn take_step(&mut self, permit: &Permit, now: Time) -> Result<(), Stale> {
         let name = &permit.deployment;
         let deployment = self.desired.deployments.get(name).ok_or_else(|| Stale::Gone(name.clone()))?;
-        let machine = self.assignments.get(name).ok_or_else(|| Stale::Moved(name.clone()))?;
-        let current = self.installs.get(name);
-        let stage = match (permit.step, current) {
-            _ if deployment.redeploy != permit.redeploy => return Err(Stale::Moved(name.clone())),
-            // Others took the last place meanwhile; the second look at the table says so.
-            (PermitStep::Start, _) if self.waits(name).is_some() => return Ok(()),
-            (PermitStep::Start, None) => InstallStage::Started,
-            (PermitStep::Start, Some(install)) if install.redeploy < permit.redeploy => InstallStage::Started,
-            (PermitStep::Spend, Some(install))
-                if install.redeploy == permit.redeploy && install.stage == InstallStage::Started =>
-            {
-                InstallStage::Spent
+        let Some(machine) = self.assignments.get(name).and_then(|name| self.desired.machines.get(name))
+        else {
+            return Err(Stale::Moved(name.clone()));
+        };
+        if deployment.redeploy != permit.redeploy {
+            return Err(Stale::Moved(name.clone()));
+        }
+        let current = self.install_on(&machine.name, name);
+        // Somebody else was quicker with the same step, or took the last place: the second look at the
+        // table decides.
+        match (permit.step, self.duty(deployment), current) {
+            (PermitStep::Start, Duty::Install { permit: true }, _) => {
+                let install = Install::new(machine, deployment, InstallStage::Started, now);
+                let epoch = self.installs.next_epoch();
+                let again = self.starts_again(&machine.name);
+                self.record_new(Install { epoch, again, ..install });
             }
-            // Somebody else was quicker with the same step; the second look at the table decides.
-            (_, Some(_)) => return Ok(()),
-            (PermitStep::Spend, None) => return Err(Stale::Moved(name.clone())),
-        };
-        let install = Install {
-            machine: machine.clone(),
-            redeploy: permit.redeploy,
-            stage,
-            since: now,
-            digest: deployment.digest.clone(),
-            again: self.starts_again(name),
-        };
-        self.record(name, install);
+            (PermitStep::Spend, Duty::Install { permit: false }, Some(install)) => {
+                let digest = deployment.digest.clone();
+                let spent = Install { stage: InstallStage::Spent, since: now, digest, ..install.clone() };
+                self.record(spent);
+            }
+            (PermitStep::Spend, _, None) => return Err(Stale::Moved(name.clone())),
+            _ => {}
+        }
         Ok(())
     }
 
@@ -146,7 +152,13 @@ impl Table {
     /// The same in place, for who is the table's only user.
     pub fn take_report(&mut self, report: &Report, now: Time) -> Result<(), Stale> {
         let name = &report.deployment;
-        let current = self.installs.get(name);
+        let current = match report.epoch {
+            Some(epoch) => {
+                let own = self.installs.named(name).find(|install| install.epoch == epoch);
+                Some(own.ok_or_else(|| Stale::Over(name.clone()))?)
+            }
+            None => self.install_of(name),
+        };
         if let Some(install) = current.filter(|install| install.redeploy > report.redeploy) {
             return Err(Stale::Outdated {
                 deployment: name.clone(),
@@ -161,20 +173,28 @@ impl Table {
             (Outcome::Completed, _) => InstallStage::Installed,
             (Outcome::Failed, _) => InstallStage::Failed,
         };
-        let machine = current.map(|install| &install.machine).or_else(|| self.assignments.get(name));
-        let machine = machine.ok_or_else(|| Stale::Gone(name.clone()))?.clone();
+        if let Some(install) = same {
+            let reported = Install { stage, since: now, ..install.clone() };
+            self.record(reported);
+            return Ok(());
+        }
+        let deployment = self.desired.deployments.get(name);
+        let machine = self.assignments.get(name).and_then(|machine| self.desired.machines.get(machine));
+        let (Some(deployment), Some(machine)) = (deployment, machine) else {
+            return Err(Stale::Gone(name.clone()));
+        };
+        let install = Install::new(machine, deployment, stage, now);
         let digest = current.map_or_else(|| "".into(), |install| install.digest.clone());
-        let again = current.is_some_and(|install| install.again);
-        let install = Install { machine, redeploy: report.redeploy, stage, since: now, digest, again };
-        self.record(name, install);
+        let (epoch, again) = (self.installs.next_epoch(), current.is_some_and(|install| install.again));
+        self.record_new(Install { epoch, again, digest, redeploy: report.redeploy, ..install });
         Ok(())
     }
 
     /// The machine of a deployment that got its answers boots again and has not reported.
     pub fn rebooted(&self, deployment: &Name, now: Time) -> Option<Table> {
-        let install = self.installs.get(deployment).filter(|install| install.stage == InstallStage::Spent)?;
+        let install = self.install_of(deployment).filter(|install| install.stage == InstallStage::Spent)?;
         let mut next = self.clone();
-        next.record(deployment, Install { stage: InstallStage::Unreported, since: now, ..install.clone() });
+        next.record(Install { stage: InstallStage::Unreported, since: now, ..install.clone() });
         Some(next)
     }
 
@@ -247,45 +267,18 @@ impl Table {
         })
     }
 
-    fn record(&mut self, deployment: &Name, install: Install) {
+    fn record(&mut self, install: Install) {
         self.serial += 1;
-        self.put_install(deployment, install);
+        self.put_install(install);
     }
-}
 
-/// Installations under the next revision: a deployment that appears on the machine of one that
-/// disappears, with the same `redeploy` number and the same content, is the same one renamed.
-fn carry_renames(table: &Table, desired: &Desired) -> imbl::OrdMap<Name, Install> {
-    let mut installs = table.installs.clone();
-    let differences = || differences(&table.desired.deployments, &desired.deployments);
-    if differences().all(|one| one.after.is_some()) {
-        return installs;
+    /// Records an installation in the place of the deployment's earlier ones on the machine.
+    pub fn record_new(&mut self, install: Install) {
+        self.installs.supersede(install.clone());
+        let merged = self.installs.on(&install.machine).iter().find(|one| one.epoch == install.epoch);
+        let merged = merged.cloned().unwrap_or(install);
+        self.record(merged);
     }
-    for deployment in differences().filter_map(|one| one.after) {
-        let name = &deployment.name;
-        let Place::Machine(machine) = &deployment.place else { continue };
-        if installs.contains_key(name) {
-            continue;
-        }
-        let Some(former) = table.tenant(machine).filter(|former| is_rename(former, deployment, desired))
-        else {
-            continue;
-        };
-        if let Some(install) = table.installs.get(&former.name) {
-            installs.insert(name.clone(), install.clone());
-        }
-    }
-    installs
-}
-
-/// Whether `next` is `former` under another name.
-pub fn is_rename(former: &Deployment, next: &Deployment, desired: &Desired) -> bool {
-    former.name != next.name
-        && !desired.deployments.contains_key(&former.name)
-        && former.redeploy == next.redeploy
-        && former.boot.name == next.boot.name
-        && former.template.as_ref().map(|template| &template.name)
-            == next.template.as_ref().map(|template| &template.name)
 }
 
 /// The machines of deployments that are all pinned, as those of the revision before were: only
@@ -306,13 +299,11 @@ fn pinned(base: &Table, desired: &Desired) -> Option<imbl::OrdMap<Name, Name>> {
     Some(next)
 }
 
-/// Gives every deployment its machine: pins first, then choices made earlier that still fit,
-/// then, in order of names, any free machine that matches.
-fn assign(
-    desired: &Desired,
-    before: &imbl::OrdMap<Name, Name>,
-    installs: &imbl::OrdMap<Name, Install>,
-) -> imbl::OrdMap<Name, Name> {
+/// Gives every deployment its machine: pins first, then choices made earlier, then what a former
+/// name had, then, in order of names, any free machine that matches. A choice stays until its machine
+/// is gone or pinned: one that matches no more is drift.
+fn assign(desired: &Desired, base: &Table) -> imbl::OrdMap<Name, Name> {
+    let before = &base.assignments;
     let mut chosen = BTreeMap::new();
     let mut open = Vec::new();
     for (name, deployment) in &desired.deployments {
@@ -325,18 +316,30 @@ fn assign(
         return patched(before, &chosen);
     }
     let mut taken: BTreeSet<Name> = chosen.values().cloned().collect();
-    open.retain(|(name, labels)| {
-        let former = before.get(*name).or_else(|| installs.get(*name).map(|install| &install.machine));
-        let still = former
-            .filter(|machine| desired.machines.get(*machine).is_some_and(|machine| carries(machine, labels)));
-        match still {
+    let mut keep = |open: &mut Vec<(&Name, _)>, former: &dyn Fn(&Name) -> Option<Name>| {
+        open.retain(|(name, _)| match former(name).filter(|one| desired.machines.contains_key(one)) {
             Some(machine) if taken.insert(machine.clone()) => {
-                chosen.insert((*name).clone(), machine.clone());
+                chosen.insert((*name).clone(), machine);
                 false
             }
             _ => true,
-        }
-    });
+        });
+    };
+    keep(&mut open, &|name| before.get(name).cloned());
+    let last = |name: &Name| {
+        let own = base.installs.named(name).filter(|one| one.deployment == *name && !one.closed);
+        own.max_by_key(|install| install.epoch).map(|install| install.machine.clone())
+    };
+    let may_have = |name: &Name, machine: &Name| {
+        let place = desired.deployments.get(name).map(|deployment| &deployment.place);
+        let machine = desired.machines.get(machine);
+        matches!((place, machine), (Some(Place::Select(labels)), Some(machine)) if carries(machine, labels))
+    };
+    keep(&mut open, &|name| last(name).filter(|machine| may_have(name, machine)));
+    let new = open.iter().map(|(name, _)| *name);
+    for (name, former) in lineage::renamed_choices(base, desired, new, may_have) {
+        keep(&mut open, &|one| (*one == name).then(|| former.clone()));
+    }
     let mut choices = Choices::new(desired, &open);
     for (name, labels) in open {
         if let Some(machine) = choices.next(labels, &taken) {

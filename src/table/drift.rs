@@ -48,7 +48,9 @@ impl Table {
             let (deployment, machine) = (deployment.name.clone(), machine.cloned());
             found.push(Drift { deployment, machine, kind, actual, desired, since });
         };
-        let installed = self.installs.get(&deployment.name);
+        let own = |install: &&Install| install.deployment == deployment.name && !install.closed;
+        let latest = self.installs.named(&deployment.name).filter(own).max_by_key(|install| install.epoch);
+        let installed = self.install_of(&deployment.name).or(latest);
         let installed = installed.filter(|install| install.stage == InstallStage::Installed);
         if let Some(install) = installed {
             if machine.is_some_and(|machine| *machine != install.machine) {
@@ -93,7 +95,7 @@ impl Table {
                 && install.machine == machine.name
                 && install.redeploy >= deployment.redeploy
         };
-        self.duty(deployment) == Duty::NetworkBoot || self.installs.get(&deployment.name).is_some_and(here)
+        self.duty(deployment) == Duty::NetworkBoot || self.install_of(&deployment.name).is_some_and(here)
     }
 
     /// Machines without a deployment that are on, with the last deployment that put a system on
@@ -105,7 +107,8 @@ impl Table {
             self.power_of(machine?).filter(|read| read.state == Ok(PowerState::On)).map(|read| read.since)
         };
         let mut last: BTreeMap<&Name, (&Name, &Install, Time)> = BTreeMap::new();
-        for (name, install) in self.installs.iter().filter(|(_, install)| wrote(install)) {
+        for install in self.installs.iter().filter(|install| wrote(install)) {
+            let name = &install.deployment;
             if self.desired.deployments.contains_key(name) {
                 continue;
             }

@@ -35,7 +35,7 @@ impl Table {
         let disks = self.disks();
         for deployment in self.desired.deployments.values() {
             let name = &deployment.name;
-            let current = self.installs.get(name).filter(|install| install.redeploy == deployment.redeploy);
+            let current = self.install_of(name).filter(|install| install.redeploy == deployment.redeploy);
             if current.is_some_and(holds_place) {
                 self.gate.flying.insert(name.clone());
             }
@@ -48,9 +48,9 @@ impl Table {
 
     /// The deployment whose installation is on each machine's disk.
     pub fn disks(&self) -> BTreeMap<Name, Name> {
-        let on_disk = |install: &Install| install.stage != InstallStage::Started || install.again;
-        let installs = self.installs.iter().filter(|(_, install)| on_disk(install));
-        installs.map(|(name, install)| (install.machine.clone(), name.clone())).collect()
+        // The oldest comes first: the newest stays.
+        let installs = self.installs.iter().filter(|install| install.is_on_disk());
+        installs.map(|install| (install.machine.clone(), install.deployment.clone())).collect()
     }
 
     /// Opens and closes windows. Called with the clock, every few seconds and for each revision.
@@ -79,7 +79,7 @@ impl Table {
             return None;
         }
         let stuck = |name: &&Name| {
-            let stage = self.installs.get(*name).map(|install| install.stage);
+            let stage = self.install_of(name).map(|install| install.stage);
             matches!(stage, Some(InstallStage::Failed | InstallStage::Unreported))
         };
         let stuck: Vec<String> = self.gate.flying.iter().filter(stuck).map(ToString::to_string).collect();
@@ -90,21 +90,24 @@ impl Table {
         Some(format!("waiting: {flying} of {limit} in flight{ended}"))
     }
 
-    /// Whether an installation that starts now wipes what was installed before.
-    pub(super) fn starts_again(&self, deployment: &Name) -> bool {
-        let on_disk = |install: &Install| install.again || install.stage != InstallStage::Started;
-        self.gate.waiting.contains(deployment) || self.installs.get(deployment).is_some_and(on_disk)
+    /// Whether an installation that starts now on a machine wipes what was installed before.
+    pub(super) fn starts_again(&self, machine: &Name) -> bool {
+        self.installs.on_disk(machine).is_some()
     }
 
     /// Takes note that an installation entered another stage.
-    pub fn put_install(&mut self, deployment: &Name, install: Install) {
+    pub fn put_install(&mut self, install: Install) {
+        let deployment = install.deployment.clone();
         let flies = self.is_gated() && holds_place(&install);
         match flies {
             true => self.gate.flying.insert(deployment.clone()),
-            false => self.gate.flying.remove(deployment),
+            false => self.gate.flying.remove(&deployment),
         };
-        self.gate.waiting.remove(deployment);
-        self.installs.insert(deployment.clone(), install);
+        self.gate.waiting.remove(&deployment);
+        if install.stage == InstallStage::Approved && self.is_gated() {
+            self.gate.waiting.insert(deployment);
+        }
+        self.installs.put(install);
     }
 
     /// How many reinstallations wait, and how many hold a place.
@@ -114,5 +117,6 @@ impl Table {
 }
 
 fn holds_place(install: &Install) -> bool {
-    install.again && install.stage != InstallStage::Installed
+    let ended = [InstallStage::Installed, InstallStage::Doubtful, InstallStage::Approved];
+    install.again && !ended.contains(&install.stage)
 }

@@ -1,4 +1,6 @@
-//! Permission to install: one-shot, for one deployment and one `redeploy` number.
+//! Permission to install: one-shot, for one machine, one tenancy of it and one `redeploy` number. The
+//! names of machines and deployments are labels: whatever they are called later, a number that was
+//! used on a machine stays used there.
 //!
 //! The order that keeps disks safe: a step is stored before the answer that makes it possible
 //! leaves. *Started* is stored before the first script with an installer's kernel line, *Spent*
@@ -11,13 +13,24 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::Table;
-use crate::desired::Deployment;
-use crate::model::{Name, Time};
+use crate::desired::{Deployment, Machine};
+use crate::model::{Mac, Name, Time};
 
-/// How far the latest installation of a deployment got.
+/// How far the latest installation of a deployment on a machine got.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Install {
+    /// The machine, by its present name.
     pub machine: Name,
+    /// The network cards it was last known with; empty where that was never noted.
+    pub cards: Arc<[Mac]>,
+    /// The deployment, by its present or last name.
+    pub deployment: Name,
+    /// Other names that it had.
+    pub former: Arc<[Name]>,
+    /// What it was called when the number was used.
+    pub used_as: Name,
+    /// Number of the installation: of two on one machine the higher is the later. Its URLs are made of it.
+    pub epoch: u64,
     /// The deployment's `redeploy` number that was used up.
     pub redeploy: u64,
     pub stage: InstallStage,
@@ -28,10 +41,40 @@ pub struct Install {
     /// Whether it wiped an earlier installation and so takes one of the places that `max-in-flight`
     /// counts.
     pub again: bool,
+    /// Whether another deployment has its name now: it counts on its own machine alone.
+    pub closed: bool,
+    /// Whether its URLs may be those of a version that made them of name and number alone.
+    pub plain_urls: bool,
+}
+
+impl Install {
+    /// An installation of this very moment.
+    pub fn new(machine: &Machine, deployment: &Deployment, stage: InstallStage, now: Time) -> Install {
+        Install {
+            machine: machine.name.clone(),
+            cards: machine.macs.as_slice().into(),
+            deployment: deployment.name.clone(),
+            former: Arc::default(),
+            used_as: deployment.name.clone(),
+            epoch: 0,
+            redeploy: deployment.redeploy,
+            stage,
+            since: now,
+            digest: deployment.digest.clone(),
+            again: false,
+            closed: false,
+            plain_urls: false,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InstallStage {
+    /// A new or restored state was asked for it, and nobody knows whether the machine has its system
+    /// already.
+    Doubtful,
+    /// A person agreed to an installation that was doubtful.
+    Approved,
     /// The installer's kernel line was served; nothing was destroyed yet.
     Started,
     /// An answer that can destroy data was served.
@@ -44,7 +87,9 @@ pub enum InstallStage {
 }
 
 impl InstallStage {
-    pub const ALL: [InstallStage; 5] = [
+    pub const ALL: [InstallStage; 7] = [
+        InstallStage::Doubtful,
+        InstallStage::Approved,
         InstallStage::Started,
         InstallStage::Spent,
         InstallStage::Unreported,
@@ -56,6 +101,8 @@ impl InstallStage {
 impl fmt::Display for InstallStage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            InstallStage::Doubtful => "doubtful",
+            InstallStage::Approved => "approved",
             InstallStage::Started => "started",
             InstallStage::Spent => "spent",
             InstallStage::Unreported => "unreported",
@@ -97,6 +144,8 @@ pub enum PermitStep {
 pub struct Report {
     pub deployment: Name,
     pub redeploy: u64,
+    /// The installation it is of; `None`: the deployment's on the machine that it has.
+    pub epoch: Option<u64>,
     pub outcome: Outcome,
     /// What the caller added (query or body), shortened and made printable.
     pub note: String,
@@ -121,43 +170,130 @@ impl Table {
         }
     }
 
+    /// The installation of a deployment on the machine that it has.
+    pub fn install_of(&self, deployment: &Name) -> Option<&Install> {
+        self.install_on(self.assignments.get(deployment)?, deployment)
+    }
+
+    /// The installation that counts for a deployment on a machine: of several under names that it
+    /// had, the one with the highest number. What another box of the machine's name used up counts
+    /// where this one used nothing.
+    pub fn install_on(&self, machine: &Name, deployment: &Name) -> Option<&Install> {
+        let cards = self.declared_cards(machine);
+        let own = self.installs.on(machine).iter().filter(|install| install.is_named(deployment));
+        own.max_by_key(|install| (install.is_of(cards), install.redeploy, install.epoch))
+    }
+
+    fn declared_cards(&self, machine: &Name) -> &[Mac] {
+        self.desired.machines.get(machine).map_or(&[], |machine| &machine.macs)
+    }
+
+    /// Where else than on `machine` a deployment used the highest number.
+    fn used_elsewhere(&self, deployment: &Name, machine: &Name) -> Option<&Install> {
+        let others = self.installs.named(deployment).filter(|install| {
+            install.machine != *machine
+                && install.deployment == *deployment
+                && !install.closed
+                && install.is_used()
+        });
+        others.max_by_key(|install| (install.redeploy, install.epoch))
+    }
+
+    /// The highest `redeploy` number that installs nothing any more.
+    pub fn used_number(&self, deployment: &Name) -> Option<u64> {
+        let machine = self.assignments.get(deployment);
+        let here = machine.and_then(|machine| self.install_on(machine, deployment));
+        let any = self.installs.named(deployment).filter(|one| one.deployment == *deployment && !one.closed);
+        here.into_iter().chain(any).map(|install| install.redeploy).max()
+    }
+
     /// What a network boot leads to as soon as nothing has to be waited for.
     pub fn due(&self, deployment: &Deployment) -> Duty {
         if !deployment.installs() {
             return Duty::NetworkBoot;
         }
-        let Some(machine) = self.assignments.get(&deployment.name) else {
+        let (name, wanted) = (&deployment.name, deployment.redeploy);
+        let Some(machine) = self.assignments.get(name) else {
             return Duty::LocalBoot("no machine is assigned".into());
         };
-        let Some(install) = self.installs.get(&deployment.name) else {
-            return Duty::Install { permit: true };
-        };
-        if install.redeploy < deployment.redeploy {
-            if self.protected.contains(machine) && install.stage != InstallStage::Started {
-                return Duty::LocalBoot(format!(
-                    "machine {machine} is protected: redeploy = {} waits for protect = false",
-                    deployment.redeploy
-                ));
-            }
-            return Duty::Install { permit: true };
+        let here = self.install_on(machine, name);
+        let settled = here.filter(|install| install.redeploy >= wanted && install.is_used());
+        if let Some(install) = settled {
+            return Duty::LocalBoot(self.why_not_again(install, deployment));
         }
-        if install.machine != *machine {
+        let elsewhere = self.used_elsewhere(name, machine).filter(|install| install.redeploy >= wanted);
+        if let Some(Install { redeploy, machine: used_on, used_as, .. }) = elsewhere {
+            let by = if used_as == name { String::new() } else { format!(" as {used_as}") };
             return Duty::LocalBoot(format!(
-                "redeploy = {} was used on machine {}; raise it to install on {machine}",
-                install.redeploy, install.machine
+                "redeploy = {redeploy} was used on machine {used_on}{by}; raise it to install on {machine}"
             ));
         }
-        match install.stage {
-            InstallStage::Started => Duty::Install { permit: false },
-            InstallStage::Spent | InstallStage::Unreported => Duty::LocalBoot(format!(
-                "installation {} got its answers and never reported; raise redeploy to install again",
+        match here {
+            Some(install) if install.redeploy > wanted => Duty::LocalBoot(format!(
+                "redeploy was lowered from {} to {wanted}; raise it above to install",
                 install.redeploy
             )),
-            InstallStage::Failed => Duty::LocalBoot(format!(
-                "installation {} reported failure; raise redeploy to install again",
-                install.redeploy
-            )),
-            InstallStage::Installed => Duty::LocalBoot("installed".into()),
+            Some(install) if install.redeploy == wanted => {
+                Duty::Install { permit: install.stage != InstallStage::Started }
+            }
+            Some(install) if self.protected.contains(machine) && install.is_used() => Duty::LocalBoot(
+                format!("machine {machine} is protected: redeploy = {wanted} waits for protect = false"),
+            ),
+            _ => Duty::Install { permit: true },
         }
     }
+
+    /// Why a machine boots its disk whose deployment's number is used up: what became of the
+    /// installation, and under which name and number it was, where those are others today.
+    fn why_not_again(&self, install: &Install, deployment: &Deployment) -> String {
+        let Install { machine, redeploy, .. } = install;
+        let ended = match install.stage {
+            InstallStage::Doubtful => {
+                let name = &deployment.name;
+                return format!(
+                    "doubtful: this state directory is new or restored, and {machine} may have its system \
+                     already; settle with `voldemortctl approve installs {name}` (its disk is overwritten) or \
+                     `voldemortctl adopt {name}` (it is kept)"
+                );
+            }
+            InstallStage::Spent | InstallStage::Unreported => format!(
+                "installation {redeploy} got its answers and never reported; raise redeploy to install again"
+            ),
+            InstallStage::Failed => {
+                format!("installation {redeploy} reported failure; raise redeploy to install again")
+            }
+            _ => "installed".into(),
+        };
+        let mut notes = Vec::new();
+        let by = if install.used_as == deployment.name {
+            String::new()
+        } else {
+            format!(" as {}", install.used_as)
+        };
+        let cards = self.declared_cards(machine);
+        if !install.is_of(cards) {
+            let then = list(&install.cards);
+            notes.push(format!(
+                "redeploy = {redeploy} was used on machine {machine}{by} when it had {then}; raise it to \
+                 install the box with {}",
+                list(cards)
+            ));
+        } else if !by.is_empty() || redeploy != &deployment.redeploy {
+            notes.push(format!(
+                "redeploy = {redeploy} was used on machine {machine}{by}; raise it above to install"
+            ));
+        }
+        let later = self.installs.on_disk(machine).filter(|one| one.epoch > install.epoch);
+        if let Some(other) = later {
+            notes.push(format!(
+                "{} was installed there since, with redeploy = {}; raise redeploy to install {}",
+                other.used_as, other.redeploy, deployment.name
+            ));
+        }
+        if notes.is_empty() { ended } else { format!("{ended}: {}", notes.join("; ")) }
+    }
+}
+
+fn list(cards: &[Mac]) -> String {
+    cards.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

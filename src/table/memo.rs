@@ -27,6 +27,8 @@ pub struct Subject {
     pub mac: Mac,
     pub address: Option<Ipv4Addr>,
     pub address6: Option<Ipv6Addr>,
+    /// The installation that its URLs are of.
+    pub epoch: Option<u64>,
     /// Our own address that was reached: the text's URLs lead there.
     pub at: Option<IpAddr>,
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::Table;
+use super::installs::Followed;
 use crate::desired::{Desired, differences};
 use crate::model::{Mac, Name};
 
@@ -50,17 +51,24 @@ pub fn moved_cards(before: &Desired, after: &Desired) -> MovedCards {
     moved
 }
 
+/// Whether any machine has other network cards, or is new, or gone.
+fn have_other_cards(before: &Desired, after: &Desired) -> bool {
+    let macs = |one: Option<&std::sync::Arc<crate::desired::Machine>>| one.map(|one| one.macs.clone());
+    differences(&before.machines, &after.machines).any(|one| macs(one.before) != macs(one.after))
+}
+
 impl Table {
     /// This table, with what it knows of renamed machines under the names of `after`.
     pub fn under_new_names(&self, after: &Desired) -> Table {
-        let renamed = machines(&self.desired, after);
+        let mut renamed = machines(&self.desired, after);
         let mut next = self.clone();
-        if renamed.is_empty() {
-            return next;
-        }
-        for (name, install) in &self.installs {
-            if let Some(machine) = renamed.get(&install.machine) {
-                next.installs.get_mut(name).expect("it was there a line above").machine = machine.clone();
+        if have_other_cards(&self.desired, after) {
+            next.installs = self.installs.follow(after, &renamed);
+            // Where the revision before is not loaded, the cards of installations tell.
+            for Followed { former, now } in next.installs.followed(&self.installs) {
+                if !after.machines.contains_key(&former) && !self.tenants.contains_key(&now) {
+                    renamed.entry(former).or_insert(now);
+                }
             }
         }
         for (former, now) in &renamed {

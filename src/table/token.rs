@@ -3,7 +3,8 @@
 use hmac::{Hmac, KeyInit, Mac as _};
 use sha2::Sha256;
 
-use super::Table;
+use super::{Install, Table};
+use crate::desired::Deployment;
 use crate::model::{Name, hex};
 
 /// What a token opens.
@@ -14,9 +15,16 @@ pub enum Purpose {
 }
 
 impl Table {
-    /// 32 hexadecimal digits, bound to the state directory's key, the deployment and its
-    /// `redeploy` number: a token of an earlier installation opens nothing.
-    pub fn token(&self, purpose: Purpose, deployment: &Name, redeploy: u64) -> String {
+    /// Of a deployment's present installation, or of the one that is about to begin.
+    pub fn token(&self, purpose: Purpose, deployment: &Deployment) -> String {
+        let install = self.install_of(&deployment.name);
+        let begun = install.filter(|install| install.redeploy == deployment.redeploy);
+        self.token_of(purpose, &deployment.name, deployment.redeploy, begun.map(|install| install.epoch))
+    }
+
+    /// 32 hexadecimal digits, bound to the state directory's key, the deployment's name and `redeploy`
+    /// number, and the epoch of its installation: a token of an earlier one opens nothing.
+    pub fn token_of(&self, purpose: Purpose, deployment: &Name, redeploy: u64, epoch: Option<u64>) -> String {
         let purpose = match purpose {
             Purpose::Answers => "answers",
             Purpose::Hooks => "hooks",
@@ -24,6 +32,9 @@ impl Table {
         let mut hmac =
             Hmac::<Sha256>::new_from_slice(&self.token_key).expect("HMAC takes keys of any length");
         hmac.update(format!("{purpose}\n{deployment}\n{redeploy}").as_bytes());
+        if let Some(epoch) = epoch {
+            hmac.update(format!("\n{epoch}").as_bytes());
+        }
         let digest = hmac.finalize().into_bytes();
         hex(&digest[..16])
     }
@@ -37,10 +48,24 @@ impl Table {
         hmac.finalize().into_bytes()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Whether `token` is the one for this purpose; takes the same time wherever they differ.
-    pub fn accepts(&self, token: &str, purpose: Purpose, deployment: &Name, redeploy: u64) -> bool {
-        let expected = self.token(purpose, deployment, redeploy);
-        let different = |sum: u8, (a, b): (u8, u8)| sum | (a ^ b);
-        token.len() == expected.len() && token.bytes().zip(expected.bytes()).fold(0, different) == 0
+    /// The installation that a URL with this deployment name and token is of. The deployment may have
+    /// another name by now.
+    pub fn install_by(&self, token: &str, purpose: Purpose, name: &Name) -> Option<&Install> {
+        self.installs.named(name).find(|install| {
+            let fits = |epoch| is_same(token, &self.token_of(purpose, name, install.redeploy, epoch));
+            fits(Some(install.epoch)) || (install.plain_urls && fits(None))
+        })
     }
+
+    /// Whether `token` is of an installation of the deployment that was never begun.
+    pub fn is_unbegun(&self, token: &str, purpose: Purpose, deployment: &Deployment) -> bool {
+        let begun = self.install_of(&deployment.name).is_some_and(|one| one.redeploy >= deployment.redeploy);
+        !begun && is_same(token, &self.token_of(purpose, &deployment.name, deployment.redeploy, None))
+    }
+}
+
+/// Takes the same time wherever they differ.
+fn is_same(token: &str, expected: &str) -> bool {
+    let different = |sum: u8, (a, b): (u8, u8)| sum | (a ^ b);
+    token.len() == expected.len() && token.bytes().zip(expected.bytes()).fold(0, different) == 0
 }

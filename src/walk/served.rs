@@ -44,7 +44,7 @@ pub fn mac(table: &Table, deployment: &Deployment) -> Option<Mac> {
 
 /// The URLs of an installation open its answers: what is shown must not.
 fn without_tokens(table: &Table, deployment: &Deployment, text: &str) -> String {
-    let token = |purpose| table.token(purpose, &deployment.name, deployment.redeploy);
+    let token = |purpose| table.token(purpose, deployment);
     text.replace(&token(Purpose::Answers), "TOKEN").replace(&token(Purpose::Hooks), "TOKEN")
 }
 

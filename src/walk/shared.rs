@@ -34,7 +34,7 @@ impl State {
     pub fn of(table: &Table, mac: Mac, deployment: &Name, signed: bool) -> State {
         State {
             seen: table.seen.get(&mac).cloned(),
-            install: table.installs.get(deployment).cloned(),
+            install: table.install_of(deployment).cloned(),
             ..State::for_dhcp(table, mac, signed)
         }
     }

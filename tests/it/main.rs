@@ -22,6 +22,7 @@ mod kit;
 mod layers;
 mod lossy;
 mod outside;
+mod permits;
 mod plan;
 mod power;
 mod program;

@@ -424,7 +424,8 @@ struct Hall {
 impl Hall {
     fn start(pace: Pace) -> Hall {
         let state = tempfile::tempdir().unwrap();
-        let (store, saved) = Store::open(state.path(), || [7; 48]).unwrap();
+        let (store, mut saved) = Store::open(state.path(), || [7; 48]).unwrap();
+        saved.new_site = true;
         let (keeper, _) = Keeper::spawn(store, saved, Server::stand_in([10, 0, 0, 1].into()));
         let (stop, stopping) = watch::channel(false);
         let task = tokio::spawn(watch_power(keeper.clone(), pace, stopping));
@@ -572,7 +573,8 @@ async fn what_is_to_run_and_is_off_drifts_and_so_does_what_is_given_up_and_on() 
         hall.keeper.permit(Permit { deployment: deployment.clone(), redeploy, step }).await.unwrap();
     }
     assert_eq!(kinds(), [], "what is being installed is a matter of its phase");
-    let report = Report { deployment, redeploy, outcome: Outcome::Completed, note: String::new() };
+    let report =
+        Report { deployment, redeploy, epoch: None, outcome: Outcome::Completed, note: String::new() };
     hall.keeper.report(report).await.unwrap();
     assert_eq!(kinds(), [DriftKind::Off]);
     let row = convert::drift(&hall.keeper.table()).remove(0);

@@ -16,8 +16,10 @@ use voldemort::media::Shelf;
 use voldemort::model::{Inventory, Name};
 use voldemort::plan::{Consent, Impact, Plan, Selection};
 use voldemort::source::{SourceConfig, SourceError, Update, directory};
-use voldemort::store::Store;
-use voldemort::table::{Outcome as Said, Permit, PermitStep, Report, Server};
+use voldemort::store::{Saved, Store};
+use voldemort::table::{
+    Doubts, Duty, Event, InstallStage, Outcome as Said, Permit, PermitStep, Report, Server, Stage,
+};
 
 const HEAD: &str = r#"
 [subnet.lab]
@@ -86,7 +88,13 @@ struct House {
 
 impl House {
     async fn start(state: &Path, manual: bool, seed: u8) -> House {
+        House::open(state, manual, seed, |saved| saved.new_site = true).await
+    }
+
+    /// The same after `change` of what the state directory held.
+    async fn open(state: &Path, manual: bool, seed: u8, change: impl FnOnce(&mut Saved)) -> House {
         let (store, mut saved) = Store::open(state, || [seed; 48]).unwrap();
+        change(&mut saved);
         let (kept, control) = (saved.kept.take(), saved.notes.remove("control"));
         let (keeper, thread) = Keeper::spawn(store, saved, Server::stand_in("10.0.0.1".parse().unwrap()));
         let place = SourceConfig {
@@ -153,7 +161,8 @@ impl House {
             for step in [PermitStep::Start, PermitStep::Spend] {
                 self.keeper.permit(Permit { deployment: deployment.clone(), redeploy, step }).await.unwrap();
             }
-            let report = Report { deployment, redeploy, outcome: Said::Completed, note: String::new() };
+            let report =
+                Report { deployment, redeploy, epoch: None, outcome: Said::Completed, note: String::new() };
             self.keeper.report(report).await.unwrap();
         }
     }
@@ -479,9 +488,11 @@ async fn renamed_machines_stay_installed_and_protected_also_after_a_restart() {
     let front: Name = "front".parse().unwrap();
     assert_eq!(
         table.duty(&table.desired.deployments[&front]),
-        voldemort::table::Duty::LocalBoot("installed".into())
+        Duty::LocalBoot(
+            "installed: redeploy = 0 was used on machine front as web-0; raise it above to install".into()
+        )
     );
-    assert_eq!(table.installs[&front].machine, front);
+    assert_eq!(table.install_of(&front).unwrap().machine, front);
     house.stop().await;
 }
 
@@ -521,5 +532,181 @@ async fn waves_show_who_waits() {
     house.stop().await;
     let house = House::start(state.path(), false, 1).await;
     assert_eq!(house.keeper.table().waves(), (2, 1), "a restart forgets nobody");
+    house.stop().await;
+}
+
+fn phases(house: &House) -> Vec<String> {
+    let rows = voldemort::api::convert::deployments(&house.keeper.table());
+    rows.into_iter().map(|row| row.phase).collect()
+}
+
+fn all() -> Doubts {
+    Doubts { all: true, ..Doubts::default() }
+}
+
+fn named(names: &[&str]) -> Doubts {
+    Doubts { deployments: names.iter().map(|name| (*name).to_owned()).collect(), ..Doubts::default() }
+}
+
+/// A lost state directory must not install what is installed.
+#[tokio::test]
+async fn a_new_state_serves_and_installs_nothing_before_a_person_says_so() {
+    let (state, root) = folders();
+    write(root.path(), 0..4, plain);
+    let house = House::open(state.path(), false, 1, |_| {}).await;
+    let plan = house.plan(tree(root.path())).await;
+    assert!(plan.changes.iter().all(|change| change.kind != "deployment" || !change.installs));
+    assert_eq!(house.follow(root.path()).await.condition, "Ready");
+    assert_eq!(phases(&house), ["doubtful"; 4]);
+    let row = voldemort::api::convert::deployment(&house.keeper.table(), "web-1").unwrap();
+    assert!(row.next_boot.contains("voldemortctl approve installs web-1"), "{}", row.next_boot);
+    let events = house.keeper.events(0, None, 100);
+    assert!(events.iter().any(|(_, event)| event.text.contains("4 installations are doubtful: web-0, ")));
+    house.stop().await;
+
+    let house = House::open(state.path(), false, 1, |saved| saved.new_site = true).await;
+    house.follow(root.path()).await;
+    assert_eq!(phases(&house), ["doubtful"; 4], "the flag is for the first start alone");
+    let unknown = house.reconciler.order(Order::ApproveInstalls(named(&["web-1", "web-9"]))).await;
+    assert!(unknown.unwrap_err().contains("web-9"), "and nothing is done in part");
+    house.order(Order::ApproveInstalls(named(&["web-0"]))).await;
+    // One that is raised, and one that comes later, are no doubt.
+    write(root.path(), 0..5, |n| if n == 1 { "redeploy = 1" } else { "" });
+    let plan = house.plan(tree(root.path())).await;
+    assert_eq!(wipes(&plan), 1, "the disk of web-1 may hold something: {:?}", plan.changes);
+    house.follow(root.path()).await;
+    assert_eq!(phases(&house), ["waiting", "waiting", "doubtful", "doubtful", "waiting"]);
+    house.order(Order::KeepSystems(all())).await;
+    assert_eq!(phases(&house), ["waiting", "waiting", "installed", "installed", "waiting"]);
+    house.stop().await;
+
+    let house = House::open(state.path(), false, 1, |_| {}).await;
+    assert_eq!(phases(&house), ["waiting", "waiting", "installed", "installed", "waiting"]);
+    house.install_all().await;
+    assert_eq!(phases(&house), ["installed"; 5]);
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_doubt_goes_along_with_a_rename_and_an_empty_first_revision_has_none() {
+    let (state, root) = folders();
+    write(root.path(), 0..1, plain);
+    let house = House::open(state.path(), false, 1, |_| {}).await;
+    house.follow(root.path()).await;
+    let site = root.path().join("site.toml");
+    let text = std::fs::read_to_string(&site).unwrap();
+    std::fs::write(&site, text.replace("deployment.web-0]", "deployment.front]")).unwrap();
+    house.follow(root.path()).await;
+    assert_eq!(phases(&house), ["doubtful"]);
+    house.order(Order::ApproveInstalls(named(&["front"]))).await;
+    house.install_all().await;
+    assert_eq!(phases(&house), ["installed"]);
+    house.stop().await;
+
+    let (state, root) = folders();
+    write(root.path(), 0..0, plain);
+    let house = House::open(state.path(), false, 1, |_| {}).await;
+    house.follow(root.path()).await;
+    write(root.path(), 0..2, plain);
+    house.follow(root.path()).await;
+    assert_eq!(phases(&house), ["waiting"; 2]);
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_rename_and_its_revert_wipe_nothing_also_over_restarts() {
+    let (state, root) = folders();
+    let names = |name: &str, redeploy: u32| {
+        let more = if redeploy == 0 { "" } else { "redeploy = 1" };
+        write(root.path(), 0..1, |_| more);
+        let site = root.path().join("site.toml");
+        let text = std::fs::read_to_string(&site).unwrap();
+        std::fs::write(&site, text.replace("deployment.web-0]", &format!("deployment.{name}]"))).unwrap();
+    };
+    names("db1", 0);
+    let mut house = House::start(state.path(), false, 1).await;
+    house.follow(root.path()).await;
+    house.install_all().await;
+    for (name, redeploy, wiped) in
+        [("db01", 0, 0), ("db01", 1, 1), ("db1", 1, 0), ("db01", 1, 0), ("db1", 0, 0)]
+    {
+        names(name, redeploy);
+        let plan = house.plan(tree(root.path())).await;
+        assert_eq!(wipes(&plan), wiped, "{name} {redeploy}: {:?}", plan.changes);
+        house.follow(root.path()).await;
+        if wiped > 0 {
+            house.install_all().await;
+        }
+        assert_eq!(phases(&house), ["installed"], "{name} {redeploy}");
+        house.stop().await;
+        house = House::start(state.path(), false, 1).await;
+        assert_eq!(phases(&house), ["installed"], "{name} {redeploy}, started anew");
+    }
+    house.stop().await;
+}
+
+#[tokio::test]
+async fn a_revision_that_can_not_be_loaded_any_more_still_judges_the_next() {
+    let (state, root) = folders();
+    write(root.path(), 0..10, plain);
+    let house = House::start(state.path(), false, 1).await;
+    house.follow(root.path()).await;
+    house.install_all().await;
+    house.stop().await;
+    let lost = |saved: &mut Saved| saved.kept = None;
+
+    let house = House::open(state.path(), false, 1, lost).await;
+    write(root.path(), 0..4, plain);
+    let status = house.follow(root.path()).await;
+    assert_eq!((status.condition.as_str(), house.count()), ("Held", 0), "{}", status.reason);
+    assert!(status.reason.contains("removes 6 of 10") && status.reason.contains("--allow-removals 6"));
+    write(root.path(), 0..10, |_| "redeploy = 1");
+    std::fs::write(root.path().join("voldemort.toml"), "format = 1\n[safety]\nmax-reinstall = 3\n").unwrap();
+    let status = house.follow(root.path()).await;
+    assert!(status.reason.contains("reinstalls 10 machines"), "{}", status.reason);
+    write(root.path(), 0..10, plain);
+    assert_eq!(house.follow(root.path()).await.condition, "Ready");
+    assert_eq!(phases(&house), ["installed"; 10]);
+    house.stop().await;
+}
+
+/// A flood loses events. That a machine booted again without a report is none.
+#[tokio::test]
+async fn a_reboot_without_a_report_is_stored_also_under_a_flood() {
+    let (state, root) = folders();
+    write(root.path(), 0..1, plain);
+    let house = House::start(state.path(), false, 1).await;
+    house.follow(root.path()).await;
+    let deployment: Name = "web-0".parse().unwrap();
+    for step in [PermitStep::Start, PermitStep::Spend] {
+        house.keeper.permit(Permit { deployment: deployment.clone(), redeploy: 0, step }).await.unwrap();
+    }
+    // The keeper is held up until its queue is full.
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    house.keeper.lease(Vec::new(), move |_| {
+        let _ = wait.recv();
+    });
+    let event = |text: &str| Event::new(voldemort::model::Time(1), Stage::Daemon, text.to_owned());
+    let lost = house.keeper.tally().events_lost();
+    let mut number = 0;
+    while house.keeper.tally().events_lost() == lost {
+        house.keeper.note(event(&number.to_string()));
+        number += 1;
+    }
+    let boots = Event { stage: Stage::LocalBoot, deployment: Some(deployment.clone()), ..event("boots") };
+    house.keeper.note(boots);
+    go.send(()).unwrap();
+    let stored = async {
+        loop {
+            let stage = house.keeper.table().install_of(&deployment).unwrap().stage;
+            if stage == InstallStage::Unreported {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), stored).await.expect("it is unreported");
+    let table = house.keeper.table();
+    assert!(matches!(table.duty(&table.desired.deployments[&deployment]), Duty::LocalBoot(_)));
     house.stop().await;
 }

@@ -52,6 +52,7 @@ impl Lab {
     async fn at(folder: TempDir, names: &[&str]) -> Lab {
         std::fs::write(folder.path().join("vmlinuz"), "kernel").unwrap();
         let (store, mut saved) = Store::open(&folder.path().join("state"), || [7; 48]).unwrap();
+        saved.new_site = true;
         let (kept, control) = (saved.kept.take(), saved.notes.remove("control"));
         let server = Server {
             address: [10, 0, 10, 1].into(),

@@ -31,7 +31,11 @@ pub fn open(state: &Path) -> (Store, Saved) {
 /// Everything that a state directory holds but its secrets, a line for each.
 fn told(saved: &Saved, state: &Path) -> String {
     let mut text = format!("lineage {} serial {}\n", saved.lineage, saved.serial);
-    for (deployment, install) in &saved.installs {
+    let mut installs = saved.installs.clone();
+    installs.sort_by(|one, other| one.deployment.cmp(&other.deployment));
+    for install in &installs {
+        let deployment = &install.deployment;
+        assert!(install.epoch > 0 && install.plain_urls, "{install:?}");
         let (machine, redeploy, stage, since) =
             (&install.machine, install.redeploy, install.stage, install.since);
         text += &format!(

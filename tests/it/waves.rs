@@ -59,7 +59,7 @@ fn install(table: &Table, name: &Name, redeploy: u64) -> Table {
 }
 
 fn report(table: &Table, name: &Name, redeploy: u64, outcome: Outcome) -> Table {
-    let report = Report { deployment: name.clone(), redeploy, outcome, note: String::new() };
+    let report = Report { deployment: name.clone(), redeploy, epoch: None, outcome, note: String::new() };
     table.report(&report, Time(0)).unwrap()
 }
 
@@ -88,7 +88,7 @@ impl Dice {
 
 /// Machines that were given permission for number 2 and are not installed.
 fn in_flight(table: &Table) -> usize {
-    let flies = |(_, install): &(&Name, &voldemort::table::Install)| {
+    let flies = |install: &&voldemort::table::Install| {
         install.redeploy == 2 && install.stage != InstallStage::Installed
     };
     table.installs.iter().filter(flies).count()
@@ -97,7 +97,7 @@ fn in_flight(table: &Table) -> usize {
 /// One machine does what a machine may do next.
 fn step(table: &Table, name: &Name, dice: &mut Dice, fail: bool) -> Table {
     let deployment = &table.desired.deployments[name];
-    let install = &table.installs[name];
+    let install = table.install_of(name).unwrap();
     let (stage, current) = (install.stage, install.redeploy == 2);
     match (table.duty(deployment), stage) {
         // The question is asked of an old snapshot now and then: the keeper looks again.
@@ -146,7 +146,7 @@ fn never_more_than_the_limit_and_all_in_the_end() {
         }
         let done = table
             .installs
-            .values()
+            .iter()
             .filter(|install| install.redeploy == 2 && install.stage == InstallStage::Installed);
         assert_eq!(done.count(), MACHINES as usize, "seed {seed}");
         assert_eq!(table.waves(), (0, 0));
@@ -161,7 +161,7 @@ fn a_template_that_breaks_every_machine_breaks_no_more_than_the_limit() {
     for _ in 0..2000 {
         table = step(&table, &names[dice.roll(names.len())], &mut dice, true);
     }
-    let touched = table.installs.values().filter(|install| install.redeploy == 2).count();
+    let touched = table.installs.iter().filter(|install| install.redeploy == 2).count();
     assert_eq!(touched, LIMIT);
     let waits = names.iter().filter_map(|name| match table.duty(&table.desired.deployments[name]) {
         Duty::LocalBoot(why) if why.starts_with("waiting: 3 of 3 in flight; ") => Some(why),
@@ -180,7 +180,8 @@ fn nothing_is_reinstalled_outside_the_windows() {
     let Duty::LocalBoot(why) = table.duty(&deployment) else { panic!("noon") };
     assert!(why.contains("opens at 2026-11-20T21:00:00"), "{why}");
     let permit = Permit { deployment: name.clone(), redeploy: 2, step: PermitStep::Start };
-    assert_eq!(table.permit(&permit, Time(0)).unwrap().installs[&name].redeploy, 1, "nor by a race");
+    let raced = table.permit(&permit, Time(0)).unwrap();
+    assert_eq!(raced.install_of(&name).unwrap().redeploy, 1, "nor by a race");
     table.tick(at("2026-11-20T21:00:00Z"));
     assert_eq!(table.duty(&deployment), Duty::Install { permit: true });
     // What has begun goes on when the window closes: the machine is between two systems.

@@ -30,14 +30,14 @@ impl Daemon {
         Daemon::with(net, config, &["--inventory", inventory])
     }
 
-    /// The same with these further words, or none.
+    /// The same with these further words, or none. Its machines have no systems yet.
     pub fn with(net: &Net, config: &Path, more: &[&str]) -> Daemon {
-        Daemon::spawn(net, config, more, Stdio::null())
+        Daemon::spawn(net, config, &[&["--new-site"], more].concat(), Stdio::null())
     }
 
     /// The same with every line of the log in a pipe that nobody reads.
     pub fn unread(net: &Net, config: &Path, inventory: &str) -> Daemon {
-        Daemon::spawn(net, config, &["--inventory", inventory], Stdio::piped())
+        Daemon::spawn(net, config, &["--new-site", "--inventory", inventory], Stdio::piped())
     }
 
     fn spawn(net: &Net, config: &Path, more: &[&str], log: Stdio) -> Daemon {

@@ -87,7 +87,7 @@ impl Lab {
         let config = self.path("voldemort.toml");
         std::fs::write(&config, text).unwrap();
         let (config, folder) = (config.display().to_string(), folder.display().to_string());
-        let words = ["start", "services", "--config", &config, "--inventory", &folder];
+        let words = ["start", "services", "--new-site", "--config", &config, "--inventory", &folder];
         let log = self.path(&format!("log-{}", self.running.len()));
         self.run(env!("CARGO_BIN_EXE_voldemort"), &words);
         self.until("ready", || std::fs::read_to_string(&log).unwrap_or_default());

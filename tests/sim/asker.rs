@@ -95,12 +95,12 @@ fn script(table: &Table, asker: &Asker) -> Answer {
 }
 
 fn answers(table: &Table, asker: &Asker) -> Answer {
-    let token = table.token(Purpose::Answers, &web(), 1);
+    let token = table.token(Purpose::Answers, &table.desired.deployments[&web()]);
     open(table, asker, Method::Get, &format!("answers/web/{token}/preseed.cfg"))
 }
 
 fn hook(table: &Table, asker: &Asker, method: Method) -> Answer {
-    let token = table.token(Purpose::Hooks, &web(), 1);
+    let token = table.token(Purpose::Hooks, &table.desired.deployments[&web()]);
     open(table, asker, method, &format!("hooks/web/{token}/completed"))
 }
 
@@ -251,7 +251,7 @@ fn only_a_whole_get_or_post_is_a_report() {
         assert_eq!(refusal.reason, RefusalReason::Method, "{path}");
     }
     assert!(matches!(answers(&spent, &Asker { ..own }), Answer::Serve(_)));
-    let token = spent.token(Purpose::Answers, &web(), 1);
+    let token = spent.token(Purpose::Answers, &spent.desired.deployments[&web()]);
     let posted = open(&spent, &own, Method::Post, &format!("answers/web/{token}/preseed.cfg"));
     assert!(matches!(posted, Answer::Serve(_)), "Proxmox's installer posts what it is: {posted:?}");
 }

@@ -11,9 +11,10 @@ use voldemort::model::{Content, Name, Time};
 use voldemort::proto::dhcp::{self, Decision, Link};
 use voldemort::proto::tree::{self, Answer, Asker, Method};
 use voldemort::store::journal::frame;
-use voldemort::store::record::{self, InstallRecord};
+use voldemort::store::record::{self, InstallRecord, ServedRecord};
 use voldemort::table::{
-    Event, Install, Lease, LeaseRequest, Leases, Permit, Report, Secrets, Server, Stage, Table,
+    Event, Install, Installs, Lease, LeaseRequest, Leases, Permit, Report, Secrets, Served, Server, Stage,
+    Table, Trust, Verdict,
 };
 
 /// How often a question is decided again over a newer table.
@@ -50,18 +51,21 @@ pub enum Told {
 const SALT: frame::Salt = [7; 16];
 
 /// As on disk: the records that the real store writes.
-#[derive(Default)]
-struct Disk {
+#[derive(Clone, Default)]
+pub struct Disk {
     /// Frames of the journal.
     leases: Vec<u8>,
+    /// By machine: a list each.
     installs: BTreeMap<Name, Vec<u8>>,
     assignments: Vec<(Name, Name)>,
+    served: Vec<(Name, Vec<u8>)>,
+    trust: Trust,
 }
 
 #[derive(Default)]
 struct Batch {
     leases: Vec<Lease>,
-    installs: Vec<(Name, Install)>,
+    installs: Vec<(Name, Arc<[Install]>)>,
     lists: bool,
     waiting: Vec<(Question, u8)>,
 }
@@ -103,28 +107,56 @@ impl Daemon {
         self.process = None;
     }
 
+    /// A backup.
+    pub fn backup(&self) -> Disk {
+        self.disk.clone()
+    }
+
+    /// It goes on with a backup, or with nothing: a state that knows less than the machines.
+    pub fn lose(&mut self, backup: Option<Disk>) {
+        self.crash();
+        self.disk = backup.unwrap_or_default();
+        self.start_with(Table::begin_restored);
+    }
+
+    /// A person agrees to whatever is doubtful, or says that the machines have their systems.
+    pub fn settle(&mut self, verdict: Verdict) {
+        let Some(process) = &mut self.process else { return };
+        let names: Vec<Name> = process.next.doubtful().cloned().collect();
+        let mut next = process.next.clone();
+        next.settle_doubts(&names, verdict, Time(1));
+        process.take_over(next);
+        self.commit();
+    }
+
     /// Reads what was stored and adopts the inventory.
     pub fn restart(&mut self) {
+        self.start_with(|_| {});
+    }
+
+    fn start_with(&mut self, change: impl FnOnce(&mut Table)) {
         self.generation += 1;
         let mut leases = BTreeMap::new();
         frame::replay(&[frame::begin(&SALT), self.disk.leases.clone()].concat(), &mut leases).unwrap();
         let tenant = |(deployment, machine): &(Name, Name)| (machine.clone(), deployment.clone());
         let table = Table {
-            installs: self
-                .disk
-                .installs
-                .keys()
-                .map(|name| (name.clone(), self.install(name).unwrap()))
-                .collect(),
+            installs: self.installs(),
+            served: self.served(),
+            trust: self.disk.trust.clone(),
             assignments: self.disk.assignments.iter().cloned().collect(),
             tenants: self.disk.assignments.iter().map(tenant).collect(),
             leases: Leases::restore(leases.into_values()),
             secrets: Arc::new(Secrets::stand_in()),
             ..Table::new(self.server.clone())
         };
-        let table = table.adopt(self.desired.clone());
-        self.process = Some(Process { published: table.clone(), next: table, batch: Batch::default() });
-        self.process.as_mut().expect("just started").batch.lists = true;
+        let mut found = table.clone();
+        change(&mut found);
+        let mut next = found.adopt(self.desired.clone());
+        next.trust.settle("");
+        let mut process = Process { published: next.clone(), next: table, batch: Batch::default() };
+        process.take_over(next);
+        process.batch.lists = true;
+        self.process = Some(process);
         self.commit();
     }
 
@@ -132,15 +164,29 @@ impl Daemon {
     pub fn adopt(&mut self, desired: Arc<Desired>) {
         self.desired = desired;
         if let Some(process) = &mut self.process {
-            process.next = process.next.adopt(self.desired.clone());
+            let next = process.next.adopt(self.desired.clone());
+            process.take_over(next);
             process.batch.lists = true;
         }
     }
 
-    /// The installation of a deployment, as it is on disk.
+    /// The installations, as they are on disk.
+    pub fn installs(&self) -> Installs {
+        let read = |bytes: &Vec<u8>| record::read::<Vec<InstallRecord>>(bytes).unwrap();
+        let records = self.disk.installs.values().flat_map(read);
+        records.map(|record| record.into_install(None).unwrap()).collect()
+    }
+
+    fn served(&self) -> voldemort::table::served::Record {
+        let read = |bytes: &Vec<u8>| record::read::<ServedRecord>(bytes).unwrap().into_served().unwrap();
+        self.disk.served.iter().map(|(name, bytes)| (name.clone(), Arc::new(read(bytes)))).collect()
+    }
+
+    /// The latest installation of a deployment, as it is on disk.
     pub fn install(&self, name: &Name) -> Option<Install> {
-        let bytes = self.disk.installs.get(name)?;
-        Some(record::read::<InstallRecord>(bytes).unwrap().into_install().unwrap())
+        let installs = self.installs();
+        let own = installs.named(name).filter(|install| install.deployment == *name);
+        own.max_by_key(|install| install.epoch).cloned()
     }
 
     /// The answer, if it needs nothing to be stored first; else the keeper has it in its queue.
@@ -206,12 +252,17 @@ impl Daemon {
         if !process.batch.leases.is_empty() {
             self.disk.leases.extend(frame::write(&SALT, &process.batch.leases));
         }
-        for (name, install) in &process.batch.installs {
-            self.disk.installs.insert(name.clone(), record::write(&InstallRecord::of(install)));
+        for (machine, list) in &process.batch.installs {
+            let list: Vec<InstallRecord> = list.iter().map(InstallRecord::of).collect();
+            self.disk.installs.insert(machine.clone(), record::write(&list));
         }
         if process.batch.lists {
             let pair = |(deployment, machine): (&Name, &Name)| (deployment.clone(), machine.clone());
+            self.disk.trust = process.next.trust.clone();
             self.disk.assignments = process.next.assignments.iter().map(pair).collect();
+            let served =
+                |(name, one): (&Name, &Arc<Served>)| (name.clone(), record::write(&ServedRecord::of(one)));
+            self.disk.served = process.next.served.iter().map(served).collect();
         }
     }
 
@@ -263,13 +314,13 @@ impl Process {
 
     fn permit(&mut self, permit: &Permit, now: u64) -> Result<(), String> {
         let next = self.next.permit(permit, Time(now)).map_err(|stale| stale.to_string())?;
-        self.record(&permit.deployment, &next);
+        self.take_over(next);
         Ok(())
     }
 
     fn report(&mut self, report: &Report, now: u64) -> Result<(), String> {
         let next = self.next.report(report, Time(now)).map_err(|stale| stale.to_string())?;
-        self.record(&report.deployment, &next);
+        self.take_over(next);
         Ok(())
     }
 
@@ -278,15 +329,12 @@ impl Process {
         if let (Stage::LocalBoot, Some(name)) = (event.stage, &event.deployment)
             && let Some(next) = self.next.rebooted(name, event.at)
         {
-            self.record(name, &next);
+            self.take_over(next);
         }
     }
 
-    fn record(&mut self, name: &Name, next: &Table) {
-        let Some(install) = next.installs.get(name) else { return };
-        if self.next.installs.get(name) != Some(install) {
-            self.next.put_install(name, install.clone());
-            self.batch.installs.push((name.clone(), install.clone()));
-        }
+    fn take_over(&mut self, next: Table) {
+        self.batch.installs.extend(self.next.installs.differences(&next.installs));
+        self.next = next;
     }
 }

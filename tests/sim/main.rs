@@ -13,6 +13,7 @@ mod inventory;
 #[path = "../dhcp/lab.rs"]
 mod lab;
 mod leases;
+mod lineage;
 mod machine;
 #[allow(dead_code, reason = "shared with the tests of the decisions")]
 #[path = "../dhcp/message.rs"]

@@ -82,7 +82,12 @@ fn inventory(redeploy: u64) -> Arc<Desired> {
 
 fn path(daemon: &Daemon, who: usize, ask: Ask) -> String {
     let name: Name = NAMES[who].parse().unwrap();
-    let token = |purpose, number| daemon.table().expect("it runs").token(purpose, &name, number);
+    let table = daemon.table().expect("it runs");
+    // Of the installation of this number, or of one that never was.
+    let token = |purpose, number| {
+        let install = table.installs.named(&name).find(|install| install.redeploy == number);
+        table.token_of(purpose, &name, number, install.map(|install| install.epoch))
+    };
     let prefix = ["debian", "bare"][who];
     match ask {
         Ask::Script => format!("ipxe/52-54-00-00-00-0{}.ipxe", who + 1),

@@ -24,8 +24,9 @@ pub fn installed(plan: &Plan, remote: &Remote, limit: Duration) -> Exit {
             Err(error) => return remote::failed(&error, false),
         };
         let of = |name: &str| rows.iter().find(|row| row.name == name);
-        let bad =
-            |name: &&&str| of(name).is_some_and(|row| matches!(row.phase.as_str(), "failed" | "unreported"));
+        let bad = |name: &&&str| {
+            of(name).is_some_and(|row| matches!(row.phase.as_str(), "doubtful" | "failed" | "unreported"))
+        };
         if let Some(row) = awaited.iter().find(bad).and_then(|name| of(name)) {
             talk(&format!("{} is {}; its machine {}", row.name, row.phase, row.next_boot));
             return Exit::Failed;

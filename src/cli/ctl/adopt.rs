@@ -5,13 +5,18 @@ use clap::Args;
 use crate::api::types;
 use crate::cli::exit::talk;
 use crate::cli::remote::{self, Remote};
-use crate::cli::{Exit, exit};
+use crate::cli::{Exit, apply, exit};
+use crate::table::Doubts;
 
 /// Record that a deployment's machine is installed already, so that it boots its own disk
 #[derive(Args, Debug)]
 pub struct Arguments {
     /// The deployment
-    deployment: String,
+    #[arg(required_unless_present = "all")]
+    deployment: Option<String>,
+    /// Every deployment whose installation is doubtful
+    #[arg(long, conflicts_with_all = ["deployment", "reason"])]
+    all: bool,
     /// Why, for the timeline
     #[arg(short = 'm', long, value_name = "TEXT")]
     reason: Option<String>,
@@ -21,7 +26,15 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments, remote: &Remote) -> Exit {
     let json = arguments.output == "json";
-    let request = types::Adopt { deployment: arguments.deployment.clone(), reason: arguments.reason.clone() };
+    let Some(deployment) = arguments.deployment.clone() else {
+        let order = types::Order::KeepSystems(Doubts { all: true, ..Doubts::default() });
+        let sent = remote.block_on(async |client| client.post::<types::Outcome>("/v1/orders", &order).await);
+        return match sent {
+            Ok(outcome) => apply::finish(&outcome, json),
+            Err(error) => remote::failed(&error, json),
+        };
+    };
+    let request = types::Adopt { deployment, reason: arguments.reason.clone() };
     let adopted =
         remote.block_on(async |client| client.post::<types::Deployment>("/v1/adopt", &request).await);
     match adopted {

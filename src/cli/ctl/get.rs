@@ -236,6 +236,7 @@ fn status(arguments: &Arguments, remote: &Remote) -> Exit {
         other_servers,
         deployments,
         machines,
+        doubtful,
         waiting,
         in_flight,
         services,
@@ -248,6 +249,12 @@ fn status(arguments: &Arguments, remote: &Remote) -> Exit {
         println!("other DHCP   {}", if others.is_empty() { "none".into() } else { others.join(", ") });
     }
     println!("table        {deployments} deployments, {machines} machines, serial {serial} ({lineage})");
+    if *doubtful > 0 {
+        println!(
+            "doubtful     {doubtful} installations: settle them with `voldemortctl approve installs` or \
+             `voldemortctl adopt`"
+        );
+    }
     if waiting + in_flight > 0 {
         println!("reinstalls   {in_flight} in flight, {waiting} wait for their turn");
     }

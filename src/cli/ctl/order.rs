@@ -4,19 +4,52 @@ use clap::Args;
 
 use crate::api::types::{Order, Outcome};
 use crate::cli::remote::{self, Remote};
-use crate::cli::{Exit, apply};
+use crate::cli::{Exit, apply, exit};
 use crate::model::Span;
 use crate::plan::Consent;
+use crate::table::Doubts;
 
-/// Adopt a plan that waits
+/// Adopt a plan that waits; with `installs`: agree that doubtful installations are made, which
+/// overwrites their machines' disks
 #[derive(Args, Debug)]
 pub struct Approve {
-    /// Its id, as `voldemortctl get plans` shows it
+    /// Its id, as `voldemortctl get plans` shows it; or `installs`
+    #[arg(value_name = "PLAN|installs")]
     plan: String,
+    #[command(flatten)]
+    doubts: Chosen,
     #[command(flatten)]
     consent: Numbers,
     #[command(flatten)]
     form: Form,
+}
+
+/// Which doubtful installations.
+#[derive(Args, Debug)]
+pub struct Chosen {
+    /// The deployments
+    #[arg(value_name = "DEPLOYMENT")]
+    deployments: Vec<String>,
+    /// Those whose machine has these labels, as in rack=1,size=small
+    #[arg(short = 'l', long, value_name = "KEY=VALUE", value_delimiter = ',')]
+    labels: Vec<String>,
+    /// Every doubtful installation
+    #[arg(long, conflicts_with_all = ["deployments", "labels"])]
+    all: bool,
+}
+
+impl Chosen {
+    /// What was said; nothing where nothing was.
+    pub fn doubts(&self) -> Result<Option<Doubts>, String> {
+        let Chosen { deployments, labels, all } = self;
+        let pair = |label: &String| match label.split_once('=') {
+            Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
+            None => Err(format!("-l: `{label}` is no label; write it as in rack=1")),
+        };
+        let labels = labels.iter().map(pair).collect::<Result<_, _>>()?;
+        let doubts = Doubts { deployments: deployments.clone(), labels, all: *all };
+        Ok((doubts != Doubts::default()).then_some(doubts))
+    }
 }
 
 /// Turn down a plan that waits: its revision is not adopted
@@ -98,7 +131,22 @@ impl Numbers {
 }
 
 pub fn approve(arguments: &Approve, remote: &Remote) -> Exit {
-    let Approve { plan, consent, form } = arguments;
+    let Approve { plan, doubts, consent, form } = arguments;
+    let doubts = match (doubts.doubts(), plan.as_str()) {
+        (Ok(Some(doubts)), "installs") => return form.send(&Order::ApproveInstalls(doubts), remote),
+        (Ok(None), "installs") => {
+            Err("which installations? name deployments, or say -l KEY=VALUE or --all; \
+                                       `voldemortctl get deployments` shows which are doubtful"
+                .to_owned())
+        }
+        (Ok(Some(_)), _) => Err("deployments, -l and --all go with `approve installs`".to_owned()),
+        (Ok(None), _) => Ok(()),
+        (Err(why), _) => Err(why),
+    };
+    if let Err(why) = doubts {
+        exit::failed(&why, form.output == "json");
+        return Exit::Usage;
+    }
     form.send(&Order::Approve { plan: plan.clone(), consent: consent.consent() }, remote)
 }
 
@@ -127,7 +175,7 @@ pub fn unpin(arguments: &Unpin, remote: &Remote) -> Exit {
 }
 
 impl Form {
-    fn send(&self, order: &Order, remote: &Remote) -> Exit {
+    pub fn send(&self, order: &Order, remote: &Remote) -> Exit {
         let json = self.output == "json";
         match remote.block_on(async |client| client.post::<Outcome>("/v1/orders", order).await) {
             Ok(outcome) => apply::finish(&outcome, json),

@@ -26,10 +26,19 @@ pub struct Arguments {
     output: String,
 }
 
-const PHASES: [&str; 8] =
-    ["unassigned", "waiting", "installing", "spent", "unreported", "failed", "installed", "network-boot"];
+const PHASES: [&str; 9] = [
+    "unassigned",
+    "doubtful",
+    "waiting",
+    "installing",
+    "spent",
+    "unreported",
+    "failed",
+    "installed",
+    "network-boot",
+];
 /// Phases that do not end without a person.
-const STUCK: [&str; 2] = ["failed", "unreported"];
+const STUCK: [&str; 3] = ["doubtful", "failed", "unreported"];
 /// Longest single question to the daemon, in seconds.
 const ASK: u64 = 30;
 

@@ -103,16 +103,11 @@ fn table(before: &Loaded, after: &Loaded) -> Table {
     }
     let mut table = empty.adopt(before.desired.clone());
     for deployment in before.desired.deployments.values().filter(|one| one.installs()) {
-        if let Some(machine) = table.assignments.get(&deployment.name).cloned() {
-            let install = Install {
-                machine,
-                redeploy: deployment.redeploy,
-                stage: InstallStage::Installed,
-                since: Time(0),
-                digest: deployment.digest.clone(),
-                again: false,
-            };
-            table.installs.insert(deployment.name.clone(), install);
+        let machine = table.assignments.get(&deployment.name);
+        if let Some(machine) = machine.and_then(|machine| table.desired.machines.get(machine)) {
+            let install = Install::new(machine, deployment, InstallStage::Installed, Time(0));
+            let epoch = table.installs.next_epoch();
+            table.installs.supersede(Install { epoch, ..install });
         }
     }
     table

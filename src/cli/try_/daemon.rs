@@ -71,7 +71,7 @@ impl Daemon {
             OpenOptions::new().create(true).append(true).open(&path).map_err(|error| named(&path, error))?;
         let said = output.metadata()?.len();
         let mut command = Command::new(&service.program);
-        command.args(["start", "services", "--config"]).arg(&settings);
+        command.args(["start", "services", "--new-site", "--config"]).arg(&settings);
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         with_us(&mut command, None);
         let mut daemon = Daemon { child: command.spawn().map_err(|error| named(&service.program, error))? };

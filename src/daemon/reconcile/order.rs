@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use super::control::Pause;
 use super::waiting::{Waiting, plan_id};
-use super::{Adopted, Invalid, Media, Piece, Reconciler, lock};
+use super::{Adopted, Invalid, Media, Piece, Reconciler, listed, lock};
 use crate::api::types::{Order, Outcome};
 use crate::daemon::now;
 use crate::daemon::parts::unsettled;
 use crate::model::{Name, Span};
 use crate::plan::{self, Consent, Hold, Plan};
 use crate::store::Kept;
+use crate::table::{Doubts, Verdict};
 
 impl Reconciler {
     /// `POST /v1/orders`.
@@ -36,6 +37,8 @@ impl Reconciler {
                 Ok(done("resumed"))
             }
             Order::Pin { revision, reason, consent } => self.pin(&revision, reason, consent).await,
+            Order::ApproveInstalls(doubts) => self.settle_doubts(doubts, Verdict::Install).await,
+            Order::KeepSystems(doubts) => self.settle_doubts(doubts, Verdict::Keep).await,
             Order::Unpin => {
                 if !lock(&self.control).unpin() {
                     return Err("no revision is pinned".into());
@@ -82,6 +85,17 @@ impl Reconciler {
             Adopted::Held(plan, holds) => Outcome::Held { plan, holds },
             Adopted::Stale(plan) => Outcome::Stale { plan },
         })
+    }
+
+    async fn settle_doubts(&self, doubts: Doubts, verdict: Verdict) -> Result<Outcome, String> {
+        let names = self.keeper.settle_doubts(doubts, verdict).await.map_err(|error| error.to_string())?;
+        let left = self.keeper.table().doubtful().count();
+        let what = match verdict {
+            Verdict::Install => "to be installed",
+            Verdict::Keep => "kept as installed",
+        };
+        let listed = if names.is_empty() { String::new() } else { format!(" ({})", listed(&names)) };
+        Ok(done(&format!("{} {what}{listed}; {left} doubtful installations are left", names.len())))
     }
 
     async fn reject(&self, wanted: &str, reason: String) -> Result<Outcome, String> {

@@ -16,24 +16,33 @@ pub fn open(table: &Table, asker: &Asker, method: Method, name: &Name, token: &s
     let refuse = |reason, text: String| {
         Answer::Refuse(Refusal { deployment: Some(name.clone()), ..Refusal::new(reason, text) })
     };
-    let Some(deployment) = table.desired.deployments.get(name) else {
+    let begun = table.install_by(token, Purpose::Answers, name);
+    // The deployment may have been renamed since the script was served.
+    let current = begun.map_or(name, |install| &install.deployment);
+    let Some(deployment) = table.desired.deployments.get(current) else {
         return refuse(RefusalReason::Gone, format!("there is no deployment {name}"));
     };
-    if !table.accepts(token, Purpose::Answers, name, deployment.redeploy) {
-        return refuse(
-            RefusalReason::Forbidden,
-            format!("this is no answer URL of the present installation of {name}"),
-        );
-    }
-    let stage = table.installs.get(name).filter(|install| install.redeploy == deployment.redeploy);
-    let step = match stage.map(|install| install.stage) {
-        Some(InstallStage::Started) if method == Method::Head => None,
-        Some(InstallStage::Started) => Some(PermitStep::Spend),
-        Some(InstallStage::Spent) => None,
-        None => {
-            return refuse(RefusalReason::Forbidden, format!("no installation of {name} has been started"));
+    let Some(install) = begun else {
+        let unbegun = table.is_unbegun(token, Purpose::Answers, deployment);
+        let why = match unbegun {
+            true => format!("no installation of {name} has been started"),
+            false => format!("this is no answer URL of the present installation of {name}"),
+        };
+        return refuse(RefusalReason::Forbidden, why);
+    };
+    let is_present = install.redeploy == deployment.redeploy
+        && table.install_of(&deployment.name).is_some_and(|present| present.epoch == install.epoch);
+    let step = match install.stage {
+        _ if !is_present => {
+            return refuse(
+                RefusalReason::Forbidden,
+                format!("this is no answer URL of the present installation of {name}"),
+            );
         }
-        Some(_) => return refuse(RefusalReason::Gone, format!("the installation of {name} is over")),
+        InstallStage::Started if method == Method::Head => None,
+        InstallStage::Started => Some(PermitStep::Spend),
+        InstallStage::Spent => None,
+        _ => return refuse(RefusalReason::Gone, format!("the installation of {name} is over")),
     };
     let Some(machine) = machine_of(table, deployment) else {
         return refuse(RefusalReason::Gone, format!("{name} has no machine"));
@@ -54,7 +63,7 @@ pub fn open(table: &Table, asker: &Asker, method: Method, name: &Name, token: &s
         return refuse(RefusalReason::Forbidden, text);
     }
     if let Some(step) = step {
-        let permit = Permit { deployment: name.clone(), redeploy: deployment.redeploy, step };
+        let permit = Permit { deployment: deployment.name.clone(), redeploy: deployment.redeploy, step };
         return Answer::Permit(permit);
     }
     serve(table, deployment, file, asker.at)
@@ -120,7 +129,8 @@ impl<'a> Part<'a> {
     fn subject(&self, table: &Table, deployment: &Deployment, at: Option<IpAddr>) -> Subject {
         let Part { template: _, file, mac } = *self;
         let address = table.address_of(deployment, mac);
-        Subject { file: file.name, mac, address, address6: table.address6_of(deployment, mac), at }
+        let epoch = table.install_of(&deployment.name).map(|install| install.epoch);
+        Subject { file: file.name, mac, address, address6: table.address6_of(deployment, mac), epoch, at }
     }
 
     /// The text, with URLs that lead to our address `at`.

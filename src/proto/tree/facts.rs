@@ -105,7 +105,7 @@ impl Facts<'_> {
         let Facts { table, deployment, .. } = *self;
         let name = &deployment.name;
         let folder = || {
-            let token = table.token(Purpose::Answers, name, deployment.redeploy);
+            let token = table.token(Purpose::Answers, deployment);
             format!("{server}/answers/{name}/{token}/")
         };
         let main = match &deployment.template {
@@ -118,7 +118,7 @@ impl Facts<'_> {
             [("completed_url", "completed"), ("failed_url", "failed"), ("progress_url", "progress")]
         {
             put(facts, wanted, variable, || {
-                let token = table.token(Purpose::Hooks, name, deployment.redeploy);
+                let token = table.token(Purpose::Hooks, deployment);
                 Value::String(format!("{server}/hooks/{name}/{token}/{outcome}"))
             });
         }

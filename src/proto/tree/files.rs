@@ -55,7 +55,7 @@ fn spends(table: &Table, deployment: &Deployment, path: &str) -> bool {
     deployment.installs()
         && !deployment.has_answers()
         && path == last(&deployment.boot)
-        && table.installs.get(&deployment.name).is_some_and(|install| {
+        && table.install_of(&deployment.name).is_some_and(|install| {
             install.redeploy == deployment.redeploy && install.stage == InstallStage::Started
         })
 }

@@ -18,13 +18,16 @@ pub fn open(
         let refusal = Refusal::new(RefusalReason::Forbidden, text);
         Answer::Refuse(Refusal { deployment: Some(name.clone()), ..refusal })
     };
-    let current = table.desired.deployments.get(name);
-    let recorded = table.installs.get(name);
-    // The number may have been raised while the installer ran: its report still counts.
-    let numbers = [recorded.map(|install| install.redeploy), current.map(|deployment| deployment.redeploy)];
-    let accepts = |redeploy: &u64| table.accepts(token, Purpose::Hooks, name, *redeploy);
-    let Some(redeploy) = numbers.into_iter().flatten().find(accepts) else {
-        return forbidden(format!("this is no report URL of an installation of {name}"));
+    // The number may have been raised, or the deployment renamed, while the installer ran: its report
+    // still counts.
+    let begun = table.install_by(token, Purpose::Hooks, name);
+    let current = table.desired.deployments.get(begun.map_or(name, |install| &install.deployment));
+    let redeploy = match (begun, current) {
+        (Some(install), _) => install.redeploy,
+        (None, Some(deployment)) if table.is_unbegun(token, Purpose::Hooks, deployment) => {
+            deployment.redeploy
+        }
+        _ => return forbidden(format!("this is no report URL of an installation of {name}")),
     };
     if asker.transport == Transport::Tftp {
         return forbidden("reports are taken by HTTP only".to_owned());
@@ -32,7 +35,7 @@ pub fn open(
     if method == Method::Head || asker.partial {
         return Answer::Serve(looked_at(name));
     }
-    let machine = recorded.map(|install| &install.machine).or_else(|| table.assignments.get(name));
+    let machine = begun.map(|install| &install.machine).or_else(|| table.assignments.get(name));
     let machine = machine.and_then(|machine| table.desired.machines.get(machine));
     // Without either, the token is all there is.
     let standing = match (machine, current) {
@@ -50,7 +53,9 @@ pub fn open(
              right"
         )),
     };
-    Answer::Report(Report { deployment: name.clone(), redeploy, outcome, note: note.into() }, remark)
+    let deployment = begun.map_or(name, |install| &install.deployment).clone();
+    let epoch = begun.map(|install| install.epoch);
+    Answer::Report(Report { deployment, redeploy, epoch, outcome, note: note.into() }, remark)
 }
 
 /// What there is to be seen where a report would be taken: nothing.

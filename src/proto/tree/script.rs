@@ -84,7 +84,7 @@ fn standing(
 }
 
 fn is_spent(table: &Table, deployment: &Deployment) -> bool {
-    table.installs.get(&deployment.name).is_some_and(|install| install.stage == InstallStage::Spent)
+    table.install_of(&deployment.name).is_some_and(|install| install.stage == InstallStage::Spent)
 }
 
 /// A script that somebody else reads: its machine did nothing.
@@ -136,7 +136,8 @@ fn subject(table: &Table, asker: &Asker, form: Form, mac: Mac, deployment: &Depl
         Form::Pxelinux => pxelinux_root(table, asker, mac),
     };
     let address = told_address(table, asker, mac, deployment);
-    Subject { file, mac, address, address6: table.address6_of(deployment, mac), at: asker.at }
+    let epoch = table.install_of(&deployment.name).map(|install| install.epoch);
+    Subject { file, mac, address, address6: table.address6_of(deployment, mac), epoch, at: asker.at }
 }
 
 /// The address that a script tells its machine: what is known, or else where it asks from.

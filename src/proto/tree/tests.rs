@@ -312,6 +312,7 @@ fn u_boot_finds_its_script_unless_it_boots_its_own_disk() {
     let report = Report {
         deployment: "web".parse().unwrap(),
         redeploy: 1,
+        epoch: None,
         outcome: crate::table::Outcome::Completed,
         note: String::new(),
     };

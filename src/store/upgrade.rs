@@ -1,0 +1,42 @@
+//! Installations as versions up to cb52119 noted them: by the deployment's name, with the name of the
+//! machine in the record.
+
+use std::collections::BTreeMap;
+
+use crate::model::Name;
+use crate::table::{Install, Served};
+
+/// Installations by machine. `assignments` tell which deployment each machine has. Their URLs stay
+/// good: they were made of name and number alone.
+///
+/// Those versions forgot what a deployment was called before. Where a machine's last installation is
+/// not the one of the deployment that it has, nobody knows whether that is the same one under another
+/// name: then what was used on the machine counts for it, too, and the machine boots its disk until
+/// its number is raised above.
+pub fn installs(mut old: Vec<Install>, assignments: &[(Name, Name)]) -> Vec<Install> {
+    old.sort_by(|one, other| (one.since, &one.deployment).cmp(&(other.since, &other.deployment)));
+    for (at, install) in old.iter_mut().enumerate() {
+        install.epoch = at as u64 + 1;
+        install.plain_urls = true;
+    }
+    let latest: BTreeMap<Name, usize> =
+        old.iter().enumerate().map(|(at, install)| (install.machine.clone(), at)).collect();
+    for (deployment, machine) in assignments {
+        let Some(install) = latest.get(machine).and_then(|at| old.get_mut(*at)) else { continue };
+        if install.deployment != *deployment {
+            install.former = [deployment.clone()].into();
+        }
+    }
+    old
+}
+
+/// What was served, as far as the assignments tell.
+pub fn served(assignments: &[(Name, Name)], installs: &[Install]) -> Vec<(Name, Served)> {
+    let one = |(name, machine): &(Name, Name)| {
+        let number =
+            installs.iter().filter(|install| install.deployment == *name).map(|one| one.redeploy).max();
+        let served = Served::unknown(machine.clone(), number.unwrap_or(0));
+        (name.clone(), served)
+    };
+    assignments.iter().map(one).collect()
+}

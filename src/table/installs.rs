@@ -1,0 +1,251 @@
+//! The installations that are remembered, by the machine they are of. Names are labels: a deployment
+//! that is renamed, or a machine that is, keeps what it used up.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use imbl::ordmap::DiffItem;
+
+use super::{Install, InstallStage};
+use crate::desired::Desired;
+use crate::model::{Mac, Name};
+
+/// Every installation, one for each machine and line of deployment names. Cheap to clone.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Installs {
+    /// The oldest epoch first.
+    by_machine: imbl::OrdMap<Name, Arc<[Install]>>,
+    /// The machines with an installation that has, or had, this deployment's name.
+    by_name: imbl::OrdMap<Name, Arc<[Name]>>,
+    /// The highest epoch that was given.
+    newest: u64,
+}
+
+impl Installs {
+    /// The installations of a machine, the oldest first.
+    pub fn on(&self, machine: &Name) -> &[Install] {
+        self.by_machine.get(machine).map_or(&[], |list| list)
+    }
+
+    /// Those that have, or had, this deployment's name.
+    pub fn named<'a, 'b>(&'a self, name: &'b Name) -> impl Iterator<Item = &'a Install> + use<'a, 'b> {
+        let machines = self.by_name.get(name).map_or(&[][..], |list| list);
+        machines.iter().flat_map(|machine| self.on(machine)).filter(|install| install.is_named(name))
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Install> {
+        self.by_machine.values().flat_map(|list| list.iter())
+    }
+
+    /// The epoch of the next installation.
+    pub fn next_epoch(&self) -> u64 {
+        self.newest + 1
+    }
+
+    /// What is on a machine's disk: the newest that wrote, or may have written, to it.
+    pub fn on_disk(&self, machine: &Name) -> Option<&Install> {
+        self.on(machine).iter().rev().find(|install| install.is_on_disk())
+    }
+
+    /// Puts an installation in the place of the one with its epoch on its machine.
+    pub fn put(&mut self, install: Install) {
+        let machine = install.machine.clone();
+        self.newest = self.newest.max(install.epoch);
+        for name in std::iter::once(&install.deployment).chain(&*install.former) {
+            self.list_name(name, &machine);
+        }
+        let others = self.on(&machine).iter().filter(|one| one.epoch != install.epoch).cloned();
+        let mut list: Vec<Install> = others.collect();
+        let at = list.partition_point(|one| one.epoch < install.epoch);
+        list.insert(at, install);
+        self.by_machine.insert(machine, list.into());
+    }
+
+    /// The same, in the place of the deployment's earlier ones on the machine: the new one has all their
+    /// names. What counts for another deployment as well stays.
+    pub fn supersede(&mut self, mut install: Install) {
+        let is_past =
+            |one: &Install| one.deployment == install.deployment && one.is_of(&install.cards) && !one.closed;
+        let (past, rest): (Vec<Install>, Vec<Install>) =
+            self.on(&install.machine).iter().cloned().partition(is_past);
+        for one in &past {
+            one.former.iter().for_each(|name| install.add_name(name));
+        }
+        self.by_machine.insert(install.machine.clone(), rest.into());
+        self.put(install);
+    }
+
+    /// Changes every installation for which `change` says so.
+    pub fn update(&mut self, machine: &Name, change: impl Fn(&Install) -> Option<Install>) {
+        let changed: Vec<Install> = self.on(machine).iter().filter_map(change).collect();
+        changed.into_iter().for_each(|install| self.put(install));
+    }
+
+    /// The deployment `former` is called `now` from now on: what it used up goes with it. What another
+    /// deployment of that name used up counts on that one's machines alone.
+    pub fn rename(&mut self, former: &Name, now: &Name) {
+        let machines = |name| self.by_name.get(name).cloned().unwrap_or_default();
+        let (own, others) = (machines(former), machines(now));
+        for machine in &*others {
+            let other = |one: &Install| one.deployment == *now && !one.closed;
+            self.update(machine, |one| other(one).then(|| Install { closed: true, ..one.clone() }));
+        }
+        for machine in &*own {
+            let renamed = |one: &Install| {
+                let mut next = Install { deployment: now.clone(), ..one.clone() };
+                next.add_name(former);
+                next
+            };
+            self.update(machine, |one| (one.deployment == *former && !one.closed).then(|| renamed(one)));
+        }
+    }
+
+    /// The installations of `machine` count for `name` as well.
+    pub fn share(&mut self, machine: &Name, name: &Name) {
+        self.update(machine, |one| {
+            let mut next = one.clone();
+            next.add_name(name);
+            (!one.is_named(name)).then_some(next)
+        });
+    }
+
+    /// Follows the boxes: the installations of a machine whose network cards all belong to another
+    /// machine name go to that name. `renamed` tells of those whose cards were never noted.
+    pub fn follow(&self, after: &Desired, renamed: &BTreeMap<Name, Name>) -> Installs {
+        let mut moves: Vec<(Name, Install)> = Vec::new();
+        for (machine, list) in &self.by_machine {
+            let macs = after.machines.get(machine).map_or(&[][..], |machine| &machine.macs);
+            for install in list.iter() {
+                let place = place_of(install, macs, after, renamed);
+                let cards = match place {
+                    Place::Same => Some(macs),
+                    Place::At(now) => after.machines.get(now).map(|now| &now.macs[..]),
+                    Place::Gone => None,
+                };
+                let now = if let Place::At(now) = place { now } else { machine };
+                if now != machine || cards.is_some_and(|cards| *cards != *install.cards) {
+                    let cards = cards.map_or_else(|| install.cards.clone(), Arc::from);
+                    moves.push((machine.clone(), Install { machine: now.clone(), cards, ..install.clone() }));
+                }
+            }
+        }
+        let mut next = self.clone();
+        for (machine, install) in &moves {
+            let rest: Vec<Install> =
+                next.on(machine).iter().filter(|one| one.epoch != install.epoch).cloned().collect();
+            match rest.is_empty() {
+                true => drop(next.by_machine.remove(machine)),
+                false => drop(next.by_machine.insert(machine.clone(), rest.into())),
+            }
+        }
+        moves.into_iter().for_each(|(_, install)| next.put(install));
+        next
+    }
+
+    /// The machines whose installations differ, with those of `after`; none where it has none.
+    pub fn differences(&self, after: &Installs) -> Vec<(Name, Arc<[Install]>)> {
+        let changed = self.by_machine.diff(&after.by_machine).map(|item| match item {
+            DiffItem::Add(machine, list) | DiffItem::Update { new: (machine, list), .. } => {
+                (machine.clone(), list.clone())
+            }
+            DiffItem::Remove(machine, _) => (machine.clone(), Arc::default()),
+        });
+        changed.collect()
+    }
+
+    fn list_name(&mut self, name: &Name, machine: &Name) {
+        let known = self.by_name.get(name).map_or(&[][..], |list| list);
+        if !known.contains(machine) {
+            let list: Arc<[Name]> = known.iter().chain([machine]).cloned().collect();
+            self.by_name.insert(name.clone(), list);
+        }
+    }
+}
+
+impl FromIterator<Install> for Installs {
+    fn from_iter<T: IntoIterator<Item = Install>>(list: T) -> Installs {
+        let mut installs = Installs::default();
+        list.into_iter().for_each(|install| installs.put(install));
+        installs
+    }
+}
+
+/// Where the box of an installation is.
+#[derive(Clone, Copy)]
+enum Place<'a> {
+    /// Under the same name, with a card that it had.
+    Same,
+    /// Under this name.
+    At(&'a Name),
+    /// None of its cards is any machine's.
+    Gone,
+}
+
+fn place_of<'a>(
+    install: &Install,
+    macs: &[Mac],
+    after: &'a Desired,
+    renamed: &'a BTreeMap<Name, Name>,
+) -> Place<'a> {
+    if install.cards.is_empty() {
+        let now = renamed.get(&install.machine).map(Place::At);
+        return now.unwrap_or(if macs.is_empty() { Place::Gone } else { Place::Same });
+    }
+    if install.cards.iter().any(|card| macs.contains(card)) {
+        return Place::Same;
+    }
+    let now = install.cards.iter().find_map(|card| after.macs.get(card));
+    now.map_or(Place::Gone, Place::At)
+}
+
+/// An installation that went along with its box.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Followed {
+    /// What the machine was called before, and is called now.
+    pub former: Name,
+    pub now: Name,
+}
+
+impl Installs {
+    /// What followed its box from `before` to here.
+    pub fn followed(&self, before: &Installs) -> Vec<Followed> {
+        let changed = before.differences(self);
+        if changed.is_empty() {
+            return Vec::new();
+        }
+        let places: BTreeMap<u64, &Name> = before.iter().map(|one| (one.epoch, &one.machine)).collect();
+        let moved = changed.iter().flat_map(|(_, list)| list.iter()).filter_map(|install| {
+            let former = places.get(&install.epoch).filter(|former| ***former != install.machine)?;
+            Some(Followed { former: (*former).clone(), now: install.machine.clone() })
+        });
+        moved.collect()
+    }
+}
+
+impl Install {
+    /// Whether it is of the box with one of these network cards; also where its cards were never noted.
+    pub fn is_of(&self, cards: &[Mac]) -> bool {
+        self.cards.is_empty() || self.cards.iter().any(|card| cards.contains(card))
+    }
+
+    /// Whether the deployment has, or had, this name.
+    pub fn is_named(&self, name: &Name) -> bool {
+        self.deployment == *name || self.former.contains(name)
+    }
+
+    /// Whether something of it is, or may be, on the disk.
+    pub fn is_on_disk(&self) -> bool {
+        self.stage != InstallStage::Started || self.again
+    }
+
+    /// Whether its number is used up: its installer may have destroyed something.
+    pub fn is_used(&self) -> bool {
+        !matches!(self.stage, InstallStage::Started | InstallStage::Approved)
+    }
+
+    fn add_name(&mut self, name: &Name) {
+        if self.deployment != *name && !self.former.contains(name) {
+            self.former = self.former.iter().chain([name]).cloned().collect();
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! What was last served, in short: enough to judge the next revision against it when its own files
+//! can't be loaded any more.
+
+use std::sync::Arc;
+
+use super::Table;
+use crate::desired::{Deployment, differences};
+use crate::model::{Name, Origin};
+
+/// A deployment of the last revision.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Served {
+    /// `None` where no free machine matched its selector.
+    pub machine: Option<Name>,
+    pub redeploy: u64,
+    /// `None`: an earlier version did not note it.
+    pub boot: Option<Name>,
+    pub template: Option<Name>,
+    /// Where it was written; the file begins with its source where there are several.
+    pub origin: Origin,
+}
+
+/// By deployment. Cheap to clone.
+pub type Record = imbl::OrdMap<Name, Arc<Served>>;
+
+impl Served {
+    fn of(deployment: &Deployment, machine: Option<&Name>) -> Served {
+        Served {
+            machine: machine.cloned(),
+            redeploy: deployment.redeploy,
+            boot: Some(deployment.boot.name.clone()),
+            template: deployment.template.as_ref().map(|template| template.name.clone()),
+            origin: deployment.origin.clone(),
+        }
+    }
+
+    /// Of which only its machine and number are known.
+    pub fn unknown(machine: Name, redeploy: u64) -> Served {
+        let origin = Origin { file: "".into(), line: 0, column: 0 };
+        Served { machine: Some(machine), redeploy, boot: None, template: None, origin }
+    }
+
+    /// Whether a deployment may be this one under another name: it has the same boot or the same
+    /// template.
+    pub fn is_like(&self, deployment: &Deployment) -> bool {
+        let template = deployment.template.as_ref().map(|template| &template.name);
+        let same_boot = self.boot.as_ref().is_none_or(|boot| *boot == deployment.boot.name);
+        same_boot || (template.is_some() && self.template.as_ref() == template)
+    }
+}
+
+impl Table {
+    /// What is served under this table's revision; `before` is the table before it. Only what differs
+    /// is written anew.
+    pub(super) fn served_after(&self, before: &Table) -> Record {
+        let mut next = before.served.clone();
+        if before.desired.revision.is_empty() {
+            // What was served before the start is not loaded: every entry may be another.
+            for name in before.served.keys().filter(|name| !self.desired.deployments.contains_key(*name)) {
+                next.remove(name);
+            }
+        }
+        for one in differences(&before.desired.deployments, &self.desired.deployments) {
+            match one.after {
+                Some(deployment) => self.note_served(&mut next, deployment),
+                None => drop(next.remove(one.name)),
+            }
+        }
+        for name in moved_names(before, self) {
+            if let Some(deployment) = self.desired.deployments.get(&name) {
+                self.note_served(&mut next, deployment);
+            }
+        }
+        next
+    }
+
+    fn note_served(&self, record: &mut Record, deployment: &Deployment) {
+        let now = Served::of(deployment, self.assignments.get(&deployment.name));
+        if record.get(&deployment.name).is_none_or(|then| **then != now) {
+            record.insert(deployment.name.clone(), Arc::new(now));
+        }
+    }
+}
+
+/// The deployments that have another machine.
+fn moved_names(before: &Table, after: &Table) -> Vec<Name> {
+    use imbl::ordmap::DiffItem;
+    let changed = before.assignments.diff(&after.assignments).map(|item| match item {
+        DiffItem::Add(name, _) | DiffItem::Update { new: (name, _), .. } | DiffItem::Remove(name, _) => {
+            name.clone()
+        }
+    });
+    changed.collect()
+}

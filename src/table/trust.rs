@@ -1,0 +1,172 @@
+//! What a new or restored state directory does not know: whether machines have their systems already.
+//! The installations that the first revision of each source asks for are *doubtful* then: their machines
+//! boot their disks until a person settles them. What is added or raised later is not.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Duty, Install, InstallStage, Table};
+use crate::desired::{Deployment, Desired};
+use crate::model::{Name, Time};
+
+/// The name of the stored note that holds a [`Trust`].
+pub const NOTE: &str = "trust";
+
+/// Which sources may ask for installations without a person's word.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Trust {
+    /// Whether this state began new, or from a backup, and nobody said that the site is new.
+    doubtful: bool,
+    /// The sources whose first revision was adopted since; an only source is called "".
+    settled: BTreeSet<String>,
+}
+
+impl Trust {
+    /// Of a state that knows nothing, or of a restored one.
+    pub fn doubtful() -> Trust {
+        Trust { doubtful: true, settled: BTreeSet::new() }
+    }
+
+    /// Of a state whose note was not written: by an earlier version, or because it is new.
+    pub fn of_note(note: Option<&[u8]>, is_new: bool) -> Trust {
+        match note {
+            // A damaged note settles nothing.
+            Some(note) => serde_json::from_slice(note).unwrap_or_else(|_| Trust::doubtful()),
+            None if is_new => Trust::doubtful(),
+            None => Trust::default(),
+        }
+    }
+
+    pub fn note(&self) -> Vec<u8> {
+        serde_json::to_vec(self).expect("JSON holds a flag and a list of names")
+    }
+
+    pub fn is_doubtful(&self) -> bool {
+        self.doubtful
+    }
+
+    /// The first revision of the source was adopted; true if that is news.
+    pub fn settle(&mut self, source: &str) -> bool {
+        self.doubtful && self.settled.insert(source.to_owned())
+    }
+
+    fn trusts(&self, deployment: &Deployment) -> bool {
+        self.settled.contains(source_in(&deployment.origin.file))
+    }
+}
+
+/// The source that a file, or the root of a source, names; an only source is called "".
+pub fn source_in(file: &str) -> &str {
+    file.split_once(':').map_or("", |(source, _)| source)
+}
+
+/// Which doubtful installations are meant.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Doubts {
+    pub deployments: Vec<String>,
+    /// Those whose machine has all these labels.
+    pub labels: BTreeMap<String, String>,
+    pub all: bool,
+}
+
+/// What a person says of a doubtful installation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is to be installed: the machine's disk is overwritten.
+    Install,
+    /// The machine has its system already.
+    Keep,
+}
+
+impl Table {
+    /// The deployments whose installation is doubtful.
+    pub fn doubtful(&self) -> impl Iterator<Item = &Name> {
+        self.desired.deployments.keys().filter(|name| self.is_doubtful(name))
+    }
+
+    fn is_doubtful(&self, deployment: &Name) -> bool {
+        self.install_of(deployment).is_some_and(|install| install.stage == InstallStage::Doubtful)
+    }
+
+    /// Makes doubtful what `desired`, which was just adopted, asks to install on behalf of sources that
+    /// were never adopted before.
+    pub(super) fn doubt(&mut self, desired: &Desired) {
+        if !self.trust.is_doubtful() {
+            return;
+        }
+        for deployment in desired.deployments.values().filter(|one| !self.trust.trusts(one)) {
+            let machine = self.assignments.get(&deployment.name);
+            let Some(machine) = machine.and_then(|machine| desired.machines.get(machine)) else { continue };
+            let approved = self.install_on(&machine.name, &deployment.name).is_some_and(|install| {
+                install.stage == InstallStage::Approved && install.redeploy == deployment.redeploy
+            });
+            if approved || self.due(deployment) != (Duty::Install { permit: true }) {
+                continue;
+            }
+            let install = Install::new(machine, deployment, InstallStage::Doubtful, Time::default());
+            let (epoch, again) = (self.installs.next_epoch(), self.starts_again(&machine.name));
+            self.installs.supersede(Install { epoch, again, digest: "".into(), ..install });
+        }
+    }
+
+    /// This state is a backup that was put back: what machines did since is not known. Installations that
+    /// had begun, or were approved, may have ended.
+    pub fn begin_restored(&mut self) {
+        self.trust = Trust::doubtful();
+        let open =
+            |install: &&Install| matches!(install.stage, InstallStage::Started | InstallStage::Approved);
+        let open: Vec<Install> = self.installs.iter().filter(open).cloned().collect();
+        for install in open {
+            self.installs.put(Install { stage: InstallStage::Doubtful, since: Time::default(), ..install });
+        }
+    }
+
+    /// Notes since when the doubtful installations of a revision that was just adopted are so.
+    pub fn date_doubts(&mut self, now: Time) {
+        let undated =
+            |install: &&Install| install.stage == InstallStage::Doubtful && install.since == Time::default();
+        let dated: Vec<Install> =
+            self.installs.iter().filter(undated).map(|one| Install { since: now, ..one.clone() }).collect();
+        dated.into_iter().for_each(|install| self.installs.put(install));
+    }
+
+    /// The doubtful installations that are meant; the error names what is not doubtful.
+    pub fn doubts(&self, wanted: &Doubts) -> Result<Vec<Name>, String> {
+        let mut found = BTreeSet::new();
+        for name in &wanted.deployments {
+            let Some(deployment) = self.desired.deployments.get(name.as_str()) else {
+                return Err(format!("there is no deployment {name}"));
+            };
+            if !self.is_doubtful(&deployment.name) {
+                return Err(format!("the installation of {name} is not doubtful; nothing was changed"));
+            }
+            found.insert(deployment.name.clone());
+        }
+        let is_meant = |name: &&Name| {
+            let machine = self.assignments.get(*name).and_then(|name| self.desired.machines.get(name));
+            let fits = |(key, value): (&String, &String)| {
+                machine.is_some_and(|machine| machine.labels.get(key) == Some(value))
+            };
+            wanted.all || (!wanted.labels.is_empty() && wanted.labels.iter().all(fits))
+        };
+        found.extend(self.doubtful().filter(is_meant).cloned());
+        Ok(found.into_iter().collect())
+    }
+
+    /// Settles doubtful installations. Others of these names stay as they are.
+    pub fn settle_doubts(&mut self, deployments: &[Name], verdict: Verdict, now: Time) {
+        for name in deployments {
+            let doubt = self.install_of(name).filter(|install| install.stage == InstallStage::Doubtful);
+            let Some(install) = doubt.cloned() else { continue };
+            let stage = match verdict {
+                Verdict::Install => InstallStage::Approved,
+                Verdict::Keep => InstallStage::Installed,
+            };
+            self.serial += 1;
+            self.put_install(Install { stage, since: now, ..install });
+        }
+    }
+}

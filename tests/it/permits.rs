@@ -1,0 +1,479 @@
+//! Permission to install belongs to a machine: whatever its deployment, or the machine itself, is called
+//! later. Over the table alone; `reconcile.rs` has the main cases through the keeper and its store.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use voldemort::daemon::load::{Depth, load};
+use voldemort::desired::{Desired, Media, Options};
+use voldemort::manifest::Environment;
+use voldemort::media::Shelf;
+use voldemort::model::{Name, Time};
+use voldemort::plan::{Action, Change, Impact, diff};
+use voldemort::proto::tree::{self, Answer, Asker, Method, Transport};
+use voldemort::table::{Duty, InstallStage, Outcome, Permit, PermitStep, Purpose, Report, Server, Table};
+
+const HEAD: &str = r#"
+[subnet.lab]
+cidr = "10.0.0.0/16"
+dynamic = "10.0.9.1-10.0.9.250"
+[boot.b]
+kernel  = "vmlinuz"
+cmdline = ["url={{ answers_url }}"]
+[boot.other]
+kernel  = "vmlinuz"
+cmdline = ["quiet", "url={{ answers_url }}"]
+[template.site]
+kind = "preseed"
+file = "site.liquid"
+"#;
+
+pub fn desired(text: &str) -> Arc<Desired> {
+    let files: BTreeMap<Arc<str>, Bytes> = [
+        ("a.toml".into(), Bytes::from(format!("{HEAD}{text}"))),
+        ("site.liquid".into(), Bytes::from_static(b"d-i x/y string {{ completed_url }}\n")),
+    ]
+    .into();
+    let options = Options { media: Media::IfPresent, fallback: Vec::new() };
+    let shelf = Shelf::new(Vec::new(), None);
+    let environment = Environment::default();
+    let loaded = load("r".into(), &files, &environment, &shelf, &options, Depth::OneFirmware);
+    assert_eq!(loaded.errors(), 0, "{}", loaded.report());
+    loaded.desired
+}
+
+/// A deployment with a machine of its own, which has the same name.
+fn inline(name: &str, mac: u8, redeploy: u64) -> String {
+    format!(
+        "[deployment.{name}]\nmac = \"52:54:00:00:00:{mac:02x}\"\naddress = \"10.0.1.{mac}\"\nsubnet = \"lab\"\n\
+         boot = \"b\"\ntemplate = \"preseed\"\nredeploy = {redeploy}\n"
+    )
+}
+
+/// A deployment on a machine that is declared.
+fn pinned(name: &str, machine: &str, redeploy: u64) -> String {
+    format!(
+        "[deployment.{name}]\nmachine = \"{machine}\"\nsubnet = \"lab\"\naddress = \"auto\"\nboot = \"b\"\n\
+         template = \"preseed\"\nredeploy = {redeploy}\n"
+    )
+}
+
+fn machine(name: &str, mac: u8) -> String {
+    format!("[machine.{name}]\nmac = \"52:54:00:00:00:{mac:02x}\"\nlabels = {{ size = \"small\" }}\n")
+}
+
+fn chosen(name: &str, size: &str, redeploy: u64) -> String {
+    pinned(name, "x", redeploy).replace("machine = \"x\"", &format!("select = {{ size = \"{size}\" }}"))
+}
+
+/// With another boot and another template.
+fn really_else(text: &str) -> String {
+    text.replace("boot = \"b\"", "boot = \"other\"").replace("preseed", "site")
+}
+
+/// One host: every revision after the one before, and what machines do between them.
+struct Site {
+    table: Table,
+}
+
+impl Site {
+    fn new(text: &str) -> Site {
+        Site { table: Table::new(Server::stand_in("10.0.0.1".parse().unwrap())).adopt(desired(text)) }
+    }
+
+    /// Adopts it; the rows of its plan about deployments.
+    fn adopt(&mut self, text: &str) -> Vec<Change> {
+        let next = desired(text);
+        let plan = diff(&next, &self.table);
+        self.table = self.table.adopt(next);
+        plan.changes.into_iter().filter(|change| change.kind == "deployment").collect()
+    }
+
+    /// The daemon is started anew, and the revision can't be loaded any more.
+    fn restart(&mut self) {
+        let Table { installs, assignments, tenants, served, protected, serial, .. } = self.table.clone();
+        let empty = Table::new(Server::stand_in("10.0.0.1".parse().unwrap()));
+        self.table = Table { installs, assignments, tenants, served, protected, serial, ..empty };
+    }
+
+    fn duty(&self, name: &str) -> Duty {
+        self.table.duty(&self.table.desired.deployments[name])
+    }
+
+    fn boots_disk(&self, name: &str) -> String {
+        match self.duty(name) {
+            Duty::LocalBoot(why) => why,
+            other => panic!("{name}: {other:?}"),
+        }
+    }
+
+    fn installs(&self, name: &str) {
+        assert_eq!(self.duty(name), Duty::Install { permit: true }, "{name}");
+    }
+
+    fn step(&mut self, name: &str, step: PermitStep) {
+        let redeploy = self.table.desired.deployments[name].redeploy;
+        let permit = Permit { deployment: name.parse().unwrap(), redeploy, step };
+        self.table = self.table.permit(&permit, Time(1)).unwrap();
+    }
+
+    /// To the end.
+    fn install(&mut self, name: &str) {
+        self.installs(name);
+        self.step(name, PermitStep::Start);
+        self.step(name, PermitStep::Spend);
+        let redeploy = self.table.desired.deployments[name].redeploy;
+        let outcome = Outcome::Completed;
+        let deployment = name.parse().unwrap();
+        let report = Report { deployment, redeploy, epoch: None, outcome, note: String::new() };
+        self.table = self.table.report(&report, Time(2)).unwrap();
+        assert_eq!(self.boots_disk(name), "installed");
+    }
+
+    fn stage(&self, name: &str) -> InstallStage {
+        self.table.install_of(&name.parse().unwrap()).unwrap().stage
+    }
+
+    /// The folder of an installation's URLs.
+    fn url(&self, name: &str, purpose: Purpose) -> String {
+        let kind = if purpose == Purpose::Hooks { "hooks" } else { "answers" };
+        format!("{kind}/{name}/{}", self.table.token(purpose, &self.table.desired.deployments[name]))
+    }
+
+    fn get(&mut self, path: &str) -> Answer {
+        let asker = Asker::new([10, 0, 1, 1], None, Transport::Http);
+        let answer = tree::open(&self.table, &asker, Method::Get, path, "");
+        if let Answer::Report(report, _) = &answer {
+            self.table = self.table.report(report, Time(3)).unwrap();
+        }
+        answer
+    }
+}
+
+fn of<'a>(changes: &'a [Change], name: &str) -> &'a Change {
+    changes.iter().find(|change| change.name == name).unwrap_or_else(|| panic!("{name}: {changes:?}"))
+}
+
+fn none_is_wiped(changes: &[Change]) {
+    assert!(changes.iter().all(|change| change.impact != Impact::Wipe), "{changes:?}");
+}
+
+#[test]
+fn a_rename_that_is_taken_back_installs_nothing() {
+    let mut site = Site::new(&inline("db1", 1, 0));
+    site.install("db1");
+    none_is_wiped(&site.adopt(&inline("db01", 1, 0)));
+    assert_eq!(
+        site.boots_disk("db01"),
+        "installed: redeploy = 0 was used on machine db01 as db1; raise it above to install"
+    );
+    let raised = site.adopt(&inline("db01", 1, 1));
+    assert_eq!(of(&raised, "db01").impact, Impact::Wipe);
+    site.install("db01");
+    let back = site.adopt(&inline("db1", 1, 1));
+    none_is_wiped(&back);
+    let row = of(&back, "db1");
+    assert_eq!((row.action, row.impact), (Action::Rename, Impact::Live));
+    assert!(row.reason.contains("redeploy = 1 was used on machine db1 as db01"), "{}", row.reason);
+    // The same again, with nothing in between.
+    none_is_wiped(&site.adopt(&inline("db01", 1, 1)));
+    none_is_wiped(&site.adopt(&inline("db1", 1, 1)));
+    // And a raise is one.
+    assert_eq!(of(&site.adopt(&inline("db1", 1, 2)), "db1").impact, Impact::Wipe);
+    site.install("db1");
+}
+
+#[test]
+fn a_rename_may_come_with_other_changes() {
+    let site = || {
+        let mut site = Site::new(&inline("db1", 1, 3));
+        site.install("db1");
+        site
+    };
+    // The number is dropped, or the boot is another one.
+    for text in [inline("db01", 1, 0), inline("db01", 1, 3).replace("boot = \"b\"", "boot = \"other\"")] {
+        let mut site = site();
+        none_is_wiped(&site.adopt(&text));
+        site.boots_disk("db01");
+        none_is_wiped(&site.adopt(&inline("db1", 1, 3)));
+    }
+    // With a raise, then only the name back, or all of it.
+    for back in [4, 3] {
+        let mut site = site();
+        assert_eq!(of(&site.adopt(&inline("db01", 1, 4)), "db01").impact, Impact::Wipe);
+        site.install("db01");
+        none_is_wiped(&site.adopt(&inline("db1", 1, back)));
+        site.boots_disk("db1");
+        site.adopt(&inline("db1", 1, 5));
+        site.installs("db1");
+    }
+}
+
+#[test]
+fn a_rename_in_mid_install_keeps_the_permission_spent_and_the_urls_alive() {
+    let mut site = Site::new(&(inline("db1", 1, 0) + &inline("old", 2, 0)));
+    site.install("old");
+    // The name was used before, on another machine, which is gone.
+    site.adopt(&inline("db1", 1, 0));
+    site.step("db1", PermitStep::Start);
+    let (answers, hooks) = (site.url("db1", Purpose::Answers), site.url("db1", Purpose::Hooks));
+    site.step("db1", PermitStep::Spend);
+    none_is_wiped(&site.adopt(&inline("old", 1, 0)));
+    assert_eq!(site.stage("old"), InstallStage::Spent);
+    site.boots_disk("old");
+    assert!(matches!(site.get(&format!("{answers}/preseed.cfg")), Answer::Serve(_)), "asked for once more");
+    assert!(matches!(site.get(&format!("{hooks}/completed")), Answer::Report(..)));
+    assert_eq!(site.stage("old"), InstallStage::Installed);
+    // Taken back: still installed; raised: to be installed, whatever `old` used up elsewhere.
+    none_is_wiped(&site.adopt(&inline("db1", 1, 0)));
+    assert_eq!(site.stage("db1"), InstallStage::Installed);
+    site.adopt(&inline("old", 1, 1));
+    site.install("old");
+}
+
+#[test]
+fn a_rename_before_anything_was_destroyed_goes_on() {
+    let mut site = Site::new(&inline("db1", 1, 0));
+    site.step("db1", PermitStep::Start);
+    let answers = site.url("db1", Purpose::Answers);
+    site.adopt(&inline("db01", 1, 0));
+    assert_eq!(site.duty("db01"), Duty::Install { permit: false });
+    let Answer::Permit(permit) = site.get(&format!("{answers}/preseed.cfg")) else { panic!() };
+    assert_eq!((permit.deployment.as_str(), permit.step), ("db01", PermitStep::Spend));
+    site.table = site.table.permit(&permit, Time(1)).unwrap();
+    assert_eq!(site.stage("db01"), InstallStage::Spent);
+}
+
+#[test]
+fn exchanged_names_and_machines_install_nothing() {
+    let machines = machine("m1", 1) + &machine("m2", 2);
+    let both = |a: u64, b: u64| {
+        let text = machines.clone() + &pinned("a", "m1", a) + &pinned("b", "m2", b);
+        let mut site = Site::new(&text);
+        site.install("a");
+        site.install("b");
+        site
+    };
+    for (a, b) in [(0, 0), (5, 0), (0, 5)] {
+        // The names change places, with their numbers and without.
+        for (x, y) in [(a, b), (b, a)] {
+            let mut site = both(a, b);
+            let swapped = machines.clone() + &pinned("a", "m2", x) + &pinned("b", "m1", y);
+            none_is_wiped(&site.adopt(&swapped));
+            site.boots_disk("a");
+            site.boots_disk("b");
+            none_is_wiped(&site.adopt(&(machines.clone() + &pinned("a", "m1", a) + &pinned("b", "m2", b))));
+        }
+        // The boxes change places.
+        let mut site = both(a, b);
+        let text = machine("m1", 2) + &machine("m2", 1) + &pinned("a", "m1", a) + &pinned("b", "m2", b);
+        none_is_wiped(&site.adopt(&text));
+        site.boots_disk("a");
+        site.boots_disk("b");
+        // And with names and machines in one table.
+        let mut site = Site::new(&(inline("a", 1, a) + &inline("b", 2, b)));
+        site.install("a");
+        site.install("b");
+        none_is_wiped(&site.adopt(&(inline("a", 2, a) + &inline("b", 1, b))));
+        none_is_wiped(&site.adopt(&(inline("a", 2, b) + &inline("b", 1, a))));
+        site.boots_disk("a");
+        site.boots_disk("b");
+        // Raised above both, it is installed, and only that one.
+        site.adopt(&(inline("a", 2, 6) + &inline("b", 1, a)));
+        site.install("a");
+        site.boots_disk("b");
+    }
+}
+
+#[test]
+fn names_that_move_on_by_one_install_nothing() {
+    let machines = machine("m1", 1) + &machine("m2", 2) + &machine("m3", 3);
+    let text = machines.clone() + &pinned("a", "m1", 5) + &pinned("b", "m2", 0);
+    let mut site = Site::new(&text);
+    site.install("a");
+    site.install("b");
+    none_is_wiped(&site.adopt(&(machines.clone() + &pinned("b", "m1", 5) + &pinned("c", "m2", 0))));
+    site.boots_disk("b");
+    site.boots_disk("c");
+    // The old name goes to a new machine in the same revision.
+    let mut site = Site::new(&(inline("db1", 1, 0)));
+    site.install("db1");
+    none_is_wiped(&site.adopt(&(inline("db01", 1, 0) + &inline("db1", 2, 0))));
+    site.boots_disk("db01");
+    none_is_wiped(&site.adopt(&inline("db1", 1, 0)));
+    site.boots_disk("db1");
+}
+
+#[test]
+fn a_machine_that_is_renamed_stays_installed() {
+    let mut site = Site::new(&(machine("m1", 1) + &pinned("a", "m1", 1)));
+    site.install("a");
+    let both = machine("rack1", 1) + &pinned("front", "rack1", 1);
+    none_is_wiped(&site.adopt(&both));
+    assert!(site.boots_disk("front").contains("redeploy = 1 was used on machine rack1 as a"));
+    // Gone for a while, and back under a third name.
+    site.adopt("");
+    none_is_wiped(&site.adopt(&(machine("u01", 1) + &pinned("front", "u01", 1))));
+    site.boots_disk("front");
+}
+
+#[test]
+fn a_deployment_that_moves_to_another_machine_and_back_installs_nothing() {
+    let machines = machine("m1", 1) + &machine("m2", 2);
+    let mut site = Site::new(&(machines.clone() + &pinned("a", "m1", 0)));
+    site.install("a");
+    none_is_wiped(&site.adopt(&(machines.clone() + &pinned("a", "m2", 0))));
+    assert_eq!(site.boots_disk("a"), "redeploy = 0 was used on machine m1; raise it to install on m2");
+    none_is_wiped(&site.adopt(&(machines.clone() + &pinned("a", "m1", 0))));
+    assert_eq!(site.boots_disk("a"), "installed");
+    site.adopt(&(machines.clone() + &pinned("a", "m2", 1)));
+    site.install("a");
+    // Back with the number, and without it.
+    for redeploy in [1, 0] {
+        none_is_wiped(&site.adopt(&(machines.clone() + &pinned("a", "m1", redeploy))));
+        site.boots_disk("a");
+    }
+}
+
+/// What another machine does must never open a permission.
+#[test]
+fn an_installation_of_one_machine_opens_nothing_on_another() {
+    let machines = machine("m1", 1) + &machine("m2", 2);
+    let mut site = Site::new(&(machines.clone() + &pinned("a", "m1", 0) + &pinned("b", "m2", 0)));
+    site.install("a");
+    site.install("b");
+    site.adopt(&(machines.clone() + &pinned("a", "m2", 1) + &pinned("b", "m1", 0)));
+    site.install("a");
+    site.boots_disk("b");
+    let other = really_else(&pinned("web", "m1", 0));
+    let mut site = Site::new(&(machines.clone() + &pinned("a", "m1", 0)));
+    site.install("a");
+    site.adopt(&(machines.clone() + &pinned("a", "m2", 0) + &other));
+    site.boots_disk("a");
+    site.install("web");
+    assert!(site.boots_disk("a").contains("was used on machine m1"), "{}", site.boots_disk("a"));
+}
+
+#[test]
+fn a_new_box_under_a_known_name_says_why_it_is_not_installed() {
+    let mut site = Site::new(&inline("db1", 1, 0));
+    site.install("db1");
+    let rows = site.adopt(&inline("db1", 2, 0));
+    none_is_wiped(&rows);
+    let why = site.boots_disk("db1");
+    assert_eq!(
+        why,
+        "installed: redeploy = 0 was used on machine db1 when it had 52:54:00:00:00:01; raise it to install \
+         the box with 52:54:00:00:00:02"
+    );
+    site.adopt(&inline("db1", 2, 1));
+    site.install("db1");
+    // The former box comes back under its name: its number is used up there.
+    let mut site = Site::new(&inline("db1", 1, 0));
+    site.install("db1");
+    site.adopt("");
+    let rows = site.adopt(&inline("db1", 2, 0));
+    assert!(of(&rows, "db1").reason.contains("52:54:00:00:00:01"), "{rows:?}");
+}
+
+#[test]
+fn a_number_that_is_lowered_and_raised_again_is_used() {
+    let mut site = Site::new(&inline("a", 1, 2));
+    site.install("a");
+    for redeploy in [0, 1, 2, 0, 2] {
+        none_is_wiped(&site.adopt(&inline("a", 1, redeploy)));
+        site.boots_disk("a");
+    }
+    site.adopt(&inline("a", 1, 3));
+    site.install("a");
+}
+
+#[test]
+fn what_is_removed_and_brought_back_stays_installed() {
+    let mut site = Site::new(&inline("a", 1, 1));
+    site.install("a");
+    site.adopt("");
+    none_is_wiped(&site.adopt(&inline("a", 1, 1)));
+    assert_eq!(site.boots_disk("a"), "installed");
+    // Something really else was there meanwhile, which the plan showed.
+    let other = really_else(&inline("web", 1, 0));
+    assert_eq!(of(&site.adopt(&other), "web").impact, Impact::Wipe);
+    site.install("web");
+    let rows = site.adopt(&inline("a", 1, 1));
+    none_is_wiped(&rows);
+    assert!(site.boots_disk("a").contains("web was installed there since"), "{}", site.boots_disk("a"));
+}
+
+#[test]
+fn selectors_choose_and_never_unchoose() {
+    let machines = machine("m1", 1) + &machine("m2", 2);
+    let mut site = Site::new(&(machines.clone() + &pinned("a", "m2", 0)));
+    site.install("a");
+    let on = |site: &Site, name: &str| site.table.assignments[name].to_string();
+    // Pinned, then chosen: it keeps its machine.
+    none_is_wiped(&site.adopt(&(machines.clone() + &chosen("a", "small", 0))));
+    assert_eq!(on(&site, "a"), "m2");
+    // Under another name: so does that.
+    none_is_wiped(&site.adopt(&(machines.clone() + &chosen("b", "small", 0))));
+    assert_eq!(on(&site, "b"), "m2");
+    // A machine that matches no more is drift.
+    let large = machines.replace("\"small\"", "\"large\"");
+    none_is_wiped(&site.adopt(&(large.clone() + &chosen("b", "small", 0))));
+    assert_eq!(on(&site, "b"), "m2");
+    none_is_wiped(&site.adopt(&(machines.clone() + &chosen("b", "large", 0))));
+    assert_eq!(on(&site, "b"), "m2");
+    site.boots_disk("b");
+    // Its machine is gone: another is chosen, and waits for a raise.
+    none_is_wiped(&site.adopt(&(machine("m1", 1) + &chosen("b", "small", 0))));
+    assert_eq!(on(&site, "b"), "m1");
+    assert!(site.boots_disk("b").contains("was used on machine m2"));
+}
+
+#[test]
+fn the_next_revision_is_judged_by_what_was_stored() {
+    let machines = machine("m1", 1) + "protect = true\n" + &machine("m2", 2);
+    let text = machines.clone() + &pinned("a", "m1", 0) + &pinned("b", "m2", 1);
+    let site = || {
+        let mut site = Site::new(&text);
+        site.install("a");
+        site.install("b");
+        site.restart();
+        site
+    };
+    let holds = |site: &Site, text: &str| {
+        let next = desired(text);
+        let plan = diff(&next, &site.table);
+        let holds = voldemort::plan::hold(&plan, &next.safety, &Default::default());
+        (plan, holds.into_iter().map(|hold| hold.reason).collect::<Vec<_>>().join("; "))
+    };
+    assert_eq!(holds(&site(), &text).1, "");
+    let (plan, held) = holds(&site(), "");
+    assert!(held.contains("removes every deployment (2)") && held.contains("protected"), "{held}");
+    assert_eq!(plan.deployments_before, 2);
+    let (_, held) = holds(&site(), &(machine("m2", 2) + &pinned("b", "m2", 1)));
+    assert!(held.contains("gives up or wipes protected machines"), "{held}");
+    // A rename is none of it, and installs nothing.
+    let mut renamed = site();
+    let next = machines.clone() + &pinned("a", "m1", 0) + &pinned("b2", "m2", 1);
+    assert_eq!(holds(&renamed, &next).1, "");
+    none_is_wiped(&renamed.adopt(&next));
+    renamed.boots_disk("b2");
+    // Nor is another name of the machine.
+    let mut renamed = site();
+    let next = next.replace("m2", "rack2");
+    assert_eq!(holds(&renamed, &next).1, "");
+    none_is_wiped(&renamed.adopt(&next));
+    renamed.boots_disk("b2");
+}
+
+#[test]
+fn names_are_found_by_their_installations() {
+    let mut site = Site::new(&inline("db1", 1, 0));
+    site.install("db1");
+    site.adopt(&inline("db01", 1, 0));
+    let name = |text: &str| -> Name { text.parse().unwrap() };
+    assert_eq!(site.table.used_number(&name("db01")), Some(0));
+    assert_eq!(site.table.used_number(&name("db1")), None);
+    assert_eq!(site.table.installs.named(&name("db1")).count(), 1);
+}

@@ -1,0 +1,285 @@
+//! The permission to install over everything that people do to names: deployments are renamed, names are
+//! taken back, machines exchanged, numbers lowered, the state directory is lost or an old backup is put
+//! in its place. Each box is told to install only when a number was raised above all that it was
+//! installed under.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use voldemort::desired::Desired;
+use voldemort::model::Name;
+use voldemort::proto::tree::{Asker, Transport};
+use voldemort::table::{Purpose, Stage, Verdict};
+
+use super::daemon::{Body, Daemon, Disk, Question, Told};
+use super::inventory::resolved;
+
+/// What each deployment is called by turns.
+const NAMES: [[&str; 3]; 2] = [["web", "front", "shared"], ["db", "shared", "store"]];
+
+/// The inventory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct World {
+    names: [usize; 2],
+    /// Whether each deployment is on the other one's box.
+    exchanged: bool,
+    numbers: [u64; 2],
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Script,
+    Answers,
+    Completed,
+    /// By a URL of before.
+    Late,
+    Raise,
+    Lower,
+    Rename(usize),
+    Exchange,
+    /// The revision before.
+    Revert,
+    Restart,
+    Backup,
+    /// Back to the backup.
+    Restore,
+    /// The state directory is gone.
+    Lose,
+    Approve,
+    Adopt,
+}
+
+fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
+    let step = prop_oneof![
+        10 => Just(Step::Script),
+        8 => Just(Step::Answers),
+        4 => Just(Step::Completed),
+        2 => Just(Step::Late),
+        2 => Just(Step::Raise),
+        1 => Just(Step::Lower),
+        3 => (0usize..3).prop_map(Step::Rename),
+        2 => Just(Step::Exchange),
+        3 => Just(Step::Revert),
+        1 => Just(Step::Restart),
+        1 => Just(Step::Backup),
+        1 => Just(Step::Restore),
+        1 => Just(Step::Lose),
+        1 => Just(Step::Approve),
+        1 => Just(Step::Adopt),
+    ];
+    prop::collection::vec((0..2usize, step), 1..60)
+}
+
+impl World {
+    fn name(&self, who: usize) -> &'static str {
+        NAMES[who][self.names[who]]
+    }
+
+    fn box_of(&self, who: usize) -> usize {
+        who ^ usize::from(self.exchanged)
+    }
+
+    /// Two deployments can't have one name.
+    fn is_possible(&self) -> bool {
+        self.name(0) != self.name(1)
+    }
+
+    fn desired(self) -> Arc<Desired> {
+        thread_local!(static KNOWN: RefCell<BTreeMap<World, Arc<Desired>>> = RefCell::default());
+        KNOWN.with_borrow_mut(|known| known.entry(self).or_insert_with(|| self.resolve()).clone())
+    }
+
+    fn resolve(&self) -> Arc<Desired> {
+        let mut text = "[subnet.lab]\ncidr = \"10.0.0.0/24\"\n\
+             [boot.debian]\nkernel = \"vmlinuz\"\ncmdline = [\"url={{ answers_url }}\"]\n"
+            .to_owned();
+        for who in 0..2 {
+            let (name, on, number) = (self.name(who), self.box_of(who), self.numbers[who]);
+            text += &format!(
+                "[machine.m{on}]\nmac = \"52:54:00:00:00:0{on}\"\n\
+                 [deployment.{name}]\nmachine = \"m{on}\"\naddress = \"10.0.0.1{on}\"\nboot = \"debian\"\n\
+                 template = \"preseed\"\nvars = {{ root-hash = \"x\" }}\nredeploy = {number}\n"
+            );
+        }
+        resolved(text)
+    }
+}
+
+struct Play {
+    daemon: Daemon,
+    world: World,
+    /// The revisions before.
+    past: Vec<World>,
+    backup: Option<Disk>,
+    /// URLs that scripts had, by box.
+    urls: Vec<String>,
+    /// The highest number that each box was installed under.
+    used: [Option<u64>; 2],
+    /// Whether each deployment may install once: a person raised it, or it never did.
+    raised: [bool; 2],
+}
+
+impl Play {
+    fn new() -> Play {
+        let world = World { names: [0, 0], exchanged: false, numbers: [1, 1] };
+        let mut daemon = Daemon::start(Ipv4Addr::new(10, 0, 0, 1), world.desired());
+        daemon.publish_start();
+        let (past, urls) = (Vec::new(), Vec::new());
+        Play { daemon, world, past, backup: None, urls, used: [None; 2], raised: [true; 2] }
+    }
+
+    fn adopt(&mut self, world: World) {
+        if !world.is_possible() || world.numbers.iter().any(|number| *number > 40) {
+            return;
+        }
+        self.world = world;
+        self.daemon.adopt(world.desired());
+        self.daemon.commit();
+        self.daemon.publish_start();
+    }
+
+    fn get(&mut self, on: usize, path: String) -> Option<Told> {
+        let asker = Asker::new(Ipv4Addr::new(10, 0, 0, 10 + on as u8), None, Transport::Http);
+        let question = Question { client: on, attempt: 0, sent: 0, body: Body::Fetch(asker, path) };
+        let mut told = self.daemon.ask(&question, 1);
+        while self.daemon.is_due() {
+            self.daemon.commit();
+            told = self.daemon.publish(1).into_iter().map(|(_, told)| told).next().or(told);
+        }
+        told
+    }
+
+    fn url(&self, who: usize, purpose: Purpose, file: &str) -> String {
+        let name: Name = self.world.name(who).parse().unwrap();
+        let table = self.daemon.table().expect("it runs");
+        let token = table.token(purpose, &table.desired.deployments[&name]);
+        let kind = if purpose == Purpose::Answers { "answers" } else { "hooks" };
+        format!("{kind}/{name}/{token}/{file}")
+    }
+
+    /// What was told; a box that may be destroyed now had its number raised.
+    fn told(&mut self, on: usize, told: Option<Told>) {
+        let who = usize::from(self.world.box_of(0) != on);
+        let number = self.world.numbers[who];
+        if let Some(Told::File(Stage::Script | Stage::Answers, _)) = &told {
+            let used = self.used[on];
+            // Answers of an installation under way may be asked for again.
+            let again = matches!(&told, Some(Told::File(Stage::Answers, _))) && used == Some(number);
+            let allowed = self.raised[who] && used.is_none_or(|used| used < number);
+            assert!(again || allowed, "m{on} installs again: {:?}", self.world);
+        }
+        if let Some(Told::File(Stage::Answers, _)) = told {
+            self.used[on] = Some(number);
+            self.raised[who] = false;
+        }
+    }
+
+    fn step(&mut self, who: usize, step: Step) {
+        let on = self.world.box_of(who);
+        let before = self.world;
+        match step {
+            Step::Script => {
+                let told = self.get(on, format!("ipxe/52-54-00-00-00-0{on}.ipxe"));
+                if let Some(Told::File(Stage::Script, _)) = &told {
+                    self.urls.push(self.url(who, Purpose::Answers, "preseed.cfg"));
+                    self.urls.push(self.url(who, Purpose::Hooks, "completed"));
+                }
+                self.told(on, told);
+            }
+            Step::Answers => {
+                let url = self.url(who, Purpose::Answers, "preseed.cfg");
+                let told = self.get(on, url);
+                self.told(on, told);
+            }
+            Step::Completed => drop(self.get(on, self.url(who, Purpose::Hooks, "completed"))),
+            Step::Late => {
+                if let Some(url) = self.urls.get(self.urls.len() / 2).cloned() {
+                    let told = self.get(on, url);
+                    self.told(on, told);
+                }
+            }
+            Step::Raise => {
+                let mut next = before;
+                // Above everything, as a person does who wants it installed.
+                next.numbers[who] = before.numbers[0].max(before.numbers[1]).max(self.highest()) + 1;
+                self.raised[who] = true;
+                self.adopt(next);
+            }
+            Step::Lower => {
+                let mut next = before;
+                next.numbers[who] = (before.numbers[who] - 1).max(1);
+                self.adopt(next);
+            }
+            Step::Rename(to) => {
+                let mut next = before;
+                next.names[who] = to;
+                self.adopt(next);
+            }
+            Step::Exchange => self.adopt(World { exchanged: !before.exchanged, ..before }),
+            Step::Revert => {
+                if let Some(world) = self.past.pop() {
+                    self.adopt(world);
+                }
+                return;
+            }
+            Step::Restart => {
+                self.daemon.crash();
+                self.daemon.restart();
+                self.daemon.publish_start();
+            }
+            Step::Backup => self.backup = Some(self.daemon.backup()),
+            Step::Restore | Step::Lose => {
+                let backup = if matches!(step, Step::Restore) { self.backup.clone() } else { None };
+                self.daemon.lose(backup);
+                self.daemon.publish_start();
+                // What is asked for now is doubtful, and only what is raised from here on is a permission:
+                // the daemon can't know of numbers that were used and lowered again before.
+                for on in 0..2 {
+                    let who = usize::from(self.world.box_of(0) != on);
+                    self.used[on] = Some(self.world.numbers[who]);
+                }
+                self.raised = [false; 2];
+                self.past.clear();
+                self.urls.clear();
+            }
+            Step::Approve => {
+                let doubtful: Vec<Name> = self.daemon.table().expect("it runs").doubtful().cloned().collect();
+                for who in 0..2 {
+                    // A person's word stands for a raise.
+                    if doubtful.iter().any(|name| name.as_str() == self.world.name(who)) {
+                        self.used[self.world.box_of(who)] = None;
+                        self.raised[who] = true;
+                    }
+                }
+                self.daemon.settle(Verdict::Install);
+                self.daemon.publish_start();
+            }
+            Step::Adopt => {
+                self.daemon.settle(Verdict::Keep);
+                self.daemon.publish_start();
+            }
+        }
+        if self.world != before {
+            self.past.push(before);
+        }
+    }
+
+    fn highest(&self) -> u64 {
+        self.used.iter().flatten().copied().max().unwrap_or(0)
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: crate::number("SIM_CASES", 600) as u32, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_box_installs_twice_for_one_permission(steps in steps()) {
+        let mut play = Play::new();
+        for (who, step) in steps {
+            play.step(who, step);
+        }
+    }
+}
