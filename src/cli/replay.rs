@@ -23,7 +23,7 @@ use crate::proto::tftp::packet::{Packet as TftpPacket, Request as TftpRequest};
 use crate::proto::tree::{self, Answer, Asker, Method, Transport};
 use crate::table::{Event, Server, Stage, Table};
 use crate::walk;
-use capture::{Packet, Protocol};
+use capture::{Capture, Packet, Protocol};
 
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -48,9 +48,9 @@ fn mode(text: &str) -> Result<Mode, String> {
 
 pub fn run(arguments: &Arguments) -> Exit {
     let shown = arguments.capture.display();
-    let packets = match std::fs::read(&arguments.capture) {
+    let capture = match std::fs::read(&arguments.capture) {
         Ok(bytes) => match capture::read(&bytes) {
-            Ok(packets) => packets,
+            Ok(capture) => capture,
             Err(error) => return failed(&format!("{shown}: {error}")),
         },
         Err(error) => return failed(&format!("{shown}: {error}")),
@@ -60,10 +60,10 @@ pub fn run(arguments: &Arguments) -> Exit {
         Err(exit) => return exit,
     };
     let desired = loaded.desired.clone();
-    let Some(subnet) = subnet(&desired, &packets, arguments.server) else {
+    let Some(subnet) = subnet(&desired, &capture.packets, arguments.server) else {
         return failed("the inventory has no subnet, so there is nobody to answer");
     };
-    print(&play(&packets, desired, &subnet, arguments))
+    print(&play(&capture, desired, &subnet, arguments))
 }
 
 fn failed(text: &str) -> Exit {
@@ -107,7 +107,8 @@ fn addressed6(packets: &[Packet], subnet: &Subnet) -> Option<Ipv6Addr> {
     packets.iter().find_map(file).or_else(|| Some(Ipv6Addr::from(u128::from(cidr.network()) + 1)))
 }
 
-fn play(packets: &[Packet], desired: Arc<Desired>, subnet: &Subnet, arguments: &Arguments) -> String {
+fn play(capture: &Capture, desired: Arc<Desired>, subnet: &Subnet, arguments: &Arguments) -> String {
+    let packets = capture.packets.as_slice();
     let mut table = walk::rehearsal(desired, subnet);
     let guessed = || addressed(packets, subnet).unwrap_or(table.server.address);
     let address = arguments.server.unwrap_or_else(guessed);
@@ -123,6 +124,9 @@ fn play(packets: &[Packet], desired: Arc<Desired>, subnet: &Subnet, arguments: &
         subnet.network(),
         subnet.origin
     ));
+    for lack in &capture.lacks {
+        player.line(&format!("note: {lack}"));
+    }
     packets.iter().for_each(|packet| player.take(packet));
     let asked = player.asked;
     player.line(&format!("\n{} packets, {asked} questions", packets.len()));
@@ -176,6 +180,18 @@ impl Player<'_> {
         }
     }
 
+    /// Whether the capture holds all of a question; what is cut is not answered, for the rest decides.
+    fn is_whole(&mut self, packet: &Packet) -> bool {
+        if packet.missing > 0 {
+            let kept = packet.payload.len();
+            self.answer(&format!(
+                "not played: the capture holds {kept} of its {} bytes",
+                kept + packet.missing
+            ));
+        }
+        packet.missing == 0
+    }
+
     fn dhcp(&mut self, packet: &Packet, source: SocketAddrV4, destination: SocketAddrV4) {
         let now = Time(packet.at / 1000);
         let Some(cidr) = self.subnet.cidr else {
@@ -200,6 +216,9 @@ impl Player<'_> {
             Err(_) => "DHCP".to_owned(),
         };
         self.question(packet, &asked);
+        if !self.is_whole(packet) {
+            return;
+        }
         let mut decision = dhcp::handle(&self.table, &link, now, &packet.payload);
         for _ in 0..3 {
             let Decision::NeedLease(request, _) = &decision else { break };
@@ -234,6 +253,9 @@ impl Player<'_> {
             Err(_) => "DHCPv6".to_owned(),
         };
         self.question(packet, &asked);
+        if !self.is_whole(packet) {
+            return;
+        }
         let mut decision = dhcp6::handle(&self.table, &link, now, &payload);
         if let dhcp6::Decision::NeedLease(request) = &decision {
             let _ = self.table.lease6(request);
@@ -318,6 +340,9 @@ impl Player<'_> {
             }
             Ok(None) => {
                 self.question(packet, "HTTP");
+                if !self.is_whole(packet) {
+                    return;
+                }
                 self.answer("a request that goes on in another packet: not followed");
             }
             Err(error) => {

@@ -14,6 +14,7 @@ pub mod client;
 mod draft;
 mod proxy;
 pub mod quirk;
+mod refusal;
 pub mod reply;
 mod server;
 pub mod silence;

@@ -108,3 +108,31 @@ fn what_is_no_capture_is_said() {
         ("voldemort: Cargo.toml: this is no capture: pcap and pcapng begin otherwise", Some(1))
     );
 }
+
+/// What a capture lacks is told, and what it cut is not played.
+#[test]
+fn a_capture_that_was_cut_says_so() {
+    let whole = std::fs::read("tests/captures/uefi-http4.pcap").unwrap();
+    let word = |at: usize| u32::from_le_bytes(whole[at..at + 4].try_into().unwrap()) as usize;
+    // As with tcpdump -s 200, and copied while it ran.
+    let mut cut = whole[..24].to_vec();
+    let mut at = 24;
+    while at < whole.len() {
+        let length = word(at + 8);
+        let kept = length.min(200);
+        cut.extend(&whole[at..at + 8]);
+        cut.extend((kept as u32).to_le_bytes());
+        cut.extend(&whole[at + 12..at + 16 + kept]);
+        at += 16 + length;
+    }
+    cut.truncate(cut.len() - 3);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("cut.pcap");
+    std::fs::write(&file, cut).unwrap();
+    let (found, errors, code) = replay(&[file.to_str().unwrap()], "");
+    assert_eq!((code, errors.as_str()), (Some(0), ""));
+    assert!(found.contains("note: ") && found.contains("were cut to at most 200 bytes"), "{found}");
+    assert!(found.contains("note: the file ends inside a packet"), "{found}");
+    assert!(found.contains("not played: the capture holds 158 of its"), "{found}");
+    assert!(!found.contains("option"), "no half-read message is answered: {found}");
+}

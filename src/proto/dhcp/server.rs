@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use bytes::Bytes;
 use dhcproto::v4::DhcpOption;
 
-use super::address::{self, Asker, Right};
+use super::address::{Asker, Right};
 use super::boot_file::{self, BootFile, Manner};
 use super::draft::Draft;
 use super::reply::Reply;
@@ -24,16 +24,16 @@ const SERVER_ID_OVERRIDE: u8 = 11;
 const LEASE_LEAST: u32 = 60;
 
 /// One message being answered.
-struct Case<'a> {
-    table: &'a Table,
-    link: &'a Link,
-    now: Time,
-    request: &'a Request<'a>,
+pub(super) struct Case<'a> {
+    pub(super) table: &'a Table,
+    pub(super) link: &'a Link,
+    pub(super) now: Time,
+    pub(super) request: &'a Request<'a>,
 }
 
 /// What a REQUEST wants, told by its fields alone (RFC 2131 section 4.3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wish {
+pub(super) enum Wish {
     /// It takes an offer.
     Selecting,
     /// It came back and wants its address again.
@@ -132,33 +132,6 @@ impl Case<'_> {
         }
     }
 
-    /// A REQUEST from where its sender gets no address, for `reason`. If the address that it wants is
-    /// one that it has from here, it is refused, so that it starts over at once (RFC 2131 section
-    /// 4.3.2); else another server may know it.
-    fn astray(
-        &self,
-        asker: Option<&Asker>,
-        wish: Wish,
-        wanted: Ipv4Addr,
-        reason: Reason,
-    ) -> Result<Decision, Reason> {
-        let leases = &self.table.leases;
-        let (leased, offered) = (leases.binding(self.request.mac), leases.offer(self.request.mac));
-        let from_here = leased.into_iter().chain(offered).any(|lease| lease.address == wanted)
-            || self.fixed_owner(wanted).is_some();
-        let elsewhere = asker.is_none_or(|asker| !asker.subnet.contains(wanted));
-        let over = match wish {
-            Wish::Selecting | Wish::InitReboot => true,
-            // It runs: what it has lasts until its lease ends, as long as it is where that was given.
-            Wish::Renewing | Wish::Rebinding => elsewhere,
-            Wish::Nothing => false,
-        };
-        if !from_here || !over {
-            return Err(reason);
-        }
-        self.nak(asker, wish, wanted, &reason.to_string())
-    }
-
     fn request_lease(
         &self,
         asker: &Asker,
@@ -199,77 +172,6 @@ impl Case<'_> {
             _ if self.link.broadcast || relayed => (Wish::Rebinding, current),
             _ => (Wish::Renewing, current),
         }
-    }
-
-    /// NAK when we know better, silence when we know nothing: another server may.
-    /// `right` is the address that the sender should have.
-    fn refuse(
-        &self,
-        asker: &Asker,
-        wish: Wish,
-        wanted: Ipv4Addr,
-        right: Option<Ipv4Addr>,
-    ) -> Result<Decision, Reason> {
-        let holder = self.table.leases.holder(wanted, self.now).filter(|lease| lease.mac != self.request.mac);
-        let promised = self.table.desired.fixed_at(wanted);
-        let local = asker.subnet.contains(wanted);
-        let ours = local || address::find(self.table, wanted).is_some();
-        let why = match (holder, promised, right) {
-            (Some(holder), ..) => format!("it is held by {}", holder.mac),
-            (_, Some(owner), _) if asker.deployment.is_none_or(|own| own.name != *owner) => {
-                format!("it is the address of deployment {owner}")
-            }
-            (.., Some(right)) => format!("{right} is the sender's"),
-            _ if wish == Wish::Nothing => "no address was named".into(),
-            _ if !local => format!("it does not belong to subnet {}", asker.subnet.name),
-            _ if wish == Wish::Selecting => "it can't be had".into(),
-            _ => return Err(Reason::NoRecord(wanted)),
-        };
-        let may = match wish {
-            Wish::Selecting | Wish::Nothing => true,
-            Wish::InitReboot => ours || asker.machine.is_some(),
-            Wish::Renewing | Wish::Rebinding => ours,
-        };
-        if !may {
-            return Err(Reason::NotOurNetwork(wanted));
-        }
-        self.nak(Some(asker), wish, wanted, &why)
-    }
-
-    /// `asker` is `None` where the network is not known that the message comes from.
-    fn nak(
-        &self,
-        asker: Option<&Asker>,
-        wish: Wish,
-        wanted: Ipv4Addr,
-        why: &str,
-    ) -> Result<Decision, Reason> {
-        let own = asker.map_or(self.link.server, |asker| self.own_address(asker));
-        let mut reply = Reply::new(self.request, MessageType::Nak, self.server_id(own));
-        reply.option(DhcpOption::Message(shortened(format!("{wanted}: {why}"))));
-        let relay = self.request.header.giaddr();
-        let current = self.request.header.ciaddr();
-        let to = if !relay.is_unspecified() {
-            reply.broadcast();
-            Destination::Relay(relay)
-        } else if wish == Wish::Renewing && !self.link.cidr.contains(current) {
-            // A relay's client renews without its relay: it is on none of our wires.
-            Destination::Unicast(SocketAddrV4::new(current, CLIENT_PORT))
-        } else {
-            Destination::Broadcast
-        };
-        let deployment = match asker {
-            Some(asker) => asker.deployment,
-            None => self.table.deployment_of(self.request.mac),
-        };
-        let event = Event {
-            mac: Some(self.request.mac),
-            deployment: deployment.map(|deployment| deployment.name.clone()),
-            arch: asker.and_then(|asker| asker.client.arch),
-            ipxe: asker.filter(|asker| asker.client.boots()).map(|asker| asker.client.is_ipxe()),
-            ..Event::new(self.now, Stage::Refused, format!("refused {wanted}: {why}"))
-        };
-        Ok(Decision::Reply { bytes: reply.encode()?, to, events: vec![event] })
     }
 
     fn decline(&self) -> Result<Decision, Reason> {
@@ -487,7 +389,7 @@ impl Case<'_> {
     }
 
     /// The sender's deployment, if `address` is its fixed address.
-    fn fixed_owner(&self, address: Ipv4Addr) -> Option<&crate::desired::Deployment> {
+    pub(super) fn fixed_owner(&self, address: Ipv4Addr) -> Option<&crate::desired::Deployment> {
         let deployment = self.table.deployment_of(self.request.mac)?;
         (deployment.address == Some(address)).then_some(&**deployment)
     }
@@ -515,12 +417,12 @@ impl Case<'_> {
 
     /// Our address for the sender: the server identifier, the next server and the URLs of one answer
     /// are the same.
-    fn own_address(&self, asker: &Asker) -> Ipv4Addr {
+    pub(super) fn own_address(&self, asker: &Asker) -> Ipv4Addr {
         self.table.server.address_toward(&asker.subnet, self.link.server)
     }
 
     /// Option 54 of an answer: `own`, unless the relay wants to be taken for the server (RFC 5107).
-    fn server_id(&self, own: Ipv4Addr) -> Ipv4Addr {
+    pub(super) fn server_id(&self, own: Ipv4Addr) -> Ipv4Addr {
         let relayed = !self.request.header.giaddr().is_unspecified();
         self.request.relay_address(SERVER_ID_OVERRIDE).filter(|_| relayed).unwrap_or(own)
     }
@@ -530,12 +432,4 @@ impl Case<'_> {
         let (mac, sender) = (Some(self.request.mac), self.link.source);
         Decision::Silence(Silence { reason, mac, sender, deployment })
     }
-}
-
-/// A text that one option can hold (RFC 2132 section 2).
-fn shortened(mut text: String) -> String {
-    const LONGEST: usize = 255;
-    let end = (0..=LONGEST.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
-    text.truncate(end.unwrap_or(0));
-    text
 }

@@ -1,0 +1,120 @@
+//! What is refused, how that is said, and to whom (RFC 2131 sections 4.1 and 4.3.2).
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+
+use dhcproto::v4::DhcpOption;
+
+use super::address::{self, Asker};
+use super::reply::Reply;
+use super::server::{Case, Wish};
+use super::wire::MessageType;
+use super::{CLIENT_PORT, Decision, Destination, Reason};
+use crate::table::{Event, Stage};
+
+impl Case<'_> {
+    /// A REQUEST from where its sender gets no address, for `reason`. If the address that it wants is
+    /// one that it has from here, it is refused, so that it starts over at once (RFC 2131 section
+    /// 4.3.2); else another server may know it.
+    pub(super) fn astray(
+        &self,
+        asker: Option<&Asker>,
+        wish: Wish,
+        wanted: Ipv4Addr,
+        reason: Reason,
+    ) -> Result<Decision, Reason> {
+        let leases = &self.table.leases;
+        let (leased, offered) = (leases.binding(self.request.mac), leases.offer(self.request.mac));
+        let from_here = leased.into_iter().chain(offered).any(|lease| lease.address == wanted)
+            || self.fixed_owner(wanted).is_some();
+        let elsewhere = asker.is_none_or(|asker| !asker.subnet.contains(wanted));
+        let over = match wish {
+            Wish::Selecting | Wish::InitReboot => true,
+            // It runs: what it has lasts until its lease ends, as long as it is where that was given.
+            Wish::Renewing | Wish::Rebinding => elsewhere,
+            Wish::Nothing => false,
+        };
+        if !from_here || !over {
+            return Err(reason);
+        }
+        self.nak(asker, wish, wanted, &reason.to_string())
+    }
+
+    /// NAK when we know better, silence when we know nothing: another server may.
+    /// `right` is the address that the sender should have.
+    pub(super) fn refuse(
+        &self,
+        asker: &Asker,
+        wish: Wish,
+        wanted: Ipv4Addr,
+        right: Option<Ipv4Addr>,
+    ) -> Result<Decision, Reason> {
+        let holder = self.table.leases.holder(wanted, self.now).filter(|lease| lease.mac != self.request.mac);
+        let promised = self.table.desired.fixed_at(wanted);
+        let local = asker.subnet.contains(wanted);
+        let ours = local || address::find(self.table, wanted).is_some();
+        let why = match (holder, promised, right) {
+            (Some(holder), ..) => format!("it is held by {}", holder.mac),
+            (_, Some(owner), _) if asker.deployment.is_none_or(|own| own.name != *owner) => {
+                format!("it is the address of deployment {owner}")
+            }
+            (.., Some(right)) => format!("{right} is the sender's"),
+            _ if wish == Wish::Nothing => "no address was named".into(),
+            _ if !local => format!("it does not belong to subnet {}", asker.subnet.name),
+            _ if wish == Wish::Selecting => "it can't be had".into(),
+            _ => return Err(Reason::NoRecord(wanted)),
+        };
+        let may = match wish {
+            Wish::Selecting | Wish::Nothing => true,
+            Wish::InitReboot => ours || asker.machine.is_some(),
+            Wish::Renewing | Wish::Rebinding => ours,
+        };
+        if !may {
+            return Err(Reason::NotOurNetwork(wanted));
+        }
+        self.nak(Some(asker), wish, wanted, &why)
+    }
+
+    /// `asker` is `None` where the network is not known that the message comes from.
+    fn nak(
+        &self,
+        asker: Option<&Asker>,
+        wish: Wish,
+        wanted: Ipv4Addr,
+        why: &str,
+    ) -> Result<Decision, Reason> {
+        let own = asker.map_or(self.link.server, |asker| self.own_address(asker));
+        let mut reply = Reply::new(self.request, MessageType::Nak, self.server_id(own));
+        reply.option(DhcpOption::Message(shortened(format!("{wanted}: {why}"))));
+        let relay = self.request.header.giaddr();
+        let current = self.request.header.ciaddr();
+        let to = if !relay.is_unspecified() {
+            reply.broadcast();
+            Destination::Relay(relay)
+        } else if wish == Wish::Renewing && !self.link.cidr.contains(current) {
+            // A relay's client renews without its relay: it is on none of our wires.
+            Destination::Unicast(SocketAddrV4::new(current, CLIENT_PORT))
+        } else {
+            Destination::Broadcast
+        };
+        let deployment = match asker {
+            Some(asker) => asker.deployment,
+            None => self.table.deployment_of(self.request.mac),
+        };
+        let event = Event {
+            mac: Some(self.request.mac),
+            deployment: deployment.map(|deployment| deployment.name.clone()),
+            arch: asker.and_then(|asker| asker.client.arch),
+            ipxe: asker.filter(|asker| asker.client.boots()).map(|asker| asker.client.is_ipxe()),
+            ..Event::new(self.now, Stage::Refused, format!("refused {wanted}: {why}"))
+        };
+        Ok(Decision::Reply { bytes: reply.encode()?, to, events: vec![event] })
+    }
+}
+
+/// A text that one option can hold (RFC 2132 section 2).
+fn shortened(mut text: String) -> String {
+    const LONGEST: usize = 255;
+    let end = (0..=LONGEST.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    text.truncate(end.unwrap_or(0));
+    text
+}
