@@ -65,6 +65,7 @@ codes! {
     BadText = 16 Error false "text of the wrong form";
     Exclusive = 17 Error false "settings that exclude each other";
     Format = 18 Error false "unknown inventory format";
+    NotActedOn = 19 Note true "setting that nothing acts on yet";
     UnknownName = 101 Error false "reference to nothing";
     Cycle = 102 Error false "profiles that extend each other in a circle";
     NoBoot = 103 Error false "deployment without a boot";
@@ -98,6 +99,7 @@ codes! {
     Unused = 404 Warning true "variable that nothing uses";
     NoTemplateFile = 405 Error false "template file that does not exist";
     Answers = 406 Error false "rendered answer file that its reader would refuse";
+    DoubtfulAnswers = 407 Warning true "rendered answer file that probably means something else";
     NoSecret = 501 Error false "secret that does not exist";
     BadSecret = 502 Error false "secret that is no age file";
     StaleSecret = 503 Warning true "secret encrypted to other keys than the present ones";

@@ -1,9 +1,13 @@
 //! The kinds of answer files.
 
+mod autoyast;
 mod cloud;
+mod ignition;
 mod kickstart;
+mod mime;
 mod preseed;
 mod xml;
+mod yaml;
 
 use std::fmt;
 use std::str::FromStr;
@@ -45,6 +49,25 @@ pub enum AnswerContent {
     MetaData,
     /// No bytes, but found: cloud-init asks eleven times for a file that is missing.
     Empty,
+}
+
+/// What happens to an installation because of something in its answer file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verdict {
+    /// The program that reads the file stops with an error, or leaves the file out.
+    Refused,
+    /// The file is read, and probably does not mean what its author wanted.
+    Doubtful,
+    /// The installer stops and asks a person.
+    Asks,
+}
+
+/// One thing that can be said of a rendered answer file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    pub verdict: Verdict,
+    /// Where, and a sentence without a full stop.
+    pub error: RenderError,
 }
 
 /// Why a text is not a kind.
@@ -110,69 +133,48 @@ impl Kind {
         matches!(self, Kind::Autoinstall | Kind::CloudInit)
     }
 
-    /// What is wrong with a rendered file by the rules of what reads it, as far as its text
-    /// alone can tell. Positions are those in the rendered file.
-    pub fn check(self, text: &str) -> Vec<RenderError> {
-        self.read(text).0
-    }
-
-    /// The same, and the first question its installer would ask a person nevertheless, which counts
-    /// in a file without a fault. Only what the file itself begins to answer is judged: the rest may
-    /// be left to scripts of its author.
-    pub fn read(self, text: &str) -> (Vec<RenderError>, Option<RenderError>) {
-        match self {
+    /// What the reader of a rendered file makes of it, as far as the text alone can say: first what
+    /// the reader refuses, then what is probably not meant, then what the installer would ask a
+    /// person; within each of these by line. Positions are those in the rendered file. Questions are
+    /// reported only where the file itself begins to answer them: scripts of its author may answer
+    /// the rest.
+    pub fn read(self, text: &str) -> Vec<Finding> {
+        let mut found = match self {
             Kind::Preseed => preseed::read(text),
-            Kind::Autoinstall => (cloud::check(text, true), cloud::asks(text)),
-            Kind::Autoyast => (xml::check(text), xml::asks(text)),
-            // Kickstart refuses such a file; the others never ask.
-            Kind::Kickstart => (kickstart::check(text), None),
-            Kind::CloudInit => (cloud::check(text, false), None),
-            Kind::Ignition => (ignition(text), None),
-            Kind::Plain => (Vec::new(), None),
-        }
+            Kind::Kickstart => kickstart::read(text),
+            Kind::Autoinstall => cloud::read(text, true),
+            Kind::CloudInit => cloud::read(text, false),
+            Kind::Ignition => ignition::read(text),
+            Kind::Autoyast => autoyast::read(text),
+            Kind::Plain => Vec::new(),
+        };
+        found.sort_by_key(|found| (found.verdict, found.error.line, found.error.column));
+        found
     }
 }
 
 /// NoCloud's `meta-data`. The instance's id changes with the permission number, so that a
-/// machine installed again is a new instance to cloud-init.
+/// machine installed again is a new instance to cloud-init. Quotes keep names such as `no`, `123`
+/// and `2026-01` texts, where YAML has truths, numbers and dates.
 pub fn meta_data(name: &str, redeploy: u64, hostname: &str) -> String {
-    format!("instance-id: {name}-{redeploy}\nlocal-hostname: {hostname}\n")
+    format!("instance-id: \"{name}-{redeploy}\"\nlocal-hostname: \"{hostname}\"\n")
 }
 
-fn wrong(line: usize, column: usize, message: impl Into<String>) -> RenderError {
+fn place(line: usize, column: usize, message: impl Into<String>) -> RenderError {
     let narrow = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
     RenderError { line: narrow(line), column: narrow(column), message: message.into() }
 }
 
-/// JSON with a version that Ignition knows.
-fn ignition(text: &str) -> Vec<RenderError> {
-    let value: serde_json::Value = match serde_json::from_str(text) {
-        Ok(value) => value,
-        Err(error) => {
-            // What people write and `butane` turns into this.
-            let butane = text.lines().any(|line| line.starts_with("variant:"));
-            let hint = if butane { "; this is Butane's YAML: `butane` makes JSON of it" } else { "" };
-            return vec![wrong(error.line(), error.column(), format!("{error}{hint}"))];
-        }
-    };
-    let message = match value.pointer("/ignition/version") {
-        Some(serde_json::Value::String(version))
-            if version.starts_with("3.") || version.starts_with("2.") =>
-        {
-            if version.split('.').count() >= 3 {
-                return Vec::new();
-            }
-            format!("Ignition's versions have three numbers, as in `{version}.0`")
-        }
-        Some(serde_json::Value::String(version)) => {
-            format!("Ignition does not know the version `{version}`; 3.x and 2.x exist")
-        }
-        Some(_) => "`ignition.version` must be a text".to_owned(),
-        None => "`ignition.version` is missing".to_owned(),
-    };
-    // In JSON that its author wrote on several lines the version stands on one of them.
-    let line = text.lines().position(|line| line.contains("\"version\"")).map_or(1, |at| at + 1);
-    vec![wrong(line, 1, message)]
+fn refused(line: usize, column: usize, message: impl Into<String>) -> Finding {
+    Finding { verdict: Verdict::Refused, error: place(line, column, message) }
+}
+
+fn doubtful(line: usize, column: usize, message: impl Into<String>) -> Finding {
+    Finding { verdict: Verdict::Doubtful, error: place(line, column, message) }
+}
+
+fn asks(line: usize, message: impl Into<String>) -> Finding {
+    Finding { verdict: Verdict::Asks, error: place(line, 1, message) }
 }
 
 impl FromStr for Kind {
@@ -209,19 +211,6 @@ mod tests {
         assert!(Kind::Autoinstall.answers_url_is_folder());
         assert!(!Kind::Preseed.answers_url_is_folder());
         assert_eq!(Kind::CloudInit.main_file(), "user-data");
-        assert_eq!(meta_data("web-1", 2, "web-1"), "instance-id: web-1-2\nlocal-hostname: web-1\n");
-    }
-
-    #[test]
-    fn ignition_is_json_with_a_version() {
-        assert_eq!(Kind::Ignition.check(r#"{"ignition": {"version": "3.4.0"}}"#), []);
-        let error = &Kind::Ignition.check("{\n \"a\": }")[0];
-        assert_eq!((error.line, error.column), (2, 7));
-        assert!(Kind::Ignition.check("{}")[0].message.contains("missing"));
-        assert!(Kind::Ignition.check(r#"{"ignition": {"version": "9"}}"#)[0].message.contains("`9`"));
-        let short = &Kind::Ignition.check("{\n\"ignition\": {\n\"version\": \"3.4\"}}")[0];
-        assert!(short.line == 3 && short.message.contains("`3.4.0`"), "{short}");
-        let butane = &Kind::Ignition.check("variant: fcos\nversion: 1.5.0\n")[0];
-        assert!(butane.message.contains("Butane"), "{butane}");
+        assert_eq!(meta_data("web-1", 2, "web-1"), "instance-id: \"web-1-2\"\nlocal-hostname: \"web-1\"\n");
     }
 }

@@ -114,44 +114,103 @@ fn builtins_render_as_reviewed_and_pass_their_own_check() {
         for (case, values) in [("least", known()), ("full", full()), ("sudo", quiet.clone())] {
             let values = with_defaults(builtin, values);
             let rendered = builtin.text.render(&values, &secrets).expect(builtin.name);
-            assert_eq!(builtin.kind.check(&rendered), [], "{} {case}", builtin.name);
+            assert_eq!(builtin.kind.read(&rendered), [], "{} {case}", builtin.name);
             golden(&format!("{}/{case}", builtin.name), &rendered);
         }
     }
 }
 
+/// What might end a line, a quote, a section, a word or a part in one language or another.
+const ATTACKS: [&str; 26] = [
+    "x\nd-i preseed/late_command string reboot",
+    "x\n%post\nreboot\n%end",
+    "x; reboot #",
+    "'; reboot; '",
+    "\"; reboot; \"",
+    "$(reboot)",
+    "`reboot`",
+    "x\\",
+    "x\\ ",
+    "<a>&\"",
+    "]]>",
+    "x: [y",
+    "x\r%end",
+    "x\u{2028}%end",
+    "\u{1}\u{7f}\u{85}\u{2028}",
+    "%end",
+    " %end",
+    "%post --nochroot",
+    "%include /etc/shadow",
+    "# x",
+    "${x}",
+    "${b  c}",
+    "%n %%",
+    "{{ x }}",
+    "--- x",
+    "d-i a/b",
+];
+
+/// Holds a rendered attack against the harmless text: still what its reader understands, and no more
+/// of it.
+fn in_its_place(builtin: &builtin::Builtin, values: &Values, plain: &str, what: &str) {
+    // Refused is as good.
+    let Ok(rendered) = builtin.text.render(values, &secrets) else { return };
+    assert_eq!(builtin.kind.read(&rendered), [], "{} {what}:\n{rendered}", builtin.name);
+    let size = |text: &str| match builtin.kind {
+        Kind::Autoyast => text.matches('<').count(),
+        _ => text.lines().count(),
+    };
+    assert_eq!(size(&rendered), size(plain), "{} {what}", builtin.name);
+    if builtin.kind != Kind::Kickstart {
+        return;
+    }
+    let sections = |text: &str| text.lines().filter(|line| line.trim_start().starts_with('%')).count();
+    assert_eq!(sections(&rendered), sections(plain), "{} {what}", builtin.name);
+}
+
 /// Whatever a manifest says, it stays in its place.
 #[test]
 fn values_can_not_break_out() {
-    let attacks = [
-        "x\nd-i preseed/late_command string reboot",
-        "x\n%post\nreboot\n%end",
-        "x; reboot #",
-        "'; reboot; '",
-        "\"; reboot; \"",
-        "$(reboot)",
-        "`reboot`",
-        "x\\",
-        "<a>&\"",
-        "x: [y",
-        "\u{1}\u{7f}\u{85}\u{2028}",
-    ];
     for builtin in builtin::all() {
         let plain = builtin.text.render(&with_defaults(builtin, full()), &secrets).expect("renders");
-        for attack in attacks {
+        for attack in ATTACKS {
             for name in
                 ["name", "hostname", "domain", "disk", "timezone", "user", "root_hash", "completed_url"]
             {
                 let mut values = with_defaults(builtin, full());
                 values.insert(name.to_owned(), text(attack));
-                // Refused, or in its place: still what its reader understands, and no more of it.
-                let Ok(rendered) = builtin.text.render(&values, &secrets) else { continue };
-                assert_eq!(builtin.kind.check(&rendered), [], "{} {name} {attack}", builtin.name);
-                let size = |text: &str| match builtin.kind {
-                    Kind::Autoyast => text.matches('<').count(),
-                    _ => text.lines().count(),
-                };
-                assert_eq!(size(&rendered), size(&plain), "{} {name} {attack}", builtin.name);
+                in_its_place(builtin, &values, &plain, &format!("{name} {attack:?}"));
+            }
+        }
+    }
+}
+
+/// The same within lists: packages, keys, and the accounts' names, hashes and keys.
+#[test]
+fn items_can_not_break_out() {
+    for builtin in builtin::all() {
+        let with = |item: &str| {
+            let account = table(&[
+                ("name", text(item)),
+                ("password_hash", text(item)),
+                ("ssh_keys", list(&[item])),
+                ("sudo", Value::Boolean(true)),
+            ]);
+            let one = |name: &str, value: Value| {
+                let mut values = with_defaults(builtin, full());
+                values.insert(name.to_owned(), value);
+                values
+            };
+            [
+                one("packages", list(&["nginx", item])),
+                one("ssh_keys", list(&[item])),
+                one("users", Value::List(vec![account])),
+            ]
+        };
+        for (at, harmless) in with("x").iter().enumerate() {
+            let plain = builtin.text.render(harmless, &secrets).expect("renders");
+            for attack in ATTACKS {
+                in_its_place(builtin, &with(attack)[at], &plain, &format!("list {at} {attack:?}"));
             }
         }
     }

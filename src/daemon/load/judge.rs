@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::desired::Deployment;
+use crate::desired::{Deployment, Template};
 use crate::manifest::{Code, Documents, Level, Mark, Position, Problem};
 use crate::model::Name;
 use crate::proto::tree;
+use crate::render::kind::{Finding, Verdict};
 use crate::render::{self, CmdlineError, Text, trace};
 use crate::table::{Stage, Table};
 use crate::walk::{Detail, End, Fault, Step, Stop, Walk};
@@ -18,21 +19,23 @@ pub struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// The worst thing that is wrong with the walks, of several the first. All have the same answers.
-    pub fn problem(&self, walks: &[Walk]) -> Option<Problem> {
+    /// What is wrong with the walks, of several stops the first, and with the answers, which all walks
+    /// have alike. A boot that does not get to its end is reported alone: what it would be answered
+    /// does not matter yet.
+    pub fn problems(&self, walks: &[Walk]) -> Vec<Problem> {
         let stopped = walks.iter().find_map(|walk| match &walk.end {
             End::Stopped(stop) => Some(self.stopped(walk, stop)),
             _ => None,
         });
         if stopped.as_ref().is_some_and(|problem| problem.level == Level::Error) {
-            return stopped;
+            return stopped.into_iter().collect();
         }
+        let mut problems = walks.first().map_or_else(Vec::new, |walk| self.answers(walk));
         // Answers that nobody can read are worse than none that report their end.
-        let answers = walks.first().and_then(|walk| self.answers(walk));
-        match (stopped, answers) {
-            (Some(stopped), Some(answers)) if answers.level < stopped.level => Some(stopped),
-            (stopped, answers) => answers.or(stopped),
+        if !problems.iter().any(|problem| problem.code == Code::Answers) {
+            problems.extend(stopped);
         }
+        problems
     }
 
     fn stopped(&self, walk: &Walk, stop: &Stop) -> Problem {
@@ -136,28 +139,44 @@ impl Judge<'_> {
         Some((Mark { end, ..first.mark }, format!("the command line of boot {}", boot.name)))
     }
 
-    /// What the reader of the rendered answer file would say of it.
-    fn answers(&self, walk: &Walk) -> Option<Problem> {
-        let template = self.deployment.template.as_ref()?;
-        let (file, text) = walk.answers.first()?;
+    /// What the reader of the rendered answer file would say of it, one problem for each place and code.
+    fn answers(&self, walk: &Walk) -> Vec<Problem> {
+        let Some(template) = self.deployment.template.as_ref() else { return Vec::new() };
+        let Some((file, text)) = walk.answers.first() else { return Vec::new() };
         let text = String::from_utf8_lossy(text);
+        let mut problems: Vec<Problem> = Vec::new();
+        let found = template.kind.read(&text);
+        let more = found.len().saturating_sub(MOST);
+        for found in found.into_iter().take(MOST) {
+            let problem = self.finding(template, file, &text, found);
+            let same = |other: &&mut Problem| other.code == problem.code && other.mark() == problem.mark();
+            match problems.iter_mut().find(same) {
+                Some(other) => {
+                    other.notes.push(problem.message);
+                    other.notes.extend(problem.notes);
+                }
+                None => problems.push(problem),
+            }
+        }
+        if let Some(last) = problems.last_mut().filter(|_| more > 0) {
+            last.notes.push(format!("{more} more can be said of this {file}, once these are mended"));
+        }
+        problems
+    }
+
+    fn finding(&self, template: &Template, file: &str, text: &str, found: Finding) -> Problem {
         let name = &self.deployment.name;
-        let (wrong, asks) = template.kind.read(&text);
-        let (code, error, message) = match wrong.into_iter().next() {
-            Some(error) => {
-                let message = format!("the {file} of {name} is not right: {}", error.message);
-                (Code::Answers, error, message)
-            }
-            None => {
-                let error = asks?;
-                let message = format!("the {file} of {name} is not complete: {}", error.message);
-                (Code::Attended, error, message)
-            }
+        let error = found.error;
+        let (code, fault) = match found.verdict {
+            Verdict::Refused => (Code::Answers, "is not right"),
+            Verdict::Doubtful => (Code::DoubtfulAnswers, "may not mean what it says"),
+            Verdict::Asks => (Code::Attended, "is not complete"),
         };
-        let (number, line) = filled(&text, error.line);
+        let message = format!("the {file} of {name} {fault}: {}", error.message);
+        let (number, line) = filled(text, error.line);
         let header = self.header();
         let own = self.documents.templates.get(&template.name).map(|own| own.mark);
-        let traced = trace::template_line(template.text.source(), &text, number)
+        let traced = trace::template_line(template.text.source(), text, number)
             .and_then(|line| self.template_at(&template.name, Position { line, column: 1 }));
         let problem = match (traced, own) {
             (Some(mark), _) => Problem::new(code, mark, message, "rendered from this line"),
@@ -166,12 +185,15 @@ impl Judge<'_> {
             }
             (None, None) => {
                 let label = format!("rendered from template {}", template.name);
-                return Some(Problem::new(code, header, message, label).note(rendered(number, line)));
+                return Problem::new(code, header, message, label).note(rendered(number, line));
             }
         };
-        Some(problem.also(header, "for this deployment").note(rendered(number, line)))
+        problem.also(header, "for this deployment").note(rendered(number, line))
     }
 }
+
+/// Findings of one file that are reported: a file of another kind altogether has one in each line.
+const MOST: usize = 50;
 
 /// A line of a text, from 1, or the last one before it with something on it: what is not closed is
 /// noticed at the end.

@@ -129,8 +129,8 @@ pub(super) struct Rehearsed {
 struct Ill {
     digest: Arc<str>,
     scene: Scene,
-    problem: Arc<Problem>,
-    /// The files it points into: in others, or others of their numbers, it says nothing.
+    problems: Vec<Arc<Problem>>,
+    /// The files they point into: in others, or others of their numbers, they say nothing.
     files: Vec<(u32, Arc<Source>)>,
 }
 
@@ -211,26 +211,32 @@ impl Rehearsed {
     }
 
     /// What is known to be wrong with a boot, as it would be told now.
-    pub fn ill(&self, deployment: &Deployment, scene: &Scene, sources: &Sources) -> Option<Arc<Problem>> {
+    pub fn ill(
+        &self,
+        deployment: &Deployment,
+        scene: &Scene,
+        sources: &Sources,
+    ) -> Option<Vec<Arc<Problem>>> {
         let ill = self.ill.get(&deployment.name).filter(|ill| ill.digest == deployment.digest)?;
         let same = |(number, file): &(u32, Arc<Source>)| {
             sources.shared(*number).is_some_and(|other| Arc::ptr_eq(file, other))
         };
-        (ill.scene == *scene && ill.files.iter().all(same)).then(|| ill.problem.clone())
+        (ill.scene == *scene && ill.files.iter().all(same)).then(|| ill.problems.clone())
     }
 
     pub fn keep_ill(
         &mut self,
         deployment: &Deployment,
         scene: Scene,
-        problem: Arc<Problem>,
+        problems: Vec<Arc<Problem>>,
         sources: &Sources,
     ) {
-        let marks =
-            problem.labels.iter().map(|label| label.mark).chain(problem.fix.iter().map(|edit| edit.mark));
+        let labels = problems.iter().flat_map(|problem| &problem.labels).map(|label| label.mark);
+        let fixes = problems.iter().flat_map(|problem| &problem.fix).map(|edit| edit.mark);
+        let marks = labels.chain(fixes);
         let numbers: BTreeSet<u32> = marks.map(|mark| mark.file).collect();
         let files = numbers.into_iter().filter_map(|number| Some((number, sources.shared(number)?.clone())));
-        let ill = Ill { digest: deployment.digest.clone(), scene, problem, files: files.collect() };
+        let ill = Ill { digest: deployment.digest.clone(), scene, problems, files: files.collect() };
         self.ill.insert(deployment.name.clone(), ill);
     }
 
@@ -242,7 +248,7 @@ impl Rehearsed {
         for (name, ill) in self.ill.iter().filter(|(name, _)| !touched.names.contains(*name)) {
             match ill.files.iter().any(|(number, _)| touched.files.contains(number)) {
                 true => drop(doubtful.insert(name.clone())),
-                false => told.push((name.clone(), ill.problem.clone())),
+                false => told.extend(ill.problems.iter().map(|problem| (name.clone(), problem.clone()))),
             }
         }
         (told, doubtful)

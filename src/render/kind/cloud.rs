@@ -1,202 +1,298 @@
-//! User data of cloud-init and of Ubuntu's installer.
+//! User data of cloud-init and of Ubuntu's installer, in the forms that cloud-init tells apart by how
+//! they begin (`cloudinit/handlers/__init__.py`, `cloudinit/user_data.py`).
 
-use saphyr_parser::{Event, Parser, ScalarStyle, ScanError};
-
-use super::super::RenderError;
-use super::wrong;
+use super::yaml::{self, Document, Key, Root, Value};
+use super::{Finding, asks, doubtful, mime, refused};
 use crate::render::near;
 
-pub(super) fn check(text: &str, autoinstall: bool) -> Vec<RenderError> {
-    // cloud-init tells what it reads by its first letters, white space and their case aside
-    // (cloudinit/handlers/__init__.py), and mail by a header.
-    let first = text.trim_start().lines().next().unwrap_or_default().to_ascii_lowercase();
-    const HEADER: &str = "#cloud-config";
-    const OTHERS: [&str; 9] = [
-        "#!",
-        "#include",
-        "#cloud-boothook",
-        "#part-handler",
-        "#cloud-config-archive",
-        "#cloud-config-jsonp",
-        "## template:",
-        "content-type:",
-        "mime-version:",
-    ];
-    if !autoinstall && OTHERS.iter().any(|other| first.starts_with(other)) {
-        return Vec::new();
+/// What cloud-init does with a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Config,
+    Archive,
+    Jinja,
+    /// Scripts, lists of addresses, JSON patches: nothing that is looked at here.
+    Other,
+}
+
+/// The beginnings, white space before them and their case aside; the longest that fits counts.
+const FORMS: [(&str, Form); 9] = [
+    ("#cloud-config-archive", Form::Archive),
+    ("#cloud-config-jsonp", Form::Other),
+    ("## template: jinja", Form::Jinja),
+    ("#cloud-boothook", Form::Other),
+    ("#include-once", Form::Other),
+    ("#cloud-config", Form::Config),
+    ("#part-handler", Form::Other),
+    ("#include", Form::Other),
+    ("#!", Form::Other),
+];
+
+fn form(text: &str) -> Option<Form> {
+    let text = text.trim_start();
+    let begins = |begin: &str| text.get(..begin.len()).is_some_and(|head| head.eq_ignore_ascii_case(begin));
+    FORMS.iter().find(|(begin, _)| begins(begin)).map(|(_, form)| *form)
+}
+
+pub(super) fn read(text: &str, autoinstall: bool) -> Vec<Finding> {
+    let mut reader = Reader::default();
+    match mime::is_message(text) {
+        true => reader.message(text),
+        false => reader.by_beginning(text, 1),
     }
-    if first.split_whitespace().next() != Some(HEADER) {
-        return vec![wrong(1, 1, "the first line must be `#cloud-config`, or nothing below it is read")];
+    if autoinstall
+        && reader.whole
+        && !reader.found.iter().any(|found| found.verdict == super::Verdict::Refused)
+    {
+        let installer = installer(&reader.documents);
+        reader.found.extend(installer);
     }
-    let keys = match keys(text) {
-        Ok(keys) => keys,
-        Err(error) => {
-            let place = error.marker();
-            // A tab is told of where the value before it began.
-            let line = match error.info().contains("tab") {
-                true => indented_by_tab(text, place.line()).unwrap_or(place.line()),
-                false => place.line(),
-            };
-            let column = if line == place.line() { place.col() + 1 } else { 1 };
-            return vec![wrong(line, column, format!("not YAML: {}", error.info()))];
+    reader.found
+}
+
+struct Reader {
+    found: Vec<Finding>,
+    documents: Vec<Document>,
+    /// Whether all of the configuration has been looked at.
+    whole: bool,
+}
+
+impl Default for Reader {
+    fn default() -> Reader {
+        Reader { found: Vec::new(), documents: Vec::new(), whole: true }
+    }
+}
+
+impl Reader {
+    fn message(&mut self, text: &str) {
+        let parts = mime::parts(text);
+        if parts.is_empty() {
+            self.found.push(refused(
+                1,
+                1,
+                "this message has no parts: its boundary is missing, or never used",
+            ));
         }
-    };
-    let Some(keys) = keys else { return vec![wrong(1, 1, "what follows `#cloud-config` must be a mapping")] };
-    let twice = |(at, key): (usize, &Key)| keys[..at].iter().any(|other| other.path == key.path);
-    if let Some((_, key)) = keys.iter().enumerate().find(|(at, key)| twice((*at, key))) {
-        let name = key.path.rsplit('.').next().unwrap_or_default();
-        return vec![wrong(
-            key.line,
-            1,
-            format!("the key `{name}` is there twice: only the last one counts"),
-        )];
-    }
-    if !autoinstall {
-        return Vec::new();
-    }
-    let find = |wanted: &str| keys.iter().find(|key| key.path == wanted);
-    let Some(whole) = find("autoinstall") else {
-        let tops = keys.iter().filter(|key| !key.path.contains('.'));
-        let near = near::nearest("autoinstall", tops.clone().map(|key| key.path.as_str()));
-        let near = near.and_then(|near| tops.clone().find(|key| key.path == near));
-        return vec![match near {
-            Some(key) => {
-                wrong(key.line, 1, format!("`{}` is not read: it is called `autoinstall`", key.path))
+        for part in parts {
+            match part.kind.as_str() {
+                _ if !part.plain => self.whole = false,
+                "text/cloud-config" => self.config(part.body, part.line),
+                "text/cloud-config-archive" => self.archive(part.body, part.line),
+                "text/plain" | "text/x-not-multipart" => self.by_beginning(part.body, part.line),
+                // Only what begins as something else is taken for that.
+                "text/x-shellscript" if form(part.body).is_some() => {
+                    self.by_beginning(part.body, part.line);
+                }
+                _ => self.whole = false,
             }
-            None => wrong(1, 1, "the key `autoinstall` is missing"),
+        }
+    }
+
+    fn by_beginning(&mut self, text: &str, line: usize) {
+        match form(text) {
+            Some(Form::Config) => {
+                let head = text.trim_start().lines().next().unwrap_or_default();
+                let word = head.split_whitespace().next().unwrap_or_default();
+                if word.len() > "#cloud-config".len() {
+                    let at = line + text[..text.len() - text.trim_start().len()].matches('\n').count();
+                    let message = format!("`{word}` is read as `#cloud-config`");
+                    self.found.push(doubtful(at, 1, message));
+                }
+                self.config(text, line);
+            }
+            Some(Form::Archive) => self.archive(text, line),
+            Some(Form::Jinja) => self.jinja(text, line),
+            Some(Form::Other) => self.whole = false,
+            None => self.found.push(refused(line, 1, unknown(text))),
+        }
+    }
+
+    fn config(&mut self, text: &str, line: usize) {
+        let mut document = yaml::read(text, line);
+        self.found.append(&mut document.found);
+        match document.root {
+            Root::Mapping => self.documents.push(document),
+            Root::Nothing => {
+                self.found.push(refused(line, 1, "nothing follows `#cloud-config`, where a mapping must be"));
+            }
+            Root::Scalar | Root::Sequence => {
+                self.found.push(refused(line, 1, "what follows `#cloud-config` must be a mapping"));
+            }
+        }
+    }
+
+    /// A list of parts. What is in them is not looked at.
+    fn archive(&mut self, text: &str, line: usize) {
+        self.whole = false;
+        let document = yaml::read(text, line);
+        self.found.extend(document.found);
+        if document.root != Root::Sequence && self.found.is_empty() {
+            self.found.push(refused(line, 1, "what follows `#cloud-config-archive` must be a list"));
+        }
+    }
+
+    /// A template is looked at if there is nothing in it to be filled in.
+    fn jinja(&mut self, text: &str, line: usize) {
+        let skipped = text.len() - text.trim_start().len();
+        let Some(end) = text[skipped..].find('\n').map(|end| skipped + end + 1) else {
+            return self.found.push(refused(line, 1, "nothing follows the line `## template: jinja`"));
+        };
+        let (rest, line) = (&text[end..], line + text[..end].matches('\n').count());
+        let filled = ["{{", "{%", "{#"].iter().any(|begin| rest.contains(begin));
+        match (filled, form(rest)) {
+            (false, _) => self.by_beginning(rest, line),
+            (true, Some(_)) => self.whole = false,
+            (true, None) if rest.trim_start().starts_with('{') => self.whole = false,
+            (true, None) => {
+                self.whole = false;
+                self.found.push(refused(line, 1, unknown(rest)));
+            }
+        }
+    }
+}
+
+fn unknown(text: &str) -> String {
+    let head = text.trim_start().lines().next().unwrap_or_default();
+    let hint = match head.trim_start_matches('\u{feff}') {
+        bare if bare.len() < head.len() => "; the file begins with a byte order mark",
+        bare if bare.replace(' ', "").to_ascii_lowercase().starts_with("##template:") => {
+            "; a template begins with `## template: jinja`"
+        }
+        _ => "",
+    };
+    format!("the first line must be `#cloud-config`, or nothing below it is read{hint}")
+}
+
+/// What Subiquity says of the configuration that cloud-init hands to it.
+fn installer(documents: &[Document]) -> Vec<Finding> {
+    let keys = || documents.iter().flat_map(|document| &document.keys);
+    let find = |wanted: &str| keys().find(|key| key.path == wanted);
+    let merges = documents.iter().any(|document| document.merges);
+    let Some(whole) = find("autoinstall") else {
+        if merges {
+            return Vec::new();
+        }
+        let tops = || keys().filter(|key| !key.path.contains('.'));
+        let near = near::nearest("autoinstall", tops().map(|key| key.path.as_str()));
+        return vec![match near.and_then(|near| tops().find(|key| key.path == near)) {
+            Some(key) => {
+                doubtful(key.line, 1, format!("`{}` is not read: it is called `autoinstall`", key.path))
+            }
+            None => asks(1, "the installer asks everything: the key `autoinstall` is missing"),
         }];
     };
+    let mut found = Vec::new();
     match find("autoinstall.version") {
-        None => vec![wrong(whole.line, 1, "`autoinstall` needs `version: 1`")],
-        Some(version) if version.value.as_deref() != Some("1") => {
-            vec![wrong(version.line, 1, "the `version` of `autoinstall` is the number 1")]
+        None if merges => {}
+        None => found.push(refused(whole.line, 1, "`autoinstall` needs `version: 1`")),
+        Some(version) if !is_one(version) => {
+            found.push(refused(version.line, 1, "the `version` of `autoinstall` is the number 1"));
         }
-        Some(_) => Vec::new(),
+        Some(_) => {}
     }
+    if let Some(key) = find("autoinstall.interactive-sections").filter(|key| key.value != Value::NoItems) {
+        found.push(asks(key.line, "the installer shows the pages of `interactive-sections` and waits"));
+    }
+    // Without any key it is no mapping, of which everything else only follows.
+    if !keys().any(|key| key.path.starts_with("autoinstall.")) {
+        return found;
+    }
+    let accounts = ["identity", "user-data", "reset-partition-only", "interactive-sections"];
+    if !merges && !accounts.iter().any(|key| find(&format!("autoinstall.{key}")).is_some()) {
+        let message = "the installer stops: `autoinstall` has neither `identity` nor `user-data`";
+        found.push(asks(whole.line, message));
+    }
+    found
 }
 
-/// The first line from `from` on that is indented by a tab.
-fn indented_by_tab(text: &str, from: usize) -> Option<usize> {
-    let indent = |line: &str| line.chars().take_while(|c| c.is_whitespace()).any(|c| c == '\t');
-    let blank = |line: &str| line.trim().is_empty();
-    let found =
-        text.lines().zip(1..).skip(from.saturating_sub(1)).find(|(line, _)| indent(line) && !blank(line));
-    found.map(|(_, number)| number)
-}
-
-/// What Ubuntu's installer would ask, or stop for, although the file is right.
-pub(super) fn asks(text: &str) -> Option<RenderError> {
-    let keys = keys(text).ok()??;
-    let find = |wanted: &str| keys.iter().find(|key| key.path == wanted).map(|key| key.line);
-    if let Some(line) = find("autoinstall.interactive-sections") {
-        return Some(wrong(line, 1, "the installer shows the pages of `interactive-sections` and waits"));
-    }
-    let line = find("autoinstall")?;
-    let known = ["identity", "user-data", "reset-partition-only"];
-    match known.iter().any(|key| find(&format!("autoinstall.{key}")).is_some()) {
-        true => None,
-        false => {
-            Some(wrong(line, 1, "the installer stops: `autoinstall` has neither `identity` nor `user-data`"))
-        }
-    }
-}
-
-struct Key {
-    path: String,
-    line: usize,
-    /// A value that is plain, without quotes.
-    value: Option<String>,
-}
-
-/// The keys of the first two levels, joined by a dot; `None` if the document is no mapping.
-fn keys(text: &str) -> Result<Option<Vec<Key>>, ScanError> {
-    let mut keys: Vec<Key> = Vec::new();
-    // For each open collection: whether it is a mapping, and how many nodes it has so far.
-    let mut open: Vec<(bool, usize)> = Vec::new();
-    let mut mapping = false;
-    let mut parent = String::new();
-    for event in Parser::new_from_str(text) {
-        let (event, span) = event?;
-        let node = matches!(
-            event,
-            Event::Scalar(..) | Event::MappingStart(..) | Event::SequenceStart(..) | Event::Alias(..)
-        );
-        let is_key = open.last().is_some_and(|(mapping, nodes)| *mapping && nodes % 2 == 0);
-        if node && let Some((_, nodes)) = open.last_mut() {
-            *nodes += 1;
-        }
-        match event {
-            Event::Scalar(name, ..) if is_key && open.len() == 1 => {
-                keys.push(Key { path: name.to_string(), line: span.start.line(), value: None });
-                parent = name.into_owned();
-            }
-            Event::Scalar(name, ..) if is_key && open.len() == 2 && open[0].0 => {
-                let path = format!("{parent}.{name}");
-                keys.push(Key { path, line: span.start.line(), value: None });
-            }
-            Event::Scalar(text, ScalarStyle::Plain, ..) if open.len() <= 2 => {
-                if let Some(key) =
-                    keys.last_mut().filter(|key| key.path.matches('.').count() + 1 == open.len())
-                {
-                    key.value = Some(text.into_owned());
-                }
-            }
-            Event::MappingStart(..) => {
-                mapping |= open.is_empty();
-                open.push((true, 0));
-            }
-            Event::SequenceStart(..) => open.push((false, 0)),
-            Event::MappingEnd | Event::SequenceEnd => {
-                open.pop();
-            }
-            _ => {}
-        }
-    }
-    Ok(mapping.then_some(keys))
+/// The number 1 in the ways of YAML 1.1.
+fn is_one(version: &Key) -> bool {
+    let Value::Plain(text) = &version.value else { return false };
+    matches!(text.as_str(), "1" | "+1" | "01" | "0x1" | "0b1" | "1_")
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Verdict;
     use super::*;
+
+    fn said(text: &str, autoinstall: bool) -> Vec<(u32, Verdict, String)> {
+        let mut found = read(text, autoinstall);
+        found.sort_by_key(|found| (found.verdict, found.error.line));
+        found.into_iter().map(|found| (found.error.line, found.verdict, found.error.message)).collect()
+    }
 
     #[test]
     fn accepts_what_cloud_init_does() {
-        assert_eq!(check("#cloud-config\nhostname: a\nusers: [{name: b}]\n", false), []);
-        assert_eq!(check("#!/bin/sh\n: nonsense [\n", false), []);
-        assert_eq!(check("MIME-Version: 1.0\nContent-Type: multipart/mixed\n\n[\n", false), []);
-        assert_eq!(check("\n#Cloud-Config # ours\na: 1\n", false), []);
-        assert_eq!(check("#cloud-config\nautoinstall:\n  version: 1\n  late-commands:\n    - a\n", true), []);
+        for text in [
+            "#cloud-config\nhostname: a\nusers: [{name: b}]\n",
+            "#!/bin/sh\n: nonsense [\n",
+            "\n#Cloud-Config # ours\na: 1\n",
+            "## template: jinja\n#cloud-config\nhostname: {{ v1.local_hostname }}\n",
+            "## template: jinja\n#!/bin/sh\necho {{ v1.region }} [\n",
+            "#cloud-config-archive\n- type: text/cloud-config\n  content: 'a: 1'\n",
+            "#include\nhttp://a/b\n",
+            "#cloud-config\nwrite_files:\n- content: |\n    MIME-Version: 1.0\n    Content-Type: [\n",
+            "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=x\n\n--x\nContent-Type: text/cloud-config\n\n\
+             hostname: a\n--x\nContent-Type: text/x-shellscript\n\n#!/bin/sh\n: [\n--x--\n",
+        ] {
+            assert_eq!(said(text, false), [], "{text}");
+        }
+        assert_eq!(said("#cloud-config\nautoinstall:\n  version: 1\n  identity: {}\n", true), []);
+        assert_eq!(said("#include\nhttp://a/b\n", true), []);
     }
 
     #[test]
     fn knows_what_is_asked() {
-        let asked = |rest: &str| asks(&format!("#cloud-config\nautoinstall:\n  version: 1\n{rest}"));
+        let asked = |rest: &str| {
+            let found = said(&format!("#cloud-config\nautoinstall:\n  version: 1\n{rest}"), true);
+            found.first().map(|found| (found.0, found.1))
+        };
         assert_eq!(asked("  identity: {hostname: a, username: b, password: '!'}\n"), None);
+        assert_eq!(asked("  identity: {}\n  interactive-sections: []\n"), None);
         assert_eq!(asked("  user-data: {users: []}\n"), None);
-        assert_eq!(asked("").unwrap().line, 2);
-        let shown = asked("  identity: {}\n  interactive-sections: [network]\n").unwrap();
-        assert_eq!(shown.line, 5);
+        assert_eq!(asked(""), Some((2, Verdict::Asks)));
+        assert_eq!(asked("  identity: {}\n  interactive-sections: [network]\n"), Some((5, Verdict::Asks)));
+        assert_eq!(said("#cloud-config\nhostname: a\n", true)[0].1, Verdict::Asks);
     }
 
     #[test]
     fn says_what_is_wrong() {
-        let first = |text: &str, autoinstall| check(text, autoinstall).remove(0);
-        assert!(first("hostname: a\n", false).message.contains("first line"));
-        let error = first("#cloud-config\na: [b\nc: d\n", false);
-        assert!(error.line >= 2 && error.message.starts_with("not YAML"), "{error}");
-        assert!(first("#cloud-config\n- a\n", false).message.contains("mapping"));
-        assert!(first("#cloud-config\nversion: 1\n", true).message.contains("`autoinstall` is missing"));
-        let error = first("#cloud-config\nx: 1\nautoinstall:\n  a: {version: 1}\n", true);
-        assert_eq!((error.line, error.message.as_str()), (3, "`autoinstall` needs `version: 1`"));
-        for (text, line) in [
-            ("#cloud-config\nautoinstal:\n  version: 1\n", 2),
-            ("#cloud-config\nautoinstall:\n  version: 2\n", 3),
-            ("#cloud-config\nautoinstall:\n  version: \"1\"\n", 3),
-            ("#cloud-config\nautoinstall:\n  version: 1\n  late-commands: [a]\n  late-commands: [b]\n", 5),
-            ("#cloud-config\nautoinstall:\n  version: 1\n\tx: 1\n", 4),
-            ("#cloud-config-typo\n", 1),
+        use Verdict::{Doubtful, Refused};
+        for (text, autoinstall, line, verdict, words) in [
+            ("hostname: a\n", false, 1, Refused, "first line"),
+            ("\u{feff}#cloud-config\na: 1\n", false, 1, Refused, "byte order mark"),
+            ("##template: jinja\n#cloud-config\na: 1\n", false, 1, Refused, "`## template: jinja`"),
+            ("## template: jinja\n# ours\n#cloud-config\na: {{ b }}\n", false, 2, Refused, "first line"),
+            ("#cloud-config\n- a\n", false, 1, Refused, "mapping"),
+            ("#cloud-config\n# nothing\n", false, 1, Refused, "mapping"),
+            ("#cloud-config\na: 1\n---\nb: 1\n", false, 3, Refused, "second document"),
+            ("#cloud-config\nhostname: x\nhostname: y\n", false, 3, Doubtful, "twice"),
+            ("#cloud-config-typo\na: 1\n", false, 1, Doubtful, "is read as"),
+            (
+                "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=x\n\n--x\n\n#cloud-config\na: [\n--x--\n",
+                false,
+                8,
+                Refused,
+                "not YAML",
+            ),
+            ("MIME-Version: 1.0\nContent-Type: multipart/mixed\n\nx\n", false, 1, Refused, "no parts"),
+            (
+                "#cloud-config\nx: 1\nautoinstall:\n  a: {version: 1}\n",
+                true,
+                3,
+                Refused,
+                "needs `version: 1`",
+            ),
+            ("#cloud-config\nautoinstal:\n  version: 1\n", true, 2, Doubtful, "called `autoinstall`"),
+            ("#cloud-config\nautoinstall:\n  version: 2\n", true, 3, Refused, "number 1"),
+            ("#cloud-config\nautoinstall:\n  version: \"1\"\n", true, 3, Refused, "number 1"),
+            ("#cloud-config\nautoinstall:\n  version: 1\n\tx: 1\n", true, 4, Refused, "tab"),
         ] {
-            assert_eq!(first(text, true).line, line, "{text}: {}", first(text, true));
+            let found = said(text, autoinstall);
+            let first = found.first().map(|found| (found.0, found.1));
+            assert_eq!(first, Some((line, verdict)), "{text}: {found:?}");
+            assert!(found[0].2.contains(words), "{text}: {found:?}");
         }
     }
 }

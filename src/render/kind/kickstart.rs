@@ -1,110 +1,15 @@
-//! Kickstart files: sections closed, commands known, and what Anaconda would ask for given.
+//! Kickstart files, read as pykickstart reads them for Anaconda: commands split into words, sections
+//! closed by `%end`, options known; and what Anaconda would ask a person.
 
-use super::super::RenderError;
-use super::wrong;
+mod commands;
+mod words;
+
+use super::{Finding, asks, refused};
 use crate::render::near;
+use commands::{COMMANDS, SECTIONS, Table};
+use words::split;
 
-const SECTIONS: [&str; 9] = [
-    "%pre",
-    "%pre-install",
-    "%post",
-    "%packages",
-    "%addon",
-    "%anaconda",
-    "%onerror",
-    "%traceback",
-    "%certificate",
-];
-
-/// Commands of any release since RHEL 7.
-const COMMANDS: [&str; 84] = [
-    "auth",
-    "authconfig",
-    "authselect",
-    "autopart",
-    "autostep",
-    "bootc",
-    "bootloader",
-    "btrfs",
-    "cdrom",
-    "clearpart",
-    "cmdline",
-    "device",
-    "deviceprobe",
-    "dmraid",
-    "driverdisk",
-    "eula",
-    "fcoe",
-    "firewall",
-    "firstboot",
-    "graphical",
-    "group",
-    "halt",
-    "harddrive",
-    "hmc",
-    "ignoredisk",
-    "install",
-    "interactive",
-    "iscsi",
-    "iscsiname",
-    "keyboard",
-    "lang",
-    "langsupport",
-    "lilo",
-    "lilocheck",
-    "liveimg",
-    "logging",
-    "logvol",
-    "mediacheck",
-    "method",
-    "module",
-    "monitor",
-    "mount",
-    "mouse",
-    "multipath",
-    "network",
-    "nfs",
-    "nvdimm",
-    "ostreecontainer",
-    "ostreesetup",
-    "part",
-    "partition",
-    "poweroff",
-    "raid",
-    "rdp",
-    "realm",
-    "reboot",
-    "repo",
-    "reqpart",
-    "rescue",
-    "rhsm",
-    "rootpw",
-    "selinux",
-    "services",
-    "shutdown",
-    "skipx",
-    "snapshot",
-    "sshkey",
-    "sshpw",
-    "stage2",
-    "syspurpose",
-    "text",
-    "timesource",
-    "timezone",
-    "unsupported_hardware",
-    "updates",
-    "upgrade",
-    "url",
-    "user",
-    "vnc",
-    "volgroup",
-    "xconfig",
-    "zerombr",
-    "zfcp",
-    "zipl",
-];
-
-/// Without one of each the installation stops and asks.
+/// Without one of each Anaconda waits for a person.
 const NEEDED: [(&[&str], &str); 5] = [
     (&["lang"], "`lang`"),
     (&["keyboard"], "`keyboard`"),
@@ -116,90 +21,263 @@ const NEEDED: [(&[&str], &str); 5] = [
     ),
 ];
 
-pub(super) fn check(text: &str) -> Vec<RenderError> {
-    let mut errors = Vec::new();
-    let mut open: Option<(usize, &str)> = None;
-    let mut seen = Vec::new();
-    let mut includes = false;
-    for (at, line) in text.lines().enumerate() {
-        let word = line.split_whitespace().next().unwrap_or_default();
-        match open {
-            Some(_) if word == "%end" => open = None,
-            Some((start, section)) if SECTIONS.contains(&word) => {
-                errors.push(wrong(
-                    start,
-                    1,
-                    format!("`{section}` is not closed with `%end` before line {}", at + 1),
-                ));
-                open = Some((at + 1, word));
+pub(super) fn read(text: &str) -> Vec<Finding> {
+    let mut reader = Reader::default();
+    for (line, at) in lines(text) {
+        match reader.open {
+            Some(_) => reader.inside(line, at),
+            None => reader.command(line, at),
+        }
+    }
+    if let Some((start, section)) = reader.open {
+        reader.found.push(refused(start, 1, format!("`{section}` is not closed with `%end`")));
+    }
+    let unanswered = reader.unanswered();
+    reader.found.extend(unanswered);
+    reader.found
+}
+
+/// Lines with their ends, as Python's `splitlines` divides them, and the number by line feeds.
+fn lines(text: &str) -> impl Iterator<Item = (&str, usize)> {
+    let ends =
+        |c: char| matches!(c, '\r' | '\x0b' | '\x0c' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}');
+    text.split_inclusive('\n').zip(1..).flat_map(move |(line, at)| {
+        // A carriage return before a line feed is part of the same end.
+        let body = line.strip_suffix("\r\n").unwrap_or(line);
+        let cut =
+            body.rfind(ends).map_or(0, |last| last + body[last..].chars().next().map_or(0, char::len_utf8));
+        body[..cut]
+            .split_inclusive(ends)
+            .chain((cut < line.len()).then(|| &line[cut..]))
+            .map(move |part| (part, at))
+    })
+}
+
+#[derive(Default)]
+struct Reader<'a> {
+    found: Vec<Finding>,
+    /// The section that is open, and the line of its head.
+    open: Option<(usize, &'a str)>,
+    commands: Vec<String>,
+    /// What unknown commands were probably meant to be.
+    meant: Vec<&'static str>,
+    /// Whether files are included, whose commands can't be known.
+    includes: bool,
+    /// Whether the line before ends with a backslash.
+    joined: bool,
+}
+
+impl<'a> Reader<'a> {
+    fn command(&mut self, line: &'a str, at: usize) {
+        let joined = std::mem::replace(&mut self.joined, line.trim_end().ends_with('\\'));
+        let bare = line.trim();
+        if bare.is_empty() || bare.starts_with('#') {
+            return;
+        }
+        let column = column(line);
+        let words = match split(line, true) {
+            Ok(words) => words,
+            Err(error) => return self.found.push(refused(at, column, error.message())),
+        };
+        let word = match words.first().map(String::as_str) {
+            None | Some("") => return self.found.push(refused(at, column, "a command is an empty text")),
+            Some(word) => word,
+        };
+        if word.starts_with('%') {
+            return self.section(line, &words, at);
+        }
+        match options_of(COMMANDS, word) {
+            Some(options) => self.options(options, &words, at, line),
+            None => self.unknown(word, at, column, joined),
+        }
+        self.commands.push(word.to_owned());
+    }
+
+    /// A line outside of sections that begins with `%`.
+    fn section(&mut self, line: &'a str, words: &[String], at: usize) {
+        let word = words[0].as_str();
+        if word == "%include" {
+            self.includes = true;
+            if words.get(1).is_none_or(String::is_empty) {
+                self.found.push(refused(at, column(line), "`%include` names no file"));
             }
-            Some(_) => {}
-            None if word.is_empty() || word.starts_with('#') => {}
-            None if SECTIONS.contains(&word) => open = Some((at + 1, word)),
-            None if matches!(word, "%include" | "%ksappend") => includes = true,
-            None if word == "%end" => errors.push(wrong(at + 1, 1, "there is no section this `%end` closes")),
+            return;
+        }
+        if word == "%ksappend" {
+            self.includes = true;
+            return;
+        }
+        match SECTIONS.iter().find(|(name, _)| *name == word) {
+            Some((name, options)) => {
+                self.options(options, words, at, line);
+                self.open = Some((at, name));
+            }
+            None if word == "%end" => {
+                self.found.push(refused(at, column(line), "there is no section this `%end` closes"));
+            }
             None => {
-                errors.extend(unknown(word).map(|message| wrong(at + 1, column(line), message)));
-                seen.push(word);
+                let near = near::hint(word, SECTIONS.iter().map(|(name, _)| *name));
+                self.found.push(refused(at, column(line), format!("unknown section `{word}`{near}")));
+                // What follows is read as a section's content, or each line of it would be reported.
+                self.open = Some((at, line.split_whitespace().next().unwrap_or_default()));
             }
         }
     }
-    if let Some((start, section)) = open {
-        errors.push(wrong(start, 1, format!("`{section}` is not closed with `%end`")));
+
+    /// A line of a section: only its end, an inclusion and the head of another section count.
+    fn inside(&mut self, line: &'a str, at: usize) {
+        let Some((start, section)) = self.open else { return };
+        let word = line.split_whitespace().next().unwrap_or_default();
+        let head = SECTIONS.iter().any(|(name, _)| *name == word);
+        if !head && !matches!(word, "%end" | "%include") {
+            return;
+        }
+        let words = match split(line, false) {
+            Ok(words) => words,
+            Err(error) => {
+                self.found.push(refused(at, column(line), error.message()));
+                return if word != "%include" {
+                    self.open = None
+                };
+            }
+        };
+        match words[0].as_str() {
+            "%end" => self.open = None,
+            // In a script it is most likely none of ours.
+            "%include" if section == "%packages" && words.get(1).is_none_or(String::is_empty) => {
+                self.found.push(refused(at, column(line), "`%include` names no file"));
+            }
+            "%include" => {}
+            _ => {
+                let message = format!("`{section}` is not closed with `%end` before line {at}");
+                self.found.push(refused(start, 1, message));
+                self.open = None;
+                self.section(line, &words, at);
+            }
+        }
     }
-    // What a file that is included during the installation says can't be known.
-    let missing = NEEDED.iter().filter(|(any, _)| !includes && !any.iter().any(|one| seen.contains(one)));
-    errors.extend(
-        missing.map(|(_, name)| wrong(1, 1, format!("the installation stops and asks: {name} is missing"))),
-    );
-    errors.sort_by_key(|error| (error.line, error.column));
-    errors
+
+    fn unknown(&mut self, word: &str, at: usize, column: usize, joined: bool) {
+        let near = near::nearest(word, COMMANDS.iter().map(|(name, _)| *name));
+        self.meant.extend(near);
+        let hint = match near {
+            _ if joined => "; a backslash does not continue a line here".to_owned(),
+            Some(near) => format!("; did you mean `{near}`?"),
+            None => String::new(),
+        };
+        self.found.push(refused(at, column, format!("unknown command `{word}`{hint}")));
+    }
+
+    /// Options that no release knows. Python's argparse takes every beginning of an option for it.
+    fn options(&mut self, known: &'static str, words: &[String], at: usize, line: &str) {
+        if known.is_empty() {
+            return;
+        }
+        for word in words.iter().skip(1).take_while(|word| *word != "--") {
+            let Some(given) = word.strip_prefix("--").filter(|_| !word.contains(' ')) else { continue };
+            let name = given.split('=').next().unwrap_or_default();
+            if known.split(' ').any(|option| option.starts_with(name)) {
+                continue;
+            }
+            let near =
+                near::nearest(name, known.split(' ')).map(|near| format!("; did you mean `--{near}`?"));
+            let message = format!("`{}` has no option `--{name}`{}", words[0], near.unwrap_or_default());
+            self.found.push(refused(at, column(line), message));
+        }
+    }
+
+    /// What Anaconda would ask for. A command that is misspelt is reported already, and what it
+    /// answers is not asked.
+    fn unanswered(&self) -> Vec<Finding> {
+        let has = |one: &&str| self.commands.iter().any(|command| command == one) || self.meant.contains(one);
+        let missing = NEEDED.iter().filter(|(any, _)| !self.includes && !any.iter().any(|one| has(one)));
+        let names: Vec<&str> = missing.map(|(_, name)| *name).collect();
+        let message = || format!("the installer stops and asks: {} is missing", names.join(", "));
+        (!names.is_empty()).then(|| asks(1, message())).into_iter().collect()
+    }
+}
+
+fn options_of(table: Table, name: &str) -> Option<&'static str> {
+    let at = table.binary_search_by_key(&name, |(name, _)| name).ok()?;
+    Some(table[at].1)
 }
 
 fn column(line: &str) -> usize {
     line.chars().take_while(|c| c.is_whitespace()).count() + 1
 }
 
-fn unknown(word: &str) -> Option<String> {
-    if word.starts_with('%') {
-        return Some(format!("unknown section `{word}`{}", near::hint(word, SECTIONS.into_iter())));
-    }
-    if COMMANDS.contains(&word) {
-        return None;
-    }
-    let near = near::nearest(word, COMMANDS.into_iter()).map(|near| format!("; did you mean `{near}`?"));
-    Some(format!("unknown command `{word}`{}", near.unwrap_or_default()))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::Verdict;
     use super::*;
 
     const GOOD: &str =
         "lang en_US\nkeyboard us\ntimezone UTC\nrootpw --lock\nautopart\n%packages\n@core\n%end\n";
 
-    #[test]
-    fn accepts_a_whole_file() {
-        assert_eq!(check(GOOD), []);
-        assert_eq!(check("%include /tmp/all\n"), []);
+    fn said(text: &str, verdict: Verdict) -> Vec<String> {
+        let found = read(text).into_iter().filter(|found| found.verdict == verdict);
+        let mut errors: Vec<_> = found.map(|found| found.error).collect();
+        errors.sort_by_key(|error| (error.line, error.column));
+        errors.iter().map(ToString::to_string).collect()
     }
 
     #[test]
-    fn says_what_is_wrong() {
-        let text = format!("{GOOD}  rootpwd x\n%post\necho\n%pre\n%end\n%end\n%pots\n%packages\n");
-        let found: Vec<String> = check(&text).into_iter().map(|error| error.to_string()).collect();
+    fn the_tables_are_sorted() {
+        assert!(COMMANDS.is_sorted_by_key(|(name, _)| name) && SECTIONS.is_sorted_by_key(|(name, _)| name));
+    }
+
+    #[test]
+    fn accepts_a_whole_file() {
+        assert_eq!(read(GOOD), []);
+        assert_eq!(read("%include /tmp/all\n"), []);
+        assert_eq!(read(&format!("{GOOD}bootloader --append=\"--x y\" --loc=mbr\nauth --anything\n")), []);
         assert_eq!(
-            found,
+            read(&format!("{GOOD}%post\n  %things 'like this\nprint(\"%packages\")\n  %end # x\n")),
+            []
+        );
+    }
+
+    #[test]
+    fn every_mistake_is_said() {
+        let text = format!(
+            "{GOOD}  rootpwd x\n%post\necho\n%pre\n%end\n%end\n%pots\nx\n%end\nrootpw 'x\npart / --sise=1 --grow\n\
+             part /x \\\n  --size=1\n%packages\n"
+        );
+        assert_eq!(
+            said(&text, Verdict::Refused),
             [
                 "9:3: unknown command `rootpwd`; did you mean `rootpw`?",
                 "10:1: `%post` is not closed with `%end` before line 12",
                 "14:1: there is no section this `%end` closes",
                 "15:1: unknown section `%pots`; did you mean `%post`?",
-                "16:1: `%packages` is not closed with `%end`",
+                "18:1: a quote `'` is not closed on this line",
+                "19:1: `part` has no option `--sise`; did you mean `--size`?",
+                "21:3: unknown command `--size=1`; a backslash does not continue a line here",
+                "22:1: `%packages` is not closed with `%end`",
             ]
         );
-        let missing = check("lang en_US\n");
-        assert_eq!(missing.len(), 4);
-        assert!(missing[3].message.contains("`autopart` or `part`"));
+        assert_eq!(said(&text, Verdict::Asks), [""; 0]);
+    }
+
+    #[test]
+    fn what_is_missing_is_asked_unless_it_is_misspelt() {
+        let asked = said("lang en_US\n", Verdict::Asks);
+        assert!(asked.len() == 1 && asked[0].contains("`keyboard`, `timezone`"), "{asked:?}");
+        let typo = GOOD.replace("autopart", "AUTOPART");
+        assert_eq!(said(&typo, Verdict::Asks), [""; 0]);
+        assert_eq!(
+            said(&typo, Verdict::Refused),
+            ["5:1: unknown command `AUTOPART`; did you mean `autopart`?"]
+        );
+    }
+
+    #[test]
+    fn a_line_ends_where_python_ends_it() {
+        let text = format!("{GOOD}%packages\nvim\u{2028}%end\nbash\n%end\n");
+        assert_eq!(said(&text, Verdict::Refused).len(), 2, "{:?}", read(&text));
+        assert_eq!(
+            lines("a\r\nb\rc\n").map(|(line, at)| (line, at)).collect::<Vec<_>>(),
+            [("a\r\n", 1), ("b\r", 2), ("c\n", 2)]
+        );
     }
 }

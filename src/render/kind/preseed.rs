@@ -1,67 +1,196 @@
-//! Preseed files, read as the `debconf-set-selections` of Debian 12's installer reads them: a
-//! line that begins with `#` or is blank is left out, wherever it stands; a backslash at a
-//! line's end joins the next one with a space; then owner, question, type and value follow.
+//! Preseed files, read as the `debconf-set-selections` of Debian 12's installer reads them (a shell
+//! script of the package preseed-common): a line that begins with `#` or is blank is left out,
+//! wherever it stands; a backslash at a line's end joins the next one with a space; then owner,
+//! question, type and value follow. Only an answer without one of the first three is refused. The
+//! type is not looked at, unless it is `seen`.
 
 use std::borrow::Cow;
 
-use super::super::RenderError;
-use super::wrong;
+use super::{Finding, asks, doubtful, refused};
 use crate::render::near;
 
 const TYPES: [&str; 10] =
     ["string", "boolean", "select", "multiselect", "password", "note", "text", "title", "error", "seen"];
 
-/// One answer with the place it begins at.
+/// One answer with the line it begins at, from 1.
 struct Answer<'a> {
     line: usize,
+    owner: &'a str,
+    question: &'a str,
+    kind: &'a str,
+    value: &'a str,
+}
+
+/// A line with those that are joined to it; line and column of its first word, from 1.
+struct Whole<'a> {
+    line: usize,
+    column: usize,
     text: Cow<'a, str>,
 }
 
-/// What is wrong, and what the installer would ask although nothing is.
-pub(super) fn read(text: &str) -> (Vec<RenderError>, Option<RenderError>) {
-    let (answers, mut errors) = answers(text);
-    errors.extend(answers.iter().filter_map(judge));
-    errors.sort_by_key(|error| (error.line, error.column));
-    (errors, asks(&answers))
+pub(super) fn read(text: &str) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let wholes = wholes(text, &mut found);
+    let mut answers = Vec::with_capacity(wholes.len());
+    for whole in &wholes {
+        match answer(whole.line, &whole.text) {
+            Ok(answer) => answers.push(answer),
+            Err(message) => found.push(refused(whole.line, whole.column, message)),
+        }
+    }
+    found.extend(answers.iter().filter_map(doubts));
+    let is_wrong = |whole: &&Whole<'_>| found.iter().any(|found| found.error.line as usize == whole.line);
+    let wrong: Vec<&str> = wholes.iter().filter(is_wrong).map(|whole| &*whole.text).collect();
+    found.extend(questions(&answers, &wrong));
+    found
 }
 
-fn answers(text: &str) -> (Vec<Answer<'_>>, Vec<RenderError>) {
-    let mut answers = Vec::new();
-    let mut errors = Vec::new();
-    let mut open: Option<Answer<'_>> = None;
-    for (at, line) in text.lines().enumerate() {
-        if line.starts_with('#') || line.trim().is_empty() {
+/// `[[:space:]]` of the installer's locale.
+fn blank(c: char) -> bool {
+    matches!(c, ' ' | '\t' | '\n' | '\x0b' | '\x0c' | '\r')
+}
+
+fn wholes<'a>(text: &'a str, found: &mut Vec<Finding>) -> Vec<Whole<'a>> {
+    let mut wholes = Vec::new();
+    let mut open: Option<Whole<'a>> = None;
+    for (line, at) in text.split('\n').zip(1..) {
+        if line.starts_with('#') || line.chars().all(blank) {
             continue;
         }
-        let joins = line.trim_start().strip_suffix('\\');
-        let part = joins.unwrap_or(line).trim_start();
-        match &mut open {
-            Some(answer) => {
-                answer.text = format!("{} {part}", answer.text.trim_end()).into();
-            }
-            None if part.starts_with('#') => {
-                errors.push(wrong(
-                    at + 1,
-                    line.len() - part.len() + 1,
-                    "a comment begins in the first column",
-                ));
-                continue;
-            }
-            None => open = Some(Answer { line: at + 1, text: part.into() }),
+        let mut part = Cow::Borrowed(line.trim_start_matches(blank));
+        let column = line.len() - part.len() + 1;
+        if part.contains(['\0', '\r']) {
+            // The script takes out every carriage return, and the shell ends a line at a NUL.
+            part = part.split('\0').next().unwrap_or_default().replace('\r', "").into();
         }
-        if joins.is_none() {
-            answers.extend(open.take());
+        let bare = part.trim_end_matches(blank);
+        let joins = part.ends_with('\\');
+        if !joins && bare.ends_with('\\') {
+            let message = "a blank follows the backslash, so the next line is not joined to this one";
+            found.push(doubtful(at, column + bare.chars().count() - 1, message));
         }
+        if let Some(whole) = open.as_ref().filter(|_| begins_answer(bare)) {
+            let start = whole.line;
+            let message =
+                format!("this answer belongs to the one in line {start}, which ends with a backslash");
+            found.push(doubtful(at, 1, message));
+        }
+        if joins {
+            let length = part[..part.len() - 1].trim_end_matches(blank).len();
+            part = match part {
+                Cow::Borrowed(part) => part[..length].into(),
+                Cow::Owned(part) => part[..length].to_owned().into(),
+            };
+        }
+        let whole = match open.take() {
+            Some(mut whole) if !whole.text.is_empty() => {
+                let text = whole.text.to_mut();
+                text.push(' ');
+                text.push_str(&part);
+                whole
+            }
+            Some(whole) => Whole { text: part, ..whole },
+            None => Whole { line: at, column, text: part },
+        };
+        if joins { open = Some(whole) } else { wholes.push(whole) }
     }
-    if let Some(answer) = open {
-        errors.push(wrong(answer.line, 1, "the last line ends with a backslash, so this answer is lost"));
+    if let Some(whole) = open.filter(|whole| !whole.text.is_empty()) {
+        let lost = shown(&whole.text);
+        let message = format!("the last line ends with a backslash, so the answer `{lost}` is lost");
+        found.push(doubtful(whole.line, 1, message));
     }
-    (answers, errors)
+    wholes
+}
+
+/// Whether a line looks like an answer of its own.
+fn begins_answer(line: &str) -> bool {
+    let mut fields = line.split(blank).filter(|field| !field.is_empty());
+    fields.next() == Some("d-i")
+        && fields.next().is_some_and(|question| question.contains('/'))
+        && fields.next().is_some_and(|kind| TYPES.contains(&kind))
+}
+
+fn shown(text: &str) -> String {
+    const LONGEST: usize = 40;
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+/// The four fields, or why the script stops there. A field is one only if a blank follows it, but for
+/// the type.
+fn answer(line: usize, text: &str) -> Result<Answer<'_>, String> {
+    let field = |text| {
+        let (field, rest) = str::split_once(text, blank)?;
+        Some((field, rest.trim_start_matches(blank)))
+    };
+    if text.trim_start_matches('\u{feff}').starts_with('#') && three_fields(text).is_none() {
+        return Err("a comment begins in the first column".to_owned());
+    }
+    let Some((owner, rest)) = field(text) else {
+        return Err(format!("an answer is `owner question type value`; `{}` stands alone", shown(text)));
+    };
+    let Some((question, rest)) = field(rest) else {
+        return Err(match rest.is_empty() {
+            true => "an answer is `owner question type value`; the question is missing".to_owned(),
+            false => format!("`{}` has no type", shown(rest)),
+        });
+    };
+    match field(rest) {
+        Some((kind, value)) => Ok(Answer { line, owner, question, kind, value }),
+        None if rest.is_empty() => Err(format!("`{}` has no type", shown(question))),
+        None => Ok(Answer { line, owner, question, kind: rest, value: "" }),
+    }
+}
+
+fn three_fields(text: &str) -> Option<()> {
+    let mut fields = text.split(blank).filter(|field| !field.is_empty());
+    fields.nth(2).map(|_| ())
+}
+
+/// What the script reads and its author probably did not mean.
+fn doubts(answer: &Answer<'_>) -> Option<Finding> {
+    let Answer { line, owner, question, kind, value } = answer;
+    let doubt = |message: String| Some(doubtful(*line, 1, message));
+    if owner.starts_with('#') {
+        return doubt("a comment begins in the first column; this line is read as an answer".to_owned());
+    }
+    if owner.ends_with([':', ',', '=']) {
+        return doubt(format!(
+            "`{owner}` is no owner of a question: a package, or `d-i`, has no sign behind it"
+        ));
+    }
+    if !question.contains('/') {
+        return doubt(format!("`{question}` is not a question: those are named `package/question`"));
+    }
+    if !TYPES.contains(kind) {
+        let near = near::nearest(kind, TYPES.into_iter());
+        return doubt(match near {
+            Some(near) => format!("`{question}` has the unknown type `{kind}`; did you mean `{near}`?"),
+            None if value.is_empty() => {
+                format!("`{question}` has no type: `{}` is taken for it, and the value is empty", shown(kind))
+            }
+            None => format!(
+                "`{question}` has the unknown type `{}`{}",
+                shown(kind),
+                near::hint(kind, TYPES.into_iter())
+            ),
+        });
+    }
+    let value = value.trim_end_matches(blank);
+    if *kind == "boolean" && !matches!(value, "true" | "false") {
+        return doubt(match value.is_empty() {
+            true => format!("`{question}` has no value: true or false is missing"),
+            false => format!("`{question}` is true or false, not `{}`", shown(value)),
+        });
+    }
+    None
 }
 
 /// A question that an answer leads to, and the answers that spare it.
 struct FollowUp {
-    /// Beginnings of questions.
+    /// Questions whose answers lead to it.
     after: &'static [&'static str],
     /// Questions, each with its value where only one will do.
     spared_by: &'static [(&'static str, Option<&'static str>)],
@@ -86,95 +215,77 @@ const FOLLOW_UPS: [FollowUp; 2] = [
     },
 ];
 
-/// What the installer would ask although the file is right.
-fn asks(answers: &[Answer]) -> Option<RenderError> {
-    let fields: Vec<(usize, &str, &str)> = answers.iter().filter_map(fields).collect();
-    // Other files, or scripts, may answer the rest.
-    if fields.iter().any(|(_, question, _)| question.starts_with("preseed/")) {
-        return None;
+/// Answers that bring further answers: other files, or scripts that run early enough.
+const ELSEWHERE: [&str; 5] = [
+    "preseed/include",
+    "preseed/include_command",
+    "preseed/run",
+    "preseed/early_command",
+    "partman/early_command",
+];
+
+/// What the installer would ask. Of several answers the last one counts. Where an answer stands in one
+/// of the lines that are wrong already, that it is missing would only follow from it.
+fn questions(answers: &[Answer<'_>], wrong: &[&str]) -> Vec<Finding> {
+    if answers.iter().any(|answer| ELSEWHERE.contains(&answer.question)) {
+        return Vec::new();
     }
-    let open = |follow_up: &&FollowUp| {
-        let spares = |(_, question, value): &(usize, &str, &str)| {
-            follow_up
-                .spared_by
-                .iter()
-                .any(|(name, wanted)| name == question && wanted.is_none_or(|wanted| wanted == *value))
-        };
-        !fields.iter().any(spares)
+    let last =
+        |name: &str| answers.iter().rev().find(|answer| answer.question == name && answer.kind != "seen");
+    let spared = |follow_up: &FollowUp| {
+        follow_up.spared_by.iter().any(|(name, wanted)| {
+            let value = last(name).map(|answer| answer.value.trim_end_matches(blank));
+            value.is_some_and(|value| wanted.is_none_or(|wanted| wanted == value))
+                || wrong.iter().any(|line| line.contains(name))
+        })
     };
-    FOLLOW_UPS.iter().filter(open).find_map(|follow_up| {
-        let (line, ..) = fields.iter().find(|(_, question, _)| follow_up.after.contains(question))?;
-        Some(wrong(*line, 1, follow_up.message))
+    let open = FOLLOW_UPS.iter().filter(|follow_up| !spared(follow_up));
+    open.filter_map(|follow_up| {
+        let first = answers.iter().find(|answer| follow_up.after.contains(&answer.question))?;
+        Some(asks(first.line, follow_up.message))
     })
-}
-
-/// Line, question and value.
-fn fields<'a>(answer: &'a Answer) -> Option<(usize, &'a str, &'a str)> {
-    let mut fields = answer.text.splitn(4, [' ', '\t']);
-    let (_owner, question, _kind) = (fields.next()?, fields.next()?, fields.next()?);
-    Some((answer.line, question, fields.next().unwrap_or_default().trim()))
-}
-
-fn judge(answer: &Answer) -> Option<RenderError> {
-    let mut rest = &*answer.text;
-    let mut field = || {
-        let (field, behind) = rest.split_once([' ', '\t']).unwrap_or((rest, ""));
-        rest = behind.trim_start();
-        field
-    };
-    let (owner, question, kind) = (field(), field(), field());
-    let error = |message: String| Some(wrong(answer.line, 1, message));
-    if owner.ends_with([':', ',', '=']) {
-        return error(format!(
-            "`{owner}` is no owner of a question: a package, or `d-i`, has no sign behind it"
-        ));
-    }
-    if question.is_empty() {
-        return error("an answer is `owner question type value`; the question is missing".to_owned());
-    }
-    if !question.contains('/') {
-        return error(format!("`{question}` is not a question: those are named `package/question`"));
-    }
-    if kind.is_empty() {
-        return error(format!("`{question}` has no type"));
-    }
-    if !TYPES.contains(&kind) {
-        return error(format!(
-            "`{question}` has the unknown type `{kind}`{}",
-            near::hint(kind, TYPES.into_iter())
-        ));
-    }
-    let value = rest.trim_end();
-    if kind == "boolean" && !matches!(value, "true" | "false") {
-        return error(format!("`{question}` is true or false, not `{value}`"));
-    }
-    None
+    .collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Verdict;
     use super::*;
 
-    fn check(text: &str) -> Vec<RenderError> {
-        read(text).0
+    fn said(text: &str) -> Vec<(usize, Verdict, String)> {
+        let mut found = read(text);
+        found.sort_by_key(|found| found.error.line);
+        found
+            .into_iter()
+            .map(|found| (found.error.line as usize, found.verdict, found.error.message))
+            .collect()
     }
 
     #[test]
-    fn reads_answers() {
+    fn reads_answers_as_the_script_does() {
         let text = "#_preseed_V1\nd-i a/b string\nd-i\ta/c boolean true\n  d-i a/d string x \\\n# in between\n   y; \\\n  z\n";
-        assert_eq!(check(text), []);
-        let (answers, _) = answers(text);
-        assert_eq!(answers[2].text, "d-i a/d string x y; z");
+        let mut found = Vec::new();
+        let wholes = wholes(text, &mut found);
+        assert_eq!((found, wholes.len()), (Vec::new(), 3));
+        let last = answer(wholes[2].line, &wholes[2].text).unwrap();
+        assert_eq!((last.line, last.value), (4, "x y; z"));
+        assert_eq!(said("d-i   a/b\t string    x\n\td-i a/c  boolean  true \r\n"), []);
     }
 
     #[test]
     fn knows_what_is_asked() {
-        let asked = |text: &str| read(text).1.map(|error| error.line);
-        let method = "d-i partman-auto/method string regular\n";
-        assert_eq!(asked(method), Some(1));
-        assert_eq!(asked(&format!("{method}d-i partman/confirm boolean false\n")), Some(1));
-        assert_eq!(asked(&format!("{method}d-i partman/confirm boolean true\n")), None);
-        assert_eq!(asked(&format!("{method}d-i preseed/include string rest.cfg\n")), None);
+        let asked = |text: &str| {
+            let found = read(text).into_iter().find(|found| found.verdict == Verdict::Asks);
+            found.map(|found| found.error.line)
+        };
+        for blanks in [" ", "   ", "\t"] {
+            let method = format!("d-i{blanks}partman-auto/method{blanks}string{blanks}regular\n");
+            assert_eq!(asked(&method), Some(1));
+            assert_eq!(asked(&format!("{method}d-i partman/confirm boolean false\n")), Some(1));
+            assert_eq!(asked(&format!("{method}d-i partman/confirm{blanks}boolean{blanks}true\n")), None);
+            assert_eq!(asked(&format!("{method}d-i preseed/include string rest.cfg\n")), None);
+            assert_eq!(asked(&format!("{method}d-i preseed/late_command string true\n")), Some(1));
+        }
         let user = "# x\nd-i passwd/username string ops\n";
         assert_eq!(asked(user), Some(2));
         assert_eq!(asked(&format!("{user}d-i passwd/user-password-crypted password !\n")), None);
@@ -182,23 +293,32 @@ mod tests {
     }
 
     #[test]
-    fn says_what_is_wrong() {
-        let text = "d-i\nd-i ab string x\nd-i a/b\nd-i a/c strin x\nd-i a/d boolean yes\n # no\nd-i a/e string x \\\n";
-        let found: Vec<(u32, String)> =
-            check(text).into_iter().map(|error| (error.line, error.message)).collect();
-        let wanted = [
-            "question is missing",
-            "`ab`",
-            "has no type",
-            "did you mean `string`",
-            "not `yes`",
-            "first column",
-            "backslash",
-        ];
-        assert_eq!(found.len(), wanted.len(), "{found:?}");
-        for (at, ((line, message), wanted)) in found.iter().zip(wanted).enumerate() {
-            assert_eq!(*line as usize, at + 1);
-            assert!(message.contains(wanted), "{message}");
+    fn what_the_script_refuses_is_an_error_and_the_rest_a_doubt() {
+        use Verdict::{Doubtful, Refused};
+        for (text, line, verdict, words) in [
+            ("d-i", 1, Refused, "stands alone"),
+            ("d-i ", 1, Refused, "question is missing"),
+            ("d-i a/b", 1, Refused, "has no type"),
+            ("d-i a/b ", 1, Refused, "has no type"),
+            (" # no", 1, Refused, "first column"),
+            (" #no", 1, Refused, "first column"),
+            ("d-i netcfg/get_hostname=foo", 1, Refused, "has no type"),
+            (" # a comment with more words", 1, Doubtful, "first column"),
+            ("d-i ab string x", 1, Doubtful, "`ab`"),
+            ("d-i debconf debconf/frontend select x", 1, Doubtful, "`debconf`"),
+            ("d-i: a/b string x", 1, Doubtful, "`d-i:`"),
+            ("d-i a/c strin x", 1, Doubtful, "did you mean `string`"),
+            ("d-i localechooser/supported-locales en_US.UTF-8", 1, Doubtful, "has no type"),
+            ("d-i a/d boolean yes", 1, Doubtful, "not `yes`"),
+            ("d-i a/d boolean", 1, Doubtful, "no value"),
+            ("d-i a/e string x \\", 1, Doubtful, "backslash"),
+            ("d-i a/e string x \\\nd-i a/f string y", 2, Doubtful, "line 1"),
+            ("d-i a/e string x \\ \nd-i a/f string", 1, Doubtful, "not joined"),
+        ] {
+            let found = said(&format!("{text}\n"));
+            assert_eq!(found.len(), 1, "{text}: {found:?}");
+            assert_eq!((found[0].0, found[0].1), (line, verdict), "{text}: {found:?}");
+            assert!(found[0].2.contains(words), "{text}: {found:?}");
         }
     }
 }

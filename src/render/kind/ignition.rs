@@ -1,0 +1,100 @@
+//! Ignition's configuration: JSON with a version that some release of Ignition reads.
+
+use serde_json::Value;
+
+use super::{Finding, refused};
+
+/// The newest minor version of each specification (docs/specs.md of Ignition; Flatcar reads 2.x).
+const NEWEST: [(u64, u64); 2] = [(2, 4), (3, 6)];
+
+pub(super) fn read(text: &str) -> Vec<Finding> {
+    let value: Value = match serde_json::from_str(text) {
+        Ok(value) => value,
+        Err(error) => {
+            // What people write and `butane` turns into this.
+            let butane = text.lines().any(|line| line.starts_with("variant:"));
+            let hint = if butane { "; this is Butane's YAML: `butane` makes JSON of it" } else { "" };
+            return vec![refused(error.line(), error.column(), format!("{error}{hint}"))];
+        }
+    };
+    // In JSON that its author wrote on several lines the version stands on one of them.
+    let line = text.lines().position(|line| line.to_ascii_lowercase().contains("\"version\""));
+    let wrong = member(&value, "ignition").and_then(|ignition| member(ignition, "version"));
+    let wrong = version(wrong).err();
+    wrong.map(|message| refused(line.map_or(1, |at| at + 1), 1, message)).into_iter().collect()
+}
+
+/// A member of an object. Go's `encoding/json`, which Ignition reads by, does not mind the case of
+/// names.
+fn member<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
+    let object = value.as_object()?;
+    object.get(name).or_else(|| {
+        let found = object.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value)
+    })
+}
+
+fn version(value: Option<&Value>) -> Result<(), String> {
+    let text = match value {
+        Some(Value::String(text)) => text,
+        Some(Value::Null) | None => return Err("`ignition.version` is missing".to_owned()),
+        Some(_) => return Err("`ignition.version` must be a text".to_owned()),
+    };
+    let (numbers, suffix) = text.split_once('-').unwrap_or((text, ""));
+    let parts: Vec<Option<u64>> = numbers.split('.').map(|part| part.parse().ok()).collect();
+    if let [Some(_), Some(_)] = parts[..] {
+        return Err(format!("Ignition's versions have three numbers, as in `{text}.0`"));
+    }
+    let known = match parts[..] {
+        [Some(major), Some(minor), Some(0)] => NEWEST.iter().any(|(of, newest)| {
+            // The version after the newest exists as an experiment.
+            *of == major
+                && (suffix.is_empty() && minor <= *newest || suffix == "experimental" && minor <= *newest + 1)
+        }),
+        _ => false,
+    };
+    match known {
+        true => Ok(()),
+        false => Err(format!(
+            "Ignition does not know the version `{text}`; 3.0.0 to 3.6.0 and 2.0.0 to 2.4.0 exist"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(text: &str) -> Option<(u32, u32, String)> {
+        read(text).into_iter().next().map(|found| (found.error.line, found.error.column, found.error.message))
+    }
+
+    #[test]
+    fn json_with_a_version_is_read() {
+        for text in [
+            r#"{"ignition": {"version": "3.4.0"}}"#,
+            r#"{"Ignition": {"Version": "2.3.0"}}"#,
+            r#"{"ignition": {"version": "3.7.0-experimental"}}"#,
+        ] {
+            assert_eq!(said(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_ignition_refuses_is_found_at_its_line() {
+        for (text, line, words) in [
+            ("{\n \"a\": }", 2, "expected value"),
+            ("{}", 1, "missing"),
+            ("[]", 1, "missing"),
+            (r#"{"ignition": {"version": "9"}}"#, 1, "`9`"),
+            (r#"{"ignition": {"version": "3.9.0"}}"#, 1, "`3.9.0`"),
+            (r#"{"ignition": {"version": "3.4.1"}}"#, 1, "`3.4.1`"),
+            (r#"{"ignition": {"version": 3}}"#, 1, "text"),
+            ("{\n\"ignition\": {\n\"version\": \"3.4\"}}", 3, "`3.4.0`"),
+            ("variant: fcos\nversion: 1.5.0\n", 1, "Butane"),
+        ] {
+            let (at, _, message) = said(text).unwrap();
+            assert!(at == line && message.contains(words), "{text}: {at} {message}");
+        }
+    }
+}
