@@ -23,7 +23,7 @@ pub use difference::{Difference, differences};
 pub use fixed::Fixed;
 pub use machine::Machine;
 pub use resolve::inherited::{Inherited, inherited};
-pub use resolve::{Earlier, Media, Options, Step, resolve, resolve_again, resolve_step};
+pub use resolve::{Earlier, Media, Options, Step, not_acted_on, resolve, resolve_again, resolve_step};
 pub use subnet::{Advertise, Ipv6, Subnet};
 pub use template::Template;
 

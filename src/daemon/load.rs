@@ -136,6 +136,10 @@ impl Memory {
                 (Arc::new(Desired { revision, ..next }), None)
             }
         };
+        // A remark for people who write manifests, and none for the log of each revision.
+        if depth != Depth::OneFirmware {
+            problems.extend(desired::not_acted_on(&documents));
+        }
         let is_error = |problem: &Problem| problem.level == Level::Error;
         problems.iter_mut().for_each(|problem| tolerate(problem, depth));
         if !problems.iter().any(is_error) {
@@ -203,7 +207,9 @@ fn rehearse(
     let mut wanted = Vec::new();
     for (deployment, scene) in unwell {
         match known.ill(deployment, &scene, sources) {
-            Some(problem) => told.push((deployment.name.clone(), problem)),
+            Some(problems) => {
+                told.extend(problems.into_iter().map(|problem| (deployment.name.clone(), problem)));
+            }
             None => wanted.push((deployment, scene)),
         }
     }
@@ -216,14 +222,14 @@ fn rehearse(
         };
         part.iter().map(boot).collect::<Vec<_>>()
     });
-    for ((deployment, scene), problem) in wanted.into_iter().zip(found.into_iter().flatten()) {
-        match problem.map(Arc::new) {
-            Some(problem) => {
-                known.keep_ill(deployment, scene, problem.clone(), sources);
-                told.push((deployment.name.clone(), problem));
-            }
-            None => known.keep(deployment, scene),
+    for ((deployment, scene), problems) in wanted.into_iter().zip(found.into_iter().flatten()) {
+        if problems.is_empty() {
+            known.keep(deployment, scene);
+            continue;
         }
+        let problems: Vec<Arc<Problem>> = problems.into_iter().map(Arc::new).collect();
+        told.extend(problems.iter().map(|problem| (deployment.name.clone(), problem.clone())));
+        known.keep_ill(deployment, scene, problems, sources);
     }
     known.trim(&desired.deployments);
     told.sort_by(|(one, _), (other, _)| one.cmp(other));
@@ -304,13 +310,13 @@ fn stages<'a>(desired: &Arc<Desired>, wanted: &'a [(&Arc<Deployment>, Scene)]) -
     stages
 }
 
-fn boot(documents: &Documents, table: &Table, deployment: &Deployment, depth: Depth) -> Option<Problem> {
+fn boot(documents: &Documents, table: &Table, deployment: &Deployment, depth: Depth) -> Vec<Problem> {
     let mut routes = Route::of(deployment);
     if depth == Depth::OneFirmware {
         routes.truncate(1);
     }
     let walks = walk::walk_all(table, deployment, &routes, Time(0));
-    Judge { documents, table, deployment }.problem(&walks)
+    Judge { documents, table, deployment }.problems(&walks)
 }
 
 /// One problem for each place, however many deployments have it.

@@ -8,6 +8,7 @@ mod clear;
 mod deployment;
 mod digest;
 mod earlier;
+mod idle;
 pub mod inherited;
 mod ipv6;
 mod machine;
@@ -21,6 +22,7 @@ mod selector;
 mod step;
 mod subnet;
 mod template;
+mod typed;
 mod unattended;
 mod variable;
 
@@ -29,6 +31,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 pub use earlier::Earlier;
+pub use idle::not_acted_on;
 pub use step::{Step, resolve_step};
 
 use super::{Boot, Desired, Proof, Safety, Subnet, Template};

@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::Resolver;
+use super::typed::passwords;
 use crate::manifest::{Code, Mark, Marked, Problem, Value, is_manifest};
+use crate::render::Kind;
 use crate::secret::FOLDER;
 
 impl Resolver<'_> {
@@ -35,11 +37,15 @@ impl Resolver<'_> {
     /// Passwords that a template spells out; those it takes from variables are judged where they are set.
     fn passwords_in_templates(&mut self) {
         let documents = self.documents;
-        let files = documents.templates.values().filter_map(|own| own.body.file.as_ref());
-        let files: BTreeSet<u32> = files.filter_map(|file| documents.sources.find_any(&file.value)).collect();
-        for file in files {
+        let mut files: BTreeSet<(u32, Kind)> = BTreeSet::new();
+        for own in documents.templates.values() {
+            let file = own.body.file.as_ref().and_then(|file| documents.sources.find_any(&file.value));
+            let kind = own.body.kind.as_ref().and_then(|kind| kind.value.parse().ok());
+            files.extend(file.zip(kind));
+        }
+        for (file, kind) in files {
             let text = documents.sources.get(file).text().unwrap_or_default();
-            for range in passwords(text) {
+            for range in passwords(kind, text) {
                 let message = "a password stands in clear text";
                 let label = "for everybody who can read the repository";
                 self.problems.push(Problem::new(Code::ClearText, Mark::new(file, range), message, label).help(
@@ -114,40 +120,6 @@ fn gives_password(words: &str) -> bool {
     words.split_whitespace().any(gives)
 }
 
-/// Where lines of answer files give a password as it is typed: preseed's `…-password password …`,
-/// kickstart's `rootpw` and `user --plaintext`, cloud-init's `plain_text_passwd`.
-fn passwords(text: &str) -> Vec<std::ops::Range<usize>> {
-    let mut found = Vec::new();
-    let mut start = 0;
-    for line in text.split_inclusive('\n') {
-        if let Some(password) = password(line.trim_start().trim_start_matches("- "))
-            && !password.contains('{')
-            && !matches!(password, "" | "!" | "*" | "!!")
-            && secret_looks(password).is_none()
-        {
-            let at = start + password.as_ptr() as usize - line.as_ptr() as usize;
-            found.push(at..at + password.len());
-        }
-        start += line.len();
-    }
-    found
-}
-
-fn password(line: &str) -> Option<&str> {
-    let mut words = line.split_whitespace();
-    let has = |option: &str| line.split_whitespace().any(|word| word == option);
-    match words.next()? {
-        "rootpw" if !has("--iscrypted") && !has("--lock") => words.find(|word| !word.starts_with("--")),
-        "user" if has("--plaintext") => words.find_map(|word| word.strip_prefix("--password=")),
-        "plain_text_passwd:" => words.next().map(|word| word.trim_matches(['"', '\''])),
-        _ => {
-            let question = words.next()?;
-            let asks = question.ends_with("-password") || question.ends_with("-password-again");
-            (asks && words.next()? == "password").then(|| words.next())?
-        }
-    }
-}
-
 /// Where the first private key begins, a whole one: a text that only speaks of keys holds none.
 fn private_key(text: &str) -> Option<std::ops::Range<usize>> {
     const AGE: &str = "AGE-SECRET-KEY-1";
@@ -172,7 +144,7 @@ fn private_key(text: &str) -> Option<std::ops::Range<usize>> {
 }
 
 /// What a text gives away, if anything. A locked password (`!`, `*`) is no secret.
-fn secret_looks(text: &str) -> Option<&'static str> {
+pub(super) fn secret_looks(text: &str) -> Option<&'static str> {
     /// Prefixes of crypt(5).
     const CRYPT: [&str; 10] = ["$1$", "$2a$", "$2b$", "$2y$", "$5$", "$6$", "$7$", "$y$", "$gy$", "$argon2"];
     if text.contains("PRIVATE KEY-----") {
@@ -202,27 +174,6 @@ mod tests {
             "nopassword",
         ] {
             assert!(!gives_password(word), "{word}");
-        }
-    }
-
-    #[test]
-    fn passwords_in_answer_files_are_told_where_they_are_typed() {
-        let text = "d-i passwd/root-password password hunter2\n# rootpw old\nrootpw --plaintext hunter3\n\
-                    user --name=a --plaintext --password=hunter4\n  - plain_text_passwd: 'hunter5'\n";
-        let found: Vec<&str> = passwords(text).into_iter().map(|range| &text[range]).collect();
-        assert_eq!(found, ["hunter2", "hunter3", "hunter4", "hunter5"]);
-        for harmless in [
-            "d-i passwd/root-password password {{ root }}",
-            "d-i passwd/root-password-crypted password $6$salt$abcdef",
-            "d-i passwd/root-password seen true",
-            "rootpw --iscrypted $6$salt$abcdef",
-            "rootpw --lock",
-            "rootpw {{ root }}",
-            "rootpw $6$salt$abcdef",
-            "user --name=a --password=x",
-            "a password is asked for",
-        ] {
-            assert!(passwords(harmless).is_empty(), "{harmless}");
         }
     }
 

@@ -244,7 +244,7 @@ static MACHINE: Fields = table(
         ),
         may("labels", Map(&Text(Any)), "Words of your own, to select by."),
         may("memory", Text(Size), "What it has, as in \"16 GiB\"; boots that need more are refused."),
-        may("power", Table(&POWER), "How to turn it on and off."),
+        may("power", Table(&POWER), "Its management controller, which is asked whether it is on."),
         may("protect", Boolean, "Never wiped, released or pruned while true."),
         LOADER,
         OPTIONS,
@@ -254,9 +254,13 @@ static MACHINE: Fields = table(
 
 static POWER: Fields = table(
     "`power` tables",
-    "How a machine is turned on and off.",
+    "How to learn whether a machine is on. Nothing is switched yet.",
     &[
-        must("kind", Text(Choice(&["redfish", "ipmi", "wol"])), "What to talk to."),
+        must(
+            "kind",
+            Text(Choice(&["redfish", "ipmi", "wol"])),
+            "What to talk to. ipmi and wol are accepted, not acted on yet.",
+        ),
         may("url", Text(Url), "Address of the management controller; not for wol."),
         may("credentials", Secret, "Its user name and password, `{ secret = \"…\" }`; not for wol."),
         may(
@@ -295,7 +299,7 @@ static DEPLOYMENT: Fields = table(
 
 static POOL: Fields = table(
     "pools",
-    "Machines that are given out on request.",
+    "Machines that are given out on request: accepted, not acted on yet.",
     &[
         must("profile", Text(Name(Kind::Profile)), "What a machine of this pool runs."),
         must("select", Selector, "Labels that a machine must have."),
