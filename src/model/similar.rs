@@ -2,6 +2,7 @@
 
 /// The candidate nearest to `word`: at most three edits and at most a third of the word away
 /// (one edit is always allowed). Edits are insertions, deletions, replacements and swaps of neighbours.
+/// The word itself is no candidate: what was written needs no suggestion.
 pub fn similar<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let length = word.chars().count();
     if length > LONGEST {
@@ -12,7 +13,8 @@ pub fn similar<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         let edits = distance(word, candidate, limit)?;
         (length > 1).then_some((edits, candidate))
     };
-    candidates.into_iter().filter_map(near).min_by_key(|(edits, _)| *edits).map(|(_, found)| found)
+    let others = candidates.into_iter().filter(|candidate| *candidate != word);
+    others.filter_map(near).min_by_key(|(edits, _)| *edits).map(|(_, found)| found)
 }
 
 /// The same, unless another candidate is just as near: then only a person can choose.
@@ -72,6 +74,7 @@ mod tests {
         assert_eq!(only_similar("web-3", ["web-1", "web-2"]), None);
         assert_eq!(similar("gateway", keys), None);
         assert_eq!(similar("x", ["y"]), None);
+        assert_eq!(similar("size", ["size", "sizes"]), Some("sizes"));
         assert_eq!(similar(&"p".repeat(100_000), keys), None);
     }
 }

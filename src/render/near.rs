@@ -3,12 +3,13 @@
 use crate::model::similar::distance;
 
 /// The candidate nearest to `wanted`: equal but for hyphens, underscores and case, or at most a
-/// third of its letters away.
+/// third of its letters away; not `wanted` itself.
 pub(crate) fn nearest<'a>(wanted: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let flat = |text: &str| text.replace('-', "_").to_lowercase();
     let goal = flat(wanted);
     let limit = (goal.chars().count() / 3).max(1);
-    let near = known.filter_map(|name| Some((distance(&goal, &flat(name), limit)?, name)));
+    let others = known.filter(|name| *name != wanted);
+    let near = others.filter_map(|name| Some((distance(&goal, &flat(name), limit)?, name)));
     near.min_by_key(|(steps, _)| *steps).map(|(_, name)| name)
 }
 

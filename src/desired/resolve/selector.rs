@@ -1,6 +1,6 @@
 //! Selectors that no machine can ever satisfy.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::{Resolver, listed};
@@ -43,9 +43,7 @@ impl Resolver<'_> {
             let words = wish.iter().map(|(key, value)| format!("{} = \"{}\"", plain(key), plain(value)));
             let label = format!("no unpinned machine with {}", words.collect::<Vec<_>>().join(", "));
             let problem = Problem::new(Code::NoMatch, mark, message, label);
-            unsatisfied.push(problem.help(free.near(wish).unwrap_or_else(|| {
-                "label a machine that is not pinned by a deployment, or correct the selector".to_owned()
-            })));
+            unsatisfied.push(problem.help(free.help(wish)));
         }
         self.problems.append(&mut unsatisfied);
     }
@@ -56,6 +54,8 @@ impl Resolver<'_> {
 struct Free<'a> {
     any: bool,
     by_label: HashMap<(&'a str, &'a str), Vec<&'a Labels>>,
+    /// The values that each label has.
+    values: BTreeMap<&'a str, BTreeSet<&'a str>>,
 }
 
 impl<'a> Free<'a> {
@@ -65,6 +65,7 @@ impl<'a> Free<'a> {
             free.any = true;
             for (key, value) in &machine.body.labels {
                 free.by_label.entry((key, value)).or_default().push(&machine.body.labels);
+                free.values.entry(key).or_default().insert(value);
             }
         }
         free
@@ -82,17 +83,37 @@ impl<'a> Free<'a> {
         rarest.map_or(self.any, |machines| machines.iter().any(|labels| covers(labels, wish)))
     }
 
-    /// The label that was probably meant.
-    fn near(&self, wish: &Labels) -> Option<String> {
-        wish.iter().find_map(|(key, value)| {
-            let labels = || self.by_label.keys();
-            if let Some(near) =
-                similar(value, labels().filter(|(of, _)| *of == &**key).map(|(_, value)| *value))
-            {
-                return Some(format!("did you mean {} = \"{}\"?", plain(key), plain(near)));
-            }
-            similar(key, labels().map(|(key, _)| *key)).map(|near| format!("did you mean `{}`?", plain(near)))
-        })
+    /// What is wrong with a wish that no machine satisfies: the first of its labels that none has, the
+    /// nearest one, or what there is instead.
+    fn help(&self, wish: &Labels) -> String {
+        if self.values.is_empty() {
+            return match self.any {
+                true => "no machine that is free has a label: add `labels` to one of them".to_owned(),
+                false => "label a machine that is not pinned by a deployment".to_owned(),
+            };
+        }
+        let unknown = wish.iter().find(|(key, value)| !self.by_label.contains_key(&(&***key, &***value)));
+        let Some((key, value)) = unknown else {
+            let labels = wish.keys().map(|key| format!("`{}`", plain(key)));
+            return format!(
+                "free machines have each of {}, and none has all of them together",
+                listed(labels.collect::<Vec<_>>())
+            );
+        };
+        let Some(values) = self.values.get(&**key) else {
+            return match similar(key, self.values.keys().copied()) {
+                Some(near) => format!("did you mean `{}`?", plain(near)),
+                None => format!("the labels of free machines are: {}", listed(self.values.keys().copied())),
+            };
+        };
+        match similar(value, values.iter().copied()) {
+            Some(near) => format!("did you mean {} = \"{}\"?", plain(key), plain(near)),
+            None => format!(
+                "free machines have {} = {}",
+                plain(key),
+                listed(values.iter().map(|value| format!("\"{}\"", plain(value))))
+            ),
+        }
     }
 }
 
