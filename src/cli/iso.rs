@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 
 use super::{Exit, exit};
+use crate::desired::boot::OWN_PREFIXES;
 use crate::media::guess::{Family, Kernel};
 use crate::media::image::{self, BootImage, Platform};
 use crate::media::index::Listed;
@@ -149,21 +150,32 @@ fn resource_name(text: &str) -> String {
     let name = words.split_whitespace().collect::<Vec<_>>().join("-");
     let name: String = name.chars().take(63).collect();
     let name = name.trim_end_matches('-');
-    if name.is_empty() { "image".to_owned() } else { name.to_owned() }
+    match name {
+        "" => "image".to_owned(),
+        // A boot is served below its name, and there the daemon has its own files.
+        own if OWN_PREFIXES.iter().any(|prefix| prefix.eq_ignore_ascii_case(own)) => format!("{own}-image"),
+        name => name.to_owned(),
+    }
 }
 
+/// The table, as `check` takes it: below the name of its boot, which is its alone. What no manifest can
+/// hold becomes a comment.
 fn table(index: &Index, boot: &str, file: &str, sha256: Option<&str>) -> String {
-    let kernels = index.kernels();
-    let prefix = boot.split('-').next().unwrap_or(boot);
     let digest = sha256.map(|sha256| format!(", sha256 = \"{sha256}\"")).unwrap_or_default();
-    let mut text =
-        format!("[boot.{boot}]\niso     = {{ file = {}, prefix = \"{prefix}\"{digest} }}\n", quoted(file));
+    let head = format!("[boot.{boot}]\niso     = {{ file = {}{digest} }}\n", quoted(file));
+    let plain = |path: &str| !path.chars().any(char::is_control);
+    let kernels: Vec<Kernel<'_>> = index.kernels();
+    let fit = |kernel: &&Kernel<'_>| plain(kernel.kernel) && kernel.initrd.iter().all(|path| plain(path));
+    let kernels: Vec<&Kernel<'_>> = kernels.iter().filter(fit).collect();
     let Some((first, others)) = kernels.split_first() else {
-        return text
-            + "# No kernel lies beside an initrd in this image: name them yourself.\n#kernel = \"…\"\n#initrd = [\"…\"]\n";
+        let table = format!("{head}kernel  = \"…\"\ninitrd  = [\"…\"]\n");
+        return format!(
+            "# No kernel lies beside an initrd in this image: name them yourself.\n{}",
+            commented(&table)
+        );
     };
     let list = |texts: &[&str]| texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", ");
-    let _ = writeln!(text, "kernel  = {}\ninitrd  = [{}]", quoted(first.kernel), list(&first.initrd));
+    let mut text = format!("{head}kernel  = {}\ninitrd  = [{}]\n", quoted(first.kernel), list(&first.initrd));
     let (cmdline, hint) = command_line(first.family);
     let _ = writeln!(text, "cmdline = [{}]", list(cmdline));
     if let Some(cpu) = first.cpu {
@@ -180,7 +192,16 @@ fn table(index: &Index, boot: &str, file: &str, sha256: Option<&str>) -> String 
             list(&other.initrd)
         );
     }
-    text
+    match plain(file) && !file.contains(char::REPLACEMENT_CHARACTER) {
+        true => text,
+        false => {
+            format!("# A manifest can't hold the name of this file: rename it first.\n{}", commented(&text))
+        }
+    }
+}
+
+fn commented(text: &str) -> String {
+    text.lines().map(|line| format!("# {line}\n")).collect()
 }
 
 /// The arguments that the installers' own documents ask for, and what else they need.
@@ -257,7 +278,7 @@ mod tests {
         let document: toml::Table = text.parse().unwrap_or_else(|error| panic!("{error}\n{text}"));
         let boot = &document["boot"]["debian-12-7-0-amd64"];
         assert_eq!(boot["iso"]["file"].as_str(), Some("d\"12.iso"));
-        assert_eq!(boot["iso"]["prefix"].as_str(), Some("debian"));
+        assert_eq!(boot["iso"].get("prefix"), None, "it is served below its own name");
         assert_eq!(boot["kernel"].as_str(), Some("install.amd/vmlinuz"));
         assert_eq!(boot["initrd"][0].as_str(), Some("install.amd/initrd.gz"));
         assert_eq!(boot["arch"].as_str(), Some("x86_64"));
@@ -273,9 +294,12 @@ mod tests {
 
     #[test]
     fn every_name_becomes_a_resource_name() {
-        for text in ["ubuntu-24.04.1-live-server-amd64", "", "--", "Ünïcode", &"x-".repeat(80)] {
-            let name = resource_name(text);
+        let own = OWN_PREFIXES.iter().flat_map(|own| [(*own).to_owned(), own.to_uppercase()]);
+        let others = ["ubuntu-24.04.1-live-server-amd64", "", "--", "Ünïcode", &"x-".repeat(80), "Boot!"];
+        for text in own.chain(others.map(str::to_owned)) {
+            let name = resource_name(&text);
             assert!(name.parse::<Name>().is_ok(), "{text:?} became {name:?}");
+            assert!(!OWN_PREFIXES.contains(&name.as_str()), "{name}");
         }
     }
 

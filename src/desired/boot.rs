@@ -6,6 +6,10 @@ use crate::media::{Entry, Index};
 use crate::model::{Cpu, Name, Origin};
 use crate::render::Text;
 
+/// First parts of the daemon's own paths, which no boot is served below.
+pub const OWN_PREFIXES: [&str; 9] =
+    ["ipxe", "answers", "hooks", "loader", "grub", "pxelinux.cfg", "files", "boot", "EFI"];
+
 /// One `[boot.NAME]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Boot {

@@ -4,17 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Media, Resolver, digest, listed};
-use crate::desired::boot::{Boot, File};
+use crate::desired::boot::{Boot, File, OWN_PREFIXES};
 use crate::manifest::document::{self, Resource};
 use crate::manifest::similar::similar;
 use crate::manifest::{Code, Level, Mark, Marked, Problem};
 use crate::media::{Entry, Index, MediaError};
 use crate::model::{Cpu, Name};
 use crate::render::Text;
-
-/// First parts of the daemon's own paths.
-const OWN_PREFIXES: [&str; 9] =
-    ["ipxe", "answers", "hooks", "loader", "grub", "pxelinux.cfg", "files", "boot", "EFI"];
 
 impl Resolver<'_> {
     pub(super) fn boots(&mut self) {

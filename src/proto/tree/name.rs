@@ -40,10 +40,6 @@ pub enum Form {
     Pxelinux,
 }
 
-/// First path parts that a boot's prefix can't be.
-pub const RESERVED: [&str; 10] =
-    ["ipxe", "answers", "hooks", "loader", "grub", "pxelinux.cfg", "EFI", "debian-installer", "api", "v1"];
-
 /// The meaning of a cleaned path.
 pub fn parse(table: &Table, path: &str) -> Target {
     let parts: Vec<&str> = path.split('/').collect();
