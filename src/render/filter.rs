@@ -14,12 +14,13 @@ use super::text::meter::{self, LARGEST_VALUE};
 type Run = fn(&dyn ValueView, &[Value]) -> Result<Value>;
 
 /// Name, least and most number of arguments, function.
-const OWN: [(&str, usize, usize, Run); 10] = [
+const OWN: [(&str, usize, usize, Run); 11] = [
     ("b64", 0, 0, quote::b64),
     ("indent", 1, 1, quote::indent),
     ("join", 0, 1, join),
     ("json", 0, 0, quote::json),
     ("line", 0, 0, quote::line),
+    ("package", 0, 0, quote::package),
     ("remove", 1, 1, replace),
     ("replace", 1, 2, replace),
     ("shq", 0, 0, quote::shq),

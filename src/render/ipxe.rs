@@ -149,19 +149,23 @@ fn argument(word: &str) -> Result<String, CmdlineError> {
     if word.chars().any(|c| c.is_control()) {
         return Err(unfit(word, "it has a control character"));
     }
-    let mut parts = Vec::new();
-    for part in word.split(' ') {
-        let opens = part.find("${").is_some_and(|at| part[at..].contains('}'));
-        if opens {
-            return Err(unfit(word, "it fills in `${…}` itself and can't be kept from it"));
-        }
-        parts.push(match (stand_in(part), part.strip_prefix('#')) {
-            (Some(setting), _) => setting.to_owned(),
-            (None, Some(rest)) => format!("{}{rest}", stand_in("#").unwrap_or_default()),
-            (None, None) => part.to_owned(),
-        });
+    let parts = word.split(' ').map(|part| match (stand_in(part), part.strip_prefix('#')) {
+        (Some(setting), _) => setting.to_owned(),
+        (None, Some(rest)) => format!("{}{rest}", stand_in("#").unwrap_or_default()),
+        (None, None) => part.to_owned(),
+    });
+    let line = joined(&parts.collect::<Vec<_>>());
+    match line.split(' ').any(fills_in) {
+        true => Err(unfit(word, "it fills in `${…}` itself and can't be kept from it")),
+        false => Ok(line),
     }
-    Ok(joined(&parts))
+}
+
+/// Whether something is left to be filled in once the stand-ins of a word are.
+fn fills_in(word: &str) -> bool {
+    let filled =
+        STAND_INS.iter().fold(word.to_owned(), |word, (plain, setting, _)| word.replace(setting, plain));
+    filled.find("${").is_some_and(|at| filled[at..].contains('}'))
 }
 
 /// Single spaces between parts are words' ends and come back as they were. More in a row, and
@@ -182,9 +186,10 @@ fn joined(parts: &[String]) -> String {
 /// Text for people: nothing in it may act.
 fn spoken(text: &str) -> String {
     let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    let words = clean.split_whitespace().map(|word| match word {
-        "||" | "&&" | ";" => ",".to_owned(),
-        _ => word.replace("${", "$ {").trim_start_matches('#').to_owned(),
+    let clean = clean.replace("${", "$ {");
+    let words = clean.split_whitespace().map(|word| word.trim_start_matches('#')).map(|word| match word {
+        "||" | "&&" | ";" => ",",
+        _ => word,
     });
     words.collect::<Vec<_>>().join(" ").trim_end_matches(['\\', ' ']).to_owned()
 }
@@ -263,7 +268,7 @@ mod tests {
 
     #[test]
     fn what_can_not_be_put_away_is_refused() {
-        for bad in ["a=${net0/mac}", "a\nexit", "x${y z}${a}"] {
+        for bad in ["a=${net0/mac}", "a\nexit", "x${y z}${a}", "a=\"${b  c}\"", "${  }"] {
             assert!(matches!(install(&script(&[bad])), Err(CmdlineError::Unfit { .. })), "{bad}");
         }
         assert!(kernel_line(&["a=${b", "c}"]).contains("a=${b c}"));
@@ -277,9 +282,12 @@ mod tests {
     #[test]
     fn comments_can_not_act() {
         let mut odd = script(&[]);
-        odd.comment = "a\nshell || reboot ; #x ${password} \\".to_owned();
+        odd.comment = "a\nshell || reboot ; #|| exit ##&& #x ${password} $#{x} \\".to_owned();
         let text = install(&odd).unwrap();
-        assert!(text.contains("echo voldemort: a shell , reboot , x $ {password}\nset tries"), "{text}");
+        assert!(
+            text.contains("echo voldemort: a shell , reboot , , exit , x $ {password} $#{x}\nset tries"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -32,6 +32,16 @@ pub fn install(script: &Script) -> Result<String, CmdlineError> {
     if let Some(bad) = script.cmdline.iter().find(|word| word.chars().any(char::is_control)) {
         return Err(unfit(bad, "it has a control character"));
     }
+    // U-Boot fills in `${…}` and `$(…)` and takes out quotes and backslashes before it boots
+    // (cli_simple_process_macros).
+    let altered = |word: &&String| word.contains(['\'', '\\']) || word.contains("${") || word.contains("$(");
+    if let Some(bad) = script.cmdline.iter().find(altered).filter(|_| script.root == "/") {
+        return Err(CmdlineError::Unfit {
+            word: bad.clone(),
+            loader: "U-Boot",
+            reason: "it fills in `${…}` itself, and takes out `'` and `\\`",
+        });
+    }
     let words: Vec<&str> =
         initrd.as_deref().into_iter().chain(script.cmdline.iter().map(String::as_str)).collect();
     let append = words.join(" ");
@@ -101,6 +111,12 @@ mod tests {
         let mut odd = script(&[]);
         odd.initrds[0] = "a,b".to_owned();
         assert!(install(&odd).is_err());
+        for word in ["a=${b}", "$(b)", "it's", "a\\b"] {
+            let mut board = script(&[word]);
+            assert!(install(&board).is_ok(), "{word}");
+            board.root = "/";
+            assert!(install(&board).is_err(), "{word}");
+        }
     }
 
     #[test]

@@ -19,14 +19,31 @@ pub(super) fn shq(input: &dyn ValueView, _: &[Value]) -> Result<Value> {
 }
 
 /// The value itself, if it can stand at the end of a line: no control character, no backslash
-/// at the end (which would join the next line in a preseed file).
+/// at the end (which would join the next line in a preseed file), blanks behind it or not.
 pub(super) fn line(input: &dyn ValueView, _: &[Value]) -> Result<Value> {
     let text = scalar(input, "line")?;
     refuse_control(&text)?;
-    if text.ends_with('\\') {
+    if text.trim_end().ends_with('\\') {
         return Err(Error::with_msg("a backslash at the end would join the next line"));
     }
     Ok(Value::scalar(text))
+}
+
+/// The name of a package on a line of its own, as kickstart's `%packages` has it: `line` that begins
+/// neither a section nor a comment. Groups (`@`) and exclusions (`-`) are names there, too.
+pub(super) fn package(input: &dyn ValueView, arguments: &[Value]) -> Result<Value> {
+    let text = line(input, arguments)?.to_kstr().into_string();
+    let name = text.trim();
+    match name.chars().next() {
+        None => Err(Error::with_msg("the name of a package is empty")),
+        Some(sign @ ('%' | '#')) => Err(Error::with_msg(format!(
+            "`{name}` is no package: a line that begins with `{sign}` means something else"
+        ))),
+        Some(_) if name == "-" => {
+            Err(Error::with_msg("`-` is no package: it excludes the one whose name follows it"))
+        }
+        Some(_) => Ok(Value::scalar(name.to_owned())),
+    }
 }
 
 /// JSON, tables by sorted key.
@@ -203,8 +220,20 @@ mod tests {
     #[test]
     fn lines_stay_lines() {
         assert_eq!(run(line, "a $b 'c'").unwrap(), "a $b 'c'");
-        for bad in ["a\nb", "a\r", "a\0", "a\u{85}b", "a\u{2028}b", "a\\", "\x1b[2J"] {
+        for bad in ["a\nb", "a\r", "a\0", "a\u{85}b", "a\u{2028}b", "a\\", "a\\ ", "\x1b[2J"] {
             assert!(run(line, bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn packages_stay_packages() {
+        for name in ["vim", "@core", "@^minimal environment", "-bash", " kernel-devel "] {
+            assert_eq!(run(package, name).unwrap(), name.trim());
+        }
+        for bad in
+            ["%end", " %post --nochroot", "%include /etc/x", "# x", "", "  ", "-", "a\nb", "a\u{2028}%end"]
+        {
+            assert!(run(package, bad).is_err(), "{bad:?}");
         }
     }
 
