@@ -10,11 +10,16 @@ mod targets;
 static SAID: Mutex<String> = Mutex::new(String::new());
 
 /// Makes the parsers' own panics count only if they come out: libFuzzer would stop at those that the
-/// daemon catches. With `FUZZ_SEEDS=FOLDER` it writes the seeds there and ends.
+/// daemon catches. With `FUZZ_PACE` it prints how many inputs a second it needs, and with
+/// `FUZZ_SEEDS=FOLDER` it writes the seeds there; then it ends.
 pub fn begin(name: &str) {
     std::panic::set_hook(Box::new(|panic| {
         *SAID.lock().unwrap_or_else(PoisonError::into_inner) = panic.to_string();
     }));
+    if std::env::var_os("FUZZ_PACE").is_some() {
+        println!("{}", target(name).pace);
+        std::process::exit(0);
+    }
     let Some(folder) = std::env::var_os("FUZZ_SEEDS") else { return };
     let folder = std::path::PathBuf::from(folder);
     std::fs::create_dir_all(&folder).expect("a folder for the seeds");

@@ -62,6 +62,7 @@ macro_rules! attacked {
         fn none_is_left_out() {
             let names: Vec<&str> = targets::ALL.iter().map(|target| target.name).collect();
             assert_eq!(names, [$(stringify!($name)),*]);
+            assert!(targets::ALL.iter().all(|target| target.pace > 0), "each says what it needs");
         }
     };
 }

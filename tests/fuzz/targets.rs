@@ -41,6 +41,9 @@ mod tftp;
 #[derive(Clone, Copy)]
 pub struct Target {
     pub name: &'static str,
+    /// Inputs a second, under libFuzzer on one processor, below which it is of no use: it would not come
+    /// far from its seeds.
+    pub pace: u32,
     /// Good inputs to begin with.
     pub seeds: fn() -> Vec<Vec<u8>>,
     /// Panics when a promise is broken.

@@ -8,6 +8,7 @@ use super::{Target, seed};
 
 pub const TARGET: Target = Target {
     name: "age",
+    pace: 200,
     seeds,
     run,
     words: &[

@@ -6,6 +6,7 @@ use super::{Target, seed};
 
 pub const TARGET: Target = Target {
     name: "capture",
+    pace: 200,
     seeds,
     run,
     words: &[

@@ -12,6 +12,7 @@ use super::{Target, seed};
 
 pub const TARGET: Target = Target {
     name: "dhcp",
+    pace: 500,
     seeds,
     run,
     words: &[

@@ -11,6 +11,7 @@ use super::{Target, seed};
 
 pub const TARGET: Target = Target {
     name: "http",
+    pace: 500,
     seeds,
     run,
     words: &[

@@ -12,6 +12,7 @@ use super::{Target, seed};
 
 pub const TARGET: Target = Target {
     name: "image",
+    pace: 100,
     seeds,
     run,
     words: &["CD001", "NSR02", "NSR03", "BEA01", "TEA01", "RR", "NM", "SL", "CE", "ZF", "CL", "EL TORITO"],

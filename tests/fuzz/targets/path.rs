@@ -15,6 +15,7 @@ use super::lab::{Lab, subnet};
 
 pub const TARGET: Target = Target {
     name: "path",
+    pace: 500,
     seeds,
     run,
     words: &[

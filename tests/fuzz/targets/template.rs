@@ -9,6 +9,7 @@ use super::{Target, seed};
 
 pub const TARGET: Target = Target {
     name: "template",
+    pace: 100,
     seeds,
     run,
     words: &[
