@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::desired::Desired;
-use crate::media::regular;
+use crate::media::{MediaError, regular};
 use crate::secret::{self, Keys};
 use crate::table::Secrets;
 
@@ -16,17 +16,20 @@ use crate::table::Secrets;
 const LARGEST_KEY: u64 = 1 << 20;
 
 /// Decrypts every secret that the revision names; on failure says of each which file, and why.
-/// The identity file is read again each time, so that a new key needs no restart.
+/// The identity file is read again each time, so that a new key needs no restart; `read` does that.
 pub fn decrypt(
     desired: &Desired,
     files: &BTreeMap<Arc<str>, Bytes>,
     identity: Option<&Path>,
+    read: impl FnOnce(&Path) -> Result<Identity, MediaError>,
 ) -> Result<Secrets, String> {
     if desired.secrets.is_empty() {
         return Ok(Secrets::default());
     }
     let keys = match identity {
-        Some(path) => keys(path),
+        Some(path) => read(path).map_err(|error| error.why()).and_then(|identity| keys(path, &identity)).map_err(
+            |why| format!("the key {}: {why}", path.display()),
+        ),
         None => Err("no key is configured: set `identity` in [secrets] of the daemon's file".to_owned()),
     };
     let mut texts = BTreeMap::new();
@@ -52,14 +55,24 @@ fn find<'f>(files: &'f BTreeMap<Arc<str>, Bytes>, path: &str) -> Option<&'f Byte
     files.get(path).or_else(elsewhere)
 }
 
-fn keys(path: &Path) -> Result<Keys, String> {
-    let fail = |why: &dyn std::fmt::Display| format!("the key {}: {why}", path.display());
-    let metadata = regular::stat(path).map_err(|error| fail(&error.why()))?;
-    if metadata.mode() & 0o077 != 0 {
+/// A key file as it was read.
+pub struct Identity {
+    text: String,
+    /// Permissions, as of `stat(2)`.
+    mode: u32,
+}
+
+/// Reads a key file.
+pub fn read(path: &Path) -> Result<Identity, MediaError> {
+    let mode = regular::stat(path)?.mode();
+    Ok(Identity { text: regular::text(path, LARGEST_KEY)?, mode })
+}
+
+fn keys(path: &Path, identity: &Identity) -> Result<Keys, String> {
+    if identity.mode & 0o077 != 0 {
         tracing::warn!("the key {} can be read by others than its owner: chmod 600", path.display());
     }
-    let text = regular::text(path, LARGEST_KEY).map_err(|error| fail(&error.why()))?;
-    Keys::parse(&text).map_err(|error| fail(&error))
+    Keys::parse(&identity.text).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -77,23 +90,23 @@ mod tests {
         let mut files = BTreeMap::from([("secrets/a.age".into(), sealed(&ours))]);
         let mut desired = Desired { secrets: ["a".parse().unwrap()].into(), ..Desired::default() };
 
-        let secrets = decrypt(&desired, &files, Some(&identity)).unwrap();
+        let secrets = decrypt(&desired, &files, Some(&identity), read).unwrap();
         assert_eq!(secrets.get("a").as_deref(), Some("hunter2"));
         assert!(!format!("{secrets:?}").contains("hunter2"));
 
         files.insert("secrets/b.age".into(), sealed(&other));
         files.insert("secrets/c.age".into(), sealed(&ours).slice(..300));
         desired.secrets.extend(["b", "c"].map(|name| name.parse().unwrap()));
-        let failure = decrypt(&desired, &files, Some(&identity)).unwrap_err();
+        let failure = decrypt(&desired, &files, Some(&identity), read).unwrap_err();
         assert!(
             failure.starts_with("secrets/b.age can't be decrypted: it is not encrypted to this host's key\n")
         );
         assert!(failure.contains("secrets/c.age can't be decrypted: this age file is damaged"), "{failure}");
         assert!(!failure.contains("hunter2"));
 
-        let failure = decrypt(&desired, &files, None).unwrap_err();
+        let failure = decrypt(&desired, &files, None, read).unwrap_err();
         assert!(failure.contains("no key is configured"), "{failure}");
-        let failure = decrypt(&desired, &files, Some(&folder.path().join("gone"))).unwrap_err();
+        let failure = decrypt(&desired, &files, Some(&folder.path().join("gone")), read).unwrap_err();
         assert!(failure.contains("gone: no such file"), "{failure}");
     }
 }

@@ -50,6 +50,28 @@ impl Patient {
         Patient { shelf: shelf.noting(seen.clone()), seen, until: Instant::now() + patience }
     }
 
+    /// What `work` reads from the file at `path`.
+    pub fn read<T: Send + 'static>(
+        &self,
+        path: &Path,
+        work: fn(&Path) -> Result<T, MediaError>,
+    ) -> Result<T, MediaError> {
+        let (place, seen) = (path.to_owned(), self.seen.clone());
+        let key = format!("\0{}", path.display());
+        let answer = self.shelf.jobs().run(key, path, self.until, move |_| {
+            seen.look(&place);
+            work(&place)
+        });
+        self.noted(answer)
+    }
+
+    fn noted<T>(&self, answer: Result<T, MediaError>) -> Result<T, MediaError> {
+        if let Err(MediaError::Busy { path, why }) = &answer {
+            self.seen.note_busy(path, why);
+        }
+        answer
+    }
+
     fn ask<T: Send + 'static>(
         &self,
         name: &str,
@@ -58,11 +80,7 @@ impl Patient {
     ) -> Result<T, MediaError> {
         let shelf = self.shelf.clone();
         let key = format!("{}\0{}", self.shelf.meaning(name), sha256.unwrap_or_default());
-        let answer = self.shelf.jobs().run(key, Path::new(name), self.until, move |job| work(&shelf, job));
-        if let Err(MediaError::Busy { path, why }) = &answer {
-            self.seen.note_busy(path, why);
-        }
-        answer
+        self.noted(self.shelf.jobs().run(key, Path::new(name), self.until, move |job| work(&shelf, job)))
     }
 }
 
@@ -202,11 +220,14 @@ mod tests {
         let jobs = Arc::new(Jobs::default());
         assert_eq!(ask(&jobs, 10_000, |_| {}), Ok(7));
         let (go, wait) = sync_channel::<()>(0);
+        let (reached, there) = sync_channel(1);
         let slow = ask(&jobs, 1, move |job| {
             job.goes_on(50, 200);
+            reached.send(()).unwrap();
             let _ = wait.recv();
         });
         assert!(matches!(&slow, Err(MediaError::Busy { .. })), "{slow:?}");
+        there.recv().unwrap();
         // The second one is not started.
         let again = ask(&jobs, 0, |_| panic!("it runs already")).unwrap_err().to_string();
         assert_eq!(again, "x.iso: its sha256 is being computed: 25 % of 0 MiB");

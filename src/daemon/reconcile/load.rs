@@ -38,15 +38,14 @@ impl Reconciler {
     ) -> Result<Ready, Invalid> {
         let loaded = self.loaded_seen(kept.clone(), moving, media, seen).await.map_err(Invalid)?;
         let identity = self.identity.clone();
-        let seen = seen.clone();
+        let patient = Patient::new(&self.shelf, seen.clone(), PATIENCE);
         let work = move || {
             if loaded.errors() > 0 {
                 return Err(Invalid(loaded.report()));
             }
-            if let Some(key) = identity.as_deref().filter(|_| !loaded.desired.secrets.is_empty()) {
-                seen.look(key);
-            }
-            let secrets = secrets::decrypt(&loaded.desired, &kept.files, identity.as_deref());
+            let secrets = secrets::decrypt(&loaded.desired, &kept.files, identity.as_deref(), |key| {
+                patient.read(key, secrets::read)
+            });
             Ok(Ready { desired: loaded.desired, secrets: Arc::new(secrets.map_err(Invalid)?) })
         };
         let ended = |error| Err(Invalid(format!("loading ended unexpectedly: {error}")));

@@ -53,7 +53,7 @@ impl Outside {
         Outside { next: Instant::now() + PAUSE, look: None, last: Changed::new(), stuck: Arc::default() }
     }
 
-    /// Resolves when something of what `watched` names is other than it was. Can be dropped and called
+    /// Resolves when something of what `watched` names is other than it was, and rests. Can be dropped and called
     /// again at any time.
     pub async fn changed(&mut self, watched: impl Fn() -> Watched) -> Changed {
         loop {
@@ -67,8 +67,9 @@ impl Outside {
                     let took = look.started.elapsed();
                     self.look = None;
                     self.next = Instant::now() + PAUSE.max(took * PART);
-                    if self.judge(found.unwrap_or_default()) {
-                        return self.last.clone();
+                    let settled = self.settled(found.unwrap_or_default());
+                    if !settled.is_empty() {
+                        return settled;
                     }
                 }
                 Err(_) => {
@@ -118,11 +119,15 @@ impl Outside {
         Some(Look { started, at, check: started + STUCK, was_at: None, found })
     }
 
-    /// Whether what was found is to be acted upon now.
-    fn judge(&mut self, found: Changed) -> bool {
+    /// What of all that was found is to be acted upon now: a file that changes all the time must not hold
+    /// up the others.
+    fn settled(&mut self, found: Changed) -> Changed {
         let known = std::mem::replace(&mut self.last, found);
-        let found = &self.last;
-        !found.is_empty() && (*found == known || found.values().all(|id| rests(id.as_ref())))
+        let is_settled = |(path, id): &(&PathBuf, &Option<FileId>)| {
+            known.get(*path) == Some(*id) || rests(id.as_ref())
+        };
+        let settled = self.last.iter().filter(is_settled);
+        settled.map(|(path, id)| (path.clone(), *id)).collect()
     }
 }
 
@@ -156,5 +161,14 @@ mod tests {
         assert!(took >= PAUSE * 2 && took < STUCK, "{took:?}");
         let present = || vec![(path.clone(), identity_of(&path))];
         assert!(tokio::time::timeout(PAUSE * 2, outside.changed(present)).await.is_err());
+    }
+
+    #[test]
+    fn a_file_that_never_rests_holds_up_no_other() {
+        let id = |inode| Some(FileId { inode, modified: i128::MAX / 2, ..FileId::default() });
+        let found = |restless| Changed::from([("log".into(), id(restless)), ("x.iso".into(), id(7))]);
+        let mut outside = Outside { next: Instant::now(), look: None, last: Changed::new(), stuck: Arc::default() };
+        assert!(outside.settled(found(1)).is_empty());
+        assert_eq!(outside.settled(found(2)), [("x.iso".into(), id(7))].into());
     }
 }
