@@ -82,13 +82,3 @@ impl SourceError {
         }
     }
 }
-
-/// A text with everything escaped that does not show as itself: line ends, escapes, characters that
-/// turn the direction of writing or show nothing.
-pub(crate) fn printable(text: &str) -> String {
-    let shown = |c: char| match c {
-        '\'' | '"' | '\\' => c.to_string(),
-        _ => c.escape_debug().to_string(),
-    };
-    text.chars().map(shown).collect()
-}

@@ -27,9 +27,10 @@ pub fn decrypt(
         return Ok(Secrets::default());
     }
     let keys = match identity {
-        Some(path) => read(path).map_err(|error| error.why()).and_then(|identity| keys(path, &identity)).map_err(
-            |why| format!("the key {}: {why}", path.display()),
-        ),
+        Some(path) => read(path)
+            .map_err(|error| error.why())
+            .and_then(|identity| keys(path, &identity))
+            .map_err(|why| format!("the key {}: {why}", path.display())),
         None => Err("no key is configured: set `identity` in [secrets] of the daemon's file".to_owned()),
     };
     let mut texts = BTreeMap::new();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::printable;
+use crate::model::printable;
 
 /// Everything below the inventory's root at one revision; hidden files and folders left out.
 #[derive(Clone, Debug, Default)]
@@ -66,7 +66,9 @@ impl Snapshot {
 
     /// One line for each thing that was left out.
     pub fn warnings(&self) -> impl Iterator<Item = String> {
-        self.left_out.iter().map(|(path, one)| printable(&format!("{path} is left out: {}", one.why)))
+        self.left_out
+            .iter()
+            .map(|(path, one)| printable::line(&format!("{path} is left out: {}", one.why)).into_owned())
     }
 }
 

@@ -123,9 +123,8 @@ impl Outside {
     /// up the others.
     fn settled(&mut self, found: Changed) -> Changed {
         let known = std::mem::replace(&mut self.last, found);
-        let is_settled = |(path, id): &(&PathBuf, &Option<FileId>)| {
-            known.get(*path) == Some(*id) || rests(id.as_ref())
-        };
+        let is_settled =
+            |(path, id): &(&PathBuf, &Option<FileId>)| known.get(*path) == Some(*id) || rests(id.as_ref());
         let settled = self.last.iter().filter(is_settled);
         settled.map(|(path, id)| (path.clone(), *id)).collect()
     }
@@ -167,7 +166,8 @@ mod tests {
     fn a_file_that_never_rests_holds_up_no_other() {
         let id = |inode| Some(FileId { inode, modified: i128::MAX / 2, ..FileId::default() });
         let found = |restless| Changed::from([("log".into(), id(restless)), ("x.iso".into(), id(7))]);
-        let mut outside = Outside { next: Instant::now(), look: None, last: Changed::new(), stuck: Arc::default() };
+        let mut outside =
+            Outside { next: Instant::now(), look: None, last: Changed::new(), stuck: Arc::default() };
         assert!(outside.settled(found(1)).is_empty());
         assert_eq!(outside.settled(found(2)), [("x.iso".into(), id(7))].into());
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Reconciler, lock};
 use crate::api::types::SourceStatus;
 use crate::daemon::now;
-use crate::model::Name;
+use crate::model::{Name, printable};
 use crate::source::Snapshot;
 use crate::table::{Event, Stage};
 
@@ -38,6 +38,8 @@ impl Reconciler {
 
     /// The last good state goes on being served; everybody can see why.
     pub(super) fn fell(&self, name: &Name, condition: &str, revision: Option<&str>, reason: String) {
+        // File names and a server's words are in it.
+        let reason = printable::lines(&reason).into_owned();
         // Tried again with another source, and the same came of it.
         let same = self.statuses.borrow().get(name).is_some_and(|status| {
             status.condition == condition

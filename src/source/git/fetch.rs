@@ -11,8 +11,8 @@ use tokio::sync::Semaphore;
 
 use super::Fetched;
 use super::request::{Request, UNTRUSTED, VARIABLE};
-use crate::model::{Git, Span};
-use crate::source::{SourceError, printable};
+use crate::model::{Git, Span, printable};
+use crate::source::SourceError;
 
 /// The hidden subcommand that `fetch_main` answers.
 pub const SUBCOMMAND: &str = "internal-fetch";
@@ -106,7 +106,10 @@ fn understand(output: &Output, git: &Git) -> Result<Fetched, SourceError> {
     let complaint = tame(&output.stderr);
     let answer = String::from_utf8_lossy(&output.stdout);
     let answer = answer.trim_end().split_once('\t');
-    let fetched = answer.map(|(commit, name)| Fetched { commit: commit.to_owned(), name: printable(name) });
+    let fetched = answer.map(|(commit, name)| Fetched {
+        commit: commit.to_owned(),
+        name: printable::line(name).into_owned(),
+    });
     let fail = |why: String| SourceError::Git(format!("fetching {git} failed: {why}"));
     match (output.status.code(), fetched) {
         (Some(0), Some(fetched)) => {
@@ -129,7 +132,7 @@ fn understand(output: &Output, git: &Git) -> Result<Fetched, SourceError> {
 pub fn tame(complaint: &[u8]) -> String {
     let text = String::from_utf8_lossy(complaint);
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    printable(&lines.join(" | ")).chars().take(COMPLAINT).collect()
+    printable::line(&lines.join(" | ")).chars().take(COMPLAINT).collect()
 }
 
 #[cfg(test)]
