@@ -211,7 +211,7 @@ fn an_interface_goes_down_and_up_is_made_anew_and_renamed() {
 fn no_other_address_is_taken_and_what_was_not_sent_was_not_offered() {
     let Some(host) = Host::new() else { return };
     let daemon = host.start();
-    host.ip("address add 10.0.10.9/24 dev srv");
+    host.ip("address add 10.0.10.9/25 dev srv");
     host.served(BACK, "a second address");
     let offers = || host.net.server_output(&[VOLDEMORTCTL, "events"]).matches(" offer").count();
     host.ip("address delete 10.0.10.1/24 dev srv");
@@ -247,6 +247,16 @@ fn no_other_address_is_taken_and_what_was_not_sent_was_not_offered() {
 fn bridges_vlans_and_bonds_are_made_anew() {
     for kind in ["bridge", "vlan", "bond"] {
         let Some(host) = Host::new() else { return };
+        let probe = match kind {
+            "vlan" => "ip link add link srv name probe type vlan id 9",
+            "bond" => "ip link add probe type bond",
+            _ => "ip link add probe type bridge",
+        };
+        if !host.net.run_beside(&probe.split(' ').collect::<Vec<_>>()).wait() {
+            eprintln!("SKIPPED: this kernel has no {kind}");
+            continue;
+        }
+        host.ip("link delete probe");
         host.ip("address flush dev srv");
         host.ip("link set srv down");
         host.ip("link set srv name port");
@@ -321,17 +331,9 @@ fn an_interface_may_come_late_and_one_network_of_two_may_stay_away() {
     host.served(BACK, "late");
     host.served6(BACK, "late");
     assert!(ready().contains("dhcp far is waiting"), "{}", ready());
-    let metrics = host.net.server_output(&[
-        "curl",
-        "-s",
-        "--unix-socket",
-        "/nowhere",
-        "http://127.0.0.1:12345/healthz",
-    ]);
-    drop(metrics);
     let health = host.net.server_output(&["curl", "-s", "http://127.0.0.1:12345/healthz"]);
     assert_eq!(health, "ok\n");
-    host.ip("link add far type dummy");
+    host.ip("link add far type bridge");
     host.ip("address add 10.0.20.1/24 dev far");
     host.ip("link set far up");
     eventually("both", ready, |text| text == "ready\n");
@@ -366,7 +368,7 @@ fn a_stop_waits_for_transfers_alone_and_a_second_one_for_nothing() {
     let stalled = within(&host.net.client, || {
         use std::io::Write;
         let mut stream = std::net::TcpStream::connect("10.0.10.1:80").unwrap();
-        stream.write_all(b"GET /files/big HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        stream.write_all(b"GET /b/files/big HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
         stream
     });
     host.served(BACK, "beside a stalled download");
