@@ -27,6 +27,9 @@ pub struct Script {
     pub comment: String,
 }
 
+/// How often each file is asked for: a daemon that is started anew is waited for.
+const TRIES: &str = "1 2 3 4 5 6 7 8";
+
 /// Loads kernel and initrds and starts them.
 pub fn install(script: &Script) -> Result<String, CmdlineError> {
     let comment = spoken(&script.comment);
@@ -38,12 +41,16 @@ pub fn install(script: &Script) -> Result<String, CmdlineError> {
     let initrds = script.initrds.iter().map(|path| file(script.device, path));
     let initrds = initrds.collect::<Result<Vec<_>, _>>()?.join(" ");
     let start = match initrds.is_empty() {
-        true => "  boot\n".to_owned(),
-        false => format!("  if initrd {initrds}; then\n    boot\n  fi\n"),
+        true => "    boot\n".to_owned(),
+        false => format!("    if initrd {initrds}; then\n      boot\n    fi\n"),
     };
     Ok(format!(
         "echo 'voldemort: {comment}'\n\
-         if linux {kernel}; then\n{start}fi\n\
+         for try in {TRIES}; do\n  \
+         if linux {kernel}; then\n{start}  fi\n  \
+         echo 'voldemort: not fetched, the reason is above'\n  \
+         sleep 3\n\
+         done\n\
          echo 'voldemort: this boot failed, the reason is above: {comment}'\n\
          sleep 30\n\
          exit\n"
@@ -176,8 +183,10 @@ mod tests {
         assert_eq!(
             text,
             "echo 'voldemort: installing web-1'\n\
-             if linux (tftp,10.0.10.1)/debian/install.amd/vmlinuz 'ds=nocloud;s=http://10.0.10.1/a/' 'a=b c' '$x' ---; then\n  \
-             if initrd (tftp,10.0.10.1)/debian/install.amd/initrd.gz; then\n    boot\n  fi\nfi\n\
+             for try in 1 2 3 4 5 6 7 8; do\n  \
+             if linux (tftp,10.0.10.1)/debian/install.amd/vmlinuz 'ds=nocloud;s=http://10.0.10.1/a/' 'a=b c' '$x' ---; then\n    \
+             if initrd (tftp,10.0.10.1)/debian/install.amd/initrd.gz; then\n      boot\n    fi\n  fi\n  \
+             echo 'voldemort: not fetched, the reason is above'\n  sleep 3\ndone\n\
              echo 'voldemort: this boot failed, the reason is above: installing web-1'\n\
              sleep 30\nexit\n"
         );
@@ -193,7 +202,7 @@ mod tests {
             "initrd (http,10.0.10.1:8080)/debian/install.amd/initrd.gz (http,10.0.10.1:8080)/more+img;"
         ));
         script.initrds.clear();
-        assert!(install(&script).unwrap().contains("vmlinuz; then\n  boot\nfi\n"));
+        assert!(install(&script).unwrap().contains("vmlinuz; then\n    boot\n  fi\n"));
     }
 
     #[test]

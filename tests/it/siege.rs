@@ -57,6 +57,19 @@ async fn what_two_readers_could_read_in_two_ways_is_read_in_none() {
         "GET /boot/x.efi HTTP/1.1\nHost: x\nX: \0\n\n",
         "GET /boot/%2e%2e/%2E./etc/passwd HTTP/1.1\nHost: x\n\n",
         "GET /boot%5c..%5cx HTTP/1.1\nHost: x\n\n",
+        "GET /boot/x.efi HTTP/1.1\n\n",
+        "GET /boot/x.efi HTTP/1.1\nHost: x\nHost: y\n\n",
+        "GET /boot/x.efi HTTP/1.0\nHost: x y\n\n",
+        "POST /completed HTTP/1.1\nHost: x\nTransfer-Encoding: \u{a0}chunked\n\n0\n\n",
+        "POST /completed HTTP/1.1\nHost: x\nTransfer-Encoding: chunked\u{2003}\n\n0\n\n",
+        "POST /completed HTTP/1.1\nHost: x\nContent-Length: \u{a0}0\n\n",
+        "POST /completed HTTP/1.1\nHost: x\nTransfer-Encoding: chunked\n\n\u{a0}0\n\n",
+        "POST /completed HTTP/1.1\nHost: x\nTransfer-Encoding: chunked\n\n0\u{b}\n\n",
+        "POST /completed HTTP/1.1\nHost: x\nTransfer-Encoding: chunked\n\n0 \n\n",
+        "POST /completed HTTP/1.1\nHost: x\nTransfer-Encoding: chunked\n\n0;a\rb\n\n",
+        "POST /completed HTTP/1.1\nHost: x\nTransfer-Encoding: chunked\n\n0;a=\"\u{0}\"\n\n",
+        "POST /completed HTTP/1.1\nHost: x\nTransfer-Encoding: chunked\n\n0\nX: a\rb\n\n",
+        "POST /completed HTTP/1.1\nHost: x\nTransfer-Encoding: chunked\n\n0\n X: folded\n\n",
     ] {
         let mut client = Client::connect(&server).await;
         client.send(request).await;

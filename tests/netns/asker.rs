@@ -153,7 +153,17 @@ fn only_the_machine_itself_moves_its_state_whoever_gives_the_addresses() {
         assert_eq!(wire.ask("web", &["-d", "done"], &format!("http://10.0.10.1{completed}")).0, "200");
         eventually("the phase", || phase(&net), |text| text.contains("\"installed\""));
         assert_eq!(wire.get("web", &answers).0, "410", "{mode}");
+        // Names that would forge a line, drive a terminal, or look like another.
+        wire.get("laptop", "/x%0aERROR%20forged%0d%1b%5b2J%e2%80%ae%e2%80%8b%c2%a0");
+        let ask = "exec 3<>/dev/udp/10.0.10.1/69; printf '\\000\\001y\\nERROR forged\\342\\200\\256\\000octet\\000' >&3; \
+                   timeout 20 dd bs=2000 count=1 status=none <&3";
+        net.client_output(&["bash", "-c", ask]);
+        let shown = || net.server_output(&[VOLDEMORTCTL, "events"]);
+        let shown = eventually("both names", shown, |text| text.matches("ERROR forged").count() >= 2);
+        let printable = |c: char| c == '\n' || voldemort::model::printable::is_printable(c);
+        assert!(shown.chars().all(printable) && !shown.contains("\nERROR"), "{shown:?}");
         let told = events(&net);
+        assert!(told.chars().all(printable), "{told:?}");
         assert!(told.contains("which is not its machine"), "{told}");
         assert!(told.contains("which is another machine"), "{told}");
     }

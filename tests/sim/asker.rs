@@ -171,6 +171,9 @@ fn the_token_may_be_made_proof_enough() {
             assert!(matches!(answers(&spent(&table), &asker(address, link)), Answer::Serve(_)), "{address}");
         }
         assert!(is_forbidden(&answers(&spent(&table), &asker("10.0.0.22", card(NEIGHBOUR)))));
+        // Where we give the addresses, a machine asks for its script from its own.
+        let translated = script(&table, &asker("172.17.0.1", card(LAPTOP)));
+        assert_eq!(matches!(translated, Answer::Permit(_)), network == Network::Proxy, "{translated:?}");
     }
 }
 

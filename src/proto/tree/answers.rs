@@ -52,13 +52,7 @@ pub fn open(table: &Table, asker: &Asker, method: Method, name: &Name, token: &s
         return Answer::Identify;
     }
     if !standing.may_learn(table.desired.safety.asker) {
-        let way_out = match standing {
-            Standing::Other => "",
-            _ => {
-                "; if its machine asks from an address that nothing here knows, list its cards under `mac`, or \
-                 set `[safety] asker = \"token\"`"
-            }
-        };
+        let way_out = standing.way_out();
         let text = format!("{file} of {name} was asked for by {asker}, which is not its machine{way_out}");
         return refuse(RefusalReason::Forbidden, text);
     }

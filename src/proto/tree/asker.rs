@@ -108,6 +108,8 @@ impl Asker {
         let told = table.server.gives_addresses && deployment.subnet.mode == Mode::Server;
         match self.link {
             _ if told => Standing::Stranger,
+            // The card is perhaps that of address translation.
+            Link::Card(_) if table.desired.safety.asker == Proof::Token => Standing::Untold,
             Link::Card(_) => Standing::Stranger,
             // It is where its machine was heard of last.
             Link::Unknown | Link::Unread if was_at(table, machine, self.address) => Standing::Itself,
@@ -127,11 +129,18 @@ impl fmt::Display for Asker {
 
 impl Standing {
     /// Whether the script that starts an installation is for this asker.
-    pub fn may_start(self, proof: Proof) -> bool {
+    pub fn may_start(self) -> bool {
+        matches!(self, Standing::Itself | Standing::Untold)
+    }
+
+    /// What a person may do about a machine that is taken for somebody else.
+    pub fn way_out(self) -> &'static str {
         match self {
-            Standing::Itself | Standing::Untold => true,
-            Standing::Stranger => proof == Proof::Token,
-            Standing::Other | Standing::Unread => false,
+            Standing::Untold | Standing::Stranger => {
+                "; if it is, list its cards under `mac`, or set `[safety] asker = \"token\"` where routers or \
+                 address translation hide them"
+            }
+            Standing::Itself | Standing::Other | Standing::Unread => "",
         }
     }
 

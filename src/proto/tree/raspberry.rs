@@ -37,7 +37,7 @@ pub fn open(table: &Table, asker: &Asker, method: Method, mac: Mac, path: &str) 
         }
         Duty::Install { permit } if path == CMDLINE => match asker.standing(table, machine, deployment) {
             Standing::Unread => return Some(Answer::Identify),
-            standing if !standing.may_start(table.desired.safety.asker) => {
+            standing if !standing.may_start() => {
                 let text = format!("{CMDLINE} of {mac} was asked for by {asker}, which is not that machine");
                 return Some(Answer::Refuse(Refusal::new(RefusalReason::Forbidden, text)));
             }

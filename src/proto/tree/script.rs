@@ -45,11 +45,14 @@ pub fn open(table: &Table, asker: &Asker, method: Method, form: Form, mac: Optio
             let untold = standing == Standing::Untold && !is_spent(table, deployment);
             if standing == Standing::Itself || untold { answer } else { of_no_machine(answer, deployment) }
         }
-        Duty::Install { .. } if !standing.may_start(table.desired.safety.asker) => Answer::Refuse(Refusal {
+        Duty::Install { .. } if !standing.may_start() => Answer::Refuse(Refusal {
             deployment: Some(deployment.name.clone()),
             ..Refusal::new(
                 RefusalReason::Forbidden,
-                format!("the script of {mac} was asked for by {asker}, which is not that machine"),
+                format!(
+                    "the script of {mac} was asked for by {asker}, which is not that machine{}",
+                    standing.way_out()
+                ),
             )
         }),
         Duty::Install { permit: true } if method != Method::Head => Answer::Permit(Permit {
