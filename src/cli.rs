@@ -19,6 +19,7 @@ mod saved;
 pub mod schema;
 pub mod secret;
 pub mod start;
+pub mod tree;
 pub mod try_;
 pub mod why;
 

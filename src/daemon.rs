@@ -25,6 +25,7 @@ mod neighbour_table;
 pub mod neighbours;
 pub mod opener;
 mod parts;
+mod posted;
 pub mod power;
 pub mod preview;
 pub mod probe;

@@ -38,7 +38,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn table(&self) -> Arc<Table>;
     fn now(&self) -> Time;
     fn status(&self) -> Status;
-    fn events(&self, after: u64, mac: Option<Mac>, limit: usize) -> Vec<(u64, Event)>;
+    /// With the number of the oldest event that is kept.
+    fn events(&self, after: u64, mac: Option<Mac>, limit: usize) -> (u64, Vec<(u64, Event)>);
     /// Every service of the daemon and how it stands.
     fn services(&self) -> Vec<ServiceStatus>;
     /// Whether the keeper of the state answers.
@@ -79,7 +80,6 @@ pub enum Hooked {
 pub fn router<B: Backend>(backend: B) -> Router {
     let hooks = Arc::new(Semaphore::new(hook::BODIES_MAX));
     Router::new()
-        .merge(super::health::routes::<B>())
         .route("/metrics", get(metrics::<B>))
         .route("/v1/serve-dhcp/{interface}", post(serve_dhcp::<B>))
         .route("/v1/status", get(status::<B>))
@@ -120,6 +120,8 @@ pub fn router<B: Backend>(backend: B) -> Router {
         .fallback(|| async { problem(StatusCode::NOT_FOUND, "there is no such resource") })
         .layer(Extension(Bodies::default()))
         .layer(from_fn(problem::uniform))
+        // Text, whatever the status.
+        .merge(super::health::routes::<B>())
         .with_state(backend)
 }
 
@@ -151,6 +153,7 @@ async fn deployment<B: Backend>(State(backend): State<B>, Path(name): Path<Strin
 struct Since {
     #[serde(default)]
     after: u64,
+    lineage: Option<String>,
     #[serde(default)]
     wait: u64,
     mac: Option<String>,
@@ -166,16 +169,53 @@ async fn events<B: Backend>(State(backend): State<B>, Query(since): Query<Since>
     let mut latest = backend.latest();
     loop {
         let newest = *latest.borrow_and_update();
-        let found = backend.events(since.after, mac, EVENTS_MAX);
+        let lineage = backend.table().lineage.to_string();
+        let (oldest, found) = backend.events(since.after, mac, EVENTS_MAX);
+        if let Some(why) = since.gone(&lineage, oldest, newest) {
+            return problem(StatusCode::GONE, &why);
+        }
         let waited = tokio::time::Instant::now() >= deadline;
         if !found.is_empty() || waited {
-            let next = found.last().map_or(newest.max(since.after), |(sequence, _)| *sequence);
+            let last = found.last().map(|(sequence, _)| *sequence);
+            // All there are, of one machine or of all: nothing up to the newest is missed.
+            let next = match last {
+                Some(last) if found.len() == EVENTS_MAX => last,
+                last => newest.max(last.unwrap_or_default()),
+            };
             let events = found.iter().map(|(sequence, event)| convert::event(*sequence, event)).collect();
-            return Json(Events { events, next }).into_response();
+            return Json(Events { events, next, lineage, oldest }).into_response();
         }
         if !matches!(tokio::time::timeout_at(deadline, latest.changed()).await, Ok(Ok(())) | Err(_)) {
             return problem(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping");
         }
+    }
+}
+
+impl Since {
+    /// Why it can't be said what came after; beginning with 0 is always possible.
+    fn gone(&self, lineage: &str, oldest: u64, newest: u64) -> Option<String> {
+        let after = self.after;
+        if self.lineage.as_deref().is_some_and(|known| known != lineage) {
+            return Some(format!(
+                "these events are of the lineage {lineage}: the daemon's state directory is another one; begin \
+                 again without `after` and `lineage`"
+            ));
+        }
+        if after == 0 {
+            return None;
+        }
+        if after > newest {
+            return Some(format!(
+                "event {after} has not happened here: the newest is {newest}; begin again without `after`"
+            ));
+        }
+        (after + 1 < oldest).then(|| {
+            format!(
+                "events {} to {} are forgotten: the oldest kept is {oldest}; begin again without `after`",
+                after + 1,
+                oldest - 1
+            )
+        })
     }
 }
 
@@ -292,7 +332,7 @@ async fn free<B: Backend>(State(backend): State<B>, Path(address): Path<String>)
 }
 
 async fn why<B: Backend>(State(backend): State<B>, Path(subject): Path<String>) -> Response {
-    let events = backend.events(0, None, usize::MAX);
+    let (_, events) = backend.events(0, None, usize::MAX);
     match super::why::why(&backend.table(), &subject, &events) {
         Ok(found) => Json(found).into_response(),
         Err(error) => problem(StatusCode::NOT_FOUND, &error),
@@ -316,6 +356,10 @@ fn outcome(outcome: Outcome) -> Response {
         }
         Outcome::Moved { reasons } => (StatusCode::PRECONDITION_FAILED, reasons.join("; ")),
         Outcome::Invalid { problems } => (StatusCode::UNPROCESSABLE_ENTITY, problems.clone()),
+        Outcome::Wanted { files } => {
+            let why = format!("the tree does not say what these hold: {}", files.join(", "));
+            (StatusCode::UNPROCESSABLE_ENTITY, why)
+        }
     };
     problem::outcome(status, &why, &outcome)
 }

@@ -1,11 +1,13 @@
 //! What travels over the control API, as JSON.
 
 use std::collections::BTreeMap;
+use std::marker::PhantomData;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::edit::Edit;
@@ -196,12 +198,18 @@ pub struct Boot {
     pub origin: String,
 }
 
-/// `GET /v1/events?after=SEQUENCE&wait=SECONDS&mac=MAC`.
+/// `GET /v1/events?after=SEQUENCE&lineage=LINEAGE&wait=SECONDS&mac=MAC`. Without `after`, from the oldest
+/// on. 410 where what came after it can't be told any more: it was forgotten, or `after` is of another
+/// lineage, or was never reached.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Events {
     pub events: Vec<Event>,
     /// What to pass as `after` next.
     pub next: u64,
+    /// What the numbers belong to; another state directory has another one.
+    pub lineage: String,
+    /// The number of the oldest event that is kept.
+    pub oldest: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -218,12 +226,12 @@ pub struct Event {
     pub text: String,
 }
 
-/// A tree of manifests, for `POST /v1/plan` and `POST /v1/apply`.
+/// A tree of manifests, for `POST /v1/plan` and `POST /v1/apply`. It names no place on the daemon's host:
+/// what it does not hold is found by content, or is not served.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Tree {
     pub revision: String,
-    /// The directory it was read from, where the daemon can look for media.
-    pub root: Option<String>,
     /// Which of the daemon's sources it stands for; may be left out where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
@@ -231,13 +239,61 @@ pub struct Tree {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub environment: Option<String>,
     /// Text files by path.
+    #[serde(deserialize_with = "few")]
     pub files: BTreeMap<String, String>,
-    /// Secrets that are not armoured, in hexadecimal, by path.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub sealed: BTreeMap<String, String>,
+    /// Files that are no text, in hexadecimal, by path: secrets, and what the daemon asked for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "few")]
+    pub binary: BTreeMap<String, String>,
+    /// Files that are not sent: images, kernels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "few")]
+    pub media: BTreeMap<String, Blob>,
     /// What of it takes part.
     #[serde(default, skip_serializing_if = "Selection::is_all")]
     pub selection: Selection,
+}
+
+/// A file that the daemon may have already.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Blob {
+    /// In bytes.
+    pub length: u64,
+    /// Device, inode, size and time of the file at the sender: the same file on the same host.
+    pub mark: String,
+    /// Of its bytes; only where the daemon asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+/// Most files of a tree, of each kind.
+const FILES_MAX: usize = 200_000;
+/// Longest path of a file in it, and longest name of its revision, in bytes.
+const NAME_MAX: usize = 1024;
+
+/// A map of at most [`FILES_MAX`] entries: a small body can name millions.
+fn few<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, T>, D::Error> {
+    struct Few<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Few<T> {
+        type Value = BTreeMap<String, T>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("files by path")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut files = BTreeMap::new();
+            while let Some((path, file)) = map.next_entry()? {
+                files.insert(path, file);
+                if files.len() > FILES_MAX {
+                    return Err(A::Error::custom(format!("a tree has at most {FILES_MAX} files")));
+                }
+            }
+            Ok(files)
+        }
+    }
+    deserializer.deserialize_map(Few(PhantomData))
 }
 
 impl Tree {
@@ -248,9 +304,9 @@ impl Tree {
             match std::str::from_utf8(bytes) {
                 Ok(text) => drop(tree.files.insert(path.to_owned(), text.to_owned())),
                 Err(_) if path.starts_with(secret::FOLDER) => {
-                    tree.sealed.insert(path.to_owned(), hex(bytes));
+                    tree.binary.insert(path.to_owned(), hex(bytes));
                 }
-                // Images, kernels: the daemon looks for them where they are.
+                // Images, kernels: the daemon is told what they are.
                 Err(_) => {}
             }
         }
@@ -264,7 +320,8 @@ impl Tree {
         if let Some(source) = &self.source {
             sum.update(format!("{source}\n"));
         }
-        for (path, text) in self.files.iter().chain(&self.sealed) {
+        let media = self.media.iter().map(|(path, blob)| (path, blob.sha256.as_ref().unwrap_or(&blob.mark)));
+        for (path, text) in self.files.iter().chain(&self.binary).chain(media) {
             for part in [path, text] {
                 sum.update((part.len() as u64).to_be_bytes());
                 sum.update(part);
@@ -280,13 +337,32 @@ impl Tree {
             let byte = |at: usize| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok();
             (0..hex.len()).step_by(2).map(byte).collect::<Option<Vec<u8>>>().map(Bytes::from)
         };
-        let sealed = self.sealed.iter().filter_map(|(path, hex)| Some((path.as_str().into(), digits(hex)?)));
-        self.files.iter().map(text).chain(sealed).collect()
+        let binary = self.binary.iter().filter_map(|(path, hex)| Some((path.as_str().into(), digits(hex)?)));
+        self.files.iter().map(text).chain(binary).collect()
+    }
+
+    /// Why this is no tree that a command would send: paths that lead out of it or are hidden (what is
+    /// hidden is ours), names that are no text.
+    pub fn strange(&self) -> Option<String> {
+        let printable =
+            |name: &str| name.len() <= NAME_MAX && name.bytes().all(|byte| byte.is_ascii_graphic());
+        if !printable(&self.revision) {
+            return Some("the tree's revision is a word of printable ASCII".into());
+        }
+        let good = |path: &str| {
+            let part = |part: &str| !part.is_empty() && !part.starts_with('.') && !part.contains('\0');
+            path.len() <= NAME_MAX && path.split('/').all(part)
+        };
+        let mut paths = self.files.keys().chain(self.binary.keys()).chain(self.media.keys());
+        let bad = paths.find(|path| !good(path))?;
+        let shown: String = bad.chars().take(100).flat_map(char::escape_default).collect();
+        Some(format!("`{shown}` is no path of a file in an inventory"))
     }
 }
 
 /// What a saved plan is bound to.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Ticket {
     /// Made of all else by the daemon's own key.
     pub id: String,
@@ -340,7 +416,7 @@ impl Ticket {
 
 /// `POST /v1/orders`: what to do about revisions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "order", rename_all = "kebab-case")]
+#[serde(tag = "order", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Order {
     /// Adopts a waiting plan.
     Approve {
@@ -406,6 +482,7 @@ pub struct Drift {
 
 /// `POST /v1/apply`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Apply {
     pub tree: Tree,
     #[serde(default)]
@@ -448,10 +525,16 @@ pub enum Outcome {
     Invalid {
         problems: String,
     },
+    /// Files that the tree only names, and of which has to be said what they hold: small ones are
+    /// sent, large ones with their digest.
+    Wanted {
+        files: Vec<String>,
+    },
 }
 
 /// `POST /v1/edits`: a change of the inventory itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct EditRequest {
     pub edit: Edit,
     /// The source to write to; may be left out where there is one, or one that holds the resource.
@@ -521,6 +604,7 @@ pub enum Edited {
 
 /// `POST /v1/adopt`: a machine has its system already and is not to be installed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Adopt {
     pub deployment: String,
     #[serde(default)]

@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use super::exit::{print, talk};
 use super::remote::{self, Part, Remote};
 use super::saved::SavedPlan;
-use super::{Exit, exit};
+use super::{Exit, exit, tree};
 use crate::api::types::{Apply, Outcome, Ticket, Tree};
 use crate::model::Span;
 use crate::plan::{Consent, report};
@@ -65,14 +65,16 @@ enum Wait {
 
 pub fn run(arguments: &Arguments) -> Exit {
     let json = arguments.output == "json";
-    let (tree, ticket) = match read(arguments) {
+    let (mut tree, ticket) = match read(arguments) {
         Ok(read) => read,
         Err(code) => return code,
     };
     if let Some(outcome) = ticket.as_ref().and_then(|ticket| stale(arguments, &tree, ticket)) {
         return finish(&outcome, json);
     }
-    let planned = arguments.remote.block_on(async |client| client.post::<Outcome>("/v1/plan", &tree).await);
+    // What a saved plan lacks is not looked for where the plan says that it was made.
+    let root = ticket.is_none().then_some(&*arguments.what);
+    let planned = arguments.remote.block_on(async |client| tree::plan(&client, &mut tree, root).await);
     let plan = match planned {
         Ok(Outcome::Planned { plan, .. }) => plan,
         Ok(other) => return finish(&other, json),
@@ -116,7 +118,7 @@ fn read(arguments: &Arguments) -> Result<(Tree, Option<Ticket>), Exit> {
     let json = arguments.output == "json";
     let failed = |why: String| exit::failed(&why, json);
     if !arguments.what.is_file() {
-        let tree = remote::tree(&arguments.what, arguments.env.as_deref());
+        let tree = tree::read(&arguments.what, arguments.env.as_deref());
         let tree = tree.map_err(|error| failed(error.to_string()))?;
         let tree = Tree { source: arguments.source.clone(), ..tree };
         return Ok((arguments.part.of(tree), None));
@@ -173,6 +175,11 @@ pub fn finish(outcome: &Outcome, json: bool) -> Exit {
         Outcome::Invalid { problems } => {
             talk(problems);
             Exit::Failed
+        }
+        Outcome::Wanted { files } => {
+            let files = files.join(", ");
+            talk(&format!("the daemon has these files no more: {files}; make the plan again"));
+            Exit::Stale
         }
     }
 }

@@ -55,6 +55,9 @@ enum Command {
 /// Runs one command line.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if let Some(error) = resource::blank_in_path(&arguments) {
+        return exit::usage(&error, &arguments);
+    }
     let ctl = match Ctl::try_parse_from(&arguments) {
         Ok(ctl) => ctl,
         Err(error) => return exit::usage(&error, &arguments),

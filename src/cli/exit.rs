@@ -129,9 +129,7 @@ pub fn talk(text: &str) {
 
 /// Writes a command's result to stdout.
 pub fn print(text: &str) -> Exit {
-    use std::io::Write;
-    let mut out = std::io::stdout().lock();
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+    match put(text) {
         // A reader that has seen enough closes the pipe.
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             say(format!("voldemort: can't write to stdout: {error}"));
@@ -139,4 +137,15 @@ pub fn print(text: &str) -> Exit {
         }
         _ => Exit::Done,
     }
+}
+
+/// Writes a part of what has no end to stdout; false if nobody reads it any more.
+pub fn write(text: &str) -> bool {
+    put(text).is_ok()
+}
+
+fn put(text: &str) -> std::io::Result<()> {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes()).and_then(|()| out.flush())
 }

@@ -9,7 +9,9 @@ use clap::{Args, ValueEnum};
 use super::exit::{print, talk};
 use super::remote::{self, Part, Remote};
 use super::saved::SavedPlan;
-use super::{Exit, exit};
+use super::{Exit, exit, tree};
+use crate::api::Client;
+use crate::api::client::ClientError;
 use crate::api::types::{Outcome, Ticket, Tree};
 use crate::plan::report;
 use crate::plan::schema::Report;
@@ -59,31 +61,40 @@ pub fn run(arguments: &Arguments) -> Exit {
             Err(error) => exit::failed(&error, json),
         };
     }
-    let tree = match remote::tree(&arguments.directory, arguments.env.as_deref()) {
+    let read = match tree::read(&arguments.directory, arguments.env.as_deref()) {
         Ok(tree) => arguments.part.of(Tree { source: arguments.source.clone(), ..tree }),
         Err(error) => return exit::failed(&error.to_string(), json),
     };
-    // The ticket first: what moves between the two makes it stale, and not the plan untrue.
-    let answers = arguments.remote.block_on(async |client| {
-        let ticket = match arguments.out {
-            Some(_) => Some(client.post::<Ticket>("/v1/tickets", &tree).await?),
-            None => None,
-        };
-        Ok((ticket, client.post::<Outcome>("/v1/plan", &tree).await?))
-    });
+    let answers = arguments.remote.block_on(async |client| planned(arguments, &client, read.clone()).await);
     match answers {
-        Ok((ticket, Outcome::Planned { plan, holds })) => {
+        Ok((tree, ticket, Outcome::Planned { plan, holds })) => {
             if let (Some(ticket), Some(out)) = (ticket, &arguments.out)
-                && let Err(why) = SavedPlan::new(ticket, plan.clone(), tree).write(out)
+                && let Err(why) = SavedPlan::new(ticket, plan.clone(), tree, &arguments.directory).write(out)
             {
                 return exit::failed(&why, json);
             }
             show(arguments, &Report { plan, holds })
         }
-        Ok((_, outcome @ Outcome::Invalid { .. })) => super::apply::finish(&outcome, json),
+        Ok((_, _, outcome @ Outcome::Invalid { .. })) => super::apply::finish(&outcome, json),
         Ok(_) => remote::nonsense(json),
         Err(error) => remote::failed(&error, json),
     }
+}
+
+/// The plan of a tree, with the tree as the daemon knows it and, for a saved plan, what it is bound to.
+async fn planned(
+    arguments: &Arguments,
+    client: &Client,
+    mut tree: Tree,
+) -> Result<(Tree, Option<Ticket>, Outcome), ClientError> {
+    let outcome = tree::plan(client, &mut tree, Some(&arguments.directory)).await?;
+    if arguments.out.is_none() || !matches!(outcome, Outcome::Planned { .. }) {
+        return Ok((tree, None, outcome));
+    }
+    // The ticket first: what moves between the two makes it stale, and not the plan untrue.
+    let ticket = client.post::<Ticket>("/v1/tickets", &tree).await?;
+    let outcome = client.post::<Outcome>("/v1/plan", &tree).await?;
+    Ok((tree, Some(ticket), outcome))
 }
 
 fn show(arguments: &Arguments, shown: &Report) -> Exit {

@@ -1,6 +1,6 @@
 //! What the commands that talk to a daemon share.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -10,7 +10,6 @@ use crate::api::client::{Address, ClientError};
 use crate::api::types::Tree;
 use crate::config::runtime;
 use crate::plan::{Hold, Selection};
-use crate::source::{Body, SourceError, directory};
 
 /// Which daemon is meant.
 #[derive(Args, Clone, Debug)]
@@ -124,21 +123,6 @@ impl Part {
     pub fn of(&self, tree: Tree) -> Tree {
         Tree { selection: Selection { only: self.target.clone(), except: self.exclude.clone() }, ..tree }
     }
-}
-
-/// Reads an inventory to send it.
-pub fn tree(root: &Path, environment: Option<&str>) -> Result<Tree, SourceError> {
-    let snapshot = directory::read(root)?;
-    let inline = snapshot.files.iter().filter_map(|(path, body)| match body {
-        Body::Inline { bytes, .. } => Some((&**path, bytes)),
-        Body::OnDisk { .. } => None,
-    });
-    Ok(Tree {
-        revision: snapshot.revision.to_string(),
-        root: std::fs::canonicalize(root).ok().map(|root| root.display().to_string()),
-        environment: environment.map(str::to_owned),
-        ..Tree::of_files(inline)
-    })
 }
 
 /// Says what went wrong, on stdout as JSON if JSON was asked for, and gives the exit code.

@@ -1,16 +1,16 @@
 //! Saved plans: what `plan --out` writes and `apply FILE` reads.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::remote;
+use super::tree;
 use crate::api::types::{Ticket, Tree};
 use crate::plan::Plan;
 use crate::source::replace::replace;
 
 /// Version of the file: the number changes when older programs could not read it.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// A plan, the tree it was made of, and what it is bound to. Secrets in it are encrypted, as in
 /// the inventory, or masked.
@@ -20,11 +20,20 @@ pub struct SavedPlan {
     pub ticket: Ticket,
     pub plan: Plan,
     pub tree: Tree,
+    /// The directory it was made of, on the host where it was made.
+    root: Option<PathBuf>,
+}
+
+/// What every format has.
+#[derive(Deserialize)]
+struct Head {
+    voldemort_plan: u32,
 }
 
 impl SavedPlan {
-    pub fn new(ticket: Ticket, plan: Plan, tree: Tree) -> SavedPlan {
-        SavedPlan { voldemort_plan: FORMAT, ticket, plan, tree }
+    pub fn new(ticket: Ticket, plan: Plan, tree: Tree, directory: &Path) -> SavedPlan {
+        let root = std::fs::canonicalize(directory).ok();
+        SavedPlan { voldemort_plan: FORMAT, ticket, plan, tree, root }
     }
 
     pub fn write(&self, path: &Path) -> Result<(), String> {
@@ -34,28 +43,40 @@ impl SavedPlan {
 
     pub fn read(path: &Path) -> Result<SavedPlan, String> {
         let text = std::fs::read(path).map_err(|error| failed(path, &error))?;
-        let saved: SavedPlan = serde_json::from_slice(&text)
-            .map_err(|error| failed(path, &format!("this is no saved plan ({error})")))?;
-        match saved.voldemort_plan {
-            FORMAT => Ok(saved),
-            other => Err(failed(path, &format!("saved plans of format {other} are not known here"))),
+        let no_plan = |error: serde_json::Error| failed(path, &format!("this is no saved plan ({error})"));
+        let Head { voldemort_plan } = serde_json::from_slice(&text).map_err(no_plan)?;
+        if voldemort_plan != FORMAT {
+            let why =
+                format!("saved plans of format {voldemort_plan} are not known here; make the plan again");
+            return Err(failed(path, &why));
         }
+        serde_json::from_slice(&text).map_err(no_plan)
     }
 
     /// What changed since in the directory that the plan was made of, if it is on this host.
     pub fn changed_files(&self) -> Vec<String> {
-        let Some(root) = self.tree.root.as_ref().map(Path::new).filter(|root| root.is_dir()) else {
+        let Some(root) = self.root.as_deref().filter(|root| root.is_dir()) else {
             return Vec::new();
         };
-        let Ok(now) = remote::tree(root, None) else {
+        let Ok(now) = tree::read(root, None) else {
             return vec![format!("{} can't be read any more", root.display())];
         };
-        let names = self.tree.files.keys().chain(self.tree.sealed.keys());
-        let names: std::collections::BTreeSet<_> =
-            names.chain(now.files.keys()).chain(now.sealed.keys()).collect();
+        let before = &self.tree;
+        let names = before.files.keys().chain(before.binary.keys()).chain(before.media.keys());
+        let names = names.chain(now.files.keys()).chain(now.binary.keys()).chain(now.media.keys());
+        let names: std::collections::BTreeSet<_> = names.collect();
         let differs = |name: &&&String| {
-            self.tree.files.get(**name) != now.files.get(**name)
-                || self.tree.sealed.get(**name) != now.sealed.get(**name)
+            let (text, media) = (now.files.get(**name), now.media.get(**name));
+            match (before.files.get(**name), before.binary.get(**name), before.media.get(**name)) {
+                (Some(old), ..) => text != Some(old),
+                // What was sent then is only described now.
+                (_, Some(old), _) => match now.binary.get(**name) {
+                    Some(new) => new != old,
+                    None => media.is_none_or(|new| new.length * 2 != old.len() as u64),
+                },
+                (.., Some(old)) => media.is_none_or(|new| new.mark != old.mark),
+                _ => true,
+            }
         };
         names
             .iter()

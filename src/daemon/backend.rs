@@ -140,7 +140,7 @@ impl Backend for Daemon {
         Ok(())
     }
 
-    fn events(&self, after: u64, mac: Option<Mac>, limit: usize) -> Vec<(u64, Event)> {
+    fn events(&self, after: u64, mac: Option<Mac>, limit: usize) -> (u64, Vec<(u64, Event)>) {
         self.keeper.events(after, mac, limit)
     }
 

@@ -14,7 +14,7 @@ use crate::api::types::{EditRequest, Edited, FileChange};
 use crate::config::Write;
 use crate::desired::{Deployment, Desired, Media, Place};
 use crate::edit::{self, Change, Known, Verb};
-use crate::manifest::{Code, Kind, Level, Problem};
+use crate::manifest::{Code, Kind, Level, Problem, report};
 use crate::model::Name;
 use crate::plan::{self, Hold, Plan};
 use crate::source::Snapshot;
@@ -43,7 +43,7 @@ impl Reconciler {
                 return Ok(Edited::Refused { why });
             }
             let known = self.known();
-            let change = match edit::apply(&reading.snapshot.inline(), &request.edit, &known) {
+            let mut change = match edit::apply(&reading.snapshot.inline(), &request.edit, &known) {
                 Ok(Some(change)) => change,
                 Ok(None) => return Ok(Edited::Unchanged),
                 Err(refusal) => return Ok(Edited::Refused { why: refusal.to_string() }),
@@ -52,7 +52,10 @@ impl Reconciler {
                 return Ok(Edited::Protected { why });
             }
             let desired = match self.weigh(&name, &reading.snapshot, &change).await {
-                Ok(desired) => desired,
+                Ok((desired, warnings)) => {
+                    change.notes.extend(warnings);
+                    desired
+                }
                 Err(problems) => return Ok(Edited::Invalid { problems }),
             };
             let own = match request.installed.then(|| installed(&desired, &change.name)).transpose() {
@@ -156,8 +159,14 @@ impl Reconciler {
         })
     }
 
-    /// What the changed tree means, or every problem it would have.
-    async fn weigh(&self, name: &Name, snapshot: &Snapshot, change: &Change) -> Result<Arc<Desired>, String> {
+    /// What the changed tree means and the warnings that it has and the tree before had not, or every
+    /// problem it would have.
+    async fn weigh(
+        &self,
+        name: &Name,
+        snapshot: &Snapshot,
+        change: &Change,
+    ) -> Result<(Arc<Desired>, Vec<String>), String> {
         let before = self.tree_of(name, snapshot, None)?;
         let after = self.tree_of(name, snapshot, Some(change))?;
         // Another source may be served in part: its manifests are judged as they were written.
@@ -167,19 +176,28 @@ impl Reconciler {
         if served.errors() > 0 && strict.errors() == 0 {
             return Err(served.report());
         }
-        if strict.errors() > 0 {
-            let before = self.surveyed(before, name).await?;
-            let (old, new) = (mistakes(&before), mistakes(&strict));
-            let fresh = new.iter().any(|(mistake, count)| old.get(mistake).copied().unwrap_or(0) < *count);
+        let mut warnings = Vec::new();
+        if strict.problems.iter().any(|problem| problem.level != Level::Note) {
+            let former = self.surveyed(before, name).await?;
+            let old = mistakes(&former);
+            let new = mistakes(&strict);
+            let is_fresh = |mistake: &Mistake<'_>| old.get(mistake).copied().unwrap_or(0) < new[mistake];
+            let fresh = new.keys().any(|mistake| mistake.0 == Level::Error && is_fresh(mistake));
             if fresh || served.errors() > 0 {
                 let note = if fresh { "" } else { "\nThe inventory had these problems before this edit." };
                 return Err(format!("{}{note}", strict.report()));
             }
+            let told = strict
+                .problems
+                .iter()
+                .filter(|problem| problem.level == Level::Warning && is_fresh(&mistake(problem)));
+            warnings = told.map(|problem| report::concise(problem, &strict.documents.sources)).collect();
         }
-        match part::depth(&after) {
-            0 => Ok(served.desired),
-            _ => self.desired_of(after, name).await,
-        }
+        let desired = match part::depth(&after) {
+            0 => served.desired,
+            _ => self.desired_of(after, name).await?,
+        };
+        Ok((desired, warnings))
     }
 
     /// A snapshot of one source, with one file changed, beside the others, as something to load.
@@ -280,12 +298,18 @@ fn installed(desired: &Desired, name: &Name) -> Result<Install, String> {
     Ok(Install::new(&machine, deployment, InstallStage::Installed, now()))
 }
 
-/// Every error and how often it is there. Not its place, which an edit above it moves.
-fn mistakes(loaded: &Loaded) -> BTreeMap<(Code, &str), usize> {
+/// What a problem says, without its place, which an edit above it moves.
+type Mistake<'a> = (Level, Code, &'a str);
+
+fn mistake(problem: &Problem) -> Mistake<'_> {
+    (problem.level, problem.code, problem.message.as_str())
+}
+
+/// Every error and warning, and how often it is there.
+fn mistakes(loaded: &Loaded) -> BTreeMap<Mistake<'_>, usize> {
     let mut counts = BTreeMap::new();
-    let errors = loaded.problems.iter().filter(|problem: &&Problem| problem.level == Level::Error);
-    for problem in errors {
-        *counts.entry((problem.code, problem.message.as_str())).or_default() += 1;
+    for problem in loaded.problems.iter().filter(|problem| problem.level != Level::Note) {
+        *counts.entry(mistake(problem)).or_default() += 1;
     }
     counts
 }

@@ -318,12 +318,14 @@ impl Keeper {
         &self.tally
     }
 
-    /// Events after `sequence`, oldest first, at most `limit`; of one machine if `mac` is given.
-    pub fn events(&self, sequence: u64, mac: Option<Mac>, limit: usize) -> Vec<(u64, Event)> {
+    /// Events after `sequence`, oldest first, at most `limit`; of one machine if `mac` is given. With
+    /// the number of the oldest event that is kept, or of the next one where none is.
+    pub fn events(&self, sequence: u64, mac: Option<Mac>, limit: usize) -> (u64, Vec<(u64, Event)>) {
         let journal = self.journal.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let oldest = journal.front().map_or(*self.latest.borrow() + 1, |(number, _)| *number);
         let first = journal.partition_point(|(number, _)| *number <= sequence);
         let wanted = |event: &Event| mac.is_none() || event.mac == mac;
-        journal.range(first..).filter(|(_, event)| wanted(event)).take(limit).cloned().collect()
+        (oldest, journal.range(first..).filter(|(_, event)| wanted(event)).take(limit).cloned().collect())
     }
 
     /// Sees the number of the newest event.

@@ -166,6 +166,12 @@ impl Parts {
         pieces.flat_map(|piece| piece.copies.values().cloned()).collect()
     }
 
+    /// Where the files of a source lie on disk, those that are served first.
+    pub fn copies_of(&self, name: &Name) -> BTreeMap<Arc<str>, PathBuf> {
+        let pieces = self.parts.get(name).into_iter().flat_map(|part| part.waiting.iter().chain(&part.good));
+        pieces.flat_map(|piece| piece.copies.clone()).collect()
+    }
+
     /// Everything that would be served with `piece` as the part of `name`; `settled` is the
     /// source's own revision that it is or stands for. Where what is served
     /// comes from sources that are gone, the names of those without which nothing may be judged:

@@ -13,7 +13,7 @@ mod tree;
 mod waiting;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -28,17 +28,20 @@ use crate::api::types::{Order, SourceStatus};
 use crate::config::Write;
 use crate::desired::{Desired, Media, Subnet};
 use crate::media::{Seen, Shelf};
-use crate::model::Name;
+use crate::model::{Inventory, Name};
 use crate::plan::{self, Consent};
 use crate::source::{Snapshot, SourceConfig, SourceError, Update};
 use crate::store::{History, Kept};
 use crate::table::{Secrets, Table};
 use control::Control;
+pub(super) use load::PATIENCE;
 use outside::{Changed, Outside};
 use waiting::Waiting;
 
 /// How often what is still being read is asked for.
 const BUSY: Duration = Duration::from_secs(2);
+/// The folder of the state directory that holds the files of trees that were sent.
+pub const POSTED: &str = "posted";
 
 /// From manifests to the keeper.
 pub struct Reconciler {
@@ -54,6 +57,8 @@ pub struct Reconciler {
     sources: BTreeMap<Name, Followed>,
     parts: Mutex<Parts>,
     history: History,
+    /// Where the files of trees that were sent are kept.
+    posted: Arc<Path>,
     /// Revisions that wait for somebody's word; at most one of each source.
     waiting: Mutex<BTreeMap<Name, Arc<Waiting>>>,
     control: Mutex<Control>,
@@ -140,6 +145,7 @@ impl Reconciler {
             parts: Mutex::new(Parts::new(sources.keys().cloned())),
             sources,
             history: History::new(&state),
+            posted: state.join(POSTED).into(),
             waiting: Mutex::default(),
             control: Mutex::new(control),
             used: Mutex::default(),
@@ -185,6 +191,24 @@ impl Reconciler {
         let mut copies = lock(&self.parts).copies();
         copies.extend(kept);
         copies
+    }
+
+    /// Whether a source of this daemon is this directory.
+    fn is_source(&self, root: &Path) -> bool {
+        let real = |path: &Path| std::fs::canonicalize(path).ok();
+        let own = |source: &Followed| match &source.place.inventory {
+            Inventory::Directory(path) => real(path),
+            Inventory::Git(_) | Inventory::Own => None,
+        };
+        real(root).is_some_and(|root| self.sources.values().filter_map(own).any(|own| own == root))
+    }
+
+    /// The files on disk that boots are served from, or may be soon.
+    pub fn media(&self) -> BTreeSet<PathBuf> {
+        let waiting: Vec<Arc<Desired>> =
+            lock(&self.waiting).values().map(|one| one.ready.desired.clone()).collect();
+        let all = waiting.into_iter().chain([self.keeper.table().desired.clone()]);
+        all.flat_map(|desired| tree::media_of(&desired).collect::<Vec<_>>()).collect()
     }
 
     /// Runs until the sources end.

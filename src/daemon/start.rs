@@ -20,11 +20,11 @@ use super::keeper::Keeper;
 use super::limits::{keep_memory_private, raise_open_files};
 use super::link::{self, Follower};
 use super::neighbours::Watch;
-use super::reconcile::{Follow, Followed, Reconciler};
+use super::reconcile::{Follow, Followed, POSTED, Reconciler};
 use super::service::{Board, Part, Row, outage, supervise};
 use super::signals::{self, Orders};
 use super::underway::Underway;
-use super::{Stop, firmware, host, log, manager, power, service, stopped};
+use super::{Stop, firmware, host, log, manager, posted, power, service, stopped};
 use crate::api::router;
 use crate::config::{self, Config, Network, Reconcile, Tls};
 use crate::desired::Subnet;
@@ -369,7 +369,12 @@ async fn sweep(config: Config, reconciler: Arc<Reconciler>) {
         let mut used = reconciler.copies();
         used.extend(mirrors.iter().cloned());
         let place = source::git::place(&state);
-        let _ = tokio::task::spawn_blocking(move || source::git::sweep(&place, &used)).await;
+        let (posted, served) = (state.join(POSTED), reconciler.media());
+        let work = move || {
+            source::git::sweep(&place, &used);
+            posted::sweep(&posted, &served);
+        };
+        let _ = tokio::task::spawn_blocking(work).await;
     }
 }
 

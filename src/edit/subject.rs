@@ -74,11 +74,34 @@ impl<'a> Desk<'a> {
         let kind = self.edit.kind;
         if let Some(wanted) = self.name()? {
             let found = named(self.documents, kind).into_iter().find(|(name, _)| **name == wanted);
-            return Ok(found.map(|(name, mark)| (name.clone(), mark)));
+            let found = found.map(|(name, mark)| (name.clone(), mark));
+            if let Some((name, _)) = &found {
+                self.agrees(name)?;
+            }
+            return Ok(found);
         }
         match self.mac()? {
             Some(mac) => Ok(self.of_mac(kind, mac)),
             None => Err(Refusal::Nameless { kind: kind.name(), by_mac: has_mac(kind) }),
+        }
+    }
+
+    /// A hardware address beside a name, where it is no new setting, says the same.
+    fn agrees(&self, name: &Name) -> Result<(), Refusal> {
+        let kind = self.edit.kind;
+        if self.edit.verb == Verb::Create || has(&self.edit.settings, "mac") {
+            return Ok(());
+        }
+        let Some(mac) = self.mac()? else { return Ok(()) };
+        let kind_name = kind.name();
+        match self.of_mac(kind, mac) {
+            Some((owner, _)) if owner == *name => Ok(()),
+            Some((owner, _)) => Err(Refusal::Choice(format!(
+                "{kind_name} {name} is named, and {mac} belongs to {kind_name} {owner}: give one of the two"
+            ))),
+            None => Err(Refusal::Choice(format!(
+                "{kind_name} {name} is named, and {mac} is not its hardware address: give one of the two"
+            ))),
         }
     }
 

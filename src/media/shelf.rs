@@ -92,6 +92,16 @@ impl Shelf {
         exists(path)
     }
 
+    /// The media directories.
+    pub fn media(&self) -> &[PathBuf] {
+        &self.media
+    }
+
+    /// Whether the file at `path` has this SHA-256 (hexadecimal digits); false if it can't be read.
+    pub fn has_digest(&self, path: &Path, sha256: &str) -> bool {
+        self.indexes.verifier.verify(path, sha256).is_ok()
+    }
+
     fn find(&self, name: &str) -> Result<Found, MediaError> {
         let path = Path::new(name);
         let strange = |part| !matches!(part, Component::Normal(_) | Component::CurDir | Component::RootDir);
@@ -191,6 +201,10 @@ impl Shelf {
             };
         }
         let metadata = regular::stat(&path)?;
+        // Of a file elsewhere that is no image nothing is said, not even its digest.
+        if elsewhere {
+            self.indexes.get(&path, identity::at(&path, &metadata))?;
+        }
         if let Some(expected) = sha256 {
             self.indexes.verifier.verify_watched(&path, expected, goes_on)?;
         }

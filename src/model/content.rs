@@ -61,6 +61,13 @@ impl FileId {
     }
 }
 
+impl std::fmt::Display for FileId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let FileId { device, inode, size, modified } = self;
+        write!(f, "{device:x}-{inode:x}-{size:x}-{modified:x}")
+    }
+}
+
 /// The bytes behind a name.
 #[derive(Clone, Debug)]
 pub enum Content {

@@ -344,8 +344,7 @@ fn is_renamed(table: &Table, next: &Table, former: &Deployment, now: &Deployment
     let was = table.served.get(&former.name);
     was.is_some_and(|was| {
         now.redeploy <= was.redeploy && is_rename(&former.name, was, now, table, &next.desired)
-    })
-        && table.assignments.get(&former.name) == next.assignments.get(&now.name)
+    }) && table.assignments.get(&former.name) == next.assignments.get(&now.name)
 }
 
 /// What is served no more, where the last revision is not loaded: as it was noted when it was served.
@@ -353,11 +352,9 @@ fn lost(table: &Table, next: &Table, changes: &mut Vec<Change>) {
     for (name, served) in &table.served {
         let now = next.desired.deployments.get(name);
         let machine = table.assignments.get(name).or(served.machine.as_ref());
-        let renamed = machine
-            .and_then(|machine| next.tenant(machine))
-            .is_some_and(|tenant| {
-                tenant.redeploy <= served.redeploy && is_rename(name, served, tenant, table, &next.desired)
-            });
+        let renamed = machine.and_then(|machine| next.tenant(machine)).is_some_and(|tenant| {
+            tenant.redeploy <= served.redeploy && is_rename(name, served, tenant, table, &next.desired)
+        });
         if now.is_none() && !renamed {
             changes.push(removed(table, next, name, served));
         }

@@ -11,7 +11,7 @@ use crate::model::Name;
 
 /// Which deployments and machines take part, by name; `*` and `?` stand for other letters.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Selection {
     /// Only these; empty: all.
     pub only: Vec<String>,

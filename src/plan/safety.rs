@@ -8,7 +8,7 @@ use crate::desired::Safety;
 
 /// What a person agreed to, by exact numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Consent {
     pub removals: Option<usize>,
     pub reinstalls: Option<usize>,

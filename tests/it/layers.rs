@@ -157,3 +157,15 @@ fn planted_violations_are_found() {
     assert!(names("let now = std::time::Instant::now();", "Instant::now"));
     assert!(!names("operand::x", "rand::"));
 }
+
+/// `print!` panics where the reader of a pipe has seen enough: commands print by `cli::exit`.
+#[test]
+fn commands_survive_a_closed_pipe() {
+    let mut found = Vec::new();
+    files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cli"), &mut found);
+    for path in found {
+        let code = code(&std::fs::read_to_string(&path).unwrap());
+        let prints = ["print!(", "println!(", "dbg!("].iter().any(|word| code.contains(word));
+        assert!(!prints, "{} prints by itself", path.display());
+    }
+}

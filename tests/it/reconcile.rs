@@ -64,12 +64,7 @@ fn plain(_: u32) -> &'static str {
 }
 
 fn tree(root: &Path) -> Tree {
-    let snapshot = directory::read(root).unwrap();
-    Tree {
-        revision: snapshot.revision.to_string(),
-        root: Some(root.display().to_string()),
-        ..Tree::of_files(snapshot.inline().iter().map(|(path, bytes)| (&**path, bytes)))
-    }
+    voldemort::cli::tree::read(root, None).unwrap()
 }
 
 /// The name of the only source.
@@ -561,7 +556,7 @@ async fn a_new_state_serves_and_installs_nothing_before_a_person_says_so() {
     let row = voldemort::api::convert::deployment(&house.keeper.table(), "web-1").unwrap();
     assert!(row.next_boot.contains("voldemortctl approve installs web-1"), "{}", row.next_boot);
     let events = house.keeper.events(0, None, 100);
-    assert!(events.iter().any(|(_, event)| event.text.contains("4 installations are doubtful: web-0, ")));
+    assert!(events.1.iter().any(|(_, event)| event.text.contains("4 installations are doubtful: web-0, ")));
     house.stop().await;
 
     let house = House::open(state.path(), false, 1, |saved| saved.new_site = true).await;

@@ -118,7 +118,10 @@ fn a_machine_boots_and_installs_once_by_ipv6() {
     let lease = dhclient(&net, folder.path(), "");
     assert_eq!(address(&lease), "fd00:10::30");
     assert!(lease.contains("dhcp6.name-servers fd00:10::1"), "{lease}");
-    assert!(get(&net, SCRIPT).contains("kernel"), "its card tells who it is, whatever address it made itself");
+    assert!(
+        get(&net, SCRIPT).contains("kernel"),
+        "its card tells who it is, whatever address it made itself"
+    );
     net.client_ip(&["address", "add", "fd00:10::30/64", "dev", "cli", "nodad"]);
     let script = get(&net, SCRIPT);
     assert!(script.contains("kernel --name linux http://[fd00:10::1]/debian-12/files/vmlinuz"), "{script}");

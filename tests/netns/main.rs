@@ -3,6 +3,7 @@
 
 mod asker;
 mod bytes;
+mod callers;
 mod daemon;
 mod dhcp;
 mod flood;

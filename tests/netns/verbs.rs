@@ -105,6 +105,9 @@ fn the_founding_articles_commands_work_as_printed() {
             iso.display()
         ),
     );
+    let line = "voldemortctl create boot --name x --isoPath /nfs/Operating Systems/x.iso --kernel k";
+    let said = bad(&net, here, line, 64);
+    assert!(said.contains("--isoPath '/nfs/Operating Systems/x.iso'"), "{said}");
     good(&net, here, early);
     let listed = good(&net, here, "voldemortctl get deployments");
     assert!(listed.contains("192.168.0.100") && listed.contains("preseed"), "{listed}");
@@ -255,6 +258,13 @@ fn a_directory_is_edited_in_place() {
     let said = bad(&net, here, "voldemortctl create deployment harry -o json", 1);
     let parsed: serde_json::Value = serde_json::from_str(said.split("voldemort:").next().unwrap()).unwrap();
     assert_eq!(parsed["outcome"], "refused");
+    assert_eq!(lab(), before);
+
+    // What `check` would warn of, and did not before, is said.
+    let said = bad(&net, here, "voldemortctl update deployment harry --vars unheard=of --dry-run", 0);
+    assert!(said.contains("warning") && said.contains("unheard"), "{said}");
+    let said = bad(&net, here, "voldemortctl delete deployment harry --mac 00:11:22:33:44:66 --yes", 1);
+    assert!(said.contains("is not its hardware address"), "{said}");
     assert_eq!(lab(), before);
 
     // What takes away asks first; without a terminal it names the flag.

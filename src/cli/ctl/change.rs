@@ -294,8 +294,9 @@ fn agrees(change: &FileChange, plan: &Plan) -> bool {
         Some(Impact::Wipe) => change.name.as_str(),
         _ => "yes",
     };
-    eprint!("{}. Type {wanted} to go on: ", change.summary);
-    let _ = std::io::stderr().flush();
+    let mut stderr = std::io::stderr();
+    let _ = write!(stderr, "{}. Type {wanted} to go on: ", change.summary);
+    let _ = stderr.flush();
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer).is_ok() && answer.trim() == wanted
 }

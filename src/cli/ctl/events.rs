@@ -1,9 +1,13 @@
 //! `voldemortctl events`: the timeline.
 
+use std::time::Duration;
+
 use clap::Args;
 
-use crate::api::types;
+use crate::api::client::ClientError;
+use crate::api::{Client, types};
 use crate::cli::Exit;
+use crate::cli::exit::{talk, write};
 use crate::cli::remote::{self, Remote};
 use crate::model::printable::{json, line};
 
@@ -14,25 +18,59 @@ pub struct Arguments {
     #[arg(long, alias = "MAC")]
     mac: Option<String>,
     /// Go on as things happen
-    #[arg(short, long)]
+    #[arg(short, long, visible_alias = "follow", visible_short_alias = 'f')]
     watch: bool,
     #[arg(short, long, value_parser = ["table", "jsonl"], default_value = "table")]
     output: String,
 }
 
+/// Between two questions to a daemon that has seen nothing yet.
+const EMPTY: Duration = Duration::from_millis(500);
+
+/// How far the events were read.
+#[derive(Debug, Default)]
+pub struct Place {
+    pub after: u64,
+    /// What the number belongs to; unknown before the first answer.
+    lineage: Option<String>,
+}
+
+impl Place {
+    /// The next events. `None` where some were lost, which the person is told: then it begins with the
+    /// oldest that are kept.
+    pub async fn next(&mut self, client: &Client, more: &str) -> Result<Option<types::Events>, ClientError> {
+        let lineage = self.lineage.as_ref().map(|lineage| format!("&lineage={lineage}")).unwrap_or_default();
+        let path = format!("/v1/events?after={}{lineage}{more}", self.after);
+        match client.get::<types::Events>(&path).await {
+            Ok(found) => {
+                self.after = found.next;
+                self.lineage = Some(found.lineage.clone());
+                Ok(Some(found))
+            }
+            Err(ClientError::Gone(why)) => {
+                talk(&format!("events were lost: {why}"));
+                *self = Place::default();
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
 pub fn run(arguments: &Arguments, remote: &Remote) -> Exit {
     let filter = arguments.mac.as_ref().map(|mac| format!("&mac={mac}")).unwrap_or_default();
     let shown = remote.block_on(async |client| {
-        let mut after = 0;
+        let mut place = Place::default();
         loop {
-            let wait = if arguments.watch && after > 0 { 60 } else { 0 };
-            let path = format!("/v1/events?after={after}&wait={wait}{filter}");
-            let found: types::Events = client.get(&path).await?;
-            found.events.iter().for_each(|event| show(arguments, event));
-            if found.events.is_empty() && !arguments.watch {
+            let wait = if arguments.watch && place.after > 0 { 60 } else { 0 };
+            let Some(found) = place.next(&client, &format!("&wait={wait}{filter}")).await? else { continue };
+            let read = found.events.iter().all(|event| show(arguments, event));
+            if !read || (found.events.is_empty() && !arguments.watch) {
                 return Ok(());
             }
-            after = found.next.max(1);
+            if found.next == 0 {
+                tokio::time::sleep(EMPTY).await;
+            }
         }
     });
     match shown {
@@ -41,13 +79,13 @@ pub fn run(arguments: &Arguments, remote: &Remote) -> Exit {
     }
 }
 
-fn show(arguments: &Arguments, event: &types::Event) {
+/// Whether there is still somebody who reads.
+fn show(arguments: &Arguments, event: &types::Event) -> bool {
     if arguments.output == "jsonl" {
-        if let Ok(text) = serde_json::to_string(event) {
-            println!("{}", json(&text));
-        }
-        return;
+        let text = serde_json::to_string(event).unwrap_or_default();
+        return write(&format!("{}\n", json(&text)));
     }
     let who = event.deployment.as_ref().or(event.mac.as_ref()).map_or("-", String::as_str);
-    println!("{}  {:<10}  {:<18}  {}", event.at, event.stage, line(who), line(&event.text));
+    let (who, text) = (line(who), line(&event.text));
+    write(&format!("{}  {:<10}  {who:<18}  {text}\n", event.at, event.stage))
 }

@@ -11,7 +11,6 @@ use crate::api::client::ClientError;
 use crate::api::types;
 use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, exit};
-use crate::model::printable;
 use crate::plan::report;
 
 /// List what the daemon knows
@@ -103,12 +102,10 @@ fn list<T: Serialize + DeserializeOwned>(
             return remote::failed(&error, json);
         }
     }
-    if json {
-        exit::print_json(&rows);
-    } else {
-        print!("{}", table::format(titles, &rows.iter().map(row).collect::<Vec<_>>()));
+    match json {
+        true => exit::print_json(&rows),
+        false => exit::print(&table::format(titles, &rows.iter().map(row).collect::<Vec<_>>())),
     }
-    Exit::Done
 }
 
 const DEPLOYMENTS: &[&str] =
@@ -224,8 +221,7 @@ fn status(arguments: &Arguments, remote: &Remote) -> Exit {
         Err(error) => return remote::failed(&error, json),
     };
     if json {
-        exit::print_json(&status);
-        return Exit::Done;
+        return exit::print_json(&status);
     }
     let types::Status {
         version,
@@ -244,67 +240,69 @@ fn status(arguments: &Arguments, remote: &Remote) -> Exit {
         sources,
         troubles,
     } = &status;
-    println!("daemon       {version}, {server}, DHCP mode {mode}");
+    let mut out = String::new();
+    let mut line = |text: String| {
+        // Reasons may have come off the wire, and have several lines.
+        text.lines().for_each(|part| out.extend([&*table::printable(part), "\n"]));
+    };
+    line(format!("daemon       {version}, {server}, DHCP mode {mode}"));
     if let Some(others) = other_servers {
-        println!("other DHCP   {}", if others.is_empty() { "none".into() } else { others.join(", ") });
+        let others = if others.is_empty() { "none".to_owned() } else { others.join(", ") };
+        line(format!("other DHCP   {others}"));
     }
-    println!("table        {deployments} deployments, {machines} machines, serial {serial} ({lineage})");
+    line(format!("table        {deployments} deployments, {machines} machines, serial {serial} ({lineage})"));
     if *doubtful > 0 {
-        println!(
+        line(format!(
             "doubtful     {doubtful} installations: settle them with `voldemortctl approve installs` or \
              `voldemortctl adopt`"
-        );
+        ));
     }
     if waiting + in_flight > 0 {
-        println!("reinstalls   {in_flight} in flight, {waiting} wait for their turn");
+        line(format!("reinstalls   {in_flight} in flight, {waiting} wait for their turn"));
     }
     for trouble in troubles {
-        println!("trouble      {}", table::printable(trouble));
+        line(format!("trouble      {trouble}"));
     }
-    print_services(services);
+    service_lines(services).into_iter().for_each(&mut line);
     // A daemon of before there could be several tells of one.
     let sources = if sources.is_empty() { std::slice::from_ref(source) } else { sources };
     for source in sources {
         if sources.len() > 1 {
-            println!(
-                "
-source       {}",
-                source.name
-            );
+            line(format!("\nsource       {}", source.name));
         }
-        print_source(source);
+        source_lines(source).into_iter().for_each(&mut line);
     }
-    Exit::Done
+    exit::print(&out)
 }
 
 /// Those that serve in one line, then each that does not, with its reason.
-fn print_services(services: &[types::ServiceStatus]) {
+fn service_lines(services: &[types::ServiceStatus]) -> Vec<String> {
     let (serving, lacking): (Vec<_>, Vec<_>) =
         services.iter().partition(|service| service.state == "serving");
     let names: Vec<&str> = serving.iter().map(|service| service.name.as_str()).collect();
+    let mut lines = Vec::new();
     if !names.is_empty() {
-        println!("serving      {}", names.join(", "));
+        lines.push(format!("serving      {}", names.join(", ")));
     }
-    for types::ServiceStatus { name, state, since, reason, auxiliary: _ } in lacking {
+    lines.extend(lacking.into_iter().map(|service| {
+        let types::ServiceStatus { name, state, since, reason, auxiliary: _ } = service;
         let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
-        println!(
-            "{state:<12} {name} since {}{reason}",
-            or_dash(Some(since).filter(|since| !since.is_empty()))
-        );
-    }
+        let since = or_dash(Some(since).filter(|since| !since.is_empty()));
+        format!("{state:<12} {name} since {since}{reason}")
+    }));
+    lines
 }
 
-fn print_source(source: &types::SourceStatus) {
+fn source_lines(source: &types::SourceStatus) -> Vec<String> {
     let types::SourceStatus { name: _, location, applied, attempted, condition, reason, since, next } =
         source;
-    println!("inventory    {}", table::printable(location));
-    println!("applied      {}", or_dash(Some(applied).filter(|applied| !applied.is_empty())));
-    println!("attempted    {}", or_dash(Some(attempted).filter(|attempted| !attempted.is_empty())));
-    println!("condition    {} since {since}", table::printable(condition));
-    if let Some(next) = next {
-        println!("next look    {next}");
-    }
-    if !reason.is_empty() {
-        println!("{}", printable::lines(reason));
-    }
+    let mut lines = vec![
+        format!("inventory    {location}"),
+        format!("applied      {}", or_dash(Some(applied).filter(|applied| !applied.is_empty()))),
+        format!("attempted    {}", or_dash(Some(attempted).filter(|attempted| !attempted.is_empty()))),
+        format!("condition    {condition} since {since}"),
+    ];
+    lines.extend(next.as_ref().map(|next| format!("next look    {next}")));
+    lines.extend(Some(reason.clone()).filter(|reason| !reason.is_empty()));
+    lines
 }

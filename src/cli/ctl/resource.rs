@@ -1,6 +1,8 @@
 //! The settings of each kind of resource as flags: made from the same table that the parser of
 //! manifests reads, so that a new setting has its flag at once.
 
+use std::ffi::OsString;
+
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Subcommand, value_parser};
 use serde_json::{Value as Json, json};
@@ -8,6 +10,7 @@ use serde_json::{Value as Json, json};
 use crate::edit::{Edit, Setting, Verb};
 use crate::manifest::shape::fields;
 use crate::manifest::{Form, Key, Kind, Shape};
+use crate::model::Name;
 
 /// One resource and what is said of it.
 #[derive(Clone, Debug)]
@@ -254,6 +257,22 @@ impl Row {
         })
     }
 }
+
+/// The mistake of whoever wrote a path with a blank and no quotes: what comes after the path is no
+/// name of a resource. `--isoPath /nfs/Operating Systems/debian.iso` would be taken for two things.
+pub fn blank_in_path(arguments: &[OsString]) -> Option<clap::Error> {
+    let words: Vec<&str> = arguments.iter().map(|word| word.to_str().unwrap_or_default()).collect();
+    let at = words.iter().position(|word| PATHS.contains(word))?;
+    let values = words[at + 1..].iter().take_while(|word| !word.starts_with('-'));
+    let values: Vec<&str> = values.copied().collect();
+    let more = values.get(1..).filter(|more| more.iter().any(|word| word.parse::<Name>().is_err()))?;
+    let (flag, path) = (words[at], [&values[..1], more].concat().join(" "));
+    let message = format!("a path with blanks is one word only in quotes: {flag} '{path}'\n");
+    Some(clap::Error::raw(clap::error::ErrorKind::ValueValidation, message))
+}
+
+/// Flags that take one path.
+const PATHS: [&str; 3] = ["--isoPath", "--iso-file", "--kernel"];
 
 fn meta(form: &Form) -> &'static str {
     match form {

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
+use super::events::Place;
 use crate::api::client::ClientError;
-use crate::api::types::{Deployment, Events};
+use crate::api::types::Deployment;
 use crate::cli::exit::talk;
 use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, exit};
@@ -53,7 +54,7 @@ pub fn run(arguments: &Arguments, remote: &Remote) -> Exit {
     let end = Instant::now() + Duration::from_millis(limit);
     let path = format!("/v1/deployments/{}", arguments.name);
     let found = remote.block_on(async |client| {
-        let mut after = 0;
+        let mut place = Place::default();
         loop {
             let deployment: Deployment = client.get(&path).await?;
             let left = end.saturating_duration_since(Instant::now()).as_secs();
@@ -61,9 +62,7 @@ pub fn run(arguments: &Arguments, remote: &Remote) -> Exit {
             if settled || left == 0 {
                 return Ok(deployment);
             }
-            let asked: Events =
-                client.get(&format!("/v1/events?after={after}&wait={}", left.min(ASK))).await?;
-            after = asked.next;
+            place.next(&client, &format!("&wait={}", left.min(ASK))).await?;
         }
     });
     let deployment = match found {

@@ -16,7 +16,7 @@ use super::machine::with_us;
 use super::network::INTERFACE;
 use super::scratch::{Scratch, interrupted, named};
 use crate::api::Client;
-use crate::api::client::Address;
+use crate::api::client::{Address, ClientError};
 use crate::api::types::{Event, Events};
 
 /// The daemon's API, a socket in the scratch directory.
@@ -165,7 +165,7 @@ async fn forward(client: &Client, sender: &Sender<Event>) {
     loop {
         // A short wait: the daemon does not end before it has answered.
         match client.get::<Events>(&format!("/v1/events?after={after}&wait=1")).await {
-            Ok(Events { events, next }) => {
+            Ok(Events { events, next, .. }) => {
                 for event in events {
                     if sender.send(event).is_err() {
                         return;
@@ -173,6 +173,7 @@ async fn forward(client: &Client, sender: &Sender<Event>) {
                 }
                 after = next;
             }
+            Err(ClientError::Gone(_)) => after = 0,
             // The daemon starts, restarts or is gone; the boot's own time limit ends this.
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }

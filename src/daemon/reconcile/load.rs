@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{Invalid, Ready, Reconciler, lock};
 use crate::daemon::load::{Depth, Loaded, survey};
 use crate::daemon::parts::roots;
+use crate::daemon::posted::{Posted, Sent};
 use crate::daemon::secrets;
 use crate::desired::{Desired, Media, Options};
 use crate::manifest::Environment;
@@ -15,7 +16,23 @@ use crate::store::Kept;
 
 /// How long a load waits for disks and file servers, all files together: whatever takes longer is asked
 /// for again.
-const PATIENCE: Duration = Duration::from_secs(3);
+pub(in crate::daemon) const PATIENCE: Duration = Duration::from_secs(3);
+
+/// What a load may count on.
+#[derive(Clone)]
+pub(in crate::daemon) struct Terms {
+    pub media: Media,
+    /// For a tree that was sent.
+    pub sent: Option<Arc<Sent>>,
+    /// What is looked at outside the sources is noted here.
+    pub seen: Arc<Seen>,
+}
+
+impl From<Media> for Terms {
+    fn from(media: Media) -> Terms {
+        Terms { media, sent: None, seen: Arc::default() }
+    }
+}
 
 impl Reconciler {
     /// What it comes to where sources are served in part; the error is every problem.
@@ -33,10 +50,10 @@ impl Reconciler {
         &self,
         kept: Arc<Kept>,
         moving: Option<&Name>,
-        media: Media,
-        seen: &Arc<Seen>,
+        terms: Terms,
     ) -> Result<Ready, Invalid> {
-        let loaded = self.loaded_seen(kept.clone(), moving, media, seen).await.map_err(Invalid)?;
+        let seen = terms.seen.clone();
+        let loaded = self.loaded(kept.clone(), moving, terms).await.map_err(Invalid)?;
         let identity = self.identity.clone();
         let patient = Patient::new(&self.shelf, seen.clone(), PATIENCE);
         let work = move || {
@@ -57,21 +74,11 @@ impl Reconciler {
         &self,
         kept: Arc<Kept>,
         moving: Option<&Name>,
-        media: Media,
-    ) -> Result<Loaded, String> {
-        self.loaded_seen(kept, moving, media, &Arc::default()).await
-    }
-
-    async fn loaded_seen(
-        &self,
-        kept: Arc<Kept>,
-        moving: Option<&Name>,
-        media: Media,
-        seen: &Arc<Seen>,
+        terms: impl Into<Terms>,
     ) -> Result<Loaded, String> {
         let roots = roots(&kept, moving);
         let memory = self.memory.clone();
-        self.read(kept, media, seen.clone(), move |kept, library, options| {
+        self.read(kept, terms.into(), move |kept, library, options| {
             let mut memory = lock(&memory);
             let sources = memory.sources(&kept.files, &roots);
             let inside =
@@ -90,7 +97,7 @@ impl Reconciler {
         if self.sources.len() > 1 {
             return self.loaded(kept, Some(moving), Media::Required).await;
         }
-        self.read(kept, Media::Required, Arc::default(), |kept, library, options| {
+        self.read(kept, Media::Required.into(), |kept, library, options| {
             Ok(survey(kept.revision.clone(), &kept.files, library, options, Depth::EveryFirmware))
         })
         .await
@@ -101,17 +108,23 @@ impl Reconciler {
     async fn read(
         &self,
         kept: Arc<Kept>,
-        media: Media,
-        seen: Arc<Seen>,
+        terms: Terms,
         work: impl FnOnce(&Kept, &dyn Library, &Options) -> Result<Loaded, String> + Send + 'static,
     ) -> Result<Loaded, String> {
         let mut shelf = self.shelf.with_copies(kept.copies.clone());
-        if let Some(root) = kept.root.as_ref().filter(|root| root.is_dir()) {
+        // A tree that an earlier release took from a directory of this host: only the source's own.
+        if let Some(root) = kept.root.as_ref().filter(|root| self.is_source(root)) {
             shelf = shelf.with_directory(root.clone());
         }
-        let options = Options { media, fallback: self.fallback.clone() };
-        let task =
-            tokio::task::spawn_blocking(move || work(&kept, &Patient::new(&shelf, seen, PATIENCE), &options));
+        let Terms { media, sent, seen } = terms;
+        let (options, folder) = (Options { media, fallback: self.fallback.clone() }, self.posted.clone());
+        let task = tokio::task::spawn_blocking(move || {
+            let Kept { files, copies, .. } = &*kept;
+            let patient = Patient::new(&shelf, seen.clone(), PATIENCE);
+            let (shelf, folder, sent) = (&shelf, &*folder, sent.as_deref());
+            let library = Posted { shelf, others: &patient, seen, files, copies, folder, sent };
+            work(&kept, &library, &options)
+        });
         task.await.unwrap_or_else(|error| Err(format!("loading ended unexpectedly: {error}")))
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::load::Terms;
 use super::{Invalid, Kept, Media, Ready, Reconciler};
 use crate::daemon::parts::{Piece, roots};
 use crate::media::Seen;
@@ -137,17 +138,7 @@ fn split(kept: &Kept) -> Option<(Kept, Kept, Selection)> {
 }
 
 impl Reconciler {
-    /// Loads a tree, whole or in part.
-    pub(super) async fn load(
-        &self,
-        kept: Arc<Kept>,
-        moving: Option<&Name>,
-        media: Media,
-    ) -> Result<Ready, Invalid> {
-        self.load_seen(kept, moving, media, &Arc::default()).await
-    }
-
-    /// The same; what is looked at outside the sources is noted in `seen`.
+    /// As [`Reconciler::load`]; what is looked at outside the sources is noted in `seen`.
     pub(super) async fn load_seen(
         &self,
         kept: Arc<Kept>,
@@ -155,12 +146,24 @@ impl Reconciler {
         media: Media,
         seen: &Arc<Seen>,
     ) -> Result<Ready, Invalid> {
+        self.load(kept, moving, Terms { media, sent: None, seen: seen.clone() }).await
+    }
+
+    /// Loads a tree, whole or in part.
+    pub(super) async fn load(
+        &self,
+        kept: Arc<Kept>,
+        moving: Option<&Name>,
+        terms: impl Into<Terms>,
+    ) -> Result<Ready, Invalid> {
+        let terms = terms.into();
         let Some((top, base, selection)) = split(&kept) else {
-            return self.load_whole(kept, moving, media, seen).await;
+            return self.load_whole(kept, moving, terms).await;
         };
         // What is served already is not held to media that went away since.
-        let before = Box::pin(self.load_seen(Arc::new(base), moving, Media::Lenient, seen)).await?;
-        let after = Box::pin(self.load_seen(Arc::new(top), moving, media, seen)).await?;
+        let lenient = Terms { media: Media::Lenient, sent: None, seen: terms.seen.clone() };
+        let before = Box::pin(self.load(Arc::new(base), moving, lenient)).await?;
+        let after = Box::pin(self.load(Arc::new(top), moving, terms)).await?;
         let mut desired = compose(&before.desired, &after.desired, &selection).map_err(Invalid)?;
         desired.revision = kept.revision.clone();
         let secrets = match (&*before.secrets, &*after.secrets) {

@@ -1,23 +1,40 @@
 //! Trees that somebody sends: planned, or applied in the place of a source's latest revision.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::load::Terms;
 use super::{Adopted, Invalid, Ready, Reconciler, listed, lock, part, same};
 use crate::api::types::{Apply, Outcome, Tree};
 use crate::daemon::parts::Piece;
+use crate::daemon::posted::{Places, Sent};
 use crate::daemon::{now, preview};
-use crate::desired::Media;
-use crate::model::Name;
+use crate::desired::{Desired, Media};
+use crate::model::{Inventory, Name};
 use crate::plan::{self, Consent};
 use crate::store::Kept;
+
+/// Longest wait for the digests of files that a tree describes. They are known then, sooner or later.
+const COMPARING: Duration = Duration::from_secs(60);
+
+/// The source, its part, everything with it, and what is known of the files.
+type FromTree = (Name, Piece, Arc<Kept>, Arc<Sent>);
+
+/// The files on disk that the boots of a revision are served from.
+pub(super) fn media_of(desired: &Desired) -> impl Iterator<Item = PathBuf> {
+    let boots = desired.boots.values().flat_map(|boot| std::iter::once(&boot.kernel).chain(&boot.initrd));
+    boots.filter_map(|file| Some(file.entry.as_ref()?.path.to_path_buf()))
+}
 
 impl Reconciler {
     /// `POST /v1/plan`.
     pub async fn plan(&self, tree: Tree) -> Result<Outcome, String> {
-        let (name, _, kept) = self.kept(tree)?;
-        match self.load_sent(kept, &name).await {
+        let (name, _, kept, sent) = match self.kept(tree).await? {
+            Ok(kept) => kept,
+            Err(problems) => return Ok(Outcome::Invalid { problems }),
+        };
+        match self.load_sent(kept, &name, sent).await {
             Ok(Ready { desired, secrets }) => {
                 let table = self.keeper.table();
                 let changed = preview::changed_secrets(&table.secrets, &secrets, &desired);
@@ -28,7 +45,7 @@ impl Reconciler {
                 };
                 tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())
             }
-            Err(Invalid(problems)) => Ok(Outcome::Invalid { problems }),
+            Err(outcome) => Ok(outcome),
         }
     }
 
@@ -44,10 +61,13 @@ impl Reconciler {
             return Ok(Outcome::Moved { reasons: moved });
         }
         let expected = expected.or(ticket.as_ref().map(|ticket| (ticket.lineage.clone(), ticket.serial)));
-        let (name, piece, kept) = self.kept(tree)?;
-        let ready = match self.load_sent(kept.clone(), &name).await {
+        let (name, piece, kept, sent) = match self.kept(tree).await? {
+            Ok(kept) => kept,
+            Err(problems) => return Ok(Outcome::Invalid { problems }),
+        };
+        let ready = match self.load_sent(kept.clone(), &name, sent).await {
             Ok(ready) => ready,
-            Err(Invalid(problems)) => return Ok(Outcome::Invalid { problems }),
+            Err(outcome) => return Ok(outcome),
         };
         if let Some(pinned) = self.pinned() {
             let plan = plan::diff(&ready.desired, &self.keeper.table());
@@ -68,17 +88,6 @@ impl Reconciler {
             Adopted::Held(plan, holds) => Outcome::Held { plan, holds },
             Adopted::Stale(plan) => Outcome::Stale { plan },
         })
-    }
-
-    /// Loads a tree that was sent. Its files are those that are served already where they are the same.
-    async fn load_sent(&self, kept: Arc<Kept>, name: &Name) -> Result<Ready, Invalid> {
-        let ready = self.load(kept, Some(name), Media::Required).await?;
-        let table = self.keeper.table();
-        let Ready { desired, secrets } = ready;
-        let settled = tokio::task::spawn_blocking(move || same::settled(desired, &table.desired)).await;
-        let desired =
-            settled.map_err(|error| Invalid(format!("comparing files ended unexpectedly: {error}")))?;
-        Ok(Ready { desired, secrets })
     }
 
     /// Why a tree can't be applied here: the next commit would put the daemon's own environment back.
@@ -107,18 +116,50 @@ impl Reconciler {
         })
     }
 
+    /// What can be served of a tree that was sent; else what became of it. Its files are those that are
+    /// served already where they are the same.
+    async fn load_sent(&self, kept: Arc<Kept>, name: &Name, sent: Arc<Sent>) -> Result<Ready, Outcome> {
+        let terms = Terms { sent: Some(sent.clone()), ..Terms::from(Media::Required) };
+        let loaded = self.load(kept, Some(name), terms).await;
+        let files = sent.wanted();
+        if !files.is_empty() {
+            return Err(Outcome::Wanted { files });
+        }
+        let Ready { desired, secrets } = loaded.map_err(|Invalid(problems)| Outcome::Invalid { problems })?;
+        let table = self.keeper.table();
+        let settled = tokio::task::spawn_blocking(move || same::settled(desired, &table.desired)).await;
+        let problems = |error| format!("comparing files ended unexpectedly: {error}");
+        let desired = settled.map_err(|error| Outcome::Invalid { problems: problems(error) })?;
+        Ok(Ready { desired, secrets })
+    }
+
+    /// Where files of a source may lie.
+    fn places(&self, name: &Name) -> Places {
+        let root = self.sources.get(name).and_then(|source| match &source.place.inventory {
+            Inventory::Directory(path) => Some(path.clone()),
+            Inventory::Git(_) | Inventory::Own => None,
+        });
+        let images = media_of(&self.keeper.table().desired).collect();
+        Places { copies: lock(&self.parts).copies_of(name), root, images }
+    }
+
     /// A tree that was sent, which from now on stands for the latest revision of the source it
-    /// names: that, its part, and everything with it.
-    fn kept(&self, tree: Tree) -> Result<(Name, Piece, Arc<Kept>), String> {
+    /// names: that, its part, and everything with it. The inner error is what is wrong with the tree.
+    async fn kept(&self, tree: Tree) -> Result<Result<FromTree, String>, String> {
+        if let Some(problems) = tree.strange() {
+            return Ok(Err(problems));
+        }
         let files = tree.bytes();
-        let Tree { revision, root, source, environment, files: _, sealed: _, selection } = tree;
+        let Tree { revision, source, environment, files: _, binary: _, media, selection } = tree;
         let name = self.named(source.as_deref())?;
-        let piece = Piece {
-            revision: revision.into(),
-            root: root.map(PathBuf::from),
-            files,
-            copies: BTreeMap::new(),
-        };
+        let prefix = if self.sources.len() > 1 { format!("{name}:") } else { String::new() };
+        let (places, shelf) = (self.places(&name), self.shelf.clone());
+        // Files are read here, to compare them.
+        let look = move || Sent::find(prefix, places, media, &shelf);
+        let look = tokio::time::timeout(COMPARING, tokio::task::spawn_blocking(look)).await;
+        let look = look.map_err(|_| "the tree's files are still being compared; try again in a minute")?;
+        let (sent, copies) = look.map_err(|error| error.to_string())?;
+        let piece = Piece { revision: revision.into(), root: None, files, copies };
         let piece = match selection.is_all() {
             true => piece,
             false => {
@@ -133,7 +174,7 @@ impl Reconciler {
             return Err("too many partial applies in a row: apply everything first".into());
         }
         let environment = environment.map(Arc::from).or(self.environment.clone());
-        Ok((name, piece, Arc::new(Kept { environment, ..kept })))
+        Ok(Ok((name, piece, Arc::new(Kept { environment, ..kept }), Arc::new(sent))))
     }
 
     /// What is served of a source, for part of a revision to be put on top; with its environment.

@@ -1,0 +1,294 @@
+//! Who may ask the daemon for what: other users of its host, pages in a browser, daemons of other
+//! network namespaces, callers that take their time.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use super::daemon::{Daemon, VOLDEMORTCTL, detect};
+use super::net::{Net, has, within};
+
+const API: &str = "127.0.0.1:12345";
+const MANIFEST: &str = "[subnet.lab]\ncidr = '10.0.10.0/24'\n[boot.local]\nkernel = 'files/vmlinuz'\n\
+                        [deployment.harry]\nmac = '00:11:22:33:44:55'\naddress = '10.0.10.30'\nboot = 'local'\n";
+/// A user of this host that is nobody.
+const NOBODY: &str = "65534";
+
+/// A daemon whose socket lies in the test's folder, with an inventory; and its token.
+struct House {
+    net: Net,
+    folder: tempfile::TempDir,
+    daemon: Daemon,
+    token: String,
+}
+
+impl House {
+    fn new() -> Option<House> {
+        let net = Net::new()?;
+        let folder = tempfile::tempdir().unwrap();
+        let here = folder.path();
+        std::fs::set_permissions(here, std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::create_dir_all(here.join("inventory/files")).unwrap();
+        std::fs::write(here.join("inventory/lab.toml"), MANIFEST).unwrap();
+        std::fs::write(here.join("inventory/files/vmlinuz"), "the kernel").unwrap();
+        let config = detect(&net, here);
+        let text = std::fs::read_to_string(&config).unwrap();
+        let listen = format!("unix:{}", here.join("api.sock").display());
+        let ours = text.replace("unix:/run/voldemort/api.sock", &listen);
+        assert_ne!(ours, text);
+        std::fs::write(&config, ours).unwrap();
+        let daemon = Daemon::start(&net, &config, &here.join("inventory").display().to_string());
+        let line = daemon.said.iter().find(|line| line.contains("token: ")).unwrap();
+        let file = PathBuf::from(line.split("token: ").nth(1).unwrap().trim_end_matches(')'));
+        let metadata = std::fs::metadata(&file).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o600);
+        let token = std::fs::read_to_string(&file).unwrap().trim().to_owned();
+        Some(House { net, folder, daemon, token })
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.folder.path().join("api.sock")
+    }
+
+    /// `voldemortctl` as a user.
+    fn ctl(&self, user: &str, words: &[&str]) -> Output {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.net.server, "setpriv", "--reuid", user, "--regid", user]);
+        command.args(["--clear-groups", VOLDEMORTCTL]).args(words).stdin(Stdio::null());
+        command.output().unwrap()
+    }
+
+    /// One request in the daemon's namespace: status, head and body.
+    fn ask(&self, head: &str, body: &str) -> (u16, String) {
+        within(&self.net.server, || {
+            let mut stream = TcpStream::connect(API).unwrap();
+            stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+            let length = body.len();
+            let text = format!("{head}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}");
+            let _ = stream.write_all(text.as_bytes());
+            let mut answer = Vec::new();
+            let _ = stream.read_to_end(&mut answer);
+            let answer = String::from_utf8_lossy(&answer).into_owned();
+            let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+            (status, answer)
+        })
+    }
+
+    /// The head of a request with the token.
+    fn head(&self, line: &str) -> String {
+        format!(
+            "{line} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {}\r\nContent-Type: application/json",
+            self.token
+        )
+    }
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn another_user_of_the_host_reads_and_commands_nothing() {
+    if !has("setpriv") {
+        return;
+    }
+    let Some(house) = House::new() else { return };
+    let socket = house.socket().display().to_string();
+    assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o660);
+    for words in
+        [&["get", "status"][..], &["suspend"], &["update", "deployment", "harry", "--disk", "/dev/vda"]]
+    {
+        let by_socket = house.ctl(NOBODY, &[&["--server", &socket], words].concat());
+        assert_eq!(by_socket.status.code(), Some(6), "{words:?}: {}", err(&by_socket));
+        assert!(err(&by_socket).contains("usermod -aG voldemort"), "{}", err(&by_socket));
+        let by_tcp = house.ctl(NOBODY, &[&["--server", API], words].concat());
+        assert_eq!(by_tcp.status.code(), Some(6), "{words:?}: {}", err(&by_tcp));
+        assert!(err(&by_tcp).contains("--token-file"), "{}", err(&by_tcp));
+    }
+    // Root does both, and a wrong token is told.
+    for server in [&*socket, API] {
+        let status = house.ctl("0", &["--server", server, "get", "status"]);
+        assert!(status.status.success(), "{}", err(&status));
+    }
+    let wrong = house.folder.path().join("wrong");
+    std::fs::write(&wrong, "wrong\n").unwrap();
+    let refused = house.ctl("0", &["--token-file", wrong.to_str().unwrap(), "get", "status"]);
+    assert_eq!(refused.status.code(), Some(6), "{}", err(&refused));
+    assert!(err(&refused).contains("not one of this daemon"), "{}", err(&refused));
+    assert_eq!(house.daemon.stop(), Some(0));
+    assert!(!Path::new(&socket).exists());
+    let away = Command::new(VOLDEMORTCTL).args(["--server", &socket, "get", "status"]).output().unwrap();
+    assert_eq!(away.status.code(), Some(5), "{}", err(&away));
+}
+
+#[test]
+fn every_error_has_one_form() {
+    let Some(house) = House::new() else { return };
+    let plain = |host: &str, line: &str| {
+        let head = format!("{line} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {}", house.token);
+        house.ask(&head, "")
+    };
+    let tree = |more: &str| format!("{{\"revision\":\"x\",\"files\":{{\"a.toml\":\"x\"}}{more}}}");
+    let cases = [
+        (421, plain("rebound.example", "GET /v1/status")),
+        (400, plain("localhost\r\nHost: localhost", "GET /v1/status")),
+        (404, plain("localhost", "GET /v1/nothing")),
+        (405, plain("localhost", "POST /v1/status")),
+        (400, plain("localhost", "GET /v1/status?colour=red")),
+        (400, plain("localhost", "GET /v1/events?after=x")),
+        (410, plain("localhost", "GET /v1/events?after=500")),
+        (410, plain("localhost", "GET /v1/events?after=1&lineage=another")),
+        (404, plain("localhost", "GET /v1/deployments/nobody")),
+        (404, plain("localhost", "GET /v1/why/nobody")),
+        (400, plain("localhost", "GET /v1/deployments/%ff")),
+        (415, plain("localhost", "POST /v1/plan")),
+        (401, house.ask("GET /v1/status HTTP/1.1\r\nHost: localhost", "")),
+        (401, house.ask("GET /metrics HTTP/1.1\r\nHost: localhost", "")),
+        (400, house.ask(&house.head("POST /v1/plan"), "{")),
+        (400, house.ask(&house.head("POST /v1/plan"), &tree(",\"root\":\"/etc\""))),
+        (422, house.ask(&house.head("POST /v1/plan"), &tree(""))),
+        (422, house.ask(&house.head("POST /v1/plan"), &tree("").replace("a.toml", "../a.toml"))),
+        (422, house.ask(&house.head("POST /v1/plan"), &tree("").replace("a.toml", ".base/.note.json"))),
+        (409, house.ask(&house.head("POST /v1/orders"), "{\"order\":\"resume\"}")),
+        (400, house.ask(&house.head("POST /v1/orders"), "{\"order\":\"resume\",\"for\":\"ever\"}")),
+        (
+            422,
+            house.ask(
+                &house.head("POST /v1/edits"),
+                "{\"edit\":{\"verb\":\"update\",\"kind\":\"deployment\",\"name\":\"harry\",\
+                 \"settings\":[{\"path\":[\"boot\"],\"value\":\"nothing\"}]}}",
+            ),
+        ),
+    ];
+    for (at, (code, (status, answer))) in cases.iter().enumerate() {
+        assert_eq!(status, code, "{at}: {answer}");
+        assert!(answer.to_lowercase().contains("content-type: application/problem+json"), "{at}: {answer}");
+        let body = answer.split("\r\n\r\n").nth(1).unwrap();
+        let body = body.trim_start_matches(|c: char| c != '{');
+        let body: serde_json::Value =
+            serde_json::Deserializer::from_str(body).into_iter().next().unwrap().unwrap();
+        assert_eq!(body["status"], *code, "{at}");
+        assert!(body["detail"].as_str().is_some_and(|detail| !detail.is_empty()), "{at}: {answer}");
+    }
+    let (status, answer) = plain("localhost", "GET /v1/events");
+    assert_eq!(status, 200);
+    assert!(answer.contains("\"lineage\":\"") && answer.contains("\"oldest\":"), "{answer}");
+    assert_eq!(house.daemon.stop(), Some(0));
+}
+
+#[test]
+fn a_posted_tree_reaches_no_file_of_the_host() {
+    let Some(house) = House::new() else { return };
+    let secret = house.folder.path().join("secret");
+    std::fs::write(&secret, "the age key").unwrap();
+    let link = house.folder.path().join("inventory/files/link");
+    std::os::unix::fs::symlink("vmlinuz", link).unwrap();
+    let plan = |kernel: &str, more: &str| {
+        let manifest = MANIFEST.replace("files/vmlinuz", kernel);
+        let body = serde_json::json!({ "revision": "x", "files": { "lab.toml": manifest } }).to_string();
+        let body = body.replacen('{', &format!("{{{more}"), 1);
+        house.ask(&house.head("POST /v1/plan"), &body)
+    };
+    for kernel in [secret.to_str().unwrap(), "/etc/shadow", "/nowhere", "/etc/../etc/shadow", "../secret"] {
+        let (status, answer) = plan(kernel, "");
+        assert_eq!(status, 422, "{kernel}: {answer}");
+        assert!(!answer.contains("no such file"), "{kernel}: {answer}");
+    }
+    let described = |sha256: &str| {
+        let blob = serde_json::json!({ "length": 10, "mark": "x", "sha256": sha256 });
+        plan("files/vmlinuz", &format!("\"media\":{{\"files/vmlinuz\":{blob}}},"))
+    };
+    let digest = "9b7e7b4a0e0b5ac36e7c9aef0e6d0e0e3f1c8bd4d2ce3f5a2b9b4ad0d5ad7d10";
+    let (status, answer) = described(digest);
+    assert_eq!(status, 422, "{answer}");
+    assert!(answer.contains("[media] paths"), "{answer}");
+    // What the source has is used, and what is sent.
+    let command = |words: &[&str]| {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &house.net.server, super::daemon::VOLDEMORT]).args(words);
+        command.stdin(Stdio::null()).output().unwrap()
+    };
+    let other = house.folder.path().join("other");
+    std::fs::create_dir_all(other.join("files")).unwrap();
+    std::fs::write(other.join("lab.toml"), MANIFEST.replace(".30", ".31")).unwrap();
+    std::fs::write(other.join("files/vmlinuz"), [0xff; 1000]).unwrap();
+    let server = house.socket().display().to_string();
+    let apply = |directory: &Path| {
+        command(&["apply", directory.to_str().unwrap(), "--auto-approve", "--server", &server])
+    };
+    let applied = apply(&other);
+    assert!(applied.status.success(), "{}", err(&applied));
+    house.net.client_ip(&["address", "add", "10.0.10.31/24", "dev", "cli"]);
+    if has("curl") {
+        let kernel = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code} %{size_download}"];
+        let served =
+            house.net.client_output(&[&kernel[..], &["http://10.0.10.1/local/files/vmlinuz"]].concat());
+        assert_eq!(served, "200 1000");
+    }
+    // One that is too large to be sent, and is nowhere.
+    std::fs::write(other.join("files/vmlinuz"), vec![0xff; (1 << 20) + 1]).unwrap();
+    let refused = apply(&other);
+    assert_eq!(refused.status.code(), Some(1), "{}", err(&refused));
+    assert!(err(&refused).contains("[media] paths"), "{}", err(&refused));
+    assert_eq!(house.daemon.stop(), Some(0));
+}
+
+#[test]
+fn two_daemons_of_one_host_are_two() {
+    let (Some(one), Some(two)) = (Net::new(), Net::new()) else { return };
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let daemons = [&one, &two].into_iter().zip(&folders).map(|(net, folder)| {
+        let root = folder.path().join("inventory");
+        std::fs::create_dir_all(&root).unwrap();
+        Daemon::start(net, &detect(net, folder.path()), &root.display().to_string())
+    });
+    let daemons: Vec<Daemon> = daemons.collect();
+    for (net, folder) in [&one, &two].into_iter().zip(&folders) {
+        let status = net.server_output(&[VOLDEMORTCTL, "get", "status"]);
+        let own = folder.path().join("inventory").display().to_string();
+        assert!(status.contains(&own), "{status}");
+    }
+    for daemon in daemons {
+        assert_eq!(daemon.stop(), Some(0));
+    }
+}
+
+#[test]
+fn slow_callers_keep_nobody_out_and_a_closed_pipe_is_no_mistake() {
+    let Some(house) = House::new() else { return };
+    let connect = |text: &str, count: usize| {
+        within(&house.net.server, || {
+            let one = |_| {
+                let mut stream = TcpStream::connect(API).unwrap();
+                let _ = stream.write_all(text.as_bytes());
+                stream
+            };
+            (0..count).map(one).collect::<Vec<_>>()
+        })
+    };
+    let get = |server: &str| {
+        let asked = Instant::now();
+        let status = house.ctl("0", &["--server", server, "get", "status"]);
+        assert!(status.status.success(), "{}", err(&status));
+        asked.elapsed()
+    };
+    // Nobody known, and nothing said: they make room.
+    let idle = connect("GET /v1/status HTTP/1.1\r\n", 700);
+    assert!(get(API) < Duration::from_secs(4));
+    drop(idle);
+    // Known ones whose bodies do not come: they have their time, and no more.
+    let head = house.head("POST /v1/apply");
+    let slow = connect(&format!("{head}\r\nContent-Length: 1000\r\n\r\n{{"), 520);
+    assert!(get(&house.socket().display().to_string()) < Duration::from_secs(4));
+    assert!(get(API) < Duration::from_secs(20));
+    drop(slow);
+    if has("sh") {
+        let line = format!("{VOLDEMORTCTL} --server {} get status | head -0", house.socket().display());
+        let output = Command::new("sh").args(["-c", &line]).output().unwrap();
+        assert_eq!(err(&output), "");
+    }
+    assert_eq!(house.daemon.stop(), Some(0));
+}
