@@ -19,6 +19,7 @@ mod saved;
 pub mod schema;
 pub mod secret;
 pub mod start;
+pub mod state;
 pub mod tree;
 pub mod try_;
 pub mod why;
@@ -47,6 +48,8 @@ pub enum Command {
     Apply(apply::Arguments),
     /// Starts the daemon
     Start(start::Arguments),
+    /// Checks, copies or puts back the daemon's state directory
+    State(state::Args),
     /// Boots a deployment in a throw-away virtual machine and shows the timeline
     Try(try_::Arguments),
     /// Writes a new, commented inventory
@@ -86,6 +89,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Apply(arguments) => apply::run(&arguments),
         Command::Try(arguments) => try_::run(&arguments),
         Command::Why(arguments) => why::run(&arguments),
+        Command::State(arguments) => state::run(&arguments),
         Command::Start(arguments) => start::run(&arguments),
         Command::Config(arguments) => config::run(&arguments),
         Command::Iso(arguments) => iso::run(&arguments),

@@ -5,7 +5,7 @@ pub mod detect;
 pub mod host;
 mod inventory;
 mod listen;
-mod read;
+pub mod read;
 pub mod runtime;
 mod tree;
 

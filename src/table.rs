@@ -76,6 +76,11 @@ pub struct Table {
     pub learned: imbl::HashMap<Mac, Name>,
     /// Machines whose mark two cards showed at a time: nobody is taken for them by a mark.
     pub contested: imbl::OrdMap<Name, Contest>,
+    /// Saved plans that were applied, and the serials they were made for: each is good once.
+    pub used_plans: imbl::OrdMap<Arc<str>, u64>,
+    /// Deployments and machines of which a stored record does not fit its digest: what it said is not
+    /// known, so that nothing is installed.
+    pub damaged: imbl::OrdSet<Name>,
     pub leases: Leases,
     pub leases6: Leases6,
     pub secrets: Arc<Secrets>,
@@ -247,6 +252,8 @@ impl Table {
             seen: imbl::OrdMap::new(),
             learned: imbl::HashMap::new(),
             contested: imbl::OrdMap::new(),
+            used_plans: imbl::OrdMap::new(),
+            damaged: imbl::OrdSet::new(),
             leases: Leases::default(),
             leases6: Leases6::default(),
             secrets: Arc::default(),

@@ -47,7 +47,8 @@ pub struct Status {
     /// Every source.
     #[serde(default)]
     pub sources: Vec<SourceStatus>,
-    /// What machines suffer from, in words: dynamic ranges that are used up, hardware marks that two
+    /// What is wrong with the state directory (it can't be written, or records in it are not believed), and
+    /// what machines suffer from, in words: dynamic ranges that are used up, hardware marks that two
     /// machines show, deployments with an address of this host.
     #[serde(default)]
     pub troubles: Vec<String>,

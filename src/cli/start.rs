@@ -8,6 +8,7 @@ use super::Exit;
 use super::exit::talk;
 use crate::config::Config;
 use crate::daemon::start;
+use crate::store::{Accept, Loss};
 
 #[derive(Args, Debug)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -36,6 +37,9 @@ pub struct Services {
     /// For the first start alone
     #[arg(long)]
     new_site: bool,
+    /// Start although a part of the state directory was lost; to be given once, by hand
+    #[arg(long, value_name = "leases|records|key")]
+    accept_loss: Vec<Loss>,
 }
 
 pub fn run(arguments: &Arguments) -> Exit {
@@ -59,7 +63,7 @@ pub fn run(arguments: &Arguments) -> Exit {
     }
     config.state.new_site = services.new_site;
     crate::stay_small();
-    match start::run(config) {
+    match start::run(config, Accept(services.accept_loss.clone())) {
         Ok(()) => Exit::Done,
         Err(error) => {
             talk(&format!("voldemort can't start: {error}"));

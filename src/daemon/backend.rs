@@ -69,6 +69,15 @@ impl Daemon {
     }
 }
 
+impl Daemon {
+    /// What is wrong with the state directory, then what machines suffer from.
+    fn troubles(&self, table: &Table) -> Vec<String> {
+        let mut troubles = self.keeper.storage().borrow().sentences();
+        troubles.extend(convert::troubles(table, now()));
+        troubles
+    }
+}
+
 impl Backend for Daemon {
     fn table(&self) -> Arc<Table> {
         self.keeper.table()
@@ -98,7 +107,7 @@ impl Backend for Daemon {
             services: self.services(),
             source: urgent.or(sources.first()).cloned().unwrap_or_default(),
             sources,
-            troubles: convert::troubles(&table, now()),
+            troubles: self.troubles(&table),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::desired::Desired;
 use crate::media::Entry;
 use crate::model::{Cidr, Mac, Name, PowerState, Time};
 use crate::plan::{self, Consent, Hold, Plan};
-use crate::store::{Batch, EVENTS_MAX, Kept, Lists, Saved, Store};
+use crate::store::{Batch, Damage, EVENTS_MAX, Kept, Lists, Saved, Store};
 use crate::table::lease::{LeaseOutcome, LeaseRequest};
 use crate::table::looping::Loops;
 use crate::table::upkeep::{Changed, Freed};
@@ -29,6 +29,8 @@ use crate::table::{
 const QUEUE_MAX: usize = 16_384;
 /// Leases, events and other requests that share one commit at most, about.
 const BATCH_MAX: usize = 2_048;
+/// Saved plans that were applied and are remembered at most.
+const USED_MAX: usize = 256;
 
 /// A way to the keeper and to what it publishes; cheap to clone.
 #[derive(Clone)]
@@ -41,6 +43,24 @@ pub struct Keeper {
     echoes: Arc<Echoes>,
     writing: Arc<AtomicU64>,
     reboots: Reboots,
+    storage: watch::Receiver<Storage>,
+}
+
+/// How it stands with the state directory.
+#[derive(Clone, Debug, Default)]
+pub struct Storage {
+    /// Why batches can't be written, and since when.
+    pub trouble: Option<(Arc<str>, Time)>,
+    /// Records that are not believed, a sentence each, until somebody settles them.
+    pub damaged: Arc<[String]>,
+}
+
+impl Storage {
+    /// What is wrong, a sentence each; nothing where all is well.
+    pub fn sentences(&self) -> Vec<String> {
+        let trouble = self.trouble.iter().map(|(why, since)| format!("{why} (since {since})"));
+        trouble.chain(self.damaged.iter().cloned()).collect()
+    }
 }
 
 /// Deployments whose machines booted again after they got their answers: the epoch of the installation,
@@ -77,6 +97,8 @@ pub struct Proposal {
     pub consent: Consent,
     /// Lineage and serial the plan was made for; `None` adopts over whatever there is.
     pub expected: Option<(String, u64)>,
+    /// The saved plan it is of, which is good once.
+    pub plan: Option<Arc<str>>,
 }
 
 type Reply<T> = oneshot::Sender<Result<T, KeeperError>>;
@@ -123,9 +145,13 @@ impl Keeper {
     pub fn spawn(store: Store, mut saved: Saved, server: Server) -> (Keeper, std::thread::JoinHandle<()>) {
         let (queue, requests) = mpsc::channel(QUEUE_MAX);
         let table = table_of(&saved, server);
-        let next = saved.events.last().map_or(1, |(sequence, _)| sequence + 1);
+        let next = saved.next_event.max(1);
         let (announce, latest) = watch::channel(next - 1);
         let tables = Arc::new(ArcSwap::from_pointee(table.clone()));
+        let damaged: Vec<Damage> = saved.damaged.iter().filter(|damage| damage.lasts()).cloned().collect();
+        let remarks = saved.remarks.iter().cloned().chain(saved.damaged.iter().map(Damage::to_string));
+        let remarks: Vec<String> = remarks.collect();
+        let (store_state, storage) = watch::channel(Storage { trouble: None, damaged: sentences(&damaged) });
         let journal = Arc::new(Mutex::new(VecDeque::from(std::mem::take(&mut saved.events))));
         let tally = Arc::new(Tally::default());
         let writing = Arc::new(AtomicU64::new(0));
@@ -138,9 +164,12 @@ impl Keeper {
             tally: tally.clone(),
             echoes: Arc::default(),
             reboots: Reboots::default(),
+            storage,
         };
         let mut run = Run {
             store,
+            storage: store_state,
+            damaged,
             table,
             tables,
             journal,
@@ -158,7 +187,12 @@ impl Keeper {
             closed: false,
         };
         if saved.new_site && saved.serial == 0 {
-            run.batch.notes.push((trust::NOTE, run.table.trust.note()));
+            run.batch.notes.push((trust::NOTE.into(), run.table.trust.note()));
+        }
+        for remark in remarks {
+            tracing::warn!("{remark}");
+            run.batch.events.push((run.next, Event::new(now(), Stage::Daemon, remark)));
+            run.next += 1;
         }
         let thread = std::thread::Builder::new()
             .name("keeper".into())
@@ -173,6 +207,11 @@ impl Keeper {
 
     pub fn tables(&self) -> Arc<ArcSwap<Table>> {
         self.tables.clone()
+    }
+
+    /// Sees how it stands with the state directory.
+    pub fn storage(&self) -> watch::Receiver<Storage> {
+        self.storage.clone()
     }
 
     pub async fn adopt(&self, proposal: Proposal) -> Result<Adopted, KeeperError> {
@@ -342,6 +381,7 @@ impl Keeper {
 
 /// The table as it was when the daemon stopped; what is desired comes with the first revision.
 fn table_of(saved: &Saved, server: Server) -> Table {
+    let guarding = saved.damaged.iter().filter(|damage| damage.guards_disks());
     let tenant = |(deployment, machine): &(Name, Name)| (machine.clone(), deployment.clone());
     Table {
         lineage: saved.lineage.as_str().into(),
@@ -353,6 +393,9 @@ fn table_of(saved: &Saved, server: Server) -> Table {
         trust: trust_of(saved),
         served: saved.served.iter().map(|(name, one)| (name.clone(), Arc::new(one.clone()))).collect(),
         protected: saved.protected.iter().cloned().collect(),
+        learned: saved.cards.iter().cloned().collect(),
+        used_plans: saved.used.iter().map(|(id, serial)| (Arc::<str>::from(id.as_str()), *serial)).collect(),
+        damaged: guarding.flat_map(Damage::subjects).collect(),
         leases: Leases::restore(saved.leases.iter().cloned()),
         leases6: Leases6::restore(saved.leases6.iter().cloned()),
         memo: Some(Arc::default()),
@@ -362,6 +405,9 @@ fn table_of(saved: &Saved, server: Server) -> Table {
 
 /// A state whose serial was never raised has adopted nothing: it is new.
 fn trust_of(saved: &Saved) -> Trust {
+    if saved.restored {
+        return Trust::doubtful();
+    }
     let note = saved.notes.get(trust::NOTE).map(Vec::as_slice);
     let is_new = saved.serial == 0;
     match note {
@@ -373,6 +419,9 @@ fn trust_of(saved: &Saved) -> Trust {
 /// The keeper's own side.
 struct Run {
     store: Store,
+    storage: watch::Sender<Storage>,
+    /// Records that are not believed, until somebody settles them.
+    damaged: Vec<Damage>,
     table: Table,
     tables: Arc<ArcSwap<Table>>,
     journal: Arc<Mutex<VecDeque<(u64, Event)>>>,
@@ -399,7 +448,7 @@ impl Run {
         while !self.closed
             && let Some(command) = requests.blocking_recv()
         {
-            let before = self.table.clone();
+            let before = (self.table.clone(), self.next);
             let mut weight = command.weight();
             self.handle(command, now());
             while weight < BATCH_MAX
@@ -429,25 +478,62 @@ impl Run {
     }
 
     /// Makes the batch last, shows it, and tells who waits. When it can't be written, nothing
-    /// of it happened.
-    fn finish(&mut self, before: Table) -> bool {
+    /// of it happened: events and their numbers are taken back with the rest.
+    fn finish(&mut self, before: (Table, u64)) -> bool {
         let batch = std::mem::take(&mut self.batch);
         self.writing.store(now().0, Ordering::Release);
         let outcome = if batch.is_empty() { Ok(()) } else { self.store.commit(&batch) };
         self.writing.store(0, Ordering::Release);
         let outcome = outcome.map_err(|error| KeeperError::Store(error.to_string()));
         match &outcome {
-            Ok(()) => self.tables.store(Arc::new(self.table.clone())),
+            Ok(()) => {
+                if !batch.only_events() {
+                    self.stores(None);
+                }
+                self.tables.store(Arc::new(self.table.clone()));
+                self.settled(&batch);
+                self.publish(batch.events);
+            }
             Err(error) => {
-                tracing::error!(%error, "nothing of this batch was done");
-                self.table = before;
+                self.stores(Some(error.to_string()));
+                (self.table, self.next) = before;
             }
         }
-        self.publish(batch.events);
         for reply in self.replies.drain(..) {
             reply(outcome.clone());
         }
         outcome.is_ok()
+    }
+
+    /// Forgets damage that something was put in the place of.
+    fn settled(&mut self, batch: &Batch) {
+        if self.damaged.is_empty() {
+            return;
+        }
+        let table = &self.table;
+        let is_open = |one: &Damage| one.subjects().any(|name| table.damaged.contains(&name));
+        let before = self.damaged.len();
+        self.damaged.retain(|one| if one.guards_disks() { is_open(one) } else { !one.is_replaced_by(batch) });
+        if self.damaged.len() != before {
+            let damaged = sentences(&self.damaged);
+            self.storage.send_modify(|storage| storage.damaged = damaged);
+        }
+    }
+
+    /// Says once that batches can't be written, or can again.
+    fn stores(&mut self, trouble: Option<String>) {
+        let trouble = trouble.map(|why| Arc::<str>::from(format!("can't store: {why}")));
+        let known = self.storage.borrow().trouble.clone();
+        match (&known, &trouble) {
+            (None, None) => return,
+            (Some((known, _)), Some(why)) if known == why => return,
+            (_, Some(why)) => tracing::error!("{why}; nothing of this batch was done, and it is tried again"),
+            (Some((why, since)), None) => {
+                tracing::info!("the state can be written again (since {since}: {why})")
+            }
+        }
+        let since = known.map_or_else(now, |(_, since)| since);
+        self.storage.send_modify(|storage| storage.trouble = trouble.map(|why| (why, since)));
     }
 
     fn publish(&mut self, events: Vec<(u64, Event)>) {
@@ -492,7 +578,7 @@ impl Run {
             Command::Note(events) => events.into_iter().for_each(|event| self.note(event)),
             Command::Power(machine, state) => self.power(&machine, state, now),
             Command::Remember(name, note, reply) => {
-                self.batch.notes.push((name, note));
+                self.batch.notes.push((name.into(), note));
                 self.later(reply, ());
             }
             Command::Free(address, reply) => self.free(address, now, reply),
@@ -509,9 +595,12 @@ impl Run {
             Command::Tick => {
                 self.table.tick(now);
                 self.watch_clock(now);
-                self.writing.store(now.0, Ordering::Release);
-                self.store.flush();
-                self.writing.store(0, Ordering::Release);
+                if self.storage.borrow().trouble.is_some() {
+                    self.writing.store(now.0, Ordering::Release);
+                    let tried = self.store.probe();
+                    self.writing.store(0, Ordering::Release);
+                    self.stores(tried.err().map(|error| error.to_string()));
+                }
             }
             Command::Ping(reply) => self.later(reply, ()),
             Command::Networks(others) if others != self.table.server.others => {
@@ -525,7 +614,7 @@ impl Run {
     }
 
     fn adopt(&mut self, proposal: Proposal, now: Time, reply: Reply<Adopted>) {
-        let Proposal { desired, kept, secrets, consent, expected } = proposal;
+        let Proposal { desired, kept, secrets, consent, expected, plan: saved_plan } = proposal;
         let plan = plan::diff(&desired, &self.table);
         if expected.is_some_and(|expected| expected != (plan.lineage.clone(), plan.serial)) {
             return self.later(reply, Adopted::Stale(plan));
@@ -549,11 +638,15 @@ impl Run {
         self.installs_after(&former.installs);
         self.settle_source(kept.as_deref());
         self.tell_doubts(&former, now);
+        self.learn(&former.learned);
         self.batch.kept = kept;
         // A batch may hold several revisions: what the former ones changed is in it already.
         let lists = Lists::between(&former, &self.table);
         self.batch.lists.get_or_insert_default().extend(lists);
         self.batch.serial = Some(self.table.serial);
+        if let Some(id) = saved_plan {
+            self.use_up(id, plan.serial);
+        }
         self.later(reply, Adopted::Applied(plan));
     }
 
@@ -624,7 +717,8 @@ impl Run {
                 .any(|word| word.strip_prefix(&*scope).is_some_and(|revision| !revision.is_empty())),
         });
         if read && self.table.trust.settle(source) {
-            self.batch.notes.push((trust::NOTE, self.table.trust.note()));
+            self.batch.notes.push((trust::NOTE.into(), self.table.trust.note()));
+            self.batch.restored = Some(false);
         }
     }
 
@@ -644,6 +738,19 @@ impl Run {
             new.len()
         );
         self.note(Event::new(now, Stage::Daemon, text));
+    }
+
+    /// A saved plan is good once. The oldest are forgotten: the table's serial has left them behind.
+    fn use_up(&mut self, id: Arc<str>, serial: u64) {
+        self.batch.used.push((id.to_string(), Some(serial)));
+        self.table.used_plans.insert(id, serial);
+        if self.table.used_plans.len() > USED_MAX
+            && let Some(oldest) = self.table.used_plans.iter().min_by_key(|(_, serial)| **serial)
+        {
+            let oldest = oldest.0.clone();
+            self.table.used_plans.remove(&oldest);
+            self.batch.used.push((oldest.to_string(), None));
+        }
     }
 
     fn lease(&mut self, requests: &[LeaseRequest], done: Leased) {
@@ -724,7 +831,10 @@ impl Run {
         if self.hush.is_repeated(&event) {
             return;
         }
-        if let Some(told) = self.table.fold(&event) {
+        let learned = self.table.learned.clone();
+        let told = self.table.fold(&event);
+        self.learn(&learned);
+        if let Some(told) = told {
             tracing::warn!("{}", told.text);
             self.note(told);
         }
@@ -743,6 +853,18 @@ impl Run {
             self.tally.event(Stage::Stuck);
             self.note(stuck);
         }
+    }
+
+    /// Stores which cards were learned, moved or forgotten since.
+    fn learn(&mut self, before: &imbl::HashMap<Mac, Name>) {
+        let now = &self.table.learned;
+        if now.ptr_eq(before) {
+            return;
+        }
+        let forgotten = before.keys().filter(|mac| !now.contains_key(*mac));
+        self.batch.cards.extend(forgotten.map(|mac| (*mac, None)));
+        let new = now.iter().filter(|(mac, machine)| before.get(*mac) != Some(*machine));
+        self.batch.cards.extend(new.map(|(mac, machine)| (*mac, Some(machine.clone()))));
     }
 
     fn power(&mut self, machine: &Name, state: Result<PowerState, Arc<str>>, now: Time) {
@@ -764,6 +886,10 @@ impl Run {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+fn sentences(damaged: &[Damage]) -> Arc<[String]> {
+    damaged.iter().map(Damage::to_string).collect()
 }
 
 fn log(event: &Event) {

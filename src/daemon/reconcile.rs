@@ -62,8 +62,6 @@ pub struct Reconciler {
     /// Revisions that wait for somebody's word; at most one of each source.
     waiting: Mutex<BTreeMap<Name, Arc<Waiting>>>,
     control: Mutex<Control>,
-    /// Saved plans that were applied since the start.
-    used: Mutex<BTreeSet<String>>,
     /// The control changed.
     steered: Notify,
     /// Revisions and orders are dealt with one at a time.
@@ -124,7 +122,7 @@ impl Reconciler {
         follow: Follow,
     ) -> Reconciler {
         let Follow { sources, environment, state, control } = follow;
-        let control = control.and_then(|note| serde_json::from_slice(&note).ok()).unwrap_or_default();
+        let control = Control::of_note(control.as_deref());
         let loading = |(name, source): (&Name, &Followed)| {
             let status = SourceStatus {
                 name: name.to_string(),
@@ -148,7 +146,6 @@ impl Reconciler {
             posted: state.join(POSTED).into(),
             waiting: Mutex::default(),
             control: Mutex::new(control),
-            used: Mutex::default(),
             steered: Notify::new(),
             turn: tokio::sync::Mutex::default(),
             memory: Arc::default(),
@@ -437,8 +434,20 @@ impl Reconciler {
         consent: Consent,
         expected: Option<(String, u64)>,
     ) -> Result<Adopted, String> {
+        self.propose_plan(ready, kept, consent, expected, None).await
+    }
+
+    /// The same for what may be a saved plan.
+    async fn propose_plan(
+        &self,
+        ready: Ready,
+        kept: Option<Arc<Kept>>,
+        consent: Consent,
+        expected: Option<(String, u64)>,
+        plan: Option<Arc<str>>,
+    ) -> Result<Adopted, String> {
         let Ready { desired, secrets } = ready;
-        let proposal = Proposal { desired, kept, secrets, consent, expected };
+        let proposal = Proposal { desired, kept, secrets, consent, expected, plan };
         self.keeper.adopt(proposal).await.map_err(|error| error.to_string())
     }
 

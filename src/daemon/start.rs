@@ -32,7 +32,7 @@ use crate::media::{Shelf, loaders};
 use crate::model::{Cidr, Inventory, Mode, Name, Origin, Span};
 use crate::power::Trust;
 use crate::source::{self, SourceConfig};
-use crate::store::Store;
+use crate::store::{Accept, Store};
 use crate::table::Server;
 use answering::Answering;
 
@@ -54,7 +54,7 @@ const LEASE: Span = Span::seconds(3600);
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Serves until SIGTERM or SIGINT, or until nothing can be served any more, which is an error.
-pub fn run(config: Config) -> Result<(), Failure> {
+pub fn run(config: Config, accept: Accept) -> Result<(), Failure> {
     // Before there is another thread: each inherits it.
     signals::hold()?;
     log::start();
@@ -66,17 +66,17 @@ pub fn run(config: Config) -> Result<(), Failure> {
     }
     let orders = signals::listen(LAST_RESORT)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let outcome = runtime.block_on(serve(config, orders));
+    let outcome = runtime.block_on(serve(config, accept, orders));
     // What still runs may hang in the file system; nothing of it is waited for.
     runtime.shutdown_background();
     log::flush();
     outcome
 }
 
-async fn serve(config: Config, mut orders: watch::Receiver<Orders>) -> Result<(), Failure> {
+async fn serve(config: Config, accept: Accept, mut orders: watch::Receiver<Orders>) -> Result<(), Failure> {
     let wanted = config.networks().map(|network| (network.interface.clone(), network.address));
     let follower = Arc::new(Follower::new(wanted));
-    let (store, mut saved) = Store::open(&config.state.directory, random)?;
+    let (store, mut saved) = Store::open_accepting(&config.state.directory, random, accept)?;
     saved.new_site = config.state.new_site;
     if saved.new_site && saved.serial > 0 {
         tracing::warn!(
@@ -414,7 +414,7 @@ fn follow_all(
 }
 
 /// Random bytes from the kernel.
-fn random<const LENGTH: usize>() -> [u8; LENGTH] {
+pub fn random<const LENGTH: usize>() -> [u8; LENGTH] {
     let mut bytes = [0; LENGTH];
     let read = std::fs::File::open("/dev/urandom")
         .and_then(|mut file| std::io::Read::read_exact(&mut file, &mut bytes));

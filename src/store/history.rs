@@ -1,7 +1,9 @@
 //! The last good revisions, a file each in the state directory: what `voldemortctl pin` goes back to.
 
 use std::collections::BTreeMap;
+use std::fs::DirBuilder;
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -63,7 +65,9 @@ impl History {
         if newest.revision.as_ref() == Some(&kept.revision) {
             return Ok(());
         }
-        std::fs::create_dir_all(&self.folder)?;
+        if !self.folder.is_dir() {
+            DirBuilder::new().mode(0o700).create(&self.folder)?;
+        }
         let (texts, binary, bytes) = Default::default();
         let mut page = Page { kept: KeptRecord::of(kept), texts, binary, bytes };
         for (path, bytes) in &kept.files {
@@ -74,9 +78,7 @@ impl History {
             }
         }
         let number = pages.last().map_or(1, |last| last + 1);
-        let draft = self.folder.join("draft");
-        std::fs::write(&draft, super::record::write(&page))?;
-        std::fs::rename(draft, self.path(number))?;
+        super::directory::put(&self.path(number), &super::record::write(&page))?;
         *newest = Newest { number: Some(number), revision: Some(kept.revision.clone()) };
         let excess = (pages.len() + 1).saturating_sub(KEPT_MAX);
         for old in pages.iter().take(excess) {
@@ -88,6 +90,13 @@ impl History {
     /// The revisions, the newest first.
     pub fn all(&self) -> Vec<Kept> {
         self.pages().into_iter().rev().filter_map(|number| self.page(number)).collect()
+    }
+
+    /// How many pages there are, and how many of them can't be read.
+    pub fn count(&self) -> (usize, usize) {
+        let pages = self.pages();
+        let damaged = pages.iter().filter(|number| self.page(**number).is_none()).count();
+        (pages.len(), damaged)
     }
 
     /// The newest revision that is called so: its whole name, or the beginning of its digest.

@@ -5,18 +5,22 @@
 //! record of each address to another file, which then takes its place. A crash at any byte leaves
 //! either a whole frame or one that its digest does not fit: that one was never acknowledged.
 
+pub mod former;
 pub mod frame;
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::net::Ipv4Addr;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
+use super::directory::{self, remove, sync};
 use crate::table::Lease;
-use frame::{Damage, Salt};
+use frame::{Damage, Salt, Told};
+
+/// The file's name in the state directory.
+pub const FILE: &str = "leases4.journal";
 
 /// The file is never rewritten below this size.
 const SMALL: u64 = 4 << 20;
@@ -30,6 +34,7 @@ pub struct Journal {
     path: PathBuf,
     file: File,
     salt: Salt,
+    generation: u64,
     /// Where the next frame goes.
     end: u64,
     /// How far zeros were written.
@@ -62,55 +67,89 @@ struct Shorter {
 pub enum JournalError {
     #[error("{path}: {cause}")]
     File { path: PathBuf, cause: io::Error },
-    #[error(
-        "{path}: {damage}; leases behind that place would be lost: restore the file, or remove it to \
-         start without leases"
-    )]
+    #[error("{path} is {what}, so that all leases of IPv4 addresses were lost")]
+    Lost { path: PathBuf, what: &'static str },
+    #[error("{path}: {damage}, so that leases were lost")]
     Damaged { path: PathBuf, damage: Damage },
 }
 
 impl Journal {
-    /// Opens or makes the journal of a state directory; the leases in it, newest of each address.
-    /// `earlier` are leases that are kept elsewhere so far: they are taken over. `salt` is for a new
-    /// one, and known to nobody.
+    /// Makes the journal of a state directory, with these leases in it; an earlier one is gone.
+    pub fn create<'a>(
+        directory: &Path,
+        salt: Salt,
+        generation: u64,
+        batch: u64,
+        leases: impl IntoIterator<Item = &'a Lease>,
+    ) -> io::Result<Journal> {
+        let path = directory.join(FILE);
+        remove(&aside(&path))?;
+        let (file, end) = replace(&path, &salt, generation, batch, leases)?;
+        Ok(Journal::at(path, file, salt, generation, end))
+    }
+
+    /// Opens the journal of a state directory; the leases in it, newest of each address, and what else
+    /// it says. One that is missing or empty was lost: a new one never is.
+    /// It was at `known` once, by its generation and its end.
     pub fn open(
         directory: &Path,
-        earlier: Vec<Lease>,
         salt: Salt,
-    ) -> Result<(Journal, Vec<Lease>), JournalError> {
-        let path = directory.join("leases.journal");
+        known: (u64, u64),
+    ) -> Result<(Journal, Vec<Lease>, Told), JournalError> {
+        let path = directory.join(FILE);
         let wrong = |cause| JournalError::File { path: path.clone(), cause };
         // What a rewrite that did not come to its end has left.
         remove(&aside(&path)).map_err(wrong)?;
         let bytes = match std::fs::read(&path) {
-            Ok(bytes) => Some(bytes),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Ok(bytes) if bytes.is_empty() => return Err(JournalError::Lost { path, what: "empty" }),
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(JournalError::Lost { path, what: "missing" });
+            }
             Err(error) => return Err(wrong(error)),
         };
-        let mut leases: BTreeMap<Ipv4Addr, Lease> =
-            earlier.into_iter().map(|lease| (lease.address, lease)).collect();
-        let taken_over = !leases.is_empty();
+        let mut leases = BTreeMap::new();
         let damaged = |damage| JournalError::Damaged { path: path.clone(), damage };
-        let (salt, end) = match bytes.as_deref().filter(|bytes| !bytes.is_empty()) {
-            Some(bytes) => frame::replay(bytes, &mut leases).map_err(damaged)?,
-            None => (salt, 0),
-        };
-        let (file, end) = match taken_over || end == 0 || end > SMALL {
-            true => replace(&path, &salt, &leases).map_err(wrong)?,
-            false => (OpenOptions::new().write(true).open(&path).map_err(wrong)?, end),
+        let told = frame::replay(&bytes, &salt, &mut leases).and_then(|told| told.reaches(known));
+        let told = told.map_err(damaged)?;
+        let is_long = told.end > SMALL;
+        let generation = told.generation + u64::from(is_long);
+        let (file, end) = match is_long {
+            true => replace(&path, &salt, generation, told.batch, leases.values()).map_err(wrong)?,
+            false => (OpenOptions::new().write(true).open(&path).map_err(wrong)?, told.end),
         };
         // Nothing of a torn frame may stay behind the frames to come.
         file.set_len(end).map_err(wrong)?;
+        Ok((Journal::at(path, file, salt, generation, end), leases.into_values().collect(), told))
+    }
+
+    /// The leases that can be read of a journal that is damaged or whose key was lost; none if it is gone.
+    pub fn salvage(directory: &Path) -> io::Result<Vec<Lease>> {
+        let bytes = match std::fs::read(directory.join(FILE)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+            read => read?,
+        };
+        let mut leases = BTreeMap::new();
+        frame::salvage(&bytes, &mut leases);
+        Ok(leases.into_values().collect())
+    }
+
+    /// Its generation and its end.
+    pub fn position(&self) -> (u64, u64) {
+        (self.generation, self.end)
+    }
+
+    fn at(path: PathBuf, file: File, salt: Salt, generation: u64, end: u64) -> Journal {
         let full = full(end);
-        let journal = Journal { path, file, salt, end, zeroed: end, full, rewriting: None, renamed: false };
-        Ok((journal, leases.into_values().collect()))
+        Journal { path, file, salt, generation, end, zeroed: end, full, rewriting: None, renamed: false }
     }
 
     /// Writes leases; when this returns they survive a power cut. Answers with where they begin, for
-    /// `take_back`. After an error nothing of them is in the journal.
-    pub fn append(&mut self, leases: &[Lease]) -> io::Result<u64> {
+    /// `take_back`. After an error nothing of them is in the journal. `batch` is how many batches of
+    /// other records were stored before. Without leases it only tries the disk.
+    pub fn append(&mut self, batch: u64, leases: &[Lease]) -> io::Result<u64> {
         self.take_over()?;
-        let frame = frame::write(&self.salt, leases);
+        let frame = frame::write(&self.salt, batch, leases);
         if let Err(error) = self.write(&frame) {
             self.cut(self.end);
             return Err(error);
@@ -159,14 +198,14 @@ impl Journal {
 
     /// Starts to write a shorter journal beside this one.
     fn rewrite(&mut self) {
-        let (path, end) = (self.path.clone(), self.end);
+        let (path, end, salt) = (self.path.clone(), self.end, self.salt);
         let work = move || -> io::Result<Shorter> {
             let bytes = std::fs::read(&path)?;
             let mut leases = BTreeMap::new();
             let whole = bytes.get(..end as usize).unwrap_or(&bytes);
-            let (salt, _) =
-                frame::replay(whole, &mut leases).map_err(|damage| io::Error::other(damage.to_string()))?;
-            let (file, end) = fill(&aside(&path), &salt, &leases)?;
+            let told = frame::replay(whole, &salt, &mut leases)
+                .map_err(|damage| io::Error::other(damage.to_string()))?;
+            let (file, end) = fill(&aside(&path), &salt, told.generation + 1, told.batch, leases.values())?;
             Ok(Shorter { file, end })
         };
         match std::thread::Builder::new().name("journal".into()).spawn(work) {
@@ -193,6 +232,7 @@ impl Journal {
             match ready {
                 Ok((file, end)) => {
                     (self.file, self.end, self.zeroed, self.full) = (file, end, end, full(end));
+                    self.generation += 1;
                     self.renamed = true;
                 }
                 Err(error) => self.later(&error),
@@ -200,7 +240,7 @@ impl Journal {
         }
         // Before that a power cut brings the old one back, without what is written from now on.
         if self.renamed {
-            sync_folder(&self.path)?;
+            sync(&self.path)?;
             self.renamed = false;
         }
         Ok(())
@@ -220,6 +260,10 @@ impl Drop for Journal {
         if let Some(rewriting) = self.rewriting.take() {
             let _ = rewriting.thread.join();
         }
+        // A frame behind the last lease: damage to that is then told from a write that was torn.
+        let _ = self
+            .write(&frame::write(&self.salt, 0, &[]))
+            .and_then(|()| self.file.set_len(self.end + frame::EMPTY));
     }
 }
 
@@ -233,44 +277,44 @@ fn aside(path: &Path) -> PathBuf {
 }
 
 /// A new journal in the place of whatever is there.
-fn replace(path: &Path, salt: &Salt, leases: &BTreeMap<Ipv4Addr, Lease>) -> io::Result<(File, u64)> {
-    let made = fill(&aside(path), salt, leases)?;
+fn replace<'a>(
+    path: &Path,
+    salt: &Salt,
+    generation: u64,
+    batch: u64,
+    leases: impl IntoIterator<Item = &'a Lease>,
+) -> io::Result<(File, u64)> {
+    let made = fill(&aside(path), salt, generation, batch, leases)?;
     std::fs::rename(aside(path), path)?;
-    sync_folder(path)?;
+    sync(path)?;
     Ok(made)
 }
 
 /// Writes a journal of these leases.
-fn fill(path: &Path, salt: &Salt, leases: &BTreeMap<Ipv4Addr, Lease>) -> io::Result<(File, u64)> {
+fn fill<'a>(
+    path: &Path,
+    salt: &Salt,
+    generation: u64,
+    batch: u64,
+    leases: impl IntoIterator<Item = &'a Lease>,
+) -> io::Result<(File, u64)> {
     const FRAME: usize = 1024;
-    let file = OpenOptions::new().write(true).create(true).truncate(true).open(path)?;
-    let mut bytes = frame::begin(salt);
+    let file = directory::create(path)?;
+    let mut bytes = frame::begin(salt, generation);
     let mut frame = Vec::with_capacity(FRAME);
-    for lease in leases.values() {
+    for lease in leases {
         frame.push(lease.clone());
         if frame.len() == FRAME {
-            bytes.extend(frame::write(salt, &frame));
+            bytes.extend(frame::write(salt, batch, &frame));
             frame.clear();
         }
     }
     if !frame.is_empty() {
-        bytes.extend(frame::write(salt, &frame));
+        bytes.extend(frame::write(salt, batch, &frame));
     }
     file.write_all_at(&bytes, 0)?;
     file.sync_all()?;
     Ok((file, bytes.len() as u64))
-}
-
-fn remove(path: &Path) -> io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
-}
-
-/// Makes a rename last.
-fn sync_folder(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
 #[cfg(test)]

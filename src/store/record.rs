@@ -14,6 +14,27 @@ use crate::model::{ClientArch, Cpu, Firmware, Name, Origin, Time};
 use crate::table::lease::LeaseState;
 use crate::table::{Event, Install, InstallStage, Lease, Lease6, Served, Stage};
 
+/// Names of the kinds of records.
+pub mod kind {
+    pub const LEASE6: &str = "lease6";
+    pub const INSTALL: &str = "install";
+    /// Which machine a deployment has.
+    pub const ASSIGNED: &str = "assigned";
+    pub const PROTECTED: &str = "protected";
+    /// What the daemon wrote down for itself.
+    pub const NOTE: &str = "note";
+    /// A card in no manifest, and whose it was learned to be.
+    pub const CARD: &str = "card";
+    /// The revision that is served, but for its files.
+    pub const KEPT: &str = "kept";
+    /// A file of the revision that is served.
+    pub const FILE: &str = "file";
+    /// A deployment as it was last served.
+    pub const SERVED: &str = "served";
+    /// A saved plan that was applied, and the serial it was made for.
+    pub const USED: &str = "used";
+}
+
 /// What a stored value lacks.
 pub type Unusable = String;
 

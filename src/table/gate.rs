@@ -104,6 +104,9 @@ impl Table {
             false => self.gate.flying.remove(&deployment),
         };
         self.gate.waiting.remove(&deployment);
+        // What is known now stands for the record that is not believed.
+        self.damaged.remove(&deployment);
+        self.damaged.remove(&install.machine);
         if install.stage == InstallStage::Approved && self.is_gated() {
             self.gate.waiting.insert(deployment);
         }

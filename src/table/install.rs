@@ -216,6 +216,13 @@ impl Table {
         let Some(machine) = self.assignments.get(name) else {
             return Duty::LocalBoot("no machine is assigned".into());
         };
+        let damaged = [name, machine].into_iter().find(|name| self.damaged.contains(*name));
+        if let Some(damaged) = damaged {
+            return Duty::LocalBoot(format!(
+                "the state directory's record of {damaged} is damaged, so that nobody knows whether {machine} was \
+                 installed; settle with `voldemortctl adopt {name}` (its disk is kept), or put a backup back"
+            ));
+        }
         let here = self.install_on(machine, name);
         let settled = here.filter(|install| install.redeploy >= wanted && install.is_used());
         if let Some(install) = settled {

@@ -435,7 +435,7 @@ impl Hall {
     async fn adopt(&self, desired: Arc<voldemort::desired::Desired>, password: &str) {
         let secrets = Arc::new(Secrets::Known([("bmc".to_owned(), password.to_owned())].into()));
         let consent = Consent::default();
-        let proposal = Proposal { desired, kept: None, secrets, consent, expected: None };
+        let proposal = Proposal { desired, kept: None, secrets, consent, expected: None, plan: None };
         self.keeper.adopt(proposal).await.unwrap();
     }
 

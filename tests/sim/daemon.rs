@@ -137,7 +137,8 @@ impl Daemon {
     fn start_with(&mut self, change: impl FnOnce(&mut Table)) {
         self.generation += 1;
         let mut leases = BTreeMap::new();
-        frame::replay(&[frame::begin(&SALT), self.disk.leases.clone()].concat(), &mut leases).unwrap();
+        frame::replay(&[frame::begin(&SALT, 1), self.disk.leases.clone()].concat(), &SALT, &mut leases)
+            .unwrap();
         let tenant = |(deployment, machine): &(Name, Name)| (machine.clone(), deployment.clone());
         let table = Table {
             installs: self.installs(),
@@ -250,7 +251,7 @@ impl Daemon {
     pub fn commit(&mut self) {
         let Some(process) = &self.process else { return };
         if !process.batch.leases.is_empty() {
-            self.disk.leases.extend(frame::write(&SALT, &process.batch.leases));
+            self.disk.leases.extend(frame::write(&SALT, 0, &process.batch.leases));
         }
         for (machine, list) in &process.batch.installs {
             let list: Vec<InstallRecord> = list.iter().map(InstallRecord::of).collect();

@@ -34,6 +34,19 @@ struct Rejection {
     reason: String,
 }
 
+impl Control {
+    /// What the stored note says. One that can't be read may have said that nothing is to be adopted:
+    /// that holds until somebody says otherwise.
+    pub fn of_note(note: Option<&[u8]>) -> Control {
+        let Some(note) = note else { return Control::default() };
+        serde_json::from_slice(note).unwrap_or_else(|_| {
+            let reason = "the note in the state directory about suspended, pinned and rejected revisions is \
+                          damaged; look at `voldemortctl get revisions`, then `voldemortctl resume` or `voldemortctl pin`";
+            Control { suspended: Some(Suspension { reason: reason.into(), until: None }), ..Control::default() }
+        })
+    }
+}
+
 /// A condition and why it is so.
 pub type Pause = (&'static str, String);
 
@@ -111,6 +124,15 @@ mod tests {
         let stored = serde_json::to_vec(&control).unwrap();
         assert_eq!(serde_json::from_slice::<Control>(&stored).unwrap(), control);
         assert!(control.unpin() && !control.unpin());
+    }
+
+    #[test]
+    fn a_note_that_can_not_be_read_suspends() {
+        assert_eq!(Control::of_note(None), Control::default());
+        for note in [&b""[..], b"{", b"{\"pinned\":7}"] {
+            let (condition, why) = Control::of_note(Some(note)).pause(Time(u64::MAX)).unwrap();
+            assert!(condition == "Suspended" && why.contains("is damaged"), "{why}");
+        }
     }
 
     #[test]

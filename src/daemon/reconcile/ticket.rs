@@ -1,6 +1,6 @@
 //! Saved plans: good once, for one table, one source and one tree.
 
-use super::{Reconciler, lock};
+use super::Reconciler;
 use crate::api::types::{Ticket, Tree};
 
 impl Reconciler {
@@ -25,7 +25,7 @@ impl Reconciler {
 
     /// Everything that is not as it was when the plan was made; empty if it is still good.
     pub fn moved(&self, then: &Ticket, tree: &Tree) -> Vec<String> {
-        if lock(&self.used).contains(&then.id) {
+        if self.keeper.table().used_plans.contains_key(then.id.as_str()) {
             return vec!["it was applied already; a saved plan is good once".into()];
         }
         let mut reasons = self.ticket(tree).differences(then);

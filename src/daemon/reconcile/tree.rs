@@ -73,12 +73,13 @@ impl Reconciler {
             let plan = plan::diff(&ready.desired, &self.keeper.table());
             return Ok(Outcome::Held { plan, holds: vec![pinned] });
         }
-        Ok(match self.propose(ready, Some(kept.clone()), consent, expected).await? {
+        let saved_plan = ticket.map(|ticket| ticket.id.into());
+        let proposed = self.propose_plan(ready, Some(kept.clone()), consent, expected, saved_plan);
+        Ok(match proposed.await? {
             Adopted::Applied(plan) => {
                 let summary = plan::report::summary(&plan);
                 let shown = if lock(&self.parts).are_several() { &piece.revision } else { &kept.revision };
                 self.tell(&name, format!("{shown} was applied by hand: {summary}"));
-                lock(&self.used).extend(ticket.map(|ticket| ticket.id));
                 let stands_for = self.attempted(&name);
                 self.adopted(&name, piece, stands_for, kept).await;
                 self.paused();

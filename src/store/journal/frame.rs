@@ -1,12 +1,29 @@
-//! The bytes of a journal: `MAGIC`, 16 bytes of salt, the first 8 bytes of the SHA-256 of both, then
-//! frames. A frame is the length of its records (4 bytes), the first 8 bytes of the SHA-256 of the
-//! salt, that and the records, then the records. Numbers are little-endian. Zeros end it.
+//! The bytes of a journal: `MAGIC`, 16 bytes of salt, its generation (8), the first 8 bytes of the SHA-256
+//! of all three, then frames. The generation is raised whenever a shorter journal takes its place. Numbers are little-endian. Zeros end it. A frame is
+//!
+//! | bytes | |
+//! |---|---|
+//! | 4 | length of its records |
+//! | 8 | how many batches of other records were stored before it (`records::Head`) |
+//! | 4 | the beginning of the SHA-256 of the salt and those twelve bytes |
+//! | 8 | the beginning of the SHA-256 of the salt, those twelve bytes and the records |
+//! | … | the records |
+//! | 1 | a line end, so that the last byte of a whole frame is never a zero |
+//!
+//! A frame without records is left by a daemon that stopped in order, or by one that tried the disk.
 //!
 //! Without the salt, which nobody on the network knows, a client could send a whole frame as its
 //! identifier. In a last frame that was torn it would look like one behind damage.
 //!
 //! A record is address (4), hardware address (6), state (1), end (8), then client identifier and
 //! host name, each behind its length (2); a length of 65,535 says that there is none.
+//!
+//! # Torn or damaged
+//!
+//! A crash leaves a last write of which some sectors (512 bytes) did not arrive and read as zeros or lie behind the
+//! end of the file, or of which only the beginning arrived. Such a write was never acknowledged and is dropped. A last frame that is there
+//! from its head to its line end and does not fit its digest was damaged later. Where the damage itself
+//! is a run of zeros to the frame's end the two can't be told apart, and it counts as torn.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,24 +37,37 @@ use crate::table::Lease;
 use crate::table::lease::LeaseState;
 
 /// Begins a journal; tells other versions of the format apart.
-pub const MAGIC: &[u8] = b"voldemort leases 1\n\0";
+pub const MAGIC: &[u8] = b"voldemort leases 2\n\0";
 
 /// What makes the digests of a journal its own.
 pub type Salt = [u8; 16];
 
 /// Where the first frame begins.
-const FIRST: usize = MAGIC.len() + size_of::<Salt>() + size_of::<Digest8>();
-const HEAD: usize = 12;
+const FIRST: usize = MAGIC.len() + size_of::<Salt>() + size_of::<u64>() + size_of::<Digest8>();
+const HEAD: usize = 24;
+/// Length and batch, which the head's own digest is of.
+const FACTS: usize = 12;
+const END: u8 = b'\n';
+/// Length of a frame without records.
+pub const EMPTY: u64 = HEAD as u64 + 1;
+/// What a disk writes whole or not at all.
+const SECTOR: usize = 512;
 /// The length of a field that is not there.
-const NONE: u16 = u16::MAX;
+pub(super) const NONE: u16 = u16::MAX;
 
 /// What is wrong with a journal, beyond a last frame that was not finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Damage {
     /// It does not begin as it should.
     Magic,
+    /// It is another directory's.
+    Foreign,
     /// Bytes that are no frame stand before frames.
     Bytes { from: usize, to: usize },
+    /// The last frame is there to its end and does not fit its digest.
+    Last { from: usize },
+    /// It ended behind this place once.
+    Cut { at: u64, was: u64 },
     /// A frame that is whole holds what is no lease.
     Record { from: usize },
 }
@@ -46,7 +76,10 @@ impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Damage::Magic => f.write_str("this is no journal of leases that this version can read"),
+            Damage::Foreign => f.write_str("it belongs to another state directory"),
             Damage::Bytes { from, to } => write!(f, "the bytes {from} to {to} are damaged"),
+            Damage::Last { from } => write!(f, "the last frame, at byte {from}, is damaged"),
+            Damage::Cut { at, was } => write!(f, "it ends at byte {at} and was {was} bytes long"),
             Damage::Record { from } => write!(f, "the frame at byte {from} holds something that is no lease"),
         }
     }
@@ -54,57 +87,156 @@ impl fmt::Display for Damage {
 
 type Digest8 = [u8; 8];
 
+/// What a whole journal says besides its leases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Told {
+    /// Where the next frame goes.
+    pub end: u64,
+    pub generation: u64,
+    /// The highest number of batches that a frame knows of.
+    pub batch: u64,
+    /// Bytes of a last write that was not finished; they were never acknowledged.
+    pub torn: usize,
+}
+
+impl Told {
+    /// The same, unless the journal was longer once; `known` is a generation and an end.
+    pub fn reaches(self, known: (u64, u64)) -> Result<Told, Damage> {
+        let is_shorter = self.generation == known.0 && self.end < known.1;
+        match self.generation < known.0 || is_shorter {
+            true => Err(Damage::Cut { at: self.end, was: known.1 }),
+            false => Ok(self),
+        }
+    }
+}
+
 /// What stands before the frames.
-pub fn begin(salt: &Salt) -> Vec<u8> {
-    [MAGIC, salt, &digest(&[MAGIC, salt])].concat()
+pub fn begin(salt: &Salt, generation: u64) -> Vec<u8> {
+    let generation = generation.to_le_bytes();
+    [MAGIC, salt, &generation, &digest(&[MAGIC, salt, &generation])].concat()
 }
 
 /// A frame of these leases.
-pub fn write(salt: &Salt, leases: &[Lease]) -> Vec<u8> {
+pub fn write(salt: &Salt, batch: u64, leases: &[Lease]) -> Vec<u8> {
     let mut bytes = vec![0; HEAD];
     for lease in leases {
         record(&mut bytes, lease);
     }
     let length = (bytes.len() - HEAD) as u32;
     bytes[..4].copy_from_slice(&length.to_le_bytes());
-    let digest = digest(&[salt, &bytes[..4], &bytes[HEAD..]]);
-    bytes[4..HEAD].copy_from_slice(&digest);
+    bytes[4..FACTS].copy_from_slice(&batch.to_le_bytes());
+    let check = digest(&[salt, &bytes[..FACTS]]);
+    bytes[FACTS..FACTS + 4].copy_from_slice(&check[..4]);
+    let digest = digest(&[salt, &bytes[..FACTS], &bytes[HEAD..]]);
+    bytes[FACTS + 4..HEAD].copy_from_slice(&digest);
+    bytes.push(END);
     bytes
 }
 
-/// Lays the records of a journal over `leases`; its salt, and where the next frame goes.
-pub fn replay(bytes: &[u8], leases: &mut BTreeMap<Ipv4Addr, Lease>) -> Result<(Salt, u64), Damage> {
-    let salt = salt(bytes).ok_or(Damage::Magic)?;
-    let mut at = FIRST;
-    while let Some(records) = frame(&salt, &bytes[at..]) {
-        let mut rest = records;
-        while !rest.is_empty() {
-            let lease = lease(&mut rest).ok_or(Damage::Record { from: at })?;
-            leases.insert(lease.address, lease);
-        }
-        at += HEAD + records.len();
+/// Lays the records of a journal with this salt over `leases`.
+pub fn replay(bytes: &[u8], salt: &Salt, leases: &mut BTreeMap<Ipv4Addr, Lease>) -> Result<Told, Damage> {
+    let generation = match head_of(bytes) {
+        None => return Err(Damage::Magic),
+        Some((other, _)) if other != *salt => return Err(Damage::Foreign),
+        Some((_, generation)) => generation,
+    };
+    let (mut at, mut batch) = (FIRST, 0);
+    while let Some(frame) = frame(salt, &bytes[at..]) {
+        frame.lay(leases).ok_or(Damage::Record { from: at })?;
+        batch = batch.max(frame.batch);
+        at += frame.length();
     }
     // A write that was cut short is the last thing in a journal.
-    match (at..bytes.len()).find(|place| frame(&salt, &bytes[*place..]).is_some()) {
-        Some(place) => Err(Damage::Bytes { from: at, to: place }),
-        None => Ok((salt, at as u64)),
+    if let Some(place) = (at..bytes.len()).find(|place| frame(salt, &bytes[*place..]).is_some()) {
+        return Err(Damage::Bytes { from: at, to: place });
+    }
+    let torn = bytes[at..].iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    if torn > 0 && !is_torn(salt, bytes, at) {
+        return Err(Damage::Last { from: at });
+    }
+    Ok(Told { end: at as u64, generation, batch, torn })
+}
+
+/// All leases in frames that are whole, whatever stands between them; the salt need not be known.
+pub fn salvage(bytes: &[u8], leases: &mut BTreeMap<Ipv4Addr, Lease>) {
+    let Some((salt, _)) = head_of(bytes) else { return };
+    let mut at = FIRST;
+    while at < bytes.len() {
+        match frame(&salt, &bytes[at..]) {
+            Some(frame) => {
+                let _ = frame.lay(leases);
+                at += frame.length();
+            }
+            None => at += 1,
+        }
     }
 }
 
-fn salt(bytes: &[u8]) -> Option<Salt> {
-    let salt: Salt = bytes.get(MAGIC.len()..MAGIC.len() + size_of::<Salt>())?.try_into().ok()?;
-    bytes.starts_with(&begin(&salt)).then_some(salt)
+fn head_of(bytes: &[u8]) -> Option<(Salt, u64)> {
+    let (salt, rest) = bytes.get(MAGIC.len()..)?.split_at_checked(size_of::<Salt>())?;
+    let salt: Salt = salt.try_into().ok()?;
+    let generation = u64::from_le_bytes(rest.get(..8)?.try_into().ok()?);
+    bytes.starts_with(&begin(&salt, generation)).then_some((salt, generation))
 }
 
-/// The records of the frame at the beginning of `bytes`, if it is whole.
-fn frame<'a>(salt: &Salt, bytes: &'a [u8]) -> Option<&'a [u8]> {
+/// Whether the frame at `at`, which does not fit its digest, was left so by a crash.
+fn is_torn(salt: &Salt, bytes: &[u8], at: usize) -> bool {
+    let is_lost = |from: usize, to: usize| {
+        let cuts = (from..to).filter(|place| *place == from || place % SECTOR == 0);
+        to > bytes.len()
+            || cuts.into_iter().any(|begin| {
+                let end = to.min((begin / SECTOR + 1) * SECTOR);
+                bytes[begin..end].iter().all(|byte| *byte == 0)
+            })
+    };
+    let rest = &bytes[at..];
+    let length =
+        rest.get(..4).and_then(|length| length.try_into().ok()).map_or(0, u32::from_le_bytes) as usize;
+    let is_head = rest.len() >= HEAD && digest(&[salt, &rest[..FACTS]])[..4] == rest[FACTS..FACTS + 4];
+    if is_head {
+        let end = at + HEAD + length + 1;
+        return is_lost(at, end) || bytes[end - 1] == 0;
+    }
+    // Of a write of which only the beginning arrived, nothing stands behind what is no head.
+    let behind = rest.get(HEAD..).unwrap_or_default();
+    behind.iter().all(|byte| *byte == 0) || is_lost(at, at + HEAD)
+}
+
+/// A whole frame.
+struct Frame<'a> {
+    batch: u64,
+    records: &'a [u8],
+}
+
+impl Frame<'_> {
+    fn length(&self) -> usize {
+        HEAD + self.records.len() + 1
+    }
+
+    /// `None` if something in it is no lease.
+    fn lay(&self, leases: &mut BTreeMap<Ipv4Addr, Lease>) -> Option<()> {
+        let mut rest = self.records;
+        while !rest.is_empty() {
+            let lease = lease(&mut rest)?;
+            leases.insert(lease.address, lease);
+        }
+        Some(())
+    }
+}
+
+/// The frame at the beginning of `bytes`, if it is whole.
+fn frame<'a>(salt: &Salt, bytes: &'a [u8]) -> Option<Frame<'a>> {
     let (head, rest) = bytes.split_at_checked(HEAD)?;
     let length = u32::from_le_bytes(head[..4].try_into().ok()?) as usize;
-    let records = rest.get(..length).filter(|records| !records.is_empty())?;
-    (digest(&[salt, &head[..4], records]) == head[4..]).then_some(records)
+    let records = rest.get(..length)?;
+    if rest.get(length) != Some(&END) || digest(&[salt, &head[..FACTS]])[..4] != head[FACTS..FACTS + 4] {
+        return None;
+    }
+    let batch = u64::from_le_bytes(head[4..FACTS].try_into().ok()?);
+    (digest(&[salt, &head[..FACTS], records]) == head[FACTS + 4..]).then_some(Frame { batch, records })
 }
 
-fn digest(parts: &[&[u8]]) -> Digest8 {
+pub(super) fn digest(parts: &[&[u8]]) -> Digest8 {
     let whole = parts.iter().fold(Sha256::new(), |sum, part| sum.chain_update(part)).finalize();
     let mut short = [0; 8];
     short.copy_from_slice(&whole[..8]);
@@ -135,7 +267,7 @@ fn field(bytes: &mut Vec<u8>, value: Option<&[u8]>) {
     }
 }
 
-fn lease(bytes: &mut &[u8]) -> Option<Lease> {
+pub(super) fn lease(bytes: &mut &[u8]) -> Option<Lease> {
     let address: [u8; 4] = take(bytes, 4)?.try_into().ok()?;
     let mac: [u8; 6] = take(bytes, 6)?.try_into().ok()?;
     let state = match take(bytes, 1)?[0] {

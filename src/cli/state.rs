@@ -1,0 +1,107 @@
+//! `voldemort state`: looks into a state directory, copies it, puts a copy back.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args as ClapArgs, Subcommand};
+
+use super::Exit;
+use super::exit::talk;
+use crate::config::Config;
+use crate::store::{backup, inspect};
+
+#[derive(ClapArgs, Debug)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Looks for anything missing, damaged or changed; changes nothing, also while the daemon runs
+    Check(Place),
+    /// Copies the state directory to a new folder, also while the daemon runs
+    Backup {
+        /// Where the copy goes; it must not be there yet, or be empty
+        to: PathBuf,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Puts a copy back where no state is; all installations are doubtful then, and all URLs void
+    Restore {
+        /// What `voldemort state backup` made
+        from: PathBuf,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// Which state directory is meant.
+#[derive(ClapArgs, Debug)]
+struct Place {
+    /// The daemon's settings, which name the state directory
+    #[arg(long, value_name = "FILE", conflicts_with = "directory")]
+    config: Option<PathBuf>,
+    /// The state directory itself [default: /var/lib/voldemort]
+    #[arg(long, value_name = "DIR")]
+    directory: Option<PathBuf>,
+}
+
+pub fn run(arguments: &Args) -> Exit {
+    match &arguments.command {
+        Command::Check(place) => at(place, check),
+        Command::Backup { to, place } => at(place, |directory| {
+            done(backup::backup(directory, to), || {
+                format!("{} holds a copy of {}", to.display(), directory.display())
+            })
+        }),
+        Command::Restore { from, place } => at(place, |directory| {
+            done(backup::restore(from, directory, &crate::daemon::start::random()), || {
+                format!(
+                    "{} is as {} was. Its installations are doubtful: machines boot their disks until somebody \
+                     settles them (`voldemortctl get deployments`)",
+                    directory.display(),
+                    from.display()
+                )
+            })
+        }),
+    }
+}
+
+fn at(place: &Place, then: impl FnOnce(&Path) -> Exit) -> Exit {
+    let directory = match (&place.directory, &place.config) {
+        (Some(directory), _) => directory.clone(),
+        (None, Some(file)) => match Config::read(file) {
+            Ok(config) => config.state.directory,
+            Err(error) => {
+                talk(&error.to_string());
+                return Exit::Failed;
+            }
+        },
+        (None, None) => PathBuf::from(crate::config::read::STATE),
+    };
+    then(&directory)
+}
+
+fn check(directory: &Path) -> Exit {
+    let findings = inspect::inspect(directory);
+    for finding in &findings {
+        println!("{finding}");
+    }
+    match findings.iter().all(|finding| finding.is_well) {
+        true => Exit::Done,
+        false => Exit::Failed,
+    }
+}
+
+fn done(outcome: Result<(), String>, text: impl FnOnce() -> String) -> Exit {
+    match outcome {
+        Ok(()) => {
+            println!("{}", text());
+            Exit::Done
+        }
+        Err(why) => {
+            talk(&why);
+            Exit::Failed
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The state directory itself: for its owner's eyes alone.
+
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+/// What a state directory may hold at its top: of this version, of 0.1, and of the other rooms.
+const OURS: [&str; 19] = [
+    "state.key",
+    "state.redb",
+    "state.redb.old",
+    "records.redb",
+    "events.redb",
+    "leases4.journal",
+    "leases4.new",
+    "leases.journal",
+    "leases.new",
+    "history",
+    "inventory.git",
+    "git",
+    "digests",
+    "digests.new",
+    "media",
+    "tls",
+    "api.token",
+    "lost+found",
+    ".nfs",
+];
+
+/// Makes the directory, or takes from others the right to look into one that is there. Answers with
+/// what was mended, a sentence each.
+pub fn prepare(directory: &Path) -> io::Result<Vec<String>> {
+    if let Some(parent) = directory.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    if let Err(error) = DirBuilder::new().mode(0o700).create(directory)
+        && error.kind() != io::ErrorKind::AlreadyExists
+    {
+        return Err(error);
+    }
+    let mut mended = Vec::new();
+    let entries = std::fs::read_dir(directory)?.collect::<io::Result<Vec<_>>>()?;
+    let names: Vec<String> =
+        entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    // Another program's directory stays as it is: `/tmp` must not be closed because of a wrong setting.
+    let foreign = names.iter().find(|name| !OURS.contains(&name.as_str()) && !name.starts_with('.'));
+    let mode = std::fs::metadata(directory)?.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        match foreign {
+            Some(name) if !names.iter().any(|name| name == "state.key" || name == "state.redb") => {
+                mended.push(format!(
+                    "the state directory {} can be read by others (mode {mode:o}) and holds {name}, which is not \
+                     voldemort's: give voldemort a directory of its own",
+                    directory.display()
+                ))
+            }
+            _ => {
+                let closed = close(directory, mode, 0o700);
+                // In a new one nothing was to be read so far.
+                mended.extend(closed.filter(|_| !names.is_empty()));
+            }
+        }
+    }
+    for entry in entries {
+        let metadata = entry.metadata()?;
+        let mode = metadata.mode() & 0o7777;
+        let is_file = metadata.is_file() && OURS.iter().any(|name| entry.file_name() == *name);
+        if is_file && mode & 0o177 != 0 {
+            mended.extend(close(&entry.path(), mode, 0o600));
+        }
+    }
+    for page in std::fs::read_dir(directory.join("history")).into_iter().flatten().flatten() {
+        let mode = page.metadata()?.mode() & 0o7777;
+        if page.metadata()?.is_file() && mode & 0o177 != 0 {
+            mended.extend(close(&page.path(), mode, 0o600));
+        }
+    }
+    Ok(mended)
+}
+
+fn close(path: &Path, was: u32, mode: u32) -> Option<String> {
+    let path_text = path.display();
+    Some(match std::fs::set_permissions(path, Permissions::from_mode(mode)) {
+        Ok(()) => format!("{path_text} had mode {was:o}, which let others read it; it has {mode:o} now"),
+        Err(error) => format!(
+            "{path_text} has mode {was:o}, which lets others read it, and that can't be changed: {error}"
+        ),
+    })
+}
+
+/// A new file that only its owner reads and writes; an earlier one of that name is emptied.
+pub fn create(path: &Path) -> io::Result<File> {
+    let file =
+        OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.set_permissions(Permissions::from_mode(0o600))?;
+    Ok(file)
+}
+
+/// Puts a file in place whole, readable for its owner alone, and on disk when this returns.
+pub fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let draft = path.with_extension("draft");
+    let mut file = create(&draft)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    std::fs::rename(&draft, path)?;
+    sync(path)
+}
+
+/// Makes a new name, or one that is gone, last.
+pub fn sync(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
+/// Removes a file if it is there.
+pub fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Puts what is damaged out of the way, under a name that says so; nothing if it is not there.
+pub fn aside(path: &Path) -> io::Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let free =
+        (1..).map(|number| path.with_file_name(format!("{name}.lost-{number}"))).find(|path| !path.exists());
+    match free.map_or(Ok(()), |free| std::fs::rename(path, free)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => sync(path),
+    }
+}

@@ -1,0 +1,170 @@
+//! `state.key`: says that a state directory was initialised, and holds its keys. A part of an
+//! initialised directory that is missing or empty was lost, and is never taken for new.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::directory;
+use super::seal::Key;
+use crate::model::hex;
+
+/// The file's name in the state directory.
+pub const FILE: &str = "state.key";
+/// First line; the number changes when earlier versions could not read the directory.
+const FORMAT: &str = "voldemort state 1";
+const NOTE: &str =
+    "# This directory can't be used without this file. Back it up with the rest, and keep it secret.";
+
+/// How far a directory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// It was being made when the daemon died: nothing was served from it.
+    Making,
+    /// It was being upgraded from version 0.1 when the daemon died: what that version wrote counts.
+    Upgrading,
+    Ready,
+}
+
+impl Phase {
+    const ALL: [(Phase, &str); 3] =
+        [(Phase::Making, "making"), (Phase::Upgrading, "upgrading"), (Phase::Ready, "ready")];
+
+    fn text(self) -> &'static str {
+        Phase::ALL.into_iter().find(|(phase, _)| *phase == self).map_or("ready", |(_, text)| text)
+    }
+}
+
+/// What the file says.
+#[derive(Clone, Debug)]
+pub struct Mark {
+    pub phase: Phase,
+    pub lineage: String,
+    pub token_key: [u8; 32],
+    pub record_key: Key,
+}
+
+/// Why the file can't be used.
+#[derive(Debug)]
+pub enum MarkError {
+    File(io::Error),
+    /// It is empty, cut, or changed.
+    Damaged,
+    /// A later version wrote it.
+    Later(String),
+}
+
+impl Mark {
+    /// A new directory's; `fresh` are random bytes.
+    pub fn new(phase: Phase, fresh: &[u8; 48]) -> Mark {
+        let mut token_key = [0; 32];
+        token_key.copy_from_slice(&fresh[..32]);
+        let lineage = hex(&fresh[32..]);
+        Mark { phase, lineage, token_key, record_key: record_key(fresh) }
+    }
+
+    /// `None` if there is no such file.
+    pub fn read(directory: &Path) -> Result<Option<Mark>, MarkError> {
+        let text = match std::fs::read(path(directory)) {
+            Ok(bytes) => String::from_utf8(bytes).map_err(|_| MarkError::Damaged)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(MarkError::File(error)),
+        };
+        let first = text.lines().next().unwrap_or_default();
+        let (body, digest) = text.rsplit_once("digest ").ok_or(MarkError::Damaged)?;
+        if hex(&Sha256::digest(body)[..]) != digest.trim_end() {
+            return Err(MarkError::Damaged);
+        }
+        if first != FORMAT {
+            return Err(MarkError::Later(first.to_owned()));
+        }
+        parse(body).map(Some).ok_or(MarkError::Damaged)
+    }
+
+    /// Puts the file in place, whole, and on disk.
+    pub fn write(&self, directory: &Path) -> io::Result<()> {
+        let Mark { phase, lineage, token_key, record_key } = self;
+        let body = format!(
+            "{FORMAT}\n{NOTE}\nphase {}\nlineage {lineage}\ntoken-key {}\nrecord-key {}\n",
+            phase.text(),
+            hex(token_key),
+            hex(record_key.bytes())
+        );
+        let text = format!("{body}digest {}\n", hex(&Sha256::digest(&body)[..]));
+        directory::put(&path(directory), text.as_bytes())
+    }
+
+    /// The same directory in another phase, on disk.
+    pub fn enter(&mut self, phase: Phase, directory: &Path) -> io::Result<()> {
+        self.phase = phase;
+        self.write(directory)
+    }
+}
+
+pub fn path(directory: &Path) -> PathBuf {
+    directory.join(FILE)
+}
+
+fn record_key(fresh: &[u8; 48]) -> Key {
+    Key::new(Sha256::new().chain_update(b"records\n").chain_update(fresh).finalize().into())
+}
+
+fn parse(body: &str) -> Option<Mark> {
+    let value = |name: &str| body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    let (phase, _) = Phase::ALL.into_iter().find(|(_, text)| value("phase") == Some(text))?;
+    Some(Mark {
+        phase,
+        lineage: value("lineage")?.to_owned(),
+        token_key: unhex(value("token-key")?)?,
+        record_key: Key::new(unhex(value("record-key")?)?),
+    })
+}
+
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    let byte = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
+    let bytes: Option<Vec<u8>> = (0..text.len()).step_by(2).map(byte).collect();
+    bytes?.try_into().ok()
+}
+
+/// Opens the directory's lock: one daemon at a time. `None` where the file system has no locks.
+pub fn lock(directory: &Path) -> io::Result<Option<nix::fcntl::Flock<File>>> {
+    use nix::errno::Errno;
+    use nix::fcntl::{Flock, FlockArg};
+    match Flock::lock(File::open(directory)?, FlockArg::LockExclusiveNonblock) {
+        Ok(lock) => Ok(Some(lock)),
+        Err((_, Errno::EWOULDBLOCK)) => Err(io::ErrorKind::WouldBlock.into()),
+        Err(_) => Ok(None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_is_read_as_written_and_no_byte_of_it_may_change() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(Mark::read(folder.path()).unwrap().is_none());
+        let mut fresh = [9; 48];
+        fresh[40] = 1;
+        let mark = Mark::new(Phase::Ready, &fresh);
+        mark.write(folder.path()).unwrap();
+        let read = Mark::read(folder.path()).unwrap().unwrap();
+        assert_eq!(
+            (read.phase, &read.lineage, read.token_key),
+            (Phase::Ready, &mark.lineage, mark.token_key)
+        );
+        assert_eq!(read.record_key.bytes(), mark.record_key.bytes());
+        let whole = std::fs::read(path(folder.path())).unwrap();
+        for at in 0..whole.len() - 1 {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            std::fs::write(path(folder.path()), &bytes).unwrap();
+            assert!(Mark::read(folder.path()).is_err(), "byte {at}");
+            std::fs::write(path(folder.path()), &whole[..at]).unwrap();
+            assert!(Mark::read(folder.path()).is_err(), "cut at {at}");
+        }
+    }
+}
