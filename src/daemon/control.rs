@@ -159,9 +159,10 @@ where
     let ending = stop.clone();
     let take = async {
         loop {
-            crowd.room().await;
             match accept().await {
                 Ok((stream, peer)) => {
+                    // Only for somebody who is there: the newest is the last to make room.
+                    crowd.room().await;
                     let (router, stop, busy) = (router.clone(), ending.clone(), Busy::default());
                     let task = tasks.spawn(answer(stream, peer, router, stop, busy.clone()));
                     crowd.enter(busy, task);
