@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args as ClapArgs, Subcommand};
 
 use super::Exit;
-use super::exit::talk;
+use super::exit::{print, talk};
 use crate::config::Config;
 use crate::store::{backup, inspect};
 
@@ -84,8 +84,9 @@ fn at(place: &Place, then: impl FnOnce(&Path) -> Exit) -> Exit {
 
 fn check(directory: &Path) -> Exit {
     let findings = inspect::inspect(directory);
-    for finding in &findings {
-        println!("{finding}");
+    let text: String = findings.iter().map(|finding| format!("{finding}\n")).collect();
+    if print(&text) != Exit::Done {
+        return Exit::Failed;
     }
     match findings.iter().all(|finding| finding.is_well) {
         true => Exit::Done,
@@ -95,10 +96,7 @@ fn check(directory: &Path) -> Exit {
 
 fn done(outcome: Result<(), String>, text: impl FnOnce() -> String) -> Exit {
     match outcome {
-        Ok(()) => {
-            println!("{}", text());
-            Exit::Done
-        }
+        Ok(()) => print(&(text() + "\n")),
         Err(why) => {
             talk(&why);
             Exit::Failed

@@ -283,8 +283,8 @@ async fn a_saved_plan_is_good_once_and_only_for_its_table() {
     let house = House::start(state.path(), false, 1).await;
     let restarted = house.apply(tree.clone(), Some(ticket.clone())).await;
     assert!(
-        matches!(&restarted, Outcome::Moved { reasons } if reasons[0].contains("serial")),
-        "{restarted:?}"
+        matches!(&restarted, Outcome::Moved { reasons } if reasons[0].contains("already")),
+        "it is remembered: {restarted:?}"
     );
     house.stop().await;
 
