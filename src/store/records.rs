@@ -280,20 +280,23 @@ pub fn create_shared(path: &Path) -> Result<Database, DatabaseError> {
 /// A file as it was at one moment; a daemon may go on writing to it.
 pub struct Snapshot {
     read: ReadTransaction,
+    /// A copy in memory ends with this.
+    _copy: Option<Database>,
 }
 
 impl Snapshot {
     /// Nothing is changed: a file that needs a repair after a crash is repaired in memory alone.
     pub fn take(path: &Path) -> Result<Snapshot, redb::Error> {
-        let taken = catch_unwind(AssertUnwindSafe(|| -> Result<ReadTransaction, redb::Error> {
+        let taken = catch_unwind(AssertUnwindSafe(|| -> Result<Snapshot, redb::Error> {
             match shared().open_read_only(path) {
-                Err(DatabaseError::RepairAborted) => Ok(in_memory(path)?.begin_read()?),
-                opened => Ok(opened?.begin_read()?),
+                Err(DatabaseError::RepairAborted) => {
+                    let copy = in_memory(path)?;
+                    Ok(Snapshot { read: copy.begin_read()?, _copy: Some(copy) })
+                }
+                opened => Ok(Snapshot { read: opened?.begin_read()?, _copy: None }),
             }
         }));
-        let taken =
-            taken.unwrap_or_else(|_| Err(redb::Error::Corrupted("its pages contradict each other".into())));
-        Ok(Snapshot { read: taken? })
+        taken.unwrap_or_else(|_| Err(redb::Error::Corrupted("its pages contradict each other".into())))
     }
 
     /// All records, held against a key.
