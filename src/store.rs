@@ -62,14 +62,20 @@ pub enum StoreError {
     Write(String),
 }
 
+/// What must fit into the state directory, in bytes, before a failure to write is over.
+const ROOM: usize = 1 << 20;
+
 /// An open state directory.
 #[derive(Debug)]
 pub struct Store {
+    directory: PathBuf,
     records: Records,
     journal: Journal,
     events: Events,
     /// The revision whose files are stored.
     kept: Option<Kept>,
+    /// How many bytes the largest batch holds that could not be written since `probe` succeeded.
+    wanted: usize,
     /// One daemon at a time; `None` where the file system has no locks.
     _lock: Option<nix::fcntl::Flock<File>>,
 }
@@ -120,28 +126,33 @@ impl Store {
 
     fn write(&mut self, batch: &Batch, journal: (u64, u64)) -> Result<(), redb::Error> {
         let changes = batch.changes(self.kept.as_ref());
+        let size = changes.iter().filter_map(|change| change.value.as_ref()).map(Vec::len).sum();
         let events = batch.events.last().map(|(number, _)| number + 1);
-        self.records.write(&changes, |head| {
+        let written = self.records.write(&changes, |head| {
             head.serial = batch.serial.unwrap_or(head.serial);
             head.restored = batch.restored.unwrap_or(head.restored);
             head.journal = journal;
             head.events = events.unwrap_or(head.events).max(head.events);
-        })?;
+        });
+        written.inspect_err(|_| self.wanted = self.wanted.max(size))?;
         if let Some(kept) = &batch.kept {
             self.kept = Some(Kept::clone(kept));
         }
         Ok(())
     }
 
-    /// Tries whether batches can be written again, after one that could not.
+    /// Tries whether batches can be written again, after one that could not. A last page with some room
+    /// left takes a small record and proves nothing: there must be room for what failed, and for more.
     ///
     /// # Errors
     ///
     /// If they still can't.
     pub fn probe(&mut self) -> Result<(), StoreError> {
         let wrong = |error: &dyn std::fmt::Display| StoreError::Write(error.to_string());
+        directory::has_room(&self.directory, ROOM + 2 * self.wanted).map_err(|error| wrong(&error))?;
         self.records.write(&[], |_| {}).map_err(|error| wrong(&error))?;
         self.journal.append(self.records.batch(), &[]).map_err(|error| wrong(&error))?;
+        self.wanted = 0;
         Ok(())
     }
 

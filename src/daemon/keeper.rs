@@ -16,7 +16,7 @@ use crate::desired::Desired;
 use crate::media::Entry;
 use crate::model::{Cidr, Mac, Name, PowerState, Time};
 use crate::plan::{self, Consent, Hold, Plan};
-use crate::store::{Batch, Damage, EVENTS_MAX, Kept, Lists, Saved, Store};
+use crate::store::{Batch, Damage, EVENTS_MAX, Kept, Lists, Saved, Store, StoreError};
 use crate::table::lease::{LeaseOutcome, LeaseRequest};
 use crate::table::looping::Loops;
 use crate::table::upkeep::{Changed, Freed};
@@ -484,23 +484,20 @@ impl Run {
         self.writing.store(now().0, Ordering::Release);
         let outcome = if batch.is_empty() { Ok(()) } else { self.store.commit(&batch) };
         self.writing.store(0, Ordering::Release);
-        let outcome = outcome.map_err(|error| KeeperError::Store(error.to_string()));
+        let outcome = outcome.map_err(cause);
         match &outcome {
             Ok(()) => {
-                if !batch.only_events() {
-                    self.stores(None);
-                }
                 self.tables.store(Arc::new(self.table.clone()));
                 self.settled(&batch);
                 self.publish(batch.events);
             }
-            Err(error) => {
-                self.stores(Some(error.to_string()));
+            Err(why) => {
+                self.stores(Some(why.clone()));
                 (self.table, self.next) = before;
             }
         }
         for reply in self.replies.drain(..) {
-            reply(outcome.clone());
+            reply(outcome.clone().map_err(KeeperError::Store));
         }
         outcome.is_ok()
     }
@@ -520,7 +517,8 @@ impl Run {
         }
     }
 
-    /// Says once that batches can't be written, or can again.
+    /// Says once that batches can't be written, or can again. A batch that is written proves only that
+    /// it fitted; `Store::probe` tells when the trouble is over.
     fn stores(&mut self, trouble: Option<String>) {
         let trouble = trouble.map(|why| Arc::<str>::from(format!("can't store: {why}")));
         let known = self.storage.borrow().trouble.clone();
@@ -599,7 +597,7 @@ impl Run {
                     self.writing.store(now.0, Ordering::Release);
                     let tried = self.store.probe();
                     self.writing.store(0, Ordering::Release);
-                    self.stores(tried.err().map(|error| error.to_string()));
+                    self.stores(tried.err().map(cause));
                 }
             }
             Command::Ping(reply) => self.later(reply, ()),
@@ -886,6 +884,14 @@ impl Run {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Why a batch could not be written, without the sentence that `KeeperError::Store` begins with too.
+fn cause(error: StoreError) -> String {
+    match error {
+        StoreError::Write(cause) => cause,
+        other => other.to_string(),
+    }
 }
 
 fn sentences(damaged: &[Damage]) -> Arc<[String]> {

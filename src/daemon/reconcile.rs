@@ -211,6 +211,8 @@ impl Reconciler {
     /// Runs until the sources end.
     pub async fn run(self: Arc<Self>, mut updates: mpsc::Receiver<(Name, Update)>) {
         let mut outside = Outside::new();
+        let mut storage = self.keeper.storage();
+        let mut could_store = true;
         loop {
             let ends = lock(&self.control).ends();
             let left = ends.map(|ends| Duration::from_millis(ends.since(now()).0 + 1));
@@ -225,6 +227,13 @@ impl Reconciler {
                     }
                 }
                 () = self.steered.notified() => {}
+                Ok(()) = storage.changed() => {
+                    let can_store = storage.borrow_and_update().trouble.is_none();
+                    if can_store && !could_store {
+                        self.attempt_unstored().await;
+                    }
+                    could_store = can_store;
+                }
                 changed = outside.changed(|| self.watched()) => self.look_again(&changed).await,
                 () = tokio::time::sleep(BUSY), if self.is_busy() => self.look_again(&Changed::new()).await,
             }

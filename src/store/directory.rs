@@ -97,6 +97,19 @@ pub fn create(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Tries whether so many bytes can be written into a directory; they are gone again when this returns,
+/// also after a crash.
+pub fn has_room(directory: &Path, bytes: usize) -> io::Result<()> {
+    let path = directory.join("room.draft");
+    let mut file = create(&path)?;
+    remove(&path)?;
+    const PIECE: usize = 64 << 10;
+    for _ in 0..bytes.div_ceil(PIECE) {
+        file.write_all(&[1; PIECE])?;
+    }
+    file.sync_data()
+}
+
 /// Puts a file in place whole, readable for its owner alone, and on disk when this returns.
 pub fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let draft = path.with_extension("draft");

@@ -123,7 +123,8 @@ pub fn open(path: &Path, fresh: [u8; 48], accept: Accept) -> Result<(Store, Save
     (saved.lineage, saved.token_key) = (mark.lineage, mark.token_key);
     saved.remarks.splice(0..0, opening.remarks);
     let kept = saved.kept.clone();
-    Ok((Store { records, journal, events, kept, _lock: lock }, saved))
+    let directory = path.to_path_buf();
+    Ok((Store { directory, records, journal, events, kept, wanted: 0, _lock: lock }, saved))
 }
 
 impl Opening<'_> {

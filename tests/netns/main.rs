@@ -7,6 +7,7 @@ mod callers;
 mod daemon;
 mod dhcp;
 mod flood;
+mod full;
 mod ipv6;
 #[allow(dead_code, reason = "shared with the tests of the decisions")]
 #[path = "../dhcp/lab.rs"]

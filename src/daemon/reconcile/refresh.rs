@@ -77,6 +77,20 @@ impl Reconciler {
         self.retry().await;
     }
 
+    /// Adopts what could not be stored, now that the state directory can be written again.
+    pub(super) async fn attempt_unstored(&self) {
+        let _turn = self.turn.lock().await;
+        let names: Vec<Name> = lock(&self.tries).keys().cloned().collect();
+        for name in names {
+            // What waits for a person goes on waiting.
+            let is_held = lock(&self.waiting).contains_key(&name);
+            if !is_held && lock(&self.parts).waiting(&name).is_some() {
+                self.attempt(&name, Consent::default()).await;
+            }
+        }
+        self.retry().await;
+    }
+
     /// Loads what is served anew and adopts what has become of its media and secrets. What can't be
     /// used now is served as it was, and the source's condition says so.
     async fn refresh(&self, served: Served) {
