@@ -383,7 +383,7 @@ impl Keeper {
 fn table_of(saved: &Saved, server: Server) -> Table {
     let guarding = saved.damaged.iter().filter(|damage| damage.guards_disks());
     let tenant = |(deployment, machine): &(Name, Name)| (machine.clone(), deployment.clone());
-    Table {
+    let mut table = Table {
         lineage: saved.lineage.as_str().into(),
         serial: saved.serial,
         token_key: saved.token_key,
@@ -400,14 +400,15 @@ fn table_of(saved: &Saved, server: Server) -> Table {
         leases6: Leases6::restore(saved.leases6.iter().cloned()),
         memo: Some(Arc::default()),
         ..Table::new(server)
+    };
+    if saved.restored {
+        table.begin_restored();
     }
+    table
 }
 
 /// A state whose serial was never raised has adopted nothing: it is new.
 fn trust_of(saved: &Saved) -> Trust {
-    if saved.restored {
-        return Trust::doubtful();
-    }
     let note = saved.notes.get(trust::NOTE).map(Vec::as_slice);
     let is_new = saved.serial == 0;
     match note {
@@ -716,6 +717,8 @@ impl Run {
         });
         if read && self.table.trust.settle(source) {
             self.batch.notes.push((trust::NOTE.into(), self.table.trust.note()));
+            // Those that `begin_restored` made doubtful must last before the flag goes.
+            self.batch.installs.extend(Installs::default().differences(&self.table.installs));
             self.batch.restored = Some(false);
         }
     }

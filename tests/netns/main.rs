@@ -22,5 +22,6 @@ mod net;
 mod relay;
 mod services;
 mod spine;
+mod state;
 mod storm;
 mod verbs;
