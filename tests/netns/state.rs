@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use redb::ReadableTable;
+
 use super::daemon::{Daemon, VOLDEMORT, VOLDEMORTCTL, detect, eventually};
 use super::net::{Net, has};
 
@@ -177,4 +179,47 @@ fn a_lost_part_refuses_the_start_until_somebody_agrees() {
         let (is_well, said) = voldemort(&["state", "check", "--directory", text(&state)]);
         assert!(is_well, "{said}");
     }
+}
+
+/// Flips one bit at the end of each record of an installation.
+fn damage_installs(state: &Path) -> usize {
+    const RECORDS: redb::TableDefinition<&[u8], &[u8]> = redb::TableDefinition::new("records");
+    let database = redb::Database::open(state.join("records.redb")).unwrap();
+    let write = database.begin_write().unwrap();
+    let mut found: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+    {
+        let mut table = write.open_table(RECORDS).unwrap();
+        for row in table.iter().unwrap() {
+            let (key, value) = row.unwrap();
+            if key.value().starts_with(b"install\0") {
+                found.push((key.value().to_vec(), value.value().to_vec()));
+            }
+        }
+        for (key, value) in &mut found {
+            *value.last_mut().unwrap() ^= 1;
+            table.insert(&**key, &**value).unwrap();
+        }
+    }
+    write.commit().unwrap();
+    found.len()
+}
+
+#[test]
+fn a_damaged_record_of_an_installation_boots_the_local_disk() {
+    let Some((net, folder, config, root)) = bed(&["busybox", "curl"]) else { return };
+    let state = folder.path().join("state");
+    let daemon = Daemon::start(&net, &config, &root);
+    answers(&net, 1);
+    assert_eq!(daemon.stop(), Some(0));
+    assert_eq!(damage_installs(&state), 1);
+    let (is_well, said) = voldemort(&["state", "check", "--directory", text(&state)]);
+    assert!(!is_well && said.contains("does not fit its digest"), "{said}");
+    let daemon = Daemon::start(&net, &config, &root);
+    net.client_mac("52:54:00:00:00:01");
+    net.client_ip(&["address", "add", "10.0.10.31/24", "dev", "cli"]);
+    let said = script(&net, 1);
+    assert!(said.contains("#!ipxe") && !said.contains("vmlinuz"), "{said}");
+    let status = net.server_output(&[VOLDEMORTCTL, "get", "status"]);
+    assert!(status.contains("digest"), "{status}");
+    assert_eq!(daemon.stop(), Some(0));
 }
