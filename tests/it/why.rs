@@ -1,7 +1,7 @@
 //! `voldemort why`, with a daemon and without one.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -93,9 +93,14 @@ fn daemon(body: Value) -> (String, std::thread::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let serve = std::thread::spawn(move || {
-        let (mut stream, _) = listener.accept().unwrap();
         let mut request = [0; 4096];
-        assert!(stream.read(&mut request).unwrap() > 0);
+        // A connection that only looks whether somebody listens asks nothing.
+        let mut asks = |stream: &mut TcpStream| stream.read(&mut request).unwrap() > 0;
+        let mut stream = listener
+            .incoming()
+            .map(Result::unwrap)
+            .find_map(|mut stream| asks(&mut stream).then_some(stream))
+            .unwrap();
         let body = body.to_string();
         let head = format!(
             "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
