@@ -175,7 +175,8 @@ impl Table {
         };
         if let Some(install) = same {
             let reported = Install { stage, since: now, ..install.clone() };
-            self.record(reported);
+            self.serial += 1;
+            self.end_install(name, reported);
             return Ok(());
         }
         let deployment = self.desired.deployments.get(name);
@@ -270,6 +271,22 @@ impl Table {
     fn record(&mut self, install: Install) {
         self.serial += 1;
         self.put_install(install);
+    }
+
+    /// Puts an installation of `name` that has ended. Where it counted for `name` because of the machine alone, the
+    /// deployment gets one of its own besides: it used its number up, wherever it goes.
+    pub(super) fn end_install(&mut self, name: &Name, install: Install) {
+        let own = Install {
+            epoch: self.installs.next_epoch(),
+            deployment: name.clone(),
+            former: Arc::default(),
+            ..install.clone()
+        };
+        let is_shared = install.deployment != *name;
+        self.put_install(install);
+        if is_shared {
+            self.put_install(own);
+        }
     }
 
     /// Records an installation in the place of the deployment's earlier ones on the machine.

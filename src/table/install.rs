@@ -176,25 +176,32 @@ impl Table {
     }
 
     /// The installation that counts for a deployment on a machine: of several under names that it
-    /// had, the one with the highest number. What another box of the machine's name used up counts
-    /// where this one used nothing.
+    /// had, the one with the highest number; of these one that was used up, else one of its own that a person or a
+    /// script opened, else a doubtful one. What another box of the machine's name used up counts where this one used
+    /// nothing.
     pub fn install_on(&self, machine: &Name, deployment: &Name) -> Option<&Install> {
         let cards = self.declared_cards(machine);
         let own = self.installs.on(machine).iter().filter(|install| install.is_named(deployment));
-        own.max_by_key(|install| (install.is_of(cards), install.redeploy, install.epoch))
+        let rank = |install: &Install| match install.stage {
+            InstallStage::Doubtful => 1,
+            _ if install.is_used() => 3,
+            _ if install.deployment == *deployment => 2,
+            _ => 0,
+        };
+        own.max_by_key(|install| (install.is_of(cards), install.redeploy, rank(install), install.epoch))
     }
 
     fn declared_cards(&self, machine: &Name) -> &[Mac] {
         self.desired.machines.get(machine).map_or(&[], |machine| &machine.macs)
     }
 
-    /// Where else than on `machine` a deployment used the highest number.
+    /// Where else than on `machine` a deployment used the highest number. A person's word to install it on one
+    /// machine is none for another.
     fn used_elsewhere(&self, deployment: &Name, machine: &Name) -> Option<&Install> {
         let others = self.installs.named(deployment).filter(|install| {
-            install.machine != *machine
-                && install.deployment == *deployment
-                && !install.closed
-                && install.is_used()
+            let is_own = install.deployment == *deployment || install.stage == InstallStage::Doubtful;
+            let counts = is_own && !install.closed && install.stage != InstallStage::Started;
+            install.machine != *machine && counts
         });
         others.max_by_key(|install| (install.redeploy, install.epoch))
     }
@@ -224,7 +231,9 @@ impl Table {
             ));
         }
         let here = self.install_on(machine, name);
-        let settled = here.filter(|install| install.redeploy >= wanted && install.is_used());
+        // What another deployment opened here is no permission for this one.
+        let is_spent = |install: &Install| install.is_used() || install.deployment != *name;
+        let settled = here.filter(|install| install.redeploy >= wanted && is_spent(install));
         if let Some(install) = settled {
             return Duty::LocalBoot(self.why_not_again(install, deployment));
         }

@@ -97,15 +97,27 @@ impl Installs {
                 next
             };
             self.update(machine, |one| (one.deployment == *former && !one.closed).then(|| renamed(one)));
+            // What counts for the deployment on a machine that it was given.
+            self.share_if(machine, now, 0, |one| one.is_named(former));
         }
     }
 
-    /// The installations of `machine` count for `name` as well.
-    pub fn share(&mut self, machine: &Name, name: &Name) {
+    /// What was used up on `machine` counts for the deployment `name` as well, whose number is `redeploy`. A
+    /// permission that is not used up does not, unless it stands in the place of one that was.
+    pub fn share(&mut self, machine: &Name, name: &Name, redeploy: u64) {
+        let was_used = |one: &Install| one.is_used() || (one.stage == InstallStage::Started && one.again);
+        self.share_if(machine, name, redeploy, was_used);
+    }
+
+    fn share_if(&mut self, machine: &Name, name: &Name, redeploy: u64, counts: impl Fn(&Install) -> bool) {
         self.update(machine, |one| {
             let mut next = one.clone();
             next.add_name(name);
-            (!one.is_named(name)).then_some(next)
+            // A doubt is about the machine's disk, whatever number its deployment has.
+            if one.stage == InstallStage::Doubtful {
+                next.redeploy = one.redeploy.max(redeploy);
+            }
+            (next != *one && counts(one)).then_some(next)
         });
     }
 

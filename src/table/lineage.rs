@@ -35,7 +35,7 @@ pub(super) fn carried(before: &Table, base: &Table, next: &Table, desired: &Desi
         if is_rename(former, was, deployment, base, desired) {
             installs.rename(former, name);
         } else if was.is_like(deployment) || boxes || is_exchange(base, next, name, former) {
-            installs.share(machine, name);
+            installs.share(machine, name, deployment.redeploy);
         }
     };
     for item in base.assignments.diff(&next.assignments) {

@@ -3,6 +3,7 @@
 //! boot their disks until a person settles them. What is added or raised later is not.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -100,10 +101,15 @@ impl Table {
         for deployment in desired.deployments.values().filter(|one| !self.trust.trusts(one)) {
             let machine = self.assignments.get(&deployment.name);
             let Some(machine) = machine.and_then(|machine| desired.machines.get(machine)) else { continue };
-            let approved = self.install_on(&machine.name, &deployment.name).is_some_and(|install| {
-                install.stage == InstallStage::Approved && install.redeploy == deployment.redeploy
+            // Also where the number was used on another machine, or by another deployment on this one: what is on
+            // the disks is not known, and the number is no new permission wherever the deployment goes.
+            let is_known = self.installs.on(&machine.name).iter().any(|install| {
+                install.deployment == deployment.name
+                    && install.redeploy >= deployment.redeploy
+                    && install.stage != InstallStage::Started
+                    && !install.closed
             });
-            if approved || self.due(deployment) != (Duty::Install { permit: true }) {
+            if is_known || self.due(deployment) == Duty::NetworkBoot {
                 continue;
             }
             let install = Install::new(machine, deployment, InstallStage::Doubtful, Time::default());
@@ -161,12 +167,19 @@ impl Table {
         for name in deployments {
             let doubt = self.install_of(name).filter(|install| install.stage == InstallStage::Doubtful);
             let Some(install) = doubt.cloned() else { continue };
-            let stage = match verdict {
-                Verdict::Install => InstallStage::Approved,
-                Verdict::Keep => InstallStage::Installed,
-            };
             self.serial += 1;
-            self.put_install(Install { stage, since: now, ..install });
+            match verdict {
+                // The word is for this deployment. The doubt stays for others that the machine may be given.
+                Verdict::Install => {
+                    let (epoch, deployment) = (self.installs.next_epoch(), name.clone());
+                    let (stage, former) = (InstallStage::Approved, Arc::default());
+                    self.put_install(Install { epoch, deployment, stage, former, since: now, ..install });
+                }
+                Verdict::Keep => {
+                    let kept = Install { stage: InstallStage::Installed, since: now, ..install };
+                    self.end_install(name, kept);
+                }
+            }
         }
     }
 }

@@ -221,6 +221,10 @@ impl Play {
             Step::Exchange => self.adopt(World { exchanged: !before.exchanged, ..before }),
             Step::Revert => {
                 if let Some(world) = self.past.pop() {
+                    // Taking a lowered number back raises it.
+                    for who in 0..2 {
+                        self.raised[who] |= world.numbers[who] > before.numbers[who];
+                    }
                     self.adopt(world);
                 }
                 return;
@@ -237,9 +241,13 @@ impl Play {
                 self.daemon.publish_start();
                 // What is asked for now is doubtful, and only what is raised from here on is a permission:
                 // the daemon can't know of numbers that were used and lowered again before.
+                let table = self.daemon.table().expect("it runs");
                 for on in 0..2 {
                     let who = usize::from(self.world.box_of(0) != on);
-                    self.used[on] = Some(self.world.numbers[who]);
+                    // Answers of an installation that the backup holds may be fetched once more.
+                    let machine: Name = format!("m{on}").parse().unwrap();
+                    let held = table.installs.on(&machine).iter().map(|install| install.redeploy);
+                    self.used[on] = held.chain([self.world.numbers[who]]).max();
                 }
                 self.raised = [false; 2];
                 self.past.clear();
