@@ -40,9 +40,24 @@ impl Daemon {
         Daemon::spawn(net, config, &["--new-site", "--inventory", inventory], Stdio::piped())
     }
 
+    /// The same under a service manager that listens on `socket` (sd_notify(3)) and wants a sign of life
+    /// within a second.
+    pub fn managed(net: &Net, config: &Path, inventory: &str, socket: &Path) -> Daemon {
+        let more = ["--new-site", "--inventory", inventory];
+        let socket = format!("NOTIFY_SOCKET={}", socket.display());
+        Daemon::spawn_in(net, config, &more, Stdio::null(), &["env", &socket, "WATCHDOG_USEC=1000000"])
+    }
+
     fn spawn(net: &Net, config: &Path, more: &[&str], log: Stdio) -> Daemon {
+        Daemon::spawn_in(net, config, more, log, &[])
+    }
+
+    fn spawn_in(net: &Net, config: &Path, more: &[&str], log: Stdio, before: &[&str]) -> Daemon {
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &net.server, VOLDEMORT, "start", "services", "--config"]);
+        command
+            .args(["netns", "exec", &net.server])
+            .args(before)
+            .args([VOLDEMORT, "start", "services", "--config"]);
         command.arg(config).args(more);
         command
             .stdin(Stdio::null())
@@ -79,8 +94,13 @@ impl Daemon {
     }
 
     /// SIGTERM; the exit code.
-    pub fn stop(mut self) -> Option<i32> {
+    pub fn stop(self) -> Option<i32> {
         self.signal(Signal::SIGTERM);
+        self.ended()
+    }
+
+    /// The exit code, when it has ended by itself or by an earlier signal.
+    pub fn ended(mut self) -> Option<i32> {
         let mut rest = String::new();
         let _ = self._rest.read_to_string(&mut rest);
         self.child.wait().unwrap().code()

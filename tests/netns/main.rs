@@ -6,6 +6,7 @@ mod bytes;
 mod callers;
 mod daemon;
 mod dhcp;
+mod ends;
 mod flood;
 mod full;
 mod ipv6;

@@ -1,0 +1,112 @@
+//! How the daemon begins and ends under a service manager, and what follows it.
+
+use std::io::Write;
+use std::net::TcpStream;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use super::daemon::{Daemon, VOLDEMORTCTL, detect, eventually};
+use super::net::{Net, has, within};
+use super::services::{BACK, Host, LAB, PATIENT, offer};
+
+/// The time that transfers have after SIGTERM, and some for everything else.
+const LIMIT: Duration = Duration::from_secs(10 + 3);
+
+/// Waits until the service manager has heard this line.
+fn heard(manager: &UnixDatagram, line: &str) {
+    let (start, mut buffer) = (Instant::now(), [0; 4096]);
+    while start.elapsed() < PATIENT {
+        let Ok(length) = manager.recv(&mut buffer) else { continue };
+        if String::from_utf8_lossy(&buffer[..length]).lines().any(|heard| heard == line) {
+            return;
+        }
+    }
+    panic!("the service manager never heard {line}");
+}
+
+#[test]
+fn a_service_manager_hears_of_the_start_of_life_and_of_the_end() {
+    let Some(host) = Host::new() else { return };
+    let path = host.folder.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    let daemon = Daemon::managed(&host.net, &host.config, &host.root, &path);
+    heard(&manager, "READY=1");
+    for _ in 0..4 {
+        let start = Instant::now();
+        heard(&manager, "WATCHDOG=1");
+        assert!(start.elapsed() < Duration::from_secs(1), "the watchdog's limit is over");
+    }
+    let ready = || host.net.server_output(&["curl", "-s", "http://127.0.0.1:12345/readyz"]);
+    eventually("ready, without a token", ready, |text| text == "ready\n");
+    host.ip("link set srv down");
+    eventually("it says why not", ready, |text| text.contains("interface srv is down"));
+    let health = host.net.server_output(&["curl", "-s", "http://127.0.0.1:12345/healthz"]);
+    assert_eq!(health, "ok\n", "a daemon without its interface is healthy");
+    heard(&manager, "WATCHDOG=1");
+    daemon.signal(Signal::SIGTERM);
+    heard(&manager, "STOPPING=1");
+    assert_eq!(daemon.ended(), Some(0));
+}
+
+/// A download that stalls holds the end no longer than the limit; the successor has the ports at once.
+#[test]
+fn a_stalled_download_holds_the_end_to_its_limit_and_a_successor_serves() {
+    let Some(host) = Host::new() else { return };
+    std::fs::write(Path::new(&host.root).join("files/big"), vec![0; 40_000_000]).unwrap();
+    let lab =
+        LAB.replace("kernel = \"files/vmlinuz\"", "kernel = \"files/vmlinuz\"\ninitrd = [\"files/big\"]");
+    std::fs::write(Path::new(&host.root).join("lab.toml"), lab).unwrap();
+    let daemon = host.start();
+    let stalled = within(&host.net.client, || {
+        let mut stream = TcpStream::connect("10.0.10.1:80").unwrap();
+        stream.write_all(b"GET /b/files/big HTTP/1.1\r\nHost: a\r\n\r\n").unwrap();
+        assert!(stream.peek(&mut [0]).unwrap() > 0, "it is under way");
+        stream
+    });
+    let start = Instant::now();
+    daemon.signal(Signal::SIGTERM);
+    let mut last = start;
+    while start.elapsed() < Duration::from_secs(8) {
+        if offer(&host.net).is_some() {
+            last = Instant::now();
+        }
+        assert!(last.elapsed() < BACK, "DHCP answers until the end: {:?}", start.elapsed());
+    }
+    assert_eq!(daemon.ended(), Some(0));
+    assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
+    let successor = Daemon::with(&host.net, &host.config, &["--inventory", &host.root]);
+    host.served(BACK, "after a restart");
+    drop(stalled);
+    assert_eq!(successor.stop(), Some(0));
+}
+
+/// A foreign server that answered at the first look has gone: one word makes this daemon serve.
+#[test]
+fn who_stepped_back_serves_again_when_ordered() {
+    let Some(net) = Net::new().filter(|_| has("dnsmasq")) else { return };
+    net.client_ip(&["address", "add", "10.0.10.2/24", "dev", "cli"]);
+    let folder = tempfile::tempdir().unwrap();
+    let config = detect(&net, folder.path());
+    let root = folder.path().join("inventory");
+    std::fs::create_dir(&root).unwrap();
+    let lab = "[subnet.lab]\ncidr = \"10.0.10.0/24\"\ndynamic = \"10.0.10.100-10.0.10.120\"\n";
+    std::fs::write(root.join("lab.toml"), lab).unwrap();
+    let other = net.run(&super::neighbours::DNSMASQ.split_whitespace().collect::<Vec<_>>());
+    eventually("dnsmasq", || net.client_output(&["ss", "-H", "-lnu"]), |text| text.contains(":67"));
+    let daemon = Daemon::start(&net, &config, &root.display().to_string());
+    let status = || net.server_output(&[VOLDEMORTCTL, "get", "status"]);
+    assert!(status().contains("DHCP mode listen"), "{}", status());
+    drop(other);
+    assert!(offer(&net).is_none(), "nobody has ordered it yet");
+    net.server_output(&[VOLDEMORTCTL, "serve-dhcp", "srv"]);
+    assert!(status().contains("DHCP mode server"), "{}", status());
+    let start = Instant::now();
+    while offer(&net).is_none() {
+        assert!(start.elapsed() < PATIENT, "{}", status());
+    }
+    assert_eq!(daemon.stop(), Some(0));
+}
