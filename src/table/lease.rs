@@ -225,6 +225,11 @@ impl Leases {
 
     fn never_used(&self, subnet: &Subnet, usable: &dyn Fn(&Ipv4Addr) -> bool) -> Option<Ipv4Addr> {
         subnet.dynamic.iter().find_map(|range| {
+            // A range of one or two may be in .0 or .255 alone, which `used` does not tell apart.
+            if u32::from(range.last) - u32::from(range.first) < 2 {
+                let unused = |address: &Ipv4Addr| !self.bindings.contains_key(address) && usable(address);
+                return [range.first, range.last].into_iter().find(unused);
+            }
             let mut from = Some(range.first);
             while let Some(address) = from.and_then(|from| self.used.next_unused(from)) {
                 if !range.contains(address) {

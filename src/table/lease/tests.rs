@@ -321,8 +321,9 @@ impl World {
         for (mac, address) in &leases.by_mac {
             assert_eq!(leases.bindings.get(address).map(|lease| lease.mac), Some(*mac));
         }
-        for text in ADDRESSES {
-            let address = ip(text);
+        // What ends in .0 or .255 goes into the index with its neighbour.
+        for address in ADDRESSES.map(ip).into_iter().filter(|address| !matches!(address.octets()[3], 0 | 255))
+        {
             let known = leases.bindings.contains_key(&address) || leases.offers.contains_key(&address);
             assert_eq!(leases.used.next_unused(address) != Some(address), known, "{address}");
         }

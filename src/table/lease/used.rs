@@ -9,8 +9,19 @@ pub(super) struct Used {
 }
 
 impl Used {
+    /// Adds an address. With the first or last that is lent of a block of 256 goes its neighbour in .0 or .255, which
+    /// [`super::Leases`] lends to nobody who does not ask for it: as gaps, two in every block, they would make the
+    /// search for an unused address linear.
     pub(super) fn insert(&mut self, address: Ipv4Addr) {
-        let address = u32::from(address);
+        self.insert_one(address.into());
+        match address.octets() {
+            [a, b, c, 1] => self.insert_one(Ipv4Addr::new(a, b, c, 0).into()),
+            [a, b, c, 254] => self.insert_one(Ipv4Addr::new(a, b, c, 255).into()),
+            _ => {}
+        }
+    }
+
+    fn insert_one(&mut self, address: u32) {
         let (mut first, mut last) = (address, address);
         if let Some((before, end)) = self.run_from(address) {
             if end >= address {
@@ -74,7 +85,7 @@ mod tests {
             for (add, number) in steps {
                 let address = if number < 12 { number } else { top + (number - 12) };
                 if add {
-                    used.insert(address.into());
+                    used.insert_one(address);
                     plain.insert(address);
                 } else {
                     used.remove(address.into());
