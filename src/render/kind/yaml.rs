@@ -1,6 +1,7 @@
 //! YAML as cloud-init reads it: by PyYAML's safe loader, which takes YAML 1.1 and one document.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
 
@@ -44,24 +45,22 @@ pub(super) enum Value {
 
 /// Reads a text whose first line has the number `first` in the rendered file.
 pub(super) fn read(text: &str, first: usize) -> Document {
-    let (walk, result) = walked(text, first);
-    let Err(error) = result else { return document(text, first, walk) };
-    let (line, column, message) = syntax(text, &error);
-    if error.info() == INDENTATION
-        && let Some(mut document) = unfolded(text, first, error.marker().line())
-    {
-        document.found.push(doubtful(first + line - 1, column, message));
+    let scan = scan(text, first);
+    let Some(error) = scan.error else {
+        let mut document = document(&scan.text, first, scan.walk);
+        for finding in &mut document.found {
+            if scan.bent.contains(&(finding.error.line as usize + 1).saturating_sub(first)) {
+                finding.error.column = finding.error.column.saturating_sub(INDENT.len() as u32).max(1);
+            }
+        }
+        document.found.extend(scan.doubt);
         return document;
-    }
+    };
+    let (line, column, message) = syntax(&scan.text, &error);
+    let column = if scan.bent.contains(&line) { 1 } else { column };
     let mut found = vec![refused(first + line - 1, column, message)];
     found.extend(elsewhere(text, first, line));
     Document { root: Root::Mapping, keys: Vec::new(), merges: true, found }
-}
-
-fn walked(text: &str, first: usize) -> (Walk, Result<(), ScanError>) {
-    let mut walk = Walk { first, ..Walk::default() };
-    let result = walk.run(text);
-    (walk, result)
 }
 
 fn document(text: &str, first: usize, mut walk: Walk) -> Document {
@@ -76,22 +75,64 @@ fn document(text: &str, first: usize, mut walk: Walk) -> Document {
 }
 
 /// What the scanner says of a text in quotes whose further lines are not indented. PyYAML takes them.
-const INDENTATION: &str = "invalid indentation in quoted scalar";
+const QUOTED: &str = "invalid indentation in quoted scalar";
 
-/// The document with the lines behind `line` indented, as many as it takes.
-fn unfolded(text: &str, first: usize, line: usize) -> Option<Document> {
-    const MOST: usize = 20;
-    (1..=MOST).find_map(|count| {
-        let lines = text.split_inclusive('\n').zip(1..);
-        let indent = |number: usize| if (line + 1..=line + count).contains(&number) { INDENT } else { "" };
-        let bent: String = lines.flat_map(|(line, number)| [indent(number), line]).collect();
-        let (walk, result) = walked(&bent, first);
-        result.is_ok().then(|| document(&bent, first, walk))
-    })
-}
+/// What it says of lines between brackets or braces that are not indented deeper than the key before
+/// them, as a `]` below that key. To PyYAML no indentation counts there.
+const FLOW: [&str; 2] = ["invalid indentation", "invalid indentation in flow construct"];
 
 /// Deeper than anybody's keys.
 const INDENT: &str = "                                        ";
+
+/// A text as far as the scanner takes it.
+struct Scan<'a> {
+    /// With some of its lines indented.
+    text: Cow<'a, str>,
+    /// Those lines, from 1.
+    bent: BTreeSet<usize>,
+    walk: Walk,
+    doubt: Option<Finding>,
+    error: Option<ScanError>,
+}
+
+/// Reads a text, after indenting those lines that the scanner wants indented and PyYAML does not.
+fn scan(text: &str, first: usize) -> Scan<'_> {
+    // Each of them costs a reading of the whole text.
+    const MOST: usize = 200;
+    const MOST_BYTES: usize = 20_000_000;
+    let mut left = MOST.min(1 + MOST_BYTES / text.len().max(1));
+    let (mut bent, mut doubt) = (BTreeSet::new(), None);
+    let mut deeper = Cow::Borrowed(text);
+    loop {
+        let mut walk = Walk { first, ..Walk::default() };
+        let error = walk.run(&deeper).err();
+        let next = error.as_ref().filter(|_| left > 0).and_then(|error| shallow(error, &bent));
+        let (Some(next), Some(error)) = (next, &error) else {
+            return Scan { text: deeper, bent, walk, doubt, error };
+        };
+        if error.info() == QUOTED && doubt.is_none() {
+            let (line, column, message) = syntax(text, error);
+            doubt = Some(doubtful(first + line - 1, column, message));
+        }
+        bent.insert(next);
+        left -= 1;
+        let indent = |number: usize| if bent.contains(&number) { INDENT } else { "" };
+        let lines = text.split_inclusive('\n').zip(1..);
+        deeper = lines.flat_map(|(line, number)| [indent(number), line]).collect::<String>().into();
+    }
+}
+
+/// The line to indent because of an error, if that may help.
+fn shallow(error: &ScanError, bent: &BTreeSet<usize>) -> Option<usize> {
+    const MOST: usize = 20;
+    let line = error.marker().line();
+    match error.info() {
+        // The place is where the text begins.
+        QUOTED => (line + 1..=line + MOST).find(|line| !bent.contains(line)),
+        info if FLOW.contains(&info) => Some(line).filter(|line| !bent.contains(line)),
+        _ => None,
+    }
+}
 
 /// Line, column and message of what the scanner says.
 fn syntax(text: &str, error: &ScanError) -> (usize, usize, String) {
@@ -125,7 +166,7 @@ fn elsewhere(text: &str, first: usize, known: usize) -> Vec<Finding> {
     let mut found = Vec::new();
     for pair in starts.windows(2).filter(|pair| !(pair[0]..pair[1]).contains(&known)) {
         let part: String = text.split_inclusive('\n').skip(pair[0] - 1).take(pair[1] - pair[0]).collect();
-        let error = Parser::new_from_str(&part).find_map(Result::err);
+        let Scan { text: part, error, .. } = scan(&part, 1);
         // What it refers to may stand in another part.
         if let Some(error) = error.filter(|error| !error.info().contains("anchor")) {
             let (line, column, message) = syntax(&part, &error);
@@ -388,6 +429,8 @@ mod tests {
             "a: \"x\ty\" # tab\there\n",
             "1: a\n\"1\": b\n",
             "a:\n  b: 1\nc:\n  b: 2\n",
+            "a:\n  b: [\n    c,\n  ]\n  d: {\ne: f,\n g: 'h'\n}\n",
+            "a:\n  - b: [{c: d,\n\"e\": f}, g\n]\n    h: [\n  i, # j\n  k\n    ]\n",
             "a: !!str 1\nb: !!binary aGk=\n",
         ] {
             let refusals = said(text).into_iter().filter(|(_, verdict, _)| *verdict == Verdict::Refused);
@@ -408,6 +451,8 @@ mod tests {
             ("a: b\t\n", 1, Refused, "tab"),
             ("a: x\u{7}\n", 1, Refused, "U+0007"),
             ("a: [b\nc: d\n", 2, Refused, "not YAML"),
+            ("a:\n  b: [\n  c\n  ]\n  d: @e\nf:\n  g: [\n  h\n  ]\n", 5, Refused, "not YAML"),
+            ("a:\n  b: [\n  c\n]\n  d: {\n  !vault e: f\n  }\n", 6, Refused, "`!vault`"),
             ("x: 1\ny:\n - a: 1\n   b: 2\n   a: 3\n", 5, Doubtful, "line 3"),
         ] {
             let found = said(text);
