@@ -4,7 +4,7 @@
 mod commands;
 mod words;
 
-use super::{Finding, asks, refused};
+use super::{Finding, asks, doubtful, refused};
 use crate::render::near;
 use commands::{COMMANDS, SECTIONS, Table};
 use words::split;
@@ -21,6 +21,10 @@ const NEEDED: [(&[&str], &str); 5] = [
     ),
 ];
 
+/// Commands that RHEL 5 and older releases know, and files of today hardly use.
+const OLD: [&str; 8] =
+    ["authconfig", "install", "interactive", "key", "langsupport", "monitor", "mouse", "upgrade"];
+
 pub(super) fn read(text: &str) -> Vec<Finding> {
     let mut reader = Reader::default();
     for (line, at) in lines(text) {
@@ -30,8 +34,10 @@ pub(super) fn read(text: &str) -> Vec<Finding> {
         }
     }
     if let Some((start, section)) = reader.open {
-        reader.found.push(refused(start, 1, format!("`{section}` is not closed with `%end`")));
+        reader.unclosed.push((start, format!("`{section}` is not closed with `%end`")));
     }
+    let unclosed = reader.unclosed();
+    reader.found.extend(unclosed);
     let unanswered = reader.unanswered();
     reader.found.extend(unanswered);
     reader.found
@@ -65,6 +71,10 @@ struct Reader<'a> {
     includes: bool,
     /// Whether the line before ends with a backslash.
     joined: bool,
+    /// Sections without their end, by the line of their head.
+    unclosed: Vec<(usize, String)>,
+    /// Whether any section has one.
+    closes: bool,
 }
 
 impl<'a> Reader<'a> {
@@ -142,7 +152,10 @@ impl<'a> Reader<'a> {
             }
         };
         match words[0].as_str() {
-            "%end" => self.open = None,
+            "%end" => {
+                self.open = None;
+                self.closes = true;
+            }
             // In a script it is most likely none of ours.
             "%include" if section == "%packages" && words.get(1).is_none_or(String::is_empty) => {
                 self.found.push(refused(at, column(line), "`%include` names no file"));
@@ -150,7 +163,7 @@ impl<'a> Reader<'a> {
             "%include" => {}
             _ => {
                 let message = format!("`{section}` is not closed with `%end` before line {at}");
-                self.found.push(refused(start, 1, message));
+                self.unclosed.push((start, message));
                 self.open = None;
                 self.section(line, &words, at);
             }
@@ -184,6 +197,18 @@ impl<'a> Reader<'a> {
             let message = format!("`{}` has no option `--{name}`{}", words[0], near.unwrap_or_default());
             self.found.push(refused(at, column(line), message));
         }
+    }
+
+    /// What is said of sections that nothing closes. Up to RHEL 5 and Fedora 7 none was closed; where
+    /// the commands are of that time too, such a file is read.
+    fn unclosed(&mut self) -> Vec<Finding> {
+        let old = !self.closes && self.commands.iter().any(|command| OLD.contains(&command.as_str()));
+        let unclosed = std::mem::take(&mut self.unclosed).into_iter();
+        let say = |(line, message): (usize, String)| match old {
+            true => doubtful(line, 1, format!("{message}, as RHEL 6 and all later releases need it")),
+            false => refused(line, 1, message),
+        };
+        unclosed.map(say).collect()
     }
 
     /// What Anaconda would ask for. A command that is misspelt is reported already, and what it
@@ -257,6 +282,18 @@ mod tests {
             ]
         );
         assert_eq!(said(&text, Verdict::Asks), [""; 0]);
+    }
+
+    #[test]
+    fn releases_that_closed_no_section_are_known_by_their_commands() {
+        let open = GOOD.replace("%end\n", "%post\ntrue\n");
+        assert_eq!(said(&open, Verdict::Refused).len(), 2);
+        let old = format!("install\n{open}");
+        assert_eq!(said(&old, Verdict::Refused), [""; 0]);
+        let doubts = said(&old, Verdict::Doubtful);
+        assert!(doubts.len() == 2 && doubts[0].contains("before line 9, as RHEL 6"), "{doubts:?}");
+        // Whoever closes one means to close them all.
+        assert_eq!(said(&format!("{old}%end\n"), Verdict::Refused).len(), 1);
     }
 
     #[test]
