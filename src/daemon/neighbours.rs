@@ -1,5 +1,5 @@
 //! Other DHCP servers on our networks. One that answers before we do makes us step back to
-//! listening; one that appears while we serve is told of, and we go on: whoever plugs in a
+//! listening, until it has been silent for some looks; one that appears while we serve is told of, and we go on: whoever plugs in a
 //! router must not be able to stop deployments by it.
 
 use std::collections::BTreeSet;
@@ -24,6 +24,8 @@ pub const PERIOD: Duration = Duration::from_secs(300);
 const PERIOD_BESIDE: Duration = Duration::from_secs(30);
 /// Looks that must hear nobody before one who was heard once is taken for a mistake.
 const SILENT_LOOKS: u32 = 3;
+/// The same for one who was heard again: it may only be restarted.
+const SILENT_LOOKS_LONG: u32 = 6;
 /// Time between two looks at least, however many machines speak to other servers.
 const LEAST: Duration = Duration::from_secs(10);
 
@@ -70,11 +72,12 @@ impl Watch {
         self.others.send_replace(Some(known.clone()));
         // Who made us step back and was not heard again at once may have been a mistake or a trick.
         let unsure = self.has_stepped_back() && (before == 0 || known.is_empty());
-        let mut silent = unsure.then_some(u32::from(known.is_empty()));
+        let mut wanted = if unsure { SILENT_LOOKS } else { SILENT_LOOKS_LONG };
+        let mut silent = u32::from(unsure && known.is_empty());
         loop {
-            match silent {
-                Some(_) => tokio::time::sleep(period.min(LEAST)).await,
-                None => pause(&mut hint, period, !known.is_empty()).await,
+            match self.has_stepped_back() && (silent > 0 || wanted == SILENT_LOOKS) {
+                true => tokio::time::sleep(period.min(LEAST)).await,
+                false => pause(&mut hint, period, !known.is_empty()).await,
             }
             let mode = *self.mode.borrow();
             if mode == Mode::Off {
@@ -88,12 +91,18 @@ impl Watch {
             for server in known.difference(&found) {
                 self.tell(&gone(*server, &network.name, mode, self.has_stepped_back()));
             }
-            silent = silent.filter(|_| found.is_empty() && self.has_stepped_back()).map(|looks| looks + 1);
-            if silent >= Some(SILENT_LOOKS) {
-                silent = None;
-                self.serve("the other DHCP server was heard once and not again");
+            match found.is_empty() && self.has_stepped_back() {
+                true => silent += 1,
+                false => silent = 0,
+            }
+            if !found.is_empty() {
+                wanted = SILENT_LOOKS_LONG;
             }
             self.others.send_replace(Some(found.clone()));
+            if silent >= wanted {
+                silent = 0;
+                self.serve("the other DHCP server answers no more");
+            }
             known = found;
         }
     }
@@ -101,6 +110,27 @@ impl Watch {
     /// Whether we only listen because another server was there first.
     pub fn has_stepped_back(&self) -> bool {
         self.configured == Mode::Server && *self.mode.borrow() == Mode::Listen
+    }
+
+    /// What people should know while we only listen because of another server.
+    pub fn condition(&self) -> Option<String> {
+        let others = self.others.borrow().clone().filter(|_| self.has_stepped_back())?;
+        let name = &self.network.name;
+        let why = match others.is_empty() {
+            true => {
+                "another server was there first and answers no more: it is served by itself after some more \
+                looks, and at once"
+                    .to_owned()
+            }
+            false => {
+                let others: Vec<String> = others.iter().map(Ipv4Addr::to_string).collect();
+                format!(
+                    "another server ({}) answers there: stop that one, set [dhcp] mode = \"proxy\", or take over",
+                    others.join(", ")
+                )
+            }
+        };
+        Some(format!("DHCP on {name} only listens, because {why} with `voldemortctl serve-dhcp {name}`"))
     }
 
     /// Serves although another server was there first. `why` is for people.
@@ -182,8 +212,8 @@ fn appeared(server: Ipv4Addr, interface: &str, mode: Mode) -> String {
 fn gone(server: Ipv4Addr, interface: &str, mode: Mode, stepped_back: bool) -> String {
     if stepped_back {
         return format!(
-            "DHCP server {server} answers no more on {interface}: `voldemortctl serve-dhcp {interface}` lets this \
-             daemon serve there"
+            "DHCP server {server} answers no more on {interface}: this daemon serves there when it stays so, and at \
+             once with `voldemortctl serve-dhcp {interface}`"
         );
     }
     let what = match mode {

@@ -3,7 +3,13 @@
 
 use std::net::UdpSocket;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use voldemort::daemon::link::Interface;
+use voldemort::daemon::neighbours::Watch;
+use voldemort::model::Mode;
 
 use super::daemon::{Daemon, VOLDEMORTCTL, detect, eventually};
 use super::lab::mac;
@@ -106,7 +112,7 @@ fn a_server_that_appears_is_noticed_shown_and_seen_to_go() {
     assert_eq!(daemon.stop(), Some(0));
 }
 
-/// It starts beside one that answers: it steps back, says so, and stays there when that one goes.
+/// It starts beside one that answers: it steps back, says so, and does not take over in the moment that one goes.
 #[test]
 fn a_server_that_was_there_first_makes_it_listen() {
     let Some(net) = Net::new().filter(|_| has("dnsmasq") && has("busybox")) else { return };
@@ -121,9 +127,59 @@ fn a_server_that_was_there_first_makes_it_listen() {
     assert!(daemon.said.iter().any(|line| line.starts_with(said)), "{:?}", daemon.said);
     let status = ctl(&net, &["get", "status"]);
     assert!(status.contains("DHCP mode listen") && status.contains("10.0.10.2 on srv"), "{status}");
+    let why = "DHCP on srv only listens, because another server (10.0.10.2) answers there";
+    assert!(status.contains(why), "{status}");
     drop(other);
-    assert!(ask(&net, Message::discover(mac(STRANGER)), "10.0.10.1").is_none(), "a person decides");
+    assert!(ask(&net, Message::discover(mac(STRANGER)), "10.0.10.1").is_none(), "it may only be restarted");
     assert_eq!(daemon.stop(), Some(0));
+}
+
+/// An established server that was there first is gone for good: it is served without a person's word, and not
+/// before.
+#[test]
+fn who_stepped_back_serves_by_itself_when_the_other_is_gone() {
+    let Some(net) = Net::new().filter(|_| has("dnsmasq")) else { return };
+    net.client_ip(&["address", "add", "10.0.10.2/24", "dev", "cli"]);
+    let other = net.run(&DNSMASQ.split_whitespace().collect::<Vec<_>>());
+    let up = || net.client_output(&["ss", "-H", "-lnu"]);
+    eventually("dnsmasq", up, |text| text.contains(":67"));
+    let (look, period) = (Duration::from_millis(400), Duration::from_millis(50));
+    let mut other = Some(other);
+    within(&net.server, || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let network = Interface::find("srv", None).unwrap().into();
+            let watch = Arc::new(Watch {
+                network,
+                configured: Mode::Server,
+                mode: watch::Sender::new(Mode::Server),
+                others: watch::Sender::default(),
+                hint: watch::channel(0).1,
+                note: Arc::new(drop),
+            });
+            watch.before_serving().await;
+            assert!(watch.has_stepped_back());
+            let keeping = watch.clone();
+            let task = tokio::spawn(async move { keeping.keep(look, period).await });
+            let mut others = watch.others.subscribe();
+            for _ in 0..3 {
+                others.changed().await.unwrap();
+                let condition = watch.condition().unwrap();
+                assert!(condition.contains("another server (10.0.10.2) answers there"), "{condition}");
+            }
+            drop(other.take());
+            let gone = Instant::now();
+            let mut mode = watch.mode.subscribe();
+            others.wait_for(|others| others.as_ref().is_some_and(|others| others.is_empty())).await.unwrap();
+            let condition = watch.condition().unwrap();
+            assert!(condition.contains("answers no more: it is served by itself"), "{condition}");
+            let back = mode.wait_for(|mode| *mode == Mode::Server);
+            tokio::time::timeout(Duration::from_secs(20), back).await.unwrap().unwrap();
+            assert!(gone.elapsed() > look * 5, "it may only be restarted: {:?}", gone.elapsed());
+            assert_eq!(watch.condition(), None);
+            task.abort();
+        });
+    });
 }
 
 /// Both clients go without, and the timeline says what they would have got.
