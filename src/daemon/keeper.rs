@@ -58,7 +58,8 @@ pub struct Storage {
 impl Storage {
     /// What is wrong, a sentence each; nothing where all is well.
     pub fn sentences(&self) -> Vec<String> {
-        let trouble = self.trouble.iter().map(|(why, since)| format!("{why} (since {since})"));
+        let trouble =
+            self.trouble.iter().map(|(why, since)| format!("{why} (since {since}){}", way_out(why)));
         trouble.chain(self.damaged.iter().cloned()).collect()
     }
 }
@@ -214,8 +215,12 @@ impl Keeper {
         self.storage.clone()
     }
 
+    /// Adopts a revision, when the keeper has time for it: nobody would ask again for one that was refused.
     pub async fn adopt(&self, proposal: Proposal) -> Result<Adopted, KeeperError> {
-        self.ask(|reply| Command::Adopt(Box::new(proposal), reply)).await
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Adopt(Box::new(proposal), reply);
+        self.queue.send(command).await.map_err(|_| KeeperError::Busy)?;
+        answer.await.unwrap_or(Err(KeeperError::Busy))
     }
 
     /// Makes leases; `done` is told their addresses on the keeper's thread when they are stored and
@@ -895,6 +900,27 @@ fn cause(error: StoreError) -> String {
         StoreError::Write(cause) => cause,
         other => other.to_string(),
     }
+}
+
+/// What a person can do about it.
+fn way_out(why: &str) -> &'static str {
+    let known = [
+        (
+            "Read-only file system",
+            "; make the file system of the state directory writable: this goes on by itself then. One that has to be \
+             unmounted for a repair needs the daemon to be stopped before and started after it",
+        ),
+        (
+            "No space left",
+            "; make room on the file system of the state directory: this goes on by itself then",
+        ),
+        (
+            "Disk quota exceeded",
+            "; raise the quota of the state directory's user: this goes on by itself then",
+        ),
+        ("Input/output error", "; the disk of the state directory fails: see the kernel's log"),
+    ];
+    known.iter().find(|(cause, _)| why.contains(cause)).map_or("", |(_, way)| way)
 }
 
 fn sentences(damaged: &[Damage]) -> Arc<[String]> {

@@ -20,7 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::keeper::{Adopted, Keeper, Proposal};
+use super::keeper::{Adopted, Keeper, KeeperError, Proposal};
 use super::load::Memory;
 use super::parts::{Parts, Piece};
 use super::{now, preview};
@@ -212,7 +212,6 @@ impl Reconciler {
     pub async fn run(self: Arc<Self>, mut updates: mpsc::Receiver<(Name, Update)>) {
         let mut outside = Outside::new();
         let mut storage = self.keeper.storage();
-        let mut could_store = true;
         loop {
             let ends = lock(&self.control).ends();
             let left = ends.map(|ends| Duration::from_millis(ends.since(now()).0 + 1));
@@ -228,11 +227,9 @@ impl Reconciler {
                 }
                 () = self.steered.notified() => {}
                 Ok(()) = storage.changed() => {
-                    let can_store = storage.borrow_and_update().trouble.is_none();
-                    if can_store && !could_store {
+                    if storage.borrow_and_update().trouble.is_none() {
                         self.attempt_unstored().await;
                     }
-                    could_store = can_store;
                 }
                 changed = outside.changed(|| self.watched()) => self.look_again(&changed).await,
                 () = tokio::time::sleep(BUSY), if self.is_busy() => self.look_again(&Changed::new()).await,
@@ -285,7 +282,10 @@ impl Reconciler {
         let loaded = self.load_seen(kept.clone(), None, Media::Lenient, &seen).await;
         self.serves(kept.clone(), Some(seen));
         let adopted = match loaded {
-            Ok(ready) => self.propose(ready, None, Consent::default(), None).await,
+            Ok(ready) => {
+                let proposed = self.propose(ready, None, Consent::default(), None).await;
+                proposed.map_err(|error| error.to_string())
+            }
             Err(Invalid(problems)) => Err(problems),
         };
         match adopted {
@@ -404,7 +404,8 @@ impl Reconciler {
             }
             Ok(Adopted::Held(_, holds)) => self.wait(waiting("Held"), holds),
             Ok(Adopted::Stale(_)) => unreachable!("a proposal without an expected table is never stale"),
-            Err(error) => self.fell(name, "Invalid", Some(&revision), error),
+            Err(KeeperError::Refused(why)) => self.fell(name, "Invalid", Some(&revision), why),
+            Err(error) => self.not_stored(name, &revision, &error),
         }
         false
     }
@@ -442,7 +443,7 @@ impl Reconciler {
         kept: Option<Arc<Kept>>,
         consent: Consent,
         expected: Option<(String, u64)>,
-    ) -> Result<Adopted, String> {
+    ) -> Result<Adopted, KeeperError> {
         self.propose_plan(ready, kept, consent, expected, None).await
     }
 
@@ -454,10 +455,10 @@ impl Reconciler {
         consent: Consent,
         expected: Option<(String, u64)>,
         plan: Option<Arc<str>>,
-    ) -> Result<Adopted, String> {
+    ) -> Result<Adopted, KeeperError> {
         let Ready { desired, secrets } = ready;
         let proposal = Proposal { desired, kept, secrets, consent, expected, plan };
-        self.keeper.adopt(proposal).await.map_err(|error| error.to_string())
+        self.keeper.adopt(proposal).await
     }
 
     /// A snapshot of one source, with all that is served of the others.

@@ -74,7 +74,8 @@ impl Reconciler {
         };
         let expected = Some((plan.lineage.clone(), plan.serial));
         let Waiting { name, piece, kept, ready, condition: _, since: _ } = &**waiting;
-        Ok(match self.propose(ready.clone(), Some(kept.clone()), consent, expected).await? {
+        let proposed = self.propose(ready.clone(), Some(kept.clone()), consent, expected).await;
+        Ok(match proposed.map_err(|error| error.to_string())? {
             Adopted::Applied(plan) => {
                 let (revision, summary) = (&piece.revision, plan::report::summary(&plan));
                 self.tell(name, format!("{revision} was approved: {summary}"));
@@ -128,7 +129,8 @@ impl Reconciler {
             Err(Invalid(problems)) => return Ok(Outcome::Invalid { problems }),
         };
         let revision = kept.revision.clone();
-        Ok(match self.propose(ready, Some(kept.clone()), consent, None).await? {
+        let proposed = self.propose(ready, Some(kept.clone()), consent, None).await;
+        Ok(match proposed.map_err(|error| error.to_string())? {
             Adopted::Applied(plan) => {
                 lock(&self.control).pin(revision.to_string(), reason);
                 self.remember().await?;

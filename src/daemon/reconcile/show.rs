@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Reconciler, lock};
 use crate::api::types::SourceStatus;
+use crate::daemon::keeper::KeeperError;
 use crate::daemon::now;
 use crate::model::{Name, printable};
 use crate::source::Snapshot;
@@ -66,6 +67,13 @@ impl Reconciler {
                 status.attempted = revision.into();
             }
         });
+    }
+
+    /// Nothing is wrong with the revision, but the state directory does not take it.
+    pub(super) fn not_stored(&self, name: &Name, revision: &str, error: &KeeperError) {
+        let reason =
+            format!("{error}; what was served before still is, and this revision is tried again by itself");
+        self.fell(name, "NotStored", Some(revision), reason);
     }
 
     /// Logs what of a revision was left out: of no concern while no manifest names it.

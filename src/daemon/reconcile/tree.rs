@@ -74,8 +74,8 @@ impl Reconciler {
             return Ok(Outcome::Held { plan, holds: vec![pinned] });
         }
         let saved_plan = ticket.map(|ticket| ticket.id.into());
-        let proposed = self.propose_plan(ready, Some(kept.clone()), consent, expected, saved_plan);
-        Ok(match proposed.await? {
+        let proposed = self.propose_plan(ready, Some(kept.clone()), consent, expected, saved_plan).await;
+        Ok(match proposed.map_err(|error| error.to_string())? {
             Adopted::Applied(plan) => {
                 let summary = plan::report::summary(&plan);
                 let shown = if lock(&self.parts).are_several() { &piece.revision } else { &kept.revision };
