@@ -49,18 +49,28 @@ pub fn choose(
     if wanted.peek().is_none() {
         return choice;
     }
-    let mut own = own();
-    own.retain(|one| !one.duplicate);
+    let (twice, mut own): (Vec<_>, Vec<_>) = own().into_iter().partition(|one| one.duplicate);
     // A fixed address before one that a router gave, and a privacy address last.
     own.sort_by_key(|one| (one.temporary, !one.permanent));
     for (subnet, ipv6) in wanted {
         let former =
             former.filter(|former| former.subnet == subnet.name && ipv6.cidr.contains(former.address));
+        let twice = twice.iter().find(|one| ipv6.cidr.contains(one.address));
         let mut inside = own.iter().filter(|one| ipv6.cidr.contains(one.address));
         let kept = |one: &&Address6| former.is_some_and(|former| former.address == one.address);
         let kept = inside.clone().find(kept);
         let gone = former.filter(|former| former.permanent && kept.is_none());
-        match (kept.or_else(|| inside.next()), gone, &choice.place) {
+        let found = kept.or_else(|| inside.next());
+        let is_lacking = found.is_none() || gone.is_some() && choice.place.is_none();
+        if let Some(twice) = twice.filter(|_| is_lacking) {
+            choice.lacks.push(format!(
+                "the address {} of subnet {} on {} is used by another host as well (duplicate address detection): \
+                 take it from one of the two, and give it to {2} again",
+                twice.address, subnet.name, network.name
+            ));
+            continue;
+        }
+        match (found, gone, &choice.place) {
             (_, Some(gone), None) => choice.lacks.push(format!(
                 "the address {} of subnet {} is gone from {}: give it back, or restart the daemon to have another one chosen",
                 gone.address, subnet.name, network.name
@@ -165,6 +175,13 @@ mod tests {
             gone.lacks[0].starts_with("the address fd00:10::1 of subnet lab is gone from eth0: "),
             "{gone:?}"
         );
+        let twice = Address6 { duplicate: true, ..fixed };
+        for former in [None, Some(&first)] {
+            let lacking = choose(&[twice], former);
+            assert_eq!((lacking.place, lacking.lacks.len()), (None, 1));
+            let why = "the address fd00:10::1 of subnet lab on eth0 is used by another host as well";
+            assert!(lacking.lacks[0].starts_with(why), "{:?}", lacking.lacks);
+        }
         let lacking = choose(&[address("fe80::1", true, false)], None);
         assert!(
             lacking.lacks[0].starts_with("eth0 has no address in fd00:10::/64 of subnet lab: "),

@@ -17,6 +17,7 @@ use tracing::debug;
 
 use super::listener::Listener;
 use crate::daemon::body::Body;
+use crate::daemon::is_passing;
 use crate::proto::tftp::{ErrorCode, Run, packet};
 
 /// Bytes of the header in front of each block.
@@ -273,11 +274,13 @@ impl Wire {
     }
 
     /// Passes on errors that end the transfer. A closed port counts only if it is the client's: it
-    /// may also be that of a stranger we rejected.
+    /// may also be that of a stranger we rejected. An interface that is down, or a way that is gone for a
+    /// moment, ends nothing: time-outs see to those who never come back.
     fn survive(&self, error: io::Error) -> io::Result<()> {
         match error.kind() {
-            io::ErrorKind::Interrupted => Ok(()),
             io::ErrorKind::ConnectionRefused if !self.peer_is_gone() => Ok(()),
+            io::ErrorKind::ConnectionRefused => Err(error),
+            _ if is_passing(&error) => Ok(()),
             _ => Err(error),
         }
     }
@@ -384,9 +387,12 @@ fn after(run: Run, sent: u16, block: u16) -> Run {
     }
 }
 
-/// The packet is as good as lost on the way: time-outs see to it.
+/// The packet is as good as lost on the way: time-outs see to it. A firewall that drops what we send says EPERM.
+/// The news of a closed port, and a full queue, are other matters.
 fn is_lost(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM))
+    use io::ErrorKind::{ConnectionRefused, Interrupted, WouldBlock};
+    let is_other = matches!(error.kind(), ConnectionRefused | Interrupted | WouldBlock);
+    !is_other && (is_passing(error) || error.raw_os_error() == Some(libc::EPERM))
 }
 
 /// The interface, or a tunnel on the way, does not cut.
