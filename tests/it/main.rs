@@ -40,6 +40,7 @@ mod siege;
 mod sources;
 mod state;
 mod tftp;
+mod unit;
 mod walk;
 mod waves;
 mod why;
