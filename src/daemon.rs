@@ -30,6 +30,7 @@ pub mod power;
 pub mod preview;
 pub mod probe;
 pub mod raw;
+pub mod reads;
 pub mod reconcile;
 pub mod secrets;
 pub mod service;

@@ -168,11 +168,25 @@ pub fn not_held(table: &Table, address: std::net::IpAddr) -> String {
 /// What machines suffer from, in words.
 pub fn troubles(table: &Table, now: Time) -> Vec<String> {
     let pools = table.pools(now);
+    let count = doubtful(table);
+    let doubts = (count > 0).then(|| {
+        let what = if count == 1 { "installation is doubtful: its machine boots" } else { "installations are doubtful: their machines boot" };
+        format!(
+            "{count} {what} from disk until somebody settles it with `voldemortctl approve installs` (install) or \
+             `voldemortctl adopt` (it has its system)"
+        )
+    });
     let clashes = table.host_clashes().into_iter().map(|(deployment, address)| {
         format!("{address} of deployment {} is an address of this host: no machine gets it", deployment.name)
     });
     let contests = table.contested.iter().map(|(machine, contest)| contest.text(machine));
-    pools.iter().filter_map(|pool| pool.exhausted()).chain(clashes).chain(contests).collect()
+    let pools = pools.iter().filter_map(|pool| pool.exhausted());
+    doubts.into_iter().chain(pools).chain(clashes).chain(contests).collect()
+}
+
+/// Installations that a person has to settle.
+pub fn doubtful(table: &Table) -> usize {
+    if table.trust.is_doubtful() { table.doubtful().count() } else { 0 }
 }
 
 pub fn boots(table: &Table) -> Vec<types::Boot> {

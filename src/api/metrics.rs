@@ -27,6 +27,8 @@ pub struct Counts {
     pub other_servers: Vec<(String, usize)>,
     /// Every service of the daemon.
     pub services: Vec<ServiceStatus>,
+    /// Conditions that somebody should look at, as the status lists them.
+    pub troubles: usize,
     /// Whether the inventory's source is being followed without errors.
     pub source_ready: bool,
 }
@@ -68,6 +70,8 @@ pub fn text(table: &Table, counts: &Counts, now: Time) -> String {
     }
     out.head("voldemort_source_ready", "gauge", "Whether the inventory's source can be followed");
     out.row("voldemort_source_ready", &[], u8::from(counts.source_ready));
+    out.head("voldemort_troubles", "gauge", "Conditions in the status that somebody should look at");
+    out.row("voldemort_troubles", &[], counts.troubles);
     leases(table, now, &mut out);
     out.head("voldemort_power_reads_total", "counter", "Management controllers asked for a machine's power");
     for (outcome, count) in ["told", "failed"].iter().zip(counts.power_reads) {
@@ -152,6 +156,9 @@ fn desired(table: &Table, out: &mut Page) {
     for (duty, count) in duties {
         out.row("voldemort_deployments", &[("next_boot", duty)], count);
     }
+    let help = "Deployments whose installation a person has to settle";
+    out.head("voldemort_deployments_doubtful", "gauge", help);
+    out.row("voldemort_deployments_doubtful", &[], convert::doubtful(table));
     out.head("voldemort_machines", "gauge", "Machines of the inventory");
     out.row("voldemort_machines", &[], table.desired.machines.len());
     out.head("voldemort_machines_stuck", "gauge", "Machines that boot again and again and get no further");

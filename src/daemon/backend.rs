@@ -11,7 +11,7 @@ use super::keeper::Keeper;
 use super::neighbours::Watch;
 use super::reconcile::Reconciler;
 use super::service::{Board, Condition, Part};
-use super::{manager, now};
+use super::{Files, manager, now};
 use crate::api::metrics::Counts;
 use crate::api::types::{
     Adopt, Apply, EditRequest, Edited, Freed, Order, Outcome, ServiceStatus, SourceStatus, Status, Ticket,
@@ -34,6 +34,8 @@ pub struct Daemon {
     /// Empty until the sources are followed.
     pub hooks: Arc<OnceLock<Hooks>>,
     pub board: Board,
+    /// What machines are sent.
+    pub files: Files,
 }
 
 impl Daemon {
@@ -70,9 +72,11 @@ impl Daemon {
 }
 
 impl Daemon {
-    /// What is wrong with the state directory, then what machines suffer from.
+    /// What is wrong with the state directory and with file systems, then what machines suffer from.
     fn troubles(&self, table: &Table) -> Vec<String> {
         let mut troubles = self.keeper.storage().borrow().sentences();
+        troubles.extend(self.files.reads().sentences());
+        troubles.extend(self.watches.iter().filter_map(|watch| watch.condition()));
         troubles.extend(convert::troubles(table, now()));
         troubles
     }
@@ -101,7 +105,7 @@ impl Backend for Daemon {
             other_servers: self.others(),
             deployments: table.desired.deployments.len(),
             machines: table.desired.machines.len(),
-            doubtful: if table.trust.is_doubtful() { table.doubtful().count() } else { 0 },
+            doubtful: convert::doubtful(&table),
             waiting,
             in_flight,
             services: self.services(),
@@ -154,6 +158,7 @@ impl Backend for Daemon {
     }
 
     fn counts(&self) -> Counts {
+        let table = self.keeper.table();
         let tally = self.keeper.tally();
         let modes = self
             .watches
@@ -171,6 +176,7 @@ impl Backend for Daemon {
             modes: modes.collect(),
             other_servers: self.watches.iter().filter_map(count).collect(),
             services: self.services(),
+            troubles: self.troubles(&table).len(),
             source_ready: self.sources().iter().all(|source| source.condition == "Ready"),
         }
     }

@@ -1,8 +1,9 @@
 //! The bytes of one artefact, ready to be read at any place.
 //!
 //! Reads from the page cache take microseconds and are done on the spot; reads that would wait for
-//! a disk or a file server are first done on a thread of their own, a stretch at a time, so that one
-//! slow disk holds up nobody else.
+//! a disk are first done on a thread of their own, a stretch at a time, so that one slow disk holds up
+//! nobody else. Of a file server even the page cache can't be read without asking it: its bytes are read by such
+//! a thread into memory.
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
@@ -13,12 +14,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::files::{FileError, Files, unchanged};
+use super::files::{FileError, Files, Handle, unchanged};
+use super::reads::Reads;
 use crate::model::content::FileId;
 use crate::model::{Content, Extent};
 
 /// How much is brought into the page cache at a time, in bytes.
 const STRETCH: u64 = 1 << 20;
+/// How much of a file server's file is fetched at a time, in bytes: each transfer has so much in memory.
+pub const REMOTE: u64 = 128 << 10;
 /// What is not longer is held in memory while anybody fetches it block by block, in bytes: a call to
 /// the kernel for each block costs more than all else that we do about it.
 const HELD: u64 = 2 << 20;
@@ -32,6 +36,9 @@ pub enum Body {
 /// Extents of an open file.
 pub struct Disk {
     pub file: Arc<File>,
+    /// Whether reads of what was prepared never wait. Otherwise only [`Disk::fetch`] may be used.
+    pub is_local: bool,
+    reads: Reads,
     path: Arc<Path>,
     id: FileId,
     extents: Arc<[Extent]>,
@@ -42,8 +49,9 @@ impl Body {
         match content {
             Content::Bytes(bytes) => Ok(Body::Memory(bytes.clone())),
             Content::File { path, id, extents } => {
-                let file = files.open(path, *id).await?;
-                Ok(Body::Disk(Disk { file, path: Arc::clone(path), id: *id, extents: Arc::clone(extents) }))
+                let Handle { file, is_local } = files.open(path, *id).await?;
+                let (reads, path, extents) = (files.reads().clone(), Arc::clone(path), Arc::clone(extents));
+                Ok(Body::Disk(Disk { file, is_local, reads, path, id: *id, extents }))
             }
         }
     }
@@ -64,7 +72,15 @@ impl Body {
         Ok(Body::Memory(files.hold(parts, bytes)))
     }
 
-    /// Fills all of `buffers` from `offset` on.
+    /// All of the `length` bytes.
+    pub async fn whole(&self, length: u64) -> io::Result<Bytes> {
+        match self {
+            Body::Memory(bytes) => Ok(bytes.clone()),
+            Body::Disk(disk) => Ok(disk.whole(length).await?.into()),
+        }
+    }
+
+    /// Fills all of `buffers` from `offset` on: from memory, or from a local disk that was prepared.
     pub fn read(&self, offset: u64, buffers: &mut [IoSliceMut<'_>]) -> io::Result<()> {
         match self {
             Body::Memory(bytes) => {
@@ -92,6 +108,9 @@ impl Disk {
 
     /// All of the `length` bytes.
     async fn whole(&self, length: u64) -> io::Result<Vec<u8>> {
+        if !self.is_local {
+            return self.fetch(0, length).await;
+        }
         let mut ready = 0;
         while ready < length {
             let end = self.prepare(ready).await?;
@@ -153,11 +172,33 @@ impl Disk {
             end += piece.length;
             if !cached(&self.file, piece) {
                 let file = Arc::clone(&self.file);
-                let read = tokio::task::spawn_blocking(move || touch(&file, piece)).await;
-                read.unwrap_or_else(|panic| Err(io::Error::other(panic)))?;
+                self.reads.run(self.id.device, &self.path, move || touch(&file, piece)).await?;
             }
         }
         Ok(end)
+    }
+
+    /// Reads `length` bytes of the content from `offset` on, or as many as there are, but at least one; none of a
+    /// file that has changed.
+    pub async fn fetch(&self, offset: u64, length: u64) -> io::Result<Vec<u8>> {
+        let pieces: Vec<Extent> = self.pieces(offset, length).collect();
+        if pieces.is_empty() && length > 0 {
+            return Err(END.into());
+        }
+        let (file, path, id) = (Arc::clone(&self.file), Arc::clone(&self.path), self.id);
+        let work = move || {
+            let total: u64 = pieces.iter().map(|piece| piece.length).sum();
+            let mut bytes = vec![0; usize::try_from(total).map_err(io::Error::other)?];
+            let mut rest = &mut bytes[..];
+            for piece in pieces {
+                let (now, later) = rest.split_at_mut(usize::try_from(piece.length).map_err(|_| END)?);
+                file.read_exact_at(now, piece.offset)?;
+                rest = later;
+            }
+            unchanged(&file, &path, id).map_err(io::Error::other)?;
+            Ok(bytes)
+        };
+        self.reads.run(self.id.device, &self.path, work).await
     }
 }
 

@@ -5,67 +5,80 @@ mod crowd;
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::from_fn_with_state;
 use hyper::server::conn::http1;
-use hyper::service::{Service, service_fn};
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use nix::unistd::Gid;
 use sha2::{Digest, Sha256};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
 
+use super::service::{Board, Part, Row, supervise};
 use super::socket::{self, SocketFile};
 use super::token::Token;
 use super::{Stop, stopped};
 use crate::api::access::{Access, Busy, Peer, guard};
 use crate::config::{Api, Listen, runtime};
+use crate::model::Role;
 use crowd::Crowd;
 
 /// Longest time to the end of a request's head, and between two requests.
 const HEAD: Duration = Duration::from_secs(10);
+/// Time between two looks whether the files of the API are still there.
+const LOOK: Duration = Duration::from_secs(2);
 /// After a connection could not be taken: all descriptors are in use.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// Open listeners, and what they leave on this host's file system while they last.
 #[derive(Debug)]
 pub struct Control {
-    listeners: Vec<Listener>,
+    /// In the order of the settings.
+    places: Vec<Place>,
     token: Token,
-    _files: Vec<SocketFile>,
     settings: Api,
 }
 
+/// What became of a listener at the start.
 #[derive(Debug)]
-enum Listener {
+enum Place {
+    Open(Opened),
+    /// It is tried again.
+    Later,
+    /// Another daemon has it, and keeps it.
+    Foreign,
+}
+
+/// A listener, with its file.
+#[derive(Debug)]
+enum Opened {
     Tcp(TcpListener),
-    Unix(UnixListener),
+    Unix(UnixListener, SocketFile),
 }
 
 impl Control {
     /// Binds everything in the settings. The default socket is done without where it can't be made.
     pub fn open(settings: &Api, random: [u8; 32]) -> Result<Control, String> {
-        let (mut listeners, mut files, mut ports) = (Vec::new(), Vec::new(), Vec::new());
+        let mut places = Vec::new();
         for listen in &settings.listen {
             match bind(listen) {
-                Ok((listener, file)) => {
-                    if let Listener::Tcp(tcp) = &listener {
-                        ports.extend(tcp.local_addr().map(|address| address.port()));
-                    }
-                    listeners.push(listener);
-                    files.extend(file);
-                }
+                Ok(opened) => places.push(Place::Open(opened)),
                 Err(error) if settings.is_default() && matches!(listen, Listen::Unix(_)) => {
                     tracing::warn!(
                         "the control API has no socket {listen}: {error}; it is served by TCP alone, which \
                          takes a token"
                     );
+                    let is_foreign = error.kind() == io::ErrorKind::AddrInUse;
+                    places.push(if is_foreign { Place::Foreign } else { Place::Later });
                 }
                 Err(error) => {
                     return Err(format!(
@@ -74,82 +87,143 @@ impl Control {
                 }
             }
         }
-        let token = Token::write(random, ports.into_iter());
-        Ok(Control { listeners, token, _files: files, settings: settings.clone() })
+        let token = Token::write(random, addresses(&places).map(|address| address.port()));
+        Ok(Control { places, token, settings: settings.clone() })
     }
 
     /// What people are told at the start: who is served where.
     pub fn lines(&self) -> Vec<String> {
         let tokens: Vec<String> = self.token.files().iter().map(|file| file.display().to_string()).collect();
         let tokens = if tokens.is_empty() { "written nowhere".to_owned() } else { tokens.join(", ") };
-        let line = |listener: &Listener| match listener {
-            Listener::Tcp(tcp) => {
+        let line = |place: &Place| match place {
+            Place::Open(Opened::Tcp(tcp)) => {
                 let address = tcp.local_addr().map(|address| address.to_string()).unwrap_or_default();
-                format!("API  {address} (token: {tokens})")
+                Some(format!("API  {address} (token: {tokens})"))
             }
-            Listener::Unix(unix) => {
+            Place::Open(Opened::Unix(unix, _)) => {
                 let path = unix.local_addr().ok();
                 let path = path.and_then(|path| Some(path.as_pathname()?.display().to_string()));
-                format!("API  unix:{}", path.unwrap_or_default())
+                Some(format!("API  unix:{}", path.unwrap_or_default()))
             }
+            Place::Later | Place::Foreign => None,
         };
-        self.listeners.iter().map(line).collect()
+        self.places.iter().filter_map(line).collect()
     }
 
-    /// Serves in tasks until it is time to stop.
-    pub fn serve(self, router: Router, stop: &Stop, tasks: &mut JoinSet<()>) {
-        let Control { listeners, token, _files: files, settings } = self;
-        let addresses = listeners.iter().filter_map(|listener| match listener {
-            Listener::Tcp(tcp) => tcp.local_addr().ok(),
-            Listener::Unix(_) => None,
-        });
+    /// Serves in tasks until it is time to stop, each listener under supervision: one whose socket somebody removed
+    /// is opened again.
+    pub fn serve(self, router: Router, board: &Board, stop: &Stop, tasks: &mut JoinSet<()>) {
+        let Control { places, token, settings } = self;
         let access = Arc::new(Access {
-            addresses: addresses.collect(),
+            addresses: addresses(&places).collect(),
             token: Some(Sha256::digest(token.text()).into()),
             viewer_token: settings.viewer_token.clone(),
             network: runtime::network(),
         });
         let router = router.layer(from_fn_with_state(access, guard));
         let (members, group) = (settings.group_role, socket::group());
-        for listener in listeners {
-            let (router, stop) = (router.clone(), stop.clone());
-            match listener {
-                Listener::Tcp(tcp) => tasks.spawn(async move {
-                    run(async || Ok((tcp.accept().await?.0, Peer::Network)), router, stop).await;
-                }),
-                Listener::Unix(unix) => tasks.spawn(async move {
-                    let accept = async || {
-                        let (stream, _) = unix.accept().await?;
-                        let peer = socket::peer(&stream, group, members)?;
-                        Ok((stream, peer))
-                    };
-                    run(accept, router, stop).await;
-                }),
+        let service = Service { router, members, group, token: Arc::new(token) };
+        for (listen, place) in settings.listen.into_iter().zip(places) {
+            let (opened, part) = match place {
+                Place::Open(opened) => (Some(opened), Part::Daemon),
+                Place::Later => (None, Part::Auxiliary),
+                Place::Foreign => continue,
             };
+            let rows: Arc<[Row]> = [board.row(format!("api {listen}"), part)].into();
+            let (first, mine) = (Mutex::new(opened), rows.clone());
+            let (service, stop) = (service.clone(), stop.clone());
+            let attempt = move || {
+                let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let (listen, rows) = (listen.clone(), mine.clone());
+                let (service, stop) = (service.clone(), stop.clone());
+                async move { service.attempt(listen, first, &rows[0], stop).await }
+            };
+            tasks.spawn(supervise(rows, attempt));
         }
-        let mut stop = stop.clone();
-        tasks.spawn(async move {
-            stopped(&mut stop).await;
-            drop((files, token));
-        });
     }
 }
 
-fn bind(listen: &Listen) -> io::Result<(Listener, Option<SocketFile>)> {
+/// Where TCP listens.
+fn addresses(places: &[Place]) -> impl Iterator<Item = SocketAddr> {
+    places.iter().filter_map(|place| match place {
+        Place::Open(Opened::Tcp(tcp)) => tcp.local_addr().ok(),
+        Place::Open(Opened::Unix(..)) | Place::Later | Place::Foreign => None,
+    })
+}
+
+/// What every listener needs.
+#[derive(Clone)]
+struct Service {
+    router: Router,
+    members: Role,
+    group: Option<Gid>,
+    token: Arc<Token>,
+}
+
+impl Service {
+    /// Serves until it is time to stop, which is no error.
+    async fn attempt(
+        self,
+        listen: Listen,
+        opened: Option<Opened>,
+        row: &Row,
+        mut stop: Stop,
+    ) -> Result<(), String> {
+        if *stop.borrow_and_update() {
+            return Ok(());
+        }
+        let opened = match opened {
+            Some(opened) => opened,
+            None => {
+                let opening = tokio::task::spawn_blocking(move || bind(&listen)).await;
+                opening
+                    .unwrap_or_else(|panic| Err(io::Error::other(panic)))
+                    .map_err(|error| error.to_string())?
+            }
+        };
+        row.serving();
+        let Service { router, members, group, token } = self;
+        match opened {
+            Opened::Tcp(tcp) => {
+                let accept = async || Ok((tcp.accept().await?.0, Peer::Network));
+                let keep_token = || {
+                    token.mend();
+                    true
+                };
+                run(accept, router, stop, keep_token).await;
+            }
+            Opened::Unix(unix, file) => {
+                let accept = async || {
+                    let (stream, _) = unix.accept().await?;
+                    let peer = socket::peer(&stream, group, members)?;
+                    Ok((stream, peer))
+                };
+                run(accept, router, stop.clone(), || file.is_ours()).await;
+                if !*stop.borrow() {
+                    return Err("somebody removed its socket".to_owned());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn bind(listen: &Listen) -> io::Result<Opened> {
     match listen {
         Listen::Tcp(address) => {
             let listener = std::net::TcpListener::bind(address)?;
             listener.set_nonblocking(true)?;
-            Ok((Listener::Tcp(TcpListener::from_std(listener)?), None))
+            Ok(Opened::Tcp(TcpListener::from_std(listener)?))
         }
         Listen::Unix(path) => {
             let (listener, file) = socket::open(path)?;
-            Ok((Listener::Unix(UnixListener::from_std(listener)?), Some(file)))
+            Ok(Opened::Unix(UnixListener::from_std(listener)?, file))
         }
     }
 }
 
-async fn run<F, S>(accept: impl Fn() -> F, router: Router, mut stop: Stop)
+/// Serves until it is time to stop, or `is_there`, which is asked now and then, says no.
+async fn run<F, S>(accept: impl Fn() -> F, router: Router, mut stop: Stop, is_there: impl Fn() -> bool)
 where
     F: Future<Output = io::Result<(S, Peer)>>,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -175,8 +249,15 @@ where
             while tasks.try_join_next().is_some() {}
         }
     };
+    let gone = async {
+        while is_there() {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
     tokio::select! {
         () = take => {}
+        // Whoever is connected already stays.
+        () = gone => tasks.detach_all(),
         () = stopped(&mut stop) => {}
     }
     while tasks.join_next().await.is_some() {}

@@ -39,6 +39,7 @@ impl Downloads {
     pub fn new(
         config: &Config,
         keeper: &Keeper,
+        files: Files,
         underway: Underway,
         draining: Stop,
     ) -> Result<Downloads, TlsError> {
@@ -50,7 +51,7 @@ impl Downloads {
         let authority = secure.as_ref().and_then(|(_, certificates)| certificates.authority());
         Ok(Downloads {
             opener: Arc::new(Rooted::new(Arc::new(keeper.clone()), authority)),
-            files: Files::new(),
+            files,
             single_port: config.tftp.single_port,
             http_port: config.http.port,
             secure,

@@ -9,7 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use nix::sys::statfs::{
+    BTRFS_SUPER_MAGIC, EXT4_SUPER_MAGIC, FsType, ISOFS_SUPER_MAGIC, MSDOS_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC,
+    TMPFS_MAGIC, XFS_SUPER_MAGIC, fstatfs,
+};
 
+use super::reads::Reads;
 use crate::media::{identity, regular};
 use crate::model::Extent;
 use crate::model::content::FileId;
@@ -31,9 +36,35 @@ pub enum FileError {
     Changed { path: String },
 }
 
+/// File systems of this host's own disks and memory, of which what the kernel holds in memory is there at once.
+const LOCAL: [FsType; 11] = [
+    EXT4_SUPER_MAGIC,
+    XFS_SUPER_MAGIC,
+    BTRFS_SUPER_MAGIC,
+    TMPFS_MAGIC,
+    OVERLAYFS_SUPER_MAGIC,
+    ISOFS_SUPER_MAGIC,
+    MSDOS_SUPER_MAGIC,
+    // UDF, SquashFS, F2FS and ZFS (statfs(2), linux/magic.h).
+    FsType(0x1501_3346),
+    FsType(0x7371_7368),
+    FsType(0xf2f5_2010),
+    FsType(0x2fc1_2fc1),
+];
+
+/// An open file.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    pub file: Arc<File>,
+    /// Whether what the kernel knows of it is there at once. A file server is asked again and again, even for
+    /// what lies in the page cache: each call into its file system may wait for it.
+    pub is_local: bool,
+}
+
 /// Open handles by path and identity. Cheap to clone; clones share.
 #[derive(Clone, Default)]
 pub struct Files {
+    reads: Reads,
     kept: Arc<Mutex<HashMap<Key, Kept>>>,
     held: Arc<Mutex<HashMap<Parts, Weak<[u8]>>>>,
 }
@@ -44,13 +75,18 @@ pub type Parts = (Arc<Path>, FileId, Arc<[Extent]>);
 type Key = (Arc<Path>, FileId);
 
 struct Kept {
-    file: Arc<File>,
+    handle: Handle,
     asked: Instant,
 }
 
 impl Files {
     pub fn new() -> Files {
         Files::default()
+    }
+
+    /// What waits for the file systems of all files.
+    pub fn reads(&self) -> &Reads {
+        &self.reads
     }
 
     /// The bytes of these parts of a file, if somebody has them in memory.
@@ -74,28 +110,30 @@ impl Files {
     }
 
     /// The file at `path`, if it still is the one with this identity.
-    pub async fn open(&self, path: &Arc<Path>, id: FileId) -> Result<Arc<File>, FileError> {
-        if let Some(file) = self.kept_handle(path, id) {
-            unchanged(&file, path, id)?;
-            return Ok(file);
+    pub async fn open(&self, path: &Arc<Path>, id: FileId) -> Result<Handle, FileError> {
+        let kept = self.kept_handle(path, id);
+        if let Some(handle) = kept.as_ref().filter(|handle| handle.is_local) {
+            unchanged(&handle.file, path, id)?;
+            return Ok(handle.clone());
         }
         let opening = Arc::clone(path);
-        let opened = tokio::task::spawn_blocking(move || open_regular(&opening)).await;
-        let opened = opened.unwrap_or_else(|panic| Err(io::Error::other(panic)));
-        let file = opened.map_err(|source| unreadable(path, source))?;
-        unchanged(&file, path, id)?;
-        Ok(self.keep(path, id, file))
+        let opened = self.reads.run(id.device, path, move || {
+            let handle = kept.map_or_else(|| open_regular(&opening), Ok)?;
+            Ok(unchanged(&handle.file, &opening, id).map(|()| handle))
+        });
+        let handle = opened.await.map_err(|source| unreadable(path, source))??;
+        Ok(self.keep(path, id, handle))
     }
 
-    fn kept_handle(&self, path: &Arc<Path>, id: FileId) -> Option<Arc<File>> {
+    fn kept_handle(&self, path: &Arc<Path>, id: FileId) -> Option<Handle> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let found = kept.get_mut(&(Arc::clone(path), id))?;
         found.asked = Instant::now();
-        Some(Arc::clone(&found.file))
+        Some(found.handle.clone())
     }
 
     /// The handle to use: another one if somebody else was faster.
-    fn keep(&self, path: &Arc<Path>, id: FileId, file: File) -> Arc<File> {
+    fn keep(&self, path: &Arc<Path>, id: FileId, handle: Handle) -> Handle {
         let now = Instant::now();
         let key = (Arc::clone(path), id);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -104,8 +142,7 @@ impl Files {
             let oldest = kept.iter().min_by_key(|(_, kept)| kept.asked).map(|(key, _)| key.clone());
             oldest.and_then(|key| kept.remove(&key));
         }
-        let kept = kept.entry(key).or_insert_with(|| Kept { file: Arc::new(file), asked: now });
-        Arc::clone(&kept.file)
+        kept.entry(key).or_insert_with(|| Kept { handle, asked: now }).handle.clone()
     }
 }
 
@@ -120,8 +157,10 @@ pub fn unchanged(file: &File, path: &Path, id: FileId) -> Result<(), FileError> 
 }
 
 /// What took a file's place may be anything.
-fn open_regular(path: &Path) -> io::Result<File> {
-    regular::open(path).map(|(file, _)| file).map_err(|error| io::Error::other(error.why()))
+fn open_regular(path: &Path) -> io::Result<Handle> {
+    let file = regular::open(path).map(|(file, _)| file).map_err(|error| io::Error::other(error.why()))?;
+    let is_local = fstatfs(&file).is_ok_and(|found| LOCAL.contains(&found.filesystem_type()));
+    Ok(Handle { file: Arc::new(file), is_local })
 }
 
 fn unreadable(path: &Path, source: io::Error) -> FileError {
@@ -145,7 +184,7 @@ mod tests {
         let (path, id) = written(folder.path(), "x");
         let files = Files::new();
         let first = files.open(&path, id).await.unwrap();
-        assert!(Arc::ptr_eq(&first, &files.open(&path, id).await.unwrap()));
+        assert!(Arc::ptr_eq(&first.file, &files.open(&path, id).await.unwrap().file));
         std::fs::write(&path, "second!").unwrap();
         let error = files.open(&path, id).await.unwrap_err();
         assert!(error.to_string().contains("has changed since it was indexed"), "{error}");

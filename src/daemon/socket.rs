@@ -128,10 +128,17 @@ fn is_alive(path: &Path) -> io::Result<bool> {
     })
 }
 
+impl SocketFile {
+    /// Whether whoever looks for the socket finds this daemon's.
+    pub fn is_ours(&self) -> bool {
+        let ours = |there: std::fs::Metadata| (there.dev(), there.ino()) == self.id;
+        std::fs::symlink_metadata(&self.path).is_ok_and(ours)
+    }
+}
+
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let ours = |there: std::fs::Metadata| (there.dev(), there.ino()) == self.id;
-        if std::fs::symlink_metadata(&self.path).is_ok_and(ours) {
+        if self.is_ours() {
             let _ = std::fs::remove_file(&self.path);
         }
     }

@@ -32,6 +32,16 @@ impl Token {
         token
     }
 
+    /// Writes it again where somebody removed it.
+    pub fn mend(&self) {
+        for file in self.files.iter().filter(|file| !file.exists()) {
+            let (Some(directory), Some(name)) = (file.parent(), file.file_name()) else { continue };
+            if let Err(error) = leave_in(directory, &name.to_string_lossy(), &self.text) {
+                tracing::debug!("the API's token can't be written again: {error}");
+            }
+        }
+    }
+
     pub fn text(&self) -> &str {
         &self.text
     }

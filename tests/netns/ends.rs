@@ -47,6 +47,9 @@ fn a_service_manager_hears_of_the_start_of_life_and_of_the_end() {
     let health = host.net.server_output(&["curl", "-s", "http://127.0.0.1:12345/healthz"]);
     assert_eq!(health, "ok\n", "a daemon without its interface is healthy");
     heard(&manager, "WATCHDOG=1");
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", daemon.pid())).unwrap();
+    let core = limits.lines().find(|line| line.starts_with("Max core file size")).unwrap();
+    assert_eq!(core.split_whitespace().collect::<Vec<_>>()[4..6], ["0", "0"], "{core}");
     daemon.signal(Signal::SIGTERM);
     heard(&manager, "STOPPING=1");
     assert_eq!(daemon.ended(), Some(0));
@@ -109,4 +112,36 @@ fn who_stepped_back_serves_again_when_ordered() {
         assert!(start.elapsed() < PATIENT, "{}", status());
     }
     assert_eq!(daemon.stop(), Some(0));
+}
+
+/// Somebody cleans /run: the socket and the token are there again, and whoever is connected stays.
+#[test]
+fn a_socket_of_the_api_that_was_removed_is_made_again() {
+    let Some(host) = Host::new() else { return };
+    let socket = host.folder.path().join("run/api.sock");
+    let text = std::fs::read_to_string(&host.config).unwrap();
+    let listens = format!("listen = [\"unix:{}\", \"127.0.0.1:12345\"]", socket.display());
+    let is_other = |line: &&str| !line.trim_start_matches('#').starts_with("listen");
+    let kept: Vec<&str> = text.lines().filter(is_other).collect();
+    let text = kept.join("\n").replace("[api]", &format!("[api]\n{listens}"));
+    assert!(text.contains(&listens), "{text}");
+    std::fs::write(&host.config, text).unwrap();
+    let daemon = host.start();
+    let address = format!("--server=unix:{}", socket.display());
+    let status = || host.net.server_output(&[VOLDEMORTCTL, &address, "get", "status"]);
+    let connected = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+    for _ in 0..2 {
+        assert!(status().contains("api unix:"), "{}", status());
+        std::fs::remove_file(&socket).unwrap();
+        assert_eq!(status(), "", "nobody finds it");
+        eventually("it is made again", status, |text| text.contains("api unix:"));
+    }
+    let mut stream = &connected;
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    connected.set_read_timeout(Some(PATIENT)).unwrap();
+    let mut answer = [0; 12];
+    std::io::Read::read_exact(&mut stream, &mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    assert_eq!(daemon.stop(), Some(0));
+    assert!(!socket.exists(), "it goes with the daemon");
 }

@@ -9,6 +9,7 @@ mod dhcp;
 mod ends;
 mod flood;
 mod full;
+mod fuse;
 mod ipv6;
 #[allow(dead_code, reason = "shared with the tests of the decisions")]
 #[path = "../dhcp/lab.rs"]
@@ -18,9 +19,11 @@ mod media;
 #[allow(dead_code, reason = "shared with the tests of the decisions")]
 #[path = "../dhcp/message.rs"]
 mod message;
+mod mount;
 mod neighbours;
 mod net;
 mod relay;
+mod restart;
 mod services;
 mod spine;
 mod state;

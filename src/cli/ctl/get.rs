@@ -232,7 +232,7 @@ fn status(arguments: &Arguments, remote: &Remote) -> Exit {
         other_servers,
         deployments,
         machines,
-        doubtful,
+        doubtful: _,
         waiting,
         in_flight,
         services,
@@ -251,12 +251,6 @@ fn status(arguments: &Arguments, remote: &Remote) -> Exit {
         line(format!("other DHCP   {others}"));
     }
     line(format!("table        {deployments} deployments, {machines} machines, serial {serial} ({lineage})"));
-    if *doubtful > 0 {
-        line(format!(
-            "doubtful     {doubtful} installations: settle them with `voldemortctl approve installs` or \
-             `voldemortctl adopt`"
-        ));
-    }
     if waiting + in_flight > 0 {
         line(format!("reinstalls   {in_flight} in flight, {waiting} wait for their turn"));
     }

@@ -17,7 +17,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::crowd::Place;
 use super::stream::Stream;
-use crate::daemon::body::{Body, Disk};
+use crate::daemon::body::{Body, Disk, REMOTE};
 use crate::model::Extent;
 use crate::proto::http::range::Stretch;
 
@@ -73,6 +73,7 @@ pub async fn send(
         }
         (Stream::Plain(stream), Body::Disk(disk)) => {
             if stretch.length <= SMALL
+                && disk.is_local
                 && let Some(bytes) = disk.at_hand(stretch.offset, stretch.length)
             {
                 return write_parts(stream, head, &bytes, 0, pace, sent).await;
@@ -135,6 +136,12 @@ async fn encrypt_disk(
     let (mut at, mut prepared) = (stretch.offset, stretch.offset);
     let mut buffer = vec![0; COPY];
     while at < end {
+        if !disk.is_local {
+            let bytes = disk.fetch(at, REMOTE.min(end - at)).await?;
+            encrypt(stream, std::mem::take(&mut head), &bytes, pace, sent).await?;
+            at += bytes.len() as u64;
+            continue;
+        }
         if prepared <= at {
             prepared = disk.prepare(at).await?.min(end);
         }
@@ -207,6 +214,11 @@ async fn send_disk(
 ) -> io::Result<()> {
     let end = stretch.offset + stretch.length;
     let mut at = stretch.offset;
+    while at < end && !disk.is_local {
+        let bytes = disk.fetch(at, REMOTE.min(end - at)).await?;
+        write_parts(stream, &[], &bytes, 0, pace, sent).await?;
+        at += bytes.len() as u64;
+    }
     while at < end {
         let prepared = disk.prepare(at).await?.min(end);
         if prepared <= at {

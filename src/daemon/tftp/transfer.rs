@@ -1,16 +1,17 @@
 //! One transfer, from the request to the last acknowledgement.
 
-use std::io::{self, IoSliceMut};
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 use tracing::{debug, warn};
 
 use super::registry::Slot;
 use super::wire::Wire;
-use crate::daemon::body::Body;
+use crate::daemon::body::{Body, Disk, REMOTE};
 use crate::daemon::opener::{Method, Opened, Opener, Transfer};
 use crate::daemon::{Files, now};
 use crate::proto::path::tftp_name;
@@ -72,8 +73,13 @@ impl<O: Opener> Transferring<O> {
         if grant.window > 1 {
             self.wire.expect_windows();
         }
-        let mut pacing =
-            Pacing { block: grant.block, in_turn: grant.window == 1, prepared: 0, started: Instant::now() };
+        let mut pacing = Pacing {
+            block: grant.block,
+            in_turn: grant.window == 1,
+            prepared: 0,
+            fetched: None,
+            started: Instant::now(),
+        };
         let mut sender = Sender::new(size, grant, Duration::ZERO);
         // Whoever makes room before he has answered once may never have asked.
         transfer.counts = false;
@@ -117,9 +123,7 @@ impl<O: Opener> Transferring<O> {
         if size > MAX_NETASCII {
             return Err(io::Error::other("too long for netascii: ask in octet mode"));
         }
-        let mut text = vec![0; usize::try_from(size).map_err(io::Error::other)?];
-        body.read(0, &mut [IoSliceMut::new(&mut text)])?;
-        let text = netascii::encode(&text);
+        let text = netascii::encode(&body.whole(size).await?);
         let size = text.len() as u64;
         Ok((Body::Memory(text.into()), size))
     }
@@ -181,10 +185,17 @@ impl<O: Opener> Transferring<O> {
     async fn transmit(&mut self, body: &Body, transmit: Transmit, pacing: &mut Pacing) -> io::Result<()> {
         match transmit {
             Transmit::Offer(packet) => self.wire.send(&packet).await,
-            Transmit::Blocks(run) => {
-                pacing.prepare(body, run).await?;
-                self.wire.send_blocks(body, run, pacing.block).await
-            }
+            Transmit::Blocks(run) => match body {
+                Body::Disk(disk) if !disk.is_local => {
+                    let (bytes, start) = pacing.fetch(disk, run).await?;
+                    let run = Run { offset: run.offset - start, ..run };
+                    self.wire.send_blocks(&Body::Memory(bytes), run, pacing.block).await
+                }
+                body => {
+                    pacing.prepare(body, run).await?;
+                    self.wire.send_blocks(body, run, pacing.block).await
+                }
+            },
         }
     }
 }
@@ -195,12 +206,25 @@ struct Pacing {
     in_turn: bool,
     /// Up to here, the content lies in the page cache.
     prepared: u64,
+    /// Bytes of a file server's file, and where in the content they begin.
+    fetched: Option<(Bytes, u64)>,
     started: Instant,
 }
 
 impl Pacing {
     fn now(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// Bytes of the content that hold the run, and where they begin.
+    async fn fetch(&mut self, disk: &Disk, run: Run) -> io::Result<(Bytes, u64)> {
+        let end = run.offset + run.length as u64;
+        let holds = |(bytes, start): &(Bytes, u64)| *start <= run.offset && end <= start + bytes.len() as u64;
+        if let Some(fetched) = self.fetched.as_ref().filter(|fetched| holds(fetched)) {
+            return Ok(fetched.clone());
+        }
+        let bytes = Bytes::from(disk.fetch(run.offset, REMOTE.max(run.length as u64)).await?);
+        Ok(self.fetched.insert((bytes, run.offset)).clone())
     }
 
     async fn prepare(&mut self, body: &Body, run: Run) -> io::Result<()> {

@@ -1,0 +1,231 @@
+//! What every service leans on: the state and its keeper, the interfaces, the reconciler.
+
+use std::net::Ipv4Addr;
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::super::backend::Daemon;
+use super::super::control::Control;
+use super::super::downloads::{Downloads, TFTP_PORT};
+use super::super::hooks::Hooks;
+use super::super::keeper::Keeper;
+use super::super::link::{self, Follower};
+use super::super::neighbours::Watch;
+use super::super::reconcile::{Follow, Followed, Reconciler};
+use super::super::service::Board;
+use super::super::underway::Underway;
+use super::super::{Files, Stop, log};
+use super::{Failure, place, random};
+use crate::api::router;
+use crate::config::{self, Config, Network, Reconcile, Tls};
+use crate::desired::Subnet;
+use crate::media::{Shelf, loaders};
+use crate::model::{Cidr, Mode, Name, Origin, Span};
+use crate::store::{Accept, Kept, Store};
+use crate::table::Server;
+
+/// Length of leases on the network of the settings file.
+const LEASE: Span = Span::seconds(3600);
+
+/// Nothing of it is served yet.
+pub struct Base {
+    pub config: Config,
+    pub follower: Arc<Follower>,
+    pub keeper: Keeper,
+    pub board: Board,
+    pub watches: Vec<Arc<Watch>>,
+    pub reconciler: Arc<Reconciler>,
+    pub hooks: Arc<OnceLock<Hooks>>,
+    files: Files,
+}
+
+/// What is there at the start alone.
+pub struct Begun {
+    /// What was served when the daemon stopped last.
+    pub kept: Option<Kept>,
+    pub thread: JoinHandle<()>,
+}
+
+impl Base {
+    /// Opens the state and starts its keeper.
+    pub fn open(config: Config, accept: Accept) -> Result<(Base, Begun), Failure> {
+        let wanted = config.networks().map(|network| (network.interface.clone(), network.address));
+        let follower = Arc::new(Follower::new(wanted));
+        let (store, mut saved) = Store::open_accepting(&config.state.directory, random, accept)?;
+        saved.new_site = config.state.new_site;
+        if saved.new_site && saved.serial > 0 {
+            tracing::warn!(
+                "--new-site changes nothing: this state directory is in use already; leave the flag out, or a \
+                 directory that is lost one day is taken for a new site"
+            );
+        }
+        let (kept, control) = (saved.kept.take(), saved.notes.remove("control"));
+        let (keeper, thread) = Keeper::spawn(store, saved, server(&config, &follower));
+        let noting = keeper.clone();
+        let board = Board::new(move |event| noting.note(event));
+        let watches = watches(&config, &follower, &keeper);
+        let reconciler = Arc::new(reconciler(&config, &keeper, control));
+        let (hooks, files) = (Arc::default(), Files::new());
+        let base = Base { config, follower, keeper, board, watches, reconciler, hooks, files };
+        Ok((base, Begun { kept, thread }))
+    }
+
+    /// Serves the control API; returns the lines that say where.
+    pub fn control(&self, stop: &Stop, tasks: &mut JoinSet<()>) -> Result<Vec<String>, Failure> {
+        let daemon = Daemon {
+            keeper: self.keeper.clone(),
+            reconciler: self.reconciler.clone(),
+            watches: self.watches.clone(),
+            hooks: self.hooks.clone(),
+            board: self.board.clone(),
+            files: self.files.clone(),
+        };
+        let control = Control::open(&self.config.api, random())?;
+        let listens = control.lines();
+        control.serve(router(daemon), &self.board, stop, tasks);
+        Ok(listens)
+    }
+
+    /// Serves files on every network.
+    pub fn downloads(
+        &self,
+        underway: &Underway,
+        draining: Stop,
+        stop: &Stop,
+        tasks: &mut JoinSet<()>,
+    ) -> Result<Arc<Downloads>, Failure> {
+        let files = self.files.clone();
+        let downloads = Downloads::new(&self.config, &self.keeper, files, underway.clone(), draining)?;
+        let downloads = Arc::new(downloads);
+        for network in self.follower.networks() {
+            let opened = Some(downloads.open(network.address.into())?);
+            let address = network.address.into();
+            downloads.clone().serve(address, opened, Some(network), stop, &self.board, tasks);
+        }
+        Ok(downloads)
+    }
+
+    /// The first lines say who listens where.
+    pub fn announce(&self, listens: &[String]) {
+        let (config, keeper) = (&self.config, &self.keeper);
+        let on: Vec<String> =
+            config.networks().map(|one| format!("{} ({})", one.interface, one.address)).collect();
+        log::say(format!("voldemort {} on {}", env!("CARGO_PKG_VERSION"), on.join(", ")));
+        let server = keeper.table().server.clone();
+        for network in config.networks() {
+            let (address, interface) = (network.address, &network.interface);
+            match config.mode(network) {
+                Mode::Off => log::say(format!("DHCP off on {interface}")),
+                mode => log::say(format!("DHCP {address}:67 on {interface} ({mode})")),
+            }
+            log::say(format!("TFTP {address}:{TFTP_PORT}"));
+            log::say(format!("HTTP {address}:{} ({})", config.http.port, server.url_at(address)));
+            if let Some(Tls { port, given }) = &config.http.tls {
+                let root = given.is_none().then(|| format!(" (trust {}/ca.pem)", server.url_at(address)));
+                log::say(format!("HTTPS {address}:{port}{}", root.unwrap_or_default()));
+            }
+        }
+        listens.iter().for_each(|line| log::say(&**line));
+        for source in &config.sources {
+            match config.sources.len() {
+                1 => log::say(format!("inventory {}", location(config, source))),
+                _ => log::say(format!("inventory {}: {}", source.name, location(config, source))),
+            }
+        }
+        for loader in loaders::missing(&keeper.table().server.loaders) {
+            log::say(format!("no {} found: install the package {}", loader.name, loader.package));
+        }
+    }
+}
+
+fn server(config: &Config, follower: &Follower) -> Server {
+    Server {
+        address: config.network.address,
+        others: others(follower),
+        http_port: config.http.port,
+        gives_addresses: config.networks().all(|network| config.mode(network) == Mode::Server),
+        loaders: loaders::find(&config.firmware.paths),
+    }
+}
+
+/// Our addresses on further networks. Of one that is not there only the address is known.
+pub fn others(follower: &Follower) -> Vec<(Cidr, Ipv4Addr)> {
+    let network = |network: link::Followed| {
+        let cidr = network.now().map_or(Cidr::around(network.address, 32), |interface| interface.cidr);
+        (cidr, network.address)
+    };
+    follower.networks().into_iter().skip(1).map(network).collect()
+}
+
+fn reconciler(config: &Config, keeper: &Keeper, control: Option<Vec<u8>>) -> Reconciler {
+    let mut media = config.media.paths.clone();
+    media.push(config.state.directory.join("media"));
+    let shelf = Shelf::new(media, Some(config.state.directory.join("digests")));
+    let subnets = config.networks().filter_map(|network| network.subnet.as_ref());
+    let fallback = subnets.enumerate().map(|(at, subnet)| Arc::new(fallback(at, subnet))).collect();
+    let identity = config.secrets.identity.clone();
+    let followed = |source: &config::Source| {
+        let location = location(config, source);
+        let manual = source.reconcile == Reconcile::Manual;
+        let writes = source.writes();
+        (source.name.clone(), Followed { location, manual, place: place(config, source), writes })
+    };
+    let follow = Follow {
+        sources: config.sources.iter().map(followed).collect(),
+        environment: config.environment.clone(),
+        state: config.state.directory.clone(),
+        control,
+    };
+    Reconciler::new(keeper.clone(), shelf, fallback, identity, follow)
+}
+
+fn location(config: &Config, source: &config::Source) -> String {
+    match &config.environment {
+        Some(name) => format!("{} (environment {name})", source.inventory),
+        None => source.inventory.to_string(),
+    }
+}
+
+/// What looks for other servers on each network.
+fn watches(config: &Config, follower: &Follower, keeper: &Keeper) -> Vec<Arc<Watch>> {
+    let hint = keeper.tally().rivals();
+    let watch = |(settings, network): (&Network, link::Followed)| {
+        let keeper = keeper.clone();
+        let configured = config.mode(settings);
+        let mode = watch::Sender::new(configured);
+        let note = Arc::new(move |event| keeper.note(event));
+        Arc::new(Watch {
+            network,
+            configured,
+            mode,
+            others: watch::Sender::default(),
+            hint: hint.clone(),
+            note,
+        })
+    };
+    std::iter::zip(config.networks(), follower.networks()).map(watch).collect()
+}
+
+/// A network of the settings file, for inventories that declare none.
+fn fallback(at: usize, subnet: &crate::config::Subnet) -> Subnet {
+    let name = if at == 0 { "network".to_owned() } else { format!("network-{}", at + 1) };
+    let name: Name = name.parse().expect("this is a name");
+    let crate::config::Subnet { cidr, gateway, dns, dynamic, domain } = subnet;
+    Subnet {
+        segment: name.clone(),
+        name,
+        cidr: Some(*cidr),
+        gateway: *gateway,
+        dns: dns.clone(),
+        domain: domain.clone(),
+        dynamic: dynamic.iter().copied().collect(),
+        lease: LEASE,
+        options: Default::default(),
+        mode: Mode::Server,
+        ipv6: None,
+        origin: Origin { file: "(the daemon's settings)".into(), line: 1, column: 1 },
+    }
+}

@@ -1,0 +1,176 @@
+//! What runs beside the servers.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::super::keeper::Keeper;
+use super::super::link::Follower;
+use super::super::reconcile::{POSTED, Reconciler};
+use super::super::service::{Board, Part, Row, supervise};
+use super::super::{Stop, firmware, host, posted, power};
+use super::base::{Base, others};
+use super::until;
+use crate::config::Config;
+use crate::model::{Inventory, Name};
+use crate::power::Trust;
+use crate::source;
+
+/// How often maintenance windows are looked at.
+const CLOCK: Duration = Duration::from_secs(5);
+/// Time between two sweeps of the state directory.
+const SWEEP: Duration = Duration::from_secs(24 * 3600);
+
+/// What runs beside the servers, each under supervision.
+pub struct Helpers<'h> {
+    pub board: &'h Board,
+    pub stop: &'h Stop,
+    pub tasks: &'h mut JoinSet<()>,
+}
+
+impl Helpers<'_> {
+    /// Starts those that need nothing but the base.
+    pub fn all(&mut self, base: &Base) {
+        let Base { config, keeper, reconciler, .. } = base;
+        self.power(keeper);
+        self.clock(keeper);
+        self.host(keeper);
+        self.firmware(keeper, &config.firmware.paths);
+        self.tasks.spawn(until(self.stop.clone(), sweep(config.clone(), reconciler.clone())));
+    }
+
+    fn add<A>(&mut self, name: &str, part: Part, attempt: impl Fn() -> A + Send + 'static)
+    where
+        A: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        let rows: Arc<[Row]> = [self.board.row(name, part)].into();
+        let row = rows.clone();
+        let attempt = move || {
+            row[0].serving();
+            attempt()
+        };
+        self.tasks.spawn(until(self.stop.clone(), supervise(rows, attempt)));
+    }
+
+    /// Follows the interfaces, and has the table know the networks that we have addresses on.
+    pub fn interfaces(&mut self, follower: &Arc<Follower>, keeper: &Keeper) {
+        let (own, keeper) = (follower.clone(), keeper.clone());
+        self.add("interfaces", Part::Daemon, move || {
+            let (follower, keeper) = (own.clone(), keeper.clone());
+            async move {
+                let mut changes = JoinSet::new();
+                for mut network in follower.networks().into_iter().skip(1) {
+                    let (follower, keeper) = (follower.clone(), keeper.clone());
+                    changes.spawn(async move {
+                        loop {
+                            network.changed().await;
+                            keeper.networks(others(&follower)).await;
+                        }
+                    });
+                }
+                follower.run().await.map_err(|error| error.to_string())
+            }
+        });
+    }
+
+    /// Hands what the sources report to the reconciler.
+    pub fn sources(&mut self, reconciler: &Arc<Reconciler>, queue: mpsc::Receiver<(Name, source::Update)>) {
+        let (reconciler, queue) = (reconciler.clone(), Arc::new(tokio::sync::Mutex::new(queue)));
+        self.add("sources", Part::Daemon, move || {
+            let (reconciler, queue) = (reconciler.clone(), queue.clone());
+            async move {
+                let (out, updates) = mpsc::channel(1);
+                let pass_on = async {
+                    let mut queue = queue.lock().await;
+                    while let Some(update) = queue.recv().await {
+                        let _ = out.send(update).await;
+                    }
+                };
+                tokio::select! {
+                    () = reconciler.run(updates) => Err("the reconciler ended".to_owned()),
+                    () = pass_on => Err("no source is followed any more".to_owned()),
+                }
+            }
+        });
+    }
+
+    fn power(&mut self, keeper: &Keeper) {
+        let (keeper, stop) = (keeper.clone(), self.stop.clone());
+        self.add("power", Part::Daemon, move || {
+            let (keeper, stop) = (keeper.clone(), stop.clone());
+            async move {
+                power::watch(keeper, Trust::of_host(), power::Pace::default(), stop).await;
+                Ok(())
+            }
+        });
+    }
+
+    /// Follows the addresses of this host, which are given to nobody.
+    fn host(&mut self, keeper: &Keeper) {
+        let (keeper, stop) = (keeper.clone(), self.stop.clone());
+        self.add("own-addresses", Part::Daemon, move || {
+            let (keeper, stop) = (keeper.clone(), stop.clone());
+            async move {
+                host::follow(keeper, stop).await;
+                Ok(())
+            }
+        });
+    }
+
+    /// Follows the boot programs in the directories of the settings.
+    fn firmware(&mut self, keeper: &Keeper, paths: &[PathBuf]) {
+        let (keeper, paths, stop) = (keeper.clone(), paths.to_owned(), self.stop.clone());
+        self.add("boot-programs", Part::Daemon, move || {
+            let (keeper, paths, stop) = (keeper.clone(), paths.clone(), stop.clone());
+            async move {
+                firmware::follow(keeper, paths, stop).await;
+                Ok(())
+            }
+        });
+    }
+
+    fn clock(&mut self, keeper: &Keeper) {
+        let keeper = keeper.clone();
+        self.add("clock", Part::Daemon, move || {
+            let keeper = keeper.clone();
+            async move {
+                keep_time(keeper).await;
+                Ok(())
+            }
+        });
+    }
+}
+
+/// Removes once a day what no source needs any more of the state directory.
+async fn sweep(config: Config, reconciler: Arc<Reconciler>) {
+    let state = config.state.directory;
+    let repositories = config.sources.iter().filter_map(|source| match &source.inventory {
+        Inventory::Git(git) => Some(source::git::mirror_of(git, &state)),
+        Inventory::Directory(_) | Inventory::Own => None,
+    });
+    let mirrors: Vec<PathBuf> = repositories.collect();
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        let mut used = reconciler.copies();
+        used.extend(mirrors.iter().cloned());
+        let place = source::git::place(&state);
+        let (posted, served) = (state.join(POSTED), reconciler.media());
+        let work = move || {
+            source::git::sweep(&place, &used);
+            posted::sweep(&posted, &served);
+        };
+        let _ = tokio::task::spawn_blocking(work).await;
+    }
+}
+
+/// Maintenance windows open and close while nothing else happens.
+async fn keep_time(keeper: Keeper) {
+    let mut clock = tokio::time::interval(CLOCK);
+    loop {
+        clock.tick().await;
+        keeper.tick();
+    }
+}

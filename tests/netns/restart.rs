@@ -1,0 +1,153 @@
+//! A restart of the daemon while a hundred machines boot: each asks again as firmware and scripts do, and nearly all
+//! get through.
+
+use std::net::UdpSocket;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use super::daemon::Daemon;
+use super::lab::mac;
+use super::message::{Answer, Message};
+use super::net::enter;
+use super::services::{Host, LAB};
+
+const MACHINES: usize = 100;
+/// Of them so many must get through.
+const ENOUGH: usize = 98;
+/// Between two machines that are switched on.
+const APART: Duration = Duration::from_millis(60);
+const SIZE: usize = 300_000;
+
+/// Firmware asks by DHCP at these intervals, in seconds, and gives up.
+const PATIENCE: [u64; 4] = [1, 2, 4, 8];
+
+/// The address at which a machine's relay hears the answer.
+fn relay(number: usize) -> String {
+    format!("10.0.10.{}", 3 + number)
+}
+
+/// A message by the machine's relay, again and again; the answer of this kind.
+fn ask(socket: &UdpSocket, message: &Message, kind: u8) -> Option<Answer> {
+    let mut buffer = [0; 2000];
+    for seconds in PATIENCE {
+        let _ = socket.send_to(&message.bytes(), "10.0.10.1:67");
+        let end = Instant::now() + Duration::from_secs(seconds);
+        while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+            socket.set_read_timeout(Some(left)).unwrap();
+            let Ok((length, _)) = socket.recv_from(&mut buffer) else { continue };
+            let answer = Answer::read(&buffer[..length]);
+            if answer.kind() == kind {
+                return Some(answer);
+            }
+        }
+    }
+    None
+}
+
+/// DISCOVER and REQUEST.
+fn addressed(number: usize) -> Option<()> {
+    let relay = relay(number);
+    let socket = UdpSocket::bind((relay.as_str(), 67)).unwrap();
+    let card = mac(&format!("52:54:00:00:01:{number:02x}"));
+    let offer = ask(&socket, &Message::discover(card).relay(&relay), 2)?;
+    let request = Message::request(card).wants(&offer.yiaddr().to_string()).server("10.0.10.1").relay(&relay);
+    ask(&socket, &request, 5).map(drop)
+}
+
+/// A file by TFTP, with the patience of a ROM: the request five times, each acknowledgement as often.
+fn loaded(number: usize, name: &str) -> Option<usize> {
+    let socket = UdpSocket::bind((relay(number).as_str(), 0)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    let mut packet = [&[0, 1], name.as_bytes(), b"\0octet\0"].concat();
+    let (mut to, mut block, mut size) = ("10.0.10.1:69".parse().unwrap(), 1u16, 0);
+    let mut buffer = [0; 2000];
+    loop {
+        let answer = (0..5).find_map(|_| {
+            let _ = socket.send_to(&packet, to);
+            let (length, from) = socket.recv_from(&mut buffer).ok()?;
+            (buffer[..4] == [0, 3, (block >> 8) as u8, block as u8]).then_some((length, from))
+        });
+        let (length, from) = answer?;
+        (to, size) = (from, size + length - 4);
+        packet = vec![0, 4, (block >> 8) as u8, block as u8];
+        block = block.wrapping_add(1);
+        if length < 516 {
+            let _ = socket.send_to(&packet, to);
+            return Some(size);
+        }
+    }
+}
+
+/// A file by HTTP, tried again as our scripts do it.
+fn fetched(url: &str) -> Option<usize> {
+    let again = ["--retry", "8", "--retry-delay", "3", "--retry-all-errors", "--speed-time", "20"];
+    let output = Command::new("curl")
+        .args(["-s", "-f", "-o", "/dev/null", "-w", "%{size_download}"])
+        .args(again)
+        .arg(url)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).parse().ok())?
+}
+
+fn boot(number: usize) -> Result<(), &'static str> {
+    addressed(number).ok_or("DHCP")?;
+    if loaded(number, "b/files/vmlinuz") != Some(100_000) {
+        return Err("TFTP");
+    }
+    for (name, size) in [("vmlinuz", 100_000), ("big", SIZE)] {
+        if fetched(&format!("http://10.0.10.1/b/files/{name}")) != Some(size) {
+            return Err("HTTP");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_restart_loses_nearly_none_of_a_hundred_machines_that_boot() {
+    let Some(host) = Host::new() else { return };
+    let inventory = std::path::Path::new(&host.root);
+    std::fs::write(inventory.join("files/big"), vec![0; SIZE]).unwrap();
+    let lab =
+        LAB.replace("kernel = \"files/vmlinuz\"", "kernel = \"files/vmlinuz\"\ninitrd = [\"files/big\"]");
+    let lab = lab.replace("10.0.10.100-10.0.10.120", "10.0.10.110-10.0.10.250");
+    std::fs::write(inventory.join("lab.toml"), lab).unwrap();
+    for number in 0..MACHINES {
+        host.net.client_ip(&["address", "add", &format!("{}/24", relay(number)), "dev", "cli"]);
+    }
+    let daemon = host.start();
+    let (begun, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let outcomes: Vec<Result<(), &str>> = std::thread::scope(|scope| {
+        let (begun, done, client) = (&begun, &done, &host.net.client);
+        let machine = |number: usize| {
+            move || {
+                enter(client);
+                begun.fetch_add(1, Ordering::Relaxed);
+                let outcome = boot(number);
+                done.fetch_add(1, Ordering::Relaxed);
+                outcome
+            }
+        };
+        let machines: Vec<_> = (0..MACHINES)
+            .map(|number| {
+                let machine = scope.spawn(machine(number));
+                std::thread::sleep(APART);
+                if number == MACHINES / 2 {
+                    daemon.signal(Signal::SIGTERM);
+                }
+                machine
+            })
+            .collect();
+        assert_eq!(daemon.ended(), Some(0));
+        let successor = Daemon::start(&host.net, &host.config, &host.root);
+        let outcomes = machines.into_iter().map(|machine| machine.join().unwrap()).collect();
+        assert_eq!(successor.stop(), Some(0));
+        outcomes
+    });
+    let lost: Vec<&str> = outcomes.iter().filter_map(|outcome| outcome.err()).collect();
+    assert!(MACHINES - lost.len() >= ENOUGH, "{} did not get through: {lost:?}", lost.len());
+}
