@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use hyper::HeaderMap;
 use tokio::sync::watch;
 
+use super::dhcp::Pulse;
 use super::hooks::Hooks;
 use super::keeper::Keeper;
 use super::neighbours::Watch;
@@ -36,6 +37,7 @@ pub struct Daemon {
     pub board: Board,
     /// What machines are sent.
     pub files: Files,
+    pub pulse: Pulse,
 }
 
 impl Daemon {
@@ -76,6 +78,7 @@ impl Daemon {
     fn troubles(&self, table: &Table) -> Vec<String> {
         let mut troubles = self.keeper.storage().borrow().sentences();
         troubles.extend(self.files.reads().sentences());
+        troubles.extend(self.pulse.sentence());
         troubles.extend(self.watches.iter().filter_map(|watch| watch.condition()));
         troubles.extend(convert::troubles(table, now()));
         troubles

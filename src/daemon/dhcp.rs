@@ -10,6 +10,7 @@
 //! all of it. A handful costs a few system calls and two wake-ups, however many messages it is.
 
 mod handful;
+mod leaving;
 mod place;
 mod post;
 mod sockets;
@@ -35,6 +36,7 @@ use crate::table::{Event, LeaseAction, LeaseRequest, Table};
 
 pub(crate) use handful::unanswered;
 use handful::{Inbox, Letter, Received, Way};
+use leaving::Leaving;
 use place::Place;
 pub use place::{Prober, conflicts};
 use post::Post;
@@ -87,10 +89,10 @@ pub async fn run<L: Lessor>(
     let places = networks.into_iter().zip(modes).zip(probers);
     let places = places.map(|((network, mode), prober)| Place::new(network, mode, prober)).collect();
     let wake = Arc::new(Wake::new()?);
-    pulse.0.store(Some(wake.clone()));
+    pulse.wake.store(Some(wake.clone()));
     let _stop = wake.clone().stop_when_dropped();
     let (tell, ended) = oneshot::channel();
-    let post = Post::open(raw, ports, wake.clone())?;
+    let post = Post::open(raw, ports, wake.clone(), pulse.leaving)?;
     let mut service = Service { places, tables, lessor, post, wake, pending: 0, unsaid: Vec::new() };
     let serve = move || drop(tell.send(service.serve()));
     std::thread::Builder::new().name("dhcp".into()).spawn(serve)?;
@@ -110,14 +112,22 @@ async fn any_changed(networks: Vec<Followed>) {
     changes.join_next().await;
 }
 
-/// Shows whether the thread of DHCP lives.
+/// Shows whether the thread of DHCP lives, and whether what it says leaves.
 #[derive(Clone, Default)]
-pub struct Pulse(Arc<ArcSwapOption<Wake>>);
+pub struct Pulse {
+    wake: Arc<ArcSwapOption<Wake>>,
+    leaving: Arc<Leaving>,
+}
 
 impl Pulse {
+    /// What people should know of answers that don't leave.
+    pub fn sentence(&self) -> Option<String> {
+        self.leaving.sentence()
+    }
+
     /// Whether the thread makes a round within `patience`; true where there is none.
     pub async fn beats(&self, patience: Duration) -> bool {
-        let Some(wake) = self.0.load_full() else { return true };
+        let Some(wake) = self.wake.load_full() else { return true };
         let before = wake.tick();
         let moved = async {
             while wake.tick() == before {

@@ -66,10 +66,10 @@ async fn serve(config: Config, accept: Accept, mut orders: watch::Receiver<Order
     let underway = Underway::default();
     let downloads = base.downloads(&underway, drain, &stopping, &mut tasks)?;
     let answering = {
-        let Base { config, keeper, watches, follower, board, .. } = &base;
-        Answering::open(config, downloads, keeper, watches.clone(), follower.stirred(), board)?
+        let Base { config, keeper, watches, follower, board, pulse, .. } = &base;
+        let (watches, stirred, pulse) = (watches.clone(), follower.stirred(), pulse.clone());
+        Answering::open(config, downloads, keeper, watches, stirred, board, pulse)?
     };
-    let pulse = answering.as_ref().map(Answering::pulse);
     base.announce(&listens);
     let mut helpers = Helpers { board: &base.board, stop: &stopping, tasks: &mut tasks };
     helpers.interfaces(&base.follower, &base.keeper);
@@ -87,7 +87,7 @@ async fn serve(config: Config, accept: Accept, mut orders: watch::Receiver<Order
     let failure = tokio::select! {
         () = stop_ordered(&mut orders, &sources) => None,
         why = fatal(&base.keeper, &base.board, lost_source) => Some(why),
-        () = attend(begin, &base.board, &base.keeper, pulse) => None,
+        () = attend(begin, &base.board, &base.keeper, &base.pulse) => None,
     };
     draining.send_replace(true);
     manager::stopping(LAST_RESORT);
@@ -121,17 +121,14 @@ fn follow_sources(base: &Base, helpers: &mut Helpers<'_>, lost: &mpsc::Sender<Na
 
 /// Begins to answer, and keeps the host's service manager informed meanwhile and afterwards: a first
 /// revision that hangs hinders nothing else. Never ends.
-async fn attend(begin: impl Future<Output = ()>, board: &Board, keeper: &Keeper, pulse: Option<Pulse>) {
+async fn attend(begin: impl Future<Output = ()>, board: &Board, keeper: &Keeper, pulse: &Pulse) {
     let ready = async {
         begin.await;
         log::say("ready");
         manager::ready();
         std::future::pending::<()>().await
     };
-    let alive = async || match &pulse {
-        Some(pulse) => pulse.beats(ROUND).await,
-        None => true,
-    };
+    let alive = async || pulse.beats(ROUND).await;
     tokio::select! {
         () = ready => {}
         () = manager::show(board.clone()) => {}

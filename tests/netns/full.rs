@@ -114,7 +114,7 @@ fn a_full_disk_stops_leases_until_there_is_room_and_nothing_is_half_done() {
     let serial = |text: &str| text.lines().find(|line| line.contains("serial")).map(str::to_owned);
     let before = serial(&said);
     daemon.signal(Signal::SIGHUP);
-    eventually("why it is not", || site.status(), |text| !text.contains("condition    Ready"));
+    eventually("why it is not", || site.status(), |text| text.contains("condition    NotStored"));
     let said = eventually("it is still full", || site.status(), |text| text.contains("can't store"));
     assert_eq!(serial(&said), before);
     site.check();

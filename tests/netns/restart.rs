@@ -57,9 +57,10 @@ fn addressed(number: usize) -> Option<()> {
     ask(&socket, &request, 5).map(drop)
 }
 
-/// A file by TFTP, with the patience of a ROM: the request five times, each acknowledgement as often.
-fn loaded(number: usize, name: &str) -> Option<usize> {
-    let socket = UdpSocket::bind((relay(number).as_str(), 0)).unwrap();
+/// The size of a file by TFTP, with the patience of a ROM: the request five times, each acknowledgement as often. It
+/// rests after each block.
+pub fn loaded(from: &str, name: &str, rest: Duration) -> Option<usize> {
+    let socket = UdpSocket::bind((from, 0)).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
     let mut packet = [&[0, 1], name.as_bytes(), b"\0octet\0"].concat();
     let (mut to, mut block, mut size) = ("10.0.10.1:69".parse().unwrap(), 1u16, 0);
@@ -74,6 +75,7 @@ fn loaded(number: usize, name: &str) -> Option<usize> {
         (to, size) = (from, size + length - 4);
         packet = vec![0, 4, (block >> 8) as u8, block as u8];
         block = block.wrapping_add(1);
+        std::thread::sleep(rest);
         if length < 516 {
             let _ = socket.send_to(&packet, to);
             return Some(size);
@@ -96,7 +98,7 @@ fn fetched(url: &str) -> Option<usize> {
 
 fn boot(number: usize) -> Result<(), &'static str> {
     addressed(number).ok_or("DHCP")?;
-    if loaded(number, "b/files/vmlinuz") != Some(100_000) {
+    if loaded(&relay(number), "b/files/vmlinuz", Duration::ZERO) != Some(100_000) {
         return Err("TFTP");
     }
     for (name, size) in [("vmlinuz", 100_000), ("big", SIZE)] {

@@ -207,6 +207,54 @@ fn an_interface_goes_down_and_up_is_made_anew_and_renamed() {
     assert_eq!(daemon.stop(), Some(0));
 }
 
+/// The host's own rules hold the answers back while every socket is fine: the status says so until one leaves.
+#[test]
+fn answers_that_the_host_holds_back_are_a_condition() {
+    let Some(host) = Host::new() else { return };
+    let daemon = host.start();
+    let ask = || {
+        within(&host.net.client, || {
+            let relay = std::net::UdpSocket::bind("10.0.10.2:67").unwrap();
+            relay.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+            let discover = Message::discover(mac(STRANGER)).relay("10.0.10.2");
+            relay.send_to(&discover.bytes(), "10.0.10.1:67").unwrap();
+            relay.recv_from(&mut [0; 2000]).is_ok()
+        })
+    };
+    let asked = || {
+        ask();
+        host.status()
+    };
+    host.ip("rule add to 10.0.10.2 ipproto udp prohibit");
+    let held = "DHCP answers can't be sent: Permission denied";
+    eventually("it is said", asked, |status| status.contains(held));
+    host.ip("rule delete to 10.0.10.2 ipproto udp prohibit");
+    eventually("it is over", asked, |status| !status.contains(held));
+    assert!(ask());
+    assert_eq!(daemon.stop(), Some(0));
+}
+
+/// Firmware asks again after a while: what it loads goes on where it was.
+#[test]
+fn a_transfer_goes_on_after_an_interface_went_down_and_up() {
+    let Some(host) = Host::new() else { return };
+    let daemon = host.start();
+    let size = std::thread::scope(|scope| {
+        let (rest, client) = (Duration::from_millis(8), host.net.client.clone());
+        let load =
+            move || within(&client, move || super::restart::loaded("10.0.10.2", "b/files/vmlinuz", rest));
+        let transfer = scope.spawn(load);
+        std::thread::sleep(Duration::from_millis(500));
+        host.ip("link set srv down");
+        std::thread::sleep(Duration::from_millis(1500));
+        host.ip("link set srv up");
+        assert!(!transfer.is_finished(), "it was under way");
+        transfer.join().unwrap()
+    });
+    assert_eq!(size, Some(100_000));
+    assert_eq!(daemon.stop(), Some(0));
+}
+
 #[test]
 fn no_other_address_is_taken_and_what_was_not_sent_was_not_offered() {
     let Some(host) = Host::new() else { return };

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::leaving::Leaving;
 use crate::daemon::raw::{link_address_raw, packet};
 use crate::proto::dhcp::Destination;
 use crate::table::{Event, Stage};
@@ -123,12 +124,16 @@ pub enum Way {
 ///
 /// Not with `UDP_SEGMENT`, which is cheaper for a relay's answers: a relay that listens on a packet
 /// socket behind a virtual cable would see them as one.
-pub fn send(socket: &impl AsFd, letters: Vec<Letter>, events: &mut Vec<Event>) {
+pub fn send(socket: &impl AsFd, letters: Vec<Letter>, leaving: &Leaving, events: &mut Vec<Event>) {
     let mut unsent = unsent(socket, &letters).into_iter().peekable();
     for (number, letter) in letters.into_iter().enumerate() {
         match unsent.next_if(|(at, _)| *at == number) {
-            None => events.extend(letter.events),
+            None => {
+                leaving.left();
+                events.extend(letter.events);
+            }
             Some((_, error)) => {
+                leaving.held_back(&error);
                 tracing::warn!("can't send a DHCP answer to {}: {error}", letter.to);
                 events.extend(letter.events.into_iter().map(|event| unanswered(event, &error)));
             }
@@ -332,7 +337,7 @@ mod tests {
         // One that can't be sent holds up nobody.
         letters.insert(100, letter(0, SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)));
         let mut events = Vec::new();
-        send(&ours, letters, &mut events);
+        send(&ours, letters, &Leaving::default(), &mut events);
         let silent: Vec<&Event> = events.iter().filter(|event| event.stage == Stage::Silence).collect();
         assert_eq!((events.len(), silent.len()), (201, 1), "what did not leave was not offered");
         assert!(silent[0].text.starts_with("no offer: the answer could not be sent: "), "{}", silent[0].text);

@@ -10,6 +10,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use super::Exit;
 use super::handful::{self, Letter, Way};
+use super::leaving::Leaving;
 use super::sockets::Port;
 use super::wake::Wake;
 use crate::daemon::raw::RawSender;
@@ -31,12 +32,18 @@ pub(super) struct Post {
 struct Desk {
     raw: Option<RawSender>,
     ports: Vec<Port>,
+    leaving: Arc<Leaving>,
 }
 
 impl Post {
     /// What became of answers that were sent by the other thread is put where `wake` finds it.
-    pub(super) fn open(raw: Option<RawSender>, ports: Vec<Port>, wake: Arc<Wake>) -> io::Result<Post> {
-        let desk = Arc::new(Desk { raw, ports });
+    pub(super) fn open(
+        raw: Option<RawSender>,
+        ports: Vec<Port>,
+        wake: Arc<Wake>,
+        leaving: Arc<Leaving>,
+    ) -> io::Result<Post> {
+        let desk = Arc::new(Desk { raw, ports, leaving });
         let (bundles, waiting) = sync_channel(WAITING);
         let courier = desk.clone();
         let deliver = move |waiting: Receiver<Bundle>| {
@@ -82,10 +89,10 @@ impl Desk {
         }
         let mut events = Vec::new();
         if let Some(raw) = &self.raw {
-            handful::send(raw, frames, &mut events);
+            handful::send(raw, frames, &self.leaving, &mut events);
         }
         for (port, letters) in self.ports.iter().zip(routed) {
-            handful::send(&port.socket, letters, &mut events);
+            handful::send(&port.socket, letters, &self.leaving, &mut events);
         }
         events
     }

@@ -48,6 +48,7 @@ impl Answering {
         watches: Vec<Arc<Watch>>,
         stirred: watch::Receiver<u64>,
         board: &Board,
+        pulse: Pulse,
     ) -> Result<Option<Answering>, Failure> {
         let most = most(config);
         if most == Mode::Off {
@@ -66,13 +67,8 @@ impl Answering {
         let rows =
             networks.iter().map(|one| board.row(format!("dhcp {}", one.name), Part::Machines)).collect();
         let probers = networks.iter().map(|_| Prober::default()).collect();
-        let dhcp = Dhcp { networks, modes, probers, most, keeper: keeper.clone(), pulse: Pulse::default() };
+        let dhcp = Dhcp { networks, modes, probers, most, keeper: keeper.clone(), pulse };
         Ok(Some(Answering { dhcp, first, six, watches, board: board.clone(), rows }))
-    }
-
-    /// Shows whether the thread of DHCP lives.
-    pub fn pulse(&self) -> Pulse {
-        self.dhcp.pulse.clone()
     }
 
     /// Begins to answer, after a look for other servers and when the first revision was tried.

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use super::super::backend::Daemon;
 use super::super::control::Control;
+use super::super::dhcp::Pulse;
 use super::super::downloads::{Downloads, TFTP_PORT};
 use super::super::hooks::Hooks;
 use super::super::keeper::Keeper;
@@ -39,6 +40,7 @@ pub struct Base {
     pub watches: Vec<Arc<Watch>>,
     pub reconciler: Arc<Reconciler>,
     pub hooks: Arc<OnceLock<Hooks>>,
+    pub pulse: Pulse,
     files: Files,
 }
 
@@ -69,7 +71,8 @@ impl Base {
         let watches = watches(&config, &follower, &keeper);
         let reconciler = Arc::new(reconciler(&config, &keeper, control));
         let (hooks, files) = (Arc::default(), Files::new());
-        let base = Base { config, follower, keeper, board, watches, reconciler, hooks, files };
+        let pulse = Pulse::default();
+        let base = Base { config, follower, keeper, board, watches, reconciler, hooks, pulse, files };
         Ok((base, Begun { kept, thread }))
     }
 
@@ -82,6 +85,7 @@ impl Base {
             hooks: self.hooks.clone(),
             board: self.board.clone(),
             files: self.files.clone(),
+            pulse: self.pulse.clone(),
         };
         let control = Control::open(&self.config.api, random())?;
         let listens = control.lines();
