@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod body;
+pub mod busy;
 pub mod client;
 pub mod convert;
 pub mod health;

@@ -1,9 +1,10 @@
 //! Who may ask what: every request passes here before it reaches a route, and before its body is read.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, HOST, HeaderValue, ORIGIN};
@@ -13,12 +14,16 @@ use axum::middleware::Next;
 use axum::response::Response;
 use sha2::{Digest, Sha256};
 
+use super::busy::Busy;
 use super::problem::problem;
 use crate::model::{By, Caller, Role};
 
 /// The header in which the daemon says which network namespace of its host it is in: two daemons of
 /// one host can share a file system, and so the place of the socket.
 pub const NETWORK: &str = "voldemort-network";
+
+/// Most that is read of a file with a token, in bytes.
+const TOKEN_MAX: u64 = 4 << 10;
 
 /// How a connection came, and what the kernel says of its other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,32 +32,6 @@ pub enum Peer {
     Socket { uid: u32, role: Option<Role> },
     /// Through TCP: only a token says who it is.
     Network,
-}
-
-/// Whether a connection has an admitted request under way. Others make room where it gets narrow.
-#[derive(Clone, Debug, Default)]
-pub struct Busy(Arc<AtomicBool>);
-
-impl Busy {
-    pub fn is_busy(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
-    }
-
-    /// Until the value returned is dropped.
-    pub fn begin(&self) -> UnderWay {
-        self.0.store(true, Ordering::Relaxed);
-        UnderWay(self.clone())
-    }
-}
-
-/// An admitted request.
-#[derive(Debug)]
-pub struct UnderWay(Busy);
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.0.0.store(false, Ordering::Relaxed);
-    }
 }
 
 /// What the guard knows.
@@ -78,7 +57,7 @@ impl Access {
             return caller("start", Role::Admin);
         }
         let file = self.viewer_token.as_ref()?;
-        let text = std::fs::read_to_string(file)
+        let text = token_in(file)
             .inspect_err(|error| tracing::warn!("the viewer's token {}: {error}", file.display()))
             .ok()?;
         let known = text.trim();
@@ -150,6 +129,16 @@ impl Access {
     }
 }
 
+/// The text of a small file: a pipe or a device in its place would never end.
+fn token_in(file: &Path) -> io::Result<String> {
+    if !std::fs::metadata(file)?.is_file() {
+        return Err(io::Error::other("it is no regular file"));
+    }
+    let mut text = String::new();
+    File::open(file)?.take(TOKEN_MAX).read_to_string(&mut text)?;
+    Ok(text)
+}
+
 /// Without a user's name.
 fn is_plain(authority: &Authority) -> bool {
     !authority.host().is_empty() && !authority.as_str().contains('@')
@@ -181,6 +170,8 @@ fn needed(method: &Method, path: &str) -> Option<Role> {
         (_, "/healthz" | "/readyz") => None,
         _ if is_hook(path) => None,
         ("GET" | "HEAD", _) | ("POST", "/v1/plan" | "/v1/tickets") => Some(Role::Viewer),
+        // Agrees to what holds the daemon back on a network where another DHCP server was first.
+        (_, path) if path.starts_with("/v1/serve-dhcp/") => Some(Role::Admin),
         _ => Some(Role::Editor),
     }
 }
@@ -242,7 +233,9 @@ impl Access {
         if let Some(answer) = self.stranger(uri, headers, peer) {
             return Err(answer);
         }
-        let Some(needed) = needed(request.method(), uri.path()) else { return Ok(None) };
+        let Some(needed) = needed(request.method(), uri.path()) else {
+            return unknown_parameter(uri).map_or(Ok(None), Err);
+        };
         let caller = self.caller(peer, headers)?;
         if caller.role < needed {
             let why = format!("this takes the role {needed}, and {caller} has another");

@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
+use super::busy::Busy;
 use super::problem::problem;
 
 /// Largest body of a request that holds a tree of manifests, in bytes.
@@ -90,6 +91,8 @@ async fn read(request: Request, most: usize, time: Duration) -> Result<Held, Res
         return Err(too_large());
     }
     let Bodies(budget) = request.extensions().get::<Bodies>().cloned().unwrap_or_default();
+    let busy = request.extensions().get::<Busy>().cloned().unwrap_or_default();
+    let _waiting = busy.pause();
     let mut held = Held { bytes: Vec::new(), room: None };
     let (begun, mut body) = (Instant::now(), request.into_body());
     loop {
@@ -101,6 +104,7 @@ async fn read(request: Request, most: usize, time: Duration) -> Result<Held, Res
             Ok(Some(Err(_))) => return Err(problem(StatusCode::BAD_REQUEST, "the body broke off")),
             Err(_) => return Err(problem(StatusCode::REQUEST_TIMEOUT, "the body did not come in time")),
         };
+        busy.progress();
         let Ok(data) = frame.into_data() else { continue };
         if held.bytes.len() + data.len() > most {
             return Err(too_large());

@@ -17,7 +17,7 @@ use tokio::net::{TcpStream, UnixStream};
 use super::access::NETWORK;
 use super::types::Problem;
 
-/// Longest time until a connection stands.
+/// Longest time until a connection stands, and again until the daemon says that it is there.
 const CONNECT: Duration = Duration::from_secs(5);
 
 /// Talks to one daemon: the first of some addresses at which it is found.
@@ -32,7 +32,16 @@ pub enum Address {
     /// A Unix socket; if it is not of this network namespace it is another daemon's.
     Socket { path: PathBuf, network: Option<u64> },
     /// `host:port`, and the token that it takes, or why there is none.
-    Tcp { address: String, token: Result<String, String> },
+    Tcp { address: String, token: Result<String, String>, origin: Origin },
+}
+
+/// Where a token is from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Whoever gives the command named it for this address.
+    Given,
+    /// A daemon of this host left it: it goes to no other host.
+    Left,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -155,19 +164,26 @@ impl Address {
                     _ => No::Away(error.to_string()),
                 })?;
                 let mut connection = Connection::over(stream, self.to_string(), None).await?;
-                if let Some(network) = network {
-                    connection.is_of(*network).await?;
-                }
+                connection.greet(*network).await?;
                 Ok(connection)
             }
-            Address::Tcp { address, token } => {
+            Address::Tcp { address, token, origin } => {
                 let stream = within(TcpStream::connect(address)).await;
                 let stream = stream.map_err(|error| No::Away(error.to_string()))?;
                 // Whoever listens there gets no token that was not meant for it.
                 let token = token.as_ref().map_err(|why| {
                     No::Forbidden(format!("the daemon at {address} takes a token, and {why}"))
                 })?;
-                Connection::over(stream, address.clone(), Some(token.clone())).await
+                if *origin == Origin::Left && !is_here(&stream) {
+                    return Err(No::Forbidden(format!(
+                        "{address} is another host, and gets no token that a daemon of this one left: name its \
+                         token with --token-file FILE or VOLDEMORT_TOKEN"
+                    )));
+                }
+                let mut connection = Connection::over(stream, address.clone(), None).await?;
+                connection.greet(None).await?;
+                connection.token = Some(token.clone());
+                Ok(connection)
             }
         }
     }
@@ -177,9 +193,16 @@ impl std::fmt::Display for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Address::Socket { path, network: _ } => write!(f, "unix:{}", path.display()),
-            Address::Tcp { address, token: _ } => f.write_str(address),
+            Address::Tcp { address, .. } => f.write_str(address),
         }
     }
+}
+
+/// Whether the other end is on this host: it is on loopback, or has the address that we have.
+fn is_here(stream: &TcpStream) -> bool {
+    let (Ok(own), Ok(other)) = (stream.local_addr(), stream.peer_addr()) else { return false };
+    let other = other.ip().to_canonical();
+    other.is_loopback() || own.ip().to_canonical() == other
 }
 
 async fn within<T>(connect: impl Future<Output = io::Result<T>>) -> io::Result<T> {
@@ -199,13 +222,15 @@ impl Connection {
         Ok(Connection { address, token, sender, task: tokio::spawn(connection) })
     }
 
-    /// Whether the daemon is in our network namespace: one that is not serves other machines.
-    async fn is_of(&mut self, network: u64) -> Result<(), No> {
+    /// Whether somebody answers who speaks HTTP: what is asked for later may take its time. On the socket also
+    /// whether that daemon is in our network namespace: one that is not serves other machines.
+    async fn greet(&mut self, network: Option<u64>) -> Result<(), No> {
         let asked = tokio::time::timeout(CONNECT, self.ask(Method::HEAD, "/healthz", Bytes::new())).await;
-        let answer = asked.unwrap_or_else(|_| Err("timed out".into())).map_err(No::Away)?;
+        let late = || Err("it takes connections and does not answer".to_owned());
+        let answer = asked.unwrap_or_else(|_| late()).map_err(No::Away)?;
         let theirs = answer.headers().get(NETWORK).and_then(|text| text.to_str().ok()?.parse::<u64>().ok());
-        match theirs {
-            Some(theirs) if theirs != network => {
+        match (theirs, network) {
+            (Some(theirs), Some(network)) if theirs != network => {
                 Err(No::Away("the daemon there is of another network namespace".into()))
             }
             _ => Ok(()),
@@ -218,7 +243,7 @@ impl Connection {
         path: &str,
         body: Bytes,
     ) -> Result<Response<hyper::body::Incoming>, String> {
-        let host = if self.token.is_some() { self.address.as_str() } else { "localhost" };
+        let host = if self.address.starts_with("unix:") { "localhost" } else { self.address.as_str() };
         let mut request = Request::builder().method(method).uri(path).header("Host", host);
         if let Some(token) = &self.token {
             request = request.header("Authorization", format!("Bearer {token}"));
@@ -228,6 +253,14 @@ impl Connection {
         self.sender.ready().await.map_err(|error| error.to_string())?;
         self.sender.send_request(request).await.map_err(|error| error.to_string())
     }
+}
+
+/// A word of a path or of a query: what is no letter, digit or sign of a name or address, as URLs write it.
+pub fn escaped(text: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
+    text.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
 }
 
 /// What an answer says. An error that is an outcome of its own is an answer like another.

@@ -28,13 +28,22 @@ pub fn outcome(status: StatusCode, detail: &str, outcome: &impl Serialize) -> Re
     with(status, detail, members)
 }
 
-fn with(status: StatusCode, detail: &str, mut members: Map<String, Value>) -> Response {
+/// The body of such an error.
+pub fn text(status: StatusCode, detail: &str) -> String {
+    body(status, detail, Map::new())
+}
+
+fn with(status: StatusCode, detail: &str, members: Map<String, Value>) -> Response {
+    let body = body(status, detail, members);
+    (status, [(CONTENT_TYPE, HeaderValue::from_static(TYPE))], body).into_response()
+}
+
+fn body(status: StatusCode, detail: &str, mut members: Map<String, Value>) -> String {
     members.insert("type".into(), json!("about:blank"));
     members.insert("title".into(), json!(status.canonical_reason().unwrap_or("Error")));
     members.insert("status".into(), json!(status.as_u16()));
     members.insert("detail".into(), json!(detail));
-    let body = Value::Object(members).to_string();
-    (status, [(CONTENT_TYPE, HeaderValue::from_static(TYPE))], body).into_response()
+    Value::Object(members).to_string()
 }
 
 /// Gives what the framework refuses by itself the same form: wrong methods, paths that are no text.

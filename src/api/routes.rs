@@ -17,6 +17,7 @@ use serde::Deserialize;
 use tokio::sync::{Semaphore, watch};
 
 use super::body::{Bodies, Posted, PostedTree};
+use super::busy::Busy;
 use super::metrics::Counts;
 use super::problem::{self, problem};
 use super::types::{
@@ -160,7 +161,11 @@ struct Since {
 }
 
 /// Answers at once if there are newer events, else when the next one comes or `wait` is over.
-async fn events<B: Backend>(State(backend): State<B>, Query(since): Query<Since>) -> Response {
+async fn events<B: Backend>(
+    State(backend): State<B>,
+    busy: Option<Extension<Busy>>,
+    Query(since): Query<Since>,
+) -> Response {
     let mac = match since.mac.as_deref().map(str::parse::<Mac>).transpose() {
         Ok(mac) => mac,
         Err(error) => return problem(StatusCode::BAD_REQUEST, &format!("mac: {error}")),
@@ -185,7 +190,10 @@ async fn events<B: Backend>(State(backend): State<B>, Query(since): Query<Since>
             let events = found.iter().map(|(sequence, event)| convert::event(*sequence, event)).collect();
             return Json(Events { events, next, lineage, oldest }).into_response();
         }
-        if !matches!(tokio::time::timeout_at(deadline, latest.changed()).await, Ok(Ok(())) | Err(_)) {
+        let waiting = busy.as_ref().map(|Extension(busy)| busy.pause());
+        let changed = tokio::time::timeout_at(deadline, latest.changed()).await;
+        drop(waiting);
+        if !matches!(changed, Ok(Ok(())) | Err(_)) {
             return problem(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping");
         }
     }
@@ -242,6 +250,9 @@ async fn order<B: Backend>(
 ) -> Response {
     let refused = match &order {
         Order::Approve { .. } if caller.role < Role::Admin => Some(reserved(caller, "approving a plan")),
+        Order::ApproveInstalls(_) if caller.role < Role::Admin => {
+            Some(reserved(caller, "approving doubtful installations"))
+        }
         Order::Pin { consent, .. } => unentitled(caller, "pin", consent),
         _ => None,
     };

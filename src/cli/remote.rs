@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{Exit, exit};
 use crate::api::Client;
-use crate::api::client::{Address, ClientError};
+use crate::api::client::{Address, ClientError, Origin};
 use crate::api::types::Tree;
 use crate::config::runtime;
 use crate::plan::{Hold, Selection};
@@ -71,13 +71,14 @@ impl Remote {
 }
 
 fn tcp(address: String, given: Option<String>) -> Address {
+    let origin = if given.is_some() { Origin::Given } else { Origin::Left };
     let token = given.map_or_else(|| left_token(&address), Ok);
     // It travels in a header: what is no such text is no token either.
     let token = token.and_then(|token| match token.bytes().all(|byte| byte.is_ascii_graphic()) {
         true if !token.is_empty() => Ok(token),
         _ => Err("what was given as a token is none: it is one word of ASCII letters and digits".into()),
     });
-    Address::Tcp { address, token }
+    Address::Tcp { address, token, origin }
 }
 
 /// The token that a daemon of this user, or of root, left for a port of this host.

@@ -9,7 +9,7 @@ use clap::Args;
 use super::exit::print;
 use super::remote::{self, Remote};
 use super::{Exit, exit};
-use crate::api::client::ClientError;
+use crate::api::client::{self, ClientError};
 use crate::api::types::{Offer, Power, Why};
 use crate::api::why::why;
 use crate::desired::inherited;
@@ -69,7 +69,7 @@ pub fn run(arguments: &Arguments) -> Exit {
 
 /// What the daemon knows.
 fn daemons(subject: &str, remote: &Remote) -> Result<Why, ClientError> {
-    let path = format!("/v1/why/{}", escaped(subject));
+    let path = format!("/v1/why/{}", client::escaped(subject));
     remote.block_on(async |client| client.get::<Why>(&path).await)
 }
 
@@ -101,14 +101,6 @@ pub fn ask(subject: &str, wanted: Wanted, json: bool, remote: &Remote) -> Exit {
         return remote::failed(&ClientError::Refused(format!("there is no {kind} {subject}")), json);
     }
     show(&found, json)
-}
-
-/// What is no letter, digit or sign of a name or address, as URLs write it.
-fn escaped(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:".contains(&byte);
-    text.bytes()
-        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
 }
 
 /// What an inventory on its own would offer, value by value, and what the daemon saw.

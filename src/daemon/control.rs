@@ -2,6 +2,7 @@
 //! that takes for ever to say what it wants. Webhooks come from outside, if by a proxy.
 
 mod crowd;
+mod worded;
 
 use std::future::Future;
 use std::io;
@@ -27,10 +28,12 @@ use super::service::{Board, Part, Row, supervise};
 use super::socket::{self, SocketFile};
 use super::token::Token;
 use super::{Stop, stopped};
-use crate::api::access::{Access, Busy, Peer, guard};
+use crate::api::access::{Access, Peer, guard};
+use crate::api::busy::Busy;
 use crate::config::{Api, Listen, runtime};
 use crate::model::Role;
 use crowd::Crowd;
+use worded::Worded;
 
 /// Longest time to the end of a request's head, and between two requests.
 const HEAD: Duration = Duration::from_secs(10);
@@ -100,11 +103,7 @@ impl Control {
                 let address = tcp.local_addr().map(|address| address.to_string()).unwrap_or_default();
                 Some(format!("API  {address} (token: {tokens})"))
             }
-            Place::Open(Opened::Unix(unix, _)) => {
-                let path = unix.local_addr().ok();
-                let path = path.and_then(|path| Some(path.as_pathname()?.display().to_string()));
-                Some(format!("API  unix:{}", path.unwrap_or_default()))
-            }
+            Place::Open(Opened::Unix(_, file)) => Some(format!("API  unix:{}", file.path().display())),
             Place::Later | Place::Foreign => None,
         };
         self.places.iter().filter_map(line).collect()
@@ -278,7 +277,7 @@ async fn answer(
         request.extensions_mut().insert(busy.clone());
         routes.call(request)
     });
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(Worded::new(stream)), service));
     // What goes wrong with a connection is its client's business.
     tokio::select! {
         _ = connection.as_mut() => return,

@@ -129,6 +129,11 @@ fn is_alive(path: &Path) -> io::Result<bool> {
 }
 
 impl SocketFile {
+    /// Where it is found: it was bound under another name.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Whether whoever looks for the socket finds this daemon's.
     pub fn is_ours(&self) -> bool {
         let ours = |there: std::fs::Metadata| (there.dev(), there.ino()) == self.id;

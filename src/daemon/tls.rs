@@ -12,7 +12,7 @@
 use std::fs;
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -119,7 +119,11 @@ impl Authority {
         let folder = state.join(FOLDER);
         let (key_path, root_path) = (folder.join("authority.key"), folder.join("authority.pem"));
         let named = |path: &Path, error| TlsError::File { path: path.to_owned(), error };
-        fs::create_dir_all(&folder).map_err(|error| named(&folder, error))?;
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)
+            .map_err(|error| named(&folder, error))?;
         let key = match fs::read_to_string(&key_path) {
             Ok(text) => KeyPair::from_pem(&text)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {

@@ -3,7 +3,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::getuid;
@@ -76,7 +76,11 @@ fn leave(directories: &[PathBuf], name: &str, text: &str) -> Result<PathBuf, Str
 fn leave_in(directory: &Path, name: &str, text: &str) -> io::Result<PathBuf> {
     // `/run/voldemort` holds the socket, too, which others look for.
     let mode = if directory == Path::new(runtime::DIRECTORY) { 0o755 } else { 0o700 };
-    std::fs::DirBuilder::new().recursive(true).mode(mode).create(directory)?;
+    if !directory.exists() {
+        std::fs::DirBuilder::new().recursive(true).mode(mode).create(directory)?;
+        // Not less than that either: members of the group go through it to the socket.
+        std::fs::set_permissions(directory, std::fs::Permissions::from_mode(mode))?;
+    }
     if !runtime::is_trusted(directory, getuid().as_raw()) {
         let why = "others could put files there";
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));

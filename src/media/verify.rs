@@ -1,8 +1,9 @@
 //! Digests of images, computed once per identity: a restart with a 10 GB image is quick.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io::{self, Read};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -105,7 +106,7 @@ impl Verifier {
         let draft = place.with_extension(format!("{}.new", std::process::id()));
         let written = place
             .parent()
-            .map_or(Ok(()), std::fs::create_dir_all)
+            .map_or(Ok(()), |folder| DirBuilder::new().recursive(true).mode(0o700).create(folder))
             .and_then(|()| std::fs::write(&draft, format!("{digest}\n")))
             .and_then(|()| std::fs::rename(&draft, &place));
         if let Err(error) = written {

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions, Permissions};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 
 /// Writes `bytes` beside `path` and renames them over it, so that nobody ever reads half a file.
@@ -51,7 +52,8 @@ fn beside(path: &Path) -> io::Result<(PathBuf, File)> {
     let mut number = std::process::id();
     loop {
         let temporary = path.with_file_name(format!(".{name}.{number}.new"));
-        match OpenOptions::new().write(true).create_new(true).open(&temporary) {
+        // Whatever the umask: nobody else but the group ever writes what machines are installed from.
+        match OpenOptions::new().write(true).create_new(true).mode(0o664).open(&temporary) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number = number.wrapping_add(1),
             result => return result.map(|file| (temporary, file)),
         }

@@ -32,7 +32,8 @@ const OURS: [&str; 19] = [
 /// what was mended, a sentence each.
 pub fn prepare(directory: &Path) -> io::Result<Vec<String>> {
     if let Some(parent) = directory.parent() {
-        std::fs::create_dir_all(parent)?;
+        // Whatever the umask: who could write there could put another directory in our place.
+        DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
     }
     if let Err(error) = DirBuilder::new().mode(0o700).create(directory)
         && error.kind() != io::ErrorKind::AlreadyExists

@@ -65,7 +65,7 @@ pub fn source_in(file: &str) -> &str {
 
 /// Which doubtful installations are meant.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Doubts {
     pub deployments: Vec<String>,
     /// Those whose machine has all these labels.
@@ -139,8 +139,13 @@ impl Table {
         dated.into_iter().for_each(|install| self.installs.put(install));
     }
 
-    /// The doubtful installations that are meant; the error names what is not doubtful.
+    /// The doubtful installations that are meant; the error names what is not doubtful, and labels that no
+    /// doubtful one has.
     pub fn doubts(&self, wanted: &Doubts) -> Result<Vec<Name>, String> {
+        let is_chosen = !wanted.deployments.is_empty() || !wanted.labels.is_empty();
+        if wanted.all == is_chosen {
+            return Err("which installations: deployments and labels, or all of them?".into());
+        }
         let mut found = BTreeSet::new();
         for name in &wanted.deployments {
             let Some(deployment) = self.desired.deployments.get(name.as_str()) else {
@@ -158,7 +163,16 @@ impl Table {
             };
             wanted.all || (!wanted.labels.is_empty() && wanted.labels.iter().all(fits))
         };
-        found.extend(self.doubtful().filter(is_meant).cloned());
+        let chosen: Vec<Name> = self.doubtful().filter(is_meant).cloned().collect();
+        if chosen.is_empty() && !wanted.labels.is_empty() {
+            let labels: Vec<String> =
+                wanted.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            return Err(format!(
+                "no machine with the labels {} has a doubtful installation; nothing was changed",
+                labels.join(",")
+            ));
+        }
+        found.extend(chosen);
         Ok(found.into_iter().collect())
     }
 

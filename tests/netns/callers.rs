@@ -18,15 +18,20 @@ const MANIFEST: &str = "[subnet.lab]\ncidr = '10.0.10.0/24'\n[boot.local]\nkerne
 const NOBODY: &str = "65534";
 
 /// A daemon whose socket lies in the test's folder, with an inventory; and its token.
-struct House {
-    net: Net,
-    folder: tempfile::TempDir,
-    daemon: Daemon,
-    token: String,
+pub struct House {
+    pub net: Net,
+    pub folder: tempfile::TempDir,
+    pub daemon: Daemon,
+    pub token: String,
 }
 
 impl House {
     fn new() -> Option<House> {
+        House::behind(&[], "")
+    }
+
+    /// Its daemon is started by another program, with these settings of `[api]` besides.
+    pub fn behind(before: &[&str], settings: &str) -> Option<House> {
         let net = Net::new()?;
         let folder = tempfile::tempdir().unwrap();
         let here = folder.path();
@@ -36,11 +41,13 @@ impl House {
         std::fs::write(here.join("inventory/files/vmlinuz"), "the kernel").unwrap();
         let config = detect(&net, here);
         let text = std::fs::read_to_string(&config).unwrap();
-        let listen = format!("unix:{}", here.join("api.sock").display());
+        let listen = format!("unix:{}", here.join("run/api.sock").display());
         let ours = text.replace("unix:/run/voldemort/api.sock", &listen);
         assert_ne!(ours, text);
-        std::fs::write(&config, ours).unwrap();
-        let daemon = Daemon::start(&net, &config, &here.join("inventory").display().to_string());
+        std::fs::write(&config, ours.replace("[api]\n", &format!("[api]\n{settings}\n"))).unwrap();
+        let inventory = here.join("inventory").display().to_string();
+        let daemon = Daemon::behind(&net, &config, &["--new-site", "--inventory", &inventory], before);
+        assert!(daemon.said.contains(&format!("API  {listen}")), "{:?}", daemon.said);
         let line = daemon.said.iter().find(|line| line.contains("token: ")).unwrap();
         let file = PathBuf::from(line.split("token: ").nth(1).unwrap().trim_end_matches(')'));
         let metadata = std::fs::metadata(&file).unwrap();
@@ -49,15 +56,20 @@ impl House {
         Some(House { net, folder, daemon, token })
     }
 
-    fn socket(&self) -> PathBuf {
-        self.folder.path().join("api.sock")
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("run/api.sock")
     }
 
     /// `voldemortctl` as a user.
     fn ctl(&self, user: &str, words: &[&str]) -> Output {
+        self.ctl_as(&["--reuid", user, "--regid", user, "--clear-groups"], words)
+    }
+
+    /// The same with what setpriv(1) sets.
+    pub fn ctl_as(&self, who: &[&str], words: &[&str]) -> Output {
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.net.server, "setpriv", "--reuid", user, "--regid", user]);
-        command.args(["--clear-groups", VOLDEMORTCTL]).args(words).stdin(Stdio::null());
+        command.args(["netns", "exec", &self.net.server, "setpriv"]).args(who);
+        command.arg(VOLDEMORTCTL).args(words).stdin(Stdio::null());
         command.output().unwrap()
     }
 
@@ -86,7 +98,7 @@ impl House {
     }
 }
 
-fn err(output: &Output) -> String {
+pub fn err(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
@@ -147,12 +159,43 @@ fn every_error_has_one_form() {
         (415, plain("localhost", "POST /v1/plan")),
         (401, house.ask("GET /v1/status HTTP/1.1\r\nHost: localhost", "")),
         (401, house.ask("GET /metrics HTTP/1.1\r\nHost: localhost", "")),
+        (400, house.ask("nonsense", "")),
+        (400, house.ask("GET /v1/status HTTP/1.1\r\nHost: localhost\r\nno colon", "")),
+        (400, house.ask("GET /v1/status HTTP/1.1\r\nHost: localhost\r\nA: b\r\n folded", "")),
+        (400, house.ask("GET /v1/status HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: x", "")),
+        (400, house.ask("GET /v1/status HTTP/1.1", "")),
+        (414, house.ask(&format!("GET /{} HTTP/1.1\r\nHost: localhost", "x".repeat(70_000)), "")),
+        (431, house.ask(&format!("GET / HTTP/1.1\r\nHost: localhost{}", "\r\na: b".repeat(200)), "")),
+        (400, house.ask("GET /healthz?deep=1 HTTP/1.1\r\nHost: localhost", "")),
+        (400, plain("localhost", "GET /v1/events?after=1&after=2")),
+        (400, plain("localhost", "GET /v1/events?mac=00:11:22:33:44:55&mac=00:11:22:33:44:56")),
+        (400, plain("localhost", "GET /v1/leases?state=bound")),
+        (400, plain("localhost", "DELETE /v1/leases/10.0.10.30?force=true")),
+        (404, plain("localhost", "DELETE /v1/leases/10.0.10.99")),
+        (400, plain("localhost", "DELETE /v1/leases/nonsense")),
+        (405, plain("localhost", "TRACE /v1/status")),
+        (405, plain("localhost", "OPTIONS /v1/status")),
         (400, house.ask(&house.head("POST /v1/plan"), "{")),
         (400, house.ask(&house.head("POST /v1/plan"), &tree(",\"root\":\"/etc\""))),
         (422, house.ask(&house.head("POST /v1/plan"), &tree(""))),
         (422, house.ask(&house.head("POST /v1/plan"), &tree("").replace("a.toml", "../a.toml"))),
         (422, house.ask(&house.head("POST /v1/plan"), &tree("").replace("a.toml", ".base/.note.json"))),
         (409, house.ask(&house.head("POST /v1/orders"), "{\"order\":\"resume\"}")),
+        (409, house.ask(&house.head("POST /v1/orders"), "{\"order\":\"approve-installs\"}")),
+        (
+            409,
+            house.ask(
+                &house.head("POST /v1/orders"),
+                "{\"order\":\"approve-installs\",\"all\":true,\"deployments\":[\"harry\"]}",
+            ),
+        ),
+        (
+            400,
+            house.ask(
+                &house.head("POST /v1/orders"),
+                "{\"order\":\"approve-installs\",\"all\":true,\"label\":{\"rack\":\"1\"}}",
+            ),
+        ),
         (
             400,
             house.ask(
@@ -282,12 +325,19 @@ fn slow_callers_keep_nobody_out_and_a_closed_pipe_is_no_mistake() {
     let idle = connect("GET /v1/status HTTP/1.1\r\n", 700);
     assert!(get(API) < Duration::from_secs(4));
     drop(idle);
-    // Known ones whose bodies do not come: they have their time, and no more.
-    let head = house.head("POST /v1/apply");
-    let slow = connect(&format!("{head}\r\nContent-Length: 1000\r\n\r\n{{"), 520);
-    assert!(get(&house.socket().display().to_string()) < Duration::from_secs(4));
-    assert!(get(API) < Duration::from_secs(20));
-    drop(slow);
+    // Known ones whose bodies do not come, who wait for what does not happen, or take no answer.
+    let body = format!("{}\r\nContent-Length: 1000\r\n\r\n{{", house.head("POST /v1/apply"));
+    let newest = house.ask(&house.head("GET /v1/events"), "").1;
+    let newest = newest.split("\"next\":").nth(1).unwrap().split([',', '}']).next().unwrap().to_owned();
+    let poll = format!("{}\r\n\r\n", house.head(&format!("GET /v1/events?wait=300&after={newest}")));
+    let unread = format!("{}\r\n\r\n", house.head("GET /metrics")).repeat(5);
+    for (what, text) in [("bodies", body), ("polls", poll), ("unread", unread)] {
+        let slow = connect(&text, 600);
+        assert!(get(&house.socket().display().to_string()) < Duration::from_secs(4), "{what}");
+        let took = get(API);
+        assert!(took < Duration::from_secs(4), "{what}: {took:?}");
+        drop(slow);
+    }
     if has("sh") {
         let line = format!("{VOLDEMORTCTL} --server {} get status | head -0", house.socket().display());
         let output = Command::new("sh").args(["-c", &line]).output().unwrap();

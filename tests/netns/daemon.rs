@@ -48,6 +48,11 @@ impl Daemon {
         Daemon::spawn_in(net, config, &more, Stdio::null(), &["env", &socket, "WATCHDOG_USEC=1000000"])
     }
 
+    /// The same, started by another program whose last words are the daemon's.
+    pub fn behind(net: &Net, config: &Path, more: &[&str], before: &[&str]) -> Daemon {
+        Daemon::spawn_in(net, config, more, Stdio::null(), before)
+    }
+
     fn spawn(net: &Net, config: &Path, more: &[&str], log: Stdio) -> Daemon {
         Daemon::spawn_in(net, config, more, log, &[])
     }

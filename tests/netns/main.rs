@@ -16,6 +16,7 @@ mod ipv6;
 mod lab;
 mod log;
 mod media;
+mod members;
 #[allow(dead_code, reason = "shared with the tests of the decisions")]
 #[path = "../dhcp/message.rs"]
 mod message;
@@ -29,3 +30,4 @@ mod spine;
 mod state;
 mod storm;
 mod verbs;
+mod words;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::api::client::ClientError;
+use crate::api::client::{ClientError, escaped};
 use crate::api::{Client, types};
 use crate::cli::Exit;
 use crate::cli::exit::{talk, write};
@@ -58,7 +58,7 @@ impl Place {
 }
 
 pub fn run(arguments: &Arguments, remote: &Remote) -> Exit {
-    let filter = arguments.mac.as_ref().map(|mac| format!("&mac={mac}")).unwrap_or_default();
+    let filter = arguments.mac.as_ref().map(|mac| format!("&mac={}", escaped(mac))).unwrap_or_default();
     let shown = remote.block_on(async |client| {
         let mut place = Place::default();
         loop {

@@ -1,5 +1,7 @@
 //! `voldemortctl approve|reject|suspend|resume|pin|unpin`: what to do about revisions.
 
+use std::collections::BTreeMap;
+
 use clap::Args;
 
 use crate::api::types::{Order, Outcome};
@@ -46,7 +48,15 @@ impl Chosen {
             Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
             None => Err(format!("-l: `{label}` is no label; write it as in rack=1")),
         };
-        let labels = labels.iter().map(pair).collect::<Result<_, _>>()?;
+        let pairs: Vec<(String, String)> = labels.iter().map(pair).collect::<Result<_, _>>()?;
+        let mut labels = BTreeMap::new();
+        for (key, value) in pairs {
+            if let Some(other) = labels.insert(key.clone(), value.clone()).filter(|other| *other != value) {
+                return Err(format!(
+                    "-l: no machine has {key}={other} and {key}={value}; say it in two commands"
+                ));
+            }
+        }
         let doubts = Doubts { deployments: deployments.clone(), labels, all: *all };
         Ok((doubts != Doubts::default()).then_some(doubts))
     }

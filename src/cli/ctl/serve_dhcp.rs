@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use crate::api::client::escaped;
 use crate::api::types;
 use crate::cli::exit::talk;
 use crate::cli::remote::{self, Remote};
@@ -21,7 +22,7 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments, remote: &Remote) -> Exit {
     let json = arguments.output == "json";
-    let path = format!("/v1/serve-dhcp/{}", arguments.interface);
+    let path = format!("/v1/serve-dhcp/{}", escaped(&arguments.interface));
     let served = remote.block_on(async |client| client.post::<types::Status>(&path, &()).await);
     match served {
         Ok(status) if json => {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::events::Place;
-use crate::api::client::ClientError;
+use crate::api::client::{ClientError, escaped};
 use crate::api::types::Deployment;
 use crate::cli::exit::talk;
 use crate::cli::remote::{self, Remote};
@@ -52,7 +52,7 @@ pub fn run(arguments: &Arguments, remote: &Remote) -> Exit {
     };
     let Span(limit) = limit;
     let end = Instant::now() + Duration::from_millis(limit);
-    let path = format!("/v1/deployments/{}", arguments.name);
+    let path = format!("/v1/deployments/{}", escaped(&arguments.name));
     let found = remote.block_on(async |client| {
         let mut place = Place::default();
         loop {

@@ -1,16 +1,16 @@
-//! The connections of one listener. When there are too many, the one that has been there for longest
-//! without an admitted request makes room: whoever only holds a connection open blocks nobody.
+//! The connections of one listener. When there are too many, the one that has made no progress for longest makes
+//! room, unless the daemon works for it: whoever only holds a connection open blocks nobody.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
 
-use crate::api::access::Busy;
+use crate::api::busy::Busy;
 
 /// Connections at once.
 const MOST: usize = 512;
-/// Between two looks for room while every connection has a request under way.
+/// Between two looks for room while the daemon works for every connection.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// In the order in which they came.
@@ -27,7 +27,8 @@ impl Crowd {
             if self.0.len() < MOST {
                 return;
             }
-            if let Some(at) = self.0.iter().position(|(busy, _)| !busy.is_busy()) {
+            let idle = |(at, (busy, _)): (usize, &(Busy, AbortHandle))| Some((busy.idle_since()?, at));
+            if let Some((_, at)) = self.0.iter().enumerate().filter_map(idle).min() {
                 if let Some((_, task)) = self.0.remove(at) {
                     task.abort();
                 }
@@ -47,20 +48,24 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_oldest_idle_one_makes_room() {
+    async fn the_longest_idle_one_makes_room() {
         let mut crowd = Crowd::default();
         let mut tasks = tokio::task::JoinSet::new();
         let busy = Busy::default();
         let _under_way = busy.begin();
         crowd.enter(busy, tasks.spawn(std::future::pending::<()>()));
-        let second = tasks.spawn(std::future::pending());
-        crowd.enter(Busy::default(), second.clone());
+        let uploading = Busy::default();
+        crowd.enter(uploading.clone(), tasks.spawn(std::future::pending()));
+        let third = tasks.spawn(std::future::pending());
+        crowd.enter(Busy::default(), third.clone());
         while crowd.0.len() < MOST {
             crowd.enter(Busy::default(), tasks.spawn(std::future::pending()));
         }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        uploading.progress();
         crowd.room().await;
         assert_eq!(crowd.0.len(), MOST - 1);
         assert!(tasks.join_next().await.unwrap().unwrap_err().is_cancelled());
-        assert!(second.is_finished(), "not the first, which is being served");
+        assert!(third.is_finished(), "not one that is worked for, nor one whose body is coming");
     }
 }

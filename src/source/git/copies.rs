@@ -42,7 +42,7 @@ pub fn is_untouched(path: &Path, length: u64) -> bool {
 /// Writes a copy, whole or not at all.
 pub fn write(path: &Path, id: Oid, content: &[u8]) -> io::Result<()> {
     if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)?;
+        super::mirror::own_folder(folder)?;
     }
     let number = DRAFTS.fetch_add(1, Ordering::Relaxed);
     let draft = path.with_extension(format!("{}-{number}.new", std::process::id()));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -78,8 +79,13 @@ pub fn open_or_create(path: &Path) -> Result<Repository, String> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(fail(&error)),
         _ => {}
     }
-    std::fs::create_dir_all(path).map_err(|error| fail(&error))?;
+    own_folder(path).map_err(|error| fail(&error))?;
     Repository::init_bare(path).map_err(|error| fail(&error))
+}
+
+/// Makes a folder, and those on the way to it, for this user alone, whatever the umask.
+pub fn own_folder(path: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Makes the daemon's own repository, with one empty commit, unless it exists.
@@ -87,6 +93,7 @@ pub fn create_own(path: &Path) -> Result<(), git2::Error> {
     if path.exists() {
         return Ok(());
     }
+    own_folder(path).map_err(|error| git2::Error::from_str(&format!("{}: {error}", path.display())))?;
     let mut options = git2::RepositoryInitOptions::new();
     let repository = Repository::init_opts(path, options.bare(true).mkpath(true).initial_head("main"))?;
     let author = Signature::now("voldemort", "voldemort@localhost")?;

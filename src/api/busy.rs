@@ -1,0 +1,89 @@
+//! Which connections of the API make room where there are too many: the one that has made no progress for longest,
+//! whatever it waits for, and never one whose client waits for the daemon. A request whose body still comes, and one
+//! that only waits for events, hold a connection and no work: whoever may read could keep others out with them.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::Instant;
+
+/// What the times of all connections are counted from.
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+/// The daemon works on a request.
+const WORKING: u64 = u64::MAX;
+
+/// One connection: when it made progress last.
+#[derive(Clone, Debug)]
+pub struct Busy(Arc<AtomicU64>);
+
+impl Default for Busy {
+    fn default() -> Busy {
+        Busy(Arc::new(AtomicU64::new(now())))
+    }
+}
+
+impl Busy {
+    /// When the client made progress last, in milliseconds; `None` while it waits for the daemon.
+    pub fn idle_since(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::Relaxed)).filter(|since| *since != WORKING)
+    }
+
+    /// A part of a body has come.
+    pub fn progress(&self) {
+        self.0.store(now(), Ordering::Relaxed);
+    }
+
+    /// The daemon works for this connection until the value returned is dropped.
+    pub fn begin(&self) -> UnderWay {
+        self.0.store(WORKING, Ordering::Relaxed);
+        UnderWay(self.clone())
+    }
+
+    /// The same the other way round: within work, the daemon waits for the client, or for events.
+    pub fn pause(&self) -> Pause {
+        self.progress();
+        Pause(self.clone())
+    }
+}
+
+/// A request that is worked on.
+#[derive(Debug)]
+pub struct UnderWay(Busy);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.progress();
+    }
+}
+
+/// A wait within one.
+#[derive(Debug)]
+pub struct Pause(Busy);
+
+impl Drop for Pause {
+    fn drop(&mut self) {
+        self.0.0.store(WORKING, Ordering::Relaxed);
+    }
+}
+
+fn now() -> u64 {
+    u64::try_from(START.elapsed().as_millis()).unwrap_or(WORKING - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_work_of_ours_keeps_a_place() {
+        let busy = Busy::default();
+        assert!(busy.idle_since().is_some());
+        let under_way = busy.begin();
+        assert_eq!(busy.idle_since(), None);
+        let pause = busy.pause();
+        assert!(busy.idle_since().is_some());
+        drop(pause);
+        assert_eq!(busy.idle_since(), None);
+        drop(under_way);
+        assert!(busy.idle_since().is_some());
+    }
+}
