@@ -426,7 +426,10 @@ async fn curl_agrees() {
 
 /// A connection from another address of this host.
 pub async fn connect_from(last: u8, server: &Running) -> Client {
-    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    connect_with(tokio::net::TcpSocket::new_v4().unwrap(), last, server).await
+}
+
+pub async fn connect_with(socket: tokio::net::TcpSocket, last: u8, server: &Running) -> Client {
     socket.bind(loopback(last).into()).unwrap();
     Client { stream: socket.connect(server.address.into()).await.unwrap(), buffer: Vec::new() }
 }

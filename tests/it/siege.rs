@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use voldemort::daemon::http::Limits;
 use voldemort::daemon::tftp;
 
-use crate::http::{Client, connect_from, serve, shelf};
+use crate::http::{Client, connect_from, connect_with, serve, shelf};
 use crate::kit::{Shelf, alone, bytes, disk, loopback, memory, resident};
 use crate::tftp::serve_at;
 
@@ -169,6 +169,43 @@ async fn ten_thousand_connections_are_taken_and_the_next_one_served() {
     let used = resident().saturating_sub(before);
     assert!(used < 150 << 20, "{} MB for both ends of 10,000 connections", used >> 20);
     server.stop().await;
+}
+
+/// More than the server takes, each with a reply under way that nobody ever reads, or a head that never ends.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn eight_thousand_that_never_go_on_keep_nobody_out() {
+    if !alone("siege::eight_thousand_that_never_go_on_keep_nobody_out") {
+        return;
+    }
+    const MANY: u64 = 8300;
+    let files = voldemort::daemon::limits::raise_open_files().unwrap();
+    if files < 2 * MANY + 200 {
+        return eprintln!("SKIPPED: this process may hold only {files} files");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("image");
+    std::fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
+    for text in ["GET /long HTTP/1.1\nHost: x\n\n", "GET /long HTTP/1.1\nHost: x\n"] {
+        let names = [("x", memory(b"hello")), ("long", disk(&image, &[(0, 64 << 20)]))];
+        let server = serve(Shelf::with(&names), Limits::default());
+        let mut hung = Vec::new();
+        for number in 0..MANY {
+            // Small buffers, so that the host's kernel has room for all of them.
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.set_recv_buffer_size(4096).unwrap();
+            let mut client = connect_with(socket, 10 + (number % 60) as u8, &server).await;
+            client.send(text).await;
+            hung.push(client);
+        }
+        for fresh in [10, 200] {
+            let start = std::time::Instant::now();
+            let mut client = connect_from(fresh, &server).await;
+            assert_eq!(client.get("/x", "").await.body, b"hello", "{text:?}");
+            assert!(start.elapsed() < Duration::from_secs(1), "{text:?}: {:?}", start.elapsed());
+        }
+        drop(hung);
+        server.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -61,6 +61,8 @@ pub enum BadRequest {
     Malformed(&'static str),
     #[error("the request's head is longer than {MAX_HEAD} bytes")]
     TooLong,
+    #[error("the request's target is longer than {MAX_HEAD} bytes")]
+    TargetTooLong,
     #[error("the request has more than {MAX_HEADERS} header lines")]
     TooManyHeaders,
     #[error("only GET, HEAD and POST are answered here")]
@@ -79,6 +81,7 @@ pub enum BadRequest {
 impl BadRequest {
     pub fn status(&self) -> Status {
         match self {
+            BadRequest::TargetTooLong => Status::TargetTooLong,
             BadRequest::TooLong | BadRequest::TooManyHeaders => Status::HeadTooLarge,
             BadRequest::Method => Status::MethodNotAllowed,
             BadRequest::Version => Status::VersionNotSupported,
@@ -98,6 +101,7 @@ impl Request {
         let length = match head.parse(bytes) {
             Ok(httparse::Status::Complete(length)) if length <= MAX_HEAD => length,
             Ok(httparse::Status::Partial) if bytes.len() < MAX_HEAD => return Ok(None),
+            Ok(_) if !bytes[..MAX_HEAD].contains(&b'\n') => return Err(BadRequest::TargetTooLong),
             Ok(_) => return Err(BadRequest::TooLong),
             Err(error) => return Err(unreadable(error)),
         };
@@ -119,6 +123,12 @@ impl Request {
             let value = find(headers, name).next();
             value.and_then(|value| std::str::from_utf8(value).ok()).map(str::to_owned)
         };
+        // What is a list may stand in several lines (RFC 9110 section 5.3).
+        let list = |name| {
+            let lines: Option<Vec<&str>> =
+                find(headers, name).map(|line| std::str::from_utf8(line).ok()).collect();
+            lines.filter(|lines| !lines.is_empty()).map(|lines| lines.join(", "))
+        };
         Ok(Request {
             method,
             version,
@@ -129,9 +139,9 @@ impl Request {
             expects_continue: version == Version::Http11 && has_token(headers, "expect", "100-continue"),
             range: text("range"),
             if_range: text("if-range"),
-            if_match: text("if-match"),
+            if_match: list("if-match"),
             if_unmodified_since: text("if-unmodified-since"),
-            if_none_match: text("if-none-match"),
+            if_none_match: list("if-none-match"),
             if_modified_since: text("if-modified-since"),
         })
     }
@@ -283,6 +293,14 @@ mod tests {
     }
 
     #[test]
+    fn lists_may_stand_in_several_lines() {
+        let text = "GET / HTTP/1.1\r\nIf-Match: \"a\"\r\nif-match: \"b\"\r\nIf-None-Match: W/\"c\"\r\n\r\n";
+        let request = parse(text).unwrap();
+        assert_eq!(request.if_match.as_deref(), Some("\"a\", \"b\""));
+        assert_eq!((request.if_none_match.as_deref(), request.range), (Some("W/\"c\""), None));
+    }
+
+    #[test]
     fn connections_stay_open_as_asked() {
         for (head, expected) in [
             ("HTTP/1.1", true),
@@ -357,6 +375,9 @@ mod tests {
         let bytes = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \xff\r\n\r\n";
         assert_eq!(Request::parse(bytes), Err(BadRequest::Framing), "no text is no coding");
         let long = format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(MAX_HEAD));
+        assert_eq!(Request::parse(long.as_bytes()), Err(BadRequest::TargetTooLong));
+        assert_eq!(Request::parse(&long.as_bytes()[..MAX_HEAD]), Err(BadRequest::TargetTooLong));
+        let long = format!("GET / HTTP/1.1\r\nCookie: {}\r\n\r\n", "x".repeat(MAX_HEAD));
         assert_eq!(Request::parse(long.as_bytes()), Err(BadRequest::TooLong));
         assert_eq!(Request::parse(&long.as_bytes()[..MAX_HEAD]), Err(BadRequest::TooLong));
         let many = format!("GET / HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(MAX_HEADERS + 1));
