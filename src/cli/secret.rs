@@ -13,6 +13,7 @@ use clap::{Args as ClapArgs, Subcommand};
 
 use super::Exit;
 use super::exit::talk;
+use crate::daemon::limits::keep_memory_private;
 
 #[derive(ClapArgs, Debug)]
 pub struct Args {
@@ -49,6 +50,9 @@ struct Identity {
 }
 
 pub fn run(arguments: &Args) -> Exit {
+    if let Err(error) = keep_memory_private() {
+        talk(&format!("a crash of this command could leave what it decrypts in a core dump: {error}"));
+    }
     let done = match &arguments.command {
         Command::Add(arguments) => add::run(arguments),
         Command::Edit(arguments) => edit::run(arguments),

@@ -250,10 +250,8 @@ impl Row {
             Shape::Map(inner) => pairs(&id, &self.path, texts(), matches!(inner, Shape::Anything))?,
             Shape::Selector => pairs(&id, &self.path, texts(), false)?,
             Shape::List(_) | Shape::Table(_) | Shape::Anything => vec![setting(json!(items(&id, texts())))],
-            Shape::Several(_) => match items(&id, texts()).as_slice() {
-                [only] => vec![setting(json!(only))],
-                items => vec![setting(json!(items))],
-            },
+            Shape::Several(Shape::Text(Form::Path | Form::File)) => several(paths(texts()), setting),
+            Shape::Several(_) => several(items(&id, texts()), setting),
         })
     }
 }
@@ -282,6 +280,24 @@ fn meta(form: &Form) -> &'static str {
         Form::Path | Form::File => "FILE",
         _ => "VALUE",
     }
+}
+
+/// One item is written as such, more as a list.
+fn several(items: Vec<String>, setting: impl Fn(Json) -> Setting) -> Vec<Setting> {
+    match items.as_slice() {
+        [only] => vec![setting(json!(only))],
+        items => vec![setting(json!(items))],
+    }
+}
+
+/// Paths may have blanks: only the shell's words and commas divide them.
+fn paths<'a>(texts: impl Iterator<Item = &'a str>) -> Vec<String> {
+    texts
+        .flat_map(|text| text.split(','))
+        .map(str::trim)
+        .filter(|path| !path.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The items of a list: words with blanks, commas or both between them.
@@ -373,8 +389,12 @@ mod tests {
     use super::*;
 
     fn parse(line: &str) -> Edit {
+        parse_words(&line.split(' ').collect::<Vec<_>>())
+    }
+
+    fn parse_words(words: &[&str]) -> Edit {
         let command = New::augment_subcommands(Command::new("create"));
-        let matches = command.try_get_matches_from(line.split(' ')).unwrap();
+        let matches = command.try_get_matches_from(words).unwrap();
         New::from_arg_matches(&matches).unwrap().0.edit(Verb::Create)
     }
 
@@ -395,6 +415,22 @@ mod tests {
             parse("create deployment --MAC 00:11:22:33:44:55 --packages openssh, mariadb,docker , git");
         assert_eq!(value(&edit, "packages"), json!(["openssh", "mariadb", "docker", "git"]));
         assert_eq!(edit.mac.as_deref(), Some("00:11:22:33:44:55"));
+    }
+
+    #[test]
+    fn a_path_keeps_its_blanks_and_names_do_not() {
+        let words =
+            ["create", "boot", "a", "--kernel", "my files/k", "--initrd", "my files/initrd.gz", "b.gz, c.gz"];
+        let edit = parse_words(&words);
+        assert_eq!(value(&edit, "kernel"), json!("my files/k"));
+        assert_eq!(value(&edit, "initrd"), json!(["my files/initrd.gz", "b.gz", "c.gz"]));
+        let edit = parse_words(&["create", "boot", "a", "--initrd", "my files/initrd.gz"]);
+        assert_eq!(value(&edit, "initrd"), json!("my files/initrd.gz"));
+        let edit = parse_words(&["create", "profile", "a", "--packages", "git vim", "--extends", "base web"]);
+        assert_eq!(
+            (value(&edit, "packages"), value(&edit, "extends")),
+            (json!(["git", "vim"]), json!(["base", "web"]))
+        );
     }
 
     #[test]

@@ -2,7 +2,6 @@
 //! `kill -9`.
 
 use std::fs;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
@@ -25,9 +24,9 @@ pub enum Ended {
 
 impl Desk {
     pub fn new() -> Result<Desk, String> {
-        let path = Path::new(MEMORY).join(format!("voldemort-secret-{}", std::process::id()));
-        fs::DirBuilder::new().mode(0o700).create(&path).map_err(|error| named(&path, &error))?;
-        Ok(Desk(path))
+        // Of a name that nobody can foresee and take first, and for this user alone.
+        let path = Path::new(MEMORY).join("voldemort-secret-XXXXXX");
+        nix::unistd::mkdtemp(&path).map(Desk).map_err(|error| named(&path, &error.into()))
     }
 
     /// Puts a text on the desk.

@@ -131,8 +131,10 @@ fn draft(path: &Path, recipients: &Recipients, text: &str) -> Result<PathBuf, St
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(|error| named(folder, &error))?;
     let draft = folder.join(format!(".{file}.{}", std::process::id()));
-    let written = fs::write(&draft, bytes).and_then(|()| fs::File::open(&draft)?.sync_all());
-    written.map_err(|error| {
+    // Of a command that had our process number and was killed; a link is removed and not followed.
+    let _ = fs::remove_file(&draft);
+    let mut out = fs::File::create_new(&draft).map_err(|error| named(&draft, &error))?;
+    out.write_all(&bytes).and_then(|()| out.sync_all()).map_err(|error| {
         let _ = fs::remove_file(&draft);
         named(&draft, &error)
     })?;
