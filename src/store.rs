@@ -7,6 +7,7 @@
 //! | `leases4.journal` | leases of IPv4 addresses, which come by the thousand a second (`journal`) |
 //! | `events.redb` | the timeline; nothing waits for it (`events`) |
 //! | `history/` | the last revisions (`history`) |
+//! | `state.last` | how far the first two are: shows earlier copies of them, and a copied directory (`last`) |
 //! | `state.redb` | a text that version 0.1 refuses: it must not take this directory for a new one |
 //!
 //! A batch is on disk when `commit` returns. Absent, unreadable, damaged and old are four different
@@ -21,6 +22,7 @@ mod former;
 pub mod history;
 pub mod inspect;
 pub mod journal;
+mod last;
 mod mark;
 mod open;
 pub mod record;
@@ -40,6 +42,7 @@ pub use saved::{Damage, Saved};
 
 use events::Events;
 use journal::Journal;
+use last::{Extent, Last};
 use records::Records;
 
 /// The state directory can't be used.
@@ -72,6 +75,7 @@ pub struct Store {
     records: Records,
     journal: Journal,
     events: Events,
+    last: Last,
     /// The revision whose files are stored.
     kept: Option<Kept>,
     /// How many bytes the largest batch holds that could not be written since `probe` succeeded.
@@ -120,8 +124,16 @@ impl Store {
             }
             return Err(StoreError::Write(error.to_string()));
         }
+        if !batch.only_events() {
+            self.note();
+        }
         self.events.add(batch.events.clone());
         Ok(())
+    }
+
+    /// Notes outside of them how far records and leases are.
+    fn note(&mut self) {
+        self.last.note(Extent { batch: self.records.batch(), journal: self.journal.position() });
     }
 
     fn write(&mut self, batch: &Batch, journal: (u64, u64)) -> Result<(), redb::Error> {
@@ -152,6 +164,7 @@ impl Store {
         directory::has_room(&self.directory, ROOM + 2 * self.wanted).map_err(|error| wrong(&error))?;
         self.records.write(&[], |_| {}).map_err(|error| wrong(&error))?;
         self.journal.append(self.records.batch(), &[]).map_err(|error| wrong(&error))?;
+        self.note();
         self.wanted = 0;
         Ok(())
     }
@@ -159,8 +172,9 @@ impl Store {
     /// Notes where the journal of leases ends: a shorter one will be missed then.
     fn close(&mut self) {
         let journal = self.journal.position();
-        if let Err(error) = self.records.write(&[], |head| head.journal = journal) {
-            tracing::warn!("the end of the state can't be noted: {error}");
+        match self.records.write(&[], |head| head.journal = journal) {
+            Ok(()) => self.note(),
+            Err(error) => tracing::warn!("the end of the state can't be noted: {error}"),
         }
     }
 

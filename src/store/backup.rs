@@ -10,7 +10,7 @@ use super::inspect::mark_error;
 use super::journal::{self, Journal};
 use super::mark::{self, Mark, Phase};
 use super::records::{self, Records, Snapshot};
-use super::{directory, events, former};
+use super::{directory, events, former, last};
 
 /// Folders that are copied as they are. What is fetched again (`git`) or lies elsewhere too (`media`) is not.
 const FOLDERS: [&str; 3] = ["history", "inventory.git", "tls"];
@@ -23,6 +23,7 @@ const FOLDERS: [&str; 3] = ["history", "inventory.git", "tls"];
 pub fn backup(from: &Path, to: &Path) -> Result<(), String> {
     let mark = mark_of(from)?;
     copy(from, to, &mark)?;
+    last::mark_backup(to, &mark.record_key).map_err(|error| named(&to.join(last::FILE), &error))?;
     finish(to, &mark)
 }
 

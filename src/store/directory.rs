@@ -6,8 +6,9 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::Path;
 
 /// What a state directory may hold at its top: of this version, of 0.1, and of the other rooms.
-const OURS: [&str; 19] = [
+const OURS: [&str; 20] = [
     "state.key",
+    "state.last",
     "state.redb",
     "state.redb.old",
     "records.redb",

@@ -1,6 +1,7 @@
 //! The timeline on disk: a file of its own and a thread that writes it, so that no lease and no
 //! installation ever waits for an event, and a disk without room for events loses events alone.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +13,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::directory;
 use super::record::{self, EventRecord};
-use super::records::{create_shared, open_shared};
+use super::records::{create_shared, open_checked, open_shared};
 use crate::table::Event;
 
 /// The file's name in the state directory.
@@ -121,7 +122,10 @@ impl Writer {
                     Err(RecvTimeoutError::Disconnected) => open = false,
                 }
             }
-            let written = self.write(&events);
+            // What is damaged below its records may make the library panic.
+            let written = catch_unwind(AssertUnwindSafe(|| self.write(&events)));
+            let written = written
+                .unwrap_or_else(|_| Err(redb::Error::Corrupted("its pages contradict each other".into())));
             if let Err(error) = &written {
                 self.database = None;
                 self.lost.fetch_add(events.len() as u64, Ordering::Relaxed);
@@ -165,7 +169,7 @@ fn write(database: &Database, events: &[Numbered]) -> Result<(), redb::Error> {
 
 /// The events of a file, and how many can't be read.
 fn read(path: &Path) -> Result<(Database, Vec<Numbered>, u64), redb::Error> {
-    let database = open_shared(path)?;
+    let database = open_checked(path)?;
     let (mut events, mut unread) = (Vec::new(), 0);
     let read = database.begin_read()?;
     for row in read.open_table(TABLE)?.iter()? {

@@ -6,6 +6,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use super::last::{self, Said};
 use super::mark::{self, Mark, MarkError, Phase};
 use super::records::{self, RecordsError, Snapshot};
 use super::seal::Unfit;
@@ -112,8 +113,10 @@ pub(super) fn mark_error(why: MarkError) -> String {
 /// How many batches the records know of, and where they saw the journal; nothing if they can't be read.
 fn of_records(directory: &Path, mark: &Mark, findings: &mut Vec<Finding>) -> Option<(u64, (u64, u64))> {
     let path = directory.join(records::FILE);
-    let contents =
-        Snapshot::take(&path).map_err(RecordsError::of).and_then(|file| file.contents(&mark.record_key));
+    // Beside a daemon the file changes while it is read.
+    let is_free = matches!(mark::lock(directory), Ok(Some(_)));
+    let file = if is_free { Snapshot::checked(&path) } else { Snapshot::take(&path) };
+    let contents = file.map_err(RecordsError::of).and_then(|file| file.contents(&mark.record_key));
     let contents = match contents {
         Ok(contents) => contents,
         Err(error) => {
@@ -122,6 +125,7 @@ fn of_records(directory: &Path, mark: &Mark, findings: &mut Vec<Finding>) -> Opt
         }
     };
     let (count, head) = (contents.records.len(), &contents.head);
+    let mut journal = head.journal;
     for (kind, Unfit { names }) in &contents.unfit {
         let text =
             format!("{}: the record {kind} {} does not fit its digest", records::FILE, names.join(" or "));
@@ -136,10 +140,27 @@ fn of_records(directory: &Path, mark: &Mark, findings: &mut Vec<Finding>) -> Opt
         records::FILE,
         head.serial
     )));
+    match last::look(directory, &mark.record_key) {
+        Ok(Said::Extent(extent)) if extent.batch > head.batch && is_free => findings.push(wrong(format!(
+            "{}: is an older copy: it knows of {} changes, and {} were made",
+            records::FILE,
+            head.batch,
+            extent.batch
+        ))),
+        Ok(Said::Copied) => findings.push(wrong(format!(
+            "{}: the directory is a copy: a daemon that uses it takes installations for doubtful",
+            last::FILE
+        ))),
+        Ok(Said::Backup) => findings
+            .push(well(format!("{}: this is a backup: `voldemort state restore` puts it back", last::FILE))),
+        Ok(Said::Extent(extent)) if is_free => journal = journal.max(extent.journal),
+        Ok(Said::Extent(_) | Said::Nothing) => {}
+        Err(error) => findings.push(wrong(format!("{}: {error}", last::FILE))),
+    }
     if head.restored {
         findings.push(well("it is a restored copy whose installations are not settled yet"));
     }
-    Some((head.batch, head.journal))
+    Some((head.batch, journal))
 }
 
 fn of_journal(directory: &Path, mark: &Mark, known: Option<(u64, (u64, u64))>, findings: &mut Vec<Finding>) {

@@ -8,6 +8,7 @@ use std::path::Path;
 use super::events::Events;
 use super::former::{self, FormerError};
 use super::journal::{self, Journal, JournalError};
+use super::last::{self, Extent, Last, Said};
 use super::mark::{self, Mark, MarkError, Phase};
 use super::record;
 use super::records::{self, Change, Head, Records, RecordsError};
@@ -105,13 +106,24 @@ pub fn open(path: &Path, fresh: [u8; 48], accept: Accept) -> Result<(Store, Save
     })?;
     let mut opening = Opening { directory: path, fresh, accept, remarks };
     let mark = opening.mark()?;
-    let (mark, mut records, mut saved) = opening.records(mark)?;
-    let cures: Vec<Change> = saved.damaged.iter().flat_map(Damage::cure).collect();
-    // A disk that can't be written shows with the first batch.
-    if !cures.is_empty() && records.write(&cures, |_| {}).is_err() {
-        opening.remarks.push("what was forgotten of damaged records can't be written".into());
+    let (mut mark, mut records, mut saved) = opening.records(mark)?;
+    let (mut last, said) =
+        Last::open(path, mark.record_key.clone()).map_err(|error| opening.unusable(last::FILE, &error))?;
+    if let Said::Extent(extent) = said {
+        saved.journal = saved.journal.max(extent.journal);
     }
-    let (journal, leases) = opening.journal(&mark, &mut saved)?;
+    let (journal, leases, seen) = opening.journal(&mark, &mut saved)?;
+    opening.compare_last(&mut mark, said, seen, &mut saved)?;
+    let cures: Vec<Change> = saved.damaged.iter().flat_map(Damage::cure).collect();
+    if saved.restored {
+        records.restore(saved.batch);
+    }
+    // A disk that can't be written shows with the first batch.
+    if (!cures.is_empty() || saved.restored) && records.write(&cures, |_| {}).is_err() {
+        opening.remarks.push("what was found out about the state directory can't be written".into());
+    } else {
+        last.note(Extent { batch: records.batch(), journal: journal.position() });
+    }
     let (events, found, remark) =
         Events::open(path).map_err(|error| opening.unusable(super::events::FILE, &error))?;
     opening.remarks.extend(remark);
@@ -124,7 +136,7 @@ pub fn open(path: &Path, fresh: [u8; 48], accept: Accept) -> Result<(Store, Save
     saved.remarks.splice(0..0, opening.remarks);
     let kept = saved.kept.clone();
     let directory = path.to_path_buf();
-    Ok((Store { directory, records, journal, events, kept, wanted: 0, _lock: lock }, saved))
+    Ok((Store { directory, records, journal, events, last, kept, wanted: 0, _lock: lock }, saved))
 }
 
 impl Opening<'_> {
@@ -202,6 +214,7 @@ impl Opening<'_> {
 
     /// Puts a batch into new files.
     fn fill(&self, mark: &Mark, head: Head, batch: &Batch) -> Result<(), StoreError> {
+        directory::remove(&self.directory.join(last::FILE)).map_err(|error| self.failed(error))?;
         let changes = batch.changes(None);
         Records::create(self.directory, mark.record_key.clone(), head, &changes)
             .map_err(|error| self.unusable(records::FILE, &error))?;
@@ -379,7 +392,7 @@ impl Opening<'_> {
         &mut self,
         mark: &Mark,
         saved: &mut Saved,
-    ) -> Result<(Journal, Vec<crate::table::Lease>), StoreError> {
+    ) -> Result<(Journal, Vec<crate::table::Lease>, u64), StoreError> {
         let salt = mark.record_key.salt();
         match Journal::open(self.directory, salt, saved.journal) {
             Ok((journal, leases, told)) => {
@@ -390,14 +403,7 @@ impl Opening<'_> {
                         told.torn
                     ));
                 }
-                if told.batch > saved.batch {
-                    saved.restored = true;
-                    self.remarks.push(format!(
-                        "{} is an older copy than the journal of leases beside it: all installations are doubtful",
-                        self.directory.join(records::FILE).display()
-                    ));
-                }
-                Ok((journal, leases))
+                Ok((journal, leases, told.batch))
             }
             Err(JournalError::File { path, cause }) => {
                 Err(StoreError::Unusable(format!("{} can't be used: {cause}", path.display())))
@@ -410,9 +416,47 @@ impl Opening<'_> {
                 let journal =
                     Journal::create(self.directory, salt, saved.journal.0 + 1, saved.batch, &leases)
                         .map_err(|error| self.unusable(journal::FILE, &error))?;
-                Ok((journal, leases))
+                Ok((journal, leases, 0))
             }
         }
+    }
+
+    /// Whether the records are those that were written last, and the directory the one that they were
+    /// written to. `seen` is how many batches the journal of leases knows of. A copy is what
+    /// `voldemort state restore` makes: a lineage of its own, whose installations are doubtful.
+    fn compare_last(
+        &mut self,
+        mark: &mut Mark,
+        said: Said,
+        seen: u64,
+        saved: &mut Saved,
+    ) -> Result<(), StoreError> {
+        let known = match said {
+            Said::Extent(extent) => extent.batch.max(seen),
+            Said::Nothing | Said::Copied | Said::Backup => seen,
+        };
+        let what = match (known > saved.batch, said) {
+            (true, _) => format!(
+                "{} is an older copy: it knows of {} changes, and {known} were made; what was installed since is \
+                 not known",
+                self.directory.join(records::FILE).display(),
+                saved.batch
+            ),
+            (false, Said::Copied | Said::Backup) => format!(
+                "the state directory {} is a copy of the one that was written to; what was installed since it was \
+                 copied is not known",
+                self.directory.display()
+            ),
+            (false, _) => return Ok(()),
+        };
+        saved.batch = saved.batch.max(known);
+        saved.restored = true;
+        let (phase, record_key) = (mark.phase, mark.record_key.clone());
+        *mark = Mark { record_key, ..Mark::new(phase, &self.fresh) };
+        mark.write(self.directory).map_err(|error| self.failed(error))?;
+        self.remarks
+            .push(format!("{what}: all installations are doubtful, as after `voldemort state restore`"));
+        Ok(())
     }
 }
 

@@ -154,21 +154,29 @@ impl Records {
         let path = directory.join(FILE);
         // What is damaged below its records may make the library panic.
         let opened = catch_unwind(AssertUnwindSafe(|| {
-            let database = open_shared(&path)?;
+            let database = open_checked(&path)?;
             let found = read(&database.begin_read()?, &key)?;
             Ok((database, found))
         }));
         let opened = opened.map_err(|_| RecordsError::Damaged("its pages contradict each other".into()))?;
         let (database, found) = opened.map_err(RecordsError::of)?;
-        let unfit = found.unfit.clone();
+        let (unfit, sum) = (found.unfit.clone(), found.sum);
         let contents = judge(found)?;
-        let head = contents.head.clone();
+        // What is missing is said once: from here on, what is there counts.
+        let head = Head { sum, ..contents.head.clone() };
         Ok((Records { path, key, database: Some(database), head, unfit, doubt: None }, contents))
     }
 
     /// How many batches were written.
     pub fn batch(&self) -> u64 {
         self.head.batch
+    }
+
+    /// These records are a copy, or part, of what there was once: that stays known, with the first batch that
+    /// is written, until somebody has settled the installations. `batch` is how many batches there were.
+    pub fn restore(&mut self, batch: u64) {
+        self.head.restored = true;
+        self.head.batch = self.head.batch.max(batch);
     }
 
     /// Writes a batch; when this returns it survives a power cut. After an error nothing of it is
@@ -270,6 +278,16 @@ pub fn open_shared(path: &Path) -> Result<Database, DatabaseError> {
     }
 }
 
+/// The same, every page of it held against its digest: damage below the records must not show later.
+pub fn open_checked(path: &Path) -> Result<Database, DatabaseError> {
+    match shared().set_check_integrity_on_open(true).open(path) {
+        Err(DatabaseError::Storage(redb::StorageError::Unsupported)) => {
+            Database::builder().set_check_integrity_on_open(true).open(path)
+        }
+        opened => opened,
+    }
+}
+
 pub fn create_shared(path: &Path) -> Result<Database, DatabaseError> {
     match shared().create(path) {
         Err(DatabaseError::Storage(redb::StorageError::Unsupported)) => Database::create(path),
@@ -295,6 +313,15 @@ impl Snapshot {
                 }
                 opened => Ok(Snapshot { read: opened?.begin_read()?, _copy: None }),
             }
+        }));
+        taken.unwrap_or_else(|_| Err(redb::Error::Corrupted("its pages contradict each other".into())))
+    }
+
+    /// Of a file that nobody writes to: a copy in memory, every page of it held against its digest.
+    pub fn checked(path: &Path) -> Result<Snapshot, redb::Error> {
+        let taken = catch_unwind(AssertUnwindSafe(|| -> Result<Snapshot, redb::Error> {
+            let copy = in_memory(path)?;
+            Ok(Snapshot { read: copy.begin_read()?, _copy: Some(copy) })
         }));
         taken.unwrap_or_else(|_| Err(redb::Error::Corrupted("its pages contradict each other".into())))
     }
@@ -346,7 +373,7 @@ fn in_memory(path: &Path) -> Result<Database, redb::Error> {
     let failed = |_| redb::Error::Corrupted("it does not fit into memory".into());
     copy.set_len(bytes.len() as u64).map_err(failed)?;
     copy.write(0, &bytes).map_err(failed)?;
-    Ok(Database::builder().create_with_backend(copy)?)
+    Ok(Database::builder().set_check_integrity_on_open(true).create_with_backend(copy)?)
 }
 
 fn key_of(kind: &str, name: &str) -> Vec<u8> {

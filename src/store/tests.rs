@@ -395,3 +395,112 @@ fn two_daemons_can_not_have_one_directory() {
     let _first = open(folder.path());
     assert!(matches!(Store::open(folder.path(), || [7; 48]), Err(StoreError::Busy { .. })));
 }
+
+/// What a directory holds, by file.
+fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.is_file()).map(|path| (path.clone(), std::fs::read(&path).unwrap())).collect()
+}
+
+/// A machine that was in mid-install in the copy is done in what was lost since.
+fn installed_since(folder: &Path) {
+    let (mut store, saved) = open(folder);
+    assert!(!saved.restored);
+    let done: Arc<[Install]> = [Install { stage: InstallStage::Installed, ..install() }].into();
+    store.commit(&Batch { installs: vec![("rack1".parse().unwrap(), done)], ..Batch::default() }).unwrap();
+    store.commit(&Batch { leases: vec![lease(2, 2, 9)], ..Batch::default() }).unwrap();
+}
+
+#[test]
+fn records_and_journal_put_back_together_are_an_older_copy() {
+    let folder = tempfile::tempdir().unwrap();
+    with_everything(folder.path());
+    let earlier = files(folder.path());
+    installed_since(folder.path());
+    for (path, bytes) in earlier.iter().filter(|(path, _)| !path.ends_with(last::FILE)) {
+        std::fs::write(path, bytes).unwrap();
+    }
+    let before = Mark::read(folder.path()).unwrap().unwrap();
+    assert!(refusal(folder.path()).contains("--accept-loss leases"), "leases since then are gone");
+    let fresh = || [8; 48];
+    let (store, saved) = Store::open_accepting(folder.path(), fresh, Accept(vec![Loss::Leases])).unwrap();
+    assert!(saved.restored && saved.remarks[1].contains("older copy"), "{:?}", saved.remarks);
+    assert!(saved.lineage != before.lineage && saved.token_key != before.token_key, "URLs open nothing");
+    // It stays so until somebody settles it, also after a crash, and is over then.
+    drop(store);
+    let (mut again, saved) = open(folder.path());
+    assert!(saved.restored && saved.remarks.is_empty(), "it is said once: {:?}", saved.remarks);
+    again.commit(&Batch { restored: Some(false), ..Batch::default() }).unwrap();
+    drop(again);
+    let (_, saved) = open(folder.path());
+    assert!(!saved.restored && saved.remarks.is_empty(), "{:?}", saved.remarks);
+}
+
+#[test]
+fn a_copy_of_the_whole_directory_is_known_as_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, snapshot) = (folder.path().join("state"), folder.path().join("snapshot"));
+    std::fs::create_dir(&state).unwrap();
+    with_everything(&state);
+    let copy = |from: &Path, to: &Path| {
+        let words = ["-a".as_ref(), from.as_os_str(), to.as_os_str()];
+        assert!(std::process::Command::new("cp").args(words).status().unwrap().success());
+    };
+    copy(&state, &snapshot);
+    installed_since(&state);
+    std::fs::remove_dir_all(&state).unwrap();
+    copy(&snapshot, &state);
+    let saved = open(&state).1;
+    assert!(saved.restored && saved.remarks[0].contains("is a copy"), "{:?}", saved.remarks);
+    // A directory that is only called something else is the same one.
+    let renamed = folder.path().join("renamed");
+    let (mut store, _) = open(&state);
+    store.commit(&Batch { restored: Some(false), ..Batch::default() }).unwrap();
+    drop(store);
+    std::fs::rename(&state, &renamed).unwrap();
+    let saved = open(&renamed).1;
+    assert!(!saved.restored && saved.remarks.is_empty(), "{:?}", saved.remarks);
+    // Nor is a backup ever used in the place of what it was made of.
+    let spare = folder.path().join("spare");
+    backup::backup(&renamed, &spare).unwrap();
+    assert!(open(&spare).1.restored);
+    let put_back = folder.path().join("put-back");
+    backup::restore(&renamed, &put_back, &[3; 48]).unwrap();
+    let saved = open(&put_back).1;
+    assert!(saved.restored && saved.remarks.is_empty(), "{:?}", saved.remarks);
+}
+
+/// A crash makes redb look at its pages, and go back to the transaction before where one is damaged.
+#[test]
+fn a_page_of_the_last_batch_that_was_damaged_shows() {
+    let folder = tempfile::tempdir().unwrap();
+    with_everything(folder.path());
+    let (mut store, _) = open(folder.path());
+    let before = std::fs::read(folder.path().join(records::FILE)).unwrap();
+    let done: Arc<[Install]> = [Install { stage: InstallStage::Spent, ..install() }].into();
+    let batch = Batch { installs: vec![("rack1".parse().unwrap(), done)], ..Batch::default() };
+    store.commit(&batch).unwrap();
+    // As a crash leaves it.
+    let crashed = files(folder.path());
+    drop(store);
+    let after = &crashed.iter().find(|(path, _)| path.ends_with(records::FILE)).unwrap().1;
+    let changed: Vec<usize> =
+        (4096..before.len().min(after.len())).filter(|at| before[*at] != after[*at]).collect();
+    assert!(!changed.is_empty());
+    let (mut refused, mut doubtful) = (0, 0);
+    for at in changed.iter().step_by(changed.len() / 40 + 1) {
+        crashed.iter().for_each(|(path, bytes)| std::fs::write(path, bytes).unwrap());
+        let mut bytes = after.clone();
+        bytes[*at] ^= 1;
+        std::fs::write(folder.path().join(records::FILE), bytes).unwrap();
+        match Store::open(folder.path(), || [8; 48]) {
+            Err(error) => {
+                assert!(error.to_string().contains("--accept-loss records"), "{error}");
+                refused += 1;
+            }
+            Ok((_, saved)) if saved.restored || !saved.damaged.is_empty() => doubtful += 1,
+            Ok((_, saved)) => assert_eq!(saved.installs[0].stage, InstallStage::Spent, "byte {at}"),
+        }
+    }
+    assert!(refused + doubtful > 0, "{refused} {doubtful}");
+}

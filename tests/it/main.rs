@@ -4,6 +4,7 @@
 mod again;
 mod answers;
 mod bounds;
+mod campaign;
 mod check;
 mod ci;
 mod commands;
