@@ -2,6 +2,7 @@
 //! yields a new one; unchanged parts are shared, so a change among 100,000 entries copies little.
 
 pub mod change;
+pub mod contest;
 pub mod drift;
 pub mod event;
 pub mod gate;
@@ -11,6 +12,7 @@ pub mod lease;
 pub mod lease6;
 pub mod lineage;
 pub mod loader;
+pub mod longest;
 pub mod looping;
 pub mod memo;
 pub mod power;
@@ -32,6 +34,7 @@ use crate::model::content::FileId;
 use crate::model::{Cidr, ClientArch, Identity, Mac, Name, PowerReading, Time, net6};
 
 pub use change::Stale;
+pub use contest::Contest;
 pub use drift::{Drift, DriftKind};
 pub use event::{Event, Stage};
 pub use install::{Duty, Install, InstallStage, Outcome, Permit, PermitStep, Report};
@@ -83,6 +86,8 @@ pub struct Table {
     pub damaged: imbl::OrdSet<Name>,
     pub leases: Leases,
     pub leases6: Leases6,
+    /// The longest lease that may run; `None` where an earlier version did not note it.
+    pub longest: Option<longest::Longest>,
     pub secrets: Arc<Secrets>,
     /// What the controllers of machines told of their power, by machine.
     pub power: imbl::OrdMap<Name, PowerReading>,
@@ -212,13 +217,6 @@ pub fn host(address: impl Into<IpAddr>) -> String {
     }
 }
 
-/// Two cards that showed the mark of one machine at a time.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Contest {
-    pub cards: [Mac; 2],
-    pub since: Time,
-}
-
 /// What a machine last said of itself.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seen {
@@ -256,6 +254,7 @@ impl Table {
             damaged: imbl::OrdSet::new(),
             leases: Leases::default(),
             leases6: Leases6::default(),
+            longest: None,
             secrets: Arc::default(),
             power: imbl::OrdMap::new(),
             gate: gate::Gate::default(),

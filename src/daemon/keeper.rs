@@ -18,11 +18,12 @@ use crate::model::{Cidr, Mac, Name, PowerState, Time};
 use crate::plan::{self, Consent, Hold, Plan};
 use crate::store::{Batch, Damage, EVENTS_MAX, Kept, Lists, Saved, Store, StoreError};
 use crate::table::lease::{LeaseOutcome, LeaseRequest};
+use crate::table::longest::{self, Longest};
 use crate::table::looping::Loops;
 use crate::table::upkeep::{Changed, Freed};
 use crate::table::{
-    Doubts, Event, Install, InstallStage, Installs, Lease6Request, Leases, Leases6, Permit, Report, Secrets,
-    Server, Stage, Table, Trust, Verdict, trust,
+    Contest, Doubts, Event, Install, InstallStage, Installs, Lease6Request, Leases, Leases6, Permit, Report,
+    Secrets, Server, Stage, Table, Trust, Verdict, contest, trust,
 };
 
 /// Requests that wait for the keeper at most; more are refused, so that a storm can't eat memory.
@@ -399,6 +400,8 @@ fn table_of(saved: &Saved, server: Server) -> Table {
         served: saved.served.iter().map(|(name, one)| (name.clone(), Arc::new(one.clone()))).collect(),
         protected: saved.protected.iter().cloned().collect(),
         learned: saved.cards.iter().cloned().collect(),
+        contested: contest::of_note(saved.notes.get(contest::NOTE).map(Vec::as_slice)),
+        longest: saved.notes.get(longest::NOTE).and_then(|note| Longest::of_note(note)),
         used_plans: saved.used.iter().map(|(id, serial)| (Arc::<str>::from(id.as_str()), *serial)).collect(),
         damaged: guarding.flat_map(Damage::subjects).collect(),
         leases: Leases::restore(saved.leases.iter().cloned()),
@@ -634,9 +637,8 @@ impl Run {
         let next = Table { secrets, ..self.table.adopt(desired) };
         let former = std::mem::replace(&mut self.table, next);
         self.table.tick(now);
-        // The clock may have been ahead when the leases of a subnet that is new here were stored.
-        let changed = self.table.limit_leases(now, &|subnet| !former.desired.subnets.contains_key(subnet));
-        self.store_leases(changed);
+        self.limit_leases(&former, now);
+        self.contests_after(&former.contested);
         self.warn_of_clashes(now);
         self.table.date_doubts(now);
         self.installs_after(&former.installs);
@@ -652,6 +654,28 @@ impl Run {
             self.use_up(id, plan.serial);
         }
         self.later(reply, Adopted::Applied(plan));
+    }
+
+    /// The clock may have been ahead when the leases of a subnet that is new here were stored.
+    fn limit_leases(&mut self, former: &Table, now: Time) {
+        // What an earlier version promised is not known, and stays.
+        if self.table.longest.is_some() {
+            let is_new = |subnet: &Name| !former.desired.subnets.contains_key(subnet);
+            let changed = self.table.limit_leases(now, &is_new);
+            self.store_leases(changed);
+        }
+        if self.table.note_longest(now)
+            && let Some(longest) = self.table.longest
+        {
+            self.batch.notes.push((longest::NOTE.into(), longest.note()));
+        }
+    }
+
+    /// Stores which marks nobody is believed by, where that is not as before.
+    fn contests_after(&mut self, former: &imbl::OrdMap<Name, Contest>) {
+        if !self.table.contested.ptr_eq(former) && self.table.contested != *former {
+            self.batch.notes.push((contest::NOTE.into(), contest::note(&self.table.contested)));
+        }
     }
 
     fn free(&mut self, address: IpAddr, now: Time, reply: Reply<Option<Freed>>) {
@@ -838,8 +862,10 @@ impl Run {
             return;
         }
         let learned = self.table.learned.clone();
+        let contested = self.table.contested.clone();
         let told = self.table.fold(&event);
         self.learn(&learned);
+        self.contests_after(&contested);
         if let Some(told) = told {
             tracing::warn!("{}", told.text);
             self.note(told);

@@ -37,30 +37,7 @@ const STRANGERS_MAX: usize = 1 << 16;
 /// as long as a card must have been quiet before a sibling takes its address.
 const AT_A_TIME: Span = crate::table::lease::QUIET;
 
-/// How long nobody is believed by a mark that two showed.
-const CONTEST: Span = Span::seconds(24 * 3600);
-
-impl Contest {
-    /// What a person has to know of it.
-    pub fn text(&self, machine: &Name) -> String {
-        let [one, other] = self.cards;
-        format!(
-            "{one} and {other} show the client id or UUID of machine {machine} at the same time: neither is taken \
-             for it by that; write the hardware addresses of the right machine as `mac` of machine {machine}"
-        )
-    }
-}
-
 impl Table {
-    /// Forgets contests of long ago: the mark may be one machine's again.
-    pub(super) fn forget_contests(&mut self, now: Time) {
-        let lasts = |contest: &Contest| now.since(contest.since).0 < CONTEST.0;
-        if !self.contested.values().all(lasts) {
-            let all = std::mem::take(&mut self.contested).into_iter();
-            self.contested = all.filter(|(_, contest)| lasts(contest)).collect();
-        }
-    }
-
     /// The table under another revision: machines are assigned, protections remembered,
     /// installations kept (a renamed deployment or machine takes its installation along).
     pub fn adopt(&self, desired: Arc<Desired>) -> Table {
@@ -92,7 +69,12 @@ impl Table {
         next.learned
             .retain(|_, machine| desired.machines.get(machine).is_some_and(|one| !one.ids.is_empty()));
         // Whoever changed a machine's manifest has settled which cards are its own.
-        let same = |name: &Name| desired.machines.get(name) == base.desired.machines.get(name);
+        let is_first = base.desired.revision.is_empty();
+        let same = |name: &Name| match desired.machines.get(name) {
+            // What was served before the start is not loaded.
+            Some(_) if is_first => true,
+            machine => machine == base.desired.machines.get(name),
+        };
         next.contested = next.contested.into_iter().filter(|(name, _)| same(name)).collect();
         next.desired = desired.clone();
         next.doubt(&desired);

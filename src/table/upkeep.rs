@@ -36,19 +36,19 @@ pub struct Pool {
 
 impl Table {
     /// Brings the ends of leases nearer that a clock which was ahead has set, in the subnets that
-    /// `which` names. See [`Leases::limit`](super::Leases::limit).
+    /// `which` names. See [`Leases::limit`](super::Leases::limit). Nothing while it is not known how long the
+    /// leases are that were given.
     pub fn limit_leases(&mut self, now: Time, which: &dyn Fn(&Name) -> bool) -> Changed {
+        let Some(longest) = self.longest.map(|longest| longest.span()) else { return Changed::default() };
         let desired = self.desired.clone();
         let subnets = || desired.subnets.values().filter(|subnet| which(&subnet.name));
-        let length = |subnet: &Subnet| subnet.cidr.map_or(0, |cidr| cidr.length());
         let span = |address: Ipv4Addr| -> Option<Span> {
-            let holding = subnets().filter(|subnet| subnet.contains(address));
-            holding.max_by_key(|subnet| length(subnet)).map(|subnet| subnet.lease)
+            subnets().any(|subnet| subnet.contains(address)).then_some(longest)
         };
         let span6 = |address: Ipv6Addr| -> Option<Span> {
             let holds =
                 |subnet: &&Arc<Subnet>| subnet.ipv6.as_ref().is_some_and(|ipv6| ipv6.cidr.contains(address));
-            subnets().find(holds).map(|subnet| subnet.lease)
+            subnets().any(|subnet| holds(&subnet)).then_some(longest)
         };
         Changed { leases: self.leases.limit(now, &span), leases6: self.leases6.limit(now, &span6) }
     }
