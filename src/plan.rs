@@ -36,12 +36,30 @@ pub struct Plan {
     pub serial: u64,
     /// How many deployments there were; thresholds are relative to it.
     pub deployments_before: usize,
+    /// What is given up, by source: thresholds are relative to what each source had.
+    #[serde(skip)]
+    pub given_up: Vec<GivenUp>,
     /// Least harmful first.
     pub changes: Vec<Change>,
     /// What happens to machines, counted.
     pub blast: Blast,
     /// For how many changed deployments what is served was not compared, because they are many.
     pub uncompared: usize,
+}
+
+/// The deployments of one source that a revision removes, whichever source's revision it is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GivenUp {
+    /// Empty: the only source.
+    pub source: String,
+    /// Whether the safety rules of the revision are about this source. Those of a source that is followed no
+    /// more went with it.
+    pub is_own: bool,
+    pub count: usize,
+    /// How many it had, as they were last served.
+    pub before: usize,
+    /// Whether it gets others instead.
+    pub is_replaced: bool,
 }
 
 /// One resource that appears, disappears or changes.

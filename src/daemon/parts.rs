@@ -44,6 +44,8 @@ struct Part {
     waiting: Option<Piece>,
     /// It said something since the start, if only that it is away.
     spoke: bool,
+    /// Its revisions wait for a person's word.
+    manual: bool,
 }
 
 /// The sources of this daemon.
@@ -58,6 +60,13 @@ impl Parts {
     pub fn new(names: impl IntoIterator<Item = Name>) -> Parts {
         let parts = names.into_iter().map(|name| (name, Part::default())).collect();
         Parts { parts, strange: false }
+    }
+
+    /// The revisions of this source wait for a person's word.
+    pub fn ask_for(&mut self, name: &Name) {
+        if let Some(part) = self.parts.get_mut(name) {
+            part.manual = true;
+        }
     }
 
     pub fn are_several(&self) -> bool {
@@ -196,27 +205,50 @@ impl Parts {
         let mut settleds = Vec::new();
         for (other, part) in &self.parts {
             let moved = other == name;
-            let Some(found) = (if moved { Some(piece) } else { part.good.as_ref() }) else { continue };
+            let Some((found, own)) = (if moved { Some((piece, settled)) } else { self.beside(part) }) else {
+                continue;
+            };
             kept.root = kept.root.or_else(|| found.root.clone());
             let root = |path: &Arc<str>| -> Arc<str> { format!("{other}:{path}").into() };
             kept.files.extend(found.files.iter().map(|(path, bytes)| (root(path), bytes.clone())));
             kept.copies.extend(found.copies.iter().map(|(path, copy)| (root(path), copy.clone())));
             revisions.push(format!("{other}:{}", found.revision));
-            let settled = if moved { settled } else { &*part.settled };
-            settleds.push(format!("{other}:{settled}"));
+            settleds.push(format!("{other}:{own}"));
         }
         kept.revision = revisions.join(" ").into();
         kept.source = settleds.join(" ").into();
         Ok(kept)
     }
 
+    /// What is served of a source beside another that moves, and the source's own revision. Those that
+    /// replace former sources begin together: one alone would give up what the others have of them.
+    fn beside<'a>(&self, part: &'a Part) -> Option<(&'a Piece, &'a str)> {
+        let waits = part.waiting.as_ref().filter(|_| self.strange && !part.manual);
+        match &part.good {
+            Some(good) => Some((good, &part.settled)),
+            None => waits.map(|piece| (piece, &*piece.revision)),
+        }
+    }
+
     /// `piece` is served now; `settled` is the source's own revision that it is or stands for.
     pub fn adopt(&mut self, name: &Name, piece: Piece, settled: Arc<str>) {
+        if self.strange {
+            // What was put together with it is served, too; it is told so when its turn comes.
+            let begun = self.parts.iter().filter(|(other, part)| *other != name && part.good.is_none());
+            let begun: Vec<(Name, Piece)> = begun
+                .filter_map(|(other, part)| Some((other.clone(), self.beside(part)?.0.clone())))
+                .collect();
+            for (other, piece) in begun {
+                let Some(part) = self.parts.get_mut(&other) else { continue };
+                (part.settled, part.good) = (piece.revision.clone(), Some(piece));
+            }
+        }
         self.strange = false;
         // The files of an only source are put together with nothing: they need not be held.
         let piece = if self.are_several() { piece } else { Piece { files: BTreeMap::new(), ..piece } };
         if let Some(part) = self.parts.get_mut(name) {
-            *part = Part { good: Some(piece), settled, waiting: None, spoke: true };
+            let manual = part.manual;
+            *part = Part { good: Some(piece), settled, waiting: None, spoke: true, manual };
         }
     }
 }

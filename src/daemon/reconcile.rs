@@ -133,6 +133,8 @@ impl Reconciler {
             };
             (name.clone(), status)
         };
+        let mut parts = Parts::new(sources.keys().cloned());
+        sources.iter().filter(|(_, source)| source.manual).for_each(|(name, _)| parts.ask_for(name));
         Reconciler {
             keeper,
             shelf,
@@ -140,7 +142,7 @@ impl Reconciler {
             identity,
             environment: environment.map(|name| name.as_str().into()),
             statuses: watch::channel(sources.iter().map(loading).collect()).0,
-            parts: Mutex::new(Parts::new(sources.keys().cloned())),
+            parts: Mutex::new(parts),
             sources,
             history: History::new(&state),
             posted: state.join(POSTED).into(),

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Action, Change, FORMAT_VERSION, Impact, Plan, blast};
+use super::{Action, Change, FORMAT_VERSION, GivenUp, Impact, Plan, blast};
 use crate::desired::{Boot, Deployment, Desired, DhcpOptions, Ipv6, Machine, Subnet, differences};
 use crate::model::{Name, Origin, Power};
 use crate::table::lineage::is_rename;
 use crate::table::rename::{self, MovedCard, MovedCards};
+use crate::table::trust::source_in;
 use crate::table::{Duty, Served, Table};
 
 /// The detail of a deployment whose manifest is the same and whose content is not; diffs of what
@@ -22,6 +23,46 @@ fn within(table: &Table, scope: &str) -> usize {
     // Earlier versions did not note whose a deployment was.
     let is_within = |file: &str| file.is_empty() || file.starts_with(scope);
     table.served.values().filter(|served| is_within(&served.origin.file)).count()
+}
+
+/// The deployments that are removed, by the source that they were last served of: a source may be taken out
+/// of the daemon's file, or have become another.
+fn given_up(desired: &Desired, table: &Table, changes: &[Change]) -> Vec<GivenUp> {
+    let scope = &*desired.safety.scope;
+    let source_of = |change: &Change| match table.served.get(change.name.as_str()) {
+        Some(served) if !served.origin.file.is_empty() => source_in(&served.origin.file).to_owned(),
+        // Earlier versions did not note whose a deployment was.
+        _ => source_in(scope).to_owned(),
+    };
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for change in changes.iter().filter(|one| one.kind == "deployment" && one.action == Action::Remove) {
+        *counts.entry(source_of(change)).or_default() += 1;
+    }
+    let before = |source: &str| {
+        let file = |served: &Served| match served.origin.file.is_empty() {
+            true => source_in(scope) == source,
+            false => source_in(&served.origin.file) == source,
+        };
+        table.served.values().filter(|served| file(served)).count()
+    };
+    let is_replaced = |source: &str| {
+        changes.iter().any(|change| {
+            change.kind == "deployment"
+                && matches!(change.action, Action::Create | Action::Rename)
+                && desired
+                    .deployments
+                    .get(change.name.as_str())
+                    .is_some_and(|new| source_in(&new.origin.file) == source)
+        })
+    };
+    let group = |(source, count): (String, usize)| GivenUp {
+        is_own: scope.is_empty() || source_in(scope) == source,
+        count,
+        before: before(&source),
+        is_replaced: is_replaced(&source),
+        source,
+    };
+    counts.into_iter().map(group).collect()
 }
 
 /// What adopting `desired` would do. Pure: the same arguments give the same plan.
@@ -47,6 +88,7 @@ pub fn diff(desired: &Arc<Desired>, table: &Table) -> Plan {
         lineage: table.lineage.to_string(),
         serial: table.serial,
         deployments_before: within(table, &desired.safety.scope),
+        given_up: given_up(desired, table, &changes),
         changes,
         blast,
         uncompared: 0,

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Action, Change, Impact, Plan};
+use super::{Action, Change, GivenUp, Impact, Plan};
 use crate::desired::Safety;
 
 /// What a person agreed to, by exact numbers.
@@ -35,22 +35,36 @@ pub fn hold(plan: &Plan, safety: &Safety, consent: &Consent) -> Vec<Hold> {
 fn removals(plan: &Plan, safety: &Safety, consent: &Consent) -> Option<Hold> {
     let gone: Vec<&Change> =
         select(plan, |change| change.kind == "deployment" && change.action == Action::Remove);
-    let (count, before) = (gone.len(), plan.deployments_before);
-    let emptied = count > 0 && count == before && !safety.allow_empty && !plan.changes.iter().any(is_new);
-    let share = count * 100 > before * usize::from(safety.max_remove);
-    let reason = if emptied {
-        format!("the revision removes every deployment ({count})")
-    } else if share && before >= safety.min_existing as usize {
-        format!("the revision removes {count} of {before} deployments; max-remove is {}%", safety.max_remove)
-    } else {
-        return None;
-    };
+    let usual = Safety::default();
+    let reasons = plan.given_up.iter().filter_map(|group| match group.is_own {
+        true => too_many(group, safety),
+        false => too_many(group, &usual),
+    });
+    let reasons: Vec<String> = reasons.collect();
+    let count = gone.len();
     let cure = format!("agree with --allow-removals {count}");
-    (consent.removals != Some(count)).then(|| Hold { reason, names: names(&gone), cure })
+    (!reasons.is_empty() && consent.removals != Some(count)).then(|| Hold {
+        reason: reasons.join("; "),
+        names: names(&gone),
+        cure,
+    })
 }
 
-fn is_new(change: &Change) -> bool {
-    change.kind == "deployment" && matches!(change.action, Action::Create | Action::Rename)
+/// Why what is given up of one source is too much.
+fn too_many(group: &GivenUp, safety: &Safety) -> Option<String> {
+    let GivenUp { source, is_own, count, before, is_replaced } = group;
+    let of = if *is_own || source.is_empty() { String::new() } else { format!(" of source {source}") };
+    let share = count * 100 > before * usize::from(safety.max_remove);
+    if count == before && !safety.allow_empty && !is_replaced {
+        Some(format!("the revision removes every deployment{of} ({count})"))
+    } else if share && *before >= safety.min_existing as usize {
+        Some(format!(
+            "the revision removes {count} of {before} deployments{of}; max-remove is {}%",
+            safety.max_remove
+        ))
+    } else {
+        None
+    }
 }
 
 fn reinstalls(plan: &Plan, safety: &Safety, consent: &Consent) -> Option<Hold> {

@@ -18,7 +18,8 @@ use voldemort::plan::{Consent, Impact, Plan, Selection};
 use voldemort::source::{SourceConfig, SourceError, Update, directory};
 use voldemort::store::{Saved, Store};
 use voldemort::table::{
-    Doubts, Duty, Event, InstallStage, Outcome as Said, Permit, PermitStep, Report, Server, Stage,
+    Doubts, Duty, Event, InstallStage, LeaseAction, LeaseRequest, Outcome as Said, Permit, PermitStep,
+    Report, Server, Stage, Supply,
 };
 
 const HEAD: &str = r#"
@@ -705,4 +706,104 @@ async fn a_reboot_without_a_report_is_stored_also_under_a_flood() {
     let table = house.keeper.table();
     assert!(matches!(table.duty(&table.desired.deployments[&deployment]), Duty::LocalBoot(_)));
     house.stop().await;
+}
+
+/// Leases that are promised stay so when the manifest makes them shorter; an end that only a clock that was
+/// ahead can have set does not.
+#[tokio::test]
+async fn a_shorter_lease_takes_nothing_back_that_was_promised() {
+    const HOUR: u64 = 3_600_000;
+    let (state, root) = folders();
+    write(root.path(), 0..1, plain);
+    let with_lease = |lease: &str| {
+        let text = std::fs::read_to_string(root.path().join("site.toml")).unwrap();
+        let lines = text.lines().filter(|line| !line.starts_with("lease") && !line.starts_with("dynamic"));
+        let text = lines.collect::<Vec<_>>().join("\n");
+        let more = format!("[subnet.lab]\nlease = \"{lease}\"\ndynamic = \"10.0.9.1-10.0.9.250\"");
+        std::fs::write(root.path().join("site.toml"), text.replacen("[subnet.lab]", &more, 1)).unwrap();
+    };
+    let mac = |last| voldemort::model::Mac::new([0x52, 0x54, 0xaa, 0, 0, last]).unwrap();
+    let now = || jiff::Timestamp::now().as_millisecond() as u64;
+    let ends = |house: &House| {
+        let table = house.keeper.table();
+        let lease = |last| table.leases.binding(mac(last)).map(|lease| lease.expires.0);
+        (lease(1), lease(2))
+    };
+    with_lease("24h");
+    let house = House::start(state.path(), false, 1).await;
+    assert_eq!(house.follow(root.path()).await.condition, "Ready");
+    let subnet = house.keeper.table().desired.subnets["lab"].clone();
+    let supply = Supply::Dynamic { subnet, server: "10.0.0.1".parse().unwrap() };
+    let bind = |last, at| {
+        let request = |action| LeaseRequest {
+            mac: mac(last),
+            at: voldemort::model::Time(at),
+            client_id: None,
+            hostname: None,
+            action,
+        };
+        let address = [10, 0, 9, last].into();
+        let offer = LeaseAction::Offer { supply: supply.clone(), requested: Some(address) };
+        let bind = LeaseAction::Bind { supply: supply.clone(), address };
+        let (told, answer) = tokio::sync::oneshot::channel();
+        house.keeper.lease(vec![request(offer), request(bind)], move |found| drop(told.send(found)));
+        answer
+    };
+    assert!(bind(1, now()).await.unwrap().unwrap()[1].is_some());
+    // The clock is a year ahead for a moment.
+    assert!(bind(2, now() + 365 * 24 * HOUR).await.unwrap().unwrap()[1].is_some());
+    let promised = ends(&house).0;
+    with_lease("1h");
+    assert_eq!(house.follow(root.path()).await.condition, "Ready");
+    house.stop().await;
+    for _ in 0..2 {
+        let house = House::start(state.path(), false, 1).await;
+        let (kept, ahead) = ends(&house);
+        assert_eq!(kept, promised);
+        assert!(ahead.is_some_and(|end| end <= now() + 24 * HOUR), "{ahead:?}");
+        house.stop().await;
+    }
+}
+
+/// Who was taken for a machine by a client id or UUID, and whom nobody is taken for, is no matter of when the
+/// daemon was started last.
+#[tokio::test]
+async fn learned_cards_and_contests_outlive_a_restart() {
+    let (state, root) = folders();
+    write(root.path(), 0..1, plain);
+    let id = "[machine.m1]\nmac = \"52:54:00:00:77:01\"\nclient-id = \"rack-1\"\n[deployment.known]\nmachine = \"m1\"\nprofile = \"web\"\n\
+              address = \"10.0.5.1\"\n";
+    let text = std::fs::read_to_string(root.path().join("site.toml")).unwrap();
+    std::fs::write(root.path().join("site.toml"), text + id).unwrap();
+    let mac = |last| voldemort::model::Mac::new([0x52, 0x54, 0xaa, 0, 0, last]).unwrap();
+    let offer = |last, seconds: u64| Event {
+        mac: Some(mac(last)),
+        deployment: Some("known".parse().unwrap()),
+        ..Event::new(voldemort::model::Time(seconds * 1000), Stage::Offer, "offered")
+    };
+    let now = jiff::Timestamp::now().as_second() as u64;
+    let house = House::start(state.path(), false, 1).await;
+    let status = house.follow(root.path()).await;
+    assert_eq!(status.condition, "Ready", "{}", status.reason);
+    house.keeper.note(offer(1, now));
+    assert!(house.keeper.ping().await);
+    house.stop().await;
+    let house = House::start(state.path(), false, 1).await;
+    let known =
+        |house: &House, last| house.keeper.table().machine(mac(last)).map(|machine| machine.name.to_string());
+    assert_eq!(known(&house, 1).as_deref(), Some("m1"));
+    // Another card shows the same mark while the first is heard.
+    house.keeper.note(offer(1, now));
+    house.keeper.note(offer(2, now + 1));
+    assert!(house.keeper.ping().await);
+    assert_eq!(house.keeper.table().contested.len(), 1);
+    house.stop().await;
+    for _ in 0..2 {
+        let house = House::start(state.path(), false, 1).await;
+        assert_eq!(house.keeper.table().contested.len(), 1);
+        assert_eq!((known(&house, 1), known(&house, 2)), (None, None));
+        assert_eq!(house.follow(root.path()).await.condition, "Ready");
+        assert_eq!(house.keeper.table().contested.len(), 1);
+        house.stop().await;
+    }
 }

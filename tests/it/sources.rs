@@ -195,6 +195,78 @@ async fn thresholds_are_those_of_the_source_that_moves() {
     assert_eq!(lab.judged("b", |status| status.condition == "Ready").await.attempted, "b2");
 }
 
+/// A source that is taken out of the daemon's file gives up all that it had, whichever source moves next.
+#[tokio::test]
+async fn a_source_that_is_followed_no_more_counts_as_removed() {
+    let lab = Lab::new(&["a", "b", "net"]).await;
+    lab.tell("net", "n1", &[("net.toml", NET), KERNEL]).await;
+    lab.tell("a", "a1", &[("x.toml", &fleet("a", 10, 2))]).await;
+    lab.tell("b", "b1", &[("x.toml", &fleet("b", 50, 3))]).await;
+    let lab = Lab::at(lab.stop().await, &["a", "net"]).await;
+    assert_eq!(lab.tell("net", "n1", &[("net.toml", NET), KERNEL]).await.condition, "Ready");
+    assert_eq!(lab.deployments(), 5);
+    // What the other source says of thresholds is about that one.
+    let loose = "format = 1\n[safety]\nmax-remove = '100%'\nallow-empty = true\n";
+    let held = lab.tell("a", "a2", &[("x.toml", &fleet("a", 10, 2)), ("voldemort.toml", loose)]).await;
+    assert_eq!((held.condition.as_str(), lab.deployments()), ("Held", 5), "{}", held.reason);
+    assert!(held.reason.contains("removes every deployment of source b (3)"), "{}", held.reason);
+    assert!(held.reason.contains("--allow-removals 3"), "{}", held.reason);
+    let plan = lab.reconciler.plans()[0].id.clone();
+    let consent = Consent { removals: Some(3), ..Consent::default() };
+    let approved = lab.reconciler.order(Order::Approve { plan, consent }).await.unwrap();
+    assert!(matches!(approved, Outcome::Applied { .. }), "{approved:?}");
+    assert_eq!(lab.deployments(), 2);
+}
+
+/// One source becomes two, or two become one: what none of them has any more was removed.
+#[tokio::test]
+async fn what_is_lost_when_sources_are_split_or_merged_counts_as_removed() {
+    let whole = format!("{NET}{}{}", fleet("a", 10, 3), fleet("b", 50, 3));
+    let lab = Lab::new(&["inventory"]).await;
+    assert_eq!(lab.tell("inventory", "i1", &[("x.toml", &whole), KERNEL]).await.condition, "Ready");
+    let lab = Lab::at(lab.stop().await, &["core", "edge"]).await;
+    lab.tell("core", "c1", &[("x.toml", &format!("{NET}{}", fleet("a", 10, 3))), KERNEL]).await;
+    let held = lab.tell("edge", "e1", &[("x.toml", "")]).await;
+    assert_eq!(lab.deployments(), 6);
+    let said = |lab: &Lab| {
+        let statuses = lab.reconciler.statuses();
+        let all = statuses.borrow();
+        all.values().map(|status| format!("{} {}; ", status.condition, status.reason)).collect::<String>()
+    };
+    assert!(said(&lab).contains("Held"), "{held:?} {}", said(&lab));
+    assert!(said(&lab).contains("removes 3 of 6 deployments; "), "{}", said(&lab));
+    // Nothing is lost: nothing is held.
+    lab.tell("edge", "e2", &[("x.toml", &fleet("b", 50, 3))]).await;
+    lab.judged("core", |status| status.condition == "Ready").await;
+    assert_eq!(lab.judged("edge", |status| status.condition == "Ready").await.applied, "e2");
+    assert_eq!(lab.deployments(), 6);
+    // A file that one source gives to another is gone before the other may have it.
+    let held = lab.tell("core", "c2", &[("x.toml", NET), KERNEL]).await;
+    assert!(held.reason.contains("removes every deployment (3)"), "{}", held.reason);
+
+    let lab = Lab::at(lab.stop().await, &["inventory"]).await;
+    let fewer = format!("{NET}{}", fleet("a", 10, 3));
+    let held = lab.tell("inventory", "i2", &[("x.toml", &fewer), KERNEL]).await;
+    assert_eq!((held.condition.as_str(), lab.deployments()), ("Held", 6), "{}", held.reason);
+    assert!(held.reason.contains("removes every deployment"), "{}", held.reason);
+    assert_eq!(lab.tell("inventory", "i3", &[("x.toml", &whole), KERNEL]).await.condition, "Ready");
+    // Part of a tree is no way round it.
+    let sent = |only: &str| {
+        let words = Selection { only: vec![only.to_owned()], except: Vec::new() };
+        let kernel = ("files/vmlinuz".to_owned(), "kernel".to_owned());
+        let files = [("x.toml".to_owned(), fewer.clone()), kernel].into();
+        let tree = Tree { revision: "hand".into(), selection: words, files, ..Tree::default() };
+        Apply { tree, ..Apply::default() }
+    };
+    match lab.reconciler.apply(sent("b-*")).await.unwrap() {
+        Outcome::Held { holds, .. } => assert!(holds[0].cure.contains("--allow-removals 3"), "{holds:?}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(lab.deployments(), 6);
+    let one = lab.reconciler.apply(sent("b-1")).await.unwrap();
+    assert!(matches!(one, Outcome::Applied { .. }), "one of six is below the line: {one:?}");
+}
+
 #[tokio::test]
 async fn a_restart_serves_all_parts_and_waits_for_none() {
     let lab = Lab::new(&["a", "net"]).await;

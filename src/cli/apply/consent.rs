@@ -115,6 +115,7 @@ mod tests {
             lineage: String::new(),
             serial: 0,
             deployments_before: 0,
+            given_up: Vec::new(),
             changes: Vec::new(),
             blast: Blast { wiped: (0..wiped).map(one).collect(), ..Blast::default() },
             uncompared: 0,
