@@ -86,7 +86,7 @@ fn git(folder: &Path, arguments: &[&str]) {
 }
 
 fn texts(snapshot: &Snapshot) -> BTreeMap<Arc<str>, Bytes> {
-    snapshot.texts(manifest::MANIFEST_MAX_BYTES).expect("the files are at hand")
+    snapshot.inline()
 }
 
 fn options() -> Options {

@@ -29,7 +29,7 @@ pub use code::Code;
 pub use document::{Documents, Resource};
 pub use environment::{Environment, NoEnvironment};
 pub use mark::{Mark, Marked};
-pub use parse::{MANIFEST_MAX_BYTES, base_manifests, is_manifest, is_overlaid, parse, parse_in};
+pub use parse::{base_manifests, is_manifest, is_overlaid, parse, parse_in};
 pub use part::{Fleet, Part, join, part};
 pub use problem::{Edit, Label, Level, Problem};
 pub use shape::{Fields, Form, Key, Kind, Shape};

@@ -28,7 +28,7 @@ pub use caller::{By, Caller, Role};
 pub use content::{Content, Extent};
 pub use hex::hex;
 pub use identity::Identity;
-pub use inventory::{Access, Git, Inventory, Reference, Signed, Verify};
+pub use inventory::{Access, Git, Inventory, MANIFEST_MAX_BYTES, Reference, Signed, Verify};
 pub use mac::Mac;
 pub use mode::Mode;
 pub use name::Name;

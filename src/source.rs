@@ -4,7 +4,6 @@ pub mod directory;
 pub mod git;
 pub mod replace;
 pub mod snapshot;
-mod text;
 pub mod watch;
 pub mod write;
 
@@ -46,8 +45,8 @@ pub enum SourceError {
     /// A file that no manifest, template or script is, or all of them together.
     #[error("{}: {why}", path.display())]
     Bulky { path: PathBuf, why: String },
-    /// The state directory does not take the copy of a file.
-    #[error("can't store a copy of a file: {}: {why}", path.display())]
+    /// The state directory does not take the repository, or the copy of a file.
+    #[error("can't store what the repository holds: {}: {why}", path.display())]
     Copy { path: PathBuf, why: String },
     /// The commit lacks a signature that counts.
     #[error("not signed by an allowed key: {why}")]

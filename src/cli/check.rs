@@ -22,7 +22,7 @@ use crate::daemon::load::{Depth, Loaded, Memory, load, survey, survey_again};
 use crate::desired::{Media, Options};
 use crate::manifest::fix::Files;
 use crate::manifest::host::clashes;
-use crate::manifest::{Environment, MANIFEST_MAX_BYTES, schema};
+use crate::manifest::{Environment, schema};
 use crate::media::{Library, Shelf};
 use crate::model::Name;
 use crate::source::replace::is_own;
@@ -186,7 +186,7 @@ impl Job<'_> {
 
     /// The same with an inventory that has been read, and with what earlier checks of it found out.
     pub fn judge(&self, memory: &mut Memory, snapshot: &Snapshot) -> Result<Loaded, String> {
-        let mut files = snapshot.texts(MANIFEST_MAX_BYTES).map_err(|error| error.to_string())?;
+        let mut files = snapshot.inline();
         files.extend(installed_schemas(self.root));
         let environment = self.environment(&files)?;
         let (revision, depth) = (snapshot.revision.clone(), Depth::EveryFirmware);

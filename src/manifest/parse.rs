@@ -20,10 +20,7 @@ use super::similar::{only_similar, similar};
 use super::syntax::Syntax;
 use super::value::Extract;
 use super::{Code, Kind, Level, Mark, Marked, Problem, Source, Sources, Table, syntax};
-use crate::model::Name;
-
-/// Largest manifest, in bytes.
-pub const MANIFEST_MAX_BYTES: usize = 16 << 20;
+use crate::model::{MANIFEST_MAX_BYTES, Name};
 
 /// The inventory's own settings, at its root.
 pub(super) const INVENTORY_FILE: &str = "voldemort.toml";

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use super::Span;
 
+/// Largest manifest, in bytes.
+pub const MANIFEST_MAX_BYTES: usize = 16 << 20;
+
 /// The place whose manifests are followed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "a daemon has a handful of them")]

@@ -22,6 +22,8 @@ const MOST_FILES: usize = 1_000_000;
 /// How often one folder may be read, by its own name and through links: links that lead to several
 /// folders with such links each would make a tree without end.
 const MOST_LINKS: u32 = 1000;
+/// What some file systems have at their root, for their own repairs and for root's eyes only.
+const LOST_AND_FOUND: &str = "lost+found";
 /// How often a read starts again because a file vanished in the middle of it: editors replace
 /// files by renaming.
 const ATTEMPTS: usize = 3;
@@ -29,11 +31,20 @@ const ATTEMPTS: usize = 3;
 /// Everything below `root`: hidden files and folders left out, links followed inside the root.
 /// A root that is missing or can't be read is an error, never an empty snapshot.
 pub fn read(root: &Path) -> Result<Snapshot, SourceError> {
+    read_within(root, Body::ALL_MAX)
+}
+
+/// The same; `most` are the bytes of all files in memory together.
+fn read_within(root: &Path, most: u64) -> Result<Snapshot, SourceError> {
     let mut attempt = 1;
     loop {
-        match attempt_read(root) {
+        match attempt_read(root, most) {
             Err(Failure::Vanished(_)) if attempt < ATTEMPTS && root.is_dir() => attempt += 1,
             Err(Failure::Vanished(error) | Failure::Final(error)) => return Err(error),
+            Err(Failure::Forbidden(error)) => {
+                let why = error.to_string();
+                return Err(SourceError::Unreadable { path: root.into(), why });
+            }
             Ok((files, left_out)) => {
                 let revision = revision(&files, &left_out);
                 return Ok(Snapshot { revision, files: bodies(files), left_out });
@@ -46,6 +57,8 @@ pub fn read(root: &Path) -> Result<Snapshot, SourceError> {
 enum Failure {
     Vanished(SourceError),
     Final(SourceError),
+    /// One file may not be read by this user.
+    Forbidden(io::Error),
 }
 
 /// A file as it was read.
@@ -62,10 +75,10 @@ fn bodies(files: Files) -> BTreeMap<Arc<str>, Body> {
     files.into_iter().map(|(path, file)| (path, file.body)).collect()
 }
 
-fn attempt_read(root: &Path) -> Result<(Files, Left), Failure> {
+fn attempt_read(root: &Path, room: u64) -> Result<(Files, Left), Failure> {
     let real = std::fs::canonicalize(root).map_err(|error| unreadable(root, &error))?;
     let (files, left_out) = (Files::new(), Left::new());
-    let mut reader = Reader { root: real.clone(), files, left_out, visited: 0, linked: HashMap::new() };
+    let mut reader = Reader { root: real.clone(), files, left_out, visited: 0, room, linked: HashMap::new() };
     reader.folder(&real, "", &mut vec![real.clone()])?;
     Ok((reader.files, reader.left_out))
 }
@@ -88,6 +101,8 @@ struct Reader {
     files: Files,
     left_out: Left,
     visited: usize,
+    /// How many bytes of files may still be held in memory.
+    room: u64,
     /// How often links led to a folder.
     linked: HashMap<PathBuf, u32>,
 }
@@ -100,6 +115,9 @@ impl Reader {
             let path = entry.map_err(fail)?.path();
             let name = path.file_name().unwrap_or_default();
             if name.as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            if inside.is_empty() && name == LOST_AND_FOUND {
                 continue;
             }
             self.visited += 1;
@@ -128,7 +146,7 @@ impl Reader {
             },
         };
         if metadata.is_file() {
-            self.files.insert(inside.into(), load(real, &metadata)?);
+            self.file(path, real, &metadata, inside)?;
         } else if !metadata.is_dir() {
             let why = "it is neither a file nor a folder";
             return self.leave_out(path, inside, LeftOut::because(why));
@@ -138,6 +156,40 @@ impl Reader {
             self.folder(&real, &inside, above)?;
             above.pop();
         }
+        Ok(())
+    }
+
+    /// `path` is where it was found, `real` where its bytes are.
+    fn file(
+        &mut self,
+        path: &Path,
+        real: PathBuf,
+        metadata: &Metadata,
+        inside: String,
+    ) -> Result<(), Failure> {
+        let file = match load(real.clone(), metadata, &inside) {
+            Ok(file) => file,
+            // Somebody's private notes, say.
+            Err(Failure::Forbidden(error)) => {
+                let left_out = LeftOut { why: error.to_string(), link: Some(real) };
+                return self.leave_out(path, inside, left_out);
+            }
+            Err(other) => return Err(other),
+        };
+        let held = match &file.body {
+            Body::Inline { bytes, .. } => bytes.len() as u64,
+            Body::OnDisk { .. } => 0,
+        };
+        let Some(room) = self.room.checked_sub(held) else {
+            let why = format!(
+                "with `{inside}` its small files hold more than the {} MiB that they may have together: is this \
+                 the inventory's directory?",
+                Body::ALL_MAX >> 20
+            );
+            return Err(Failure::Final(SourceError::Bulky { path: self.root.clone(), why }));
+        };
+        self.room = room;
+        self.files.insert(inside.into(), file);
         Ok(())
     }
 
@@ -192,23 +244,31 @@ impl Reader {
     }
 }
 
-fn load(path: PathBuf, metadata: &Metadata) -> Result<Loaded, Failure> {
+fn load(path: PathBuf, metadata: &Metadata, inside: &str) -> Result<Loaded, Failure> {
     let fail = |error: io::Error| unreadable(&path, &error);
     let modified = (metadata.mtime() as u64, metadata.mtime_nsec() as u64);
     let identity = [metadata.dev(), metadata.ino(), metadata.len(), modified.0, modified.1];
-    if metadata.len() > Body::INLINE_MAX {
+    if !Body::is_held(inside, metadata.len()) {
         return Ok(Loaded { body: Body::OnDisk { path, length: metadata.len() }, identity });
     }
-    let mut bytes = Vec::with_capacity(metadata.len() as usize);
+    let most = Body::held_max(inside);
+    let mut bytes = Vec::with_capacity(metadata.len().min(most) as usize);
     // Something else may have taken its place since: a FIFO would block for ever.
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path).map_err(fail)?;
+    let opened = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path);
+    let file = opened.map_err(|error| match error.kind() {
+        io::ErrorKind::PermissionDenied => Failure::Forbidden(error),
+        _ => fail(error),
+    })?;
     if !file.metadata().map_err(fail)?.is_file() {
         let why = "it is no file any more".to_owned();
         return Err(Failure::Vanished(SourceError::Unreadable { path, why }));
     }
     // A file that grows meanwhile must not fill the memory.
-    file.take(Body::INLINE_MAX + 1).read_to_end(&mut bytes).map_err(fail)?;
-    if bytes.len() as u64 > Body::INLINE_MAX {
+    file.take(most + 1).read_to_end(&mut bytes).map_err(fail)?;
+    let is_manifest = Body::is_held(inside, u64::MAX);
+    if is_manifest {
+        bytes.truncate(most as usize);
+    } else if bytes.len() as u64 > most {
         let why = "it grew while it was being read".to_owned();
         return Err(Failure::Vanished(SourceError::Unreadable { path, why }));
     }
@@ -245,7 +305,7 @@ fn revision(files: &Files, left_out: &Left) -> Arc<str> {
 mod tests {
     use std::fs;
     use std::os::unix::ffi::OsStrExt;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
 
@@ -314,6 +374,58 @@ mod tests {
         assert!(matches!(read(&folder.path().join("file")), Err(SourceError::Unreadable { .. })));
         symlink("nowhere", folder.path().join("dangling.toml")).unwrap();
         assert!(matches!(read(folder.path()), Err(SourceError::NoManifest { .. })));
+    }
+
+    /// A manifest that grew must not take its machines away.
+    #[test]
+    fn a_manifest_is_read_whole_and_what_is_too_large_is_held_to_be_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, length) in [("a.toml", 3 << 20), ("b.toml", 40 << 20), ("c.txt", 3 << 20)] {
+            fs::File::create(folder.path().join(name)).unwrap().set_len(length).unwrap();
+        }
+        let files = read(folder.path()).unwrap().inline();
+        let lengths: Vec<(&str, u64)> =
+            files.iter().map(|(name, bytes)| (&**name, bytes.len() as u64)).collect();
+        assert_eq!(lengths, [("a.toml", 3 << 20), ("b.toml", Body::MANIFEST_MAX + 1)]);
+        assert!(read_within(folder.path(), 20 << 20).is_ok());
+        let error = read_within(folder.path(), 19 << 20).unwrap_err();
+        assert!(error.to_string().contains("b.toml") && error.condition() == "Invalid", "{error}");
+    }
+
+    /// Files of others' are no reason to serve nothing, as long as they are no manifests.
+    #[test]
+    fn what_may_not_be_read_is_left_out_unless_it_is_a_manifest() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path();
+        fs::create_dir(root.join("lost+found")).unwrap();
+        for name in ["a.toml", "notes", "private.toml"] {
+            fs::write(root.join(name), "x").unwrap();
+        }
+        let allow = |name: &str, mode| {
+            fs::set_permissions(root.join(name), fs::Permissions::from_mode(mode)).unwrap();
+        };
+        allow("", 0o755);
+        allow("notes", 0);
+        allow("lost+found", 0);
+        let as_nobody = || {
+            // SAFETY: changes what this thread may open, and nothing else.
+            let before = unsafe { libc::setfsuid(65_534) };
+            let found = read(root);
+            // SAFETY: as above.
+            unsafe { libc::setfsuid(before.unsigned_abs()) };
+            found
+        };
+        let found = as_nobody().unwrap();
+        assert_eq!(names(&found), ["a.toml", "private.toml"]);
+        assert_eq!(found.left_out.keys().map(|name| &**name).collect::<Vec<_>>(), ["notes"]);
+        assert!(found.warnings().next().unwrap().contains("Permission denied"));
+        assert!(found.copies().contains_key("notes"), "whoever names it learns why");
+        allow("private.toml", 0);
+        let error = as_nobody().unwrap_err();
+        assert!(error.to_string().contains("private.toml: Permission denied"), "{error}");
+        allow("private.toml", 0o644);
+        allow("notes", 0o644);
+        assert_ne!(as_nobody().unwrap().revision, found.revision);
     }
 
     /// Whoever names one of them is told; nobody else has to care.

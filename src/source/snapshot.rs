@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::model::printable;
+use crate::model::{MANIFEST_MAX_BYTES, printable};
 
 /// Everything below the inventory's root at one revision; hidden files and folders left out.
 #[derive(Clone, Debug, Default)]
@@ -37,7 +37,7 @@ impl LeftOut {
 /// One file.
 #[derive(Clone, Debug)]
 pub enum Body {
-    /// Small files (manifests, templates, secrets): at most `Body::INLINE_MAX` bytes.
+    /// Manifests, and other small files (templates, secrets): at most [`Body::held_max`] bytes.
     Inline { bytes: Bytes, path: Option<PathBuf> },
     /// Larger ones, to be read from this path (for git: a content-addressed copy).
     OnDisk { path: PathBuf, length: u64 },
@@ -73,6 +73,26 @@ impl Snapshot {
 }
 
 impl Body {
-    /// Largest file that is held in memory, in bytes.
+    /// Largest file that is held in memory, in bytes, unless it is a manifest.
     pub const INLINE_MAX: u64 = 1 << 20;
+    /// Largest manifest, in bytes.
+    pub const MANIFEST_MAX: u64 = MANIFEST_MAX_BYTES as u64;
+    /// Most bytes of all files of one inventory that are held together: a mistake such as
+    /// `directory = "/srv"` must not fill the memory.
+    pub const ALL_MAX: u64 = 1 << 30;
+
+    /// How much of a file of this name is held in memory, in bytes. A manifest is never left out for its
+    /// size, which would take its machines away without a word: one that is too large is held with one
+    /// byte more than it may have, so that whoever parses it says so.
+    pub fn held_max(name: &str) -> u64 {
+        match name.ends_with(".toml") {
+            true => Body::MANIFEST_MAX + 1,
+            false => Body::INLINE_MAX,
+        }
+    }
+
+    /// Whether a file of this name and length is held in memory.
+    pub fn is_held(name: &str, length: u64) -> bool {
+        name.ends_with(".toml") || length <= Body::INLINE_MAX
+    }
 }

@@ -33,7 +33,7 @@ fn errors(verdict: &Verdict) -> usize {
 }
 
 fn files_of(root: &Path) -> Files {
-    directory::read(root).unwrap().texts(1 << 20).unwrap()
+    directory::read(root).unwrap().inline()
 }
 
 fn from_texts(texts: &[(&str, &str)]) -> Files {

@@ -53,8 +53,8 @@ fn wide_files_end_soon() {
     assert_eq!(problems(many("x y z\n")).len(), 20);
     assert_eq!(problems(many("a = \"\n")).len(), 20);
     assert_eq!(problems(many("[deployment.a]\n")).len(), 20);
-    assert!(problems(vec![b'\n'; manifest::MANIFEST_MAX_BYTES]).is_empty());
-    assert_eq!(problems(vec![b'\n'; manifest::MANIFEST_MAX_BYTES + 1])[0].code, Code::Bounds);
+    assert!(problems(vec![b'\n'; voldemort::model::MANIFEST_MAX_BYTES]).is_empty());
+    assert_eq!(problems(vec![b'\n'; voldemort::model::MANIFEST_MAX_BYTES + 1])[0].code, Code::Bounds);
     assert_eq!(problems(vec![0xff; 100])[0].code, Code::Encoding);
 }
 

@@ -6,7 +6,7 @@ use super::Job;
 use crate::cli::exit::{say, talk};
 use crate::daemon::load::{Depth, Loaded};
 use crate::manifest::fix::{Files, Fixed, mend};
-use crate::manifest::{MANIFEST_MAX_BYTES, is_manifest};
+use crate::manifest::is_manifest;
 use crate::source;
 use crate::source::replace::{is_own, replace};
 
@@ -58,7 +58,7 @@ fn plural(number: usize, word: &str) -> String {
 pub fn repair(job: &Job) -> Result<Repair, String> {
     let root = job.root;
     let snapshot = source::directory::read(root).map_err(|error| error.to_string())?;
-    let files = snapshot.texts(MANIFEST_MAX_BYTES).map_err(|error| error.to_string())?;
+    let files = snapshot.inline();
     let linked = |name: &str| is_manifest(name) && !is_own(root, name);
     let environment = job.environment(&files)?;
     let check = |files: &Files| {

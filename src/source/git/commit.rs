@@ -114,9 +114,14 @@ fn land_here(path: &Path, order: &Order) -> Outcome<Oid> {
     };
     match moved {
         Ok(_) => Ok(commit),
-        Err(error)
-            if matches!(error.code(), ErrorCode::Modified | ErrorCode::NotFound | ErrorCode::Locked) =>
-        {
+        Err(error) if error.code() == ErrorCode::Locked => {
+            let why = format!(
+                "{}.lock is there: another git command runs, or it was killed and left it; then remove that file",
+                local::folder(path).join(&order.target).display()
+            );
+            Err((Fault::Moved, why))
+        }
+        Err(error) if matches!(error.code(), ErrorCode::Modified | ErrorCode::NotFound) => {
             Err((Fault::Moved, format!("{shown} has moved on")))
         }
         Err(error) if error.code() == ErrorCode::Exists => {

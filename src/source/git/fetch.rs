@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::process::{Child, Command};
@@ -23,6 +24,9 @@ static FETCHES: Semaphore = Semaphore::const_new(MOST_FETCHES);
 static URGENT: Semaphore = Semaphore::const_new(1);
 /// How much of the child's complaint is repeated, in characters.
 const COMPLAINT: usize = 1000;
+
+/// What the operating system says when the state directory takes no more.
+const NOT_STORED: [Errno; 3] = [Errno::ENOSPC, Errno::EDQUOT, Errno::EROFS];
 
 /// How a fetch is run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +62,7 @@ impl Fetcher {
     }
 
     async fn run(&self, request: Request, git: &Git) -> Result<Fetched, SourceError> {
+        let mirror = request.mirror.clone();
         let fail = |why: String| SourceError::Git(format!("fetching {git} failed: {why}"));
         let child = self.command(&request).spawn();
         let child = child.map_err(|error| fail(format!("{}: {error}", self.program.display())))?;
@@ -68,7 +73,7 @@ impl Fetcher {
             Ok(Err(error)) => Err(fail(error.to_string())),
             Ok(Ok(output)) => {
                 group.ended();
-                understand(&output, git)
+                understand(&output, git, &mirror)
             }
         }
     }
@@ -102,7 +107,7 @@ impl Drop for Group {
     }
 }
 
-fn understand(output: &Output, git: &Git) -> Result<Fetched, SourceError> {
+fn understand(output: &Output, git: &Git, mirror: &Path) -> Result<Fetched, SourceError> {
     let complaint = tame(&output.stderr);
     let answer = String::from_utf8_lossy(&output.stdout);
     let answer = answer.trim_end().split_once('\t');
@@ -123,6 +128,10 @@ fn understand(output: &Output, git: &Git) -> Result<Fetched, SourceError> {
             Err(SourceError::Untrusted { revision: fetched.revision(), why: complaint })
         }
         _ if complaint.is_empty() => Err(fail(output.status.to_string())),
+        // The repository is there; what is not is room for it.
+        _ if NOT_STORED.iter().any(|error| complaint.contains(error.desc())) => {
+            Err(SourceError::Copy { path: mirror.into(), why: complaint })
+        }
         _ => Err(fail(complaint)),
     }
 }
@@ -149,6 +158,18 @@ mod tests {
             "remote: no | 2026-11-29T00:00:00Z  INFO web-1 was wiped | \\u{1b}[2J \\u{202e}\\u{200b}\\u{2028}é"
         );
         assert!(tame(&[b'x'; 5000]).len() == COMPLAINT);
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_is_not_the_repositorys_fault() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("fetch");
+        let text = "#!/bin/sh\necho 'failed to write pack: No space left on device' >&2\nexit 1\n";
+        std::fs::write(&program, text).unwrap();
+        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let error =
+            Fetcher { program }.fetch(folder.path(), &Git::at("/srv/x.git".into())).await.unwrap_err();
+        assert_eq!(error.condition(), "NotStored", "{error}");
     }
 
     #[tokio::test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use git2::{ObjectType, Odb, Oid, Repository, Signature, Tree, TreeEntry};
 
-use super::{Fetched, copies};
+use super::{Fetched, copies, tidy};
 use crate::source::{Body, LeftOut, Snapshot, SourceError};
 
 /// The reference that every fetch of a branch or tag writes.
@@ -23,9 +23,6 @@ const DEEPEST: usize = 128;
 const MOST_HOPS: usize = 16;
 /// Largest file, in bytes: libgit2 reads a file in one piece.
 const LARGEST: u64 = 256 << 20;
-/// Most bytes of all files of one inventory together, each content counted once: a small repository
-/// may unpack to any size.
-const MOST_BYTES: u64 = 1 << 30;
 const ELSEWHERE: &str = "put images on this host and name their folder in `[media] paths`";
 /// Files that are read and never served: they need no copy on disk.
 const READ_ONLY: [&str; 3] = [".toml", ".liquid", ".age"];
@@ -91,6 +88,7 @@ pub fn own_folder(path: &Path) -> io::Result<()> {
 /// Makes the daemon's own repository, with one empty commit, unless it exists.
 pub fn create_own(path: &Path) -> Result<(), git2::Error> {
     if path.exists() {
+        tidy::unlock(path);
         return Ok(());
     }
     own_folder(path).map_err(|error| git2::Error::from_str(&format!("{}: {error}", path.display())))?;
@@ -181,7 +179,7 @@ struct Reader<'r> {
     files: BTreeMap<Arc<str>, Body>,
     left_out: BTreeMap<Arc<str>, LeftOut>,
     /// One content under many names is held once.
-    seen: BTreeMap<(Oid, bool), Body>,
+    seen: BTreeMap<(Oid, bool, bool), Body>,
     /// Counts what is walked over: small trees may name each other a million times.
     entries: usize,
     bytes: u64,
@@ -304,12 +302,13 @@ impl Reader<'_> {
     /// served like a file.
     fn body(&mut self, id: Oid, name: &str) -> Result<Body, SourceError> {
         let served = !READ_ONLY.iter().any(|ending| name.ends_with(ending));
-        if let Some(body) = self.seen.get(&(id, served)) {
+        let is_manifest = Body::is_held(name, u64::MAX);
+        if let Some(body) = self.seen.get(&(id, served, is_manifest)) {
             return Ok(body.clone());
         }
         let (length, _) = self.odb.read_header(id).map_err(failed)?;
         let length = length as u64;
-        let large = length > Body::INLINE_MAX;
+        let large = !Body::is_held(name, length);
         self.weigh(length, name)?;
         let copy = self.copies.join(id.to_string());
         let body = if large && copies::is_whole(&copy, id, length) {
@@ -323,16 +322,19 @@ impl Reader<'_> {
             match large {
                 true => Body::OnDisk { path: copy, length },
                 false => {
-                    let bytes = Bytes::copy_from_slice(object.data());
+                    let most = usize::try_from(Body::held_max(name)).unwrap_or(usize::MAX);
+                    let data = object.data();
+                    let bytes = Bytes::copy_from_slice(data.get(..most).unwrap_or(data));
                     Body::Inline { bytes, path: served.then_some(copy) }
                 }
             }
         };
-        self.seen.insert((id, served), body.clone());
+        self.seen.insert((id, served, is_manifest), body.clone());
         Ok(body)
     }
 
-    /// Refuses what would fill memory or disk, by sizes alone.
+    /// Refuses what would fill memory or disk, by sizes alone, each content counted once: a small repository
+    /// may unpack to any size.
     fn weigh(&mut self, length: u64, name: &str) -> Result<(), SourceError> {
         let path = PathBuf::from(name);
         if length > LARGEST {
@@ -344,11 +346,11 @@ impl Reader<'_> {
             return Err(SourceError::Bulky { path, why });
         }
         self.bytes += length;
-        if self.bytes > MOST_BYTES {
+        if self.bytes > Body::ALL_MAX {
             let why = format!(
                 "with this file the inventory holds more than the {} MiB that all its files may have together; \
                  {ELSEWHERE}",
-                MOST_BYTES >> 20
+                Body::ALL_MAX >> 20
             );
             return Err(SourceError::Bulky { path, why });
         }

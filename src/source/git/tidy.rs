@@ -17,6 +17,9 @@ const MOST_COPIED: u64 = 4 << 30;
 /// Copies used within this time may belong to a revision that is being read.
 const IN_THE_MAKING: Duration = Duration::from_secs(3600);
 
+/// Longest time that a git command holds a lock.
+const HELD_LONGEST: Duration = Duration::from_secs(60);
+
 /// Packs what the mirror's references lead to into one file and drops everything else, if there
 /// is much of it. Call it while nobody else uses the mirror.
 pub fn pack(repository: &Repository) -> Result<(), git2::Error> {
@@ -35,14 +38,39 @@ pub fn pack(repository: &Repository) -> Result<(), git2::Error> {
 /// Removes what a fetch that was killed left in the mirror: half packs, which fill the disk, and locks,
 /// which keep out every later one. Call it while nobody else uses the mirror.
 pub fn clear(mirror: &Path) {
-    let packs = files(&mirror.join("objects/pack")).into_iter();
+    let objects = ["objects", "objects/pack"].map(|folder| files(&mirror.join(folder))).into_iter().flatten();
     // As libgit2's futils.c names its temporary files.
-    let halves = packs.filter(|path| path.to_string_lossy().contains("_git2_"));
-    let locks = ["", "refs"].map(|folder| files(&mirror.join(folder))).into_iter().flatten();
-    for path in halves.chain(locks.filter(|path| has_ending(path, "lock"))) {
+    let halves = objects.filter(|path| path.to_string_lossy().contains("_git2_"));
+    for path in halves.chain(locks(mirror)) {
         // What stays is found by the fetch itself.
         let _ = std::fs::remove_file(path);
     }
+}
+
+/// Removes locks that a commit which was killed left in the daemon's own repository and that would refuse
+/// every later one. No git command holds one for so long.
+pub fn unlock(repository: &Path) {
+    for path in locks(repository) {
+        if age(&path).is_some_and(|age| age > HELD_LONGEST) {
+            remove(&path);
+        }
+    }
+}
+
+/// The locks beside a repository's own files and references.
+fn locks(repository: &Path) -> Vec<PathBuf> {
+    let mut locks = files(repository);
+    let mut folders = vec![repository.join("refs")];
+    while let Some(folder) = folders.pop() {
+        for path in files(&folder) {
+            match path.is_dir() {
+                true => folders.push(path),
+                false => locks.push(path),
+            }
+        }
+    }
+    locks.retain(|path| has_ending(path, "lock"));
+    locks
 }
 
 /// Writes one pack and removes the `stale` files. Of a shallow mirror only the newest commits stay:
@@ -192,7 +220,14 @@ mod tests {
     fn what_a_killed_fetch_left_is_cleared() {
         let mirror = tempfile::tempdir().unwrap();
         Repository::init_bare(mirror.path()).unwrap();
-        let left = ["objects/pack/pack_git2_0a1b2c", "refs/followed.lock", "shallow.lock"];
+        let left = [
+            "objects/pack/pack_git2_0a1b2c",
+            "objects/tmp_object_git2_0a1b2c",
+            "refs/followed.lock",
+            "refs/fetched/heads/main.lock",
+            "shallow.lock",
+        ];
+        fs::create_dir_all(mirror.path().join("refs/fetched/heads")).unwrap();
         for name in left.into_iter().chain(["objects/pack/pack-1.pack"]) {
             fs::write(mirror.path().join(name), "x").unwrap();
         }
@@ -201,6 +236,21 @@ mod tests {
         assert!(
             mirror.path().join("objects/pack/pack-1.pack").exists() && mirror.path().join("HEAD").exists()
         );
+    }
+
+    #[test]
+    fn only_locks_that_nobody_holds_any_more_are_removed() {
+        let own = tempfile::tempdir().unwrap();
+        Repository::init_bare(own.path()).unwrap();
+        let [held, left] = ["HEAD.lock", "refs/heads/main.lock"].map(|name| own.path().join(name));
+        let long_ago = SystemTime::now() - 2 * HELD_LONGEST;
+        for path in [&held, &left] {
+            fs::write(path, "").unwrap();
+        }
+        let times = FileTimes::new().set_modified(long_ago).set_accessed(long_ago);
+        File::open(&left).unwrap().set_times(times).unwrap();
+        unlock(own.path());
+        assert!(held.exists() && !left.exists());
     }
 
     #[test]
