@@ -16,6 +16,8 @@ use crate::model::hex;
 
 /// How many revisions are kept.
 const KEPT_MAX: usize = 5;
+/// Most bytes of all of them; the newest is kept in any case.
+const BYTES_MAX: u64 = 256 << 20;
 
 /// A folder of revisions.
 #[derive(Clone, Debug)]
@@ -80,9 +82,19 @@ impl History {
         let number = pages.last().map_or(1, |last| last + 1);
         super::directory::put(&self.path(number), &super::record::write(&page))?;
         *newest = Newest { number: Some(number), revision: Some(kept.revision.clone()) };
-        let excess = (pages.len() + 1).saturating_sub(KEPT_MAX);
-        for old in pages.iter().take(excess) {
-            std::fs::remove_file(self.path(*old))?;
+        self.trim(&pages, number, BYTES_MAX)
+    }
+
+    /// Forgets of the `earlier` pages the oldest while there are too many beside the newest one, or all
+    /// together are larger than `room` bytes.
+    fn trim(&self, earlier: &[u64], newest: u64, room: u64) -> io::Result<()> {
+        let length = |number: u64| std::fs::metadata(self.path(number)).map_or(0, |found| found.len());
+        let mut used = length(newest);
+        for (later, number) in (1..).zip(earlier.iter().rev()) {
+            used += length(*number);
+            if later >= KEPT_MAX || used > room {
+                std::fs::remove_file(self.path(*number))?;
+            }
         }
         Ok(())
     }
@@ -159,6 +171,12 @@ mod tests {
         assert_eq!(history.all().len(), KEPT_MAX);
         assert!(history.find("5abcde").is_some() && history.find("main@sha1:5abcdef").is_some());
         assert!(history.find("5ab").is_none() && history.find("1abcdef").is_none());
+        let pages = history.pages();
+        let length = std::fs::metadata(history.path(8)).unwrap().len();
+        history.trim(&pages[..4], 8, 3 * length).unwrap();
+        assert_eq!(history.pages(), [6, 7, 8], "of large ones fewer are kept");
+        history.trim(&pages[2..4], 8, 0).unwrap();
+        assert_eq!(history.pages(), [8], "the newest in any case");
     }
 
     /// A kernel of a megabyte was four megabytes of numbers, written anew with each revision.
