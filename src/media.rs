@@ -19,5 +19,5 @@ pub mod verify;
 pub use index::{Entry, Index};
 pub use library::{Library, MediaError};
 pub use patient::Patient;
-pub use seen::Seen;
+pub use seen::{Seen, Sight};
 pub use shelf::Shelf;

@@ -11,7 +11,7 @@ use super::keeper::Keeper;
 use crate::media::{Entry, loaders};
 
 /// Time between two looks.
-const PAUSE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(600);
 
 type Found = BTreeMap<Box<str>, Entry>;
 

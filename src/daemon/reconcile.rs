@@ -36,10 +36,14 @@ use crate::table::{Secrets, Table};
 use control::Control;
 pub(super) use load::PATIENCE;
 use outside::{Changed, Outside};
+use show::Lack;
 use waiting::Waiting;
 
 /// How often what is still being read is asked for.
 const BUSY: Duration = Duration::from_secs(2);
+/// How often what could not be read is tried again: a disk or a file server may be in order again
+/// though nothing shows it.
+const FAILED: Duration = Duration::from_secs(10);
 /// The folder of the state directory that holds the files of trees that were sent.
 pub const POSTED: &str = "posted";
 
@@ -73,7 +77,9 @@ pub struct Reconciler {
     /// By source, what was found outside it when its last revision was tried.
     tries: Mutex<BTreeMap<Name, (Arc<str>, Arc<Seen>)>>,
     /// Sources of which something that is served is missing.
-    degraded: Mutex<BTreeSet<Name>>,
+    degraded: Mutex<BTreeMap<Name, Lack>>,
+    /// The daemon's state directory.
+    state: PathBuf,
 }
 
 /// Sources that a verb wrote to: what they tell next may be older than what is served.
@@ -145,6 +151,7 @@ impl Reconciler {
             parts: Mutex::new(parts),
             sources,
             history: History::new(&state),
+            state: state.clone(),
             posted: state.join(POSTED).into(),
             waiting: Mutex::default(),
             control: Mutex::new(control),
@@ -214,6 +221,7 @@ impl Reconciler {
     pub async fn run(self: Arc<Self>, mut updates: mpsc::Receiver<(Name, Update)>) {
         let mut outside = Outside::new();
         let mut storage = self.keeper.storage();
+        let (mut busy, mut failed) = (every(BUSY), every(FAILED));
         loop {
             let ends = lock(&self.control).ends();
             let left = ends.map(|ends| Duration::from_millis(ends.since(now()).0 + 1));
@@ -233,8 +241,9 @@ impl Reconciler {
                         self.attempt_unstored().await;
                     }
                 }
-                changed = outside.changed(|| self.watched()) => self.look_again(&changed).await,
-                () = tokio::time::sleep(BUSY), if self.is_busy() => self.look_again(&Changed::new()).await,
+                changed = outside.changed(|| self.watched()) => self.look_again(&changed, false).await,
+                _ = busy.tick(), if self.is_busy() => self.look_again(&Changed::new(), false).await,
+                _ = failed.tick(), if self.has_failures() => self.look_again(&Changed::new(), true).await,
             }
         }
     }
@@ -279,10 +288,10 @@ impl Reconciler {
         if kept.environment != self.environment {
             lock(&self.parts).unsettle();
         }
-        // A kernel that lies where the source was may be gone with it; addresses and answers are not.
-        let seen = Arc::new(Seen::default());
-        let loaded = self.load_seen(kept.clone(), None, Media::Lenient, &seen).await;
-        self.serves(kept.clone(), Some(seen));
+        // A kernel that lies where the source was may be gone with it, and the key's disk be late;
+        // addresses and all other answers are there. What is missing is shown by the next look.
+        let loaded = self.load_seen(kept.clone(), None, Media::Lenient, &Arc::default()).await;
+        self.serves(kept.clone(), None);
         let adopted = match loaded {
             Ok(ready) => {
                 let proposed = self.propose(ready, None, Consent::default(), None).await;
@@ -470,6 +479,13 @@ impl Reconciler {
             |missing: Vec<Name>| format!("nothing moves before these were read: {}", listed(&missing));
         put_together.map(|kept| self.here(kept)).map_err(missing)
     }
+}
+
+/// A clock whose ticks are that far apart at least, however busy its owner is.
+fn every(period: Duration) -> tokio::time::Interval {
+    let mut clock = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
+    clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    clock
 }
 
 fn listed(names: &[Name]) -> String {

@@ -15,16 +15,16 @@ use crate::table::Secrets;
 /// Longest identity file, in bytes.
 const LARGEST_KEY: u64 = 1 << 20;
 
-/// Decrypts every secret that the revision names; on failure says of each which file, and why.
+/// Decrypts the secrets that the revision names; of each that can't be it says which file, and why.
 /// The identity file is read again each time, so that a new key needs no restart; `read` does that.
 pub fn decrypt(
     desired: &Desired,
     files: &BTreeMap<Arc<str>, Bytes>,
     identity: Option<&Path>,
     read: impl FnOnce(&Path) -> Result<Identity, MediaError>,
-) -> Result<Secrets, String> {
+) -> (Secrets, Vec<String>) {
     if desired.secrets.is_empty() {
-        return Ok(Secrets::default());
+        return Default::default();
     }
     let keys = match identity {
         Some(path) => read(path)
@@ -46,7 +46,7 @@ pub fn decrypt(
             Err(why) => failures.push(format!("{path} can't be decrypted: {why}")),
         }
     }
-    if failures.is_empty() { Ok(Secrets::Known(texts)) } else { Err(failures.join("\n")) }
+    (Secrets::Known(texts), failures)
 }
 
 /// The file at `path`, in whichever source it is.
@@ -91,23 +91,26 @@ mod tests {
         let mut files = BTreeMap::from([("secrets/a.age".into(), sealed(&ours))]);
         let mut desired = Desired { secrets: ["a".parse().unwrap()].into(), ..Desired::default() };
 
-        let secrets = decrypt(&desired, &files, Some(&identity), read).unwrap();
+        let (secrets, failures) = decrypt(&desired, &files, Some(&identity), read);
+        assert!(failures.is_empty(), "{failures:?}");
         assert_eq!(secrets.get("a").as_deref(), Some("hunter2"));
         assert!(!format!("{secrets:?}").contains("hunter2"));
 
         files.insert("secrets/b.age".into(), sealed(&other));
         files.insert("secrets/c.age".into(), sealed(&ours).slice(..300));
         desired.secrets.extend(["b", "c"].map(|name| name.parse().unwrap()));
-        let failure = decrypt(&desired, &files, Some(&identity), read).unwrap_err();
+        let (secrets, failures) = decrypt(&desired, &files, Some(&identity), read);
+        assert_eq!(secrets.get("a").as_deref(), Some("hunter2"), "the others are known");
+        let failure = failures.join("\n");
         assert!(
             failure.starts_with("secrets/b.age can't be decrypted: it is not encrypted to this host's key\n")
         );
         assert!(failure.contains("secrets/c.age can't be decrypted: this age file is damaged"), "{failure}");
         assert!(!failure.contains("hunter2"));
 
-        let failure = decrypt(&desired, &files, None, read).unwrap_err();
+        let failure = decrypt(&desired, &files, None, read).1.join("\n");
         assert!(failure.contains("no key is configured"), "{failure}");
-        let failure = decrypt(&desired, &files, Some(&folder.path().join("gone")), read).unwrap_err();
+        let failure = decrypt(&desired, &files, Some(&folder.path().join("gone")), read).1.join("\n");
         assert!(failure.contains("gone: no such file"), "{failure}");
     }
 }

@@ -5,6 +5,9 @@ use std::fs::Metadata;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::unistd::{AccessFlags, faccessat};
+
 use super::{Entry, Index, MediaError, identity, lfs, regular};
 use crate::model::Extent;
 
@@ -41,7 +44,8 @@ pub(super) fn open_noting(root: &Path, note: &dyn Fn(&Path, &Metadata)) -> Resul
 
 /// A single file, whole.
 pub fn file(path: &Path) -> Result<Entry, MediaError> {
-    let metadata = regular::stat(path)?;
+    // Opened, for what can't be read is no file to serve.
+    let (_, metadata) = regular::open(path)?;
     if lfs::is_pointer(path, metadata.len()) {
         return Err(MediaError::Io { path: path.into(), why: lfs::WHY.into() });
     }
@@ -87,9 +91,20 @@ impl Walk<'_> {
         if metadata.is_symlink() {
             self.link(path, inside);
         } else if metadata.is_file() {
-            self.index.files.insert(inside.into(), whole(path, &metadata));
+            self.put(path, &metadata, inside);
         }
         Ok(metadata.is_dir())
+    }
+
+    /// Enters a file; one that can't be read is no file to serve.
+    fn put(&mut self, path: &Path, metadata: &Metadata, inside: &str) {
+        match faccessat(AT_FDCWD, path, AccessFlags::R_OK, AtFlags::AT_EACCESS) {
+            Ok(()) => drop(self.index.files.insert(inside.into(), whole(path, metadata))),
+            Err(error) => {
+                let why = format!("it can't be read: {}", std::io::Error::from(error));
+                self.index.refused.insert(inside.into(), why.into());
+            }
+        }
     }
 
     /// A link that leads nowhere or in a circle is left out, as `cat` would leave it.
@@ -101,7 +116,7 @@ impl Walk<'_> {
         };
         let Ok(metadata) = std::fs::metadata(&target) else { return };
         if metadata.is_file() {
-            self.index.files.insert(inside.into(), whole(&target, &metadata));
+            self.put(&target, &metadata, inside);
         } else if metadata.is_dir() {
             self.index.links.insert(inside.into(), relative.to_string_lossy().into());
         }
@@ -110,9 +125,34 @@ impl Walk<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
+
+    #[test]
+    fn what_can_not_be_read_is_no_file_to_serve() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("k");
+        std::fs::write(&path, "12345").unwrap();
+        let allow =
+            |path: &Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+        allow(folder.path(), 0o755);
+        let as_nobody = || {
+            // SAFETY: changes what this thread may open, and nothing else.
+            let before = unsafe { libc::setfsuid(65_534) };
+            let found = (file(&path), open(folder.path()).unwrap());
+            // SAFETY: as above.
+            unsafe { libc::setfsuid(before.unsigned_abs()) };
+            found
+        };
+        allow(&path, 0);
+        let (alone, tree) = as_nobody();
+        assert!(matches!(alone, Err(MediaError::Io { why, .. }) if why.contains("Permission denied")));
+        assert!(tree.lookup("k").is_none() && tree.refusal("k").unwrap().contains("Permission denied"));
+        allow(&path, 0o644);
+        let (alone, tree) = as_nobody();
+        assert_eq!((alone.unwrap().len(), tree.lookup("k").map(Entry::len)), (5, Some(5)));
+    }
 
     #[test]
     fn lists_files_and_inner_links_and_refuses_outer_ones() {

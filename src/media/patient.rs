@@ -66,8 +66,8 @@ impl Patient {
     }
 
     fn noted<T>(&self, answer: Result<T, MediaError>) -> Result<T, MediaError> {
-        if let Err(MediaError::Busy { path, why }) = &answer {
-            self.seen.note_busy(path, why);
+        if let Err(error) = &answer {
+            self.seen.note_error(error);
         }
         answer
     }

@@ -1,41 +1,93 @@
 //! What a look-up of media found on this host's disks, so that it can be noticed when something there
 //! has changed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::identity;
+use super::{MediaError, identity};
 use crate::model::content::FileId;
 
 /// Most paths that are remembered. Of a directory with more files only the first are: those that
 /// are served are noticed in any case when they are read.
 const MOST: usize = 100_000;
 
-/// Paths that decided what was found, with the identity of what was there; `None` for nothing.
+/// How a file looks from outside. Whatever happens to it makes this another one: other bytes, other
+/// permissions, and other bytes of the same length under the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Sight {
+    pub id: FileId,
+    /// When anything about the file was changed last (`st_ctime` of `stat(2)`), in nanoseconds since the
+    /// epoch; 0 for what is known by its content.
+    pub changed: i128,
+}
+
+impl Sight {
+    /// How the file at `path` looks, which `metadata` describes.
+    pub fn of(path: &Path, metadata: &Metadata) -> Sight {
+        let id = identity::at(path, metadata);
+        let changed = i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec());
+        Sight { id, changed: if id.changed_at().is_some() { changed } else { 0 } }
+    }
+
+    /// How what is at `path` looks now, links followed; `None` if nothing is there or it can't be looked at.
+    pub fn at(path: &Path) -> Option<Sight> {
+        std::fs::metadata(path).ok().map(|metadata| Sight::of(path, &metadata))
+    }
+}
+
+/// Paths that decided what was found, with what was there; `None` for nothing.
 #[derive(Debug, Default)]
 pub struct Seen {
-    paths: Mutex<BTreeMap<PathBuf, Option<FileId>>>,
+    paths: Mutex<BTreeMap<PathBuf, Option<Sight>>>,
     /// What is still being read, and how far that is.
     busy: Mutex<BTreeMap<PathBuf, String>>,
+    /// What could not be read, which may be over before anything shows from outside.
+    failed: Mutex<BTreeSet<PathBuf>>,
+    /// What was read and holds other bytes than those that are asked for.
+    refuted: Mutex<BTreeSet<PathBuf>>,
 }
 
 impl Seen {
     /// Looks at `path`, links followed, and remembers what is there.
     pub fn look(&self, path: &Path) {
-        self.note(path, identity_of(path));
+        self.note(path, Sight::at(path));
     }
 
     /// Remembers what was found at `path`.
-    pub fn note(&self, path: &Path, found: Option<FileId>) {
+    pub fn note(&self, path: &Path, found: Option<Sight>) {
         let mut paths = lock(&self.paths);
         if paths.len() < MOST {
             paths.insert(path.to_path_buf(), found);
         }
     }
 
-    pub(super) fn note_busy(&self, path: &Path, why: &str) {
-        lock(&self.busy).insert(path.to_path_buf(), why.to_owned());
+    /// Notes what an error tells.
+    pub(super) fn note_error(&self, error: &MediaError) {
+        match error {
+            MediaError::Busy { path, why } => {
+                lock(&self.busy).insert(path.clone(), why.clone());
+            }
+            MediaError::Io { path, .. } => {
+                lock(&self.failed).insert(path.clone());
+            }
+            MediaError::Checksum { path, .. } => {
+                lock(&self.refuted).insert(path.clone());
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether something could not be read.
+    pub fn has_failures(&self) -> bool {
+        !lock(&self.failed).is_empty()
+    }
+
+    /// Whether the file at `path` holds other bytes than those that are asked for.
+    pub fn is_refuted(&self, path: &Path) -> bool {
+        lock(&self.refuted).contains(path)
     }
 
     /// What was not found out because it takes long: path, and how far it is.
@@ -44,7 +96,7 @@ impl Seen {
     }
 
     /// The paths with what was found there.
-    pub fn paths(&self) -> Vec<(PathBuf, Option<FileId>)> {
+    pub fn paths(&self) -> Vec<(PathBuf, Option<Sight>)> {
         lock(&self.paths).iter().map(|(path, found)| (path.clone(), *found)).collect()
     }
 
@@ -54,11 +106,6 @@ impl Seen {
         lock(&self.paths).extend(paths);
         lock(&self.busy).extend(busy);
     }
-}
-
-/// What is at `path` now, links followed; `None` if nothing is there or it can't be looked at.
-pub fn identity_of(path: &Path) -> Option<FileId> {
-    std::fs::metadata(path).ok().map(|metadata| identity::of(&metadata))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

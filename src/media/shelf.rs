@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use super::patient::Jobs;
 use super::verify::Verifier;
-use super::{Entry, Index, Library, MediaError, Seen, directory, identity, image, lfs, regular};
+use super::{Entry, Index, Library, MediaError, Seen, Sight, directory, identity, image, lfs, regular};
 use crate::model::content::FileId;
 
 /// Looks for images and files in the inventory, then in each media directory. Indexes are kept
@@ -32,7 +32,7 @@ struct Indexes {
 
 #[derive(Debug)]
 struct Known {
-    id: FileId,
+    sight: Sight,
     index: Arc<Index>,
 }
 
@@ -203,12 +203,12 @@ impl Shelf {
         let metadata = regular::stat(&path)?;
         // Of a file elsewhere that is no image nothing is said, not even its digest.
         if elsewhere {
-            self.indexes.get(&path, identity::at(&path, &metadata))?;
+            self.indexes.get(&path, Sight::of(&path, &metadata))?;
         }
         if let Some(expected) = sha256 {
             self.indexes.verifier.verify_watched(&path, expected, goes_on)?;
         }
-        let index = self.indexes.get(&path, identity::at(&path, &metadata));
+        let index = self.indexes.get(&path, Sight::of(&path, &metadata));
         if copied { in_git(index) } else { index }
     }
 
@@ -218,7 +218,7 @@ impl Shelf {
             Some(seen) => {
                 let note = |path: &Path, metadata: &Metadata| match metadata.is_symlink() {
                     true => seen.look(path),
-                    false => seen.note(path, Some(identity::of(metadata))),
+                    false => seen.note(path, Some(Sight::of(path, metadata))),
                 };
                 directory::open_noting(path, &note)
             }
@@ -260,17 +260,17 @@ const NOT_SHELVED: &str = "it lies outside the inventory and the media directori
 
 impl Indexes {
     /// One reader per image: who comes second waits for the first one's result.
-    fn get(&self, path: &Path, id: FileId) -> Result<Arc<Index>, MediaError> {
+    fn get(&self, path: &Path, sight: Sight) -> Result<Arc<Index>, MediaError> {
         let slot = {
             let mut slots = self.slots.lock().unwrap_or_else(|poison| poison.into_inner());
             slots.entry(path.to_path_buf()).or_default().clone()
         };
         let mut known = slot.lock().unwrap_or_else(|poison| poison.into_inner());
-        if let Some(known) = known.as_ref().filter(|known| known.id == id) {
+        if let Some(known) = known.as_ref().filter(|known| known.sight == sight) {
             return Ok(known.index.clone());
         }
         let index = Arc::new(image::open(path)?);
-        *known = Some(Known { id, index: index.clone() });
+        *known = Some(Known { sight, index: index.clone() });
         Ok(index)
     }
 }

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use sha2::{Digest, Sha256};
 
-use super::{MediaError, identity, regular};
+use super::{MediaError, Sight, identity, regular};
 use crate::model::content::FileId;
 use crate::model::hex;
 
@@ -22,7 +22,7 @@ type GoesOn<'a> = dyn Fn(u64, u64) -> bool + 'a;
 #[derive(Debug, Default)]
 pub struct Verifier {
     directory: Option<PathBuf>,
-    known: Mutex<HashMap<FileId, String>>,
+    known: Mutex<HashMap<Sight, String>>,
 }
 
 impl Verifier {
@@ -63,11 +63,11 @@ impl Verifier {
 
     /// The digest, and whether it comes from a note on disk.
     fn digest_watched(&self, path: &Path, goes_on: &GoesOn<'_>) -> Result<(String, bool), MediaError> {
-        let id = identity::at(path, &regular::stat(path)?);
-        if let Some(digest) = self.lock().get(&id) {
+        let sight = Sight::of(path, &regular::stat(path)?);
+        if let Some(digest) = self.lock().get(&sight) {
             return Ok((digest.clone(), false));
         }
-        match self.noted(id) {
+        match self.noted(sight) {
             Some(digest) => Ok((digest, true)),
             None => Ok((self.computed(path, goes_on)?, false)),
         }
@@ -76,38 +76,44 @@ impl Verifier {
     fn computed(&self, path: &Path, goes_on: &GoesOn<'_>) -> Result<String, MediaError> {
         let fail = |error: io::Error| identity::failed(path, &error);
         let (mut file, metadata) = regular::open(path)?;
-        let id = identity::at(path, &metadata);
+        let before = Sight::of(path, &metadata);
         let digest = sha256(&mut file, metadata.len(), goes_on).map_err(fail)?;
-        let after = identity::at(path, &file.metadata().map_err(fail)?);
-        if after != id {
+        let after = Sight::of(path, &file.metadata().map_err(fail)?);
+        if after != before {
             return Err(MediaError::Io {
                 path: path.into(),
                 why: "it changed while it was being read".into(),
             });
         }
-        self.remember(id, &digest);
+        self.remember(after, &digest);
         Ok(digest)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<FileId, String>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Sight, String>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn noted(&self, id: FileId) -> Option<String> {
-        let text = std::fs::read_to_string(self.place(id)?).ok()?;
-        let digest = text.trim().to_owned();
+    /// What was noted for the file, unless something happened to it since.
+    fn noted(&self, sight: Sight) -> Option<String> {
+        let text = std::fs::read_to_string(self.place(sight.id)?).ok()?;
+        let mut words = text.split_whitespace();
+        let digest = words.next()?.to_owned();
+        // Earlier versions noted no time.
+        if words.next().is_some_and(|changed| changed.parse() != Ok(sight.changed)) {
+            return None;
+        }
         (digest.len() == 64 && digest.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(digest)
     }
 
     /// Not being able to write the note costs time at the next start and nothing else.
-    fn remember(&self, id: FileId, digest: &str) {
-        self.lock().insert(id, digest.to_owned());
-        let Some(place) = self.place(id) else { return };
+    fn remember(&self, sight: Sight, digest: &str) {
+        self.lock().insert(sight, digest.to_owned());
+        let Some(place) = self.place(sight.id) else { return };
         let draft = place.with_extension(format!("{}.new", std::process::id()));
         let written = place
             .parent()
             .map_or(Ok(()), |folder| DirBuilder::new().recursive(true).mode(0o700).create(folder))
-            .and_then(|()| std::fs::write(&draft, format!("{digest}\n")))
+            .and_then(|()| std::fs::write(&draft, format!("{digest} {}\n", sight.changed)))
             .and_then(|()| std::fs::rename(&draft, &place));
         if let Err(error) = written {
             tracing::warn!(path = %place.display(), %error, "an image's digest could not be noted");
@@ -162,7 +168,14 @@ mod tests {
         assert_eq!(first.digest(&path).unwrap(), ABC, "memory comes before disk");
         Verifier::new(Some(cache.clone())).verify(&path, ABC).expect("no damaged note refuses an image");
         let mended = std::fs::read_to_string(&note).unwrap();
-        assert_eq!(mended.trim(), ABC, "it is written anew");
+        assert!(mended.starts_with(ABC), "it is written anew");
+        let changed = Sight::at(&path).unwrap().changed;
+        std::fs::write(&note, format!("{} {}", "0".repeat(64), changed + 1)).unwrap();
+        assert_eq!(
+            Verifier::new(Some(cache.clone())).digest(&path).unwrap(),
+            ABC,
+            "something happened since"
+        );
         std::fs::write(&note, "rubbish").unwrap();
         assert_eq!(Verifier::new(Some(cache)).digest(&path).unwrap(), ABC, "a broken note is ignored");
     }

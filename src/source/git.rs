@@ -25,6 +25,7 @@ use tokio::sync::mpsc::Sender;
 pub use child::fetch_main;
 pub use commit::{Fault, Order};
 pub use commit::{SUBCOMMAND as WRITE, write_main};
+pub use copies::heal;
 pub use fetch::Fetcher;
 pub(super) use fetch::{Group, tame};
 pub use request::Request;

@@ -10,15 +10,15 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 use tokio::sync::mpsc;
-use voldemort::api::types::SourceStatus;
+use voldemort::api::types::{Order, SourceStatus};
 use voldemort::config::Write;
 use voldemort::daemon::keeper::Keeper;
 use voldemort::daemon::reconcile::{Follow, Followed, Reconciler};
-use voldemort::media::{Shelf, identity};
+use voldemort::media::{Shelf, Sight, identity};
 use voldemort::model::{Content, Inventory, Name, Span};
 use voldemort::secret::{Key, Recipients, seal};
 use voldemort::source::{Handle, SourceConfig, spawn};
-use voldemort::store::Store;
+use voldemort::store::{Saved, Store};
 use voldemort::table::Server;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -46,8 +46,23 @@ impl House {
         for (path, text) in files {
             fs::write(folder.path().join("inventory").join(path), text).unwrap();
         }
+        House::open(folder).await
+    }
+
+    /// A daemon that stopped here is started again.
+    async fn again(self) -> House {
+        let House { folder, keeper, reconciler, _handle } = self;
+        drop((reconciler, _handle));
+        keeper.close().await;
+        keeper.ended().await;
+        // Its state directory is locked until the last of its tasks is gone.
+        House::open(folder).await
+    }
+
+    async fn open(folder: TempDir) -> House {
         let state = folder.path().join("state");
-        let (store, saved) = Store::open(&state, || [7; 48]).unwrap();
+        let (store, mut saved) = opened(&state).await;
+        let kept = saved.kept.take();
         let (keeper, _) = Keeper::spawn(store, saved, Server::stand_in("10.0.10.1".parse().unwrap()));
         let place = SourceConfig {
             inventory: Inventory::Directory(folder.path().join("inventory")),
@@ -66,6 +81,9 @@ impl House {
         let shelf = Shelf::new(vec![folder.path().join("media")], Some(state.join("digests")));
         let identity = Some(folder.path().join("age.key"));
         let reconciler = Arc::new(Reconciler::new(keeper.clone(), shelf, Vec::new(), identity, follow));
+        if let Some(kept) = kept {
+            reconciler.restore(kept).await;
+        }
         let (updates, queue) = mpsc::channel(1);
         tokio::spawn(reconciler.clone().run(queue));
         let (out, mut found) = mpsc::channel(1);
@@ -114,6 +132,18 @@ impl House {
             return false;
         };
         *served == *path && fs::metadata(path).is_ok_and(|found| id == identity::of(&found))
+    }
+}
+
+/// As soon as the one before has let go of it.
+async fn opened(state: &Path) -> (Store, Saved) {
+    let start = std::time::Instant::now();
+    loop {
+        match Store::open(state, || [7; 48]) {
+            Ok(opened) => return opened,
+            Err(error) => assert!(start.elapsed() < PATIENCE, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -233,17 +263,121 @@ async fn a_large_image_holds_up_nothing() {
     house.condition("Ready").await;
 }
 
+/// Reproducible builds have one time for all, and some are of one length.
 #[tokio::test]
-async fn a_key_that_arrives_late_is_taken() {
+async fn other_bytes_of_the_same_length_and_time_are_noticed() {
+    let digest = "sha256 = 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'";
+    let iso = format!("iso = {{ file = 'x.iso', {digest} }}\nkernel = 'k'");
+    let house = House::new(&[("a.toml", &manifest(&iso))]).await;
+    let image = house.media("x.iso");
+    let then = SystemTime::now() - Duration::from_secs(3600);
+    let put = |text: &str| {
+        fs::write(&image, text).unwrap();
+        File::open(&image).unwrap().set_times(FileTimes::new().set_modified(then)).unwrap();
+    };
+    put("abd");
+    house.status("another digest", |status| status.reason.contains("not the image")).await;
+    put("abc");
+    house.status("the right digest", |status| status.reason.contains("neither an ISO 9660")).await;
+    put("abd");
+    house.status("another digest", |status| status.reason.contains("not the image")).await;
+}
+
+/// Permissions are no part of what a file is, and decide whether it can be served.
+#[test]
+fn permissions_that_change_are_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("vmlinuz");
+    fs::write(&path, "kernel").unwrap();
+    let before = Sight::at(&path).unwrap();
+    // The clock of a file system may tick a hundred times a second only.
+    let start = std::time::Instant::now();
+    while Sight::at(&path).unwrap() == before {
+        assert!(start.elapsed() < PATIENCE);
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+    }
+    assert_eq!(Sight::at(&path).unwrap().id, before.id);
+}
+
+/// What a source has to show for itself must not hide that something it serves is gone.
+#[tokio::test]
+async fn what_is_missing_shows_beside_everything_else() {
+    let good = manifest("kernel = 'vmlinuz'");
+    let house = House::new(&[("a.toml", &good)]).await;
+    let (kernel, away) = (house.media("vmlinuz"), house.media("away"));
+    fs::write(&kernel, "kernel").unwrap();
+    house.condition("Ready").await;
+    let written = |text: &str| fs::write(house.folder.path().join("inventory/a.toml"), text).unwrap();
+    let lacking = async |condition: &str| {
+        fs::rename(&kernel, &away).unwrap();
+        let both = |status: &SourceStatus| {
+            status.condition == condition && status.reason.contains("`vmlinuz` is not at hand")
+        };
+        let told = house.status(condition, both).await;
+        assert!(told.reason.contains("what is served lacks something"), "{}", told.reason);
+        fs::rename(&away, &kernel).unwrap();
+        let alone = |status: &SourceStatus| {
+            status.condition == condition && !status.reason.contains("lacks something")
+        };
+        house.status(condition, alone).await.reason
+    };
+    house.reconciler.order(Order::Suspend { reason: "racks".into(), seconds: None }).await.unwrap();
+    assert!(lacking("Suspended").await.contains("racks"));
+    house.reconciler.order(Order::Resume).await.unwrap();
+    house.condition("Ready").await;
+    written("rubbish = ");
+    house.condition("Invalid").await;
+    assert!(lacking("Invalid").await.contains("a.toml"));
+    written(&good);
+    house.condition("Ready").await;
+    fs::rename(&kernel, &away).unwrap();
+    house.condition("Invalid").await;
+    // Nothing but a start in between.
+    let house = house.again().await;
+    let told = house.condition("Invalid").await;
+    assert!(told.reason.contains("`vmlinuz` is not at hand"), "{}", told.reason);
+    assert_eq!(house.keeper.table().desired.deployments.len(), 1);
+    fs::rename(&away, &kernel).unwrap();
+    house.condition("Ready").await;
+    house.serves(&kernel).await;
+}
+
+/// `check` reads manifests of up to 16 MiB, and so does whoever serves them.
+#[tokio::test]
+async fn a_manifest_that_grows_keeps_its_machines() {
+    let house = House::new(&[("a.toml", &manifest("kernel = 'vmlinuz'"))]).await;
+    fs::write(house.media("vmlinuz"), "kernel").unwrap();
+    let first = house.condition("Ready").await;
+    let grown = |length: usize| {
+        let text = manifest("kernel = 'vmlinuz'");
+        fs::write(house.folder.path().join("inventory/a.toml"), text + &"# 456789\n".repeat(length / 9))
+            .unwrap();
+    };
+    grown(3 << 20);
+    let second = house.status("grown", |status| status.applied != first.applied).await;
+    assert_eq!((second.condition.as_str(), house.keeper.table().desired.deployments.len()), ("Ready", 1));
+    grown(17 << 20);
+    let refused = house.condition("Invalid").await;
+    assert!(refused.reason.contains("larger than 16 MiB"), "{}", refused.reason);
+    assert_eq!(house.keeper.table().desired.deployments.len(), 1);
+}
+
+/// An inventory with a secret, sealed for this key.
+fn with_secret(key: &Key) -> (String, Vec<u8>) {
     let text = format!(
         "{}[template.t]\nkind = 'plain'\nfile = 't.liquid'\n[template.t.vars]\nroot-hash = {{ type = 'secret' }}\n",
         manifest("kernel = 'vmlinuz'\ncmdline = ['x={{ answers_url }}']")
     );
     let text = text
         .replace("boot = 'b'\n", "boot = 'b'\ntemplate = 't'\nvars = { root-hash = { secret = 'root' } }\n");
-    let house = House::new(&[("a.toml", &text), ("t.liquid", "{{ root_hash }} {{ completed_url }}\n")]).await;
+    (text, seal(&Recipients::parse(&key.public()).0, "hunter2").unwrap())
+}
+
+#[tokio::test]
+async fn a_key_that_arrives_late_is_taken() {
     let key = Key::generate();
-    let sealed = seal(&Recipients::parse(&key.public()).0, "hunter2").unwrap();
+    let (text, sealed) = with_secret(&key);
+    let house = House::new(&[("a.toml", &text), ("t.liquid", "{{ root_hash }} {{ completed_url }}\n")]).await;
     fs::write(house.media("vmlinuz"), "kernel").unwrap();
     fs::write(house.folder.path().join("inventory/secrets/root.age"), sealed).unwrap();
     let missing = house.status("no key", |status| status.reason.contains("age.key")).await;
@@ -251,7 +385,22 @@ async fn a_key_that_arrives_late_is_taken() {
     fs::write(house.folder.path().join("age.key"), key.file()).unwrap();
     let ready = house.condition("Ready").await;
     assert_eq!(ready.reason, "");
-    assert_eq!(house.keeper.table().secrets.get("root").as_deref(), Some("hunter2"));
+    let known = |house: &House| house.keeper.table().secrets.get("root");
+    assert_eq!(known(&house).as_deref(), Some("hunter2"));
+    // It goes: what is in memory stays, and everybody can see what is missing.
+    let (path, away) = (house.folder.path().join("age.key"), house.folder.path().join("away.key"));
+    fs::rename(&path, &away).unwrap();
+    let gone = house.condition("Invalid").await;
+    assert!(gone.reason.contains("age.key"), "{}", gone.reason);
+    assert_eq!(known(&house).as_deref(), Some("hunter2"));
+    // A start without it serves everything that needs no secret.
+    let house = house.again().await;
+    let gone = house.condition("Invalid").await;
+    assert!(gone.reason.contains("age.key"), "{}", gone.reason);
+    assert_eq!((known(&house), house.keeper.table().desired.deployments.len()), (None, 1));
+    fs::rename(&away, &path).unwrap();
+    house.condition("Ready").await;
+    assert_eq!(known(&house).as_deref(), Some("hunter2"));
 }
 
 /// A link to a big disk is the natural way to a big image.

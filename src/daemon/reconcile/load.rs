@@ -12,6 +12,7 @@ use crate::desired::{Desired, Media, Options};
 use crate::manifest::Environment;
 use crate::media::{Library, Patient, Seen};
 use crate::model::Name;
+use crate::source;
 use crate::store::Kept;
 
 /// How long a load waits for disks and file servers, all files together: whatever takes longer is asked
@@ -22,6 +23,8 @@ pub(in crate::daemon) const PATIENCE: Duration = Duration::from_secs(3);
 #[derive(Clone)]
 pub(in crate::daemon) struct Terms {
     pub media: Media,
+    /// Secrets that can't be decrypted now are left out: what is served already goes on being served.
+    pub without_keys: bool,
     /// For a tree that was sent.
     pub sent: Option<Arc<Sent>>,
     /// What is looked at outside the sources is noted here.
@@ -30,7 +33,7 @@ pub(in crate::daemon) struct Terms {
 
 impl From<Media> for Terms {
     fn from(media: Media) -> Terms {
-        Terms { media, sent: None, seen: Arc::default() }
+        Terms { media, without_keys: false, sent: None, seen: Arc::default() }
     }
 }
 
@@ -52,7 +55,7 @@ impl Reconciler {
         moving: Option<&Name>,
         terms: Terms,
     ) -> Result<Ready, Invalid> {
-        let seen = terms.seen.clone();
+        let (seen, without_keys) = (terms.seen.clone(), terms.without_keys);
         let loaded = self.loaded(kept.clone(), moving, terms).await.map_err(Invalid)?;
         let identity = self.identity.clone();
         let patient = Patient::new(&self.shelf, seen.clone(), PATIENCE);
@@ -60,10 +63,14 @@ impl Reconciler {
             if loaded.errors() > 0 {
                 return Err(Invalid(loaded.report()));
             }
-            let secrets = secrets::decrypt(&loaded.desired, &kept.files, identity.as_deref(), |key| {
-                patient.read(key, secrets::read)
-            });
-            Ok(Ready { desired: loaded.desired, secrets: Arc::new(secrets.map_err(Invalid)?) })
+            let (secrets, failures) =
+                secrets::decrypt(&loaded.desired, &kept.files, identity.as_deref(), |key| {
+                    patient.read(key, secrets::read)
+                });
+            match failures.is_empty() || without_keys {
+                true => Ok(Ready { desired: loaded.desired, secrets: Arc::new(secrets) }),
+                false => Err(Invalid(failures.join("\n"))),
+            }
         };
         let ended = |error| Err(Invalid(format!("loading ended unexpectedly: {error}")));
         tokio::task::spawn_blocking(work).await.unwrap_or_else(ended)
@@ -116,10 +123,12 @@ impl Reconciler {
         if let Some(root) = kept.root.as_ref().filter(|root| self.is_source(root)) {
             shelf = shelf.with_directory(root.clone());
         }
-        let Terms { media, sent, seen } = terms;
+        let Terms { media, without_keys: _, sent, seen } = terms;
+        let place = source::git::place(&self.state);
         let (options, folder) = (Options { media, fallback: self.fallback.clone() }, self.posted.clone());
         let task = tokio::task::spawn_blocking(move || {
             let Kept { files, copies, .. } = &*kept;
+            source::git::heal(&place, copies.values());
             let patient = Patient::new(&shelf, seen.clone(), PATIENCE);
             let (shelf, folder, sent) = (&shelf, &*folder, sent.as_deref());
             let library = Posted { shelf, others: &patient, seen, files, copies, folder, sent };

@@ -1,5 +1,5 @@
 //! Everything outside the sources that decides what is served: images, loose files, the key. It is
-//! looked at every second, in a thread that a file system which does not answer can't take along.
+//! looked at twice a second, in a thread that a file system which does not answer can't take along.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -9,21 +9,22 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::media::seen::identity_of;
-use crate::model::content::FileId;
+use crate::media::Sight;
 
 /// Shortest time between two looks, and how much of the time they may take: one part in so many.
-const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(500);
 const PART: u32 = 20;
 /// A path that takes longer is left out until its file system answers.
 const STUCK: Duration = Duration::from_secs(5);
 /// A file that was written to during this time may be half a copy: it is taken when it rests.
 const RESTS: Duration = Duration::from_secs(2);
+/// What looked the same for this long is taken before.
+const STEADY: Duration = Duration::from_millis(900);
 
 /// What is watched: paths, and what was found there when something was loaded from them.
-pub type Watched = Vec<(PathBuf, Option<FileId>)>;
+pub type Watched = Vec<(PathBuf, Option<Sight>)>;
 /// The paths at which something else is found now.
-pub type Changed = BTreeMap<PathBuf, Option<FileId>>;
+pub type Changed = BTreeMap<PathBuf, Option<Sight>>;
 
 /// Looks for changes.
 #[derive(Debug)]
@@ -31,8 +32,8 @@ pub struct Outside {
     /// When the next look begins.
     next: Instant,
     look: Option<Look>,
-    /// What the last look found.
-    last: Changed,
+    /// What the last look found, and since when that is so.
+    last: BTreeMap<PathBuf, (Option<Sight>, Instant)>,
     stuck: Arc<Mutex<BTreeSet<PathBuf>>>,
 }
 
@@ -50,7 +51,7 @@ struct Look {
 
 impl Outside {
     pub fn new() -> Outside {
-        Outside { next: Instant::now() + PAUSE, look: None, last: Changed::new(), stuck: Arc::default() }
+        Outside { next: Instant::now() + PAUSE, look: None, last: BTreeMap::new(), stuck: Arc::default() }
     }
 
     /// Resolves when something of what `watched` names is other than it was, and rests. Can be dropped and called
@@ -67,7 +68,7 @@ impl Outside {
                     let took = look.started.elapsed();
                     self.look = None;
                     self.next = Instant::now() + PAUSE.max(took * PART);
-                    let settled = self.settled(found.unwrap_or_default());
+                    let settled = self.settled(found.unwrap_or_default(), Instant::now());
                     if !settled.is_empty() {
                         return settled;
                     }
@@ -102,7 +103,7 @@ impl Outside {
             let mut changed = Changed::new();
             for (path, before) in watched {
                 *here.lock().unwrap_or_else(PoisonError::into_inner) = Some(path.clone());
-                let now = identity_of(&path);
+                let now = Sight::at(&path);
                 if answer.is_closed() {
                     // It took too long, and answers again: it is part of the next look.
                     stuck.lock().unwrap_or_else(PoisonError::into_inner).remove(&path);
@@ -121,25 +122,34 @@ impl Outside {
 
     /// What of all that was found is to be acted upon now: a file that changes all the time must not hold
     /// up the others.
-    fn settled(&mut self, found: Changed) -> Changed {
-        let known = std::mem::replace(&mut self.last, found);
-        let is_settled =
-            |(path, id): &(&PathBuf, &Option<FileId>)| known.get(*path) == Some(*id) || rests(id.as_ref());
-        let settled = self.last.iter().filter(is_settled);
-        settled.map(|(path, id)| (path.clone(), *id)).collect()
+    fn settled(&mut self, found: Changed, now: Instant) -> Changed {
+        let known = std::mem::take(&mut self.last);
+        let dated = |(path, sight): (PathBuf, Option<Sight>)| {
+            let same = known.get(&path).filter(|(before, _)| *before == sight);
+            let since = same.map_or(now, |(_, since)| *since);
+            (path, (sight, since))
+        };
+        self.last = found.into_iter().map(dated).collect();
+        let settled = |(path, (sight, since)): (&PathBuf, &(Option<Sight>, Instant))| {
+            let is_settled = now - *since >= STEADY || rests(sight.as_ref());
+            is_settled.then(|| (path.clone(), *sight))
+        };
+        self.last.iter().filter_map(settled).collect()
     }
 }
 
 /// Whether nobody is writing to the file any more, as far as its time tells.
-fn rests(id: Option<&FileId>) -> bool {
-    let Some(id) = id else { return false };
+fn rests(found: Option<&Sight>) -> bool {
+    let Some(Sight { id, .. }) = found else { return false };
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
-    i128::try_from(now).is_ok_and(|now| id.modified + RESTS.as_nanos() as i128 <= now)
+    let is_old = |changed| i128::try_from(now).is_ok_and(|now| changed + RESTS.as_nanos() as i128 <= now);
+    id.changed_at().is_none_or(is_old)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::content::FileId;
 
     #[tokio::test]
     async fn a_change_is_noticed_when_it_rests_and_once() {
@@ -158,17 +168,22 @@ mod tests {
             write();
         });
         assert!(took >= PAUSE * 2 && took < STUCK, "{took:?}");
-        let present = || vec![(path.clone(), identity_of(&path))];
+        let present = || vec![(path.clone(), Sight::at(&path))];
         assert!(tokio::time::timeout(PAUSE * 2, outside.changed(present)).await.is_err());
     }
 
     #[test]
     fn a_file_that_never_rests_holds_up_no_other() {
-        let id = |inode| Some(FileId { inode, modified: i128::MAX / 2, ..FileId::default() });
+        let id = |inode| {
+            let id = FileId { inode, modified: i128::MAX / 2, ..FileId::default() };
+            Some(Sight { id, changed: 0 })
+        };
         let found = |restless| Changed::from([("log".into(), id(restless)), ("x.iso".into(), id(7))]);
         let mut outside =
-            Outside { next: Instant::now(), look: None, last: Changed::new(), stuck: Arc::default() };
-        assert!(outside.settled(found(1)).is_empty());
-        assert_eq!(outside.settled(found(2)), [("x.iso".into(), id(7))].into());
+            Outside { next: Instant::now(), look: None, last: BTreeMap::new(), stuck: Arc::default() };
+        let now = Instant::now();
+        assert!(outside.settled(found(1), now).is_empty());
+        assert!(outside.settled(found(2), now + STEADY / 2).is_empty(), "it may be half a copy");
+        assert_eq!(outside.settled(found(3), now + STEADY), [("x.iso".into(), id(7))].into());
     }
 }

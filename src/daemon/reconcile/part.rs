@@ -9,12 +9,11 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::load::Terms;
-use super::{Invalid, Kept, Media, Ready, Reconciler};
+use super::{Invalid, Kept, Media, Ready, Reconciler, same};
 use crate::daemon::parts::{Piece, roots};
 use crate::media::Seen;
 use crate::model::Name;
 use crate::plan::partial::{Selection, compose};
-use crate::table::Secrets;
 
 /// Hidden, so that no inventory has it.
 const BASE: &str = ".base/";
@@ -146,7 +145,8 @@ impl Reconciler {
         media: Media,
         seen: &Arc<Seen>,
     ) -> Result<Ready, Invalid> {
-        self.load(kept, moving, Terms { media, sent: None, seen: seen.clone() }).await
+        let without_keys = media == Media::Lenient;
+        self.load(kept, moving, Terms { media, without_keys, sent: None, seen: seen.clone() }).await
     }
 
     /// Loads a tree, whole or in part.
@@ -161,18 +161,12 @@ impl Reconciler {
             return self.load_whole(kept, moving, terms).await;
         };
         // What is served already is not held to media that went away since.
-        let lenient = Terms { media: Media::Lenient, sent: None, seen: terms.seen.clone() };
+        let lenient = Terms { media: Media::Lenient, sent: None, ..terms.clone() };
         let before = Box::pin(self.load(Arc::new(base), moving, lenient)).await?;
         let after = Box::pin(self.load(Arc::new(top), moving, terms)).await?;
         let mut desired = compose(&before.desired, &after.desired, &selection).map_err(Invalid)?;
         desired.revision = kept.revision.clone();
-        let secrets = match (&*before.secrets, &*after.secrets) {
-            (Secrets::Known(old), Secrets::Known(new)) => {
-                let both = old.iter().chain(new).map(|(name, text)| (name.clone(), text.clone()));
-                Arc::new(Secrets::Known(both.collect()))
-            }
-            _ => after.secrets.clone(),
-        };
+        let secrets = same::with_known(after.secrets, &before.secrets);
         Ok(Ready { desired: Arc::new(desired), secrets })
     }
 }

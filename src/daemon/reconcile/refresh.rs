@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::outside::{Changed, Watched};
-use super::same::with_boots;
+use super::same::{self, with_boots};
+use super::show::Lack;
 use super::{Invalid, Ready, Reconciler, lock};
 use crate::desired::{Boot, Desired, Media};
 use crate::media::Seen;
@@ -54,12 +55,21 @@ impl Reconciler {
         served || lock(&self.tries).values().any(|(_, seen)| !seen.busy().is_empty())
     }
 
-    /// Looks again at what depends on any of the `changed` paths, or could not be found out.
-    pub(super) async fn look_again(&self, changed: &Changed) {
+    /// Whether something could not be read.
+    pub(super) fn has_failures(&self) -> bool {
+        let served = lock(&self.served).as_ref().and_then(|served| served.seen.clone());
+        served.is_some_and(|seen| seen.has_failures())
+            || lock(&self.tries).values().any(|(_, seen)| seen.has_failures())
+    }
+
+    /// Looks again at what depends on any of the `changed` paths, or could not be found out; with `failed`,
+    /// at what could not be read.
+    pub(super) async fn look_again(&self, changed: &Changed, failed: bool) {
         let _turn = self.turn.lock().await;
         let concerns = |seen: &Seen| {
             let differs = |(path, before): &(_, _)| changed.get(path).is_some_and(|now| now != before);
-            !seen.busy().is_empty() || seen.paths().iter().any(differs)
+            let again = !seen.busy().is_empty() || (failed && seen.has_failures());
+            again || seen.paths().iter().any(differs)
         };
         let served = lock(&self.served).clone();
         if let Some(served) = served.filter(|served| served.seen.as_deref().is_none_or(concerns)) {
@@ -106,8 +116,10 @@ impl Reconciler {
             Ok(ready) => (Some(ready), None),
             Err(Invalid(problems)) => {
                 let lenient = self.load_seen(kept.clone(), None, Media::Lenient, &seen).await.ok();
-                let keeping =
-                    |ready: Ready| Ready { desired: keeping(ready.desired, &table.desired), ..ready };
+                let keeping = |ready: Ready| Ready {
+                    desired: keeping(ready.desired, &table.desired, &seen),
+                    secrets: same::with_known(ready.secrets, &table.secrets),
+                };
                 (lenient.map(keeping), Some(problems))
             }
         };
@@ -131,19 +143,32 @@ impl Reconciler {
         if let Some(problems) = problems {
             let named = |name: &&Name| problems.contains(&format!(" {name}:"));
             let Some(name) = self.sources.keys().find(named).or(self.sources.keys().next()) else { return };
+            let lack = Lack::of(seen, problems.clone());
+            // The source itself has something else to show.
             if lock(&self.parts).waiting(name).is_some() || self.pause(name, "").is_some() {
-                return;
+                let is_news = former.get(name).is_none_or(|former| former.first() != lack.first());
+                let text = format!("what is served lacks something: {}", lack.first());
+                lock(&self.degraded).insert(name.clone(), lack);
+                if is_news {
+                    self.tell(name, text);
+                }
+                self.show_lack(name);
+            } else {
+                let revision = match self.sources.len() {
+                    1 => kept.revision.clone(),
+                    _ => lock(&self.parts).served(name).into(),
+                };
+                self.unusable(name, &revision, seen, problems);
+                lock(&self.degraded).insert(name.clone(), lack);
             }
-            let revision = match self.sources.len() {
-                1 => kept.revision.clone(),
-                _ => lock(&self.parts).served(name).into(),
-            };
-            lock(&self.degraded).insert(name.clone());
-            self.unusable(name, &revision, seen, problems);
         }
-        for name in former {
+        for name in former.into_keys() {
+            if lock(&self.degraded).contains_key(&name) {
+                continue;
+            }
+            self.show_lack(&name);
             let is_free = lock(&self.parts).waiting(&name).is_none() && self.pause(&name, "").is_none();
-            if is_free && !lock(&self.degraded).contains(&name) {
+            if is_free {
                 self.settle(&name, &self.attempted(&name));
             }
         }
@@ -152,12 +177,11 @@ impl Reconciler {
     /// Shows why a revision can't be loaded: what is still being read, or what is wrong.
     pub(super) fn unusable(&self, name: &Name, revision: &Arc<str>, seen: &Seen, problems: String) {
         let busy = seen.busy();
+        let Lack { condition, reason } = Lack::of(seen, problems);
         let Some((first, _)) = busy.first() else {
-            return self.fell(name, "Invalid", Some(revision), problems);
+            return self.fell(name, condition, Some(revision), reason);
         };
         let begins = format!("waiting for {}: ", first.display());
-        let lines = busy.iter().map(|(path, why)| format!("waiting for {}: {why}\n", path.display()));
-        let reason = lines.collect::<String>() + &problems;
         // How far it is is no news for the log.
         let same = self.statuses.borrow().get(name).is_some_and(|status| {
             status.condition == "Waiting"
@@ -166,17 +190,23 @@ impl Reconciler {
         });
         match same {
             true => self.change(name, |status| status.reason = reason),
-            false => self.fell(name, "Waiting", Some(revision), reason),
+            false => self.fell(name, condition, Some(revision), reason),
         }
     }
 }
 
-/// The same, with the boots of `before` where the files of the new ones are missing.
-fn keeping(desired: Arc<Desired>, before: &Desired) -> Arc<Desired> {
+/// The same, with the boots of `before` where the files of the new ones are missing, unless they are known
+/// to hold something else than they should.
+fn keeping(desired: Arc<Desired>, before: &Desired, seen: &Seen) -> Arc<Desired> {
     let lacks =
         |boot: &Boot| std::iter::once(&boot.kernel).chain(&boot.initrd).any(|file| file.entry.is_none());
+    let is_refuted = |boot: &Boot| {
+        let entries =
+            std::iter::once(&boot.kernel).chain(&boot.initrd).filter_map(|file| file.entry.as_ref());
+        entries.into_iter().any(|entry| seen.is_refuted(&entry.path))
+    };
     let stays = |(name, boot): (&Name, &Arc<Boot>)| {
-        let old = before.boots.get(name).filter(|old| lacks(boot) && !lacks(old))?;
+        let old = before.boots.get(name).filter(|old| lacks(boot) && !lacks(old) && !is_refuted(old))?;
         Some((name.clone(), old.clone()))
     };
     let stay: BTreeMap<Name, Arc<Boot>> = desired.boots.iter().filter_map(stays).collect();

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::desired::{Boot, Deployment, Desired};
 use crate::media::{Entry, regular};
 use crate::model::Name;
+use crate::table::Secrets;
 
 /// Longest files that are compared, in bytes: as long as those of a repository may be.
 const LONGEST: u64 = 256 << 20;
@@ -51,6 +52,18 @@ pub fn with_boots(mut desired: Arc<Desired>, boots: BTreeMap<Name, Arc<Boot>>) -
     own.deployments.extend(moved);
     own.boots.extend(boots);
     desired
+}
+
+/// These secrets, with those that are `known` already where they have none of the name: a key that went
+/// away takes nothing out of memory.
+pub fn with_known(secrets: Arc<Secrets>, known: &Secrets) -> Arc<Secrets> {
+    match (&*secrets, known) {
+        (Secrets::Known(new), Secrets::Known(old)) => {
+            let both = old.iter().chain(new).map(|(name, text)| (name.clone(), text.clone()));
+            Arc::new(Secrets::Known(both.collect()))
+        }
+        _ => secrets,
+    }
 }
 
 /// Whether two whole files hold the same bytes.

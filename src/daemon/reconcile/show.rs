@@ -6,9 +6,35 @@ use super::{Reconciler, lock};
 use crate::api::types::SourceStatus;
 use crate::daemon::keeper::KeeperError;
 use crate::daemon::now;
+use crate::media::Seen;
 use crate::model::{Name, printable};
 use crate::source::Snapshot;
 use crate::table::{Event, Stage};
+
+/// What begins the part of a reason that is about something else than the source's own revision.
+const LACKS: &str = "\nwhat is served lacks something:\n";
+
+/// Why something that is served can't be served as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Lack {
+    pub condition: &'static str,
+    pub reason: String,
+}
+
+impl Lack {
+    /// From the problems of a load, and what it found.
+    pub fn of(seen: &Seen, problems: String) -> Lack {
+        let busy = seen.busy();
+        let lines = busy.iter().map(|(path, why)| format!("waiting for {}: {why}\n", path.display()));
+        let condition = if busy.is_empty() { "Invalid" } else { "Waiting" };
+        Lack { condition, reason: lines.collect::<String>() + &problems }
+    }
+
+    /// Its first line.
+    pub fn first(&self) -> &str {
+        self.reason.lines().next().unwrap_or_default()
+    }
+}
 
 impl Reconciler {
     /// The revision of the source that was seen last.
@@ -17,21 +43,27 @@ impl Reconciler {
         statuses.get(name).map_or_else(|| "".into(), |status| status.attempted.as_str().into())
     }
 
+    /// The source is as it is served, unless something outside it is missing.
     pub(super) fn settle(&self, name: &Name, revision: &str) {
+        let lack = lock(&self.degraded).get(name).cloned();
         let table = self.keeper.table().desired.revision.to_string();
         let served = {
             let parts = lock(&self.parts);
             if parts.are_several() { parts.served(name).to_owned() } else { table }
         };
+        let (condition, reason) = match lack {
+            Some(Lack { condition, reason }) => (condition, printable::lines(&reason).into_owned()),
+            None if served.ends_with(')') => {
+                ("Ready", "applied in part: the rest is as before until everything is applied".into())
+            }
+            None => ("Ready", String::new()),
+        };
         self.change(name, |status| {
-            if status.condition != "Ready" {
+            if status.condition != condition {
                 status.since = now().to_string();
             }
-            status.condition = "Ready".into();
-            status.reason = match served.ends_with(')') {
-                true => "applied in part: the rest is as before until everything is applied".into(),
-                false => String::new(),
-            };
+            status.condition = condition.into();
+            status.reason = reason;
             status.applied = served;
             status.attempted = revision.into();
         });
@@ -40,7 +72,7 @@ impl Reconciler {
     /// The last good state goes on being served; everybody can see why.
     pub(super) fn fell(&self, name: &Name, condition: &str, revision: Option<&str>, reason: String) {
         // File names and a server's words are in it.
-        let reason = printable::lines(&reason).into_owned();
+        let reason = printable::lines(&reason).into_owned() + &self.lack_of(name, &reason);
         // Tried again with another source, and the same came of it.
         let same = self.statuses.borrow().get(name).is_some_and(|status| {
             status.condition == condition
@@ -74,6 +106,21 @@ impl Reconciler {
         let reason =
             format!("{error}; what was served before still is, and this revision is tried again by itself");
         self.fell(name, "NotStored", Some(revision), reason);
+    }
+
+    /// What is added to a reason that is about something else than what is missing of what is served.
+    fn lack_of(&self, name: &Name, reason: &str) -> String {
+        let lack = lock(&self.degraded).get(name).filter(|lack| lack.reason != reason).cloned();
+        lack.map(|lack| format!("{LACKS}{}", printable::lines(&lack.reason))).unwrap_or_default()
+    }
+
+    /// Shows what is missing of what is served now, if anything is, beside what the source has to show.
+    pub(super) fn show_lack(&self, name: &Name) {
+        self.change(name, |status| {
+            let own = status.reason.split_once(LACKS).map_or(&*status.reason, |(own, _)| own).to_owned();
+            status.reason = self.lack_of(name, &own);
+            status.reason.insert_str(0, &own);
+        });
     }
 
     /// Logs what of a revision was left out: of no concern while no manifest names it.

@@ -7,12 +7,12 @@ use std::collections::HashSet;
 use std::fs::{File, Metadata};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use git2::{ObjectType, Oid};
+use git2::{ObjectType, Odb, Oid, Repository};
 use nix::sys::stat::{UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;
 
@@ -37,6 +37,48 @@ pub fn is_whole(path: &Path, id: Oid, length: u64) -> bool {
 /// Whether the copy is there as it was left: a cheap look, for copies that were compared before.
 pub fn is_untouched(path: &Path, length: u64) -> bool {
     sealed(path, length).is_some()
+}
+
+/// Makes anew those of the `wanted` copies below `place` that are gone or were written to, from whichever
+/// mirror there has them. What no mirror has is missed by whoever opens it.
+pub fn heal<'p>(place: &Path, wanted: impl Iterator<Item = &'p PathBuf>) {
+    let folder = place.join("copies");
+    let is_ill = |path: &&PathBuf| path.parent() == Some(&*folder) && !is_sealed(path);
+    let mut ill: Vec<&PathBuf> = wanted.filter(is_ill).collect();
+    if ill.is_empty() {
+        return;
+    }
+    let Ok(entries) = std::fs::read_dir(place) else { return };
+    let mirrors = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    for mirror in mirrors.filter(|path| path.extension().is_some_and(|ending| ending == "git")) {
+        let Ok(repository) = Repository::open_bare(&mirror) else { continue };
+        let Ok(objects) = repository.odb() else { continue };
+        ill.retain(|path| !restored(&objects, path));
+    }
+}
+
+/// Whether the copy is as it should be now.
+fn restored(objects: &Odb<'_>, path: &Path) -> bool {
+    let id = path.file_name().and_then(|name| Oid::from_str(name.to_str()?).ok());
+    let Some((id, object)) = id.and_then(|id| Some((id, objects.read(id).ok()?))) else { return false };
+    if is_whole(path, id, object.len() as u64) {
+        return true;
+    }
+    match write(path, id, object.data()) {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "a copy of a file can't be made anew");
+            false
+        }
+    }
+}
+
+fn is_sealed(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && has_seal(&found))
+}
+
+fn has_seal(found: &Metadata) -> bool {
+    i128::from(found.mtime()) * 1_000_000_000 + i128::from(found.mtime_nsec()) == FileId::SEAL
 }
 
 /// Writes a copy, whole or not at all.
@@ -89,8 +131,7 @@ fn seal() -> SystemTime {
 /// What is at `path`, if it is a sealed copy of that length.
 fn sealed(path: &Path, length: u64) -> Option<Metadata> {
     let found = std::fs::symlink_metadata(path).ok()?;
-    let modified = i128::from(found.mtime()) * 1_000_000_000 + i128::from(found.mtime_nsec());
-    (found.is_file() && found.len() == length && modified == FileId::SEAL).then_some(found)
+    (found.is_file() && found.len() == length && has_seal(&found)).then_some(found)
 }
 
 /// Compares a copy with its name, and seals it if it holds what it should.
@@ -118,6 +159,32 @@ fn remember(found: &Metadata, id: Oid) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn copies_that_are_gone_or_damaged_are_made_anew_from_any_mirror() {
+        let place = tempfile::tempdir().unwrap();
+        let copies = place.path().join("copies");
+        let blob = |mirror: &str, text: &[u8]| {
+            let id = Repository::init_bare(place.path().join(mirror)).unwrap().blob(text).unwrap();
+            copies.join(id.to_string())
+        };
+        let (one, other) = (blob("a.git", b"kernel"), blob("b.git", b"initrd"));
+        let unknown = copies.join(Oid::hash_object(ObjectType::Blob, b"?").unwrap().to_string());
+        let elsewhere = place.path().join("vmlinuz");
+        let all = [one.clone(), other.clone(), unknown.clone(), elsewhere.clone()];
+        heal(place.path(), all.iter());
+        let read = |path: &Path| std::fs::read(path).unwrap();
+        assert_eq!((read(&one), read(&other)), (b"kernel".to_vec(), b"initrd".to_vec()));
+        assert!(!unknown.exists() && !elsewhere.exists());
+        std::fs::write(&one, "colonel").unwrap();
+        std::fs::remove_file(&other).unwrap();
+        std::fs::create_dir(&other).unwrap();
+        heal(place.path(), all.iter());
+        assert_eq!(read(&one), b"kernel");
+        std::fs::remove_dir(&other).unwrap();
+        heal(place.path(), all.iter());
+        assert_eq!(read(&other), b"initrd");
+    }
 
     #[test]
     fn a_copy_is_what_its_name_says_whatever_its_time() {
