@@ -2,6 +2,7 @@
 
 mod backend;
 pub mod body;
+pub mod commands;
 pub mod conflict;
 pub mod control;
 pub mod desk;
@@ -13,7 +14,6 @@ mod firmware;
 mod hooks;
 pub mod host;
 pub mod http;
-mod hush;
 pub mod ipv6;
 pub mod keeper;
 pub mod limits;
@@ -37,8 +37,11 @@ pub mod service;
 mod signals;
 mod socket;
 pub mod start;
+pub mod storage;
 pub mod tally;
 pub mod tftp;
+pub mod throttle;
+pub mod timeline;
 pub mod tls;
 mod token;
 pub mod underway;

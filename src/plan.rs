@@ -2,6 +2,7 @@
 
 pub mod blast;
 pub mod diff;
+pub mod judge;
 pub mod partial;
 pub mod report;
 pub mod safety;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 pub use blast::Blast;
 pub use diff::diff;
+pub use judge::{Proposal, Verdict, judge};
 pub use partial::Selection;
 pub use safety::{Consent, Hold, hold};
 pub use unified::Patch;

@@ -1,5 +1,6 @@
 //! Protocol decisions over a table: bytes and the time come in, values go out. No socket here.
 
+pub mod converse;
 pub mod dhcp;
 pub mod dhcp6;
 pub mod http;

@@ -17,6 +17,7 @@
 pub mod backup;
 mod batch;
 mod directory;
+pub mod engine;
 mod events;
 mod former;
 pub mod history;
@@ -34,12 +35,15 @@ pub mod upgrade;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-pub use batch::{Batch, Kept, Lists};
+pub use crate::table::Kept;
+pub use engine::{Committed, Engine};
 pub use events::EVENTS_MAX;
 pub use history::History;
 pub use open::{Accept, Loss};
 pub use saved::{Damage, Saved};
 
+use crate::table::{Event, Record};
+use batch::{Batch, Lists};
 use events::Events;
 use journal::Journal;
 use last::{Extent, Last};
@@ -63,6 +67,22 @@ pub enum StoreError {
     Unusable(String),
     #[error("the state can't be written: {0}")]
     Write(String),
+}
+
+/// Where the records of a state last.
+pub trait Ledger {
+    /// Makes a batch durable; when this returns, all but the events in it survive a power cut.
+    ///
+    /// # Errors
+    ///
+    /// If it can't be written: then nothing of it is there.
+    fn append(&mut self, records: &[Record], events: &[(u64, Event)]) -> Result<(), StoreError>;
+}
+
+impl Ledger for Store {
+    fn append(&mut self, records: &[Record], events: &[(u64, Event)]) -> Result<(), StoreError> {
+        self.commit(records, events)
+    }
 }
 
 /// What must fit into the state directory, in bytes, before a failure to write is over.
@@ -106,7 +126,11 @@ impl Store {
 
     /// Writes a batch; when this returns, all but the events in it survive a power cut. After an error
     /// nothing of it is written. Events are handed to a thread that writes them within a second.
-    pub fn commit(&mut self, batch: &Batch) -> Result<(), StoreError> {
+    pub fn commit(&mut self, records: &[Record], events: &[(u64, Event)]) -> Result<(), StoreError> {
+        self.commit_batch(&Batch::of(records, events))
+    }
+
+    fn commit_batch(&mut self, batch: &Batch) -> Result<(), StoreError> {
         // What a failed batch appended is taken back: the journal was there before it in any case.
         let journal = self.journal.position();
         let appended = match batch.leases.is_empty() {

@@ -1,13 +1,16 @@
 //! The live table as a value: what is desired, and what is known of the machines. Changing it
 //! yields a new one; unchanged parts are shared, so a change among 100,000 entries copies little.
 
-pub mod change;
+pub mod apply;
+pub mod command;
 pub mod contest;
 pub mod drift;
+pub mod effect;
 pub mod event;
 pub mod gate;
 pub mod install;
 pub mod installs;
+mod kept;
 pub mod lease;
 pub mod lease6;
 pub mod lineage;
@@ -16,6 +19,7 @@ pub mod longest;
 pub mod looping;
 pub mod memo;
 pub mod power;
+pub mod record;
 pub mod rename;
 pub mod secrets;
 pub mod served;
@@ -33,14 +37,18 @@ use crate::media::Entry;
 use crate::model::content::FileId;
 use crate::model::{Cidr, ClientArch, Identity, Mac, Name, PowerReading, Time, net6};
 
-pub use change::Stale;
+pub use apply::adopt::Adoption;
+pub use apply::{Applied, Stale, apply};
+pub use command::{Command, Verb};
 pub use contest::Contest;
 pub use drift::{Drift, DriftKind};
 pub use event::{Event, Stage};
 pub use install::{Duty, Install, InstallStage, Outcome, Permit, PermitStep, Report};
 pub use installs::Installs;
+pub use kept::Kept;
 pub use lease::{Lease, LeaseAction, LeaseOutcome, LeaseRequest, LeaseState, Leases, Supply};
 pub use lease6::{Lease6, Lease6Action, Lease6Request, Leases6};
+pub use record::Record;
 pub use secrets::Secrets;
 pub use served::Served;
 pub use token::Purpose;
@@ -79,6 +87,12 @@ pub struct Table {
     pub learned: imbl::HashMap<Mac, Name>,
     /// Machines whose mark two cards showed at a time: nobody is taken for them by a mark.
     pub contested: imbl::OrdMap<Name, Contest>,
+    /// How far the machines that boot now have come.
+    pub loops: looping::Loops,
+    /// What time it was when the clock was last looked at.
+    pub clock: Time,
+    /// Deployments that are to have an address of this host.
+    pub clashes: Arc<BTreeSet<(Name, IpAddr)>>,
     /// Saved plans that were applied, and the serials they were made for: each is good once.
     pub used_plans: imbl::OrdMap<Arc<str>, u64>,
     /// Deployments and machines of which a stored record does not fit its digest: what it said is not
@@ -250,6 +264,9 @@ impl Table {
             seen: imbl::OrdMap::new(),
             learned: imbl::HashMap::new(),
             contested: imbl::OrdMap::new(),
+            loops: looping::Loops::default(),
+            clock: Time::default(),
+            clashes: Arc::default(),
             used_plans: imbl::OrdMap::new(),
             damaged: imbl::OrdSet::new(),
             leases: Leases::default(),
@@ -344,6 +361,7 @@ impl Table {
         })
     }
 
+    /// The network card of a deployment's machine that spoke last, else its first.
     fn mac_of(&self, deployment: &Name) -> Option<Mac> {
         let machine = self.desired.machines.get(self.assignments.get(deployment)?)?;
         self.active_mac(machine)

@@ -15,13 +15,14 @@ use super::exit::{print, talk};
 use crate::config::Mode;
 use crate::desired::{Desired, Subnet};
 use crate::model::Time;
+use crate::proto::converse::{self, Opened, Wanted};
 use crate::proto::dhcp::{self, BOOT_SERVER_PORT, Decision, Link, Request, SERVER_PORT};
 use crate::proto::dhcp6;
 use crate::proto::http::Request as HttpRequest;
 use crate::proto::path::tftp_name;
 use crate::proto::tftp::packet::{Packet as TftpPacket, Request as TftpRequest};
-use crate::proto::tree::{self, Answer, Asker, Method, Transport};
-use crate::table::{Event, Server, Stage, Table};
+use crate::proto::tree::{Asker, Method, Transport};
+use crate::table::{Event, Install, Server, Stage, Table, Verb};
 use crate::walk;
 use capture::{Capture, Packet, Protocol};
 
@@ -219,19 +220,15 @@ impl Player<'_> {
         if !self.is_whole(packet) {
             return;
         }
-        let mut decision = dhcp::handle(&self.table, &link, now, &packet.payload);
-        for _ in 0..3 {
-            let Decision::NeedLease(request, _) = &decision else { break };
+        if let Decision::NeedLease(request, _) = dhcp::handle(&self.table, &link, now, &packet.payload) {
             self.answer(&format!("(lease: {})", request.action));
-            let _ = self.table.lease(request);
-            decision = dhcp::handle(&self.table, &link, now, &packet.payload);
         }
-        match decision {
+        match converse::dhcp(&mut self.table, &link, now, &packet.payload) {
             Decision::Reply { bytes, to, events } => {
                 for event in &events {
                     self.answer(&format!("{} to {to}, {} bytes: {}", event.stage, bytes.len(), event.text));
-                    self.table.fold(event);
                 }
+                self.table.act(Verb::Observe(events), now);
             }
             Decision::Silence(silence) => self.answer(&format!("silence: {}", silence.reason)),
             Decision::NeedLease(..) => self.answer("silence: its lease can't be made"),
@@ -256,12 +253,7 @@ impl Player<'_> {
         if !self.is_whole(packet) {
             return;
         }
-        let mut decision = dhcp6::handle(&self.table, &link, now, &payload);
-        if let dhcp6::Decision::NeedLease(request) = &decision {
-            let _ = self.table.lease6(request);
-            decision = dhcp6::handle(&self.table, &link, now, &payload);
-        }
-        match decision {
+        match converse::dhcp6(&mut self.table, &link, now, &payload) {
             dhcp6::Decision::Reply { bytes, events, .. } => {
                 for event in &events {
                     self.answer(&format!(
@@ -270,8 +262,8 @@ impl Player<'_> {
                         bytes.len(),
                         event.text
                     ));
-                    self.table.fold(event);
                 }
+                self.table.act(Verb::Observe(events), now);
             }
             dhcp6::Decision::Silence(silence) => self.answer(&format!("silence: {}", silence.reason)),
             dhcp6::Decision::NeedLease(_) => self.answer("silence: its lease can't be made"),
@@ -355,41 +347,33 @@ impl Player<'_> {
     fn file(&mut self, packet: &Packet, transport: Transport, method: Method, path: &str, note: &str) {
         let now = Time(packet.at / 1000);
         let asker = Asker::new(packet.source.ip(), Some(packet.destination.ip()), transport);
-        for _ in 0..3 {
-            match tree::open(&self.table, &asker, method, path, note) {
-                Answer::Serve(found) => {
-                    self.answer(&format!("{}: {} ({} bytes)", found.stage, found.text, found.content.len()));
-                    let event = Event { mac: found.mac, ..Event::new(now, found.stage, found.text) };
-                    self.table.fold(&event);
-                    if let (Stage::LocalBoot, Some(name)) = (event.stage, &found.deployment) {
-                        self.table = self.table.rebooted(name, now).unwrap_or_else(|| self.table.clone());
-                    }
-                    return;
-                }
-                Answer::Refuse(refusal) => return self.answer(&format!("refused: {}", refusal.text)),
-                Answer::Permit(permit) => match self.table.permit(&permit, now) {
-                    Ok(next) => {
-                        let step = format!("{:?}", permit.step).to_lowercase();
-                        self.answer(&format!("(permission to install {}: {step})", permit.deployment));
-                        self.table = next;
-                    }
-                    Err(stale) => return self.answer(&format!("refused: {stale}")),
-                },
-                // A capture knows no neighbour table.
-                Answer::Identify => return,
-                Answer::Report(report, _) => {
-                    let told =
-                        format!("report of {}: {:?} {}", report.deployment, report.outcome, report.note);
-                    match self.table.report(&report, now) {
-                        Ok(next) => {
-                            self.table = next;
-                            self.answer(told.trim_end());
-                        }
-                        Err(stale) => self.answer(&format!("refused: {stale}")),
-                    }
-                    return;
+        let mut steps = Vec::new();
+        let wanted = Wanted { method, path, note };
+        let opened = converse::file(&mut self.table, &asker, wanted, now, |verb| match verb {
+            Verb::Permit(permit) => {
+                let step = format!("{:?}", permit.step).to_lowercase();
+                steps.push(format!("(permission to install {}: {step})", permit.deployment));
+            }
+            Verb::Report(report) => {
+                let said = format!("report of {}: {:?} {}", report.deployment, report.outcome, report.note);
+                steps.push(said.trim_end().to_owned());
+            }
+            _ => {}
+        });
+        steps.iter().for_each(|step| self.answer(step));
+        match opened {
+            Opened::Serve(found) => {
+                self.answer(&format!("{}: {} ({} bytes)", found.stage, found.text, found.content.len()));
+                let event = Event { mac: found.mac, ..Event::new(now, found.stage, found.text) };
+                self.table.act(Verb::Observe(vec![event]), now);
+                let booted = found.deployment.filter(|_| found.stage == Stage::LocalBoot);
+                let install = booted.and_then(|name| self.table.install_of(&name));
+                if let Some(Install { deployment, epoch, .. }) = install.cloned() {
+                    self.table.act(Verb::Reboot { deployment, epoch, at: now }, now);
                 }
             }
+            Opened::Refuse(refusal) => self.answer(&format!("refused: {}", refusal.text)),
+            Opened::Accepted(..) => {}
         }
     }
 }

@@ -157,7 +157,7 @@ impl Backend for Daemon {
     }
 
     fn events(&self, after: u64, mac: Option<Mac>, limit: usize) -> (u64, Vec<(u64, Event)>) {
-        self.keeper.events(after, mac, limit)
+        self.keeper.timeline().events(after, mac, limit)
     }
 
     fn counts(&self) -> Counts {
@@ -185,7 +185,7 @@ impl Backend for Daemon {
     }
 
     fn latest(&self) -> watch::Receiver<u64> {
-        self.keeper.latest()
+        self.keeper.timeline().latest()
     }
 
     fn hook(&self, name: &str, headers: &HeaderMap, body: Option<&[u8]>) -> Hooked {

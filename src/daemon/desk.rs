@@ -7,8 +7,9 @@ use super::neighbour_table;
 use super::now;
 use super::opener::{Opened, Opener};
 use crate::model::Name;
-use crate::proto::tree::{self, Answer, Artifact, Asker, Method, Refusal, RefusalReason, Transport};
-use crate::table::{Event, LeaseRequest, Stage};
+use crate::proto::converse::{self, FileRequest, Step, Wanted};
+use crate::proto::tree::{Artifact, Asker, Method, Refusal, RefusalReason, Transport};
+use crate::table::{Command, Event, LeaseRequest, Stage};
 
 impl Lessor for Keeper {
     fn lease(&self, requests: Vec<LeaseRequest>, done: impl FnOnce(Result<Granted, Busy>) + Send + 'static) {
@@ -29,38 +30,32 @@ impl Lessor for Keeper {
 
 impl Opener for Keeper {
     async fn open(&self, asker: &mut Asker, method: Method, path: &str, note: &str) -> Opened {
-        // Identify, Start and Spend are three steps; one more round would mean that the table changes
-        // under this request, which is then better asked again.
-        for _ in 0..4 {
-            let stored = match tree::open(&self.table(), asker, method, path, note) {
-                Answer::Serve(artifact) => return Opened::Serve(artifact),
-                Answer::Refuse(refusal) => {
+        let (mut request, wanted) = (FileRequest::default(), Wanted { method, path, note });
+        loop {
+            let opened = match request.step(&self.table(), asker, wanted) {
+                Step::Done(opened) => Some(opened),
+                Step::Identify => {
+                    asker.link = neighbour_table::link_of(asker).await;
+                    None
+                }
+                Step::Store(verb) => {
+                    let stored = self.ask(Command::machine(verb)).await;
+                    request.stored(stored.map(drop).map_err(|error| unstored(&error)))
+                }
+            };
+            match opened {
+                Some(converse::Opened::Serve(artifact)) => return Opened::Serve(artifact),
+                Some(converse::Opened::Accepted(deployment, remark)) => {
+                    remark.into_iter().for_each(|text| remarked(self, asker, &deployment, text));
+                    return Opened::Accepted;
+                }
+                Some(converse::Opened::Refuse(refusal)) => {
                     Keeper::note(self, refused(asker, path, &refusal));
                     return Opened::Refuse(refusal);
                 }
-                Answer::Identify => {
-                    asker.link = neighbour_table::link_of(asker).await;
-                    continue;
-                }
-                Answer::Permit(permit) => self.permit(permit).await,
-                Answer::Report(report, remark) => {
-                    let deployment = report.deployment.clone();
-                    match self.report(report).await {
-                        Ok(()) => {
-                            remark.into_iter().for_each(|text| remarked(self, asker, &deployment, text));
-                            return Opened::Accepted;
-                        }
-                        Err(error) => Err(error),
-                    }
-                }
-            };
-            if let Err(error) = stored {
-                let refusal = unstored(&error);
-                Keeper::note(self, refused(asker, path, &refusal));
-                return Opened::Refuse(refusal);
+                None => {}
             }
         }
-        Opened::Refuse(Refusal::new(RefusalReason::Busy, "the inventory is changing; ask again"))
     }
 
     fn done(&self, asker: Asker, artifact: &Artifact, sent: u64, complete: bool) {

@@ -29,6 +29,7 @@ use tokio::task::JoinSet;
 use super::link::{Followed, Interface};
 use super::{is_passing, now};
 use crate::model::Time;
+use crate::proto::converse::{ROUNDS, leased};
 use crate::proto::dhcp::{
     CLIENT_PORT, Decision, Destination, Draft, Link, Mode, Reason, SERVER_PORT, Silence, handle,
 };
@@ -46,8 +47,6 @@ use wake::Wake;
 /// Leases that may be on their way to the disk at once; what comes then is left to the client's
 /// next try. Offers have half of it: in a storm those who were made one come before new ones.
 const PENDING: usize = 8192;
-/// How often a message is decided again over a newer table before it is given up.
-const ROUNDS: u8 = 3;
 /// How long and how many events are gathered: each time that they are told wakes the keeper, which
 /// costs as much as an answer.
 const GATHER: Duration = Duration::from_millis(1);
@@ -285,12 +284,8 @@ impl<L: Lessor> Service<L> {
             if let (Some(address), LeaseAction::Offer { .. }) = (address, &one.request.action) {
                 self.places[one.exit.place].look(&table, one.request.mac, address, asking);
             }
-            // Another request of the same commit may have taken it back.
-            let address = address.filter(|address| table.leases.has(one.request.mac, *address, one.now));
-            let decision = match (address, one.draft.take()) {
-                (Some(address), Some(draft)) => draft.give(address),
-                _ => handle(&table, &one.link, one.now, &one.datagram),
-            };
+            let draft = one.draft.take();
+            let decision = leased(&table, &one.link, one.now, &one.datagram, &one.request, draft, address);
             match decision {
                 Decision::NeedLease(..) if one.rounds >= ROUNDS => round.events.push(self.busy(&one)),
                 Decision::NeedLease(request, draft) => round.waiting.push(Waiting { request, draft, ..one }),

@@ -20,7 +20,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::keeper::{Adopted, Keeper, KeeperError, Proposal};
+use super::commands::Adopted;
+use super::keeper::{Keeper, KeeperError};
 use super::load::Memory;
 use super::parts::{Parts, Piece};
 use super::{now, preview};
@@ -29,7 +30,7 @@ use crate::config::Write;
 use crate::desired::{Desired, Media, Subnet};
 use crate::media::{Seen, Shelf};
 use crate::model::{Inventory, Name};
-use crate::plan::{self, Consent};
+use crate::plan::{self, Consent, Proposal};
 use crate::source::{Snapshot, SourceConfig, SourceError, Update};
 use crate::store::{History, Kept};
 use crate::table::{Secrets, Table};

@@ -21,6 +21,10 @@ pub enum By {
     User(u32),
     /// The holder of the token of this name.
     Token(&'static str),
+    /// The daemon itself: a timer, a look at the host, a revision of a source.
+    Daemon,
+    /// A machine, by what it sent over DHCP, TFTP or HTTP.
+    Machine,
 }
 
 /// Travels with every command.
@@ -28,6 +32,11 @@ pub enum By {
 pub struct Caller {
     pub by: By,
     pub role: Role,
+}
+
+impl Caller {
+    pub const DAEMON: Caller = Caller { by: By::Daemon, role: Role::Admin };
+    pub const MACHINE: Caller = Caller { by: By::Machine, role: Role::Viewer };
 }
 
 impl Role {
@@ -62,6 +71,8 @@ impl fmt::Display for Caller {
         match self.by {
             By::User(uid) => write!(f, "user {uid} ({})", self.role),
             By::Token(name) => write!(f, "token {name} ({})", self.role),
+            By::Daemon => f.write_str("the daemon"),
+            By::Machine => f.write_str("a machine"),
         }
     }
 }

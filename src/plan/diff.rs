@@ -67,20 +67,25 @@ fn given_up(desired: &Desired, table: &Table, changes: &[Change]) -> Vec<GivenUp
 
 /// What adopting `desired` would do. Pure: the same arguments give the same plan.
 pub fn diff(desired: &Arc<Desired>, table: &Table) -> Plan {
-    let next = table.adopt(desired.clone());
+    between(table, &table.adopt(desired.clone()))
+}
+
+/// What a table that was adopted changes.
+pub(super) fn between(table: &Table, next: &Table) -> Plan {
+    let desired = &next.desired;
     // Machines by their new names: what only got another name has not moved.
     let base = table.under_new_names(desired);
     let moved = rename::moved_cards(&table.desired, desired);
     let mut changes = Vec::new();
     subnets(&table.desired, desired, &mut changes);
     boots(&table.desired, desired, &mut changes);
-    machines(&base, &next, &moved, &mut changes);
-    deployments(&base, &next, &moved, &mut changes);
+    machines(&base, next, &moved, &mut changes);
+    deployments(&base, next, &moved, &mut changes);
     if table.desired.revision.is_empty() {
-        lost(&base, &next, &mut changes);
+        lost(&base, next, &mut changes);
     }
     changes.sort_by(|a: &Change, b: &Change| (a.impact, &a.kind, &a.name).cmp(&(b.impact, &b.kind, &b.name)));
-    let blast = blast::blast(&base, &next, &moved, &changes);
+    let blast = blast::blast(&base, next, &moved, &changes);
     Plan {
         format_version: FORMAT_VERSION.into(),
         from: table.desired.revision.to_string(),

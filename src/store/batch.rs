@@ -1,32 +1,12 @@
 //! What is written together, and the records it becomes.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
-
-use bytes::Bytes;
-use imbl::ordmap;
 
 use super::record::{self, InstallRecord, KeptRecord, Lease6Record, ServedRecord, kind};
 use super::records::Change;
 use crate::model::{Mac, Name};
-use crate::table::{Event, Install, Lease, Lease6, Served, Table};
-
-/// A revision as it was read: what a start without the source serves, and what the source's next
-/// revision is compared with.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Kept {
-    pub revision: Arc<str>,
-    /// The source's own revision at that time; another one where a tree was applied by hand.
-    pub source: Arc<str>,
-    /// Directory that files not kept here are read from.
-    pub root: Option<PathBuf>,
-    /// The environment it was served for.
-    pub environment: Option<Arc<str>>,
-    pub files: BTreeMap<Arc<str>, Bytes>,
-    /// Where the files lie on disk, by their path in the inventory.
-    pub copies: BTreeMap<Arc<str>, PathBuf>,
-}
+use crate::table::{Event, Install, Kept, Lease, Lease6, Record, Served};
+use bytes::Bytes;
 
 /// Changes to write together.
 #[derive(Debug, Default)]
@@ -60,46 +40,41 @@ pub struct Lists {
     pub served: Vec<(Name, Option<Arc<Served>>)>,
 }
 
-impl Lists {
-    /// Lays what differs later over this.
-    pub fn extend(&mut self, later: Lists) {
-        self.assignments.extend(later.assignments);
-        self.protected.extend(later.protected);
-        self.served.extend(later.served);
+impl Batch {
+    /// What a commit writes.
+    pub fn of(records: &[Record], events: &[(u64, Event)]) -> Batch {
+        let mut batch = Batch { events: events.to_vec(), ..Batch::default() };
+        for record in records {
+            batch.add(record.clone());
+        }
+        batch
     }
 
-    pub fn between(before: &Table, after: &Table) -> Lists {
-        let assigned = |item: ordmap::DiffItem<Name, Name>| match item {
-            ordmap::DiffItem::Add(name, machine) => (name.clone(), Some(machine.clone())),
-            ordmap::DiffItem::Update { new: (name, machine), .. } => (name.clone(), Some(machine.clone())),
-            ordmap::DiffItem::Remove(name, _) => (name.clone(), None),
-        };
-        let served = |item: ordmap::DiffItem<Name, Arc<Served>>| match item {
-            ordmap::DiffItem::Add(name, one) | ordmap::DiffItem::Update { new: (name, one), .. } => {
-                (name.clone(), Some(one.clone()))
+    fn add(&mut self, record: Record) {
+        match record {
+            Record::Lease4(lease) => self.leases.push(lease),
+            Record::Lease6(lease) => self.leases6.push(lease),
+            Record::Installs(machine, list) => self.installs.push((machine, list)),
+            Record::Assignment(name, machine) => self.lists().assignments.push((name, machine)),
+            Record::Protection(machine, is_protected) => {
+                self.lists().protected.push((machine, is_protected));
             }
-            ordmap::DiffItem::Remove(name, _) => (name.clone(), None),
-        };
-        let gone = before.protected.iter().filter(|name| !after.protected.contains(*name));
-        let new = after.protected.iter().filter(|name| !before.protected.contains(*name));
-        Lists {
-            assignments: before.assignments.diff(&after.assignments).map(assigned).collect(),
-            served: before.served.diff(&after.served).map(served).collect(),
-            protected: gone
-                .map(|name| (name.clone(), false))
-                .chain(new.map(|name| (name.clone(), true)))
-                .collect(),
+            Record::Served(name, one) => self.lists().served.push((name, one)),
+            Record::Note(name, note) => self.notes.push((name, note)),
+            Record::Card(mac, machine) => self.cards.push((mac, machine)),
+            Record::UsedPlan(plan, serial) => self.used.push((plan.to_string(), serial)),
+            Record::Revision(kept) => self.kept = Some(kept),
+            Record::Serial(serial) => self.serial = Some(serial),
+            Record::Restored(restored) => self.restored = Some(restored),
         }
     }
-}
 
-impl Batch {
-    pub fn is_empty(&self) -> bool {
-        self.events.is_empty() && self.only_events()
+    fn lists(&mut self) -> &mut Lists {
+        self.lists.get_or_insert_default()
     }
 
     /// Whether nobody waits for something of it to be on disk.
-    pub fn only_events(&self) -> bool {
+    pub(super) fn only_events(&self) -> bool {
         self.leases.is_empty() && !self.has_records()
     }
 

@@ -2,15 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::batch::{Batch, Kept};
+use super::Kept;
 use super::record::{self, InstallRecord, KeptRecord, Lease6Record, ServedRecord, Unusable, kind};
 use super::records::{Change, Contents};
 use super::seal::Unfit;
 use crate::model::{Mac, Name};
-use crate::table::{Event, Install, Lease, Lease6, Served};
+use crate::table::{
+    Event, Install, Lease, Lease6, Leases, Leases6, Record, Served, Server, Table, Trust, contest,
+    longest::{self, Longest},
+    trust,
+};
 
 /// What a state directory held when it was opened.
 #[derive(Clone, Debug, Default)]
@@ -71,17 +76,14 @@ impl Damage {
         [kind::INSTALL, kind::ASSIGNED].contains(&self.kind.as_str())
     }
 
-    /// Whether this batch puts something in its place.
-    pub fn is_replaced_by(&self, batch: &Batch) -> bool {
-        let is_note = |(name, _): &(std::borrow::Cow<'static, str>, Vec<u8>)| {
-            self.names.iter().any(|own| *own == **name)
-        };
-        match self.kind.as_str() {
-            kind::KEPT | kind::FILE => batch.kept.is_some(),
-            kind::SERVED => batch.lists.is_some(),
-            kind::NOTE => batch.notes.iter().any(is_note),
+    /// Whether one of these records is put in its place.
+    pub fn is_replaced_by(&self, records: &[Record]) -> bool {
+        records.iter().any(|record| match (self.kind.as_str(), record) {
+            (kind::KEPT | kind::FILE, Record::Revision(_)) => true,
+            (kind::SERVED, Record::Served(..) | Record::Revision(_)) => true,
+            (kind::NOTE, Record::Note(name, _)) => self.names.iter().any(|own| *own == **name),
             _ => false,
-        }
+        })
     }
 
     /// What to do about it at once: what is no matter of disks is forgotten, a protection stays.
@@ -110,6 +112,50 @@ impl fmt::Display for Damage {
 }
 
 impl Saved {
+    /// The state as it was when the daemon stopped; what is desired comes with the first revision.
+    pub fn table(&self, server: Server) -> Table {
+        let guarding = self.damaged.iter().filter(|damage| damage.guards_disks());
+        let tenant = |(deployment, machine): &(Name, Name)| (machine.clone(), deployment.clone());
+        let mut table = Table {
+            lineage: self.lineage.as_str().into(),
+            serial: self.serial,
+            token_key: self.token_key,
+            installs: self.installs.iter().cloned().collect(),
+            assignments: self.assignments.iter().cloned().collect(),
+            tenants: self.assignments.iter().map(tenant).collect(),
+            trust: self.trust(),
+            served: self.served.iter().map(|(name, one)| (name.clone(), Arc::new(one.clone()))).collect(),
+            protected: self.protected.iter().cloned().collect(),
+            learned: self.cards.iter().cloned().collect(),
+            contested: contest::of_note(self.notes.get(contest::NOTE).map(Vec::as_slice)),
+            longest: self.notes.get(longest::NOTE).and_then(|note| Longest::of_note(note)),
+            used_plans: self
+                .used
+                .iter()
+                .map(|(id, serial)| (Arc::<str>::from(id.as_str()), *serial))
+                .collect(),
+            damaged: guarding.flat_map(Damage::subjects).collect(),
+            leases: Leases::restore(self.leases.iter().cloned()),
+            leases6: Leases6::restore(self.leases6.iter().cloned()),
+            memo: Some(Arc::default()),
+            ..Table::new(server)
+        };
+        if self.restored {
+            table.begin_restored();
+        }
+        table
+    }
+
+    /// A state whose serial was never raised has adopted nothing: it is new.
+    pub fn trust(&self) -> Trust {
+        let note = self.notes.get(trust::NOTE).map(Vec::as_slice);
+        let is_new = self.serial == 0;
+        match note {
+            None if is_new && self.new_site => Trust::default(),
+            note => Trust::of_note(note, is_new),
+        }
+    }
+
     /// What the file of records holds; leases of IPv4 addresses and events lie elsewhere.
     pub(super) fn of(contents: Contents) -> Saved {
         let Contents { head, records, unfit, incomplete } = contents;

@@ -57,12 +57,12 @@ fn one_batch_is_in_both_files_and_events_follow() {
     let folder = tempfile::tempdir().unwrap();
     let (mut store, _) = open(folder.path());
     store
-        .commit(&Batch { leases: vec![lease(1, 1, 9)], events: vec![event(1)], ..Batch::default() })
+        .commit_batch(&Batch { leases: vec![lease(1, 1, 9)], events: vec![event(1)], ..Batch::default() })
         .unwrap();
-    store.commit(&Batch { events: vec![event(2)], ..Batch::default() }).unwrap();
+    store.commit_batch(&Batch { events: vec![event(2)], ..Batch::default() }).unwrap();
     let batch = Batch { leases: vec![lease(2, 2, 9)], installs: installs(), ..Batch::default() };
-    store.commit(&batch).unwrap();
-    store.commit(&Batch { events: vec![event(3)], ..Batch::default() }).unwrap();
+    store.commit_batch(&batch).unwrap();
+    store.commit_batch(&Batch { events: vec![event(3)], ..Batch::default() }).unwrap();
     drop(store);
     let saved = open(folder.path()).1;
     assert_eq!(saved.leases, [lease(1, 1, 9), lease(2, 2, 9)]);
@@ -76,7 +76,7 @@ fn a_batch_whose_leases_fail_leaves_nothing() {
     let (mut store, _) = open(folder.path());
     let _whole = store.journal.fill_disk();
     let batch = Batch { leases: vec![lease(2, 2, 9)], installs: installs(), ..Batch::default() };
-    assert!(store.commit(&batch).is_err());
+    assert!(store.commit_batch(&batch).is_err());
     drop(store);
     let saved = open(folder.path()).1;
     assert!(saved.leases.is_empty() && saved.installs.is_empty());
@@ -101,7 +101,7 @@ fn with_everything(folder: &Path) {
         used: vec![("abc".into(), Some(3))],
         ..Batch::default()
     };
-    store.commit(&batch).unwrap();
+    store.commit_batch(&batch).unwrap();
 }
 
 fn refusal(folder: &Path) -> String {
@@ -246,8 +246,8 @@ fn an_older_copy_of_the_records_beside_newer_leases_is_noticed() {
     with_everything(folder.path());
     let copy = std::fs::read(folder.path().join(records::FILE)).unwrap();
     let (mut store, _) = open(folder.path());
-    store.commit(&Batch { serial: Some(5), ..Batch::default() }).unwrap();
-    store.commit(&Batch { leases: vec![lease(2, 2, 9)], ..Batch::default() }).unwrap();
+    store.commit_batch(&Batch { serial: Some(5), ..Batch::default() }).unwrap();
+    store.commit_batch(&Batch { leases: vec![lease(2, 2, 9)], ..Batch::default() }).unwrap();
     drop(store);
     std::fs::write(folder.path().join(records::FILE), copy).unwrap();
     let saved = open(folder.path()).1;
@@ -315,7 +315,9 @@ fn a_record_with_one_bit_flipped_is_not_believed() {
             let note = vec![("control".into(), b"{}".to_vec())];
             let assignments = vec![("web".parse().unwrap(), Some("rack1".parse().unwrap()))];
             let lists = Some(Lists { assignments, ..Lists::default() });
-            store.commit(&Batch { installs: installs(), notes: note, lists, ..Batch::default() }).unwrap();
+            store
+                .commit_batch(&Batch { installs: installs(), notes: note, lists, ..Batch::default() })
+                .unwrap();
             drop(store);
             let saved = open(folder.path()).1;
             assert!(
@@ -346,7 +348,7 @@ fn records_that_are_gone_or_put_back_make_all_doubtful() {
     let (mut store, _) = open(folder.path());
     let next: Arc<[Install]> = [Install { redeploy: 2, ..install() }].into();
     let installs = vec![("rack1".parse().unwrap(), next)];
-    store.commit(&Batch { installs, ..Batch::default() }).unwrap();
+    store.commit_batch(&Batch { installs, ..Batch::default() }).unwrap();
     drop(store);
     assert!(!open(folder.path()).1.restored);
     tamper(folder.path(), "install\0rack1", |_, value| {
@@ -366,7 +368,7 @@ fn a_disk_that_fails_for_a_moment_is_used_again() {
         let failed = Batch { installs: vec![("rack1".parse().unwrap(), next)], ..Batch::default() };
         store.records.fail(&failed.changes(None), landed);
         store.probe().unwrap();
-        store.commit(&Batch { serial: Some(6), ..Batch::default() }).unwrap();
+        store.commit_batch(&Batch { serial: Some(6), ..Batch::default() }).unwrap();
         drop(store);
         let saved = open(folder.path()).1;
         assert_eq!((saved.installs, saved.serial, saved.restored), (vec![install()], 6, false), "{landed}");
@@ -407,8 +409,10 @@ fn installed_since(folder: &Path) {
     let (mut store, saved) = open(folder);
     assert!(!saved.restored);
     let done: Arc<[Install]> = [Install { stage: InstallStage::Installed, ..install() }].into();
-    store.commit(&Batch { installs: vec![("rack1".parse().unwrap(), done)], ..Batch::default() }).unwrap();
-    store.commit(&Batch { leases: vec![lease(2, 2, 9)], ..Batch::default() }).unwrap();
+    store
+        .commit_batch(&Batch { installs: vec![("rack1".parse().unwrap(), done)], ..Batch::default() })
+        .unwrap();
+    store.commit_batch(&Batch { leases: vec![lease(2, 2, 9)], ..Batch::default() }).unwrap();
 }
 
 #[test]
@@ -430,7 +434,7 @@ fn records_and_journal_put_back_together_are_an_older_copy() {
     drop(store);
     let (mut again, saved) = open(folder.path());
     assert!(saved.restored && saved.remarks.is_empty(), "it is said once: {:?}", saved.remarks);
-    again.commit(&Batch { restored: Some(false), ..Batch::default() }).unwrap();
+    again.commit_batch(&Batch { restored: Some(false), ..Batch::default() }).unwrap();
     drop(again);
     let (_, saved) = open(folder.path());
     assert!(!saved.restored && saved.remarks.is_empty(), "{:?}", saved.remarks);
@@ -455,7 +459,7 @@ fn a_copy_of_the_whole_directory_is_known_as_one() {
     // A directory that is only called something else is the same one.
     let renamed = folder.path().join("renamed");
     let (mut store, _) = open(&state);
-    store.commit(&Batch { restored: Some(false), ..Batch::default() }).unwrap();
+    store.commit_batch(&Batch { restored: Some(false), ..Batch::default() }).unwrap();
     drop(store);
     std::fs::rename(&state, &renamed).unwrap();
     let saved = open(&renamed).1;
@@ -479,7 +483,7 @@ fn a_page_of_the_last_batch_that_was_damaged_shows() {
     let before = std::fs::read(folder.path().join(records::FILE)).unwrap();
     let done: Arc<[Install]> = [Install { stage: InstallStage::Spent, ..install() }].into();
     let batch = Batch { installs: vec![("rack1".parse().unwrap(), done)], ..Batch::default() };
-    store.commit(&batch).unwrap();
+    store.commit_batch(&batch).unwrap();
     // As a crash leaves it.
     let crashed = files(folder.path());
     drop(store);

@@ -61,6 +61,12 @@ impl Installs {
         self.by_machine.insert(machine, list.into());
     }
 
+    /// Puts all installations of a machine in the place of those that it has.
+    pub fn replace(&mut self, machine: &Name, list: &[Install]) {
+        self.by_machine.remove(machine);
+        list.iter().for_each(|install| self.put(install.clone()));
+    }
+
     /// The same, in the place of the deployment's earlier ones on the machine: the new one has all their
     /// names. What counts for another deployment as well stays.
     pub fn supersede(&mut self, mut install: Install) {

@@ -5,7 +5,7 @@
 //! at the same stage or earlier are a loop. Nothing is done about it: a machine that is told to boot
 //! its disk instead might lose what somebody is looking at.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::{Event, Stage};
 use crate::model::{Mac, Span, Time};
@@ -20,13 +20,13 @@ const PATIENCE: Span = Span::seconds(45);
 const MACHINES_MAX: usize = 65_536;
 
 /// The machines that boot now.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Loops {
-    tracks: HashMap<Mac, Track>,
+    tracks: imbl::HashMap<Mac, Arc<Track>>,
 }
 
 /// The boots of one machine.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Track {
     /// When the boots that are counted began.
     since: Time,
@@ -34,8 +34,8 @@ struct Track {
     began: Time,
     /// How far the present boot has come, and by what.
     furthest: Stage,
-    by: String,
-    /// Whether it was told already.
+    by: Arc<str>,
+    /// Whether an event said so already.
     told: bool,
 }
 
@@ -55,10 +55,11 @@ impl Loops {
                 None
             }
             stage => {
-                if let Some(track) =
-                    self.tracks.get_mut(&mac).filter(|track| rank(stage) > rank(track.furthest))
+                let is_further = |track: &&Arc<Track>| rank(stage) > rank(track.furthest);
+                if self.tracks.get(&mac).filter(is_further).is_some()
+                    && let Some(track) = self.tracks.get_mut(&mac).map(Arc::make_mut)
                 {
-                    (track.furthest, track.by) = (stage, event.text.to_string());
+                    (track.furthest, track.by) = (stage, (*event.text).into());
                 }
                 None
             }
@@ -67,23 +68,24 @@ impl Loops {
 
     fn begin(&mut self, mac: Mac, event: &Event) -> Option<Event> {
         if self.tracks.len() >= MACHINES_MAX {
-            self.tracks.clear();
+            self.tracks = imbl::HashMap::new();
         }
         let fresh = || Track {
             since: event.at,
             boots: 1,
             began: event.at,
             furthest: Stage::Offer,
-            by: String::new(),
+            by: "".into(),
             told: false,
         };
-        let Some(track) = self.tracks.get_mut(&mac) else {
-            self.tracks.insert(mac, fresh());
+        let Some(track) = self.tracks.get(&mac) else {
+            self.tracks.insert(mac, fresh().into());
             return None;
         };
         if rank(track.furthest) == 0 && event.at < track.began + PATIENCE {
             return None;
         }
+        let track = Arc::make_mut(self.tracks.get_mut(&mac)?);
         if event.at >= track.since + WITHIN {
             let told = track.told && event.at < track.began + WITHIN;
             *track = Track { told, ..fresh() };

@@ -132,6 +132,9 @@ impl Table {
 
     /// Notes since when the doubtful installations of a revision that was just adopted are so.
     pub fn date_doubts(&mut self, now: Time) {
+        if !self.trust.is_doubtful() {
+            return;
+        }
         let undated =
             |install: &&Install| install.stage == InstallStage::Doubtful && install.since == Time::default();
         let dated: Vec<Install> =

@@ -4,11 +4,13 @@ use std::borrow::Cow;
 
 use super::course::Course;
 use super::shared::Shared;
-use super::{Detail, Step};
+use super::{Detail, Step as Stepped};
 use crate::model::Content;
+use crate::proto::converse::{FileRequest, Opened, Step, Wanted};
 use crate::proto::path::{percent_decode, tftp_name};
-use crate::proto::tree::{self, Answer, Artifact, Asker, Method, Refusal, RefusalReason, Transport};
-use crate::table::Stage;
+use crate::proto::tree::{Artifact, Asker, Method, Refusal, RefusalReason, Transport};
+use crate::table::command::Outcome;
+use crate::table::{Stage, Verb};
 
 impl Course<'_> {
     pub(super) fn fetch(&mut self, asker: Asker, name: &str) -> Result<Artifact, String> {
@@ -38,7 +40,7 @@ impl Course<'_> {
             Ok(artifact) => Ok(Some(artifact)),
             Err(Refusal { reason: RefusalReason::NotFound, .. }) => {
                 let text = format!("{name} is not there, and need not be");
-                self.steps.push(Step { stage: Stage::File, text, detail: Detail::Nothing }.into());
+                self.steps.push(Stepped { stage: Stage::File, text, detail: Detail::Nothing }.into());
                 Ok(None)
             }
             Err(refusal) => Err(format!("{name}: {}", refusal.text)),
@@ -75,25 +77,32 @@ impl Course<'_> {
             None => Ok(name.to_owned()),
         };
         let path = path.map_err(unreadable)?;
-        let busy = |why: String| Refusal::new(RefusalReason::Busy, why);
-        for _ in 0..3 {
-            match tree::open(&self.table, &asker, Method::Get, &path, "") {
-                Answer::Serve(artifact) => return Ok(self.served(name, artifact)),
-                Answer::Permit(permit) => {
-                    self.table.take_step(&permit, self.now).map_err(|stale| busy(stale.to_string()))?;
-                    if let Some(known) = known {
-                        return Ok(self.served(name, known.clone()));
-                    }
+        let now = self.now;
+        let wanted = Wanted { method: Method::Get, path: &path, note: "" };
+        let mut request = FileRequest::default();
+        loop {
+            let verb = match request.step(&self.table, &asker, wanted) {
+                Step::Done(Opened::Serve(artifact)) => return Ok(self.served(name, artifact)),
+                Step::Done(Opened::Refuse(refusal)) => return Err(refusal),
+                Step::Done(Opened::Accepted(..)) | Step::Identify => {
+                    return Err(Refusal::new(RefusalReason::Busy, "a simulated machine is known"));
                 }
-                Answer::Identify => return Err(busy("a simulated machine is known".to_owned())),
-                Answer::Report(report, _) => {
-                    self.table.take_report(&report, self.now).map_err(|stale| busy(stale.to_string()))?;
-                    return Ok(self.served(name, reported()));
-                }
-                Answer::Refuse(refusal) => return Err(refusal),
+                Step::Store(verb) => verb,
+            };
+            let is_permit = matches!(verb, Verb::Permit(_));
+            let outcome = match self.table.act(verb, now) {
+                Outcome::Refused(why) => Err(Refusal::new(RefusalReason::Busy, why)),
+                _ => Ok(()),
+            };
+            match request.stored(outcome) {
+                Some(Opened::Refuse(refusal)) => return Err(refusal),
+                Some(_) => return Ok(self.served(name, reported())),
+                None => {}
+            }
+            if let Some(known) = known.filter(|_| is_permit) {
+                return Ok(self.served(name, known.clone()));
             }
         }
-        Err(busy("the answer never settles".to_owned()))
     }
 
     fn served(&mut self, name: &str, artifact: Artifact) -> Artifact {
@@ -104,7 +113,7 @@ impl Course<'_> {
                 Detail::File { name, length: extents.iter().map(|extent| extent.length).sum() }
             }
         };
-        self.steps.push(Step { stage: artifact.stage, text: artifact.text.clone(), detail }.into());
+        self.steps.push(Stepped { stage: artifact.stage, text: artifact.text.clone(), detail }.into());
         artifact
     }
 }

@@ -7,8 +7,9 @@ use bytes::Bytes;
 
 use super::{Detail, Step};
 use crate::model::{Cpu, Firmware, Mac, Time};
-use crate::proto::dhcp::{self, Decision, Link, Mode};
-use crate::table::{Event, Stage, Table};
+use crate::proto::converse;
+use crate::proto::dhcp::{Decision, Link, Mode};
+use crate::table::{Event, Stage, Table, Verb};
 
 /// Which program on the machine speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,14 +129,9 @@ impl Client<'_> {
         requested: Option<Ipv4Addr>,
     ) -> Result<(Reply, Vec<Event>), String> {
         let datagram = self.message(speaker, kind, requested);
-        let mut decision = dhcp::handle(table, self.link, self.now, &datagram);
-        if let Decision::NeedLease(request, _) = &decision {
-            table.lease(request);
-            decision = dhcp::handle(table, self.link, self.now, &datagram);
-        }
-        match decision {
+        match converse::dhcp(table, self.link, self.now, &datagram) {
             Decision::Reply { bytes, events, .. } => {
-                events.iter().for_each(|event| drop(table.fold(event)));
+                table.act(Verb::Observe(events.clone()), self.now);
                 let reply = Reply::of(bytes.into());
                 match reply.option(MESSAGE_TYPE) {
                     Some([NAK]) => Err(format!("{kind:?} was refused (NAK)")),

@@ -7,9 +7,10 @@ use super::client::{Lease, Speaker, Told, arch};
 use super::{Detail, Step};
 use crate::desired::{Advertise, Ipv6};
 use crate::model::{Cpu, Firmware, Mac, Mode, Time, net6};
+use crate::proto::converse;
 use crate::proto::dhcp6::wire::{self, Options, code};
-use crate::proto::dhcp6::{CLIENT_PORT, Decision, Link, handle};
-use crate::table::{Event, Stage, Table};
+use crate::proto::dhcp6::{CLIENT_PORT, Decision, Link};
+use crate::table::{Event, Stage, Table, Verb};
 
 const SOLICIT: u8 = 1;
 const REQUEST: u8 = 3;
@@ -64,14 +65,9 @@ impl Client6<'_> {
     }
 
     fn exchange(&self, table: &mut Table, datagram: &[u8]) -> Result<Reply, String> {
-        let mut decision = handle(table, self.link, self.now, datagram);
-        if let Decision::NeedLease(request) = &decision {
-            table.lease6(request);
-            decision = handle(table, self.link, self.now, datagram);
-        }
-        match decision {
+        match converse::dhcp6(table, self.link, self.now, datagram) {
             Decision::Reply { bytes, events, .. } => {
-                events.iter().for_each(|event| drop(table.fold(event)));
+                table.act(Verb::Observe(events.clone()), self.now);
                 Ok(Reply { bytes, events })
             }
             Decision::NeedLease(_) => Err("no IPv6 address could be leased".into()),

@@ -14,7 +14,7 @@ use super::{End, Fault, Route, Step, Stop, Walk};
 use crate::desired::Deployment;
 use crate::model::{Content, Mac, Time};
 use crate::proto::tree::{Artifact, Asker, Transport};
-use crate::table::{Server, Table};
+use crate::table::{Server, Table, Verb};
 
 /// Where Debian's signed network GRUB looks first.
 pub const GRUB_CONFIGURATION: &str = "/grub/x86_64-efi/grub.cfg";
@@ -243,7 +243,7 @@ impl<'a> Course<'a> {
         let question = Question { state, ipv6: route.is_ipv6(), firmware: route.firmware(), speaker };
         let lease = match shared.heard(&question) {
             Some(heard) => {
-                heard.told.events.iter().for_each(|event| drop(self.table.fold(event)));
+                self.table.act(Verb::Observe(heard.told.events.clone()), self.now);
                 (self.table.leases, self.table.leases6) = heard.leases.clone();
                 self.steps.extend(heard.told.steps.iter().cloned());
                 heard.told.lease.clone()

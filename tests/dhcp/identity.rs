@@ -7,7 +7,7 @@ use dhcproto::v6::{MessageType, OptionCode, Status};
 use voldemort::model::{Span, Time};
 use voldemort::proto::dhcp::{Decision, Link, Reason};
 use voldemort::proto::dhcp6;
-use voldemort::table::{Event, Lease6Action, Lease6Request, Stage, Table};
+use voldemort::table::{Applied, Command, Event, Lease6Action, Lease6Request, Stage, Table, Verb, apply};
 
 use super::ipv6::{
     self, FIXED, ONE, REBIND, RENEW, REQUEST, SOLICIT, address, duid, ia, message, o, relay, status_of_ia,
@@ -44,8 +44,12 @@ fn at(seconds: u64) -> Time {
 fn play(table: &mut Table, seconds: u64, message: Message) -> (Answer, Option<String>) {
     match settle(table, &lab(), at(seconds), &message.bytes()) {
         Decision::Reply { bytes, events, .. } => {
-            let told = events.iter().find_map(|event| table.fold(event));
-            (Answer::read(&bytes), told.map(|event| String::from(event.text)))
+            let mut out = Applied::default();
+            let count = events.len();
+            apply(table, Command::machine(Verb::Observe(events)), at(seconds), &mut out);
+            // What a person has to know of it stands before it.
+            let told = (out.events.len() > count).then(|| String::from(out.events[0].text.clone()));
+            (Answer::read(&bytes), told)
         }
         other => panic!("no answer: {other:?}"),
     }

@@ -6,7 +6,7 @@ use dhcproto::v6::{self, Decodable, Decoder, DhcpOption, IAAddr, MessageType, Op
 use voldemort::desired::{Advertise, Ipv6};
 use voldemort::model::{Mode, Time};
 use voldemort::proto::dhcp6::{Decision, Link, Reason, handle};
-use voldemort::table::{LeaseState, Table};
+use voldemort::table::{LeaseState, Table, Verb};
 
 use super::lab::{Lab, mac, subnet};
 
@@ -85,7 +85,7 @@ pub(super) fn settle(table: &mut Table, link: &Link, seconds: u64, datagram: &[u
     let now = Time((1_700_000_000 + seconds) * 1000);
     for _ in 0..3 {
         match handle(table, link, now, datagram) {
-            Decision::NeedLease(request) => drop(table.lease6(&request)),
+            Decision::NeedLease(request) => drop(table.act(Verb::Lease6(request), now)),
             settled => return settled,
         }
     }

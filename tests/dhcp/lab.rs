@@ -9,7 +9,8 @@ use voldemort::desired::{Boot, Deployment, Desired, Machine, Place, Subnet, boot
 use voldemort::media::Entry;
 use voldemort::model::{Cpu, Identity, Mac, Name, Origin, Span, Time};
 use voldemort::proto::dhcp::{self, Decision, Link, Mode};
-use voldemort::table::{Server, Table};
+use voldemort::table::command::Outcome;
+use voldemort::table::{Server, Table, Verb};
 
 pub fn ip(text: &str) -> Ipv4Addr {
     text.parse().unwrap()
@@ -168,7 +169,10 @@ pub fn settle(table: &mut Table, link: &Link, now: Time, datagram: &[u8]) -> Dec
     for _ in 0..3 {
         match dhcp::handle(table, link, now, datagram) {
             Decision::NeedLease(request, draft) => {
-                let address = table.lease(&request).address;
+                let address = match table.act(Verb::Lease(vec![request]), now) {
+                    Outcome::Leased(addresses) => addresses[0],
+                    other => panic!("a lease came to {other:?}"),
+                };
                 drafted = address.zip(draft).map(|(address, draft)| draft.give(address));
             }
             settled => {

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use proptest::prelude::*;
 use voldemort::model::{Mac, Time};
 use voldemort::proto::dhcp::{Decision, Link, Mode};
-use voldemort::table::Table;
+use voldemort::table::{Table, Verb};
 
 use super::lab::{Lab, ip, link, settle, subnet};
 use super::message::{Answer, Message};
@@ -128,7 +128,7 @@ proptest! {
                 users.retain(|_, (user, _)| *user == who || !known.contains(user));
             }
             let Decision::Reply { bytes, events, .. } = decision else { continue };
-            events.iter().for_each(|event| drop(table.fold(event)));
+            table.act(Verb::Observe(events.clone()), Time(seconds * 1000));
             let answer = Answer::read(&bytes);
             prop_assert!(bytes.len() <= 548);
             let Some(lease) = answer.lease() else { continue };

@@ -7,7 +7,7 @@ mod held;
 use voldemort::model::{Cpu, Firmware, Time};
 use voldemort::proto::dhcp::client::{Client, Speaker};
 use voldemort::proto::dhcp::{Decision, Destination, Link, Mode, Reason, Request};
-use voldemort::table::{LeaseState, Table};
+use voldemort::table::{LeaseState, Table, Verb};
 
 use super::lab::{Lab, ip, link, mac, settle, subnet};
 use super::message::{Answer, Message};
@@ -410,7 +410,7 @@ fn a_machine_is_known_by_card_then_client_id_then_uuid() {
     assert_eq!(yiaddr(&table, mine), ip("10.0.10.31"), "the card before both");
     // What the card asks for afterwards is the machine's, and no other card has its address.
     let Decision::Reply { events, .. } = settle(&mut table, &lab(), NOW, &both().bytes()) else { panic!() };
-    table.fold(&events[0]);
+    table.act(Verb::Observe(events.clone()), NOW);
     assert_eq!(table.deployment_of(mac(unknown)).unwrap().name.as_str(), "two");
     reply(
         &mut table,

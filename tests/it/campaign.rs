@@ -15,13 +15,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use voldemort::daemon::keeper::{Adopted, Keeper, Proposal};
+use voldemort::daemon::commands::Adopted;
+use voldemort::daemon::keeper::Keeper;
 use voldemort::daemon::load::{Depth, load};
 use voldemort::desired::{Desired, Media, Options};
 use voldemort::manifest::Environment;
 use voldemort::media::Shelf;
 use voldemort::model::{Mac, Name, Time};
 use voldemort::plan::Consent;
+use voldemort::plan::Proposal;
 use voldemort::store::{Kept, Saved, Store};
 use voldemort::table::{
     Doubts, Duty, InstallStage, LeaseAction, LeaseRequest, LeaseState, Outcome, Permit, PermitStep, Report,

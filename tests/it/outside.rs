@@ -255,8 +255,13 @@ async fn a_large_image_holds_up_nothing() {
     assert!(waiting.reason.contains(" % of 65536 MiB"), "{}", waiting.reason);
     let later = house.status("progress", |status| status.reason != waiting.reason).await;
     assert_eq!((later.condition, later.since), ("Waiting".to_owned(), waiting.since));
-    let told =
-        house.keeper.events(0, None, 1000).1.into_iter().filter(|(_, event)| event.text.contains("Waiting"));
+    let told = house
+        .keeper
+        .timeline()
+        .events(0, None, 1000)
+        .1
+        .into_iter()
+        .filter(|(_, event)| event.text.contains("Waiting"));
     assert_eq!(told.count(), 1, "how far it is is no news");
     fs::write(house.media("vmlinuz"), "kernel").unwrap();
     fs::write(house.folder.path().join("inventory/a.toml"), manifest("kernel = 'vmlinuz'")).unwrap();

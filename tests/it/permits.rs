@@ -12,7 +12,9 @@ use voldemort::media::Shelf;
 use voldemort::model::{Name, Time};
 use voldemort::plan::{Action, Change, Impact, diff};
 use voldemort::proto::tree::{self, Answer, Asker, Method, Transport};
-use voldemort::table::{Duty, InstallStage, Outcome, Permit, PermitStep, Purpose, Report, Server, Table};
+use voldemort::table::{
+    Duty, InstallStage, Outcome, Permit, PermitStep, Purpose, Report, Server, Table, Verb,
+};
 
 const HEAD: &str = r#"
 [subnet.lab]
@@ -115,7 +117,7 @@ impl Site {
     fn step(&mut self, name: &str, step: PermitStep) {
         let redeploy = self.table.desired.deployments[name].redeploy;
         let permit = Permit { deployment: name.parse().unwrap(), redeploy, step };
-        self.table = self.table.permit(&permit, Time(1)).unwrap();
+        self.table = self.table.after(Verb::Permit(permit.clone()), Time(1)).unwrap();
     }
 
     /// To the end.
@@ -127,7 +129,7 @@ impl Site {
         let outcome = Outcome::Completed;
         let deployment = name.parse().unwrap();
         let report = Report { deployment, redeploy, epoch: None, outcome, note: String::new() };
-        self.table = self.table.report(&report, Time(2)).unwrap();
+        self.table = self.table.after(Verb::Report(report.clone()), Time(2)).unwrap();
         assert_eq!(self.boots_disk(name), "installed");
     }
 
@@ -145,7 +147,7 @@ impl Site {
         let asker = Asker::new([10, 0, 1, 1], None, Transport::Http);
         let answer = tree::open(&self.table, &asker, Method::Get, path, "");
         if let Answer::Report(report, _) = &answer {
-            self.table = self.table.report(report, Time(3)).unwrap();
+            self.table = self.table.after(Verb::Report(report.clone()), Time(3)).unwrap();
         }
         answer
     }
@@ -241,7 +243,7 @@ fn a_rename_before_anything_was_destroyed_goes_on() {
     assert_eq!(site.duty("db01"), Duty::Install { permit: false });
     let Answer::Permit(permit) = site.get(&format!("{answers}/preseed.cfg")) else { panic!() };
     assert_eq!((permit.deployment.as_str(), permit.step), ("db01", PermitStep::Spend));
-    site.table = site.table.permit(&permit, Time(1)).unwrap();
+    site.table = site.table.after(Verb::Permit(permit.clone()), Time(1)).unwrap();
     assert_eq!(site.stage("db01"), InstallStage::Spent);
 }
 

@@ -11,7 +11,7 @@ use voldemort::manifest::Environment;
 use voldemort::media::Shelf;
 use voldemort::model::{Name, Time};
 use voldemort::plan::{Impact, diff};
-use voldemort::table::{Duty, InstallStage, Outcome, Permit, PermitStep, Report, Server, Table};
+use voldemort::table::{Duty, InstallStage, Outcome, Permit, PermitStep, Report, Server, Table, Verb};
 
 const MACHINES: u32 = 12;
 const LIMIT: usize = 3;
@@ -52,15 +52,20 @@ fn desired(redeploy: u64, safety: &str) -> Arc<Desired> {
 
 fn install(table: &Table, name: &Name, redeploy: u64) -> Table {
     let step = |table: &Table, step| {
-        table.permit(&Permit { deployment: name.clone(), redeploy, step }, Time(0)).unwrap()
+        table.after(Verb::Permit(Permit { deployment: name.clone(), redeploy, step }), Time(0)).unwrap()
     };
     let table = step(&step(table, PermitStep::Start), PermitStep::Spend);
     report(&table, name, redeploy, Outcome::Completed)
 }
 
+fn reboot(table: &Table, name: &Name) -> Table {
+    let epoch = table.install_of(name).unwrap().epoch;
+    table.after(Verb::Reboot { deployment: name.clone(), epoch, at: Time(0) }, Time(0)).unwrap()
+}
+
 fn report(table: &Table, name: &Name, redeploy: u64, outcome: Outcome) -> Table {
     let report = Report { deployment: name.clone(), redeploy, epoch: None, outcome, note: String::new() };
-    table.report(&report, Time(0)).unwrap()
+    table.after(Verb::Report(report.clone()), Time(0)).unwrap()
 }
 
 /// Everything installed at number 1, then number 2 asked for under `safety`.
@@ -103,15 +108,15 @@ fn step(table: &Table, name: &Name, dice: &mut Dice, fail: bool) -> Table {
         // The question is asked of an old snapshot now and then: the keeper looks again.
         (Duty::Install { .. }, _) => {
             let permit = |step| Permit { deployment: name.clone(), redeploy: 2, step };
-            let table = table.permit(&permit(PermitStep::Start), Time(0)).unwrap();
+            let table = table.after(Verb::Permit(permit(PermitStep::Start)), Time(0)).unwrap();
             match dice.roll(2) {
-                0 => table.permit(&permit(PermitStep::Spend), Time(0)).unwrap_or(table),
+                0 => table.after(Verb::Permit(permit(PermitStep::Spend)), Time(0)).unwrap_or(table),
                 _ => table,
             }
         }
         (_, InstallStage::Spent) if current => match (fail, dice.roll(3)) {
             (true, 0) => report(table, name, 2, Outcome::Failed),
-            (true, _) => table.rebooted(name, Time(0)).unwrap(),
+            (true, _) => reboot(&table, name),
             (false, _) => report(table, name, 2, Outcome::Completed),
         },
         _ => table.clone(),
@@ -132,7 +137,7 @@ fn never_more_than_the_limit_and_all_in_the_end() {
                 (old.duty(&old.desired.deployments[name]), dice.roll(4) == 0)
             {
                 let permit = Permit { deployment: name.clone(), redeploy: 2, step: PermitStep::Start };
-                table = table.permit(&permit, Time(0)).unwrap();
+                table = table.after(Verb::Permit(permit.clone()), Time(0)).unwrap();
             }
             table = step(&table, name, &mut dice, false);
             assert!(in_flight(&table) <= LIMIT, "seed {seed}, turn {turn}");
@@ -180,12 +185,12 @@ fn nothing_is_reinstalled_outside_the_windows() {
     let Duty::LocalBoot(why) = table.duty(&deployment) else { panic!("noon") };
     assert!(why.contains("opens at 2026-11-20T21:00:00"), "{why}");
     let permit = Permit { deployment: name.clone(), redeploy: 2, step: PermitStep::Start };
-    let raced = table.permit(&permit, Time(0)).unwrap();
+    let raced = table.after(Verb::Permit(permit.clone()), Time(0)).unwrap();
     assert_eq!(raced.install_of(&name).unwrap().redeploy, 1, "nor by a race");
     table.tick(at("2026-11-20T21:00:00Z"));
     assert_eq!(table.duty(&deployment), Duty::Install { permit: true });
     // What has begun goes on when the window closes: the machine is between two systems.
-    table = table.permit(&permit, Time(0)).unwrap();
+    table = table.after(Verb::Permit(permit.clone()), Time(0)).unwrap();
     table.tick(at("2026-11-21T12:00:00Z"));
     assert_eq!(table.duty(&deployment), Duty::Install { permit: false });
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use voldemort::desired::Proof;
 use voldemort::model::{Mac, Name, Time};
 use voldemort::proto::tree::{self, Answer, Asker, Link, Method, RefusalReason, Transport};
-use voldemort::table::{Lease, LeaseState, Leases, Permit, PermitStep, Purpose, Server, Stage, Table};
+use voldemort::table::{Lease, LeaseState, Leases, Permit, PermitStep, Purpose, Server, Stage, Table, Verb};
 
 use crate::inventory::resolved;
 
@@ -70,7 +70,7 @@ fn web() -> Name {
 }
 
 fn step(table: &Table, step: PermitStep) -> Table {
-    table.permit(&Permit { deployment: web(), redeploy: 1, step }, Time(1)).unwrap()
+    table.after(Verb::Permit(Permit { deployment: web(), redeploy: 1, step }), Time(1)).unwrap()
 }
 
 fn started(table: &Table) -> Table {

@@ -1,5 +1,5 @@
-//! The daemon without its sockets and threads: the pure rooms, and a keeper that stores before it
-//! publishes, as `daemon::keeper` does. A crash leaves what was stored and nothing else.
+//! The daemon without its sockets, threads and files: the protocols, and the engine that stores before
+//! anything is shown. A crash leaves what was stored and nothing else.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -7,18 +7,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use voldemort::desired::Desired;
-use voldemort::model::{Content, Name, Time};
-use voldemort::proto::dhcp::{self, Decision, Link};
-use voldemort::proto::tree::{self, Answer, Asker, Method};
-use voldemort::store::journal::frame;
-use voldemort::store::record::{self, InstallRecord, ServedRecord};
+use voldemort::model::{Content, Mac, Name, Time};
+use voldemort::proto::converse::{self, FileRequest, Opened, ROUNDS, Step, Wanted};
+use voldemort::proto::dhcp::{self, Decision, Draft, Link};
+use voldemort::proto::tree::{Asker, Method, Refusal, RefusalReason};
+use voldemort::store::{Engine, Kept, Ledger, Saved, StoreError};
+use voldemort::table::command::Outcome;
 use voldemort::table::{
-    Event, Install, Installs, Lease, LeaseRequest, Leases, Permit, Report, Secrets, Served, Server, Stage,
-    Table, Trust, Verdict,
+    Adoption, Command, Doubts, Event, Install, Installs, Lease, LeaseRequest, Record, Secrets, Served,
+    Server, Stage, Table, Verb, Verdict, trust,
 };
-
-/// How often a question is decided again over a newer table.
-const ROUNDS: u8 = 3;
 
 #[derive(Clone)]
 pub enum Body {
@@ -47,34 +45,82 @@ pub enum Told {
     Accepted,
 }
 
-/// Of the journal.
-const SALT: frame::Salt = [7; 16];
-
-/// As on disk: the records that the real store writes.
-#[derive(Clone, Default)]
+/// A ledger in memory. What it holds survives the process.
+#[derive(Clone, Debug, Default)]
 pub struct Disk {
-    /// Frames of the journal.
-    leases: Vec<u8>,
-    /// By machine: a list each.
-    installs: BTreeMap<Name, Vec<u8>>,
-    assignments: Vec<(Name, Name)>,
-    served: Vec<(Name, Vec<u8>)>,
-    trust: Trust,
+    saved: Saved,
+    leases: BTreeMap<Ipv4Addr, Lease>,
+    installs: BTreeMap<Name, Arc<[Install]>>,
+    assignments: BTreeMap<Name, Name>,
+    served: BTreeMap<Name, Served>,
+    cards: BTreeMap<Mac, Name>,
+    is_full: bool,
 }
 
-#[derive(Default)]
-struct Batch {
-    leases: Vec<Lease>,
-    installs: Vec<(Name, Arc<[Install]>)>,
-    lists: bool,
-    waiting: Vec<(Question, u8)>,
+impl Ledger for Disk {
+    fn append(&mut self, records: &[Record], _events: &[(u64, Event)]) -> Result<(), StoreError> {
+        if self.is_full {
+            return Err(StoreError::Write("no space left on device".into()));
+        }
+        records.iter().cloned().for_each(|record| self.put(record));
+        Ok(())
+    }
+}
+
+impl Disk {
+    fn put(&mut self, record: Record) {
+        match record {
+            Record::Lease4(lease) => drop(self.leases.insert(lease.address, lease)),
+            Record::Installs(machine, list) => drop(self.installs.insert(machine, list)),
+            Record::Assignment(name, machine) => set(&mut self.assignments, name, machine),
+            Record::Served(name, one) => set(&mut self.served, name, one.map(|one| (*one).clone())),
+            Record::Card(mac, machine) => set(&mut self.cards, mac, machine),
+            Record::Note(name, note) => drop(self.saved.notes.insert(name.into_owned(), note)),
+            Record::Serial(serial) => self.saved.serial = serial,
+            Record::Restored(restored) => self.saved.restored = restored,
+            Record::Revision(kept) => self.saved.kept = Some((*kept).clone()),
+            // The hall has none of these.
+            Record::Lease6(_) | Record::Protection(..) | Record::UsedPlan(..) => {}
+        }
+    }
+
+    /// What a start finds.
+    fn saved(&self) -> Saved {
+        let pairs = |map: &BTreeMap<Name, Name>| map.clone().into_iter().collect();
+        Saved {
+            leases: self.leases.values().cloned().collect(),
+            installs: self.installs.values().flat_map(|list| list.iter().cloned()).collect(),
+            assignments: pairs(&self.assignments),
+            served: self.served.clone().into_iter().collect(),
+            cards: self.cards.clone().into_iter().collect(),
+            new_site: true,
+            ..self.saved.clone()
+        }
+    }
+}
+
+fn set<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
+    match value {
+        Some(value) => drop(map.insert(key, value)),
+        None => drop(map.remove(&key)),
+    }
 }
 
 /// A process that runs.
 struct Process {
+    engine: Engine<Disk>,
     published: Table,
-    next: Table,
-    batch: Batch,
+    /// Questions that wait for the commit.
+    waiting: Vec<(Question, Waiting)>,
+    /// Whether the batch that is due holds an adoption.
+    adopts: bool,
+    is_due: bool,
+}
+
+/// What a question waits for.
+enum Waiting {
+    Lease { request: LeaseRequest, draft: Option<Box<Draft>>, address: Option<Ipv4Addr>, round: u8 },
+    File(FileRequest, Result<(), Refusal>),
 }
 
 pub struct Daemon {
@@ -84,12 +130,15 @@ pub struct Daemon {
     server: Server,
     /// How often it was started.
     pub generation: u64,
+    /// What time it was last, in milliseconds.
+    now: u64,
 }
 
 impl Daemon {
     pub fn start(address: Ipv4Addr, desired: Arc<Desired>) -> Daemon {
         let server = Server::stand_in(address);
-        let mut daemon = Daemon { disk: Disk::default(), process: None, desired, server, generation: 0 };
+        let mut daemon =
+            Daemon { disk: Disk::default(), process: None, desired, server, generation: 0, now: 0 };
         daemon.restart();
         daemon
     }
@@ -98,65 +147,55 @@ impl Daemon {
         self.process.is_some()
     }
 
-    /// The table that answers come from; none while it is down.
+    /// The state that answers come from; none while it is down.
     pub fn table(&self) -> Option<&Table> {
         self.process.as_ref().map(|process| &process.published)
     }
 
     pub fn crash(&mut self) {
-        self.process = None;
+        if let Some(process) = self.process.take() {
+            self.disk = process.engine.into_ledger();
+        }
     }
 
     /// A backup.
     pub fn backup(&self) -> Disk {
-        self.disk.clone()
+        self.process.as_ref().map_or(&self.disk, |process| process.engine.ledger()).clone()
     }
 
     /// It goes on with a backup, or with nothing: a state that knows less than the machines.
     pub fn lose(&mut self, backup: Option<Disk>) {
         self.crash();
         self.disk = backup.unwrap_or_default();
-        self.start_with(Table::begin_restored);
+        self.disk.saved.restored = true;
+        self.restart();
     }
 
     /// A person agrees to whatever is doubtful, or says that the machines have their systems.
     pub fn settle(&mut self, verdict: Verdict) {
-        let Some(process) = &mut self.process else { return };
-        let names: Vec<Name> = process.next.doubtful().cloned().collect();
-        let mut next = process.next.clone();
-        next.settle_doubts(&names, verdict, Time(1));
-        process.take_over(next);
+        let all = Doubts { all: true, ..Doubts::default() };
+        if let Some(process) = &mut self.process {
+            process.apply(Command::daemon(Verb::Settle(all, verdict)), 1);
+        }
         self.commit();
     }
 
     /// Reads what was stored and adopts the inventory.
     pub fn restart(&mut self) {
-        self.start_with(|_| {});
-    }
-
-    fn start_with(&mut self, change: impl FnOnce(&mut Table)) {
+        self.crash();
         self.generation += 1;
-        let mut leases = BTreeMap::new();
-        frame::replay(&[frame::begin(&SALT, 1), self.disk.leases.clone()].concat(), &SALT, &mut leases)
-            .unwrap();
-        let tenant = |(deployment, machine): &(Name, Name)| (machine.clone(), deployment.clone());
-        let table = Table {
-            installs: self.installs(),
-            served: self.served(),
-            trust: self.disk.trust.clone(),
-            assignments: self.disk.assignments.iter().cloned().collect(),
-            tenants: self.disk.assignments.iter().map(tenant).collect(),
-            leases: Leases::restore(leases.into_values()),
-            secrets: Arc::new(Secrets::stand_in()),
-            ..Table::new(self.server.clone())
-        };
-        let mut found = table.clone();
-        change(&mut found);
-        let mut next = found.adopt(self.desired.clone());
-        next.trust.settle("");
-        let mut process = Process { published: next.clone(), next: table, batch: Batch::default() };
-        process.take_over(next);
-        process.batch.lists = true;
+        let saved = self.disk.saved();
+        let is_new = saved.serial == 0 && !saved.restored;
+        let table = saved.table(self.server.clone());
+        let note = table.trust.note();
+        let engine = Engine::new(std::mem::take(&mut self.disk), table.clone());
+        let mut process =
+            Process { engine, published: table, waiting: Vec::new(), adopts: false, is_due: false };
+        if is_new {
+            process.apply(Command::daemon(Verb::Remember(trust::NOTE.into(), note)), 0);
+        }
+        process.adopt(self.desired.clone(), self.now);
+        process.published = process.engine.table().clone();
         self.process = Some(process);
         self.commit();
     }
@@ -165,22 +204,14 @@ impl Daemon {
     pub fn adopt(&mut self, desired: Arc<Desired>) {
         self.desired = desired;
         if let Some(process) = &mut self.process {
-            let next = process.next.adopt(self.desired.clone());
-            process.take_over(next);
-            process.batch.lists = true;
+            process.adopt(self.desired.clone(), self.now);
         }
     }
 
     /// The installations, as they are on disk.
     pub fn installs(&self) -> Installs {
-        let read = |bytes: &Vec<u8>| record::read::<Vec<InstallRecord>>(bytes).unwrap();
-        let records = self.disk.installs.values().flat_map(read);
-        records.map(|record| record.into_install(None).unwrap()).collect()
-    }
-
-    fn served(&self) -> voldemort::table::served::Record {
-        let read = |bytes: &Vec<u8>| record::read::<ServedRecord>(bytes).unwrap().into_served().unwrap();
-        self.disk.served.iter().map(|(name, bytes)| (name.clone(), Arc::new(read(bytes)))).collect()
+        let disk = self.process.as_ref().map_or(&self.disk, |process| process.engine.ledger());
+        disk.saved().installs.into_iter().collect()
     }
 
     /// The latest installation of a deployment, as it is on disk.
@@ -192,88 +223,39 @@ impl Daemon {
 
     /// The answer, if it needs nothing to be stored first; else the keeper has it in its queue.
     pub fn ask(&mut self, question: &Question, now: u64) -> Option<Told> {
-        self.decide(question, now, 1)
-    }
-
-    fn decide(&mut self, question: &Question, now: u64, round: u8) -> Option<Told> {
+        self.now = now;
         let process = self.process.as_mut()?;
         match &question.body {
-            Body::Datagram(link, bytes) => match dhcp::handle(&process.published, link, Time(now), bytes) {
-                Decision::Reply { bytes, events, .. } => {
-                    events.into_iter().for_each(|event| process.note(event));
-                    Some(Told::Datagram(bytes.into()))
-                }
-                Decision::Silence(_) => None,
-                Decision::NeedLease(request, _) => {
-                    process.lease(&request);
-                    process.wait(question, round)
-                }
-            },
-            Body::Fetch(asker, path) => {
-                match tree::open(&process.published, asker, Method::Get, path, "") {
-                    Answer::Serve(artifact) => {
-                        let content = match &artifact.content {
-                            Content::Bytes(bytes) => bytes.clone(),
-                            Content::File { .. } => Bytes::new(),
-                        };
-                        process.note(Event {
-                            mac: artifact.mac,
-                            address: Some(asker.address),
-                            deployment: artifact.deployment.clone(),
-                            ..Event::new(Time(now), artifact.stage, artifact.text.clone())
-                        });
-                        Some(Told::File(artifact.stage, content))
-                    }
-                    Answer::Refuse(_) => Some(Told::Refused),
-                    Answer::Permit(permit) => match process.permit(&permit, now) {
-                        Ok(()) => process.wait(question, round),
-                        Err(_) => Some(Told::Refused),
-                    },
-                    Answer::Identify => unreachable!("the cards of simulated machines are known"),
-                    Answer::Report(report, _) => match process.report(&report, now) {
-                        // The last round accepts: what it reports is stored by then.
-                        Ok(()) if round > 1 => Some(Told::Accepted),
-                        Ok(()) => process.wait(question, round),
-                        Err(_) => Some(Told::Refused),
-                    },
-                }
+            Body::Datagram(link, bytes) => {
+                let decision = dhcp::handle(&process.published, link, Time(now), bytes);
+                process.decided(question, decision, now, 1)
             }
+            Body::Fetch(asker, path) => process.file(question, FileRequest::default(), asker, path, now),
         }
     }
 
     /// Whether the keeper has something to write.
     pub fn is_due(&self) -> bool {
-        let batch = self.process.as_ref().map(|process| &process.batch);
-        batch.is_some_and(|batch| !batch.is_empty())
+        self.process.as_ref().is_some_and(|process| process.is_due)
     }
 
-    /// The batch reaches the disk. Nothing of it was told to anybody before.
+    /// The batch reaches the disk. Nobody heard of it before.
     pub fn commit(&mut self) {
-        let Some(process) = &self.process else { return };
-        if !process.batch.leases.is_empty() {
-            self.disk.leases.extend(frame::write(&SALT, 0, &process.batch.leases));
-        }
-        for (machine, list) in &process.batch.installs {
-            let list: Vec<InstallRecord> = list.iter().map(InstallRecord::of).collect();
-            self.disk.installs.insert(machine.clone(), record::write(&list));
-        }
-        if process.batch.lists {
-            let pair = |(deployment, machine): (&Name, &Name)| (deployment.clone(), machine.clone());
-            self.disk.trust = process.next.trust.clone();
-            self.disk.assignments = process.next.assignments.iter().map(pair).collect();
-            let served =
-                |(name, one): (&Name, &Arc<Served>)| (name.clone(), record::write(&ServedRecord::of(one)));
-            self.disk.served = process.next.served.iter().map(served).collect();
+        if let Some(process) = &mut self.process {
+            let numbered = |events: Vec<Event>| events.into_iter().map(|event| (0, event)).collect();
+            process.engine.commit(numbered).expect("the disk has room");
+            process.adopts = false;
         }
     }
 
-    /// The new table is shown, and who waited is answered over it.
+    /// The new state is shown, and who waited is answered over it.
     pub fn publish(&mut self, now: u64) -> Vec<(Question, Told)> {
         let Some(process) = &mut self.process else { return Vec::new() };
-        process.published = process.next.clone();
-        let waiting = std::mem::take(&mut process.batch).waiting;
-        let told = waiting.into_iter().filter_map(|(question, round)| {
-            let told = self.decide(&question, now, round + 1)?;
+        process.published = process.engine.table().clone();
+        process.is_due = false;
+        let waiting = std::mem::take(&mut process.waiting);
+        let told = waiting.into_iter().filter_map(|(question, waiting)| {
+            let told = process.stored(&question, waiting, now)?;
             Some((question, told))
         });
         told.collect()
@@ -286,56 +268,112 @@ impl Daemon {
 
     /// The disk is full: nothing of the batch happened, and who waited hears nothing.
     pub fn fail(&mut self) {
-        let Some(process) = &mut self.process else { return };
-        if !process.batch.lists {
-            process.next = process.published.clone();
-            process.batch = Batch::default();
-        }
-    }
-}
-
-impl Batch {
-    fn is_empty(&self) -> bool {
-        self.leases.is_empty() && self.installs.is_empty() && self.waiting.is_empty() && !self.lists
+        let Some(process) = self.process.as_mut().filter(|process| !process.adopts) else { return };
+        process.engine.ledger_mut().is_full = true;
+        // Only where there is nothing to write it does not fail.
+        let _ = process.engine.commit(|events| events.into_iter().map(|event| (0, event)).collect());
+        process.engine.ledger_mut().is_full = false;
+        process.waiting.clear();
+        process.is_due = false;
     }
 }
 
 impl Process {
-    fn wait(&mut self, question: &Question, round: u8) -> Option<Told> {
-        if round < ROUNDS {
-            self.batch.waiting.push((question.clone(), round));
+    fn apply(&mut self, command: Command, now: u64) -> Outcome {
+        self.is_due = true;
+        self.engine.apply(command, Time(now))
+    }
+
+    fn adopt(&mut self, desired: Arc<Desired>, now: u64) {
+        let kept = Kept { source: "dir@1".into(), ..Kept::default() };
+        let adoption = Adoption::new(self.engine.table(), desired, Arc::new(Secrets::stand_in()));
+        let adoption = adoption.keeping(Some(Arc::new(kept)));
+        assert_eq!(self.apply(Command::daemon(Verb::Adopt(Box::new(adoption))), now), Outcome::Done);
+        self.adopts = true;
+    }
+
+    /// What follows from a decision about a datagram.
+    fn decided(&mut self, question: &Question, decision: Decision, now: u64, round: u8) -> Option<Told> {
+        match decision {
+            Decision::Reply { bytes, events, .. } => {
+                self.note(events, now);
+                Some(Told::Datagram(bytes.into()))
+            }
+            Decision::NeedLease(request, draft) if round <= ROUNDS => {
+                let verb = Verb::Lease(vec![request.clone()]);
+                let address = match self.apply(Command::machine(verb), now) {
+                    Outcome::Leased(addresses) => addresses[0],
+                    other => panic!("a lease came to {other:?}"),
+                };
+                self.waiting.push((question.clone(), Waiting::Lease { request, draft, address, round }));
+                None
+            }
+            Decision::NeedLease(..) | Decision::Silence(_) => None,
         }
-        None
     }
 
-    fn lease(&mut self, request: &LeaseRequest) {
-        let outcome = self.next.lease(request);
-        self.batch.leases.extend(outcome.changed);
+    fn file(
+        &mut self,
+        question: &Question,
+        mut request: FileRequest,
+        asker: &Asker,
+        path: &str,
+        now: u64,
+    ) -> Option<Told> {
+        match request.step(&self.published, asker, Wanted { method: Method::Get, path, note: "" }) {
+            Step::Done(opened) => Some(self.opened(opened, asker, now)),
+            Step::Identify => unreachable!("the cards of simulated machines are known"),
+            Step::Store(verb) => {
+                let stored = match self.apply(Command::machine(verb), now) {
+                    Outcome::Refused(why) => Err(Refusal::new(RefusalReason::Gone, why)),
+                    _ => Ok(()),
+                };
+                self.waiting.push((question.clone(), Waiting::File(request, stored)));
+                None
+            }
+        }
     }
 
-    fn permit(&mut self, permit: &Permit, now: u64) -> Result<(), String> {
-        let next = self.next.permit(permit, Time(now)).map_err(|stale| stale.to_string())?;
-        self.take_over(next);
-        Ok(())
+    /// What a question that waited is answered.
+    fn stored(&mut self, question: &Question, waiting: Waiting, now: u64) -> Option<Told> {
+        match (waiting, &question.body) {
+            (Waiting::Lease { request, draft, address, round }, Body::Datagram(link, bytes)) => {
+                let (at, table) = (request.at, &self.published);
+                let decision = converse::leased(table, link, at, bytes, &request, draft, address);
+                self.decided(question, decision, now, round + 1)
+            }
+            (Waiting::File(mut request, stored), Body::Fetch(asker, path)) => match request.stored(stored) {
+                Some(opened) => Some(self.opened(opened, asker, now)),
+                None => self.file(question, request, asker, path, now),
+            },
+            _ => unreachable!("a question stays what it is"),
+        }
     }
 
-    fn report(&mut self, report: &Report, now: u64) -> Result<(), String> {
-        let next = self.next.report(report, Time(now)).map_err(|stale| stale.to_string())?;
-        self.take_over(next);
-        Ok(())
-    }
-
-    fn note(&mut self, event: Event) {
-        self.next.fold(&event);
-        if let (Stage::LocalBoot, Some(name)) = (event.stage, &event.deployment)
-            && let Some(next) = self.next.rebooted(name, event.at)
+    fn opened(&mut self, opened: Opened, asker: &Asker, now: u64) -> Told {
+        let artifact = match opened {
+            Opened::Serve(artifact) => artifact,
+            Opened::Refuse(_) => return Told::Refused,
+            Opened::Accepted(..) => return Told::Accepted,
+        };
+        let content = match &artifact.content {
+            Content::Bytes(bytes) => bytes.clone(),
+            Content::File { .. } => Bytes::new(),
+        };
+        let (address, deployment) = (Some(asker.address), artifact.deployment.clone());
+        let event = Event::new(Time(now), artifact.stage, artifact.text.clone());
+        self.note(vec![Event { mac: artifact.mac, address, deployment, ..event }], now);
+        if let (Stage::LocalBoot, Some(name)) = (artifact.stage, artifact.deployment)
+            && let Some(epoch) = self.published.install_of(&name).map(|install| install.epoch)
         {
-            self.take_over(next);
+            let verb = Verb::Reboot { deployment: name, epoch, at: Time(now) };
+            self.apply(Command::machine(verb), now);
         }
+        Told::File(artifact.stage, content)
     }
 
-    fn take_over(&mut self, next: Table) {
-        self.batch.installs.extend(self.next.installs.differences(&next.installs));
-        self.next = next;
+    /// Events alone are no reason to write.
+    fn note(&mut self, events: Vec<Event>, now: u64) {
+        self.engine.apply(Command::machine(Verb::Observe(events)), Time(now));
     }
 }

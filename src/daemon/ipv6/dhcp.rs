@@ -20,6 +20,7 @@ use crate::daemon::link::Interface;
 use crate::daemon::raw::{Instruction, RETURN_NOTHING, filter, link_address_of, step};
 use crate::daemon::{is_passing, now};
 use crate::model::{Mac, Mode};
+use crate::proto::converse::ROUNDS;
 use crate::proto::dhcp6::{Decision, Link, Reason, SERVER_PORT, SERVERS, Silence, handle};
 use crate::table::{Event, Lease6Request};
 
@@ -30,8 +31,6 @@ const UDP_HEADER: usize = 8;
 const UDP: u8 = 17;
 /// Leases that may be on their way to the disk at once.
 const PENDING: usize = 4096;
-/// How often a message is decided again over a newer table before it is given up.
-const ROUNDS: usize = 3;
 /// All servers of a site (RFC 8415 section 7.1): where relays send without being told better.
 const SITE_SERVERS: Ipv6Addr = Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 1, 3);
 

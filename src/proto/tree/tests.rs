@@ -316,7 +316,8 @@ fn u_boot_finds_its_script_unless_it_boots_its_own_disk() {
         outcome: crate::table::Outcome::Completed,
         note: String::new(),
     };
-    let installed = installs.report(&report, crate::model::Time::default()).unwrap();
+    let installed =
+        installs.after(crate::table::Verb::Report(report), crate::model::Time::default()).unwrap();
     assert_eq!(ask(&installed, Transport::Tftp, "boot.scr.uimg").unwrap_err(), RefusalReason::NotFound);
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use voldemort::model::Time;
 use voldemort::proto::dhcp::{BOOT_SERVER_PORT, Decision, Link, Mode, SERVER_PORT};
-use voldemort::table::{LeaseState, Table};
+use voldemort::table::{LeaseState, Table, Verb};
 
 use super::lab::{Lab, link, settle, subnet};
 use super::message::{Answer, Message};
@@ -85,7 +85,7 @@ fn run(bytes: &[u8]) {
                 reply(&link, datagram, &bytes);
                 for event in events {
                     assert!(!event.text.contains(char::is_control), "{:?}", event.text);
-                    table.fold(&event);
+                    table.act(Verb::Observe(vec![event]), now);
                 }
             }
             Decision::Silence(silence) => {

@@ -26,7 +26,7 @@ const NOTICE: Span = Span::seconds(10);
 
 /// What was told last of each machine, and how much of a flood was told.
 #[derive(Debug)]
-pub struct Hush {
+pub struct EventThrottle {
     told: HashMap<Option<Mac>, (Time, String)>,
     /// Exchanges and files that may be told now.
     room: u64,
@@ -36,13 +36,13 @@ pub struct Hush {
     noticed: Time,
 }
 
-impl Default for Hush {
-    fn default() -> Hush {
-        Hush { told: HashMap::new(), room: BURST, counted: Time(0), left_out: 0, noticed: Time(0) }
+impl Default for EventThrottle {
+    fn default() -> EventThrottle {
+        EventThrottle { told: HashMap::new(), room: BURST, counted: Time(0), left_out: 0, noticed: Time(0) }
     }
 }
 
-impl Hush {
+impl EventThrottle {
     /// Whether this event says what was said a moment ago.
     pub fn is_repeated(&mut self, event: &Event) -> bool {
         if event.stage != Stage::Silence {
@@ -97,9 +97,9 @@ const ECHO: Span = Span::seconds(1);
 
 /// Fetches told a moment ago.
 #[derive(Debug, Default)]
-pub struct Echoes(Mutex<HashMap<u64, Time>>);
+pub struct FetchDedup(Mutex<HashMap<u64, Time>>);
 
-impl Echoes {
+impl FetchDedup {
     /// Whether this was told a moment ago. What a machine is told when it boots its disk always is:
     /// it says that an installation is over.
     pub fn hear(&self, stage: Stage, address: IpAddr, text: &str, now: Time) -> bool {
@@ -128,9 +128,9 @@ mod tests {
 
     #[test]
     fn the_same_fetch_is_told_once_a_second() {
-        let echoes = Echoes::default();
+        let dedup = FetchDedup::default();
         let hear = |stage, host: u8, text: &str, at| {
-            echoes.hear(stage, IpAddr::from([10, 0, 0, host]), text, Time(1_000_000 + at))
+            dedup.hear(stage, IpAddr::from([10, 0, 0, host]), text, Time(1_000_000 + at))
         };
         assert!(!hear(Stage::File, 1, "a.deb", 0));
         assert!(hear(Stage::File, 1, "a.deb", 999));
@@ -142,7 +142,7 @@ mod tests {
         for number in 0..20_000u64 {
             hear(Stage::File, 3, &number.to_string(), number * 10);
         }
-        assert!(echoes.0.lock().unwrap().len() <= MACHINES_MAX);
+        assert!(dedup.0.lock().unwrap().len() <= MACHINES_MAX);
     }
 
     fn silence(at: u64, text: &str) -> Event {
@@ -151,11 +151,11 @@ mod tests {
 
     #[test]
     fn a_silence_is_told_once_a_minute() {
-        let mut hush = Hush::default();
-        assert!(!hush.is_repeated(&silence(0, "unknown machine")));
-        assert!(hush.is_repeated(&silence(59_999, "unknown machine")));
-        assert!(!hush.is_repeated(&silence(60_000, "unknown machine")));
-        assert!(!hush.is_repeated(&silence(60_001, "malformed")));
+        let mut throttle = EventThrottle::default();
+        assert!(!throttle.is_repeated(&silence(0, "unknown machine")));
+        assert!(throttle.is_repeated(&silence(59_999, "unknown machine")));
+        assert!(!throttle.is_repeated(&silence(60_000, "unknown machine")));
+        assert!(!throttle.is_repeated(&silence(60_001, "malformed")));
     }
 
     fn offer(at: u64) -> Event {
@@ -164,24 +164,25 @@ mod tests {
 
     #[test]
     fn everything_else_is_always_told() {
-        let mut hush = Hush::default();
-        assert!(!hush.is_repeated(&offer(0)));
-        assert!(!hush.is_repeated(&offer(0)));
+        let mut throttle = EventThrottle::default();
+        assert!(!throttle.is_repeated(&offer(0)));
+        assert!(!throttle.is_repeated(&offer(0)));
     }
 
     #[test]
     fn a_flood_of_exchanges_is_thinned_and_counted() {
-        let mut hush = Hush::default();
-        let flooded =
-            |hush: &mut Hush, at, count: u64| (0..count).filter(|_| hush.is_flood(&offer(at))).count();
-        assert_eq!(flooded(&mut hush, 1_000_000, BURST), 0);
-        assert_eq!(hush.notice(Time(1_000_000)), None);
-        assert_eq!(flooded(&mut hush, 1_000_500, 7), 7);
-        assert!(!hush.is_flood(&Event::new(Time(1_000_500), Stage::Kernel, "vmlinuz")));
-        assert!(hush.notice(Time(1_000_500)).is_some_and(|event| event.text.contains(" 7 exchanges")));
-        assert_eq!(flooded(&mut hush, 1_001_000, PER_SECOND + 1), 1);
-        assert_eq!(hush.notice(Time(1_001_000)), None);
-        assert!(hush.notice(Time(1_010_500)).is_some());
-        assert_eq!(flooded(&mut hush, 1_100_000, BURST), 0);
+        let mut throttle = EventThrottle::default();
+        let flooded = |throttle: &mut EventThrottle, at, count: u64| {
+            (0..count).filter(|_| throttle.is_flood(&offer(at))).count()
+        };
+        assert_eq!(flooded(&mut throttle, 1_000_000, BURST), 0);
+        assert_eq!(throttle.notice(Time(1_000_000)), None);
+        assert_eq!(flooded(&mut throttle, 1_000_500, 7), 7);
+        assert!(!throttle.is_flood(&Event::new(Time(1_000_500), Stage::Kernel, "vmlinuz")));
+        assert!(throttle.notice(Time(1_000_500)).is_some_and(|event| event.text.contains(" 7 exchanges")));
+        assert_eq!(flooded(&mut throttle, 1_001_000, PER_SECOND + 1), 1);
+        assert_eq!(throttle.notice(Time(1_001_000)), None);
+        assert!(throttle.notice(Time(1_010_500)).is_some());
+        assert_eq!(flooded(&mut throttle, 1_100_000, BURST), 0);
     }
 }

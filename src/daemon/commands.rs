@@ -1,0 +1,170 @@
+//! The commands that the daemon's services give to the keeper, by their names.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use super::keeper::{Keeper, KeeperError};
+use super::now;
+use crate::media::Entry;
+use crate::model::{Cidr, Name, PowerState};
+use crate::plan::{self, Hold, Plan, Proposal};
+use crate::table::command::Outcome;
+use crate::table::lease::LeaseRequest;
+use crate::table::upkeep::Freed;
+use crate::table::{
+    Command, Doubts, Event, Install, InstallStage, Lease6Request, Permit, Report, Stage, Verb, Verdict,
+};
+
+/// How often a revision is judged again because machines did something meanwhile that it concerns.
+const ROUNDS: u8 = 3;
+
+/// What became of a revision.
+#[derive(Clone, Debug)]
+pub enum Adopted {
+    Applied(Plan),
+    /// A safety rule stopped it; nothing was changed.
+    Held(Plan, Vec<Hold>),
+    /// The table is not the one that the plan was made for.
+    Stale(Plan),
+}
+
+impl Keeper {
+    /// Judges a revision beside the keeper, which goes on meanwhile, and has it adopted.
+    pub async fn adopt(&self, proposal: Proposal) -> Result<Adopted, KeeperError> {
+        let proposal = Arc::new(proposal);
+        for _ in 0..ROUNDS {
+            let (own, table) = (proposal.clone(), self.table());
+            let judged = tokio::task::spawn_blocking(move || plan::judge(&own, &table)).await;
+            let judged = judged.map_err(|error| KeeperError::Refused(format!("can't be judged: {error}")))?;
+            let (plan, adoption) = match judged {
+                plan::Verdict::Agreed(plan, adoption) => (plan, adoption),
+                plan::Verdict::Held(plan, holds) => return Ok(Adopted::Held(plan, holds)),
+                plan::Verdict::Stale(plan) => return Ok(Adopted::Stale(plan)),
+            };
+            if self.ask_surely(Command::daemon(Verb::Adopt(adoption))).await? == Outcome::Done {
+                return Ok(Adopted::Applied(plan));
+            }
+        }
+        let why = "machines that the revision concerns are at work; it is tried again";
+        Err(KeeperError::Refused(why.into()))
+    }
+
+    /// Makes leases; `done` is called with their addresses when they are durable and published, or at once
+    /// where the keeper has too much to do.
+    pub fn lease(
+        &self,
+        requests: Vec<LeaseRequest>,
+        done: impl FnOnce(Result<Vec<Option<Ipv4Addr>>, KeeperError>) + Send + 'static,
+    ) {
+        self.submit(Command::machine(Verb::Lease(requests)), |outcome| {
+            done(outcome.map(|outcome| match outcome {
+                Outcome::Leased(addresses) => addresses,
+                _ => Vec::new(),
+            }));
+        });
+    }
+
+    pub async fn lease6(&self, request: Lease6Request) -> Result<(), KeeperError> {
+        self.ask(Command::machine(Verb::Lease6(request))).await.map(drop)
+    }
+
+    pub async fn permit(&self, permit: Permit) -> Result<(), KeeperError> {
+        self.ask(Command::machine(Verb::Permit(permit))).await.map(drop)
+    }
+
+    pub async fn report(&self, report: Report) -> Result<(), KeeperError> {
+        self.ask(Command::machine(Verb::Report(report))).await.map(drop)
+    }
+
+    /// Records an installation that was not ours, for a deployment which is about to appear.
+    pub async fn installed(&self, install: Install) -> Result<(), KeeperError> {
+        self.ask(Command::daemon(Verb::Installed(install.into()))).await.map(drop)
+    }
+
+    /// Stores a note of the daemon's own under a name, in the place of an earlier one.
+    pub async fn remember(&self, name: &'static str, note: Vec<u8>) -> Result<(), KeeperError> {
+        self.ask(Command::daemon(Verb::Remember(name.into(), note))).await.map(drop)
+    }
+
+    /// Ends whatever keeps an address from others, as an operator wants it; `None` if nothing did.
+    pub async fn free(&self, address: IpAddr) -> Result<Option<Freed>, KeeperError> {
+        Ok(match self.ask(Command::daemon(Verb::Free(address))).await? {
+            Outcome::Freed(freed) => freed,
+            _ => None,
+        })
+    }
+
+    /// Settles doubtful installations; the answer names them.
+    pub async fn settle_doubts(&self, doubts: Doubts, verdict: Verdict) -> Result<Vec<Name>, KeeperError> {
+        Ok(match self.ask(Command::daemon(Verb::Settle(doubts, verdict))).await? {
+            Outcome::Settled(names) => names,
+            _ => Vec::new(),
+        })
+    }
+
+    /// Says which addresses this host has now; never waits. What is lost is said again by the next look.
+    pub fn host(&self, addresses: BTreeSet<IpAddr>) {
+        self.post(Command::daemon(Verb::Host(addresses)));
+    }
+
+    /// From now on these boot programs are served, by their names. What is lost under load is found again at
+    /// the next look.
+    pub fn loaders(&self, found: BTreeMap<Box<str>, Entry>) {
+        self.post(Command::daemon(Verb::Loaders(found)));
+    }
+
+    /// Says which networks we have an address on besides the first.
+    pub async fn networks(&self, others: Vec<(Cidr, Ipv4Addr)>) {
+        self.post_surely(Command::daemon(Verb::Networks(others))).await;
+    }
+
+    /// Says that time went by.
+    pub fn tick(&self) {
+        self.post(Command::daemon(Verb::Tick));
+    }
+
+    /// Says how a machine's power is, or why its controller did not say; never waits. What is lost because
+    /// too much happens at once is said by the next reading.
+    pub fn power(&self, machine: Name, state: Result<PowerState, Arc<str>>) {
+        self.post(Command::daemon(Verb::Power(machine, state)));
+    }
+
+    /// Says what happened; never waits. Under a flood events are lost before answers are.
+    pub fn note(&self, event: Event) {
+        self.note_all(vec![event]);
+    }
+
+    /// The same for many.
+    pub fn note_all(&self, events: Vec<Event>) {
+        if events.is_empty() {
+            return;
+        }
+        events.iter().for_each(|event| self.note_reboot(event));
+        let count = events.len() as u64;
+        if !self.post(Command::machine(Verb::Observe(events))) {
+            self.tally().lost(count);
+        }
+    }
+
+    /// A machine that boots its disk after it got its answers has not reported. That moves it, so that it is
+    /// no mere event.
+    fn note_reboot(&self, event: &Event) {
+        let (Stage::LocalBoot, Some(name)) = (event.stage, &event.deployment) else { return };
+        let table = self.table();
+        let spent = table.install_of(name).filter(|install| install.stage == InstallStage::Spent);
+        if let Some(install) = spent {
+            let verb = Verb::Reboot { deployment: name.clone(), epoch: install.epoch, at: event.at };
+            self.insist(name.clone(), Command::machine(verb));
+        }
+    }
+
+    /// Whether a fetch is one that was noted a moment ago; then it is only counted.
+    pub fn is_echo(&self, stage: Stage, address: IpAddr, text: &str) -> bool {
+        let echo = self.dedup.hear(stage, address, text, now());
+        if echo {
+            self.tally().event(stage);
+        }
+        echo
+    }
+}

@@ -1,0 +1,156 @@
+//! Questions that something has to be stored for before they can be answered: what is stored, and how the
+//! answer follows from the new state. The daemon stores on disk and answers many at once; simulated boots,
+//! replayed captures and tests store nothing and are answered at once, by these same steps.
+
+use std::net::Ipv4Addr;
+
+use super::tree::{self, Answer, Artifact, Asker, Method, Refusal, RefusalReason};
+use super::{dhcp, dhcp6};
+use crate::model::{Name, Time};
+use crate::table::command::Outcome;
+use crate::table::{LeaseRequest, Table, Verb};
+
+/// How often a DHCP message is decided again over a newer state before it is given up.
+pub const ROUNDS: u8 = 3;
+
+/// Identify, start and spend are three steps; one more round would mean that the state changes under the
+/// request, which is then better asked again.
+const FILE_ROUNDS: u8 = 4;
+
+/// The answer to a DHCP message when the lease that it needed is stored, or could not be had.
+pub fn leased(
+    table: &Table,
+    link: &dhcp::Link,
+    now: Time,
+    datagram: &[u8],
+    request: &LeaseRequest,
+    draft: Option<Box<dhcp::Draft>>,
+    address: Option<Ipv4Addr>,
+) -> dhcp::Decision {
+    // Another request of the same commit may have taken it back.
+    let address = address.filter(|address| table.leases.has(request.mac, *address, now));
+    match (address, draft) {
+        (Some(address), Some(draft)) => draft.give(address),
+        _ => dhcp::handle(table, link, now, datagram),
+    }
+}
+
+/// Answers a DHCP message where nothing has to last.
+pub fn dhcp(table: &mut Table, link: &dhcp::Link, now: Time, datagram: &[u8]) -> dhcp::Decision {
+    let mut decision = dhcp::handle(table, link, now, datagram);
+    for _ in 0..ROUNDS {
+        let dhcp::Decision::NeedLease(request, draft) = decision else { break };
+        let address = match table.act(Verb::Lease(vec![request.clone()]), now) {
+            Outcome::Leased(addresses) => addresses.first().copied().flatten(),
+            _ => None,
+        };
+        decision = leased(table, link, now, datagram, &request, draft, address);
+    }
+    decision
+}
+
+/// Answers a DHCPv6 message where nothing has to last.
+pub fn dhcp6(table: &mut Table, link: &dhcp6::Link, now: Time, datagram: &[u8]) -> dhcp6::Decision {
+    let mut decision = dhcp6::handle(table, link, now, datagram);
+    for _ in 0..ROUNDS {
+        let dhcp6::Decision::NeedLease(request) = decision else { break };
+        table.act(Verb::Lease6(request), now);
+        decision = dhcp6::handle(table, link, now, datagram);
+    }
+    decision
+}
+
+/// How a request for a file ended.
+#[derive(Clone, Debug)]
+pub enum Opened {
+    Serve(Artifact),
+    Refuse(Refusal),
+    /// A report of this deployment's installer was stored; with what people should know of it.
+    Accepted(Name, Option<String>),
+}
+
+/// What a request for a file needs next.
+#[derive(Clone, Debug)]
+pub enum Step {
+    Done(Opened),
+    /// The neighbour table is to be read for [`Asker::link`].
+    Identify,
+    /// This is to be stored; [`FileRequest::stored`] is told how that ended.
+    Store(Verb),
+}
+
+/// What is asked of the tree of names.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    pub method: Method,
+    /// Clean (see [`super::path`]).
+    pub path: &'a str,
+    /// What the caller added in query and body, printable.
+    pub note: &'a str,
+}
+
+/// A request for a file, from the question to the answer.
+#[derive(Clone, Debug, Default)]
+pub struct FileRequest {
+    rounds: u8,
+    /// The report that is being stored.
+    report: Option<(Name, Option<String>)>,
+}
+
+impl FileRequest {
+    /// What the state says now.
+    pub fn step(&mut self, table: &Table, asker: &Asker, wanted: Wanted<'_>) -> Step {
+        self.rounds += 1;
+        if self.rounds > FILE_ROUNDS {
+            let busy = Refusal::new(RefusalReason::Busy, "the inventory is changing; ask again");
+            return Step::Done(Opened::Refuse(busy));
+        }
+        match tree::open(table, asker, wanted.method, wanted.path, wanted.note) {
+            Answer::Serve(artifact) => Step::Done(Opened::Serve(artifact)),
+            Answer::Refuse(refusal) => Step::Done(Opened::Refuse(refusal)),
+            Answer::Identify => Step::Identify,
+            Answer::Permit(permit) => Step::Store(Verb::Permit(permit)),
+            Answer::Report(report, remark) => {
+                self.report = Some((report.deployment.clone(), remark));
+                Step::Store(Verb::Report(report))
+            }
+        }
+    }
+
+    /// Takes note of how storing ended; an answer where that is the end of it.
+    pub fn stored(&mut self, outcome: Result<(), Refusal>) -> Option<Opened> {
+        match outcome {
+            Ok(()) => self.report.take().map(|(deployment, remark)| Opened::Accepted(deployment, remark)),
+            Err(refusal) => Some(Opened::Refuse(refusal)),
+        }
+    }
+}
+
+/// Answers a request for a file where nothing has to last. Each step that would be stored is shown to `stored`.
+pub fn file(
+    table: &mut Table,
+    asker: &Asker,
+    wanted: Wanted<'_>,
+    now: Time,
+    mut stored: impl FnMut(&Verb),
+) -> Opened {
+    let mut request = FileRequest::default();
+    loop {
+        let verb = match request.step(table, asker, wanted) {
+            Step::Done(opened) => return opened,
+            Step::Identify => {
+                let unknown = "without a neighbour table nobody knows which card asks";
+                return Opened::Refuse(Refusal::new(RefusalReason::Forbidden, unknown));
+            }
+            Step::Store(verb) => verb,
+        };
+        stored(&verb);
+        let outcome = match table.act(verb, now) {
+            Outcome::Refused(why) => Err(Refusal::new(RefusalReason::Gone, why)),
+            _ => Ok(()),
+        };
+        if let Some(opened) = request.stored(outcome) {
+            return opened;
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The state over its ledger: commands are carried out in memory, then a batch of them is made durable at
+//! once, or taken back as a whole. The daemon's keeper and the simulation run this very code.
+
+use super::{Ledger, StoreError};
+use crate::model::Time;
+use crate::table::command::Outcome;
+use crate::table::effect::Effect;
+use crate::table::{Applied, Command, Event, Record, Table, apply};
+
+/// A state and the ledger that it lasts in.
+#[derive(Debug)]
+pub struct Engine<L> {
+    ledger: L,
+    table: Table,
+    /// The state before the batch that is being gathered.
+    before: Option<Table>,
+    applied: Applied,
+}
+
+/// A batch that is durable.
+#[derive(Debug, Default)]
+pub struct Committed {
+    pub records: Vec<Record>,
+    pub events: Vec<(u64, Event)>,
+    /// To be carried out now.
+    pub effects: Vec<Effect>,
+}
+
+impl<L: Ledger> Engine<L> {
+    /// A state as `ledger` held it.
+    pub fn new(ledger: L, table: Table) -> Engine<L> {
+        Engine { ledger, table, before: None, applied: Applied::default() }
+    }
+
+    /// The state, with what the batch brought that is not durable yet.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    pub fn ledger(&self) -> &L {
+        &self.ledger
+    }
+
+    pub fn ledger_mut(&mut self) -> &mut L {
+        &mut self.ledger
+    }
+
+    /// What is left when the process dies.
+    pub fn into_ledger(self) -> L {
+        self.ledger
+    }
+
+    /// Carries a command out. Nobody may hear of it before [`Engine::commit`].
+    pub fn apply(&mut self, command: Command, now: Time) -> Outcome {
+        if self.before.is_none() {
+            self.before = Some(self.table.clone());
+        }
+        apply(&mut self.table, command, now, &mut self.applied)
+    }
+
+    /// Makes the batch durable. `number` gives its events their numbers, and may leave some out.
+    ///
+    /// # Errors
+    ///
+    /// If the ledger can't be written: then nothing of the batch happened.
+    pub fn commit(
+        &mut self,
+        number: impl FnOnce(Vec<Event>) -> Vec<(u64, Event)>,
+    ) -> Result<Committed, StoreError> {
+        let Applied { records, events, effects } = std::mem::take(&mut self.applied);
+        let before = self.before.take();
+        let events = number(events);
+        let written = match records.is_empty() && events.is_empty() {
+            true => Ok(()),
+            false => self.ledger.append(&records, &events),
+        };
+        match written {
+            Ok(()) => Ok(Committed { records, events, effects }),
+            Err(error) => {
+                self.table = before.unwrap_or_else(|| self.table.clone());
+                Err(error)
+            }
+        }
+    }
+}

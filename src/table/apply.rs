@@ -1,0 +1,115 @@
+//! The reducer: the one place where the state changes. A command and the time go in; the new state, what
+//! has to last, what people should see and what has to be done elsewhere come out. The daemon, the
+//! simulation and the simulated boots all run this very function.
+
+pub mod adopt;
+mod assign;
+mod free;
+mod host;
+mod lease;
+mod observe;
+mod permit;
+mod power;
+mod report;
+mod settle;
+mod tick;
+
+use super::command::{Command, Outcome, Verb};
+use super::effect::{Effect, Level};
+use super::record::Record;
+use super::{Contest, Event, Installs, Table, contest};
+use crate::model::{Mac, Name, Time};
+
+pub use permit::Stale;
+
+/// What a command brought about besides the new state; a buffer of the caller's, which it is added to.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// To be durable before anybody hears of the new state.
+    pub records: Vec<Record>,
+    /// For the timeline.
+    pub events: Vec<Event>,
+    /// To be carried out when the records are durable.
+    pub effects: Vec<Effect>,
+}
+
+/// Carries a command out. After [`Outcome::Refused`] and [`Outcome::Moved`] the state is what it was.
+pub fn apply(table: &mut Table, command: Command, now: Time, out: &mut Applied) -> Outcome {
+    match command.verb {
+        Verb::Nothing => Outcome::Done,
+        Verb::Adopt(adoption) => adopt::apply(table, *adoption, now, out),
+        Verb::Lease(requests) => lease::apply(table, &requests, out),
+        Verb::Lease6(request) => lease::apply6(table, &request, out),
+        Verb::Permit(permit) => permit::apply(table, &permit, now, out),
+        Verb::Report(report) => report::apply(table, &report, now, out),
+        Verb::Reboot { deployment, epoch, at } => report::reboot(table, &deployment, epoch, at, out),
+        Verb::Installed(install) => permit::installed(table, *install, out),
+        Verb::Settle(doubts, verdict) => settle::apply(table, &doubts, verdict, now, out),
+        Verb::Observe(events) => observe::apply(table, events, out),
+        Verb::Power(machine, state) => power::apply(table, &machine, state, now, out),
+        Verb::Remember(name, note) => {
+            out.records.push(Record::Note(name, note));
+            Outcome::Done
+        }
+        Verb::Free(address) => free::apply(table, address, now, out),
+        Verb::Host(addresses) => host::addresses(table, addresses, now, out),
+        Verb::Networks(others) => host::networks(table, others),
+        Verb::Loaders(loaders) => host::loaders(table, loaders, now, out),
+        Verb::Tick => tick::apply(table, now, out),
+    }
+}
+
+impl Table {
+    /// Carries a verb out where nothing has to last: in simulated boots, replayed captures and tests.
+    pub fn act(&mut self, verb: Verb, now: Time) -> Outcome {
+        apply(self, Command::machine(verb), now, &mut Applied::default())
+    }
+
+    /// The state after a verb, where nothing has to last; or why it does not allow it.
+    pub fn after(&self, verb: Verb, now: Time) -> Result<Table, String> {
+        let mut next = self.clone();
+        match next.act(verb, now) {
+            Outcome::Refused(why) => Err(why),
+            _ => Ok(next),
+        }
+    }
+}
+
+impl Applied {
+    /// Records what differs between the installations of before and now.
+    fn installs(&mut self, before: &Installs, table: &Table) {
+        let changed = before.differences(&table.installs);
+        if !changed.is_empty() {
+            self.records.extend(changed.into_iter().map(|(machine, list)| Record::Installs(machine, list)));
+            self.records.push(Record::Serial(table.serial));
+        }
+    }
+
+    /// Records which cards were learned, moved or forgotten since.
+    fn cards(&mut self, before: &imbl::HashMap<Mac, Name>, table: &Table) {
+        let now = &table.learned;
+        if now.ptr_eq(before) {
+            return;
+        }
+        let forgotten = before.keys().filter(|mac| !now.contains_key(*mac));
+        self.records.extend(forgotten.map(|mac| Record::Card(*mac, None)));
+        let new = now.iter().filter(|(mac, machine)| before.get(*mac) != Some(*machine));
+        self.records.extend(new.map(|(mac, machine)| Record::Card(*mac, Some(machine.clone()))));
+    }
+
+    /// Records which marks nobody is believed by, where that is not as before.
+    fn contests(&mut self, before: &imbl::OrdMap<Name, Contest>, table: &Table) {
+        if !table.contested.ptr_eq(before) && table.contested != *before {
+            self.records.push(Record::Note(contest::NOTE.into(), contest::note(&table.contested)));
+        }
+    }
+
+    fn leases(&mut self, changed: super::upkeep::Changed) {
+        self.records.extend(changed.leases.into_iter().map(Record::Lease4));
+        self.records.extend(changed.leases6.into_iter().map(Record::Lease6));
+    }
+
+    fn log(&mut self, level: Level, text: impl Into<crate::model::Line>) {
+        self.effects.push(Effect::Log(level, text.into()));
+    }
+}

@@ -1,0 +1,310 @@
+//! A revision becomes what is desired. It was judged beside the keeper, over a state that may have moved
+//! on meanwhile: what machines did since is kept where the revision says nothing of them, and otherwise the
+//! revision has to be judged again.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use imbl::ordmap::DiffItem;
+
+use super::super::command::Outcome;
+use super::super::record::Record;
+use super::super::{
+    Event, Install, InstallStage, Installs, Kept, Secrets, Served, Stage, Table, lineage, longest, trust,
+};
+use super::assign::{assign, pinned, turned};
+use super::{Applied, host, observe};
+use crate::desired::{Boot, Desired, Machine, differences};
+use crate::model::{Name, Time};
+
+/// Saved plans that were applied and are remembered at most.
+const USED_MAX: usize = 256;
+
+/// A revision that was judged and may be adopted.
+#[derive(Clone, Debug)]
+pub struct Adoption {
+    /// The state that it was judged over.
+    base: Table,
+    /// That state under the revision.
+    next: Table,
+    /// What the revision was made of, to be kept for the next start; `None` if that is where it comes from.
+    kept: Option<Arc<Kept>>,
+    /// The saved plan that it carries out, which is good once.
+    plan: Option<Arc<str>>,
+}
+
+impl Adoption {
+    /// `base` under another revision.
+    pub fn new(base: &Table, desired: Arc<Desired>, secrets: Arc<Secrets>) -> Adoption {
+        let next = Table { secrets, ..base.adopt(desired) };
+        Adoption { base: base.clone(), next, kept: None, plan: None }
+    }
+
+    /// Notes what the revision was made of.
+    pub fn keeping(self, kept: Option<Arc<Kept>>) -> Adoption {
+        Adoption { kept, ..self }
+    }
+
+    /// Notes the saved plan that it carries out.
+    pub fn of_plan(self, plan: Option<Arc<str>>) -> Adoption {
+        Adoption { plan, ..self }
+    }
+
+    /// The state under the revision, as it was judged.
+    pub fn next(&self) -> &Table {
+        &self.next
+    }
+}
+
+pub(super) fn apply(table: &mut Table, adoption: Adoption, now: Time, out: &mut Applied) -> Outcome {
+    if !Arc::ptr_eq(&table.desired, &adoption.base.desired) {
+        return Outcome::Moved;
+    }
+    let since = adoption.base.installs.differences(&table.installs);
+    if !adoption.stands_beside(&since) {
+        return Outcome::Moved;
+    }
+    let Adoption { base, next, kept, plan } = adoption;
+    let former = std::mem::replace(table, next);
+    table.go_on_from(&former, &base);
+    if !since.is_empty() {
+        since.into_iter().for_each(|(machine, list)| table.installs.replace(&machine, &list));
+        table.gather_gate();
+    }
+    table.tick(now);
+    limit_leases(table, &former, now, out);
+    out.contests(&former.contested, table);
+    host::warn_of_clashes(table, now, out);
+    table.date_doubts(now);
+    out.installs(&former.installs, table);
+    settle_source(table, kept.as_deref(), out);
+    tell_doubts(table, &former, now, out);
+    out.cards(&former.learned, table);
+    lists(&former, table, out);
+    out.records.extend(kept.map(Record::Revision));
+    out.records.push(Record::Serial(table.serial));
+    if let Some(id) = plan {
+        use_up(table, id, former.serial, out);
+    }
+    Outcome::Done
+}
+
+impl Adoption {
+    /// Whether the revision changes nothing for machines that did something since it was judged.
+    fn stands_beside(&self, since: &[(Name, Arc<[Install]>)]) -> bool {
+        let Adoption { base, next, .. } = self;
+        if since.is_empty() {
+            return true;
+        }
+        let judged: BTreeSet<Name> =
+            base.installs.differences(&next.installs).into_iter().map(|(machine, _)| machine).collect();
+        // Two installations must not get one number.
+        if next.installs.next_epoch() != base.installs.next_epoch() {
+            return false;
+        }
+        let tenant = |of: &Table, machine: &Name| of.tenant(machine).cloned();
+        let same_tenant = |machine: &Name| match (tenant(base, machine), tenant(next, machine)) {
+            (Some(was), Some(is)) => {
+                (&was.name, &was.digest, was.redeploy) == (&is.name, &is.digest, is.redeploy)
+            }
+            (None, None) => true,
+            _ => false,
+        };
+        let same_box =
+            |machine: &Name| base.desired.machines.get(machine) == next.desired.machines.get(machine);
+        since
+            .iter()
+            .all(|(machine, _)| !judged.contains(machine) && same_tenant(machine) && same_box(machine))
+    }
+}
+
+impl Table {
+    /// The table under another revision: machines are assigned, protections remembered,
+    /// installations kept (a renamed deployment or machine takes its installation along).
+    pub fn adopt(&self, desired: Arc<Desired>) -> Table {
+        let base = self.under_new_names(&desired);
+        let mut next = base.clone();
+        next.serial += 1;
+        next.assignments = match pinned(&base, &desired) {
+            Some(assignments) => assignments,
+            None => assign(&desired, &base),
+        };
+        next.tenants = turned(&base.tenants, &base.assignments, &next.assignments);
+        next.installs = lineage::carried(self, &base, &next, &desired);
+        let prefix = |boot: &Arc<Boot>| (boot.prefix.clone(), boot.name.clone());
+        next.prefixes = Arc::new(desired.boots.values().map(prefix).collect());
+        let machines = differences(&base.desired.machines, &desired.machines);
+        for machine in machines.filter_map(|one| one.after) {
+            match machine.protect {
+                Some(true) => next.protected.insert(machine.name.clone()),
+                Some(false) => next.protected.remove(&machine.name),
+                None => None,
+            };
+        }
+        next.forget_power(&base.desired, &desired);
+        next.forget_cards(&desired);
+        next.forget_settled_contests(&base.desired, &desired);
+        next.desired = desired.clone();
+        next.doubt(&desired);
+        next.served = next.served_after(self);
+        next.gather_gate();
+        next
+    }
+
+    /// What another controller said of a machine's power, or one that is not asked any more.
+    fn forget_power(&mut self, before: &Desired, after: &Desired) {
+        if self.power.is_empty() {
+            return;
+        }
+        for one in differences(&before.machines, &after.machines) {
+            let controller =
+                |machine: Option<&Arc<Machine>>| machine.and_then(|machine| machine.power.clone());
+            let power = controller(one.after);
+            if power.is_none() || (one.before.is_some() && controller(one.before) != power) {
+                self.power.remove(one.name);
+            }
+        }
+    }
+
+    /// The cards of machines that no other mark tells any more.
+    fn forget_cards(&mut self, desired: &Desired) {
+        self.learned
+            .retain(|_, machine| desired.machines.get(machine).is_some_and(|one| !one.ids.is_empty()));
+    }
+
+    /// Whoever changed a machine's manifest has settled which cards are its own.
+    fn forget_settled_contests(&mut self, before: &Desired, after: &Desired) {
+        let is_first = before.revision.is_empty();
+        let same = |name: &Name| match after.machines.get(name) {
+            // What was served before the start is not loaded.
+            Some(_) if is_first => true,
+            machine => machine == before.machines.get(name),
+        };
+        self.contested =
+            std::mem::take(&mut self.contested).into_iter().filter(|(name, _)| same(name)).collect();
+    }
+
+    /// Takes over from the state before an adoption what no revision decides: what the host is, what was
+    /// seen, leased and learned up to this moment. `base` is what the revision was judged over.
+    fn go_on_from(&mut self, former: &Table, base: &Table) {
+        let desired = self.desired.clone();
+        self.serial = former.serial + 1;
+        self.server = former.server.clone();
+        self.host = former.host.clone();
+        self.clock = former.clock;
+        self.longest = former.longest;
+        self.clashes = former.clashes.clone();
+        self.trust = former.trust.clone();
+        self.seen = former.seen.clone();
+        self.loops = former.loops.clone();
+        self.leases = former.leases.clone();
+        self.leases6 = former.leases6.clone();
+        self.used_plans = former.used_plans.clone();
+        self.damaged = former.damaged.clone();
+        self.memo = former.memo.clone();
+        if !former.learned.ptr_eq(&base.learned) {
+            self.learned = former.learned.clone();
+            self.forget_cards(&desired);
+        }
+        if !former.contested.ptr_eq(&base.contested) {
+            self.contested = former.contested.clone();
+            self.forget_settled_contests(&former.desired, &desired);
+        }
+        if !former.power.ptr_eq(&base.power) {
+            self.power = former.under_new_names(&desired).power;
+            self.forget_power(&former.desired, &desired);
+        }
+    }
+}
+
+/// The clock may have been ahead when the leases of a subnet that is new here were stored.
+fn limit_leases(table: &mut Table, former: &Table, now: Time, out: &mut Applied) {
+    let is_new = |subnet: &Name| !former.desired.subnets.contains_key(subnet);
+    // What an earlier version promised is not known, and stays.
+    if table.longest.is_some() && table.desired.subnets.keys().any(is_new) {
+        out.leases(table.limit_leases(now, &is_new));
+    }
+    if table.note_longest(now)
+        && let Some(longest) = table.longest
+    {
+        out.records.push(Record::Note(longest::NOTE.into(), longest.note()));
+    }
+}
+
+/// Records what the revision changed of the lists.
+fn lists(before: &Table, after: &Table, out: &mut Applied) {
+    let assigned = |item: DiffItem<Name, Name>| match item {
+        DiffItem::Add(name, machine) | DiffItem::Update { new: (name, machine), .. } => {
+            Record::Assignment(name.clone(), Some(machine.clone()))
+        }
+        DiffItem::Remove(name, _) => Record::Assignment(name.clone(), None),
+    };
+    let served = |item: DiffItem<Name, Arc<Served>>| match item {
+        DiffItem::Add(name, one) | DiffItem::Update { new: (name, one), .. } => {
+            Record::Served(name.clone(), Some(one.clone()))
+        }
+        DiffItem::Remove(name, _) => Record::Served(name.clone(), None),
+    };
+    out.records.extend(before.assignments.diff(&after.assignments).map(assigned));
+    out.records.extend(before.served.diff(&after.served).map(served));
+    let gone = before.protected.iter().filter(|name| !after.protected.contains(*name));
+    out.records.extend(gone.map(|name| Record::Protection(name.clone(), false)));
+    let new = after.protected.iter().filter(|name| !before.protected.contains(*name));
+    out.records.extend(new.map(|name| Record::Protection(name.clone(), true)));
+}
+
+/// The first revision of a source was adopted: what it asks for later is not doubtful.
+fn settle_source(table: &mut Table, kept: Option<&Kept>, out: &mut Applied) {
+    let scope = table.desired.safety.scope.clone();
+    let source = trust::source_in(&scope);
+    // A tree that was applied by hand before the source was read is none of its revisions.
+    let read = kept.is_some_and(|kept| match source {
+        "" => !kept.source.is_empty(),
+        _ => {
+            let own = |word: &str| word.strip_prefix(&*scope).is_some_and(|revision| !revision.is_empty());
+            kept.source.split(' ').any(own)
+        }
+    });
+    if read && table.trust.settle(source) {
+        out.records.push(Record::Note(trust::NOTE.into(), table.trust.note()));
+        // Those that `begin_restored` made doubtful must last before the flag goes.
+        out.installs(&Installs::default(), table);
+        out.records.push(Record::Restored(false));
+    }
+}
+
+/// An event for the installations that became doubtful.
+fn tell_doubts(table: &mut Table, former: &Table, now: Time, out: &mut Applied) {
+    let is_doubtful = |install: &Install| install.stage == InstallStage::Doubtful;
+    let changed = former.installs.differences(&table.installs);
+    if !changed.iter().any(|(_, list)| list.iter().any(is_doubtful)) {
+        return;
+    }
+    let known: BTreeSet<&Name> = former.doubtful().collect();
+    let new: Vec<String> =
+        table.doubtful().filter(|name| !known.contains(name)).map(ToString::to_string).collect();
+    if new.is_empty() {
+        return;
+    }
+    let shown = new.iter().take(20).cloned().collect::<Vec<_>>().join(", ");
+    let more = if new.len() > 20 { format!(" and {} more", new.len() - 20) } else { String::new() };
+    let text = format!(
+        "{} installations are doubtful, their machines boot their disks: {shown}{more}; settle them with \
+         `voldemortctl approve installs` or `voldemortctl adopt`",
+        new.len()
+    );
+    observe::observe(table, Event::new(now, Stage::Daemon, text), out);
+}
+
+/// A saved plan is good once. The oldest are forgotten: the serial has left them behind.
+fn use_up(table: &mut Table, id: Arc<str>, serial: u64, out: &mut Applied) {
+    out.records.push(Record::UsedPlan(id.clone(), Some(serial)));
+    table.used_plans.insert(id, serial);
+    if table.used_plans.len() > USED_MAX
+        && let Some(oldest) = table.used_plans.iter().min_by_key(|(_, serial)| **serial)
+    {
+        let oldest = oldest.0.clone();
+        table.used_plans.remove(&oldest);
+        out.records.push(Record::UsedPlan(oldest, None));
+    }
+}

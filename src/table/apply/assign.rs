@@ -1,0 +1,204 @@
+//! Which machine each deployment of a revision has.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use imbl::ordmap::DiffItem;
+
+use super::super::{Table, lineage};
+use crate::desired::{Desired, Machine, Place, differences};
+use crate::model::Name;
+
+/// The machines of deployments that are all pinned, as those of the revision before were: only
+/// what differs is looked at. `None` where labels choose, or nothing was adopted yet.
+pub(super) fn pinned(base: &Table, desired: &Desired) -> Option<imbl::OrdMap<Name, Name>> {
+    let before = &base.desired;
+    if before.revision.is_empty() || before.selects + desired.selects > 0 {
+        return None;
+    }
+    let mut next = base.assignments.clone();
+    for one in differences(&before.deployments, &desired.deployments) {
+        match one.after.map(|deployment| &deployment.place) {
+            Some(Place::Machine(machine)) if next.get(one.name) == Some(machine) => {}
+            Some(Place::Machine(machine)) => drop(next.insert(one.name.clone(), machine.clone())),
+            Some(Place::Select(_)) | None => drop(next.remove(one.name)),
+        }
+    }
+    Some(next)
+}
+
+/// Gives every deployment its machine: pins first, then choices made earlier, then what a former
+/// name had, then, in order of names, any free machine that matches. A choice stays until its machine
+/// is gone or pinned: one that matches no more is drift.
+pub(super) fn assign(desired: &Desired, base: &Table) -> imbl::OrdMap<Name, Name> {
+    let before = &base.assignments;
+    let mut chosen = BTreeMap::new();
+    let mut open = Vec::new();
+    for (name, deployment) in &desired.deployments {
+        match &deployment.place {
+            Place::Machine(machine) => drop(chosen.insert(name.clone(), machine.clone())),
+            Place::Select(labels) => open.push((name, labels)),
+        }
+    }
+    if open.is_empty() {
+        return patched(before, &chosen);
+    }
+    let mut taken: BTreeSet<Name> = chosen.values().cloned().collect();
+    let mut keep = |open: &mut Vec<(&Name, _)>, former: &dyn Fn(&Name) -> Option<Name>| {
+        open.retain(|(name, _)| match former(name).filter(|one| desired.machines.contains_key(one)) {
+            Some(machine) if taken.insert(machine.clone()) => {
+                chosen.insert((*name).clone(), machine);
+                false
+            }
+            _ => true,
+        });
+    };
+    keep(&mut open, &|name| before.get(name).cloned());
+    let last = |name: &Name| {
+        let own = base.installs.named(name).filter(|one| one.deployment == *name && !one.closed);
+        own.max_by_key(|install| install.epoch).map(|install| install.machine.clone())
+    };
+    let may_have = |name: &Name, machine: &Name| {
+        let place = desired.deployments.get(name).map(|deployment| &deployment.place);
+        let machine = desired.machines.get(machine);
+        matches!((place, machine), (Some(Place::Select(labels)), Some(machine)) if carries(machine, labels))
+    };
+    keep(&mut open, &|name| last(name).filter(|machine| may_have(name, machine)));
+    let new = open.iter().map(|(name, _)| *name);
+    for (name, former) in lineage::renamed_choices(base, desired, new, may_have) {
+        keep(&mut open, &|one| (*one == name).then(|| former.clone()));
+    }
+    let mut choices = Choices::new(desired, &open);
+    for (name, labels) in open {
+        if let Some(machine) = choices.next(labels, &taken) {
+            taken.insert(machine.clone());
+            chosen.insert(name.clone(), machine.clone());
+        }
+    }
+    patched(before, &chosen)
+}
+
+/// `before` with what is different in `now`: most of a large table stays shared with the one
+/// before.
+fn patched(before: &imbl::OrdMap<Name, Name>, now: &BTreeMap<Name, Name>) -> imbl::OrdMap<Name, Name> {
+    let mut next = before.clone();
+    let mut former = before.iter().peekable();
+    for (name, machine) in now {
+        while let Some((gone, _)) = former.next_if(|(known, _)| *known < name) {
+            next.remove(gone);
+        }
+        match former.next_if(|(known, _)| *known == name) {
+            Some((_, was)) if was == machine => {}
+            _ => drop(next.insert(name.clone(), machine.clone())),
+        }
+    }
+    former.for_each(|(gone, _)| drop(next.remove(gone)));
+    next
+}
+
+/// The assignments the other way round, made of what they were before.
+pub(super) fn turned(
+    tenants: &imbl::OrdMap<Name, Name>,
+    before: &imbl::OrdMap<Name, Name>,
+    after: &imbl::OrdMap<Name, Name>,
+) -> imbl::OrdMap<Name, Name> {
+    let mut next = tenants.clone();
+    let mut given = Vec::new();
+    for change in before.diff(after) {
+        match change {
+            DiffItem::Add(deployment, machine) => given.push((deployment, machine)),
+            DiffItem::Remove(_, machine) => drop(next.remove(machine)),
+            DiffItem::Update { old: (_, former), new: (deployment, machine) } => {
+                next.remove(former);
+                given.push((deployment, machine));
+            }
+        }
+    }
+    // A machine may be taken from one and given to another.
+    for (deployment, machine) in given {
+        next.insert(machine.clone(), deployment.clone());
+    }
+    next
+}
+
+type Labels = BTreeMap<String, String>;
+
+/// Machines by what selectors ask for. Each selector looks at each machine once, however many
+/// deployments have it.
+struct Choices<'a> {
+    all: Vec<&'a Machine>,
+    /// In order of names.
+    by_label: HashMap<(&'a str, &'a str), Vec<&'a Machine>>,
+    /// How many machines of its list a selector has behind it.
+    passed: HashMap<&'a Labels, usize>,
+}
+
+impl<'a> Choices<'a> {
+    fn new(desired: &'a Desired, open: &[(&Name, &'a Labels)]) -> Choices<'a> {
+        let mut choices = Choices { all: Vec::new(), by_label: HashMap::new(), passed: HashMap::new() };
+        if open.is_empty() {
+            return choices;
+        }
+        for machine in desired.machines.values() {
+            choices.all.push(machine);
+            for (key, value) in &machine.labels {
+                choices.by_label.entry((key, value)).or_default().push(machine);
+            }
+        }
+        choices
+    }
+
+    /// The next free machine that carries the labels. What is taken stays taken.
+    fn next(&mut self, labels: &'a Labels, taken: &BTreeSet<Name>) -> Option<&'a Name> {
+        let lists = labels.iter().map(|(key, value)| {
+            self.by_label.get(&(key.as_str(), value.as_str())).map_or(&[][..], Vec::as_slice)
+        });
+        let rarest = lists.min_by_key(|list| list.len()).unwrap_or(&self.all);
+        let passed = self.passed.entry(labels).or_default();
+        while let Some(machine) = rarest.get(*passed) {
+            *passed += 1;
+            if !taken.contains(&machine.name) && carries(machine, labels) {
+                return Some(&machine.name);
+            }
+        }
+        None
+    }
+}
+
+fn carries(machine: &Machine, labels: &BTreeMap<String, String>) -> bool {
+    labels.iter().all(|(key, value)| machine.labels.get(key) == Some(value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(text: &str) -> BTreeMap<Name, Name> {
+        let name = |word: &str| word.parse::<Name>().unwrap();
+        text.split_whitespace()
+            .map(|pair| pair.split_once('=').unwrap())
+            .map(|(a, b)| (name(a), name(b)))
+            .collect()
+    }
+
+    #[test]
+    fn what_changes_is_changed_and_turned() {
+        let cases = [
+            ("", "a=m1 b=m2"),
+            ("a=m1 b=m2", ""),
+            ("a=m1 b=m2 c=m3", "a=m1 b=m2 c=m3"),
+            ("a=m1 b=m2", "a=m2 b=m1"),
+            ("a=m1 b=m2 c=m3", "b=m1 d=m2 e=m9"),
+            ("b=m1", "a=m2 c=m1"),
+        ];
+        for (before, after) in cases {
+            let former: imbl::OrdMap<Name, Name> = pairs(before).into_iter().collect();
+            let tenants = former.iter().map(|(name, machine)| (machine.clone(), name.clone())).collect();
+            let next = patched(&former, &pairs(after));
+            assert_eq!(next, pairs(after).into_iter().collect(), "{before} -> {after}");
+            let other_way: imbl::OrdMap<Name, Name> =
+                next.iter().map(|(name, machine)| (machine.clone(), name.clone())).collect();
+            assert_eq!(turned(&tenants, &former, &next), other_way, "{before} -> {after}");
+            assert!(before != after || next.ptr_eq(&former), "nothing is copied for nothing");
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! An operator ends whatever keeps an address from others.
+
+use std::net::IpAddr;
+
+use super::super::command::Outcome;
+use super::super::upkeep::Freed;
+use super::super::{Event, Stage, Table};
+use super::{Applied, observe};
+use crate::model::Time;
+
+pub(super) fn apply(table: &mut Table, address: IpAddr, now: Time, out: &mut Applied) -> Outcome {
+    let freed = table.free_address(address, now).map(|(freed, changed)| {
+        out.leases(changed);
+        freed
+    });
+    if let Some(Freed { mac, state, until, .. }) = freed {
+        let text = format!("{address}, {state} ({mac}) until {until}, was freed by an operator");
+        let event = Event::new(now, Stage::Daemon, text);
+        observe::observe(table, Event { mac: Some(mac), address: Some(address), ..event }, out);
+    }
+    Outcome::Freed(freed)
+}

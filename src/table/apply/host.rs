@@ -1,0 +1,65 @@
+//! What this host is to its clients: its addresses, its networks, the boot programs that lie on it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use super::super::command::Outcome;
+use super::super::effect::Level;
+use super::super::{Event, Server, Stage, Table};
+use super::{Applied, observe};
+use crate::media::Entry;
+use crate::model::{Cidr, Name, Time};
+
+pub(super) fn addresses(
+    table: &mut Table,
+    addresses: BTreeSet<IpAddr>,
+    now: Time,
+    out: &mut Applied,
+) -> Outcome {
+    table.host = Arc::new(addresses);
+    warn_of_clashes(table, now, out);
+    Outcome::Done
+}
+
+/// Says once of each deployment whose address is one of this host.
+pub(super) fn warn_of_clashes(table: &mut Table, now: Time, out: &mut Applied) {
+    let clashes = table.host_clashes();
+    let clashes: BTreeSet<(Name, IpAddr)> =
+        clashes.into_iter().map(|(deployment, address)| (deployment.name.clone(), address)).collect();
+    if clashes == *table.clashes {
+        return;
+    }
+    let before = std::mem::replace(&mut table.clashes, Arc::new(clashes));
+    for (name, address) in table.clashes.clone().difference(&before) {
+        let text = format!(
+            "{address} of deployment {name} is an address of this host: it is given to no machine; \
+             give the deployment another address"
+        );
+        out.log(Level::Warn, text.as_str());
+        let event = Event::new(now, Stage::Daemon, text);
+        let event = Event { address: Some(*address), deployment: Some(name.clone()), ..event };
+        observe::observe(table, event, out);
+    }
+}
+
+pub(super) fn networks(table: &mut Table, others: Vec<(Cidr, Ipv4Addr)>) -> Outcome {
+    if others != table.server.others {
+        Arc::make_mut(&mut table.server).others = others;
+        // What was rendered names our addresses.
+        table.memo = table.memo.take().map(|_| Arc::default());
+    }
+    Outcome::Done
+}
+
+pub(super) fn loaders(
+    table: &mut Table,
+    loaders: BTreeMap<Box<str>, Entry>,
+    now: Time,
+    out: &mut Applied,
+) -> Outcome {
+    let text = "boot programs were installed or upgraded: they are served as they are now";
+    observe::observe(table, Event::new(now, Stage::Daemon, text), out);
+    table.server = Arc::new(Server { loaders, ..(*table.server).clone() });
+    Outcome::Done
+}

@@ -1,0 +1,148 @@
+//! Something happened: what a machine did, or the daemon has to say.
+
+use super::super::command::Outcome;
+use super::super::effect::Level;
+use super::super::{Contest, Event, Seen, Stage, Table};
+use super::Applied;
+use crate::model::{Mac, Name, Span, Time};
+
+/// Cards that are remembered at most: a machine that changes its address all the time must not
+/// fill the memory.
+const LEARNED_MAX: usize = 4096;
+
+/// Machines in no manifest that are remembered at most, beyond those in manifests. Messages in the
+/// name of ever new ones must not fill the memory; when there are so many, all are forgotten.
+const STRANGERS_MAX: usize = 1 << 16;
+
+/// Two cards that are heard within this time are of two machines, if firmware speaks with one of them:
+/// as long as a card must have been quiet before a sibling takes its address.
+const AT_A_TIME: Span = crate::table::lease::QUIET;
+
+pub(super) fn apply(table: &mut Table, events: Vec<Event>, out: &mut Applied) -> Outcome {
+    let (learned, contested) = (table.learned.clone(), table.contested.clone());
+    out.events.reserve(events.len());
+    for event in events {
+        take(table, event, out);
+    }
+    out.cards(&learned, table);
+    out.contests(&contested, table);
+    Outcome::Done
+}
+
+/// Takes one event in, and records what it taught.
+pub(super) fn observe(table: &mut Table, event: Event, out: &mut Applied) {
+    let (learned, contested) = (table.learned.clone(), table.contested.clone());
+    take(table, event, out);
+    out.cards(&learned, table);
+    out.contests(&contested, table);
+}
+
+/// What a person has to know of it besides stands before or behind it.
+fn take(table: &mut Table, event: Event, out: &mut Applied) {
+    if let Some(contest) = table.fold(&event) {
+        out.log(Level::Warn, contest.text.clone());
+        out.events.push(contest);
+    }
+    let stuck = table.loops.see(&event);
+    out.events.push(event);
+    if let Some(stuck) = stuck {
+        table.fold(&stuck);
+        out.events.push(stuck);
+    }
+}
+
+impl Table {
+    /// Remembers what a machine did. Returns what a person has to be told of it.
+    pub fn fold(&mut self, event: &Event) -> Option<Event> {
+        let mac = event.mac?;
+        let first =
+            Seen { first: event.at, last: event.at, arch: None, ipxe: false, address: None, stuck: None };
+        let mut seen = self.seen.get(&mac).cloned().unwrap_or(first);
+        seen.last = event.at;
+        seen.arch = event.arch.or(seen.arch);
+        seen.ipxe = event.ipxe.unwrap_or(seen.ipxe);
+        seen.address = event.address.or(seen.address);
+        match event.stage {
+            Stage::Stuck => seen.stuck = Some((*event.text).into()),
+            Stage::Answers | Stage::Progress | Stage::Completed => seen.stuck = None,
+            _ => {}
+        }
+        if self.seen.len() >= self.desired.macs.len() + LEARNED_MAX + STRANGERS_MAX {
+            self.forget_strangers();
+        }
+        self.seen.insert(mac, seen);
+        self.learn(mac, event)
+    }
+
+    fn forget_strangers(&mut self) {
+        let known = |mac: &Mac| self.desired.macs.contains_key(mac) || self.learned.contains_key(mac);
+        let own = self.seen.iter().filter(|(mac, _)| known(mac));
+        self.seen = own.map(|(mac, seen)| (*mac, seen.clone())).collect();
+    }
+
+    /// A card that DHCP answered as a deployment's machine although it is not written down for it:
+    /// the machine was known by its client id or UUID. What this card asks for next is its too.
+    fn learn(&mut self, mac: Mac, event: &Event) -> Option<Event> {
+        let answered =
+            matches!(event.stage, Stage::Offer | Stage::Ack) && !self.desired.macs.contains_key(&mac);
+        let name = event.deployment.as_ref().filter(|_| answered)?;
+        let name = self.assignments.get(name)?.clone();
+        let known = self.learned.get(&mac) == Some(&name);
+        if let Some(other) = self.rival(&name, mac, known, event) {
+            return self.contest(name, [other, mac], event.at);
+        }
+        if !known && self.learned.len() < LEARNED_MAX {
+            self.learned.insert(mac, name);
+        }
+        None
+    }
+
+    /// Another card of the machine that was heard a moment ago, while firmware speaks with this one, or
+    /// anybody who was not known by it before: one machine does not do both. (An iPXE that firmware has
+    /// just loaded may go on with another card.)
+    fn rival(&self, name: &Name, mac: Mac, known: bool, event: &Event) -> Option<Mac> {
+        let begins = event.ipxe == Some(false) || !known && event.ipxe.is_none();
+        let machine = self.desired.machines.get(name).filter(|_| begins)?;
+        let heard = |other: &Mac| {
+            let last = self.seen.get(other).map(|seen| seen.last);
+            *other != mac && last.is_some_and(|last| event.at.since(last).0 < AT_A_TIME.0)
+        };
+        self.cards(machine).into_iter().find(heard)
+    }
+
+    /// Believes nobody by the marks of a machine any longer.
+    fn contest(&mut self, name: Name, cards: [Mac; 2], at: Time) -> Option<Event> {
+        self.learned.retain(|_, owner| *owner != name);
+        let fresh = self.contested.insert(name.clone(), Contest { cards, since: at }).is_none();
+        let text = self.contested.get(&name)?.text(&name);
+        fresh.then(|| Event {
+            deployment: self.tenants.get(&name).cloned(),
+            ..Event::new(at, Stage::Daemon, text)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::desired::Desired;
+
+    #[test]
+    fn ever_new_strangers_push_out_each_other_and_nobody_else() {
+        let mac = |number: u32| {
+            let [a, b, c, d] = number.to_be_bytes();
+            Mac::new([0x52, 0x54, a, b, c, d]).unwrap()
+        };
+        let mut table = Table::new(crate::table::Server::stand_in(std::net::Ipv4Addr::LOCALHOST));
+        let own = mac(0);
+        let macs = [(own, "m".parse().unwrap())].into_iter().collect();
+        table.desired = Arc::new(Desired { macs, ..Desired::default() });
+        for number in 0..200_000 {
+            table.fold(&Event { mac: Some(mac(number)), ..Event::new(Time(1), Stage::Silence, "") });
+            assert!(table.seen.len() <= STRANGERS_MAX + LEARNED_MAX + 1);
+        }
+        assert!(table.seen.contains_key(&own) && table.seen.contains_key(&mac(199_999)));
+    }
+}

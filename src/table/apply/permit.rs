@@ -1,0 +1,105 @@
+//! An installation takes a step that must be durable before the answer that it stands for leaves.
+
+use std::sync::Arc;
+
+use super::super::command::Outcome;
+use super::super::{Duty, Install, InstallStage, Permit, PermitStep, Table};
+use super::Applied;
+use crate::model::{Name, Time};
+
+/// Why a step of an installation was not recorded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Stale {
+    #[error("deployment {0} is not in the inventory any more")]
+    Gone(Name),
+    #[error("deployment {0} was changed meanwhile; the machine is to ask again")]
+    Moved(Name),
+    #[error("this report belongs to an installation of {0} that is over")]
+    Over(Name),
+    #[error("this report belongs to installation {told} of {deployment}, which is at {current}")]
+    Outdated { deployment: Name, told: u64, current: u64 },
+}
+
+pub(super) fn apply(table: &mut Table, permit: &Permit, now: Time, out: &mut Applied) -> Outcome {
+    let before = table.installs.clone();
+    match table.take_step(permit, now) {
+        Ok(()) => {
+            out.installs(&before, table);
+            Outcome::Done
+        }
+        Err(stale) => Outcome::Refused(stale.to_string()),
+    }
+}
+
+pub(super) fn installed(table: &mut Table, install: Install, out: &mut Applied) -> Outcome {
+    if table.install_on(&install.machine, &install.deployment).is_none() {
+        let before = table.installs.clone();
+        let epoch = before.next_epoch();
+        table.record_new(Install { epoch, ..install });
+        out.installs(&before, table);
+    }
+    Outcome::Done
+}
+
+impl Table {
+    /// The second look at the state: somebody else may have been quicker.
+    fn take_step(&mut self, permit: &Permit, now: Time) -> Result<(), Stale> {
+        let name = &permit.deployment;
+        let deployment = self.desired.deployments.get(name).ok_or_else(|| Stale::Gone(name.clone()))?;
+        let Some(machine) = self.assignments.get(name).and_then(|name| self.desired.machines.get(name))
+        else {
+            return Err(Stale::Moved(name.clone()));
+        };
+        if deployment.redeploy != permit.redeploy {
+            return Err(Stale::Moved(name.clone()));
+        }
+        let current = self.install_on(&machine.name, name);
+        // Somebody else was quicker with the same step, or took the last place: the second look at the
+        // table decides.
+        match (permit.step, self.duty(deployment), current) {
+            (PermitStep::Start, Duty::Install { permit: true }, _) => {
+                let install = Install::new(machine, deployment, InstallStage::Started, now);
+                let epoch = self.installs.next_epoch();
+                let again = self.starts_again(&machine.name);
+                self.record_new(Install { epoch, again, ..install });
+            }
+            (PermitStep::Spend, Duty::Install { permit: false }, Some(install)) => {
+                let digest = deployment.digest.clone();
+                let spent = Install { stage: InstallStage::Spent, since: now, digest, ..install.clone() };
+                self.record(spent);
+            }
+            (PermitStep::Spend, _, None) => return Err(Stale::Moved(name.clone())),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    pub(super) fn record(&mut self, install: Install) {
+        self.serial += 1;
+        self.put_install(install);
+    }
+
+    /// Puts an installation of `name` that has ended. Where it counted for `name` because of the machine alone, the
+    /// deployment gets one of its own besides: it used its number up, wherever it goes.
+    pub(in crate::table) fn end_install(&mut self, name: &Name, install: Install) {
+        let own = Install {
+            epoch: self.installs.next_epoch(),
+            deployment: name.clone(),
+            former: Arc::default(),
+            ..install.clone()
+        };
+        let is_shared = install.deployment != *name;
+        self.put_install(install);
+        if is_shared {
+            self.put_install(own);
+        }
+    }
+
+    /// Records an installation in the place of the deployment's earlier ones on the machine.
+    pub fn record_new(&mut self, install: Install) {
+        self.installs.supersede(install.clone());
+        let merged = self.installs.on(&install.machine).iter().find(|one| one.epoch == install.epoch);
+        let merged = merged.cloned().unwrap_or(install);
+        self.record(merged);
+    }
+}

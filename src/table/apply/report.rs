@@ -1,0 +1,88 @@
+//! What the installer says of an installation, and what a machine says of it by booting again.
+
+use super::super::command::Outcome;
+use super::super::{Event, Install, InstallStage, Outcome as Said, Report, Stage, Table};
+use super::{Applied, Stale, observe};
+use crate::model::{Name, Time};
+
+pub(super) fn apply(table: &mut Table, report: &Report, now: Time, out: &mut Applied) -> Outcome {
+    let before = table.installs.clone();
+    if let Err(stale) = table.take_report(report, now) {
+        return Outcome::Refused(stale.to_string());
+    }
+    out.installs(&before, table);
+    let stage = match report.outcome {
+        Said::Progress => Stage::Progress,
+        Said::Completed => Stage::Completed,
+        Said::Failed => Stage::Failed,
+    };
+    let mac = table.mac_of(&report.deployment);
+    let deployment = Some(report.deployment.clone());
+    let event = Event { mac, deployment, ..Event::new(now, stage, report.note.clone()) };
+    observe::observe(table, event, out);
+    Outcome::Done
+}
+
+/// The machine of a deployment that got its answers boots again and has not reported.
+pub(super) fn reboot(
+    table: &mut Table,
+    deployment: &Name,
+    epoch: u64,
+    at: Time,
+    out: &mut Applied,
+) -> Outcome {
+    let install = table.install_of(deployment);
+    let spent =
+        install.filter(|install| install.stage == InstallStage::Spent && install.epoch == epoch).cloned();
+    if let Some(install) = spent {
+        let before = table.installs.clone();
+        table.record(Install { stage: InstallStage::Unreported, since: at, ..install });
+        out.installs(&before, table);
+    }
+    Outcome::Done
+}
+
+impl Table {
+    /// Records what the installer said. Completion ends the permission whatever was recorded
+    /// before; saying it twice is harmless.
+    fn take_report(&mut self, report: &Report, now: Time) -> Result<(), Stale> {
+        let name = &report.deployment;
+        let current = match report.epoch {
+            Some(epoch) => {
+                let own = self.installs.named(name).find(|install| install.epoch == epoch);
+                Some(own.ok_or_else(|| Stale::Over(name.clone()))?)
+            }
+            None => self.install_of(name),
+        };
+        if let Some(install) = current.filter(|install| install.redeploy > report.redeploy) {
+            return Err(Stale::Outdated {
+                deployment: name.clone(),
+                told: report.redeploy,
+                current: install.redeploy,
+            });
+        }
+        let same = current.filter(|install| install.redeploy == report.redeploy);
+        let stage = match (report.outcome, same.map(|install| install.stage)) {
+            (Said::Progress, _) | (Said::Failed, Some(InstallStage::Installed)) => return Ok(()),
+            (Said::Completed, Some(InstallStage::Installed)) => return Ok(()),
+            (Said::Completed, _) => InstallStage::Installed,
+            (Said::Failed, _) => InstallStage::Failed,
+        };
+        if let Some(install) = same {
+            let reported = Install { stage, since: now, ..install.clone() };
+            self.serial += 1;
+            self.end_install(name, reported);
+            return Ok(());
+        }
+        let deployment = self.desired.deployments.get(name);
+        let machine = self.assignments.get(name).and_then(|machine| self.desired.machines.get(machine));
+        let (Some(deployment), Some(machine)) = (deployment, machine) else {
+            return Err(Stale::Gone(name.clone()));
+        };
+        let install = Install::new(machine, deployment, stage, now);
+        let digest = current.map_or_else(|| "".into(), |install| install.digest.clone());
+        let (epoch, again) = (self.installs.next_epoch(), current.is_some_and(|install| install.again));
+        self.record_new(Install { epoch, again, digest, redeploy: report.redeploy, ..install });
+        Ok(())
+    }
+}

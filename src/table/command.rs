@@ -1,0 +1,101 @@
+//! What changes the state: a verb, and on whose behalf.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use super::apply::adopt::Adoption;
+use super::upkeep::Freed;
+use super::{Doubts, Event, Install, Lease6Request, LeaseRequest, Permit, Report, Verdict};
+use crate::media::Entry;
+use crate::model::{Caller, Cidr, Name, PowerState, Time};
+
+/// One change of the state.
+#[derive(Clone, Debug)]
+pub struct Command {
+    pub by: Caller,
+    pub verb: Verb,
+}
+
+/// What is to change. Each verb has its file in `apply`.
+#[derive(Clone, Debug)]
+pub enum Verb {
+    /// Changes nothing: it shows that commands are still taken and answered.
+    Nothing,
+    /// A revision becomes what is desired.
+    Adopt(Box<Adoption>),
+    /// Leases of IPv4 addresses, as many as came together.
+    Lease(Vec<LeaseRequest>),
+    Lease6(Lease6Request),
+    /// An installation takes a step.
+    Permit(Permit),
+    /// An installer reports.
+    Report(Report),
+    /// The machine of a deployment whose installation of this epoch got its answers boots again.
+    Reboot {
+        deployment: Name,
+        epoch: u64,
+        at: Time,
+    },
+    /// An installation that was not ours is on record from now on, so that a deployment which is about to
+    /// appear finds it. What is on record already stays.
+    Installed(Box<Install>),
+    /// A person settles doubtful installations.
+    Settle(Doubts, Verdict),
+    /// Something happened.
+    Observe(Vec<Event>),
+    /// A management controller said how a machine's power is, or could not be asked.
+    Power(Name, Result<PowerState, Arc<str>>),
+    /// The daemon keeps a note of its own under this name, in the place of an earlier one.
+    Remember(Cow<'static, str>, Vec<u8>),
+    /// Whatever keeps this address from others ends.
+    Free(IpAddr),
+    /// The addresses that this host has now.
+    Host(BTreeSet<IpAddr>),
+    /// The networks, besides the first, that we have an address on.
+    Networks(Vec<(Cidr, Ipv4Addr)>),
+    /// The boot programs that are served from now on, by their names.
+    Loaders(BTreeMap<Box<str>, Entry>),
+    /// Time went by.
+    Tick,
+}
+
+/// What became of a command.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    Done,
+    /// The addresses that are held or bound now, one for each request; `None` where there is none to have.
+    Leased(Vec<Option<Ipv4Addr>>),
+    /// The deployments whose doubtful installations were settled.
+    Settled(Vec<Name>),
+    /// What kept the address from others, if anything did.
+    Freed(Option<Freed>),
+    /// The state is not the one any more that an adoption was judged over. Nothing was changed.
+    Moved,
+    /// The state does not allow it; a sentence says why. Nothing was changed.
+    Refused(String),
+}
+
+impl Verb {
+    /// How much work it is, in leases and events.
+    pub fn weight(&self) -> usize {
+        match self {
+            Verb::Lease(requests) => requests.len(),
+            Verb::Observe(events) => events.len(),
+            _ => 1,
+        }
+    }
+}
+
+impl Command {
+    /// A command of the daemon's own.
+    pub fn daemon(verb: Verb) -> Command {
+        Command { by: Caller::DAEMON, verb }
+    }
+
+    /// A command that follows from what a machine sent.
+    pub fn machine(verb: Verb) -> Command {
+        Command { by: Caller::MACHINE, verb }
+    }
+}
