@@ -27,8 +27,8 @@ use voldemort::plan;
 use voldemort::secret::{Key, Recipients, seal};
 use voldemort::source::git::Fetcher;
 use voldemort::source::{Body, Snapshot, SourceConfig, Update, directory, spawn};
+use voldemort::state::{Server, State};
 use voldemort::store::Store;
-use voldemort::table::{Server, Table};
 
 /// Of so many runs the one in the middle counts.
 const RUNS: usize = 5;
@@ -110,7 +110,7 @@ fn planned(count: usize) {
     let started = Instant::now();
     let desired = load(&mut memory);
     println!("{:<62} {:>9.1?}", format!("load {count} deployments from nothing"), started.elapsed());
-    let table = Table::new(Server::stand_in([10, 0, 0, 1].into())).adopt(desired);
+    let table = State::new(Server::stand_in([10, 0, 0, 1].into())).adopt(desired);
     let target = Duration::from_secs(2);
     let plan = |again: &Arc<Desired>| assert!(plan::diff(again, &table).is_empty());
     let (mut fresh, mut known) = (Vec::new(), Vec::new());

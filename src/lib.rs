@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! check = read -> parse -> resolve -> lint -> walk every boot
-//! plan  = check + diff against a table
+//! plan  = check + diff against the state
 //! apply = plan + hand the changes to the keeper
 //! start = apply, for ever, while serving
 //!
@@ -18,12 +18,12 @@
 //!          |      media -> Index   render -> bytes   |
 //!       desired -> Desired + Problems                |
 //!          |                                         |
-//!        plan  <- Table                              |
+//!        plan  <- State                              |
 //!          +-----------------> keeper <--------------+
 //!                 one thread, one queue, the only writer;
-//!                 stores first, then publishes a Table
+//!                 stores first, then publishes a State
 //!                   |              |             |
-//!            proto::dhcp(6)  proto (TFTP)   proto (HTTP)    pure: read a Table
+//!            proto::dhcp(6)  proto (TFTP)   proto (HTTP)    pure: read a State
 //!                   |              |             |
 //!                sockets and timers in daemon  ---- events -> keeper
 //! ```
@@ -39,28 +39,28 @@
 //! | [`secret`] | age files: what they tell, encrypting, decrypting | model |
 //! | [`media`] | ISO images, directories, files: what exists and where its bytes lie | model |
 //! | [`desired`] | documents to desired state, cross-checked | model, manifest, render, secret, media |
-//! | [`table`] | the live table as a value | model, desired |
-//! | [`plan`] | desired state against a table | model, desired, table |
-//! | [`proto`] | protocol decisions over a table | model, desired, table |
-//! | [`walk`] | plays a firmware against `proto` | model, desired, table, proto |
+//! | [`state`] | the live state as a value; `apply` changes it | model, desired |
+//! | [`plan`] | desired state against the live one | model, desired, state |
+//! | [`proto`] | protocol decisions over a state | model, desired, state |
+//! | [`walk`] | plays a firmware against `proto` | model, desired, state, proto |
 //! | [`source`] | directory or git repository to snapshots | model |
-//! | [`store`] | what survives a crash | model, table |
+//! | [`store`] | what survives a crash | model, state |
 //! | [`power`] | what management controllers tell of power | model |
-//! | [`api`] | the control API | model, edit, secret, table, plan |
+//! | [`api`] | the control API | model, edit, secret, state, plan |
 //! | [`config`] | the daemon's settings | model |
 //! | [`daemon`] | sockets, tasks, clock, the keeper | all above |
 //! | [`cli`] | one file per command | all above |
 //!
 //! # What is absent
 //!
-//! * The pure rooms (model, manifest, edit, render, desired, table, plan, proto, walk) hold no socket,
+//! * The pure rooms (model, manifest, edit, render, desired, state, plan, proto, walk) hold no socket,
 //!   file, clock, environment or randomness.
-//! * Only `daemon::keeper` changes the table. What must last is stored before it is published.
+//! * Only `state::apply` changes the state, and only `daemon::keeper` runs it in the daemon. What must last is stored before it is published.
 //! * Nothing the daemon serves lies in files of its own: scripts and answers are rendered when
 //!   asked for, media is read from where it is.
 //! * A revision is loaded whole or not at all; a broken one takes nothing away.
 //! * Installed machines are never installed again but by a raised `redeploy`
-//!   ([`table::install`]).
+//!   ([`state::install`]).
 //!
 //! `tests/it/layers.rs` keeps the table above true.
 
@@ -79,8 +79,8 @@ pub mod proto;
 pub mod render;
 pub mod secret;
 pub mod source;
+pub mod state;
 pub mod store;
-pub mod table;
 pub mod walk;
 
 /// Everything here is many small values, made on one thread and let go on another: with the C

@@ -35,14 +35,14 @@ pub mod upgrade;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-pub use crate::table::Kept;
+pub use crate::state::Kept;
 pub use engine::{Committed, Engine};
 pub use events::EVENTS_MAX;
 pub use history::History;
 pub use open::{Accept, Loss};
 pub use saved::{Damage, Saved};
 
-use crate::table::{Event, Record};
+use crate::state::{Event, Record};
 use batch::{Batch, Lists};
 use events::Events;
 use journal::Journal;

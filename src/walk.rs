@@ -19,7 +19,7 @@ use bytes::Bytes;
 
 use crate::desired::{Desired, Subnet};
 use crate::model::{Mode, Name};
-use crate::table::{Secrets, Server, Stage, Table};
+use crate::state::{Secrets, Server, Stage, State};
 
 pub use course::{GRUB_CONFIGURATION, completion, url_at, walk, walk_all};
 pub use route::Route;
@@ -123,20 +123,20 @@ pub fn stand_in_address(desired: &Desired, subnet: &Subnet) -> Ipv4Addr {
 }
 
 /// A table as a daemon on `subnet` would have it on its first day, its secrets stood in for.
-pub fn rehearsal(desired: Arc<Desired>, subnet: &Subnet) -> Table {
+pub fn rehearsal(desired: Arc<Desired>, subnet: &Subnet) -> State {
     let server = stand_in_address(&desired, subnet);
     rehearsal_at(server, desired)
 }
 
 /// The same with the daemon's address, as [`stand_in_address`] chooses it.
-pub fn rehearsal_at(server: Ipv4Addr, desired: Arc<Desired>) -> Table {
+pub fn rehearsal_at(server: Ipv4Addr, desired: Arc<Desired>) -> State {
     let mut server = Server::stand_in(server);
     // Whether the host has what the inventory names is not known here.
     let boots = desired.boots.values().flat_map(|boot| &boot.loader);
     let named = desired.machines.values().flat_map(|machine| &machine.loader).chain(boots);
     named.for_each(|name| server.stand_in_loader(name));
-    let table = Table::new(server);
-    Table { secrets: Arc::new(Secrets::stand_in()), ..table }.adopt(whole(desired))
+    let table = State::new(server);
+    State { secrets: Arc::new(Secrets::stand_in()), ..table }.adopt(whole(desired))
 }
 
 /// Rehearsed is what the inventory means to serve, also where a subnet's `mode` leaves the addresses to
@@ -157,5 +157,5 @@ fn whole(desired: Arc<Desired>) -> Arc<Desired> {
 
 /// Which machine each deployment gets on that day.
 pub fn choices(desired: &Arc<Desired>) -> imbl::OrdMap<Name, Name> {
-    Table::new(Server::stand_in(Ipv4Addr::UNSPECIFIED)).adopt(desired.clone()).assignments
+    State::new(Server::stand_in(Ipv4Addr::UNSPECIFIED)).adopt(desired.clone()).assignments
 }

@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use voldemort::model::{Cpu, Firmware, Time};
 use voldemort::proto::dhcp::{Link, Mode};
-use voldemort::table::Stage;
+use voldemort::state::Stage;
 use voldemort::walk;
 use voldemort::walk::client::{Client, Kind, Lease, Reply, Speaker};
 use voldemort::walk::script::Script;

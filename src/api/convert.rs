@@ -3,14 +3,14 @@
 use super::types;
 use crate::desired::Machine;
 use crate::model::{Mac, PowerKind, PowerReading, Time};
-use crate::table::{DriftKind, Duty, Event, InstallStage, Seen, Table};
+use crate::state::{DriftKind, Duty, Event, InstallStage, Seen, State};
 
-pub fn deployments(table: &Table) -> Vec<types::Deployment> {
+pub fn deployments(table: &State) -> Vec<types::Deployment> {
     table.desired.deployments.keys().filter_map(|name| deployment(table, name.as_str())).collect()
 }
 
 /// `None` if there is no such deployment.
-pub fn deployment(table: &Table, name: &str) -> Option<types::Deployment> {
+pub fn deployment(table: &State, name: &str) -> Option<types::Deployment> {
     let found = table.desired.deployments.get(name)?;
     let machine = table.assignments.get(&found.name);
     let described = machine.and_then(|machine| table.desired.machines.get(machine));
@@ -56,7 +56,7 @@ pub fn deployment(table: &Table, name: &str) -> Option<types::Deployment> {
 }
 
 /// The machines of the manifests, then those that were only seen.
-pub fn machines(table: &Table) -> Vec<types::Machine> {
+pub fn machines(table: &State) -> Vec<types::Machine> {
     let described = table.desired.machines.values().map(|machine| {
         let cards = table.cards(machine);
         let seen = cards.iter().filter_map(|mac| table.seen.get(mac)).max_by_key(|seen| seen.last);
@@ -96,7 +96,7 @@ fn sighting(seen: Option<&Seen>) -> types::Machine {
 }
 
 /// `None` where the manifest does not say how its power is told.
-fn power(table: &Table, machine: &Machine) -> Option<types::Power> {
+fn power(table: &State, machine: &Machine) -> Option<types::Power> {
     let told = machine.power.as_ref()?;
     let unknown = |reason: String| types::Power {
         kind: told.kind.to_string(),
@@ -129,9 +129,9 @@ fn power(table: &Table, machine: &Machine) -> Option<types::Power> {
     })
 }
 
-pub fn leases(table: &Table, now: Time) -> Vec<types::Lease> {
+pub fn leases(table: &State, now: Time) -> Vec<types::Lease> {
     let machine = |mac| table.machine(mac).map(|machine| machine.name.to_string());
-    let row = |lease: &crate::table::Lease| types::Lease {
+    let row = |lease: &crate::state::Lease| types::Lease {
         address: lease.address.into(),
         mac: lease.mac.to_string(),
         machine: machine(lease.mac),
@@ -139,7 +139,7 @@ pub fn leases(table: &Table, now: Time) -> Vec<types::Lease> {
         state: if lease.expires <= now { "expired".into() } else { lease.state.to_string() },
         expires: lease.expires.to_string(),
     };
-    let row6 = |lease: &crate::table::Lease6| types::Lease {
+    let row6 = |lease: &crate::state::Lease6| types::Lease {
         address: lease.address.into(),
         mac: lease.mac.to_string(),
         machine: machine(lease.mac),
@@ -151,7 +151,7 @@ pub fn leases(table: &Table, now: Time) -> Vec<types::Lease> {
 }
 
 /// Why an address that somebody wants to free is not held by anybody.
-pub fn not_held(table: &Table, address: std::net::IpAddr) -> String {
+pub fn not_held(table: &State, address: std::net::IpAddr) -> String {
     let owner = match address {
         std::net::IpAddr::V4(address) => table.desired.fixed_at(address),
         std::net::IpAddr::V6(address) => table.desired.fixed6_at(address),
@@ -166,7 +166,7 @@ pub fn not_held(table: &Table, address: std::net::IpAddr) -> String {
 }
 
 /// What machines suffer from, in words.
-pub fn troubles(table: &Table, now: Time) -> Vec<String> {
+pub fn troubles(table: &State, now: Time) -> Vec<String> {
     let pools = table.pools(now);
     let count = doubtful(table);
     let doubts = (count > 0).then(|| {
@@ -185,11 +185,11 @@ pub fn troubles(table: &Table, now: Time) -> Vec<String> {
 }
 
 /// Installations that a person has to settle.
-pub fn doubtful(table: &Table) -> usize {
+pub fn doubtful(table: &State) -> usize {
     if table.trust.is_doubtful() { table.doubtful().count() } else { 0 }
 }
 
-pub fn boots(table: &Table) -> Vec<types::Boot> {
+pub fn boots(table: &State) -> Vec<types::Boot> {
     let row = |boot: &std::sync::Arc<crate::desired::Boot>| types::Boot {
         name: boot.name.to_string(),
         prefix: boot.prefix.to_string(),
@@ -215,9 +215,9 @@ pub fn event(sequence: u64, event: &Event) -> types::Event {
     }
 }
 
-pub fn drift(table: &Table) -> Vec<types::Drift> {
-    let row = |drift: crate::table::Drift| {
-        let crate::table::Drift { deployment, machine, kind, actual, desired, since } = drift;
+pub fn drift(table: &State) -> Vec<types::Drift> {
+    let row = |drift: crate::state::Drift| {
+        let crate::state::Drift { deployment, machine, kind, actual, desired, since } = drift;
         types::Drift {
             deployment: deployment.to_string(),
             machine: machine.map(|machine| machine.to_string()),

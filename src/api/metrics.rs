@@ -6,7 +6,7 @@ use std::fmt::{Display, Write as _};
 use super::convert;
 use super::types::ServiceStatus;
 use crate::model::{PowerState, Time};
-use crate::table::{Duty, LeaseState, Table};
+use crate::state::{Duty, LeaseState, State};
 
 /// What was counted since the daemon began.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub struct Counts {
 }
 
 /// Everything that is counted, one metric after the other.
-pub fn text(table: &Table, counts: &Counts, now: Time) -> String {
+pub fn text(table: &State, counts: &Counts, now: Time) -> String {
     let mut out = Page::default();
     out.head("voldemort_info", "gauge", "Version and revision that are served");
     let labels = [("version", env!("CARGO_PKG_VERSION")), ("revision", &table.desired.revision)];
@@ -82,7 +82,7 @@ pub fn text(table: &Table, counts: &Counts, now: Time) -> String {
     out.text
 }
 
-fn leases(table: &Table, now: Time, out: &mut Page) {
+fn leases(table: &State, now: Time, out: &mut Page) {
     let states = [LeaseState::Offered, LeaseState::Bound, LeaseState::Released, LeaseState::Declined];
     let mut by_state = states.map(|state| (state.to_string(), 0u64));
     let mut expired = 0u64;
@@ -117,7 +117,7 @@ fn leases(table: &Table, now: Time, out: &mut Page) {
 }
 
 /// Of the machines whose manifest says how their power is told.
-fn power(table: &Table, out: &mut Page) {
+fn power(table: &State, out: &mut Page) {
     let mut states = [("on", 0u64), ("off", 0), ("other", 0), ("unknown", 0)];
     for machine in table.desired.machines.values().filter(|machine| machine.power.is_some()) {
         let at = match table.power_of(machine).map(|reading| &reading.state) {
@@ -142,7 +142,7 @@ fn power(table: &Table, out: &mut Page) {
     }
 }
 
-fn desired(table: &Table, out: &mut Page) {
+fn desired(table: &State, out: &mut Page) {
     let mut duties = [("install", 0u64), ("network-boot", 0), ("local-boot", 0)];
     for deployment in table.desired.deployments.values() {
         let at = match table.duty(deployment) {
@@ -190,11 +190,11 @@ impl Page {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::table::Server;
+    use crate::state::Server;
 
     #[test]
     fn every_row_belongs_to_a_described_metric() {
-        let table = Table::new(Server::stand_in([10, 0, 0, 1].into()));
+        let table = State::new(Server::stand_in([10, 0, 0, 1].into()));
         let counts = Counts {
             events: [("offer".to_owned(), 3)].into(),
             silences: [("unknown-machine", 2)].into(),

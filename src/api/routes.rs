@@ -27,7 +27,7 @@ use super::types::{
 use super::{convert, hook};
 use crate::model::{Caller, Mac, Role, Time};
 use crate::plan::{Consent, Hold};
-use crate::table::{Event, Table};
+use crate::state::{self, Event};
 
 /// Longest long poll, in seconds.
 const WAIT_MAX: u64 = 300;
@@ -36,7 +36,7 @@ const EVENTS_MAX: usize = 1000;
 
 /// What the routes need of the daemon.
 pub trait Backend: Clone + Send + Sync + 'static {
-    fn table(&self) -> Arc<Table>;
+    fn table(&self) -> Arc<state::State>;
     fn now(&self) -> Time;
     fn status(&self) -> Status;
     /// With the number of the oldest event that is kept.

@@ -14,7 +14,7 @@ use crate::edit::Edit;
 use crate::model::hex;
 use crate::plan::{Consent, Hold, Plan, Selection};
 use crate::secret;
-use crate::table::Doubts;
+use crate::state::Doubts;
 
 /// `GET /v1/status`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -6,8 +6,8 @@ use super::types::{LookAlike, Offer, Why};
 use crate::desired::{Deployment, Machine};
 use crate::model::similar::similar;
 use crate::model::{ClientArch, Cpu, Firmware, Mac, Name};
-use crate::table::loader::{self, Chosen, Rule};
-use crate::table::{Event, Stage, Table};
+use crate::state::loader::{self, Chosen, Rule};
+use crate::state::{Event, Stage, State};
 
 /// Most look-alikes that are told.
 const ALIKE_MAX: usize = 5;
@@ -16,7 +16,7 @@ const STEPS_MAX: usize = 200;
 
 /// Answers for the name of a deployment or machine, or a hardware address. The error says that
 /// there is none of that name.
-pub fn why(table: &Table, subject: &str, events: &[(u64, Event)]) -> Result<Why, String> {
+pub fn why(table: &State, subject: &str, events: &[(u64, Event)]) -> Result<Why, String> {
     let (machine, macs) = match subject.parse::<Mac>() {
         Ok(mac) => (table.machine(mac), vec![mac]),
         Err(_) => {
@@ -53,7 +53,7 @@ pub fn why(table: &Table, subject: &str, events: &[(u64, Event)]) -> Result<Why,
 }
 
 /// The machine of a deployment, else the machine of that name.
-fn named<'a>(table: &'a Table, name: &str) -> Result<Option<&'a std::sync::Arc<Machine>>, String> {
+fn named<'a>(table: &'a State, name: &str) -> Result<Option<&'a std::sync::Arc<Machine>>, String> {
     let machines = &table.desired.machines;
     if table.desired.deployments.contains_key(name) {
         return Ok(table.assignments.get(name).and_then(|machine| machines.get(machine)));
@@ -65,7 +65,7 @@ fn named<'a>(table: &'a Table, name: &str) -> Result<Option<&'a std::sync::Arc<M
     })
 }
 
-fn offers(table: &Table, deployment: &Deployment, machine: Option<&Machine>) -> Vec<Offer> {
+fn offers(table: &State, deployment: &Deployment, machine: Option<&Machine>) -> Vec<Offer> {
     let boot = &deployment.boot;
     let own = deployment.origin.to_string();
     let subnet = &deployment.subnet;
@@ -121,7 +121,7 @@ fn offers(table: &Table, deployment: &Deployment, machine: Option<&Machine>) -> 
 /// The boot program for each firmware that the deployment's machine may have, and the rule that
 /// chose it.
 fn programs(
-    table: &Table,
+    table: &State,
     deployment: &Deployment,
     machine: Option<&Machine>,
 ) -> Vec<(String, String, Option<Rule>)> {
@@ -141,7 +141,7 @@ fn programs(
 }
 
 /// What a machine without a deployment gets.
-fn strangers(table: &Table, machine: Option<&Machine>) -> Vec<Offer> {
+fn strangers(table: &State, machine: Option<&Machine>) -> Vec<Offer> {
     let offer =
         |what: &str, value: String, origin: Option<String>| Offer { what: what.into(), value, origin };
     let mut offers = Vec::new();
@@ -268,7 +268,7 @@ fn last_of(boot: &[&(u64, Event)], stage: Stage) -> String {
 }
 
 /// The cards that are one typing mistake away from one of `macs`, and no cards of the same machine.
-fn look_alikes(table: &Table, macs: &[Mac], own: &[Mac]) -> Vec<LookAlike> {
+fn look_alikes(table: &State, macs: &[Mac], own: &[Mac]) -> Vec<LookAlike> {
     let alike = |other: &Mac| !own.contains(other) && macs.iter().any(|mac| mac.is_slip_of(*other));
     let known = table.desired.macs.iter().filter(|(other, _)| alike(other));
     let mut found: Vec<LookAlike> = known

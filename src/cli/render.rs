@@ -13,7 +13,7 @@ use crate::daemon::load::Loaded;
 use crate::desired::{Deployment, Desired, Media, Options};
 use crate::media::Shelf;
 use crate::proto::tree::{self, Form};
-use crate::table::{Secrets, Table};
+use crate::state::{Secrets, State};
 use crate::walk;
 
 #[derive(Args, Debug)]
@@ -117,13 +117,13 @@ pub fn find<'a>(desired: &'a Desired, name: &str) -> Result<&'a Arc<Deployment>,
 }
 
 /// The table of a daemon on its first day, which knows secrets by name only.
-fn table(desired: Arc<Desired>, deployment: &Deployment) -> Table {
+fn table(desired: Arc<Desired>, deployment: &Deployment) -> State {
     let masks = desired.secrets.iter().map(|name| (name.to_string(), format!("(secret {name})")));
     let secrets = Arc::new(Secrets::Known(masks.collect()));
-    Table { secrets, ..walk::rehearsal(desired, &deployment.subnet) }
+    State { secrets, ..walk::rehearsal(desired, &deployment.subnet) }
 }
 
-fn answer_file(table: &Table, deployment: &Deployment, file: &str) -> Result<String, String> {
+fn answer_file(table: &State, deployment: &Deployment, file: &str) -> Result<String, String> {
     let name = &deployment.name;
     let Some(template) = &deployment.template else {
         return Err(format!("{name} has no template, and so no answer file"));
@@ -138,7 +138,7 @@ fn answer_file(table: &Table, deployment: &Deployment, file: &str) -> Result<Str
     }
 }
 
-fn boot_script(table: &Table, deployment: &Deployment, form: Form) -> Result<String, String> {
+fn boot_script(table: &State, deployment: &Deployment, form: Form) -> Result<String, String> {
     let machine = table.assignments.get(&deployment.name).and_then(|name| table.desired.machines.get(name));
     let mac =
         machine.and_then(|machine| machine.macs.first().copied()).ok_or_else(|| no_machine(deployment))?;

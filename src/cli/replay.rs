@@ -22,7 +22,7 @@ use crate::proto::http::Request as HttpRequest;
 use crate::proto::path::tftp_name;
 use crate::proto::tftp::packet::{Packet as TftpPacket, Request as TftpRequest};
 use crate::proto::tree::{Asker, Method, Transport};
-use crate::table::{Event, Install, Server, Stage, Table, Verb};
+use crate::state::{Event, Install, Server, Stage, State, Verb};
 use crate::walk;
 use capture::{Capture, Packet, Protocol};
 
@@ -135,7 +135,7 @@ fn play(capture: &Capture, desired: Arc<Desired>, subnet: &Subnet, arguments: &A
 }
 
 struct Player<'a> {
-    table: Table,
+    table: State,
     subnet: &'a Subnet,
     /// Our IPv6 address, if the subnet has IPv6.
     own6: Option<Ipv6Addr>,

@@ -15,7 +15,7 @@ use crate::api::why::why;
 use crate::desired::inherited;
 use crate::media::Shelf;
 use crate::model::{Cidr, printable};
-use crate::table::{Server, Table};
+use crate::state::{Server, State};
 
 #[derive(Args, Debug)]
 pub struct Arguments {
@@ -110,7 +110,7 @@ fn tell(arguments: &Arguments, directory: &Path, live: &Result<Why, ClientError>
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
-    let table = Table::new(Server::stand_in(address(&loaded.desired))).adopt(loaded.desired.clone());
+    let table = State::new(Server::stand_in(address(&loaded.desired))).adopt(loaded.desired.clone());
     let mut found = match why(&table, subject, &[]) {
         Ok(found) => found,
         Err(error) => return remote::failed(&ClientError::Refused(error), json),

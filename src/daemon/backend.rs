@@ -20,7 +20,7 @@ use crate::api::types::{
 };
 use crate::api::{Backend, Hooked, convert};
 use crate::model::{Mac, Name, Span, Time};
-use crate::table::{self, Event, Report, Table};
+use crate::state::{self, Event, Report, State};
 
 /// A commit that takes longer is one that people should know of.
 const SLOW_DISK: Span = Span::seconds(2);
@@ -75,7 +75,7 @@ impl Daemon {
 
 impl Daemon {
     /// What is wrong with the state directory and with file systems, then what machines suffer from.
-    fn troubles(&self, table: &Table) -> Vec<String> {
+    fn troubles(&self, table: &State) -> Vec<String> {
         let mut troubles = self.keeper.storage().borrow().sentences();
         troubles.extend(self.files.reads().sentences());
         troubles.extend(self.pulse.sentence());
@@ -86,7 +86,7 @@ impl Daemon {
 }
 
 impl Backend for Daemon {
-    fn table(&self) -> Arc<Table> {
+    fn table(&self) -> Arc<State> {
         self.keeper.table()
     }
 
@@ -240,7 +240,7 @@ impl Backend for Daemon {
             deployment: deployment.name.clone(),
             redeploy: deployment.redeploy,
             epoch: None,
-            outcome: table::Outcome::Completed,
+            outcome: state::Outcome::Completed,
             note: format!("adopted by hand as installed{reason}"),
         };
         self.keeper.report(report).await.map_err(|error| error.to_string())

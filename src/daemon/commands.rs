@@ -9,10 +9,10 @@ use super::now;
 use crate::media::Entry;
 use crate::model::{Cidr, Name, PowerState};
 use crate::plan::{self, Hold, Plan, Proposal};
-use crate::table::command::Outcome;
-use crate::table::lease::LeaseRequest;
-use crate::table::upkeep::Freed;
-use crate::table::{
+use crate::state::command::Outcome;
+use crate::state::lease::LeaseRequest;
+use crate::state::upkeep::Freed;
+use crate::state::{
     Command, Doubts, Event, Install, InstallStage, Lease6Request, Permit, Report, Stage, Verb, Verdict,
 };
 

@@ -9,7 +9,7 @@ use super::opener::{Opened, Opener};
 use crate::model::Name;
 use crate::proto::converse::{self, FileRequest, Step, Wanted};
 use crate::proto::tree::{Artifact, Asker, Method, Refusal, RefusalReason, Transport};
-use crate::table::{Command, Event, LeaseRequest, Stage};
+use crate::state::{Command, Event, LeaseRequest, Stage};
 
 impl Lessor for Keeper {
     fn lease(&self, requests: Vec<LeaseRequest>, done: impl FnOnce(Result<Granted, Busy>) + Send + 'static) {

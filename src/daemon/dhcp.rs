@@ -33,7 +33,7 @@ use crate::proto::converse::{ROUNDS, leased};
 use crate::proto::dhcp::{
     CLIENT_PORT, Decision, Destination, Draft, Link, Mode, Reason, SERVER_PORT, Silence, handle,
 };
-use crate::table::{Event, LeaseAction, LeaseRequest, Table};
+use crate::state::{Event, LeaseAction, LeaseRequest, State};
 
 pub(crate) use handful::unanswered;
 use handful::{Inbox, Letter, Received, Way};
@@ -79,7 +79,7 @@ pub async fn run<L: Lessor>(
     sockets: Sockets,
     modes: Vec<watch::Receiver<Mode>>,
     probers: Vec<Prober>,
-    tables: Arc<ArcSwap<Table>>,
+    tables: Arc<ArcSwap<State>>,
     lessor: Arc<L>,
     pulse: Pulse,
 ) -> io::Result<()> {
@@ -140,7 +140,7 @@ impl Pulse {
 /// The ports being served.
 struct Service<L> {
     places: Vec<Place>,
-    tables: Arc<ArcSwap<Table>>,
+    tables: Arc<ArcSwap<State>>,
     lessor: Arc<L>,
     post: Post,
     wake: Arc<Wake>,

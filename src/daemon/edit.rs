@@ -19,8 +19,8 @@ use crate::model::Name;
 use crate::plan::{self, Hold, Plan};
 use crate::source::Snapshot;
 use crate::source::write::{Draft, Reading, WriteError};
+use crate::state::{Install, InstallStage, State};
 use crate::store::Kept;
-use crate::table::{Install, InstallStage, Table};
 
 /// How often an edit is made anew because the inventory changed meanwhile.
 const TRIES: usize = 3;
@@ -62,7 +62,7 @@ impl Reconciler {
                 Ok(own) => own,
                 Err(why) => return Ok(Edited::Refused { why }),
             };
-            let mut table = Table::clone(&self.table());
+            let mut table = State::clone(&self.table());
             own.iter().for_each(|install| table.record_new(install.clone()));
             let plan = plan::diff(&desired, &table);
             let holds = plan::hold(&plan, &desired.safety, &request.consent);

@@ -49,8 +49,8 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::state::Server;
     use crate::store::Store;
-    use crate::table::Server;
 
     #[tokio::test]
     async fn an_upgraded_program_is_served_as_it_is() {

@@ -22,7 +22,7 @@ use super::service::{Board, Part, Row, supervise};
 use super::{Stop, now, stopped};
 use crate::model::{Cidr, Mode};
 use crate::proto::dhcp6::SERVER_PORT;
-use crate::table::{Event, Stage};
+use crate::state::{Event, Stage};
 use place::{Choice, Network, Place, choose};
 
 /// How often host and inventory are looked at, if the kernel reports nothing before.

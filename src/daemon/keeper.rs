@@ -16,10 +16,10 @@ use super::tally::Tally;
 use super::throttle::FetchDedup;
 use super::timeline::{Reader, Timeline};
 use crate::model::{Name, Time};
+use crate::state::command::Outcome;
+use crate::state::effect::{Effect, Level};
+use crate::state::{Command, Event, Server, Stage, State, Verb, trust};
 use crate::store::{Committed, Damage, Engine, Saved, Store, StoreError};
-use crate::table::command::Outcome;
-use crate::table::effect::{Effect, Level};
-use crate::table::{Command, Event, Server, Stage, Table, Verb, trust};
 
 /// Commands that wait for the keeper at most; more are refused, so that a storm can't eat memory.
 const QUEUE_MAX: usize = 16_384;
@@ -32,7 +32,7 @@ const PROBE: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Keeper {
     queue: mpsc::Sender<Job>,
-    tables: Arc<ArcSwap<Table>>,
+    tables: Arc<ArcSwap<State>>,
     timeline: Reader,
     tally: Arc<Tally>,
     pub(super) dedup: Arc<FetchDedup>,
@@ -106,11 +106,11 @@ impl Keeper {
         (keeper, thread)
     }
 
-    pub fn table(&self) -> Arc<Table> {
+    pub fn table(&self) -> Arc<State> {
         self.tables.load_full()
     }
 
-    pub fn tables(&self) -> Arc<ArcSwap<Table>> {
+    pub fn tables(&self) -> Arc<ArcSwap<State>> {
         self.tables.clone()
     }
 
@@ -222,7 +222,7 @@ fn first_commands(saved: &Saved) -> Vec<Command> {
 struct Run {
     engine: Engine<Store>,
     health: Health,
-    tables: Arc<ArcSwap<Table>>,
+    tables: Arc<ArcSwap<State>>,
     timeline: Timeline,
     /// Outcomes that wait for the commit.
     answers: Vec<(Done, Outcome)>,

@@ -17,7 +17,7 @@ use crate::desired::{self, Deployment, Desired, Fixed, Machine, Options, Place, 
 use crate::manifest::{Code, Documents, Environment, Level, Mark, Problem, Sources, report};
 use crate::media::Library;
 use crate::model::{Name, Time};
-use crate::table::Table;
+use crate::state::State;
 use crate::walk::{self, Route};
 use judge::Judge;
 pub use memory::Memory;
@@ -301,7 +301,7 @@ fn stage_for(desired: &Arc<Desired>, wanted: &[(&Arc<Deployment>, Scene)]) -> Op
 }
 
 /// The tables that rehearsals start from, by subnet.
-fn stages<'a>(desired: &Arc<Desired>, wanted: &'a [(&Arc<Deployment>, Scene)]) -> BTreeMap<&'a Name, Table> {
+fn stages<'a>(desired: &Arc<Desired>, wanted: &'a [(&Arc<Deployment>, Scene)]) -> BTreeMap<&'a Name, State> {
     let mut stages = BTreeMap::new();
     for (_, scene) in wanted {
         let stage = || walk::rehearsal_at(scene.server, desired.clone());
@@ -310,7 +310,7 @@ fn stages<'a>(desired: &Arc<Desired>, wanted: &'a [(&Arc<Deployment>, Scene)]) -
     stages
 }
 
-fn boot(documents: &Documents, table: &Table, deployment: &Deployment, depth: Depth) -> Vec<Problem> {
+fn boot(documents: &Documents, table: &State, deployment: &Deployment, depth: Depth) -> Vec<Problem> {
     let mut routes = Route::of(deployment);
     if depth == Depth::OneFirmware {
         routes.truncate(1);
@@ -337,7 +337,7 @@ fn merged(found: Vec<(Name, Arc<Problem>)>) -> Vec<Problem> {
 
 /// The rehearsals of some deployments, as [`load`] made them, for people to read.
 pub fn transcript(desired: &Arc<Desired>, names: &[&Name]) -> String {
-    let mut stages: BTreeMap<&Name, Table> = BTreeMap::new();
+    let mut stages: BTreeMap<&Name, State> = BTreeMap::new();
     let deployments = names.iter().filter_map(|name| desired.deployments.get(*name));
     let texts = deployments.map(|deployment| {
         let subnet = &deployment.subnet;

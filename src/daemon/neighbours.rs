@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::link::{Followed, Interface};
 use super::{log, now, probe};
 use crate::model::Mode;
-use crate::table::{Event, Stage};
+use crate::state::{Event, Stage};
 
 /// How long the look before the first answer delays it. A machine waits 3 s for it.
 const FIRST_LOOK: Duration = Duration::from_millis(400);

@@ -15,7 +15,7 @@ use super::{Stop, stopped};
 use crate::desired::{Machine, differences};
 use crate::model::{Name, Power, PowerKind};
 use crate::power::{self, Fault, Limits, Login, Place, Read, Trust};
-use crate::table::{Secrets, Table};
+use crate::state::{Secrets, State};
 
 /// How controllers are asked.
 #[derive(Clone, Copy, Debug)]
@@ -245,7 +245,7 @@ impl Pace {
 }
 
 /// The keeper has better to do than to hear that all is as it was.
-fn is_news(table: &Table, name: &Name, state: &Result<crate::model::PowerState, Arc<str>>) -> bool {
+fn is_news(table: &State, name: &Name, state: &Result<crate::model::PowerState, Arc<str>>) -> bool {
     table.power.get(name).is_none_or(|reading| reading.state != *state)
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::desired::{Deployment, Desired};
 use crate::model::{Name, Time};
 use crate::plan::{self, Action, Change, Patch, Plan, unified};
-use crate::table::{Secrets, Table};
+use crate::state::{Secrets, State};
 use crate::walk::served::{self, Served};
 
 /// For how many changed deployments what is served is compared, the worst first.
@@ -14,7 +14,7 @@ const COMPARED_MAX: usize = 200;
 
 /// What adopting `desired` would do, with diffs of what machines are served. `changed` names the
 /// secrets whose texts differ: they are masked, and shown as changed.
-pub fn preview(desired: &Arc<Desired>, table: &Table, changed: &BTreeSet<String>, now: Time) -> Plan {
+pub fn preview(desired: &Arc<Desired>, table: &State, changed: &BTreeSet<String>, now: Time) -> Plan {
     let mut plan = plan::diff(desired, table);
     let before = masked(table.clone(), &BTreeSet::new());
     let mut after = None;
@@ -62,17 +62,17 @@ fn edits(patch: &Patch) -> Vec<String> {
     patch.lines.iter().filter(|line| !line.starts_with([' ', '@'])).cloned().collect()
 }
 
-fn masked(table: Table, changed: &BTreeSet<String>) -> Table {
+fn masked(table: State, changed: &BTreeSet<String>) -> State {
     let mask = |name: &Name| {
         let note = if changed.contains(name.as_str()) { ", changed" } else { "" };
         (name.to_string(), format!("(secret {name}{note})"))
     };
     let masks = table.desired.secrets.iter().map(mask).collect();
-    Table { secrets: Arc::new(Secrets::Known(masks)), ..table }
+    State { secrets: Arc::new(Secrets::Known(masks)), ..table }
 }
 
-fn patches(before: &Table, after: &Table, change: &Change, now: Time) -> Vec<Patch> {
-    let find = |table: &Table, name: &str| -> Option<Arc<Deployment>> {
+fn patches(before: &State, after: &State, change: &Change, now: Time) -> Vec<Patch> {
+    let find = |table: &State, name: &str| -> Option<Arc<Deployment>> {
         table.desired.deployments.get(&name.parse::<Name>().ok()?).cloned()
     };
     let Some(former) = find(before, change.former_name.as_ref().unwrap_or(&change.name)) else {
@@ -80,7 +80,7 @@ fn patches(before: &Table, after: &Table, change: &Change, now: Time) -> Vec<Pat
     };
     if change.action == Action::Remove {
         let Some(mac) = served::mac(before, &former) else { return Vec::new() };
-        let answer = |table: &Table| served::dhcp(table, &former, mac, now);
+        let answer = |table: &State| served::dhcp(table, &former, mac, now);
         return unified::patch("DHCP answer", &answer(before), &answer(after)).into_iter().collect();
     }
     let old = served::served(before, &former, now);

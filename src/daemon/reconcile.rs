@@ -32,8 +32,8 @@ use crate::media::{Seen, Shelf};
 use crate::model::{Inventory, Name};
 use crate::plan::{self, Consent, Proposal};
 use crate::source::{Snapshot, SourceConfig, SourceError, Update};
+use crate::state::{Secrets, State};
 use crate::store::{History, Kept};
-use crate::table::{Secrets, Table};
 use control::Control;
 pub(super) use load::PATIENCE;
 use outside::{Changed, Outside};
@@ -169,7 +169,7 @@ impl Reconciler {
         &self.sources
     }
 
-    pub(super) fn table(&self) -> Arc<Table> {
+    pub(super) fn table(&self) -> Arc<State> {
         self.keeper.table()
     }
 

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::desired::Desired;
 use crate::media::{MediaError, regular};
 use crate::secret::{self, Keys};
-use crate::table::Secrets;
+use crate::state::Secrets;
 
 /// Longest identity file, in bytes.
 const LARGEST_KEY: u64 = 1 << 20;

@@ -237,8 +237,8 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::state::Server;
     use crate::store::Store;
-    use crate::table::Server;
 
     #[tokio::test]
     async fn a_panic_of_the_keeper_ends_the_daemon() {

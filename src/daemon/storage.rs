@@ -7,8 +7,8 @@ use tokio::sync::watch;
 
 use super::now;
 use crate::model::Time;
+use crate::state::{Record, State};
 use crate::store::Damage;
-use crate::table::{Record, Table};
 
 /// How it stands with the state directory.
 #[derive(Clone, Debug, Default)]
@@ -65,7 +65,7 @@ impl Health {
     }
 
     /// Forgets damage that something was put in the place of.
-    pub fn settled(&mut self, table: &Table, records: &[Record]) {
+    pub fn settled(&mut self, table: &State, records: &[Record]) {
         if self.damaged.is_empty() {
             return;
         }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
-use crate::table::Stage;
+use crate::state::Stage;
 
 /// Counters since the start.
 #[derive(Debug, Default)]

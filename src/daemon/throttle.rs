@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
 use crate::model::{Mac, Span, Time};
+use crate::state::{Event, Stage};
 use crate::store::EVENTS_MAX;
-use crate::table::{Event, Stage};
 
 /// How long a silence is not told again.
 const QUIET: Span = Span::seconds(60);

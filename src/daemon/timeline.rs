@@ -8,8 +8,8 @@ use tokio::sync::watch;
 use super::tally::Tally;
 use super::throttle::EventThrottle;
 use crate::model::Mac;
+use crate::state::{Event, Stage};
 use crate::store::EVENTS_MAX;
-use crate::table::{Event, Stage};
 
 /// The keeper's side.
 pub struct Timeline {

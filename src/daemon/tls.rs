@@ -29,7 +29,7 @@ use super::opener::{Method, Opened, Opener};
 use crate::model::Content;
 use crate::model::hex::hex;
 use crate::proto::tree::{Artifact, Asker};
-use crate::table::Stage;
+use crate::state::Stage;
 
 /// Where the authority's key and root are kept, in the state directory.
 const FOLDER: &str = "tls";

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::{Change, Impact};
 use crate::desired::Deployment;
 use crate::model::Name;
-use crate::table::Table;
-use crate::table::rename::MovedCards;
+use crate::state::State;
+use crate::state::rename::MovedCards;
 
 /// What happens to machines.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -44,7 +44,7 @@ pub struct Readdressed {
 }
 
 /// Counts `changes`, which lead from `table` to `next`.
-pub(super) fn blast(table: &Table, next: &Table, moved: &MovedCards, changes: &[Change]) -> Blast {
+pub(super) fn blast(table: &State, next: &State, moved: &MovedCards, changes: &[Change]) -> Blast {
     let mut blast = Blast::default();
     let mut touched = BTreeSet::new();
     for change in changes {
@@ -81,14 +81,14 @@ pub(super) fn blast(table: &Table, next: &Table, moved: &MovedCards, changes: &[
 }
 
 /// The disk that a deployment's manifests name.
-pub fn disk(next: &Table, deployment: &str) -> Option<String> {
+pub fn disk(next: &State, deployment: &str) -> Option<String> {
     let deployment = next.desired.deployments.get(&deployment.parse::<Name>().ok()?)?;
     let disk = deployment.values.get("disk")?.to_string();
     (!disk.is_empty()).then_some(disk)
 }
 
 /// `was` is the machine's name before.
-fn readdressed(table: &Table, next: &Table, was: &Name, machine: &Name) -> Option<Readdressed> {
+fn readdressed(table: &State, next: &State, was: &Name, machine: &Name) -> Option<Readdressed> {
     let before = table.tenant(was)?;
     let address = |deployment: &Deployment| deployment.address;
     let (from, to) = (address(before), next.tenant(machine).map(|deployment| address(deployment)));

@@ -1,4 +1,4 @@
-//! Table and revision to plan.
+//! State and revision to plan.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -6,17 +6,17 @@ use std::sync::Arc;
 use super::{Action, Change, FORMAT_VERSION, GivenUp, Impact, Plan, blast};
 use crate::desired::{Boot, Deployment, Desired, DhcpOptions, Ipv6, Machine, Subnet, differences};
 use crate::model::{Name, Origin, Power};
-use crate::table::lineage::is_rename;
-use crate::table::rename::{self, MovedCard, MovedCards};
-use crate::table::trust::source_in;
-use crate::table::{Duty, Served, Table};
+use crate::state::lineage::is_rename;
+use crate::state::rename::{self, MovedCard, MovedCards};
+use crate::state::trust::source_in;
+use crate::state::{Duty, Served, State};
 
 /// The detail of a deployment whose manifest is the same and whose content is not; diffs of what
 /// is served say it better where there are any.
 pub const CONTENT: &str = "its content changes (template, boot, subnet or secret)";
 
 /// How many deployments the safety rules are about, as they were last served.
-fn within(table: &Table, scope: &str) -> usize {
+fn within(table: &State, scope: &str) -> usize {
     if scope.is_empty() {
         return table.served.len();
     }
@@ -27,7 +27,7 @@ fn within(table: &Table, scope: &str) -> usize {
 
 /// The deployments that are removed, by the source that they were last served of: a source may be taken out
 /// of the daemon's file, or have become another.
-fn given_up(desired: &Desired, table: &Table, changes: &[Change]) -> Vec<GivenUp> {
+fn given_up(desired: &Desired, table: &State, changes: &[Change]) -> Vec<GivenUp> {
     let scope = &*desired.safety.scope;
     let source_of = |change: &Change| match table.served.get(change.name.as_str()) {
         Some(served) if !served.origin.file.is_empty() => source_in(&served.origin.file).to_owned(),
@@ -66,12 +66,12 @@ fn given_up(desired: &Desired, table: &Table, changes: &[Change]) -> Vec<GivenUp
 }
 
 /// What adopting `desired` would do. Pure: the same arguments give the same plan.
-pub fn diff(desired: &Arc<Desired>, table: &Table) -> Plan {
+pub fn diff(desired: &Arc<Desired>, table: &State) -> Plan {
     between(table, &table.adopt(desired.clone()))
 }
 
 /// What a table that was adopted changes.
-pub(super) fn between(table: &Table, next: &Table) -> Plan {
+pub(super) fn between(table: &State, next: &State) -> Plan {
     let desired = &next.desired;
     // Machines by their new names: what only got another name has not moved.
     let base = table.under_new_names(desired);
@@ -240,7 +240,7 @@ fn boot_details(before: &Boot, after: &Boot) -> Vec<String> {
     details
 }
 
-fn machines(table: &Table, next: &Table, moved: &MovedCards, changes: &mut Vec<Change>) {
+fn machines(table: &State, next: &State, moved: &MovedCards, changes: &mut Vec<Change>) {
     let (before, after) = (&table.desired, &next.desired);
     let renamed = rename::machines(before, after);
     let former_of: BTreeMap<&Name, &Name> = renamed.iter().map(|(former, now)| (now, former)).collect();
@@ -296,7 +296,7 @@ fn machines(table: &Table, next: &Table, moved: &MovedCards, changes: &mut Vec<C
 
 /// A machine may get network cards that were another's: the box with them is given up by whatever
 /// was deployed to it, and is not guarded any more if only the other machine was.
-fn taking_over(change: Change, table: &Table, next: &Table, moved: &MovedCards) -> Change {
+fn taking_over(change: Change, table: &State, next: &State, moved: &MovedCards) -> Change {
     let taken = change.name.parse::<Name>().ok().and_then(|name| Some((moved.get(&name)?, name)));
     let Some((MovedCard { mac, former }, name)) = taken else { return change };
     let tenant = table.tenant(former);
@@ -343,7 +343,7 @@ fn machine_details(before: &Machine, after: &Machine) -> Vec<String> {
     details
 }
 
-fn deployments(table: &Table, next: &Table, moved: &MovedCards, changes: &mut Vec<Change>) {
+fn deployments(table: &State, next: &State, moved: &MovedCards, changes: &mut Vec<Change>) {
     let disks = disks(table, moved);
     for (former, deployment) in touched(table, next) {
         changes.extend(match former {
@@ -366,7 +366,7 @@ fn deployments(table: &Table, next: &Table, moved: &MovedCards, changes: &mut Ve
 }
 
 /// The deployments of the next revision that something may have happened to, with what they were.
-fn touched<'a>(table: &'a Table, next: &'a Table) -> Vec<(Option<&'a Arc<Deployment>>, &'a Arc<Deployment>)> {
+fn touched<'a>(table: &'a State, next: &'a State) -> Vec<(Option<&'a Arc<Deployment>>, &'a Arc<Deployment>)> {
     let (before, after) = (&table.desired.deployments, &next.desired.deployments);
     if table.assignments.ptr_eq(&next.assignments) || next.desired.selects + table.desired.selects == 0 {
         return differences(before, after).filter_map(|one| Some((one.before, one.after?))).collect();
@@ -387,7 +387,7 @@ fn gone<'a, T>(
 
 /// Whether `now` is `former` under another name on the same machine. Where the number was raised as well,
 /// people are told of both: thresholds count it as given up, and as reinstalled.
-fn is_renamed(table: &Table, next: &Table, former: &Deployment, now: &Deployment) -> bool {
+fn is_renamed(table: &State, next: &State, former: &Deployment, now: &Deployment) -> bool {
     let was = table.served.get(&former.name);
     was.is_some_and(|was| {
         now.redeploy <= was.redeploy && is_rename(&former.name, was, now, table, &next.desired)
@@ -395,7 +395,7 @@ fn is_renamed(table: &Table, next: &Table, former: &Deployment, now: &Deployment
 }
 
 /// What is served no more, where the last revision is not loaded: as it was noted when it was served.
-fn lost(table: &Table, next: &Table, changes: &mut Vec<Change>) {
+fn lost(table: &State, next: &State, changes: &mut Vec<Change>) {
     for (name, served) in &table.served {
         let now = next.desired.deployments.get(name);
         let machine = table.assignments.get(name).or(served.machine.as_ref());
@@ -422,7 +422,7 @@ fn lost(table: &Table, next: &Table, changes: &mut Vec<Change>) {
     }
 }
 
-fn removed(table: &Table, next: &Table, name: &Name, served: &Served) -> Change {
+fn removed(table: &State, next: &State, name: &Name, served: &Served) -> Change {
     let machine = table.assignments.get(name).or(served.machine.as_ref());
     let guarded =
         machine.is_some_and(|machine| table.protected.contains(machine) && next.protected.contains(machine));
@@ -435,7 +435,7 @@ fn removed(table: &Table, next: &Table, name: &Name, served: &Served) -> Change 
     }
 }
 
-fn appeared(table: &Table, next: &Table, disks: &Disks, deployment: &Deployment) -> Change {
+fn appeared(table: &State, next: &State, disks: &Disks, deployment: &Deployment) -> Change {
     let machine = next.assignments.get(&deployment.name);
     let tenant = machine.and_then(|machine| table.tenant(machine));
     if let Some(former) = tenant.filter(|former| is_renamed(table, next, former, deployment)) {
@@ -460,7 +460,7 @@ fn appeared(table: &Table, next: &Table, disks: &Disks, deployment: &Deployment)
 }
 
 /// Whether a deployment asks for nothing that the last revision, which is not loaded, did not ask for.
-fn is_as_served(table: &Table, next: &Table, deployment: &Deployment) -> bool {
+fn is_as_served(table: &State, next: &State, deployment: &Deployment) -> bool {
     let was = table.served.get(&deployment.name).filter(|_| table.desired.revision.is_empty());
     was.is_some_and(|was| {
         was.redeploy == deployment.redeploy && was.machine.as_ref() == next.assignments.get(&deployment.name)
@@ -486,7 +486,7 @@ fn description(deployment: &Deployment) -> Vec<String> {
 }
 
 /// What a deployment will do to its machine.
-fn outlook(next: &Table, disks: &Disks, deployment: &Deployment) -> (Impact, String) {
+fn outlook(next: &State, disks: &Disks, deployment: &Deployment) -> (Impact, String) {
     let Some(machine) = next.assignments.get(&deployment.name) else {
         return (Impact::Live, "no free machine matches its selector yet".into());
     };
@@ -512,7 +512,7 @@ type Disks = BTreeMap<Name, Name>;
 
 /// By the machines' names in the next revision. Where a network card is, its box is, and so is
 /// the disk.
-fn disks(table: &Table, moved: &MovedCards) -> Disks {
+fn disks(table: &State, moved: &MovedCards) -> Disks {
     let mut disks = table.disks();
     // A box whose cards all went has taken its disk along already.
     let other = |(machine, card): (&Name, &MovedCard)| {
@@ -525,8 +525,8 @@ fn disks(table: &Table, moved: &MovedCards) -> Disks {
 }
 
 fn changed(
-    table: &Table,
-    next: &Table,
+    table: &State,
+    next: &State,
     disks: &Disks,
     former: &Deployment,
     now: &Deployment,
@@ -552,7 +552,7 @@ fn changed(
 
 /// Whether a deployment stays as it is: the digest stands for all but where it is and which
 /// subnet it is in. Most deployments of most plans do.
-fn is_same(table: &Table, next: &Table, former: &Deployment, now: &Deployment) -> bool {
+fn is_same(table: &State, next: &State, former: &Deployment, now: &Deployment) -> bool {
     (std::ptr::eq(former, now)
         || (former.name == now.name && former.digest == now.digest && former.subnet.name == now.subnet.name))
         && (table.assignments.ptr_eq(&next.assignments)
@@ -561,8 +561,8 @@ fn is_same(table: &Table, next: &Table, former: &Deployment, now: &Deployment) -
 
 /// `content` adds a line where only what is served differs.
 fn deployment_details(
-    table: &Table,
-    next: &Table,
+    table: &State,
+    next: &State,
     before: &Deployment,
     after: &Deployment,
     content: bool,
@@ -583,7 +583,7 @@ fn deployment_details(
     } = after;
     let mut details = Vec::new();
     let machine =
-        |table: &Table, name: &Name| table.assignments.get(name).map_or("none".into(), Name::to_string);
+        |table: &State, name: &Name| table.assignments.get(name).map_or("none".into(), Name::to_string);
     note(&mut details, "machine", &machine(table, &before.name), &machine(next, name));
     let shown =
         |address: Option<std::net::Ipv4Addr>| address.map_or("auto".into(), |address| address.to_string());
@@ -614,8 +614,8 @@ fn deployment_details(
 }
 
 fn row(
-    table: &Table,
-    place: &Table,
+    table: &State,
+    place: &State,
     deployment: &Deployment,
     action: Action,
     impact: Impact,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Consent, Hold, Plan, diff, hold};
 use crate::desired::Desired;
-use crate::table::{Adoption, Kept, Secrets, Table};
+use crate::state::{Adoption, Kept, Secrets, State};
 
 /// A revision to adopt.
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ pub enum Verdict {
 }
 
 /// Judges a proposal. Pure: the same arguments give the same verdict.
-pub fn judge(proposal: &Proposal, table: &Table) -> Verdict {
+pub fn judge(proposal: &Proposal, table: &State) -> Verdict {
     let Proposal { desired, kept, secrets, consent, expected, plan: saved } = proposal;
     let adoption = Adoption::new(table, desired.clone(), secrets.clone());
     let plan = diff::between(table, adoption.next());

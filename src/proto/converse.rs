@@ -7,8 +7,8 @@ use std::net::Ipv4Addr;
 use super::tree::{self, Answer, Artifact, Asker, Method, Refusal, RefusalReason};
 use super::{dhcp, dhcp6};
 use crate::model::{Name, Time};
-use crate::table::command::Outcome;
-use crate::table::{LeaseRequest, Table, Verb};
+use crate::state::command::Outcome;
+use crate::state::{LeaseRequest, State, Verb};
 
 /// How often a DHCP message is decided again over a newer state before it is given up.
 pub const ROUNDS: u8 = 3;
@@ -19,7 +19,7 @@ const FILE_ROUNDS: u8 = 4;
 
 /// The answer to a DHCP message when the lease that it needed is stored, or could not be had.
 pub fn leased(
-    table: &Table,
+    table: &State,
     link: &dhcp::Link,
     now: Time,
     datagram: &[u8],
@@ -36,7 +36,7 @@ pub fn leased(
 }
 
 /// Answers a DHCP message where nothing has to last.
-pub fn dhcp(table: &mut Table, link: &dhcp::Link, now: Time, datagram: &[u8]) -> dhcp::Decision {
+pub fn dhcp(table: &mut State, link: &dhcp::Link, now: Time, datagram: &[u8]) -> dhcp::Decision {
     let mut decision = dhcp::handle(table, link, now, datagram);
     for _ in 0..ROUNDS {
         let dhcp::Decision::NeedLease(request, draft) = decision else { break };
@@ -50,7 +50,7 @@ pub fn dhcp(table: &mut Table, link: &dhcp::Link, now: Time, datagram: &[u8]) ->
 }
 
 /// Answers a DHCPv6 message where nothing has to last.
-pub fn dhcp6(table: &mut Table, link: &dhcp6::Link, now: Time, datagram: &[u8]) -> dhcp6::Decision {
+pub fn dhcp6(table: &mut State, link: &dhcp6::Link, now: Time, datagram: &[u8]) -> dhcp6::Decision {
     let mut decision = dhcp6::handle(table, link, now, datagram);
     for _ in 0..ROUNDS {
         let dhcp6::Decision::NeedLease(request) = decision else { break };
@@ -99,7 +99,7 @@ pub struct FileRequest {
 
 impl FileRequest {
     /// What the state says now.
-    pub fn step(&mut self, table: &Table, asker: &Asker, wanted: Wanted<'_>) -> Step {
+    pub fn step(&mut self, table: &State, asker: &Asker, wanted: Wanted<'_>) -> Step {
         self.rounds += 1;
         if self.rounds > FILE_ROUNDS {
             let busy = Refusal::new(RefusalReason::Busy, "the inventory is changing; ask again");
@@ -128,7 +128,7 @@ impl FileRequest {
 
 /// Answers a request for a file where nothing has to last. Each step that would be stored is shown to `stored`.
 pub fn file(
-    table: &mut Table,
+    table: &mut State,
     asker: &Asker,
     wanted: Wanted<'_>,
     now: Time,

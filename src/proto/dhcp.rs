@@ -25,7 +25,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 pub use crate::model::Mode;
 use crate::model::{Cidr, Mac, Time};
-use crate::table::{Event, LeaseRequest, Table};
+use crate::state::{Event, LeaseRequest, State};
 
 pub use draft::Draft;
 pub use silence::{Reason, Silence};
@@ -82,7 +82,7 @@ pub enum Destination {
 }
 
 /// Decides about one datagram.
-pub fn handle(table: &Table, link: &Link, now: Time, datagram: &[u8]) -> Decision {
+pub fn handle(table: &State, link: &Link, now: Time, datagram: &[u8]) -> Decision {
     let silence =
         |reason, mac| Decision::Silence(Silence { reason, mac, sender: link.source, deployment: None });
     if link.mode == Mode::Off {

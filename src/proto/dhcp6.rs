@@ -17,7 +17,7 @@ pub mod wire;
 use std::net::{Ipv6Addr, SocketAddrV6};
 
 use crate::model::{Mac, Mode, Time};
-use crate::table::{Event, Lease6Request, Table};
+use crate::state::{Event, Lease6Request, State};
 
 pub use silence::{Reason, Silence};
 pub use wire::{Request, WireError};
@@ -57,7 +57,7 @@ pub enum Decision {
 }
 
 /// Decides about one datagram.
-pub fn handle(table: &Table, link: &Link, now: Time, datagram: &[u8]) -> Decision {
+pub fn handle(table: &State, link: &Link, now: Time, datagram: &[u8]) -> Decision {
     let silence =
         |reason, mac| Decision::Silence(Silence { reason, mac, sender: link.source, deployment: None });
     let request = match Request::decode(datagram) {

@@ -26,7 +26,7 @@ mod uboot;
 
 use super::path::{clean_path, percent_decode};
 use crate::model::{Content, Mac, Name};
-use crate::table::{Permit, Report, Stage, Table};
+use crate::state::{Permit, Report, Stage, State};
 
 pub use super::http::Method;
 pub use answers::render as answer_file;
@@ -96,7 +96,7 @@ impl Refusal {
 
 /// What `path` (percent-decoded, however its parts are joined) means to `asker`. `note` is what a
 /// report carried (query or body).
-pub fn open(table: &Table, asker: &Asker, method: Method, path: &str, note: &str) -> Answer {
+pub fn open(table: &State, asker: &Asker, method: Method, path: &str, note: &str) -> Answer {
     let path = match clean_path(path) {
         Ok(path) => path,
         Err(error) => return Answer::Refuse(Refusal::new(RefusalReason::NotFound, error.to_string())),
@@ -117,7 +117,7 @@ fn unescaped(asker: &Asker, path: &str) -> Option<String> {
     clean_path(&plain).ok().filter(|plain| plain != path)
 }
 
-fn named(table: &Table, asker: &Asker, method: Method, path: &str, note: &str) -> Answer {
+fn named(table: &State, asker: &Asker, method: Method, path: &str, note: &str) -> Answer {
     let (of, path) = name::machine_folder(path);
     // Where we give the addresses they tell who asks, whatever the folder says.
     let mac = asker.card(table).or(of.filter(|_| !table.server.gives_addresses));
@@ -162,7 +162,7 @@ fn read_only(method: Method, answer: Answer) -> Answer {
 
 /// Completes an answer that does not say whose it is: the address tells. What a stranger read is not the
 /// machine's doing.
-fn with_caller(table: &Table, mac: Option<Mac>, mut answer: Answer) -> Answer {
+fn with_caller(table: &State, mac: Option<Mac>, mut answer: Answer) -> Answer {
     let (said_mac, deployment) = match &mut answer {
         Answer::Serve(artifact) => (&mut artifact.mac, &mut artifact.deployment),
         Answer::Refuse(refusal) => (&mut refusal.mac, &mut refusal.deployment),

@@ -106,7 +106,7 @@ fn make(to: &Path) -> Result<(), String> {
 }
 
 /// The leases of a journal that may grow, or be replaced, while it is read.
-fn leases_of(from: &Path, mark: &Mark) -> Result<BTreeMap<std::net::Ipv4Addr, crate::table::Lease>, String> {
+fn leases_of(from: &Path, mark: &Mark) -> Result<BTreeMap<std::net::Ipv4Addr, crate::state::Lease>, String> {
     const TRIES: usize = 5;
     let path = from.join(journal::FILE);
     let mut last = String::new();

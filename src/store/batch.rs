@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::record::{self, InstallRecord, KeptRecord, Lease6Record, ServedRecord, kind};
 use super::records::Change;
 use crate::model::{Mac, Name};
-use crate::table::{Event, Install, Kept, Lease, Lease6, Record, Served};
+use crate::state::{Event, Install, Kept, Lease, Lease6, Record, Served};
 use bytes::Bytes;
 
 /// Changes to write together.

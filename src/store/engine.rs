@@ -3,17 +3,17 @@
 
 use super::{Ledger, StoreError};
 use crate::model::Time;
-use crate::table::command::Outcome;
-use crate::table::effect::Effect;
-use crate::table::{Applied, Command, Event, Record, Table, apply};
+use crate::state::command::Outcome;
+use crate::state::effect::Effect;
+use crate::state::{Applied, Command, Event, Record, State, apply};
 
 /// A state and the ledger that it lasts in.
 #[derive(Debug)]
 pub struct Engine<L> {
     ledger: L,
-    table: Table,
+    table: State,
     /// The state before the batch that is being gathered.
-    before: Option<Table>,
+    before: Option<State>,
     applied: Applied,
 }
 
@@ -28,12 +28,12 @@ pub struct Committed {
 
 impl<L: Ledger> Engine<L> {
     /// A state as `ledger` held it.
-    pub fn new(ledger: L, table: Table) -> Engine<L> {
+    pub fn new(ledger: L, table: State) -> Engine<L> {
         Engine { ledger, table, before: None, applied: Applied::default() }
     }
 
     /// The state, with what the batch brought that is not durable yet.
-    pub fn table(&self) -> &Table {
+    pub fn table(&self) -> &State {
         &self.table
     }
 

@@ -14,7 +14,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use super::directory;
 use super::record::{self, EventRecord};
 use super::records::{create_shared, open_checked, open_shared};
-use crate::table::Event;
+use crate::state::Event;
 
 /// The file's name in the state directory.
 pub const FILE: &str = "events.redb";

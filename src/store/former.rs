@@ -11,7 +11,7 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use super::journal::former;
 use super::record::{self, EventRecord, InstallRecord, KeptRecord, Lease6Record, LeaseRecord};
 use super::{Saved, upgrade};
-use crate::table::Lease;
+use crate::state::Lease;
 
 /// The file's name; in a directory of today a text is there that version 0.1 refuses.
 pub const FILE: &str = "state.redb";

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 use super::directory::{self, remove, sync};
-use crate::table::Lease;
+use crate::state::Lease;
 use frame::{Damage, Salt, Told};
 
 /// The file's name in the state directory.

@@ -14,7 +14,7 @@ use super::record;
 use super::records::{self, Change, Head, Records, RecordsError};
 use super::{Batch, Damage, Lists, Saved, Store, StoreError, directory};
 use crate::model::Name;
-use crate::table::Install;
+use crate::state::Install;
 
 /// What a directory of any version leaves behind, besides its key and its records.
 const REMAINS: [&str; 7] = [
@@ -241,7 +241,7 @@ impl Opening<'_> {
     }
 
     /// The leases that can be read, whatever else was lost.
-    fn salvaged(&self) -> Result<Vec<crate::table::Lease>, StoreError> {
+    fn salvaged(&self) -> Result<Vec<crate::state::Lease>, StoreError> {
         let today = Journal::salvage(self.directory).map_err(|error| self.unusable(journal::FILE, &error))?;
         match std::fs::read(self.directory.join(former::JOURNAL)) {
             Ok(bytes) if today.is_empty() => {
@@ -392,7 +392,7 @@ impl Opening<'_> {
         &mut self,
         mark: &Mark,
         saved: &mut Saved,
-    ) -> Result<(Journal, Vec<crate::table::Lease>, u64), StoreError> {
+    ) -> Result<(Journal, Vec<crate::state::Lease>, u64), StoreError> {
         let salt = mark.record_key.salt();
         match Journal::open(self.directory, salt, saved.journal) {
             Ok((journal, leases, told)) => {

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Kept;
 use crate::model::{ClientArch, Cpu, Firmware, Name, Origin, Time};
-use crate::table::lease::LeaseState;
-use crate::table::{Event, Install, InstallStage, Lease, Lease6, Served, Stage};
+use crate::state::lease::LeaseState;
+use crate::state::{Event, Install, InstallStage, Lease, Lease6, Served, Stage};
 
 /// Names of the kinds of records.
 pub mod kind {

@@ -11,8 +11,8 @@ use super::record::{self, InstallRecord, KeptRecord, Lease6Record, ServedRecord,
 use super::records::{Change, Contents};
 use super::seal::Unfit;
 use crate::model::{Mac, Name};
-use crate::table::{
-    Event, Install, Lease, Lease6, Leases, Leases6, Record, Served, Server, Table, Trust, contest,
+use crate::state::{
+    Event, Install, Lease, Lease6, Leases, Leases6, Record, Served, Server, State, Trust, contest,
     longest::{self, Longest},
     trust,
 };
@@ -113,10 +113,10 @@ impl fmt::Display for Damage {
 
 impl Saved {
     /// The state as it was when the daemon stopped; what is desired comes with the first revision.
-    pub fn table(&self, server: Server) -> Table {
+    pub fn table(&self, server: Server) -> State {
         let guarding = self.damaged.iter().filter(|damage| damage.guards_disks());
         let tenant = |(deployment, machine): &(Name, Name)| (machine.clone(), deployment.clone());
-        let mut table = Table {
+        let mut table = State {
             lineage: self.lineage.as_str().into(),
             serial: self.serial,
             token_key: self.token_key,
@@ -138,7 +138,7 @@ impl Saved {
             leases: Leases::restore(self.leases.iter().cloned()),
             leases6: Leases6::restore(self.leases6.iter().cloned()),
             memo: Some(Arc::default()),
-            ..Table::new(server)
+            ..State::new(server)
         };
         if self.restored {
             table.begin_restored();

@@ -6,10 +6,10 @@ use super::mark::Mark;
 use super::*;
 use crate::model::Name;
 use crate::model::{Mac, Time};
-use crate::table::lease::LeaseState;
+use crate::state::lease::LeaseState;
 use std::sync::Arc;
 
-use crate::table::{Event, Install, InstallStage, Lease, Stage};
+use crate::state::{Event, Install, InstallStage, Lease, Stage};
 
 fn lease(last: u8, machine: u8, expires: u64) -> Lease {
     Lease {

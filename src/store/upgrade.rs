@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::Name;
-use crate::table::{Install, Served};
+use crate::state::{Install, Served};
 
 /// Installations by machine. `assignments` tell which deployment each machine has. Their URLs stay
 /// good: they were made of name and number alone.

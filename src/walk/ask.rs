@@ -9,8 +9,8 @@ use crate::model::Content;
 use crate::proto::converse::{FileRequest, Opened, Step, Wanted};
 use crate::proto::path::{percent_decode, tftp_name};
 use crate::proto::tree::{Artifact, Asker, Method, Refusal, RefusalReason, Transport};
-use crate::table::command::Outcome;
-use crate::table::{Stage, Verb};
+use crate::state::command::Outcome;
+use crate::state::{Stage, Verb};
 
 impl Course<'_> {
     pub(super) fn fetch(&mut self, asker: Asker, name: &str) -> Result<Artifact, String> {

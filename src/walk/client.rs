@@ -9,7 +9,7 @@ use super::{Detail, Step};
 use crate::model::{Cpu, Firmware, Mac, Time};
 use crate::proto::converse;
 use crate::proto::dhcp::{Decision, Link, Mode};
-use crate::table::{Event, Stage, Table, Verb};
+use crate::state::{Event, Stage, State, Verb};
 
 /// Which program on the machine speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +106,7 @@ impl Client<'_> {
     ///
     /// # Errors
     /// Why there is no address.
-    pub fn configure(&self, table: &mut Table, speaker: Speaker) -> Result<Told, String> {
+    pub fn configure(&self, table: &mut State, speaker: Speaker) -> Result<Told, String> {
         let (offer, mut events) = self.exchange(table, speaker, Kind::Discover, None)?;
         let offered = step(&offer, &events, Stage::Offer);
         let (ack, more) = self.exchange(table, speaker, Kind::Request, Some(offer.address()))?;
@@ -117,13 +117,13 @@ impl Client<'_> {
     }
 
     /// The answer to a DISCOVER of the firmware, or why there is none.
-    pub fn discover(&self, table: &mut Table) -> Result<Bytes, String> {
+    pub fn discover(&self, table: &mut State) -> Result<Bytes, String> {
         self.exchange(table, Speaker::Firmware, Kind::Discover, None).map(|(reply, _)| reply.0)
     }
 
     fn exchange(
         &self,
-        table: &mut Table,
+        table: &mut State,
         speaker: Speaker,
         kind: Kind,
         requested: Option<Ipv4Addr>,
@@ -203,7 +203,7 @@ fn step(reply: &Reply, events: &[Event], stage: Stage) -> Step {
 }
 
 /// The broadcast domain of the deployment's subnet.
-pub fn link(table: &Table, cidr: crate::model::Cidr) -> Link {
+pub fn link(table: &State, cidr: crate::model::Cidr) -> Link {
     Link {
         server: table.server.address,
         cidr,

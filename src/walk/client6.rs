@@ -10,7 +10,7 @@ use crate::model::{Cpu, Firmware, Mac, Mode, Time, net6};
 use crate::proto::converse;
 use crate::proto::dhcp6::wire::{self, Options, code};
 use crate::proto::dhcp6::{CLIENT_PORT, Decision, Link};
-use crate::table::{Event, Stage, Table, Verb};
+use crate::state::{Event, Stage, State, Verb};
 
 const SOLICIT: u8 = 1;
 const REQUEST: u8 = 3;
@@ -41,7 +41,7 @@ impl Client6<'_> {
     ///
     /// # Errors
     /// Why there is no address.
-    pub fn configure(&self, table: &mut Table, speaker: Speaker) -> Result<Told, String> {
+    pub fn configure(&self, table: &mut State, speaker: Speaker) -> Result<Told, String> {
         let stateless = speaker == Speaker::Ipxe && self.ipv6.ra == Advertise::Slaac;
         if let Some(own) = self.ipv6.cidr.own_address(self.mac).filter(|_| stateless) {
             let informed = self.exchange(table, &self.message(speaker, INFORMATION_REQUEST, None))?;
@@ -64,7 +64,7 @@ impl Client6<'_> {
         Ok(Told { lease, steps, events })
     }
 
-    fn exchange(&self, table: &mut Table, datagram: &[u8]) -> Result<Reply, String> {
+    fn exchange(&self, table: &mut State, datagram: &[u8]) -> Result<Reply, String> {
         match converse::dhcp6(table, self.link, self.now, datagram) {
             Decision::Reply { bytes, events, .. } => {
                 table.act(Verb::Observe(events.clone()), self.now);

@@ -9,12 +9,12 @@ use super::client::{Client, Lease, Speaker, Told, link};
 use super::client6::{self, Client6};
 use super::program::{self, Program};
 use super::script::Script;
-use super::shared::{Boot, Question, Rest, Shared, Start, State, url};
+use super::shared::{Boot, DhcpState, Question, Rest, Shared, Start, url};
 use super::{End, Fault, Route, Step, Stop, Walk};
 use crate::desired::Deployment;
 use crate::model::{Content, Mac, Time};
 use crate::proto::tree::{Artifact, Asker, Transport};
-use crate::table::{Server, Table, Verb};
+use crate::state::{Server, State, Verb};
 
 /// Where Debian's signed network GRUB looks first.
 pub const GRUB_CONFIGURATION: &str = "/grub/x86_64-efi/grub.cfg";
@@ -24,19 +24,19 @@ pub const GRUB_CONFIGURATION: &str = "/grub/x86_64-efi/grub.cfg";
 const BOOT_FILE_MAX: usize = 127;
 
 /// Boots `deployment`'s machine by one route, twice, and asks for everything as firmware would.
-pub fn walk(table: &Table, deployment: &Deployment, route: Route, now: Time) -> Walk {
+pub fn walk(table: &State, deployment: &Deployment, route: Route, now: Time) -> Walk {
     Course::new(table, deployment, route, now).run(&mut Shared::new(false))
 }
 
 /// What [`walk`] finds by each of `routes`, with what they have in common asked for once.
-pub fn walk_all(table: &Table, deployment: &Deployment, routes: &[Route], now: Time) -> Vec<Walk> {
+pub fn walk_all(table: &State, deployment: &Deployment, routes: &[Route], now: Time) -> Vec<Walk> {
     let mut shared = Shared::new(true);
     let walk = |route: &Route| Course::new(table, deployment, *route, now).run(&mut shared);
     routes.iter().map(walk).collect()
 }
 
 pub(super) struct Course<'a> {
-    pub(super) table: Table,
+    pub(super) table: State,
     pub(super) deployment: &'a Deployment,
     route: Route,
     pub(super) now: Time,
@@ -49,7 +49,7 @@ pub(super) struct Course<'a> {
 }
 
 impl<'a> Course<'a> {
-    fn new(table: &Table, deployment: &'a Deployment, route: Route, now: Time) -> Course<'a> {
+    fn new(table: &State, deployment: &'a Deployment, route: Route, now: Time) -> Course<'a> {
         let mut table = table.clone();
         if route.is_signed() {
             table.server = signed_only(&table.server);
@@ -110,7 +110,7 @@ impl<'a> Course<'a> {
         lease: Lease,
         shared: &mut Shared,
     ) -> Result<Option<End>, Stop> {
-        let state = State::of(&self.table, mac, &self.deployment.name, self.route.is_signed());
+        let state = DhcpState::of(&self.table, mac, &self.deployment.name, self.route.is_signed());
         let start = Start { boot, state, program, lease };
         if let Some(Rest { steps, answers, table, end, .. }) = shared.rest(&start) {
             self.steps.extend(steps.iter().cloned());
@@ -239,7 +239,7 @@ impl<'a> Course<'a> {
     /// An address and what to boot, from an exchange that another walk may have had.
     fn configure(&mut self, mac: Mac, speaker: Speaker, shared: &mut Shared) -> Result<Lease, Stop> {
         let route = self.route;
-        let state = State::for_dhcp(&self.table, mac, route.is_signed());
+        let state = DhcpState::for_dhcp(&self.table, mac, route.is_signed());
         let question = Question { state, ipv6: route.is_ipv6(), firmware: route.firmware(), speaker };
         let lease = match shared.heard(&question) {
             Some(heard) => {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use super::script::Script;
 use crate::model::{Cpu, Mac};
-use crate::table::Stage;
+use crate::state::Stage;
 
 /// What a boot program does once it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,6 @@
 //! Reads the scripts of ours as iPXE, GRUB and PXELINUX do, as far as a boot needs it.
 
-use crate::table::Stage;
+use crate::state::Stage;
 
 /// What a script tells the machine to do.
 #[derive(Debug, PartialEq)]

@@ -13,7 +13,7 @@ use crate::desired::Deployment;
 use crate::model::{Firmware, Mac, Time};
 use crate::proto::tree::{self, Asker, Form, Transport};
 use crate::render;
-use crate::table::{Purpose, Table};
+use crate::state::{Purpose, State};
 
 /// A text and what it is called.
 pub type Served = (String, String);
@@ -21,7 +21,7 @@ pub type Served = (String, String);
 /// The DHCP answer, kernel command line, boot script and answer files of `deployment`. What
 /// `table.secrets` gives for a secret is shown, so it has to be masks; the tokens of URLs are
 /// replaced.
-pub fn served(table: &Table, deployment: &Deployment, now: Time) -> Vec<Served> {
+pub fn served(table: &State, deployment: &Deployment, now: Time) -> Vec<Served> {
     let Some(mac) = mac(table, deployment) else { return Vec::new() };
     let mut served = vec![("DHCP answer".to_owned(), dhcp(table, deployment, mac, now))];
     served.extend(boot(table, deployment, mac));
@@ -37,25 +37,25 @@ pub fn served(table: &Table, deployment: &Deployment, now: Time) -> Vec<Served> 
 }
 
 /// The network card that the deployment's machine boots from.
-pub fn mac(table: &Table, deployment: &Deployment) -> Option<Mac> {
+pub fn mac(table: &State, deployment: &Deployment) -> Option<Mac> {
     let machine = table.desired.machines.get(table.assignments.get(&deployment.name)?)?;
     table.active_mac(machine)
 }
 
 /// The URLs of an installation open its answers: what is shown must not.
-fn without_tokens(table: &Table, deployment: &Deployment, text: &str) -> String {
+fn without_tokens(table: &State, deployment: &Deployment, text: &str) -> String {
     let token = |purpose| table.token(purpose, deployment);
     text.replace(&token(Purpose::Answers), "TOKEN").replace(&token(Purpose::Hooks), "TOKEN")
 }
 
 /// The firmware that the machine was last seen with, else the one most have.
-fn firmware(table: &Table, deployment: &Deployment, mac: Mac) -> Firmware {
+fn firmware(table: &State, deployment: &Deployment, mac: Mac) -> Firmware {
     let seen = table.seen.get(&mac).and_then(|seen| seen.arch).map(|arch| arch.firmware);
     seen.or(Route::of(deployment).first().map(|route| route.firmware())).unwrap_or(Firmware::Uefi)
 }
 
 /// The machine of a deployment as it asks for its script: with its address, or one that it may get.
-pub fn asker(table: &Table, deployment: &Deployment, mac: Mac) -> Asker {
+pub fn asker(table: &State, deployment: &Deployment, mac: Mac) -> Asker {
     let subnet = &deployment.subnet;
     if let (None, Some(ipv6)) = (subnet.cidr, &subnet.ipv6) {
         let first = ipv6.dynamic.first().map(|range| range.first);
@@ -71,7 +71,7 @@ pub fn asker(table: &Table, deployment: &Deployment, mac: Mac) -> Asker {
 }
 
 /// The kernel command line, a word a line, and the script around it.
-fn boot(table: &Table, deployment: &Deployment, mac: Mac) -> Vec<Served> {
+fn boot(table: &State, deployment: &Deployment, mac: Mac) -> Vec<Served> {
     let asker = asker(table, deployment, mac);
     let address = match asker.address {
         IpAddr::V4(address) => Some(address),
@@ -93,7 +93,7 @@ fn boot(table: &Table, deployment: &Deployment, mac: Mac) -> Vec<Served> {
 
 /// The essentials of the OFFER to `mac`, one a line, if it boots as the machine of `deployment`
 /// does; or why there is none.
-pub fn dhcp(table: &Table, deployment: &Deployment, mac: Mac, now: Time) -> String {
+pub fn dhcp(table: &State, deployment: &Deployment, mac: Mac, now: Time) -> String {
     let firmware = firmware(table, deployment, mac);
     let Some(cidr) = deployment.subnet.cidr else { return dhcp6(table, deployment, mac, now) };
     let link = link(table, cidr);
@@ -119,7 +119,7 @@ pub fn dhcp(table: &Table, deployment: &Deployment, mac: Mac, now: Time) -> Stri
 }
 
 /// The same of DHCPv6, where that is all there is.
-fn dhcp6(table: &Table, deployment: &Deployment, mac: Mac, now: Time) -> String {
+fn dhcp6(table: &State, deployment: &Deployment, mac: Mac, now: Time) -> String {
     let Some(ipv6) = &deployment.subnet.ipv6 else { return "none\n".into() };
     let link = client6::link(client6::stand_in_address(ipv6), mac);
     let firmware = firmware(table, deployment, mac);

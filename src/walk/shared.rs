@@ -10,7 +10,7 @@ use super::program::Program;
 use super::{End, Step, Stop};
 use crate::model::{Firmware, Mac, Name};
 use crate::proto::tree::{Artifact, Asker};
-use crate::table::{Install, Lease6, Leases, Leases6, Seen, Table};
+use crate::state::{Install, Lease6, Leases, Leases6, Seen, State};
 
 /// From power-on, or after the installation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +21,8 @@ pub enum Boot {
 
 /// What in a table a walk may have changed so far: all there is of its own machine.
 #[derive(Clone, Debug, PartialEq)]
-pub struct State {
-    leases: [Option<Arc<crate::table::Lease>>; 2],
+pub struct DhcpState {
+    leases: [Option<Arc<crate::state::Lease>>; 2],
     lease6: Option<Arc<Lease6>>,
     seen: Option<Seen>,
     install: Option<Install>,
@@ -30,18 +30,18 @@ pub struct State {
     signed: bool,
 }
 
-impl State {
-    pub fn of(table: &Table, mac: Mac, deployment: &Name, signed: bool) -> State {
-        State {
+impl DhcpState {
+    pub fn of(table: &State, mac: Mac, deployment: &Name, signed: bool) -> DhcpState {
+        DhcpState {
             seen: table.seen.get(&mac).cloned(),
             install: table.install_of(deployment).cloned(),
-            ..State::for_dhcp(table, mac, signed)
+            ..DhcpState::for_dhcp(table, mac, signed)
         }
     }
 
     /// DHCP does not look at installations, nor at what a machine said before.
-    pub fn for_dhcp(table: &Table, mac: Mac, signed: bool) -> State {
-        State {
+    pub fn for_dhcp(table: &State, mac: Mac, signed: bool) -> DhcpState {
+        DhcpState {
             leases: [table.leases.binding(mac).cloned(), table.leases.offer(mac).cloned()],
             lease6: table.leases6.of(mac).cloned(),
             seen: None,
@@ -54,7 +54,7 @@ impl State {
 /// A question to DHCP.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Question {
-    pub state: State,
+    pub state: DhcpState,
     pub ipv6: bool,
     pub firmware: Firmware,
     pub speaker: Speaker,
@@ -71,7 +71,7 @@ pub struct Heard {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Start {
     pub boot: Boot,
-    pub state: State,
+    pub state: DhcpState,
     pub program: Program,
     pub lease: Lease,
 }
@@ -81,7 +81,7 @@ pub struct Rest {
     start: Start,
     pub steps: Vec<Arc<Step>>,
     pub answers: Vec<(&'static str, bytes::Bytes)>,
-    pub table: Table,
+    pub table: State,
     pub end: Result<Option<End>, Stop>,
 }
 
@@ -109,7 +109,7 @@ impl Shared {
         self.heard.iter().find(|heard| heard.question == *question)
     }
 
-    pub fn hear(&mut self, question: Question, told: &Told, table: &Table) {
+    pub fn hear(&mut self, question: Question, told: &Told, table: &State) {
         if self.keeps {
             let leases = (table.leases.clone(), table.leases6.clone());
             self.heard.push(Heard { question, told: told.clone(), leases });
@@ -143,7 +143,7 @@ impl Rest {
         start: Start,
         steps: &[Arc<Step>],
         answers: &[(&'static str, bytes::Bytes)],
-        table: &Table,
+        table: &State,
         end: &Result<Option<End>, Stop>,
     ) -> Rest {
         let (steps, answers) = (steps.to_vec(), answers.to_vec());
@@ -152,6 +152,6 @@ impl Rest {
 }
 
 /// The root of everything that is served by HTTP, as the machine reached it.
-pub fn url(table: &Table, own: Option<IpAddr>) -> String {
+pub fn url(table: &State, own: Option<IpAddr>) -> String {
     own.map_or_else(|| table.server.url(), |own| table.server.url_at(own))
 }

@@ -11,13 +11,13 @@ use super::{Detail, End, Step, Walk};
 use crate::desired::Deployment;
 use crate::model::printable;
 use crate::proto::dhcp6::wire::{self, code};
-use crate::table::{Stage, Table};
+use crate::state::{Stage, State};
 
 /// Texts are shown once; where another boot gets the same, it says so.
 type Shown<'a> = Vec<(&'a [u8], String)>;
 
 /// All boots of one deployment.
-pub fn write(table: &Table, deployment: &Deployment, walks: &[Walk]) -> String {
+pub fn write(table: &State, deployment: &Deployment, walks: &[Walk]) -> String {
     let mut out = String::new();
     let machine = table.assignments.get(&deployment.name).and_then(|name| table.desired.machines.get(name));
     let on = machine.map_or_else(String::new, |machine| {

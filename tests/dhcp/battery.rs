@@ -6,7 +6,7 @@ mod wire;
 
 use voldemort::model::Time;
 use voldemort::proto::dhcp::{Decision, Destination, Link};
-use voldemort::table::Table;
+use voldemort::state::State;
 
 use super::lab::{Lab, ip, link, mac, settle, subnet};
 use super::message::{Answer, Message};
@@ -56,7 +56,7 @@ struct Case {
 
 fn any(_: &Answer, _: &Destination) {}
 
-fn table(before: Before) -> Table {
+fn table(before: Before) -> State {
     let lab = subnet("lab", "10.0.10.0/24", &["10.0.10.100-10.0.10.109"]);
     let far = subnet("far", "10.0.20.0/24", &["10.0.20.100-10.0.20.109"]);
     let mut table = Lab::new(vec![lab, far])

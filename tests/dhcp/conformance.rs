@@ -3,7 +3,7 @@
 
 use voldemort::model::Time;
 use voldemort::proto::dhcp::{Decision, Destination, Link, Reason};
-use voldemort::table::{LeaseAction, LeaseRequest, LeaseState, Table};
+use voldemort::state::{LeaseAction, LeaseRequest, LeaseState, State};
 
 use super::lab::{Lab, ip, link, mac, settle, subnet};
 use super::message::{Answer, Message};
@@ -13,7 +13,7 @@ const TWO: &str = "52:54:00:00:00:02";
 const FIXED: &str = "52:54:00:00:00:03";
 const SERVER: &str = "10.0.10.1";
 
-fn table() -> Table {
+fn table() -> State {
     let lab = subnet("lab", "10.0.10.0/24", &["10.0.10.100-10.0.10.101"]);
     let far = subnet("far", "10.0.20.0/24", &["10.0.20.100-10.0.20.101"]);
     Lab::new(vec![lab, far]).machine("m", &[FIXED]).deployment("m", "lab", Some("10.0.10.21")).table(SERVER)
@@ -27,25 +27,25 @@ fn unicast(source: &str) -> Link {
     Link { broadcast: false, source: format!("{source}:68").parse().unwrap(), ..lab() }
 }
 
-fn decide(table: &mut Table, link: &Link, seconds: u64, datagram: &[u8]) -> Decision {
+fn decide(table: &mut State, link: &Link, seconds: u64, datagram: &[u8]) -> Decision {
     settle(table, link, Time((1_700_000_000 + seconds) * 1000), datagram)
 }
 
-fn reply(table: &mut Table, link: &Link, seconds: u64, message: Message) -> (Answer, Destination) {
+fn reply(table: &mut State, link: &Link, seconds: u64, message: Message) -> (Answer, Destination) {
     match decide(table, link, seconds, &message.bytes()) {
         Decision::Reply { bytes, to, .. } => (Answer::read(&bytes), to),
         other => panic!("no answer: {other:?}"),
     }
 }
 
-fn silence(table: &mut Table, link: &Link, seconds: u64, message: Message) -> Reason {
+fn silence(table: &mut State, link: &Link, seconds: u64, message: Message) -> Reason {
     match decide(table, link, seconds, &message.bytes()) {
         Decision::Silence(silence) => silence.reason,
         other => panic!("an answer: {other:?}"),
     }
 }
 
-fn bind(table: &mut Table, seconds: u64, who: &str, address: &str) -> Answer {
+fn bind(table: &mut State, seconds: u64, who: &str, address: &str) -> Answer {
     reply(table, &lab(), seconds, Message::discover(mac(who)).wants(address));
     let request = Message::request(mac(who)).wants(address).server(SERVER);
     let (ack, _) = reply(table, &lab(), seconds, request);
@@ -56,7 +56,7 @@ fn bind(table: &mut Table, seconds: u64, who: &str, address: &str) -> Answer {
 #[test]
 fn a_wish_counts_if_it_can_be_had() {
     let mut table = table();
-    let wish = |table: &mut Table, address| {
+    let wish = |table: &mut State, address| {
         reply(table, &lab(), 0, Message::discover(mac(ONE)).wants(address)).0.yiaddr()
     };
     assert_eq!(wish(&mut table, "192.168.7.7"), ip("10.0.10.100"), "from another network");
@@ -88,7 +88,7 @@ fn an_offer_is_repeated_and_the_ack_says_the_same() {
 #[test]
 fn times_are_a_half_and_seven_eighths_and_a_shorter_lease_may_be_asked_for() {
     let mut table = table();
-    let ask = |table: &mut Table, seconds: u32| {
+    let ask = |table: &mut State, seconds: u32| {
         let wish = Message::discover(mac(ONE)).option(51, &seconds.to_be_bytes());
         let (offer, _) = reply(table, &lab(), 0, wish);
         let number = |code| offer.option(code).map(|value| u32::from_be_bytes(value.try_into().unwrap()));

@@ -3,7 +3,7 @@
 
 use dhcproto::v6::{DhcpOption, OptionCode, Status};
 use voldemort::proto::dhcp6::{Decision, Link, Reason};
-use voldemort::table::Table;
+use voldemort::state::State;
 
 use super::ipv6::{
     CONFIRM, DECLINE, FIXED, INFORMATION, ONE, REBIND, RELEASE, RENEW, REQUEST, SOLICIT, address, addresses,
@@ -113,7 +113,7 @@ fn raw_options(answer: &[u8]) -> Vec<(u16, Vec<u8>)> {
     options
 }
 
-fn raw_reply(table: &mut Table, link: &Link, datagram: &[u8]) -> Vec<u8> {
+fn raw_reply(table: &mut State, link: &Link, datagram: &[u8]) -> Vec<u8> {
     match settle(table, link, 0, datagram) {
         Decision::Reply { bytes, .. } => bytes,
         other => panic!("no answer: {other:?}"),

@@ -2,7 +2,7 @@
 
 use voldemort::model::Time;
 use voldemort::proto::dhcp::{Decision, Destination, Link, Mode, Reason};
-use voldemort::table::{LeaseState, Leases, Stage, Table};
+use voldemort::state::{LeaseState, Leases, Stage, State};
 
 use super::lab::{Lab, ip, link, mac, settle, subnet};
 use super::message::{Answer, Message};
@@ -15,7 +15,7 @@ const TWIN_B: &str = "52:54:00:00:00:0b";
 const STRANGER: &str = "02:00:00:00:00:99";
 
 /// `lab` is the network we are on, `far` is behind a relay, `closed` gives strangers nothing.
-fn table() -> Table {
+fn table() -> State {
     let subnets = vec![
         subnet("lab", "10.0.10.0/24", &["10.0.10.100-10.0.10.102"]),
         subnet("far", "10.0.20.0/24", &["10.0.20.100-10.0.20.199"]),
@@ -46,14 +46,14 @@ fn at(seconds: u64) -> Time {
     Time((NOW + seconds) * 1000)
 }
 
-fn reply(table: &mut Table, link: &Link, seconds: u64, message: Message) -> (Answer, Destination) {
+fn reply(table: &mut State, link: &Link, seconds: u64, message: Message) -> (Answer, Destination) {
     match settle(table, link, at(seconds), &message.bytes()) {
         Decision::Reply { bytes, to, .. } => (Answer::read(&bytes), to),
         other => panic!("no answer: {other:?}"),
     }
 }
 
-fn silence(table: &mut Table, link: &Link, seconds: u64, message: Message) -> Reason {
+fn silence(table: &mut State, link: &Link, seconds: u64, message: Message) -> Reason {
     match settle(table, link, at(seconds), &message.bytes()) {
         Decision::Silence(silence) => silence.reason,
         other => panic!("an answer: {other:?}"),
@@ -65,7 +65,7 @@ const ACK: u8 = 5;
 const NAK: u8 = 6;
 
 /// A whole exchange: the address that was given.
-fn exchange(table: &mut Table, link: &Link, seconds: u64, who: &str) -> std::net::Ipv4Addr {
+fn exchange(table: &mut State, link: &Link, seconds: u64, who: &str) -> std::net::Ipv4Addr {
     let (offer, _) = reply(table, link, seconds, Message::discover(mac(who)));
     assert_eq!(offer.kind(), OFFER);
     let wanted = offer.yiaddr().to_string();
@@ -301,7 +301,7 @@ fn a_fixed_address_waits_for_the_end_of_a_stranger_s_lease() {
     let leases = table.leases.clone();
     let lab_now = Lab::new(vec![subnet("lab", "10.0.10.0/24", &["10.0.10.100-10.0.10.199"])]);
     let lab_now = lab_now.machine("web", &[WEB]).deployment("web", "lab", Some("10.0.10.100"));
-    table = Table { leases, ..lab_now.table("10.0.10.1") };
+    table = State { leases, ..lab_now.table("10.0.10.1") };
     let reason = silence(&mut table, &lab(), 1, Message::discover(mac(WEB)));
     assert!(matches!(reason, Reason::InUse { .. }), "{reason}");
     let renew = Message::request(mac(STRANGER)).ciaddr("10.0.10.100");

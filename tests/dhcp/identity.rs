@@ -7,7 +7,7 @@ use dhcproto::v6::{MessageType, OptionCode, Status};
 use voldemort::model::{Span, Time};
 use voldemort::proto::dhcp::{Decision, Link, Reason};
 use voldemort::proto::dhcp6;
-use voldemort::table::{Applied, Command, Event, Lease6Action, Lease6Request, Stage, Table, Verb, apply};
+use voldemort::state::{Applied, Command, Event, Lease6Action, Lease6Request, Stage, State, Verb, apply};
 
 use super::ipv6::{
     self, FIXED, ONE, REBIND, RENEW, REQUEST, SOLICIT, address, duid, ia, message, o, relay, status_of_ia,
@@ -26,7 +26,7 @@ const WIRE: [u8; 17] =
 /// AMI's default, as its firmware sends it.
 const AMI: [u8; 17] = [0, 0, 2, 0, 3, 0, 4, 0, 5, 0, 6, 0, 7, 0, 8, 0, 9];
 
-fn table(client_id: Option<&str>, uuid: &str) -> Table {
+fn table(client_id: Option<&str>, uuid: &str) -> State {
     let lab = subnet("lab", "10.0.10.0/24", &["10.0.10.100-10.0.10.109"]);
     let lab = Lab::new(vec![lab]).machine("web", &[DECLARED]).known_by("web", client_id, Some(uuid));
     lab.deployment("web", "lab", Some("10.0.10.31")).table(SERVER)
@@ -41,7 +41,7 @@ fn at(seconds: u64) -> Time {
 }
 
 /// The answer, with what the keeper folds; and what a person is told.
-fn play(table: &mut Table, seconds: u64, message: Message) -> (Answer, Option<String>) {
+fn play(table: &mut State, seconds: u64, message: Message) -> (Answer, Option<String>) {
     match settle(table, &lab(), at(seconds), &message.bytes()) {
         Decision::Reply { bytes, events, .. } => {
             let mut out = Applied::default();
@@ -152,7 +152,7 @@ fn addresses_of_this_host_are_given_to_nobody() {
         table.host = Arc::new(["10.0.10.50".parse().unwrap()].into());
         let lab = Lab::new(vec![subnet("lab", "10.0.10.0/24", &[])]).machine("web", &[DECLARED]);
         let mut table =
-            Table { host: table.host, ..lab.deployment("web", "lab", Some(server)).table(SERVER) };
+            State { host: table.host, ..lab.deployment("web", "lab", Some(server)).table(SERVER) };
         let Decision::Silence(silence) =
             settle(&mut table, &lab_link(), at(0), &Message::discover(mac(DECLARED)).bytes())
         else {
@@ -210,7 +210,7 @@ fn a_fixed_ipv6_address_that_is_leased_to_another_is_refused_in_words() {
     let action = Lease6Action::Bind { subnet: net, address: "fd00:10::21".parse().unwrap() };
     let held = Lease6Request { mac: mac(ONE), duid: Default::default(), at: at(0), action };
     assert_eq!(table.lease6(&held).len(), 1);
-    let refusals = |table: &mut Table| {
+    let refusals = |table: &mut State| {
         let own = ipv6::link(FIXED);
         let asked = to_us(table, REQUEST, &[duid(1), ia(&[])]);
         let renewed = to_us(table, RENEW, &[duid(1), ia(&["fd00:10::21"])]);

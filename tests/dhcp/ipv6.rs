@@ -6,7 +6,7 @@ use dhcproto::v6::{self, Decodable, Decoder, DhcpOption, IAAddr, MessageType, Op
 use voldemort::desired::{Advertise, Ipv6};
 use voldemort::model::{Mode, Time};
 use voldemort::proto::dhcp6::{Decision, Link, Reason, handle};
-use voldemort::table::{LeaseState, Table, Verb};
+use voldemort::state::{LeaseState, State, Verb};
 
 use super::lab::{Lab, mac, subnet};
 
@@ -18,12 +18,12 @@ fn ip6(text: &str) -> Ipv6Addr {
     text.parse().unwrap()
 }
 
-pub(super) fn table() -> Table {
+pub(super) fn table() -> State {
     table_of("fd00:10::", "fd00:10::21")
 }
 
 /// The lab with this network and this address of machine `m`.
-fn table_of(network: &str, fixed: &str) -> Table {
+fn table_of(network: &str, fixed: &str) -> State {
     let six = |cidr: &str, dynamic: &[&str]| {
         let dynamic = dynamic.iter().map(|range| range.parse().unwrap()).collect();
         let dns = vec![ip6(US)];
@@ -68,7 +68,7 @@ pub(super) fn message(kind: u8, options: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// The same to this server.
-pub(super) fn to_us(table: &Table, kind: u8, options: &[Vec<u8>]) -> Vec<u8> {
+pub(super) fn to_us(table: &State, kind: u8, options: &[Vec<u8>]) -> Vec<u8> {
     message(kind, &[&[o(2, &table.duid())], options].concat())
 }
 
@@ -81,7 +81,7 @@ pub(super) const RELEASE: u8 = 8;
 pub(super) const DECLINE: u8 = 9;
 pub(super) const INFORMATION: u8 = 11;
 
-pub(super) fn settle(table: &mut Table, link: &Link, seconds: u64, datagram: &[u8]) -> Decision {
+pub(super) fn settle(table: &mut State, link: &Link, seconds: u64, datagram: &[u8]) -> Decision {
     let now = Time((1_700_000_000 + seconds) * 1000);
     for _ in 0..3 {
         match handle(table, link, now, datagram) {
@@ -92,14 +92,14 @@ pub(super) fn settle(table: &mut Table, link: &Link, seconds: u64, datagram: &[u
     panic!("the decision does not settle");
 }
 
-pub(super) fn reply(table: &mut Table, link: &Link, seconds: u64, datagram: &[u8]) -> v6::Message {
+pub(super) fn reply(table: &mut State, link: &Link, seconds: u64, datagram: &[u8]) -> v6::Message {
     match settle(table, link, seconds, datagram) {
         Decision::Reply { bytes, .. } => v6::Message::decode(&mut Decoder::new(&bytes)).unwrap(),
         other => panic!("no answer: {other:?}"),
     }
 }
 
-pub(super) fn reason(table: &mut Table, link: &Link, datagram: &[u8]) -> Reason {
+pub(super) fn reason(table: &mut State, link: &Link, datagram: &[u8]) -> Reason {
     match settle(table, link, 0, datagram) {
         Decision::Silence(silence) => silence.reason,
         other => panic!("not silent: {other:?}"),

@@ -9,8 +9,8 @@ use voldemort::desired::{Boot, Deployment, Desired, Machine, Place, Subnet, boot
 use voldemort::media::Entry;
 use voldemort::model::{Cpu, Identity, Mac, Name, Origin, Span, Time};
 use voldemort::proto::dhcp::{self, Decision, Link, Mode};
-use voldemort::table::command::Outcome;
-use voldemort::table::{Server, Table, Verb};
+use voldemort::state::command::Outcome;
+use voldemort::state::{Server, State, Verb};
 
 pub fn ip(text: &str) -> Ipv4Addr {
     text.parse().unwrap()
@@ -133,7 +133,7 @@ impl Lab {
         self
     }
 
-    pub fn table(self, server: &str) -> Table {
+    pub fn table(self, server: &str) -> State {
         let entry = || Entry { path: Path::new("/x").into(), id: Default::default(), extents: [].into() };
         let server = Server {
             address: ip(server),
@@ -142,11 +142,11 @@ impl Lab {
             gives_addresses: true,
             loaders: self.loaders.iter().map(|name| ((*name).into(), entry())).collect(),
         };
-        Table {
+        State {
             desired: Arc::new(self.desired),
             assignments: self.tenants.clone(),
             tenants: self.tenants,
-            ..Table::new(server)
+            ..State::new(server)
         }
     }
 }
@@ -164,7 +164,7 @@ pub fn link(server: &str, cidr: &str) -> Link {
 
 /// Decides as the daemon does: leases that are needed are made, then it is decided again, which must
 /// come to the answer that was drafted.
-pub fn settle(table: &mut Table, link: &Link, now: Time, datagram: &[u8]) -> Decision {
+pub fn settle(table: &mut State, link: &Link, now: Time, datagram: &[u8]) -> Decision {
     let mut drafted = None;
     for _ in 0..3 {
         match dhcp::handle(table, link, now, datagram) {

@@ -3,7 +3,7 @@
 use voldemort::model::{Mode, Time};
 use voldemort::proto::dhcp::{Decision, Link, Reason};
 use voldemort::proto::dhcp6;
-use voldemort::table::Table;
+use voldemort::state::State;
 
 use super::lab::{Lab, ip, link, mac, settle, subnet};
 use super::message::{Answer, Message};
@@ -13,7 +13,7 @@ const STRANGER: &str = "52:54:00:00:00:99";
 const NOW: Time = Time(1_700_000_000_000);
 
 /// `lab` is where we are; behind relays are a network of each mode.
-fn table() -> Table {
+fn table() -> State {
     let with = |name: &str, third: u8, mode: Mode| {
         let range = format!("10.0.{third}.100-10.0.{third}.109");
         let mut subnet = subnet(name, &format!("10.0.{third}.0/24"), &[&range]);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use voldemort::model::Time;
 use voldemort::proto::dhcp::{Decision, Destination, Link, Reason};
-use voldemort::table::{LeaseState, Server, Table};
+use voldemort::state::{LeaseState, Server, State};
 
 use super::lab::{Lab, ip, link, mac, settle, subnet};
 use super::message::{Answer, Message};
@@ -15,7 +15,7 @@ const GUEST: &str = "02:00:00:00:00:02";
 const NOW: Time = Time(1_700_000_000_000);
 
 /// A server on two networks, and a rack behind a relay.
-fn table() -> Table {
+fn table() -> State {
     let lab = subnet("lab", "10.7.0.0/24", &["10.7.0.100-10.7.0.109"]);
     let two = subnet("two", "10.8.0.0/24", &["10.8.0.100-10.8.0.200"]);
     let rack = subnet("rack", "10.20.1.0/24", &["10.20.1.100-10.20.1.120"]);
@@ -41,21 +41,21 @@ fn unicast(link: Link, source: &str) -> Link {
     Link { broadcast: false, source: format!("{source}:68").parse().unwrap(), ..link }
 }
 
-fn reply(table: &mut Table, link: &Link, message: Message) -> (Answer, Destination) {
+fn reply(table: &mut State, link: &Link, message: Message) -> (Answer, Destination) {
     match settle(table, link, NOW, &message.bytes()) {
         Decision::Reply { bytes, to, .. } => (Answer::read(&bytes), to),
         other => panic!("no answer: {other:?}"),
     }
 }
 
-fn silence(table: &mut Table, link: &Link, message: Message) -> Reason {
+fn silence(table: &mut State, link: &Link, message: Message) -> Reason {
     match settle(table, link, NOW, &message.bytes()) {
         Decision::Silence(silence) => silence.reason,
         other => panic!("an answer: {other:?}"),
     }
 }
 
-fn bind(table: &mut Table, link: &Link, who: &str) -> String {
+fn bind(table: &mut State, link: &Link, who: &str) -> String {
     let address = reply(table, link, Message::discover(mac(who))).0.yiaddr().to_string();
     let server = link.server.to_string();
     let (ack, _) = reply(table, link, Message::request(mac(who)).wants(&address).server(&server));

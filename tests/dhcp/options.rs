@@ -5,7 +5,7 @@ use voldemort::manifest::{self, Level};
 use voldemort::media::Shelf;
 use voldemort::model::Time;
 use voldemort::proto::dhcp::{Decision, Link};
-use voldemort::table::{Server, Table};
+use voldemort::state::{Server, State};
 
 use super::lab::{ip, link, mac, settle};
 use super::message::{Answer, Message};
@@ -24,11 +24,11 @@ fn desired(text: &str) -> Result<Desired, Vec<String>> {
     if errors.is_empty() { Ok(desired) } else { Err(errors) }
 }
 
-fn table(text: &str) -> Table {
-    Table::new(Server::stand_in(ip("10.0.10.1"))).adopt(desired(text).unwrap().into())
+fn table(text: &str) -> State {
+    State::new(Server::stand_in(ip("10.0.10.1"))).adopt(desired(text).unwrap().into())
 }
 
-fn ask(table: &mut Table, link: &Link, message: Message) -> Answer {
+fn ask(table: &mut State, link: &Link, message: Message) -> Answer {
     match settle(table, link, Time(1000), &message.bytes()) {
         Decision::Reply { bytes, .. } => Answer::read(&bytes),
         other => panic!("{other:?}"),
@@ -122,7 +122,7 @@ fn long_values_are_split_and_joined_by_rfc_3396() {
          options = {{ 224 = \"hex:{long}\" }}\n"
     );
     let mut table = table(&text);
-    let ask = |table: &mut Table, size: u16| {
+    let ask = |table: &mut State, size: u16| {
         let message = Message::discover(mac(STRANGER)).option(57, &size.to_be_bytes());
         match settle(table, &lab(), Time(1000), &message.bytes()) {
             Decision::Reply { bytes, .. } => bytes,

@@ -6,12 +6,12 @@ use std::net::Ipv4Addr;
 use proptest::prelude::*;
 use voldemort::model::{Mac, Time};
 use voldemort::proto::dhcp::{Decision, Link, Mode};
-use voldemort::table::{Table, Verb};
+use voldemort::state::{State, Verb};
 
 use super::lab::{Lab, ip, link, settle, subnet};
 use super::message::{Answer, Message};
 
-fn table() -> Table {
+fn table() -> State {
     let subnets = vec![
         subnet("lab", "10.0.10.0/24", &["10.0.10.20-10.0.10.24"]),
         subnet("far", "10.0.20.0/24", &["10.0.20.100-10.0.20.103"]),

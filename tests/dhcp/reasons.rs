@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use voldemort::model::Time;
 use voldemort::proto::dhcp::{Decision, Link, Mode, Reason};
-use voldemort::table::Table;
+use voldemort::state::State;
 
 use super::lab::{Lab, link, mac, settle, subnet};
 use super::message::Message;
@@ -51,7 +51,7 @@ fn name(reason: &Reason) -> &'static str {
     }
 }
 
-fn table(loaders: &[&'static str]) -> Table {
+fn table(loaders: &[&'static str]) -> State {
     let lab = subnet("lab", "10.0.10.0/24", &["10.0.10.100-10.0.10.100"]);
     let lab = Lab::new(vec![lab, subnet("closed", "10.0.30.0/24", &[])]).loaders(loaders);
     lab.machine("one", &[ONE])
@@ -65,7 +65,7 @@ fn table(loaders: &[&'static str]) -> Table {
 struct Seen(BTreeMap<&'static str, (&'static str, String)>);
 
 impl Seen {
-    fn tell(&mut self, table: &mut Table, link: &Link, message: &[u8]) {
+    fn tell(&mut self, table: &mut State, link: &Link, message: &[u8]) {
         match settle(table, link, Time(1_700_000_000_000), message) {
             Decision::Silence(silence) => {
                 let told = (silence.reason.label(), silence.to_string());
@@ -76,7 +76,7 @@ impl Seen {
     }
 }
 
-fn answered(table: &mut Table, link: &Link, message: Message) {
+fn answered(table: &mut State, link: &Link, message: Message) {
     let decision = settle(table, link, Time(1_700_000_000_000), &message.bytes());
     assert!(matches!(decision, Decision::Reply { .. }), "{decision:?}");
 }
@@ -91,7 +91,7 @@ fn every_reason_happens_and_has_a_word() {
     let discover = |who: &str| Message::discover(mac(who));
     let request = |who: &str| Message::request(mac(who));
     let mut tell =
-        |table: &mut Table, link: &Link, message: Message| seen.tell(table, link, &message.bytes());
+        |table: &mut State, link: &Link, message: Message| seen.tell(table, link, &message.bytes());
     tell(&mut table, &mode(Mode::Off), discover(ONE));
     tell(&mut table, &mode(Mode::Listen), discover(ONE));
     tell(&mut table, &mode(Mode::Proxy), discover(ONE));
@@ -125,7 +125,7 @@ fn every_reason_happens_and_has_a_word() {
     // The stranger's address becomes that of a machine.
     let now =
         Lab::new(vec![subnet("lab", "10.0.10.0/24", &["10.0.10.100-10.0.10.100"])]).machine("one", &[ONE]);
-    let mut later = Table { leases, ..now.deployment("one", "lab", Some("10.0.10.100")).table(SERVER) };
+    let mut later = State { leases, ..now.deployment("one", "lab", Some("10.0.10.100")).table(SERVER) };
     seen.tell(&mut later, &lab, &discover(ONE).bytes());
     // … and then this host's.
     later.host = std::sync::Arc::new(["10.0.10.100".parse().unwrap()].into());

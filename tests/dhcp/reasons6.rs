@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use voldemort::desired::{Advertise, Ipv6};
 use voldemort::model::Mode;
 use voldemort::proto::dhcp6::{Decision, Link, Reason};
-use voldemort::table::Table;
+use voldemort::state::State;
 
 use super::ipv6::{
     CONFIRM, FIXED, ONE, REBIND, REQUEST, SOLICIT, duid, ia, link, message, o, settle, table, to_us,
@@ -61,7 +61,7 @@ fn at(server: &str, card: &str) -> Link {
 
 /// A lab where what one stranger has leased has become the address of a machine, and where the name
 /// servers are more than any answer holds.
-fn changed(former: &Table) -> Table {
+fn changed(former: &State) -> State {
     let six = |dns: u16| Ipv6 {
         cidr: "fd00:10::/64".parse().unwrap(),
         dynamic: Vec::new(),
@@ -74,13 +74,13 @@ fn changed(former: &Table) -> Table {
     let leased = former.leases6.iter().next().unwrap().address.to_string();
     let lab = Lab::new(vec![lab]).machine("m", &[FIXED]).deployment("m", "lab", None);
     let lab = lab.machine("bare", &["52:54:00:00:00:77"]).address6("m", &leased);
-    Table { leases6: former.leases6.clone(), lineage: "abc".into(), ..lab.table("10.0.10.1") }
+    State { leases6: former.leases6.clone(), lineage: "abc".into(), ..lab.table("10.0.10.1") }
 }
 
 #[test]
 fn every_reason_happens_and_has_a_word() {
     let mut seen = BTreeMap::new();
-    let mut tell = |table: &mut Table, link: &Link, datagram: &[u8]| match settle(table, link, 0, datagram) {
+    let mut tell = |table: &mut State, link: &Link, datagram: &[u8]| match settle(table, link, 0, datagram) {
         Decision::Silence(silence) => {
             seen.insert(name(&silence.reason), (silence.reason.label(), silence.to_string()));
         }

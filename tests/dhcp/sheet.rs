@@ -7,7 +7,7 @@ mod held;
 use voldemort::model::{Cpu, Firmware, Time};
 use voldemort::proto::dhcp::client::{Client, Speaker};
 use voldemort::proto::dhcp::{Decision, Destination, Link, Mode, Reason, Request};
-use voldemort::table::{LeaseState, Table, Verb};
+use voldemort::state::{LeaseState, State, Verb};
 
 use super::lab::{Lab, ip, link, mac, settle, subnet};
 use super::message::{Answer, Message};
@@ -17,7 +17,7 @@ const STRANGER: &str = "52:54:00:00:00:02";
 const SERVER: &str = "10.0.10.1";
 const PI: &str = "dc:a6:32:00:00:01";
 
-fn table() -> Table {
+fn table() -> State {
     let lab = subnet("lab", "10.0.10.0/24", &["10.0.10.100-10.0.10.101"]);
     Lab::new(vec![lab])
         .loaders(&["undionly.kpxe", "snponly.efi", "snponly-arm64.efi", "ipxe.efi"])
@@ -34,14 +34,14 @@ fn lab() -> Link {
 
 const NOW: Time = Time(1_700_000_000_000);
 
-fn reply(table: &mut Table, link: &Link, message: Message) -> (Answer, Destination) {
+fn reply(table: &mut State, link: &Link, message: Message) -> (Answer, Destination) {
     match settle(table, link, NOW, &message.bytes()) {
         Decision::Reply { bytes, to, .. } => (Answer::read(&bytes), to),
         other => panic!("no answer: {other:?}"),
     }
 }
 
-fn silence(table: &mut Table, link: &Link, message: Message) -> Reason {
+fn silence(table: &mut State, link: &Link, message: Message) -> Reason {
     match settle(table, link, NOW, &message.bytes()) {
         Decision::Silence(silence) => silence.reason,
         other => panic!("an answer: {other:?}"),
@@ -400,7 +400,7 @@ fn a_machine_is_known_by_card_then_client_id_then_uuid() {
     let mut table = lab_now.table(SERVER);
     let unknown = "02:00:00:00:00:77";
     let ask = |who: &str| Message::discover(mac(who)).pxe_uefi();
-    let yiaddr = |table: &Table, message: Message| reply(&mut table.clone(), &lab(), message).0.yiaddr();
+    let yiaddr = |table: &State, message: Message| reply(&mut table.clone(), &lab(), message).0.yiaddr();
     assert_eq!(yiaddr(&table, ask(unknown)), ip("10.0.10.100"));
     assert_eq!(yiaddr(&table, ask(unknown).option(97, &wire)), ip("10.0.10.31"));
     assert_eq!(yiaddr(&table, ask(unknown).option(61, &[1, 0xaa, 0xbb])), ip("10.0.10.31"));

@@ -24,11 +24,11 @@ use voldemort::media::Shelf;
 use voldemort::model::{Mac, Name, Time};
 use voldemort::plan::Consent;
 use voldemort::plan::Proposal;
-use voldemort::store::{Kept, Saved, Store};
-use voldemort::table::{
+use voldemort::state::{
     Doubts, Duty, InstallStage, LeaseAction, LeaseRequest, LeaseState, Outcome, Permit, PermitStep, Report,
     Server, Supply, Verdict,
 };
+use voldemort::store::{Kept, Saved, Store};
 
 /// Set in the process that is killed: its directory.
 const DIRECTORY: &str = "CAMPAIGN_DIRECTORY";

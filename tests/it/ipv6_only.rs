@@ -86,7 +86,7 @@ fn variables_are_those_of_ipv6() {
 #[test]
 fn plans_tell_what_changes() {
     let before = inventory(SITE);
-    let empty = voldemort::table::Table::new(voldemort::table::Server::stand_in([10, 0, 0, 1].into()));
+    let empty = voldemort::state::State::new(voldemort::state::Server::stand_in([10, 0, 0, 1].into()));
     let table = empty.adopt(before.desired.clone());
     let plan = |desired: &Arc<Desired>| voldemort::plan::diff(desired, &table).changes;
     assert_eq!(plan(&before.desired).len(), 0);

@@ -12,7 +12,7 @@ use voldemort::daemon::{Opened, Opener};
 use voldemort::media::identity::of as identity;
 use voldemort::model::{Content, Extent};
 use voldemort::proto::tree::{Artifact, Asker, Refusal, RefusalReason};
-use voldemort::table::Stage;
+use voldemort::state::Stage;
 
 /// Serves what it was given, and writes down what it was asked.
 #[derive(Default)]

@@ -18,8 +18,8 @@ use voldemort::media::{Shelf, Sight, identity};
 use voldemort::model::{Content, Inventory, Name, Span};
 use voldemort::secret::{Key, Recipients, seal};
 use voldemort::source::{Handle, SourceConfig, spawn};
+use voldemort::state::Server;
 use voldemort::store::{Saved, Store};
-use voldemort::table::Server;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const HEAD: &str = "[subnet.lab]\ncidr = '10.0.10.0/24'\n[deployment.web-1]\nmac = '52:54:00:00:00:01'\n\

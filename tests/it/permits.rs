@@ -12,8 +12,8 @@ use voldemort::media::Shelf;
 use voldemort::model::{Name, Time};
 use voldemort::plan::{Action, Change, Impact, diff};
 use voldemort::proto::tree::{self, Answer, Asker, Method, Transport};
-use voldemort::table::{
-    Duty, InstallStage, Outcome, Permit, PermitStep, Purpose, Report, Server, Table, Verb,
+use voldemort::state::{
+    Duty, InstallStage, Outcome, Permit, PermitStep, Purpose, Report, Server, State, Verb,
 };
 
 const HEAD: &str = r#"
@@ -76,12 +76,12 @@ fn really_else(text: &str) -> String {
 
 /// One host: every revision after the one before, and what machines do between them.
 struct Site {
-    table: Table,
+    table: State,
 }
 
 impl Site {
     fn new(text: &str) -> Site {
-        Site { table: Table::new(Server::stand_in("10.0.0.1".parse().unwrap())).adopt(desired(text)) }
+        Site { table: State::new(Server::stand_in("10.0.0.1".parse().unwrap())).adopt(desired(text)) }
     }
 
     /// Adopts it; the rows of its plan about deployments.
@@ -94,9 +94,9 @@ impl Site {
 
     /// The daemon is started anew, and the revision can't be loaded any more.
     fn restart(&mut self) {
-        let Table { installs, assignments, tenants, served, protected, serial, .. } = self.table.clone();
-        let empty = Table::new(Server::stand_in("10.0.0.1".parse().unwrap()));
-        self.table = Table { installs, assignments, tenants, served, protected, serial, ..empty };
+        let State { installs, assignments, tenants, served, protected, serial, .. } = self.table.clone();
+        let empty = State::new(Server::stand_in("10.0.0.1".parse().unwrap()));
+        self.table = State { installs, assignments, tenants, served, protected, serial, ..empty };
     }
 
     fn duty(&self, name: &str) -> Duty {

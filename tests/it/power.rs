@@ -26,8 +26,8 @@ use voldemort::model::{Name, Power, PowerKind, PowerState, hex};
 use voldemort::plan::Consent;
 use voldemort::plan::Proposal;
 use voldemort::power::{Fault, Limits, Login, Read, Trust, read};
+use voldemort::state::{DriftKind, Outcome, Permit, PermitStep, Report, Secrets, Server, State};
 use voldemort::store::Store;
-use voldemort::table::{DriftKind, Outcome, Permit, PermitStep, Report, Secrets, Server, Table};
 
 /// What a controller does with a request.
 #[derive(Clone)]
@@ -440,7 +440,7 @@ impl Hall {
         self.keeper.adopt(proposal).await.unwrap();
     }
 
-    async fn until(&self, what: &str, right: impl Fn(&Table) -> bool) -> Arc<Table> {
+    async fn until(&self, what: &str, right: impl Fn(&State) -> bool) -> Arc<State> {
         let began = Instant::now();
         loop {
             let table = self.keeper.table();
@@ -504,7 +504,7 @@ async fn five_hundred_controllers_are_asked_a_few_at_once() {
     .await;
     let hall = Hall::start(hurried());
     hall.adopt(inventory(MACHINES, 5, power_at(fake.address.port())), "root:calvin").await;
-    let all = |table: &Table| table.power.len() == MACHINES;
+    let all = |table: &State| table.power.len() == MACHINES;
     let table = hall.until("every machine was asked", all).await;
     let count = |right: fn(&Result<PowerState, Arc<str>>) -> bool| {
         table.power.values().filter(|reading| right(&reading.state)).count()
@@ -542,7 +542,7 @@ async fn a_wrong_password_is_not_tried_again_before_it_is_another() {
     tokio::time::sleep(hurried().interval * 3).await;
     assert_eq!(tried(&fake.seen()), 0);
     hall.adopt(desired, "root:calvin").await;
-    let on = |table: &Table| table.power.values().filter(|one| one.state == Ok(PowerState::On)).count() == 3;
+    let on = |table: &State| table.power.values().filter(|one| one.state == Ok(PowerState::On)).count() == 3;
     hall.until("all are told", on).await;
     // Who is in no manifest any more is not asked, and not known.
     hall.adopt(inventory(2, 0, power_at(fake.address.port())), "root:calvin").await;
@@ -563,7 +563,7 @@ async fn what_is_to_run_and_is_off_drifts_and_so_does_what_is_given_up_and_on() 
     let hall = Hall::start(hurried());
     hall.adopt(inventory(3, 1, power()), "root:calvin").await;
     let all = |wanted: PowerState| {
-        move |table: &Table| table.power.values().filter(|one| one.state == Ok(wanted)).count() == 3
+        move |table: &State| table.power.values().filter(|one| one.state == Ok(wanted)).count() == 3
     };
     let kinds = || hall.keeper.table().drift().iter().map(|one| one.kind).collect::<Vec<_>>();
     let table = hall.until("all are off", all(PowerState::Off)).await;

@@ -16,11 +16,11 @@ use voldemort::media::Shelf;
 use voldemort::model::{Inventory, Name};
 use voldemort::plan::{Consent, Impact, Plan, Selection};
 use voldemort::source::{SourceConfig, SourceError, Update, directory};
-use voldemort::store::{Saved, Store};
-use voldemort::table::{
+use voldemort::state::{
     Doubts, Duty, Event, InstallStage, LeaseAction, LeaseRequest, Outcome as Said, Permit, PermitStep,
     Report, Server, Stage, Supply,
 };
+use voldemort::store::{Saved, Store};
 
 const HEAD: &str = r#"
 [subnet.lab]

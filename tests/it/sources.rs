@@ -16,8 +16,8 @@ use voldemort::media::Shelf;
 use voldemort::model::{Inventory, Name};
 use voldemort::plan::{Consent, Selection};
 use voldemort::source::{Body, Snapshot, SourceConfig, SourceError, Update};
+use voldemort::state::Server;
 use voldemort::store::Store;
-use voldemort::table::Server;
 
 const NET: &str = "[subnet.lab]\ncidr = '10.0.10.0/24'\n[boot.local]\nkernel = 'files/vmlinuz'\n";
 

@@ -7,7 +7,7 @@ use voldemort::daemon::load::{Loaded, transcript};
 use voldemort::desired::Media;
 use voldemort::manifest::{Code, Level};
 use voldemort::model::{Name, Time};
-use voldemort::table::Stage;
+use voldemort::state::Stage;
 use voldemort::walk::{self, Detail, End, Route, Walk};
 
 use crate::check::checked;

@@ -11,7 +11,7 @@ use voldemort::manifest::Environment;
 use voldemort::media::Shelf;
 use voldemort::model::{Name, Time};
 use voldemort::plan::{Impact, diff};
-use voldemort::table::{Duty, InstallStage, Outcome, Permit, PermitStep, Report, Server, Table, Verb};
+use voldemort::state::{Duty, InstallStage, Outcome, Permit, PermitStep, Report, Server, State, Verb};
 
 const MACHINES: u32 = 12;
 const LIMIT: usize = 3;
@@ -50,27 +50,27 @@ fn desired(redeploy: u64, safety: &str) -> Arc<Desired> {
     loaded.desired
 }
 
-fn install(table: &Table, name: &Name, redeploy: u64) -> Table {
-    let step = |table: &Table, step| {
+fn install(table: &State, name: &Name, redeploy: u64) -> State {
+    let step = |table: &State, step| {
         table.after(Verb::Permit(Permit { deployment: name.clone(), redeploy, step }), Time(0)).unwrap()
     };
     let table = step(&step(table, PermitStep::Start), PermitStep::Spend);
     report(&table, name, redeploy, Outcome::Completed)
 }
 
-fn reboot(table: &Table, name: &Name) -> Table {
+fn reboot(table: &State, name: &Name) -> State {
     let epoch = table.install_of(name).unwrap().epoch;
     table.after(Verb::Reboot { deployment: name.clone(), epoch, at: Time(0) }, Time(0)).unwrap()
 }
 
-fn report(table: &Table, name: &Name, redeploy: u64, outcome: Outcome) -> Table {
+fn report(table: &State, name: &Name, redeploy: u64, outcome: Outcome) -> State {
     let report = Report { deployment: name.clone(), redeploy, epoch: None, outcome, note: String::new() };
     table.after(Verb::Report(report.clone()), Time(0)).unwrap()
 }
 
 /// Everything installed at number 1, then number 2 asked for under `safety`.
-fn raised(safety: &str) -> Table {
-    let mut table = Table::new(Server::stand_in("10.0.0.1".parse().unwrap())).adopt(desired(1, ""));
+fn raised(safety: &str) -> State {
+    let mut table = State::new(Server::stand_in("10.0.0.1".parse().unwrap())).adopt(desired(1, ""));
     for name in desired(1, "").deployments.keys() {
         table = install(&table, name, 1);
     }
@@ -92,15 +92,15 @@ impl Dice {
 }
 
 /// Machines that were given permission for number 2 and are not installed.
-fn in_flight(table: &Table) -> usize {
-    let flies = |install: &&voldemort::table::Install| {
+fn in_flight(table: &State) -> usize {
+    let flies = |install: &&voldemort::state::Install| {
         install.redeploy == 2 && install.stage != InstallStage::Installed
     };
     table.installs.iter().filter(flies).count()
 }
 
 /// One machine does what a machine may do next.
-fn step(table: &Table, name: &Name, dice: &mut Dice, fail: bool) -> Table {
+fn step(table: &State, name: &Name, dice: &mut Dice, fail: bool) -> State {
     let deployment = &table.desired.deployments[name];
     let install = table.install_of(name).unwrap();
     let (stage, current) = (install.stage, install.redeploy == 2);

@@ -14,7 +14,7 @@ use voldemort::daemon::neighbours::Watch;
 use voldemort::daemon::probe::probe;
 use voldemort::model::Span;
 use voldemort::proto::dhcp::Mode;
-use voldemort::table::{Event, LeaseRequest, Stage, Table};
+use voldemort::state::{Event, LeaseRequest, Stage, State};
 
 use super::lab::{Lab, ip, mac, subnet};
 use super::message::{Answer, Message};
@@ -26,7 +26,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A keeper that keeps everything in memory.
 struct Memory {
-    tables: Arc<ArcSwap<Table>>,
+    tables: Arc<ArcSwap<State>>,
     writer: Mutex<()>,
     events: Sender<Event>,
 }
@@ -34,7 +34,7 @@ struct Memory {
 impl Lessor for Memory {
     fn lease(&self, requests: Vec<LeaseRequest>, done: impl FnOnce(Result<Granted, Busy>) + Send + 'static) {
         let _only = self.writer.lock().unwrap();
-        let mut table = Table::clone(&self.tables.load());
+        let mut table = State::clone(&self.tables.load());
         let addresses = requests.iter().map(|request| table.lease(request).address).collect();
         self.tables.store(Arc::new(table));
         done(Ok(addresses));
@@ -49,7 +49,7 @@ impl Lessor for Memory {
 
 /// A daemon serving a `Net`.
 pub(super) struct Daemon {
-    tables: Arc<ArcSwap<Table>>,
+    tables: Arc<ArcSwap<State>>,
     events: Receiver<Event>,
     stop: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -187,7 +187,7 @@ fn udhcpc_gets_a_dynamic_address_renews_and_gives_it_back() {
     assert_eq!(daemon.wait(Stage::Silence).text, "it gave back 10.0.10.100");
     let table = daemon.tables.load();
     assert!(table.leases.binding(mac(STRANGER)).is_some());
-    assert!(table.leases.iter().all(|lease| lease.state == voldemort::table::LeaseState::Released));
+    assert!(table.leases.iter().all(|lease| lease.state == voldemort::state::LeaseState::Released));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use voldemort::table::Stage;
+use voldemort::state::Stage;
 
 use super::dhcp::{Client, Daemon, PATIENCE, STRANGER};
 use super::lab::{ip, mac};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use voldemort::desired::Proof;
 use voldemort::model::{Mac, Name, Time};
 use voldemort::proto::tree::{self, Answer, Asker, Link, Method, RefusalReason, Transport};
-use voldemort::table::{Lease, LeaseState, Leases, Permit, PermitStep, Purpose, Server, Stage, Table, Verb};
+use voldemort::state::{Lease, LeaseState, Leases, Permit, PermitStep, Purpose, Server, Stage, State, Verb};
 
 use crate::inventory::resolved;
 
@@ -55,29 +55,29 @@ enum Network {
     SubnetProxy,
 }
 
-fn table(network: Network, proof: Proof) -> Table {
+fn table(network: Network, proof: Proof) -> State {
     let mode = if network == Network::SubnetProxy { "mode = \"proxy\"\n" } else { "" };
     let manifest = MANIFEST.replacen("[subnet.lab]\n", &format!("[subnet.lab]\n{mode}"), 1);
     let mut desired = (*resolved(manifest)).clone();
     desired.safety.asker = proof;
     let mut server = Server::stand_in("10.0.0.1".parse().unwrap());
     server.gives_addresses = network != Network::Proxy;
-    Table::new(server).adopt(Arc::new(desired))
+    State::new(server).adopt(Arc::new(desired))
 }
 
 fn web() -> Name {
     "web".parse().unwrap()
 }
 
-fn step(table: &Table, step: PermitStep) -> Table {
+fn step(table: &State, step: PermitStep) -> State {
     table.after(Verb::Permit(Permit { deployment: web(), redeploy: 1, step }), Time(1)).unwrap()
 }
 
-fn started(table: &Table) -> Table {
+fn started(table: &State) -> State {
     step(table, PermitStep::Start)
 }
 
-fn spent(table: &Table) -> Table {
+fn spent(table: &State) -> State {
     step(&started(table), PermitStep::Spend)
 }
 
@@ -86,20 +86,20 @@ fn asker(address: &str, link: Link) -> Asker {
     Asker { link, ..Asker::new(address, None, Transport::Http) }
 }
 
-fn open(table: &Table, asker: &Asker, method: Method, path: &str) -> Answer {
+fn open(table: &State, asker: &Asker, method: Method, path: &str) -> Answer {
     tree::open(table, asker, method, path, "")
 }
 
-fn script(table: &Table, asker: &Asker) -> Answer {
+fn script(table: &State, asker: &Asker) -> Answer {
     open(table, asker, Method::Get, "ipxe/52-54-00-00-00-01.ipxe")
 }
 
-fn answers(table: &Table, asker: &Asker) -> Answer {
+fn answers(table: &State, asker: &Asker) -> Answer {
     let token = table.token(Purpose::Answers, &table.desired.deployments[&web()]);
     open(table, asker, Method::Get, &format!("answers/web/{token}/preseed.cfg"))
 }
 
-fn hook(table: &Table, asker: &Asker, method: Method) -> Answer {
+fn hook(table: &State, asker: &Asker, method: Method) -> Answer {
     let token = table.token(Purpose::Hooks, &table.desired.deployments[&web()]);
     open(table, asker, method, &format!("hooks/web/{token}/completed"))
 }
@@ -109,7 +109,7 @@ fn is_forbidden(answer: &Answer) -> bool {
 }
 
 /// Whether script, answers and report are for this asker; a report with a remark is `(true, true)`.
-fn allowed(table: &Table, asker: &Asker) -> (bool, bool, (bool, bool)) {
+fn allowed(table: &State, asker: &Asker) -> (bool, bool, (bool, bool)) {
     let script = script(table, asker);
     assert!(matches!(script, Answer::Permit(_)) || is_forbidden(&script), "{script:?}");
     let answers = answers(&spent(table), asker);

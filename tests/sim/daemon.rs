@@ -11,12 +11,12 @@ use voldemort::model::{Content, Mac, Name, Time};
 use voldemort::proto::converse::{self, FileRequest, Opened, ROUNDS, Step, Wanted};
 use voldemort::proto::dhcp::{self, Decision, Draft, Link};
 use voldemort::proto::tree::{Asker, Method, Refusal, RefusalReason};
-use voldemort::store::{Engine, Kept, Ledger, Saved, StoreError};
-use voldemort::table::command::Outcome;
-use voldemort::table::{
+use voldemort::state::command::Outcome;
+use voldemort::state::{
     Adoption, Command, Doubts, Event, Install, Installs, Lease, LeaseRequest, Record, Secrets, Served,
-    Server, Stage, Table, Verb, Verdict, trust,
+    Server, Stage, State, Verb, Verdict, trust,
 };
+use voldemort::store::{Engine, Kept, Ledger, Saved, StoreError};
 
 #[derive(Clone)]
 pub enum Body {
@@ -109,7 +109,7 @@ fn set<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
 /// A process that runs.
 struct Process {
     engine: Engine<Disk>,
-    published: Table,
+    published: State,
     /// Questions that wait for the commit.
     waiting: Vec<(Question, Waiting)>,
     /// Whether the batch that is due holds an adoption.
@@ -148,7 +148,7 @@ impl Daemon {
     }
 
     /// The state that answers come from; none while it is down.
-    pub fn table(&self) -> Option<&Table> {
+    pub fn table(&self) -> Option<&State> {
         self.process.as_ref().map(|process| &process.published)
     }
 

@@ -9,8 +9,8 @@ use proptest::prelude::*;
 use voldemort::desired::Desired;
 use voldemort::model::{Mac, Time};
 use voldemort::proto::dhcp::{Link, Mode};
-use voldemort::table::LeaseState;
-use voldemort::table::lease::OFFER_HOLD;
+use voldemort::state::LeaseState;
+use voldemort::state::lease::OFFER_HOLD;
 
 use super::daemon::{Body, Daemon, Question, Told};
 use super::inventory::resolved;

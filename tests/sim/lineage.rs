@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use voldemort::desired::Desired;
 use voldemort::model::Name;
 use voldemort::proto::tree::{Asker, Transport};
-use voldemort::table::{Purpose, Stage, Verdict};
+use voldemort::state::{Purpose, Stage, Verdict};
 
 use super::daemon::{Body, Daemon, Disk, Question, Told};
 use super::inventory::resolved;

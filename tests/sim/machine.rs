@@ -10,7 +10,7 @@ use voldemort::model::{Cpu, Mac, Name, Time};
 use voldemort::proto::dhcp::Link;
 use voldemort::proto::tree::{Asker, Transport};
 use voldemort::render::Kind as Answers;
-use voldemort::table::Stage;
+use voldemort::state::Stage;
 use voldemort::walk::client::{Client, Kind, Reply, Speaker};
 use voldemort::walk::script::Script;
 use voldemort::walk::{GRUB_CONFIGURATION, Route, completion, url_at};

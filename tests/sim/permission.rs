@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use voldemort::desired::Desired;
 use voldemort::model::Name;
 use voldemort::proto::tree::{Asker, Transport};
-use voldemort::table::{InstallStage, Purpose, Stage};
+use voldemort::state::{InstallStage, Purpose, Stage};
 
 use super::daemon::{Body, Daemon, Question, Told};
 use super::inventory::resolved;

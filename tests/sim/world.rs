@@ -8,7 +8,7 @@ use std::net::Ipv4Addr;
 use bytes::Bytes;
 use voldemort::model::{Mac, Time};
 use voldemort::proto::dhcp::{Link, Mode};
-use voldemort::table::{InstallStage, LeaseState};
+use voldemort::state::{InstallStage, LeaseState};
 use voldemort::walk::Route;
 use voldemort::walk::client::Reply;
 

@@ -6,7 +6,7 @@ use crate::api::types;
 use crate::cli::exit::talk;
 use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, apply, exit};
-use crate::table::Doubts;
+use crate::state::Doubts;
 
 /// Record that a deployment's machine is installed already, so that it boots its own disk
 #[derive(Args, Debug)]

@@ -9,7 +9,7 @@ use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, apply, exit};
 use crate::model::Span;
 use crate::plan::Consent;
-use crate::table::Doubts;
+use crate::state::Doubts;
 
 /// Adopt a plan that waits; with `installs`: agree that doubtful installations are made, which
 /// overwrites their machines' disks

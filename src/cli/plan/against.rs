@@ -17,7 +17,7 @@ use crate::plan::{Consent, hold, schema::Report};
 use crate::secret;
 use crate::source::git::revision;
 use crate::source::{Snapshot, directory};
-use crate::table::{Install, InstallStage, Table};
+use crate::state::{Install, InstallStage, State};
 use crate::walk;
 
 /// The plan from `against` (a revision, or `empty`) to the inventory as it lies in `root`.
@@ -90,14 +90,14 @@ fn is_same(one: &Path, other: &Path) -> io::Result<bool> {
 }
 
 /// A table on which `before` was adopted and every machine of it installed.
-fn table(before: &Loaded, after: &Loaded) -> Table {
+fn table(before: &Loaded, after: &Loaded) -> State {
     let subnet = |desired: &Desired| desired.deployments.values().next().map(|one| one.subnet.clone());
     let subnet = subnet(&after.desired).or_else(|| subnet(&before.desired));
     let server = match subnet {
         Some(subnet) => walk::rehearsal(after.desired.clone(), &subnet).server,
-        None => crate::table::Server::stand_in(std::net::Ipv4Addr::LOCALHOST).into(),
+        None => crate::state::Server::stand_in(std::net::Ipv4Addr::LOCALHOST).into(),
     };
-    let empty = Table { server, ..Table::new(crate::table::Server::stand_in(std::net::Ipv4Addr::LOCALHOST)) };
+    let empty = State { server, ..State::new(crate::state::Server::stand_in(std::net::Ipv4Addr::LOCALHOST)) };
     if before.desired.revision.is_empty() {
         return empty;
     }

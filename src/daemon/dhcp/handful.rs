@@ -12,7 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::leaving::Leaving;
 use crate::daemon::raw::{link_address_raw, packet};
 use crate::proto::dhcp::Destination;
-use crate::table::{Event, Stage};
+use crate::state::{Event, Stage};
 
 /// Datagrams taken at once.
 const HANDFUL: usize = 128;

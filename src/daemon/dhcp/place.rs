@@ -14,7 +14,7 @@ use crate::daemon::link::{Followed, Interface};
 use crate::daemon::now;
 use crate::model::Mac;
 use crate::proto::dhcp::Mode;
-use crate::table::{Event, LeaseAction, LeaseRequest, Stage, Table};
+use crate::state::{Event, LeaseAction, LeaseRequest, Stage, State};
 
 pub(super) struct Place {
     network: Followed,
@@ -42,7 +42,7 @@ impl Place {
 
     /// Asks the wire whether somebody else uses the address that is now on offer to `mac`, if it is
     /// not the one that the machine had before.
-    pub(super) fn look(&self, table: &Table, mac: Mac, address: Ipv4Addr, now: Instant) {
+    pub(super) fn look(&self, table: &State, mac: Mac, address: Ipv4Addr, now: Instant) {
         let (prober, Some(interface)) = (self.prober.load(), &self.interface) else { return };
         let Some(conflicts) = &*prober else { return };
         let is_former = || table.leases.binding(mac).is_some_and(|lease| lease.address == address);
@@ -58,7 +58,7 @@ impl Place {
 pub async fn conflicts<L: Lessor>(
     interface: &Interface,
     prober: &Prober,
-    tables: &ArcSwap<Table>,
+    tables: &ArcSwap<State>,
     lessor: &L,
     opened: impl Fn(),
 ) -> Result<(), String> {

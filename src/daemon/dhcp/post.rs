@@ -14,7 +14,7 @@ use super::leaving::Leaving;
 use super::sockets::Port;
 use super::wake::Wake;
 use crate::daemon::raw::RawSender;
-use crate::table::Event;
+use crate::state::Event;
 
 /// Answers that are worth waking another thread for.
 const MANY: usize = 24;

@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::{Busy, Granted, Waiting};
-use crate::table::Event;
+use crate::state::Event;
 
 type Settled = (Vec<Waiting>, Result<Granted, Busy>);
 

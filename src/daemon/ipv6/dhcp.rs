@@ -22,7 +22,7 @@ use crate::daemon::{is_passing, now};
 use crate::model::{Mac, Mode};
 use crate::proto::converse::ROUNDS;
 use crate::proto::dhcp6::{Decision, Link, Reason, SERVER_PORT, SERVERS, Silence, handle};
-use crate::table::{Event, Lease6Request};
+use crate::state::{Event, Lease6Request};
 
 /// Largest packet taken.
 const LARGEST: usize = 4096;

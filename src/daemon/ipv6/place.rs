@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use crate::daemon::link::Address6;
 use crate::desired::{Ipv6, Subnet};
 use crate::model::Name;
-use crate::table::Table;
+use crate::state::State;
 
 /// A served network, as far as the choice needs it.
 pub struct Network<'n> {
@@ -38,7 +38,7 @@ pub struct Choice {
 /// Chooses. The address that was chosen before is kept while the host has it, whatever others a router
 /// makes it add; one that was given for good is waited for when it is gone.
 pub fn choose(
-    table: &Table,
+    table: &State,
     network: &Network,
     own: impl FnOnce() -> Vec<Address6>,
     former: Option<&Place>,
@@ -117,13 +117,13 @@ mod tests {
 
     use super::*;
     use crate::model::{Mode, Origin, Span};
-    use crate::table::Server;
+    use crate::state::Server;
 
     fn address(text: &str, permanent: bool, temporary: bool) -> Address6 {
         Address6 { address: text.parse().unwrap(), permanent, temporary, duplicate: false }
     }
 
-    fn table() -> Table {
+    fn table() -> State {
         let origin = Origin { file: "lab.toml".into(), line: 1, column: 1 };
         let ipv6 = Ipv6 {
             cidr: "fd00:10::/64".parse().unwrap(),
@@ -147,7 +147,7 @@ mod tests {
             ipv6: Some(ipv6),
             origin,
         };
-        let mut table = Table::new(Server::stand_in([10, 0, 10, 1].into()));
+        let mut table = State::new(Server::stand_in([10, 0, 10, 1].into()));
         Arc::make_mut(&mut table.desired).subnets.insert(name, Arc::new(lab));
         table
     }

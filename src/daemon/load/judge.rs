@@ -8,13 +8,13 @@ use crate::model::Name;
 use crate::proto::tree;
 use crate::render::kind::{Finding, Verdict};
 use crate::render::{self, CmdlineError, Text, trace};
-use crate::table::{Stage, Table};
+use crate::state::{Stage, State};
 use crate::walk::{Detail, End, Fault, Step, Stop, Walk};
 
 /// One deployment's rehearsals, and where to find what they were made of.
 pub struct Judge<'a> {
     pub documents: &'a Documents,
-    pub table: &'a Table,
+    pub table: &'a State,
     pub deployment: &'a Deployment,
 }
 

@@ -10,8 +10,8 @@ use crate::daemon::now;
 use crate::daemon::parts::unsettled;
 use crate::model::{Name, Span};
 use crate::plan::{self, Consent, Hold, Plan};
+use crate::state::{Doubts, Verdict};
 use crate::store::Kept;
-use crate::table::{Doubts, Verdict};
 
 impl Reconciler {
     /// `POST /v1/orders`.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::desired::{Boot, Deployment, Desired};
 use crate::media::{Entry, regular};
 use crate::model::Name;
-use crate::table::Secrets;
+use crate::state::Secrets;
 
 /// Longest files that are compared, in bytes: as long as those of a repository may be.
 const LONGEST: u64 = 256 << 20;

@@ -9,7 +9,7 @@ use crate::daemon::now;
 use crate::media::Seen;
 use crate::model::{Name, printable};
 use crate::source::Snapshot;
-use crate::table::{Event, Stage};
+use crate::state::{Event, Stage};
 
 /// What begins the part of a reason that is about something else than the source's own revision.
 const LACKS: &str = "\nwhat is served lacks something:\n";

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::daemon::now;
 use crate::model::Time;
-use crate::table::{Event, Stage};
+use crate::state::{Event, Stage};
 
 /// What a service does now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -25,8 +25,8 @@ use crate::config::{self, Config, Network, Reconcile, Tls};
 use crate::desired::Subnet;
 use crate::media::{Shelf, loaders};
 use crate::model::{Cidr, Mode, Name, Origin, Span};
+use crate::state::Server;
 use crate::store::{Accept, Kept, Store};
-use crate::table::Server;
 
 /// Length of leases on the network of the settings file.
 const LEASE: Span = Span::seconds(3600);

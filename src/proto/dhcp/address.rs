@@ -21,8 +21,8 @@ use super::silence::Reason;
 use super::wire::{LINK_SELECTION, MessageType, Request};
 use crate::desired::{Deployment, Machine, Subnet};
 use crate::model::{Mode, Span, Time};
-use crate::table::lease::QUIET;
-use crate::table::{LeaseState, Supply, Table};
+use crate::state::lease::QUIET;
+use crate::state::{LeaseState, State, Supply};
 
 /// How long a card must have been quiet before a netbooting sibling takes its fixed address.
 pub const TAKEOVER: Span = QUIET;
@@ -47,7 +47,7 @@ pub(super) enum Right {
 
 impl<'a> Asker<'a> {
     pub(super) fn new(
-        table: &'a Table,
+        table: &'a State,
         link: &Link,
         now: Time,
         request: &'a Request,
@@ -71,7 +71,7 @@ impl<'a> Asker<'a> {
         }
     }
 
-    pub(super) fn right(&self, table: &Table, link: &Link, now: Time) -> Result<Right, Reason> {
+    pub(super) fn right(&self, table: &State, link: &Link, now: Time) -> Result<Right, Reason> {
         if let (Some(machine), Some(deployment)) = (self.machine, self.deployment)
             && let Some(address) = deployment.address.filter(|address| self.subnet.contains(*address))
         {
@@ -104,7 +104,7 @@ impl<'a> Asker<'a> {
 
     fn fixed(
         &self,
-        table: &Table,
+        table: &State,
         link: &Link,
         now: Time,
         machine: &Machine,
@@ -151,7 +151,7 @@ fn names_its_network(request: &Request) -> bool {
 /// (RFC 3011), else where a client lives that asks for parameters alone, else where the relay is,
 /// else where a client that unicasts to us already lives, else the network of our interface. The
 /// longest prefix wins.
-fn subnet(table: &Table, link: &Link, request: &Request) -> Result<Arc<Subnet>, Reason> {
+fn subnet(table: &State, link: &Link, request: &Request) -> Result<Arc<Subnet>, Reason> {
     let relay = request.header.giaddr();
     let client = request.header.ciaddr();
     let relayed = !relay.is_unspecified();
@@ -171,14 +171,14 @@ fn subnet(table: &Table, link: &Link, request: &Request) -> Result<Arc<Subnet>, 
 }
 
 /// What we are on the subnet that a message comes from.
-pub(super) fn mode(table: &Table, link: &Link, request: &Request) -> Mode {
+pub(super) fn mode(table: &State, link: &Link, request: &Request) -> Mode {
     subnet(table, link, request).map_or(Mode::Server, |subnet| subnet.mode)
 }
 
 /// Which of the subnets that share a wire is meant: that of the deployment's address, of the
 /// address that the machine has, of the one it asks for, the first that has one left.
 fn on_the_wire(
-    table: &Table,
+    table: &State,
     link: &Link,
     now: Time,
     request: &Request,
@@ -211,7 +211,7 @@ fn on_the_wire(
     Arc::clone(all.iter().find(has_room).unwrap_or(&&first))
 }
 
-pub(super) fn find(table: &Table, address: Ipv4Addr) -> Option<&Arc<Subnet>> {
+pub(super) fn find(table: &State, address: Ipv4Addr) -> Option<&Arc<Subnet>> {
     let holding = table.desired.subnets.values().filter(|subnet| subnet.contains(address));
     holding.max_by_key(|subnet| subnet.cidr.map(|cidr| cidr.length()))
 }

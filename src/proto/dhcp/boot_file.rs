@@ -16,8 +16,8 @@ use super::reply::Reply;
 use super::wire::{Request, code};
 use crate::desired::{Deployment, Machine};
 use crate::model::Mac;
-use crate::table::loader::{self, Chosen};
-use crate::table::{Server, host};
+use crate::state::loader::{self, Chosen};
+use crate::state::{Server, host};
 
 /// The answer to "what shall I boot?".
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::{Decision, Destination};
-use crate::table::Event;
+use crate::state::Event;
 
 /// Where `yiaddr` stands in a message (RFC 2131 section 2).
 const YOUR_ADDRESS: std::ops::Range<usize> = 16..20;

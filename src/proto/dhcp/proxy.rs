@@ -10,13 +10,13 @@ use super::silence::Silence;
 use super::wire::{MessageType, Request, code, sub_options};
 use super::{Decision, Destination, Link, Reason};
 use crate::model::Time;
-use crate::table::{Event, Stage, Table};
+use crate::state::{Event, Stage, State};
 
 /// PXE's boot item (option 43.71): a request that names one wants it back.
 const BOOT_ITEM: u8 = 71;
 
 /// A DISCOVER on port 67, which the DHCP server answers at the same time.
-pub(super) fn offer(table: &Table, link: &Link, now: Time, request: &Request) -> Decision {
+pub(super) fn offer(table: &State, link: &Link, now: Time, request: &Request) -> Decision {
     match request.kind {
         MessageType::Discover => answer(table, link, now, request, MessageType::Offer),
         _ => silence(table, link, request, Reason::NotTheProxys),
@@ -25,7 +25,7 @@ pub(super) fn offer(table: &Table, link: &Link, now: Time, request: &Request) ->
 
 /// A REQUEST (or INFORM) on port 4011 from a client that has its address. iPXE asks from port
 /// 68, EDK2 from 4011: the answer goes where the question came from.
-pub(super) fn boot_server(table: &Table, link: &Link, now: Time, request: &Request) -> Decision {
+pub(super) fn boot_server(table: &State, link: &Link, now: Time, request: &Request) -> Decision {
     if !matches!(request.kind, MessageType::Request | MessageType::Inform) {
         return silence(table, link, request, Reason::Unexpected(request.kind));
     }
@@ -36,7 +36,7 @@ pub(super) fn boot_server(table: &Table, link: &Link, now: Time, request: &Reque
     }
 }
 
-fn answer(table: &Table, link: &Link, now: Time, request: &Request, kind: MessageType) -> Decision {
+fn answer(table: &State, link: &Link, now: Time, request: &Request, kind: MessageType) -> Decision {
     let client = Client::of(request);
     if !client.boots() {
         return silence(table, link, request, Reason::NotABoot);
@@ -104,7 +104,7 @@ fn echo_boot_item(reply: &mut Reply, request: &Request) {
     }
 }
 
-fn silence(table: &Table, link: &Link, request: &Request, reason: Reason) -> Decision {
+fn silence(table: &State, link: &Link, request: &Request, reason: Reason) -> Decision {
     let deployment = table.deployment_of(request.mac).map(|one| one.name.clone());
     Decision::Silence(Silence { reason, mac: Some(request.mac), sender: link.source, deployment })
 }

@@ -9,7 +9,7 @@ use super::reply::Reply;
 use super::server::{Case, Wish};
 use super::wire::MessageType;
 use super::{CLIENT_PORT, Decision, Destination, Reason};
-use crate::table::{Event, Stage};
+use crate::state::{Event, Stage};
 
 impl Case<'_> {
     /// A REQUEST from where its sender gets no address, for `reason`. If the address that it wants is

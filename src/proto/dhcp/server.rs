@@ -14,8 +14,8 @@ use super::wire::{MessageType, Request, code};
 use super::{CLIENT_PORT, Decision, Destination, Link, Reason};
 use crate::desired::dhcp_options::{Route, pack};
 use crate::model::{Cidr, Span, Time};
-use crate::table::lease::OFFER_HOLD;
-use crate::table::{Event, LeaseAction, LeaseRequest, LeaseState, Stage, Supply, Table};
+use crate::state::lease::OFFER_HOLD;
+use crate::state::{Event, LeaseAction, LeaseRequest, LeaseState, Stage, State, Supply};
 
 /// Sub-option of 82: the address that the relay wants to be taken for (RFC 5107).
 const SERVER_ID_OVERRIDE: u8 = 11;
@@ -25,7 +25,7 @@ const LEASE_LEAST: u32 = 60;
 
 /// One message being answered.
 pub(super) struct Case<'a> {
-    pub(super) table: &'a Table,
+    pub(super) table: &'a State,
     pub(super) link: &'a Link,
     pub(super) now: Time,
     pub(super) request: &'a Request<'a>,
@@ -46,7 +46,7 @@ pub(super) enum Wish {
     Nothing,
 }
 
-pub(super) fn answer(table: &Table, link: &Link, now: Time, request: &Request) -> Decision {
+pub(super) fn answer(table: &State, link: &Link, now: Time, request: &Request) -> Decision {
     let case = Case { table, link, now, request };
     if let Some(other) = request.server_id().filter(|id| !case.is_ours(*id)) {
         return match case.offer_not_taken() {

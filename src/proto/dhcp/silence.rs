@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use super::reply::TooLong;
 use super::wire::{MessageType, WireError};
 use crate::model::{Mac, Name, Origin, Time};
-use crate::table::{Event, Stage};
+use crate::state::{Event, Stage};
 
 /// An unanswered message: the reason and whose message it was.
 #[derive(Clone, Debug, PartialEq)]

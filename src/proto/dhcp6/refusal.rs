@@ -8,7 +8,7 @@ use super::wire::{Association, MessageType, Options, Request, code, encode};
 use super::{CLIENT_PORT, Decision, Link, Reason};
 use crate::desired::Subnet;
 use crate::model::{Mac, Span, Time};
-use crate::table::{Event, Stage, Table};
+use crate::state::{Event, Stage, State};
 
 /// Status codes (section 21.13).
 pub(super) mod status {
@@ -23,7 +23,7 @@ pub(super) mod status {
 /// A client that was never told to may not send to our address: it is told so (sections 18.3.2 to
 /// 18.3.8), or gets nothing (section 18.4).
 pub(super) fn unicast(
-    table: &Table,
+    table: &State,
     link: &Link,
     now: Time,
     request: &Request,

@@ -13,7 +13,7 @@ use crate::desired::{Deployment, Ipv6, Machine, Subnet};
 use crate::model::{Mac, Mode, Span, Time};
 use crate::proto::dhcp::boot_file::{BootFile, Booter};
 use crate::proto::dhcp::client::{Client, Speaker};
-use crate::table::{Event, Lease6Action, Lease6Request, LeaseState, Stage, Table};
+use crate::state::{Event, Lease6Action, Lease6Request, LeaseState, Stage, State};
 
 pub(super) const ADVERTISE: u8 = 2;
 pub(super) const REPLY: u8 = 7;
@@ -24,7 +24,7 @@ const HTTP_CLASS: &[u8] = b"\0\0\x01\x57\0\x0aHTTPClient";
 
 /// One message being answered.
 pub(super) struct Case<'a> {
-    table: &'a Table,
+    table: &'a State,
     link: &'a Link,
     now: Time,
     pub(super) request: &'a Request<'a>,
@@ -44,7 +44,7 @@ enum Right {
     Taken(Reason),
 }
 
-pub(super) fn answer(table: &Table, link: &Link, now: Time, request: &Request) -> Decision {
+pub(super) fn answer(table: &State, link: &Link, now: Time, request: &Request) -> Decision {
     let silence = |reason, mac, deployment: Option<&Deployment>| {
         let deployment = deployment.map(|deployment| deployment.name.clone());
         Decision::Silence(Silence { reason, mac, sender: link.source, deployment })
@@ -79,7 +79,7 @@ pub(super) fn answer(table: &Table, link: &Link, now: Time, request: &Request) -
 }
 
 /// Whether the ids are there that such a message must and must not have (section 16).
-fn ids(table: &Table, request: &Request) -> Result<(), Reason> {
+fn ids(table: &State, request: &Request) -> Result<(), Reason> {
     let asks = [code::IA_NA, code::IA_TA, code::IA_PD].into_iter().find(|code| request.has(*code));
     if let (MessageType::InformationRequest, Some(code)) = (request.kind, asks) {
         return Err(super::WireError::Unfitting(code).into());
@@ -104,7 +104,7 @@ fn ids(table: &Table, request: &Request) -> Result<(), Reason> {
 }
 
 /// Client and server id, which every answer begins with.
-pub(super) fn ids_of(table: &Table, request: &Request) -> Options {
+pub(super) fn ids_of(table: &State, request: &Request) -> Options {
     let mut options = Options::default();
     if let Some(id) = request.option(code::CLIENT_ID) {
         options.put(code::CLIENT_ID, id);
@@ -114,12 +114,12 @@ pub(super) fn ids_of(table: &Table, request: &Request) -> Options {
 }
 
 /// What we are on the subnet that a message comes from.
-pub(super) fn mode(table: &Table, link: &Link, request: &Request) -> Mode {
+pub(super) fn mode(table: &State, link: &Link, request: &Request) -> Mode {
     find(table, request.link().unwrap_or(link.server)).map_or(Mode::Server, |(subnet, _)| subnet.mode)
 }
 
 /// The subnet whose IPv6 network holds an address; the longest prefix wins.
-fn find(table: &Table, address: Ipv6Addr) -> Option<(Arc<Subnet>, Ipv6)> {
+fn find(table: &State, address: Ipv6Addr) -> Option<(Arc<Subnet>, Ipv6)> {
     let all = table.desired.subnets.values();
     let holding = all.filter_map(|subnet| Some((subnet, subnet.ipv6.as_ref()?)));
     let holding = holding.filter(|(_, ipv6)| ipv6.cidr.contains(address));

@@ -5,7 +5,7 @@ use std::net::{Ipv6Addr, SocketAddrV6};
 
 use super::wire::{MessageType, WireError};
 use crate::model::{Mac, Name, Origin, Time};
-use crate::table::{Event, Stage};
+use crate::state::{Event, Stage};
 
 /// An unanswered message: the reason and whose message it was.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use super::*;
 use crate::model::Extent;
 use crate::model::content::FileId;
-use crate::table::Stage;
+use crate::state::Stage;
 
 const NOW: Time = Time(1_700_000_000_000);
 

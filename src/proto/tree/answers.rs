@@ -9,10 +9,10 @@ use crate::desired::{Deployment, Machine, Template};
 use crate::model::{Content, Mac, Name};
 use crate::render::kind::{self, AnswerContent};
 use crate::render::{RenderError, Value};
-use crate::table::memo::{Subject, Text};
-use crate::table::{InstallStage, Permit, PermitStep, Purpose, Stage, Table};
+use crate::state::memo::{Subject, Text};
+use crate::state::{InstallStage, Permit, PermitStep, Purpose, Stage, State};
 
-pub fn open(table: &Table, asker: &Asker, method: Method, name: &Name, token: &str, file: &str) -> Answer {
+pub fn open(table: &State, asker: &Asker, method: Method, name: &Name, token: &str, file: &str) -> Answer {
     let refuse = |reason, text: String| {
         Answer::Refuse(Refusal { deployment: Some(name.clone()), ..Refusal::new(reason, text) })
     };
@@ -64,12 +64,12 @@ pub fn open(table: &Table, asker: &Asker, method: Method, name: &Name, token: &s
         .unwrap_or_else(|refusal| Answer::Refuse(Refusal { deployment: Some(name.clone()), ..refusal }))
 }
 
-fn machine_of<'a>(table: &'a Table, deployment: &Deployment) -> Option<&'a Arc<Machine>> {
+fn machine_of<'a>(table: &'a State, deployment: &Deployment) -> Option<&'a Arc<Machine>> {
     table.desired.machines.get(table.assignments.get(&deployment.name)?)
 }
 
 fn serve(
-    table: &Table,
+    table: &State,
     deployment: &Arc<Deployment>,
     file: &str,
     at: Option<IpAddr>,
@@ -100,7 +100,7 @@ fn serve(
 }
 
 /// One of the deployment's answer files; `None` if its template's kind has no such file.
-pub fn render(table: &Table, deployment: &Deployment, file: &str) -> Option<Result<String, RenderError>> {
+pub fn render(table: &State, deployment: &Deployment, file: &str) -> Option<Result<String, RenderError>> {
     Some(Part::find(table, deployment, file)?.render(table, deployment, None))
 }
 
@@ -113,14 +113,14 @@ struct Part<'a> {
 
 impl<'a> Part<'a> {
     /// `None` if the deployment has no such file, or no machine.
-    fn find(table: &Table, deployment: &'a Deployment, file: &str) -> Option<Part<'a>> {
+    fn find(table: &State, deployment: &'a Deployment, file: &str) -> Option<Part<'a>> {
         let template = deployment.template.as_ref()?;
         let mac = table.active_mac(machine_of(table, deployment)?)?;
         let file = template.kind.files().iter().find(|part| part.name == file)?;
         Some(Part { template, file, mac })
     }
 
-    fn subject(&self, table: &Table, deployment: &Deployment, at: Option<IpAddr>) -> Subject {
+    fn subject(&self, table: &State, deployment: &Deployment, at: Option<IpAddr>) -> Subject {
         let Part { template: _, file, mac } = *self;
         let address = table.address_of(deployment, mac);
         let epoch = table.install_of(&deployment.name).map(|install| install.epoch);
@@ -130,7 +130,7 @@ impl<'a> Part<'a> {
     /// The text, with URLs that lead to our address `at`.
     fn render(
         &self,
-        table: &Table,
+        table: &State,
         deployment: &Deployment,
         at: Option<IpAddr>,
     ) -> Result<String, RenderError> {

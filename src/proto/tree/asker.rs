@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::desired::{Deployment, Machine, Proof};
 use crate::model::{Mac, Mode};
-use crate::table::Table;
+use crate::state::State;
 
 /// Who asks, and how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +87,7 @@ impl Asker {
     }
 
     /// The known machine's card that asks: the wire tells, else the address.
-    pub(super) fn card(&self, table: &Table) -> Option<Mac> {
+    pub(super) fn card(&self, table: &State) -> Option<Mac> {
         match self.link {
             Link::Card(card) if table.machine(card).is_some() => Some(card),
             Link::Card(_) | Link::Unknown | Link::Unread => table.mac_at(self.address),
@@ -95,7 +95,7 @@ impl Asker {
     }
 
     /// What it is to the machine of `deployment`.
-    pub(super) fn standing(&self, table: &Table, machine: &Machine, deployment: &Deployment) -> Standing {
+    pub(super) fn standing(&self, table: &State, machine: &Machine, deployment: &Deployment) -> Standing {
         match self.link {
             Link::Unread => return Standing::Unread,
             Link::Card(card) if table.is_card_of(card, machine) => return Standing::Itself,
@@ -156,7 +156,7 @@ impl Standing {
 
 /// Whether an address is a machine's own: the one written down for it, one that it leases, or one that a
 /// card of it makes for itself.
-fn has_address(table: &Table, machine: &Machine, deployment: &Deployment, address: IpAddr) -> bool {
+fn has_address(table: &State, machine: &Machine, deployment: &Deployment, address: IpAddr) -> bool {
     let fixed = match address {
         IpAddr::V4(address) => deployment.address == Some(address),
         IpAddr::V6(address) => deployment.address6 == Some(address),
@@ -170,7 +170,7 @@ fn has_address(table: &Table, machine: &Machine, deployment: &Deployment, addres
     }
 }
 
-fn was_at(table: &Table, machine: &Machine, address: IpAddr) -> bool {
+fn was_at(table: &State, machine: &Machine, address: IpAddr) -> bool {
     let seen = |card: &Mac| table.seen.get(card).and_then(|seen| seen.address);
     machine.macs.iter().any(|card| seen(card) == Some(address))
 }

@@ -5,17 +5,17 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::desired::Deployment;
 use crate::model::Mac;
 use crate::render::{Value, Values};
-use crate::table::{Purpose, Table};
+use crate::state::{Purpose, State};
 
 /// The variables of a deployment on the machine with `mac` at `address`: those that manifests
 /// set, and the generally known ones, empty where nothing is known.
-pub fn facts(table: &Table, deployment: &Deployment, mac: Mac, address: Option<Ipv4Addr>) -> Values {
+pub fn facts(table: &State, deployment: &Deployment, mac: Mac, address: Option<Ipv4Addr>) -> Values {
     facts_at(table, deployment, mac, address, None)
 }
 
 /// The same for a machine that reached us at our address `at`: URLs lead there.
 pub fn facts_at(
-    table: &Table,
+    table: &State,
     deployment: &Deployment,
     mac: Mac,
     address: Option<Ipv4Addr>,
@@ -27,7 +27,7 @@ pub fn facts_at(
 /// Where the variables of a deployment come from.
 #[derive(Clone, Copy)]
 pub struct Facts<'a> {
-    pub table: &'a Table,
+    pub table: &'a State,
     pub deployment: &'a Deployment,
     pub mac: Mac,
     pub address: Option<Ipv4Addr>,

@@ -4,9 +4,9 @@ use super::{Answer, Artifact, Asker, Link, Method, Refusal, RefusalReason, Trans
 use crate::desired::{Boot, Deployment};
 use crate::media::Entry;
 use crate::model::{Mac, Name};
-use crate::table::{InstallStage, Permit, PermitStep, Stage, Table};
+use crate::state::{InstallStage, Permit, PermitStep, Stage, State};
 
-pub fn loader(table: &Table, name: &str) -> Answer {
+pub fn loader(table: &State, name: &str) -> Answer {
     match table.server.loaders.get(name) {
         Some(entry) => Answer::Serve(artifact(entry, name, Stage::Loader)),
         None => missing(format!("no boot program {name} was found on this host")),
@@ -16,7 +16,7 @@ pub fn loader(table: &Table, name: &str) -> Answer {
 /// A file below a boot's prefix. The last file that an installer without answers needs is what
 /// lets it destroy data, so it spends the permission.
 pub fn media(
-    table: &Table,
+    table: &State,
     asker: &Asker,
     method: Method,
     mac: Option<Mac>,
@@ -51,7 +51,7 @@ pub fn media(
     Answer::Serve(artifact(entry, &format!("{}/{path}", boot.prefix), stage))
 }
 
-fn spends(table: &Table, deployment: &Deployment, path: &str) -> bool {
+fn spends(table: &State, deployment: &Deployment, path: &str) -> bool {
     deployment.installs()
         && !deployment.has_answers()
         && path == last(&deployment.boot)

@@ -3,10 +3,10 @@
 
 use super::{Answer, Artifact, Asker, Method, Refusal, RefusalReason, Standing, Transport, script};
 use crate::model::{Content, Name};
-use crate::table::{Outcome, Purpose, Report, Stage, Table};
+use crate::state::{Outcome, Purpose, Report, Stage, State};
 
 pub fn open(
-    table: &Table,
+    table: &State,
     asker: &Asker,
     method: Method,
     name: &Name,

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use super::{Artifact, script};
 use crate::media::index::Listed;
 use crate::model::Content;
-use crate::table::Stage;
+use crate::state::Stage;
 
 /// The page for `folder` (its path on this server, without slashes at the ends). Links are absolute:
 /// they hold whether or not the client wrote the slash at the end, so nobody needs a redirect.

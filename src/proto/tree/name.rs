@@ -2,7 +2,7 @@
 //! forgiven here that a strict server would answer with "not found".
 
 use crate::model::{Mac, Name};
-use crate::table::{Outcome, Table};
+use crate::state::{Outcome, State};
 
 /// What a path means.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ pub enum Form {
 }
 
 /// The meaning of a cleaned path.
-pub fn parse(table: &Table, path: &str) -> Target {
+pub fn parse(table: &State, path: &str) -> Target {
     let parts: Vec<&str> = path.split('/').collect();
     let last = *parts.last().unwrap_or(&"");
     match parts.as_slice() {
@@ -73,7 +73,7 @@ fn is_removable(efi: &str, boot: &str) -> bool {
 }
 
 /// What clients ask for in any folder they make up.
-fn anywhere(table: &Table, last: &str) -> Target {
+fn anywhere(table: &State, last: &str) -> Target {
     match last {
         "autoexec.ipxe" | "boot.ipxe" => Target::Script { form: Form::Ipxe, mac: None },
         super::uboot::FILE => Target::UBoot,
@@ -123,7 +123,7 @@ fn grub(file: &str) -> Target {
 }
 
 /// A path below a boot's prefix.
-fn media(table: &Table, path: &str) -> Option<Target> {
+fn media(table: &State, path: &str) -> Option<Target> {
     let (prefix, rest) = path.split_once('/').unwrap_or((path, ""));
     let boot = table.prefixes.get(prefix)?;
     Some(Target::Media { boot: boot.clone(), path: rest.into() })
@@ -131,7 +131,7 @@ fn media(table: &Table, path: &str) -> Option<Target> {
 
 /// A boot program by its last path part, whatever directory the client made up (shim asks
 /// for `DIR//grubx64.efi`), in any case; its first character may be lost (shim again).
-fn loader(table: &Table, last: &str) -> Target {
+fn loader(table: &State, last: &str) -> Target {
     let names = || table.server.loaders.keys();
     let found = names().find(|loader| loader.eq_ignore_ascii_case(last)).or_else(|| {
         if is_load_option(last) {

@@ -10,7 +10,7 @@ use super::{Answer, Asker, Method, Refusal, RefusalReason, Standing, facts_at, f
 use crate::desired::{Boot, Deployment};
 use crate::model::Mac;
 use crate::render;
-use crate::table::{Duty, Permit, PermitStep, Stage, Table};
+use crate::state::{Duty, Permit, PermitStep, Stage, State};
 
 /// A tree with one of these at its root is one that a Pi starts from: the first programs of
 /// models 1 to 3 and of model 4, and what all read, model 5 first of all.
@@ -18,7 +18,7 @@ const SIGNS: [&str; 4] = ["bootcode.bin", "start.elf", "start4.elf", "config.txt
 const CMDLINE: &str = "cmdline.txt";
 
 /// The answer to a name that means nothing else, if `mac` is a machine that boots a Pi's tree.
-pub fn open(table: &Table, asker: &Asker, method: Method, mac: Mac, path: &str) -> Option<Answer> {
+pub fn open(table: &State, asker: &Asker, method: Method, mac: Mac, path: &str) -> Option<Answer> {
     let machine = table.machine(mac)?;
     let deployment = table.tenant(&machine.name)?;
     let boot = &deployment.boot;
@@ -76,7 +76,7 @@ fn own_folder(path: &str) -> &str {
 
 /// One line, as the firmware wants it.
 fn cmdline(
-    table: &Table,
+    table: &State,
     asker: &Asker,
     mac: Mac,
     deployment: &Deployment,

@@ -11,12 +11,12 @@ use super::{
 use crate::desired::{Boot, Deployment, Machine};
 use crate::model::{Content, Cpu, Firmware, Mac, hex};
 use crate::render::{self, CmdlineError, grub, ipxe, pxelinux};
-use crate::table::memo::{Subject, Text};
-use crate::table::{Duty, InstallStage, Permit, PermitStep, Stage, Table};
+use crate::state::memo::{Subject, Text};
+use crate::state::{Duty, InstallStage, Permit, PermitStep, Stage, State};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
-pub fn open(table: &Table, asker: &Asker, method: Method, form: Form, mac: Option<Mac>) -> Answer {
+pub fn open(table: &State, asker: &Asker, method: Method, form: Form, mac: Option<Mac>) -> Answer {
     let Some(mac) = mac else {
         return match form {
             // Who asks is not known by address: iPXE can say itself.
@@ -72,7 +72,7 @@ pub fn open(table: &Table, asker: &Asker, method: Method, form: Form, mac: Optio
 /// What the asker is to the machine whose script it wants. A boot from the network that installs nothing
 /// hands out no secret and moves nothing but the timeline: there the right address is enough.
 fn standing(
-    table: &Table,
+    table: &State,
     asker: &Asker,
     machine: &Machine,
     deployment: &Deployment,
@@ -86,7 +86,7 @@ fn standing(
     standing
 }
 
-fn is_spent(table: &Table, deployment: &Deployment) -> bool {
+fn is_spent(table: &State, deployment: &Deployment) -> bool {
     table.install_of(&deployment.name).is_some_and(|install| install.stage == InstallStage::Spent)
 }
 
@@ -104,7 +104,7 @@ fn of_no_machine(answer: Answer, deployment: &Deployment) -> Answer {
     }
 }
 
-fn network_boot(table: &Table, asker: &Asker, form: Form, mac: Mac, deployment: &Arc<Deployment>) -> Answer {
+fn network_boot(table: &State, asker: &Asker, form: Form, mac: Mac, deployment: &Arc<Deployment>) -> Answer {
     let render = || -> Result<Text, CmdlineError> {
         let text = render(table, asker, form, mac, deployment)?;
         Ok(Text { etag: digest(text.as_bytes()).into(), bytes: text.into() })
@@ -132,7 +132,7 @@ fn network_boot(table: &Table, asker: &Asker, form: Form, mac: Mac, deployment: 
 }
 
 /// What a script depends on besides its deployment.
-fn subject(table: &Table, asker: &Asker, form: Form, mac: Mac, deployment: &Deployment) -> Subject {
+fn subject(table: &State, asker: &Asker, form: Form, mac: Mac, deployment: &Deployment) -> Subject {
     let file = match form {
         Form::Ipxe => "ipxe",
         Form::Grub => "grub",
@@ -144,12 +144,12 @@ fn subject(table: &Table, asker: &Asker, form: Form, mac: Mac, deployment: &Depl
 }
 
 /// The address that a script tells its machine: what is known, or else where it asks from.
-fn told_address(table: &Table, asker: &Asker, mac: Mac, deployment: &Deployment) -> Option<Ipv4Addr> {
+fn told_address(table: &State, asker: &Asker, mac: Mac, deployment: &Deployment) -> Option<Ipv4Addr> {
     table.address_of(deployment, mac).or(asker.address4())
 }
 
 /// PXELINUX runs on BIOS only; U-Boot and Petitboot read the same language.
-fn pxelinux_root(table: &Table, asker: &Asker, mac: Mac) -> &'static str {
+fn pxelinux_root(table: &State, asker: &Asker, mac: Mac) -> &'static str {
     let arch = table.seen.get(&mac).and_then(|seen| seen.arch);
     match arch {
         Some(arch) if arch.firmware != Firmware::Bios || arch.cpu != Cpu::X86_64 => "/",
@@ -161,7 +161,7 @@ fn pxelinux_root(table: &Table, asker: &Asker, mac: Mac) -> &'static str {
 /// The installer's (or diskless system's) script. iPXE fetches by HTTP; GRUB and PXELINUX by
 /// TFTP, because Debian 12's signed network GRUB and plain PXELINUX know nothing else.
 pub fn render(
-    table: &Table,
+    table: &State,
     asker: &Asker,
     form: Form,
     mac: Mac,
@@ -239,7 +239,7 @@ fn escape_path(path: &str) -> String {
     out
 }
 
-fn local_boot(table: &Table, form: Form, mac: Mac, deployment: Option<&Deployment>, reason: &str) -> Answer {
+fn local_boot(table: &State, form: Form, mac: Mac, deployment: Option<&Deployment>, reason: &str) -> Answer {
     let firmware = table.seen.get(&mac).and_then(|seen| seen.arch).map(|arch| arch.firmware);
     let text = local_text(form, firmware, reason);
     serve(Some(mac), deployment, Stage::LocalBoot, &format!("boots its own disk: {reason}"), text)
@@ -253,7 +253,7 @@ fn local_text(form: Form, firmware: Option<Firmware>, reason: &str) -> String {
     }
 }
 
-fn by_mac(table: &Table, asker: &Asker) -> String {
+fn by_mac(table: &State, asker: &Asker) -> String {
     let own = match (asker.address, table.server.known(asker.at)) {
         (_, Some(own)) => own,
         (IpAddr::V4(address), None) => table.server.address_for(address).into(),

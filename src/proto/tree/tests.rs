@@ -7,7 +7,7 @@ use crate::desired::{Boot, Desired, boot};
 use crate::media::{Entry, Index};
 use crate::model::content::FileId;
 use crate::model::{Cpu, Extent, Origin};
-use crate::table::Server;
+use crate::state::Server;
 
 fn entry(length: u64) -> Entry {
     let id = FileId { device: 1, inode: 2, size: length, modified: 3 };
@@ -15,7 +15,7 @@ fn entry(length: u64) -> Entry {
 }
 
 /// One boot, whose image holds the files.
-fn table(files: &[&str]) -> Table {
+fn table(files: &[&str]) -> State {
     let files = files.iter().map(|path| ((*path).into(), entry(path.len() as u64)));
     let tree = Index { label: "disc".into(), files: files.collect(), ..Index::default() };
     let tree = Index { links: [("dists/stable".into(), "dists/bookworm".into())].into(), ..tree };
@@ -41,10 +41,10 @@ fn table(files: &[&str]) -> Table {
         loaders: [("ipxe.efi".into(), entry(9))].into(),
     };
     let prefixes = Arc::new([("debian".into(), name)].into());
-    Table { desired: Arc::new(desired), prefixes, ..Table::new(server) }
+    State { desired: Arc::new(desired), prefixes, ..State::new(server) }
 }
 
-fn ask(table: &Table, transport: Transport, path: &str) -> Result<Artifact, RefusalReason> {
+fn ask(table: &State, transport: Transport, path: &str) -> Result<Artifact, RefusalReason> {
     let asker = Asker::new(Ipv4Addr::new(10, 0, 0, 9), None, transport);
     match open(table, &asker, Method::Get, path, "") {
         Answer::Serve(artifact) => Ok(artifact),
@@ -53,7 +53,7 @@ fn ask(table: &Table, transport: Transport, path: &str) -> Result<Artifact, Refu
     }
 }
 
-fn page(table: &Table, path: &str) -> String {
+fn page(table: &State, path: &str) -> String {
     match ask(table, Transport::Http, path).expect("a page").content {
         Content::Bytes(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
         Content::File { .. } => panic!("a file"),
@@ -102,11 +102,11 @@ fn tftp_names_with_escapes_are_found_at_the_second_try() {
 }
 
 /// The deployment `web` of machine `web`, at 10.0.0.9, on the one boot.
-fn with_a_machine(files: &[&str], loaders: &[&str]) -> Table {
+fn with_a_machine(files: &[&str], loaders: &[&str]) -> State {
     with_a_machine_of(files, loaders, "for={{ name }}")
 }
 
-fn with_a_machine_of(files: &[&str], loaders: &[&str], cmdline: &str) -> Table {
+fn with_a_machine_of(files: &[&str], loaders: &[&str], cmdline: &str) -> State {
     let table = table(files);
     let name: Name = "web".parse().unwrap();
     let mac = Mac::new([0x52, 0x54, 0, 0, 0, 1]).unwrap();
@@ -163,10 +163,10 @@ fn with_a_machine_of(files: &[&str], loaders: &[&str], cmdline: &str) -> Table {
     let tenants: imbl::OrdMap<Name, Name> = [(name.clone(), name)].into_iter().collect();
     let (desired, server) = (Arc::new(desired), Arc::new(server));
     let memo = Some(Arc::default());
-    Table { desired, server, assignments: tenants.clone(), tenants, memo, ..table }
+    State { desired, server, assignments: tenants.clone(), tenants, memo, ..table }
 }
 
-fn text(table: &Table, transport: Transport, path: &str) -> String {
+fn text(table: &State, transport: Transport, path: &str) -> String {
     match ask(table, transport, path).unwrap_or_else(|why| panic!("{path}: {why:?}")).content {
         Content::Bytes(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
         Content::File { .. } => panic!("{path}: a file"),
@@ -220,7 +220,7 @@ fn every_name_that_a_loader_looks_for_is_the_machines_script() {
 #[test]
 fn a_script_that_is_remembered_is_the_one_that_would_be_written() {
     let mut table = with_a_machine_of(&[], &[], "ip={{ address }}");
-    let root = |table: &Table, transport| {
+    let root = |table: &State, transport| {
         let script = text(table, transport, "pxelinux.cfg/default");
         if script.contains("::") { "tftp" } else { "plain" }
     };
@@ -313,11 +313,11 @@ fn u_boot_finds_its_script_unless_it_boots_its_own_disk() {
         deployment: "web".parse().unwrap(),
         redeploy: 1,
         epoch: None,
-        outcome: crate::table::Outcome::Completed,
+        outcome: crate::state::Outcome::Completed,
         note: String::new(),
     };
     let installed =
-        installs.after(crate::table::Verb::Report(report), crate::model::Time::default()).unwrap();
+        installs.after(crate::state::Verb::Report(report), crate::model::Time::default()).unwrap();
     assert_eq!(ask(&installed, Transport::Tftp, "boot.scr.uimg").unwrap_err(), RefusalReason::NotFound);
 }
 
@@ -333,7 +333,7 @@ fn a_folder_named_like_a_card_is_that_machines() {
     let elsewhere = Asker::new(Ipv4Addr::new(10, 0, 0, 8), None, Transport::Tftp);
     let path = "52-54-00-00-00-01/config.txt";
     assert!(matches!(open(&table, &elsewhere, Method::Get, path, ""), Answer::Refuse(_)));
-    let server = crate::table::Server { gives_addresses: false, ..(*table.server).clone() };
+    let server = crate::state::Server { gives_addresses: false, ..(*table.server).clone() };
     table.server = Arc::new(server);
     assert!(matches!(open(&table, &elsewhere, Method::Get, path, ""), Answer::Serve(_)));
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{Answer, Artifact, Refusal, RefusalReason, script};
 use crate::model::{Content, Mac};
-use crate::table::{Duty, Stage, Table};
+use crate::state::{Duty, Stage, State};
 
 /// The name, in whatever folder.
 pub const FILE: &str = "boot.scr.uimg";
@@ -20,7 +20,7 @@ static IMAGE: [u8; HEADER + DATA] = image();
 
 /// The script; a machine that boots its own disk is told that there is none and goes on to the next
 /// of its boot targets.
-pub fn open(table: &Table, mac: Option<Mac>) -> Answer {
+pub fn open(table: &State, mac: Option<Mac>) -> Answer {
     let deployment = mac.and_then(|mac| table.deployment_of(mac));
     if let Some(deployment) = deployment
         && let Duty::LocalBoot(reason) = table.duty(deployment)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use super::frame::{Damage, Salt, digest, lease};
-use crate::table::Lease;
+use crate::state::Lease;
 
 const MAGIC: &[u8] = b"voldemort leases 1\n\0";
 const FIRST: usize = MAGIC.len() + size_of::<Salt>() + 8;

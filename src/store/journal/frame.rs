@@ -33,8 +33,8 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use crate::model::{Mac, Time};
-use crate::table::Lease;
-use crate::table::lease::LeaseState;
+use crate::state::Lease;
+use crate::state::lease::LeaseState;
 
 /// Begins a journal; tells other versions of the format apart.
 pub const MAGIC: &[u8] = b"voldemort leases 2\n\0";

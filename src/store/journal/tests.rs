@@ -6,7 +6,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::model::{Mac, Time};
-use crate::table::lease::LeaseState;
+use crate::state::lease::LeaseState;
 
 const SALT: Salt = *b"nobody knows it!";
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use voldemort::model::Time;
 use voldemort::proto::dhcp::{BOOT_SERVER_PORT, Decision, Link, Mode, SERVER_PORT};
-use voldemort::table::{LeaseState, Table, Verb};
+use voldemort::state::{LeaseState, State, Verb};
 
 use super::lab::{Lab, link, settle, subnet};
 use super::message::{Answer, Message};
@@ -57,7 +57,7 @@ fn seeds() -> Vec<Vec<u8>> {
     seeds
 }
 
-fn table() -> Table {
+fn table() -> State {
     let subnets = vec![
         subnet("lab", "10.77.0.0/24", &["10.77.0.100-10.77.0.103"]),
         subnet("near", "10.0.10.0/24", &["10.0.10.20-10.0.10.24"]),
@@ -71,12 +71,12 @@ fn table() -> Table {
 }
 
 fn run(bytes: &[u8]) {
-    thread_local!(static TABLE: Table = table());
+    thread_local!(static TABLE: State = table());
     let Some((how, rest)) = bytes.split_first() else { return };
     let mode = [Mode::Server, Mode::Proxy, Mode::Listen, Mode::Off][usize::from(how & 3)];
     let port = if how & 4 == 0 { SERVER_PORT } else { BOOT_SERVER_PORT };
     let link = Link { mode, port, broadcast: how & 8 != 0, ..link("10.77.0.1", "10.77.0.0/24") };
-    let mut table = TABLE.with(Table::clone);
+    let mut table = TABLE.with(State::clone);
     for (number, datagram) in seed::split(rest).into_iter().take(MOST).enumerate() {
         let now = Time(1_700_000_000_000 + number as u64 * u64::from(how >> 4) * 700_000);
         match settle(&mut table, &link, now, datagram) {
@@ -112,7 +112,7 @@ fn reply(link: &Link, asked: &[u8], bytes: &[u8]) {
 }
 
 /// An address is held by one machine, and a machine has one lease.
-fn consistent(table: &Table, now: Time) {
+fn consistent(table: &State, now: Time) {
     let mut addresses = BTreeSet::new();
     let mut bound = BTreeSet::new();
     for lease in table.leases.iter().filter(|lease| lease.is_active(now)) {

@@ -5,7 +5,7 @@ use voldemort::proto::http::range::{self, Asked};
 use voldemort::proto::http::reply::{self, Context};
 use voldemort::proto::http::{BodyReader, Framing, Method, Request, Status, body};
 use voldemort::proto::tree::Artifact;
-use voldemort::table::Stage;
+use voldemort::state::Stage;
 
 use super::{Target, seed};
 

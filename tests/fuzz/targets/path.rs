@@ -8,7 +8,7 @@ use voldemort::media::{Entry, Index};
 use voldemort::model::Content;
 use voldemort::proto::path::{clean_path, percent_decode, tftp_name};
 use voldemort::proto::tree::{self, Answer, Asker, Method, Transport};
-use voldemort::table::Table;
+use voldemort::state::State;
 
 use super::Target;
 use super::lab::{Lab, subnet};
@@ -59,7 +59,7 @@ fn seeds() -> Vec<Vec<u8>> {
     .to_vec()
 }
 
-fn table() -> Table {
+fn table() -> State {
     let lab = Lab::new(vec![subnet("lab", "10.0.10.0/24", &["10.0.10.20-10.0.10.24"])]);
     let lab = lab.machine("web", &["52:54:00:00:00:01"]).deployment("web", "lab", Some("10.0.10.21"));
     let mut table = lab.table("10.0.10.1");
@@ -88,7 +88,7 @@ fn inside(path: &Path) -> bool {
 }
 
 fn run(bytes: &[u8]) {
-    thread_local!(static TABLE: Table = table());
+    thread_local!(static TABLE: State = table());
     let text = String::from_utf8_lossy(bytes);
     let names = [percent_decode(&text).and_then(|name| clean_path(&name)), tftp_name(bytes)];
     for name in names.into_iter().flatten() {

@@ -1,11 +1,11 @@
 //! What the installer says of an installation, and what a machine says of it by booting again.
 
 use super::super::command::Outcome;
-use super::super::{Event, Install, InstallStage, Outcome as Said, Report, Stage, Table};
+use super::super::{Event, Install, InstallStage, Outcome as Said, Report, Stage, State};
 use super::{Applied, Stale, observe};
 use crate::model::{Name, Time};
 
-pub(super) fn apply(table: &mut Table, report: &Report, now: Time, out: &mut Applied) -> Outcome {
+pub(super) fn apply(table: &mut State, report: &Report, now: Time, out: &mut Applied) -> Outcome {
     let before = table.installs.clone();
     if let Err(stale) = table.take_report(report, now) {
         return Outcome::Refused(stale.to_string());
@@ -25,7 +25,7 @@ pub(super) fn apply(table: &mut Table, report: &Report, now: Time, out: &mut App
 
 /// The machine of a deployment that got its answers boots again and has not reported.
 pub(super) fn reboot(
-    table: &mut Table,
+    table: &mut State,
     deployment: &Name,
     epoch: u64,
     at: Time,
@@ -42,7 +42,7 @@ pub(super) fn reboot(
     Outcome::Done
 }
 
-impl Table {
+impl State {
     /// Records what the installer said. Completion ends the permission whatever was recorded
     /// before; saying it twice is harmless.
     fn take_report(&mut self, report: &Report, now: Time) -> Result<(), Stale> {

@@ -10,7 +10,7 @@ use imbl::ordmap::DiffItem;
 use super::super::command::Outcome;
 use super::super::record::Record;
 use super::super::{
-    Event, Install, InstallStage, Installs, Kept, Secrets, Served, Stage, Table, lineage, longest, trust,
+    Event, Install, InstallStage, Installs, Kept, Secrets, Served, Stage, State, lineage, longest, trust,
 };
 use super::assign::{assign, pinned, turned};
 use super::{Applied, host, observe};
@@ -24,9 +24,9 @@ const USED_MAX: usize = 256;
 #[derive(Clone, Debug)]
 pub struct Adoption {
     /// The state that it was judged over.
-    base: Table,
+    base: State,
     /// That state under the revision.
-    next: Table,
+    next: State,
     /// What the revision was made of, to be kept for the next start; `None` if that is where it comes from.
     kept: Option<Arc<Kept>>,
     /// The saved plan that it carries out, which is good once.
@@ -35,8 +35,8 @@ pub struct Adoption {
 
 impl Adoption {
     /// `base` under another revision.
-    pub fn new(base: &Table, desired: Arc<Desired>, secrets: Arc<Secrets>) -> Adoption {
-        let next = Table { secrets, ..base.adopt(desired) };
+    pub fn new(base: &State, desired: Arc<Desired>, secrets: Arc<Secrets>) -> Adoption {
+        let next = State { secrets, ..base.adopt(desired) };
         Adoption { base: base.clone(), next, kept: None, plan: None }
     }
 
@@ -51,12 +51,12 @@ impl Adoption {
     }
 
     /// The state under the revision, as it was judged.
-    pub fn next(&self) -> &Table {
+    pub fn next(&self) -> &State {
         &self.next
     }
 }
 
-pub(super) fn apply(table: &mut Table, adoption: Adoption, now: Time, out: &mut Applied) -> Outcome {
+pub(super) fn apply(table: &mut State, adoption: Adoption, now: Time, out: &mut Applied) -> Outcome {
     if !Arc::ptr_eq(&table.desired, &adoption.base.desired) {
         return Outcome::Moved;
     }
@@ -102,7 +102,7 @@ impl Adoption {
         if next.installs.next_epoch() != base.installs.next_epoch() {
             return false;
         }
-        let tenant = |of: &Table, machine: &Name| of.tenant(machine).cloned();
+        let tenant = |of: &State, machine: &Name| of.tenant(machine).cloned();
         let same_tenant = |machine: &Name| match (tenant(base, machine), tenant(next, machine)) {
             (Some(was), Some(is)) => {
                 (&was.name, &was.digest, was.redeploy) == (&is.name, &is.digest, is.redeploy)
@@ -118,10 +118,10 @@ impl Adoption {
     }
 }
 
-impl Table {
+impl State {
     /// The table under another revision: machines are assigned, protections remembered,
     /// installations kept (a renamed deployment or machine takes its installation along).
-    pub fn adopt(&self, desired: Arc<Desired>) -> Table {
+    pub fn adopt(&self, desired: Arc<Desired>) -> State {
         let base = self.under_new_names(&desired);
         let mut next = base.clone();
         next.serial += 1;
@@ -186,7 +186,7 @@ impl Table {
 
     /// Takes over from the state before an adoption what no revision decides: what the host is, what was
     /// seen, leased and learned up to this moment. `base` is what the revision was judged over.
-    fn go_on_from(&mut self, former: &Table, base: &Table) {
+    fn go_on_from(&mut self, former: &State, base: &State) {
         let desired = self.desired.clone();
         self.serial = former.serial + 1;
         self.server = former.server.clone();
@@ -218,7 +218,7 @@ impl Table {
 }
 
 /// The clock may have been ahead when the leases of a subnet that is new here were stored.
-fn limit_leases(table: &mut Table, former: &Table, now: Time, out: &mut Applied) {
+fn limit_leases(table: &mut State, former: &State, now: Time, out: &mut Applied) {
     let is_new = |subnet: &Name| !former.desired.subnets.contains_key(subnet);
     // What an earlier version promised is not known, and stays.
     if table.longest.is_some() && table.desired.subnets.keys().any(is_new) {
@@ -232,7 +232,7 @@ fn limit_leases(table: &mut Table, former: &Table, now: Time, out: &mut Applied)
 }
 
 /// Records what the revision changed of the lists.
-fn lists(before: &Table, after: &Table, out: &mut Applied) {
+fn lists(before: &State, after: &State, out: &mut Applied) {
     let assigned = |item: DiffItem<Name, Name>| match item {
         DiffItem::Add(name, machine) | DiffItem::Update { new: (name, machine), .. } => {
             Record::Assignment(name.clone(), Some(machine.clone()))
@@ -254,7 +254,7 @@ fn lists(before: &Table, after: &Table, out: &mut Applied) {
 }
 
 /// The first revision of a source was adopted: what it asks for later is not doubtful.
-fn settle_source(table: &mut Table, kept: Option<&Kept>, out: &mut Applied) {
+fn settle_source(table: &mut State, kept: Option<&Kept>, out: &mut Applied) {
     let scope = table.desired.safety.scope.clone();
     let source = trust::source_in(&scope);
     // A tree that was applied by hand before the source was read is none of its revisions.
@@ -274,7 +274,7 @@ fn settle_source(table: &mut Table, kept: Option<&Kept>, out: &mut Applied) {
 }
 
 /// An event for the installations that became doubtful.
-fn tell_doubts(table: &mut Table, former: &Table, now: Time, out: &mut Applied) {
+fn tell_doubts(table: &mut State, former: &State, now: Time, out: &mut Applied) {
     let is_doubtful = |install: &Install| install.stage == InstallStage::Doubtful;
     let changed = former.installs.differences(&table.installs);
     if !changed.iter().any(|(_, list)| list.iter().any(is_doubtful)) {
@@ -297,7 +297,7 @@ fn tell_doubts(table: &mut Table, former: &Table, now: Time, out: &mut Applied) 
 }
 
 /// A saved plan is good once. The oldest are forgotten: the serial has left them behind.
-fn use_up(table: &mut Table, id: Arc<str>, serial: u64, out: &mut Applied) {
+fn use_up(table: &mut State, id: Arc<str>, serial: u64, out: &mut Applied) {
     out.records.push(Record::UsedPlan(id.clone(), Some(serial)));
     table.used_plans.insert(id, serial);
     if table.used_plans.len() > USED_MAX

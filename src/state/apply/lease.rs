@@ -3,10 +3,10 @@
 use super::super::command::Outcome;
 use super::super::lease::{LeaseOutcome, LeaseRequest};
 use super::super::record::Record;
-use super::super::{Lease6Request, Table};
+use super::super::{Lease6Request, State};
 use super::Applied;
 
-pub(super) fn apply(table: &mut Table, requests: &[LeaseRequest], out: &mut Applied) -> Outcome {
+pub(super) fn apply(table: &mut State, requests: &[LeaseRequest], out: &mut Applied) -> Outcome {
     let mut addresses = Vec::with_capacity(requests.len());
     for request in requests {
         let LeaseOutcome { address, changed } = table.lease(request);
@@ -16,7 +16,7 @@ pub(super) fn apply(table: &mut Table, requests: &[LeaseRequest], out: &mut Appl
     Outcome::Leased(addresses)
 }
 
-pub(super) fn apply6(table: &mut Table, request: &Lease6Request, out: &mut Applied) -> Outcome {
+pub(super) fn apply6(table: &mut State, request: &Lease6Request, out: &mut Applied) -> Outcome {
     out.records.extend(table.lease6(request).into_iter().map(Record::Lease6));
     Outcome::Done
 }

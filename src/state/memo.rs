@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use super::{Secrets, Server, Table};
+use super::{Secrets, Server, State};
 use crate::desired::Deployment;
 use crate::model::Mac;
 
@@ -53,7 +53,7 @@ impl Memo {
     /// The text, rendered now unless it still is what it was.
     pub fn get<E>(
         &self,
-        table: &Table,
+        table: &State,
         deployment: &Arc<Deployment>,
         subject: Subject,
         render: impl FnOnce() -> Result<Text, E>,

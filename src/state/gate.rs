@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Duty, Install, InstallStage, Table};
+use super::{Duty, Install, InstallStage, State};
 use crate::model::{Name, Time};
 
 /// Who waits for permission to reinstall, and who has it.
@@ -20,7 +20,7 @@ pub struct Gate {
     closed: Option<String>,
 }
 
-impl Table {
+impl State {
     /// Whether the inventory limits reinstallations at all; otherwise the gate stays empty.
     fn is_gated(&self) -> bool {
         self.desired.safety.max_in_flight.is_some() || !self.desired.safety.windows.is_empty()

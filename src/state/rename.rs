@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Table;
+use super::State;
 use super::installs::Followed;
 use crate::desired::{Desired, differences};
 use crate::model::{Mac, Name};
@@ -57,9 +57,9 @@ fn have_other_cards(before: &Desired, after: &Desired) -> bool {
     differences(&before.machines, &after.machines).any(|one| macs(one.before) != macs(one.after))
 }
 
-impl Table {
+impl State {
     /// This table, with what it knows of renamed machines under the names of `after`.
-    pub fn under_new_names(&self, after: &Desired) -> Table {
+    pub fn under_new_names(&self, after: &Desired) -> State {
         let mut renamed = machines(&self.desired, after);
         let mut next = self.clone();
         if have_other_cards(&self.desired, after) {

@@ -56,7 +56,7 @@ pub use trust::{Doubts, Trust, Verdict};
 
 /// Everything the protocols answer from.
 #[derive(Clone, Debug)]
-pub struct Table {
+pub struct State {
     /// Minted when a daemon first starts on an empty state directory; binds saved plans.
     pub lineage: Arc<str>,
     /// Raised by every change of `desired`, `installs` or `assignments`.
@@ -244,10 +244,10 @@ pub struct Seen {
     pub stuck: Option<Arc<str>>,
 }
 
-impl Table {
+impl State {
     /// An empty table.
-    pub fn new(server: Server) -> Table {
-        Table {
+    pub fn new(server: Server) -> State {
+        State {
             lineage: "".into(),
             serial: 0,
             token_key: [0; 32],

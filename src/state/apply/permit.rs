@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::super::command::Outcome;
-use super::super::{Duty, Install, InstallStage, Permit, PermitStep, Table};
+use super::super::{Duty, Install, InstallStage, Permit, PermitStep, State};
 use super::Applied;
 use crate::model::{Name, Time};
 
@@ -20,7 +20,7 @@ pub enum Stale {
     Outdated { deployment: Name, told: u64, current: u64 },
 }
 
-pub(super) fn apply(table: &mut Table, permit: &Permit, now: Time, out: &mut Applied) -> Outcome {
+pub(super) fn apply(table: &mut State, permit: &Permit, now: Time, out: &mut Applied) -> Outcome {
     let before = table.installs.clone();
     match table.take_step(permit, now) {
         Ok(()) => {
@@ -31,7 +31,7 @@ pub(super) fn apply(table: &mut Table, permit: &Permit, now: Time, out: &mut App
     }
 }
 
-pub(super) fn installed(table: &mut Table, install: Install, out: &mut Applied) -> Outcome {
+pub(super) fn installed(table: &mut State, install: Install, out: &mut Applied) -> Outcome {
     if table.install_on(&install.machine, &install.deployment).is_none() {
         let before = table.installs.clone();
         let epoch = before.next_epoch();
@@ -41,7 +41,7 @@ pub(super) fn installed(table: &mut Table, install: Install, out: &mut Applied) 
     Outcome::Done
 }
 
-impl Table {
+impl State {
     /// The second look at the state: somebody else may have been quicker.
     fn take_step(&mut self, permit: &Permit, now: Time) -> Result<(), Stale> {
         let name = &permit.deployment;
@@ -81,7 +81,7 @@ impl Table {
 
     /// Puts an installation of `name` that has ended. Where it counted for `name` because of the machine alone, the
     /// deployment gets one of its own besides: it used its number up, wherever it goes.
-    pub(in crate::table) fn end_install(&mut self, name: &Name, install: Install) {
+    pub(in crate::state) fn end_install(&mut self, name: &Name, install: Install) {
         let own = Install {
             epoch: self.installs.next_epoch(),
             deployment: name.clone(),

@@ -12,7 +12,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::Table;
+use super::State;
 use crate::desired::{Deployment, Machine};
 use crate::model::{Mac, Name, Time};
 
@@ -158,7 +158,7 @@ pub enum Outcome {
     Failed,
 }
 
-impl Table {
+impl State {
     /// What a network boot leads to now. A reinstallation may have to wait for its turn.
     pub fn duty(&self, deployment: &Deployment) -> Duty {
         match self.due(deployment) {

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use super::super::command::Outcome;
 use super::super::effect::Level;
-use super::super::{Event, Server, Stage, Table};
+use super::super::{Event, Server, Stage, State};
 use super::{Applied, observe};
 use crate::media::Entry;
 use crate::model::{Cidr, Name, Time};
 
 pub(super) fn addresses(
-    table: &mut Table,
+    table: &mut State,
     addresses: BTreeSet<IpAddr>,
     now: Time,
     out: &mut Applied,
@@ -23,7 +23,7 @@ pub(super) fn addresses(
 }
 
 /// Says once of each deployment whose address is one of this host.
-pub(super) fn warn_of_clashes(table: &mut Table, now: Time, out: &mut Applied) {
+pub(super) fn warn_of_clashes(table: &mut State, now: Time, out: &mut Applied) {
     let clashes = table.host_clashes();
     let clashes: BTreeSet<(Name, IpAddr)> =
         clashes.into_iter().map(|(deployment, address)| (deployment.name.clone(), address)).collect();
@@ -43,7 +43,7 @@ pub(super) fn warn_of_clashes(table: &mut Table, now: Time, out: &mut Applied) {
     }
 }
 
-pub(super) fn networks(table: &mut Table, others: Vec<(Cidr, Ipv4Addr)>) -> Outcome {
+pub(super) fn networks(table: &mut State, others: Vec<(Cidr, Ipv4Addr)>) -> Outcome {
     if others != table.server.others {
         Arc::make_mut(&mut table.server).others = others;
         // What was rendered names our addresses.
@@ -53,7 +53,7 @@ pub(super) fn networks(table: &mut Table, others: Vec<(Cidr, Ipv4Addr)>) -> Outc
 }
 
 pub(super) fn loaders(
-    table: &mut Table,
+    table: &mut State,
     loaders: BTreeMap<Box<str>, Entry>,
     now: Time,
     out: &mut Applied,

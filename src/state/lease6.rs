@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::Table;
+use super::State;
 use super::lease::{LeaseState, QUARANTINE, Usage};
 use crate::desired::{Ipv6, Subnet};
 use crate::model::{Mac, Range6, Span, Time};
@@ -182,7 +182,7 @@ impl Leases6 {
     }
 }
 
-impl Table {
+impl State {
     /// The dynamic address for a machine: the one it has or had, else the first free one from
     /// where its hardware address leads, and if there is none the one that has rested for longest after
     /// a DECLINE. `server` is our own there.
@@ -276,7 +276,7 @@ fn from(range: Range6, start: u128) -> impl Iterator<Item = Ipv6Addr> {
 mod tests {
     use super::*;
     use crate::model::Span;
-    use crate::table::Server;
+    use crate::state::Server;
 
     fn subnet(dynamic: &str) -> Arc<Subnet> {
         let ipv6 = Ipv6 {
@@ -309,7 +309,7 @@ mod tests {
 
     const US: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x10, 0, 0, 0, 0, 0, 1);
 
-    fn bind(table: &mut Table, subnet: &Arc<Subnet>, mac: Mac, at: Time) -> Option<Ipv6Addr> {
+    fn bind(table: &mut State, subnet: &Arc<Subnet>, mac: Mac, at: Time) -> Option<Ipv6Addr> {
         let address = table.choose6(subnet.ipv6.as_ref().unwrap(), mac, US, at)?;
         let action = Lease6Action::Bind { subnet: subnet.clone(), address };
         let changed = table.lease6(&Lease6Request { mac, duid: Bytes::from_static(b"duid"), at, action });
@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn every_address_is_given_once_and_found_again() {
-        let mut table = Table::new(Server::stand_in("10.0.10.1".parse().unwrap()));
+        let mut table = State::new(Server::stand_in("10.0.10.1".parse().unwrap()));
         let subnet = subnet("fd00:10::0-fd00:10::8");
         let now = Time(1_000_000);
         // The network's own address and ours are left out.
@@ -337,7 +337,7 @@ mod tests {
 
     #[test]
     fn a_declined_address_rests() {
-        let mut table = Table::new(Server::stand_in("10.0.10.1".parse().unwrap()));
+        let mut table = State::new(Server::stand_in("10.0.10.1".parse().unwrap()));
         let subnet = subnet("fd00:10::2-fd00:10::3");
         let now = Time(1_000_000);
         let first = bind(&mut table, &subnet, mac(1), now).unwrap();
@@ -352,7 +352,7 @@ mod tests {
 
     #[test]
     fn who_declines_everything_takes_no_range() {
-        let mut table = Table::new(Server::stand_in("10.0.10.1".parse().unwrap()));
+        let mut table = State::new(Server::stand_in("10.0.10.1".parse().unwrap()));
         let subnet = subnet("fd00:10::2-fd00:10::5");
         let ranges = subnet.ipv6.as_ref().unwrap().dynamic.clone();
         let mut declined = Vec::new();
@@ -377,7 +377,7 @@ mod tests {
 
     #[test]
     fn no_end_lies_further_ahead_than_a_lease_lasts() {
-        let mut table = Table::new(Server::stand_in("10.0.10.1".parse().unwrap()));
+        let mut table = State::new(Server::stand_in("10.0.10.1".parse().unwrap()));
         let subnet = subnet("fd00:10::2-fd00:10::5");
         let ahead = Time(1_000_000_000_000_000);
         let bound = bind(&mut table, &subnet, mac(1), ahead).unwrap();
@@ -396,7 +396,7 @@ mod tests {
 
     #[test]
     fn addresses_of_this_host_are_not_lent() {
-        let mut table = Table::new(Server::stand_in("10.0.10.1".parse().unwrap()));
+        let mut table = State::new(Server::stand_in("10.0.10.1".parse().unwrap()));
         let subnet = subnet("fd00:10::2-fd00:10::3");
         table.host = Arc::new(["fd00:10::2".parse().unwrap()].into());
         for second in 0..2 {
@@ -413,13 +413,13 @@ mod tests {
     }
 
     impl World {
-        fn act(&mut self, table: &mut Table, who: Mac, at: Time, action: Lease6Action) -> Vec<Lease6> {
+        fn act(&mut self, table: &mut State, who: Mac, at: Time, action: Lease6Action) -> Vec<Lease6> {
             let changed = table.lease6(&Lease6Request { mac: who, duid: Bytes::new(), at, action });
             self.disk.extend(changed.iter().map(|lease| (lease.address, lease.clone())));
             changed
         }
 
-        fn bind(&mut self, table: &mut Table, subnet: &Arc<Subnet>, who: Mac, at: Time) {
+        fn bind(&mut self, table: &mut State, subnet: &Arc<Subnet>, who: Mac, at: Time) {
             let Some(address) = table.choose6(subnet.ipv6.as_ref().unwrap(), who, US, at) else { return };
             let action = Lease6Action::Bind { subnet: subnet.clone(), address };
             assert!(!self.act(table, who, at, action).is_empty(), "what was chosen can be had");
@@ -435,7 +435,7 @@ mod tests {
         /// No address twice, none lost over a crash, and whoever comes back finds its own.
         #[test]
         fn leases_hold(steps in proptest::collection::vec((0u8..6, 1u8..8, 0u64..4000), 1..60)) {
-            let mut table = Table::new(Server::stand_in("10.0.10.1".parse().unwrap()));
+            let mut table = State::new(Server::stand_in("10.0.10.1".parse().unwrap()));
             let subnet = subnet("fd00:10::2-fd00:10::5");
             let (mut world, mut now) = (World::default(), Time(1_700_000_000_000));
             for (kind, number, wait) in steps {

@@ -1,10 +1,10 @@
 //! The longest lease that was promised to anybody and may still run. An end that lies further ahead was set
-//! by a clock that was ahead, and is brought nearer (`Table::limit_leases`). A manifest that makes leases
+//! by a clock that was ahead, and is brought nearer (`State::limit_leases`). A manifest that makes leases
 //! shorter takes nothing back: what was promised before stays promised to its end.
 
 use serde::{Deserialize, Serialize};
 
-use super::Table;
+use super::State;
 use crate::model::{Span, Time};
 
 /// The name of the stored note that holds a [`Longest`].
@@ -46,7 +46,7 @@ impl Longest {
     }
 }
 
-impl Table {
+impl State {
     /// Takes note of the leases that the subnets give from `now` on; true if that is to be stored.
     pub fn note_longest(&mut self, now: Time) -> bool {
         let given = self.desired.subnets.values().map(|subnet| subnet.lease).max();

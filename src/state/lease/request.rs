@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::{Lease, LeaseState, Leases, OFFER_HOLD, QUARANTINE, Reserved};
 use crate::desired::Subnet;
 use crate::model::{Mac, Time};
-use crate::table::Table;
+use crate::state::State;
 
 /// What a machine's message asks of the lease table.
 #[derive(Clone, Debug, PartialEq)]
@@ -214,7 +214,7 @@ impl LeaseRequest {
     }
 }
 
-impl Table {
+impl State {
     /// Applies a lease request. The caller stores `changed` before it publishes the table.
     pub fn lease(&mut self, request: &LeaseRequest) -> LeaseOutcome {
         let mut leases = std::mem::take(&mut self.leases);

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use super::super::Table;
+use super::super::State;
 use super::super::command::Outcome;
 use super::super::effect::Level;
 use super::Applied;
 use crate::model::{Name, PowerState, Time};
 
 pub(super) fn apply(
-    table: &mut Table,
+    table: &mut State,
     machine: &Name,
     state: Result<PowerState, Arc<str>>,
     now: Time,

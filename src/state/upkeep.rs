@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::lease::Usage;
-use super::{Lease, Lease6, LeaseState, Table};
+use super::{Lease, Lease6, LeaseState, State};
 use crate::desired::{Deployment, Subnet};
 use crate::model::{Mac, Name, Span, Time};
 
@@ -34,7 +34,7 @@ pub struct Pool {
     pub usage: Usage,
 }
 
-impl Table {
+impl State {
     /// Brings the ends of leases nearer that a clock which was ahead has set, in the subnets that
     /// `which` names. See [`Leases::limit`](super::Leases::limit). Nothing while it is not known how long the
     /// leases are that were given.

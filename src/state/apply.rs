@@ -17,7 +17,7 @@ mod tick;
 use super::command::{Command, Outcome, Verb};
 use super::effect::{Effect, Level};
 use super::record::Record;
-use super::{Contest, Event, Installs, Table, contest};
+use super::{Contest, Event, Installs, State, contest};
 use crate::model::{Mac, Name, Time};
 
 pub use permit::Stale;
@@ -34,7 +34,7 @@ pub struct Applied {
 }
 
 /// Carries a command out. After [`Outcome::Refused`] and [`Outcome::Moved`] the state is what it was.
-pub fn apply(table: &mut Table, command: Command, now: Time, out: &mut Applied) -> Outcome {
+pub fn apply(table: &mut State, command: Command, now: Time, out: &mut Applied) -> Outcome {
     match command.verb {
         Verb::Nothing => Outcome::Done,
         Verb::Adopt(adoption) => adopt::apply(table, *adoption, now, out),
@@ -59,14 +59,14 @@ pub fn apply(table: &mut Table, command: Command, now: Time, out: &mut Applied) 
     }
 }
 
-impl Table {
+impl State {
     /// Carries a verb out where nothing has to last: in simulated boots, replayed captures and tests.
     pub fn act(&mut self, verb: Verb, now: Time) -> Outcome {
         apply(self, Command::machine(verb), now, &mut Applied::default())
     }
 
     /// The state after a verb, where nothing has to last; or why it does not allow it.
-    pub fn after(&self, verb: Verb, now: Time) -> Result<Table, String> {
+    pub fn after(&self, verb: Verb, now: Time) -> Result<State, String> {
         let mut next = self.clone();
         match next.act(verb, now) {
             Outcome::Refused(why) => Err(why),
@@ -77,7 +77,7 @@ impl Table {
 
 impl Applied {
     /// Records what differs between the installations of before and now.
-    fn installs(&mut self, before: &Installs, table: &Table) {
+    fn installs(&mut self, before: &Installs, table: &State) {
         let changed = before.differences(&table.installs);
         if !changed.is_empty() {
             self.records.extend(changed.into_iter().map(|(machine, list)| Record::Installs(machine, list)));
@@ -86,7 +86,7 @@ impl Applied {
     }
 
     /// Records which cards were learned, moved or forgotten since.
-    fn cards(&mut self, before: &imbl::HashMap<Mac, Name>, table: &Table) {
+    fn cards(&mut self, before: &imbl::HashMap<Mac, Name>, table: &State) {
         let now = &table.learned;
         if now.ptr_eq(before) {
             return;
@@ -98,7 +98,7 @@ impl Applied {
     }
 
     /// Records which marks nobody is believed by, where that is not as before.
-    fn contests(&mut self, before: &imbl::OrdMap<Name, Contest>, table: &Table) {
+    fn contests(&mut self, before: &imbl::OrdMap<Name, Contest>, table: &State) {
         if !table.contested.ptr_eq(before) && table.contested != *before {
             self.records.push(Record::Note(contest::NOTE.into(), contest::note(&table.contested)));
         }

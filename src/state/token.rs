@@ -3,7 +3,7 @@
 use hmac::{Hmac, KeyInit, Mac as _};
 use sha2::Sha256;
 
-use super::{Install, Table};
+use super::{Install, State};
 use crate::desired::Deployment;
 use crate::model::{Name, hex};
 
@@ -14,7 +14,7 @@ pub enum Purpose {
     Hooks,
 }
 
-impl Table {
+impl State {
     /// Of a deployment's present installation, or of the one that is about to begin.
     pub fn token(&self, purpose: Purpose, deployment: &Deployment) -> String {
         let install = self.install_of(&deployment.name);

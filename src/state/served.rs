@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::Table;
+use super::State;
 use crate::desired::{Deployment, differences};
 use crate::model::{Name, Origin};
 
@@ -49,10 +49,10 @@ impl Served {
     }
 }
 
-impl Table {
+impl State {
     /// What is served under this table's revision; `before` is the table before it. Only what differs
     /// is written anew.
-    pub(super) fn served_after(&self, before: &Table) -> Record {
+    pub(super) fn served_after(&self, before: &State) -> Record {
         let mut next = before.served.clone();
         if before.desired.revision.is_empty() {
             // What was served before the start is not loaded: every entry may be another.
@@ -83,7 +83,7 @@ impl Table {
 }
 
 /// The deployments that have another machine.
-fn moved_names(before: &Table, after: &Table) -> Vec<Name> {
+fn moved_names(before: &State, after: &State) -> Vec<Name> {
     use imbl::ordmap::DiffItem;
     let changed = before.assignments.diff(&after.assignments).map(|item| match item {
         DiffItem::Add(name, _) | DiffItem::Update { new: (name, _), .. } | DiffItem::Remove(name, _) => {

@@ -2,7 +2,7 @@
 
 use super::super::command::Outcome;
 use super::super::effect::Level;
-use super::super::{Contest, Event, Seen, Stage, Table};
+use super::super::{Contest, Event, Seen, Stage, State};
 use super::Applied;
 use crate::model::{Mac, Name, Span, Time};
 
@@ -16,9 +16,9 @@ const STRANGERS_MAX: usize = 1 << 16;
 
 /// Two cards that are heard within this time are of two machines, if firmware speaks with one of them:
 /// as long as a card must have been quiet before a sibling takes its address.
-const AT_A_TIME: Span = crate::table::lease::QUIET;
+const AT_A_TIME: Span = crate::state::lease::QUIET;
 
-pub(super) fn apply(table: &mut Table, events: Vec<Event>, out: &mut Applied) -> Outcome {
+pub(super) fn apply(table: &mut State, events: Vec<Event>, out: &mut Applied) -> Outcome {
     let (learned, contested) = (table.learned.clone(), table.contested.clone());
     out.events.reserve(events.len());
     for event in events {
@@ -30,7 +30,7 @@ pub(super) fn apply(table: &mut Table, events: Vec<Event>, out: &mut Applied) ->
 }
 
 /// Takes one event in, and records what it taught.
-pub(super) fn observe(table: &mut Table, event: Event, out: &mut Applied) {
+pub(super) fn observe(table: &mut State, event: Event, out: &mut Applied) {
     let (learned, contested) = (table.learned.clone(), table.contested.clone());
     take(table, event, out);
     out.cards(&learned, table);
@@ -38,7 +38,7 @@ pub(super) fn observe(table: &mut Table, event: Event, out: &mut Applied) {
 }
 
 /// What a person has to know of it besides stands before or behind it.
-fn take(table: &mut Table, event: Event, out: &mut Applied) {
+fn take(table: &mut State, event: Event, out: &mut Applied) {
     if let Some(contest) = table.fold(&event) {
         out.log(Level::Warn, contest.text.clone());
         out.events.push(contest);
@@ -51,7 +51,7 @@ fn take(table: &mut Table, event: Event, out: &mut Applied) {
     }
 }
 
-impl Table {
+impl State {
     /// Remembers what a machine did. Returns what a person has to be told of it.
     pub fn fold(&mut self, event: &Event) -> Option<Event> {
         let mac = event.mac?;
@@ -135,7 +135,7 @@ mod tests {
             let [a, b, c, d] = number.to_be_bytes();
             Mac::new([0x52, 0x54, a, b, c, d]).unwrap()
         };
-        let mut table = Table::new(crate::table::Server::stand_in(std::net::Ipv4Addr::LOCALHOST));
+        let mut table = State::new(crate::state::Server::stand_in(std::net::Ipv4Addr::LOCALHOST));
         let own = mac(0);
         let macs = [(own, "m".parse().unwrap())].into_iter().collect();
         table.desired = Arc::new(Desired { macs, ..Desired::default() });

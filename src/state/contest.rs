@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::Table;
+use super::State;
 use crate::model::{Mac, Name, Span, Time};
 
 /// The name of the stored note that holds all contests: a restart must not make the first of two cards
@@ -61,7 +61,7 @@ pub fn of_note(note: Option<&[u8]>) -> imbl::OrdMap<Name, Contest> {
     records.into_iter().filter_map(contest).collect()
 }
 
-impl Table {
+impl State {
     /// Forgets contests of long ago: the mark may be one machine's again.
     pub(super) fn forget_contests(&mut self, now: Time) {
         let lasts = |contest: &Contest| now.since(contest.since).0 < CONTEST.0;

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use imbl::ordmap::DiffItem;
 
-use super::super::{Table, lineage};
+use super::super::{State, lineage};
 use crate::desired::{Desired, Machine, Place, differences};
 use crate::model::Name;
 
 /// The machines of deployments that are all pinned, as those of the revision before were: only
 /// what differs is looked at. `None` where labels choose, or nothing was adopted yet.
-pub(super) fn pinned(base: &Table, desired: &Desired) -> Option<imbl::OrdMap<Name, Name>> {
+pub(super) fn pinned(base: &State, desired: &Desired) -> Option<imbl::OrdMap<Name, Name>> {
     let before = &base.desired;
     if before.revision.is_empty() || before.selects + desired.selects > 0 {
         return None;
@@ -29,7 +29,7 @@ pub(super) fn pinned(base: &Table, desired: &Desired) -> Option<imbl::OrdMap<Nam
 /// Gives every deployment its machine: pins first, then choices made earlier, then what a former
 /// name had, then, in order of names, any free machine that matches. A choice stays until its machine
 /// is gone or pinned: one that matches no more is drift.
-pub(super) fn assign(desired: &Desired, base: &Table) -> imbl::OrdMap<Name, Name> {
+pub(super) fn assign(desired: &Desired, base: &State) -> imbl::OrdMap<Name, Name> {
     let before = &base.assignments;
     let mut chosen = BTreeMap::new();
     let mut open = Vec::new();

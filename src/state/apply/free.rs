@@ -4,11 +4,11 @@ use std::net::IpAddr;
 
 use super::super::command::Outcome;
 use super::super::upkeep::Freed;
-use super::super::{Event, Stage, Table};
+use super::super::{Event, Stage, State};
 use super::{Applied, observe};
 use crate::model::Time;
 
-pub(super) fn apply(table: &mut Table, address: IpAddr, now: Time, out: &mut Applied) -> Outcome {
+pub(super) fn apply(table: &mut State, address: IpAddr, now: Time, out: &mut Applied) -> Outcome {
     let freed = table.free_address(address, now).map(|(freed, changed)| {
         out.leases(changed);
         freed

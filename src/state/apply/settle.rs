@@ -1,12 +1,12 @@
 //! A person settles doubtful installations.
 
 use super::super::command::Outcome;
-use super::super::{Doubts, Event, Stage, Table, Verdict};
+use super::super::{Doubts, Event, Stage, State, Verdict};
 use super::{Applied, observe};
 use crate::model::Time;
 
 pub(super) fn apply(
-    table: &mut Table,
+    table: &mut State,
     doubts: &Doubts,
     verdict: Verdict,
     now: Time,

@@ -1,18 +1,18 @@
 //! Time went by: maintenance windows open and close, contests end, a clock may have been set back.
 
 use super::super::command::Outcome;
-use super::super::{Event, Stage, Table};
+use super::super::{Event, Stage, State};
 use super::{Applied, observe};
 use crate::model::Time;
 
-pub(super) fn apply(table: &mut Table, now: Time, out: &mut Applied) -> Outcome {
+pub(super) fn apply(table: &mut State, now: Time, out: &mut Applied) -> Outcome {
     table.tick(now);
     watch_clock(table, now, out);
     Outcome::Done
 }
 
 /// A clock that is set back must not leave leases behind that last until it would have been.
-fn watch_clock(table: &mut Table, now: Time, out: &mut Applied) {
+fn watch_clock(table: &mut State, now: Time, out: &mut Applied) {
     let before = std::mem::replace(&mut table.clock, now);
     if now >= before {
         return;

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::Table;
+use super::State;
 use crate::desired::Machine;
 use crate::model::{Name, PowerReading, PowerState, Time};
 
-impl Table {
+impl State {
     /// Takes note of what a machine's controller told, or of why it told nothing. True if that is
     /// news.
     pub fn power_read(&mut self, machine: &Name, state: Result<PowerState, Arc<str>>, now: Time) -> bool {

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use imbl::ordmap::DiffItem;
 
 use super::installs::Followed;
-use super::{Installs, Served, Table};
+use super::{Installs, Served, State};
 use crate::desired::{Deployment, Desired};
 use crate::model::Name;
 
@@ -15,7 +15,7 @@ const EXCHANGE_MAX: usize = 64;
 
 /// Whether `next` is the deployment that was called `former`: that name is gone, this one is new, and
 /// it has the same boot or the same template. Its number may be any.
-pub fn is_rename(former: &Name, was: &Served, next: &Deployment, base: &Table, desired: &Desired) -> bool {
+pub fn is_rename(former: &Name, was: &Served, next: &Deployment, base: &State, desired: &Desired) -> bool {
     *former != next.name
         && !desired.deployments.contains_key(former)
         && !base.served.contains_key(&next.name)
@@ -26,7 +26,7 @@ pub fn is_rename(former: &Name, was: &Served, next: &Deployment, base: &Table, d
 /// it is that one renamed, or may be: then what was used there counts for it, too.
 ///
 /// `before` has the machines' former names, `base` those of the next revision.
-pub(super) fn carried(before: &Table, base: &Table, next: &Table, desired: &Desired) -> Installs {
+pub(super) fn carried(before: &State, base: &State, next: &State, desired: &Desired) -> Installs {
     let mut installs = base.installs.clone();
     let mut come = |name: &Name, machine: &Name, former: Option<&Name>, boxes: bool| {
         let former = former.filter(|former| *former != name);
@@ -54,7 +54,7 @@ pub(super) fn carried(before: &Table, base: &Table, next: &Table, desired: &Desi
 
 /// Whether the machines of two deployments, or of more in a ring, were exchanged: `name` has the
 /// machine of `former` now, and so on, back to the one that `name` had.
-fn is_exchange(base: &Table, next: &Table, name: &Name, former: &Name) -> bool {
+fn is_exchange(base: &State, next: &State, name: &Name, former: &Name) -> bool {
     let Some(home) = base.assignments.get(name) else { return false };
     let mut other = former;
     for _ in 0..EXCHANGE_MAX {
@@ -73,7 +73,7 @@ fn is_exchange(base: &Table, next: &Table, name: &Name, former: &Name) -> bool {
 /// The machines of deployments that chose by labels under another name, for those that are new and
 /// choose now.
 pub(super) fn renamed_choices<'a>(
-    base: &Table,
+    base: &State,
     desired: &Desired,
     open: impl Iterator<Item = &'a Name>,
     may_have: impl Fn(&Name, &Name) -> bool,

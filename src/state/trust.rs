@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Duty, Install, InstallStage, Table};
+use super::{Duty, Install, InstallStage, State};
 use crate::desired::{Deployment, Desired};
 use crate::model::{Name, Time};
 
@@ -82,7 +82,7 @@ pub enum Verdict {
     Keep,
 }
 
-impl Table {
+impl State {
     /// The deployments whose installation is doubtful.
     pub fn doubtful(&self) -> impl Iterator<Item = &Name> {
         self.desired.deployments.keys().filter(|name| self.is_doubtful(name))

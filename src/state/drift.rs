@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Duty, Install, InstallStage, Table};
+use super::{Duty, Install, InstallStage, State};
 use crate::desired::{Deployment, Machine};
 use crate::model::{Name, PowerState, Time};
 
@@ -34,7 +34,7 @@ pub enum DriftKind {
     Abandoned,
 }
 
-impl Table {
+impl State {
     /// Every difference: by deployment, then machines that were given up and still run.
     pub fn drift(&self) -> Vec<Drift> {
         let deployed = self.desired.deployments.values().flat_map(|deployment| self.drift_of(deployment));
