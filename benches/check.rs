@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use inventory::{deployments, generate, median, name};
 use voldemort::cli::check::{Job, Scope};
-use voldemort::daemon::load::{Loaded, Memory};
 use voldemort::desired::{Media, Options};
+use voldemort::inventory::{Loaded, Memory};
 use voldemort::manifest::{Level, report};
 use voldemort::media::Shelf;
 use voldemort::source::{Snapshot, directory};

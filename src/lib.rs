@@ -43,6 +43,7 @@
 //! | [`plan`] | desired state against the live one | model, desired, state |
 //! | [`proto`] | protocol decisions over a state | model, desired, state |
 //! | [`walk`] | plays a firmware against `proto` | model, desired, state, proto |
+//! | [`inventory`] | snapshot to checked, simulated, remembered desired state | model, manifest, render, media, desired, state, plan, proto, walk |
 //! | [`source`] | directory or git repository to snapshots | model |
 //! | [`store`] | what survives a crash | model, state |
 //! | [`power`] | what management controllers tell of power | model |
@@ -70,6 +71,7 @@ pub mod config;
 pub mod daemon;
 pub mod desired;
 pub mod edit;
+pub mod inventory;
 pub mod manifest;
 pub mod media;
 pub mod model;

@@ -6,7 +6,6 @@ mod patch;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::load::Loaded;
 use super::now;
 use super::parts::Piece;
 use super::reconcile::{Followed, Reconciler, part};
@@ -14,6 +13,7 @@ use crate::api::types::{EditRequest, Edited, FileChange};
 use crate::config::Write;
 use crate::desired::{Deployment, Desired, Media, Place};
 use crate::edit::{self, Change, Known, Verb};
+use crate::inventory::Loaded;
 use crate::manifest::{Code, Kind, Level, Problem, report};
 use crate::model::Name;
 use crate::plan::{self, Hold, Plan};

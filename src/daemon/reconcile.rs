@@ -22,12 +22,12 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::commands::Adopted;
 use super::keeper::{Keeper, KeeperError};
-use super::load::Memory;
+use super::now;
 use super::parts::{Parts, Piece};
-use super::{now, preview};
 use crate::api::types::{Order, SourceStatus};
 use crate::config::Write;
 use crate::desired::{Desired, Media, Subnet};
+use crate::inventory::Memory;
 use crate::media::{Seen, Shelf};
 use crate::model::{Inventory, Name};
 use crate::plan::{self, Consent, Proposal};

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use proptest::prelude::*;
-use voldemort::daemon::load::{Depth, Loaded, Memory, load};
 use voldemort::desired::{Desired, Media, Options};
+use voldemort::inventory::{Depth, Loaded, Memory, load};
 use voldemort::manifest::{Environment, report};
 use voldemort::media::Shelf;
 

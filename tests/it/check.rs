@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use voldemort::cli::check::check;
-use voldemort::daemon::load::Loaded;
 use voldemort::desired::{Media, Options};
+use voldemort::inventory::Loaded;
 use voldemort::manifest::{Code, Level, report};
 use voldemort::media::{Entry, Index, Library, MediaError, Shelf};
 

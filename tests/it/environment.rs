@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use voldemort::daemon::load::{Depth, Loaded, Memory, load, survey, survey_again};
 use voldemort::desired::{Media, Options, Place, inherited};
+use voldemort::inventory::{Depth, Loaded, Memory, load, survey, survey_again};
 use voldemort::manifest::{Code, Environment, Level, report};
 use voldemort::media::Shelf;
 use voldemort::render::Value;

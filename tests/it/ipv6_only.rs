@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use voldemort::daemon::load::Loaded;
 use voldemort::desired::{Desired, Media};
+use voldemort::inventory::Loaded;
 use voldemort::manifest::Code;
 use voldemort::model::Time;
 use voldemort::proto::tree::Form;

@@ -18,6 +18,11 @@ const ROOMS: &[(&str, bool, &[&str])] = &[
     ("plan", true, &["model", "desired", "media", "render", "state"]),
     ("proto", true, &["model", "desired", "media", "render", "state"]),
     ("walk", true, &["model", "desired", "media", "render", "state", "proto"]),
+    (
+        "inventory",
+        false,
+        &["model", "manifest", "render", "media", "desired", "state", "plan", "proto", "walk"],
+    ),
     ("source", false, &["model"]),
     ("store", false, &["model", "state"]),
     ("power", false, &["model"]),

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use voldemort::daemon::load::{Depth, load};
 use voldemort::desired::{Desired, Media, Options};
+use voldemort::inventory::{Depth, load};
 use voldemort::manifest::Environment;
 use voldemort::media::Shelf;
 use voldemort::model::{Name, Time};

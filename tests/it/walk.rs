@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use voldemort::daemon::load::{Loaded, transcript};
 use voldemort::desired::Media;
+use voldemort::inventory::{Loaded, transcript};
 use voldemort::manifest::{Code, Level};
 use voldemort::model::{Name, Time};
 use voldemort::state::Stage;

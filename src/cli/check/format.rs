@@ -7,7 +7,7 @@ use clap::ValueEnum;
 
 use super::Arguments;
 use crate::cli::color::Color;
-use crate::daemon::load::Loaded;
+use crate::inventory::Loaded;
 use crate::manifest::Problem;
 use crate::manifest::report::{self, Report};
 use crate::source::replace::replace;

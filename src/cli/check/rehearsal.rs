@@ -1,7 +1,7 @@
 //! `check --verbose`: the rehearsed boots, for people to read.
 
 use super::super::exit::{Exit, print};
-use crate::daemon::load::{Loaded, transcript};
+use crate::inventory::{Loaded, transcript};
 use crate::manifest::similar::similar;
 use crate::model::Name;
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Job;
 use crate::cli::exit::{say, talk};
-use crate::daemon::load::{Depth, Loaded};
+use crate::inventory::{Depth, Loaded};
 use crate::manifest::fix::{Files, Fixed, mend};
 use crate::manifest::is_manifest;
 use crate::source;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::daemon::load::Loaded;
+use crate::inventory::Loaded;
 use crate::manifest::{self, Level, Source};
 
 /// `10 errors in 6 of 9 files (0 warnings), checked with 2 environments in 14 ms`

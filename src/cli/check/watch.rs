@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use super::{Job, Output, tell};
 use crate::cli::exit::talk;
 use crate::cli::{Exit, exit};
-use crate::daemon::load::Memory;
+use crate::inventory::Memory;
 use crate::model::Inventory;
 use crate::source::git::Fetcher;
 use crate::source::{self, SourceConfig, Update};

@@ -7,9 +7,9 @@ use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::daemon::load::{Depth, Loaded, load};
-use crate::daemon::preview::preview;
 use crate::desired::{Desired, Media, Options};
+use crate::inventory::preview::preview;
+use crate::inventory::{Depth, Loaded, load};
 use crate::manifest::Environment;
 use crate::media::Shelf;
 use crate::model::Time;

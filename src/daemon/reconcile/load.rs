@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Invalid, Ready, Reconciler, lock};
-use crate::daemon::load::{Depth, Loaded, survey};
 use crate::daemon::parts::roots;
 use crate::daemon::posted::{Posted, Sent};
 use crate::daemon::secrets;
 use crate::desired::{Desired, Media, Options};
+use crate::inventory::{Depth, Loaded, survey};
 use crate::manifest::Environment;
 use crate::media::{Library, Patient, Seen};
 use crate::model::Name;

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::{Piece, Ready, Reconciler, lock, preview};
+use super::{Piece, Ready, Reconciler, lock};
 use crate::api::types::WaitingPlan;
 use crate::daemon::now;
+use crate::inventory::preview;
 use crate::model::{Name, Time};
 use crate::plan::{self, Consent, Hold, Plan};
 use crate::store::Kept;

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use voldemort::daemon::load::{Depth, survey};
 use voldemort::desired::{Media, Options};
+use voldemort::inventory::{Depth, survey};
 use voldemort::manifest::fix::{Files, Verdict, mend};
 use voldemort::manifest::{Level, is_manifest, report};
 use voldemort::media::Shelf;

@@ -4,6 +4,7 @@
 
 mod judge;
 mod memory;
+pub mod preview;
 mod survey;
 
 use std::cell::OnceCell;
