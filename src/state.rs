@@ -87,6 +87,8 @@ pub struct State {
     pub learned: imbl::HashMap<Mac, Name>,
     /// Machines whose mark two cards showed at a time: nobody is taken for them by a mark.
     pub contested: imbl::OrdMap<Name, Contest>,
+    /// What is stored of the revision that is served.
+    pub kept: Arc<Kept>,
     /// How far the machines that boot now have come.
     pub loops: looping::Loops,
     /// What time it was when the clock was last looked at.
@@ -264,6 +266,7 @@ impl State {
             seen: imbl::OrdMap::new(),
             learned: imbl::HashMap::new(),
             contested: imbl::OrdMap::new(),
+            kept: Arc::default(),
             loops: looping::Loops::default(),
             clock: Time::default(),
             clashes: Arc::default(),

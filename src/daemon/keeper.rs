@@ -19,7 +19,7 @@ use crate::model::{Name, Time};
 use crate::state::command::Outcome;
 use crate::state::effect::{Effect, Level};
 use crate::state::{Command, Event, Server, Stage, State, Verb, trust};
-use crate::store::{Committed, Damage, Engine, Saved, Store, StoreError};
+use crate::store::{Committed, Damage, Engine, Ledger, LedgerError, Saved, Store};
 
 /// Commands that wait for the keeper at most; more are refused, so that a storm can't eat memory.
 const QUEUE_MAX: usize = 16_384;
@@ -279,12 +279,13 @@ impl Run {
             Ok(Committed { records, events, effects }) => {
                 self.tables.store(Arc::new(self.engine.table().clone()));
                 self.health.settled(self.engine.table(), &records);
+                self.engine.ledger_mut().add_events(&events);
                 self.timeline.publish(events);
                 effects.into_iter().for_each(carry_out);
                 Ok(())
             }
             Err(error) => {
-                let why = cause(error);
+                let why = error.to_string();
                 self.health.stores(Some(why.clone()));
                 self.timeline.go_back(position);
                 Err(KeeperError::Store(why))
@@ -296,7 +297,7 @@ impl Run {
         outcome.is_ok()
     }
 
-    fn write(&mut self) -> Result<Committed, StoreError> {
+    fn write(&mut self) -> Result<Committed, LedgerError> {
         self.writing.store(now().0, Ordering::Release);
         // A batch that is written proves only that it fitted; a probe tells when the trouble is over.
         if self.health.is_troubled() && self.probed.is_none_or(|at| at.elapsed() > PROBE) {
@@ -321,12 +322,4 @@ fn carry_out(effect: Effect) {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Why a batch could not be written, without the sentence that `KeeperError::Store` begins with too.
-fn cause(error: StoreError) -> String {
-    match error {
-        StoreError::Write(cause) => cause,
-        other => other.to_string(),
-    }
 }

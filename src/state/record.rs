@@ -1,33 +1,255 @@
-//! What lasts: changes of stored records, as values.
+//! What lasts: one kind of record a file, each with its keys, its values and their bytes.
+//!
+//! A record says how one thing is from now on: a put, or that it is no more. Its bytes are compact: numbers
+//! are little-endian, a length is a LEB128 number before what it counts, and of something optional the length
+//! is one more than it is, zero where it is absent. A value may go on behind what a version knows: a later
+//! version adds fields at the end, and reads those of an earlier one as absent.
+//!
+//! A new kind is a new file here, a line in `kinds!` below, and an arm wherever the compiler asks for one.
+
+mod assignment;
+mod bytes;
+mod card;
+mod file;
+mod installs;
+mod lease4;
+mod lease6;
+mod note;
+mod protection;
+mod restored;
+mod revision;
+mod serial;
+mod served;
+mod used_plan;
 
 use std::borrow::Cow;
+use std::fmt::Display;
+use std::str::FromStr;
 use std::sync::Arc;
 
-use super::{Install, Kept, Lease, Lease6, Served};
+use ::bytes::Bytes;
+
+use super::{Install, Lease, Lease6, Served};
 use crate::model::{Mac, Name};
 
-/// A change of what lasts.
+pub use revision::SavedRevision;
+
+/// A change of what lasts: put or delete of one kind of record.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Record {
     Lease4(Lease),
     Lease6(Lease6),
-    /// All installations of a machine; an empty list removes the record.
+    /// All installations of a machine; an empty list deletes them.
     Installs(Name, Arc<[Install]>),
-    /// The machine of a deployment; `None` takes the assignment away.
+    /// Which machine a deployment has; `None` deletes, likewise below.
     Assignment(Name, Option<Name>),
-    /// Whether a machine is protected.
+    /// Whether a machine is under protection.
     Protection(Name, bool),
-    /// A deployment as it was last served; `None` takes it away.
+    /// A deployment as it was last served.
     Served(Name, Option<Arc<Served>>),
-    /// A note of the daemon's own.
+    /// What the daemon wrote down for itself, by name.
     Note(Cow<'static, str>, Vec<u8>),
-    /// A card in no manifest, and the machine that it was learned to be of; `None` forgets it.
+    /// A card in no manifest, and the machine it was learned to be of.
     Card(Mac, Option<Name>),
-    /// A saved plan that was applied, and the serial it was made for; `None` forgets it.
+    /// A saved plan that was applied, and the serial it was made for.
     UsedPlan(Arc<str>, Option<u64>),
-    /// The revision that is served.
-    Revision(Arc<Kept>),
+    /// The revision that is served, but for its files.
+    Revision(Arc<SavedRevision>),
+    /// A file of that revision.
+    File(Arc<str>, Option<Bytes>),
+    /// The table's serial.
     Serial(u64),
     /// Whether a restored copy is in use whose installations nobody has settled yet.
     Restored(bool),
 }
+
+/// How the records of one kind lie in bytes.
+pub trait Kind {
+    /// What people call it.
+    const NAME: &'static str;
+    /// Read from what it shows as.
+    type Key: FromStr + Display;
+    type Value: ?Sized;
+
+    fn write_key(key: &Self::Key, out: &mut Vec<u8>);
+    fn read_key(bytes: &[u8]) -> Option<Self::Key>;
+    fn write(value: &Self::Value, out: &mut Vec<u8>);
+    /// The record of a value; `None` if the bytes are none.
+    fn read(key: Self::Key, bytes: &[u8]) -> Option<Record>;
+    /// The record that deletes; `None` where only another value takes its place.
+    fn deletion(key: Self::Key) -> Option<Record>;
+}
+
+/// The key of a kind of which there is one record.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Only;
+
+impl Display for Only {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        Ok(())
+    }
+}
+
+impl FromStr for Only {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Only, ()> {
+        if text.is_empty() { Ok(Only) } else { Err(()) }
+    }
+}
+
+macro_rules! kinds {
+    ($($kind:ident = $code:literal: $own:ty,)*) => {
+        /// Which kind a record is of. Its number lies in files and is never used again for another.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum RecordKind {
+            $($kind = $code,)*
+        }
+
+        impl RecordKind {
+            pub const ALL: &'static [RecordKind] = &[$(RecordKind::$kind,)*];
+
+            /// `None` for one of a later version, or of damage.
+            pub fn of_code(code: u8) -> Option<RecordKind> {
+                match code {
+                    $($code => Some(RecordKind::$kind),)*
+                    _ => None,
+                }
+            }
+
+            /// What people call it.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(RecordKind::$kind => <$own>::NAME,)*
+                }
+            }
+
+            /// A key's bytes as people read them; `None` if they are no key.
+            pub fn key_text(self, key: &[u8]) -> Option<String> {
+                match self {
+                    $(RecordKind::$kind => <$own>::read_key(key).map(|key| key.to_string()),)*
+                }
+            }
+
+            /// The bytes of a key that shows so; `None` if none does.
+            pub fn key_bytes(self, text: &str) -> Option<Vec<u8>> {
+                let mut bytes = Vec::new();
+                match self {
+                    $(RecordKind::$kind => {
+                        let key: <$own as Kind>::Key = text.parse().ok()?;
+                        <$own>::write_key(&key, &mut bytes);
+                    })*
+                }
+                Some(bytes)
+            }
+
+            /// The record of a key and a value, without a value the one that deletes; `None` if the bytes
+            /// are none that this version can read.
+            pub fn read(self, key: &[u8], value: Option<&[u8]>) -> Option<Record> {
+                match self {
+                    $(RecordKind::$kind => {
+                        let key = <$own>::read_key(key)?;
+                        match value {
+                            Some(value) => <$own>::read(key, value),
+                            None => <$own>::deletion(key),
+                        }
+                    })*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    Lease4 = 1: lease4::Lease4,
+    Lease6 = 2: lease6::Lease6,
+    Installs = 3: installs::Installs,
+    Assignment = 4: assignment::Assignment,
+    Protection = 5: protection::Protection,
+    Served = 6: served::Served,
+    Note = 7: note::Note,
+    Card = 8: card::Card,
+    UsedPlan = 9: used_plan::UsedPlan,
+    Revision = 10: revision::Revision,
+    File = 11: file::File,
+    Serial = 12: serial::Serial,
+    Restored = 13: restored::Restored,
+}
+
+impl RecordKind {
+    /// The number that stands for it in files, from 1 to 63.
+    pub fn code(self) -> u8 {
+        self as u8
+    }
+}
+
+impl Record {
+    pub fn kind(&self) -> RecordKind {
+        match self {
+            Record::Lease4(_) => RecordKind::Lease4,
+            Record::Lease6(_) => RecordKind::Lease6,
+            Record::Installs(..) => RecordKind::Installs,
+            Record::Assignment(..) => RecordKind::Assignment,
+            Record::Protection(..) => RecordKind::Protection,
+            Record::Served(..) => RecordKind::Served,
+            Record::Note(..) => RecordKind::Note,
+            Record::Card(..) => RecordKind::Card,
+            Record::UsedPlan(..) => RecordKind::UsedPlan,
+            Record::Revision(_) => RecordKind::Revision,
+            Record::File(..) => RecordKind::File,
+            Record::Serial(_) => RecordKind::Serial,
+            Record::Restored(_) => RecordKind::Restored,
+        }
+    }
+
+    /// Appends the bytes of its key.
+    pub fn write_key(&self, out: &mut Vec<u8>) {
+        match self {
+            Record::Lease4(lease) => lease4::Lease4::write_key(&lease.address, out),
+            Record::Lease6(lease) => lease6::Lease6::write_key(&lease.address, out),
+            Record::Installs(machine, _) => installs::Installs::write_key(machine, out),
+            Record::Assignment(deployment, _) => assignment::Assignment::write_key(deployment, out),
+            Record::Protection(machine, _) => protection::Protection::write_key(machine, out),
+            Record::Served(deployment, _) => served::Served::write_key(deployment, out),
+            Record::Note(name, _) => out.extend_from_slice(name.as_bytes()),
+            Record::Card(mac, _) => card::Card::write_key(mac, out),
+            Record::UsedPlan(plan, _) => out.extend_from_slice(plan.as_bytes()),
+            Record::File(path, _) => out.extend_from_slice(path.as_bytes()),
+            Record::Revision(_) | Record::Serial(_) | Record::Restored(_) => {}
+        }
+    }
+
+    /// Appends the bytes of its value, and answers whether it has one: without, it deletes.
+    pub fn write_value(&self, out: &mut Vec<u8>) -> bool {
+        fn put<K: Kind>(value: &K::Value, out: &mut Vec<u8>) -> bool {
+            K::write(value, out);
+            true
+        }
+        match self {
+            Record::Lease4(lease) => put::<lease4::Lease4>(lease, out),
+            Record::Lease6(lease) => put::<lease6::Lease6>(lease, out),
+            Record::Installs(_, list) => !list.is_empty() && put::<installs::Installs>(list, out),
+            Record::Assignment(_, machine) => {
+                machine.as_ref().is_some_and(|machine| put::<assignment::Assignment>(machine, out))
+            }
+            Record::Protection(_, is_protected) => *is_protected,
+            Record::Served(_, served) => {
+                served.as_ref().is_some_and(|served| put::<served::Served>(served, out))
+            }
+            Record::Note(_, note) => put::<note::Note>(note, out),
+            Record::Card(_, machine) => {
+                machine.as_ref().is_some_and(|machine| put::<card::Card>(machine, out))
+            }
+            Record::UsedPlan(_, serial) => {
+                serial.as_ref().is_some_and(|serial| put::<used_plan::UsedPlan>(serial, out))
+            }
+            Record::Revision(revision) => put::<revision::Revision>(revision, out),
+            Record::File(_, bytes) => bytes.as_ref().is_some_and(|bytes| put::<file::File>(bytes, out)),
+            Record::Serial(serial) => put::<serial::Serial>(serial, out),
+            Record::Restored(restored) => put::<restored::Restored>(restored, out),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,16 +1,23 @@
 //! Copies of a state directory: a directory like it, made while a daemon may be writing.
 
-use std::collections::BTreeMap;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use super::database::Snapshot;
+use super::former::v01;
 use super::inspect::mark_error;
-use super::journal::{self, Journal};
+use super::log::digest::Keys;
+use super::log::disk::Files;
+use super::log::frame::{Flag, Raw};
+use super::log::load::Image;
+use super::log::read::Mode;
+use super::log::{self, Log};
 use super::mark::{self, Mark, Phase};
-use super::records::{self, Records, Snapshot};
 use super::{directory, events, former, last};
+use crate::state::record::{Record, RecordKind};
 
 /// Folders that are copied as they are. What is fetched again (`git`) or lies elsewhere too (`media`) is not.
 const FOLDERS: [&str; 3] = ["history", "inventory.git", "tls"];
@@ -22,7 +29,7 @@ const FOLDERS: [&str; 3] = ["history", "inventory.git", "tls"];
 /// A sentence that names the file; `to` can't be used as a state directory then.
 pub fn backup(from: &Path, to: &Path) -> Result<(), String> {
     let mark = mark_of(from)?;
-    copy(from, to, &mark)?;
+    copy(from, to, &mark, false)?;
     last::mark_backup(to, &mark.record_key).map_err(|error| named(&to.join(last::FILE), &error))?;
     finish(to, &mark)
 }
@@ -36,13 +43,7 @@ pub fn backup(from: &Path, to: &Path) -> Result<(), String> {
 pub fn restore(from: &Path, to: &Path, fresh: &[u8; 48]) -> Result<(), String> {
     let Mark { record_key, .. } = mark_of(from)?;
     let mark = Mark { record_key, ..Mark::new(Phase::Ready, fresh) };
-    copy(from, to, &mark)?;
-    let opened = Records::open(to, mark.record_key.clone());
-    let (mut records, _) = opened.map_err(|error| named(&to.join(records::FILE), &error))?;
-    records
-        .write(&[], |head| (head.restored, head.journal) = (true, (0, 0)))
-        .map_err(|error| named(&to.join(records::FILE), &error))?;
-    drop(records);
+    copy(from, to, &mark, true)?;
     finish(to, &mark)
 }
 
@@ -53,9 +54,13 @@ fn named(path: &Path, error: &dyn std::fmt::Display) -> String {
 fn mark_of(from: &Path) -> Result<Mark, String> {
     let path = mark::path(from);
     match Mark::read(from) {
+        Ok(Some(mark)) if mark.is_former => Err(named(
+            from,
+            &"it is of an earlier version: start the daemon once, which upgrades it, or copy it while no daemon runs",
+        )),
         Ok(Some(mark)) if mark.phase == Phase::Ready => Ok(mark),
         Ok(Some(_)) => Err(named(&path, &"the directory is not made yet: start the daemon once")),
-        Ok(None) if from.join(former::FILE).exists() => Err(named(
+        Ok(None) if from.join(v01::FILE).exists() => Err(named(
             from,
             &"it is of version 0.1: start the daemon once, which upgrades it, or copy it while no daemon runs",
         )),
@@ -64,18 +69,10 @@ fn mark_of(from: &Path) -> Result<Mark, String> {
     }
 }
 
-/// Everything but the key, without which nobody takes it for whole.
-fn copy(from: &Path, to: &Path, mark: &Mark) -> Result<(), String> {
+/// Everything but the key, without which nobody takes it for whole. The log of a `restored` copy says so.
+fn copy(from: &Path, to: &Path, mark: &Mark, restored: bool) -> Result<(), String> {
     make(to)?;
-    let (source, target) = (from.join(records::FILE), to.join(records::FILE));
-    let snapshot = Snapshot::take(&source).map_err(|error| named(&source, &error))?;
-    let contents = snapshot.contents(&mark.record_key).map_err(|error| named(&source, &error))?;
-    snapshot.copy(records::TABLE, &target).map_err(|error| named(&target, &error))?;
-    // Read after the records: a lease more than they know of does no harm.
-    let leases = leases_of(from, mark)?;
-    let (generation, batch) = (contents.head.journal.0, contents.head.batch);
-    Journal::create(to, mark.record_key.salt(), generation + 1, batch, leases.values())
-        .map_err(|error| named(&to.join(journal::FILE), &error))?;
+    copy_log(from, to, mark, restored)?;
     let (source, target) = (from.join(events::FILE), to.join(events::FILE));
     let copied = Snapshot::take(&source).and_then(|snapshot| snapshot.copy(events::TABLE, &target));
     copied.map_err(|error| named(&source, &error))?;
@@ -85,7 +82,7 @@ fn copy(from: &Path, to: &Path, mark: &Mark) -> Result<(), String> {
             copy_folder(&source, &target).map_err(|error| named(&source, &error))?;
         }
     }
-    former::refuse(to).map_err(|error| named(&to.join(former::FILE), &error))
+    former::refuse(to).map_err(|error| named(to, &error))
 }
 
 fn finish(to: &Path, mark: &Mark) -> Result<(), String> {
@@ -105,18 +102,31 @@ fn make(to: &Path) -> Result<(), String> {
     }
 }
 
-/// The leases of a journal that may grow, or be replaced, while it is read.
-fn leases_of(from: &Path, mark: &Mark) -> Result<BTreeMap<std::net::Ipv4Addr, crate::state::Lease>, String> {
-    const TRIES: usize = 5;
-    let path = from.join(journal::FILE);
+/// Writes what the log holds to a new one. The log may grow meanwhile, and its files may take the places of
+/// others: what is read then is tried again.
+fn copy_log(from: &Path, to: &Path, mark: &Mark, restored: bool) -> Result<(), String> {
+    const TRIES: u32 = 10;
+    const PAUSE: Duration = Duration::from_millis(20);
+    let (keys, source) = (Keys::new(&mark.record_key), Files::new(from));
+    let show = |name: &str| from.join(name).display().to_string();
     let mut last = String::new();
-    for _ in 0..TRIES {
-        let bytes = std::fs::read(&path).map_err(|error| named(&path, &error))?;
-        let mut leases = BTreeMap::new();
-        match journal::frame::replay(&bytes, &mark.record_key.salt(), &mut leases) {
-            Ok(_) => return Ok(leases),
-            Err(damage) => last = named(&path, &damage),
-        }
+    for attempt in 0..TRIES {
+        std::thread::sleep(PAUSE * attempt);
+        let image = Image::read(&source).map_err(|error| error.to_string())?;
+        let loaded = match image.load(&keys, None, Mode::Strict, &show) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                last = error.to_string();
+                continue;
+            }
+        };
+        let mut bytes = Vec::new();
+        Record::Restored(true).write_value(&mut bytes);
+        let kind = RecordKind::Restored.code();
+        let own = restored.then_some(Raw { kind, flag: Flag::Put, key: &[], value: &bytes });
+        let raws = loaded.laid.raws().filter(|raw| !restored || raw.kind != kind).chain(own);
+        return Log::create(&Files::new(to), &keys, 1, 0, loaded.next_event, raws)
+            .map_err(|error| named(&to.join(log::SNAPSHOT), &error));
     }
     Err(last)
 }

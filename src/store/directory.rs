@@ -3,12 +3,15 @@
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What a state directory may hold at its top: of this version, of 0.1, and of the other rooms.
-const OURS: [&str; 20] = [
+const OURS: [&str; 23] = [
     "state.key",
     "state.last",
+    "records.snapshot",
+    "records.snapshot.new",
+    "records.log.new",
     "state.redb",
     "state.redb.old",
     "records.redb",
@@ -29,6 +32,10 @@ const OURS: [&str; 20] = [
     ".nfs",
 ];
 
+fn is_ours(name: &str) -> bool {
+    OURS.contains(&name) || super::log::number_of(name).is_some()
+}
+
 /// Makes the directory, or takes from others the right to look into one that is there. Answers with
 /// what was mended, a sentence each.
 pub fn prepare(directory: &Path) -> io::Result<Vec<String>> {
@@ -46,7 +53,7 @@ pub fn prepare(directory: &Path) -> io::Result<Vec<String>> {
     let names: Vec<String> =
         entries.iter().map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
     // Another program's directory stays as it is: `/tmp` must not be closed because of a wrong setting.
-    let foreign = names.iter().find(|name| !OURS.contains(&name.as_str()) && !name.starts_with('.'));
+    let foreign = names.iter().find(|name| !is_ours(name) && !name.starts_with('.'));
     let mode = std::fs::metadata(directory)?.mode() & 0o7777;
     if mode & 0o077 != 0 {
         match foreign {
@@ -67,7 +74,8 @@ pub fn prepare(directory: &Path) -> io::Result<Vec<String>> {
     for entry in entries {
         let metadata = entry.metadata()?;
         let mode = metadata.mode() & 0o7777;
-        let is_file = metadata.is_file() && OURS.iter().any(|name| entry.file_name() == *name);
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let is_file = metadata.is_file() && is_ours(&name);
         if is_file && mode & 0o177 != 0 {
             mended.extend(close(&entry.path(), mode, 0o600));
         }
@@ -135,11 +143,26 @@ pub fn remove(path: &Path) -> io::Result<()> {
     }
 }
 
+/// The first name that says that a file is damaged, and that is free.
+fn name_aside(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    (1..).map(|number| path.with_file_name(format!("{name}.lost-{number}"))).find(|path| !path.exists())
+}
+
+/// Gives what is damaged a second name, which says so, before it is written anew; nothing if it is not there.
+pub fn keep_aside(path: &Path) -> io::Result<()> {
+    let kept = name_aside(path).map_or(Ok(()), |free| {
+        std::fs::hard_link(path, &free).or_else(|_| std::fs::copy(path, &free).map(drop))
+    });
+    match kept {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => sync(path),
+    }
+}
+
 /// Puts what is damaged out of the way, under a name that says so; nothing if it is not there.
 pub fn aside(path: &Path) -> io::Result<()> {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let free =
-        (1..).map(|number| path.with_file_name(format!("{name}.lost-{number}"))).find(|path| !path.exists());
+    let free = name_aside(path);
     match free.map_or(Ok(()), |free| std::fs::rename(path, free)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => sync(path),

@@ -1,7 +1,7 @@
 //! The state over its ledger: commands are carried out in memory, then a batch of them is made durable at
 //! once, or taken back as a whole. The daemon's keeper and the simulation run this very code.
 
-use super::{Ledger, StoreError};
+use super::{Ledger, LedgerError};
 use crate::model::Time;
 use crate::state::command::Outcome;
 use crate::state::effect::Effect;
@@ -66,13 +66,14 @@ impl<L: Ledger> Engine<L> {
     pub fn commit(
         &mut self,
         number: impl FnOnce(Vec<Event>) -> Vec<(u64, Event)>,
-    ) -> Result<Committed, StoreError> {
+    ) -> Result<Committed, LedgerError> {
         let Applied { records, events, effects } = std::mem::take(&mut self.applied);
         let before = self.before.take();
         let events = number(events);
-        let written = match records.is_empty() && events.is_empty() {
+        let next_event = events.last().map_or(0, |(number, _)| number + 1);
+        let written = match records.is_empty() {
             true => Ok(()),
-            false => self.ledger.append(&records, &events),
+            false => self.ledger.append(&records, next_event),
         };
         match written {
             Ok(()) => Ok(Committed { records, events, effects }),

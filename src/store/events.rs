@@ -1,7 +1,6 @@
 //! The timeline on disk: a file of its own and a thread that writes it, so that no lease and no
 //! installation ever waits for an event, and a disk without room for events loses events alone.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,16 +8,20 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
 
+use super::database::{Snapshot, create_shared, open_shared};
 use super::directory;
 use super::record::{self, EventRecord};
-use super::records::{create_shared, open_checked, open_shared};
 use crate::state::Event;
 
 /// The file's name in the state directory.
 pub const FILE: &str = "events.redb";
 pub const TABLE: TableDefinition<u64, &[u8]> = TableDefinition::new("events");
+/// What is known of the log, by name.
+const LOG: TableDefinition<&str, u64> = TableDefinition::new("log");
+/// The number of a frame that is in the log: one that ends before it lost its end.
+const FRAME: &str = "frame";
 /// How many events are kept.
 pub const EVENTS_MAX: u64 = 20_000;
 /// Events that are written together at most, about.
@@ -30,24 +33,35 @@ const QUEUE: usize = 1024;
 
 type Numbered = (u64, Event);
 
+/// Events, and the number of a frame that was in the log when they came.
+type Lot = (Vec<Numbered>, u64);
+
+/// What the file held when it was opened.
+#[derive(Debug, Default)]
+pub struct Found {
+    pub events: Vec<Numbered>,
+    /// A sentence where some were lost.
+    pub remark: Option<String>,
+}
+
 /// A way to the thread that writes events.
 #[derive(Debug)]
 pub struct Events {
-    queue: Option<SyncSender<Vec<Numbered>>>,
+    queue: Option<SyncSender<Lot>>,
     thread: Option<JoinHandle<()>>,
     lost: Arc<AtomicU64>,
 }
 
 impl Events {
-    /// Opens or makes the file: the events in it, and a sentence where some were lost.
-    pub fn open(directory: &Path) -> Result<(Events, Vec<Numbered>, Option<String>), redb::Error> {
+    /// Opens or makes the file.
+    pub fn open(directory: &Path) -> Result<(Events, Found), redb::Error> {
         let path = directory.join(FILE);
         let existed = path.exists();
-        let (database, events, remark) = match std::panic::catch_unwind(|| read(&path)) {
-            Ok(Ok((database, events, unread))) => {
-                let remark =
-                    (unread > 0).then(|| format!("{unread} events in {} are damaged", path.display()));
-                (database, events, remark)
+        let (database, found) = match std::panic::catch_unwind(|| read(&path)) {
+            Ok(Ok((database, mut found, unread))) => {
+                let remark = || format!("{unread} events in {} are damaged", path.display());
+                found.remark = (unread > 0).then(remark);
+                (database, found)
             }
             Ok(Err(redb::Error::Io(error))) if existed && !is_damage(&error) => return Err(error.into()),
             _ => {
@@ -55,15 +69,15 @@ impl Events {
                 if existed {
                     directory::aside(&path)?;
                 }
-                (make(&path)?, Vec::new(), remark)
+                (make(&path)?, Found { remark, ..Found::default() })
             }
         };
-        Ok((Events::start(path, Some(database))?, events, remark))
+        Ok((Events::start(path, Some(database))?, found))
     }
 
     /// Puts events into a new file.
     pub fn create(directory: &Path, events: &[Numbered]) -> Result<(), redb::Error> {
-        write(&make(&directory.join(FILE))?, events)
+        write(&make(&directory.join(FILE))?, events, 0)
     }
 
     fn start(path: PathBuf, database: Option<Database>) -> std::io::Result<Events> {
@@ -74,13 +88,11 @@ impl Events {
         Ok(Events { queue: Some(queue), thread: Some(thread), lost })
     }
 
-    /// Hands events over; never waits. Those that can't be taken are counted as lost.
-    pub fn add(&self, events: Vec<Numbered>) {
-        if events.is_empty() {
-            return;
-        }
-        let refused = self.queue.as_ref().and_then(|queue| queue.try_send(events).err());
-        if let Some(TrySendError::Full(events) | TrySendError::Disconnected(events)) = refused {
+    /// Hands events over, and the number of the log's last frame; never waits. Those that can't be taken are
+    /// counted as lost.
+    pub fn add(&self, events: Vec<Numbered>, frame: u64) {
+        let refused = self.queue.as_ref().and_then(|queue| queue.try_send((events, frame)).err());
+        if let Some(TrySendError::Full((events, _)) | TrySendError::Disconnected((events, _))) = refused {
             self.lost.fetch_add(events.len() as u64, Ordering::Relaxed);
         }
     }
@@ -105,27 +117,27 @@ struct Writer {
     path: PathBuf,
     /// `None` after an error, until it was opened anew.
     database: Option<Database>,
-    waiting: Receiver<Vec<Numbered>>,
+    waiting: Receiver<Lot>,
     lost: Arc<AtomicU64>,
     fails: bool,
 }
 
 impl Writer {
     fn run(&mut self) {
-        while let Ok(mut events) = self.waiting.recv() {
+        while let Ok((mut events, mut frame)) = self.waiting.recv() {
             let until = Instant::now() + WAIT;
             let mut open = true;
             while open && events.len() < TOGETHER {
                 match self.waiting.recv_timeout(until.saturating_duration_since(Instant::now())) {
-                    Ok(more) => events.extend(more),
+                    Ok((more, later)) => {
+                        events.extend(more);
+                        frame = frame.max(later);
+                    }
                     Err(RecvTimeoutError::Timeout) => break,
                     Err(RecvTimeoutError::Disconnected) => open = false,
                 }
             }
-            // What is damaged below its records may make the library panic.
-            let written = catch_unwind(AssertUnwindSafe(|| self.write(&events)));
-            let written = written
-                .unwrap_or_else(|_| Err(redb::Error::Corrupted("its pages contradict each other".into())));
+            let written = self.write(&events, frame);
             if let Err(error) = &written {
                 self.database = None;
                 self.lost.fetch_add(events.len() as u64, Ordering::Relaxed);
@@ -137,22 +149,22 @@ impl Writer {
         }
     }
 
-    fn write(&mut self, events: &[Numbered]) -> Result<(), redb::Error> {
+    fn write(&mut self, events: &[Numbered], frame: u64) -> Result<(), redb::Error> {
         if self.database.is_none() {
             self.database = Some(open_shared(&self.path)?);
         }
-        self.database.as_ref().map_or(Ok(()), |database| write(database, events))
+        self.database.as_ref().map_or(Ok(()), |database| write(database, events, frame))
     }
 }
 
 fn make(path: &Path) -> Result<Database, redb::Error> {
     directory::create(path)?;
     let database = create_shared(path)?;
-    write(&database, &[])?;
+    write(&database, &[], 0)?;
     Ok(database)
 }
 
-fn write(database: &Database, events: &[Numbered]) -> Result<(), redb::Error> {
+fn write(database: &Database, events: &[Numbered], frame: u64) -> Result<(), redb::Error> {
     let write = database.begin_write()?;
     {
         let mut table = write.open_table(TABLE)?;
@@ -162,14 +174,15 @@ fn write(database: &Database, events: &[Numbered]) -> Result<(), redb::Error> {
                 table.remove(old)?;
             }
         }
+        write.open_table(LOG)?.insert(FRAME, frame)?;
     }
     write.commit()?;
     Ok(())
 }
 
-/// The events of a file, and how many can't be read.
-fn read(path: &Path) -> Result<(Database, Vec<Numbered>, u64), redb::Error> {
-    let database = open_checked(path)?;
+/// What a file holds, and how many events can't be read.
+fn read(path: &Path) -> Result<(Database, Found, u64), redb::Error> {
+    let database = open_shared(path)?;
     let (mut events, mut unread) = (Vec::new(), 0);
     let read = database.begin_read()?;
     for row in read.open_table(TABLE)?.iter()? {
@@ -180,7 +193,22 @@ fn read(path: &Path) -> Result<(Database, Vec<Numbered>, u64), redb::Error> {
         }
     }
     drop(read);
-    Ok((database, events, unread))
+    Ok((database, Found { events, remark: None }, unread))
+}
+
+/// The number of a frame that was in the log of a directory; 0 where none was noted, or nobody can read it.
+pub fn noted(directory: &Path) -> u64 {
+    Snapshot::take(&directory.join(FILE)).and_then(|file| file.read(noted_frame)).unwrap_or(0)
+}
+
+/// The number of a frame that was in the log; 0 where none was noted.
+fn noted_frame(read: &ReadTransaction) -> Result<u64, redb::Error> {
+    match read.open_table(LOG) {
+        Ok(table) => Ok(table.get(FRAME)?.map_or(0, |frame| frame.value())),
+        // Earlier versions had no log.
+        Err(redb::TableError::TableDoesNotExist(_)) => Ok(0),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn is_damage(error: &std::io::Error) -> bool {

@@ -1,154 +1,71 @@
-//! State directories of version 0.1: `state.redb`, whose records carry no digests, and
-//! `leases.journal`. They are read once, when a directory is upgraded.
+//! State directories of earlier versions: read once, when they are upgraded, and never written.
+//!
+//! | version | records | leases of IPv4 addresses |
+//! |---|---|---|
+//! | cb52119 (0.1) | `state.redb`, without digests | `leases.journal` |
+//! | aa93fd4 | `records.redb`, under digests (`seal`) | `leases4.journal` |
+//!
+//! In a directory of today texts lie under the names of both, which those versions refuse: none of them may
+//! take the directory for a new one.
 
-use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+pub mod journal;
+mod journal01;
+mod record;
+pub mod records;
+pub mod seal;
+mod upgrade;
+pub mod v01;
+pub mod v02;
+
+use std::io;
 use std::path::Path;
-
-use bytes::Bytes;
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
-
-use super::journal::former;
-use super::record::{self, EventRecord, InstallRecord, KeptRecord, Lease6Record, LeaseRecord};
-use super::{Saved, upgrade};
-use crate::state::Lease;
-
-/// The file's name; in a directory of today a text is there that version 0.1 refuses.
-pub const FILE: &str = "state.redb";
-/// The leases of version 0.1.
-pub const JOURNAL: &str = "leases.journal";
-/// Where the file lies while its directory is upgraded.
-pub const OLD: &str = "state.redb.old";
 
 /// In the place of version 0.1's file: that version refuses it instead of taking the directory for new.
 const REFUSAL: &str = "This is no database: a later version of voldemort than 0.1 keeps its state in records.redb. \
                        Do not remove this file: version 0.1 would take the directory for a new one and install \
                        machines again.\n";
+/// In the places of the files that came after.
+const LATER_REFUSAL: &str = "This is no file of records: a later version of voldemort keeps its state in \
+                             records.snapshot and records.N.log. Do not remove this file: an earlier version would \
+                             take the directory for a damaged or a new one.\n";
 
-/// Whether the text is there that version 0.1 refuses.
-pub fn is_refusal(directory: &Path) -> bool {
-    std::fs::read(directory.join(FILE)).is_ok_and(|bytes| bytes == REFUSAL.as_bytes())
+/// Files of earlier versions whose places are taken, and the texts there.
+const PLACES: [(&str, &str); 3] =
+    [(v01::FILE, REFUSAL), (records::FILE, LATER_REFUSAL), (journal::FILE, LATER_REFUSAL)];
+
+/// What lies in a place of an earlier version's file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    Empty,
+    /// The text that is there on purpose.
+    Text,
+    /// A file of that version, or another one.
+    Other,
 }
 
-/// Puts that text in place.
-pub fn refuse(directory: &Path) -> std::io::Result<()> {
-    super::directory::put(&directory.join(FILE), REFUSAL.as_bytes())
+/// What lies in a place.
+fn place(directory: &Path, (file, text): (&str, &str)) -> Place {
+    match std::fs::read(directory.join(file)) {
+        Ok(bytes) if bytes == text.as_bytes() => Place::Text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Place::Empty,
+        _ => Place::Other,
+    }
 }
 
-const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
-/// Where leases were before they had a journal.
-const LEASES: TableDefinition<u32, &[u8]> = TableDefinition::new("leases");
-const LEASES6: TableDefinition<u128, &[u8]> = TableDefinition::new("leases6");
-const INSTALLS: TableDefinition<&str, &[u8]> = TableDefinition::new("installs");
-const ASSIGNMENTS: TableDefinition<&str, &str> = TableDefinition::new("assignments");
-const PROTECTED: TableDefinition<&str, ()> = TableDefinition::new("protected");
-const EVENTS: TableDefinition<u64, &[u8]> = TableDefinition::new("events");
-const FILES: TableDefinition<&str, &[u8]> = TableDefinition::new("files");
-const NOTES: TableDefinition<&str, &[u8]> = TableDefinition::new("notes");
-
-type Error = Box<dyn std::error::Error + Send + Sync>;
-
-/// What another program of version 0.1 has open can't be read.
-#[derive(Debug)]
-pub enum FormerError {
-    Busy,
-    /// The system does not let it be read.
-    File(String),
-    /// The leases are gone.
-    Lost(String),
-    Unusable(String),
+/// What lies in each place, with the file's name.
+pub fn places(directory: &Path) -> [(&'static str, Place); 3] {
+    PLACES.map(|one| (one.0, place(directory, one)))
 }
 
-/// Everything that the directory of version 0.1 holds; `file` is its database.
-pub fn read(directory: &Path, file: &Path) -> Result<Saved, FormerError> {
-    let mut saved = read_without_leases(file)?;
-    let mut leases: BTreeMap<Ipv4Addr, Lease> =
-        std::mem::take(&mut saved.leases).into_iter().map(|lease| (lease.address, lease)).collect();
-    let journal = directory.join(JOURNAL);
-    let lost = |why: &dyn std::fmt::Display| {
-        FormerError::Lost(format!("{} {why}, so that leases of IPv4 addresses were lost", journal.display()))
-    };
-    match std::fs::read(&journal) {
-        Ok(bytes) if bytes.is_empty() => return Err(lost(&"is empty")),
-        Ok(bytes) => {
-            former::replay(&bytes, &mut leases).map_err(|damage| lost(&format!("is damaged ({damage})")))?
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !leases.is_empty() => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(lost(&"is missing")),
-        Err(error) => return Err(FormerError::File(format!("{} can't be read: {error}", journal.display()))),
-    }
-    saved.leases = leases.into_values().collect();
-    Ok(saved)
+/// What lies in the place of one file.
+pub fn place_of(directory: &Path, file: &str) -> Place {
+    places(directory).into_iter().find(|(name, _)| *name == file).map_or(Place::Empty, |(_, place)| place)
 }
 
-/// The same but for the leases of IPv4 addresses in the journal.
-pub fn read_without_leases(file: &Path) -> Result<Saved, FormerError> {
-    if let Err(error) = std::fs::File::open(file) {
-        return Err(FormerError::File(format!("{} can't be read: {error}", file.display())));
+/// Puts the texts in place, of whatever was there.
+pub fn refuse(directory: &Path) -> io::Result<()> {
+    for one in PLACES.into_iter().filter(|one| place(directory, *one) != Place::Text) {
+        super::directory::put(&directory.join(one.0), one.1.as_bytes())?;
     }
-    let unusable = |error: &dyn std::fmt::Display| {
-        FormerError::Unusable(format!("{} can't be read ({error})", file.display()))
-    };
-    let read = || {
-        let database = Database::open(file).map_err(|error| match error {
-            redb::DatabaseError::DatabaseAlreadyOpen => FormerError::Busy,
-            other => unusable(&other),
-        })?;
-        load(&database).map_err(|error| unusable(&error))
-    };
-    // What is damaged below its records may make the library panic.
-    let read = std::panic::catch_unwind(std::panic::AssertUnwindSafe(read));
-    read.unwrap_or_else(|_| Err(unusable(&"its pages contradict each other")))
-}
-
-fn load(database: &Database) -> Result<Saved, Error> {
-    let read = database.begin_read()?;
-    let mut saved = Saved::default();
-    let meta = read.open_table(META)?;
-    let value = |key: &str| -> Result<Vec<u8>, Error> {
-        let found = meta.get(key)?;
-        Ok(found.ok_or_else(|| format!("{key} is missing"))?.value().to_vec())
-    };
-    saved.lineage = String::from_utf8(value("lineage")?)?;
-    saved.serial = u64::from_be_bytes(value("serial")?.try_into().map_err(|_| "serial has a wrong size")?);
-    saved.token_key = value("token-key")?.try_into().map_err(|_| "token-key has a wrong size")?;
-    for row in read.open_table(LEASES)?.iter()? {
-        let (address, lease) = row?;
-        saved.leases.push(record::read::<LeaseRecord>(lease.value())?.into_lease(address.value())?);
-    }
-    for row in read.open_table(LEASES6)?.iter()? {
-        let (address, lease) = row?;
-        saved.leases6.push(record::read::<Lease6Record>(lease.value())?.into_lease(address.value())?);
-    }
-    for row in read.open_table(EVENTS)?.iter()? {
-        let (sequence, event) = row?;
-        saved.events.push((sequence.value(), record::read::<EventRecord>(event.value())?.into_event()?));
-    }
-    for row in read.open_table(INSTALLS)?.iter()? {
-        let (name, install) = row?;
-        let record = record::read::<InstallRecord>(install.value())?;
-        saved.installs.push(record.into_install(Some(name.value().parse()?))?);
-    }
-    for row in read.open_table(ASSIGNMENTS)?.iter()? {
-        let (deployment, machine) = row?;
-        saved.assignments.push((deployment.value().parse()?, machine.value().parse()?));
-    }
-    saved.installs = upgrade::installs(std::mem::take(&mut saved.installs), &saved.assignments);
-    saved.served = upgrade::served(&saved.assignments, &saved.installs);
-    for row in read.open_table(PROTECTED)?.iter()? {
-        saved.protected.push(row?.0.value().parse()?);
-    }
-    for row in read.open_table(NOTES)?.iter()? {
-        let (name, note) = row?;
-        saved.notes.insert(name.value().to_owned(), note.value().to_vec());
-    }
-    if let Some(note) = meta.get("kept")? {
-        let mut kept = record::read::<KeptRecord>(note.value())?.into_kept();
-        for row in read.open_table(FILES)?.iter()? {
-            let (path, bytes) = row?;
-            kept.files.insert(path.value().into(), Bytes::copy_from_slice(bytes.value()));
-        }
-        saved.kept = Some(kept);
-    }
-    Ok(saved)
+    Ok(())
 }

@@ -1,16 +1,19 @@
 //! Looks at a state directory without changing it, also while a daemon uses it.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use super::database::Snapshot;
+use super::former::{self, Place, v01};
 use super::last::{self, Said};
+use super::log;
+use super::log::digest::Keys;
+use super::log::disk::Files;
+use super::log::load::{Image, LoadError, Loaded};
+use super::log::read::Mode;
 use super::mark::{self, Mark, MarkError, Phase};
-use super::records::{self, RecordsError, Snapshot};
-use super::seal::Unfit;
-use super::{History, events, former, journal};
+use super::{History, Saved, events};
 
 /// What was found of one file, in a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +60,13 @@ pub fn inspect(directory: &Path) -> Vec<Finding> {
             return findings;
         }
     };
+    if mark.is_former {
+        findings.push(well(format!(
+            "{}: state of an earlier version, which the next start upgrades",
+            mark::FILE
+        )));
+        return findings;
+    }
     findings.push(match mark.phase {
         Phase::Ready => well(format!("{}: lineage {}", mark::FILE, mark.lineage)),
         _ => wrong(format!(
@@ -64,8 +74,7 @@ pub fn inspect(directory: &Path) -> Vec<Finding> {
             mark::FILE
         )),
     });
-    let batch = of_records(directory, &mark, &mut findings);
-    of_journal(directory, &mark, batch, &mut findings);
+    of_log(directory, &mark, &mut findings);
     findings.push(
         match Snapshot::take(&directory.join(events::FILE)).and_then(|file| file.count(events::TABLE)) {
             Ok(count) => well(format!("{}: {count} events", events::FILE)),
@@ -77,23 +86,23 @@ pub fn inspect(directory: &Path) -> Vec<Finding> {
         0 => well(format!("history: {pages} revisions")),
         _ => wrong(format!("history: {damaged} of {pages} revisions can't be read, and can't be pinned")),
     });
-    if !former::is_refusal(directory) {
+    for (name, _) in former::places(directory).iter().filter(|(_, place)| *place != Place::Text) {
         findings.push(wrong(format!(
-            "{}: is not the text that keeps version 0.1 from taking this directory for a new one",
-            former::FILE
+            "{name}: is not the text that keeps earlier versions from taking this directory for theirs"
         )));
     }
     findings
 }
 
 fn unmarked(directory: &Path) -> Finding {
-    let old = directory.join(former::FILE);
+    let old = directory.join(v01::FILE);
+    let is_text = former::place_of(directory, v01::FILE) == Place::Text;
     match std::fs::metadata(&old) {
-        Ok(metadata) if metadata.len() > 0 && !former::is_refusal(directory) => {
-            well(format!("{}: state of version 0.1, which the next start upgrades", former::FILE))
+        Ok(metadata) if metadata.len() > 0 && !is_text => {
+            well(format!("{}: state of version 0.1, which the next start upgrades", v01::FILE))
         }
         Ok(metadata) if metadata.len() == 0 => {
-            wrong(format!("{}: is empty, and {} is missing", former::FILE, mark::FILE))
+            wrong(format!("{}: is empty, and {} is missing", v01::FILE, mark::FILE))
         }
         _ => wrong(format!(
             "{}: is missing: this directory was never initialised, or has lost its key",
@@ -110,82 +119,73 @@ pub(super) fn mark_error(why: MarkError) -> String {
     }
 }
 
-/// How many batches the records know of, and where they saw the journal; nothing if they can't be read.
-fn of_records(directory: &Path, mark: &Mark, findings: &mut Vec<Finding>) -> Option<(u64, (u64, u64))> {
-    let path = directory.join(records::FILE);
-    // Beside a daemon the file changes while it is read.
-    let is_free = matches!(mark::lock(directory), Ok(Some(_)));
-    let file = if is_free { Snapshot::checked(&path) } else { Snapshot::take(&path) };
-    let contents = file.map_err(RecordsError::of).and_then(|file| file.contents(&mark.record_key));
-    let contents = match contents {
-        Ok(contents) => contents,
-        Err(error) => {
-            findings.push(wrong(format!("{}: {error}", records::FILE)));
-            return None;
+/// What the log says; read once more where a daemon may just have written to it.
+fn of_log(directory: &Path, mark: &Mark, findings: &mut Vec<Finding>) {
+    const TRIES: usize = 5;
+    let (keys, disk) = (Keys::new(&mark.record_key), Files::new(directory));
+    let mut last = None;
+    for _ in 0..TRIES {
+        let read = Image::read(&disk).and_then(|image| {
+            let loaded = image.load(&keys, None, Mode::Strict, &str::to_owned)?;
+            of_loaded(&loaded, findings);
+            Ok(loaded.end.position.sequence)
+        });
+        match read {
+            Ok(sequence) => return of_end(directory, mark, sequence, findings),
+            Err(error @ LoadError::Lost { .. }) => last = Some(error),
+            Err(error) => return findings.push(wrong(error.to_string())),
         }
+    }
+    findings.extend(last.map(|error| wrong(error.to_string())));
+}
+
+fn of_loaded(loaded: &Loaded, findings: &mut Vec<Finding>) {
+    let saved = Saved::of(&loaded.laid);
+    findings.extend(saved.damaged.iter().map(|damage| wrong(damage.to_string())));
+    findings.extend(saved.remarks.iter().map(wrong));
+    for (file, count) in &loaded.mended {
+        findings.push(wrong(format!("{file}: {count} damaged places can be put right; no record is lost")));
+    }
+    let torn = match loaded.end.torn {
+        0 => "",
+        _ => "; a crash cut the last write short, which was never acknowledged",
     };
-    let (count, head) = (contents.records.len(), &contents.head);
-    let mut journal = head.journal;
-    for (kind, Unfit { names }) in &contents.unfit {
-        let text =
-            format!("{}: the record {kind} {} does not fit its digest", records::FILE, names.join(" or "));
-        findings.push(wrong(text));
-    }
-    if contents.incomplete {
-        findings
-            .push(wrong(format!("{}: records are missing, were added, or are earlier ones", records::FILE)));
-    }
     findings.push(well(format!(
-        "{}: {count} records fit their digests; serial {}",
-        records::FILE,
-        head.serial
+        "{}: {} records fit their digests, {} leases among them; serial {}; the last frame is {} in {}{torn}",
+        log::SNAPSHOT,
+        loaded.laid.raws().count() - saved.damaged.len(),
+        saved.leases.len() + saved.leases6.len(),
+        saved.serial,
+        loaded.end.position.sequence,
+        log::segment(loaded.number)
     )));
-    match last::look(directory, &mark.record_key) {
-        Ok(Said::Extent(extent)) if extent.batch > head.batch && is_free => findings.push(wrong(format!(
-            "{}: is an older copy: it knows of {} changes, and {} were made",
-            records::FILE,
-            head.batch,
-            extent.batch
+    if saved.restored {
+        findings.push(well("it is a restored copy whose installations are not settled yet"));
+    }
+}
+
+/// Whether the log ends before a frame that was noted elsewhere, and whether the directory is a copy.
+fn of_end(directory: &Path, mark: &Mark, sequence: u64, findings: &mut Vec<Finding>) {
+    // Beside a daemon the log grows while it is read.
+    let is_free = matches!(mark::lock(directory), Ok(Some(_)));
+    findings.extend(match last::look(directory, &mark.record_key) {
+        Ok(Said::Frame(known)) if known > sequence && is_free => Some(wrong(format!(
+            "{}: the log is an older copy: it ends with frame {sequence}, and had frame {known} once",
+            last::FILE
         ))),
-        Ok(Said::Copied) => findings.push(wrong(format!(
+        Ok(Said::Copied) => Some(wrong(format!(
             "{}: the directory is a copy: a daemon that uses it takes installations for doubtful",
             last::FILE
         ))),
-        Ok(Said::Backup) => findings
-            .push(well(format!("{}: this is a backup: `voldemort state restore` puts it back", last::FILE))),
-        Ok(Said::Extent(extent)) if is_free => journal = journal.max(extent.journal),
-        Ok(Said::Extent(_) | Said::Nothing) => {}
-        Err(error) => findings.push(wrong(format!("{}: {error}", last::FILE))),
-    }
-    if head.restored {
-        findings.push(well("it is a restored copy whose installations are not settled yet"));
-    }
-    Some((head.batch, journal))
-}
-
-fn of_journal(directory: &Path, mark: &Mark, known: Option<(u64, (u64, u64))>, findings: &mut Vec<Finding>) {
-    let file = journal::FILE;
-    let (batch, at) = known.unwrap_or((u64::MAX, (0, 0)));
-    let bytes = match std::fs::read(directory.join(file)) {
-        Ok(bytes) if bytes.is_empty() => return findings.push(wrong(format!("{file}: is empty"))),
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return findings.push(wrong(format!("{file}: is missing")));
+        Ok(Said::Backup) => {
+            Some(well(format!("{}: this is a backup: `voldemort state restore` puts it back", last::FILE)))
         }
-        Err(error) => return findings.push(wrong(format!("{file}: {error}"))),
-    };
-    let mut leases = BTreeMap::new();
-    let told = journal::frame::replay(&bytes, &mark.record_key.salt(), &mut leases)
-        .and_then(|told| told.reaches(at));
-    findings.push(match told {
-        Ok(told) if told.torn > 0 => well(format!(
-            "{file}: {} leases; a crash cut the last write short, which was never acknowledged",
-            leases.len()
-        )),
-        Ok(_) => well(format!("{file}: {} leases", leases.len())),
-        Err(damage) => wrong(format!("{file}: {damage}")),
+        Ok(Said::Frame(_) | Said::Nothing) => None,
+        Err(error) => Some(wrong(format!("{}: {error}", last::FILE))),
     });
-    if told.is_ok_and(|told| told.batch > batch) {
-        findings.push(wrong(format!("{} is an older copy than {file}", records::FILE)));
+    let noted = events::noted(directory);
+    if noted > sequence {
+        let text = format!("the log ends with frame {sequence} and had frame {noted} once");
+        findings.push(wrong(text));
     }
 }

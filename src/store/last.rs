@@ -1,10 +1,9 @@
-//! `state.last`: the number of the last batch of records and the end of the journal of leases, kept outside
-//! both, and which file it lies in. It shows what they can't show of themselves: that an earlier copy was put
-//! in the place of a later one (by a person, or by redb, which goes back to the transaction before where the
-//! last one is damaged), that leases at the journal's end are gone, and that the whole directory is a copy.
+//! `state.last`: the number of the last frame of the log, kept outside of it, and which file it lies in. It
+//! shows what the log can't show of itself: that an earlier copy of it was put in the place of a later one, that
+//! frames at its end are gone, and that the whole directory is a copy.
 //!
 //! It is written after each batch and not synchronised: a crash of the daemon leaves it whole, and after a
-//! power cut it may be behind the records, which proves nothing. It is never ahead of them.
+//! power cut it may be behind the log, which proves nothing. It is never ahead of it.
 //!
 //! What it does not show: a directory that was put back together with this file in place (a snapshot of
 //! the block device or of the file system, or files that were overwritten one by one, this one included).
@@ -15,23 +14,15 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
-use super::seal::Key;
+use sha2::{Digest, Sha256};
+
+use super::log::digest::{Sip, SipKey};
+use super::mark::RecordKey;
 
 /// The file's name in the state directory.
 pub const FILE: &str = "state.last";
-/// What its digest is of, besides the value.
-const KIND: &str = "last";
-/// Length of the value: a batch, the journal's generation and end, an inode and a time of birth.
-const VALUE: usize = 8 + 8 + 8 + 8 + 16;
-
-/// How far the state directory was at least.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Extent {
-    /// How many batches of records were written.
-    pub batch: u64,
-    /// Generation and end of the journal of leases.
-    pub journal: (u64, u64),
-}
+/// The number of a frame, an inode, a time of birth, and the digest of these.
+const LENGTH: usize = 8 + 8 + 16 + 8;
 
 /// Which file it is. A copy has another one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,8 +57,8 @@ pub enum Said {
     Backup,
     /// It lies in another file than the one it was written to.
     Copied,
-    /// It was this far at least.
-    Extent(Extent),
+    /// The log had this frame at least.
+    Frame(u64),
 }
 
 /// The file, open.
@@ -75,7 +66,7 @@ pub enum Said {
 pub struct Last {
     file: File,
     path: PathBuf,
-    key: Key,
+    key: SipKey,
     place: Place,
     fails: bool,
 }
@@ -86,21 +77,22 @@ impl Last {
     /// # Errors
     ///
     /// If the system does not let it be read or written.
-    pub fn open(directory: &Path, key: Key) -> io::Result<(Last, Said)> {
+    pub fn open(directory: &Path, key: &RecordKey) -> io::Result<(Last, Said)> {
         let path = directory.join(FILE);
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)?;
+        let key = sip_key(key);
         let said = read(&file, &key)?;
         Ok((Last { place: Place::of(&file)?, file, path, key, fails: false }, said))
     }
 
     /// Notes what is on disk. That it can't be noted is no reason to fail.
-    pub fn note(&mut self, extent: Extent) {
-        let written = self.file.write_all_at(&value(&self.key, extent, self.place), 0);
+    pub fn note(&mut self, frame: u64) {
+        let written = self.file.write_all_at(&value(&self.key, frame, self.place), 0);
         if let Err(error) = &written
             && !self.fails
         {
-            tracing::warn!("{}: the last batch can't be noted: {error}", self.path.display());
+            tracing::warn!("{}: the last frame can't be noted: {error}", self.path.display());
         }
         self.fails = written.is_err();
     }
@@ -111,47 +103,47 @@ impl Last {
 /// # Errors
 ///
 /// If it is there and can't be read.
-pub fn look(directory: &Path, key: &Key) -> io::Result<Said> {
+pub fn look(directory: &Path, key: &RecordKey) -> io::Result<Said> {
     match File::open(directory.join(FILE)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Said::Nothing),
-        opened => read(&opened?, key),
+        opened => read(&opened?, &sip_key(key)),
     }
 }
 
 /// Marks a backup: whoever uses it as it is uses a copy.
-pub fn mark_backup(directory: &Path, key: &Key) -> io::Result<()> {
-    super::directory::put(&directory.join(FILE), &value(key, Extent::default(), Place::default()))
+pub fn mark_backup(directory: &Path, key: &RecordKey) -> io::Result<()> {
+    super::directory::put(&directory.join(FILE), &value(&sip_key(key), 0, Place::default()))
 }
 
-fn value(key: &Key, extent: Extent, place: Place) -> Vec<u8> {
-    let Extent { batch, journal: (generation, end) } = extent;
-    let mut value = [0; VALUE];
-    for (at, number) in [batch, generation, end, place.inode].into_iter().enumerate() {
-        value[at * 8..at * 8 + 8].copy_from_slice(&number.to_le_bytes());
-    }
-    value[VALUE - 16..].copy_from_slice(&place.born.to_le_bytes());
-    key.seal(KIND, "", &value)
+fn sip_key(key: &RecordKey) -> SipKey {
+    let digest = Sha256::new().chain_update(b"last").chain_update(key).finalize();
+    let half = |at: usize| digest[at..at + 8].iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+    [half(0), half(8)]
 }
 
-fn read(file: &File, key: &Key) -> io::Result<Said> {
-    let mut bytes = vec![0; value(key, Extent::default(), Place::default()).len()];
+fn value(key: &SipKey, frame: u64, place: Place) -> Vec<u8> {
+    let mut value = [frame.to_le_bytes(), place.inode.to_le_bytes()].concat();
+    value.extend_from_slice(&place.born.to_le_bytes());
+    let digest = Sip::new(key).finish_with(&value);
+    value.extend_from_slice(&digest.to_le_bytes());
+    value
+}
+
+fn read(file: &File, key: &SipKey) -> io::Result<Said> {
+    let mut bytes = [0; LENGTH];
     match file.read_exact_at(&mut bytes, 0) {
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(Said::Nothing),
         read => read?,
     }
-    let Ok(value) = key.open(KIND, "", &bytes) else { return Ok(Said::Nothing) };
-    let Ok(value) = <[u8; VALUE]>::try_from(value) else { return Ok(Said::Nothing) };
-    let number = |at: usize| {
-        let mut bytes = [0; 8];
-        bytes.copy_from_slice(&value[at * 8..at * 8 + 8]);
-        u64::from_le_bytes(bytes)
-    };
-    let mut born = [0; 16];
-    born.copy_from_slice(&value[VALUE - 16..]);
-    let place = Place { inode: number(3), born: u128::from_le_bytes(born) };
+    let number = |at: usize| bytes[at..at + 8].iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+    let born = u128::from(number(16)) | u128::from(number(24)) << 64;
+    let (frame, place) = (number(0), Place { inode: number(8), born });
+    if value(key, frame, place) != bytes {
+        return Ok(Said::Nothing);
+    }
     Ok(match place.is(Place::of(file)?) {
         _ if place == Place::default() => Said::Backup,
-        true => Said::Extent(Extent { batch: number(0), journal: (number(1), number(2)) }),
+        true => Said::Frame(frame),
         false => Said::Copied,
     })
 }
@@ -163,14 +155,13 @@ mod tests {
     #[test]
     fn it_tells_the_last_batch_and_a_copy_of_itself() {
         let folder = tempfile::tempdir().unwrap();
-        let key = Key::new([3; 32]);
-        let (mut last, said) = Last::open(folder.path(), key.clone()).unwrap();
+        let key = [3; 32];
+        let (mut last, said) = Last::open(folder.path(), &key).unwrap();
         assert_eq!(said, Said::Nothing);
-        let extent = |batch| Extent { batch, journal: (2, batch * 100) };
-        last.note(extent(7));
-        last.note(extent(9));
-        assert_eq!(look(folder.path(), &key).unwrap(), Said::Extent(extent(9)));
-        assert_eq!(look(folder.path(), &Key::new([4; 32])).unwrap(), Said::Nothing);
+        last.note(7);
+        last.note(9);
+        assert_eq!(look(folder.path(), &key).unwrap(), Said::Frame(9));
+        assert_eq!(look(folder.path(), &[4; 32]).unwrap(), Said::Nothing);
         let path = folder.path().join(FILE);
         let whole = std::fs::read(&path).unwrap();
         for bit in 0..whole.len() * 8 {
@@ -180,7 +171,7 @@ mod tests {
             assert_eq!(look(folder.path(), &key).unwrap(), Said::Nothing, "bit {bit}");
         }
         std::fs::write(&path, &whole).unwrap();
-        assert_eq!(look(folder.path(), &key).unwrap(), Said::Extent(extent(9)));
+        assert_eq!(look(folder.path(), &key).unwrap(), Said::Frame(9));
         std::fs::rename(&path, folder.path().join("other")).unwrap();
         std::fs::write(&path, &whole).unwrap();
         assert_eq!(look(folder.path(), &key).unwrap(), Said::Copied);

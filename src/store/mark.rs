@@ -8,13 +8,15 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest, Sha256};
 
 use super::directory;
-use super::seal::Key;
+
 use crate::model::hex;
 
 /// The file's name in the state directory.
 pub const FILE: &str = "state.key";
 /// First line; the number changes when earlier versions could not read the directory.
-const FORMAT: &str = "voldemort state 1";
+const FORMAT: &str = "voldemort state 2";
+/// The same of a directory whose records lie in a database, and its leases in a journal.
+const FORMER: &str = "voldemort state 1";
 const NOTE: &str =
     "# This directory can't be used without this file. Back it up with the rest, and keep it secret.";
 
@@ -25,25 +27,36 @@ pub enum Phase {
     Making,
     /// It was being upgraded from version 0.1 when the daemon died: what that version wrote counts.
     Upgrading,
+    /// It was upgraded when the daemon died: the log counts, and what earlier versions wrote is to go.
+    Tidying,
     Ready,
 }
 
 impl Phase {
-    const ALL: [(Phase, &str); 3] =
-        [(Phase::Making, "making"), (Phase::Upgrading, "upgrading"), (Phase::Ready, "ready")];
+    const ALL: [(Phase, &str); 4] = [
+        (Phase::Making, "making"),
+        (Phase::Upgrading, "upgrading"),
+        (Phase::Tidying, "tidying"),
+        (Phase::Ready, "ready"),
+    ];
 
     fn text(self) -> &'static str {
         Phase::ALL.into_iter().find(|(phase, _)| *phase == self).map_or("ready", |(_, text)| text)
     }
 }
 
+/// What the digests of records are keyed with.
+pub type RecordKey = [u8; 32];
+
 /// What the file says.
 #[derive(Clone, Debug)]
 pub struct Mark {
+    /// Whether the directory is one of before there was a log. It is written as one of today.
+    pub is_former: bool,
     pub phase: Phase,
     pub lineage: String,
     pub token_key: [u8; 32],
-    pub record_key: Key,
+    pub record_key: RecordKey,
 }
 
 /// Why the file can't be used.
@@ -62,7 +75,7 @@ impl Mark {
         let mut token_key = [0; 32];
         token_key.copy_from_slice(&fresh[..32]);
         let lineage = hex(&fresh[32..]);
-        Mark { phase, lineage, token_key, record_key: record_key(fresh) }
+        Mark { is_former: false, phase, lineage, token_key, record_key: record_key(fresh) }
     }
 
     /// `None` if there is no such file.
@@ -77,20 +90,20 @@ impl Mark {
         if hex(&Sha256::digest(body)[..]) != digest.trim_end() {
             return Err(MarkError::Damaged);
         }
-        if first != FORMAT {
+        if first != FORMAT && first != FORMER {
             return Err(MarkError::Later(first.to_owned()));
         }
-        parse(body).map(Some).ok_or(MarkError::Damaged)
+        parse(body, first == FORMER).map(Some).ok_or(MarkError::Damaged)
     }
 
     /// Puts the file in place, whole, and on disk.
     pub fn write(&self, directory: &Path) -> io::Result<()> {
-        let Mark { phase, lineage, token_key, record_key } = self;
+        let Mark { is_former: _, phase, lineage, token_key, record_key } = self;
         let body = format!(
             "{FORMAT}\n{NOTE}\nphase {}\nlineage {lineage}\ntoken-key {}\nrecord-key {}\n",
             phase.text(),
             hex(token_key),
-            hex(record_key.bytes())
+            hex(record_key)
         );
         let text = format!("{body}digest {}\n", hex(&Sha256::digest(&body)[..]));
         directory::put(&path(directory), text.as_bytes())
@@ -99,6 +112,7 @@ impl Mark {
     /// The same directory in another phase, on disk.
     pub fn enter(&mut self, phase: Phase, directory: &Path) -> io::Result<()> {
         self.phase = phase;
+        self.is_former = false;
         self.write(directory)
     }
 }
@@ -107,18 +121,19 @@ pub fn path(directory: &Path) -> PathBuf {
     directory.join(FILE)
 }
 
-fn record_key(fresh: &[u8; 48]) -> Key {
-    Key::new(Sha256::new().chain_update(b"records\n").chain_update(fresh).finalize().into())
+fn record_key(fresh: &[u8; 48]) -> RecordKey {
+    Sha256::new().chain_update(b"records\n").chain_update(fresh).finalize().into()
 }
 
-fn parse(body: &str) -> Option<Mark> {
+fn parse(body: &str, is_former: bool) -> Option<Mark> {
     let value = |name: &str| body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     let (phase, _) = Phase::ALL.into_iter().find(|(_, text)| value("phase") == Some(text))?;
     Some(Mark {
+        is_former,
         phase,
         lineage: value("lineage")?.to_owned(),
         token_key: unhex(value("token-key")?)?,
-        record_key: Key::new(unhex(value("record-key")?)?),
+        record_key: unhex(value("record-key")?)?,
     })
 }
 
@@ -156,7 +171,7 @@ mod tests {
             (read.phase, &read.lineage, read.token_key),
             (Phase::Ready, &mark.lineage, mark.token_key)
         );
-        assert_eq!(read.record_key.bytes(), mark.record_key.bytes());
+        assert_eq!(read.record_key, mark.record_key);
         let whole = std::fs::read(path(folder.path())).unwrap();
         for at in 0..whole.len() - 1 {
             let mut bytes = whole.clone();

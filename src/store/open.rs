@@ -1,97 +1,34 @@
 //! Opening a state directory: what is new, what is old, what was lost.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::Path;
 
-use super::events::Events;
-use super::former::{self, FormerError};
-use super::journal::{self, Journal, JournalError};
-use super::last::{self, Extent, Last, Said};
+use super::events::{self, Events};
+use super::former::v01::{self, FormerError};
+use super::former::{self, Place, records, v02};
+use super::last::{self, Last, Said};
+use super::log::digest::Keys;
+use super::log::disk::{Disk, Files};
+use super::log::frame::{Entry, Flag, Raw};
+use super::log::load::{Image, Laid, LoadError, Loaded};
+use super::log::read::Mode;
+use super::log::{self, Log};
+use super::loss::{Accept, Loss};
 use super::mark::{self, Mark, MarkError, Phase};
-use super::record;
-use super::records::{self, Change, Head, Records, RecordsError};
-use super::{Batch, Damage, Lists, Saved, Store, StoreError, directory};
-use crate::model::Name;
-use crate::state::Install;
+use super::saved::Fix;
+use super::{Damage, Ledger, Saved, Store, StoreError, directory};
+use crate::state::record::{Record, RecordKind};
+use crate::state::{Event, Lease};
 
 /// What a directory of any version leaves behind, besides its key and its records.
-const REMAINS: [&str; 7] = [
-    journal::FILE,
-    super::events::FILE,
-    former::JOURNAL,
-    former::OLD,
-    "history",
-    "inventory.git",
-    "leases.new",
-];
-
-/// A part of a state directory whose loss a person can agree to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loss {
-    /// Leases of IPv4 addresses.
-    Leases,
-    /// Installations, assignments, protections and everything else but leases of IPv4 addresses.
-    Records,
-    /// The key: what the records say is taken over without proof.
-    Key,
-}
-
-impl Loss {
-    pub const ALL: [Loss; 3] = [Loss::Leases, Loss::Records, Loss::Key];
-
-    /// What follows from agreeing, as the end of a sentence.
-    pub(super) fn then(self) -> &'static str {
-        match self {
-            Loss::Leases => " (leases that can still be read are kept; addresses may be given to others)",
-            Loss::Records => {
-                " (installations are doubtful then: machines boot their disks until somebody settles them)"
-            }
-            Loss::Key => {
-                " (records are taken over unproven; installations are doubtful then: machines boot their disks \
-                 until somebody settles them)"
-            }
-        }
-    }
-}
-
-impl fmt::Display for Loss {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Loss::Leases => "leases",
-            Loss::Records => "records",
-            Loss::Key => "key",
-        })
-    }
-}
-
-impl std::str::FromStr for Loss {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Loss, String> {
-        let found = Loss::ALL.into_iter().find(|loss| loss.to_string() == text);
-        found.ok_or_else(|| format!("{text} is not one of leases, records, key"))
-    }
-}
-
-/// Losses that somebody agreed to.
-#[derive(Clone, Debug, Default)]
-pub struct Accept(pub Vec<Loss>);
-
-impl Accept {
-    /// The loss is agreed to, or an error that tells how to agree.
-    fn or_refuse(&self, loss: Loss, what: String) -> Result<String, StoreError> {
-        match self.0.contains(&loss) {
-            true => Ok(format!("{what}; --accept-loss {loss} agreed to it")),
-            false => Err(StoreError::Lost { what, loss }),
-        }
-    }
-}
+const REMAINS: [&str; 7] =
+    [former::journal::FILE, events::FILE, v01::JOURNAL, v01::OLD, "history", "inventory.git", "leases.new"];
 
 /// A directory on its way to being open.
 struct Opening<'a> {
     directory: &'a Path,
+    disk: Files,
     fresh: [u8; 48],
     accept: Accept,
     remarks: Vec<String>,
@@ -104,48 +41,129 @@ pub fn open(path: &Path, fresh: [u8; 48], accept: Accept) -> Result<(Store, Save
         io::ErrorKind::WouldBlock => StoreError::Busy { path: path.into() },
         _ => failed(error),
     })?;
-    let mut opening = Opening { directory: path, fresh, accept, remarks };
+    let mut opening = Opening { directory: path, disk: Files::new(path), fresh, accept, remarks };
     let mark = opening.mark()?;
-    let (mut mark, mut records, mut saved) = opening.records(mark)?;
+    let (mut mark, mut log, mut saved) = opening.log(mark)?;
     let (mut last, said) =
-        Last::open(path, mark.record_key.clone()).map_err(|error| opening.unusable(last::FILE, &error))?;
-    if let Said::Extent(extent) = said {
-        saved.journal = saved.journal.max(extent.journal);
-    }
-    let (journal, leases, seen) = opening.journal(&mark, &mut saved)?;
-    opening.compare_last(&mut mark, said, seen, &mut saved)?;
-    let cures: Vec<Change> = saved.damaged.iter().flat_map(Damage::cure).collect();
-    if saved.restored {
-        records.restore(saved.batch);
-    }
+        Last::open(path, &mark.record_key).map_err(|error| opening.unusable(last::FILE, &error))?;
+    let (events, found) = Events::open(path).map_err(|error| opening.unusable(events::FILE, &error))?;
+    saved.judge();
+    let is_copy = opening.compare_last(&mut mark, said, log.sequence(), &mut saved)?;
+    let cures: Vec<Fix> = saved.damaged.iter().flat_map(Damage::cure).collect();
     // A disk that can't be written shows with the first batch.
-    if (!cures.is_empty() || saved.restored) && records.write(&cures, |_| {}).is_err() {
-        opening.remarks.push("what was found out about the state directory can't be written".into());
-    } else {
-        last.note(Extent { batch: records.batch(), journal: journal.position() });
+    if !cures.is_empty() && log.append_entries(&cures, 0).is_err() {
+        opening.remarks.push("what was forgotten of damaged records can't be written".into());
     }
-    let (events, found, remark) =
-        Events::open(path).map_err(|error| opening.unusable(super::events::FILE, &error))?;
-    opening.remarks.extend(remark);
+    match is_copy.then(|| log.append(&[Record::Restored(true)], 0)) {
+        Some(Err(_)) => opening.remarks.push("that it is a copy can't be written".into()),
+        _ => last.note(log.sequence()),
+    }
+    opening.remarks.extend(found.remark);
     // A crash loses events of a second, whose numbers were given away.
-    let after = found.last().map_or(1, |(number, _)| number + 1);
+    let after = found.events.last().map_or(1, |(number, _)| number + 1);
     saved.next_event = saved.next_event.max(after);
-    saved.events = found;
-    saved.leases = leases;
+    saved.events = found.events;
     (saved.lineage, saved.token_key) = (mark.lineage, mark.token_key);
     saved.remarks.splice(0..0, opening.remarks);
-    let kept = saved.kept.clone();
-    let directory = path.to_path_buf();
-    Ok((Store { directory, records, journal, events, last, kept, wanted: 0, _lock: lock }, saved))
+    let next_event = saved.next_event;
+    Ok((Store { log, events, last, next_event, _lock: lock }, saved))
+}
+
+/// Something to put into a new log.
+enum Anew<'a> {
+    Record(Record),
+    Fix(Fix),
+    Raw(Raw<'a>),
+}
+
+impl Entry for Anew<'_> {
+    fn kind(&self) -> u8 {
+        match self {
+            Anew::Record(record) => Entry::kind(record),
+            Anew::Fix(fix) => fix.kind(),
+            Anew::Raw(raw) => raw.kind(),
+        }
+    }
+
+    fn key(&self, out: &mut Vec<u8>) {
+        match self {
+            Anew::Record(record) => record.key(out),
+            Anew::Fix(fix) => fix.key(out),
+            Anew::Raw(raw) => raw.key(out),
+        }
+    }
+
+    fn value(&self, out: &mut Vec<u8>) -> Flag {
+        match self {
+            Anew::Record(record) => record.value(out),
+            Anew::Fix(fix) => fix.value(out),
+            Anew::Raw(raw) => raw.value(out),
+        }
+    }
+
+    fn size(&self) -> usize {
+        match self {
+            Anew::Record(record) => record.size(),
+            Anew::Fix(_) => 0,
+            Anew::Raw(raw) => raw.value.len(),
+        }
+    }
+}
+
+/// What could be read of a log, as a restored copy.
+fn salvaged<'a>(laid: &Laid<'a>) -> Vec<Anew<'a>> {
+    let others = laid.raws().filter(|raw| raw.kind != RecordKind::Restored.code()).map(Anew::Raw);
+    others.chain([Anew::Record(Record::Restored(true))]).collect()
+}
+
+/// What another version wrote, damage too. Damage that can't be named makes all doubtful.
+fn anew(mut saved: Saved) -> Vec<Anew<'static>> {
+    let damaged: Vec<Fix> = saved.damaged.iter().flat_map(Damage::carried).collect();
+    saved.restored |= damaged.len() < saved.damaged.len();
+    saved.records().into_iter().map(Anew::Record).chain(damaged.into_iter().map(Anew::Fix)).collect()
 }
 
 impl Opening<'_> {
+    /// Whether the directory is a copy, or an earlier state, of the one that was written to: a lineage of its
+    /// own then, whose installations are doubtful, as `voldemort state restore` makes it.
+    fn compare_last(
+        &mut self,
+        mark: &mut Mark,
+        said: Said,
+        sequence: u64,
+        saved: &mut Saved,
+    ) -> Result<bool, StoreError> {
+        let shown = self.directory.display();
+        let what = match said {
+            Said::Frame(known) if known > sequence => format!(
+                "the log in {shown} is an older copy: it knows of {sequence} changes, and {known} were made; what was \
+                 installed since is not known"
+            ),
+            Said::Copied | Said::Backup => format!(
+                "the state directory {shown} is a copy of the one that was written to; what was installed since it \
+                 was copied is not known"
+            ),
+            Said::Frame(_) | Said::Nothing => return Ok(false),
+        };
+        saved.restored = true;
+        let (phase, record_key) = (mark.phase, mark.record_key);
+        *mark = Mark { record_key, ..Mark::new(phase, &self.fresh) };
+        mark.write(self.directory).map_err(|error| self.failed(error))?;
+        self.remarks
+            .push(format!("{what}: all installations are doubtful, as after `voldemort state restore`"));
+        Ok(true)
+    }
+
     fn failed(&self, cause: io::Error) -> StoreError {
         StoreError::Directory { path: self.directory.into(), cause }
     }
 
     fn unusable(&self, file: &str, why: &dyn fmt::Display) -> StoreError {
         StoreError::Unusable(format!("{} can't be used: {why}", self.directory.join(file).display()))
+    }
+
+    fn image(&self) -> Result<Image, StoreError> {
+        Image::read(&self.disk).map_err(|error| StoreError::Unusable(error.to_string()))
     }
 
     /// The directory's key; where there is none, the directory is made, upgraded, or refused.
@@ -168,7 +186,9 @@ impl Opening<'_> {
         };
         match mark.phase {
             Phase::Making => self.make(&mut mark)?,
-            Phase::Upgrading => self.upgrade(&mut mark)?,
+            Phase::Upgrading => self.upgrade01(&mut mark)?,
+            Phase::Ready if mark.is_former => self.upgrade02(&mut mark)?,
+            Phase::Tidying => self.tidy(&mut mark)?,
             Phase::Ready => self.compare_former()?,
         }
         Ok(mark)
@@ -176,7 +196,12 @@ impl Opening<'_> {
 
     fn unmarked(&mut self) -> Result<Mark, StoreError> {
         let at = |name: &str| self.directory.join(name);
-        if at(records::FILE).exists() || former::is_refusal(self.directory) {
+        let places = former::places(self.directory);
+        let is_ours = |(name, place): &(&str, Place)| match *name {
+            records::FILE => *place != Place::Empty,
+            _ => *place == Place::Text,
+        };
+        if places.iter().any(is_ours) || !self.image()?.is_empty() {
             let what = format!(
                 "{} is missing, although {} was initialised, so that no record can be proven",
                 mark::path(self.directory).display(),
@@ -184,11 +209,11 @@ impl Opening<'_> {
             );
             return self.without_key(what);
         }
-        let former = at(former::FILE);
+        let former = at(v01::FILE);
         let empty = std::fs::metadata(&former).is_ok_and(|metadata| metadata.len() == 0);
         if former.exists() && !empty {
             let mut mark = Mark::new(Phase::Upgrading, &self.fresh);
-            self.upgrade(&mut mark)?;
+            self.upgrade01(&mut mark)?;
             return Ok(mark);
         }
         let mut mark = Mark::new(Phase::Making, &self.fresh);
@@ -199,7 +224,7 @@ impl Opening<'_> {
             let what = format!("{} is {state}{}", former.display(), beside.unwrap_or_default());
             let remark = self.accept.or_refuse(Loss::Records, what)?;
             self.remarks.push(remark);
-            return self.start_over(mark);
+            return self.start_over_with_leases();
         }
         mark.write(self.directory).map_err(|error| self.failed(error))?;
         self.make(&mut mark)?;
@@ -208,105 +233,124 @@ impl Opening<'_> {
 
     /// Makes everything but the key. What a daemon left that died while it did is gone.
     fn make(&mut self, mark: &mut Mark) -> Result<(), StoreError> {
-        self.fill(mark, Head::default(), &Batch::default())?;
+        self.fill(mark, 1, 0, 1, &[], &[])?;
         mark.enter(Phase::Ready, self.directory).map_err(|error| self.failed(error))
     }
 
-    /// Puts a batch into new files.
-    fn fill(&self, mark: &Mark, head: Head, batch: &Batch) -> Result<(), StoreError> {
-        directory::remove(&self.directory.join(last::FILE)).map_err(|error| self.failed(error))?;
-        let changes = batch.changes(None);
-        Records::create(self.directory, mark.record_key.clone(), head, &changes)
-            .map_err(|error| self.unusable(records::FILE, &error))?;
-        Journal::create(self.directory, mark.record_key.salt(), 1, 1, &batch.leases)
-            .map_err(|error| self.unusable(journal::FILE, &error))?;
-        Events::create(self.directory, &batch.events)
-            .map_err(|error| self.unusable(super::events::FILE, &error))?;
+    /// Puts records and events into new files, and texts into the places of former ones.
+    fn fill(
+        &self,
+        mark: &Mark,
+        number: u64,
+        sequence: u64,
+        next_event: u64,
+        entries: &[Anew],
+        events: &[(u64, Event)],
+    ) -> Result<(), StoreError> {
+        self.write_log(mark, number, sequence, next_event, entries)?;
+        Events::create(self.directory, events).map_err(|error| self.unusable(events::FILE, &error))?;
         former::refuse(self.directory).map_err(|error| self.failed(error))
     }
 
+    fn write_log(
+        &self,
+        mark: &Mark,
+        number: u64,
+        sequence: u64,
+        next_event: u64,
+        entries: &[Anew],
+    ) -> Result<(), StoreError> {
+        let keys = Keys::new(&mark.record_key);
+        Log::create(&self.disk, &keys, number, sequence, next_event, entries.iter())
+            .map_err(|error| self.unusable(log::SNAPSHOT, &error))
+    }
+
     /// A directory whose records are gone, which somebody agreed to: another lineage, in doubt.
-    fn start_over(&mut self, mut mark: Mark) -> Result<Mark, StoreError> {
-        let salvaged = self.salvaged()?;
-        for name in [former::FILE, former::OLD, former::JOURNAL, records::FILE, super::events::FILE] {
-            if name != former::FILE || !former::is_refusal(self.directory) {
-                directory::aside(&self.directory.join(name)).map_err(|error| self.failed(error))?;
+    fn start_over(&mut self, entries: &[Anew], next_event: u64) -> Result<Mark, StoreError> {
+        let failed = |error| StoreError::Directory { path: self.directory.into(), cause: error };
+        self.keep_log_aside()?;
+        for (name, place) in former::places(self.directory) {
+            if place == Place::Other {
+                directory::aside(&self.directory.join(name)).map_err(failed)?;
             }
         }
-        mark.enter(Phase::Making, self.directory).map_err(|error| self.failed(error))?;
-        let head = Head { restored: true, ..Head::default() };
-        self.fill(&mark, head, &Batch { leases: salvaged, ..Batch::default() })?;
-        mark.enter(Phase::Ready, self.directory).map_err(|error| self.failed(error))?;
+        for name in [v01::OLD, v01::JOURNAL, events::FILE] {
+            directory::aside(&self.directory.join(name)).map_err(failed)?;
+        }
+        directory::remove(&self.directory.join(last::FILE)).map_err(failed)?;
+        let mut mark = Mark::new(Phase::Making, &self.fresh);
+        mark.write(self.directory).map_err(failed)?;
+        self.fill(&mark, 1, 0, next_event, entries, &[])?;
+        mark.enter(Phase::Ready, self.directory).map_err(failed)?;
         Ok(mark)
     }
 
-    /// The leases that can be read, whatever else was lost.
-    fn salvaged(&self) -> Result<Vec<crate::state::Lease>, StoreError> {
-        let today = Journal::salvage(self.directory).map_err(|error| self.unusable(journal::FILE, &error))?;
-        match std::fs::read(self.directory.join(former::JOURNAL)) {
-            Ok(bytes) if today.is_empty() => {
-                let mut leases = std::collections::BTreeMap::new();
-                let _ = journal::former::replay(&bytes, &mut leases);
-                Ok(leases.into_values().collect())
-            }
-            _ => Ok(today),
+    /// Gives the files of the log second names, before they are written anew.
+    fn keep_log_aside(&self) -> Result<(), StoreError> {
+        let numbers = self.image()?.numbers().map(log::segment).collect::<Vec<_>>();
+        for name in numbers.iter().map(String::as_str).chain([log::SNAPSHOT]) {
+            directory::keep_aside(&self.directory.join(name)).map_err(|error| self.failed(error))?;
         }
+        Ok(())
+    }
+
+    /// The same, with no more than the leases that earlier versions left.
+    fn start_over_with_leases(&mut self) -> Result<Mark, StoreError> {
+        let leases = self.salvaged_leases()?.into_iter().map(Record::Lease4);
+        let records = leases.chain([Record::Restored(true)]);
+        let entries: Vec<Anew> = records.map(Anew::Record).collect();
+        self.start_over(&entries, 1)
+    }
+
+    /// The leases of earlier versions that can be read, whatever else was lost.
+    fn salvaged_leases(&self) -> Result<Vec<Lease>, StoreError> {
+        let later = v02::salvaged_leases(self.directory);
+        let later = later.map_err(|error| self.unusable(former::journal::FILE, &error))?;
+        Ok(if later.is_empty() { v01::salvaged_leases(self.directory) } else { later })
     }
 
     /// The key is gone: with somebody's word the records are believed as they are, under a new one.
     fn without_key(&mut self, what: String) -> Result<Mark, StoreError> {
         let remark = self.accept.or_refuse(Loss::Key, what)?;
         self.remarks.push(remark);
-        let mark = Mark::new(Phase::Making, &self.fresh);
-        if !self.directory.join(records::FILE).exists() {
-            return self.start_over(mark);
+        if former::place_of(self.directory, records::FILE) == Place::Other {
+            let read = v02::unproven(self.directory);
+            let saved = read.map_err(|error| self.unusable(records::FILE, &error))?;
+            let leases = self.salvaged_leases()?;
+            let next_event = saved.next_event;
+            let entries = anew(Saved { leases, restored: true, ..saved });
+            return self.start_over(&entries, next_event);
         }
-        let unusable = |error: RecordsError| match error {
-            RecordsError::Busy => StoreError::Busy { path: self.directory.into() },
-            RecordsError::File(error) => self.unusable(records::FILE, &error),
-            RecordsError::Foreign => self.unusable(records::FILE, &"nothing in it can be read"),
-            RecordsError::Damaged(why) => self.unusable(records::FILE, &why),
-        };
-        let known = records::read_unsealed(self.directory).map_err(unusable)?;
-        let head = known.iter().find(|(kind, ..)| kind == records::HEAD);
-        let head: Head = head.and_then(|(.., value)| record::read(value).ok()).unwrap_or_default();
-        let others = known.into_iter().filter(|(kind, ..)| kind != records::HEAD);
-        let changes: Vec<Change> = others.map(|(kind, name, value)| Change::put(kind, name, value)).collect();
-        let leases = self.salvaged()?;
-        directory::aside(&self.directory.join(records::FILE)).map_err(|error| self.failed(error))?;
-        let head = Head { restored: true, journal: (0, 0), ..head };
-        Records::create(self.directory, mark.record_key.clone(), head, &changes)
-            .map_err(|error| self.unusable(records::FILE, &error))?;
-        Journal::create(self.directory, mark.record_key.salt(), 1, 1, &leases)
-            .map_err(|error| self.unusable(journal::FILE, &error))?;
-        let mut mark = mark;
-        mark.enter(Phase::Ready, self.directory).map_err(|error| self.failed(error))?;
-        Ok(mark)
+        let image = self.image()?;
+        if image.is_empty() {
+            return self.start_over_with_leases();
+        }
+        let (laid, _, next_event) = image.salvage(None);
+        let entries = salvaged(&laid);
+        self.start_over(&entries, next_event)
     }
 
     /// Takes over what version 0.1 wrote. Until the last step its files count, and a crash repeats this.
-    fn upgrade(&mut self, mark: &mut Mark) -> Result<(), StoreError> {
+    fn upgrade01(&mut self, mark: &mut Mark) -> Result<(), StoreError> {
         let at = |name: &str| self.directory.join(name);
-        let (former, old) = (at(former::FILE), at(former::OLD));
+        let (former, old) = (at(v01::FILE), at(v01::OLD));
         let source = if old.exists() { &old } else { &former };
-        let read = former::read(self.directory, source).map_err(|error| match error {
-            FormerError::Busy => StoreError::Busy { path: self.directory.into() },
-            FormerError::Lost(what) => StoreError::Lost { what, loss: Loss::Leases },
-            FormerError::File(what) => StoreError::Unusable(what),
-            FormerError::Unusable(what) => StoreError::Lost { what, loss: Loss::Records },
-        });
-        let saved = match read {
+        let saved = match v01::read(self.directory, source) {
             Ok(saved) => saved,
-            Err(StoreError::Lost { what, loss }) => {
-                let remark = self.accept.or_refuse(loss, what)?;
+            Err(FormerError::Busy) => return Err(StoreError::Busy { path: self.directory.into() }),
+            Err(FormerError::File(what)) => return Err(StoreError::Unusable(what)),
+            Err(FormerError::Lost(what)) => {
+                let remark = self.accept.or_refuse(Loss::Leases, what)?;
                 self.remarks.push(remark);
-                match loss {
-                    Loss::Leases => former::read_without_leases(source)
-                        .map_err(|error| self.unusable(former::FILE, &format!("{error:?}")))?,
-                    _ => return self.start_over(mark.clone()).map(|started| *mark = started),
-                }
+                v01::read_without_leases(source)
+                    .map_err(|error| self.unusable(v01::FILE, &format!("{error:?}")))?
             }
-            Err(other) => return Err(other),
+            Err(FormerError::Unusable(what)) => {
+                let remark = self.accept.or_refuse(Loss::Records, what)?;
+                self.remarks.push(remark);
+                *mark = self.start_over_with_leases()?;
+                return Ok(());
+            }
         };
         (mark.lineage, mark.token_key) = (saved.lineage.clone(), saved.token_key);
         let failed = |error| StoreError::Directory { path: self.directory.into(), cause: error };
@@ -316,8 +360,8 @@ impl Opening<'_> {
             directory::sync(&old).map_err(failed)?;
         }
         let next = saved.events.last().map_or(1, |(number, _)| number + 1);
-        let head = Head { serial: saved.serial, events: next, ..Head::default() };
-        self.fill(mark, head, &batch_of(saved))?;
+        let events = saved.events.clone();
+        self.fill(mark, 1, 0, next, &anew(saved), &events)?;
         mark.enter(Phase::Ready, self.directory).map_err(failed)?;
         self.forget_former().map_err(failed)?;
         self.remarks
@@ -325,159 +369,136 @@ impl Opening<'_> {
         Ok(())
     }
 
-    /// What version 0.1 left in a directory of today, and whether it ran again since.
-    fn compare_former(&mut self) -> Result<(), StoreError> {
-        if former::is_refusal(self.directory) {
-            return self.forget_former().map_err(|error| self.failed(error));
-        }
-        let file = self.directory.join(former::FILE);
-        match std::fs::metadata(&file) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                former::refuse(self.directory).map_err(|error| self.failed(error))?;
-                self.remarks.push(format!(
-                    "{} was missing, which keeps version 0.1 from taking this directory for a new one; it is there again",
-                    file.display()
-                ));
-                Ok(())
+    /// Takes over records and leases that lay in files of their own. Until the key says so, those count.
+    fn upgrade02(&mut self, mark: &mut Mark) -> Result<(), StoreError> {
+        let (mut saved, head) = match v02::records(self.directory, &mark.record_key) {
+            Ok(read) => read,
+            Err(v02::Lost::Unusable(error)) => return Err(error),
+            Err(v02::Lost::Records(what) | v02::Lost::Leases(what)) => {
+                let remark = self.accept.or_refuse(Loss::Records, what)?;
+                self.remarks.push(remark);
+                *mark = self.start_over_with_leases()?;
+                return Ok(());
             }
-            Err(error) => Err(self.unusable(former::FILE, &error)),
-            Ok(_) => Err(StoreError::Unusable(format!(
-                "{} is not the text that voldemort put there: state of another version or directory was mixed into \
-                 {}. Move that file away if {} is right, or put a backup back (`voldemort state restore`)",
-                file.display(),
-                self.directory.display(),
-                self.directory.join(records::FILE).display()
-            ))),
+        };
+        saved.leases = match v02::leases(self.directory, &mark.record_key, &head, &mut saved) {
+            Ok(leases) => leases,
+            Err(v02::Lost::Unusable(error)) => return Err(error),
+            Err(v02::Lost::Records(what) | v02::Lost::Leases(what)) => {
+                let remark = self.accept.or_refuse(Loss::Leases, what)?;
+                self.remarks.push(remark);
+                self.salvaged_leases()?
+            }
+        };
+        self.remarks.append(&mut saved.remarks);
+        let next_event = saved.next_event;
+        self.write_log(mark, 1, 0, next_event, &anew(saved))?;
+        mark.enter(Phase::Tidying, self.directory).map_err(|error| self.failed(error))?;
+        self.remarks.push(format!(
+            "the state directory {} of an earlier version was upgraded",
+            self.directory.display()
+        ));
+        self.tidy(mark)
+    }
+
+    /// The log counts: what an earlier version wrote is replaced by texts that it refuses.
+    fn tidy(&mut self, mark: &mut Mark) -> Result<(), StoreError> {
+        former::refuse(self.directory).map_err(|error| self.failed(error))?;
+        mark.enter(Phase::Ready, self.directory).map_err(|error| self.failed(error))
+    }
+
+    /// What earlier versions left in a directory of today, and whether one ran again since.
+    fn compare_former(&mut self) -> Result<(), StoreError> {
+        for (name, place) in former::places(self.directory) {
+            let file = self.directory.join(name);
+            match place {
+                Place::Text => {}
+                Place::Empty => self.remarks.push(format!(
+                    "{} was missing, which keeps earlier versions from taking this directory for theirs; it is \
+                     there again",
+                    file.display()
+                )),
+                Place::Other => {
+                    return Err(StoreError::Unusable(format!(
+                        "{} is not the text that voldemort put there: state of another version or directory was \
+                         mixed into {}. Move that file away if {} is right, or put a backup back (`voldemort state \
+                         restore`)",
+                        file.display(),
+                        self.directory.display(),
+                        self.directory.join(log::SNAPSHOT).display()
+                    )));
+                }
+            }
         }
+        let mended = former::refuse(self.directory).and_then(|()| self.forget_former());
+        mended.map_err(|error| self.failed(error))
     }
 
     fn forget_former(&self) -> io::Result<()> {
-        for name in [former::OLD, former::JOURNAL, "leases.new"] {
+        for name in [v01::OLD, v01::JOURNAL, "leases.new"] {
             directory::remove(&self.directory.join(name))?;
         }
         Ok(())
     }
 
-    fn records(&mut self, mark: Mark) -> Result<(Mark, Records, Saved), StoreError> {
-        let path = self.directory.join(records::FILE);
-        let lost = match std::fs::metadata(&path) {
-            Ok(metadata) if metadata.len() == 0 => "is empty".to_owned(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => "is missing".to_owned(),
-            Err(error) => return Err(self.unusable(records::FILE, &error)),
-            Ok(_) => match Records::open(self.directory, mark.record_key.clone()) {
-                Ok((records, contents)) => return Ok((mark, records, Saved::of(contents))),
-                Err(RecordsError::Busy) => return Err(StoreError::Busy { path: self.directory.into() }),
-                Err(RecordsError::File(error)) => return Err(self.unusable(records::FILE, &error)),
-                Err(RecordsError::Foreign) => {
-                    format!(
-                        "belongs to another state directory than {}",
-                        mark::path(self.directory).display()
-                    )
-                }
-                Err(RecordsError::Damaged(why)) => format!("is damaged ({why})"),
-            },
+    /// Opens the log; one of which something was lost is refused, or written anew with what is left.
+    fn log(&mut self, mark: Mark) -> Result<(Mark, Log<Files>, Saved), StoreError> {
+        let keys = Keys::new(&mark.record_key);
+        let noted = events::noted(self.directory);
+        let read = |loaded: &Loaded| {
+            loaded.reaches(noted)?;
+            Ok((Saved::of(&loaded.laid), remarks(loaded)))
         };
-        let what =
-            format!("{} {lost}: what was installed, assigned and protected is not known", path.display());
-        let remark = self.accept.or_refuse(Loss::Records, what)?;
-        self.remarks.push(remark);
-        let mark = self.start_over(Mark::new(Phase::Making, &self.fresh))?;
-        let opened = Records::open(self.directory, mark.record_key.clone());
-        let (records, contents) =
-            opened.map_err(|error| self.unusable(records::FILE, &format!("{error:?}")))?;
-        Ok((mark, records, Saved::of(contents)))
-    }
-
-    fn journal(
-        &mut self,
-        mark: &Mark,
-        saved: &mut Saved,
-    ) -> Result<(Journal, Vec<crate::state::Lease>, u64), StoreError> {
-        let salt = mark.record_key.salt();
-        match Journal::open(self.directory, salt, saved.journal) {
-            Ok((journal, leases, told)) => {
-                if told.torn > 0 {
-                    self.remarks.push(format!(
-                        "{}: a crash cut the last write short ({} bytes); it was never acknowledged",
-                        self.directory.join(journal::FILE).display(),
-                        told.torn
-                    ));
-                }
-                Ok((journal, leases, told.batch))
+        let what = match Log::open(&self.disk, &keys, read) {
+            Ok((log, (mut saved, remarks))) => {
+                saved.next_event = log.next_event();
+                self.remarks.extend(remarks);
+                return Ok((mark, log, saved));
             }
-            Err(JournalError::File { path, cause }) => {
-                Err(StoreError::Unusable(format!("{} can't be used: {cause}", path.display())))
-            }
-            Err(lost) => {
-                let remark = self.accept.or_refuse(Loss::Leases, lost.to_string())?;
+            Err(error @ LoadError::File { .. }) => return Err(StoreError::Unusable(error.to_string())),
+            Err(error) => error.to_string(),
+        };
+        let image = self.image()?;
+        let (laid, sequence, next_event) = image.salvage(Some(&keys));
+        let passed = image.load(&keys, None, Mode::WithoutLeases, &|name| self.disk.show(name));
+        let mark = match passed.and_then(|loaded| loaded.reaches(noted).map(|()| loaded)) {
+            Ok(loaded) => {
+                let what = format!("{what}: leases of IPv4 addresses were lost");
+                let remark = self.accept.or_refuse(Loss::Leases, what)?;
                 self.remarks.push(remark);
-                let leases = self.salvaged()?;
-                directory::aside(&self.directory.join(journal::FILE)).map_err(|error| self.failed(error))?;
-                let journal =
-                    Journal::create(self.directory, salt, saved.journal.0 + 1, saved.batch, &leases)
-                        .map_err(|error| self.unusable(journal::FILE, &error))?;
-                Ok((journal, leases, 0))
+                let entries: Vec<Anew> = loaded.laid.raws().map(Anew::Raw).collect();
+                self.keep_log_aside()?;
+                self.write_log(&mark, image.last() + 1, sequence, loaded.next_event, &entries)?;
+                mark
             }
-        }
-    }
-
-    /// Whether the records are those that were written last, and the directory the one that they were
-    /// written to. `seen` is how many batches the journal of leases knows of. A copy is what
-    /// `voldemort state restore` makes: a lineage of its own, whose installations are doubtful.
-    fn compare_last(
-        &mut self,
-        mark: &mut Mark,
-        said: Said,
-        seen: u64,
-        saved: &mut Saved,
-    ) -> Result<(), StoreError> {
-        let known = match said {
-            Said::Extent(extent) => extent.batch.max(seen),
-            Said::Nothing | Said::Copied | Said::Backup => seen,
+            Err(_) => {
+                let what = format!("{what}: what was installed, assigned and protected is not known");
+                let remark = self.accept.or_refuse(Loss::Records, what)?;
+                self.remarks.push(remark);
+                self.start_over(&salvaged(&laid), next_event)?
+            }
         };
-        let what = match (known > saved.batch, said) {
-            (true, _) => format!(
-                "{} is an older copy: it knows of {} changes, and {known} were made; what was installed since is \
-                 not known",
-                self.directory.join(records::FILE).display(),
-                saved.batch
-            ),
-            (false, Said::Copied | Said::Backup) => format!(
-                "the state directory {} is a copy of the one that was written to; what was installed since it was \
-                 copied is not known",
-                self.directory.display()
-            ),
-            (false, _) => return Ok(()),
-        };
-        saved.batch = saved.batch.max(known);
-        saved.restored = true;
-        let (phase, record_key) = (mark.phase, mark.record_key.clone());
-        *mark = Mark { record_key, ..Mark::new(phase, &self.fresh) };
-        mark.write(self.directory).map_err(|error| self.failed(error))?;
-        self.remarks
-            .push(format!("{what}: all installations are doubtful, as after `voldemort state restore`"));
-        Ok(())
+        let keys = Keys::new(&mark.record_key);
+        let opened = Log::open(&self.disk, &keys, |loaded| Ok(Saved::of(&loaded.laid)));
+        let (log, mut saved) = opened.map_err(|error| StoreError::Unusable(error.to_string()))?;
+        saved.next_event = log.next_event();
+        Ok((mark, log, saved))
     }
 }
 
-/// Everything of a directory, to be written anew.
-fn batch_of(saved: Saved) -> Batch {
-    let mut by_machine: BTreeMap<Name, Vec<Install>> = BTreeMap::new();
-    for install in saved.installs {
-        by_machine.entry(install.machine.clone()).or_default().push(install);
-    }
-    Batch {
-        leases: saved.leases,
-        leases6: saved.leases6,
-        installs: by_machine.into_iter().map(|(machine, list)| (machine, list.into())).collect(),
-        lists: Some(Lists {
-            assignments: saved.assignments.into_iter().map(|(name, machine)| (name, Some(machine))).collect(),
-            protected: saved.protected.into_iter().map(|name| (name, true)).collect(),
-            served: saved.served.into_iter().map(|(name, one)| (name, Some(one.into()))).collect(),
-        }),
-        kept: saved.kept.map(Into::into),
-        events: saved.events,
-        notes: saved.notes.into_iter().map(|(name, note)| (name.into(), note)).collect(),
-        ..Batch::default()
-    }
+/// What a person should know of how the log was read.
+fn remarks(loaded: &Loaded) -> Vec<String> {
+    let torn = (loaded.end.torn > 0).then(|| {
+        format!(
+            "{}: a crash cut the last write short ({} bytes); it was never acknowledged",
+            log::segment(loaded.number),
+            loaded.end.torn
+        )
+    });
+    let mended = loaded.mended.iter().map(|(file, count)| {
+        format!(
+            "{file}: {count} damaged places that hold records together were put right; no record was lost"
+        )
+    });
+    torn.into_iter().chain(mended).collect()
 }

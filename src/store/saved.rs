@@ -1,21 +1,24 @@
 //! What a state directory held when it was opened.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::Kept;
-use super::record::{self, InstallRecord, KeptRecord, Lease6Record, ServedRecord, Unusable, kind};
-use super::records::{Change, Contents};
-use super::seal::Unfit;
+use super::log::frame::{Entry, Flag};
+use super::log::load::{Held, Laid};
 use crate::model::{Mac, Name};
+use crate::state::longest::{self, Longest};
+use crate::state::record::{Record, RecordKind};
 use crate::state::{
-    Event, Install, Lease, Lease6, Leases, Leases6, Record, Served, Server, State, Trust, contest,
-    longest::{self, Longest},
-    trust,
+    Event, Install, Lease, Lease6, Leases, Leases6, Served, Server, State, Trust, contest, trust,
 };
+
+/// In the place of a stored file that was lost to damage: no file that a revision has is equal to it.
+const LOST_FILE: &[u8] = b"\0this file was lost to damage\0";
 
 /// What a state directory held when it was opened.
 #[derive(Clone, Debug, Default)]
@@ -35,7 +38,10 @@ pub struct Saved {
     pub events: Vec<(u64, Event)>,
     /// The number of the next event: never one that was given before, even where events were lost.
     pub next_event: u64,
+    /// The revision whose files are stored, if all of them can be read.
     pub kept: Option<Kept>,
+    /// What is stored of a revision, whole or not: what differs from it is written.
+    pub stored: Kept,
     /// What the daemon wrote down for itself, by name.
     pub notes: BTreeMap<String, Vec<u8>>,
     /// Cards in no manifest, and the machines they were learned to be of.
@@ -45,10 +51,6 @@ pub struct Saved {
     /// Whether this is a restored copy, or one of which records are missing, whose installations nobody
     /// has settled yet.
     pub restored: bool,
-    /// How many batches of records were written.
-    pub batch: u64,
-    /// Where the journal of leases was at least.
-    pub journal: (u64, u64),
     /// Records that do not fit their digests, and are not believed.
     pub damaged: Vec<Damage>,
     /// What a person should know of how it was opened, a sentence each.
@@ -58,10 +60,32 @@ pub struct Saved {
 /// A record that is not believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
-    pub kind: String,
+    pub kind: RecordKind,
     /// What it may be about; several where the damage is in the name itself.
     pub names: Vec<String>,
     pub why: String,
+}
+
+/// A key, and what becomes of it whatever it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fix {
+    kind: RecordKind,
+    key: Vec<u8>,
+    flag: Flag,
+}
+
+impl Entry for Fix {
+    fn kind(&self) -> u8 {
+        self.kind.code()
+    }
+
+    fn key(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.key);
+    }
+
+    fn value(&self, _: &mut Vec<u8>) -> Flag {
+        self.flag
+    }
 }
 
 impl Damage {
@@ -73,41 +97,62 @@ impl Damage {
 
     /// Whether a machine may be installed or not because of this record.
     pub fn guards_disks(&self) -> bool {
-        [kind::INSTALL, kind::ASSIGNED].contains(&self.kind.as_str())
+        matches!(self.kind, RecordKind::Installs | RecordKind::Assignment)
     }
 
-    /// Whether one of these records is put in its place.
+    /// Whether these records put something in its place.
     pub fn is_replaced_by(&self, records: &[Record]) -> bool {
-        records.iter().any(|record| match (self.kind.as_str(), record) {
-            (kind::KEPT | kind::FILE, Record::Revision(_)) => true,
-            (kind::SERVED, Record::Served(..) | Record::Revision(_)) => true,
-            (kind::NOTE, Record::Note(name, _)) => self.names.iter().any(|own| *own == **name),
+        records.iter().any(|record| match (self.kind, record) {
+            (RecordKind::Revision | RecordKind::File, Record::Revision(_)) => true,
+            (RecordKind::Served, Record::Served(..) | Record::Revision(_)) => true,
+            (RecordKind::Serial, Record::Serial(_)) | (RecordKind::Restored, Record::Restored(_)) => true,
+            (RecordKind::Note, Record::Note(name, _)) => self.names.iter().any(|own| *own == **name),
             _ => false,
         })
     }
 
     /// What to do about it at once: what is no matter of disks is forgotten, a protection stays.
-    pub(super) fn cure(&self) -> Vec<Change> {
-        let names = self.names.iter();
-        match self.kind.as_str() {
-            kind::PROTECTED => names.map(|name| Change::put(kind::PROTECTED, name, Vec::new())).collect(),
-            kind::CARD | kind::USED | kind::LEASE6 => {
-                names.map(|name| Change::remove(self.kind.clone(), name)).collect()
+    fn flag(&self) -> Option<Flag> {
+        match self.kind {
+            RecordKind::Protection => Some(Flag::Put),
+            RecordKind::Card | RecordKind::UsedPlan | RecordKind::Lease6 | RecordKind::Lease4 => {
+                Some(Flag::Deleted)
             }
-            _ => Vec::new(),
+            RecordKind::Installs
+            | RecordKind::Assignment
+            | RecordKind::Served
+            | RecordKind::Note
+            | RecordKind::Revision
+            | RecordKind::File
+            | RecordKind::Serial
+            | RecordKind::Restored => None,
         }
+    }
+
+    fn fixes(&self, flag: Flag) -> impl Iterator<Item = Fix> {
+        let key = |name: &String| self.kind.key_bytes(name);
+        self.names.iter().filter_map(key).map(move |key| Fix { kind: self.kind, key, flag })
+    }
+
+    pub(super) fn cure(&self) -> Vec<Fix> {
+        self.flag().map_or(Vec::new(), |flag| self.fixes(flag).collect())
+    }
+
+    /// The same damage, to be written to another log.
+    pub(super) fn carried(&self) -> Vec<Fix> {
+        self.fixes(Flag::Damaged).collect()
     }
 
     /// Whether something is not as it should be until a person or the next revision settles it.
     pub fn lasts(&self) -> bool {
-        self.cure().is_empty()
+        self.flag().is_none()
     }
 }
 
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Damage { kind, names, why } = self;
-        write!(f, "the record {kind} {} in the state directory {why}", names.join(" or "))
+        write!(f, "the record {} {} in the state directory {why}", kind.name(), names.join(" or "))
     }
 }
 
@@ -135,6 +180,7 @@ impl Saved {
                 .map(|(id, serial)| (Arc::<str>::from(id.as_str()), *serial))
                 .collect(),
             damaged: guarding.flat_map(Damage::subjects).collect(),
+            kept: Arc::new(self.stored.clone()),
             leases: Leases::restore(self.leases.iter().cloned()),
             leases6: Leases6::restore(self.leases6.iter().cloned()),
             memo: Some(Arc::default()),
@@ -156,102 +202,139 @@ impl Saved {
         }
     }
 
-    /// What the file of records holds; leases of IPv4 addresses and events lie elsewhere.
-    pub(super) fn of(contents: Contents) -> Saved {
-        let Contents { head, records, unfit, incomplete } = contents;
-        let mut saved = Saved {
-            serial: head.serial,
-            restored: head.restored,
-            batch: head.batch,
-            journal: head.journal,
-            next_event: head.events,
-            ..Saved::default()
-        };
+    /// What the log holds; events lie elsewhere.
+    pub(super) fn of(laid: &Laid) -> Saved {
+        let mut saved = Saved::default();
+        let mut unknown = 0;
         let mut kept = None;
         let mut files = BTreeMap::new();
-        let good: BTreeSet<(String, String)> =
-            records.iter().map(|(kind, name, _)| (kind.clone(), name.clone())).collect();
-        for (kind, name, value) in records {
-            let taken = match kind.as_str() {
-                kind::KEPT => {
-                    record::read::<KeptRecord>(&value).map(|record| kept = Some(record.into_kept()))
-                }
-                kind::FILE => {
-                    files.insert(name.as_str().into(), Bytes::from(value));
-                    Ok(())
-                }
-                other => saved.take(other, &name, &value),
+        for ((code, key), held) in &laid.entries {
+            let Some(kind) = RecordKind::of_code(*code) else {
+                unknown += 1;
+                continue;
             };
-            if let Err(why) = taken {
-                saved.damaged.push(Damage { kind, names: vec![name], why: format!("can't be read: {why}") });
+            let name = || kind.key_text(key).unwrap_or_else(|| String::from_utf8_lossy(key).into_owned());
+            let mut damaged = |why: &str| {
+                saved.damaged.push(Damage { kind, names: vec![name()], why: why.into() });
+            };
+            match held {
+                Held::Nothing => {}
+                Held::Damaged => {
+                    damaged("does not fit its digest");
+                    if kind == RecordKind::File {
+                        files.insert(name().into(), Bytes::from_static(LOST_FILE));
+                    }
+                }
+                Held::Value(value) => match kind.read(key, Some(value)) {
+                    None => damaged("can't be read"),
+                    Some(Record::Revision(revision)) => kept = Some(revision),
+                    Some(Record::File(path, bytes)) => drop(bytes.map(|bytes| files.insert(path, bytes))),
+                    Some(record) => saved.take(record),
+                },
             }
         }
-        for (kind, Unfit { mut names }) in unfit {
-            // Where the damage is in the name, the other name may be a record of its own.
-            names.retain(|name| !good.contains(&(kind.clone(), name.clone())));
-            saved.damaged.push(Damage { kind, names, why: "does not fit its digest".into() });
+        if unknown > 0 {
+            saved.remarks.push(format!("{unknown} records are of kinds that this version does not know"));
         }
-        saved.judge(incomplete);
-        let is_whole = |kind: &str| saved.damaged.iter().all(|damage| damage.kind != kind);
-        saved.kept = kept.filter(|_| is_whole(kind::FILE)).map(|kept| Kept { files, ..kept });
+        // Files without their revision are known as stored, too: `judge` says whether they can be served.
+        let is_stored = kept.is_some() || !files.is_empty();
+        saved.kept = is_stored.then(|| Kept::of(&kept.unwrap_or_default(), files));
+        saved.stored = saved.kept.clone().unwrap_or_default();
         saved
     }
 
-    fn take(&mut self, kind: &str, name: &str, value: &[u8]) -> Result<(), Unusable> {
-        let named = |text: &str| text.parse::<Name>().map_err(|error| format!("{text}: {error}"));
-        let text = || std::str::from_utf8(value).map_err(|error| error.to_string());
-        match kind {
-            kind::LEASE6 => {
-                let address: std::net::Ipv6Addr = name.parse().map_err(|error| format!("{name}: {error}"))?;
-                self.leases6.push(record::read::<Lease6Record>(value)?.into_lease(address.into())?);
+    fn take(&mut self, record: Record) {
+        match record {
+            Record::Lease4(lease) => self.leases.push(lease),
+            Record::Lease6(lease) => self.leases6.push(lease),
+            Record::Installs(_, list) => self.installs.extend(list.iter().cloned()),
+            Record::Assignment(name, machine) => {
+                self.assignments.extend(machine.map(|machine| (name, machine)));
             }
-            kind::INSTALL => {
-                for record in record::read::<Vec<InstallRecord>>(value)? {
-                    self.installs.push(record.into_install(None)?);
-                }
+            Record::Protection(machine, is_protected) => {
+                self.protected.extend(is_protected.then_some(machine))
             }
-            kind::ASSIGNED => self.assignments.push((named(name)?, named(text()?)?)),
-            kind::SERVED => {
-                self.served.push((named(name)?, record::read::<ServedRecord>(value)?.into_served()?));
+            Record::Served(name, one) => {
+                self.served.extend(one.map(|one| (name, Arc::unwrap_or_clone(one))));
             }
-            kind::PROTECTED => self.protected.push(named(name)?),
-            kind::NOTE => drop(self.notes.insert(name.to_owned(), value.to_vec())),
-            kind::CARD => {
-                let mac = name.parse().map_err(|error| format!("{name}: {error}"))?;
-                self.cards.push((mac, named(text()?)?));
+            Record::Note(name, note) => drop(self.notes.insert(name.into_owned(), note)),
+            Record::Card(mac, machine) => self.cards.extend(machine.map(|machine| (mac, machine))),
+            Record::UsedPlan(plan, serial) => {
+                self.used.extend(serial.map(|serial| (plan.to_string(), serial)));
             }
-            kind::USED => {
-                let serial = text()?.parse().map_err(|error| format!("{error}"))?;
-                self.used.push((name.to_owned(), serial));
-            }
-            other => return Err(format!("this version knows no records of the kind {other}")),
+            // They are laid together by who reads all of them.
+            Record::Revision(_) | Record::File(..) => {}
+            Record::Serial(serial) => self.serial = serial,
+            Record::Restored(restored) => self.restored = restored,
         }
-        Ok(())
     }
 
     /// What follows from damage besides that a record is not believed: always what keeps disks.
-    fn judge(&mut self, incomplete: bool) {
+    pub(super) fn judge(&mut self) {
         for damage in &self.damaged {
-            if damage.kind == kind::PROTECTED {
-                self.protected.extend(damage.subjects());
-            }
-            if damage.kind == kind::USED {
-                self.used.extend(damage.names.iter().map(|name| (name.clone(), u64::MAX)));
-            }
-            if damage.kind == kind::NOTE {
+            match damage.kind {
+                RecordKind::Protection => self.protected.extend(damage.subjects()),
+                RecordKind::UsedPlan => {
+                    self.used.extend(damage.names.iter().map(|name| (name.clone(), u64::MAX)));
+                }
                 // Nobody can read it; who needs it takes the safe side.
-                self.notes.extend(damage.names.iter().map(|name| (name.clone(), Vec::new())));
+                RecordKind::Note => {
+                    self.notes.extend(damage.names.iter().map(|name| (name.clone(), Vec::new())));
+                }
+                // No saved plan is bound to a serial so high.
+                RecordKind::Serial => self.serial = self.serial.max(1 << 40),
+                RecordKind::Restored => self.restored = true,
+                _ => {}
             }
         }
         self.protected.sort_unstable();
         self.protected.dedup();
-        if incomplete {
-            self.restored = true;
-            self.remarks.push(
-                "records of the state directory are missing, or are earlier ones: which, nobody can tell, so \
-                 that all installations are doubtful"
-                    .into(),
-            );
+        let is_lost = |damage: &Damage| matches!(damage.kind, RecordKind::Revision | RecordKind::File);
+        if self.damaged.iter().any(is_lost) {
+            self.kept = None;
         }
+    }
+
+    /// All records of it, to be written anew; what is damaged is not among them.
+    pub(super) fn records(self) -> Vec<Record> {
+        let Saved {
+            lineage: _,
+            serial,
+            token_key: _,
+            stored: _,
+            installs,
+            served,
+            new_site: _,
+            assignments,
+            protected,
+            leases,
+            leases6,
+            events: _,
+            next_event: _,
+            kept,
+            notes,
+            cards,
+            used,
+            restored,
+            damaged: _,
+            remarks: _,
+        } = self;
+        let mut by_machine: BTreeMap<Name, Vec<Install>> = BTreeMap::new();
+        for install in installs {
+            by_machine.entry(install.machine.clone()).or_default().push(install);
+        }
+        let mut records = vec![Record::Serial(serial), Record::Restored(restored)];
+        records.extend(leases.into_iter().map(Record::Lease4));
+        records.extend(leases6.into_iter().map(Record::Lease6));
+        records.extend(by_machine.into_iter().map(|(machine, list)| Record::Installs(machine, list.into())));
+        records
+            .extend(assignments.into_iter().map(|(name, machine)| Record::Assignment(name, Some(machine))));
+        records.extend(protected.into_iter().map(|machine| Record::Protection(machine, true)));
+        records.extend(served.into_iter().map(|(name, one)| Record::Served(name, Some(one.into()))));
+        records.extend(notes.into_iter().map(|(name, note)| Record::Note(Cow::Owned(name), note)));
+        records.extend(cards.into_iter().map(|(mac, machine)| Record::Card(mac, Some(machine))));
+        records.extend(used.into_iter().map(|(plan, serial)| Record::UsedPlan(plan.into(), Some(serial))));
+        records.extend(kept.iter().flat_map(|kept| kept.records(&Kept::default())));
+        records
     }
 }

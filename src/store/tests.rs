@@ -1,14 +1,13 @@
 use std::os::unix::fs::PermissionsExt;
 
-use redb::{Database, ReadableDatabase, TableDefinition};
-
-use super::mark::Mark;
-use super::*;
-use crate::model::Name;
-use crate::model::{Mac, Time};
-use crate::state::lease::LeaseState;
 use std::sync::Arc;
 
+use super::batch::{Batch, Lists};
+use super::mark::Mark;
+use super::*;
+use crate::model::{Mac, Name, Time};
+use crate::state::lease::LeaseState;
+use crate::state::record::RecordKind;
 use crate::state::{Event, Install, InstallStage, Lease, Stage};
 
 fn lease(last: u8, machine: u8, expires: u64) -> Lease {
@@ -48,38 +47,40 @@ fn event(number: u64) -> (u64, Event) {
     (number, Event::new(Time(number), Stage::Ack, "gave 10.0.0.1"))
 }
 
+/// What a batch is stored as; what is stored of a revision is not looked at.
+fn commit(store: &mut Store, batch: Batch) -> Result<(), LedgerError> {
+    commit_over(store, batch, &Kept::default())
+}
+
+fn commit_over(store: &mut Store, batch: Batch, stored: &Kept) -> Result<(), LedgerError> {
+    let (records, events) = batch.into_records(stored);
+    let next_event = events.last().map_or(0, |(number, _)| number + 1);
+    if !records.is_empty() {
+        store.append(&records, next_event)?;
+    }
+    store.add_events(&events);
+    Ok(())
+}
+
 fn open(folder: &Path) -> (Store, Saved) {
     Store::open(folder, || [7; 48]).unwrap()
 }
 
 #[test]
-fn one_batch_is_in_both_files_and_events_follow() {
+fn one_batch_is_stored_together_and_events_follow() {
     let folder = tempfile::tempdir().unwrap();
     let (mut store, _) = open(folder.path());
-    store
-        .commit_batch(&Batch { leases: vec![lease(1, 1, 9)], events: vec![event(1)], ..Batch::default() })
-        .unwrap();
-    store.commit_batch(&Batch { events: vec![event(2)], ..Batch::default() }).unwrap();
+    let first = Batch { leases: vec![lease(1, 1, 9)], events: vec![event(1)], ..Batch::default() };
+    commit(&mut store, first).unwrap();
+    commit(&mut store, Batch { events: vec![event(2)], ..Batch::default() }).unwrap();
     let batch = Batch { leases: vec![lease(2, 2, 9)], installs: installs(), ..Batch::default() };
-    store.commit_batch(&batch).unwrap();
-    store.commit_batch(&Batch { events: vec![event(3)], ..Batch::default() }).unwrap();
+    commit(&mut store, batch).unwrap();
+    commit(&mut store, Batch { events: vec![event(3)], ..Batch::default() }).unwrap();
     drop(store);
     let saved = open(folder.path()).1;
     assert_eq!(saved.leases, [lease(1, 1, 9), lease(2, 2, 9)]);
     assert_eq!(saved.installs, [install()]);
     assert_eq!(saved.events, [event(1), event(2), event(3)]);
-}
-
-#[test]
-fn a_batch_whose_leases_fail_leaves_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let (mut store, _) = open(folder.path());
-    let _whole = store.journal.fill_disk();
-    let batch = Batch { leases: vec![lease(2, 2, 9)], installs: installs(), ..Batch::default() };
-    assert!(store.commit_batch(&batch).is_err());
-    drop(store);
-    let saved = open(folder.path()).1;
-    assert!(saved.leases.is_empty() && saved.installs.is_empty());
 }
 
 /// Everything that the directory held.
@@ -101,7 +102,7 @@ fn with_everything(folder: &Path) {
         used: vec![("abc".into(), Some(3))],
         ..Batch::default()
     };
-    store.commit_batch(&batch).unwrap();
+    commit(&mut store, batch).unwrap();
 }
 
 fn refusal(folder: &Path) -> String {
@@ -146,7 +147,7 @@ fn nobody_else_may_look_into_it() {
     let remarks = open(&state).1.remarks;
     assert_eq!((mode(&state), files().all(|file| mode(&file) == 0o600)), (0o700, true));
     assert!(remarks.iter().any(|remark| remark.contains("mode 755")), "{remarks:?}");
-    assert!(remarks.iter().any(|remark| remark.contains("records.redb had mode 644")), "{remarks:?}");
+    assert!(remarks.iter().any(|remark| remark.contains("records.snapshot had mode 644")), "{remarks:?}");
     // Somebody else's directory is not closed because of a wrong setting.
     let shared = folder.path().join("shared");
     std::fs::create_dir_all(shared.join("home")).unwrap();
@@ -170,9 +171,8 @@ fn a_part_that_is_missing_empty_or_damaged_is_refused() {
         let length = std::fs::metadata(file).unwrap().len();
         std::fs::write(file, vec![0; length as usize]).unwrap();
     };
-    for (file, loss) in
-        [(records::FILE, Loss::Records), (journal::FILE, Loss::Leases), (mark::FILE, Loss::Key)]
-    {
+    let first = log::segment(1);
+    for (file, loss) in [(log::SNAPSHOT, Loss::Records), (&*first, Loss::Records), (mark::FILE, Loss::Key)] {
         for (number, harm) in [missing, empty, garbage, cut, zeros].into_iter().enumerate() {
             let folder = tempfile::tempdir().unwrap();
             with_everything(folder.path());
@@ -189,17 +189,12 @@ fn a_part_that_is_missing_empty_or_damaged_is_refused() {
                 "{:?}",
                 saved.remarks
             );
-            match loss {
-                Loss::Leases => assert_eq!((saved.installs, saved.restored), (vec![install()], false)),
-                Loss::Records => {
-                    assert!(saved.installs.is_empty() && saved.restored);
-                    assert_eq!(saved.leases, [lease(1, 1, 9)]);
-                }
-                Loss::Key => {
-                    assert_eq!((saved.installs, saved.restored), (vec![install()], true));
-                    assert_eq!(saved.leases, [lease(1, 1, 9)]);
-                }
-            }
+            // What can still be read is kept, as that of a copy is.
+            let is_whole = saved.installs == [install()] && saved.leases == [lease(1, 1, 9)];
+            assert!(
+                saved.restored && (is_whole || (loss == Loss::Records && file == first)),
+                "{file} {number}"
+            );
             // Nothing is in doubt about the directory itself any more.
             let again = open(folder.path()).1;
             assert!(again.remarks.is_empty() && again.lineage == saved.lineage, "{:?}", again.remarks);
@@ -212,7 +207,7 @@ fn what_a_dead_first_start_left_is_no_loss() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
     Mark::new(mark::Phase::Making, &[7; 48]).write(folder.path()).unwrap();
-    for half in [records::FILE, journal::FILE, events::FILE] {
+    for half in [log::SNAPSHOT, "records.1.log", "records.log.new", events::FILE] {
         std::fs::write(folder.path().join(half), "").unwrap();
         let mut mark = Mark::read(folder.path()).unwrap().unwrap();
         mark.enter(mark::Phase::Making, folder.path()).unwrap();
@@ -227,7 +222,7 @@ fn another_directory_s_files_are_refused() {
     let (ours, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     with_everything(ours.path());
     drop(Store::open(other.path(), || [9; 48]).unwrap());
-    for file in [records::FILE, journal::FILE, mark::FILE] {
+    for file in [log::SNAPSHOT, "records.1.log", mark::FILE] {
         let own = std::fs::read(ours.path().join(file)).unwrap();
         std::fs::copy(other.path().join(file), ours.path().join(file)).unwrap();
         let error = refusal(ours.path());
@@ -235,73 +230,78 @@ fn another_directory_s_files_are_refused() {
         std::fs::write(ours.path().join(file), own).unwrap();
     }
     assert_eq!(open(ours.path()).1.installs, [install()]);
-    // A database that version 0.1 would take.
-    std::fs::copy(ours.path().join(records::FILE), ours.path().join(former::FILE)).unwrap();
-    assert!(refusal(ours.path()).contains("was mixed into"));
+    // Files that earlier versions would take.
+    for (file, _) in former::places(ours.path()) {
+        let text = std::fs::read(ours.path().join(file)).unwrap();
+        std::fs::copy(other.path().join(events::FILE), ours.path().join(file)).unwrap();
+        assert!(refusal(ours.path()).contains("was mixed into"), "{file}");
+        std::fs::write(ours.path().join(file), text).unwrap();
+    }
 }
 
 #[test]
-fn an_older_copy_of_the_records_beside_newer_leases_is_noticed() {
+fn an_older_copy_of_the_log_beside_newer_events_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     with_everything(folder.path());
-    let copy = std::fs::read(folder.path().join(records::FILE)).unwrap();
+    let file = folder.path().join(log::segment(1));
+    let copy = std::fs::read(&file).unwrap();
     let (mut store, _) = open(folder.path());
-    store.commit_batch(&Batch { serial: Some(5), ..Batch::default() }).unwrap();
-    store.commit_batch(&Batch { leases: vec![lease(2, 2, 9)], ..Batch::default() }).unwrap();
+    commit(&mut store, Batch { serial: Some(5), ..Batch::default() }).unwrap();
+    commit(&mut store, Batch { leases: vec![lease(2, 2, 9)], ..Batch::default() }).unwrap();
     drop(store);
-    std::fs::write(folder.path().join(records::FILE), copy).unwrap();
-    let saved = open(folder.path()).1;
-    assert!(saved.restored && saved.remarks[0].contains("older copy"), "{:?}", saved.remarks);
+    std::fs::write(&file, copy).unwrap();
+    for _ in 0..2 {
+        let error = refusal(folder.path());
+        assert!(
+            error.contains("newest records are missing") && error.contains("--accept-loss records"),
+            "{error}"
+        );
+    }
+    let saved = accepting(folder.path(), Loss::Records);
+    assert_eq!((saved.installs, saved.restored), (vec![install()], true));
+    assert!(open(folder.path()).1.remarks.is_empty());
 }
 
-const RAW: TableDefinition<&[u8], &[u8]> = TableDefinition::new("records");
-
-/// Changes a stored record as a disk would, or somebody with an editor.
-fn tamper(folder: &Path, at: &str, change: impl FnOnce(&mut Vec<u8>, &mut Vec<u8>) -> bool) {
-    let database = Database::open(folder.join(records::FILE)).unwrap();
-    let mut key = at.as_bytes().to_vec();
-    let mut value = {
-        let read = database.begin_read().unwrap();
-        let table = read.open_table(RAW).unwrap();
-        table.get(&*key).unwrap().unwrap_or_else(|| panic!("{at}")).value().to_vec()
+/// Flips a bit of a record of the first segment: the last of its value, or of the first copy of its key.
+fn flip(folder: &Path, kind: u8, key: &[u8], in_name: bool) {
+    let path = folder.join(log::segment(1));
+    let mut bytes = std::fs::read(&path).unwrap();
+    let is_record = |at: &usize| {
+        let lengths = [kind, 0, key.len() as u8, 0];
+        bytes[*at + 8..].starts_with(&lengths) && bytes[*at + 16..].starts_with(&[key, key].concat())
     };
-    let write = database.begin_write().unwrap();
-    {
-        let mut table = write.open_table(RAW).unwrap();
-        table.remove(&*key).unwrap();
-        if change(&mut key, &mut value) {
-            table.insert(&*key, &*value).unwrap();
-        }
-    }
-    write.commit().unwrap();
+    let at = (0..bytes.len() - 40).find(is_record).expect("the record");
+    let value = u32::from_le_bytes(bytes[at + 12..at + 16].try_into().unwrap()) as usize;
+    let last = match in_name {
+        true => at + 16 + key.len() - 1,
+        false if value == 0 => at,
+        false => at + 16 + 2 * key.len() + value - 1,
+    };
+    bytes[last] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
 }
 
 #[test]
 fn a_record_with_one_bit_flipped_is_not_believed() {
-    for at in [
-        "install\0rack1",
-        "assigned\0web",
-        "protected\0rack2",
-        "note\0control",
-        "card\002:00:00:00:00:09",
-        "used\0abc",
+    for (kind, name) in [
+        ("install", "rack1"),
+        ("assigned", "web"),
+        ("protected", "rack2"),
+        ("note", "control"),
+        ("card", "02:00:00:00:00:09"),
+        ("used", "abc"),
+        ("lease4", "10.0.0.1"),
     ] {
         for in_name in [false, true] {
+            let at = format!("{kind} {name}");
             let folder = tempfile::tempdir().unwrap();
             with_everything(folder.path());
-            tamper(folder.path(), at, |key, value| {
-                if in_name {
-                    *key.last_mut().unwrap() ^= 1
-                } else {
-                    *value.last_mut().unwrap() ^= 1
-                }
-                true
-            });
+            let own = RecordKind::ALL.iter().find(|own| own.name() == kind).unwrap();
+            flip(folder.path(), own.code(), &own.key_bytes(name).unwrap(), in_name);
             let (mut store, saved) = open(folder.path());
             assert_eq!(saved.damaged.len(), 1, "{at} {in_name}");
             let damage = &saved.damaged[0];
-            let (kind, name) = at.split_once('\0').unwrap();
-            assert!(damage.kind == kind && damage.names.iter().any(|own| own == name), "{damage}");
+            assert!(damage.kind == *own && damage.names == [name], "{damage}");
             assert!(!saved.restored, "the record is there");
             match kind {
                 "install" => assert!(saved.installs.is_empty() && damage.guards_disks()),
@@ -309,14 +309,14 @@ fn a_record_with_one_bit_flipped_is_not_believed() {
                 "protected" => assert!(saved.protected.contains(&"rack2".parse().unwrap())),
                 "note" => assert_eq!(saved.notes["control"], b""),
                 "card" => assert!(saved.cards.is_empty()),
+                "lease4" => assert!(saved.leases.is_empty()),
                 _ => assert!(saved.used.iter().any(|(id, _)| id == "abc")),
             }
             // What is put in its place settles it, wherever the damaged one lies.
             let note = vec![("control".into(), b"{}".to_vec())];
             let assignments = vec![("web".parse().unwrap(), Some("rack1".parse().unwrap()))];
             let lists = Some(Lists { assignments, ..Lists::default() });
-            store
-                .commit_batch(&Batch { installs: installs(), notes: note, lists, ..Batch::default() })
+            commit(&mut store, Batch { installs: installs(), notes: note, lists, ..Batch::default() })
                 .unwrap();
             drop(store);
             let saved = open(folder.path()).1;
@@ -330,49 +330,89 @@ fn a_record_with_one_bit_flipped_is_not_believed() {
     }
 }
 
+/// Damage stays known when the log is made shorter.
 #[test]
-fn records_that_are_gone_or_put_back_make_all_doubtful() {
+fn damage_outlives_a_snapshot() {
     let folder = tempfile::tempdir().unwrap();
     with_everything(folder.path());
-    tamper(folder.path(), "install\0rack1", |_, _| false);
-    let saved = open(folder.path()).1;
-    assert!(saved.restored && saved.installs.is_empty() && saved.remarks.len() == 1, "{:?}", saved.remarks);
-
-    let folder = tempfile::tempdir().unwrap();
-    with_everything(folder.path());
-    let mut old = Vec::new();
-    tamper(folder.path(), "install\0rack1", |_, value| {
-        old = value.clone();
-        true
-    });
+    flip(folder.path(), RecordKind::Installs.code(), b"rack1", false);
+    let mark = Mark::read(folder.path()).unwrap().unwrap();
+    let keys = log::digest::Keys::new(&mark.record_key);
     let (mut store, _) = open(folder.path());
-    let next: Arc<[Install]> = [Install { redeploy: 2, ..install() }].into();
-    let installs = vec![("rack1".parse().unwrap(), next)];
-    store.commit_batch(&Batch { installs, ..Batch::default() }).unwrap();
+    commit(&mut store, Batch { serial: Some(9), ..Batch::default() }).unwrap();
     drop(store);
-    assert!(!open(folder.path()).1.restored);
-    tamper(folder.path(), "install\0rack1", |_, value| {
-        *value = old;
-        true
-    });
-    assert!(open(folder.path()).1.restored);
+    let disk = Files::new(folder.path());
+    {
+        // As a rotation does it.
+        let image = log::load::Image::read(&disk).unwrap();
+        let show = |name: &str| name.to_owned();
+        let loaded = image.load(&keys, None, log::read::Mode::Strict, &show).unwrap();
+        let sequence = loaded.end.position.sequence;
+        Log::create(&disk, &keys, 2, sequence, loaded.next_event, loaded.laid.raws()).unwrap();
+    }
+    let saved = open(folder.path()).1;
+    assert!(saved.installs.is_empty() && saved.damaged.len() == 1, "{:?}", saved.damaged);
+    assert_eq!((saved.serial, saved.restored), (9, false));
 }
 
+/// A frame with nothing but leases in it that can't be told apart any more.
 #[test]
-fn a_disk_that_fails_for_a_moment_is_used_again() {
-    for landed in [false, true] {
-        let folder = tempfile::tempdir().unwrap();
-        with_everything(folder.path());
-        let (mut store, _) = open(folder.path());
-        let next: Arc<[Install]> = [Install { redeploy: 9, ..install() }].into();
-        let failed = Batch { installs: vec![("rack1".parse().unwrap(), next)], ..Batch::default() };
-        store.records.fail(&failed.changes(None), landed);
-        store.probe().unwrap();
-        store.commit_batch(&Batch { serial: Some(6), ..Batch::default() }).unwrap();
-        drop(store);
-        let saved = open(folder.path()).1;
-        assert_eq!((saved.installs, saved.serial, saved.restored), (vec![install()], 6, false), "{landed}");
+fn damage_to_leases_alone_is_agreed_to_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    with_everything(folder.path());
+    let (mut store, _) = open(folder.path());
+    let leases = vec![lease(2, 2, 9), lease(3, 3, 9)];
+    commit(&mut store, Batch { leases, ..Batch::default() }).unwrap();
+    commit(&mut store, Batch { serial: Some(8), ..Batch::default() }).unwrap();
+    drop(store);
+    let path = folder.path().join(log::segment(1));
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = bytes.windows(8).position(|part| part == [10, 0, 0, 2, 10, 0, 0, 2]).unwrap();
+    bytes[at - 12..at + 20].fill(0x77);
+    std::fs::write(&path, bytes).unwrap();
+    let error = refusal(folder.path());
+    assert!(error.contains("--accept-loss leases"), "{error}");
+    let saved = accepting(folder.path(), Loss::Leases);
+    assert_eq!((saved.installs, saved.restored, saved.serial), (vec![install()], false, 8));
+    assert!(saved.leases.contains(&lease(1, 1, 9)));
+    let again = open(folder.path()).1;
+    assert!(again.remarks.is_empty() && again.lineage == saved.lineage, "{:?}", again.remarks);
+    assert!(folder.path().join("records.1.log.lost-1").exists(), "what was damaged is kept");
+}
+
+/// A stored file that was lost is written again by the next revision, and none stays that it does not have.
+#[test]
+fn a_damaged_file_of_the_revision_is_replaced_by_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut store, _) = open(folder.path());
+    let kept = |names: &[&str]| {
+        let files = names.iter().map(|name| (Arc::from(*name), vec![b'x'; 50].into())).collect();
+        Arc::new(Kept { revision: "r".into(), files, ..Kept::default() })
+    };
+    commit(&mut store, Batch { kept: Some(kept(&["a", "b", "c"])), ..Batch::default() }).unwrap();
+    drop(store);
+    flip(folder.path(), RecordKind::File.code(), b"b", false);
+    let (mut store, saved) = open(folder.path());
+    assert!(saved.kept.is_none() && saved.damaged.len() == 1);
+    let next = Batch { kept: Some(kept(&["a", "b"])), ..Batch::default() };
+    commit_over(&mut store, next, &saved.stored).unwrap();
+    drop(store);
+    let saved = open(folder.path()).1;
+    assert_eq!((saved.kept.as_ref(), saved.damaged.len()), (Some(&*kept(&["a", "b"])), 0));
+}
+
+/// Earlier versions in a directory of today: they read these files with redb, or by their first bytes.
+#[test]
+fn earlier_versions_can_not_take_it_for_theirs() {
+    let folder = tempfile::tempdir().unwrap();
+    with_everything(folder.path());
+    for file in ["state.redb", "records.redb"] {
+        assert!(redb::Database::open(folder.path().join(file)).is_err(), "{file}");
     }
+    let journal = std::fs::read(folder.path().join("leases4.journal")).unwrap();
+    assert!(!journal.is_empty() && !journal.starts_with(b"voldemort leases"));
+    let key = std::fs::read_to_string(folder.path().join(mark::FILE)).unwrap();
+    assert!(!key.starts_with("voldemort state 1\n"));
 }
 
 #[test]
@@ -409,14 +449,13 @@ fn installed_since(folder: &Path) {
     let (mut store, saved) = open(folder);
     assert!(!saved.restored);
     let done: Arc<[Install]> = [Install { stage: InstallStage::Installed, ..install() }].into();
-    store
-        .commit_batch(&Batch { installs: vec![("rack1".parse().unwrap(), done)], ..Batch::default() })
-        .unwrap();
-    store.commit_batch(&Batch { leases: vec![lease(2, 2, 9)], ..Batch::default() }).unwrap();
+    let installs = vec![("rack1".parse().unwrap(), done)];
+    commit(&mut store, Batch { installs, ..Batch::default() }).unwrap();
+    commit(&mut store, Batch { leases: vec![lease(2, 2, 9)], ..Batch::default() }).unwrap();
 }
 
 #[test]
-fn records_and_journal_put_back_together_are_an_older_copy() {
+fn a_log_put_back_with_its_events_is_an_older_copy() {
     let folder = tempfile::tempdir().unwrap();
     with_everything(folder.path());
     let earlier = files(folder.path());
@@ -425,16 +464,14 @@ fn records_and_journal_put_back_together_are_an_older_copy() {
         std::fs::write(path, bytes).unwrap();
     }
     let before = Mark::read(folder.path()).unwrap().unwrap();
-    assert!(refusal(folder.path()).contains("--accept-loss leases"), "leases since then are gone");
-    let fresh = || [8; 48];
-    let (store, saved) = Store::open_accepting(folder.path(), fresh, Accept(vec![Loss::Leases])).unwrap();
-    assert!(saved.restored && saved.remarks[1].contains("older copy"), "{:?}", saved.remarks);
+    let (store, saved) = Store::open(folder.path(), || [8; 48]).unwrap();
+    assert!(saved.restored && saved.remarks[0].contains("older copy"), "{:?}", saved.remarks);
     assert!(saved.lineage != before.lineage && saved.token_key != before.token_key, "URLs open nothing");
     // It stays so until somebody settles it, also after a crash, and is over then.
     drop(store);
     let (mut again, saved) = open(folder.path());
     assert!(saved.restored && saved.remarks.is_empty(), "it is said once: {:?}", saved.remarks);
-    again.commit_batch(&Batch { restored: Some(false), ..Batch::default() }).unwrap();
+    commit(&mut again, Batch { restored: Some(false), ..Batch::default() }).unwrap();
     drop(again);
     let (_, saved) = open(folder.path());
     assert!(!saved.restored && saved.remarks.is_empty(), "{:?}", saved.remarks);
@@ -459,7 +496,7 @@ fn a_copy_of_the_whole_directory_is_known_as_one() {
     // A directory that is only called something else is the same one.
     let renamed = folder.path().join("renamed");
     let (mut store, _) = open(&state);
-    store.commit_batch(&Batch { restored: Some(false), ..Batch::default() }).unwrap();
+    commit(&mut store, Batch { restored: Some(false), ..Batch::default() }).unwrap();
     drop(store);
     std::fs::rename(&state, &renamed).unwrap();
     let saved = open(&renamed).1;
@@ -472,39 +509,4 @@ fn a_copy_of_the_whole_directory_is_known_as_one() {
     backup::restore(&renamed, &put_back, &[3; 48]).unwrap();
     let saved = open(&put_back).1;
     assert!(saved.restored && saved.remarks.is_empty(), "{:?}", saved.remarks);
-}
-
-/// A crash makes redb look at its pages, and go back to the transaction before where one is damaged.
-#[test]
-fn a_page_of_the_last_batch_that_was_damaged_shows() {
-    let folder = tempfile::tempdir().unwrap();
-    with_everything(folder.path());
-    let (mut store, _) = open(folder.path());
-    let before = std::fs::read(folder.path().join(records::FILE)).unwrap();
-    let done: Arc<[Install]> = [Install { stage: InstallStage::Spent, ..install() }].into();
-    let batch = Batch { installs: vec![("rack1".parse().unwrap(), done)], ..Batch::default() };
-    store.commit_batch(&batch).unwrap();
-    // As a crash leaves it.
-    let crashed = files(folder.path());
-    drop(store);
-    let after = &crashed.iter().find(|(path, _)| path.ends_with(records::FILE)).unwrap().1;
-    let changed: Vec<usize> =
-        (4096..before.len().min(after.len())).filter(|at| before[*at] != after[*at]).collect();
-    assert!(!changed.is_empty());
-    let (mut refused, mut doubtful) = (0, 0);
-    for at in changed.iter().step_by(changed.len() / 40 + 1) {
-        crashed.iter().for_each(|(path, bytes)| std::fs::write(path, bytes).unwrap());
-        let mut bytes = after.clone();
-        bytes[*at] ^= 1;
-        std::fs::write(folder.path().join(records::FILE), bytes).unwrap();
-        match Store::open(folder.path(), || [8; 48]) {
-            Err(error) => {
-                assert!(error.to_string().contains("--accept-loss records"), "{error}");
-                refused += 1;
-            }
-            Ok((_, saved)) if saved.restored || !saved.damaged.is_empty() => doubtful += 1,
-            Ok((_, saved)) => assert_eq!(saved.installs[0].stage, InstallStage::Spent, "byte {at}"),
-        }
-    }
-    assert!(refused + doubtful > 0, "{refused} {doubtful}");
 }

@@ -4,21 +4,25 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use redb::ReadableTable;
 use tempfile::TempDir;
-use voldemort::store::{History, Saved, Store};
+use voldemort::store::{Accept, History, Loss, Saved, Store};
 
 use super::golden::assert_golden;
 
 const NAMES: [&str; 7] = ["fresh", "working", "killed", "pinned", "suspended", "several", "own"];
 
-fn fixtures() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/state/cb52119")
+/// The versions that wrote them.
+const VERSIONS: [&str; 2] = ["cb52119", "aa93fd4"];
+
+fn fixtures(version: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/state").join(version)
 }
 
-/// A state directory as it was left, in a folder of its own.
-pub fn unpacked(name: &str) -> TempDir {
+/// A state directory as a version left it, in a folder of its own.
+pub fn unpacked(version: &str, name: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let archive = fixtures().join(format!("{name}.tar.gz"));
+    let archive = fixtures(version).join(format!("{name}.tar.gz"));
     let status = Command::new("tar").arg("-xzf").arg(&archive).arg("-C").arg(folder.path()).status().unwrap();
     assert!(status.success(), "{}", archive.display());
     folder
@@ -35,13 +39,17 @@ fn told(saved: &Saved, state: &Path) -> String {
     installs.sort_by(|one, other| one.deployment.cmp(&other.deployment));
     for install in &installs {
         let deployment = &install.deployment;
-        assert!(install.epoch > 0 && install.plain_urls, "{install:?}");
+        assert!(install.epoch > 0, "{install:?}");
         let (machine, redeploy, stage, since) =
             (&install.machine, install.redeploy, install.stage, install.since);
         text += &format!(
             "install {deployment} on {machine}: redeploy {redeploy} {stage} since {since}, again {}, {}\n",
             install.again, install.digest
         );
+        // URLs that version 0.1 gave away stay good.
+        if !install.plain_urls {
+            text += &format!("  epoch {} on cards {:?}\n", install.epoch, install.cards);
+        }
     }
     for (deployment, machine) in &saved.assignments {
         text += &format!("assigned {deployment} to {machine}\n");
@@ -86,13 +94,130 @@ fn told(saved: &Saved, state: &Path) -> String {
 
 #[test]
 fn what_earlier_versions_wrote_is_read_whole() {
-    for name in NAMES {
-        let state = unpacked(name);
+    for (version, name) in all() {
+        let state = unpacked(version, name);
+        let keys = |state: &Path| -> Vec<String> {
+            let text = std::fs::read_to_string(state.join("state.key")).unwrap_or_default();
+            let wanted = |line: &&str| line.starts_with("lineage ") || line.starts_with("token-key ");
+            text.lines().filter(wanted).map(str::to_owned).collect()
+        };
+        let before = keys(state.path());
+        let expected = fixtures(version).join(format!("{name}.txt"));
         let (store, saved) = open(state.path());
-        assert_golden(&fixtures().join(format!("{name}.txt")), &told(&saved, state.path()));
+        assert!(!saved.restored && saved.damaged.is_empty(), "{version} {name}: {:?}", saved.remarks);
+        assert!(saved.next_event > saved.events.last().map_or(0, |(number, _)| *number));
+        assert_golden(&expected, &told(&saved, state.path()));
         drop(store);
+        // URLs that machines hold were made with these.
+        assert!(before.is_empty() || before == keys(state.path()));
         // What was upgraded is the same once more.
-        let again = told(&open(state.path()).1, state.path());
-        assert_golden(&fixtures().join(format!("{name}.txt")), &again);
+        let (_, saved) = open(state.path());
+        assert!(saved.remarks.is_empty(), "{:?}", saved.remarks);
+        assert_golden(&expected, &told(&saved, state.path()));
+    }
+}
+
+fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
+    VERSIONS.into_iter().flat_map(|version| NAMES.into_iter().map(move |name| (version, name)))
+}
+
+/// A copy of a directory's files as they are now; folders are left out.
+fn copied(state: &Path) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(state).unwrap().map(Result::unwrap) {
+        if entry.metadata().unwrap().is_file() {
+            std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+        }
+    }
+    folder
+}
+
+/// The daemon died on its way: after the log was written, after the key said so, after each text.
+#[test]
+fn an_upgrade_that_was_interrupted_is_begun_again_or_goes_on() {
+    let old = unpacked("aa93fd4", "working");
+    let before = copied(old.path());
+    let (store, saved) = open(old.path());
+    let whole = told(&saved, Path::new("/nowhere"));
+    drop((store, saved));
+    let log = ["records.snapshot", "records.1.log"];
+    let lay = |files: &[&str], to: &Path| {
+        for file in files {
+            std::fs::copy(old.path().join(file), to.join(file)).unwrap();
+        }
+    };
+    // Of the new files some are there, and the old ones count.
+    for count in 1..=2 {
+        let half = copied(before.path());
+        lay(&log[..count], half.path());
+        let (_, saved) = open(half.path());
+        assert_eq!(told(&saved, Path::new("/nowhere")), whole);
+    }
+    // The key names the log, and files of before are still there.
+    for texts in 0..3 {
+        let half = copied(before.path());
+        lay(&log, half.path());
+        lay(&["state.redb", "records.redb", "leases4.journal"][..texts], half.path());
+        let key = std::fs::read_to_string(old.path().join("state.key")).unwrap();
+        let (body, _) = key.rsplit_once("digest ").unwrap();
+        let body = body.replace("phase ready", "phase tidying");
+        let digest = voldemort::model::hex(&<sha2::Sha256 as sha2::Digest>::digest(&body)[..]);
+        std::fs::write(half.path().join("state.key"), format!("{body}digest {digest}\n")).unwrap();
+        let (store, saved) = open(half.path());
+        assert_eq!(told(&saved, Path::new("/nowhere")), whole);
+        drop(store);
+        assert!(redb::Database::open(half.path().join("records.redb")).is_err(), "a text is there");
+    }
+}
+
+/// What was damaged before the upgrade is known as damaged after it.
+#[test]
+fn damage_to_what_an_earlier_version_wrote_is_carried_over() {
+    const RECORDS: redb::TableDefinition<&[u8], &[u8]> = redb::TableDefinition::new("records");
+    let state = unpacked("aa93fd4", "working");
+    let database = redb::Database::open(state.path().join("records.redb")).unwrap();
+    let write = database.begin_write().unwrap();
+    {
+        let mut table = write.open_table(RECORDS).unwrap();
+        let mut value = table.get(&b"install\0box-4"[..]).unwrap().unwrap().value().to_vec();
+        *value.last_mut().unwrap() ^= 1;
+        table.insert(&b"install\0box-4"[..], &value[..]).unwrap();
+    }
+    write.commit().unwrap();
+    drop(database);
+    for _ in 0..2 {
+        let (_, saved) = open(state.path());
+        assert_eq!(saved.damaged.len(), 1);
+        assert!(saved.damaged[0].guards_disks() && saved.damaged[0].names == ["box-4"]);
+        assert!(!saved.restored && saved.installs.iter().all(|install| install.machine.as_str() != "box-4"));
+        assert!(saved.installs.len() > 2);
+    }
+}
+
+/// A part that was lost before the upgrade is no reason to take the rest for new.
+#[test]
+fn a_lost_part_of_an_earlier_version_s_directory_refuses_the_upgrade() {
+    for (file, loss) in [("leases4.journal", Loss::Leases), ("records.redb", Loss::Records)] {
+        for is_gone in [false, true] {
+            let state = unpacked("aa93fd4", "working");
+            match is_gone {
+                true => std::fs::remove_file(state.path().join(file)).unwrap(),
+                false => std::fs::write(state.path().join(file), "").unwrap(),
+            }
+            for _ in 0..2 {
+                let error = Store::open(state.path(), || [7; 48]).unwrap_err().to_string();
+                assert!(error.contains(file) && error.contains(&format!("--accept-loss {loss}")), "{error}");
+            }
+            let accept = Accept(vec![loss]);
+            let (store, saved) = Store::open_accepting(state.path(), || [7; 48], accept).unwrap();
+            match loss {
+                Loss::Leases => {
+                    assert!(saved.leases.is_empty() && saved.installs.len() == 5 && !saved.restored);
+                }
+                _ => assert!(saved.leases.len() == 3 && saved.installs.is_empty() && saved.restored),
+            }
+            drop((store, saved));
+            assert!(open(state.path()).1.remarks.is_empty());
+        }
     }
 }

@@ -11,7 +11,7 @@ use super::net::{Net, has, skipped};
 const MANIFEST: &str = r#"
 [subnet.lab]
 cidr    = "10.0.10.0/24"
-dynamic = "10.0.10.100-10.0.10.199"
+dynamic = "10.0.10.100-10.0.10.249"
 "#;
 
 /// A file system of the state directory's own; unmounted with this.
@@ -74,14 +74,14 @@ impl Site {
         let bound = |number: &usize| {
             leases.lines().any(|line| line.contains(&mac(*number)) && line.contains("bound"))
         };
-        let known: Vec<usize> = (0..100).filter(bound).collect();
+        let known: Vec<usize> = (0..200).filter(bound).collect();
         assert_eq!(known, leased, "{leases}");
     }
 
     fn check(&self) {
         let check = [VOLDEMORT, "state", "check", "--directory", &self.state.display().to_string()];
         let said = self.net.server_output(&check);
-        assert!(said.contains("ok: records.redb") && !said.contains("WRONG"), "{said}");
+        assert!(said.contains("ok: records.snapshot") && !said.contains("WRONG"), "{said}");
     }
 }
 
@@ -102,8 +102,8 @@ fn a_full_disk_stops_leases_until_there_is_room_and_nothing_is_half_done() {
     let fill = format!("cat /dev/zero > {}/filler 2>/dev/null; true", site.state.display());
     Command::new("sh").args(["-c", &fill]).status().unwrap();
 
-    // What is left of the journal's last page is used up first.
-    let full = (0..60).find(|number| !site.leased(*number)).expect("the disk is full");
+    // What the log has of zeros written ahead is used up first.
+    let full = (0..200).find(|number| !site.leased(*number)).expect("the disk is full");
     let mut leased: Vec<usize> = (0..full).collect();
     let said = eventually("the condition", || site.status(), |text| text.contains("can't store"));
     assert!(said.contains("since"), "{said}");

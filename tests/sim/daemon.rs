@@ -1,22 +1,22 @@
 //! The daemon without its sockets, threads and files: the protocols, and the engine that stores before
 //! anything is shown. A crash leaves what was stored and nothing else.
 
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use voldemort::desired::Desired;
-use voldemort::model::{Content, Mac, Name, Time};
+use voldemort::model::{Content, Name, Time};
 use voldemort::proto::converse::{self, FileRequest, Opened, ROUNDS, Step, Wanted};
 use voldemort::proto::dhcp::{self, Decision, Draft, Link};
 use voldemort::proto::tree::{Asker, Method, Refusal, RefusalReason};
 use voldemort::state::command::Outcome;
 use voldemort::state::{
-    Adoption, Command, Doubts, Event, Install, Installs, Lease, LeaseRequest, Record, Secrets, Served,
-    Server, Stage, State, Verb, Verdict, trust,
+    Adoption, Command, Doubts, Event, Install, Installs, LeaseRequest, Record, Secrets, Server, Stage, State,
+    Verb, Verdict, trust,
 };
-use voldemort::store::{Engine, Kept, Ledger, Saved, StoreError};
+use voldemort::store::memory::Memory;
+use voldemort::store::{Engine, Kept, Ledger, LedgerError, Saved};
 
 #[derive(Clone)]
 pub enum Body {
@@ -45,64 +45,23 @@ pub enum Told {
     Accepted,
 }
 
-/// A ledger in memory. What it holds survives the process.
+/// A ledger in memory that may be full. What it holds survives the process.
 #[derive(Clone, Debug, Default)]
 pub struct Disk {
-    saved: Saved,
-    leases: BTreeMap<Ipv4Addr, Lease>,
-    installs: BTreeMap<Name, Arc<[Install]>>,
-    assignments: BTreeMap<Name, Name>,
-    served: BTreeMap<Name, Served>,
-    cards: BTreeMap<Mac, Name>,
+    memory: Memory,
     is_full: bool,
 }
 
 impl Ledger for Disk {
-    fn append(&mut self, records: &[Record], _events: &[(u64, Event)]) -> Result<(), StoreError> {
-        if self.is_full {
-            return Err(StoreError::Write("no space left on device".into()));
+    fn append(&mut self, records: &[Record], next_event: u64) -> Result<(), LedgerError> {
+        match self.is_full {
+            true => Err(LedgerError(std::io::ErrorKind::StorageFull.into())),
+            false => self.memory.append(records, next_event),
         }
-        records.iter().cloned().for_each(|record| self.put(record));
+    }
+
+    fn probe(&mut self) -> Result<(), LedgerError> {
         Ok(())
-    }
-}
-
-impl Disk {
-    fn put(&mut self, record: Record) {
-        match record {
-            Record::Lease4(lease) => drop(self.leases.insert(lease.address, lease)),
-            Record::Installs(machine, list) => drop(self.installs.insert(machine, list)),
-            Record::Assignment(name, machine) => set(&mut self.assignments, name, machine),
-            Record::Served(name, one) => set(&mut self.served, name, one.map(|one| (*one).clone())),
-            Record::Card(mac, machine) => set(&mut self.cards, mac, machine),
-            Record::Note(name, note) => drop(self.saved.notes.insert(name.into_owned(), note)),
-            Record::Serial(serial) => self.saved.serial = serial,
-            Record::Restored(restored) => self.saved.restored = restored,
-            Record::Revision(kept) => self.saved.kept = Some((*kept).clone()),
-            // The hall has none of these.
-            Record::Lease6(_) | Record::Protection(..) | Record::UsedPlan(..) => {}
-        }
-    }
-
-    /// What a start finds.
-    fn saved(&self) -> Saved {
-        let pairs = |map: &BTreeMap<Name, Name>| map.clone().into_iter().collect();
-        Saved {
-            leases: self.leases.values().cloned().collect(),
-            installs: self.installs.values().flat_map(|list| list.iter().cloned()).collect(),
-            assignments: pairs(&self.assignments),
-            served: self.served.clone().into_iter().collect(),
-            cards: self.cards.clone().into_iter().collect(),
-            new_site: true,
-            ..self.saved.clone()
-        }
-    }
-}
-
-fn set<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: Option<V>) {
-    match value {
-        Some(value) => drop(map.insert(key, value)),
-        None => drop(map.remove(&key)),
     }
 }
 
@@ -167,7 +126,7 @@ impl Daemon {
     pub fn lose(&mut self, backup: Option<Disk>) {
         self.crash();
         self.disk = backup.unwrap_or_default();
-        self.disk.saved.restored = true;
+        self.disk.append(&[Record::Restored(true)], 0).expect("the disk has room");
         self.restart();
     }
 
@@ -184,7 +143,7 @@ impl Daemon {
     pub fn restart(&mut self) {
         self.crash();
         self.generation += 1;
-        let saved = self.disk.saved();
+        let saved = Saved { new_site: true, ..self.disk.memory.saved() };
         let is_new = saved.serial == 0 && !saved.restored;
         let table = saved.table(self.server.clone());
         let note = table.trust.note();
@@ -211,7 +170,7 @@ impl Daemon {
     /// The installations, as they are on disk.
     pub fn installs(&self) -> Installs {
         let disk = self.process.as_ref().map_or(&self.disk, |process| process.engine.ledger());
-        disk.saved().installs.into_iter().collect()
+        disk.memory.saved().installs.into_iter().collect()
     }
 
     /// The latest installation of a deployment, as it is on disk.

@@ -81,7 +81,10 @@ pub(super) fn apply(table: &mut State, adoption: Adoption, now: Time, out: &mut 
     tell_doubts(table, &former, now, out);
     out.cards(&former.learned, table);
     lists(&former, table, out);
-    out.records.extend(kept.map(Record::Revision));
+    if let Some(kept) = kept {
+        out.records.extend(kept.records(&table.kept));
+        table.kept = kept;
+    }
     out.records.push(Record::Serial(table.serial));
     if let Some(id) = plan {
         use_up(table, id, former.serial, out);
@@ -193,6 +196,7 @@ impl State {
         self.host = former.host.clone();
         self.clock = former.clock;
         self.longest = former.longest;
+        self.kept = former.kept.clone();
         self.clashes = former.clashes.clone();
         self.trust = former.trust.clone();
         self.seen = former.seen.clone();

@@ -1,5 +1,7 @@
-//! The bytes of a journal: `MAGIC`, 16 bytes of salt, its generation (8), the first 8 bytes of the SHA-256
-//! of all three, then frames. The generation is raised whenever a shorter journal takes its place. Numbers are little-endian. Zeros end it. A frame is
+//! `leases4.journal`, where leases of IPv4 addresses were before there was a log for all
+//! records: `MAGIC`, 16 bytes of salt, its generation (8), the first 8 bytes of the SHA-256 of all three, then
+//! frames. The generation was raised whenever a shorter journal took its place. Numbers are little-endian. Zeros
+//! end it. A frame is
 //!
 //! | bytes | |
 //! |---|---|
@@ -36,8 +38,10 @@ use crate::model::{Mac, Time};
 use crate::state::Lease;
 use crate::state::lease::LeaseState;
 
+/// The file's name in the state directory; in one of today a text is there that earlier versions refuse.
+pub const FILE: &str = "leases4.journal";
 /// Begins a journal; tells other versions of the format apart.
-pub const MAGIC: &[u8] = b"voldemort leases 2\n\0";
+const MAGIC: &[u8] = b"voldemort leases 2\n\0";
 
 /// What makes the digests of a journal its own.
 pub type Salt = [u8; 16];
@@ -48,8 +52,6 @@ const HEAD: usize = 24;
 /// Length and batch, which the head's own digest is of.
 const FACTS: usize = 12;
 const END: u8 = b'\n';
-/// Length of a frame without records.
-pub const EMPTY: u64 = HEAD as u64 + 1;
 /// What a disk writes whole or not at all.
 const SECTOR: usize = 512;
 /// The length of a field that is not there.
@@ -110,29 +112,6 @@ impl Told {
     }
 }
 
-/// What stands before the frames.
-pub fn begin(salt: &Salt, generation: u64) -> Vec<u8> {
-    let generation = generation.to_le_bytes();
-    [MAGIC, salt, &generation, &digest(&[MAGIC, salt, &generation])].concat()
-}
-
-/// A frame of these leases.
-pub fn write(salt: &Salt, batch: u64, leases: &[Lease]) -> Vec<u8> {
-    let mut bytes = vec![0; HEAD];
-    for lease in leases {
-        record(&mut bytes, lease);
-    }
-    let length = (bytes.len() - HEAD) as u32;
-    bytes[..4].copy_from_slice(&length.to_le_bytes());
-    bytes[4..FACTS].copy_from_slice(&batch.to_le_bytes());
-    let check = digest(&[salt, &bytes[..FACTS]]);
-    bytes[FACTS..FACTS + 4].copy_from_slice(&check[..4]);
-    let digest = digest(&[salt, &bytes[..FACTS], &bytes[HEAD..]]);
-    bytes[FACTS + 4..HEAD].copy_from_slice(&digest);
-    bytes.push(END);
-    bytes
-}
-
 /// Lays the records of a journal with this salt over `leases`.
 pub fn replay(bytes: &[u8], salt: &Salt, leases: &mut BTreeMap<Ipv4Addr, Lease>) -> Result<Told, Damage> {
     let generation = match head_of(bytes) {
@@ -170,6 +149,12 @@ pub fn salvage(bytes: &[u8], leases: &mut BTreeMap<Ipv4Addr, Lease>) {
             None => at += 1,
         }
     }
+}
+
+/// What stands before the frames.
+fn begin(salt: &Salt, generation: u64) -> Vec<u8> {
+    let generation = generation.to_le_bytes();
+    [MAGIC, salt, &generation, &digest(&[MAGIC, salt, &generation])].concat()
 }
 
 fn head_of(bytes: &[u8]) -> Option<(Salt, u64)> {
@@ -243,30 +228,6 @@ pub(super) fn digest(parts: &[&[u8]]) -> Digest8 {
     short
 }
 
-fn record(bytes: &mut Vec<u8>, lease: &Lease) {
-    let Lease { address, mac, client_id, hostname, state, expires } = lease;
-    bytes.extend_from_slice(&address.octets());
-    bytes.extend_from_slice(&mac.octets());
-    bytes.push(match state {
-        LeaseState::Offered => 0,
-        LeaseState::Bound => 1,
-        LeaseState::Released => 2,
-        LeaseState::Declined => 3,
-    });
-    bytes.extend_from_slice(&expires.0.to_le_bytes());
-    field(bytes, client_id.as_deref());
-    field(bytes, hostname.as_deref().map(str::as_bytes));
-}
-
-/// What is longer than any DHCP message can bring is cut.
-fn field(bytes: &mut Vec<u8>, value: Option<&[u8]>) {
-    let length = value.map_or(NONE, |value| value.len().min(usize::from(NONE) - 1) as u16);
-    bytes.extend_from_slice(&length.to_le_bytes());
-    if let Some(value) = value {
-        bytes.extend_from_slice(&value[..usize::from(length)]);
-    }
-}
-
 pub(super) fn lease(bytes: &mut &[u8]) -> Option<Lease> {
     let address: [u8; 4] = take(bytes, 4)?.try_into().ok()?;
     let mac: [u8; 6] = take(bytes, 6)?.try_into().ok()?;
@@ -298,3 +259,6 @@ fn take_field<'a>(bytes: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
         length => Some(Some(take(bytes, usize::from(length))?)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,10 +20,7 @@ pub type Tag = [u8; TAG];
 
 /// The key of a state directory's digests.
 #[derive(Clone)]
-pub struct Key {
-    bytes: [u8; 32],
-    keyed: Hmac<Sha256>,
-}
+pub struct Key(Hmac<Sha256>);
 
 impl std::fmt::Debug for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -39,12 +36,7 @@ pub struct Unfit {
 
 impl Key {
     pub fn new(bytes: [u8; 32]) -> Key {
-        let keyed = Hmac::<Sha256>::new_from_slice(&bytes).expect("HMAC takes keys of any length");
-        Key { bytes, keyed }
-    }
-
-    pub fn bytes(&self) -> &[u8; 32] {
-        &self.bytes
+        Key(Hmac::<Sha256>::new_from_slice(&bytes).expect("HMAC takes keys of any length"))
     }
 
     /// What makes the digests of the lease journal its own; nobody on the network knows it.
@@ -53,7 +45,7 @@ impl Key {
     }
 
     fn tag(&self, kind: &str, name: &str, value: &[u8]) -> Tag {
-        let mut hmac = self.keyed.clone();
+        let mut hmac = self.0.clone();
         for part in [kind.as_bytes(), name.as_bytes()] {
             hmac.update(&(part.len() as u32).to_le_bytes());
             hmac.update(part);
@@ -64,8 +56,9 @@ impl Key {
         tag
     }
 
-    /// A value as it is stored.
-    pub fn seal(&self, kind: &str, name: &str, value: &[u8]) -> Vec<u8> {
+    /// A value as it was stored.
+    #[cfg(test)]
+    fn seal(&self, kind: &str, name: &str, value: &[u8]) -> Vec<u8> {
         let mut stored = self.tag(kind, name, value).to_vec();
         stored.extend_from_slice(&(name.len() as u16).to_le_bytes());
         stored.extend_from_slice(name.as_bytes());

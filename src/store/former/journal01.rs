@@ -1,10 +1,10 @@
-//! The journal of version 0.1: as `frame` tells, but a frame is the length of its records (4 bytes),
+//! The journal of version 0.1: as `journal` tells, but a frame is the length of its records (4 bytes),
 //! the beginning of the SHA-256 of the salt, that and the records (8 bytes), and the records.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use super::frame::{Damage, Salt, digest, lease};
+use super::journal::{Damage, Salt, digest, lease};
 use crate::state::Lease;
 
 const MAGIC: &[u8] = b"voldemort leases 1\n\0";

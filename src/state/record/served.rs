@@ -1,0 +1,54 @@
+//! Deployments as they were last served. Key: the deployment's name. Value: machine (optional), `redeploy`,
+//! boot (optional), template (optional), then where it was written: file, line, column.
+
+use std::sync::Arc;
+
+use super::bytes::{Reader, field, name, number, optional};
+use super::{Kind, Record};
+use crate::model::{Name, Origin};
+
+pub struct Served;
+
+impl Kind for Served {
+    const NAME: &'static str = "served";
+    type Key = Name;
+    type Value = crate::state::Served;
+
+    fn write_key(key: &Name, out: &mut Vec<u8>) {
+        out.extend_from_slice(key.as_str().as_bytes());
+    }
+
+    fn read_key(bytes: &[u8]) -> Option<Name> {
+        name(bytes)
+    }
+
+    fn write(value: &crate::state::Served, out: &mut Vec<u8>) {
+        let crate::state::Served { machine, redeploy, boot, template, origin } = value;
+        let maybe = |name: &Option<Name>, out: &mut Vec<u8>| {
+            optional(name.as_ref().map(|name| name.as_str().as_bytes()), out);
+        };
+        maybe(machine, out);
+        number(*redeploy, out);
+        maybe(boot, out);
+        maybe(template, out);
+        field(origin.file.as_bytes(), out);
+        number(origin.line.into(), out);
+        number(origin.column.into(), out);
+    }
+
+    fn read(deployment: Name, bytes: &[u8]) -> Option<Record> {
+        let mut reader = Reader(bytes);
+        let machine = reader.optional_name()?;
+        let redeploy = reader.number()?;
+        let (boot, template) = (reader.optional_name()?, reader.optional_name()?);
+        let file = reader.text()?.into();
+        let (line, column) = (reader.number()?.try_into().ok()?, reader.number()?.try_into().ok()?);
+        let origin = Origin { file, line, column };
+        let served = crate::state::Served { machine, redeploy, boot, template, origin };
+        Some(Record::Served(deployment, Some(Arc::new(served))))
+    }
+
+    fn deletion(deployment: Name) -> Option<Record> {
+        Some(Record::Served(deployment, None))
+    }
+}

@@ -1,0 +1,344 @@
+//! Records on disk: one append-only log for all kinds, one frame and one `fdatasync` a batch.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `records.snapshot` | the newest record of each key, up to where a segment begins |
+//! | `records.N.log` | segment N: frames of what came after (`frame`) |
+//!
+//! When the segment that is written to is longer than the snapshot, the next segment is begun, and a thread merges the
+//! snapshot and the segments before into a new snapshot, which takes the old one's place in one step; then
+//! those segments go. Appends never wait for it. A crash at any byte leaves the old snapshot with all its segments or the
+//! new one; the frames are chained over all of them, so that a file that is missing or an earlier one shows.
+
+pub mod digest;
+pub mod disk;
+pub mod frame;
+pub mod load;
+pub mod read;
+mod salvage;
+pub mod snapshot;
+
+use std::io;
+use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
+
+use super::ledger::{Ledger, LedgerError};
+use crate::state::record::Record;
+use digest::{FileKeys, Keys};
+use disk::Disk;
+use frame::{Entry, FileKind, Position, SEALED};
+use load::{Image, LoadError, Loaded};
+use read::Mode;
+
+/// The snapshot's name in the state directory.
+pub const SNAPSHOT: &str = "records.snapshot";
+/// The name under which a segment is made.
+const DRAFT: &str = "records.log.new";
+/// What a merge or a rotation that did not come to its end leaves.
+pub const DRAFTS: [&str; 2] = [DRAFT, snapshot::DRAFT];
+/// A segment is never followed by another below this length.
+const SMALL: u64 = 4 << 20;
+/// Zeros written ahead of the frames, so that most commits don't change the file's length, which
+/// costs the file system a second write.
+const AHEAD: u64 = 32 << 10;
+/// What must fit onto the disk, in bytes, before a failure to write is over.
+const ROOM: usize = 1 << 20;
+/// Larger buffers are given back.
+const BUFFER: usize = 1 << 20;
+
+/// The name of a segment.
+pub fn segment(number: u64) -> String {
+    format!("records.{number}.log")
+}
+
+/// The number of the segment that is called so.
+pub fn number_of(name: &str) -> Option<u64> {
+    let number = name.strip_prefix("records.")?.strip_suffix(".log")?.parse().ok()?;
+    (segment(number) == name).then_some(number)
+}
+
+/// An open log.
+#[derive(Debug)]
+pub struct Log<D: Disk> {
+    disk: D,
+    keys: Keys,
+    /// The segment that is written to.
+    number: u64,
+    file: D::File,
+    own: FileKeys,
+    position: Position,
+    next_event: u64,
+    /// Where the next frame goes.
+    end: u64,
+    /// How far zeros were written.
+    zeroed: u64,
+    /// The length at which the next segment is begun.
+    full: u64,
+    /// Whether something may lie behind the end that was not taken back yet.
+    is_spoiled: bool,
+    /// Whether the next segment may lie there already, from a rotation that failed.
+    has_next: bool,
+    merging: Option<Receiver<io::Result<u64>>>,
+    buffer: Vec<u8>,
+    /// How many bytes the largest frame holds that could not be written since `probe` succeeded.
+    wanted: usize,
+}
+
+impl<D: Disk> Log<D> {
+    /// Makes a log that holds these records, with the segment `number`; an earlier one of this directory is gone.
+    /// Its frames are numbered from behind `sequence`.
+    ///
+    /// # Errors
+    ///
+    /// If the disk can't be written.
+    pub fn create<E: Entry>(
+        disk: &D,
+        keys: &Keys,
+        number: u64,
+        sequence: u64,
+        next_event: u64,
+        entries: impl Iterator<Item = E>,
+    ) -> io::Result<()> {
+        let before = Position { sequence, chain: 0 };
+        for name in disk.names()?.iter().filter(|name| number_of(name).is_some_and(|other| other >= number)) {
+            disk.remove(name)?;
+        }
+        // Without the snapshot that it follows, a segment is nothing.
+        begin_segment(disk, keys, number, before, next_event)?;
+        snapshot::write(disk, keys, number, before, next_event, entries)?;
+        for name in disk.names()?.iter().filter(|name| number_of(name).is_some_and(|other| other < number)) {
+            disk.remove(name)?;
+        }
+        Ok(())
+    }
+
+    /// Opens a log and hands what it holds to `take`.
+    ///
+    /// # Errors
+    ///
+    /// If a part is missing, empty or damaged, if `take` refuses it, or the system refuses to read or write it.
+    /// Nothing is changed then.
+    pub fn open<T>(
+        disk: &D,
+        keys: &Keys,
+        take: impl FnOnce(&Loaded) -> Result<T, LoadError>,
+    ) -> Result<(Log<D>, T), LoadError> {
+        let image = Image::read(disk)?;
+        let loaded = image.load(keys, None, Mode::Strict, &|name| disk.show(name))?;
+        let name = segment(loaded.number);
+        let wrong = |cause| LoadError::File { file: disk.show(&name), cause };
+        let taken = take(&loaded)?;
+        for name in DRAFTS {
+            disk.remove(name).map_err(wrong)?;
+        }
+        for old in &loaded.obsolete {
+            disk.remove(&segment(*old)).map_err(wrong)?;
+        }
+        let file = disk.open(&name).map_err(wrong)?;
+        // Nothing of a torn frame may stay behind the frames to come.
+        let end = loaded.end.at as u64;
+        disk.cut(&file, end).map_err(wrong)?;
+        let full = if loaded.mended.is_empty() { SMALL.max(loaded.snapshot) } else { 0 };
+        let log = Log {
+            disk: disk.clone(),
+            keys: keys.clone(),
+            number: loaded.number,
+            file,
+            own: keys.of_file(false, loaded.number),
+            position: loaded.end.position,
+            next_event: loaded.next_event,
+            end,
+            zeroed: end,
+            full,
+            is_spoiled: false,
+            has_next: false,
+            merging: None,
+            buffer: Vec::new(),
+            wanted: 0,
+        };
+        Ok((log, taken))
+    }
+
+    /// The number of the segment that is written to.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Numbers below this may have been given to events.
+    pub fn next_event(&self) -> u64 {
+        self.next_event
+    }
+
+    /// The number of the last frame.
+    pub fn sequence(&self) -> u64 {
+        self.position.sequence
+    }
+
+    /// Appends a frame; when this returns it survives a power cut, after an error it is not there.
+    pub fn append_entries<E: Entry>(&mut self, entries: &[E], next_event: u64) -> io::Result<()> {
+        self.look_after_merge();
+        let next_event = next_event.max(self.next_event);
+        let mut bytes = std::mem::take(&mut self.buffer);
+        bytes.clear();
+        let written = frame::write(&mut bytes, &self.own, self.position, next_event, entries)
+            .map_err(snapshot::too_long)
+            .and_then(|position| self.write(&bytes).map(|()| position));
+        let length = bytes.len();
+        if bytes.capacity() <= BUFFER {
+            self.buffer = bytes;
+        }
+        let position = written.inspect_err(|_| self.wanted = self.wanted.max(length))?;
+        (self.position, self.next_event) = (position, next_event);
+        self.end += length as u64;
+        if self.end > self.full && self.merging.is_none() {
+            self.rotate();
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, frame: &[u8]) -> io::Result<()> {
+        if self.has_next {
+            self.disk.remove(&segment(self.number + 1))?;
+            self.disk.sync_names()?;
+            self.has_next = false;
+        }
+        if self.is_spoiled {
+            self.cut()?;
+        }
+        let written = self.disk.write(&self.file, frame, self.end).and_then(|()| {
+            let end = self.end + frame.len() as u64;
+            if end > self.zeroed {
+                // Without room for zeros there is some for the frame.
+                let ahead = self.disk.write(&self.file, &vec![0; AHEAD as usize], end);
+                self.zeroed = end + if ahead.is_ok() { AHEAD } else { 0 };
+            }
+            self.disk.sync(&self.file)
+        });
+        written.inspect_err(|_| {
+            self.is_spoiled = true;
+            if let Err(error) = self.cut() {
+                let file = self.disk.show(&segment(self.number));
+                tracing::error!("{file}: an unfinished write can't be taken back yet: {error}");
+            }
+        })
+    }
+
+    /// Takes back what lies behind the end.
+    fn cut(&mut self) -> io::Result<()> {
+        self.disk.cut(&self.file, self.end)?;
+        self.disk.sync(&self.file)?;
+        (self.zeroed, self.is_spoiled) = (self.end, false);
+        Ok(())
+    }
+
+    /// Begins the next segment, and a merge of those before. Without room for it the log goes on as it is.
+    fn rotate(&mut self) {
+        let number = self.number + 1;
+        match begin_segment(&self.disk, &self.keys, number, self.position, self.next_event) {
+            Ok((file, position, end)) => {
+                self.seal();
+                self.own = self.keys.of_file(false, number);
+                (self.number, self.file, self.position) = (number, file, position);
+                (self.end, self.zeroed) = (end, end);
+                self.start_merge();
+            }
+            Err(error) => {
+                // A segment that is there after all must not begin where this one goes on.
+                self.has_next = true;
+                self.later(&error);
+            }
+        }
+    }
+
+    /// Says in the segment that another follows. It is known without it, too, unless that one is lost: nobody waits
+    /// for this to be on disk.
+    fn seal(&mut self) {
+        let mut bytes = Vec::new();
+        frame::write_end(&mut bytes, &self.own, self.position, SEALED, self.position);
+        let sealed = self.disk.write(&self.file, &bytes, self.end);
+        let sealed = sealed.and_then(|()| self.disk.cut(&self.file, self.end + bytes.len() as u64));
+        if let Err(error) = sealed {
+            tracing::warn!("{} can't be sealed: {error}", self.disk.show(&segment(self.number)));
+        }
+    }
+
+    fn start_merge(&mut self) {
+        let (disk, keys, number) = (self.disk.clone(), self.keys.clone(), self.number);
+        let (tell, outcome) = sync_channel(1);
+        let work = move || drop(tell.send(snapshot::merge(&disk, &keys, number)));
+        match self.disk.spawn(Box::new(work)) {
+            Ok(()) => self.merging = Some(outcome),
+            Err(error) => self.later(&error),
+        }
+        self.full = u64::MAX;
+    }
+
+    fn look_after_merge(&mut self) {
+        let outcome = match self.merging.as_ref().map(Receiver::try_recv) {
+            None | Some(Err(TryRecvError::Empty)) => return,
+            Some(Ok(outcome)) => outcome,
+            Some(Err(TryRecvError::Disconnected)) => Err(io::Error::other("the thread ended early")),
+        };
+        self.merging = None;
+        match outcome {
+            Ok(length) => self.full = SMALL.max(length),
+            Err(error) => self.later(&error),
+        }
+    }
+
+    /// A log that can't be made shorter still works; it is tried again when it has grown as much once more.
+    fn later(&mut self, error: &io::Error) {
+        tracing::warn!("{} can't be made anew: {error}; the log stays long", self.disk.show(SNAPSHOT));
+        self.full = self.end + SMALL;
+        let _ = self.disk.remove(snapshot::DRAFT);
+    }
+}
+
+impl<D: Disk> Ledger for Log<D> {
+    fn append(&mut self, records: &[Record], next_event: u64) -> Result<(), LedgerError> {
+        Ok(self.append_entries(records, next_event)?)
+    }
+
+    fn probe(&mut self) -> Result<(), LedgerError> {
+        self.disk.has_room(ROOM + 2 * self.wanted)?;
+        self.append_entries::<Record>(&[], 0)?;
+        self.wanted = 0;
+        Ok(())
+    }
+}
+
+impl<D: Disk> Drop for Log<D> {
+    fn drop(&mut self) {
+        // Whoever opens the log next must be the only one who writes to the directory.
+        if let Some(merging) = self.merging.take() {
+            let _ = merging.recv();
+        }
+        // A frame behind the last record: damage to that is then told from a write that was torn.
+        self.full = u64::MAX;
+        if self.append_entries::<Record>(&[], 0).is_ok() {
+            let _ = self.disk.cut(&self.file, self.end);
+        }
+    }
+}
+
+/// Makes a segment with its first frame, whole and on disk when this returns; where the chain and the file end.
+fn begin_segment<D: Disk>(
+    disk: &D,
+    keys: &Keys,
+    number: u64,
+    before: Position,
+    next_event: u64,
+) -> io::Result<(D::File, Position, u64)> {
+    let own = keys.of_file(false, number);
+    let mut bytes = frame::begin(keys, FileKind::Segment, number).to_vec();
+    let position =
+        frame::write::<Record>(&mut bytes, &own, before, next_event, &[]).map_err(snapshot::too_long)?;
+    let file = disk.create(DRAFT)?;
+    disk.write(&file, &bytes, 0)?;
+    disk.sync(&file)?;
+    disk.rename(DRAFT, &segment(number))?;
+    disk.sync_names()?;
+    Ok((file, position, bytes.len() as u64))
+}
+
+#[cfg(test)]
+mod tests;
