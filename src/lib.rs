@@ -1,32 +1,43 @@
 //! voldemort, the deployment engine who must not be named: manifests in git become machines that
 //! install themselves.
 //!
-//! One pipeline of values, one keeper of state, one rim of I/O. Each command is a longer prefix
-//! of the same pipeline:
+//! One pipeline of values, one reducer, one rim of I/O. Each command is a longer prefix of the same
+//! pipeline:
 //!
 //! ```text
-//! check = read -> parse -> resolve -> lint -> walk every boot
+//! check = read -> parse -> resolve -> lint -> simulate every boot
 //! plan  = check + diff against the state
 //! apply = plan + hand the changes to the keeper
 //! start = apply, for ever, while serving
 //!
-//!    directory / git                              operator
-//!          |                                         |
-//!       source -> Snapshot                          api
-//!          |                                         |
-//!       manifest -> Documents + Problems             |
-//!          |      media -> Index   render -> bytes   |
-//!       desired -> Desired + Problems                |
-//!          |                                         |
-//!        plan  <- State                              |
-//!          +-----------------> keeper <--------------+
-//!                 one thread, one queue, the only writer;
-//!                 stores first, then publishes a State
-//!                   |              |             |
-//!            proto::dhcp(6)  proto (TFTP)   proto (HTTP)    pure: read a State
-//!                   |              |             |
-//!                sockets and timers in daemon  ---- events -> keeper
+//!   git / directory                                  people and programs
+//!        |                                                  |
+//!     source                                               api     (Caller: who, with which role)
+//!        |  Snapshot { revision, files }                    |
+//!     manifest -> Documents + Problems                      |
+//!        |            media -> Index    render -> bytes     |
+//!     desired  -> Desired + Problems      (pure)            |
+//!        |                                                  |
+//!      plan    <- &State                  (pure)            |
+//!        |                                                  |
+//!        +-----------> Command { by: Caller, verb } <-------+---- observations (DHCP, TFTP, HTTP, power)
+//!                              |
+//!              daemon::keeper: one thread, one queue, no domain word in it
+//!                state::apply(&mut State, Command, now, &mut Applied { records, events, effects })     (pure)
+//!                store::Engine                    one durable commit of records and events for the whole batch
+//!                publish the State; reply; carry the effects out
+//!                              |
+//!      +-------------+---------+---+-------------+
+//!      |             |             |             |
+//! proto::dhcp(6)  proto::tftp  proto::http   api reads     (pure: each reads a published State)
+//!      |             |             |
+//!   sockets and timers in daemon ---- commands -> keeper
 //! ```
+//!
+//! There is exactly one reducer. The daemon, the simulation in `tests/sim`, the simulated boots and `replay`
+//! run the same [`state::apply`] over the same [`state::State`]; what differs is where records go (a disk,
+//! memory, nowhere) and who sends commands. Nothing else changes the state, so that a property proven in
+//! the simulation is a property of the daemon.
 //!
 //! # Rooms
 //!
@@ -36,34 +47,39 @@
 //! | [`manifest`] | TOML text to documents; every problem has a place | model |
 //! | [`edit`] | what a verb means, put into the text of manifests | model, manifest, render |
 //! | [`render`] | templates to bytes | model |
-//! | [`secret`] | age files: what they tell, encrypting, decrypting | model |
+//! | [`secret`] | age files: what they hold, encrypting, decrypting | model |
 //! | [`media`] | ISO images, directories, files: what exists and where its bytes lie | model |
 //! | [`desired`] | documents to desired state, cross-checked | model, manifest, render, secret, media |
-//! | [`state`] | the live state as a value; `apply` changes it | model, desired |
+//! | [`state`] | the live state as a value; `apply` changes it: commands in, records, events and effects out | model, desired |
 //! | [`plan`] | desired state against the live one | model, desired, state |
 //! | [`proto`] | protocol decisions over a state | model, desired, state |
-//! | [`walk`] | plays a firmware against `proto` | model, desired, state, proto |
+//! | [`walk`] | simulates a firmware against `proto` | model, desired, state, proto |
 //! | [`inventory`] | snapshot to checked, simulated, remembered desired state | model, manifest, render, media, desired, state, plan, proto, walk |
 //! | [`source`] | directory or git repository to snapshots | model |
 //! | [`store`] | what survives a crash | model, state |
-//! | [`power`] | what management controllers tell of power | model |
-//! | [`api`] | the control API | model, edit, secret, state, plan |
+//! | [`power`] | the power of machines, as their management controllers report it | model |
+//! | [`api`] | the control API | model, edit, secret, desired, state, plan |
 //! | [`config`] | the daemon's settings | model |
 //! | [`daemon`] | sockets, tasks, clock, the keeper | all above |
 //! | [`cli`] | one file per command | all above |
 //!
+//! A room that may import `desired` may also name what its values are made of: `media` and `render`.
+//! `tests/it/layers.rs` reads this table and holds every file to it, and the list of pure rooms below.
+//!
 //! # What is absent
 //!
 //! * The pure rooms (model, manifest, edit, render, desired, state, plan, proto, walk) hold no socket,
-//!   file, clock, environment or randomness.
-//! * Only `state::apply` changes the state, and only `daemon::keeper` runs it in the daemon. What must last is stored before it is published.
+//!   file, clock, environment or randomness: time and bytes come in as arguments, decisions go out as
+//!   values. The one lock in them guards a memo of rendered bytes, `state::memo`.
+//! * Only `state::apply` changes the state, and in the daemon only `daemon::keeper` calls it. What must last
+//!   is stored before the new state is published and before anybody has an answer.
 //! * Nothing the daemon serves lies in files of its own: scripts and answers are rendered when
 //!   asked for, media is read from where it is.
 //! * A revision is loaded whole or not at all; a broken one takes nothing away.
+//! * Absent, unreadable, damaged and earlier state are four different things, and none of them is new
+//!   ([`store`]).
 //! * Installed machines are never installed again but by a raised `redeploy`
 //!   ([`state::install`]).
-//!
-//! `tests/it/layers.rs` keeps the table above true.
 
 pub mod api;
 pub mod cli;

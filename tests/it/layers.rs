@@ -1,34 +1,45 @@
-//! The rooms of the house import only what DESIGN.md allows, and the pure ones touch nothing
-//! outside their arguments.
+//! The rooms of `src/lib.rs` import only what the table there allows, and the pure ones touch nothing
+//! outside their arguments. The table is read from that page: there is no second one.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-/// A room, whether it is pure, and the rooms it may import. Whoever may import `desired` may name
-/// the media and templates that its values are made of.
-const ROOMS: &[(&str, bool, &[&str])] = &[
-    ("model", true, &[]),
-    ("manifest", true, &["model"]),
-    ("edit", true, &["model", "manifest", "render"]),
-    ("render", true, &["model"]),
-    ("secret", false, &["model"]),
-    ("media", false, &["model"]),
-    ("desired", true, &["model", "manifest", "render", "secret", "media"]),
-    ("state", true, &["model", "desired", "media", "render"]),
-    ("plan", true, &["model", "desired", "media", "render", "state"]),
-    ("proto", true, &["model", "desired", "media", "render", "state"]),
-    ("walk", true, &["model", "desired", "media", "render", "state", "proto"]),
-    (
-        "inventory",
-        false,
-        &["model", "manifest", "render", "media", "desired", "state", "plan", "proto", "walk"],
-    ),
-    ("source", false, &["model"]),
-    ("store", false, &["model", "state"]),
-    ("power", false, &["model"]),
-    ("api", false, &["model", "edit", "secret", "desired", "state", "plan"]),
-    ("config", false, &["model"]),
-];
+/// A row of the table in `src/lib.rs`.
+#[derive(Debug)]
+struct Room {
+    name: String,
+    is_pure: bool,
+    may_import: BTreeSet<String>,
+}
+
+/// The table of rooms and the list of pure ones, as the documentation of the crate has them.
+fn rooms() -> Vec<Room> {
+    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/lib.rs")).unwrap();
+    read_rooms(&page)
+}
+
+fn read_rooms(page: &str) -> Vec<Room> {
+    let words = |text: &str| -> BTreeSet<String> {
+        text.split(',').map(|word| word.trim().to_owned()).filter(|word| !word.is_empty()).collect()
+    };
+    let pure = page.split("The pure rooms (").nth(1).expect("the page lists the pure rooms");
+    let pure = words(pure.split(')').next().unwrap());
+    let mut rooms: Vec<Room> = Vec::new();
+    for row in page.lines().filter_map(|line| line.strip_prefix("//! | [`")) {
+        let (name, rest) = row.split_once("`]").expect("the first column is a link");
+        let column = rest.trim_end().trim_end_matches('|').rsplit('|').next().unwrap().trim();
+        let mut may_import = match column {
+            "–" => BTreeSet::new(),
+            "all above" => rooms.iter().map(|room| room.name.clone()).collect(),
+            names => words(names),
+        };
+        if may_import.contains("desired") {
+            may_import.extend(["media", "render"].map(String::from));
+        }
+        rooms.push(Room { name: name.to_owned(), is_pure: pure.contains(name), may_import });
+    }
+    rooms
+}
 
 /// What a pure room must not name.
 const IMPURE: &[&str] = &[
@@ -65,12 +76,14 @@ fn code(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Rooms named by `crate::room` and `crate::{room::…, other}`.
-fn imports(code: &str) -> BTreeSet<String> {
+/// Rooms named by `crate::room`, by `crate::{room::…, other}`, or by as many `super::` as lead from a file
+/// `depth` modules below the crate's root (1: the room's own file) to that root.
+fn imports(code: &str, depth: usize) -> BTreeSet<String> {
     let mut rooms = BTreeSet::new();
     let word =
         |text: &str| -> String { text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect() };
-    for after in code.split("crate::").skip(1) {
+    let climb = "super::".repeat(depth);
+    for after in code.split("crate::").skip(1).chain(code.split(&climb).skip(1)) {
         let Some(group) = after.strip_prefix('{') else {
             rooms.insert(word(after));
             continue;
@@ -107,17 +120,23 @@ fn sources(room: &str) -> Vec<PathBuf> {
     found
 }
 
+/// How many modules a file of `src` lies below the crate's root.
+fn depth(path: &Path) -> usize {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    path.strip_prefix(src).unwrap().components().count()
+}
+
 #[test]
 fn rooms_import_what_they_may() {
+    let rooms = rooms();
     let mut wrong = Vec::new();
-    for (room, _, allowed) in ROOMS {
-        for path in sources(room) {
+    for room in &rooms {
+        for path in sources(&room.name) {
             let text = std::fs::read_to_string(&path).unwrap();
-            for other in imports(&code(&text)) {
-                let known =
-                    ROOMS.iter().any(|(name, ..)| *name == other) || ["daemon", "cli"].contains(&&*other);
-                if known && other != *room && !allowed.contains(&&*other) {
-                    wrong.push(format!("{}: {room} must not import {other}", path.display()));
+            for other in imports(&code(&text), depth(&path)) {
+                let is_room = rooms.iter().any(|one| one.name == other);
+                if is_room && other != room.name && !room.may_import.contains(&other) {
+                    wrong.push(format!("{}: {} must not import {other}", path.display(), room.name));
                 }
             }
         }
@@ -125,14 +144,31 @@ fn rooms_import_what_they_may() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// The table has each module of the crate, and names no other.
+#[test]
+fn the_table_is_whole() {
+    let page = include_str!("../../src/lib.rs");
+    let modules = page.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'));
+    let modules: BTreeSet<String> = modules.map(String::from).collect();
+    let rooms = rooms();
+    let listed: BTreeSet<String> = rooms.iter().map(|room| room.name.clone()).collect();
+    assert_eq!(listed, modules);
+    for room in &rooms {
+        let unknown: Vec<&String> = room.may_import.difference(&modules).collect();
+        assert!(unknown.is_empty(), "{} may import {unknown:?}, which are no rooms", room.name);
+    }
+    assert_eq!(rooms.iter().filter(|room| room.is_pure).count(), 9);
+}
+
 #[test]
 fn pure_rooms_are_pure() {
     let mut wrong = Vec::new();
-    for (room, ..) in ROOMS.iter().filter(|(_, pure, _)| *pure) {
-        for path in sources(room) {
+    for room in rooms().iter().filter(|room| room.is_pure) {
+        for path in sources(&room.name) {
             let text = code(&std::fs::read_to_string(&path).unwrap());
             let outside = IMPURE.iter().filter(|name| names(&text, name));
-            wrong.extend(outside.map(|name| format!("{}: {room} must not use {name}", path.display())));
+            wrong
+                .extend(outside.map(|name| format!("{}: {} must not use {name}", path.display(), room.name)));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -155,9 +191,17 @@ fn names(code: &str, path: &str) -> bool {
 
 #[test]
 fn planted_violations_are_found() {
-    let found = imports("use crate::{daemon::Keeper, model::{Mac, Name}};\nlet x = crate::cli::run();");
+    let found = imports("use crate::{daemon::Keeper, model::{Mac, Name}};\nlet x = crate::cli::run();", 2);
     assert_eq!(found, ["cli", "daemon", "model"].map(String::from).into());
-    assert!(imports(&code("// crate::daemon\n#[cfg(test)]\nmod tests { use crate::cli; }")).is_empty());
+    assert!(imports(&code("// crate::daemon\n#[cfg(test)]\nmod tests { use crate::cli; }"), 2).is_empty());
+    let climbs = "use super::super::{daemon::Keeper, cli};\nuse super::model;";
+    assert_eq!(imports(climbs, 2), ["cli", "daemon"].map(String::from).into());
+    assert_eq!(imports("use super::daemon::Keeper;", 1), ["daemon"].map(String::from).into());
+    assert!(imports(climbs, 3).is_empty());
+    let table = "//! The pure rooms (a) …\n//! | [`a`] | x | – |\n//! | [`b`] | y | a |\n//! | [`c`] | z | all above |";
+    let rooms = read_rooms(table);
+    assert!(rooms[0].is_pure && !rooms[1].is_pure && !rooms[0].may_import.contains("b"));
+    assert_eq!(rooms[2].may_import, ["a", "b"].map(String::from).into());
     assert!(names("use std::{fmt, fs};", "std::fs"));
     assert!(names("let now = std::time::Instant::now();", "Instant::now"));
     assert!(!names("operand::x", "rand::"));

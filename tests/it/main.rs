@@ -8,6 +8,7 @@ mod campaign;
 mod check;
 mod ci;
 mod commands;
+mod contributing;
 mod editors;
 mod environment;
 mod explain;
