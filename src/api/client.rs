@@ -250,7 +250,8 @@ impl Connection {
         }
         request = request.header("Content-Type", "application/json");
         let request = request.body(Full::new(body)).map_err(|error| error.to_string())?;
-        self.sender.ready().await.map_err(|error| error.to_string())?;
+        let closed = |_| "it closed the connection before it was asked".to_owned();
+        self.sender.ready().await.map_err(closed)?;
         self.sender.send_request(request).await.map_err(|error| error.to_string())
     }
 }
