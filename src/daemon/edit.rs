@@ -27,17 +27,20 @@ const TRIES: usize = 3;
 
 impl Reconciler {
     /// Makes an edit, or says why not. An error means that the source can't be read or written.
+    ///
+    /// The source is read before the turn is taken: a server that hangs holds up no orders and no other source.
     pub async fn edit(&self, request: EditRequest) -> Result<Edited, String> {
-        let mut turn = self.turn().await;
         let name = match self.target(&request) {
             Ok(name) => name,
             Err(why) => return Ok(Edited::Refused { why }),
         };
         let source = &self.sources()[&name];
+        let _edits = self.gate(&name).edits.lock().await;
         let mut why = String::new();
         let mut refused_at: Option<String> = None;
         for _ in 0..TRIES {
-            let reading = source.place.read().await.map_err(|error| error.to_string())?;
+            let reading = self.read_now(&name).await.map_err(|error| error.to_string())?;
+            let mut turn = self.turn().await;
             if refused_at.is_some() && refused_at.as_deref() == reading.commit() {
                 let why = format!("the repository does not take the commit: {why}");
                 return Ok(Edited::Refused { why });
@@ -74,7 +77,7 @@ impl Reconciler {
                 let stored = self.keeper().installed(install).await;
                 stored.map_err(|error| error.to_string())?;
             }
-            match put(source, &request, &reading, &change, plan).await {
+            match self.put(&name, &request, &reading, &change, plan).await {
                 Ok(Edited::Written { change, commit, plan, .. }) => {
                     turn.insert(name.clone());
                     return Ok(self.go_live(&name, &request, change, commit, plan).await);
@@ -115,6 +118,33 @@ impl Reconciler {
         })
     }
 
+    async fn put(
+        &self,
+        name: &Name,
+        request: &EditRequest,
+        reading: &Reading,
+        change: &Change,
+        plan: Plan,
+    ) -> Result<Edited, WriteError> {
+        let source = &self.sources()[name];
+        let draft = Draft {
+            path: change.path.to_string(),
+            before: change.before.clone(),
+            after: change.after.clone(),
+            message: message(request, change),
+            author: author(request.author.as_deref().unwrap_or_default()),
+        };
+        let branch = (source.writes == Write::Branch).then(|| branch(request.edit.verb, change, reading));
+        let commit = self.write(name, reading, &draft, branch.as_deref()).await?;
+        let change = shown(source, change);
+        Ok(match (branch, commit) {
+            (Some(branch), Some(commit)) => Edited::Branch { change, commit, branch, plan },
+            (_, commit) => {
+                Edited::Written { change, commit, plan, condition: String::new(), reason: String::new() }
+            }
+        })
+    }
+
     /// Adopts what was written, without waiting for the source to tell.
     async fn go_live(
         &self,
@@ -124,7 +154,7 @@ impl Reconciler {
         commit: Option<String>,
         plan: Plan,
     ) -> Edited {
-        let reading = match self.sources()[name].place.read().await {
+        let reading = match self.read_now(name).await {
             Ok(reading) => reading,
             Err(error) => {
                 let (condition, reason) = ("Unreachable".to_owned(), error.to_string());
@@ -258,31 +288,6 @@ fn shown(source: &Followed, change: &Change) -> FileChange {
         path,
         notes: change.notes.clone(),
     }
-}
-
-async fn put(
-    source: &Followed,
-    request: &EditRequest,
-    reading: &Reading,
-    change: &Change,
-    plan: Plan,
-) -> Result<Edited, WriteError> {
-    let draft = Draft {
-        path: change.path.to_string(),
-        before: change.before.clone(),
-        after: change.after.clone(),
-        message: message(request, change),
-        author: author(request.author.as_deref().unwrap_or_default()),
-    };
-    let branch = (source.writes == Write::Branch).then(|| branch(request.edit.verb, change, reading));
-    let commit = source.place.write(reading, &draft, branch.as_deref()).await?;
-    let change = shown(source, change);
-    Ok(match (branch, commit) {
-        (Some(branch), Some(commit)) => Edited::Branch { change, commit, branch, plan },
-        (_, commit) => {
-            Edited::Written { change, commit, plan, condition: String::new(), reason: String::new() }
-        }
-    })
 }
 
 /// An installation that was not ours.

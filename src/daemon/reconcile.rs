@@ -1,6 +1,7 @@
 //! Follows the sources: each snapshot is loaded whole or not at all, and handed to the keeper.
 
 mod control;
+mod gate;
 mod load;
 mod order;
 mod outside;
@@ -35,6 +36,7 @@ use crate::source::{Snapshot, SourceConfig, SourceError, Update};
 use crate::state::{Secrets, State};
 use crate::store::{History, Kept};
 use control::Control;
+use gate::Gate;
 pub(super) use load::PATIENCE;
 use outside::{Changed, Outside};
 use show::Lack;
@@ -71,6 +73,8 @@ pub struct Reconciler {
     steered: Notify,
     /// Revisions and orders are dealt with one at a time.
     turn: tokio::sync::Mutex<Turn>,
+    /// By source; the same names as in `sources`.
+    gates: BTreeMap<Name, Gate>,
     /// What loads found out before.
     memory: Arc<Mutex<Memory>>,
     /// What is served, as files.
@@ -142,6 +146,7 @@ impl Reconciler {
         };
         let mut parts = Parts::new(sources.keys().cloned());
         sources.iter().filter(|(_, source)| source.manual).for_each(|(name, _)| parts.ask_for(name));
+        let gates = sources.keys().map(|name| (name.clone(), Gate::default())).collect();
         Reconciler {
             keeper,
             shelf,
@@ -158,6 +163,7 @@ impl Reconciler {
             control: Mutex::new(control),
             steered: Notify::new(),
             turn: tokio::sync::Mutex::default(),
+            gates,
             memory: Arc::default(),
             served: Mutex::default(),
             tries: Mutex::default(),
@@ -275,8 +281,10 @@ impl Reconciler {
 
     /// What a source told; read anew where a verb has written meanwhile.
     async fn newest(&self, name: &Name, told: Snapshot, turn: &mut Turn) -> Result<Snapshot, SourceError> {
-        let Some(source) = self.sources.get(name).filter(|_| turn.contains(name)) else { return Ok(told) };
-        let reading = source.place.read().await?;
+        if !turn.contains(name) {
+            return Ok(told);
+        }
+        let reading = self.read_now(name).await?;
         turn.remove(name);
         Ok(reading.snapshot)
     }

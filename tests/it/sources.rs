@@ -15,6 +15,7 @@ use voldemort::manifest::Kind;
 use voldemort::media::Shelf;
 use voldemort::model::{Inventory, Name};
 use voldemort::plan::{Consent, Selection};
+use voldemort::source::git::Fetcher;
 use voldemort::source::{Body, Snapshot, SourceConfig, SourceError, Update};
 use voldemort::state::Server;
 use voldemort::store::Store;
@@ -50,6 +51,11 @@ impl Lab {
 
     /// A daemon over the state that an earlier one left; revisions of `name!` wait for approval.
     async fn at(folder: TempDir, names: &[&str]) -> Lab {
+        Lab::fetching(folder, names, Fetcher::default()).await
+    }
+
+    /// The same where repositories are fetched so.
+    async fn fetching(folder: TempDir, names: &[&str], fetcher: Fetcher) -> Lab {
         std::fs::write(folder.path().join("vmlinuz"), "kernel").unwrap();
         let (store, mut saved) = Store::open(&folder.path().join("state"), || [7; 48]).unwrap();
         saved.new_site = true;
@@ -68,7 +74,7 @@ impl Lab {
                 inventory: Inventory::Own,
                 poll: None,
                 state: folder.path().join("state"),
-                fetcher: Default::default(),
+                fetcher: fetcher.clone(),
             };
             (name(text), Followed { location: text.to_owned(), manual, place, writes: Write::Off })
         });
@@ -357,6 +363,48 @@ async fn verbs_write_to_the_source_that_holds_the_resource() {
         let said = why(request).await;
         assert!(!said.contains("--source") && !said.contains("none of the sources"), "{said}");
     }
+}
+
+/// A git server that hangs while an edit reads it holds up neither orders nor other sources.
+#[tokio::test]
+async fn an_edit_whose_fetch_hangs_holds_up_nothing_else() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let (hangs, began) = (folder.path().join("hangs"), folder.path().join("began"));
+    std::fs::write(&hangs, format!("#!/bin/sh\n: > {}\nexec sleep 600\n", began.display())).unwrap();
+    std::fs::set_permissions(&hangs, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let lab = Lab::fetching(folder, &["a", "net"], Fetcher { program: hangs }).await;
+    lab.tell("net", "n1", &[("net.toml", NET), KERNEL]).await;
+    lab.tell("a", "a1", &[("x.toml", &fleet("a", 10, 1))]).await;
+    let request = EditRequest {
+        edit: Edit {
+            verb: Verb::Redeploy,
+            kind: Kind::Deployment,
+            name: Some("a-0".into()),
+            mac: None,
+            settings: Vec::new(),
+            deployment_type: None,
+        },
+        source: None,
+        reason: None,
+        author: None,
+        consent: Consent::default(),
+        dry_run: true,
+        installed: false,
+    };
+    let reconciler = lab.reconciler.clone();
+    let edit = tokio::spawn(async move { reconciler.edit(request).await });
+    let others = async {
+        while !began.exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        lab.reconciler.order(Order::Suspend { reason: "a test".into(), seconds: None }).await.unwrap();
+        lab.reconciler.order(Order::Resume).await.unwrap();
+        lab.tell("net", "n2", &[("net.toml", NET), KERNEL, ("more", "more")]).await;
+    };
+    tokio::time::timeout(Duration::from_secs(20), others).await.expect("others go on while the edit waits");
+    assert!(!edit.is_finished());
+    edit.abort();
 }
 
 /// Part of one source's revision: the others, and what else of it there is, stay as they were; so

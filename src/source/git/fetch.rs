@@ -20,8 +20,8 @@ pub const SUBCOMMAND: &str = "internal-fetch";
 /// Fetches at once, whatever the number of sources: each may take [`super::child::MEMORY`] bytes.
 const MOST_FETCHES: usize = 2;
 static FETCHES: Semaphore = Semaphore::const_new(MOST_FETCHES);
-/// The same for fetches that a person waits for.
-static URGENT: Semaphore = Semaphore::const_new(1);
+/// The same for fetches that a person waits for: one that hangs leaves room for another source's.
+static URGENT: Semaphore = Semaphore::const_new(MOST_FETCHES);
 /// How much of the child's complaint is repeated, in characters.
 const COMPLAINT: usize = 1000;
 
