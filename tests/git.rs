@@ -679,21 +679,35 @@ async fn links_and_names_that_lead_nowhere_are_left_out() {
     }
 }
 
-/// Two megabytes of repository may be any number of gigabytes.
+/// Two megabytes of repository may be any number of gigabytes. What is too much is left out and named; a boot
+/// that names it is refused then, and no other.
 #[tokio::test]
 async fn all_files_together_are_limited() {
     let lab = Lab::new();
-    for number in 0..9 {
-        let path = lab.path(&format!("repo/zeros-{number}"));
-        let file = fs::File::create(&path).unwrap();
-        file.set_len(120 << 20).unwrap();
+    let zeros = |name: &str, mebibytes: u64, first: u8| {
+        let file = fs::File::create(lab.path("repo").join(name)).unwrap();
+        file.set_len(mebibytes << 20).unwrap();
         // Each is another content.
-        (&file).write_all(&[number]).unwrap();
-    }
+        (&file).write_all(&[first]).unwrap();
+    };
+    (0..9).for_each(|number| zeros(&format!("zeros-{number}"), 120, number));
+    zeros("dump.img", 257, 0);
     lab.git(&["add", "-A"]);
     lab.git(&["commit", "-q", "-m", "bomb"]);
-    let why = lab.follow(&lab.url(), Reference::Default, "").failure().await;
-    assert!(why.contains("1024 MiB") && why.contains("[media] paths"), "{why}");
+    let mut source = lab.follow(&lab.url(), Reference::Default, "");
+    let snapshot = source.snapshot().await;
+    assert_eq!(snapshot.left_out.keys().map(|path| &**path).collect::<Vec<_>>(), ["dump.img", "zeros-8"]);
+    for (name, limit) in [("dump.img", "256 MiB"), ("zeros-8", "1024 MiB")] {
+        let why = &snapshot.left_out[name].why;
+        assert!(why.contains(limit) && why.contains("[media] paths"), "{why}");
+    }
+    assert!(snapshot.files.contains_key("zeros-7"));
+    // A manifest of that size is no file to leave out.
+    fs::rename(lab.path("repo/dump.img"), lab.path("repo/dump.toml")).unwrap();
+    lab.git(&["add", "-A"]);
+    lab.git(&["commit", "-q", "-m", "manifest"]);
+    let why = source.failure().await;
+    assert!(why.contains("dump.toml") && why.contains("256 MiB"), "{why}");
 }
 
 /// A partial clone may lack what its commits name.

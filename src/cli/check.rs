@@ -24,7 +24,7 @@ use crate::manifest::fix::Files;
 use crate::manifest::host::clashes;
 use crate::manifest::{Environment, schema};
 use crate::media::{Library, Shelf};
-use crate::model::Name;
+use crate::model::{Name, printable};
 use crate::source::replace::is_own;
 use crate::source::{self, Snapshot};
 
@@ -180,7 +180,9 @@ impl Job<'_> {
     /// When the inventory can't be read, or does not have the environment.
     pub fn check(&self) -> Result<Loaded, String> {
         let snapshot = source::directory::read(self.root).map_err(|error| error.to_string())?;
-        snapshot.warnings().for_each(|warning| talk(&format!("warning: {warning}")));
+        let differences = source::git::differences(self.root).map_err(|error| error.to_string())?;
+        let warnings = snapshot.warnings().chain(differences);
+        warnings.for_each(|warning| talk(&format!("warning: {}", printable::line(&warning))));
         self.judge(&mut Memory::default(), &snapshot)
     }
 

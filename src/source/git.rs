@@ -4,6 +4,7 @@
 mod address;
 mod child;
 mod commit;
+mod committed;
 mod copies;
 mod fetch;
 mod link;
@@ -25,6 +26,7 @@ use tokio::sync::mpsc::Sender;
 pub use child::fetch_main;
 pub use commit::{Fault, Order};
 pub use commit::{SUBCOMMAND as WRITE, write_main};
+pub use committed::differences;
 pub use copies::heal;
 pub use fetch::Fetcher;
 pub(super) use fetch::{Group, tame};

@@ -22,8 +22,8 @@ const MOST_FILES: usize = 1_000_000;
 const DEEPEST: usize = 128;
 const MOST_HOPS: usize = 16;
 /// Largest file, in bytes: libgit2 reads a file in one piece.
-const LARGEST: u64 = 256 << 20;
-const ELSEWHERE: &str = "put images on this host and name their folder in `[media] paths`";
+pub(super) const LARGEST: u64 = 256 << 20;
+pub(super) const ELSEWHERE: &str = "put images on this host and name their folder in `[media] paths`";
 /// Files that are read and never served: they need no copy on disk.
 const READ_ONLY: [&str; 3] = [".toml", ".liquid", ".age"];
 
@@ -159,7 +159,8 @@ impl Mirror {
             left_out: BTreeMap::new(),
             seen: BTreeMap::new(),
             entries: 0,
-            bytes: 0,
+            held: 0,
+            copied: 0,
         };
         reader.folder(&tree, "", 0)?;
         let Reader { files, left_out, .. } = reader;
@@ -182,13 +183,15 @@ struct Reader<'r> {
     seen: BTreeMap<(Oid, bool, bool), Body>,
     /// Counts what is walked over: small trees may name each other a million times.
     entries: usize,
-    bytes: u64,
+    /// Bytes of files that are held in memory, and of larger ones.
+    held: u64,
+    copied: u64,
 }
 
 /// As in Linux (PATH_MAX).
 const LONGEST_LINK: usize = 4096;
 /// What git writes into a tree beside plain files and folders.
-const MODE_LINK: i32 = 0o120_000;
+pub(super) const MODE_LINK: i32 = 0o120_000;
 
 impl Reader<'_> {
     fn folder(&mut self, tree: &Tree<'_>, inside: &str, depth: usize) -> Result<(), SourceError> {
@@ -225,8 +228,10 @@ impl Reader<'_> {
                 self.folder(&tree, path, depth + 1)
             }
             Some(ObjectType::Blob) => {
-                let body = self.body(entry.id(), path)?;
-                self.files.insert(path.into(), body);
+                match self.body(entry.id(), path)? {
+                    Ok(body) => drop(self.files.insert(path.into(), body)),
+                    Err(why) => self.leave_out(path, why)?,
+                }
                 Ok(())
             }
             // A submodule names a commit of another repository: its files are not in this one.
@@ -299,17 +304,19 @@ impl Reader<'_> {
     }
 
     /// Large files go to disk. Whatever a boot may name is copied there too, so that it can be
-    /// served like a file.
-    fn body(&mut self, id: Oid, name: &str) -> Result<Body, SourceError> {
+    /// served like a file. What is too large for that is left out for the reason given.
+    fn body(&mut self, id: Oid, name: &str) -> Result<Result<Body, String>, SourceError> {
         let served = !READ_ONLY.iter().any(|ending| name.ends_with(ending));
         let is_manifest = Body::is_held(name, u64::MAX);
         if let Some(body) = self.seen.get(&(id, served, is_manifest)) {
-            return Ok(body.clone());
+            return Ok(Ok(body.clone()));
         }
         let (length, _) = self.odb.read_header(id).map_err(failed)?;
         let length = length as u64;
         let large = !Body::is_held(name, length);
-        self.weigh(length, name)?;
+        if let Err(why) = self.weigh(length, name)? {
+            return Ok(Err(why));
+        }
         let copy = self.copies.join(id.to_string());
         let body = if large && copies::is_whole(&copy, id, length) {
             Body::OnDisk { path: copy, length }
@@ -330,30 +337,40 @@ impl Reader<'_> {
             }
         };
         self.seen.insert((id, served, is_manifest), body.clone());
-        Ok(body)
+        Ok(Ok(body))
     }
 
     /// Refuses what would fill memory or disk, by sizes alone, each content counted once: a small repository
-    /// may unpack to any size.
-    fn weigh(&mut self, length: u64, name: &str) -> Result<(), SourceError> {
-        let path = PathBuf::from(name);
+    /// may unpack to any size. A file that is read from disk is left out, as `check` passes where nothing names
+    /// it; small ones are refused together, as in a directory.
+    fn weigh(&mut self, length: u64, name: &str) -> Result<Result<(), String>, SourceError> {
+        let most = Body::ALL_MAX >> 20;
         if length > LARGEST {
-            let why = format!(
+            return Ok(Err(format!(
                 "{} MiB are more than a file in a repository may have ({} MiB); {ELSEWHERE}",
                 length >> 20,
                 LARGEST >> 20
-            );
-            return Err(SourceError::Bulky { path, why });
+            )));
         }
-        self.bytes += length;
-        if self.bytes > Body::ALL_MAX {
+        if !Body::is_held(name, length) {
+            if self.copied + length > Body::ALL_MAX {
+                return Ok(Err(format!(
+                    "with it the repository's files of more than {} MiB would hold more than the {most} MiB that \
+                     they may have together; {ELSEWHERE}",
+                    Body::INLINE_MAX >> 20
+                )));
+            }
+            self.copied += length;
+            return Ok(Ok(()));
+        }
+        self.held += length;
+        if self.held > Body::ALL_MAX {
             let why = format!(
-                "with this file the inventory holds more than the {} MiB that all its files may have together; \
-                 {ELSEWHERE}",
-                Body::ALL_MAX >> 20
+                "with this file the inventory's small files hold more than the {most} MiB that they may have \
+                 together; {ELSEWHERE}"
             );
-            return Err(SourceError::Bulky { path, why });
+            return Err(SourceError::Bulky { path: PathBuf::from(name), why });
         }
-        Ok(())
+        Ok(Ok(()))
     }
 }
