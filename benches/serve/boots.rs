@@ -75,7 +75,7 @@ async fn all(machines: std::ops::Range<u32>, firmware: Firmware) -> usize {
 }
 
 async fn install(relay: &Relay, machine: u32, firmware: Firmware) -> Result<(), String> {
-    let Booted { answers, .. } = boot(relay, machine, firmware).await?;
+    let answers = boot(relay, machine, firmware).await?;
     let text = String::from_utf8_lossy(&answers.1);
     let server = format!("http://{DAEMON}");
     let completed = walk::completion(&server, [text]).ok_or("the answers name no completion")?;
@@ -83,33 +83,30 @@ async fn install(relay: &Relay, machine: u32, firmware: Firmware) -> Result<(), 
     installer.get("GET", &completed, "").await.map(drop)
 }
 
-/// What a machine was told: URLs and what was there.
-pub struct Booted {
-    pub script: (String, Vec<u8>),
-    pub answers: (String, Vec<u8>),
-}
+/// A URL and what was there.
+pub type Told = (String, Vec<u8>);
 
-/// Up to the point at which the installer has its answers.
-async fn boot(relay: &Relay, machine: u32, firmware: Firmware) -> Result<Booted, String> {
-    let (script, url) = start(relay, machine, firmware).await?;
+/// Up to the point at which the installer has its answers, which it returns.
+async fn boot(relay: &Relay, machine: u32, firmware: Firmware) -> Result<Told, String> {
+    let (_, url) = start(relay, machine, firmware).await?;
     let mut installer = Http::connect(machine).await?;
     let answers = installer.get("GET", &url, "").await?;
-    Ok(Booted { script, answers: (url, answers) })
+    Ok((url, answers))
 }
 
-/// What two machines were told, one that is about to install and one that does.
-pub async fn told(starting: u32, installing: u32) -> Result<Booted, String> {
+/// The script of a machine that is about to install, and the answers of each of those that do.
+pub async fn told(starting: u32, installing: &[u32]) -> Result<(Told, Vec<Told>), String> {
     let relay = Relay::open().await;
     let (script, _) = start(&relay, starting, Firmware::Uefi).await?;
-    Ok(Booted { script, ..boot(&relay, installing, Firmware::Uefi).await? })
+    let mut answers = Vec::new();
+    for machine in installing {
+        answers.push(boot(&relay, *machine, Firmware::Uefi).await?);
+    }
+    Ok((script, answers))
 }
 
 /// Up to the point at which iPXE starts the kernel; the script, and where the answers are.
-async fn start(
-    relay: &Relay,
-    machine: u32,
-    firmware: Firmware,
-) -> Result<((String, Vec<u8>), String), String> {
+async fn start(relay: &Relay, machine: u32, firmware: Firmware) -> Result<(Told, String), String> {
     let lease = relay.configure(machine, firmware, Speaker::Firmware).await?;
     let socket = UdpSocket::bind((lease.address, 0)).await.map_err(|error| error.to_string())?;
     let window = if firmware == Firmware::Bios { 1 } else { 4 };

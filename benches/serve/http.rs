@@ -5,8 +5,9 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddrV4, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 
-use super::boots::{self, Booted};
+use super::boots::{self, Told};
 use super::lab::{DAEMON, DEFAULT, IMAGE, Lab, PACKAGES, PEERS, Server};
 use super::{Entrant, compare, peers};
 
@@ -16,9 +17,10 @@ const SECONDS: &str = "2";
 const CONNECTIONS: &str = "64";
 /// A thousand connections come from several addresses: no machine may have so many.
 const USERS: u32 = 5;
-/// The machine whose answers are fetched, again and again.
-const OTHER: u32 = 999;
 const FIRST_USER: u32 = 61_000;
+/// Only a machine itself is given its answers: this user asks from the address of this one.
+const INSTALLER: u32 = FIRST_USER + USERS;
+const INSTALLING: u32 = 999;
 const CONNECTIONS_PER_USER: &str = "200";
 
 pub fn image(lab: &Lab, daemon: &Server) {
@@ -30,25 +32,20 @@ pub fn image(lab: &Lab, daemon: &Server) {
 }
 
 pub fn plain(lab: &Lab, daemon: &Server) {
-    let booted = told(lab);
+    let (script, answers) = told(lab);
     let peer = peers::nginx(lab);
     let peer = peer.as_ref();
     let base = |ours| if ours { format!("http://{DAEMON}") } else { format!("http://{PEERS}:8080") };
     let url =
         |ours: bool, path: &str, other: &str| format!("{}{}", base(ours), if ours { path } else { other });
-    let (script, answers) = (path(&booted.script.0), path(&booted.answers.0));
-    for (what, path, other) in [
-        (format!("HTTP, answer file of {} bytes, rendered", booted.answers.1.len()), &answers, "/answers"),
-        (format!("HTTP, iPXE script of {} bytes, rendered", booted.script.1.len()), &script, "/script"),
-    ] {
-        versus(daemon, peer, &what, "requests", &|ours| wrk(&[&url(ours, path, other)]));
-    }
-    let answers_url = |ours| url(ours, &answers, "/answers");
-    for user in FIRST_USER..FIRST_USER + USERS {
-        lab.user_has(user, user - FIRST_USER + 1);
-    }
-    versus(daemon, peer, "HTTP, the same over 1,000 connections", "requests", &|ours| {
-        crowd(&answers_url(ours))
+    let paths: Vec<String> = answers.iter().map(|(url, _)| path(url)).collect();
+    let (own, others) = paths.split_last().expect("machines install");
+    let what = format!("HTTP, answer file of {} bytes, rendered", answers[others.len()].1.len());
+    versus(daemon, peer, &what, "requests", &|ours| wrk_as(INSTALLER, &[&url(ours, own, "/answers")]));
+    let what = format!("HTTP, iPXE script of {} bytes, rendered", script.1.len());
+    versus(daemon, peer, &what, "requests", &|ours| wrk(&[&url(ours, &path(&script.0), "/script")]));
+    versus(daemon, peer, "HTTP, answer files over 1,000 connections", "requests", &|ours| {
+        crowd(others.iter().map(|path| url(ours, path, "/answers")))
     });
     let walk = |ours: bool| {
         let script = lab.path("walk.lua");
@@ -70,14 +67,14 @@ pub fn plain(lab: &Lab, daemon: &Server) {
 }
 
 pub fn tls(lab: &Lab, daemon: &Server) {
-    let booted = told(lab);
+    let (_, answers) = told(lab);
     let peer = peers::nginx(lab);
     let peer = peer.as_ref();
     let url = |ours: bool, path: &str, other: &str| match ours {
         true => format!("https://{DAEMON}{path}"),
         false => format!("https://{PEERS}:8443{other}"),
     };
-    let answers = path(&booted.answers.0);
+    let answers = answers.last().map(|(url, _)| path(url)).expect("a machine installs");
     let answers = |ours| url(ours, &answers, "/answers");
     versus(daemon, peer, "HTTPS, 1 GiB", "MB", &|ours| {
         let url = url(ours, "/debian/image", "/image");
@@ -85,8 +82,8 @@ pub fn tls(lab: &Lab, daemon: &Server) {
         assert!(status.is_ok_and(|status| status.success()), "{url}");
         IMAGE as f64 / 1e6
     });
-    versus(daemon, peer, "HTTPS, answer file", "requests", &|ours| wrk(&[&answers(ours)]));
-    let close = |ours| wrk(&["-H", "Connection: close", &answers(ours)]);
+    versus(daemon, peer, "HTTPS, answer file", "requests", &|ours| wrk_as(INSTALLER, &[&answers(ours)]));
+    let close = |ours| wrk_as(INSTALLER, &["-H", "Connection: close", &answers(ours)]);
     versus(daemon, peer, "HTTPS, the same with a greeting each", "requests", &close);
 }
 
@@ -99,14 +96,25 @@ fn versus(daemon: &Server, peer: Option<&peers::Peer>, what: &str, unit: &str, w
     compare(what, unit, 1.0, entrants);
 }
 
-/// What machines are told; the same texts lie in files for others.
-fn told(lab: &Lab) -> Booted {
+/// What machines are told: the script of one, the answers of each user's. The same texts lie in files for others.
+/// A machine installs once, so it is asked for once.
+fn told(lab: &Lab) -> &'static (Told, Vec<Told>) {
+    static TOLD: OnceLock<(Told, Vec<Told>)> = OnceLock::new();
+    TOLD.get_or_init(|| install(lab))
+}
+
+fn install(lab: &Lab) -> (Told, Vec<Told>) {
+    let machines: Vec<u32> = (1..=USERS).chain([INSTALLING]).collect();
+    for (user, machine) in (FIRST_USER..).zip(&machines) {
+        lab.user_has(user, *machine);
+    }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let booted = runtime.block_on(boots::told(DEFAULT, OTHER)).expect("machines boot");
-    for (name, text) in [("script", &booted.script.1), ("answers", &booted.answers.1)] {
+    let told = runtime.block_on(boots::told(DEFAULT, &machines)).expect("machines boot");
+    let (script, answers) = (&told.0.1, &told.1.last().expect("a machine installs").1);
+    for (name, text) in [("script", script), ("answers", answers)] {
         fs::write(lab.path("files").join(name), text).expect("a file can be written");
     }
-    booted
+    told
 }
 
 fn path(url: &str) -> String {
@@ -132,13 +140,18 @@ fn read_image(server: SocketAddrV4, path: &str) -> f64 {
 
 /// Requests that wrk got answered.
 fn wrk(words: &[&str]) -> f64 {
-    answered(start_wrk(CONNECTIONS, words, 0))
+    wrk_as(0, words)
 }
 
-/// The same of several, each with its own address.
-fn crowd(url: &str) -> f64 {
-    let users = FIRST_USER..FIRST_USER + USERS;
-    let all: Vec<Child> = users.map(|user| start_wrk(CONNECTIONS_PER_USER, &[url], user)).collect();
+/// The same, from the address that a user has.
+fn wrk_as(user: u32, words: &[&str]) -> f64 {
+    answered(start_wrk(CONNECTIONS, words, user))
+}
+
+/// The same of several, each with its own address and URL.
+fn crowd(urls: impl Iterator<Item = String>) -> f64 {
+    let start = |(user, url): (u32, String)| start_wrk(CONNECTIONS_PER_USER, &[&url], user);
+    let all: Vec<Child> = (FIRST_USER..).zip(urls).map(start).collect();
     all.into_iter().map(answered).sum()
 }
 
