@@ -3,7 +3,6 @@
 
 use super::dhcp::{Busy, Granted, Lessor};
 use super::keeper::{Keeper, KeeperError};
-use super::neighbour_table;
 use super::now;
 use super::opener::{Opened, Opener};
 use crate::model::Name;
@@ -35,7 +34,7 @@ impl Opener for Keeper {
             let opened = match request.step(&self.table(), asker, wanted) {
                 Step::Done(opened) => Some(opened),
                 Step::Identify => {
-                    asker.link = neighbour_table::link_of(asker).await;
+                    asker.link = self.neighbours.link_of(asker).await;
                     None
                 }
                 Step::Store(verb) => {

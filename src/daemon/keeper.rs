@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::neighbour_table::NeighbourTable;
 use super::now;
 use super::storage::{Health, Storage};
 use super::tally::Tally;
@@ -36,6 +37,7 @@ pub struct Keeper {
     timeline: Reader,
     tally: Arc<Tally>,
     pub(super) dedup: Arc<FetchDedup>,
+    pub(super) neighbours: NeighbourTable,
     writing: Arc<AtomicU64>,
     urgent: Urgent,
     storage: watch::Receiver<Storage>,
@@ -81,6 +83,7 @@ impl Keeper {
             timeline: reader,
             tally,
             dedup: Arc::default(),
+            neighbours: NeighbourTable::default(),
             writing: Arc::default(),
             urgent: Urgent::default(),
             storage,

@@ -2,19 +2,27 @@
 //! address on our wire. Two questions over netlink (rtnetlink(7)): by which interface the address is
 //! reached, and what the table of that interface says of it. Kernels before 5.0 answer the second with an
 //! error, and then nothing is known.
+//!
+//! The kernel may keep a question waiting, so none is asked on a thread that serves. One thread asks for all:
+//! a thread and a socket for each question would cost more than the answer to most requests.
 
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
+use tokio::sync::oneshot;
 
 use crate::model::Mac;
 use crate::proto::tree::{Asker, Link};
 
 /// Longest wait for the kernel, which keeps such questions waiting while interfaces are being made.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Questions that may wait. Those beyond are answered as if the kernel did not answer.
+const WAITING: usize = 4_096;
 /// The message's header, in bytes, and a route's and a neighbour's fixed part.
 const HEADER: usize = 16;
 const FIXED: usize = 12;
@@ -22,33 +30,78 @@ const FIXED: usize = 12;
 const VALID: u16 =
     libc::NUD_REACHABLE | libc::NUD_STALE | libc::NUD_DELAY | libc::NUD_PROBE | libc::NUD_PERMANENT;
 
-/// What the table says of an asker; [`Link::Unknown`] where the kernel does not answer.
-pub async fn link_of(asker: &Asker) -> Link {
-    let (address, scope) = (asker.address, asker.scope);
-    let looking = tokio::task::spawn_blocking(move || card_at(address, scope));
-    match tokio::time::timeout(PATIENCE, looking).await {
-        Ok(Ok(Ok(Some(card)))) => Link::Card(card),
-        Ok(Ok(Ok(None))) => Link::Unknown,
-        Ok(Ok(Err(error))) => {
-            tracing::debug!(%address, %error, "the neighbour table can't be read");
-            Link::Unknown
+/// A way to the thread that reads the table. It starts with the first question and ends when the last way to it
+/// is gone. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct NeighbourTable(Arc<OnceLock<SyncSender<Question>>>);
+
+#[derive(Debug)]
+struct Question {
+    address: IpAddr,
+    scope: u32,
+    reply: oneshot::Sender<io::Result<Option<Mac>>>,
+}
+
+impl NeighbourTable {
+    /// What the table says of an asker; [`Link::Unknown`] where the kernel does not answer.
+    pub async fn link_of(&self, asker: &Asker) -> Link {
+        match self.card_at(asker.address, asker.scope).await {
+            Ok(Some(card)) => Link::Card(card),
+            Ok(None) => Link::Unknown,
+            Err(error) => {
+                tracing::debug!(address = %asker.address, %error, "the neighbour table can't be read");
+                Link::Unknown
+            }
         }
-        Ok(Err(_)) | Err(_) => Link::Unknown,
     }
+
+    async fn card_at(&self, address: IpAddr, scope: u32) -> io::Result<Option<Mac>> {
+        let (reply, answer) = oneshot::channel();
+        let queue = self.0.get_or_init(start);
+        queue.try_send(Question { address, scope, reply }).map_err(io::Error::other)?;
+        tokio::time::timeout(PATIENCE, answer).await?.map_err(io::Error::other)?
+    }
+}
+
+fn start() -> SyncSender<Question> {
+    let (queue, questions) = sync_channel(WAITING);
+    // Without the thread, every question fails: nobody listens on the queue.
+    let _ = std::thread::Builder::new().name("neighbours".into()).spawn(move || answer_all(&questions));
+    queue
+}
+
+fn answer_all(questions: &Receiver<Question>) {
+    let mut kept = None;
+    for Question { address, scope, reply } in questions {
+        // Who has waited too long does not wait any more.
+        if reply.is_closed() {
+            continue;
+        }
+        let card = kept.take().map_or_else(open, Ok).and_then(|socket| {
+            let card = card_at(&socket, address, scope)?;
+            // After an error a late answer may lie in the socket, so that only a good one is kept.
+            kept = Some(socket);
+            Ok(card)
+        });
+        let _ = reply.send(card);
+    }
+}
+
+fn open() -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    Ok(socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?)
 }
 
 /// The hardware address that answers for `address` on a wire of ours; `None` if it is this host's own, or
 /// behind a router. `scope` is the interface of a link-local address.
-pub fn card_at(address: IpAddr, scope: u32) -> io::Result<Option<Mac>> {
-    let flags = SockFlag::SOCK_CLOEXEC;
-    let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;
-    let Some(interface) = interface_to(&socket, address, scope)? else { return Ok(None) };
+fn card_at(socket: &OwnedFd, address: IpAddr, scope: u32) -> io::Result<Option<Mac>> {
+    let Some(interface) = interface_to(socket, address, scope)? else { return Ok(None) };
     let mut fixed = [0; FIXED];
     fixed[0] = family(address);
     fixed[4..8].copy_from_slice(&interface.to_ne_bytes());
     let mut message = request(libc::RTM_GETNEIGH, fixed);
     attribute(&mut message, libc::NDA_DST, &octets(address));
-    let Some(reply) = ask(&socket, message)? else { return Ok(None) };
+    let Some(reply) = ask(socket, message)? else { return Ok(None) };
     let state = reply.get(HEADER + 8..HEADER + 10).and_then(|bytes| bytes.try_into().ok());
     if state.is_none_or(|state| u16::from_ne_bytes(state) & VALID == 0) {
         return Ok(None);
@@ -140,11 +193,42 @@ fn attributes(message: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn this_host_is_nobodys_neighbour() {
+    #[tokio::test]
+    async fn this_host_is_nobodys_neighbour() {
+        let table = NeighbourTable::default();
         for own in ["127.0.0.1", "::1"] {
-            assert_eq!(card_at(own.parse().unwrap(), 0).unwrap(), None, "{own}");
+            assert_eq!(table.card_at(own.parse().unwrap(), 0).await.unwrap(), None, "{own}");
         }
+    }
+
+    #[tokio::test]
+    async fn one_thread_and_one_socket_answer_everybody() {
+        let table = NeighbourTable::default();
+        let mut asking = tokio::task::JoinSet::new();
+        for last in 1..=250 {
+            let table = table.clone();
+            asking.spawn(async move { table.card_at(IpAddr::from([127, 0, 0, last]), 0).await });
+        }
+        let answers = asking.join_all().await;
+        assert!(answers.iter().all(|answer| matches!(answer, Ok(None))), "{answers:?}");
+    }
+
+    /// An answer that was never read must not be taken for the next one's.
+    #[test]
+    fn a_socket_is_not_used_again_after_an_error() {
+        let (queue, questions) = sync_channel(WAITING);
+        let mut answers = Vec::new();
+        // No interface has this number; what the kernel says to that is an error or nothing.
+        for (address, scope) in [("fe80::1", u32::MAX), ("127.0.0.1", 0), ("::1", 0)] {
+            let (reply, answer) = oneshot::channel();
+            queue.send(Question { address: address.parse().unwrap(), scope, reply }).unwrap();
+            answers.push(answer);
+        }
+        drop(queue);
+        answer_all(&questions);
+        let answers: Vec<_> = answers.into_iter().map(|answer| answer.blocking_recv().unwrap()).collect();
+        assert!(!matches!(answers[0], Ok(Some(_))), "{answers:?}");
+        assert!(answers[1..].iter().all(|answer| matches!(answer, Ok(None))), "{answers:?}");
     }
 
     #[test]
