@@ -1,6 +1,7 @@
 //! The commands that the daemon's services give to the keeper, by their names.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -159,9 +160,9 @@ impl Keeper {
         }
     }
 
-    /// Whether a fetch is one that was noted a moment ago; then it is only counted.
-    pub fn is_echo(&self, stage: Stage, address: IpAddr, text: &str) -> bool {
-        let echo = self.dedup.hear(stage, address, text, now());
+    /// Whether a fetch or a refusal is one that was noted a moment ago; then it is only counted.
+    pub fn is_echo(&self, stage: Stage, address: IpAddr, what: impl Hash) -> bool {
+        let echo = self.dedup.hear(stage, address, what, now());
         if echo {
             self.tally().event(stage);
         }

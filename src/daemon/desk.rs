@@ -49,7 +49,7 @@ impl Opener for Keeper {
                     return Opened::Accepted;
                 }
                 Some(converse::Opened::Refuse(refusal)) => {
-                    Keeper::note(self, refused(asker, path, &refusal));
+                    note_refusal(self, asker, path, &refusal);
                     return Opened::Refuse(refusal);
                 }
                 None => {}
@@ -95,11 +95,16 @@ fn unstored(error: &KeeperError) -> Refusal {
     Refusal::new(reason, error.to_string())
 }
 
-fn refused(asker: &Asker, path: &str, refusal: &Refusal) -> Event {
-    Event {
+/// Who is refused and asks again at once is noted once: it may ask many thousand times a second.
+fn note_refusal(keeper: &Keeper, asker: &Asker, path: &str, refusal: &Refusal) {
+    if keeper.is_echo(Stage::Refused, asker.address, (path, &refusal.text)) {
+        return;
+    }
+    let event = Event {
         mac: refusal.mac,
         address: Some(asker.address),
         deployment: refusal.deployment.clone(),
         ..Event::new(now(), Stage::Refused, format!("{path:?}: {}", refusal.text))
-    }
+    };
+    Keeper::note(keeper, event);
 }

@@ -92,22 +92,22 @@ impl EventThrottle {
     }
 }
 
-/// How long the same fetch is not told again. No machine boots again so soon.
+/// How long the same fetch or refusal is not told again. No machine boots again so soon.
 const ECHO: Span = Span::seconds(1);
 
-/// Fetches told a moment ago.
+/// Fetches and refusals told a moment ago.
 #[derive(Debug, Default)]
 pub struct FetchDedup(Mutex<HashMap<u64, Time>>);
 
 impl FetchDedup {
     /// Whether this was told a moment ago. What a machine is told when it boots its disk always is:
     /// it says that an installation is over.
-    pub fn hear(&self, stage: Stage, address: IpAddr, text: &str, now: Time) -> bool {
+    pub fn hear(&self, stage: Stage, address: IpAddr, what: impl Hash, now: Time) -> bool {
         if stage == Stage::LocalBoot {
             return false;
         }
         let mut hasher = DefaultHasher::new();
-        (stage, address, text).hash(&mut hasher);
+        (stage, address, what).hash(&mut hasher);
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if told.len() >= MACHINES_MAX {
             told.clear();
@@ -138,6 +138,11 @@ mod tests {
         assert!(!hear(Stage::Kernel, 1, "a.deb", 999));
         assert!(!hear(Stage::File, 1, "a.deb", 1_000));
         assert!(!hear(Stage::File, 1, "a.deb", 0), "the clock was set back");
+        let refused = |path: &str, at: u64| {
+            let what = (path, "not its machine");
+            dedup.hear(Stage::Refused, IpAddr::from([10, 0, 0, 1]), what, Time(1_000_000 + at))
+        };
+        assert!(!refused("a", 0) && !refused("b", 0) && refused("a", 999) && !refused("a", 1_000));
         assert!(!hear(Stage::LocalBoot, 1, "disk", 0) && !hear(Stage::LocalBoot, 1, "disk", 0));
         for number in 0..20_000u64 {
             hear(Stage::File, 3, &number.to_string(), number * 10);
