@@ -21,6 +21,8 @@ use crate::model::printable;
 
 /// Lines that may wait for one stream.
 const WAITING: usize = 8_192;
+/// Lines that wait together are written together, up to about so many bytes.
+const TOGETHER: usize = 64 * 1024;
 /// How long the last lines may take at the end of the process.
 const FLUSH: Duration = Duration::from_secs(1);
 
@@ -145,19 +147,39 @@ fn write_all(mut stream: impl Write, items: &Receiver<Item>, dropped: &AtomicU64
         match items.recv_timeout(Duration::from_secs(1)) {
             Ok(Item::Flush(done)) => drop(done.send(())),
             Ok(Item::Line(line)) => {
+                let (text, count, flush) = gather(line, items);
                 let missing = dropped.load(Ordering::Relaxed);
                 if missing > said && writeln!(stream, "({} lines were dropped here)", missing - said).is_ok()
                 {
                     said = missing;
                 }
-                if stream.write_all(&line).and_then(|()| stream.flush()).is_err() {
-                    dropped.fetch_add(1, Ordering::Relaxed);
+                if stream.write_all(&text).and_then(|()| stream.flush()).is_err() {
+                    dropped.fetch_add(count, Ordering::Relaxed);
+                }
+                if let Some(done) = flush {
+                    let _ = done.send(());
                 }
             }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }
+}
+
+/// A line with those that wait behind it, how many they are, and who is to be answered when they are written.
+fn gather(line: Vec<u8>, items: &Receiver<Item>) -> (Vec<u8>, u64, Option<SyncSender<()>>) {
+    let (mut text, mut count) = (line, 1);
+    while text.len() < TOGETHER {
+        match items.try_recv() {
+            Ok(Item::Line(line)) => {
+                text.extend(line);
+                count += 1;
+            }
+            Ok(Item::Flush(done)) => return (text, count, Some(done)),
+            Err(_) => break,
+        }
+    }
+    (text, count, None)
 }
 
 #[cfg(test)]
