@@ -81,6 +81,9 @@
 //! * Installed machines are never installed again but by a raised `redeploy`
 //!   ([`state::install`]).
 
+// What can't fail is said by `expect`, with the reason; input never reaches either.
+#![cfg_attr(not(test), deny(clippy::unwrap_used))]
+
 pub mod api;
 pub mod cli;
 pub mod config;

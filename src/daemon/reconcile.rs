@@ -50,6 +50,9 @@ const FAILED: Duration = Duration::from_secs(10);
 /// The folder of the state directory that holds the files of trees that were sent.
 pub const POSTED: &str = "posted";
 
+/// The revision of a source that was tried last, and what was found outside the source then.
+type Try = (Arc<str>, Arc<Seen>);
+
 /// From manifests to the keeper.
 pub struct Reconciler {
     keeper: Keeper,
@@ -80,7 +83,7 @@ pub struct Reconciler {
     /// What is served, as files.
     served: Mutex<Option<refresh::Served>>,
     /// By source, what was found outside it when its last revision was tried.
-    tries: Mutex<BTreeMap<Name, (Arc<str>, Arc<Seen>)>>,
+    tries: Mutex<BTreeMap<Name, Try>>,
     /// Sources of which something that is served is missing.
     degraded: Mutex<BTreeMap<Name, Lack>>,
     /// The daemon's state directory.

@@ -80,8 +80,8 @@ pub(super) fn is_kernels(path: &Path) -> bool {
     statfs(path).is_ok_and(|found| is_made_up(found.filesystem_type().0))
 }
 
-// The constants are 32 bits wide; the field's width and sign differ between processors.
-#[allow(clippy::unnecessary_cast)]
+// The constants are 32 bits wide.
+#[allow(clippy::unnecessary_cast, reason = "the field's width and sign differ between processors")]
 fn is_made_up(kind: libc::__fsword_t) -> bool {
     OF_THE_KERNEL.contains(&(kind as u32))
 }

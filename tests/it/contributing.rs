@@ -50,6 +50,8 @@ fn every_test_program_it_names_exists() {
 fn what_it_names_in_the_code_is_there() {
     let named = [
         ("pub enum Record", "src/state/record.rs"),
+        ("pub trait Kind", "src/state/record.rs"),
+        ("kinds! {", "src/state/record.rs"),
         ("pub enum Verb", "src/state/command.rs"),
         ("pub enum PowerKind", "src/model/power.rs"),
         ("pub trait Backend", "src/api/routes.rs"),

@@ -9,6 +9,7 @@ mod check;
 mod ci;
 mod commands;
 mod contributing;
+mod dependencies;
 mod editors;
 mod environment;
 mod explain;

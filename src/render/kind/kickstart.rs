@@ -215,7 +215,7 @@ impl<'a> Reader<'a> {
     /// answers is not asked.
     fn unanswered(&self) -> Vec<Finding> {
         let has = |one: &&str| self.commands.iter().any(|command| command == one) || self.meant.contains(one);
-        let missing = NEEDED.iter().filter(|(any, _)| !self.includes && !any.iter().any(|one| has(one)));
+        let missing = NEEDED.iter().filter(|(any, _)| !self.includes && !any.iter().any(has));
         let names: Vec<&str> = missing.map(|(_, name)| *name).collect();
         let message = || format!("the installer stops and asks: {} is missing", names.join(", "));
         (!names.is_empty()).then(|| asks(1, message())).into_iter().collect()

@@ -127,7 +127,7 @@ fn judge(found: Found) -> Result<Contents, RecordsError> {
     }
     contents.incomplete = head.as_ref().is_none_or(|head| head.sum != sum);
     // Where the head itself is damaged: a serial that no saved plan is bound to.
-    contents.head = head.unwrap_or_else(|| Head {
+    contents.head = head.unwrap_or(Head {
         serial: 1 << 40,
         batch: 1 << 40,
         journal: (0, 0),
