@@ -63,19 +63,19 @@ pub struct Safety {
     pub max_in_flight: Option<u32>,
     /// When installed machines may be reinstalled; at any time if there are none.
     pub windows: Vec<Window>,
-    /// What shows that who asks for an answer file is the machine that it is for.
+    /// What proves that a request for an answer file comes from the machine that it is for.
     pub asker: Proof,
     /// What the origins begin with of the deployments that the rules are about: the root of a
     /// source. Empty: all.
     pub scope: Arc<str>,
 }
 
-/// What shows that who asks for an answer file is the machine that it is for.
+/// What proves that a request for an answer file comes from the machine that it is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Proof {
     /// Its hardware address on our wire, or its IP address; the token of the URL besides.
     Machine,
-    /// The token alone: for networks where addresses tell nothing.
+    /// The token alone: for networks where addresses identify nobody.
     Token,
 }
 

@@ -197,7 +197,7 @@ impl Server {
         near.map_or(self.address, |(_, own)| *own)
     }
 
-    /// The address of ours that a client reached, for URLs that it is told. Behind address translation
+    /// The address of ours that a client reached, for the URLs that it gets. Behind address translation
     /// a connection may seem to end at an address that is none of ours: then it is not known.
     pub fn known(&self, reached: Option<IpAddr>) -> Option<IpAddr> {
         reached.filter(|reached| match reached {

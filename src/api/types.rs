@@ -200,7 +200,7 @@ pub struct Boot {
 }
 
 /// `GET /v1/events?after=SEQUENCE&lineage=LINEAGE&wait=SECONDS&mac=MAC`. Without `after`, from the oldest
-/// on. 410 where what came after it can't be told any more: it was forgotten, or `after` is of another
+/// on. 410 where what came after it is no longer kept: it was forgotten, or `after` is of another
 /// lineage, or was never reached.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Events {

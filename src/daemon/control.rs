@@ -94,7 +94,7 @@ impl Control {
         Ok(Control { places, token, settings: settings.clone() })
     }
 
-    /// What people are told at the start: who is served where.
+    /// The lines at the start: who is served where.
     pub fn lines(&self) -> Vec<String> {
         let tokens: Vec<String> = self.token.files().iter().map(|file| file.display().to_string()).collect();
         let tokens = if tokens.is_empty() { "written nowhere".to_owned() } else { tokens.join(", ") };

@@ -302,7 +302,7 @@ impl Run {
 
     fn write(&mut self) -> Result<Committed, LedgerError> {
         self.writing.store(now().0, Ordering::Release);
-        // A batch that is written proves only that it fitted; a probe tells when the trouble is over.
+        // A batch that is written proves only that it fitted; a probe shows when the trouble is over.
         if self.health.is_troubled() && self.probed.is_none_or(|at| at.elapsed() > PROBE) {
             self.probed = Some(Instant::now());
             if self.engine.ledger_mut().probe().is_ok() {

@@ -1,4 +1,4 @@
-//! What the host's service manager is told (sd_notify(3), Type=notify), and its watchdog.
+//! What is reported to the host's service manager (sd_notify(3), Type=notify), and its watchdog.
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -22,7 +22,7 @@ fn tell(state: &str) {
         socket.send_to_addr(state.as_bytes(), &address)
     });
     if let Err(error) = sent {
-        tracing::debug!(%error, "the service manager could not be told {state:?}");
+        tracing::debug!(%error, "the service manager could not be notified of {state:?}");
     }
 }
 

@@ -1,4 +1,4 @@
-//! SIGTERM, SIGINT and SIGHUP, on a thread of their own: the daemon ends when it is told to, even if
+//! SIGTERM, SIGINT and SIGHUP, on a thread of their own: the daemon ends on a signal, even if
 //! every other thread hangs.
 
 use std::io;

@@ -64,7 +64,7 @@ impl Seen {
         }
     }
 
-    /// Notes what an error tells.
+    /// Notes what follows from an error.
     pub(super) fn note_error(&self, error: &MediaError) {
         match error {
             MediaError::Busy { path, why } => {

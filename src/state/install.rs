@@ -115,7 +115,7 @@ impl fmt::Display for InstallStage {
 /// What a network boot of a deployment's machine is to lead to.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Duty {
-    /// The installer. `permit` tells whether the start must be stored first.
+    /// The installer. `permit` decides whether the start must be stored first.
     Install { permit: bool },
     /// The deployment's kernel, every time (diskless).
     NetworkBoot,

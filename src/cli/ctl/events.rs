@@ -36,7 +36,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// The next events. `None` where some were lost, which the person is told: then it begins with the
+    /// The next events. `None` where some were lost, which is shown to the person: then it begins with the
     /// oldest that are kept.
     pub async fn next(&mut self, client: &Client, more: &str) -> Result<Option<types::Events>, ClientError> {
         let lineage = self.lineage.as_ref().map(|lineage| format!("&lineage={lineage}")).unwrap_or_default();

@@ -354,9 +354,9 @@ static SAFETY: Fields = table(
         may(
             "asker",
             Text(Choice(&["machine", "token"])),
-            "What shows that who asks for an answer file is its machine: \"machine\" (as without the key), the \
-             hardware or IP address beside the token of the URL; \"token\", the token alone, where another DHCP \
-             server gives the addresses and routers or address translation are in between.",
+            "What proves that a request for an answer file comes from its machine: \"machine\" (as without the \
+             key), the hardware or IP address beside the token of the URL; \"token\", the token alone, where another \
+             DHCP server gives the addresses and routers or address translation are in between.",
         ),
     ],
 );

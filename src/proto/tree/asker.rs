@@ -20,7 +20,7 @@ pub struct Asker {
     /// The interface of a link-local address, by the kernel's number; 0 for others.
     pub scope: u32,
     pub transport: Transport,
-    /// Our address that it reached: what it is told to fetch is there.
+    /// Our address that it reached: the URLs that it gets lead there.
     pub at: Option<IpAddr>,
     pub link: Link,
     /// Only a range of the content is asked for (HTTP): such a request reports nothing.
@@ -86,7 +86,7 @@ impl Asker {
         }
     }
 
-    /// The known machine's card that asks: the wire tells, else the address.
+    /// The known machine's card that the request comes from: the wire decides, else the address.
     pub(super) fn card(&self, table: &State) -> Option<Mac> {
         match self.link {
             Link::Card(card) if table.machine(card).is_some() => Some(card),

@@ -39,7 +39,7 @@ pub fn media(
         Stage::File
     };
     let spent = deployment.filter(|found| method != Method::Head && spends(table, found, path));
-    // Where addresses tell nothing, the wire may tell whose installer this is.
+    // Where addresses identify nobody, the wire may identify whose installer this is.
     let nobody = mac.is_none() && method != Method::Head && path == last(boot);
     if asker.link == Link::Unread && (nobody || spent.is_some()) {
         return Answer::Identify;

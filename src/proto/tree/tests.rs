@@ -338,7 +338,7 @@ fn a_folder_named_like_a_card_is_that_machines() {
     assert!(matches!(open(&table, &elsewhere, Method::Get, path, ""), Answer::Serve(_)));
 }
 
-/// A machine behind a relay reaches us at one of several addresses: what it is told to fetch is there.
+/// A machine behind a relay reaches us at one of several addresses: the URLs that it gets lead there.
 #[test]
 fn urls_lead_where_the_machine_has_reached_us() {
     let mut table = with_a_machine_of(&["linux"], &["ipxe.efi"], "url={{ server_url }}");

@@ -169,7 +169,7 @@ impl State {
         }
     }
 
-    /// The cards of machines that no other mark tells any more.
+    /// The cards of machines that no other mark identifies any more.
     fn forget_cards(&mut self, desired: &Desired) {
         self.learned
             .retain(|_, machine| desired.machines.get(machine).is_some_and(|one| !one.ids.is_empty()));

@@ -52,7 +52,7 @@ fn take(table: &mut State, event: Event, out: &mut Applied) {
 }
 
 impl State {
-    /// Remembers what a machine did. Returns what a person has to be told of it.
+    /// Remembers what a machine did. Returns what a person has to know of it.
     pub fn fold(&mut self, event: &Event) -> Option<Event> {
         let mac = event.mac?;
         let first =

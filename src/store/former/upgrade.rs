@@ -30,7 +30,7 @@ pub fn installs(mut old: Vec<Install>, assignments: &[(Name, Name)]) -> Vec<Inst
     old
 }
 
-/// What was served, as far as the assignments tell.
+/// What was served, as far as the assignments show.
 pub fn served(assignments: &[(Name, Name)], installs: &[Install]) -> Vec<(Name, Served)> {
     let one = |(name, machine): &(Name, Name)| {
         let number =

@@ -30,7 +30,7 @@ struct Fragment {
     more: bool,
 }
 
-/// What tells the fragments of one packet from others (RFC 791 section 3.2, RFC 8200 section 4.5).
+/// What distinguishes the fragments of one packet from others (RFC 791 section 3.2, RFC 8200 section 4.5).
 type Key = (IpAddr, IpAddr, u32, u8);
 
 /// Fragments that wait for the rest of their packets.
