@@ -2,6 +2,7 @@
 //! so that it links once.
 
 mod again;
+mod agree;
 mod answers;
 mod bounds;
 mod campaign;
