@@ -3,17 +3,20 @@
 pub mod builtin;
 pub mod cmdline;
 mod filter;
+pub mod finding;
 pub mod grub;
+pub mod installer;
 pub mod ipxe;
-pub mod kind;
 pub mod known;
 mod near;
 pub mod pxelinux;
+mod syntax;
 pub mod text;
 pub mod trace;
 
 pub use builtin::Builtin;
 pub use cmdline::{CmdlineError, cmdline};
-pub use kind::Kind;
+pub use finding::{Finding, Verdict};
+pub use installer::Kind;
 pub use known::WELL_KNOWN;
 pub use text::{RenderError, Text, Use, Value, Values};

@@ -1,5 +1,7 @@
 //! `voldemort iso`: what an image holds, and a first draft of the `[boot.NAME]` for it.
 
+mod medium;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -7,7 +9,7 @@ use clap::Subcommand;
 
 use super::{Exit, exit};
 use crate::desired::boot::OWN_PREFIXES;
-use crate::media::guess::{Family, Kernel};
+use crate::media::guess::Kernel;
 use crate::media::image::{self, BootImage, Platform};
 use crate::media::index::Listed;
 use crate::media::verify::Verifier;
@@ -176,7 +178,7 @@ fn table(index: &Index, boot: &str, file: &str, sha256: Option<&str>) -> String 
     };
     let list = |texts: &[&str]| texts.iter().map(|text| quoted(text)).collect::<Vec<_>>().join(", ");
     let mut text = format!("{head}kernel  = {}\ninitrd  = [{}]\n", quoted(first.kernel), list(&first.initrd));
-    let (cmdline, hint) = command_line(first.family);
+    let (cmdline, hint) = medium::of(index, first).map_or((&[][..], ""), |image| (image.cmdline, image.hint));
     let _ = writeln!(text, "cmdline = [{}]", list(cmdline));
     if let Some(cpu) = first.cpu {
         let _ = writeln!(text, "arch    = \"{cpu}\"");
@@ -202,50 +204,6 @@ fn table(index: &Index, boot: &str, file: &str, sha256: Option<&str>) -> String 
 
 fn commented(text: &str) -> String {
     text.lines().map(|line| format!("# {line}\n")).collect()
-}
-
-/// The arguments that the installers' own documents ask for, and what else they need.
-fn command_line(family: Family) -> (&'static [&'static str], &'static str) {
-    match family {
-        Family::Debian => (
-            &["auto=true", "priority=critical", "url={{ answers_url }}", "---"],
-            "a full CD's installer wants its CD; the netboot image's kernel and initrd install from the network",
-        ),
-        Family::DebianLive => {
-            (&["boot=live", "components", "fetch={{ media_url }}/live/filesystem.squashfs"], "")
-        }
-        Family::Ubuntu => (
-            &[
-                "ip=dhcp",
-                "cloud-config-url=/dev/null",
-                "autoinstall",
-                "ds=nocloud-net;s={{ answers_base_url }}",
-                "---",
-            ],
-            "casper also needs url=URL-OF-THE-WHOLE-ISO, and 5 GB of memory",
-        ),
-        Family::RedHat => {
-            (&["inst.ks={{ answers_url }}", "inst.repo={{ media_url }}/", "inst.text", "ip=dhcp"], "")
-        }
-        Family::Suse => (&["install={{ media_url }}", "autoyast={{ answers_url }}", "ifcfg=*=dhcp"], ""),
-        Family::Alpine => (
-            &[
-                "ip=dhcp",
-                "modules=loop,squashfs",
-                "alpine_repo={{ media_url }}/apks",
-                "modloop={{ media_url }}/boot/modloop-lts",
-            ],
-            "modloop is named after the kernel's flavour",
-        ),
-        Family::Arch => {
-            (&["ip=dhcp", "archisobasedir=arch", "archiso_http_srv={{ media_url }}/", "checksum=y"], "")
-        }
-        Family::Proxmox => (
-            &["ro", "proxmox-start-auto-installer"],
-            "Proxmox looks for its image inside the initrd: append it to the initrd first",
-        ),
-        Family::Other => (&[], ""),
-    }
 }
 
 #[cfg(test)]

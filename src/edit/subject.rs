@@ -7,15 +7,7 @@ use super::{Edit, Known, Refusal, Setting, Task, Verb};
 use crate::manifest::similar::similar;
 use crate::manifest::{Documents, Kind, Mark};
 use crate::model::{Mac, Name};
-use crate::render::builtin;
-
-/// Kinds of answer files and the words that lead an installer to its own.
-const COMMAND_LINES: [(&str, &[&str]); 4] = [
-    ("preseed", &["auto=true", "priority=critical", "url={{ answers_url }}", "---"]),
-    ("kickstart", &["inst.ks={{ answers_url }}", "inst.repo={{ media_url }}/", "inst.text", "ip=dhcp"]),
-    ("autoinstall", &["ip=dhcp", "autoinstall", "ds=nocloud-net;s={{ answers_base_url }}", "---"]),
-    ("autoyast", &["install={{ media_url }}", "autoyast={{ answers_url }}", "ifcfg=*=dhcp"]),
-];
+use crate::render::{builtin, installer};
 
 /// Keys on the way to a setting, at most.
 const DEEPEST: usize = 16;
@@ -370,8 +362,9 @@ impl<'a> Desk<'a> {
 
 /// A boot that is named after a kind of answer file gets the words that lead to it.
 fn command_line(name: &str, settings: &mut Vec<Setting>, notes: &mut Vec<String>) {
-    let Some((_, words)) = COMMAND_LINES.iter().find(|(kind, _)| *kind == name) else { return };
-    if !has(settings, "cmdline") {
+    let Some(installer) = installer::all().find(|one| one.kind.name() == name) else { return };
+    let words = installer.cmdline;
+    if !words.is_empty() && !has(settings, "cmdline") {
         settings.push(setting("cmdline", json!(words)));
         notes.push(format!("its command line is the usual one for {name}; --cmdline sets another"));
     }

@@ -6,8 +6,8 @@ use crate::desired::{Deployment, Template};
 use crate::manifest::{Code, Documents, Level, Mark, Position, Problem};
 use crate::model::Name;
 use crate::proto::tree;
-use crate::render::kind::{Finding, Verdict};
 use crate::render::{self, CmdlineError, Text, trace};
+use crate::render::{Finding, Verdict};
 use crate::state::{Stage, State};
 use crate::walk::{Detail, End, Fault, Step, Stop, Walk};
 

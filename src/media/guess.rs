@@ -12,21 +12,13 @@ pub struct Kernel<'a> {
     /// The initrds of the same directory and flavour; mostly one.
     pub initrd: Vec<&'a str>,
     pub cpu: Option<Cpu>,
-    pub family: Family,
 }
 
-/// Whose installer it is, as far as its layout tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Family {
-    Debian,
-    DebianLive,
-    Ubuntu,
-    RedHat,
-    Suse,
-    Alpine,
-    Arch,
-    Proxmox,
-    Other,
+impl Kernel<'_> {
+    /// Its folder, without a slash at the end.
+    pub fn folder(&self) -> &str {
+        self.kernel.rsplit_once('/').map_or("", |(folder, _)| folder)
+    }
 }
 
 impl Index {
@@ -60,7 +52,7 @@ impl Index {
                 }
                 // Several of one flavour are packings of the same thing: one is enough.
                 initrd.truncate(1);
-                Kernel { kernel, initrd, cpu: self.cpu(folder), family: self.family(folder) }
+                Kernel { kernel, initrd, cpu: self.cpu(folder) }
             })
             .collect()
     }
@@ -91,34 +83,6 @@ impl Index {
         by_name
             .or_else(|| loaders.into_iter().find(|(path, _)| self.lookup(path).is_some()))
             .map(|(_, cpu)| cpu)
-    }
-
-    fn family(&self, folder: &str) -> Family {
-        let folder = folder.to_lowercase();
-        let has = |path: &str| self.lookup(path).is_some();
-        if folder.starts_with("casper") {
-            Family::Ubuntu
-        } else if folder.starts_with("install.") || folder.starts_with("debian-installer") {
-            Family::Debian
-        } else if folder.starts_with("live") {
-            Family::DebianLive
-        } else if folder.starts_with("images/pxeboot") {
-            Family::RedHat
-        } else if folder.starts_with("arch/") {
-            Family::Arch
-        } else if has("proxmox/packages/Packages.gz") || has("pve-installer.squashfs") || has("boot/linux26")
-        {
-            Family::Proxmox
-        } else if has(".alpine-release") || has("boot/modloop-lts") || has("boot/modloop-virt") {
-            Family::Alpine
-        } else if folder.ends_with("/loader")
-            || (folder.starts_with("boot/") && has("content"))
-            || has("CHECKSUMS")
-        {
-            Family::Suse
-        } else {
-            Family::Other
-        }
     }
 }
 
@@ -157,25 +121,24 @@ mod tests {
     use crate::media::Entry;
     use crate::model::content::FileId;
 
-    fn kernels(paths: &[&str]) -> Vec<(String, Vec<String>, Option<Cpu>, Family)> {
+    fn kernels(paths: &[&str]) -> Vec<(String, Vec<String>, Option<Cpu>)> {
         let entry = Entry { path: Path::new("/x").into(), id: FileId::default(), extents: [].into() };
         let files = paths.iter().map(|path| ((*path).into(), entry.clone())).collect();
         let index = Index { files, ..Index::default() };
         let owned = |kernel: &Kernel<'_>| {
             let initrd = kernel.initrd.iter().map(|path| (*path).to_owned()).collect();
-            (kernel.kernel.to_owned(), initrd, kernel.cpu, kernel.family)
+            (kernel.kernel.to_owned(), initrd, kernel.cpu)
         };
         index.kernels().iter().map(owned).collect()
     }
 
-    fn expect(paths: &[&str], kernel: &str, initrd: &str, cpu: Option<Cpu>, family: Family) {
+    fn expect(paths: &[&str], kernel: &str, initrd: &str, cpu: Option<Cpu>) {
         let first = kernels(paths).into_iter().next();
-        assert_eq!(first, Some((kernel.into(), vec![initrd.into()], cpu, family)));
+        assert_eq!(first, Some((kernel.into(), vec![initrd.into()], cpu)));
     }
 
     #[test]
-    fn knows_the_layouts_of_installers() {
-        use Family::*;
+    fn finds_kernels_in_the_layouts_of_installers() {
         let x86 = Some(Cpu::X86_64);
         expect(
             &[
@@ -187,7 +150,6 @@ mod tests {
             "install.amd/vmlinuz",
             "install.amd/initrd.gz",
             x86,
-            Debian,
         );
         expect(
             &[
@@ -200,44 +162,33 @@ mod tests {
             "casper/vmlinuz",
             "casper/initrd",
             x86,
-            Ubuntu,
         );
         expect(
             &["images/pxeboot/initrd.img", "images/pxeboot/vmlinuz", "EFI/BOOT/BOOTAA64.EFI"],
             "images/pxeboot/vmlinuz",
             "images/pxeboot/initrd.img",
             Some(Cpu::Aarch64),
-            RedHat,
         );
         expect(
             &["boot/x86_64/loader/initrd", "boot/x86_64/loader/linux", "boot/x86_64/loader/memtest"],
             "boot/x86_64/loader/linux",
             "boot/x86_64/loader/initrd",
             x86,
-            Suse,
         );
         expect(
             &[".alpine-release", "boot/initramfs-lts", "boot/modloop-lts", "boot/vmlinuz-lts"],
             "boot/vmlinuz-lts",
             "boot/initramfs-lts",
             None,
-            Alpine,
         );
         expect(
             &["arch/boot/x86_64/initramfs-linux.img", "arch/boot/x86_64/vmlinuz-linux"],
             "arch/boot/x86_64/vmlinuz-linux",
             "arch/boot/x86_64/initramfs-linux.img",
             x86,
-            Arch,
         );
-        expect(&["boot/initrd.img", "boot/linux26"], "boot/linux26", "boot/initrd.img", None, Proxmox);
-        expect(
-            &["INSTALL/INITRD.GZ", "INSTALL/VMLINUZ"],
-            "INSTALL/VMLINUZ",
-            "INSTALL/INITRD.GZ",
-            None,
-            Other,
-        );
+        expect(&["boot/initrd.img", "boot/linux26"], "boot/linux26", "boot/initrd.img", None);
+        expect(&["INSTALL/INITRD.GZ", "INSTALL/VMLINUZ"], "INSTALL/VMLINUZ", "INSTALL/INITRD.GZ", None);
     }
 
     #[test]

@@ -18,13 +18,35 @@ pub struct Power {
     pub fingerprint: Option<Arc<str>>,
 }
 
-/// What is talked to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PowerKind {
-    Redfish,
-    Ipmi,
+/// The one list: each kind, as code and as manifests name it.
+macro_rules! kinds {
+    ($($(#[$about:meta])* $kind:ident = $name:literal,)*) => {
+        /// What is talked to. The room `power` has a driver for each.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum PowerKind {
+            $($(#[$about])* $kind,)*
+        }
+
+        impl PowerKind {
+            pub const ALL: &[PowerKind] = &[$(PowerKind::$kind,)*];
+            /// As manifests write them, in the order of `ALL`.
+            pub const NAMES: &[&str] = &[$($name,)*];
+
+            /// As manifests write it.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(PowerKind::$kind => $name,)*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    Redfish = "redfish",
+    Ipmi = "ipmi",
     /// Wake-on-LAN: wakes, and tells nothing.
-    Wol,
+    Wol = "wol",
 }
 
 /// `PowerState` of DSP0268.
@@ -69,21 +91,15 @@ impl PowerReading {
 }
 
 impl PowerKind {
-    pub const ALL: [PowerKind; 3] = [PowerKind::Redfish, PowerKind::Ipmi, PowerKind::Wol];
-
     /// As manifests name it.
     pub fn named(text: &str) -> Option<PowerKind> {
-        PowerKind::ALL.into_iter().find(|kind| kind.to_string() == text)
+        PowerKind::ALL.iter().copied().find(|kind| kind.name() == text)
     }
 }
 
 impl fmt::Display for PowerKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            PowerKind::Redfish => "redfish",
-            PowerKind::Ipmi => "ipmi",
-            PowerKind::Wol => "wol",
-        })
+        f.write_str(self.name())
     }
 }
 
@@ -146,7 +162,7 @@ mod tests {
     #[test]
     fn names_are_those_of_manifests() {
         for kind in PowerKind::ALL {
-            assert_eq!(PowerKind::named(&kind.to_string()), Some(kind));
+            assert_eq!(PowerKind::named(&kind.to_string()), Some(*kind));
         }
         assert_eq!(PowerKind::named("amt"), None);
     }

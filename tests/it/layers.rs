@@ -218,3 +218,15 @@ fn commands_survive_a_closed_pipe() {
         assert!(!prints, "{} prints by itself", path.display());
     }
 }
+
+/// A file that nobody declared would be in no list, and found by nobody.
+#[test]
+fn each_file_of_an_installer_is_in_the_list() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/render/installer");
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files = files.filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
+    let files: BTreeSet<String> =
+        files.map(|path| path.file_stem().unwrap().to_str().unwrap().replace('_', "-")).collect();
+    let kinds = voldemort::render::Kind::NAMES.iter().map(|name| (*name).to_owned());
+    assert_eq!(files, kinds.collect());
+}

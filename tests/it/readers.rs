@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use voldemort::render::Kind;
-use voldemort::render::kind::Verdict;
+use voldemort::render::Verdict;
 
 use crate::kit::has;
 

@@ -7,69 +7,8 @@ use super::{Resolver, deployments};
 use crate::desired::{Boot, Template};
 use crate::manifest::{Code, Problem};
 use crate::model::Name;
-use crate::render::{Kind, Text};
-
-/// One of `words` has to begin a word of the command line.
-struct Need {
-    words: &'static [&'static str],
-    why: &'static str,
-    help: &'static str,
-}
-
-/// By what reads the answers. Sources: the Debian installation guide's appendix on preseeding,
-/// anaconda's boot options, Subiquity's and cloud-init's NoCloud pages, Ignition's platform
-/// "metal", AutoYaST's guide.
-fn needs(kind: Kind) -> &'static [Need] {
-    const NOCLOUD: Need = Need {
-        words: &["ds=", "cloud-config-url="],
-        why: "nothing names the answers to cloud-init",
-        help: "add \"ds=nocloud;s={{ answers_url }}\"",
-    };
-    match kind {
-        Kind::Preseed => &[
-            Need {
-                words: &["url=", "preseed/url="],
-                why: "Debian's installer looks for its answers at `url=`",
-                help: "add \"url={{ answers_url }}\"",
-            },
-            Need {
-                words: &["auto", "locale=", "debian-installer/locale="],
-                why: "language and keyboard are asked for before the answers are fetched",
-                help: "add \"auto=true\" and \"priority=critical\"",
-            },
-        ],
-        Kind::Kickstart => &[Need {
-            words: &["inst.ks=", "ks="],
-            why: "the installer looks for its answers at `inst.ks=`",
-            help: "add \"inst.ks={{ answers_url }}\"",
-        }],
-        Kind::Autoinstall => &[
-            Need {
-                words: &["autoinstall"],
-                why: "without the word `autoinstall` the installer asks before it touches a disk",
-                help: "add \"autoinstall\"",
-            },
-            NOCLOUD,
-        ],
-        Kind::CloudInit => &[NOCLOUD],
-        Kind::Ignition => &[Need {
-            words: &[
-                "ignition.config.url=",
-                "flatcar.config.url=",
-                "coreos.config.url=",
-                "coreos.inst.ignition_url=",
-            ],
-            why: "nothing names the configuration to Ignition",
-            help: "add \"ignition.config.url={{ answers_url }}\"",
-        }],
-        Kind::Autoyast => &[Need {
-            words: &["autoyast=", "autoyast2=", "inst.auto="],
-            why: "the installer looks for its answers at `autoyast=`",
-            help: "add \"autoyast={{ answers_url }}\"",
-        }],
-        Kind::Plain => &[],
-    }
-}
+use crate::render::Text;
+use crate::render::installer::Need;
 
 /// A word that begins with a tag may turn out to be any. What the manifest holds as one word may be
 /// several to the kernel.
@@ -103,13 +42,14 @@ impl Resolver<'_> {
             return None;
         }
         let uses = |name: &str| boot.cmdline.iter().any(|word| word.uses(name));
-        let needs = needs(template.kind);
+        let needs = template.kind.installer().needs;
         let (mark, label) = match own.body.cmdline.first() {
             Some(first) => (first.mark, "no word of this command line uses `answers_url`"),
             None => (own.mark, "it has no command line"),
         };
         if !uses("answers_url") && !uses("answers_base_url") {
-            if template.kind == Kind::Plain && uses("completed_url") {
+            // What the boot itself reports, where nobody knows what reads the answers.
+            if needs.is_empty() && uses("completed_url") {
                 return None;
             }
             let message =

@@ -3,6 +3,7 @@
 use super::Form::*;
 use super::Shape::*;
 use super::{Fields, Key, Kind, Shape};
+use crate::model::{InstallerKind, PowerKind};
 
 /// The settings of a kind of resource.
 pub fn fields(kind: Kind) -> &'static Fields {
@@ -159,7 +160,7 @@ static TEMPLATE: Fields = table(
     "templates",
     "A template for answer files.",
     &[
-        must("kind", Text(Choice(&TEMPLATE_KINDS)), "What reads the rendered file."),
+        must("kind", Text(Choice(InstallerKind::NAMES)), "What reads the rendered file."),
         must("file", Text(Path), "The template's text, relative to the inventory."),
         may(
             "vars",
@@ -168,9 +169,6 @@ static TEMPLATE: Fields = table(
         ),
     ],
 );
-
-const TEMPLATE_KINDS: [&str; 7] =
-    ["preseed", "kickstart", "autoinstall", "cloud-init", "ignition", "autoyast", "plain"];
 
 static VARIABLE: Fields = table(
     "variables",
@@ -258,7 +256,7 @@ static POWER: Fields = table(
     &[
         must(
             "kind",
-            Text(Choice(&["redfish", "ipmi", "wol"])),
+            Text(Choice(PowerKind::NAMES)),
             "What to talk to. ipmi and wol are accepted, not acted on yet.",
         ),
         may("url", Text(Url), "Address of the management controller; not for wol."),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{Answer, Artifact, Asker, Facts, Method, Refusal, RefusalReason, Standing, script};
 use crate::desired::{Deployment, Machine, Template};
 use crate::model::{Content, Mac, Name};
-use crate::render::kind::{self, AnswerContent};
+use crate::render::installer::{self, AnswerContent};
 use crate::render::{RenderError, Value};
 use crate::state::memo::{Subject, Text};
 use crate::state::{InstallStage, Permit, PermitStep, Purpose, Stage, State};
@@ -107,7 +107,7 @@ pub fn render(table: &State, deployment: &Deployment, file: &str) -> Option<Resu
 /// An answer file of a machine.
 struct Part<'a> {
     template: &'a Template,
-    file: &'static kind::AnswerFile,
+    file: &'static installer::AnswerFile,
     mac: Mac,
 }
 
@@ -147,7 +147,7 @@ impl<'a> Part<'a> {
                     Some(Value::String(host)) => host,
                     _ => deployment.name.to_string(),
                 };
-                Ok(kind::meta_data(deployment.name.as_str(), deployment.redeploy, &host))
+                Ok(installer::meta_data(deployment.name.as_str(), deployment.redeploy, &host))
             }
         }
     }

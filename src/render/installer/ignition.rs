@@ -2,12 +2,37 @@
 
 use serde_json::Value;
 
-use super::{Finding, refused};
+use super::{Completion, Installer, Kind, Need, Template, main_file};
+use crate::render::builtin::accounts;
+use crate::render::finding::{Finding, refused};
+
+pub(super) static INSTALLER: Installer = Installer {
+    kind: Kind::Ignition,
+    files: &[main_file("config.ign")],
+    takes_folder: false,
+    check: read,
+    needs: &[Need {
+        words: &[
+            "ignition.config.url=",
+            "flatcar.config.url=",
+            "coreos.config.url=",
+            "coreos.inst.ignition_url=",
+        ],
+        why: "nothing names the configuration to Ignition",
+        help: "add \"ignition.config.url={{ answers_url }}\"",
+    }],
+    cmdline: &[],
+    // It takes hashes alone.
+    passwords: |_| Vec::new(),
+    image: None,
+    completion: Completion::Hook,
+    template: Some(Template { source: include_str!("../../../templates/ignition.liquid"), inputs: accounts }),
+};
 
 /// The newest minor version of each specification (docs/specs.md of Ignition; Flatcar reads 2.x).
 const NEWEST: [(u64, u64); 2] = [(2, 4), (3, 6)];
 
-pub(super) fn read(text: &str) -> Vec<Finding> {
+fn read(text: &str) -> Vec<Finding> {
     let value: Value = match serde_json::from_str(text) {
         Ok(value) => value,
         Err(error) => {

@@ -4,10 +4,78 @@
 mod commands;
 mod words;
 
-use super::{Finding, asks, doubtful, refused};
+use super::{Completion, Image, Installer, Kind, Need, Template, lines as lines_of, main_file};
+use crate::render::builtin::{Input, inputs, list, text};
+use crate::render::finding::{Finding, asks, doubtful, refused};
 use crate::render::near;
 use commands::{COMMANDS, SECTIONS, Table};
 use words::split;
+
+/// Anaconda's boot options.
+const CMDLINE: &[&str] = &["inst.ks={{ answers_url }}", "inst.repo={{ media_url }}/", "inst.text", "ip=dhcp"];
+
+pub(super) static INSTALLER: Installer = Installer {
+    kind: Kind::Kickstart,
+    files: &[main_file("ks.cfg")],
+    takes_folder: false,
+    check: read,
+    needs: &[Need {
+        words: &["inst.ks=", "ks="],
+        why: "the installer looks for its answers at `inst.ks=`",
+        help: "add \"inst.ks={{ answers_url }}\"",
+    }],
+    cmdline: CMDLINE,
+    passwords: |text| lines_of(text, passwords),
+    image: Some(Image {
+        recognises: |folder, _| folder.starts_with("images/pxeboot"),
+        cmdline: CMDLINE,
+        hint: "",
+    }),
+    completion: Completion::Hook,
+    template: Some(Template {
+        source: include_str!("../../../templates/kickstart.liquid"),
+        inputs: template_inputs,
+    }),
+};
+
+/// What the built-in template reads beside the well-known variables.
+fn template_inputs() -> Vec<Input> {
+    let more = vec![
+        text("url", "", "installation tree; without one that of the boot's ISO"),
+        list("repos", &[], "more repositories, tables of name and url"),
+        text("partitioning", "lvm", "how the disk is divided: lvm, plain, thinp or btrfs"),
+        text("extra", "", "more kickstart commands"),
+        text("post", "", "shell lines to run in the installed system; a failure is the installation's"),
+    ];
+    inputs("us", more)
+}
+
+/// Options that take a password, and the words of `rootpw` and `sshpw`. All of them are clear text
+/// unless something says that they are encrypted.
+pub(super) fn passwords(line: &str) -> Vec<&str> {
+    const OPTIONS: [&str; 6] = [
+        "--password=",
+        "--passphrase=",
+        "--backuppassphrase=",
+        "--reverse-password=",
+        "--one-time-password=",
+        "--wpakey=",
+    ];
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let has = |option: &str| words.contains(&option);
+    if has("--iscrypted") || has("--lock") {
+        return Vec::new();
+    }
+    let given = words.iter().filter_map(|word| {
+        let option = OPTIONS.iter().find(|option| word.starts_with(**option))?;
+        Some(word[option.len()..].trim_matches(['"', '\'']))
+    });
+    let bare = match words.first() {
+        Some(&("rootpw" | "sshpw")) => words[1..].iter().find(|word| !word.starts_with("--")).copied(),
+        _ => None,
+    };
+    given.chain(bare.map(|word| word.trim_matches(['"', '\'']))).collect()
+}
 
 /// Without one of each Anaconda waits for a person.
 const NEEDED: [(&[&str], &str); 5] = [
@@ -25,7 +93,7 @@ const NEEDED: [(&[&str], &str); 5] = [
 const OLD: [&str; 8] =
     ["authconfig", "install", "interactive", "key", "langsupport", "monitor", "mouse", "upgrade"];
 
-pub(super) fn read(text: &str) -> Vec<Finding> {
+fn read(text: &str) -> Vec<Finding> {
     let mut reader = Reader::default();
     for (line, at) in lines(text) {
         match reader.open {
@@ -233,8 +301,8 @@ fn column(line: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Verdict;
     use super::*;
+    use crate::render::Verdict;
 
     const GOOD: &str =
         "lang en_US\nkeyboard us\ntimezone UTC\nrootpw --lock\nautopart\n%packages\n@core\n%end\n";

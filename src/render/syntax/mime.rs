@@ -3,7 +3,7 @@
 
 /// A part that holds no parts.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Part<'a> {
+pub(in crate::render) struct Part<'a> {
     /// Its content type in lower case, without parameters.
     pub kind: String,
     /// Whether its bytes stand there as they are.
@@ -17,7 +17,7 @@ pub(super) struct Part<'a> {
 const DEEPEST: usize = 8;
 
 /// Whether cloud-init takes a text for a message (`convert_string` of its `user_data.py`).
-pub(super) fn is_message(text: &str) -> bool {
+pub(in crate::render) fn is_message(text: &str) -> bool {
     const LOOKED_AT: usize = 4096;
     let head = &text.as_bytes()[..text.len().min(LOOKED_AT)];
     let header = b"mime-version:";
@@ -25,7 +25,7 @@ pub(super) fn is_message(text: &str) -> bool {
 }
 
 /// The parts of a message, in order.
-pub(super) fn parts(text: &str) -> Vec<Part<'_>> {
+pub(in crate::render) fn parts(text: &str) -> Vec<Part<'_>> {
     let mut parts = Vec::new();
     collect(text, 1, 0, &mut parts);
     parts

@@ -5,11 +5,11 @@ use std::collections::{BTreeSet, HashMap};
 
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
 
-use super::{Finding, doubtful, refused};
+use crate::render::finding::{Finding, doubtful, refused};
 
 /// What the outermost node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Root {
+pub(in crate::render) enum Root {
     Nothing,
     Scalar,
     Sequence,
@@ -17,7 +17,7 @@ pub(super) enum Root {
 }
 
 /// A document, as far as it has to be known here.
-pub(super) struct Document {
+pub(in crate::render) struct Document {
     pub root: Root,
     /// The keys of the first two levels.
     pub keys: Vec<Key>,
@@ -27,7 +27,7 @@ pub(super) struct Document {
 }
 
 /// A key, by its path: names joined by a dot.
-pub(super) struct Key {
+pub(in crate::render) struct Key {
     pub path: String,
     pub line: usize,
     pub value: Value,
@@ -35,7 +35,7 @@ pub(super) struct Key {
 
 /// The value of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Value {
+pub(in crate::render) enum Value {
     /// Without quotes.
     Plain(String),
     /// A list with nothing in it.
@@ -44,7 +44,7 @@ pub(super) enum Value {
 }
 
 /// Reads a text whose first line has the number `first` in the rendered file.
-pub(super) fn read(text: &str, first: usize) -> Document {
+pub(in crate::render) fn read(text: &str, first: usize) -> Document {
     let scan = scan(text, first);
     let Some(error) = scan.error else {
         let mut document = document(&scan.text, first, scan.walk);
@@ -400,8 +400,8 @@ impl Walk {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Verdict;
     use super::*;
+    use crate::render::Verdict;
 
     fn said(text: &str) -> Vec<(u32, Verdict, String)> {
         let mut found = read(text, 1).found;

@@ -6,8 +6,79 @@
 
 use std::borrow::Cow;
 
-use super::{Finding, asks, doubtful, refused};
+use super::{Completion, Image, Installer, Kind, Need, Template, lines, main_file};
+use crate::render::Value;
+use crate::render::builtin::{Input, Sort, inputs, list, text};
+use crate::render::finding::{Finding, asks, doubtful, refused};
 use crate::render::near;
+
+/// Debian's installation guide, appendix on preseeding.
+const CMDLINE: &[&str] = &["auto=true", "priority=critical", "url={{ answers_url }}", "---"];
+
+pub(super) static INSTALLER: Installer = Installer {
+    kind: Kind::Preseed,
+    files: &[main_file("preseed.cfg")],
+    takes_folder: false,
+    check: read,
+    needs: &[
+        Need {
+            words: &["url=", "preseed/url="],
+            why: "Debian's installer looks for its answers at `url=`",
+            help: "add \"url={{ answers_url }}\"",
+        },
+        Need {
+            words: &["auto", "locale=", "debian-installer/locale="],
+            why: "language and keyboard are asked for before the answers are fetched",
+            help: "add \"auto=true\" and \"priority=critical\"",
+        },
+    ],
+    cmdline: CMDLINE,
+    passwords: |text| lines(text, passwords),
+    image: Some(Image {
+        recognises: |folder, _| folder.starts_with("install.") || folder.starts_with("debian-installer"),
+        cmdline: CMDLINE,
+        hint: "a full CD's installer wants its CD; the netboot image's kernel and initrd install from the network",
+    }),
+    completion: Completion::Hook,
+    template: Some(Template {
+        source: include_str!("../../../templates/preseed.liquid"),
+        inputs: template_inputs,
+    }),
+};
+
+/// What the built-in template reads beside the well-known variables.
+fn template_inputs() -> Vec<Input> {
+    let more = vec![
+        text("mirror_host", "deb.debian.org", "host of the Debian mirror, with a port if it needs one"),
+        text("mirror_directory", "/debian", "the mirror's folder"),
+        text("proxy", "", "HTTP proxy for the mirror, as a URL"),
+        text("method", "regular", "how the disk is divided: regular, lvm or crypto"),
+        text("recipe", "atomic", "which partitions: atomic, home or multi"),
+        list("tasks", &["standard", "ssh-server"], "tasks of tasksel"),
+        text("upgrade", "full-upgrade", "none, safe-upgrade or full-upgrade"),
+        Input {
+            name: "update_nvram",
+            sort: Sort::Boolean,
+            default: Value::Boolean(true),
+            meaning: "whether GRUB may put the disk first in the boot order of UEFI",
+        },
+        text("extra", "", "more preseed lines; they win over those of the template"),
+        text(
+            "late_command",
+            "",
+            "one more shell command in the last hook; its failure is the installation's",
+        ),
+    ];
+    inputs("us", more)
+}
+
+/// `owner question password VALUE`, whichever package asks.
+pub(super) fn passwords(line: &str) -> Vec<&str> {
+    let mut words = line.split_whitespace();
+    let (_owner, question, kind) = (words.next(), words.next(), words.next());
+    let wanted = question.is_some_and(|question| question.contains('/') && !question.ends_with("-crypted"));
+    if wanted && kind == Some("password") { words.next().into_iter().collect() } else { Vec::new() }
+}
 
 const TYPES: [&str; 10] =
     ["string", "boolean", "select", "multiselect", "password", "note", "text", "title", "error", "seen"];
@@ -28,7 +99,7 @@ struct Whole<'a> {
     text: Cow<'a, str>,
 }
 
-pub(super) fn read(text: &str) -> Vec<Finding> {
+fn read(text: &str) -> Vec<Finding> {
     let mut found = Vec::new();
     let wholes = wholes(text, &mut found);
     let mut answers = Vec::with_capacity(wholes.len());
@@ -249,8 +320,8 @@ fn questions(answers: &[Answer<'_>], wrong: &[&str]) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Verdict;
     use super::*;
+    use crate::render::Verdict;
 
     fn said(text: &str) -> Vec<(usize, Verdict, String)> {
         let mut found = read(text);

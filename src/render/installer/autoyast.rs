@@ -1,9 +1,60 @@
 //! AutoYaST profiles: XML as libxml2 reads it, one `<profile>`, and a plan that nobody has to confirm.
 
-use super::xml;
-use super::{Finding, asks, doubtful, refused};
+use super::{Completion, Image, Installer, Kind, Need, Template, main_file};
+use crate::render::builtin::{Input, inputs, list, text};
+use crate::render::finding::{Finding, asks, doubtful, refused};
+use crate::render::syntax::xml;
 
-pub(super) fn read(text: &str) -> Vec<Finding> {
+/// AutoYaST's guide.
+const CMDLINE: &[&str] = &["install={{ media_url }}", "autoyast={{ answers_url }}", "ifcfg=*=dhcp"];
+
+pub(super) static INSTALLER: Installer = Installer {
+    kind: Kind::Autoyast,
+    files: &[main_file("autoinst.xml")],
+    takes_folder: false,
+    check: read,
+    needs: &[Need {
+        words: &["autoyast=", "autoyast2=", "inst.auto="],
+        why: "the installer looks for its answers at `autoyast=`",
+        help: "add \"autoyast={{ answers_url }}\"",
+    }],
+    cmdline: CMDLINE,
+    passwords: passwords,
+    image: Some(Image {
+        recognises: |folder, has| {
+            folder.ends_with("/loader") || (folder.starts_with("boot/") && has("content")) || has("CHECKSUMS")
+        },
+        cmdline: CMDLINE,
+        hint: "",
+    }),
+    completion: Completion::Hook,
+    template: Some(Template {
+        source: include_str!("../../../templates/autoyast.liquid"),
+        inputs: template_inputs,
+    }),
+};
+
+/// What the built-in template reads beside the well-known variables.
+fn template_inputs() -> Vec<Input> {
+    let more = vec![
+        text("product", "", "which product of the media: SLES, openSUSE, …; needed where there are several"),
+        list("patterns", &["base"], "software patterns"),
+    ];
+    inputs("english-us", more)
+}
+
+/// `<user_password>` of a user whose password is not said to be encrypted.
+fn passwords(text: &str) -> Vec<&str> {
+    const BEGIN: &str = "<user_password>";
+    let users = text.split("<user>").skip(1).filter_map(|user| user.split("</user>").next());
+    let clear = users.filter(|user| {
+        let encrypted = user.split("<encrypted").nth(1).and_then(|rest| rest.split_once('>'));
+        !encrypted.is_some_and(|(_, rest)| rest.trim_start().starts_with("true"))
+    });
+    clear.filter_map(|user| user.split_once(BEGIN)?.1.split('<').next().map(str::trim)).collect()
+}
+
+fn read(text: &str) -> Vec<Finding> {
     let document = xml::read(text);
     let place = |at: usize| {
         let before = &text[..at.min(text.len())];
@@ -38,8 +89,8 @@ pub(super) fn read(text: &str) -> Vec<Finding> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Verdict;
     use super::*;
+    use crate::render::Verdict;
 
     #[test]
     fn waits_unless_told_not_to() {

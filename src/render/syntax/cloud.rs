@@ -1,9 +1,14 @@
 //! User data of cloud-init and of Ubuntu's installer, in the forms that cloud-init tells apart by how
 //! they begin (`cloudinit/handlers/__init__.py`, `cloudinit/user_data.py`).
 
-use super::yaml::{self, Document, Key, Root, Value};
-use super::{Finding, asks, doubtful, mime, refused};
-use crate::render::near;
+mod passwords;
+
+pub(in crate::render) use super::yaml::{Document, Key, Value};
+use super::{mime, yaml};
+use crate::render::finding::{Finding, doubtful, refused};
+use yaml::Root;
+
+pub(in crate::render) use passwords::passwords;
 
 /// What cloud-init does with a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,36 +39,24 @@ fn form(text: &str) -> Option<Form> {
     FORMS.iter().find(|(begin, _)| begins(begin)).map(|(_, form)| *form)
 }
 
-pub(super) fn read(text: &str, autoinstall: bool) -> Vec<Finding> {
-    let mut reader = Reader::default();
+/// What cloud-init makes of a text.
+pub(in crate::render) struct Reading {
+    pub found: Vec<Finding>,
+    pub documents: Vec<Document>,
+    /// Whether all of the configuration has been looked at.
+    pub whole: bool,
+}
+
+pub(in crate::render) fn read(text: &str) -> Reading {
+    let mut reader = Reading { found: Vec::new(), documents: Vec::new(), whole: true };
     match mime::is_message(text) {
         true => reader.message(text),
         false => reader.by_beginning(text, 1),
     }
-    if autoinstall
-        && reader.whole
-        && !reader.found.iter().any(|found| found.verdict == super::Verdict::Refused)
-    {
-        let installer = installer(&reader.documents);
-        reader.found.extend(installer);
-    }
-    reader.found
+    reader
 }
 
-struct Reader {
-    found: Vec<Finding>,
-    documents: Vec<Document>,
-    /// Whether all of the configuration has been looked at.
-    whole: bool,
-}
-
-impl Default for Reader {
-    fn default() -> Reader {
-        Reader { found: Vec::new(), documents: Vec::new(), whole: true }
-    }
-}
-
-impl Reader {
+impl Reading {
     fn message(&mut self, text: &str) {
         let parts = mime::parts(text);
         if parts.is_empty() {
@@ -163,61 +156,13 @@ fn unknown(text: &str) -> String {
     format!("the first line must be `#cloud-config`, or nothing below it is read{hint}")
 }
 
-/// What Subiquity says of the configuration that cloud-init hands to it.
-fn installer(documents: &[Document]) -> Vec<Finding> {
-    let keys = || documents.iter().flat_map(|document| &document.keys);
-    let find = |wanted: &str| keys().find(|key| key.path == wanted);
-    let merges = documents.iter().any(|document| document.merges);
-    let Some(whole) = find("autoinstall") else {
-        if merges {
-            return Vec::new();
-        }
-        let tops = || keys().filter(|key| !key.path.contains('.'));
-        let near = near::nearest("autoinstall", tops().map(|key| key.path.as_str()));
-        return vec![match near.and_then(|near| tops().find(|key| key.path == near)) {
-            Some(key) => {
-                doubtful(key.line, 1, format!("`{}` is not read: it is called `autoinstall`", key.path))
-            }
-            None => asks(1, "the installer asks everything: the key `autoinstall` is missing"),
-        }];
-    };
-    let mut found = Vec::new();
-    match find("autoinstall.version") {
-        None if merges => {}
-        None => found.push(refused(whole.line, 1, "`autoinstall` needs `version: 1`")),
-        Some(version) if !is_one(version) => {
-            found.push(refused(version.line, 1, "the `version` of `autoinstall` is the number 1"));
-        }
-        Some(_) => {}
-    }
-    if let Some(key) = find("autoinstall.interactive-sections").filter(|key| key.value != Value::NoItems) {
-        found.push(asks(key.line, "the installer shows the pages of `interactive-sections` and waits"));
-    }
-    // Without any key it is no mapping, of which everything else only follows.
-    if !keys().any(|key| key.path.starts_with("autoinstall.")) {
-        return found;
-    }
-    let accounts = ["identity", "user-data", "reset-partition-only", "interactive-sections"];
-    if !merges && !accounts.iter().any(|key| find(&format!("autoinstall.{key}")).is_some()) {
-        let message = "the installer stops: `autoinstall` has neither `identity` nor `user-data`";
-        found.push(asks(whole.line, message));
-    }
-    found
-}
-
-/// The number 1 in the ways of YAML 1.1.
-fn is_one(version: &Key) -> bool {
-    let Value::Plain(text) = &version.value else { return false };
-    matches!(text.as_str(), "1" | "+1" | "01" | "0x1" | "0b1" | "1_")
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::Verdict;
-    use super::*;
+    use crate::render::{Kind, Verdict};
 
     fn said(text: &str, autoinstall: bool) -> Vec<(u32, Verdict, String)> {
-        let mut found = read(text, autoinstall);
+        let kind = if autoinstall { Kind::Autoinstall } else { Kind::CloudInit };
+        let mut found = kind.read(text);
         found.sort_by_key(|found| (found.verdict, found.error.line));
         found.into_iter().map(|found| (found.error.line, found.verdict, found.error.message)).collect()
     }

@@ -11,7 +11,7 @@ use cursor::Cursor;
 
 /// What a document says, as far as it has to be known here.
 #[derive(Default)]
-pub(super) struct Document<'a> {
+pub(in crate::render) struct Document<'a> {
     /// The name of the outermost element, and where it begins.
     pub root: &'a str,
     pub root_at: usize,
@@ -22,7 +22,7 @@ pub(super) struct Document<'a> {
 }
 
 /// What an entity of the document stands for.
-pub(super) enum Entity {
+pub(in crate::render) enum Entity {
     /// A text with its character references.
     Text(String),
     /// Another file, which is not loaded.
@@ -33,7 +33,7 @@ pub(super) enum Entity {
 const DEEPEST: usize = 30;
 const LONGEST: usize = 1 << 20;
 
-pub(super) fn read(text: &str) -> Document<'_> {
+pub(in crate::render) fn read(text: &str) -> Document<'_> {
     let mut reader = Reader { cursor: Cursor::new(text), ..Reader::default() };
     reader.document();
     reader.document

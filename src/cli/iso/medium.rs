@@ -1,0 +1,83 @@
+//! What an image is, as far as its layout tells: an installer, or a system that runs from the image and
+//! has no answer files.
+
+use crate::media::Index;
+use crate::media::guess::Kernel;
+use crate::render::installer::{self, Image};
+
+/// Systems that read no answer files, by the arguments that their own documents ask for.
+static OTHERS: [Image; 4] = [DEBIAN_LIVE, ARCH, PROXMOX, ALPINE];
+
+const DEBIAN_LIVE: Image = Image {
+    recognises: |folder, _| folder.starts_with("live"),
+    cmdline: &["boot=live", "components", "fetch={{ media_url }}/live/filesystem.squashfs"],
+    hint: "",
+};
+
+const ARCH: Image = Image {
+    recognises: |folder, _| folder.starts_with("arch/"),
+    cmdline: &["ip=dhcp", "archisobasedir=arch", "archiso_http_srv={{ media_url }}/", "checksum=y"],
+    hint: "",
+};
+
+const PROXMOX: Image = Image {
+    recognises: |_, has| {
+        has("proxmox/packages/Packages.gz") || has("pve-installer.squashfs") || has("boot/linux26")
+    },
+    cmdline: &["ro", "proxmox-start-auto-installer"],
+    hint: "Proxmox looks for its image inside the initrd: append it to the initrd first",
+};
+
+const ALPINE: Image = Image {
+    recognises: |_, has| has(".alpine-release") || has("boot/modloop-lts") || has("boot/modloop-virt"),
+    cmdline: &[
+        "ip=dhcp",
+        "modules=loop,squashfs",
+        "alpine_repo={{ media_url }}/apks",
+        "modloop={{ media_url }}/boot/modloop-lts",
+    ],
+    hint: "modloop is named after the kernel's flavour",
+};
+
+/// What a kernel of an image belongs to. The systems without answer files are asked first: they are
+/// known by names that only they have, some installers by less.
+pub(super) fn of(index: &Index, kernel: &Kernel<'_>) -> Option<&'static Image> {
+    let folder = kernel.folder().to_lowercase();
+    let has = |path: &str| index.lookup(path).is_some();
+    let installers = installer::all().filter_map(|installer| installer.image.as_ref());
+    OTHERS.iter().chain(installers).find(|image| (image.recognises)(&folder, &has))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::media::Entry;
+    use crate::model::content::FileId;
+
+    fn word(paths: &[&str]) -> Option<&'static str> {
+        let entry = Entry { path: Path::new("/x").into(), id: FileId::default(), extents: [].into() };
+        let files = paths.iter().map(|path| ((*path).into(), entry.clone())).collect();
+        let index = Index { files, ..Index::default() };
+        let kernels = index.kernels();
+        of(&index, &kernels[0]).map(|image| image.cmdline[0])
+    }
+
+    #[test]
+    fn layouts_tell_what_an_image_is() {
+        for (paths, first) in [
+            (&["install.amd/initrd.gz", "install.amd/vmlinuz"][..], Some("auto=true")),
+            (&["casper/initrd", "casper/vmlinuz"], Some("ip=dhcp")),
+            (&["images/pxeboot/initrd.img", "images/pxeboot/vmlinuz"], Some("inst.ks={{ answers_url }}")),
+            (&["boot/x86_64/loader/initrd", "boot/x86_64/loader/linux"], Some("install={{ media_url }}")),
+            (&["live/initrd.img", "live/vmlinuz"], Some("boot=live")),
+            (&["boot/initramfs-lts", "boot/modloop-lts", "boot/vmlinuz-lts"], Some("ip=dhcp")),
+            (&["arch/boot/x86_64/initramfs-linux.img", "arch/boot/x86_64/vmlinuz-linux"], Some("ip=dhcp")),
+            (&["boot/initrd.img", "boot/linux26"], Some("ro")),
+            (&["INSTALL/INITRD.GZ", "INSTALL/VMLINUZ"], None),
+        ] {
+            assert_eq!(word(paths), first, "{paths:?}");
+        }
+    }
+}
