@@ -1,14 +1,18 @@
 //! What the management controllers of machines tell of their power. One file per driver; nothing
 //! here switches anything yet, and nothing is kept: who asks how often is the caller's business.
 
+mod driver;
+mod ipmi;
 mod place;
 mod redfish;
 mod talk;
 mod trust;
+mod wol;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use driver::{Answer, Capabilities, Driver, Question, driver};
 pub use place::Place;
 pub use trust::Trust;
 
@@ -125,11 +129,7 @@ pub async fn read(
     trust: &Trust,
     limits: &Limits,
 ) -> Result<Read, Fault> {
-    match power.kind {
-        PowerKind::Redfish => redfish::read(power, login, system, trust, limits).await,
-        PowerKind::Ipmi => Err(Fault::Unspoken(power.kind)),
-        PowerKind::Wol => Err(Fault::Mute(power.kind)),
-    }
+    driver(power.kind).read(Question { power, login, system, trust, limits }).await
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 
 use super::types;
 use crate::desired::Machine;
-use crate::model::{Mac, PowerKind, PowerReading, Time};
+use crate::model::{Mac, PowerReading, Time};
+use crate::power::driver;
 use crate::state::{DriftKind, Duty, Event, InstallStage, Seen, State};
 
 pub fn deployments(table: &State) -> Vec<types::Deployment> {
@@ -106,13 +107,7 @@ fn power(table: &State, machine: &Machine) -> Option<types::Power> {
         before: None,
     };
     let Some(PowerReading { state, since, before }) = table.power_of(machine) else {
-        return Some(unknown(match told.kind {
-            PowerKind::Redfish => "its controller was not asked yet".into(),
-            PowerKind::Ipmi => {
-                "voldemort does not speak ipmi: where the controller speaks Redfish, use that".into()
-            }
-            PowerKind::Wol => "wake-on-LAN tells nothing about power".into(),
-        }));
+        return Some(unknown(driver(told.kind).unread().into()));
     };
     Some(match state {
         Ok(state) => types::Power {

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use super::keeper::Keeper;
 use super::{Stop, stopped};
 use crate::desired::{Machine, differences};
-use crate::model::{Name, Power, PowerKind};
+use crate::model::{Name, Power};
 use crate::power::{self, Fault, Limits, Login, Place, Read, Trust};
 use crate::state::{Secrets, State};
 
@@ -125,7 +125,7 @@ impl Watch {
             let mut first = Instant::now();
             for one in differences(&before, &machines) {
                 let power = one.after.and_then(|machine| machine.power.as_ref());
-                let power = power.filter(|power| power.kind == PowerKind::Redfish);
+                let power = power.filter(|power| power::driver(power.kind).capabilities().read);
                 if self.entries.get(one.name).map(|entry| &entry.power) == power {
                     continue;
                 }

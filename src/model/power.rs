@@ -91,6 +91,14 @@ impl PowerReading {
 }
 
 impl PowerKind {
+    /// Whether somebody answers at a `url`. A packet on the wire alone wakes the others.
+    pub const fn has_controller(self) -> bool {
+        match self {
+            PowerKind::Redfish | PowerKind::Ipmi => true,
+            PowerKind::Wol => false,
+        }
+    }
+
     /// As manifests name it.
     pub fn named(text: &str) -> Option<PowerKind> {
         PowerKind::ALL.iter().copied().find(|kind| kind.name() == text)

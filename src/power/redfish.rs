@@ -4,23 +4,35 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::driver::{Answer, Capabilities, Driver, Question};
 use super::talk::Line;
-use super::{Fault, Limits, Login, Place, Read, Trust};
-use crate::model::{Power, PowerState};
+use super::{Fault, Place, Read};
+use crate::model::PowerState;
 
 /// The service root, which is read without a login (DSP0266 section 8.2).
 const ROOT: &str = "/redfish/v1/";
 /// A url with a path below this names a system itself: of a controller that has several.
 const SYSTEMS: &str = "/redfish/v1/Systems/";
 
+pub(super) struct Redfish;
+
+impl Driver for Redfish {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { read: true }
+    }
+
+    fn unread(&self) -> &'static str {
+        "its controller was not asked yet"
+    }
+
+    fn read<'a>(&'a self, question: Question<'a>) -> Answer<'a> {
+        Box::pin(read(question))
+    }
+}
+
 /// Asks for the power state. At first that takes three requests, later one.
-pub async fn read(
-    power: &Power,
-    login: Option<&Login>,
-    system: Option<Arc<str>>,
-    trust: &Trust,
-    limits: &Limits,
-) -> Result<Read, Fault> {
+async fn read(question: Question<'_>) -> Result<Read, Fault> {
+    let Question { power, login, system, trust, limits } = question;
     let (place, path) = Place::parse(power.url.as_ref().ok_or(Fault::NoUrl)?)?;
     if login.is_some() && place.is_open() {
         return Err(Fault::Unprotected);

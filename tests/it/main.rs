@@ -11,6 +11,7 @@ mod ci;
 mod commands;
 mod contributing;
 mod dependencies;
+mod drivers;
 mod editors;
 mod environment;
 mod explain;

@@ -3,25 +3,22 @@
 use super::Resolver;
 use crate::manifest::document::Power;
 use crate::manifest::{Code, Problem};
-use crate::model::Name;
-
-/// The kind without a controller: a packet on the wire.
-const WOL: &str = "wol";
+use crate::model::{Name, PowerKind};
 
 impl Resolver<'_> {
     pub(super) fn power(&mut self, machine: &Name, power: &Power) {
         let Some(kind) = &power.kind else { return };
         let name = &kind.value;
-        if **name != *WOL && power.url.is_none() {
+        // A kind that nobody knows has a problem of its own.
+        let has_controller = PowerKind::named(name).is_none_or(PowerKind::has_controller);
+        if has_controller && power.url.is_none() {
             let message = format!("the power of machine {machine} is told by {name}, which needs a `url`");
             let problem = Problem::new(Code::MissingKey, kind.mark, message, "where is its controller?");
             return self.problems.push(problem.help("write url = \"https://…\", the controller's address"));
         }
         let url = power.url.as_ref().map(|url| ("url", url.mark));
         let credentials = power.credentials.as_ref().map(|secret| ("credentials", secret.mark));
-        if **name == *WOL
-            && let Some((what, mark)) = url.or(credentials)
-        {
+        if !has_controller && let Some((what, mark)) = url.or(credentials) {
             let message = format!("machine {machine} is woken by a packet: `{what}` means nothing there");
             let problem = Problem::new(Code::Exclusive, mark, message, "nobody would be asked")
                 .also(kind.mark, "the kind that has no controller");
