@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use git2::build::TreeUpdateBuilder;
 use git2::{ErrorCode, FileMode, Oid, PushOptions, RemoteCallbacks, Repository, Signature, Tree};
@@ -19,6 +20,8 @@ use super::{local, transport};
 
 /// The hidden subcommand that `write_main` answers.
 pub const SUBCOMMAND: &str = "internal-write";
+/// How long another git command may have the branch. One that was killed has it for ever.
+const LOCKED: Duration = Duration::from_secs(2);
 /// A tree entry that is a symbolic link.
 const MODE_LINK: i32 = 0o120_000;
 
@@ -105,14 +108,12 @@ fn land_here(path: &Path, order: &Order) -> Outcome<Oid> {
     }
     let commit = commit(&repository, order)?;
     let log = order.message.lines().next().unwrap_or_default();
-    let moved = match order.fresh {
+    let base = if order.fresh { Oid::ZERO_SHA1 } else { Oid::from_str(&order.base).map_err(failed)? };
+    let moves = || match order.fresh {
         true => repository.reference(&order.target, commit, false, log),
-        false => {
-            let base = Oid::from_str(&order.base).map_err(failed)?;
-            repository.reference_matching(&order.target, commit, true, base, log)
-        }
+        false => repository.reference_matching(&order.target, commit, true, base, log),
     };
-    match moved {
+    match unless_locked(moves) {
         Ok(_) => Ok(commit),
         Err(error) if error.code() == ErrorCode::Locked => {
             let why = format!(
@@ -128,6 +129,19 @@ fn land_here(path: &Path, order: &Order) -> Outcome<Oid> {
             Err((Fault::Refused, format!("there is a branch {shown} already; merge or delete it first")))
         }
         Err(error) => Err(failed(error)),
+    }
+}
+
+/// Tries again while another git command has the branch, which takes it a moment.
+fn unless_locked<T>(mut work: impl FnMut() -> Result<T, git2::Error>) -> Result<T, git2::Error> {
+    let begun = Instant::now();
+    loop {
+        match work() {
+            Err(error) if error.code() == ErrorCode::Locked && begun.elapsed() < LOCKED => {
+                std::thread::sleep(LOCKED / 100);
+            }
+            done => return done,
+        }
     }
 }
 
