@@ -17,7 +17,7 @@ use voldemort::model::{Access, Git, Inventory, Reference, Signed, Span, Verify};
 use voldemort::source::git::Fetcher;
 use voldemort::source::{Body, Handle, Snapshot, SourceConfig, SourceError, Update, spawn};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A bare repository `repos/x.git` with a clone to commit in.
 pub struct Lab {
@@ -108,12 +108,7 @@ impl Following {
     }
 
     pub async fn failure(&mut self) -> SourceError {
-        self.failure_within(PATIENCE).await
-    }
-
-    pub async fn failure_within(&mut self, patience: Duration) -> SourceError {
-        let update = tokio::time::timeout(patience, self.updates.recv()).await;
-        match update.expect("an update in time").expect("alive") {
+        match self.next().await {
             Update::Snapshot(snapshot) => panic!("{snapshot:?}"),
             Update::Failed(why) => why,
         }
