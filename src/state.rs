@@ -51,7 +51,7 @@ pub use lease6::{Lease6, Lease6Action, Lease6Request, Leases6};
 pub use record::Record;
 pub use secrets::Secrets;
 pub use served::Served;
-pub use token::Purpose;
+pub use token::{Purpose, TokenKey};
 pub use trust::{Doubts, Trust, Verdict};
 
 /// Everything the protocols answer from.
@@ -62,7 +62,7 @@ pub struct State {
     /// Raised by every change of `desired`, `installs` or `assignments`.
     pub serial: u64,
     /// Key of the capability URLs.
-    pub token_key: [u8; 32],
+    pub token_key: TokenKey,
     pub server: Arc<Server>,
     /// Every address of this host, on whatever interface: none is ever given to a machine.
     pub host: Arc<BTreeSet<IpAddr>>,
@@ -252,7 +252,7 @@ impl State {
         State {
             lineage: "".into(),
             serial: 0,
-            token_key: [0; 32],
+            token_key: [0; 32].into(),
             server: Arc::new(server),
             host: Arc::default(),
             desired: Arc::default(),

@@ -1,5 +1,8 @@
 //! Capability URLs: who knows the token may fetch one installation's answers or report on it.
 
+use std::fmt;
+use std::sync::Arc;
+
 use hmac::{Hmac, KeyInit, Mac as _};
 use sha2::Sha256;
 
@@ -12,6 +15,30 @@ use crate::model::{Name, hex};
 pub enum Purpose {
     Answers,
     Hooks,
+}
+
+/// The key of the capability URLs, as HMAC begins with it: the blocks that depend on the key alone are half of
+/// what a token costs, and each request for an answer file takes one or more tokens.
+#[derive(Clone)]
+pub struct TokenKey(Arc<Hmac<Sha256>>);
+
+impl From<[u8; 32]> for TokenKey {
+    fn from(key: [u8; 32]) -> TokenKey {
+        TokenKey(Arc::new(Hmac::new_from_slice(&key).expect("HMAC takes keys of any length")))
+    }
+}
+
+impl TokenKey {
+    fn hmac(&self) -> Hmac<Sha256> {
+        Hmac::clone(&self.0)
+    }
+}
+
+/// Without the key, which must not get into a log.
+impl fmt::Debug for TokenKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TokenKey")
+    }
 }
 
 impl State {
@@ -29,8 +56,7 @@ impl State {
             Purpose::Answers => "answers",
             Purpose::Hooks => "hooks",
         };
-        let mut hmac =
-            Hmac::<Sha256>::new_from_slice(&self.token_key).expect("HMAC takes keys of any length");
+        let mut hmac = self.token_key.hmac();
         hmac.update(format!("{purpose}\n{deployment}\n{redeploy}").as_bytes());
         if let Some(epoch) = epoch {
             hmac.update(format!("\n{epoch}").as_bytes());
@@ -41,8 +67,7 @@ impl State {
 
     /// A number that only this state directory makes of `text`.
     pub fn seal(&self, text: &str) -> String {
-        let mut hmac =
-            Hmac::<Sha256>::new_from_slice(&self.token_key).expect("HMAC takes keys of any length");
+        let mut hmac = self.token_key.hmac();
         hmac.update(b"plan\n");
         hmac.update(text.as_bytes());
         hmac.finalize().into_bytes()[..16].iter().map(|byte| format!("{byte:02x}")).collect()

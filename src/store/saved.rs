@@ -164,7 +164,7 @@ impl Saved {
         let mut table = State {
             lineage: self.lineage.as_str().into(),
             serial: self.serial,
-            token_key: self.token_key,
+            token_key: self.token_key.into(),
             installs: self.installs.iter().cloned().collect(),
             assignments: self.assignments.iter().cloned().collect(),
             tenants: self.assignments.iter().map(tenant).collect(),
