@@ -24,6 +24,8 @@ mod raspberry;
 mod script;
 mod uboot;
 
+use std::borrow::Cow;
+
 use super::path::{clean_path, percent_decode};
 use crate::model::{Content, Mac, Name};
 use crate::state::{Permit, Report, Stage, State};
@@ -55,7 +57,8 @@ pub struct Artifact {
     pub content: Content,
     /// MIME type for HTTP.
     pub media_type: &'static str,
-    /// Entity tag without quotes, stable as long as the bytes are.
+    /// Entity tag without quotes, stable as long as the bytes are; empty where [`Artifact::entity_tag`] makes it of
+    /// them.
     pub etag: String,
     /// What this fetch means in the machine's timeline.
     pub stage: Stage,
@@ -63,6 +66,17 @@ pub struct Artifact {
     pub deployment: Option<Name>,
     /// One line for the timeline.
     pub text: String,
+}
+
+impl Artifact {
+    /// The entity tag for a reply. Of most scripts it is made here and not before: TFTP has none, and simulated
+    /// boots need none.
+    pub fn entity_tag(&self) -> Cow<'_, str> {
+        match &self.content {
+            Content::Bytes(bytes) if self.etag.is_empty() => script::digest(bytes).into(),
+            _ => self.etag.as_str().into(),
+        }
+    }
 }
 
 /// Why a name is not served.

@@ -40,6 +40,13 @@ pub struct Text {
     pub etag: Arc<str>,
 }
 
+impl Text {
+    /// A text that nobody asks for again: its entity tag is made when a reply needs it.
+    pub fn untagged(text: String) -> Text {
+        Text { etag: "".into(), bytes: text.into() }
+    }
+}
+
 /// A text with all it was made of. Those are immutable: the same value means the same text.
 #[derive(Debug)]
 struct Kept {

@@ -100,7 +100,8 @@ impl Context {
 /// not what you began with", or 416.
 pub fn serve(request: &Request, artifact: &Artifact, context: Context) -> Reply {
     let length = artifact.content.len();
-    let ours = Validators { etag: &artifact.etag, modified: modified(&artifact.content) };
+    let etag = artifact.entity_tag();
+    let ours = Validators { etag: &etag, modified: modified(&artifact.content) };
     let mut head = Head::new(context);
     if context.method != Method::Post {
         if condition::mistaken(ours, request.if_match.as_deref(), request.if_unmodified_since.as_deref()) {

@@ -150,3 +150,25 @@ fn every_header_name_is_title_case() {
         assert!(!value.starts_with(' '), "{line}");
     }
 }
+
+#[test]
+fn a_text_without_a_tag_has_that_of_its_bytes() {
+    let text = |bytes: &'static [u8]| Artifact {
+        content: crate::model::Content::Bytes(bytes.into()),
+        etag: String::new(),
+        ..artifact()
+    };
+    let asked = |artifact: &Artifact, more: &str| {
+        let request = format!("GET /x HTTP/1.1\r\nHost: x\r\n{more}\r\n");
+        let (request, _) = Request::parse(request.as_bytes()).unwrap().unwrap();
+        let reply = serve(&request, artifact, Context::of(&request, true, NOW));
+        String::from_utf8(reply.head).unwrap()
+    };
+    let (one, other) = (text(b"one"), text(b"other"));
+    // The first 24 digits of `sha256sum`.
+    let tag = "\"7692c3ad3540bb803c020b3a\"";
+    assert!(asked(&one, "").contains(&format!("\r\nEtag: {tag}\r\n")), "{}", asked(&one, ""));
+    let known = format!("If-None-Match: {tag}\r\n");
+    assert!(asked(&one, &known).starts_with("HTTP/1.1 304 "));
+    assert!(asked(&other, &known).starts_with("HTTP/1.1 200 "));
+}

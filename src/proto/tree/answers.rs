@@ -77,13 +77,15 @@ fn serve(
     let missing =
         || Refusal::new(RefusalReason::NotFound, format!("{} has no answer file {file}", deployment.name));
     let part = Part::find(table, deployment, file).ok_or_else(missing)?;
-    let render = || {
-        let text = part.render(table, deployment, at)?;
-        Ok(Text { etag: script::digest(text.as_bytes()).into(), bytes: text.into() })
-    };
+    let render = || part.render(table, deployment, at);
     let text = match &table.memo {
-        Some(memo) => memo.get(table, deployment, part.subject(table, deployment, at), render),
-        None => render(),
+        Some(memo) => {
+            let subject = part.subject(table, deployment, at);
+            let tagged =
+                |text: String| Text { etag: script::digest(text.as_bytes()).into(), bytes: text.into() };
+            memo.get(table, deployment, subject, || render().map(tagged))
+        }
+        None => render().map(Text::untagged),
     };
     let Text { bytes, etag } = text.map_err(|error: RenderError| {
         Refusal::new(RefusalReason::Busy, format!("{file} can't be rendered: {error}"))

@@ -105,13 +105,14 @@ fn of_no_machine(answer: Answer, deployment: &Deployment) -> Answer {
 }
 
 fn network_boot(table: &State, asker: &Asker, form: Form, mac: Mac, deployment: &Arc<Deployment>) -> Answer {
-    let render = || -> Result<Text, CmdlineError> {
-        let text = render(table, asker, form, mac, deployment)?;
-        Ok(Text { etag: digest(text.as_bytes()).into(), bytes: text.into() })
-    };
+    let render = || render(table, asker, form, mac, deployment);
     let text = match &table.memo {
-        Some(memo) => memo.get(table, deployment, subject(table, asker, form, mac, deployment), render),
-        None => render(),
+        Some(memo) => {
+            let subject = subject(table, asker, form, mac, deployment);
+            let tagged = |text: String| Text { etag: digest(text.as_bytes()).into(), bytes: text.into() };
+            memo.get(table, deployment, subject, || render().map(tagged))
+        }
+        None => render().map(Text::untagged),
     };
     match text {
         Ok(Text { bytes, etag }) => Answer::Serve(Artifact {
@@ -271,7 +272,7 @@ pub(super) fn serve(
     text: String,
 ) -> Answer {
     Answer::Serve(Artifact {
-        etag: digest(text.as_bytes()),
+        etag: String::new(),
         content: Content::Bytes(text.into()),
         media_type: TEXT,
         stage,
