@@ -3,14 +3,14 @@
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::Arc;
 
-use super::client::{Lease, Speaker, Told, arch};
+use super::client::{self, Lease, Speaker, Told, arch};
 use super::{Detail, Step};
 use crate::desired::{Advertise, Ipv6};
 use crate::model::{Cpu, Firmware, Mac, Mode, Time, net6};
 use crate::proto::converse;
 use crate::proto::dhcp6::wire::{self, Options, code};
 use crate::proto::dhcp6::{CLIENT_PORT, Decision, Link};
-use crate::state::{Event, Stage, State, Verb};
+use crate::state::{Event, Stage, State};
 
 const SOLICIT: u8 = 1;
 const REQUEST: u8 = 3;
@@ -67,7 +67,7 @@ impl Client6<'_> {
     fn exchange(&self, table: &mut State, datagram: &[u8]) -> Result<Reply, String> {
         match converse::dhcp6(table, self.link, self.now, datagram) {
             Decision::Reply { bytes, events, .. } => {
-                table.act(Verb::Observe(events.clone()), self.now);
+                client::note(table, &events);
                 Ok(Reply { bytes, events })
             }
             Decision::NeedLease(_) => Err("no IPv6 address could be leased".into()),

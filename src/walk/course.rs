@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::ask::text_of;
-use super::client::{Client, Lease, Speaker, Told, link};
+use super::client::{self, Client, Lease, Speaker, Told, link};
 use super::client6::{self, Client6};
 use super::program::{self, Program};
 use super::script::Script;
@@ -14,7 +14,7 @@ use super::{End, Fault, Route, Step, Stop, Walk};
 use crate::desired::Deployment;
 use crate::model::{Content, Mac, Time};
 use crate::proto::tree::{Artifact, Asker, Transport};
-use crate::state::{Server, State, Verb};
+use crate::state::{Server, State};
 
 /// Where Debian's signed network GRUB looks first.
 pub const GRUB_CONFIGURATION: &str = "/grub/x86_64-efi/grub.cfg";
@@ -243,7 +243,7 @@ impl<'a> Course<'a> {
         let question = Question { state, ipv6: route.is_ipv6(), firmware: route.firmware(), speaker };
         let lease = match shared.heard(&question) {
             Some(heard) => {
-                self.table.act(Verb::Observe(heard.told.events.clone()), self.now);
+                client::note(&mut self.table, &heard.told.events);
                 (self.table.leases, self.table.leases6) = heard.leases.clone();
                 self.steps.extend(heard.told.steps.iter().cloned());
                 heard.told.lease.clone()
