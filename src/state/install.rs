@@ -17,7 +17,7 @@ use crate::desired::{Deployment, Machine};
 use crate::model::{Mac, Name, Time};
 
 /// How far the latest installation of a deployment on a machine got.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Install {
     /// The machine, by its present name.
     pub machine: Name,
