@@ -130,7 +130,7 @@ fn wholes<'a>(text: &'a str, found: &mut Vec<Finding>) -> Vec<Whole<'a>> {
         }
         let mut part = Cow::Borrowed(line.trim_start_matches(blank));
         let column = line.len() - part.len() + 1;
-        if part.contains(['\0', '\r']) {
+        if part.bytes().any(|byte| matches!(byte, 0 | b'\r')) {
             // The script takes out every carriage return, and the shell ends a line at a NUL.
             part = part.split('\0').next().unwrap_or_default().replace('\r', "").into();
         }
@@ -193,7 +193,8 @@ fn shown(text: &str) -> String {
 /// the type.
 fn answer(line: usize, text: &str) -> Result<Answer<'_>, String> {
     let field = |text| {
-        let (field, rest) = str::split_once(text, blank)?;
+        let at = str::bytes(text).position(|byte| blank(byte.into()))?;
+        let (field, rest) = text.split_at(at);
         Some((field, rest.trim_start_matches(blank)))
     };
     if text.trim_start_matches('\u{feff}').starts_with('#') && three_fields(text).is_none() {
