@@ -106,7 +106,8 @@ impl Store {
 
     /// Hands events to a thread that writes them within a second; the batch that they are of is stored.
     pub fn add_events(&mut self, events: &[(u64, Event)]) {
-        if !events.is_empty() {
+        if let Some((last, _)) = events.last() {
+            self.next_event = self.next_event.max(last + 1);
             self.events.add(events.to_vec(), self.log.sequence());
         }
     }

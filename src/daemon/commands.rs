@@ -14,7 +14,7 @@ use crate::state::command::Outcome;
 use crate::state::lease::LeaseRequest;
 use crate::state::upkeep::Freed;
 use crate::state::{
-    Command, Doubts, Event, Install, InstallStage, Lease6Request, Permit, Report, Stage, Verb, Verdict,
+    Command, Doubts, Event, Install, InstallStage, Lease6Request, Permit, Report, Stage, State, Verb, Verdict,
 };
 
 /// How often a revision is judged again because machines did something meanwhile that it concerns.
@@ -47,8 +47,26 @@ impl Keeper {
                 return Ok(Adopted::Applied(plan));
             }
         }
-        let why = "machines that the revision concerns are at work; it is tried again";
-        Err(KeeperError::Refused(why.into()))
+        self.adopt_at_once(proposal).await
+    }
+
+    /// Judges a revision on the keeper's thread: where machines that it concerns never rest, leases wait for it
+    /// once, so that it is not put off for ever.
+    async fn adopt_at_once(&self, proposal: Arc<Proposal>) -> Result<Adopted, KeeperError> {
+        let (say, said) = std::sync::mpsc::sync_channel(1);
+        let decide = move |table: &State| {
+            let (adopted, command) = match plan::judge(&proposal, table) {
+                plan::Verdict::Agreed(plan, adoption) => {
+                    (Adopted::Applied(plan), Some(Command::daemon(Verb::Adopt(adoption))))
+                }
+                plan::Verdict::Held(plan, holds) => (Adopted::Held(plan, holds), None),
+                plan::Verdict::Stale(plan) => (Adopted::Stale(plan), None),
+            };
+            let _ = say.send(adopted);
+            command
+        };
+        self.decide(decide).await?;
+        said.try_recv().map_err(|_| KeeperError::Busy)
     }
 
     /// Makes leases; `done` is called with their addresses when they are durable and published, or at once
@@ -167,5 +185,32 @@ impl Keeper {
             self.tally().event(stage);
         }
         echo
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::desired::Desired;
+    use crate::plan::Consent;
+    use crate::state::Server;
+    use crate::store::Store;
+
+    #[tokio::test]
+    async fn a_revision_that_is_never_judged_in_time_is_judged_on_the_keepers_thread() {
+        let folder = tempfile::tempdir().unwrap();
+        let (store, saved) = Store::open(folder.path(), || [7; 48]).unwrap();
+        let (keeper, thread) = Keeper::spawn(store, saved, Server::stand_in(Ipv4Addr::LOCALHOST));
+        let proposal = |revision: &str, expected| {
+            let desired = Arc::new(Desired { revision: revision.into(), ..Desired::default() });
+            let (secrets, consent) = (Arc::default(), Consent::default());
+            Arc::new(Proposal { desired, kept: None, secrets, consent, expected, plan: None })
+        };
+        let stale = keeper.adopt_at_once(proposal("a", Some(("another".to_owned(), 0)))).await.unwrap();
+        assert!(matches!(stale, Adopted::Stale(_)) && keeper.table().desired.revision.is_empty());
+        let applied = keeper.adopt_at_once(proposal("b", None)).await.unwrap();
+        assert!(matches!(applied, Adopted::Applied(_)) && &*keeper.table().desired.revision == "b");
+        keeper.close().await;
+        thread.join().unwrap();
     }
 }

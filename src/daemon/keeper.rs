@@ -60,8 +60,12 @@ pub enum KeeperError {
 /// Called with what became of a command once that is durable and published, or with why it is not.
 type Done = Box<dyn FnOnce(Result<Outcome, KeeperError>) + Send>;
 
+/// Makes a command of the state as it is then; `None` where there is nothing to be done.
+type Decide = Box<dyn FnOnce(&State) -> Option<Command> + Send>;
+
 enum Job {
     Apply(Command, Option<Done>),
+    Decide(Decide, Done),
     Close,
 }
 
@@ -175,6 +179,19 @@ impl Keeper {
         outcome_of(answer.await)
     }
 
+    /// Has a command made of the state and carried out at once, with nothing in between; `Nothing` where none was
+    /// made. Everybody waits for it: for what can't be decided beside the keeper.
+    pub async fn decide(
+        &self,
+        decide: impl FnOnce(&State) -> Option<Command> + Send + 'static,
+    ) -> Result<Outcome, KeeperError> {
+        let (reply, answer) = oneshot::channel();
+        let done: Done = Box::new(move |outcome| drop(reply.send(outcome)));
+        let sent = self.queue.send(Job::Decide(Box::new(decide), done)).await;
+        sent.map_err(|_| KeeperError::Busy)?;
+        outcome_of(answer.await)
+    }
+
     /// Whether the keeper still takes commands and answers.
     pub async fn ping(&self) -> bool {
         // A full queue is one that the keeper works on; that it ended is another matter.
@@ -263,9 +280,16 @@ impl Run {
 
     /// Carries a job out in memory. Says how much work it was.
     fn take(&mut self, job: Job) -> usize {
-        let Job::Apply(command, done) = job else {
-            self.closed = true;
-            return 1;
+        let (command, done) = match job {
+            Job::Apply(command, done) => (command, done),
+            Job::Decide(decide, done) => {
+                let command = decide(self.engine.table());
+                (command.unwrap_or(Command::daemon(Verb::Nothing)), Some(done))
+            }
+            Job::Close => {
+                self.closed = true;
+                return 1;
+            }
         };
         let weight = command.verb.weight();
         let outcome = self.engine.apply(command, now());

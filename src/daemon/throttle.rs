@@ -1,5 +1,5 @@
 //! Keeps the timeline readable on a noisy network: the same silence towards the same machine is
-//! told once in a while, not for every packet, and a flood of DHCP exchanges is thinned before
+//! noted once in a while, not for every packet, and a flood of DHCP exchanges is thinned before
 //! it washes everything else out of the timeline.
 
 use std::collections::HashMap;
@@ -11,24 +11,24 @@ use crate::model::{Mac, Span, Time};
 use crate::state::{Event, Stage};
 use crate::store::EVENTS_MAX;
 
-/// How long a silence is not told again.
+/// How long a silence is not noted again.
 const QUIET: Span = Span::seconds(60);
-/// Machines remembered at most; beyond that all are forgotten and told anew.
+/// Machines remembered at most; beyond that all are forgotten and noted anew.
 const MACHINES_MAX: usize = 4096;
 
-/// Exchanges and files told in one go: a quarter of what the timeline keeps.
+/// Exchanges and files noted in one go: a quarter of what the timeline keeps.
 const BURST: u64 = EVENTS_MAX / 4;
-/// Exchanges and files told a second when that is used up: a thousand machines booting in half a
+/// Exchanges and files noted a second when that is used up: a thousand machines booting in half a
 /// minute stay below it.
 const PER_SECOND: u64 = 200;
-/// How often it is told that some were left out.
+/// How often an event says that some were left out.
 const NOTICE: Span = Span::seconds(10);
 
-/// What was told last of each machine, and how much of a flood was told.
+/// What was noted last of each machine, and how much of a flood.
 #[derive(Debug)]
 pub struct EventThrottle {
     told: HashMap<Option<Mac>, (Time, String)>,
-    /// Exchanges and files that may be told now.
+    /// Exchanges and files that may be noted now.
     room: u64,
     /// Until when `room` was counted.
     counted: Time,
@@ -92,15 +92,15 @@ impl EventThrottle {
     }
 }
 
-/// How long the same fetch or refusal is not told again. No machine boots again so soon.
+/// How long the same fetch or refusal is not noted again. No machine boots again so soon.
 const ECHO: Span = Span::seconds(1);
 
-/// Fetches and refusals told a moment ago.
+/// Fetches and refusals noted a moment ago.
 #[derive(Debug, Default)]
 pub struct FetchDedup(Mutex<HashMap<u64, Time>>);
 
 impl FetchDedup {
-    /// Whether this was told a moment ago. What a machine is told when it boots its disk always is:
+    /// Whether this was noted a moment ago. That a machine is led to its own disk is always noted:
     /// it says that an installation is over.
     pub fn hear(&self, stage: Stage, address: IpAddr, what: impl Hash, now: Time) -> bool {
         if stage == Stage::LocalBoot {

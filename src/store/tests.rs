@@ -510,3 +510,14 @@ fn a_copy_of_the_whole_directory_is_known_as_one() {
     let saved = open(&put_back).1;
     assert!(saved.restored && saved.remarks.is_empty(), "{:?}", saved.remarks);
 }
+
+#[test]
+fn a_number_that_an_event_had_is_never_given_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut store, _) = open(folder.path());
+    store.add_events(&[event(7)]);
+    store.append(&[Record::Serial(1)], 0).unwrap();
+    drop(store);
+    std::fs::remove_file(folder.path().join(events::FILE)).unwrap();
+    assert_eq!(open(folder.path()).1.next_event, 8);
+}

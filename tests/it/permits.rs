@@ -13,7 +13,7 @@ use voldemort::model::{Name, Time};
 use voldemort::plan::{Action, Change, Impact, diff};
 use voldemort::proto::tree::{self, Answer, Asker, Method, Transport};
 use voldemort::state::{
-    Duty, InstallStage, Outcome, Permit, PermitStep, Purpose, Report, Server, State, Verb,
+    Adoption, Duty, InstallStage, Outcome, Permit, PermitStep, Purpose, Report, Server, State, Verb, command,
 };
 
 const HEAD: &str = r#"
@@ -478,4 +478,26 @@ fn names_are_found_by_their_installations() {
     assert_eq!(site.table.used_number(&name("db01")), Some(0));
     assert_eq!(site.table.used_number(&name("db1")), None);
     assert_eq!(site.table.installs.named(&name("db1")).count(), 1);
+}
+
+/// A revision is judged beside the keeper: meanwhile a machine may begin its installation.
+#[test]
+fn what_machines_did_since_a_revision_was_judged_is_kept_or_judged_again() {
+    let site = Site::new(&(inline("web", 1, 1) + &inline("db", 2, 1)));
+    let judged = |text: String| {
+        let secrets = site.table.secrets.clone();
+        Verb::Adopt(Box::new(Adoption::new(&site.table, desired(&text), secrets)))
+    };
+    let concerns_web = judged(inline("web", 1, 2) + &inline("db", 2, 1));
+    let concerns_db = judged(inline("web", 1, 1) + &inline("db", 2, 2));
+    let mut since = Site { table: site.table.clone() };
+    since.step("web", PermitStep::Start);
+    let mut table = since.table.clone();
+    assert_eq!(table.act(concerns_web, Time(3)), command::Outcome::Moved);
+    assert!(table.installs == since.table.installs && Arc::ptr_eq(&table.desired, &since.table.desired));
+    assert_eq!(table.act(concerns_db.clone(), Time(3)), command::Outcome::Done);
+    assert_eq!(Site { table: table.clone() }.stage("web"), InstallStage::Started);
+    assert_eq!(table.desired.deployments["db"].redeploy, 2);
+    // It was judged over what was desired before.
+    assert_eq!(table.act(concerns_db, Time(4)), command::Outcome::Moved);
 }
