@@ -452,6 +452,12 @@ impl Subject {
             round += 1;
             let after = Duration::from_millis(150 + dice.below(150));
             killed(state, seed * 77 + round, after, model);
+            // What was written and not yet acknowledged when it was killed belongs to the state, too.
+            if state.exists() {
+                let (_store, saved) = Store::open(state, || fresh(&mut dice)).unwrap();
+                model.settle(&saved);
+                model.holds(&saved);
+            }
         };
         while model.numbers.is_empty() {
             work(&state, &mut model);
