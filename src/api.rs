@@ -12,6 +12,8 @@ pub mod problem;
 pub mod routes;
 pub mod types;
 pub mod why;
+pub mod word;
 
 pub use client::Client;
 pub use routes::{Backend, Hooked, router};
+pub use word::Word;

@@ -3,6 +3,7 @@
 pub mod arch;
 pub mod base64;
 pub mod caller;
+pub mod condition;
 pub mod content;
 pub mod dhcp_option;
 pub mod hex;
@@ -22,10 +23,12 @@ pub mod similar;
 pub mod size;
 pub mod time;
 pub mod window;
+pub mod words;
 
 pub use arch::{ClientArch, Cpu, Firmware};
 pub use base64::base64;
 pub use caller::{By, Caller, Role};
+pub use condition::{Phase, ServiceState, SourceCondition};
 pub use content::{Content, Extent};
 pub use hex::hex;
 pub use identity::Identity;
@@ -42,3 +45,4 @@ pub use printable::Line;
 pub use size::Size;
 pub use time::{Span, Time};
 pub use window::Window;
+pub use words::Words;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 pub use snapshot::{Body, LeftOut, Snapshot};
 pub use watch::{Handle, Update, spawn};
 
-use crate::model::{Inventory, Span};
+use crate::model::{Inventory, SourceCondition, Span};
 
 /// What to follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,13 +62,15 @@ pub enum SourceError {
 impl SourceError {
     /// The condition it puts the source into: the source is away, or it is there and what it
     /// holds can't be used.
-    pub fn condition(&self) -> &'static str {
+    pub fn condition(&self) -> SourceCondition {
         match self {
-            SourceError::Unreadable { .. } | SourceError::Mirror(_) | SourceError::Git(_) => "Unreachable",
-            SourceError::Copy { .. } => "NotStored",
-            SourceError::Untrusted { .. } => "Untrusted",
+            SourceError::Unreadable { .. } | SourceError::Mirror(_) | SourceError::Git(_) => {
+                SourceCondition::Unreachable
+            }
+            SourceError::Copy { .. } => SourceCondition::NotStored,
+            SourceError::Untrusted { .. } => SourceCondition::Untrusted,
             SourceError::NoManifest { .. } | SourceError::Crowded { .. } | SourceError::Bulky { .. } => {
-                "Invalid"
+                SourceCondition::Invalid
             }
         }
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio::sync::mpsc::{Receiver, channel};
-use voldemort::model::{Git, Inventory, Reference, Span};
+use voldemort::model::{Git, Inventory, Reference, SourceCondition, Span};
 use voldemort::source::git::Fetcher;
 use voldemort::source::{Body, Handle, Snapshot, SourceConfig, Update, spawn};
 
@@ -674,7 +674,7 @@ async fn links_and_names_that_lead_nowhere_are_left_out() {
     lab.git(&["add", "-A"]);
     lab.git(&["commit", "-q", "-m", "manifest"]);
     match source.next().await {
-        Update::Failed(error) => assert_eq!(error.condition(), "Invalid", "{error}"),
+        Update::Failed(error) => assert_eq!(error.condition(), SourceCondition::Invalid, "{error}"),
         other => panic!("{other:?}"),
     }
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::sync::mpsc::{Receiver, channel};
-use voldemort::model::{Access, Git, Inventory, Reference, Signed, Span, Verify};
+use voldemort::model::{Access, Git, Inventory, Reference, Signed, SourceCondition, Span, Verify};
 use voldemort::source::git::Fetcher;
 use voldemort::source::{Body, Handle, Snapshot, SourceConfig, SourceError, Update, spawn};
 
@@ -171,18 +171,18 @@ async fn commits_are_signed_by_allowed_ssh_keys() {
     assert_eq!(text(&source.snapshot().await, "a.toml"), "2");
     lab.commit_with("a.toml", "3", &words(&signed_by(&other_key)));
     let error = source.failure().await;
-    assert_eq!(error.condition(), "Untrusted");
+    assert_eq!(error.condition(), SourceCondition::Untrusted);
     assert!(error.to_string().contains("is not signed by a key in"), "{error}");
     // Whoever starts now gets the last one that was signed.
     let mut late = lab.follow(git.clone());
     assert_eq!(text(&late.snapshot().await, "a.toml"), "2");
-    assert_eq!(late.failure().await.condition(), "Untrusted");
+    assert_eq!(late.failure().await.condition(), SourceCondition::Untrusted);
     // A key whose time is over, and a signature made for something else than git.
     lab.commit_with("a.toml", "4", &words(&signed_by(&our_key)));
     assert_eq!(text(&source.snapshot().await, "a.toml"), "4");
     lab.write("signers", &format!("ops@example.org valid-before=\"20200101\" {ours}"));
     source.handle.poke();
-    assert_eq!(source.failure().await.condition(), "Untrusted");
+    assert_eq!(source.failure().await.condition(), SourceCondition::Untrusted);
     lab.write("signers", &format!("ops@example.org namespaces=\"file\" {ours}"));
     let mut file = lab.follow(Git { path: String::new(), ..git.clone() });
     while !matches!(file.next().await, Update::Failed(SourceError::Untrusted { .. })) {}
@@ -282,7 +282,10 @@ async fn commits_are_signed_by_allowed_openpgp_keys() {
     for (who, part) in [("other@example.org", "not signed by a key in"), ("old@example.org", "expired")] {
         sign(who, who);
         let error = source.failure().await;
-        assert!(error.condition() == "Untrusted" && error.to_string().contains(part), "{who}: {error}");
+        assert!(
+            error.condition() == SourceCondition::Untrusted && error.to_string().contains(part),
+            "{who}: {error}"
+        );
     }
     // The same signature under another text.
     let raw = lab.git(&["cat-file", "commit", "HEAD~2"]).replace("change", "changed");

@@ -1,10 +1,10 @@
 //! From the table to what travels.
 
-use super::types;
+use super::types::{self, LeaseShown, PowerShown};
 use crate::desired::Machine;
 use crate::model::{Mac, PowerReading, Time};
 use crate::power::driver;
-use crate::state::{DriftKind, Duty, Event, InstallStage, Seen, State};
+use crate::state::{DriftKind, Duty, Event, LeaseState, Seen, State};
 
 pub fn deployments(table: &State) -> Vec<types::Deployment> {
     table.desired.deployments.keys().filter_map(|name| deployment(table, name.as_str())).collect()
@@ -20,17 +20,6 @@ pub fn deployment(table: &State, name: &str) -> Option<types::Deployment> {
     let leased6 = macs.iter().find_map(|mac| Some(table.leases6.of(*mac)?.address));
     let install = table.install_of(&found.name);
     let duty = table.duty(found);
-    let phase = match (&table.due(found), machine, install.map(|install| install.stage)) {
-        (Duty::NetworkBoot, ..) => "network-boot",
-        (_, None, _) => "unassigned",
-        (Duty::Install { permit: true }, ..) | (_, _, None | Some(InstallStage::Approved)) => "waiting",
-        (_, _, Some(InstallStage::Doubtful)) => "doubtful",
-        (_, _, Some(InstallStage::Started)) => "installing",
-        (_, _, Some(InstallStage::Spent)) => "spent",
-        (_, _, Some(InstallStage::Unreported)) => "unreported",
-        (_, _, Some(InstallStage::Failed)) => "failed",
-        (_, _, Some(InstallStage::Installed)) => "installed",
-    };
     Some(types::Deployment {
         name: found.name.to_string(),
         machine: machine.map(ToString::to_string),
@@ -40,7 +29,7 @@ pub fn deployment(table: &State, name: &str) -> Option<types::Deployment> {
         boot: found.boot.name.to_string(),
         template: found.template.as_ref().map(|template| template.name.to_string()),
         redeploy: found.redeploy,
-        phase: phase.into(),
+        phase: table.phase(found).into(),
         next_boot: match duty {
             Duty::Install { .. } => "installs".into(),
             Duty::NetworkBoot => format!("boots {} from the network", found.boot.name),
@@ -100,8 +89,8 @@ fn sighting(seen: Option<&Seen>) -> types::Machine {
 fn power(table: &State, machine: &Machine) -> Option<types::Power> {
     let told = machine.power.as_ref()?;
     let unknown = |reason: String| types::Power {
-        kind: told.kind.to_string(),
-        state: "unknown".into(),
+        kind: told.kind.into(),
+        state: PowerShown::Unknown.into(),
         since: None,
         reason: Some(reason),
         before: None,
@@ -111,14 +100,14 @@ fn power(table: &State, machine: &Machine) -> Option<types::Power> {
     };
     Some(match state {
         Ok(state) => types::Power {
-            state: state.to_string(),
+            state: PowerShown::from(*state).into(),
             reason: None,
             since: Some(since.to_string()),
             ..unknown(String::new())
         },
         Err(why) => types::Power {
             since: Some(since.to_string()),
-            before: before.map(|(state, _)| state.to_string()),
+            before: before.map(|(state, _)| state.into()),
             ..unknown(why.to_string())
         },
     })
@@ -126,12 +115,16 @@ fn power(table: &State, machine: &Machine) -> Option<types::Power> {
 
 pub fn leases(table: &State, now: Time) -> Vec<types::Lease> {
     let machine = |mac| table.machine(mac).map(|machine| machine.name.to_string());
+    let shown = |state: LeaseState, expires: Time| match expires <= now {
+        true => LeaseShown::Expired.into(),
+        false => LeaseShown::from(state).into(),
+    };
     let row = |lease: &crate::state::Lease| types::Lease {
         address: lease.address.into(),
         mac: lease.mac.to_string(),
         machine: machine(lease.mac),
         hostname: lease.hostname.clone(),
-        state: if lease.expires <= now { "expired".into() } else { lease.state.to_string() },
+        state: shown(lease.state, lease.expires),
         expires: lease.expires.to_string(),
     };
     let row6 = |lease: &crate::state::Lease6| types::Lease {
@@ -139,7 +132,7 @@ pub fn leases(table: &State, now: Time) -> Vec<types::Lease> {
         mac: lease.mac.to_string(),
         machine: machine(lease.mac),
         hostname: None,
-        state: if lease.expires <= now { "expired".into() } else { lease.state.to_string() },
+        state: shown(lease.state, lease.expires),
         expires: lease.expires.to_string(),
     };
     table.leases.iter().map(row).chain(table.leases6.iter().map(row6)).collect()
@@ -202,7 +195,7 @@ pub fn event(sequence: u64, event: &Event) -> types::Event {
         seq: sequence,
         at: event.at.to_string(),
         at_ms: event.at.0,
-        stage: event.stage.to_string(),
+        stage: event.stage.into(),
         mac: event.mac.map(|mac| mac.to_string()),
         address: event.address,
         deployment: event.deployment.as_ref().map(ToString::to_string),
@@ -216,7 +209,7 @@ pub fn drift(table: &State) -> Vec<types::Drift> {
         types::Drift {
             deployment: deployment.to_string(),
             machine: machine.map(|machine| machine.to_string()),
-            kind: drift_kind(kind).into(),
+            kind: kind.aspect().into(),
             actual,
             desired,
             since: since.map(|since| since.to_string()),
@@ -224,16 +217,6 @@ pub fn drift(table: &State) -> Vec<types::Drift> {
         }
     };
     table.drift().into_iter().map(row).collect()
-}
-
-/// The word for it, in rows and metrics.
-pub fn drift_kind(kind: DriftKind) -> &'static str {
-    match kind {
-        DriftKind::Content => "content",
-        DriftKind::Address => "address",
-        DriftKind::Machine => "machine",
-        DriftKind::Off | DriftKind::Abandoned => "power",
-    }
 }
 
 fn meaning(kind: DriftKind) -> &'static str {

@@ -1,5 +1,6 @@
 //! Whether the daemon lives and serves, for whoever looks after it; no token is needed.
 
+use crate::model::ServiceState;
 use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -27,7 +28,8 @@ async fn health<B: Backend>(State(backend): State<B>) -> Response {
 /// why.
 async fn ready<B: Backend>(State(backend): State<B>) -> Response {
     let services = backend.services();
-    let lacking = services.iter().filter(|service| service.state != "serving" && !service.auxiliary);
+    let lacking =
+        services.iter().filter(|service| service.state != ServiceState::Serving && !service.auxiliary);
     let lines = lacking.map(|service| match service.reason.as_str() {
         "" => format!("{} is {}\n", service.name, service.state),
         reason => format!("{} is {}: {reason}\n", service.name, service.state),

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 
 use super::convert;
-use super::types::ServiceStatus;
-use crate::model::{PowerState, Time};
-use crate::state::{Duty, LeaseState, State};
+use super::types::{LeaseShown, ServiceStatus};
+use crate::model::{Mode, PowerState, ServiceState, Time};
+use crate::state::{Aspect, LeaseState, NextBoot, State};
 
 /// What was counted since the daemon began.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub struct Counts {
     /// Controllers that told a machine's power, and that did not.
     pub power_reads: [u64; 2],
     /// What the daemon is, by network interface.
-    pub modes: Vec<(String, String)>,
+    pub modes: Vec<(String, Mode)>,
     /// How many other DHCP servers answer, by network interface.
     pub other_servers: Vec<(String, usize)>,
     /// Every service of the daemon.
@@ -57,7 +57,7 @@ pub fn text(table: &State, counts: &Counts, now: Time) -> String {
     out.row("voldemort_log_lines_dropped_total", &[], counts.log_lines_dropped);
     out.head("voldemort_dhcp_mode", "gauge", "What the daemon is on a network (1)");
     for (interface, mode) in &counts.modes {
-        out.row("voldemort_dhcp_mode", &[("interface", interface), ("mode", mode)], 1);
+        out.row("voldemort_dhcp_mode", &[("interface", interface), ("mode", mode.name())], 1);
     }
     out.head("voldemort_dhcp_other_servers", "gauge", "Other DHCP servers that answer on a network");
     for (interface, count) in &counts.other_servers {
@@ -65,7 +65,7 @@ pub fn text(table: &State, counts: &Counts, now: Time) -> String {
     }
     out.head("voldemort_service_up", "gauge", "Whether a service of the daemon serves");
     for service in &counts.services {
-        let up = u8::from(service.state == "serving");
+        let up = u8::from(service.state == ServiceState::Serving);
         out.row("voldemort_service_up", &[("service", &service.name)], up);
     }
     out.head("voldemort_source_ready", "gauge", "Whether the inventory's source can be followed");
@@ -83,27 +83,26 @@ pub fn text(table: &State, counts: &Counts, now: Time) -> String {
 }
 
 fn leases(table: &State, now: Time, out: &mut Page) {
-    let states = [LeaseState::Offered, LeaseState::Bound, LeaseState::Released, LeaseState::Declined];
-    let mut by_state = states.map(|state| (state.to_string(), 0u64));
-    let mut expired = 0u64;
+    let mut by_state = LeaseShown::ALL.map(|state| (state, 0u64));
+    let mut count = |shown: LeaseShown| {
+        by_state.iter_mut().filter(|(state, _)| *state == shown).for_each(|(_, count)| *count += 1);
+    };
     let mut used: BTreeMap<&str, u64> = BTreeMap::new();
     for lease in table.leases.iter() {
         if lease.state != LeaseState::Released && !lease.is_active(now) {
-            expired += 1;
+            count(LeaseShown::Expired);
             continue;
         }
-        let name = lease.state.to_string();
-        by_state.iter_mut().filter(|(state, _)| *state == name).for_each(|(_, count)| *count += 1);
+        count(lease.state.into());
         let subnet = table.desired.subnets.values().find(|subnet| subnet.is_dynamic(lease.address));
         if let Some(subnet) = subnet.filter(|_| lease.is_active(now)) {
             *used.entry(subnet.name.as_str()).or_default() += 1;
         }
     }
     out.head("voldemort_leases", "gauge", "Addresses by the state of their lease");
-    for (state, count) in &by_state {
-        out.row("voldemort_leases", &[("state", state)], count);
+    for (state, count) in by_state {
+        out.row("voldemort_leases", &[("state", state.name())], count);
     }
-    out.row("voldemort_leases", &[("state", "expired")], expired);
     out.head("voldemort_dynamic_addresses", "gauge", "Size of a subnet's dynamic ranges");
     for subnet in table.desired.subnets.values() {
         let size: u64 = subnet.dynamic.iter().map(|range| range.len()).sum();
@@ -132,29 +131,24 @@ fn power(table: &State, out: &mut Page) {
     for (state, count) in states {
         out.row("voldemort_machine_power", &[("state", state)], count);
     }
-    let mut kinds = BTreeMap::from(["address", "content", "machine", "power"].map(|kind| (kind, 0u64)));
+    let mut aspects = BTreeMap::from(Aspect::ALL.map(|aspect| (aspect, 0u64)));
     for drift in table.drift() {
-        *kinds.entry(convert::drift_kind(drift.kind)).or_default() += 1;
+        *aspects.entry(drift.kind.aspect()).or_default() += 1;
     }
     out.head("voldemort_drift", "gauge", "Machines that are not as the inventory has them, by what differs");
-    for (kind, count) in kinds {
-        out.row("voldemort_drift", &[("kind", kind)], count);
+    for (aspect, count) in aspects {
+        out.row("voldemort_drift", &[("kind", aspect.name())], count);
     }
 }
 
 fn desired(table: &State, out: &mut Page) {
-    let mut duties = [("install", 0u64), ("network-boot", 0), ("local-boot", 0)];
+    let mut boots = BTreeMap::from(NextBoot::ALL.map(|next| (next, 0u64)));
     for deployment in table.desired.deployments.values() {
-        let at = match table.duty(deployment) {
-            Duty::Install { .. } => 0,
-            Duty::NetworkBoot => 1,
-            Duty::LocalBoot(_) => 2,
-        };
-        duties[at].1 += 1;
+        *boots.entry(table.duty(deployment).next_boot()).or_default() += 1;
     }
     out.head("voldemort_deployments", "gauge", "Deployments by what their next boot does");
-    for (duty, count) in duties {
-        out.row("voldemort_deployments", &[("next_boot", duty)], count);
+    for (next, count) in boots {
+        out.row("voldemort_deployments", &[("next_boot", next.name())], count);
     }
     let help = "Deployments whose installation a person has to settle";
     out.head("voldemort_deployments_doubtful", "gauge", help);
@@ -198,7 +192,7 @@ mod tests {
         let counts = Counts {
             events: [("offer".to_owned(), 3)].into(),
             silences: [("unknown-machine", 2)].into(),
-            modes: vec![("eth\"0".into(), "server".into())],
+            modes: vec![("eth\"0".into(), Mode::Server)],
             other_servers: vec![("eth1".into(), 2)],
             ..Counts::default()
         };

@@ -10,11 +10,13 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::word::Word;
 use crate::edit::Edit;
-use crate::model::hex;
+use crate::model::words::words;
+use crate::model::{Phase, PowerKind, PowerState, ServiceState, SourceCondition, hex};
 use crate::plan::{Consent, Hold, Plan, Selection};
 use crate::secret;
-use crate::state::Doubts;
+use crate::state::{Aspect, Doubts, LeaseState, Stage};
 
 /// `GET /v1/status`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -59,9 +61,7 @@ pub struct Status {
 pub struct ServiceStatus {
     /// `dhcp eth0`, `http 10.0.10.1`, `sources`, …
     pub name: String,
-    /// `starting`, `serving`, `waiting` (for its interface, its address or the disk) or `failed` (it is
-    /// opened again and again).
-    pub state: String,
+    pub state: Word<ServiceState>,
     /// RFC 3339; when the state began. Empty where that is not known.
     pub since: String,
     /// Why it does not serve; empty if it does.
@@ -83,10 +83,7 @@ pub struct SourceStatus {
     pub applied: String,
     /// The revision seen last.
     pub attempted: String,
-    /// `Loading`, `Cached` (served as before the start, the source not read yet), `Ready`,
-    /// `Held`, `Waiting` (for approval or another source), `Rejected`, `Suspended`, `Pinned`,
-    /// `Invalid`, `Untrusted` (not signed by an allowed key) or `Unreachable`.
-    pub condition: String,
+    pub condition: Word<SourceCondition>,
     /// Why, in words; for `Invalid` every problem.
     pub reason: String,
     /// RFC 3339; when the condition began.
@@ -108,9 +105,7 @@ pub struct Deployment {
     pub boot: String,
     pub template: Option<String>,
     pub redeploy: u64,
-    /// `unassigned`, `doubtful`, `waiting`, `installing`, `spent`, `unreported`, `failed`, `installed`
-    /// or `network-boot`.
-    pub phase: String,
+    pub phase: Word<Phase>,
     /// What its next network boot leads to.
     pub next_boot: String,
     /// RFC 3339; when the phase began.
@@ -151,16 +146,38 @@ pub struct Machine {
 /// What is known of a machine's power.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Power {
-    /// `redfish`, `ipmi` or `wol`.
-    pub kind: String,
-    /// `on`, `off`, `powering on`, `powering off`, `paused` or `unknown`.
-    pub state: String,
+    pub kind: Word<PowerKind>,
+    pub state: Word<PowerShown>,
     /// RFC 3339; since when it is known to be so, or unknown.
     pub since: Option<String>,
     /// Why it is unknown.
     pub reason: Option<String>,
     /// What it was before it became unknown.
-    pub before: Option<String>,
+    pub before: Option<Word<PowerState>>,
+}
+
+words! {
+    /// What a machine's power is, as far as that is known.
+    pub enum PowerShown {
+        On = "on",
+        Off = "off",
+        PoweringOn = "powering on",
+        PoweringOff = "powering off",
+        Paused = "paused",
+        Unknown = "unknown",
+    }
+}
+
+impl From<PowerState> for PowerShown {
+    fn from(state: PowerState) -> PowerShown {
+        match state {
+            PowerState::On => PowerShown::On,
+            PowerState::Off => PowerShown::Off,
+            PowerState::PoweringOn => PowerShown::PoweringOn,
+            PowerState::PoweringOff => PowerShown::PoweringOff,
+            PowerState::Paused => PowerShown::Paused,
+        }
+    }
 }
 
 /// A row of `GET /v1/leases`.
@@ -170,9 +187,32 @@ pub struct Lease {
     pub mac: String,
     pub machine: Option<String>,
     pub hostname: Option<String>,
-    pub state: String,
+    pub state: Word<LeaseShown>,
     /// RFC 3339.
     pub expires: String,
+}
+
+words! {
+    /// What becomes of an address now.
+    pub enum LeaseShown {
+        Offered = "offered",
+        Bound = "bound",
+        Released = "released",
+        Declined = "declined",
+        /// Its time is over, whatever it was.
+        Expired = "expired",
+    }
+}
+
+impl From<LeaseState> for LeaseShown {
+    fn from(state: LeaseState) -> LeaseShown {
+        match state {
+            LeaseState::Offered => LeaseShown::Offered,
+            LeaseState::Bound => LeaseShown::Bound,
+            LeaseState::Released => LeaseShown::Released,
+            LeaseState::Declined => LeaseShown::Declined,
+        }
+    }
 }
 
 /// `DELETE /v1/leases/ADDRESS`: an address that is free now.
@@ -181,8 +221,8 @@ pub struct Freed {
     pub address: IpAddr,
     /// Who had it, or who declined it or was seen using it.
     pub mac: String,
-    /// What it was: `bound`, `offered` or `declined`.
-    pub state: String,
+    /// What it was.
+    pub state: Word<LeaseState>,
     /// RFC 3339; until when it would have been that.
     pub until: String,
 }
@@ -220,7 +260,7 @@ pub struct Event {
     pub at: String,
     /// Milliseconds since the epoch.
     pub at_ms: u64,
-    pub stage: String,
+    pub stage: Word<Stage>,
     pub mac: Option<String>,
     pub address: Option<IpAddr>,
     pub deployment: Option<String>,
@@ -457,8 +497,8 @@ pub struct WaitingPlan {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     pub revision: String,
-    /// `Waiting` or `Held`.
-    pub condition: String,
+    /// `Waiting` (for approval) or `Held` (by a safety rule).
+    pub condition: Word<SourceCondition>,
     /// RFC 3339.
     pub since: String,
     pub plan: Plan,
@@ -470,8 +510,7 @@ pub struct WaitingPlan {
 pub struct Drift {
     pub deployment: String,
     pub machine: Option<String>,
-    /// `content`, `address`, `machine` or `power`.
-    pub kind: String,
+    pub kind: Word<Aspect>,
     pub actual: String,
     pub desired: String,
     /// RFC 3339; since when it is known to be so, where that is known.
@@ -584,7 +623,7 @@ pub enum Edited {
         commit: Option<String>,
         plan: Plan,
         /// How the daemon stands with its inventory afterwards: `Ready` is live.
-        condition: String,
+        condition: Word<SourceCondition>,
         reason: String,
     },
     /// It is on a branch of its own; nothing is live before that is merged.

@@ -19,7 +19,7 @@ use crate::api::types::{
     Tree, WaitingPlan,
 };
 use crate::api::{Backend, Hooked, convert};
-use crate::model::{Mac, Name, Span, Time};
+use crate::model::{Mac, Name, ServiceState, SourceCondition, Span, Time};
 use crate::state::{self, Event, Report, State};
 
 /// A commit that takes longer is one that people should know of.
@@ -98,7 +98,7 @@ impl Backend for Daemon {
         let table = self.keeper.table();
         let (waiting, in_flight) = table.waves();
         let sources = self.sources();
-        let urgent = sources.iter().find(|source| source.condition != "Ready");
+        let urgent = sources.iter().find(|source| source.condition != SourceCondition::Ready);
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
             lineage: table.lineage.to_string(),
@@ -121,7 +121,7 @@ impl Backend for Daemon {
     fn services(&self) -> Vec<ServiceStatus> {
         let row = |(name, condition): (String, Condition)| ServiceStatus {
             name,
-            state: condition.state.to_string(),
+            state: condition.state.into(),
             since: condition.since.to_string(),
             reason: condition.reason,
             auxiliary: condition.part == Part::Auxiliary,
@@ -129,11 +129,11 @@ impl Backend for Daemon {
         let mut rows: Vec<ServiceStatus> = self.board.conditions().into_iter().map(row).collect();
         let keeper = match self.keeper.writes_since() {
             Some(since) if now().since(since) > SLOW_DISK => {
-                ("waiting", format!("the disk takes long to store the state, since {since}"))
+                (ServiceState::Waiting, format!("the disk takes long to store the state, since {since}"))
             }
-            _ => ("serving", String::new()),
+            _ => (ServiceState::Serving, String::new()),
         };
-        let (state, reason) = (keeper.0.to_owned(), keeper.1);
+        let (state, reason) = (keeper.0.into(), keeper.1);
         rows.push(ServiceStatus { name: "state".into(), state, reason, ..ServiceStatus::default() });
         rows
     }
@@ -163,10 +163,7 @@ impl Backend for Daemon {
     fn counts(&self) -> Counts {
         let table = self.keeper.table();
         let tally = self.keeper.tally();
-        let modes = self
-            .watches
-            .iter()
-            .map(|watch| (watch.network.name.to_string(), watch.mode.borrow().to_string()));
+        let modes = self.watches.iter().map(|watch| (watch.network.name.to_string(), *watch.mode.borrow()));
         let count = |watch: &Arc<Watch>| {
             Some((watch.network.name.to_string(), watch.others.borrow().as_ref()?.len()))
         };
@@ -180,7 +177,7 @@ impl Backend for Daemon {
             other_servers: self.watches.iter().filter_map(count).collect(),
             services: self.services(),
             troubles: self.troubles(&table).len(),
-            source_ready: self.sources().iter().all(|source| source.condition == "Ready"),
+            source_ready: self.sources().iter().all(|source| source.condition == SourceCondition::Ready),
         }
     }
 
@@ -218,7 +215,7 @@ impl Backend for Daemon {
         Ok(freed.map(|freed| Freed {
             address,
             mac: freed.mac.to_string(),
-            state: freed.state.to_string(),
+            state: freed.state.into(),
             until: freed.until.to_string(),
         }))
     }

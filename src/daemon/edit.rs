@@ -9,13 +9,14 @@ use std::sync::Arc;
 use super::now;
 use super::parts::Piece;
 use super::reconcile::{Followed, Reconciler, part};
+use crate::api::Word;
 use crate::api::types::{EditRequest, Edited, FileChange};
 use crate::config::Write;
 use crate::desired::{Deployment, Desired, Media, Place};
 use crate::edit::{self, Change, Known, Verb};
 use crate::inventory::Loaded;
 use crate::manifest::{Code, Kind, Level, Problem, report};
-use crate::model::Name;
+use crate::model::{Name, SourceCondition};
 use crate::plan::{self, Hold, Plan};
 use crate::source::Snapshot;
 use crate::source::write::{Draft, Reading, WriteError};
@@ -140,7 +141,7 @@ impl Reconciler {
         Ok(match (branch, commit) {
             (Some(branch), Some(commit)) => Edited::Branch { change, commit, branch, plan },
             (_, commit) => {
-                Edited::Written { change, commit, plan, condition: String::new(), reason: String::new() }
+                Edited::Written { change, commit, plan, condition: Word::default(), reason: String::new() }
             }
         })
     }
@@ -157,7 +158,7 @@ impl Reconciler {
         let reading = match self.read_now(name).await {
             Ok(reading) => reading,
             Err(error) => {
-                let (condition, reason) = ("Unreachable".to_owned(), error.to_string());
+                let (condition, reason) = (SourceCondition::Unreachable.into(), error.to_string());
                 return Edited::Written { change, commit, plan, condition, reason };
             }
         };

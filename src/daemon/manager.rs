@@ -1,11 +1,12 @@
 //! What is reported to the host's service manager (sd_notify(3), Type=notify), and its watchdog.
 
+use crate::model::ServiceState;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use super::keeper::Keeper;
-use super::service::{Board, Part, State};
+use super::service::{Board, Part};
 
 /// How long the keeper may take to answer, unless it waits for the disk.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -55,7 +56,8 @@ pub async fn show(board: Board) {
 
 fn summary(board: &Board) -> String {
     let rows = board.conditions();
-    let lacking = rows.iter().filter(|(_, row)| row.part != Part::Auxiliary && row.state != State::Serving);
+    let lacking =
+        rows.iter().filter(|(_, row)| row.part != Part::Auxiliary && row.state != ServiceState::Serving);
     let lacking = lacking.map(|(name, row)| match row.reason.as_str() {
         "" => format!("{name} {}", row.state),
         reason => format!("{name} {}: {reason}", row.state),

@@ -30,12 +30,12 @@ use crate::config::Write;
 use crate::desired::{Desired, Media, Subnet};
 use crate::inventory::Memory;
 use crate::media::{Seen, Shelf};
-use crate::model::{Inventory, Name};
+use crate::model::{Inventory, Name, SourceCondition};
 use crate::plan::{self, Consent, Proposal};
 use crate::source::{Snapshot, SourceConfig, SourceError, Update};
 use crate::state::{Secrets, State};
 use crate::store::{History, Kept};
-use control::Control;
+use control::{Control, Pause};
 use gate::Gate;
 pub(super) use load::PATIENCE;
 use outside::{Changed, Outside};
@@ -141,7 +141,7 @@ impl Reconciler {
             let status = SourceStatus {
                 name: name.to_string(),
                 location: source.location.clone(),
-                condition: "Loading".into(),
+                condition: SourceCondition::Loading.into(),
                 since: now().to_string(),
                 ..SourceStatus::default()
             };
@@ -266,7 +266,12 @@ impl Reconciler {
                 let snapshot = match self.newest(name, told, &mut turn).await {
                     Ok(snapshot) => snapshot,
                     Err(error) => {
-                        return self.fell(name, error.condition(), error.revision(), error.to_string());
+                        return self.set_condition(
+                            name,
+                            error.condition(),
+                            error.revision(),
+                            error.to_string(),
+                        );
                     }
                 };
                 self.warn_of(name, &snapshot);
@@ -276,7 +281,7 @@ impl Reconciler {
                 // What waits for a person goes on waiting while the source is away.
                 let waits = lock(&self.waiting).contains_key(name) || self.pause(name, "").is_some();
                 lock(&self.parts).away(name, waits);
-                self.fell(name, error.condition(), error.revision(), error.to_string());
+                self.set_condition(name, error.condition(), error.revision(), error.to_string());
                 self.retry().await;
             }
         }
@@ -317,7 +322,7 @@ impl Reconciler {
                 let parts = lock(&self.parts);
                 self.statuses.send_modify(|statuses| {
                     for (name, status) in statuses {
-                        status.condition = "Cached".into();
+                        status.condition = SourceCondition::Cached.into();
                         status.reason = "the source was not read yet".into();
                         status.applied = match parts.are_several() {
                             true => parts.served(name).to_owned(),
@@ -374,8 +379,8 @@ impl Reconciler {
     async fn attempt_beside(&self, name: &Name, asked: Option<&Arc<Waiting>>, consent: Consent) -> bool {
         let Some(piece) = lock(&self.parts).waiting(name) else { return false };
         let revision = piece.revision.clone();
-        if let Some((condition, why)) = self.pause(name, &revision) {
-            self.fell(name, condition, Some(&revision), why);
+        if let Some(Pause { condition, reason }) = self.pause(name, &revision) {
+            self.set_condition(name, condition, Some(&revision), reason);
             return false;
         }
         let put_together = lock(&self.parts).with(name, &piece, &revision);
@@ -392,7 +397,7 @@ impl Reconciler {
             Ok(kept) => Arc::new(self.here(kept)),
             Err(missing) => {
                 let reason = format!("nothing moves before these were read: {}", listed(&missing));
-                self.fell(name, "Waiting", Some(&revision), reason);
+                self.set_condition(name, SourceCondition::Waiting, Some(&revision), reason);
                 return false;
             }
         };
@@ -415,7 +420,7 @@ impl Reconciler {
             let plan = plan::diff(&ready.desired, &self.keeper.table());
             if !plan.is_empty() {
                 let holds = plan::hold(&plan, &ready.desired.safety, &Consent::default());
-                self.wait(waiting("Waiting"), holds);
+                self.wait(waiting(SourceCondition::Waiting), holds);
                 return false;
             }
         }
@@ -425,9 +430,11 @@ impl Reconciler {
                 self.adopted(name, piece, revision, kept).await;
                 return true;
             }
-            Ok(Adopted::Held(_, holds)) => self.wait(waiting("Held"), holds),
+            Ok(Adopted::Held(_, holds)) => self.wait(waiting(SourceCondition::Held), holds),
             Ok(Adopted::Stale(_)) => unreachable!("a proposal without an expected table is never stale"),
-            Err(KeeperError::Refused(why)) => self.fell(name, "Invalid", Some(&revision), why),
+            Err(KeeperError::Refused(why)) => {
+                self.set_condition(name, SourceCondition::Invalid, Some(&revision), why)
+            }
             Err(error) => self.not_stored(name, &revision, &error),
         }
         false

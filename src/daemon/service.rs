@@ -5,6 +5,6 @@ mod board;
 mod outage;
 mod supervise;
 
-pub use board::{Board, Condition, Part, Row, State};
+pub use board::{Board, Condition, Part, Row};
 pub use outage::{PATIENCE, outage};
 pub use supervise::{mirror, supervise};

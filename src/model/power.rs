@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::words::words;
 use super::{Name, Time};
 
 /// `power` of a machine's manifest.
@@ -18,45 +19,25 @@ pub struct Power {
     pub fingerprint: Option<Arc<str>>,
 }
 
-/// The one list: each kind, as code and as manifests name it.
-macro_rules! kinds {
-    ($($(#[$about:meta])* $kind:ident = $name:literal,)*) => {
-        /// What is talked to. The room `power` has a driver for each.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum PowerKind {
-            $($(#[$about])* $kind,)*
-        }
-
-        impl PowerKind {
-            pub const ALL: &[PowerKind] = &[$(PowerKind::$kind,)*];
-            /// As manifests write them, in the order of `ALL`.
-            pub const NAMES: &[&str] = &[$($name,)*];
-
-            /// As manifests write it.
-            pub const fn name(self) -> &'static str {
-                match self {
-                    $(PowerKind::$kind => $name,)*
-                }
-            }
-        }
-    };
+words! {
+    /// What is talked to. The room `power` has a driver for each.
+    pub enum PowerKind {
+        Redfish = "redfish",
+        Ipmi = "ipmi",
+        /// Wake-on-LAN: wakes, and tells nothing.
+        Wol = "wol",
+    }
 }
 
-kinds! {
-    Redfish = "redfish",
-    Ipmi = "ipmi",
-    /// Wake-on-LAN: wakes, and tells nothing.
-    Wol = "wol",
-}
-
-/// `PowerState` of DSP0268.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum PowerState {
-    On,
-    Off,
-    PoweringOn,
-    PoweringOff,
-    Paused,
+words! {
+    /// `PowerState` of DSP0268.
+    pub enum PowerState {
+        On = "on",
+        Off = "off",
+        PoweringOn = "powering on",
+        PoweringOff = "powering off",
+        Paused = "paused",
+    }
 }
 
 /// What is known of a machine's power.
@@ -98,22 +79,11 @@ impl PowerKind {
             PowerKind::Wol => false,
         }
     }
-
-    /// As manifests name it.
-    pub fn named(text: &str) -> Option<PowerKind> {
-        PowerKind::ALL.iter().copied().find(|kind| kind.name() == text)
-    }
-}
-
-impl fmt::Display for PowerKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
 }
 
 impl PowerState {
     /// As Redfish names it.
-    pub fn named(text: &str) -> Option<PowerState> {
+    pub fn of_redfish(text: &str) -> Option<PowerState> {
         Some(match text {
             "On" => PowerState::On,
             "Off" => PowerState::Off,
@@ -121,18 +91,6 @@ impl PowerState {
             "PoweringOff" => PowerState::PoweringOff,
             "Paused" => PowerState::Paused,
             _ => return None,
-        })
-    }
-}
-
-impl fmt::Display for PowerState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            PowerState::On => "on",
-            PowerState::Off => "off",
-            PowerState::PoweringOn => "powering on",
-            PowerState::PoweringOff => "powering off",
-            PowerState::Paused => "paused",
         })
     }
 }
@@ -165,13 +123,5 @@ mod tests {
         assert_eq!((refused.since, refused.before), (Time(3), lost.before), "unknown all the while");
         let off = read(Some(&refused), Ok(PowerState::Off), 5).unwrap();
         assert_eq!((off.since, off.before), (Time(5), None));
-    }
-
-    #[test]
-    fn names_are_those_of_manifests() {
-        for kind in PowerKind::ALL {
-            assert_eq!(PowerKind::named(&kind.to_string()), Some(*kind));
-        }
-        assert_eq!(PowerKind::named("amt"), None);
     }
 }

@@ -65,7 +65,7 @@ async fn state(line: &Line<'_>, system: Arc<str>) -> Result<Read, Fault> {
     let found = line.get(&system, true).await?;
     let odd = |why: String| Fault::Odd { path: system.clone(), why };
     match found.get("PowerState") {
-        Some(Value::String(text)) => match PowerState::named(text) {
+        Some(Value::String(text)) => match PowerState::of_redfish(text) {
             Some(state) => Ok(Read { state, system }),
             None => {
                 Err(odd(format!("it has no power state {:?}", text.chars().take(40).collect::<String>())))

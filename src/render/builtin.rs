@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn each_kind_but_plain_has_one() {
-        for &kind in Kind::ALL {
+        for kind in Kind::ALL {
             assert_eq!(lookup(kind.name()).is_some(), kind != Kind::Plain, "{kind}");
         }
         assert!(lookup("nobody").is_none());

@@ -308,6 +308,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
+    use crate::model::SourceCondition;
 
     fn names(snapshot: &Snapshot) -> Vec<&str> {
         snapshot.files.keys().map(|path| &**path).collect()
@@ -389,7 +390,10 @@ mod tests {
         assert_eq!(lengths, [("a.toml", 3 << 20), ("b.toml", Body::MANIFEST_MAX + 1)]);
         assert!(read_within(folder.path(), 20 << 20).is_ok());
         let error = read_within(folder.path(), 19 << 20).unwrap_err();
-        assert!(error.to_string().contains("b.toml") && error.condition() == "Invalid", "{error}");
+        assert!(
+            error.to_string().contains("b.toml") && error.condition() == SourceCondition::Invalid,
+            "{error}"
+        );
     }
 
     /// Files of others' are no reason to serve nothing, as long as they are no manifests.
@@ -473,7 +477,7 @@ mod tests {
             symlink(target, folder.path().join(std::ffi::OsStr::from_bytes(name))).unwrap();
             let error = read(folder.path()).unwrap_err();
             assert!(matches!(&error, SourceError::NoManifest { .. }), "{error}");
-            assert_eq!(error.condition(), "Invalid");
+            assert_eq!(error.condition(), SourceCondition::Invalid);
         }
     }
 }

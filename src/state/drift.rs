@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::{Duty, Install, InstallStage, State};
 use crate::desired::{Deployment, Machine};
+use crate::model::words::words;
 use crate::model::{Name, PowerState, Time};
 
 /// One difference.
@@ -32,6 +33,27 @@ pub enum DriftKind {
     Off,
     /// It runs what a deployment installed that is in no manifest any more.
     Abandoned,
+}
+
+words! {
+    /// What of a machine is not as the inventory has it, in a word for rows and metrics.
+    pub enum Aspect {
+        Address = "address",
+        Content = "content",
+        Machine = "machine",
+        Power = "power",
+    }
+}
+
+impl DriftKind {
+    pub const fn aspect(self) -> Aspect {
+        match self {
+            DriftKind::Content => Aspect::Content,
+            DriftKind::Address => Aspect::Address,
+            DriftKind::Machine => Aspect::Machine,
+            DriftKind::Off | DriftKind::Abandoned => Aspect::Power,
+        }
+    }
 }
 
 impl State {

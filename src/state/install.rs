@@ -9,11 +9,11 @@
 //! starts over. One that boots again while Spent may have, and its report may be lost: it is
 //! told to boot its disk, for ever, until a person raises `redeploy`.
 
-use std::fmt;
 use std::sync::Arc;
 
 use super::State;
 use crate::desired::{Deployment, Machine};
+use crate::model::words::words;
 use crate::model::{Mac, Name, Time};
 
 /// How far the latest installation of a deployment on a machine got.
@@ -68,47 +68,23 @@ impl Install {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InstallStage {
-    /// A new or restored state was asked for it, and nobody knows whether the machine has its system
-    /// already.
-    Doubtful,
-    /// A person agreed to an installation that was doubtful.
-    Approved,
-    /// The installer's kernel line was served; nothing was destroyed yet.
-    Started,
-    /// An answer that can destroy data was served.
-    Spent,
-    /// The machine booted again without having reported.
-    Unreported,
-    /// The installer reported failure.
-    Failed,
-    Installed,
-}
-
-impl InstallStage {
-    pub const ALL: [InstallStage; 7] = [
-        InstallStage::Doubtful,
-        InstallStage::Approved,
-        InstallStage::Started,
-        InstallStage::Spent,
-        InstallStage::Unreported,
-        InstallStage::Failed,
-        InstallStage::Installed,
-    ];
-}
-
-impl fmt::Display for InstallStage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            InstallStage::Doubtful => "doubtful",
-            InstallStage::Approved => "approved",
-            InstallStage::Started => "started",
-            InstallStage::Spent => "spent",
-            InstallStage::Unreported => "unreported",
-            InstallStage::Failed => "failed",
-            InstallStage::Installed => "installed",
-        })
+words! {
+    /// How far an installation got.
+    pub enum InstallStage {
+        /// A new or restored state was asked for it, and nobody knows whether the machine has its system
+        /// already.
+        Doubtful = "doubtful",
+        /// A person agreed to an installation that was doubtful.
+        Approved = "approved",
+        /// The installer's kernel line was served; nothing was destroyed yet.
+        Started = "started",
+        /// An answer that can destroy data was served.
+        Spent = "spent",
+        /// The machine booted again without having reported.
+        Unreported = "unreported",
+        /// The installer reported failure.
+        Failed = "failed",
+        Installed = "installed",
     }
 }
 
@@ -121,6 +97,25 @@ pub enum Duty {
     NetworkBoot,
     /// The machine's own disk, for this reason.
     LocalBoot(String),
+}
+
+words! {
+    /// What a network boot leads to, in a word for metrics.
+    pub enum NextBoot {
+        Install = "install",
+        NetworkBoot = "network-boot",
+        LocalBoot = "local-boot",
+    }
+}
+
+impl Duty {
+    pub const fn next_boot(&self) -> NextBoot {
+        match self {
+            Duty::Install { .. } => NextBoot::Install,
+            Duty::NetworkBoot => NextBoot::NetworkBoot,
+            Duty::LocalBoot(_) => NextBoot::LocalBoot,
+        }
+    }
 }
 
 /// A step of an installation that must be durable before its answer leaves.

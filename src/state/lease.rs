@@ -7,13 +7,13 @@ pub mod request;
 mod upkeep;
 mod used;
 
-use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::desired::Subnet;
+use crate::model::words::words;
 use crate::model::{Mac, Span, Time};
 
 pub use request::{LeaseAction, LeaseOutcome, LeaseRequest, Supply};
@@ -43,26 +43,17 @@ pub struct Lease {
     pub expires: Time,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LeaseState {
-    /// Offered, not yet asked for; kept in memory only.
-    Offered,
-    /// Acknowledged, and stored before the ACK left.
-    Bound,
-    /// Given back; the binding is remembered.
-    Released,
-    /// Somebody else was seen using it.
-    Declined,
-}
-
-impl fmt::Display for LeaseState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            LeaseState::Offered => "offered",
-            LeaseState::Bound => "bound",
-            LeaseState::Released => "released",
-            LeaseState::Declined => "declined",
-        })
+words! {
+    /// What became of an address.
+    pub enum LeaseState {
+        /// Offered, not yet asked for; kept in memory only.
+        Offered = "offered",
+        /// Acknowledged, and stored before the ACK left.
+        Bound = "bound",
+        /// Given back; the binding is remembered.
+        Released = "released",
+        /// Somebody else was seen using it.
+        Declined = "declined",
     }
 }
 

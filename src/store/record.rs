@@ -56,7 +56,7 @@ impl EventRecord {
     }
 
     pub fn into_event(self) -> Result<Event, Unusable> {
-        let stage = Stage::ALL.into_iter().find(|stage| stage.to_string() == self.stage);
+        let stage = Stage::named(&self.stage);
         let arch = self.arch.and_then(|(cpu, firmware)| {
             let cpu = cpu.parse::<Cpu>().ok()?;
             let firmware = Firmware::ALL.into_iter().find(|known| known.to_string() == firmware)?;

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use voldemort::cli::check::{Job, Scope};
 use voldemort::desired::{Media, Options};
 use voldemort::media::Shelf;
+use voldemort::model::SourceCondition;
 
 use crate::golden;
 use crate::outside::House;
@@ -134,7 +135,7 @@ fn refused(root: &Path, media: &Path) -> Option<String> {
 /// Whether a daemon adopts it, and its condition in words.
 async fn adopted(folder: TempDir) -> (bool, String) {
     let house = House::open(folder).await;
-    let status = house.status("judged", |status| status.condition != "Loading").await;
+    let status = house.status("judged", |status| status.condition != SourceCondition::Loading).await;
     let adopts = !["Invalid", "Unreachable"].contains(&status.condition.as_str());
     (adopts, format!("{} {}", status.condition, status.reason))
 }

@@ -82,7 +82,7 @@ async fn battery(driver: &dyn Driver, kind: PowerKind) -> Result<(), String> {
 
 #[tokio::test]
 async fn each_driver_survives_broken_controllers() {
-    for &kind in PowerKind::ALL {
+    for kind in PowerKind::ALL {
         let found = battery(driver(kind), kind).await;
         assert_eq!(found, Ok(()), "{kind}");
     }

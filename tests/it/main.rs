@@ -49,3 +49,4 @@ mod unit;
 mod walk;
 mod waves;
 mod why;
+mod words;

@@ -15,7 +15,7 @@ use voldemort::config::Write;
 use voldemort::daemon::keeper::Keeper;
 use voldemort::daemon::reconcile::{Follow, Followed, Reconciler};
 use voldemort::media::{Shelf, Sight, identity};
-use voldemort::model::{Content, Inventory, Name, Span};
+use voldemort::model::{Content, Inventory, Name, SourceCondition, Span};
 use voldemort::secret::{Key, Recipients, seal};
 use voldemort::source::{Handle, SourceConfig, spawn};
 use voldemort::state::Server;
@@ -112,8 +112,8 @@ impl House {
         found.unwrap_or_else(|_| panic!("{what}: {:?}", self.reconciler.statuses().borrow()[&only()]))
     }
 
-    async fn condition(&self, condition: &str) -> SourceStatus {
-        self.status(condition, |status| status.condition == condition).await
+    async fn condition(&self, condition: SourceCondition) -> SourceStatus {
+        self.status(condition.name(), |status| status.condition == condition).await
     }
 
     /// Waits until the kernel that is served is the file as it is now.
@@ -162,12 +162,12 @@ fn age(path: &Path, seconds: u64) {
 async fn a_kernel_that_arrives_changes_or_goes_takes_effect_by_itself() {
     let house = House::new(&[("a.toml", &manifest("kernel = 'vmlinuz'"))]).await;
     let kernel = house.media("vmlinuz");
-    let missing = house.condition("Invalid").await;
+    let missing = house.condition(SourceCondition::Invalid).await;
     assert!(missing.reason.contains("`vmlinuz` is not at hand"), "{}", missing.reason);
     assert!(missing.reason.contains("[media] paths"), "{}", missing.reason);
     // It arrives, and nobody says so.
     fs::write(&kernel, "first").unwrap();
-    house.condition("Ready").await;
+    house.condition(SourceCondition::Ready).await;
     house.serves(&kernel).await;
     // Touched; written to in place; replaced by a rename.
     age(&kernel, 3600);
@@ -177,15 +177,15 @@ async fn a_kernel_that_arrives_changes_or_goes_takes_effect_by_itself() {
     fs::write(house.media("new"), "third one").unwrap();
     fs::rename(house.media("new"), &kernel).unwrap();
     house.serves(&kernel).await;
-    assert_eq!(house.condition("Ready").await.reason, "");
+    assert_eq!(house.condition(SourceCondition::Ready).await.reason, "");
     // Gone: what is served stays, and everybody can see what is missing.
     fs::rename(&kernel, house.media("away")).unwrap();
-    let gone = house.condition("Invalid").await;
+    let gone = house.condition(SourceCondition::Invalid).await;
     assert!(gone.reason.contains("`vmlinuz` is not at hand"), "{}", gone.reason);
     assert_eq!(gone.applied, gone.attempted, "it is the served revision that lacks it");
     assert_eq!(house.keeper.table().desired.deployments.len(), 1);
     fs::rename(house.media("away"), &kernel).unwrap();
-    house.condition("Ready").await;
+    house.condition(SourceCondition::Ready).await;
     house.serves(&kernel).await;
 }
 
@@ -197,14 +197,14 @@ async fn one_damaged_file_does_not_stop_the_other() {
     let kernel = house.media("vmlinuz");
     fs::write(&kernel, "first").unwrap();
     fs::write(house.media("other"), "other").unwrap();
-    house.condition("Ready").await;
+    house.condition(SourceCondition::Ready).await;
     fs::write(house.media("other"), "").unwrap();
     fs::write(&kernel, "second!").unwrap();
-    let damaged = house.condition("Invalid").await;
+    let damaged = house.condition(SourceCondition::Invalid).await;
     assert!(damaged.reason.contains("`other` is empty"), "{}", damaged.reason);
     house.serves(&kernel).await;
     fs::write(house.media("other"), "again").unwrap();
-    house.condition("Ready").await;
+    house.condition(SourceCondition::Ready).await;
 }
 
 #[tokio::test]
@@ -212,10 +212,10 @@ async fn an_images_digest_is_compared_again_when_it_changes() {
     let digest = "sha256 = 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad'";
     let iso = format!("iso = {{ file = 'x.iso', {digest} }}\nkernel = 'k'");
     let house = House::new(&[("a.toml", &manifest(&iso))]).await;
-    house.condition("Invalid").await;
+    house.condition(SourceCondition::Invalid).await;
     fs::write(house.media("x.iso"), "half").unwrap();
     let half = house.status("another digest", |status| status.reason.contains("not the image")).await;
-    assert_eq!(half.condition, "Invalid");
+    assert_eq!(half.condition, SourceCondition::Invalid);
     // The digest is right then; that it is no image is found next.
     fs::write(house.media("x.iso"), "abc").unwrap();
     house.status("the right digest", |status| status.reason.contains("neither an ISO 9660")).await;
@@ -231,12 +231,16 @@ async fn an_images_digest_is_compared_again_when_it_changes() {
         fs::remove_file(house.media("x.iso")).unwrap();
         std::os::unix::fs::symlink(&target, house.media("x.iso")).unwrap();
         let refused = house.status(words, |status| status.reason.contains(words)).await;
-        assert!(refused.condition == "Invalid" && refused.reason.contains("a.toml:"), "{}", refused.reason);
+        assert!(
+            refused.condition == SourceCondition::Invalid && refused.reason.contains("a.toml:"),
+            "{}",
+            refused.reason
+        );
     }
     // The daemon goes on following.
     fs::write(house.media("vmlinuz"), "kernel").unwrap();
     fs::write(house.folder.path().join("inventory/a.toml"), manifest("kernel = 'vmlinuz'")).unwrap();
-    house.condition("Ready").await;
+    house.condition(SourceCondition::Ready).await;
 }
 
 /// The digest of a large image takes minutes: everybody can see how far it is, and the daemon goes on.
@@ -244,10 +248,10 @@ async fn an_images_digest_is_compared_again_when_it_changes() {
 async fn a_large_image_holds_up_nothing() {
     let iso = format!("iso = {{ file = 'x.iso', sha256 = '{}' }}\nkernel = 'k'", "0".repeat(64));
     let house = House::new(&[("a.toml", &manifest(&iso))]).await;
-    house.condition("Invalid").await;
+    house.condition(SourceCondition::Invalid).await;
     // Nothing but holes, and hours to go on a slow disk.
     File::create(house.media("x.iso")).unwrap().set_len(64 << 30).unwrap();
-    let waiting = house.condition("Waiting").await;
+    let waiting = house.condition(SourceCondition::Waiting).await;
     assert!(
         waiting.reason.starts_with("waiting for x.iso: its sha256 is being computed: "),
         "{}",
@@ -255,7 +259,7 @@ async fn a_large_image_holds_up_nothing() {
     );
     assert!(waiting.reason.contains(" % of 65536 MiB"), "{}", waiting.reason);
     let later = house.status("progress", |status| status.reason != waiting.reason).await;
-    assert_eq!((later.condition, later.since), ("Waiting".to_owned(), waiting.since));
+    assert_eq!((later.condition, later.since), (SourceCondition::Waiting.into(), waiting.since));
     let told = house
         .keeper
         .timeline()
@@ -266,7 +270,7 @@ async fn a_large_image_holds_up_nothing() {
     assert_eq!(told.count(), 1, "how far it is is no news");
     fs::write(house.media("vmlinuz"), "kernel").unwrap();
     fs::write(house.folder.path().join("inventory/a.toml"), manifest("kernel = 'vmlinuz'")).unwrap();
-    house.condition("Ready").await;
+    house.condition(SourceCondition::Ready).await;
 }
 
 /// Reproducible builds have one time for all, and some are of one length.
@@ -312,14 +316,14 @@ async fn what_is_missing_shows_beside_everything_else() {
     let house = House::new(&[("a.toml", &good)]).await;
     let (kernel, away) = (house.media("vmlinuz"), house.media("away"));
     fs::write(&kernel, "kernel").unwrap();
-    house.condition("Ready").await;
+    house.condition(SourceCondition::Ready).await;
     let written = |text: &str| fs::write(house.folder.path().join("inventory/a.toml"), text).unwrap();
-    let lacking = async |condition: &str| {
+    let lacking = async |condition: SourceCondition| {
         fs::rename(&kernel, &away).unwrap();
         let both = |status: &SourceStatus| {
             status.condition == condition && status.reason.contains("`vmlinuz` is not at hand")
         };
-        let told = house.status(condition, both).await;
+        let told = house.status(condition.name(), both).await;
         assert!(told.reason.contains("what is served lacks something"), "{}", told.reason);
         fs::rename(&away, &kernel).unwrap();
         let alone = |status: &SourceStatus| {
@@ -328,23 +332,23 @@ async fn what_is_missing_shows_beside_everything_else() {
         house.status(condition, alone).await.reason
     };
     house.reconciler.order(Order::Suspend { reason: "racks".into(), seconds: None }).await.unwrap();
-    assert!(lacking("Suspended").await.contains("racks"));
+    assert!(lacking(SourceCondition::Suspended).await.contains("racks"));
     house.reconciler.order(Order::Resume).await.unwrap();
-    house.condition("Ready").await;
+    house.condition(SourceCondition::Ready).await;
     written("rubbish = ");
-    house.condition("Invalid").await;
-    assert!(lacking("Invalid").await.contains("a.toml"));
+    house.condition(SourceCondition::Invalid).await;
+    assert!(lacking(SourceCondition::Invalid).await.contains("a.toml"));
     written(&good);
-    house.condition("Ready").await;
+    house.condition(SourceCondition::Ready).await;
     fs::rename(&kernel, &away).unwrap();
-    house.condition("Invalid").await;
+    house.condition(SourceCondition::Invalid).await;
     // Nothing but a start in between.
     let house = house.again().await;
-    let told = house.condition("Invalid").await;
+    let told = house.condition(SourceCondition::Invalid).await;
     assert!(told.reason.contains("`vmlinuz` is not at hand"), "{}", told.reason);
     assert_eq!(house.keeper.table().desired.deployments.len(), 1);
     fs::rename(&away, &kernel).unwrap();
-    house.condition("Ready").await;
+    house.condition(SourceCondition::Ready).await;
     house.serves(&kernel).await;
 }
 
@@ -353,7 +357,7 @@ async fn what_is_missing_shows_beside_everything_else() {
 async fn a_manifest_that_grows_keeps_its_machines() {
     let house = House::new(&[("a.toml", &manifest("kernel = 'vmlinuz'"))]).await;
     fs::write(house.media("vmlinuz"), "kernel").unwrap();
-    let first = house.condition("Ready").await;
+    let first = house.condition(SourceCondition::Ready).await;
     let grown = |length: usize| {
         let text = manifest("kernel = 'vmlinuz'");
         fs::write(house.folder.path().join("inventory/a.toml"), text + &"# 456789\n".repeat(length / 9))
@@ -363,7 +367,7 @@ async fn a_manifest_that_grows_keeps_its_machines() {
     let second = house.status("grown", |status| status.applied != first.applied).await;
     assert_eq!((second.condition.as_str(), house.keeper.table().desired.deployments.len()), ("Ready", 1));
     grown(17 << 20);
-    let refused = house.condition("Invalid").await;
+    let refused = house.condition(SourceCondition::Invalid).await;
     assert!(refused.reason.contains("larger than 16 MiB"), "{}", refused.reason);
     assert_eq!(house.keeper.table().desired.deployments.len(), 1);
 }
@@ -387,25 +391,25 @@ async fn a_key_that_arrives_late_is_taken() {
     fs::write(house.media("vmlinuz"), "kernel").unwrap();
     fs::write(house.folder.path().join("inventory/secrets/root.age"), sealed).unwrap();
     let missing = house.status("no key", |status| status.reason.contains("age.key")).await;
-    assert_eq!(missing.condition, "Invalid", "{}", missing.reason);
+    assert_eq!(missing.condition, SourceCondition::Invalid, "{}", missing.reason);
     fs::write(house.folder.path().join("age.key"), key.file()).unwrap();
-    let ready = house.condition("Ready").await;
+    let ready = house.condition(SourceCondition::Ready).await;
     assert_eq!(ready.reason, "");
     let known = |house: &House| house.keeper.table().secrets.get("root");
     assert_eq!(known(&house).as_deref(), Some("hunter2"));
     // It goes: what is in memory stays, and everybody can see what is missing.
     let (path, away) = (house.folder.path().join("age.key"), house.folder.path().join("away.key"));
     fs::rename(&path, &away).unwrap();
-    let gone = house.condition("Invalid").await;
+    let gone = house.condition(SourceCondition::Invalid).await;
     assert!(gone.reason.contains("age.key"), "{}", gone.reason);
     assert_eq!(known(&house).as_deref(), Some("hunter2"));
     // A start without it serves everything that needs no secret.
     let house = house.again().await;
-    let gone = house.condition("Invalid").await;
+    let gone = house.condition(SourceCondition::Invalid).await;
     assert!(gone.reason.contains("age.key"), "{}", gone.reason);
     assert_eq!((known(&house), house.keeper.table().desired.deployments.len()), (None, 1));
     fs::rename(&away, &path).unwrap();
-    house.condition("Ready").await;
+    house.condition(SourceCondition::Ready).await;
     assert_eq!(known(&house).as_deref(), Some("hunter2"));
 }
 
@@ -413,7 +417,7 @@ async fn a_key_that_arrives_late_is_taken() {
 #[tokio::test]
 async fn a_link_into_a_media_directory_is_followed_and_no_other() {
     let house = House::new(&[("a.toml", &manifest("kernel = 'vmlinuz'"))]).await;
-    house.condition("Invalid").await;
+    house.condition(SourceCondition::Invalid).await;
     let link = house.folder.path().join("inventory/vmlinuz");
     fs::write(house.folder.path().join("host"), "secret").unwrap();
     std::os::unix::fs::symlink(house.folder.path().join("host"), &link).unwrap();
@@ -423,5 +427,5 @@ async fn a_link_into_a_media_directory_is_followed_and_no_other() {
     fs::write(house.media("linux"), "kernel").unwrap();
     fs::remove_file(&link).unwrap();
     std::os::unix::fs::symlink(house.media("linux"), &link).unwrap();
-    house.condition("Ready").await;
+    house.condition(SourceCondition::Ready).await;
 }

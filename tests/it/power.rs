@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
 use voldemort::api::convert;
+use voldemort::api::types::PowerShown;
 use voldemort::daemon::keeper::Keeper;
 use voldemort::daemon::power::{Pace, watch};
 use voldemort::desired::{Media, Options};
@@ -520,7 +521,7 @@ async fn five_hundred_controllers_are_asked_a_few_at_once() {
     };
     assert_eq!((row("u0").state.as_str(), row("u2").state.as_str()), ("off", "on"));
     let lost = row("u1");
-    assert!(lost.state == "unknown" && lost.since.is_some(), "{lost:?}");
+    assert!(lost.state == PowerShown::Unknown && lost.since.is_some(), "{lost:?}");
     assert!(lost.reason.unwrap().contains("did not finish its answer"));
     let [told, failed] = hall.keeper.tally().power_reads();
     assert!(told >= 480 && failed >= 20, "{told} {failed}");

@@ -13,7 +13,7 @@ use voldemort::config::Write;
 use voldemort::daemon::keeper::Keeper;
 use voldemort::daemon::reconcile::{Follow, Followed, Reconciler};
 use voldemort::media::Shelf;
-use voldemort::model::{Inventory, Name};
+use voldemort::model::{Inventory, Name, SourceCondition};
 use voldemort::plan::{Consent, Impact, Plan, Selection};
 use voldemort::source::{SourceConfig, SourceError, Update, directory};
 use voldemort::state::{
@@ -196,7 +196,7 @@ async fn a_template_edit_over_a_hundred_installed_machines_wipes_none() {
     let (state, root) = folders();
     write(root.path(), 0..100, plain);
     let house = House::start(state.path(), false, 1).await;
-    assert_eq!(house.follow(root.path()).await.condition, "Ready");
+    assert_eq!(house.follow(root.path()).await.condition, SourceCondition::Ready);
     house.install_all().await;
     std::fs::write(root.path().join("web.liquid"), "d-i other/thing string {{ completed_url }}\n").unwrap();
     let plan = house.plan(tree(root.path())).await;
@@ -204,7 +204,7 @@ async fn a_template_edit_over_a_hundred_installed_machines_wipes_none() {
     assert!(plan.changes.iter().all(|change| change.impact == Impact::Live));
     let shown = plan.changes.iter().filter(|change| !change.served.is_empty()).count();
     assert_eq!(shown, 100, "each has its own host name and token in the old line");
-    assert_eq!(house.follow(root.path()).await.condition, "Ready");
+    assert_eq!(house.follow(root.path()).await.condition, SourceCondition::Ready);
     assert_eq!(house.keeper.table().drift().len(), 100);
     assert!(house.plan(tree(root.path())).await.is_empty());
     house.stop().await;
@@ -233,7 +233,7 @@ async fn a_revision_that_removes_much_is_held_until_the_exact_number_is_said() {
     let consent = Consent { removals: Some(10), reinstalls: None };
     let outcome = house.order(Order::Approve { plan, consent }).await;
     assert!(matches!(outcome, Outcome::Applied { .. }) && house.count() == 0, "{outcome:?}");
-    assert_eq!(house.until(|_| true).await.condition, "Ready");
+    assert_eq!(house.until(|_| true).await.condition, SourceCondition::Ready);
     house.stop().await;
 }
 
@@ -257,7 +257,7 @@ async fn a_source_that_fails_a_hundred_times_changes_nothing() {
     let after = house.keeper.table();
     assert!(Arc::ptr_eq(&before.desired, &after.desired));
     assert_eq!((before.serial, house.count()), (after.serial, 10));
-    assert_eq!(house.follow(root.path()).await.condition, "Ready");
+    assert_eq!(house.follow(root.path()).await.condition, SourceCondition::Ready);
     house.stop().await;
 }
 
@@ -317,15 +317,15 @@ async fn in_manual_reconcile_a_revision_waits_for_a_word() {
     house.follow(root.path()).await;
     let plan = house.waiting();
     house.order(Order::Reject { plan, reason: "not on a Friday".into() }).await;
-    let status = house.until(|status| status.condition == "Rejected").await;
+    let status = house.until(|status| status.condition == SourceCondition::Rejected).await;
     assert!(status.reason.contains("Friday") && house.count() == 2, "{}", status.reason);
     house.stop().await;
 
     let house = House::start(state.path(), true, 1).await;
     assert_eq!(house.count(), 2, "what was approved is served after a restart");
-    assert_eq!(house.follow(root.path()).await.condition, "Rejected");
+    assert_eq!(house.follow(root.path()).await.condition, SourceCondition::Rejected);
     write(root.path(), 0..4, plain);
-    assert_eq!(house.follow(root.path()).await.condition, "Waiting");
+    assert_eq!(house.follow(root.path()).await.condition, SourceCondition::Waiting);
     house.stop().await;
 }
 
@@ -347,7 +347,7 @@ async fn the_plan_that_is_shown_is_the_one_that_is_approved() {
     write(root.path(), 0..5, plain);
     std::fs::write(root.path().join("web.liquid"), "d-i other/thing string {{ completed_url }}\n").unwrap();
     let status = house.follow(root.path()).await;
-    assert_eq!(status.condition, "Waiting");
+    assert_eq!(status.condition, SourceCondition::Waiting);
     for told in [format!("approve {}", house.waiting()), "agree with --allow-removals 5".to_owned()] {
         assert!(status.reason.contains(&told), "{told}: {}", status.reason);
     }
@@ -371,15 +371,15 @@ async fn a_suspended_daemon_goes_on_where_the_source_is_then() {
     house.stop().await;
 
     let house = House::start(state.path(), false, 1).await;
-    assert_eq!(house.follow(root.path()).await.condition, "Suspended");
+    assert_eq!(house.follow(root.path()).await.condition, SourceCondition::Suspended);
     house.order(Order::Resume).await;
-    house.until(|status| status.condition == "Ready").await;
+    house.until(|status| status.condition == SourceCondition::Ready).await;
     assert_eq!(house.count(), 2);
     // It ends by itself.
     house.order(Order::Suspend { reason: String::new(), seconds: Some(1) }).await;
     write(root.path(), 0..3, plain);
     house.follow(root.path()).await;
-    house.until(|status| status.condition == "Ready").await;
+    house.until(|status| status.condition == SourceCondition::Ready).await;
     assert_eq!(house.count(), 3);
     house.stop().await;
 }
@@ -396,7 +396,7 @@ async fn a_pin_goes_back_and_stays_there() {
     let pin = Order::Pin { revision: digest, reason: "2 breaks".into(), consent: Consent::default() };
     let outcome = house.order(pin).await;
     assert!(matches!(outcome, Outcome::Applied { .. }) && house.count() == 1, "{outcome:?}");
-    let status = house.until(|status| status.condition == "Pinned").await;
+    let status = house.until(|status| status.condition == SourceCondition::Pinned).await;
     assert_eq!(status.applied, first);
     let by_hand = house.apply(tree(root.path()), None).await;
     assert!(matches!(by_hand, Outcome::Held { .. }) && house.count() == 1);
@@ -404,9 +404,9 @@ async fn a_pin_goes_back_and_stays_there() {
 
     let house = House::start(state.path(), false, 1).await;
     assert_eq!(house.count(), 1, "also after a restart");
-    assert_eq!(house.follow(root.path()).await.condition, "Pinned");
+    assert_eq!(house.follow(root.path()).await.condition, SourceCondition::Pinned);
     house.order(Order::Unpin).await;
-    house.until(|status| status.condition == "Ready").await;
+    house.until(|status| status.condition == SourceCondition::Ready).await;
     assert_eq!(house.count(), 2);
     house.stop().await;
 }
@@ -477,7 +477,7 @@ async fn renamed_machines_stay_installed_and_protected_also_after_a_restart() {
     let plan = house.plan(tree(root.path())).await;
     assert!(plan.changes.iter().all(|change| change.impact == Impact::Live), "{:?}", plan.changes);
     assert_eq!(plan.blast, Default::default());
-    assert_eq!(house.follow(root.path()).await.condition, "Ready");
+    assert_eq!(house.follow(root.path()).await.condition, SourceCondition::Ready);
     house.stop().await;
     let house = House::start(state.path(), false, 1).await;
     let table = house.keeper.table();
@@ -499,10 +499,10 @@ async fn a_saved_plan_holds_while_the_directory_comes_to_it() {
     let house = House::start(state.path(), true, 1).await;
     let tree = tree(root.path());
     let ticket = house.reconciler.ticket(&tree);
-    assert_eq!(house.follow(root.path()).await.condition, "Waiting");
+    assert_eq!(house.follow(root.path()).await.condition, SourceCondition::Waiting);
     let applied = house.apply(tree, Some(ticket)).await;
     assert!(matches!(applied, Outcome::Applied { .. }), "{applied:?}");
-    assert_eq!(house.until(|_| true).await.condition, "Ready");
+    assert_eq!(house.until(|_| true).await.condition, SourceCondition::Ready);
     assert!(house.reconciler.plans().is_empty(), "what was applied by hand does not wait");
     house.stop().await;
 }
@@ -516,7 +516,7 @@ async fn waves_show_who_waits() {
     house.install_all().await;
     std::fs::write(root.path().join("voldemort.toml"), "format = 1\n[safety]\nmax-in-flight = 1\n").unwrap();
     write(root.path(), 0..3, |_| "redeploy = 1");
-    assert_eq!(house.follow(root.path()).await.condition, "Ready");
+    assert_eq!(house.follow(root.path()).await.condition, SourceCondition::Ready);
     let start =
         |name: &str| Permit { deployment: name.parse().unwrap(), redeploy: 1, step: PermitStep::Start };
     house.keeper.permit(start("web-0")).await.unwrap();
@@ -533,7 +533,7 @@ async fn waves_show_who_waits() {
 
 fn phases(house: &House) -> Vec<String> {
     let rows = voldemort::api::convert::deployments(&house.keeper.table());
-    rows.into_iter().map(|row| row.phase).collect()
+    rows.into_iter().map(|row| row.phase.to_string()).collect()
 }
 
 fn all() -> Doubts {
@@ -552,7 +552,7 @@ async fn a_new_state_serves_and_installs_nothing_before_a_person_says_so() {
     let house = House::open(state.path(), false, 1, |_| {}).await;
     let plan = house.plan(tree(root.path())).await;
     assert!(plan.changes.iter().all(|change| change.kind != "deployment" || !change.installs));
-    assert_eq!(house.follow(root.path()).await.condition, "Ready");
+    assert_eq!(house.follow(root.path()).await.condition, SourceCondition::Ready);
     assert_eq!(phases(&house), ["doubtful"; 4]);
     let row = voldemort::api::convert::deployment(&house.keeper.table(), "web-1").unwrap();
     assert!(row.next_boot.contains("voldemortctl approve installs web-1"), "{}", row.next_boot);
@@ -662,7 +662,7 @@ async fn a_revision_that_can_not_be_loaded_any_more_still_judges_the_next() {
     let status = house.follow(root.path()).await;
     assert!(status.reason.contains("reinstalls 10 machines"), "{}", status.reason);
     write(root.path(), 0..10, plain);
-    assert_eq!(house.follow(root.path()).await.condition, "Ready");
+    assert_eq!(house.follow(root.path()).await.condition, SourceCondition::Ready);
     assert_eq!(phases(&house), ["installed"; 10]);
     house.stop().await;
 }
@@ -731,7 +731,7 @@ async fn a_shorter_lease_takes_nothing_back_that_was_promised() {
     };
     with_lease("24h");
     let house = House::start(state.path(), false, 1).await;
-    assert_eq!(house.follow(root.path()).await.condition, "Ready");
+    assert_eq!(house.follow(root.path()).await.condition, SourceCondition::Ready);
     let subnet = house.keeper.table().desired.subnets["lab"].clone();
     let supply = Supply::Dynamic { subnet, server: "10.0.0.1".parse().unwrap() };
     let bind = |last, at| {
@@ -754,7 +754,7 @@ async fn a_shorter_lease_takes_nothing_back_that_was_promised() {
     assert!(bind(2, now() + 365 * 24 * HOUR).await.unwrap().unwrap()[1].is_some());
     let promised = ends(&house).0;
     with_lease("1h");
-    assert_eq!(house.follow(root.path()).await.condition, "Ready");
+    assert_eq!(house.follow(root.path()).await.condition, SourceCondition::Ready);
     house.stop().await;
     for _ in 0..2 {
         let house = House::start(state.path(), false, 1).await;
@@ -784,7 +784,7 @@ async fn learned_cards_and_contests_outlive_a_restart() {
     let now = jiff::Timestamp::now().as_second() as u64;
     let house = House::start(state.path(), false, 1).await;
     let status = house.follow(root.path()).await;
-    assert_eq!(status.condition, "Ready", "{}", status.reason);
+    assert_eq!(status.condition, SourceCondition::Ready, "{}", status.reason);
     house.keeper.note(offer(1, now));
     assert!(house.keeper.ping().await);
     house.stop().await;
@@ -802,7 +802,7 @@ async fn learned_cards_and_contests_outlive_a_restart() {
         let house = House::start(state.path(), false, 1).await;
         assert_eq!(house.keeper.table().contested.len(), 1);
         assert_eq!((known(&house, 1), known(&house, 2)), (None, None));
-        assert_eq!(house.follow(root.path()).await.condition, "Ready");
+        assert_eq!(house.follow(root.path()).await.condition, SourceCondition::Ready);
         assert_eq!(house.keeper.table().contested.len(), 1);
         house.stop().await;
     }

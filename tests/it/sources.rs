@@ -13,7 +13,7 @@ use voldemort::daemon::reconcile::{Follow, Followed, Reconciler};
 use voldemort::edit::{Edit, Verb};
 use voldemort::manifest::Kind;
 use voldemort::media::Shelf;
-use voldemort::model::{Inventory, Name};
+use voldemort::model::{Inventory, Name, SourceCondition};
 use voldemort::plan::{Consent, Selection};
 use voldemort::source::git::Fetcher;
 use voldemort::source::{Body, Snapshot, SourceConfig, SourceError, Update};
@@ -133,20 +133,29 @@ async fn each_source_moves_alone() {
     let lab = Lab::new(&["a", "b", "net"]).await;
     // What it needs of another source is not there yet.
     let early = lab.tell("a", "a1", &[("x.toml", &fleet("a", 10, 4))]).await;
-    assert_eq!(early.condition, "Invalid");
+    assert_eq!(early.condition, SourceCondition::Invalid);
     assert!(early.reason.contains("a:x.toml:"), "{}", early.reason);
-    assert_eq!(lab.tell("net", "n1", &[("net.toml", NET), KERNEL]).await.condition, "Ready");
-    assert_eq!(lab.judged("a", |status| status.condition == "Ready").await.applied, "a1");
-    assert_eq!(lab.tell("b", "b1", &[("x.toml", &fleet("b", 50, 4))]).await.condition, "Ready");
+    assert_eq!(lab.tell("net", "n1", &[("net.toml", NET), KERNEL]).await.condition, SourceCondition::Ready);
+    assert_eq!(lab.judged("a", |status| status.condition == SourceCondition::Ready).await.applied, "a1");
+    assert_eq!(
+        lab.tell("b", "b1", &[("x.toml", &fleet("b", 50, 4))]).await.condition,
+        SourceCondition::Ready
+    );
     assert_eq!(lab.deployments(), 8);
     // A broken one stays where it is while others move.
     let broken = lab.tell("a", "a2", &[("x.toml", "[deployment.a-0]\nboot = 7\n")]).await;
     assert_eq!((broken.condition.as_str(), broken.applied.as_str()), ("Invalid", "a1"));
-    assert_eq!(lab.tell("b", "b2", &[("x.toml", &fleet("b", 50, 5))]).await.condition, "Ready");
+    assert_eq!(
+        lab.tell("b", "b2", &[("x.toml", &fleet("b", 50, 5))]).await.condition,
+        SourceCondition::Ready
+    );
     assert_eq!(lab.deployments(), 9);
     let away = SourceError::Git("away".into());
     lab.updates.send((name("a"), Update::Failed(away))).await.unwrap();
-    assert_eq!(lab.judged("a", |status| status.condition == "Unreachable").await.applied, "a1");
+    assert_eq!(
+        lab.judged("a", |status| status.condition == SourceCondition::Unreachable).await.applied,
+        "a1"
+    );
     assert_eq!(lab.deployments(), 9);
     assert!(lab.keeper.table().desired.revision.contains("a:a1 b:b2 net:n1"));
 }
@@ -157,7 +166,7 @@ async fn a_name_in_two_sources_is_refused_with_both_places() {
     lab.tell("net", "n1", &[("net.toml", NET), KERNEL]).await;
     lab.tell("a", "a1", &[("x.toml", &fleet("same", 10, 1))]).await;
     let twice = lab.tell("b", "b1", &[("deep/y.toml", &fleet("same", 50, 1))]).await;
-    assert_eq!(twice.condition, "Invalid");
+    assert_eq!(twice.condition, SourceCondition::Invalid);
     assert!(
         twice.reason.contains("a:x.toml:1:") && twice.reason.contains("b:deep/y.toml:1:"),
         "{}",
@@ -165,8 +174,8 @@ async fn a_name_in_two_sources_is_refused_with_both_places() {
     );
     // It moves from one to the other when the first lets go.
     let moved = lab.tell("a", "a2", &[("x.toml", &fleet("other", 10, 1))]).await;
-    assert_eq!(moved.condition, "Ready");
-    assert_eq!(lab.judged("b", |status| status.condition == "Ready").await.applied, "b1");
+    assert_eq!(moved.condition, SourceCondition::Ready);
+    assert_eq!(lab.judged("b", |status| status.condition == SourceCondition::Ready).await.applied, "b1");
 }
 
 #[tokio::test]
@@ -177,13 +186,16 @@ async fn thresholds_are_those_of_the_source_that_moves() {
     lab.tell("b", "b1", &[("x.toml", &fleet("b", 50, 90))]).await;
     // 3 of 96 are few, 3 of 6 are not.
     let held = lab.tell("a", "a2", &[("x.toml", &fleet("a", 10, 3))]).await;
-    assert_eq!(held.condition, "Held");
+    assert_eq!(held.condition, SourceCondition::Held);
     assert!(held.reason.contains("removes 3 of 6 deployments"), "{}", held.reason);
     let loose =
         [("x.toml", &*fleet("a", 10, 3)), ("voldemort.toml", "format = 1\n[safety]\nmax-remove = '60%'\n")];
     let moved = lab.tell("a", "a3", &loose).await;
-    assert_eq!(moved.condition, "Ready", "{}", moved.reason);
-    assert_eq!(lab.tell("b", "b2", &[("x.toml", &fleet("b", 50, 45))]).await.condition, "Held");
+    assert_eq!(moved.condition, SourceCondition::Ready, "{}", moved.reason);
+    assert_eq!(
+        lab.tell("b", "b2", &[("x.toml", &fleet("b", 50, 45))]).await.condition,
+        SourceCondition::Held
+    );
     assert_eq!(lab.deployments(), 93);
     // By hand, for the source that is named.
     let sent = |source: Option<&str>| {
@@ -198,7 +210,7 @@ async fn thresholds_are_those_of_the_source_that_moves() {
     let outcome = lab.reconciler.apply(request).await.unwrap();
     assert!(matches!(outcome, Outcome::Applied { .. }), "{outcome:?}");
     assert_eq!(lab.deployments(), 48);
-    assert_eq!(lab.judged("b", |status| status.condition == "Ready").await.attempted, "b2");
+    assert_eq!(lab.judged("b", |status| status.condition == SourceCondition::Ready).await.attempted, "b2");
 }
 
 /// A source that is taken out of the daemon's file gives up all that it had, whichever source moves next.
@@ -209,7 +221,7 @@ async fn a_source_that_is_followed_no_more_counts_as_removed() {
     lab.tell("a", "a1", &[("x.toml", &fleet("a", 10, 2))]).await;
     lab.tell("b", "b1", &[("x.toml", &fleet("b", 50, 3))]).await;
     let lab = Lab::at(lab.stop().await, &["a", "net"]).await;
-    assert_eq!(lab.tell("net", "n1", &[("net.toml", NET), KERNEL]).await.condition, "Ready");
+    assert_eq!(lab.tell("net", "n1", &[("net.toml", NET), KERNEL]).await.condition, SourceCondition::Ready);
     assert_eq!(lab.deployments(), 5);
     // What the other source says of thresholds is about that one.
     let loose = "format = 1\n[safety]\nmax-remove = '100%'\nallow-empty = true\n";
@@ -229,7 +241,10 @@ async fn a_source_that_is_followed_no_more_counts_as_removed() {
 async fn what_is_lost_when_sources_are_split_or_merged_counts_as_removed() {
     let whole = format!("{NET}{}{}", fleet("a", 10, 3), fleet("b", 50, 3));
     let lab = Lab::new(&["inventory"]).await;
-    assert_eq!(lab.tell("inventory", "i1", &[("x.toml", &whole), KERNEL]).await.condition, "Ready");
+    assert_eq!(
+        lab.tell("inventory", "i1", &[("x.toml", &whole), KERNEL]).await.condition,
+        SourceCondition::Ready
+    );
     let lab = Lab::at(lab.stop().await, &["core", "edge"]).await;
     lab.tell("core", "c1", &[("x.toml", &format!("{NET}{}", fleet("a", 10, 3))), KERNEL]).await;
     let held = lab.tell("edge", "e1", &[("x.toml", "")]).await;
@@ -243,8 +258,8 @@ async fn what_is_lost_when_sources_are_split_or_merged_counts_as_removed() {
     assert!(said(&lab).contains("removes 3 of 6 deployments; "), "{}", said(&lab));
     // Nothing is lost: nothing is held.
     lab.tell("edge", "e2", &[("x.toml", &fleet("b", 50, 3))]).await;
-    lab.judged("core", |status| status.condition == "Ready").await;
-    assert_eq!(lab.judged("edge", |status| status.condition == "Ready").await.applied, "e2");
+    lab.judged("core", |status| status.condition == SourceCondition::Ready).await;
+    assert_eq!(lab.judged("edge", |status| status.condition == SourceCondition::Ready).await.applied, "e2");
     assert_eq!(lab.deployments(), 6);
     // A file that one source gives to another is gone before the other may have it.
     let held = lab.tell("core", "c2", &[("x.toml", NET), KERNEL]).await;
@@ -255,7 +270,10 @@ async fn what_is_lost_when_sources_are_split_or_merged_counts_as_removed() {
     let held = lab.tell("inventory", "i2", &[("x.toml", &fewer), KERNEL]).await;
     assert_eq!((held.condition.as_str(), lab.deployments()), ("Held", 6), "{}", held.reason);
     assert!(held.reason.contains("removes every deployment"), "{}", held.reason);
-    assert_eq!(lab.tell("inventory", "i3", &[("x.toml", &whole), KERNEL]).await.condition, "Ready");
+    assert_eq!(
+        lab.tell("inventory", "i3", &[("x.toml", &whole), KERNEL]).await.condition,
+        SourceCondition::Ready
+    );
     // Part of a tree is no way round it.
     let sent = |only: &str| {
         let words = Selection { only: vec![only.to_owned()], except: Vec::new() };
@@ -283,13 +301,16 @@ async fn a_restart_serves_all_parts_and_waits_for_none() {
     let status = lab.reconciler.statuses().borrow()[&name("a")].clone();
     assert_eq!((status.condition.as_str(), status.applied.as_str()), ("Cached", "a1"));
     // The other source is away, and stays as it was.
-    assert_eq!(lab.tell("a", "a2", &[("x.toml", &fleet("a", 10, 4))]).await.condition, "Ready");
+    assert_eq!(
+        lab.tell("a", "a2", &[("x.toml", &fleet("a", 10, 4))]).await.condition,
+        SourceCondition::Ready
+    );
     assert_eq!(lab.deployments(), 4);
     // One source becomes two: nothing is judged before both were read.
     let lab = Lab::at(lab.stop().await, &["b", "core"]).await;
     assert_eq!(lab.deployments(), 4);
     let waiting = lab.tell("core", "c1", &[("net.toml", NET), KERNEL]).await;
-    assert_eq!(waiting.condition, "Waiting");
+    assert_eq!(waiting.condition, SourceCondition::Waiting);
     assert_eq!(lab.deployments(), 4);
 }
 
@@ -298,9 +319,12 @@ async fn each_source_waits_for_its_own_approval_and_a_pin_is_for_all() {
     let lab = Lab::new(&["a!", "b", "net"]).await;
     lab.tell("net", "n1", &[("net.toml", NET), KERNEL]).await;
     let asked = lab.tell("a", "a1", &[("x.toml", &fleet("a", 10, 2))]).await;
-    assert_eq!(asked.condition, "Waiting", "{}", asked.reason);
+    assert_eq!(asked.condition, SourceCondition::Waiting, "{}", asked.reason);
     // Another source moves; what waits is judged beside it and takes nothing of it back.
-    assert_eq!(lab.tell("b", "b1", &[("x.toml", &fleet("b", 50, 3))]).await.condition, "Ready");
+    assert_eq!(
+        lab.tell("b", "b1", &[("x.toml", &fleet("b", 50, 3))]).await.condition,
+        SourceCondition::Ready
+    );
     // What b did is judged when a third one has spoken.
     lab.tell("net", "n2", &[("net.toml", "[deployment.x]\nboot = 7\n"), KERNEL]).await;
     let plans = lab.reconciler.plans();
@@ -316,11 +340,14 @@ async fn each_source_waits_for_its_own_approval_and_a_pin_is_for_all() {
     let pin = Order::Pin { revision: earlier, reason: String::new(), consent };
     let pinned = lab.reconciler.order(pin).await.unwrap();
     assert!(matches!(pinned, Outcome::Applied { .. }), "{pinned:?}");
-    assert_eq!(lab.tell("b", "b2", &[("x.toml", &fleet("b", 50, 4))]).await.condition, "Pinned");
+    assert_eq!(
+        lab.tell("b", "b2", &[("x.toml", &fleet("b", 50, 4))]).await.condition,
+        SourceCondition::Pinned
+    );
     assert_eq!(lab.deployments(), 3);
     lab.reconciler.order(Order::Unpin).await.unwrap();
-    assert_eq!(lab.judged("b", |status| status.condition == "Ready").await.applied, "b2");
-    assert_eq!(lab.judged("a", |status| status.condition == "Waiting").await.attempted, "a1");
+    assert_eq!(lab.judged("b", |status| status.condition == SourceCondition::Ready).await.applied, "b2");
+    assert_eq!(lab.judged("a", |status| status.condition == SourceCondition::Waiting).await.attempted, "a1");
     assert_eq!(lab.deployments(), 4);
 }
 
@@ -466,7 +493,10 @@ async fn part_of_one_source_is_applied_beside_the_others() {
     let told = lab.reconciler.statuses().borrow()[&name("b")].clone();
     assert_eq!((told.condition.as_str(), told.applied.as_str()), ("Cached", "hand (without b-0)"));
     // What a source had when it was applied by hand is no news; its next revision is.
-    assert_eq!(lab.tell("a", "a1", &[("x.toml", &fleet("a", 10, 3))]).await.condition, "Ready");
+    assert_eq!(
+        lab.tell("a", "a1", &[("x.toml", &fleet("a", 10, 3))]).await.condition,
+        SourceCondition::Ready
+    );
     assert_eq!(shown(&lab), both);
     let misspelt = lab.reconciler.apply(part("a", "hand", fleet("a", 20, 3), &["a-9"], &[])).await.unwrap();
     assert!(matches!(&misspelt, Outcome::Invalid { problems } if problems.contains("a-9")), "{misspelt:?}");

@@ -65,7 +65,7 @@ impl Lab {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let client = client(self.scratch.path());
         let deployment = runtime.block_on(client.get::<Deployment>("/v1/deployments/demo-1"));
-        deployment.unwrap().phase
+        deployment.unwrap().phase.to_string()
     }
 
     fn wait_for_greetings(&self, count: usize) {
@@ -80,7 +80,7 @@ impl Lab {
 fn wait_for(events: &Receiver<Event>, stage: &str) {
     let started = Instant::now();
     while let Ok(event) = events.recv_timeout(PATIENCE.saturating_sub(started.elapsed())) {
-        if event.stage == stage {
+        if event.stage.as_str() == stage {
             return;
         }
     }

@@ -9,7 +9,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWrite
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
-use voldemort::model::{Access, Git, Inventory, Reference, Span};
+use voldemort::model::{Access, Git, Inventory, Reference, SourceCondition, Span};
 use voldemort::source::SourceConfig;
 use voldemort::source::git::Fetcher;
 use voldemort::source::write::{Draft, WriteError};
@@ -313,7 +313,7 @@ async fn a_server_that_hangs_or_breaks_off_does_no_harm() {
         let snapshot = source.snapshot().await;
         assert_eq!(snapshot.files.len(), 1);
         if text(&snapshot, "a.toml") == "1" {
-            assert_eq!(source.failure().await.condition(), "Unreachable");
+            assert_eq!(source.failure().await.condition(), SourceCondition::Unreachable);
         } else {
             whole += 1;
         }

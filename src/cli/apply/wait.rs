@@ -6,6 +6,7 @@ use crate::api::types::Deployment;
 use crate::cli::Exit;
 use crate::cli::exit::talk;
 use crate::cli::remote::{self, Remote};
+use crate::model::Phase;
 use crate::plan::{Action, Plan};
 
 /// How often the daemon is asked.
@@ -24,9 +25,7 @@ pub fn installed(plan: &Plan, remote: &Remote, limit: Duration) -> Exit {
             Err(error) => return remote::failed(&error, false),
         };
         let of = |name: &str| rows.iter().find(|row| row.name == name);
-        let bad = |name: &&&str| {
-            of(name).is_some_and(|row| matches!(row.phase.as_str(), "doubtful" | "failed" | "unreported"))
-        };
+        let bad = |name: &&&str| of(name).and_then(|row| row.phase.known()).is_some_and(Phase::is_stuck);
         if let Some(row) = awaited.iter().find(bad).and_then(|name| of(name)) {
             talk(&format!("{} is {}; its machine {}", row.name, row.phase, row.next_boot));
             return Exit::Failed;
@@ -34,7 +33,7 @@ pub fn installed(plan: &Plan, remote: &Remote, limit: Duration) -> Exit {
         let open: Vec<&str> = awaited
             .iter()
             .copied()
-            .filter(|name| of(name).is_some_and(|row| row.phase != "installed"))
+            .filter(|name| of(name).is_some_and(|row| row.phase != Phase::Installed))
             .collect();
         if open.is_empty() {
             return Exit::Done;

@@ -11,6 +11,7 @@ use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, exit};
 use crate::edit::{Edit, Verb};
 use crate::manifest::Kind;
+use crate::model::SourceCondition;
 use crate::plan::{Consent, Hold, Impact, Plan, report};
 
 /// Write a new resource into the inventory
@@ -252,7 +253,7 @@ impl How {
         if !self.json() {
             say(report::text(plan).trim_end());
         }
-        if condition == "Ready" {
+        if *condition == SourceCondition::Ready {
             return Exit::Done;
         }
         talk(&format!("it is written, but not live ({condition}): {reason}"));

@@ -11,6 +11,7 @@ use crate::api::client::ClientError;
 use crate::api::types;
 use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, exit};
+use crate::model::ServiceState;
 use crate::plan::report;
 
 /// List what the daemon knows
@@ -121,7 +122,7 @@ fn deployment(row: &types::Deployment) -> Vec<String> {
             .map_or("auto".into(), |own| own.to_string()),
         row.boot.clone(),
         or_dash(row.template.as_ref()),
-        row.phase.clone(),
+        row.phase.to_string(),
         row.next_boot.clone(),
     ]
 }
@@ -162,7 +163,7 @@ fn lease(row: &types::Lease) -> Vec<String> {
         row.mac.clone(),
         or_dash(row.machine.as_ref()),
         or_dash(row.hostname.as_ref()),
-        row.state.clone(),
+        row.state.to_string(),
         row.expires.clone(),
     ]
 }
@@ -173,7 +174,7 @@ fn drift(row: &types::Drift) -> Vec<String> {
     vec![
         row.deployment.clone(),
         or_dash(row.machine.as_ref()),
-        row.kind.clone(),
+        row.kind.to_string(),
         row.actual.clone(),
         row.desired.clone(),
         or_dash(row.since.as_ref()),
@@ -272,7 +273,7 @@ fn status(arguments: &Arguments, remote: &Remote) -> Exit {
 /// Those that serve in one line, then each that does not, with its reason.
 fn service_lines(services: &[types::ServiceStatus]) -> Vec<String> {
     let (serving, lacking): (Vec<_>, Vec<_>) =
-        services.iter().partition(|service| service.state == "serving");
+        services.iter().partition(|service| service.state == ServiceState::Serving);
     let names: Vec<&str> = serving.iter().map(|service| service.name.as_str()).collect();
     let mut lines = Vec::new();
     if !names.is_empty() {

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::events::Place;
 use crate::api::client::{ClientError, escaped};
@@ -10,7 +11,7 @@ use crate::api::types::Deployment;
 use crate::cli::exit::talk;
 use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, exit};
-use crate::model::Span;
+use crate::model::{Phase, Span};
 
 /// Wait until a deployment is installed, or in another phase
 #[derive(Args, Debug)]
@@ -18,8 +19,8 @@ pub struct Arguments {
     /// The deployment
     name: String,
     /// The phase to wait for
-    #[arg(long = "for", value_name = "PHASE", default_value = "installed", value_parser = PHASES)]
-    phase: String,
+    #[arg(long = "for", value_name = "PHASE", default_value = "installed", value_parser = phase())]
+    phase: Phase,
     /// Longest wait, as in 30m
     #[arg(long, default_value = "1h")]
     timeout: String,
@@ -27,19 +28,6 @@ pub struct Arguments {
     output: String,
 }
 
-const PHASES: [&str; 9] = [
-    "unassigned",
-    "doubtful",
-    "waiting",
-    "installing",
-    "spent",
-    "unreported",
-    "failed",
-    "installed",
-    "network-boot",
-];
-/// Phases that do not end without a person.
-const STUCK: [&str; 3] = ["doubtful", "failed", "unreported"];
 /// Longest single question to the daemon, in seconds.
 const ASK: u64 = 30;
 
@@ -58,7 +46,7 @@ pub fn run(arguments: &Arguments, remote: &Remote) -> Exit {
         loop {
             let deployment: Deployment = client.get(&path).await?;
             let left = end.saturating_duration_since(Instant::now()).as_secs();
-            let settled = deployment.phase == arguments.phase || STUCK.contains(&deployment.phase.as_str());
+            let settled = deployment.phase == arguments.phase || is_stuck(&deployment);
             if settled || left == 0 {
                 return Ok(deployment);
             }
@@ -73,12 +61,12 @@ pub fn run(arguments: &Arguments, remote: &Remote) -> Exit {
         exit::print_json(&deployment);
     }
     let told = format!("{} is {}", deployment.name, deployment.phase);
-    match deployment.phase {
-        phase if phase == arguments.phase => {
+    match deployment.phase.known() {
+        Some(phase) if phase == arguments.phase => {
             talk(&told);
             Exit::Done
         }
-        phase if STUCK.contains(&phase.as_str()) => {
+        Some(phase) if phase.is_stuck() => {
             talk(&format!("{told}: {}", deployment.next_boot));
             Exit::Failed
         }
@@ -87,4 +75,13 @@ pub fn run(arguments: &Arguments, remote: &Remote) -> Exit {
             Exit::Unreachable
         }
     }
+}
+
+/// Whether it stays in its phase until a person does something.
+fn is_stuck(deployment: &Deployment) -> bool {
+    deployment.phase.known().is_some_and(Phase::is_stuck)
+}
+
+fn phase() -> impl TypedValueParser<Value = Phase> {
+    PossibleValuesParser::new(Phase::NAMES).try_map(|text| Phase::named(&text).ok_or("this is no phase"))
 }

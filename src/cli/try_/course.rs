@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use crate::state::Stage;
+
 /// What a boot passes through, in the order of a good one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Step {
@@ -34,19 +36,21 @@ pub enum Step {
 
 impl Step {
     /// The step that one of the daemon's events is; `None` for events that lead nowhere.
-    pub fn of(stage: &str) -> Option<Step> {
+    pub fn of(stage: Stage) -> Option<Step> {
         Some(match stage {
-            "offer" => Step::Offer,
-            "ack" => Step::Ack,
-            "loader" => Step::Loader,
-            "script" => Step::Script,
-            "kernel" => Step::Kernel,
-            "initrd" => Step::Initrd,
-            "answers" => Step::Answers,
-            "progress" => Step::Progress,
-            "completed" => Step::Completed,
-            "local-boot" => Step::LocalBoot,
-            _ => return None,
+            Stage::Offer => Step::Offer,
+            Stage::Ack => Step::Ack,
+            Stage::Loader => Step::Loader,
+            Stage::Script => Step::Script,
+            Stage::Kernel => Step::Kernel,
+            Stage::Initrd => Step::Initrd,
+            Stage::Answers => Step::Answers,
+            Stage::Progress => Step::Progress,
+            Stage::Completed => Step::Completed,
+            Stage::LocalBoot => Step::LocalBoot,
+            Stage::File | Stage::Failed | Stage::Refused | Stage::Stuck | Stage::Silence | Stage::Daemon => {
+                return None;
+            }
         })
     }
 
@@ -155,8 +159,8 @@ impl Course {
     }
 
     /// The daemon's event of this stage happened.
-    pub fn event(&mut self, at: Duration, stage: &str, text: &str) -> Option<Verdict> {
-        if stage == "failed" {
+    pub fn event(&mut self, at: Duration, stage: Stage, text: &str) -> Option<Verdict> {
+        if stage == Stage::Failed {
             return Some(Verdict::Failed(format!("the installer reported failure: {text}")));
         }
         let step = Step::of(stage)?;
@@ -245,7 +249,7 @@ mod tests {
         for (second, stage) in (1..).zip(stages) {
             let verdict = match *stage {
                 "reboot" => course.rebooted(seconds(second)),
-                _ => course.event(seconds(second), stage, ""),
+                _ => course.event(seconds(second), Stage::named(stage).unwrap(), ""),
             };
             assert_eq!(verdict, None, "{stage}");
         }
@@ -289,7 +293,7 @@ mod tests {
     fn a_local_boot_without_a_report_is_a_failure() {
         let mut course = after(true, &INSTALL[..7]);
         course.rebooted(seconds(9));
-        let verdict = course.event(seconds(10), "local-boot", "never reported");
+        let verdict = course.event(seconds(10), Stage::LocalBoot, "never reported");
         assert!(
             matches!(verdict, Some(Verdict::Failed(why)) if why.contains("before completion was reported"))
         );
@@ -301,7 +305,7 @@ mod tests {
         assert_eq!(course.last(), Step::Initrd);
         let verdict = course.serial("[ 1.2] Kernel panic - not syncing: VFS");
         assert!(matches!(verdict, Some(Verdict::Failed(why)) if why.contains("VFS")));
-        let verdict = course.event(seconds(9), "failed", "no such disk");
+        let verdict = course.event(seconds(9), Stage::Failed, "no such disk");
         assert_eq!(verdict, Some(Verdict::Failed("the installer reported failure: no such disk".into())));
     }
 
@@ -327,7 +331,10 @@ mod tests {
     #[test]
     fn until_ends_it_early() {
         let mut course = Course::new(true, Some(Step::Answers));
-        assert_eq!(course.event(seconds(1), "offer", ""), None);
-        assert_eq!(course.event(seconds(2), "answers", ""), Some(Verdict::Done("reached answers".into())));
+        assert_eq!(course.event(seconds(1), Stage::Offer, ""), None);
+        assert_eq!(
+            course.event(seconds(2), Stage::Answers, ""),
+            Some(Verdict::Done("reached answers".into()))
+        );
     }
 }

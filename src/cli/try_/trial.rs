@@ -16,6 +16,7 @@ use super::subject::Subject;
 use super::timeline::{Entry, Timeline};
 use crate::api::types::Event;
 use crate::cli::exit::say;
+use crate::state::Stage;
 
 /// How often everything is looked at that does not announce itself.
 const LOOK: Duration = Duration::from_millis(200);
@@ -256,14 +257,14 @@ impl Trial {
             return Ok(None);
         }
         let at = self.since_power_on(event.at_ms);
-        self.timeline.add(at, &event.stage, &event.text);
-        if event.stage == "local-boot" && self.read_before.is_none() {
+        self.timeline.add(at, event.stage.as_str(), &event.text);
+        if event.stage == Stage::LocalBoot && self.read_before.is_none() {
             self.read_before = match &mut self.machine {
                 Some(machine) => Some(machine.qmp().bytes_read()?),
                 None => None,
             };
         }
-        Ok(self.course.event(at, &event.stage, &event.text))
+        Ok(event.stage.known().and_then(|stage| self.course.event(at, stage, &event.text)))
     }
 
     fn look_at_serial(&mut self) -> Option<Verdict> {

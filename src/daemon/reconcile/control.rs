@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Span, Time};
+use crate::model::{SourceCondition, Span, Time};
 
 /// How many rejected revisions are remembered.
 const REJECTED_MAX: usize = 20;
@@ -47,8 +47,13 @@ impl Control {
     }
 }
 
-/// A condition and why it is so.
-pub type Pause = (&'static str, String);
+/// Why no revision of a source is adopted for now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pause {
+    pub condition: SourceCondition,
+    /// In words; how it ends, too.
+    pub reason: String,
+}
 
 impl Control {
     pub fn suspend(&mut self, reason: String, length: Option<Span>, now: Time) {
@@ -89,23 +94,23 @@ impl Control {
     pub fn pause(&self, now: Time) -> Option<Pause> {
         let because = |reason: &str| if reason.is_empty() { String::new() } else { format!(": {reason}") };
         if let Some(Pin { revision, reason }) = &self.pinned {
-            return Some((
-                "Pinned",
-                format!("pinned to {revision}{}; `voldemortctl unpin` ends it", because(reason)),
-            ));
+            let reason = format!("pinned to {revision}{}; `voldemortctl unpin` ends it", because(reason));
+            return Some(Pause { condition: SourceCondition::Pinned, reason });
         }
         let Suspension { reason, until } = self.suspended.as_ref()?;
-        match until.map(Time) {
-            Some(until) if until <= now => None,
-            Some(until) => Some(("Suspended", format!("until {until}{}", because(reason)))),
-            None => Some(("Suspended", format!("until `voldemortctl resume`{}", because(reason)))),
-        }
+        let reason = match until.map(Time) {
+            Some(until) if until <= now => return None,
+            Some(until) => format!("until {until}{}", because(reason)),
+            None => format!("until `voldemortctl resume`{}", because(reason)),
+        };
+        Some(Pause { condition: SourceCondition::Suspended, reason })
     }
 
     /// Why this revision is not adopted.
     pub fn rejection(&self, revision: &str) -> Option<Pause> {
         let found = self.rejected.iter().find(|one| one.revision == revision)?;
-        Some(("Rejected", format!("somebody rejected it: {}", found.reason)))
+        let reason = format!("somebody rejected it: {}", found.reason);
+        Some(Pause { condition: SourceCondition::Rejected, reason })
     }
 }
 
@@ -117,10 +122,10 @@ mod tests {
     fn a_suspension_ends_by_itself_and_a_pin_does_not() {
         let mut control = Control::default();
         control.suspend("moving racks".into(), Some(Span::seconds(60)), Time(0));
-        assert!(control.pause(Time(59_999)).is_some_and(|(_, why)| why.contains("moving racks")));
+        assert!(control.pause(Time(59_999)).is_some_and(|pause| pause.reason.contains("moving racks")));
         assert_eq!(control.pause(Time(60_000)), None);
         control.pin("main@sha1:a".into(), String::new());
-        assert_eq!(control.pause(Time(60_000)).map(|(condition, _)| condition), Some("Pinned"));
+        assert_eq!(control.pause(Time(60_000)).map(|pause| pause.condition), Some(SourceCondition::Pinned));
         let stored = serde_json::to_vec(&control).unwrap();
         assert_eq!(serde_json::from_slice::<Control>(&stored).unwrap(), control);
         assert!(control.unpin() && !control.unpin());
@@ -130,8 +135,8 @@ mod tests {
     fn a_note_that_can_not_be_read_suspends() {
         assert_eq!(Control::of_note(None), Control::default());
         for note in [&b""[..], b"{", b"{\"pinned\":7}"] {
-            let (condition, why) = Control::of_note(Some(note)).pause(Time(u64::MAX)).unwrap();
-            assert!(condition == "Suspended" && why.contains("is damaged"), "{why}");
+            let Pause { condition, reason } = Control::of_note(Some(note)).pause(Time(u64::MAX)).unwrap();
+            assert!(condition == SourceCondition::Suspended && reason.contains("is damaged"), "{reason}");
         }
     }
 

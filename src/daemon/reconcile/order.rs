@@ -111,8 +111,8 @@ impl Reconciler {
         lock(&self.control).reject(self.label(name, &revision), reason);
         self.remember().await?;
         lock(&self.waiting).remove(name);
-        if let Some((condition, why)) = self.pause(name, &revision) {
-            self.fell(name, condition, Some(&revision), why);
+        if let Some(Pause { condition, reason }) = self.pause(name, &revision) {
+            self.set_condition(name, condition, Some(&revision), reason);
         }
         Ok(done(&format!("{revision} is rejected; the next revision is looked at again")))
     }
@@ -178,9 +178,9 @@ impl Reconciler {
     /// Shows that revisions of the sources wait.
     pub(super) fn paused(&self) {
         let pause: Option<Pause> = lock(&self.control).pause(now());
-        if let Some((condition, reason)) = pause {
+        if let Some(Pause { condition, reason }) = pause {
             for name in self.sources.keys() {
-                self.fell(name, condition, None, reason.clone());
+                self.set_condition(name, condition, None, reason.clone());
             }
             self.show_served();
         }

@@ -10,7 +10,7 @@ use super::show::Lack;
 use super::{Invalid, Ready, Reconciler, lock};
 use crate::desired::{Boot, Desired, Media};
 use crate::media::Seen;
-use crate::model::Name;
+use crate::model::{Name, SourceCondition};
 use crate::plan::Consent;
 use crate::store::Kept;
 
@@ -179,18 +179,18 @@ impl Reconciler {
         let busy = seen.busy();
         let Lack { condition, reason } = Lack::of(seen, problems);
         let Some((first, _)) = busy.first() else {
-            return self.fell(name, condition, Some(revision), reason);
+            return self.set_condition(name, condition, Some(revision), reason);
         };
         let begins = format!("waiting for {}: ", first.display());
         // How far it is is no news for the log.
         let same = self.statuses.borrow().get(name).is_some_and(|status| {
-            status.condition == "Waiting"
+            status.condition == SourceCondition::Waiting
                 && status.attempted == **revision
                 && status.reason.starts_with(&begins)
         });
         match same {
             true => self.change(name, |status| status.reason = reason),
-            false => self.fell(name, condition, Some(revision), reason),
+            false => self.set_condition(name, condition, Some(revision), reason),
         }
     }
 }

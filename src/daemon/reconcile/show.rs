@@ -7,7 +7,7 @@ use crate::api::types::SourceStatus;
 use crate::daemon::keeper::KeeperError;
 use crate::daemon::now;
 use crate::media::Seen;
-use crate::model::{Name, printable};
+use crate::model::{Name, SourceCondition, printable};
 use crate::source::Snapshot;
 use crate::state::{Event, Stage};
 
@@ -17,7 +17,7 @@ const LACKS: &str = "\nwhat is served lacks something:\n";
 /// Why something that is served can't be served as it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Lack {
-    pub condition: &'static str,
+    pub condition: SourceCondition,
     pub reason: String,
 }
 
@@ -26,7 +26,7 @@ impl Lack {
     pub fn of(seen: &Seen, problems: String) -> Lack {
         let busy = seen.busy();
         let lines = busy.iter().map(|(path, why)| format!("waiting for {}: {why}\n", path.display()));
-        let condition = if busy.is_empty() { "Invalid" } else { "Waiting" };
+        let condition = if busy.is_empty() { SourceCondition::Invalid } else { SourceCondition::Waiting };
         Lack { condition, reason: lines.collect::<String>() + &problems }
     }
 
@@ -53,10 +53,11 @@ impl Reconciler {
         };
         let (condition, reason) = match lack {
             Some(Lack { condition, reason }) => (condition, printable::lines(&reason).into_owned()),
-            None if served.ends_with(')') => {
-                ("Ready", "applied in part: the rest is as before until everything is applied".into())
-            }
-            None => ("Ready", String::new()),
+            None if served.ends_with(')') => (
+                SourceCondition::Ready,
+                "applied in part: the rest is as before until everything is applied".into(),
+            ),
+            None => (SourceCondition::Ready, String::new()),
         };
         self.change(name, |status| {
             if status.condition != condition {
@@ -70,7 +71,13 @@ impl Reconciler {
     }
 
     /// The last good state goes on being served; everybody can see why.
-    pub(super) fn fell(&self, name: &Name, condition: &str, revision: Option<&str>, reason: String) {
+    pub(super) fn set_condition(
+        &self,
+        name: &Name,
+        condition: SourceCondition,
+        revision: Option<&str>,
+        reason: String,
+    ) {
         // File names and a server's words are in it.
         let reason = printable::lines(&reason).into_owned() + &self.lack_of(name, &reason);
         // Tried again with another source, and the same came of it.
@@ -87,7 +94,7 @@ impl Reconciler {
         // The event is logged where events are: only what it has no room for is left.
         self.tell(name, format!("{shown}{condition}: {first}"));
         if !rest.is_empty() {
-            tracing::warn!(%name, condition, revision, "{rest}");
+            tracing::warn!(%name, %condition, revision, "{rest}");
         }
         self.change(name, |status| {
             if status.condition != condition {
@@ -105,7 +112,7 @@ impl Reconciler {
     pub(super) fn not_stored(&self, name: &Name, revision: &str, error: &KeeperError) {
         let reason =
             format!("{error}; what was served before still is, and this revision is tried again by itself");
-        self.fell(name, "NotStored", Some(revision), reason);
+        self.set_condition(name, SourceCondition::NotStored, Some(revision), reason);
     }
 
     /// What is added to a reason that is about something else than what is missing of what is served.

@@ -8,7 +8,7 @@ use super::{Piece, Ready, Reconciler, lock};
 use crate::api::types::WaitingPlan;
 use crate::daemon::now;
 use crate::inventory::preview;
-use crate::model::{Name, Time};
+use crate::model::{Name, SourceCondition, Time};
 use crate::plan::{self, Consent, Hold, Plan};
 use crate::store::Kept;
 
@@ -20,7 +20,7 @@ pub struct Waiting {
     pub kept: Arc<Kept>,
     pub ready: Ready,
     /// `Waiting` (reconcile is manual) or `Held` (a safety rule).
-    pub condition: &'static str,
+    pub condition: SourceCondition,
     pub since: Time,
 }
 
@@ -69,7 +69,7 @@ impl Reconciler {
             reason = plan::report::summary(&plan);
         }
         reason += &format!("\nplan {id} waits: voldemortctl get plans, approve {id}, reject {id}");
-        self.fell(&waiting.name, waiting.condition, Some(&waiting.piece.revision), reason);
+        self.set_condition(&waiting.name, waiting.condition, Some(&waiting.piece.revision), reason);
         lock(&self.waiting).insert(waiting.name.clone(), Arc::new(waiting));
     }
 }

@@ -1,37 +1,13 @@
 //! How each service stands, and since when.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::watch;
 
 use crate::daemon::now;
-use crate::model::Time;
+use crate::model::{ServiceState, Time};
 use crate::state::{Event, Stage};
-
-/// What a service does now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// It is about to serve for the first time.
-    Starting,
-    Serving,
-    /// What it needs of the host is not there, as its interface.
-    Waiting,
-    /// It failed and is opened again.
-    Failed,
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            State::Starting => "starting",
-            State::Serving => "serving",
-            State::Waiting => "waiting",
-            State::Failed => "failed",
-        })
-    }
-}
 
 /// What depends on a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +24,7 @@ pub enum Part {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
     pub part: Part,
-    pub state: State,
+    pub state: ServiceState,
     pub since: Time,
     /// Why it does not serve; empty if it does.
     pub reason: String,
@@ -72,7 +48,7 @@ impl Board {
 
     /// A row for a service, until it is dropped.
     pub fn row(&self, name: impl Into<String>, part: Part) -> Row {
-        let (name, state, since) = (name.into(), State::Starting, now());
+        let (name, state, since) = (name.into(), ServiceState::Starting, now());
         self.lock().insert(name.clone(), Condition { part, state, since, reason: String::new() });
         self.changed.send_modify(|count| *count += 1);
         Row { board: self.clone(), name }
@@ -101,19 +77,19 @@ pub struct Row {
 
 impl Row {
     pub fn serving(&self) {
-        self.set(State::Serving, String::new());
+        self.set(ServiceState::Serving, String::new());
     }
 
     pub fn waiting(&self, reason: impl Into<String>) {
-        self.set(State::Waiting, reason.into());
+        self.set(ServiceState::Waiting, reason.into());
     }
 
     pub fn failed(&self, reason: impl Into<String>) {
-        self.set(State::Failed, reason.into());
+        self.set(ServiceState::Failed, reason.into());
     }
 
     /// Every change is logged and noted once, in words.
-    fn set(&self, state: State, reason: String) {
+    fn set(&self, state: ServiceState, reason: String) {
         let mut rows = self.board.lock();
         let Some(row) = rows.get_mut(&self.name) else { return };
         if (row.state, &row.reason) == (state, &reason) {
@@ -128,17 +104,17 @@ impl Row {
         self.board.changed.send_modify(|count| *count += 1);
         let name = &self.name;
         let text = match (before, state) {
-            (_, State::Starting) | (State::Starting, State::Serving) => {
+            (_, ServiceState::Starting) | (ServiceState::Starting, ServiceState::Serving) => {
                 return tracing::debug!("{name}: {state}");
             }
-            (_, State::Serving) => format!("{name} is served again"),
-            (_, State::Waiting) => format!("{name} waits: {reason}"),
-            (_, State::Failed) => format!("{name} failed and is opened again: {reason}"),
+            (_, ServiceState::Serving) => format!("{name} is served again"),
+            (_, ServiceState::Waiting) => format!("{name} waits: {reason}"),
+            (_, ServiceState::Failed) => format!("{name} failed and is opened again: {reason}"),
         };
         match state {
-            State::Failed => tracing::error!("{text}"),
-            State::Waiting => tracing::warn!("{text}"),
-            State::Starting | State::Serving => tracing::info!("{text}"),
+            ServiceState::Failed => tracing::error!("{text}"),
+            ServiceState::Waiting => tracing::warn!("{text}"),
+            ServiceState::Starting | ServiceState::Serving => tracing::info!("{text}"),
         }
         (self.board.note)(Event::new(now(), Stage::Daemon, text));
     }

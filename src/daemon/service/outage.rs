@@ -1,8 +1,9 @@
 //! Ends a daemon that can serve nobody, so that whoever started it starts it again.
 
+use crate::model::ServiceState;
 use std::time::Duration;
 
-use super::{Board, Part, State};
+use super::{Board, Part};
 
 /// How long nothing at all may be served.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -24,7 +25,7 @@ pub async fn outage(board: Board, patience: Duration) -> String {
 }
 
 fn is_served(board: &Board) -> bool {
-    board.conditions().values().any(|row| row.part == Part::Machines && row.state == State::Serving)
+    board.conditions().values().any(|row| row.part == Part::Machines && row.state == ServiceState::Serving)
 }
 
 /// Until the condition is over.

@@ -73,7 +73,8 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
-    use crate::daemon::service::{Board, Part, State};
+    use crate::daemon::service::{Board, Part};
+    use crate::model::ServiceState;
 
     #[tokio::test]
     async fn failures_and_panics_are_opened_again_and_shown() {
@@ -90,14 +91,14 @@ mod tests {
                     _ => {}
                 }
                 let before = &board.conditions()["http"];
-                assert_eq!((before.state, &*before.reason), (State::Failed, "it panicked: by chance"));
+                assert_eq!((before.state, &*before.reason), (ServiceState::Failed, "it panicked: by chance"));
                 row[0].serving();
                 Ok(())
             }
         };
         supervise(row, attempt).await;
         assert_eq!(tries.load(Ordering::Relaxed), 3);
-        assert_eq!(board.conditions()["http"].state, State::Serving);
+        assert_eq!(board.conditions()["http"].state, ServiceState::Serving);
         let told: Vec<String> = events.try_iter().collect();
         assert_eq!(
             told,

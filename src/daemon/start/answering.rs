@@ -16,7 +16,7 @@ use super::super::{Stop, dhcp, ipv6};
 use super::{Failure, until};
 use crate::api::types::SourceStatus;
 use crate::config::Config;
-use crate::model::{Mode, Name};
+use crate::model::{Mode, Name, SourceCondition};
 
 /// Its ports are open and nobody is answered yet.
 pub struct Answering {
@@ -184,7 +184,7 @@ fn most(config: &Config) -> Mode {
 /// Until the first revision was tried, nobody can be told who is known.
 async fn first_revision(mut statuses: watch::Receiver<BTreeMap<Name, SourceStatus>>) {
     let tried = |statuses: &BTreeMap<Name, SourceStatus>| {
-        statuses.values().all(|status| status.condition != "Loading")
+        statuses.values().all(|status| status.condition != SourceCondition::Loading)
     };
     let _ = statuses.wait_for(tried).await;
 }

@@ -66,6 +66,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
+    use crate::model::SourceCondition;
 
     #[test]
     fn absolute_links_that_are_committed_are_named() {
@@ -90,7 +91,10 @@ mod tests {
         assert!(warnings.len() == 1 && warnings[0].starts_with("notes: "), "{warnings:?}");
         add(&repository, "inventory/b.toml");
         let error = differences(&root).unwrap_err();
-        assert!(error.to_string().contains("b.toml") && error.condition() == "Invalid", "{error}");
+        assert!(
+            error.to_string().contains("b.toml") && error.condition() == SourceCondition::Invalid,
+            "{error}"
+        );
         // Another folder of the same repository.
         std::fs::create_dir(folder.path().join("other")).unwrap();
         assert_eq!(differences(&folder.path().join("other")), Ok(Vec::new()));

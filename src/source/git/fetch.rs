@@ -147,6 +147,7 @@ pub fn tame(complaint: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::SourceCondition;
 
     #[test]
     fn a_servers_words_stay_on_one_line_and_show_what_they_are() {
@@ -169,7 +170,7 @@ mod tests {
         std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let error =
             Fetcher { program }.fetch(folder.path(), &Git::at("/srv/x.git".into())).await.unwrap_err();
-        assert_eq!(error.condition(), "NotStored", "{error}");
+        assert_eq!(error.condition(), SourceCondition::NotStored, "{error}");
     }
 
     #[tokio::test]

@@ -55,13 +55,7 @@ impl Lease6Record {
 }
 
 fn lease_state(text: &str) -> Result<LeaseState, Unusable> {
-    match text {
-        "offered" => Ok(LeaseState::Offered),
-        "bound" => Ok(LeaseState::Bound),
-        "released" => Ok(LeaseState::Released),
-        "declined" => Ok(LeaseState::Declined),
-        other => Err(format!("unknown lease state {other}")),
-    }
+    LeaseState::named(text).ok_or_else(|| format!("unknown lease state {text}"))
 }
 
 #[derive(Deserialize)]
@@ -94,7 +88,7 @@ pub struct InstallRecord {
 impl InstallRecord {
     /// `key` is the name that records of earlier versions lie under.
     pub fn into_install(self, key: Option<Name>) -> Result<Install, Unusable> {
-        let stage = InstallStage::ALL.into_iter().find(|stage| stage.to_string() == self.stage);
+        let stage = InstallStage::named(&self.stage);
         let deployment = match (&self.deployment, key) {
             (Some(deployment), _) => name(deployment)?,
             (None, Some(key)) => key,
