@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use inventory::{deployments, generate, median, name};
 use tokio::sync::mpsc;
-use voldemort::api::types::SourceStatus;
+use voldemort::api::resource::SourceStatus;
 use voldemort::config::Write;
 use voldemort::daemon::keeper::Keeper;
 use voldemort::daemon::reconcile::{Follow, Followed, Reconciler};

@@ -1,17 +1,16 @@
-//! The control API: wire types, routes, and the client that the commands use.
+//! The control API: its resources, routes, and the client that the commands use.
 
 pub mod access;
 pub mod body;
 pub mod busy;
 pub mod client;
-pub mod convert;
+pub mod consent;
 pub mod health;
 pub mod hook;
 pub mod metrics;
 pub mod problem;
+pub mod resource;
 pub mod routes;
-pub mod types;
-pub mod why;
 pub mod word;
 
 pub use client::Client;

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::access::NETWORK;
-use super::types::Problem;
+use super::problem::Problem;
 
 /// Longest time until a connection stands, and again until the daemon says that it is there.
 const CONNECT: Duration = Duration::from_secs(5);

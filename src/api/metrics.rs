@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 
-use super::convert;
-use super::types::{LeaseShown, ServiceStatus};
+use super::resource::{LeaseShown, ServiceStatus, status};
 use crate::model::{Mode, PowerState, ServiceState, Time};
 use crate::state::{Aspect, LeaseState, NextBoot, State};
 
@@ -152,7 +151,7 @@ fn desired(table: &State, out: &mut Page) {
     }
     let help = "Deployments whose installation a person has to settle";
     out.head("voldemort_deployments_doubtful", "gauge", help);
-    out.row("voldemort_deployments_doubtful", &[], convert::doubtful(table));
+    out.row("voldemort_deployments_doubtful", &[], status::doubtful(table));
     out.head("voldemort_machines", "gauge", "Machines of the inventory");
     out.row("voldemort_machines", &[], table.desired.machines.len());
     out.head("voldemort_machines_stuck", "gauge", "Machines that boot again and again and get no further");

@@ -6,13 +6,26 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 /// The media type of errors.
 pub const TYPE: &str = "application/problem+json";
 /// Longest text of an error that the framework makes, in bytes.
 const TEXT_MAX: usize = 64 << 10;
+
+/// What every error of the API looks like: `application/problem+json` (RFC 9457).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Problem {
+    /// `about:blank`: the status says what kind it is.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The status in words.
+    pub title: String,
+    pub status: u16,
+    /// What went wrong, and the way out.
+    pub detail: String,
+}
 
 /// An error with its reason in words.
 pub fn problem(status: StatusCode, detail: &str) -> Response {

@@ -12,7 +12,7 @@ use super::exit::{print, talk};
 use super::remote::{self, Part, Remote};
 use super::saved::SavedPlan;
 use super::{Exit, exit, tree};
-use crate::api::types::{Apply, Outcome, Ticket, Tree};
+use crate::api::resource::{Apply, Outcome, Ticket, Tree};
 use crate::model::Span;
 use crate::plan::{Consent, report};
 

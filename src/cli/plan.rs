@@ -12,7 +12,7 @@ use super::saved::SavedPlan;
 use super::{Exit, exit, tree};
 use crate::api::Client;
 use crate::api::client::ClientError;
-use crate::api::types::{Outcome, Ticket, Tree};
+use crate::api::resource::{Outcome, Ticket, Tree};
 use crate::plan::report;
 use crate::plan::schema::Report;
 

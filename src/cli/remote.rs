@@ -7,7 +7,7 @@ use clap::Args;
 use super::{Exit, exit};
 use crate::api::Client;
 use crate::api::client::{Address, ClientError, Origin};
-use crate::api::types::Tree;
+use crate::api::resource::Tree;
 use crate::config::runtime;
 use crate::plan::{Hold, Selection};
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::tree;
-use crate::api::types::{Ticket, Tree};
+use crate::api::resource::{Ticket, Tree};
 use crate::plan::Plan;
 use crate::source::replace::replace;
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use sha2::{Digest, Sha256};
 
 use crate::api::client::{Client, ClientError};
-use crate::api::types::{Blob, Outcome, Tree};
+use crate::api::resource::{Blob, Outcome, Tree};
 use crate::media::identity;
 use crate::model::hex;
 use crate::source::{Body, SourceError, directory};

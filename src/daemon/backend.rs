@@ -14,11 +14,11 @@ use super::reconcile::Reconciler;
 use super::service::{Board, Condition, Part};
 use super::{Files, manager, now};
 use crate::api::metrics::Counts;
-use crate::api::types::{
+use crate::api::resource::{
     Adopt, Apply, EditRequest, Edited, Freed, Order, Outcome, ServiceStatus, SourceStatus, Status, Ticket,
-    Tree, WaitingPlan,
+    Tree, WaitingPlan, status,
 };
-use crate::api::{Backend, Hooked, convert};
+use crate::api::{Backend, Hooked};
 use crate::model::{Mac, Name, ServiceState, SourceCondition, Span, Time};
 use crate::state::{self, Event, Report, State};
 
@@ -80,7 +80,7 @@ impl Daemon {
         troubles.extend(self.files.reads().sentences());
         troubles.extend(self.pulse.sentence());
         troubles.extend(self.watches.iter().filter_map(|watch| watch.condition()));
-        troubles.extend(convert::troubles(table, now()));
+        troubles.extend(status::troubles(table, now()));
         troubles
     }
 }
@@ -108,7 +108,7 @@ impl Backend for Daemon {
             other_servers: self.others(),
             deployments: table.desired.deployments.len(),
             machines: table.desired.machines.len(),
-            doubtful: convert::doubtful(&table),
+            doubtful: status::doubtful(&table),
             waiting,
             in_flight,
             services: self.services(),

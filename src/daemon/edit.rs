@@ -10,7 +10,7 @@ use super::now;
 use super::parts::Piece;
 use super::reconcile::{Followed, Reconciler, part};
 use crate::api::Word;
-use crate::api::types::{EditRequest, Edited, FileChange};
+use crate::api::resource::{EditRequest, Edited, FileChange};
 use crate::config::Write;
 use crate::desired::{Deployment, Desired, Media, Place};
 use crate::edit::{self, Change, Known, Verb};

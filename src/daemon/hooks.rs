@@ -9,7 +9,7 @@ use hyper::HeaderMap;
 
 use crate::api::Hooked;
 use crate::api::hook::Mark;
-use crate::api::types::SourceStatus;
+use crate::api::resource::SourceStatus;
 use crate::media::regular;
 use crate::model::{Name, Time};
 use crate::source::Handle;

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::reconcile::PATIENCE;
-use crate::api::types::Blob;
+use crate::api::resource::Blob;
 use crate::media::{Entry, Index, Library, MediaError, Patient, Seen, Shelf, identity};
 use crate::model::hex;
 

@@ -25,7 +25,7 @@ use super::commands::Adopted;
 use super::keeper::{Keeper, KeeperError};
 use super::now;
 use super::parts::{Parts, Piece};
-use crate::api::types::{Order, SourceStatus};
+use crate::api::resource::{Order, SourceStatus};
 use crate::config::Write;
 use crate::desired::{Desired, Media, Subnet};
 use crate::inventory::Memory;

@@ -122,13 +122,13 @@ fn a_stranger_with_the_mark_of_a_machine_that_is_there_is_not_believed() {
 fn cards_that_were_learned_are_shown_as_the_machine_s() {
     let mut table = table(None, UUID);
     play(&mut table, 0, asks(A));
-    let rows = voldemort::api::convert::machines(&table);
+    let rows = voldemort::api::resource::machine::all(&table);
     let row = rows.iter().find(|row| row.name.as_deref() == Some("web")).unwrap();
     assert_eq!(row.macs, [DECLARED, A]);
     assert!(row.last_seen.is_some());
     assert_eq!(rows.len(), 1, "it is no stranger");
     let events = [(1, Event { mac: Some(mac(A)), ..Event::new(at(0), Stage::Offer, "offered") })];
-    let why = voldemort::api::why::why(&table, "web", &events).unwrap();
+    let why = voldemort::api::resource::why::why(&table, "web", &events).unwrap();
     assert!(!why.verdict.contains("never seen"), "{}", why.verdict);
 }
 

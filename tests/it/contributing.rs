@@ -55,6 +55,9 @@ fn what_it_names_in_the_code_is_there() {
         ("pub enum Verb", "src/state/command.rs"),
         ("pub enum PowerKind", "src/model/power.rs"),
         ("pub trait Backend", "src/api/routes.rs"),
+        ("pub enum Listed", "src/api/resource.rs"),
+        ("pub trait Row", "src/api/resource.rs"),
+        ("fn router", "src/api/routes.rs"),
         ("Role::Admin", "src/api/access.rs"),
         ("macro_rules! codes", "src/manifest/code.rs"),
     ];

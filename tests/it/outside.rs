@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 use tokio::sync::mpsc;
-use voldemort::api::types::{Order, SourceStatus};
+use voldemort::api::resource::{Order, SourceStatus};
 use voldemort::config::Write;
 use voldemort::daemon::keeper::Keeper;
 use voldemort::daemon::reconcile::{Follow, Followed, Reconciler};
@@ -329,7 +329,7 @@ async fn what_is_missing_shows_beside_everything_else() {
         let alone = |status: &SourceStatus| {
             status.condition == condition && !status.reason.contains("lacks something")
         };
-        house.status(condition, alone).await.reason
+        house.status(condition.name(), alone).await.reason
     };
     house.reconciler.order(Order::Suspend { reason: "racks".into(), seconds: None }).await.unwrap();
     assert!(lacking(SourceCondition::Suspended).await.contains("racks"));

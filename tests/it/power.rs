@@ -15,8 +15,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
-use voldemort::api::convert;
-use voldemort::api::types::PowerShown;
+use voldemort::api::resource::{PowerShown, drift, machine};
 use voldemort::daemon::keeper::Keeper;
 use voldemort::daemon::power::{Pace, watch};
 use voldemort::desired::{Media, Options};
@@ -515,7 +514,7 @@ async fn five_hundred_controllers_are_asked_a_few_at_once() {
     assert_eq!(count(|state| *state == Ok(PowerState::On)), 430);
     assert!(fake.most.load(SeqCst) <= 16, "{} at once", fake.most.load(SeqCst));
     // The rows of people, and what is counted.
-    let rows = convert::machines(&table);
+    let rows = machine::all(&table);
     let row = |name: &str| {
         rows.iter().find(|row| row.name.as_deref() == Some(name)).unwrap().power.clone().unwrap()
     };
@@ -579,7 +578,7 @@ async fn what_is_to_run_and_is_off_drifts_and_so_does_what_is_given_up_and_on() 
         Report { deployment, redeploy, epoch: None, outcome: Outcome::Completed, note: String::new() };
     hall.keeper.report(report).await.unwrap();
     assert_eq!(kinds(), [DriftKind::Off]);
-    let row = convert::drift(&hall.keeper.table()).remove(0);
+    let row = drift::all(&hall.keeper.table()).remove(0);
     assert_eq!((row.kind.as_str(), row.actual.as_str(), row.desired.as_str()), ("power", "off", "on"));
     assert!(row.since.is_some() && row.text.contains("switched off"), "{row:?}");
     *state.lock().unwrap() = "On";

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::sync::mpsc;
-use voldemort::api::types::{Apply, Order, Outcome, SourceStatus, Ticket, Tree};
+use voldemort::api::resource::{Apply, Order, Outcome, SourceStatus, Ticket, Tree};
 use voldemort::config::Write;
 use voldemort::daemon::keeper::Keeper;
 use voldemort::daemon::reconcile::{Follow, Followed, Reconciler};
@@ -521,7 +521,7 @@ async fn waves_show_who_waits() {
         |name: &str| Permit { deployment: name.parse().unwrap(), redeploy: 1, step: PermitStep::Start };
     house.keeper.permit(start("web-0")).await.unwrap();
     house.keeper.permit(start("web-1")).await.unwrap();
-    let rows = voldemort::api::convert::deployments(&house.keeper.table());
+    let rows = voldemort::api::resource::deployment::all(&house.keeper.table());
     let phases: Vec<&str> = rows.iter().map(|row| row.phase.as_str()).collect();
     assert_eq!(phases, ["installing", "waiting", "waiting"]);
     assert!(rows[1].next_boot.contains("1 of 1 in flight"), "{}", rows[1].next_boot);
@@ -532,7 +532,7 @@ async fn waves_show_who_waits() {
 }
 
 fn phases(house: &House) -> Vec<String> {
-    let rows = voldemort::api::convert::deployments(&house.keeper.table());
+    let rows = voldemort::api::resource::deployment::all(&house.keeper.table());
     rows.into_iter().map(|row| row.phase.to_string()).collect()
 }
 
@@ -554,7 +554,7 @@ async fn a_new_state_serves_and_installs_nothing_before_a_person_says_so() {
     assert!(plan.changes.iter().all(|change| change.kind != "deployment" || !change.installs));
     assert_eq!(house.follow(root.path()).await.condition, SourceCondition::Ready);
     assert_eq!(phases(&house), ["doubtful"; 4]);
-    let row = voldemort::api::convert::deployment(&house.keeper.table(), "web-1").unwrap();
+    let row = voldemort::api::resource::deployment::one(&house.keeper.table(), "web-1").unwrap();
     assert!(row.next_boot.contains("voldemortctl approve installs web-1"), "{}", row.next_boot);
     let events = house.keeper.timeline().events(0, None, 100);
     let told = "4 installations are doubtful, their machines boot their disks: web-0, web-1, web-2, web-3;";

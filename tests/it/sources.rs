@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::sync::mpsc;
-use voldemort::api::types::{Apply, EditRequest, Edited, Order, Outcome, SourceStatus, Tree};
+use voldemort::api::resource::{Apply, EditRequest, Edited, Order, Outcome, SourceStatus, Tree};
 use voldemort::config::Write;
 use voldemort::daemon::keeper::Keeper;
 use voldemort::daemon::reconcile::{Follow, Followed, Reconciler};

@@ -2,7 +2,7 @@
 //! own text.
 
 use voldemort::api::Word;
-use voldemort::api::types::{LeaseShown, PowerShown};
+use voldemort::api::resource::{LeaseShown, PowerShown};
 use voldemort::model::{Phase, ServiceState, SourceCondition, Words};
 use voldemort::state::{Aspect, Stage};
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
-use voldemort::api::types::{Deployment, Event};
+use voldemort::api::resource::{Deployment, Event};
 use voldemort::cli::try_::daemon::{Daemon, Service, client, follow_events};
 use voldemort::cli::try_::machine::{Accelerator, Firmware, Machine, Plan, disk_image, serial_log};
 use voldemort::cli::try_::network::{self, Tap};

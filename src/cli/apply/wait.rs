@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::api::types::Deployment;
+use crate::api::resource::Deployment;
 use crate::cli::Exit;
 use crate::cli::exit::talk;
 use crate::cli::remote::{self, Remote};

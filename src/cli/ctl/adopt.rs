@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use crate::api::types;
+use crate::api::resource;
 use crate::cli::exit::talk;
 use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, apply, exit};
@@ -27,16 +27,17 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, remote: &Remote) -> Exit {
     let json = arguments.output == "json";
     let Some(deployment) = arguments.deployment.clone() else {
-        let order = types::Order::KeepSystems(Doubts { all: true, ..Doubts::default() });
-        let sent = remote.block_on(async |client| client.post::<types::Outcome>("/v1/orders", &order).await);
+        let order = resource::Order::KeepSystems(Doubts { all: true, ..Doubts::default() });
+        let sent =
+            remote.block_on(async |client| client.post::<resource::Outcome>("/v1/orders", &order).await);
         return match sent {
             Ok(outcome) => apply::finish(&outcome, json),
             Err(error) => remote::failed(&error, json),
         };
     };
-    let request = types::Adopt { deployment, reason: arguments.reason.clone() };
+    let request = resource::Adopt { deployment, reason: arguments.reason.clone() };
     let adopted =
-        remote.block_on(async |client| client.post::<types::Deployment>("/v1/adopt", &request).await);
+        remote.block_on(async |client| client.post::<resource::Deployment>("/v1/adopt", &request).await);
     match adopted {
         Ok(deployment) => {
             if json {

@@ -5,7 +5,7 @@ use std::io::{IsTerminal, Write};
 use clap::Args;
 
 use super::resource::{Changed, Deployment, Gone, New, Resource};
-use crate::api::types::{EditRequest, Edited, FileChange};
+use crate::api::resource::{EditRequest, Edited, FileChange};
 use crate::cli::exit::{print, say, talk};
 use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, exit};

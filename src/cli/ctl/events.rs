@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::api::client::{ClientError, escaped};
-use crate::api::{Client, types};
+use crate::api::{Client, resource};
 use crate::cli::Exit;
 use crate::cli::exit::{talk, write};
 use crate::cli::remote::{self, Remote};
@@ -38,10 +38,14 @@ pub struct Place {
 impl Place {
     /// The next events. `None` where some were lost, which is shown to the person: then it begins with the
     /// oldest that are kept.
-    pub async fn next(&mut self, client: &Client, more: &str) -> Result<Option<types::Events>, ClientError> {
+    pub async fn next(
+        &mut self,
+        client: &Client,
+        more: &str,
+    ) -> Result<Option<resource::Events>, ClientError> {
         let lineage = self.lineage.as_ref().map(|lineage| format!("&lineage={lineage}")).unwrap_or_default();
         let path = format!("/v1/events?after={}{lineage}{more}", self.after);
-        match client.get::<types::Events>(&path).await {
+        match client.get::<resource::Events>(&path).await {
             Ok(found) => {
                 self.after = found.next;
                 self.lineage = Some(found.lineage.clone());
@@ -80,7 +84,7 @@ pub fn run(arguments: &Arguments, remote: &Remote) -> Exit {
 }
 
 /// Whether there is still somebody who reads.
-fn show(arguments: &Arguments, event: &types::Event) -> bool {
+fn show(arguments: &Arguments, event: &resource::Event) -> bool {
     if arguments.output == "jsonl" {
         let text = serde_json::to_string(event).unwrap_or_default();
         return write(&format!("{}\n", json(&text)));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 
-use crate::api::types::{Order, Outcome};
+use crate::api::resource::{Order, Outcome};
 use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, apply, exit};
 use crate::model::Span;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use clap::{Args, Subcommand};
 
-use crate::api::types::Freed;
+use crate::api::resource::Freed;
 use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, exit};
 

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use crate::api::client::escaped;
-use crate::api::types;
+use crate::api::resource;
 use crate::cli::exit::talk;
 use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, exit};
@@ -23,7 +23,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, remote: &Remote) -> Exit {
     let json = arguments.output == "json";
     let path = format!("/v1/serve-dhcp/{}", escaped(&arguments.interface));
-    let served = remote.block_on(async |client| client.post::<types::Status>(&path, &()).await);
+    let served = remote.block_on(async |client| client.post::<resource::Status>(&path, &()).await);
     match served {
         Ok(status) if json => {
             exit::print_json(&status);

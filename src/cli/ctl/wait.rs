@@ -7,7 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::events::Place;
 use crate::api::client::{ClientError, escaped};
-use crate::api::types::Deployment;
+use crate::api::resource::Deployment;
 use crate::cli::exit::talk;
 use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, exit};

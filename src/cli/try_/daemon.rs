@@ -17,7 +17,7 @@ use super::network::INTERFACE;
 use super::scratch::{Scratch, interrupted, named};
 use crate::api::Client;
 use crate::api::client::{Address, ClientError};
-use crate::api::types::{Event, Events};
+use crate::api::resource::{Event, Events};
 
 /// The daemon's API, a socket in the scratch directory.
 pub fn client(scratch: &Path) -> Client {

@@ -14,7 +14,7 @@ use super::scratch::{self, Scratch};
 use super::serial::{self, Serial};
 use super::subject::Subject;
 use super::timeline::{Entry, Timeline};
-use crate::api::types::Event;
+use crate::api::resource::Event;
 use crate::cli::exit::say;
 use crate::state::Stage;
 

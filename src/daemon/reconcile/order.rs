@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::control::Pause;
 use super::waiting::{Waiting, plan_id};
 use super::{Adopted, Invalid, Media, Piece, Reconciler, listed, lock};
-use crate::api::types::{Order, Outcome};
+use crate::api::resource::{Order, Outcome};
 use crate::daemon::now;
 use crate::daemon::parts::unsettled;
 use crate::model::{Name, Span};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Reconciler, lock};
-use crate::api::types::SourceStatus;
+use crate::api::resource::SourceStatus;
 use crate::daemon::keeper::KeeperError;
 use crate::daemon::now;
 use crate::media::Seen;

@@ -1,7 +1,7 @@
 //! Saved plans: good once, for one table, one source and one tree.
 
 use super::Reconciler;
-use crate::api::types::{Ticket, Tree};
+use crate::api::resource::{Ticket, Tree};
 
 impl Reconciler {
     /// `POST /v1/tickets`: what a saved plan of this tree is bound to.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::load::Terms;
 use super::{Adopted, Invalid, Ready, Reconciler, listed, lock, part, same};
-use crate::api::types::{Apply, Outcome, Tree};
+use crate::api::resource::{Apply, Outcome, Tree};
 use crate::daemon::now;
 use crate::daemon::parts::Piece;
 use crate::daemon::posted::{Places, Sent};

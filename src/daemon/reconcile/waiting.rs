@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use super::{Piece, Ready, Reconciler, lock};
-use crate::api::types::WaitingPlan;
+use crate::api::resource::WaitingPlan;
 use crate::daemon::now;
 use crate::inventory::preview;
 use crate::model::{Name, SourceCondition, Time};

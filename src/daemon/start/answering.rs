@@ -14,7 +14,7 @@ use super::super::neighbours::{self, Watch};
 use super::super::service::{Board, Part, Row, mirror, supervise};
 use super::super::{Stop, dhcp, ipv6};
 use super::{Failure, until};
-use crate::api::types::SourceStatus;
+use crate::api::resource::SourceStatus;
 use crate::config::Config;
 use crate::model::{Mode, Name, SourceCondition};
 

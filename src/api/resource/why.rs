@@ -1,8 +1,16 @@
 //! Why a machine gets what it gets: the lines it comes from, its last boot, and the address it
 //! may have been mistaken for.
 
-use super::convert;
-use super::types::{LookAlike, Offer, Why};
+use axum::extract::{Path, State as Shared};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+
+use super::{Event as EventRow, deployment, event, machine};
+use crate::api::problem::problem;
+use crate::api::routes::Backend;
 use crate::desired::{Deployment, Machine};
 use crate::model::similar::similar;
 use crate::model::{ClientArch, Cpu, Firmware, Mac, Name};
@@ -13,6 +21,51 @@ use crate::state::{Event, Stage, State};
 const ALIKE_MAX: usize = 5;
 /// Most steps of a boot that are shown.
 const STEPS_MAX: usize = 200;
+
+/// `GET /v1/why/NAME-OR-MAC`: what a machine would be offered, and what happened at its last boot.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Why {
+    pub subject: String,
+    /// One sentence: how its last boot ended, or why there was none.
+    pub verdict: String,
+    pub machine: Option<machine::Machine>,
+    pub deployment: Option<deployment::Deployment>,
+    /// What it would be offered at a boot now.
+    pub offers: Vec<Offer>,
+    /// The timeline of its last boot, oldest first.
+    pub boot: Vec<EventRow>,
+    /// Hardware addresses one typing mistake away.
+    pub look_alikes: Vec<LookAlike>,
+}
+
+/// One thing that a machine is given.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Offer {
+    pub what: String,
+    pub value: String,
+    /// `file:line:column` that it comes from.
+    pub origin: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LookAlike {
+    pub mac: String,
+    /// The machine of the manifests that has it; `None` for one that was only seen.
+    pub machine: Option<String>,
+    pub origin: Option<String>,
+}
+
+pub fn routes<B: Backend>() -> Router<B> {
+    Router::new().route("/v1/why/{subject}", get(answer::<B>))
+}
+
+async fn answer<B: Backend>(Shared(backend): Shared<B>, Path(subject): Path<String>) -> Response {
+    let (_, events) = backend.events(0, None, usize::MAX);
+    match why(&backend.table(), &subject, &events) {
+        Ok(found) => Json(found).into_response(),
+        Err(error) => problem(StatusCode::NOT_FOUND, &error),
+    }
+}
 
 /// Answers for the name of a deployment or machine, or a hardware address. The error says that
 /// there is none of that name.
@@ -33,8 +86,8 @@ pub fn why(table: &State, subject: &str, events: &[(u64, Event)]) -> Result<Why,
     let own: Vec<&(u64, Event)> =
         events.iter().filter(|(_, event)| event.mac.as_ref().is_some_and(of_machine)).collect();
     let boot = last_boot(&own);
-    let rows = convert::machines(table);
-    let row = |row: &super::types::Machine| match machine {
+    let rows = machine::all(table);
+    let row = |row: &machine::Machine| match machine {
         Some(machine) => row.name.as_deref() == Some(machine.name.as_str()),
         None => row.name.is_none() && macs.iter().any(|mac| row.macs.contains(&mac.to_string())),
     };
@@ -42,12 +95,12 @@ pub fn why(table: &State, subject: &str, events: &[(u64, Event)]) -> Result<Why,
         subject: subject.to_owned(),
         verdict: verdict(&boot),
         machine: rows.into_iter().find(row),
-        deployment: deployment.and_then(|one| convert::deployment(table, one.name.as_str())),
+        deployment: deployment.and_then(|one| deployment::one(table, one.name.as_str())),
         offers: match deployment {
             Some(deployment) => offers(table, deployment, machine.map(|machine| &**machine)),
             None => strangers(table, machine.map(|machine| &**machine)),
         },
-        boot: boot.iter().map(|(sequence, event)| convert::event(*sequence, event)).collect(),
+        boot: boot.iter().map(|(sequence, event)| event::one(*sequence, event)).collect(),
         look_alikes: look_alikes(table, &macs, &cards),
     })
 }
@@ -112,7 +165,7 @@ fn offers(table: &State, deployment: &Deployment, machine: Option<&Machine>) -> 
             origin.or(Some("built in".into())),
         );
     }
-    if let Some(row) = convert::deployment(table, deployment.name.as_str()) {
+    if let Some(row) = deployment::one(table, deployment.name.as_str()) {
         offer("next boot", row.next_boot, Some(own));
     }
     offers

@@ -1,0 +1,81 @@
+//! What travels over the control API, as JSON. A resource is a file: its wire types, how they are made of the
+//! state, the columns that `voldemortctl get` shows of it, and its routes.
+//!
+//! A new list is a value of [`Listed`]: the compiler names the two places that need an arm for it, `GET` in
+//! `api::routes` and the command in `cli::ctl::get`.
+
+pub mod adopt;
+pub mod boot;
+pub mod deployment;
+pub mod drift;
+pub mod edit;
+pub mod event;
+pub mod interface;
+pub mod lease;
+pub mod machine;
+pub mod order;
+pub mod plan;
+pub mod revision;
+pub mod source;
+pub mod status;
+pub mod ticket;
+pub mod tree;
+pub mod why;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub use adopt::Adopt;
+pub use boot::Boot;
+pub use deployment::{Deployment, Subnet};
+pub use drift::Drift;
+pub use edit::{EditRequest, Edited, FileChange};
+pub use event::{Event, Events};
+pub use lease::{Freed, Lease, LeaseShown};
+pub use machine::{Machine, Power, PowerShown};
+pub use order::Order;
+pub use plan::{Apply, Outcome, WaitingPlan};
+pub use source::SourceStatus;
+pub use status::{ServiceStatus, Status};
+pub use ticket::Ticket;
+pub use tree::{Blob, Tree};
+pub use why::{LookAlike, Offer, Why};
+
+use crate::model::words::words;
+
+words! {
+    /// What can be read as a whole, by the word for it in `GET /v1/WORD` and `voldemortctl get WORD`.
+    pub enum Listed {
+        Deployments = "deployments",
+        Machines = "machines",
+        Boots = "boots",
+        Leases = "leases",
+        Status = "status",
+        Plans = "plans",
+        Revisions = "revisions",
+        Drift = "drift",
+    }
+}
+
+impl Listed {
+    /// Where it is read.
+    pub fn path(self) -> String {
+        format!("/v1/{self}")
+    }
+}
+
+/// A row of a list, for people.
+pub trait Row: Serialize + DeserializeOwned {
+    /// The titles of its columns.
+    const COLUMNS: &'static [&'static str];
+
+    /// What `voldemortctl get` takes to show this one alone.
+    fn name(&self) -> &str;
+
+    /// A text for each column.
+    fn cells(&self) -> Vec<String>;
+}
+
+fn or_dash(value: Option<&impl ToString>) -> String {
+    value.map_or("-".into(), ToString::to_string)
+}

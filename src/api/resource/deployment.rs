@@ -1,0 +1,121 @@
+//! `GET /v1/deployments` and `GET /v1/deployments/NAME`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+
+use super::{Row, or_dash};
+use crate::api::Word;
+use crate::api::problem::problem;
+use crate::api::routes::Backend;
+use crate::model::{Mac, Phase};
+use crate::state::{self, Duty};
+
+/// A row of `GET /v1/deployments`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Deployment {
+    pub name: String,
+    pub machine: Option<String>,
+    pub macs: Vec<String>,
+    pub address: Option<Ipv4Addr>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address6: Option<Ipv6Addr>,
+    pub boot: String,
+    pub template: Option<String>,
+    pub redeploy: u64,
+    pub phase: Word<Phase>,
+    /// What its next network boot leads to.
+    pub next_boot: String,
+    /// RFC 3339; when the phase began.
+    pub since: Option<String>,
+    pub subnet: Subnet,
+    pub origin: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Subnet {
+    pub name: String,
+    pub cidr: String,
+    pub gateway: Option<Ipv4Addr>,
+}
+
+/// All of the inventory.
+pub fn all(state: &state::State) -> Vec<Deployment> {
+    state.desired.deployments.keys().filter_map(|name| one(state, name.as_str())).collect()
+}
+
+/// `None` if there is no such deployment.
+pub fn one(state: &state::State, name: &str) -> Option<Deployment> {
+    let found = state.desired.deployments.get(name)?;
+    let machine = state.assignments.get(&found.name);
+    let described = machine.and_then(|machine| state.desired.machines.get(machine));
+    let macs: Vec<Mac> = described.map(|machine| state.cards(machine)).unwrap_or_default();
+    let leased = macs.iter().find_map(|mac| state.leases.address_of(*mac));
+    let leased6 = macs.iter().find_map(|mac| Some(state.leases6.of(*mac)?.address));
+    let install = state.install_of(&found.name);
+    let duty = state.duty(found);
+    Some(Deployment {
+        name: found.name.to_string(),
+        machine: machine.map(ToString::to_string),
+        macs: macs.iter().map(ToString::to_string).collect(),
+        address: found.address.or(leased),
+        address6: found.address6.or(leased6),
+        boot: found.boot.name.to_string(),
+        template: found.template.as_ref().map(|template| template.name.to_string()),
+        redeploy: found.redeploy,
+        phase: state.phase(found).into(),
+        next_boot: match duty {
+            Duty::Install { .. } => "installs".into(),
+            Duty::NetworkBoot => format!("boots {} from the network", found.boot.name),
+            Duty::LocalBoot(reason) => format!("boots its own disk: {reason}"),
+        },
+        since: install.map(|install| install.since.to_string()),
+        subnet: Subnet {
+            name: found.subnet.name.to_string(),
+            cidr: found.subnet.network(),
+            gateway: found.subnet.gateway,
+        },
+        origin: found.origin.to_string(),
+    })
+}
+
+impl Row for Deployment {
+    const COLUMNS: &'static [&'static str] =
+        &["NAME", "MACHINE", "ADDRESS", "BOOT", "TEMPLATE", "PHASE", "NEXT NETWORK BOOT"];
+
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.name.clone(),
+            or_dash(self.machine.as_ref()),
+            self.address
+                .map(IpAddr::V4)
+                .or(self.address6.map(IpAddr::V6))
+                .map_or("auto".into(), |own| own.to_string()),
+            self.boot.clone(),
+            or_dash(self.template.as_ref()),
+            self.phase.to_string(),
+            self.next_boot.clone(),
+        ]
+    }
+}
+
+pub fn routes<B: Backend>() -> Router<B> {
+    Router::new().route("/v1/deployments/{name}", get(answer::<B>))
+}
+
+/// One deployment as it is now.
+pub async fn answer<B: Backend>(State(backend): State<B>, Path(name): Path<String>) -> Response {
+    match one(&backend.table(), &name) {
+        Some(found) => Json(found).into_response(),
+        None => problem(StatusCode::NOT_FOUND, &format!("there is no deployment {name}")),
+    }
+}

@@ -1,0 +1,122 @@
+//! `POST /v1/edits`: a change of the inventory itself.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Extension, Json, Router};
+use serde::{Deserialize, Serialize};
+
+use crate::api::Word;
+use crate::api::body::Posted;
+use crate::api::consent::{held, unentitled};
+use crate::api::problem;
+use crate::api::routes::{Backend, respond};
+use crate::edit::Edit;
+use crate::model::{Caller, SourceCondition};
+use crate::plan::{Consent, Hold, Plan};
+
+/// `POST /v1/edits`: a change of the inventory itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EditRequest {
+    pub edit: Edit,
+    /// The source to write to; may be left out where there is one, or one that holds the resource.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Why, for the commit.
+    #[serde(default)]
+    pub reason: Option<String>,
+    /// Who wants it, for the commit: `Name <address>`.
+    #[serde(default)]
+    pub author: Option<String>,
+    #[serde(default)]
+    pub consent: Consent,
+    /// Only tell what would be done.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// The deployment's machine has its system already: record it as installed first.
+    #[serde(default)]
+    pub installed: bool,
+}
+
+/// One file with another text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FileChange {
+    pub kind: String,
+    pub name: String,
+    /// `Update deployment web-1`.
+    pub summary: String,
+    /// From the root of the repository.
+    pub path: String,
+    /// What `git apply` takes.
+    pub patch: String,
+    /// What a person should hear.
+    pub notes: Vec<String>,
+}
+
+/// The answer to `POST /v1/edits`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum Edited {
+    /// What would be done (`dry_run`).
+    Planned { change: FileChange, plan: Plan, holds: Vec<Hold> },
+    /// It is written. `commit` is absent for a directory.
+    Written {
+        change: FileChange,
+        commit: Option<String>,
+        plan: Plan,
+        /// How the daemon stands with its inventory afterwards: `Ready` is live.
+        condition: Word<SourceCondition>,
+        reason: String,
+    },
+    /// It is on a branch of its own; nothing is live before that is merged.
+    Branch { change: FileChange, commit: String, branch: String, plan: Plan },
+    /// The daemon may not write to this inventory; `steps` are what a person does with the patch.
+    Off { change: FileChange, plan: Plan, steps: Vec<String> },
+    /// Everything is as wanted already.
+    Unchanged,
+    /// A safety rule stopped it; nothing was written.
+    Held { plan: Plan, holds: Vec<Hold> },
+    /// A protection stopped it; nothing was written.
+    Protected { why: String },
+    /// The manifests would be wrong: every problem as text.
+    Invalid { problems: String },
+    /// It can't be done like this.
+    Refused { why: String },
+}
+
+pub fn routes<B: Backend>() -> Router<B> {
+    Router::new().route("/v1/edits", post(edit::<B>))
+}
+
+async fn edit<B: Backend>(
+    State(backend): State<B>,
+    Extension(caller): Extension<Caller>,
+    Posted(request): Posted<EditRequest>,
+) -> Response {
+    if let Some(answer) = unentitled(caller, "an edit", &request.consent) {
+        return answer;
+    }
+    respond(backend.edit(request).await, Edited::answer)
+}
+
+impl Edited {
+    /// What was not done is an error, with the outcome beside its words.
+    fn answer(self) -> Response {
+        let (status, why) = match &self {
+            Edited::Planned { .. } | Edited::Written { .. } | Edited::Branch { .. } | Edited::Unchanged => {
+                return Json(self).into_response();
+            }
+            Edited::Off { .. } => (
+                StatusCode::FORBIDDEN,
+                "the daemon may not write to this inventory (write = \"off\")".to_owned(),
+            ),
+            Edited::Held { holds, .. } => (StatusCode::CONFLICT, held(holds)),
+            Edited::Protected { why } => (StatusCode::CONFLICT, why.clone()),
+            Edited::Invalid { problems } => (StatusCode::UNPROCESSABLE_ENTITY, problems.clone()),
+            Edited::Refused { why } => (StatusCode::UNPROCESSABLE_ENTITY, why.clone()),
+        };
+        problem::outcome(status, &why, &self)
+    }
+}

@@ -1,0 +1,145 @@
+//! `GET /v1/events`: what happened, and a wait for what happens next.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use axum::extract::{Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Extension, Json, Router};
+use serde::{Deserialize, Serialize};
+
+use crate::api::Word;
+use crate::api::busy::Busy;
+use crate::api::problem::problem;
+use crate::api::routes::Backend;
+use crate::model::Mac;
+use crate::state::{self, Stage};
+
+/// Longest long poll, in seconds.
+const WAIT_MAX: u64 = 300;
+/// Most events in one answer.
+const EVENTS_MAX: usize = 1000;
+
+/// `GET /v1/events?after=SEQUENCE&lineage=LINEAGE&wait=SECONDS&mac=MAC`. Without `after`, from the oldest
+/// on. 410 where what came after it is no longer kept: it was forgotten, or `after` is of another
+/// lineage, or was never reached.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Events {
+    pub events: Vec<Event>,
+    /// What to pass as `after` next.
+    pub next: u64,
+    /// What the numbers belong to; another state directory has another one.
+    pub lineage: String,
+    /// The number of the oldest event that is kept.
+    pub oldest: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    pub seq: u64,
+    /// RFC 3339.
+    pub at: String,
+    /// Milliseconds since the epoch.
+    pub at_ms: u64,
+    pub stage: Word<Stage>,
+    pub mac: Option<String>,
+    pub address: Option<IpAddr>,
+    pub deployment: Option<String>,
+    pub text: String,
+}
+
+pub fn one(sequence: u64, event: &state::Event) -> Event {
+    Event {
+        seq: sequence,
+        at: event.at.to_string(),
+        at_ms: event.at.0,
+        stage: event.stage.into(),
+        mac: event.mac.map(|mac| mac.to_string()),
+        address: event.address,
+        deployment: event.deployment.as_ref().map(ToString::to_string),
+        text: event.text.to_string(),
+    }
+}
+
+pub fn routes<B: Backend>() -> Router<B> {
+    Router::new().route("/v1/events", get(events::<B>))
+}
+
+#[derive(Deserialize)]
+struct Since {
+    #[serde(default)]
+    after: u64,
+    lineage: Option<String>,
+    #[serde(default)]
+    wait: u64,
+    mac: Option<String>,
+}
+
+/// Answers at once if there are newer events, else when the next one comes or `wait` is over.
+async fn events<B: Backend>(
+    State(backend): State<B>,
+    busy: Option<Extension<Busy>>,
+    Query(since): Query<Since>,
+) -> Response {
+    let mac = match since.mac.as_deref().map(str::parse::<Mac>).transpose() {
+        Ok(mac) => mac,
+        Err(error) => return problem(StatusCode::BAD_REQUEST, &format!("mac: {error}")),
+    };
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(since.wait.min(WAIT_MAX));
+    let mut latest = backend.latest();
+    loop {
+        let newest = *latest.borrow_and_update();
+        let lineage = backend.table().lineage.to_string();
+        let (oldest, found) = backend.events(since.after, mac, EVENTS_MAX);
+        if let Some(why) = since.gone(&lineage, oldest, newest) {
+            return problem(StatusCode::GONE, &why);
+        }
+        let waited = tokio::time::Instant::now() >= deadline;
+        if !found.is_empty() || waited {
+            let last = found.last().map(|(sequence, _)| *sequence);
+            // All there are, of one machine or of all: nothing up to the newest is missed.
+            let next = match last {
+                Some(last) if found.len() == EVENTS_MAX => last,
+                last => newest.max(last.unwrap_or_default()),
+            };
+            let events = found.iter().map(|(sequence, event)| one(*sequence, event)).collect();
+            return Json(Events { events, next, lineage, oldest }).into_response();
+        }
+        let waiting = busy.as_ref().map(|Extension(busy)| busy.pause());
+        let changed = tokio::time::timeout_at(deadline, latest.changed()).await;
+        drop(waiting);
+        if !matches!(changed, Ok(Ok(())) | Err(_)) {
+            return problem(StatusCode::SERVICE_UNAVAILABLE, "the daemon is stopping");
+        }
+    }
+}
+
+impl Since {
+    /// Why it can't be said what came after; beginning with 0 is always possible.
+    fn gone(&self, lineage: &str, oldest: u64, newest: u64) -> Option<String> {
+        let after = self.after;
+        if self.lineage.as_deref().is_some_and(|known| known != lineage) {
+            return Some(format!(
+                "these events are of the lineage {lineage}: the daemon's state directory is another one; begin \
+                 again without `after` and `lineage`"
+            ));
+        }
+        if after == 0 {
+            return None;
+        }
+        if after > newest {
+            return Some(format!(
+                "event {after} has not happened here: the newest is {newest}; begin again without `after`"
+            ));
+        }
+        (after + 1 < oldest).then(|| {
+            format!(
+                "events {} to {} are forgotten: the oldest kept is {oldest}; begin again without `after`",
+                after + 1,
+                oldest - 1
+            )
+        })
+    }
+}

@@ -1,0 +1,140 @@
+//! `GET /v1/leases` and `DELETE /v1/leases/ADDRESS`.
+
+use std::net::IpAddr;
+
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::delete;
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+
+use super::{Row, or_dash};
+use crate::api::Word;
+use crate::api::problem::problem;
+use crate::api::routes::Backend;
+use crate::model::Time;
+use crate::model::words::words;
+use crate::state::{self, LeaseState};
+
+/// A row of `GET /v1/leases`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Lease {
+    pub address: IpAddr,
+    pub mac: String,
+    pub machine: Option<String>,
+    pub hostname: Option<String>,
+    pub state: Word<LeaseShown>,
+    /// RFC 3339.
+    pub expires: String,
+}
+
+words! {
+    /// What becomes of an address now.
+    pub enum LeaseShown {
+        Offered = "offered",
+        Bound = "bound",
+        Released = "released",
+        Declined = "declined",
+        /// Its time is over, whatever it was.
+        Expired = "expired",
+    }
+}
+
+impl From<LeaseState> for LeaseShown {
+    fn from(state: LeaseState) -> LeaseShown {
+        match state {
+            LeaseState::Offered => LeaseShown::Offered,
+            LeaseState::Bound => LeaseShown::Bound,
+            LeaseState::Released => LeaseShown::Released,
+            LeaseState::Declined => LeaseShown::Declined,
+        }
+    }
+}
+
+/// `DELETE /v1/leases/ADDRESS`: an address that is free now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Freed {
+    pub address: IpAddr,
+    /// Who had it, or who declined it or was seen using it.
+    pub mac: String,
+    /// What it was.
+    pub state: Word<LeaseState>,
+    /// RFC 3339; until when it would have been that.
+    pub until: String,
+}
+
+/// All leases, IPv4 first.
+pub fn all(table: &state::State, now: Time) -> Vec<Lease> {
+    let machine = |mac| table.machine(mac).map(|machine| machine.name.to_string());
+    let shown = |state: LeaseState, expires: Time| match expires <= now {
+        true => LeaseShown::Expired.into(),
+        false => LeaseShown::from(state).into(),
+    };
+    let row = |lease: &state::Lease| Lease {
+        address: lease.address.into(),
+        mac: lease.mac.to_string(),
+        machine: machine(lease.mac),
+        hostname: lease.hostname.clone(),
+        state: shown(lease.state, lease.expires),
+        expires: lease.expires.to_string(),
+    };
+    let row6 = |lease: &state::Lease6| Lease {
+        address: lease.address.into(),
+        mac: lease.mac.to_string(),
+        machine: machine(lease.mac),
+        hostname: None,
+        state: shown(lease.state, lease.expires),
+        expires: lease.expires.to_string(),
+    };
+    table.leases.iter().map(row).chain(table.leases6.iter().map(row6)).collect()
+}
+
+/// Why an address that somebody wants to free is not held by anybody.
+fn not_held(table: &state::State, address: IpAddr) -> String {
+    let owner = match address {
+        IpAddr::V4(address) => table.desired.fixed_at(address),
+        IpAddr::V6(address) => table.desired.fixed6_at(address),
+    };
+    match owner {
+        Some(name) => format!(
+            "{address} is the address of deployment {name} by its manifest, and no lease: to free it, \
+             change the deployment's address"
+        ),
+        None => format!("{address} is free already: `voldemortctl get leases` shows what is not"),
+    }
+}
+
+impl Row for Lease {
+    const COLUMNS: &'static [&'static str] = &["ADDRESS", "MAC", "MACHINE", "HOST NAME", "STATE", "EXPIRES"];
+
+    fn name(&self) -> &str {
+        &self.mac
+    }
+
+    fn cells(&self) -> Vec<String> {
+        vec![
+            self.address.to_string(),
+            self.mac.clone(),
+            or_dash(self.machine.as_ref()),
+            or_dash(self.hostname.as_ref()),
+            self.state.to_string(),
+            self.expires.clone(),
+        ]
+    }
+}
+
+pub fn routes<B: Backend>() -> Router<B> {
+    Router::new().route("/v1/leases/{address}", delete(free::<B>))
+}
+
+async fn free<B: Backend>(State(backend): State<B>, Path(address): Path<String>) -> Response {
+    let Ok(address) = address.parse::<IpAddr>() else {
+        return problem(StatusCode::BAD_REQUEST, &format!("{address} is no IPv4 or IPv6 address"));
+    };
+    match backend.free(address).await {
+        Ok(Some(freed)) => Json(freed).into_response(),
+        Ok(None) => problem(StatusCode::NOT_FOUND, &not_held(&backend.table(), address)),
+        Err(error) => problem(StatusCode::SERVICE_UNAVAILABLE, &error),
+    }
+}

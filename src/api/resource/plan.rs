@@ -1,0 +1,129 @@
+//! Plans: of a tree that is sent (`POST /v1/plan`, `POST /v1/apply`), and of revisions that wait (`GET /v1/plans`).
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use axum::{Extension, Json, Router};
+use serde::{Deserialize, Serialize};
+
+use super::{Ticket, Tree};
+use crate::api::Word;
+use crate::api::body::PostedTree;
+use crate::api::consent::{held, unentitled};
+use crate::api::problem;
+use crate::api::routes::{Backend, respond};
+use crate::model::{Caller, SourceCondition};
+use crate::plan::{Consent, Hold, Plan};
+
+/// A row of `GET /v1/plans`: a revision that waits for somebody's word.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WaitingPlan {
+    /// Changes with what the plan does.
+    pub id: String,
+    /// Whose revision it is, where the daemon follows several sources.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    pub revision: String,
+    /// `Waiting` (for approval) or `Held` (by a safety rule).
+    pub condition: Word<SourceCondition>,
+    /// RFC 3339.
+    pub since: String,
+    pub plan: Plan,
+    pub holds: Vec<Hold>,
+}
+
+/// `POST /v1/apply`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Apply {
+    pub tree: Tree,
+    #[serde(default)]
+    pub consent: Consent,
+    /// Lineage and serial that the plan was made for.
+    pub expected: Option<(String, u64)>,
+    /// Of a saved plan.
+    #[serde(default)]
+    pub ticket: Option<Ticket>,
+}
+
+/// The answer to `POST /v1/plan` and `POST /v1/apply`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum Outcome {
+    /// What would happen; `holds` is why it would be held.
+    Planned {
+        plan: Plan,
+        holds: Vec<Hold>,
+    },
+    Applied {
+        plan: Plan,
+    },
+    Held {
+        plan: Plan,
+        holds: Vec<Hold>,
+    },
+    Stale {
+        plan: Plan,
+    },
+    /// What was agreed to is not what there is any more: everything that differs.
+    Moved {
+        reasons: Vec<String>,
+    },
+    /// An order was carried out.
+    Done {
+        text: String,
+    },
+    /// The manifests are wrong: every problem as text.
+    Invalid {
+        problems: String,
+    },
+    /// Files that the tree only names, and of which has to be said what they hold: small ones are
+    /// sent, large ones with their digest.
+    Wanted {
+        files: Vec<String>,
+    },
+}
+
+pub fn routes<B: Backend>() -> Router<B> {
+    Router::new().route("/v1/plan", post(plan::<B>)).route("/v1/apply", post(apply::<B>))
+}
+
+async fn plan<B: Backend>(State(backend): State<B>, PostedTree(tree, _room): PostedTree<Tree>) -> Response {
+    respond(backend.plan(tree).await, Outcome::answer)
+}
+
+async fn apply<B: Backend>(
+    State(backend): State<B>,
+    Extension(caller): Extension<Caller>,
+    PostedTree(request, _room): PostedTree<Apply>,
+) -> Response {
+    if let Some(answer) = unentitled(caller, "apply", &request.consent) {
+        return answer;
+    }
+    respond(backend.apply(request).await, Outcome::answer)
+}
+
+impl Outcome {
+    /// What became of a plan; what was not done is an error, with the outcome beside its words.
+    pub fn answer(self) -> Response {
+        let (status, why) = match &self {
+            Outcome::Planned { .. } | Outcome::Applied { .. } | Outcome::Done { .. } => {
+                return Json(self).into_response();
+            }
+            Outcome::Held { holds, .. } => (StatusCode::CONFLICT, held(holds)),
+            Outcome::Stale { plan } => {
+                let why =
+                    format!("the state moved on meanwhile (serial {}): look at a new plan", plan.serial);
+                (StatusCode::PRECONDITION_FAILED, why)
+            }
+            Outcome::Moved { reasons } => (StatusCode::PRECONDITION_FAILED, reasons.join("; ")),
+            Outcome::Invalid { problems } => (StatusCode::UNPROCESSABLE_ENTITY, problems.clone()),
+            Outcome::Wanted { files } => {
+                let why = format!("the tree does not say what these hold: {}", files.join(", "));
+                (StatusCode::UNPROCESSABLE_ENTITY, why)
+            }
+        };
+        problem::outcome(status, &why, &self)
+    }
+}

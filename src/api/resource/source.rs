@@ -1,0 +1,45 @@
+//! How a source stands: part of the status.
+
+use serde::{Deserialize, Serialize};
+
+use super::or_dash;
+use crate::api::Word;
+use crate::model::SourceCondition;
+
+/// How the daemon stands with its inventory.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SourceStatus {
+    /// Its name in the daemon's file; `inventory` if it has none there.
+    #[serde(default)]
+    pub name: String,
+    /// Directory or repository.
+    pub location: String,
+    /// The revision that is served.
+    pub applied: String,
+    /// The revision seen last.
+    pub attempted: String,
+    pub condition: Word<SourceCondition>,
+    /// Why, in words; for `Invalid` every problem.
+    pub reason: String,
+    /// RFC 3339; when the condition began.
+    pub since: String,
+    /// RFC 3339; when it is read again if nothing calls before. `None` while it is being read.
+    #[serde(default)]
+    pub next: Option<String>,
+}
+
+impl SourceStatus {
+    /// Lines for people.
+    pub fn lines(&self) -> Vec<String> {
+        let SourceStatus { name: _, location, applied, attempted, condition, reason, since, next } = self;
+        let mut lines = vec![
+            format!("inventory    {location}"),
+            format!("applied      {}", or_dash(Some(applied).filter(|applied| !applied.is_empty()))),
+            format!("attempted    {}", or_dash(Some(attempted).filter(|attempted| !attempted.is_empty()))),
+            format!("condition    {condition} since {since}"),
+        ];
+        lines.extend(next.as_ref().map(|next| format!("next look    {next}")));
+        lines.extend(Some(reason.clone()).filter(|reason| !reason.is_empty()));
+        lines
+    }
+}
