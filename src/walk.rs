@@ -136,7 +136,7 @@ pub fn rehearsal_at(server: Ipv4Addr, desired: Arc<Desired>) -> State {
     let named = desired.machines.values().flat_map(|machine| &machine.loader).chain(boots);
     named.for_each(|name| server.stand_in_loader(name));
     let table = State::new(server);
-    State { secrets: Arc::new(Secrets::stand_in()), ..table }.adopt(whole(desired))
+    table.with_secrets(Secrets::stand_in()).adopt(whole(desired))
 }
 
 /// Rehearsed is what the inventory means to serve, also where a subnet's `mode` leaves the addresses to
@@ -157,5 +157,5 @@ fn whole(desired: Arc<Desired>) -> Arc<Desired> {
 
 /// Which machine each deployment gets on that day.
 pub fn choices(desired: &Arc<Desired>) -> imbl::OrdMap<Name, Name> {
-    State::new(Server::stand_in(Ipv4Addr::UNSPECIFIED)).adopt(desired.clone()).assignments
+    State::new(Server::stand_in(Ipv4Addr::UNSPECIFIED)).adopt(desired.clone()).assignments().clone()
 }

@@ -36,7 +36,7 @@ pub struct Counts {
 pub fn text(table: &State, counts: &Counts, now: Time) -> String {
     let mut out = Page::default();
     out.head("voldemort_info", "gauge", "Version and revision that are served");
-    let labels = [("version", env!("CARGO_PKG_VERSION")), ("revision", &table.desired.revision)];
+    let labels = [("version", env!("CARGO_PKG_VERSION")), ("revision", &table.desired().revision)];
     out.row("voldemort_info", &labels, 1);
     out.head("voldemort_events_total", "counter", "Steps of boots, refusals and silences, by stage");
     for (stage, count) in &counts.events {
@@ -87,13 +87,13 @@ fn leases(table: &State, now: Time, out: &mut Page) {
         by_state.iter_mut().filter(|(state, _)| *state == shown).for_each(|(_, count)| *count += 1);
     };
     let mut used: BTreeMap<&str, u64> = BTreeMap::new();
-    for lease in table.leases.iter() {
+    for lease in table.leases().iter() {
         if lease.state != LeaseState::Released && !lease.is_active(now) {
             count(LeaseShown::Expired);
             continue;
         }
         count(lease.state.into());
-        let subnet = table.desired.subnets.values().find(|subnet| subnet.is_dynamic(lease.address));
+        let subnet = table.desired().subnets.values().find(|subnet| subnet.is_dynamic(lease.address));
         if let Some(subnet) = subnet.filter(|_| lease.is_active(now)) {
             *used.entry(subnet.name.as_str()).or_default() += 1;
         }
@@ -103,12 +103,12 @@ fn leases(table: &State, now: Time, out: &mut Page) {
         out.row("voldemort_leases", &[("state", state.name())], count);
     }
     out.head("voldemort_dynamic_addresses", "gauge", "Size of a subnet's dynamic ranges");
-    for subnet in table.desired.subnets.values() {
+    for subnet in table.desired().subnets.values() {
         let size: u64 = subnet.dynamic.iter().map(|range| range.len()).sum();
         out.row("voldemort_dynamic_addresses", &[("subnet", subnet.name.as_str())], size);
     }
     out.head("voldemort_dynamic_addresses_used", "gauge", "Dynamic addresses in use, on offer or resting");
-    for name in table.desired.subnets.keys() {
+    for name in table.desired().subnets.keys() {
         let count = used.get(name.as_str()).copied().unwrap_or_default();
         out.row("voldemort_dynamic_addresses_used", &[("subnet", name.as_str())], count);
     }
@@ -117,7 +117,7 @@ fn leases(table: &State, now: Time, out: &mut Page) {
 /// Of the machines whose manifest says how their power is told.
 fn power(table: &State, out: &mut Page) {
     let mut states = [("on", 0u64), ("off", 0), ("other", 0), ("unknown", 0)];
-    for machine in table.desired.machines.values().filter(|machine| machine.power.is_some()) {
+    for machine in table.desired().machines.values().filter(|machine| machine.power.is_some()) {
         let at = match table.power_of(machine).map(|reading| &reading.state) {
             Some(Ok(PowerState::On)) => 0,
             Some(Ok(PowerState::Off)) => 1,
@@ -142,7 +142,7 @@ fn power(table: &State, out: &mut Page) {
 
 fn desired(table: &State, out: &mut Page) {
     let mut boots = BTreeMap::from(NextBoot::ALL.map(|next| (next, 0u64)));
-    for deployment in table.desired.deployments.values() {
+    for deployment in table.desired().deployments.values() {
         *boots.entry(table.duty(deployment).next_boot()).or_default() += 1;
     }
     out.head("voldemort_deployments", "gauge", "Deployments by what their next boot does");
@@ -153,9 +153,13 @@ fn desired(table: &State, out: &mut Page) {
     out.head("voldemort_deployments_doubtful", "gauge", help);
     out.row("voldemort_deployments_doubtful", &[], status::doubtful(table));
     out.head("voldemort_machines", "gauge", "Machines of the inventory");
-    out.row("voldemort_machines", &[], table.desired.machines.len());
+    out.row("voldemort_machines", &[], table.desired().machines.len());
     out.head("voldemort_machines_stuck", "gauge", "Machines that boot again and again and get no further");
-    out.row("voldemort_machines_stuck", &[], table.seen.values().filter(|seen| seen.stuck.is_some()).count());
+    out.row(
+        "voldemort_machines_stuck",
+        &[],
+        table.seen().values().filter(|seen| seen.stuck.is_some()).count(),
+    );
 }
 
 #[derive(Default)]

@@ -119,8 +119,8 @@ pub fn find<'a>(desired: &'a Desired, name: &str) -> Result<&'a Arc<Deployment>,
 /// The table of a daemon on its first day, which knows secrets by name only.
 fn table(desired: Arc<Desired>, deployment: &Deployment) -> State {
     let masks = desired.secrets.iter().map(|name| (name.to_string(), format!("(secret {name})")));
-    let secrets = Arc::new(Secrets::Known(masks.collect()));
-    State { secrets, ..walk::rehearsal(desired, &deployment.subnet) }
+    let secrets = Secrets::Known(masks.collect());
+    walk::rehearsal(desired, &deployment.subnet).with_secrets(secrets)
 }
 
 fn answer_file(table: &State, deployment: &Deployment, file: &str) -> Result<String, String> {
@@ -139,7 +139,8 @@ fn answer_file(table: &State, deployment: &Deployment, file: &str) -> Result<Str
 }
 
 fn boot_script(table: &State, deployment: &Deployment, form: Form) -> Result<String, String> {
-    let machine = table.assignments.get(&deployment.name).and_then(|name| table.desired.machines.get(name));
+    let machine =
+        table.assignments().get(&deployment.name).and_then(|name| table.desired().machines.get(name));
     let mac =
         machine.and_then(|machine| machine.macs.first().copied()).ok_or_else(|| no_machine(deployment))?;
     let asker = walk::served::asker(table, deployment, mac);

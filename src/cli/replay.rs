@@ -111,10 +111,11 @@ fn addressed6(packets: &[Packet], subnet: &Subnet) -> Option<Ipv6Addr> {
 fn play(capture: &Capture, desired: Arc<Desired>, subnet: &Subnet, arguments: &Arguments) -> String {
     let packets = capture.packets.as_slice();
     let mut table = walk::rehearsal(desired, subnet);
-    let guessed = || addressed(packets, subnet).unwrap_or(table.server.address);
+    let guessed = || addressed(packets, subnet).unwrap_or(table.server().address);
     let address = arguments.server.unwrap_or_else(guessed);
     let gives_addresses = arguments.mode == Mode::Server;
-    table.server = Arc::new(Server { address, gives_addresses, ..(*table.server).clone() });
+    let server = Server { address, gives_addresses, ..(**table.server()).clone() };
+    table = table.with_server(server);
     let first = packets.first().map_or(0, |packet| packet.at);
     let own6 = addressed6(packets, subnet);
     let (mode, out) = (arguments.mode, String::new());
@@ -200,7 +201,7 @@ impl Player<'_> {
             return self.answer("silence: the subnet has IPv6 alone");
         };
         let link = Link {
-            server: self.table.server.address,
+            server: self.table.server().address,
             cidr,
             mode: self.mode,
             port: destination.port(),

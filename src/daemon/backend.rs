@@ -101,13 +101,13 @@ impl Backend for Daemon {
         let urgent = sources.iter().find(|source| source.condition != SourceCondition::Ready);
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
-            lineage: table.lineage.to_string(),
-            serial: table.serial,
-            server: table.server.url(),
+            lineage: table.lineage().to_string(),
+            serial: table.serial(),
+            server: table.server().url(),
             mode: self.mode(),
             other_servers: self.others(),
-            deployments: table.desired.deployments.len(),
-            machines: table.desired.machines.len(),
+            deployments: table.desired().deployments.len(),
+            machines: table.desired().machines.len(),
             doubtful: status::doubtful(&table),
             waiting,
             in_flight,
@@ -230,7 +230,7 @@ impl Backend for Daemon {
 
     async fn adopt(&self, request: Adopt) -> Result<(), String> {
         let table = self.keeper.table();
-        let found = table.desired.deployments.get(request.deployment.as_str());
+        let found = table.desired().deployments.get(request.deployment.as_str());
         let deployment = found.ok_or_else(|| format!("there is no deployment {}", request.deployment))?;
         let reason = request.reason.map(|reason| format!(": {reason}")).unwrap_or_default();
         let report = Report {

@@ -207,9 +207,9 @@ mod tests {
             Arc::new(Proposal { desired, kept: None, secrets, consent, expected, plan: None })
         };
         let stale = keeper.adopt_at_once(proposal("a", Some(("another".to_owned(), 0)))).await.unwrap();
-        assert!(matches!(stale, Adopted::Stale(_)) && keeper.table().desired.revision.is_empty());
+        assert!(matches!(stale, Adopted::Stale(_)) && keeper.table().desired().revision.is_empty());
         let applied = keeper.adopt_at_once(proposal("b", None)).await.unwrap();
-        assert!(matches!(applied, Adopted::Applied(_)) && &*keeper.table().desired.revision == "b");
+        assert!(matches!(applied, Adopted::Applied(_)) && &*keeper.table().desired().revision == "b");
         keeper.close().await;
         thread.join().unwrap();
     }

@@ -170,19 +170,19 @@ impl Reconciler {
     fn known(&self) -> Known {
         let table = self.table();
         let used = |name: &Name| Some((name.clone(), table.used_number(name)?));
-        Known { installs: table.desired.deployments.keys().filter_map(used).collect() }
+        Known { installs: table.desired().deployments.keys().filter_map(used).collect() }
     }
 
     /// Why a machine must not be touched.
     fn protection(&self, request: &EditRequest, change: &Change) -> Option<String> {
         let table = self.table();
         let machine = match (request.edit.verb, change.kind) {
-            (Verb::Redeploy | Verb::Delete, Kind::Deployment) => table.assignments.get(&change.name)?,
+            (Verb::Redeploy | Verb::Delete, Kind::Deployment) => table.assignments().get(&change.name)?,
             (Verb::Delete, Kind::Machine) => &change.name,
             _ => return None,
         };
         let verb = if request.edit.verb == Verb::Delete { "released" } else { "reinstalled" };
-        table.protected.contains(machine).then(|| {
+        table.protected().contains(machine).then(|| {
             format!(
                 "machine {machine} is protected and must not be {verb}; to allow it: \
                  voldemortctl update machine {machine} --protect false"

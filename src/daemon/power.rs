@@ -119,8 +119,8 @@ impl Watch {
     /// Takes over what changed in the table.
     fn catch_up(&mut self) {
         let table = self.keeper.table();
-        if !table.desired.machines.ptr_eq(&self.machines) {
-            let before = std::mem::replace(&mut self.machines, table.desired.machines.clone());
+        if !table.desired().machines.ptr_eq(&self.machines) {
+            let before = std::mem::replace(&mut self.machines, table.desired().machines.clone());
             let machines = self.machines.clone();
             let mut first = Instant::now();
             for one in differences(&before, &machines) {
@@ -136,8 +136,8 @@ impl Watch {
                 }
             }
         }
-        if !Arc::ptr_eq(&table.secrets, &self.secrets) {
-            self.secrets = table.secrets.clone();
+        if !Arc::ptr_eq(table.secrets(), &self.secrets) {
+            self.secrets = table.secrets().clone();
             self.try_new_secrets();
         }
     }
@@ -209,7 +209,7 @@ impl Watch {
         }
         let table = self.keeper.table();
         // Who is in the manifests no more, or otherwise, was asked in vain.
-        let known = table.desired.machines.get(&name).and_then(|machine| machine.power.as_ref());
+        let known = table.desired().machines.get(&name).and_then(|machine| machine.power.as_ref());
         let Some(entry) = self.entries.get_mut(&name).filter(|entry| entry.power == power) else { return };
         let (state, login, system) = match done {
             Ok((_, Ok(Read { state, system }))) => (Ok(state), false, Some(system)),
@@ -246,7 +246,7 @@ impl Pace {
 
 /// The keeper has better to do than to hear that all is as it was.
 fn is_news(table: &State, name: &Name, state: &Result<crate::model::PowerState, Arc<str>>) -> bool {
-    table.power.get(name).is_none_or(|reading| reading.state != *state)
+    table.power().get(name).is_none_or(|reading| reading.state != *state)
 }
 
 fn secret_of(secrets: &Secrets, power: &Power) -> Option<String> {

@@ -223,7 +223,7 @@ impl Reconciler {
     pub fn media(&self) -> BTreeSet<PathBuf> {
         let waiting: Vec<Arc<Desired>> =
             lock(&self.waiting).values().map(|one| one.ready.desired.clone()).collect();
-        let all = waiting.into_iter().chain([self.keeper.table().desired.clone()]);
+        let all = waiting.into_iter().chain([self.keeper.table().desired().clone()]);
         all.flat_map(|desired| tree::media_of(&desired).collect::<Vec<_>>()).collect()
     }
 
@@ -385,7 +385,7 @@ impl Reconciler {
         }
         let put_together = lock(&self.parts).with(name, &piece, &revision);
         let settled = lock(&self.parts).is_settled(name, &revision);
-        if settled && !self.keeper.table().desired.revision.is_empty() {
+        if settled && !self.keeper.table().desired().revision.is_empty() {
             lock(&self.parts).rest(name);
             self.settle(name, &revision);
             if let Ok(kept) = put_together {
@@ -452,7 +452,7 @@ impl Reconciler {
 
     /// Keeps what is live for a later pin.
     async fn record(&self, kept: Arc<Kept>) {
-        if kept.revision != self.keeper.table().desired.revision {
+        if kept.revision != self.keeper.table().desired().revision {
             return;
         }
         let history = self.history.clone();

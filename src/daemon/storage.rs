@@ -69,7 +69,7 @@ impl Health {
         if self.damaged.is_empty() {
             return;
         }
-        let is_open = |one: &Damage| one.subjects().any(|name| table.damaged.contains(&name));
+        let is_open = |one: &Damage| one.subjects().any(|name| table.damaged().contains(&name));
         let before = self.damaged.len();
         self.damaged.retain(|one| match one.guards_disks() {
             true => is_open(one),

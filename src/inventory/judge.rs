@@ -78,7 +78,7 @@ impl Judge<'_> {
     /// The word of the command line that can't be filled in or passed on.
     fn word(&self, why: &str) -> Option<(Mark, String)> {
         let facts = self.facts()?;
-        let secret = |name: &str| self.table.secrets.get(name);
+        let secret = |name: &str| self.table.secrets().get(name);
         let words = &self.deployment.boot.cmdline;
         let written = &self.documents.boots.get(&self.deployment.boot.name)?.body.cmdline;
         let named = |text: &Text| {
@@ -96,7 +96,8 @@ impl Judge<'_> {
     }
 
     fn facts(&self) -> Option<render::Values> {
-        let machine = self.table.desired.machines.get(self.table.assignments.get(&self.deployment.name)?)?;
+        let machine =
+            self.table.desired().machines.get(self.table.assignments().get(&self.deployment.name)?)?;
         let mac = self.table.active_mac(machine)?;
         Some(tree::facts(self.table, self.deployment, mac, self.table.address_of(self.deployment, mac)))
     }

@@ -67,13 +67,13 @@ fn masked(table: State, changed: &BTreeSet<String>) -> State {
         let note = if changed.contains(name.as_str()) { ", changed" } else { "" };
         (name.to_string(), format!("(secret {name}{note})"))
     };
-    let masks = table.desired.secrets.iter().map(mask).collect();
-    State { secrets: Arc::new(Secrets::Known(masks)), ..table }
+    let masks = table.desired().secrets.iter().map(mask).collect();
+    table.with_secrets(Secrets::Known(masks))
 }
 
 fn patches(before: &State, after: &State, change: &Change, now: Time) -> Vec<Patch> {
     let find = |table: &State, name: &str| -> Option<Arc<Deployment>> {
-        table.desired.deployments.get(&name.parse::<Name>().ok()?).cloned()
+        table.desired().deployments.get(&name.parse::<Name>().ok()?).cloned()
     };
     let Some(former) = find(before, change.former_name.as_ref().unwrap_or(&change.name)) else {
         return Vec::new();

@@ -58,7 +58,7 @@ pub(super) fn blast(table: &State, next: &State, moved: &MovedCards, changes: &[
             }),
             Impact::Release if change.kind == "deployment" => {
                 let freed = change.former_machine.clone().unwrap_or(machine.clone());
-                let taken = freed.parse::<Name>().is_ok_and(|freed| next.tenants.contains_key(&freed));
+                let taken = freed.parse::<Name>().is_ok_and(|freed| next.tenants().contains_key(&freed));
                 if !taken {
                     blast.released.push(freed);
                 }
@@ -82,7 +82,7 @@ pub(super) fn blast(table: &State, next: &State, moved: &MovedCards, changes: &[
 
 /// The disk that a deployment's manifests name.
 pub fn disk(next: &State, deployment: &str) -> Option<String> {
-    let deployment = next.desired.deployments.get(&deployment.parse::<Name>().ok()?)?;
+    let deployment = next.desired().deployments.get(&deployment.parse::<Name>().ok()?)?;
     let disk = deployment.values.get("disk")?.to_string();
     (!disk.is_empty()).then_some(disk)
 }

@@ -18,18 +18,18 @@ pub const CONTENT: &str = "its content changes (template, boot, subnet or secret
 /// How many deployments the safety rules are about, as they were last served.
 fn within(table: &State, scope: &str) -> usize {
     if scope.is_empty() {
-        return table.served.len();
+        return table.served().len();
     }
     // Earlier versions did not note whose a deployment was.
     let is_within = |file: &str| file.is_empty() || file.starts_with(scope);
-    table.served.values().filter(|served| is_within(&served.origin.file)).count()
+    table.served().values().filter(|served| is_within(&served.origin.file)).count()
 }
 
 /// The deployments that are removed, by the source that they were last served of: a source may be taken out
 /// of the daemon's file, or have become another.
 fn given_up(desired: &Desired, table: &State, changes: &[Change]) -> Vec<GivenUp> {
     let scope = &*desired.safety.scope;
-    let source_of = |change: &Change| match table.served.get(change.name.as_str()) {
+    let source_of = |change: &Change| match table.served().get(change.name.as_str()) {
         Some(served) if !served.origin.file.is_empty() => source_in(&served.origin.file).to_owned(),
         // Earlier versions did not note whose a deployment was.
         _ => source_in(scope).to_owned(),
@@ -43,7 +43,7 @@ fn given_up(desired: &Desired, table: &State, changes: &[Change]) -> Vec<GivenUp
             true => source_in(scope) == source,
             false => source_in(&served.origin.file) == source,
         };
-        table.served.values().filter(|served| file(served)).count()
+        table.served().values().filter(|served| file(served)).count()
     };
     let is_replaced = |source: &str| {
         changes.iter().any(|change| {
@@ -72,26 +72,26 @@ pub fn diff(desired: &Arc<Desired>, table: &State) -> Plan {
 
 /// What a table that was adopted changes.
 pub(super) fn between(table: &State, next: &State) -> Plan {
-    let desired = &next.desired;
+    let desired = next.desired();
     // Machines by their new names: what only got another name has not moved.
     let base = table.under_new_names(desired);
-    let moved = rename::moved_cards(&table.desired, desired);
+    let moved = rename::moved_cards(table.desired(), desired);
     let mut changes = Vec::new();
-    subnets(&table.desired, desired, &mut changes);
-    boots(&table.desired, desired, &mut changes);
+    subnets(table.desired(), desired, &mut changes);
+    boots(table.desired(), desired, &mut changes);
     machines(&base, next, &moved, &mut changes);
     deployments(&base, next, &moved, &mut changes);
-    if table.desired.revision.is_empty() {
+    if table.desired().revision.is_empty() {
         lost(&base, next, &mut changes);
     }
     changes.sort_by(|a: &Change, b: &Change| (a.impact, &a.kind, &a.name).cmp(&(b.impact, &b.kind, &b.name)));
     let blast = blast::blast(&base, next, &moved, &changes);
     Plan {
         format_version: FORMAT_VERSION.into(),
-        from: table.desired.revision.to_string(),
+        from: table.desired().revision.to_string(),
         to: desired.revision.to_string(),
-        lineage: table.lineage.to_string(),
-        serial: table.serial,
+        lineage: table.lineage().to_string(),
+        serial: table.serial(),
         deployments_before: within(table, &desired.safety.scope),
         given_up: given_up(desired, table, &changes),
         changes,
@@ -241,7 +241,7 @@ fn boot_details(before: &Boot, after: &Boot) -> Vec<String> {
 }
 
 fn machines(table: &State, next: &State, moved: &MovedCards, changes: &mut Vec<Change>) {
-    let (before, after) = (&table.desired, &next.desired);
+    let (before, after) = (table.desired(), next.desired());
     let renamed = rename::machines(before, after);
     let former_of: BTreeMap<&Name, &Name> = renamed.iter().map(|(former, now)| (now, former)).collect();
     for (machine, former) in
@@ -288,7 +288,7 @@ fn machines(table: &State, next: &State, moved: &MovedCards, changes: &mut Vec<C
         changes.push(Change {
             impact: Impact::Release,
             machine: Some(name.to_string()),
-            protected: table.protected.contains(name),
+            protected: table.protected().contains(name),
             ..plain("machine", name, Action::Remove, &machine.origin, reason, vec![])
         });
     }
@@ -302,11 +302,11 @@ fn taking_over(change: Change, table: &State, next: &State, moved: &MovedCards) 
     let tenant = table.tenant(former);
     let impact = if tenant.is_some() { Impact::Release } else { Impact::Live };
     let of = tenant.map_or_else(String::new, |tenant| format!(" with {}", tenant.name));
-    let stays = next.protected.contains(&name);
+    let stays = next.protected().contains(&name);
     Change {
         impact,
         former_machine: Some(former.to_string()),
-        protected: table.protected.contains(former) && next.protected.contains(former) && !stays,
+        protected: table.protected().contains(former) && next.protected().contains(former) && !stays,
         reason: format!("the box with network card {mac} was machine {former}{of} and is {name} from now on"),
         ..change
     }
@@ -351,8 +351,8 @@ fn deployments(table: &State, next: &State, moved: &MovedCards, changes: &mut Ve
             None => Some(appeared(table, next, &disks, deployment)),
         });
     }
-    for (_, former) in gone(&table.desired.deployments, &next.desired.deployments) {
-        let machine = table.assignments.get(&former.name);
+    for (_, former) in gone(&table.desired().deployments, &next.desired().deployments) {
+        let machine = table.assignments().get(&former.name);
         let tenant = machine.and_then(|machine| next.tenant(machine));
         let renamed = tenant.is_some_and(|now| is_renamed(table, next, former, now));
         if !renamed {
@@ -367,8 +367,9 @@ fn deployments(table: &State, next: &State, moved: &MovedCards, changes: &mut Ve
 
 /// The deployments of the next revision that something may have happened to, with what they were.
 fn touched<'a>(table: &'a State, next: &'a State) -> Vec<(Option<&'a Arc<Deployment>>, &'a Arc<Deployment>)> {
-    let (before, after) = (&table.desired.deployments, &next.desired.deployments);
-    if table.assignments.ptr_eq(&next.assignments) || next.desired.selects + table.desired.selects == 0 {
+    let (before, after) = (&table.desired().deployments, &next.desired().deployments);
+    if table.assignments().ptr_eq(next.assignments()) || next.desired().selects + table.desired().selects == 0
+    {
         return differences(before, after).filter_map(|one| Some((one.before, one.after?))).collect();
     }
     // Another machine may be chosen for what is written as before.
@@ -388,28 +389,28 @@ fn gone<'a, T>(
 /// Whether `now` is `former` under another name on the same machine. Where the number was raised as well,
 /// people are told of both: thresholds count it as given up, and as reinstalled.
 fn is_renamed(table: &State, next: &State, former: &Deployment, now: &Deployment) -> bool {
-    let was = table.served.get(&former.name);
+    let was = table.served().get(&former.name);
     was.is_some_and(|was| {
-        now.redeploy <= was.redeploy && is_rename(&former.name, was, now, table, &next.desired)
-    }) && table.assignments.get(&former.name) == next.assignments.get(&now.name)
+        now.redeploy <= was.redeploy && is_rename(&former.name, was, now, table, next.desired())
+    }) && table.assignments().get(&former.name) == next.assignments().get(&now.name)
 }
 
 /// What is served no more, where the last revision is not loaded: as it was noted when it was served.
 fn lost(table: &State, next: &State, changes: &mut Vec<Change>) {
-    for (name, served) in &table.served {
-        let now = next.desired.deployments.get(name);
-        let machine = table.assignments.get(name).or(served.machine.as_ref());
+    for (name, served) in table.served() {
+        let now = next.desired().deployments.get(name);
+        let machine = table.assignments().get(name).or(served.machine.as_ref());
         let renamed = machine.and_then(|machine| next.tenant(machine)).is_some_and(|tenant| {
-            tenant.redeploy <= served.redeploy && is_rename(name, served, tenant, table, &next.desired)
+            tenant.redeploy <= served.redeploy && is_rename(name, served, tenant, table, next.desired())
         });
         if now.is_none() && !renamed {
             changes.push(removed(table, next, name, served));
         }
     }
-    for name in table.protected.iter().filter(|name| next.protected.contains(*name)) {
+    for name in table.protected().iter().filter(|name| next.protected().contains(*name)) {
         let deployed =
-            table.tenants.get(name).is_some_and(|tenant| !next.desired.deployments.contains_key(tenant));
-        if !next.desired.machines.contains_key(name) && !deployed {
+            table.tenants().get(name).is_some_and(|tenant| !next.desired().deployments.contains_key(tenant));
+        if !next.desired().machines.contains_key(name) && !deployed {
             let origin = Origin { file: "".into(), line: 0, column: 0 };
             let reason = "is not known any more and gets no boot answers";
             changes.push(Change {
@@ -423,9 +424,9 @@ fn lost(table: &State, next: &State, changes: &mut Vec<Change>) {
 }
 
 fn removed(table: &State, next: &State, name: &Name, served: &Served) -> Change {
-    let machine = table.assignments.get(name).or(served.machine.as_ref());
-    let guarded =
-        machine.is_some_and(|machine| table.protected.contains(machine) && next.protected.contains(machine));
+    let machine = table.assignments().get(name).or(served.machine.as_ref());
+    let guarded = machine
+        .is_some_and(|machine| table.protected().contains(machine) && next.protected().contains(machine));
     let reason = "it was served before the start; its machine is given up and boots its own disk";
     Change {
         impact: Impact::Release,
@@ -436,7 +437,7 @@ fn removed(table: &State, next: &State, name: &Name, served: &Served) -> Change 
 }
 
 fn appeared(table: &State, next: &State, disks: &Disks, deployment: &Deployment) -> Change {
-    let machine = next.assignments.get(&deployment.name);
+    let machine = next.assignments().get(&deployment.name);
     let tenant = machine.and_then(|machine| table.tenant(machine));
     if let Some(former) = tenant.filter(|former| is_renamed(table, next, former, deployment)) {
         let mut details = vec![format!("name: {} -> {}", former.name, deployment.name)];
@@ -461,9 +462,10 @@ fn appeared(table: &State, next: &State, disks: &Disks, deployment: &Deployment)
 
 /// Whether a deployment asks for nothing that the last revision, which is not loaded, did not ask for.
 fn is_as_served(table: &State, next: &State, deployment: &Deployment) -> bool {
-    let was = table.served.get(&deployment.name).filter(|_| table.desired.revision.is_empty());
+    let was = table.served().get(&deployment.name).filter(|_| table.desired().revision.is_empty());
     was.is_some_and(|was| {
-        was.redeploy == deployment.redeploy && was.machine.as_ref() == next.assignments.get(&deployment.name)
+        was.redeploy == deployment.redeploy
+            && was.machine.as_ref() == next.assignments().get(&deployment.name)
     })
 }
 
@@ -487,7 +489,7 @@ fn description(deployment: &Deployment) -> Vec<String> {
 
 /// What a deployment will do to its machine.
 fn outlook(next: &State, disks: &Disks, deployment: &Deployment) -> (Impact, String) {
-    let Some(machine) = next.assignments.get(&deployment.name) else {
+    let Some(machine) = next.assignments().get(&deployment.name) else {
         return (Impact::Live, "no free machine matches its selector yet".into());
     };
     match next.due(deployment) {
@@ -538,7 +540,7 @@ fn changed(
     if details.is_empty() {
         return None;
     }
-    let moved = table.assignments.get(&former.name) != next.assignments.get(&now.name);
+    let moved = table.assignments().get(&former.name) != next.assignments().get(&now.name);
     let (impact, reason) = match next.due(now) {
         Duty::Install { .. } => outlook(next, disks, now),
         _ if moved => {
@@ -555,8 +557,8 @@ fn changed(
 fn is_same(table: &State, next: &State, former: &Deployment, now: &Deployment) -> bool {
     (std::ptr::eq(former, now)
         || (former.name == now.name && former.digest == now.digest && former.subnet.name == now.subnet.name))
-        && (table.assignments.ptr_eq(&next.assignments)
-            || table.assignments.get(&former.name) == next.assignments.get(&now.name))
+        && (table.assignments().ptr_eq(next.assignments())
+            || table.assignments().get(&former.name) == next.assignments().get(&now.name))
 }
 
 /// `content` adds a line where only what is served differs.
@@ -583,7 +585,7 @@ fn deployment_details(
     } = after;
     let mut details = Vec::new();
     let machine =
-        |table: &State, name: &Name| table.assignments.get(name).map_or("none".into(), Name::to_string);
+        |table: &State, name: &Name| table.assignments().get(name).map_or("none".into(), Name::to_string);
     note(&mut details, "machine", &machine(table, &before.name), &machine(next, name));
     let shown =
         |address: Option<std::net::Ipv4Addr>| address.map_or("auto".into(), |address| address.to_string());
@@ -622,12 +624,12 @@ fn row(
     reason: &str,
     details: Vec<String>,
 ) -> Change {
-    let machine = place.assignments.get(&deployment.name);
-    let before = table.assignments.get(&deployment.name);
+    let machine = place.assignments().get(&deployment.name);
+    let before = table.assignments().get(&deployment.name);
     let guarded = [machine, before]
         .into_iter()
         .flatten()
-        .any(|machine| table.protected.contains(machine) && place.protected.contains(machine));
+        .any(|machine| table.protected().contains(machine) && place.protected().contains(machine));
     let installs = matches!(place.due(deployment), Duty::Install { .. }) && machine.is_some();
     Change {
         impact,

@@ -28,7 +28,7 @@ pub fn leased(
     address: Option<Ipv4Addr>,
 ) -> dhcp::Decision {
     // Another request of the same commit may have taken it back.
-    let address = address.filter(|address| table.leases.has(request.mac, *address, now));
+    let address = address.filter(|address| table.leases().has(request.mac, *address, now));
     match (address, draft) {
         (Some(address), Some(draft)) => draft.give(address),
         _ => dhcp::handle(table, link, now, datagram),

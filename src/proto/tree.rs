@@ -134,7 +134,7 @@ fn unescaped(asker: &Asker, path: &str) -> Option<String> {
 fn named(table: &State, asker: &Asker, method: Method, path: &str, note: &str) -> Answer {
     let (of, path) = name::machine_folder(path);
     // Where we give the addresses they tell who asks, whatever the folder says.
-    let mac = asker.card(table).or(of.filter(|_| !table.server.gives_addresses));
+    let mac = asker.card(table).or(of.filter(|_| !table.server().gives_addresses));
     // What is there to be read is looked at as by HEAD, which moves nothing.
     let reading = if method == Method::Post { Method::Head } else { method };
     let answer = match name::parse(table, path) {

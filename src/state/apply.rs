@@ -34,28 +34,28 @@ pub struct Applied {
 }
 
 /// Carries a command out. After [`Outcome::Refused`] and [`Outcome::Moved`] the state is what it was.
-pub fn apply(table: &mut State, command: Command, now: Time, out: &mut Applied) -> Outcome {
+pub fn apply(state: &mut State, command: Command, now: Time, out: &mut Applied) -> Outcome {
     match command.verb {
         Verb::Nothing => Outcome::Done,
-        Verb::Adopt(adoption) => adopt::apply(table, *adoption, now, out),
-        Verb::Lease(requests) => lease::apply(table, &requests, out),
-        Verb::Lease6(request) => lease::apply6(table, &request, out),
-        Verb::Permit(permit) => permit::apply(table, &permit, now, out),
-        Verb::Report(report) => report::apply(table, &report, now, out),
-        Verb::Reboot { deployment, epoch, at } => report::reboot(table, &deployment, epoch, at, out),
-        Verb::Installed(install) => permit::installed(table, *install, out),
-        Verb::Settle(doubts, verdict) => settle::apply(table, &doubts, verdict, now, out),
-        Verb::Observe(events) => observe::apply(table, events, out),
-        Verb::Power(machine, state) => power::apply(table, &machine, state, now, out),
+        Verb::Adopt(adoption) => adopt::apply(state, *adoption, now, out),
+        Verb::Lease(requests) => lease::apply(state, &requests, out),
+        Verb::Lease6(request) => lease::apply6(state, &request, out),
+        Verb::Permit(permit) => permit::apply(state, &permit, now, out),
+        Verb::Report(report) => report::apply(state, &report, now, out),
+        Verb::Reboot { deployment, epoch, at } => report::reboot(state, &deployment, epoch, at, out),
+        Verb::Installed(install) => permit::installed(state, *install, out),
+        Verb::Settle(doubts, verdict) => settle::apply(state, &doubts, verdict, now, out),
+        Verb::Observe(events) => observe::apply(state, events, out),
+        Verb::Power(machine, read) => power::apply(state, &machine, read, now, out),
         Verb::Remember(name, note) => {
             out.records.push(Record::Note(name, note));
             Outcome::Done
         }
-        Verb::Free(address) => free::apply(table, address, now, out),
-        Verb::Host(addresses) => host::addresses(table, addresses, now, out),
-        Verb::Networks(others) => host::networks(table, others),
-        Verb::Loaders(loaders) => host::loaders(table, loaders, now, out),
-        Verb::Tick => tick::apply(table, now, out),
+        Verb::Free(address) => free::apply(state, address, now, out),
+        Verb::Host(addresses) => host::addresses(state, addresses, now, out),
+        Verb::Networks(others) => host::networks(state, others),
+        Verb::Loaders(loaders) => host::loaders(state, loaders, now, out),
+        Verb::Tick => tick::apply(state, now, out),
     }
 }
 
@@ -77,17 +77,17 @@ impl State {
 
 impl Applied {
     /// Records what differs between the installations of before and now.
-    fn installs(&mut self, before: &Installs, table: &State) {
-        let changed = before.differences(&table.installs);
+    fn installs(&mut self, before: &Installs, state: &State) {
+        let changed = before.differences(&state.lasting.installs);
         if !changed.is_empty() {
             self.records.extend(changed.into_iter().map(|(machine, list)| Record::Installs(machine, list)));
-            self.records.push(Record::Serial(table.serial));
+            self.records.push(Record::Serial(state.lasting.serial));
         }
     }
 
     /// Records which cards were learned, moved or forgotten since.
-    fn cards(&mut self, before: &imbl::HashMap<Mac, Name>, table: &State) {
-        let now = &table.learned;
+    fn cards(&mut self, before: &imbl::HashMap<Mac, Name>, state: &State) {
+        let now = &state.lasting.learned;
         if now.ptr_eq(before) {
             return;
         }
@@ -98,9 +98,9 @@ impl Applied {
     }
 
     /// Records which marks nobody is believed by, where that is not as before.
-    fn contests(&mut self, before: &imbl::OrdMap<Name, Contest>, table: &State) {
-        if !table.contested.ptr_eq(before) && table.contested != *before {
-            self.records.push(Record::Note(contest::NOTE.into(), contest::note(&table.contested)));
+    fn contests(&mut self, before: &imbl::OrdMap<Name, Contest>, state: &State) {
+        if !state.lasting.contested.ptr_eq(before) && state.lasting.contested != *before {
+            self.records.push(Record::Note(contest::NOTE.into(), contest::note(&state.lasting.contested)));
         }
     }
 

@@ -39,7 +39,7 @@ impl Contest {
     }
 }
 
-/// All contests of a table by machine, as a note.
+/// All contests of a state by machine, as a note.
 pub fn note(contested: &imbl::OrdMap<Name, Contest>) -> Vec<u8> {
     let record = |contest: &Contest| Record {
         cards: contest.cards.map(|card| card.to_string()),
@@ -65,9 +65,9 @@ impl State {
     /// Forgets contests of long ago: the mark may be one machine's again.
     pub(super) fn forget_contests(&mut self, now: Time) {
         let lasts = |contest: &Contest| now.since(contest.since).0 < CONTEST.0;
-        if !self.contested.values().all(lasts) {
-            let all = std::mem::take(&mut self.contested).into_iter();
-            self.contested = all.filter(|(_, contest)| lasts(contest)).collect();
+        if !self.lasting.contested.values().all(lasts) {
+            let all = std::mem::take(&mut self.lasting.contested).into_iter();
+            self.lasting.contested = all.filter(|(_, contest)| lasts(contest)).collect();
         }
     }
 }

@@ -64,14 +64,15 @@ impl State {
     }
 
     fn drift_of(&self, deployment: &Deployment) -> Vec<Drift> {
-        let machine = self.assignments.get(&deployment.name);
+        let machine = self.lasting.assignments.get(&deployment.name);
         let mut found = Vec::new();
         let mut add = |kind, actual: String, desired: String, since| {
             let (deployment, machine) = (deployment.name.clone(), machine.cloned());
             found.push(Drift { deployment, machine, kind, actual, desired, since });
         };
         let own = |install: &&Install| install.deployment == deployment.name && !install.closed;
-        let latest = self.installs.named(&deployment.name).filter(own).max_by_key(|install| install.epoch);
+        let latest =
+            self.lasting.installs.named(&deployment.name).filter(own).max_by_key(|install| install.epoch);
         let installed = self.install_of(&deployment.name).or(latest);
         let installed = installed.filter(|install| install.stage == InstallStage::Installed);
         if let Some(install) = installed {
@@ -89,7 +90,7 @@ impl State {
         let described = machine.and_then(|machine| self.desired.machines.get(machine));
         let seen = described
             .and_then(|machine| self.active_mac(machine))
-            .and_then(|mac| self.seen.get(&mac))
+            .and_then(|mac| self.observed.seen.get(&mac))
             .and_then(|seen| seen.address);
         if let (Some(used), Some(wanted)) = (seen, deployment.address)
             && used != wanted
@@ -124,12 +125,15 @@ impl State {
     /// their disk. A machine that never had one is as good on as off.
     fn abandoned(&self) -> Vec<Drift> {
         let on = |machine: &Name| {
-            let machine =
-                self.desired.machines.get(machine).filter(|one| !self.tenants.contains_key(&one.name));
+            let machine = self
+                .desired
+                .machines
+                .get(machine)
+                .filter(|one| !self.derived.tenants.contains_key(&one.name));
             self.power_of(machine?).filter(|read| read.state == Ok(PowerState::On)).map(|read| read.since)
         };
         let mut last: BTreeMap<&Name, (&Name, &Install, Time)> = BTreeMap::new();
-        for install in self.installs.iter().filter(|install| wrote(install)) {
+        for install in self.lasting.installs.iter().filter(|install| wrote(install)) {
             let name = &install.deployment;
             if self.desired.deployments.contains_key(name) {
                 continue;

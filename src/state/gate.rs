@@ -28,7 +28,7 @@ impl State {
 
     /// Looks again who waits, under a new revision.
     pub(super) fn gather_gate(&mut self) {
-        self.gate = Gate { closed: self.gate.closed.take(), ..Gate::default() };
+        self.derived.gate = Gate { closed: self.derived.gate.closed.take(), ..Gate::default() };
         if !self.is_gated() {
             return;
         }
@@ -37,11 +37,12 @@ impl State {
             let name = &deployment.name;
             let current = self.install_of(name).filter(|install| install.redeploy == deployment.redeploy);
             if current.is_some_and(holds_place) {
-                self.gate.flying.insert(name.clone());
+                self.derived.gate.flying.insert(name.clone());
             }
-            let occupied = self.assignments.get(name).is_some_and(|machine| disks.contains_key(machine));
+            let occupied =
+                self.lasting.assignments.get(name).is_some_and(|machine| disks.contains_key(machine));
             if occupied && self.due(deployment) == (Duty::Install { permit: true }) {
-                self.gate.waiting.insert(name.clone());
+                self.derived.gate.waiting.insert(name.clone());
             }
         }
     }
@@ -49,7 +50,7 @@ impl State {
     /// The deployment whose installation is on each machine's disk.
     pub fn disks(&self) -> BTreeMap<Name, Name> {
         // The oldest comes first: the newest stays.
-        let installs = self.installs.iter().filter(|install| install.is_on_disk());
+        let installs = self.lasting.installs.iter().filter(|install| install.is_on_disk());
         installs.map(|install| (install.machine.clone(), install.deployment.clone())).collect()
     }
 
@@ -59,7 +60,7 @@ impl State {
         let windows = &self.desired.safety.windows;
         let open = windows.is_empty() || windows.iter().any(|window| window.is_open(now));
         let next = windows.iter().filter_map(|window| window.next(now)).min();
-        self.gate.closed = (!open).then(|| match next {
+        self.derived.gate.closed = (!open).then(|| match next {
             Some(next) => format!("the next maintenance window opens at {next}"),
             None => "no maintenance window will open".into(),
         });
@@ -67,14 +68,14 @@ impl State {
 
     /// Why a deployment that is due to be installed has to wait.
     pub(super) fn waits(&self, deployment: &Name) -> Option<String> {
-        if !self.gate.waiting.contains(deployment) {
+        if !self.derived.gate.waiting.contains(deployment) {
             return None;
         }
-        if let Some(closed) = &self.gate.closed {
+        if let Some(closed) = &self.derived.gate.closed {
             return Some(format!("waiting: {closed}"));
         }
         let limit = self.desired.safety.max_in_flight? as usize;
-        let flying = self.gate.flying.len();
+        let flying = self.derived.gate.flying.len();
         if flying < limit {
             return None;
         }
@@ -82,7 +83,8 @@ impl State {
             let stage = self.install_of(name).map(|install| install.stage);
             matches!(stage, Some(InstallStage::Failed | InstallStage::Unreported))
         };
-        let stuck: Vec<String> = self.gate.flying.iter().filter(stuck).map(ToString::to_string).collect();
+        let stuck: Vec<String> =
+            self.derived.gate.flying.iter().filter(stuck).map(ToString::to_string).collect();
         let ended = match stuck.is_empty() {
             true => String::new(),
             false => format!("; {} ended badly and keep their places", stuck.join(", ")),
@@ -92,7 +94,7 @@ impl State {
 
     /// Whether an installation that starts now on a machine wipes what was installed before.
     pub(super) fn starts_again(&self, machine: &Name) -> bool {
-        self.installs.on_disk(machine).is_some()
+        self.lasting.installs.on_disk(machine).is_some()
     }
 
     /// Takes note that an installation entered another stage.
@@ -100,22 +102,22 @@ impl State {
         let deployment = install.deployment.clone();
         let flies = self.is_gated() && holds_place(&install);
         match flies {
-            true => self.gate.flying.insert(deployment.clone()),
-            false => self.gate.flying.remove(&deployment),
+            true => self.derived.gate.flying.insert(deployment.clone()),
+            false => self.derived.gate.flying.remove(&deployment),
         };
-        self.gate.waiting.remove(&deployment);
+        self.derived.gate.waiting.remove(&deployment);
         // What is known now stands for the record that is not believed.
-        self.damaged.remove(&deployment);
-        self.damaged.remove(&install.machine);
+        self.lasting.damaged.remove(&deployment);
+        self.lasting.damaged.remove(&install.machine);
         if install.stage == InstallStage::Approved && self.is_gated() {
-            self.gate.waiting.insert(deployment);
+            self.derived.gate.waiting.insert(deployment);
         }
-        self.installs.put(install);
+        self.lasting.installs.put(install);
     }
 
     /// How many reinstallations wait, and how many hold a place.
     pub fn waves(&self) -> (usize, usize) {
-        (self.gate.waiting.len(), self.gate.flying.len())
+        (self.derived.gate.waiting.len(), self.derived.gate.flying.len())
     }
 }
 

@@ -167,7 +167,7 @@ impl State {
 
     /// The installation of a deployment on the machine that it has.
     pub fn install_of(&self, deployment: &Name) -> Option<&Install> {
-        self.install_on(self.assignments.get(deployment)?, deployment)
+        self.install_on(self.lasting.assignments.get(deployment)?, deployment)
     }
 
     /// The installation that counts for a deployment on a machine: of several under names that it
@@ -176,7 +176,7 @@ impl State {
     /// nothing.
     pub fn install_on(&self, machine: &Name, deployment: &Name) -> Option<&Install> {
         let cards = self.declared_cards(machine);
-        let own = self.installs.on(machine).iter().filter(|install| install.is_named(deployment));
+        let own = self.lasting.installs.on(machine).iter().filter(|install| install.is_named(deployment));
         let rank = |install: &Install| match install.stage {
             InstallStage::Doubtful => 1,
             _ if install.is_used() => 3,
@@ -193,7 +193,7 @@ impl State {
     /// Where else than on `machine` a deployment used the highest number. A person's word to install it on one
     /// machine is none for another.
     fn used_elsewhere(&self, deployment: &Name, machine: &Name) -> Option<&Install> {
-        let others = self.installs.named(deployment).filter(|install| {
+        let others = self.lasting.installs.named(deployment).filter(|install| {
             let is_own = install.deployment == *deployment || install.stage == InstallStage::Doubtful;
             let counts = is_own && !install.closed && install.stage != InstallStage::Started;
             install.machine != *machine && counts
@@ -203,9 +203,13 @@ impl State {
 
     /// The highest `redeploy` number that installs nothing any more.
     pub fn used_number(&self, deployment: &Name) -> Option<u64> {
-        let machine = self.assignments.get(deployment);
+        let machine = self.lasting.assignments.get(deployment);
         let here = machine.and_then(|machine| self.install_on(machine, deployment));
-        let any = self.installs.named(deployment).filter(|one| one.deployment == *deployment && !one.closed);
+        let any = self
+            .lasting
+            .installs
+            .named(deployment)
+            .filter(|one| one.deployment == *deployment && !one.closed);
         here.into_iter().chain(any).map(|install| install.redeploy).max()
     }
 
@@ -215,10 +219,10 @@ impl State {
             return Duty::NetworkBoot;
         }
         let (name, wanted) = (&deployment.name, deployment.redeploy);
-        let Some(machine) = self.assignments.get(name) else {
+        let Some(machine) = self.lasting.assignments.get(name) else {
             return Duty::LocalBoot("no machine is assigned".into());
         };
-        let damaged = [name, machine].into_iter().find(|name| self.damaged.contains(*name));
+        let damaged = [name, machine].into_iter().find(|name| self.lasting.damaged.contains(*name));
         if let Some(damaged) = damaged {
             return Duty::LocalBoot(format!(
                 "the state directory's record of {damaged} is damaged, so that nobody knows whether {machine} was \
@@ -247,9 +251,11 @@ impl State {
             Some(install) if install.redeploy == wanted => {
                 Duty::Install { permit: install.stage != InstallStage::Started }
             }
-            Some(install) if self.protected.contains(machine) && install.is_used() => Duty::LocalBoot(
-                format!("machine {machine} is protected: redeploy = {wanted} waits for protect = false"),
-            ),
+            Some(install) if self.lasting.protected.contains(machine) && install.is_used() => {
+                Duty::LocalBoot(format!(
+                    "machine {machine} is protected: redeploy = {wanted} waits for protect = false"
+                ))
+            }
             _ => Duty::Install { permit: true },
         }
     }
@@ -294,7 +300,7 @@ impl State {
                 "redeploy = {redeploy} was used on machine {machine}{by}; raise it above to install"
             ));
         }
-        let later = self.installs.on_disk(machine).filter(|one| one.epoch > install.epoch);
+        let later = self.lasting.installs.on_disk(machine).filter(|one| one.epoch > install.epoch);
         if let Some(other) = later {
             notes.push(format!(
                 "{} was installed there since, with redeploy = {}; raise redeploy to install {}",

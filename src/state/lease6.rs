@@ -188,13 +188,13 @@ impl State {
     /// a DECLINE. `server` is our own there.
     pub fn choose6(&self, ipv6: &Ipv6, mac: Mac, server: Ipv6Addr, now: Time) -> Option<Ipv6Addr> {
         let usable = |address: &Ipv6Addr| self.is_usable6(ipv6, mac, *address, server, now);
-        let known = self.leases6.of(mac).map(|lease| lease.address);
+        let known = self.lasting.leases6.of(mac).map(|lease| lease.address);
         known.filter(usable).or_else(|| {
             let digest = Sha256::digest(mac.octets());
             let start = digest[..16].iter().fold(0, |sum: u128, byte| sum << 8 | u128::from(*byte));
             let free = ipv6.dynamic.iter().flat_map(|range| from(*range, start)).find(usable);
             let lendable = |address: &Ipv6Addr| self.is_lendable6(ipv6, *address, server);
-            free.or_else(|| self.leases6.resting(&ipv6.dynamic, now).into_iter().find(lendable))
+            free.or_else(|| self.lasting.leases6.resting(&ipv6.dynamic, now).into_iter().find(lendable))
         })
     }
 
@@ -210,7 +210,7 @@ impl State {
 
     /// Whether a machine may have this dynamic address now.
     pub fn is_usable6(&self, ipv6: &Ipv6, mac: Mac, address: Ipv6Addr, server: Ipv6Addr, now: Time) -> bool {
-        self.is_lendable6(ipv6, address, server) && self.leases6.is_free_for(mac, address, now)
+        self.is_lendable6(ipv6, address, server) && self.lasting.leases6.is_free_for(mac, address, now)
     }
 
     /// Applies a request; the caller stores what it returns before it publishes the table.
@@ -222,12 +222,15 @@ impl State {
         let changed = match action {
             Lease6Action::Bind { subnet, address } => {
                 // What rests is asked for only where nothing else was left.
-                let rests =
-                    self.leases6.at(*address).is_some_and(|lease| lease.state == LeaseState::Declined);
-                if !rests && !self.leases6.is_free_for(*mac, *address, *at) {
+                let rests = self
+                    .lasting
+                    .leases6
+                    .at(*address)
+                    .is_some_and(|lease| lease.state == LeaseState::Declined);
+                if !rests && !self.lasting.leases6.is_free_for(*mac, *address, *at) {
                     return Vec::new();
                 }
-                let former = self.leases6.of(*mac).filter(|former| former.address != *address);
+                let former = self.lasting.leases6.of(*mac).filter(|former| former.address != *address);
                 let former = former.filter(|former| former.is_active(*at));
                 let former = former.map(|former| lease(former.address, LeaseState::Released, *at));
                 let bound = lease(*address, LeaseState::Bound, *at + subnet.lease);
@@ -241,20 +244,20 @@ impl State {
             }
             Lease6Action::Release { .. } | Lease6Action::Decline { .. } => Vec::new(),
         };
-        changed.iter().for_each(|lease| self.leases6.insert(lease.clone()));
+        changed.iter().for_each(|lease| self.lasting.leases6.insert(lease.clone()));
         changed
     }
 
     /// Whether a machine has this address bound.
     pub fn has6(&self, mac: Mac, address: Ipv6Addr) -> bool {
-        let lease = self.leases6.of(mac);
+        let lease = self.lasting.leases6.of(mac);
         lease.is_some_and(|lease| lease.address == address && lease.state == LeaseState::Bound)
     }
 
     /// Our name towards DHCPv6 clients: a DUID-UUID (RFC 6355) made of the lineage, so that it
     /// stays the same as long as the leases do.
     pub fn duid(&self) -> Vec<u8> {
-        let digest = Sha256::digest(format!("DHCPv6 server {}", self.lineage));
+        let digest = Sha256::digest(format!("DHCPv6 server {}", self.lasting.lineage));
         [&[0, 4], &digest[..16]].concat()
     }
 }
@@ -328,11 +331,11 @@ mod tests {
         assert_eq!(given.first().unwrap().to_string(), "fd00:10::2");
         assert_eq!(bind(&mut table, &subnet, mac(8), now), None, "the range is full");
         let again = bind(&mut table, &subnet, mac(3), now + Span::seconds(60)).unwrap();
-        assert_eq!(table.leases6.mac_at(again), Some(mac(3)));
+        assert_eq!(table.lasting.leases6.mac_at(again), Some(mac(3)));
         let later = now + Span::seconds(3601);
         assert!(bind(&mut table, &subnet, mac(8), later).is_some(), "leases end");
-        let restored = Leases6::restore(table.leases6.iter().cloned());
-        assert!(restored.iter().eq(table.leases6.iter()));
+        let restored = Leases6::restore(table.lasting.leases6.iter().cloned());
+        assert!(restored.iter().eq(table.lasting.leases6.iter()));
     }
 
     #[test]
@@ -365,13 +368,13 @@ mod tests {
             declined.push(address);
         }
         let now = Time(1_012_000);
-        assert_eq!(table.leases6.usage(&ranges, now), Usage { size: 4, used: 0, resting: 4 });
+        assert_eq!(table.lasting.leases6.usage(&ranges, now), Usage { size: 4, used: 0, resting: 4 });
         assert_eq!(bind(&mut table, &subnet, mac(2), now), Some(declined[8]), "the longest-resting");
         assert_eq!(bind(&mut table, &subnet, mac(3), now), Some(declined[9]));
-        assert_eq!(table.leases6.usage(&ranges, now), Usage { size: 4, used: 2, resting: 2 });
-        let free = table.leases6.free(declined[8], now).unwrap();
+        assert_eq!(table.lasting.leases6.usage(&ranges, now), Usage { size: 4, used: 2, resting: 2 });
+        let free = table.lasting.leases6.free(declined[8], now).unwrap();
         assert_eq!((free.state, free.expires), (LeaseState::Released, now));
-        assert_eq!(table.leases6.free(declined[8], now), None);
+        assert_eq!(table.lasting.leases6.free(declined[8], now), None);
         assert_eq!(bind(&mut table, &subnet, mac(4), now), Some(declined[8]), "freed by hand");
     }
 
@@ -385,13 +388,13 @@ mod tests {
         let action = Lease6Action::Release { address: given_back };
         table.lease6(&Lease6Request { mac: mac(2), duid: Bytes::new(), at: ahead, action });
         let now = Time(1_000_000);
-        let changed = table.leases6.limit(now, &|_| Some(Span::seconds(3600)));
+        let changed = table.lasting.leases6.limit(now, &|_| Some(Span::seconds(3600)));
         let ends: Vec<_> = changed.iter().map(|lease| (lease.address, lease.expires)).collect();
         let mut expected = vec![(bound, now + Span::seconds(3600)), (given_back, now)];
         expected.sort();
         assert_eq!(ends, expected);
-        assert_eq!(table.leases6.of(mac(1)).map(|lease| lease.address), Some(bound));
-        assert!(table.leases6.limit(now, &|_| Some(Span::seconds(3600))).is_empty());
+        assert_eq!(table.lasting.leases6.of(mac(1)).map(|lease| lease.address), Some(bound));
+        assert!(table.lasting.leases6.limit(now, &|_| Some(Span::seconds(3600))).is_empty());
     }
 
     #[test]
@@ -453,7 +456,7 @@ mod tests {
                         world.act(&mut table, who, now, Lease6Action::Decline { address });
                         world.users.remove(&address);
                     }
-                    _ => table.leases6 = Leases6::restore(world.disk.values().cloned()),
+                    _ => table.lasting.leases6 = Leases6::restore(world.disk.values().cloned()),
                 }
                 for (address, (user, until)) in &world.users {
                     assert!(*until <= now || table.has6(*user, *address), "{address} of {user} was forgotten");

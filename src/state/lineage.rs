@@ -18,7 +18,7 @@ const EXCHANGE_MAX: usize = 64;
 pub fn is_rename(former: &Name, was: &Served, next: &Deployment, base: &State, desired: &Desired) -> bool {
     *former != next.name
         && !desired.deployments.contains_key(former)
-        && !base.served.contains_key(&next.name)
+        && !base.lasting.served.contains_key(&next.name)
         && was.is_like(next)
 }
 
@@ -27,10 +27,10 @@ pub fn is_rename(former: &Name, was: &Served, next: &Deployment, base: &State, d
 ///
 /// `before` has the machines' former names, `base` those of the next revision.
 pub(super) fn carried(before: &State, base: &State, next: &State, desired: &Desired) -> Installs {
-    let mut installs = base.installs.clone();
+    let mut installs = base.lasting.installs.clone();
     let mut come = |name: &Name, machine: &Name, former: Option<&Name>, boxes: bool| {
         let former = former.filter(|former| *former != name);
-        let was = former.and_then(|former| Some((former, base.served.get(former)?)));
+        let was = former.and_then(|former| Some((former, base.lasting.served.get(former)?)));
         let (Some((former, was)), Some(deployment)) = (was, desired.deployments.get(name)) else { return };
         if is_rename(former, was, deployment, base, desired) {
             installs.rename(former, name);
@@ -38,15 +38,15 @@ pub(super) fn carried(before: &State, base: &State, next: &State, desired: &Desi
             installs.share(machine, name, deployment.redeploy);
         }
     };
-    for item in base.assignments.diff(&next.assignments) {
+    for item in base.lasting.assignments.diff(&next.lasting.assignments) {
         if let DiffItem::Add(name, machine) | DiffItem::Update { new: (name, machine), .. } = item {
-            come(name, machine, base.tenants.get(machine), false);
+            come(name, machine, base.derived.tenants.get(machine), false);
         }
     }
     // A box under the name of another machine has that one's deployment now.
-    for Followed { former, now } in base.installs.followed(&before.installs) {
-        if let Some(name) = next.tenants.get(&now) {
-            come(name, &now, before.tenants.get(&former), base.served.contains_key(name));
+    for Followed { former, now } in base.lasting.installs.followed(&before.lasting.installs) {
+        if let Some(name) = next.derived.tenants.get(&now) {
+            come(name, &now, before.derived.tenants.get(&former), base.lasting.served.contains_key(name));
         }
     }
     installs
@@ -55,14 +55,14 @@ pub(super) fn carried(before: &State, base: &State, next: &State, desired: &Desi
 /// Whether the machines of two deployments, or of more in a ring, were exchanged: `name` has the
 /// machine of `former` now, and so on, back to the one that `name` had.
 fn is_exchange(base: &State, next: &State, name: &Name, former: &Name) -> bool {
-    let Some(home) = base.assignments.get(name) else { return false };
+    let Some(home) = base.lasting.assignments.get(name) else { return false };
     let mut other = former;
     for _ in 0..EXCHANGE_MAX {
-        let Some(machine) = next.assignments.get(other) else { return false };
+        let Some(machine) = next.lasting.assignments.get(other) else { return false };
         if machine == home {
             return true;
         }
-        match base.tenants.get(machine) {
+        match base.derived.tenants.get(machine) {
             Some(tenant) if tenant != other => other = tenant,
             _ => return false,
         }
@@ -80,13 +80,13 @@ pub(super) fn renamed_choices<'a>(
 ) -> Vec<(Name, Name)> {
     let mut found = Vec::new();
     let mut given = BTreeSet::new();
-    let open: Vec<&Name> = open.filter(|name| !base.served.contains_key(*name)).collect();
+    let open: Vec<&Name> = open.filter(|name| !base.lasting.served.contains_key(*name)).collect();
     if open.is_empty() {
         return found;
     }
-    let gone = base.served.iter().filter(|(name, _)| !desired.deployments.contains_key(*name));
+    let gone = base.lasting.served.iter().filter(|(name, _)| !desired.deployments.contains_key(*name));
     let gone: Vec<(&Name, &Name, &Served)> =
-        gone.filter_map(|(name, was)| Some((name, base.assignments.get(name)?, &**was))).collect();
+        gone.filter_map(|(name, was)| Some((name, base.lasting.assignments.get(name)?, &**was))).collect();
     for name in open {
         let Some(deployment) = desired.deployments.get(name) else { continue };
         let fits = |(former, machine, was): &&(&Name, &Name, &Served)| {

@@ -50,13 +50,13 @@ impl State {
     /// Takes note of the leases that the subnets give from `now` on; true if that is to be stored.
     pub fn note_longest(&mut self, now: Time) -> bool {
         let given = self.desired.subnets.values().map(|subnet| subnet.lease).max();
-        let next = match (self.longest, given) {
+        let next = match (self.lasting.longest, given) {
             (Some(known), given) => Some(known.next(given.unwrap_or_default(), now)),
             (None, Some(given)) => Some(Longest { span: given.0, until: None }),
             (None, None) => None,
         };
-        let is_news = next != self.longest;
-        self.longest = next;
+        let is_news = next != self.lasting.longest;
+        self.lasting.longest = next;
         is_news
     }
 }

@@ -14,7 +14,7 @@ use crate::model::Mac;
 /// Most texts kept; beyond that all are forgotten.
 const MAX: usize = 64;
 
-/// The texts; shared by all states of one table.
+/// The texts; shared by all states of one state.
 #[derive(Debug, Default)]
 pub struct Memo {
     kept: Mutex<HashMap<Subject, Kept>>,
@@ -60,15 +60,15 @@ impl Memo {
     /// The text, rendered now unless it still is what it was.
     pub fn get<E>(
         &self,
-        table: &State,
+        state: &State,
         deployment: &Arc<Deployment>,
         subject: Subject,
         render: impl FnOnce() -> Result<Text, E>,
     ) -> Result<Text, E> {
         let same = |kept: &&Kept| {
             Arc::ptr_eq(&kept.deployment, deployment)
-                && Arc::ptr_eq(&kept.secrets, &table.secrets)
-                && Arc::ptr_eq(&kept.server, &table.server)
+                && Arc::ptr_eq(&kept.secrets, &state.secrets)
+                && Arc::ptr_eq(&kept.server, &state.server)
         };
         let lock = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(kept) = lock().get(&subject).filter(same) {
@@ -81,8 +81,8 @@ impl Memo {
         }
         let kept = Kept {
             deployment: Arc::clone(deployment),
-            secrets: Arc::clone(&table.secrets),
-            server: Arc::clone(&table.server),
+            secrets: Arc::clone(&state.secrets),
+            server: Arc::clone(&state.server),
             text: text.clone(),
         };
         all.insert(subject, kept);

@@ -8,7 +8,7 @@ impl State {
     /// How far a deployment has come on the machine that it has.
     pub fn phase(&self, deployment: &Deployment) -> Phase {
         let stage = self.install_of(&deployment.name).map(|install| install.stage);
-        match (self.due(deployment), self.assignments.get(&deployment.name), stage) {
+        match (self.due(deployment), self.lasting.assignments.get(&deployment.name), stage) {
             (Duty::NetworkBoot, ..) => Phase::NetworkBoot,
             (_, None, _) => Phase::Unassigned,
             (Duty::Install { permit: true }, ..) | (_, _, None | Some(InstallStage::Approved)) => {

@@ -14,15 +14,15 @@ impl State {
         if self.desired.machines.get(machine).is_none_or(|machine| machine.power.is_none()) {
             return false;
         }
-        let next = PowerReading::next(self.power.get(machine), state, now);
+        let next = PowerReading::next(self.observed.power.get(machine), state, now);
         next.is_some_and(|next| {
-            self.power.insert(machine.clone(), next);
+            self.observed.power.insert(machine.clone(), next);
             true
         })
     }
 
     /// The last known power of a machine.
     pub fn power_of(&self, machine: &Machine) -> Option<&PowerReading> {
-        self.power.get(&machine.name).filter(|_| machine.power.is_some())
+        self.observed.power.get(&machine.name).filter(|_| machine.power.is_some())
     }
 }

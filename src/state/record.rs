@@ -57,7 +57,7 @@ pub enum Record {
     Revision(Arc<SavedRevision>),
     /// A file of that revision.
     File(Arc<str>, Option<Bytes>),
-    /// The table's serial.
+    /// The state's serial.
     Serial(u64),
     /// Whether a restored copy is in use whose installations nobody has settled yet.
     Restored(bool),

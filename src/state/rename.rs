@@ -58,29 +58,29 @@ fn have_other_cards(before: &Desired, after: &Desired) -> bool {
 }
 
 impl State {
-    /// This table, with what it knows of renamed machines under the names of `after`.
+    /// This state, with what it knows of renamed machines under the names of `after`.
     pub fn under_new_names(&self, after: &Desired) -> State {
         let mut renamed = machines(&self.desired, after);
         let mut next = self.clone();
         if have_other_cards(&self.desired, after) {
-            next.installs = self.installs.follow(after, &renamed);
+            next.lasting.installs = self.lasting.installs.follow(after, &renamed);
             // Where the revision before is not loaded, the cards of installations tell.
-            for Followed { former, now } in next.installs.followed(&self.installs) {
-                if !after.machines.contains_key(&former) && !self.tenants.contains_key(&now) {
+            for Followed { former, now } in next.lasting.installs.followed(&self.lasting.installs) {
+                if !after.machines.contains_key(&former) && !self.derived.tenants.contains_key(&now) {
                     renamed.entry(former).or_insert(now);
                 }
             }
         }
         for (former, now) in &renamed {
-            if let Some(tenant) = next.tenants.remove(former) {
-                next.assignments.insert(tenant.clone(), now.clone());
-                next.tenants.insert(now.clone(), tenant);
+            if let Some(tenant) = next.derived.tenants.remove(former) {
+                next.lasting.assignments.insert(tenant.clone(), now.clone());
+                next.derived.tenants.insert(now.clone(), tenant);
             }
-            if let Some(reading) = next.power.remove(former) {
-                next.power.insert(now.clone(), reading);
+            if let Some(reading) = next.observed.power.remove(former) {
+                next.observed.power.insert(now.clone(), reading);
             }
-            if next.protected.remove(former).is_some() {
-                next.protected.insert(now.clone());
+            if next.lasting.protected.remove(former).is_some() {
+                next.lasting.protected.insert(now.clone());
             }
         }
         next

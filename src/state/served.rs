@@ -50,13 +50,15 @@ impl Served {
 }
 
 impl State {
-    /// What is served under this table's revision; `before` is the table before it. Only what differs
+    /// What is served under this state's revision; `before` is the state before it. Only what differs
     /// is written anew.
     pub(super) fn served_after(&self, before: &State) -> Record {
-        let mut next = before.served.clone();
+        let mut next = before.lasting.served.clone();
         if before.desired.revision.is_empty() {
             // What was served before the start is not loaded: every entry may be another.
-            for name in before.served.keys().filter(|name| !self.desired.deployments.contains_key(*name)) {
+            for name in
+                before.lasting.served.keys().filter(|name| !self.desired.deployments.contains_key(*name))
+            {
                 next.remove(name);
             }
         }
@@ -75,7 +77,7 @@ impl State {
     }
 
     fn note_served(&self, record: &mut Record, deployment: &Deployment) {
-        let now = Served::of(deployment, self.assignments.get(&deployment.name));
+        let now = Served::of(deployment, self.lasting.assignments.get(&deployment.name));
         if record.get(&deployment.name).is_none_or(|then| **then != now) {
             record.insert(deployment.name.clone(), Arc::new(now));
         }
@@ -85,7 +87,7 @@ impl State {
 /// The deployments that have another machine.
 fn moved_names(before: &State, after: &State) -> Vec<Name> {
     use imbl::ordmap::DiffItem;
-    let changed = before.assignments.diff(&after.assignments).map(|item| match item {
+    let changed = before.lasting.assignments.diff(&after.lasting.assignments).map(|item| match item {
         DiffItem::Add(name, _) | DiffItem::Update { new: (name, _), .. } | DiffItem::Remove(name, _) => {
             name.clone()
         }

@@ -56,7 +56,7 @@ impl State {
             Purpose::Answers => "answers",
             Purpose::Hooks => "hooks",
         };
-        let mut hmac = self.token_key.hmac();
+        let mut hmac = self.lasting.token_key.hmac();
         hmac.update(format!("{purpose}\n{deployment}\n{redeploy}").as_bytes());
         if let Some(epoch) = epoch {
             hmac.update(format!("\n{epoch}").as_bytes());
@@ -67,7 +67,7 @@ impl State {
 
     /// A number that only this state directory makes of `text`.
     pub fn seal(&self, text: &str) -> String {
-        let mut hmac = self.token_key.hmac();
+        let mut hmac = self.lasting.token_key.hmac();
         hmac.update(b"plan\n");
         hmac.update(text.as_bytes());
         hmac.finalize().into_bytes()[..16].iter().map(|byte| format!("{byte:02x}")).collect()
@@ -76,7 +76,7 @@ impl State {
     /// The installation that a URL with this deployment name and token is of. The deployment may have
     /// another name by now.
     pub fn install_by(&self, token: &str, purpose: Purpose, name: &Name) -> Option<&Install> {
-        self.installs.named(name).find(|install| {
+        self.lasting.installs.named(name).find(|install| {
             let fits = |epoch| is_same(token, &self.token_of(purpose, name, install.redeploy, epoch));
             fits(Some(install.epoch)) || (install.plain_urls && fits(None))
         })

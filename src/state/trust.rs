@@ -95,15 +95,15 @@ impl State {
     /// Makes doubtful what `desired`, which was just adopted, asks to install on behalf of sources that
     /// were never adopted before.
     pub(super) fn doubt(&mut self, desired: &Desired) {
-        if !self.trust.is_doubtful() {
+        if !self.lasting.trust.is_doubtful() {
             return;
         }
-        for deployment in desired.deployments.values().filter(|one| !self.trust.trusts(one)) {
-            let machine = self.assignments.get(&deployment.name);
+        for deployment in desired.deployments.values().filter(|one| !self.lasting.trust.trusts(one)) {
+            let machine = self.lasting.assignments.get(&deployment.name);
             let Some(machine) = machine.and_then(|machine| desired.machines.get(machine)) else { continue };
             // Also where the number was used on another machine, or by another deployment on this one: what is on
             // the disks is not known, and the number is no new permission wherever the deployment goes.
-            let is_known = self.installs.on(&machine.name).iter().any(|install| {
+            let is_known = self.lasting.installs.on(&machine.name).iter().any(|install| {
                 install.deployment == deployment.name
                     && install.redeploy >= deployment.redeploy
                     && install.stage != InstallStage::Started
@@ -113,33 +113,42 @@ impl State {
                 continue;
             }
             let install = Install::new(machine, deployment, InstallStage::Doubtful, Time::default());
-            let (epoch, again) = (self.installs.next_epoch(), self.starts_again(&machine.name));
-            self.installs.supersede(Install { epoch, again, digest: "".into(), ..install });
+            let (epoch, again) = (self.lasting.installs.next_epoch(), self.starts_again(&machine.name));
+            self.lasting.installs.supersede(Install { epoch, again, digest: "".into(), ..install });
         }
     }
 
     /// This state is a backup that was put back: what machines did since is not known. Installations that
     /// had begun, or were approved, may have ended.
     pub fn begin_restored(&mut self) {
-        self.trust = Trust::doubtful();
+        self.lasting.trust = Trust::doubtful();
         let open =
             |install: &&Install| matches!(install.stage, InstallStage::Started | InstallStage::Approved);
-        let open: Vec<Install> = self.installs.iter().filter(open).cloned().collect();
+        let open: Vec<Install> = self.lasting.installs.iter().filter(open).cloned().collect();
         for install in open {
-            self.installs.put(Install { stage: InstallStage::Doubtful, since: Time::default(), ..install });
+            self.lasting.installs.put(Install {
+                stage: InstallStage::Doubtful,
+                since: Time::default(),
+                ..install
+            });
         }
     }
 
     /// Notes since when the doubtful installations of a revision that was just adopted are so.
     pub fn date_doubts(&mut self, now: Time) {
-        if !self.trust.is_doubtful() {
+        if !self.lasting.trust.is_doubtful() {
             return;
         }
         let undated =
             |install: &&Install| install.stage == InstallStage::Doubtful && install.since == Time::default();
-        let dated: Vec<Install> =
-            self.installs.iter().filter(undated).map(|one| Install { since: now, ..one.clone() }).collect();
-        dated.into_iter().for_each(|install| self.installs.put(install));
+        let dated: Vec<Install> = self
+            .lasting
+            .installs
+            .iter()
+            .filter(undated)
+            .map(|one| Install { since: now, ..one.clone() })
+            .collect();
+        dated.into_iter().for_each(|install| self.lasting.installs.put(install));
     }
 
     /// The doubtful installations that are meant; the error names what is not doubtful, and labels that no
@@ -160,7 +169,8 @@ impl State {
             found.insert(deployment.name.clone());
         }
         let is_meant = |name: &&Name| {
-            let machine = self.assignments.get(*name).and_then(|name| self.desired.machines.get(name));
+            let machine =
+                self.lasting.assignments.get(*name).and_then(|name| self.desired.machines.get(name));
             let fits = |(key, value): (&String, &String)| {
                 machine.is_some_and(|machine| machine.labels.get(key) == Some(value))
             };
@@ -184,11 +194,11 @@ impl State {
         for name in deployments {
             let doubt = self.install_of(name).filter(|install| install.stage == InstallStage::Doubtful);
             let Some(install) = doubt.cloned() else { continue };
-            self.serial += 1;
+            self.lasting.serial += 1;
             match verdict {
                 // The word is for this deployment. The doubt stays for others that the machine may be given.
                 Verdict::Install => {
-                    let (epoch, deployment) = (self.installs.next_epoch(), name.clone());
+                    let (epoch, deployment) = (self.lasting.installs.next_epoch(), name.clone());
                     let (stage, former) = (InstallStage::Approved, Arc::default());
                     self.put_install(Install { epoch, deployment, stage, former, since: now, ..install });
                 }

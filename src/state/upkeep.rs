@@ -39,7 +39,9 @@ impl State {
     /// `which` names. See [`Leases::limit`](super::Leases::limit). Nothing while it is not known how long the
     /// leases are that were given.
     pub fn limit_leases(&mut self, now: Time, which: &dyn Fn(&Name) -> bool) -> Changed {
-        let Some(longest) = self.longest.map(|longest| longest.span()) else { return Changed::default() };
+        let Some(longest) = self.lasting.longest.map(|longest| longest.span()) else {
+            return Changed::default();
+        };
         let desired = self.desired.clone();
         let subnets = || desired.subnets.values().filter(|subnet| which(&subnet.name));
         let span = |address: Ipv4Addr| -> Option<Span> {
@@ -50,7 +52,10 @@ impl State {
                 |subnet: &&Arc<Subnet>| subnet.ipv6.as_ref().is_some_and(|ipv6| ipv6.cidr.contains(address));
             subnets().any(|subnet| holds(&subnet)).then_some(longest)
         };
-        Changed { leases: self.leases.limit(now, &span), leases6: self.leases6.limit(now, &span6) }
+        Changed {
+            leases: self.lasting.leases.limit(now, &span),
+            leases6: self.lasting.leases6.limit(now, &span6),
+        }
     }
 
     /// Ends whatever keeps an address from others: a lease, an offer, a rest. `None` if nothing does.
@@ -58,15 +63,15 @@ impl State {
         let mut changed = Changed::default();
         let freed = match address {
             IpAddr::V4(own) => {
-                let held = self.leases.holder(own, now)?;
+                let held = self.lasting.leases.holder(own, now)?;
                 let freed = Freed { address, mac: held.mac, state: held.state, until: held.expires };
-                changed.leases = self.leases.free(own, now).changed;
+                changed.leases = self.lasting.leases.free(own, now).changed;
                 freed
             }
             IpAddr::V6(own) => {
-                let held = self.leases6.at(own)?;
+                let held = self.lasting.leases6.at(own)?;
                 let freed = Freed { address, mac: held.mac, state: held.state, until: held.expires };
-                changed.leases6.push(self.leases6.free(own, now)?);
+                changed.leases6.push(self.lasting.leases6.free(own, now)?);
                 freed
             }
         };
@@ -83,9 +88,9 @@ impl State {
                     pools.push(Pool { subnet: subnet.name.clone(), ipv6, usage });
                 }
             };
-            add(false, self.leases.usage(subnet, now));
+            add(false, self.lasting.leases.usage(subnet, now));
             if let Some(ipv6) = &subnet.ipv6 {
-                add(true, self.leases6.usage(&ipv6.dynamic, now));
+                add(true, self.lasting.leases6.usage(&ipv6.dynamic, now));
             }
         }
         pools

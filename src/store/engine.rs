@@ -11,7 +11,7 @@ use crate::state::{Applied, Command, Event, Record, State, apply};
 #[derive(Debug)]
 pub struct Engine<L> {
     ledger: L,
-    table: State,
+    state: State,
     /// The state before the batch that is being gathered.
     before: Option<State>,
     applied: Applied,
@@ -28,13 +28,13 @@ pub struct Committed {
 
 impl<L: Ledger> Engine<L> {
     /// A state as `ledger` held it.
-    pub fn new(ledger: L, table: State) -> Engine<L> {
-        Engine { ledger, table, before: None, applied: Applied::default() }
+    pub fn new(ledger: L, state: State) -> Engine<L> {
+        Engine { ledger, state, before: None, applied: Applied::default() }
     }
 
     /// The state, with what the batch brought that is not durable yet.
     pub fn table(&self) -> &State {
-        &self.table
+        &self.state
     }
 
     pub fn ledger(&self) -> &L {
@@ -53,9 +53,9 @@ impl<L: Ledger> Engine<L> {
     /// Carries a command out. Nobody may hear of it before [`Engine::commit`].
     pub fn apply(&mut self, command: Command, now: Time) -> Outcome {
         if self.before.is_none() {
-            self.before = Some(self.table.clone());
+            self.before = Some(self.state.clone());
         }
-        apply(&mut self.table, command, now, &mut self.applied)
+        apply(&mut self.state, command, now, &mut self.applied)
     }
 
     /// Makes the batch durable. `number` gives its events their numbers, and may leave some out.
@@ -78,7 +78,7 @@ impl<L: Ledger> Engine<L> {
         match written {
             Ok(()) => Ok(Committed { records, events, effects }),
             Err(error) => {
-                self.table = before.unwrap_or_else(|| self.table.clone());
+                self.state = before.unwrap_or_else(|| self.state.clone());
                 Err(error)
             }
         }

@@ -14,7 +14,7 @@ use crate::model::{Mac, Name};
 use crate::state::longest::{self, Longest};
 use crate::state::record::{Record, RecordKind};
 use crate::state::{
-    Event, Install, Lease, Lease6, Leases, Leases6, Served, Server, State, Trust, contest, trust,
+    Event, Install, Lasting, Lease, Lease6, Leases, Leases6, Served, Server, State, Trust, contest, trust,
 };
 
 /// In the place of a stored file that was lost to damage: no file that a revision has is equal to it.
@@ -160,14 +160,12 @@ impl Saved {
     /// The state as it was when the daemon stopped; what is desired comes with the first revision.
     pub fn table(&self, server: Server) -> State {
         let guarding = self.damaged.iter().filter(|damage| damage.guards_disks());
-        let tenant = |(deployment, machine): &(Name, Name)| (machine.clone(), deployment.clone());
-        let mut table = State {
+        let lasting = Lasting {
             lineage: self.lineage.as_str().into(),
             serial: self.serial,
             token_key: self.token_key.into(),
             installs: self.installs.iter().cloned().collect(),
             assignments: self.assignments.iter().cloned().collect(),
-            tenants: self.assignments.iter().map(tenant).collect(),
             trust: self.trust(),
             served: self.served.iter().map(|(name, one)| (name.clone(), Arc::new(one.clone()))).collect(),
             protected: self.protected.iter().cloned().collect(),
@@ -183,9 +181,8 @@ impl Saved {
             kept: Arc::new(self.stored.clone()),
             leases: Leases::restore(self.leases.iter().cloned()),
             leases6: Leases6::restore(self.leases6.iter().cloned()),
-            memo: Some(Arc::default()),
-            ..State::new(server)
         };
+        let mut table = State::restored(server, lasting);
         if self.restored {
             table.begin_restored();
         }

@@ -213,7 +213,7 @@ fn step(reply: &Reply, events: &[Event], stage: Stage) -> Step {
 /// The broadcast domain of the deployment's subnet.
 pub fn link(table: &State, cidr: crate::model::Cidr) -> Link {
     Link {
-        server: table.server.address,
+        server: table.server().address,
         cidr,
         mode: Mode::Server,
         port: 67,

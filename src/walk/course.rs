@@ -52,7 +52,8 @@ impl<'a> Course<'a> {
     fn new(table: &State, deployment: &'a Deployment, route: Route, now: Time) -> Course<'a> {
         let mut table = table.clone();
         if route.is_signed() {
-            table.server = signed_only(&table.server);
+            let server = signed_only(table.server());
+            table = table.with_server(server);
         }
         let ipv6 = deployment.subnet.ipv6.as_ref().filter(|_| route.is_ipv6());
         let own = ipv6.map(|ipv6| IpAddr::V6(client6::stand_in_address(ipv6)));
@@ -67,8 +68,8 @@ impl<'a> Course<'a> {
     }
 
     fn both_boots(&mut self, shared: &mut Shared) -> Result<End, Stop> {
-        let machine = self.table.assignments.get(&self.deployment.name);
-        let machine = machine.and_then(|machine| self.table.desired.machines.get(machine));
+        let machine = self.table.assignments().get(&self.deployment.name);
+        let machine = machine.and_then(|machine| self.table.desired().machines.get(machine));
         let Some(mac) = machine.and_then(|machine| machine.macs.first()).copied() else {
             return Ok(End::Unassigned);
         };
@@ -244,7 +245,8 @@ impl<'a> Course<'a> {
         let lease = match shared.heard(&question) {
             Some(heard) => {
                 client::note(&mut self.table, &heard.told.events);
-                (self.table.leases, self.table.leases6) = heard.leases.clone();
+                let (leases, leases6) = heard.leases.clone();
+                self.table.put_leases(leases, leases6);
                 self.steps.extend(heard.told.steps.iter().cloned());
                 heard.told.lease.clone()
             }

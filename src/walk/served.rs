@@ -19,7 +19,7 @@ use crate::state::{Purpose, State};
 pub type Served = (String, String);
 
 /// The DHCP answer, kernel command line, boot script and answer files of `deployment`. What
-/// `table.secrets` gives for a secret is shown, so it has to be masks; the tokens of URLs are
+/// `table.secrets()` gives for a secret is shown, so it has to be masks; the tokens of URLs are
 /// replaced.
 pub fn served(table: &State, deployment: &Deployment, now: Time) -> Vec<Served> {
     let Some(mac) = mac(table, deployment) else { return Vec::new() };
@@ -38,7 +38,7 @@ pub fn served(table: &State, deployment: &Deployment, now: Time) -> Vec<Served> 
 
 /// The network card that the deployment's machine boots from.
 pub fn mac(table: &State, deployment: &Deployment) -> Option<Mac> {
-    let machine = table.desired.machines.get(table.assignments.get(&deployment.name)?)?;
+    let machine = table.desired().machines.get(table.assignments().get(&deployment.name)?)?;
     table.active_mac(machine)
 }
 
@@ -50,7 +50,7 @@ fn without_tokens(table: &State, deployment: &Deployment, text: &str) -> String 
 
 /// The firmware that the machine was last seen with, else the one most have.
 fn firmware(table: &State, deployment: &Deployment, mac: Mac) -> Firmware {
-    let seen = table.seen.get(&mac).and_then(|seen| seen.arch).map(|arch| arch.firmware);
+    let seen = table.seen().get(&mac).and_then(|seen| seen.arch).map(|arch| arch.firmware);
     seen.or(Route::of(deployment).first().map(|route| route.firmware())).unwrap_or(Firmware::Uefi)
 }
 
@@ -106,7 +106,7 @@ pub fn dhcp(table: &State, deployment: &Deployment, mac: Mac, now: Time) -> Stri
     let Ok(message) = Message::decode(&mut Decoder::new(&datagram)) else {
         return "unreadable\n".into();
     };
-    let fixed = table.desired.fixed_at(message.yiaddr()).is_some();
+    let fixed = table.desired().fixed_at(message.yiaddr()).is_some();
     let address = if fixed { message.yiaddr().to_string() } else { "one of the dynamic range".into() };
     let mut lines = vec![format!("address {address}")];
     lines.extend(OPTIONS.iter().filter_map(|code| option(message.opts().get(*code)?)));

@@ -33,7 +33,7 @@ pub struct DhcpState {
 impl DhcpState {
     pub fn of(table: &State, mac: Mac, deployment: &Name, signed: bool) -> DhcpState {
         DhcpState {
-            seen: table.seen.get(&mac).cloned(),
+            seen: table.seen().get(&mac).cloned(),
             install: table.install_of(deployment).cloned(),
             ..DhcpState::for_dhcp(table, mac, signed)
         }
@@ -42,8 +42,8 @@ impl DhcpState {
     /// DHCP does not look at installations, nor at what a machine said before.
     pub fn for_dhcp(table: &State, mac: Mac, signed: bool) -> DhcpState {
         DhcpState {
-            leases: [table.leases.binding(mac).cloned(), table.leases.offer(mac).cloned()],
-            lease6: table.leases6.of(mac).cloned(),
+            leases: [table.leases().binding(mac).cloned(), table.leases().offer(mac).cloned()],
+            lease6: table.leases6().of(mac).cloned(),
             seen: None,
             install: None,
             signed,
@@ -111,7 +111,7 @@ impl Shared {
 
     pub fn hear(&mut self, question: Question, told: &Told, table: &State) {
         if self.keeps {
-            let leases = (table.leases.clone(), table.leases6.clone());
+            let leases = (table.leases().clone(), table.leases6().clone());
             self.heard.push(Heard { question, told: told.clone(), leases });
         }
     }
@@ -153,5 +153,5 @@ impl Rest {
 
 /// The root of everything that is served by HTTP, as the machine reached it.
 pub fn url(table: &State, own: Option<IpAddr>) -> String {
-    own.map_or_else(|| table.server.url(), |own| table.server.url_at(own))
+    own.map_or_else(|| table.server().url(), |own| table.server().url_at(own))
 }

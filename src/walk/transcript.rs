@@ -19,7 +19,8 @@ type Shown<'a> = Vec<(&'a [u8], String)>;
 /// All boots of one deployment.
 pub fn write(table: &State, deployment: &Deployment, walks: &[Walk]) -> String {
     let mut out = String::new();
-    let machine = table.assignments.get(&deployment.name).and_then(|name| table.desired.machines.get(name));
+    let machine =
+        table.assignments().get(&deployment.name).and_then(|name| table.desired().machines.get(name));
     let on = machine.map_or_else(String::new, |machine| {
         let mac = machine.macs.first().map_or_else(String::new, |mac| format!(" ({mac})"));
         format!(" on machine {}{mac}", machine.name)

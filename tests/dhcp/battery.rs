@@ -80,7 +80,7 @@ fn table(before: Before) -> State {
 fn play(cases: Vec<Case>) {
     for Case { what, before, by, message, then, also } in cases {
         let mut table = table(before);
-        let stored = table.leases.iter().count();
+        let stored = table.leases().iter().count();
         let link = match by {
             Broadcast => link(SERVER, "10.0.10.0/24"),
             From(source) => Link {
@@ -114,7 +114,7 @@ fn play(cases: Vec<Case>) {
         if kind == 6 {
             let allowed = |code: &u8| [53, 54, 56, 61, 82].contains(code);
             assert!(answer.options.iter().all(|(code, _)| allowed(code)), "{what}: {:?}", answer.options);
-            assert_eq!(stored, table.leases.iter().count(), "{what}: nothing is leased");
+            assert_eq!(stored, table.leases().iter().count(), "{what}: nothing is leased");
         }
         also(&answer, &to);
     }

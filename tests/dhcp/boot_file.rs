@@ -8,7 +8,7 @@ use super::lab::{Lab, mac};
 
 fn choose(speaker: Speaker, code: u16, names: &[&'static str]) -> BootFile {
     let table = Lab::new(vec![]).loaders(names).table("10.0.0.1");
-    let mut server = (*table.server).clone();
+    let mut server = (**table.server()).clone();
     server.http_port = 8080;
     let client = Client { speaker, arch: ClientArch::from_code(code) };
     let booter = Booter { client: &client, mac: mac("52:54:00:aa:00:01"), machine: None, deployment: None };

@@ -138,12 +138,12 @@ fn what_is_meant_for_another_server_changes_nothing() {
         let message = message.ciaddr(if kind == 7 { "10.0.10.100" } else { "0.0.0.0" });
         assert_eq!(silence(&mut table, &lab(), 1, message), Reason::OtherServer(ip("10.0.10.9")));
     }
-    assert_eq!(table.leases.binding(mac(ONE)).unwrap().state, LeaseState::Bound);
+    assert_eq!(table.leases().binding(mac(ONE)).unwrap().state, LeaseState::Bound);
     let nobody = Message::new(mac(TWO), 7).ciaddr("10.0.10.100");
     assert_eq!(silence(&mut table, &lab(), 1, nobody), Reason::NotIts(ip("10.0.10.100")));
     let nobody = Message::new(mac(TWO), 4).wants("10.0.10.100");
     assert_eq!(silence(&mut table, &lab(), 1, nobody), Reason::NotIts(ip("10.0.10.100")));
-    assert_eq!(table.leases.mac_at(ip("10.0.10.100")), Some(mac(ONE)));
+    assert_eq!(table.leases().mac_at(ip("10.0.10.100")), Some(mac(ONE)));
 }
 
 #[test]
@@ -235,8 +235,8 @@ fn each_state_names_its_address_in_its_own_place() {
     let selecting = Message::request(mac(ONE)).wants("10.0.10.101").server(SERVER);
     let (moved, _) = reply(&mut table, &lab(), 1, selecting);
     assert_eq!((moved.kind(), moved.yiaddr()), (5, ip("10.0.10.101")), "a free one may be taken instead");
-    assert_eq!(table.leases.address_of(mac(ONE)), Some(ip("10.0.10.101")));
-    assert_eq!(table.leases.holder(ip("10.0.10.100"), Time(1_700_000_002_000)), None, "one at a time");
+    assert_eq!(table.leases().address_of(mac(ONE)), Some(ip("10.0.10.101")));
+    assert_eq!(table.leases().holder(ip("10.0.10.100"), Time(1_700_000_002_000)), None, "one at a time");
 }
 
 #[test]

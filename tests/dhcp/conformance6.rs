@@ -34,7 +34,7 @@ fn messages_with_ids_too_many_or_too_few_are_discarded() {
         let servers = message(kind, &[duid(1), ia(&[])]);
         assert!(matches!(reason(&mut table, &own, &servers), Reason::Unexpected(_)), "{kind} is a server's");
     }
-    assert_eq!(table.leases6.iter().count(), 0);
+    assert_eq!(table.leases6().iter().count(), 0);
 }
 
 /// 16.12: an INFORMATION-REQUEST may not ask for an address, and may leave its client id out.
@@ -139,7 +139,7 @@ fn messages_to_our_own_address_are_discarded_or_sent_to_the_group() {
         let others = message(kind, &[duid(1), o(2, b"\0\x04somebody else's"), ia(&[])]);
         assert_eq!(reason(&mut table, &own, &others), Reason::OtherServer, "{kind}");
     }
-    assert_eq!(table.leases6.iter().count(), 0, "nothing was leased");
+    assert_eq!(table.leases6().iter().count(), 0, "nothing was leased");
     let card = o(79, b"\0\x01\x52\x54\0\0\0\x01");
     let relayed = relay(0, "fd00:10::9", "fe80::1", &[card], &message(SOLICIT, &[duid(1), ia(&[])]));
     assert_eq!(raw_reply(&mut table, &own, &relayed)[0], 13, "relays may");
@@ -167,7 +167,7 @@ fn prefixes_and_temporary_addresses_are_refused() {
             assert_eq!(value(25)[16..18], if fresh { [0, 6] } else { [0, 3] }, "{kind}: IA_PD");
             assert_eq!(answer.iter().any(|(code, _)| *code == 3), !with.is_empty(), "{kind}: IA_NA");
             if with.is_empty() {
-                assert_eq!(table.leases6.iter().count(), 0, "{kind}: no address was asked for");
+                assert_eq!(table.leases6().iter().count(), 0, "{kind}: no address was asked for");
             }
         }
         table = self::table();
@@ -191,7 +191,7 @@ fn a_request_from_another_link_is_told_so() {
         let answer = reply(&mut table, &link(card), 0, &asked);
         assert_eq!((addresses(&answer), status_of_ia(&answer)), (vec![], Some(Status::NotOnLink)));
     }
-    assert_eq!(table.leases6.iter().count(), 0);
+    assert_eq!(table.leases6().iter().count(), 0);
     let hint = message(SOLICIT, &[duid(1), ia(&["fd00:20::1000"])]);
     let answer = reply(&mut table, &link(ONE), 0, &hint);
     assert!(address(&answer).starts_with("fd00:10::1"), "in a SOLICIT it is a hint");
@@ -217,7 +217,7 @@ fn a_full_range_says_so() {
     let answer = reply(&mut table, &far(ONE), 0, &asked);
     assert_eq!(addresses(&answer), [("fd00:20::1000".to_owned(), 0)], "not to be used any longer");
     assert_eq!(status_of_ia(&answer), Some(Status::NoBinding));
-    assert_eq!(table.leases6.iter().count(), 2);
+    assert_eq!(table.leases6().iter().count(), 2);
 }
 
 /// 21.4: of several IA_NAs of a machine one is filled, the others are refused.
@@ -232,7 +232,7 @@ fn several_associations_share_one_address() {
     assert_eq!((&all[1][..4], &all[1][12..14]), (&[0, 0, 0, 8][..], &[0, 13][..]));
     assert_eq!((all.len(), &all[1][16..18]), (2, &[0, 2][..]), "NoAddrsAvail");
     assert_eq!(all[1][4..12], [0; 8], "no times for no address");
-    assert_eq!(table.leases6.iter().count(), 1);
+    assert_eq!(table.leases6().iter().count(), 1);
 }
 
 /// 21.9 and others: what says nothing of the answer is not looked at.

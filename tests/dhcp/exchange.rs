@@ -83,7 +83,7 @@ fn a_fixed_address_needs_no_lease() {
     assert_eq!((offer.file(), offer.option(60)), ("snponly.efi".into(), Some(&b"PXEClient"[..])));
     assert_eq!(offer.option(43), Some(&[6, 1, 8, 255][..]));
     assert_eq!(exchange(&mut table, &lab(), 0, WEB), ip("10.0.10.21"));
-    assert_eq!(table.leases.iter().count(), 0);
+    assert_eq!(table.leases().iter().count(), 0);
 }
 
 #[test]
@@ -96,22 +96,22 @@ fn one_machine_keeps_one_address_through_all_its_client_ids() {
         let take = Message::request(mac(AUTO)).wants("10.0.10.100").server("10.0.10.1");
         assert_eq!(reply(&mut table, &lab(), seconds, with_id(take, id)).0.kind(), ACK);
     }
-    assert_eq!(table.leases.iter().count(), 1);
+    assert_eq!(table.leases().iter().count(), 1);
 }
 
 #[test]
 fn most_of_a_lease_is_confirmed_without_writing() {
     let mut table = table();
     exchange(&mut table, &lab(), 0, AUTO);
-    let before = table.leases.binding(mac(AUTO)).cloned();
+    let before = table.leases().binding(mac(AUTO)).cloned();
     let take = Message::request(mac(AUTO)).wants("10.0.10.100").server("10.0.10.1");
     let (ack, _) = reply(&mut table, &lab(), 100, take);
-    assert_eq!((ack.lease(), table.leases.binding(mac(AUTO)).cloned()), (Some(3500), before));
+    assert_eq!((ack.lease(), table.leases().binding(mac(AUTO)).cloned()), (Some(3500), before));
     let renew = Message::request(mac(AUTO)).ciaddr("10.0.10.100");
     let (ack, to) = reply(&mut table, &Link { broadcast: false, ..lab() }, 1800, renew);
     assert_eq!((ack.lease(), ack.kind()), (Some(3600), ACK));
     assert_eq!(to, Destination::Unicast("10.0.10.100:68".parse().unwrap()));
-    assert_eq!(table.leases.binding(mac(AUTO)).unwrap().expires, at(1800 + 3600));
+    assert_eq!(table.leases().binding(mac(AUTO)).unwrap().expires, at(1800 + 3600));
 }
 
 #[test]
@@ -165,8 +165,8 @@ fn init_reboot_is_confirmed_refused_or_left_to_others() {
 fn a_lease_is_found_again_after_a_restart_and_after_its_end() {
     let mut table = table();
     exchange(&mut table, &lab(), 0, AUTO);
-    let stored: Vec<_> = table.leases.iter().cloned().collect();
-    table.leases = Leases::restore(stored);
+    let stored: Vec<_> = table.leases().iter().cloned().collect();
+    table = table.with_lasting(|lasting| lasting.leases = Leases::restore(stored));
     let rebind = Message::request(mac(AUTO)).ciaddr("10.0.10.100");
     assert_eq!(reply(&mut table, &lab(), 3200, rebind.clone()).0.kind(), ACK);
     assert_eq!(reply(&mut table, &lab(), 99_000, rebind).0.kind(), ACK);
@@ -192,7 +192,7 @@ fn decline_and_release() {
         silence(&mut table, &lab(), 1, decline(AUTO, "10.0.10.100")),
         Reason::Declined(ip("10.0.10.100"))
     );
-    let rests = table.leases.stored(ip("10.0.10.100")).unwrap();
+    let rests = table.leases().stored(ip("10.0.10.100")).unwrap();
     assert_eq!((rests.state, rests.expires), (LeaseState::Declined, at(1 + 86_400)));
     assert_eq!(exchange(&mut table, &lab(), 2, AUTO), ip("10.0.10.101"));
     let reason = silence(&mut table, &lab(), 3, decline(WEB, "10.0.10.21"));
@@ -207,7 +207,7 @@ fn decline_and_release() {
         silence(&mut table, &lab(), 4, release(AUTO, "10.0.10.101")),
         Reason::Released(ip("10.0.10.101"))
     );
-    assert!(table.leases.holder(ip("10.0.10.101"), at(4)).is_none());
+    assert!(table.leases().holder(ip("10.0.10.101"), at(4)).is_none());
     assert_eq!(
         silence(&mut table, &lab(), 4, release(WEB, "10.0.10.21")),
         Reason::ReleasedFixed(ip("10.0.10.21"))
@@ -222,7 +222,7 @@ fn inform_gets_parameters_and_no_lease() {
     assert_eq!((ack.kind(), ack.yiaddr(), ack.lease()), (ACK, ip("0.0.0.0"), None));
     assert_eq!(ack.option(3), Some(&[10, 0, 10, 1][..]));
     assert_eq!(to, Destination::Unicast("10.0.10.7:68".parse().unwrap()));
-    assert_eq!(table.leases.iter().count(), 0);
+    assert_eq!(table.leases().iter().count(), 0);
 }
 
 #[test]
@@ -288,7 +288,7 @@ fn two_cards_of_one_machine_never_have_its_address_at_once() {
     assert_ne!(offer.yiaddr(), fixed, "too soon for firmware");
     let (offer, _) = reply(&mut table, &lab(), 60, Message::discover(mac(TWIN_A)).pxe_bios());
     assert_eq!(offer.yiaddr(), fixed, "the machine boots again, by its other card");
-    assert_eq!(table.leases.mac_at(fixed), Some(mac(TWIN_A)));
+    assert_eq!(table.leases().mac_at(fixed), Some(mac(TWIN_A)));
     assert_eq!(exchange(&mut table, &lab(), 61, TWIN_A), fixed);
     let (nak, _) = reply(&mut table, &lab(), 62, Message::request(mac(TWIN_B)).wants("10.0.10.22"));
     assert_eq!(nak.kind(), NAK);
@@ -298,10 +298,10 @@ fn two_cards_of_one_machine_never_have_its_address_at_once() {
 fn a_fixed_address_waits_for_the_end_of_a_stranger_s_lease() {
     let mut table = table();
     exchange(&mut table, &lab(), 0, STRANGER);
-    let leases = table.leases.clone();
+    let leases = table.leases().clone();
     let lab_now = Lab::new(vec![subnet("lab", "10.0.10.0/24", &["10.0.10.100-10.0.10.199"])]);
     let lab_now = lab_now.machine("web", &[WEB]).deployment("web", "lab", Some("10.0.10.100"));
-    table = State { leases, ..lab_now.table("10.0.10.1") };
+    table = lab_now.table("10.0.10.1").with_lasting(|lasting| lasting.leases = leases);
     let reason = silence(&mut table, &lab(), 1, Message::discover(mac(WEB)));
     assert!(matches!(reason, Reason::InUse { .. }), "{reason}");
     let renew = Message::request(mac(STRANGER)).ciaddr("10.0.10.100");
@@ -341,7 +341,7 @@ fn other_modes_say_less() {
     );
     let reason = silence(&mut table, &listen, 0, Message::discover(mac(STRANGER)));
     assert_eq!(reason.to_string(), "listening only; would have offered a dynamic address of subnet lab");
-    assert_eq!(table.leases.iter().count(), 0);
+    assert_eq!(table.leases().iter().count(), 0);
     let off = Link { mode: Mode::Off, ..lab() };
     assert_eq!(silence(&mut table, &off, 0, Message::discover(mac(WEB))), Reason::Off);
     let proxy = Link { mode: Mode::Proxy, ..lab() };

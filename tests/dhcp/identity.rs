@@ -1,8 +1,6 @@
 //! Who is believed to be whom, and which addresses are nobody's: marks of board makers, cloned marks, and
 //! the addresses of the server's own host.
 
-use std::sync::Arc;
-
 use dhcproto::v6::{MessageType, OptionCode, Status};
 use voldemort::model::{Span, Time};
 use voldemort::proto::dhcp::{Decision, Link, Reason};
@@ -69,7 +67,7 @@ fn marks_of_board_makers_identify_nobody() {
     let junk = Message::discover(mac(B)).pxe_uefi().option(61, b"Default string");
     let (offer, _) = play(&mut table, 0, junk);
     assert_eq!((offer.yiaddr(), offer.option(67)), (ip("10.0.10.101"), None));
-    assert!(table.learned.is_empty());
+    assert!(table.learned().is_empty());
 }
 
 #[test]
@@ -80,7 +78,7 @@ fn nobody_is_believed_by_a_mark_that_two_show_at_a_time() {
     let (_, told) = play(&mut table, 5, asks(B));
     let told = told.expect("a person is told");
     assert!(told.contains(A) && told.contains(B) && told.contains("machine web"), "{told}");
-    assert!(table.learned.is_empty() && table.deployment_of(mac(A)).is_none());
+    assert!(table.learned().is_empty() && table.deployment_of(mac(A)).is_none());
     for who in [A, B] {
         let (offer, told) = play(&mut table, 9, asks(who));
         assert_eq!((offer.option(67), told), (None, None), "{who}: nothing to boot, said once");
@@ -89,9 +87,9 @@ fn nobody_is_believed_by_a_mark_that_two_show_at_a_time() {
     let (own, _) = play(&mut table, 10, Message::discover(mac(DECLARED)).pxe_uefi());
     assert!(own.option(67).is_some(), "a card that is written down is believed as ever");
     table.tick(at(3600));
-    assert_eq!(table.contested.len(), 1);
+    assert_eq!(table.contested().len(), 1);
     table.tick(at(24 * 3600 + 10));
-    assert!(table.contested.is_empty(), "a day later it may be one machine's again");
+    assert!(table.contested().is_empty(), "a day later it may be one machine's again");
 }
 
 #[test]
@@ -104,7 +102,7 @@ fn a_machine_may_go_on_with_another_of_its_cards() {
     let ipxe = Message::discover(mac(A)).ipxe().option(97, &WIRE);
     let (_, told) = play(&mut table, 45, ipxe);
     assert_eq!(told, None);
-    let machine = table.desired.machines["web"].clone();
+    let machine = table.desired().machines["web"].clone();
     assert_eq!(table.cards(&machine), [mac(DECLARED), mac(A), mac(B)], "all of them are its own");
 }
 
@@ -140,19 +138,18 @@ fn addresses_of_this_host_are_given_to_nobody() {
         lab.deployment("web", "lab", Some(fixed)).table(SERVER)
     };
     let mut table = lab_of("10.0.10.50");
-    table.host = Arc::new(["10.0.10.100".parse().unwrap(), "10.0.10.50".parse().unwrap()].into());
+    table = table.with_host(["10.0.10.100".parse().unwrap(), "10.0.10.50".parse().unwrap()].into());
     let (offer, _) = play(&mut table, 0, Message::discover(mac(A)).wants("10.0.10.100"));
     assert_eq!(offer.yiaddr(), ip("10.0.10.101"), "an alias is not lent, not even to who asks for it");
-    table.host = Arc::new(["10.0.10.101".parse().unwrap(), "10.0.10.50".parse().unwrap()].into());
+    table = table.with_host(["10.0.10.101".parse().unwrap(), "10.0.10.50".parse().unwrap()].into());
     let late = Message::request(mac(A)).wants("10.0.10.101").server(SERVER);
     assert_eq!(play(&mut table, 1, late).0.kind(), 6, "nor when it came after the offer");
     for server in ["10.0.10.50", "10.0.10.1"] {
         let mut table = lab_of(server);
-        table.desired = Arc::new((*table.desired).clone());
-        table.host = Arc::new(["10.0.10.50".parse().unwrap()].into());
+        table = table.with_host(["10.0.10.50".parse().unwrap()].into());
         let lab = Lab::new(vec![subnet("lab", "10.0.10.0/24", &[])]).machine("web", &[DECLARED]);
         let mut table =
-            State { host: table.host, ..lab.deployment("web", "lab", Some(server)).table(SERVER) };
+            lab.deployment("web", "lab", Some(server)).table(SERVER).with_host((**table.host()).clone());
         let Decision::Silence(silence) =
             settle(&mut table, &lab_link(), at(0), &Message::discover(mac(DECLARED)).bytes())
         else {
@@ -206,7 +203,7 @@ type Decision6 = dhcp6::Decision;
 #[test]
 fn a_fixed_ipv6_address_that_is_leased_to_another_is_refused_in_words() {
     let mut table = ipv6::table();
-    let net = table.desired.subnets["lab"].clone();
+    let net = table.desired().subnets["lab"].clone();
     let action = Lease6Action::Bind { subnet: net, address: "fd00:10::21".parse().unwrap() };
     let held = Lease6Request { mac: mac(ONE), duid: Default::default(), at: at(0), action };
     assert_eq!(table.lease6(&held).len(), 1);
@@ -228,10 +225,10 @@ fn a_fixed_ipv6_address_that_is_leased_to_another_is_refused_in_words() {
     };
     refusals(&mut table);
     // The same if it is an address of this host.
-    table.leases6 = Default::default();
-    table.host = Arc::new(["fd00:10::21".parse().unwrap()].into());
+    table = table.with_lasting(|lasting| lasting.leases6 = Default::default());
+    table = table.with_host(["fd00:10::21".parse().unwrap()].into());
     refusals(&mut table);
-    table.host = Arc::default();
+    table = table.with_host(Default::default());
     assert_eq!(address(&ipv6::reply(&mut table, &ipv6::link(FIXED), 1, &solicit())), "fd00:10::21");
 }
 

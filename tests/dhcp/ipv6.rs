@@ -36,9 +36,8 @@ fn table_of(network: &str, fixed: &str) -> State {
     let mut shut = subnet("shut", "10.0.30.0/24", &[]);
     shut.ipv6 = six("fd00:30::/64", &[]);
     let lab = Lab::new(vec![lab, far, shut]).machine("m", &[FIXED]).deployment("m", "lab", None);
-    let mut table = lab.address6("m", fixed).table("10.0.10.1");
-    table.lineage = "abc".into();
-    table
+    let table = lab.address6("m", fixed).table("10.0.10.1");
+    table.with_lasting(|lasting| lasting.lineage = "abc".into())
 }
 
 pub(super) fn link(hardware: &str) -> Link {
@@ -159,7 +158,7 @@ fn four_messages_lease_an_address_and_renewing_keeps_it() {
     assert_eq!(offer.opts().get(OptionCode::Preference), None, "strangers may take another server");
     let given = address(&offer);
     assert!(ip6("fd00:10::1000") <= ip6(&given) && ip6(&given) <= ip6("fd00:10::1fff"), "{given}");
-    assert_eq!(table.leases6.iter().count(), 0, "an ADVERTISE holds nothing");
+    assert_eq!(table.leases6().iter().count(), 0, "an ADVERTISE holds nothing");
     let request = to_us(&table, REQUEST, &[duid(1), ia(&[&given])]);
     let ack = reply(&mut table, &link, 1, &request);
     assert_eq!(ack.msg_type(), MessageType::Reply);
@@ -174,7 +173,7 @@ fn four_messages_lease_an_address_and_renewing_keeps_it() {
     assert_eq!(addresses(&renewed), [(given.clone(), 3600), ("fd00:10::5".into(), 0)]);
     let rebound = reply(&mut table, &link, 3000, &message(REBIND, &[duid(1), ia(&[&given])]));
     assert_eq!(address(&rebound), given);
-    assert_eq!(table.leases6.mac_at(ip6(&given)), Some(mac(ONE)));
+    assert_eq!(table.leases6().mac_at(ip6(&given)), Some(mac(ONE)));
 }
 
 #[test]
@@ -188,12 +187,12 @@ fn what_is_declined_rests_and_what_is_released_is_free() {
     let first = address(&ack);
     let decline = to_us(&table, DECLINE, &[duid(1), ia(&[&first])]);
     assert_eq!(status(&reply(&mut table, &link, 1, &decline)), Status::Success);
-    assert_eq!(table.leases6.at(ip6(&first)).unwrap().state, LeaseState::Declined);
+    assert_eq!(table.leases6().at(ip6(&first)).unwrap().state, LeaseState::Declined);
     let second = address(&reply(&mut table, &link, 2, &rapid));
     assert_ne!(first, second);
     let release = to_us(&table, RELEASE, &[duid(1), ia(&[&second])]);
     assert_eq!(status(&reply(&mut table, &link, 3, &release)), Status::Success);
-    assert_eq!(table.leases6.at(ip6(&second)).unwrap().state, LeaseState::Released);
+    assert_eq!(table.leases6().at(ip6(&second)).unwrap().state, LeaseState::Released);
     let not_its = to_us(&table, RELEASE, &[duid(1), ia(&["fd00:10::77"])]);
     let answer = reply(&mut table, &link, 4, &not_its);
     let Some(DhcpOption::IANA(inner)) = answer.opts().get(OptionCode::IANA) else { panic!("{answer:?}") };
@@ -309,7 +308,7 @@ fn every_silence_has_its_reason() {
         let Reason::Listening(would) = reason(&mut table, &listening, &solicit) else { panic!() };
         assert!(would.starts_with("offered fd00:10::1"), "{would}");
     }
-    assert_eq!(table.leases6.iter().count(), 0);
+    assert_eq!(table.leases6().iter().count(), 0);
     let far = Link { server: ip6("fd00:20::1"), ..own };
     for card in ["52:54:00:00:01:01", "52:54:00:00:01:02"] {
         let card = Link { hardware: Some(mac(card)), ..far.clone() };
@@ -394,6 +393,6 @@ fn what_real_firmware_sent_is_answered() {
             files.extend(boot_file(&answer));
         }
         assert!(files.iter().any(|file| file == url), "{files:?}");
-        assert_eq!(table.leases6.iter().count(), 1, "firmware and iPXE are one machine");
+        assert_eq!(table.leases6().iter().count(), 1, "firmware and iPXE are one machine");
     }
 }

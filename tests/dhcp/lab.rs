@@ -142,12 +142,8 @@ impl Lab {
             gives_addresses: true,
             loaders: self.loaders.iter().map(|name| ((*name).into(), entry())).collect(),
         };
-        State {
-            desired: Arc::new(self.desired),
-            assignments: self.tenants.clone(),
-            tenants: self.tenants,
-            ..State::new(server)
-        }
+        let state = State::new(server).with_desired(self.desired);
+        state.with_lasting(|lasting| lasting.assignments = self.tenants)
     }
 }
 

@@ -99,9 +99,10 @@ fn the_boot_server_of_port_4011_follows_it_too() {
 fn dhcpv6_follows_it_too() {
     use super::ipv6::{SOLICIT, duid, ia, link, message, settle};
     for (mode, listens) in [(Mode::Proxy, true), (Mode::Listen, true), (Mode::Off, false)] {
-        let mut table = super::ipv6::table();
-        let desired = std::sync::Arc::make_mut(&mut table.desired);
+        let table = super::ipv6::table();
+        let mut desired = (**table.desired()).clone();
         std::sync::Arc::make_mut(desired.subnets.get_mut("lab").unwrap()).mode = mode;
+        let mut table = table.with_desired(desired);
         let solicit = message(SOLICIT, &[duid(1), ia(&[])]);
         match settle(&mut table, &link(ONE), 0, &solicit) {
             dhcp6::Decision::Silence(silence) => {

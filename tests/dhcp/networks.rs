@@ -1,8 +1,6 @@
 //! Several networks, relays and clients that ask from elsewhere: one answer names one address of ours,
 //! and what is known of the client's network decides.
 
-use std::sync::Arc;
-
 use voldemort::model::Time;
 use voldemort::proto::dhcp::{Decision, Destination, Link, Reason};
 use voldemort::state::{LeaseState, Server, State};
@@ -20,13 +18,13 @@ fn table() -> State {
     let two = subnet("two", "10.8.0.0/24", &["10.8.0.100-10.8.0.200"]);
     let rack = subnet("rack", "10.20.1.0/24", &["10.20.1.100-10.20.1.120"]);
     let closed = subnet("closed", "10.30.0.0/24", &[]);
-    let mut table = Lab::new(vec![lab, two, rack, closed])
+    let table = Lab::new(vec![lab, two, rack, closed])
         .machine("harry", &[HARRY])
         .deployment("harry", "rack", Some("10.20.1.30"))
         .table("10.7.0.1");
     let others = vec![("10.8.0.0/24".parse().unwrap(), ip("10.8.0.1"))];
-    table.server = Arc::new(Server { others, ..(*table.server).clone() });
-    table
+    let server = Server { others, ..(**table.server()).clone() };
+    table.with_server(server)
 }
 
 fn first() -> Link {
@@ -114,7 +112,7 @@ fn who_has_its_address_from_here_and_asks_from_elsewhere_is_refused_at_once() {
     // The address of a manifest is one that it has from here.
     let fixed = Message::request(mac(HARRY)).wants("10.20.1.30").relay("10.30.0.1");
     assert_eq!(reply(&mut table, &unicast(second(), "10.30.0.1"), fixed).0.kind(), 6);
-    assert_eq!(table.leases.binding(mac(GUEST)).unwrap().state, LeaseState::Bound, "a NAK ends no lease");
+    assert_eq!(table.leases().binding(mac(GUEST)).unwrap().state, LeaseState::Bound, "a NAK ends no lease");
 }
 
 /// … and who is not known stays another server's affair.

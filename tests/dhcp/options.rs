@@ -175,8 +175,8 @@ fn subnets_of_one_wire_are_used_one_after_the_other() {
 fn a_machine_is_sent_to_the_address_of_ours_on_its_network() {
     let mut table = table(WIRE);
     let others = vec![("10.0.20.0/24".parse().unwrap(), ip("10.0.20.1"))];
-    let server = Server { others, ..(*table.server).clone() };
-    table.server = server.into();
+    let server = Server { others, ..(**table.server()).clone() };
+    table = table.with_server(server);
     let second = link("10.0.20.1", "10.0.20.0/24");
     let answer = ask(&mut table, &second, Message::discover(mac(MACHINE)).http_uefi());
     assert_eq!(answer.option(54), Some(&[10, 0, 20, 1][..]));

@@ -119,17 +119,18 @@ fn every_reason_happens_and_has_a_word() {
     tell(&mut table, &lab, Message::new(mac(STRANGER), 7).ciaddr("10.0.10.100"));
     answered(&mut table, &lab, discover(STRANGER));
     answered(&mut table, &lab, request(STRANGER).wants("10.0.10.100").server(SERVER));
-    let leases = table.leases.clone();
+    let leases = table.leases().clone();
     tell(&mut table, &lab, Message::new(mac(STRANGER), 4).wants("10.0.10.100"));
     seen.tell(&mut table, &lab, b"noise");
     // The stranger's address becomes that of a machine.
     let now =
         Lab::new(vec![subnet("lab", "10.0.10.0/24", &["10.0.10.100-10.0.10.100"])]).machine("one", &[ONE]);
-    let mut later = State { leases, ..now.deployment("one", "lab", Some("10.0.10.100")).table(SERVER) };
+    let later = now.deployment("one", "lab", Some("10.0.10.100")).table(SERVER);
+    let mut later = later.with_lasting(|lasting| lasting.leases = leases);
     seen.tell(&mut later, &lab, &discover(ONE).bytes());
     // … and then this host's.
-    later.host = std::sync::Arc::new(["10.0.10.100".parse().unwrap()].into());
-    later.leases = Default::default();
+    later = later.with_host(["10.0.10.100".parse().unwrap()].into());
+    later = later.with_lasting(|lasting| lasting.leases = Default::default());
     seen.tell(&mut later, &lab, &discover(ONE).bytes());
     // What must be said is more than this client takes.
     let mut wordy = subnet("lab", "10.0.10.0/24", &[]);

@@ -71,10 +71,13 @@ fn changed(former: &State) -> State {
     };
     let mut lab = subnet("lab", "10.0.10.0/24", &[]);
     lab.ipv6 = Some(six(100));
-    let leased = former.leases6.iter().next().unwrap().address.to_string();
+    let leased = former.leases6().iter().next().unwrap().address.to_string();
     let lab = Lab::new(vec![lab]).machine("m", &[FIXED]).deployment("m", "lab", None);
     let lab = lab.machine("bare", &["52:54:00:00:00:77"]).address6("m", &leased);
-    State { leases6: former.leases6.clone(), lineage: "abc".into(), ..lab.table("10.0.10.1") }
+    lab.table("10.0.10.1").with_lasting(|lasting| {
+        lasting.leases6 = former.leases6().clone();
+        lasting.lineage = "abc".into();
+    })
 }
 
 #[test]
@@ -105,7 +108,7 @@ fn every_reason_happens_and_has_a_word() {
     assert!(matches!(settle(&mut table, &own, 0, &asked), Decision::Reply { .. }));
     let mut later = changed(&table);
     tell(&mut later, &link("52:54:00:00:00:77"), &solicit);
-    later.leases6 = Default::default();
+    later = later.with_lasting(|lasting| lasting.leases6 = Default::default());
     tell(&mut later, &link(FIXED), &solicit);
     for reason in ALL {
         let (label, told) = seen.get(reason).unwrap_or_else(|| panic!("{reason} did not happen"));

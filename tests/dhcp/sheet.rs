@@ -120,10 +120,10 @@ fn an_offer_that_is_not_taken_is_dropped() {
     let mut table = table();
     let (offer, _) = reply(&mut table, &lab(), Message::discover(mac(STRANGER)));
     let taken = offer.yiaddr().to_string();
-    assert!(table.leases.offer(mac(STRANGER)).is_some());
+    assert!(table.leases().offer(mac(STRANGER)).is_some());
     let other = Message::request(mac(STRANGER)).wants("10.0.10.9").server("10.0.10.2");
     assert_eq!(silence(&mut table, &lab(), other.clone()), Reason::OtherServer(ip("10.0.10.2")));
-    assert!(table.leases.offer(mac(STRANGER)).is_none());
+    assert!(table.leases().offer(mac(STRANGER)).is_none());
     let next = Message::discover(mac("52:54:00:00:00:03")).wants(&taken);
     assert_eq!(reply(&mut table, &lab(), next).0.yiaddr(), offer.yiaddr());
     // A lease is another matter.
@@ -131,7 +131,7 @@ fn an_offer_that_is_not_taken_is_dropped() {
     reply(&mut table, &lab(), take);
     let other = Message::request(mac("52:54:00:00:00:03")).wants("10.0.10.9").server("10.0.10.2");
     silence(&mut table, &lab(), other);
-    assert_eq!(table.leases.binding(mac("52:54:00:00:00:03")).unwrap().state, LeaseState::Bound);
+    assert_eq!(table.leases().binding(mac("52:54:00:00:00:03")).unwrap().state, LeaseState::Bound);
 }
 
 /// 1.3: what answers echo, and what a NAK holds.

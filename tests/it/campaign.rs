@@ -152,7 +152,7 @@ impl Work {
         let at = self.dice.below(u64::from(MACHINES)) as usize;
         let (deployment, redeploy) = (name('d', at), self.numbers[at]);
         let table = self.keeper.table();
-        let duty = table.duty(&table.desired.deployments[&deployment]);
+        let duty = table.duty(&table.desired().deployments[&deployment]);
         let stage = table.install_of(&deployment).filter(|one| one.redeploy == redeploy).map(|one| one.stage);
         match (duty, stage) {
             (Duty::Install { permit }, _) => {
@@ -176,7 +176,7 @@ impl Work {
     async fn lease(&mut self, count: u64) {
         let from = self.dice.below(4000);
         let table = self.keeper.table();
-        let subnet = table.desired.subnets.values().next().unwrap().clone();
+        let subnet = table.desired().subnets.values().next().unwrap().clone();
         let at = Time(jiff::Timestamp::now().as_millisecond() as u64);
         let request = |number, action| LeaseRequest {
             mac: mac(number),
@@ -185,7 +185,7 @@ impl Work {
             hostname: None,
             action,
         };
-        let supply = || Supply::Dynamic { subnet: subnet.clone(), server: table.server.address };
+        let supply = || Supply::Dynamic { subnet: subnet.clone(), server: table.server().address };
         let offer = |number| request(number, LeaseAction::Offer { supply: supply(), requested: None });
         let numbers: Vec<u64> = (from..from + count).collect();
         let offered = self.ask(numbers.iter().map(|number| offer(*number)).collect()).await;
@@ -332,7 +332,7 @@ impl Model {
     async fn is_safe(&self, keeper: &Keeper, what: &str) {
         let table = keeper.table();
         for (at, (number, stage)) in self.installs.iter().filter(|(_, (_, stage))| stage != "Start") {
-            let Some(deployment) = table.desired.deployments.get(&name('d', *at)) else { continue };
+            let Some(deployment) = table.desired().deployments.get(&name('d', *at)) else { continue };
             if deployment.redeploy <= *number {
                 let duty = table.duty(deployment);
                 assert!(matches!(duty, Duty::LocalBoot(_)), "{what}: d{at} {stage} {number}: {duty:?}");

@@ -94,13 +94,12 @@ impl Site {
 
     /// The daemon is started anew, and the revision can't be loaded any more.
     fn restart(&mut self) {
-        let State { installs, assignments, tenants, served, protected, serial, .. } = self.table.clone();
-        let empty = State::new(Server::stand_in("10.0.0.1".parse().unwrap()));
-        self.table = State { installs, assignments, tenants, served, protected, serial, ..empty };
+        let lasting = self.table.lasting().clone();
+        self.table = State::restored(Server::stand_in("10.0.0.1".parse().unwrap()), lasting);
     }
 
     fn duty(&self, name: &str) -> Duty {
-        self.table.duty(&self.table.desired.deployments[name])
+        self.table.duty(&self.table.desired().deployments[name])
     }
 
     fn boots_disk(&self, name: &str) -> String {
@@ -115,7 +114,7 @@ impl Site {
     }
 
     fn step(&mut self, name: &str, step: PermitStep) {
-        let redeploy = self.table.desired.deployments[name].redeploy;
+        let redeploy = self.table.desired().deployments[name].redeploy;
         let permit = Permit { deployment: name.parse().unwrap(), redeploy, step };
         self.table = self.table.after(Verb::Permit(permit.clone()), Time(1)).unwrap();
     }
@@ -125,7 +124,7 @@ impl Site {
         self.installs(name);
         self.step(name, PermitStep::Start);
         self.step(name, PermitStep::Spend);
-        let redeploy = self.table.desired.deployments[name].redeploy;
+        let redeploy = self.table.desired().deployments[name].redeploy;
         let outcome = Outcome::Completed;
         let deployment = name.parse().unwrap();
         let report = Report { deployment, redeploy, epoch: None, outcome, note: String::new() };
@@ -140,7 +139,7 @@ impl Site {
     /// The folder of an installation's URLs.
     fn url(&self, name: &str, purpose: Purpose) -> String {
         let kind = if purpose == Purpose::Hooks { "hooks" } else { "answers" };
-        format!("{kind}/{name}/{}", self.table.token(purpose, &self.table.desired.deployments[name]))
+        format!("{kind}/{name}/{}", self.table.token(purpose, &self.table.desired().deployments[name]))
     }
 
     fn get(&mut self, path: &str) -> Answer {
@@ -412,7 +411,7 @@ fn selectors_choose_and_never_unchoose() {
     let machines = machine("m1", 1) + &machine("m2", 2);
     let mut site = Site::new(&(machines.clone() + &pinned("a", "m2", 0)));
     site.install("a");
-    let on = |site: &Site, name: &str| site.table.assignments[name].to_string();
+    let on = |site: &Site, name: &str| site.table.assignments()[name].to_string();
     // Pinned, then chosen: it keeps its machine.
     none_is_wiped(&site.adopt(&(machines.clone() + &chosen("a", "small", 0))));
     assert_eq!(on(&site, "a"), "m2");
@@ -477,7 +476,7 @@ fn names_are_found_by_their_installations() {
     let name = |text: &str| -> Name { text.parse().unwrap() };
     assert_eq!(site.table.used_number(&name("db01")), Some(0));
     assert_eq!(site.table.used_number(&name("db1")), None);
-    assert_eq!(site.table.installs.named(&name("db1")).count(), 1);
+    assert_eq!(site.table.installs().named(&name("db1")).count(), 1);
 }
 
 /// A revision is judged beside the keeper: meanwhile a machine may begin its installation.
@@ -485,7 +484,7 @@ fn names_are_found_by_their_installations() {
 fn what_machines_did_since_a_revision_was_judged_is_kept_or_judged_again() {
     let site = Site::new(&(inline("web", 1, 1) + &inline("db", 2, 1)));
     let judged = |text: String| {
-        let secrets = site.table.secrets.clone();
+        let secrets = site.table.secrets().clone();
         Verb::Adopt(Box::new(Adoption::new(&site.table, desired(&text), secrets)))
     };
     let concerns_web = judged(inline("web", 1, 2) + &inline("db", 2, 1));
@@ -494,10 +493,12 @@ fn what_machines_did_since_a_revision_was_judged_is_kept_or_judged_again() {
     since.step("web", PermitStep::Start);
     let mut table = since.table.clone();
     assert_eq!(table.act(concerns_web, Time(3)), command::Outcome::Moved);
-    assert!(table.installs == since.table.installs && Arc::ptr_eq(&table.desired, &since.table.desired));
+    assert!(
+        table.installs() == since.table.installs() && Arc::ptr_eq(table.desired(), since.table.desired())
+    );
     assert_eq!(table.act(concerns_db.clone(), Time(3)), command::Outcome::Done);
     assert_eq!(Site { table: table.clone() }.stage("web"), InstallStage::Started);
-    assert_eq!(table.desired.deployments["db"].redeploy, 2);
+    assert_eq!(table.desired().deployments["db"].redeploy, 2);
     // It was judged over what was desired before.
     assert_eq!(table.act(concerns_db, Time(4)), command::Outcome::Moved);
 }

@@ -447,7 +447,7 @@ impl Hall {
             if right(&table) {
                 return table;
             }
-            assert!(began.elapsed() < Duration::from_secs(60), "{what}: {:?}", table.power);
+            assert!(began.elapsed() < Duration::from_secs(60), "{what}: {:?}", table.power());
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -504,10 +504,10 @@ async fn five_hundred_controllers_are_asked_a_few_at_once() {
     .await;
     let hall = Hall::start(hurried());
     hall.adopt(inventory(MACHINES, 5, power_at(fake.address.port())), "root:calvin").await;
-    let all = |table: &State| table.power.len() == MACHINES;
+    let all = |table: &State| table.power().len() == MACHINES;
     let table = hall.until("every machine was asked", all).await;
     let count = |right: fn(&Result<PowerState, Arc<str>>) -> bool| {
-        table.power.values().filter(|reading| right(&reading.state)).count()
+        table.power().values().filter(|reading| right(&reading.state)).count()
     };
     assert_eq!(count(|state| *state == Ok(PowerState::Off)), 50);
     assert_eq!(count(Result::is_err), 20);
@@ -533,8 +533,10 @@ async fn a_wrong_password_is_not_tried_again_before_it_is_another() {
     let hall = Hall::start(hurried());
     let desired = inventory(3, 0, power_at(fake.address.port()));
     hall.adopt(desired.clone(), "root:hobbes").await;
-    hall.until("all are refused", |table| table.power.values().filter(|one| one.state.is_err()).count() == 3)
-        .await;
+    hall.until("all are refused", |table| {
+        table.power().values().filter(|one| one.state.is_err()).count() == 3
+    })
+    .await;
     let tried =
         |seen: &[(SocketAddr, String, String)]| seen.iter().filter(|(.., user)| !user.is_empty()).count();
     assert_eq!(tried(&fake.seen()), 3);
@@ -542,7 +544,8 @@ async fn a_wrong_password_is_not_tried_again_before_it_is_another() {
     tokio::time::sleep(hurried().interval * 3).await;
     assert_eq!(tried(&fake.seen()), 0);
     hall.adopt(desired, "root:calvin").await;
-    let on = |table: &State| table.power.values().filter(|one| one.state == Ok(PowerState::On)).count() == 3;
+    let on =
+        |table: &State| table.power().values().filter(|one| one.state == Ok(PowerState::On)).count() == 3;
     hall.until("all are told", on).await;
     // Who is in no manifest any more is not asked, and not known.
     hall.adopt(inventory(2, 0, power_at(fake.address.port())), "root:calvin").await;
@@ -550,7 +553,7 @@ async fn a_wrong_password_is_not_tried_again_before_it_is_another() {
     fake.seen();
     hall.until("they are asked again", |_| fake.seen.lock().unwrap().len() > 6).await;
     assert!(fake.seen().iter().all(|(own, ..)| own.ip().to_string() != "127.0.1.3"));
-    assert_eq!(hall.keeper.table().power.len(), 2);
+    assert_eq!(hall.keeper.table().power().len(), 2);
     hall.stop().await;
 }
 
@@ -563,13 +566,13 @@ async fn what_is_to_run_and_is_off_drifts_and_so_does_what_is_given_up_and_on() 
     let hall = Hall::start(hurried());
     hall.adopt(inventory(3, 1, power()), "root:calvin").await;
     let all = |wanted: PowerState| {
-        move |table: &State| table.power.values().filter(|one| one.state == Ok(wanted)).count() == 3
+        move |table: &State| table.power().values().filter(|one| one.state == Ok(wanted)).count() == 3
     };
     let kinds = || hall.keeper.table().drift().iter().map(|one| one.kind).collect::<Vec<_>>();
     let table = hall.until("all are off", all(PowerState::Off)).await;
     assert_eq!(table.drift(), [], "one that waits for its installation, and two that have nothing to run");
     let (deployment, redeploy) = (name("d0"), 0);
-    let redeploy = table.desired.deployments.get(&deployment).map_or(redeploy, |one| one.redeploy);
+    let redeploy = table.desired().deployments.get(&deployment).map_or(redeploy, |one| one.redeploy);
     for step in [PermitStep::Start, PermitStep::Spend] {
         hall.keeper.permit(Permit { deployment: deployment.clone(), redeploy, step }).await.unwrap();
     }

@@ -140,7 +140,7 @@ impl House {
     }
 
     fn count(&self) -> usize {
-        self.keeper.table().desired.deployments.len()
+        self.keeper.table().desired().deployments.len()
     }
 
     /// Installs everything that is due.
@@ -148,7 +148,7 @@ impl House {
         let names: Vec<(Name, u64)> = self
             .keeper
             .table()
-            .desired
+            .desired()
             .deployments
             .values()
             .map(|one| (one.name.clone(), one.redeploy))
@@ -255,8 +255,8 @@ async fn a_source_that_fails_a_hundred_times_changes_nothing() {
     }
     house.until(|status| status.reason.contains("99")).await;
     let after = house.keeper.table();
-    assert!(Arc::ptr_eq(&before.desired, &after.desired));
-    assert_eq!((before.serial, house.count()), (after.serial, 10));
+    assert!(Arc::ptr_eq(before.desired(), after.desired()));
+    assert_eq!((before.serial(), house.count()), (after.serial(), 10));
     assert_eq!(house.follow(root.path()).await.condition, SourceCondition::Ready);
     house.stop().await;
 }
@@ -441,7 +441,7 @@ async fn part_of_a_revision_is_applied_and_survives_a_restart() {
         house
             .keeper
             .table()
-            .desired
+            .desired()
             .deployments
             .values()
             .map(|one| (one.name.to_string(), one.redeploy))
@@ -483,7 +483,7 @@ async fn renamed_machines_stay_installed_and_protected_also_after_a_restart() {
     let table = house.keeper.table();
     let front: Name = "front".parse().unwrap();
     assert_eq!(
-        table.duty(&table.desired.deployments[&front]),
+        table.duty(&table.desired().deployments[&front]),
         Duty::LocalBoot(
             "installed: redeploy = 0 was used on machine front as web-0; raise it above to install".into()
         )
@@ -704,7 +704,7 @@ async fn a_reboot_without_a_report_is_stored_also_under_a_flood() {
     };
     tokio::time::timeout(Duration::from_secs(30), stored).await.expect("it is unreported");
     let table = house.keeper.table();
-    assert!(matches!(table.duty(&table.desired.deployments[&deployment]), Duty::LocalBoot(_)));
+    assert!(matches!(table.duty(&table.desired().deployments[&deployment]), Duty::LocalBoot(_)));
     house.stop().await;
 }
 
@@ -726,13 +726,13 @@ async fn a_shorter_lease_takes_nothing_back_that_was_promised() {
     let now = || jiff::Timestamp::now().as_millisecond() as u64;
     let ends = |house: &House| {
         let table = house.keeper.table();
-        let lease = |last| table.leases.binding(mac(last)).map(|lease| lease.expires.0);
+        let lease = |last| table.leases().binding(mac(last)).map(|lease| lease.expires.0);
         (lease(1), lease(2))
     };
     with_lease("24h");
     let house = House::start(state.path(), false, 1).await;
     assert_eq!(house.follow(root.path()).await.condition, SourceCondition::Ready);
-    let subnet = house.keeper.table().desired.subnets["lab"].clone();
+    let subnet = house.keeper.table().desired().subnets["lab"].clone();
     let supply = Supply::Dynamic { subnet, server: "10.0.0.1".parse().unwrap() };
     let bind = |last, at| {
         let request = |action| LeaseRequest {
@@ -796,14 +796,14 @@ async fn learned_cards_and_contests_outlive_a_restart() {
     house.keeper.note(offer(1, now));
     house.keeper.note(offer(2, now + 1));
     assert!(house.keeper.ping().await);
-    assert_eq!(house.keeper.table().contested.len(), 1);
+    assert_eq!(house.keeper.table().contested().len(), 1);
     house.stop().await;
     for _ in 0..2 {
         let house = House::start(state.path(), false, 1).await;
-        assert_eq!(house.keeper.table().contested.len(), 1);
+        assert_eq!(house.keeper.table().contested().len(), 1);
         assert_eq!((known(&house, 1), known(&house, 2)), (None, None));
         assert_eq!(house.follow(root.path()).await.condition, SourceCondition::Ready);
-        assert_eq!(house.keeper.table().contested.len(), 1);
+        assert_eq!(house.keeper.table().contested().len(), 1);
         house.stop().await;
     }
 }

@@ -96,12 +96,12 @@ fn in_flight(table: &State) -> usize {
     let flies = |install: &&voldemort::state::Install| {
         install.redeploy == 2 && install.stage != InstallStage::Installed
     };
-    table.installs.iter().filter(flies).count()
+    table.installs().iter().filter(flies).count()
 }
 
 /// One machine does what a machine may do next.
 fn step(table: &State, name: &Name, dice: &mut Dice, fail: bool) -> State {
-    let deployment = &table.desired.deployments[name];
+    let deployment = &table.desired().deployments[name];
     let install = table.install_of(name).unwrap();
     let (stage, current) = (install.stage, install.redeploy == 2);
     match (table.duty(deployment), stage) {
@@ -128,13 +128,13 @@ fn never_more_than_the_limit_and_all_in_the_end() {
     for seed in 0..50 {
         let mut dice = Dice(seed);
         let mut table = raised(&format!("max-in-flight = {LIMIT}"));
-        let names: Vec<Name> = table.desired.deployments.keys().cloned().collect();
+        let names: Vec<Name> = table.desired().deployments.keys().cloned().collect();
         let mut old = table.clone();
         for turn in 0..2000 {
             let name = &names[dice.roll(names.len())];
             // A race: somebody was told yes by an older table.
             if let (Duty::Install { permit: true }, true) =
-                (old.duty(&old.desired.deployments[name]), dice.roll(4) == 0)
+                (old.duty(&old.desired().deployments[name]), dice.roll(4) == 0)
             {
                 let permit = Permit { deployment: name.clone(), redeploy: 2, step: PermitStep::Start };
                 table = table.after(Verb::Permit(permit.clone()), Time(0)).unwrap();
@@ -143,14 +143,14 @@ fn never_more_than_the_limit_and_all_in_the_end() {
             assert!(in_flight(&table) <= LIMIT, "seed {seed}, turn {turn}");
             if dice.roll(5) == 0 {
                 // A restart of the daemon, or another revision of the same content.
-                table = table.adopt(table.desired.clone());
+                table = table.adopt(table.desired().clone());
             }
             if dice.roll(3) == 0 {
                 old = table.clone();
             }
         }
         let done = table
-            .installs
+            .installs()
             .iter()
             .filter(|install| install.redeploy == 2 && install.stage == InstallStage::Installed);
         assert_eq!(done.count(), MACHINES as usize, "seed {seed}");
@@ -162,13 +162,13 @@ fn never_more_than_the_limit_and_all_in_the_end() {
 fn a_template_that_breaks_every_machine_breaks_no_more_than_the_limit() {
     let mut dice = Dice(7);
     let mut table = raised(&format!("max-in-flight = {LIMIT}"));
-    let names: Vec<Name> = table.desired.deployments.keys().cloned().collect();
+    let names: Vec<Name> = table.desired().deployments.keys().cloned().collect();
     for _ in 0..2000 {
         table = step(&table, &names[dice.roll(names.len())], &mut dice, true);
     }
-    let touched = table.installs.iter().filter(|install| install.redeploy == 2).count();
+    let touched = table.installs().iter().filter(|install| install.redeploy == 2).count();
     assert_eq!(touched, LIMIT);
-    let waits = names.iter().filter_map(|name| match table.duty(&table.desired.deployments[name]) {
+    let waits = names.iter().filter_map(|name| match table.duty(&table.desired().deployments[name]) {
         Duty::LocalBoot(why) if why.starts_with("waiting: 3 of 3 in flight; ") => Some(why),
         _ => None,
     });
@@ -180,7 +180,7 @@ fn nothing_is_reinstalled_outside_the_windows() {
     let mut table = raised("windows = [\"Mon-Fri 22:00-05:00 Europe/Berlin\"]");
     let at = |text: &str| Time(text.parse::<jiff::Timestamp>().unwrap().as_millisecond() as u64);
     let name: Name = "d0".parse().unwrap();
-    let deployment = table.desired.deployments[&name].clone();
+    let deployment = table.desired().deployments[&name].clone();
     table.tick(at("2026-11-20T12:00:00Z"));
     let Duty::LocalBoot(why) = table.duty(&deployment) else { panic!("noon") };
     assert!(why.contains("opens at 2026-11-20T21:00:00"), "{why}");

@@ -186,8 +186,8 @@ fn udhcpc_gets_a_dynamic_address_renews_and_gives_it_back() {
     running.signal(Signal::SIGUSR2);
     assert_eq!(daemon.wait(Stage::Silence).text, "it gave back 10.0.10.100");
     let table = daemon.tables.load();
-    assert!(table.leases.binding(mac(STRANGER)).is_some());
-    assert!(table.leases.iter().all(|lease| lease.state == voldemort::state::LeaseState::Released));
+    assert!(table.leases().binding(mac(STRANGER)).is_some());
+    assert!(table.leases().iter().all(|lease| lease.state == voldemort::state::LeaseState::Released));
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn dhclient_gets_its_fixed_address_renews_and_gives_it_back() {
     assert!(net.client_addresses().contains("10.0.10.21/24"));
     assert!(net.run(&[&["dhclient", "-r"], &common[..]].concat()).wait());
     assert_eq!(daemon.wait(Stage::Silence).text, "it gave back 10.0.10.21, which stays its fixed address");
-    assert_eq!(daemon.tables.load().leases.iter().count(), 0);
+    assert_eq!(daemon.tables.load().leases().iter().count(), 0);
     drop(running);
 }
 
@@ -271,7 +271,7 @@ fn an_address_that_somebody_uses_already_is_put_aside() {
             told.text
         );
         let start = Instant::now();
-        while daemon.tables.load().leases.stored(ip("10.0.10.100")).is_none() {
+        while daemon.tables.load().leases().stored(ip("10.0.10.100")).is_none() {
             assert!(start.elapsed() < PATIENCE);
         }
         let request = Message::request(mac(STRANGER)).wants("10.0.10.100").server("10.0.10.1");

@@ -95,12 +95,12 @@ fn script(table: &State, asker: &Asker) -> Answer {
 }
 
 fn answers(table: &State, asker: &Asker) -> Answer {
-    let token = table.token(Purpose::Answers, &table.desired.deployments[&web()]);
+    let token = table.token(Purpose::Answers, &table.desired().deployments[&web()]);
     open(table, asker, Method::Get, &format!("answers/web/{token}/preseed.cfg"))
 }
 
 fn hook(table: &State, asker: &Asker, method: Method) -> Answer {
-    let token = table.token(Purpose::Hooks, &table.desired.deployments[&web()]);
+    let token = table.token(Purpose::Hooks, &table.desired().deployments[&web()]);
     open(table, asker, method, &format!("hooks/web/{token}/completed"))
 }
 
@@ -254,7 +254,7 @@ fn only_a_whole_get_or_post_is_a_report() {
         assert_eq!(refusal.reason, RefusalReason::Method, "{path}");
     }
     assert!(matches!(answers(&spent, &Asker { ..own }), Answer::Serve(_)));
-    let token = spent.token(Purpose::Answers, &spent.desired.deployments[&web()]);
+    let token = spent.token(Purpose::Answers, &spent.desired().deployments[&web()]);
     let posted = open(&spent, &own, Method::Post, &format!("answers/web/{token}/preseed.cfg"));
     assert!(matches!(posted, Answer::Serve(_)), "Proxmox's installer posts what it is: {posted:?}");
 }
@@ -262,7 +262,7 @@ fn only_a_whole_get_or_post_is_a_report() {
 /// A relayed machine with an address of the dynamic range.
 #[test]
 fn a_lease_tells_behind_a_relay() {
-    let mut table = table(Network::Ours, Proof::Machine);
+    let table = table(Network::Ours, Proof::Machine);
     let lease = Lease {
         address: "10.0.0.120".parse().unwrap(),
         mac: mac(SECOND),
@@ -271,7 +271,7 @@ fn a_lease_tells_behind_a_relay() {
         state: LeaseState::Bound,
         expires: Time(600_000),
     };
-    table.leases = Leases::restore([lease]);
+    let table = table.with_lasting(|lasting| lasting.leases = Leases::restore([lease]));
     let spent = spent(&table);
     assert!(matches!(answers(&spent, &asker("10.0.0.120", Link::Unknown)), Answer::Serve(_)));
     assert!(is_forbidden(&answers(&spent, &asker("10.0.0.121", Link::Unknown))));

@@ -146,7 +146,7 @@ impl Daemon {
         let saved = Saved { new_site: true, ..self.disk.memory.saved() };
         let is_new = saved.serial == 0 && !saved.restored;
         let table = saved.table(self.server.clone());
-        let note = table.trust.note();
+        let note = table.trust().note();
         let engine = Engine::new(std::mem::take(&mut self.disk), table.clone());
         let mut process =
             Process { engine, published: table, waiting: Vec::new(), adopts: false, is_due: false };

@@ -211,8 +211,8 @@ proptest! {
             }
             let table = daemon.table().expect("it runs");
             for (address, (user, until)) in users.iter().filter(|(_, (_, until))| *until > seconds) {
-                if table.desired.fixed_at(*address).is_none() {
-                    let lease = table.leases.stored(*address);
+                if table.desired().fixed_at(*address).is_none() {
+                    let lease = table.leases().stored(*address);
                     let kept = lease.is_some_and(|lease| {
                         lease.mac == *user && lease.state == LeaseState::Bound && lease.expires >= Time(until * 1000)
                     });

@@ -155,7 +155,7 @@ impl Play {
     fn url(&self, who: usize, purpose: Purpose, file: &str) -> String {
         let name: Name = self.world.name(who).parse().unwrap();
         let table = self.daemon.table().expect("it runs");
-        let token = table.token(purpose, &table.desired.deployments[&name]);
+        let token = table.token(purpose, &table.desired().deployments[&name]);
         let kind = if purpose == Purpose::Answers { "answers" } else { "hooks" };
         format!("{kind}/{name}/{token}/{file}")
     }
@@ -246,7 +246,7 @@ impl Play {
                     let who = usize::from(self.world.box_of(0) != on);
                     // Answers of an installation that the backup holds may be fetched once more.
                     let machine: Name = format!("m{on}").parse().unwrap();
-                    let held = table.installs.on(&machine).iter().map(|install| install.redeploy);
+                    let held = table.installs().on(&machine).iter().map(|install| install.redeploy);
                     self.used[on] = held.chain([self.world.numbers[who]]).max();
                 }
                 self.raised = [false; 2];

@@ -85,7 +85,7 @@ fn path(daemon: &Daemon, who: usize, ask: Ask) -> String {
     let table = daemon.table().expect("it runs");
     // Of the installation of this number, or of one that never was.
     let token = |purpose, number| {
-        let install = table.installs.named(&name).find(|install| install.redeploy == number);
+        let install = table.installs().named(&name).find(|install| install.redeploy == number);
         table.token_of(purpose, &name, number, install.map(|install| install.epoch))
     };
     let prefix = ["debian", "bare"][who];

@@ -222,10 +222,10 @@ impl World {
         self.commit_planned = false;
         let table = self.daemon.table().expect("it was started");
         for (address, (client, until)) in &self.claims {
-            if *until <= self.now || table.desired.fixed_at(*address).is_some() {
+            if *until <= self.now || table.desired().fixed_at(*address).is_some() {
                 continue;
             }
-            let lease = table.leases.stored(*address).expect("an acknowledged lease is lost");
+            let lease = table.leases().stored(*address).expect("an acknowledged lease is lost");
             let mac = self.mac(*client);
             assert!(lease.state == LeaseState::Bound && lease.mac == mac, "{mac} had {address}: {lease:?}");
             assert!(lease.expires >= Time(*until), "the lease of {address} got shorter");

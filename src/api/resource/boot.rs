@@ -29,7 +29,7 @@ pub fn all(table: &State) -> Vec<Boot> {
         image: boot.tree.as_ref().map(|tree| tree.label.clone()),
         origin: boot.origin.to_string(),
     };
-    table.desired.boots.values().map(row).collect()
+    table.desired().boots.values().map(row).collect()
 }
 
 impl Row for Boot {

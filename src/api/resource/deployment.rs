@@ -46,17 +46,17 @@ pub struct Subnet {
 
 /// All of the inventory.
 pub fn all(state: &state::State) -> Vec<Deployment> {
-    state.desired.deployments.keys().filter_map(|name| one(state, name.as_str())).collect()
+    state.desired().deployments.keys().filter_map(|name| one(state, name.as_str())).collect()
 }
 
 /// `None` if there is no such deployment.
 pub fn one(state: &state::State, name: &str) -> Option<Deployment> {
-    let found = state.desired.deployments.get(name)?;
-    let machine = state.assignments.get(&found.name);
-    let described = machine.and_then(|machine| state.desired.machines.get(machine));
+    let found = state.desired().deployments.get(name)?;
+    let machine = state.assignments().get(&found.name);
+    let described = machine.and_then(|machine| state.desired().machines.get(machine));
     let macs: Vec<Mac> = described.map(|machine| state.cards(machine)).unwrap_or_default();
-    let leased = macs.iter().find_map(|mac| state.leases.address_of(*mac));
-    let leased6 = macs.iter().find_map(|mac| Some(state.leases6.of(*mac)?.address));
+    let leased = macs.iter().find_map(|mac| state.leases().address_of(*mac));
+    let leased6 = macs.iter().find_map(|mac| Some(state.leases6().of(*mac)?.address));
     let install = state.install_of(&found.name);
     let duty = state.duty(found);
     Some(Deployment {

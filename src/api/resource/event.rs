@@ -91,7 +91,7 @@ async fn events<B: Backend>(
     let mut latest = backend.latest();
     loop {
         let newest = *latest.borrow_and_update();
-        let lineage = backend.table().lineage.to_string();
+        let lineage = backend.table().lineage().to_string();
         let (oldest, found) = backend.events(since.after, mac, EVENTS_MAX);
         if let Some(why) = since.gone(&lineage, oldest, newest) {
             return problem(StatusCode::GONE, &why);

@@ -87,14 +87,14 @@ pub fn all(table: &state::State, now: Time) -> Vec<Lease> {
         state: shown(lease.state, lease.expires),
         expires: lease.expires.to_string(),
     };
-    table.leases.iter().map(row).chain(table.leases6.iter().map(row6)).collect()
+    table.leases().iter().map(row).chain(table.leases6().iter().map(row6)).collect()
 }
 
 /// Why an address that somebody wants to free is not held by anybody.
 fn not_held(table: &state::State, address: IpAddr) -> String {
     let owner = match address {
-        IpAddr::V4(address) => table.desired.fixed_at(address),
-        IpAddr::V6(address) => table.desired.fixed6_at(address),
+        IpAddr::V4(address) => table.desired().fixed_at(address),
+        IpAddr::V6(address) => table.desired().fixed6_at(address),
     };
     match owner {
         Some(name) => format!(

@@ -74,21 +74,22 @@ impl From<PowerState> for PowerShown {
 
 /// The machines of the manifests, then those that were only seen.
 pub fn all(table: &State) -> Vec<Machine> {
-    let described = table.desired.machines.values().map(|machine| {
+    let described = table.desired().machines.values().map(|machine| {
         let cards = table.cards(machine);
-        let seen = cards.iter().filter_map(|mac| table.seen.get(mac)).max_by_key(|seen| seen.last);
+        let seen = cards.iter().filter_map(|mac| table.seen().get(mac)).max_by_key(|seen| seen.last);
         Machine {
             name: Some(machine.name.to_string()),
             macs: cards.iter().map(ToString::to_string).collect(),
             labels: machine.labels.clone(),
-            deployment: table.tenants.get(&machine.name).map(ToString::to_string),
-            protected: table.protected.contains(&machine.name),
+            deployment: table.tenants().get(&machine.name).map(ToString::to_string),
+            protected: table.protected().contains(&machine.name),
             origin: Some(machine.origin.to_string()),
             power: power(table, machine),
             ..sighting(seen)
         }
     });
-    let mut strangers: Vec<_> = table.seen.iter().filter(|(mac, _)| table.machine(**mac).is_none()).collect();
+    let mut strangers: Vec<_> =
+        table.seen().iter().filter(|(mac, _)| table.machine(**mac).is_none()).collect();
     strangers.sort_by_key(|(mac, _)| **mac);
     let strangers = strangers
         .into_iter()

@@ -142,12 +142,12 @@ pub fn troubles(table: &State, now: Time) -> Vec<String> {
     let clashes = table.host_clashes().into_iter().map(|(deployment, address)| {
         format!("{address} of deployment {} is an address of this host: no machine gets it", deployment.name)
     });
-    let contests = table.contested.iter().map(|(machine, contest)| contest.text(machine));
+    let contests = table.contested().iter().map(|(machine, contest)| contest.text(machine));
     let pools = pools.iter().filter_map(|pool| pool.exhausted());
     doubts.into_iter().chain(pools).chain(clashes).chain(contests).collect()
 }
 
 /// Installations that a person has to settle.
 pub fn doubtful(table: &State) -> usize {
-    if table.trust.is_doubtful() { table.doubtful().count() } else { 0 }
+    if table.trust().is_doubtful() { table.doubtful().count() } else { 0 }
 }

@@ -79,7 +79,7 @@ pub fn why(table: &State, subject: &str, events: &[(u64, Event)]) -> Result<Why,
     };
     let deployment = match machine {
         Some(machine) => table.tenant(&machine.name),
-        None => table.desired.deployments.get(subject),
+        None => table.desired().deployments.get(subject),
     };
     let cards = machine.map(|machine| table.cards(machine)).unwrap_or_default();
     let of_machine = |mac: &Mac| macs.contains(mac) || cards.contains(mac);
@@ -107,12 +107,12 @@ pub fn why(table: &State, subject: &str, events: &[(u64, Event)]) -> Result<Why,
 
 /// The machine of a deployment, else the machine of that name.
 fn named<'a>(table: &'a State, name: &str) -> Result<Option<&'a std::sync::Arc<Machine>>, String> {
-    let machines = &table.desired.machines;
-    if table.desired.deployments.contains_key(name) {
-        return Ok(table.assignments.get(name).and_then(|machine| machines.get(machine)));
+    let machines = &table.desired().machines;
+    if table.desired().deployments.contains_key(name) {
+        return Ok(table.assignments().get(name).and_then(|machine| machines.get(machine)));
     }
     machines.get(name).map(Some).ok_or_else(|| {
-        let known = table.desired.deployments.keys().chain(machines.keys()).map(Name::as_str);
+        let known = table.desired().deployments.keys().chain(machines.keys()).map(Name::as_str);
         let hint = similar(name, known).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
         format!("there is no deployment and no machine called {name}{hint}")
     })
@@ -184,7 +184,7 @@ fn programs(
     possible
         .map(|firmware| {
             let arch = ClientArch { cpu, firmware };
-            let (value, rule) = match loader::choose(Some(arch), &table.server, machine, Some(deployment)) {
+            let (value, rule) = match loader::choose(Some(arch), table.server(), machine, Some(deployment)) {
                 Ok(Chosen { rule, place }) => (format!("{} ({rule})", place.name()), Some(rule)),
                 Err(missing) => (format!("none: {missing}"), None),
             };
@@ -202,7 +202,7 @@ fn strangers(table: &State, machine: Option<&Machine>) -> Vec<Offer> {
         offer("machine", format!("{}, without a deployment", machine.name), Some(machine.origin.to_string()))
     }));
     let lending: Vec<Offer> = table
-        .desired
+        .desired()
         .subnets
         .values()
         .filter(|subnet| !subnet.dynamic.is_empty())
@@ -323,15 +323,15 @@ fn last_of(boot: &[&(u64, Event)], stage: Stage) -> String {
 /// The cards that are one typing mistake away from one of `macs`, and no cards of the same machine.
 fn look_alikes(table: &State, macs: &[Mac], own: &[Mac]) -> Vec<LookAlike> {
     let alike = |other: &Mac| !own.contains(other) && macs.iter().any(|mac| mac.is_slip_of(*other));
-    let known = table.desired.macs.iter().filter(|(other, _)| alike(other));
+    let known = table.desired().macs.iter().filter(|(other, _)| alike(other));
     let mut found: Vec<LookAlike> = known
         .map(|(other, machine)| LookAlike {
             mac: other.to_string(),
             machine: Some(machine.to_string()),
-            origin: table.desired.machines.get(machine).map(|machine| machine.origin.to_string()),
+            origin: table.desired().machines.get(machine).map(|machine| machine.origin.to_string()),
         })
         .collect();
-    let seen = table.seen.keys().filter(|other| alike(other) && table.machine(**other).is_none());
+    let seen = table.seen().keys().filter(|other| alike(other) && table.machine(**other).is_none());
     found.extend(seen.map(|other| LookAlike { mac: other.to_string(), machine: None, origin: None }));
     found.sort_by(|a, b| a.mac.cmp(&b.mac));
     found.truncate(ALIKE_MAX);

@@ -94,23 +94,24 @@ fn table(before: &Loaded, after: &Loaded) -> State {
     let subnet = |desired: &Desired| desired.deployments.values().next().map(|one| one.subnet.clone());
     let subnet = subnet(&after.desired).or_else(|| subnet(&before.desired));
     let server = match subnet {
-        Some(subnet) => walk::rehearsal(after.desired.clone(), &subnet).server,
+        Some(subnet) => walk::rehearsal(after.desired.clone(), &subnet).server().clone(),
         None => crate::state::Server::stand_in(std::net::Ipv4Addr::LOCALHOST).into(),
     };
-    let empty = State { server, ..State::new(crate::state::Server::stand_in(std::net::Ipv4Addr::LOCALHOST)) };
+    let stand_in = crate::state::Server::stand_in(std::net::Ipv4Addr::LOCALHOST);
+    let empty = State::new(stand_in).with_server(server);
     if before.desired.revision.is_empty() {
         return empty;
     }
-    let mut table = empty.adopt(before.desired.clone());
+    let table = empty.adopt(before.desired.clone());
+    let mut installs = table.installs().clone();
     for deployment in before.desired.deployments.values().filter(|one| one.installs()) {
-        let machine = table.assignments.get(&deployment.name);
-        if let Some(machine) = machine.and_then(|machine| table.desired.machines.get(machine)) {
+        let machine = table.assignments().get(&deployment.name);
+        if let Some(machine) = machine.and_then(|machine| table.desired().machines.get(machine)) {
             let install = Install::new(machine, deployment, InstallStage::Installed, Time(0));
-            let epoch = table.installs.next_epoch();
-            table.installs.supersede(Install { epoch, ..install });
+            installs.supersede(Install { epoch: installs.next_epoch(), ..install });
         }
     }
-    table
+    table.with_lasting(|lasting| lasting.installs = installs)
 }
 
 /// Without keys only the encrypted bytes can be compared.

@@ -45,7 +45,7 @@ impl Place {
     pub(super) fn look(&self, table: &State, mac: Mac, address: Ipv4Addr, now: Instant) {
         let (prober, Some(interface)) = (self.prober.load(), &self.interface) else { return };
         let Some(conflicts) = &*prober else { return };
-        let is_former = || table.leases.binding(mac).is_some_and(|lease| lease.address == address);
+        let is_former = || table.leases().binding(mac).is_some_and(|lease| lease.address == address);
         if interface.cidr.contains(address) && !is_former() {
             conflicts.ask(address, mac, now);
         }
@@ -73,7 +73,7 @@ pub async fn conflicts<L: Lessor>(
             prober.store(None);
             error.to_string()
         })?;
-        if !tables.load().leases.is_proxy(found.used_by, now()) {
+        if !tables.load().leases().is_proxy(found.used_by, now()) {
             put_aside(found, lessor);
         } else if proxies.insert(found.used_by) {
             tell_proxy(found.used_by, &interface.name, lessor);

@@ -43,7 +43,7 @@ pub fn choose(
     own: impl FnOnce() -> Vec<Address6>,
     former: Option<&Place>,
 ) -> Choice {
-    let subnets = table.desired.subnets.values();
+    let subnets = table.desired().subnets.values();
     let mut wanted = subnets.filter_map(|subnet| Some((subnet, subnet.ipv6.as_ref()?))).peekable();
     let mut choice = Choice::default();
     if wanted.peek().is_none() {
@@ -147,9 +147,9 @@ mod tests {
             ipv6: Some(ipv6),
             origin,
         };
-        let mut table = State::new(Server::stand_in([10, 0, 10, 1].into()));
-        Arc::make_mut(&mut table.desired).subnets.insert(name, Arc::new(lab));
-        table
+        let mut desired = crate::desired::Desired::default();
+        desired.subnets.insert(name, Arc::new(lab));
+        State::new(Server::stand_in([10, 0, 10, 1].into())).with_desired(desired)
     }
 
     #[test]

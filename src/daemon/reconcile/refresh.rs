@@ -106,7 +106,7 @@ impl Reconciler {
     async fn refresh(&self, served: Served) {
         let kept = served.kept;
         let table = self.keeper.table();
-        if table.desired.revision != kept.revision {
+        if table.desired().revision != kept.revision {
             // It could not be adopted, so nothing of it can be refreshed.
             self.serves(kept, Some(Arc::default()));
             return;
@@ -117,15 +117,16 @@ impl Reconciler {
             Err(Invalid(problems)) => {
                 let lenient = self.load_seen(kept.clone(), None, Media::Lenient, &seen).await.ok();
                 let keeping = |ready: Ready| Ready {
-                    desired: keeping(ready.desired, &table.desired, &seen),
-                    secrets: same::with_known(ready.secrets, &table.secrets),
+                    desired: keeping(ready.desired, table.desired(), &seen),
+                    secrets: same::with_known(ready.secrets, table.secrets()),
                 };
                 (lenient.map(keeping), Some(problems))
             }
         };
         self.serves(kept.clone(), Some(seen.clone()));
-        let differs =
-            |ready: &Ready| ready.desired.boots != table.desired.boots || *ready.secrets != *table.secrets;
+        let differs = |ready: &Ready| {
+            ready.desired.boots != table.desired().boots || *ready.secrets != **table.secrets()
+        };
         if let Some(ready) = ready.filter(differs) {
             match self.propose(ready, None, Consent::default(), None).await {
                 Ok(_) => self.note("media or secrets have changed: they are served as they are now".into()),

@@ -46,7 +46,7 @@ impl Reconciler {
     /// The source is as it is served, unless something outside it is missing.
     pub(super) fn settle(&self, name: &Name, revision: &str) {
         let lack = lock(&self.degraded).get(name).cloned();
-        let table = self.keeper.table().desired.revision.to_string();
+        let table = self.keeper.table().desired().revision.to_string();
         let served = {
             let parts = lock(&self.parts);
             if parts.are_several() { parts.served(name).to_owned() } else { table }
@@ -145,7 +145,7 @@ impl Reconciler {
 
     /// Shows what of each source is served.
     pub(super) fn show_served(&self) {
-        let table = self.keeper.table().desired.revision.to_string();
+        let table = self.keeper.table().desired().revision.to_string();
         let parts = lock(&self.parts);
         self.statuses.send_modify(|statuses| {
             for (name, status) in statuses {

@@ -16,8 +16,8 @@ impl Reconciler {
             attempted: status.attempted,
             tree: tree.digest(),
             to: tree.revision.clone(),
-            lineage: table.lineage.to_string(),
-            serial: table.serial,
+            lineage: table.lineage().to_string(),
+            serial: table.serial(),
             version: env!("CARGO_PKG_VERSION").into(),
         };
         Ticket { id: table.seal(&ticket.text()), ..ticket }
@@ -25,7 +25,7 @@ impl Reconciler {
 
     /// Everything that is not as it was when the plan was made; empty if it is still good.
     pub fn moved(&self, then: &Ticket, tree: &Tree) -> Vec<String> {
-        if self.keeper.table().used_plans.contains_key(then.id.as_str()) {
+        if self.keeper.table().used_plans().contains_key(then.id.as_str()) {
             return vec!["it was applied already; a saved plan is good once".into()];
         }
         let mut reasons = self.ticket(tree).differences(then);

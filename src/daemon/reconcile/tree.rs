@@ -38,7 +38,7 @@ impl Reconciler {
         match self.load_sent(kept, &name, sent).await {
             Ok(Ready { desired, secrets }) => {
                 let table = self.keeper.table();
-                let changed = preview::changed_secrets(&table.secrets, &secrets, &desired);
+                let changed = preview::changed_secrets(table.secrets(), &secrets, &desired);
                 let work = move || {
                     let plan = preview::preview(&desired, &table, &changed, now());
                     let holds = plan::hold(&plan, &desired.safety, &Consent::default());
@@ -129,7 +129,7 @@ impl Reconciler {
         }
         let Ready { desired, secrets } = loaded.map_err(|Invalid(problems)| Outcome::Invalid { problems })?;
         let table = self.keeper.table();
-        let settled = tokio::task::spawn_blocking(move || same::settled(desired, &table.desired)).await;
+        let settled = tokio::task::spawn_blocking(move || same::settled(desired, table.desired())).await;
         let problems = |error| format!("comparing files ended unexpectedly: {error}");
         let desired = settled.map_err(|error| Outcome::Invalid { problems: problems(error) })?;
         Ok(Ready { desired, secrets })
@@ -141,7 +141,7 @@ impl Reconciler {
             Inventory::Directory(path) => Some(path.clone()),
             Inventory::Git(_) | Inventory::Own => None,
         });
-        let images = media_of(&self.keeper.table().desired).collect();
+        let images = media_of(self.keeper.table().desired()).collect();
         Places { copies: lock(&self.parts).copies_of(name), root, images }
     }
 
@@ -186,7 +186,7 @@ impl Reconciler {
             let served = lock(&self.parts).good(name);
             return Ok((served.ok_or_else(|| nothing(&format!("of {name} ")))?, self.environment.clone()));
         }
-        let applied = self.keeper.table().desired.revision.clone();
+        let applied = self.keeper.table().desired().revision.clone();
         let base = self.history.find(&applied).ok_or_else(|| nothing(""))?;
         let environment = base.environment.clone();
         Ok((Piece::of_kept(base), environment))

@@ -42,7 +42,7 @@ impl Reconciler {
         let table = self.keeper.table();
         let shown = |waiting: Arc<Waiting>| {
             let Ready { desired, secrets } = &waiting.ready;
-            let changed = preview::changed_secrets(&table.secrets, secrets, desired);
+            let changed = preview::changed_secrets(table.secrets(), secrets, desired);
             // A preview tells more of the same plan.
             let id = plan_id(&plan::diff(desired, &table));
             let plan = preview::preview(desired, &table, &changed, now());

@@ -116,7 +116,7 @@ impl<'a> Asker<'a> {
             return Err(Reason::OfThisHost { deployment, origin, address });
         }
         let mac = self.request.mac;
-        let holder = table.leases.holder(address, now).filter(|lease| lease.mac != mac);
+        let holder = table.leases().holder(address, now).filter(|lease| lease.mac != mac);
         let supply = |over| Supply::Fixed { subnet: self.subnet.clone(), address, over };
         let Some(holder) = holder else {
             let shared = machine.macs.len() > 1 || !machine.ids.is_empty();
@@ -185,7 +185,7 @@ fn on_the_wire(
     deployment: Option<&Arc<Deployment>>,
     first: Arc<Subnet>,
 ) -> Arc<Subnet> {
-    let others = table.desired.subnets.values().filter(|one| one.segment == first.segment);
+    let others = table.desired().subnets.values().filter(|one| one.segment == first.segment);
     let others = others.filter(|one| one.name != first.name);
     let all: Vec<&Arc<Subnet>> = std::iter::once(&first).chain(others).collect();
     if all.len() == 1 {
@@ -195,7 +195,7 @@ fn on_the_wire(
     if let Some(subnet) = all.iter().find(|one| fixed.is_some_and(|fixed| one.contains(fixed))) {
         return Arc::clone(subnet);
     }
-    let leases = &table.leases;
+    let leases = table.leases();
     let current = Some(request.header.ciaddr()).filter(|current| !current.is_unspecified());
     let known = [leases.address_of(request.mac), current, request.requested_address()];
     for address in known.into_iter().flatten() {
@@ -212,6 +212,6 @@ fn on_the_wire(
 }
 
 pub(super) fn find(table: &State, address: Ipv4Addr) -> Option<&Arc<Subnet>> {
-    let holding = table.desired.subnets.values().filter(|subnet| subnet.contains(address));
+    let holding = table.desired().subnets.values().filter(|subnet| subnet.contains(address));
     holding.max_by_key(|subnet| subnet.cidr.map(|cidr| cidr.length()))
 }

@@ -29,7 +29,7 @@ pub(super) fn boot_server(table: &State, link: &Link, now: Time, request: &Reque
     if !matches!(request.kind, MessageType::Request | MessageType::Inform) {
         return silence(table, link, request, Reason::Unexpected(request.kind));
     }
-    let foreign = request.server_id().filter(|id| *id != link.server && !table.server.is_own(*id));
+    let foreign = request.server_id().filter(|id| *id != link.server && !table.server().is_own(*id));
     match foreign {
         Some(other) => silence(table, link, request, Reason::OtherServer(other)),
         None => answer(table, link, now, request, MessageType::Ack),
@@ -52,7 +52,7 @@ fn answer(table: &State, link: &Link, now: Time, request: &Request, kind: Messag
         deployment: deployment.map(|deployment| &**deployment),
     };
     let server = link.server;
-    let file = BootFile::of(booter, &table.server, server);
+    let file = BootFile::of(booter, table.server(), server);
     if let BootFile::Missing(what) = file {
         return silence(table, link, request, Reason::NothingToBoot(what));
     }

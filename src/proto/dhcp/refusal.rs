@@ -22,7 +22,7 @@ impl Case<'_> {
         wanted: Ipv4Addr,
         reason: Reason,
     ) -> Result<Decision, Reason> {
-        let leases = &self.table.leases;
+        let leases = self.table.leases();
         let (leased, offered) = (leases.binding(self.request.mac), leases.offer(self.request.mac));
         let from_here = leased.into_iter().chain(offered).any(|lease| lease.address == wanted)
             || self.fixed_owner(wanted).is_some();
@@ -48,8 +48,9 @@ impl Case<'_> {
         wanted: Ipv4Addr,
         right: Option<Ipv4Addr>,
     ) -> Result<Decision, Reason> {
-        let holder = self.table.leases.holder(wanted, self.now).filter(|lease| lease.mac != self.request.mac);
-        let promised = self.table.desired.fixed_at(wanted);
+        let holder =
+            self.table.leases().holder(wanted, self.now).filter(|lease| lease.mac != self.request.mac);
+        let promised = self.table.desired().fixed_at(wanted);
         let local = asker.subnet.contains(wanted);
         let ours = local || address::find(self.table, wanted).is_some();
         let why = match (holder, promised, right) {

@@ -81,7 +81,7 @@ impl Case<'_> {
         let requested = self.request.requested_address();
         let lease = self.lease(LeaseAction::Offer { supply: supply.clone(), requested });
         let reserved = |address, last| self.table.is_reserved(&supply, address, last);
-        match self.table.leases.candidate(&lease, &supply, requested, &reserved) {
+        match self.table.leases().candidate(&lease, &supply, requested, &reserved) {
             Some(address) => {
                 let draft = self.draft(&asker, MessageType::Offer, address, asker.subnet.lease)?;
                 Ok(Decision::NeedLease(lease, Some(Box::new(draft))))
@@ -96,7 +96,7 @@ impl Case<'_> {
     /// The address that can be offered as the table stands: one on offer to this machine that
     /// is held long enough for the REQUEST to come (EDK2 takes up to 8 s), or its running lease.
     fn ready(&self, supply: &Supply) -> Option<Ipv4Addr> {
-        let leases = &self.table.leases;
+        let leases = self.table.leases();
         let patience = Span(OFFER_HOLD.0 / 4);
         let offer = leases.offer(self.request.mac).filter(|offer| offer.expires >= self.now + patience);
         let bound = leases.binding(self.request.mac);
@@ -110,7 +110,7 @@ impl Case<'_> {
 
     /// The address on offer to the sender of a REQUEST that takes another server's.
     fn offer_not_taken(&self) -> Option<Ipv4Addr> {
-        let leases = &self.table.leases;
+        let leases = self.table.leases();
         let offer = leases.offer(self.request.mac).filter(|_| self.request.kind == MessageType::Request)?;
         let bound = leases.binding(self.request.mac).filter(|lease| lease.address == offer.address);
         bound.is_none_or(|lease| lease.state != LeaseState::Bound).then_some(offer.address)
@@ -139,7 +139,7 @@ impl Case<'_> {
         wish: Wish,
         wanted: Ipv4Addr,
     ) -> Result<Decision, Reason> {
-        let own = self.table.leases.binding(self.request.mac).map(|lease| lease.address);
+        let own = self.table.leases().binding(self.request.mac).map(|lease| lease.address);
         let entitled = wish == Wish::Selecting || own == Some(wanted);
         if !entitled || !self.can_bind(&supply, wanted) {
             return self.refuse(asker, wish, wanted, own.filter(|own| self.can_bind(&supply, *own)));
@@ -156,7 +156,7 @@ impl Case<'_> {
     /// is confirmed as it stands. The three to five exchanges of one boot write one lease.
     fn running(&self, address: Ipv4Addr, supply: &Supply) -> Option<Span> {
         let whole = supply.subnet().lease;
-        let lease = self.table.leases.binding(self.request.mac)?;
+        let lease = self.table.leases().binding(self.request.mac)?;
         let left = lease.expires.since(self.now);
         let most = left.0 > whole.0 - whole.0 / 8;
         (lease.address == address && lease.state == LeaseState::Bound && most).then_some(left.min(whole))
@@ -181,17 +181,17 @@ impl Case<'_> {
             let (deployment, origin) = (deployment.name.clone(), deployment.origin.clone());
             return Err(Reason::DeclinedFixed { address, deployment, origin });
         }
-        if self.table.leases.has(mac, address, self.now) {
+        if self.table.leases().has(mac, address, self.now) {
             return Ok(Decision::NeedLease(self.lease(LeaseAction::Decline { address }), None));
         }
-        let stored = self.table.leases.stored(address);
+        let stored = self.table.leases().stored(address);
         let done = stored.is_some_and(|lease| lease.mac == mac && lease.state == LeaseState::Declined);
         Err(if done { Reason::Declined(address) } else { Reason::NotIts(address) })
     }
 
     fn release(&self) -> Result<Decision, Reason> {
         let address = self.request.header.ciaddr();
-        let lease = self.table.leases.binding(self.request.mac).filter(|lease| lease.address == address);
+        let lease = self.table.leases().binding(self.request.mac).filter(|lease| lease.address == address);
         match lease.map(|lease| lease.state) {
             Some(LeaseState::Bound) => {
                 Ok(Decision::NeedLease(self.lease(LeaseAction::Release { address }), None))
@@ -344,7 +344,7 @@ impl Case<'_> {
     fn boot(&self, asker: &Asker, reply: &mut Reply) -> BootFile {
         let server = self.own_address(asker);
         let file = match asker.machine {
-            Some(_) => BootFile::of(asker.booter(), &self.table.server, server),
+            Some(_) => BootFile::of(asker.booter(), self.table.server(), server),
             None if asker.client.boots() => BootFile::Missing("it is in no manifest".into()),
             None => BootFile::Nothing,
         };
@@ -396,7 +396,7 @@ impl Case<'_> {
 
     fn can_bind(&self, supply: &Supply, address: Ipv4Addr) -> bool {
         let reserved = |address, last| self.table.is_reserved(supply, address, last);
-        self.table.leases.can_bind(self.request.mac, supply, address, self.now, &reserved)
+        self.table.leases().can_bind(self.request.mac, supply, address, self.now, &reserved)
     }
 
     fn lease(&self, action: LeaseAction) -> LeaseRequest {
@@ -411,14 +411,14 @@ impl Case<'_> {
 
     fn is_ours(&self, server: Ipv4Addr) -> bool {
         server == self.link.server
-            || self.table.server.is_own(server)
+            || self.table.server().is_own(server)
             || server == self.server_id(self.link.server)
     }
 
     /// Our address for the sender: the server identifier, the next server and the URLs of one answer
     /// are the same.
     pub(super) fn own_address(&self, asker: &Asker) -> Ipv4Addr {
-        self.table.server.address_toward(&asker.subnet, self.link.server)
+        self.table.server().address_toward(&asker.subnet, self.link.server)
     }
 
     /// Option 54 of an answer: `own`, unless the relay wants to be taken for the server (RFC 5107).

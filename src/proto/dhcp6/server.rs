@@ -120,7 +120,7 @@ pub(super) fn mode(table: &State, link: &Link, request: &Request) -> Mode {
 
 /// The subnet whose IPv6 network holds an address; the longest prefix wins.
 fn find(table: &State, address: Ipv6Addr) -> Option<(Arc<Subnet>, Ipv6)> {
-    let all = table.desired.subnets.values();
+    let all = table.desired().subnets.values();
     let holding = all.filter_map(|subnet| Some((subnet, subnet.ipv6.as_ref()?)));
     let holding = holding.filter(|(_, ipv6)| ipv6.cidr.contains(address));
     let (subnet, ipv6) = holding.max_by_key(|(_, ipv6)| ipv6.cidr.length())?;
@@ -173,7 +173,7 @@ impl Case<'_> {
             return Err(Reason::NoRecord);
         }
         match self.right()? {
-            Right::Dynamic if self.table.leases6.of(self.mac).is_none() => Err(Reason::NoRecord),
+            Right::Dynamic if self.table.leases6().of(self.mac).is_none() => Err(Reason::NoRecord),
             _ => self.lease(),
         }
     }
@@ -181,7 +181,7 @@ impl Case<'_> {
     /// What is left of the machine's lease of `address`, if that is most of a whole one: the
     /// exchanges of one boot write one lease.
     fn running(&self, address: Ipv6Addr) -> Option<Span> {
-        let lease = self.table.leases6.of(self.mac)?;
+        let lease = self.table.leases6().of(self.mac)?;
         let whole = self.subnet.lease;
         let left = lease.expires.since(self.now);
         let most = left.0 > whole.0 - whole.0 / 8;
@@ -217,11 +217,12 @@ impl Case<'_> {
         }
         let fixed = self.deployment.and_then(|deployment| deployment.address6);
         let known = |address: &Ipv6Addr| {
-            Some(*address) == fixed || self.table.leases6.at(*address).is_some_and(|one| one.mac == self.mac)
+            Some(*address) == fixed
+                || self.table.leases6().at(*address).is_some_and(|one| one.mac == self.mac)
         };
         let mut options = self.ids();
         options.status(status::SUCCESS, "");
-        let nobodys = fixed.is_none() && self.table.leases6.of(self.mac).is_none();
+        let nobodys = fixed.is_none() && self.table.leases6().of(self.mac).is_none();
         let strange = |one: &&Association| nobodys || !one.addresses.iter().all(known);
         for one in associations.iter().filter(strange) {
             let mut inner = Options::default();
@@ -276,7 +277,7 @@ impl Case<'_> {
             return Ok(Right::Taken(Reason::OfThisHost { deployment: name, origin, address }));
         }
         let own = |mac| self.machine.is_some_and(|machine| self.table.is_card_of(mac, machine));
-        let holder = self.table.leases6.at(address).filter(|lease| lease.is_active(self.now));
+        let holder = self.table.leases6().at(address).filter(|lease| lease.is_active(self.now));
         match holder.filter(|lease| !own(lease.mac)) {
             Some(lease) => {
                 let (holder, until) = (lease.mac, lease.expires);
@@ -355,7 +356,7 @@ impl Case<'_> {
         }
         let (machine, deployment) = (self.machine, self.deployment);
         let booter = Booter { client: &self.client, mac: self.mac, machine, deployment };
-        let file = BootFile::of(booter, &self.table.server, self.link.server);
+        let file = BootFile::of(booter, self.table.server(), self.link.server);
         let file = match file {
             BootFile::Name(name) => BootFile::Url(format!("tftp://[{}]/{name}", self.link.server)),
             other => other,

@@ -19,7 +19,7 @@ pub fn open(table: &State, asker: &Asker, method: Method, name: &Name, token: &s
     let begun = table.install_by(token, Purpose::Answers, name);
     // The deployment may have been renamed since the script was served.
     let current = begun.map_or(name, |install| &install.deployment);
-    let Some(deployment) = table.desired.deployments.get(current) else {
+    let Some(deployment) = table.desired().deployments.get(current) else {
         return refuse(RefusalReason::Gone, format!("there is no deployment {name}"));
     };
     let Some(install) = begun else {
@@ -51,7 +51,7 @@ pub fn open(table: &State, asker: &Asker, method: Method, name: &Name, token: &s
     if standing == Standing::Unread {
         return Answer::Identify;
     }
-    if !standing.may_learn(table.desired.safety.asker) {
+    if !standing.may_learn(table.desired().safety.asker) {
         let way_out = standing.way_out();
         let text = format!("{file} of {name} was asked for by {asker}, which is not its machine{way_out}");
         return refuse(RefusalReason::Forbidden, text);
@@ -65,7 +65,7 @@ pub fn open(table: &State, asker: &Asker, method: Method, name: &Name, token: &s
 }
 
 fn machine_of<'a>(table: &'a State, deployment: &Deployment) -> Option<&'a Arc<Machine>> {
-    table.desired.machines.get(table.assignments.get(&deployment.name)?)
+    table.desired().machines.get(table.assignments().get(&deployment.name)?)
 }
 
 fn serve(
@@ -78,7 +78,7 @@ fn serve(
         || Refusal::new(RefusalReason::NotFound, format!("{} has no answer file {file}", deployment.name));
     let part = Part::find(table, deployment, file).ok_or_else(missing)?;
     let render = || part.render(table, deployment, at);
-    let text = match &table.memo {
+    let text = match &table.memo() {
         Some(memo) => {
             let subject = part.subject(table, deployment, at);
             let tagged =
@@ -138,7 +138,7 @@ impl<'a> Part<'a> {
     ) -> Result<String, RenderError> {
         let Part { template, file: _, mac } = *self;
         let facts = Facts { table, deployment, mac, address: table.address_of(deployment, mac), at };
-        let secret = |name: &str| table.secrets.get(name);
+        let secret = |name: &str| table.secrets().get(name);
         match self.file.content {
             AnswerContent::Main => {
                 facts.fill(&|name| template.text.uses(name), |facts| template.text.render(facts, &secret))

@@ -105,11 +105,11 @@ impl Asker {
         if has_address(table, machine, deployment, self.address) {
             return Standing::Itself;
         }
-        let told = table.server.gives_addresses && deployment.subnet.mode == Mode::Server;
+        let told = table.server().gives_addresses && deployment.subnet.mode == Mode::Server;
         match self.link {
             _ if told => Standing::Stranger,
             // The card is perhaps that of address translation.
-            Link::Card(_) if table.desired.safety.asker == Proof::Token => Standing::Untold,
+            Link::Card(_) if table.desired().safety.asker == Proof::Token => Standing::Untold,
             Link::Card(_) => Standing::Stranger,
             // It is where its machine was heard of last.
             Link::Unknown | Link::Unread if was_at(table, machine, self.address) => Standing::Itself,
@@ -163,14 +163,14 @@ fn has_address(table: &State, machine: &Machine, deployment: &Deployment, addres
     };
     fixed || table.mac_at(address).is_some_and(|card| table.is_card_of(card, machine)) || {
         let leases = |card: &Mac| match address {
-            IpAddr::V4(address) => table.leases.address_of(*card) == Some(address),
-            IpAddr::V6(address) => table.leases6.of(*card).is_some_and(|lease| lease.address == address),
+            IpAddr::V4(address) => table.leases().address_of(*card) == Some(address),
+            IpAddr::V6(address) => table.leases6().of(*card).is_some_and(|lease| lease.address == address),
         };
         machine.macs.iter().any(leases)
     }
 }
 
 fn was_at(table: &State, machine: &Machine, address: IpAddr) -> bool {
-    let seen = |card: &Mac| table.seen.get(card).and_then(|seen| seen.address);
+    let seen = |card: &Mac| table.seen().get(card).and_then(|seen| seen.address);
     machine.macs.iter().any(|card| seen(card) == Some(address))
 }

@@ -69,7 +69,7 @@ impl Facts<'_> {
         put(&mut facts, wanted, "name", || text(Some(deployment.name.to_string())));
         put(&mut facts, wanted, "mac", || text(Some(mac.to_string())));
         self.network(&mut facts, wanted);
-        let server = table.server.url_at(table.server.reached_at(at, subnet));
+        let server = table.server().url_at(table.server().reached_at(at, subnet));
         put(&mut facts, wanted, "server_url", || text(Some(server.clone())));
         put(&mut facts, wanted, "media_url", || text(Some(format!("{server}/{}", deployment.boot.prefix))));
         self.urls(&mut facts, wanted, &server);

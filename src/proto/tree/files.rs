@@ -7,7 +7,7 @@ use crate::model::{Mac, Name};
 use crate::state::{InstallStage, Permit, PermitStep, Stage, State};
 
 pub fn loader(table: &State, name: &str) -> Answer {
-    match table.server.loaders.get(name) {
+    match table.server().loaders.get(name) {
         Some(entry) => Answer::Serve(artifact(entry, name, Stage::Loader)),
         None => missing(format!("no boot program {name} was found on this host")),
     }
@@ -23,7 +23,7 @@ pub fn media(
     name: &Name,
     path: &str,
 ) -> Answer {
-    let Some(boot) = table.desired.boots.get(name) else {
+    let Some(boot) = table.desired().boots.get(name) else {
         return missing(format!("there is no boot {name}"));
     };
     let Some(entry) = find(boot, path) else {

@@ -21,7 +21,7 @@ pub fn open(
     // The number may have been raised, or the deployment renamed, while the installer ran: its report
     // still counts.
     let begun = table.install_by(token, Purpose::Hooks, name);
-    let current = table.desired.deployments.get(begun.map_or(name, |install| &install.deployment));
+    let current = table.desired().deployments.get(begun.map_or(name, |install| &install.deployment));
     let redeploy = match (begun, current) {
         (Some(install), _) => install.redeploy,
         (None, Some(deployment)) if table.is_unbegun(token, Purpose::Hooks, deployment) => {
@@ -35,8 +35,8 @@ pub fn open(
     if method == Method::Head || asker.partial {
         return Answer::Serve(looked_at(name));
     }
-    let machine = begun.map(|install| &install.machine).or_else(|| table.assignments.get(name));
-    let machine = machine.and_then(|machine| table.desired.machines.get(machine));
+    let machine = begun.map(|install| &install.machine).or_else(|| table.assignments().get(name));
+    let machine = machine.and_then(|machine| table.desired().machines.get(machine));
     // Without either, the token is all there is.
     let standing = match (machine, current) {
         (Some(machine), Some(deployment)) => asker.standing(table, machine, deployment),

@@ -51,7 +51,7 @@ pub fn parse(table: &State, path: &str) -> Target {
             Err(_) => Target::Unknown,
         },
         ["hooks", deployment, token, outcome] => hook(deployment, token, outcome),
-        ["loader", name] if table.server.loaders.contains_key(*name) => Target::Loader((*name).into()),
+        ["loader", name] if table.server().loaders.contains_key(*name) => Target::Loader((*name).into()),
         [.., "pxelinux.cfg", file] => Target::Script { form: Form::Pxelinux, mac: pxelinux_mac(file) },
         [_, efi, boot, file] if is_removable(efi, boot) && file.starts_with("grub.cfg") => grub(file),
         _ => media(table, path).unwrap_or_else(|| anywhere(table, last)),
@@ -125,14 +125,14 @@ fn grub(file: &str) -> Target {
 /// A path below a boot's prefix.
 fn media(table: &State, path: &str) -> Option<Target> {
     let (prefix, rest) = path.split_once('/').unwrap_or((path, ""));
-    let boot = table.prefixes.get(prefix)?;
+    let boot = table.prefixes().get(prefix)?;
     Some(Target::Media { boot: boot.clone(), path: rest.into() })
 }
 
 /// A boot program by its last path part, whatever directory the client made up (shim asks
 /// for `DIR//grubx64.efi`), in any case; its first character may be lost (shim again).
 fn loader(table: &State, last: &str) -> Target {
-    let names = || table.server.loaders.keys();
+    let names = || table.server().loaders.keys();
     let found = names().find(|loader| loader.eq_ignore_ascii_case(last)).or_else(|| {
         if is_load_option(last) {
             return names().find(|loader| ***loader == *"grubx64.efi");

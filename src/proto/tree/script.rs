@@ -106,7 +106,7 @@ fn of_no_machine(answer: Answer, deployment: &Deployment) -> Answer {
 
 fn network_boot(table: &State, asker: &Asker, form: Form, mac: Mac, deployment: &Arc<Deployment>) -> Answer {
     let render = || render(table, asker, form, mac, deployment);
-    let text = match &table.memo {
+    let text = match &table.memo() {
         Some(memo) => {
             let subject = subject(table, asker, form, mac, deployment);
             let tagged = |text: String| Text { etag: digest(text.as_bytes()).into(), bytes: text.into() };
@@ -151,7 +151,7 @@ fn told_address(table: &State, asker: &Asker, mac: Mac, deployment: &Deployment)
 
 /// PXELINUX runs on BIOS only; U-Boot and Petitboot read the same language.
 fn pxelinux_root(table: &State, asker: &Asker, mac: Mac) -> &'static str {
-    let arch = table.seen.get(&mac).and_then(|seen| seen.arch);
+    let arch = table.seen().get(&mac).and_then(|seen| seen.arch);
     match arch {
         Some(arch) if arch.firmware != Firmware::Bios || arch.cpu != Cpu::X86_64 => "/",
         _ if asker.transport == Transport::Http => "/",
@@ -173,9 +173,9 @@ pub fn render(
     // Anybody on the network can read a script; `check` refuses command lines that want a secret.
     let secret = |_: &str| None;
     let boot = &deployment.boot;
-    let server = table.server.reached_at(asker.at, &deployment.subnet);
+    let server = table.server().reached_at(asker.at, &deployment.subnet);
     let root = match form {
-        Form::Ipxe => format!("{}/{}", table.server.url_at(server), boot.prefix),
+        Form::Ipxe => format!("{}/{}", table.server().url_at(server), boot.prefix),
         Form::Grub | Form::Pxelinux => format!("/{}", boot.prefix),
     };
     let uses = |name: &str| boot.cmdline.iter().any(|word| word.uses(name));
@@ -241,7 +241,7 @@ fn escape_path(path: &str) -> String {
 }
 
 fn local_boot(table: &State, form: Form, mac: Mac, deployment: Option<&Deployment>, reason: &str) -> Answer {
-    let firmware = table.seen.get(&mac).and_then(|seen| seen.arch).map(|arch| arch.firmware);
+    let firmware = table.seen().get(&mac).and_then(|seen| seen.arch).map(|arch| arch.firmware);
     let text = local_text(form, firmware, reason);
     serve(Some(mac), deployment, Stage::LocalBoot, &format!("boots its own disk: {reason}"), text)
 }
@@ -255,12 +255,12 @@ fn local_text(form: Form, firmware: Option<Firmware>, reason: &str) -> String {
 }
 
 fn by_mac(table: &State, asker: &Asker) -> String {
-    let own = match (asker.address, table.server.known(asker.at)) {
+    let own = match (asker.address, table.server().known(asker.at)) {
         (_, Some(own)) => own,
-        (IpAddr::V4(address), None) => table.server.address_for(address).into(),
-        (IpAddr::V6(_), None) => IpAddr::V4(table.server.address),
+        (IpAddr::V4(address), None) => table.server().address_for(address).into(),
+        (IpAddr::V6(_), None) => IpAddr::V4(table.server().address),
     };
-    let url = table.server.url_at(own);
+    let url = table.server().url_at(own);
     render::ipxe::chain(&format!("{url}/ipxe/${{netX/mac:hexhyp}}.ipxe"))
 }
 

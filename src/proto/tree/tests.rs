@@ -40,8 +40,7 @@ fn table(files: &[&str]) -> State {
         gives_addresses: true,
         loaders: [("ipxe.efi".into(), entry(9))].into(),
     };
-    let prefixes = Arc::new([("debian".into(), name)].into());
-    State { desired: Arc::new(desired), prefixes, ..State::new(server) }
+    State::new(server).with_desired(desired)
 }
 
 fn ask(table: &State, transport: Transport, path: &str) -> Result<Artifact, RefusalReason> {
@@ -111,7 +110,7 @@ fn with_a_machine_of(files: &[&str], loaders: &[&str], cmdline: &str) -> State {
     let name: Name = "web".parse().unwrap();
     let mac = Mac::new([0x52, 0x54, 0, 0, 0, 1]).unwrap();
     let origin = Origin { file: "x.toml".into(), line: 2, column: 1 };
-    let mut desired = (*table.desired).clone();
+    let mut desired = (**table.desired()).clone();
     let mut boot = (*desired.boots["debian-12"]).clone();
     boot.cmdline = vec![crate::render::Text::parse(cmdline).unwrap()];
     let boot = Arc::new(boot);
@@ -158,12 +157,11 @@ fn with_a_machine_of(files: &[&str], loaders: &[&str], cmdline: &str) -> State {
     desired.macs.insert(mac, name.clone());
     desired.machines.insert(name.clone(), Arc::new(machine));
     desired.deployments.insert(name.clone(), Arc::new(deployment));
-    let mut server = (*table.server).clone();
+    let mut server = (**table.server()).clone();
     server.loaders = loaders.iter().map(|name| ((*name).into(), entry(name.len() as u64))).collect();
     let tenants: imbl::OrdMap<Name, Name> = [(name.clone(), name)].into_iter().collect();
-    let (desired, server) = (Arc::new(desired), Arc::new(server));
-    let memo = Some(Arc::default());
-    State { desired, server, assignments: tenants.clone(), tenants, memo, ..table }
+    let table = table.with_server(server).with_desired(desired).with_memo();
+    table.with_lasting(|lasting| lasting.assignments = tenants)
 }
 
 fn text(table: &State, transport: Transport, path: &str) -> String {
@@ -229,9 +227,9 @@ fn a_script_that_is_remembered_is_the_one_that_would_be_written() {
         assert!(text(&table, Transport::Tftp, "grub.cfg").contains("ip=10.0.0.9"));
         assert_eq!((root(&table, Transport::Tftp), root(&table, Transport::Http)), ("tftp", "plain"));
     }
-    let mut server = (*table.server).clone();
+    let mut server = (**table.server()).clone();
     server.http_port = 8080;
-    table.server = Arc::new(server);
+    table = table.with_server(server);
     assert!(text(&table, Transport::Http, "ipxe/52-54-00-00-00-01.ipxe").contains(":8080/"));
 }
 
@@ -333,8 +331,8 @@ fn a_folder_named_like_a_card_is_that_machines() {
     let elsewhere = Asker::new(Ipv4Addr::new(10, 0, 0, 8), None, Transport::Tftp);
     let path = "52-54-00-00-00-01/config.txt";
     assert!(matches!(open(&table, &elsewhere, Method::Get, path, ""), Answer::Refuse(_)));
-    let server = crate::state::Server { gives_addresses: false, ..(*table.server).clone() };
-    table.server = Arc::new(server);
+    let server = crate::state::Server { gives_addresses: false, ..(**table.server()).clone() };
+    table = table.with_server(server);
     assert!(matches!(open(&table, &elsewhere, Method::Get, path, ""), Answer::Serve(_)));
 }
 
@@ -343,10 +341,10 @@ fn a_folder_named_like_a_card_is_that_machines() {
 fn urls_lead_where_the_machine_has_reached_us() {
     let mut table = with_a_machine_of(&["linux"], &["ipxe.efi"], "url={{ server_url }}");
     let mac = Mac::new([0x52, 0x54, 0, 0, 0, 1]).unwrap();
-    let mut server = (*table.server).clone();
+    let mut server = (**table.server()).clone();
     server.address = Ipv4Addr::new(10, 7, 0, 1);
     server.others = vec![("10.8.0.0/24".parse().unwrap(), Ipv4Addr::new(10, 8, 0, 1))];
-    table.server = Arc::new(server);
+    table = table.with_server(server);
     let deployment = table.deployment_of(mac).unwrap().clone();
     // Behind address translation a connection ends at an address that is none of ours.
     for (reached, url) in

@@ -56,38 +56,38 @@ impl Adoption {
     }
 }
 
-pub(super) fn apply(table: &mut State, adoption: Adoption, now: Time, out: &mut Applied) -> Outcome {
-    if !Arc::ptr_eq(&table.desired, &adoption.base.desired) {
+pub(super) fn apply(state: &mut State, adoption: Adoption, now: Time, out: &mut Applied) -> Outcome {
+    if !Arc::ptr_eq(&state.desired, &adoption.base.desired) {
         return Outcome::Moved;
     }
-    let since = adoption.base.installs.differences(&table.installs);
+    let since = adoption.base.lasting.installs.differences(&state.lasting.installs);
     if !adoption.stands_beside(&since) {
         return Outcome::Moved;
     }
     let Adoption { base, next, kept, plan } = adoption;
-    let former = std::mem::replace(table, next);
-    table.go_on_from(&former, &base);
+    let former = std::mem::replace(state, next);
+    state.go_on_from(&former, &base);
     if !since.is_empty() {
-        since.into_iter().for_each(|(machine, list)| table.installs.replace(&machine, &list));
-        table.gather_gate();
+        since.into_iter().for_each(|(machine, list)| state.lasting.installs.replace(&machine, &list));
+        state.gather_gate();
     }
-    table.tick(now);
-    limit_leases(table, &former, now, out);
-    out.contests(&former.contested, table);
-    host::warn_of_clashes(table, now, out);
-    table.date_doubts(now);
-    out.installs(&former.installs, table);
-    settle_source(table, kept.as_deref(), out);
-    tell_doubts(table, &former, now, out);
-    out.cards(&former.learned, table);
-    lists(&former, table, out);
+    state.tick(now);
+    limit_leases(state, &former, now, out);
+    out.contests(&former.lasting.contested, state);
+    host::warn_of_clashes(state, now, out);
+    state.date_doubts(now);
+    out.installs(&former.lasting.installs, state);
+    settle_source(state, kept.as_deref(), out);
+    tell_doubts(state, &former, now, out);
+    out.cards(&former.lasting.learned, state);
+    lists(&former, state, out);
     if let Some(kept) = kept {
-        out.records.extend(kept.records(&table.kept));
-        table.kept = kept;
+        out.records.extend(kept.records(&state.lasting.kept));
+        state.lasting.kept = kept;
     }
-    out.records.push(Record::Serial(table.serial));
+    out.records.push(Record::Serial(state.lasting.serial));
     if let Some(id) = plan {
-        use_up(table, id, former.serial, out);
+        use_up(state, id, former.lasting.serial, out);
     }
     Outcome::Done
 }
@@ -99,10 +99,15 @@ impl Adoption {
         if since.is_empty() {
             return true;
         }
-        let judged: BTreeSet<Name> =
-            base.installs.differences(&next.installs).into_iter().map(|(machine, _)| machine).collect();
+        let judged: BTreeSet<Name> = base
+            .lasting
+            .installs
+            .differences(&next.lasting.installs)
+            .into_iter()
+            .map(|(machine, _)| machine)
+            .collect();
         // Two installations must not get one number.
-        if next.installs.next_epoch() != base.installs.next_epoch() {
+        if next.lasting.installs.next_epoch() != base.lasting.installs.next_epoch() {
             return false;
         }
         let tenant = |of: &State, machine: &Name| of.tenant(machine).cloned();
@@ -122,25 +127,26 @@ impl Adoption {
 }
 
 impl State {
-    /// The table under another revision: machines are assigned, protections remembered,
+    /// The state under another revision: machines are assigned, protections remembered,
     /// installations kept (a renamed deployment or machine takes its installation along).
     pub fn adopt(&self, desired: Arc<Desired>) -> State {
         let base = self.under_new_names(&desired);
         let mut next = base.clone();
-        next.serial += 1;
-        next.assignments = match pinned(&base, &desired) {
+        next.lasting.serial += 1;
+        next.lasting.assignments = match pinned(&base, &desired) {
             Some(assignments) => assignments,
             None => assign(&desired, &base),
         };
-        next.tenants = turned(&base.tenants, &base.assignments, &next.assignments);
-        next.installs = lineage::carried(self, &base, &next, &desired);
+        next.derived.tenants =
+            turned(&base.derived.tenants, &base.lasting.assignments, &next.lasting.assignments);
+        next.lasting.installs = lineage::carried(self, &base, &next, &desired);
         let prefix = |boot: &Arc<Boot>| (boot.prefix.clone(), boot.name.clone());
-        next.prefixes = Arc::new(desired.boots.values().map(prefix).collect());
+        next.derived.prefixes = Arc::new(desired.boots.values().map(prefix).collect());
         let machines = differences(&base.desired.machines, &desired.machines);
         for machine in machines.filter_map(|one| one.after) {
             match machine.protect {
-                Some(true) => next.protected.insert(machine.name.clone()),
-                Some(false) => next.protected.remove(&machine.name),
+                Some(true) => next.lasting.protected.insert(machine.name.clone()),
+                Some(false) => next.lasting.protected.remove(&machine.name),
                 None => None,
             };
         }
@@ -149,14 +155,14 @@ impl State {
         next.forget_settled_contests(&base.desired, &desired);
         next.desired = desired.clone();
         next.doubt(&desired);
-        next.served = next.served_after(self);
+        next.lasting.served = next.served_after(self);
         next.gather_gate();
         next
     }
 
     /// What another controller said of a machine's power, or one that is not asked any more.
     fn forget_power(&mut self, before: &Desired, after: &Desired) {
-        if self.power.is_empty() {
+        if self.observed.power.is_empty() {
             return;
         }
         for one in differences(&before.machines, &after.machines) {
@@ -164,14 +170,15 @@ impl State {
                 |machine: Option<&Arc<Machine>>| machine.and_then(|machine| machine.power.clone());
             let power = controller(one.after);
             if power.is_none() || (one.before.is_some() && controller(one.before) != power) {
-                self.power.remove(one.name);
+                self.observed.power.remove(one.name);
             }
         }
     }
 
     /// The cards of machines that no other mark identifies any more.
     fn forget_cards(&mut self, desired: &Desired) {
-        self.learned
+        self.lasting
+            .learned
             .retain(|_, machine| desired.machines.get(machine).is_some_and(|one| !one.ids.is_empty()));
     }
 
@@ -183,53 +190,53 @@ impl State {
             Some(_) if is_first => true,
             machine => machine == before.machines.get(name),
         };
-        self.contested =
-            std::mem::take(&mut self.contested).into_iter().filter(|(name, _)| same(name)).collect();
+        self.lasting.contested =
+            std::mem::take(&mut self.lasting.contested).into_iter().filter(|(name, _)| same(name)).collect();
     }
 
     /// Takes over from the state before an adoption what no revision decides: what the host is, what was
     /// seen, leased and learned up to this moment. `base` is what the revision was judged over.
     fn go_on_from(&mut self, former: &State, base: &State) {
         let desired = self.desired.clone();
-        self.serial = former.serial + 1;
+        self.lasting.serial = former.lasting.serial + 1;
         self.server = former.server.clone();
         self.host = former.host.clone();
-        self.clock = former.clock;
-        self.longest = former.longest;
-        self.kept = former.kept.clone();
-        self.clashes = former.clashes.clone();
-        self.trust = former.trust.clone();
-        self.seen = former.seen.clone();
-        self.loops = former.loops.clone();
-        self.leases = former.leases.clone();
-        self.leases6 = former.leases6.clone();
-        self.used_plans = former.used_plans.clone();
-        self.damaged = former.damaged.clone();
-        self.memo = former.memo.clone();
-        if !former.learned.ptr_eq(&base.learned) {
-            self.learned = former.learned.clone();
+        self.observed.clock = former.observed.clock;
+        self.lasting.longest = former.lasting.longest;
+        self.lasting.kept = former.lasting.kept.clone();
+        self.derived.clashes = former.derived.clashes.clone();
+        self.lasting.trust = former.lasting.trust.clone();
+        self.observed.seen = former.observed.seen.clone();
+        self.observed.loops = former.observed.loops.clone();
+        self.lasting.leases = former.lasting.leases.clone();
+        self.lasting.leases6 = former.lasting.leases6.clone();
+        self.lasting.used_plans = former.lasting.used_plans.clone();
+        self.lasting.damaged = former.lasting.damaged.clone();
+        self.derived.memo = former.derived.memo.clone();
+        if !former.lasting.learned.ptr_eq(&base.lasting.learned) {
+            self.lasting.learned = former.lasting.learned.clone();
             self.forget_cards(&desired);
         }
-        if !former.contested.ptr_eq(&base.contested) {
-            self.contested = former.contested.clone();
+        if !former.lasting.contested.ptr_eq(&base.lasting.contested) {
+            self.lasting.contested = former.lasting.contested.clone();
             self.forget_settled_contests(&former.desired, &desired);
         }
-        if !former.power.ptr_eq(&base.power) {
-            self.power = former.under_new_names(&desired).power;
+        if !former.observed.power.ptr_eq(&base.observed.power) {
+            self.observed.power = former.under_new_names(&desired).observed.power;
             self.forget_power(&former.desired, &desired);
         }
     }
 }
 
 /// The clock may have been ahead when the leases of a subnet that is new here were stored.
-fn limit_leases(table: &mut State, former: &State, now: Time, out: &mut Applied) {
+fn limit_leases(state: &mut State, former: &State, now: Time, out: &mut Applied) {
     let is_new = |subnet: &Name| !former.desired.subnets.contains_key(subnet);
     // What an earlier version promised is not known, and stays.
-    if table.longest.is_some() && table.desired.subnets.keys().any(is_new) {
-        out.leases(table.limit_leases(now, &is_new));
+    if state.lasting.longest.is_some() && state.desired.subnets.keys().any(is_new) {
+        out.leases(state.limit_leases(now, &is_new));
     }
-    if table.note_longest(now)
-        && let Some(longest) = table.longest
+    if state.note_longest(now)
+        && let Some(longest) = state.lasting.longest
     {
         out.records.push(Record::Note(longest::NOTE.into(), longest.note()));
     }
@@ -249,17 +256,17 @@ fn lists(before: &State, after: &State, out: &mut Applied) {
         }
         DiffItem::Remove(name, _) => Record::Served(name.clone(), None),
     };
-    out.records.extend(before.assignments.diff(&after.assignments).map(assigned));
-    out.records.extend(before.served.diff(&after.served).map(served));
-    let gone = before.protected.iter().filter(|name| !after.protected.contains(*name));
+    out.records.extend(before.lasting.assignments.diff(&after.lasting.assignments).map(assigned));
+    out.records.extend(before.lasting.served.diff(&after.lasting.served).map(served));
+    let gone = before.lasting.protected.iter().filter(|name| !after.lasting.protected.contains(*name));
     out.records.extend(gone.map(|name| Record::Protection(name.clone(), false)));
-    let new = after.protected.iter().filter(|name| !before.protected.contains(*name));
+    let new = after.lasting.protected.iter().filter(|name| !before.lasting.protected.contains(*name));
     out.records.extend(new.map(|name| Record::Protection(name.clone(), true)));
 }
 
 /// The first revision of a source was adopted: what it asks for later is not doubtful.
-fn settle_source(table: &mut State, kept: Option<&Kept>, out: &mut Applied) {
-    let scope = table.desired.safety.scope.clone();
+fn settle_source(state: &mut State, kept: Option<&Kept>, out: &mut Applied) {
+    let scope = state.desired.safety.scope.clone();
     let source = trust::source_in(&scope);
     // A tree that was applied by hand before the source was read is none of its revisions.
     let read = kept.is_some_and(|kept| match source {
@@ -269,24 +276,24 @@ fn settle_source(table: &mut State, kept: Option<&Kept>, out: &mut Applied) {
             kept.source.split(' ').any(own)
         }
     });
-    if read && table.trust.settle(source) {
-        out.records.push(Record::Note(trust::NOTE.into(), table.trust.note()));
+    if read && state.lasting.trust.settle(source) {
+        out.records.push(Record::Note(trust::NOTE.into(), state.lasting.trust.note()));
         // Those that `begin_restored` made doubtful must last before the flag goes.
-        out.installs(&Installs::default(), table);
+        out.installs(&Installs::default(), state);
         out.records.push(Record::Restored(false));
     }
 }
 
 /// An event for the installations that became doubtful.
-fn tell_doubts(table: &mut State, former: &State, now: Time, out: &mut Applied) {
+fn tell_doubts(state: &mut State, former: &State, now: Time, out: &mut Applied) {
     let is_doubtful = |install: &Install| install.stage == InstallStage::Doubtful;
-    let changed = former.installs.differences(&table.installs);
+    let changed = former.lasting.installs.differences(&state.lasting.installs);
     if !changed.iter().any(|(_, list)| list.iter().any(is_doubtful)) {
         return;
     }
     let known: BTreeSet<&Name> = former.doubtful().collect();
     let new: Vec<String> =
-        table.doubtful().filter(|name| !known.contains(name)).map(ToString::to_string).collect();
+        state.doubtful().filter(|name| !known.contains(name)).map(ToString::to_string).collect();
     if new.is_empty() {
         return;
     }
@@ -297,18 +304,18 @@ fn tell_doubts(table: &mut State, former: &State, now: Time, out: &mut Applied) 
          `voldemortctl approve installs` or `voldemortctl adopt`",
         new.len()
     );
-    observe::observe(table, Event::new(now, Stage::Daemon, text), out);
+    observe::observe(state, Event::new(now, Stage::Daemon, text), out);
 }
 
 /// A saved plan is good once. The oldest are forgotten: the serial has left them behind.
-fn use_up(table: &mut State, id: Arc<str>, serial: u64, out: &mut Applied) {
+fn use_up(state: &mut State, id: Arc<str>, serial: u64, out: &mut Applied) {
     out.records.push(Record::UsedPlan(id.clone(), Some(serial)));
-    table.used_plans.insert(id, serial);
-    if table.used_plans.len() > USED_MAX
-        && let Some(oldest) = table.used_plans.iter().min_by_key(|(_, serial)| **serial)
+    state.lasting.used_plans.insert(id, serial);
+    if state.lasting.used_plans.len() > USED_MAX
+        && let Some(oldest) = state.lasting.used_plans.iter().min_by_key(|(_, serial)| **serial)
     {
         let oldest = oldest.0.clone();
-        table.used_plans.remove(&oldest);
+        state.lasting.used_plans.remove(&oldest);
         out.records.push(Record::UsedPlan(oldest, None));
     }
 }

@@ -15,7 +15,7 @@ pub(super) fn pinned(base: &State, desired: &Desired) -> Option<imbl::OrdMap<Nam
     if before.revision.is_empty() || before.selects + desired.selects > 0 {
         return None;
     }
-    let mut next = base.assignments.clone();
+    let mut next = base.lasting.assignments.clone();
     for one in differences(&before.deployments, &desired.deployments) {
         match one.after.map(|deployment| &deployment.place) {
             Some(Place::Machine(machine)) if next.get(one.name) == Some(machine) => {}
@@ -30,7 +30,7 @@ pub(super) fn pinned(base: &State, desired: &Desired) -> Option<imbl::OrdMap<Nam
 /// name had, then, in order of names, any free machine that matches. A choice stays until its machine
 /// is gone or pinned: one that matches no more is drift.
 pub(super) fn assign(desired: &Desired, base: &State) -> imbl::OrdMap<Name, Name> {
-    let before = &base.assignments;
+    let before = &base.lasting.assignments;
     let mut chosen = BTreeMap::new();
     let mut open = Vec::new();
     for (name, deployment) in &desired.deployments {
@@ -54,7 +54,7 @@ pub(super) fn assign(desired: &Desired, base: &State) -> imbl::OrdMap<Name, Name
     };
     keep(&mut open, &|name| before.get(name).cloned());
     let last = |name: &Name| {
-        let own = base.installs.named(name).filter(|one| one.deployment == *name && !one.closed);
+        let own = base.lasting.installs.named(name).filter(|one| one.deployment == *name && !one.closed);
         own.max_by_key(|install| install.epoch).map(|install| install.machine.clone())
     };
     let may_have = |name: &Name, machine: &Name| {

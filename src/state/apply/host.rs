@@ -12,26 +12,26 @@ use crate::media::Entry;
 use crate::model::{Cidr, Name, Time};
 
 pub(super) fn addresses(
-    table: &mut State,
+    state: &mut State,
     addresses: BTreeSet<IpAddr>,
     now: Time,
     out: &mut Applied,
 ) -> Outcome {
-    table.host = Arc::new(addresses);
-    warn_of_clashes(table, now, out);
+    state.host = Arc::new(addresses);
+    warn_of_clashes(state, now, out);
     Outcome::Done
 }
 
 /// Says once of each deployment whose address is one of this host.
-pub(super) fn warn_of_clashes(table: &mut State, now: Time, out: &mut Applied) {
-    let clashes = table.host_clashes();
+pub(super) fn warn_of_clashes(state: &mut State, now: Time, out: &mut Applied) {
+    let clashes = state.host_clashes();
     let clashes: BTreeSet<(Name, IpAddr)> =
         clashes.into_iter().map(|(deployment, address)| (deployment.name.clone(), address)).collect();
-    if clashes == *table.clashes {
+    if clashes == *state.derived.clashes {
         return;
     }
-    let before = std::mem::replace(&mut table.clashes, Arc::new(clashes));
-    for (name, address) in table.clashes.clone().difference(&before) {
+    let before = std::mem::replace(&mut state.derived.clashes, Arc::new(clashes));
+    for (name, address) in state.derived.clashes.clone().difference(&before) {
         let text = format!(
             "{address} of deployment {name} is an address of this host: it is given to no machine; \
              give the deployment another address"
@@ -39,27 +39,27 @@ pub(super) fn warn_of_clashes(table: &mut State, now: Time, out: &mut Applied) {
         out.log(Level::Warn, text.as_str());
         let event = Event::new(now, Stage::Daemon, text);
         let event = Event { address: Some(*address), deployment: Some(name.clone()), ..event };
-        observe::observe(table, event, out);
+        observe::observe(state, event, out);
     }
 }
 
-pub(super) fn networks(table: &mut State, others: Vec<(Cidr, Ipv4Addr)>) -> Outcome {
-    if others != table.server.others {
-        Arc::make_mut(&mut table.server).others = others;
+pub(super) fn networks(state: &mut State, others: Vec<(Cidr, Ipv4Addr)>) -> Outcome {
+    if others != state.server.others {
+        Arc::make_mut(&mut state.server).others = others;
         // What was rendered names our addresses.
-        table.memo = table.memo.take().map(|_| Arc::default());
+        state.derived.memo = state.derived.memo.take().map(|_| Arc::default());
     }
     Outcome::Done
 }
 
 pub(super) fn loaders(
-    table: &mut State,
+    state: &mut State,
     loaders: BTreeMap<Box<str>, Entry>,
     now: Time,
     out: &mut Applied,
 ) -> Outcome {
     let text = "boot programs were installed or upgraded: they are served as they are now";
-    observe::observe(table, Event::new(now, Stage::Daemon, text), out);
-    table.server = Arc::new(Server { loaders, ..(*table.server).clone() });
+    observe::observe(state, Event::new(now, Stage::Daemon, text), out);
+    state.server = Arc::new(Server { loaders, ..(*state.server).clone() });
     Outcome::Done
 }

@@ -18,35 +18,35 @@ const STRANGERS_MAX: usize = 1 << 16;
 /// as long as a card must have been quiet before a sibling takes its address.
 const AT_A_TIME: Span = crate::state::lease::QUIET;
 
-pub(super) fn apply(table: &mut State, events: Vec<Event>, out: &mut Applied) -> Outcome {
-    let (learned, contested) = (table.learned.clone(), table.contested.clone());
+pub(super) fn apply(state: &mut State, events: Vec<Event>, out: &mut Applied) -> Outcome {
+    let (learned, contested) = (state.lasting.learned.clone(), state.lasting.contested.clone());
     out.events.reserve(events.len());
     for event in events {
-        take(table, event, out);
+        take(state, event, out);
     }
-    out.cards(&learned, table);
-    out.contests(&contested, table);
+    out.cards(&learned, state);
+    out.contests(&contested, state);
     Outcome::Done
 }
 
 /// Takes one event in, and records what it taught.
-pub(super) fn observe(table: &mut State, event: Event, out: &mut Applied) {
-    let (learned, contested) = (table.learned.clone(), table.contested.clone());
-    take(table, event, out);
-    out.cards(&learned, table);
-    out.contests(&contested, table);
+pub(super) fn observe(state: &mut State, event: Event, out: &mut Applied) {
+    let (learned, contested) = (state.lasting.learned.clone(), state.lasting.contested.clone());
+    take(state, event, out);
+    out.cards(&learned, state);
+    out.contests(&contested, state);
 }
 
 /// What a person has to know of it besides stands before or behind it.
-fn take(table: &mut State, event: Event, out: &mut Applied) {
-    if let Some(contest) = table.fold(&event) {
+fn take(state: &mut State, event: Event, out: &mut Applied) {
+    if let Some(contest) = state.fold(&event) {
         out.log(Level::Warn, contest.text.clone());
         out.events.push(contest);
     }
-    let stuck = table.loops.see(&event);
+    let stuck = state.observed.loops.see(&event);
     out.events.push(event);
     if let Some(stuck) = stuck {
-        table.fold(&stuck);
+        state.fold(&stuck);
         out.events.push(stuck);
     }
 }
@@ -57,7 +57,7 @@ impl State {
         let mac = event.mac?;
         let first =
             Seen { first: event.at, last: event.at, arch: None, ipxe: false, address: None, stuck: None };
-        let mut seen = self.seen.get(&mac).cloned().unwrap_or(first);
+        let mut seen = self.observed.seen.get(&mac).cloned().unwrap_or(first);
         seen.last = event.at;
         seen.arch = event.arch.or(seen.arch);
         seen.ipxe = event.ipxe.unwrap_or(seen.ipxe);
@@ -67,17 +67,17 @@ impl State {
             Stage::Answers | Stage::Progress | Stage::Completed => seen.stuck = None,
             _ => {}
         }
-        if self.seen.len() >= self.desired.macs.len() + LEARNED_MAX + STRANGERS_MAX {
+        if self.observed.seen.len() >= self.desired.macs.len() + LEARNED_MAX + STRANGERS_MAX {
             self.forget_strangers();
         }
-        self.seen.insert(mac, seen);
+        self.observed.seen.insert(mac, seen);
         self.learn(mac, event)
     }
 
     fn forget_strangers(&mut self) {
-        let known = |mac: &Mac| self.desired.macs.contains_key(mac) || self.learned.contains_key(mac);
-        let own = self.seen.iter().filter(|(mac, _)| known(mac));
-        self.seen = own.map(|(mac, seen)| (*mac, seen.clone())).collect();
+        let known = |mac: &Mac| self.desired.macs.contains_key(mac) || self.lasting.learned.contains_key(mac);
+        let own = self.observed.seen.iter().filter(|(mac, _)| known(mac));
+        self.observed.seen = own.map(|(mac, seen)| (*mac, seen.clone())).collect();
     }
 
     /// A card that DHCP answered as a deployment's machine although it is not written down for it:
@@ -86,13 +86,13 @@ impl State {
         let answered =
             matches!(event.stage, Stage::Offer | Stage::Ack) && !self.desired.macs.contains_key(&mac);
         let name = event.deployment.as_ref().filter(|_| answered)?;
-        let name = self.assignments.get(name)?.clone();
-        let known = self.learned.get(&mac) == Some(&name);
+        let name = self.lasting.assignments.get(name)?.clone();
+        let known = self.lasting.learned.get(&mac) == Some(&name);
         if let Some(other) = self.rival(&name, mac, known, event) {
             return self.contest(name, [other, mac], event.at);
         }
-        if !known && self.learned.len() < LEARNED_MAX {
-            self.learned.insert(mac, name);
+        if !known && self.lasting.learned.len() < LEARNED_MAX {
+            self.lasting.learned.insert(mac, name);
         }
         None
     }
@@ -104,7 +104,7 @@ impl State {
         let begins = event.ipxe == Some(false) || !known && event.ipxe.is_none();
         let machine = self.desired.machines.get(name).filter(|_| begins)?;
         let heard = |other: &Mac| {
-            let last = self.seen.get(other).map(|seen| seen.last);
+            let last = self.observed.seen.get(other).map(|seen| seen.last);
             *other != mac && last.is_some_and(|last| event.at.since(last).0 < AT_A_TIME.0)
         };
         self.cards(machine).into_iter().find(heard)
@@ -112,11 +112,11 @@ impl State {
 
     /// Believes nobody by the marks of a machine any longer.
     fn contest(&mut self, name: Name, cards: [Mac; 2], at: Time) -> Option<Event> {
-        self.learned.retain(|_, owner| *owner != name);
-        let fresh = self.contested.insert(name.clone(), Contest { cards, since: at }).is_none();
-        let text = self.contested.get(&name)?.text(&name);
+        self.lasting.learned.retain(|_, owner| *owner != name);
+        let fresh = self.lasting.contested.insert(name.clone(), Contest { cards, since: at }).is_none();
+        let text = self.lasting.contested.get(&name)?.text(&name);
         fresh.then(|| Event {
-            deployment: self.tenants.get(&name).cloned(),
+            deployment: self.derived.tenants.get(&name).cloned(),
             ..Event::new(at, Stage::Daemon, text)
         })
     }
@@ -135,14 +135,14 @@ mod tests {
             let [a, b, c, d] = number.to_be_bytes();
             Mac::new([0x52, 0x54, a, b, c, d]).unwrap()
         };
-        let mut table = State::new(crate::state::Server::stand_in(std::net::Ipv4Addr::LOCALHOST));
+        let mut state = State::new(crate::state::Server::stand_in(std::net::Ipv4Addr::LOCALHOST));
         let own = mac(0);
         let macs = [(own, "m".parse().unwrap())].into_iter().collect();
-        table.desired = Arc::new(Desired { macs, ..Desired::default() });
+        state.desired = Arc::new(Desired { macs, ..Desired::default() });
         for number in 0..200_000 {
-            table.fold(&Event { mac: Some(mac(number)), ..Event::new(Time(1), Stage::Silence, "") });
-            assert!(table.seen.len() <= STRANGERS_MAX + LEARNED_MAX + 1);
+            state.fold(&Event { mac: Some(mac(number)), ..Event::new(Time(1), Stage::Silence, "") });
+            assert!(state.observed.seen.len() <= STRANGERS_MAX + LEARNED_MAX + 1);
         }
-        assert!(table.seen.contains_key(&own) && table.seen.contains_key(&mac(199_999)));
+        assert!(state.observed.seen.contains_key(&own) && state.observed.seen.contains_key(&mac(199_999)));
     }
 }

@@ -20,23 +20,23 @@ pub enum Stale {
     Outdated { deployment: Name, told: u64, current: u64 },
 }
 
-pub(super) fn apply(table: &mut State, permit: &Permit, now: Time, out: &mut Applied) -> Outcome {
-    let before = table.installs.clone();
-    match table.take_step(permit, now) {
+pub(super) fn apply(state: &mut State, permit: &Permit, now: Time, out: &mut Applied) -> Outcome {
+    let before = state.lasting.installs.clone();
+    match state.take_step(permit, now) {
         Ok(()) => {
-            out.installs(&before, table);
+            out.installs(&before, state);
             Outcome::Done
         }
         Err(stale) => Outcome::Refused(stale.to_string()),
     }
 }
 
-pub(super) fn installed(table: &mut State, install: Install, out: &mut Applied) -> Outcome {
-    if table.install_on(&install.machine, &install.deployment).is_none() {
-        let before = table.installs.clone();
+pub(super) fn installed(state: &mut State, install: Install, out: &mut Applied) -> Outcome {
+    if state.install_on(&install.machine, &install.deployment).is_none() {
+        let before = state.lasting.installs.clone();
         let epoch = before.next_epoch();
-        table.record_new(Install { epoch, ..install });
-        out.installs(&before, table);
+        state.record_new(Install { epoch, ..install });
+        out.installs(&before, state);
     }
     Outcome::Done
 }
@@ -46,7 +46,8 @@ impl State {
     fn take_step(&mut self, permit: &Permit, now: Time) -> Result<(), Stale> {
         let name = &permit.deployment;
         let deployment = self.desired.deployments.get(name).ok_or_else(|| Stale::Gone(name.clone()))?;
-        let Some(machine) = self.assignments.get(name).and_then(|name| self.desired.machines.get(name))
+        let Some(machine) =
+            self.lasting.assignments.get(name).and_then(|name| self.desired.machines.get(name))
         else {
             return Err(Stale::Moved(name.clone()));
         };
@@ -55,11 +56,11 @@ impl State {
         }
         let current = self.install_on(&machine.name, name);
         // Somebody else was quicker with the same step, or took the last place: the second look at the
-        // table decides.
+        // state decides.
         match (permit.step, self.duty(deployment), current) {
             (PermitStep::Start, Duty::Install { permit: true }, _) => {
                 let install = Install::new(machine, deployment, InstallStage::Started, now);
-                let epoch = self.installs.next_epoch();
+                let epoch = self.lasting.installs.next_epoch();
                 let again = self.starts_again(&machine.name);
                 self.record_new(Install { epoch, again, ..install });
             }
@@ -75,7 +76,7 @@ impl State {
     }
 
     pub(super) fn record(&mut self, install: Install) {
-        self.serial += 1;
+        self.lasting.serial += 1;
         self.put_install(install);
     }
 
@@ -83,7 +84,7 @@ impl State {
     /// deployment gets one of its own besides: it used its number up, wherever it goes.
     pub(in crate::state) fn end_install(&mut self, name: &Name, install: Install) {
         let own = Install {
-            epoch: self.installs.next_epoch(),
+            epoch: self.lasting.installs.next_epoch(),
             deployment: name.clone(),
             former: Arc::default(),
             ..install.clone()
@@ -97,8 +98,8 @@ impl State {
 
     /// Records an installation in the place of the deployment's earlier ones on the machine.
     pub fn record_new(&mut self, install: Install) {
-        self.installs.supersede(install.clone());
-        let merged = self.installs.on(&install.machine).iter().find(|one| one.epoch == install.epoch);
+        self.lasting.installs.supersede(install.clone());
+        let merged = self.lasting.installs.on(&install.machine).iter().find(|one| one.epoch == install.epoch);
         let merged = merged.cloned().unwrap_or(install);
         self.record(merged);
     }

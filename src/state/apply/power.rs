@@ -15,7 +15,7 @@ pub(super) fn apply(
     now: Time,
     out: &mut Applied,
 ) -> Outcome {
-    let before = table.power.get(machine).map(|reading| reading.state.clone());
+    let before = table.observed.power.get(machine).map(|reading| reading.state.clone());
     if table.power_read(machine, state.clone(), now) {
         match (before, state) {
             (Some(Ok(was)), Ok(is)) => out.log(Level::Info, format!("{machine} is {is}, and was {was}")),

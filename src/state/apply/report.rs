@@ -5,39 +5,39 @@ use super::super::{Event, Install, InstallStage, Outcome as Said, Report, Stage,
 use super::{Applied, Stale, observe};
 use crate::model::{Name, Time};
 
-pub(super) fn apply(table: &mut State, report: &Report, now: Time, out: &mut Applied) -> Outcome {
-    let before = table.installs.clone();
-    if let Err(stale) = table.take_report(report, now) {
+pub(super) fn apply(state: &mut State, report: &Report, now: Time, out: &mut Applied) -> Outcome {
+    let before = state.lasting.installs.clone();
+    if let Err(stale) = state.take_report(report, now) {
         return Outcome::Refused(stale.to_string());
     }
-    out.installs(&before, table);
+    out.installs(&before, state);
     let stage = match report.outcome {
         Said::Progress => Stage::Progress,
         Said::Completed => Stage::Completed,
         Said::Failed => Stage::Failed,
     };
-    let mac = table.mac_of(&report.deployment);
+    let mac = state.mac_of(&report.deployment);
     let deployment = Some(report.deployment.clone());
     let event = Event { mac, deployment, ..Event::new(now, stage, report.note.clone()) };
-    observe::observe(table, event, out);
+    observe::observe(state, event, out);
     Outcome::Done
 }
 
 /// The machine of a deployment that got its answers boots again and has not reported.
 pub(super) fn reboot(
-    table: &mut State,
+    state: &mut State,
     deployment: &Name,
     epoch: u64,
     at: Time,
     out: &mut Applied,
 ) -> Outcome {
-    let install = table.install_of(deployment);
+    let install = state.install_of(deployment);
     let spent =
         install.filter(|install| install.stage == InstallStage::Spent && install.epoch == epoch).cloned();
     if let Some(install) = spent {
-        let before = table.installs.clone();
-        table.record(Install { stage: InstallStage::Unreported, since: at, ..install });
-        out.installs(&before, table);
+        let before = state.lasting.installs.clone();
+        state.record(Install { stage: InstallStage::Unreported, since: at, ..install });
+        out.installs(&before, state);
     }
     Outcome::Done
 }
@@ -49,7 +49,7 @@ impl State {
         let name = &report.deployment;
         let current = match report.epoch {
             Some(epoch) => {
-                let own = self.installs.named(name).find(|install| install.epoch == epoch);
+                let own = self.lasting.installs.named(name).find(|install| install.epoch == epoch);
                 Some(own.ok_or_else(|| Stale::Over(name.clone()))?)
             }
             None => self.install_of(name),
@@ -70,18 +70,20 @@ impl State {
         };
         if let Some(install) = same {
             let reported = Install { stage, since: now, ..install.clone() };
-            self.serial += 1;
+            self.lasting.serial += 1;
             self.end_install(name, reported);
             return Ok(());
         }
         let deployment = self.desired.deployments.get(name);
-        let machine = self.assignments.get(name).and_then(|machine| self.desired.machines.get(machine));
+        let machine =
+            self.lasting.assignments.get(name).and_then(|machine| self.desired.machines.get(machine));
         let (Some(deployment), Some(machine)) = (deployment, machine) else {
             return Err(Stale::Gone(name.clone()));
         };
         let install = Install::new(machine, deployment, stage, now);
         let digest = current.map_or_else(|| "".into(), |install| install.digest.clone());
-        let (epoch, again) = (self.installs.next_epoch(), current.is_some_and(|install| install.again));
+        let (epoch, again) =
+            (self.lasting.installs.next_epoch(), current.is_some_and(|install| install.again));
         self.record_new(Install { epoch, again, digest, redeploy: report.redeploy, ..install });
         Ok(())
     }

@@ -6,27 +6,27 @@ use super::{Applied, observe};
 use crate::model::Time;
 
 pub(super) fn apply(
-    table: &mut State,
+    state: &mut State,
     doubts: &Doubts,
     verdict: Verdict,
     now: Time,
     out: &mut Applied,
 ) -> Outcome {
-    let names = match table.doubts(doubts) {
+    let names = match state.doubts(doubts) {
         Ok(names) => names,
         Err(reason) => return Outcome::Refused(reason),
     };
-    let before = table.installs.clone();
-    table.settle_doubts(&names, verdict, now);
-    out.installs(&before, table);
+    let before = state.lasting.installs.clone();
+    state.settle_doubts(&names, verdict, now);
+    out.installs(&before, state);
     let text = match verdict {
         Verdict::Install => "was doubtful; a person approved the installation",
         Verdict::Keep => "was doubtful; a person said that the machine has its system",
     };
     for name in &names {
-        let mac = table.mac_of(name);
+        let mac = state.mac_of(name);
         let event = Event { mac, deployment: Some(name.clone()), ..Event::new(now, Stage::Daemon, text) };
-        observe::observe(table, event, out);
+        observe::observe(state, event, out);
     }
     Outcome::Settled(names)
 }

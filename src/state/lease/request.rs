@@ -215,16 +215,16 @@ impl LeaseRequest {
 }
 
 impl State {
-    /// Applies a lease request. The caller stores `changed` before it publishes the table.
+    /// Applies a lease request. The caller stores `changed` before it publishes the state.
     pub fn lease(&mut self, request: &LeaseRequest) -> LeaseOutcome {
-        let mut leases = std::mem::take(&mut self.leases);
+        let mut leases = std::mem::take(&mut self.lasting.leases);
         let outcome = leases.apply(request, &|address, last| match &request.action {
             LeaseAction::Offer { supply, .. } | LeaseAction::Bind { supply, .. } => {
                 self.is_reserved(supply, address, last)
             }
             LeaseAction::Release { .. } | LeaseAction::Decline { .. } | LeaseAction::Conflict { .. } => false,
         });
-        self.leases = leases;
+        self.lasting.leases = leases;
         outcome
     }
 

@@ -1,4 +1,4 @@
-//! The table's serial. One record without a key. Value: the number (8 bytes).
+//! The state's serial. One record without a key. Value: the number (8 bytes).
 
 use super::bytes::Reader;
 use super::{Kind, Only, Record};

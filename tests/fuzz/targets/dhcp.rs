@@ -115,7 +115,7 @@ fn reply(link: &Link, asked: &[u8], bytes: &[u8]) {
 fn consistent(table: &State, now: Time) {
     let mut addresses = BTreeSet::new();
     let mut bound = BTreeSet::new();
-    for lease in table.leases.iter().filter(|lease| lease.is_active(now)) {
+    for lease in table.leases().iter().filter(|lease| lease.is_active(now)) {
         assert!(addresses.insert(lease.address), "{} is held twice", lease.address);
         if lease.state == LeaseState::Bound {
             assert!(bound.insert(lease.mac), "{} has two leases", lease.mac);

@@ -62,8 +62,8 @@ fn seeds() -> Vec<Vec<u8>> {
 fn table() -> State {
     let lab = Lab::new(vec![subnet("lab", "10.0.10.0/24", &["10.0.10.20-10.0.10.24"])]);
     let lab = lab.machine("web", &["52:54:00:00:00:01"]).deployment("web", "lab", Some("10.0.10.21"));
-    let mut table = lab.table("10.0.10.1");
-    let mut desired = (*table.desired).clone();
+    let table = lab.table("10.0.10.1");
+    let mut desired = (**table.desired()).clone();
     let entry = |name: &str| Entry {
         path: Path::new("/tree").join(name).into(),
         id: Default::default(),
@@ -75,11 +75,8 @@ fn table() -> State {
     let deployment = desired.deployments.values().next().expect("a deployment").clone();
     let mut boot = (*deployment.boot).clone();
     boot.tree = Some(Arc::new(tree));
-    let prefix = (boot.prefix.clone(), boot.name.clone());
     desired.boots.insert(boot.name.clone(), Arc::new(boot));
-    table.desired = Arc::new(desired);
-    table.prefixes = Arc::new([prefix].into());
-    table
+    table.with_desired(desired)
 }
 
 fn inside(path: &Path) -> bool {
