@@ -14,6 +14,7 @@ pub mod template;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+pub use crate::model::{Advertise, Proof};
 use crate::model::{Mac, Name, Window};
 
 pub use boot::Boot;
@@ -24,7 +25,7 @@ pub use fixed::Fixed;
 pub use machine::Machine;
 pub use resolve::inherited::{Inherited, inherited};
 pub use resolve::{Earlier, Media, Options, Step, not_acted_on, resolve, resolve_again, resolve_step};
-pub use subnet::{Advertise, Ipv6, Subnet};
+pub use subnet::{Ipv6, Subnet};
 pub use template::Template;
 
 /// One revision of an inventory, resolved.
@@ -68,15 +69,6 @@ pub struct Safety {
     /// What the origins begin with of the deployments that the rules are about: the root of a
     /// source. Empty: all.
     pub scope: Arc<str>,
-}
-
-/// What proves that a request for an answer file comes from the machine that it is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Proof {
-    /// Its hardware address on our wire, or its IP address; the token of the URL besides.
-    Machine,
-    /// The token alone: for networks where addresses identify nobody.
-    Token,
 }
 
 impl Default for Safety {

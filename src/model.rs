@@ -1,5 +1,6 @@
 //! The nouns: plain values whose constructors refuse nonsense. Imports nothing of ours.
 
+pub mod advertise;
 pub mod arch;
 pub mod base64;
 pub mod caller;
@@ -19,12 +20,15 @@ pub mod net6;
 pub mod origin;
 pub mod power;
 pub mod printable;
+pub mod proof;
 pub mod similar;
 pub mod size;
 pub mod time;
+pub mod variable;
 pub mod window;
 pub mod words;
 
+pub use advertise::Advertise;
 pub use arch::{ClientArch, Cpu, Firmware};
 pub use base64::base64;
 pub use caller::{By, Caller, Role};
@@ -42,7 +46,9 @@ pub use net6::{Cidr6, Range6};
 pub use origin::Origin;
 pub use power::{Power, PowerKind, PowerReading, PowerState};
 pub use printable::Line;
+pub use proof::Proof;
 pub use size::Size;
 pub use time::{Span, Time};
+pub use variable::VariableType;
 pub use window::Window;
 pub use words::Words;

@@ -235,5 +235,5 @@ fn installed_schemas(root: &Path) -> Vec<(Arc<str>, Bytes)> {
         file.take(LARGEST_BYTES).read_to_end(&mut bytes).ok()?;
         Some((inside.into(), bytes.into()))
     };
-    schema::files().into_iter().filter_map(read).collect()
+    schema::FILES.into_iter().filter_map(read).collect()
 }

@@ -38,7 +38,7 @@ pub fn run(arguments: Arguments) -> Exit {
 
 /// Every schema by file name: of manifests, and of what commands print.
 pub fn files() -> Vec<(&'static str, serde_json::Value)> {
-    let mut files = Vec::from(schema::files());
+    let mut files = Vec::from(schema::FILES.map(|(name, schema)| (name, schema())));
     files.push(("plan.json", crate::plan::schema::schema()));
     files
 }

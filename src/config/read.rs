@@ -210,10 +210,9 @@ fn dhcp(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Mode> {
 }
 
 fn mode(key: &str, Found { at, value }: Found<String>, complaints: &mut Complaints<'_>) -> Option<Mode> {
-    let known = [Mode::Server, Mode::Proxy, Mode::Listen, Mode::Off];
-    let found = known.into_iter().find(|mode| mode.to_string() == value);
+    let found = Mode::named(&value);
     if found.is_none() {
-        complaints.add(at, format!("`{key}`: `{value}` is none of server, proxy, listen, off"));
+        complaints.add(at, format!("`{key}`: `{value}` is none of {}", Mode::NAMES.join(", ")));
     }
     found
 }

@@ -35,7 +35,7 @@ pub use idle::not_acted_on;
 pub use step::{Step, resolve_step};
 
 use super::{Boot, Desired, Proof, Safety, Subnet, Template};
-use crate::manifest::{Documents, Mark, Problem, document};
+use crate::manifest::{Documents, Mark, Marked, Problem, inventory};
 use crate::media::Library;
 use crate::model::Name;
 use crate::render;
@@ -183,19 +183,24 @@ impl<'a> Resolver<'a> {
 
 fn safety(documents: &Documents) -> Safety {
     let usual = Safety::default();
-    let plain = document::Inventory::default();
-    let written = documents.inventory.as_ref().unwrap_or(&plain);
-    let all = || documents.beside.values().chain([written]);
+    let absent = inventory::Safety::default();
+    let written = documents.inventory.as_ref().map_or(&absent, |own| &own.safety);
+    let all = || documents.beside.values().map(|own| &own.safety).chain([written]);
+    let count = |number: &Option<Marked<u32>>| number.as_ref().map(|number| number.value);
     Safety {
-        max_remove: written.max_remove.unwrap_or(usual.max_remove),
-        min_existing: written.min_existing.unwrap_or(usual.min_existing),
-        allow_empty: written.allow_empty.unwrap_or(usual.allow_empty),
-        max_reinstall: written.max_reinstall.or(usual.max_reinstall),
+        max_remove: written.max_remove.as_ref().map_or(usual.max_remove, |part| part.value),
+        min_existing: count(&written.min_existing).unwrap_or(usual.min_existing),
+        allow_empty: written.allow_empty.as_ref().map_or(usual.allow_empty, |flag| flag.value),
+        max_reinstall: count(&written.max_reinstall).or(usual.max_reinstall),
         // Waves are of the whole table: which source moved last decides nothing.
-        max_in_flight: all().filter_map(|one| one.max_in_flight).min().or(usual.max_in_flight),
-        windows: all().flat_map(|one| one.windows.iter().cloned()).collect(),
+        max_in_flight: all().filter_map(|one| count(&one.max_in_flight)).min().or(usual.max_in_flight),
+        windows: all().flat_map(|one| &one.windows).map(|window| window.value.clone()).collect(),
         // One source does not weaken it for the machines of others.
-        asker: if all().all(|one| one.asker_by_token) { Proof::Token } else { usual.asker },
+        asker: if all().all(inventory::Safety::is_asker_proven_by_token) {
+            Proof::Token
+        } else {
+            usual.asker
+        },
         scope: documents.sources.leading().into(),
     }
 }

@@ -1,10 +1,9 @@
 //! A network the daemon serves.
 
-use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::DhcpOptions;
-use crate::model::{Cidr, Cidr6, Mode, Name, Origin, Range, Range6, Span};
+use crate::model::{Advertise, Cidr, Cidr6, Mode, Name, Origin, Range, Range6, Span};
 
 /// One `[subnet.NAME]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,35 +63,6 @@ pub struct Ipv6 {
     pub ra: Advertise,
     /// Whether the advertisements make us the default router.
     pub router: bool,
-}
-
-/// What router advertisements say of addresses (RFC 4861 section 4.2).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Advertise {
-    /// None are sent: the router of the wire does, or nobody.
-    #[default]
-    Off,
-    /// Addresses and the rest come by DHCPv6.
-    Managed,
-    /// The rest comes by DHCPv6; of addresses nothing is said.
-    Other,
-    /// Machines make their own addresses; the rest comes by DHCPv6.
-    Slaac,
-}
-
-impl Advertise {
-    pub const ALL: [Advertise; 4] = [Advertise::Off, Advertise::Managed, Advertise::Other, Advertise::Slaac];
-}
-
-impl fmt::Display for Advertise {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Advertise::Off => "off",
-            Advertise::Managed => "managed",
-            Advertise::Other => "other",
-            Advertise::Slaac => "slaac",
-        })
-    }
 }
 
 impl Ipv6 {

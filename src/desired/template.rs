@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Name, Origin};
+use crate::model::{Name, Origin, VariableType};
 use crate::render::{Kind, Text};
 
 /// A built-in template, or one `[template.NAME]`.
@@ -20,16 +20,6 @@ pub struct Template {
 /// What a template says of one of its variables.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Input {
-    pub kind: InputKind,
+    pub kind: VariableType,
     pub default: Option<crate::render::Value>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InputKind {
-    String,
-    Integer,
-    Boolean,
-    List,
-    Table,
-    Secret,
 }

@@ -2,7 +2,6 @@
 
 use serde_json::{Value as Json, json};
 
-use super::write::named;
 use super::{Edit, Known, Refusal, Setting, Task, Verb};
 use crate::manifest::similar::similar;
 use crate::manifest::{Documents, Kind, Mark};
@@ -65,16 +64,13 @@ impl<'a> Desk<'a> {
     fn find(&self) -> Result<Option<(Name, Mark)>, Refusal> {
         let kind = self.edit.kind;
         if let Some(wanted) = self.name()? {
-            let found = named(self.documents, kind).into_iter().find(|(name, _)| **name == wanted);
-            let found = found.map(|(name, mark)| (name.clone(), mark));
-            if let Some((name, _)) = &found {
-                self.agrees(name)?;
-            }
-            return Ok(found);
+            let Some(mark) = self.documents.of(kind).mark(&wanted) else { return Ok(None) };
+            self.agrees(&wanted)?;
+            return Ok(Some((wanted, mark)));
         }
         match self.mac()? {
             Some(mac) => Ok(self.of_mac(kind, mac)),
-            None => Err(Refusal::Nameless { kind: kind.name(), by_mac: has_mac(kind) }),
+            None => Err(Refusal::Nameless { kind: kind.name(), by_mac: kind.is_tied_to_hardware() }),
         }
     }
 
@@ -128,11 +124,13 @@ impl<'a> Desk<'a> {
     fn unknown(&self) -> Result<Refusal, Refusal> {
         let kind = self.edit.kind;
         let Some(wanted) = self.name()? else {
-            let mac = self.mac()?.ok_or(Refusal::Nameless { kind: kind.name(), by_mac: has_mac(kind) })?;
+            let mac = self
+                .mac()?
+                .ok_or(Refusal::Nameless { kind: kind.name(), by_mac: kind.is_tied_to_hardware() })?;
             let hint = self.look_alike(mac).map(|hint| format!("; {hint}")).unwrap_or_default();
             return Ok(Refusal::UnknownMac { kind: kind.name(), mac, hint });
         };
-        let all = named(self.documents, kind);
+        let all: Vec<(&Name, Mark)> = self.documents.of(kind).headers().collect();
         let near = similar(wanted.as_str(), all.iter().map(|(name, _)| name.as_str()));
         let mark = near.and_then(|near| all.iter().find(|(name, _)| name.as_str() == near));
         let hint = match mark {
@@ -208,7 +206,7 @@ impl<'a> Desk<'a> {
             (None, None, _) => {
                 return Err(Refusal::Nameless {
                     kind: self.edit.kind.name(),
-                    by_mac: has_mac(self.edit.kind),
+                    by_mac: self.edit.kind.is_tied_to_hardware(),
                 });
             }
         };
@@ -372,10 +370,6 @@ fn command_line(name: &str, settings: &mut Vec<Setting>, notes: &mut Vec<String>
 
 fn has(settings: &[Setting], key: &str) -> bool {
     settings.iter().any(|setting| setting.path.first().is_some_and(|first| first == key))
-}
-
-fn has_mac(kind: Kind) -> bool {
-    matches!(kind, Kind::Deployment | Kind::Machine)
 }
 
 fn setting(key: &str, value: Json) -> Setting {

@@ -1,22 +1,18 @@
 //! A resource that is new: where it goes and how it looks.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use toml_edit::{InlineTable, Key, Value};
 
 use super::layout::{line_end, same_elsewhere, without_mark};
 use super::set::toml_value;
 use super::{Change, Refusal, Setting, Task};
-use crate::manifest::document::Resource;
-use crate::manifest::shape::fields;
-use crate::manifest::{Documents, Kind, Mark, is_manifest};
-use crate::model::Name;
+use crate::manifest::{Documents, Kind, is_manifest};
 
 pub fn create(documents: &Documents, task: &Task) -> Result<Change, Refusal> {
     let name = task.name.as_str();
     let block = block(task.kind, name, &task.settings)?;
-    let own = format!("{}.toml", fields(task.kind).plural);
+    let own = format!("{}.toml", task.kind.fields().plural);
     let homes = homes(documents, task.kind, &own);
     for file in homes {
         let source = documents.sources.get(file);
@@ -36,7 +32,7 @@ pub fn create(documents: &Documents, task: &Task) -> Result<Change, Refusal> {
 /// The files it may go to, the best first.
 fn homes(documents: &Documents, kind: Kind, own: &str) -> Vec<u32> {
     let mut counts: BTreeMap<u32, usize> = BTreeMap::new();
-    for mark in marks(documents, kind) {
+    for (_, mark) in documents.of(kind).headers() {
         *counts.entry(mark.file).or_default() += 1;
     }
     let named = documents.sources.find(own);
@@ -55,26 +51,6 @@ fn homes(documents: &Documents, kind: Kind, own: &str) -> Vec<u32> {
     files.into_iter().map(|(file, _)| file).collect()
 }
 
-/// Where the resources of a kind stand, with their names.
-pub fn named(documents: &Documents, kind: Kind) -> Vec<(&Name, Mark)> {
-    fn all<T>(resources: &BTreeMap<Name, Arc<Resource<T>>>) -> Vec<(&Name, Mark)> {
-        resources.values().map(|resource| (&resource.name, resource.mark)).collect()
-    }
-    match kind {
-        Kind::Subnet => all(&documents.subnets),
-        Kind::Boot => all(&documents.boots),
-        Kind::Template => all(&documents.templates),
-        Kind::Profile => all(&documents.profiles),
-        Kind::Machine => all(&documents.machines),
-        Kind::Deployment => all(&documents.deployments),
-        Kind::Pool => all(&documents.pools),
-    }
-}
-
-fn marks(documents: &Documents, kind: Kind) -> Vec<Mark> {
-    named(documents, kind).into_iter().map(|(_, mark)| mark).collect()
-}
-
 fn appended(before: &str, block: &str) -> String {
     let end = line_end(before);
     let mut text = before.to_owned();
@@ -91,7 +67,7 @@ fn appended(before: &str, block: &str) -> String {
 
 /// The resource as a table of its own, keys in the order of the reference, `=` in line.
 fn block(kind: Kind, name: &str, settings: &[Setting]) -> Result<String, Refusal> {
-    let order = |key: &str| fields(kind).keys.iter().position(|known| known.name == key);
+    let order = |key: &str| kind.fields().keys.iter().position(|known| known.name == key);
     let mut rows: Vec<(&str, Value)> = Vec::new();
     for Setting { path, value } in settings.iter().filter(|setting| !setting.value.is_null()) {
         let Some((key, rest)) = path.split_first() else { continue };

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
-use super::parse::INVENTORY_FILE;
+use super::inventory;
 use super::similar::{only_similar, similar};
 use super::value::{Field, Table, Value};
 use super::{Code, Fields, Kind, Mark, Marked, Problem, Shape, Sources};
@@ -72,8 +72,8 @@ impl Checker<'_> {
         if self.is_header(value) && subject.name.contains(' ') {
             return self.dotted(subject, &rest(name, value), mark);
         }
-        if subject.name == INVENTORY_FILE && Kind::ALL.iter().any(|kind| kind.name() == &**name) {
-            let message = format!("{INVENTORY_FILE} holds settings, and no {name}");
+        if subject.name == inventory::FILE && Kind::named(name).is_some() {
+            let message = format!("{} holds settings, and no {name}", inventory::FILE);
             let problem = Problem::new(Code::UnknownKey, mark, message, "belongs in another file");
             return self
                 .problems
@@ -142,7 +142,9 @@ impl Checker<'_> {
                 let name = format!("`{key}`");
                 Value::Table(self.table(Subject { fields, name: &name, mark }, tree))
             }
-            (Shape::Map(inner), DeValue::Table(tree)) => Value::Table(self.map(inner, tree)),
+            (Shape::Map(inner) | Shape::Variables(inner), DeValue::Table(tree)) => {
+                Value::Table(self.map(inner, tree))
+            }
             (Shape::Selector, DeValue::Table(tree)) => Value::Table(self.selector(tree)),
             (Shape::Secret, DeValue::Table(_)) => self.anything(key, value)?,
             (Shape::Anything, _) => self.anything(key, value)?,

@@ -10,23 +10,16 @@ use toml::de::{DeTable, DeValue};
 
 use super::checker::form::resource_name;
 use super::checker::{Checker, Subject, plain};
-use super::document::{Document, Documents, Inventory, Resource};
+use super::document::Place;
 use super::environment::{self, Environment};
+use super::inventory::{self, Inventory};
 use super::overlay::Tables;
 use super::part::{Part, join, part};
 use super::scan::{self, Scan};
-use super::shape::{INVENTORY, KNOWN, fields};
 use super::similar::{only_similar, similar};
 use super::syntax::Syntax;
-use super::value::Extract;
-use super::{Code, Kind, Level, Mark, Marked, Problem, Source, Sources, Table, syntax};
-use crate::model::{MANIFEST_MAX_BYTES, Name};
-
-/// The inventory's own settings, at its root.
-pub(super) const INVENTORY_FILE: &str = "voldemort.toml";
-
-/// The only version of the manifest language.
-const FORMAT: i64 = 1;
+use super::{Code, Documents, Kind, Mark, Problem, Source, Sources, Table, syntax};
+use crate::model::MANIFEST_MAX_BYTES;
 
 /// Whether the file at this path is one of TOML.
 pub fn is_manifest(path: &str) -> bool {
@@ -120,27 +113,6 @@ impl Parser {
         parser
     }
 
-    /// These documents with the resources of some tables, which take the place of those of their names.
-    pub(super) fn put(documents: Documents, tables: Tables) -> Documents {
-        Parser { documents, tables, ..Parser::default() }.finish().0
-    }
-
-    pub(super) fn finish(self) -> (Documents, Vec<Problem>) {
-        let Parser { mut documents, problems, tables, overlay: _, faulty: _ } = self;
-        for ((kind, _), place) in tables {
-            match kind {
-                Kind::Subnet => place.insert(&mut documents.subnets),
-                Kind::Boot => place.insert(&mut documents.boots),
-                Kind::Template => place.insert(&mut documents.templates),
-                Kind::Profile => place.insert(&mut documents.profiles),
-                Kind::Machine => place.insert(&mut documents.machines),
-                Kind::Deployment => place.insert(&mut documents.deployments),
-                Kind::Pool => place.insert(&mut documents.pools),
-            }
-        }
-        (documents, problems)
-    }
-
     pub(super) fn file(&mut self, sources: &Sources, file: u32) {
         let source = sources.get(file);
         let unusable = |parser: &mut Parser, problem: Problem| {
@@ -177,7 +149,7 @@ impl Parser {
         let partial = self.overlay || !faulty.is_empty();
         let checker = Checker { sources, file, partial: self.overlay, problems: Vec::new() };
         let mut found = match sources.inside(file) {
-            INVENTORY_FILE if !self.overlay => self.inventory(Checker { partial, ..checker }, tree),
+            inventory::FILE if !self.overlay => self.inventory(Checker { partial, ..checker }, tree),
             _ => self.resources(checker, tree, &tainted),
         };
         // What is left of a faulty line says nothing.
@@ -202,7 +174,7 @@ impl Parser {
         let partial = checker.partial;
         for (key, value) in tree {
             let word: &str = key.get_ref();
-            let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.name() == word) else {
+            let Some(kind) = Kind::named(word) else {
                 if !word.starts_with("x-") {
                     let mark = checker.mark(key);
                     checker.problems.push(unknown_kind(word, mark, value.get_ref()));
@@ -246,11 +218,11 @@ impl Parser {
             Err(problem) => {
                 checker.problems.push(*problem);
                 let subject = format!("{} {}", kind.name(), plain(key.get_ref()));
-                checker.table(Subject { fields: fields(kind), name: &subject, mark }, tree);
+                checker.table(Subject { fields: kind.fields(), name: &subject, mark }, tree);
                 return;
             }
         };
-        if trust != Trust::Whole || only_dotted(checker, tree) {
+        if trust != Trust::Whole || only_dotted(kind, checker, tree) {
             self.documents.unread.insert((kind, name.clone()));
         }
         if trust == Trust::None {
@@ -258,10 +230,8 @@ impl Parser {
         }
         let known = checker.problems.len();
         let subject = format!("{} {name}", kind.name());
-        let table = checker.table(Subject { fields: fields(kind), name: &subject, mark }, tree);
-        if let Kind::Profile | Kind::Deployment = kind {
-            set_twice(checker, &table);
-        }
+        let table = checker.table(Subject { fields: kind.fields(), name: &subject, mark }, tree);
+        set_twice(checker, kind, &table);
         if trust == Trust::Part {
             return;
         }
@@ -269,7 +239,7 @@ impl Parser {
         match self.tables.entry((kind, name.clone())) {
             Entry::Vacant(entry) => drop(entry.insert(Place { name, mark, whole, table })),
             Entry::Occupied(first) => {
-                let message = format!("there are two {} called `{name}`", fields(kind).plural);
+                let message = format!("there are two {} called `{name}`", kind.fields().plural);
                 let problem = Problem::new(Code::Twice, mark, message, "second one");
                 let help = match self.overlay {
                     true => "an environment changes each resource in one place: join the two",
@@ -281,29 +251,7 @@ impl Parser {
     }
 
     fn inventory(&mut self, mut checker: Checker, tree: &DeTable) -> Vec<Problem> {
-        let mark = Mark::new(checker.file, 0..0);
-        let subject = Subject { fields: &INVENTORY, name: INVENTORY_FILE, mark };
-        let mut table = checker.table(subject, tree);
-        if let Some(Marked { value, mark }) =
-            table.take::<i64>("format").filter(|format| format.value != FORMAT)
-        {
-            let message = format!("this voldemort does not know inventory format {value}");
-            let problem = Problem::new(Code::Format, mark, message, format!("it knows {FORMAT}"));
-            checker.problems.push(problem.help("use a newer voldemort, or write `format = 1`"));
-        }
-        let mut safety = table.take::<Table>("safety").map_or_else(Table::default, |safety| safety.value);
-        let levels = table.take::<Table>("check").map_or_else(Table::default, |check| check.value);
-        let count = |number: Option<Marked<i64>>| number.map(|n| u32::try_from(n.value).unwrap_or(u32::MAX));
-        let inventory = Inventory {
-            max_remove: safety.take("max-remove").map(|percent| percent.value),
-            min_existing: count(safety.take("min-existing")),
-            allow_empty: safety.take("allow-empty").map(|flag| flag.value),
-            max_reinstall: count(safety.take("max-reinstall")),
-            max_in_flight: count(safety.take("max-in-flight")),
-            windows: safety.take_list("windows").into_iter().map(|window| window.value).collect(),
-            asker_by_token: safety.take::<Arc<str>>("asker").is_some_and(|asker| &*asker.value == "token"),
-            levels: levels_of(&mut checker, levels),
-        };
+        let inventory = Inventory::read(&mut checker, tree);
         match checker.sources.root(checker.file) {
             root if root == checker.sources.leading() => self.documents.inventory = Some(inventory),
             root => drop(self.documents.beside.insert(root.into(), inventory)),
@@ -327,38 +275,21 @@ pub(super) fn line(source: &Source, problem: &Problem) -> u32 {
     source.position(problem.mark().start as usize).line
 }
 
-/// A checked table on its way to its place.
-pub(super) struct Place {
-    pub name: Name,
-    /// The name in the header.
-    pub mark: Mark,
-    pub whole: bool,
-    pub table: Table,
-}
-
-impl Place {
-    fn insert<T: Document>(self, resources: &mut BTreeMap<Name, Arc<Resource<T>>>) {
-        let Place { name, mark, whole, table } = self;
-        resources.insert(name.clone(), Arc::new(Resource { name, mark, whole, body: T::read(table) }));
-    }
-}
-
 /// A resource that consists of nothing but parts with headers of their own that it can't have:
 /// somebody wrote a dotted name.
-fn only_dotted(checker: &Checker, tree: &DeTable) -> bool {
+fn only_dotted(kind: Kind, checker: &Checker, tree: &DeTable) -> bool {
     let header = |value: &Spanned<DeValue>| {
         value.get_ref().is_table() && !checker.sources.text_at(checker.mark(value)).starts_with('{')
     };
-    !tree.is_empty()
-        && tree.iter().all(|(key, value)| {
-            header(value) && !["vars", "labels", "select", "iso", "power", "ipv6"].contains(&&**key.get_ref())
-        })
+    let known = |key: &str| kind.fields().key(key).is_some_and(|key| key.shape.is_table());
+    !tree.is_empty() && tree.iter().all(|(key, value)| header(value) && !known(key.get_ref()))
 }
 
 /// A variable that has a setting of its own and is in `vars` as well.
-fn set_twice(checker: &mut Checker, table: &Table) {
-    let Some(super::Value::Table(vars)) = table.0.get("vars").map(|vars| &vars.value.value) else { return };
-    for known in KNOWN {
+fn set_twice(checker: &mut Checker, kind: Kind, table: &Table) {
+    let fields = kind.fields();
+    let Some(vars) = fields.variables_in(table) else { return };
+    for known in fields.variables() {
         let Some(own) = table.0.get(known) else { continue };
         let Some(other) = vars.0.get(known).or_else(|| vars.0.get(&*known.replace('-', "_"))) else {
             continue;
@@ -369,38 +300,6 @@ fn set_twice(checker: &mut Checker, table: &Table) {
             .problems
             .push(problem.also(own.key, "… and once as a setting").help("leave one of them away"));
     }
-}
-
-fn levels_of(checker: &mut Checker, table: Table) -> BTreeMap<Code, Option<Level>> {
-    let mut levels = BTreeMap::new();
-    for (key, field) in table.0 {
-        let code = key.parse::<Code>().ok().filter(|code| code.to_string() == *key);
-        let Some(code) = code else {
-            let message = format!("there is no check called `{}`", plain(&key));
-            let problem = Problem::new(Code::UnknownKey, field.key, message, "unknown check");
-            let meant = key.to_ascii_uppercase().parse::<Code>().ok().filter(|code| code.adjustable());
-            checker.problems.push(match meant {
-                Some(code) => problem.help(format!("did you mean {code}?")),
-                None => problem.help("checks are called by their codes, as in V0404 = \"off\""),
-            });
-            continue;
-        };
-        if !code.adjustable() {
-            let message = format!("{code} ({}) can't be changed", code.title());
-            let can = Code::ALL.iter().filter(|code| code.adjustable()).map(Code::to_string);
-            let help = format!("these can: {}", can.collect::<Vec<_>>().join(", "));
-            checker.problems.push(Problem::new(Code::Exclusive, field.key, message, "always on").help(help));
-            continue;
-        }
-        let level = match Arc::<str>::extract(field.value.value).as_deref() {
-            Some("error") => Some(Level::Error),
-            Some("warning") => Some(Level::Warning),
-            Some("note") => Some(Level::Note),
-            _ => None,
-        };
-        levels.insert(code, level);
-    }
-    levels
 }
 
 fn unknown_kind(word: &str, mark: Mark, value: &DeValue) -> Problem {

@@ -3,17 +3,19 @@
 
 use serde_json::{Map, Value, json};
 
-use super::shape::{Fields, Form, INVENTORY, Kind, Shape, fields};
-use super::{Code, Mark, Problem, Sources};
+use super::inventory::File;
+use super::kind::Written;
+use super::{Code, Fields, Form, Kind, Mark, Problem, Shape, Sources};
 
 /// Where an inventory keeps the schemas its editors use.
 pub const INSTALLED: &str = ".voldemort/schema";
 
 /// Warns of installed schemas that are not those of this version.
 pub(super) fn stale(sources: &Sources) -> Vec<Problem> {
-    let warn = |(name, schema): (&str, Value)| {
+    let warn = |(name, schema): (&str, fn() -> Value)| {
         let file = sources.find(&format!("{INSTALLED}/{name}"))?;
-        if sources.get(file).bytes == text(&schema) {
+        // Made only where there is one to compare: every revision comes by here.
+        if sources.get(file).bytes == text(&schema()) {
             return None;
         }
         let mark = Mark::new(file, 0..0);
@@ -21,13 +23,12 @@ pub(super) fn stale(sources: &Sources) -> Vec<Problem> {
         let problem = Problem::new(Code::StaleSchema, mark, message, "written by another version");
         Some(problem.help("`voldemort schema --install` writes it anew"))
     };
-    files().into_iter().filter_map(warn).collect()
+    FILES.into_iter().filter_map(warn).collect()
 }
 
 /// Every schema by file name.
-pub fn files() -> [(&'static str, Value); 3] {
-    [("inventory.json", inventory()), ("overlay.json", overlay()), ("voldemort.json", settings())]
-}
+pub const FILES: [(&str, fn() -> Value); 3] =
+    [("inventory.json", inventory), ("overlay.json", overlay), ("voldemort.json", settings)];
 
 /// The text of a schema's file.
 pub fn text(schema: &Value) -> String {
@@ -57,13 +58,13 @@ fn resources(title: &str, about: &str, tables: Tables) -> Value {
     let kinds = Kind::ALL.map(|kind| {
         let resources = json!({
             "type": "object",
-            "description": fields(kind).about,
+            "description": kind.fields().about,
             "propertyNames": { "pattern": NAME },
             "additionalProperties": { "$ref": format!("#/definitions/{}", kind.name()) },
         });
         (kind.name().to_owned(), resources)
     });
-    let definitions = Kind::ALL.map(|kind| (kind.name().to_owned(), table(fields(kind), tables)));
+    let definitions = Kind::ALL.map(|kind| (kind.name().to_owned(), table(kind.fields(), tables)));
     json!({
         "$schema": DRAFT,
         "title": title,
@@ -78,7 +79,7 @@ fn resources(title: &str, about: &str, tables: Tables) -> Value {
 
 /// Schema of `voldemort.toml` at the inventory's root.
 pub fn settings() -> Value {
-    let mut schema = table(&INVENTORY, Tables::Whole);
+    let mut schema = table(File::FIELDS, Tables::Whole);
     schema["$schema"] = DRAFT.into();
     schema["title"] = "voldemort.toml".into();
     schema
@@ -121,7 +122,7 @@ fn shape(shape: &Shape, tables: Tables) -> Value {
             json!({ "anyOf": [one, { "type": "array", "items": one }] })
         }
         Shape::Table(fields) => table(fields, tables),
-        Shape::Map(inner) => {
+        Shape::Map(inner) | Shape::Variables(inner) => {
             json!({ "type": "object", "additionalProperties": self::shape(inner, tables) })
         }
         Shape::Selector => {

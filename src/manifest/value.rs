@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use super::{Mark, Marked};
-use crate::model::{Cidr, Cidr6, Mac, Name, Range, Range6, Size, Span, Window};
+use super::kind::table::{Labels, Mention};
+use super::{Kind, Mark, Marked};
+use crate::model::{Cidr, Cidr6, Mac, Name, Range, Range6, Size, Span, Window, Words};
 
 /// A value whose form was found right.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +49,12 @@ pub struct Field {
 /// A type that a checked value can be taken out as.
 pub trait Extract: Sized {
     fn extract(value: Value) -> Option<Self>;
+
+    /// What such a value mentions beyond its resource. `named`: the kind of resource that it names, if any.
+    fn mention(written: &Marked<Self>, named: Option<Kind>) -> Option<Mention<'_>> {
+        let _ = (written, named);
+        None
+    }
 }
 
 macro_rules! extract {
@@ -67,7 +74,6 @@ extract!(
     Text as Arc<str>,
     Integer as i64,
     Boolean as bool,
-    Name as Name,
     Mac as Mac,
     Address as Ipv4Addr,
     Address6 as Ipv6Addr,
@@ -95,9 +101,60 @@ macro_rules! extract_boxed {
 
 extract_boxed!(Cidr6 as Cidr6, Range6 as Range6);
 
+impl Extract for Name {
+    fn extract(value: Value) -> Option<Name> {
+        match value {
+            Value::Name(name) => Some(name),
+            _ => None,
+        }
+    }
+
+    fn mention(written: &Marked<Name>, named: Option<Kind>) -> Option<Mention<'_>> {
+        Some(Mention::Name(named?, written))
+    }
+}
+
+impl Extract for u64 {
+    fn extract(value: Value) -> Option<u64> {
+        u64::try_from(i64::extract(value)?).ok()
+    }
+}
+
+/// A choice among words.
+impl<T: Words> Extract for T {
+    fn extract(value: Value) -> Option<T> {
+        match value {
+            Value::Text(word) => T::named(&word),
+            _ => None,
+        }
+    }
+}
+
+/// A count; what is more than it can hold is as much as it can hold.
+impl Extract for u32 {
+    fn extract(value: Value) -> Option<u32> {
+        Some(u32::try_from(i64::extract(value)?).unwrap_or(u32::MAX))
+    }
+}
+
+impl Extract for Labels {
+    fn extract(value: Value) -> Option<Labels> {
+        let entry = |(key, field): (Arc<str>, Field)| Some((key, Arc::extract(field.value.value)?));
+        Some(Table::extract(value)?.0.into_iter().filter_map(entry).collect())
+    }
+
+    fn mention(written: &Marked<Labels>, _: Option<Kind>) -> Option<Mention<'_>> {
+        Some(Mention::Selector(written))
+    }
+}
+
 impl Extract for Value {
     fn extract(value: Value) -> Option<Value> {
         Some(value)
+    }
+
+    fn mention(written: &Marked<Value>, _: Option<Kind>) -> Option<Mention<'_>> {
+        Some(Mention::Value(written))
     }
 }
 
@@ -118,11 +175,7 @@ impl Table {
     }
 
     /// Takes a table of texts out.
-    pub fn take_labels(&mut self, key: &str) -> BTreeMap<Arc<str>, Arc<str>> {
-        let Some(Marked { value: Table(entries), .. }) = self.take(key) else {
-            return BTreeMap::new();
-        };
-        let entry = |(key, field): (Arc<str>, Field)| Some((key, Arc::extract(field.value.value)?));
-        entries.into_iter().filter_map(entry).collect()
+    pub fn take_labels(&mut self, key: &str) -> Labels {
+        self.take(key).map_or_else(Labels::new, |labels| labels.value)
     }
 }

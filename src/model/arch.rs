@@ -1,17 +1,19 @@
 //! What a client machine is, as its firmware says in DHCP option 93.
 
 use std::fmt;
-use std::str::FromStr;
 
-/// Processor family, by the names that manifests and kernels use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Cpu {
-    I386,
-    X86_64,
-    Arm,
-    Aarch64,
-    Riscv64,
-    Loongarch64,
+use super::words::words;
+
+words! {
+    /// Processor family, by the names that manifests and kernels use.
+    pub enum Cpu {
+        I386 = "i386",
+        X86_64 = "x86_64",
+        Arm = "arm",
+        Aarch64 = "aarch64",
+        Riscv64 = "riscv64",
+        Loongarch64 = "loongarch64",
+    }
 }
 
 /// How the firmware wants to boot.
@@ -66,32 +68,6 @@ impl ClientArch {
 
 impl Firmware {
     pub const ALL: [Firmware; 3] = [Firmware::Bios, Firmware::Uefi, Firmware::UefiHttp];
-}
-
-impl FromStr for Cpu {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Cpu, ()> {
-        Cpu::ALL.into_iter().find(|cpu| cpu.to_string() == text).ok_or(())
-    }
-}
-
-impl Cpu {
-    pub const ALL: [Cpu; 6] =
-        [Cpu::I386, Cpu::X86_64, Cpu::Arm, Cpu::Aarch64, Cpu::Riscv64, Cpu::Loongarch64];
-}
-
-impl fmt::Display for Cpu {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Cpu::I386 => "i386",
-            Cpu::X86_64 => "x86_64",
-            Cpu::Arm => "arm",
-            Cpu::Aarch64 => "aarch64",
-            Cpu::Riscv64 => "riscv64",
-            Cpu::Loongarch64 => "loongarch64",
-        })
-    }
 }
 
 impl fmt::Display for Firmware {

@@ -79,6 +79,14 @@ impl PowerKind {
             PowerKind::Wol => false,
         }
     }
+
+    /// Whether the daemon asks such machines for their power. The others are accepted, and nothing acts on them.
+    pub const fn is_acted_on(self) -> bool {
+        match self {
+            PowerKind::Redfish => true,
+            PowerKind::Ipmi | PowerKind::Wol => false,
+        }
+    }
 }
 
 impl PowerState {

@@ -58,7 +58,7 @@ impl EventRecord {
     pub fn into_event(self) -> Result<Event, Unusable> {
         let stage = Stage::named(&self.stage);
         let arch = self.arch.and_then(|(cpu, firmware)| {
-            let cpu = cpu.parse::<Cpu>().ok()?;
+            let cpu = Cpu::named(&cpu)?;
             let firmware = Firmware::ALL.into_iter().find(|known| known.to_string() == firmware)?;
             Some(ClientArch { cpu, firmware })
         });

@@ -8,7 +8,6 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Subcommand
 use serde_json::{Value as Json, json};
 
 use crate::edit::{Edit, Setting, Verb};
-use crate::manifest::shape::fields;
 use crate::manifest::{Form, Key, Kind, Shape};
 use crate::model::Name;
 
@@ -66,7 +65,7 @@ impl Subcommand for New {
         kinds(command, Takes::Settings)
     }
     fn has_subcommand(name: &str) -> bool {
-        kind_of(name).is_some()
+        Kind::named(name).is_some()
     }
 }
 
@@ -78,7 +77,7 @@ impl Subcommand for Changed {
         kinds(command, Takes::SettingsAndUnset)
     }
     fn has_subcommand(name: &str) -> bool {
-        kind_of(name).is_some()
+        Kind::named(name).is_some()
     }
 }
 
@@ -90,7 +89,7 @@ impl Subcommand for Gone {
         kinds(command, Takes::NameOnly)
     }
     fn has_subcommand(name: &str) -> bool {
-        kind_of(name).is_some()
+        Kind::named(name).is_some()
     }
 }
 
@@ -127,20 +126,16 @@ from_matches! {
 fn kinds(command: Command, takes: Takes) -> Command {
     let command = command.subcommand_required(true).arg_required_else_help(true);
     Kind::ALL.into_iter().fold(command, |command, kind| {
-        let fields = fields(kind);
+        let fields = kind.fields();
         let own = Command::new(kind.name()).alias(fields.plural).about(fields.about);
         command.subcommand(flags(own, kind, takes))
     })
 }
 
-fn kind_of(name: &str) -> Option<Kind> {
-    Kind::ALL.into_iter().find(|kind| kind.name() == name)
-}
-
 fn of_subcommand(matches: &ArgMatches) -> Result<Resource, clap::Error> {
     let (kind, matches) = matches
         .subcommand()
-        .and_then(|(name, matches)| Some((kind_of(name)?, matches)))
+        .and_then(|(name, matches)| Some((Kind::named(name)?, matches)))
         .ok_or_else(|| clap::Error::new(clap::error::ErrorKind::MissingSubcommand))?;
     read(kind, matches)
 }
@@ -175,14 +170,16 @@ struct Row {
 
 fn rows(kind: Kind) -> Vec<Row> {
     let mut rows = Vec::new();
-    for key in fields(kind).keys {
+    for key in kind.fields().keys {
         match &key.shape {
             Shape::Table(inner) => {
                 rows.extend(
                     inner.keys.iter().map(|inner| Row { path: vec![key.name, inner.name], key: inner }),
                 );
             }
-            Shape::List(Shape::Table(_)) | Shape::Map(Shape::Table(_)) => {}
+            Shape::List(Shape::Table(_))
+            | Shape::Map(Shape::Table(_))
+            | Shape::Variables(Shape::Table(_)) => {}
             _ => rows.push(Row { path: vec![key.name], key }),
         }
     }
@@ -216,7 +213,7 @@ impl Row {
                 flag.value_parser(PossibleValuesParser::new(choices.iter()))
             }
             Shape::Text(form) => flag.value_name(meta(form)),
-            Shape::Map(_) | Shape::Selector => {
+            Shape::Map(_) | Shape::Variables(_) | Shape::Selector => {
                 flag.value_name("KEY=VALUE").num_args(1..).action(ArgAction::Append)
             }
             Shape::Secret => flag.value_name("SECRET"),
@@ -247,7 +244,9 @@ impl Row {
             }
             Shape::Text(_) => texts().map(|text| setting(json!(text))).collect(),
             Shape::Secret => texts().map(|text| setting(json!({ "secret": text }))).collect(),
-            Shape::Map(inner) => pairs(&id, &self.path, texts(), matches!(inner, Shape::Anything))?,
+            Shape::Map(inner) | Shape::Variables(inner) => {
+                pairs(&id, &self.path, texts(), matches!(inner, Shape::Anything))?
+            }
             Shape::Selector => pairs(&id, &self.path, texts(), false)?,
             Shape::List(_) | Shape::Table(_) | Shape::Anything => vec![setting(json!(items(&id, texts())))],
             Shape::Several(Shape::Text(Form::Path | Form::File)) => several(paths(texts()), setting),

@@ -38,7 +38,7 @@ pub fn run(root: &Path) -> Exit {
 /// False if a plugin has settings of its own, which are left as they are.
 fn install(root: &Path) -> io::Result<bool> {
     super::write(&root.join(INSTALLED))?;
-    for (name, _) in schema::files() {
+    for (name, _) in schema::FILES {
         say(format!("wrote {INSTALLED}/{name}"));
     }
     let mut whole = true;

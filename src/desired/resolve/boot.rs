@@ -69,7 +69,7 @@ impl Resolver<'_> {
             kernel,
             initrd,
             cmdline: cmdline.iter().filter_map(|word| self.word(word)).collect(),
-            cpu: arch.as_ref().and_then(|arch| arch.value.parse().ok()).unwrap_or(Cpu::X86_64),
+            cpu: arch.as_ref().map_or(Cpu::X86_64, |arch| arch.value),
             loader: super::machine::loader(loader),
             tree: tree.flatten(),
             origin: self.documents.sources.origin(resource.mark),

@@ -17,7 +17,7 @@ impl Resolver<'_> {
         let set = profiles.chain(deployments).flat_map(|settings| settings.vars.0.values());
         let set: Vec<&Marked<Value>> = set.map(|field| &field.value).collect();
         let templates = documents.templates.values().flat_map(|own| own.body.vars.values());
-        let defaults = templates.filter_map(|variable| variable.default.as_ref());
+        let defaults = templates.filter_map(|variable| variable.value.default.as_ref());
         for value in set.into_iter().chain(defaults) {
             self.clear_secret(value);
         }
@@ -40,7 +40,7 @@ impl Resolver<'_> {
         let mut files: BTreeSet<(u32, Kind)> = BTreeSet::new();
         for own in documents.templates.values() {
             let file = own.body.file.as_ref().and_then(|file| documents.sources.find_any(&file.value));
-            let kind = own.body.kind.as_ref().and_then(|kind| kind.value.parse().ok());
+            let kind = own.body.kind.as_ref().map(|kind| kind.value);
             files.extend(file.zip(kind));
         }
         for (file, kind) in files {

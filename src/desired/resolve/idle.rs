@@ -6,9 +6,6 @@ use super::listed;
 use crate::manifest::{Code, Documents, Mark, Problem};
 use crate::model::Name;
 
-/// Kinds of `power` whose machines are neither asked nor switched.
-const IDLE_POWER: [&str; 2] = ["ipmi", "wol"];
-
 /// A note for each such setting, at the first place that has it.
 pub fn not_acted_on(documents: &Documents) -> Vec<Problem> {
     let mut found: BTreeMap<String, (Mark, Vec<&Name>)> = BTreeMap::new();
@@ -22,7 +19,7 @@ pub fn not_acted_on(documents: &Documents) -> Vec<Problem> {
     }
     for machine in documents.machines.values() {
         let kind = machine.body.power.as_ref().and_then(|power| power.kind.as_ref());
-        if let Some(kind) = kind.filter(|kind| IDLE_POWER.contains(&&*kind.value)) {
+        if let Some(kind) = kind.filter(|kind| !kind.value.is_acted_on()) {
             add(format!("`kind = \"{}\"` of `power`", kind.value), kind.mark, &machine.name);
         }
     }

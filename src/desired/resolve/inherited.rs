@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::{Earlier, Media, Options, Resolver};
 use crate::manifest::document::{self, Resource};
-use crate::manifest::shape::KNOWN;
 use crate::manifest::{Documents, Field, Mark, Marked, Value};
 use crate::media::Library;
 use crate::model::{Name, dhcp_option};
@@ -105,7 +104,7 @@ fn defaults(
 ) {
     if let Some(own) = documents.templates.get(template) {
         for (name, variable) in own.body.vars.iter().filter(|(name, _)| !given(name)) {
-            if let Some(default) = &variable.default {
+            if let Some(default) = &variable.value.default {
                 flatten(&key(name), &default.value, Some(default.mark), found);
             }
         }
@@ -147,7 +146,7 @@ fn flatten(key: &str, value: &Value, mark: Option<Mark>, found: &mut Vec<Inherit
 /// `packages`, `vars.root-hash`.
 fn key(name: &str) -> String {
     let name = kebab(name);
-    if KNOWN.contains(&name.as_str()) { name } else { format!("vars.{name}") }
+    if document::Settings::known().any(|known| known == name) { name } else { format!("vars.{name}") }
 }
 
 fn kebab(name: &str) -> String {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Resolver;
 use crate::desired::Subnet;
-use crate::desired::subnet::{Advertise, Ipv6};
+use crate::desired::subnet::Ipv6;
 use crate::manifest::document::{self, Resource};
 use crate::manifest::{Code, Mark, Marked, Problem};
 use crate::model::{Cidr6, Name, Range6};
@@ -15,12 +15,11 @@ type Written = Resource<document::Deployment>;
 /// What an `ipv6` table means; `None` where its network was found wrong.
 pub(super) fn resolved(written: &document::Ipv6) -> Option<Ipv6> {
     let document::Ipv6 { cidr, dynamic, dns, ra, router } = written;
-    let ra = ra.as_ref().and_then(|ra| Advertise::ALL.into_iter().find(|one| *one.to_string() == *ra.value));
     Some(Ipv6 {
         cidr: cidr.as_ref()?.value,
         dynamic: dynamic.iter().map(|range| range.value).collect(),
         dns: dns.iter().map(|server| server.value).collect(),
-        ra: ra.unwrap_or_default(),
+        ra: ra.as_ref().map(|ra| ra.value).unwrap_or_default(),
         router: router.as_ref().is_some_and(|router| router.value),
     })
 }

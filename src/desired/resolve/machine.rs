@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Earlier, Resolver, option};
 use crate::desired::Machine;
 use crate::manifest::{Code, Mark, Marked, Problem, Value, document};
-use crate::model::{Identity, Mac, Name, Power, PowerKind};
+use crate::model::{Identity, Mac, Name, Power};
 
 /// Network cards by who was first to claim them.
 type Claims = HashMap<Mac, (Name, Mark)>;
@@ -188,7 +188,7 @@ fn power(written: &document::Power) -> Option<Power> {
         _ => None,
     };
     Some(Power {
-        kind: PowerKind::named(&kind.as_ref()?.value)?,
+        kind: kind.as_ref()?.value,
         url: url.as_ref().map(|url| url.value.clone()),
         credentials: credentials.as_ref().and_then(secret),
         fingerprint: fingerprint.as_ref().map(|digest| digest.value.clone()),

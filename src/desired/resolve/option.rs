@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Resolver;
 use crate::desired::dhcp_options::{DhcpOptions, Route};
 use crate::manifest::document::{Extra, WrittenRoute};
-use crate::manifest::{Code, Field, Mark, Marked, Problem, Value};
+use crate::manifest::{Code, Field, Kind, Mark, Marked, Mention, Problem, Value};
 use crate::model::dhcp_option::{self, Form, Unknown};
 
 /// Longest value of one option. A whole answer has to fit into a frame.
@@ -17,18 +17,18 @@ impl Resolver<'_> {
     /// Reports what is wrong with the options of every resource, where it is written.
     pub(super) fn dhcp_options(&mut self) {
         let documents = self.documents;
-        let all = (documents.subnets.values().map(|one| &one.body.extra))
-            .chain(documents.machines.values().map(|one| &one.body.extra))
-            .chain(documents.profiles.values().map(|one| &one.body.settings.extra))
-            .chain(documents.deployments.values().map(|one| &one.body.settings.extra));
-        for extra in all {
-            self.extra(extra);
+        for kind in Kind::ALL {
+            documents.of(kind).mentions(&mut |_, mention| {
+                if let Mention::Options(options) = mention {
+                    self.options(options);
+                }
+            });
         }
     }
 
-    fn extra(&mut self, extra: &Extra) {
+    fn options(&mut self, options: &BTreeMap<Arc<str>, Field>) {
         let mut seen: BTreeMap<u8, Mark> = BTreeMap::new();
-        for (key, field) in &extra.options.0 {
+        for (key, field) in options {
             let (code, form) = match dhcp_option::find(key) {
                 Ok(found) => found,
                 Err(unknown) => {

@@ -3,16 +3,15 @@
 use super::Resolver;
 use crate::manifest::document::Power;
 use crate::manifest::{Code, Problem};
-use crate::model::{Name, PowerKind};
+use crate::model::Name;
 
 impl Resolver<'_> {
     pub(super) fn power(&mut self, machine: &Name, power: &Power) {
         let Some(kind) = &power.kind else { return };
-        let name = &kind.value;
-        // A kind that nobody knows has a problem of its own.
-        let has_controller = PowerKind::named(name).is_none_or(PowerKind::has_controller);
+        let has_controller = kind.value.has_controller();
         if has_controller && power.url.is_none() {
-            let message = format!("the power of machine {machine} is told by {name}, which needs a `url`");
+            let message =
+                format!("the power of machine {machine} is told by {}, which needs a `url`", kind.value);
             let problem = Problem::new(Code::MissingKey, kind.mark, message, "where is its controller?");
             return self.problems.push(problem.help("write url = \"https://…\", the controller's address"));
         }

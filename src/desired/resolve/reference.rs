@@ -1,13 +1,9 @@
 //! Names that must be somebody's.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-
 use super::{Resolver, listed};
-use crate::manifest::document::{Resource, Settings};
-use crate::manifest::shape::fields;
+use crate::manifest::document::{Deployment, Resource};
 use crate::manifest::similar::{only_similar, similar};
-use crate::manifest::{Code, Kind, Mark, Marked, Problem};
+use crate::manifest::{Code, Kind, Mark, Marked, Mention, Problem};
 use crate::model::Name;
 use crate::render::builtin;
 
@@ -17,41 +13,18 @@ const HINTED_MAX: usize = 100;
 impl Resolver<'_> {
     /// Looks at every reference once, where it is written.
     pub(super) fn references(&mut self) {
+        // Of a secret that several name the first place is reported: shared settings before single ones.
+        let first = [Kind::Profile, Kind::Deployment, Kind::Machine];
+        let rest = Kind::ALL.into_iter().filter(|kind| !first.contains(kind));
         let documents = self.documents;
-        for profile in documents.profiles.values() {
-            for name in &profile.body.extends {
-                self.reference(Kind::Profile, name);
-            }
-            self.settings(&profile.body.settings);
+        for kind in first.into_iter().chain(rest) {
+            documents.of(kind).mentions(&mut |_, mention| match mention {
+                Mention::Name(kind, name) => self.reference(kind, name),
+                Mention::Value(value) => self.secrets(value),
+                Mention::Variables(values) => values.values().for_each(|field| self.secrets(&field.value)),
+                Mention::Selector(_) | Mention::Options(_) => {}
+            });
         }
-        for deployment in documents.deployments.values() {
-            let body = &deployment.body;
-            body.profile.iter().for_each(|name| self.reference(Kind::Profile, name));
-            body.machine.iter().for_each(|name| self.reference(Kind::Machine, name));
-            self.settings(&body.settings);
-        }
-        for subnet in documents.subnets.values() {
-            subnet.body.shares.iter().for_each(|name| self.reference(Kind::Subnet, name));
-        }
-        for pool in documents.pools.values() {
-            pool.body.profile.iter().for_each(|name| self.reference(Kind::Profile, name));
-        }
-        for machine in documents.machines.values() {
-            let credentials = machine.body.power.iter().filter_map(|power| power.credentials.as_ref());
-            credentials.for_each(|credentials| self.secrets(credentials));
-        }
-        for template in documents.templates.values() {
-            let defaults = template.body.vars.values().filter_map(|variable| variable.default.as_ref());
-            defaults.for_each(|default| self.secrets(default));
-        }
-    }
-
-    fn settings(&mut self, settings: &Settings) {
-        let Settings { subnet, boot, template, vars, extra: _, labels: _ } = settings;
-        subnet.iter().for_each(|name| self.reference(Kind::Subnet, name));
-        boot.iter().for_each(|name| self.reference(Kind::Boot, name));
-        template.iter().for_each(|name| self.reference(Kind::Template, name));
-        self.secrets_in(vars);
     }
 
     fn reference(&mut self, kind: Kind, wanted: &Marked<Name>) {
@@ -78,7 +51,7 @@ impl Resolver<'_> {
                 wanted.value
             );
         }
-        let all = format!("all {}: {}", fields(kind).plural, listed(names.iter().map(|(name, _)| name)));
+        let all = format!("all {}: {}", kind.fields().plural, listed(names.iter().map(|(name, _)| name)));
         let Some(near) = similar(wanted.value.as_str(), names.iter().map(|(name, _)| *name)) else {
             return all;
         };
@@ -92,27 +65,16 @@ impl Resolver<'_> {
         format!("a {kind_name} with a similar name exists: `{near}`{place}; {all}")
     }
 
-    /// What can only have been meant. Never a machine: neighbours in a rack are called alike, and
-    /// the wrong one would be wiped.
+    /// What can only have been meant.
     fn only_name(&self, kind: Kind, wanted: &Name) -> Option<String> {
         let names = self.names(kind);
         let near = only_similar(wanted.as_str(), names.iter().map(|(name, _)| *name));
-        near.filter(|_| kind != Kind::Machine).map(|near| format!("\"{near}\""))
+        near.filter(|_| !kind.is_tied_to_hardware()).map(|near| format!("\"{near}\""))
     }
 
     fn exists(&self, kind: Kind, name: &Name) -> bool {
-        let documents = self.documents;
-        match kind {
-            Kind::Subnet => documents.subnets.contains_key(name),
-            Kind::Boot => documents.boots.contains_key(name),
-            Kind::Template => {
-                documents.templates.contains_key(name) || builtin::lookup(name.as_str()).is_some()
-            }
-            Kind::Profile => documents.profiles.contains_key(name),
-            Kind::Machine => documents.machines.contains_key(name),
-            Kind::Deployment => documents.deployments.contains_key(name),
-            Kind::Pool => documents.pools.contains_key(name),
-        }
+        let is_builtin = || kind == Kind::Template && builtin::lookup(name.as_str()).is_some();
+        self.documents.of(kind).mark(name).is_some() || is_builtin()
     }
 
     /// Whether the name may be defined where mistakes hide it.
@@ -124,23 +86,11 @@ impl Resolver<'_> {
         self.documents.unread.contains(&(kind, name.clone())) || self.documents.unparsed.iter().any(mentions)
     }
 
+    /// The names that a reference to this kind may have; those of built-in ones have no place.
     fn names(&self, kind: Kind) -> Vec<(&str, Option<Mark>)> {
-        fn all<T>(resources: &BTreeMap<Name, Arc<Resource<T>>>) -> Vec<(&str, Option<Mark>)> {
-            resources.values().map(|resource| (resource.name.as_str(), Some(resource.mark))).collect()
-        }
-        let documents = self.documents;
-        match kind {
-            Kind::Subnet => all(&documents.subnets),
-            Kind::Boot => all(&documents.boots),
-            Kind::Template => {
-                let builtins = builtin::all().iter().map(|builtin| (builtin.name, None));
-                all(&documents.templates).into_iter().chain(builtins).collect()
-            }
-            Kind::Profile => all(&documents.profiles),
-            Kind::Machine => all(&documents.machines),
-            Kind::Deployment => all(&documents.deployments),
-            Kind::Pool => all(&documents.pools),
-        }
+        let own = self.documents.of(kind).headers().map(|(name, mark)| (name.as_str(), Some(mark)));
+        let builtins = builtin::all().iter().map(|builtin| (builtin.name, None));
+        own.chain(builtins.filter(|_| kind == Kind::Template)).collect()
     }
 
     /// Says which deployments a dangling reference of a profile concerns.
@@ -170,7 +120,7 @@ impl Resolver<'_> {
         }
     }
 
-    fn is_own(&self, deployment: &Resource<crate::manifest::document::Deployment>, mark: Mark) -> bool {
+    fn is_own(&self, deployment: &Resource<Deployment>, mark: Mark) -> bool {
         let body = &deployment.body;
         let settings = &body.settings;
         [&body.profile, &settings.subnet, &settings.boot, &settings.template]

@@ -7,22 +7,18 @@ use std::sync::Arc;
 use super::Resolver;
 use crate::desired::Boot;
 use crate::manifest::similar::similar;
-use crate::manifest::{Code, Mark, Marked, Problem, Source, Table, Value};
+use crate::manifest::{Code, Mark, Marked, Problem, Source, Value};
 use crate::model::Name;
 use crate::render::Text;
 use crate::secret::{self, FOLDER, RECIPIENTS, Recipients};
 
 impl Resolver<'_> {
-    pub(super) fn secrets_in(&mut self, table: &Table) {
-        table.0.values().for_each(|field| self.secrets(&field.value));
-    }
-
     /// Every secret named in a value must be a file of the inventory.
     pub(super) fn secrets(&mut self, value: &Marked<Value>) {
         match &value.value {
             Value::Secret(name) => self.secret(name, value.mark),
             Value::List(list) => list.iter().for_each(|item| self.secrets(item)),
-            Value::Table(table) => self.secrets_in(table),
+            Value::Table(table) => table.0.values().for_each(|field| self.secrets(&field.value)),
             _ => {}
         }
     }

@@ -7,7 +7,7 @@ use super::{Resolver, listed};
 use crate::manifest::checker::plain;
 use crate::manifest::document::{Deployment, Resource};
 use crate::manifest::similar::similar;
-use crate::manifest::{Code, Documents, Mark, Marked, Problem};
+use crate::manifest::{Code, Documents, Kind, Mark, Marked, Mention, Problem};
 use crate::model::Name;
 
 type Labels = BTreeMap<Arc<str>, Arc<str>>;
@@ -19,16 +19,19 @@ impl Resolver<'_> {
             return;
         }
         let documents = self.documents;
-        // Where the machine is named as well, the selector is what may go.
-        let chooses =
-            |own: &&Arc<Resource<Deployment>>| own.body.machine.is_none() && own.body.macs.is_empty();
-        let deployments = documents.deployments.values().filter(chooses);
-        let deployments = deployments.map(|own| (&own.name, own.body.select.as_ref()));
-        let pools = documents.pools.values().map(|own| (&own.name, own.body.select.as_ref()));
         let mut wishes: BTreeMap<&Labels, (Mark, Vec<&Name>)> = BTreeMap::new();
-        for (name, select) in deployments.chain(pools) {
-            let Some(Marked { value, mark }) = select else { continue };
-            wishes.entry(value).or_insert((*mark, Vec::new())).1.push(name);
+        let chosen = |name: &Name| documents.deployments.get(name).is_some_and(names_machine);
+        // Deployments first: the first place of equal wishes is reported.
+        let others = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Deployment && kind.selects());
+        for kind in [Kind::Deployment].into_iter().chain(others) {
+            documents.of(kind).mentions(&mut |name, mention| match mention {
+                // Where the machine is named as well, the selector is what may go.
+                Mention::Selector(_) if kind == Kind::Deployment && chosen(name) => {}
+                Mention::Selector(Marked { value, mark }) => {
+                    wishes.entry(value).or_insert((*mark, Vec::new())).1.push(name);
+                }
+                _ => {}
+            });
         }
         if wishes.is_empty() {
             return;
@@ -47,6 +50,10 @@ impl Resolver<'_> {
         }
         self.problems.append(&mut unsatisfied);
     }
+}
+
+fn names_machine(deployment: &Arc<Resource<Deployment>>) -> bool {
+    deployment.body.machine.is_some() || !deployment.body.macs.is_empty()
 }
 
 /// Machines that a selector may choose.

@@ -78,7 +78,7 @@ pub fn resolve_step(
 ) -> Option<(Desired, Vec<Problem>)> {
     // With a doubt it is lost, and found again when everything is resolved.
     let mut whole = earlier.whole.take().filter(|whole| whole.options == *options)?;
-    let choosing = whole.desired.selects > 0 || !documents.pools.is_empty() || step.chooses();
+    let choosing = whole.desired.selects > 0 || documents.has_selecting() || step.chooses();
     if choosing && !step.leaves_free_machines() {
         return None;
     }

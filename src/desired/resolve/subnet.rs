@@ -4,7 +4,7 @@ use super::{Resolver, digest, ipv6, option};
 use crate::desired::Subnet;
 use crate::manifest::document::{self, Resource};
 use crate::manifest::{Code, Mark, Marked, Problem};
-use crate::model::{Cidr, Mode, Name, Span};
+use crate::model::{Cidr, Name, Span};
 
 /// How long a dynamic address is lent where the subnet does not say.
 pub(super) const LEASE_USUAL: Span = Span::seconds(3600);
@@ -40,7 +40,6 @@ impl Resolver<'_> {
     fn subnet(&self, resource: &Resource<document::Subnet>) -> Subnet {
         let document::Subnet { cidr, gateway, dns, domain, dynamic, lease, shares: _, mode, ipv6, extra } =
             &resource.body;
-        let known = |text: &str| Mode::ALL.into_iter().find(|mode| mode.to_string() == text);
         Subnet {
             name: resource.name.clone(),
             cidr: cidr.as_ref().map(|cidr| cidr.value),
@@ -50,7 +49,7 @@ impl Resolver<'_> {
             dynamic: dynamic.iter().map(|range| range.value).collect(),
             lease: lease.as_ref().map_or(LEASE_USUAL, |lease| lease.value),
             options: option::encoded(extra),
-            mode: mode.as_ref().and_then(|mode| known(&mode.value)).unwrap_or_default(),
+            mode: mode.as_ref().map(|mode| mode.value).unwrap_or_default(),
             ipv6: ipv6.as_ref().and_then(ipv6::resolved),
             segment: self.segment(resource),
             origin: self.documents.sources.origin(resource.mark),

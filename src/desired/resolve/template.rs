@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::{Resolver, digest, variable};
-use crate::desired::template::{Input, InputKind, Template};
+use crate::desired::template::{Input, Template};
 use crate::manifest::document::{self, Resource};
 use crate::manifest::similar::similar;
 use crate::manifest::{Code, Mark, Marked, Position, Problem};
-use crate::model::Name;
+use crate::model::{Name, VariableType};
 use crate::render::Text;
 use crate::render::builtin::{self, Sort};
 
@@ -42,10 +42,10 @@ impl Resolver<'_> {
         let builtin = builtin::lookup(name.as_str())?;
         let input = |input: &builtin::Input| {
             let kind = match input.sort {
-                Sort::String => InputKind::String,
-                Sort::Boolean => InputKind::Boolean,
-                Sort::List => InputKind::List,
-                Sort::Secret => InputKind::Secret,
+                Sort::String => VariableType::String,
+                Sort::Boolean => VariableType::Boolean,
+                Sort::List => VariableType::List,
+                Sort::Secret => VariableType::Secret,
             };
             (input.name.to_owned(), Input { kind, default: Some(input.default.clone()) })
         };
@@ -62,12 +62,14 @@ impl Resolver<'_> {
 
     fn compile(&mut self, resource: &Resource<document::Template>) -> Option<Template> {
         let document::Template { kind, file, vars } = &resource.body;
-        let inputs =
-            vars.iter().map(|(name, variable)| (name.to_string(), self.input(name, variable))).collect();
+        let inputs = vars
+            .iter()
+            .map(|(name, variable)| (name.to_string(), self.input(name, &variable.value)))
+            .collect();
         let text = self.text(file.as_ref()?)?;
         Some(Template {
             name: resource.name.clone(),
-            kind: kind.as_ref()?.value.parse().ok()?,
+            kind: kind.as_ref()?.value,
             text,
             inputs,
             origin: Some(self.documents.sources.origin(resource.mark)),
@@ -75,8 +77,7 @@ impl Resolver<'_> {
     }
 
     fn input(&mut self, name: &str, variable: &document::Variable) -> Input {
-        let kind =
-            variable.kind.as_ref().and_then(|kind| input_kind(&kind.value)).unwrap_or(InputKind::String);
+        let kind = variable.kind.as_ref().map_or(VariableType::String, |kind| kind.value);
         if let Some(default) = &variable.default {
             self.typed(name, kind, default, variable.kind.as_ref().map(|kind| kind.mark));
         }
@@ -115,16 +116,4 @@ impl Resolver<'_> {
             }
         }
     }
-}
-
-pub(super) fn input_kind(text: &str) -> Option<InputKind> {
-    Some(match text {
-        "string" => InputKind::String,
-        "integer" => InputKind::Integer,
-        "boolean" => InputKind::Boolean,
-        "list" => InputKind::List,
-        "table" => InputKind::Table,
-        "secret" => InputKind::Secret,
-        _ => return None,
-    })
 }

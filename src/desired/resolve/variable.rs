@@ -4,15 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::profile::Effective;
-use super::template::input_kind;
 use super::{Resolver, deployments, listed, unique};
-use crate::desired::template::InputKind;
 use crate::desired::{Boot, Template};
 use crate::manifest::document::{self, Resource};
-use crate::manifest::shape::KNOWN;
 use crate::manifest::similar::similar;
 use crate::manifest::{Code, Field, Mark, Marked, Position, Problem, Value};
-use crate::model::Name;
+use crate::model::{Name, VariableType};
 use crate::render::{self, known::is_well_known};
 
 /// A variable that somebody wants and a deployment lacks.
@@ -65,7 +62,8 @@ impl Resolver<'_> {
             match (effective.vars.get(&**name), &input.default) {
                 (Some(field), _) => {
                     let declared = self.documents.templates.get(&template.name);
-                    let mark = declared.and_then(|own| Some(own.body.vars.get(&**name)?.kind.as_ref()?.mark));
+                    let mark =
+                        declared.and_then(|own| Some(own.body.vars.get(&**name)?.value.kind.as_ref()?.mark));
                     self.typed(name, input.kind, &field.value, mark);
                 }
                 (None, Some(default)) => {
@@ -84,7 +82,7 @@ impl Resolver<'_> {
     pub(super) fn declared(&mut self, template: &Name, effective: &Effective) {
         let Some(own) = self.documents.templates.get(template) else { return };
         for (name, variable) in &own.body.vars {
-            let kind = variable.kind.as_ref().and_then(|kind| Some((input_kind(&kind.value)?, kind.mark)));
+            let kind = variable.value.kind.as_ref().map(|kind| (kind.value, kind.mark));
             if let (Some((kind, mark)), Some(field)) = (kind, effective.vars.get(&**name)) {
                 self.typed(name, kind, &field.value, Some(mark));
             }
@@ -103,23 +101,23 @@ impl Resolver<'_> {
     pub(super) fn typed(
         &mut self,
         name: &str,
-        kind: InputKind,
+        kind: VariableType,
         written: &Marked<Value>,
         declared: Option<Mark>,
     ) {
         let right = matches!(
             (kind, &written.value),
-            (InputKind::String, Value::Text(_) | Value::Secret(_))
-                | (InputKind::Integer, Value::Integer(_))
-                | (InputKind::Boolean, Value::Boolean(_))
-                | (InputKind::List, Value::List(_))
-                | (InputKind::Table, Value::Table(_))
-                | (InputKind::Secret, Value::Secret(_))
+            (VariableType::String, Value::Text(_) | Value::Secret(_))
+                | (VariableType::Integer, Value::Integer(_))
+                | (VariableType::Boolean, Value::Boolean(_))
+                | (VariableType::List, Value::List(_))
+                | (VariableType::Table, Value::Table(_))
+                | (VariableType::Secret, Value::Secret(_))
         );
         if right {
             return;
         }
-        if let (InputKind::Secret, Value::Text(text)) = (kind, &written.value) {
+        if let (VariableType::Secret, Value::Text(text)) = (kind, &written.value) {
             // An empty text or a locked password gives nothing away.
             if !matches!(&**text, "" | "!" | "!!" | "*") {
                 let message = format!("the secret `{name}` stands in clear text");
@@ -142,7 +140,7 @@ impl Resolver<'_> {
         if let Some(declared) = declared {
             problem = problem.also(declared, "declared here");
         }
-        if kind == InputKind::Secret {
+        if kind == VariableType::Secret {
             problem = problem
                 .help("write `{ secret = \"NAME\" }`, and the text itself encrypted as secrets/NAME.age");
         }
@@ -347,7 +345,8 @@ impl Resolver<'_> {
 fn never_used(name: &str, field: &Field, used: &BTreeSet<String>) -> Problem {
     let message = format!("nothing uses the variable `{name}`");
     let own: Vec<&str> = used.iter().map(String::as_str).filter(|name| !is_well_known(name)).collect();
-    let near = similar(name, own.iter().copied().chain(KNOWN.iter().copied()));
+    let near =
+        similar(name, own.iter().copied().chain(document::Settings::known().map(|known| -> &str { known })));
     let label = match near {
         Some(near) => format!("did you mean `{near}`?"),
         None => "no template declares it, no command line uses it".to_owned(),
@@ -360,22 +359,22 @@ fn never_used(name: &str, field: &Field, used: &BTreeSet<String>) -> Problem {
 }
 
 /// The type of a generally known variable that manifests may set.
-fn known_kind(name: &str) -> Option<InputKind> {
+fn known_kind(name: &str) -> Option<VariableType> {
     match name {
-        "packages" | "users" | "ssh_keys" => Some(InputKind::List),
-        "disk" | "timezone" | "hostname" | "domain" => Some(InputKind::String),
+        "packages" | "users" | "ssh_keys" => Some(VariableType::List),
+        "disk" | "timezone" | "hostname" | "domain" => Some(VariableType::String),
         _ => None,
     }
 }
 
-fn wanted(kind: InputKind) -> &'static str {
+fn wanted(kind: VariableType) -> &'static str {
     match kind {
-        InputKind::String => "text",
-        InputKind::Integer => "a whole number",
-        InputKind::Boolean => "true or false",
-        InputKind::List => "a list",
-        InputKind::Table => "a table",
-        InputKind::Secret => "a secret",
+        VariableType::String => "text",
+        VariableType::Integer => "a whole number",
+        VariableType::Boolean => "true or false",
+        VariableType::List => "a list",
+        VariableType::Table => "a table",
+        VariableType::Secret => "a secret",
     }
 }
 

@@ -1,0 +1,23 @@
+//! What router advertisements say.
+
+use super::words::words;
+
+words! {
+    /// What router advertisements say of addresses (RFC 4861 section 4.2).
+    pub enum Advertise {
+        /// None are sent: the router of the wire does, or nobody.
+        Off = "off",
+        /// Addresses and the rest come by DHCPv6.
+        Managed = "managed",
+        /// The rest comes by DHCPv6; of addresses nothing is said.
+        Other = "other",
+        /// Machines make their own addresses; the rest comes by DHCPv6.
+        Slaac = "slaac",
+    }
+}
+
+impl Default for Advertise {
+    fn default() -> Advertise {
+        Advertise::Off
+    }
+}
