@@ -15,7 +15,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 
 use crate::desired::{self, Deployment, Desired, Fixed, Machine, Options, Place, Step};
-use crate::manifest::{Code, Documents, Environment, Level, Mark, Problem, Sources, report};
+use crate::manifest::{Code, Documents, Environment, Level, Mark, Problem, Sources, is_manifest, report};
 use crate::media::Library;
 use crate::model::{Name, Time};
 use crate::state::State;
@@ -143,7 +143,8 @@ impl Memory {
         }
         let is_error = |problem: &Problem| problem.level == Level::Error;
         problems.iter_mut().for_each(|problem| tolerate(problem, depth));
-        if !problems.iter().any(is_error) {
+        let hides = |problem: &Problem| is_error(problem) && !is_of_one_template(problem, &documents.sources);
+        if !problems.iter().any(hides) {
             let found = rehearse(&documents, &desired, some, depth, &mut self.rehearsed);
             problems.extend(found);
             problems.iter_mut().for_each(|problem| tolerate(problem, depth));
@@ -162,6 +163,17 @@ fn tolerate(problem: &mut Problem, depth: Depth) {
         && matches!(problem.code, Code::Answers | Code::NoAnswers | Code::TooLittleMemory | Code::SharedMark)
     {
         problem.level = Level::Warning;
+    }
+}
+
+/// Whether a problem takes away no more than the deployments of one template: the others are whole, and
+/// what is wrong with their boots and answers can be told in the same run.
+fn is_of_one_template(problem: &Problem, sources: &Sources) -> bool {
+    match problem.code {
+        Code::NoTemplateFile => true,
+        // A word of a command line is a template as well: its boot would be without it.
+        Code::BadTemplate => !is_manifest(&sources.get(problem.mark().file).name),
+        _ => false,
     }
 }
 

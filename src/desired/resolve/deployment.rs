@@ -71,24 +71,19 @@ impl Resolver<'_> {
         let place = self.place(resource, &effective);
         let boot = self.chosen_boot(resource, &effective);
         let subnet = self.chosen_subnet(resource, &effective);
-        let template = match &effective.template {
-            None => None,
-            Some(choice) => match self.template(&choice.name.value) {
-                Some(template) => Some(template),
-                // It was reported where it is written.
-                None => {
-                    self.declared(&choice.name.value, &effective);
-                    return None;
-                }
-            },
-        };
-        if let Some(template) = &template {
-            self.uses(template, name);
+        let choice = effective.template.as_ref().map(|choice| &choice.name.value);
+        let template = choice.map(|choice| self.template(choice));
+        match (&template, choice) {
+            (Some(Some(template)), _) => self.uses(template, name),
+            // It was reported where it is written.
+            (Some(None), Some(choice)) => self.declared(choice, &effective),
+            _ => {}
         }
         let subnet = subnet?;
         let address = self.address(resource, &effective, &subnet);
         let address6 = self.address6(resource, &subnet);
         let (place, boot) = (place?, boot?);
+        let template = template.map_or(Some(None), |template| template.map(Some))?;
         let values = self.values(resource, &effective, &boot, template.as_ref());
         let values = self.shared(resource, values);
         let mut deployment = Deployment {
