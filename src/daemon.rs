@@ -23,7 +23,6 @@ mod manager;
 mod neighbour_table;
 pub mod neighbours;
 pub mod opener;
-mod parts;
 mod posted;
 pub mod power;
 pub mod probe;

@@ -5,6 +5,7 @@
 mod judge;
 mod memory;
 pub mod preview;
+mod source_set;
 mod survey;
 
 use std::cell::OnceCell;
@@ -23,6 +24,7 @@ use crate::walk::{self, Route};
 use judge::Judge;
 pub use memory::Memory;
 use memory::{Read, Rehearsed, Scene, Touched};
+pub use source_set::SourceSet;
 pub use survey::{survey, survey_again};
 
 /// An inventory, as far as it could be understood.

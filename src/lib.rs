@@ -54,7 +54,7 @@
 //! | [`plan`] | desired state against the live one | model, desired, state |
 //! | [`proto`] | protocol decisions over a state | model, desired, state |
 //! | [`walk`] | simulates a firmware against `proto` | model, desired, state, proto |
-//! | [`inventory`] | snapshot to checked, simulated, remembered desired state | model, manifest, render, media, desired, state, plan, proto, walk |
+//! | [`inventory`] | the set of sources; snapshot to checked, simulated, remembered desired state | model, manifest, render, media, desired, state, plan, proto, walk |
 //! | [`source`] | directory or git repository to snapshots | model |
 //! | [`store`] | what survives a crash | model, state |
 //! | [`power`] | the power of machines, as their management controllers report it | model |

@@ -15,7 +15,6 @@ use serde::{Deserialize, Serialize};
 pub use blast::Blast;
 pub use diff::diff;
 pub use judge::{Proposal, Verdict, judge};
-pub use partial::Selection;
 pub use safety::{Consent, Hold, hold};
 pub use unified::Patch;
 

@@ -37,7 +37,6 @@ mod saved;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-pub use crate::state::Kept;
 pub use engine::{Committed, Engine};
 pub use events::EVENTS_MAX;
 pub use history::History;

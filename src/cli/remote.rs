@@ -9,7 +9,8 @@ use crate::api::Client;
 use crate::api::client::{Address, ClientError, Origin};
 use crate::api::resource::Tree;
 use crate::config::runtime;
-use crate::plan::{Hold, Selection};
+use crate::model::Selection;
+use crate::plan::Hold;
 
 /// Which daemon is meant.
 #[derive(Args, Clone, Debug)]

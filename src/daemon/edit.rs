@@ -7,8 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::now;
-use super::parts::Piece;
-use super::reconcile::{Followed, Reconciler, part};
+use super::reconcile::{Followed, Reconciler, read_of};
 use crate::api::Word;
 use crate::api::resource::{EditRequest, Edited, FileChange};
 use crate::config::Write;
@@ -20,8 +19,7 @@ use crate::model::{Name, SourceCondition};
 use crate::plan::{self, Hold, Plan};
 use crate::source::Snapshot;
 use crate::source::write::{Draft, Reading, WriteError};
-use crate::state::{Install, InstallStage, State};
-use crate::store::Kept;
+use crate::state::{Install, InstallStage, Revision, State};
 
 /// How often an edit is made anew because the inventory changed meanwhile.
 const TRIES: usize = 3;
@@ -162,7 +160,7 @@ impl Reconciler {
                 return Edited::Written { change, commit, plan, condition, reason };
             }
         };
-        self.consider(name, Piece::of(&reading.snapshot), request.consent).await;
+        self.consider(name, read_of(&reading.snapshot), request.consent).await;
         let status = self.statuses().borrow().get(name).cloned().unwrap_or_default();
         Edited::Written { change, commit, plan, condition: status.condition, reason: status.reason }
     }
@@ -201,15 +199,15 @@ impl Reconciler {
         let before = self.tree_of(name, snapshot, None)?;
         let after = self.tree_of(name, snapshot, Some(change))?;
         // Another source may be served in part: its manifests are judged as they were written.
-        let (before, written) = (Arc::new(part::tops(&before)), Arc::new(part::tops(&after)));
-        let strict = self.surveyed(written.clone(), name).await?;
-        let served = self.loaded(written, Some(name), Media::Required).await?;
+        let (before, written) = (before.whole(), after.whole());
+        let strict = self.surveyed(&written, name).await?;
+        let served = self.loaded(&written, Some(name), Media::Required).await?;
         if served.errors() > 0 && strict.errors() == 0 {
             return Err(served.report());
         }
         let mut warnings = Vec::new();
         if strict.problems.iter().any(|problem| problem.level != Level::Note) {
-            let former = self.surveyed(before, name).await?;
+            let former = self.surveyed(&before, name).await?;
             let old = mistakes(&former);
             let new = mistakes(&strict);
             let is_fresh = |mistake: &Mistake<'_>| old.get(mistake).copied().unwrap_or(0) < new[mistake];
@@ -224,26 +222,21 @@ impl Reconciler {
                 .filter(|problem| problem.level == Level::Warning && is_fresh(&mistake(problem)));
             warnings = told.map(|problem| report::concise(problem, &strict.documents.sources)).collect();
         }
-        let desired = match part::depth(&after) {
+        let desired = match after.depth() {
             0 => served.desired,
-            _ => self.desired_of(after, name).await?,
+            _ => self.desired_of(&after, name).await?,
         };
         Ok((desired, warnings))
     }
 
     /// A snapshot of one source, with one file changed, beside the others, as something to load.
-    fn tree_of(
-        &self,
-        name: &Name,
-        snapshot: &Snapshot,
-        change: Option<&Change>,
-    ) -> Result<Arc<Kept>, String> {
-        let mut piece = Piece::of(snapshot);
+    fn tree_of(&self, name: &Name, snapshot: &Snapshot, change: Option<&Change>) -> Result<Revision, String> {
+        let mut source = read_of(snapshot);
         if let Some(change) = change {
-            piece.files.insert(change.path.clone(), change.after.clone().into());
-            piece.revision = format!("{} + {}", piece.revision, change.summary).into();
+            source.files.insert(change.path.clone(), change.after.clone().into());
+            source.revision = format!("{} + {}", source.revision, change.summary).into();
         }
-        self.kept_of(name, &piece).map(Arc::new)
+        self.with(name, &source)
     }
 
     /// The source to write to: the one that is named, the only one, the one that holds the

@@ -1,11 +1,11 @@
 //! Follows the sources: each snapshot is loaded whole or not at all, and handed to the keeper.
 
+mod adopt;
 mod control;
 mod gate;
 mod load;
 mod order;
 mod outside;
-pub(super) mod part;
 mod refresh;
 mod same;
 mod show;
@@ -21,23 +21,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{Notify, mpsc, watch};
 
-use super::commands::Adopted;
-use super::keeper::{Keeper, KeeperError};
+use super::keeper::Keeper;
 use super::now;
-use super::parts::{Parts, Piece};
 use crate::api::resource::{Order, SourceStatus};
 use crate::config::Write;
 use crate::desired::{Desired, Media, Subnet};
-use crate::inventory::Memory;
+use crate::inventory::{Memory, SourceSet};
 use crate::media::{Seen, Shelf};
 use crate::model::{Inventory, Name, SourceCondition};
-use crate::plan::{self, Consent, Proposal};
+use crate::plan::Consent;
 use crate::source::{Snapshot, SourceConfig, SourceError, Update};
-use crate::state::{Secrets, State};
-use crate::store::{History, Kept};
-use control::{Control, Pause};
+use crate::state::{Revision, Secrets, State};
+use crate::store::History;
+use control::Control;
 use gate::Gate;
-pub(super) use load::PATIENCE;
+pub(super) use load::{PATIENCE, read_of};
 use outside::{Changed, Outside};
 use show::Lack;
 use waiting::Waiting;
@@ -65,7 +63,7 @@ pub struct Reconciler {
     /// One source each.
     statuses: watch::Sender<BTreeMap<Name, SourceStatus>>,
     sources: BTreeMap<Name, Followed>,
-    parts: Mutex<Parts>,
+    set: Mutex<SourceSet>,
     history: History,
     /// Where the files of trees that were sent are kept.
     posted: Arc<Path>,
@@ -147,8 +145,8 @@ impl Reconciler {
             };
             (name.clone(), status)
         };
-        let mut parts = Parts::new(sources.keys().cloned());
-        sources.iter().filter(|(_, source)| source.manual).for_each(|(name, _)| parts.ask_for(name));
+        let mut set = SourceSet::new(sources.keys().cloned());
+        sources.iter().filter(|(_, source)| source.manual).for_each(|(name, _)| set.set_manual(name));
         let gates = sources.keys().map(|name| (name.clone(), Gate::default())).collect();
         Reconciler {
             keeper,
@@ -157,7 +155,7 @@ impl Reconciler {
             identity,
             environment: environment.map(|name| name.as_str().into()),
             statuses: watch::channel(sources.iter().map(loading).collect()).0,
-            parts: Mutex::new(parts),
+            set: Mutex::new(set),
             sources,
             history: History::new(&state),
             state: state.clone(),
@@ -192,8 +190,7 @@ impl Reconciler {
 
     /// The files of each source as they are served; of one applied in part, those applied last.
     pub(super) fn served_files(&self, name: &Name) -> BTreeMap<Arc<str>, Bytes> {
-        let files = lock(&self.parts).files(name);
-        part::tops(&Kept { files, ..Kept::default() }).files
+        lock(&self.set).files(name)
     }
 
     /// One status for each source.
@@ -203,9 +200,10 @@ impl Reconciler {
 
     /// The files on disk that are served, may be soon, or can be gone back to.
     pub fn copies(&self) -> BTreeSet<PathBuf> {
-        let kept = self.history.all().into_iter().flat_map(|kept| kept.copies.into_values());
-        let mut copies = lock(&self.parts).copies();
-        copies.extend(kept);
+        let mut copies = lock(&self.set).copies();
+        for kept in self.history.all() {
+            copies.extend(kept.layers().flat_map(|layer| layer.tree.copies.values().cloned()));
+        }
         copies
     }
 
@@ -275,12 +273,12 @@ impl Reconciler {
                     }
                 };
                 self.warn_of(name, &snapshot);
-                self.consider(name, Piece::of(&snapshot), Consent::default()).await;
+                self.consider(name, read_of(&snapshot), Consent::default()).await;
             }
             Update::Failed(error) => {
                 // What waits for a person goes on waiting while the source is away.
                 let waits = lock(&self.waiting).contains_key(name) || self.pause(name, "").is_some();
-                lock(&self.parts).away(name, waits);
+                lock(&self.set).away(name, waits);
                 self.set_condition(name, error.condition(), error.revision(), error.to_string());
                 self.retry().await;
             }
@@ -298,16 +296,16 @@ impl Reconciler {
     }
 
     /// Serves what was served when the daemon stopped, before anybody asks the sources.
-    pub async fn restore(&self, kept: Kept) {
-        let (kept, revision) = (Arc::new(kept.clone()), kept.revision);
-        lock(&self.parts).restore(&kept);
+    pub async fn restore(&self, kept: Revision) {
+        let (kept, revision) = (Arc::new(kept.clone()), kept.name());
+        lock(&self.set).restore(&kept);
         // Another environment of the same revision is news.
         if kept.environment != self.environment {
-            lock(&self.parts).unsettle();
+            lock(&self.set).unsettle();
         }
         // A kernel that lies where the source was may be gone with it, and the key's disk be late;
         // addresses and all other answers are there. What is missing is shown by the next look.
-        let loaded = self.load_seen(kept.clone(), None, Media::Lenient, &Arc::default()).await;
+        let loaded = self.load_seen(&kept, None, Media::Lenient, &Arc::default()).await;
         self.serves(kept.clone(), None);
         let adopted = match loaded {
             Ok(ready) => {
@@ -319,13 +317,13 @@ impl Reconciler {
         match adopted {
             Ok(_) => {
                 self.note(format!("{revision} is served as before"));
-                let parts = lock(&self.parts);
+                let set = lock(&self.set);
                 self.statuses.send_modify(|statuses| {
                     for (name, status) in statuses {
                         status.condition = SourceCondition::Cached.into();
                         status.reason = "the source was not read yet".into();
-                        status.applied = match parts.are_several() {
-                            true => parts.served(name).to_owned(),
+                        status.applied = match set.are_several() {
+                            true => set.served_name(name).to_string(),
                             false => revision.to_string(),
                         };
                     }
@@ -333,170 +331,6 @@ impl Reconciler {
             }
             Err(why) => tracing::warn!("{revision} can't be served as before: {why}"),
         }
-    }
-
-    /// Takes note of what a source holds now, and adopts it if nothing speaks against it.
-    /// The caller holds the turn.
-    pub(super) async fn consider(&self, name: &Name, piece: Piece, consent: Consent) {
-        lock(&self.parts).wait(name, piece);
-        self.attempt(name, consent).await;
-        self.retry().await;
-    }
-
-    /// What did not fit may fit when another source has moved.
-    async fn retry(&self) {
-        if !lock(&self.parts).are_several() {
-            return;
-        }
-        loop {
-            let mut moved = false;
-            let queue = lock(&self.parts).queue();
-            for name in queue {
-                moved |= self.attempt(&name, Consent::default()).await;
-            }
-            if !moved {
-                return;
-            }
-        }
-    }
-
-    /// Tries what the source waits with, beside what is served of the others; true if it is
-    /// served from now on.
-    async fn attempt(&self, name: &Name, consent: Consent) -> bool {
-        let asked = lock(&self.waiting).get(name).cloned();
-        let moved = self.attempt_beside(name, asked.as_ref(), consent).await;
-        let mut waiting = lock(&self.waiting);
-        // Nobody is asked about what was judged anew with another end.
-        if let (Some(asked), Some(now)) = (&asked, waiting.get(name))
-            && Arc::ptr_eq(asked, now)
-        {
-            waiting.remove(name);
-        }
-        moved
-    }
-
-    /// `asked` is what waited for a word until now.
-    async fn attempt_beside(&self, name: &Name, asked: Option<&Arc<Waiting>>, consent: Consent) -> bool {
-        let Some(piece) = lock(&self.parts).waiting(name) else { return false };
-        let revision = piece.revision.clone();
-        if let Some(Pause { condition, reason }) = self.pause(name, &revision) {
-            self.set_condition(name, condition, Some(&revision), reason);
-            return false;
-        }
-        let put_together = lock(&self.parts).with(name, &piece, &revision);
-        let settled = lock(&self.parts).is_settled(name, &revision);
-        if settled && !self.keeper.table().desired().revision.is_empty() {
-            lock(&self.parts).rest(name);
-            self.settle(name, &revision);
-            if let Ok(kept) = put_together {
-                self.record(Arc::new(self.here(kept))).await;
-            }
-            return false;
-        }
-        let kept = match put_together {
-            Ok(kept) => Arc::new(self.here(kept)),
-            Err(missing) => {
-                let reason = format!("nothing moves before these were read: {}", listed(&missing));
-                self.set_condition(name, SourceCondition::Waiting, Some(&revision), reason);
-                return false;
-            }
-        };
-        let seen = Arc::new(Seen::default());
-        let loaded = self.load_seen(kept.clone(), Some(name), Media::Required, &seen).await;
-        self.tried(name, &kept.revision, seen.clone());
-        let ready = match loaded {
-            Ok(ready) => ready,
-            Err(Invalid(problems)) => {
-                self.unusable(name, &revision, &seen, problems);
-                return false;
-            }
-        };
-        let since = asked.filter(|asked| asked.piece.revision == revision).map(|asked| asked.since);
-        let waiting = |condition| {
-            let (name, piece, kept, ready) = (name.clone(), piece.clone(), kept.clone(), ready.clone());
-            Waiting { name, piece, kept, ready, condition, since: since.unwrap_or_else(now) }
-        };
-        if self.sources.get(name).is_some_and(|source| source.manual) {
-            let plan = plan::diff(&ready.desired, &self.keeper.table());
-            if !plan.is_empty() {
-                let holds = plan::hold(&plan, &ready.desired.safety, &Consent::default());
-                self.wait(waiting(SourceCondition::Waiting), holds);
-                return false;
-            }
-        }
-        match self.propose(ready.clone(), Some(kept.clone()), consent, None).await {
-            Ok(Adopted::Applied(plan)) => {
-                self.tell(name, format!("{revision} is live: {}", plan::report::summary(&plan)));
-                self.adopted(name, piece, revision, kept).await;
-                return true;
-            }
-            Ok(Adopted::Held(_, holds)) => self.wait(waiting(SourceCondition::Held), holds),
-            Ok(Adopted::Stale(_)) => unreachable!("a proposal without an expected table is never stale"),
-            Err(KeeperError::Refused(why)) => {
-                self.set_condition(name, SourceCondition::Invalid, Some(&revision), why)
-            }
-            Err(error) => self.not_stored(name, &revision, &error),
-        }
-        false
-    }
-
-    /// Something of a source is live; `settled` is the source's own revision that it is or stands for.
-    async fn adopted(&self, name: &Name, piece: Piece, settled: Arc<str>, kept: Arc<Kept>) {
-        lock(&self.waiting).remove(name);
-        lock(&self.degraded).remove(name);
-        self.serves(kept.clone(), self.take_tried(name, &kept.revision));
-        lock(&self.parts).adopt(name, piece, settled.clone());
-        self.settle(name, &settled);
-        self.record(kept).await;
-    }
-
-    /// Keeps what is live for a later pin.
-    async fn record(&self, kept: Arc<Kept>) {
-        if kept.revision != self.keeper.table().desired().revision {
-            return;
-        }
-        let history = self.history.clone();
-        let written = tokio::task::spawn_blocking(move || history.add(&kept)).await;
-        if let Ok(Err(error)) = written {
-            tracing::warn!(%error, "the revision is live, but can't be kept for a later pin");
-        }
-    }
-
-    /// As this daemon serves it.
-    fn here(&self, kept: Kept) -> Kept {
-        Kept { environment: self.environment.clone(), ..kept }
-    }
-
-    async fn propose(
-        &self,
-        ready: Ready,
-        kept: Option<Arc<Kept>>,
-        consent: Consent,
-        expected: Option<(String, u64)>,
-    ) -> Result<Adopted, KeeperError> {
-        self.propose_plan(ready, kept, consent, expected, None).await
-    }
-
-    /// The same for what may be a saved plan.
-    async fn propose_plan(
-        &self,
-        ready: Ready,
-        kept: Option<Arc<Kept>>,
-        consent: Consent,
-        expected: Option<(String, u64)>,
-        plan: Option<Arc<str>>,
-    ) -> Result<Adopted, KeeperError> {
-        let Ready { desired, secrets } = ready;
-        let proposal = Proposal { desired, kept, secrets, consent, expected, plan };
-        self.keeper.adopt(proposal).await
-    }
-
-    /// A snapshot of one source, with all that is served of the others.
-    pub(super) fn kept_of(&self, name: &Name, piece: &Piece) -> Result<Kept, String> {
-        let put_together = lock(&self.parts).with(name, piece, &piece.revision);
-        let missing =
-            |missing: Vec<Name>| format!("nothing moves before these were read: {}", listed(&missing));
-        put_together.map(|kept| self.here(kept)).map_err(missing)
     }
 }
 

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -15,11 +14,11 @@ use crate::state::Secrets;
 /// Longest identity file, in bytes.
 const LARGEST_KEY: u64 = 1 << 20;
 
-/// Decrypts the secrets that the revision names; of each that can't be it says which file, and why.
+/// Decrypts the secrets that the revision names, from `files` by their paths; of each that can't be it says which file, and why.
 /// The identity file is read again each time, so that a new key needs no restart; `read` does that.
 pub fn decrypt(
     desired: &Desired,
-    files: &BTreeMap<Arc<str>, Bytes>,
+    files: &BTreeMap<String, Bytes>,
     identity: Option<&Path>,
     read: impl FnOnce(&Path) -> Result<Identity, MediaError>,
 ) -> (Secrets, Vec<String>) {
@@ -38,7 +37,7 @@ pub fn decrypt(
     for name in &desired.secrets {
         let path = secret::path(name);
         let text = keys.as_ref().map_err(String::clone).and_then(|keys| {
-            let file = find(files, &path).ok_or("there is no such file")?;
+            let file = files.get(&path).ok_or("there is no such file")?;
             secret::open(keys, file).map_err(|error| error.to_string())
         });
         match text {
@@ -47,13 +46,6 @@ pub fn decrypt(
         }
     }
     (Secrets::Known(texts), failures)
-}
-
-/// The file at `path`, in whichever source it is.
-fn find<'f>(files: &'f BTreeMap<Arc<str>, Bytes>, path: &str) -> Option<&'f Bytes> {
-    let in_source = |name: &str| name.strip_suffix(path).is_some_and(|root| root.ends_with(':'));
-    let elsewhere = || files.iter().find(|(name, _)| in_source(name)).map(|(_, bytes)| bytes);
-    files.get(path).or_else(elsewhere)
 }
 
 /// A key file as it was read.
@@ -96,8 +88,8 @@ mod tests {
         assert_eq!(secrets.get("a").as_deref(), Some("hunter2"));
         assert!(!format!("{secrets:?}").contains("hunter2"));
 
-        files.insert("secrets/b.age".into(), sealed(&other));
-        files.insert("secrets/c.age".into(), sealed(&ours).slice(..300));
+        files.insert("secrets/b.age".to_owned(), sealed(&other));
+        files.insert("secrets/c.age".to_owned(), sealed(&ours).slice(..300));
         desired.secrets.extend(["b", "c"].map(|name| name.parse().unwrap()));
         let (secrets, failures) = decrypt(&desired, &files, Some(&identity), read);
         assert_eq!(secrets.get("a").as_deref(), Some("hunter2"), "the others are known");

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use super::{Consent, Hold, Plan, diff, hold};
 use crate::desired::Desired;
-use crate::state::{Adoption, Kept, Secrets, State};
+use crate::state::{Adoption, Revision, Secrets, State};
 
 /// A revision to adopt.
 #[derive(Clone, Debug)]
 pub struct Proposal {
     pub desired: Arc<Desired>,
     /// What it was made of, to be kept for the next start; `None` if that is where it comes from.
-    pub kept: Option<Arc<Kept>>,
+    pub kept: Option<Arc<Revision>>,
     pub secrets: Arc<Secrets>,
     pub consent: Consent,
     /// Lineage and serial the plan was made for; `None` adopts over whatever there is.

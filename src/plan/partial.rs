@@ -4,77 +4,25 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use crate::desired::{Boot, Deployment, Desired, Place, Subnet};
 use crate::model::Name;
+use crate::model::selection::{Selection, matches};
 
-/// Which deployments and machines take part, by name; `*` and `?` stand for other letters.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Selection {
-    /// Only these; empty: all.
-    pub only: Vec<String>,
-    /// Not these.
-    pub except: Vec<String>,
-}
-
-impl Selection {
-    pub fn is_all(&self) -> bool {
-        self.only.is_empty() && self.except.is_empty()
-    }
-
-    fn takes(&self, names: &[&Name]) -> bool {
-        let any = |patterns: &[String]| {
-            patterns.iter().any(|pattern| names.iter().any(|name| matches(pattern, name.as_str())))
-        };
-        (self.only.is_empty() || any(&self.only)) && !any(&self.except)
-    }
-
-    /// A pattern that names nothing: a typing mistake must not become an empty or a full plan.
-    fn idle(&self, desired: [&Desired; 2]) -> Option<&String> {
-        let known = |pattern: &&String| {
-            desired.iter().any(|desired| {
-                let mut names = desired.deployments.keys().chain(desired.machines.keys());
-                names.any(|name| matches(pattern, name.as_str()))
-            })
-        };
-        self.only.iter().chain(&self.except).find(|pattern| !known(pattern))
-    }
-}
-
-impl std::fmt::Display for Selection {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let part = |word: &str, list: &[String]| format!("{word} {}", list.join(", "));
-        match (self.only.is_empty(), self.except.is_empty()) {
-            (true, true) => f.write_str("all"),
-            (false, true) => f.write_str(&part("only", &self.only)),
-            (true, false) => f.write_str(&part("without", &self.except)),
-            (false, false) => write!(f, "{} {}", part("only", &self.only), part("without", &self.except)),
-        }
-    }
-}
-
-/// A pattern may say what it names: `deployment/web-*`.
-fn matches(pattern: &str, name: &str) -> bool {
-    let pattern = pattern.rsplit('/').next().unwrap_or(pattern);
-    glob(pattern.as_bytes(), name.as_bytes())
-}
-
-fn glob(pattern: &[u8], name: &[u8]) -> bool {
-    match (pattern, name) {
-        ([], []) => true,
-        ([b'*', rest @ ..], _) => (0..=name.len()).any(|skip| glob(rest, &name[skip..])),
-        ([b'?', rest @ ..], [_, more @ ..]) => glob(rest, more),
-        ([letter, rest @ ..], [other, more @ ..]) if letter == other => glob(rest, more),
-        _ => false,
-    }
+/// A pattern that names nothing: a typing mistake must not become an empty or a full plan.
+fn idle<'a>(selection: &'a Selection, desired: [&Desired; 2]) -> Option<&'a String> {
+    let known = |pattern: &&String| {
+        desired.iter().any(|desired| {
+            let mut names = desired.deployments.keys().chain(desired.machines.keys());
+            names.any(|name| matches(pattern, name.as_str()))
+        })
+    };
+    selection.only.iter().chain(&selection.except).find(|pattern| !known(pattern))
 }
 
 /// `before`, with what `selection` takes as it is in `after`. Boots and subnets that a selected
 /// deployment uses change for everybody who uses them. The error says what can't be taken apart.
 pub fn compose(before: &Desired, after: &Desired, selection: &Selection) -> Result<Desired, String> {
-    if let Some(pattern) = selection.idle([before, after]) {
+    if let Some(pattern) = idle(selection, [before, after]) {
         return Err(format!("no deployment or machine is called {pattern}"));
     }
     let mut next = Desired {
@@ -238,24 +186,4 @@ fn one_address_each(next: &Desired) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn patterns_are_globs() {
-        for (pattern, name, right) in [
-            ("web-1", "web-1", true),
-            ("web-*", "web-12", true),
-            ("*", "x", true),
-            ("deployment/web-?", "web-1", true),
-            ("web-?", "web-12", false),
-            ("web", "web-1", false),
-            ("*-1*", "web-12", true),
-        ] {
-            assert_eq!(matches(pattern, name), right, "{pattern} {name}");
-        }
-    }
 }

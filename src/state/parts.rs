@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{
-    Contest, Installs, Kept, Leases, Leases6, Seen, Server, State, TokenKey, Trust, gate, longest, looping,
-    memo, served,
+    Contest, Installs, Leases, Leases6, Revision, Seen, Server, State, TokenKey, Trust, gate, longest,
+    looping, memo, served,
 };
 use crate::desired::Desired;
 use crate::model::{Mac, Name, PowerReading, Time};
@@ -39,7 +39,7 @@ pub struct Lasting {
     /// Machines whose mark two cards showed at a time: nobody is taken for them by a mark.
     pub contested: imbl::OrdMap<Name, Contest>,
     /// What is stored of the revision that is served.
-    pub kept: Arc<Kept>,
+    pub kept: Arc<Revision>,
     /// Saved plans that were applied, and the serials they were made for: each is good once.
     pub used_plans: imbl::OrdMap<Arc<str>, u64>,
     /// Deployments and machines of which a stored record does not fit its digest: what it said is not
@@ -246,7 +246,7 @@ impl State {
     }
 
     /// What is stored of the revision that is served.
-    pub fn kept(&self) -> &Arc<Kept> {
+    pub fn kept(&self) -> &Arc<Revision> {
         &self.lasting.kept
     }
 

@@ -32,7 +32,7 @@ use ::bytes::Bytes;
 use super::{Install, Lease, Lease6, Served};
 use crate::model::{Mac, Name};
 
-pub use revision::SavedRevision;
+pub use super::revision::stored::SavedRevision;
 
 /// A change of what lasts: put or delete of one kind of record.
 #[derive(Clone, Debug, PartialEq)]

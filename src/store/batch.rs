@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::model::{Mac, Name};
-use crate::state::{Event, Install, Kept, Lease, Lease6, Record, Served};
+use crate::state::{Event, Install, Lease, Lease6, Record, Revision, Served};
 
 /// Changes to write together.
 #[derive(Debug, Default)]
@@ -15,7 +15,7 @@ pub struct Batch {
     /// What a revision changed of the lists.
     pub lists: Option<Lists>,
     pub serial: Option<u64>,
-    pub kept: Option<Arc<Kept>>,
+    pub kept: Option<Arc<Revision>>,
     pub events: Vec<(u64, Event)>,
     pub notes: Vec<(std::borrow::Cow<'static, str>, Vec<u8>)>,
     /// Cards in no manifest and the machines they were learned to be of; `None` forgets one.
@@ -39,7 +39,7 @@ pub struct Lists {
 
 impl Batch {
     /// The records that it is, and its events; `before` is the revision that is stored.
-    pub fn into_records(self, before: &Kept) -> (Vec<Record>, Vec<(u64, Event)>) {
+    pub fn into_records(self, before: &Revision) -> (Vec<Record>, Vec<(u64, Event)>) {
         let Batch { leases, leases6, installs, lists, serial, kept, events, notes, cards, used, restored } =
             self;
         let mut records: Vec<Record> = leases.into_iter().map(Record::Lease4).collect();

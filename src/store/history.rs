@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::Kept;
-use super::record::KeptRecord;
+use super::record::RevisionRecord;
 use crate::model::hex;
+use crate::state::Revision;
+use crate::state::revision::stored::key;
 
 /// How many revisions are kept.
 const KEPT_MAX: usize = 5;
@@ -36,7 +37,7 @@ struct Newest {
 #[derive(Serialize, Deserialize)]
 struct Page {
     #[serde(flatten)]
-    kept: KeptRecord,
+    revision: RevisionRecord,
     texts: BTreeMap<String, String>,
     /// Files that are no text, as hexadecimal digits; without those that are only served, which are
     /// read from their copies.
@@ -56,32 +57,37 @@ impl History {
     }
 
     /// Adds a revision as the newest and forgets the oldest.
-    pub fn add(&self, kept: &Kept) -> io::Result<()> {
+    pub fn add(&self, kept: &Revision) -> io::Result<()> {
         let pages = self.pages();
         // Reading a page of thousands of files takes longer than writing it.
         let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
         if newest.number != pages.last().copied() {
-            let revision = pages.last().and_then(|number| self.page(*number)).map(|page| page.revision);
+            let revision = pages.last().and_then(|number| self.page(*number)).map(|page| page.name());
             *newest = Newest { number: pages.last().copied(), revision };
         }
-        if newest.revision.as_ref() == Some(&kept.revision) {
+        let name = kept.name();
+        if newest.revision.as_ref() == Some(&name) {
             return Ok(());
         }
         if !self.folder.is_dir() {
             DirBuilder::new().mode(0o700).create(&self.folder)?;
         }
         let (texts, binary, bytes) = Default::default();
-        let mut page = Page { kept: KeptRecord::of(kept), texts, binary, bytes };
-        for (path, bytes) in &kept.files {
-            match std::str::from_utf8(bytes) {
-                Ok(text) => drop(page.texts.insert(path.to_string(), text.to_owned())),
-                Err(_) if kept.copies.contains_key(path) && !path.ends_with(SECRET) => {}
-                Err(_) => drop(page.binary.insert(path.to_string(), hex(bytes))),
+        let mut page = Page { revision: RevisionRecord::of(kept), texts, binary, bytes };
+        for layer in kept.layers() {
+            let prefix = layer.prefix();
+            for (path, bytes) in &layer.tree.files {
+                let key = || key(&prefix, path).to_string();
+                match std::str::from_utf8(bytes) {
+                    Ok(text) => drop(page.texts.insert(key(), text.to_owned())),
+                    Err(_) if layer.tree.copies.contains_key(path) && !path.ends_with(SECRET) => {}
+                    Err(_) => drop(page.binary.insert(key(), hex(bytes))),
+                }
             }
         }
         let number = pages.last().map_or(1, |last| last + 1);
         super::directory::put(&self.path(number), &super::record::write(&page))?;
-        *newest = Newest { number: Some(number), revision: Some(kept.revision.clone()) };
+        *newest = Newest { number: Some(number), revision: Some(name) };
         self.trim(&pages, number, BYTES_MAX)
     }
 
@@ -100,7 +106,7 @@ impl History {
     }
 
     /// The revisions, the newest first.
-    pub fn all(&self) -> Vec<Kept> {
+    pub fn all(&self) -> Vec<Revision> {
         self.pages().into_iter().rev().filter_map(|number| self.page(number)).collect()
     }
 
@@ -112,11 +118,12 @@ impl History {
     }
 
     /// The newest revision that is called so: its whole name, or the beginning of its digest.
-    pub fn find(&self, name: &str) -> Option<Kept> {
-        let named = |kept: &Kept| {
-            let mut digests = kept.revision.split(' ').filter_map(|word| Some(word.rsplit_once(':')?.1));
-            *kept.revision == *name || (name.len() >= 6 && digests.any(|digest| digest.starts_with(name)))
+    pub fn find(&self, name: &str) -> Option<Revision> {
+        let has_digest = |kept: &Revision| {
+            let digest = |revision: &str| Some(revision.rsplit_once(':')?.1.starts_with(name));
+            kept.sources().any(|(_, source)| digest(&source.revision) == Some(true))
         };
+        let named = |kept: &Revision| *kept.name() == *name || (name.len() >= 6 && has_digest(kept));
         self.all().into_iter().find(named)
     }
 
@@ -135,13 +142,13 @@ impl History {
     }
 
     /// A damaged page is as good as none.
-    fn page(&self, number: u64) -> Option<Kept> {
+    fn page(&self, number: u64) -> Option<Revision> {
         let page: Page = super::record::read(&std::fs::read(self.path(number)).ok()?).ok()?;
         let texts = page.texts.into_iter().map(|(path, text)| (path.into(), Bytes::from(text)));
         let bytes = page.bytes.into_iter().map(|(path, bytes)| (path.into(), Bytes::from(bytes)));
         let binary = page.binary.into_iter().map(|(path, digits)| Some((path.into(), unhex(&digits)?)));
         let binary: Vec<(Arc<str>, Bytes)> = binary.collect::<Option<_>>()?;
-        Some(Kept { files: texts.chain(bytes).chain(binary).collect(), ..page.kept.into_kept() })
+        Some(Revision::of(&page.revision.into_saved()?, &texts.chain(bytes).chain(binary).collect()))
     }
 }
 
@@ -154,16 +161,61 @@ fn unhex(digits: &str) -> Option<Bytes> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Selection;
+    use crate::state::SourceRevision;
+
+    fn one(name: &str, files: BTreeMap<Arc<str>, Bytes>, copies: BTreeMap<Arc<str>, PathBuf>) -> Revision {
+        Revision::of_one(SourceRevision { revision: name.into(), files, copies, ..SourceRevision::default() })
+    }
+
+    #[test]
+    fn partial_applies_are_kept_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let history = History::new(folder.path());
+        let tree = |name: &str, text: &'static str| SourceRevision {
+            revision: name.into(),
+            settled: "main@sha1:1".into(),
+            files: [("a.toml".into(), Bytes::from_static(text.as_bytes()))].into(),
+            ..SourceRevision::default()
+        };
+        let selection = || Selection { only: vec!["web-1".into()], except: vec!["x".into()] };
+        let twice = tree("b", "2").in_part(selection(), tree("a", "1"), Some("lab".into()));
+        let twice = tree("c", "3").in_part(selection(), twice, None);
+        let kept = Revision { environment: Some("lab".into()), ..Revision::of_one(twice) };
+        history.add(&kept).unwrap();
+        assert_eq!(history.find("c (only web-1 without x)"), Some(kept));
+    }
+
+    /// As versions until November 2026 wrote it.
+    #[test]
+    fn earlier_pages_are_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let history = History::new(folder.path());
+        std::fs::create_dir(folder.path().join("history")).unwrap();
+        let note = r#"{\"selection\":{\"only\":[\"x\"],\"except\":[]},\"revision\":\"hand\",\"base\":\"1\",\"root\":null,\"environment\":null}"#;
+        let page = format!(
+            r#"{{"revision":"a:hand (only x) net:9","source":"a:1 net:9","root":null,"copies":{{"a:.base/k":"/k"}},
+            "texts":{{"a:m.toml":"2","a:.base/m.toml":"1","a:.base/.note.json":"{note}","net:n.toml":"n"}},"binary":{{}}}}"#
+        );
+        std::fs::write(folder.path().join("history/1.json"), page).unwrap();
+        let read = history.find("a:hand (only x) net:9").unwrap();
+        let (before, after, _) = read.split().unwrap();
+        assert_eq!(
+            (&**before.file("m.toml").unwrap(), &**after.file("m.toml").unwrap()),
+            (&b"1"[..], &b"2"[..])
+        );
+        assert_eq!(before.joined(None).copies["a:k"], PathBuf::from("/k"));
+    }
 
     #[test]
     fn a_handful_is_kept_and_found_by_name() {
         let folder = tempfile::tempdir().unwrap();
         let history = History::new(folder.path());
         for number in 0..8 {
-            let revision = format!("main@sha1:{number}abcdef").into();
+            let revision: Arc<str> = format!("main@sha1:{number}abcdef").into();
             let files =
                 [("a".into(), Bytes::from_static(b"x = 1")), ("b".into(), Bytes::from_static(&[255, 0]))];
-            let kept = Kept { revision, files: files.into(), ..Kept::default() };
+            let kept = one(&revision, files.into(), BTreeMap::new());
             history.add(&kept).unwrap();
             history.add(&kept).unwrap();
             assert_eq!(history.all()[0], kept);
@@ -188,17 +240,17 @@ mod tests {
         let names = ["files/vmlinuz", "secrets/a.age", "no-copy"];
         let files = names.map(|name| (Arc::from(name), noise.clone())).into();
         let copies = names[..2].iter().map(|name| (Arc::from(*name), folder.path().join("x"))).collect();
-        let kept = Kept { revision: "main@sha1:abcdef".into(), files, copies, ..Kept::default() };
+        let kept = one("main@sha1:abcdef", files, copies);
         history.add(&kept).unwrap();
         let page = folder.path().join("history/1.json");
         assert!(std::fs::metadata(&page).unwrap().len() < 410_000);
-        let read = &history.all()[0];
+        let read = history.all()[0].joined(None);
         assert_eq!(read.files.keys().map(|name| &**name).collect::<Vec<_>>(), ["no-copy", "secrets/a.age"]);
         assert!(read.files.values().all(|bytes| *bytes == noise));
         // As version 0.1.0 wrote it.
         let old = std::fs::read_to_string(&page).unwrap();
         let at = old.find("\"binary\":").unwrap();
         std::fs::write(&page, format!("{}\"bytes\":{{\"a.age\":[255,0]}}}}", &old[..at])).unwrap();
-        assert_eq!(history.all()[0].files["a.age"], Bytes::from_static(&[255, 0]));
+        assert_eq!(history.all()[0].file("a.age"), Some(&Bytes::from_static(&[255, 0])));
     }
 }

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::Kept;
-use crate::model::{ClientArch, Cpu, Firmware, Name, Time};
-use crate::state::{Event, Stage};
+use crate::model::{ClientArch, Cpu, Firmware, Name, Selection, Time};
+use crate::state::revision::former::FormerRevision;
+use crate::state::revision::stored::{SavedRevision, SavedTree, SavedTrees};
+use crate::state::{Event, Revision, Stage};
 
 /// What a stored value lacks.
 pub type Unusable = String;
@@ -75,39 +76,107 @@ impl EventRecord {
     }
 }
 
+/// A revision without its files. Versions until November 2026 wrote `source` and `copies` and no `trees`.
 #[derive(Serialize, Deserialize)]
-pub struct KeptRecord {
+pub struct RevisionRecord {
+    /// What people call it.
     revision: String,
+    #[serde(default, skip_serializing)]
     source: String,
+    #[serde(default, skip_serializing)]
     root: Option<PathBuf>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     environment: Option<String>,
+    #[serde(default, skip_serializing)]
     copies: BTreeMap<String, PathBuf>,
+    #[serde(default)]
+    trees: Vec<TreeRecord>,
 }
 
-impl KeptRecord {
-    /// All but the files, which lie in a table of their own.
-    pub fn of(kept: &Kept) -> KeptRecord {
-        let Kept { revision, source, root, environment, files: _, copies } = kept;
-        KeptRecord {
-            revision: revision.to_string(),
-            source: source.to_string(),
-            root: root.clone(),
-            environment: environment.as_ref().map(|name| name.to_string()),
-            copies: copies.iter().map(|(name, path)| (name.to_string(), path.clone())).collect(),
+/// One tree of a source.
+#[derive(Serialize, Deserialize)]
+struct TreeRecord {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
+    revision: String,
+    settled: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    root: Option<PathBuf>,
+    copies: BTreeMap<String, PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    part: Option<PartRecord>,
+}
+
+/// What of a tree is taken on top of the next one.
+#[derive(Serialize, Deserialize)]
+struct PartRecord {
+    selection: Selection,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    environment: Option<String>,
+}
+
+impl RevisionRecord {
+    /// All but the files, which lie beside it.
+    pub fn of(revision: &Revision) -> RevisionRecord {
+        let (environment, trees) = match revision.without_files() {
+            SavedRevision::Trees(SavedTrees { environment, trees }) => (environment, trees),
+            SavedRevision::Former(_) => Default::default(),
+        };
+        RevisionRecord {
+            revision: revision.name().to_string(),
+            source: String::new(),
+            root: None,
+            environment: environment.map(|name| name.to_string()),
+            copies: BTreeMap::new(),
+            trees: trees.into_iter().map(TreeRecord::of).collect(),
         }
     }
 
-    pub fn into_kept(self) -> Kept {
-        Kept {
-            revision: self.revision.into(),
-            source: self.source.into(),
-            root: self.root,
-            environment: self.environment.map(Arc::from),
-            files: BTreeMap::new(),
-            copies: self.copies.into_iter().map(|(name, path)| (name.into(), path)).collect(),
+    /// `None` where a source has no name that could be one.
+    pub fn into_saved(self) -> Option<SavedRevision> {
+        let RevisionRecord { revision, source, root, environment, copies, trees } = self;
+        let environment = environment.map(Arc::from);
+        if trees.is_empty() {
+            let (revision, source, copies) = (revision.into(), source.into(), by_path(copies));
+            let former = FormerRevision { revision, source, root, environment, copies };
+            return Some(SavedRevision::Former(former));
+        }
+        let trees = trees.into_iter().map(TreeRecord::into_tree).collect::<Option<_>>()?;
+        Some(SavedRevision::Trees(SavedTrees { environment, trees }))
+    }
+}
+
+impl TreeRecord {
+    fn of(tree: SavedTree) -> TreeRecord {
+        let SavedTree { source, revision, settled, root, copies, part } = tree;
+        TreeRecord {
+            source: source.map(|name| name.to_string()),
+            revision: revision.to_string(),
+            settled: settled.to_string(),
+            root,
+            copies: copies.into_iter().map(|(path, copy)| (path.to_string(), copy)).collect(),
+            part: part.map(|(selection, environment)| {
+                let environment = environment.map(|name| name.to_string());
+                PartRecord { selection, environment }
+            }),
         }
     }
+
+    fn into_tree(self) -> Option<SavedTree> {
+        let TreeRecord { source, revision, settled, root, copies, part } = self;
+        Some(SavedTree {
+            source: source.map(|name| name.parse()).transpose().ok()?,
+            revision: revision.into(),
+            settled: settled.into(),
+            root,
+            copies: by_path(copies),
+            part: part.map(|PartRecord { selection, environment }| (selection, environment.map(Arc::from))),
+        })
+    }
+}
+
+fn by_path(copies: BTreeMap<String, PathBuf>) -> BTreeMap<Arc<str>, PathBuf> {
+    copies.into_iter().map(|(path, copy)| (path.into(), copy)).collect()
 }
 
 #[cfg(test)]

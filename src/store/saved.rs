@@ -7,14 +7,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Kept;
 use super::log::frame::{Entry, Flag};
 use super::log::load::{Held, Laid};
 use crate::model::{Mac, Name};
 use crate::state::longest::{self, Longest};
 use crate::state::record::{Record, RecordKind};
+use crate::state::revision::former::FormerRevision;
+use crate::state::revision::stored::SavedRevision;
 use crate::state::{
-    Event, Install, Lasting, Lease, Lease6, Leases, Leases6, Served, Server, State, Trust, contest, trust,
+    Event, Install, Lasting, Lease, Lease6, Leases, Leases6, Revision, Served, Server, State, Trust, contest,
+    trust,
 };
 
 /// In the place of a stored file that was lost to damage: no file that a revision has is equal to it.
@@ -39,9 +41,9 @@ pub struct Saved {
     /// The number of the next event: never one that was given before, even where events were lost.
     pub next_event: u64,
     /// The revision whose files are stored, if all of them can be read.
-    pub kept: Option<Kept>,
+    pub kept: Option<Revision>,
     /// What is stored of a revision, whole or not: what differs from it is written.
-    pub stored: Kept,
+    pub stored: Revision,
     /// What the daemon wrote down for itself, by name.
     pub notes: BTreeMap<String, Vec<u8>>,
     /// Cards in no manifest, and the machines they were learned to be of.
@@ -235,7 +237,10 @@ impl Saved {
         }
         // Files without their revision are known as stored, too: `judge` says whether they can be served.
         let is_stored = kept.is_some() || !files.is_empty();
-        saved.kept = is_stored.then(|| Kept::of(&kept.unwrap_or_default(), files));
+        saved.kept = is_stored.then(|| match kept {
+            Some(kept) => Revision::of(&kept, &files),
+            None => Revision::of(&SavedRevision::Former(FormerRevision::default()), &files),
+        });
         saved.stored = saved.kept.clone().unwrap_or_default();
         saved
     }
@@ -331,7 +336,7 @@ impl Saved {
         records.extend(notes.into_iter().map(|(name, note)| Record::Note(Cow::Owned(name), note)));
         records.extend(cards.into_iter().map(|(mac, machine)| Record::Card(mac, Some(machine))));
         records.extend(used.into_iter().map(|(plan, serial)| Record::UsedPlan(plan.into(), Some(serial))));
-        records.extend(kept.iter().flat_map(|kept| kept.records(&Kept::default())));
+        records.extend(kept.iter().flat_map(|kept| kept.records(&Revision::default())));
         records
     }
 }

@@ -7,8 +7,10 @@ use super::mark::Mark;
 use super::*;
 use crate::model::{Mac, Name, Time};
 use crate::state::lease::LeaseState;
-use crate::state::record::RecordKind;
-use crate::state::{Event, Install, InstallStage, Lease, Stage};
+use crate::state::record::{Record, RecordKind};
+use crate::state::revision::former::FormerRevision;
+use crate::state::revision::stored::SavedRevision;
+use crate::state::{Event, Install, InstallStage, Lease, Revision, SourceRevision, Stage};
 
 fn lease(last: u8, machine: u8, expires: u64) -> Lease {
     Lease {
@@ -49,10 +51,10 @@ fn event(number: u64) -> (u64, Event) {
 
 /// What a batch is stored as; what is stored of a revision is not looked at.
 fn commit(store: &mut Store, batch: Batch) -> Result<(), LedgerError> {
-    commit_over(store, batch, &Kept::default())
+    commit_over(store, batch, &Revision::default())
 }
 
-fn commit_over(store: &mut Store, batch: Batch, stored: &Kept) -> Result<(), LedgerError> {
+fn commit_over(store: &mut Store, batch: Batch, stored: &Revision) -> Result<(), LedgerError> {
     let (records, events) = batch.into_records(stored);
     let next_event = events.last().map_or(0, |(number, _)| number + 1);
     if !records.is_empty() {
@@ -387,7 +389,8 @@ fn a_damaged_file_of_the_revision_is_replaced_by_the_next() {
     let (mut store, _) = open(folder.path());
     let kept = |names: &[&str]| {
         let files = names.iter().map(|name| (Arc::from(*name), vec![b'x'; 50].into())).collect();
-        Arc::new(Kept { revision: "r".into(), files, ..Kept::default() })
+        let revision = "r".into();
+        Arc::new(Revision::of_one(SourceRevision { revision, files, ..SourceRevision::default() }))
     };
     commit(&mut store, Batch { kept: Some(kept(&["a", "b", "c"])), ..Batch::default() }).unwrap();
     drop(store);
@@ -520,4 +523,41 @@ fn a_number_that_an_event_had_is_never_given_again() {
     drop(store);
     std::fs::remove_file(folder.path().join(events::FILE)).unwrap();
     assert_eq!(open(folder.path()).1.next_event, 8);
+}
+
+/// A tree applied in part of one of several sources, as versions until November 2026 stored it.
+#[test]
+fn a_revision_of_an_earlier_version_is_read_and_stored_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut store, _) = open(folder.path());
+    let former = FormerRevision {
+        revision: "a:hand (only x) net:n1".into(),
+        source: "a:a1 net:n1".into(),
+        copies: [("a:.base/k".into(), "/k".into()), ("net:k".into(), "/n".into())].into(),
+        ..FormerRevision::default()
+    };
+    let note = r#"{"selection":{"only":["x"],"except":[]},"revision":"hand","base":"a1","root":null,"environment":null}"#;
+    let files = [("a:m", "2"), ("a:.base/m", "1"), ("a:.base/.note.json", note), ("net:m", "n")];
+    let mut records = vec![Record::Revision(Arc::new(SavedRevision::Former(former)))];
+    let file = |(path, text): (&str, &'static str)| Record::File(path.into(), Some(text.into()));
+    records.extend(files.map(file));
+    store.append(&records, 0).unwrap();
+    drop(store);
+    let (mut store, saved) = open(folder.path());
+    let kept = Arc::new(saved.kept.unwrap());
+    let (before, after, _) = kept.split().unwrap();
+    assert_eq!((&**before.file("m").unwrap(), &**after.file("m").unwrap()), (&b"1"[..], &b"2"[..]));
+    assert_eq!(before.joined(None).copies.len(), 2);
+    let batch = Batch { kept: Some(kept.clone()), ..Batch::default() };
+    commit_over(&mut store, batch, &saved.stored).unwrap();
+    drop(store);
+    let (mut store, saved) = open(folder.path());
+    assert_eq!(saved.kept.as_ref(), Some(&*kept));
+    // The next revision of the source is a whole one again.
+    let whole = Arc::new(kept.whole());
+    let batch = Batch { kept: Some(whole.clone()), ..Batch::default() };
+    commit_over(&mut store, batch, &saved.stored).unwrap();
+    drop(store);
+    let (_, saved) = open(folder.path());
+    assert_eq!(saved.kept.as_ref(), Some(&*whole));
 }

@@ -26,9 +26,9 @@ use voldemort::plan::Consent;
 use voldemort::plan::Proposal;
 use voldemort::state::{
     Doubts, Duty, InstallStage, LeaseAction, LeaseRequest, LeaseState, Outcome, Permit, PermitStep, Report,
-    Server, Supply, Verdict,
+    Revision, Server, SourceRevision, Supply, Verdict,
 };
-use voldemort::store::{Kept, Saved, Store};
+use voldemort::store::{Saved, Store};
 
 /// Set in the process that is killed: its directory.
 const DIRECTORY: &str = "CAMPAIGN_DIRECTORY";
@@ -139,8 +139,9 @@ impl Work {
         let text = manifest(numbers);
         let desired = desired(&text);
         let files = [("a.toml".into(), Bytes::from(text))].into();
-        let (revision, source) = ("r".into(), "dir".into());
-        let kept = Some(Arc::new(Kept { revision, source, files, ..Kept::default() }));
+        let (revision, settled) = ("r".into(), "dir".into());
+        let source = SourceRevision { revision, settled, files, ..SourceRevision::default() };
+        let kept = Some(Arc::new(Revision::of_one(source)));
         let (secrets, consent) = (Arc::default(), Consent::default());
         let proposal = Proposal { desired, kept, secrets, consent, expected: None, plan: None };
         let adopted = self.keeper.adopt(proposal).await.unwrap();
@@ -238,8 +239,8 @@ fn worker() {
     });
 }
 
-fn numbers_of(kept: &Kept) -> Vec<u64> {
-    let text = std::str::from_utf8(&kept.files["a.toml"]).unwrap();
+fn numbers_of(kept: &Revision) -> Vec<u64> {
+    let text = std::str::from_utf8(kept.file("a.toml").unwrap()).unwrap();
     let lines = text.lines().filter_map(|line| line.strip_prefix("redeploy = "));
     lines.map(|number| number.parse().unwrap()).collect()
 }
@@ -577,7 +578,7 @@ async fn judged(subject: &Subject, dice: &mut Dice, what: &str) -> bool {
     let work = Work { dice: Dice::new(1), keeper: keeper.clone(), numbers: Vec::new() };
     // What was served before, then what the source holds.
     if let Some(kept) = &remembered {
-        let desired = desired(std::str::from_utf8(&kept.files["a.toml"]).unwrap());
+        let desired = desired(std::str::from_utf8(kept.file("a.toml").unwrap()).unwrap());
         let (secrets, consent) = (Arc::default(), Consent::default());
         let proposal = Proposal { desired, kept: None, secrets, consent, expected: None, plan: None };
         keeper.adopt(proposal).await.unwrap();

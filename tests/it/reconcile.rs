@@ -13,8 +13,8 @@ use voldemort::config::Write;
 use voldemort::daemon::keeper::Keeper;
 use voldemort::daemon::reconcile::{Follow, Followed, Reconciler};
 use voldemort::media::Shelf;
-use voldemort::model::{Inventory, Name, SourceCondition};
-use voldemort::plan::{Consent, Impact, Plan, Selection};
+use voldemort::model::{Inventory, Name, Selection, SourceCondition};
+use voldemort::plan::{Consent, Impact, Plan};
 use voldemort::source::{SourceConfig, SourceError, Update, directory};
 use voldemort::state::{
     Doubts, Duty, Event, InstallStage, LeaseAction, LeaseRequest, Outcome as Said, Permit, PermitStep,

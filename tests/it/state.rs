@@ -72,14 +72,17 @@ fn told(saved: &Saved, state: &Path) -> String {
         text += &format!("event {number} {at} {stage} {:?} {words}\n", event.mac.map(|mac| mac.to_string()));
     }
     if let Some(kept) = &saved.kept {
-        text += &format!(
-            "kept {} of {} in {:?} for {:?}\n",
-            kept.revision, kept.source, kept.root, kept.environment
-        );
-        for (path, bytes) in &kept.files {
+        let settled = kept.sources().map(|(name, one)| match name {
+            Some(name) => format!("{name}:{}", one.settled),
+            None => one.settled.to_string(),
+        });
+        let settled = settled.collect::<Vec<_>>().join(" ");
+        let (revision, joined) = (kept.name(), kept.joined(None));
+        text += &format!("kept {revision} of {settled} in {:?} for {:?}\n", joined.root, kept.environment);
+        for (path, bytes) in &joined.files {
             text += &format!("  {path}: {} bytes\n", bytes.len());
         }
-        for (path, copy) in &kept.copies {
+        for (path, copy) in &joined.copies {
             text += &format!("  {path}: copy {}\n", copy.display());
         }
     }
@@ -87,7 +90,7 @@ fn told(saved: &Saved, state: &Path) -> String {
         text += &format!("note {name} {}\n", String::from_utf8_lossy(note));
     }
     for kept in History::new(state).all() {
-        text += &format!("history {} with {} files\n", kept.revision, kept.files.len());
+        text += &format!("history {} with {} files\n", kept.name(), kept.joined(None).files.len());
     }
     text
 }

@@ -12,11 +12,11 @@ use voldemort::proto::dhcp::{self, Decision, Draft, Link};
 use voldemort::proto::tree::{Asker, Method, Refusal, RefusalReason};
 use voldemort::state::command::Outcome;
 use voldemort::state::{
-    Adoption, Command, Doubts, Event, Install, Installs, LeaseRequest, Record, Secrets, Server, Stage, State,
-    Verb, Verdict, trust,
+    Adoption, Command, Doubts, Event, Install, Installs, LeaseRequest, Record, Revision, Secrets, Server,
+    SourceRevision, Stage, State, Verb, Verdict, trust,
 };
 use voldemort::store::memory::Memory;
-use voldemort::store::{Engine, Kept, Ledger, LedgerError, Saved};
+use voldemort::store::{Engine, Ledger, LedgerError, Saved};
 
 #[derive(Clone)]
 pub enum Body {
@@ -244,7 +244,7 @@ impl Process {
     }
 
     fn adopt(&mut self, desired: Arc<Desired>, now: u64) {
-        let kept = Kept { source: "dir@1".into(), ..Kept::default() };
+        let kept = Revision::of_one(SourceRevision { settled: "dir@1".into(), ..SourceRevision::default() });
         let adoption = Adoption::new(self.engine.table(), desired, Arc::new(Secrets::stand_in()));
         let adoption = adoption.keeping(Some(Arc::new(kept)));
         assert_eq!(self.apply(Command::daemon(Verb::Adopt(Box::new(adoption))), now), Outcome::Done);

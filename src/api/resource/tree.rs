@@ -9,8 +9,7 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::model::hex;
-use crate::plan::Selection;
+use crate::model::{Selection, hex};
 use crate::secret;
 
 /// A tree of manifests, for `POST /v1/plan` and `POST /v1/apply`. It names no place on the daemon's host:
@@ -130,7 +129,7 @@ impl Tree {
 
     /// Why this is no tree that a command would send: paths that lead out of it or are hidden (what is
     /// hidden is ours), names that are no text.
-    pub fn strange(&self) -> Option<String> {
+    pub fn fault(&self) -> Option<String> {
         let printable =
             |name: &str| name.len() <= NAME_MAX && name.bytes().all(|byte| byte.is_ascii_graphic());
         if !printable(&self.revision) {

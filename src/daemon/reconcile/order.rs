@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use super::control::Pause;
 use super::waiting::{Waiting, plan_id};
-use super::{Adopted, Invalid, Media, Piece, Reconciler, listed, lock};
+use super::{Invalid, Media, Reconciler, listed, lock};
 use crate::api::resource::{Order, Outcome};
+use crate::daemon::commands::Adopted;
 use crate::daemon::now;
-use crate::daemon::parts::unsettled;
 use crate::model::{Name, Span};
 use crate::plan::{self, Consent, Hold, Plan};
-use crate::state::{Doubts, Verdict};
-use crate::store::Kept;
+use crate::state::{Composition, Doubts, Verdict};
 
 impl Reconciler {
     /// `POST /v1/orders`.
@@ -73,13 +72,13 @@ impl Reconciler {
             return Ok(Outcome::Moved { reasons: asked.iter().map(now).collect() });
         };
         let expected = Some((plan.lineage.clone(), plan.serial));
-        let Waiting { name, piece, kept, ready, condition: _, since: _ } = &**waiting;
-        let proposed = self.propose(ready.clone(), Some(kept.clone()), consent, expected).await;
+        let Waiting { name, source, revision, ready, condition: _, since: _ } = &**waiting;
+        let proposed = self.propose(ready.clone(), Some(revision.clone()), consent, expected).await;
         Ok(match proposed.map_err(|error| error.to_string())? {
             Adopted::Applied(plan) => {
-                let (revision, summary) = (&piece.revision, plan::report::summary(&plan));
-                self.tell(name, format!("{revision} was approved: {summary}"));
-                self.adopted(name, piece.clone(), revision.clone(), kept.clone()).await;
+                let summary = plan::report::summary(&plan);
+                self.tell(name, format!("{} was approved: {summary}", source.name()));
+                self.adopted(name, source.clone(), revision.clone()).await;
                 self.retry().await;
                 Outcome::Applied { plan }
             }
@@ -102,12 +101,12 @@ impl Reconciler {
     async fn reject(&self, wanted: &str, reason: String) -> Result<Outcome, String> {
         let asked = self.asked()?;
         let meant =
-            |(one, plan): &&(Arc<Waiting>, Plan)| plan_id(plan) == wanted || *one.piece.revision == *wanted;
+            |(one, plan): &&(Arc<Waiting>, Plan)| plan_id(plan) == wanted || *one.source.name() == *wanted;
         let Some((waiting, _)) = asked.iter().find(meant) else {
             let now = |(_, plan): &(_, Plan)| format!("the plan that waits is now {}", plan_id(plan));
             return Ok(Outcome::Moved { reasons: asked.iter().map(now).collect() });
         };
-        let (name, revision) = (&waiting.name, waiting.piece.revision.clone());
+        let (name, revision) = (&waiting.name, waiting.source.name());
         lock(&self.control).reject(self.label(name, &revision), reason);
         self.remember().await?;
         lock(&self.waiting).remove(name);
@@ -123,18 +122,18 @@ impl Reconciler {
             format!("{name} is not kept; there are: {}", known.join(", "))
         })?;
         // Nothing of a source is settled: its latest revision is adopted when the pin ends.
-        let kept = Arc::new(Kept { source: unsettled(&kept.source).into(), ..kept });
-        let ready = match self.load(kept.clone(), None, Media::Lenient).await {
+        let kept = Arc::new(kept.unsettled());
+        let ready = match self.load(&kept, None, Media::Lenient).await {
             Ok(ready) => ready,
             Err(Invalid(problems)) => return Ok(Outcome::Invalid { problems }),
         };
-        let revision = kept.revision.clone();
+        let revision = kept.name();
         let proposed = self.propose(ready, Some(kept.clone()), consent, None).await;
         Ok(match proposed.map_err(|error| error.to_string())? {
             Adopted::Applied(plan) => {
                 lock(&self.control).pin(revision.to_string(), reason);
                 self.remember().await?;
-                lock(&self.parts).go_back(&kept);
+                lock(&self.set).go_back(&kept);
                 lock(&self.waiting).clear();
                 self.serves(kept.clone(), None);
                 self.note(format!("{revision} is pinned: {}", plan::report::summary(&plan)));
@@ -148,7 +147,7 @@ impl Reconciler {
 
     /// Names of the revisions that can be pinned, the newest first.
     pub fn revisions(&self) -> Vec<String> {
-        self.history.all().into_iter().map(|kept| kept.revision.to_string()).collect()
+        self.history.all().into_iter().map(|kept| kept.name().to_string()).collect()
     }
 
     /// Why a tree applied by hand would not last.
@@ -189,12 +188,14 @@ impl Reconciler {
     /// Looks at the sources' latest revisions again.
     async fn go_on(&self) {
         for name in self.sources.keys() {
-            if lock(&self.parts).waiting(name).is_none() {
+            if lock(&self.set).waiting(name).is_none() {
                 let attempted = self.attempted(name);
                 // Revisions of several sources are kept together, which none of them is alone.
-                match self.history.find(&attempted).filter(|_| self.sources.len() == 1) {
-                    Some(kept) => lock(&self.parts).wait(name, Piece::of_kept(kept)),
-                    None => self.settle(name, &attempted),
+                match self.history.find(&attempted).map(|kept| kept.sources) {
+                    Some(Composition::One(source)) if self.sources.len() == 1 => {
+                        lock(&self.set).wait(name, source.as_itself());
+                    }
+                    _ => self.settle(name, &attempted),
                 }
             }
             self.attempt(name, Consent::default()).await;

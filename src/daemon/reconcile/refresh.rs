@@ -12,20 +12,20 @@ use crate::desired::{Boot, Desired, Media};
 use crate::media::Seen;
 use crate::model::{Name, SourceCondition};
 use crate::plan::Consent;
-use crate::store::Kept;
+use crate::state::Revision;
 
 /// A revision that is served.
 #[derive(Clone)]
 pub struct Served {
-    pub kept: Arc<Kept>,
+    pub revision: Arc<Revision>,
     /// What was found outside the source when it was loaded; `None` if that is not known.
     pub seen: Option<Arc<Seen>>,
 }
 
 impl Reconciler {
     /// From now on this is served.
-    pub(super) fn serves(&self, kept: Arc<Kept>, seen: Option<Arc<Seen>>) {
-        *lock(&self.served) = Some(Served { kept, seen });
+    pub(super) fn serves(&self, revision: Arc<Revision>, seen: Option<Arc<Seen>>) {
+        *lock(&self.served) = Some(Served { revision, seen });
     }
 
     /// Remembers what the last try to load something of a source found outside it.
@@ -78,7 +78,7 @@ impl Reconciler {
         let tries: Vec<(Name, Arc<Seen>)> =
             lock(&self.tries).iter().map(|(name, (_, seen))| (name.clone(), seen.clone())).collect();
         for (name, seen) in tries {
-            if lock(&self.parts).waiting(&name).is_none() {
+            if lock(&self.set).waiting(&name).is_none() {
                 lock(&self.tries).remove(&name);
             } else if concerns(&seen) {
                 self.attempt(&name, Consent::default()).await;
@@ -94,7 +94,7 @@ impl Reconciler {
         for name in names {
             // What waits for a person goes on waiting.
             let is_held = lock(&self.waiting).contains_key(&name);
-            if !is_held && lock(&self.parts).waiting(&name).is_some() {
+            if !is_held && lock(&self.set).waiting(&name).is_some() {
                 self.attempt(&name, Consent::default()).await;
             }
         }
@@ -104,18 +104,18 @@ impl Reconciler {
     /// Loads what is served anew and adopts what has become of its media and secrets. What can't be
     /// used now is served as it was, and the source's condition says so.
     async fn refresh(&self, served: Served) {
-        let kept = served.kept;
+        let revision = served.revision;
         let table = self.keeper.table();
-        if table.desired().revision != kept.revision {
+        if table.desired().revision != revision.name() {
             // It could not be adopted, so nothing of it can be refreshed.
-            self.serves(kept, Some(Arc::default()));
+            self.serves(revision, Some(Arc::default()));
             return;
         }
         let seen = Arc::new(Seen::default());
-        let (ready, problems) = match self.load_seen(kept.clone(), None, Media::Required, &seen).await {
+        let (ready, problems) = match self.load_seen(&revision, None, Media::Required, &seen).await {
             Ok(ready) => (Some(ready), None),
             Err(Invalid(problems)) => {
-                let lenient = self.load_seen(kept.clone(), None, Media::Lenient, &seen).await.ok();
+                let lenient = self.load_seen(&revision, None, Media::Lenient, &seen).await.ok();
                 let keeping = |ready: Ready| Ready {
                     desired: keeping(ready.desired, table.desired(), &seen),
                     secrets: same::with_known(ready.secrets, table.secrets()),
@@ -123,7 +123,7 @@ impl Reconciler {
                 (lenient.map(keeping), Some(problems))
             }
         };
-        self.serves(kept.clone(), Some(seen.clone()));
+        self.serves(revision.clone(), Some(seen.clone()));
         let differs = |ready: &Ready| {
             ready.desired.boots != table.desired().boots || *ready.secrets != **table.secrets()
         };
@@ -135,18 +135,18 @@ impl Reconciler {
                 }
             }
         }
-        self.show_refreshed(&kept, &seen, problems);
+        self.show_refreshed(&revision, &seen, problems);
     }
 
     /// Shows what is missing of what is served, on the source whose manifest names it.
-    fn show_refreshed(&self, kept: &Kept, seen: &Seen, problems: Option<String>) {
+    fn show_refreshed(&self, served: &Revision, seen: &Seen, problems: Option<String>) {
         let former = std::mem::take(&mut *lock(&self.degraded));
         if let Some(problems) = problems {
             let named = |name: &&Name| problems.contains(&format!(" {name}:"));
             let Some(name) = self.sources.keys().find(named).or(self.sources.keys().next()) else { return };
             let lack = Lack::of(seen, problems.clone());
             // The source itself has something else to show.
-            if lock(&self.parts).waiting(name).is_some() || self.pause(name, "").is_some() {
+            if lock(&self.set).waiting(name).is_some() || self.pause(name, "").is_some() {
                 let is_news = former.get(name).is_none_or(|former| former.first() != lack.first());
                 let text = format!("what is served lacks something: {}", lack.first());
                 lock(&self.degraded).insert(name.clone(), lack);
@@ -156,8 +156,8 @@ impl Reconciler {
                 self.show_lack(name);
             } else {
                 let revision = match self.sources.len() {
-                    1 => kept.revision.clone(),
-                    _ => lock(&self.parts).served(name).into(),
+                    1 => served.name(),
+                    _ => lock(&self.set).served_name(name),
                 };
                 self.unusable(name, &revision, seen, problems);
                 lock(&self.degraded).insert(name.clone(), lack);
@@ -168,7 +168,7 @@ impl Reconciler {
                 continue;
             }
             self.show_lack(&name);
-            let is_free = lock(&self.parts).waiting(&name).is_none() && self.pause(&name, "").is_none();
+            let is_free = lock(&self.set).waiting(&name).is_none() && self.pause(&name, "").is_none();
             if is_free {
                 self.settle(&name, &self.attempted(&name));
             }

@@ -47,13 +47,14 @@ impl Reconciler {
     pub(super) fn settle(&self, name: &Name, revision: &str) {
         let lack = lock(&self.degraded).get(name).cloned();
         let table = self.keeper.table().desired().revision.to_string();
-        let served = {
-            let parts = lock(&self.parts);
-            if parts.are_several() { parts.served(name).to_owned() } else { table }
+        let (served, in_part) = {
+            let set = lock(&self.set);
+            let own = if set.are_several() { set.served_name(name).to_string() } else { table };
+            (own, set.is_in_part(name))
         };
         let (condition, reason) = match lack {
             Some(Lack { condition, reason }) => (condition, printable::lines(&reason).into_owned()),
-            None if served.ends_with(')') => (
+            None if in_part => (
                 SourceCondition::Ready,
                 "applied in part: the rest is as before until everything is applied".into(),
             ),
@@ -146,11 +147,11 @@ impl Reconciler {
     /// Shows what of each source is served.
     pub(super) fn show_served(&self) {
         let table = self.keeper.table().desired().revision.to_string();
-        let parts = lock(&self.parts);
+        let set = lock(&self.set);
         self.statuses.send_modify(|statuses| {
             for (name, status) in statuses {
-                let served = if parts.are_several() { parts.served(name) } else { &table };
-                status.applied = served.to_owned();
+                status.applied =
+                    if set.are_several() { set.served_name(name).to_string() } else { table.clone() };
             }
         });
     }
@@ -161,7 +162,7 @@ impl Reconciler {
 
     /// An event; it names the source where there are several.
     pub(super) fn tell(&self, name: &Name, text: String) {
-        let several = lock(&self.parts).are_several();
+        let several = lock(&self.set).are_several();
         self.note(if several { format!("{name}: {text}") } else { text });
     }
 

@@ -5,22 +5,33 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::load::Terms;
-use super::{Adopted, Invalid, Ready, Reconciler, listed, lock, part, same};
+use super::{Invalid, Ready, Reconciler, listed, lock, same};
 use crate::api::resource::{Apply, Outcome, Tree};
+use crate::daemon::commands::Adopted;
 use crate::daemon::now;
-use crate::daemon::parts::Piece;
 use crate::daemon::posted::{Places, Sent};
 use crate::desired::{Desired, Media};
 use crate::inventory::preview;
 use crate::model::{Inventory, Name};
 use crate::plan::{self, Consent};
-use crate::store::Kept;
+use crate::state::revision::root_of;
+use crate::state::{Composition, Revision, SourceRevision};
 
 /// Longest wait for the digests of files that a tree describes. They are known then, sooner or later.
 const COMPARING: Duration = Duration::from_secs(60);
 
-/// The source, its part, everything with it, and what is known of the files.
-type FromTree = (Name, Piece, Arc<Kept>, Arc<Sent>);
+/// How many partial applies may follow each other: each keeps the files before it.
+const DEEPEST: usize = 4;
+
+/// A tree that was sent, beside everything else that is served.
+struct FromTree {
+    /// The source that it stands for.
+    name: Name,
+    source: SourceRevision,
+    revision: Arc<Revision>,
+    /// What is known of the files that it only describes.
+    sent: Arc<Sent>,
+}
 
 /// The files on disk that the boots of a revision are served from.
 pub(super) fn media_of(desired: &Desired) -> impl Iterator<Item = PathBuf> {
@@ -31,11 +42,11 @@ pub(super) fn media_of(desired: &Desired) -> impl Iterator<Item = PathBuf> {
 impl Reconciler {
     /// `POST /v1/plan`.
     pub async fn plan(&self, tree: Tree) -> Result<Outcome, String> {
-        let (name, _, kept, sent) = match self.kept(tree).await? {
-            Ok(kept) => kept,
+        let FromTree { name, source: _, revision, sent } = match self.from_tree(tree).await? {
+            Ok(found) => found,
             Err(problems) => return Ok(Outcome::Invalid { problems }),
         };
-        match self.load_sent(kept, &name, sent).await {
+        match self.load_sent(&revision, &name, sent).await {
             Ok(Ready { desired, secrets }) => {
                 let table = self.keeper.table();
                 let changed = preview::changed_secrets(table.secrets(), &secrets, &desired);
@@ -62,11 +73,11 @@ impl Reconciler {
             return Ok(Outcome::Moved { reasons: moved });
         }
         let expected = expected.or(ticket.as_ref().map(|ticket| (ticket.lineage.clone(), ticket.serial)));
-        let (name, piece, kept, sent) = match self.kept(tree).await? {
-            Ok(kept) => kept,
+        let FromTree { name, source, revision, sent } = match self.from_tree(tree).await? {
+            Ok(found) => found,
             Err(problems) => return Ok(Outcome::Invalid { problems }),
         };
-        let ready = match self.load_sent(kept.clone(), &name, sent).await {
+        let ready = match self.load_sent(&revision, &name, sent).await {
             Ok(ready) => ready,
             Err(outcome) => return Ok(outcome),
         };
@@ -75,14 +86,12 @@ impl Reconciler {
             return Ok(Outcome::Held { plan, holds: vec![pinned] });
         }
         let saved_plan = ticket.map(|ticket| ticket.id.into());
-        let proposed = self.propose_plan(ready, Some(kept.clone()), consent, expected, saved_plan).await;
+        let proposed = self.propose_plan(ready, Some(revision.clone()), consent, expected, saved_plan).await;
         Ok(match proposed.map_err(|error| error.to_string())? {
             Adopted::Applied(plan) => {
                 let summary = plan::report::summary(&plan);
-                let shown = if lock(&self.parts).are_several() { &piece.revision } else { &kept.revision };
-                self.tell(&name, format!("{shown} was applied by hand: {summary}"));
-                let stands_for = self.attempted(&name);
-                self.adopted(&name, piece, stands_for, kept).await;
+                self.tell(&name, format!("{} was applied by hand: {summary}", source.name()));
+                self.adopted(&name, source, revision).await;
                 self.paused();
                 self.retry().await;
                 Outcome::Applied { plan }
@@ -120,9 +129,9 @@ impl Reconciler {
 
     /// What can be served of a tree that was sent; else what became of it. Its files are those that are
     /// served already where they are the same.
-    async fn load_sent(&self, kept: Arc<Kept>, name: &Name, sent: Arc<Sent>) -> Result<Ready, Outcome> {
+    async fn load_sent(&self, revision: &Revision, name: &Name, sent: Arc<Sent>) -> Result<Ready, Outcome> {
         let terms = Terms { sent: Some(sent.clone()), ..Terms::from(Media::Required) };
-        let loaded = self.load(kept, Some(name), terms).await;
+        let loaded = self.load(revision, Some(name), terms).await;
         let files = sent.wanted();
         if !files.is_empty() {
             return Err(Outcome::Wanted { files });
@@ -142,53 +151,56 @@ impl Reconciler {
             Inventory::Git(_) | Inventory::Own => None,
         });
         let images = media_of(self.keeper.table().desired()).collect();
-        Places { copies: lock(&self.parts).copies_of(name), root, images }
+        Places { copies: lock(&self.set).copies_of(name), root, images }
     }
 
     /// A tree that was sent, which from now on stands for the latest revision of the source it
-    /// names: that, its part, and everything with it. The inner error is what is wrong with the tree.
-    async fn kept(&self, tree: Tree) -> Result<Result<FromTree, String>, String> {
-        if let Some(problems) = tree.strange() {
+    /// names. The inner error is what is wrong with the tree.
+    async fn from_tree(&self, tree: Tree) -> Result<Result<FromTree, String>, String> {
+        if let Some(problems) = tree.fault() {
             return Ok(Err(problems));
         }
         let files = tree.bytes();
         let Tree { revision, source, environment, files: _, binary: _, media, selection } = tree;
         let name = self.named(source.as_deref())?;
-        let prefix = if self.sources.len() > 1 { format!("{name}:") } else { String::new() };
+        let prefix = if self.sources.len() > 1 { root_of(&name) } else { String::new() };
         let (places, shelf) = (self.places(&name), self.shelf.clone());
         // Files are read here, to compare them.
         let look = move || Sent::find(prefix, places, media, &shelf);
         let look = tokio::time::timeout(COMPARING, tokio::task::spawn_blocking(look)).await;
         let look = look.map_err(|_| "the tree's files are still being compared; try again in a minute")?;
         let (sent, copies) = look.map_err(|error| error.to_string())?;
-        let piece = Piece { revision: revision.into(), root: None, files, copies };
-        let piece = match selection.is_all() {
-            true => piece,
+        let settled = self.attempted(&name);
+        let source =
+            SourceRevision { revision: revision.into(), settled, root: None, files, copies, part: None };
+        let source = match selection.is_all() {
+            true => source,
             false => {
                 let (base, environment) = self.base(&name)?;
-                part::join(piece, &base, environment.as_ref(), selection)?
+                source.in_part(selection, base, environment)
             }
         };
-        let put_together = lock(&self.parts).with(&name, &piece, &self.attempted(&name));
-        let kept = put_together
-            .map_err(|missing| format!("nothing moves before these were read: {}", listed(&missing)))?;
-        if part::depth(&kept) > part::DEEPEST {
+        let revision = self.with(&name, &source)?;
+        if revision.depth() > DEEPEST {
             return Err("too many partial applies in a row: apply everything first".into());
         }
         let environment = environment.map(Arc::from).or(self.environment.clone());
-        Ok(Ok((name, piece, Arc::new(Kept { environment, ..kept }), Arc::new(sent))))
+        let revision = Arc::new(Revision { environment, ..revision });
+        Ok(Ok(FromTree { name, source, revision, sent: Arc::new(sent) }))
     }
 
     /// What is served of a source, for part of a revision to be put on top; with its environment.
-    fn base(&self, name: &Name) -> Result<(Piece, Option<Arc<str>>), String> {
+    fn base(&self, name: &Name) -> Result<(SourceRevision, Option<Arc<str>>), String> {
         let nothing = |what: &str| format!("nothing {what}is served yet: apply everything first");
         if self.sources.len() > 1 {
-            let served = lock(&self.parts).good(name);
+            let served = lock(&self.set).served(name).cloned();
             return Ok((served.ok_or_else(|| nothing(&format!("of {name} ")))?, self.environment.clone()));
         }
         let applied = self.keeper.table().desired().revision.clone();
-        let base = self.history.find(&applied).ok_or_else(|| nothing(""))?;
-        let environment = base.environment.clone();
-        Ok((Piece::of_kept(base), environment))
+        let Revision { environment, sources } = self.history.find(&applied).ok_or_else(|| nothing(""))?;
+        match sources {
+            Composition::One(base) => Ok((base, environment)),
+            Composition::Several(_) => Err(nothing("")),
+        }
     }
 }

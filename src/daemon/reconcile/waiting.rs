@@ -4,20 +4,20 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::{Piece, Ready, Reconciler, lock};
+use super::{Ready, Reconciler, lock};
 use crate::api::resource::WaitingPlan;
 use crate::daemon::now;
 use crate::inventory::preview;
 use crate::model::{Name, SourceCondition, Time};
 use crate::plan::{self, Consent, Hold, Plan};
-use crate::store::Kept;
+use crate::state::{Revision, SourceRevision};
 
 /// A revision that was loaded and is not adopted yet.
 pub struct Waiting {
     pub name: Name,
-    pub piece: Piece,
-    /// The piece beside what is served of the other sources.
-    pub kept: Arc<Kept>,
+    pub source: SourceRevision,
+    /// That beside what is served of the other sources.
+    pub revision: Arc<Revision>,
     pub ready: Ready,
     /// `Waiting` (reconcile is manual) or `Held` (a safety rule).
     pub condition: SourceCondition,
@@ -50,7 +50,7 @@ impl Reconciler {
             WaitingPlan {
                 id,
                 source: (self.sources.len() > 1).then(|| waiting.name.to_string()),
-                revision: waiting.piece.revision.to_string(),
+                revision: waiting.source.name().to_string(),
                 condition: waiting.condition.into(),
                 since: waiting.since.to_string(),
                 plan,
@@ -69,7 +69,7 @@ impl Reconciler {
             reason = plan::report::summary(&plan);
         }
         reason += &format!("\nplan {id} waits: voldemortctl get plans, approve {id}, reject {id}");
-        self.set_condition(&waiting.name, waiting.condition, Some(&waiting.piece.revision), reason);
+        self.set_condition(&waiting.name, waiting.condition, Some(&waiting.source.name()), reason);
         lock(&self.waiting).insert(waiting.name.clone(), Arc::new(waiting));
     }
 }

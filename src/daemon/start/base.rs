@@ -25,8 +25,8 @@ use crate::config::{self, Config, Network, Reconcile, Tls};
 use crate::desired::Subnet;
 use crate::media::{Shelf, loaders};
 use crate::model::{Cidr, Mode, Name, Origin, Span};
-use crate::state::Server;
-use crate::store::{Accept, Kept, Store};
+use crate::state::{Revision, Server};
+use crate::store::{Accept, Store};
 
 /// Length of leases on the network of the settings file.
 const LEASE: Span = Span::seconds(3600);
@@ -47,7 +47,7 @@ pub struct Base {
 /// What is there at the start alone.
 pub struct Begun {
     /// What was served when the daemon stopped last.
-    pub kept: Option<Kept>,
+    pub kept: Option<Revision>,
     pub thread: JoinHandle<()>,
 }
 

@@ -10,7 +10,7 @@ use imbl::ordmap::DiffItem;
 use super::super::command::Outcome;
 use super::super::record::Record;
 use super::super::{
-    Event, Install, InstallStage, Installs, Kept, Secrets, Served, Stage, State, lineage, longest, trust,
+    Event, Install, InstallStage, Installs, Revision, Secrets, Served, Stage, State, lineage, longest, trust,
 };
 use super::assign::{assign, pinned, turned};
 use super::{Applied, host, observe};
@@ -28,7 +28,7 @@ pub struct Adoption {
     /// That state under the revision.
     next: State,
     /// What the revision was made of, to be kept for the next start; `None` if that is where it comes from.
-    kept: Option<Arc<Kept>>,
+    kept: Option<Arc<Revision>>,
     /// The saved plan that it carries out, which is good once.
     plan: Option<Arc<str>>,
 }
@@ -41,7 +41,7 @@ impl Adoption {
     }
 
     /// Notes what the revision was made of.
-    pub fn keeping(self, kept: Option<Arc<Kept>>) -> Adoption {
+    pub fn keeping(self, kept: Option<Arc<Revision>>) -> Adoption {
         Adoption { kept, ..self }
     }
 
@@ -265,16 +265,13 @@ fn lists(before: &State, after: &State, out: &mut Applied) {
 }
 
 /// The first revision of a source was adopted: what it asks for later is not doubtful.
-fn settle_source(state: &mut State, kept: Option<&Kept>, out: &mut Applied) {
+fn settle_source(state: &mut State, kept: Option<&Revision>, out: &mut Applied) {
     let scope = state.desired.safety.scope.clone();
     let source = trust::source_in(&scope);
     // A tree that was applied by hand before the source was read is none of its revisions.
-    let read = kept.is_some_and(|kept| match source {
-        "" => !kept.source.is_empty(),
-        _ => {
-            let own = |word: &str| word.strip_prefix(&*scope).is_some_and(|revision| !revision.is_empty());
-            kept.source.split(' ').any(own)
-        }
+    let read = kept.is_some_and(|kept| {
+        let mut sources = kept.sources().filter(|(_, one)| !one.settled.is_empty());
+        sources.any(|(name, _)| source.is_empty() || name.is_some_and(|name| name.as_str() == source))
     });
     if read && state.lasting.trust.settle(source) {
         out.records.push(Record::Note(trust::NOTE.into(), state.lasting.trust.note()));

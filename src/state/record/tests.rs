@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use proptest::collection::vec;
@@ -6,9 +7,11 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
-use crate::model::{Origin, Time};
+use crate::model::{Origin, Selection, Time};
 use crate::state::InstallStage;
 use crate::state::lease::LeaseState;
+use crate::state::revision::former::FormerRevision;
+use crate::state::revision::stored::{SavedTree, SavedTrees};
 
 fn mac() -> impl Strategy<Value = Mac> {
     any::<[u8; 6]>().prop_filter_map("a machine's address", |octets| Mac::new(octets).ok())
@@ -83,17 +86,47 @@ fn served() -> impl Strategy<Value = Served> {
     )
 }
 
-fn revision() -> impl Strategy<Value = SavedRevision> {
-    let copies = vec((any::<String>(), any::<String>()), 0..3);
-    (any::<(String, String)>(), of(any::<String>()), of(any::<String>()), copies).prop_map(
-        |((revision, source), root, environment, copies)| SavedRevision {
-            revision: revision.into(),
-            source: source.into(),
-            root: root.map(PathBuf::from),
-            environment: environment.map(Arc::from),
-            copies: copies.into_iter().map(|(path, copy)| (path.into(), copy.into())).collect(),
+fn copies() -> impl Strategy<Value = BTreeMap<Arc<str>, PathBuf>> {
+    let copy = (any::<String>(), any::<String>()).prop_map(|(path, copy)| (path.into(), copy.into()));
+    vec(copy, 0..3).prop_map(|copies| copies.into_iter().collect())
+}
+
+fn former_revision() -> impl Strategy<Value = SavedRevision> {
+    (any::<(String, String)>(), of(any::<String>()), of(any::<String>()), copies()).prop_map(
+        |((revision, source), root, environment, copies)| {
+            SavedRevision::Former(FormerRevision {
+                revision: revision.into(),
+                source: source.into(),
+                root: root.map(PathBuf::from),
+                environment: environment.map(Arc::from),
+                copies,
+            })
         },
     )
+}
+
+fn saved_tree() -> impl Strategy<Value = SavedTree> {
+    let names = || vec(any::<String>(), 0..3);
+    let part = of(((names(), names()), of(any::<String>())));
+    (of(name()), any::<(String, String)>(), of(any::<String>()), copies(), part).prop_map(
+        |(source, (revision, settled), root, copies, part)| SavedTree {
+            source,
+            revision: revision.into(),
+            settled: settled.into(),
+            root: root.map(PathBuf::from),
+            copies,
+            part: part.map(|((only, except), environment)| {
+                (Selection { only, except }, environment.map(Arc::from))
+            }),
+        },
+    )
+}
+
+fn revision() -> impl Strategy<Value = SavedRevision> {
+    let trees = (of(any::<String>()), vec(saved_tree(), 0..4)).prop_map(|(environment, trees)| {
+        SavedRevision::Trees(SavedTrees { environment: environment.map(Arc::from), trees })
+    });
+    prop_oneof![former_revision(), trees]
 }
 
 /// Any record of a kind.

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::Deserialize;
 
-pub use super::super::record::{EventRecord, KeptRecord, Unusable, read};
+pub use super::super::record::{EventRecord, RevisionRecord, Unusable, read};
 use crate::model::{Name, Origin, Time};
 use crate::state::lease::LeaseState;
 use crate::state::{Install, InstallStage, Lease, Lease6, Served};

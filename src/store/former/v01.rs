@@ -10,9 +10,9 @@ use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
 use super::super::Saved;
 use super::journal01;
-use super::record::{self, EventRecord, InstallRecord, KeptRecord, Lease6Record, LeaseRecord};
+use super::record::{self, EventRecord, InstallRecord, Lease6Record, LeaseRecord, RevisionRecord};
 use super::upgrade;
-use crate::state::Lease;
+use crate::state::{Lease, Revision};
 
 /// The file's name; in a directory of today a text is there that version 0.1 refuses.
 pub const FILE: &str = "state.redb";
@@ -137,12 +137,13 @@ fn load(database: &Database) -> Result<Saved, Error> {
         saved.notes.insert(name.value().to_owned(), note.value().to_vec());
     }
     if let Some(note) = meta.get("kept")? {
-        let mut kept = record::read::<KeptRecord>(note.value())?.into_kept();
+        let mut files = BTreeMap::new();
         for row in read.open_table(FILES)?.iter()? {
             let (path, bytes) = row?;
-            kept.files.insert(path.value().into(), Bytes::copy_from_slice(bytes.value()));
+            files.insert(path.value().into(), Bytes::copy_from_slice(bytes.value()));
         }
-        saved.kept = Some(kept);
+        let kept = record::read::<RevisionRecord>(note.value())?.into_saved();
+        saved.kept = kept.map(|kept| Revision::of(&kept, &files));
     }
     Ok(saved)
 }

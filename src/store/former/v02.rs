@@ -7,15 +7,15 @@ use std::path::Path;
 
 use bytes::Bytes;
 
+use super::super::StoreError;
 use super::super::saved::{Damage, Saved};
-use super::super::{Kept, StoreError};
-use super::record::{self, InstallRecord, KeptRecord, Lease6Record, ServedRecord, Unusable};
+use super::record::{self, InstallRecord, Lease6Record, RevisionRecord, ServedRecord, Unusable};
 use super::records::{self, Contents, RecordsError};
 use super::seal::{Key, Unfit};
 use super::{journal, seal};
 use crate::model::Name;
-use crate::state::Lease;
 use crate::state::record::RecordKind;
+use crate::state::{Lease, Revision};
 
 /// Why the records can't be used.
 #[derive(Debug)]
@@ -122,9 +122,7 @@ fn saved_of(contents: Contents) -> Saved {
             continue;
         };
         let taken = match kind {
-            RecordKind::Revision => {
-                record::read::<KeptRecord>(&value).map(|one| kept = Some(one.into_kept()))
-            }
+            RecordKind::Revision => record::read::<RevisionRecord>(&value).map(|one| kept = one.into_saved()),
             RecordKind::File => {
                 files.insert(name.as_str().into(), Bytes::from(value));
                 Ok(())
@@ -152,7 +150,7 @@ fn saved_of(contents: Contents) -> Saved {
                 .into(),
         );
     }
-    saved.kept = kept.map(|kept| Kept { files, ..kept });
+    saved.kept = kept.map(|kept| Revision::of(&kept, &files));
     saved
 }
 
