@@ -1,7 +1,8 @@
 //! The kinds of resources, one file each: what a table of the kind is called, its settings with their
 //! forms and help, and the structure that it is read into. `table!` makes all of it of one
 //! description. Everything else (parsing, overlays, references, schema, flags of commands, edits) goes
-//! by the description, so that a new kind is a file here, its `mod` line and its line in `kinds!`.
+//! by the description, so that a new kind is a file here, its `mod` and `pub use` lines and its line in
+//! `kinds!`.
 
 mod boot;
 mod deployment;

@@ -30,8 +30,8 @@ impl Documents {
         base.retain(|key, _| over.contains_key(key));
         self.unread.extend(own.unread);
         self.unparsed.extend(own.unparsed);
-        let (told, unread) = lay(self, &mut base, over);
-        problems.extend(told);
+        let (found, unread) = lay(self, &mut base, over);
+        problems.extend(found);
         self.unread.extend(unread);
         // An overlay that could not be read may have said anything about its resource.
         for (key, place) in &mut base {

@@ -152,6 +152,16 @@ impl Key {
         Key { name, shape, required: false, variable: true, about }
     }
 
+    /// How many keys several lists have together.
+    pub const fn count(lists: &[&[Key]]) -> usize {
+        let (mut list, mut count) = (0, 0);
+        while list < lists.len() {
+            count += lists[list].len();
+            list += 1;
+        }
+        count
+    }
+
     /// The keys of several lists, one after the other. `N`: how many they are together.
     pub const fn joined<const N: usize>(lists: &[&[Key]]) -> [Key; N] {
         let mut all = [Key::may("", Shape::Anything, ""); N];

@@ -146,15 +146,7 @@ macro_rules! table {
                     $($also,)*
                     $(<$part_type as $crate::manifest::kind::Written>::FIELDS.keys,)*
                 ];
-                const COUNT: usize = {
-                    let (mut list, mut count) = (0, 0);
-                    while list < LISTS.len() {
-                        count += LISTS[list].len();
-                        list += 1;
-                    }
-                    count
-                };
-                const KEYS: [Key; COUNT] = Key::joined(LISTS);
+                const KEYS: [Key; Key::count(LISTS)] = Key::joined(LISTS);
                 &$crate::manifest::Fields {
                     plural: $plural,
                     about: $help,
