@@ -166,11 +166,12 @@ async fn sweep(config: Config, reconciler: Arc<Reconciler>) {
     }
 }
 
-/// Maintenance windows open and close while nothing else happens.
+/// Maintenance windows open and close, and memory is given back, while nothing else happens.
 async fn keep_time(keeper: Keeper) {
     let mut clock = tokio::time::interval(CLOCK);
     loop {
         clock.tick().await;
         keeper.tick();
+        crate::give_back();
     }
 }
