@@ -81,9 +81,10 @@ impl Keeper {
         let (timeline, reader) = Timeline::new(events, saved.next_event.max(1), tally.clone());
         let lasting = saved.damaged.into_iter().filter(Damage::lasts).collect();
         let (health, storage) = Health::new(lasting);
+        let engine = Engine::new(store, table);
         let keeper = Keeper {
             queue,
-            tables: Arc::new(ArcSwap::from_pointee(table.clone())),
+            tables: Arc::new(ArcSwap::new(engine.durable())),
             timeline: reader,
             tally,
             dedup: Arc::default(),
@@ -93,7 +94,7 @@ impl Keeper {
             storage,
         };
         let mut run = Run {
-            engine: Engine::new(store, table),
+            engine,
             health,
             tables: keeper.tables.clone(),
             timeline,
@@ -303,9 +304,9 @@ impl Run {
         let position = self.timeline.position();
         let written = self.write();
         let outcome = match written {
-            Ok(Committed { records, events, effects }) => {
-                self.tables.store(Arc::new(self.engine.table().clone()));
-                self.health.settled(self.engine.table(), &records);
+            Ok(Committed { events, effects }) => {
+                self.tables.store(self.engine.durable());
+                self.health.settled(self.engine.table(), self.engine.records());
                 self.engine.ledger_mut().add_events(&events);
                 self.timeline.publish(events);
                 effects.into_iter().for_each(carry_out);

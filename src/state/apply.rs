@@ -76,6 +76,17 @@ impl State {
 }
 
 impl Applied {
+    /// Empties it, to be filled anew. A buffer with room for more than `room` is given back.
+    pub fn clear(&mut self, room: usize) {
+        fn clear<T>(buffer: &mut Vec<T>, room: usize) {
+            buffer.clear();
+            buffer.shrink_to(room);
+        }
+        clear(&mut self.records, room);
+        clear(&mut self.events, room);
+        clear(&mut self.effects, room);
+    }
+
     /// Records what differs between the installations of before and now.
     fn installs(&mut self, before: &Installs, state: &State) {
         let changed = before.differences(&state.lasting.installs);

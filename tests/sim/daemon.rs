@@ -201,7 +201,7 @@ impl Daemon {
     /// The batch reaches the disk. Nobody heard of it before.
     pub fn commit(&mut self) {
         if let Some(process) = &mut self.process {
-            let numbered = |events: Vec<Event>| events.into_iter().map(|event| (0, event)).collect();
+            let numbered = |events: std::vec::Drain<Event>| events.map(|event| (0, event)).collect();
             process.engine.commit(numbered).expect("the disk has room");
             process.adopts = false;
         }
@@ -230,7 +230,7 @@ impl Daemon {
         let Some(process) = self.process.as_mut().filter(|process| !process.adopts) else { return };
         process.engine.ledger_mut().is_full = true;
         // Only where there is nothing to write it does not fail.
-        let _ = process.engine.commit(|events| events.into_iter().map(|event| (0, event)).collect());
+        let _ = process.engine.commit(|events| events.map(|event| (0, event)).collect());
         process.engine.ledger_mut().is_full = false;
         process.waiting.clear();
         process.is_due = false;
