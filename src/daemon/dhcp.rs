@@ -92,7 +92,8 @@ pub async fn run<L: Lessor>(
     let _stop = wake.clone().stop_when_dropped();
     let (tell, ended) = oneshot::channel();
     let post = Post::open(raw, ports, wake.clone(), pulse.leaving)?;
-    let mut service = Service { places, tables, lessor, post, wake, pending: 0, unsaid: Vec::new() };
+    let mut service =
+        Service { places, tables, lessor, post, wake, pending: 0, unsaid: Vec::new(), leaving: 0 };
     let serve = move || drop(tell.send(service.serve()));
     std::thread::Builder::new().name("dhcp".into()).spawn(serve)?;
     let panicked = |_| Err(io::Error::other("the DHCP thread panicked"));
@@ -148,6 +149,8 @@ struct Service<L> {
     pending: usize,
     /// What happened, as far as the keeper was not told.
     unsaid: Vec<Event>,
+    /// Bundles of answers that another thread sends, and has not said what became of.
+    leaving: usize,
 }
 
 /// Where an answer leaves.
@@ -187,14 +190,15 @@ impl<L: Lessor> Service<L> {
         let mut inbox = Inbox::new();
         let sockets: Vec<_> =
             self.post.ports().iter().map(|port| port.socket.try_clone()).collect::<Result<_, _>>()?;
-        let patience = |unsaid: &[Event]| (!unsaid.is_empty()).then_some(GATHER);
-        while let Some(ready) = self.wake.wait(&sockets, patience(&self.unsaid))? {
+        while let Some(ready) = self.wake.wait(&sockets, self.patience())? {
             let mut round = Round::default();
             self.places.iter_mut().for_each(Place::catch_up);
             // Those who have waited for the disk come first.
             let settled = self.wake.settled();
             let idle = ready.is_empty() && settled.is_empty();
-            self.unsaid.extend(self.wake.take_sent());
+            let sent = self.wake.take_sent();
+            self.leaving -= sent.len();
+            self.unsaid.extend(sent.into_iter().flatten());
             for (waiting, outcome) in settled {
                 self.settle(waiting, outcome, &mut round);
             }
@@ -212,10 +216,17 @@ impl<L: Lessor> Service<L> {
         Ok(())
     }
 
+    /// How long nothing has to happen before there is something to say.
+    fn patience(&self) -> Option<Duration> {
+        (!self.unsaid.is_empty() || self.leaving > 0).then_some(GATHER)
+    }
+
     fn finish(&mut self, round: Round, idle: bool) {
         let Round { letters, waiting, events } = round;
-        let sent = self.post.send(letters);
-        self.unsaid.extend(sent);
+        match self.post.send(letters) {
+            Some(sent) => self.unsaid.extend(sent),
+            None => self.leaving += 1,
+        }
         self.unsaid.extend(events);
         let waiting = self.admit(waiting);
         // Told together with what wakes the keeper anyway.

@@ -64,14 +64,16 @@ impl Post {
         &self.desk.ports
     }
 
-    /// Sends all of them, and returns what happened as far as that is known already.
-    pub(super) fn send(&self, bundle: Bundle) -> Vec<Event> {
+    /// Sends all of them, and returns what happened; `None` where the other thread will say it.
+    pub(super) fn send(&self, bundle: Bundle) -> Option<Vec<Event>> {
         if bundle.len() < MANY {
-            return self.desk.send(bundle);
+            return Some(self.desk.send(bundle));
         }
         match self.bundles.try_send(bundle) {
-            Ok(()) => Vec::new(),
-            Err(TrySendError::Full(bundle) | TrySendError::Disconnected(bundle)) => self.desk.send(bundle),
+            Ok(()) => None,
+            Err(TrySendError::Full(bundle) | TrySendError::Disconnected(bundle)) => {
+                Some(self.desk.send(bundle))
+            }
         }
     }
 }

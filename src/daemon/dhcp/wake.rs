@@ -18,8 +18,8 @@ type Settled = (Vec<Waiting>, Result<Granted, Busy>);
 pub(super) struct Wake {
     event: EventFd,
     settled: Mutex<Vec<Settled>>,
-    /// What became of answers that another thread sent.
-    sent: Mutex<Vec<Event>>,
+    /// What became of answers that another thread sent, a bundle each.
+    sent: Mutex<Vec<Vec<Event>>>,
     /// Rounds of the thread, for whoever wants to see that it lives.
     rounds: AtomicU64,
     stop: AtomicBool,
@@ -75,23 +75,18 @@ impl Wake {
         }
     }
 
-    /// Hands over what happened by answers that were sent beside the thread.
+    /// Hands over what happened by a bundle of answers that was sent beside the thread, which looks by itself.
     pub(super) fn sent(&self, events: Vec<Event>) {
-        if events.is_empty() {
-            return;
-        }
-        let mut sent = self.sent.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let first = sent.is_empty();
-        sent.extend(events);
-        drop(sent);
-        if first {
-            self.rouse();
-        }
+        self.lock_sent().push(events);
     }
 
-    /// What was handed over since the last call.
-    pub(super) fn take_sent(&self) -> Vec<Event> {
-        std::mem::take(&mut *self.sent.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+    /// What was handed over since the last call, for each bundle.
+    pub(super) fn take_sent(&self) -> Vec<Vec<Event>> {
+        std::mem::take(&mut *self.lock_sent())
+    }
+
+    fn lock_sent(&self) -> MutexGuard<'_, Vec<Vec<Event>>> {
+        self.sent.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// Has the thread make a round, and counts those it has made.
