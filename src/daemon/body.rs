@@ -20,7 +20,7 @@ use crate::model::content::FileId;
 use crate::model::{Content, Extent};
 
 /// How much is brought into the page cache at a time, in bytes.
-const STRETCH: u64 = 1 << 20;
+const STRETCH: u64 = 2 << 20;
 /// How much of a file server's file is fetched at a time, in bytes: each transfer has so much in memory.
 pub const REMOTE: u64 = 128 << 10;
 /// What is not longer is held in memory while anybody fetches it block by block, in bytes: a call to
