@@ -23,6 +23,8 @@ use crate::model::printable;
 const WAITING: usize = 8_192;
 /// Lines that wait together are written together, up to about so many bytes.
 const TOGETHER: usize = 64 * 1024;
+/// Rest after a write. Lines that come meanwhile are written together: to wake the thread costs more than a line.
+const REST: Duration = Duration::from_millis(5);
 /// How long the last lines may take at the end of the process.
 const FLUSH: Duration = Duration::from_secs(1);
 
@@ -156,8 +158,9 @@ fn write_all(mut stream: impl Write, items: &Receiver<Item>, dropped: &AtomicU64
                 if stream.write_all(&text).and_then(|()| stream.flush()).is_err() {
                     dropped.fetch_add(count, Ordering::Relaxed);
                 }
-                if let Some(done) = flush {
-                    let _ = done.send(());
+                match flush {
+                    Some(done) => drop(done.send(())),
+                    None => std::thread::sleep(REST),
                 }
             }
             Err(RecvTimeoutError::Timeout) => {}

@@ -19,10 +19,11 @@ const PATIENCE: Span = Span::seconds(45);
 /// Machines watched at most; beyond that all are forgotten and watched anew.
 const MACHINES_MAX: usize = 65_536;
 
-/// The machines that boot now.
+/// The machines that boot now. In order, not hashed: the cards of a rack lie side by side, so that a batch of their
+/// events copies few nodes.
 #[derive(Clone, Debug, Default)]
 pub struct Loops {
-    tracks: imbl::HashMap<Mac, Arc<Track>>,
+    tracks: imbl::OrdMap<Mac, Arc<Track>>,
 }
 
 /// The boots of one machine.
@@ -68,14 +69,14 @@ impl Loops {
 
     fn begin(&mut self, mac: Mac, event: &Event) -> Option<Event> {
         if self.tracks.len() >= MACHINES_MAX {
-            self.tracks = imbl::HashMap::new();
+            self.tracks = imbl::OrdMap::new();
         }
         let fresh = || Track {
             since: event.at,
             boots: 1,
             began: event.at,
             furthest: Stage::Offer,
-            by: "".into(),
+            by: Arc::default(),
             told: false,
         };
         let Some(track) = self.tracks.get(&mac) else {

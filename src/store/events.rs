@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,8 @@ pub const EVENTS_MAX: u64 = 20_000;
 const TOGETHER: usize = 4096;
 /// How long an event may wait for others: what a crash loses.
 const WAIT: Duration = Duration::from_secs(1);
+/// How long nobody looks for more: to wake the thread for each lot would cost more than its events.
+const PAUSE: Duration = Duration::from_millis(10);
 /// Lots of events that wait for the thread at most.
 const QUEUE: usize = 1024;
 
@@ -126,15 +128,14 @@ impl Writer {
     fn run(&mut self) {
         while let Ok((mut events, mut frame)) = self.waiting.recv() {
             let until = Instant::now() + WAIT;
-            let mut open = true;
-            while open && events.len() < TOGETHER {
-                match self.waiting.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            while events.len() < TOGETHER && Instant::now() < until {
+                match self.waiting.try_recv() {
                     Ok((more, later)) => {
                         events.extend(more);
                         frame = frame.max(later);
                     }
-                    Err(RecvTimeoutError::Timeout) => break,
-                    Err(RecvTimeoutError::Disconnected) => open = false,
+                    Err(TryRecvError::Empty) => std::thread::sleep(PAUSE),
+                    Err(TryRecvError::Disconnected) => break,
                 }
             }
             let written = self.write(&events, frame);
