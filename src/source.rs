@@ -75,6 +75,20 @@ impl SourceError {
         }
     }
 
+    /// Why the source could not be read; `None` where it was, and what it holds can't be used.
+    pub fn unread(&self) -> Option<Arc<str>> {
+        match self {
+            SourceError::Unreadable { .. }
+            | SourceError::Copy { .. }
+            | SourceError::Mirror(_)
+            | SourceError::Git(_) => Some(self.to_string().into()),
+            SourceError::NoManifest { .. }
+            | SourceError::Crowded { .. }
+            | SourceError::Bulky { .. }
+            | SourceError::Untrusted { .. } => None,
+        }
+    }
+
     /// The revision that was refused, where that is known.
     pub fn revision(&self) -> Option<&str> {
         match self {

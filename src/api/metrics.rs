@@ -5,6 +5,8 @@ use std::fmt::{Display, Write as _};
 
 use super::resource::{LeaseShown, ServiceStatus, status};
 use crate::model::{Mode, PowerState, ServiceState, Time};
+use crate::state::effect::TaskOutcome;
+use crate::state::outbox::TaskKind;
 use crate::state::{Aspect, LeaseState, NextBoot, State};
 
 /// What was counted since the daemon began.
@@ -18,8 +20,8 @@ pub struct Counts {
     pub events_lost: u64,
     /// Lines of the log, and of stdout, that could not be written or would have had to wait.
     pub log_lines_dropped: u64,
-    /// Controllers that told a machine's power, and that did not.
-    pub power_reads: [u64; 2],
+    /// What became of tasks of executors.
+    pub tasks: Vec<(TaskKind, TaskOutcome, u64)>,
     /// What the daemon is, by network interface.
     pub modes: Vec<(String, Mode)>,
     /// How many other DHCP servers answer, by network interface.
@@ -72,10 +74,7 @@ pub fn text(table: &State, counts: &Counts, now: Time) -> String {
     out.head("voldemort_troubles", "gauge", "Conditions in the status that somebody should look at");
     out.row("voldemort_troubles", &[], counts.troubles);
     leases(table, now, &mut out);
-    out.head("voldemort_power_reads_total", "counter", "Management controllers asked for a machine's power");
-    for (outcome, count) in ["told", "failed"].iter().zip(counts.power_reads) {
-        out.row("voldemort_power_reads_total", &[("outcome", outcome)], count);
-    }
+    effects(table, counts, now, &mut out);
     power(table, &mut out);
     desired(table, &mut out);
     out.text
@@ -111,6 +110,38 @@ fn leases(table: &State, now: Time, out: &mut Page) {
     for name in table.desired().subnets.keys() {
         let count = used.get(name.as_str()).copied().unwrap_or_default();
         out.row("voldemort_dynamic_addresses_used", &[("subnet", name.as_str())], count);
+    }
+}
+
+/// What executors have to do, and did.
+fn effects(table: &State, counts: &Counts, now: Time, out: &mut Page) {
+    out.head("voldemort_power_reads_total", "counter", "Management controllers asked for a machine's power");
+    for (kind, outcome, count) in &counts.tasks {
+        let word = match outcome {
+            TaskOutcome::Done => "told",
+            TaskOutcome::Failed => "failed",
+            TaskOutcome::GivenUp => continue,
+        };
+        if *kind == TaskKind::ReadPower {
+            out.row("voldemort_power_reads_total", &[("outcome", word)], count);
+        }
+    }
+    out.head(
+        "voldemort_effects_total",
+        "counter",
+        "Tasks done outside the state, attempts that failed, tasks given up",
+    );
+    for (kind, outcome, count) in &counts.tasks {
+        out.row("voldemort_effects_total", &[("task", kind.name()), ("outcome", outcome.name())], count);
+    }
+    out.head("voldemort_effects_pending", "gauge", "Tasks that are not done yet");
+    for kind in TaskKind::ALL {
+        out.row("voldemort_effects_pending", &[("task", kind.name())], table.outbox().of(kind).count());
+    }
+    out.head("voldemort_effects_oldest_seconds", "gauge", "How long the oldest of them waits");
+    for kind in TaskKind::ALL {
+        let oldest = table.outbox().of(kind).next().map_or(0, |one| now.since(one.since).as_seconds());
+        out.row("voldemort_effects_oldest_seconds", &[("task", kind.name())], oldest);
     }
 }
 

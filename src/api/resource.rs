@@ -9,6 +9,7 @@ pub mod boot;
 pub mod deployment;
 pub mod drift;
 pub mod edit;
+pub mod effect;
 pub mod event;
 pub mod interface;
 pub mod lease;
@@ -30,6 +31,7 @@ pub use boot::Boot;
 pub use deployment::{Deployment, Subnet};
 pub use drift::Drift;
 pub use edit::{EditRequest, Edited, FileChange};
+pub use effect::Effect;
 pub use event::{Event, Events};
 pub use lease::{Freed, Lease, LeaseShown};
 pub use machine::{Machine, Power, PowerShown};
@@ -54,6 +56,7 @@ words! {
         Plans = "plans",
         Revisions = "revisions",
         Drift = "drift",
+        Effects = "effects",
     }
 }
 

@@ -19,8 +19,8 @@ use super::metrics::Counts;
 use super::problem::{self, problem};
 use super::resource::{
     Adopt, Apply, EditRequest, Edited, Freed, Listed, Order, Outcome, ServiceStatus, Status, Ticket, Tree,
-    WaitingPlan, adopt, boot, deployment, drift, edit, event, interface, lease, machine, order, plan, ticket,
-    why,
+    WaitingPlan, adopt, boot, deployment, drift, edit, effect, event, interface, lease, machine, order, plan,
+    ticket, why,
 };
 use super::{health, hook};
 use crate::model::{Mac, Time};
@@ -53,14 +53,16 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn free(&self, address: IpAddr) -> impl Future<Output = Result<Option<Freed>, String>> + Send;
     /// Kept revisions, the newest first.
     fn revisions(&self) -> Vec<String>;
-    /// Takes a webhook's call for the source `name`, at first without its body.
+    /// Judges a webhook's call for the source `name`, at first without its body.
     fn hook(&self, name: &str, headers: &HeaderMap, body: Option<&[u8]>) -> Hooked;
+    /// Has a source read again, for certain when this returns.
+    fn fetch(&self, source: &str) -> impl Future<Output = Result<(), String>> + Send;
 }
 
 /// What became of a webhook's call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hooked {
-    /// The source is read soon, if it is not being read already.
+    /// Its sender may have the source read.
     Called,
     /// There is no such source, or it has no webhook.
     Unknown,
@@ -116,6 +118,7 @@ async fn list<B: Backend>(backend: B, what: Listed) -> Response {
         Listed::Plans => Json(backend.plans().await).into_response(),
         Listed::Revisions => Json(backend.revisions()).into_response(),
         Listed::Drift => Json(drift::all(&state)).into_response(),
+        Listed::Effects => Json(effect::all(&state, backend.now())).into_response(),
     }
 }
 
@@ -147,7 +150,10 @@ async fn hook<B: Backend>(backend: B, bodies: Arc<Semaphore>, name: String, requ
         };
     }
     match hooked {
-        Hooked::Called => StatusCode::ACCEPTED.into_response(),
+        Hooked::Called => match backend.fetch(&name).await {
+            Ok(()) => StatusCode::ACCEPTED.into_response(),
+            Err(why) => problem(StatusCode::SERVICE_UNAVAILABLE, &why),
+        },
         Hooked::Unknown => problem(StatusCode::NOT_FOUND, &format!("no source called {name} has a webhook")),
         Hooked::Forged | Hooked::Signed => {
             problem(StatusCode::UNAUTHORIZED, "the signature is missing or wrong")

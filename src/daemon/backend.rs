@@ -12,6 +12,7 @@ use super::keeper::Keeper;
 use super::neighbours::Watch;
 use super::reconcile::Reconciler;
 use super::service::{Board, Condition, Part};
+use super::tally::Tally;
 use super::{Files, manager, now};
 use crate::api::metrics::Counts;
 use crate::api::resource::{
@@ -20,10 +21,18 @@ use crate::api::resource::{
 };
 use crate::api::{Backend, Hooked};
 use crate::model::{Mac, Name, ServiceState, SourceCondition, Span, Time};
+use crate::state::effect::TaskOutcome;
+use crate::state::outbox::TaskKind;
 use crate::state::{self, Event, Report, State};
 
 /// A commit that takes longer is one that people should know of.
 const SLOW_DISK: Span = Span::seconds(2);
+
+/// What became of tasks since the start.
+fn counted(tally: &Tally) -> Vec<(TaskKind, TaskOutcome, u64)> {
+    let all = TaskKind::ALL.into_iter().flat_map(|kind| TaskOutcome::ALL.map(|outcome| (kind, outcome)));
+    all.map(|(kind, outcome)| (kind, outcome, tally.tasks(kind, outcome))).collect()
+}
 
 /// The daemon as the control API sees it.
 #[derive(Clone)]
@@ -172,7 +181,7 @@ impl Backend for Daemon {
             silences: tally.silences(),
             events_lost: tally.events_lost(),
             log_lines_dropped: super::log::dropped(),
-            power_reads: tally.power_reads(),
+            tasks: counted(tally),
             modes: modes.collect(),
             other_servers: self.watches.iter().filter_map(count).collect(),
             services: self.services(),
@@ -186,7 +195,19 @@ impl Backend for Daemon {
     }
 
     fn hook(&self, name: &str, headers: &HeaderMap, body: Option<&[u8]>) -> Hooked {
-        self.hooks.get().map_or(Hooked::Unknown, |hooks| hooks.call(name, headers, body))
+        self.hooks.get().map_or(Hooked::Unknown, |hooks| hooks.judge(name, headers, body))
+    }
+
+    async fn fetch(&self, source: &str) -> Result<(), String> {
+        let name: Name = source.parse().map_err(|error| format!("{source}: {error}"))?;
+        let stored = self.keeper.fetch(name.clone()).await;
+        // What can't be stored is done at once, as well as that goes.
+        if stored.is_err()
+            && let Some(handle) = self.hooks.get().and_then(|hooks| hooks.source(&name))
+        {
+            handle.poke();
+        }
+        stored.map_err(|error| error.to_string())
     }
 
     async fn plan(&self, tree: Tree) -> Result<Outcome, String> {

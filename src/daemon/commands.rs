@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::keeper::{Keeper, KeeperError};
 use super::now;
 use crate::media::Entry;
-use crate::model::{Cidr, Name, PowerState};
+use crate::model::{Cidr, Name};
 use crate::plan::{self, Hold, Plan, Proposal};
 use crate::state::command::Outcome;
 use crate::state::lease::LeaseRequest;
@@ -143,10 +143,9 @@ impl Keeper {
         self.post(Command::daemon(Verb::Tick));
     }
 
-    /// Says how a machine's power is, or why its controller did not say; never waits. What is lost because
-    /// too much happens at once is said by the next reading.
-    pub fn power(&self, machine: Name, state: Result<PowerState, Arc<str>>) {
-        self.post(Command::daemon(Verb::Power(machine, state)));
+    /// Has a source read again; it will be, also after a crash, when this returns without an error.
+    pub async fn fetch(&self, source: Name) -> Result<(), KeeperError> {
+        self.ask(Command::daemon(Verb::Fetch(source))).await.map(drop)
     }
 
     /// Says what happened; never waits. Under a flood events are lost before answers are.

@@ -31,11 +31,16 @@ impl Hooks {
         self.0.values().for_each(|(handle, _)| handle.poke());
     }
 
-    /// Has a source read again if the caller knows its secret, which is read anew each time. Without
-    /// its body a call may be one of which only that can tell.
-    pub fn call(&self, name: &str, headers: &HeaderMap, body: Option<&[u8]>) -> Hooked {
+    /// A source by its name.
+    pub fn source(&self, name: &Name) -> Option<&Handle> {
+        self.0.get(name).map(|(handle, _)| handle)
+    }
+
+    /// Whether the caller knows the secret of a source, which is read anew each time. Without its body a call may
+    /// be one of which only that can tell.
+    pub fn judge(&self, name: &str, headers: &HeaderMap, body: Option<&[u8]>) -> Hooked {
         let found = self.0.iter().find(|(known, _)| known.as_str() == name);
-        let Some((handle, Some(file))) = found.map(|(_, source)| source) else { return Hooked::Unknown };
+        let Some((_, Some(file))) = found.map(|(_, source)| source) else { return Hooked::Unknown };
         let Some(mark) = Mark::of(headers) else { return Hooked::Forged };
         let secret = match regular::text(file, LARGEST_SECRET) {
             Ok(text) => text.trim().to_owned(),
@@ -47,10 +52,7 @@ impl Hooks {
         match mark.is_genuine(body, secret.as_bytes()) {
             None => Hooked::Signed,
             Some(false) => Hooked::Forged,
-            Some(true) => {
-                handle.poke();
-                Hooked::Called
-            }
+            Some(true) => Hooked::Called,
         }
     }
 
@@ -90,7 +92,7 @@ mod tests {
         );
         let with =
             |token: &str| [("x-gitlab-token".parse().unwrap(), token.parse().unwrap())].into_iter().collect();
-        let call = |source: &str, token: &str| hooks.call(source, &with(token), None);
+        let call = |source: &str, token: &str| hooks.judge(source, &with(token), None);
         assert_eq!(call("lab", "one"), Hooked::Forged, "no secret, no calls");
         for secret in ["one\n", "two"] {
             std::fs::write(&file, secret).unwrap();

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::effect::Executors;
 use super::neighbour_table::NeighbourTable;
 use super::now;
 use super::storage::{Health, Storage};
@@ -18,7 +19,6 @@ use super::throttle::FetchDedup;
 use super::timeline::{Reader, Timeline};
 use crate::model::{Name, Time};
 use crate::state::command::Outcome;
-use crate::state::effect::{Effect, Level};
 use crate::state::{Command, Event, Server, Stage, State, Verb, trust};
 use crate::store::{Committed, Damage, Engine, Ledger, LedgerError, Saved, Store};
 
@@ -41,6 +41,7 @@ pub struct Keeper {
     writing: Arc<AtomicU64>,
     urgent: Urgent,
     storage: watch::Receiver<Storage>,
+    outbox: watch::Receiver<()>,
 }
 
 /// Commands that are never dropped: the newest of each machine or deployment, until it is stored.
@@ -82,6 +83,7 @@ impl Keeper {
         let lasting = saved.damaged.into_iter().filter(Damage::lasts).collect();
         let (health, storage) = Health::new(lasting);
         let engine = Engine::new(store, table);
+        let (executors, outbox) = Executors::new(tally.clone());
         let keeper = Keeper {
             queue,
             tables: Arc::new(ArcSwap::new(engine.durable())),
@@ -92,12 +94,14 @@ impl Keeper {
             writing: Arc::default(),
             urgent: Urgent::default(),
             storage,
+            outbox,
         };
         let mut run = Run {
             engine,
             health,
             tables: keeper.tables.clone(),
             timeline,
+            executors,
             answers: Vec::new(),
             writing: keeper.writing.clone(),
             urgent: keeper.urgent.clone(),
@@ -125,6 +129,11 @@ impl Keeper {
     /// Sees how it stands with the state directory.
     pub fn storage(&self) -> watch::Receiver<Storage> {
         self.storage.clone()
+    }
+
+    /// Changes when there may be something new in the outbox of the state.
+    pub fn outbox(&self) -> watch::Receiver<()> {
+        self.outbox.clone()
     }
 
     /// What happened, as far as it is durable.
@@ -245,6 +254,7 @@ struct Run {
     health: Health,
     tables: Arc<ArcSwap<State>>,
     timeline: Timeline,
+    executors: Executors,
     /// Outcomes that wait for the commit.
     answers: Vec<(Done, Outcome)>,
     /// When the commit began that is under way, in milliseconds; 0 without one.
@@ -309,7 +319,7 @@ impl Run {
                 self.health.settled(self.engine.table(), self.engine.records());
                 self.engine.ledger_mut().add_events(&events);
                 self.timeline.publish(events);
-                effects.into_iter().for_each(carry_out);
+                self.executors.hand_out(effects);
                 Ok(())
             }
             Err(error) => {
@@ -337,14 +347,6 @@ impl Run {
         let written = self.engine.commit(|events| self.timeline.number(events));
         self.writing.store(0, Ordering::Release);
         written
-    }
-}
-
-/// What waits for nothing and needs no executor of its own.
-fn carry_out(effect: Effect) {
-    match effect {
-        Effect::Log(Level::Warn, text) => tracing::warn!("{text}"),
-        Effect::Log(Level::Info, text) => tracing::info!("{text}"),
     }
 }
 

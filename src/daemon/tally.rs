@@ -7,14 +7,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 
 use crate::state::Stage;
+use crate::state::effect::TaskOutcome;
+use crate::state::outbox::TaskKind;
 
 /// Counters since the start.
 #[derive(Debug, Default)]
 pub struct Tally {
     events: [AtomicU64; Stage::ALL.len()],
     lost: AtomicU64,
-    /// Controllers that told a machine's power, and that did not.
-    power: [AtomicU64; 2],
+    /// What became of tasks, by kind and outcome.
+    tasks: [[AtomicU64; TaskOutcome::ALL.len()]; TaskKind::ALL.len()],
     silences: Mutex<BTreeMap<&'static str, u64>>,
     rivals: watch::Sender<u64>,
 }
@@ -32,14 +34,19 @@ impl Tally {
         self.lost.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// A controller was asked for a machine's power.
-    pub fn power(&self, told: bool) {
-        self.power[usize::from(!told)].fetch_add(1, Ordering::Relaxed);
+    /// A task came to an end, or an attempt at it failed.
+    pub fn task(&self, kind: TaskKind, outcome: TaskOutcome) {
+        self.task_counter(kind, outcome).fetch_add(1, Ordering::Relaxed);
     }
 
-    /// How often that was told, and how often not.
-    pub fn power_reads(&self) -> [u64; 2] {
-        self.power.each_ref().map(|counter| counter.load(Ordering::Relaxed))
+    /// How often that happened.
+    pub fn tasks(&self, kind: TaskKind, outcome: TaskOutcome) -> u64 {
+        self.task_counter(kind, outcome).load(Ordering::Relaxed)
+    }
+
+    fn task_counter(&self, kind: TaskKind, outcome: TaskOutcome) -> &AtomicU64 {
+        // Both are in the order of their lists.
+        &self.tasks[kind as usize][outcome as usize]
     }
 
     /// A DHCP message that was left unanswered, by the word for its reason.

@@ -131,9 +131,11 @@ pub(super) async fn follow(
         }
         let pause = follower.pause(result.as_ref().err());
         call.waits(pause);
+        let failure = result.as_ref().err().and_then(SourceError::unread);
         if !follower.report(&mut reporter, result).await {
             return;
         }
+        call.ends(failure);
         tokio::select! {
             () = alarm.rung() => {}
             () = call.heard() => {}

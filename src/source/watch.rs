@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::mpsc::Sender;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 
 use self::alarm::Alarm;
 use super::{Snapshot, SourceConfig, SourceError, directory, git};
@@ -50,16 +50,39 @@ impl Handle {
         self.call.bell.notify_one();
     }
 
+    /// The same, and waits for the end of a look that began after this was called. The error says why the source
+    /// could not be read.
+    pub async fn look(&self) -> Result<(), Arc<str>> {
+        let mut looks = self.call.looks.subscribe();
+        let next = looks.borrow().begun + 1;
+        self.poke();
+        let failure = looks.wait_for(|looks| looks.ended >= next).await.map(|looks| looks.failure.clone());
+        match failure {
+            Ok(failure) => failure.map_or(Ok(()), Err),
+            Err(_) => Err("it is not followed any more".into()),
+        }
+    }
+
     /// When the source is read again if nothing happens before; `None` while it is being read.
     pub fn next(&self) -> Option<SystemTime> {
         self.call.lock().next
     }
 }
 
+/// The looks at a source, which come one after the other.
+#[derive(Debug, Default)]
+struct Looks {
+    begun: u64,
+    /// The number of the last that ended, and why it could not read the source.
+    ended: u64,
+    failure: Option<Arc<str>>,
+}
+
 /// What passes between a watch and its handles.
 #[derive(Debug, Default)]
 pub(super) struct Call {
     bell: Notify,
+    looks: watch::Sender<Looks>,
     times: Mutex<Times>,
 }
 
@@ -77,6 +100,17 @@ impl Call {
     /// The source is being read.
     pub fn looks(&self) {
         *self.lock() = Times { looked: Some(Instant::now()), next: None };
+        self.begins();
+    }
+
+    /// A look begins.
+    fn begins(&self) {
+        self.looks.send_modify(|looks| looks.begun += 1);
+    }
+
+    /// The look that began last ended.
+    pub fn ends(&self, failure: Option<Arc<str>>) {
+        self.looks.send_modify(|looks| (looks.ended, looks.failure) = (looks.begun, failure));
     }
 
     /// The source was read and is left alone for `pause`.
@@ -160,6 +194,7 @@ async fn follow_directory(root: PathBuf, poll: Option<Span>, call: Arc<Call>, ou
     let mut reporter = Reporter::new(out);
     let mut alarm = Alarm::default();
     loop {
+        call.begins();
         let mut looking = look(alarm, root.clone());
         let looked = loop {
             tokio::select! {
@@ -186,9 +221,11 @@ async fn follow_directory(root: PathBuf, poll: Option<Span>, call: Arc<Call>, ou
             None => RESCAN_BLIND.max(took * 10),
         };
         call.waits(rescan);
+        let failure = result.as_ref().err().and_then(SourceError::unread);
         if !reporter.report(result).await {
             return;
         }
+        call.ends(failure);
         tokio::select! {
             () = alarm.rung() => {}
             () = call.heard() => {}

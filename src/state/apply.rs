@@ -4,6 +4,7 @@
 
 pub mod adopt;
 mod assign;
+mod effect;
 mod free;
 mod host;
 mod lease;
@@ -15,7 +16,8 @@ mod settle;
 mod tick;
 
 use super::command::{Command, Outcome, Verb};
-use super::effect::{Effect, Level};
+use super::effect::{Effect, Level, TaskOutcome};
+use super::outbox::TaskKind;
 use super::record::Record;
 use super::{Contest, Event, Installs, State, contest};
 use crate::model::{Mac, Name, Time};
@@ -29,7 +31,7 @@ pub struct Applied {
     pub records: Vec<Record>,
     /// For the timeline.
     pub events: Vec<Event>,
-    /// To be carried out when the records are durable.
+    /// To be handed out when the records are durable.
     pub effects: Vec<Effect>,
 }
 
@@ -46,7 +48,9 @@ pub fn apply(state: &mut State, command: Command, now: Time, out: &mut Applied) 
         Verb::Installed(install) => permit::installed(state, *install, out),
         Verb::Settle(doubts, verdict) => settle::apply(state, &doubts, verdict, now, out),
         Verb::Observe(events) => observe::apply(state, events, out),
-        Verb::Power(machine, read) => power::apply(state, &machine, read, now, out),
+        Verb::Fetch(source) => effect::fetch(state, source, now, out),
+        Verb::Progress(id, progress) => effect::progress(state, id, progress, now, out),
+        Verb::Power(id, answer) => power::apply(state, id, answer, now, out),
         Verb::Remember(name, note) => {
             out.records.push(Record::Note(name, note));
             Outcome::Done
@@ -122,5 +126,9 @@ impl Applied {
 
     fn log(&mut self, level: Level, text: impl Into<crate::model::Line>) {
         self.effects.push(Effect::Log(level, text.into()));
+    }
+
+    fn count(&mut self, kind: TaskKind, outcome: TaskOutcome) {
+        self.effects.push(Effect::Count(kind, outcome));
     }
 }

@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 
 use super::apply::adopt::Adoption;
+use super::outbox::{EffectId, Progress};
+use super::schedule::PowerAnswer;
 use super::upkeep::Freed;
 use super::{Doubts, Event, Install, Lease6Request, LeaseRequest, Permit, Report, Verdict};
 use crate::media::Entry;
-use crate::model::{Caller, Cidr, Name, PowerState, Time};
+use crate::model::{Caller, Cidr, Name, Time};
 
 /// One change of the state.
 #[derive(Clone, Debug)]
@@ -45,8 +46,12 @@ pub enum Verb {
     Settle(Doubts, Verdict),
     /// Something happened.
     Observe(Vec<Event>),
-    /// A management controller said how a machine's power is, or could not be asked.
-    Power(Name, Result<PowerState, Arc<str>>),
+    /// A webhook said that a source has changed: it is to be read.
+    Fetch(Name),
+    /// An executor reports how it stands with an effect.
+    Progress(EffectId, Progress),
+    /// A management controller said how a machine's power is, or could not be asked: the end of that effect.
+    Power(EffectId, PowerAnswer),
     /// The daemon keeps a note of its own under this name, in the place of an earlier one.
     Remember(Cow<'static, str>, Vec<u8>),
     /// Whatever keeps this address from others ends.

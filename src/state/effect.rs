@@ -1,13 +1,24 @@
-//! What follows from a command outside the state, as values. Their executors carry them out when the
-//! command's records are durable.
+//! What follows from a command outside the state, as values. They are handed out when the command's records are
+//! durable, and their executors (`daemon::effect`) carry them out.
+//!
+//! What can be lost without harm is a value here and nothing else. What has to be done, also after a crash, is an
+//! entry of the [outbox](super::outbox), which [`Effect::Start`] names.
 
+use std::sync::Arc;
+
+use super::outbox::{Pending, TaskKind};
 use crate::model::Line;
+use crate::model::words::words;
 
 /// Something to do.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Effect {
     /// A line of the log that is no event of the timeline.
     Log(Level, Line),
+    /// One more of what became of tasks, for `/metrics`.
+    Count(TaskKind, TaskOutcome),
+    /// An entry of the outbox waits for its executor.
+    Start(Arc<Pending>),
 }
 
 /// How urgently a line of the log is for people.
@@ -15,4 +26,15 @@ pub enum Effect {
 pub enum Level {
     Warn,
     Info,
+}
+
+words! {
+    /// What became of a task, or of one attempt at it.
+    pub enum TaskOutcome {
+        Done = "done",
+        /// The attempt failed.
+        Failed = "failed",
+        /// Nobody tries it again.
+        GivenUp = "given-up",
+    }
 }

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{
-    Contest, Installs, Leases, Leases6, Revision, Seen, Server, State, TokenKey, Trust, gate, longest,
-    looping, memo, served,
+    Contest, Installs, Leases, Leases6, Outbox, Revision, Seen, Server, State, TokenKey, Trust, gate,
+    longest, looping, memo, schedule, served,
 };
 use crate::desired::Desired;
 use crate::model::{Mac, Name, PowerReading, Time};
@@ -49,6 +49,8 @@ pub struct Lasting {
     pub leases6: Leases6,
     /// The longest lease that may run; `None` where an earlier version did not note it.
     pub longest: Option<longest::Longest>,
+    /// Effects that wait for their executors. Some kinds of them are not stored.
+    pub outbox: Outbox,
 }
 
 /// What machines, controllers and the clock showed since the start.
@@ -59,6 +61,8 @@ pub(super) struct Observed {
     pub(super) loops: looping::Loops,
     /// What the controllers of machines told of their power, by machine.
     pub(super) power: imbl::OrdMap<Name, PowerReading>,
+    /// When controllers are asked next.
+    pub(super) schedule: Arc<schedule::PowerSchedule>,
     /// What time it was when the clock was last looked at.
     pub(super) clock: Time,
 }
@@ -97,6 +101,7 @@ impl Default for Lasting {
             leases: Leases::default(),
             leases6: Leases6::default(),
             longest: None,
+            outbox: Outbox::default(),
         }
     }
 }
@@ -157,6 +162,12 @@ impl State {
         self.desired = desired.into();
         let prefix = |boot: &Arc<crate::desired::Boot>| (boot.prefix.clone(), boot.name.clone());
         self.derived.prefixes = Arc::new(self.desired.boots.values().map(prefix).collect());
+        self
+    }
+
+    /// The same where controllers are asked otherwise.
+    pub fn with_pace(mut self, pace: schedule::Pace) -> State {
+        self.observed.schedule = Arc::new(schedule::PowerSchedule::new(pace));
         self
     }
 
@@ -274,6 +285,16 @@ impl State {
     /// The longest lease that may run; `None` where an earlier version did not note it.
     pub fn longest(&self) -> Option<longest::Longest> {
         self.lasting.longest
+    }
+
+    /// Effects that wait for their executors.
+    pub fn outbox(&self) -> &Outbox {
+        &self.lasting.outbox
+    }
+
+    /// When controllers are asked next.
+    pub fn schedule(&self) -> &schedule::PowerSchedule {
+        &self.observed.schedule
     }
 
     /// What the cards that spoke last said of their machines.

@@ -10,6 +10,7 @@
 mod assignment;
 mod bytes;
 mod card;
+mod effect;
 mod file;
 mod installs;
 mod lease4;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 
 use ::bytes::Bytes;
 
+use super::outbox::{EffectId, Pending};
 use super::{Install, Lease, Lease6, Served};
 use crate::model::{Mac, Name};
 
@@ -61,6 +63,8 @@ pub enum Record {
     Serial(u64),
     /// Whether a restored copy is in use whose installations nobody has settled yet.
     Restored(bool),
+    /// An effect that waits for its executor; `None` if it has ended.
+    Effect(EffectId, Option<Arc<Pending>>),
 }
 
 /// How the records of one kind lie in bytes.
@@ -174,10 +178,17 @@ kinds! {
     File = 11: file::File,
     Serial = 12: serial::Serial,
     Restored = 13: restored::Restored,
+    Effect = 14: effect::Effect,
 }
 
 impl RecordKind {
-    /// The number that stands for it in files, from 1 to 63.
+    /// Whether records of this kind are not carried over into a restored copy: what was to be done then is not to
+    /// be done again now.
+    pub fn ends_with_restore(self) -> bool {
+        matches!(self, RecordKind::Effect)
+    }
+
+    /// The number that stands for it in files, from 1 to 61: the log uses the two bits above for itself.
     pub fn code(self) -> u8 {
         self as u8
     }
@@ -199,6 +210,7 @@ impl Record {
             Record::File(..) => RecordKind::File,
             Record::Serial(_) => RecordKind::Serial,
             Record::Restored(_) => RecordKind::Restored,
+            Record::Effect(..) => RecordKind::Effect,
         }
     }
 
@@ -215,6 +227,7 @@ impl Record {
             Record::Card(mac, _) => card::Card::write_key(mac, out),
             Record::UsedPlan(plan, _) => out.extend_from_slice(plan.as_bytes()),
             Record::File(path, _) => out.extend_from_slice(path.as_bytes()),
+            Record::Effect(id, _) => effect::Effect::write_key(id, out),
             Record::Revision(_) | Record::Serial(_) | Record::Restored(_) => {}
         }
     }
@@ -247,6 +260,9 @@ impl Record {
             Record::File(_, bytes) => bytes.as_ref().is_some_and(|bytes| put::<file::File>(bytes, out)),
             Record::Serial(serial) => put::<serial::Serial>(serial, out),
             Record::Restored(restored) => put::<restored::Restored>(restored, out),
+            Record::Effect(_, pending) => {
+                pending.as_ref().is_some_and(|pending| put::<effect::Effect>(pending, out))
+            }
         }
     }
 }

@@ -124,7 +124,10 @@ fn copy_log(from: &Path, to: &Path, mark: &Mark, restored: bool) -> Result<(), S
         Record::Restored(true).write_value(&mut bytes);
         let kind = RecordKind::Restored.code();
         let own = restored.then_some(Raw { kind, flag: Flag::Put, key: &[], value: &bytes });
-        let raws = loaded.laid.raws().filter(|raw| !restored || raw.kind != kind).chain(own);
+        let ends = |raw: &Raw| {
+            raw.kind == kind || RecordKind::of_code(raw.kind).is_some_and(RecordKind::ends_with_restore)
+        };
+        let raws = loaded.laid.raws().filter(|raw| !restored || !ends(raw)).chain(own);
         return Log::create(&Files::new(to), &keys, 1, 0, loaded.next_event, raws)
             .map_err(|error| named(&to.join(log::SNAPSHOT), &error));
     }

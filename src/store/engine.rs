@@ -107,3 +107,6 @@ impl<L: Ledger> Engine<L> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,7 +54,8 @@ pub fn open(path: &Path, fresh: [u8; 48], accept: Accept) -> Result<(Store, Save
     if !cures.is_empty() && log.append_entries(&cures, 0).is_err() {
         opening.remarks.push("what was forgotten of damaged records can't be written".into());
     }
-    match is_copy.then(|| log.append(&[Record::Restored(true)], 0)) {
+    let restored = is_copy.then(|| [vec![Record::Restored(true)], saved.cancel_effects()].concat());
+    match restored.map(|records| log.append(&records, 0)) {
         Some(Err(_)) => opening.remarks.push("that it is a copy can't be written".into()),
         _ => last.note(log.sequence()),
     }
@@ -112,7 +113,11 @@ impl Entry for Anew<'_> {
 
 /// What could be read of a log, as a restored copy.
 fn salvaged<'a>(laid: &Laid<'a>) -> Vec<Anew<'a>> {
-    let others = laid.raws().filter(|raw| raw.kind != RecordKind::Restored.code()).map(Anew::Raw);
+    let ends = |raw: &Raw| match RecordKind::of_code(raw.kind) {
+        Some(kind) => kind == RecordKind::Restored || kind.ends_with_restore(),
+        None => false,
+    };
+    let others = laid.raws().filter(|raw| !ends(raw)).map(Anew::Raw);
     others.chain([Anew::Record(Record::Restored(true))]).collect()
 }
 

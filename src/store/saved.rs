@@ -11,12 +11,14 @@ use super::log::frame::{Entry, Flag};
 use super::log::load::{Held, Laid};
 use crate::model::{Mac, Name};
 use crate::state::longest::{self, Longest};
+use crate::state::outbox::{self, Pending};
 use crate::state::record::{Record, RecordKind};
 use crate::state::revision::former::FormerRevision;
 use crate::state::revision::stored::SavedRevision;
+use crate::state::schedule::Pace;
 use crate::state::{
-    Event, Install, Lasting, Lease, Lease6, Leases, Leases6, Revision, Served, Server, State, Trust, contest,
-    trust,
+    Event, Install, Lasting, Lease, Lease6, Leases, Leases6, Outbox, Revision, Served, Server, State, Trust,
+    contest, trust,
 };
 
 /// In the place of a stored file that was lost to damage: no file that a revision has is equal to it.
@@ -50,6 +52,10 @@ pub struct Saved {
     pub cards: Vec<(Mac, Name)>,
     /// Saved plans that were applied, and the serials they were made for.
     pub used: Vec<(String, u64)>,
+    /// Effects that wait for their executors.
+    pub effects: Vec<Arc<Pending>>,
+    /// How controllers are asked for the power of machines. Set by who opens it.
+    pub pace: Pace,
     /// Whether this is a restored copy, or one of which records are missing, whose installations nobody
     /// has settled yet.
     pub restored: bool,
@@ -117,9 +123,12 @@ impl Damage {
     fn flag(&self) -> Option<Flag> {
         match self.kind {
             RecordKind::Protection => Some(Flag::Put),
-            RecordKind::Card | RecordKind::UsedPlan | RecordKind::Lease6 | RecordKind::Lease4 => {
-                Some(Flag::Deleted)
-            }
+            // An effect that nobody can read is carried out by nobody: a person is told.
+            RecordKind::Card
+            | RecordKind::UsedPlan
+            | RecordKind::Lease6
+            | RecordKind::Lease4
+            | RecordKind::Effect => Some(Flag::Deleted),
             RecordKind::Installs
             | RecordKind::Assignment
             | RecordKind::Served
@@ -183,8 +192,12 @@ impl Saved {
             kept: Arc::new(self.stored.clone()),
             leases: Leases::restore(self.leases.iter().cloned()),
             leases6: Leases6::restore(self.leases6.iter().cloned()),
+            outbox: Outbox::restore(
+                self.effects.iter().cloned(),
+                self.notes.get(outbox::NOTE).map(Vec::as_slice),
+            ),
         };
-        let mut table = State::restored(server, lasting);
+        let mut table = State::restored(server, lasting).with_pace(self.pace);
         if self.restored {
             table.begin_restored();
         }
@@ -225,6 +238,8 @@ impl Saved {
                     }
                 }
                 Held::Value(value) => match kind.read(key, Some(value)) {
+                    // Its digest is right: a later version wrote it, and knows what is to be done.
+                    None if kind == RecordKind::Effect => unknown += 1,
                     None => damaged("can't be read"),
                     Some(Record::Revision(revision)) => kept = Some(revision),
                     Some(Record::File(path, bytes)) => drop(bytes.map(|bytes| files.insert(path, bytes))),
@@ -268,6 +283,7 @@ impl Saved {
             Record::Revision(_) | Record::File(..) => {}
             Record::Serial(serial) => self.serial = serial,
             Record::Restored(restored) => self.restored = restored,
+            Record::Effect(_, pending) => self.effects.extend(pending),
         }
     }
 
@@ -297,6 +313,15 @@ impl Saved {
         }
     }
 
+    /// Takes out the effects that wait for their executors, with a remark. Answers with what deletes them.
+    pub(super) fn cancel_effects(&mut self) -> Vec<Record> {
+        let effects = std::mem::take(&mut self.effects);
+        for pending in &effects {
+            self.remarks.push(format!("effect {}, to {}, is cancelled", pending.id, pending.task));
+        }
+        effects.into_iter().map(|pending| Record::Effect(pending.id, None)).collect()
+    }
+
     /// All records of it, to be written anew; what is damaged is not among them.
     pub(super) fn records(self) -> Vec<Record> {
         let Saved {
@@ -317,6 +342,8 @@ impl Saved {
             notes,
             cards,
             used,
+            effects,
+            pace: _,
             restored,
             damaged: _,
             remarks: _,
@@ -336,6 +363,7 @@ impl Saved {
         records.extend(notes.into_iter().map(|(name, note)| Record::Note(Cow::Owned(name), note)));
         records.extend(cards.into_iter().map(|(mac, machine)| Record::Card(mac, Some(machine))));
         records.extend(used.into_iter().map(|(plan, serial)| Record::UsedPlan(plan.into(), Some(serial))));
+        records.extend(effects.into_iter().map(|one| Record::Effect(one.id, Some(one))));
         records.extend(kept.iter().flat_map(|kept| kept.records(&Revision::default())));
         records
     }

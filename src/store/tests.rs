@@ -7,6 +7,7 @@ use super::mark::Mark;
 use super::*;
 use crate::model::{Mac, Name, Time};
 use crate::state::lease::LeaseState;
+use crate::state::outbox::{EffectId, Pending, Task};
 use crate::state::record::{Record, RecordKind};
 use crate::state::revision::former::FormerRevision;
 use crate::state::revision::stored::SavedRevision;
@@ -560,4 +561,66 @@ fn a_revision_of_an_earlier_version_is_read_and_stored_anew() {
     drop(store);
     let (_, saved) = open(folder.path());
     assert_eq!(saved.kept.as_ref(), Some(&*whole));
+}
+
+/// What lies in a directory's log, of a version that may be later, by kind and key.
+fn raw_kinds(folder: &Path) -> Vec<u8> {
+    let mark = Mark::read(folder).unwrap().unwrap();
+    let keys = log::digest::Keys::new(&mark.record_key);
+    let image = log::load::Image::read(&Files::new(folder)).unwrap();
+    let loaded = image.load(&keys, None, log::read::Mode::Strict, &str::to_owned).unwrap();
+    loaded.laid.raws().map(|raw| raw.kind).collect()
+}
+
+#[test]
+fn records_of_a_later_version_are_carried_along_and_not_taken_for_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, copy) = (folder.path().join("state"), folder.path().join("copy"));
+    std::fs::create_dir(&state).unwrap();
+    let (mut store, _) = open(&state);
+    // A kind that there is not, and an effect that nobody here can carry out.
+    let kind = RecordKind::Effect.code();
+    let effect = [&[0; 8][..], &[0, 200], &[3], b"lab"].concat();
+    let raw = |kind, key, value| log::frame::Raw { kind, flag: log::frame::Flag::Put, key, value };
+    let later = [raw(61, b"key", b"value"), raw(kind, &[0, 0, 0, 0, 0, 0, 0, 9], &effect)];
+    store.log.append_entries(&later, 0).unwrap();
+    drop(store);
+    for _ in 0..2 {
+        let (mut store, saved) = open(&state);
+        assert_eq!(saved.remarks, ["2 records are of kinds that this version does not know"]);
+        assert!(saved.damaged.is_empty() && saved.effects.is_empty());
+        commit(&mut store, Batch { leases: vec![lease(1, 1, 9)], ..Batch::default() }).unwrap();
+    }
+    // A copy of the log is written as a merge of its segments is.
+    backup::backup(&state, &copy).unwrap();
+    for place in [&state, &copy] {
+        let kinds = raw_kinds(place);
+        assert!(kinds.contains(&61) && kinds.contains(&kind), "{kinds:?}");
+    }
+}
+
+#[test]
+fn effects_are_not_carried_out_by_a_copy_of_the_directory() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, copy) = (folder.path().join("state"), folder.path().join("copy"));
+    std::fs::create_dir(&state).unwrap();
+    let (mut store, _) = open(&state);
+    let task = Task::Fetch { source: "lab".parse().unwrap() };
+    let (id, since) = (EffectId(7), Time(5));
+    let pending = Arc::new(Pending { id, task, since, begun: Some(Time(6)), trouble: None });
+    store.append(&[Record::Effect(id, Some(pending.clone()))], 0).unwrap();
+    drop(store);
+    assert_eq!(open(&state).1.effects, [pending]);
+    // One that was put back, one that was restored, and one that is used as it is.
+    let (restored, backup) = (folder.path().join("restored"), folder.path().join("backup"));
+    assert!(std::process::Command::new("cp").arg("-a").args([&state, &copy]).status().unwrap().success());
+    backup::backup(&state, &backup).unwrap();
+    backup::restore(&backup, &restored, &[3; 48]).unwrap();
+    for place in [copy, restored, backup] {
+        for _ in 0..2 {
+            let saved = open(&place).1;
+            assert!(saved.effects.is_empty() && saved.restored, "{}: {:?}", place.display(), saved.effects);
+        }
+        assert!(!raw_kinds(&place).contains(&RecordKind::Effect.code()));
+    }
 }

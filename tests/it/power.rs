@@ -16,16 +16,19 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
 use voldemort::api::resource::{PowerShown, drift, machine};
+use voldemort::daemon::effect::{PowerReads, run};
 use voldemort::daemon::keeper::Keeper;
-use voldemort::daemon::power::{Pace, watch};
 use voldemort::desired::{Media, Options};
 use voldemort::inventory::{Depth, load};
 use voldemort::manifest::Environment;
 use voldemort::media::Shelf;
-use voldemort::model::{Name, Power, PowerKind, PowerState, hex};
+use voldemort::model::{Name, Power, PowerKind, PowerState, Span, hex};
 use voldemort::plan::Consent;
 use voldemort::plan::Proposal;
 use voldemort::power::{Fault, Limits, Login, Read, Trust, read};
+use voldemort::state::effect::TaskOutcome;
+use voldemort::state::outbox::TaskKind;
+use voldemort::state::schedule::Pace;
 use voldemort::state::{DriftKind, Outcome, Permit, PermitStep, Report, Secrets, Server, State};
 use voldemort::store::Store;
 
@@ -427,9 +430,10 @@ impl Hall {
         let state = tempfile::tempdir().unwrap();
         let (store, mut saved) = Store::open(state.path(), || [7; 48]).unwrap();
         saved.new_site = true;
+        saved.pace = pace;
         let (keeper, _) = Keeper::spawn(store, saved, Server::stand_in([10, 0, 0, 1].into()));
         let (stop, stopping) = watch::channel(false);
-        let task = tokio::spawn(watch_power(keeper.clone(), pace, stopping));
+        let task = tokio::spawn(watch_power(keeper.clone(), stopping));
         Hall { keeper, stop, task, _state: state }
     }
 
@@ -458,20 +462,27 @@ impl Hall {
     }
 }
 
-async fn watch_power(keeper: Keeper, pace: Pace, stopping: watch::Receiver<bool>) {
-    watch(keeper, Trust::of_host(), pace, stopping).await;
+/// The executor, and a clock that the state hears of.
+async fn watch_power(keeper: Keeper, mut stopping: watch::Receiver<bool>) {
+    let limits = Limits { whole: Duration::from_millis(800), ..quick() };
+    let reads = PowerReads { keeper: keeper.clone(), trust: Trust::of_host(), limits };
+    let clock = async {
+        let mut clock = tokio::time::interval(Duration::from_millis(20));
+        loop {
+            clock.tick().await;
+            keeper.tick();
+        }
+    };
+    tokio::select! {
+        ended = run(reads, keeper.clone()) => panic!("{ended:?}"),
+        () = clock => {}
+        stopped = stopping.wait_for(|stop| *stop) => drop(stopped.unwrap()),
+    }
 }
 
 fn hurried() -> Pace {
-    Pace {
-        interval: Duration::from_millis(200),
-        longest: Duration::from_millis(500),
-        look: Duration::from_millis(20),
-        at_once: 16,
-        spread: Duration::from_millis(1),
-        limits: Limits { whole: Duration::from_millis(800), ..quick() },
-        ..Pace::default()
-    }
+    let (interval, longest, spread, busy) = (Span(200), Span(500), Span(1), Span(20));
+    Pace { interval, longest, spread, busy, at_once: 16, ..Pace::default() }
 }
 
 fn name(text: &str) -> Name {
@@ -522,7 +533,8 @@ async fn five_hundred_controllers_are_asked_a_few_at_once() {
     let lost = row("u1");
     assert!(lost.state == PowerShown::Unknown && lost.since.is_some(), "{lost:?}");
     assert!(lost.reason.unwrap().contains("did not finish its answer"));
-    let [told, failed] = hall.keeper.tally().power_reads();
+    let count = |outcome| hall.keeper.tally().tasks(TaskKind::ReadPower, outcome);
+    let (told, failed) = (count(TaskOutcome::Done), count(TaskOutcome::Failed));
     assert!(told >= 480 && failed >= 20, "{told} {failed}");
     hall.stop().await;
 }
@@ -541,7 +553,7 @@ async fn a_wrong_password_is_not_tried_again_before_it_is_another() {
         |seen: &[(SocketAddr, String, String)]| seen.iter().filter(|(.., user)| !user.is_empty()).count();
     assert_eq!(tried(&fake.seen()), 3);
     // Several intervals later the controllers have heard nothing more; one that is mended is asked.
-    tokio::time::sleep(hurried().interval * 3).await;
+    tokio::time::sleep(Duration::from_millis(hurried().interval.0 * 3)).await;
     assert_eq!(tried(&fake.seen()), 0);
     hall.adopt(desired, "root:calvin").await;
     let on =
@@ -549,7 +561,7 @@ async fn a_wrong_password_is_not_tried_again_before_it_is_another() {
     hall.until("all are told", on).await;
     // Who is in no manifest any more is not asked, and not known.
     hall.adopt(inventory(2, 0, power_at(fake.address.port())), "root:calvin").await;
-    tokio::time::sleep(hurried().interval).await;
+    tokio::time::sleep(Duration::from_millis(hurried().interval.0)).await;
     fake.seen();
     hall.until("they are asked again", |_| fake.seen.lock().unwrap().len() > 6).await;
     assert!(fake.seen().iter().all(|(own, ..)| own.ip().to_string() != "127.0.1.3"));

@@ -4,6 +4,7 @@
 use voldemort::api::Word;
 use voldemort::api::resource::{LeaseShown, PowerShown};
 use voldemort::model::{Phase, ServiceState, SourceCondition, Words};
+use voldemort::state::outbox::TaskKind;
 use voldemort::state::{Aspect, Stage};
 
 const SOURCES: &str = include_str!("../../docs/sources.md");
@@ -30,5 +31,6 @@ fn every_word_is_documented_and_travels_as_its_text() {
     documented::<LeaseShown>(API, "| `state` of a lease");
     documented::<Aspect>(API, "| `kind` of a drift");
     documented::<PowerShown>(API, "| `state` of a machine's power");
+    documented::<TaskKind>(API, "| `task` of an effect");
     documented::<Stage>(API, "| `stage` of an event");
 }

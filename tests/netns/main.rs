@@ -6,6 +6,7 @@ mod bytes;
 mod callers;
 mod daemon;
 mod dhcp;
+mod effects;
 mod ends;
 mod flood;
 mod full;

@@ -144,7 +144,8 @@ pub fn troubles(table: &State, now: Time) -> Vec<String> {
     });
     let contests = table.contested().iter().map(|(machine, contest)| contest.text(machine));
     let pools = pools.iter().filter_map(|pool| pool.exhausted());
-    doubts.into_iter().chain(pools).chain(clashes).chain(contests).collect()
+    let stuck = table.outbox().iter().filter_map(|pending| pending.stuck(now));
+    doubts.into_iter().chain(pools).chain(clashes).chain(contests).chain(stuck).collect()
 }
 
 /// Installations that a person has to settle.

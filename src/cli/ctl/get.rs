@@ -5,7 +5,9 @@ use clap::{Args, ValueEnum};
 
 use super::table;
 use crate::api::client::ClientError;
-use crate::api::resource::{Boot, Deployment, Drift, Lease, Listed, Machine, Row, Status, WaitingPlan};
+use crate::api::resource::{
+    Boot, Deployment, Drift, Effect, Lease, Listed, Machine, Row, Status, WaitingPlan,
+};
 use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, exit};
 use crate::plan::report;
@@ -39,6 +41,9 @@ impl ValueEnum for Listed {
                 value.alias("revision").help("Revisions that can be pinned, the newest first")
             }
             Listed::Drift => value.help("Where machines are not as the inventory has them"),
+            Listed::Effects => value
+                .alias("effect")
+                .help("What follows from a change and is not done yet: sources to read, controllers to ask"),
         })
     }
 }
@@ -53,6 +58,7 @@ pub fn run(arguments: &Arguments, remote: &Remote) -> Exit {
         Listed::Plans => plans(arguments, remote),
         Listed::Revisions => list::<String>(arguments, remote),
         Listed::Drift => list::<Drift>(arguments, remote),
+        Listed::Effects => list::<Effect>(arguments, remote),
     }
 }
 

@@ -25,6 +25,7 @@ use crate::config::{self, Config, Network, Reconcile, Tls};
 use crate::desired::Subnet;
 use crate::media::{Shelf, loaders};
 use crate::model::{Cidr, Mode, Name, Origin, Span};
+use crate::power::driver;
 use crate::state::{Revision, Server};
 use crate::store::{Accept, Store};
 
@@ -58,6 +59,7 @@ impl Base {
         let follower = Arc::new(Follower::new(wanted));
         let (store, mut saved) = Store::open_accepting(&config.state.directory, random, accept)?;
         saved.new_site = config.state.new_site;
+        saved.pace.can_read = |kind| driver(kind).capabilities().read;
         if saved.new_site && saved.serial > 0 {
             tracing::warn!(
                 "--new-site changes nothing: this state directory is in use already; leave the flag out, or a \

@@ -7,20 +7,21 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::super::effect::{self, Executor, Fetches, PowerReads};
 use super::super::keeper::Keeper;
 use super::super::link::Follower;
 use super::super::reconcile::{POSTED, Reconciler};
 use super::super::service::{Board, Part, Row, supervise};
-use super::super::{Stop, firmware, host, posted, power};
+use super::super::{Stop, firmware, host, posted};
 use super::base::{Base, others};
 use super::until;
 use crate::config::Config;
 use crate::model::{Inventory, Name};
-use crate::power::Trust;
+use crate::power::{Limits, Trust};
 use crate::source;
 
-/// How often maintenance windows are looked at.
-const CLOCK: Duration = Duration::from_secs(5);
+/// How often it is looked whether maintenance windows open and whose power is to be read.
+const CLOCK: Duration = Duration::from_secs(2);
 /// Time between two sweeps of the state directory.
 const SWEEP: Duration = Duration::from_secs(24 * 3600);
 
@@ -35,7 +36,7 @@ impl Helpers<'_> {
     /// Starts those that need nothing but the base.
     pub fn all(&mut self, base: &Base) {
         let Base { config, keeper, reconciler, .. } = base;
-        self.power(keeper);
+        self.executors(base);
         self.clock(keeper);
         self.host(keeper);
         self.firmware(keeper, &config.firmware.paths);
@@ -97,15 +98,23 @@ impl Helpers<'_> {
         });
     }
 
-    fn power(&mut self, keeper: &Keeper) {
-        let (keeper, stop) = (keeper.clone(), self.stop.clone());
-        self.add("power", Part::Daemon, move || {
-            let (keeper, stop) = (keeper.clone(), stop.clone());
-            async move {
-                power::watch(keeper, Trust::of_host(), power::Pace::default(), stop).await;
-                Ok(())
-            }
+    /// Starts what carries out the tasks of the outbox, one service a kind.
+    fn executors(&mut self, base: &Base) {
+        let Base { keeper, hooks, .. } = base;
+        let own = keeper.clone();
+        self.executor("power", keeper, move || PowerReads {
+            keeper: own.clone(),
+            trust: Trust::of_host(),
+            limits: Limits::default(),
         });
+        let hooks = hooks.clone();
+        let fetches = move || Fetches { sources: hooks.get().cloned().unwrap_or_default() };
+        self.executor("fetches", keeper, fetches);
+    }
+
+    fn executor<E: Executor>(&mut self, name: &str, keeper: &Keeper, open: impl Fn() -> E + Send + 'static) {
+        let keeper = keeper.clone();
+        self.add(name, Part::Daemon, move || effect::run(open(), keeper.clone()));
     }
 
     /// Follows the addresses of this host, which are given to nobody.

@@ -213,6 +213,8 @@ impl State {
         self.lasting.used_plans = former.lasting.used_plans.clone();
         self.lasting.damaged = former.lasting.damaged.clone();
         self.derived.memo = former.derived.memo.clone();
+        self.lasting.outbox = former.lasting.outbox.clone();
+        self.observed.schedule = former.observed.schedule.clone();
         if !former.lasting.learned.ptr_eq(&base.lasting.learned) {
             self.lasting.learned = former.lasting.learned.clone();
             self.forget_cards(&desired);

@@ -1,13 +1,15 @@
-//! Time went by: maintenance windows open and close, contests end, a clock may have been set back.
+//! Time went by: maintenance windows open and close, contests end, the power of machines is to be read again, a
+//! clock may have been set back.
 
 use super::super::command::Outcome;
 use super::super::{Event, Stage, State};
-use super::{Applied, observe};
+use super::{Applied, observe, power};
 use crate::model::Time;
 
 pub(super) fn apply(state: &mut State, now: Time, out: &mut Applied) -> Outcome {
     state.tick(now);
     watch_clock(state, now, out);
+    power::ask_due(state, now, out);
     Outcome::Done
 }
 
@@ -17,6 +19,7 @@ fn watch_clock(state: &mut State, now: Time, out: &mut Applied) {
     if now >= before {
         return;
     }
+    power::clock_set_back(state, now);
     let changed = state.limit_leases(now, &|_| true);
     let text = format!(
         "the clock was set back by {} s: {} leases end earlier",

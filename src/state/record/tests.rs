@@ -10,6 +10,7 @@ use super::*;
 use crate::model::{Origin, Selection, Time};
 use crate::state::InstallStage;
 use crate::state::lease::LeaseState;
+use crate::state::outbox::{EffectId, Pending, Task};
 use crate::state::revision::former::FormerRevision;
 use crate::state::revision::stored::{SavedTree, SavedTrees};
 
@@ -129,6 +130,21 @@ fn revision() -> impl Strategy<Value = SavedRevision> {
     prop_oneof![former_revision(), trees]
 }
 
+fn effect() -> impl Strategy<Value = Record> {
+    let pending = of((any::<u64>(), of(any::<u64>()), name(), any::<bool>()));
+    (any::<u64>(), pending).prop_map(|(id, pending)| {
+        let id = EffectId(id);
+        let pending = pending.map(|(since, begun, name, is_fetch)| {
+            let task = match is_fetch {
+                true => Task::Fetch { source: name },
+                false => Task::ReadPower { machine: name },
+            };
+            Arc::new(Pending { id, task, since: Time(since), begun: begun.map(Time), trouble: None })
+        });
+        Record::Effect(id, pending)
+    })
+}
+
 /// Any record of a kind.
 fn record(kind: RecordKind) -> BoxedStrategy<Record> {
     match kind {
@@ -159,6 +175,7 @@ fn record(kind: RecordKind) -> BoxedStrategy<Record> {
         }
         RecordKind::Serial => any::<u64>().prop_map(Record::Serial).boxed(),
         RecordKind::Restored => any::<bool>().prop_map(Record::Restored).boxed(),
+        RecordKind::Effect => effect().boxed(),
     }
 }
 
@@ -226,6 +243,7 @@ fn codes_of_kinds_stay() {
         (11, "file"),
         (12, "serial"),
         (13, "restored"),
+        (14, "effect"),
     ];
     assert_eq!(codes, known);
 }

@@ -1,0 +1,87 @@
+//! The life of an effect: it is caused, an executor begins with it, fails, tries again, and ends it.
+
+use std::sync::Arc;
+
+use super::super::command::Outcome;
+use super::super::effect::{Effect, Level, TaskOutcome};
+use super::super::outbox::{self, EffectId, Pending, Progress, Task, TaskKind, Trouble};
+use super::super::record::Record;
+use super::super::schedule::PowerAnswer;
+use super::super::{Outbox, State};
+use super::{Applied, power};
+use crate::model::{Name, Time};
+
+/// Puts a task into the outbox. Whoever hears that the command is done knows that it lasts.
+pub(super) fn cause(outbox: &mut Outbox, task: Task, now: Time, out: &mut Applied) -> EffectId {
+    let pending = outbox.add(task, now);
+    let id = pending.id;
+    if pending.task.kind().is_stored() {
+        out.records.push(Record::Effect(id, Some(pending.clone())));
+        out.records.push(Record::Note(outbox::NOTE.into(), outbox.note()));
+    }
+    out.effects.push(Effect::Start(pending));
+    id
+}
+
+/// A source is to be read. A task that no executor has begun with sees what is in the source now; one that has
+/// begun may have looked before. So there are two of a source at most: its executor begins one at a time.
+pub(super) fn fetch(state: &mut State, source: Name, now: Time, out: &mut Applied) -> Outcome {
+    let task = Task::Fetch { source };
+    let waits = |pending: &Arc<Pending>| pending.begun.is_none() && pending.task == task;
+    if !state.lasting.outbox.of(TaskKind::Fetch).any(waits) {
+        cause(&mut state.lasting.outbox, task, now, out);
+    }
+    Outcome::Done
+}
+
+/// An executor reports.
+pub(super) fn progress(
+    state: &mut State,
+    id: EffectId,
+    progress: Progress,
+    now: Time,
+    out: &mut Applied,
+) -> Outcome {
+    let Some(pending) = state.lasting.outbox.get(id).cloned() else { return over(id) };
+    let task = &pending.task;
+    // A reading ends by its answer: without one, nothing was read.
+    if let (Task::ReadPower { .. }, Progress::Done | Progress::GivenUp(_)) = (task, &progress) {
+        return power::apply(state, id, PowerAnswer::none(), now, out);
+    }
+    match progress {
+        Progress::Begun => {
+            let begun = Arc::new(Pending { begun: Some(now), ..(*pending).clone() });
+            if task.kind().is_stored() {
+                out.records.push(Record::Effect(id, Some(begun.clone())));
+            }
+            state.lasting.outbox.put(begun);
+        }
+        Progress::Failed(why) => {
+            out.log(Level::Warn, format!("effect {id}, to {task}, failed and is tried again: {why}"));
+            out.count(task.kind(), TaskOutcome::Failed);
+            let attempts = pending.trouble.as_ref().map_or(0, |trouble| trouble.attempts).saturating_add(1);
+            let trouble = Some(Trouble { attempts, at: now, why });
+            state.lasting.outbox.put(Arc::new(Pending { trouble, ..(*pending).clone() }));
+        }
+        Progress::Done => end(state, &pending, TaskOutcome::Done, out),
+        Progress::GivenUp(why) => {
+            out.log(Level::Warn, format!("effect {id}, to {task}, is given up: {why}"));
+            end(state, &pending, TaskOutcome::GivenUp, out);
+        }
+    }
+    Outcome::Done
+}
+
+/// Takes a task out of the outbox for good.
+pub(super) fn end(state: &mut State, pending: &Pending, outcome: TaskOutcome, out: &mut Applied) {
+    state.lasting.outbox.remove(pending.id);
+    if pending.task.kind().is_stored() {
+        out.records.push(Record::Effect(pending.id, None));
+    }
+    out.count(pending.task.kind(), outcome);
+}
+
+/// The answer to a report about an effect that has ended, or was revoked.
+pub(super) fn over(id: EffectId) -> Outcome {
+    Outcome::Refused(format!("effect {id} is not pending any more"))
+}

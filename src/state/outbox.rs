@@ -1,0 +1,246 @@
+//! Effects that wait for their executors: each has a number, is here from the command that caused it to the command
+//! that reports its end, and is a record all that time if it matters. After a crash the executors find it here
+//! again, so that they may carry it out more than once.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::model::words::words;
+use crate::model::{Name, Span, Time};
+
+/// The name of the stored note that holds the number of the next effect.
+pub const NOTE: &str = "outbox";
+
+/// No lineage has caused so many effects: the next number where the note is damaged.
+const BEYOND: u64 = 1 << 40;
+
+/// Number of an effect. In one lineage no two effects that are stored have the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EffectId(pub u64);
+
+/// What an executor is to do. It names the state to reach and whom it is about, no step on the way there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// A webhook said that a source has changed: it is read again.
+    Fetch { source: Name },
+    /// The management controller of a machine is asked for its power.
+    ReadPower { machine: Name },
+}
+
+words! {
+    /// Which executor a task is for.
+    pub enum TaskKind {
+        Fetch = "fetch",
+        ReadPower = "read-power",
+    }
+}
+
+/// A task that is not done yet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pending {
+    pub id: EffectId,
+    pub task: Task,
+    /// When it was caused.
+    pub since: Time,
+    /// When its executor began with it last. If it is set when an executor gets the task, an earlier attempt may
+    /// have come to its end and its report may be lost: work that must not be done twice is read back first.
+    pub begun: Option<Time>,
+    /// The last attempt that failed since the start of the daemon; never stored.
+    pub trouble: Option<Trouble>,
+}
+
+/// Attempts that failed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trouble {
+    pub attempts: u32,
+    pub at: Time,
+    pub why: Arc<str>,
+}
+
+/// What an executor reports of a task.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Progress {
+    /// It begins now. Stored before it does, where the task is stored.
+    Begun,
+    /// An attempt failed; it is tried again.
+    Failed(Arc<str>),
+    Done,
+    /// It can't be done, and is not tried again.
+    GivenUp(Arc<str>),
+}
+
+impl Task {
+    pub fn kind(&self) -> TaskKind {
+        match self {
+            Task::Fetch { .. } => TaskKind::Fetch,
+            Task::ReadPower { .. } => TaskKind::ReadPower,
+        }
+    }
+
+    /// What it is about: a source, a machine.
+    pub fn subject(&self) -> &Name {
+        match self {
+            Task::Fetch { source } => source,
+            Task::ReadPower { machine } => machine,
+        }
+    }
+}
+
+impl TaskKind {
+    /// Whether tasks of this kind are records until they are done. One that is not is caused again by itself after
+    /// a restart.
+    pub fn is_stored(self) -> bool {
+        match self {
+            TaskKind::Fetch => true,
+            TaskKind::ReadPower => false,
+        }
+    }
+
+    /// After how long a person should know that one is not done.
+    fn patience(self) -> Span {
+        match self {
+            TaskKind::Fetch => Span::seconds(300),
+            TaskKind::ReadPower => Span::seconds(120),
+        }
+    }
+}
+
+impl Pending {
+    /// Why a person should look at it; `None` while it takes no longer than usual.
+    pub fn stuck(&self, now: Time) -> Option<String> {
+        let Pending { id, task, since, begun, trouble } = self;
+        if now.since(*since) < task.kind().patience() {
+            return None;
+        }
+        let why = match (trouble, begun) {
+            (Some(Trouble { attempts, why, .. }), _) => format!("it failed {attempts} times, at last: {why}"),
+            (None, Some(at)) => format!("its executor began at {at} and has not ended"),
+            (None, None) => "its executor has not begun".to_owned(),
+        };
+        Some(format!("effect {id}, to {task}, is not done since {since}: {why}"))
+    }
+}
+
+/// All effects that wait for their executors.
+#[derive(Clone, Debug)]
+pub struct Outbox {
+    pending: imbl::OrdMap<EffectId, Arc<Pending>>,
+    next: u64,
+}
+
+impl Default for Outbox {
+    fn default() -> Outbox {
+        Outbox { pending: imbl::OrdMap::new(), next: 1 }
+    }
+}
+
+impl Outbox {
+    /// What was stored, and the note of the next number.
+    pub fn restore(stored: impl IntoIterator<Item = Arc<Pending>>, note: Option<&[u8]>) -> Outbox {
+        let pending: imbl::OrdMap<EffectId, _> = stored.into_iter().map(|one| (one.id, one)).collect();
+        let after = pending.get_max().map_or(1, |(id, _)| id.0.saturating_add(1));
+        let noted = note.map_or(1, |note| note.try_into().map_or(BEYOND, u64::from_le_bytes));
+        Outbox { pending, next: noted.max(after) }
+    }
+
+    /// The note of the next number.
+    pub(super) fn note(&self) -> Vec<u8> {
+        self.next.to_le_bytes().to_vec()
+    }
+
+    pub fn get(&self, id: EffectId) -> Option<&Arc<Pending>> {
+        self.pending.get(&id)
+    }
+
+    /// All, the oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Pending>> {
+        self.pending.values()
+    }
+
+    /// Those of one executor, the oldest first.
+    pub fn of(&self, kind: TaskKind) -> impl Iterator<Item = &Arc<Pending>> {
+        self.iter().filter(move |pending| pending.task.kind() == kind)
+    }
+
+    pub(super) fn add(&mut self, task: Task, now: Time) -> Arc<Pending> {
+        let id = EffectId(self.next);
+        self.next += 1;
+        let pending = Arc::new(Pending { id, task, since: now, begun: None, trouble: None });
+        self.pending.insert(id, pending.clone());
+        pending
+    }
+
+    pub(super) fn put(&mut self, pending: Arc<Pending>) {
+        self.pending.insert(pending.id, pending);
+    }
+
+    pub(super) fn remove(&mut self, id: EffectId) -> Option<Arc<Pending>> {
+        self.pending.remove(&id)
+    }
+}
+
+impl fmt::Display for EffectId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl FromStr for EffectId {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<EffectId, Self::Err> {
+        text.parse().map(EffectId)
+    }
+}
+
+/// Completes "is to …".
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Task::Fetch { source } => write!(f, "read the source {source}"),
+            Task::ReadPower { machine } => write!(f, "read the power of machine {machine}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fetch() -> Task {
+        Task::Fetch { source: "lab".parse().unwrap() }
+    }
+
+    #[test]
+    fn numbers_are_never_given_twice() {
+        let mut outbox = Outbox::default();
+        let first = outbox.add(fetch(), Time(1));
+        let second = outbox.add(fetch(), Time(1));
+        assert_eq!((first.id, second.id), (EffectId(1), EffectId(2)));
+        let note = outbox.note();
+        // Both are done; what is stored is the note alone.
+        let mut later = Outbox::restore([], Some(&note));
+        assert_eq!(later.add(fetch(), Time(2)).id, EffectId(3));
+        // Without the note the numbers that are known count; with a damaged one none is near.
+        assert_eq!(Outbox::restore([second.clone()], None).add(fetch(), Time(2)).id, EffectId(3));
+        assert_eq!(Outbox::restore([second], Some(b"")).add(fetch(), Time(2)).id, EffectId(BEYOND));
+        assert_eq!(Outbox::restore([], None).add(fetch(), Time(2)).id, EffectId(1));
+    }
+
+    #[test]
+    fn what_takes_too_long_is_said_with_its_reason() {
+        let pending = Outbox::default().add(fetch(), Time(0));
+        assert_eq!(pending.stuck(Time(299_999)), None);
+        let late = Time(300_000);
+        let said = |pending: &Pending| pending.stuck(late).unwrap();
+        assert_eq!(
+            said(&pending),
+            "effect 1, to read the source lab, is not done since 1970-01-01T00:00:00.000Z: its executor has not begun"
+        );
+        let begun = Pending { begun: Some(Time(1000)), ..(*pending).clone() };
+        assert!(said(&begun).ends_with("its executor began at 1970-01-01T00:00:01.000Z and has not ended"));
+        let trouble = Some(Trouble { attempts: 3, at: Time(7), why: "no route".into() });
+        assert!(said(&Pending { trouble, ..begun }).ends_with("it failed 3 times, at last: no route"));
+    }
+}

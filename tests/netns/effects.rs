@@ -1,0 +1,158 @@
+//! What follows from a change is done also where the daemon is killed before it is: here the fetch that a webhook
+//! asks for, of a forge that answers late.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
+
+use super::daemon::{VOLDEMORT, VOLDEMORTCTL, detect, eventually};
+use super::net::{Net, has, within};
+
+/// Says no when it is allowed to, and nothing before.
+#[derive(Default)]
+struct Forge {
+    answers: AtomicBool,
+    asked: AtomicU64,
+}
+
+impl Forge {
+    fn start(net: &Net) -> (Arc<Forge>, u16) {
+        let listener = within(&net.server, || TcpListener::bind("127.0.0.1:0").unwrap());
+        let port = listener.local_addr().unwrap().port();
+        let forge = Arc::new(Forge::default());
+        let shared = forge.clone();
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (forge, stream) = (shared.clone(), stream.unwrap());
+                std::thread::spawn(move || forge.serve(stream));
+            }
+        });
+        (forge, port)
+    }
+
+    fn serve(&self, mut stream: TcpStream) {
+        self.asked.fetch_add(1, SeqCst);
+        let _ = stream.read(&mut [0; 4096]);
+        while !self.answers.load(SeqCst) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let _ = stream.write_all(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    }
+}
+
+/// A daemon that is not ready, because a source was not read yet; its API answers.
+struct Unready(Child);
+
+impl Unready {
+    fn start(net: &Net, config: &Path) -> Unready {
+        let mut command = Command::new("ip");
+        command.args([
+            "netns",
+            "exec",
+            &net.server,
+            VOLDEMORT,
+            "start",
+            "services",
+            "--new-site",
+            "--config",
+        ]);
+        command.arg(config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Unready(command.spawn().unwrap())
+    }
+}
+
+/// `kill -9`.
+impl Drop for Unready {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn settings(net: &Net, folder: &Path, port: u16) -> std::path::PathBuf {
+    let root = folder.join("inventory");
+    std::fs::create_dir_all(&root).unwrap();
+    std::fs::write(root.join("lab.toml"), "[subnet.lab]\ncidr = '10.0.10.0/24'\n").unwrap();
+    let secret = folder.join("hook.secret");
+    std::fs::write(&secret, "word").unwrap();
+    let config = detect(net, folder);
+    let text = std::fs::read_to_string(&config).unwrap();
+    let sources = format!(
+        "[inventory.lab]\ndirectory = \"{}\"\n[inventory.forge]\ngit = \"http://127.0.0.1:{port}/x.git\"\n\
+         poll = \"1h\"\nwebhook-secret = \"{}\"\n",
+        root.display(),
+        secret.display()
+    );
+    std::fs::write(&config, text + "\n" + &sources).unwrap();
+    config
+}
+
+/// The status of the answer to a webhook.
+fn call(net: &Net) -> String {
+    let url = "http://127.0.0.1:12345/hooks/forge";
+    let words = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-X", "POST"];
+    net.server_output(&[&words[..], &["-H", "X-Gitlab-Token: word", url]].concat())
+}
+
+/// What is not done yet; `None` while the API does not answer.
+fn effects(net: &Net) -> Option<Vec<serde_json::Value>> {
+    let text =
+        net.server_output(&["sh", "-c", &format!("{VOLDEMORTCTL} get effects -o json 2>/dev/null; true")]);
+    serde_json::from_str(&text).ok()
+}
+
+#[test]
+fn a_fetch_that_was_acknowledged_outlives_kill_9_before_it_and_during_it() {
+    if !has("curl") {
+        return;
+    }
+    let Some(net) = Net::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (forge, port) = Forge::start(&net);
+    let config = settings(&net, folder.path(), port);
+    let daemon = Unready::start(&net, &config);
+    eventually(
+        "the forge is asked at the start",
+        || forge.asked.load(SeqCst).to_string(),
+        |text| text != "0",
+    );
+    // The look that is under way began before the call, so that another one is due.
+    eventually("the call is taken", || call(&net), |code| code == "202");
+    assert_eq!(call(&net), "202");
+    assert_eq!(call(&net), "202");
+    let caused = effects(&net).unwrap();
+    assert!(
+        matches!(caused.len(), 1 | 2),
+        "one waits for the look, another one may wait behind it: {caused:?}"
+    );
+    let first = caused[0].clone();
+    assert_eq!((first["task"].as_str(), first["subject"].as_str()), (Some("fetch"), Some("forge")));
+    drop(daemon);
+    for round in 0..2 {
+        let _daemon = Unready::start(&net, &config);
+        let oldest = || {
+            let effects = effects(&net).unwrap_or_default();
+            effects
+                .first()
+                .map_or("none".to_owned(), |one| format!("{} {} {}", one["id"], one["since"], one["begun"]))
+        };
+        let begun = format!("{} {} \"", first["id"], first["since"]);
+        eventually(&format!("the same effect is begun again, {round}"), oldest, |text| {
+            text.starts_with(&begun)
+        });
+    }
+    let daemon = Unready::start(&net, &config);
+    let table = || net.server_output(&["sh", "-c", &format!("{VOLDEMORTCTL} get effects; true")]);
+    eventually("it is shown", table, |text| text.contains("fetch") && text.contains("forge"));
+    forge.answers.store(true, SeqCst);
+    let left = || effects(&net).map_or("unknown".to_owned(), |effects| effects.len().to_string());
+    eventually("each is looked at and over", left, |text| text == "0");
+    // What is over stays over.
+    drop(daemon);
+    let _daemon = Unready::start(&net, &config);
+    eventually("nothing is left", left, |text| text == "0");
+}
