@@ -40,7 +40,7 @@ const RETURNING: u32 = 10_000;
 const OPEN: usize = 2048;
 const SECONDS: u64 = 2;
 const LOST_MAX: f64 = 0.01;
-/// Exchanges a second at which nobody waits for anybody else.
+/// Exchanges a second at which no client waits for another.
 const LOW: f64 = 200.0;
 
 #[derive(Clone, Copy, PartialEq)]

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 #[path = "../tests/fuzz/targets.rs"]
 mod targets;
 
-/// What the latest panic said, and where.
+/// The message and place of the latest panic.
 static SAID: Mutex<String> = Mutex::new(String::new());
 
 /// Makes the parsers' own panics count only if they come out: libFuzzer would stop at those that the

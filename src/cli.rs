@@ -58,19 +58,19 @@ pub enum Command {
     Render(render::Arguments),
     /// Prints every value of a deployment, inherited ones included
     Resolved(resolved::Arguments),
-    /// Tells what machines in a packet capture would have been answered, and why
+    /// Shows how machines in a packet capture would have been answered, and why
     Replay(replay::Arguments),
     /// Settings of the daemon
     Config(config::Args),
-    /// Tells what a machine would be offered, and what happened at its last boot
+    /// Shows what a machine would be offered, and what happened at its last boot
     Why(why::Arguments),
-    /// Looks into ISO images
+    /// Shows the content of ISO images
     Iso(iso::Args),
     /// Encrypts texts that only the daemon may read
     Secret(secret::Args),
     /// Writes the JSON Schema of manifests, for editors
     Schema(schema::Arguments),
-    /// Tells what a code such as V0011 means, with examples
+    /// Explains a code such as V0011, with examples
     Explain(explain::Arguments),
     /// Writes the completions of a shell
     Completions(completions::Arguments),

@@ -1,5 +1,5 @@
-//! The daemon's own settings: what a commit must not be able to change. Parsing has no side
-//! effects; nothing here asks whether a file, an interface or an address exists.
+//! The daemon's own settings, which a commit must not be able to change. Parsing has no side effects;
+//! nothing here checks whether a file, an interface or an address exists.
 
 pub mod detect;
 pub mod host;
@@ -18,7 +18,7 @@ pub use listen::Listen;
 pub use crate::model::Mode;
 use crate::model::{Access, Cidr, Git, Inventory, Name, Range, Role, Span, Verify};
 
-/// The daemon's file, understood.
+/// The parsed file of the daemon.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     pub network: Network,
@@ -41,11 +41,11 @@ pub struct Config {
 /// `[network]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Network {
-    /// Where the machines are.
+    /// The interface of the network that the machines are on.
     pub interface: String,
     /// This host's address there.
     pub address: Ipv4Addr,
-    /// What to be there, if that is not what `[dhcp]` says.
+    /// The mode on this network, if it differs from that in `[dhcp]`.
     pub mode: Option<Mode>,
     /// Used where the inventory declares no subnet for this interface.
     pub subnet: Option<Subnet>,
@@ -68,7 +68,7 @@ pub struct Tftp {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Http {
     pub port: u16,
-    /// Spoken beside plain HTTP, never instead of it.
+    /// HTTPS is served beside plain HTTP, never instead of it.
     pub tls: Option<Tls>,
 }
 
@@ -76,7 +76,8 @@ pub struct Http {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
     pub port: u16,
-    /// PEM files of a certificate and its key; without them the daemon has an authority of its own.
+    /// PEM files of a certificate and its key; without them the daemon has a certificate authority of its
+    /// own.
     pub given: Option<(PathBuf, PathBuf)>,
 }
 
@@ -87,24 +88,25 @@ pub struct Api {
     pub listen: Vec<Listen>,
     /// What members of the group [`runtime::GROUP`] may do through the Unix socket.
     pub group_role: Role,
-    /// A file with a token that lets programs read, such as Prometheus.
+    /// A file with a token for programs that only read, such as Prometheus.
     pub viewer_token: Option<PathBuf>,
 }
 
 impl Api {
-    /// Whether this is the default, written or not. Its socket is done without where it can't be made.
+    /// Whether this is the default, written or not. The daemon starts without its socket where that can't
+    /// be made.
     pub fn is_default(&self) -> bool {
         self.listen == Listen::defaults()
     }
 }
 
-/// `reconcile` of a source: what becomes of a new revision.
+/// `reconcile` of a source: how a new revision is adopted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reconcile {
     /// It is adopted, unless a safety rule holds it.
     #[default]
     Auto,
-    /// It waits until somebody approves its plan.
+    /// It waits until a person approves its plan.
     Manual,
 }
 
@@ -118,7 +120,7 @@ pub struct Source {
     /// A file with the secret of the webhook `POST /hooks/NAME`; without it there is none.
     pub webhook: Option<PathBuf>,
     pub reconcile: Reconcile,
-    /// What is said of verbs; see [`Source::writes`].
+    /// `write` as the file has it; see [`Source::writes`].
     pub write: Option<Write>,
 }
 
@@ -214,13 +216,13 @@ impl fmt::Display for Listen {
 }
 
 impl Source {
-    /// A place and nothing said about it.
+    /// A source with the default settings.
     fn of(name: Name, inventory: Inventory) -> Source {
         Source { name, inventory, poll: None, webhook: None, reconcile: Reconcile::Auto, write: None }
     }
 
-    /// What the file says; otherwise a directory and the daemon's own repository are written to,
-    /// and somebody else's repository is not.
+    /// The setting of the file; by default a directory and the daemon's own repository are written to, and
+    /// any other repository is not.
     pub fn writes(&self) -> Write {
         self.write.unwrap_or(match &self.inventory {
             Inventory::Git(_) => Write::Off,
@@ -252,13 +254,13 @@ impl Config {
         std::iter::once(&self.network).chain(&self.further)
     }
 
-    /// What to be on a network.
+    /// The daemon's mode on a network.
     pub fn mode(&self, network: &Network) -> Mode {
         network.mode.unwrap_or(self.dhcp.mode)
     }
 
-    /// Follows another inventory than the file's: `--inventory DIR|GIT-URL`. The file's tokens and
-    /// keys are for the file's repositories and stay unused.
+    /// Follows another inventory than the file's: `--inventory DIR|GIT-URL`. The file's tokens and keys
+    /// belong to the file's repositories and are not used.
     pub fn follow(&mut self, inventory: &str) {
         let name = inventory::ONLY.parse().expect("this is a name");
         let inventory = Inventory::named(inventory);
@@ -309,7 +311,8 @@ impl Config {
     }
 }
 
-/// Anchors a local repository, leaves URLs and `host:path` alone, and returns the other paths.
+/// Makes the path of a local repository absolute, leaves URLs and `host:path` as they are, and returns the
+/// other paths.
 fn anchor_git<'g>(git: &'g mut Git, folder: &Path) -> Vec<&'g mut PathBuf> {
     if git.url.starts_with("./") || git.url.starts_with("../") {
         git.url = folder.join(&git.url).display().to_string();

@@ -101,7 +101,7 @@ pub enum Refusal {
     Bad { text: String, why: String },
     #[error("which {kind}? Give its name{}", if *by_mac { " or its hardware address (--mac)" } else { "" })]
     Nameless { kind: &'static str, by_mac: bool },
-    #[error("{file} is not valid TOML; mend it first (`voldemort check` shows where)")]
+    #[error("{file} is not valid TOML; correct it first (`voldemort check` shows where)")]
     Broken { file: String },
     #[error("{0}")]
     Choice(String),

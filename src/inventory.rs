@@ -319,7 +319,7 @@ fn stage_for(desired: &Arc<Desired>, wanted: &[(&Arc<Deployment>, Scene)]) -> Op
 fn stages<'a>(desired: &Arc<Desired>, wanted: &'a [(&Arc<Deployment>, Scene)]) -> BTreeMap<&'a Name, State> {
     let mut stages = BTreeMap::new();
     for (_, scene) in wanted {
-        let stage = || walk::rehearsal_at(scene.server, desired.clone());
+        let stage = || walk::initial_state_at(scene.server, desired.clone());
         stages.entry(&scene.subnet.name).or_insert_with(stage);
     }
     stages
@@ -330,7 +330,7 @@ fn boot(documents: &Documents, table: &State, deployment: &Deployment, depth: De
     if depth == Depth::OneFirmware {
         routes.truncate(1);
     }
-    let walks = walk::walk_all(table, deployment, &routes, Time(0));
+    let walks = walk::simulate_all(table, deployment, &routes, Time(0));
     Judge { documents, table, deployment }.problems(&walks)
 }
 
@@ -356,8 +356,9 @@ pub fn transcript(desired: &Arc<Desired>, names: &[&Name]) -> String {
     let deployments = names.iter().filter_map(|name| desired.deployments.get(*name));
     let texts = deployments.map(|deployment| {
         let subnet = &deployment.subnet;
-        let table = stages.entry(&subnet.name).or_insert_with(|| walk::rehearsal(desired.clone(), subnet));
-        let walks = walk::walk_all(table, deployment, &Route::of(deployment), Time(0));
+        let table =
+            stages.entry(&subnet.name).or_insert_with(|| walk::initial_state(desired.clone(), subnet));
+        let walks = walk::simulate_all(table, deployment, &Route::of(deployment), Time(0));
         walk::transcript::write(table, deployment, &walks)
     });
     texts.collect::<Vec<_>>().join("\n")

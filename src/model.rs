@@ -1,4 +1,4 @@
-//! The nouns: plain values whose constructors refuse nonsense. Imports nothing of ours.
+//! The nouns: plain values whose constructors refuse invalid ones. This room imports no other.
 
 pub mod advertise;
 pub mod arch;

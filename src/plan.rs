@@ -102,7 +102,7 @@ pub enum Impact {
     NextBoot,
     /// The machine is restarted.
     Reboot,
-    /// The machine is given up.
+    /// The machine is released.
     Release,
     /// Data on the machine's disks is lost.
     #[serde(rename = "WIPE")]

@@ -1,9 +1,9 @@
-//! What the management controllers of machines tell of their power. One file per driver; nothing
-//! here switches anything yet, and nothing is kept: who asks how often is the caller's business.
+//! Reads the power state of machines from their management controllers. One file per driver; nothing here
+//! switches power, and nothing is kept: how often to ask is the caller's business.
 
 mod driver;
+mod endpoint;
 mod ipmi;
-mod place;
 mod redfish;
 mod talk;
 mod trust;
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use driver::{Answer, Capabilities, Driver, Question, driver};
-pub use place::Place;
+pub use endpoint::Endpoint;
 pub use trust::Trust;
 
 use crate::model::{Name, Power, PowerKind, PowerState};
@@ -21,10 +21,10 @@ use crate::model::{Name, Power, PowerKind, PowerState};
 /// How much a controller may cost.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// To a connection, TLS included.
+    /// For the connection, TLS included.
     pub connect: Duration,
-    /// For one reading, however many requests it takes. Controllers are slow: ten seconds for one
-    /// answer are nothing unusual.
+    /// For one reading, however many requests it takes. Controllers are slow: ten seconds for one answer
+    /// are usual.
     pub whole: Duration,
     /// Largest answer, in bytes.
     pub body: usize,
@@ -36,7 +36,7 @@ impl Default for Limits {
     }
 }
 
-/// Who asks.
+/// The user and password for a controller.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Login {
     user: Box<str>,
@@ -55,40 +55,40 @@ impl Login {
 /// Why a machine's power is not known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    #[error("{0} tells nothing about power")]
-    Mute(PowerKind),
-    #[error("voldemort does not speak {0} yet: where the controller speaks Redfish, use that")]
-    Unspoken(PowerKind),
-    #[error("`power` names no `url`")]
+    #[error("{0} can't report the power state")]
+    NotReported(PowerKind),
+    #[error("{0} is not supported yet: use Redfish if the controller has it")]
+    Unsupported(PowerKind),
+    #[error("`power` has no `url`")]
     NoUrl,
     #[error("the url {0} {1}")]
     BadUrl(Arc<str>, &'static str),
-    #[error("the password would travel unprotected: use https, or leave `credentials` away")]
+    #[error("the password would be sent unencrypted: use https, or remove `credentials`")]
     Unprotected,
     #[error("the secret {0} {1}")]
     BadLogin(Name, &'static str),
-    #[error("{place} does not answer within {seconds} s")]
-    Absent { place: Place, seconds: u64 },
-    #[error("{place}: {why}")]
-    Connect { place: Place, why: String },
+    #[error("{endpoint} does not answer within {seconds} s")]
+    Absent { endpoint: Endpoint, seconds: u64 },
+    #[error("{endpoint}: {why}")]
+    Connect { endpoint: Endpoint, why: String },
     #[error(
-        "{place}: its certificate is vouched for by nobody that this host trusts ({why}); if it is the \
-         controller's own, write fingerprint = \"{seen}\" into `power`"
+        "{endpoint}: its certificate is not signed by a certificate authority that this host trusts ({why}); \
+         if it is the controller's own, write fingerprint = \"{seen}\" into `power`"
     )]
-    Untrusted { place: Place, why: String, seen: Arc<str> },
-    #[error("{place}: its certificate is not the one that `fingerprint` tells: it is {seen}")]
-    OtherCertificate { place: Place, seen: Arc<str> },
-    #[error("{place} did not finish its answer within {seconds} s")]
-    Slow { place: Place, seconds: u64 },
-    #[error("the controller wants to know who asks (401): name a secret with user:password as `credentials`")]
+    Untrusted { endpoint: Endpoint, why: String, seen: Arc<str> },
+    #[error("{endpoint}: its certificate has the fingerprint {seen}, which is not the one in `fingerprint`")]
+    OtherCertificate { endpoint: Endpoint, seen: Arc<str> },
+    #[error("{endpoint} did not finish its answer within {seconds} s")]
+    Slow { endpoint: Endpoint, seconds: u64 },
+    #[error("the controller requires a login (401): name a secret with user:password as `credentials`")]
     NoLogin,
     #[error("the controller refuses this user or password (401)")]
     WrongLogin,
     #[error("the controller's user may not read {0} (403)")]
     Forbidden(Arc<str>),
-    #[error("the controller has no {0} (404): does it speak Redfish?")]
+    #[error("the controller has no {0} (404): does it support Redfish?")]
     Missing(Arc<str>),
-    #[error("the controller sends us from {from} to {to}: redirects are not followed, write the right url")]
+    #[error("the controller redirects {from} to {to}: redirects are not followed, write the final url")]
     Redirected { from: Arc<str>, to: String },
     #[error("the controller answered {status} for {path}")]
     Status { status: u16, path: Arc<str> },
@@ -98,7 +98,7 @@ pub enum Fault {
     BrokeOff { path: Arc<str>, why: String },
     #[error("the answer for {path} is not JSON but {kind}")]
     NotJson { path: Arc<str>, kind: String },
-    #[error("the answer for {path} is not as Redfish has it: {why}")]
+    #[error("the answer for {path} is not valid Redfish: {why}")]
     Odd { path: Arc<str>, why: String },
     #[error("the controller has no system")]
     NoSystem,
@@ -107,7 +107,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// Whether asking again before somebody mends it may lock the user out.
+    /// Whether asking again before somebody corrects the login may lock the user out.
     pub fn is_login(&self) -> bool {
         matches!(self, Fault::WrongLogin | Fault::Forbidden(_))
     }

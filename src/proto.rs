@@ -1,4 +1,4 @@
-//! Protocol decisions over a table: bytes and the time come in, values go out. No socket here.
+//! Protocol decisions over a state: bytes and the time come in, values go out. No sockets here.
 
 pub mod converse;
 pub mod dhcp;

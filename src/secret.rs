@@ -1,6 +1,6 @@
-//! Secrets as age files (<https://age-encryption.org/v1>) in the inventory: `secrets/NAME.age`,
-//! encrypted to the public keys in `secrets/recipients.txt`. Plain texts never leave this room
-//! but as values that their caller keeps in memory.
+//! Secrets as age files (<https://age-encryption.org/v1>) in the inventory: `secrets/NAME.age`, encrypted
+//! to the public keys in `secrets/recipients.txt`. Plain texts leave this room only as values that the
+//! caller keeps in memory.
 
 pub mod header;
 pub mod key;
@@ -16,10 +16,10 @@ use crate::model::Name;
 
 /// The inventory's folder of secrets, with a slash at its end.
 pub const FOLDER: &str = "secrets/";
-/// Whom secrets are encrypted to, one public key a line.
+/// The public keys that secrets are encrypted to, one a line.
 pub const RECIPIENTS: &str = "secrets/recipients.txt";
 
-/// Where a secret lies in the inventory.
+/// The path of a secret in the inventory.
 pub fn path(name: &Name) -> String {
     format!("{FOLDER}{name}.age")
 }

@@ -35,8 +35,8 @@ pub enum SourceError {
     /// The root, or something in it, can't be read.
     #[error("{}: {why}", path.display())]
     Unreadable { path: PathBuf, why: String },
-    /// What is called like a manifest and can't be read as one: nobody may take that for an inventory
-    /// without its machines.
+    /// A file that is named like a manifest and can't be read: leaving it out would remove its machines
+    /// from the inventory silently.
     #[error("{}: {why}, and what is called `.toml` is a manifest", path.display())]
     NoManifest { path: PathBuf, why: String },
     /// More files than a mistake such as `directory = "/"` should be allowed to read.
@@ -54,7 +54,7 @@ pub enum SourceError {
     /// The copy of the repository in the state directory is damaged.
     #[error("reading the mirror failed: {0}")]
     Mirror(String),
-    /// The repository, branch, tag or commit can't be had.
+    /// The repository, branch, tag or commit can't be read.
     #[error("{0}")]
     Git(String),
 }

@@ -102,10 +102,10 @@ impl State {
         self.desired.machines.get(name)
     }
 
-    /// The machine that speaks with a card: whose card it is, else who is known by one of these
-    /// marks, the best first; else who spoke with it before (the kernel of a machine does not show
-    /// the UUID that its firmware showed).
-    pub fn speaker(&self, mac: Mac, marks: impl IntoIterator<Item = Identity>) -> Option<&Arc<Machine>> {
+    /// The machine for this hardware address: the one that has it in its manifest, else the first that
+    /// matches one of `marks` (the best first), else the one last seen with it (the kernel of a machine
+    /// does not show the UUID that its firmware showed).
+    pub fn identify(&self, mac: Mac, marks: impl IntoIterator<Item = Identity>) -> Option<&Arc<Machine>> {
         let known = self.desired.macs.get(&mac).and_then(|name| self.desired.machines.get(name));
         known.or_else(|| {
             let name = marks.into_iter().find_map(|mark| self.desired.identified(&mark));

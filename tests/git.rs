@@ -99,7 +99,7 @@ impl Lab {
         Following { updates, handle }
     }
 
-    /// A program that stands in for ours.
+    /// A program that replaces voldemort's.
     fn script(&self, name: &str, text: &str) -> PathBuf {
         let path = self.path(name);
         fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
@@ -270,7 +270,7 @@ async fn a_repository_that_is_away_leaves_the_last_fetch() {
     assert_eq!(text(&source.snapshot().await, "inventory/a.toml"), "1");
 }
 
-/// A hang and a crash end the child and nothing else.
+/// A hang and a crash end the child only.
 #[tokio::test]
 async fn a_child_that_hangs_or_crashes_is_a_failure() {
     let lab = Lab::new();
@@ -309,7 +309,7 @@ async fn a_fetch_killed_in_the_middle_does_no_harm() {
     );
     let program = lab.script("killer", &script);
     let mut source = lab.follow_with(&lab.url(), Reference::Default, "", Fetcher { program });
-    // The same failure is said once: poke until the ninth child is let through.
+    // The same failure is reported once: poke until the ninth child is let through.
     let handle = source.handle.clone();
     let poking = tokio::spawn(async move {
         loop {
@@ -529,8 +529,9 @@ async fn the_daemons_own_repository_begins_empty() {
     assert_eq!(text(&source.snapshot().await, "inventory/a.toml"), "1");
 }
 
-/// The copies that machines fetch are known by what they hold: reading the tree again, by a follower, a
-/// verb or another daemon, leaves them as they are, and what became of one is mended at the next look.
+/// The copies that machines fetch are identified by their content: reading the tree again, by a follower, a
+/// verb or another daemon, leaves them as they are, and a copy that was changed is rewritten at the next
+/// look.
 #[tokio::test]
 async fn copies_stay_as_they_are_and_heal() {
     let lab = Lab::new();

@@ -303,7 +303,7 @@ fn zisofs_files_are_refused_by_name() {
     holds(&index, "plain", "plain");
     assert!(index.lookup("packed").is_none());
     assert!(index.refusal("packed").unwrap().contains("zisofs"));
-    // A manifest that names it is told so, and not that there is no such file.
+    // The problem for a manifest that names it says so, and not that there is no such file.
     let manifest = "[subnet.l]\ncidr = '10.0.0.0/24'\n[boot.b]\niso = { file = 'z.iso' }\nkernel = 'packed'\n\
         [deployment.d]\nboot = 'b'\nmac = '52:54:00:00:00:01'\naddress = '10.0.0.2'\n";
     fs::write(lab.path("a.toml"), manifest).unwrap();

@@ -116,7 +116,7 @@ impl Following {
 }
 
 impl Lab {
-    /// Why this can't be followed; what an earlier fetch brought may be told first.
+    /// Why this can't be followed; the result of an earlier fetch may be reported first.
     pub async fn refusal(&self, git: Git) -> String {
         let mut source = self.follow(git);
         match source.next().await {
@@ -173,7 +173,7 @@ async fn commits_are_signed_by_allowed_ssh_keys() {
     let error = source.failure().await;
     assert_eq!(error.condition(), SourceCondition::Untrusted);
     assert!(error.to_string().contains("is not signed by a key in"), "{error}");
-    // Whoever starts now gets the last one that was signed.
+    // A daemon that starts now gets the last commit that was signed.
     let mut late = lab.follow(git.clone());
     assert_eq!(text(&late.snapshot().await, "a.toml"), "2");
     assert_eq!(late.failure().await.condition(), SourceCondition::Untrusted);
@@ -186,7 +186,7 @@ async fn commits_are_signed_by_allowed_ssh_keys() {
     lab.write("signers", &format!("ops@example.org namespaces=\"file\" {ours}"));
     let mut file = lab.follow(Git { path: String::new(), ..git.clone() });
     while !matches!(file.next().await, Update::Failed(SourceError::Untrusted { .. })) {}
-    // A list that is away makes nobody untrusted.
+    // A missing list does not make a commit untrusted.
     fs::remove_file(&signers).unwrap();
     source.handle.poke();
     let error = loop {

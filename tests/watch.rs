@@ -167,7 +167,7 @@ async fn a_root_whose_parents_are_missing_is_found_when_it_appears() {
     lab.until("a.toml", "here").await;
 }
 
-/// Nothing changed, nothing is said; a poke looks again all the same.
+/// Nothing is reported when nothing changed; a poke looks again all the same.
 #[tokio::test]
 async fn only_changes_are_reported_and_a_poke_reads_again() {
     let mut lab = Lab::new("inventory", inventory).await;
@@ -181,7 +181,7 @@ async fn only_changes_are_reported_and_a_poke_reads_again() {
     assert_eq!(content(&second, "a.toml").unwrap(), "2");
 }
 
-/// A change that no report tells of, as on a network file system: one through a mapping.
+/// A change that no notification reports, as on a network file system: one through a mapping.
 #[tokio::test]
 async fn what_is_not_reported_is_found_by_looking() {
     let folder = tempfile::tempdir().unwrap();

@@ -26,7 +26,7 @@ pub struct Storm<'a> {
     network: &'a Network,
     running: &'a Running,
     clients: Option<u32>,
-    /// The first hardware address that nobody had yet.
+    /// The first hardware address that was not used yet.
     next: u64,
 }
 
@@ -38,7 +38,7 @@ impl<'a> Storm<'a> {
     /// Has every machine get its first lease.
     pub fn introduce(&self) {
         let clients = self.clients.unwrap_or(0).to_string();
-        // The slowest peer leases a few hundred a second; who is left out comes in later.
+        // The slowest server leases a few hundred a second; clients that got no lease come again later.
         for rate in ["2000", "2000"] {
             perfdhcp(self.network, &["-r", rate, "-R", &clients, "-n", &clients, "-p", "10"]);
         }
@@ -89,8 +89,8 @@ impl<'a> Storm<'a> {
         let before = (self.running.processor_time(), children());
         let started = Instant::now();
         let words = ["-r", &rate_word, "-R", &clients, "-p", &seconds, "-b", &mac];
-        let Told { done, lost, asked, mean } = perfdhcp(self.network, &words);
-        // It waits at the end, when nobody does anything.
+        let PerfdhcpResult { done, lost, asked, mean } = perfdhcp(self.network, &words);
+        // It waits at the end, when nothing happens.
         let wall = started.elapsed().as_secs_f64().min(SECONDS as f64);
         let server = (self.running.processor_time() - before.0) / wall;
         let asking = (children() - before.1) / wall;
@@ -118,9 +118,9 @@ fn limit(beyond: &Figure) -> String {
     )
 }
 
-/// What perfdhcp tells of a run.
+/// The results of a perfdhcp run.
 #[derive(Default)]
-pub struct Told {
+pub struct PerfdhcpResult {
     /// Exchanges that came to their end, and the share that was lost.
     pub done: f64,
     pub lost: f64,
@@ -130,7 +130,7 @@ pub struct Told {
     pub mean: f64,
 }
 
-pub fn perfdhcp(network: &Network, words: &[&str]) -> Told {
+pub fn perfdhcp(network: &Network, words: &[&str]) -> PerfdhcpResult {
     let output = Command::new("ip")
         .args(["netns", "exec", &network.client, "perfdhcp", "-4", "-l", "cli", "-W", "300000"])
         .args(words)
@@ -144,7 +144,7 @@ pub fn perfdhcp(network: &Network, words: &[&str]) -> Told {
             .collect::<Vec<f64>>()
     };
     // DISCOVER and OFFER come first. Its own rate counts the time in which it only waits.
-    Told {
+    PerfdhcpResult {
         done: after("received packets:").last().copied().unwrap_or(0.0),
         lost: after("drops ratio:").into_iter().map(|percent| percent / 100.0).sum(),
         asked: after("sent packets:").first().copied().unwrap_or(0.0),

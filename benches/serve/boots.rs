@@ -16,7 +16,7 @@ use voldemort::model::{Cpu, Firmware, Time};
 use voldemort::proto::dhcp::{Link, Mode};
 use voldemort::state::Stage;
 use voldemort::walk;
-use voldemort::walk::client::{Client, Kind, Lease, Reply, Speaker};
+use voldemort::walk::client::{Client, Kind, Lease, Reply, Sender};
 use voldemort::walk::script::Script;
 
 use super::lab::{self, DAEMON, RELAY, Server};
@@ -83,11 +83,11 @@ async fn install(relay: &Relay, machine: u32, firmware: Firmware) -> Result<(), 
     installer.get("GET", &completed, "").await.map(drop)
 }
 
-/// A URL and what was there.
-pub type Told = (String, Vec<u8>);
+/// A URL and its content.
+pub type Fetched = (String, Vec<u8>);
 
 /// Up to the point at which the installer has its answers, which it returns.
-async fn boot(relay: &Relay, machine: u32, firmware: Firmware) -> Result<Told, String> {
+async fn boot(relay: &Relay, machine: u32, firmware: Firmware) -> Result<Fetched, String> {
     let (_, url) = start(relay, machine, firmware).await?;
     let mut installer = Http::connect(machine).await?;
     let answers = installer.get("GET", &url, "").await?;
@@ -95,7 +95,7 @@ async fn boot(relay: &Relay, machine: u32, firmware: Firmware) -> Result<Told, S
 }
 
 /// The script of a machine that is about to install, and the answers of each of those that do.
-pub async fn told(starting: u32, installing: &[u32]) -> Result<(Told, Vec<Told>), String> {
+pub async fn texts(starting: u32, installing: &[u32]) -> Result<(Fetched, Vec<Fetched>), String> {
     let relay = Relay::open().await;
     let (script, _) = start(&relay, starting, Firmware::Uefi).await?;
     let mut answers = Vec::new();
@@ -106,15 +106,15 @@ pub async fn told(starting: u32, installing: &[u32]) -> Result<(Told, Vec<Told>)
 }
 
 /// Up to the point at which iPXE starts the kernel; the script, and where the answers are.
-async fn start(relay: &Relay, machine: u32, firmware: Firmware) -> Result<(Told, String), String> {
-    let lease = relay.configure(machine, firmware, Speaker::Firmware).await?;
+async fn start(relay: &Relay, machine: u32, firmware: Firmware) -> Result<(Fetched, String), String> {
+    let lease = relay.configure(machine, firmware, Sender::Firmware).await?;
     let socket = UdpSocket::bind((lease.address, 0)).await.map_err(|error| error.to_string())?;
     let window = if firmware == Firmware::Bios { 1 } else { 4 };
     let loader = tftp::fetch(&socket, SocketAddrV4::new(DAEMON, 69), &lease.file, window).await;
     if loader != Some(LOADER as u64) {
         return Err(format!("{} by TFTP: {loader:?}", lease.file));
     }
-    let lease = relay.configure(machine, firmware, Speaker::Ipxe).await?;
+    let lease = relay.configure(machine, firmware, Sender::Ipxe).await?;
     let mut ipxe = Http::connect(machine).await?;
     let script = ipxe.get("GET", &lease.file, "").await?;
     let text = String::from_utf8_lossy(&script);
@@ -174,13 +174,13 @@ impl Relay {
     }
 
     /// DISCOVER to ACK.
-    async fn configure(&self, machine: u32, firmware: Firmware, speaker: Speaker) -> Result<Lease, String> {
+    async fn configure(&self, machine: u32, firmware: Firmware, sender: Sender) -> Result<Lease, String> {
         let client =
             Client { mac: lab::mac(machine), cpu: Cpu::X86_64, firmware, link: &self.link, now: Time(0) };
-        let round = if speaker == Speaker::Ipxe { 2 } else { 0 };
-        let discover = client.message(speaker, Kind::Discover, None);
+        let round = if sender == Sender::Ipxe { 2 } else { 0 };
+        let discover = client.message(sender, Kind::Discover, None);
         let offer = self.ask(machine * 4 + round, discover).await?;
-        let request = client.message(speaker, Kind::Request, Some(offer.address()));
+        let request = client.message(sender, Kind::Request, Some(offer.address()));
         let ack = self.ask(machine * 4 + round + 1, request).await?;
         Ok(Lease { address: ack.address().into(), file: ack.boot_file() })
     }

@@ -7,7 +7,7 @@ use std::net::{SocketAddrV4, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
-use super::boots::{self, Told};
+use super::boots::{self, Fetched};
 use super::lab::{DAEMON, DEFAULT, IMAGE, Lab, PACKAGES, PEERS, Server};
 use super::{Entrant, compare, peers};
 
@@ -32,7 +32,7 @@ pub fn image(lab: &Lab, daemon: &Server) {
 }
 
 pub fn plain(lab: &Lab, daemon: &Server) {
-    let (script, answers) = told(lab);
+    let (script, answers) = texts(lab);
     let peer = peers::nginx(lab);
     let peer = peer.as_ref();
     let base = |ours| if ours { format!("http://{DAEMON}") } else { format!("http://{PEERS}:8080") };
@@ -67,7 +67,7 @@ pub fn plain(lab: &Lab, daemon: &Server) {
 }
 
 pub fn tls(lab: &Lab, daemon: &Server) {
-    let (_, answers) = told(lab);
+    let (_, answers) = texts(lab);
     let peer = peers::nginx(lab);
     let peer = peer.as_ref();
     let url = |ours: bool, path: &str, other: &str| match ours {
@@ -96,25 +96,25 @@ fn versus(daemon: &Server, peer: Option<&peers::Peer>, what: &str, unit: &str, w
     compare(what, unit, 1.0, entrants);
 }
 
-/// What machines are told: the script of one, the answers of each user's. The same texts lie in files for others.
+/// The script of one machine and the answers of others. The other servers have the same texts in files.
 /// A machine installs once, so it is asked for once.
-fn told(lab: &Lab) -> &'static (Told, Vec<Told>) {
-    static TOLD: OnceLock<(Told, Vec<Told>)> = OnceLock::new();
-    TOLD.get_or_init(|| install(lab))
+fn texts(lab: &Lab) -> &'static (Fetched, Vec<Fetched>) {
+    static TEXTS: OnceLock<(Fetched, Vec<Fetched>)> = OnceLock::new();
+    TEXTS.get_or_init(|| install(lab))
 }
 
-fn install(lab: &Lab) -> (Told, Vec<Told>) {
+fn install(lab: &Lab) -> (Fetched, Vec<Fetched>) {
     let machines: Vec<u32> = (1..=USERS).chain([INSTALLING]).collect();
     for (user, machine) in (FIRST_USER..).zip(&machines) {
         lab.user_has(user, *machine);
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    let told = runtime.block_on(boots::told(DEFAULT, &machines)).expect("machines boot");
-    let (script, answers) = (&told.0.1, &told.1.last().expect("a machine installs").1);
+    let texts = runtime.block_on(boots::texts(DEFAULT, &machines)).expect("machines boot");
+    let (script, answers) = (&texts.0.1, &texts.1.last().expect("a machine installs").1);
     for (name, text) in [("script", script), ("answers", answers)] {
         fs::write(lab.path("files").join(name), text).expect("a file can be written");
     }
-    told
+    texts
 }
 
 fn path(url: &str) -> String {

@@ -28,7 +28,7 @@ pub const IMAGE: u64 = 1 << 30;
 pub const PACKAGE: u64 = 4 << 10;
 pub const PACKAGES: usize = 1_000;
 
-/// The machine that is played by whoever does not choose an address.
+/// The machine that requests come from if no address is chosen.
 pub const DEFAULT: u32 = 0;
 
 pub fn address(machine: u32) -> Ipv4Addr {
@@ -45,7 +45,7 @@ pub struct Lab {
     pub folder: tempfile::TempDir,
     server: String,
     client: String,
-    /// The program, where it could be had.
+    /// The program, if it could be installed.
     pub atftpd: Option<PathBuf>,
 }
 

@@ -57,7 +57,7 @@ struct Entrant<'a> {
     measure: Box<dyn FnMut() -> Figure + 'a>,
 }
 
-/// Lets the entrants, ours first, take turns; prints the medians, and ours against the best.
+/// Runs the servers in turns, voldemort's first; prints the medians, and voldemort's against the best.
 fn compare(what: &str, unit: &str, target: f64, entrants: Vec<Entrant<'_>>) {
     println!("{what} (target {target} x the best)");
     let mut entrants = entrants;

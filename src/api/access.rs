@@ -238,7 +238,7 @@ impl Access {
         };
         let caller = self.caller(peer, headers)?;
         if caller.role < needed {
-            let why = format!("this takes the role {needed}, and {caller} has another");
+            let why = format!("this needs the role {needed}, which {caller} does not have");
             return Err(problem(StatusCode::FORBIDDEN, &why));
         }
         unknown_parameter(uri).map_or(Ok(Some(caller)), Err)

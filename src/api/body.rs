@@ -79,7 +79,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Response> {
 /// error is the answer.
 async fn read(request: Request, most: usize, time: Duration) -> Result<Held, Response> {
     if !is_json(request.headers()) {
-        let why = "the body is JSON, and its Content-Type says so: application/json";
+        let why = "the body must be JSON with Content-Type: application/json";
         return Err(problem(StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
     }
     let too_large = || {

@@ -172,7 +172,7 @@ impl Address {
                 let stream = stream.map_err(|error| No::Away(error.to_string()))?;
                 // Whoever listens there gets no token that was not meant for it.
                 let token = token.as_ref().map_err(|why| {
-                    No::Forbidden(format!("the daemon at {address} takes a token, and {why}"))
+                    No::Forbidden(format!("the daemon at {address} needs a token, and {why}"))
                 })?;
                 if *origin == Origin::Left && !is_here(&stream) {
                     return Err(No::Forbidden(format!(
@@ -226,7 +226,7 @@ impl Connection {
     /// whether that daemon is in our network namespace: one that is not serves other machines.
     async fn greet(&mut self, network: Option<u64>) -> Result<(), No> {
         let asked = tokio::time::timeout(CONNECT, self.ask(Method::HEAD, "/healthz", Bytes::new())).await;
-        let late = || Err("it takes connections and does not answer".to_owned());
+        let late = || Err("it accepts connections and does not answer".to_owned());
         let answer = asked.unwrap_or_else(|_| late()).map_err(No::Away)?;
         let theirs = answer.headers().get(NETWORK).and_then(|text| text.to_str().ok()?.parse::<u64>().ok());
         match (theirs, network) {

@@ -16,7 +16,7 @@ pub fn unentitled(caller: Caller, what: &str, consent: &Consent) -> Option<Respo
 /// The refusal of something that takes the role admin.
 pub fn reserved(caller: Caller, what: &str) -> Response {
     let why =
-        format!("{what} agrees to what a safety rule holds: it takes the role admin, and this is {caller}");
+        format!("{what} consents to what a safety rule holds: it needs the role admin, and this is {caller}");
     problem(StatusCode::FORBIDDEN, &why)
 }
 

@@ -53,7 +53,7 @@ pub fn text(table: &State, counts: &Counts, now: Time) -> String {
     out.head(
         "voldemort_log_lines_dropped_total",
         "counter",
-        "Lines that nobody read or no disk had room for",
+        "Lines dropped because their reader was too slow or the disk was full",
     );
     out.row("voldemort_log_lines_dropped_total", &[], counts.log_lines_dropped);
     out.head("voldemort_dhcp_mode", "gauge", "What the daemon is on a network (1)");
@@ -71,7 +71,7 @@ pub fn text(table: &State, counts: &Counts, now: Time) -> String {
     }
     out.head("voldemort_source_ready", "gauge", "Whether the inventory's source can be followed");
     out.row("voldemort_source_ready", &[], u8::from(counts.source_ready));
-    out.head("voldemort_troubles", "gauge", "Conditions in the status that somebody should look at");
+    out.head("voldemort_troubles", "gauge", "Conditions in the status that need a person");
     out.row("voldemort_troubles", &[], counts.troubles);
     leases(table, now, &mut out);
     effects(table, counts, now, &mut out);

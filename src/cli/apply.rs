@@ -1,4 +1,4 @@
-//! `voldemort apply`: shows the plan, asks, and hands the tree over to the daemon.
+//! `voldemort apply`: shows the plan, asks for consent, and sends the tree to the daemon.
 
 mod consent;
 mod wait;
@@ -37,10 +37,10 @@ pub struct Arguments {
     /// Show what would happen and stop
     #[arg(long)]
     dry_run: bool,
-    /// Agree that exactly this many deployments are removed
+    /// Consent to the removal of exactly this many deployments
     #[arg(long, value_name = "N")]
     allow_removals: Option<usize>,
-    /// Agree that exactly this many machines are reinstalled: what is on their disks is lost
+    /// Consent to the reinstallation of exactly this many machines: the data on their disks is lost
     #[arg(long, value_name = "N")]
     allow_reinstalls: Option<usize>,
     /// Wait until the machines that this installs have reported
@@ -57,7 +57,7 @@ pub struct Arguments {
 /// What `--wait` waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Wait {
-    /// The revision is served: so it is when apply ends
+    /// The revision is served, which is the case when apply ends
     Live,
     /// Every machine that the plan installs has reported completion
     Installed,
@@ -72,7 +72,7 @@ pub fn run(arguments: &Arguments) -> Exit {
     if let Some(outcome) = ticket.as_ref().and_then(|ticket| stale(arguments, &tree, ticket)) {
         return finish(&outcome, json);
     }
-    // What a saved plan lacks is not looked for where the plan says that it was made.
+    // Files that a saved plan lacks are not looked for in the folder that it was made in.
     let root = ticket.is_none().then_some(&*arguments.what);
     let planned = arguments.remote.block_on(async |client| tree::plan(&client, &mut tree, root).await);
     let plan = match planned {
@@ -83,21 +83,21 @@ pub fn run(arguments: &Arguments) -> Exit {
     if !json && print(&report::text(&plan)) != Exit::Done {
         return Exit::Failed;
     }
-    // A saved plan is good for one adoption, also of nothing.
+    // A saved plan can be adopted once, also an empty one.
     if (plan.is_empty() && ticket.is_none()) || arguments.dry_run {
         return if json { finish(&Outcome::Planned { plan, holds: Vec::new() }, json) } else { Exit::Done };
     }
-    let given = consent::Given {
+    let given = consent::Consent {
         approved: arguments.auto_approve || ticket.is_some(),
         reinstalls: arguments.allow_reinstalls,
     };
     match consent::ask(&plan, given) {
         Ok(()) => {}
-        Err(consent::No::Refused(why)) => {
+        Err(consent::NoConsent::Refused(why)) => {
             exit::failed(&why, json);
             return Exit::Refused;
         }
-        Err(consent::No::Thanks) => return Exit::Interrupted,
+        Err(consent::NoConsent::Declined) => return Exit::Interrupted,
     }
     let consent = Consent { removals: arguments.allow_removals, reinstalls: arguments.allow_reinstalls };
     let expected = Some((plan.lineage.clone(), plan.serial));
@@ -137,14 +137,14 @@ fn read(arguments: &Arguments) -> Result<(Tree, Option<Ticket>), Exit> {
     Ok((saved.tree, Some(saved.ticket)))
 }
 
-/// Why a saved plan is not good any more, before it is shown. The daemon looks again when it applies.
+/// Why a saved plan is stale, before it is shown. The daemon checks again when it applies the plan.
 fn stale(arguments: &Arguments, tree: &Tree, ticket: &Ticket) -> Option<Outcome> {
     let asked = arguments.remote.block_on(async |client| client.post::<Ticket>("/v1/tickets", tree).await);
     let reasons = asked.ok()?.differences(ticket);
     (!reasons.is_empty()).then_some(Outcome::Moved { reasons })
 }
 
-/// Tells how it ended, and gives the exit code.
+/// Reports the outcome, and gives the exit code.
 pub fn finish(outcome: &Outcome, json: bool) -> Exit {
     if json {
         exit::print_json(outcome);
@@ -164,11 +164,11 @@ pub fn finish(outcome: &Outcome, json: bool) -> Exit {
             Exit::Refused
         }
         Outcome::Stale { plan } => {
-            talk(&format!("the table changed meanwhile (serial {}); look at a new plan", plan.serial));
+            talk(&format!("the daemon's state changed meanwhile (serial {}): make a new plan", plan.serial));
             Exit::Stale
         }
         Outcome::Moved { reasons } => {
-            talk("this plan is stale; look at a new one");
+            talk("this plan is stale: make a new one");
             reasons.iter().for_each(|reason| super::exit::say(format!("  {reason}")));
             Exit::Stale
         }
@@ -178,7 +178,7 @@ pub fn finish(outcome: &Outcome, json: bool) -> Exit {
         }
         Outcome::Wanted { files } => {
             let files = files.join(", ");
-            talk(&format!("the daemon has these files no more: {files}; make the plan again"));
+            talk(&format!("the daemon no longer has these files: {files}; make the plan again"));
             Exit::Stale
         }
     }

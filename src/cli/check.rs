@@ -1,8 +1,8 @@
-//! `voldemort check`: everything that can be found out about an inventory without a network.
+//! `voldemort check`: finds everything in an inventory that can be found without a network.
 
 mod format;
-mod rehearsal;
 mod repair;
+mod simulated_boots;
 mod summary;
 mod watch;
 
@@ -46,23 +46,23 @@ pub struct Arguments {
     /// Write the problems to this file, not to stdout
     #[arg(long, value_name = "FILE")]
     output_file: Option<PathBuf>,
-    /// Show at most so many problems in full, errors first; `all` shows every one. The other
-    /// formats always have all
+    /// Show at most this many problems in full, errors first; `all` shows every one. The other formats
+    /// always have all
     #[arg(long, value_name = "N|all", default_value = "100", value_parser = format::at_most)]
     max_problems: usize,
     /// When to use colour
     #[arg(long, value_enum, default_value_t)]
     color: Color,
-    /// Mend what can only have been meant otherwise, in the files themselves
+    /// Correct mistakes that have only one possible meaning, in the files themselves
     #[arg(long)]
     fix: bool,
     /// Check again after every change, until interrupted
     #[arg(long, conflicts_with = "fix")]
     watch: bool,
-    /// Images that are not at hand are errors, not notes
+    /// Make missing images errors, not notes
     #[arg(long)]
     with_media: bool,
-    /// Show every stage of the rehearsed boots: what DHCP answers, scripts, answer files
+    /// Show every stage of the simulated boots: what DHCP answers, scripts, answer files
     #[arg(short, long, conflicts_with = "watch")]
     verbose: bool,
     /// With --verbose: the boots of this deployment only (repeatable)
@@ -71,7 +71,7 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// `check -v web-1`: what is no directory here may be meant to be a deployment.
+    /// `check -v web-1`: an argument that is no directory here may be the name of a deployment.
     fn settled(mut self) -> Arguments {
         let name = self.directory.to_str().filter(|text| text.parse::<Name>().is_ok());
         if let Some(name) = name.filter(|_| self.verbose && !self.directory.exists()) {
@@ -81,8 +81,8 @@ impl Arguments {
         self
     }
 
-    /// Whether rehearsals may follow the problems: not where a program reads them.
-    fn shows_rehearsals(&self) -> bool {
+    /// Whether the simulated boots may follow the problems: not where a program reads the output.
+    fn shows_boots(&self) -> bool {
         self.verbose && matches!(self.format, None | Some(Format::Full | Format::Concise))
     }
 }
@@ -106,23 +106,23 @@ pub fn run(arguments: Arguments) -> Exit {
     let started = Instant::now();
     let checked = if arguments.fix { repair::run(&job) } else { job.check() };
     let checked = checked.map(beside_this_host);
-    let told = match checked {
-        Ok(checked) if arguments.shows_rehearsals() => {
-            let told = tell(&checked, &output, started);
-            rehearsal::show(&checked, &arguments.deployment).and(told)
+    let printed = match checked {
+        Ok(checked) if arguments.shows_boots() => {
+            let printed = print(&checked, &output, started);
+            simulated_boots::show(&checked, &arguments.deployment).and(printed)
         }
-        Ok(checked) => tell(&checked, &output, started),
+        Ok(checked) => print(&checked, &output, started),
         Err(why) => Err(why),
     };
-    match told {
-        // The exit code tells even those who stopped reading.
-        Ok(told) if told.errors == 0 => Exit::Done,
+    match printed {
+        // The exit code is set even if the reader has closed the pipe.
+        Ok(printed) if printed.errors == 0 => Exit::Done,
         Ok(_) => Exit::Failed,
         Err(why) => exit::failed(&why, output.is_json()),
     }
 }
 
-/// Adds what only shows on this host.
+/// Adds problems that only show on this host.
 fn beside_this_host(mut checked: Loaded) -> Loaded {
     let clashes = clashes(&checked.documents, &addresses().unwrap_or_default());
     checked.problems.extend(clashes);
@@ -130,7 +130,7 @@ fn beside_this_host(mut checked: Loaded) -> Loaded {
     checked
 }
 
-/// Rehearsals are those of one environment.
+/// Boots are simulated for one environment.
 fn scope(arguments: &Arguments) -> Scope {
     match &arguments.env {
         Some(name) => Scope::Only(Some(name.clone())),
@@ -138,18 +138,18 @@ fn scope(arguments: &Arguments) -> Scope {
     }
 }
 
-/// What was told.
-struct Told {
+/// The result of a report.
+struct Printed {
     errors: usize,
-    /// Whether somebody still reads.
-    heard: bool,
+    /// Whether the reader still reads.
+    is_read: bool,
 }
 
-/// Prints what was found, and what it comes to.
-fn tell(checked: &Loaded, output: &Output, started: Instant) -> Result<Told, String> {
-    let heard = output.write(checked)?;
+/// Prints the problems and the summary.
+fn print(checked: &Loaded, output: &Output, started: Instant) -> Result<Printed, String> {
+    let is_read = output.write(checked)?;
     say(summary::summary(checked, started.elapsed()));
-    Ok(Told { errors: checked.errors(), heard })
+    Ok(Printed { errors: checked.errors(), is_read })
 }
 
 /// What is checked, and with what.
@@ -160,7 +160,7 @@ pub struct Job<'a> {
     pub options: Options,
 }
 
-/// Which environments are looked at.
+/// The environments that are checked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// The inventory itself and with each of its environments.
@@ -200,7 +200,7 @@ impl Job<'_> {
         })
     }
 
-    /// The one to look at; `None` stands for all of them.
+    /// The environment to check; `None` means all of them.
     fn environment(&self, files: &Files) -> Result<Option<Environment>, String> {
         match &self.scope {
             Scope::All => Ok(None),
@@ -224,8 +224,8 @@ impl Job<'_> {
     }
 }
 
-/// The schemas in a hidden folder of the inventory, which is no part of a snapshot. Links are not
-/// followed: whoever may commit one could have any file of this host printed.
+/// The schemas in a hidden folder of the inventory, which is no part of a snapshot. Links are not followed:
+/// a person who may commit one could have any file of this host printed.
 fn installed_schemas(root: &Path) -> Vec<(Arc<str>, Bytes)> {
     const LARGEST_BYTES: u64 = 1 << 20;
     let read = |(name, _): (&str, _)| {

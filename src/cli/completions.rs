@@ -1,4 +1,4 @@
-//! `voldemort completions`: what a shell needs to complete the commands and their flags.
+//! `voldemort completions`: prints the completion script of a shell.
 
 use clap::{Args, CommandFactory};
 use clap_complete::{Shell, generate};
@@ -8,7 +8,7 @@ use super::{Exit, ctl};
 
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// The shell that is to read it
+    /// The shell
     shell: Shell,
     /// For `voldemortctl` instead
     #[arg(long)]

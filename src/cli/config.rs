@@ -44,7 +44,7 @@ pub fn run(args: &Args) -> Exit {
         exit::talk(&line);
     }
     let text = detect::file(&facts);
-    // What is printed must be what `start` accepts; a difference is a mistake of ours.
+    // The printed file must be accepted by `start`; a difference is a bug.
     if let Err(error) = Config::parse(&text, "the detected settings") {
         exit::talk(&error.to_string());
         return Exit::Failed;
@@ -63,7 +63,7 @@ fn other_servers(interface: &str) -> Result<Vec<String>, String> {
     Ok(found.iter().map(|one| one.server.to_string()).collect())
 }
 
-/// What a person should hear although stdout goes to a file.
+/// The notes for a person whose stdout goes to a file.
 fn talk(facts: &Facts) -> Vec<String> {
     let Choice { interface, reason, others, .. } = &facts.choice;
     let mut lines = Vec::new();
@@ -76,7 +76,7 @@ fn talk(facts: &Facts) -> Vec<String> {
         Servers::Answering(servers) => {
             lines.push(format!("another DHCP server answers on {interface}: {}", servers.join(", ")));
         }
-        Servers::Unknown(why) => lines.push(format!("other DHCP servers on {interface}: not known ({why})")),
+        Servers::Unknown(why) => lines.push(format!("other DHCP servers on {interface}: unknown ({why})")),
     }
     for (name, package) in &facts.missing {
         lines.push(format!("{name} is not installed (Debian package {package})"));
@@ -108,12 +108,12 @@ fn gather(
     Ok(Facts { gateway, resolvers: resolvers(), own, neighbours, servers, loaders, missing, choice })
 }
 
-/// A table that can't be read is an empty one: what follows from it is left for a person to fill in.
+/// A table that can't be read counts as empty: the person fills in what is missing.
 fn read(path: &str) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }
 
-/// Where systemd puts only itself into `/etc/resolv.conf`, its own file names the real ones.
+/// Where `/etc/resolv.conf` names only systemd-resolved, its own file has the real servers.
 fn resolvers() -> Resolvers {
     let first = host::resolvers(&read("/etc/resolv.conf"));
     if first.servers.is_empty() { host::resolvers(&read("/run/systemd/resolve/resolv.conf")) } else { first }

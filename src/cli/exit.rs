@@ -1,4 +1,4 @@
-//! How commands end. The numbers are a promise to scripts.
+//! Exit codes and output of commands. The numbers are stable, for scripts.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ struct Failure<'a> {
     error: &'a str,
 }
 
-/// What a command came to.
+/// The outcome of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     Done,
@@ -25,12 +25,12 @@ pub enum Exit {
     Refused,
     /// The plan was made for another state.
     Stale,
-    /// No daemon or repository answers, or a wait ran out.
+    /// No daemon or repository answers, or a wait timed out.
     Unreachable,
-    /// The daemon may not do this, or not for whoever asks.
+    /// The daemon may not do this, or not for this caller.
     NotAllowed,
     Interrupted,
-    /// Wrong usage; not clap's own 2, which stands for changes found.
+    /// Wrong usage; not clap's own 2, which means that there are changes.
     Usage,
 }
 
@@ -56,10 +56,10 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Prints what clap has to say about a command line: help and version to stdout, mistakes to
-/// stderr, and to stdout as JSON if the line asks for JSON.
+/// Prints clap's message about a command line: help and version to stdout, mistakes to stderr, and to
+/// stdout as JSON if the line asks for JSON.
 pub fn usage(error: &clap::Error, arguments: &[OsString]) -> Exit {
-    // A closed pipe is nobody's mistake.
+    // A closed pipe is no error.
     let _ = error.print();
     if !error.use_stderr() {
         return Exit::Done;
@@ -74,7 +74,7 @@ pub fn usage(error: &clap::Error, arguments: &[OsString]) -> Exit {
     Exit::Usage
 }
 
-/// Whether a command line that can't be understood asks for JSON all the same.
+/// Whether a command line that can't be parsed asks for JSON.
 fn asks_json(arguments: &[OsString]) -> bool {
     let words: Vec<&str> = arguments.iter().filter_map(|word| word.to_str()).collect();
     let flag = |word: &str| matches!(word, "-o" | "--output" | "--format");
@@ -86,7 +86,7 @@ fn asks_json(arguments: &[OsString]) -> bool {
     words.windows(2).any(|pair| flag(pair[0]) && json(pair[1])) || words.iter().any(|word| joined(word))
 }
 
-/// Says why a command failed, on stdout as JSON if JSON was asked for.
+/// Prints why a command failed, on stdout as JSON if JSON was asked for.
 pub fn failed(why: &str, json: bool) -> Exit {
     if json {
         print_failure(why);
@@ -95,7 +95,7 @@ pub fn failed(why: &str, json: bool) -> Exit {
     Exit::Failed
 }
 
-/// One line, which is right for those who read JSON line by line, too.
+/// One line, which also fits readers of JSON lines.
 pub fn print_failure(why: &str) -> Exit {
     let failure = Failure { error: why };
     match serde_json::to_string(&failure) {
@@ -115,14 +115,14 @@ pub fn print_json(value: &impl Serialize) -> Exit {
     }
 }
 
-/// Says something to the person, on stderr. Nobody listening is no mistake.
+/// Prints a text for the person, on stderr. A closed stderr is no error.
 pub fn say(text: impl std::fmt::Display) {
     use std::io::Write;
     let text = text.to_string();
     let _ = writeln!(std::io::stderr(), "{}", printable::lines(&text));
 }
 
-/// The same, with our name before it.
+/// The same, with the program's name before it.
 pub fn talk(text: &str) {
     say(format!("voldemort: {text}"));
 }
@@ -130,7 +130,7 @@ pub fn talk(text: &str) {
 /// Writes a command's result to stdout.
 pub fn print(text: &str) -> Exit {
     match put(text) {
-        // A reader that has seen enough closes the pipe.
+        // A reader that needs no more closes the pipe.
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             say(format!("voldemort: can't write to stdout: {error}"));
             Exit::Failed
@@ -139,7 +139,7 @@ pub fn print(text: &str) -> Exit {
     }
 }
 
-/// Writes a part of what has no end to stdout; false if nobody reads it any more.
+/// Writes a part of an endless output to stdout; false if the reader is gone.
 pub fn write(text: &str) -> bool {
     put(text).is_ok()
 }

@@ -1,4 +1,4 @@
-//! `voldemort init`: a new inventory that passes `check` and explains itself.
+//! `voldemort init`: a new, commented inventory that passes `check`.
 
 use std::fs;
 use std::io::{self, IsTerminal, Write};
@@ -13,7 +13,7 @@ use crate::model::{Cidr, Mac};
 
 #[derive(Args, Debug)]
 pub struct Arguments {
-    /// Where the inventory is to be; made if it does not exist
+    /// The directory for the inventory; made if it does not exist
     #[arg(default_value = ".")]
     directory: PathBuf,
     /// The network of the machines, as in 10.0.10.0/24
@@ -55,7 +55,7 @@ pub fn run(arguments: &Arguments) -> Exit {
     }
 }
 
-/// Flags first; between two terminals a person is asked for the rest.
+/// Flags first; on a terminal the person is asked for the rest.
 fn answers(arguments: &Arguments) -> Result<Answers, String> {
     let talks = io::stdin().is_terminal() && io::stderr().is_terminal();
     let usual: Cidr = "10.0.10.0/24".parse().expect("this is a network");
@@ -74,7 +74,7 @@ fn answers(arguments: &Arguments) -> Result<Answers, String> {
         None => hosts.first,
     };
     if !subnet.is_host(gateway) {
-        return Err(format!("the gateway {gateway} is no address of a machine in {subnet}"));
+        return Err(format!("the gateway {gateway} is not a host address in {subnet}"));
     }
     let mac = match arguments.mac {
         None if talks => ask("Hardware address of a first machine", "none yet")?,
@@ -94,7 +94,7 @@ fn ask<T: std::str::FromStr<Err: std::fmt::Display>>(
         let mut line = String::new();
         let read = io::stdin().read_line(&mut line).map_err(|error| error.to_string())?;
         match line.trim() {
-            _ if read == 0 => return Err("the questions were not answered".to_owned()),
+            _ if read == 0 => return Err("the input ended before all questions were answered".to_owned()),
             "" => return Ok(None),
             answer => match answer.parse() {
                 Ok(value) => return Ok(Some(value)),
@@ -104,17 +104,14 @@ fn ask<T: std::str::FromStr<Err: std::fmt::Display>>(
     }
 }
 
-/// Writes all files or none: one that exists stops it before anything is written.
+/// Writes all files or none: if one exists, nothing is written.
 fn write(directory: &Path, files: &[(&str, String)]) -> Result<(), String> {
     let name = |path: &Path, error: &io::Error| format!("{}: {error}", path.display());
     fs::create_dir_all(directory).map_err(|error| name(directory, &error))?;
     for entry in fs::read_dir(directory).map_err(|error| name(directory, &error))? {
         let path = entry.map_err(|error| name(directory, &error))?.path();
         if path.extension().is_some_and(|extension| extension == "toml") {
-            return Err(format!(
-                "{} exists: there is an inventory already, and nothing was written",
-                path.display()
-            ));
+            return Err(format!("{} exists already: nothing was written", path.display()));
         }
     }
     for (file, text) in files {

@@ -1,4 +1,4 @@
-//! `voldemort iso`: what an image holds, and a first draft of the `[boot.NAME]` for it.
+//! `voldemort iso`: the content of an image, and a first draft of the `[boot.NAME]` for it.
 
 mod medium;
 
@@ -66,7 +66,7 @@ fn open(file: &Path) -> Result<Index, MediaError> {
     if file.is_dir() { directory::open(file) } else { image::open(file) }
 }
 
-/// Names come from a file that somebody made: nothing in them may steer the terminal.
+/// Names come from a file of unknown origin: they must not control the terminal.
 fn visible(text: &str) -> String {
     let shown = |c: char| match c {
         '\n' => c.to_string(),
@@ -76,7 +76,7 @@ fn visible(text: &str) -> String {
     text.chars().map(shown).collect()
 }
 
-/// The same for something that must stay on its line.
+/// The same for a name that must stay on one line.
 fn name(text: &str) -> String {
     visible(text).replace('\n', "\\n")
 }
@@ -160,8 +160,8 @@ fn resource_name(text: &str) -> String {
     }
 }
 
-/// The table, as `check` takes it: below the name of its boot, which is its alone. What no manifest can
-/// hold becomes a comment.
+/// The table as `check` accepts it. A boot is served below its name, which must be unique. What no manifest
+/// can hold becomes a comment.
 fn table(index: &Index, boot: &str, file: &str, sha256: Option<&str>) -> String {
     let digest = sha256.map(|sha256| format!(", sha256 = \"{sha256}\"")).unwrap_or_default();
     let head = format!("[boot.{boot}]\niso     = {{ file = {}{digest} }}\n", quoted(file));

@@ -25,7 +25,7 @@ pub struct Arguments {
     /// the daemon; every machine of that revision is taken to be installed
     #[arg(long, value_name = "REV", conflicts_with_all = ["target", "exclude"])]
     against: Option<String>,
-    /// Save the plan for `voldemort apply FILE`, which is good once and only while nothing moved
+    /// Save the plan for `voldemort apply FILE`, which can be used once and only while nothing has changed
     #[arg(long, value_name = "FILE", conflicts_with = "against")]
     out: Option<PathBuf>,
     #[command(flatten)]
@@ -81,7 +81,7 @@ pub fn run(arguments: &Arguments) -> Exit {
     }
 }
 
-/// The plan of a tree, with the tree as the daemon knows it and, for a saved plan, what it is bound to.
+/// The plan of a tree; the tree as the daemon knows it; and for a saved plan its ticket.
 async fn planned(
     arguments: &Arguments,
     client: &Client,
@@ -91,7 +91,7 @@ async fn planned(
     if arguments.out.is_none() || !matches!(outcome, Outcome::Planned { .. }) {
         return Ok((tree, None, outcome));
     }
-    // The ticket first: what moves between the two makes it stale, and not the plan untrue.
+    // The ticket first: a change between the two then makes the plan stale, and not wrong.
     let ticket = client.post::<Ticket>("/v1/tickets", &tree).await?;
     let outcome = client.post::<Outcome>("/v1/plan", &tree).await?;
     Ok((tree, Some(ticket), outcome))

@@ -1,4 +1,4 @@
-//! What the commands that talk to a daemon share.
+//! What the commands that connect to a daemon share.
 
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use crate::config::runtime;
 use crate::model::Selection;
 use crate::plan::Hold;
 
-/// Which daemon is meant.
+/// The daemon to connect to.
 #[derive(Args, Clone, Debug)]
 pub struct Remote {
     /// The daemon's control API: unix:PATH, host:port, or a port of this host; without it the daemon's
@@ -26,7 +26,7 @@ pub struct Remote {
 }
 
 impl Remote {
-    /// Runs one conversation with the daemon.
+    /// Runs one exchange with the daemon.
     pub fn block_on<T>(
         &self,
         talk: impl AsyncFnOnce(Client) -> Result<T, ClientError>,
@@ -37,7 +37,7 @@ impl Remote {
         runtime.block_on(talk(Client::new(self.addresses()?)))
     }
 
-    /// What people call the daemon's address.
+    /// The daemon's address in messages.
     pub fn place(&self) -> String {
         self.server.clone().unwrap_or_else(|| format!("{} and port {}", runtime::SOCKET, runtime::PORT))
     }
@@ -47,7 +47,7 @@ impl Remote {
         let Some(server) = &self.server else {
             let socket = Address::Socket { path: runtime::SOCKET.into(), network: runtime::network() };
             let tcp = tcp(format!("127.0.0.1:{}", runtime::PORT), given.clone());
-            // Whoever names a token means the address that takes one.
+            // With a token the address must be one that takes a token.
             return Ok(if given.is_some() { vec![tcp] } else { vec![socket, tcp] });
         };
         let bare = server.strip_prefix("unix:").unwrap_or(server);
@@ -74,10 +74,10 @@ impl Remote {
 fn tcp(address: String, given: Option<String>) -> Address {
     let origin = if given.is_some() { Origin::Given } else { Origin::Left };
     let token = given.map_or_else(|| left_token(&address), Ok);
-    // It travels in a header: what is no such text is no token either.
+    // The token is sent in a header, so it must be a text that a header can hold.
     let token = token.and_then(|token| match token.bytes().all(|byte| byte.is_ascii_graphic()) {
         true if !token.is_empty() => Ok(token),
-        _ => Err("what was given as a token is none: it is one word of ASCII letters and digits".into()),
+        _ => Err("this is no token: a token is one word of ASCII letters and digits".into()),
     });
     Address::Tcp { address, token, origin }
 }
@@ -106,7 +106,7 @@ fn left_token(address: &str) -> Result<String, String> {
     })
 }
 
-/// Which part of an inventory is meant.
+/// Which part of an inventory a command is about.
 #[derive(Args, Clone, Debug)]
 pub struct Part {
     /// Only this deployment or machine, by name or pattern (web-*); may be given several times
@@ -127,7 +127,7 @@ impl Part {
     }
 }
 
-/// Says what went wrong, on stdout as JSON if JSON was asked for, and gives the exit code.
+/// Prints what went wrong, on stdout as JSON if JSON was asked for, and gives the exit code.
 pub fn failed(error: &ClientError, json: bool) -> Exit {
     let failed = exit::failed(&error.to_string(), json);
     match error {
@@ -140,7 +140,7 @@ pub fn failed(error: &ClientError, json: bool) -> Exit {
 }
 
 pub fn nonsense(json: bool) -> Exit {
-    exit::failed("the daemon answered something else than was asked; is it of another version?", json);
+    exit::failed("the daemon sent an unexpected answer; does it have another version?", json);
     Exit::Unreachable
 }
 

@@ -1,4 +1,4 @@
-//! `voldemort render`: what a deployment's machine would be served.
+//! `voldemort render`: prints what a deployment's machine would be served.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -116,11 +116,11 @@ pub fn find<'a>(desired: &'a Desired, name: &str) -> Result<&'a Arc<Deployment>,
     })
 }
 
-/// The table of a daemon on its first day, which knows secrets by name only.
+/// The state of a daemon on its first day, which knows secrets by name only.
 fn table(desired: Arc<Desired>, deployment: &Deployment) -> State {
     let masks = desired.secrets.iter().map(|name| (name.to_string(), format!("(secret {name})")));
     let secrets = Secrets::Known(masks.collect());
-    walk::rehearsal(desired, &deployment.subnet).with_secrets(secrets)
+    walk::initial_state(desired, &deployment.subnet).with_secrets(secrets)
 }
 
 fn answer_file(table: &State, deployment: &Deployment, file: &str) -> Result<String, String> {
@@ -149,5 +149,5 @@ fn boot_script(table: &State, deployment: &Deployment, form: Form) -> Result<Str
 }
 
 fn no_machine(deployment: &Deployment) -> String {
-    format!("{} has no machine: none in the inventory is free and carries its labels", deployment.name)
+    format!("{} has no machine: no free machine of the inventory has its labels", deployment.name)
 }

@@ -1,5 +1,5 @@
-//! `voldemort replay`: what machines in a packet capture would have been answered, and why. Plays
-//! against a table of its own; nothing is sent and nothing is kept.
+//! `voldemort replay`: shows how machines in a packet capture would have been answered, and why. It uses a
+//! state of its own; nothing is sent and nothing is kept.
 
 pub mod capture;
 
@@ -28,7 +28,7 @@ use capture::{Capture, Packet, Protocol};
 
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Capture to play: pcap or pcapng, as tcpdump and Wireshark write them
+    /// Capture to read: pcap or pcapng, as tcpdump and Wireshark write them
     capture: PathBuf,
     /// Inventory to answer from
     #[arg(default_value = ".")]
@@ -36,7 +36,7 @@ pub struct Arguments {
     /// Address of the daemon in the capture; guessed from the packets if absent
     #[arg(long)]
     server: Option<Ipv4Addr>,
-    /// What the daemon is to be: server, proxy or listen
+    /// The mode of the daemon: server, proxy or listen
     #[arg(long, default_value = "server", value_parser = mode)]
     mode: Mode,
 }
@@ -62,7 +62,7 @@ pub fn run(arguments: &Arguments) -> Exit {
     };
     let desired = loaded.desired.clone();
     let Some(subnet) = subnet(&desired, &capture.packets, arguments.server) else {
-        return failed("the inventory has no subnet, so there is nobody to answer");
+        return failed("the inventory has no subnet, so no packet would be answered");
     };
     print(&play(&capture, desired, &subnet, arguments))
 }
@@ -72,10 +72,10 @@ fn failed(text: &str) -> Exit {
     Exit::Failed
 }
 
-/// The network of the capture: the one with the server's address, else the one that most
-/// packets speak of, else the first.
+/// The network of the capture: the one with the server's address, else the one that most packets belong to,
+/// else the first.
 fn subnet(desired: &Desired, packets: &[Packet], server: Option<Ipv4Addr>) -> Option<Arc<Subnet>> {
-    let spoken = |subnet: &&Arc<Subnet>| {
+    let packets_of = |subnet: &&Arc<Subnet>| {
         let holds = |at: SocketAddr| match at.ip() {
             IpAddr::V4(at) => subnet.contains(at),
             IpAddr::V6(at) => subnet.ipv6.as_ref().is_some_and(|ipv6| ipv6.cidr.contains(at)),
@@ -83,11 +83,11 @@ fn subnet(desired: &Desired, packets: &[Packet], server: Option<Ipv4Addr>) -> Op
         packets.iter().filter(|packet| holds(packet.source) || holds(packet.destination)).count()
     };
     let own = desired.subnets.values().find(|subnet| server.is_some_and(|own| subnet.contains(own)));
-    own.or_else(|| desired.subnets.values().rev().max_by_key(spoken)).cloned()
+    own.or_else(|| desired.subnets.values().rev().max_by_key(packets_of)).cloned()
 }
 
-/// The server that the machines of the capture talk to: whom they ask for files, or whose offer
-/// they take.
+/// The server that the machines of the capture use: the one they request files from, or whose offer they
+/// take.
 fn addressed(packets: &[Packet], subnet: &Subnet) -> Option<Ipv4Addr> {
     let file = |packet: &Packet| match packet.destination {
         SocketAddr::V4(to) if matches!(to.port(), 69 | 80) => Some(*to.ip()),
@@ -98,7 +98,7 @@ fn addressed(packets: &[Packet], subnet: &Subnet) -> Option<Ipv4Addr> {
     named.or_else(chosen).filter(|address| subnet.cidr.is_some_and(|cidr| cidr.is_host(*address)))
 }
 
-/// Our address where a machine speaks IPv6: whom it asks for files, else the first of the network.
+/// The daemon's IPv6 address: the one that machines request files from, else the first of the network.
 fn addressed6(packets: &[Packet], subnet: &Subnet) -> Option<Ipv6Addr> {
     let cidr = subnet.ipv6.as_ref()?.cidr;
     let file = |packet: &Packet| match packet.destination {
@@ -110,7 +110,7 @@ fn addressed6(packets: &[Packet], subnet: &Subnet) -> Option<Ipv6Addr> {
 
 fn play(capture: &Capture, desired: Arc<Desired>, subnet: &Subnet, arguments: &Arguments) -> String {
     let packets = capture.packets.as_slice();
-    let mut table = walk::rehearsal(desired, subnet);
+    let mut table = walk::initial_state(desired, subnet);
     let guessed = || addressed(packets, subnet).unwrap_or(table.server().address);
     let address = arguments.server.unwrap_or_else(guessed);
     let gives_addresses = arguments.mode == Mode::Server;
@@ -131,14 +131,14 @@ fn play(capture: &Capture, desired: Arc<Desired>, subnet: &Subnet, arguments: &A
     }
     packets.iter().for_each(|packet| player.take(packet));
     let asked = player.asked;
-    player.line(&format!("\n{} packets, {asked} questions", packets.len()));
+    player.line(&format!("\n{} packets, {asked} requests", packets.len()));
     player.out
 }
 
 struct Player<'a> {
     table: State,
     subnet: &'a Subnet,
-    /// Our IPv6 address, if the subnet has IPv6.
+    /// The daemon's IPv6 address, if the subnet has IPv6.
     own6: Option<Ipv6Addr>,
     mode: Mode,
     asked: usize,
@@ -182,12 +182,13 @@ impl Player<'_> {
         }
     }
 
-    /// Whether the capture holds all of a question; what is cut is not answered, for the rest decides.
+    /// Whether the capture holds the whole request; a truncated one is not answered, because the rest may
+    /// decide.
     fn is_whole(&mut self, packet: &Packet) -> bool {
         if packet.missing > 0 {
             let kept = packet.payload.len();
             self.answer(&format!(
-                "not played: the capture holds {kept} of its {} bytes",
+                "not answered: the capture holds {kept} of its {} bytes",
                 kept + packet.missing
             ));
         }
@@ -198,7 +199,7 @@ impl Player<'_> {
         let now = Time(packet.at / 1000);
         let Some(cidr) = self.subnet.cidr else {
             self.question(packet, "DHCP");
-            return self.answer("silence: the subnet has IPv6 alone");
+            return self.answer("silence: the subnet has no IPv4");
         };
         let link = Link {
             server: self.table.server().address,
@@ -239,10 +240,10 @@ impl Player<'_> {
     fn dhcp6(&mut self, packet: &Packet, source: SocketAddrV6, destination: SocketAddrV6) {
         let Some(server) = self.own6 else {
             self.question(packet, "DHCPv6");
-            return self.answer("silence: the subnet has no `ipv6`, so nothing is said there");
+            return self.answer("silence: the subnet has no `ipv6`");
         };
         let now = Time(packet.at / 1000);
-        // A relay of the capture stands before the machine, so its card is not the machine's.
+        // A relay of the capture sent the frame, so its card is not the machine's.
         let unicast = !destination.ip().is_multicast();
         let link = dhcp6::Link { server, mode: self.mode, source, unicast, hardware: packet.hardware };
         let payload = self.to_us(&packet.payload);
@@ -271,12 +272,12 @@ impl Player<'_> {
         }
     }
 
-    /// A message with our name where it names the server of the capture: option 2 of a message
+    /// The message with this daemon's identifier in place of the captured server's: option 2 of a message
     /// that no relay has wrapped.
     fn to_us(&self, message: &[u8]) -> Vec<u8> {
         let mut out: Vec<u8> = message.iter().take(4).copied().collect();
         let mut rest = message.get(4..).unwrap_or_default();
-        // A relay's message begins otherwise; what is not understood stays as it is.
+        // A relay's message begins otherwise; a message of another form stays as it is.
         if matches!(message.first(), Some(12 | 13)) {
             return message.to_vec();
         }
@@ -308,9 +309,9 @@ impl Player<'_> {
             },
             Ok(TftpPacket::Write) => {
                 self.question(packet, "TFTP write");
-                self.answer("refused: nothing can be written here");
+                self.answer("refused: files can't be written");
             }
-            // Later packets of a transfer go to a port of its own.
+            // The later packets of a transfer use another port.
             Ok(_) | Err(_) => {}
         }
     }
@@ -336,7 +337,7 @@ impl Player<'_> {
                 if !self.is_whole(packet) {
                     return;
                 }
-                self.answer("a request that goes on in another packet: not followed");
+                self.answer("a request that continues in another packet: not answered");
             }
             Err(error) => {
                 self.question(packet, "HTTP");

@@ -23,7 +23,7 @@ pub struct Arguments {
     /// With this environment laid over the inventory
     #[arg(long, value_name = "NAME")]
     env: Option<String>,
-    /// Tells of each value the line it was written in
+    /// Show the line that each value was written in
     #[arg(long)]
     origin: bool,
     /// How to print it
@@ -99,7 +99,7 @@ fn toml_of(value: &Value) -> String {
     toml::Value::try_from(plain(value)).map_or_else(|error| format!("# {error}"), |value| value.to_string())
 }
 
-/// A value as it would be written; of a secret only its name is known here.
+/// A value as it would be written; for a secret only its name, because its text is not known here.
 fn plain(value: &Value) -> Json {
     match value {
         Value::Text(text) => json!(**text),

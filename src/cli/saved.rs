@@ -12,8 +12,8 @@ use crate::source::replace::replace;
 /// Version of the file: the number changes when older programs could not read it.
 const FORMAT: u32 = 2;
 
-/// A plan, the tree it was made of, and what it is bound to. Secrets in it are encrypted, as in
-/// the inventory, or masked.
+/// A plan, the tree it was made of, and its ticket. Secrets in it are encrypted, as in the inventory, or
+/// masked.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct SavedPlan {
     voldemort_plan: u32,
@@ -46,14 +46,15 @@ impl SavedPlan {
         let no_plan = |error: serde_json::Error| failed(path, &format!("this is no saved plan ({error})"));
         let Head { voldemort_plan } = serde_json::from_slice(&text).map_err(no_plan)?;
         if voldemort_plan != FORMAT {
-            let why =
-                format!("saved plans of format {voldemort_plan} are not known here; make the plan again");
+            let why = format!(
+                "this is a saved plan of format {voldemort_plan}, which this version does not read: make the plan again"
+            );
             return Err(failed(path, &why));
         }
         serde_json::from_slice(&text).map_err(no_plan)
     }
 
-    /// What changed since in the directory that the plan was made of, if it is on this host.
+    /// What has changed since in the directory that the plan was made of, if it is on this host.
     pub fn changed_files(&self) -> Vec<String> {
         let Some(root) = self.root.as_deref().filter(|root| root.is_dir()) else {
             return Vec::new();
@@ -69,7 +70,7 @@ impl SavedPlan {
             let (text, media) = (now.files.get(**name), now.media.get(**name));
             match (before.files.get(**name), before.binary.get(**name), before.media.get(**name)) {
                 (Some(old), ..) => text != Some(old),
-                // What was sent then is only described now.
+                // Files that were sent by content then and are only described now.
                 (_, Some(old), _) => match now.binary.get(**name) {
                     Some(new) => new != old,
                     None => media.is_none_or(|new| new.length * 2 != old.len() as u64),

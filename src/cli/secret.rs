@@ -1,10 +1,10 @@
 //! `voldemort secret`: texts that only the daemon may read, encrypted in the inventory.
 
 mod add;
-mod desk;
 mod edit;
 mod file;
 mod keygen;
+mod memory_folder;
 mod rotate;
 
 use std::path::PathBuf;
@@ -27,21 +27,21 @@ enum Command {
     Add(add::Arguments),
     /// Opens a secret in $VISUAL or $EDITOR; its text is in memory only
     Edit(edit::Arguments),
-    /// Encrypts all secrets anew, to the present keys in secrets/recipients.txt
+    /// Encrypts all secrets again, to the present keys in secrets/recipients.txt
     Rotate(rotate::Arguments),
     /// Makes a key: the private half for the daemon's host, the public half for recipients.txt
     Keygen(keygen::Arguments),
 }
 
-/// Which inventory is meant.
+/// The inventory that a command is about.
 #[derive(ClapArgs, Clone, Debug)]
-struct Place {
+struct InventoryDirectory {
     /// The inventory's directory
     #[arg(long, value_name = "DIR", default_value = ".")]
     inventory: PathBuf,
 }
 
-/// Whose key decrypts.
+/// The private key that decrypts.
 #[derive(ClapArgs, Clone, Debug)]
 struct Identity {
     /// A file with private keys of age [default: $VOLDEMORT_IDENTITY]

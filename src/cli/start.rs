@@ -33,11 +33,11 @@ pub struct Services {
     /// Follow this directory or git repository instead of the one in the settings
     #[arg(long, value_name = "DIR|GIT-URL")]
     inventory: Option<String>,
-    /// The machines of this site have no systems yet: the first revision installs them without asking.
-    /// For the first start alone
+    /// The machines of this site have no systems yet: the first revision installs them without asking. For
+    /// the first start only
     #[arg(long)]
     new_site: bool,
-    /// Start although a part of the state directory was lost; to be given once, by hand
+    /// Start although a part of the state directory was lost; to be given once, by a person
     #[arg(long, value_name = "leases|records|key")]
     accept_loss: Vec<Loss>,
 }

@@ -1,4 +1,4 @@
-//! `voldemort state`: looks into a state directory, copies it, puts a copy back.
+//! `voldemort state`: checks a state directory, copies it, restores a copy.
 
 use std::path::{Path, PathBuf};
 
@@ -18,26 +18,26 @@ pub struct Args {
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Looks for anything missing, damaged or changed; changes nothing, also while the daemon runs
-    Check(Place),
+    Check(StateDirectory),
     /// Copies the state directory to a new folder, also while the daemon runs
     Backup {
         /// Where the copy goes; it must not be there yet, or be empty
         to: PathBuf,
         #[command(flatten)]
-        place: Place,
+        place: StateDirectory,
     },
-    /// Puts a copy back where no state is; all installations are doubtful then, and all URLs void
+    /// Restores a copy where no state is; afterwards all installations are doubtful, and all URLs invalid
     Restore {
         /// What `voldemort state backup` made
         from: PathBuf,
         #[command(flatten)]
-        place: Place,
+        place: StateDirectory,
     },
 }
 
-/// Which state directory is meant.
+/// The state directory that a command is about.
 #[derive(ClapArgs, Debug)]
-struct Place {
+struct StateDirectory {
     /// The daemon's settings, which name the state directory
     #[arg(long, value_name = "FILE", conflicts_with = "directory")]
     config: Option<PathBuf>,
@@ -67,7 +67,7 @@ pub fn run(arguments: &Args) -> Exit {
     }
 }
 
-fn at(place: &Place, then: impl FnOnce(&Path) -> Exit) -> Exit {
+fn at(place: &StateDirectory, then: impl FnOnce(&Path) -> Exit) -> Exit {
     let directory = match (&place.directory, &place.config) {
         (Some(directory), _) => directory.clone(),
         (None, Some(file)) => match Config::read(file) {

@@ -1,4 +1,4 @@
-//! Inventories as they are sent to a daemon: text as it is, the rest by what it is.
+//! Inventories as they are sent to a daemon: texts by content, other files by digest.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -28,7 +28,7 @@ pub fn read(root: &Path, environment: Option<&str>) -> Result<Tree, SourceError>
         if tree.files.contains_key(&*path) || tree.binary.contains_key(&*path) {
             continue;
         }
-        // What vanished meanwhile is missed where it is named.
+        // A file that vanished meanwhile is reported where a manifest names it.
         let Ok(metadata) = std::fs::metadata(&place) else { continue };
         let blob = Blob { length: metadata.len(), mark: identity::of(&metadata).to_string(), sha256: None };
         tree.media.insert(path.to_string(), blob);
@@ -36,14 +36,14 @@ pub fn read(root: &Path, environment: Option<&str>) -> Result<Tree, SourceError>
     Ok(tree)
 }
 
-/// Sends a tree, and once more with what the daemon lacks of it. `root` is where the tree was read;
-/// without it nothing more is sent.
+/// Sends a tree, and once more with the files that the daemon lacks. `root` is the directory that the tree
+/// was read from; without it nothing more is sent.
 pub async fn plan(client: &Client, tree: &mut Tree, root: Option<&Path>) -> Result<Outcome, ClientError> {
     let outcome = client.post::<Outcome>("/v1/plan", tree).await?;
     let (Outcome::Wanted { files }, Some(root)) = (&outcome, root) else { return Ok(outcome) };
     for path in files {
-        let told = complete(tree, root, path);
-        told.map_err(|error| ClientError::Refused(format!("{}: {error}", root.join(path).display())))?;
+        let completed = complete(tree, root, path);
+        completed.map_err(|error| ClientError::Refused(format!("{}: {error}", root.join(path).display())))?;
     }
     client.post::<Outcome>("/v1/plan", tree).await
 }
@@ -53,7 +53,7 @@ fn complete(tree: &mut Tree, root: &Path, path: &str) -> io::Result<()> {
     let Some(blob) = tree.media.get_mut(path) else { return Ok(()) };
     let mut file = File::open(root.join(path))?;
     let metadata = file.metadata()?;
-    // The very file that lay inside the inventory: nobody puts a link in its place meanwhile.
+    // This must be the file that lay inside the inventory, not a link put in its place meanwhile.
     if !metadata.is_file() || identity::of(&metadata).to_string() != blob.mark {
         return Err(io::Error::other("it changed while the inventory was being read; try again"));
     }

@@ -1,11 +1,11 @@
-//! `voldemort try`: boots one deployment in a throw-away virtual machine, with real firmware and
-//! the real daemon on a private network, and tells what happens stage by stage.
+//! `voldemort try`: boots one deployment in a throw-away virtual machine, with real firmware and the real
+//! daemon on a private network, and shows what happens stage by stage.
 
-pub mod course;
 pub mod daemon;
 pub mod machine;
 mod needs;
 pub mod network;
+pub mod progress;
 pub mod qmp;
 pub mod scratch;
 pub mod serial;
@@ -25,8 +25,8 @@ use crate::desired::{Media, Options};
 use crate::inventory::Loaded;
 use crate::media::Shelf;
 use crate::model::Name;
-use course::Step;
 use machine::Firmware;
+use progress::Step;
 use subject::Subject;
 use timeline::Report;
 use trial::{Ending, Trial};
@@ -39,25 +39,25 @@ pub struct Arguments {
     /// With this environment laid over the inventory
     #[arg(long, value_name = "NAME")]
     env: Option<String>,
-    /// What the machine's firmware is
+    /// The firmware of the machine
     #[arg(long, value_enum, default_value = "bios")]
     firmware: Firmware,
     /// Look for images in this directory too (repeatable)
     #[arg(long, value_name = "DIR")]
     media: Vec<PathBuf>,
-    /// Be content when this step is reached
+    /// Stop successfully when this step is reached
     #[arg(long, value_enum, value_name = "STEP")]
     until: Option<Step>,
     /// Give up after this time: 90s, 10m, 1h
     #[arg(long, default_value = "10m", value_parser = duration)]
     timeout: Duration,
-    /// Memory of the machine in MiB; what the boot asks for if absent, at least 1024
+    /// Memory of the machine in MiB; that of the boot if absent, at least 1024
     #[arg(long, value_parser = clap::value_parser!(u32).range(128..=65536))]
     memory: Option<u32>,
-    /// Keep logs and disk, and say where
+    /// Keep logs and disk, and print their path
     #[arg(long)]
     keep: bool,
-    /// What goes to stdout at the end
+    /// The form of the result on stdout
     #[arg(short, long, value_enum, default_value = "text")]
     output: Output,
 }
@@ -75,8 +75,8 @@ enum Output {
 /// To be called while the process has a single thread: only such a process may enter a user
 /// namespace (unshare(2)).
 pub fn run(arguments: &Arguments) -> Exit {
-    // Entered first, for loading an inventory may start threads; told last, for a mistake in the
-    // manifests matters more.
+    // The network is entered first, because loading an inventory may start threads; its error is reported
+    // last, because a mistake in the manifests matters more.
     let network = network::enter();
     let failed = |why: &str| exit::failed(why, arguments.output == Output::Json);
     let (directory, name) = match arguments.words.as_slice() {
@@ -98,15 +98,15 @@ pub fn run(arguments: &Arguments) -> Exit {
     match Trial::prepare(arguments, directory, &subject) {
         Ok(mut trial) => {
             let ending = trial.run();
-            tell(arguments, &trial, &ending)
+            report(arguments, &trial, &ending)
         }
         Err(_) if scratch::interrupted() => Exit::Interrupted,
         Err(error) => failed(&error.to_string()),
     }
 }
 
-/// The offline part: everything that can be known before a machine is switched on. On failure
-/// gives all problems as text.
+/// The offline part: everything that can be known before a machine is switched on. On failure returns all
+/// problems as text.
 fn load(directory: &Path, arguments: &Arguments, name: &str) -> Result<Subject, String> {
     let shelf = Shelf::new(arguments.media.clone(), None).with_directory(directory.to_owned());
     let options = Options { media: Media::Required, fallback: Vec::new() };
@@ -121,28 +121,28 @@ fn load(directory: &Path, arguments: &Arguments, name: &str) -> Result<Subject, 
     }
 }
 
-/// The memory that the deployment's boot says it needs, in MiB.
+/// The memory that the deployment's boot needs, in MiB.
 fn asked(loaded: &Loaded, deployment: &Name) -> Option<u32> {
     let boot = &loaded.desired.deployments.get(deployment)?.boot.name;
     let memory = loaded.documents.boots.get(boot)?.body.memory.as_ref()?;
     u32::try_from(memory.value.0.div_ceil(1 << 20)).ok()
 }
 
-/// Says how it ended.
-fn tell(arguments: &Arguments, trial: &Trial, ending: &Ending) -> Exit {
+/// Prints how it ended.
+fn report(arguments: &Arguments, trial: &Trial, ending: &Ending) -> Exit {
     let last = trial.last();
     let (result, exit, reason) = match ending {
         Ending::Done(reason) => ("done", Exit::Done, reason.clone()),
         Ending::Failed(reason) => ("failed", Exit::Failed, format!("{reason} (last step: {})", last.name())),
         Ending::TimedOut => {
-            ("timed-out", Exit::Unreachable, format!("time ran out (last step: {})", last.name()))
+            ("timed-out", Exit::Unreachable, format!("timed out (last step: {})", last.name()))
         }
         Ending::Interrupted => ("interrupted", Exit::Interrupted, "interrupted".into()),
     };
     if matches!(ending, Ending::Failed(_) | Ending::TimedOut) {
         trial.show_logs();
         let reason = serial::printable(&reason);
-        say(format_args!("voldemort: {reason}\n  what usually is the cause: {}", last.usual_cause()));
+        say(format_args!("voldemort: {reason}\n  the usual cause: {}", last.usual_cause()));
     }
     if let Some(path) = trial.kept() {
         say(format_args!("voldemort: logs and disk are in {}", path.display()));
@@ -168,7 +168,7 @@ fn tell(arguments: &Arguments, trial: &Trial, ending: &Ending) -> Exit {
 
 /// `90s`, `10m`, `1h`.
 fn duration(text: &str) -> Result<Duration, String> {
-    let hint = || "a time is written as 90s, 10m or 1h".to_owned();
+    let hint = || "write a time as 90s, 10m or 1h".to_owned();
     let unit = text.chars().last().ok_or_else(hint)?;
     let seconds = match unit {
         's' => 1,

@@ -1,5 +1,5 @@
-//! `voldemort why`: what a machine would be offered, from which lines, and what happened at its
-//! last boot.
+//! `voldemort why`: shows what a machine would be offered, from which lines, and what happened at its last
+//! boot.
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -22,8 +22,8 @@ pub struct Arguments {
     /// A hardware address, or the name of a deployment or machine
     #[arg(value_name = "MAC|NAME")]
     subject: String,
-    /// What this inventory would offer; the daemon, if one answers, adds what happened. Without it
-    /// the daemon tells both, and if none answers the inventory in `.` does
+    /// Show what this inventory would offer; a daemon, if one answers, adds what happened. Without a
+    /// directory the daemon shows both, and if none answers the inventory in `.` is used
     #[arg(value_name = "DIR")]
     directory: Option<PathBuf>,
     /// With this environment laid over the inventory
@@ -35,7 +35,7 @@ pub struct Arguments {
     output: String,
 }
 
-/// Which part of an answer is asked for.
+/// The part of an answer that a command shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wanted {
     Anything,
@@ -48,7 +48,7 @@ pub fn run(arguments: &Arguments) -> Exit {
     let here = PathBuf::from(".");
     let named = arguments.directory.as_ref().or(arguments.env.is_some().then_some(&here));
     if let Some(directory) = named {
-        return tell(arguments, directory, &daemons(&arguments.subject, &arguments.remote), json);
+        return describe(arguments, directory, &daemons(&arguments.subject, &arguments.remote), json);
     }
     match daemons(&arguments.subject, &arguments.remote) {
         Err(ClientError::Unreachable { .. }) if !holds_manifests(&here) => {
@@ -61,13 +61,13 @@ pub fn run(arguments: &Arguments) -> Exit {
             exit::failed(&why, json);
             Exit::Unreachable
         }
-        unreachable @ Err(ClientError::Unreachable { .. }) => tell(arguments, &here, &unreachable, json),
+        unreachable @ Err(ClientError::Unreachable { .. }) => describe(arguments, &here, &unreachable, json),
         Err(error) => remote::failed(&error, json),
         Ok(found) => show(&found, json),
     }
 }
 
-/// What the daemon knows.
+/// The answer of the daemon.
 fn daemons(subject: &str, remote: &Remote) -> Result<Why, ClientError> {
     let path = format!("/v1/why/{}", client::escaped(subject));
     remote.block_on(async |client| client.get::<Why>(&path).await)
@@ -80,7 +80,8 @@ fn holds_manifests(directory: &Path) -> bool {
     entries.map(|entry| entry.path()).any(|path| manifest(&path))
 }
 
-/// Whether a file is the daemon's: where `config detect` was run, it bears the name of an inventory's.
+/// Whether a file is the daemon's settings: where `config detect` was run, it has the name of an
+/// inventory's file.
 fn is_settings(path: &Path) -> bool {
     let network = |line: &str| line.starts_with("[network]") || line.starts_with("[[network]]");
     std::fs::read_to_string(path).is_ok_and(|text| text.lines().any(network))
@@ -103,8 +104,8 @@ pub fn ask(subject: &str, wanted: Wanted, json: bool, remote: &Remote) -> Exit {
     show(&found, json)
 }
 
-/// What an inventory on its own would offer, value by value, and what the daemon saw.
-fn tell(arguments: &Arguments, directory: &Path, live: &Result<Why, ClientError>, json: bool) -> Exit {
+/// The offer according to an inventory, value by value, and what the daemon saw.
+fn describe(arguments: &Arguments, directory: &Path, live: &Result<Why, ClientError>, json: bool) -> Exit {
     let subject = &arguments.subject;
     let loaded = match super::render::read(directory, arguments.env.as_deref(), json) {
         Ok(loaded) => loaded,
@@ -123,7 +124,11 @@ fn tell(arguments: &Arguments, directory: &Path, live: &Result<Why, ClientError>
             let seen = live.look_alikes.iter().filter(|alike| !known.contains(&alike.mac));
             found.look_alikes.extend(seen.cloned());
         }
-        Err(error) => found.verdict = format!("what happened on the network only the daemon knows: {error}"),
+        Err(error) => {
+            found.verdict = format!(
+                "what happened on the network is unknown, because the daemon could not be asked: {error}"
+            )
+        }
     }
     let shelf = Shelf::new(Vec::new(), None);
     let name = found.deployment.as_ref().and_then(|deployment| deployment.name.parse().ok());
@@ -137,7 +142,7 @@ fn tell(arguments: &Arguments, directory: &Path, live: &Result<Why, ClientError>
     show(&found, json)
 }
 
-/// Some address of the inventory's first network, for URLs.
+/// An address of the inventory's first network, for URLs.
 fn address(desired: &crate::desired::Desired) -> Ipv4Addr {
     let cidr: Option<Cidr> = desired.subnets.values().find_map(|subnet| subnet.cidr);
     cidr.map_or(Ipv4Addr::LOCALHOST, |cidr| cidr.hosts().first)
@@ -173,7 +178,7 @@ fn text(found: &Why) -> String {
         }
         (None, Some(machine)) => match &machine.name {
             Some(name) => line(format!("machine {name}: nothing is deployed to it")),
-            None => line(format!("{subject}: seen on the network, and in no manifest")),
+            None => line(format!("{subject}: seen on the network, but in no manifest")),
         },
         (None, None) => line(format!("{subject}: in no manifest, and never seen")),
     }
@@ -184,7 +189,7 @@ fn text(found: &Why) -> String {
         let whose = match (&alike.machine, &alike.origin) {
             (Some(machine), Some(origin)) => format!("machine {machine}, {origin}"),
             (Some(machine), None) => format!("machine {machine}"),
-            (None, _) => "seen on the network, in no manifest".to_owned(),
+            (None, _) => "seen on the network, but in no manifest".to_owned(),
         };
         line(format!("  one typing mistake away: {} ({whose})", alike.mac));
     }

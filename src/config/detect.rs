@@ -39,7 +39,7 @@ pub struct Choice {
     pub network: Cidr,
     /// Empty if a person named it.
     pub reason: String,
-    /// The others that would do.
+    /// The other interfaces that could be used.
     pub others: Vec<String>,
 }
 
@@ -47,9 +47,9 @@ pub struct Choice {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Servers {
     None,
-    /// Somebody answers: who, in words.
+    /// At least one answers; each is described in a text.
     Answering(Vec<String>),
-    /// Nobody could be asked, and why.
+    /// The probe could not be sent; the text says why.
     Unknown(String),
 }
 
@@ -248,7 +248,7 @@ fn dynamic(facts: &Facts) -> String {
     let used: Vec<Ipv4Addr> =
         facts.neighbours.iter().filter(|address| range.contains(**address)).copied().collect();
     let mut text =
-        String::from("# Unknown machines get one of these: make sure that nobody else uses them.\n");
+        String::from("# Unknown machines get one of these: make sure that no other host uses them.\n");
     if !used.is_empty() {
         text += &format!("# In use now: {}\n", addresses(&used));
     }
@@ -261,7 +261,7 @@ fn dhcp(facts: &Facts) -> String {
         Servers::None => ("# No other DHCP server answers on this network.\n".to_owned(), "server"),
         Servers::Answering(servers) => (
             format!(
-                "# Another DHCP server answers here ({}): it goes on giving addresses, voldemort says what to boot.\n",
+                "# Another DHCP server answers here ({}): it keeps giving the addresses, voldemort gives the boot files.\n",
                 servers.join(", ")
             ),
             "proxy",
@@ -290,7 +290,7 @@ fn one_line(words: &str) -> String {
 
 fn firmware(facts: &Facts) -> String {
     let mut text = String::from("# Programs that machines boot first. Found on this host:\n");
-    // PXELINUX's modules go by the dozen; the one it can't start without stands for them.
+    // PXELINUX has dozens of modules; the one it can't start without is listed for all.
     let (modules, programs): (Vec<&Found>, Vec<&Found>) =
         facts.loaders.iter().partition(|found| found.name.ends_with(".c32") && found.name != "ldlinux.c32");
     for Found { name, path, size, version } in programs {

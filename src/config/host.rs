@@ -1,4 +1,4 @@
-//! What this host says about its network: interfaces, routes, resolvers, neighbours.
+//! Reads the network of this host: interfaces, routes, resolvers, neighbours.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,7 +27,7 @@ pub struct Gateway {
     pub metric: u32,
 }
 
-/// What `/etc/resolv.conf` says that is of use to other machines.
+/// The settings of `/etc/resolv.conf` that other machines can use.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resolvers {
     pub servers: Vec<Ipv4Addr>,

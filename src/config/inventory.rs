@@ -9,7 +9,7 @@ use crate::model::{Access, Git, Inventory, Name, Reference, Signed, Span, Verify
 
 /// The name of the only source.
 pub const ONLY: &str = "inventory";
-/// Keys that a directory has no use for.
+/// Keys that have no meaning for a directory.
 const ONLY_GIT: [&str; 13] = [
     "branch",
     "tag",
@@ -70,7 +70,7 @@ fn source(mut table: Table, name: Name, complaints: &mut Complaints<'_>) -> Opti
                 .add(git.at, format!("`{}` has both `directory` and `git`: choose one", table.path("")));
             None
         }
-        // The daemon's own, with a word on who may write to it.
+        // The daemon's own repository, with `write` set.
         (None, None) if write.is_some() && !ONLY_GIT.iter().any(|key| table.has(key)) => Some(Inventory::Own),
         (None, None) => {
             complaints.add(table.at, format!("`{}` needs `directory` or `git`", table.path("")));
@@ -79,13 +79,13 @@ fn source(mut table: Table, name: Name, complaints: &mut Complaints<'_>) -> Opti
         (Some(directory), None) => {
             for key in ONLY_GIT {
                 if let Some(at) = table.drop(key) {
-                    let message = format!("`{}` goes with `git`, not with `directory`", table.path(key));
+                    let message = format!("`{}` needs `git`, not `directory`", table.path(key));
                     complaints.add(at, message);
                 }
             }
             if write == Some(Write::Branch) {
                 let message = format!(
-                    "`{} = \"branch\"` goes with `git`; a directory has no branches",
+                    "`{} = \"branch\"` needs `git`: a directory has no branches",
                     table.path("write")
                 );
                 complaints.add(directory.at, message);
@@ -96,7 +96,7 @@ fn source(mut table: Table, name: Name, complaints: &mut Complaints<'_>) -> Opti
     };
     if let (Some(Inventory::Git(Git { verify: Some(_), .. })), Some(Write::Direct)) = (&inventory, write) {
         let message = format!(
-            "`{}` does not go with `verify`: the daemon signs nothing, and would not follow what it writes; \
+            "`{}` can't be combined with `verify`: the daemon signs nothing, and would not follow its own commits; \
              take \"branch\" or \"off\"",
             table.path("write")
         );
@@ -112,7 +112,7 @@ fn reconcile(table: &mut Table, complaints: &mut Complaints<'_>) -> Reconcile {
         Some(Found { value, .. }) if value == "auto" => Reconcile::Auto,
         Some(Found { value, .. }) if value == "manual" => Reconcile::Manual,
         Some(Found { at, value }) => {
-            let message = format!("`{}`: `{value}` is neither auto nor manual", table.path("reconcile"));
+            let message = format!("`{}`: `{value}` must be auto or manual", table.path("reconcile"));
             complaints.add(at, message);
             Reconcile::Auto
         }
@@ -127,7 +127,7 @@ fn write(table: &mut Table, complaints: &mut Complaints<'_>) -> Option<Write> {
         "branch" => Some(Write::Branch),
         _ => {
             let path = table.path("write");
-            complaints.add(at, format!("`{path}`: `{value}` is none of off, direct, branch"));
+            complaints.add(at, format!("`{path}`: `{value}` must be one of off, direct, branch"));
             None
         }
     }
@@ -164,7 +164,7 @@ fn repository(
 fn file(table: &mut Table, key: &'static str, complaints: &mut Complaints<'_>) -> Option<PathBuf> {
     let Found { at, value } = table.text(key, complaints)?;
     if value.is_empty() {
-        complaints.add(at, format!("`{}` names no file", table.path(key)));
+        complaints.add(at, format!("`{}` is empty: name a file", table.path(key)));
         return None;
     }
     Some(value.into())
@@ -208,7 +208,7 @@ fn folder(table: &mut Table, complaints: &mut Complaints<'_>) -> Option<String> 
 fn interval(table: &mut Table, key: &'static str, complaints: &mut Complaints<'_>) -> Option<Span> {
     let Found { at, value } = parsed::<Span>(table, key, complaints)?;
     if value < Span::seconds(1) {
-        complaints.add(at, format!("`{}` is at least 1s", table.path(key)));
+        complaints.add(at, format!("`{}` must be at least 1s", table.path(key)));
         return None;
     }
     Some(value)
@@ -226,7 +226,7 @@ fn verify(
     let Some(Found { at, value }) = word else {
         if signers.is_some() || keyring.is_some() {
             let message = format!(
-                "`{}` has keys and nothing to verify: say what must be signed, as in verify = \"head\"",
+                "`{}` has keys but does not say what must be signed: add verify = \"head\"",
                 table.path("")
             );
             complaints.add(table.at, message);
@@ -236,7 +236,7 @@ fn verify(
     };
     let path = table.path("verify");
     let Some(signed) = Signed::ALL.into_iter().find(|signed| signed.to_string() == value) else {
-        complaints.add(at, format!("`{path}`: `{value}` is none of head, tag, every-commit"));
+        complaints.add(at, format!("`{path}`: `{value}` must be one of head, tag, every-commit"));
         return None;
     };
     if signers.is_none() && keyring.is_none() {
@@ -295,13 +295,13 @@ mod tests {
     #[test]
     fn what_does_not_fit_is_said() {
         for (text, part) in [
-            ("directory = 'x'\ntoken = 't'", "`inventory.token` goes with `git`"),
+            ("directory = 'x'\ntoken = 't'", "`inventory.token` needs `git`"),
             ("git = 'x'\nverify = 'head'", "needs the allowed keys"),
-            ("git = 'x'\nverify = 'all'\nsigners = 's'", "none of head, tag, every-commit"),
-            ("git = 'x'\nsigners = 's'", "nothing to verify"),
+            ("git = 'x'\nverify = 'all'\nsigners = 's'", "one of head, tag, every-commit"),
+            ("git = 'x'\nsigners = 's'", "what must be signed"),
             ("git = 'x'\nverify = 'tag'\nsigners = 's'", "follows none"),
             ("git = 'x'\ninsecure = 'yes'", "true or false"),
-            ("git = 'x'\ntoken = ''", "names no file"),
+            ("git = 'x'\ntoken = ''", "name a file"),
         ] {
             let wrong = read(&format!("[inventory]\n{text}")).unwrap_err();
             assert!(wrong.len() == 1 && wrong[0].contains(part), "{text}: {wrong:?}");

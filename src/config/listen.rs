@@ -1,4 +1,4 @@
-//! Where the API listens.
+//! The addresses that the API listens on.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ pub enum Listen {
 }
 
 impl Listen {
-    /// Where the API listens if the daemon's file does not say.
+    /// The addresses that the API listens on if the daemon's file names none.
     pub fn defaults() -> Vec<Listen> {
         let tcp = SocketAddr::from((Ipv4Addr::LOCALHOST, runtime::PORT));
         vec![Listen::Unix(runtime::SOCKET.into()), Listen::Tcp(tcp)]
@@ -24,7 +24,7 @@ impl Listen {
 impl FromStr for Listen {
     type Err = &'static str;
 
-    /// Tokens travel in clear text here: without TLS they must not leave this host.
+    /// Tokens are sent in clear text here: without TLS they must not leave this host.
     fn from_str(text: &str) -> Result<Listen, &'static str> {
         if let Some(path) = text.strip_prefix("unix:").or_else(|| text.starts_with('/').then_some(text)) {
             return if path.is_empty() {

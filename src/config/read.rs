@@ -12,7 +12,7 @@ use super::{
 };
 use crate::model::{Cidr, Range, Role};
 
-/// The state directory where nothing else is said.
+/// The state directory where the file names none.
 pub const STATE: &str = "/var/lib/voldemort";
 /// Where Debian, Ubuntu, Fedora and Arch put their boot programs.
 pub const FIRMWARE: [&str; 8] = [
@@ -35,7 +35,7 @@ pub fn config(text: &str) -> Result<Config, Vec<Problem>> {
     root.finish(&mut complaints);
     match config {
         Some(config) if complaints.is_empty() => Ok(config),
-        _ => Err(complaints.told()),
+        _ => Err(complaints.problems()),
     }
 }
 
@@ -100,8 +100,8 @@ fn networks(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Vec<Net
         let same = |one: &Network| one.interface == network.interface || one.address == network.address;
         if networks.iter().any(same) {
             let message = format!(
-                "`network`: {} ({}) is there twice: each interface once; further subnets of its wire are \
-                 for the inventory, with `shares`",
+                "`network`: {} ({}) is there twice: name each interface once; further subnets on the same link belong \
+                 in the inventory, with `shares`",
                 network.interface, network.address
             );
             complaints.add(at, message);
@@ -117,7 +117,7 @@ fn network(mut table: Table, complaints: &mut Complaints<'_>) -> Option<Network>
     let interface = table.text("interface", complaints).and_then(|Found { at, value }| {
         let good = is_interface(&value);
         if !good {
-            complaints.add(at, format!("`network.interface`: `{value}` is no interface's name"));
+            complaints.add(at, format!("`network.interface`: `{value}` is no name of an interface"));
         }
         good.then_some(value)
     });
@@ -212,7 +212,7 @@ fn dhcp(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Mode> {
 fn mode(key: &str, Found { at, value }: Found<String>, complaints: &mut Complaints<'_>) -> Option<Mode> {
     let found = Mode::named(&value);
     if found.is_none() {
-        complaints.add(at, format!("`{key}`: `{value}` is none of {}", Mode::NAMES.join(", ")));
+        complaints.add(at, format!("`{key}`: `{value}` must be one of {}", Mode::NAMES.join(", ")));
     }
     found
 }
@@ -456,7 +456,7 @@ identity = "/etc/voldemort/age.key"
         let twice = format!("{text}[[network]]\ninterface = 'eth0'\naddress = '10.0.30.1'\nmode = 'srver'\n");
         let twice = problems(&twice);
         assert!(twice[0].starts_with("v.toml:8:1: `network`: eth0 (10.0.30.1) is there twice"), "{twice:?}");
-        assert!(twice[1].contains("`network.mode`: `srver` is none of server"), "{twice:?}");
+        assert!(twice[1].contains("`network.mode`: `srver` must be one of server"), "{twice:?}");
     }
 
     #[test]
@@ -481,7 +481,7 @@ identity = "/etc/voldemort/age.key"
                 "v.toml:3:1: unknown key `network.adress`; did you mean `address`?",
                 "v.toml:5:8: `network.subnet.cidr`: `10.0.0.7/24`: bits are set after the first 24: did you mean 10.0.0.0/24?",
                 "v.toml:7:8: `http.port` must be a number, and is a string",
-                "v.toml:9:8: `dhcp.mode`: `sever` is none of server, proxy, listen, off",
+                "v.toml:9:8: `dhcp.mode`: `sever` must be one of server, proxy, listen, off",
                 "v.toml:10:2: unknown key `colour`; known here: network, dhcp, tftp, http, api, inventory, firmware, state, media, secrets",
             ]
         );

@@ -1,16 +1,16 @@
-//! Where the programs of one host meet: the socket and the token that a daemon leaves for the
-//! commands of the same user.
+//! The paths that a daemon and the commands on its host share: the API's socket, and the token that the
+//! daemon leaves for commands of the same user.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 /// The directory that belongs to the daemon while it runs.
 pub const DIRECTORY: &str = "/run/voldemort";
-/// The API's socket where nothing else is said.
+/// The API's socket where none is configured.
 pub const SOCKET: &str = "/run/voldemort/api.sock";
-/// The API's port where nothing else is said.
+/// The API's port where none is configured.
 pub const PORT: u16 = 12345;
-/// Whoever belongs to this group may use the socket.
+/// Members of this group may use the socket.
 pub const GROUP: &str = "voldemort";
 
 /// The directories in which a daemon may leave its token, the preferred one first: `/run/voldemort`,
@@ -28,8 +28,7 @@ pub fn token_name(port: u16) -> String {
     format!("token-{}-{port}", network().unwrap_or_default())
 }
 
-/// Tells this process's network namespace from the host's other ones; `None` where /proc is not
-/// there.
+/// Identifies this process's network namespace among those of the host; `None` where /proc is missing.
 pub fn network() -> Option<u64> {
     std::fs::metadata("/proc/self/ns/net").ok().map(|metadata| metadata.ino())
 }

@@ -7,8 +7,8 @@ use toml::de::{DeTable, DeValue};
 use super::Problem;
 use crate::model::similar::similar;
 
-/// Problems told of one file: one of another kind is a mistake at every byte.
-const TOLD_MAX: usize = 20;
+/// Most problems reported for one file: a file of another format has one at every byte.
+const PROBLEMS_MAX: usize = 20;
 
 /// A value and where it starts, in bytes.
 #[derive(Clone, Debug)]
@@ -45,14 +45,14 @@ pub fn parse(text: &str) -> Result<Node, Vec<Problem>> {
         return Ok(from_table(Some(0), table.into_inner()));
     }
     let problem = |error: &toml::de::Error| (error.span().map(|span| span.start), error.message().to_owned());
-    Err(told(text, errors.iter().map(problem).collect()))
+    Err(sorted(text, errors.iter().map(problem).collect()))
 }
 
-/// Problems by their places in the text, as people are told them.
-fn told(text: &str, mut found: Vec<(Option<usize>, String)>) -> Vec<Problem> {
+/// Problems in the order of their places in the text, as people read them.
+fn sorted(text: &str, mut found: Vec<(Option<usize>, String)>) -> Vec<Problem> {
     found.sort_by_key(|(at, _)| *at);
-    let more = found.len().saturating_sub(TOLD_MAX);
-    found.truncate(TOLD_MAX);
+    let more = found.len().saturating_sub(PROBLEMS_MAX);
+    found.truncate(PROBLEMS_MAX);
     let place = |(at, message): (Option<usize>, String)| {
         let at = at.map(|offset| position(text, offset));
         Problem { at, message: shown(&message) }
@@ -64,7 +64,7 @@ fn told(text: &str, mut found: Vec<(Option<usize>, String)>) -> Vec<Problem> {
     problems
 }
 
-/// As a terminal may have it: keys and values can hold any character.
+/// The message made printable: keys and values can hold any character.
 fn shown(message: &str) -> String {
     let safe = |c: char| if c.is_control() { c.escape_default().collect() } else { String::from(c) };
     message.chars().map(safe).collect()
@@ -144,7 +144,7 @@ impl<'t> Complaints<'t> {
         Complaints { text, found: Vec::new() }
     }
 
-    /// Complains of what is at this byte of the text.
+    /// Adds a problem at this byte of the text.
     pub fn add(&mut self, at: Option<usize>, message: String) {
         self.found.push((at, message));
     }
@@ -154,8 +154,8 @@ impl<'t> Complaints<'t> {
     }
 
     /// The first problems in the order of the text, and how many more there are.
-    pub fn told(self) -> Vec<Problem> {
-        told(self.text, self.found)
+    pub fn problems(self) -> Vec<Problem> {
+        sorted(self.text, self.found)
     }
 }
 
@@ -200,7 +200,7 @@ impl Table {
         self.entries.contains_key(key)
     }
 
-    /// Whether nothing is left that nobody asked for.
+    /// Whether no unread key is left.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -334,7 +334,7 @@ impl Table {
         }
     }
 
-    /// Complains about every key that nobody asked for.
+    /// Adds a problem for every key that was not read.
     pub fn finish(self, complaints: &mut Complaints<'_>) {
         for (key, (at, _)) in &self.entries {
             let help = match similar(key, self.asked.iter().copied()) {

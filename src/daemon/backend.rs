@@ -138,7 +138,7 @@ impl Backend for Daemon {
         let mut rows: Vec<ServiceStatus> = self.board.conditions().into_iter().map(row).collect();
         let keeper = match self.keeper.writes_since() {
             Some(since) if now().since(since) > SLOW_DISK => {
-                (ServiceState::Waiting, format!("the disk takes long to store the state, since {since}"))
+                (ServiceState::Waiting, format!("the disk has been slow to store the state since {since}"))
             }
             _ => (ServiceState::Serving, String::new()),
         };
@@ -159,9 +159,9 @@ impl Backend for Daemon {
         };
         if !watch.has_stepped_back() {
             let mode = *watch.mode.borrow();
-            return Err(format!("DHCP on {interface} is in mode {mode}: there is nothing to take over"));
+            return Err(format!("DHCP on {interface} is in mode {mode}: it serves no DHCP"));
         }
-        watch.serve("a person said so");
+        watch.serve("a person ordered it");
         Ok(())
     }
 

@@ -199,7 +199,7 @@ impl Service {
                 };
                 run(accept, router, stop.clone(), || file.is_ours()).await;
                 if !*stop.borrow() {
-                    return Err("somebody removed its socket".to_owned());
+                    return Err("its socket was removed".to_owned());
                 }
             }
         }
@@ -241,7 +241,7 @@ where
                     crowd.enter(busy, task);
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "the control API can't take a connection");
+                    tracing::warn!(%error, "the control API can't accept a connection");
                     tokio::time::sleep(PAUSE).await;
                 }
             }

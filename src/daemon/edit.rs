@@ -41,7 +41,7 @@ impl Reconciler {
             let reading = self.read_now(&name).await.map_err(|error| error.to_string())?;
             let mut turn = self.turn().await;
             if refused_at.is_some() && refused_at.as_deref() == reading.commit() {
-                let why = format!("the repository does not take the commit: {why}");
+                let why = format!("the repository refuses the commit: {why}");
                 return Ok(Edited::Refused { why });
             }
             let known = self.known();
@@ -266,7 +266,7 @@ impl Reconciler {
             sources.iter().filter(|(_, source)| source.writes != Write::Off).map(|(name, _)| name).collect();
         match writable.as_slice() {
             [only] => Ok((*only).clone()),
-            _ => Err(format!("this daemon follows {}: say with --source which one it goes to", all())),
+            _ => Err(format!("this daemon follows {}: name the one to write to with --source", all())),
         }
     }
 }

@@ -101,7 +101,7 @@ impl Watch {
             self.others.send_replace(Some(found.clone()));
             if silent >= wanted {
                 silent = 0;
-                self.serve("the other DHCP server answers no more");
+                self.serve("the other DHCP server no longer answers");
             }
             known = found;
         }
@@ -117,11 +117,9 @@ impl Watch {
         let others = self.others.borrow().clone().filter(|_| self.has_stepped_back())?;
         let name = &self.network.name;
         let why = match others.is_empty() {
-            true => {
-                "another server was there first and answers no more: it is served by itself after some more \
+            true => "another server answered first and no longer does: DHCP is served here after some more \
                 looks, and at once"
-                    .to_owned()
-            }
+                .to_owned(),
             false => {
                 let others: Vec<String> = others.iter().map(Ipv4Addr::to_string).collect();
                 format!(
@@ -201,7 +199,7 @@ async fn pause(hint: &mut watch::Receiver<u64>, period: Duration, beside: bool) 
 fn appeared(server: Ipv4Addr, interface: &str, mode: Mode) -> String {
     let what = match mode {
         Mode::Server => {
-            "this daemon goes on answering, so machines may take either's offer: stop one of the two, or \
+            "this daemon keeps answering, so machines may take either's offer: stop one of the two, or \
              set [dhcp] mode = \"proxy\""
         }
         Mode::Proxy | Mode::Listen | Mode::Off => "it gives the addresses there",
@@ -212,14 +210,14 @@ fn appeared(server: Ipv4Addr, interface: &str, mode: Mode) -> String {
 fn gone(server: Ipv4Addr, interface: &str, mode: Mode, stepped_back: bool) -> String {
     if stepped_back {
         return format!(
-            "DHCP server {server} answers no more on {interface}: this daemon serves there when it stays so, and at \
+            "DHCP server {server} no longer answers on {interface}: this daemon serves there if it stays silent, and at \
              once with `voldemortctl serve-dhcp {interface}`"
         );
     }
     let what = match mode {
         Mode::Server => "this daemon is alone again",
-        Mode::Proxy => "nobody gives addresses there now",
-        Mode::Listen | Mode::Off => "this daemon only listens there, as its settings say",
+        Mode::Proxy => "no server gives addresses there now",
+        Mode::Listen | Mode::Off => "this daemon only listens there, as configured",
     };
-    format!("DHCP server {server} answers no more on {interface}: {what}")
+    format!("DHCP server {server} no longer answers on {interface}: {what}")
 }

@@ -225,7 +225,7 @@ pub fn sweep(folder: &Path, used: &BTreeSet<PathBuf>) {
     };
     for path in files(folder).iter().filter(|path| !used.contains(*path) && is_old(path)) {
         if let Err(error) = std::fs::remove_file(path) {
-            tracing::warn!(path = %path.display(), %error, "this is not needed any more and can't be removed");
+            tracing::warn!(path = %path.display(), %error, "this is no longer needed and can't be removed");
         }
     }
 }

@@ -33,7 +33,7 @@ pub struct Foreign {
 pub enum ProbeError {
     #[error(
         "can't look for other DHCP servers on {interface}: neither a raw socket (CAP_NET_RAW) nor UDP \
-         port 68 (CAP_NET_BIND_SERVICE, and no DHCP client that keeps it to itself) can be had: {source}"
+         port 68 (CAP_NET_BIND_SERVICE, and no DHCP client that holds it exclusively) can be opened: {source}"
     )]
     Closed { interface: String, source: io::Error },
     #[error("can't send a DHCPDISCOVER out of {interface}: {source}")]

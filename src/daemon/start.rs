@@ -107,7 +107,7 @@ async fn fatal(keeper: &Keeper, board: &Board, mut lost_source: mpsc::Receiver<N
     tokio::select! {
         () = keeper.ended() => "the keeper of the state ended: see the log".to_owned(),
         why = outage(board.clone(), service::PATIENCE) => why,
-        Some(name) = lost_source.recv() => format!("the source {name} is not followed any more"),
+        Some(name) = lost_source.recv() => format!("the source {name} is no longer followed"),
     }
 }
 
@@ -165,7 +165,7 @@ async fn close(mut tasks: JoinSet<()>, keeper: &Keeper, thread: std::thread::Joi
         tokio::task::spawn_blocking(move || thread.join()).await
     };
     if tokio::time::timeout(END * 3, stored).await.is_err() {
-        tracing::warn!("the state directory does not take the last changes in time");
+        tracing::warn!("the last changes could not be stored in time");
     }
 }
 

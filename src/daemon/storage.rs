@@ -87,16 +87,16 @@ fn way_out(why: &str) -> &'static str {
     let known = [
         (
             "Read-only file system",
-            "; make the file system of the state directory writable: this goes on by itself then. One that has to be \
+            "; make the file system of the state directory writable: the daemon then continues by itself. One that has to be \
              unmounted for a repair needs the daemon to be stopped before and started after it",
         ),
         (
             "No space left",
-            "; make room on the file system of the state directory: this goes on by itself then",
+            "; make room on the file system of the state directory: the daemon then continues by itself",
         ),
         (
             "Disk quota exceeded",
-            "; raise the quota of the state directory's user: this goes on by itself then",
+            "; raise the quota of the state directory's user: the daemon then continues by itself",
         ),
         ("Input/output error", "; the disk of the state directory fails: see the kernel's log"),
     ];

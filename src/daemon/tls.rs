@@ -43,9 +43,9 @@ pub enum TlsError {
     Pem { path: PathBuf, error: rustls::pki_types::pem::Error },
     #[error("{path} and {key}: {error}")]
     Pair { path: PathBuf, key: PathBuf, error: rustls::Error },
-    #[error("a certificate of our own can't be made: {0}")]
+    #[error("the daemon's own certificate can't be made: {0}")]
     Own(#[from] rcgen::Error),
-    #[error("our own certificate is not accepted: {0}")]
+    #[error("the daemon's own certificate is not accepted: {0}")]
     OwnRefused(rustls::Error),
 }
 

@@ -186,10 +186,7 @@ impl<'a> Desk<'a> {
         let own = |setting: &Setting| self.edit.name.is_none() && setting.path == ["mac"];
         settings.retain(|setting| !own(setting));
         if settings.is_empty() {
-            return Err(Refusal::Choice(format!(
-                "nothing is said about what shall change in {} {name}",
-                self.edit.kind.name()
-            )));
+            return Err(Refusal::Choice(format!("no change to {} {name} is given", self.edit.kind.name())));
         }
         Ok(self.task("Update", name, Some(mark), settings))
     }

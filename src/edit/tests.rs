@@ -272,7 +272,7 @@ fn what_can_not_be_done_says_why() {
         "deployment `harry` exists already, in lab.toml:16; `update` changes it"
     );
     assert!(refused(LAB, &update("Harry")).starts_with("`Harry`: a name"));
-    assert!(refused(LAB, &edit(Verb::Update, Kind::Deployment, "harry", &[])).contains("nothing is said"));
+    assert!(refused(LAB, &edit(Verb::Update, Kind::Deployment, "harry", &[])).contains("no change to"));
     assert!(refused("", &edit(Verb::Create, Kind::Deployment, "a", &[])).contains("no boot yet"));
     let typed =
         Edit { deployment_type: Some("kickstrat".into()), ..edit(Verb::Create, Kind::Deployment, "a", &[]) };

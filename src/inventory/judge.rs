@@ -1,4 +1,4 @@
-//! From what a rehearsed boot came to, to a problem that points at what has to be changed.
+//! Turns the end of a simulated boot into a problem that points at what has to be changed.
 
 use std::sync::Arc;
 
@@ -9,9 +9,9 @@ use crate::proto::tree;
 use crate::render::{self, CmdlineError, Text, trace};
 use crate::render::{Finding, Verdict};
 use crate::state::{Stage, State};
-use crate::walk::{Detail, End, Fault, Step, Stop, Walk};
+use crate::walk::{Detail, End, Fault, SimulatedBoot, Step, Stop};
 
-/// One deployment's rehearsals, and where to find what they were made of.
+/// One deployment, and the documents that its simulated boots were made from.
 pub struct Judge<'a> {
     pub documents: &'a Documents,
     pub table: &'a State,
@@ -19,18 +19,17 @@ pub struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// What is wrong with the walks, of several stops the first, and with the answers, which all walks
-    /// have alike. A boot that does not get to its end is reported alone: what it would be answered
-    /// does not matter yet.
-    pub fn problems(&self, walks: &[Walk]) -> Vec<Problem> {
-        let stopped = walks.iter().find_map(|walk| match &walk.end {
-            End::Stopped(stop) => Some(self.stopped(walk, stop)),
+    /// What is wrong with the boots (of several that stop, the first), and with the answers, which are
+    /// the same in all. A boot that stops is reported alone: its answers do not matter yet.
+    pub fn problems(&self, boots: &[SimulatedBoot]) -> Vec<Problem> {
+        let stopped = boots.iter().find_map(|boot| match &boot.end {
+            End::Stopped(stop) => Some(self.stopped(boot, stop)),
             _ => None,
         });
         if stopped.as_ref().is_some_and(|problem| problem.level == Level::Error) {
             return stopped.into_iter().collect();
         }
-        let mut problems = walks.first().map_or_else(Vec::new, |walk| self.answers(walk));
+        let mut problems = boots.first().map_or_else(Vec::new, |boot| self.answers(boot));
         // Answers that nobody can read are worse than none that report their end.
         if !problems.iter().any(|problem| problem.code == Code::Answers) {
             problems.extend(stopped);
@@ -38,25 +37,27 @@ impl Judge<'_> {
         problems
     }
 
-    fn stopped(&self, walk: &Walk, stop: &Stop) -> Problem {
+    fn stopped(&self, boot: &SimulatedBoot, stop: &Stop) -> Problem {
         let name = &self.deployment.name;
-        let code = if walk.route.is_signed() { Code::SignedWalk } else { Code::Walk };
-        let message = format!("{name} does not boot by {}: {}", walk.route, stop.why);
+        let code = if boot.route.is_signed() { Code::SignedWalk } else { Code::Walk };
+        let message = format!("{name} does not boot by {}: {}", boot.route, stop.why);
         let header = self.header();
         let mut problem = match self.place(stop) {
             Some((mark, label)) => {
-                Problem::new(code, mark, message, label).also(header, "this boot was rehearsed")
+                Problem::new(code, mark, message, label).also(header, "this boot was simulated")
             }
-            None => Problem::new(code, header, message, "this boot was rehearsed"),
+            None => Problem::new(code, header, message, "this boot was simulated"),
         };
         // What a program looked for and did without is no part of the story.
         let told = |step: &&Arc<Step>| step.stage != Stage::Offer && step.detail != Detail::Nothing;
-        for step in walk.steps.iter().filter(told) {
+        for step in boot.steps.iter().filter(told) {
             problem = problem.note(format!("{}: {}", step.stage, step.text));
         }
         // Without the call the installation counts as unreported, which is safe.
         let level = if stop.fault == Fault::NoCompletion { Level::Warning } else { problem.level };
-        problem.level(level).help(format!("`voldemort check -v --deployment {name}` shows the rehearsal"))
+        problem
+            .level(level)
+            .help(format!("`voldemort check -v --deployment {name}` shows the simulated boot"))
     }
 
     fn header(&self) -> Mark {
@@ -141,9 +142,9 @@ impl Judge<'_> {
     }
 
     /// What the reader of the rendered answer file would say of it, one problem for each place and code.
-    fn answers(&self, walk: &Walk) -> Vec<Problem> {
+    fn answers(&self, boot: &SimulatedBoot) -> Vec<Problem> {
         let Some(template) = self.deployment.template.as_ref() else { return Vec::new() };
-        let Some((file, text)) = walk.answers.first() else { return Vec::new() };
+        let Some((file, text)) = boot.answers.first() else { return Vec::new() };
         let text = String::from_utf8_lossy(text);
         let mut problems: Vec<Problem> = Vec::new();
         let found = template.kind.read(&text);
@@ -160,7 +161,7 @@ impl Judge<'_> {
             }
         }
         if let Some(last) = problems.last_mut().filter(|_| more > 0) {
-            last.notes.push(format!("{more} more can be said of this {file}, once these are mended"));
+            last.notes.push(format!("{more} more problems of this {file} are not shown"));
         }
         problems
     }

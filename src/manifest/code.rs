@@ -85,7 +85,7 @@ codes! {
     NoMatch = 221 Warning true "selector that no machine satisfies";
     BadOption = 230 Error false "DHCP option that can't be sent";
     NotInImage = 301 Error false "file not in the image";
-    NoMedia = 302 Error false "media not at hand";
+    NoMedia = 302 Error false "media not found";
     BadMedia = 303 Error false "media that can't be used";
     Prefix = 304 Error false "path prefix already taken";
     Walk = 305 Error false "boot that does not get to its end";

@@ -30,7 +30,7 @@ table! {
 
 table! {
     #[derive(Default)]
-    pub struct Safety: "`safety` tables", "When a revision is held back until somebody agrees." {
+    pub struct Safety: "`safety` tables", "When a revision is held until a person consents." {
         max_remove: Option<Marked<u8>> = may "max-remove": Text(Form::Percent),
             "Largest part of the deployments one revision may remove; \"30%\" if absent.";
         min_existing: Option<Marked<u32>> = may "min-existing": Integer(0),

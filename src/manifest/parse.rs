@@ -296,9 +296,7 @@ fn set_twice(checker: &mut Checker, kind: Kind, table: &Table) {
         };
         let problem =
             Problem::new(Code::Exclusive, other.key, format!("`{known}` is set twice"), "once in `vars` …");
-        checker
-            .problems
-            .push(problem.also(own.key, "… and once as a setting").help("leave one of them away"));
+        checker.problems.push(problem.also(own.key, "… and once as a setting").help("remove one of them"));
     }
 }
 

@@ -20,7 +20,7 @@ pub fn open(root: &Path) -> Result<Index, MediaError> {
     open_noting(root, &|_, _| {})
 }
 
-/// The same; `note` gets everything that decided what was found.
+/// The same; `note` gets every path that decided what was found.
 pub(super) fn open_noting(root: &Path, note: &dyn Fn(&Path, &Metadata)) -> Result<Index, MediaError> {
     if regular::is_kernels(root) {
         let why = "it lies in a file system of the kernel such as /proc or /sys".into();
@@ -44,7 +44,7 @@ pub(super) fn open_noting(root: &Path, note: &dyn Fn(&Path, &Metadata)) -> Resul
 
 /// A single file, whole.
 pub fn file(path: &Path) -> Result<Entry, MediaError> {
-    // Opened, for what can't be read is no file to serve.
+    // Opened, because a file that can't be read can't be served.
     let (_, metadata) = regular::open(path)?;
     if lfs::is_pointer(path, metadata.len()) {
         return Err(MediaError::Io { path: path.into(), why: lfs::WHY.into() });
@@ -96,7 +96,7 @@ impl Walk<'_> {
         Ok(metadata.is_dir())
     }
 
-    /// Enters a file; one that can't be read is no file to serve.
+    /// Enters a file; one that can't be read can't be served.
     fn put(&mut self, path: &Path, metadata: &Metadata, inside: &str) {
         match faccessat(AT_FDCWD, path, AccessFlags::R_OK, AtFlags::AT_EACCESS) {
             Ok(()) => drop(self.index.files.insert(inside.into(), whole(path, metadata))),

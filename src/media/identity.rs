@@ -25,7 +25,7 @@ pub(super) fn at(path: &Path, metadata: &Metadata) -> FileId {
     name.and_then(|name| FileId::of_content(name, found.size)).unwrap_or(found)
 }
 
-/// An error of the operating system about `path`, in our words.
+/// An error of the operating system about `path`, as a message.
 pub(super) fn failed(path: &Path, error: &io::Error) -> MediaError {
     match error.kind() {
         io::ErrorKind::NotFound => MediaError::Missing { path: path.to_path_buf(), beside: Vec::new() },

@@ -27,9 +27,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Most entries (files, directories, links) that one image may hold.
 const MOST_ENTRIES: usize = 2_000_000;
 
-/// Reads the directories of the image at `path`. Of the trees a disc carries the best is taken:
-/// Rock Ridge, then Joliet, then plain ISO 9660; UDF where it holds more bytes than those, as on
-/// Windows discs, whose ISO side says little, or the same under longer names than the plain ones.
+/// Reads the directories of the image at `path`. Of the trees on a disc the best is taken: Rock Ridge, then
+/// Joliet, then plain ISO 9660; UDF where it holds more bytes than those (as on Windows discs, whose ISO
+/// tree holds little), or the same files under longer names than the plain ones.
 pub fn open(path: &Path) -> Result<Index, MediaError> {
     let opened = Opened::new(path)?;
     let (label, tree) = opened.guarded(|opened| opened.richest())?;
@@ -69,7 +69,7 @@ impl<'a> Opened<'a> {
                     true => lfs::WHY.into(),
                     false => match packing::name(&self.file) {
                         Some(found) => format!("it is {found}"),
-                        None => "it holds neither an ISO 9660 nor a UDF volume".into(),
+                        None => "it has neither an ISO 9660 nor a UDF volume".into(),
                     },
                 },
                 path,
@@ -102,7 +102,7 @@ impl<'a> Opened<'a> {
             (Ok(iso), Ok(udf)) if iso.is_plain && udf.1.bytes() == iso.tree.bytes() => Ok(udf),
             (Ok(iso), Ok(_) | Err(Trouble::Unrecognised)) => Ok(named(iso)),
             (Err(Trouble::Unrecognised), udf) => udf,
-            // The side that can't be read may be the one that counts.
+            // The tree that can't be read may be the better one.
             (Ok(_), Err(error)) | (Err(error), _) => Err(error),
         }
     }

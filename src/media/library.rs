@@ -1,4 +1,4 @@
-//! What the rest of the house asks of a collection of media.
+//! The questions that the other rooms ask of a collection of media.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{Entry, directory};
 
 /// A program that clients may ask for.
-pub struct Known {
+pub struct Loader {
     pub name: &'static str,
     /// Files it may be, best first, below one of the firmware directories.
     files: &'static [&'static str],
@@ -21,14 +21,14 @@ const fn known(
     package: &'static str,
     needed: bool,
     files: &'static [&'static str],
-) -> Known {
-    Known { name, files, package, needed }
+) -> Loader {
+    Loader { name, files, package, needed }
 }
 
 /// Signed builds come first: they are what Secure Boot accepts and are the same program
 /// otherwise. GRUB's network build looks for its settings over the network, the one for disks on
 /// the disk.
-pub const KNOWN: [Known; 22] = [
+pub const KNOWN: [Loader; 22] = [
     known("undionly.kpxe", "ipxe", true, &["undionly.kpxe"]),
     known("snponly.efi", "ipxe", true, &["snponly.efi", "x86_64-efi/snponly.efi", "ipxe-snponly-x86_64.efi"]),
     known("ipxe.efi", "ipxe", true, &["ipxe.efi", "x86_64-efi/ipxe.efi", "ipxe-x86_64.efi"]),
@@ -100,7 +100,7 @@ pub const KNOWN: [Known; 22] = [
 
 /// Where syslinux keeps its modules, below a firmware directory.
 const MODULES: [&str; 3] = ["", "modules/bios", "bios"];
-/// How the name of such a module ends: which ones a menu needs is known to the menu only.
+/// The extension of such a module: only the menu knows which ones it needs.
 const MODULE: &str = ".c32";
 /// How the names of boot programs end. Any that lies in a firmware directory itself may be the one
 /// that `loader` of a machine or boot names.
@@ -130,12 +130,12 @@ pub fn find(paths: &[PathBuf]) -> BTreeMap<Box<str>, Entry> {
 }
 
 /// The known programs that `found` lacks and some machines need, with their Debian packages.
-pub fn missing(found: &BTreeMap<Box<str>, Entry>) -> Vec<&'static Known> {
+pub fn missing(found: &BTreeMap<Box<str>, Entry>) -> Vec<&'static Loader> {
     KNOWN.iter().filter(|known| known.needed && !found.contains_key(known.name)).collect()
 }
 
-/// What the program at `path` says of its version: shim and GRUB in their SBAT table, iPXE and
-/// PXELINUX in a text; none for packed builds.
+/// The version that the program at `path` contains: shim and GRUB in their SBAT table, iPXE and PXELINUX in
+/// a text; none for packed builds.
 pub fn version(path: &Path) -> Option<String> {
     let bytes = std::fs::read(path).ok().filter(|bytes| bytes.len() as u64 <= LARGEST)?;
     let text = String::from_utf8_lossy(&bytes);

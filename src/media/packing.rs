@@ -1,4 +1,4 @@
-//! What else is put in the place of an image, by its first bytes.
+//! Recognises files that are no image, by their first bytes.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

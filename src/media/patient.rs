@@ -1,6 +1,6 @@
-//! A library that never waits long. A file system of another host may not answer for hours, and the
-//! digest of a large image takes minutes: such work goes on in threads of its own, and whoever asked
-//! is told how far it is.
+//! A library that never waits long. A file system of another host may not answer for hours, and the digest
+//! of a large image takes minutes: such work continues in threads of its own, and the caller gets its
+//! progress.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -14,24 +14,23 @@ use super::{Entry, Index, Library, MediaError, Shelf};
 
 /// Most threads that wait for disks at once.
 const MOST_JOBS: usize = 16;
-/// A digest that nobody asked for during this time is given up: the manifest names another image by
-/// now.
+/// A digest that was not requested for this time is aborted: the manifest names another image by now.
 const ABANDONED: Duration = Duration::from_secs(60);
 
-/// A shelf whose answers come within a time.
+/// A shelf that answers within a time limit.
 pub struct Patient {
     shelf: Shelf,
     seen: Arc<Seen>,
     until: Instant,
 }
 
-/// What is being read, by a text that stands for the question.
+/// What is being read, by a text that identifies the request.
 #[derive(Debug, Default)]
 pub(super) struct Jobs {
     running: Mutex<HashMap<String, Arc<Job>>>,
 }
 
-/// One question that is being answered.
+/// One request that is being worked on.
 #[derive(Debug)]
 pub(super) struct Job {
     started: Instant,
@@ -127,9 +126,9 @@ impl Jobs {
         };
         let (answer, found) = sync_channel(1);
         let (jobs, own) = (self.clone(), job.clone());
-        let ends = Ends { jobs, key, job: own };
+        let ends = RemoveOnEnd { jobs, key, job: own };
         let thread = std::thread::Builder::new().name("media".into()).spawn(move || {
-            // Nobody may wait for it any more.
+            // The caller may have stopped waiting.
             let _ = answer.send(work(&ends.job));
         });
         thread.map_err(|error| MediaError::Io { path: name.into(), why: error.to_string() })?;
@@ -148,13 +147,13 @@ impl Jobs {
 }
 
 /// Takes a job off the list when its thread ends, however that ends.
-struct Ends {
+struct RemoveOnEnd {
     jobs: Arc<Jobs>,
     key: String,
     job: Arc<Job>,
 }
 
-impl Drop for Ends {
+impl Drop for RemoveOnEnd {
     fn drop(&mut self) {
         self.jobs.lock().remove(&self.key);
         *self.job.ended.lock().unwrap_or_else(PoisonError::into_inner) = true;
@@ -183,7 +182,7 @@ impl Job {
         *waited.unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// Notes how far a digest is; false when nobody wants it any more.
+    /// Records the progress of a digest; false when no caller wants it any more.
     fn goes_on(&self, done: u64, total: u64) -> bool {
         self.done.store(done, Ordering::Relaxed);
         self.total.store(total, Ordering::Relaxed);

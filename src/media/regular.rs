@@ -1,5 +1,5 @@
-//! Regular files and nothing else: a FIFO would block whoever opens it, a device has no end, and what
-//! the kernel makes up in `/proc` or `/sys` says nothing true of its length.
+//! Opens regular files only: a FIFO would block the reader, a device has no end, and the files that the
+//! kernel generates in `/proc` or `/sys` report no true length.
 
 use std::fs::{File, FileType, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -38,7 +38,7 @@ const MADE_UP: &str = "it lies in a file system of the kernel such as /proc or /
 pub fn open(path: &Path) -> Result<(File, Metadata), MediaError> {
     let fail = |error: io::Error| identity::failed(path, &error);
     stat(path)?;
-    // Another thing may have taken its place since: without waiting, and looked at again.
+    // Another file may have taken its place since: open without blocking, and check again.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(fail)?;
     let metadata = file.metadata().map_err(fail)?;
     expect(path, metadata.file_type())?;
@@ -75,7 +75,7 @@ pub fn text(path: &Path, most: u64) -> Result<String, MediaError> {
     }
 }
 
-/// Whether what lies at `path` is made up by the kernel.
+/// Whether the kernel generates the file at `path`.
 pub(super) fn is_kernels(path: &Path) -> bool {
     statfs(path).is_ok_and(|found| is_made_up(found.filesystem_type().0))
 }
@@ -133,7 +133,7 @@ mod tests {
                 continue;
             }
             let error = open(&path).unwrap_err();
-            assert!(matches!(&error, MediaError::Io { why: told, .. } if told.contains(why)), "{error}");
+            assert!(matches!(&error, MediaError::Io { why: found, .. } if found.contains(why)), "{error}");
             assert_eq!(stat(&path).unwrap_err(), error);
         }
         std::fs::write(at("key"), "12345").unwrap();

@@ -1,5 +1,4 @@
-//! What a look-up of media found on this host's disks, so that it can be noticed when something there
-//! has changed.
+//! Records what a look-up of media found on this host's disks, so that a later change can be noticed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Metadata;
@@ -10,12 +9,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use super::{MediaError, identity};
 use crate::model::content::FileId;
 
-/// Most paths that are remembered. Of a directory with more files only the first are: those that
-/// are served are noticed in any case when they are read.
+/// Most paths that are remembered. Of a larger directory only the first files are; a change of one that is
+/// served is noticed when it is read.
 const MOST: usize = 100_000;
 
-/// How a file looks from outside. Whatever happens to it makes this another one: other bytes, other
-/// permissions, and other bytes of the same length under the same time.
+/// The metadata by which a change of a file is noticed: other bytes, other permissions, and other bytes of
+/// the same length with the same modification time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Sight {
     pub id: FileId,
@@ -25,14 +24,14 @@ pub struct Sight {
 }
 
 impl Sight {
-    /// How the file at `path` looks, which `metadata` describes.
+    /// The metadata of the file at `path`, made from `metadata`.
     pub fn of(path: &Path, metadata: &Metadata) -> Sight {
         let id = identity::at(path, metadata);
         let changed = i128::from(metadata.ctime()) * 1_000_000_000 + i128::from(metadata.ctime_nsec());
         Sight { id, changed: if id.changed_at().is_some() { changed } else { 0 } }
     }
 
-    /// How what is at `path` looks now, links followed; `None` if nothing is there or it can't be looked at.
+    /// The metadata of the file at `path` now, links followed; `None` if there is none or it can't be read.
     pub fn at(path: &Path) -> Option<Sight> {
         std::fs::metadata(path).ok().map(|metadata| Sight::of(path, &metadata))
     }
@@ -44,9 +43,9 @@ pub struct Seen {
     paths: Mutex<BTreeMap<PathBuf, Option<Sight>>>,
     /// What is still being read, and how far that is.
     busy: Mutex<BTreeMap<PathBuf, String>>,
-    /// What could not be read, which may be over before anything shows from outside.
+    /// What could not be read; such a fault may end without any visible change.
     failed: Mutex<BTreeSet<PathBuf>>,
-    /// What was read and holds other bytes than those that are asked for.
+    /// Files whose bytes have not the digest that a manifest gives.
     refuted: Mutex<BTreeSet<PathBuf>>,
 }
 
@@ -85,12 +84,12 @@ impl Seen {
         !lock(&self.failed).is_empty()
     }
 
-    /// Whether the file at `path` holds other bytes than those that are asked for.
+    /// Whether the bytes of the file at `path` have not the digest that a manifest gives.
     pub fn is_refuted(&self, path: &Path) -> bool {
         lock(&self.refuted).contains(path)
     }
 
-    /// What was not found out because it takes long: path, and how far it is.
+    /// What is not known yet because reading it takes long: path and progress.
     pub fn busy(&self) -> Vec<(PathBuf, String)> {
         lock(&self.busy).iter().map(|(path, why)| (path.clone(), why.clone())).collect()
     }

@@ -1,4 +1,4 @@
-//! The library on this host's disks.
+//! The library of images and files on this host's disks.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::Metadata;
@@ -27,11 +27,11 @@ pub struct Shelf {
 struct Indexes {
     jobs: Arc<Jobs>,
     verifier: Verifier,
-    slots: Mutex<HashMap<PathBuf, Arc<Mutex<Option<Known>>>>>,
+    slots: Mutex<HashMap<PathBuf, Arc<Mutex<Option<CachedIndex>>>>>,
 }
 
 #[derive(Debug)]
-struct Known {
+struct CachedIndex {
     sight: Sight,
     index: Arc<Index>,
 }
@@ -119,7 +119,7 @@ impl Shelf {
         if let Some(root) = &self.inventory {
             let candidate = root.join(&plain);
             if self.exists(&candidate)? {
-                // Whoever may commit a link must not be able to publish the host's files.
+                // A person who may commit a link must not be able to publish the host's files.
                 return match within(&candidate, root) || self.in_media(&candidate) {
                     true => Ok(Found::Shelved(candidate)),
                     false => {
@@ -137,8 +137,8 @@ impl Shelf {
         Err(MediaError::Missing { path: path.into(), beside: self.beside(&plain) })
     }
 
-    /// A file of the inventory itself. A link there leads out of it, which counts only into a media
-    /// directory: whoever may write a link must not be able to publish the host's files.
+    /// A file of the inventory itself. A link out of the inventory is accepted only into a media directory:
+    /// a person who may write a link must not be able to publish the host's files.
     fn beside_manifests(&self, path: &Path) -> Result<Found, MediaError> {
         let is_link = std::fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -201,7 +201,7 @@ impl Shelf {
             };
         }
         let metadata = regular::stat(&path)?;
-        // Of a file elsewhere that is no image nothing is said, not even its digest.
+        // Of a file elsewhere that is no image nothing is disclosed, not even its digest.
         if elsewhere {
             self.indexes.get(&path, Sight::of(&path, &metadata))?;
         }
@@ -270,7 +270,7 @@ impl Indexes {
             return Ok(known.index.clone());
         }
         let index = Arc::new(image::open(path)?);
-        *known = Some(Known { sight, index: index.clone() });
+        *known = Some(CachedIndex { sight, index: index.clone() });
         Ok(index)
     }
 }

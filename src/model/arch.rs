@@ -1,4 +1,4 @@
-//! What a client machine is, as its firmware says in DHCP option 93.
+//! The kind of a client machine, as its firmware sends it in DHCP option 93.
 
 use std::fmt;
 
@@ -16,7 +16,7 @@ words! {
     }
 }
 
-/// How the firmware wants to boot.
+/// How the firmware boots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Firmware {
     /// BIOS PXE: real-mode programs by TFTP.
@@ -27,7 +27,7 @@ pub enum Firmware {
     UefiHttp,
 }
 
-/// A processor architecture type of the IANA registry (RFC 4578, RFC 5970), understood.
+/// An architecture type of the IANA registry (RFC 4578, RFC 5970), decoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ClientArch {
     pub cpu: Cpu,
@@ -35,8 +35,8 @@ pub struct ClientArch {
 }
 
 impl ClientArch {
-    /// `None` for types nobody can be served for. 9 is EBC in the registry, but firmware that
-    /// read RFC 4578 before its erratum sends it for x86-64.
+    /// `None` for types that can't be served. 9 is EBC in the registry, but firmware that follows RFC 4578
+    /// before its erratum sends it for x86-64.
     pub fn from_code(code: u16) -> Option<ClientArch> {
         use Cpu::*;
         use Firmware::*;

@@ -1,4 +1,4 @@
-//! Who asks something of the daemon, and what that caller may do.
+//! Who sent a command to the daemon, and what that caller may do.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,11 +10,11 @@ pub enum Role {
     Viewer,
     /// Does what a commit to the inventory can do, and pauses the daemon: verbs, apply, suspend, pin.
     Editor,
-    /// Agrees to what a safety rule holds, too.
+    /// Also consents to what a safety rule holds.
     Admin,
 }
 
-/// How a caller is known.
+/// How the caller was identified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
     /// The user of this host at the other end of a Unix socket.

@@ -1,4 +1,4 @@
-//! What a served name stands for: bytes in memory, or a stretch of a file on disk.
+//! The bytes that a served name stands for: in memory, or a stretch of a file on disk.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -28,10 +28,10 @@ pub struct FileId {
 const BY_CONTENT: u64 = u64::MAX;
 
 impl FileId {
-    /// The modification time of a copy that this program made and named after its content, in
-    /// nanoseconds since the epoch. Whoever writes to such a file sets another time, so that the copy
-    /// counts as unknown until its content was compared with its name again. Whole, even seconds: some
-    /// file systems store no others.
+    /// The modification time of a copy that this program made and named after its content, in nanoseconds
+    /// since the epoch. Any write to such a file sets another time, so that the copy counts as unknown
+    /// until its content was compared with its name again. Whole, even seconds, because some file systems
+    /// store no others.
     pub const SEAL: i128 = 1_234_567_890_000_000_000;
     /// Hexadecimal digits in the name of such a copy (SHA-1 of a git blob).
     const NAME_DIGITS: usize = 40;
@@ -46,7 +46,7 @@ impl FileId {
         Some(FileId { device: BY_CONTENT, inode, size, modified })
     }
 
-    /// Whether the file with the identity `found` on disk still holds the bytes of this one.
+    /// Whether the file with the identity `found` on disk still has the bytes of this one.
     pub fn is_kept_by(&self, found: &FileId) -> bool {
         match self.device {
             BY_CONTENT => found.size == self.size && found.modified == Self::SEAL,

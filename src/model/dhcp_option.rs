@@ -30,19 +30,19 @@ pub enum Form {
 
 /// One option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Known {
+pub struct OptionDef {
     pub code: u8,
     pub form: Form,
     /// Kea's name first, then others that are in use.
     pub names: &'static [&'static str],
 }
 
-const fn option(code: u8, form: Form, names: &'static [&'static str]) -> Known {
-    Known { code, form, names }
+const fn option(code: u8, form: Form, names: &'static [&'static str]) -> OptionDef {
+    OptionDef { code, form, names }
 }
 
 /// Every option with a name, by code.
-pub const KNOWN: &[Known] = &[
+pub const KNOWN: &[OptionDef] = &[
     option(2, I32, &["time-offset"]),
     option(3, Addresses, &["routers", "router"]),
     option(4, Addresses, &["time-servers", "time-server"]),
@@ -132,14 +132,14 @@ pub const KNOWN: &[Known] = &[
     option(252, Text, &["wpad-url", "wpad"]),
 ];
 
-/// Options that the server works with itself, and what to write instead.
+/// Options that the server sets itself, and what to write instead.
 const OWN: &[(u8, &[&str], &str)] = &[
-    (0, &["pad"], "it is no option"),
-    (1, &["subnet-mask", "netmask"], "the subnet's `cidr` says it"),
+    (0, &["pad"], "it is not an option"),
+    (1, &["subnet-mask", "netmask"], "the subnet's `cidr` sets it"),
     (50, &["dhcp-requested-address"], "clients send it"),
-    (51, &["dhcp-lease-time", "lease-time"], "the subnet's `lease` says it"),
-    (52, &["dhcp-option-overload"], "boot firmware reads the fields that it would fill"),
-    (53, &["dhcp-message-type"], "it says what a message is"),
+    (51, &["dhcp-lease-time", "lease-time"], "the subnet's `lease` sets it"),
+    (52, &["dhcp-option-overload"], "boot firmware reads the fields that it would use"),
+    (53, &["dhcp-message-type"], "the server sets the type of each message"),
     (54, &["dhcp-server-identifier", "server-identifier"], "it is this server's address"),
     (55, &["dhcp-parameter-request-list"], "clients send it"),
     (56, &["dhcp-message"], "the server says why it refuses"),
@@ -156,12 +156,12 @@ const OWN: &[(u8, &[&str], &str)] = &[
     (97, &["uuid-guid", "client-machine-id"], "it is the client's, sent back"),
     (118, &["subnet-selection"], "it is the client's, sent back"),
     (121, &["classless-static-route", "classless-static-routes"], "write `routes` instead"),
-    (175, &["etherboot", "ipxe-encap"], "it tells iPXE how to boot from here"),
+    (175, &["etherboot", "ipxe-encap"], "the server sets what iPXE needs"),
     (249, &["microsoft-classless-static-route", "ms-classless-static-route"], "write `routes` instead"),
-    (255, &["end"], "it is no option"),
+    (255, &["end"], "it is not an option"),
 ];
 
-/// Why a key names no option that an inventory may set.
+/// Why a key is not an option that an inventory may set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unknown {
     /// The server's own; what to do instead.

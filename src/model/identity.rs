@@ -1,11 +1,11 @@
-//! What a machine may show beside a hardware address: a DHCP client id, or the UUID that its
-//! firmware has from its board.
+//! The identities that a machine may show beside a hardware address: a DHCP client id, or the UUID that its
+//! firmware reads from its board.
 
 use std::fmt;
 
 use super::{hex, junk};
 
-/// One mark that a machine of the manifests may be known by when its card is not.
+/// One identity by which the manifests may know a machine whose card they do not have.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Identity {
     /// Option 61 as it travels, its type byte included.
@@ -14,10 +14,10 @@ pub enum Identity {
     Uuid([u8; 16]),
 }
 
-/// Why a text names nobody.
+/// Why a text is no identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityError {
-    #[error("a UUID is written as in 4c4c4544-0042-3510-8056-b4c04f4e4d32")]
+    #[error("a UUID is written like 4c4c4544-0042-3510-8056-b4c04f4e4d32")]
     Uuid,
     #[error("a UUID of only zeros or only ones is what boards without one show")]
     Nobody,
@@ -42,7 +42,7 @@ impl Identity {
         }
     }
 
-    /// A text is its bytes; after `hex:` come pairs of digits, with colons between them or not.
+    /// The bytes of a text; after `hex:` come pairs of digits, with or without colons between them.
     pub fn client_id(text: &str) -> Result<Identity, IdentityError> {
         let bytes = match text.strip_prefix("hex:") {
             Some(digits) => pairs(&digits.replace(':', "")).ok_or(IdentityError::ClientId)?,
@@ -60,8 +60,8 @@ impl Identity {
         }
     }
 
-    /// The UUIDs that the 16 bytes of option 97 may be: firmware sends them in SMBIOS order, with
-    /// the first three fields little-endian, and some as people write them.
+    /// The UUIDs that the 16 bytes of option 97 may be: firmware sends them in SMBIOS order, with the first
+    /// three fields little-endian, and some as people write them.
     pub fn on_wire(bytes: [u8; 16]) -> [Identity; 2] {
         let mut swapped = bytes;
         swapped[..4].reverse();

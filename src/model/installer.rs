@@ -1,9 +1,9 @@
-//! The kinds of answer files, by what reads them.
+//! The kinds of answer files, by the program that reads them.
 
 use super::words::words;
 
 words! {
-    /// What reads a rendered template. `render::installer` has a description of each.
+    /// The program that reads a rendered template. `render::installer` has a description of each.
     pub enum InstallerKind {
         /// Debian's installer.
         Preseed = "preseed",

@@ -8,9 +8,9 @@ use super::Span;
 /// Largest manifest, in bytes.
 pub const MANIFEST_MAX_BYTES: usize = 16 << 20;
 
-/// The place whose manifests are followed.
+/// Where the manifests are that the daemon follows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "a daemon has a handful of them")]
+#[expect(clippy::large_enum_variant, reason = "a daemon has only a few of them")]
 pub enum Inventory {
     /// A git repository that the daemon keeps in its state directory.
     Own,
@@ -28,28 +28,28 @@ pub struct Git {
     /// The folder of the repository that is the inventory, without slashes at its ends; empty:
     /// all of it.
     pub path: String,
-    /// How often the repository is asked for news.
+    /// How often the repository is polled.
     pub poll: Span,
     /// Longest time that one fetch may take.
     pub limit: Span,
     pub access: Access,
-    /// Whose commits are followed; `None`: everybody's who may write to the repository.
+    /// Whose commits are followed; `None`: those of everybody who may write to the repository.
     pub verify: Option<Verify>,
 }
 
-/// How this host shows a repository's server who it is, and how it knows the server. Paths of
-/// files, which are read at every fetch.
+/// How this host authenticates to a repository's server, and how it identifies the server. Paths of files,
+/// which are read at every fetch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
     /// https: the password or token.
     pub token: Option<PathBuf>,
-    /// https: the only authorities that may vouch for the server, in PEM.
+    /// https: the only certificate authorities that are accepted for the server, in PEM.
     pub ca: Option<PathBuf>,
     /// ssh: the private key.
     pub key: Option<PathBuf>,
     /// ssh: the only host keys that are trusted.
     pub known_hosts: Option<PathBuf>,
-    /// Whether http:// and git:// may leave this host although anybody on the way may change
+    /// Whether http:// and git:// may be used beyond this host although anybody on the network can change
     /// what they carry.
     pub insecure: bool,
 }
@@ -101,9 +101,9 @@ impl fmt::Display for Signed {
 }
 
 impl Inventory {
-    /// How often a repository is asked where nothing else is said.
+    /// How often a repository is polled where nothing else is configured.
     pub const POLL: Span = Span::seconds(60);
-    /// How long one fetch may take where nothing else is said.
+    /// How long one fetch may take where nothing else is configured.
     pub const LIMIT: Span = Span::seconds(120);
 
     /// What a person names on a command line: a URL or `user@host:path` is a git repository, all
@@ -148,7 +148,7 @@ impl Git {
 
 impl fmt::Display for Git {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A password in a URL is nobody's business but git's.
+        // A password in a URL must not be shown.
         match (self.url.split_once("://"), self.url.rsplit_once('@')) {
             (Some((scheme, rest)), Some((_, host))) if rest.contains('@') => write!(f, "{scheme}://{host}")?,
             _ => f.write_str(&self.url)?,

@@ -1,12 +1,12 @@
-//! Marks that board makers put into every board they sell, or that stand where nobody wrote one: they
-//! identify nobody.
+//! Identities that board makers put into every board they sell, or placeholders for a missing one: they
+//! identify no machine.
 
 /// UUIDs of many boards, as people write them; sent in either byte order (see
 /// [`Identity::on_wire`](super::Identity::on_wire)). Of every byte the same value is one too.
 const UUIDS: [[u8; 16]; 14] = [
     // AMI's reference BIOS.
     *b"\x03\x00\x02\x00\x04\x00\x05\x00\x00\x06\x00\x07\x00\x08\x00\x09",
-    // Counting digits in several fashions.
+    // Counting digits in several forms.
     *b"\x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f",
     *b"\x00\x11\x22\x33\x44\x55\x66\x77\x88\x99\xaa\xbb\xcc\xdd\xee\xff",
     *b"\x01\x23\x45\x67\x89\xab\xcd\xef\x01\x23\x45\x67\x89\xab\xcd\xef",
@@ -19,12 +19,12 @@ const UUIDS: [[u8; 16]; 14] = [
     // Dell boards without a service tag.
     *b"\x4c\x4c\x45\x44\x00\x00\x20\x10\x80\x20\x80\xc0\x4f\x20\x20\x20",
     *b"\x44\x45\x4c\x4c\x00\x00\x10\x20\x80\x20\x80\xc0\x4f\x20\x20\x20",
-    // No hardware address where one belongs.
+    // Placeholders for a missing hardware address.
     *b"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff\xff\xff\xff\xff",
     *b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x00\x00\x00\x00\x00\x00",
 ];
 
-/// Serial numbers and asset tags that nobody wrote, in lower case.
+/// Placeholders of serial numbers and asset tags, in lower case.
 const SERIALS: [&str; 34] = [
     "",
     ".",
@@ -80,8 +80,8 @@ pub fn is_junk_serial(text: &str) -> bool {
     same || SERIALS.contains(&text.as_str())
 }
 
-/// Whether a DHCP client id (option 61, its type byte included) says nothing: it is made of a UUID or
-/// serial number of many boards, or of no hardware address.
+/// Whether a DHCP client id (option 61, its type byte included) identifies no machine: it is made of a UUID
+/// or serial number of many boards, or has no hardware address.
 pub fn is_junk_client_id(id: &[u8]) -> bool {
     let uuid = |bytes: &[u8]| bytes.try_into().is_ok_and(is_junk_uuid);
     let text = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok_and(is_junk_serial);

@@ -41,8 +41,8 @@ impl Mac {
         self.join("-")
     }
 
-    /// Whether somebody who meant the one may have typed the other: a digit wrong, left out and
-    /// put elsewhere, or two neighbours swapped.
+    /// Whether one may be a typing mistake for the other: a wrong digit, a digit in the wrong place, or two
+    /// neighbours swapped.
     pub fn is_slip_of(&self, other: Mac) -> bool {
         *self != other && distance(&self.join(""), &other.join(""), 2).is_some_and(|edits| edits <= 1)
     }

@@ -1,15 +1,16 @@
-//! What the daemon is on its network.
+//! The part that the daemon takes in DHCP on a network.
 
 use super::words::words;
 
 words! {
-    /// `[dhcp] mode`, and `mode` of a subnet. The later ones say less: of two that hold, the later does.
+    /// `[dhcp] mode`, and `mode` of a subnet. Later ones answer less: where two modes apply, the later one
+    /// counts.
     pub enum Mode {
         /// Gives addresses and boot files; steps back when another server answers.
         Server = "server",
         /// Gives boot files; another server gives addresses.
         Proxy = "proxy",
-        /// Says nothing and reports what a server would have said.
+        /// Answers nothing and reports what a server would have answered.
         Listen = "listen",
         Off = "off",
     }

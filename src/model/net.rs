@@ -44,12 +44,12 @@ impl Cidr {
         (self.base | !mask(self.length)).into()
     }
 
-    /// The address of everybody in the network; a /31 and a /32 have none (RFC 3021).
+    /// The broadcast address; a /31 and a /32 have none (RFC 3021).
     pub fn broadcast(&self) -> Option<Ipv4Addr> {
         (self.length <= 30).then(|| self.last())
     }
 
-    /// Whether a packet to `destination` was meant for everybody on this network's wire.
+    /// Whether a packet to `destination` is a broadcast on this network.
     pub fn is_for_everybody(&self, destination: Ipv4Addr) -> bool {
         destination.is_broadcast() || self.broadcast() == Some(destination)
     }

@@ -1,4 +1,4 @@
-//! How the power of a machine is told, and what it is.
+//! How the power state of a machine is read, and its values.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,17 +14,17 @@ pub struct Power {
     pub url: Option<Arc<str>>,
     /// The secret that holds `user:password`.
     pub credentials: Option<Name>,
-    /// SHA-256 of the controller's certificate, in lower-case hexadecimal digits: what trusts it
-    /// where no authority does.
+    /// SHA-256 of the controller's certificate, in lower-case hexadecimal digits: accepted although no
+    /// authority of this host signed it.
     pub fingerprint: Option<Arc<str>>,
 }
 
 words! {
-    /// What is talked to. The room `power` has a driver for each.
+    /// The protocol of the controller. The room `power` has a driver for each.
     pub enum PowerKind {
         Redfish = "redfish",
         Ipmi = "ipmi",
-        /// Wake-on-LAN: wakes, and tells nothing.
+        /// Wake-on-LAN: wakes a machine, and can't read its power state.
         Wol = "wol",
     }
 }
@@ -45,15 +45,14 @@ words! {
 pub struct PowerReading {
     /// The error says why it is not known.
     pub state: Result<PowerState, Arc<str>>,
-    /// When it was first found to be so.
+    /// When it was first found to be in this state.
     pub since: Time,
-    /// Where it is not known: what it was before, and until when that was known.
+    /// If the state is unknown: the one before, and until when it was known.
     pub before: Option<(PowerState, Time)>,
 }
 
 impl PowerReading {
-    /// The reading after this one: what stays as it was stays since when it was. `None` if nothing
-    /// is new.
+    /// The reading after this one: an unchanged state keeps its time. `None` if nothing changed.
     pub fn next(
         before: Option<&PowerReading>,
         state: Result<PowerState, Arc<str>>,
@@ -62,7 +61,7 @@ impl PowerReading {
         let Some(former) = before else { return Some(PowerReading { state, since: now, before: None }) };
         let (since, before) = match (&former.state, &state) {
             (one, other) if one == other => return None,
-            // Another reason is the same silence.
+            // Another reason for the same missing state is no change.
             (Err(_), Err(_)) => (former.since, former.before),
             (Ok(was), Err(_)) => (now, Some((*was, now))),
             (_, Ok(_)) => (now, None),
@@ -72,7 +71,7 @@ impl PowerReading {
 }
 
 impl PowerKind {
-    /// Whether somebody answers at a `url`. A packet on the wire alone wakes the others.
+    /// Whether a `url` leads to a controller. A machine without one can only be woken by a packet.
     pub const fn has_controller(self) -> bool {
         match self {
             PowerKind::Redfish | PowerKind::Ipmi => true,

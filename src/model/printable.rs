@@ -1,6 +1,6 @@
-//! Text from strangers, made fit for one line of a log or a terminal: a line end in it would begin a line
-//! that nobody wrote, an escape would drive the terminal, and characters that turn the direction of writing
-//! or show nothing would make one name look like another.
+//! Makes text from strangers fit for one line of a log or a terminal: a line end in it would begin a forged
+//! line, an escape would control the terminal, and characters that change the direction of writing or show
+//! nothing would make one name look like another.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write};
@@ -72,7 +72,7 @@ pub fn is_printable(c: char) -> bool {
         '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{ffa0}' => false,
         '\u{34f}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' => false,
         '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}' => false,
-        // As the library has it, which escapes a mark only where there is nothing for it to stand on.
+        // The standard library escapes a combining mark only where it has no character to combine with.
         c => {
             let mut text = [b'x'; 5];
             let length = c.encode_utf8(&mut text[1..]).len();
@@ -83,7 +83,7 @@ pub fn is_printable(c: char) -> bool {
 
 /// The text as one line.
 pub fn line(text: &str) -> Cow<'_, str> {
-    // Nearly every text is plain, and bytes are looked at much quicker than characters.
+    // Nearly every text is plain, and testing bytes is much quicker than testing characters.
     if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
         return Cow::Borrowed(text);
     }

@@ -1,4 +1,4 @@
-//! Did you mean …?
+//! Finds the candidate that a misspelt word may have meant.
 
 /// The candidate nearest to `word`: at most three edits and at most a third of the word away
 /// (one edit is always allowed). Edits are insertions, deletions, replacements and swaps of neighbours.
@@ -29,10 +29,10 @@ pub fn only_similar<'a>(
     (!tied).then_some(near)
 }
 
-/// Most edits between a slip and what was meant.
+/// Most edits between a typing mistake and the word that was meant.
 const LIMIT: usize = 3;
 
-/// Longer words are no typing mistakes worth the time.
+/// Longer words are not compared: it would take too long.
 const LONGEST: usize = 80;
 
 /// Edit distance with transpositions; `None` above `limit`.

@@ -1,4 +1,4 @@
-//! Points in time and spans, as plain numbers: the pure rooms get the clock as an argument.
+//! Points in time and durations, as plain numbers: the pure rooms get the clock as an argument.
 
 use std::fmt;
 use std::ops::{Add, Sub};
@@ -8,13 +8,13 @@ use std::str::FromStr;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(pub u64);
 
-/// A span of time in milliseconds; in manifests a text such as `90s`, `15m`, `8h`, `1h30m`, `2d`.
+/// A duration in milliseconds; in manifests a text such as `90s`, `15m`, `8h`, `1h30m`, `2d`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Span(pub u64);
 
-/// The text is no span of time.
+/// The text is no duration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a duration is a number with a unit (s, m, h, d), as in 90s, 8h or 1h30m")]
+#[error("a duration is a number with a unit (s, m, h, d), such as 90s, 8h or 1h30m")]
 pub struct SpanError;
 
 impl Time {

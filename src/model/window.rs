@@ -91,7 +91,7 @@ impl FromStr for Window {
         let (from, to) = hours.split_once('-').ok_or_else(|| WindowError(HOURS.into()))?;
         let (from, to) = (minutes(from)?, minutes(to)?);
         if from == to || from == 1440 {
-            return Err(WindowError("this window has no length; all day is 00:00-24:00".into()));
+            return Err(WindowError("this window is empty; write 00:00-24:00 for the whole day".into()));
         }
         let zone = TimeZone::get(zone)
             .map_err(|_| WindowError(format!("`{zone}` is no time zone, as in Europe/Berlin or UTC")))?;

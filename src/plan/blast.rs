@@ -21,7 +21,7 @@ pub struct Blast {
     pub installed: usize,
     /// Machines that are installed anew: what is on these disks is lost.
     pub wiped: Vec<Wiped>,
-    /// Machines that are given up.
+    /// Machines that are released.
     pub released: Vec<String>,
     /// Machines that lose or change their address.
     pub readdressed: Vec<Readdressed>,
@@ -120,7 +120,7 @@ impl Blast {
             parts.push(format!("{} with another address ({})", readdressed.len(), named(list.collect())));
         }
         if !released.is_empty() {
-            parts.push(format!("{} given up ({})", released.len(), named(released.clone())));
+            parts.push(format!("{} released ({})", released.len(), named(released.clone())));
         }
         if !wiped.is_empty() {
             let disk = |one: &Wiped| one.disk.clone().unwrap_or("the installer's choice of disk".into());
@@ -128,7 +128,7 @@ impl Blast {
             parts.push(format!("{} reinstalled and WIPED ({})", wiped.len(), named(list.collect())));
         }
         if parts.is_empty() {
-            return "Blast radius: no machine is restarted, reinstalled, given up or readdressed.".into();
+            return "Blast radius: no machine is restarted, reinstalled, released or readdressed.".into();
         }
         format!("Blast radius, in machines: {}.", parts.join("; "))
     }

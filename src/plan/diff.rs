@@ -148,7 +148,7 @@ fn subnets(before: &Desired, after: &Desired, changes: &mut Vec<Change>) {
         }
     }
     for (name, subnet) in before.subnets.iter().filter(|(name, _)| !after.subnets.contains_key(*name)) {
-        changes.push(plain("subnet", name, Action::Remove, &subnet.origin, "is not served any more", vec![]));
+        changes.push(plain("subnet", name, Action::Remove, &subnet.origin, "is no longer served", vec![]));
     }
 }
 
@@ -208,7 +208,7 @@ fn boots(before: &Desired, after: &Desired, changes: &mut Vec<Change>) {
         }
     }
     for (name, boot) in before.boots.iter().filter(|(name, _)| !after.boots.contains_key(*name)) {
-        changes.push(plain("boot", name, Action::Remove, &boot.origin, "is not served any more", vec![]));
+        changes.push(plain("boot", name, Action::Remove, &boot.origin, "is no longer served", vec![]));
     }
 }
 
@@ -284,7 +284,7 @@ fn machines(table: &State, next: &State, moved: &MovedCards, changes: &mut Vec<C
         if renamed.contains_key(name) {
             continue;
         }
-        let reason = "is not known any more and gets no boot answers";
+        let reason = "is no longer known and gets no boot answers";
         changes.push(Change {
             impact: Impact::Release,
             machine: Some(name.to_string()),
@@ -358,7 +358,7 @@ fn deployments(table: &State, next: &State, moved: &MovedCards, changes: &mut Ve
         if !renamed {
             let reason = match tenant {
                 Some(now) => format!("deployment {} takes its machine over", now.name),
-                None => "its machine is given up and boots its own disk".into(),
+                None => "its machine is released and boots its own disk".into(),
             };
             changes.push(row(table, table, former, Action::Remove, Impact::Release, &reason, vec![]));
         }
@@ -412,7 +412,7 @@ fn lost(table: &State, next: &State, changes: &mut Vec<Change>) {
             table.tenants().get(name).is_some_and(|tenant| !next.desired().deployments.contains_key(tenant));
         if !next.desired().machines.contains_key(name) && !deployed {
             let origin = Origin { file: "".into(), line: 0, column: 0 };
-            let reason = "is not known any more and gets no boot answers";
+            let reason = "is no longer known and gets no boot answers";
             changes.push(Change {
                 impact: Impact::Release,
                 machine: Some(name.to_string()),
@@ -427,7 +427,7 @@ fn removed(table: &State, next: &State, name: &Name, served: &Served) -> Change 
     let machine = table.assignments().get(name).or(served.machine.as_ref());
     let guarded = machine
         .is_some_and(|machine| table.protected().contains(machine) && next.protected().contains(machine));
-    let reason = "it was served before the start; its machine is given up and boots its own disk";
+    let reason = "it was served before the start; its machine is released and boots its own disk";
     Change {
         impact: Impact::Release,
         machine: machine.map(Name::to_string),
@@ -444,7 +444,7 @@ fn appeared(table: &State, next: &State, disks: &Disks, deployment: &Deployment)
         details.extend(deployment_details(table, next, former, deployment, false));
         let (impact, reason) = match next.due(deployment) {
             Duty::Install { .. } => outlook(next, disks, deployment),
-            Duty::NetworkBoot => (Impact::Live, "is the same one under another name".into()),
+            Duty::NetworkBoot => (Impact::Live, "is only renamed".into()),
             Duty::LocalBoot(why) => (Impact::Live, kept(&why)),
         };
         let change = row(table, next, deployment, Action::Rename, impact, &reason, details);
@@ -471,10 +471,10 @@ fn is_as_served(table: &State, next: &State, deployment: &Deployment) -> bool {
 
 /// Why a renamed deployment installs nothing.
 fn kept(why: &str) -> String {
-    let kept = "is the same one under another name; its installation is kept";
+    let kept = "is only renamed; its installation is kept";
     match why.strip_prefix("installed") {
         Some(more) => format!("{kept}{more}"),
-        None => format!("is the same one under another name ({why})"),
+        None => format!("is only renamed ({why})"),
     }
 }
 

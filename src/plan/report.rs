@@ -162,7 +162,7 @@ fn meaning(impact: Impact) -> &'static str {
         Impact::Live => "answers change now, machines keep running",
         Impact::NextBoot => "happens when the machine next boots from the network",
         Impact::Reboot => "machines are restarted",
-        Impact::Release => "machines are given up",
+        Impact::Release => "machines are released",
         Impact::Wipe => "data on disks is LOST",
     }
 }

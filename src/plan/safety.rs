@@ -86,7 +86,7 @@ fn protected(plan: &Plan) -> Option<Hold> {
         _ => change.name.clone(),
     };
     (!harmed.is_empty()).then(|| Hold {
-        reason: "the revision gives up or wipes protected machines".into(),
+        reason: "the revision releases or wipes protected machines".into(),
         names: harmed.iter().map(name).collect(),
         cure: "set protect = false on them in a commit of its own first".into(),
     })

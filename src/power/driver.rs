@@ -1,5 +1,5 @@
-//! What every driver can be asked. One driver a file; the list of kinds is `model::power`, and a kind
-//! without a driver does not compile.
+//! What every driver can do. One driver a file; the list of kinds is `model::power`, and a kind without a
+//! driver does not compile.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ pub struct Question<'a> {
     pub limits: &'a Limits,
 }
 
-/// What a question comes to.
+/// The result of a reading.
 pub type Answer<'a> = Pin<Box<dyn Future<Output = Result<Read, Fault>> + Send + 'a>>;
 
 /// What a driver can do.
@@ -36,10 +36,10 @@ pub struct Capabilities {
 pub trait Driver: Sync {
     fn capabilities(&self) -> Capabilities;
 
-    /// Why the power of a machine is not known before its first reading: a sentence without a full stop.
+    /// Why the power state is unknown before the first reading: a sentence without a full stop.
     fn unread(&self) -> &'static str;
 
-    /// Asks for the power state, within the limits. Nothing is connected to where the driver can't read.
+    /// Reads the power state, within the limits. A driver that can't read opens no connection.
     fn read<'a>(&'a self, question: Question<'a>) -> Answer<'a>;
 }
 

@@ -1,4 +1,4 @@
-//! IPMI: manifests may name it, and nothing is asked yet.
+//! IPMI: manifests may name it, but the driver reads nothing yet.
 
 use super::Fault;
 use super::driver::{Answer, Capabilities, Driver, Question};
@@ -12,10 +12,10 @@ impl Driver for Ipmi {
     }
 
     fn unread(&self) -> &'static str {
-        "voldemort does not speak ipmi: where the controller speaks Redfish, use that"
+        "ipmi is not supported yet: use Redfish if the controller has it"
     }
 
     fn read<'a>(&'a self, _question: Question<'a>) -> Answer<'a> {
-        Box::pin(std::future::ready(Err(Fault::Unspoken(PowerKind::Ipmi))))
+        Box::pin(std::future::ready(Err(Fault::Unsupported(PowerKind::Ipmi))))
     }
 }

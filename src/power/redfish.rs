@@ -6,12 +6,12 @@ use serde_json::Value;
 
 use super::driver::{Answer, Capabilities, Driver, Question};
 use super::talk::Line;
-use super::{Fault, Place, Read};
+use super::{Endpoint, Fault, Read};
 use crate::model::PowerState;
 
-/// The service root, which is read without a login (DSP0266 section 8.2).
+/// The service root, which is readable without a login (DSP0266 section 8.2).
 const ROOT: &str = "/redfish/v1/";
-/// A url with a path below this names a system itself: of a controller that has several.
+/// A url below this path names one system, for controllers that have several.
 const SYSTEMS: &str = "/redfish/v1/Systems/";
 
 pub(super) struct Redfish;
@@ -22,7 +22,7 @@ impl Driver for Redfish {
     }
 
     fn unread(&self) -> &'static str {
-        "its controller was not asked yet"
+        "its controller was not read yet"
     }
 
     fn read<'a>(&'a self, question: Question<'a>) -> Answer<'a> {
@@ -30,29 +30,32 @@ impl Driver for Redfish {
     }
 }
 
-/// Asks for the power state. At first that takes three requests, later one.
+/// Reads the power state. The first reading takes three requests, later ones take one.
 async fn read(question: Question<'_>) -> Result<Read, Fault> {
     let Question { power, login, system, trust, limits } = question;
-    let (place, path) = Place::parse(power.url.as_ref().ok_or(Fault::NoUrl)?)?;
-    if login.is_some() && place.is_open() {
+    let (endpoint, path) = Endpoint::parse(power.url.as_ref().ok_or(Fault::NoUrl)?)?;
+    if login.is_some() && endpoint.is_open() {
         return Err(Fault::Unprotected);
     }
     let named = path.strip_prefix(SYSTEMS).is_some_and(|name| !name.is_empty());
     if !named && !matches!(&*path, "/" | "/redfish" | "/redfish/" | "/redfish/v1" | ROOT) {
         let url = power.url.clone().unwrap_or_default();
-        return Err(Fault::BadUrl(url, "leads to no Redfish service: the controller's address is enough"));
+        return Err(Fault::BadUrl(
+            url,
+            "has a path that is no Redfish system: the controller's address alone is enough",
+        ));
     }
-    let line = Line { place, fingerprint: power.fingerprint.as_ref(), login, trust, limits };
+    let line = Line { endpoint, fingerprint: power.fingerprint.as_ref(), login, trust, limits };
     let system = if named { Some(path) } else { system };
     let asked = tokio::time::timeout(limits.whole, ask(&line, system, named));
-    let slow = |_| Fault::Slow { place: line.place.clone(), seconds: limits.whole.as_secs() };
+    let slow = |_| Fault::Slow { endpoint: line.endpoint.clone(), seconds: limits.whole.as_secs() };
     asked.await.map_err(slow)?
 }
 
 async fn ask(line: &Line<'_>, system: Option<Arc<str>>, named: bool) -> Result<Read, Fault> {
     if let Some(system) = system {
         match state(line, system).await {
-            // Firmware updates give systems new names.
+            // Firmware updates rename systems.
             Err(Fault::Missing(_)) if !named => {}
             found => return found,
         }
@@ -71,7 +74,7 @@ async fn state(line: &Line<'_>, system: Arc<str>) -> Result<Read, Fault> {
                 Err(odd(format!("it has no power state {:?}", text.chars().take(40).collect::<String>())))
             }
         },
-        Some(Value::Null) => Err(odd("it does not know its PowerState".into())),
+        Some(Value::Null) => Err(odd("its PowerState is null".into())),
         _ => Err(odd("it has no PowerState".into())),
     }
 }
@@ -93,12 +96,12 @@ async fn find(line: &Line<'_>) -> Result<Arc<str>, Fault> {
         [only] => link(only).ok_or_else(|| odd("its member has no address")),
         [first, ..] => Err(Fault::ManySystems {
             count: members.len(),
-            first: format!("https://{}{}", line.place, link(first).unwrap_or_default()),
+            first: format!("https://{}{}", line.endpoint, link(first).unwrap_or_default()),
         }),
     }
 }
 
-/// `@odata.id`, if it is a path on this controller.
+/// The path of `@odata.id`, if it is on this controller.
 fn link(resource: &Value) -> Option<Arc<str>> {
     let path = resource.get("@odata.id")?.as_str()?;
     let right =

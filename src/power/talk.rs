@@ -1,5 +1,5 @@
-//! One request to a controller: a connection of its own, for long ones choke them, bounded in time
-//! and size, and never anywhere else than where the manifest says.
+//! One request to a controller, on a connection of its own (controllers fail with long-lived ones), bounded
+//! in time and size, and only to the host that the manifest names.
 
 use std::sync::Arc;
 
@@ -14,19 +14,19 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 
-use super::{Fault, Limits, Login, Place, Trust};
+use super::{Endpoint, Fault, Limits, Login, Trust};
 use crate::model::base64;
 use crate::model::printable::is_printable;
 
 const AGENT: &str = concat!("voldemort/", env!("CARGO_PKG_VERSION"));
-/// Most bytes of an answer's head.
+/// Longest head of a response, in bytes.
 const HEAD_MAX: usize = 32 << 10;
-/// Most letters that are repeated of what a controller says.
-const TOLD_MAX: usize = 80;
+/// Most characters of a controller's text that a message repeats.
+const QUOTE_MAX: usize = 80;
 
-/// A controller, and how to talk to it.
+/// A controller, and how to connect to it.
 pub(super) struct Line<'a> {
-    pub place: Place,
+    pub endpoint: Endpoint,
     pub fingerprint: Option<&'a Arc<str>>,
     pub login: Option<&'a Login>,
     pub trust: &'a Trust,
@@ -34,16 +34,16 @@ pub(super) struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// The JSON at `path`; `login` tells whether to say who asks.
+    /// The JSON at `path`; with `login` the request is authenticated.
     pub async fn get(&self, path: &Arc<str>, login: bool) -> Result<serde_json::Value, Fault> {
         let mut request = Request::get(&**path)
-            .header(header::HOST, self.place.authority())
+            .header(header::HOST, self.endpoint.authority())
             .header(header::USER_AGENT, AGENT)
             .header(header::ACCEPT, "application/json")
             .header("OData-Version", "4.0")
             .header(header::CONNECTION, "close");
         if let Some(login) = self.login.filter(|_| login) {
-            if self.place.is_open() {
+            if self.endpoint.is_open() {
                 return Err(Fault::Unprotected);
             }
             request = request.header(header::AUTHORIZATION, authorization(login));
@@ -55,7 +55,7 @@ impl Line<'_> {
         let answer = answer.map_err(|error| Fault::BrokeOff { path: path.clone(), why: chain(&error) })?;
         self.judge(path, &answer)?;
         let kind = answer.headers().get(header::CONTENT_TYPE);
-        let kind = kind.map_or_else(|| "of no known kind".to_owned(), |kind| told(kind.as_bytes()));
+        let kind = kind.map_or_else(|| "of no known kind".to_owned(), |kind| quoted(kind.as_bytes()));
         let body = self.body(path, answer.into_body()).await?;
         serde_json::from_slice(&body).map_err(|_| Fault::NotJson { path: path.clone(), kind })
     }
@@ -70,7 +70,7 @@ impl Line<'_> {
             StatusCode::NOT_FOUND => Fault::Missing(path),
             status if status.is_redirection() => {
                 let to = answer.headers().get(header::LOCATION);
-                let to = to.map_or_else(|| "nowhere".to_owned(), |to| told(to.as_bytes()));
+                let to = to.map_or_else(|| "nowhere".to_owned(), |to| quoted(to.as_bytes()));
                 Fault::Redirected { from: path, to }
             }
             status => Fault::Status { status: status.as_u16(), path },
@@ -93,13 +93,13 @@ impl Line<'_> {
 
     async fn connect(&self) -> Result<(Sender, Connection), Fault> {
         let limit = self.limits.connect;
-        let absent = |_| Fault::Absent { place: self.place.clone(), seconds: limit.as_secs() };
+        let absent = |_| Fault::Absent { endpoint: self.endpoint.clone(), seconds: limit.as_secs() };
         tokio::time::timeout(limit, self.reach()).await.map_err(absent)?
     }
 
     async fn reach(&self) -> Result<(Sender, Connection), Fault> {
-        let fail = |why: String| Fault::Connect { place: self.place.clone(), why };
-        let Place { secure, host, port } = &self.place;
+        let fail = |why: String| Fault::Connect { endpoint: self.endpoint.clone(), why };
+        let Endpoint { secure, host, port } = &self.endpoint;
         let tcp = TcpStream::connect((&**host, *port)).await.map_err(|error| fail(error.to_string()))?;
         if !secure {
             return shake_hands(tcp).await.map_err(fail);
@@ -108,8 +108,8 @@ impl Line<'_> {
         let name = ServerName::try_from(host.to_string()).map_err(|error| fail(error.to_string()))?;
         let tls = TlsConnector::from(Arc::new(config)).connect(name, tcp).await;
         let tls = tls.map_err(|error| match (seen.refused(), self.fingerprint) {
-            (Some((seen, _)), Some(_)) => Fault::OtherCertificate { place: self.place.clone(), seen },
-            (Some((seen, why)), None) => Fault::Untrusted { place: self.place.clone(), why, seen },
+            (Some((seen, _)), Some(_)) => Fault::OtherCertificate { endpoint: self.endpoint.clone(), seen },
+            (Some((seen, why)), None) => Fault::Untrusted { endpoint: self.endpoint.clone(), why, seen },
             (None, _) => fail(format!("TLS: {error}")),
         })?;
         shake_hands(tls).await.map_err(fail)
@@ -118,7 +118,7 @@ impl Line<'_> {
 
 type Sender = hyper::client::conn::http1::SendRequest<Empty<Bytes>>;
 
-/// The task that carries a connection; it ends with whoever waits for the answer.
+/// The task that drives a connection; it is aborted when the request is dropped.
 struct Connection(JoinHandle<()>);
 
 impl Drop for Connection {
@@ -134,7 +134,7 @@ async fn shake_hands(
         hyper::client::conn::http1::Builder::new().max_buf_size(HEAD_MAX).handshake(TokioIo::new(stream));
     let (sender, connection) = hands.await.map_err(|error| chain(&error))?;
     let task = tokio::spawn(async move {
-        // Whoever waits for the answer is told.
+        // A failed request reports the error to its caller.
         let _ = connection.await;
     });
     Ok((sender, Connection(task)))
@@ -147,13 +147,13 @@ fn authorization(login: &Login) -> HeaderValue {
     value
 }
 
-/// What a controller says, for people: short, and on one line.
-fn told(bytes: &[u8]) -> String {
+/// A controller's text, for messages: short, and on one line.
+fn quoted(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    text.chars().take(TOLD_MAX).map(|c| if is_printable(c) { c } else { '?' }).collect()
+    text.chars().take(QUOTE_MAX).map(|c| if is_printable(c) { c } else { '?' }).collect()
 }
 
-/// hyper says what it did, and its cause what was wrong.
+/// hyper's error says what it did, and its source says what went wrong.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -1,7 +1,6 @@
-//! Which certificates of controllers are believed: the one that the manifest tells by its
-//! fingerprint and no other, else those that an authority of this host vouches for. Controllers
-//! come with a certificate that they signed themselves; whoever answers in their place must not be
-//! given the password, so nothing is taken on trust.
+//! Which certificates of controllers are accepted: with a `fingerprint` in the manifest that certificate
+//! only, else those signed by an authority that this host trusts. Controllers come with self-signed
+//! certificates, and an impostor must not get the password, so none is trusted on first use.
 
 use std::sync::{Arc, Mutex};
 
@@ -14,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::model::hex;
 
-/// Whom this host believes.
+/// The authorities that this host trusts.
 #[derive(Clone, Debug)]
 pub struct Trust {
     provider: Arc<CryptoProvider>,
@@ -22,7 +21,7 @@ pub struct Trust {
     authorities: Option<Arc<WebPkiServerVerifier>>,
 }
 
-/// What a handshake made of a certificate.
+/// What the verification of a certificate found.
 #[derive(Debug, Default)]
 pub(super) struct Seen(Mutex<Option<(Arc<str>, String)>>);
 
@@ -37,15 +36,15 @@ impl Trust {
     /// The authorities of this host, as they are now.
     pub fn of_host() -> Trust {
         let mut roots = RootCertStore::empty();
-        // Hosts have certificates that rustls does not read: they are left out, as in browsers.
+        // Certificates that rustls can't parse are left out, as browsers do.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         let provider = Arc::new(crypto::ring::default_provider());
         let authorities = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone());
-        // Without any root there is nobody to ask.
+        // Without any root certificate nothing can be verified.
         Trust { provider, authorities: authorities.build().ok() }
     }
 
-    /// For one connection; what it finds wrong with the certificate is in the second.
+    /// The TLS settings of one connection; the second value receives what is wrong with the certificate.
     pub(super) fn client(&self, fingerprint: Option<Arc<str>>) -> Result<(ClientConfig, Arc<Seen>), String> {
         let seen = Arc::new(Seen::default());
         let verifier = Verifier { trust: self.clone(), fingerprint, seen: seen.clone() };
@@ -70,7 +69,7 @@ impl Verifier {
     }
 }
 
-/// What is wrong with a certificate, for whoever set the controller up.
+/// What is wrong with a certificate, for the person who set the controller up.
 fn words(error: &Error) -> String {
     use CertificateError as Wrong;
     match error {
@@ -78,9 +77,9 @@ fn words(error: &Error) -> String {
         Error::InvalidCertificate(Wrong::NotValidForName | Wrong::NotValidForNameContext { .. }) => {
             "it is for another name".into()
         }
-        // A certificate that signed itself calls itself an authority.
+        // A self-signed certificate names itself as its authority.
         Error::InvalidCertificate(Wrong::UnknownIssuer | Wrong::Other(_)) => {
-            "it signed itself, or an unknown authority did".into()
+            "it is self-signed, or signed by an unknown authority".into()
         }
         other => other.to_string(),
     }
@@ -102,7 +101,7 @@ impl ServerCertVerifier for Verifier {
             (None, Some(authorities)) => authorities
                 .verify_server_cert(end_entity, intermediates, name, ocsp, now)
                 .map_err(|error| self.refuse(seen, words(&error))),
-            (None, None) => Err(self.refuse(seen, "it trusts no authority at all".into())),
+            (None, None) => Err(self.refuse(seen, "it trusts no certificate authority at all".into())),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Wake-on-LAN: a packet that wakes a machine, and nobody who answers.
+//! Wake-on-LAN: a packet that wakes a machine; it has no reply.
 
 use super::Fault;
 use super::driver::{Answer, Capabilities, Driver, Question};
@@ -12,10 +12,10 @@ impl Driver for Wol {
     }
 
     fn unread(&self) -> &'static str {
-        "wake-on-LAN tells nothing about power"
+        "wake-on-LAN can't report the power state"
     }
 
     fn read<'a>(&'a self, _question: Question<'a>) -> Answer<'a> {
-        Box::pin(std::future::ready(Err(Fault::Mute(PowerKind::Wol))))
+        Box::pin(std::future::ready(Err(Fault::NotReported(PowerKind::Wol))))
     }
 }

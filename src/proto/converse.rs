@@ -1,6 +1,6 @@
-//! Questions that something has to be stored for before they can be answered: what is stored, and how the
-//! answer follows from the new state. The daemon stores on disk and answers many at once; simulated boots,
-//! replayed captures and tests store nothing and are answered at once, by these same steps.
+//! Requests that need something stored before they can be answered: what is stored, and how the answer
+//! follows from the new state. The daemon stores on disk and answers many at once; simulated boots,
+//! replayed captures and tests store nothing and get their answer at once, by these same steps.
 
 use std::net::Ipv4Addr;
 
@@ -14,10 +14,10 @@ use crate::state::{LeaseRequest, State, Verb};
 pub const ROUNDS: u8 = 3;
 
 /// Identify, start and spend are three steps; one more round would mean that the state changes under the
-/// request, which is then better asked again.
+/// request, and then the client had better ask again.
 const FILE_ROUNDS: u8 = 4;
 
-/// The answer to a DHCP message when the lease that it needed is stored, or could not be had.
+/// The answer to a DHCP message once the lease that it needed is stored, or could not be made.
 pub fn leased(
     table: &State,
     link: &dhcp::Link,
@@ -35,7 +35,7 @@ pub fn leased(
     }
 }
 
-/// Answers a DHCP message where nothing has to last.
+/// Answers a DHCP message where nothing has to be stored durably.
 pub fn dhcp(table: &mut State, link: &dhcp::Link, now: Time, datagram: &[u8]) -> dhcp::Decision {
     let mut decision = dhcp::handle(table, link, now, datagram);
     for _ in 0..ROUNDS {
@@ -49,7 +49,7 @@ pub fn dhcp(table: &mut State, link: &dhcp::Link, now: Time, datagram: &[u8]) ->
     decision
 }
 
-/// Answers a DHCPv6 message where nothing has to last.
+/// Answers a DHCPv6 message where nothing has to be stored durably.
 pub fn dhcp6(table: &mut State, link: &dhcp6::Link, now: Time, datagram: &[u8]) -> dhcp6::Decision {
     let mut decision = dhcp6::handle(table, link, now, datagram);
     for _ in 0..ROUNDS {
@@ -65,7 +65,7 @@ pub fn dhcp6(table: &mut State, link: &dhcp6::Link, now: Time, datagram: &[u8]) 
 pub enum Opened {
     Serve(Artifact),
     Refuse(Refusal),
-    /// A report of this deployment's installer was stored; with what people should know of it.
+    /// A report of this deployment's installer was stored; the text is a remark for people.
     Accepted(Name, Option<String>),
 }
 
@@ -75,21 +75,21 @@ pub enum Step {
     Done(Opened),
     /// The neighbour table is to be read for [`Asker::link`].
     Identify,
-    /// This is to be stored; [`FileRequest::stored`] is told how that ended.
+    /// This is to be stored; [`FileRequest::stored`] gets the result.
     Store(Verb),
 }
 
-/// What is asked of the tree of names.
+/// What a request asks of the tree of names.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
     pub method: Method,
     /// Clean (see [`super::path`]).
     pub path: &'a str,
-    /// What the caller added in query and body, printable.
+    /// What the client added in query and body, printable.
     pub note: &'a str,
 }
 
-/// A request for a file, from the question to the answer.
+/// A request for a file, from its arrival to the answer.
 #[derive(Clone, Debug, Default)]
 pub struct FileRequest {
     rounds: u8,
@@ -98,7 +98,7 @@ pub struct FileRequest {
 }
 
 impl FileRequest {
-    /// What the state says now.
+    /// The next step as the state stands now.
     pub fn step(&mut self, table: &State, asker: &Asker, wanted: Wanted<'_>) -> Step {
         self.rounds += 1;
         if self.rounds > FILE_ROUNDS {
@@ -117,7 +117,7 @@ impl FileRequest {
         }
     }
 
-    /// Takes note of how storing ended; an answer where that is the end of it.
+    /// Records the result of storing; returns an answer if the request ends here.
     pub fn stored(&mut self, outcome: Result<(), Refusal>) -> Option<Opened> {
         match outcome {
             Ok(()) => self.report.take().map(|(deployment, remark)| Opened::Accepted(deployment, remark)),
@@ -126,7 +126,8 @@ impl FileRequest {
     }
 }
 
-/// Answers a request for a file where nothing has to last. Each step that would be stored is shown to `stored`.
+/// Answers a request for a file where nothing has to be stored durably. `stored` sees each step that a
+/// daemon would store.
 pub fn file(
     table: &mut State,
     asker: &Asker,
@@ -139,7 +140,7 @@ pub fn file(
         let verb = match request.step(table, asker, wanted) {
             Step::Done(opened) => return opened,
             Step::Identify => {
-                let unknown = "without a neighbour table nobody knows which card asks";
+                let unknown = "there is no neighbour table that shows which network card asks";
                 return Opened::Refuse(Refusal::new(RefusalReason::Forbidden, unknown));
             }
             Step::Store(verb) => verb,

@@ -1,12 +1,12 @@
 //! DHCPv4 and ProxyDHCP decisions (RFC 2131, PXE 2.1, UEFI HTTP boot).
 //!
-//! A datagram and the table go in, a decision comes out. An answer that needs a new lease comes
-//! in two steps: the decision names the lease and drafts the answer, the keeper makes the lease
-//! durable, and the draft leaves with the address that it is. Without a draft the same datagram is
-//! decided again over the new table, to the same end.
+//! A datagram and the state go in, a decision comes out. An answer that needs a new lease comes in two
+//! steps: the decision names the lease and drafts the answer, the keeper makes the lease durable, and the
+//! draft is sent with the leased address. Without a draft the same datagram is decided again over the new
+//! state, with the same result.
 //!
-//! Who is who: a machine is its hardware address, whatever client id the stage of its boot
-//! sends. Who gets what: see [`address`]. What it boots: see [`boot_file`].
+//! A machine is identified by its hardware address, whatever client id the stage of its boot sends. For the
+//! address it gets see [`address`], for the boot file [`boot_file`].
 
 pub mod address;
 pub mod boot_file;
@@ -36,10 +36,10 @@ pub const SERVER_PORT: u16 = 67;
 pub const BOOT_SERVER_PORT: u16 = 4011;
 pub const CLIENT_PORT: u16 = 68;
 
-/// How a datagram reached us.
+/// How a datagram reached the daemon.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Link {
-    /// Our address on this network: the server identifier of the answers.
+    /// The daemon's address on this network: the server identifier of the answers.
     pub server: Ipv4Addr,
     /// The network of the interface.
     pub cidr: Cidr,
@@ -47,7 +47,7 @@ pub struct Link {
     /// The port it was sent to: 67 or 4011.
     pub port: u16,
     pub source: SocketAddrV4,
-    /// Sent to a broadcast address, not to one of ours.
+    /// Sent to a broadcast address, not to the daemon's own.
     pub broadcast: bool,
 }
 
@@ -59,8 +59,8 @@ pub enum Decision {
         to: Destination,
         events: Vec<Event>,
     },
-    /// Make this durable. The draft is the answer once it is; without one, or if the lease could not
-    /// be had, decide again.
+    /// Make this durable. The draft is the answer once it is; without one, or if the lease could not be
+    /// made, decide again.
     NeedLease(LeaseRequest, Option<Box<Draft>>),
     Silence(Silence),
 }
@@ -77,7 +77,7 @@ pub enum Destination {
         mac: Mac,
         address: Ipv4Addr,
     },
-    /// 255.255.255.255 port 68 on the interface the question came in by.
+    /// 255.255.255.255 port 68 on the interface that the message came in by.
     Broadcast,
 }
 
@@ -92,7 +92,7 @@ pub fn handle(table: &State, link: &Link, now: Time, datagram: &[u8]) -> Decisio
         Ok(request) => request,
         Err(error) => return silence(Reason::Malformed(error), None),
     };
-    // A subnet may be served less than its interface, never more.
+    // The mode of a subnet may restrict that of its interface, never widen it.
     let link = &Link { mode: link.mode.max(address::mode(table, link, &request)), ..*link };
     if link.port == BOOT_SERVER_PORT && link.mode < Mode::Listen {
         return proxy::boot_server(table, link, now, &request);

@@ -1,10 +1,10 @@
 //! DHCPv6 decisions (RFC 8415, RFC 5970 for boot files), and router advertisements ([`advert`]).
 //!
-//! As with IPv4 a datagram and the table go in, a decision comes out, and an answer that needs a
-//! new lease comes in two steps. What is different: the boot file is one URL (option 59) for TFTP
-//! as for HTTP, there is no ProxyDHCP, and answers always go back to where the question came from.
+//! As with IPv4 a datagram and the state go in, a decision comes out, and an answer that needs a new lease
+//! comes in two steps. The differences: the boot file is one URL (option 59) for TFTP as for HTTP, there is
+//! no ProxyDHCP, and answers always go back to where the message came from.
 //!
-//! A machine is its hardware address here too. DHCPv6 does not carry it: see
+//! A machine is identified by its hardware address here too. DHCPv6 does not carry it: see
 //! [`wire::Request::hardware`].
 
 pub mod advert;
@@ -28,15 +28,15 @@ pub const CLIENT_PORT: u16 = 546;
 /// All relay agents and servers of a link (section 7.1).
 pub const SERVERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 1, 2);
 
-/// How a datagram reached us.
+/// How a datagram reached the daemon.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Link {
-    /// Our address in a network of the inventory, on the interface it came in by: where machines
+    /// The daemon's address in a network of the inventory, on the interface it came in by: where machines
     /// reach TFTP and HTTP.
     pub server: Ipv6Addr,
     pub mode: Mode,
     pub source: SocketAddrV6,
-    /// Sent to an address of ours, not to a group of servers: only relays may.
+    /// Sent to the daemon's own address, not to a group of servers: only relays may.
     pub unicast: bool,
     /// The hardware address that sent the frame: the client's, or a relay's.
     pub hardware: Option<Mac>,
@@ -70,7 +70,7 @@ pub fn handle(table: &State, link: &Link, now: Time, datagram: &[u8]) -> Decisio
         (Mode::Server, decision) => decision,
         (_, quiet @ Decision::Silence(_)) => quiet,
         (Mode::Off, _) => silence(Reason::Off, None),
-        // There is no such thing as ProxyDHCP in IPv6.
+        // IPv6 has no ProxyDHCP.
         (Mode::Proxy | Mode::Listen, Decision::Reply { events, .. }) => {
             let mac = events.iter().find_map(|event| event.mac);
             let would: Vec<String> = events.into_iter().map(|event| event.text.into()).collect();

@@ -47,7 +47,7 @@ pub fn tftp_name(raw: &[u8]) -> Result<String, PathError> {
     if clean.is_empty() { Err(PathError::Empty) } else { Ok(clean) }
 }
 
-/// The path in `tftp://host/path;mode=octet` (RFC 3617), also where somebody collapsed the slashes.
+/// The path in `tftp://host/path;mode=octet` (RFC 3617), also where the slashes were collapsed.
 fn without_scheme(text: &str) -> &str {
     const SLASHES: [char; 2] = ['/', '\\'];
     let Some((scheme, rest)) = text.trim_start_matches(SLASHES).split_once(':') else { return text };

@@ -13,7 +13,7 @@ pub use sender::{Outcome, Run, Sender, Transmit};
 
 use super::tree::RefusalReason;
 
-/// The error code that tells a client why a name is not served. Loaders walk lists of names by
+/// The error code for the reason why a name is not served. Loaders walk lists of names by
 /// asking for each (PXELINUX, GRUB, shim), so a missing one must be "not found" and nothing else.
 pub fn error_code(reason: RefusalReason) -> ErrorCode {
     match reason {

@@ -37,7 +37,7 @@ pub use facts::{Facts, facts, facts_at};
 pub use name::{Form, Target};
 pub use script::render as boot_script;
 
-/// What to do about a name that was asked for.
+/// The result of a request for a name.
 #[derive(Clone, Debug)]
 pub enum Answer {
     Serve(Artifact),
@@ -45,8 +45,8 @@ pub enum Answer {
     Identify,
     /// Store this first, then ask again with the new table.
     Permit(Permit),
-    /// The installer says how it went: store this, then answer 200 with an empty body. The text is for
-    /// the timeline, where nothing but the token shows that this is the machine.
+    /// A report of the installer: store this, then answer 200 with an empty body. The text is a remark for
+    /// the timeline where only the token identifies the machine.
     Report(Report, Option<String>),
     Refuse(Refusal),
 }
@@ -92,7 +92,7 @@ pub struct Refusal {
 pub enum RefusalReason {
     /// HTTP 404, TFTP error 1.
     NotFound,
-    /// HTTP 405, TFTP error 2: it is there to be read.
+    /// HTTP 405, TFTP error 2: it can only be read.
     Method,
     /// HTTP 403, TFTP error 2.
     Forbidden,
@@ -108,8 +108,8 @@ impl Refusal {
     }
 }
 
-/// What `path` (percent-decoded, however its parts are joined) means to `asker`. `note` is what a
-/// report carried (query or body).
+/// What `path` (percent-decoded, however its parts are joined) means to `asker`. `note` is what a report
+/// carried (query or body).
 pub fn open(table: &State, asker: &Asker, method: Method, path: &str, note: &str) -> Answer {
     let path = match clean_path(path) {
         Ok(path) => path,
@@ -124,7 +124,7 @@ pub fn open(table: &State, asker: &Asker, method: Method, path: &str, note: &str
     }
 }
 
-/// What a TFTP client may have meant that was given a URL and did not undo its escapes.
+/// The path of a TFTP client that was given a URL and did not decode its escapes.
 fn unescaped(asker: &Asker, path: &str) -> Option<String> {
     let escaped = asker.transport == Transport::Tftp && path.contains('%');
     let plain = escaped.then(|| percent_decode(path).ok())??;
@@ -163,7 +163,7 @@ fn named(table: &State, asker: &Asker, method: Method, path: &str, note: &str) -
     with_caller(table, mac, answer)
 }
 
-/// Nothing is posted to what is there to be read (RFC 9110 section 9.3.3).
+/// Refuses a POST to something that can only be read (RFC 9110 section 9.3.3).
 fn read_only(method: Method, answer: Answer) -> Answer {
     match answer {
         Answer::Serve(artifact) if method == Method::Post => Answer::Refuse(Refusal::new(
@@ -174,8 +174,8 @@ fn read_only(method: Method, answer: Answer) -> Answer {
     }
 }
 
-/// Completes an answer that does not say whose it is: the address tells. What a stranger read is not the
-/// machine's doing.
+/// Completes an answer that does not name its machine: the address identifies it. What another client read
+/// is not the machine's doing.
 fn with_caller(table: &State, mac: Option<Mac>, mut answer: Answer) -> Answer {
     let (said_mac, deployment) = match &mut answer {
         Answer::Serve(artifact) => (&mut artifact.mac, &mut artifact.deployment),

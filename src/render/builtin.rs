@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use super::installer::{self, Installer};
 use super::{Kind, Text, Value};
 
-/// A template of ours.
+/// A template that is part of voldemort.
 #[derive(Debug)]
 pub struct Builtin {
     pub name: &'static str,

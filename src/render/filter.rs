@@ -1,4 +1,4 @@
-//! Filters: our own, and those of liquid's standard library that can be bounded.
+//! Filters: voldemort's own, and those of liquid's standard library that can be bounded.
 
 mod quote;
 
@@ -76,7 +76,7 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> + Clone {
 /// Adds all filters to the engine's language.
 pub(super) fn register(language: &mut Language) {
     for (name, least, most, run) in OWN {
-        let own = Own { name, least, most, run };
+        let own = OwnFilter { name, least, most, run };
         language.filters.register(name.to_owned(), Box::new(own));
     }
     for (name, make) in STANDARD {
@@ -84,16 +84,16 @@ pub(super) fn register(language: &mut Language) {
     }
 }
 
-/// A filter of ours.
+/// A filter that is defined here.
 #[derive(Clone)]
-struct Own {
+struct OwnFilter {
     name: &'static str,
     least: usize,
     most: usize,
     run: Run,
 }
 
-impl ParseFilter for Own {
+impl ParseFilter for OwnFilter {
     fn parse(&self, mut given: FilterArguments<'_>) -> Result<Box<dyn Filter>> {
         if given.keyword.next().is_some() {
             return Err(Error::with_msg(format!("`{}` takes no named arguments", self.name)));
@@ -115,7 +115,7 @@ impl ParseFilter for Own {
     }
 }
 
-impl FilterReflection for Own {
+impl FilterReflection for OwnFilter {
     fn name(&self) -> &str {
         self.name
     }
@@ -134,7 +134,7 @@ impl FilterReflection for Own {
 }
 
 struct Call {
-    own: Own,
+    own: OwnFilter,
     arguments: Vec<Expression>,
 }
 

@@ -1,4 +1,4 @@
-//! What can be said of a rendered answer file.
+//! Findings about a rendered answer file.
 
 use super::RenderError;
 
@@ -13,7 +13,7 @@ pub enum Verdict {
     Asks,
 }
 
-/// One thing that can be said of a rendered answer file.
+/// One finding about a rendered answer file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     pub verdict: Verdict,

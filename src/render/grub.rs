@@ -32,7 +32,7 @@ const TRIES: &str = "1 2 3 4 5 6 7 8";
 
 /// Loads kernel and initrds and starts them.
 pub fn install(script: &Script) -> Result<String, CmdlineError> {
-    let comment = spoken(&script.comment);
+    let comment = shown_text(&script.comment);
     let mut kernel = file(script.device, &script.kernel)?;
     for word in kernel_words(&script.cmdline.join(" "))? {
         // Writing to a String can't fail.
@@ -57,12 +57,12 @@ pub fn install(script: &Script) -> Result<String, CmdlineError> {
     ))
 }
 
-/// Goes on to the local disk. GRUB's `exit` reports success, after which some firmware shows its
-/// set-up screen instead of its next boot entry; so a loader on the disk is looked for first, and the removable
-/// path last, for there shim's fallback may restart the machine.
+/// Continues with the local disk. GRUB's `exit` reports success, after which some firmware shows its set-up
+/// screen instead of its next boot entry; so a loader on the disk is looked for first, and the removable
+/// path last, because shim's fallback may restart the machine there.
 pub fn local_boot(reason: &str) -> String {
     static SEARCH: LazyLock<String> = LazyLock::new(search);
-    format!("echo 'voldemort: booting the local disk: {}'\n{}", spoken(reason), *SEARCH)
+    format!("echo 'voldemort: booting the local disk: {}'\n{}", shown_text(reason), *SEARCH)
 }
 
 fn search() -> String {
@@ -157,7 +157,7 @@ fn quoted(word: &str) -> String {
 }
 
 /// Text for people, between single quotes.
-fn spoken(text: &str) -> String {
+fn shown_text(text: &str) -> String {
     text.chars().map(|c| if c.is_control() || c == '\'' { ' ' } else { c }).collect()
 }
 

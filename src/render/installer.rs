@@ -16,14 +16,14 @@ use super::finding::Finding;
 use super::near;
 pub use crate::model::InstallerKind as Kind;
 
-/// Everything that is known of a kind.
+/// The description of a kind of installer.
 #[derive(Debug)]
 pub struct Installer {
     pub kind: Kind,
     /// The files a machine can fetch, the main one first.
     pub files: &'static [AnswerFile],
-    /// Whether the installer is given the folder (with a slash at its end, as `s=` of NoCloud
-    /// wants it) rather than the main file.
+    /// Whether the installer gets the folder (with a slash at its end, as `s=` of NoCloud
+    /// needs it) rather than the main file.
     pub takes_folder: bool,
     /// What its reader makes of a rendered file, in any order; see `Kind::read`.
     pub check: fn(&str) -> Vec<Finding>,
@@ -34,7 +34,7 @@ pub struct Installer {
     pub cmdline: &'static [&'static str],
     /// Parts of a template that stand where a password stands, be they hashes or clear text.
     pub passwords: fn(&str) -> Vec<&str>,
-    /// How its images are told; `None` where no layout is known.
+    /// How its images are recognised; `None` where no layout is known.
     pub image: Option<Image>,
     pub completion: Completion,
     /// The template that comes with the program.
@@ -69,7 +69,7 @@ pub enum Completion {
     SecondBoot,
     /// The installed system is asked.
     Probe,
-    /// Our agent reports it.
+    /// voldemort's agent reports it.
     Agent,
 }
 

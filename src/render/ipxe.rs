@@ -30,7 +30,7 @@ pub struct Script {
 pub fn install(script: &Script) -> Result<String, CmdlineError> {
     let names = names(script.initrd_urls.len());
     let mut out = String::from("#!ipxe\n");
-    let comment = spoken(&script.comment);
+    let comment = shown_text(&script.comment);
     line(&mut out, &["echo", "voldemort:", &comment]);
     let mut kernel = vec!["kernel --name linux".to_owned(), url(&script.kernel_url)?];
     kernel.extend(names.iter().map(|name| format!("initrd={name}")));
@@ -63,8 +63,8 @@ pub fn install(script: &Script) -> Result<String, CmdlineError> {
     Ok(out)
 }
 
-/// Fetches and becomes the script at `url`, which is written as iPXE is to read it. `--replace`: what that
-/// script ends with is not the failure of a fetch.
+/// Fetches and becomes the script at `url`, which is written in iPXE's syntax. `--replace`: the end of that
+/// script does not count as a failed fetch.
 pub fn chain(url: &str) -> String {
     format!(
         "#!ipxe\n\
@@ -78,11 +78,11 @@ pub fn chain(url: &str) -> String {
     )
 }
 
-/// Goes on to the local disk. `exit 1` makes UEFI take its next boot entry, where `exit 0` ends in
-/// the set-up screen of some machines; a BIOS ROM is better told to start the first disk itself.
+/// Continues with the local disk. `exit 1` makes UEFI take its next boot entry, where `exit 0` ends in the
+/// set-up screen of some machines; a BIOS ROM starts the first disk more reliably when iPXE does so itself.
 pub fn local_boot(firmware: Option<Firmware>, reason: &str) -> String {
     let mut out = String::from("#!ipxe\n");
-    line(&mut out, &["echo voldemort: booting the local disk:", &spoken(reason)]);
+    line(&mut out, &["echo voldemort: booting the local disk:", &shown_text(reason)]);
     let disk = "sanboot --no-describe --drive 0x80 || exit 1\n";
     out.push_str(match firmware {
         Some(Firmware::Uefi | Firmware::UefiHttp) => "exit 1\n",
@@ -115,7 +115,7 @@ fn unfit(word: &str, reason: &'static str) -> CmdlineError {
     CmdlineError::Unfit { word: word.to_owned(), loader: "iPXE", reason }
 }
 
-/// A URL is one word as it is; whoever makes it has escaped the rest.
+/// A URL is one word as it is; the code that makes it has escaped the rest.
 fn url(url: &str) -> Result<String, CmdlineError> {
     let odd = |c: char| !c.is_ascii_graphic() || matches!(c, '{' | '}' | '\\' | '|');
     match url.chars().any(odd) || url.starts_with(['-', '#']) || url.is_empty() {
@@ -184,7 +184,7 @@ fn joined(parts: &[String]) -> String {
 }
 
 /// Text for people: nothing in it may act.
-fn spoken(text: &str) -> String {
+fn shown_text(text: &str) -> String {
     let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let clean = clean.replace("${", "$ {");
     let words = clean.split_whitespace().map(|word| word.trim_start_matches('#')).map(|word| match word {

@@ -1,4 +1,4 @@
-//! Which known name somebody meant.
+//! The known name that a misspelt one may mean.
 
 use crate::model::similar::distance;
 

@@ -48,16 +48,16 @@ pub fn install(script: &Script) -> Result<String, CmdlineError> {
     let append = if append.is_empty() { "-".to_owned() } else { append };
     Ok(format!(
         "# voldemort: {}\nDEFAULT install\nPROMPT 0\nLABEL install\n  KERNEL {kernel}\n  APPEND {append}\n",
-        spoken(&script.comment)
+        shown_text(&script.comment)
     ))
 }
 
-/// Goes on to the local disk. `LOCALBOOT 0` is the normal local boot; 4 and 5 would keep network
+/// Continues with the local disk. `LOCALBOOT 0` is the normal local boot; 4 and 5 would keep network
 /// drivers in memory.
 pub fn local_boot(reason: &str) -> String {
     format!(
         "# voldemort: booting the local disk: {}\nDEFAULT local\nPROMPT 0\nLABEL local\n  LOCALBOOT 0\n",
-        spoken(reason)
+        shown_text(reason)
     )
 }
 
@@ -73,7 +73,7 @@ fn path(root: &str, path: &str) -> Result<String, CmdlineError> {
 }
 
 /// Text for people, on one line.
-fn spoken(text: &str) -> String {
+fn shown_text(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 

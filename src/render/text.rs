@@ -68,10 +68,10 @@ pub struct Use {
 
 /// A compiled template with the text it came from. Clones share it.
 ///
-/// The language is liquid with `if`, `unless`, `case`, `for`, `break`, `continue`, `assign`,
-/// `capture`, `comment` and `raw`. It is strict: a variable that nobody has is an error, also
-/// one that a branch not taken would read. The one place where something may be missing is a
-/// member in a bare test: `{% if user.sudo %}`.
+/// The language is liquid with `if`, `unless`, `case`, `for`, `break`, `continue`, `assign`, `capture`,
+/// `comment` and `raw`. It is strict: an undefined variable is an error, also one that a branch not taken
+/// would read. The one place where something may be missing is a member in a bare test: `{% if user.sudo
+/// %}`.
 #[derive(Clone)]
 pub struct Text(Arc<Compiled>);
 

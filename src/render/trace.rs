@@ -1,9 +1,9 @@
 //! Finds the line of a template that a line of its output came from.
 
-/// The line of `template`, counted from 1, that a line of the output came from (its number, from
-/// 1): the one whose fixed parts are all in it, in order. Of several that would do as well it is the
-/// one that stands as far down among them as the output's does among its equals, if there are as
-/// many of both. `None` otherwise, as for what a variable brought along.
+/// The line of `template`, counted from 1, that a line of the output came from (its number, from 1): the
+/// one whose fixed parts are all in it, in order. If several match, it is the one with the same position
+/// among them as the output's line has among its equals, provided there are as many of both. `None`
+/// otherwise, such as for a line that came from a variable.
 pub fn template_line(template: &str, output: &str, number: u32) -> Option<u32> {
     let rendered = output.lines().nth(number.checked_sub(1)? as usize)?.trim();
     let weighed =

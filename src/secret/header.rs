@@ -1,4 +1,4 @@
-//! What an age file tells without a key.
+//! What an age file shows without a key.
 
 use std::io::Read;
 
@@ -37,7 +37,7 @@ impl Header {
         self.kinds.iter().filter(|kind| *kind == "X25519").count()
     }
 
-    /// Whether a passphrase opens it, which a daemon has nobody to ask for.
+    /// Whether a passphrase opens it; a daemon has nobody to ask for one.
     pub fn wants_passphrase(&self) -> bool {
         self.kinds.iter().any(|kind| kind == "scrypt")
     }

@@ -1,4 +1,4 @@
-//! Whom secrets are encrypted to.
+//! The public keys that secrets are encrypted to.
 
 use age::x25519;
 

@@ -13,7 +13,7 @@ pub const TEXT_MAX: usize = 64 << 10;
 /// Why a text was not encrypted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SealError {
-    #[error("there is nobody to encrypt it to")]
+    #[error("there are no recipients to encrypt it to")]
     Nobody,
     #[error("it is longer than {} KiB", TEXT_MAX >> 10)]
     Long,
@@ -26,7 +26,7 @@ pub enum SealError {
 pub enum OpenError {
     #[error(transparent)]
     Header(#[from] super::HeaderError),
-    #[error("it is encrypted with a passphrase, and not to a key")]
+    #[error("it is encrypted with a passphrase, not to a key")]
     Passphrase,
     #[error("it is not encrypted to this host's key")]
     NotForUs,

@@ -1,8 +1,8 @@
 //! An inventory in a directory.
 //!
-//! Links that lead nowhere or out of it, special files and names that are not UTF-8 are left out:
-//! whoever names one is told. What is called `.toml` is an error instead: no name leads to a
-//! manifest, so that nobody would miss it.
+//! Links that lead nowhere or out of it, special files and names that are not UTF-8 are left out: a
+//! manifest that names one gets a problem. A file called `.toml` is an error instead: no manifest names it,
+//! so its absence would go unnoticed.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{Metadata, OpenOptions};
@@ -64,7 +64,7 @@ enum Failure {
 /// A file as it was read.
 struct Loaded {
     body: Body,
-    /// Stands for the bytes of large files in the revision.
+    /// Used in the revision in place of the bytes of large files.
     identity: [u64; 5],
 }
 
@@ -169,7 +169,7 @@ impl Reader {
     ) -> Result<(), Failure> {
         let file = match load(real.clone(), metadata, &inside) {
             Ok(file) => file,
-            // Somebody's private notes, say.
+            // Private notes, for example.
             Err(Failure::Forbidden(error)) => {
                 let left_out = LeftOut { why: error.to_string(), link: Some(real) };
                 return self.leave_out(path, inside, left_out);
@@ -193,11 +193,11 @@ impl Reader {
         Ok(())
     }
 
-    /// Goes on without it, unless it is called like a manifest.
+    /// Leaves the file out, unless it is named like a manifest.
     fn leave_out(&mut self, path: &Path, inside: String, left_out: LeftOut) -> Result<(), Failure> {
         if path.extension().is_some_and(|extension| extension == "toml") {
             let error = SourceError::NoManifest { path: path.into(), why: left_out.why };
-            // A link may be dangling while somebody replaces what it leads to.
+            // A link may be dangling while its target is being replaced.
             return Err(Failure::Vanished(error));
         }
         self.left_out.insert(inside.into(), left_out);
@@ -275,7 +275,7 @@ fn load(path: PathBuf, metadata: &Metadata, inside: &str) -> Result<Loaded, Fail
     Ok(Loaded { body: Body::Inline { bytes: Bytes::from(bytes), path: Some(path) }, identity })
 }
 
-/// `dir@sha256:…` over the sorted paths and their bytes; a large file's identity stands for them.
+/// `dir@sha256:…` over the sorted paths and their bytes; for a large file its identity is used.
 fn revision(files: &Files, left_out: &Left) -> Arc<str> {
     let mut hasher = Sha256::new();
     let mut field = |bytes: &[u8]| {
@@ -432,7 +432,7 @@ mod tests {
         assert_ne!(as_nobody().unwrap().revision, found.revision);
     }
 
-    /// Whoever names one of them is told; nobody else has to care.
+    /// A manifest that names one gets a problem; otherwise they do no harm.
     #[test]
     fn what_no_manifest_can_use_is_left_out() {
         let folder = tempfile::tempdir().unwrap();

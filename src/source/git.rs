@@ -33,7 +33,7 @@ pub(super) use fetch::{Group, tame};
 pub use request::Request;
 pub use tidy::sweep;
 
-use self::mirror::{Known, Mirror, Reading};
+use self::mirror::{KnownTree, Mirror, Reading};
 use super::SourceError;
 use super::watch::alarm::Alarm;
 use super::watch::{Call, Reporter, SLOW, beside};
@@ -121,7 +121,7 @@ pub(super) async fn follow(
             result = follower.look() => result,
             () = reporter.closed() => return,
         };
-        // A daemon that starts while the repository is away goes on with what it fetched last.
+        // A daemon that starts while the repository is unreachable uses what it fetched last.
         if result.is_err()
             && reporter.is_new()
             && let Some(last) = follower.last_fetched().await
@@ -138,7 +138,7 @@ pub(super) async fn follow(
         call.ends(failure);
         tokio::select! {
             () = alarm.rung() => {}
-            () = call.heard() => {}
+            () = call.requested() => {}
             () = tokio::time::sleep(pause) => {}
             () = reporter.closed() => return,
         }
@@ -162,7 +162,7 @@ struct Follower {
     mirror: Mirror,
     failures: u32,
     /// The tree that was reported last, unless a failure was reported since.
-    known: Option<Known>,
+    known: Option<KnownTree>,
 }
 
 impl Follower {
@@ -209,7 +209,7 @@ impl Follower {
             .unwrap_or_else(|error| Err(SourceError::Git(format!("reading the mirror failed: {error}"))))
     }
 
-    /// False when nobody listens any more.
+    /// False when the receiver is gone.
     async fn report(
         &mut self,
         reporter: &mut Reporter,

@@ -5,9 +5,9 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Component, Path, PathBuf};
 
-/// Writes `bytes` beside `path` and renames them over it, so that nobody ever reads half a file.
-/// The new file has the old one's permissions. Where `path` is no ordinary file, such as
-/// `/dev/stdout` or a pipe, it is written to as it is.
+/// Writes `bytes` beside `path` and renames the file over it, so that no reader sees half a file. The new
+/// file gets the old one's permissions. Where `path` is no ordinary file, such as `/dev/stdout` or a pipe,
+/// it is written to directly.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let old = std::fs::metadata(path).ok();
     if old.as_ref().is_some_and(|old| !old.is_file()) {
@@ -52,7 +52,7 @@ fn beside(path: &Path) -> io::Result<(PathBuf, File)> {
     let mut number = std::process::id();
     loop {
         let temporary = path.with_file_name(format!(".{name}.{number}.new"));
-        // Whatever the umask: nobody else but the group ever writes what machines are installed from.
+        // Whatever the umask: only the owner and the group may write what machines are installed from.
         match OpenOptions::new().write(true).create_new(true).mode(0o664).open(&temporary) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number = number.wrapping_add(1),
             result => return result.map(|file| (temporary, file)),

@@ -81,9 +81,9 @@ impl Body {
     /// `directory = "/srv"` must not fill the memory.
     pub const ALL_MAX: u64 = 1 << 30;
 
-    /// How much of a file of this name is held in memory, in bytes. A manifest is never left out for its
-    /// size, which would take its machines away without a word: one that is too large is held with one
-    /// byte more than it may have, so that whoever parses it says so.
+    /// How many bytes of a file of this name are held in memory. A manifest is never left out for its size,
+    /// which would remove its machines silently: one that is too large is held with one byte more than it
+    /// may have, so that the parser reports it.
     pub fn held_max(name: &str) -> u64 {
         match name.ends_with(".toml") {
             true => Body::MANIFEST_MAX + 1,

@@ -2,7 +2,7 @@
 
 pub(super) mod alarm;
 mod distant;
-pub(super) mod places;
+pub(super) mod watched;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -21,8 +21,8 @@ const RESCAN: Duration = Duration::from_secs(30);
 /// The same where the operating system gives no reports at all.
 const RESCAN_BLIND: Duration = Duration::from_secs(2);
 
-/// Longest time that a look at a directory may take before the source counts as away: a file server
-/// may not answer for hours. The look goes on.
+/// Longest time that reading a directory may take before the source counts as unreachable: a file server
+/// may not answer for hours. The reading continues.
 pub(super) const SLOW: Duration = Duration::from_secs(30);
 
 /// Shortest time between two looks that somebody asked for: however many ask, one look answers
@@ -118,8 +118,8 @@ impl Call {
         self.lock().next = SystemTime::now().checked_add(pause);
     }
 
-    /// Resolves when somebody asks for a look, or asked since the last one began.
-    pub async fn heard(&self) {
+    /// Resolves at a request to look, or at once if one came since the last look began.
+    pub async fn requested(&self) {
         self.bell.notified().await;
         let looked = self.lock().looked;
         if let Some(looked) = looked {
@@ -149,7 +149,7 @@ pub fn spawn(source: SourceConfig, out: Sender<Update>) -> Handle {
 /// Passes on what is new, and only that.
 pub(super) struct Reporter {
     out: Sender<Update>,
-    /// The key of the last report: an error's text, or what tells snapshots apart.
+    /// The key of the last report: an error's text, or what identifies a snapshot.
     last: Option<Arc<str>>,
 }
 
@@ -163,7 +163,7 @@ impl Reporter {
         self.last.is_none()
     }
 
-    /// False when nobody listens any more.
+    /// False when the receiver is gone.
     pub async fn report(&mut self, result: Result<Snapshot, SourceError>) -> bool {
         let key = match &result {
             Ok(snapshot) => snapshot.revision.clone(),
@@ -172,7 +172,7 @@ impl Reporter {
         self.report_as(key, result).await
     }
 
-    /// The same, where `key` and not the revision tells what is new.
+    /// The same, where `key` and not the revision shows whether something is new.
     pub async fn report_as(&mut self, key: Arc<str>, result: Result<Snapshot, SourceError>) -> bool {
         if self.last.as_ref() == Some(&key) {
             return !self.out.is_closed();
@@ -228,7 +228,7 @@ async fn follow_directory(root: PathBuf, poll: Option<Span>, call: Arc<Call>, ou
         call.ends(failure);
         tokio::select! {
             () = alarm.rung() => {}
-            () = call.heard() => {}
+            () = call.requested() => {}
             () = tokio::time::sleep(rescan) => {}
             () = reporter.closed() => return,
         }
@@ -239,7 +239,7 @@ async fn follow_directory(root: PathBuf, poll: Option<Span>, call: Arc<Call>, ou
 struct Looked {
     alarm: Alarm,
     result: Result<Snapshot, SourceError>,
-    /// Other hosts may change it without this one being told.
+    /// Other hosts may change it without this kernel noticing.
     distant: bool,
     took: Duration,
 }
@@ -249,18 +249,18 @@ struct Looked {
 fn look(mut alarm: Alarm, root: PathBuf) -> oneshot::Receiver<Looked> {
     beside(move || {
         let start = Instant::now();
-        alarm.settle(|| places::of_directory(&root), is_noise);
+        alarm.settle(|| watched::of_directory(&root), is_noise);
         let result = directory::read(&root);
         Looked { alarm, result, distant: distant::is_distant(&root), took: start.elapsed() }
     })
 }
 
-/// Does `work` in a thread that nobody has to wait for, not even the end of the process.
+/// Runs `work` in a thread of its own that nothing has to wait for, not even the end of the process.
 pub(super) fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> oneshot::Receiver<T> {
     let (answer, found) = oneshot::channel();
     let thread = std::thread::Builder::new().name("source".into());
     let spawned = thread.spawn(move || {
-        // Whoever asked may have gone.
+        // The receiver may be gone.
         let _ = answer.send(work());
     });
     if let Err(error) = spawned {

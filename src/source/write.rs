@@ -1,5 +1,5 @@
-//! Writing to the place that is followed: one file, as one commit or one rename, and only if
-//! nobody was quicker.
+//! Writes to the source that is followed: one file, as one commit or one rename, and only if nothing else
+//! changed it first.
 
 use std::io;
 use std::path::Path;
@@ -68,7 +68,7 @@ impl SourceConfig {
         self.state.join("inventory.git")
     }
 
-    /// Reads the source anew, beside whoever follows it.
+    /// Reads the source again, beside the task that follows it.
     pub async fn read(&self) -> Result<Reading, SourceError> {
         let Some(git) = self.git() else {
             let Inventory::Directory(root) = &self.inventory else {

@@ -33,7 +33,7 @@ impl Contest {
     pub fn text(&self, machine: &Name) -> String {
         let [one, other] = self.cards;
         format!(
-            "{one} and {other} show the client id or UUID of machine {machine} at the same time: neither is taken \
+            "{one} and {other} show the client id or UUID of machine {machine} at the same time: neither counts \
              for it by that; write the hardware addresses of the right machine as `mac` of machine {machine}"
         )
     }

@@ -87,7 +87,7 @@ impl State {
             self.derived.gate.flying.iter().filter(stuck).map(ToString::to_string).collect();
         let ended = match stuck.is_empty() {
             true => String::new(),
-            false => format!("; {} ended badly and keep their places", stuck.join(", ")),
+            false => format!("; failed and still counted against max-in-flight: {}", stuck.join(", ")),
         };
         Some(format!("waiting: {flying} of {limit} in flight{ended}"))
     }

@@ -225,8 +225,8 @@ impl State {
         let damaged = [name, machine].into_iter().find(|name| self.lasting.damaged.contains(*name));
         if let Some(damaged) = damaged {
             return Duty::LocalBoot(format!(
-                "the state directory's record of {damaged} is damaged, so that nobody knows whether {machine} was \
-                 installed; settle with `voldemortctl adopt {name}` (its disk is kept), or put a backup back"
+                "the state directory's record of {damaged} is damaged, so it is unknown whether {machine} was \
+                 installed; settle with `voldemortctl adopt {name}` (its disk is kept), or restore a backup"
             ));
         }
         let here = self.install_on(machine, name);

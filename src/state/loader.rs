@@ -63,7 +63,7 @@ pub fn choose(
     machine: Option<&Machine>,
     deployment: Option<&Deployment>,
 ) -> Result<Chosen, String> {
-    let Some(arch) = arch else { return Err("its architecture (option 93) is not known".into()) };
+    let Some(arch) = arch else { return Err("its architecture (option 93) is unknown".into()) };
     let boot = deployment.map(|deployment| &*deployment.boot);
     let fits = |name: &&str| name.ends_with(".efi") != (arch.firmware == Firmware::Bios);
     let find = |name: &str| place(server, boot, name);

@@ -92,7 +92,7 @@ pub fn prepare(directory: &Path) -> io::Result<Vec<String>> {
 fn close(path: &Path, was: u32, mode: u32) -> Option<String> {
     let path_text = path.display();
     Some(match std::fs::set_permissions(path, Permissions::from_mode(mode)) {
-        Ok(()) => format!("{path_text} had mode {was:o}, which let others read it; it has {mode:o} now"),
+        Ok(()) => format!("{path_text} had mode {was:o}, which let others read it; it is now {mode:o}"),
         Err(error) => format!(
             "{path_text} has mode {was:o}, which lets others read it, and that can't be changed: {error}"
         ),

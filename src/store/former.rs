@@ -33,9 +33,9 @@ const LATER_REFUSAL: &str = "This is no file of records: a later version of vold
 const PLACES: [(&str, &str); 3] =
     [(v01::FILE, REFUSAL), (records::FILE, LATER_REFUSAL), (journal::FILE, LATER_REFUSAL)];
 
-/// What lies in a place of an earlier version's file.
+/// The content of a file that an earlier version used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum FormerFile {
     Empty,
     /// The text that is there on purpose.
     Text,
@@ -43,28 +43,31 @@ pub enum Place {
     Other,
 }
 
-/// What lies in a place.
-fn place(directory: &Path, (file, text): (&str, &str)) -> Place {
+/// The content of one of these files.
+fn place(directory: &Path, (file, text): (&str, &str)) -> FormerFile {
     match std::fs::read(directory.join(file)) {
-        Ok(bytes) if bytes == text.as_bytes() => Place::Text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Place::Empty,
-        _ => Place::Other,
+        Ok(bytes) if bytes == text.as_bytes() => FormerFile::Text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => FormerFile::Empty,
+        _ => FormerFile::Other,
     }
 }
 
-/// What lies in each place, with the file's name.
-pub fn places(directory: &Path) -> [(&'static str, Place); 3] {
+/// The content of each file, with its name.
+pub fn places(directory: &Path) -> [(&'static str, FormerFile); 3] {
     PLACES.map(|one| (one.0, place(directory, one)))
 }
 
-/// What lies in the place of one file.
-pub fn place_of(directory: &Path, file: &str) -> Place {
-    places(directory).into_iter().find(|(name, _)| *name == file).map_or(Place::Empty, |(_, place)| place)
+/// The content of one file.
+pub fn place_of(directory: &Path, file: &str) -> FormerFile {
+    places(directory)
+        .into_iter()
+        .find(|(name, _)| *name == file)
+        .map_or(FormerFile::Empty, |(_, place)| place)
 }
 
 /// Puts the texts in place, of whatever was there.
 pub fn refuse(directory: &Path) -> io::Result<()> {
-    for one in PLACES.into_iter().filter(|one| place(directory, *one) != Place::Text) {
+    for one in PLACES.into_iter().filter(|one| place(directory, *one) != FormerFile::Text) {
         super::directory::put(&directory.join(one.0), one.1.as_bytes())?;
     }
     Ok(())

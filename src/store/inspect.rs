@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::database::Snapshot;
-use super::former::{self, Place, v01};
+use super::former::{self, FormerFile, v01};
 use super::last::{self, Said};
 use super::log;
 use super::log::digest::Keys;
@@ -43,7 +43,7 @@ pub fn inspect(directory: &Path) -> Vec<Finding> {
         Err(error) => return vec![wrong(format!("{}: {error}", directory.display()))],
     };
     let mut findings = vec![match mode & 0o077 {
-        0 => well(format!("{} can be read by its owner alone", directory.display())),
+        0 => well(format!("{} can be read only by its owner", directory.display())),
         _ => wrong(format!(
             "{} has mode {mode:o}: others can read it until the daemon starts",
             directory.display()
@@ -70,7 +70,7 @@ pub fn inspect(directory: &Path) -> Vec<Finding> {
     findings.push(match mark.phase {
         Phase::Ready => well(format!("{}: lineage {}", mark::FILE, mark.lineage)),
         _ => wrong(format!(
-            "{}: the daemon died while it made the directory; its next start goes on",
+            "{}: the daemon died while it made the directory; its next start continues",
             mark::FILE
         )),
     });
@@ -86,7 +86,7 @@ pub fn inspect(directory: &Path) -> Vec<Finding> {
         0 => well(format!("history: {pages} revisions")),
         _ => wrong(format!("history: {damaged} of {pages} revisions can't be read, and can't be pinned")),
     });
-    for (name, _) in former::places(directory).iter().filter(|(_, place)| *place != Place::Text) {
+    for (name, _) in former::places(directory).iter().filter(|(_, place)| *place != FormerFile::Text) {
         findings.push(wrong(format!(
             "{name}: is not the text that keeps earlier versions from taking this directory for theirs"
         )));
@@ -96,7 +96,7 @@ pub fn inspect(directory: &Path) -> Vec<Finding> {
 
 fn unmarked(directory: &Path) -> Finding {
     let old = directory.join(v01::FILE);
-    let is_text = former::place_of(directory, v01::FILE) == Place::Text;
+    let is_text = former::place_of(directory, v01::FILE) == FormerFile::Text;
     match std::fs::metadata(&old) {
         Ok(metadata) if metadata.len() > 0 && !is_text => {
             well(format!("{}: state of version 0.1, which the next start upgrades", v01::FILE))
@@ -174,11 +174,11 @@ fn of_end(directory: &Path, mark: &Mark, sequence: u64, findings: &mut Vec<Findi
             last::FILE
         ))),
         Ok(Said::Copied) => Some(wrong(format!(
-            "{}: the directory is a copy: a daemon that uses it takes installations for doubtful",
+            "{}: the directory is a copy: a daemon that uses it treats installations as doubtful",
             last::FILE
         ))),
         Ok(Said::Backup) => {
-            Some(well(format!("{}: this is a backup: `voldemort state restore` puts it back", last::FILE)))
+            Some(well(format!("{}: this is a backup: `voldemort state restore` restores it", last::FILE)))
         }
         Ok(Said::Frame(_) | Said::Nothing) => None,
         Err(error) => Some(wrong(format!("{}: {error}", last::FILE))),

@@ -217,7 +217,7 @@ impl<D: Disk> Log<D> {
             self.is_spoiled = true;
             if let Err(error) = self.cut() {
                 let file = self.disk.show(&segment(self.number));
-                tracing::error!("{file}: an unfinished write can't be taken back yet: {error}");
+                tracing::error!("{file}: an unfinished write can't be undone yet: {error}");
             }
         })
     }

@@ -24,11 +24,11 @@ impl Loss {
             Loss::Leases => " (leases that can still be read are kept; addresses may be given to others)",
             Loss::Records => {
                 " (what can still be read is kept; installations are doubtful then: machines boot their disks until \
-                 somebody settles them)"
+                 a person settles them)"
             }
             Loss::Key => {
                 " (records are taken over unproven; installations are doubtful then: machines boot their disks \
-                 until somebody settles them)"
+                 until a person settles them)"
             }
         }
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::events::{self, Events};
 use super::former::v01::{self, FormerError};
-use super::former::{self, Place, records, v02};
+use super::former::{self, FormerFile, records, v02};
 use super::last::{self, Last, Said};
 use super::log::digest::Keys;
 use super::log::disk::{Disk, Files};
@@ -202,9 +202,9 @@ impl Opening<'_> {
     fn unmarked(&mut self) -> Result<Mark, StoreError> {
         let at = |name: &str| self.directory.join(name);
         let places = former::places(self.directory);
-        let is_ours = |(name, place): &(&str, Place)| match *name {
-            records::FILE => *place != Place::Empty,
-            _ => *place == Place::Text,
+        let is_ours = |(name, place): &(&str, FormerFile)| match *name {
+            records::FILE => *place != FormerFile::Empty,
+            _ => *place == FormerFile::Text,
         };
         if places.iter().any(is_ours) || !self.image()?.is_empty() {
             let what = format!(
@@ -275,7 +275,7 @@ impl Opening<'_> {
         let failed = |error| StoreError::Directory { path: self.directory.into(), cause: error };
         self.keep_log_aside()?;
         for (name, place) in former::places(self.directory) {
-            if place == Place::Other {
+            if place == FormerFile::Other {
                 directory::aside(&self.directory.join(name)).map_err(failed)?;
             }
         }
@@ -318,7 +318,7 @@ impl Opening<'_> {
     fn without_key(&mut self, what: String) -> Result<Mark, StoreError> {
         let remark = self.accept.or_refuse(Loss::Key, what)?;
         self.remarks.push(remark);
-        if former::place_of(self.directory, records::FILE) == Place::Other {
+        if former::place_of(self.directory, records::FILE) == FormerFile::Other {
             let read = v02::unproven(self.directory);
             let saved = read.map_err(|error| self.unusable(records::FILE, &error))?;
             let leases = self.salvaged_leases()?;
@@ -417,16 +417,16 @@ impl Opening<'_> {
         for (name, place) in former::places(self.directory) {
             let file = self.directory.join(name);
             match place {
-                Place::Text => {}
-                Place::Empty => self.remarks.push(format!(
+                FormerFile::Text => {}
+                FormerFile::Empty => self.remarks.push(format!(
                     "{} was missing, which keeps earlier versions from taking this directory for theirs; it is \
                      there again",
                     file.display()
                 )),
-                Place::Other => {
+                FormerFile::Other => {
                     return Err(StoreError::Unusable(format!(
                         "{} is not the text that voldemort put there: state of another version or directory was \
-                         mixed into {}. Move that file away if {} is right, or put a backup back (`voldemort state \
+                         mixed into {}. Move that file away if {} is right, or restore a backup (`voldemort state \
                          restore`)",
                         file.display(),
                         self.directory.display(),

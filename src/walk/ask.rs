@@ -1,9 +1,9 @@
-//! One question to the tree of names and its answer, in the name of the machine.
+//! One request of the machine to the tree of names, and its answer.
 
 use std::borrow::Cow;
 
-use super::course::Course;
 use super::shared::Shared;
+use super::simulation::Simulation;
 use super::{Detail, Step as Stepped};
 use crate::model::Content;
 use crate::proto::converse::{FileRequest, Opened, Step, Wanted};
@@ -12,12 +12,12 @@ use crate::proto::tree::{Artifact, Asker, Method, Refusal, RefusalReason, Transp
 use crate::state::command::Outcome;
 use crate::state::{Stage, Verb};
 
-impl Course<'_> {
+impl Simulation<'_> {
     pub(super) fn fetch(&mut self, asker: Asker, name: &str) -> Result<Artifact, String> {
         self.ask(asker, name, None).map_err(|refusal| format!("{name}: {}", refusal.text))
     }
 
-    /// The same for what another walk may have got.
+    /// Like `fetch`, but an answer that another simulated boot of this deployment got is used again.
     pub(super) fn fetch_once(
         &mut self,
         asker: Asker,
@@ -34,12 +34,12 @@ impl Course<'_> {
         Ok(artifact)
     }
 
-    /// Looks whether a name is there. Only "not found" lets a program go on to its next name.
+    /// Looks whether a name exists. Only "not found" lets a program go on to its next name.
     pub(super) fn probe(&mut self, asker: Asker, name: &str) -> Result<Option<Artifact>, String> {
         match self.ask(asker, name, None) {
             Ok(artifact) => Ok(Some(artifact)),
             Err(Refusal { reason: RefusalReason::NotFound, .. }) => {
-                let text = format!("{name} is not there, and need not be");
+                let text = format!("{name} does not exist, which is allowed");
                 self.steps.push(Stepped { stage: Stage::File, text, detail: Detail::Nothing }.into());
                 Ok(None)
             }
@@ -47,8 +47,8 @@ impl Course<'_> {
         }
     }
 
-    /// The first of some names that is there. A program that looks before it reads is answered the
-    /// same twice, and asks once here.
+    /// The first name that exists. A program that looks before it reads would get the same answer twice;
+    /// here it asks once.
     pub(super) fn fetch_first(
         &mut self,
         asker: Asker,
@@ -67,7 +67,7 @@ impl Course<'_> {
         }
     }
 
-    /// `known` is what the answer is going to be once it is permitted.
+    /// `known` is the answer once it is permitted, if another simulated boot had it rendered.
     fn ask(&mut self, asker: Asker, name: &str, known: Option<&Artifact>) -> Result<Artifact, Refusal> {
         let unreadable =
             |error: crate::proto::path::PathError| Refusal::new(RefusalReason::NotFound, error.to_string());
@@ -85,7 +85,10 @@ impl Course<'_> {
                 Step::Done(Opened::Serve(artifact)) => return Ok(self.served(name, artifact)),
                 Step::Done(Opened::Refuse(refusal)) => return Err(refusal),
                 Step::Done(Opened::Accepted(..)) | Step::Identify => {
-                    return Err(Refusal::new(RefusalReason::Busy, "a simulated machine is known"));
+                    return Err(Refusal::new(
+                        RefusalReason::Busy,
+                        "the tree can't identify the simulated machine",
+                    ));
                 }
                 Step::Store(verb) => verb,
             };
@@ -118,13 +121,13 @@ impl Course<'_> {
     }
 }
 
-/// The bytes as text, whatever they are. (Checking good UTF-8 is many times quicker than mending
-/// it, and all of it is good.)
+/// The bytes as text, with replacement characters where they are not UTF-8. (Checking valid UTF-8 is many
+/// times quicker than repairing it, and nearly all of it is valid.)
 pub(super) fn text_of(bytes: &[u8]) -> Cow<'_, str> {
     std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
-/// What a report is answered with.
+/// The answer to an installer's report.
 fn reported() -> Artifact {
     Artifact {
         content: Content::Bytes(Default::default()),

@@ -1,4 +1,4 @@
-//! The DHCP side of a played firmware.
+//! The DHCPv4 side of a simulated firmware.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
@@ -11,14 +11,14 @@ use crate::proto::converse;
 use crate::proto::dhcp::{Decision, Link, Mode};
 use crate::state::{Event, Stage, State};
 
-/// Which program on the machine speaks.
+/// The program on the machine that sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Speaker {
+pub enum Sender {
     Firmware,
     Ipxe,
 }
 
-/// What a client says; the number is that of option 53.
+/// Message type; the number is that of option 53.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Discover = 1,
@@ -31,7 +31,7 @@ const MESSAGE_TYPE: u8 = 53;
 const NAK: u8 = 6;
 const BOOT_FILE: u8 = 67;
 
-/// An answer, read as firmware does.
+/// A reply, read as firmware does.
 #[derive(Clone, Debug)]
 pub struct Reply(Bytes);
 
@@ -75,12 +75,12 @@ impl Reply {
     }
 }
 
-/// What an exchange of four messages brought: DHCP in either version.
+/// The result of a DHCP exchange, DHCPv4 or DHCPv6.
 #[derive(Clone, Debug)]
-pub struct Told {
+pub struct DhcpExchange {
     pub lease: Lease,
     pub steps: [Arc<Step>; 2],
-    /// What the keeper would fold.
+    /// The events that the keeper would apply.
     pub events: Vec<Event>,
 }
 
@@ -88,11 +88,11 @@ pub struct Told {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
     pub address: IpAddr,
-    /// Boot file name or URL; empty: none.
+    /// Boot file name or URL; empty if there is none.
     pub file: String,
 }
 
-/// A machine that asks for its address.
+/// A machine that asks for an address.
 pub struct Client<'a> {
     pub mac: Mac,
     pub cpu: Cpu,
@@ -102,33 +102,33 @@ pub struct Client<'a> {
 }
 
 impl Client<'_> {
-    /// DISCOVER to ACK. Dynamic leases are made in `table`, and what happens is folded into it.
+    /// From DISCOVER to ACK. Dynamic leases are made in `table`, and events are applied to it.
     ///
     /// # Errors
     /// Why there is no address.
-    pub fn configure(&self, table: &mut State, speaker: Speaker) -> Result<Told, String> {
-        let (offer, mut events) = self.exchange(table, speaker, Kind::Discover, None)?;
+    pub fn configure(&self, table: &mut State, sender: Sender) -> Result<DhcpExchange, String> {
+        let (offer, mut events) = self.exchange(table, sender, Kind::Discover, None)?;
         let offered = step(&offer, &events, Stage::Offer);
-        let (ack, more) = self.exchange(table, speaker, Kind::Request, Some(offer.address()))?;
+        let (ack, more) = self.exchange(table, sender, Kind::Request, Some(offer.address()))?;
         let given = step(&ack, &more, Stage::Ack);
         events.extend(more);
         let lease = Lease { address: ack.address().into(), file: ack.boot_file() };
-        Ok(Told { lease, steps: [Arc::new(offered), Arc::new(given)], events })
+        Ok(DhcpExchange { lease, steps: [Arc::new(offered), Arc::new(given)], events })
     }
 
-    /// The answer to a DISCOVER of the firmware, or why there is none.
+    /// The OFFER for the firmware's DISCOVER, or why there is none.
     pub fn discover(&self, table: &mut State) -> Result<Bytes, String> {
-        self.exchange(table, Speaker::Firmware, Kind::Discover, None).map(|(reply, _)| reply.0)
+        self.exchange(table, Sender::Firmware, Kind::Discover, None).map(|(reply, _)| reply.0)
     }
 
     fn exchange(
         &self,
         table: &mut State,
-        speaker: Speaker,
+        sender: Sender,
         kind: Kind,
         requested: Option<Ipv4Addr>,
     ) -> Result<(Reply, Vec<Event>), String> {
-        let datagram = self.message(speaker, kind, requested);
+        let datagram = self.message(sender, kind, requested);
         match converse::dhcp(table, self.link, self.now, &datagram) {
             Decision::Reply { bytes, events, .. } => {
                 note(table, &events);
@@ -143,17 +143,17 @@ impl Client<'_> {
         }
     }
 
-    /// As firmware sends it, with the options that tell it from others.
-    pub fn message(&self, speaker: Speaker, kind: Kind, requested: Option<Ipv4Addr>) -> Vec<u8> {
+    /// The message as firmware sends it, with the options by which servers distinguish programs.
+    pub fn message(&self, sender: Sender, kind: Kind, requested: Option<Ipv4Addr>) -> Vec<u8> {
         let mut bytes = vec![0; OPTIONS];
-        // BOOTREQUEST by Ethernet, any transaction, to be answered by broadcast.
+        // BOOTREQUEST over Ethernet, any transaction id, the broadcast flag set.
         bytes[..8].copy_from_slice(&[1, 1, 6, 0, 0x76, 0x6f, 0x6c, 0x64]);
         bytes[10] = 0x80;
         bytes[28..34].copy_from_slice(&self.mac.octets());
         bytes[236..240].copy_from_slice(&[99, 130, 83, 99]);
-        let arch = arch(self.cpu, self.firmware, speaker);
+        let arch = arch(self.cpu, self.firmware, sender);
         let class = match self.firmware {
-            Firmware::UefiHttp if speaker == Speaker::Firmware => "HTTPClient",
+            Firmware::UefiHttp if sender == Sender::Firmware => "HTTPClient",
             _ => "PXEClient",
         };
         let mut option = |code: u8, value: &[u8]| {
@@ -167,7 +167,7 @@ impl Client<'_> {
             option(50, &address.octets());
             option(54, &self.link.server.octets());
         }
-        if speaker == Speaker::Ipxe {
+        if sender == Sender::Ipxe {
             // User class, and in 175 the features HTTP and bzImage (BIOS) or EFI.
             option(77, b"iPXE");
             let image = if self.firmware == Firmware::Bios { 0x18 } else { 0x24 };
@@ -178,8 +178,8 @@ impl Client<'_> {
     }
 }
 
-/// IANA's processor architecture type. EFI iPXE says the PXE type also after HTTP boot.
-pub fn arch(cpu: Cpu, firmware: Firmware, speaker: Speaker) -> u16 {
+/// IANA's processor architecture type. EFI iPXE sends the PXE type also after HTTP boot.
+pub fn arch(cpu: Cpu, firmware: Firmware, sender: Sender) -> u16 {
     let (pxe, http) = match cpu {
         Cpu::I386 => (6, 15),
         Cpu::X86_64 => (7, 16),
@@ -188,29 +188,29 @@ pub fn arch(cpu: Cpu, firmware: Firmware, speaker: Speaker) -> u16 {
         Cpu::Riscv64 => (27, 28),
         Cpu::Loongarch64 => (39, 40),
     };
-    match (firmware, speaker) {
+    match (firmware, sender) {
         (Firmware::Bios, _) => 0,
-        (Firmware::UefiHttp, Speaker::Firmware) => http,
+        (Firmware::UefiHttp, Sender::Firmware) => http,
         (Firmware::Uefi | Firmware::UefiHttp, _) => pxe,
     }
 }
 
-/// Remembers what a simulated machine did. It boots twice, which is no loop to be noticed, and has no timeline:
-/// the rest of what [`crate::state::Verb::Observe`] does would be work for nothing in each of thousands of boots.
+/// Applies what a simulated machine did. The rest of what [`crate::state::Verb::Observe`] does (loop
+/// detection, timelines) is left out: it would cost time in each of thousands of boots and decide nothing.
 pub(super) fn note(table: &mut State, events: &[Event]) {
     for event in events {
         table.fold(event);
     }
 }
 
-/// What was answered, as the timeline has it.
+/// The answer as the timeline shows it.
 fn step(reply: &Reply, events: &[Event], stage: Stage) -> Step {
     let said = events.iter().find(|event| event.stage == stage);
     let text = said.map_or_else(String::new, |event| event.text.to_string());
     Step { stage, text, detail: Detail::Datagram(reply.0.clone()) }
 }
 
-/// The broadcast domain of the deployment's subnet.
+/// The link of the deployment's subnet.
 pub fn link(table: &State, cidr: crate::model::Cidr) -> Link {
     Link {
         server: table.server().address,

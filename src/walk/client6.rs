@@ -1,9 +1,9 @@
-//! The DHCPv6 side of a played firmware (RFC 8415, RFC 5970).
+//! The DHCPv6 side of a simulated firmware (RFC 8415, RFC 5970).
 
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::sync::Arc;
 
-use super::client::{self, Lease, Speaker, Told, arch};
+use super::client::{self, DhcpExchange, Lease, Sender, arch};
 use super::{Detail, Step};
 use crate::desired::{Advertise, Ipv6};
 use crate::model::{Cpu, Firmware, Mac, Mode, Time, net6};
@@ -15,11 +15,11 @@ use crate::state::{Event, Stage, State};
 const SOLICIT: u8 = 1;
 const REQUEST: u8 = 3;
 const INFORMATION_REQUEST: u8 = 11;
-/// Intel, in whose name UEFI's firmware writes its vendor class.
+/// Intel's enterprise number, which UEFI firmware sends in its vendor class.
 const INTEL: [u8; 4] = [0, 0, 1, 0x57];
 const ETHERNET: [u8; 2] = [0, 1];
 
-/// A machine that asks for its address.
+/// A machine that asks for an address.
 pub struct Client6<'a> {
     pub mac: Mac,
     pub cpu: Cpu,
@@ -29,22 +29,22 @@ pub struct Client6<'a> {
     pub now: Time,
 }
 
-/// What an answer says.
+/// A server's message.
 struct Reply {
     bytes: Vec<u8>,
     events: Vec<Event>,
 }
 
 impl Client6<'_> {
-    /// SOLICIT to REPLY; or, where router advertisements say so, iPXE makes its own address and asks
-    /// for the rest only.
+    /// From SOLICIT to REPLY; or, where router advertisements say so, iPXE makes its own address and asks
+    /// for the other options only.
     ///
     /// # Errors
     /// Why there is no address.
-    pub fn configure(&self, table: &mut State, speaker: Speaker) -> Result<Told, String> {
-        let stateless = speaker == Speaker::Ipxe && self.ipv6.ra == Advertise::Slaac;
+    pub fn configure(&self, table: &mut State, sender: Sender) -> Result<DhcpExchange, String> {
+        let stateless = sender == Sender::Ipxe && self.ipv6.ra == Advertise::Slaac;
         if let Some(own) = self.ipv6.cidr.own_address(self.mac).filter(|_| stateless) {
-            let informed = self.exchange(table, &self.message(speaker, INFORMATION_REQUEST, None))?;
+            let informed = self.exchange(table, &self.message(sender, INFORMATION_REQUEST, None))?;
             let lease = Lease { address: own.into(), file: informed.boot_file() };
             let made = Step {
                 stage: Stage::Offer,
@@ -52,16 +52,16 @@ impl Client6<'_> {
                 detail: Detail::Nothing,
             };
             let steps = [Arc::new(made), Arc::new(informed.step(Stage::Ack))];
-            return Ok(Told { lease, steps, events: informed.events });
+            return Ok(DhcpExchange { lease, steps, events: informed.events });
         }
-        let advertised = self.exchange(table, &self.message(speaker, SOLICIT, None))?;
+        let advertised = self.exchange(table, &self.message(sender, SOLICIT, None))?;
         let server = advertised.server();
-        let given = self.exchange(table, &self.message(speaker, REQUEST, Some(&server)))?;
+        let given = self.exchange(table, &self.message(sender, REQUEST, Some(&server)))?;
         let address = given.address().ok_or("the REPLY holds no address")?;
         let lease = Lease { address: address.into(), file: given.boot_file() };
         let steps = [Arc::new(advertised.step(Stage::Offer)), Arc::new(given.step(Stage::Ack))];
         let events = [advertised.events, given.events].concat();
-        Ok(Told { lease, steps, events })
+        Ok(DhcpExchange { lease, steps, events })
     }
 
     fn exchange(&self, table: &mut State, datagram: &[u8]) -> Result<Reply, String> {
@@ -75,16 +75,16 @@ impl Client6<'_> {
         }
     }
 
-    /// As EDK2 and iPXE send it. `server` is who is to answer.
-    fn message(&self, speaker: Speaker, kind: u8, server: Option<&[u8]>) -> Vec<u8> {
-        let arch = arch(self.cpu, self.firmware, speaker);
+    /// The message as EDK2 and iPXE send it. `server` is the server identifier it is for.
+    fn message(&self, sender: Sender, kind: u8, server: Option<&[u8]>) -> Vec<u8> {
+        let arch = arch(self.cpu, self.firmware, sender);
         let class = match self.firmware {
-            Firmware::UefiHttp if speaker == Speaker::Firmware => "HTTPClient",
+            Firmware::UefiHttp if sender == Sender::Firmware => "HTTPClient",
             _ => "PXEClient",
         };
         let class = format!("{class}:Arch:{arch:05}:UNDI:003000");
         let mut options = Options::default();
-        // DUID-LL; the boot file, its parameters and name servers are what is wanted.
+        // The client id is a DUID-LL; requested are the boot file, its parameters and name servers.
         options.put(code::CLIENT_ID, &[&[0, 3], &ETHERNET[..], &self.mac.octets()].concat());
         if let Some(server) = server {
             options.put(code::SERVER_ID, server);
@@ -96,7 +96,7 @@ impl Client6<'_> {
         options.put(code::WANTED, &[0, 59, 0, 60, 0, 23]);
         options.put(code::ARCHITECTURE, &arch.to_be_bytes());
         options.put(code::VENDOR_CLASS, &[&INTEL[..], &[0, class.len() as u8], class.as_bytes()].concat());
-        if speaker == Speaker::Ipxe {
+        if sender == Sender::Ipxe {
             options.put(code::USER_CLASS, b"\0\x04iPXE");
         }
         [&[kind, 0x76, 0x6f, 0x6c], options.bytes()].concat()
@@ -105,7 +105,7 @@ impl Client6<'_> {
 
 impl Reply {
     fn read<T>(&self, read: impl FnOnce(&wire::Request) -> Option<T>) -> Option<T> {
-        // Answers are laid out as questions are.
+        // Replies have the layout of requests.
         read(&wire::Request::decode(&self.bytes).ok()?)
     }
 
@@ -130,16 +130,16 @@ impl Reply {
     }
 }
 
-/// The wire of a subnet's IPv6 network, with us at `server`, as the frames of `mac` come by it.
+/// The link of a subnet's IPv6 network, with the daemon at `server`, for frames of `mac`.
 pub fn link(server: Ipv6Addr, mac: Mac) -> Link {
     let own = u128::from(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0)) | u128::from(net6::interface_id(mac));
     let source = SocketAddrV6::new(own.into(), CLIENT_PORT, 0, 0);
     Link { server, mode: Mode::Server, source, unicast: false, hardware: Some(mac) }
 }
 
-/// Where a daemon that serves an IPv6 network might be: at the name server's address, else at the
-/// first that is not lent. Whether a machine has it is not asked: nothing is decided by that, and so
-/// what other deployments have changes no rehearsal.
+/// The address of the simulated daemon on an IPv6 network: the name server's, else the first that is not
+/// lent. It is not compared with machines' addresses: nothing depends on that, and so a simulated boot does
+/// not depend on other deployments.
 pub fn stand_in_address(ipv6: &Ipv6) -> Ipv6Addr {
     let network = u128::from(ipv6.cidr.network());
     let hosts = (1..=0xffff_u128).map(|host| Ipv6Addr::from(network.saturating_add(host)));

@@ -1,6 +1,6 @@
-//! Boot programs, as far as a walk has to know them: which names they ask for, in which order, and
-//! in which language they are answered. A program is told by its name: `loader` of a boot or a
-//! machine may name one that no other rule leads to.
+//! Boot programs, as far as a simulated boot has to know them: which names they request, in which order,
+//! and in which language the script is. A program is recognised by its file name, because the `loader` of a
+//! boot or a machine may name one that no other rule leads to.
 
 use std::net::IpAddr;
 
@@ -11,9 +11,9 @@ use crate::state::Stage;
 /// What a boot program does once it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
-    /// Asks DHCP again, and for its script.
+    /// Runs DHCP again, then fetches its script.
     Ipxe,
-    /// Asks for GRUB beside itself.
+    /// Fetches GRUB from its own folder.
     Shim,
     Grub,
     Pxelinux,
@@ -23,8 +23,8 @@ pub enum Program {
 pub type Read = fn(&str, Stage) -> Script;
 
 impl Program {
-    /// The program behind a file name or URL. What has no name of the others is taken for an
-    /// iPXE, which is built under many names.
+    /// The program behind a file name or URL. iPXE is built under many names, so any name that is none of
+    /// the others counts as iPXE.
     pub fn of(file: &str) -> Program {
         let name = file.rsplit(['/', '\\']).next().unwrap_or(file);
         if name.starts_with("shim") {
@@ -52,19 +52,19 @@ pub fn beside(file: &str, name: &str) -> String {
     format!("{}{name}", &file[..file.rfind(['/', '\\']).map_or(0, |at| at + 1)])
 }
 
-/// What shim 16 and 15.8 look for beside themselves and can do without.
+/// The files that shim 16 and 15.8 look for in their own folder and can do without.
 pub const REVOCATIONS: [&str; 4] =
     ["revocations_sku.efi", "revocations_sbat.efi", "shim_certificate_0.efi", "revocations.efi"];
 
-/// GRUB as shim asks for it: shim's directory without the separator at its end, and a name that
+/// GRUB's path as shim requests it: shim's directory without the separator at its end, and a name that
 /// begins with two of them.
 pub fn grub_beside(shim: &str, cpu: Cpu) -> String {
     let grub = if cpu == Cpu::Aarch64 { "grubaa64.efi" } else { "grubx64.efi" };
     format!("{}//{grub}", &shim[..shim.rfind(['/', '\\']).unwrap_or(0)])
 }
 
-/// Where Debian's and Ubuntu's signed network GRUB look for their configuration. They look whether
-/// the first is there before they read it.
+/// Where Debian's and Ubuntu's signed network GRUB look for their configuration. They check that the first
+/// exists before they read it.
 pub fn grub_configurations(cpu: Cpu) -> [&'static str; 2] {
     let first = match cpu {
         Cpu::Aarch64 => "/grub/arm64-efi/grub.cfg",
@@ -74,8 +74,8 @@ pub fn grub_configurations(cpu: Cpu) -> [&'static str; 2] {
     [first, "/grub/grub.cfg"]
 }
 
-/// The configurations that PXELINUX asks for, in its order, beside the program. The machine's id is
-/// one that is made of `mac`.
+/// The configurations that PXELINUX requests, in its order, from the program's folder. The machine's UUID
+/// is made of `mac`.
 pub fn pxelinux_configurations(program: &str, mac: Mac, address: IpAddr) -> Vec<String> {
     let [a, b, c, d, e, f] = mac.octets();
     let id = format!("00000000-0000-0000-0000-{a:02x}{b:02x}{c:02x}{d:02x}{e:02x}{f:02x}");
@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn programs_are_told_by_their_names() {
+    fn programs_are_recognised_by_their_names() {
         for (file, program) in [
             ("undionly.kpxe", Program::Ipxe),
             ("http://10.0.0.1/loader/realtek.efi", Program::Ipxe),
@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(grub_beside("boot/shimaa64.efi", Cpu::Aarch64), "boot//grubaa64.efi");
     }
 
-    /// As PXELINUX 6.04 was seen to do.
+    /// The order that PXELINUX 6.04 was seen to use.
     #[test]
     fn pxelinux_asks_from_the_narrowest_to_the_widest() {
         let mac = "52:54:00:77:00:01".parse().unwrap();

@@ -1,28 +1,28 @@
-//! The ways a machine comes from power-on to its script.
+//! The ways a machine gets from power-on to its script.
 
 use std::fmt;
 
-use super::client::Speaker;
+use super::client::Sender;
 use crate::desired::{Advertise, Deployment};
 use crate::model::{Cpu, Firmware};
 
-/// What a machine has in its firmware, and which boot programs it takes. What the programs do
-/// then depends on which one it is given: see [`super::program`].
+/// What a machine has in its firmware, and which boot programs it takes. What follows depends on the
+/// program it is sent: see [`super::program`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Route {
-    /// A PXE ROM of a BIOS; our iPXE by TFTP.
+    /// A BIOS's PXE ROM, with iPXE by TFTP.
     BiosPxe,
-    /// A BIOS whose network card brings iPXE along.
+    /// A BIOS with iPXE in the network card's ROM.
     BiosIpxe,
-    /// UEFI's own PXE; our iPXE by TFTP.
+    /// UEFI PXE, with iPXE by TFTP.
     UefiPxe,
-    /// UEFI HTTP boot; our iPXE by HTTP.
+    /// UEFI HTTP boot, with iPXE by HTTP.
     UefiHttp,
-    /// UEFI with an iPXE driver that can do without ours.
+    /// UEFI with an iPXE driver in ROM, which needs no other.
     UefiIpxe,
     /// Secure Boot, where only the signed chain runs: shim, its GRUB, and the kernel by TFTP.
     SecureBoot,
-    /// The same four of UEFI by DHCPv6 and everything that follows over IPv6.
+    /// The same four routes of UEFI with DHCPv6, and everything that follows over IPv6.
     UefiPxe6,
     UefiHttp6,
     UefiIpxe6,
@@ -30,7 +30,7 @@ pub enum Route {
 }
 
 impl Route {
-    /// All by IPv4, the commonest first.
+    /// All routes over IPv4, the commonest first.
     pub const IPV4: [Route; 6] = [
         Route::BiosPxe,
         Route::BiosIpxe,
@@ -42,8 +42,9 @@ impl Route {
 
     pub const IPV6: [Route; 4] = [Route::UefiPxe6, Route::UefiHttp6, Route::UefiIpxe6, Route::SecureBoot6];
 
-    /// All that the machine of a deployment may have, the commonest first. By IPv4 only where its
-    /// subnet has it; by IPv6 only where it has a network of that kind and an address there for it.
+    /// All routes that the machine of a deployment may take, the commonest first. Over IPv4 only where its
+    /// subnet has it; over IPv6 only where the subnet has an IPv6 network and an address there for the
+    /// machine.
     pub fn of(deployment: &Deployment) -> Vec<Route> {
         let cpu = deployment.boot.cpu;
         let firmware = |route: &Route| match route {
@@ -59,7 +60,8 @@ impl Route {
         all.filter(|route| firmware(route) && has_address(route)).collect()
     }
 
-    /// Firmware takes its address from DHCPv6 alone; iPXE also makes its own where it is told to.
+    /// Firmware takes its address from DHCPv6 alone; iPXE also makes its own where router advertisements
+    /// allow it.
     fn has_address6(self, deployment: &Deployment) -> bool {
         let Some(ipv6) = &deployment.subnet.ipv6 else { return false };
         let makes_own = self == Route::UefiIpxe6 && ipv6.ra == Advertise::Slaac;
@@ -75,11 +77,11 @@ impl Route {
         }
     }
 
-    /// Who asks for the first address.
-    pub fn first_speaker(self) -> Speaker {
+    /// The program that requests the first address.
+    pub fn first_sender(self) -> Sender {
         match self {
-            Route::BiosIpxe | Route::UefiIpxe | Route::UefiIpxe6 => Speaker::Ipxe,
-            _ => Speaker::Firmware,
+            Route::BiosIpxe | Route::UefiIpxe | Route::UefiIpxe6 => Sender::Ipxe,
+            _ => Sender::Firmware,
         }
     }
 

@@ -1,8 +1,8 @@
-//! Reads the scripts of ours as iPXE, GRUB and PXELINUX do, as far as a boot needs it.
+//! Reads voldemort's scripts as iPXE, GRUB and PXELINUX do, as far as a boot needs it.
 
 use crate::state::Stage;
 
-/// What a script tells the machine to do.
+/// What a script makes the machine do.
 #[derive(Debug, PartialEq)]
 pub enum Script {
     Network {
@@ -14,7 +14,7 @@ pub enum Script {
 }
 
 impl Script {
-    /// Understands an iPXE script.
+    /// Parses an iPXE script.
     pub fn ipxe(text: &str, stage: Stage) -> Script {
         let commands = text.lines().filter(|line| line.starts_with("kernel ") || line.starts_with("initrd "));
         let mut files = Vec::new();
@@ -30,7 +30,7 @@ impl Script {
         Script::new(files, cmdline, stage)
     }
 
-    /// Understands a GRUB configuration whose files lie on the TFTP server.
+    /// Parses a GRUB configuration whose files lie on the TFTP server.
     pub fn grub(text: &str, stage: Stage) -> Script {
         let mut files = Vec::new();
         let mut cmdline = String::new();
@@ -54,8 +54,8 @@ impl Script {
         Script::new(files, cmdline, stage)
     }
 
-    /// Understands a PXELINUX configuration. The command line keeps the `initrd=` that PXELINUX
-    /// takes its files from.
+    /// Parses a PXELINUX configuration. The command line keeps the `initrd=` that PXELINUX takes its files
+    /// from.
     pub fn pxelinux(text: &str, stage: Stage) -> Script {
         let setting = |name: &str| text.lines().find_map(|line| line.trim_start().strip_prefix(name));
         let cmdline = setting("APPEND ").filter(|words| *words != "-").unwrap_or_default();
@@ -74,7 +74,7 @@ impl Script {
     }
 }
 
-/// `(tftp,10.0.10.1)/debian/linux` asks that server for `/debian/linux`.
+/// `(tftp,10.0.10.1)/debian/linux` requests `/debian/linux` from that server.
 fn on_tftp(file: &str) -> String {
     match file.strip_prefix("(tftp,").and_then(|rest| rest.split_once(')')) {
         Some((_, path)) => path.to_owned(),

@@ -1,12 +1,12 @@
-//! What one deployment's machine is served, as texts that can be compared and shown: what two
-//! revisions differ in, as far as the machine can tell.
+//! What one deployment's machine is served, as texts that can be compared and shown: the difference between
+//! two revisions as the machine sees it.
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use dhcproto::v4::{DhcpOption, Message, OptionCode};
 use dhcproto::{Decodable, Decoder};
 
-use super::client::{Client, Reply, Speaker, link};
+use super::client::{Client, Reply, Sender, link};
 use super::client6::{self, Client6};
 use super::route::Route;
 use crate::desired::Deployment;
@@ -15,7 +15,7 @@ use crate::proto::tree::{self, Asker, Form, Transport};
 use crate::render;
 use crate::state::{Purpose, State};
 
-/// A text and what it is called.
+/// A text and its title.
 pub type Served = (String, String);
 
 /// The DHCP answer, kernel command line, boot script and answer files of `deployment`. What
@@ -42,19 +42,19 @@ pub fn mac(table: &State, deployment: &Deployment) -> Option<Mac> {
     table.active_mac(machine)
 }
 
-/// The URLs of an installation open its answers: what is shown must not.
+/// The tokens in URLs give access to the answers of an installation, so they must not be shown.
 fn without_tokens(table: &State, deployment: &Deployment, text: &str) -> String {
     let token = |purpose| table.token(purpose, deployment);
     text.replace(&token(Purpose::Answers), "TOKEN").replace(&token(Purpose::Hooks), "TOKEN")
 }
 
-/// The firmware that the machine was last seen with, else the one most have.
+/// The firmware that the machine was last seen with, else the commonest one.
 fn firmware(table: &State, deployment: &Deployment, mac: Mac) -> Firmware {
     let seen = table.seen().get(&mac).and_then(|seen| seen.arch).map(|arch| arch.firmware);
     seen.or(Route::of(deployment).first().map(|route| route.firmware())).unwrap_or(Firmware::Uefi)
 }
 
-/// The machine of a deployment as it asks for its script: with its address, or one that it may get.
+/// The machine of a deployment as the asker of its script: with its address, or one that it may get.
 pub fn asker(table: &State, deployment: &Deployment, mac: Mac) -> Asker {
     let subnet = &deployment.subnet;
     if let (None, Some(ipv6)) = (subnet.cidr, &subnet.ipv6) {
@@ -70,7 +70,7 @@ pub fn asker(table: &State, deployment: &Deployment, mac: Mac) -> Asker {
     Asker::new(address, None, Transport::Http).on_card(mac)
 }
 
-/// The kernel command line, a word a line, and the script around it.
+/// The kernel command line, one word a line, and the script around it.
 fn boot(table: &State, deployment: &Deployment, mac: Mac) -> Vec<Served> {
     let asker = asker(table, deployment, mac);
     let address = match asker.address {
@@ -84,14 +84,14 @@ fn boot(table: &State, deployment: &Deployment, mac: Mac) -> Vec<Served> {
     };
     let script = tree::boot_script(table, &asker, Form::Ipxe, mac, deployment);
     let script = script.unwrap_or_else(|error| format!("can't be rendered: {error}"));
-    // A changed word is shown once: by itself, not in every script around it.
+    // A changed word is shown once: in the command line, not also in the script around it.
     let line = words.join(" ");
     let script = if line.is_empty() { script } else { script.replace(&line, "(kernel command line)") };
     let words = words.iter().map(|word| format!("{word}\n")).collect();
     vec![("kernel command line".into(), words), ("boot script".into(), script)]
 }
 
-/// The essentials of the OFFER to `mac`, one a line, if it boots as the machine of `deployment`
+/// The essential options of the OFFER to `mac`, one a line, if it boots as the machine of `deployment`
 /// does; or why there is none.
 pub fn dhcp(table: &State, deployment: &Deployment, mac: Mac, now: Time) -> String {
     let firmware = firmware(table, deployment, mac);
@@ -118,17 +118,17 @@ pub fn dhcp(table: &State, deployment: &Deployment, mac: Mac, now: Time) -> Stri
     lines.iter().map(|line| format!("{line}\n")).collect()
 }
 
-/// The same of DHCPv6, where that is all there is.
+/// The same for DHCPv6, on a subnet that has nothing else.
 fn dhcp6(table: &State, deployment: &Deployment, mac: Mac, now: Time) -> String {
     let Some(ipv6) = &deployment.subnet.ipv6 else { return "none\n".into() };
     let link = client6::link(client6::stand_in_address(ipv6), mac);
     let firmware = firmware(table, deployment, mac);
     let client = Client6 { mac, cpu: deployment.boot.cpu, firmware, link: &link, ipv6, now };
-    match client.configure(&mut table.clone(), Speaker::Firmware) {
-        Ok(told) => {
+    match client.configure(&mut table.clone(), Sender::Firmware) {
+        Ok(exchange) => {
             let fixed = deployment.address6.map(|address| address.to_string());
             let address = fixed.unwrap_or_else(|| "one of the dynamic range".into());
-            format!("address {address}\nboot file {}\n", told.lease.file)
+            format!("address {address}\nboot file {}\n", exchange.lease.file)
         }
         Err(why) => format!("none: {why}\n"),
     }

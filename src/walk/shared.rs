@@ -1,11 +1,12 @@
-//! What walks of one deployment have in common, asked for once. Each piece is kept with all that
-//! it was made of which a walk could have changed; who comes to the same place with the same of it
-//! would be answered the same, for the protocol rooms are functions of the table and the question.
+//! What the simulated boots of one deployment have in common, requested once. Each answer is kept with
+//! every part of the state that it depends on and that a simulated boot could have changed. A later request
+//! with an equal part gets an equal answer, because the protocol rooms are functions of the state and the
+//! request.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::client::{Lease, Speaker, Told};
+use super::client::{DhcpExchange, Lease, Sender};
 use super::program::Program;
 use super::{End, Step, Stop};
 use crate::model::{Firmware, Mac, Name};
@@ -19,14 +20,14 @@ pub enum Boot {
     Second,
 }
 
-/// What in a table a walk may have changed so far: all there is of its own machine.
+/// The part of a state that a simulated boot may have changed: all that it knows of its own machine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DhcpState {
     leases: [Option<Arc<crate::state::Lease>>; 2],
     lease6: Option<Arc<Lease6>>,
     seen: Option<Seen>,
     install: Option<Install>,
-    /// Whether only signed boot programs are at hand.
+    /// Whether only signed boot programs are available.
     signed: bool,
 }
 
@@ -39,7 +40,7 @@ impl DhcpState {
         }
     }
 
-    /// DHCP does not look at installations, nor at what a machine said before.
+    /// DHCP depends neither on installations nor on what a machine sent before.
     pub fn for_dhcp(table: &State, mac: Mac, signed: bool) -> DhcpState {
         DhcpState {
             leases: [table.leases().binding(mac).cloned(), table.leases().offer(mac).cloned()],
@@ -51,23 +52,23 @@ impl DhcpState {
     }
 }
 
-/// A question to DHCP.
+/// A DHCP exchange that a simulated boot asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Question {
     pub state: DhcpState,
     pub ipv6: bool,
     pub firmware: Firmware,
-    pub speaker: Speaker,
+    pub sender: Sender,
 }
 
-/// What came of it, and the leases afterwards.
-pub struct Heard {
+/// Its result, and the leases afterwards.
+pub struct Answered {
     question: Question,
-    pub told: Told,
+    pub exchange: DhcpExchange,
     pub leases: (Leases, Leases6),
 }
 
-/// Where a boot program has its address and asks for its script.
+/// The point at which a boot program has its address and fetches its script.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Start {
     pub boot: Boot,
@@ -76,7 +77,7 @@ pub struct Start {
     pub lease: Lease,
 }
 
-/// What became of a boot from there on.
+/// What followed in that boot.
 pub struct Rest {
     start: Start,
     pub steps: Vec<Arc<Step>>,
@@ -85,17 +86,16 @@ pub struct Rest {
     pub end: Result<Option<End>, Stop>,
 }
 
-/// Scripts and answers of a first boot, by name and asker. They do not depend on the firmware (but
-/// for PXELINUX, which there is for one), so that another walk asks for leave to have them and no
-/// more.
+/// Scripts and answers of a first boot, by name and asker. They do not depend on the firmware (but for
+/// PXELINUX, which serves one only), so another simulated boot only asks for the permission to have them.
 type Rendered = (String, Asker, Artifact);
 
-/// The memory of the walks of one deployment.
+/// The answers that the simulated boots of one deployment share.
 #[derive(Default)]
 pub struct Shared {
-    /// Without, everything is asked for anew.
+    /// When false, everything is requested anew.
     keeps: bool,
-    heard: Vec<Heard>,
+    answered: Vec<Answered>,
     rests: Vec<Rest>,
     rendered: Vec<Rendered>,
 }
@@ -105,14 +105,14 @@ impl Shared {
         Shared { keeps, ..Shared::default() }
     }
 
-    pub fn heard(&self, question: &Question) -> Option<&Heard> {
-        self.heard.iter().find(|heard| heard.question == *question)
+    pub fn answered(&self, question: &Question) -> Option<&Answered> {
+        self.answered.iter().find(|known| known.question == *question)
     }
 
-    pub fn hear(&mut self, question: Question, told: &Told, table: &State) {
+    pub fn keep_answered(&mut self, question: Question, exchange: &DhcpExchange, table: &State) {
         if self.keeps {
             let leases = (table.leases().clone(), table.leases6().clone());
-            self.heard.push(Heard { question, told: told.clone(), leases });
+            self.answered.push(Answered { question, exchange: exchange.clone(), leases });
         }
     }
 
@@ -151,7 +151,7 @@ impl Rest {
     }
 }
 
-/// The root of everything that is served by HTTP, as the machine reached it.
+/// The root URL of the daemon's HTTP server, as the machine reached it.
 pub fn url(table: &State, own: Option<IpAddr>) -> String {
     own.map_or_else(|| table.server().url(), |own| table.server().url_at(own))
 }

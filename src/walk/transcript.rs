@@ -1,4 +1,4 @@
-//! Rehearsed boots as text for people. Secrets are not in it: rehearsals have none.
+//! Simulated boots as text for people. It holds no secrets, because a simulation has none.
 
 use std::fmt::Write;
 use std::net::Ipv6Addr;
@@ -7,17 +7,18 @@ use bytes::Bytes;
 use dhcproto::v4::{DhcpOption, Message, OptionCode};
 use dhcproto::{Decodable, Decoder};
 
-use super::{Detail, End, Step, Walk};
+use super::{Detail, End, SimulatedBoot, Step};
 use crate::desired::Deployment;
 use crate::model::printable;
 use crate::proto::dhcp6::wire::{self, code};
 use crate::state::{Stage, State};
 
-/// Texts are shown once; where another boot gets the same, it says so.
+/// Texts that were printed, with the boot they belong to. A text is printed once; another boot with the
+/// same one refers to it.
 type Shown<'a> = Vec<(&'a [u8], String)>;
 
 /// All boots of one deployment.
-pub fn write(table: &State, deployment: &Deployment, walks: &[Walk]) -> String {
+pub fn write(table: &State, deployment: &Deployment, boots: &[SimulatedBoot]) -> String {
     let mut out = String::new();
     let machine =
         table.assignments().get(&deployment.name).and_then(|name| table.desired().machines.get(name));
@@ -28,17 +29,17 @@ pub fn write(table: &State, deployment: &Deployment, walks: &[Walk]) -> String {
     // Writing to a String can't fail.
     let _ = writeln!(out, "deployment {}{on}, boot {}", deployment.name, deployment.boot.name);
     let mut shown = Shown::new();
-    for walk in walks {
-        let _ = writeln!(out, "\n== {}", walk.route);
-        for step in &walk.steps {
-            self::step(&mut out, step, walk, &mut shown);
+    for boot in boots {
+        let _ = writeln!(out, "\n== {}", boot.route);
+        for step in &boot.steps {
+            self::step(&mut out, step, boot, &mut shown);
         }
-        let _ = writeln!(out, "   => {}", end(&walk.end));
+        let _ = writeln!(out, "   => {}", end(&boot.end));
     }
     out
 }
 
-fn step<'a>(out: &mut String, step: &'a Step, walk: &Walk, shown: &mut Shown<'a>) {
+fn step<'a>(out: &mut String, step: &'a Step, boot: &SimulatedBoot, shown: &mut Shown<'a>) {
     let stage = step.stage.to_string();
     match &step.detail {
         Detail::Nothing => {
@@ -65,7 +66,7 @@ fn step<'a>(out: &mut String, step: &'a Step, walk: &Walk, shown: &mut Shown<'a>
                     let _ = writeln!(out, "{:>10}  the same text as above ({place})", "");
                 }
                 None => {
-                    shown.push((text, walk.route.to_string()));
+                    shown.push((text, boot.route.to_string()));
                     for line in String::from_utf8_lossy(text).lines() {
                         let _ = writeln!(out, "{:>10}  | {}", "", printable::line(line));
                     }
@@ -103,9 +104,9 @@ fn dhcp(datagram: &Bytes) -> String {
     parts.join(", ")
 }
 
-/// The same of DHCPv6.
+/// The same for DHCPv6.
 fn dhcp6(datagram: &[u8]) -> String {
-    // Answers are laid out as questions are.
+    // Replies have the layout of requests.
     let Ok(message) = wire::Request::decode(datagram) else { return "unreadable".into() };
     let addresses = message.associations().unwrap_or_default().into_iter().flat_map(|one| one.addresses);
     let mut parts: Vec<String> = addresses.map(|address| format!("address {address}")).collect();
@@ -131,7 +132,7 @@ fn end(end: &End) -> String {
         End::Installed => "installed; the second boot goes to its own disk".into(),
         End::NetworkBoots => "runs from the network, at every boot".into(),
         End::Unassigned => "no machine is free for it".into(),
-        End::NotAtHand(file) => format!("{file} is not at hand here, so the boot was rehearsed without it"),
+        End::FileNotFound(file) => format!("{file} was not found here, so the boot was simulated without it"),
         End::Stopped(stop) => format!("STOPS: {}", printable::line(&stop.why)),
     }
 }

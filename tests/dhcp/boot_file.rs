@@ -1,16 +1,16 @@
-//! Which program each kind of client is told to fetch.
+//! Which boot file each kind of client gets.
 
 use voldemort::model::ClientArch;
 use voldemort::proto::dhcp::boot_file::{BootFile, Booter};
-use voldemort::proto::dhcp::client::{Client, Speaker};
+use voldemort::proto::dhcp::client::{Client, ClientKind};
 
 use super::lab::{Lab, mac};
 
-fn choose(speaker: Speaker, code: u16, names: &[&'static str]) -> BootFile {
+fn choose(kind: ClientKind, code: u16, names: &[&'static str]) -> BootFile {
     let table = Lab::new(vec![]).loaders(names).table("10.0.0.1");
     let mut server = (**table.server()).clone();
     server.http_port = 8080;
-    let client = Client { speaker, arch: ClientArch::from_code(code) };
+    let client = Client { kind, arch: ClientArch::from_code(code) };
     let booter = Booter { client: &client, mac: mac("52:54:00:aa:00:01"), machine: None, deployment: None };
     BootFile::of(booter, &server, server.address)
 }
@@ -21,26 +21,26 @@ const ALL: [&str; 5] = ["undionly.kpxe", "snponly.efi", "ipxe.efi", "ipxe-arm64.
 fn every_client_gets_its_program() {
     let name = |text: &str| BootFile::Name(text.into());
     let url = |text: &str| BootFile::Url(text.into());
-    assert_eq!(choose(Speaker::Pxe, 0, &ALL), name("undionly.kpxe"));
-    assert_eq!(choose(Speaker::Pxe, 7, &ALL), name("snponly.efi"));
-    assert_eq!(choose(Speaker::Pxe, 9, &ALL[2..]), name("ipxe.efi"));
-    assert_eq!(choose(Speaker::Pxe, 9, &ALL[4..]), name("shimx64.efi"));
-    assert_eq!(choose(Speaker::Pxe, 11, &ALL), name("ipxe-arm64.efi"));
-    assert_eq!(choose(Speaker::Http, 16, &ALL), url("http://10.0.0.1:8080/loader/snponly.efi"));
+    assert_eq!(choose(ClientKind::Pxe, 0, &ALL), name("undionly.kpxe"));
+    assert_eq!(choose(ClientKind::Pxe, 7, &ALL), name("snponly.efi"));
+    assert_eq!(choose(ClientKind::Pxe, 9, &ALL[2..]), name("ipxe.efi"));
+    assert_eq!(choose(ClientKind::Pxe, 9, &ALL[4..]), name("shimx64.efi"));
+    assert_eq!(choose(ClientKind::Pxe, 11, &ALL), name("ipxe-arm64.efi"));
+    assert_eq!(choose(ClientKind::Http, 16, &ALL), url("http://10.0.0.1:8080/loader/snponly.efi"));
     let script = url("http://10.0.0.1:8080/ipxe/52-54-00-aa-00-01.ipxe");
-    assert_eq!(choose(Speaker::Ipxe { capable: true }, 7, &[]), script);
-    assert_eq!(choose(Speaker::Ipxe { capable: false }, 0, &ALL), url("tftp://10.0.0.1/undionly.kpxe"));
-    assert_eq!(choose(Speaker::System, 0, &ALL), BootFile::Nothing);
+    assert_eq!(choose(ClientKind::Ipxe { capable: true }, 7, &[]), script);
+    assert_eq!(choose(ClientKind::Ipxe { capable: false }, 0, &ALL), url("tftp://10.0.0.1/undionly.kpxe"));
+    assert_eq!(choose(ClientKind::System, 0, &ALL), BootFile::Nothing);
 }
 
 #[test]
 fn what_is_missing_is_named() {
     let missing = |text: &str| BootFile::Missing(text.into());
     assert_eq!(
-        choose(Speaker::Pxe, 11, &["undionly.kpxe"]),
+        choose(ClientKind::Pxe, 11, &["undionly.kpxe"]),
         missing(
             "no snponly-arm64.efi or ipxe-arm64.efi or shimaa64.efi or grubaa64.efi for aarch64 uefi among the firmware files"
         )
     );
-    assert_eq!(choose(Speaker::Pxe, 26, &ALL), missing("its architecture (option 93) is not known"));
+    assert_eq!(choose(ClientKind::Pxe, 26, &ALL), missing("its architecture (option 93) is unknown"));
 }

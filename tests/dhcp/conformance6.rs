@@ -77,7 +77,7 @@ fn times_are_in_order() {
     assert!(one.preferred_life <= one.valid_life && one.valid_life == 3600);
 }
 
-/// 18.3.2: a wish in a REQUEST that can't be had is answered with what can.
+/// 18.3.2: a requested address that can't be had is answered with one that can.
 #[test]
 fn a_wish_that_can_not_be_had_is_answered_with_the_right_address() {
     let mut table = table();
@@ -197,7 +197,7 @@ fn a_request_from_another_link_is_told_so() {
     assert!(address(&answer).starts_with("fd00:10::1"), "in a SOLICIT it is a hint");
 }
 
-/// 18.3.2, 18.3.4, 18.3.9: that nothing is left is said.
+/// 18.3.2, 18.3.4, 18.3.9: the answer says that no address is left.
 #[test]
 fn a_full_range_says_so() {
     let mut table = table();

@@ -1,5 +1,5 @@
-//! Who is believed to be whom, and which addresses are nobody's: marks of board makers, cloned marks, and
-//! the addresses of the server's own host.
+//! Which machine a client is taken for, and which addresses are never given: identities of board makers,
+//! cloned identities, and the addresses of the server's own host.
 
 use dhcproto::v6::{MessageType, OptionCode, Status};
 use voldemort::model::{Span, Time};
@@ -38,7 +38,7 @@ fn at(seconds: u64) -> Time {
     Time((1_700_000_000 + seconds) * 1000)
 }
 
-/// The answer, with what the keeper folds; and what a person is told.
+/// The answer, with its events applied; and the event text for people.
 fn play(table: &mut State, seconds: u64, message: Message) -> (Answer, Option<String>) {
     match settle(table, &lab(), at(seconds), &message.bytes()) {
         Decision::Reply { bytes, events, .. } => {
@@ -46,8 +46,8 @@ fn play(table: &mut State, seconds: u64, message: Message) -> (Answer, Option<St
             let count = events.len();
             apply(table, Command::machine(Verb::Observe(events)), at(seconds), &mut out);
             // What a person has to know of it stands before it.
-            let told = (out.events.len() > count).then(|| String::from(out.events[0].text.clone()));
-            (Answer::read(&bytes), told)
+            let report = (out.events.len() > count).then(|| String::from(out.events[0].text.clone()));
+            (Answer::read(&bytes), report)
         }
         other => panic!("no answer: {other:?}"),
     }
@@ -73,15 +73,15 @@ fn marks_of_board_makers_identify_nobody() {
 #[test]
 fn nobody_is_believed_by_a_mark_that_two_show_at_a_time() {
     let mut table = table(None, UUID);
-    let (first, told) = play(&mut table, 0, asks(A));
-    assert_eq!((first.yiaddr(), told), (ip("10.0.10.31"), None), "one is believed");
-    let (_, told) = play(&mut table, 5, asks(B));
-    let told = told.expect("a person is told");
-    assert!(told.contains(A) && told.contains(B) && told.contains("machine web"), "{told}");
+    let (first, report) = play(&mut table, 0, asks(A));
+    assert_eq!((first.yiaddr(), report), (ip("10.0.10.31"), None), "one is believed");
+    let (_, report) = play(&mut table, 5, asks(B));
+    let report = report.expect("a person is report");
+    assert!(report.contains(A) && report.contains(B) && report.contains("machine web"), "{report}");
     assert!(table.learned().is_empty() && table.deployment_of(mac(A)).is_none());
     for who in [A, B] {
-        let (offer, told) = play(&mut table, 9, asks(who));
-        assert_eq!((offer.option(67), told), (None, None), "{who}: nothing to boot, said once");
+        let (offer, report) = play(&mut table, 9, asks(who));
+        assert_eq!((offer.option(67), report), (None, None), "{who}: nothing to boot, said once");
         assert_ne!(offer.yiaddr(), ip("10.0.10.31"), "{who}");
     }
     let (own, _) = play(&mut table, 10, Message::discover(mac(DECLARED)).pxe_uefi());
@@ -96,12 +96,12 @@ fn nobody_is_believed_by_a_mark_that_two_show_at_a_time() {
 fn a_machine_may_go_on_with_another_of_its_cards() {
     let mut table = table(None, UUID);
     play(&mut table, 0, asks(A));
-    let (_, told) = play(&mut table, 40, asks(B));
-    assert_eq!(told, None, "the first card has been quiet");
+    let (_, report) = play(&mut table, 40, asks(B));
+    assert_eq!(report, None, "the first card has been quiet");
     // An iPXE that firmware has just loaded tries the cards in its own order.
     let ipxe = Message::discover(mac(A)).ipxe().option(97, &WIRE);
-    let (_, told) = play(&mut table, 45, ipxe);
-    assert_eq!(told, None);
+    let (_, report) = play(&mut table, 45, ipxe);
+    assert_eq!(report, None);
     let machine = table.desired().machines["web"].clone();
     assert_eq!(table.cards(&machine), [mac(DECLARED), mac(A), mac(B)], "all of them are its own");
 }
@@ -110,8 +110,8 @@ fn a_machine_may_go_on_with_another_of_its_cards() {
 fn a_stranger_with_the_mark_of_a_machine_that_is_there_is_not_believed() {
     let mut table = table(None, UUID);
     play(&mut table, 0, Message::discover(mac(DECLARED)).pxe_uefi().option(97, &WIRE));
-    let (_, told) = play(&mut table, 3, asks(A));
-    assert!(told.is_some());
+    let (_, report) = play(&mut table, 3, asks(A));
+    assert!(report.is_some());
     assert_eq!(play(&mut table, 4, asks(A)).0.option(67), None);
 }
 
@@ -169,7 +169,7 @@ fn solicit() -> Vec<u8> {
     message(SOLICIT, &[duid(1), ia(&[])])
 }
 
-/// DHCPv6: what a weaker witness says against a stronger counts for nothing.
+/// DHCPv6: a less reliable source of the hardware address never overrides a more reliable one.
 #[test]
 fn a_cloned_duid_or_source_address_makes_no_machine() {
     let duid_ll = || o(1, b"\0\x03\0\x01\x52\x54\0\0\0\x03");
@@ -199,7 +199,7 @@ fn a_cloned_duid_or_source_address_makes_no_machine() {
 
 type Decision6 = dhcp6::Decision;
 
-/// RFC 8415 sections 18.3.2, 18.3.4 and 18.3.9: that there is no address is said.
+/// RFC 8415 sections 18.3.2, 18.3.4 and 18.3.9: the answer says that there is no address.
 #[test]
 fn a_fixed_ipv6_address_that_is_leased_to_another_is_refused_in_words() {
     let mut table = ipv6::table();

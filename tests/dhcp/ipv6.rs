@@ -274,7 +274,7 @@ fn answers_go_back_by_the_relays_they_came_by() {
     assert_eq!(inner, relay_head(0, "fd00:20::1", "fe80::99"));
     let answer = v6::Message::decode(&mut Decoder::new(inside)).unwrap();
     assert!(address(&answer).starts_with("fd00:20::100"), "{answer:?}");
-    // Without option 79 the DUID tells, else the client's own address.
+    // Without option 79 the DUID identifies it, else the client's own address.
     let duid_ll = o(1, b"\0\x03\0\x01\x52\x54\0\0\0\x45");
     let by_duid = relay(0, "fd00:20::1", "fe80::99", &[], &message(SOLICIT, &[duid_ll, ia(&[])]));
     let Decision::Reply { events, .. } = settle(&mut table, &link, 0, &by_duid) else { panic!() };

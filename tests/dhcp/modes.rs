@@ -62,7 +62,7 @@ fn each_relayed_network_has_its_own_mode() {
     assert_eq!(reason(ask(Mode::Server, discover("10.0.50.1"))), Reason::UnknownNetwork(ip("10.0.50.1")));
 }
 
-/// A commit must not be able to make the daemon speak where its own file says that it does not.
+/// A commit must not be able to make the daemon answer where its own file says that it does not.
 #[test]
 fn a_subnet_says_never_more_than_the_interface() {
     for mode in [Mode::Listen, Mode::Off] {
@@ -106,8 +106,8 @@ fn dhcpv6_follows_it_too() {
         let solicit = message(SOLICIT, &[duid(1), ia(&[])]);
         match settle(&mut table, &link(ONE), 0, &solicit) {
             dhcp6::Decision::Silence(silence) => {
-                let told = matches!(silence.reason, dhcp6::Reason::Listening(_));
-                assert_eq!(told, listens, "{mode}: {silence}");
+                let reported = matches!(silence.reason, dhcp6::Reason::Listening(_));
+                assert_eq!(reported, listens, "{mode}: {silence}");
             }
             other => panic!("{mode}: {other:?}"),
         }

@@ -1,5 +1,5 @@
-//! Several networks, relays and clients that ask from elsewhere: one answer names one address of ours,
-//! and what is known of the client's network decides.
+//! Several networks, relays and clients that ask from elsewhere: one answer has one address of the daemon,
+//! and it depends on what is known of the client's network.
 
 use voldemort::model::Time;
 use voldemort::proto::dhcp::{Decision, Destination, Link, Reason};
@@ -115,7 +115,7 @@ fn who_has_its_address_from_here_and_asks_from_elsewhere_is_refused_at_once() {
     assert_eq!(table.leases().binding(mac(GUEST)).unwrap().state, LeaseState::Bound, "a NAK ends no lease");
 }
 
-/// … and who is not known stays another server's affair.
+/// … and an unknown client is left to another server.
 #[test]
 fn strangers_from_elsewhere_are_left_to_others() {
     let mut table = table();
@@ -161,7 +161,7 @@ fn an_inform_is_about_the_sender_s_own_network() {
     }
 }
 
-/// RFC 3021: a /31 or /32 has no broadcast address, so nothing is said of one.
+/// RFC 3021: a /31 or /32 has no broadcast address, so none is sent.
 #[test]
 fn the_smallest_networks_have_no_broadcast_address() {
     let mut point = subnet("point", "10.9.0.0/31", &["10.9.0.1-10.9.0.1"]);

@@ -100,7 +100,7 @@ impl Step {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
-    /// Clients remember what was acknowledged to them; no two ever believe in one address.
+    /// Clients remember what was acknowledged to them; no two ever hold one address.
     #[test]
     fn no_two_machines_are_given_one_address(steps in prop::collection::vec(step(), 1..80)) {
         let mut table = table();
@@ -117,7 +117,8 @@ proptest! {
             if step.kind == 7 {
                 users.retain(|address, (user, _)| *user != who || Some(*address) != step.address);
             }
-            // Firmware speaks: the machine was reset, and its other card has forgotten what it was given.
+            // The message is from firmware: the machine was reset, and its other card has forgotten its
+            // address.
             if step.boots && twins.contains(&who) {
                 users.retain(|_, (user, _)| *user == who || !twins.contains(user));
             }

@@ -1,4 +1,4 @@
-//! Every reason to leave a message unanswered can happen, is told in words, and has a word to be
+//! Every reason to leave a message unanswered can happen, has a text for people, and a word to be
 //! counted by.
 
 use std::collections::BTreeMap;
@@ -17,7 +17,7 @@ const BARE: &str = "52:54:00:00:00:03";
 const STRANGER: &str = "02:00:00:00:00:99";
 const SERVER: &str = "10.0.10.1";
 
-/// The name of a variant. Whoever adds one is sent here by the compiler, to let it happen below.
+/// The name of a variant. The compiler leads the author of a new one here, to make it happen below.
 fn name(reason: &Reason) -> &'static str {
     match reason {
         Reason::Off => "Off",
@@ -46,7 +46,7 @@ fn name(reason: &Reason) -> &'static str {
         Reason::NothingToBoot(_) => "NothingToBoot",
         Reason::NoMachine => "NoMachine",
         Reason::TooLong(_) => "TooLong",
-        // Said by the daemon when its keeper can't follow: nothing a table decides.
+        // The daemon's own reason when its keeper is too slow; the state never decides it.
         Reason::Busy => "Busy",
     }
 }
@@ -65,11 +65,11 @@ fn table(loaders: &[&'static str]) -> State {
 struct Seen(BTreeMap<&'static str, (&'static str, String)>);
 
 impl Seen {
-    fn tell(&mut self, table: &mut State, link: &Link, message: &[u8]) {
+    fn send(&mut self, table: &mut State, link: &Link, message: &[u8]) {
         match settle(table, link, Time(1_700_000_000_000), message) {
             Decision::Silence(silence) => {
-                let told = (silence.reason.label(), silence.to_string());
-                self.0.insert(name(&silence.reason), told);
+                let report = (silence.reason.label(), silence.to_string());
+                self.0.insert(name(&silence.reason), report);
             }
             other => panic!("an answer: {other:?}"),
         }
@@ -90,53 +90,53 @@ fn every_reason_happens_and_has_a_word() {
     let mode = |mode| Link { mode, ..lab.clone() };
     let discover = |who: &str| Message::discover(mac(who));
     let request = |who: &str| Message::request(mac(who));
-    let mut tell =
-        |table: &mut State, link: &Link, message: Message| seen.tell(table, link, &message.bytes());
-    tell(&mut table, &mode(Mode::Off), discover(ONE));
-    tell(&mut table, &mode(Mode::Listen), discover(ONE));
-    tell(&mut table, &mode(Mode::Proxy), discover(ONE));
-    tell(&mut table, &mode(Mode::Proxy), request(ONE).pxe_bios());
-    tell(&mut table, &mode(Mode::Proxy), discover(ONE).pxe_uefi());
-    tell(&mut table, &mode(Mode::Proxy), discover(STRANGER).pxe_bios());
-    tell(&mut table, &lab, Message::new(mac(ONE), 5));
-    tell(&mut table, &lab, request(ONE).server("10.0.10.9").wants("10.0.10.21"));
-    tell(&mut table, &lab, discover(ONE).relay("172.16.0.1"));
-    tell(&mut table, &closed, discover(STRANGER));
-    tell(&mut table, &closed, discover(BARE));
-    tell(&mut table, &closed, discover(ONE));
+    let mut send =
+        |table: &mut State, link: &Link, message: Message| seen.send(table, link, &message.bytes());
+    send(&mut table, &mode(Mode::Off), discover(ONE));
+    send(&mut table, &mode(Mode::Listen), discover(ONE));
+    send(&mut table, &mode(Mode::Proxy), discover(ONE));
+    send(&mut table, &mode(Mode::Proxy), request(ONE).pxe_bios());
+    send(&mut table, &mode(Mode::Proxy), discover(ONE).pxe_uefi());
+    send(&mut table, &mode(Mode::Proxy), discover(STRANGER).pxe_bios());
+    send(&mut table, &lab, Message::new(mac(ONE), 5));
+    send(&mut table, &lab, request(ONE).server("10.0.10.9").wants("10.0.10.21"));
+    send(&mut table, &lab, discover(ONE).relay("172.16.0.1"));
+    send(&mut table, &closed, discover(STRANGER));
+    send(&mut table, &closed, discover(BARE));
+    send(&mut table, &closed, discover(ONE));
     answered(&mut table, &closed, discover(TWIN));
     answered(&mut table, &closed, request(TWIN).wants("10.0.30.22").server("10.0.30.1"));
-    tell(&mut table, &closed, discover(OTHER_TWIN));
-    tell(&mut table, &lab, request(STRANGER).wants("10.0.10.100"));
-    tell(&mut table, &lab, request(STRANGER).wants("192.168.7.7"));
-    tell(&mut table, &lab, Message::new(mac(ONE), 7).ciaddr("10.0.10.21"));
-    tell(&mut table, &lab, Message::new(mac(ONE), 4).wants("10.0.10.21"));
-    tell(&mut table, &lab, Message::new(mac(ONE), 4));
-    tell(&mut table, &lab, Message::new(mac(STRANGER), 7).ciaddr("10.0.10.100"));
+    send(&mut table, &closed, discover(OTHER_TWIN));
+    send(&mut table, &lab, request(STRANGER).wants("10.0.10.100"));
+    send(&mut table, &lab, request(STRANGER).wants("192.168.7.7"));
+    send(&mut table, &lab, Message::new(mac(ONE), 7).ciaddr("10.0.10.21"));
+    send(&mut table, &lab, Message::new(mac(ONE), 4).wants("10.0.10.21"));
+    send(&mut table, &lab, Message::new(mac(ONE), 4));
+    send(&mut table, &lab, Message::new(mac(STRANGER), 7).ciaddr("10.0.10.100"));
     answered(&mut table, &lab, discover(STRANGER));
     answered(&mut table, &lab, request(STRANGER).wants("10.0.10.100").server(SERVER));
-    tell(&mut table, &lab, discover(BARE));
-    tell(&mut table, &lab, Message::new(mac(STRANGER), 7).ciaddr("10.0.10.100"));
+    send(&mut table, &lab, discover(BARE));
+    send(&mut table, &lab, Message::new(mac(STRANGER), 7).ciaddr("10.0.10.100"));
     answered(&mut table, &lab, discover(STRANGER));
     answered(&mut table, &lab, request(STRANGER).wants("10.0.10.100").server(SERVER));
     let leases = table.leases().clone();
-    tell(&mut table, &lab, Message::new(mac(STRANGER), 4).wants("10.0.10.100"));
-    seen.tell(&mut table, &lab, b"noise");
+    send(&mut table, &lab, Message::new(mac(STRANGER), 4).wants("10.0.10.100"));
+    seen.send(&mut table, &lab, b"noise");
     // The stranger's address becomes that of a machine.
     let now =
         Lab::new(vec![subnet("lab", "10.0.10.0/24", &["10.0.10.100-10.0.10.100"])]).machine("one", &[ONE]);
     let later = now.deployment("one", "lab", Some("10.0.10.100")).table(SERVER);
     let mut later = later.with_lasting(|lasting| lasting.leases = leases);
-    seen.tell(&mut later, &lab, &discover(ONE).bytes());
+    seen.send(&mut later, &lab, &discover(ONE).bytes());
     // … and then this host's.
     later = later.with_host(["10.0.10.100".parse().unwrap()].into());
     later = later.with_lasting(|lasting| lasting.leases = Default::default());
-    seen.tell(&mut later, &lab, &discover(ONE).bytes());
+    seen.send(&mut later, &lab, &discover(ONE).bytes());
     // What must be said is more than this client takes.
     let mut wordy = subnet("lab", "10.0.10.0/24", &[]);
     wordy.dns = (1..=120).map(|last| [10, 0, 10, last].into()).collect();
     let wordy = Lab::new(vec![wordy]).machine("one", &[ONE]).deployment("one", "lab", Some("10.0.10.21"));
-    seen.tell(&mut wordy.table(SERVER), &lab, &discover(ONE).bytes());
+    seen.send(&mut wordy.table(SERVER), &lab, &discover(ONE).bytes());
 
     let all = [
         "Off",
@@ -167,8 +167,8 @@ fn every_reason_happens_and_has_a_word() {
         "TooLong",
     ];
     for reason in all {
-        let (label, told) = seen.0.get(reason).unwrap_or_else(|| panic!("{reason} did not happen"));
-        assert!(told.starts_with("no answer to "), "{reason}: {told}");
+        let (label, report) = seen.0.get(reason).unwrap_or_else(|| panic!("{reason} did not happen"));
+        assert!(report.starts_with("no answer to "), "{reason}: {report}");
         let plain = |c: char| c.is_ascii_lowercase() || c == '-';
         assert!(!label.is_empty() && label.chars().all(plain), "{reason}: {label}");
     }

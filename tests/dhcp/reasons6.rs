@@ -1,4 +1,4 @@
-//! Every reason to leave a DHCPv6 message unanswered can happen, is told in words, and has a word
+//! Every reason to leave a DHCPv6 message unanswered can happen, has a text for people, and a word
 //! to be counted by: as `reasons.rs` for IPv4.
 
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use super::ipv6::{
 };
 use super::lab::{Lab, subnet};
 
-/// The name of a variant. Whoever adds one is sent here by the compiler, to let it happen below.
+/// The name of a variant. The compiler leads the author of a new one here, to make it happen below.
 fn name(reason: &Reason) -> &'static str {
     match reason {
         Reason::Off => "Off",
@@ -33,7 +33,7 @@ fn name(reason: &Reason) -> &'static str {
         Reason::NoRecord => "NoRecord",
         Reason::NoAddressNamed => "NoAddressNamed",
         Reason::TooLong(_) => "TooLong",
-        // Said by the daemon when its keeper can't follow: nothing a table decides.
+        // The daemon's own reason when its keeper is too slow; the state never decides it.
         Reason::Busy => "Busy",
     }
 }
@@ -83,7 +83,7 @@ fn changed(former: &State) -> State {
 #[test]
 fn every_reason_happens_and_has_a_word() {
     let mut seen = BTreeMap::new();
-    let mut tell = |table: &mut State, link: &Link, datagram: &[u8]| match settle(table, link, 0, datagram) {
+    let mut send = |table: &mut State, link: &Link, datagram: &[u8]| match settle(table, link, 0, datagram) {
         Decision::Silence(silence) => {
             seen.insert(name(&silence.reason), (silence.reason.label(), silence.to_string()));
         }
@@ -92,27 +92,27 @@ fn every_reason_happens_and_has_a_word() {
     let mut table = table();
     let own = link(ONE);
     let solicit = message(SOLICIT, &[duid(1), ia(&[])]);
-    tell(&mut table, &Link { mode: Mode::Off, ..own.clone() }, &solicit);
-    tell(&mut table, &Link { mode: Mode::Listen, ..own.clone() }, &solicit);
-    tell(&mut table, &own, b"noise");
-    tell(&mut table, &own, &message(7, &[duid(1), ia(&[])]));
-    tell(&mut table, &own, &message(REQUEST, &[duid(1), o(2, b"\0\x04another"), ia(&[])]));
-    tell(&mut table, &Link { unicast: true, ..own.clone() }, &solicit);
-    tell(&mut table, &Link { hardware: None, ..own.clone() }, &solicit);
-    tell(&mut table, &at("fd00:99::1", ONE), &solicit);
-    tell(&mut table, &at("fd00:30::1", ONE), &solicit);
-    tell(&mut table, &at("fd00:20::1", FIXED), &solicit);
-    tell(&mut table, &own, &message(REBIND, &[duid(1), ia(&["fd00:10::1234"])]));
-    tell(&mut table, &own, &message(CONFIRM, &[duid(1), ia(&[])]));
+    send(&mut table, &Link { mode: Mode::Off, ..own.clone() }, &solicit);
+    send(&mut table, &Link { mode: Mode::Listen, ..own.clone() }, &solicit);
+    send(&mut table, &own, b"noise");
+    send(&mut table, &own, &message(7, &[duid(1), ia(&[])]));
+    send(&mut table, &own, &message(REQUEST, &[duid(1), o(2, b"\0\x04another"), ia(&[])]));
+    send(&mut table, &Link { unicast: true, ..own.clone() }, &solicit);
+    send(&mut table, &Link { hardware: None, ..own.clone() }, &solicit);
+    send(&mut table, &at("fd00:99::1", ONE), &solicit);
+    send(&mut table, &at("fd00:30::1", ONE), &solicit);
+    send(&mut table, &at("fd00:20::1", FIXED), &solicit);
+    send(&mut table, &own, &message(REBIND, &[duid(1), ia(&["fd00:10::1234"])]));
+    send(&mut table, &own, &message(CONFIRM, &[duid(1), ia(&[])]));
     let asked = to_us(&table, REQUEST, &[duid(1), ia(&[])]);
     assert!(matches!(settle(&mut table, &own, 0, &asked), Decision::Reply { .. }));
     let mut later = changed(&table);
-    tell(&mut later, &link("52:54:00:00:00:77"), &solicit);
+    send(&mut later, &link("52:54:00:00:00:77"), &solicit);
     later = later.with_lasting(|lasting| lasting.leases6 = Default::default());
-    tell(&mut later, &link(FIXED), &solicit);
+    send(&mut later, &link(FIXED), &solicit);
     for reason in ALL {
-        let (label, told) = seen.get(reason).unwrap_or_else(|| panic!("{reason} did not happen"));
-        assert!(told.starts_with("no answer to "), "{reason}: {told}");
+        let (label, report) = seen.get(reason).unwrap_or_else(|| panic!("{reason} did not happen"));
+        assert!(report.starts_with("no answer to "), "{reason}: {report}");
         let plain = |c: char| c.is_ascii_lowercase() || c == '-';
         assert!(!label.is_empty() && label.chars().all(plain), "{reason}: {label}");
     }

@@ -5,7 +5,7 @@
 mod held;
 
 use voldemort::model::{Cpu, Firmware, Time};
-use voldemort::proto::dhcp::client::{Client, Speaker};
+use voldemort::proto::dhcp::client::{Client, ClientKind};
 use voldemort::proto::dhcp::{Decision, Destination, Link, Mode, Reason, Request};
 use voldemort::state::{LeaseState, State, Verb};
 
@@ -249,7 +249,7 @@ fn every_architecture_type_has_its_program() {
         let http = matches!(code, 15..=20 | 28 | 40);
         let class: &[u8] = if http { b"HTTPClient" } else { b"PXEClient" };
         let found = client(&[(60, class), (93, &u16::to_be_bytes(code))]);
-        assert_eq!(found.speaker, if http { Speaker::Http } else { Speaker::Pxe }, "{code}");
+        assert_eq!(found.kind, if http { ClientKind::Http } else { ClientKind::Pxe }, "{code}");
         assert_eq!(found.arch.map(|arch| (arch.cpu, arch.firmware)), Some((cpu, firmware)), "{code}");
     }
     for code in [1, 2, 8, 12, 13, 25, 26, 29, 30, 33, 34, 35, 36, 37, 38, 0xffff] {
@@ -276,9 +276,9 @@ fn u_boot_and_its_like_are_known_by_class_or_type() {
     ];
     for (options, cpu) in cases {
         let found = client(options);
-        assert_eq!((found.speaker, found.arch.map(|arch| arch.cpu)), (Speaker::UBoot, cpu), "{options:?}");
+        assert_eq!((found.kind, found.arch.map(|arch| arch.cpu)), (ClientKind::UBoot, cpu), "{options:?}");
     }
-    assert_eq!(client(&[(60, b"HTTPClient"), (93, &[0, 24])]).speaker, Speaker::Http);
+    assert_eq!(client(&[(60, b"HTTPClient"), (93, &[0, 24])]).kind, ClientKind::Http);
     let mut table = table();
     let (offer, _) = reply(&mut table, &lab(), Message::discover(mac(OWN)).option(60, b"U-Boot.armv8"));
     assert_eq!((offer.file().as_str(), offer.address(20)), ("snponly-arm64.efi", ip(SERVER)));

@@ -1,8 +1,8 @@
-//! Every reader of foreign bytes against inputs bent at random: without a fuzzer's knowledge of
-//! which ways the code took, but in every run of the tests, and the same each time.
+//! Every reader of foreign bytes against randomly changed inputs: without a fuzzer's knowledge of the
+//! branches taken, but in every run of the tests, and the same each time.
 //!
-//! `FUZZ_ROUNDS` says how many inputs each reader gets, `FUZZ_SEED` where the dice begin.
-//! `fuzz/run` tries the same readers under libFuzzer.
+//! `FUZZ_ROUNDS` says how many inputs each reader gets, `FUZZ_SEED` sets the seed. `fuzz/run` runs the same
+//! readers under libFuzzer.
 
 mod bend;
 mod targets;

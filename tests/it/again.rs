@@ -226,8 +226,8 @@ impl Site {
 /// What warnings, selectors and pools real inventories have: bits of `shared`.
 const TOLERABLE: [u8; 8] = [8, 14, 15, 16, 17, 18, 19, 20];
 
-/// Everything that a person or a machine can tell a load by.
-fn told(loaded: &Loaded) -> Vec<String> {
+/// Everything by which a person or a machine can distinguish two loads.
+fn content_of(loaded: &Loaded) -> Vec<String> {
     let problems = loaded.problems.iter();
     problems.map(|problem| report::full(problem, &loaded.documents.sources, false)).collect()
 }
@@ -275,7 +275,7 @@ proptest! {
             let files = site.files();
             let again = memory.load("".into(), &files, &Environment::base(), &shelf, &options, depth);
             let fresh = load("".into(), &files, &Environment::base(), &shelf, &options, depth);
-            prop_assert_eq!(told(&again), told(&fresh), "after {:?}", edit);
+            prop_assert_eq!(content_of(&again), content_of(&fresh), "after {:?}", edit);
             prop_assert_eq!(meaning(&again.desired), meaning(&fresh.desired), "after {:?}", edit);
         }
     }
@@ -306,7 +306,7 @@ proptest! {
             site.slots[*at] = one.clone();
             let again = load_all(&mut memory, &site);
             let fresh = load_all(&mut Memory::default(), &site);
-            prop_assert_eq!(told(&again), told(&fresh), "after {:?} at {}", one, at);
+            prop_assert_eq!(content_of(&again), content_of(&fresh), "after {:?} at {}", one, at);
             prop_assert_eq!(meaning(&again.desired), meaning(&fresh.desired), "after {:?} at {}", one, at);
             if again.errors() > 0 {
                 site.slots[*at] = former;
@@ -316,7 +316,7 @@ proptest! {
     }
 }
 
-/// What did not change is shared, so that nobody has to look at it again.
+/// What did not change is shared, so that it need not be compared again.
 #[test]
 fn one_edit_leaves_the_rest_as_it_is() {
     let root = tempfile::tempdir().unwrap();
@@ -326,7 +326,7 @@ fn one_edit_leaves_the_rest_as_it_is() {
     let mut site = Site::new();
     let before =
         memory.load("".into(), &site.files(), &Environment::base(), &shelf, &options, Depth::EveryFirmware);
-    assert_eq!(told(&before), [""; 0]);
+    assert_eq!(content_of(&before), [""; 0]);
     site.edit(&Edit::Slot(0, Some(One { redeploy: 1, address: 7, ..One::default() })));
     let after =
         memory.load("".into(), &site.files(), &Environment::base(), &shelf, &options, Depth::EveryFirmware);
@@ -366,17 +366,21 @@ fn a_step_is_taken_past_warnings_selectors_and_pools() {
             memory.load("".into(), &files, &Environment::base(), &shelf, &options, Depth::OneFirmware)
         };
         let (before, after) = (load_with(racks(1)), load_with(racks(2)));
-        assert_eq!((before.errors(), after.errors()), (0, 0), "{bits:?}: {:?}", told(&before));
+        assert_eq!((before.errors(), after.errors()), (0, 0), "{bits:?}: {:?}", content_of(&before));
         assert_eq!(
-            told(&before).is_empty(),
+            content_of(&before).is_empty(),
             bits.is_empty() || (18..21).any(|quiet| *bits == [quiet]),
             "{bits:?}"
         );
-        assert!(before.desired.machines.ptr_eq(&after.desired.machines), "{bits:?}: {:?}", told(&after));
+        assert!(
+            before.desired.machines.ptr_eq(&after.desired.machines),
+            "{bits:?}: {:?}",
+            content_of(&after)
+        );
         assert_eq!(after.desired.deployments["y1"].redeploy, 2);
-        // A mistake that comes with the next edit is told as ever.
+        // A mistake that comes with the next edit is reported as usual.
         let wrong = load_with(Bytes::from("[deployment.y1]\nmachine = \"x1\"\nprofile = \"owm\"\n"));
         let fresh = load("".into(), &files, &Environment::base(), &shelf, &options, Depth::OneFirmware);
-        assert!(wrong.errors() == 1 && told(&wrong) == told(&fresh), "{:?}", told(&wrong));
+        assert!(wrong.errors() == 1 && content_of(&wrong) == content_of(&fresh), "{:?}", content_of(&wrong));
     }
 }

@@ -50,7 +50,7 @@ subnet = "lab"
 boot = "local"
 address = "10.0.10.22"
 "#;
-/// What can't be had by a daemon without its key.
+/// What a daemon without its key can't read.
 const WITH_KEYS: &str = "secret";
 
 /// The same seed, the same changes.
@@ -132,7 +132,7 @@ fn refused(root: &Path, media: &Path) -> Option<String> {
     }
 }
 
-/// Whether a daemon adopts it, and its condition in words.
+/// Whether a daemon adopts it, and the text of its condition.
 async fn adopted(folder: TempDir) -> (bool, String) {
     let house = House::open(folder).await;
     let status = house.status("judged", |status| status.condition != SourceCondition::Loading).await;

@@ -1,4 +1,4 @@
-//! Trees made to break whoever reads them end in a clear error, soon, and in little memory.
+//! Trees made to break their reader end in a clear error, soon, and in little memory.
 
 use std::fs::{self, File};
 use std::os::unix::fs::symlink;
@@ -36,8 +36,8 @@ fn check_in(root: &Path, mebibytes: i64) -> Ran {
     ran
 }
 
-/// Exit code and peak of resident memory in KiB. What wait4(2) tells begins with the peak of whoever
-/// started the process, which is all the tests here.
+/// Exit code and peak of resident memory in KiB. The peak that wait4(2) reports begins with that of the
+/// process that started it, which is all the tests here.
 fn wait(mut child: Child, started: Instant) -> (i32, i64) {
     let mut peak = 0;
     loop {

@@ -1,7 +1,7 @@
 //! A state directory under everything that happens to one: the daemon's keeper is killed at random moments
 //! of what it does, its files are damaged, cut, exchanged, lost and put back. After each the directory is
 //! refused with a way out, or nothing that was acknowledged is lost: no lease is another machine's, and no
-//! machine that got its answers is told to install.
+//! machine that got its answers gets a script that installs.
 //!
 //! The short form runs with the other tests. A longer one: `CAMPAIGN_KILLS=300 CAMPAIGN_FAULTS=2000 cargo test
 //! --release --test it campaign -- --nocapture`, from another beginning with `CAMPAIGN_SEED=7`.
@@ -39,7 +39,7 @@ fn setting(name: &str, usual: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
-/// Numbers that look random and are the same again for the same beginning (xorshift64*).
+/// Numbers that look random and repeat for the same seed (xorshift64*).
 struct Dice(u64);
 
 impl Dice {
@@ -209,13 +209,13 @@ impl Work {
     }
 
     async fn ask(&self, requests: Vec<LeaseRequest>) -> Vec<Option<Ipv4Addr>> {
-        let (told, answer) = tokio::sync::oneshot::channel();
-        self.keeper.lease(requests, move |outcome| drop(told.send(outcome)));
+        let (sender, answer) = tokio::sync::oneshot::channel();
+        self.keeper.lease(requests, move |outcome| drop(sender.send(outcome)));
         answer.await.unwrap().unwrap()
     }
 }
 
-/// What the process that is killed does; for everybody else nothing.
+/// What the process that is killed does; without its variable it does nothing.
 #[test]
 fn worker() {
     let Some(directory) = std::env::var_os(DIRECTORY) else { return };
@@ -328,7 +328,7 @@ impl Model {
         assert_eq!(kept, self.numbers);
     }
 
-    /// No machine that got its answers for a number is told to install under it: whatever became of the
+    /// No machine that got its answers for a number gets a script that installs under it: whatever became of the
     /// directory, and also when the revision before the last is what comes.
     async fn is_safe(&self, keeper: &Keeper, what: &str) {
         let table = keeper.table();
@@ -360,7 +360,7 @@ fn stages_of(saved: &Saved) -> BTreeMap<usize, (u64, String)> {
     newest.into_iter().map(|(at, (_, number, stage))| (at, (number, stage))).collect()
 }
 
-/// Runs the worker and kills it after a while; what it said.
+/// Runs the worker and kills it after a while; returns its output.
 fn killed(directory: &Path, seed: u64, after: Duration, model: &mut Model) -> bool {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["campaign::worker", "--exact", "--nocapture"])
@@ -471,7 +471,7 @@ impl Subject {
         Subject { now: files(&state), earlier, state, model }
     }
 
-    /// Puts everything back as it was, in the same files.
+    /// Restores everything, in the same files.
     fn mend(&self) {
         for path in files(&self.state).keys().filter(|path| !self.now.contains_key(*path)) {
             std::fs::remove_file(path).unwrap();
@@ -586,7 +586,7 @@ async fn judged(subject: &Subject, dice: &mut Dice, what: &str) -> bool {
     }
     work.adopt(&subject.model.numbers).await;
     subject.model.is_safe(&keeper, &what).await;
-    // A person who says that all machines have their systems has said so for good.
+    // Consent for all machines is kept for good.
     let all = Doubts { all: true, ..Doubts::default() };
     keeper.settle_doubts(all, Verdict::Keep).await.unwrap();
     subject.model.is_safe(&keeper, &what).await;

@@ -162,7 +162,7 @@ fn the_hook_checks_what_is_staged() {
     let good = git("commit -q -m good");
     assert!(good.status.success(), "{good:?}");
 
-    // A mistake that is not staged is nobody's business; once it is, the commit is refused.
+    // A mistake that is not staged does not matter; once it is, the commit is refused.
     let bad = folder.path().join("inventory/bad.toml");
     std::fs::write(&bad, "[deployment.bad]\nprofil = \"web\"\n").unwrap();
     assert!(git("commit -q --allow-empty -m unstaged").status.success());

@@ -45,7 +45,7 @@ fn the_flag_chooses_the_format_then_the_environment() {
     assert!(stdout(&run(folder.path(), &["--format", "concise"], &jsonl)).starts_with(concise));
     let unknown = run(folder.path(), &[], &[("VOLDEMORT_OUTPUT_FORMAT", "pdf")]);
     assert_eq!((unknown.status.code(), stdout(&unknown).as_str()), (Some(64), ""));
-    assert!(String::from_utf8_lossy(&unknown.stderr).contains("gitlab"), "the choices are told");
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("gitlab"), "the choices are listed");
     assert_eq!(run(folder.path(), &["--format", "pdf"], &[]).status.code(), Some(64));
     assert_eq!(run(folder.path(), &["--fix", "--watch"], &[]).status.code(), Some(64));
 }

@@ -45,7 +45,7 @@ fn every_test_program_it_names_exists() {
     assert!(gone.is_empty(), "CONTRIBUTING.md names test programs that do not exist: {gone:?}");
 }
 
-/// What the walk-throughs call by name is in the file that they name beside it.
+/// A name in the walk-throughs exists in the file that is named beside it.
 #[test]
 fn what_it_names_in_the_code_is_there() {
     let named = [

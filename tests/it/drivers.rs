@@ -7,10 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use voldemort::model::{Power, PowerKind};
-use voldemort::power::{Answer, Capabilities, Driver, Fault, Limits, Login, Place, Question, Trust, driver};
+use voldemort::power::{
+    Answer, Capabilities, Driver, Endpoint, Fault, Limits, Login, Question, Trust, driver,
+};
 
-/// What a broken controller says to whoever connects, before it hangs up; `None` never answers and
-/// never hangs up.
+/// What a broken controller sends to a client before it closes the connection; `None` never answers and
+/// never closes.
 const BROKEN: [Option<&[u8]>; 6] = [
     None,
     Some(b""),
@@ -21,7 +23,7 @@ const BROKEN: [Option<&[u8]>; 6] = [
 ];
 const PASSWORD: &str = "calvin-and-hobbes";
 
-/// A controller that is broken, its address, and how often somebody connected.
+/// A broken controller, its address, and the number of connections.
 fn broken(says: Option<&'static [u8]>) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port of loopback is free");
     let address = listener.local_addr().expect("a listener has an address").to_string();
@@ -110,7 +112,7 @@ impl Driver for Broken {
             Broken::Talkative => format!("no {PASSWORD}\r\n"),
             _ => "no".into(),
         };
-        Box::pin(async move { Err(Fault::Connect { place: Place::parse(&url)?.0, why }) })
+        Box::pin(async move { Err(Fault::Connect { endpoint: Endpoint::parse(&url)?.0, why }) })
     }
 }
 
@@ -124,7 +126,7 @@ async fn broken_drivers_are_found() {
     }
 }
 
-/// A file that nobody declared would be in no list, and asked by nobody.
+/// A file that is not declared would be in no list, and never used.
 #[test]
 fn each_kind_has_a_file() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src/power");

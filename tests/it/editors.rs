@@ -52,7 +52,7 @@ fn settings_of_their_own_are_kept() {
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(std::fs::read_to_string(folder.path().join(".taplo.toml")).unwrap(), own);
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains(".taplo.toml is there already") && said.contains("[[rule]]"), "{said}");
+    assert!(said.contains(".taplo.toml exists already") && said.contains("[[rule]]"), "{said}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Environments: what an overlay changes, what it may not, and who is told.
+//! Environments: what an overlay changes, what it may not, and which problems it gives.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -202,7 +202,7 @@ fn a_memory_of_environments_changes_nothing() {
     let mut files = files(&base);
     let mut memory = Memory::default();
     let shelf = Shelf::new(Vec::new(), None);
-    let told = |loaded: &Loaded| {
+    let content_of = |loaded: &Loaded| {
         let concise = |problem| report::concise(problem, &loaded.documents.sources);
         (loaded.problems.iter().map(concise).collect::<Vec<_>>(), loaded.environments.clone())
     };
@@ -211,6 +211,6 @@ fn a_memory_of_environments_changes_nothing() {
         let again = survey_again(&mut memory, "test".into(), &files, &shelf, &OPTIONS, Depth::EveryFirmware);
         let anew = survey("test".into(), &files, &shelf, &OPTIONS, Depth::EveryFirmware);
         assert!(!anew.problems.is_empty());
-        assert_eq!(told(&again), told(&anew), "after {path}");
+        assert_eq!(content_of(&again), content_of(&anew), "after {path}");
     }
 }

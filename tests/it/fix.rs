@@ -1,4 +1,4 @@
-//! `voldemort check --fix`: what it mends, and what it must never do.
+//! `voldemort check --fix`: what it corrects, and what it must never do.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -48,7 +48,7 @@ fn write(files: &Files, root: &Path) {
     }
 }
 
-/// What was mended, one a line, and then every changed file in full.
+/// The corrections, one a line, and then every changed file in full.
 fn transcript(root: &Path) -> String {
     let before = files_of(root);
     let shelf = Shelf::new(Vec::new(), None).with_directory(root.into());

@@ -258,7 +258,7 @@ async fn reports_bring_a_note() {
     assert_eq!(client.head().await.head, "HTTP/1.1 100 Continue\r\n\r\n");
     client.send("ok").await;
     assert_eq!(client.answer().await.status(), "HTTP/1.1 200 OK");
-    // A report counts even if somebody sends a whole log with it; the rest of the log is not read.
+    // A report counts even if a whole log comes with it; the rest of the log is not read.
     client
         .send(&format!(
             "POST /completed HTTP/1.1\nHost: x\nContent-Length: 100000\n\n{}",
@@ -337,7 +337,7 @@ async fn one_address_does_not_take_all_connections() {
     let mut second = Client::connect(&server).await;
     assert_eq!(first.get("/boot/x.efi", "").await.body, b"hello");
     assert_eq!(second.get("/boot/x.efi", "").await.body, b"hello");
-    // Nobody else from there, until one of them has made no progress for a while: it makes room.
+    // No other client from there, until one of them has made no progress for a while: it makes room.
     let start = std::time::Instant::now();
     loop {
         let mut third = Client::connect(&server).await;

@@ -1,4 +1,4 @@
-//! Subnets that have IPv6 and nothing else: checked, rehearsed, rendered, planned.
+//! Subnets that have only IPv6: checked, simulated, rendered, planned.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -57,10 +57,10 @@ fn every_route_by_ipv6_is_walked_to_its_end() {
     assert!(problems.is_empty(), "{problems:?}");
     for name in ["web-1", "web-2"] {
         let deployment = &loaded.desired.deployments[name];
-        let table = walk::rehearsal(loaded.desired.clone(), &deployment.subnet);
+        let table = walk::initial_state(loaded.desired.clone(), &deployment.subnet);
         let routes = Route::of(deployment);
         assert_eq!(routes, Route::IPV6, "{name}");
-        for walk in walk::walk_all(&table, deployment, &routes, Time(0)) {
+        for walk in walk::simulate_all(&table, deployment, &routes, Time(0)) {
             assert_eq!(walk.end, End::Installed, "{name}, {}", walk.route);
         }
     }
@@ -70,7 +70,7 @@ fn every_route_by_ipv6_is_walked_to_its_end() {
 fn variables_are_those_of_ipv6() {
     let loaded = inventory(SITE);
     let deployment = &loaded.desired.deployments["web-1"];
-    let table = walk::rehearsal(loaded.desired.clone(), &deployment.subnet);
+    let table = walk::initial_state(loaded.desired.clone(), &deployment.subnet);
     let mac = "52:54:00:aa:00:01".parse().unwrap();
     let asker = walk::served::asker(&table, deployment, mac);
     let script = voldemort::proto::tree::boot_script(&table, &asker, Form::Ipxe, mac, deployment).unwrap();

@@ -1,4 +1,4 @@
-//! `-o json` prints JSON and nothing else, errors included, whatever the command.
+//! `-o json` prints only JSON, errors included, whatever the command.
 
 use std::path::Path;
 
@@ -58,7 +58,7 @@ fn every_failure_is_one_object_with_an_error() {
         assert_eq!(ran.code, code, "{line:?}: {}", ran.err);
         let error = parsed(&ran, line)["error"].as_str().map(str::to_owned);
         assert!(error.is_some_and(|error| !error.trim().is_empty()), "{line:?}: {}", ran.out);
-        assert!(!ran.err.is_empty(), "{line:?}: people are told, too");
+        assert!(!ran.err.is_empty(), "{line:?}: people get a message, too");
     }
 }
 

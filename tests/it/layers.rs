@@ -219,7 +219,7 @@ fn commands_survive_a_closed_pipe() {
     }
 }
 
-/// A file that nobody declared would be in no list, and found by nobody.
+/// A file that is not declared would be in no list, and never found.
 #[test]
 fn each_file_of_an_installer_is_in_the_list() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/render/installer");

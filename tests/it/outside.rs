@@ -1,6 +1,6 @@
-//! What lies outside the source and decides what is served: kernels, images, the key. Whatever
-//! becomes of it takes effect by itself, and the source's condition says what is missing. In process,
-//! on a real directory, without a network.
+//! Files outside the source that decide what is served: kernels, images, the key. Changes of them take
+//! effect without a command, and the source's condition says what is missing. In process, on a real
+//! directory, without a network.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, FileTimes};
@@ -49,7 +49,7 @@ impl House {
         House::open(folder).await
     }
 
-    /// A daemon that stopped here is started again.
+    /// Starts a daemon again that stopped here.
     async fn again(self) -> House {
         let House { folder, keeper, reconciler, _handle } = self;
         drop((reconciler, _handle));
@@ -163,9 +163,9 @@ async fn a_kernel_that_arrives_changes_or_goes_takes_effect_by_itself() {
     let house = House::new(&[("a.toml", &manifest("kernel = 'vmlinuz'"))]).await;
     let kernel = house.media("vmlinuz");
     let missing = house.condition(SourceCondition::Invalid).await;
-    assert!(missing.reason.contains("`vmlinuz` is not at hand"), "{}", missing.reason);
+    assert!(missing.reason.contains("`vmlinuz` was not found"), "{}", missing.reason);
     assert!(missing.reason.contains("[media] paths"), "{}", missing.reason);
-    // It arrives, and nobody says so.
+    // It arrives, without any notification.
     fs::write(&kernel, "first").unwrap();
     house.condition(SourceCondition::Ready).await;
     house.serves(&kernel).await;
@@ -181,7 +181,7 @@ async fn a_kernel_that_arrives_changes_or_goes_takes_effect_by_itself() {
     // Gone: what is served stays, and everybody can see what is missing.
     fs::rename(&kernel, house.media("away")).unwrap();
     let gone = house.condition(SourceCondition::Invalid).await;
-    assert!(gone.reason.contains("`vmlinuz` is not at hand"), "{}", gone.reason);
+    assert!(gone.reason.contains("`vmlinuz` was not found"), "{}", gone.reason);
     assert_eq!(gone.applied, gone.attempted, "it is the served revision that lacks it");
     assert_eq!(house.keeper.table().desired().deployments.len(), 1);
     fs::rename(house.media("away"), &kernel).unwrap();
@@ -219,7 +219,7 @@ async fn an_images_digest_is_compared_again_when_it_changes() {
     // The digest is right then; that it is no image is found next.
     fs::write(house.media("x.iso"), "abc").unwrap();
     house.status("the right digest", |status| status.reason.contains("neither an ISO 9660")).await;
-    // What nobody can read to its end, or at all, is named at once.
+    // What can't be read, to its end or at all, is reported at once.
     for (target, words) in [
         (PathBuf::from("/dev/zero"), "it is not a regular file but a character device"),
         (PathBuf::from("/proc/self/status"), "a file system of the kernel"),
@@ -243,7 +243,7 @@ async fn an_images_digest_is_compared_again_when_it_changes() {
     house.condition(SourceCondition::Ready).await;
 }
 
-/// The digest of a large image takes minutes: everybody can see how far it is, and the daemon goes on.
+/// The digest of a large image takes minutes: the status shows the progress, and the daemon continues.
 #[tokio::test]
 async fn a_large_image_holds_up_nothing() {
     let iso = format!("iso = {{ file = 'x.iso', sha256 = '{}' }}\nkernel = 'k'", "0".repeat(64));
@@ -260,14 +260,14 @@ async fn a_large_image_holds_up_nothing() {
     assert!(waiting.reason.contains(" % of 65536 MiB"), "{}", waiting.reason);
     let later = house.status("progress", |status| status.reason != waiting.reason).await;
     assert_eq!((later.condition, later.since), (SourceCondition::Waiting.into(), waiting.since));
-    let told = house
+    let events = house
         .keeper
         .timeline()
         .events(0, None, 1000)
         .1
         .into_iter()
         .filter(|(_, event)| event.text.contains("Waiting"));
-    assert_eq!(told.count(), 1, "how far it is is no news");
+    assert_eq!(events.count(), 1, "how far it is is no news");
     fs::write(house.media("vmlinuz"), "kernel").unwrap();
     fs::write(house.folder.path().join("inventory/a.toml"), manifest("kernel = 'vmlinuz'")).unwrap();
     house.condition(SourceCondition::Ready).await;
@@ -321,10 +321,10 @@ async fn what_is_missing_shows_beside_everything_else() {
     let lacking = async |condition: SourceCondition| {
         fs::rename(&kernel, &away).unwrap();
         let both = |status: &SourceStatus| {
-            status.condition == condition && status.reason.contains("`vmlinuz` is not at hand")
+            status.condition == condition && status.reason.contains("`vmlinuz` was not found")
         };
-        let told = house.status(condition.name(), both).await;
-        assert!(told.reason.contains("what is served lacks something"), "{}", told.reason);
+        let status = house.status(condition.name(), both).await;
+        assert!(status.reason.contains("what is served lacks something"), "{}", status.reason);
         fs::rename(&away, &kernel).unwrap();
         let alone = |status: &SourceStatus| {
             status.condition == condition && !status.reason.contains("lacks something")
@@ -344,15 +344,15 @@ async fn what_is_missing_shows_beside_everything_else() {
     house.condition(SourceCondition::Invalid).await;
     // Nothing but a start in between.
     let house = house.again().await;
-    let told = house.condition(SourceCondition::Invalid).await;
-    assert!(told.reason.contains("`vmlinuz` is not at hand"), "{}", told.reason);
+    let status = house.condition(SourceCondition::Invalid).await;
+    assert!(status.reason.contains("`vmlinuz` was not found"), "{}", status.reason);
     assert_eq!(house.keeper.table().desired().deployments.len(), 1);
     fs::rename(&away, &kernel).unwrap();
     house.condition(SourceCondition::Ready).await;
     house.serves(&kernel).await;
 }
 
-/// `check` reads manifests of up to 16 MiB, and so does whoever serves them.
+/// `check` reads manifests of up to 16 MiB, and so does the daemon.
 #[tokio::test]
 async fn a_manifest_that_grows_keeps_its_machines() {
     let house = House::new(&[("a.toml", &manifest("kernel = 'vmlinuz'"))]).await;
@@ -397,7 +397,7 @@ async fn a_key_that_arrives_late_is_taken() {
     assert_eq!(ready.reason, "");
     let known = |house: &House| house.keeper.table().secrets().get("root");
     assert_eq!(known(&house).as_deref(), Some("hunter2"));
-    // It goes: what is in memory stays, and everybody can see what is missing.
+    // It goes: what is in memory stays, and the status says what is missing.
     let (path, away) = (house.folder.path().join("age.key"), house.folder.path().join("away.key"));
     fs::rename(&path, &away).unwrap();
     let gone = house.condition(SourceCondition::Invalid).await;

@@ -453,7 +453,7 @@ fn the_next_revision_is_judged_by_what_was_stored() {
     assert!(held.contains("removes every deployment (2)") && held.contains("protected"), "{held}");
     assert_eq!(plan.deployments_before, 2);
     let (_, held) = holds(&site(), &(machine("m2", 2) + &pinned("b", "m2", 1)));
-    assert!(held.contains("gives up or wipes protected machines"), "{held}");
+    assert!(held.contains("releases or wipes protected machines"), "{held}");
     // A rename is none of it, and installs nothing.
     let mut renamed = site();
     let next = machines.clone() + &pinned("a", "m1", 0) + &pinned("b2", "m2", 1);

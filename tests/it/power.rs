@@ -1,5 +1,5 @@
-//! Management controllers, good and bad, as the reader of power states meets them; and a rack hall of
-//! them, as the daemon asks them.
+//! Management controllers, good and bad, and the reader of power states; and a large number of them, as the
+//! daemon polls them.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -110,7 +110,7 @@ impl Fake {
     }
 }
 
-/// One who is being answered.
+/// A client that is being answered.
 struct Here(Arc<AtomicUsize>);
 
 impl Drop for Here {
@@ -144,13 +144,13 @@ async fn serve(
     match manner(own, &path, &authorization) {
         Reply::Says(head, body) => {
             let head = format!("HTTP/1.1 {head}\r\nContent-Length: {}\r\n\r\n", body.len());
-            // Whoever has the answer may be gone before this goes on.
+            // The client may be gone before this continues.
             drop(here);
             stream.write_all(&[head.as_bytes(), &body].concat()).await?;
             stream.flush().await?;
         }
         Reply::Hangs => {
-            // Until whoever asked gives up, and has gone on before that is noticed here.
+            // Until the client gives up, which is noticed here later.
             drop(here);
             stream.read_line(&mut String::new()).await?;
         }
@@ -251,11 +251,11 @@ async fn what_is_wrong_is_said() {
     let cases: Vec<(&str, Reply, &str)> = vec![
         (ROOT, html(), "the answer for /redfish/v1/ is not JSON but text/html"),
         (ROOT, Reply::Says("200 OK".into(), deep), "is not JSON but of no known kind"),
-        (ROOT, json("{}"), "is not as Redfish has it: it has no Systems"),
+        (ROOT, json("{}"), "is not valid Redfish: it has no Systems"),
         (ROOT, json("[]"), "it has no Systems"),
         (ROOT, json(r#"{"Systems":{"@odata.id":"https://evil/"}}"#), "it has no Systems"),
-        (ROOT, status("404 Not Found"), "has no /redfish/v1/ (404): does it speak Redfish?"),
-        (ROOT, status("301 Moved\r\nLocation: /redfish/v1/"), "sends us from /redfish/v1/ to /redfish/v1/"),
+        (ROOT, status("404 Not Found"), "has no /redfish/v1/ (404): does it support Redfish?"),
+        (ROOT, status("301 Moved\r\nLocation: /redfish/v1/"), "redirects /redfish/v1/ to /redfish/v1/"),
         (ROOT, status("308 Moved\r\nLocation: http://evil/"), "redirects are not followed"),
         (ROOT, status("204 No Content"), "answered 204 for /redfish/v1/"),
         (ROOT, Reply::Closes, "the answer for /redfish/v1/ broke off"),
@@ -272,7 +272,7 @@ async fn what_is_wrong_is_said() {
             "has 2 systems: name one in the url, as in http",
         ),
         (SYSTEM, json("{}"), "it has no PowerState"),
-        (SYSTEM, json(r#"{"PowerState":null}"#), "it does not know its PowerState"),
+        (SYSTEM, json(r#"{"PowerState":null}"#), "its PowerState is null"),
         (SYSTEM, json(r#"{"PowerState":"Sideways\n"}"#), r#"it has no power state "Sideways\n""#),
         (SYSTEM, json(r#"{"PowerState":["On"]}"#), "it has no PowerState"),
         (SYSTEM, status("503 Busy"), "answered 503 for /redfish/v1/Systems/1"),
@@ -281,16 +281,16 @@ async fn what_is_wrong_is_said() {
     ];
     for (path, reply, wanted) in cases {
         let fake = Fake::start(None, but(path, reply)).await;
-        let told = ask(&redfish(&fake.url()), "root:calvin", patient()).await.unwrap_err().to_string();
-        assert!(told.contains(wanted), "{path}: {told}");
-        assert!(!told.contains(char::is_control) && !told.contains("calvin"), "{told}");
+        let message = ask(&redfish(&fake.url()), "root:calvin", patient()).await.unwrap_err().to_string();
+        assert!(message.contains(wanted), "{path}: {message}");
+        assert!(!message.contains(char::is_control) && !message.contains("calvin"), "{message}");
         assert!(fake.paths().len() <= 3);
     }
     for reply in [Reply::Hangs, Reply::Drips] {
         let fake = Fake::start(None, but(SYSTEM, reply)).await;
         let began = Instant::now();
-        let told = ask(&redfish(&fake.url()), "root:calvin", quick()).await.unwrap_err().to_string();
-        assert!(told.contains("did not finish its answer within"), "{told}");
+        let message = ask(&redfish(&fake.url()), "root:calvin", quick()).await.unwrap_err().to_string();
+        assert!(message.contains("did not finish its answer within"), "{message}");
         assert!(began.elapsed() < Duration::from_secs(10));
     }
 }
@@ -335,11 +335,11 @@ async fn nobody_there_and_no_tls() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         listener.local_addr().unwrap()
     };
-    let told = ask(&redfish(&format!("https://{closed}")), "", patient()).await.unwrap_err().to_string();
-    assert!(told.contains(&closed.to_string()) && told.contains("refused"), "{told}");
+    let message = ask(&redfish(&format!("https://{closed}")), "", patient()).await.unwrap_err().to_string();
+    assert!(message.contains(&closed.to_string()) && message.contains("refused"), "{message}");
     let fake = Fake::start(None, well("On")).await;
-    let told = ask(&redfish(&format!("https://{}", fake.address)), "", patient()).await.unwrap_err();
-    assert!(told.to_string().contains("TLS"), "{told}");
+    let message = ask(&redfish(&format!("https://{}", fake.address)), "", patient()).await.unwrap_err();
+    assert!(message.to_string().contains("TLS"), "{message}");
     // It listens, and its queue is never served: a handshake that does not come.
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}", silent.local_addr().unwrap());
@@ -365,14 +365,14 @@ async fn a_certificate_is_believed_by_its_fingerprint_and_not_on_sight() {
     let (acceptor, fingerprint) = self_signed();
     let fake = Fake::start(Some(acceptor), well("On")).await;
     let plain = redfish(&format!("https://{}", fake.address));
-    let told = ask(&plain, "root:calvin", patient()).await.unwrap_err().to_string();
-    assert!(told.contains("it signed itself, or an unknown authority did"), "{told}");
-    assert!(told.contains(&format!("write fingerprint = \"{fingerprint}\" into `power`")), "{told}");
+    let message = ask(&plain, "root:calvin", patient()).await.unwrap_err().to_string();
+    assert!(message.contains("it is self-signed, or signed by an unknown authority"), "{message}");
+    assert!(message.contains(&format!("write fingerprint = \"{fingerprint}\" into `power`")), "{message}");
     let other = Power { fingerprint: Some("00".repeat(32).into()), ..plain.clone() };
-    let told = ask(&other, "root:calvin", patient()).await.unwrap_err().to_string();
+    let message = ask(&other, "root:calvin", patient()).await.unwrap_err().to_string();
     assert!(
-        told.contains("is not the one that `fingerprint` tells") && told.contains(&fingerprint),
-        "{told}"
+        message.contains("is not the one in `fingerprint`") && message.contains(&fingerprint),
+        "{message}"
     );
     assert_eq!(fake.paths().len(), 0, "whoever is not believed is not asked, and gets no password");
     let pinned = Power { fingerprint: Some(fingerprint.into()), ..plain };
@@ -558,7 +558,7 @@ async fn a_wrong_password_is_not_tried_again_before_it_is_another() {
     hall.adopt(desired, "root:calvin").await;
     let on =
         |table: &State| table.power().values().filter(|one| one.state == Ok(PowerState::On)).count() == 3;
-    hall.until("all are told", on).await;
+    hall.until("all are read", on).await;
     // Who is in no manifest any more is not asked, and not known.
     hall.adopt(inventory(2, 0, power_at(fake.address.port())), "root:calvin").await;
     tokio::time::sleep(Duration::from_millis(hurried().interval.0)).await;
@@ -599,7 +599,7 @@ async fn what_is_to_run_and_is_off_drifts_and_so_does_what_is_given_up_and_on() 
     *state.lock().unwrap() = "On";
     hall.until("all are on", all(PowerState::On)).await;
     assert_eq!(kinds(), [], "those that never had a system are as good on as off");
-    // The deployment goes, the machine stays, and on.
+    // The deployment goes, the machine stays and is read.
     hall.adopt(inventory(3, 0, power()), "root:calvin").await;
     let drift = hall.keeper.table().drift();
     assert_eq!(drift.iter().map(|one| one.kind).collect::<Vec<_>>(), [DriftKind::Abandoned]);

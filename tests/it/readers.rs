@@ -1,7 +1,7 @@
-//! What check says of answer files, held against the programs that read them: Debian's own
-//! `debconf-set-selections`, pykickstart, cloud-init and libxml2. An error of ours is one of theirs,
-//! and the other way round. The texts are our own, and many that are bent at random from them;
-//! `ANSWER_FILES` names a folder of more, as `FOLDER/KIND/FILE`.
+//! The findings of `check` about answer files, compared with the programs that read them: Debian's
+//! `debconf-set-selections`, pykickstart, cloud-init and libxml2. An error here must be one there, and the
+//! other way round. The texts are those of the tests, and many random changes of them; `ANSWER_FILES` names
+//! a folder of more, as `FOLDER/KIND/FILE`.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};

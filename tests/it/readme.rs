@@ -28,7 +28,7 @@ fn every_manifest_passes_the_check() {
     }
 }
 
-/// The first words of every command the README names are commands of ours.
+/// The first words of every command in the README are commands of voldemort.
 #[test]
 fn every_command_exists() {
     let commands = README.split('`').filter_map(|text| text.strip_prefix("voldemort "));

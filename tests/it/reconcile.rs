@@ -330,7 +330,7 @@ async fn in_manual_reconcile_a_revision_waits_for_a_word() {
 }
 
 /// What `get plans` shows is what `approve` takes, also where it shows what machines would be served;
-/// and the flag that agrees is told before it is asked for.
+/// and the flag that consents is named before it is needed.
 #[tokio::test]
 async fn the_plan_that_is_shown_is_the_one_that_is_approved() {
     let (state, root) = folders();
@@ -348,8 +348,8 @@ async fn the_plan_that_is_shown_is_the_one_that_is_approved() {
     std::fs::write(root.path().join("web.liquid"), "d-i other/thing string {{ completed_url }}\n").unwrap();
     let status = house.follow(root.path()).await;
     assert_eq!(status.condition, SourceCondition::Waiting);
-    for told in [format!("approve {}", house.waiting()), "agree with --allow-removals 5".to_owned()] {
-        assert!(status.reason.contains(&told), "{told}: {}", status.reason);
+    for part in [format!("approve {}", house.waiting()), "agree with --allow-removals 5".to_owned()] {
+        assert!(status.reason.contains(&part), "{part}: {}", status.reason);
     }
     assert!(matches!(approve(None).await, Outcome::Held { .. }));
     let outcome = approve(Some(5)).await;
@@ -557,8 +557,9 @@ async fn a_new_state_serves_and_installs_nothing_before_a_person_says_so() {
     let row = voldemort::api::resource::deployment::one(&house.keeper.table(), "web-1").unwrap();
     assert!(row.next_boot.contains("voldemortctl approve installs web-1"), "{}", row.next_boot);
     let events = house.keeper.timeline().events(0, None, 100);
-    let told = "4 installations are doubtful, their machines boot their disks: web-0, web-1, web-2, web-3;";
-    assert!(events.1.iter().any(|(_, event)| event.text.starts_with(told)));
+    let message =
+        "4 installations are doubtful, their machines boot their disks: web-0, web-1, web-2, web-3;";
+    assert!(events.1.iter().any(|(_, event)| event.text.starts_with(message)));
     house.stop().await;
 
     let house = House::open(state.path(), false, 1, |saved| saved.new_site = true).await;
@@ -745,8 +746,8 @@ async fn a_shorter_lease_takes_nothing_back_that_was_promised() {
         let address = [10, 0, 9, last].into();
         let offer = LeaseAction::Offer { supply: supply.clone(), requested: Some(address) };
         let bind = LeaseAction::Bind { supply: supply.clone(), address };
-        let (told, answer) = tokio::sync::oneshot::channel();
-        house.keeper.lease(vec![request(offer), request(bind)], move |found| drop(told.send(found)));
+        let (sender, answer) = tokio::sync::oneshot::channel();
+        house.keeper.lease(vec![request(offer), request(bind)], move |found| drop(sender.send(found)));
         answer
     };
     assert!(bind(1, now()).await.unwrap().unwrap()[1].is_some());
@@ -765,8 +766,8 @@ async fn a_shorter_lease_takes_nothing_back_that_was_promised() {
     }
 }
 
-/// Who was taken for a machine by a client id or UUID, and whom nobody is taken for, is no matter of when the
-/// daemon was started last.
+/// Which machine a client id or UUID was taken for, and which ones are ambiguous, does not depend on the
+/// daemon's last start.
 #[tokio::test]
 async fn learned_cards_and_contests_outlive_a_restart() {
     let (state, root) = folders();
@@ -792,7 +793,7 @@ async fn learned_cards_and_contests_outlive_a_restart() {
     let known =
         |house: &House, last| house.keeper.table().machine(mac(last)).map(|machine| machine.name.to_string());
     assert_eq!(known(&house, 1).as_deref(), Some("m1"));
-    // Another card shows the same mark while the first is heard.
+    // Another card shows the same identity while the first is still active.
     house.keeper.note(offer(1, now));
     house.keeper.note(offer(2, now + 1));
     assert!(house.keeper.ping().await);

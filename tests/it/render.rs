@@ -84,7 +84,7 @@ fn full() -> Values {
     values
 }
 
-/// Sets what the template declares and nobody gave.
+/// Sets the inputs of the template that have no value.
 fn with_defaults(builtin: &builtin::Builtin, mut values: Values) -> Values {
     for input in &builtin.inputs {
         values.entry(input.name.to_owned()).or_insert_with(|| input.default.clone());

@@ -105,11 +105,11 @@ fn what_is_no_capture_is_said() {
     let (_, errors, code) = replay(&["Cargo.toml"], "");
     assert_eq!(
         (errors.trim(), code),
-        ("voldemort: Cargo.toml: this is no capture: pcap and pcapng begin otherwise", Some(1))
+        ("voldemort: Cargo.toml: this is no capture: it is neither pcap nor pcapng", Some(1))
     );
 }
 
-/// What a capture lacks is told, and what it cut is not played.
+/// Data that a capture lacks is reported, and a truncated request is not answered.
 #[test]
 fn a_capture_that_was_cut_says_so() {
     let whole = std::fs::read("tests/captures/uefi-http4.pcap").unwrap();
@@ -133,6 +133,6 @@ fn a_capture_that_was_cut_says_so() {
     assert_eq!((code, errors.as_str()), (Some(0), ""));
     assert!(found.contains("note: ") && found.contains("were cut to at most 200 bytes"), "{found}");
     assert!(found.contains("note: the file ends inside a packet"), "{found}");
-    assert!(found.contains("not played: the capture holds 158 of its"), "{found}");
+    assert!(found.contains("not answered: the capture holds 158 of its"), "{found}");
     assert!(!found.contains("option"), "no half-read message is answered: {found}");
 }

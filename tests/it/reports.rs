@@ -25,7 +25,7 @@ fn check(folder: &Path, format: &str) -> Ran {
     voldemort(folder, &["check", "--format", format])
 }
 
-/// Whether a report has the form that its readers ask for, and how many problems it tells.
+/// Whether a report has the form that its readers expect, and how many problems it holds.
 fn problems(format: &str, report: &str) -> usize {
     match format {
         "json" => {
@@ -127,7 +127,7 @@ fn what_can_not_be_read_is_no_report() {
     assert!(broken.err.contains("no/report.json"), "{}", broken.err);
 }
 
-/// A runner that is not root meets a file of somebody else's.
+/// A runner that is not root finds a file of another user.
 #[test]
 fn a_file_that_may_not_be_read_is_named() {
     let folder = tree(&[("a.toml", b""), ("secret.toml", b"")]);

@@ -123,9 +123,9 @@ fn all_secrets_are_rotated_or_none() {
         plant(&at);
         let ran = voldemort(folder.path(), &ROTATE);
         assert_eq!(ran.code, 1, "{why}");
-        let told =
+        let matches =
             ran.err.contains("m.age") && ran.err.contains(why) && ran.err.contains("nothing was changed");
-        assert!(told, "{why}: {}", ran.err);
+        assert!(matches, "{why}: {}", ran.err);
         if at.is_dir() {
             fs::remove_dir(&at).unwrap()
         } else {

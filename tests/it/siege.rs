@@ -1,5 +1,5 @@
-//! The byte servers among those who mean harm, or do not know better: what they take is bounded, and
-//! nobody else is kept waiting.
+//! The byte servers against hostile or careless clients: what these can use is bounded, and no other client
+//! has to wait.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -171,7 +171,7 @@ async fn ten_thousand_connections_are_taken_and_the_next_one_served() {
     server.stop().await;
 }
 
-/// More than the server takes, each with a reply under way that nobody ever reads, or a head that never ends.
+/// More connections than the server takes, each with a reply that is never read, or a head that never ends.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn eight_thousand_that_never_go_on_keep_nobody_out() {
     if !alone("siege::eight_thousand_that_never_go_on_keep_nobody_out") {
@@ -214,7 +214,7 @@ async fn requests_in_the_name_of_others_keep_no_machine_out() {
     for single_port in [false, true] {
         let limits = tftp::Limits { transfers: 50, ..tftp::Limits::default() };
         let server = serve_at(Shelf::with(&[("x", memory(&content))]), limits, single_port);
-        // They hear the answers and say nothing, as hosts do behind a filter.
+        // They receive the answers and send nothing, as hosts behind a filter do.
         let mut silent = Vec::new();
         for number in 0..200u8 {
             let socket = UdpSocket::bind(loopback(20 + number % 40)).await.unwrap();
@@ -243,7 +243,7 @@ async fn requests_in_the_name_of_others_keep_no_machine_out() {
         assert_eq!(buffer[..4], [0, 3, 0, 2], "{length}");
         machine.send_to(b"\0\x05\0\0enough\0", from).await.unwrap();
         let ended = timeout(PATIENCE, server.shelf.ended(1)).await.expect("a report");
-        assert_eq!(ended, [(1000, false)], "only the machine is told of");
+        assert_eq!(ended, [(1000, false)], "only the machine is reported");
         server.stop().await;
     }
 }

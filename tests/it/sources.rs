@@ -106,7 +106,7 @@ impl Lab {
     }
 
     /// What a source holds now; waits until it was judged.
-    async fn tell(&self, source: &str, revision: &str, files: &[(&str, &str)]) -> SourceStatus {
+    async fn load(&self, source: &str, revision: &str, files: &[(&str, &str)]) -> SourceStatus {
         let files = files.iter().map(|(path, text)| (Arc::from(*path), self.body(text)));
         let snapshot = Snapshot { revision: revision.into(), files: files.collect(), ..Snapshot::default() };
         self.updates.send((name(source), Update::Snapshot(snapshot))).await.unwrap();
@@ -132,21 +132,21 @@ const KERNEL: (&str, &str) = ("files/vmlinuz", "kernel");
 async fn each_source_moves_alone() {
     let lab = Lab::new(&["a", "b", "net"]).await;
     // What it needs of another source is not there yet.
-    let early = lab.tell("a", "a1", &[("x.toml", &fleet("a", 10, 4))]).await;
+    let early = lab.load("a", "a1", &[("x.toml", &fleet("a", 10, 4))]).await;
     assert_eq!(early.condition, SourceCondition::Invalid);
     assert!(early.reason.contains("a:x.toml:"), "{}", early.reason);
-    assert_eq!(lab.tell("net", "n1", &[("net.toml", NET), KERNEL]).await.condition, SourceCondition::Ready);
+    assert_eq!(lab.load("net", "n1", &[("net.toml", NET), KERNEL]).await.condition, SourceCondition::Ready);
     assert_eq!(lab.judged("a", |status| status.condition == SourceCondition::Ready).await.applied, "a1");
     assert_eq!(
-        lab.tell("b", "b1", &[("x.toml", &fleet("b", 50, 4))]).await.condition,
+        lab.load("b", "b1", &[("x.toml", &fleet("b", 50, 4))]).await.condition,
         SourceCondition::Ready
     );
     assert_eq!(lab.deployments(), 8);
     // A broken one stays where it is while others move.
-    let broken = lab.tell("a", "a2", &[("x.toml", "[deployment.a-0]\nboot = 7\n")]).await;
+    let broken = lab.load("a", "a2", &[("x.toml", "[deployment.a-0]\nboot = 7\n")]).await;
     assert_eq!((broken.condition.as_str(), broken.applied.as_str()), ("Invalid", "a1"));
     assert_eq!(
-        lab.tell("b", "b2", &[("x.toml", &fleet("b", 50, 5))]).await.condition,
+        lab.load("b", "b2", &[("x.toml", &fleet("b", 50, 5))]).await.condition,
         SourceCondition::Ready
     );
     assert_eq!(lab.deployments(), 9);
@@ -163,9 +163,9 @@ async fn each_source_moves_alone() {
 #[tokio::test]
 async fn a_name_in_two_sources_is_refused_with_both_places() {
     let lab = Lab::new(&["a", "b", "net"]).await;
-    lab.tell("net", "n1", &[("net.toml", NET), KERNEL]).await;
-    lab.tell("a", "a1", &[("x.toml", &fleet("same", 10, 1))]).await;
-    let twice = lab.tell("b", "b1", &[("deep/y.toml", &fleet("same", 50, 1))]).await;
+    lab.load("net", "n1", &[("net.toml", NET), KERNEL]).await;
+    lab.load("a", "a1", &[("x.toml", &fleet("same", 10, 1))]).await;
+    let twice = lab.load("b", "b1", &[("deep/y.toml", &fleet("same", 50, 1))]).await;
     assert_eq!(twice.condition, SourceCondition::Invalid);
     assert!(
         twice.reason.contains("a:x.toml:1:") && twice.reason.contains("b:deep/y.toml:1:"),
@@ -173,7 +173,7 @@ async fn a_name_in_two_sources_is_refused_with_both_places() {
         twice.reason
     );
     // It moves from one to the other when the first lets go.
-    let moved = lab.tell("a", "a2", &[("x.toml", &fleet("other", 10, 1))]).await;
+    let moved = lab.load("a", "a2", &[("x.toml", &fleet("other", 10, 1))]).await;
     assert_eq!(moved.condition, SourceCondition::Ready);
     assert_eq!(lab.judged("b", |status| status.condition == SourceCondition::Ready).await.applied, "b1");
 }
@@ -181,19 +181,19 @@ async fn a_name_in_two_sources_is_refused_with_both_places() {
 #[tokio::test]
 async fn thresholds_are_those_of_the_source_that_moves() {
     let lab = Lab::new(&["a", "b", "net"]).await;
-    lab.tell("net", "n1", &[("net.toml", NET), KERNEL]).await;
-    lab.tell("a", "a1", &[("x.toml", &fleet("a", 10, 6))]).await;
-    lab.tell("b", "b1", &[("x.toml", &fleet("b", 50, 90))]).await;
+    lab.load("net", "n1", &[("net.toml", NET), KERNEL]).await;
+    lab.load("a", "a1", &[("x.toml", &fleet("a", 10, 6))]).await;
+    lab.load("b", "b1", &[("x.toml", &fleet("b", 50, 90))]).await;
     // 3 of 96 are few, 3 of 6 are not.
-    let held = lab.tell("a", "a2", &[("x.toml", &fleet("a", 10, 3))]).await;
+    let held = lab.load("a", "a2", &[("x.toml", &fleet("a", 10, 3))]).await;
     assert_eq!(held.condition, SourceCondition::Held);
     assert!(held.reason.contains("removes 3 of 6 deployments"), "{}", held.reason);
     let loose =
         [("x.toml", &*fleet("a", 10, 3)), ("voldemort.toml", "format = 1\n[safety]\nmax-remove = '60%'\n")];
-    let moved = lab.tell("a", "a3", &loose).await;
+    let moved = lab.load("a", "a3", &loose).await;
     assert_eq!(moved.condition, SourceCondition::Ready, "{}", moved.reason);
     assert_eq!(
-        lab.tell("b", "b2", &[("x.toml", &fleet("b", 50, 45))]).await.condition,
+        lab.load("b", "b2", &[("x.toml", &fleet("b", 50, 45))]).await.condition,
         SourceCondition::Held
     );
     assert_eq!(lab.deployments(), 93);
@@ -217,15 +217,15 @@ async fn thresholds_are_those_of_the_source_that_moves() {
 #[tokio::test]
 async fn a_source_that_is_followed_no_more_counts_as_removed() {
     let lab = Lab::new(&["a", "b", "net"]).await;
-    lab.tell("net", "n1", &[("net.toml", NET), KERNEL]).await;
-    lab.tell("a", "a1", &[("x.toml", &fleet("a", 10, 2))]).await;
-    lab.tell("b", "b1", &[("x.toml", &fleet("b", 50, 3))]).await;
+    lab.load("net", "n1", &[("net.toml", NET), KERNEL]).await;
+    lab.load("a", "a1", &[("x.toml", &fleet("a", 10, 2))]).await;
+    lab.load("b", "b1", &[("x.toml", &fleet("b", 50, 3))]).await;
     let lab = Lab::at(lab.stop().await, &["a", "net"]).await;
-    assert_eq!(lab.tell("net", "n1", &[("net.toml", NET), KERNEL]).await.condition, SourceCondition::Ready);
+    assert_eq!(lab.load("net", "n1", &[("net.toml", NET), KERNEL]).await.condition, SourceCondition::Ready);
     assert_eq!(lab.deployments(), 5);
     // What the other source says of thresholds is about that one.
     let loose = "format = 1\n[safety]\nmax-remove = '100%'\nallow-empty = true\n";
-    let held = lab.tell("a", "a2", &[("x.toml", &fleet("a", 10, 2)), ("voldemort.toml", loose)]).await;
+    let held = lab.load("a", "a2", &[("x.toml", &fleet("a", 10, 2)), ("voldemort.toml", loose)]).await;
     assert_eq!((held.condition.as_str(), lab.deployments()), ("Held", 5), "{}", held.reason);
     assert!(held.reason.contains("removes every deployment of source b (3)"), "{}", held.reason);
     assert!(held.reason.contains("--allow-removals 3"), "{}", held.reason);
@@ -242,12 +242,12 @@ async fn what_is_lost_when_sources_are_split_or_merged_counts_as_removed() {
     let whole = format!("{NET}{}{}", fleet("a", 10, 3), fleet("b", 50, 3));
     let lab = Lab::new(&["inventory"]).await;
     assert_eq!(
-        lab.tell("inventory", "i1", &[("x.toml", &whole), KERNEL]).await.condition,
+        lab.load("inventory", "i1", &[("x.toml", &whole), KERNEL]).await.condition,
         SourceCondition::Ready
     );
     let lab = Lab::at(lab.stop().await, &["core", "edge"]).await;
-    lab.tell("core", "c1", &[("x.toml", &format!("{NET}{}", fleet("a", 10, 3))), KERNEL]).await;
-    let held = lab.tell("edge", "e1", &[("x.toml", "")]).await;
+    lab.load("core", "c1", &[("x.toml", &format!("{NET}{}", fleet("a", 10, 3))), KERNEL]).await;
+    let held = lab.load("edge", "e1", &[("x.toml", "")]).await;
     assert_eq!(lab.deployments(), 6);
     let said = |lab: &Lab| {
         let statuses = lab.reconciler.statuses();
@@ -257,21 +257,21 @@ async fn what_is_lost_when_sources_are_split_or_merged_counts_as_removed() {
     assert!(said(&lab).contains("Held"), "{held:?} {}", said(&lab));
     assert!(said(&lab).contains("removes 3 of 6 deployments; "), "{}", said(&lab));
     // Nothing is lost: nothing is held.
-    lab.tell("edge", "e2", &[("x.toml", &fleet("b", 50, 3))]).await;
+    lab.load("edge", "e2", &[("x.toml", &fleet("b", 50, 3))]).await;
     lab.judged("core", |status| status.condition == SourceCondition::Ready).await;
     assert_eq!(lab.judged("edge", |status| status.condition == SourceCondition::Ready).await.applied, "e2");
     assert_eq!(lab.deployments(), 6);
     // A file that one source gives to another is gone before the other may have it.
-    let held = lab.tell("core", "c2", &[("x.toml", NET), KERNEL]).await;
+    let held = lab.load("core", "c2", &[("x.toml", NET), KERNEL]).await;
     assert!(held.reason.contains("removes every deployment (3)"), "{}", held.reason);
 
     let lab = Lab::at(lab.stop().await, &["inventory"]).await;
     let fewer = format!("{NET}{}", fleet("a", 10, 3));
-    let held = lab.tell("inventory", "i2", &[("x.toml", &fewer), KERNEL]).await;
+    let held = lab.load("inventory", "i2", &[("x.toml", &fewer), KERNEL]).await;
     assert_eq!((held.condition.as_str(), lab.deployments()), ("Held", 6), "{}", held.reason);
     assert!(held.reason.contains("removes every deployment"), "{}", held.reason);
     assert_eq!(
-        lab.tell("inventory", "i3", &[("x.toml", &whole), KERNEL]).await.condition,
+        lab.load("inventory", "i3", &[("x.toml", &whole), KERNEL]).await.condition,
         SourceCondition::Ready
     );
     // Part of a tree is no way round it.
@@ -294,22 +294,22 @@ async fn what_is_lost_when_sources_are_split_or_merged_counts_as_removed() {
 #[tokio::test]
 async fn a_restart_serves_all_parts_and_waits_for_none() {
     let lab = Lab::new(&["a", "net"]).await;
-    lab.tell("net", "n1", &[("net.toml", NET), KERNEL]).await;
-    lab.tell("a", "a1", &[("x.toml", &fleet("a", 10, 3))]).await;
+    lab.load("net", "n1", &[("net.toml", NET), KERNEL]).await;
+    lab.load("a", "a1", &[("x.toml", &fleet("a", 10, 3))]).await;
     let lab = Lab::at(lab.stop().await, &["a", "net"]).await;
     assert_eq!(lab.deployments(), 3);
     let status = lab.reconciler.statuses().borrow()[&name("a")].clone();
     assert_eq!((status.condition.as_str(), status.applied.as_str()), ("Cached", "a1"));
     // The other source is away, and stays as it was.
     assert_eq!(
-        lab.tell("a", "a2", &[("x.toml", &fleet("a", 10, 4))]).await.condition,
+        lab.load("a", "a2", &[("x.toml", &fleet("a", 10, 4))]).await.condition,
         SourceCondition::Ready
     );
     assert_eq!(lab.deployments(), 4);
-    // One source becomes two: nothing is judged before both were read.
+    // One source becomes two: nothing is adopted before both were read.
     let lab = Lab::at(lab.stop().await, &["b", "core"]).await;
     assert_eq!(lab.deployments(), 4);
-    let waiting = lab.tell("core", "c1", &[("net.toml", NET), KERNEL]).await;
+    let waiting = lab.load("core", "c1", &[("net.toml", NET), KERNEL]).await;
     assert_eq!(waiting.condition, SourceCondition::Waiting);
     assert_eq!(lab.deployments(), 4);
 }
@@ -317,16 +317,16 @@ async fn a_restart_serves_all_parts_and_waits_for_none() {
 #[tokio::test]
 async fn each_source_waits_for_its_own_approval_and_a_pin_is_for_all() {
     let lab = Lab::new(&["a!", "b", "net"]).await;
-    lab.tell("net", "n1", &[("net.toml", NET), KERNEL]).await;
-    let asked = lab.tell("a", "a1", &[("x.toml", &fleet("a", 10, 2))]).await;
+    lab.load("net", "n1", &[("net.toml", NET), KERNEL]).await;
+    let asked = lab.load("a", "a1", &[("x.toml", &fleet("a", 10, 2))]).await;
     assert_eq!(asked.condition, SourceCondition::Waiting, "{}", asked.reason);
     // Another source moves; what waits is judged beside it and takes nothing of it back.
     assert_eq!(
-        lab.tell("b", "b1", &[("x.toml", &fleet("b", 50, 3))]).await.condition,
+        lab.load("b", "b1", &[("x.toml", &fleet("b", 50, 3))]).await.condition,
         SourceCondition::Ready
     );
     // What b did is judged when a third one has spoken.
-    lab.tell("net", "n2", &[("net.toml", "[deployment.x]\nboot = 7\n"), KERNEL]).await;
+    lab.load("net", "n2", &[("net.toml", "[deployment.x]\nboot = 7\n"), KERNEL]).await;
     let plans = lab.reconciler.plans();
     assert_eq!((plans.len(), plans[0].source.as_deref(), &*plans[0].revision), (1, Some("a"), "a1"));
     let approve = Order::Approve { plan: plans[0].id.clone(), consent: Default::default() };
@@ -341,7 +341,7 @@ async fn each_source_waits_for_its_own_approval_and_a_pin_is_for_all() {
     let pinned = lab.reconciler.order(pin).await.unwrap();
     assert!(matches!(pinned, Outcome::Applied { .. }), "{pinned:?}");
     assert_eq!(
-        lab.tell("b", "b2", &[("x.toml", &fleet("b", 50, 4))]).await.condition,
+        lab.load("b", "b2", &[("x.toml", &fleet("b", 50, 4))]).await.condition,
         SourceCondition::Pinned
     );
     assert_eq!(lab.deployments(), 3);
@@ -356,9 +356,9 @@ async fn each_source_waits_for_its_own_approval_and_a_pin_is_for_all() {
 #[tokio::test]
 async fn verbs_write_to_the_source_that_holds_the_resource() {
     let lab = Lab::new(&["a", "b", "net"]).await;
-    lab.tell("net", "n1", &[("net.toml", NET), KERNEL]).await;
-    lab.tell("a", "a1", &[("x.toml", &fleet("a", 10, 1))]).await;
-    lab.tell("b", "b1", &[("x.toml", &fleet("b", 20, 1))]).await;
+    lab.load("net", "n1", &[("net.toml", NET), KERNEL]).await;
+    lab.load("a", "a1", &[("x.toml", &fleet("a", 10, 1))]).await;
+    lab.load("b", "b1", &[("x.toml", &fleet("b", 20, 1))]).await;
     let edit = |verb, name: &str, source: Option<&str>| EditRequest {
         edit: Edit {
             verb,
@@ -384,7 +384,7 @@ async fn verbs_write_to_the_source_that_holds_the_resource() {
     let said = why(edit(Verb::Redeploy, "a-0", Some("c"))).await;
     assert_eq!(said, "this daemon follows a, b, net, not c");
     let said = why(edit(Verb::Create, "c-0", None)).await;
-    assert!(said.contains("say with --source which one it goes to"), "{said}");
+    assert!(said.contains("name the one to write to with --source"), "{said}");
     // The one that holds it is found: it is read, whatever becomes of that.
     for request in [edit(Verb::Redeploy, "b-0", None), edit(Verb::Create, "c-0", Some("b"))] {
         let said = why(request).await;
@@ -401,8 +401,8 @@ async fn an_edit_whose_fetch_hangs_holds_up_nothing_else() {
     std::fs::write(&hangs, format!("#!/bin/sh\n: > {}\nexec sleep 600\n", began.display())).unwrap();
     std::fs::set_permissions(&hangs, std::fs::Permissions::from_mode(0o755)).unwrap();
     let lab = Lab::fetching(folder, &["a", "net"], Fetcher { program: hangs }).await;
-    lab.tell("net", "n1", &[("net.toml", NET), KERNEL]).await;
-    lab.tell("a", "a1", &[("x.toml", &fleet("a", 10, 1))]).await;
+    lab.load("net", "n1", &[("net.toml", NET), KERNEL]).await;
+    lab.load("a", "a1", &[("x.toml", &fleet("a", 10, 1))]).await;
     let request = EditRequest {
         edit: Edit {
             verb: Verb::Redeploy,
@@ -427,7 +427,7 @@ async fn an_edit_whose_fetch_hangs_holds_up_nothing_else() {
         }
         lab.reconciler.order(Order::Suspend { reason: "a test".into(), seconds: None }).await.unwrap();
         lab.reconciler.order(Order::Resume).await.unwrap();
-        lab.tell("net", "n2", &[("net.toml", NET), KERNEL, ("more", "more")]).await;
+        lab.load("net", "n2", &[("net.toml", NET), KERNEL, ("more", "more")]).await;
     };
     tokio::time::timeout(Duration::from_secs(20), others).await.expect("others go on while the edit waits");
     assert!(!edit.is_finished());
@@ -460,9 +460,9 @@ async fn part_of_one_source_is_applied_beside_the_others() {
     };
     let early = lab.reconciler.apply(part("a", "a0", fleet("a", 10, 1), &["a-0"], &[])).await.unwrap_err();
     assert!(early.contains("apply everything first"), "{early}");
-    lab.tell("net", "n1", &[("net.toml", NET), KERNEL]).await;
-    lab.tell("a", "a1", &[("x.toml", &fleet("a", 10, 3))]).await;
-    lab.tell("b", "b1", &[("x.toml", &fleet("b", 50, 2))]).await;
+    lab.load("net", "n1", &[("net.toml", NET), KERNEL]).await;
+    lab.load("a", "a1", &[("x.toml", &fleet("a", 10, 3))]).await;
+    lab.load("b", "b1", &[("x.toml", &fleet("b", 50, 2))]).await;
     assert_eq!(shown(&lab), "a-0=10 a-1=11 a-2=12 b-0=50 b-1=51");
     let applied = async |lab: &Lab, request| match lab.reconciler.apply(request).await.unwrap() {
         Outcome::Applied { plan } => plan.changes.len(),
@@ -478,10 +478,10 @@ async fn part_of_one_source_is_applied_beside_the_others() {
     applied(&lab, part("b", "hand", fleet("b", 60, 3), &[], &["b-0"])).await;
     let both = "a-0=10 a-1=21 a-2=12 b-0=50 b-1=61 b-2=62";
     assert_eq!(shown(&lab), both);
-    let told = lab.reconciler.statuses().borrow()[&name("a")].clone();
-    assert_eq!((told.condition.as_str(), told.applied.as_str()), ("Ready", "hand (only a-1)"));
+    let status = lab.reconciler.statuses().borrow()[&name("a")].clone();
+    assert_eq!((status.condition.as_str(), status.applied.as_str()), ("Ready", "hand (only a-1)"));
     // Others move, and the daemon ends and starts.
-    lab.tell(
+    lab.load(
         "net",
         "n2",
         &[("net.toml", NET), ("more.toml", "[boot.more]\nkernel = 'files/vmlinuz'\n"), KERNEL],
@@ -490,11 +490,11 @@ async fn part_of_one_source_is_applied_beside_the_others() {
     assert_eq!(shown(&lab), both);
     let lab = Lab::at(lab.stop().await, &["a", "b", "net"]).await;
     assert_eq!(shown(&lab), both);
-    let told = lab.reconciler.statuses().borrow()[&name("b")].clone();
-    assert_eq!((told.condition.as_str(), told.applied.as_str()), ("Cached", "hand (without b-0)"));
+    let status = lab.reconciler.statuses().borrow()[&name("b")].clone();
+    assert_eq!((status.condition.as_str(), status.applied.as_str()), ("Cached", "hand (without b-0)"));
     // What a source had when it was applied by hand is no news; its next revision is.
     assert_eq!(
-        lab.tell("a", "a1", &[("x.toml", &fleet("a", 10, 3))]).await.condition,
+        lab.load("a", "a1", &[("x.toml", &fleet("a", 10, 3))]).await.condition,
         SourceCondition::Ready
     );
     assert_eq!(shown(&lab), both);
@@ -506,8 +506,8 @@ async fn part_of_one_source_is_applied_beside_the_others() {
     assert_eq!(shown(&lab), "a-0=10 a-1=21 a-2=32 b-0=70 b-1=61 b-2=62");
     let fifth = lab.reconciler.apply(part("a", "hand", fleet("a", 40, 3), &["a-0"], &[])).await.unwrap_err();
     assert!(fifth.contains("too many partial applies"), "{fifth}");
-    assert_eq!(lab.tell("a", "a2", &[("x.toml", &fleet("a", 10, 4))]).await.applied, "a2");
+    assert_eq!(lab.load("a", "a2", &[("x.toml", &fleet("a", 10, 4))]).await.applied, "a2");
     assert_eq!(shown(&lab), "a-0=10 a-1=11 a-2=12 a-3=13 b-0=70 b-1=61 b-2=62");
-    assert_eq!(lab.tell("b", "b2", &[("x.toml", &fleet("b", 50, 2))]).await.applied, "b2");
+    assert_eq!(lab.load("b", "b2", &[("x.toml", &fleet("b", 50, 2))]).await.applied, "b2");
     assert_eq!(shown(&lab), "a-0=10 a-1=11 a-2=12 a-3=13 b-0=50 b-1=51");
 }

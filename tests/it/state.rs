@@ -33,7 +33,7 @@ pub fn open(state: &Path) -> (Store, Saved) {
 }
 
 /// Everything that a state directory holds but its secrets, a line for each.
-fn told(saved: &Saved, state: &Path) -> String {
+fn described(saved: &Saved, state: &Path) -> String {
     let mut text = format!("lineage {} serial {}\n", saved.lineage, saved.serial);
     let mut installs = saved.installs.clone();
     installs.sort_by(|one, other| one.deployment.cmp(&other.deployment));
@@ -109,14 +109,14 @@ fn what_earlier_versions_wrote_is_read_whole() {
         let (store, saved) = open(state.path());
         assert!(!saved.restored && saved.damaged.is_empty(), "{version} {name}: {:?}", saved.remarks);
         assert!(saved.next_event > saved.events.last().map_or(0, |(number, _)| *number));
-        assert_golden(&expected, &told(&saved, state.path()));
+        assert_golden(&expected, &described(&saved, state.path()));
         drop(store);
         // URLs that machines hold were made with these.
         assert!(before.is_empty() || before == keys(state.path()));
         // What was upgraded is the same once more.
         let (_, saved) = open(state.path());
         assert!(saved.remarks.is_empty(), "{:?}", saved.remarks);
-        assert_golden(&expected, &told(&saved, state.path()));
+        assert_golden(&expected, &described(&saved, state.path()));
     }
 }
 
@@ -135,13 +135,14 @@ fn copied(state: &Path) -> TempDir {
     folder
 }
 
-/// The daemon died on its way: after the log was written, after the key said so, after each text.
+/// The daemon died during the upgrade: after the log was written, after the key recorded it, after each
+/// text.
 #[test]
 fn an_upgrade_that_was_interrupted_is_begun_again_or_goes_on() {
     let old = unpacked("aa93fd4", "working");
     let before = copied(old.path());
     let (store, saved) = open(old.path());
-    let whole = told(&saved, Path::new("/nowhere"));
+    let whole = described(&saved, Path::new("/nowhere"));
     drop((store, saved));
     let log = ["records.snapshot", "records.1.log"];
     let lay = |files: &[&str], to: &Path| {
@@ -154,7 +155,7 @@ fn an_upgrade_that_was_interrupted_is_begun_again_or_goes_on() {
         let half = copied(before.path());
         lay(&log[..count], half.path());
         let (_, saved) = open(half.path());
-        assert_eq!(told(&saved, Path::new("/nowhere")), whole);
+        assert_eq!(described(&saved, Path::new("/nowhere")), whole);
     }
     // The key names the log, and files of before are still there.
     for texts in 0..3 {
@@ -167,7 +168,7 @@ fn an_upgrade_that_was_interrupted_is_begun_again_or_goes_on() {
         let digest = voldemort::model::hex(&<sha2::Sha256 as sha2::Digest>::digest(&body)[..]);
         std::fs::write(half.path().join("state.key"), format!("{body}digest {digest}\n")).unwrap();
         let (store, saved) = open(half.path());
-        assert_eq!(told(&saved, Path::new("/nowhere")), whole);
+        assert_eq!(described(&saved, Path::new("/nowhere")), whole);
         drop(store);
         assert!(redb::Database::open(half.path().join("records.redb")).is_err(), "a text is there");
     }

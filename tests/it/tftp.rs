@@ -193,7 +193,7 @@ async fn a_stranger_is_told_so_and_the_transfer_goes_on() {
     let mut buffer = [0; 100];
     let (length, _) = timeout(PATIENCE, stranger.recv_from(&mut buffer)).await.unwrap().unwrap();
     assert_eq!(text(&buffer[..length]), "\\x00\\x05\\x00\\x05unknown transfer\\x00");
-    // A stranger that is gone before it hears this must not end the transfer either.
+    // A stranger that is gone before it gets this must not end the transfer either.
     stranger.send_to(&[0, 4, 0, 0], client.transfer.unwrap()).await.unwrap();
     drop(stranger);
     client.ack(0).await;
@@ -216,7 +216,7 @@ async fn probes_and_aborts_end_at_once() {
     aborted.receive().await;
     aborted.send(b"\0\x05\0\x03disk full\0").await;
     assert_eq!(ended(&server.shelf, 1).await, [(1000, false)]);
-    // A client that is gone without a word: its port is closed, the kernel says so.
+    // A client that goes away silently: its port is closed, and the kernel reports it.
     let mut gone = Client::ask(server.address, "x", "blksize=1000").await;
     gone.receive().await;
     gone.ack(0).await;
@@ -430,7 +430,7 @@ async fn a_single_port_takes_probes_refusals_and_new_requests() {
     assert_eq!(text(&client.receive().await), "\\x00\\x05\\x00\\x01no such name\\x00");
     client.send(b"\0\x02x\0octet\0").await;
     assert!(text(&client.receive().await).contains("nothing can be written here"));
-    // Acknowledgements from nobody are not answered, so the next answer is to the request.
+    // Acknowledgements from an unknown port are not answered, so the next answer is to the request.
     client.ack(9).await;
     client.request("x", "blksize=1468").await;
     assert!(text(&client.receive().await).starts_with("\\x00\\x06"));

@@ -18,7 +18,7 @@ fn the_unit_is_one_that_systemd_takes() {
     std::fs::write(&path, here).unwrap();
     let verified = Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&path).output().unwrap();
     let said = String::from_utf8_lossy(&verified.stderr).into_owned();
-    // Remarks about other units of this host are no concern of ours.
+    // Remarks about other units of this host do not matter here.
     let ours = said.lines().filter(|line| line.contains("voldemort")).collect::<Vec<_>>();
     assert!(verified.status.success() && ours.is_empty(), "{said}");
 }

@@ -1,4 +1,4 @@
-//! Rehearsed boots of whole inventories: every firmware, and what people read of them.
+//! Simulated boots of whole inventories: every firmware, and the transcripts of them.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use voldemort::inventory::{Loaded, transcript};
 use voldemort::manifest::{Code, Level};
 use voldemort::model::{Name, Time};
 use voldemort::state::Stage;
-use voldemort::walk::{self, Detail, End, Route, Walk};
+use voldemort::walk::{self, Detail, End, Route, SimulatedBoot};
 
 use crate::check::checked;
 
@@ -64,13 +64,13 @@ fn write(root: &Path, path: &str, text: &str) {
     std::fs::write(path, text).unwrap();
 }
 
-fn walks(loaded: &Loaded, name: &str) -> Vec<Walk> {
+fn walks(loaded: &Loaded, name: &str) -> Vec<SimulatedBoot> {
     let deployment = &loaded.desired.deployments[name];
-    let table = walk::rehearsal(loaded.desired.clone(), &deployment.subnet);
-    walk::walk_all(&table, deployment, &Route::of(deployment), Time(0))
+    let table = walk::initial_state(loaded.desired.clone(), &deployment.subnet);
+    walk::simulate_all(&table, deployment, &Route::of(deployment), Time(0))
 }
 
-fn names(walk: &Walk) -> Vec<&str> {
+fn names(walk: &SimulatedBoot) -> Vec<&str> {
     let name = |detail| match detail {
         &Detail::Text { ref name, .. } | &Detail::File { ref name, .. } => Some(name.as_str()),
         _ => None,
@@ -109,7 +109,7 @@ fn each_route_fetches_what_that_firmware_would() {
     let signed = by(Route::SecureBoot);
     assert_eq!(signed[..3], ["shimx64.efi", "//grubx64.efi", "/grub/x86_64-efi/grub.cfg"]);
     assert_eq!(signed[3..5], ["/debian/files/vmlinuz", "/debian/files/initrd.gz"]);
-    // All read the same answers, and end with the completion call and a boot from disk.
+    // All fetch the same answers, and end with the completion call and a boot from disk.
     for walk in &walks {
         assert_eq!(walk.answers, walks[0].answers);
         let completed = walk.steps.iter().position(|step| step.stage == Stage::Completed).unwrap();
@@ -168,9 +168,9 @@ fn together_as_alone(site: &str, names: &[&str]) {
     let loaded = inventory(site);
     for name in names.iter().copied() {
         let deployment = &loaded.desired.deployments[name];
-        let table = walk::rehearsal(loaded.desired.clone(), &deployment.subnet);
+        let table = walk::initial_state(loaded.desired.clone(), &deployment.subnet);
         for together in walks(&loaded, name) {
-            let alone = walk::walk(&table, deployment, together.route, Time(0));
+            let alone = walk::simulate(&table, deployment, together.route, Time(0));
             assert_eq!(together, alone, "{name} by {}", together.route);
         }
     }
@@ -275,7 +275,8 @@ fn each_way_finds_what_no_other_does() {
     let lengths: Vec<usize> = (1_000..2_047).collect();
     let longest = lengths[lengths.partition_point(fits) - 1];
     assert_eq!(stopped(&line(longest), "web-1"), Route::IPV6);
-    // GRUB can't pass an apostrophe on; only the machine that is given GRUB cares, and Secure Boot.
+    // GRUB can't pass an apostrophe on; this matters only to a machine that is given GRUB, and with Secure
+    // Boot.
     let quote = site.replacen("\"auto=true\"", "\"motd=that's-all\"", 1);
     let signed = [Route::SecureBoot, Route::SecureBoot6];
     assert_eq!(stopped(&quote, "web-1"), signed);
@@ -356,8 +357,8 @@ fn a_transcript_tells_the_whole_boot() {
     assert!(!text.contains("deployment thin"));
 }
 
-/// Where another server gives the addresses none need be lent here, and the boots are rehearsed as if
-/// all were served.
+/// Where another server gives the addresses none need be lent here, and the boots are simulated as if this
+/// daemon gave them.
 #[test]
 fn a_subnet_that_is_left_to_another_server_is_rehearsed() {
     let site = SITE.replace("dynamic = \"10.0.10.100-10.0.10.199\"", "mode    = \"proxy\"");
@@ -365,7 +366,7 @@ fn a_subnet_that_is_left_to_another_server_is_rehearsed() {
     let errors: Vec<_> = loaded.problems.iter().filter(|problem| problem.level == Level::Error).collect();
     assert!(errors.is_empty(), "{errors:?}");
     // Its second initrd has a name that GRUB can't pass.
-    let plain = |walk: &&Walk| walk.route != Route::SecureBoot;
+    let plain = |walk: &&SimulatedBoot| walk.route != Route::SecureBoot;
     assert!(walks(&loaded, "web-1").iter().filter(plain).all(|walk| walk.end == End::Installed));
     assert!(walks(&loaded, "thin").iter().all(|walk| walk.end == End::NetworkBoots));
     assert_eq!(loaded.desired.subnets["lab"].mode, voldemort::model::Mode::Proxy);

@@ -132,7 +132,7 @@ fn never_more_than_the_limit_and_all_in_the_end() {
         let mut old = table.clone();
         for turn in 0..2000 {
             let name = &names[dice.roll(names.len())];
-            // A race: somebody was told yes by an older table.
+            // A race: an older state gave this permission.
             if let (Duty::Install { permit: true }, true) =
                 (old.duty(&old.desired().deployments[name]), dice.roll(4) == 0)
             {
@@ -189,7 +189,7 @@ fn nothing_is_reinstalled_outside_the_windows() {
     assert_eq!(raced.install_of(&name).unwrap().redeploy, 1, "nor by a race");
     table.tick(at("2026-11-20T21:00:00Z"));
     assert_eq!(table.duty(&deployment), Duty::Install { permit: true });
-    // What has begun goes on when the window closes: the machine is between two systems.
+    // An installation that has begun continues when the window closes: the machine is between two systems.
     table = table.after(Verb::Permit(permit.clone()), Time(0)).unwrap();
     table.tick(at("2026-11-21T12:00:00Z"));
     assert_eq!(table.duty(&deployment), Duty::Install { permit: false });

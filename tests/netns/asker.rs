@@ -1,5 +1,5 @@
-//! Who asks, on a real wire: a machine installs while its neighbours try to read what is its, to end its
-//! installation and to report in its name.
+//! Identifying clients on a real network: a machine installs while its neighbours try to read its answers,
+//! to end its installation and to report in its name.
 
 use std::path::Path;
 
@@ -106,7 +106,7 @@ fn only_the_machine_itself_moves_its_state_whoever_gives_the_addresses() {
         let _daemon = Daemon::start(&net, &config, &root);
         let wire = Wire::new(&net);
 
-        // Nobody else starts it.
+        // No other machine starts it.
         for card in ["laptop", "other"] {
             assert_eq!(wire.get(card, SCRIPT).0, "403", "{mode} {card}");
         }
@@ -162,9 +162,9 @@ fn only_the_machine_itself_moves_its_state_whoever_gives_the_addresses() {
         let shown = eventually("both names", shown, |text| text.matches("ERROR forged").count() >= 2);
         let printable = |c: char| c == '\n' || voldemort::model::printable::is_printable(c);
         assert!(shown.chars().all(printable) && !shown.contains("\nERROR"), "{shown:?}");
-        let told = events(&net);
-        assert!(told.chars().all(printable), "{told:?}");
-        assert!(told.contains("which is not its machine"), "{told}");
-        assert!(told.contains("which is another machine"), "{told}");
+        let message = events(&net);
+        assert!(message.chars().all(printable), "{message:?}");
+        assert!(message.contains("which is not its machine"), "{message}");
+        assert!(message.contains("which is another machine"), "{message}");
     }
 }

@@ -37,7 +37,7 @@ fn https_by_our_own_authority_and_tftp_from_one_port() {
         "trusted without the root"
     );
 
-    // A connected socket hears nobody but the port it asked, as behind address translation.
+    // A connected socket receives only from the port it sent to, as behind address translation.
     let ask = "exec 3<>/dev/udp/10.0.10.1/69; printf '\\000\\001ca.pem\\000octet\\000' >&3; \
                timeout 20 dd bs=2000 count=1 status=none <&3";
     let block = net.client_output(&["bash", "-c", ask]);
@@ -45,8 +45,8 @@ fn https_by_our_own_authority_and_tftp_from_one_port() {
     assert_eq!(daemon.stop(), Some(0));
 }
 
-/// Descriptors run out while clients hold connections that say nothing: DHCP goes on, what is idle
-/// makes room for who asks, and all is well afterwards.
+/// File descriptors run out while clients hold idle connections: DHCP continues, idle connections make room
+/// for new ones, and everything works afterwards.
 #[test]
 fn without_descriptors_left_it_goes_on() {
     let Some(net) = Net::new().filter(|_| has("udhcpc") && has("curl") && has("prlimit")) else { return };

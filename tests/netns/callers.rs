@@ -120,7 +120,7 @@ fn another_user_of_the_host_reads_and_commands_nothing() {
         assert_eq!(by_tcp.status.code(), Some(6), "{words:?}: {}", err(&by_tcp));
         assert!(err(&by_tcp).contains("--token-file"), "{}", err(&by_tcp));
     }
-    // Root does both, and a wrong token is told.
+    // Root may do both, and a wrong token is reported.
     for server in [&*socket, API] {
         let status = house.ctl("0", &["--server", server, "get", "status"]);
         assert!(status.status.success(), "{}", err(&status));
@@ -321,7 +321,7 @@ fn slow_callers_keep_nobody_out_and_a_closed_pipe_is_no_mistake() {
         assert!(status.status.success(), "{}", err(&status));
         asked.elapsed()
     };
-    // Nobody known, and nothing said: they make room.
+    // Unknown and silent connections make room.
     let idle = connect("GET /v1/status HTTP/1.1\r\n", 700);
     assert!(get(API) < Duration::from_secs(4));
     drop(idle);

@@ -17,7 +17,7 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// A running daemon.
 pub struct Daemon {
     child: Child,
-    /// What it said before it was ready.
+    /// Its output before it was ready.
     pub said: Vec<String>,
     _rest: BufReader<std::process::ChildStdout>,
     /// The pipe that the log goes into; nobody reads it.

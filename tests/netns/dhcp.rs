@@ -234,15 +234,19 @@ fn a_server_that_appears_later_is_told_of_and_stops_nothing() {
             }
         });
     });
-    // The first looks find nobody: only then does the other server begin.
+    // The first probes find no server: only then does the other server begin.
     assert!(events.recv_timeout(Duration::from_millis(1500)).is_err());
     let other = Daemon::start(&net, 3600);
-    let told = events.recv_timeout(PATIENCE).unwrap();
-    assert!(told.text.starts_with("another DHCP server (10.0.10.1) has appeared on cli: "), "{}", told.text);
+    let report = events.recv_timeout(PATIENCE).unwrap();
+    assert!(
+        report.text.starts_with("another DHCP server (10.0.10.1) has appeared on cli: "),
+        "{}",
+        report.text
+    );
     assert_eq!(*mode.borrow(), Mode::Server);
     drop(other);
-    let told = events.recv_timeout(PATIENCE).unwrap();
-    assert!(told.text.starts_with("DHCP server 10.0.10.1 answers no more on cli"), "{}", told.text);
+    let report = events.recv_timeout(PATIENCE).unwrap();
+    assert!(report.text.starts_with("DHCP server 10.0.10.1 no longer answers on cli"), "{}", report.text);
     drop(stop);
     looker.join().unwrap();
 }
@@ -264,11 +268,11 @@ fn an_address_that_somebody_uses_already_is_put_aside() {
             Answer::read(&buffer[..length])
         };
         assert_eq!(ask(Message::discover(mac(STRANGER))).yiaddr(), ip("10.0.10.100"), "at once");
-        let told = daemon.wait(Stage::Daemon);
+        let report = daemon.wait(Stage::Daemon);
         assert!(
-            told.text.starts_with("10.0.10.100, offered to 52:54:00:00:00:99, is used by "),
+            report.text.starts_with("10.0.10.100, offered to 52:54:00:00:00:99, is used by "),
             "{}",
-            told.text
+            report.text
         );
         let start = Instant::now();
         while daemon.tables.load().leases().stored(ip("10.0.10.100")).is_none() {

@@ -15,7 +15,7 @@ use super::services::{BACK, Host, LAB, PATIENT, offer};
 /// The time that transfers have after SIGTERM, and some for everything else.
 const LIMIT: Duration = Duration::from_secs(10 + 3);
 
-/// Waits until the service manager has heard this line.
+/// Waits until the service manager has received this line.
 fn heard(manager: &UnixDatagram, line: &str) {
     let (start, mut buffer) = (Instant::now(), [0; 4096]);
     while start.elapsed() < PATIENT {
@@ -114,7 +114,7 @@ fn who_stepped_back_serves_again_when_ordered() {
     assert_eq!(daemon.stop(), Some(0));
 }
 
-/// Somebody cleans /run: the socket and the token are there again, and whoever is connected stays.
+/// The files in /run are removed: the socket and the token are made again, and connections stay.
 #[test]
 fn a_socket_of_the_api_that_was_removed_is_made_again() {
     let Some(host) = Host::new() else { return };

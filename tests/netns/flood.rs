@@ -26,7 +26,7 @@ const MANIFEST: &str = "[subnet.lab]\ncidr = '10.0.10.0/24'\ndynamic = '10.0.10.
                         [boot.local]\nkernel = 'files/vmlinuz'\n\
                         [deployment.harry]\nmac = '00:11:22:33:44:55'\naddress = '10.0.10.30'\nboot = 'local'\n";
 
-/// A forge that is slow to say no, and counts who asks.
+/// A slow forge that refuses, and counts requests.
 #[derive(Default)]
 struct Forge {
     asked: AtomicU64,
@@ -48,7 +48,7 @@ impl Forge {
                     forge.most.fetch_max(forge.now.fetch_add(1, SeqCst) + 1, SeqCst);
                     let _ = stream.read(&mut [0; 4096]);
                     std::thread::sleep(FETCH);
-                    // Whoever has the answer may ask again before this goes on.
+                    // The client may ask again before this continues.
                     forge.now.fetch_sub(1, SeqCst);
                     let _ = stream
                         .write_all(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
@@ -122,7 +122,7 @@ fn right_and_wrong() {
     ] {
         assert_eq!(call(path, header, body), code, "{path} {header} {}", body.len());
     }
-    // Nobody says how much is coming, and it comes.
+    // The length of the body is not announced.
     let mut stream = TcpStream::connect(API).unwrap();
     let head =
         format!("POST /hooks/forge HTTP/1.1\r\nHost: x\r\n{signed}\r\nTransfer-Encoding: chunked\r\n\r\n");
@@ -196,9 +196,9 @@ fn a_flood_of_webhooks_is_one_fetch_at_a_time_and_nobody_notices() {
                         _ => (format!("X-Gitlab-Token: {SECRET}"), 202),
                     };
                     while flood() {
-                        let told = call("/hooks/forge", &header, &body);
+                        let status = call("/hooks/forge", &header, &body);
                         // Bodies wait for their turn behind the slow ones, and not for ever.
-                        assert!(told == code || (told == 408 && kind < 4), "{kind}: {told}");
+                        assert!(status == code || (status == 408 && kind < 4), "{kind}: {status}");
                         calls.fetch_add(1, SeqCst);
                     }
                 });

@@ -1,5 +1,5 @@
-//! A file server that can stop to answer: a file system of one file, spoken to the kernel by the protocol of
-//! FUSE (linux/fuse.h, version 7.31). As with NFS, each look at a file asks it again.
+//! A file server that can stop answering: a file system of one file, served to the kernel by the FUSE
+//! protocol (linux/fuse.h, version 7.31). As with NFS, each access to a file is a request.
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -71,7 +71,7 @@ fn serve(mut device: File, bytes: &[u8], hangs: &(Mutex<bool>, Condvar)) {
         reply.extend(error.to_ne_bytes());
         reply.extend(&request[8..16]);
         reply.extend(body);
-        // Whoever asked may be gone.
+        // The client may be gone.
         let _ = device.write(&reply);
     }
 }

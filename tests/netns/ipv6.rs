@@ -56,7 +56,7 @@ fn card(net: &Net, mac: &str) {
     });
 }
 
-/// What ISC's client is told: its lease file.
+/// The lease file of ISC's client.
 fn dhclient(net: &Net, folder: &Path, words: &str) -> String {
     let leases = folder.join("dhclient6.leases");
     let _ = std::fs::remove_file(&leases);
@@ -105,7 +105,7 @@ fn a_machine_boots_and_installs_once_by_ipv6() {
     assert!(dynamic.starts_with("fd00:10::1") && dynamic.len() == "fd00:10::1000".len(), "{dynamic}");
     let leases = || net.server_output(&[VOLDEMORTCTL, "get", "leases"]);
     eventually("the lease", leases, |text| text.contains(&dynamic) && text.contains(STRANGER));
-    // The router that it is told of has the network on its link, and nothing else.
+    // The advertised router has the network on its link, and nothing else.
     let routes = || net.client_output(&["ip", "-6", "route", "show", "dev", "cli"]);
     let routes = eventually("an advertisement", routes, |text| text.contains("fd00:10::/64"));
     assert!(!routes.contains("default"), "{routes}");
@@ -118,10 +118,7 @@ fn a_machine_boots_and_installs_once_by_ipv6() {
     let lease = dhclient(&net, folder.path(), "");
     assert_eq!(address(&lease), "fd00:10::30");
     assert!(lease.contains("dhcp6.name-servers fd00:10::1"), "{lease}");
-    assert!(
-        get(&net, SCRIPT).contains("kernel"),
-        "its card tells who it is, whatever address it made itself"
-    );
+    assert!(get(&net, SCRIPT).contains("kernel"), "its card identifies it, whatever address it made itself");
     net.client_ip(&["address", "add", "fd00:10::30/64", "dev", "cli", "nodad"]);
     let script = get(&net, SCRIPT);
     assert!(script.contains("kernel --name linux http://[fd00:10::1]/debian-12/files/vmlinuz"), "{script}");
@@ -147,7 +144,7 @@ fn a_machine_boots_and_installs_once_by_ipv6() {
     assert_eq!(daemon.stop(), Some(0));
 }
 
-/// A subnet without IPv4: what a machine is told is all IPv6, and DHCPv4 says nothing there.
+/// A subnet without IPv4: a machine gets IPv6 only, and DHCPv4 does not answer.
 #[test]
 fn a_subnet_may_have_ipv6_alone() {
     if !has("dhclient") || !has("curl") || !has("ss") || !has("busybox") {

@@ -1,4 +1,4 @@
-//! Whoever reads the daemon's log stops reading: nothing that machines need may wait for it.
+//! The reader of the daemon's log stops reading: nothing that machines need may wait for it.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

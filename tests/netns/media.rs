@@ -112,7 +112,7 @@ fn files_of_a_repository_stay_served() {
     until(&lab, "\"Ready\"");
     assert_eq!(lab.kernel(), "200", "after a restart");
     daemon.signal(Signal::SIGHUP);
-    // A copy that somebody removed, or wrote to, is the repository's again.
+    // A copy that was removed or written to is restored from the repository.
     for harm in
         [|path: &Path| std::fs::remove_file(path).unwrap(), |path: &Path| std::fs::write(path, "x").unwrap()]
     {
@@ -153,11 +153,11 @@ fn an_image_without_an_end_holds_up_nothing() {
     iso(&fifo);
     until(&lab, "a FIFO");
     assert_eq!(lab.kernel(), "200", "what was served stays");
-    let told = lab
+    let events = lab
         .log()
         .into_iter()
         .filter(|line| line.contains("a FIFO") || line.contains("can't be read"))
         .count();
-    assert!(told <= 1, "it is told once: {told}");
+    assert!(events <= 1, "it is reported once: {events}");
     assert_eq!(daemon.stop(), Some(0));
 }

@@ -41,7 +41,7 @@ fn members_of_the_group_are_editors_and_no_more() {
     let server = socket.display().to_string();
     let member = ["--reuid", "65534", "--regid", "65534", "--groups", GROUP];
     let by_name = |words: &[&str]| house.ctl_as(&member, &[&["--server", &server], words].concat());
-    // As a supplementary group or the first one; another group lets nobody in.
+    // As a supplementary group or the first one; another group gives no access.
     let first = ["--reuid", "65534", "--regid", GROUP, "--clear-groups"];
     let stranger = ["--reuid", "65534", "--regid", OTHER, "--groups", OTHER];
     let status = ["--server", &server, "get", "status"];

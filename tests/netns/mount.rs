@@ -1,5 +1,5 @@
-//! Files on a file server that stops to answer: transfers of them end with an error, nothing else waits for them,
-//! the status names them, and the daemon ends when it is to.
+//! Files on a file server that stops answering: transfers of them end with an error, nothing else waits for
+//! them, the status names them, and the daemon can still be stopped.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

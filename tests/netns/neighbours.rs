@@ -68,7 +68,7 @@ fn ask(net: &Net, message: Message, server: &str) -> Option<Answer> {
     })
 }
 
-/// DESIGN section 5: whoever plugs in a router must not be able to stop deployments by it, and must
+/// DESIGN section 5: a person who plugs in a router must not be able to stop deployments by it, and it must
 /// not go unnoticed.
 #[test]
 fn a_server_that_appears_is_noticed_shown_and_seen_to_go() {
@@ -85,8 +85,8 @@ fn a_server_that_appears_is_noticed_shown_and_seen_to_go() {
     assert_eq!(ask(&net, Message::discover(mac(STRANGER)), "10.0.10.1").unwrap().kind(), 2);
 
     let other = net.run(&DNSMASQ.split_whitespace().collect::<Vec<_>>());
-    // A machine takes the other's offer: that is heard, long before the next look is due. Said
-    // again until dnsmasq is up; the daemon looks some seconds after its first look at the earliest.
+    // A machine takes the other's offer: that is noticed long before the next probe is due. Sent again
+    // until dnsmasq is up; the daemon looks some seconds after its first probe at the earliest.
     let heard = || {
         let taken = Message::request(mac("52:54:00:00:00:98")).wants("10.0.10.150").server("10.0.10.2");
         let answer = ask(&net, taken, "10.0.10.1");
@@ -94,7 +94,7 @@ fn a_server_that_appears_is_noticed_shown_and_seen_to_go() {
         events()
     };
     eventually("the other server", heard, |text| {
-        text.contains("another DHCP server (10.0.10.2) has appeared on srv: this daemon goes on answering")
+        text.contains("another DHCP server (10.0.10.2) has appeared on srv: this daemon keeps answering")
     });
     let beside = eventually("the state", status, |text| text.contains("other DHCP   10.0.10.2 on srv"));
     assert!(beside.contains("DHCP mode server"), "{beside}");
@@ -104,7 +104,7 @@ fn a_server_that_appears_is_noticed_shown_and_seen_to_go() {
 
     drop(other);
     let start = Instant::now();
-    while !events().contains("DHCP server 10.0.10.2 answers no more on srv: this daemon is alone again") {
+    while !events().contains("DHCP server 10.0.10.2 no longer answers on srv: this daemon is alone again") {
         assert!(start.elapsed() < Duration::from_secs(90), "{}", events());
         std::thread::sleep(Duration::from_millis(200));
     }
@@ -172,7 +172,7 @@ fn who_stepped_back_serves_by_itself_when_the_other_is_gone() {
             let mut mode = watch.mode.subscribe();
             others.wait_for(|others| others.as_ref().is_some_and(|others| others.is_empty())).await.unwrap();
             let condition = watch.condition().unwrap();
-            assert!(condition.contains("answers no more: it is served by itself"), "{condition}");
+            assert!(condition.contains("no longer does: DHCP is served here"), "{condition}");
             let back = mode.wait_for(|mode| *mode == Mode::Server);
             tokio::time::timeout(Duration::from_secs(20), back).await.unwrap().unwrap();
             assert!(gone.elapsed() > look * 5, "it may only be restarted: {:?}", gone.elapsed());
@@ -192,17 +192,17 @@ fn listening_answers_no_client_and_tells_what_it_would_have() {
     let daemon = Daemon::start(&net, &config, &root);
     assert!(!net.run(&["udhcpc", "-i", "cli", "-n", "-q", "-t", "2", "-T", "1", "-s", "/bin/true"]).wait());
     let would = "listening only; would have offered a dynamic address of subnet lab";
-    let told = |who: &str| {
+    let report = |who: &str| {
         let events = || ctl(&net, &["events", "--mac", who]);
         eventually("what it would have done", events, |text| text.contains(would))
     };
-    told(STRANGER);
+    report(STRANGER);
     let other = "52:54:00:00:00:97";
     net.client_mac(other);
     let (lf, pf) = (folder.path().join("leases"), folder.path().join("pid"));
     let words = format!("timeout 6 dhclient -1 -sf /bin/true -lf {} -pf {} cli", lf.display(), pf.display());
     assert!(!net.run(&["sh", "-c", &words]).wait());
-    told(other);
+    report(other);
     net.client_ip(&["address", "add", "10.0.10.2/24", "dev", "cli"]);
     // Nor is who is already there confirmed, refused or taken back.
     for message in [

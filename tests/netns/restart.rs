@@ -24,7 +24,7 @@ const SIZE: usize = 300_000;
 /// Firmware asks by DHCP at these intervals, in seconds, and gives up.
 const PATIENCE: [u64; 4] = [1, 2, 4, 8];
 
-/// The address at which a machine's relay hears the answer.
+/// The address at which a machine's relay receives the answer.
 fn relay(number: usize) -> String {
     format!("10.0.10.{}", 3 + number)
 }

@@ -161,7 +161,7 @@ fn advertised(net: &Net) -> bool {
     })
 }
 
-/// Somebody asks who has our address, as ARP does: the first frame after an interface came back.
+/// An ARP request for the daemon's address: the first frame after an interface came back.
 fn arp(net: &Net) {
     net.client_ip(&["neighbour", "flush", "dev", "cli"]);
     within(&net.client, || {
@@ -234,7 +234,7 @@ fn answers_that_the_host_holds_back_are_a_condition() {
     assert_eq!(daemon.stop(), Some(0));
 }
 
-/// Firmware asks again after a while: what it loads goes on where it was.
+/// Firmware asks again after a while: its transfer continues where it was.
 #[test]
 fn a_transfer_goes_on_after_an_interface_went_down_and_up() {
     let Some(host) = Host::new() else { return };
@@ -421,7 +421,7 @@ fn a_stop_waits_for_transfers_alone_and_a_second_one_for_nothing() {
     });
     host.served(BACK, "beside a stalled download");
     daemon.signal(Signal::SIGTERM);
-    // While the transfer may end, everybody is served.
+    // While the transfer may end, all requests are served.
     host.served(BACK, "while it stops");
     let start = Instant::now();
     assert_eq!(daemon.stop(), Some(1), "the second signal");

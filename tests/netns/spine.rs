@@ -133,8 +133,8 @@ fn a_broken_edit_changes_nothing_and_garbage_does_no_harm() {
     {
         std::fs::write(&manifest, broken).unwrap();
         daemon.signal(Signal::SIGHUP);
-        let told = |text: &str| text.contains("\"Invalid\"") || text.contains("\"Held\"");
-        eventually("the refusal", status, told);
+        let refused = |text: &str| text.contains("\"Invalid\"") || text.contains("\"Held\"");
+        eventually("the refusal", status, refused);
         assert_eq!(udhcpc(&net, HARRY), "10.0.10.30");
         std::fs::write(&manifest, MANIFEST).unwrap();
         eventually("the recovery", status, |text| text.contains("\"Ready\""));
@@ -208,8 +208,8 @@ fn a_start_serves_the_last_good_state_and_forgets_no_safety_rule() {
     let without = MANIFEST.split("[deployment.harry]").next().unwrap();
     std::fs::write(&manifest, without).unwrap();
     let daemon = Daemon::start(&net, &config, &root);
-    let told = eventually("the refusal", status, |text| text.contains("\"Held\""));
-    assert!(told.contains("--allow-removals 1"), "{told}");
+    let held = eventually("the refusal", status, |text| text.contains("\"Held\""));
+    assert!(held.contains("--allow-removals 1"), "{held}");
     assert_eq!(udhcpc(&net, HARRY), "10.0.10.30");
     daemon.murder();
 

@@ -1,5 +1,6 @@
-//! `perfdhcp` storms the real daemon, which is killed with `kill -9` in the middle of it, twice. What
-//! it acknowledged before, somebody believes: it must be in the state that the next one starts from.
+//! A storm of `perfdhcp` against the real daemon, which is killed with `kill -9` in the middle of it,
+//! twice. Every acknowledged lease must be in the state that the next one starts from, because its client
+//! uses the address.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -25,14 +26,14 @@ lease   = "1h"
 const ENOUGH: usize = 400;
 const ACK: &[u8] = &[53, 1, 5];
 
-/// What the clients were told, as it passed by on their side of the cable.
+/// The acknowledgements that the clients got, captured on their side of the link.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<Acknowledged>>>);
+struct Seen(Arc<Mutex<Vec<Acknowledged>>>);
 
 /// Hardware address and address.
 type Acknowledged = ([u8; 6], Ipv4Addr);
 
-impl Told {
+impl Seen {
     fn count(&self) -> usize {
         self.0.lock().unwrap().len()
     }
@@ -48,7 +49,7 @@ impl Told {
 }
 
 /// Reads every frame on the client's interface until `stop`.
-fn listen(namespace: &str, told: Told, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<()> {
+fn listen(namespace: &str, acknowledged: Seen, stop: Arc<AtomicBool>) -> std::thread::JoinHandle<()> {
     let namespace = namespace.to_owned();
     let (ready, is_ready) = std::sync::mpsc::channel();
     let thread = std::thread::spawn(move || {
@@ -61,7 +62,7 @@ fn listen(namespace: &str, told: Told, stop: Arc<AtomicBool>) -> std::thread::Jo
             let length = unsafe { libc::recv(socket.as_raw_fd(), frame.as_mut_ptr().cast(), frame.len(), 0) };
             let Ok(length) = usize::try_from(length) else { continue };
             if let Some(one) = acknowledgement(&frame[..length]) {
-                told.0.lock().unwrap().push(one);
+                acknowledged.0.lock().unwrap().push(one);
             }
         }
     });
@@ -103,7 +104,7 @@ fn acknowledgement(frame: &[u8]) -> Option<Acknowledged> {
     Some((message[28..34].try_into().ok()?, address.into()))
 }
 
-/// Address by address, as the daemon's API tells them: who has it, and in which state.
+/// Address by address, as the daemon's API shows them: who has it, and in which state.
 fn leases(net: &Net) -> BTreeMap<Ipv4Addr, (String, String)> {
     let text = net.server_output(&[VOLDEMORTCTL, "get", "leases", "-o", "json"]);
     let leases: Value = serde_json::from_str(&text).unwrap();
@@ -145,16 +146,16 @@ fn no_acknowledged_lease_is_lost_and_no_address_given_twice() {
     std::fs::write(root.join("lab.toml"), MANIFEST).unwrap();
     let root = root.display().to_string();
 
-    let (told, stop) = (Told::default(), Arc::new(AtomicBool::new(false)));
-    let listener = listen(&net.client, told.clone(), stop.clone());
+    let (acknowledged, stop) = (Seen::default(), Arc::new(AtomicBool::new(false)));
+    let listener = listen(&net.client, acknowledged.clone(), stop.clone());
     let mut daemon = Daemon::start(&net, &config, &root);
     let storm = net.run(&storm("8"));
     for _ in 0..2 {
-        told.wait(told.count(), ENOUGH);
+        acknowledged.wait(acknowledged.count(), ENOUGH);
         daemon.murder();
         daemon = Daemon::start(&net, &config, &root);
     }
-    told.wait(told.count(), ENOUGH);
+    acknowledged.wait(acknowledged.count(), ENOUGH);
     // It says how many were dropped by its exit code; those that died with the daemon were.
     let _ = storm.wait();
     stop.store(true, Ordering::Relaxed);
@@ -163,7 +164,7 @@ fn no_acknowledged_lease_is_lost_and_no_address_given_twice() {
     let stored = leases(&net);
     let mut given: BTreeMap<Ipv4Addr, [u8; 6]> = BTreeMap::new();
     let mut kept: BTreeMap<[u8; 6], Ipv4Addr> = BTreeMap::new();
-    for (mac, address) in told.0.lock().unwrap().iter() {
+    for (mac, address) in acknowledged.0.lock().unwrap().iter() {
         let before = *given.entry(*address).or_insert(*mac);
         assert_eq!(before, *mac, "{address} was given to two machines");
         assert_eq!(*kept.entry(*mac).or_insert(*address), *address, "a machine was given another address");
@@ -172,6 +173,6 @@ fn no_acknowledged_lease_is_lost_and_no_address_given_twice() {
         assert_eq!(found, Some(&(text, "bound".to_owned())), "{address} was acknowledged");
     }
     assert!(given.len() >= 3 * ENOUGH, "{} machines", given.len());
-    println!("{} acknowledgements for {} machines", told.count(), given.len());
+    println!("{} acknowledgements for {} machines", acknowledged.count(), given.len());
     assert_eq!(daemon.stop(), Some(0));
 }

@@ -32,7 +32,7 @@ fn good(net: &Net, folder: &Path, line: &str) -> String {
     out(&output)
 }
 
-/// Runs a line that must end with this code; what it said.
+/// Runs a line that must end with this code; returns its output.
 fn bad(net: &Net, folder: &Path, line: &str, code: i32) -> String {
     let output = shell(net, folder, line);
     assert_eq!(output.status.code(), Some(code), "{line}\n{}{}", out(&output), err(&output));
@@ -228,7 +228,7 @@ fn a_directory_is_edited_in_place() {
     let same = bad(&net, here, "voldemortctl update deployment harry --address 10.0.10.31", 0);
     assert!(same.contains("nothing to change"), "{same}");
 
-    // Wrong edits: the same words as `check`, and nothing is written.
+    // Wrong edits: the same messages as `check`, and nothing is written.
     let before = lab();
     let said = bad(&net, here, "voldemortctl update deployment harry --boot debian-21", 1);
     let wrong = here.join("wrong");
@@ -260,7 +260,7 @@ fn a_directory_is_edited_in_place() {
     assert_eq!(parsed["outcome"], "refused");
     assert_eq!(lab(), before);
 
-    // What `check` would warn of, and did not before, is said.
+    // A new warning of `check` is shown.
     let said = bad(&net, here, "voldemortctl update deployment harry --vars unheard=of --dry-run", 0);
     assert!(said.contains("warning") && said.contains("unheard"), "{said}");
     let said = bad(&net, here, "voldemortctl delete deployment harry --mac 00:11:22:33:44:66 --yes", 1);
@@ -294,7 +294,7 @@ fn a_directory_is_edited_in_place() {
     good(&net, here, "voldemortctl delete deployment luna --yes");
     good(&net, here, "voldemortctl delete machine u01 --yes");
     assert_eq!(lab(), before.clone() + "redeploy = 1\n");
-    // A page in a browser on this host is nobody who may write.
+    // A page in a browser on this host may not write.
     let post = "curl -s -o /dev/null -w '%{http_code}' -H 'Origin: http://evil.example' \
                 -H 'Content-Type: application/json' -d '{}' http://127.0.0.1:12345/v1/edits";
     assert!(!has("curl") || good(&net, here, post) == "403");
@@ -338,8 +338,8 @@ fn why_names_lines_and_look_alikes() {
         net.client_output(&["sh", "-c", "busybox udhcpc -f -q -n -t 5 -i cli -s /bin/true 2>&1"]);
         net.client_ip(&["address", "add", "10.0.10.30/24", "dev", "cli"]);
         net.client_output(&["curl", "-s", "http://10.0.10.1/ipxe/00-11-22-33-44-55.ipxe"]);
-        let told = || good(&net, here, "voldemort why harry");
-        let text = eventually("the boot", told, |text| text.contains("it got its script"));
+        let why = || good(&net, here, "voldemort why harry");
+        let text = eventually("the boot", why, |text| text.contains("it got its script"));
         assert!(text.contains("offer ") && text.contains("script "), "{text}");
     }
     assert_eq!(daemon.stop(), Some(0));
@@ -467,9 +467,9 @@ fn two_writers_at_once_both_get_what_they_asked_for() {
     assert_eq!(git(here, &bare, "show main:lab.toml"), format!("{LAB}vars     = {{ round = {ROUNDS} }}\n"));
     let last = git(here, &bare, "rev-parse main");
     let status = || good(&net, here, "voldemortctl get status");
-    let told =
+    let status =
         eventually("the last commit", status, |text| text.contains(last.trim()) && text.contains("Ready"));
-    assert!(told.contains(&format!("applied      main@sha1:{}", last.trim())), "{told}");
+    assert!(status.contains(&format!("applied      main@sha1:{}", last.trim())), "{status}");
     git(here, &bare, "fsck --strict");
     assert_eq!(daemon.stop(), Some(0));
 }
@@ -503,7 +503,7 @@ fn a_push_to_another_host_is_compared_and_swapped_too() {
         status()
     };
     eventually("the first commit", poked, |text| text.contains("Ready"));
-    // Somebody else pushes, and nobody tells the daemon.
+    // A commit is pushed, and the daemon gets no notification.
     let clone = here.join("inventory");
     std::fs::write(clone.join("other.toml"), "[profile.other]\n").unwrap();
     git(here, &clone, "add -A");
@@ -512,13 +512,13 @@ fn a_push_to_another_host_is_compared_and_swapped_too() {
     good(&net, here, "voldemortctl update deployment harry --address 10.0.10.45");
     assert_eq!(git(here, &bare, "log --format=%s main").trim(), "Update deployment harry\ntwo\none");
     assert!(good(&net, here, "voldemortctl get deployments").contains("10.0.10.45"));
-    // A hook that declines is told in its own words, and no retry helps.
+    // A hook's refusal is reported in its own words, and no retry helps.
     std::fs::write(bare.join("hooks/pre-receive"), "#!/bin/sh\necho 'not on a Friday' >&2\nexit 1\n")
         .unwrap();
     let set = Command::new("chmod").arg("+x").arg(bare.join("hooks/pre-receive")).status();
     assert!(set.unwrap().success());
     let said = bad(&net, here, "voldemortctl update deployment harry --address 10.0.10.46", 1);
-    assert!(said.contains("does not take the commit") && said.contains("hook declined"), "{said}");
+    assert!(said.contains("refuses the commit") && said.contains("hook declined"), "{said}");
     drop(server);
     bad(&net, here, "voldemortctl update deployment harry --address 10.0.10.47", 5);
     assert_eq!(daemon.stop(), Some(0));
@@ -587,10 +587,10 @@ fn programs_get_json_and_nothing_else() {
         "deploy harry --disk /dev/sda",
     ] {
         let output = shell(&net, here, &format!("voldemortctl {line} -o json"));
-        let told: serde_json::Value = serde_json::from_slice(&output.stdout)
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout)
             .unwrap_or_else(|error| panic!("{line}: {error}: {}{}", out(&output), err(&output)));
-        assert!(told["outcome"].is_string() || told["error"].is_string(), "{line}: {told}");
-        assert_eq!(told["error"].is_string(), output.status.code() == Some(1), "{line}: {told}");
+        assert!(json["outcome"].is_string() || json["error"].is_string(), "{line}: {json}");
+        assert_eq!(json["error"].is_string(), output.status.code() == Some(1), "{line}: {json}");
     }
     assert_eq!(json("voldemortctl redeploy harry --yes -o json", 0)["outcome"], "written");
     assert!(json("voldemortctl adopt ron -o json", 1)["error"].is_string());

@@ -18,7 +18,7 @@ fn ctl(net: &Net, line: &str) -> Output {
     command.output().unwrap()
 }
 
-/// Runs a command and returns what it says, on either stream.
+/// Runs a command and returns its output, of either stream.
 fn said(net: &Net, code: i32, line: &str) -> String {
     let output = ctl(net, line);
     let text = String::from_utf8_lossy(&output.stdout).into_owned() + &err(&output);
@@ -90,7 +90,7 @@ fn doubtful_installations_are_settled_by_name_label_or_all() {
     assert_eq!(phases(&net), ["waiting", "waiting", "installed", "doubtful"]);
     said(&net, 0, "adopt --all");
     assert_eq!(phases(&net), ["waiting", "waiting", "installed", "installed"]);
-    // Nothing is left to be settled, and that is said; whoever chose something is told that it is not there.
+    // Nothing is left to be settled, and the answer says so; a chosen name that does not exist is an error.
     for (line, code) in [("adopt --all", 0), ("approve installs --all", 0), ("approve installs -l rack=1", 1)]
     {
         let text = said(&net, code, line);
@@ -138,7 +138,7 @@ fn each_way_out_of_reach_has_its_exit_code() {
         assert!(begun.elapsed() < Duration::from_secs(9), "{address} took {:?}", begun.elapsed());
         text
     };
-    // Nobody is there, or no daemon.
+    // Nothing listens there, or no daemon.
     assert!(server(&path("none.sock"), 5).contains("no such socket"));
     server("127.0.0.1:9", 5);
     std::fs::write(path("token"), "word").unwrap();

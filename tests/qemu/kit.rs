@@ -18,7 +18,7 @@ pub struct Kit {
     _turn: MutexGuard<'static, ()>,
 }
 
-/// `None`: something is missing and the test is to end; it was said what.
+/// `None`: something is missing and the test must end; the reason was printed.
 pub fn kit(needs_root: bool) -> Option<Kit> {
     let turn = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -124,7 +124,7 @@ async fn what_is_written_travels_by_ssh_too() {
     let commit = source.write(&reading, &draft("1", "2"), None).await.unwrap().unwrap();
     assert_eq!(lab.run("git", &["-C", "repos/x.git", "rev-parse", "main"]), commit);
     assert_eq!(there("main:a.toml"), "2");
-    // Somebody was quicker: nothing of theirs is overwritten.
+    // Another commit came first: it is not overwritten.
     let late = source.write(&reading, &draft("1", "3"), None).await;
     assert!(matches!(late, Err(WriteError::Moved(_))), "{late:?}");
     let reading = source.read().await.unwrap();

@@ -70,7 +70,7 @@ impl Web {
     }
 }
 
-/// A certificate for `localhost`, vouched for by `ca.pem`.
+/// A certificate for `localhost`, signed by `ca.pem`.
 fn acceptor(lab: &Lab) -> TlsAcceptor {
     let authority_key = rcgen::KeyPair::generate().unwrap();
     let mut authority = rcgen::CertificateParams::new(Vec::new()).unwrap();
@@ -194,7 +194,7 @@ async fn https_with_a_token_and_an_authority_of_ones_own() {
         source.handle.poke();
         assert_eq!(text(&source.snapshot().await, "a.toml"), content);
     }
-    // Many packs become one, and the next fetch goes on from there.
+    // Many packs become one, and the next fetch continues from there.
     let packs = lab.mirror().join("objects/pack");
     let count = || {
         std::fs::read_dir(&packs)
@@ -378,7 +378,7 @@ async fn what_is_written_travels_with_the_same_token() {
     let commit = source.write(&reading, &draft("2", "3"), None).await.unwrap().unwrap();
     assert_eq!(lab.run("git", &["-C", "repos/x.git", "rev-parse", "main"]), commit);
     assert_eq!(lab.run("git", &["-C", "repos/x.git", "show", "main:a.toml"]), "3");
-    // Somebody was quicker.
+    // Another commit came first.
     let late = source.write(&reading, &draft("2", "4"), None).await;
     assert!(matches!(late, Err(WriteError::Moved(_))), "{late:?}");
     let reading = source.read().await.unwrap();

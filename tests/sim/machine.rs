@@ -11,7 +11,7 @@ use voldemort::proto::dhcp::Link;
 use voldemort::proto::tree::{Asker, Transport};
 use voldemort::render::Kind as Answers;
 use voldemort::state::Stage;
-use voldemort::walk::client::{Client, Kind, Reply, Speaker};
+use voldemort::walk::client::{Client, Kind, Reply, Sender};
 use voldemort::walk::script::Script;
 use voldemort::walk::{GRUB_CONFIGURATION, Route, completion, url_at};
 
@@ -24,8 +24,8 @@ const ACK: [u8; 1] = [5];
 #[derive(Clone, Debug, PartialEq)]
 pub enum State {
     Off,
-    Offer(Speaker),
-    Ack(Speaker, Ipv4Addr),
+    Offer(Sender),
+    Ack(Sender, Ipv4Addr),
     /// The first of `plan`.
     File,
     /// The installer writes to the disk.
@@ -116,17 +116,15 @@ impl Machine {
     }
 
     pub fn power_on(&mut self, link: &Link) -> Act {
-        self.discover(link, self.route.first_speaker())
+        self.discover(link, self.route.first_sender())
     }
 
     /// The same question once more.
     pub fn again(&mut self, link: &Link) -> Act {
         self.tries += 1;
         match self.state {
-            State::Offer(speaker) => Act::Say(self.message(link, speaker, Kind::Discover, None)),
-            State::Ack(speaker, address) => {
-                Act::Say(self.message(link, speaker, Kind::Request, Some(address)))
-            }
+            State::Offer(sender) => Act::Say(self.message(link, sender, Kind::Discover, None)),
+            State::Ack(sender, address) => Act::Say(self.message(link, sender, Kind::Request, Some(address))),
             State::File => self.plan.front().cloned().map_or(Act::Nothing, Act::Fetch),
             _ => Act::Nothing,
         }
@@ -134,17 +132,17 @@ impl Machine {
 
     pub fn hear(&mut self, link: &Link, server: &str, told: &Told) -> Act {
         match (self.state.clone(), told) {
-            (State::Offer(speaker), Told::Datagram(bytes)) => {
+            (State::Offer(sender), Told::Datagram(bytes)) => {
                 let reply = Reply::of(bytes.clone());
                 if reply.option(53) != Some(&OFFER) {
                     return Act::Nothing;
                 }
                 let address = reply.address();
-                self.turn(State::Ack(speaker, address));
-                Act::Say(self.message(link, speaker, Kind::Request, Some(address)))
+                self.turn(State::Ack(sender, address));
+                Act::Say(self.message(link, sender, Kind::Request, Some(address)))
             }
-            (State::Ack(speaker, _), Told::Datagram(bytes)) => {
-                self.configured(speaker, &Reply::of(bytes.clone()), link)
+            (State::Ack(sender, _), Told::Datagram(bytes)) => {
+                self.configured(sender, &Reply::of(bytes.clone()), link)
             }
             (State::File, Told::File(stage, bytes)) => self.fetched(link, server, *stage, bytes.clone()),
             (State::File, Told::Accepted) => Act::Reboot,
@@ -181,21 +179,21 @@ impl Machine {
         self.tries = 0;
     }
 
-    fn discover(&mut self, link: &Link, speaker: Speaker) -> Act {
-        self.turn(State::Offer(speaker));
-        Act::Say(self.message(link, speaker, Kind::Discover, None))
+    fn discover(&mut self, link: &Link, sender: Sender) -> Act {
+        self.turn(State::Offer(sender));
+        Act::Say(self.message(link, sender, Kind::Discover, None))
     }
 
-    fn message(&self, link: &Link, speaker: Speaker, kind: Kind, requested: Option<Ipv4Addr>) -> Vec<u8> {
+    fn message(&self, link: &Link, sender: Sender, kind: Kind, requested: Option<Ipv4Addr>) -> Vec<u8> {
         let (mac, firmware) = (self.mac, self.route.firmware());
         let client = Client { mac, cpu: Cpu::X86_64, firmware, link, now: Time(0) };
-        client.message(speaker, kind, requested)
+        client.message(sender, kind, requested)
     }
 
-    fn configured(&mut self, speaker: Speaker, reply: &Reply, link: &Link) -> Act {
+    fn configured(&mut self, sender: Sender, reply: &Reply, link: &Link) -> Act {
         if reply.option(53) != Some(&ACK) {
             // Refused: from the beginning.
-            return self.discover(link, speaker);
+            return self.discover(link, sender);
         }
         let file = reply.boot_file();
         assert!(!file.is_empty(), "{} is told no boot file", self.name);
@@ -207,8 +205,8 @@ impl Machine {
         let path =
             file.split_once("://").map_or(file.as_str(), |(_, rest)| &rest[rest.find('/').unwrap_or(0)..]);
         let errand = |path: &str, purpose| Errand { path: path.to_owned(), transport, purpose };
-        self.plan = match (speaker, self.route) {
-            (Speaker::Ipxe, _) => [errand(path, Purpose::Script)].into(),
+        self.plan = match (sender, self.route) {
+            (Sender::Ipxe, _) => [errand(path, Purpose::Script)].into(),
             (_, Route::SecureBoot) => [
                 errand(path, Purpose::Loader),
                 errand(&path.replace("shim", "grub"), Purpose::Loader),
@@ -228,7 +226,7 @@ impl Machine {
     fn fetched(&mut self, link: &Link, server: &str, stage: Stage, bytes: Bytes) -> Act {
         let Some(errand) = self.plan.pop_front() else { return Act::Nothing };
         match errand.purpose {
-            Purpose::Loader if self.plan.is_empty() => return self.discover(link, Speaker::Ipxe),
+            Purpose::Loader if self.plan.is_empty() => return self.discover(link, Sender::Ipxe),
             Purpose::Script => {
                 if !self.read_script(server, stage, &bytes) {
                     let whole = self.installed.is_some();

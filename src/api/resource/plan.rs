@@ -114,13 +114,13 @@ impl Outcome {
             Outcome::Held { holds, .. } => (StatusCode::CONFLICT, held(holds)),
             Outcome::Stale { plan } => {
                 let why =
-                    format!("the state moved on meanwhile (serial {}): look at a new plan", plan.serial);
+                    format!("the state has changed meanwhile (serial {}): make a new plan", plan.serial);
                 (StatusCode::PRECONDITION_FAILED, why)
             }
             Outcome::Moved { reasons } => (StatusCode::PRECONDITION_FAILED, reasons.join("; ")),
             Outcome::Invalid { problems } => (StatusCode::UNPROCESSABLE_ENTITY, problems.clone()),
             Outcome::Wanted { files } => {
-                let why = format!("the tree does not say what these hold: {}", files.join(", "));
+                let why = format!("the tree has no content for these files: {}", files.join(", "));
                 (StatusCode::UNPROCESSABLE_ENTITY, why)
             }
         };

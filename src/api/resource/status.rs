@@ -135,7 +135,7 @@ pub fn troubles(table: &State, now: Time) -> Vec<String> {
     let doubts = (count > 0).then(|| {
         let what = if count == 1 { "installation is doubtful: its machine boots" } else { "installations are doubtful: their machines boot" };
         format!(
-            "{count} {what} from disk until somebody settles it with `voldemortctl approve installs` (install) or \
+            "{count} {what} from disk until a person settles it with `voldemortctl approve installs` (install) or \
              `voldemortctl adopt` (it has its system)"
         )
     });

@@ -41,17 +41,15 @@ impl Ticket {
         differ("the daemon follows another source", source, &self.source);
         // A directory that is followed comes to hold what was planned: that is no other plan.
         if self.attempted != *to {
-            differ("the source has moved on", attempted, &self.attempted);
+            differ("the source has changed", attempted, &self.attempted);
         }
         differ("the plan's own files were changed", tree, &self.tree);
         differ("it is of another voldemort", version, &self.version);
         differ("the daemon's state directory is another one (emptied?)", lineage, &self.lineage);
         if *lineage == self.lineage && *serial != self.serial {
             let why = "revisions and installations count; so does this plan, if it was applied already";
-            reasons.push(format!(
-                "the table has moved on: then at serial {serial}, now {} ({why})",
-                self.serial
-            ));
+            reasons
+                .push(format!("the state has changed: then at serial {serial}, now {} ({why})", self.serial));
         }
         reasons
     }

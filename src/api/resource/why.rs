@@ -280,13 +280,13 @@ fn verdict(boot: &[&(u64, Event)]) -> String {
         }
         (Some(Stage::Completed), _) => "it was installed".into(),
         (Some(Stage::LocalBoot), _) => {
-            format!("it was told to boot its own disk: {}", last_of(boot, Stage::LocalBoot))
+            format!("it was sent to its own disk: {}", last_of(boot, Stage::LocalBoot))
         }
         (_, Some(bad)) if std::ptr::eq(bad, last) => format!("it stopped at {}: {}", bad.stage, bad.text),
         (Some(stage), bad) => {
             let missing = match stage {
                 Stage::Offer => {
-                    "it was offered an address and asked for none: another server may have answered, or our packets do not reach it"
+                    "it was offered an address and asked for none: another server may have answered, or the daemon's packets do not reach it"
                 }
                 Stage::Ack => {
                     "it got its address and fetched nothing: TFTP or HTTP may be blocked, or the firmware did not like the boot file"
@@ -348,7 +348,7 @@ mod tests {
         (at, Event { arch, ipxe, ..Event::new(Time(at * 1000), stage, stage.to_string()) })
     }
 
-    fn told(events: &[(u64, Event)]) -> (Vec<u64>, String) {
+    fn verdict_of(events: &[(u64, Event)]) -> (Vec<u64>, String) {
         let own: Vec<&(u64, Event)> = events.iter().collect();
         let boot = last_boot(&own);
         (boot.iter().map(|(number, _)| *number).collect(), verdict(&boot))
@@ -371,21 +371,21 @@ mod tests {
             event(920, Stage::Offer, false, None),
             event(921, Stage::Ack, false, None),
         ];
-        let (boot, verdict) = told(&events);
+        let (boot, verdict) = verdict_of(&events);
         assert_eq!(boot, [900, 901, 902, 903, 904, 905, 906, 907, 920, 921]);
         assert_eq!(verdict, "it fetched its kernel and no initrd");
-        assert_eq!(told(&events[..3]).1, "it was told to boot its own disk: local-boot");
-        assert!(told(&events[..5]).1.starts_with("it was offered an address and asked for none"));
-        assert!(told(&[]).1.starts_with("it was never seen"));
+        assert_eq!(verdict_of(&events[..3]).1, "it was sent to its own disk: local-boot");
+        assert!(verdict_of(&events[..5]).1.starts_with("it was offered an address and asked for none"));
+        assert!(verdict_of(&[]).1.starts_with("it was never seen"));
     }
 
     #[test]
     fn what_went_wrong_is_named() {
         let refused = [event(1, Stage::Offer, true, None), event(2, Stage::Refused, false, None)];
-        assert_eq!(told(&refused).1, "it stopped at refused: refused");
+        assert_eq!(verdict_of(&refused).1, "it stopped at refused: refused");
         let failed = [event(1, Stage::Answers, false, None), event(2, Stage::Failed, false, None)];
-        assert_eq!(told(&failed).1, "the installer reported failure: failed");
+        assert_eq!(verdict_of(&failed).1, "the installer reported failure: failed");
         let silent = [event(1, Stage::Silence, true, None)];
-        assert_eq!(told(&silent).1, "it stopped at silence: silence");
+        assert_eq!(verdict_of(&silent).1, "it stopped at silence: silence");
     }
 }

@@ -1,4 +1,4 @@
-//! What a person has to say before a plan is applied.
+//! The consent that a plan needs before it is applied.
 
 use std::io::{IsTerminal, Write};
 
@@ -8,44 +8,46 @@ use crate::plan::{Impact, Plan};
 /// Most machines that a question names.
 const NAMED_MAX: usize = 10;
 
-/// What the command line agreed to.
+/// The consent given on the command line.
 #[derive(Clone, Copy, Debug)]
-pub struct Given {
+pub struct Consent {
     /// `--auto-approve`, or a plan that was saved and reviewed.
     pub approved: bool,
     /// `--allow-reinstalls`.
     pub reinstalls: Option<usize>,
 }
 
-/// Why it was not agreed to.
+/// Why there is no consent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum No {
-    /// Nobody can be asked, or what was said does not fit the plan.
+pub enum NoConsent {
+    /// There is no terminal to ask on, or the flags do not fit the plan.
     Refused(String),
-    /// The person who was asked did not agree, and was told that nothing was changed.
-    Thanks,
+    /// The person who was asked did not consent, and was informed that nothing was changed.
+    Declined,
 }
 
-/// Asks, or finds that nothing has to be asked. Data on disks is never lost by a flag that does
-/// not say how many machines it is about.
-pub fn ask(plan: &Plan, given: Given) -> Result<(), No> {
+/// Asks, or finds that no question is needed. No flag without a number of machines ever consents to the
+/// loss of data on disks.
+pub fn ask(plan: &Plan, given: Consent) -> Result<(), NoConsent> {
     let wiped = plan.blast.wiped.len();
     if let Some(number) = given.reinstalls.filter(|number| *number != wiped) {
-        let why = format!("--allow-reinstalls {number} was given, and this plan reinstalls {wiped} machines");
-        return Err(No::Refused(why));
+        let why = format!("--allow-reinstalls {number} was given, but this plan reinstalls {wiped} machines");
+        return Err(NoConsent::Refused(why));
     }
     let agreed = given.approved && (wiped == 0 || given.reinstalls.is_some());
     if agreed {
         return Ok(());
     }
     if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
-        return Err(No::Refused(match (wiped, given.approved) {
+        return Err(NoConsent::Refused(match (wiped, given.approved) {
             (0, _) => "apply asks before it changes anything, and this is no terminal; add --auto-approve"
                 .to_owned(),
-            (_, true) => format!("this plan wipes {wiped} machines; add --allow-reinstalls {wiped} to agree"),
+            (_, true) => {
+                format!("this plan wipes {wiped} machines; add --allow-reinstalls {wiped} to consent")
+            }
             (_, false) => format!(
                 "apply asks before it changes anything, and this is no terminal; this plan wipes {wiped} \
-                 machines: add --auto-approve --allow-reinstalls {wiped} to agree"
+                 machines: add --auto-approve --allow-reinstalls {wiped} to consent"
             ),
         }));
     }
@@ -58,12 +60,12 @@ pub fn ask(plan: &Plan, given: Given) -> Result<(), No> {
         Ok(_) if answers.iter().any(|wanted| answer.trim() == *wanted) => Ok(()),
         _ => {
             say("Nothing was changed.");
-            Err(No::Thanks)
+            Err(NoConsent::Declined)
         }
     }
 }
 
-/// The worst thing that will happen, and what agrees to it.
+/// The worst consequence, and the answer that consents to it.
 fn question(plan: &Plan) -> (String, Vec<String>) {
     let wiped = &plan.blast.wiped;
     let list = |names: Vec<String>| match names.len() {
@@ -78,7 +80,7 @@ fn question(plan: &Plan) -> (String, Vec<String>) {
         ([one], _) => {
             let name = one.deployment.clone();
             (
-                format!("What is on {disks} will be LOST. Type the deployment's name, {name}, to go on: "),
+                format!("What is on {disks} will be LOST. Type the deployment's name, {name}, to continue: "),
                 vec![name],
             )
         }
@@ -86,17 +88,17 @@ fn question(plan: &Plan) -> (String, Vec<String>) {
             let number = wiped.len();
             let words = format!("wipe {number} machines");
             let text = format!(
-                "What is on {number} machines will be LOST: {disks}.\nType {number} or `{words}` to go on: "
+                "What is on {number} machines will be LOST: {disks}.\nType {number} or `{words}` to continue: "
             );
             (text, vec![number.to_string(), words])
         }
         ([], Some(Impact::Release)) => {
             let machines = list(plan.blast.released.clone());
-            (format!("This gives machines up: {machines}. Type yes to go on: "), vec!["yes".into()])
+            (format!("This releases machines: {machines}. Type yes to continue: "), vec!["yes".into()])
         }
         ([], worst) => {
             let worst = worst.map_or(String::new(), |worst| format!(" (the worst: {worst})"));
-            (format!("Apply this{worst}? Type yes to go on: "), vec!["yes".into()])
+            (format!("Apply this{worst}? Type yes to continue: "), vec!["yes".into()])
         }
     }
 }
@@ -124,10 +126,10 @@ mod tests {
 
     #[test]
     fn data_is_lost_only_by_the_exact_number() {
-        let given = |approved, reinstalls| Given { approved, reinstalls };
+        let given = |approved, reinstalls| Consent { approved, reinstalls };
         assert_eq!(ask(&plan(0), given(true, None)), Ok(()));
         assert_eq!(ask(&plan(2), given(true, Some(2))), Ok(()));
-        assert!(matches!(ask(&plan(2), given(true, Some(3))), Err(No::Refused(_))));
+        assert!(matches!(ask(&plan(2), given(true, Some(3))), Err(NoConsent::Refused(_))));
         assert_eq!(question(&plan(1)).1, ["d0"]);
         assert_eq!(question(&plan(3)).1, ["3", "wipe 3 machines"]);
         assert!(question(&plan(30)).0.contains("and 20 more"));

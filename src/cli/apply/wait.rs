@@ -1,4 +1,4 @@
-//! `apply --wait`: until machines are installed.
+//! `apply --wait`: waits until machines are installed.
 
 use std::time::{Duration, Instant};
 
@@ -12,8 +12,7 @@ use crate::plan::{Action, Plan};
 /// How often the daemon is asked.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Waits until every machine that `plan` installs has reported. Those that have to be started by
-/// somebody are waited for as well.
+/// Waits until every machine that `plan` installs has reported, also those that a person has to start.
 pub fn installed(plan: &Plan, remote: &Remote, limit: Duration) -> Exit {
     let awaited = plan.changes.iter().filter(|change| change.installs && change.action != Action::Remove);
     let awaited: Vec<&str> = awaited.map(|change| change.name.as_str()).collect();

@@ -1,4 +1,4 @@
-//! How problems are printed, and where to.
+//! The form and the destination of problems.
 
 use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
@@ -47,7 +47,7 @@ pub struct Output {
 }
 
 impl Output {
-    /// From the flags and the environment; otherwise what is wrong with them.
+    /// The output that the flags and the environment ask for.
     pub fn of(arguments: &Arguments) -> Result<Output, String> {
         let format = match arguments.format {
             Some(format) => format,
@@ -63,7 +63,7 @@ impl Output {
         Ok(Output { format, file: arguments.output_file.clone(), colour, most: arguments.max_problems, root })
     }
 
-    /// False when the reader has seen enough and closed the pipe.
+    /// False when the reader has closed the pipe.
     ///
     /// # Errors
     /// When the report can't be written.
@@ -98,16 +98,16 @@ impl Output {
     }
 }
 
-/// Reads what `--max-problems` says.
+/// Parses `--max-problems`.
 pub fn at_most(text: &str) -> Result<usize, String> {
     match text {
         "all" => Ok(usize::MAX),
-        _ => text.parse().map_err(|_| "this is a number or `all`".to_owned()),
+        _ => text.parse().map_err(|_| "write a number or `all`".to_owned()),
     }
 }
 
-/// The worst problems in full, in their order, and how many are left. Nobody reads 25 MB: what
-/// counts is that nothing is left out unsaid.
+/// The worst problems in full, in their order, and the number of those left out. Nobody reads 25 MB; but
+/// the report has to say that some are left out.
 fn some_in_full(checked: &Loaded, most: usize, colour: bool) -> String {
     let (problems, sources) = (&checked.problems, &checked.documents.sources);
     let mut shown: Vec<&Problem> = problems.iter().collect();

@@ -1,4 +1,4 @@
-//! `voldemort check --fix`: mechanical mistakes mended in the inventory's own files.
+//! `voldemort check --fix`: corrects mechanical mistakes in the inventory's own files.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::manifest::is_manifest;
 use crate::source;
 use crate::source::replace::{is_own, replace};
 
-/// What became of an inventory.
+/// The result of a repair.
 #[derive(Debug)]
 pub struct Repair {
     pub fixed: Vec<Fixed>,
@@ -18,11 +18,11 @@ pub struct Repair {
     pub written: Vec<String>,
 }
 
-/// Mends, tells what was mended, and checks again what is now on disk.
+/// Corrects mistakes, lists the corrections, and checks again what is now on disk.
 pub fn run(job: &Job) -> Result<Loaded, String> {
     let Repair { fixed, written } = repair(job)?;
     for one in &fixed {
-        say(told(one));
+        say(line_of(one));
     }
     if !fixed.is_empty() {
         let (mistakes, files) = (plural(fixed.len(), "mistake"), plural(written.len(), "file"));
@@ -32,10 +32,10 @@ pub fn run(job: &Job) -> Result<Loaded, String> {
 }
 
 /// `machines.toml:4:11: fixed V0012: "yes" is now true`
-fn told(fixed: &Fixed) -> String {
+fn line_of(fixed: &Fixed) -> String {
     let Fixed { code, origin, before, after } = fixed;
     let what = match after.as_str() {
-        "" => format!("`{before}` was taken away"),
+        "" => format!("`{before}` was removed"),
         after => format!("`{before}` is now `{after}`"),
     };
     let line = format!("{origin}: fixed {code}: {what}");
@@ -50,8 +50,8 @@ fn plural(number: usize, word: &str) -> String {
     }
 }
 
-/// Mends what can be mended and writes the files that changed. Files reached through symbolic
-/// links are left alone, and so are those that changed on disk meanwhile.
+/// Corrects what can be corrected and writes the files that changed. Files reached through symbolic links
+/// are left alone, and so are those that changed on disk meanwhile.
 ///
 /// # Errors
 /// When the inventory can't be read or a file can't be written; files written before stay.
@@ -82,7 +82,10 @@ pub fn repair(job: &Job) -> Result<Repair, String> {
         let unchanged =
             std::fs::read(&path).is_ok_and(|now| Some(&now[..]) == files.get(name).map(|old| &old[..]));
         if !unchanged || !is_own(root, name) {
-            return Err(format!("{} was changed by somebody else: nothing was done to it", path.display()));
+            return Err(format!(
+                "{} was changed by another program meanwhile: it was left as it is",
+                path.display()
+            ));
         }
         replace(&path, bytes).map_err(|error| format!("can't write {}: {error}", path.display()))?;
         written.push(name.to_string());

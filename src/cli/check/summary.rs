@@ -1,4 +1,4 @@
-//! What a check came to, on one line.
+//! The result of a check, on one line.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -35,7 +35,7 @@ pub fn summary(checked: &Loaded, took: Duration) -> String {
         more => format!(" with {} environments", more.len()),
     };
     let what = if errors == 0 { format!(", {deployments}") } else { String::new() };
-    // A wrong folder must not pass for a flawless inventory.
+    // A wrong folder must not look like a correct inventory.
     let none = if all == 0 { "; there is no manifest (*.toml) in this folder" } else { "" };
     format!("{} {of} ({rest}){what}, checked{with} in {ms} ms{none}", plural(errors, "error"))
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use tokio::sync::mpsc;
 
-use super::{Job, Output, tell};
+use super::{Job, Output, print};
 use crate::cli::exit::talk;
 use crate::cli::{Exit, exit};
 use crate::inventory::Memory;
@@ -13,7 +13,7 @@ use crate::model::Inventory;
 use crate::source::git::Fetcher;
 use crate::source::{self, SourceConfig, Update};
 
-/// Ends only when interrupted, or when nobody can be told any more.
+/// Ends only when interrupted, or when the reader of the output is gone.
 pub fn run(job: &Job, output: &Output) -> Exit {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {
@@ -42,8 +42,8 @@ async fn follow(job: &Job<'_>, output: &Output) -> Exit {
         clear(output);
         match update {
             Some(Update::Snapshot(snapshot)) => {
-                match job.judge(&mut memory, &snapshot).and_then(|checked| tell(&checked, output, started)) {
-                    Ok(told) if !told.heard => return Exit::Done,
+                match job.judge(&mut memory, &snapshot).and_then(|checked| print(&checked, output, started)) {
+                    Ok(printed) if !printed.is_read => return Exit::Done,
                     Ok(_) => {}
                     Err(why) => {
                         exit::failed(&why, output.is_json());
@@ -58,7 +58,7 @@ async fn follow(job: &Job<'_>, output: &Output) -> Exit {
     }
 }
 
-/// A terminal shows only the newest result; anything else gets all of them, one after the other.
+/// A terminal shows only the newest result; other outputs get all of them, one after the other.
 fn clear(output: &Output) {
     let mut out = std::io::stdout();
     if output.is_stdout() && out.is_terminal() {

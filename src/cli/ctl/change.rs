@@ -190,7 +190,7 @@ impl How {
         };
         if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
             let why = format!(
-                "this asks before it does what can't be undone ({}), and there is no terminal; add --yes to agree",
+                "this can't be undone ({}) and needs consent, and there is no terminal to ask on: add --yes to consent",
                 report::summary(&plan)
             );
             exit::failed(&why, self.json());
@@ -216,7 +216,7 @@ impl How {
             Edited::Written { .. } => return self.written(edited),
             Edited::Branch { change, commit, branch, .. } => return self.on_branch(change, commit, branch),
             Edited::Off { change, steps, .. } => return self.off(change, steps),
-            Edited::Unchanged => (Exit::Done, "nothing to change: it is like that already".to_owned()),
+            Edited::Unchanged => (Exit::Done, "nothing to change".to_owned()),
             Edited::Held { holds, .. } => {
                 let holds: Vec<String> = holds.iter().map(remote::hold_text).collect();
                 (Exit::Refused, holds.join("\n"))
@@ -296,7 +296,7 @@ fn agrees(change: &FileChange, plan: &Plan) -> bool {
         _ => "yes",
     };
     let mut stderr = std::io::stderr();
-    let _ = write!(stderr, "{}. Type {wanted} to go on: ", change.summary);
+    let _ = write!(stderr, "{}. Type {wanted} to continue: ", change.summary);
     let _ = stderr.flush();
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer).is_ok() && answer.trim() == wanted

@@ -52,9 +52,7 @@ impl Chosen {
         let mut labels = BTreeMap::new();
         for (key, value) in pairs {
             if let Some(other) = labels.insert(key.clone(), value.clone()).filter(|other| *other != value) {
-                return Err(format!(
-                    "-l: no machine has {key}={other} and {key}={value}; say it in two commands"
-                ));
+                return Err(format!("-l: no machine has {key}={other} and {key}={value}; use two commands"));
             }
         }
         let doubts = Doubts { deployments: deployments.clone(), labels, all: *all };
@@ -145,7 +143,7 @@ pub fn approve(arguments: &Approve, remote: &Remote) -> Exit {
     let doubts = match (doubts.doubts(), plan.as_str()) {
         (Ok(Some(doubts)), "installs") => return form.send(&Order::ApproveInstalls(doubts), remote),
         (Ok(None), "installs") => {
-            Err("which installations? name deployments, or say -l KEY=VALUE or --all; \
+            Err("which installations? name deployments, or give -l KEY=VALUE or --all; \
                                        `voldemortctl get deployments` shows which are doubtful"
                 .to_owned())
         }

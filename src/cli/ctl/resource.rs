@@ -155,7 +155,7 @@ fn flags(command: Command, kind: Kind, takes: Takes) -> Command {
         command = command.arg(flag.value_name("NAME").help(help));
     }
     if takes == Takes::SettingsAndUnset {
-        let help = "Take this setting away, as in --unset vars.user (repeatable)";
+        let help = "Remove this setting, as in --unset vars.user (repeatable)";
         let flag = Arg::new("unset").long("unset").value_name("KEY").action(ArgAction::Append);
         command = command.arg(flag.help(help));
     }

@@ -60,18 +60,18 @@ pub fn run(arguments: &Arguments, remote: &Remote) -> Exit {
     if json {
         exit::print_json(&deployment);
     }
-    let told = format!("{} is {}", deployment.name, deployment.phase);
+    let seen = format!("{} is {}", deployment.name, deployment.phase);
     match deployment.phase.known() {
         Some(phase) if phase == arguments.phase => {
-            talk(&told);
+            talk(&seen);
             Exit::Done
         }
         Some(phase) if phase.is_stuck() => {
-            talk(&format!("{told}: {}", deployment.next_boot));
+            talk(&format!("{seen}: {}", deployment.next_boot));
             Exit::Failed
         }
         _ => {
-            talk(&format!("{told} and was not {} within {}", arguments.phase, arguments.timeout));
+            talk(&format!("{seen} and was not {} within {}", arguments.phase, arguments.timeout));
             Exit::Unreachable
         }
     }

@@ -1,5 +1,5 @@
-//! What an image is, as far as its layout tells: an installer, or a system that runs from the image and
-//! has no answer files.
+//! Recognises an image by its layout: an installer, or a system that runs from the image and has no answer
+//! files.
 
 use crate::media::Index;
 use crate::media::guess::Kernel;
@@ -39,8 +39,8 @@ const ALPINE: Image = Image {
     hint: "modloop is named after the kernel's flavour",
 };
 
-/// What a kernel of an image belongs to. The systems without answer files are asked first: they are
-/// known by names that only they have, some installers by less.
+/// The system that a kernel of an image belongs to. Systems without answer files are tried first: they have
+/// names that no other has, while some installers are recognised by less.
 pub(super) fn of(index: &Index, kernel: &Kernel<'_>) -> Option<&'static Image> {
     let folder = kernel.folder().to_lowercase();
     let has = |path: &str| index.lookup(path).is_some();

@@ -20,8 +20,8 @@ use crate::source::{Snapshot, directory};
 use crate::state::{Install, InstallStage, State};
 use crate::walk;
 
-/// The plan from `against` (a revision, or `empty`) to the inventory as it lies in `root`.
-/// Every machine of the former is taken to be installed: nobody can tell otherwise.
+/// The plan from `against` (a revision, or `empty`) to the inventory in the directory `root`. Every machine
+/// of the former counts as installed, because its real state is unknown here.
 pub fn plan(root: &Path, against: &str, environment: Option<&str>) -> Result<Report, String> {
     let fail = |error: crate::source::SourceError| error.to_string();
     let present = directory::read(root).map_err(fail)?;
@@ -32,7 +32,7 @@ pub fn plan(root: &Path, against: &str, environment: Option<&str>) -> Result<Rep
         _ => {
             let copies = Copies::new().map_err(|error| format!("no folder for copies: {error}"))?;
             let snapshot = revision::at(root, against, &copies.0).map_err(fail)?;
-            // What is the same in both is looked up where it lies; images are in no repository.
+            // A file that is the same in both is read from the directory; images are in no repository.
             let shelf = Shelf::new(vec![root.to_path_buf()], None).with_copies(others(&snapshot, &present));
             read(&shelf, &snapshot, environment, &format!("{against}: "))?
         }
@@ -63,7 +63,7 @@ fn read(
     Ok(loaded)
 }
 
-/// The files of a revision that are others now, or gone.
+/// The files of a revision that differ now, or are gone.
 fn others(then: &Snapshot, now: &Snapshot) -> BTreeMap<Arc<str>, PathBuf> {
     let present = now.copies();
     let mut copies = then.copies();
@@ -89,12 +89,12 @@ fn is_same(one: &Path, other: &Path) -> io::Result<bool> {
     }
 }
 
-/// A table on which `before` was adopted and every machine of it installed.
+/// A state in which `before` was adopted and every machine of it is installed.
 fn table(before: &Loaded, after: &Loaded) -> State {
     let subnet = |desired: &Desired| desired.deployments.values().next().map(|one| one.subnet.clone());
     let subnet = subnet(&after.desired).or_else(|| subnet(&before.desired));
     let server = match subnet {
-        Some(subnet) => walk::rehearsal(after.desired.clone(), &subnet).server().clone(),
+        Some(subnet) => walk::initial_state(after.desired.clone(), &subnet).server().clone(),
         None => crate::state::Server::stand_in(std::net::Ipv4Addr::LOCALHOST).into(),
     };
     let stand_in = crate::state::Server::stand_in(std::net::Ipv4Addr::LOCALHOST);
@@ -129,7 +129,7 @@ fn changed_secrets(before: &Loaded, after: &Loaded) -> BTreeSet<String> {
 struct Copies(PathBuf);
 
 impl Copies {
-    /// Of a name that nobody can foresee, and for this user alone.
+    /// The name is unpredictable, and only this user may enter.
     fn new() -> io::Result<Copies> {
         Ok(Copies(nix::unistd::mkdtemp(&std::env::temp_dir().join("voldemort-against-XXXXXX"))?))
     }

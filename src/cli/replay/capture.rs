@@ -1,6 +1,6 @@
-//! Packet captures: classic pcap and pcapng, also compressed by gzip, of Ethernet (with VLAN tags), raw
-//! IP, loopback and Linux's "any" interface. What is not UDP or TCP over IPv4 or IPv6 is passed over;
-//! fragments are put together; what the file lacks is counted.
+//! Packet captures: classic pcap and pcapng, also compressed by gzip, of Ethernet (with VLAN tags), raw IP,
+//! loopback and Linux's "any" interface. Other protocols than UDP and TCP over IPv4 or IPv6 are skipped;
+//! fragments are reassembled; missing data is counted.
 
 mod gzip;
 mod ip;
@@ -10,13 +10,13 @@ use std::net::SocketAddr;
 use crate::model::Mac;
 use ip::Fragments;
 
-/// One packet that may say something to a server.
+/// One packet that may be for a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Packet {
     /// Microseconds since 1970.
     pub at: u64,
     pub protocol: Protocol,
-    /// The card that sent the frame, where the capture tells.
+    /// The hardware address that sent the frame, if the capture has it.
     pub hardware: Option<Mac>,
     pub source: SocketAddr,
     pub destination: SocketAddr,
@@ -31,17 +31,17 @@ pub enum Protocol {
     Tcp,
 }
 
-/// A capture that was read.
+/// A parsed capture.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Capture {
     pub packets: Vec<Packet>,
-    /// What the file lacks, a sentence each.
+    /// What the file lacks, one sentence each.
     pub lacks: Vec<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CaptureError {
-    #[error("this is no capture: pcap and pcapng begin otherwise")]
+    #[error("this is no capture: it is neither pcap nor pcapng")]
     Unknown,
     #[error("the capture is damaged at byte {0}")]
     Damaged(usize),
@@ -50,17 +50,17 @@ pub enum CaptureError {
          and Linux's cooked ones (113, 276) can"
     )]
     Link(u32),
-    #[error("what gzip has compressed can't be read: {0}")]
+    #[error("the gzip data can't be read: {0}")]
     Gzip(&'static str),
 }
 
 /// The first two bytes of what gzip wrote (RFC 1952 section 2.3.1).
 const GZIP: [u8; 2] = [0x1f, 0x8b];
-/// Longest frame that is believed: tcpdump's largest snapshot length.
+/// Longest frame that is accepted: tcpdump's largest snapshot length.
 const FRAME_MAX: usize = 256 << 10;
 
-/// The packets of a capture. A last packet that was cut off is left out and told: captures are copied
-/// while tcpdump runs.
+/// The packets of a capture. A truncated last packet is left out and reported: captures are copied while
+/// tcpdump runs.
 pub fn read(file: &[u8]) -> Result<Capture, CaptureError> {
     if file.starts_with(&GZIP) {
         let gzip::Unpacked { bytes, whole } = gzip::unpack(file).map_err(CaptureError::Gzip)?;
@@ -96,7 +96,7 @@ struct Reader {
     kept: usize,
     /// The first link type that can't be read.
     strange: Option<u32>,
-    /// Frames of any type that can.
+    /// Frames of a type that can be read.
     known: usize,
     /// Where the file ends inside a record.
     torn: Option<usize>,

@@ -53,7 +53,7 @@ fn install(root: &Path) -> io::Result<bool> {
             Err(error) => return Err(named(error)),
             Ok(own) if own.contains(INSTALLED) => {}
             Ok(_) => {
-                talk(&format!("{file} is there already and was not changed; add to it:\n\n{text}"));
+                talk(&format!("{file} exists already and was not changed; add to it:\n\n{text}"));
                 whole = false;
             }
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Place;
+use super::InventoryDirectory;
 use super::file::{self, named};
 use crate::cli::Exit;
 use crate::cli::exit::say;
@@ -19,7 +19,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     from_file: Option<PathBuf>,
     #[command(flatten)]
-    place: Place,
+    place: InventoryDirectory,
 }
 
 pub fn run(arguments: &Arguments) -> Result<Exit, String> {

@@ -2,9 +2,9 @@
 
 use clap::Args;
 
-use super::desk::{Desk, Ended};
 use super::file::{self, named};
-use super::{Identity, Place};
+use super::memory_folder::{Ended, MemoryFolder};
+use super::{Identity, InventoryDirectory};
 use crate::cli::Exit;
 use crate::cli::exit::say;
 
@@ -13,7 +13,7 @@ pub struct Arguments {
     /// The secret's name
     name: String,
     #[command(flatten)]
-    place: Place,
+    place: InventoryDirectory,
     #[command(flatten)]
     identity: Identity,
 }
@@ -27,9 +27,9 @@ pub fn run(arguments: &Arguments) -> Result<Exit, String> {
     }
     let keys = arguments.identity.keys()?;
     let before = file::open(&path, &keys)?;
-    let desk = Desk::new()?;
-    let draft = desk.lay(name.as_str(), &format!("{before}\n"))?;
-    match desk.edit(&editor(), &draft)? {
+    let folder = MemoryFolder::new()?;
+    let draft = folder.lay(name.as_str(), &format!("{before}\n"))?;
+    match folder.edit(&editor(), &draft)? {
         Ended::Saved => {}
         Ended::Failed => return Err(format!("the editor failed; {} was not changed", path.display())),
         Ended::Interrupted => return Ok(Exit::Interrupted),

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use super::{Identity, Place};
+use super::{Identity, InventoryDirectory};
 use crate::model::Name;
 use crate::secret::{self, FOLDER, Keys, RECIPIENTS, Recipients};
 use crate::source::replace::Draft;
@@ -18,7 +18,7 @@ pub fn name(text: &str) -> Result<Name, String> {
     text.parse().map_err(|error| format!("`{text}` can't be the name of a secret: {error}"))
 }
 
-impl Place {
+impl InventoryDirectory {
     pub fn secret(&self, name: &Name) -> PathBuf {
         self.inventory.join(secret::path(name))
     }
@@ -40,7 +40,7 @@ impl Place {
         Ok(found)
     }
 
-    /// Whom secrets are to be encrypted to.
+    /// The recipients that secrets are to be encrypted to.
     pub fn recipients(&self) -> Result<Recipients, String> {
         let path = self.inventory.join(RECIPIENTS);
         let shown = path.display();
@@ -52,7 +52,7 @@ impl Place {
         let (recipients, wrong) = Recipients::parse(&text);
         match wrong.first() {
             Some(wrong) => Err(format!("{shown}:{}: {}", wrong.line, wrong.why)),
-            None if recipients.is_empty() => Err(format!("{shown} names nobody: {how}")),
+            None if recipients.is_empty() => Err(format!("{shown} has no key: {how}")),
             None => Ok(recipients),
         }
     }
@@ -62,9 +62,9 @@ impl Identity {
     pub fn keys(&self) -> Result<Keys, String> {
         let from_environment = || std::env::var_os("VOLDEMORT_IDENTITY").map(PathBuf::from);
         let path = self.identity.clone().or_else(from_environment).ok_or_else(|| {
-            "reading a secret takes a private key: name its file with --identity FILE or VOLDEMORT_IDENTITY".to_owned()
+            "reading a secret needs a private key: name its file with --identity FILE or VOLDEMORT_IDENTITY".to_owned()
         })?;
-        // A pipe will do, as in --identity <(…).
+        // A pipe is accepted, as in --identity <(…).
         let bytes = bounded(&path).map_err(|error| named(&path, &error))?;
         let text = String::from_utf8(bytes).map_err(|_| format!("{}: it is not UTF-8", path.display()))?;
         Keys::parse(&text).map_err(|error| format!("{}: {error}", path.display()))
@@ -75,7 +75,7 @@ impl Identity {
 pub fn create(path: &Path, recipients: &Recipients, text: &str) -> Result<(), String> {
     let draft = draft(path, recipients, text)?;
     let linked = fs::hard_link(&draft, path);
-    // It may have been swept up by somebody; the secret is in its place all the same.
+    // Another program may have removed it; the secret is in its place all the same.
     let _ = fs::remove_file(&draft);
     linked.map_err(|error| match error.kind() {
         io::ErrorKind::AlreadyExists => {
@@ -85,19 +85,19 @@ pub fn create(path: &Path, recipients: &Recipients, text: &str) -> Result<(), St
     })
 }
 
-/// A text encrypted, to be put into a file that exists.
+/// The encrypted text, to replace an existing file.
 pub fn sealed(path: &Path, recipients: &Recipients, text: &str) -> Result<Draft, String> {
     let bytes = secret::seal(recipients, text).map_err(|error| format!("{}: {error}", path.display()))?;
     Draft::write(path, &bytes).map_err(|error| named(path, &error))
 }
 
-/// Opens a secret. What lies in an inventory may be anything, also a pipe that never ends.
+/// Decrypts a secret. A file in an inventory may be anything, also a pipe that never ends.
 pub fn open(path: &Path, keys: &Keys) -> Result<String, String> {
     let bytes = regular(path)?;
     secret::open(keys, &bytes).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// What a person gave as a secret.
+/// The text that a person gave as a secret.
 pub fn text(bytes: Vec<u8>) -> Result<String, String> {
     let text = String::from_utf8(bytes).map_err(|_| "the text is not UTF-8".to_owned())?;
     match text.contains('\0') {
@@ -124,14 +124,14 @@ fn bounded(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-/// A hidden file beside the one to be: hidden files are no part of an inventory.
+/// A hidden file beside the target: hidden files are no part of an inventory.
 fn draft(path: &Path, recipients: &Recipients, text: &str) -> Result<PathBuf, String> {
     let file = path.file_name().unwrap_or_default().to_string_lossy();
     let bytes = secret::seal(recipients, text).map_err(|error| format!("{}: {error}", path.display()))?;
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(|error| named(folder, &error))?;
     let draft = folder.join(format!(".{file}.{}", std::process::id()));
-    // Of a command that had our process number and was killed; a link is removed and not followed.
+    // Left by a killed command that had the same process number; a link is removed and not followed.
     let _ = fs::remove_file(&draft);
     let mut out = fs::File::create_new(&draft).map_err(|error| named(&draft, &error))?;
     out.write_all(&bytes).and_then(|()| out.sync_all()).map_err(|error| {

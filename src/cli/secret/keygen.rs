@@ -22,7 +22,9 @@ pub fn run(arguments: &Arguments) -> Result<Exit, String> {
         return Ok(print(&key.file()));
     };
     private(path, &key.file()).map_err(|error| match error.kind() {
-        ErrorKind::AlreadyExists => format!("{} exists already, and a key is not to be lost", path.display()),
+        ErrorKind::AlreadyExists => {
+            format!("{} exists already: an existing key is never overwritten", path.display())
+        }
         _ => named(path, &error),
     })?;
     say(format!("the private key is in {}; the public key, for {RECIPIENTS}:", path.display()));

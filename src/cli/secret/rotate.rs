@@ -6,7 +6,7 @@ use clap::Args;
 use nix::sys::signal::{SigSet, Signal};
 
 use super::file::{self, named};
-use super::{Identity, Place};
+use super::{Identity, InventoryDirectory};
 use crate::cli::Exit;
 use crate::cli::exit::say;
 use crate::source::replace::{Draft, replace};
@@ -14,21 +14,20 @@ use crate::source::replace::{Draft, replace};
 #[derive(Args, Debug)]
 pub struct Arguments {
     #[command(flatten)]
-    place: Place,
+    place: InventoryDirectory,
     #[command(flatten)]
     identity: Identity,
 }
 
 /// A secret before and after.
-struct Turn {
+struct Rotation {
     path: PathBuf,
     before: Vec<u8>,
     draft: Draft,
 }
 
-/// All secrets or none: everything is decrypted and written beside the old files before the first
-/// of them is replaced, so that what can't be read, and a full disk, stop it while nothing has
-/// changed.
+/// Rotates all secrets or none: everything is decrypted and written beside the old files before the first
+/// of them is replaced, so that an unreadable secret or a full disk stops it while nothing has changed.
 pub fn run(arguments: &Arguments) -> Result<Exit, String> {
     let recipients = arguments.place.recipients()?;
     let keys = arguments.identity.keys()?;
@@ -38,10 +37,10 @@ pub fn run(arguments: &Arguments) -> Result<Exit, String> {
         let text = file::open(&path, &keys).map_err(unchanged)?;
         let before = std::fs::read(&path).map_err(|error| unchanged(named(&path, &error)))?;
         let draft = file::sealed(&path, &recipients, &text).map_err(unchanged)?;
-        turns.push(Turn { path, before, draft });
+        turns.push(Rotation { path, before, draft });
     }
     publish(&turns)?;
-    for Turn { path, .. } in &turns {
+    for Rotation { path, .. } in &turns {
         say(format!("{} is encrypted to {} key(s)", path.display(), recipients.len()));
     }
     if turns.is_empty() {
@@ -50,11 +49,11 @@ pub fn run(arguments: &Arguments) -> Result<Exit, String> {
     Ok(Exit::Done)
 }
 
-/// Who interrupts us now waits until all are replaced: it takes no time.
-fn publish(turns: &[Turn]) -> Result<(), String> {
+/// A signal waits until all files are replaced: it takes no time.
+fn publish(turns: &[Rotation]) -> Result<(), String> {
     let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
     signals.thread_block().map_err(|error| error.to_string())?;
-    let published = turns.iter().enumerate().try_for_each(|(done, Turn { path, draft, .. })| {
+    let published = turns.iter().enumerate().try_for_each(|(done, Rotation { path, draft, .. })| {
         draft.publish().map_err(|error| {
             let lost: Vec<String> = turns[..done].iter().filter_map(restore).collect();
             let what = if lost.is_empty() { "nothing was changed".to_owned() } else { lost.join("; ") };
@@ -65,9 +64,9 @@ fn publish(turns: &[Turn]) -> Result<(), String> {
     published
 }
 
-/// Puts the old file back; what is said if that fails.
-fn restore(turn: &Turn) -> Option<String> {
-    let Turn { path, before, .. } = turn;
+/// Restores the old file; returns a message if that fails.
+fn restore(turn: &Rotation) -> Option<String> {
+    let Rotation { path, before, .. } = turn;
     let shown = |path: &Path| path.display().to_string();
     let failed = |error| format!("{} is encrypted to the new keys already: {error}", shown(path));
     replace(path, before).err().map(failed)

@@ -1,4 +1,4 @@
-//! The real daemon as a child, and what it tells.
+//! The real daemon as a child process, and its events.
 
 use std::fs::OpenOptions;
 use std::io;
@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 
-use super::machine::with_us;
+use super::machine::end_with_parent;
 use super::network::INTERFACE;
 use super::scratch::{Scratch, interrupted, named};
 use crate::api::Client;
@@ -28,7 +28,7 @@ fn socket(scratch: &Path) -> PathBuf {
     scratch.join("api.sock")
 }
 
-/// What the daemon is to serve.
+/// The settings of the daemon.
 #[derive(Clone, Debug)]
 pub struct Service {
     /// The program; this one.
@@ -60,8 +60,8 @@ const READY: Duration = Duration::from_secs(60);
 const DRAIN: Duration = Duration::from_secs(12);
 
 impl Daemon {
-    /// Starts the daemon and waits until it serves. Its state lies in the scratch directory: a
-    /// second daemon there goes on where the first one ended.
+    /// Starts the daemon and waits until it serves. Its state is in the scratch directory: a second daemon
+    /// there continues with the state of the first one.
     pub fn start(service: &Service, scratch: &Scratch) -> io::Result<Daemon> {
         let settings = scratch.join("voldemort.toml");
         let text = toml::to_string(&settings_of(service, scratch.path())).map_err(io::Error::other)?;
@@ -73,7 +73,7 @@ impl Daemon {
         let mut command = Command::new(&service.program);
         command.args(["start", "services", "--new-site", "--config"]).arg(&settings);
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-        with_us(&mut command, None);
+        end_with_parent(&mut command, None);
         let mut daemon = Daemon { child: command.spawn().map_err(|error| named(&service.program, error))? };
         daemon.wait_until_ready(&path, said)?;
         Ok(daemon)
@@ -101,7 +101,7 @@ impl Daemon {
             }
             std::thread::sleep(Duration::from_millis(30));
         }
-        Err(io::Error::new(io::ErrorKind::TimedOut, "the daemon did not get ready"))
+        Err(io::Error::new(io::ErrorKind::TimedOut, "the daemon did not become ready in time"))
     }
 }
 
@@ -148,7 +148,7 @@ fn settings_of(service: &Service, scratch: &Path) -> serde_json::Value {
     settings
 }
 
-/// The daemon's events from the first on, as they come; a daemon that is away for a moment is
+/// The daemon's events from the first on, as they come; a daemon that is not reachable for a moment is
 /// asked again. Ends when the receiver goes.
 pub fn follow_events(scratch: &Path) -> io::Result<Receiver<Event>> {
     let client = client(scratch);
@@ -163,7 +163,7 @@ pub fn follow_events(scratch: &Path) -> io::Result<Receiver<Event>> {
 async fn forward(client: &Client, sender: &Sender<Event>) {
     let mut after = 0;
     loop {
-        // A short wait: the daemon does not end before it has answered.
+        // Each request waits only shortly, because a stopping daemon answers it before it ends.
         match client.get::<Events>(&format!("/v1/events?after={after}&wait=1")).await {
             Ok(Events { events, next, .. }) => {
                 for event in events {

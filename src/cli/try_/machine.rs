@@ -58,7 +58,7 @@ impl Firmware {
     }
 }
 
-/// Who executes the guest's instructions.
+/// What executes the guest's instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accelerator {
     Kvm,
@@ -74,8 +74,8 @@ impl Accelerator {
         }
     }
 
-    /// KVM where this user may use it. Whether it can run firmware shows only in running it: some
-    /// nested hosts have a KVM that stops at real-mode code.
+    /// KVM where this user may use it. Whether it can run firmware shows only when it runs: some nested
+    /// hosts have a KVM that stops at real-mode code.
     pub fn probe() -> Accelerator {
         match OpenOptions::new().read(true).write(true).open("/dev/kvm") {
             Ok(_) => Accelerator::Kvm,
@@ -147,7 +147,7 @@ impl Machine {
         let mut command = Command::new("qemu-system-x86_64");
         command.args(arguments(plan, scratch.path(), tap));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        with_us(&mut command, Some(tap));
+        end_with_parent(&mut command, Some(tap));
         let mut qemu = command.spawn()?;
         match connect(&mut qemu, &socket) {
             Ok(qmp) => Ok(Machine { qemu, qmp }),
@@ -193,9 +193,9 @@ fn connect(qemu: &mut Child, socket: &Path) -> io::Result<Qmp> {
     }
 }
 
-/// Lets a child end when we do, however we end; keeps the terminal's Ctrl-C from it, so that we
-/// end it in order; lets it inherit one descriptor.
-pub fn with_us(command: &mut Command, inherited: Option<RawFd>) {
+/// Has a child end with this process, however that ends; keeps the terminal's Ctrl-C from it, so that it is
+/// ended in order; lets it inherit one descriptor.
+pub fn end_with_parent(command: &mut Command, inherited: Option<RawFd>) {
     command.process_group(0);
     let parent = nix::unistd::getpid();
     // SAFETY: between fork and exec only system calls are made (prctl, getppid, fcntl).

@@ -1,6 +1,5 @@
-//! A network of our own: a network namespace with a loopback and one tap device, made by system
-//! calls alone. Nothing of the host's network is touched, and the kernel takes everything away
-//! with the last process inside.
+//! A private network: a network namespace with a loopback and one tap device, made by system calls only.
+//! The host's network is not changed, and the kernel removes everything with the last process inside.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -23,7 +22,7 @@ pub const INTERFACE: &str = "try0";
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
     #[error(
-        "the kernel lets this user make no private network ({0}); run as root, or allow user namespaces \
+        "this user may not make a private network ({0}): run as root, or allow user namespaces \
          (sysctl kernel.unprivileged_userns_clone=1, kernel.apparmor_restrict_unprivileged_userns=0)"
     )]
     UserNamespace(nix::Error),
@@ -51,15 +50,15 @@ pub fn enter() -> Result<(), NetworkError> {
 fn enter_as_user(user: Uid) -> Result<(), NetworkError> {
     let group = getegid();
     unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET).map_err(NetworkError::UserNamespace)?;
-    // A group map may be written only by who gave up changing groups (user_namespaces(7)).
+    // A group map may be written only by a process that gave up changing groups (user_namespaces(7)).
     let write = |file: &str, text: String| fs::write(file, text).map_err(NetworkError::Map);
     write("/proc/self/setgroups", "deny".into())?;
     write("/proc/self/uid_map", format!("0 {user} 1"))?;
     write("/proc/self/gid_map", format!("0 {group} 1"))
 }
 
-/// The tap device: our end carries the daemon's address, the other is for QEMU. It exists as long
-/// as this value or a process that inherited its descriptor.
+/// The tap device: this end has the daemon's address, the other end is for QEMU. It exists as long as this
+/// value or a process that inherited its descriptor.
 #[derive(Debug)]
 pub struct Tap {
     device: File,
@@ -89,18 +88,17 @@ impl Tap {
     }
 }
 
-/// Says twice a second that there is no IPv6 router here. iPXE waits for that word for 16 seconds
-/// in every boot before it goes on with what DHCPv4 told it. A kernel without IPv6 has to do
-/// without.
+/// Advertises twice a second that there is no IPv6 router here. iPXE waits for an advertisement for 16
+/// seconds in every boot before it uses what it got by DHCPv4. A kernel without IPv6 sends none.
 fn advertise(stop: Receiver<()>) -> io::Result<()> {
     let Ok(socket) = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6)) else { return Ok(()) };
     let index = nix::net::if_::if_nametoindex(INTERFACE)?;
-    // Receivers take only what certainly was not routed (RFC 4861, 6.1.2).
+    // Receivers accept only packets that no router forwarded (RFC 4861, 6.1.2).
     socket.set_multicast_hops_v6(255)?;
     socket.set_multicast_if_v6(index)?;
     let all_nodes = SocketAddrV6::new(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1), 0, 0, index).into();
-    // RFC 4861, 4.2: type, code, checksum (the kernel's business), hop limit, no flags, a router
-    // lifetime of zero, reachable time and retransmission timer unspecified.
+    // RFC 4861, 4.2: type, code, checksum (filled in by the kernel), hop limit, no flags, a router lifetime
+    // of zero, reachable time and retransmission timer unspecified.
     let advertisement = [134, 0, 0, 0, 64, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     std::thread::Builder::new().name("advertise".into()).spawn(move || {
         while let Err(RecvTimeoutError::Timeout) = stop.recv_timeout(Duration::from_millis(500)) {

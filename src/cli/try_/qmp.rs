@@ -1,4 +1,4 @@
-//! QEMU's control socket: a JSON object a line. Only what a boot needs.
+//! QEMU's control socket (QMP): one JSON object a line. Only what a boot needs.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// A conversation with one QEMU.
+/// A connection to one QEMU.
 #[derive(Debug)]
 pub struct Qmp {
     stream: UnixStream,

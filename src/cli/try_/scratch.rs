@@ -19,12 +19,12 @@ pub struct Scratch {
 
 /// How the names of such directories begin.
 const PREFIX: &str = "voldemort-try-";
-/// In each that is to go away with its process; who can lock it has outlived that process.
+/// A file in each directory that is to be removed; if it can be locked, the directory's process has ended.
 const LOCK: &str = ".lock";
 
 impl Scratch {
-    /// Makes a new directory, readable by nobody else and of a name that nobody can foresee, below
-    /// `TMPDIR` (or `/tmp`). What runs that were killed left there is removed.
+    /// Makes a new directory with an unpredictable name below `TMPDIR` (or `/tmp`), readable by this user
+    /// only. Directories of runs that were killed are removed.
     pub fn new(keep: bool) -> io::Result<Scratch> {
         Scratch::below(&std::env::temp_dir(), keep)
     }
@@ -70,7 +70,7 @@ fn remove_abandoned(base: &Path) {
         entries.flatten().filter(|entry| entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes()))
     {
         let path = entry.path();
-        // Only directories of ours: in a folder for everybody others may lay links.
+        // Only directories of this user: in a folder that everybody may write, others may place links.
         let own = fs::symlink_metadata(&path)
             .is_ok_and(|found| found.is_dir() && found.uid() == nix::unistd::Uid::effective().as_raw());
         let open = || fs::OpenOptions::new().write(true).custom_flags(libc::O_NOFOLLOW).open(path.join(LOCK));

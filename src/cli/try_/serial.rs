@@ -1,4 +1,4 @@
-//! What the guest says on its serial line.
+//! The output of the guest on its serial line.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -15,7 +15,7 @@ pub struct Serial {
     unfinished: Vec<u8>,
 }
 
-/// No line of people is longer; a guest that never ends one must not fill our memory.
+/// No line for people is longer; a guest that never ends a line must not fill the memory.
 const LONGEST: usize = 4096;
 
 impl Serial {
@@ -23,8 +23,8 @@ impl Serial {
         Serial { path: path.to_owned(), position: 0, unfinished: Vec::new() }
     }
 
-    /// Lines since the last call. The unfinished last line comes along (again when it is
-    /// complete): a prompt has no end. A file that is not there yet has no lines.
+    /// Lines since the last call. The unfinished last line is included (and again when it is complete),
+    /// because a prompt has no end. A missing file has no lines.
     pub fn lines(&mut self) -> Vec<String> {
         let mut fresh = Vec::new();
         let read = File::open(&self.path).and_then(|mut file| {

@@ -1,5 +1,4 @@
-//! What gets booted: the facts of one deployment that a virtual machine needs to stand in for
-//! its hardware.
+//! The deployment that is booted: what a virtual machine needs to know of it to replace its hardware.
 
 use std::net::Ipv4Addr;
 
@@ -17,13 +16,13 @@ pub struct Subject {
     /// Address of the daemon in the private network.
     pub server: Ipv4Addr,
     pub disk: Bus,
-    /// What its boot asks for, in MiB.
+    /// The memory that its boot needs, in MiB.
     pub memory: Option<u32>,
     /// Whether it installs something; if not, it runs from the network (diskless).
     pub installs: bool,
 }
 
-/// How the disk is attached, which decides what Linux calls it.
+/// How the disk is attached, which decides its name in Linux.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bus {
     /// `/dev/vda`
@@ -39,15 +38,14 @@ pub enum Bus {
 pub enum SubjectError {
     #[error("there is no deployment {name}; there are: {known}")]
     Unknown { name: String, known: String },
-    #[error("deployment {0} has no machine: no machine in the inventory carries its labels")]
+    #[error("deployment {0} has no machine: no machine of the inventory has its labels")]
     NoMachine(Name),
-    #[error("deployment {0} is in subnet {1}, which has IPv6 alone: its machine can't be tried here")]
+    #[error("deployment {0} is in subnet {1}, which has no IPv4: `try` needs IPv4")]
     Ipv6Alone(Name, Name),
 }
 
 impl Subject {
-    /// Finds a deployment in an inventory. One that selects by labels gets the first machine that
-    /// carries them.
+    /// Finds a deployment in an inventory. One that selects by labels gets the first machine that has them.
     pub fn find(desired: &Desired, name: &str) -> Result<Subject, SubjectError> {
         let found = desired.deployments.values().find(|deployment| deployment.name.to_string() == name);
         let Some(deployment) = found else {
@@ -91,8 +89,7 @@ impl Bus {
     }
 }
 
-/// The gateway's address, so that machines find somebody there; without a gateway, the first host
-/// address.
+/// The gateway's address, so that machines reach a host there; without a gateway, the first host address.
 pub fn server_address(cidr: Cidr, gateway: Option<Ipv4Addr>) -> Ipv4Addr {
     gateway.filter(|gateway| cidr.is_host(*gateway)).unwrap_or(cidr.hosts().first)
 }

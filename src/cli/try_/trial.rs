@@ -6,10 +6,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::Arguments;
-use super::course::{Course, Step, Verdict};
 use super::daemon::{self, Daemon, Service};
 use super::machine::{self, Accelerator, Firmware, Machine, Plan};
 use super::network::Tap;
+use super::progress::{BootProgress, Step, Verdict};
 use super::scratch::{self, Scratch};
 use super::serial::{self, Serial};
 use super::subject::Subject;
@@ -18,7 +18,7 @@ use crate::api::resource::Event;
 use crate::cli::exit::say;
 use crate::state::Stage;
 
-/// How often everything is looked at that does not announce itself.
+/// How often everything is polled that sends no event.
 const LOOK: Duration = Duration::from_millis(200);
 
 /// Real KVM is at its first DHCP request within five seconds, with any firmware.
@@ -33,8 +33,8 @@ pub enum Ending {
     Interrupted,
 }
 
-/// A prepared boot. The order of the fields is the order in which they end: the machine before
-/// its daemon, the directory with the files of both last.
+/// A prepared boot. The order of the fields is the order in which they end: the machine before its daemon,
+/// the directory with the files of both last.
 pub struct Trial {
     machine: Option<Machine>,
     daemon: Option<Daemon>,
@@ -45,7 +45,7 @@ pub struct Trial {
     until: Option<Step>,
     timeout: Duration,
     serial: Serial,
-    course: Course,
+    progress: BootProgress,
     timeline: Timeline,
     /// When the machine in use was switched on.
     powered: Instant,
@@ -54,7 +54,7 @@ pub struct Trial {
     epoch: SystemTime,
     /// Restarts of the guest that were seen.
     resets: u32,
-    /// Bytes read from the disk when the machine was told to boot it.
+    /// Bytes read from the disk when the machine was sent to boot it.
     read_before: Option<u64>,
     scratch: Scratch,
 }
@@ -74,7 +74,7 @@ impl Trial {
             media: arguments.media.iter().map(|path| absolute(path)).collect::<io::Result<_>>()?,
             address: subject.server,
             firmware: match arguments.firmware {
-                // What is not signed would be refused: only shim and GRUB are there to be chosen.
+                // Secure Boot refuses unsigned programs: only shim and GRUB are offered.
                 Firmware::SecureBoot => vec!["/usr/lib/shim".into(), "/usr/lib/grub".into()],
                 _ => Vec::new(),
             },
@@ -100,7 +100,7 @@ impl Trial {
             until: arguments.until,
             timeout: arguments.timeout,
             serial: Serial::follow(&machine::serial_log(&scratch)),
-            course: Course::new(subject.installs, arguments.until),
+            progress: BootProgress::new(subject.installs, arguments.until),
             timeline: Timeline::default(),
             powered: Instant::now(),
             started: Instant::now(),
@@ -160,18 +160,22 @@ impl Trial {
         Ok(())
     }
 
-    /// A KVM that can't run firmware: once more from the beginning, by emulation. Only while
-    /// nothing can have been written to the disk.
+    /// Restarts the boot with emulation because this KVM can't run firmware. Only while nothing can have
+    /// been written to the disk.
     fn fall_back(&mut self, why: &str) -> io::Result<()> {
         self.machine = None;
         let now = self.elapsed();
-        self.timeline.add(now, "notice", &format!("KVM gives up here ({why}); starting again by emulation"));
+        self.timeline.add(
+            now,
+            "notice",
+            &format!("KVM can't run this firmware ({why}): starting again with emulation"),
+        );
         self.plan.accelerator = Accelerator::Tcg;
-        self.course = Course::new(self.subject.installs, self.until);
+        self.progress = BootProgress::new(self.subject.installs, self.until);
         self.power_on()
     }
 
-    /// Waits a moment for an event, and looks at all the rest.
+    /// Waits a moment for an event, and polls the rest.
     fn look(&mut self) -> io::Result<Option<Verdict>> {
         let event = match self.events.recv_timeout(LOOK) {
             Ok(event) => Some(event),
@@ -181,13 +185,13 @@ impl Trial {
         if !self.daemon.as_mut().is_some_and(Daemon::is_alive) {
             return Err(io::Error::other("the daemon ended"));
         }
-        // The machine first: its restart comes before what the daemon says of it.
+        // The machine first: its restart comes before the daemon's events about it.
         let verdict = self.look_at_machine()?.or(match event {
             Some(event) => self.event(&event)?,
             None => None,
         });
         let verdict = verdict.or_else(|| self.look_at_serial());
-        Ok(verdict.or_else(|| self.course.tick(self.elapsed())))
+        Ok(verdict.or_else(|| self.progress.tick(self.elapsed())))
     }
 
     fn look_at_machine(&mut self) -> io::Result<Option<Verdict>> {
@@ -201,7 +205,7 @@ impl Trial {
             return self.stopped();
         }
         let kvm = self.plan.accelerator == Accelerator::Kvm;
-        if kvm && self.course.last() == Step::Power && self.powered.elapsed() > KVM_SILENCE {
+        if kvm && self.progress.last() == Step::Power && self.powered.elapsed() > KVM_SILENCE {
             self.fall_back("no sign of life from the firmware")?;
             return Ok(None);
         }
@@ -209,7 +213,7 @@ impl Trial {
         if resets > self.resets {
             self.resets = resets;
             self.timeline.add(now, "reboot", "the machine restarted itself");
-            if let Some(verdict) = self.course.rebooted(now) {
+            if let Some(verdict) = self.progress.rebooted(now) {
                 return Ok(Some(verdict));
             }
         }
@@ -220,10 +224,10 @@ impl Trial {
         let (Some(before), Some(machine)) = (self.read_before, &mut self.machine) else { return Ok(None) };
         let Ok(read) = machine.qmp().bytes_read() else { return Ok(None) };
         let now = self.elapsed();
-        let had = self.course.has(Step::Disk);
+        let had = self.progress.has(Step::Disk);
         let fresh = read.saturating_sub(before);
-        let verdict = self.course.disk_read(now, fresh);
-        if !had && self.course.has(Step::Disk) {
+        let verdict = self.progress.disk_read(now, fresh);
+        if !had && self.progress.has(Step::Disk) {
             self.timeline.add(
                 now,
                 "disk",
@@ -242,7 +246,7 @@ impl Trial {
 
     /// The accelerator met an instruction that it can't execute.
     fn stopped(&mut self) -> io::Result<Option<Verdict>> {
-        if self.plan.accelerator == Accelerator::Kvm && !self.course.has(Step::Answers) {
+        if self.plan.accelerator == Accelerator::Kvm && !self.progress.has(Step::Answers) {
             self.fall_back("internal error")?;
             return Ok(None);
         }
@@ -264,14 +268,14 @@ impl Trial {
                 None => None,
             };
         }
-        Ok(event.stage.known().and_then(|stage| self.course.event(at, stage, &event.text)))
+        Ok(event.stage.known().and_then(|stage| self.progress.event(at, stage, &event.text)))
     }
 
     fn look_at_serial(&mut self) -> Option<Verdict> {
         for line in self.serial.lines() {
-            let had = self.course.greeting().is_some();
-            let verdict = self.course.serial(&line);
-            if let Some(greeting) = self.course.greeting().filter(|_| !had) {
+            let had = self.progress.greeting().is_some();
+            let verdict = self.progress.serial(&line);
+            if let Some(greeting) = self.progress.greeting().filter(|_| !had) {
                 self.timeline.add(self.started.elapsed(), "greeting", greeting);
             }
             if verdict.is_some() {
@@ -281,7 +285,7 @@ impl Trial {
         None
     }
 
-    /// From the daemon's clock, milliseconds since 1970, to ours.
+    /// Converts the daemon's clock, milliseconds since 1970, to this process's.
     fn since_power_on(&self, at_ms: u64) -> Duration {
         let epoch = self.epoch.duration_since(UNIX_EPOCH).unwrap_or_default();
         Duration::from_millis(at_ms).saturating_sub(epoch)
@@ -292,7 +296,7 @@ impl Trial {
     }
 
     pub fn last(&self) -> Step {
-        self.course.last()
+        self.progress.last()
     }
 
     pub fn deployment(&self) -> String {

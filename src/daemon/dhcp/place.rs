@@ -63,7 +63,7 @@ pub async fn conflicts<L: Lessor>(
     opened: impl Fn(),
 ) -> Result<(), String> {
     let conflicts = Conflicts::open(interface)
-        .map_err(|error| format!("addresses are offered without a look who uses them: {error}"))?;
+        .map_err(|error| format!("addresses are offered without a check whether they are in use: {error}"))?;
     let conflicts = Arc::new(conflicts);
     prober.store(Some(conflicts.clone()));
     opened();
@@ -85,7 +85,7 @@ pub async fn conflicts<L: Lessor>(
 fn tell_proxy<L: Lessor>(card: Mac, interface: &str, lessor: &L) {
     let text = format!(
         "{card} on {interface} answers for many addresses, like a router with proxy ARP: its answers \
-         count no more, and addresses are lent without a look; switch proxy ARP off there"
+         are ignored from now on, and addresses are leased without a check; switch proxy ARP off there"
     );
     tracing::warn!("{text}");
     let event = Event::new(now(), Stage::Daemon, text);

@@ -284,6 +284,6 @@ async fn progress<T>(pace: Pace<'_>, write: impl Future<Output = io::Result<T>>)
             pace.place.progress();
             written
         }
-        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no more bytes")),
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the client accepts no more bytes")),
     }
 }

@@ -65,14 +65,14 @@ pub fn choose(
         if let Some(twice) = twice.filter(|_| is_lacking) {
             choice.lacks.push(format!(
                 "the address {} of subnet {} on {} is used by another host as well (duplicate address detection): \
-                 take it from one of the two, and give it to {2} again",
+                 remove it from one of the two, and add it to {2} again",
                 twice.address, subnet.name, network.name
             ));
             continue;
         }
         match (found, gone, &choice.place) {
             (_, Some(gone), None) => choice.lacks.push(format!(
-                "the address {} of subnet {} is gone from {}: give it back, or restart the daemon to have another one chosen",
+                "the address {} of subnet {} is gone from {}: add it again, or restart the daemon to have another one chosen",
                 gone.address, subnet.name, network.name
             )),
             (Some(chosen), _, None) => choice.place = place(network, subnet, chosen),

@@ -139,7 +139,7 @@ impl Reconciler {
         let history = self.history.clone();
         let written = tokio::task::spawn_blocking(move || history.add(&kept)).await;
         if let Ok(Err(error)) = written {
-            tracing::warn!(%error, "the revision is live, but can't be kept for a later pin");
+            tracing::warn!(%error, "the revision is live, but can't be saved for a later pin");
         }
     }
 
@@ -171,7 +171,7 @@ impl Reconciler {
     pub(in crate::daemon) fn with(&self, name: &Name, source: &SourceRevision) -> Result<Revision, String> {
         let put_together = lock(&self.set).with(name, source);
         let missing =
-            |missing: Vec<Name>| format!("nothing moves before these were read: {}", listed(&missing));
+            |missing: Vec<Name>| format!("nothing is adopted before these were read: {}", listed(&missing));
         let environment = self.environment.clone();
         put_together.map(|whole| Revision { environment, ..whole }).map_err(missing)
     }

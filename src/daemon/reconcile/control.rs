@@ -109,7 +109,7 @@ impl Control {
     /// Why this revision is not adopted.
     pub fn rejection(&self, revision: &str) -> Option<Pause> {
         let found = self.rejected.iter().find(|one| one.revision == revision)?;
-        let reason = format!("somebody rejected it: {}", found.reason);
+        let reason = format!("it was rejected: {}", found.reason);
         Some(Pause { condition: SourceCondition::Rejected, reason })
     }
 }

@@ -112,7 +112,7 @@ impl Reconciler {
     /// Nothing is wrong with the revision, but the state directory does not take it.
     pub(super) fn not_stored(&self, name: &Name, revision: &str, error: &KeeperError) {
         let reason =
-            format!("{error}; what was served before still is, and this revision is tried again by itself");
+            format!("{error}; what was served before is still served, and this revision is tried again");
         self.set_condition(name, SourceCondition::NotStored, Some(revision), reason);
     }
 

@@ -26,7 +26,7 @@ impl Reconciler {
     /// Everything that is not as it was when the plan was made; empty if it is still good.
     pub fn moved(&self, then: &Ticket, tree: &Tree) -> Vec<String> {
         if self.keeper.table().used_plans().contains_key(then.id.as_str()) {
-            return vec!["it was applied already; a saved plan is good once".into()];
+            return vec!["it was applied already; a saved plan can be applied once".into()];
         }
         let mut reasons = self.ticket(tree).differences(then);
         if reasons.is_empty() && self.keeper.table().seal(&then.text()) != then.id {

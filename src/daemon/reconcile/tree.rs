@@ -123,7 +123,10 @@ impl Reconciler {
         };
         found.cloned().ok_or_else(|| {
             let all: Vec<Name> = self.sources.keys().cloned().collect();
-            format!("this daemon follows {}: say with --source which one the directory is", listed(&all))
+            format!(
+                "this daemon follows {}: name the one that the directory belongs to with --source",
+                listed(&all)
+            )
         })
     }
 

@@ -63,7 +63,7 @@ impl Base {
         if saved.new_site && saved.serial > 0 {
             tracing::warn!(
                 "--new-site changes nothing: this state directory is in use already; leave the flag out, or a \
-                 directory that is lost one day is taken for a new site"
+                 directory that is lost one day counts as a new site"
             );
         }
         let (kept, control) = (saved.kept.take(), saved.notes.remove("control"));

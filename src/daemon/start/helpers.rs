@@ -92,7 +92,7 @@ impl Helpers<'_> {
                 };
                 tokio::select! {
                     () = reconciler.run(updates) => Err("the reconciler ended".to_owned()),
-                    () = pass_on => Err("no source is followed any more".to_owned()),
+                    () = pass_on => Err("no source is followed any longer".to_owned()),
                 }
             }
         });

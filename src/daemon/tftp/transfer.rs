@@ -106,7 +106,7 @@ impl<O: Opener> Transferring<O> {
             Ok(Opened::Serve(artifact)) => Ok(Transfer::new(Arc::clone(&self.opener), asker, artifact)),
             Ok(Opened::Refuse(refusal)) => Err(Refused(error_code(refusal.reason), refusal.text)),
             Ok(Opened::Accepted) => {
-                Err(Refused(ErrorCode::Access, "reports are taken by HTTP only".to_owned()))
+                Err(Refused(ErrorCode::Access, "reports are accepted by HTTP only".to_owned()))
             }
             Err(_) => Err(Refused(ErrorCode::Undefined, "the server is busy: try again".to_owned())),
         }

@@ -145,7 +145,7 @@ impl Resolver<'_> {
             // Whoever writes manifests can't change the daemon's settings; an address with an
             // owner is not lent from there to anybody else.
             let message = format!("{at} lies in the dynamic range of the daemon's settings");
-            let label = "kept for this machine from now on; who leases it now has it until the lease ends";
+            let label = "reserved for this machine from now on; a client that leases it now keeps it until the lease ends";
             let problem = Problem::new(Code::InDynamic, address.mark, message, label);
             self.problems.push(problem.level(Level::Warning));
             return Some(at);

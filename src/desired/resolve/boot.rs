@@ -100,7 +100,7 @@ impl Resolver<'_> {
                 match near(&path.value, &error) {
                     // Its folder is there, so the file would be too.
                     Some(near) => {
-                        let message = format!("`{}` is not at hand", path.value);
+                        let message = format!("`{}` was not found", path.value);
                         let label = format!("did you mean `{near}`?");
                         self.media_problem(Problem::new(Code::NoMedia, path.mark, message, label));
                     }
@@ -130,7 +130,7 @@ impl Resolver<'_> {
     fn unusable(&mut self, name: &str, mark: Mark, error: &MediaError) {
         let problem = match error {
             MediaError::Missing { .. } => {
-                let message = format!("`{name}` is not at hand");
+                let message = format!("`{name}` was not found");
                 match self.options.media {
                     Media::IfPresent => {
                         let problem = Problem::new(Code::NoMedia, mark, message, "checked without it");
@@ -157,13 +157,13 @@ impl Resolver<'_> {
             }
             MediaError::Busy { .. } => {
                 let message = format!("`{name}` is still being read");
-                Problem::new(Code::NoMedia, mark, message, "nothing is known of it yet")
-                    .help("wait: the daemon goes on by itself when it is done")
+                Problem::new(Code::NoMedia, mark, message, "its content is not known yet")
+                    .help("wait: the daemon continues by itself when it was read")
             }
             MediaError::Checksum { expected: _, found, .. } => {
                 let message = format!("`{name}` is not the image this boot asks for");
                 Problem::new(Code::BadMedia, mark, message, "another image has this digest")
-                    .note(format!("the digest of the image at hand is {found}"))
+                    .note(format!("the digest of the image that was found is {found}"))
                     .help("download the image again; or, if the new one is meant, correct `sha256`")
             }
             MediaError::NotAnImage { why, .. } | MediaError::Io { why, .. } => {

@@ -192,7 +192,7 @@ impl Resolver<'_> {
                 let message = format!("deployment {} names its machine twice", resource.name);
                 let problem = Problem::new(Code::Exclusive, *mark, message, format!("once by `{second}` …"));
                 self.problems.push(
-                    problem.also(*place, format!("… and once by `{first}`")).help("leave one of them away"),
+                    problem.also(*place, format!("… and once by `{first}`")).help("remove one of them"),
                 );
                 None
             }
@@ -223,7 +223,7 @@ impl Resolver<'_> {
 }
 
 fn no_machine(resource: &Written) -> Problem {
-    let message = format!("deployment {} does not say which machine it is for", resource.name);
+    let message = format!("deployment {} names no machine", resource.name);
     Problem::new(Code::NoMachine, resource.mark, message, "no `machine`, `select` or `mac`")
         .help("pin a machine with `machine`, choose a free one by labels with `select`, or write the hardware address with `mac`")
 }

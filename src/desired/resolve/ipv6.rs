@@ -78,7 +78,7 @@ impl Resolver<'_> {
         let label = format!("address of `{}`", resource.name);
         let problem = Problem::new(Code::AddressTwice, address.mark, message, label)
             .also(*first, format!("address of `{other}`"));
-        self.problems.push(problem.help("give one of them another address, or leave it away"));
+        self.problems.push(problem.help("give one of them another address, or remove it"));
     }
 
     /// Checks the address against its subnet.

@@ -156,7 +156,7 @@ impl Resolver<'_> {
             self.problems.push(problem.help(match first == name {
                 true => "write it once".to_owned(),
                 false => format!(
-                    "keep it on the machine whose network card carries it; `voldemort why {mac}` shows what was seen of it"
+                    "keep it on the machine whose network card has it; `voldemort why {mac}` shows what was seen of it"
                 ),
             }));
         }

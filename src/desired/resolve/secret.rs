@@ -167,8 +167,12 @@ impl Resolver<'_> {
             return;
         }
         let message = format!("`{}` lies among the secrets and is not encrypted", source.name);
-        let problem =
-            Problem::new(Code::ClearSecret, mark, message, "whoever reads the repository reads this");
+        let problem = Problem::new(
+            Code::ClearSecret,
+            mark,
+            message,
+            "everybody who can read the repository can read this",
+        );
         self.problems.push(problem.help("`voldemort secret add NAME --from-file FILE` encrypts a text; then remove this file, from git's history too"));
     }
 }

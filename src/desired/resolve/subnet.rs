@@ -97,11 +97,11 @@ impl Resolver<'_> {
         ];
         for (key, mark) in written.into_iter().filter_map(|(key, mark)| Some((key, mark?))) {
             let message = format!("`{key}` of subnet `{}` is about IPv4, which it has not", resource.name);
-            let problem = Problem::new(Code::BadSubnet, mark, message, "says nothing here");
+            let problem = Problem::new(Code::BadSubnet, mark, message, "has no meaning without `cidr`");
             let help = match key {
                 "dns" | "dynamic" => "put it into the `ipv6` table, or give the subnet a `cidr`".to_owned(),
-                "gateway" => "leave it away: IPv6 machines learn their router from its advertisements".into(),
-                _ => "leave it away, or give the subnet a `cidr`".into(),
+                "gateway" => "remove it: IPv6 machines learn their router from its advertisements".into(),
+                _ => "remove it, or give the subnet a `cidr`".into(),
             };
             self.problems.push(problem.help(help));
         }

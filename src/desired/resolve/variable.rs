@@ -166,7 +166,7 @@ impl Resolver<'_> {
                 let message = format!("the variable `{name}` can't be set");
                 let problem =
                     Problem::new(Code::Exclusive, field.key, message, "every deployment has its own value");
-                self.problems.push(problem.help("choose another name for a variable of yours"));
+                self.problems.push(problem.help("choose another name for your variable"));
             }
         }
     }

@@ -26,7 +26,7 @@ table! {
             "Raise it to install again; nothing else reinstalls an installed machine.";
         ..settings: Settings;
     }
-    addition: Addition::OneOf(&["machine", "select", "mac"], "say which machine it is for");
+    addition: Addition::OneOf(&["machine", "select", "mac"], "name its machine");
 }
 
 /// The setting `address`.

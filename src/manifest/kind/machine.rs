@@ -14,7 +14,7 @@ table! {
     pub struct Machine: "machines", "A physical machine." {
         macs: Vec<Marked<Mac>> = must "mac": Several(&Text(Form::Mac)), "Hardware addresses of its network cards.";
         client_ids: Vec<Marked<Arc<str>>> = may "client-id": Several(&Text(Form::ClientId)),
-            "DHCP client ids (option 61) that it is known by when it speaks with another card, as texts or as in \
+            "DHCP client ids (option 61) that identify it when it sends from another card, as texts or as in \
              \"hex:01525400aa0001\".";
         uuid: Option<Marked<Arc<str>>> = may "uuid": Text(Form::Uuid),
             "UUID of its board (option 97, `dmidecode -s system-uuid`), by which it is known when neither card nor \
@@ -40,6 +40,6 @@ table! {
         credentials: Option<Marked<Value>> = may "credentials": Secret,
             "Its user name and password, `{ secret = \"…\" }`; not for wol.";
         fingerprint: Option<Marked<Arc<str>>> = may "fingerprint": Text(Form::Sha256),
-            "SHA-256 of its certificate, where no authority that the daemon's host trusts vouches for it.";
+            "SHA-256 of its certificate, if that is not signed by an authority that the daemon's host trusts.";
     }
 }

@@ -10,7 +10,7 @@ use crate::manifest::shape::Shape::*;
 use crate::model::{Name, Span};
 
 table! {
-    pub struct Pool: "pools", "Machines that are given out on request: accepted, not acted on yet." {
+    pub struct Pool: "pools", "Machines that are given to requests: accepted, not acted on yet." {
         profile: Option<Marked<Name>> = must "profile": Text(Form::Name(Kind::Profile)),
             "What a machine of this pool runs.";
         select: Option<Marked<Labels>> = must "select": Selector, "Labels that a machine must have.";

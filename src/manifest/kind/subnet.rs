@@ -15,9 +15,9 @@ table! {
         cidr: Option<Marked<Cidr>> = may "cidr": Text(Form::Cidr),
             "The network, as in \"10.0.10.0/24\"; without it the subnet has IPv6 alone.";
         gateway: Option<Marked<Ipv4Addr>> = may "gateway": Text(Form::Address),
-            "Router that machines are told to use.";
+            "Router that machines use.";
         dns: Vec<Marked<Ipv4Addr>> = may "dns": Several(&Text(Form::Address)),
-            "Name servers that machines are told to use.";
+            "Name servers that machines use.";
         domain: Option<Marked<Arc<str>>> = may "domain": Text(Form::HostName),
             "Domain of the machines' host names.";
         dynamic: Vec<Marked<Range>> = may "dynamic": Several(&Text(Form::Range)),
@@ -26,12 +26,12 @@ table! {
         lease: Option<Marked<Span>> = may "lease": Text(Form::Duration),
             "How long a dynamic address is lent, as in \"8h\"; one hour if absent.";
         shares: Option<Marked<Name>> = may "shares": Text(Form::Name(Kind::Subnet)),
-            "Another subnet that is on the same wire: machines there may get addresses of both.";
+            "Another subnet that is on the same link: machines there may get addresses of both.";
         mode: Option<Marked<Mode>> = may "mode": Text(Form::Choice(Mode::NAMES)),
-            "What the daemon is there, where its own file allows more: \"proxy\" leaves addresses to another \
-             DHCP server, \"listen\" answers nothing and tells what it would, \"off\" is silent.";
+            "What the daemon does there, if its own file allows more: \"proxy\" leaves addresses to another \
+             DHCP server, \"listen\" answers nothing and reports what it would, \"off\" is silent.";
         ipv6: Option<Ipv6> = may "ipv6": Table(Ipv6::FIELDS),
-            "IPv6 on the same wire; without it nothing is said there.";
+            "IPv6 on the same link; without it the daemon does not use IPv6 there.";
         ..extra: Extra;
     }
     either: ["cidr", "ipv6"];
@@ -39,7 +39,7 @@ table! {
 
 table! {
     pub struct Ipv6: "`ipv6` tables",
-        "IPv6 on a subnet's wire: DHCPv6, network boots over IPv6 and, if wanted, router advertisements."
+        "IPv6 on a subnet's link: DHCPv6, network boots over IPv6 and, if wanted, router advertisements."
     {
         cidr: Option<Marked<Cidr6>> = must "cidr": Text(Form::Cidr6),
             "The network, as in \"fd00:10::/64\". This host needs an address in it.";
@@ -47,7 +47,7 @@ table! {
             "Addresses for machines without a fixed one, as in \"fd00:10::1000-fd00:10::1fff\". Without it unknown \
              machines get no answer.";
         dns: Vec<Marked<Ipv6Addr>> = may "dns": Several(&Text(Form::Address6)),
-            "Name servers that machines are told to use.";
+            "Name servers that machines use.";
         ra: Option<Marked<Advertise>> = may "ra": Text(Form::Choice(Advertise::NAMES)),
             "Router advertisements: \"managed\" sends machines to DHCPv6 for their address, \"slaac\" has them \
              make their own, \"other\" leaves addresses to another router; \"off\" (or absent) sends none.";

@@ -1,4 +1,4 @@
-//! What the walk needs of a disc's file system, whichever parser reads it.
+//! The operations that reading a disc's tree needs from its file system, whichever parser reads it.
 
 use std::io;
 
@@ -28,7 +28,7 @@ pub(super) trait Disc: FileSystem<DeviceError = io::Error> {
     /// Whether `error` says that a structure lies beyond the end of the image.
     fn is_outside(error: &Error<io::Error>) -> bool;
 
-    /// `error`, met at `place`, in our words.
+    /// `error`, met at `place`, as a message.
     fn trouble(error: &Error<io::Error>, place: &str) -> Trouble {
         let place = if place.is_empty() { "the root directory" } else { place };
         match error.kind() {

@@ -85,7 +85,7 @@ pub(super) fn push(extents: &mut Vec<Extent>, next: Extent) {
     }
 }
 
-/// Why the bytes on the disc are not the file's bytes, if so. The parser leaves this to us: node
+/// Why the bytes on the disc are not the file's bytes, if so. The parser leaves this to its caller: node
 /// ids are the offsets of directory records (documented there), so the record is read again.
 fn unservable(disc: &mut IsoFs<Device>, node: NodeId) -> Result<Option<&'static str>, Error<io::Error>> {
     let mut record = [0; 255];

@@ -68,8 +68,8 @@ impl Tree {
             .collect()
     }
 
-    /// The path without links that `path` stands for; `None` where it leads nowhere, in a
-    /// circle, or out of the image.
+    /// The path without links that `path` leads to; `None` where it leads nowhere, in a circle, or out of
+    /// the image.
     fn real(&self, path: &str) -> Option<String> {
         let mut real: Vec<String> = Vec::new();
         let mut rest: Vec<String> = parts(path);

@@ -69,7 +69,7 @@ pub(super) fn join(folder: &str, name: &str) -> String {
     if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") }
 }
 
-/// `None` for what nobody can be served: devices, sockets, pipes.
+/// `None` for what can't be served: devices, sockets, pipes.
 fn describe<D: Disc>(disc: &mut D, entry: &DirEntry, path: &str) -> Result<Option<Kind>, Trouble> {
     let kind = match entry.file_type() {
         FileType::Dir => Kind::Folder,

@@ -1,15 +1,15 @@
-//! Who gets which address.
+//! Which client gets which address.
 //!
-//! * A machine of the manifests whose deployment has a fixed address gets that one, on the
-//!   subnet of that address. No lease is written: the manifest is the record.
-//! * If such a machine has several network cards, a lease says which card has the address: the
-//!   one that asked first. Another card of the machine gets a dynamic address, or none. A card
-//!   that boots from the network takes the address over from one that last confirmed its lease
-//!   more than [`TAKEOVER`] ago: firmware is speaking, so the system that used the other card
-//!   is gone. Either way no two cards hold the address at once.
-//! * Every other machine of the manifests (address "auto", no deployment, or on another subnet
-//!   than its deployment's address) gets a dynamic address of the subnet it asks from.
-//! * Machines in no manifest get one too where the subnet has a dynamic range, else silence.
+//! * A machine of the manifests whose deployment has a fixed address gets that one, on the subnet of that
+//!   address. No lease is written: the manifest is the record.
+//! * If such a machine has several network cards, a lease records which card has the address: the one that
+//!   asked first. Another card of the machine gets a dynamic address, or none. A card that boots from the
+//!   network takes the address over from one that last confirmed its lease more than [`TAKEOVER`] ago: the
+//!   message is from firmware, so the system that used the other card is gone. Either way no two cards hold
+//!   the address at once.
+//! * Every other machine of the manifests (address "auto", no deployment, or on another subnet than its
+//!   deployment's address) gets a dynamic address of the subnet it asks from.
+//! * Machines in no manifest get one too where the subnet has a dynamic range, else no answer.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -24,10 +24,10 @@ use crate::model::{Mode, Span, Time};
 use crate::state::lease::QUIET;
 use crate::state::{LeaseState, State, Supply};
 
-/// How long a card must have been quiet before a netbooting sibling takes its fixed address.
+/// How long a card must have been silent before a netbooting sibling takes its fixed address.
 pub const TAKEOVER: Span = QUIET;
 
-/// A request with what the table knows of its sender.
+/// A request, and what the state knows of its sender.
 pub(super) struct Asker<'a> {
     pub request: &'a Request<'a>,
     pub client: Client,
@@ -52,7 +52,7 @@ impl<'a> Asker<'a> {
         now: Time,
         request: &'a Request,
     ) -> Result<Asker<'a>, Reason> {
-        let machine = table.speaker(request.mac, request.identities());
+        let machine = table.identify(request.mac, request.identities());
         let deployment = machine.and_then(|machine| table.tenant(&machine.name));
         let first = subnet(table, link, request)?;
         let subnet = match names_its_network(request) {
@@ -141,16 +141,16 @@ impl<'a> Asker<'a> {
     }
 }
 
-/// Whether the sender has its address from elsewhere and says which: an INFORM, which gets the
-/// parameters of the network that it is in (RFC 2131 section 4.3.5).
+/// Whether the sender has its address from elsewhere and names it: an INFORM, which gets the parameters of
+/// the network that it is in (RFC 2131 section 4.3.5).
 fn names_its_network(request: &Request) -> bool {
     request.kind == MessageType::Inform && !request.header.ciaddr().is_unspecified()
 }
 
-/// The subnet to serve from: what the relay names (RFC 3527), else what the relayed client selects
-/// (RFC 3011), else where a client lives that asks for parameters alone, else where the relay is,
-/// else where a client that unicasts to us already lives, else the network of our interface. The
-/// longest prefix wins.
+/// The subnet to serve from: the one that the relay names (RFC 3527), else that the relayed client selects
+/// (RFC 3011), else that of a client that asks for parameters only, else that of the relay, else that of a
+/// client that sends to the daemon's own address, else the network of the interface. The longest prefix
+/// wins.
 fn subnet(table: &State, link: &Link, request: &Request) -> Result<Arc<Subnet>, Reason> {
     let relay = request.header.giaddr();
     let client = request.header.ciaddr();
@@ -170,13 +170,13 @@ fn subnet(table: &State, link: &Link, request: &Request) -> Result<Arc<Subnet>, 
     find(table, place).cloned().ok_or(Reason::UnknownNetwork(place))
 }
 
-/// What we are on the subnet that a message comes from.
+/// The daemon's mode on the subnet that a message comes from.
 pub(super) fn mode(table: &State, link: &Link, request: &Request) -> Mode {
     subnet(table, link, request).map_or(Mode::Server, |subnet| subnet.mode)
 }
 
-/// Which of the subnets that share a wire is meant: that of the deployment's address, of the
-/// address that the machine has, of the one it asks for, the first that has one left.
+/// Which of the subnets on one link is meant: that of the deployment's address, of the address that the
+/// machine has, of the one it asks for, else the first that has an address left.
 fn on_the_wire(
     table: &State,
     link: &Link,

@@ -1,16 +1,16 @@
-//! What a boot client is told to fetch.
+//! Which file a boot client is to fetch.
 //!
-//! The way of a machine: its firmware gets our iPXE; iPXE gets the machine's script by HTTP, and
-//! the script decides between installing and the machine's own disk. So whatever asks to boot
-//! is always answered, before and after an installation.
+//! Firmware gets iPXE; iPXE gets the machine's script by HTTP, and the script decides between installing
+//! and the machine's own disk. So whatever asks to boot is always answered, before and after an
+//! installation.
 //!
-//! The loop that this cannot break: firmware that fetches the loader and comes back without ever
-//! becoming iPXE (Secure Boot refusing it, say). From DHCP alone that looks like a new boot each
-//! time; the timeline shows offers without a script.
+//! The loop that this cannot break: firmware that fetches the loader and comes back without ever becoming
+//! iPXE (because Secure Boot refuses it, say). In DHCP alone that looks like a new boot each time; the
+//! timeline shows offers without a script.
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::client::{Client, Speaker};
+use super::client::{Client, ClientKind};
 use super::quirk;
 use super::reply::Reply;
 use super::wire::{Request, code};
@@ -19,25 +19,25 @@ use crate::model::Mac;
 use crate::state::loader::{self, Chosen};
 use crate::state::{Server, host};
 
-/// The answer to "what shall I boot?".
+/// The answer to a client's question for a boot file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BootFile {
     /// It did not ask.
     Nothing,
-    /// There is no program for it; for people: what would be needed.
+    /// There is no program for it; the text says what would be needed.
     Missing(String),
     /// A file name for TFTP from the next server.
     Name(String),
     /// A whole URL.
     Url(String),
-    /// No program: it knows itself which names to ask the next server for (a Raspberry Pi, or
-    /// U-Boot that looks for `pxelinux.cfg/`).
+    /// No program: the client knows which names to request from the next server (a Raspberry Pi, or U-Boot
+    /// that looks for `pxelinux.cfg/`).
     ItsOwn,
     /// A configuration in PXELINUX's language (option 209), which Petitboot reads itself.
     Config(String),
 }
 
-/// Who asks for a boot file.
+/// The client that asks for a boot file.
 #[derive(Clone, Copy, Debug)]
 pub struct Booter<'a> {
     pub client: &'a Client,
@@ -53,19 +53,19 @@ impl BootFile {
         let (client, mac, url) = (booter.client, booter.mac, server.url_at(at));
         let missing = BootFile::Missing;
         let name = |found: Chosen| BootFile::Name(found.place.name().to_owned());
-        match client.speaker {
-            Speaker::System => BootFile::Nothing,
-            Speaker::Ipxe { capable: true } => BootFile::Url(format!("{url}/ipxe/{}.ipxe", mac.dashed())),
-            Speaker::Ipxe { capable: false } => booter.loader(server).map_or_else(missing, |found| {
+        match client.kind {
+            ClientKind::System => BootFile::Nothing,
+            ClientKind::Ipxe { capable: true } => BootFile::Url(format!("{url}/ipxe/{}.ipxe", mac.dashed())),
+            ClientKind::Ipxe { capable: false } => booter.loader(server).map_or_else(missing, |found| {
                 BootFile::Url(format!("tftp://{}/{}", host(at), found.place.name()))
             }),
-            Speaker::Pxe => booter.loader(server).map_or_else(missing, name),
-            Speaker::Http => booter
+            ClientKind::Pxe => booter.loader(server).map_or_else(missing, name),
+            ClientKind::Http => booter
                 .loader(server)
                 .map_or_else(missing, |found| BootFile::Url(format!("{url}/{}", found.place.path()))),
-            Speaker::UBoot => booter.loader(server).map_or(BootFile::ItsOwn, name),
-            Speaker::RaspberryPi => BootFile::ItsOwn,
-            Speaker::Petitboot => BootFile::Config(format!("{url}/pxelinux.cfg/01-{}", mac.dashed())),
+            ClientKind::UBoot => booter.loader(server).map_or(BootFile::ItsOwn, name),
+            ClientKind::RaspberryPi => BootFile::ItsOwn,
+            ClientKind::Petitboot => BootFile::Config(format!("{url}/pxelinux.cfg/01-{}", mac.dashed())),
         }
     }
 
@@ -96,7 +96,7 @@ impl Booter<'_> {
 /// How the boot file reaches the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Manner {
-    /// We gave the address too: the client is to boot at once.
+    /// The daemon gave the address too: the client is to boot at once.
     Whole,
     /// Another server gives the address.
     Proxy,

@@ -1,5 +1,5 @@
-//! Answers written before their lease is made. Decoding a message and writing its answer costs more
-//! than making a lease: it is done once, and the address put in when it is known.
+//! Answers written before their lease is made. Decoding a message and writing its answer costs more than
+//! making a lease, so it is done once, and the address is inserted when it is known.
 
 use std::net::{IpAddr, Ipv4Addr};
 

@@ -1,5 +1,5 @@
-//! ProxyDHCP (PXE 2.1 section 2.2.3): boot files beside somebody else's DHCP server, and the
-//! boot server on port 4011 that some firmware turns to afterwards.
+//! ProxyDHCP (PXE 2.1 section 2.2.3): boot files beside another DHCP server, and the boot server on port
+//! 4011 that some firmware asks afterwards.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -23,8 +23,8 @@ pub(super) fn offer(table: &State, link: &Link, now: Time, request: &Request) ->
     }
 }
 
-/// A REQUEST (or INFORM) on port 4011 from a client that has its address. iPXE asks from port
-/// 68, EDK2 from 4011: the answer goes where the question came from.
+/// A REQUEST (or INFORM) on port 4011 from a client that has its address. iPXE sends from port 68, EDK2
+/// from 4011: the answer goes to the port that the message came from.
 pub(super) fn boot_server(table: &State, link: &Link, now: Time, request: &Request) -> Decision {
     if !matches!(request.kind, MessageType::Request | MessageType::Inform) {
         return silence(table, link, request, Reason::Unexpected(request.kind));
@@ -41,7 +41,7 @@ fn answer(table: &State, link: &Link, now: Time, request: &Request, kind: Messag
     if !client.boots() {
         return silence(table, link, request, Reason::NotABoot);
     }
-    let Some(machine) = table.speaker(request.mac, request.identities()) else {
+    let Some(machine) = table.identify(request.mac, request.identities()) else {
         return silence(table, link, request, Reason::NoMachine);
     };
     let deployment = table.tenant(&machine.name);
@@ -87,7 +87,7 @@ fn answer(table: &State, link: &Link, now: Time, request: &Request, kind: Messag
     }
 }
 
-/// The client has no address, and no raw frame helps: the offer names none.
+/// The client has no address, and a unicast frame is no use: the offer names no address.
 fn destination(request: &Request) -> Destination {
     let relay: Ipv4Addr = request.header.giaddr();
     if relay.is_unspecified() { Destination::Broadcast } else { Destination::Relay(relay) }

@@ -1,32 +1,32 @@
-//! What boot firmware is, and what it needs in an answer that no standard says: one table, one
-//! row for each kind, the first that fits counts. To teach voldemort another firmware, add a row.
+//! Kinds of boot firmware, and what each needs in an answer that no standard requires: one table, one row
+//! for each kind, the first row that matches counts. To support another firmware, add a row.
 //!
-//! Names and numbers are as on the wire: DHCP options by code, architecture types of option 93 by
-//! IANA's registry.
+//! Names and numbers are as on the wire: DHCP options by code, architecture types of option 93 by IANA's
+//! registry.
 
-use super::client::Speaker;
+use super::client::ClientKind;
 use super::wire::{Request, code};
 
 /// One kind of client.
 #[derive(Debug)]
 pub struct Quirk {
     pub name: &'static str,
-    /// How it is known: all marks of one of these lists.
+    /// How it is recognised: all marks of one of these lists match.
     pub when: &'static [&'static [Mark]],
-    /// How it is spoken to.
-    pub speaker: Speaker,
-    /// Options that a boot answer must have when we give the address too.
+    /// The kind of sender, which decides the form of the answer.
+    pub kind: ClientKind,
+    /// Options that a boot answer must have when the daemon gives the address too.
     pub whole: Options,
     /// The same beside another DHCP server.
     pub proxy: Options,
-    /// Where it is written, or who saw it.
+    /// Where it is documented, or who observed it.
     pub source: &'static str,
 }
 
 /// Option codes with their values.
 pub type Options = &'static [(u8, &'static [u8])];
 
-/// Something that a message shows.
+/// Something that a message contains.
 #[derive(Debug)]
 pub enum Mark {
     /// What its class (option 60) begins with.
@@ -67,13 +67,13 @@ pub const RASPBERRY_PI_VENDORS: [[u8; 3]; 6] = [
 ];
 
 pub static QUIRKS: [Quirk; 10] = [
-    // Mellanox FlexBoot sends option 175 and no user class; other forks do the opposite. Option 60
-    // does not tell iPXE from a ROM: the first DHCP of a chained iPXE says PXEClient too. To an
-    // answer that says PXEClient it may go back on port 4011.
+    // Mellanox FlexBoot sends option 175 and no user class; other forks do the opposite. Option 60 does not
+    // separate iPXE from a ROM: the first DHCP of a chained iPXE has PXEClient too. After an answer with
+    // PXEClient it may ask again on port 4011.
     Quirk {
         name: "ipxe",
         when: &[&[Mark::Sends(175)], &[Mark::UserClass(b"iPXE")]],
-        speaker: Speaker::Ipxe { capable: false },
+        kind: ClientKind::Ipxe { capable: false },
         whole: &[NO_PROXY_WAIT],
         proxy: &[PXE_CLIENT],
         source: "ipxe.org/howto/dhcpd; warewulf3#104 (FlexBoot); ipxe#1527",
@@ -82,14 +82,14 @@ pub static QUIRKS: [Quirk; 10] = [
     Quirk {
         name: "apple-bsdp",
         when: &[&[Mark::Class(b"AAPLBSDPC")]],
-        speaker: Speaker::System,
+        kind: ClientKind::System,
         whole: &[],
         proxy: &[],
         source: "Apple, Boot Server Discovery Protocol",
     },
-    // It claims to be a BIOS (0). The machine id names it since the EEPROM of March 2020; before,
-    // only the card's vendor tells. Early ones leave option 60 out of the REQUEST. All want the
-    // menu, whose text may be changed in the EEPROM (PXE_OPTION43).
+    // It claims to be a BIOS (0). The machine id identifies it since the EEPROM of March 2020; before, only
+    // the card's vendor does. Early ones leave option 60 out of the REQUEST. All want the menu, whose text
+    // may be changed in the EEPROM (PXE_OPTION43).
     Quirk {
         name: "raspberry-pi",
         when: &[
@@ -97,7 +97,7 @@ pub static QUIRKS: [Quirk; 10] = [
             &[Mark::Arch(&[41])],
             &[Mark::Vendor(&RASPBERRY_PI_VENDORS), Mark::Arch(&[0])],
         ],
-        speaker: Speaker::RaspberryPi,
+        kind: ClientKind::RaspberryPi,
         whole: &[PXE_CLIENT, RASPBERRY_PI_MENU],
         proxy: &[PXE_CLIENT, RASPBERRY_PI_MENU],
         source: "raspberrypi.com/documentation (network boot); rpi-eeprom#182; firmware#801, #1001",
@@ -106,7 +106,7 @@ pub static QUIRKS: [Quirk; 10] = [
     Quirk {
         name: "uefi-http",
         when: &[&[Mark::Class(b"HTTPClient")]],
-        speaker: Speaker::Http,
+        kind: ClientKind::Http,
         whole: &[HTTP_CLIENT],
         proxy: &[HTTP_CLIENT],
         source: "UEFI 2.10 section 24.7.3",
@@ -115,17 +115,17 @@ pub static QUIRKS: [Quirk; 10] = [
     Quirk {
         name: "petitboot",
         when: &[&[Mark::Arch(&[14])]],
-        speaker: Speaker::Petitboot,
+        kind: ClientKind::Petitboot,
         whole: &[],
         proxy: &[PXE_CLIENT],
         source: "github.com/open-power/petitboot (discover/pxe-handler)",
     },
-    // Says U-Boot or PXEClient; its own architecture types are 21 to 24. With proxy support it
-    // reads only next server and file field of a proxy's offer.
+    // Sends U-Boot or PXEClient; its own architecture types are 21 to 24. With proxy support it reads only
+    // next server and file field of a proxy's offer.
     Quirk {
         name: "u-boot",
         when: &[&[Mark::Class(b"U-Boot")], &[Mark::Arch(&[21, 22, 23, 24])]],
-        speaker: Speaker::UBoot,
+        kind: ClientKind::UBoot,
         whole: &[],
         proxy: &[PXE_CLIENT],
         source: "u-boot net/bootp.c; siderolabs/booter#11",
@@ -134,7 +134,7 @@ pub static QUIRKS: [Quirk; 10] = [
     Quirk {
         name: "s390x",
         when: &[&[Mark::Arch(&[31, 32])]],
-        speaker: Speaker::UBoot,
+        kind: ClientKind::UBoot,
         whole: &[],
         proxy: &[PXE_CLIENT],
         source: "IANA processor architecture types; qemu pc-bios/s390-ccw",
@@ -142,7 +142,7 @@ pub static QUIRKS: [Quirk; 10] = [
     Quirk {
         name: "pxe-bios",
         when: &[&[Mark::Class(b"PXEClient"), Mark::Arch(BIOS)]],
-        speaker: Speaker::Pxe,
+        kind: ClientKind::Pxe,
         whole: &[PXE_CLIENT, BOOT_NAMED_FILE],
         proxy: &[PXE_CLIENT, BOOT_NAMED_FILE],
         source: "PXE 2.1 section 2.2",
@@ -152,7 +152,7 @@ pub static QUIRKS: [Quirk; 10] = [
     Quirk {
         name: "pxe-uefi",
         when: &[&[Mark::Class(b"PXEClient")]],
-        speaker: Speaker::Pxe,
+        kind: ClientKind::Pxe,
         whole: &[PXE_CLIENT, BOOT_NAMED_FILE],
         proxy: &[PXE_CLIENT],
         source: "edk2 NetworkPkg/UefiPxeBcDxe; danderson/netboot#43; edk2 bug 2130",
@@ -160,7 +160,7 @@ pub static QUIRKS: [Quirk; 10] = [
     Quirk {
         name: "system",
         when: &[&[]],
-        speaker: Speaker::System,
+        kind: ClientKind::System,
         whole: &[],
         proxy: &[],
         source: "RFC 2131",
@@ -189,11 +189,11 @@ fn shows(mark: &Mark, request: &Request) -> bool {
     }
 }
 
-/// The architecture types of option 93; without it, what the class tells
-/// (`PXEClient:Arch:00007:…`, `U-Boot.armv8`).
+/// The architecture types of option 93; without it, those in the class (`PXEClient:Arch:00007:…`,
+/// `U-Boot.armv8`).
 pub fn architectures(request: &Request) -> impl Iterator<Item = u16> {
     let class = request.option(code::CLASS).unwrap_or_default();
-    let told = request.option(code::ARCHITECTURE).is_none().then(|| match class {
+    let in_class = request.option(code::ARCHITECTURE).is_none().then(|| match class {
         b"U-Boot.armv7" => Some(21),
         b"U-Boot.armv8" => Some(22),
         _ => std::str::from_utf8(class)
@@ -204,7 +204,7 @@ pub fn architectures(request: &Request) -> impl Iterator<Item = u16> {
             .parse()
             .ok(),
     });
-    request.architectures().chain(told.flatten())
+    request.architectures().chain(in_class.flatten())
 }
 
 #[cfg(test)]

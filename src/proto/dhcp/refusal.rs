@@ -1,4 +1,4 @@
-//! What is refused, how that is said, and to whom (RFC 2131 sections 4.1 and 4.3.2).
+//! Which requests are refused, with what text, and where the NAK is sent (RFC 2131 sections 4.1 and 4.3.2).
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
@@ -12,9 +12,9 @@ use super::{CLIENT_PORT, Decision, Destination, Reason};
 use crate::state::{Event, Stage};
 
 impl Case<'_> {
-    /// A REQUEST from where its sender gets no address, for `reason`. If the address that it wants is
-    /// one that it has from here, it is refused, so that it starts over at once (RFC 2131 section
-    /// 4.3.2); else another server may know it.
+    /// A REQUEST from a network where its sender gets no address, for `reason`. If the address that it
+    /// requests is one that it has from this daemon, it is refused, so that the client starts over at once
+    /// (RFC 2131 section 4.3.2); else another server may know it.
     pub(super) fn astray(
         &self,
         asker: Option<&Asker>,
@@ -29,7 +29,8 @@ impl Case<'_> {
         let elsewhere = asker.is_none_or(|asker| !asker.subnet.contains(wanted));
         let over = match wish {
             Wish::Selecting | Wish::InitReboot => true,
-            // It runs: what it has lasts until its lease ends, as long as it is where that was given.
+            // The client runs: its address lasts until its lease ends, as long as it is where the address
+            // was given.
             Wish::Renewing | Wish::Rebinding => elsewhere,
             Wish::Nothing => false,
         };
@@ -39,8 +40,8 @@ impl Case<'_> {
         self.nak(asker, wish, wanted, &reason.to_string())
     }
 
-    /// NAK when we know better, silence when we know nothing: another server may.
-    /// `right` is the address that the sender should have.
+    /// A NAK when the daemon knows that the request is wrong, silence when it knows nothing: another server
+    /// may. `right` is the address that the sender should have.
     pub(super) fn refuse(
         &self,
         asker: &Asker,
@@ -75,7 +76,7 @@ impl Case<'_> {
         self.nak(Some(asker), wish, wanted, &why)
     }
 
-    /// `asker` is `None` where the network is not known that the message comes from.
+    /// `asker` is `None` where the network that the message comes from is not known.
     fn nak(
         &self,
         asker: Option<&Asker>,
@@ -92,7 +93,7 @@ impl Case<'_> {
             reply.broadcast();
             Destination::Relay(relay)
         } else if wish == Wish::Renewing && !self.link.cidr.contains(current) {
-            // A relay's client renews without its relay: it is on none of our wires.
+            // A relayed client renews without its relay: it is on no link of the daemon.
             Destination::Unicast(SocketAddrV4::new(current, CLIENT_PORT))
         } else {
             Destination::Broadcast

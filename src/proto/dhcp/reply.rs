@@ -15,9 +15,9 @@ const HEADERS: usize = 28;
 /// Bytes of the `file` field, its closing NUL among them.
 const FILE_FIELD: usize = 128;
 
-/// Options that may be left out if the answer gets too long, first to go first: what the client
-/// can do without, then what it knows itself. Option 67 is among them only while the `file`
-/// field says the same; the relay's own option 82 goes last (RFC 3046 section 2.2).
+/// Options that may be left out if the answer gets too long, the first to go first: what the client can do
+/// without, then what it knows itself. Option 67 is among them only while the `file` field has the same;
+/// the relay's own option 82 goes last (RFC 3046 section 2.2).
 const EXPENDABLE: [u8; 9] = [28, 15, 12, 59, 58, 66, 97, 61, 67];
 
 /// The answer does not fit into what the client takes.
@@ -37,7 +37,7 @@ pub struct Reply {
     file_field: bool,
     /// What the inventory adds: the first to go if the answer gets too long.
     extra: Vec<u8>,
-    /// What the client asks for (option 55), the dearest first (RFC 2132 section 9.8).
+    /// The options that the client asks for (option 55), the most important first (RFC 2132 section 9.8).
     wishes: Vec<u8>,
 }
 
@@ -63,7 +63,8 @@ impl Reply {
         if let Some(id) = request.option(code::CLIENT_ID) {
             reply.option(DhcpOption::ClientIdentifier(id.to_vec()));
         }
-        // Sent back it says "this is where your address is from" (RFC 3011), so only if that is so.
+        // Sent back, this option says "this is where your address is from" (RFC 3011), so only if that is
+        // true.
         if let Some(subnet) = request.followed_selection() {
             reply.raw(code::SUBNET_SELECTION, &subnet.octets());
         }
@@ -106,9 +107,8 @@ impl Reply {
         self.option(DhcpOption::TFTPServerName(format!("{address}\0").into_bytes()))
     }
 
-    /// The boot file in the `file` field, if it fits there with its NUL, and in option 67. The
-    /// option ends in NUL for names (boot ROMs read past its end), not for URLs (RFC 7230 has
-    /// no such character).
+    /// The boot file in the `file` field, if it fits there with its NUL, and in option 67. The option ends
+    /// in NUL for names (boot ROMs read past its end), not for URLs (RFC 7230 has no such character).
     pub fn file(&mut self, name: &str, is_url: bool) -> &mut Reply {
         self.file_field = name.len() < FILE_FIELD;
         if self.file_field {
@@ -118,7 +118,7 @@ impl Reply {
         self.option(DhcpOption::BootfileName(format!("{name}{end}").into_bytes()))
     }
 
-    /// Asks the relay, or us, to broadcast it.
+    /// Asks the relay, or the daemon, to broadcast the answer.
     pub fn broadcast(&mut self) -> &mut Reply {
         let flags = self.message.flags().set_broadcast();
         self.message.set_flags(flags);

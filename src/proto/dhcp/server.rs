@@ -1,4 +1,4 @@
-//! The server's half of RFC 2131: what each message is answered with.
+//! The server's half of RFC 2131: how each message is answered.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
@@ -17,7 +17,7 @@ use crate::model::{Cidr, Span, Time};
 use crate::state::lease::OFFER_HOLD;
 use crate::state::{Event, LeaseAction, LeaseRequest, LeaseState, Stage, State, Supply};
 
-/// Sub-option of 82: the address that the relay wants to be taken for (RFC 5107).
+/// Sub-option of 82: the address that the relay asks to be used as server identifier (RFC 5107).
 const SERVER_ID_OVERRIDE: u8 = 11;
 
 /// Clients that ask for less than this get it, in seconds.
@@ -31,16 +31,16 @@ pub(super) struct Case<'a> {
     pub(super) request: &'a Request<'a>,
 }
 
-/// What a REQUEST wants, told by its fields alone (RFC 2131 section 4.3.2).
+/// What a REQUEST asks for, by its fields alone (RFC 2131 section 4.3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wish {
-    /// It takes an offer.
+    /// It accepts an offer.
     Selecting,
-    /// It came back and wants its address again.
+    /// The client restarted and asks for its address again.
     InitReboot,
-    /// It runs and asks us to go on.
+    /// The client runs and asks this server to extend its lease.
     Renewing,
-    /// It runs and asks anybody to go on.
+    /// The client runs and asks any server to extend its lease.
     Rebinding,
     /// It names no address: a broken client.
     Nothing,
@@ -248,7 +248,7 @@ impl Case<'_> {
         let mut reply = self.reply(asker, kind);
         let current = self.request.header.ciaddr();
         let whole = u32::try_from(time.as_seconds()).unwrap_or(u32::MAX);
-        // A client may ask for less. It is told so; the address is kept for it the whole time.
+        // A client may ask for less. The answer says so; the address is kept for it the whole time.
         let asked = self.request.lease_time().map(|asked| asked.max(LEASE_LEAST));
         let seconds = asked.map_or(whole, |asked| asked.min(whole));
         reply.your_address(address).option(DhcpOption::AddressLeaseTime(seconds));
@@ -320,7 +320,8 @@ impl Case<'_> {
         if let Some(deployment) = asker.deployment {
             deployment.options.over(&mut options);
         }
-        // Firmware that is told to prefer IPv6 drops its IPv4 address in the middle of a boot (RFC 8925).
+        // Firmware that gets the preference for IPv6 drops its IPv4 address in the middle of a boot (RFC
+        // 8925).
         let fits = |code: u8| code != code::IPV6_ONLY || !asker.client.boots();
         for (code, value) in &options.values {
             if self.request.wants(*code) && fits(*code) {
@@ -329,7 +330,7 @@ impl Case<'_> {
         }
         let Some(routes) = options.routes.filter(|routes| !routes.is_empty()) else { return };
         let mut routes = routes.to_vec();
-        // Who gets routes this way does not look at option 3 (RFC 3442).
+        // A client that gets routes this way ignores option 3 (RFC 3442).
         if let Some(via) = asker.subnet.gateway.filter(|_| routes.iter().all(|one| one.to.length() > 0)) {
             routes.push(Route { to: Cidr::around(Ipv4Addr::UNSPECIFIED, 0), via });
         }
@@ -415,13 +416,13 @@ impl Case<'_> {
             || server == self.server_id(self.link.server)
     }
 
-    /// Our address for the sender: the server identifier, the next server and the URLs of one answer
-    /// are the same.
+    /// The daemon's address for the sender: the server identifier, the next server and the URLs of one
+    /// answer are the same.
     pub(super) fn own_address(&self, asker: &Asker) -> Ipv4Addr {
         self.table.server().address_toward(&asker.subnet, self.link.server)
     }
 
-    /// Option 54 of an answer: `own`, unless the relay wants to be taken for the server (RFC 5107).
+    /// Option 54 of an answer: `own`, unless the relay asks for its own address there (RFC 5107).
     pub(super) fn server_id(&self, own: Ipv4Addr) -> Ipv4Addr {
         let relayed = !self.request.header.giaddr().is_unspecified();
         self.request.relay_address(SERVER_ID_OVERRIDE).filter(|_| relayed).unwrap_or(own)

@@ -12,7 +12,7 @@ use crate::state::{Event, Stage};
 #[derive(Clone, Debug, PartialEq)]
 pub struct Silence {
     pub reason: Reason,
-    /// `None` when the message could not be read so far.
+    /// `None` when the message could not be read that far.
     pub mac: Option<Mac>,
     pub sender: SocketAddrV4,
     pub deployment: Option<Name>,
@@ -26,11 +26,11 @@ pub enum Reason {
     Listening(String),
     #[error("{0}")]
     Malformed(#[from] WireError),
-    #[error("a {} is not a client's question", name(.0))]
+    #[error("a {} is no message of a client", name(.0))]
     Unexpected(MessageType),
     #[error("the message is for DHCP server {0}")]
     OtherServer(Ipv4Addr),
-    #[error("no subnet of the inventory holds {0}, where it asks from")]
+    #[error("it asks from {0}, which is in no subnet of the inventory")]
     UnknownNetwork(Ipv4Addr),
     #[error("it is in no manifest, and subnet {subnet} ({origin}) has no dynamic range")]
     UnknownMachine { subnet: Name, origin: Origin },
@@ -50,18 +50,18 @@ pub enum Reason {
     OtherCard { deployment: Name, address: Ipv4Addr, holder: Mac },
     #[error("every dynamic address of subnet {subnet} is in use ({origin})")]
     Exhausted { subnet: Name, origin: Origin },
-    #[error("it wants {0} back, of which nothing is known here")]
+    #[error("it asks for {0} again, which this server has no record of")]
     NoRecord(Ipv4Addr),
-    #[error("it wants {0}, which belongs to a network that is not ours to refuse")]
+    #[error("it asks for {0}, which belongs to a network that this server does not serve")]
     NotOurNetwork(Ipv4Addr),
     #[error("it gave back {0}")]
     Released(Ipv4Addr),
     #[error("it gave back {0}, which stays its fixed address")]
     ReleasedFixed(Ipv4Addr),
-    #[error("it found {0} in use by somebody else; the address rests for 24 hours")]
+    #[error("it found {0} in use by another host; the address is not leased for 24 hours")]
     Declined(Ipv4Addr),
     #[error(
-        "it found its fixed address {address} in use by somebody else: find out who has it (deployment {deployment}, {origin})"
+        "it found its fixed address {address} in use by another host: find out which one has it (deployment {deployment}, {origin})"
     )]
     DeclinedFixed { address: Ipv4Addr, deployment: Name, origin: Origin },
     #[error("it gives back or declines {0}, which it does not have")]
@@ -70,7 +70,7 @@ pub enum Reason {
     NoAddressNamed,
     #[error("as ProxyDHCP only network boots are answered, and this is none")]
     NotABoot,
-    #[error("as ProxyDHCP addresses are left to the DHCP server")]
+    #[error("as ProxyDHCP this daemon leaves addresses to the DHCP server")]
     NotTheProxys,
     #[error("there is nothing to boot for it: {0}")]
     NothingToBoot(String),
@@ -83,7 +83,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// A word for metrics.
+    /// The reason in one word, for metrics.
     pub fn label(&self) -> &'static str {
         match self {
             Reason::Off => "off",

@@ -1,9 +1,8 @@
 //! Reading a client's datagram (RFC 2131, RFC 2132, RFC 3396).
 //!
-//! The fixed header is read by dhcproto. The options are scanned here: dhcproto stops without a
-//! word at the first option it cannot parse, reads one architecture of option 93 only, takes
-//! option 82 apart, and does not follow option 52 (overload). What is kept are raw values by
-//! code; accessors read the ones that decisions need.
+//! The fixed header is read by dhcproto. The options are scanned here: dhcproto stops silently at the first
+//! option it cannot parse, reads only one architecture of option 93, takes option 82 apart, and does not
+//! follow option 52 (overload). Raw values are kept by code; accessors read the ones that decisions need.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -24,7 +23,7 @@ const COOKIE: [u8; 4] = [99, 130, 83, 99];
 const PAD: u8 = 0;
 const END: u8 = 255;
 
-/// Sub-option of option 82: where the client is, if not where the relay is (RFC 3527).
+/// Sub-option of option 82: the link of the client, if it is not that of the relay (RFC 3527).
 pub(super) const LINK_SELECTION: u8 = 5;
 
 /// Option codes that are read or written here.
@@ -57,7 +56,7 @@ pub(super) mod code {
 pub enum WireError {
     #[error("{0} bytes are too few for a DHCP message (240)")]
     Short(usize),
-    #[error("operation {0} is not a client's (1)")]
+    #[error("operation {0} is not that of a client (1)")]
     Operation(u8),
     #[error("hardware type {kind} with addresses of {length} bytes is not Ethernet (1, 6)")]
     Hardware { kind: u8, length: u8 },
@@ -65,7 +64,7 @@ pub enum WireError {
     Mac(#[from] MacError),
     #[error("the magic cookie is {0:02x?}, not that of DHCP (RFC 2131 section 3)")]
     Cookie([u8; 4]),
-    #[error("option {code} in the {area} says it has {length} bytes, but {left} are left")]
+    #[error("option {code} in the {area} has the length {length}, but {left} are left")]
     Truncated { code: u8, area: &'static str, length: usize, left: usize },
     #[error("option {code} has {length} bytes instead of {expected}")]
     Length { code: u8, length: usize, expected: usize },
@@ -137,7 +136,7 @@ impl<'a> Request<'a> {
         self.address(code::SERVER_ID)
     }
 
-    /// Option 51: the lease time that the client wishes, in seconds.
+    /// Option 51: the lease time that the client asks for, in seconds.
     pub fn lease_time(&self) -> Option<u32> {
         <[u8; 4]>::try_from(self.option(code::LEASE_TIME)?).ok().map(u32::from_be_bytes)
     }
@@ -147,8 +146,8 @@ impl<'a> Request<'a> {
         self.address(code::SUBNET_SELECTION)
     }
 
-    /// Option 118 where it decides: a relay's client may say which subnet it wants, unless the
-    /// relay itself says so (RFC 3527).
+    /// Option 118 where it counts: a relayed client may name the subnet it wants, unless the relay itself
+    /// does (RFC 3527).
     pub fn followed_selection(&self) -> Option<Ipv4Addr> {
         let relayed = !self.header.giaddr().is_unspecified();
         self.subnet_selection().filter(|_| relayed && self.relay_address(LINK_SELECTION).is_none())
@@ -178,8 +177,8 @@ impl<'a> Request<'a> {
         self.option(code::MACHINE_ID).filter(|id| id.len() == 17 && id[0] == 0)
     }
 
-    /// What the sender may be known by beside its hardware address: client id, then UUID. What board
-    /// makers put into every board is left out.
+    /// The identities that the sender shows beside its hardware address: client id, then UUID. Those that
+    /// board makers put into every board are left out.
     pub fn identities(&self) -> impl Iterator<Item = Identity> {
         let client_id = self.option(code::CLIENT_ID).map(|id| Identity::ClientId(id.into()));
         let uuid = self.machine_id().and_then(|id| <[u8; 16]>::try_from(&id[1..]).ok());
@@ -211,8 +210,8 @@ impl<'a> Request<'a> {
     }
 }
 
-/// Sub-options in code-length-value form, up to the first that does not fit. Used for options
-/// 82, 43 and 175, which are hints: what is readable of them counts.
+/// Sub-options in code-length-value form, up to the first that does not fit. Used for options 82, 43 and
+/// 175, which are hints: whatever is readable of them counts.
 pub(super) fn sub_options(mut area: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     std::iter::from_fn(move || {
         let [code, length, rest @ ..] = area else { return None };
@@ -222,8 +221,8 @@ pub(super) fn sub_options(mut area: &[u8]) -> impl Iterator<Item = (u8, &[u8])> 
     })
 }
 
-/// All options: the options area, then `file`, then `sname` if option 52 says they hold some;
-/// values of repeated codes are joined in that order (RFC 3396 section 7).
+/// All options: the options area, then `file`, then `sname` if option 52 says that they hold some; values
+/// of repeated codes are joined in that order (RFC 3396 section 7).
 fn read_options<'a>(fixed: &'a [u8], area: &'a [u8]) -> Result<BTreeMap<u8, Cow<'a, [u8]>>, WireError> {
     let mut options = BTreeMap::new();
     scan(area, "options", &mut options)?;

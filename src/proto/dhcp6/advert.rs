@@ -1,5 +1,5 @@
-//! Router advertisements (RFC 4861 section 4.2) as the operator chooses. They tell machines to ask
-//! DHCPv6, without which iPXE does not (and waits some 16 s for one to come).
+//! Router advertisements (RFC 4861 section 4.2) as the operator chooses. They let machines use DHCPv6;
+//! without them iPXE does not (and waits some 16 s for one to come).
 
 use std::net::Ipv6Addr;
 
@@ -21,8 +21,8 @@ const MANAGED: u8 = 0x80;
 const OTHER: u8 = 0x40;
 const ON_LINK: u8 = 0x80;
 const AUTONOMOUS: u8 = 0x40;
-/// How long machines take us for their router, and addresses of their own for valid: nine periods,
-/// so that a lost one or two do no harm.
+/// How long machines keep the daemon as their router, and addresses of their own as valid: nine periods, so
+/// that a lost one or two do no harm.
 const LIFETIME: u32 = 1800;
 
 /// The message, with its checksum left to the kernel; `None` where none is to be sent.
@@ -31,13 +31,13 @@ pub fn advertisement(ipv6: &Ipv6) -> Option<Vec<u8>> {
     let flags = match ra {
         Advertise::Off => return None,
         Advertise::Managed => MANAGED | OTHER,
-        // Own addresses bring no boot file: that is what DHCPv6 is asked for.
+        // An address that the machine makes itself brings no boot file, so DHCPv6 is still needed for that.
         Advertise::Other | Advertise::Slaac => OTHER,
     };
     let lifetime: u16 = if *router { LIFETIME as u16 } else { 0 };
     let mut message = vec![ADVERTISEMENT, 0, 0, 0, 64, flags];
     message.extend_from_slice(&lifetime.to_be_bytes());
-    // Reachable and retransmission time: not ours to say.
+    // Reachable and retransmission time: unspecified by this router.
     message.extend_from_slice(&[0; 8]);
     let prefix = match ra {
         Advertise::Slaac => ON_LINK | AUTONOMOUS,

@@ -1,4 +1,4 @@
-//! What is refused, and how that is said (RFC 8415 sections 18.3 and 18.4).
+//! Which requests are refused, and with which status (RFC 8415 sections 18.3 and 18.4).
 
 use std::net::Ipv6Addr;
 
@@ -20,8 +20,8 @@ pub(super) mod status {
     pub const NO_PREFIX: u16 = 6;
 }
 
-/// A client that was never told to may not send to our address: it is told so (sections 18.3.2 to
-/// 18.3.8), or gets nothing (section 18.4).
+/// A client may not send to the server's own address unless a server allowed it: the answer is UseMulticast
+/// (sections 18.3.2 to 18.3.8) or none (section 18.4).
 pub(super) fn unicast(
     table: &State,
     link: &Link,
@@ -35,8 +35,8 @@ pub(super) fn unicast(
         return silence(Reason::Unicast);
     }
     let mut options = ids_of(table, request);
-    options.status(status::USE_MULTICAST, "ask all servers of the link, ff02::1:2");
-    let text = "told to ask by multicast: it sent its DHCPv6 message to this server's own address";
+    options.status(status::USE_MULTICAST, "send to all servers of the link, ff02::1:2");
+    let text = "refused with UseMulticast: it sent its DHCPv6 message to this server's own address";
     let event = Event { mac, ..Event::new(now, Stage::Refused, text) };
     match encode(request, REPLY, &options) {
         Ok(bytes) => Decision::Reply { bytes, port: CLIENT_PORT, events: vec![event] },
@@ -55,7 +55,7 @@ impl Case<'_> {
         matches!(self.request.kind, MessageType::Renew | MessageType::Rebind)
     }
 
-    /// Why an IA_NA gets no address.
+    /// The status in an IA_NA that gets no address.
     pub(super) fn refuse(&self, one: &Association, why: &str, inner: &mut Options) {
         match self.is_of_another_link(one) {
             true => inner.status(status::NOT_ON_LINK, "another network"),
@@ -64,7 +64,7 @@ impl Case<'_> {
         };
     }
 
-    /// What a client must not use any longer (section 18.3.4).
+    /// Ends the lifetime of addresses that the client must not use any longer (section 18.3.4).
     pub(super) fn end(&self, one: &Association, given: Option<Ipv6Addr>, inner: &mut Options) {
         for had in one.addresses.iter().filter(|had| self.renews() && Some(**had) != given) {
             inner.put(code::IA_ADDRESS, &lifetime(*had, Span(0)));
@@ -88,7 +88,7 @@ impl Case<'_> {
         }
     }
 
-    /// For who asks for no address, or for none that this link has: all the rest.
+    /// For a client that asks for no address, or for none that this link has: all other options.
     pub(super) fn without_address(&self, kind: u8) -> Result<Decision, Reason> {
         if self.machine.is_none() && self.ipv6.dynamic.is_empty() {
             return Err(self.unknown());
@@ -106,7 +106,7 @@ impl Case<'_> {
         self.reply(kind, &options, event)
     }
 
-    /// That there is no address left is said, not hidden (sections 18.3.2 and 18.3.9).
+    /// The answer when no address is left (sections 18.3.2 and 18.3.9).
     pub(super) fn exhausted(&self, kind: u8) -> Result<Decision, Reason> {
         let mut options = self.ids();
         self.refuse_all("every address is in use", &mut options)?;
@@ -115,8 +115,8 @@ impl Case<'_> {
         self.reply(kind, &options, self.event(Stage::Refused, None, text))
     }
 
-    /// The machine's own address can't be given now: that is said too, so that it does not go on asking
-    /// in the dark.
+    /// The machine's own address can't be given now. The answer says so, so that the client does not ask
+    /// again and again without a reason.
     pub(super) fn taken(&self, kind: u8, reason: &Reason) -> Result<Decision, Reason> {
         let mut options = self.ids();
         self.refuse_all("the machine's address is in use", &mut options)?;

@@ -1,4 +1,4 @@
-//! The server's half of RFC 8415: what each message is answered with.
+//! The server's half of RFC 8415: how each message is answered.
 
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use super::{CLIENT_PORT, Decision, Link, Reason, SERVER_PORT, client};
 use crate::desired::{Deployment, Ipv6, Machine, Subnet};
 use crate::model::{Mac, Mode, Span, Time};
 use crate::proto::dhcp::boot_file::{BootFile, Booter};
-use crate::proto::dhcp::client::{Client, Speaker};
+use crate::proto::dhcp::client::{Client, ClientKind};
 use crate::state::{Event, Lease6Action, Lease6Request, LeaseState, Stage, State};
 
 pub(super) const ADVERTISE: u8 = 2;
 pub(super) const REPLY: u8 = 7;
 /// A client takes this server's offer at once (section 18.2.1).
 const HIGHEST_PREFERENCE: u8 = 255;
-/// What UEFI's HTTP boot looks for in option 16; without it the answer is dropped (EDK2).
+/// UEFI's HTTP boot drops an answer without this in option 16 (EDK2).
 const HTTP_CLASS: &[u8] = b"\0\0\x01\x57\0\x0aHTTPClient";
 
 /// One message being answered.
@@ -113,7 +113,7 @@ pub(super) fn ids_of(table: &State, request: &Request) -> Options {
     options
 }
 
-/// What we are on the subnet that a message comes from.
+/// The daemon's mode on the subnet that a message comes from.
 pub(super) fn mode(table: &State, link: &Link, request: &Request) -> Mode {
     find(table, request.link().unwrap_or(link.server)).map_or(Mode::Server, |(subnet, _)| subnet.mode)
 }
@@ -150,7 +150,7 @@ impl Case<'_> {
         if self.home()?.is_none() {
             return self.without_address(REPLY);
         }
-        // Only what is given is committed at once (section 18.3.1).
+        // Only an address that is given is committed at once (section 18.3.1).
         let refusal = if self.request.kind == MessageType::Solicit { ADVERTISE } else { REPLY };
         let chosen = match self.right()? {
             Right::Fixed(address) => return self.give(REPLY, address, self.subnet.lease),
@@ -167,7 +167,7 @@ impl Case<'_> {
         Ok(Decision::NeedLease(self.ask(action)))
     }
 
-    /// Asked of every server: only who knows the client answers.
+    /// REBIND goes to every server: only one that knows the client answers.
     fn rebind(&self) -> Result<Decision, Reason> {
         if self.home()?.is_none() {
             return Err(Reason::NoRecord);
@@ -189,7 +189,7 @@ impl Case<'_> {
         running.then_some(left.min(whole))
     }
 
-    /// Whether the client still is where its addresses are from (section 18.3.3).
+    /// Whether the client is still on the link that its addresses are from (section 18.3.3).
     fn confirm(&self) -> Result<Decision, Reason> {
         self.right()?;
         let named: Vec<Ipv6Addr> = self.associations()?.into_iter().flat_map(|one| one.addresses).collect();
@@ -363,14 +363,14 @@ impl Case<'_> {
         };
         if let BootFile::Url(url) = &file {
             options.put(code::BOOT_FILE, url.as_bytes());
-            if self.client.speaker == Speaker::Http {
+            if self.client.kind == ClientKind::Http {
                 options.put(code::VENDOR_CLASS, HTTP_CLASS);
             }
         }
         file.text()
     }
 
-    /// Why it gets what it gets.
+    /// The manifest line that an address comes from, for people.
     fn source(&self) -> String {
         let subnet = &self.subnet;
         match (self.deployment, self.machine) {

@@ -24,17 +24,15 @@ pub enum Reason {
     Listening(String),
     #[error("{0}")]
     Malformed(#[from] WireError),
-    #[error("a {0:?} is not a client's question")]
+    #[error("a {0:?} is no message of a client")]
     Unexpected(MessageType),
     #[error("the message is for another DHCPv6 server")]
     OtherServer,
     #[error("it was sent to this server's own address instead of ff02::1:2 (RFC 8415 section 18.4)")]
     Unicast,
-    #[error(
-        "its hardware address can't be told: it is not in its DUID, and the relay does not say it (option 79)"
-    )]
+    #[error("its hardware address is unknown: neither its DUID nor the relay (option 79) has it")]
     NoHardware,
-    #[error("no subnet of the inventory has {0} in its `ipv6`, where it asks from")]
+    #[error("it asks from {0}, which is in the `ipv6` of no subnet of the inventory")]
     UnknownNetwork(Ipv6Addr),
     #[error("it is in no manifest, and `ipv6` of subnet {subnet} ({origin}) has no dynamic range")]
     UnknownMachine { subnet: Name, origin: Origin },
@@ -50,7 +48,7 @@ pub enum Reason {
     InUse { deployment: Name, origin: Origin, address: Ipv6Addr, holder: Mac, until: Time },
     #[error("{address} of deployment {deployment} ({origin}) is an address of this server's own host")]
     OfThisHost { deployment: Name, origin: Origin, address: Ipv6Addr },
-    #[error("it wants addresses prolonged of which nothing is known here")]
+    #[error("it renews addresses that this server has no record of")]
     NoRecord,
     #[error("it names no address")]
     NoAddressNamed,
@@ -61,7 +59,7 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// A word for metrics: those of IPv4 where they mean the same.
+    /// The reason in one word, for metrics: as in IPv4 where the meaning is the same.
     pub fn label(&self) -> &'static str {
         match self {
             Reason::Off => "off",

@@ -1,9 +1,9 @@
 //! Reading and writing DHCPv6 messages (RFC 8415 sections 8 and 21).
 //!
-//! The layout is the same all through, code, length, value, so it is read here whole: client and
-//! interface ids are echoed byte for byte, and an option nobody knows spoils nothing. dhcproto,
-//! which knows each option by itself, gives up a whole message at one it can't parse; the tests
-//! have it read what is written here.
+//! The layout is the same throughout (code, length, value), so it is parsed here as a whole: client and
+//! interface ids are echoed byte for byte, and an unknown option does no harm. dhcproto parses each option
+//! by its type and rejects a whole message for one that it can't parse; the tests have it read what is
+//! written here.
 
 use std::net::Ipv6Addr;
 
@@ -41,7 +41,7 @@ const RELAY_REPLY: u8 = 13;
 const HOPS_MAX: usize = 32;
 /// Ethernet among the hardware types of ARP.
 const ETHERNET: [u8; 2] = [0, 1];
-/// What every link carries (RFC 8200 section 5) without the headers of IPv6 and UDP.
+/// The datagram size that every link carries (RFC 8200 section 5) without the headers of IPv6 and UDP.
 const LENGTH_MAX: usize = 1280 - 48;
 
 /// Why a datagram is no DHCPv6 message that could be answered.
@@ -49,7 +49,7 @@ const LENGTH_MAX: usize = 1280 - 48;
 pub enum WireError {
     #[error("{0} bytes are too few for a DHCPv6 message")]
     Short(usize),
-    #[error("option {code} says it has {length} bytes, but {left} are left")]
+    #[error("option {code} has the length {length}, but {left} are left")]
     Truncated { code: u16, length: usize, left: usize },
     #[error("option {code} has {length} bytes, which is no length for it")]
     Length { code: u16, length: usize },
@@ -66,23 +66,23 @@ pub enum WireError {
 pub struct Request<'a> {
     pub kind: MessageType,
     pub transaction: [u8; 3],
-    /// The relay next to us first.
+    /// The relays that the message passed, the one next to the daemon first.
     pub hops: Vec<Hop<'a>>,
     options: Vec<(u16, &'a [u8])>,
 }
 
-/// What one relay says.
+/// What one relay added.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Hop<'a> {
     pub count: u8,
     /// An address of the link that the client is on; unspecified if the relay does not know.
     pub link: Ipv6Addr,
-    /// Who the relay has it from.
+    /// The address that the relay got the message from.
     pub peer: Ipv6Addr,
     options: Vec<(u16, &'a [u8])>,
 }
 
-/// One IA_NA: what the client calls it and the addresses it names.
+/// One IA_NA: the id that the client gave it and the addresses it names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Association {
     pub id: [u8; 4],
@@ -157,8 +157,8 @@ impl<'a> Request<'a> {
         .collect()
     }
 
-    /// What is asked for and never given here, temporary addresses (IA_TA) and prefixes (IA_PD):
-    /// the code and what the client calls it.
+    /// Requested and never given here, temporary addresses (IA_TA) and prefixes (IA_PD): the code and the
+    /// id that the client gave it.
     pub fn others(&self) -> impl Iterator<Item = (u16, [u8; 4])> {
         let others = self.options.iter().filter(|(code, _)| matches!(*code, code::IA_TA | code::IA_PD));
         others.filter_map(|(code, value)| Some((*code, *value.first_chunk()?)))
@@ -169,10 +169,11 @@ impl<'a> Request<'a> {
         self.hops.iter().rev().map(|hop| hop.link).find(|link| !link.is_unspecified())
     }
 
-    /// The hardware address that this comes from, by the surest witness there is: what the relay next to
-    /// the client saw (option 79) or who sent the frame (`frame`); else the one that its link-local
-    /// address is made of; else the one in its DUID, which may be another of its cards, or that of the
-    /// machine it was cloned from. What a weaker witness says against a stronger one counts for nothing.
+    /// The hardware address that this comes from, by the most reliable source there is: the one that the
+    /// relay next to the client saw (option 79) or that sent the frame (`frame`); else the one that the
+    /// client's link-local address is made of; else the one in its DUID, which may belong to another of its
+    /// cards, or to the machine it was cloned from. A less reliable source never overrides a more reliable
+    /// one.
     pub fn hardware(&self, frame: Option<Mac>, source: Ipv6Addr) -> Option<Mac> {
         let relay = self.hops.last();
         let seen = match relay {
@@ -246,7 +247,7 @@ pub(super) fn strings(mut area: &[u8]) -> impl Iterator<Item = &[u8]> {
 pub struct Options(Vec<u8>);
 
 impl Options {
-    /// Adds one. What is longer than its length can say makes the message too long to be sent.
+    /// Adds an option. A value that is too long for the length field makes the message too long to be sent.
     pub fn put(&mut self, code: u16, value: &[u8]) -> &mut Options {
         let length = u16::try_from(value.len()).unwrap_or(u16::MAX);
         self.0.extend_from_slice(&code.to_be_bytes());
@@ -255,7 +256,7 @@ impl Options {
         self
     }
 
-    /// A status code (section 21.13) and what people may read of it.
+    /// A status code (section 21.13) and a text for people.
     pub fn status(&mut self, code: u16, text: &str) -> &mut Options {
         self.put(code::STATUS, &[&code.to_be_bytes(), text.as_bytes()].concat())
     }

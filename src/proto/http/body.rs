@@ -108,8 +108,8 @@ impl BodyReader {
     }
 }
 
-/// The first line without its end, and its length with it; `None` while it is not complete. A bare LF
-/// is no end here: readers differ about it, and so about where the next request begins.
+/// The first line without its end, and its length with it; `None` while it is not complete. A bare LF does
+/// not end a line: implementations differ about it, and so would about where the next request begins.
 fn line(bytes: &[u8]) -> Result<Option<(&[u8], usize)>, BadRequest> {
     match bytes.iter().take(MAX_CHUNK_LINE).position(|byte| *byte == b'\n') {
         Some(end) => {
@@ -124,7 +124,7 @@ fn line(bytes: &[u8]) -> Result<Option<(&[u8], usize)>, BadRequest> {
 /// Most characters of a note.
 const MAX_NOTE: usize = 512;
 
-/// One line of what a caller added to its report: the query and the body's beginning, decoded, made
+/// One line made of what a client added to its report: the query and the body's beginning, decoded, made
 /// printable and cut.
 pub fn note(query: &str, body: &[u8]) -> String {
     let query = super::super::path::percent_decode(query).unwrap_or_else(|_| query.to_owned());

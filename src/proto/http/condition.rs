@@ -3,7 +3,7 @@
 use super::date;
 use super::field::trim;
 
-/// What identifies the bytes we hold.
+/// What identifies the bytes that the server holds.
 #[derive(Clone, Copy, Debug)]
 pub struct Validators<'a> {
     /// Without quotes.
@@ -12,7 +12,7 @@ pub struct Validators<'a> {
     pub modified: Option<u64>,
 }
 
-/// Whether the client already has these bytes. `If-None-Match` is the word if it is there.
+/// Whether the client already has these bytes. `If-None-Match` takes precedence.
 pub fn unchanged(ours: Validators<'_>, none_match: Option<&str>, modified_since: Option<&str>) -> bool {
     if let Some(tags) = none_match {
         return tags.split(',').any(|tag| matches_weakly(trim(tag), ours.etag));
@@ -23,8 +23,8 @@ pub fn unchanged(ours: Validators<'_>, none_match: Option<&str>, modified_since:
     }
 }
 
-/// Whether the client is mistaken about what we hold: it goes on with a download (EDK2 sends these
-/// with its ranges) that meanwhile is another. `If-Match` is the word if it is there.
+/// Whether the client expects other bytes than the server holds: it continues a download (EDK2 sends these
+/// headers with its ranges) that has changed meanwhile. `If-Match` takes precedence.
 pub fn mistaken(ours: Validators<'_>, if_match: Option<&str>, unmodified_since: Option<&str>) -> bool {
     if let Some(tags) = if_match {
         let strongly = |tag: &str| tag == "*" || unquoted(tag) == Some(ours.etag);

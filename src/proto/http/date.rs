@@ -12,8 +12,8 @@ pub fn print(time: Time) -> Option<String> {
     DateTimePrinter::new().timestamp_to_rfc9110_string(&stamp).ok()
 }
 
-/// Reads what [`print`] writes; seconds since the epoch. The two older forms of RFC 9110 5.6.7 are
-/// sent by nobody who boots and count as no date.
+/// Reads what [`print`] writes; seconds since the epoch. No boot client sends the two older forms of RFC
+/// 9110 5.6.7, so they count as no date.
 pub fn parse(text: &str) -> Option<u64> {
     let stamp = DateTimeParser::new().parse_timestamp(trim(text)).ok()?;
     u64::try_from(stamp.as_second()).ok()

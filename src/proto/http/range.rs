@@ -2,7 +2,7 @@
 
 use super::field::trim;
 
-/// Most ranges of one request; more ask for trouble and get the whole content.
+/// Most ranges of one request; a request for more gets the whole content.
 const MAX_RANGES: usize = 32;
 
 /// A stretch of the content, in bytes.
@@ -15,7 +15,7 @@ pub struct Stretch {
 /// What a Range header asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Asked {
-    /// No range we know, or more than is reasonable: send everything.
+    /// No range in bytes, or more than is reasonable: send everything.
     Whole,
     Part(Stretch),
     /// Two or more that do not overlap, in the order they were asked for.
@@ -64,8 +64,8 @@ fn single(range: &str, length: u64) -> Single {
     let Some((first, last)) = range.split_once('-') else { return Single::Nonsense };
     match (number(first), number(last)) {
         (Some(first), Some(last)) if last < first => Single::Nonsense,
-        // Of an empty file, the bytes from the first on are everything there is; and so are its last
-        // ones. Tools that go on with a download ask for them.
+        // Of an empty file, the bytes from the first on are the whole content, and so are its last ones.
+        // Tools that continue a download ask for them.
         (Some(0), _) if length == 0 => Single::Nonsense,
         (Some(first), _) if first >= length => Single::Outside,
         (Some(first), Some(last)) => part(first, (last - first).saturating_add(1).min(length - first)),

@@ -57,9 +57,9 @@ impl Status {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     pub status: Status,
-    /// The head, with the whole body if that is a short text of ours.
+    /// The head, with the whole body if that is a short text of the server.
     pub head: Vec<u8>,
-    /// The stretches of the content that follow; empty if the reply says all there is to say.
+    /// The stretches of the content that follow; empty if the head is the whole reply.
     pub parts: Vec<Part>,
     /// What follows the last of them.
     pub tail: String,
@@ -105,7 +105,8 @@ pub fn serve(request: &Request, artifact: &Artifact, context: Context) -> Reply 
     let mut head = Head::new(context);
     if context.method != Method::Post {
         if condition::mistaken(ours, request.if_match.as_deref(), request.if_unmodified_since.as_deref()) {
-            return head.text(Status::PreconditionFailed, "the content is another now: begin anew");
+            return head
+                .text(Status::PreconditionFailed, "the content has changed: start the download again");
         }
         if condition::unchanged(ours, request.if_none_match.as_deref(), request.if_modified_since.as_deref())
         {
@@ -162,7 +163,7 @@ pub fn refuse(refusal: &Refusal, context: Context) -> Reply {
     problem(status, &refusal.text, context)
 }
 
-/// The connection ends with it.
+/// The connection ends with this reply.
 pub fn bad_request(error: &BadRequest, now: Time) -> Reply {
     problem(error.status(), &error.to_string(), Context::unread(now))
 }

@@ -31,7 +31,7 @@ pub enum Framing {
     Chunked,
 }
 
-/// A request, understood.
+/// A parsed request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
     pub method: Method,
@@ -53,8 +53,8 @@ pub struct Request {
     pub if_modified_since: Option<String>,
 }
 
-/// Why a request is not answered with what it asks for. The connection ends after the reply,
-/// because it is not known where the next request would begin.
+/// Why a request gets an error. The connection ends after the reply, because it is not known where the next
+/// request would begin.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadRequest {
     #[error("this is not an HTTP request: {0}")]
@@ -65,7 +65,7 @@ pub enum BadRequest {
     TargetTooLong,
     #[error("the request has more than {MAX_HEADERS} header lines")]
     TooManyHeaders,
-    #[error("only GET, HEAD and POST are answered here")]
+    #[error("only GET, HEAD and POST are supported")]
     Method,
     #[error("only HTTP/1.0 and HTTP/1.1 are spoken here")]
     Version,
@@ -199,7 +199,7 @@ fn keep_alive(headers: &[httparse::Header<'_>], version: Version) -> bool {
     }
 }
 
-/// RFC 9112 section 6.3. What two readers could understand in two ways is refused.
+/// RFC 9112 section 6.3. A body whose length could be understood in two ways is refused.
 fn framing(headers: &[httparse::Header<'_>], version: Version) -> Result<Framing, BadRequest> {
     let mut lengths = find(headers, "content-length");
     let mut codings = find(headers, "transfer-encoding");

@@ -1,4 +1,4 @@
-//! What client and server agree on before the first block.
+//! The options that client and server agree on before the first block.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ pub const MAX_BLOCK: u16 = 65464;
 pub const MAX_WINDOW: u16 = 64;
 /// IP, UDP and TFTP headers in front of the data, in bytes.
 const HEADERS: u16 = 32;
-/// Ethernet's largest packet, in bytes. The path of this host alone says nothing of the client's card: on a
-/// jumbo host beside usual ones, larger blocks would be lost by the switch, every time.
+/// Ethernet's largest packet, in bytes. The path MTU of this host says nothing about the client's card: on
+/// a host with jumbo frames the switch would drop larger blocks, every time.
 const USUAL_MTU: u16 = 1500;
-/// What `utimeout` may be, in microseconds (tftp-hpa).
+/// The range of `utimeout`, in microseconds (tftp-hpa).
 const MICROSECONDS: std::ops::RangeInclusive<u64> = 10_000..=255_000_000;
 
 /// The agreed shape of a transfer.
@@ -27,17 +27,16 @@ pub struct Grant {
     pub block: u16,
     /// Blocks sent before an acknowledgement is awaited.
     pub window: u16,
-    /// The client's wish for the time-out.
+    /// The time-out that the client asks for.
     pub timeout: Option<Duration>,
     /// The OACK packet, if any option was accepted.
     pub reply: Option<Vec<u8>>,
 }
 
 impl Grant {
-    /// Answers the options of `request`: never more than was asked, never what was not asked.
-    /// `size` is the exact number of bytes to come, `None` where it may not be told (netascii).
-    /// `mtu` is the path's, in bytes: no block is sent in fragments, which boot ROMs often cannot
-    /// put together.
+    /// Answers the options of `request`: never more than was asked for, and nothing that was not asked for.
+    /// `size` is the exact number of bytes to come, `None` where it is unknown (netascii). `mtu` is the
+    /// path's, in bytes: no block is sent in fragments, which boot ROMs often cannot reassemble.
     pub fn negotiate(request: &Request<'_>, size: Option<u64>, mtu: u16) -> Grant {
         let mut grant = Grant { block: DEFAULT_BLOCK, window: 1, timeout: None, reply: None };
         let mut reply = vec![0, 6];

@@ -31,7 +31,7 @@ pub enum Mode {
 /// Why a datagram is no packet for a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PacketError {
-    #[error("the packet is cut short")]
+    #[error("the packet is truncated")]
     Short,
     #[error("operation {0} is not one a client sends")]
     Operation(u16),
@@ -39,7 +39,7 @@ pub enum PacketError {
     Mode,
 }
 
-/// Error codes of RFC 1350 that a server of ours sends.
+/// Error codes of RFC 1350 that this server sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorCode {
     Undefined = 0,

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-/// Before anything was learnt. GRUB repeats its own packets after 400 ms, iPXE after 250 ms, EDK2
-/// after 4 s: early enough for all. The start4.elf of a Raspberry Pi takes longer than half a second over
-/// its first block and stumbles over a second copy; tftpd-hpa waits a second, too.
+/// The wait before anything was measured. GRUB repeats its own packets after 400 ms, iPXE after 250 ms,
+/// EDK2 after 4 s: early enough for all. The start4.elf of a Raspberry Pi takes longer than half a second
+/// over its first block and fails on a second copy; tftpd-hpa waits a second, too.
 const FIRST: Duration = Duration::from_secs(1);
 /// Never less: firmware polls its card between other work.
 const LEAST: Duration = Duration::from_millis(250);
-/// What was learnt never makes the first wait longer than this.
+/// Measurements never make the first wait longer than this.
 const MOST_LEARNT: Duration = Duration::from_secs(4);
 /// Doubling ends here.
 const MOST: Duration = Duration::from_secs(8);
@@ -23,14 +23,14 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// If the client named a time-out, no wait is longer; but none is so short that whoever asks in
-    /// another's name could have him flooded.
+    /// If the client named a time-out, no wait is longer; but none is so short that a request with a forged
+    /// source address could flood the address's owner.
     pub fn new(timeout: Option<Duration>) -> Patience {
         let most = timeout.map_or(MOST, |named| named.clamp(LEAST, MOST));
         Patience { smoothed: None, deviation: Duration::ZERO, doublings: 0, most }
     }
 
-    /// The present wait.
+    /// The current wait.
     pub fn wait(&self) -> Duration {
         let learnt = self.smoothed.map_or(FIRST, |smoothed| smoothed + self.deviation * 4);
         let first = learnt.clamp(LEAST, MOST_LEARNT);
@@ -60,7 +60,7 @@ impl Patience {
         self.doublings = self.doublings.saturating_add(1);
     }
 
-    /// The client made progress: back to the plain wait.
+    /// The client made progress: back to the wait without doubling.
     pub fn reset(&mut self) {
         self.doublings = 0;
     }

@@ -1,7 +1,7 @@
 //! One transfer to one client: what to send next, when to repeat it, and how it ended.
 //!
-//! Bytes stay outside: the sender says which stretch of the file is due. Time is a span since any
-//! fixed moment; only differences matter.
+//! The bytes themselves stay outside: the sender says which stretch of the file is due. Time is a duration
+//! since any fixed moment; only differences matter.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use super::rtt::Patience;
 /// A client that made no progress for so long is gone.
 const PATIENCE_ENDS: Duration = Duration::from_secs(30);
 
-/// Most sends to a client that never answered anything: the request may be in the name of another, who is
-/// not to be flooded by it.
+/// Most sends to a client that never answered anything: the source address of the request may be forged,
+/// and its owner must not be flooded.
 const UNANSWERED_SENDS: u8 = 3;
 
 /// Go-back-N from the first block the client has not acknowledged.
@@ -36,7 +36,7 @@ pub struct Sender {
     sent_at: Duration,
     /// The present window, or its offer, was sent before, at least in part.
     copies: bool,
-    /// So was the window before: its copies may still cause repeated acknowledgements.
+    /// So was the window before it: its copies may still cause repeated acknowledgements.
     copies_before: bool,
     answered: bool,
     /// How often something was sent before the first answer.
@@ -75,12 +75,12 @@ pub enum Outcome {
     Complete,
     /// Every block but the last was acknowledged; some clients just stop there.
     LastAckMissing,
-    /// The client wanted to know the size only (EDK2, BIOS ROMs), or never spoke again after the
-    /// options. Not a failure.
+    /// The client only asked for the size (EDK2, BIOS ROMs), or sent nothing more after the options. Not a
+    /// failure.
     Probed,
     /// The client ended it.
     Aborted { code: u16, text: String },
-    /// The client fell silent, or its port is closed.
+    /// The client stopped answering, or its port is closed.
     Silent,
 }
 
@@ -175,11 +175,11 @@ impl Sender {
         self.go_back();
     }
 
-    /// Nobody listens at the client's port any more (ICMP), or for too long nobody spoke.
+    /// The client's port is closed (ICMP), or the client sent nothing for too long.
     pub fn handle_gone(&mut self) {
         let outcome = match self.offer {
             Some(_) => Outcome::Probed,
-            // Whoever never answered may never have asked.
+            // A client that never answered may never have asked.
             None if self.answered && self.acked + 1 == self.last() => Outcome::LastAckMissing,
             None => Outcome::Silent,
         };
@@ -230,10 +230,10 @@ impl Sender {
         self.progress(now);
     }
 
-    /// The client acknowledged the block before the window once more. One block at a time this
-    /// proves nothing, and answering it doubles the traffic for ever (the Sorcerer's Apprentice,
-    /// RFC 1123 4.2.3.1). With a window it is how a client reports the first block lost (RFC 7440);
-    /// believed once, and again only when copies of our own can no longer be the cause.
+    /// The client acknowledged the block before the window once more. One block at a time this proves
+    /// nothing, and answering it doubles the traffic for ever (the Sorcerer's Apprentice, RFC 1123
+    /// 4.2.3.1). With a window it is how a client reports that the first block is lost (RFC 7440); this
+    /// counts once, and again only when repeated blocks of this sender can no longer be the cause.
     fn repeated(&mut self, now: Duration) {
         let old = now.saturating_sub(self.sent_at) >= self.patience.usual();
         let believed = old || !(self.copies || self.copies_before);

@@ -290,7 +290,7 @@ fn silence_ends_a_transfer_after_half_a_minute() {
     assert_eq!(nearly.outcome(), Some(&Outcome::LastAckMissing));
 }
 
-/// A request in the name of another floods nobody, whatever it asks for, and proves nothing.
+/// A request with a forged source address floods nobody, whatever it asks for, and proves nothing.
 #[test]
 fn who_never_answers_is_sent_to_three_times() {
     for window in [1, 16, 64] {
@@ -335,7 +335,8 @@ proptest::proptest! {
         assert!(sender.delivered() <= length);
     }
 
-    /// However bad the network: what arrives is the file's beginning, and all of it if that is said.
+    /// However bad the network: the client receives the beginning of the file, and all of it if the
+    /// transfer counts as complete.
     #[test]
     fn every_transfer_ends_and_none_is_corrupt(
         length in 0..60_000usize,

@@ -1,5 +1,5 @@
-//! Answer files: rendered for one installation, served to its machine, which knows the token, while it
-//! lasts.
+//! Answer files: rendered for one installation, and served while it lasts to its machine, which knows the
+//! token.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -129,7 +129,7 @@ impl<'a> Part<'a> {
         Subject { file: file.name, mac, address, address6: table.address6_of(deployment, mac), epoch, at }
     }
 
-    /// The text, with URLs that lead to our address `at`.
+    /// The text, with URLs that use the daemon's address `at`.
     fn render(
         &self,
         table: &State,

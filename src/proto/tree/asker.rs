@@ -1,10 +1,10 @@
-//! Who asks, and whether that is the machine whose state the answer would move.
+//! The client of a request, and whether it is the machine whose state the answer would change.
 //!
-//! Only the machine itself starts its installation, gets its answers and ends its permission. What shows
-//! that is the hardware address that the asker's IP address has on our wire, as the kernel's neighbour
-//! table knows it; after that the IP address. Where neither can show it (another DHCP server gives the
-//! addresses, and a router or address translation is in between), a script and a report are still taken;
-//! an answer file, which may hold secrets, only where `[safety] asker = "token"`.
+//! Only the machine itself starts its installation, gets its answers and ends its permission. It is
+//! identified by the hardware address that the client's IP address has on the daemon's links, according to
+//! the kernel's neighbour table; after that by the IP address. Where neither can identify it (another DHCP
+//! server gives the addresses, and a router or address translation is in between), a script and a report
+//! are still accepted; an answer file, which may hold secrets, only where `[safety] asker = "token"`.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -13,17 +13,17 @@ use crate::desired::{Deployment, Machine, Proof};
 use crate::model::{Mac, Mode};
 use crate::state::State;
 
-/// Who asks, and how.
+/// The client of a request, and how it is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asker {
     pub address: IpAddr,
     /// The interface of a link-local address, by the kernel's number; 0 for others.
     pub scope: u32,
     pub transport: Transport,
-    /// Our address that it reached: the URLs that it gets lead there.
+    /// The daemon's address that it reached: the URLs that it gets use that address.
     pub at: Option<IpAddr>,
     pub link: Link,
-    /// Only a range of the content is asked for (HTTP): such a request reports nothing.
+    /// Only a range of the content is asked for (HTTP): such a request counts as no report.
     pub partial: bool,
 }
 
@@ -33,26 +33,26 @@ pub enum Transport {
     Http,
 }
 
-/// What the neighbour table says of the asker's address.
+/// The neighbour table's entry for the client's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Link {
-    /// Nobody has looked: where it matters, the answer is [`super::Answer::Identify`].
+    /// Not read yet: where it matters, the answer is [`super::Answer::Identify`].
     Unread,
     /// It has no entry: a router or address translation is in between.
     Unknown,
-    /// The hardware address that answers for it on our wire.
+    /// The hardware address that the client has on the daemon's link.
     Card(Mac),
 }
 
-/// What an asker is to a machine.
+/// How an asker is related to a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// The neighbour table has to be read first.
     Unread,
     /// The machine itself.
     Itself,
-    /// Nothing shows who it is, and nothing could.
-    Untold,
+    /// Its identity is not proven, and can't be.
+    Unproven,
     /// Something else: its address is not the machine's.
     Stranger,
     /// Another machine of the inventory.
@@ -60,12 +60,12 @@ pub enum Standing {
 }
 
 impl Asker {
-    /// `own` is our address that it reached.
+    /// `own` is the daemon's address that it reached.
     pub fn new(address: impl Into<IpAddr>, own: Option<IpAddr>, transport: Transport) -> Asker {
         Asker { address: address.into(), scope: 0, transport, at: own, link: Link::Unknown, partial: false }
     }
 
-    /// The client of a socket, of whose hardware address nothing is known yet.
+    /// The client of a socket, whose hardware address is not known yet.
     pub fn connected(peer: SocketAddr, own: Option<IpAddr>, transport: Transport) -> Asker {
         let scope = match peer {
             SocketAddr::V4(_) => 0,
@@ -74,7 +74,7 @@ impl Asker {
         Asker { scope, link: Link::Unread, ..Asker::new(peer.ip(), own, transport) }
     }
 
-    /// The same on our wire, where this card answers for it.
+    /// The same, with the hardware address that the neighbour table has.
     pub fn on_card(self, card: Mac) -> Asker {
         Asker { link: Link::Card(card), ..self }
     }
@@ -86,7 +86,8 @@ impl Asker {
         }
     }
 
-    /// The known machine's card that the request comes from: the wire decides, else the address.
+    /// The known machine's card that the request comes from, by the neighbour table, else by the IP
+    /// address.
     pub(super) fn card(&self, table: &State) -> Option<Mac> {
         match self.link {
             Link::Card(card) if table.machine(card).is_some() => Some(card),
@@ -94,7 +95,7 @@ impl Asker {
         }
     }
 
-    /// What it is to the machine of `deployment`.
+    /// How the asker is related to the machine of `deployment`.
     pub(super) fn standing(&self, table: &State, machine: &Machine, deployment: &Deployment) -> Standing {
         match self.link {
             Link::Unread => return Standing::Unread,
@@ -105,15 +106,15 @@ impl Asker {
         if has_address(table, machine, deployment, self.address) {
             return Standing::Itself;
         }
-        let told = table.server().gives_addresses && deployment.subnet.mode == Mode::Server;
+        let identified = table.server().gives_addresses && deployment.subnet.mode == Mode::Server;
         match self.link {
-            _ if told => Standing::Stranger,
+            _ if identified => Standing::Stranger,
             // The card is perhaps that of address translation.
-            Link::Card(_) if table.desired().safety.asker == Proof::Token => Standing::Untold,
+            Link::Card(_) if table.desired().safety.asker == Proof::Token => Standing::Unproven,
             Link::Card(_) => Standing::Stranger,
-            // It is where its machine was heard of last.
+            // The address is the one that the machine had last.
             Link::Unknown | Link::Unread if was_at(table, machine, self.address) => Standing::Itself,
-            Link::Unknown | Link::Unread => Standing::Untold,
+            Link::Unknown | Link::Unread => Standing::Unproven,
         }
     }
 }
@@ -128,15 +129,15 @@ impl fmt::Display for Asker {
 }
 
 impl Standing {
-    /// Whether the script that starts an installation is for this asker.
+    /// Whether the asker gets the script that starts an installation.
     pub fn may_start(self) -> bool {
-        matches!(self, Standing::Itself | Standing::Untold)
+        matches!(self, Standing::Itself | Standing::Unproven)
     }
 
-    /// What a person may do about a machine that is taken for somebody else.
+    /// What a person can do about a machine that is mistaken for another.
     pub fn way_out(self) -> &'static str {
         match self {
-            Standing::Untold | Standing::Stranger => {
+            Standing::Unproven | Standing::Stranger => {
                 "; if it is, list its cards under `mac`, or set `[safety] asker = \"token\"` where routers or \
                  address translation hide them"
             }
@@ -148,14 +149,14 @@ impl Standing {
     pub fn may_learn(self, proof: Proof) -> bool {
         match self {
             Standing::Itself => true,
-            Standing::Untold | Standing::Stranger => proof == Proof::Token,
+            Standing::Unproven | Standing::Stranger => proof == Proof::Token,
             Standing::Other | Standing::Unread => false,
         }
     }
 }
 
-/// Whether an address is a machine's own: the one written down for it, one that it leases, or one that a
-/// card of it makes for itself.
+/// Whether an address is a machine's own: the one in its manifest, one that it leases, or one that a card
+/// of it makes for itself.
 fn has_address(table: &State, machine: &Machine, deployment: &Deployment, address: IpAddr) -> bool {
     let fixed = match address {
         IpAddr::V4(address) => deployment.address == Some(address),

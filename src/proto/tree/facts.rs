@@ -13,7 +13,7 @@ pub fn facts(table: &State, deployment: &Deployment, mac: Mac, address: Option<I
     facts_at(table, deployment, mac, address, None)
 }
 
-/// The same for a machine that reached us at our address `at`: URLs lead there.
+/// The same for a machine that reached the daemon at its address `at`: the URLs use it.
 pub fn facts_at(
     table: &State,
     deployment: &Deployment,
@@ -39,8 +39,8 @@ impl Facts<'_> {
         self.some(&|_| true)
     }
 
-    /// What `render` makes of the variables it uses, which `uses` tells. Where it fails it is given
-    /// all of them, for its message may name any.
+    /// Calls `render` with the variables that `uses` names. Where that fails, `render` gets all of them,
+    /// because its message may name any.
     pub fn fill<T, E>(
         &self,
         uses: &dyn Fn(&str) -> bool,

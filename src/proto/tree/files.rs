@@ -13,8 +13,8 @@ pub fn loader(table: &State, name: &str) -> Answer {
     }
 }
 
-/// A file below a boot's prefix. The last file that an installer without answers needs is what
-/// lets it destroy data, so it spends the permission.
+/// A file below a boot's prefix. The last file that an installer without answers fetches is what lets it
+/// overwrite the disk, so that fetch uses up the permission.
 pub fn media(
     table: &State,
     asker: &Asker,
@@ -39,7 +39,8 @@ pub fn media(
         Stage::File
     };
     let spent = deployment.filter(|found| method != Method::Head && spends(table, found, path));
-    // Where addresses identify nobody, the wire may identify whose installer this is.
+    // Where the address does not identify the client, its hardware address may show whose installer this
+    // is.
     let nobody = mac.is_none() && method != Method::Head && path == last(boot);
     if asker.link == Link::Unread && (nobody || spent.is_some()) {
         return Answer::Identify;

@@ -1,5 +1,5 @@
-//! What installers report. Only a GET or POST over HTTP of the whole URL is a report: looking at it (HEAD, a
-//! range) changes nothing, and TFTP carries none.
+//! Reports of installers. Only a GET or POST over HTTP of the whole URL is a report: HEAD or a range change
+//! nothing, and TFTP carries none.
 
 use super::{Answer, Artifact, Asker, Method, Refusal, RefusalReason, Standing, Transport, script};
 use crate::model::{Content, Name};
@@ -30,7 +30,7 @@ pub fn open(
         _ => return forbidden(format!("this is no report URL of an installation of {name}")),
     };
     if asker.transport == Transport::Tftp {
-        return forbidden("reports are taken by HTTP only".to_owned());
+        return forbidden("reports are accepted by HTTP only".to_owned());
     }
     if method == Method::Head || asker.partial {
         return Answer::Serve(looked_at(name));
@@ -40,7 +40,7 @@ pub fn open(
     // Without either, the token is all there is.
     let standing = match (machine, current) {
         (Some(machine), Some(deployment)) => asker.standing(table, machine, deployment),
-        _ => Standing::Untold,
+        _ => Standing::Unproven,
     };
     let remark = match standing {
         Standing::Unread => return Answer::Identify,
@@ -48,7 +48,7 @@ pub fn open(
             return forbidden(format!("a report of {name} came from {asker}, which is another machine"));
         }
         Standing::Itself => None,
-        Standing::Untold | Standing::Stranger => Some(format!(
+        Standing::Unproven | Standing::Stranger => Some(format!(
             "the report of {name} came from {asker}, an address that is not known as its machine's; its token is \
              right"
         )),
@@ -58,7 +58,7 @@ pub fn open(
     Answer::Report(Report { deployment, redeploy, epoch, outcome, note: note.into() }, remark)
 }
 
-/// What there is to be seen where a report would be taken: nothing.
+/// The body of a report URL that is only read: empty.
 fn looked_at(name: &Name) -> Artifact {
     Artifact {
         etag: script::digest(b""),

@@ -1,5 +1,5 @@
-//! From the name a client asks for to what is meant. Firmware joins paths sloppily, so much is
-//! forgiven here that a strict server would answer with "not found".
+//! The meaning of a name that a client asks for. Firmware joins paths sloppily, so much is accepted here
+//! that a strict server would answer with "not found".
 
 use crate::model::{Mac, Name};
 use crate::state::{Outcome, State};
@@ -7,7 +7,7 @@ use crate::state::{Outcome, State};
 /// What a path means.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// A per-machine script; without a hardware address the asker's is meant.
+    /// A per-machine script; without a hardware address it is that of the asker.
     Script {
         form: Form,
         mac: Option<Mac>,
@@ -105,8 +105,8 @@ fn hook(deployment: &str, token: &str, outcome: &str) -> Target {
     }
 }
 
-/// `01-aa-bb-cc-dd-ee-ff`: hardware type and address (PXELINUX, U-Boot). The other names of its
-/// list (UUID, hexadecimal address, `default`) leave the asker's address to tell.
+/// `01-aa-bb-cc-dd-ee-ff`: hardware type and address (PXELINUX, U-Boot). The other names of its list (UUID,
+/// hexadecimal address, `default`) leave it to the asker's address.
 fn pxelinux_mac(file: &str) -> Option<Mac> {
     file.strip_prefix("01-")?.parse().ok()
 }

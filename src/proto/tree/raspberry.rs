@@ -1,10 +1,9 @@
-//! What a Raspberry Pi asks for. Its boot ROM and EEPROM have their own names for what they want
-//! (`config.txt`, `start4.elf`, `kernel8.img`, …), below a folder of their own: the serial number's
-//! last eight digits, or the hardware address (TFTP_PREFIX 2). All of them are in the tree of the
-//! machine's boot; only `cmdline.txt` is made from the boot's command line.
+//! The files that a Raspberry Pi asks for. Its boot ROM and EEPROM have names of their own (`config.txt`,
+//! `start4.elf`, `kernel8.img`, …), below a folder of their own: the serial number's last eight digits, or
+//! the hardware address (TFTP_PREFIX 2). All of them are in the tree of the machine's boot; only
+//! `cmdline.txt` is made from the boot's command line.
 //!
-//! A Pi whose duty is to boot its own disk is told that there is nothing: it goes on to the next
-//! of its BOOT_ORDER.
+//! A Pi whose duty is to boot its own disk gets "not found": it continues with the next of its BOOT_ORDER.
 
 use super::{Answer, Asker, Method, Refusal, RefusalReason, Standing, facts_at, files, script};
 use crate::desired::{Boot, Deployment};

@@ -1,4 +1,4 @@
-//! The script or configuration that tells one machine what to boot.
+//! The script or configuration that makes one machine boot.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -19,8 +19,14 @@ const TEXT: &str = "text/plain; charset=utf-8";
 pub fn open(table: &State, asker: &Asker, method: Method, form: Form, mac: Option<Mac>) -> Answer {
     let Some(mac) = mac else {
         return match form {
-            // Who asks is not known by address: iPXE can say itself.
-            Form::Ipxe => serve(None, None, Stage::Script, "who are you?", by_mac(table, asker)),
+            // The address does not identify the client, but iPXE can send its hardware address.
+            Form::Ipxe => serve(
+                None,
+                None,
+                Stage::Script,
+                "iPXE is asked for its hardware address",
+                by_mac(table, asker),
+            ),
             _ => Answer::Refuse(Refusal::new(
                 RefusalReason::NotFound,
                 format!("no machine is known at {}", asker.address),
@@ -40,10 +46,10 @@ pub fn open(table: &State, asker: &Asker, method: Method, form: Form, mac: Optio
         _ if standing == Standing::Unread => Answer::Identify,
         Duty::LocalBoot(reason) => {
             let answer = local_boot(table, form, mac, Some(deployment), &reason);
-            // Where nothing shows who asks, this is taken for the machine's own boot unless that would end
-            // an installation under way.
-            let untold = standing == Standing::Untold && !is_spent(table, deployment);
-            if standing == Standing::Itself || untold { answer } else { of_no_machine(answer, deployment) }
+            // A client whose identity is not proven counts as the machine itself here, unless that would
+            // end an installation under way.
+            let unproven = standing == Standing::Unproven && !is_spent(table, deployment);
+            if standing == Standing::Itself || unproven { answer } else { of_no_machine(answer, deployment) }
         }
         Duty::Install { .. } if !standing.may_start() => Answer::Refuse(Refusal {
             deployment: Some(deployment.name.clone()),
@@ -63,14 +69,14 @@ pub fn open(table: &State, asker: &Asker, method: Method, form: Form, mac: Optio
         Duty::Install { .. } => network_boot(table, asker, form, mac, deployment),
         Duty::NetworkBoot => {
             let answer = network_boot(table, asker, form, mac, deployment);
-            let own = matches!(standing, Standing::Itself | Standing::Untold);
+            let own = matches!(standing, Standing::Itself | Standing::Unproven);
             if own { answer } else { of_no_machine(answer, deployment) }
         }
     }
 }
 
-/// What the asker is to the machine whose script it wants. A boot from the network that installs nothing
-/// hands out no secret and moves nothing but the timeline: there the right address is enough.
+/// How the asker is related to the machine whose script it wants. A network boot that installs nothing
+/// serves no secret and changes nothing but the timeline, so the right address is enough.
 fn standing(
     table: &State,
     asker: &Asker,
@@ -90,7 +96,7 @@ fn is_spent(table: &State, deployment: &Deployment) -> bool {
     table.install_of(&deployment.name).is_some_and(|install| install.stage == InstallStage::Spent)
 }
 
-/// A script that somebody else reads: its machine did nothing.
+/// A script that another client reads: its machine did nothing.
 fn of_no_machine(answer: Answer, deployment: &Deployment) -> Answer {
     match answer {
         Answer::Serve(artifact) => Answer::Serve(Artifact {
@@ -139,13 +145,13 @@ fn subject(table: &State, asker: &Asker, form: Form, mac: Mac, deployment: &Depl
         Form::Grub => "grub",
         Form::Pxelinux => pxelinux_root(table, asker, mac),
     };
-    let address = told_address(table, asker, mac, deployment);
+    let address = shown_address(table, asker, mac, deployment);
     let epoch = table.install_of(&deployment.name).map(|install| install.epoch);
     Subject { file, mac, address, address6: table.address6_of(deployment, mac), epoch, at: asker.at }
 }
 
-/// The address that a script tells its machine: what is known, or else where it asks from.
-fn told_address(table: &State, asker: &Asker, mac: Mac, deployment: &Deployment) -> Option<Ipv4Addr> {
+/// The machine's address in the script: the known one, or else the one that the request comes from.
+fn shown_address(table: &State, asker: &Asker, mac: Mac, deployment: &Deployment) -> Option<Ipv4Addr> {
     table.address_of(deployment, mac).or(asker.address4())
 }
 
@@ -168,7 +174,7 @@ pub fn render(
     mac: Mac,
     deployment: &Deployment,
 ) -> Result<String, CmdlineError> {
-    let address = told_address(table, asker, mac, deployment);
+    let address = shown_address(table, asker, mac, deployment);
     let facts = Facts { table, deployment, mac, address, at: asker.at };
     // Anybody on the network can read a script; `check` refuses command lines that want a secret.
     let secret = |_: &str| None;

@@ -214,7 +214,7 @@ fn every_name_that_a_loader_looks_for_is_the_machines_script() {
     assert!(ask(&table, Transport::Tftp, "grub.cfgx").is_err());
 }
 
-/// Whatever a script depends on tells two of them apart, however often it was asked for before.
+/// Scripts that differ in any of their inputs are kept apart, also when they were rendered before.
 #[test]
 fn a_script_that_is_remembered_is_the_one_that_would_be_written() {
     let mut table = with_a_machine_of(&[], &[], "ip={{ address }}");
@@ -294,7 +294,7 @@ fn a_raspberry_pi_finds_its_files_by_its_own_names() {
     assert!(ask(&with_a_machine(&["linux"], &[]), Transport::Tftp, "linux").is_err(), "no Pi's tree");
 }
 
-/// Whoever may boot from the network, or is not known by address, is led to `pxelinux.cfg/`.
+/// A machine that may boot from the network, or is not known by its address, is led to `pxelinux.cfg/`.
 #[test]
 fn u_boot_finds_its_script_unless_it_boots_its_own_disk() {
     let table = with_a_machine(&["linux"], &[]);
@@ -319,7 +319,7 @@ fn u_boot_finds_its_script_unless_it_boots_its_own_disk() {
     assert_eq!(ask(&installed, Transport::Tftp, "boot.scr.uimg").unwrap_err(), RefusalReason::NotFound);
 }
 
-/// Protocol sheet 5.5. Where addresses tell who asks, the folder does not.
+/// Protocol sheet 5.5. Where addresses identify the client, the folder does not.
 #[test]
 fn a_folder_named_like_a_card_is_that_machines() {
     let mut table = with_a_machine(&["config.txt"], &["snponly.efi"]);
@@ -336,7 +336,8 @@ fn a_folder_named_like_a_card_is_that_machines() {
     assert!(matches!(open(&table, &elsewhere, Method::Get, path, ""), Answer::Serve(_)));
 }
 
-/// A machine behind a relay reaches us at one of several addresses: the URLs that it gets lead there.
+/// A machine behind a relay reaches the daemon at one of several addresses: the URLs that it gets use that
+/// one.
 #[test]
 fn urls_lead_where_the_machine_has_reached_us() {
     let mut table = with_a_machine_of(&["linux"], &["ipxe.efi"], "url={{ server_url }}");
@@ -346,7 +347,7 @@ fn urls_lead_where_the_machine_has_reached_us() {
     server.others = vec![("10.8.0.0/24".parse().unwrap(), Ipv4Addr::new(10, 8, 0, 1))];
     table = table.with_server(server);
     let deployment = table.deployment_of(mac).unwrap().clone();
-    // Behind address translation a connection ends at an address that is none of ours.
+    // Behind address translation a connection ends at an address that is none of the daemon's.
     for (reached, url) in
         [("10.7.0.1", "http://10.7.0.1"), ("10.8.0.1", "http://10.8.0.1"), ("172.17.0.2", "http://10.7.0.1")]
     {

@@ -1,5 +1,5 @@
-//! What U-Boot's `dhcp` boot target asks for before all else, on any board: `boot.scr.uimg`, a script in
-//! an image of its own. It sends U-Boot to the machine's `pxelinux.cfg/…`, which many boards look for by
+//! The first file that U-Boot's `dhcp` boot target asks for, on any board: `boot.scr.uimg`, a script in an
+//! image of its own. It sends U-Boot to the machine's `pxelinux.cfg/…`, which many boards look for by
 //! themselves and QEMU's do not: they would go on to EFI programs, where shim does not start (U-Boot
 //! 2023.01: "Failed to load image grubaa64.efi: Unsupported").
 
@@ -18,8 +18,8 @@ const LENGTHS: usize = 8;
 const DATA: usize = LENGTHS + SCRIPT.len();
 static IMAGE: [u8; HEADER + DATA] = image();
 
-/// The script; a machine that boots its own disk is told that there is none and goes on to the next
-/// of its boot targets.
+/// The script; a machine that boots its own disk gets "not found" and continues with the next of its boot
+/// targets.
 pub fn open(table: &State, mac: Option<Mac>) -> Answer {
     let deployment = mac.and_then(|mac| table.deployment_of(mac));
     if let Some(deployment) = deployment

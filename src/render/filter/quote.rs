@@ -5,8 +5,7 @@ use std::fmt::Write;
 use liquid_core::model::{Value, ValueView};
 use liquid_core::{Error, Result};
 
-/// One word of a POSIX shell. A control character is an error: no file format we write by
-/// lines could carry it.
+/// One word of a POSIX shell. A control character is an error: no line-based file format could carry it.
 pub(super) fn shq(input: &dyn ValueView, _: &[Value]) -> Result<Value> {
     let text = scalar(input, "shq")?;
     refuse_control(&text)?;

@@ -1,4 +1,5 @@
-//! AutoYaST profiles: XML as libxml2 reads it, one `<profile>`, and a plan that nobody has to confirm.
+//! AutoYaST profiles: XML as libxml2 reads it, one `<profile>`, and an installation that needs no
+//! confirmation.
 
 use super::{Completion, Image, Installer, Kind, Need, Template, main_file};
 use crate::render::builtin::{Input, inputs, list, text};
@@ -93,7 +94,7 @@ mod tests {
     use crate::render::Verdict;
 
     #[test]
-    fn waits_unless_told_not_to() {
+    fn waits_unless_confirmation_is_off() {
         let asked = |inner: &str| {
             let text = format!("<?xml version=\"1.0\"?>\n<profile>{inner}</profile>\n");
             let found = read(&text).into_iter().find(|found| found.verdict == Verdict::Asks);

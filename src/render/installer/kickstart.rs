@@ -224,7 +224,7 @@ impl<'a> Reader<'a> {
                 self.open = None;
                 self.closes = true;
             }
-            // In a script it is most likely none of ours.
+            // In a script it is most likely not a directive of Anaconda.
             "%include" if section == "%packages" && words.get(1).is_none_or(String::is_empty) => {
                 self.found.push(refused(at, column(line), "`%include` names no file"));
             }
@@ -267,8 +267,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// What is said of sections that nothing closes. Up to RHEL 5 and Fedora 7 none was closed; where
-    /// the commands are of that time too, such a file is read.
+    /// Findings about sections that are not closed. Up to RHEL 5 and Fedora 7 none was closed; where the
+    /// commands are of that time too, such a file is accepted.
     fn unclosed(&mut self) -> Vec<Finding> {
         let old = !self.closes && self.commands.iter().any(|command| OLD.contains(&command.as_str()));
         let unclosed = std::mem::take(&mut self.unclosed).into_iter();
@@ -360,7 +360,7 @@ mod tests {
         assert_eq!(said(&old, Verdict::Refused), [""; 0]);
         let doubts = said(&old, Verdict::Doubtful);
         assert!(doubts.len() == 2 && doubts[0].contains("before line 9, as RHEL 6"), "{doubts:?}");
-        // Whoever closes one means to close them all.
+        // A file that closes one section is expected to close them all.
         assert_eq!(said(&format!("{old}%end\n"), Verdict::Refused).len(), 1);
     }
 

@@ -1,5 +1,5 @@
-//! User data of cloud-init and of Ubuntu's installer, in the forms that cloud-init tells apart by how
-//! they begin (`cloudinit/handlers/__init__.py`, `cloudinit/user_data.py`).
+//! User data of cloud-init and of Ubuntu's installer, in the forms that cloud-init distinguishes by their
+//! first bytes (`cloudinit/handlers/__init__.py`, `cloudinit/user_data.py`).
 
 mod passwords;
 

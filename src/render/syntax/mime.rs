@@ -13,7 +13,7 @@ pub(in crate::render) struct Part<'a> {
     pub line: usize,
 }
 
-/// Messages in messages; more is nobody's file.
+/// Deepest nesting of messages; no real file has more.
 const DEEPEST: usize = 8;
 
 /// Whether cloud-init takes a text for a message (`convert_string` of its `user_data.py`).

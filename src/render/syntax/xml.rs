@@ -21,7 +21,7 @@ pub(in crate::render) struct Document<'a> {
     pub errors: Vec<(usize, String)>,
 }
 
-/// What an entity of the document stands for.
+/// The value of an entity of the document.
 pub(in crate::render) enum Entity {
     /// A text with its character references.
     Text(String),
@@ -230,7 +230,7 @@ impl<'a> Reader<'a> {
             .or_else(|message| wrong(at, format!("in the entity `&{name};`: {}", message.1)))
     }
 
-    /// What an entity stands for, in its place.
+    /// Puts an entity's value in its place.
     fn replaced(&mut self, value: &str, at: usize, attribute: bool, depth: usize) -> Step<()> {
         if attribute {
             if value.contains('<') {

@@ -95,7 +95,7 @@ struct Scan<'a> {
     error: Option<ScanError>,
 }
 
-/// Reads a text, after indenting those lines that the scanner wants indented and PyYAML does not.
+/// Reads a text, after indenting those lines that the scanner requires to be indented and PyYAML does not.
 fn scan(text: &str, first: usize) -> Scan<'_> {
     // Each of them costs a reading of the whole text.
     const MOST: usize = 200;
@@ -155,8 +155,8 @@ fn indented_by_tab(text: &str, from: usize) -> Option<usize> {
     found.map(|(_, number)| number)
 }
 
-/// A scanner stops at its first mistake. In a mapping each outermost key begins anew, so the mistakes
-/// of the others can be found: all but those in the key around line `known`.
+/// A scanner stops at its first mistake. In a mapping each outermost key begins anew, so the mistakes of
+/// the others can be found: all but those in the key around line `known`.
 fn elsewhere(text: &str, first: usize, known: usize) -> Vec<Finding> {
     let begins =
         |line: &str| line.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_') && line.contains(':');

@@ -135,7 +135,7 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// The engine panics on an integer that does not fit, so it is told here.
+    /// The engine panics on an integer that does not fit, so it is reported here.
     fn number(&mut self) -> Step {
         let rest = self.rest();
         let digits =

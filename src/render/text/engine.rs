@@ -47,7 +47,7 @@ fn language() -> &'static Language {
     })
 }
 
-/// The message about a variable nobody has.
+/// The message about an undefined variable.
 pub(super) fn unknown<'a>(name: &str, known: impl Iterator<Item = &'a str> + Clone) -> String {
     format!("unknown variable `{name}`{}", near::hint(name, known))
 }
@@ -114,11 +114,11 @@ impl Program {
         values: &Values,
         secrets: &dyn Fn(&str) -> Option<String>,
     ) -> Result<String, RenderError> {
-        let mut told = Vec::new();
+        let mut revealed = Vec::new();
         let mut globals = Object::new();
         for name in &self.wanted {
             let Some(value) = values.get(name) else { continue };
-            let value = convert(value, secrets, &mut told).map_err(|secret| {
+            let value = convert(value, secrets, &mut revealed).map_err(|secret| {
                 let place = uses.iter().find(|found| found.name == *name);
                 let (line, column) = place.map_or((1, 1), |found| (found.line, found.column));
                 RenderError { line, column, message: format!("there is no secret `{secret}` here") }
@@ -135,7 +135,7 @@ impl Program {
         text.map_err(|report| {
             let tag = runtime.registers().get_mut::<Meter>().tag;
             let report = if out.full { "the text grows over 16 MiB".to_owned() } else { report };
-            self.explain(source, tag, &report, values, &told)
+            self.explain(source, tag, &report, values, &revealed)
         })
     }
 
@@ -146,7 +146,7 @@ impl Program {
         tag: usize,
         report: &str,
         values: &Values,
-        told: &[String],
+        revealed: &[String],
     ) -> RenderError {
         let mut offset = self.tags.get(tag).map_or(0, |tag| tag.offset);
         let followers = self.tags.get(tag).into_iter().flat_map(|tag| &tag.followers);
@@ -173,7 +173,7 @@ impl Program {
             message =
                 format!("`{parent}` has no member `{member}`{}", near::hint(member, known.iter().copied()));
         }
-        for secret in told.iter().filter(|secret| !secret.is_empty()) {
+        for secret in revealed.iter().filter(|secret| !secret.is_empty()) {
             message = message.replace(secret.as_str(), "(secret)");
         }
         let (line, column) = place(source, offset);
@@ -205,31 +205,31 @@ fn plain(report: &str) -> String {
     reason.unwrap_or("this can't be parsed").to_owned()
 }
 
-/// To the engine's values. The texts of secrets go to `told` too; the error is the name of
-/// one that is not known.
+/// Converts to the engine's values. The texts of secrets are also added to `revealed`; the error is the
+/// name of a secret that is not known.
 fn convert(
     value: &Value,
     secrets: &dyn Fn(&str) -> Option<String>,
-    told: &mut Vec<String>,
+    revealed: &mut Vec<String>,
 ) -> Result<liquid_core::Value, String> {
     use liquid_core::Value as Engine;
     Ok(match value {
         Value::String(text) => Engine::scalar(text.clone()),
         Value::Integer(number) => Engine::scalar(*number),
         Value::Boolean(truth) => Engine::scalar(*truth),
-        Value::List(items) => {
-            Engine::Array(items.iter().map(|item| convert(item, secrets, told)).collect::<Result<_, _>>()?)
-        }
+        Value::List(items) => Engine::Array(
+            items.iter().map(|item| convert(item, secrets, revealed)).collect::<Result<_, _>>()?,
+        ),
         Value::Table(members) => {
             let mut object = Object::new();
             for (name, member) in members {
-                object.insert(name.clone().into(), convert(member, secrets, told)?);
+                object.insert(name.clone().into(), convert(member, secrets, revealed)?);
             }
             Engine::Object(object)
         }
         Value::Secret(name) => {
             let text = secrets(name).ok_or_else(|| name.clone())?;
-            told.push(text.clone());
+            revealed.push(text.clone());
             Engine::scalar(text)
         }
     })

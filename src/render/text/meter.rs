@@ -1,4 +1,4 @@
-//! What bounds a render, and what knows where it is: tags of our own, run by the engine.
+//! Bounds a render and tracks its position: tags added to the engine's language.
 
 use std::io::Write;
 use std::sync::Arc;
@@ -83,7 +83,7 @@ pub(super) fn weight(value: &dyn ValueView) -> usize {
     EACH
 }
 
-/// Adds our tags to the engine's language.
+/// Adds these tags to the engine's language.
 pub(super) fn register(language: &mut Language) {
     language.tags.register("_at".to_owned(), Box::new(AtTag));
     language.tags.register("_text".to_owned(), Box::new(TextTag));

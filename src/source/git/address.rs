@@ -85,7 +85,7 @@ impl Web {
         !self.secure && !is_loopback(&self.host)
     }
 
-    /// Scheme, host and port: whoever is given credentials.
+    /// Scheme, host and port: the server that gets the credentials.
     pub fn origin(&self) -> (bool, &str, u16) {
         (self.secure, &self.host, self.port)
     }

@@ -225,10 +225,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn running_out_of_memory_is_told_in_terms_of_the_repository() {
+    fn running_out_of_memory_names_the_repository_as_too_large() {
         let error =
             git2::Error::new(git2::ErrorCode::GenericError, git2::ErrorClass::NoMemory, "Out of memory");
-        let told = words(error);
-        assert!(told.contains("too large for an inventory") && told.contains("2 GiB"), "{told}");
+        let message = words(error);
+        assert!(message.contains("too large for an inventory") && message.contains("2 GiB"), "{message}");
     }
 }

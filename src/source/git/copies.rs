@@ -21,13 +21,13 @@ use crate::model::content::FileId;
 /// Device and inode of copies whose content was compared with their name since the start: a crash
 /// of the host may have left holes in them.
 static COMPARED: Mutex<Option<HashSet<(u64, u64, Oid)>>> = Mutex::new(None);
-/// Tells apart the drafts of this process: several readers write copies at once.
+/// Distinguishes the drafts of this process: several readers write copies at once.
 static DRAFTS: AtomicU64 = AtomicU64::new(0);
 
 /// Whether the copy at `path` holds the `length` bytes of the blob `id`; marks it as used now.
 pub fn is_whole(path: &Path, id: Oid, length: u64) -> bool {
-    let Some(found) = sealed(path, length) else { return mend(path, id, length) };
-    if !is_compared(&found, id) && !mend(path, id, length) {
+    let Some(found) = sealed(path, length) else { return verify(path, id, length) };
+    if !is_compared(&found, id) && !verify(path, id, length) {
         return false;
     }
     touch(path);
@@ -39,8 +39,8 @@ pub fn is_untouched(path: &Path, length: u64) -> bool {
     sealed(path, length).is_some()
 }
 
-/// Makes anew those of the `wanted` copies below `place` that are gone or were written to, from whichever
-/// mirror there has them. What no mirror has is missed by whoever opens it.
+/// Rewrites those of the `wanted` copies below `place` that are gone or were written to, from the first
+/// mirror that has them. A copy that no mirror has is missing when it is opened.
 pub fn heal<'p>(place: &Path, wanted: impl Iterator<Item = &'p PathBuf>) {
     let folder = place.join("copies");
     let is_ill = |path: &&PathBuf| path.parent() == Some(&*folder) && !is_sealed(path);
@@ -107,7 +107,7 @@ pub fn write(path: &Path, id: Oid, content: &[u8]) -> io::Result<()> {
 
 /// Marks a copy as used now, in its access time: the modification time is its seal.
 pub fn touch(path: &Path) {
-    // Only a clock for the sweep; whoever uses the file opens it anyway.
+    // The time is only used by the sweep; a failure here does no harm.
     let _ = utimensat(
         nix::fcntl::AT_FDCWD,
         path,
@@ -135,7 +135,7 @@ fn sealed(path: &Path, length: u64) -> Option<Metadata> {
 }
 
 /// Compares a copy with its name, and seals it if it holds what it should.
-fn mend(path: &Path, id: Oid, length: u64) -> bool {
+fn verify(path: &Path, id: Oid, length: u64) -> bool {
     let is_file = std::fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.len() == length);
     if !is_file || Oid::hash_file(ObjectType::Blob, path) != Ok(id) {
         return false;

@@ -43,8 +43,8 @@ impl Default for Fetcher {
 }
 
 impl Fetcher {
-    /// Brings the mirror at `mirror` up to date with the repository. A child that hangs is
-    /// killed with all that it started, one that crashes is an error; the daemon goes on.
+    /// Brings the mirror at `mirror` up to date with the repository. A child that hangs is killed with all
+    /// processes that it started, one that crashes is an error; the daemon continues.
     pub(super) async fn fetch(&self, mirror: &Path, git: &Git) -> Result<Fetched, SourceError> {
         let _turn = FETCHES.acquire().await;
         self.run(Request::new(mirror.to_owned(), git), git).await

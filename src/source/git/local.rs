@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use crate::source::watch::places::{self, Place};
+use crate::source::watch::watched::{self, WatchedDirectory};
 
 /// The path behind a URL, if it is one of this host.
 pub fn path(url: &str) -> Option<PathBuf> {
@@ -17,13 +17,13 @@ pub fn path(url: &str) -> Option<PathBuf> {
 
 /// The references of the repository at `path`, bare or with a work tree, and the names on the
 /// way to them.
-pub fn places(path: &Path) -> BTreeSet<Place> {
+pub fn places(path: &Path) -> BTreeSet<WatchedDirectory> {
     let (folder, common) = (git_folder(path), folder(path));
-    let mut places = places::names_to(&common);
+    let mut places = watched::names_to(&common);
     for (folder, name) in [(&folder, "HEAD"), (&common, "packed-refs"), (&common, "refs")] {
-        places.extend(Place::name(folder, OsStr::new(name)));
+        places.extend(WatchedDirectory::name(folder, OsStr::new(name)));
     }
-    places.extend(Place::deep(&common.join("refs")));
+    places.extend(WatchedDirectory::deep(&common.join("refs")));
     places
 }
 

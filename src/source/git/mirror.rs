@@ -43,13 +43,13 @@ pub struct Reading {
 
 /// A tree that was read.
 #[derive(Clone, Debug)]
-pub struct Known {
+pub struct KnownTree {
     pub tree: Arc<str>,
     /// Its copies on disk, with their lengths in bytes.
     copies: Arc<[(PathBuf, u64)]>,
 }
 
-impl Known {
+impl KnownTree {
     /// Whether every copy is still there as it was written.
     fn is_whole(&self) -> bool {
         self.copies.iter().all(|(path, length)| copies::is_untouched(path, *length))
@@ -57,12 +57,12 @@ impl Known {
 }
 
 impl Reading {
-    pub fn known(&self) -> Known {
+    pub fn known(&self) -> KnownTree {
         let copy = |body: &Body| match body {
             Body::OnDisk { path, length } => Some((path.clone(), *length)),
             Body::Inline { bytes, path } => Some((path.clone()?, bytes.len() as u64)),
         };
-        Known { tree: self.tree.clone(), copies: self.snapshot.files.values().filter_map(copy).collect() }
+        KnownTree { tree: self.tree.clone(), copies: self.snapshot.files.values().filter_map(copy).collect() }
     }
 }
 
@@ -134,7 +134,7 @@ impl Mirror {
         &self,
         fetched: &Fetched,
         path: &str,
-        known: Option<&Known>,
+        known: Option<&KnownTree>,
     ) -> Result<Option<Reading>, SourceError> {
         let revision = fetched.revision();
         let repository = Repository::open_bare(&self.path).map_err(failed)?;
@@ -239,8 +239,8 @@ impl Reader<'_> {
         }
     }
 
-    /// Goes on without it, unless it is called like a manifest: no name leads to those, so that
-    /// nobody would miss it.
+    /// Leaves the file out, unless it is named like a manifest: no other file names those, so their absence
+    /// would go unnoticed.
     fn leave_out(&mut self, path: &str, why: impl Into<String>) -> Result<(), SourceError> {
         if path.ends_with(".toml") {
             return Err(SourceError::NoManifest { path: path.into(), why: why.into() });
@@ -249,7 +249,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// A link stands for what it leads to inside the inventory.
+    /// A link is replaced by what it leads to inside the inventory.
     fn link(&mut self, entry: &TreeEntry<'_>, path: &str, depth: usize) -> Result<(), SourceError> {
         let mut target = match self.target(entry.id(), path)? {
             Ok(target) => target,

@@ -1,5 +1,5 @@
-//! What the daemon tells its child. It travels in the environment, which other users can't read:
-//! a URL may hold a password.
+//! The request that the daemon passes to its child. It is passed in the environment, which other users
+//! can't read, because a URL may hold a password.
 
 use std::path::PathBuf;
 
@@ -70,7 +70,7 @@ impl Request {
         }
     }
 
-    /// An error for a word that is none of ours: nothing unsigned gets in by a misunderstanding.
+    /// An error for an unknown word: a misunderstanding must not let an unsigned commit in.
     pub fn verify(&self) -> Result<Option<Verify>, String> {
         let Some(word) = &self.signed else { return Ok(None) };
         let signed = Signed::ALL.into_iter().find(|signed| signed.to_string() == *word);

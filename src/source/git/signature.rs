@@ -14,7 +14,7 @@ const VERIFIED: &str = "refs/verified";
 /// What git puts into its SSH signatures, so that none made for something else counts.
 const NAMESPACE: &str = "git";
 
-/// A commit that must not be followed, or that nobody could judge.
+/// A commit that must not be followed, or whose signature could not be checked.
 #[derive(Debug)]
 pub enum Doubt {
     /// Not signed, or not by an allowed key.
@@ -125,7 +125,7 @@ impl Judge<'_> {
         }
     }
 
-    /// gpgv ends well over keys that have expired or were revoked: what it reports decides.
+    /// gpgv exits successfully for keys that have expired or were revoked: its status output decides.
     fn by_gpg(&self, what: &str, signature: &[u8], content: &[u8], keyring: &Path) -> Result<(), Doubt> {
         readable("keyring", keyring)?;
         let file = self.note("signature", signature)?;
@@ -173,7 +173,7 @@ fn failed(error: git2::Error) -> Doubt {
     Doubt::Failed(error.message().to_owned())
 }
 
-/// A list of keys that can't be read makes nobody untrusted: somebody must mend it.
+/// A list of keys that can't be read does not make a commit untrusted: the list must be corrected.
 fn readable(key: &str, path: &Path) -> Result<(), Doubt> {
     let opened = std::fs::File::open(path).map(drop);
     opened.map_err(|error| Doubt::Failed(format!("`{key}` {}: {error}", path.display())))

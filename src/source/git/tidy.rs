@@ -20,8 +20,8 @@ const IN_THE_MAKING: Duration = Duration::from_secs(3600);
 /// Longest time that a git command holds a lock.
 const HELD_LONGEST: Duration = Duration::from_secs(60);
 
-/// Packs what the mirror's references lead to into one file and drops everything else, if there
-/// is much of it. Call it while nobody else uses the mirror.
+/// Packs what the mirror's references lead to into one file and drops everything else, if there is much of
+/// it. Nothing else may use the mirror meanwhile.
 pub fn pack(repository: &Repository) -> Result<(), git2::Error> {
     let objects = repository.path().join("objects");
     let packs = files(&objects.join("pack"));
@@ -35,8 +35,8 @@ pub fn pack(repository: &Repository) -> Result<(), git2::Error> {
     repack(repository, &stale)
 }
 
-/// Removes what a fetch that was killed left in the mirror: half packs, which fill the disk, and locks,
-/// which keep out every later one. Call it while nobody else uses the mirror.
+/// Removes what a killed fetch left in the mirror: half packs, which fill the disk, and locks, which block
+/// every later fetch. Nothing else may use the mirror meanwhile.
 pub fn clear(mirror: &Path) {
     let objects = ["objects", "objects/pack"].map(|folder| files(&mirror.join(folder))).into_iter().flatten();
     // As libgit2's futils.c names its temporary files.

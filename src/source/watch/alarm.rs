@@ -10,7 +10,7 @@ use notify::{Config, EventKind, RecommendedWatcher, RecursiveMode};
 use notify_debouncer_full::{DebounceEventResult, Debouncer, RecommendedCache, new_debouncer_opt};
 use tokio::sync::Notify;
 
-use super::places::Place;
+use super::watched::WatchedDirectory;
 
 /// How long a burst of changes must have been quiet.
 const QUIET: Duration = Duration::from_millis(100);
@@ -28,23 +28,23 @@ pub struct Alarm {
 }
 
 struct Armed {
-    places: BTreeSet<Place>,
+    places: BTreeSet<WatchedDirectory>,
     /// All places are watched; otherwise the caller must look for itself more often.
     complete: bool,
     _debouncer: Debouncer<RecommendedWatcher, RecommendedCache>,
 }
 
 impl Alarm {
-    /// Watches the `places` there are, looking again until they stay the same: a directory that
-    /// appears while the one above it is being armed would ring for nobody. Changes of paths
-    /// that are `noise` do not ring.
-    pub fn settle(&mut self, places: impl Fn() -> BTreeSet<Place>, noise: fn(&Path) -> bool) {
+    /// Watches the existing ones of `places`, looking again until they stay the same: a directory may
+    /// appear after the one above it was read and before that is watched. Changes of paths that are `noise`
+    /// are ignored.
+    pub fn settle(&mut self, places: impl Fn() -> BTreeSet<WatchedDirectory>, noise: fn(&Path) -> bool) {
         let mut tries = 0..SETTLE;
         while tries.next().is_some() && self.arm(places(), noise) {}
     }
 
     /// False if `places` are the ones watched already.
-    fn arm(&mut self, places: BTreeSet<Place>, noise: fn(&Path) -> bool) -> bool {
+    fn arm(&mut self, places: BTreeSet<WatchedDirectory>, noise: fn(&Path) -> bool) -> bool {
         let broken = self.broken.swap(false, Ordering::Relaxed);
         if !broken && self.armed.as_ref().is_some_and(|armed| armed.complete && armed.places == places) {
             return false;
@@ -63,7 +63,7 @@ impl Alarm {
 
     fn ringer(
         &self,
-        places: BTreeSet<Place>,
+        places: BTreeSet<WatchedDirectory>,
         noise: fn(&Path) -> bool,
     ) -> impl Fn(DebounceEventResult) + Send + 'static {
         let (bell, broken) = (self.bell.clone(), self.broken.clone());
@@ -89,7 +89,10 @@ impl Alarm {
     }
 }
 
-fn watch(mut debouncer: Debouncer<RecommendedWatcher, RecommendedCache>, places: BTreeSet<Place>) -> Armed {
+fn watch(
+    mut debouncer: Debouncer<RecommendedWatcher, RecommendedCache>,
+    places: BTreeSet<WatchedDirectory>,
+) -> Armed {
     let mut complete = !places.is_empty();
     for place in &places {
         let deep = place.name.is_none();

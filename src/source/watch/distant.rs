@@ -1,4 +1,4 @@
-//! File systems that other hosts, or programs, change without this host's kernel being told.
+//! File systems that other hosts, or programs, change without this host's kernel noticing.
 
 use std::path::Path;
 

@@ -33,7 +33,7 @@ pub(super) fn warn_of_clashes(state: &mut State, now: Time, out: &mut Applied) {
     let before = std::mem::replace(&mut state.derived.clashes, Arc::new(clashes));
     for (name, address) in state.derived.clashes.clone().difference(&before) {
         let text = format!(
-            "{address} of deployment {name} is an address of this host: it is given to no machine; \
+            "{address} of deployment {name} is an address of this host and can't be given to a machine: \
              give the deployment another address"
         );
         out.log(Level::Warn, text.as_str());

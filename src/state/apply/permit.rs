@@ -10,14 +10,14 @@ use crate::model::{Name, Time};
 /// Why a step of an installation was not recorded.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Stale {
-    #[error("deployment {0} is not in the inventory any more")]
+    #[error("deployment {0} is no longer in the inventory")]
     Gone(Name),
     #[error("deployment {0} was changed meanwhile; the machine is to ask again")]
     Moved(Name),
     #[error("this report belongs to an installation of {0} that is over")]
     Over(Name),
-    #[error("this report belongs to installation {told} of {deployment}, which is at {current}")]
-    Outdated { deployment: Name, told: u64, current: u64 },
+    #[error("this report belongs to installation {reported} of {deployment}, whose present one is {current}")]
+    Outdated { deployment: Name, reported: u64, current: u64 },
 }
 
 pub(super) fn apply(state: &mut State, permit: &Permit, now: Time, out: &mut Applied) -> Outcome {

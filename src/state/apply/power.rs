@@ -37,7 +37,7 @@ fn say(state: &mut State, machine: &Name, power: Result<PowerState, Arc<str>>, n
             (Some(Ok(was)), Ok(is)) => out.log(Level::Info, format!("{machine} is {is}, and was {was}")),
             (_, Ok(is)) => out.log(Level::Info, format!("{machine} is {is}")),
             (_, Err(why)) => {
-                out.log(Level::Warn, format!("the power of {machine} is not known: {why}"));
+                out.log(Level::Warn, format!("the power state of {machine} is unknown: {why}"));
             }
         }
     }

@@ -57,7 +57,7 @@ impl State {
         if let Some(install) = current.filter(|install| install.redeploy > report.redeploy) {
             return Err(Stale::Outdated {
                 deployment: name.clone(),
-                told: report.redeploy,
+                reported: report.redeploy,
                 current: install.redeploy,
             });
         }

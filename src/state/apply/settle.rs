@@ -21,7 +21,7 @@ pub(super) fn apply(
     out.installs(&before, state);
     let text = match verdict {
         Verdict::Install => "was doubtful; a person approved the installation",
-        Verdict::Keep => "was doubtful; a person said that the machine has its system",
+        Verdict::Keep => "was doubtful; a person confirmed that the machine has its system",
     };
     for name in &names {
         let mac = state.mac_of(name);

@@ -253,7 +253,7 @@ impl fmt::Display for LeaseAction {
                 write!(f, "offered {address}")
             }
             LeaseAction::Bind { address, .. } => write!(f, "leased {address}"),
-            LeaseAction::Release { address } => write!(f, "taken {address} back"),
+            LeaseAction::Release { address } => write!(f, "released {address}"),
             LeaseAction::Decline { address } | LeaseAction::Conflict { address } => {
                 write!(f, "put {address} aside")
             }

@@ -25,7 +25,7 @@
 //! A crash leaves a last write of which some sectors (512 bytes) did not arrive and read as zeros or lie behind the
 //! end of the file, or of which only the beginning arrived. Such a write was never acknowledged and is dropped. A last frame that is there
 //! from its head to its line end and does not fit its digest was damaged later. Where the damage itself
-//! is a run of zeros to the frame's end the two can't be told apart, and it counts as torn.
+//! is a run of zeros to the frame's end the two look the same, and it counts as torn.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -40,7 +40,7 @@ use crate::state::lease::LeaseState;
 
 /// The file's name in the state directory; in one of today a text is there that earlier versions refuse.
 pub const FILE: &str = "leases4.journal";
-/// Begins a journal; tells other versions of the format apart.
+/// The first bytes of a journal; they identify the version of the format.
 const MAGIC: &[u8] = b"voldemort leases 2\n\0";
 
 /// What makes the digests of a journal its own.
@@ -89,9 +89,9 @@ impl fmt::Display for Damage {
 
 type Digest8 = [u8; 8];
 
-/// What a whole journal says besides its leases.
+/// What a whole journal holds besides its leases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Told {
+pub struct Summary {
     /// Where the next frame goes.
     pub end: u64,
     pub generation: u64,
@@ -101,9 +101,9 @@ pub struct Told {
     pub torn: usize,
 }
 
-impl Told {
+impl Summary {
     /// The same, unless the journal was longer once; `known` is a generation and an end.
-    pub fn reaches(self, known: (u64, u64)) -> Result<Told, Damage> {
+    pub fn reaches(self, known: (u64, u64)) -> Result<Summary, Damage> {
         let is_shorter = self.generation == known.0 && self.end < known.1;
         match self.generation < known.0 || is_shorter {
             true => Err(Damage::Cut { at: self.end, was: known.1 }),
@@ -113,7 +113,7 @@ impl Told {
 }
 
 /// Lays the records of a journal with this salt over `leases`.
-pub fn replay(bytes: &[u8], salt: &Salt, leases: &mut BTreeMap<Ipv4Addr, Lease>) -> Result<Told, Damage> {
+pub fn replay(bytes: &[u8], salt: &Salt, leases: &mut BTreeMap<Ipv4Addr, Lease>) -> Result<Summary, Damage> {
     let generation = match head_of(bytes) {
         None => return Err(Damage::Magic),
         Some((other, _)) if other != *salt => return Err(Damage::Foreign),
@@ -133,7 +133,7 @@ pub fn replay(bytes: &[u8], salt: &Salt, leases: &mut BTreeMap<Ipv4Addr, Lease>)
     if torn > 0 && !is_torn(salt, bytes, at) {
         return Err(Damage::Last { from: at });
     }
-    Ok(Told { end: at as u64, generation, batch, torn })
+    Ok(Summary { end: at as u64, generation, batch, torn })
 }
 
 /// All leases in frames that are whole, whatever stands between them; the salt need not be known.

@@ -1,5 +1,5 @@
-//! The journal of version 0.1: as `journal` tells, but a frame is the length of its records (4 bytes),
-//! the beginning of the SHA-256 of the salt, that and the records (8 bytes), and the records.
+//! The journal of version 0.1: as in `journal`, but a frame is the length of its records (4 bytes), the
+//! beginning of the SHA-256 of the salt, that and the records (8 bytes), and the records.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -11,8 +11,8 @@ const MAGIC: &[u8] = b"voldemort leases 1\n\0";
 const FIRST: usize = MAGIC.len() + size_of::<Salt>() + 8;
 const HEAD: usize = 12;
 
-/// Lays the records of a journal over `leases`. A last frame that does not fit counts as torn: that
-/// version left nothing by which to tell it from a damaged one.
+/// Applies the records of a journal to `leases`. A last frame that does not fit counts as torn: that
+/// version left nothing by which it could be distinguished from a damaged one.
 pub fn replay(bytes: &[u8], leases: &mut BTreeMap<Ipv4Addr, Lease>) -> Result<(), Damage> {
     let salt = salt(bytes).ok_or(Damage::Magic)?;
     let mut at = FIRST;

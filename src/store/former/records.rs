@@ -26,7 +26,7 @@ pub struct Head {
     /// All digests, added by exclusive or: it differs when a record is missing, was added or is an
     /// earlier one.
     sum: Tag,
-    /// Whether a restored copy is in use whose installations nobody has settled yet.
+    /// Whether the state is a restored copy whose installations nobody has settled yet.
     #[serde(default)]
     pub restored: bool,
     /// Generation and end of the journal of leases at that time: it is never behind that.

@@ -39,7 +39,7 @@ impl Key {
         Key(Hmac::<Sha256>::new_from_slice(&bytes).expect("HMAC takes keys of any length"))
     }
 
-    /// What makes the digests of the lease journal its own; nobody on the network knows it.
+    /// What makes the digests of the lease journal unforgeable; nobody on the network knows it.
     pub fn salt(&self) -> [u8; 16] {
         self.tag("salt", "leases", b"")
     }

@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 use crate::model::Name;
 use crate::state::{Install, Served};
 
-/// Installations by machine. `assignments` tell which deployment each machine has. Their URLs stay
-/// good: they were made of name and number alone.
+/// Installations by machine. `assignments` gives the deployment of each machine. Their URLs stay valid:
+/// they were made of name and number alone.
 ///
-/// Those versions forgot what a deployment was called before. Where a machine's last installation is
-/// not the one of the deployment that it has, nobody knows whether that is the same one under another
-/// name: then what was used on the machine counts for it, too, and the machine boots its disk until
-/// its number is raised above.
+/// Those versions forgot the earlier name of a deployment. Where a machine's last installation is not that
+/// of its present deployment, it is unknown whether that is the same one under another name: then the
+/// numbers used on the machine count for it, too, and the machine boots its disk until its number is raised
+/// above them.
 pub fn installs(mut old: Vec<Install>, assignments: &[(Name, Name)]) -> Vec<Install> {
     old.sort_by(|one, other| (one.since, &one.deployment).cmp(&(other.since, &other.deployment)));
     for (at, install) in old.iter_mut().enumerate() {

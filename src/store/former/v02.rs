@@ -78,16 +78,17 @@ pub fn leases(
     };
     let mut leases = BTreeMap::new();
     let salt = seal::Key::new(*record_key).salt();
-    let told = journal::replay(&bytes, &salt, &mut leases).and_then(|told| told.reaches(head.journal));
-    let told = told.map_err(|damage| lost(&damage))?;
-    if told.torn > 0 {
+    let summary =
+        journal::replay(&bytes, &salt, &mut leases).and_then(|summary| summary.reaches(head.journal));
+    let summary = summary.map_err(|damage| lost(&damage))?;
+    if summary.torn > 0 {
         saved.remarks.push(format!(
             "{}: a crash cut the last write short ({} bytes); it was never acknowledged",
             path.display(),
-            told.torn
+            summary.torn
         ));
     }
-    if told.batch > head.batch {
+    if summary.batch > head.batch {
         saved.restored = true;
         saved.remarks.push(format!(
             "{} is an older copy than the journal of leases beside it: all installations are doubtful",
@@ -145,7 +146,7 @@ fn saved_of(contents: Contents) -> Saved {
     if incomplete {
         saved.restored = true;
         saved.remarks.push(
-            "records of the state directory are missing, or are earlier ones: which, nobody can tell, so \
+            "records of the state directory are missing, or are earlier ones; which of them is unknown, so \
              that all installations are doubtful"
                 .into(),
         );

@@ -46,7 +46,7 @@ fn discover_in_every_state() {
             Offer("10.0.10.100"),
         ),
         case(
-            "tells its full name (RFC 4702)",
+            "sends its full name (RFC 4702)",
             Nothing,
             discover().option(81, b"\x01\0\0h"),
             Offer("10.0.10.100"),

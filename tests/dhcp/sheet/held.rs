@@ -186,8 +186,8 @@ const BYTES: [Row; 29] = [
     ("6 names", HTTP, "what_is_no_request_is_told_so_and_the_connection_ends"),
 ];
 
-/// Section 10; those that are left out are a client's (29 and 30 are 0.19), an installer's (45, 46),
-/// a controller's (48, 49, 51) or a network's that nobody here can mend (10, 18, 33 to 35, 43).
+/// Section 10; the rows left out concern a client (29 and 30 are 0.19), an installer (45, 46), a controller
+/// (48, 49, 51) or a network that can't be changed here (10, 18, 33 to 35, 43).
 const QUIRKS: [Row; 35] = [
     ("10.1", HTTP_REPLY, "every_header_name_is_title_case"),
     ("10.2", HTTP_REPLY, "every_header_name_is_title_case"),

@@ -29,7 +29,7 @@ pub const TARGET: Target = Target {
     ],
 };
 
-/// Datagrams of one input at most: more tell nothing new.
+/// Datagrams of one input at most: more find nothing new.
 const MOST: usize = 24;
 
 /// The first byte of an input chooses mode, port, and whether it was broadcast.
@@ -81,7 +81,7 @@ fn run(bytes: &[u8]) {
         let now = Time(1_700_000_000_000 + number as u64 * u64::from(how >> 4) * 700_000);
         match settle(&mut table, &link, now, datagram) {
             Decision::Reply { bytes, events, .. } => {
-                assert!(matches!(mode, Mode::Server | Mode::Proxy), "nothing is said in mode {mode}");
+                assert!(matches!(mode, Mode::Server | Mode::Proxy), "nothing is answered in mode {mode}");
                 reply(&link, datagram, &bytes);
                 for event in events {
                     assert!(!event.text.contains(char::is_control), "{:?}", event.text);
@@ -98,7 +98,7 @@ fn run(bytes: &[u8]) {
     }
 }
 
-/// An answer can be read, is for who asked, and gives no address where none is ours to give.
+/// An answer can be parsed, is for the client that asked, and gives no address where the daemon gives none.
 fn reply(link: &Link, asked: &[u8], bytes: &[u8]) {
     let answer = Answer::read(bytes);
     assert!(bytes.len() <= 1472, "{} bytes", bytes.len());

@@ -43,9 +43,9 @@ pub const TARGET: Target = Target {
 
 /// A line that begins a file and names it.
 const FILE: &str = "#= ";
-/// Inputs longer than this tell nothing that shorter ones don't.
+/// Inputs longer than this find nothing that shorter ones don't.
 const LONGEST: usize = 4 << 10;
-/// Problems of one input that are written out: as many again tell nothing new.
+/// Problems of one input that are written out: more find nothing new.
 const REPORTED: usize = 8;
 const OPTIONS: Options = Options { media: Media::IfPresent, fallback: Vec::new() };
 
@@ -111,7 +111,7 @@ fn run(bytes: &[u8]) {
     assert!(mend(mended.files, check).fixed.is_empty(), "mending comes to an end");
 }
 
-/// Every problem can be told, whatever is in the file.
+/// Every problem can be printed, whatever is in the file.
 fn reported((documents, problems): &Verdict) {
     let sources = &documents.sources;
     for problem in problems.iter().take(REPORTED) {

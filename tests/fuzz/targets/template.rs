@@ -100,7 +100,7 @@ fn run(bytes: &[u8]) {
         Ok(rendered) => assert!(rendered.len() <= LONGEST_RESULT, "{} bytes", rendered.len()),
         Err(error) => {
             assert!(error.line >= 1 && error.line <= lines && error.column >= 1, "{error} of {lines} lines");
-            assert!(!error.message.contains("hunter2hunter2"), "a secret is told: {error}");
+            assert!(!error.message.contains("hunter2hunter2"), "a secret is shown: {error}");
         }
     }
     assert!(start.elapsed() < PATIENCE, "it took {:?}", start.elapsed());

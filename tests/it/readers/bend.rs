@@ -1,4 +1,4 @@
-//! Texts bent at random, the same each time: as people slip, and as nobody would.
+//! Randomly changed texts, the same each time: typing mistakes, and changes that nobody would make.
 
 /// Pieces that mean something to one reader or another.
 const PIECES: [&str; 48] = [

@@ -28,9 +28,9 @@ impl Stream {
     fn open() -> Option<Stream> {
         let mut stream: Box<MaybeUninit<z_stream>> = Box::new(MaybeUninit::zeroed());
         let size = size_of::<z_stream>() as i32;
-        // SAFETY: zlib wants its stream zeroed (null pointers for its own allocator, which z_stream's
+        // SAFETY: zlib needs its stream zeroed (null pointers for its own allocator, which z_stream's
         // function pointers may not be for Rust, so it stays a MaybeUninit until zlib has filled it in),
-        // and to be told the version and size that it was compiled with.
+        // and the version and size that it was compiled with.
         unsafe {
             if inflateInit2_(stream.as_mut_ptr(), WINDOW, zlibVersion(), size) != Z_OK {
                 return None;
@@ -39,7 +39,7 @@ impl Stream {
         }
     }
 
-    /// Unpacks once; how many bytes of `input` were used and of `output` filled, and what zlib says.
+    /// Unpacks once; returns how many bytes of `input` were used and of `output` filled, and zlib's result.
     fn step(&mut self, input: &[u8], output: &mut [u8]) -> (usize, usize, i32) {
         let input = &input[..input.len().min(STEP)];
         let (taken, room) = (input.len() as u32, output.len().min(STEP) as u32);

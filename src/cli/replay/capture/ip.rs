@@ -1,4 +1,4 @@
-//! IPv4 and IPv6 packets without their own headers, put together where they came in fragments.
+//! IPv4 and IPv6 packets without their own headers, reassembled from fragments.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{IPV4, IPV6, short};
 
-/// Most fragmented packets that are waited for at once.
+/// Most fragmented packets that are kept at once.
 const OPEN_MAX: usize = 1024;
 /// The largest packet (RFC 791 section 3.1).
 const LARGEST: usize = 0xffff;
@@ -37,7 +37,7 @@ type Key = (IpAddr, IpAddr, u32, u8);
 #[derive(Default)]
 pub struct Fragments {
     open: BTreeMap<Key, Parts>,
-    /// Packets that were given up.
+    /// Packets that were dropped.
     lost: usize,
 }
 

@@ -12,7 +12,7 @@ pub(super) struct Cursor<'a> {
 /// What an `&` begins.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Reference<'a> {
-    /// `None` is a number that stands for no character of XML.
+    /// `None` for a number that is no character of XML.
     Character(Option<char>),
     Name(&'a str),
 }

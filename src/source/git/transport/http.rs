@@ -30,7 +30,7 @@ const MOST_REDIRECTS: usize = 5;
 const MOST_SENT: usize = 64 << 20;
 /// The user where a token is all that counts: GitHub, GitLab and Gitea take any name.
 const ANY_USER: &str = "x-access-token";
-/// Some servers serve git to nobody else.
+/// Some servers serve git only to clients with this agent.
 const AGENT: &str = concat!("git/2.40 (voldemort ", env!("CARGO_PKG_VERSION"), ")");
 
 /// Everything that the requests of one fetch share.
@@ -135,7 +135,7 @@ impl Shared {
         if let Some(content) = call.content {
             request = request.header(header::CONTENT_TYPE, content);
         }
-        // Whoever we are sent to has no business with our token.
+        // A server that the request was redirected to must not get the token.
         if let Some(credentials) = self.credentials.as_ref().filter(|_| web.origin() == self.first.origin()) {
             request = request.header(header::AUTHORIZATION, credentials.header(bearer)?);
         }
@@ -201,7 +201,7 @@ impl Shared {
         let file = self.credentials.as_ref().and_then(|credentials| credentials.file.as_ref());
         match (status, &self.credentials, file) {
             (StatusCode::UNAUTHORIZED, None, _) => {
-                "the server wants to know who asks (401): name a file with a token as `token`".to_owned()
+                "the server requires a login (401): name a file with a token as `token`".to_owned()
             }
             (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, Some(_), Some(file)) => {
                 format!("the server refuses the token in {} ({})", file.display(), status.as_u16())
@@ -346,7 +346,7 @@ impl Read for Stream {
                 .runtime
                 .block_on(async { tokio::time::timeout(SILENCE_LIMIT, answer.frame()).await });
             match frame {
-                Err(_) => return Err(io::Error::other("the server fell silent")),
+                Err(_) => return Err(io::Error::other("the server stopped answering")),
                 Ok(None) => return Ok(0),
                 Ok(Some(frame)) => {
                     let frame =

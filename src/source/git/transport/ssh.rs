@@ -70,7 +70,7 @@ impl SmartSubtransport for Client {
         };
         let mut command = self.command(program);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        // SAFETY: prctl is async-signal-safe and touches no memory of ours.
+        // SAFETY: prctl is async-signal-safe and touches no memory of this process.
         unsafe {
             command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
                 0 => Ok(()),
@@ -81,7 +81,7 @@ impl SmartSubtransport for Client {
             git2::Error::from_str(&format!("ssh can't be started ({error}): install openssh-client"))
         })?;
         let complaints = child.stderr.take();
-        Ok(Box::new(Stream { child, complaints, heard: false }))
+        Ok(Box::new(Stream { child, complaints, answered: false }))
     }
 
     fn close(&self) -> Result<(), git2::Error> {
@@ -93,8 +93,8 @@ impl SmartSubtransport for Client {
 struct Stream {
     child: Child,
     complaints: Option<ChildStderr>,
-    /// The other side said something.
-    heard: bool,
+    /// Whether the other side has sent anything.
+    answered: bool,
 }
 
 impl Stream {
@@ -116,9 +116,9 @@ impl Read for Stream {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let Some(stdout) = &mut self.child.stdout else { return Ok(0) };
         match stdout.read(buffer)? {
-            0 if !self.heard && !buffer.is_empty() => Err(self.complaint()),
+            0 if !self.answered && !buffer.is_empty() => Err(self.complaint()),
             length => {
-                self.heard = true;
+                self.answered = true;
                 Ok(length)
             }
         }

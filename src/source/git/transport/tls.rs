@@ -1,4 +1,4 @@
-//! Whom https servers must be vouched for by.
+//! The certificate authorities that https servers are verified against.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -109,8 +109,8 @@ proptest! {
         let (bytes, _) = written(&commits);
         let mut found = BTreeMap::new();
         let batch = if commits.is_empty() { 0 } else { 7 };
-        let told = Told { end: bytes.len() as u64, generation: 3, batch, torn: 0 };
-        prop_assert_eq!(replay(&bytes, &SALT, &mut found), Ok(told));
+        let summary = Summary { end: bytes.len() as u64, generation: 3, batch, torn: 0 };
+        prop_assert_eq!(replay(&bytes, &SALT, &mut found), Ok(summary));
         prop_assert_eq!(&found, &expected);
         let mut found = BTreeMap::new();
         let _ = replay(&[&bytes[..], &noise].concat(), &SALT, &mut found);

@@ -1,11 +1,11 @@
-//! How far a boot got, whether it is over, and what its last step says about a failure. Pure:
-//! what happened comes in, a verdict goes out.
+//! The progress of a boot: how far it got, whether it is over, and the usual cause of a failure at its last
+//! step. Pure: events come in, a verdict goes out.
 
 use std::time::Duration;
 
 use crate::state::Stage;
 
-/// What a boot passes through, in the order of a good one.
+/// The steps of a boot, in the order of a successful one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Step {
     /// The machine was switched on
@@ -28,14 +28,14 @@ pub enum Step {
     Completed,
     /// The machine restarted itself
     Reboot,
-    /// The machine was told to boot its own disk
+    /// The script that boots the machine's own disk was served
     LocalBoot,
     /// The disk was read after that
     Disk,
 }
 
 impl Step {
-    /// The step that one of the daemon's events is; `None` for events that lead nowhere.
+    /// The step of one of the daemon's events; `None` for events that are no step.
     pub fn of(stage: Stage) -> Option<Step> {
         Some(match stage {
             Stage::Offer => Step::Offer,
@@ -54,7 +54,7 @@ impl Step {
         })
     }
 
-    /// As in the timeline.
+    /// The name in the timeline.
     pub fn name(self) -> &'static str {
         match self {
             Step::Power => "power",
@@ -73,15 +73,15 @@ impl Step {
         }
     }
 
-    /// What usually is the matter when a boot ends here.
+    /// The usual cause when a boot ends at this step.
     pub fn usual_cause(self) -> &'static str {
         match self {
             Step::Power => {
-                "the daemon sent no offer: lines above with `silence` say why (not in the manifests, no \
+                "the daemon sent no offer: lines with `silence` above have the reason (not in the manifests, no \
                  dynamic range, no boot program for this firmware)"
             }
-            Step::Offer => "the firmware did not like the offer, or another DHCP server answered first",
-            Step::Ack => "the boot program was not asked for: is it named in the answer, is it installed?",
+            Step::Offer => "the firmware did not accept the offer, or another DHCP server answered first",
+            Step::Ack => "the boot program was not requested: does the answer name one, is it installed?",
             Step::Loader => "the boot program did not start, or found no network: is it for this firmware?",
             Step::Script => {
                 "the kernel was not fetched: is its path in the boot right, can the image be read?"
@@ -95,7 +95,7 @@ impl Step {
                 "the installer read its answers and never reported: a question without an answer, a disk of \
                  another name, no package mirror (there is no internet here), or no call of {{ completed_url }}"
             }
-            Step::Progress => "the installer stopped half-way: its own log or the serial line knows more",
+            Step::Progress => "the installer stopped half-way: see its own log or the serial line",
             Step::Completed => "the installer reported completion and did not restart the machine",
             Step::Reboot => "after its restart the machine did not come back to the network",
             Step::LocalBoot => "the disk was not booted: has it a boot loader for this firmware?",
@@ -104,7 +104,7 @@ impl Step {
     }
 }
 
-/// What follows a terminal escape sequence whose first character is cut off (ECMA-48 5.4).
+/// The rest of a terminal escape sequence whose first character is cut off (ECMA-48 5.4).
 fn without_escape(part: &str) -> String {
     let text = match part.strip_prefix('[') {
         Some(rest) => rest.trim_start_matches(|character| !('\x40'..='\x7e').contains(&character)).get(1..),
@@ -121,9 +121,9 @@ pub enum Verdict {
     Failed(String),
 }
 
-/// One boot, followed.
+/// The progress of one boot.
 #[derive(Clone, Debug)]
-pub struct Course {
+pub struct BootProgress {
     /// Whether an installation is expected, or a machine that runs from the network.
     installs: bool,
     until: Option<Step>,
@@ -131,20 +131,20 @@ pub struct Course {
     greeting: Option<String>,
 }
 
-/// Reads of the disk that are more than a look for a boot sector or partition table, in bytes.
+/// Bytes read from the disk beyond a look for a boot sector or partition table.
 const BOOTED: u64 = 16 << 10;
-/// How long a booted disk may take to greet on the serial line; not all do.
+/// How long a booted disk may take to print a greeting on the serial line; not all do.
 const GREETING: Duration = Duration::from_secs(15);
-/// A machine that runs from the network is given this long after its last file to fall over.
+/// How long a machine that runs from the network must stay up after its last file.
 const SETTLED: Duration = Duration::from_secs(20);
 
-impl Course {
-    pub fn new(installs: bool, until: Option<Step>) -> Course {
-        Course { installs, until, reached: vec![(Duration::ZERO, Step::Power)], greeting: None }
+impl BootProgress {
+    pub fn new(installs: bool, until: Option<Step>) -> BootProgress {
+        BootProgress { installs, until, reached: vec![(Duration::ZERO, Step::Power)], greeting: None }
     }
 
-    /// The step that was reached last. Restarts and repeated DHCP do not step back behind what
-    /// was reached in the same boot.
+    /// The last step that was reached. Restarts and repeated DHCP do not go back behind a step of the same
+    /// boot.
     pub fn last(&self) -> Step {
         let boot = self.reached.iter().rposition(|(_, step)| *step == Step::Reboot).unwrap_or(0);
         self.reached[boot..].iter().map(|(_, step)| *step).max().unwrap_or(Step::Power)
@@ -158,7 +158,7 @@ impl Course {
         self.greeting.as_deref()
     }
 
-    /// The daemon's event of this stage happened.
+    /// The daemon sent an event of this stage.
     pub fn event(&mut self, at: Duration, stage: Stage, text: &str) -> Option<Verdict> {
         if stage == Stage::Failed {
             return Some(Verdict::Failed(format!("the installer reported failure: {text}")));
@@ -168,7 +168,7 @@ impl Course {
             let before =
                 if self.has(Step::Answers) { "completion was reported" } else { "anything was installed" };
             self.reached.push((at, step));
-            return Some(Verdict::Failed(format!("told to boot its own disk before {before}: {text}")));
+            return Some(Verdict::Failed(format!("was sent to its own disk before {before}: {text}")));
         }
         self.reach(at, step)
     }
@@ -181,7 +181,7 @@ impl Course {
         self.reach(at, Step::Reboot)
     }
 
-    /// So many bytes were read from the disk since the machine was told to boot it.
+    /// The disk had so many bytes read since the machine was sent to it.
     pub fn disk_read(&mut self, at: Duration, bytes: u64) -> Option<Verdict> {
         if bytes < BOOTED || self.has(Step::Disk) || !self.has(Step::LocalBoot) {
             return None;
@@ -189,7 +189,7 @@ impl Course {
         self.reach(at, Step::Disk)
     }
 
-    /// A line came over the serial port.
+    /// A line arrived on the serial port.
     pub fn serial(&mut self, line: &str) -> Option<Verdict> {
         const HOPELESS: [(&str, &str); 3] = [
             ("No bootable device", "the firmware found nothing to boot"),
@@ -207,7 +207,7 @@ impl Course {
         None
     }
 
-    /// Whether the time that passed ends it.
+    /// The verdict if enough time has passed.
     pub fn tick(&self, now: Duration) -> Option<Verdict> {
         if self.installs { self.installed(now) } else { self.running(now) }
     }
@@ -243,17 +243,17 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    /// A course that went through these events, a second apart.
-    fn after(installs: bool, stages: &[&str]) -> Course {
-        let mut course = Course::new(installs, None);
+    /// The progress after these events, one second apart.
+    fn after(installs: bool, stages: &[&str]) -> BootProgress {
+        let mut progress = BootProgress::new(installs, None);
         for (second, stage) in (1..).zip(stages) {
             let verdict = match *stage {
-                "reboot" => course.rebooted(seconds(second)),
-                _ => course.event(seconds(second), Stage::named(stage).unwrap(), ""),
+                "reboot" => progress.rebooted(seconds(second)),
+                _ => progress.event(seconds(second), Stage::named(stage).unwrap(), ""),
             };
             assert_eq!(verdict, None, "{stage}");
         }
-        course
+        progress
     }
 
     const INSTALL: [&str; 8] =
@@ -261,39 +261,39 @@ mod tests {
 
     #[test]
     fn an_installation_is_done_when_its_disk_was_booted() {
-        let mut course = after(true, &[&INSTALL[..], &["reboot", "offer", "ack", "local-boot"]].concat());
-        assert_eq!(course.disk_read(seconds(20), 512), None);
-        assert_eq!(course.tick(seconds(100)), None, "a boot sector alone is no boot");
-        assert_eq!(course.disk_read(seconds(21), 200_000), None);
-        assert_eq!(course.tick(seconds(22)), None, "there is time for a greeting");
+        let mut progress = after(true, &[&INSTALL[..], &["reboot", "offer", "ack", "local-boot"]].concat());
+        assert_eq!(progress.disk_read(seconds(20), 512), None);
+        assert_eq!(progress.tick(seconds(100)), None, "a boot sector alone is no boot");
+        assert_eq!(progress.disk_read(seconds(21), 200_000), None);
+        assert_eq!(progress.tick(seconds(22)), None, "there is time for a greeting");
         assert_eq!(
-            course.serial("\x1b[0mWelcome\x1b[1;1Hvoldemort demo: demo-1 runs from its own disk\r"),
+            progress.serial("\x1b[0mWelcome\x1b[1;1Hvoldemort demo: demo-1 runs from its own disk\r"),
             None
         );
-        assert_eq!(course.greeting(), Some("voldemort demo: demo-1 runs from its own disk"));
-        assert!(matches!(course.tick(seconds(22)), Some(Verdict::Done(_))));
+        assert_eq!(progress.greeting(), Some("voldemort demo: demo-1 runs from its own disk"));
+        assert!(matches!(progress.tick(seconds(22)), Some(Verdict::Done(_))));
     }
 
     #[test]
     fn a_disk_may_be_silent() {
-        let mut course = after(true, &[&INSTALL[..], &["reboot", "local-boot"]].concat());
-        course.disk_read(seconds(20), 200_000);
-        assert!(matches!(course.tick(seconds(20) + GREETING), Some(Verdict::Done(_))));
+        let mut progress = after(true, &[&INSTALL[..], &["reboot", "local-boot"]].concat());
+        progress.disk_read(seconds(20), 200_000);
+        assert!(matches!(progress.tick(seconds(20) + GREETING), Some(Verdict::Done(_))));
     }
 
     #[test]
     fn completion_alone_is_not_enough() {
-        let mut course = after(true, &INSTALL);
-        course.disk_read(seconds(20), 200_000);
-        assert_eq!(course.tick(seconds(1000)), None);
-        assert_eq!(course.last(), Step::Completed);
+        let mut progress = after(true, &INSTALL);
+        progress.disk_read(seconds(20), 200_000);
+        assert_eq!(progress.tick(seconds(1000)), None);
+        assert_eq!(progress.last(), Step::Completed);
     }
 
     #[test]
     fn a_local_boot_without_a_report_is_a_failure() {
-        let mut course = after(true, &INSTALL[..7]);
-        course.rebooted(seconds(9));
-        let verdict = course.event(seconds(10), Stage::LocalBoot, "never reported");
+        let mut progress = after(true, &INSTALL[..7]);
+        progress.rebooted(seconds(9));
+        let verdict = progress.event(seconds(10), Stage::LocalBoot, "never reported");
         assert!(
             matches!(verdict, Some(Verdict::Failed(why)) if why.contains("before completion was reported"))
         );
@@ -301,39 +301,42 @@ mod tests {
 
     #[test]
     fn failures_speak() {
-        let mut course = after(true, &INSTALL[..6]);
-        assert_eq!(course.last(), Step::Initrd);
-        let verdict = course.serial("[ 1.2] Kernel panic - not syncing: VFS");
+        let mut progress = after(true, &INSTALL[..6]);
+        assert_eq!(progress.last(), Step::Initrd);
+        let verdict = progress.serial("[ 1.2] Kernel panic - not syncing: VFS");
         assert!(matches!(verdict, Some(Verdict::Failed(why)) if why.contains("VFS")));
-        let verdict = course.event(seconds(9), Stage::Failed, "no such disk");
+        let verdict = progress.event(seconds(9), Stage::Failed, "no such disk");
         assert_eq!(verdict, Some(Verdict::Failed("the installer reported failure: no such disk".into())));
     }
 
     #[test]
     fn the_last_step_is_the_furthest_of_the_boot_under_way() {
-        let course =
+        let progress =
             after(true, &["offer", "ack", "loader", "offer", "ack", "script", "kernel", "initrd", "ack"]);
-        assert_eq!(course.last(), Step::Initrd);
-        let course = after(true, &[&INSTALL[..], &["reboot"]].concat());
-        assert_eq!(course.last(), Step::Reboot);
+        assert_eq!(progress.last(), Step::Initrd);
+        let progress = after(true, &[&INSTALL[..], &["reboot"]].concat());
+        assert_eq!(progress.last(), Step::Reboot);
     }
 
     #[test]
     fn without_a_template_the_machine_only_has_to_run() {
-        let course = after(false, &["offer", "ack", "script", "kernel", "initrd"]);
-        assert_eq!(course.tick(seconds(6)), None);
-        assert!(matches!(course.tick(seconds(5) + SETTLED), Some(Verdict::Done(_))));
-        let mut course = after(false, &["offer", "ack", "script", "kernel", "initrd", "offer", "ack"]);
-        assert!(matches!(course.tick(seconds(8)), Some(Verdict::Done(_))), "its kernel asked for an address");
-        assert!(matches!(course.rebooted(seconds(9)), Some(Verdict::Failed(_))));
+        let progress = after(false, &["offer", "ack", "script", "kernel", "initrd"]);
+        assert_eq!(progress.tick(seconds(6)), None);
+        assert!(matches!(progress.tick(seconds(5) + SETTLED), Some(Verdict::Done(_))));
+        let mut progress = after(false, &["offer", "ack", "script", "kernel", "initrd", "offer", "ack"]);
+        assert!(
+            matches!(progress.tick(seconds(8)), Some(Verdict::Done(_))),
+            "its kernel asked for an address"
+        );
+        assert!(matches!(progress.rebooted(seconds(9)), Some(Verdict::Failed(_))));
     }
 
     #[test]
     fn until_ends_it_early() {
-        let mut course = Course::new(true, Some(Step::Answers));
-        assert_eq!(course.event(seconds(1), Stage::Offer, ""), None);
+        let mut progress = BootProgress::new(true, Some(Step::Answers));
+        assert_eq!(progress.event(seconds(1), Stage::Offer, ""), None);
         assert_eq!(
-            course.event(seconds(2), Stage::Answers, ""),
+            progress.event(seconds(2), Stage::Answers, ""),
             Some(Verdict::Done("reached answers".into()))
         );
     }

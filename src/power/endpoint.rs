@@ -1,4 +1,4 @@
-//! Where a controller is.
+//! The address of a controller.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,34 +10,34 @@ use super::Fault;
 
 /// Scheme, host and port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Place {
+pub struct Endpoint {
     pub(super) secure: bool,
-    /// Without the brackets of an IPv6 address.
+    /// Without the brackets around an IPv6 address.
     pub(super) host: Arc<str>,
     pub(super) port: u16,
 }
 
-impl Place {
-    /// From the `url` of a manifest; with its path.
-    pub fn parse(url: &Arc<str>) -> Result<(Place, Arc<str>), Fault> {
+impl Endpoint {
+    /// Parses the `url` of a manifest; also returns its path.
+    pub fn parse(url: &Arc<str>) -> Result<(Endpoint, Arc<str>), Fault> {
         let bad = |why| Fault::BadUrl(url.clone(), why);
         let uri: Uri = url.parse().map_err(|_| bad("is none"))?;
         let secure = match uri.scheme_str() {
             Some("https") => true,
             Some("http") => false,
-            _ => return Err(bad("is not one of https or http, as Redfish needs it")),
+            _ => return Err(bad("does not begin with https:// or http://, which Redfish needs")),
         };
         let authority = uri.authority().ok_or_else(|| bad("names no host"))?;
         if authority.as_str().contains('@') {
-            // Whoever reads the inventory would read it.
+            // The message must not repeat the url: it may hold a password.
             return Err(Fault::BadUrl("of `power`".into(), "holds a user: name a secret as `credentials`"));
         }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').into();
         let port = authority.port_u16().unwrap_or(if secure { 443 } else { 80 });
-        Ok((Place { secure, host, port }, uri.path().into()))
+        Ok((Endpoint { secure, host, port }, uri.path().into()))
     }
 
-    /// Whether others on the way may listen.
+    /// Whether others on the network can read the traffic.
     pub(super) fn is_open(&self) -> bool {
         let loopback = self.host.parse::<IpAddr>().map(|address| address.is_loopback());
         !self.secure && !loopback.unwrap_or(&*self.host == "localhost")
@@ -53,7 +53,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.authority())
     }
@@ -66,7 +66,8 @@ mod tests {
     #[test]
     fn urls_name_a_host_and_no_user() {
         let parsed = |url: &str| {
-            Place::parse(&url.into()).map(|(place, path)| format!("{place} {path} {}", place.is_open()))
+            Endpoint::parse(&url.into())
+                .map(|(endpoint, path)| format!("{endpoint} {path} {}", endpoint.is_open()))
         };
         assert_eq!(parsed("https://10.0.99.11"), Ok("10.0.99.11 / false".into()));
         assert_eq!(

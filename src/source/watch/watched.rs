@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 /// One directory to watch.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct WatchedDirectory {
     pub path: PathBuf,
     /// The one name in it that matters; `None` for everything below it.
     pub name: Option<OsString>,
@@ -18,20 +18,20 @@ pub struct Place {
 /// Most links on the way to a directory, as in Linux.
 const MOST_HOPS: usize = 40;
 
-impl Place {
+impl WatchedDirectory {
     /// Everything below the directory `path`; `None` if there is no such directory.
-    pub fn deep(path: &Path) -> Option<Place> {
-        Place::new(path, None)
+    pub fn deep(path: &Path) -> Option<WatchedDirectory> {
+        WatchedDirectory::new(path, None)
     }
 
     /// One name in the directory `path`.
-    pub fn name(path: &Path, name: &OsStr) -> Option<Place> {
-        Place::new(path, Some(name.to_owned()))
+    pub fn name(path: &Path, name: &OsStr) -> Option<WatchedDirectory> {
+        WatchedDirectory::new(path, Some(name.to_owned()))
     }
 
-    fn new(path: &Path, name: Option<OsString>) -> Option<Place> {
+    fn new(path: &Path, name: Option<OsString>) -> Option<WatchedDirectory> {
         let metadata = std::fs::metadata(path).ok().filter(|metadata| metadata.is_dir())?;
-        Some(Place { path: path.to_path_buf(), name, identity: (metadata.dev(), metadata.ino()) })
+        Some(WatchedDirectory { path: path.to_path_buf(), name, identity: (metadata.dev(), metadata.ino()) })
     }
 
     /// Whether a change of `path` is one of this place.
@@ -46,15 +46,15 @@ impl Place {
 
 /// The directory itself with everything below it, and every directory in which a link on the way
 /// to it, or the directory itself, could be replaced, removed or made again.
-pub fn of_directory(root: &Path) -> BTreeSet<Place> {
+pub fn of_directory(root: &Path) -> BTreeSet<WatchedDirectory> {
     let mut places = names_to(root);
-    places.extend(std::fs::canonicalize(root).ok().and_then(|real| Place::deep(&real)));
+    places.extend(std::fs::canonicalize(root).ok().and_then(|real| WatchedDirectory::deep(&real)));
     places
 }
 
 /// The names on the way to `path`, each in its directory.
-pub fn names_to(path: &Path) -> BTreeSet<Place> {
-    on_the_way(path).iter().filter_map(|(folder, name)| Place::name(folder, name)).collect()
+pub fn names_to(path: &Path) -> BTreeSet<WatchedDirectory> {
+    on_the_way(path).iter().filter_map(|(folder, name)| WatchedDirectory::name(folder, name)).collect()
 }
 
 /// The directories and the names in them that lead to `root`: where a part is a link, where a

@@ -1,55 +1,60 @@
-//! The course of a boot, stage by stage.
+//! Simulates a boot, stage by stage.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::ask::text_of;
-use super::client::{self, Client, Lease, Speaker, Told, link};
+use super::client::{self, Client, DhcpExchange, Lease, Sender, link};
 use super::client6::{self, Client6};
 use super::program::{self, Program};
 use super::script::Script;
 use super::shared::{Boot, DhcpState, Question, Rest, Shared, Start, url};
-use super::{End, Fault, Route, Step, Stop, Walk};
+use super::{End, Fault, Route, SimulatedBoot, Step, Stop};
 use crate::desired::Deployment;
 use crate::model::{Content, Mac, Time};
 use crate::proto::tree::{Artifact, Asker, Transport};
 use crate::state::{Server, State};
 
-/// Where Debian's signed network GRUB looks first.
+/// Where Debian's signed network GRUB looks for its configuration first.
 pub const GRUB_CONFIGURATION: &str = "/grub/x86_64-efi/grub.cfg";
 
 /// Bytes of the header's `file` field without its NUL (RFC 2131 section 2), which is also where
 /// shim and GRUB stop reading a boot URI.
 const BOOT_FILE_MAX: usize = 127;
 
-/// Boots `deployment`'s machine by one route, twice, and asks for everything as firmware would.
-pub fn walk(table: &State, deployment: &Deployment, route: Route, now: Time) -> Walk {
-    Course::new(table, deployment, route, now).run(&mut Shared::new(false))
+/// Boots `deployment`'s machine by one route, twice, and requests everything that firmware would.
+pub fn simulate(table: &State, deployment: &Deployment, route: Route, now: Time) -> SimulatedBoot {
+    Simulation::new(table, deployment, route, now).run(&mut Shared::new(false))
 }
 
-/// What [`walk`] finds by each of `routes`, with what they have in common asked for once.
-pub fn walk_all(table: &State, deployment: &Deployment, routes: &[Route], now: Time) -> Vec<Walk> {
+/// The results of [`simulate`] for each of `routes`; what they have in common is requested once.
+pub fn simulate_all(
+    table: &State,
+    deployment: &Deployment,
+    routes: &[Route],
+    now: Time,
+) -> Vec<SimulatedBoot> {
     let mut shared = Shared::new(true);
-    let walk = |route: &Route| Course::new(table, deployment, *route, now).run(&mut shared);
-    routes.iter().map(walk).collect()
+    let simulate = |route: &Route| Simulation::new(table, deployment, *route, now).run(&mut shared);
+    routes.iter().map(simulate).collect()
 }
 
-pub(super) struct Course<'a> {
+pub(super) struct Simulation<'a> {
     pub(super) table: State,
     pub(super) deployment: &'a Deployment,
     route: Route,
     pub(super) now: Time,
-    /// Our address that the machine reaches, if it is not the usual one.
+    /// The daemon's address as the machine reaches it, if it is not the usual one.
     own: Option<IpAddr>,
-    /// The root of what is served by HTTP, as the machine reaches it.
+    /// The root URL of the daemon's HTTP server, as the machine reaches it.
     pub(super) url: String,
     pub(super) steps: Vec<Arc<Step>>,
     answers: Vec<(&'static str, bytes::Bytes)>,
 }
 
-impl<'a> Course<'a> {
-    fn new(table: &State, deployment: &'a Deployment, route: Route, now: Time) -> Course<'a> {
+impl<'a> Simulation<'a> {
+    fn new(table: &State, deployment: &'a Deployment, route: Route, now: Time) -> Simulation<'a> {
         let mut table = table.clone();
         if route.is_signed() {
             let server = signed_only(table.server());
@@ -58,13 +63,13 @@ impl<'a> Course<'a> {
         let ipv6 = deployment.subnet.ipv6.as_ref().filter(|_| route.is_ipv6());
         let own = ipv6.map(|ipv6| IpAddr::V6(client6::stand_in_address(ipv6)));
         let url = url(&table, own);
-        Course { table, deployment, route, now, own, url, steps: Vec::new(), answers: Vec::new() }
+        Simulation { table, deployment, route, now, own, url, steps: Vec::new(), answers: Vec::new() }
     }
 
-    fn run(mut self, shared: &mut Shared) -> Walk {
+    fn run(mut self, shared: &mut Shared) -> SimulatedBoot {
         let end = self.both_boots(shared).unwrap_or_else(End::Stopped);
-        let Course { route, steps, answers, deployment, .. } = self;
-        Walk { deployment: deployment.name.clone(), route, steps, end, answers }
+        let Simulation { route, steps, answers, deployment, .. } = self;
+        SimulatedBoot { deployment: deployment.name.clone(), route, steps, end, answers }
     }
 
     fn both_boots(&mut self, shared: &mut Shared) -> Result<End, Stop> {
@@ -82,9 +87,9 @@ impl<'a> Course<'a> {
 
     /// From power-on to the end of a boot; `None` after an installation.
     fn boot(&mut self, boot: Boot, mac: Mac, shared: &mut Shared) -> Result<Option<End>, Stop> {
-        let speaker = self.route.first_speaker();
-        let lease = self.configure(mac, speaker, shared)?;
-        if speaker == Speaker::Ipxe {
+        let sender = self.route.first_sender();
+        let lease = self.configure(mac, sender, shared)?;
+        if sender == Sender::Ipxe {
             return self.go_on(boot, mac, Program::Ipxe, lease, shared);
         }
         self.fetch(self.asker(&lease), &lease.file).map_err(|why| Fault::Loader.stop(why))?;
@@ -92,7 +97,7 @@ impl<'a> Course<'a> {
         if program != Program::Ipxe {
             return self.go_on(boot, mac, program, lease, shared);
         }
-        let again = self.configure(mac, Speaker::Ipxe, shared)?;
+        let again = self.configure(mac, Sender::Ipxe, shared)?;
         if again.address != lease.address {
             let (first, second) = (lease.address, again.address);
             let why = format!("the address changes from {first} to {second} within one boot");
@@ -101,8 +106,8 @@ impl<'a> Course<'a> {
         self.go_on(boot, mac, program, again, shared)
     }
 
-    /// The rest of a boot once the program that asks for the script runs. It is the same however the
-    /// machine got there with the same lease and the same of it in the table.
+    /// The rest of a boot once the program that fetches the script runs. It depends on the lease and on
+    /// what the state knows of this machine, not on how the machine got there.
     fn go_on(
         &mut self,
         boot: Boot,
@@ -138,14 +143,15 @@ impl<'a> Course<'a> {
     ) -> Result<Option<End>, Stop> {
         let (asker, script) = self.script(mac, program, lease, Some(shared))?;
         let Script::Network { files, cmdline } = script else {
-            return Err(Fault::Script.stop("the first boot is sent to the machine's own disk"));
+            return Err(Fault::Script
+                .stop("the first boot is sent to the machine's own disk instead of the installer"));
         };
         if matches!(program, Program::Shim | Program::Grub) {
             let long = files.iter().find(|path| path.len() > BOOT_FILE_MAX);
             if let Some(path) = long {
                 let length = path.len();
                 let why = format!(
-                    "GRUB asks for no name of more than {BOOT_FILE_MAX} bytes, and {path} has {length}"
+                    "GRUB requests no name of more than {BOOT_FILE_MAX} bytes, and {path} has {length}"
                 );
                 return Err(Fault::File.stop(why));
             }
@@ -158,20 +164,20 @@ impl<'a> Course<'a> {
                 self.fetch(asker, file).map_err(|why| Fault::File.stop(why))?;
             }
         }
-        // From here on the installer speaks, whatever loaded it.
+        // From here on the installer sends the requests, whatever loaded it.
         let asker = Asker { transport: Transport::Http, ..asker };
         self.fetch_answers(asker, &cmdline, shared)?;
         if deployment.installs() {
             self.complete(asker, &cmdline)?;
         }
         Ok(match absent {
-            Some(absent) => Some(End::NotAtHand(absent.path.to_string())),
+            Some(absent) => Some(End::FileNotFound(absent.path.to_string())),
             None if deployment.installs() => None,
             None => Some(End::NetworkBoots),
         })
     }
 
-    /// The second boot's script depends on what the first one did, so nothing is taken over.
+    /// The second boot's script depends on what the first boot did, so no earlier result is used.
     fn second_boot(&mut self, mac: Mac, program: Program, lease: &Lease) -> Result<Option<End>, Stop> {
         match self.script(mac, program, lease, None)? {
             (_, Script::LocalDisk) => Ok(Some(End::Installed)),
@@ -179,7 +185,7 @@ impl<'a> Course<'a> {
         }
     }
 
-    /// The completion call, if anything the machine was given tells it to make one.
+    /// Makes the completion call, if the command line or an answer has one.
     fn complete(&mut self, asker: Asker, cmdline: &str) -> Result<(), Stop> {
         let answers = self.answers.iter().map(|(_, text)| text_of(text));
         let url = completion(&self.url, std::iter::once(cmdline.into()).chain(answers));
@@ -189,14 +195,14 @@ impl<'a> Course<'a> {
         Ok(())
     }
 
-    /// The machine once it has this lease, and how it fetches what it boots.
+    /// The machine as an asker, once it has this lease.
     fn asker(&self, lease: &Lease) -> Asker {
         let by_http = lease.file.starts_with("http");
         let transport = if by_http { Transport::Http } else { Transport::Tftp };
         Asker::new(lease.address, self.own, transport)
     }
 
-    /// The script that a boot program gets, as it reads it. `shared` may know it already.
+    /// The script that a boot program fetches, parsed. `shared` may have it from another simulated boot.
     fn script(
         &mut self,
         mac: Mac,
@@ -222,12 +228,12 @@ impl<'a> Course<'a> {
         let artifact = self.fetch_first(asker, &names, shared).map_err(|why| Fault::Script.stop(why))?;
         let Artifact { content, stage, .. } = artifact;
         let Content::Bytes(bytes) = &content else {
-            return Err(Fault::Script.stop("the script is no text"));
+            return Err(Fault::Script.stop("the script is not a text"));
         };
         Ok((asker, program.language()(&text_of(bytes), stage)))
     }
 
-    /// shim looks for revocations, and fetches GRUB from where it was itself.
+    /// shim looks for its revocation files, and fetches GRUB from its own folder.
     fn shim(&mut self, asker: Asker, shim: &str) -> Result<(), Stop> {
         for name in program::REVOCATIONS {
             self.probe(asker, &program::beside(shim, name)).map_err(|why| Fault::Loader.stop(why))?;
@@ -237,53 +243,53 @@ impl<'a> Course<'a> {
         Ok(())
     }
 
-    /// An address and what to boot, from an exchange that another walk may have had.
-    fn configure(&mut self, mac: Mac, speaker: Speaker, shared: &mut Shared) -> Result<Lease, Stop> {
+    /// An address and a boot file, from an exchange that another simulated boot may have had.
+    fn configure(&mut self, mac: Mac, sender: Sender, shared: &mut Shared) -> Result<Lease, Stop> {
         let route = self.route;
         let state = DhcpState::for_dhcp(&self.table, mac, route.is_signed());
-        let question = Question { state, ipv6: route.is_ipv6(), firmware: route.firmware(), speaker };
-        let lease = match shared.heard(&question) {
-            Some(heard) => {
-                client::note(&mut self.table, &heard.told.events);
-                let (leases, leases6) = heard.leases.clone();
+        let question = Question { state, ipv6: route.is_ipv6(), firmware: route.firmware(), sender };
+        let lease = match shared.answered(&question) {
+            Some(known) => {
+                client::note(&mut self.table, &known.exchange.events);
+                let (leases, leases6) = known.leases.clone();
                 self.table.put_leases(leases, leases6);
-                self.steps.extend(heard.told.steps.iter().cloned());
-                heard.told.lease.clone()
+                self.steps.extend(known.exchange.steps.iter().cloned());
+                known.exchange.lease.clone()
             }
             None => {
-                let told = self.ask_dhcp(mac, speaker).map_err(|why| Fault::Address.stop(why))?;
-                shared.hear(question, &told, &self.table);
-                self.steps.extend(told.steps);
-                told.lease
+                let exchange = self.ask_dhcp(mac, sender).map_err(|why| Fault::Address.stop(why))?;
+                shared.keep_answered(question, &exchange, &self.table);
+                self.steps.extend(exchange.steps);
+                exchange.lease
             }
         };
         match lease.file.len() {
             0 => Err(Fault::Loader.stop("DHCP names no boot file for it")),
-            // DHCPv6 has an option for it, and no field.
+            // DHCPv6 carries the URL in an option of its own (OPT_BOOTFILE_URL), which has no such limit.
             length if length <= BOOT_FILE_MAX || route.is_ipv6() => Ok(lease),
             length => Err(Fault::Loader.stop(format!(
-                "the boot file name has {length} bytes, and firmware keeps {BOOT_FILE_MAX}: {}",
+                "the boot file name has {length} bytes, and firmware reads {BOOT_FILE_MAX}: {}",
                 lease.file
             ))),
         }
     }
 
-    fn ask_dhcp(&mut self, mac: Mac, speaker: Speaker) -> Result<Told, String> {
+    fn ask_dhcp(&mut self, mac: Mac, sender: Sender) -> Result<DhcpExchange, String> {
         let (cpu, firmware, now) = (self.deployment.boot.cpu, self.route.firmware(), self.now);
         match (self.own, &self.deployment.subnet.ipv6) {
             (Some(IpAddr::V6(own)), Some(ipv6)) => {
                 let link = client6::link(own, mac);
-                Client6 { mac, cpu, firmware, link: &link, ipv6, now }.configure(&mut self.table, speaker)
+                Client6 { mac, cpu, firmware, link: &link, ipv6, now }.configure(&mut self.table, sender)
             }
             _ => {
                 let cidr = self.deployment.subnet.cidr.ok_or("its subnet has IPv6 alone")?;
                 let link = link(&self.table, cidr);
-                Client { mac, cpu, firmware, link: &link, now }.configure(&mut self.table, speaker)
+                Client { mac, cpu, firmware, link: &link, now }.configure(&mut self.table, sender)
             }
         }
     }
 
-    /// Fetches what the kernel command line points at below this machine's answers.
+    /// Fetches the files that the kernel command line names below this machine's answers.
     fn fetch_answers(&mut self, asker: Asker, cmdline: &str, shared: &mut Shared) -> Result<(), Stop> {
         let deployment = self.deployment;
         let Some(template) = deployment.template.as_ref().filter(|_| deployment.has_answers()) else {
@@ -306,8 +312,7 @@ impl<'a> Course<'a> {
     }
 }
 
-/// The URL that reports completion to the daemon at `server`, if any of the texts a machine was given
-/// names it.
+/// The URL that reports completion to the daemon at `server`, if one of the machine's texts has it.
 pub fn completion<'a>(server: &str, texts: impl IntoIterator<Item = Cow<'a, str>>) -> Option<String> {
     let root = format!("{server}/hooks/");
     texts.into_iter().find_map(|text| {
@@ -316,7 +321,8 @@ pub fn completion<'a>(server: &str, texts: impl IntoIterator<Item = Cow<'a, str>
     })
 }
 
-/// The URL below `server` that starts at a byte of a text, up to what is in none of them.
+/// The URL below `server` that starts at this byte of a text, up to the first character that no such URL
+/// has.
 pub fn url_at<'a>(text: &'a str, start: usize, server: &str) -> &'a str {
     let foreign = |c: char| !c.is_ascii_alphanumeric() && !"/:._-".contains(c);
     let path = start + server.len();
@@ -324,7 +330,7 @@ pub fn url_at<'a>(text: &'a str, start: usize, server: &str) -> &'a str {
     &text[start..end]
 }
 
-/// A host that has nothing but the signed programs.
+/// The server with only the signed boot programs.
 fn signed_only(server: &Server) -> Arc<Server> {
     let signed = |name: &str| name.starts_with("shim") || name.starts_with("grub");
     let loaders = server.loaders.iter().filter(|(name, _)| signed(name));

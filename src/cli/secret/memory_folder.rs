@@ -1,5 +1,5 @@
-//! A place in memory where an editor may open a plain text, cleared whatever happens to us but
-//! `kill -9`.
+//! A folder in memory where an editor may open a plain text. It is removed however this process ends, but
+//! by `kill -9`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use super::file::{named, private};
 /// Files here are in memory; swap aside, nothing of them reaches a disk.
 const MEMORY: &str = "/dev/shm";
 
-/// A folder of our own, removed with all that editors leave in it.
-pub struct Desk(PathBuf);
+/// A folder of this process, removed with all files that editors leave in it.
+pub struct MemoryFolder(PathBuf);
 
 /// How an editor ended.
 pub enum Ended {
@@ -22,21 +22,21 @@ pub enum Ended {
     Interrupted,
 }
 
-impl Desk {
-    pub fn new() -> Result<Desk, String> {
-        // Of a name that nobody can foresee and take first, and for this user alone.
+impl MemoryFolder {
+    pub fn new() -> Result<MemoryFolder, String> {
+        // The name is unpredictable, so that it can't be taken first, and only this user may enter.
         let path = Path::new(MEMORY).join("voldemort-secret-XXXXXX");
-        nix::unistd::mkdtemp(&path).map(Desk).map_err(|error| named(&path, &error.into()))
+        nix::unistd::mkdtemp(&path).map(MemoryFolder).map_err(|error| named(&path, &error.into()))
     }
 
-    /// Puts a text on the desk.
+    /// Writes a text into the folder.
     pub fn lay(&self, name: &str, text: &str) -> Result<PathBuf, String> {
         let path = self.0.join(name);
         private(&path, text).map_err(|error| named(&path, &error))?;
         Ok(path)
     }
 
-    /// Waits for `editor`, words of a shell, to be done with a file.
+    /// Waits until `editor`, a shell command, is done with a file.
     pub fn edit(&self, editor: &str, file: &Path) -> Result<Ended, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| error.to_string())?;
@@ -44,7 +44,7 @@ impl Desk {
     }
 }
 
-impl Drop for Desk {
+impl Drop for MemoryFolder {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.0) {
             crate::cli::exit::talk(&format!(
@@ -55,8 +55,8 @@ impl Drop for Desk {
     }
 }
 
-/// Signals must not end us before the desk is cleared. Keys such as Ctrl-C are the editor's
-/// business; who wants to be rid of us is obeyed.
+/// Signals must not end this process before the folder is removed. Ctrl-C and the like are the editor's
+/// business; SIGTERM ends the editor.
 async fn edited(editor: &str, file: &Path) -> std::io::Result<Ended> {
     let mut kill = signal(SignalKind::terminate())?;
     let mut hang_up = signal(SignalKind::hangup())?;
