@@ -54,18 +54,18 @@ use crate::model::Time;
 pub use files::Files;
 pub use opener::{Opened, Opener};
 
-/// Told to every task that serves: true, or the sender's end, means stop.
+/// The stop signal of every task that serves: true, or the sender's end, means stop.
 pub type Stop = tokio::sync::watch::Receiver<bool>;
 
 /// Returns when it is time to stop.
 pub async fn stopped(stop: &mut Stop) {
-    // An error means that nobody is left who could say it: the same.
+    // An error means that the sender is gone: the same.
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-/// Lets a socket be bound to an address that this host does not have yet, or for which the kernel still
-/// asks whether anybody else has it: it serves as soon as the address is there, and again when it comes
-/// back. Keeps a socket of IPv6 to that.
+/// Lets a socket be bound to an address that this host does not have yet, or that the kernel still checks
+/// for duplicates: it serves as soon as the address is there, and again when it comes back. Restricts an
+/// IPv6 socket to IPv6.
 fn bind_early(socket: &impl AsFd, address: std::net::SocketAddr) -> std::io::Result<()> {
     if address.is_ipv6() {
         SockRef::from(socket).set_only_v6(true)?;
@@ -73,8 +73,8 @@ fn bind_early(socket: &impl AsFd, address: std::net::SocketAddr) -> std::io::Res
     Ok(setsockopt(socket, sockopt::IpFreebind, &true)?)
 }
 
-/// Whether an error says something of one packet or one moment, not of the socket: the interface went
-/// down or is not there, its address is gone, the kernel has no room. Whoever gets it goes on.
+/// Whether an error concerns one packet or one moment, not the socket: the interface went down or is not
+/// there, its address is gone, the kernel has no memory. The caller continues.
 pub fn is_passing(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{
         AddrNotAvailable, ConnectionAborted, ConnectionRefused, ConnectionReset, HostUnreachable,

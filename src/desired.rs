@@ -1,5 +1,5 @@
-//! Desired state: what all manifests of one revision mean together. Complete, cross-checked and
-//! immutable; nothing is left to choose later but what only machines can tell.
+//! Desired state: what all manifests of one revision mean together. Complete, cross-checked and immutable;
+//! only what depends on machines is decided later.
 
 pub mod boot;
 pub mod deployment;

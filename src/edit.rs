@@ -22,7 +22,7 @@ use serde_json::Value;
 use crate::manifest::{self, Documents, Kind};
 use crate::model::{Mac, Name};
 
-/// What somebody wants of one resource.
+/// The change that is wanted of one resource.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Edit {
@@ -65,7 +65,7 @@ pub struct Setting {
     pub value: Value,
 }
 
-/// What the manifests do not tell.
+/// What the manifests do not contain.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
     /// Installation numbers that were used, by deployment.
@@ -84,7 +84,7 @@ pub struct Change {
     pub name: Name,
     /// What was done, for a commit's first line: `Create deployment web-1`.
     pub summary: String,
-    /// What the person should hear: look-alike addresses, choices made for them.
+    /// Notes for the person: look-alike addresses, choices made for them.
     pub notes: Vec<String>,
 }
 

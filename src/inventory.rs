@@ -1,6 +1,6 @@
-//! From the files of an inventory to desired state that is known to boot: parsed, resolved, and
-//! every boot rehearsed. `check` and the daemon use the same function, so that what was checked
-//! is what is served.
+//! Turns the files of an inventory into desired state that is known to boot: parsed, resolved, and every
+//! boot simulated. `check` and the daemon use the same function, so that what was checked is what is
+//! served.
 
 mod judge;
 mod memory;
@@ -52,7 +52,7 @@ impl Loaded {
     }
 }
 
-/// How much of every boot is rehearsed.
+/// How much of every boot is simulated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Depth {
     /// With every firmware the machine may have.
@@ -61,8 +61,8 @@ pub enum Depth {
     OneFirmware,
 }
 
-/// Parses, resolves and rehearses `files` (by path relative to the inventory) for one environment
-/// or for none.
+/// Parses and resolves `files` (by path relative to the inventory) for one environment or for none, and
+/// simulates their boots.
 pub fn load(
     revision: Arc<str>,
     files: &BTreeMap<Arc<str>, Bytes>,
@@ -158,8 +158,8 @@ impl Memory {
     }
 }
 
-/// What makes one installer stop, or a mark that finds nobody, is an error to a person who checks, but to the daemon no reason
-/// to leave all other machines without the revision.
+/// A problem that stops one installer, or an identity that no machine shows, is an error to a person who
+/// checks, but to the daemon no reason to leave all other machines without the revision.
 fn tolerate(problem: &mut Problem, depth: Depth) {
     if depth == Depth::OneFirmware
         && matches!(problem.code, Code::Answers | Code::NoAnswers | Code::TooLittleMemory | Code::SharedMark)
@@ -179,8 +179,8 @@ fn is_of_one_template(problem: &Problem, sources: &Sources) -> bool {
     }
 }
 
-/// What may boot otherwise than before a step; `None` if all may, because a rehearsing daemon would
-/// be at another address.
+/// The deployments whose boot may have changed in a step; `None` if all may, because the simulated daemon
+/// would have another address.
 fn touched(step: &Step, before: &Desired, next: &Desired) -> Option<Touched> {
     let server = |desired: &Desired, name| {
         let subnet = desired.subnets.get(name)?;
@@ -193,8 +193,8 @@ fn touched(step: &Step, before: &Desired, next: &Desired) -> Option<Touched> {
     stay.then(|| Touched { gone, names, files: step.files.iter().copied().collect() })
 }
 
-/// Boots every deployment in memory of which it is not known how that ends, on all processors;
-/// `some` are those that may boot otherwise than the last time.
+/// Simulates the boots whose result is not known, on all processors; `some` are the deployments whose boot
+/// may have changed since the last time.
 fn rehearse(
     documents: &Documents,
     desired: &Arc<Desired>,
@@ -287,8 +287,8 @@ fn not_well<'a>(
     scenes.filter(|(deployment, scene)| !known.is_known(deployment, scene)).collect()
 }
 
-/// The desired state that some rehearsals need, if that is not all of it: pinned deployments do not
-/// touch each other, and what is small is looked up quickly.
+/// The desired state that some simulated boots need, if that is not all of it: pinned deployments do not
+/// affect each other, and a small one is searched quickly.
 fn stage_for(desired: &Arc<Desired>, wanted: &[(&Arc<Deployment>, Scene)]) -> Option<Arc<Desired>> {
     let pinned = |(deployment, _): &(&Arc<Deployment>, Scene)| matches!(deployment.place, Place::Machine(_));
     if wanted.len() * 2 > desired.deployments.len() || !wanted.iter().all(pinned) {
@@ -315,7 +315,7 @@ fn stage_for(desired: &Arc<Desired>, wanted: &[(&Arc<Deployment>, Scene)]) -> Op
     }))
 }
 
-/// The tables that rehearsals start from, by subnet.
+/// The states that simulated boots start from, by subnet.
 fn stages<'a>(desired: &Arc<Desired>, wanted: &'a [(&Arc<Deployment>, Scene)]) -> BTreeMap<&'a Name, State> {
     let mut stages = BTreeMap::new();
     for (_, scene) in wanted {
@@ -350,7 +350,7 @@ fn merged(found: Vec<(Name, Arc<Problem>)>) -> Vec<Problem> {
     told.collect()
 }
 
-/// The rehearsals of some deployments, as [`load`] made them, for people to read.
+/// The simulated boots of some deployments, as [`load`] made them, for people to read.
 pub fn transcript(desired: &Arc<Desired>, names: &[&Name]) -> String {
     let mut stages: BTreeMap<&Name, State> = BTreeMap::new();
     let deployments = names.iter().filter_map(|name| desired.deployments.get(*name));

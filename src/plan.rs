@@ -37,7 +37,7 @@ pub struct Plan {
     pub serial: u64,
     /// How many deployments there were; thresholds are relative to it.
     pub deployments_before: usize,
-    /// What is given up, by source: thresholds are relative to what each source had.
+    /// The deployments that are released, by source: thresholds are relative to what each source had.
     #[serde(skip)]
     pub given_up: Vec<GivenUp>,
     /// Least harmful first.
@@ -75,7 +75,7 @@ pub struct Change {
     pub former_name: Option<String>,
     /// The machine that feels it.
     pub machine: Option<String>,
-    /// The machine that had it before, where that is another one.
+    /// The machine that had it before, if it was another one.
     pub former_machine: Option<String>,
     /// Whether the machine's next network boot installs.
     pub installs: bool,

@@ -149,8 +149,8 @@ impl State {
         deployment.address6.or_else(|| self.lasting.leases6.of(mac).map(|lease| lease.address))
     }
 
-    /// The machine behind an address: of the deployment it is fixed for, else who leases it.
-    /// Of several network cards, the one that spoke last.
+    /// The card behind an address: of the machine whose deployment has it fixed, else the one that leases
+    /// it. Of several network cards, the one seen last.
     pub fn mac_at(&self, address: IpAddr) -> Option<Mac> {
         match address {
             IpAddr::V4(address) => {
@@ -161,7 +161,7 @@ impl State {
         }
     }
 
-    /// As above; an address that a card made for itself tells which card that is.
+    /// As above; an address that a card made for itself identifies that card.
     fn mac_at6(&self, address: Ipv6Addr) -> Option<Mac> {
         let fixed = self.desired.fixed6_at(address).and_then(|owner| self.mac_of(owner));
         fixed.or_else(|| self.lasting.leases6.mac_at(address)).or_else(|| {
@@ -170,19 +170,19 @@ impl State {
         })
     }
 
-    /// The network card of a deployment's machine that spoke last, else its first.
+    /// The network card of a deployment's machine that was seen last, else its first.
     fn mac_of(&self, deployment: &Name) -> Option<Mac> {
         let machine = self.desired.machines.get(self.lasting.assignments.get(deployment)?)?;
         self.active_mac(machine)
     }
 
-    /// Whether a card makes itself this address in one of our IPv6 networks (SLAAC).
+    /// Whether a card makes itself this address in one of the inventory's IPv6 networks (SLAAC).
     pub fn is_own_address6(&self, address: Ipv6Addr, mac: Mac) -> bool {
         let networks = self.desired.subnets.values().filter_map(|subnet| subnet.ipv6.as_ref());
         networks.into_iter().any(|ipv6| ipv6.cidr.own_address(mac) == Some(address))
     }
 
-    /// The network card of a machine that spoke last, else its first.
+    /// The network card of a machine that was seen last, else its first.
     pub fn active_mac(&self, machine: &Machine) -> Option<Mac> {
         let last = |mac: &&Mac| self.observed.seen.get(*mac).map(|seen| seen.last);
         let learned = (!machine.ids.is_empty()).then_some(&self.lasting.learned).into_iter().flatten();

@@ -94,7 +94,7 @@ impl Store {
         Store::open_accepting(directory, fresh, Accept::default())
     }
 
-    /// The same, but losses that somebody agreed to are no errors.
+    /// The same, but losses that a person accepted are no errors.
     pub fn open_accepting(
         directory: &Path,
         fresh: impl FnOnce() -> [u8; 48],

@@ -65,7 +65,7 @@ impl Access {
         same.then(|| caller("viewer", Role::Viewer)).flatten()
     }
 
-    /// Who asks; the error is the answer.
+    /// The caller of a request; the error is the reply.
     fn caller(&self, peer: Peer, headers: &HeaderMap) -> Result<Caller, Response> {
         match peer {
             Peer::Socket { uid, role: Some(role) } => Ok(Caller { by: By::User(uid), role }),
@@ -88,7 +88,7 @@ impl Access {
         }
     }
 
-    /// Whether a host's name is one of ours: then no page of another site brought a browser here.
+    /// Whether a host's name is one of the daemon's: then no page of another site brought a browser here.
     fn is_own(&self, host: &str) -> bool {
         let Ok(authority) = host.parse::<Authority>() else { return false };
         let name = authority.host();
@@ -102,8 +102,8 @@ impl Access {
         bare.parse().is_ok_and(own)
     }
 
-    /// Why a request can't be for us, by its `Host` (RFC 9112, 3.2) and by what browsers say of the
-    /// page that it comes from.
+    /// Why a request can't be for this daemon, by its `Host` (RFC 9112, 3.2) and by what browsers send
+    /// about the page that it comes from.
     fn stranger(&self, uri: &Uri, headers: &HeaderMap, peer: Peer) -> Option<Response> {
         let mut hosts = headers.get_all(HOST).iter();
         let (Some(host), None) = (hosts.next(), hosts.next()) else {
@@ -113,7 +113,7 @@ impl Access {
         let Some(host) = host else {
             return Some(problem(StatusCode::BAD_REQUEST, "`Host` is no host"));
         };
-        // A webhook comes by a proxy with the name the proxy has, and with a secret of its own.
+        // A webhook comes by a proxy with the proxy's host name, and has a secret of its own.
         if is_hook(uri.path()) {
             return foreign_page(headers);
         }
@@ -144,8 +144,8 @@ fn is_plain(authority: &Authority) -> bool {
     !authority.host().is_empty() && !authority.as_str().contains('@')
 }
 
-/// Browsers name the page's origin with everything that is not a plain GET, and the newer ones how
-/// it stands to us.
+/// Browsers send the page's origin with every request that is not a plain GET, and the newer ones its
+/// relation to this host.
 fn foreign_page(headers: &HeaderMap) -> Option<Response> {
     let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
     let foreign = site.is_some_and(|site| site != b"none" && site != b"same-origin");
@@ -163,8 +163,8 @@ fn is_hook(path: &str) -> bool {
     path.starts_with("/hooks/")
 }
 
-/// The least role for a request; `None` is everybody. What changes nothing is for viewers, whatever
-/// is not named here for editors.
+/// The least role for a request; `None` means that none is needed. A request that changes nothing is for
+/// viewers, one that is not named here for editors.
 fn needed(method: &Method, path: &str) -> Option<Role> {
     match (method.as_str(), path) {
         (_, "/healthz" | "/readyz") => None,
@@ -176,7 +176,7 @@ fn needed(method: &Method, path: &str) -> Option<Role> {
     }
 }
 
-/// The parameters that a resource takes; `None` where they are not ours to judge.
+/// The parameters that a resource takes; `None` where any is accepted.
 fn parameters(path: &str) -> Option<&'static [&'static str]> {
     match path {
         "/v1/events" => Some(&["after", "wait", "mac", "lineage"]),
@@ -201,7 +201,7 @@ fn unknown_parameter(uri: &Uri) -> Option<Response> {
 
 /// Lets a request pass, with its [`Caller`], or answers it.
 pub async fn guard(State(access): State<Arc<Access>>, mut request: Request, next: Next) -> Response {
-    // A connection that nothing is known of is nobody's.
+    // A connection without a known peer has no role.
     let peer = request.extensions().get::<Peer>().copied().unwrap_or(Peer::Network);
     let mut answer = match access.admitted(&request, peer) {
         Ok(caller) => {
@@ -227,7 +227,7 @@ pub async fn guard(State(access): State<Arc<Access>>, mut request: Request, next
 }
 
 impl Access {
-    /// Who asks, where that has to be known; the error is the answer.
+    /// The caller, if the request needs one; the error is the reply.
     fn admitted(&self, request: &Request, peer: Peer) -> Result<Option<Caller>, Response> {
         let (uri, headers) = (request.uri(), request.headers());
         if let Some(answer) = self.stranger(uri, headers, peer) {

@@ -1,6 +1,7 @@
-//! Which connections of the API make room where there are too many: the one that has made no progress for longest,
-//! whatever it waits for, and never one whose client waits for the daemon. A request whose body still comes, and one
-//! that only waits for events, hold a connection and no work: whoever may read could keep others out with them.
+//! Chooses the connection of the API that is closed when there are too many: the one that has made no
+//! progress for longest, and never one whose client waits for the daemon. A request whose body still comes,
+//! and one that only waits for events, hold a connection but no work: otherwise a viewer could keep all
+//! others out with them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};

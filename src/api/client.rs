@@ -38,7 +38,7 @@ pub enum Address {
 /// Where a token is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Whoever gives the command named it for this address.
+    /// The command line names it for this address.
     Given,
     /// A daemon of this host left it: it goes to no other host.
     Left,
@@ -115,7 +115,7 @@ impl Client {
         understood(&address, status, &body.to_bytes())
     }
 
-    /// A connection to the first address where our daemon is.
+    /// A connection to the first address where this host's daemon answers.
     async fn connect(&self) -> Result<Connection, ClientError> {
         let (mut tried, mut causes, mut forbidden) = (Vec::new(), Vec::new(), None);
         for address in &self.addresses {
@@ -143,9 +143,9 @@ impl Client {
 
 /// Why an address is not used.
 enum No {
-    /// Our daemon is not there.
+    /// The daemon is not there.
     Away(String),
-    /// It may be there, and does not let us in.
+    /// It may be there, and refuses this user.
     Forbidden(String),
 }
 
@@ -170,7 +170,7 @@ impl Address {
             Address::Tcp { address, token, origin } => {
                 let stream = within(TcpStream::connect(address)).await;
                 let stream = stream.map_err(|error| No::Away(error.to_string()))?;
-                // Whoever listens there gets no token that was not meant for it.
+                // A server there must not get a token that was not meant for it.
                 let token = token.as_ref().map_err(|why| {
                     No::Forbidden(format!("the daemon at {address} needs a token, and {why}"))
                 })?;
@@ -198,7 +198,7 @@ impl std::fmt::Display for Address {
     }
 }
 
-/// Whether the other end is on this host: it is on loopback, or has the address that we have.
+/// Whether the other end is on this host: it is on loopback, or has the same address as this end.
 fn is_here(stream: &TcpStream) -> bool {
     let (Ok(own), Ok(other)) = (stream.local_addr(), stream.peer_addr()) else { return false };
     let other = other.ip().to_canonical();
@@ -222,8 +222,8 @@ impl Connection {
         Ok(Connection { address, token, sender, task: tokio::spawn(connection) })
     }
 
-    /// Whether somebody answers who speaks HTTP: what is asked for later may take its time. On the socket also
-    /// whether that daemon is in our network namespace: one that is not serves other machines.
+    /// Whether an HTTP server answers; a later request may take its time. On the socket also whether that
+    /// daemon is in this process's network namespace: another one serves other machines.
     async fn greet(&mut self, network: Option<u64>) -> Result<(), No> {
         let asked = tokio::time::timeout(CONNECT, self.ask(Method::HEAD, "/healthz", Bytes::new())).await;
         let late = || Err("it accepts connections and does not answer".to_owned());
@@ -264,7 +264,7 @@ pub fn escaped(text: &str) -> String {
         .collect()
 }
 
-/// What an answer says. An error that is an outcome of its own is an answer like another.
+/// Decodes an answer. An error with a typed outcome is an answer like another.
 fn understood<T: DeserializeOwned>(address: &str, status: StatusCode, body: &[u8]) -> Result<T, ClientError> {
     if status == StatusCode::OK {
         return serde_json::from_slice(body).map_err(|error| nonsense(address, error));

@@ -1,4 +1,4 @@
-//! Whether the daemon lives and serves, for whoever looks after it; no token is needed.
+//! Whether the daemon runs and serves, for monitoring; no token is needed.
 
 use crate::model::ServiceState;
 use axum::Router;

@@ -15,7 +15,7 @@ pub const BODY_TIME: Duration = Duration::from_secs(10);
 
 type Sum = Hmac<Sha256>;
 
-/// What a request shows of whoever sent it.
+/// The proof that a request carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark<'a> {
     /// Made of the body with the secret, in hexadecimal digits: GitHub and Forgejo
@@ -36,14 +36,14 @@ impl<'a> Mark<'a> {
         signature.map(Mark::Signature).or_else(token)
     }
 
-    /// Whether the sender knows `secret`; `None` before the body was read that tells.
+    /// Whether the sender knows `secret`; `None` if that depends on the body, which was not read yet.
     pub fn is_genuine(self, body: Option<&[u8]>, secret: &[u8]) -> Option<bool> {
         if secret.is_empty() {
             return Some(false);
         }
         match self {
             Mark::Signature(hex) => body.map(|body| is_signed(hex, body, secret)),
-            // Compared by their sums: the time it takes tells nothing about the secret.
+            // Compared by their sums: the time it takes discloses nothing about the secret.
             Mark::Token(token) => {
                 let sum = sum(secret, token).finalize().into_bytes();
                 Some(self::sum(secret, secret).verify_slice(&sum).is_ok())
@@ -72,7 +72,7 @@ mod tests {
         let headers = [(name.parse().unwrap(), value.parse().unwrap())].into_iter().collect();
         let secret = b"It's a Secret to Everybody";
         let mark = Mark::of(&headers);
-        // A signature tells nothing without the body, a token everything.
+        // A signature can't be checked without the body, a token can.
         let early = mark.map(|mark| mark.is_genuine(None, secret));
         let late = mark.and_then(|mark| mark.is_genuine(Some(b"Hello, World!"), secret));
         assert!(early.is_none_or(|early| early.is_none_or(|early| late == Some(early))), "{name}");

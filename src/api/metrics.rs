@@ -28,7 +28,7 @@ pub struct Counts {
     pub other_servers: Vec<(String, usize)>,
     /// Every service of the daemon.
     pub services: Vec<ServiceStatus>,
-    /// Conditions that somebody should look at, as the status lists them.
+    /// Conditions that need a person, as the status lists them.
     pub troubles: usize,
     /// Whether the inventory's source is being followed without errors.
     pub source_ready: bool,

@@ -27,7 +27,7 @@ pub struct Problem {
     pub detail: String,
 }
 
-/// An error with its reason in words.
+/// An error with its reason as a text.
 pub fn problem(status: StatusCode, detail: &str) -> Response {
     with(status, detail, Map::new())
 }

@@ -68,7 +68,7 @@ pub enum Hooked {
     Unknown,
     /// Its sender does not know the secret.
     Forged,
-    /// Only the body tells whether its sender does.
+    /// Only the body shows whether its sender does.
     Signed,
 }
 
@@ -127,8 +127,8 @@ async fn metrics<B: Backend>(State(backend): State<B>) -> Response {
     ([("content-type", "text/plain; version=0.0.4")], text).into_response()
 }
 
-/// Whoever floods this shall cost little: a body is read only where it can tell something, a few at
-/// once, up to a size and for a while.
+/// A flood of calls must cost little: a body is read only where it decides something, a few at once, up to
+/// a size and for a limited time.
 async fn hook<B: Backend>(backend: B, bodies: Arc<Semaphore>, name: String, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let mut hooked = backend.hook(&name, &head.headers, None);

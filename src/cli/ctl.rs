@@ -19,7 +19,7 @@ use clap::{Parser, Subcommand};
 use super::remote::Remote;
 use super::{Exit, exit};
 
-/// Looks into a running voldemort daemon, changes what it deploys, and tells it what to do about
+/// Shows the state of a running voldemort daemon, changes what it deploys, and orders what happens to
 /// revisions
 #[derive(Parser, Debug)]
 #[command(name = "voldemortctl", version)]

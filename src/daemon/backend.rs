@@ -39,7 +39,7 @@ fn counted(tally: &Tally) -> Vec<(TaskKind, TaskOutcome, u64)> {
 pub struct Daemon {
     pub keeper: Keeper,
     pub reconciler: Arc<Reconciler>,
-    /// What we are on each network, and who else serves there.
+    /// The daemon's mode on each network, and the other servers there.
     pub watches: Vec<Arc<Watch>>,
     /// Empty until the sources are followed.
     pub hooks: Arc<OnceLock<Hooks>>,

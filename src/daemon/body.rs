@@ -1,9 +1,8 @@
 //! The bytes of one artefact, ready to be read at any place.
 //!
-//! Reads from the page cache take microseconds and are done on the spot; reads that would wait for
-//! a disk are first done on a thread of their own, a stretch at a time, so that one slow disk holds up
-//! nobody else. Of a file server even the page cache can't be read without asking it: its bytes are read by such
-//! a thread into memory.
+//! Reads from the page cache take microseconds and are done on the spot; reads that would wait for a disk
+//! are first done on a thread of their own, a stretch at a time, so that one slow disk delays nothing else.
+//! A file server must be asked even for bytes in the page cache: such a thread reads them into memory.
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
@@ -23,8 +22,8 @@ use crate::model::{Content, Extent};
 const STRETCH: u64 = 2 << 20;
 /// How much of a file server's file is fetched at a time, in bytes: each transfer has so much in memory.
 pub const REMOTE: u64 = 128 << 10;
-/// What is not longer is held in memory while anybody fetches it block by block, in bytes: a call to
-/// the kernel for each block costs more than all else that we do about it.
+/// Files up to this length, in bytes, are held in memory while a client fetches them block by block: a
+/// system call for each block would cost more than everything else.
 const HELD: u64 = 2 << 20;
 
 /// An artefact's bytes.
@@ -224,7 +223,7 @@ fn cached(file: &File, piece: Extent) -> bool {
 fn read_without_waiting(file: &File, at: u64, into: &mut [u8]) -> io::Result<usize> {
     let buffer = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
     let at = i64::try_from(at).map_err(|_| END)?;
-    // SAFETY: one buffer, as long as it is told, which outlives the call.
+    // SAFETY: one buffer of the given length, which outlives the call.
     let read = unsafe { libc::preadv2(file.as_raw_fd(), &buffer, 1, at, libc::RWF_NOWAIT) };
     usize::try_from(read).map_err(|_| io::Error::last_os_error())
 }

@@ -31,7 +31,7 @@ pub enum Adopted {
 }
 
 impl Keeper {
-    /// Judges a revision beside the keeper, which goes on meanwhile, and has it adopted.
+    /// Judges a revision beside the keeper, which continues meanwhile, and has it adopted.
     pub async fn adopt(&self, proposal: Proposal) -> Result<Adopted, KeeperError> {
         let proposal = Arc::new(proposal);
         for _ in 0..ROUNDS {
@@ -96,7 +96,7 @@ impl Keeper {
         self.ask(Command::machine(Verb::Report(report))).await.map(drop)
     }
 
-    /// Records an installation that was not ours, for a deployment which is about to appear.
+    /// Records an installation that voldemort did not make, for a deployment which is about to appear.
     pub async fn installed(&self, install: Install) -> Result<(), KeeperError> {
         self.ask(Command::daemon(Verb::Installed(install.into()))).await.map(drop)
     }
@@ -122,7 +122,7 @@ impl Keeper {
         })
     }
 
-    /// Says which addresses this host has now; never waits. What is lost is said again by the next look.
+    /// Reports the addresses of this host; never waits. A lost report is repeated by the next look.
     pub fn host(&self, addresses: BTreeSet<IpAddr>) {
         self.post(Command::daemon(Verb::Host(addresses)));
     }
@@ -133,7 +133,7 @@ impl Keeper {
         self.post(Command::daemon(Verb::Loaders(found)));
     }
 
-    /// Says which networks we have an address on besides the first.
+    /// Reports the networks, besides the first, that this host has an address on.
     pub async fn networks(&self, others: Vec<(Cidr, Ipv4Addr)>) {
         self.post_surely(Command::daemon(Verb::Networks(others))).await;
     }

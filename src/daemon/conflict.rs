@@ -1,7 +1,7 @@
-//! Finds out whether somebody already uses an address that was just offered (RFC 2131 section
-//! 2.2), off the path of the answer: the OFFER leaves at once, an ARP question goes out beside it
-//! (RFC 5227), and when a stranger answers, the address is put aside before the client asks for it
-//! (iPXE takes 1 s, EDK2 4 s) or, at the latest, the client is refused it.
+//! Finds out whether another host already uses an address that was just offered (RFC 2131 section 2.2),
+//! without delaying the answer: the OFFER is sent at once together with an ARP request (RFC 5227), and when
+//! a stranger answers, the address is withheld before the client requests it (iPXE takes 1 s, EDK2 4 s) or,
+//! at the latest, the client's request is refused.
 
 use std::collections::HashMap;
 use std::io;
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const OPEN_MAX: usize = 4096;
 const ARP: u16 = libc::ETH_P_ARP as u16;
 
-/// Asks by ARP on one interface, and hears every answer.
+/// Sends ARP requests on one interface, and receives every answer.
 #[derive(Debug)]
 pub struct Conflicts {
     socket: AsyncFd<OwnedFd>,
@@ -43,7 +43,7 @@ struct Open {
     looked: Instant,
 }
 
-/// Somebody uses an address that was offered to another.
+/// A host uses an address that was offered to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conflict {
     pub address: Ipv4Addr,
@@ -56,7 +56,7 @@ impl Conflicts {
     pub fn open(interface: &Interface) -> io::Result<Conflicts> {
         let own = hardware(&interface.name)?;
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        // Nothing is heard before it is bound to ARP on this interface.
+        // Nothing is received before it is bound to ARP on this interface.
         let socket = socket(AddressFamily::Packet, SockType::Datagram, flags, None::<SockProtocol>)?;
         bind(socket.as_raw_fd(), &link_address_of(interface.index, [0; 6], ARP))?;
         // SAFETY: an OwnedFd stays open and the same for as long as it lives.
@@ -65,7 +65,7 @@ impl Conflicts {
         Ok(Conflicts { socket, index: interface.index, own, open })
     }
 
-    /// Asks who has `address`, which was offered to `client`. Never waits.
+    /// Sends a request for `address`, which was offered to `client`. Never waits.
     pub fn ask(&self, address: Ipv4Addr, client: Mac, now: Instant) {
         let mut open = self.open.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if open.by_address.len() >= OPEN_MAX && open.looked + PATIENCE / 10 < now {
@@ -93,7 +93,7 @@ impl Conflicts {
             let read = |fd: &AsyncFd<OwnedFd>| Ok(nix::unistd::read(fd.get_ref(), &mut buffer)?);
             let length = match ready.try_io(read) {
                 Err(_) => continue,
-                // The interface went down: the socket hears again when it is up.
+                // The interface went down: the socket receives again when it is up.
                 Ok(Err(error)) if is_passing(&error) => continue,
                 Ok(length) => length?,
             };
@@ -117,7 +117,7 @@ fn hardware(name: &str) -> io::Result<[u8; 6]> {
     links.next().ok_or_else(|| io::Error::other(format!("{name} has no hardware address")))
 }
 
-/// An ARP request for `address` from nobody (RFC 826, RFC 5227 section 2.1.1).
+/// An ARP request for `address` without a sender address (RFC 826, RFC 5227 section 2.1.1).
 fn question(own: [u8; 6], address: Ipv4Addr) -> Vec<u8> {
     let mut packet = vec![0, 1, 8, 0, 6, 4, 0, 1];
     packet.extend_from_slice(&own);

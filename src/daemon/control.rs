@@ -94,7 +94,7 @@ impl Control {
         Ok(Control { places, token, settings: settings.clone() })
     }
 
-    /// The lines at the start: who is served where.
+    /// The lines at the start: which callers are served where.
     pub fn lines(&self) -> Vec<String> {
         let tokens: Vec<String> = self.token.files().iter().map(|file| file.display().to_string()).collect();
         let tokens = if tokens.is_empty() { "written nowhere".to_owned() } else { tokens.join(", ") };
@@ -109,8 +109,8 @@ impl Control {
         self.places.iter().filter_map(line).collect()
     }
 
-    /// Serves in tasks until it is time to stop, each listener under supervision: one whose socket somebody removed
-    /// is opened again.
+    /// Serves in tasks until it is time to stop, each listener under supervision: one whose socket was
+    /// removed is opened again.
     pub fn serve(self, router: Router, board: &Board, stop: &Stop, tasks: &mut JoinSet<()>) {
         let Control { places, token, settings } = self;
         let access = Arc::new(Access {
@@ -234,7 +234,7 @@ where
         loop {
             match accept().await {
                 Ok((stream, peer)) => {
-                    // Only for somebody who is there: the newest is the last to make room.
+                    // The connection exists: the newest is the last to make room.
                     crowd.room().await;
                     let (router, stop, busy) = (router.clone(), ending.clone(), Busy::default());
                     let task = tasks.spawn(answer(stream, peer, router, stop, busy.clone()));
@@ -255,7 +255,7 @@ where
     };
     tokio::select! {
         () = take => {}
-        // Whoever is connected already stays.
+        // Existing connections stay.
         () = gone => tasks.detach_all(),
         () = stopped(&mut stop) => {}
     }

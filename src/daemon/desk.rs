@@ -1,5 +1,5 @@
-//! Where the servers meet the keeper: asks the pure tree, makes durable what it says must be, and
-//! writes the timeline.
+//! Resolves requested names through the keeper: asks the pure tree, stores what must be durable, and writes
+//! the timeline.
 
 use super::dhcp::{Busy, Granted, Lessor};
 use super::keeper::{Keeper, KeeperError};
@@ -80,7 +80,7 @@ impl Opener for Keeper {
     }
 }
 
-/// What people should know of a report that was taken.
+/// The remark for people about an accepted report.
 fn remarked(keeper: &Keeper, asker: &Asker, deployment: &Name, text: String) {
     let event = Event::new(now(), Stage::Daemon, text);
     let deployment = Some(deployment.clone());
@@ -95,7 +95,7 @@ fn unstored(error: &KeeperError) -> Refusal {
     Refusal::new(reason, error.to_string())
 }
 
-/// Who is refused and asks again at once is noted once: it may ask many thousand times a second.
+/// A client that is refused and asks again at once is noted once: it may ask many thousand times a second.
 fn note_refusal(keeper: &Keeper, asker: &Asker, path: &str, refusal: &Refusal) {
     if keeper.is_echo(Stage::Refused, asker.address, (path, &refusal.text)) {
         return;

@@ -47,15 +47,15 @@ use wake::Wake;
 /// Leases that may be on their way to the disk at once; what comes then is left to the client's
 /// next try. Offers have half of it: in a storm those who were made one come before new ones.
 const PENDING: usize = 8192;
-/// How long and how many events are gathered: each time that they are told wakes the keeper, which
-/// costs as much as an answer.
+/// How long and how many events are gathered: sending them wakes the keeper, which costs as much as an
+/// answer.
 const GATHER: Duration = Duration::from_millis(1);
 const GATHERED: usize = 256;
 
 /// The keeper, as far as DHCP needs it.
 pub trait Lessor: Send + Sync + 'static {
-    /// Makes leases durable, publishes the table that has them, and then calls `done`, from any
-    /// thread, with the address of each; `None` for one that can't be had any more.
+    /// Makes leases durable, publishes the state that has them, and then calls `done`, from any thread,
+    /// with the address of each; `None` for one that is no longer available.
     fn lease(&self, requests: Vec<LeaseRequest>, done: impl FnOnce(Result<Granted, Busy>) + Send + 'static);
 
     /// Takes note of what happened. Must not block.
@@ -65,7 +65,7 @@ pub trait Lessor: Send + Sync + 'static {
     fn silent(&self, _reason: &'static str) {}
 }
 
-/// The addresses of leases that were asked for, in their order.
+/// The addresses of requested leases, in their order.
 pub type Granted = Vec<Option<Ipv4Addr>>;
 
 /// The keeper has more to do than it can take.
@@ -73,8 +73,9 @@ pub type Granted = Vec<Option<Ipv4Addr>>;
 #[error("the keeper is busy")]
 pub struct Busy;
 
-/// Serves until a socket fails, or (`Ok`) all have to be opened anew because an interface came or went. `modes` are
-/// what we are on each network, and `probers` look for addresses in use there; both may change.
+/// Serves until a socket fails, or (`Ok`) all have to be opened again because an interface came or went.
+/// `modes` are the daemon's modes on each network, and `probers` look for addresses in use there; both may
+/// change.
 pub async fn run<L: Lessor>(
     sockets: Sockets,
     modes: Vec<watch::Receiver<Mode>>,
@@ -145,9 +146,9 @@ struct Service<L> {
     lessor: Arc<L>,
     post: Post,
     wake: Arc<Wake>,
-    /// Leases that the keeper was asked for and that are not settled yet.
+    /// Leases that were requested from the keeper and are not decided yet.
     pending: usize,
-    /// What happened, as far as the keeper was not told.
+    /// Events that the keeper did not get yet.
     unsaid: Vec<Event>,
     /// Bundles of answers that another thread sends, and has not said what became of.
     leaving: usize,
@@ -229,7 +230,7 @@ impl<L: Lessor> Service<L> {
         }
         self.unsaid.extend(events);
         let waiting = self.admit(waiting);
-        // Told together with what wakes the keeper anyway.
+        // Sent together with what wakes the keeper anyway.
         if idle || !waiting.is_empty() || self.unsaid.len() >= GATHERED {
             self.lessor.note(std::mem::take(&mut self.unsaid));
         }
@@ -252,8 +253,8 @@ impl<L: Lessor> Service<L> {
 
     /// Which network a datagram came to; `None` if that is not served.
     fn locate(&self, port: usize, received: &Received) -> Option<(Link, Exit)> {
-        // What is sent to one of our addresses may come in by another interface. It is answered from
-        // the address that it was sent to: that is where its sender reaches us.
+        // A message to one of the daemon's addresses may come in by another interface. It is answered from
+        // the address that it was sent to, where its sender can reach the daemon.
         let find = |is: &dyn Fn(&Interface) -> bool| {
             self.places.iter().position(|place| place.interface.as_ref().is_some_and(is))
         };

@@ -1,4 +1,5 @@
-//! What machines fetch files from, at one address of ours: TFTP, HTTP and, if so set, HTTPS.
+//! The servers that machines fetch files from, at one address of the daemon: TFTP, HTTP and, if configured,
+//! HTTPS.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -21,7 +22,7 @@ pub struct Downloads {
     files: Files,
     single_port: bool,
     http_port: u16,
-    /// The port of HTTPS, and what it is spoken with.
+    /// The port of HTTPS, and its certificate.
     secure: Option<(u16, Certificates)>,
     underway: Underway,
     /// Turns true when the daemon begins to stop: idle connections are closed from then on.
@@ -60,12 +61,12 @@ impl Downloads {
         })
     }
 
-    /// What is spoken, for people.
+    /// The protocols, for people.
     pub fn names(&self) -> &'static str {
         if self.secure.is_some() { "TFTP, HTTP and HTTPS" } else { "TFTP and HTTP" }
     }
 
-    /// Binds everything at `address`, or says which port could not be had. The host need not have the
+    /// Binds everything at `address`, or says which port could not be bound. The host need not have the
     /// address yet.
     pub fn open(&self, address: IpAddr) -> Result<Opened, String> {
         let https = self.secure.is_some().then(|| self.open_https(address)).transpose()?;

@@ -1,5 +1,5 @@
-//! `POST /v1/edits`: an edit by meaning, from the manifests' text to a live table. Read, edit,
-//! check the whole, write, read again; where somebody was quicker, the same edit once more.
+//! `POST /v1/edits`: an edit by meaning, from the manifests' text to a live state. Read, edit, check the
+//! whole, write, read again; if another change came first, the same edit once more.
 
 mod patch;
 
@@ -72,7 +72,7 @@ impl Reconciler {
                 return Ok(settled);
             }
             if let Some(install) = own {
-                // Before anybody can see the deployment.
+                // Before the deployment is published.
                 let stored = self.keeper().installed(install).await;
                 stored.map_err(|error| error.to_string())?;
             }
@@ -144,7 +144,7 @@ impl Reconciler {
         })
     }
 
-    /// Adopts what was written, without waiting for the source to tell.
+    /// Adopts what was written, without waiting for the source's next report.
     async fn go_live(
         &self,
         name: &Name,
@@ -284,7 +284,7 @@ fn shown(source: &Followed, change: &Change) -> FileChange {
     }
 }
 
-/// An installation that was not ours.
+/// An installation that voldemort did not make.
 fn installed(desired: &Desired, name: &Name) -> Result<Install, String> {
     let machine = |deployment: &Deployment| match &deployment.place {
         Place::Machine(machine) => desired.machines.get(machine).cloned(),
@@ -331,7 +331,7 @@ fn author(text: &str) -> (String, String) {
     (name, if address.is_empty() { "voldemortctl@localhost".to_owned() } else { address })
 }
 
-/// `voldemort/update-deployment-web-1-4f2a`: the digits tell edits of one thing apart.
+/// `voldemort/update-deployment-web-1-4f2a`: the digits distinguish edits of one resource.
 fn branch(verb: Verb, change: &Change, reading: &Reading) -> String {
     use sha2::{Digest, Sha256};
     let verb = match verb {

@@ -21,7 +21,7 @@ use crate::model::content::FileId;
 
 /// Most handles kept.
 const MAX_KEPT: usize = 256;
-/// A handle nobody asked for that long is let go, so that images can be unmounted or deleted.
+/// A handle that is not used for so long is closed, so that images can be unmounted or deleted.
 const MAX_IDLE: Duration = Duration::from_secs(60);
 
 /// Most names of what is held.
@@ -89,12 +89,12 @@ impl Files {
         &self.reads
     }
 
-    /// The bytes of these parts of a file, if somebody has them in memory.
+    /// The bytes of these parts of a file, if a transfer holds them in memory.
     pub fn held(&self, parts: &Parts) -> Option<Bytes> {
         self.lock_held().get(parts).and_then(Weak::upgrade).map(Bytes::from_owner)
     }
 
-    /// The same bytes, for others too until nobody has them any more.
+    /// Shares these bytes with other transfers until the last one ends.
     pub fn hold(&self, parts: Parts, bytes: Vec<u8>) -> Bytes {
         let bytes: Arc<[u8]> = bytes.into();
         let mut held = self.lock_held();
@@ -132,7 +132,7 @@ impl Files {
         Some(found.handle.clone())
     }
 
-    /// The handle to use: another one if somebody else was faster.
+    /// The handle to use: another one if another task was faster.
     fn keep(&self, path: &Arc<Path>, id: FileId, handle: Handle) -> Handle {
         let now = Instant::now();
         let key = (Arc::clone(path), id);

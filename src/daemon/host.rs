@@ -23,7 +23,7 @@ pub fn addresses() -> Option<BTreeSet<IpAddr>> {
     Some(getifaddrs().ok()?.filter_map(address).collect())
 }
 
-/// Tells the keeper whenever they change, until `stop`.
+/// Reports their changes to the keeper, until `stop`.
 pub async fn follow(keeper: Keeper, mut stop: Stop) {
     let mut look = tokio::time::interval(LOOK);
     loop {

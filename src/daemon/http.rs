@@ -1,5 +1,5 @@
-//! The HTTP server of the boot port: our own, because file bytes go from the page cache to the
-//! socket without being copied (sendfile), which the bodies of HTTP libraries cannot do.
+//! The HTTP server of the boot port: written here, because file bytes go from the page cache to the socket
+//! without being copied (sendfile), which the bodies of HTTP libraries cannot do.
 
 mod connection;
 mod crowd;
@@ -28,13 +28,13 @@ use connection::Connection;
 use crowd::{Crowd, Place};
 use stream::Stream;
 
-/// How long replies under way may go on after the stop.
+/// How long replies under way may continue after the stop.
 const DRAIN: Duration = Duration::from_secs(5);
 /// Connections that wait to be accepted.
 const BACKLOG: u32 = 4096;
-/// How long who comes while the daemon stops may take for a request.
+/// How long a client that connects while the daemon stops may take for its request.
 const LATE: Duration = Duration::from_secs(2);
-/// Rest after the host could not give us a connection, and between two looks for somebody who makes room.
+/// Pause after a connection could not be accepted, and between two looks for one that can be closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How many make room at a time: one in so many.
 const SENT_AWAY: usize = 64;
@@ -127,8 +127,8 @@ impl Server {
         self
     }
 
-    /// From when `draining` turns true, idle and half-open connections are closed, and whoever comes is
-    /// still served, until the server is stopped. Its requests are counted.
+    /// From when `draining` turns true, idle and half-open connections are closed, and new ones are still
+    /// served, until the server is stopped. Its requests are counted.
     pub fn draining(mut self, draining: Stop, underway: Underway) -> Server {
         self.draining = Some(draining);
         self.underway = underway;
@@ -182,7 +182,7 @@ impl Server {
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 },
-                // All had just come when there was no room.
+                // All had just connected when there was no room.
                 () = tokio::time::sleep(ACCEPT_PAUSE), if !room => self.crowd.make_room(self.few()),
             }
         }
@@ -203,7 +203,7 @@ impl Server {
         let place = self.crowd.admit(peer.ip(), self.limits.connections_per_client);
         if place.is_none() {
             warn!(%peer, "HTTP: too many connections from one address");
-            // Under TLS nobody could read it.
+            // Under TLS the client could not read it.
             if self.tls.is_none() {
                 turn_away(stream);
             }

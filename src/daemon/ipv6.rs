@@ -1,8 +1,8 @@
 //! IPv6 on the served interfaces: follows the inventory and the host's addresses.
 //!
-//! Nothing is opened before the inventory has an `ipv6` for a wire that this host has an address
-//! on: a host's global address may be reachable by half the world, and nobody asked for that. An
-//! address that comes later is found within a second.
+//! Nothing is opened before the inventory has an `ipv6` for a link that this host has an address on: a
+//! host's global address may be reachable from the internet. An address that comes later is found within a
+//! second.
 
 pub mod advert;
 pub mod dhcp;

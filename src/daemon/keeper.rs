@@ -1,6 +1,6 @@
-//! The only writer of the state: one thread, one queue, and not a word of what the commands mean. Each is
-//! applied ([`apply`]); what must last is on disk before the new state is published and before anybody who
-//! waits has the answer; many commands share a commit.
+//! The only writer of the state: one thread, one queue, and no knowledge of what the commands mean. Each is
+//! applied ([`apply`]); what must last is on disk before the new state is published and before any caller
+//! has its answer; many commands share a commit.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -156,8 +156,8 @@ impl Keeper {
         }
     }
 
-    /// Has a command carried out of which nobody waits for the end. False where the keeper has too much to do:
-    /// then it is lost.
+    /// Sends a command whose result no caller waits for. False where the keeper has too much to do: then it
+    /// is lost.
     pub fn post(&self, command: Command) -> bool {
         self.queue.try_send(Job::Apply(command, None)).is_ok()
     }
@@ -180,7 +180,7 @@ impl Keeper {
         outcome_of(answer.await)
     }
 
-    /// The same where nobody would ask again: it waits for a place if it has to.
+    /// The same for a command that would not be repeated: it waits for a place if it has to.
     pub async fn ask_surely(&self, command: Command) -> Result<Outcome, KeeperError> {
         let (reply, answer) = oneshot::channel();
         let done: Done = Box::new(move |outcome| drop(reply.send(outcome)));

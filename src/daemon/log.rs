@@ -1,8 +1,8 @@
-//! What the daemon says on stdout and stderr, written by threads that do nothing else.
+//! The daemon's output on stdout and stderr, written by threads that do nothing else.
 //!
-//! Whoever reads these pipes may stop reading, and a disk behind them may fill up: a write then waits for ever or
-//! fails. No thread that serves machines may wait for that, so each stream has a bounded queue and a thread. Lines
-//! that find the queue full, or that can't be written, are counted and dropped.
+//! The reader of these pipes may stop reading, and a disk behind them may fill up: a write then waits for
+//! ever or fails. No thread that serves machines may wait for that, so each stream has a bounded queue and
+//! a thread. Lines that find the queue full, or that can't be written, are counted and dropped.
 
 use std::fmt::Debug;
 use std::io::{self, IsTerminal, Write};
@@ -58,7 +58,7 @@ fn fields() -> impl for<'writer> FormatFields<'writer> + Send + Sync + 'static {
     debug_fn(write).delimited(" ")
 }
 
-/// A line on stdout, for whoever started the daemon.
+/// A line on stdout, for the person or program that started the daemon.
 pub fn say(line: impl Into<String>) {
     STDOUT.put(format!("{}\n", printable::line(&line.into())).into_bytes());
 }
@@ -116,7 +116,7 @@ impl Stream {
         let (queue, items) = sync_channel(WAITING);
         let dropped = Arc::new(AtomicU64::new(0));
         let counter = dropped.clone();
-        // Without the thread, every line is dropped and counted: nobody listens on the queue.
+        // Without the thread, every line is dropped and counted, because nothing reads the queue.
         let _ = std::thread::Builder::new()
             .name(name.into())
             .spawn(move || write_all(stream(), &items, &counter));
@@ -133,8 +133,8 @@ impl Stream {
         self.dropped.load(Ordering::Relaxed)
     }
 
-    /// Whether everything was written before `end`. A full queue is one that nobody writes out: there is nothing to
-    /// wait for.
+    /// Whether everything was written before `end`. A full queue has no reader: there is nothing to wait
+    /// for.
     fn flush(&self, end: Instant) -> bool {
         let (done, flushed) = sync_channel(1);
         let patience = end.saturating_duration_since(Instant::now());
@@ -142,7 +142,7 @@ impl Stream {
     }
 }
 
-/// Writes lines for as long as there is somebody to send them. After a gap, the first line says how many are missing.
+/// Writes lines as long as there are senders. After a gap, the first line says how many are missing.
 fn write_all(mut stream: impl Write, items: &Receiver<Item>, dropped: &AtomicU64) {
     let mut said = 0;
     loop {
@@ -169,7 +169,8 @@ fn write_all(mut stream: impl Write, items: &Receiver<Item>, dropped: &AtomicU64
     }
 }
 
-/// A line with those that wait behind it, how many they are, and who is to be answered when they are written.
+/// A line with those that wait behind it, how many they are, and the senders to be notified when they are
+/// written.
 fn gather(line: Vec<u8>, items: &Receiver<Item>) -> (Vec<u8>, u64, Option<SyncSender<()>>) {
     let (mut text, mut count) = (line, 1);
     while text.len() < TOGETHER {

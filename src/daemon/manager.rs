@@ -11,7 +11,7 @@ use super::service::{Board, Part};
 /// How long the keeper may take to answer, unless it waits for the disk.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// Tells the service manager how things stand; does nothing where there is none.
+/// Notifies the service manager; does nothing where there is none.
 fn tell(state: &str) {
     let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
     let sent = UnixDatagram::unbound().and_then(|socket| {

@@ -65,7 +65,7 @@ impl NeighbourTable {
 
 fn start() -> SyncSender<Question> {
     let (queue, questions) = sync_channel(WAITING);
-    // Without the thread, every question fails: nobody listens on the queue.
+    // Without the thread, every request fails, because nothing reads the queue.
     let _ = std::thread::Builder::new().name("neighbours".into()).spawn(move || answer_all(&questions));
     queue
 }
@@ -73,7 +73,7 @@ fn start() -> SyncSender<Question> {
 fn answer_all(questions: &Receiver<Question>) {
     let mut kept = None;
     for Question { address, scope, reply } in questions {
-        // Who has waited too long does not wait any more.
+        // A caller that has waited too long is gone.
         if reply.is_closed() {
             continue;
         }
@@ -92,8 +92,8 @@ fn open() -> io::Result<OwnedFd> {
     Ok(socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?)
 }
 
-/// The hardware address that answers for `address` on a wire of ours; `None` if it is this host's own, or
-/// behind a router. `scope` is the interface of a link-local address.
+/// The hardware address of `address` on a link of this host; `None` if it is this host's own, or behind a
+/// router. `scope` is the interface of a link-local address.
 fn card_at(socket: &OwnedFd, address: IpAddr, scope: u32) -> io::Result<Option<Mac>> {
     let Some(interface) = interface_to(socket, address, scope)? else { return Ok(None) };
     let mut fixed = [0; FIXED];

@@ -1,6 +1,6 @@
-//! Other DHCP servers on our networks. One that answers before we do makes us step back to
-//! listening, until it has been silent for some looks; one that appears while we serve is told of, and we go on: whoever plugs in a
-//! router must not be able to stop deployments by it.
+//! Other DHCP servers on the daemon's networks. One that answers first makes the daemon only listen, until
+//! that server has been silent for some probes; one that appears while the daemon serves is reported, and
+//! the daemon keeps serving: a person who plugs in a router must not be able to stop deployments by it.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -16,17 +16,17 @@ use crate::state::{Event, Stage};
 
 /// How long the look before the first answer delays it. A machine waits 3 s for it.
 const FIRST_LOOK: Duration = Duration::from_millis(400);
-/// How long it goes on beside serving: dnsmasq pings for 3 s before it offers.
+/// How long a probe takes while the daemon serves: dnsmasq pings for 3 s before it offers.
 pub const LOOK: Duration = Duration::from_secs(5);
 /// Time between two looks.
 pub const PERIOD: Duration = Duration::from_secs(300);
 /// The same while another server is known, so that its end is noticed soon.
 const PERIOD_BESIDE: Duration = Duration::from_secs(30);
-/// Looks that must hear nobody before one who was heard once is taken for a mistake.
+/// Probes without an answer after which a server that was seen once counts as a mistake.
 const SILENT_LOOKS: u32 = 3;
-/// The same for one who was heard again: it may only be restarted.
+/// The same for one that was seen again: it may only be restarting.
 const SILENT_LOOKS_LONG: u32 = 6;
-/// Time between two looks at least, however many machines speak to other servers.
+/// Least time between two probes, however many machines use other servers.
 const LEAST: Duration = Duration::from_secs(10);
 
 /// One network being watched.
@@ -34,11 +34,12 @@ pub struct Watch {
     pub network: Followed,
     /// What the settings say.
     pub configured: Mode,
-    /// What we are now.
+    /// The daemon's present mode.
     pub mode: watch::Sender<Mode>,
-    /// Who else answers, as of the last look; `None` until one was long enough to hear everybody.
+    /// The other servers, as of the last probe; `None` until one was long enough for every server to
+    /// answer.
     pub others: watch::Sender<Option<BTreeSet<Ipv4Addr>>>,
-    /// Changes when a machine was heard that speaks to another server: worth a look at once.
+    /// Changes when a machine was seen that uses another server: worth a probe at once.
     pub hint: watch::Receiver<u64>,
     /// Takes note of what happened; must not block.
     pub note: Arc<dyn Fn(Event) + Send + Sync>,
@@ -55,8 +56,8 @@ impl Watch {
         }
     }
 
-    /// Looks on: slow servers of the first moment still make us step back, later ones are reported
-    /// when they come and when they go. Never ends.
+    /// Keeps probing: slow servers of the first moment still make the daemon only listen, later ones are
+    /// reported when they come and when they go. Never ends.
     pub async fn keep(&self, look: Duration, period: Duration) {
         let (mut hint, mut network) = (self.hint.clone(), self.network.clone());
         let late = network.now().is_err();
@@ -70,7 +71,8 @@ impl Watch {
         let before = self.others.borrow().as_ref().map_or(0, BTreeSet::len);
         let mut known = self.step_back(&interface, look).await;
         self.others.send_replace(Some(known.clone()));
-        // Who made us step back and was not heard again at once may have been a mistake or a trick.
+        // A server that made the daemon only listen and was not seen again at once may have been a mistake
+        // or a trick.
         let unsure = self.has_stepped_back() && (before == 0 || known.is_empty());
         let mut wanted = if unsure { SILENT_LOOKS } else { SILENT_LOOKS_LONG };
         let mut silent = u32::from(unsure && known.is_empty());
@@ -107,12 +109,12 @@ impl Watch {
         }
     }
 
-    /// Whether we only listen because another server was there first.
+    /// Whether the daemon only listens because another server answered first.
     pub fn has_stepped_back(&self) -> bool {
         self.configured == Mode::Server && *self.mode.borrow() == Mode::Listen
     }
 
-    /// What people should know while we only listen because of another server.
+    /// The condition while the daemon only listens because of another server.
     pub fn condition(&self) -> Option<String> {
         let others = self.others.borrow().clone().filter(|_| self.has_stepped_back())?;
         let name = &self.network.name;

@@ -1,6 +1,6 @@
-//! The files of a tree that somebody sent. It names no place of this host: what it holds is kept by
-//! content in the state directory, what it only describes is looked for where the daemon's own source
-//! and media lie, and is used if it is the same.
+//! The files of a tree that a client sent. It names no file of this host: texts are kept by content in the
+//! state directory; files that it only describes are looked for in the daemon's own source and media, and
+//! are used if they are the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -20,7 +20,7 @@ use crate::model::hex;
 
 /// Most bytes of all files that were sent and are kept.
 const KEPT_MAX: u64 = 256 << 20;
-/// For how long a file that nothing serves is kept: somebody may be looking at a plan with it.
+/// How long a file that is not served is kept: a person may be looking at a plan with it.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
 const ABSENT: &str = "this daemon has no file with the content that yours has; put it into the directory \
     or repository that the daemon follows, or into one of its [media] paths (files of up to 1 MiB are sent)";
@@ -174,8 +174,8 @@ impl Posted<'_> {
         candidates.into_iter().find(|candidate| holds(candidate, bytes))
     }
 
-    /// Whether an absolute path may be looked at: whoever sends a tree must not learn what else lies
-    /// on this host.
+    /// Whether an absolute path may be looked at: the sender of a tree must not learn what else lies on
+    /// this host.
     fn is_open(&self, path: &Path) -> bool {
         let Some(sent) = self.sent else { return true };
         let plain = path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));

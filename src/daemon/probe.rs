@@ -42,10 +42,9 @@ pub enum ProbeError {
     Receive { interface: String, source: io::Error },
 }
 
-/// Asks for an address on `interface` and lists who offers one within `wait`, ourselves left
-/// out. The DISCOVER is sent twice, half-way again, in case one is lost. Nobody's lease is
-/// taken: the offers are never accepted. Needs 4 s to hear every kind of server (dnsmasq pings
-/// for 3 s before it offers).
+/// Asks for an address on `interface` and lists the servers that offer one within `wait`, this host left
+/// out. The DISCOVER is sent twice, half-way again, in case one is lost. No lease is taken: the offers are
+/// never accepted. Needs 4 s for every kind of server to answer (dnsmasq pings for 3 s before it offers).
 pub async fn probe(interface: &Interface, wait: Duration) -> Result<Vec<Foreign>, ProbeError> {
     let name = || interface.name.clone();
     let ear = Ear::open(interface).map_err(|source| ProbeError::Closed { interface: name(), source })?;
@@ -70,7 +69,7 @@ pub async fn probe(interface: &Interface, wait: Duration) -> Result<Vec<Foreign>
 /// Most bytes read of an answer.
 const LONGEST: u32 = 4096;
 
-/// What hears the offers: what goes to port 68 of anybody, or of this host.
+/// The socket that receives the offers: those to port 68 of any host, or of this host.
 enum Ear {
     Raw { sender: RawSender, socket: AsyncFd<OwnedFd> },
     Udp(UdpSocket),
@@ -125,8 +124,8 @@ impl Ear {
     }
 }
 
-/// A socket that gets what goes to port 68 over the interface, whoever it is for. The kernel picks it
-/// out: while this listens, machines may be fetching at gigabits a second.
+/// A socket that gets all datagrams to port 68 on the interface. The kernel filters them, because machines
+/// may be fetching at gigabits a second meanwhile.
 fn packets(index: u32) -> io::Result<AsyncFd<OwnedFd>> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Packet, SockType::Datagram, flags, SockProtocol::EthIp)?;

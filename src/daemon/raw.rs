@@ -12,7 +12,7 @@ const IP_HEADER: usize = 20;
 const UDP_HEADER: usize = 8;
 const UDP: u8 = 17;
 
-/// A socket that only sends: the kernel writes the Ethernet header, we write IP and UDP.
+/// A socket that only sends: the kernel writes the Ethernet header, this module those of IP and UDP.
 #[derive(Debug)]
 pub struct RawSender {
     socket: OwnedFd,

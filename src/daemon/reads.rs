@@ -1,8 +1,8 @@
 //! Calls into file systems that may wait, on threads of their own and with a deadline.
 //!
-//! A file server that is away leaves a call waiting for hours, and nothing can call it off. Whoever serves machines
-//! therefore never makes such a call itself. The calls that wait for one device are bounded in number, so that a
-//! device that does not answer takes neither the threads nor the time of the others.
+//! An unreachable file server leaves a call waiting for hours, and nothing can cancel it. A task that
+//! serves machines therefore never makes such a call itself. The calls that wait for one device are bounded
+//! in number, so that a device that does not answer takes neither the threads nor the time of the others.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;

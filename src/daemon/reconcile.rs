@@ -40,7 +40,7 @@ use outside::{Changed, Outside};
 use show::Lack;
 use waiting::Waiting;
 
-/// How often what is still being read is asked for.
+/// How often files that are still being read are looked at.
 const BUSY: Duration = Duration::from_secs(2);
 /// How often what could not be read is tried again: a disk or a file server may be in order again
 /// though nothing shows it.
@@ -67,7 +67,7 @@ pub struct Reconciler {
     history: History,
     /// Where the files of trees that were sent are kept.
     posted: Arc<Path>,
-    /// Revisions that wait for somebody's word; at most one of each source.
+    /// Revisions that wait for a person's consent; at most one of each source.
     waiting: Mutex<BTreeMap<Name, Arc<Waiting>>>,
     control: Mutex<Control>,
     /// The control changed.
@@ -88,7 +88,7 @@ pub struct Reconciler {
     state: PathBuf,
 }
 
-/// Sources that a verb wrote to: what they tell next may be older than what is served.
+/// Sources that a verb wrote to: their next report may be older than what is served.
 pub(super) type Turn = BTreeSet<Name>;
 
 /// What is followed.
@@ -98,7 +98,7 @@ pub struct Follow {
     pub environment: Option<Name>,
     /// The daemon's state directory.
     pub state: PathBuf,
-    /// What people told an earlier daemon about following them.
+    /// The orders that an earlier daemon got about following them.
     pub control: Option<Vec<u8>>,
 }
 
@@ -256,7 +256,7 @@ impl Reconciler {
         }
     }
 
-    /// What a source tells.
+    /// Handles a report of a source.
     async fn hear(&self, name: &Name, update: Update) {
         let mut turn = self.turn.lock().await;
         match update {
@@ -276,7 +276,7 @@ impl Reconciler {
                 self.consider(name, read_of(&snapshot), Consent::default()).await;
             }
             Update::Failed(error) => {
-                // What waits for a person goes on waiting while the source is away.
+                // A revision that waits for a person keeps waiting while the source is unreachable.
                 let waits = lock(&self.waiting).contains_key(name) || self.pause(name, "").is_some();
                 lock(&self.set).away(name, waits);
                 self.set_condition(name, error.condition(), error.revision(), error.to_string());
@@ -285,7 +285,7 @@ impl Reconciler {
         }
     }
 
-    /// What a source told; read anew where a verb has written meanwhile.
+    /// The report of a source; the source is read again where a verb has written to it meanwhile.
     async fn newest(&self, name: &Name, told: Snapshot, turn: &mut Turn) -> Result<Snapshot, SourceError> {
         if !turn.contains(name) {
             return Ok(told);
@@ -295,7 +295,7 @@ impl Reconciler {
         Ok(reading.snapshot)
     }
 
-    /// Serves what was served when the daemon stopped, before anybody asks the sources.
+    /// Serves what was served when the daemon stopped, before the sources are read.
     pub async fn restore(&self, kept: Revision) {
         let (kept, revision) = (Arc::new(kept.clone()), kept.name());
         lock(&self.set).restore(&kept);

@@ -64,7 +64,7 @@ fn end_after(limit: Duration) {
     }
 }
 
-/// Without a word to anybody who may hang. Everything that was promised is on the disk.
+/// Notifies nothing that may hang. Everything that was acknowledged is on disk.
 fn end() -> ! {
     log::flush();
     // SAFETY: it takes a plain number and does not return; nothing of this process runs after it.

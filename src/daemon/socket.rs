@@ -1,4 +1,5 @@
-//! The Unix socket of the control API: made so that nobody else can ever open it, and who connects.
+//! The Unix socket of the control API: created so that no other user can ever open it; and the identity of
+//! its clients.
 
 use std::fs::File;
 use std::io;
@@ -33,10 +34,11 @@ pub struct SocketFile {
     id: (u64, u64),
 }
 
-/// Listens at `path`. What a dead daemon left there is replaced, a living one refuses.
+/// Listens at `path`. A socket left by a daemon that has ended is replaced, that of a running one is an
+/// error.
 ///
-/// The socket is bound under another name, gets its mode and group, and is then renamed: nobody
-/// finds it with other rights, and nobody misses it in between.
+/// The socket is bound under another name, gets its mode and group, and is then renamed: it never has other
+/// permissions under its own name, and is never missing in between.
 pub fn open(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     make_directory(directory)?;
@@ -52,7 +54,7 @@ pub fn open(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let draft = path.with_file_name(format!(".{name}.{}", std::process::id()));
-    // Of a daemon that had our process number and was killed right here.
+    // Left by a daemon that had the same process number and was killed right here.
     if std::fs::symlink_metadata(&draft).is_ok_and(|there| there.file_type().is_socket()) {
         std::fs::remove_file(&draft)?;
     }
@@ -77,7 +79,7 @@ pub fn open(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
 /// Mode and group of a socket that does not listen yet.
 fn dress(draft: &Path, group: Option<Gid>) -> io::Result<()> {
     if let Some(group) = group {
-        // Without the right to give files away the socket stays with our own group.
+        // Without the right to change groups the socket stays with the daemon's own group.
         if let Err(error) = std::os::unix::fs::lchown(draft, None, Some(group.as_raw())) {
             tracing::warn!("the API's socket can't be given to the group {}: {error}", runtime::GROUP);
         }
@@ -91,7 +93,7 @@ pub fn group() -> Option<Gid> {
     Group::from_name(runtime::GROUP).ok().flatten().map(|group| group.gid)
 }
 
-/// Everybody may look for the socket, only we may put one there.
+/// Everybody may look for the socket, only the daemon's user may put one there.
 fn make_directory(directory: &Path) -> io::Result<()> {
     match std::fs::DirBuilder::new().mode(0o755).create(directory) {
         Ok(()) => std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755)),
@@ -117,7 +119,7 @@ fn turn(directory: &Path) -> io::Result<Flock<File>> {
     }
 }
 
-/// Whether somebody answers there, or could: a full queue is one too.
+/// Whether a daemon listens there: a full queue counts, too.
 fn is_alive(path: &Path) -> io::Result<bool> {
     let kind = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Unix, SockType::Stream, kind, None)?;
@@ -134,7 +136,7 @@ impl SocketFile {
         &self.path
     }
 
-    /// Whether whoever looks for the socket finds this daemon's.
+    /// Whether a client that looks for the socket finds this daemon's.
     pub fn is_ours(&self) -> bool {
         let ours = |there: std::fs::Metadata| (there.dev(), there.ino()) == self.id;
         std::fs::symlink_metadata(&self.path).is_ok_and(ours)
@@ -149,8 +151,8 @@ impl Drop for SocketFile {
     }
 }
 
-/// Who is at the other end of a connection: root and our own user are admins, members of `group`
-/// have the role `members`, all others have none.
+/// The peer of a connection: root and the daemon's own user are admins, members of `group` have the role
+/// `members`, all others have none.
 pub fn peer(stream: &impl AsFd, group: Option<Gid>, members: Role) -> io::Result<Peer> {
     let who = getsockopt(stream, sockopt::PeerCredentials)?;
     let role = if who.uid() == 0 || Uid::from_raw(who.uid()) == getuid() {
@@ -162,8 +164,8 @@ pub fn peer(stream: &impl AsFd, group: Option<Gid>, members: Role) -> io::Result
     Ok(Peer::Socket { uid: who.uid(), role })
 }
 
-/// The supplementary groups that the other end's process had when it connected (socket(7),
-/// `SO_PEERGROUPS`, since Linux 4.13); none where the kernel does not say.
+/// The supplementary groups that the peer's process had when it connected (socket(7), `SO_PEERGROUPS`,
+/// since Linux 4.13); none where the kernel does not report them.
 fn groups(stream: &impl AsFd) -> Vec<libc::gid_t> {
     /// `NGROUPS_MAX` of Linux.
     const MOST: usize = 65_536;

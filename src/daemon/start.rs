@@ -26,7 +26,7 @@ use answering::Answering;
 use base::{Base, Begun};
 use helpers::Helpers;
 
-/// How long transfers may go on after SIGTERM.
+/// How long transfers may continue after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long everything else may take to end after that.
 const END: Duration = Duration::from_secs(1);

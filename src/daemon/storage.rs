@@ -15,12 +15,12 @@ use crate::store::Damage;
 pub struct Storage {
     /// Why batches can't be written, and since when.
     pub trouble: Option<(Arc<str>, Time)>,
-    /// Records that are not believed, a sentence each, until somebody settles them.
+    /// Damaged records, a sentence each, until a person settles them.
     pub damaged: Arc<[String]>,
 }
 
 impl Storage {
-    /// What is wrong, a sentence each; nothing where all is well.
+    /// What is wrong, a sentence each; empty where nothing is.
     pub fn sentences(&self) -> Vec<String> {
         let trouble =
             self.trouble.iter().map(|(why, since)| format!("{why} (since {since}){}", way_out(why)));
@@ -31,7 +31,7 @@ impl Storage {
 /// The keeper's side.
 pub struct Health {
     shown: watch::Sender<Storage>,
-    /// Records that are not believed, until somebody settles them.
+    /// Damaged records, until a person settles them.
     damaged: Vec<Damage>,
 }
 

@@ -29,7 +29,7 @@ impl Tally {
         }
     }
 
-    /// Events that nobody will be told of.
+    /// Events that were dropped.
     pub fn lost(&self, count: u64) {
         self.lost.fetch_add(count, Ordering::Relaxed);
     }
@@ -55,12 +55,12 @@ impl Tally {
         *silences.entry(reason).or_default() += 1;
     }
 
-    /// A machine was heard that speaks to another DHCP server.
+    /// A machine was seen that uses another DHCP server.
     pub fn rival(&self) {
         self.rivals.send_modify(|count| *count += 1);
     }
 
-    /// Changes whenever such a machine is heard.
+    /// Changes whenever such a machine is seen.
     pub fn rivals(&self) -> watch::Receiver<u64> {
         self.rivals.subscribe()
     }

@@ -33,7 +33,7 @@ use registry::{Admission, Registry};
 use transfer::Transferring;
 use wire::Wire;
 
-/// How long transfers under way may go on after the stop.
+/// How long transfers under way may continue after the stop.
 const DRAIN: Duration = Duration::from_secs(5);
 /// Packets of one client that wait for its transfer, in single-port mode. A client sends one for
 /// each window and waits.
@@ -101,7 +101,7 @@ impl Server {
                 received = self.listener.receive() => match received {
                     Ok(received) => self.start(received, &opener, &mut tasks, lanes.next()),
                     Err(error) if is_passing(&error) => debug!(%error, "TFTP: a request could not be received"),
-                    // What tells nothing of where it was sent to.
+                    // The packet lacks its destination address.
                     Err(error) if error.kind() == io::ErrorKind::InvalidData => {}
                     Err(error) => return Err(error),
                 },
@@ -122,7 +122,7 @@ impl Server {
             Ok(Packet::Write) => Some((ErrorCode::Access, "nothing can be written here".to_owned())),
             Err(error @ PacketError::Mode) => Some((ErrorCode::Illegal, error.to_string())),
             Ok(Packet::Ack(_) | Packet::Error { .. }) if self.single_port => {
-                // Nothing is said to those who belong to no transfer: most have just ended theirs.
+                // A packet of no transfer gets no answer: most clients have just ended theirs.
                 return self.registry.deliver(peer, datagram);
             }
             other => return debug!(%peer, ?other, "TFTP: not a request"),

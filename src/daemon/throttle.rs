@@ -100,8 +100,8 @@ const ECHO: Span = Span::seconds(1);
 pub struct FetchDedup(Mutex<HashMap<u64, Time>>);
 
 impl FetchDedup {
-    /// Whether this was noted a moment ago. That a machine is led to its own disk is always noted:
-    /// it says that an installation is over.
+    /// Whether this was noted a moment ago. A boot of the machine's own disk is always noted: it shows that
+    /// an installation is over.
     pub fn hear(&self, stage: Stage, address: IpAddr, what: impl Hash, now: Time) -> bool {
         if stage == Stage::LocalBoot {
             return false;

@@ -29,7 +29,7 @@ pub struct Reader {
 }
 
 impl Timeline {
-    /// A timeline that goes on behind `events`; `next` is the number of its next event.
+    /// A timeline that continues after `events`; `next` is the number of its next event.
     pub fn new(events: Vec<(u64, Event)>, next: u64, tally: Arc<Tally>) -> (Timeline, Reader) {
         let (announce, latest) = watch::channel(next - 1);
         let kept = Arc::new(Mutex::new(VecDeque::from(events)));
@@ -42,7 +42,7 @@ impl Timeline {
         self.next
     }
 
-    /// Takes back the numbers from here on: nobody saw the events that had them.
+    /// Frees the numbers from here on: the events that had them were never published.
     pub fn go_back(&mut self, position: u64) {
         self.next = position;
     }

@@ -49,7 +49,7 @@ pub enum TlsError {
     OwnRefused(rustls::Error),
 }
 
-/// Where the certificates that we show come from.
+/// Where the server's certificates come from.
 pub enum Certificates {
     Given(Arc<ServerConfig>),
     Own(Box<Authority>),
@@ -64,7 +64,7 @@ impl Certificates {
         })
     }
 
-    /// What to speak TLS with at `address`.
+    /// The TLS settings at `address`.
     pub fn of(&self, address: IpAddr) -> Result<Arc<ServerConfig>, TlsError> {
         match self {
             Certificates::Given(config) => Ok(config.clone()),
@@ -72,7 +72,7 @@ impl Certificates {
         }
     }
 
-    /// What machines must trust, if it is ours.
+    /// The authority that machines must trust, if it is the daemon's own.
     pub fn authority(&self) -> Option<&Authority> {
         match self {
             Certificates::Given(_) => None,
@@ -100,13 +100,13 @@ fn config(
     key: PrivateKeyDer<'static>,
 ) -> Result<Arc<ServerConfig>, rustls::Error> {
     let builder = ServerConfig::builder_with_provider(Arc::new(default_provider()));
-    // No protocol is negotiated (ALPN): all that is spoken is HTTP/1, whatever its number.
+    // No protocol is negotiated (ALPN): only HTTP/1 is served, 1.0 or 1.1.
     let config =
         builder.with_safe_default_protocol_versions()?.with_no_client_auth().with_single_cert(chain, key)?;
     Ok(Arc::new(config))
 }
 
-/// Signs for this host and nobody else.
+/// Signs for this host only.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     pem: Bytes,
@@ -167,7 +167,7 @@ impl Authority {
     }
 }
 
-/// The root of `key`. Its name tells two hosts' authorities apart.
+/// The root of `key`. Its name distinguishes the authorities of two hosts.
 fn root(key: &KeyPair) -> CertificateParams {
     let digest = Sha256::digest(key.public_key_raw());
     let short = hex(&digest[..4]);
@@ -194,7 +194,7 @@ fn keep(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     fs::rename(draft, path)
 }
 
-/// Everything another opener serves, and the root of our authority, if there is one.
+/// Everything another opener serves, and the root of the daemon's authority, if there is one.
 pub struct Rooted<O> {
     inner: Arc<O>,
     authority: Option<(Bytes, Bytes)>,

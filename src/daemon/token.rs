@@ -19,8 +19,8 @@ pub struct Token {
 }
 
 impl Token {
-    /// Makes a token out of `random` bytes and writes it for the daemon's `ports`, into the first
-    /// directory where that can be done. Without such a directory there is a token that nobody knows.
+    /// Makes a token out of `random` bytes and writes it for the daemon's `ports`, into the first directory
+    /// where that can be done. Without such a directory no client can know the token.
     pub fn write(random: [u8; 32], ports: impl Iterator<Item = u16>) -> Token {
         let mut token = Token { text: hex(&random), files: Vec::new() };
         for port in ports {
@@ -32,7 +32,7 @@ impl Token {
         token
     }
 
-    /// Writes it again where somebody removed it.
+    /// Writes it again where it was removed.
     pub fn mend(&self) {
         for file in self.files.iter().filter(|file| !file.exists()) {
             let (Some(directory), Some(name)) = (file.parent(), file.file_name()) else { continue };
@@ -86,7 +86,7 @@ fn leave_in(directory: &Path, name: &str, text: &str) -> io::Result<PathBuf> {
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
     }
     let (file, draft) = (directory.join(name), directory.join(format!(".{name}.new")));
-    // Only we write here: it is what a daemon left that was killed.
+    // Only daemons write here: it was left by one that was killed.
     if let Err(error) = std::fs::remove_file(&draft)
         && error.kind() != io::ErrorKind::NotFound
     {

@@ -33,6 +33,6 @@ pub struct Boot {
 #[derive(Clone, Debug, PartialEq)]
 pub struct File {
     pub path: Arc<str>,
-    /// `None` only in an offline check without the media at hand.
+    /// `None` only in an offline check that did not find the media.
     pub entry: Option<Entry>,
 }

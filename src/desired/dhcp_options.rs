@@ -1,4 +1,4 @@
-//! What DHCP clients are told beside the usual.
+//! The options that DHCP clients get beside the usual ones.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -11,7 +11,7 @@ use crate::model::{Cidr, dhcp_option};
 pub struct DhcpOptions {
     /// Values by code.
     pub values: BTreeMap<u8, Arc<[u8]>>,
-    /// Classless static routes (RFC 3442); `None` where nothing is said of them.
+    /// Classless static routes (RFC 3442); `None` where none are set.
     pub routes: Option<Arc<[Route]>>,
 }
 

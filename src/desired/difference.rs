@@ -26,7 +26,7 @@ pub fn differences<'a, T>(before: &'a Map<T>, after: &'a Map<T>) -> impl Iterato
                 (None, None) => return None,
                 (Some(_), None) => std::cmp::Ordering::Less,
                 (None, Some(_)) => std::cmp::Ordering::Greater,
-                // Shared names are equal by their addresses, which is quicker than by their letters.
+                // Shared names are compared by their pointers, which is quicker than by their letters.
                 (Some((one, _)), Some((other, _))) if one == other => std::cmp::Ordering::Equal,
                 (Some((one, _)), Some((other, _))) => one.cmp(other),
             };

@@ -8,8 +8,8 @@ use imbl::HashMap;
 use super::Desired;
 use crate::model::{Identity, Name};
 
-/// The fixed addresses and identities of a `Desired`, gathered when first asked for. A copy starts empty, so
-/// that it never tells of deployments its owner no longer has.
+/// The fixed addresses and identities of a `Desired`, gathered when first asked for. A copy starts empty,
+/// so that it never has deployments that its owner no longer has.
 #[derive(Debug, Default)]
 pub struct Fixed {
     by_address: OnceLock<HashMap<Ipv4Addr, Name>>,

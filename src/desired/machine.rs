@@ -11,13 +11,13 @@ pub struct Machine {
     pub name: Name,
     /// At least one; the first is the one that install-time names are made of.
     pub macs: Vec<Mac>,
-    /// What it is known by when it speaks with another card, the best first.
+    /// What identifies it when it sends from another card, the best first.
     pub ids: Vec<Identity>,
     pub labels: BTreeMap<String, String>,
     /// `Some(false)` takes an earlier protection away; an absent key does not.
     pub protect: Option<bool>,
     pub options: DhcpOptions,
-    /// How its power is told.
+    /// How its power state is read.
     pub power: Option<Power>,
     /// Boot programs to give it, best first, before those its boot and the usual rules name.
     pub loader: Vec<Box<str>>,

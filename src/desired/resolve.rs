@@ -56,7 +56,7 @@ pub enum Media {
     Required,
     /// A note: the check was made without it.
     IfPresent,
-    /// A note, and so is one that can't be used: what was served before goes on being served.
+    /// A note, and so is one that can't be used: what was served before stays served.
     Lenient,
 }
 
@@ -122,7 +122,7 @@ struct Resolver<'a> {
     users: BTreeMap<Name, Vec<Name>>,
     /// Values already found to be of the wrong type.
     mistyped: HashSet<Mark>,
-    /// How often something wrong was found and kept for a later report, or told before.
+    /// How many problems were found and kept for a later report, or reported before.
     silent: usize,
 }
 

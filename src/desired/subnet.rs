@@ -21,7 +21,7 @@ pub struct Subnet {
     pub options: DhcpOptions,
     /// What the daemon is there, unless it is even less on that interface.
     pub mode: Mode,
-    /// IPv6 on the same wire; `None`: nothing is said there.
+    /// IPv6 on the same link; `None`: the daemon does not use IPv6 there.
     pub ipv6: Option<Ipv6>,
     /// Subnets of one segment are on one wire (`shares`): the name of the first.
     pub segment: Name,
@@ -61,7 +61,7 @@ pub struct Ipv6 {
     pub dynamic: Vec<Range6>,
     pub dns: Vec<Ipv6Addr>,
     pub ra: Advertise,
-    /// Whether the advertisements make us the default router.
+    /// Whether the advertisements make the daemon the default router.
     pub router: bool,
 }
 

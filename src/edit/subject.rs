@@ -182,7 +182,7 @@ impl<'a> Desk<'a> {
             settings
                 .extend(self.typed(word)?.into_iter().filter(|one| !has(&self.edit.settings, &one.path[0])));
         }
-        // Where the address is what tells which one, it is no new setting.
+        // Where the address selects the resource, it is no new setting.
         let own = |setting: &Setting| self.edit.name.is_none() && setting.path == ["mac"];
         settings.retain(|setting| !own(setting));
         if settings.is_empty() {
@@ -279,8 +279,8 @@ impl<'a> Desk<'a> {
         Ok(())
     }
 
-    /// Kernel and initrd are named inside their image. Written as they are served, below a prefix,
-    /// the prefix tells which image is meant.
+    /// Kernel and initrd are named inside their image. Written as they are served, below a prefix, the
+    /// prefix selects the image.
     fn in_its_image(&self, settings: &mut Vec<Setting>, notes: &mut Vec<String>) {
         let served = |setting: &Setting| matches!(setting.path[0].as_str(), "kernel" | "initrd");
         let prefix = match settings.iter().find(|setting| setting.path == ["iso", "prefix"]) {
@@ -322,7 +322,7 @@ impl<'a> Desk<'a> {
         })
     }
 
-    /// What a deployment's type stands for: the template and the boot of that name.
+    /// The template and the boot that a deployment's type selects.
     fn typed(&self, word: &str) -> Result<Vec<Setting>, Refusal> {
         let boots = self.documents.boots.keys().map(Name::as_str);
         let is_boot = boots.clone().any(|name| name == word);

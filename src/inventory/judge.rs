@@ -30,7 +30,7 @@ impl Judge<'_> {
             return stopped.into_iter().collect();
         }
         let mut problems = boots.first().map_or_else(Vec::new, |boot| self.answers(boot));
-        // Answers that nobody can read are worse than none that report their end.
+        // Answers that can't be parsed are worse than a missing completion call.
         if !problems.iter().any(|problem| problem.code == Code::Answers) {
             problems.extend(stopped);
         }
@@ -48,7 +48,7 @@ impl Judge<'_> {
             }
             None => Problem::new(code, header, message, "this boot was simulated"),
         };
-        // What a program looked for and did without is no part of the story.
+        // Optional files that a program did not find are left out.
         let told = |step: &&Arc<Step>| step.stage != Stage::Offer && step.detail != Detail::Nothing;
         for step in boot.steps.iter().filter(told) {
             problem = problem.note(format!("{}: {}", step.stage, step.text));

@@ -59,7 +59,7 @@ impl Manifests {
         // Overlays change what a part means.
         let plain = !manifest::is_overlaid(&sources, environment);
         let joined = self.joined.take().filter(|_| plain && sources.has_roots_of(&before));
-        // What is wrong stays so: a step takes no file of which anything is to be told.
+        // The problems stay: a step has no file with a problem.
         let standing = joined.as_ref().map(|(_, problems)| problems.clone()).unwrap_or_default();
         let joined = joined.map(|(documents, _)| documents);
         let unread = manifest::base_manifests(&sources).filter(|file| !self.parts.contains_key(file));
@@ -83,7 +83,7 @@ impl Manifests {
         Read { documents, problems, step }
     }
 
-    /// `joined` with what the changed `files` have now; `gone` is what they had.
+    /// `joined` with the present content of the changed `files`; `gone` is the former.
     fn step(
         &self,
         mut joined: Arc<Documents>,
@@ -115,16 +115,16 @@ impl Manifests {
     }
 }
 
-/// How the rehearsed boots of deployments ended.
+/// The results of the simulated boots of deployments.
 #[derive(Debug, Default)]
 pub(super) struct Rehearsed {
-    /// Those that all came to a good end, by the deployment's digest.
+    /// Those without a problem, by the deployment's digest.
     well: HashMap<Arc<str>, Scene>,
-    /// The others.
+    /// Those with problems.
     ill: BTreeMap<Name, Ill>,
 }
 
-/// A boot of which something is to be told.
+/// A boot with problems.
 #[derive(Debug)]
 struct Ill {
     digest: Arc<str>,
@@ -145,14 +145,14 @@ pub(super) struct Touched {
     pub files: BTreeSet<u32>,
 }
 
-/// What decides a rehearsal beside what is in a deployment's digest.
+/// The inputs of a simulated boot beside those in a deployment's digest.
 #[derive(Clone, Debug)]
 pub(super) struct Scene {
     pub depth: Depth,
-    /// The address of the rehearsing server.
+    /// The address of the simulated daemon.
     pub server: Ipv4Addr,
     pub subnet: Arc<Subnet>,
-    /// With the files that are at hand.
+    /// With the files that were found.
     pub boot: Arc<Boot>,
     /// Pinned, or chosen if any is free.
     pub machine: Option<Arc<Machine>>,
@@ -210,7 +210,7 @@ impl Rehearsed {
         self.well.insert(deployment.digest.clone(), scene);
     }
 
-    /// What is known to be wrong with a boot, as it would be told now.
+    /// The known problems of a boot, as they would be reported now.
     pub fn ill(
         &self,
         deployment: &Deployment,
@@ -240,8 +240,8 @@ impl Rehearsed {
         self.ill.insert(deployment.name.clone(), ill);
     }
 
-    /// What stays to be told after a step, by deployment; and those of which it has to be found out
-    /// anew, because a file that it points into is another.
+    /// The problems that remain after a step, by deployment; and the deployments to be simulated again,
+    /// because a file that a problem points into has changed.
     pub fn standing(&mut self, touched: &Touched) -> (Vec<(Name, Arc<Problem>)>, BTreeSet<Name>) {
         touched.gone.iter().for_each(|name| drop(self.ill.remove(name)));
         let (mut told, mut doubtful) = (Vec::with_capacity(self.ill.len()), BTreeSet::new());
@@ -254,7 +254,7 @@ impl Rehearsed {
         (told, doubtful)
     }
 
-    /// Of those that were looked at, `unwell` are all of which there may be something to tell.
+    /// Of the deployments that were looked at, only those in `failing` may still have problems.
     pub fn looked_at(&mut self, looked_at: impl Fn(&Name) -> bool, unwell: &BTreeSet<&Name>) {
         self.ill.retain(|name, _| unwell.contains(name) || !looked_at(name));
     }
@@ -269,8 +269,8 @@ impl Rehearsed {
     }
 }
 
-/// Works on parts of a list on all processors; the results are in the order of the list. Who is
-/// done takes the next part, so that a busy processor holds nobody up.
+/// Works on parts of a list on all processors; the results are in the order of the list. A thread that is
+/// done takes the next part, so that a busy processor delays no other.
 pub(super) fn share<T: Sync, R: Send>(list: &[T], work: impl Fn(&[T]) -> R + Sync) -> Vec<R> {
     /// Fewer than this are done before another thread has started.
     const LEAST: usize = 16;

@@ -1,5 +1,5 @@
-//! An inventory and all its environments, as one list of problems: each mistake once, and told to
-//! be an environment's only if it is.
+//! An inventory and all its environments, as one list of problems: each mistake once, and attributed to an
+//! environment only if it is one of that environment.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -19,13 +19,13 @@ fn key(problem: &Problem) -> Key {
     (problem.code, problem.mark())
 }
 
-/// Whether a problem tells that something is of no use, which takes looking at every environment.
+/// Whether a problem says that something is unused, which takes looking at every environment.
 fn is_of_no_use(problem: &Problem) -> bool {
     matches!(problem.code, Code::Unused | Code::UnusedSecret)
 }
 
-/// Parses, resolves and rehearses the inventory without an environment and with each of those it
-/// has. Documents and desired state are those without.
+/// Checks the inventory without an environment and with each of those it has. Documents and desired state
+/// are those without.
 pub fn survey(
     revision: Arc<str>,
     files: &BTreeMap<Arc<str>, Bytes>,

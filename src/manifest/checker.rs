@@ -225,7 +225,7 @@ impl Checker<'_> {
     }
 }
 
-/// What a table must have and does not; `has` tells of a setting whether it is there.
+/// The settings that a table must have and lacks; `has` says whether a setting is there.
 pub(super) fn lacks(
     fields: &'static Fields,
     name: &str,

@@ -7,7 +7,7 @@ use super::Level;
 
 macro_rules! codes {
     ($($name:ident = $number:literal $level:ident $adjustable:literal $title:literal;)*) => {
-        /// What kind of mistake; `voldemort explain` tells more of each.
+        /// The kind of a mistake; `voldemort explain` describes each.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Code {
             $(#[doc = $title] $name,)*

@@ -75,7 +75,7 @@ pub fn part(path: &str) -> Option<&str> {
     Some(rest.split_once('/').map_or_else(|| rest.trim_end_matches(".toml"), |(folder, _)| folder))
 }
 
-/// An overlay that nobody can ask for, because its name is none.
+/// An overlay that can't be chosen, because its name is invalid.
 pub(super) fn unnameable(part: &str, file: u32) -> Option<Problem> {
     let error = part.parse::<Name>().err()?;
     let message = format!("an environment can't be called `{}`", super::checker::plain(part));

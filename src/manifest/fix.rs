@@ -1,4 +1,4 @@
-//! Mechanical mistakes mended in the text itself: comments and blanks stay as they are.
+//! Corrects mechanical mistakes in the text itself: comments and blanks stay as they are.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use crate::model::Origin;
 /// The files of an inventory by their path.
 pub type Files = BTreeMap<Arc<str>, Bytes>;
 
-/// Mending one mistake may bring another to light; so often at most.
+/// Correcting one mistake may reveal another; so often at most.
 const ROUNDS_MAX: usize = 1000;
 /// Where a round of edits does harm, so many of them are tried one by one.
 const SINGLES_MAX: usize = 100;
 
-/// One mistake that was mended.
+/// One mistake that was corrected.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fixed {
     pub code: Code,
@@ -26,10 +26,10 @@ pub struct Fixed {
     pub after: String,
 }
 
-/// What mending came to.
+/// The result of the corrections.
 #[derive(Debug)]
 pub struct Mended {
-    /// Every file, mended or not.
+    /// Every file, corrected or not.
     pub files: Files,
     pub fixed: Vec<Fixed>,
 }
@@ -37,8 +37,8 @@ pub struct Mended {
 /// What a check says of some files.
 pub type Verdict = (Documents, Vec<Problem>);
 
-/// Mends `files` round by round until `check` finds nothing more that can be. An edit that would
-/// make a valid file invalid, or define something a second time, is left out.
+/// Corrects `files` round by round until `check` finds nothing more to correct. An edit that would make a
+/// valid file invalid, or define something a second time, is left out.
 pub fn mend(files: Files, check: impl Fn(&Files) -> Verdict) -> Mended {
     let mut verdict = check(&files);
     let mut mended = Mended { files, fixed: Vec::new() };
@@ -52,8 +52,8 @@ pub fn mend(files: Files, check: impl Fn(&Files) -> Verdict) -> Mended {
     mended
 }
 
-/// Problems to be mended now. An unknown name may only look unknown while other files are
-/// misread: names come last.
+/// Problems to be corrected now. An unknown name may only look unknown while other files are misread: names
+/// come last.
 fn wanted(problems: &[Problem]) -> Vec<&Problem> {
     let misread = problems.iter().any(|problem| hides(problem.code));
     let ripe =
@@ -100,7 +100,7 @@ fn round<'a>(
     good
 }
 
-/// Whether mending such a mistake may give something the name of something else.
+/// Whether correcting such a mistake may give something the name of something else.
 fn renames(code: Code) -> bool {
     matches!(code, Code::UnknownKind | Code::UnknownKey | Code::BadName)
 }

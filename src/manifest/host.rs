@@ -1,4 +1,5 @@
-//! Fixed addresses that the host has which checks an inventory: a daemon there would give them to nobody.
+//! Fixed addresses of deployments that this host itself has: a daemon here would not give them to a
+//! machine.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

@@ -118,7 +118,7 @@ fn named_in(tables: &Tables) -> BTreeSet<(Kind, Name)> {
     named
 }
 
-/// Whether a table could stand for itself, rather than change one that exists.
+/// Whether a table is complete by itself, rather than a change of an existing one.
 fn is_complete(key: &(Kind, Name), table: &Table, named: &BTreeSet<(Kind, Name)>) -> bool {
     let fields = key.0.fields();
     let has = |key: &str| table.0.contains_key(key);

@@ -64,7 +64,7 @@ pub(super) fn unnameable(sources: &Sources) -> Vec<Problem> {
         .collect()
 }
 
-/// Files that people take for manifests and this program does not.
+/// Files that look like manifests to people and are not read as such.
 pub(super) fn misnamed(sources: &Sources) -> impl Iterator<Item = Problem> {
     let manifest = |name: &str| name.to_ascii_lowercase().ends_with(".toml");
     let files =
@@ -275,8 +275,8 @@ pub(super) fn line(source: &Source, problem: &Problem) -> u32 {
     source.position(problem.mark().start as usize).line
 }
 
-/// A resource that consists of nothing but parts with headers of their own that it can't have:
-/// somebody wrote a dotted name.
+/// A resource that consists only of parts with headers of their own that it can't have: its author wrote a
+/// dotted name.
 fn only_dotted(kind: Kind, checker: &Checker, tree: &DeTable) -> bool {
     let header = |value: &Spanned<DeValue>| {
         value.get_ref().is_table() && !checker.sources.text_at(checker.mark(value)).starts_with('{')
@@ -370,7 +370,7 @@ impl Tainted {
     fn by(text: &str, scan: &Scan, faults: &Syntax) -> Tainted {
         let told = faults.problems.iter().map(|problem| problem.mark().start as usize);
         let places: Vec<usize> = told.chain(faults.lines.iter().copied()).collect();
-        // An open bracket hides the headers behind it, a cure the one that it takes away.
+        // An open bracket hides the headers behind it, and a correction the one that it removes.
         let mended = scan::scan(&faults.mended);
         let headers: BTreeSet<usize> = scan.headers.iter().chain(&mended.headers).copied().collect();
         let named = |at: usize| header_before(text, &headers, at);

@@ -142,7 +142,7 @@ impl Sources {
         Some(&self.files[found].1)
     }
 
-    /// Whether a number stands for the same file with the same bytes in an earlier revision.
+    /// Whether a number has the same file with the same bytes in an earlier revision.
     pub fn is_same(&self, earlier: &Sources, file: u32) -> bool {
         matches!((self.shared(file), earlier.shared(file)), (Some(own), Some(other)) if Arc::ptr_eq(own, other))
     }

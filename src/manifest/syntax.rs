@@ -17,7 +17,7 @@ use super::scan::{self, Scan};
 use super::{Code, Mark, Problem};
 use crate::model::{self, Cidr, Mac, Size};
 
-/// At most this many syntax errors of a file are told.
+/// Most syntax errors that are reported of a file.
 const TOLD_MAX: usize = 20;
 
 /// After so many readings what still shows up is left for the next run.
@@ -48,7 +48,7 @@ pub fn read(file: u32, text: &str, scan: &Scan, errors: Vec<toml::de::Error>) ->
     let mut mended = text.to_owned();
     let mut cures = reading.pass(text, scan, &errors);
     for _ in 1..READINGS_MAX {
-        // Who has so much to mend is told more when that is done.
+        // With so many errors, further ones are reported when these are corrected.
         if cures.is_empty() || reading.untold > 0 {
             break;
         }
@@ -67,7 +67,7 @@ pub fn read(file: u32, text: &str, scan: &Scan, errors: Vec<toml::de::Error>) ->
 
 struct Reading {
     file: u32,
-    /// The lines of which nothing more needs to be said, in order.
+    /// The lines whose errors were reported, in order.
     told: Vec<Range<usize>>,
     /// The brackets and quotes that are never closed.
     openers: BTreeSet<usize>,
@@ -96,7 +96,7 @@ impl Reading {
             }
             // Mistakes follow mistakes: the first on a line is the one to cure.
             let own = fault.line();
-            // What is never closed is told once, whatever it swallows.
+            // A bracket that is never closed is reported once, whatever it hides.
             if fault.opener().is_some_and(|open| !self.openers.insert(open)) {
                 continue;
             }

@@ -100,7 +100,7 @@ pub(super) fn between(table: &State, next: &State) -> Plan {
     }
 }
 
-/// A change without a machine of its own.
+/// A change that concerns no machine.
 fn plain(
     kind: &str,
     name: &Name,
@@ -387,7 +387,7 @@ fn gone<'a, T>(
 }
 
 /// Whether `now` is `former` under another name on the same machine. Where the number was raised as well,
-/// people are told of both: thresholds count it as given up, and as reinstalled.
+/// both are reported: thresholds count it as released, and as reinstalled.
 fn is_renamed(table: &State, next: &State, former: &Deployment, now: &Deployment) -> bool {
     let was = table.served().get(&former.name);
     was.is_some_and(|was| {
@@ -451,7 +451,7 @@ fn appeared(table: &State, next: &State, disks: &Disks, deployment: &Deployment)
         return Change { former_name: Some(former.name.to_string()), former_machine: None, ..change };
     }
     let (impact, reason) = match outlook(next, disks, deployment) {
-        // It was agreed to before the start, and goes on waiting for its machine.
+        // It was approved before the start, and still waits for its machine.
         (Impact::Wipe, reason) if is_as_served(table, next, deployment) => {
             (Impact::NextBoot, format!("as before the start: {reason}"))
         }
@@ -552,8 +552,8 @@ fn changed(
     Some(row(table, next, now, Action::Update, impact, &reason, details))
 }
 
-/// Whether a deployment stays as it is: the digest stands for all but where it is and which
-/// subnet it is in. Most deployments of most plans do.
+/// Whether a deployment stays as it is: the digest covers all but its place and subnet. Most deployments of
+/// most plans do.
 fn is_same(table: &State, next: &State, former: &Deployment, now: &Deployment) -> bool {
     (std::ptr::eq(former, now)
         || (former.name == now.name && former.digest == now.digest && former.subnet.name == now.subnet.name))

@@ -1,4 +1,4 @@
-//! A revision that is to be adopted, judged over a state: what it would change, and what speaks against it.
+//! Judges a revision that is to be adopted, over a state: what it would change, and which rules hold it.
 
 use std::sync::Arc;
 

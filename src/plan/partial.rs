@@ -19,8 +19,8 @@ fn idle<'a>(selection: &'a Selection, desired: [&Desired; 2]) -> Option<&'a Stri
     selection.only.iter().chain(&selection.except).find(|pattern| !known(pattern))
 }
 
-/// `before`, with what `selection` takes as it is in `after`. Boots and subnets that a selected
-/// deployment uses change for everybody who uses them. The error says what can't be taken apart.
+/// `before`, with the selected things as they are in `after`. Boots and subnets that a selected deployment
+/// uses change for all deployments that use them. The error names what can't be separated.
 pub fn compose(before: &Desired, after: &Desired, selection: &Selection) -> Result<Desired, String> {
     if let Some(pattern) = idle(selection, [before, after]) {
         return Err(format!("no deployment or machine is called {pattern}"));
@@ -107,8 +107,8 @@ fn machines(
     Ok(chosen)
 }
 
-/// Boots and subnets by what the deployments need: those of selected ones as in the new revision,
-/// for everybody who uses them, the others as they were.
+/// Boots and subnets by what the deployments need: those of selected ones as in the new revision, for all
+/// that use them, the others as they were.
 fn share(next: &mut Desired, taken: &BTreeSet<Name>) {
     let (selected, rest): (Vec<_>, Vec<_>) =
         next.deployments.values().cloned().partition(|one| taken.contains(&one.name));

@@ -60,7 +60,7 @@ fn subject(change: &Change) -> String {
     }
 }
 
-/// For a pull request comment; `holds` are the reasons why it would wait for somebody's consent.
+/// For a pull request comment; `holds` are the reasons why it would wait for a person's consent.
 pub fn markdown(plan: &Plan, holds: &[Hold]) -> String {
     if plan.is_empty() {
         return "**No changes.**\n".into();

@@ -11,7 +11,7 @@ use super::{Hold, Plan};
 pub struct Report {
     #[serde(flatten)]
     pub plan: Plan,
-    /// Reasons why the plan is not adopted without somebody's consent; none if empty.
+    /// Reasons why the plan is not adopted without a person's consent; none if empty.
     pub holds: Vec<Hold>,
 }
 

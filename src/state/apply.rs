@@ -27,7 +27,7 @@ pub use permit::Stale;
 /// What a command brought about besides the new state; a buffer of the caller's, which it is added to.
 #[derive(Debug, Default)]
 pub struct Applied {
-    /// To be durable before anybody hears of the new state.
+    /// To be durable before the new state is published.
     pub records: Vec<Record>,
     /// For the timeline.
     pub events: Vec<Event>,
@@ -112,7 +112,7 @@ impl Applied {
         self.records.extend(new.map(|(mac, machine)| Record::Card(*mac, Some(machine.clone()))));
     }
 
-    /// Records which marks nobody is believed by, where that is not as before.
+    /// Records which identities are contested, where that has changed.
     fn contests(&mut self, before: &imbl::OrdMap<Name, Contest>, state: &State) {
         if !state.lasting.contested.ptr_eq(before) && state.lasting.contested != *before {
             self.records.push(Record::Note(contest::NOTE.into(), contest::note(&state.lasting.contested)));

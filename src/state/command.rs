@@ -39,8 +39,8 @@ pub enum Verb {
         epoch: u64,
         at: Time,
     },
-    /// An installation that was not ours is on record from now on, so that a deployment which is about to
-    /// appear finds it. What is on record already stays.
+    /// Records an installation that voldemort did not make, so that a deployment which is about to appear
+    /// finds it. What is on record already stays.
     Installed(Box<Install>),
     /// A person settles doubtful installations.
     Settle(Doubts, Verdict),
@@ -58,7 +58,7 @@ pub enum Verb {
     Free(IpAddr),
     /// The addresses that this host has now.
     Host(BTreeSet<IpAddr>),
-    /// The networks, besides the first, that we have an address on.
+    /// The networks, besides the first, that the daemon has an address on.
     Networks(Vec<(Cidr, Ipv4Addr)>),
     /// The boot programs that are served from now on, by their names.
     Loaders(BTreeMap<Box<str>, Entry>),

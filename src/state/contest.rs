@@ -1,4 +1,5 @@
-//! Marks (a client id, a UUID) that two cards showed at a time: nobody is taken for a machine by them.
+//! Identities (a client id, a UUID) that two cards showed at the same time: no card is taken for a machine
+//! by them.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use crate::model::{Mac, Name, Span, Time};
 /// the right one again.
 pub const NOTE: &str = "contested";
 
-/// How long nobody is believed by a mark that two showed.
+/// How long an identity that two cards showed is ignored.
 const CONTEST: Span = Span::seconds(24 * 3600);
 
 /// Two cards that showed the mark of one machine at a time.
@@ -50,7 +51,7 @@ pub fn note(contested: &imbl::OrdMap<Name, Contest>) -> Vec<u8> {
     serde_json::to_vec(&records).expect("JSON holds texts and numbers")
 }
 
-/// The contests of a note. What can't be read is left out: it shows again when both cards are heard.
+/// The contests of a note. What can't be read is left out: it shows again when both cards are seen.
 pub fn of_note(note: Option<&[u8]>) -> imbl::OrdMap<Name, Contest> {
     let records: BTreeMap<String, Record> =
         note.and_then(|note| serde_json::from_slice(note).ok()).unwrap_or_default();

@@ -80,8 +80,8 @@ impl State {
                 let wanted = machine.map_or_else(String::new, ToString::to_string);
                 add(DriftKind::Machine, install.machine.to_string(), wanted, None);
             }
-            // A completion call without a script served before leaves no digest. Where another
-            // installation is asked for already, the difference is wanted.
+            // A completion call without a script served before leaves no digest. Where another installation
+            // is wanted already, the difference is intended.
             let asked = install.redeploy < deployment.redeploy;
             if !asked && !install.digest.is_empty() && install.digest != deployment.digest {
                 add(DriftKind::Content, short(&install.digest), short(&deployment.digest), None);
@@ -105,7 +105,7 @@ impl State {
         found
     }
 
-    /// Since when a machine is switched off, as far as its controller tells.
+    /// Since when a machine is switched off, according to its controller.
     fn is_off(&self, machine: &Machine) -> Option<Time> {
         self.power_of(machine).filter(|read| read.state == Ok(PowerState::Off)).map(|read| read.since)
     }
@@ -121,8 +121,8 @@ impl State {
         self.duty(deployment) == Duty::NetworkBoot || self.install_of(&deployment.name).is_some_and(here)
     }
 
-    /// Machines without a deployment that are on, with the last deployment that put a system on
-    /// their disk. A machine that never had one is as good on as off.
+    /// Machines without a deployment that are on, with the last deployment that installed their disk. A
+    /// machine that never had one does not count.
     fn abandoned(&self) -> Vec<Drift> {
         let on = |machine: &Name| {
             let machine = self

@@ -14,14 +14,14 @@ pub struct Event {
     pub address: Option<IpAddr>,
     pub deployment: Option<Name>,
     pub arch: Option<ClientArch>,
-    /// Whether iPXE spoke, when DHCP tells.
+    /// Whether iPXE sent the message, where DHCP shows it.
     pub ipxe: Option<bool>,
     /// One printable line for people: what was given, or why not. Names and texts in it come off the wire.
     pub text: Line,
 }
 
 impl Event {
-    /// Something that no machine had part in.
+    /// An event that concerns no machine.
     pub fn new(at: Time, stage: Stage, text: impl Into<Line>) -> Event {
         Event {
             at,
@@ -59,7 +59,7 @@ words! {
         Completed = "completed",
         /// The installer reported failure.
         Failed = "failed",
-        /// The machine was told to boot its own disk.
+        /// The machine got a script that boots its own disk.
         LocalBoot = "local-boot",
         /// A request was refused; the text says why.
         Refused = "refused",

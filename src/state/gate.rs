@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 use super::{Duty, Install, InstallStage, State};
 use crate::model::{Name, Time};
 
-/// Who waits for permission to reinstall, and who has it.
+/// The deployments that wait for permission to reinstall, and those that have it.
 #[derive(Clone, Debug, Default)]
 pub struct Gate {
     /// Deployments whose next installation would wipe what is on the disk.
     waiting: imbl::OrdSet<Name>,
-    /// Those under way, and those that ended badly.
+    /// Those under way, and those that failed.
     flying: imbl::OrdSet<Name>,
     /// Why no window is open.
     closed: Option<String>,
@@ -106,7 +106,7 @@ impl State {
             false => self.derived.gate.flying.remove(&deployment),
         };
         self.derived.gate.waiting.remove(&deployment);
-        // What is known now stands for the record that is not believed.
+        // What is known now replaces the damaged record.
         self.lasting.damaged.remove(&deployment);
         self.lasting.damaged.remove(&install.machine);
         if install.stage == InstallStage::Approved && self.is_gated() {

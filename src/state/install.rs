@@ -1,13 +1,12 @@
-//! Permission to install: one-shot, for one machine, one tenancy of it and one `redeploy` number. The
-//! names of machines and deployments are labels: whatever they are called later, a number that was
-//! used on a machine stays used there.
+//! Permission to install: one-shot, for one machine, one tenancy of it and one `redeploy` number. The names
+//! of machines and deployments are labels: whatever they are called later, a number that was used on a
+//! machine stays used there.
 //!
-//! The order that keeps disks safe: a step is stored before the answer that makes it possible
-//! leaves. *Started* is stored before the first script with an installer's kernel line, *Spent*
-//! before the first answer that can destroy data (the answer file; where the kernel line names
-//! none, the last initrd). A machine that boots again while Started has destroyed nothing and
-//! starts over. One that boots again while Spent may have, and its report may be lost: it is
-//! told to boot its disk, for ever, until a person raises `redeploy`.
+//! The order that keeps disks safe: a step is stored before the answer that makes it possible is sent.
+//! *Started* is stored before the first script with an installer's kernel line, *Spent* before the first
+//! answer that can destroy data (the answer file; where the kernel line names none, the last initrd). A
+//! machine that boots again while Started has destroyed nothing and starts over. One that boots again while
+//! Spent may have, and its report may be lost: it boots its disk until a person raises `redeploy`.
 
 use std::sync::Arc;
 
@@ -71,7 +70,7 @@ impl Install {
 words! {
     /// How far an installation got.
     pub enum InstallStage {
-        /// A new or restored state was asked for it, and nobody knows whether the machine has its system
+        /// A new or restored state was asked for it, and it is unknown whether the machine has its system
         /// already.
         Doubtful = "doubtful",
         /// A person agreed to an installation that was doubtful.
@@ -170,10 +169,10 @@ impl State {
         self.install_on(self.lasting.assignments.get(deployment)?, deployment)
     }
 
-    /// The installation that counts for a deployment on a machine: of several under names that it
-    /// had, the one with the highest number; of these one that was used up, else one of its own that a person or a
-    /// script opened, else a doubtful one. What another box of the machine's name used up counts where this one used
-    /// nothing.
+    /// The installation that counts for a deployment on a machine: of several under names that it had, the
+    /// one with the highest number; of these one that was used up, else one of its own that a person or a
+    /// script opened, else a doubtful one. An installation that another machine of the same name used up
+    /// counts where this one used nothing.
     pub fn install_on(&self, machine: &Name, deployment: &Name) -> Option<&Install> {
         let cards = self.declared_cards(machine);
         let own = self.lasting.installs.on(machine).iter().filter(|install| install.is_named(deployment));

@@ -67,8 +67,8 @@ impl Installs {
         list.iter().for_each(|install| self.put(install.clone()));
     }
 
-    /// The same, in the place of the deployment's earlier ones on the machine: the new one has all their
-    /// names. What counts for another deployment as well stays.
+    /// The same, but it replaces the deployment's earlier ones on the machine: the new one has all their
+    /// names. An installation that counts for another deployment as well stays.
     pub fn supersede(&mut self, mut install: Install) {
         let is_past =
             |one: &Install| one.deployment == install.deployment && one.is_of(&install.cards) && !one.closed;
@@ -108,8 +108,8 @@ impl Installs {
         }
     }
 
-    /// What was used up on `machine` counts for the deployment `name` as well, whose number is `redeploy`. A
-    /// permission that is not used up does not, unless it stands in the place of one that was.
+    /// The number used up on `machine` counts for the deployment `name` as well, whose number is
+    /// `redeploy`. An unused permission does not count, unless it replaces a used one.
     pub fn share(&mut self, machine: &Name, name: &Name, redeploy: u64) {
         let was_used = |one: &Install| one.is_used() || (one.stage == InstallStage::Started && one.again);
         self.share_if(machine, name, redeploy, was_used);
@@ -127,8 +127,8 @@ impl Installs {
         });
     }
 
-    /// Follows the boxes: the installations of a machine whose network cards all belong to another
-    /// machine name go to that name. `renamed` tells of those whose cards were never noted.
+    /// Follows renamed machines: the installations of a machine whose network cards all belong to another
+    /// machine name go to that name. `renamed` has those whose cards were never recorded.
     pub fn follow(&self, after: &Desired, renamed: &BTreeMap<Name, Name>) -> Installs {
         let mut moves: Vec<(Name, Install)> = Vec::new();
         for (machine, list) in &self.by_machine {

@@ -1,6 +1,6 @@
-//! Address leases: who may have which address, as a value.
+//! Address leases as a value: which machine may have which address.
 //!
-//! A machine is its hardware address: the stages of one boot speak with different client ids
+//! A machine is identified by its hardware address: the stages of one boot send different client ids
 //! (firmware none, iPXE 01 + MAC, systemd an RFC 4361 id), and must keep one address.
 
 pub mod request;
@@ -24,11 +24,11 @@ use used::Used;
 /// (EDK2) and 3 (iPXE); offers to boot ROMs often die unrequested.
 pub const OFFER_HOLD: Span = Span::seconds(60);
 
-/// How long a card must have been quiet before another of its machine is believed to have taken over.
+/// How long a card must have been silent before another card of its machine may take over its address.
 pub const QUIET: Span = Span::seconds(30);
 
-/// How long an address rests after a DECLINE, or after somebody else was seen using it. Where nothing
-/// else is left to lend, the one that has rested longest is lent earlier.
+/// How long an address is withheld after a DECLINE, or after another host was seen using it. Where no other
+/// address is left, the one withheld for longest is leased earlier.
 pub const QUARANTINE: Span = Span::seconds(24 * 3600);
 
 /// One address in use, held for an offer, or resting after a DECLINE.
@@ -46,13 +46,13 @@ pub struct Lease {
 words! {
     /// What became of an address.
     pub enum LeaseState {
-        /// Offered, not yet asked for; kept in memory only.
+        /// Offered, not yet requested; kept in memory only.
         Offered = "offered",
         /// Acknowledged, and stored before the ACK left.
         Bound = "bound",
         /// Given back; the binding is remembered.
         Released = "released",
-        /// Somebody else was seen using it.
+        /// Another host was seen using it.
         Declined = "declined",
     }
 }
@@ -64,8 +64,8 @@ impl Lease {
     }
 }
 
-/// Tells whether an address is promised to somebody else. The second argument is the machine
-/// that had it last, if that is not the one that asks.
+/// Whether an address is reserved for another client. The second argument is the machine that had it last,
+/// if that is not the one that asks.
 pub type Reserved<'a> = &'a dyn Fn(Ipv4Addr, Option<Mac>) -> bool;
 
 /// All leases, by address and by machine. Cloning is cheap; a change copies a few tree nodes. The
@@ -80,7 +80,7 @@ pub type Reserved<'a> = &'a dyn Fn(Ipv4Addr, Option<Mac>) -> bool;
 pub struct Leases {
     /// Bound, released and declined addresses: what the store holds.
     bindings: imbl::OrdMap<Ipv4Addr, Arc<Lease>>,
-    /// The binding of a machine, running or past. Declined addresses are nobody's.
+    /// The binding of a machine, running or past. Declined addresses have no machine.
     by_mac: imbl::OrdMap<Mac, Ipv4Addr>,
     offers: imbl::OrdMap<Ipv4Addr, Arc<Lease>>,
     offers_by_mac: imbl::OrdMap<Mac, Ipv4Addr>,
@@ -157,7 +157,7 @@ impl Leases {
         self.bindings.get(&address)
     }
 
-    /// The lease or offer that keeps `address` from everybody else at `now`.
+    /// The lease or offer that holds `address` at `now`.
     pub fn holder(&self, address: Ipv4Addr, now: Time) -> Option<&Arc<Lease>> {
         let active = |lease: &&Arc<Lease>| lease.is_active(now);
         let binding = self.bindings.get(&address).filter(active);
@@ -172,13 +172,13 @@ impl Leases {
         self.holder(address, now).is_none_or(|lease| lease.mac == mac && lease.state != LeaseState::Declined)
     }
 
-    /// The dynamic address of `subnet` for `mac`: the one on offer, the one it has, the one it
-    /// had, the one it asks for, one that nobody ever had, the one that has been free for
-    /// longest, and if all are in use the one that has rested for longest after a DECLINE: one client
-    /// that declines, or one host that answers for every address, must not take a whole range.
-    /// Addresses that old firmware can't use ([`is_awkward`]) are only for who has or names them.
-    /// Logarithmic in the number of leases; linear only in the number of reserved addresses inside
-    /// the range, in range size / 256 once no address is unused, and in the number of resting ones.
+    /// The dynamic address of `subnet` for `mac`: the one on offer, the one it has, the one it had, the one
+    /// it asks for, one that was never leased, the one that has been free for longest, and if all are in
+    /// use the one withheld for longest after a DECLINE: one client that declines, or one host that answers
+    /// for every address, must not take a whole range. Addresses that old firmware can't use
+    /// ([`is_awkward`]) go only to clients that have or name them. Logarithmic in the number of leases;
+    /// linear only in the number of reserved addresses inside the range, in range size / 256 once no
+    /// address is unused, and in the number of withheld ones.
     pub fn choose(
         &self,
         subnet: &Subnet,
@@ -216,7 +216,7 @@ impl Leases {
 
     fn never_used(&self, subnet: &Subnet, usable: &dyn Fn(&Ipv4Addr) -> bool) -> Option<Ipv4Addr> {
         subnet.dynamic.iter().find_map(|range| {
-            // A range of one or two may be in .0 or .255 alone, which `used` does not tell apart.
+            // A range of one or two addresses may have only .0 or .255, which `used` does not distinguish.
             if u32::from(range.last) - u32::from(range.first) < 2 {
                 let unused = |address: &Ipv4Addr| !self.bindings.contains_key(address) && usable(address);
                 return [range.first, range.last].into_iter().find(unused);
@@ -254,7 +254,7 @@ impl Leases {
         oldest.min().map(|(_, address)| address)
     }
 
-    /// What rests and is on offer to nobody.
+    /// The withheld addresses that are not on offer.
     fn longest_resting(&self, subnet: &Subnet, now: Time, reserved: Reserved) -> Option<Ipv4Addr> {
         let lendable = |address: &Ipv4Addr| {
             subnet.is_dynamic_host(*address)
@@ -295,7 +295,7 @@ impl Leases {
         }
     }
 
-    /// Puts a binding in the place of whatever its address had.
+    /// Replaces the binding of an address.
     fn insert(&mut self, lease: Lease) {
         let address = lease.address;
         if let Some(earlier) = self.bindings.get(&address).cloned() {
@@ -321,8 +321,9 @@ fn rank(lease: &Lease) -> (bool, Time) {
     (lease.state == LeaseState::Bound, lease.expires)
 }
 
-/// Whether an address looks like a network's or everybody's to who knows networks of 24 bits alone, as
-/// EDK2 did in 2016: in a wider one it is lent only to who asks for it, or if it was written down alone.
+/// Whether an address looks like a network or broadcast address to a client that knows only networks of 24
+/// bits, as EDK2 did in 2016: in a wider one it is leased only to clients that ask for it, or if the range
+/// has no other.
 fn is_awkward(subnet: &Subnet, address: Ipv4Addr) -> bool {
     let wide = subnet.cidr.is_some_and(|cidr| cidr.length() < 24);
     let alone = || subnet.dynamic.iter().any(|range| range.first == address && range.last == address);

@@ -1,9 +1,9 @@
-//! IPv6 address leases. Simpler than those of IPv4, because addresses are plenty: nothing is held
-//! for an ADVERTISE. The address of a machine follows from its hardware address, so that it is
-//! advertised the same one again, and who asks second for a taken one gets the next.
+//! IPv6 address leases. Simpler than those of IPv4, because addresses are plenty: nothing is reserved for
+//! an ADVERTISE. The address of a machine follows from its hardware address, so that it is advertised the
+//! same one again; if that is taken, the machine gets the next.
 //!
-//! A machine is its hardware address here too: the firmware, iPXE and the system of one boot come
-//! with different DUIDs (EDK2 and iPXE do not even agree how a UUID is written), and must keep one
+//! A machine is identified by its hardware address here too: the firmware, iPXE and the system of one boot
+//! come with different DUIDs (EDK2 and iPXE do not even agree how a UUID is written), and must keep one
 //! address.
 
 use std::net::Ipv6Addr;
@@ -62,7 +62,7 @@ pub enum Lease6Action {
 #[derive(Clone, Debug, Default)]
 pub struct Leases6 {
     by_address: imbl::OrdMap<Ipv6Addr, Arc<Lease6>>,
-    /// The lease of a machine, running or past. Declined addresses are nobody's.
+    /// The lease of a machine, running or past. Declined addresses have no machine.
     by_mac: imbl::HashMap<Mac, Ipv6Addr>,
 }
 
@@ -183,9 +183,9 @@ impl Leases6 {
 }
 
 impl State {
-    /// The dynamic address for a machine: the one it has or had, else the first free one from
-    /// where its hardware address leads, and if there is none the one that has rested for longest after
-    /// a DECLINE. `server` is our own there.
+    /// The dynamic address for a machine: the one it has or had, else the first free one from where its
+    /// hardware address leads, and if there is none the one withheld for longest after a DECLINE. `server`
+    /// is the daemon's own address there.
     pub fn choose6(&self, ipv6: &Ipv6, mac: Mac, server: Ipv6Addr, now: Time) -> Option<Ipv6Addr> {
         let usable = |address: &Ipv6Addr| self.is_usable6(ipv6, mac, *address, server, now);
         let known = self.lasting.leases6.of(mac).map(|lease| lease.address);
@@ -198,7 +198,7 @@ impl State {
         })
     }
 
-    /// Whether an address is for everybody who has no fixed one.
+    /// Whether an address may be leased to machines without a fixed one.
     fn is_lendable6(&self, ipv6: &Ipv6, address: Ipv6Addr, server: Ipv6Addr) -> bool {
         ipv6.is_dynamic(address)
             && ipv6.cidr.is_host(address)
@@ -213,15 +213,15 @@ impl State {
         self.is_lendable6(ipv6, address, server) && self.lasting.leases6.is_free_for(mac, address, now)
     }
 
-    /// Applies a request; the caller stores what it returns before it publishes the table.
-    /// Nothing is to be stored when the address can't be had any more.
+    /// Applies a request; the caller stores what it returns before it publishes the state. Nothing is to be
+    /// stored when the address is no longer available.
     pub fn lease6(&mut self, request: &Lease6Request) -> Vec<Lease6> {
         let Lease6Request { mac, duid, at, action } = request;
         let lease =
             |address, state, expires| Lease6 { address, mac: *mac, duid: duid.clone(), state, expires };
         let changed = match action {
             Lease6Action::Bind { subnet, address } => {
-                // What rests is asked for only where nothing else was left.
+                // A withheld address is requested only where no other was left.
                 let rests = self
                     .lasting
                     .leases6
@@ -254,8 +254,8 @@ impl State {
         lease.is_some_and(|lease| lease.address == address && lease.state == LeaseState::Bound)
     }
 
-    /// Our name towards DHCPv6 clients: a DUID-UUID (RFC 6355) made of the lineage, so that it
-    /// stays the same as long as the leases do.
+    /// The server identifier in DHCPv6: a DUID-UUID (RFC 6355) made of the lineage, so that it stays the
+    /// same as long as the leases do.
     pub fn duid(&self) -> Vec<u8> {
         let digest = Sha256::digest(format!("DHCPv6 server {}", self.lasting.lineage));
         [&[0, 4], &digest[..16]].concat()
@@ -324,7 +324,7 @@ mod tests {
         let mut table = State::new(Server::stand_in("10.0.10.1".parse().unwrap()));
         let subnet = subnet("fd00:10::0-fd00:10::8");
         let now = Time(1_000_000);
-        // The network's own address and ours are left out.
+        // The network's own address and the daemon's are left out.
         let given: std::collections::BTreeSet<Ipv6Addr> =
             (1..=7).map(|one| bind(&mut table, &subnet, mac(one), now).unwrap()).collect();
         assert_eq!(given.len(), 7);
@@ -435,7 +435,7 @@ mod tests {
     }
 
     proptest::proptest! {
-        /// No address twice, none lost over a crash, and whoever comes back finds its own.
+        /// No address twice, none lost over a crash, and a returning client finds its own.
         #[test]
         fn leases_hold(steps in proptest::collection::vec((0u8..6, 1u8..8, 0u64..4000), 1..60)) {
             let mut table = State::new(Server::stand_in("10.0.10.1".parse().unwrap()));

@@ -1,5 +1,5 @@
-//! Which deployment of a revision is which of the one before: renamed, moved, exchanged. What a
-//! deployment used up on a machine goes on counting there.
+//! Matches the deployments of a revision with those of the one before: renamed, moved, exchanged. A number
+//! that a deployment used up on a machine still counts there.
 
 use std::collections::BTreeSet;
 

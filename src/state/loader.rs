@@ -1,14 +1,13 @@
-//! Which boot program firmware is given: rules that a person can read, the first that fits.
+//! The boot program that firmware gets: rules that a person can read, the first that applies.
 //!
-//! 1. A machine's own `loader`, the first name that is at hand and fits the firmware.
+//! 1. A machine's own `loader`, the first name that is available and fits the firmware.
 //! 2. The same of the boot's `loader`.
-//! 3. The first of the usual programs for the firmware that is at hand.
-//! 4. The one for removable media of the boot's own image (`EFI/BOOT/BOOTX64.EFI`): an
-//!    installer's shim, which fetches the GRUB beside it.
+//! 3. The first of the usual programs for the firmware that is available.
+//! 4. The one for removable media of the boot's own image (`EFI/BOOT/BOOTX64.EFI`): an installer's shim,
+//! which fetches the GRUB beside it.
 //!
-//! "At hand" is what was found below the daemon's firmware directories, then what the boot's image
-//! has in `EFI/BOOT`. A name fits BIOS firmware unless it ends in `.efi`, and UEFI firmware if it
-//! does.
+//! Available are the programs found below the daemon's firmware directories, then those in `EFI/BOOT` of
+//! the boot's image. A name fits BIOS firmware unless it ends in `.efi`, and UEFI firmware if it does.
 
 use std::fmt;
 
@@ -16,9 +15,9 @@ use super::Server;
 use crate::desired::{Boot, Deployment, Machine};
 use crate::model::{ClientArch, Cpu, Firmware};
 
-/// The usual programs by what they run on, best first. The snp builds of iPXE use the
-/// firmware's own network driver, which is the safe default (`ipxe.efi` hangs on several Intel,
-/// Broadcom and Realtek cards); shim and then GRUB come last, for where nothing else is at hand.
+/// The usual programs by what they run on, best first. The snp builds of iPXE use the firmware's own
+/// network driver, which is the safe default (`ipxe.efi` hangs on several Intel, Broadcom and Realtek
+/// cards); shim and then GRUB come last, for hosts that have nothing else.
 pub const USUAL: [(Cpu, Firmware, &[&str]); 7] = [
     (Cpu::X86_64, Firmware::Bios, &["undionly.kpxe", "ipxe.pxe"]),
     (Cpu::X86_64, Firmware::Uefi, &["snponly.efi", "ipxe.efi", "shimx64.efi", "grubx64.efi"]),

@@ -1,6 +1,6 @@
-//! The longest lease that was promised to anybody and may still run. An end that lies further ahead was set
-//! by a clock that was ahead, and is brought nearer (`State::limit_leases`). A manifest that makes leases
-//! shorter takes nothing back: what was promised before stays promised to its end.
+//! The longest lease that was given and may still run. A lease that ends later was set by a clock that was
+//! ahead, and is shortened (`State::limit_leases`). A manifest that makes leases shorter changes none that
+//! was given before.
 
 use serde::{Deserialize, Serialize};
 

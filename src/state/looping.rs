@@ -1,9 +1,9 @@
 //! Notices machines that boot again and again and get no further.
 //!
-//! A boot begins when firmware asks DHCP what to boot. From what follows until it asks the next
-//! time, the furthest stage counts. Some boots in a row, soon after each other, that all end
-//! at the same stage or earlier are a loop. Nothing is done about it: a machine that is told to boot
-//! its disk instead might lose what somebody is looking at.
+//! A boot begins when firmware asks DHCP for a boot file. From what follows until it asks the next time,
+//! the furthest stage counts. Some boots in a row, soon after each other, that all end at the same stage or
+//! earlier are a loop. Nothing is done about it: booting the disk instead might hide what a person is
+//! looking at.
 
 use std::sync::Arc;
 
@@ -36,12 +36,12 @@ struct Track {
     /// How far the present boot has come, and by what.
     furthest: Stage,
     by: Arc<str>,
-    /// Whether an event said so already.
+    /// Whether an event has reported it already.
     told: bool,
 }
 
 impl Loops {
-    /// Takes an event in; answers with one of its own when it completes a loop.
+    /// Applies an event; returns one for people when it completes a loop.
     pub fn see(&mut self, event: &Event) -> Option<Event> {
         let mac = event.mac?;
         match event.stage {

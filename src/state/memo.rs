@@ -1,5 +1,5 @@
-//! Texts rendered a moment ago. What a machine is sent is a pure function of what is known of it, so
-//! who asks again (for the size first, over another connection, after a cut) is sent the same bytes.
+//! Texts rendered a moment ago. A text is a pure function of the state, so a repeated request (for the size
+//! first, over another connection, after an interruption) gets the same bytes.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -29,7 +29,7 @@ pub struct Subject {
     pub address6: Option<Ipv6Addr>,
     /// The installation that its URLs are of.
     pub epoch: Option<u64>,
-    /// Our own address that was reached: the text's URLs lead there.
+    /// The daemon's address that was reached: the text's URLs use it.
     pub at: Option<IpAddr>,
 }
 
@@ -41,7 +41,7 @@ pub struct Text {
 }
 
 impl Text {
-    /// A text that nobody asks for again: its entity tag is made when a reply needs it.
+    /// A text that is not requested again: its entity tag is made when a reply needs it.
     pub fn untagged(text: String) -> Text {
         Text { etag: "".into(), bytes: text.into() }
     }

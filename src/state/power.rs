@@ -1,4 +1,4 @@
-//! What is known of the power of machines. Told again after every start: nothing of it is kept.
+//! The known power state of machines. It is read again after every start: nothing of it is stored.
 
 use std::sync::Arc;
 
@@ -7,8 +7,8 @@ use crate::desired::Machine;
 use crate::model::{Name, PowerReading, PowerState, Time};
 
 impl State {
-    /// Takes note of what a machine's controller told, or of why it told nothing. True if that is
-    /// news.
+    /// Applies a reading of a machine's controller, or the reason why there is none. True if that changes
+    /// something.
     pub fn power_read(&mut self, machine: &Name, state: Result<PowerState, Arc<str>>, now: Time) -> bool {
         // A word that comes late may be of a machine that is gone.
         if self.desired.machines.get(machine).is_none_or(|machine| machine.power.is_none()) {

@@ -1,9 +1,9 @@
-//! What lasts: one kind of record a file, each with its keys, its values and their bytes.
+//! Records that last: one kind a file, each with its keys, its values and their bytes.
 //!
-//! A record says how one thing is from now on: a put, or that it is no more. Its bytes are compact: numbers
-//! are little-endian, a length is a LEB128 number before what it counts, and of something optional the length
-//! is one more than it is, zero where it is absent. A value may go on behind what a version knows: a later
-//! version adds fields at the end, and reads those of an earlier one as absent.
+//! A record says how one thing is from now on: its new value, or that it was deleted. Its bytes are
+//! compact: numbers are little-endian, a length is a LEB128 number before what it counts, and the length of
+//! something optional is one more than its real length, zero where it is absent. A value may be longer than
+//! a version knows: a later version adds fields at the end, and reads those of an earlier one as absent.
 //!
 //! A new kind is a new file here, a line in `kinds!` below, and an arm wherever the compiler asks for one.
 
@@ -61,7 +61,7 @@ pub enum Record {
     File(Arc<str>, Option<Bytes>),
     /// The state's serial.
     Serial(u64),
-    /// Whether a restored copy is in use whose installations nobody has settled yet.
+    /// Whether the state is a restored copy whose installations nobody has settled yet.
     Restored(bool),
     /// An effect that waits for its executor; `None` if it has ended.
     Effect(EffectId, Option<Arc<Pending>>),

@@ -1,5 +1,5 @@
-//! Machines under new names: the network cards tell that it is the same one, and what was known
-//! of it (installation, protection, tenant) goes on under the new name.
+//! Machines under new names: the same network cards show that it is the same machine, whose installation,
+//! protection and tenant then belong to the new name.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +31,7 @@ pub struct MovedCard {
     pub former: Name,
 }
 
-/// By the machines that the cards belong to from now on; the first card of each tells.
+/// By the machines that the cards belong to from now on; the first card of each decides.
 pub type MovedCards = BTreeMap<Name, MovedCard>;
 
 /// The machines of `after` with a card that is another machine's in `before`.
@@ -64,7 +64,7 @@ impl State {
         let mut next = self.clone();
         if have_other_cards(&self.desired, after) {
             next.lasting.installs = self.lasting.installs.follow(after, &renamed);
-            // Where the revision before is not loaded, the cards of installations tell.
+            // Where the revision before is not loaded, the cards of installations decide.
             for Followed { former, now } in next.lasting.installs.followed(&self.lasting.installs) {
                 if !after.machines.contains_key(&former) && !self.derived.tenants.contains_key(&now) {
                     renamed.entry(former).or_insert(now);

@@ -1,4 +1,4 @@
-//! What the names in `{ secret = "NAME" }` stand for.
+//! The texts of the names in `{ secret = "NAME" }`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,7 +8,7 @@ use std::fmt;
 pub enum Secrets {
     /// Decrypted texts by name.
     Known(BTreeMap<String, String>),
-    /// For rehearsals, which have no keys: every name stands for [`Secrets::placeholder`].
+    /// For simulated boots, which have no keys: every name has the text [`Secrets::placeholder`].
     StandIn,
 }
 
@@ -26,8 +26,8 @@ impl Secrets {
         }
     }
 
-    /// What is shown in place of a secret: a plain word in every format that answers are
-    /// written in, so that a rehearsed answer file is as well-formed as the real one.
+    /// The text shown in place of a secret: a plain word in every format that answers are written in, so
+    /// that the answer file of a simulated boot is as well-formed as the real one.
     pub fn placeholder(name: &str) -> String {
         format!("SECRET-{name}")
     }

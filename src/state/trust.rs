@@ -18,7 +18,7 @@ pub const NOTE: &str = "trust";
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Trust {
-    /// Whether this state began new, or from a backup, and nobody said that the site is new.
+    /// Whether this state began new, or from a backup, and was not declared a new site.
     doubtful: bool,
     /// The sources whose first revision was adopted since; an only source is called "".
     settled: BTreeSet<String>,
@@ -118,8 +118,8 @@ impl State {
         }
     }
 
-    /// This state is a backup that was put back: what machines did since is not known. Installations that
-    /// had begun, or were approved, may have ended.
+    /// This state is a restored backup: what machines did since is unknown. Installations that had begun,
+    /// or were approved, may have ended.
     pub fn begin_restored(&mut self) {
         self.lasting.trust = Trust::doubtful();
         let open =

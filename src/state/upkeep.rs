@@ -1,5 +1,5 @@
-//! What a daemon does to its leases by itself or by an operator's order, and what it has to say about
-//! them: ranges that are used up, fixed addresses that are the host's own.
+//! Changes of leases by the daemon itself or by an operator's order, and the conditions that follow: ranges
+//! that are used up, fixed addresses that are the host's own.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -9,11 +9,11 @@ use super::{Lease, Lease6, LeaseState, State};
 use crate::desired::{Deployment, Subnet};
 use crate::model::{Mac, Name, Span, Time};
 
-/// An address that was kept from others until somebody ended that.
+/// An address that was held until an operator released it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Freed {
     pub address: IpAddr,
-    /// Who had it, or who declined it or was seen using it.
+    /// The hardware address that had it, declined it or was seen using it.
     pub mac: Mac,
     pub state: LeaseState,
     pub until: Time,
@@ -113,7 +113,7 @@ impl State {
 }
 
 impl Pool {
-    /// In words, if whoever comes next is lent a resting address or gets none.
+    /// A message, if the next client would get a withheld address or none.
     pub fn exhausted(&self) -> Option<String> {
         let Pool { subnet, ipv6, usage: Usage { size, used, resting } } = self;
         let kind = if *ipv6 { "IPv6 " } else { "" };

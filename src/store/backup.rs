@@ -34,8 +34,8 @@ pub fn backup(from: &Path, to: &Path) -> Result<(), String> {
     finish(to, &mark)
 }
 
-/// Puts a copy back to `to`, which must be absent or empty, as a lineage of its own: its installations
-/// are doubtful, and URLs of before open nothing. `fresh` are random bytes.
+/// Restores a copy to `to`, which must be absent or empty, as a lineage of its own: its installations are
+/// doubtful, and earlier URLs are invalid. `fresh` are random bytes.
 ///
 /// # Errors
 ///
@@ -69,7 +69,8 @@ fn mark_of(from: &Path) -> Result<Mark, String> {
     }
 }
 
-/// Everything but the key, without which nobody takes it for whole. The log of a `restored` copy says so.
+/// Everything but the key, without which the copy does not count as complete. The log of a `restored` copy
+/// records that it is one.
 fn copy(from: &Path, to: &Path, mark: &Mark, restored: bool) -> Result<(), String> {
     make(to)?;
     copy_log(from, to, mark, restored)?;

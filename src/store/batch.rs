@@ -22,7 +22,7 @@ pub struct Batch {
     pub cards: Vec<(Mac, Option<Name>)>,
     /// Saved plans that were applied, and the serials they were made for; `None` forgets one.
     pub used: Vec<(String, Option<u64>)>,
-    /// Whether a restored copy is in use whose installations nobody has settled yet.
+    /// Whether the state is a restored copy whose installations nobody has settled yet.
     pub restored: Option<bool>,
 }
 

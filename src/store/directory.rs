@@ -36,11 +36,11 @@ fn is_ours(name: &str) -> bool {
     OURS.contains(&name) || super::log::number_of(name).is_some()
 }
 
-/// Makes the directory, or takes from others the right to look into one that is there. Answers with
-/// what was mended, a sentence each.
+/// Makes the directory, or removes other users' permission to read an existing one. Returns the
+/// corrections, a sentence each.
 pub fn prepare(directory: &Path) -> io::Result<Vec<String>> {
     if let Some(parent) = directory.parent() {
-        // Whatever the umask: who could write there could put another directory in our place.
+        // Whatever the umask: a user who could write there could replace the directory.
         DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
     }
     if let Err(error) = DirBuilder::new().mode(0o700).create(directory)
@@ -66,7 +66,7 @@ pub fn prepare(directory: &Path) -> io::Result<Vec<String>> {
             }
             _ => {
                 let closed = close(directory, mode, 0o700);
-                // In a new one nothing was to be read so far.
+                // A new one held nothing readable so far.
                 mended.extend(closed.filter(|_| !names.is_empty()));
             }
         }

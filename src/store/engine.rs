@@ -67,7 +67,7 @@ impl<L: Ledger> Engine<L> {
         self.ledger
     }
 
-    /// Carries a command out. Nobody may hear of it before [`Engine::commit`].
+    /// Carries a command out. Its result must not be published before [`Engine::commit`].
     pub fn apply(&mut self, command: Command, now: Time) -> Outcome {
         if !self.is_gathering {
             self.is_gathering = true;

@@ -197,7 +197,7 @@ fn read(path: &Path) -> Result<(Database, Found, u64), redb::Error> {
     Ok((database, Found { events, remark: None }, unread))
 }
 
-/// The number of a frame that was in the log of a directory; 0 where none was noted, or nobody can read it.
+/// The number of a frame that was in the log of a directory; 0 where none was noted, or it can't be read.
 pub fn noted(directory: &Path) -> u64 {
     Snapshot::take(&directory.join(FILE)).and_then(|file| file.read(noted_frame)).unwrap_or(0)
 }

@@ -28,7 +28,7 @@ const LENGTH: usize = 8 + 8 + 16 + 8;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Place {
     inode: u64,
-    /// When the file was made, in nanoseconds; 0 where the file system does not tell.
+    /// When the file was made, in nanoseconds; 0 where the file system does not record it.
     born: u128,
 }
 
@@ -110,7 +110,7 @@ pub fn look(directory: &Path, key: &RecordKey) -> io::Result<Said> {
     }
 }
 
-/// Marks a backup: whoever uses it as it is uses a copy.
+/// Marks a backup, so that a daemon that uses it directly recognises it as a copy.
 pub fn mark_backup(directory: &Path, key: &RecordKey) -> io::Result<()> {
     super::directory::put(&directory.join(FILE), &value(&sip_key(key), 0, Place::default()))
 }

@@ -230,7 +230,8 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    /// Begins the next segment, and a merge of those before. Without room for it the log goes on as it is.
+    /// Begins the next segment, and a merge of those before. Without space for it the log continues as it
+    /// is.
     fn rotate(&mut self) {
         let number = self.number + 1;
         match begin_segment(&self.disk, &self.keys, number, self.position, self.next_event) {
@@ -242,15 +243,15 @@ impl<D: Disk> Log<D> {
                 self.start_merge();
             }
             Err(error) => {
-                // A segment that is there after all must not begin where this one goes on.
+                // A segment that exists after all must not begin where this one continues.
                 self.has_next = true;
                 self.later(&error);
             }
         }
     }
 
-    /// Says in the segment that another follows. It is known without it, too, unless that one is lost: nobody waits
-    /// for this to be on disk.
+    /// Records in the segment that another follows. This is known without it, too, unless that one is lost:
+    /// nothing waits for this to be on disk.
     fn seal(&mut self) {
         let mut bytes = Vec::new();
         frame::write_end(&mut bytes, &self.own, self.position, SEALED, self.position);
@@ -308,11 +309,11 @@ impl<D: Disk> Ledger for Log<D> {
 
 impl<D: Disk> Drop for Log<D> {
     fn drop(&mut self) {
-        // Whoever opens the log next must be the only one who writes to the directory.
+        // The next one to open the log must be the only writer of the directory.
         if let Some(merging) = self.merging.take() {
             let _ = merging.recv();
         }
-        // A frame behind the last record: damage to that is then told from a write that was torn.
+        // A frame behind the last record: damage to that can then be distinguished from a torn write.
         self.full = u64::MAX;
         if self.append_entries::<Record>(&[], 0).is_ok() {
             let _ = self.disk.cut(&self.file, self.end);

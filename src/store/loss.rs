@@ -53,12 +53,12 @@ impl std::str::FromStr for Loss {
     }
 }
 
-/// Losses that somebody agreed to.
+/// Losses that a person accepted.
 #[derive(Clone, Debug, Default)]
 pub struct Accept(pub Vec<Loss>);
 
 impl Accept {
-    /// The loss is agreed to, or an error that tells how to agree.
+    /// The loss is accepted, or an error that says how to accept it.
     pub(super) fn or_refuse(&self, loss: Loss, what: String) -> Result<String, StoreError> {
         // Who gives up all records gives up leases among them.
         let is_within = loss == Loss::Leases && self.0.contains(&Loss::Records);

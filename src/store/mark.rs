@@ -1,5 +1,5 @@
-//! `state.key`: says that a state directory was initialised, and holds its keys. A part of an
-//! initialised directory that is missing or empty was lost, and is never taken for new.
+//! `state.key`: shows that a state directory was initialised, and holds its keys. A missing or empty part
+//! of an initialised directory was lost, and is never treated as new.
 
 use std::fs::File;
 use std::io;

@@ -1,4 +1,4 @@
-//! A ledger in memory: for the simulation, for rehearsals without a disk, and as what others are compared with.
+//! A ledger in memory: for the simulation, for simulated boots, and as the reference for other ledgers.
 
 use std::collections::BTreeMap;
 

@@ -270,7 +270,8 @@ impl Opening<'_> {
             .map_err(|error| self.unusable(log::SNAPSHOT, &error))
     }
 
-    /// A directory whose records are gone, which somebody agreed to: another lineage, in doubt.
+    /// A directory whose records are gone, which a person accepted: another lineage, with doubtful
+    /// installations.
     fn start_over(&mut self, entries: &[Anew], next_event: u64) -> Result<Mark, StoreError> {
         let failed = |error| StoreError::Directory { path: self.directory.into(), cause: error };
         self.keep_log_aside()?;
@@ -314,7 +315,7 @@ impl Opening<'_> {
         Ok(if later.is_empty() { v01::salvaged_leases(self.directory) } else { later })
     }
 
-    /// The key is gone: with somebody's word the records are believed as they are, under a new one.
+    /// The key is gone: if a person accepts that, the records are used as they are, under a new key.
     fn without_key(&mut self, what: String) -> Result<Mark, StoreError> {
         let remark = self.accept.or_refuse(Loss::Key, what)?;
         self.remarks.push(remark);

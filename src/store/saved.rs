@@ -59,13 +59,13 @@ pub struct Saved {
     /// Whether this is a restored copy, or one of which records are missing, whose installations nobody
     /// has settled yet.
     pub restored: bool,
-    /// Records that do not fit their digests, and are not believed.
+    /// Records that do not fit their digests, and are not used.
     pub damaged: Vec<Damage>,
     /// What a person should know of how it was opened, a sentence each.
     pub remarks: Vec<String>,
 }
 
-/// A record that is not believed.
+/// A damaged record, which is not used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
     pub kind: RecordKind,
@@ -287,7 +287,7 @@ impl Saved {
         }
     }
 
-    /// What follows from damage besides that a record is not believed: always what keeps disks.
+    /// The further consequences of damage: always those that keep disks.
     pub(super) fn judge(&mut self) {
         for damage in &self.damaged {
             match damage.kind {
@@ -295,7 +295,7 @@ impl Saved {
                 RecordKind::UsedPlan => {
                     self.used.extend(damage.names.iter().map(|name| (name.clone(), u64::MAX)));
                 }
-                // Nobody can read it; who needs it takes the safe side.
+                // It can't be read; its reader takes the safe side.
                 RecordKind::Note => {
                     self.notes.extend(damage.names.iter().map(|name| (name.clone(), Vec::new())));
                 }

@@ -151,7 +151,7 @@ fn nobody_else_may_look_into_it() {
     assert_eq!((mode(&state), files().all(|file| mode(&file) == 0o600)), (0o700, true));
     assert!(remarks.iter().any(|remark| remark.contains("mode 755")), "{remarks:?}");
     assert!(remarks.iter().any(|remark| remark.contains("records.snapshot had mode 644")), "{remarks:?}");
-    // Somebody else's directory is not closed because of a wrong setting.
+    // A directory of another program is not closed because of a wrong setting.
     let shared = folder.path().join("shared");
     std::fs::create_dir_all(shared.join("home")).unwrap();
     open_to_all(&shared, 0o755);
@@ -358,7 +358,7 @@ fn damage_outlives_a_snapshot() {
     assert_eq!((saved.serial, saved.restored), (9, false));
 }
 
-/// A frame with nothing but leases in it that can't be told apart any more.
+/// A frame with only leases in it, which can no longer be separated.
 #[test]
 fn damage_to_leases_alone_is_agreed_to_alone() {
     let folder = tempfile::tempdir().unwrap();
@@ -471,7 +471,7 @@ fn a_log_put_back_with_its_events_is_an_older_copy() {
     let (store, saved) = Store::open(folder.path(), || [8; 48]).unwrap();
     assert!(saved.restored && saved.remarks[0].contains("older copy"), "{:?}", saved.remarks);
     assert!(saved.lineage != before.lineage && saved.token_key != before.token_key, "URLs open nothing");
-    // It stays so until somebody settles it, also after a crash, and is over then.
+    // It stays so until a person settles it, also after a crash, and is over then.
     drop(store);
     let (mut again, saved) = open(folder.path());
     assert!(saved.restored && saved.remarks.is_empty(), "it is said once: {:?}", saved.remarks);

@@ -177,7 +177,7 @@ impl How {
         }
     }
 
-    /// What takes something away is shown and asked for first.
+    /// A change that removes something is shown and needs consent first.
     fn ask_and_send(&self, edit: &Edit, yes: bool, remote: &Remote) -> Exit {
         if yes || self.dry_run {
             return self.send(edit, false, remote);
@@ -206,7 +206,7 @@ impl How {
         }
     }
 
-    /// Tells what became of it.
+    /// Reports the result.
     fn finish(&self, edited: &Edited) -> Exit {
         if self.json() {
             exit::print_json(edited);
@@ -289,7 +289,7 @@ fn short(commit: &str) -> &str {
     commit.get(..10).unwrap_or(commit)
 }
 
-/// Whoever loses data types what it is called.
+/// The loss of data needs the name of what is lost.
 fn agrees(change: &FileChange, plan: &Plan) -> bool {
     let wanted = match plan.worst() {
         Some(Impact::Wipe) => change.name.as_str(),

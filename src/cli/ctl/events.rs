@@ -17,7 +17,7 @@ pub struct Arguments {
     /// Only of the machine with this hardware address
     #[arg(long, alias = "MAC")]
     mac: Option<String>,
-    /// Go on as things happen
+    /// Keep showing events as they happen
     #[arg(short, long, visible_alias = "follow", visible_short_alias = 'f')]
     watch: bool,
     #[arg(short, long, value_parser = ["table", "jsonl"], default_value = "table")]
@@ -83,7 +83,7 @@ pub fn run(arguments: &Arguments, remote: &Remote) -> Exit {
     }
 }
 
-/// Whether there is still somebody who reads.
+/// Whether the output still has a reader.
 fn show(arguments: &Arguments, event: &resource::Event) -> bool {
     if arguments.output == "jsonl" {
         let text = serde_json::to_string(event).unwrap_or_default();

@@ -72,7 +72,7 @@ pub struct Reject {
     form: Form,
 }
 
-/// Adopt nothing of the source for a while; machines go on booting
+/// Adopt nothing of the source for a while; machines still boot
 #[derive(Args, Debug)]
 pub struct Suspend {
     /// Why, for whoever asks later
@@ -113,7 +113,7 @@ pub struct Unpin {
     form: Form,
 }
 
-/// How the outcome is told.
+/// The form of the outcome.
 #[derive(Args, Debug)]
 pub struct Form {
     /// How the outcome is written

@@ -19,8 +19,8 @@ pub struct Arguments {
 
 #[derive(Subcommand, Debug)]
 enum What {
-    /// Free an address that is leased, on offer, or resting after a conflict: the next machine may get it.
-    /// A machine that uses it hears nothing of it, and keeps it until it asks DHCP again
+    /// Free an address that is leased, on offer, or withheld after a conflict: the next machine may get it.
+    /// A machine that uses it is not notified, and keeps it until it asks DHCP again
     Lease {
         /// The address, as `voldemortctl get leases` shows it
         address: IpAddr,

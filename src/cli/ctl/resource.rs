@@ -11,7 +11,7 @@ use crate::edit::{Edit, Setting, Verb};
 use crate::manifest::{Form, Key, Kind, Shape};
 use crate::model::Name;
 
-/// One resource and what is said of it.
+/// One resource and its settings.
 #[derive(Clone, Debug)]
 pub struct Resource {
     kind: Kind,
@@ -255,8 +255,8 @@ impl Row {
     }
 }
 
-/// The mistake of whoever wrote a path with a blank and no quotes: what comes after the path is no
-/// name of a resource. `--isoPath /nfs/Operating Systems/debian.iso` would be taken for two things.
+/// The mistake of a path with a blank and no quotes: what comes after the path is no name of a resource.
+/// `--isoPath /nfs/Operating Systems/debian.iso` would be read as two arguments.
 pub fn blank_in_path(arguments: &[OsString]) -> Option<clap::Error> {
     let words: Vec<&str> = arguments.iter().map(|word| word.to_str().unwrap_or_default()).collect();
     let at = words.iter().position(|word| PATHS.contains(word))?;
@@ -334,7 +334,7 @@ fn words(text: &str) -> Vec<String> {
     words
 }
 
-/// `KEY=VALUE`, each a setting of its own, so that the others stay.
+/// `KEY=VALUE`, each a separate setting, so that the others stay.
 fn pairs<'a>(
     id: &str,
     path: &[&str],

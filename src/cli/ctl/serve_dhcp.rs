@@ -1,4 +1,4 @@
-//! `voldemortctl serve-dhcp`: a person says that a network is ours.
+//! `voldemortctl serve-dhcp`: a person orders DHCP to be served on a network.
 
 use clap::Args;
 

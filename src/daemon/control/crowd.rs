@@ -1,5 +1,5 @@
-//! The connections of one listener. When there are too many, the one that has made no progress for longest makes
-//! room, unless the daemon works for it: whoever only holds a connection open blocks nobody.
+//! The connections of one listener. When there are too many, the one that has made no progress for longest
+//! is closed, unless the daemon works for it: idle connections keep no other client out.
 
 use std::collections::VecDeque;
 use std::time::Duration;

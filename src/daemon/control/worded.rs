@@ -1,5 +1,6 @@
-//! What hyper refuses by itself (a head that can't be parsed, is too long, …) gets the form that every error of the
-//! API has. Hyper writes such a refusal without asking anybody, as a head without a body; no route answers so.
+//! Gives refusals that hyper sends by itself (a head that can't be parsed, is too long, …) the form that
+//! every error of the API has. Hyper writes such a refusal without calling a route, as a head without a
+//! body; no route answers so.
 
 use std::io;
 use std::pin::Pin;
@@ -13,7 +14,7 @@ use crate::api::problem;
 /// A connection that never says no without a reason.
 pub struct Worded<S> {
     stream: S,
-    /// The rest of an answer of our own.
+    /// The rest of an answer written here.
     own: Vec<u8>,
 }
 

@@ -90,7 +90,7 @@ impl Inbox {
     }
 }
 
-/// An answer that is to leave.
+/// An answer to be sent.
 pub struct Letter {
     pub bytes: Vec<u8>,
     /// For people.
@@ -101,7 +101,7 @@ pub struct Letter {
 }
 
 impl Letter {
-    /// With its headers, if we must write them.
+    /// With its headers, if they must be written here.
     fn packet(&self) -> Option<Vec<u8>> {
         match self.way {
             Way::Frame { source, to, .. } => packet(source, to, &self.bytes),
@@ -119,11 +119,11 @@ pub enum Way {
     Frame { source: SocketAddrV4, to: SocketAddrV4, hardware: [u8; 6], index: u32 },
 }
 
-/// Sends all of them by one socket: the frames by a packet socket, the others by one of UDP. What has
-/// happened then is added to `events`: nothing is said to be answered that did not leave.
+/// Sends all of them by one socket: the frames by a packet socket, the others by one of UDP. Their events
+/// are then added to `events`: an answer that was not sent does not count as one.
 ///
-/// Not with `UDP_SEGMENT`, which is cheaper for a relay's answers: a relay that listens on a packet
-/// socket behind a virtual cable would see them as one.
+/// Not with `UDP_SEGMENT`, which is cheaper for a relay's answers: a relay that listens on a packet socket
+/// behind a virtual cable would see them as one.
 pub fn send(socket: &impl AsFd, letters: Vec<Letter>, leaving: &Leaving, events: &mut Vec<Event>) {
     let mut unsent = unsent(socket, &letters).into_iter().peekable();
     for (number, letter) in letters.into_iter().enumerate() {
@@ -141,7 +141,7 @@ pub fn send(socket: &impl AsFd, letters: Vec<Letter>, leaving: &Leaving, events:
     }
 }
 
-/// What is to be said instead of an event whose answer did not leave.
+/// The event in place of one whose answer could not be sent.
 pub(crate) fn unanswered(event: Event, error: &io::Error) -> Event {
     let Event { at, stage, mac, .. } = event;
     Event {
@@ -198,7 +198,7 @@ fn send_some(socket: BorrowedFd, headers: &mut [libc::mmsghdr]) -> io::Result<us
     }
 }
 
-/// Where a letter goes, as the kernel takes it.
+/// The destination of an answer in the kernel's form.
 enum Name {
     Internet(libc::sockaddr_in),
     Link(libc::sockaddr_ll),
@@ -334,7 +334,7 @@ mod tests {
             events: vec![Event::new(Time(number as u64), Stage::Offer, "offered")],
         };
         let mut letters: Vec<Letter> = (0..200).map(|number| letter(number, to)).collect();
-        // One that can't be sent holds up nobody.
+        // One that can't be sent delays no other.
         letters.insert(100, letter(0, SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)));
         let mut events = Vec::new();
         send(&ours, letters, &Leaving::default(), &mut events);

@@ -18,7 +18,7 @@ use crate::state::{Event, LeaseAction, LeaseRequest, Stage, State};
 
 pub(super) struct Place {
     network: Followed,
-    /// The interface as far as this thread has heard; `None` while it is not there.
+    /// The interface as this thread knows it; `None` while it is not there.
     pub(super) interface: Option<Interface>,
     pub(super) mode: watch::Receiver<Mode>,
     prober: Prober,
@@ -33,15 +33,15 @@ impl Place {
         Place { network, interface, mode, prober }
     }
 
-    /// Hears what became of the interface meanwhile.
+    /// Takes over changes of the interface.
     pub(super) fn catch_up(&mut self) {
         if let Some(presence) = self.network.news() {
             self.interface = presence.ok();
         }
     }
 
-    /// Asks the wire whether somebody else uses the address that is now on offer to `mac`, if it is
-    /// not the one that the machine had before.
+    /// Asks by ARP whether another host uses the address that is now on offer to `mac`, if it is not the
+    /// one that the machine had before.
     pub(super) fn look(&self, table: &State, mac: Mac, address: Ipv4Addr, now: Instant) {
         let (prober, Some(interface)) = (self.prober.load(), &self.interface) else { return };
         let Some(conflicts) = &*prober else { return };
@@ -52,9 +52,8 @@ impl Place {
     }
 }
 
-/// Puts addresses aside that somebody was found to use, on one network, until the look fails. It helps
-/// DHCP, which goes on without it.
-/// `opened` is called when it looks.
+/// Withholds addresses that other hosts were found to use, on one network, until the check fails. It is
+/// auxiliary: DHCP works without it. `opened` is called when it works.
 pub async fn conflicts<L: Lessor>(
     interface: &Interface,
     prober: &Prober,

@@ -1,8 +1,8 @@
-//! The way out: answers leave by whoever has time for them.
+//! Sends answers from the thread that has time for it.
 //!
-//! The kernel carries a datagram to its receiver's queue on the sender's time, on a virtual cable all
-//! the way: that is half of what an answer costs. So a thread of its own sends when there are many;
-//! a few are sent at once, which is sooner.
+//! The kernel carries a datagram to its receiver's queue on the sender's time, on a virtual cable all the
+//! way: that is half of what an answer costs. So a thread of its own sends when there are many; a few are
+//! sent at once, which is sooner.
 
 use std::io;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ const WAITING: usize = 4;
 
 type Bundle = Vec<(Exit, Letter)>;
 
-/// Where letters are handed in. The thread behind it ends when this is dropped.
+/// The queue of answers to be sent. The thread behind it ends when this is dropped.
 pub(super) struct Post {
     desk: Arc<Desk>,
     bundles: SyncSender<Bundle>,

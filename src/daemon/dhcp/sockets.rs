@@ -55,7 +55,7 @@ impl Sockets {
             Mode::Off => &[],
         };
         let mut networks = networks;
-        // Whatever changes from here on is news to whoever serves.
+        // Changes from here on are seen by the services.
         networks.iter_mut().for_each(|network| drop(network.news()));
         let mut ports = Vec::new();
         let mut by_device = false;
@@ -77,7 +77,7 @@ impl Port {
     fn open(networks: &[Followed], number: u16) -> Result<(Vec<Port>, bool), BindError> {
         let mut by_device = false;
         let sockets = match bind(number, None) {
-            // Another server may be bound to another device, as libvirt's is: then so can we.
+            // Another server may be bound to another device, as libvirt's is: then this socket can be, too.
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 by_device = true;
                 let present = networks.iter().filter(|network| network.now().is_ok());

@@ -20,7 +20,7 @@ pub(super) struct Wake {
     settled: Mutex<Vec<Settled>>,
     /// What became of answers that another thread sent, a bundle each.
     sent: Mutex<Vec<Vec<Event>>>,
-    /// Rounds of the thread, for whoever wants to see that it lives.
+    /// Rounds of the thread, which show that it runs.
     rounds: AtomicU64,
     stop: AtomicBool,
 }

@@ -38,7 +38,7 @@ impl<O: Opener> Connection<O> {
         Connection { stream, input: Input::new(), asker, shared, place, replying: false }
     }
 
-    /// Serves until the client or the server has had enough.
+    /// Serves until the client or the server ends the connection.
     pub async fn run(mut self) {
         match self.serve().await {
             Ok(true) => self.input.linger(&mut self.stream, &mut self.shared.stop).await,
@@ -50,7 +50,7 @@ impl<O: Opener> Connection<O> {
         }
     }
 
-    /// True if the last word was ours.
+    /// True if the server ended it.
     async fn serve(&mut self) -> io::Result<bool> {
         loop {
             let (request, body) = match self.next().await {

@@ -1,6 +1,6 @@
-//! Who is connected, and who has to make room for others: whoever has made no progress for longest, whatever
-//! it waits for. Progress is a whole request, or bytes of a reply that were taken; a byte more of a request's
-//! head is none, or a thousand clients could hold a server with a byte a second.
+//! The connections, and which one is closed to make room: the one that has made no progress for longest,
+//! whatever it waits for. Progress is a whole request, or bytes of a reply that the client took; one more
+//! byte of a request's head is none, or a thousand clients could hold a server with a byte a second.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
 
-/// Nobody is sent away who came, or made progress, so short a time ago.
+/// A connection that was opened, or made progress, so recently is not closed.
 const GRACE: Duration = Duration::from_millis(500);
-/// While a client waits for us, it does not make room.
+/// A connection whose client waits for the server is not closed.
 const BUSY: u64 = u64::MAX;
 
 /// All connections of one server.
@@ -120,7 +120,7 @@ impl Place {
         self.progress.store(self.crowd.now(), Ordering::Relaxed);
     }
 
-    /// The client waits for us, until there is progress again.
+    /// The client waits for the server, until there is progress again.
     pub fn busy(&self) {
         self.progress.store(BUSY, Ordering::Relaxed);
     }

@@ -30,7 +30,7 @@ pub struct Input {
 
 /// Why there is no next request.
 pub enum NoRequest {
-    /// The client is gone, or has nothing more to ask, or we stop.
+    /// The client is gone, or sends nothing more, or the server stops.
     Over,
     /// It began a request and never finished it.
     Slow,
@@ -75,7 +75,7 @@ impl Input {
             tokio::select! {
                 biased;
                 read = self.more(stream, deadline) => read.map_err(no_more)?,
-                // Who has not finished asking by now asks the next daemon.
+                // A request that is not complete by now goes to the next daemon.
                 () = stopped(stop) => return Err(NoRequest::Over),
             }
         }

@@ -198,7 +198,7 @@ fn limit_unsent(stream: &TcpStream) -> io::Result<()> {
 
 fn set(stream: &TcpStream, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
     let length = size_of::<libc::c_int>() as libc::socklen_t;
-    // SAFETY: the value outlives the call and is as long as it is told.
+    // SAFETY: the value outlives the call and has the given length.
     let done = unsafe {
         let value = (&raw const value).cast();
         libc::setsockopt(stream.as_raw_fd(), libc::IPPROTO_TCP, option, value, length)
@@ -263,7 +263,7 @@ async fn send_piece(
     Ok(())
 }
 
-/// Sends the beginning of `piece` by way of our own memory; returns how much that was.
+/// Sends the beginning of `piece` through this process's memory; returns how much that was.
 async fn copy(
     stream: &TcpStream,
     file: &File,

@@ -75,7 +75,7 @@ impl Sender {
         }
     }
 
-    /// Who asks for an advertisement.
+    /// The sender of a solicitation.
     async fn solicited(&self) -> io::Result<Ipv6Addr> {
         loop {
             let mut ready = self.socket.readable().await?;

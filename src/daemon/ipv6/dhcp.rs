@@ -31,7 +31,7 @@ const UDP_HEADER: usize = 8;
 const UDP: u8 = 17;
 /// Leases that may be on their way to the disk at once.
 const PENDING: usize = 4096;
-/// All servers of a site (RFC 8415 section 7.1): where relays send without being told better.
+/// All servers of a site (RFC 8415 section 7.1): the default destination of relays.
 const SITE_SERVERS: Ipv6Addr = Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 1, 3);
 
 /// One interface being served.
@@ -47,8 +47,8 @@ pub struct Service {
 }
 
 impl Service {
-    /// Needs CAP_NET_RAW and a tokio runtime. `own` are all addresses of the interface, `server`
-    /// the one of them that machines are told.
+    /// Needs CAP_NET_RAW and a tokio runtime. `own` are all addresses of the interface, `server` the one of
+    /// them that machines get.
     pub fn open(
         interface: &Interface,
         server: Ipv6Addr,

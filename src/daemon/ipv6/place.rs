@@ -10,7 +10,7 @@ use crate::state::State;
 /// A served network, as far as the choice needs it.
 pub struct Network<'n> {
     pub name: &'n str,
-    /// Our IPv4 address there.
+    /// The daemon's IPv4 address there.
     pub address: Ipv4Addr,
     /// Whether it is the only one.
     pub only: bool,
@@ -18,13 +18,13 @@ pub struct Network<'n> {
     pub index: Option<u32>,
 }
 
-/// An interface with our address on it that lies in an `ipv6` network of the inventory.
+/// An interface with an address of this host that lies in an `ipv6` network of the inventory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     pub index: u32,
     pub address: Ipv6Addr,
     pub subnet: Name,
-    /// Whether the address is one that somebody gave this host for good.
+    /// Whether the address is configured permanently.
     pub permanent: bool,
 }
 
@@ -94,7 +94,7 @@ fn place(network: &Network, subnet: &Subnet, chosen: &Address6) -> Option<Place>
     Some(Place { index: network.index?, address, subnet: subnet.name.clone(), permanent })
 }
 
-/// Whether a subnet's machines are on this wire although we have no address of it.
+/// Whether a subnet's machines are on this link although this host has no address of it.
 fn is_here(subnet: &Subnet, network: &Network) -> bool {
     subnet.contains(network.address) || subnet.cidr.is_none() && network.only
 }
@@ -162,7 +162,7 @@ mod tests {
         let (given, privacy) = (address("fd00:10::a", false, false), address("fd00:10::b", false, true));
         let first = choose(&[privacy, given], None).place.unwrap();
         assert_eq!(first.address, given.address, "a privacy address only if there is no other");
-        // A router's advertisement adds addresses, in front of the others; somebody adds a fixed one.
+        // A router's advertisement adds addresses, in front of the others; then a fixed one is added.
         let kept = choose(&[fixed, privacy, given], Some(&first)).place.unwrap();
         assert_eq!(kept, first);
         let other = choose(&[privacy], Some(&first)).place.unwrap();

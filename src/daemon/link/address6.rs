@@ -11,11 +11,11 @@ const PERMANENT: u8 = 0x80;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Address6 {
     pub address: Ipv6Addr,
-    /// Whether somebody gave it to this host for good; a router's or a DHCPv6 server's ends by itself.
+    /// Whether it is configured permanently; a router's or a DHCPv6 server's expires by itself.
     pub permanent: bool,
     /// A privacy address (RFC 8981), which changes every day.
     pub temporary: bool,
-    /// Somebody else on the link has it (RFC 4862 section 5.4): it can't be used.
+    /// Another host on the link has it (RFC 4862 section 5.4): it can't be used.
     pub duplicate: bool,
 }
 

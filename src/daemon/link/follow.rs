@@ -44,7 +44,7 @@ impl Followed {
         self.presence.has_changed().unwrap_or(false).then(|| self.presence.borrow_and_update().clone())
     }
 
-    /// Returns at the next change that this handle did not see; never if nobody follows any more.
+    /// Returns at the next change that this handle did not see; never if the follower has ended.
     pub async fn changed(&mut self) {
         if self.presence.changed().await.is_err() {
             std::future::pending().await
@@ -131,7 +131,7 @@ impl Follower {
     }
 }
 
-/// A socket that hears of links and addresses.
+/// A socket that receives changes of links and addresses.
 fn reports() -> io::Result<AsyncFd<OwnedFd>> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?;

@@ -1,4 +1,4 @@
-//! What people told the daemon about following its source; it survives restarts.
+//! The orders that the daemon got about following its source; they survive restarts.
 
 use serde::{Deserialize, Serialize};
 
@@ -35,8 +35,8 @@ struct Rejection {
 }
 
 impl Control {
-    /// What the stored note says. One that can't be read may have said that nothing is to be adopted:
-    /// that holds until somebody says otherwise.
+    /// The orders in a stored note. One that can't be read may have suspended the source: that holds until
+    /// a person resumes it.
     pub fn of_note(note: Option<&[u8]>) -> Control {
         let Some(note) = note else { return Control::default() };
         serde_json::from_slice(note).unwrap_or_else(|_| {

@@ -5,8 +5,8 @@ use crate::model::Name;
 use crate::source::SourceError;
 use crate::source::write::{Draft, Reading, WriteError};
 
-/// What happens to one source one at a time. A lock order: `edits`, the turn, `place`; whoever has `place` waits for
-/// neither of the others.
+/// Serialises the changes of one source. A lock order: `edits`, the turn, `place`; a holder of `place`
+/// waits for neither of the others.
 #[derive(Default)]
 pub(in crate::daemon) struct Gate {
     /// Edits, from the read to the end: two of one commit would be in each other's way.

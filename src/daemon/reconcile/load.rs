@@ -20,15 +20,15 @@ use crate::source::{self, Snapshot};
 use crate::state::revision::Joined;
 use crate::state::{Revision, SourceRevision};
 
-/// How long a load waits for disks and file servers, all files together: whatever takes longer is asked
-/// for again.
+/// How long a load waits for disks and file servers, all files together: files that take longer are looked
+/// at again later.
 pub(in crate::daemon) const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What a load may count on.
 #[derive(Clone)]
 pub(in crate::daemon) struct Terms {
     pub media: Media,
-    /// Secrets that can't be decrypted now are left out: what is served already goes on being served.
+    /// Secrets that can't be decrypted now are left out: those that are served stay served.
     pub without_keys: bool,
     /// For a tree that was sent.
     pub sent: Option<Arc<Sent>>,

@@ -1,4 +1,4 @@
-//! What people tell a running daemon to do about revisions.
+//! Orders to a running daemon about revisions.
 
 use std::sync::Arc;
 

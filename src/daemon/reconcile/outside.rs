@@ -138,7 +138,7 @@ impl Outside {
     }
 }
 
-/// Whether nobody is writing to the file any more, judged by its time.
+/// Whether the file is no longer being written to, judged by its time.
 fn rests(found: Option<&Sight>) -> bool {
     let Some(Sight { id, .. }) = found else { return false };
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();

@@ -92,7 +92,7 @@ impl Reconciler {
         let _turn = self.turn.lock().await;
         let names: Vec<Name> = lock(&self.tries).keys().cloned().collect();
         for name in names {
-            // What waits for a person goes on waiting.
+            // A revision that waits for a person keeps waiting.
             let is_held = lock(&self.waiting).contains_key(&name);
             if !is_held && lock(&self.set).waiting(&name).is_some() {
                 self.attempt(&name, Consent::default()).await;

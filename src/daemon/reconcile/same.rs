@@ -1,5 +1,5 @@
-//! Files that are the same bytes in another place: a tree that somebody sends lies elsewhere than the
-//! copies that are served, and that alone is no change.
+//! Files with the same bytes in another place: a tree that a client sends lies elsewhere than the copies
+//! that are served, and that alone is no change.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -38,7 +38,7 @@ pub fn settled(desired: Arc<Desired>, served: &Desired) -> Arc<Desired> {
     with_boots(desired, boots)
 }
 
-/// `desired` with these boots in the place of its own of their names.
+/// `desired` with these boots in place of its own with the same names.
 pub fn with_boots(mut desired: Arc<Desired>, boots: BTreeMap<Name, Arc<Boot>>) -> Arc<Desired> {
     if boots.is_empty() {
         return desired;

@@ -1,4 +1,4 @@
-//! How each source stands, for everybody to see.
+//! The status of each source.
 
 use std::sync::Arc;
 
@@ -71,7 +71,7 @@ impl Reconciler {
         });
     }
 
-    /// The last good state goes on being served; everybody can see why.
+    /// The last good state stays served; the status shows the reason.
     pub(super) fn set_condition(
         &self,
         name: &Name,
@@ -92,7 +92,7 @@ impl Reconciler {
         }
         let shown = revision.map(|revision| format!("{revision}: ")).unwrap_or_default();
         let (first, rest) = reason.split_once('\n').unwrap_or((&reason, ""));
-        // The event is logged where events are: only what it has no room for is left.
+        // The event itself is logged with the others; this logs only what it has no room for.
         self.tell(name, format!("{shown}{condition}: {first}"));
         if !rest.is_empty() {
             tracing::warn!(%name, %condition, revision, "{rest}");

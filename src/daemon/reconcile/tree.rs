@@ -1,4 +1,4 @@
-//! Trees that somebody sends: planned, or applied in the place of a source's latest revision.
+//! Trees that a client sends: planned, or applied in place of a source's latest revision.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -157,8 +157,8 @@ impl Reconciler {
         Places { copies: lock(&self.set).copies_of(name), root, images }
     }
 
-    /// A tree that was sent, which from now on stands for the latest revision of the source it
-    /// names. The inner error is what is wrong with the tree.
+    /// A tree that was sent, which from now on replaces the latest revision of the source it names. The
+    /// inner error is what is wrong with the tree.
     async fn from_tree(&self, tree: Tree) -> Result<Result<FromTree, String>, String> {
         if let Some(problems) = tree.fault() {
             return Ok(Err(problems));

@@ -1,4 +1,4 @@
-//! A revision that waits for somebody's word.
+//! A revision that waits for a person's consent.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ pub struct Waiting {
     pub since: Time,
 }
 
-/// Eight digits that stand for what a plan does: another outcome is another plan.
+/// Eight digits that identify what a plan does: another outcome is another plan.
 pub fn plan_id(plan: &Plan) -> String {
     let mut sum = Sha256::new();
     sum.update(&plan.to);
@@ -43,7 +43,7 @@ impl Reconciler {
         let shown = |waiting: Arc<Waiting>| {
             let Ready { desired, secrets } = &waiting.ready;
             let changed = preview::changed_secrets(table.secrets(), secrets, desired);
-            // A preview tells more of the same plan.
+            // A preview shows more of the same plan.
             let id = plan_id(&plan::diff(desired, &table));
             let plan = preview::preview(desired, &table, &changed, now());
             let holds = plan::hold(&plan, &desired.safety, &Consent::default());
@@ -60,7 +60,7 @@ impl Reconciler {
         waiting.into_iter().map(shown).collect()
     }
 
-    /// Keeps a loaded revision until somebody approves or rejects it.
+    /// Keeps a loaded revision until a person approves or rejects it.
     pub(super) fn wait(&self, waiting: Waiting, holds: Vec<Hold>) {
         let plan = plan::diff(&waiting.ready.desired, &self.keeper.table());
         let id = plan_id(&plan);

@@ -16,7 +16,7 @@ pub enum Part {
     Machines,
     /// People, sources and the host itself need it.
     Daemon,
-    /// It helps another one, which goes on without it.
+    /// It helps another one, which works without it.
     Auxiliary,
 }
 
@@ -88,7 +88,7 @@ impl Row {
         self.set(ServiceState::Failed, reason.into());
     }
 
-    /// Every change is logged and noted once, in words.
+    /// Every change is logged and noted once, as a text.
     fn set(&self, state: ServiceState, reason: String) {
         let mut rows = self.board.lock();
         let Some(row) = rows.get_mut(&self.name) else { return };

@@ -1,4 +1,4 @@
-//! Ends a daemon that can serve nobody, so that whoever started it starts it again.
+//! Ends a daemon that can serve no client, so that the service manager starts it again.
 
 use crate::model::ServiceState;
 use std::time::Duration;

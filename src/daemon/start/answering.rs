@@ -18,7 +18,7 @@ use crate::api::resource::SourceStatus;
 use crate::config::Config;
 use crate::model::{Mode, Name, SourceCondition};
 
-/// Its ports are open and nobody is answered yet.
+/// Its ports are open and no request is answered yet.
 pub struct Answering {
     dhcp: Dhcp,
     first: dhcp::Sockets,
@@ -181,7 +181,7 @@ fn most(config: &Config) -> Mode {
     [Mode::Server, Mode::Proxy, Mode::Listen].into_iter().find(|mode| has(*mode)).unwrap_or(Mode::Off)
 }
 
-/// Until the first revision was tried, nobody can be told who is known.
+/// Until the first revision was tried, it is unknown which machines there are.
 async fn first_revision(mut statuses: watch::Receiver<BTreeMap<Name, SourceStatus>>) {
     let tried = |statuses: &BTreeMap<Name, SourceStatus>| {
         statuses.values().all(|status| status.condition != SourceCondition::Loading)

@@ -157,7 +157,7 @@ fn server(config: &Config, follower: &Follower) -> Server {
     }
 }
 
-/// Our addresses on further networks. Of one that is not there only the address is known.
+/// The daemon's addresses on further networks. Of an interface that is not there only the address is known.
 pub fn others(follower: &Follower) -> Vec<(Cidr, Ipv4Addr)> {
     let network = |network: link::Followed| {
         let cidr = network.now().map_or(Cidr::around(network.address, 32), |interface| interface.cidr);

@@ -56,7 +56,7 @@ impl Helpers<'_> {
         self.tasks.spawn(until(self.stop.clone(), supervise(rows, attempt)));
     }
 
-    /// Follows the interfaces, and has the table know the networks that we have addresses on.
+    /// Follows the interfaces, and reports the networks that the daemon has addresses on to the keeper.
     pub fn interfaces(&mut self, follower: &Arc<Follower>, keeper: &Keeper) {
         let (own, keeper) = (follower.clone(), keeper.clone());
         self.add("interfaces", Part::Daemon, move || {
@@ -117,7 +117,7 @@ impl Helpers<'_> {
         self.add(name, Part::Daemon, move || effect::run(open(), keeper.clone()));
     }
 
-    /// Follows the addresses of this host, which are given to nobody.
+    /// Follows the addresses of this host, which are given to no machine.
     fn host(&mut self, keeper: &Keeper) {
         let (keeper, stop) = (keeper.clone(), self.stop.clone());
         self.add("own-addresses", Part::Daemon, move || {

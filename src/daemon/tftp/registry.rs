@@ -11,11 +11,11 @@ use tokio::task::AbortHandle;
 
 use super::Limits;
 
-/// Who has not answered for so long makes room if there is none: requests in the name of others, of
-/// which anybody can send any number, keep no machine out.
+/// A client that has not answered for so long makes room if there is none: requests with forged addresses,
+/// of which anybody can send any number, keep no machine out.
 const UNANSWERED: Duration = Duration::from_millis(500);
-/// So does who has answered and then made no progress for so long. A client whose packets get lost repeats its
-/// own after 5 s at most (U-Boot).
+/// So does one that has answered and then made no progress for so long. A client whose packets get lost
+/// repeats its own after 5 s at most (U-Boot).
 const STALLED: Duration = Duration::from_secs(6);
 
 #[derive(Clone)]
@@ -166,7 +166,7 @@ impl Shared {
         entry.task.take().inspect(AbortHandle::abort).is_some()
     }
 
-    /// Whoever is first in the queue then is under way and has not answered.
+    /// The first of the queue is then under way and has not answered.
     fn forget_the_answered(&mut self) {
         while let Some((_, peer, id)) = self.quiet.front() {
             let entry = self.by_peer.get(peer).filter(|entry| entry.id == *id);
@@ -183,7 +183,7 @@ impl Slot {
         self.id
     }
 
-    /// The client goes on.
+    /// The client made progress.
     pub fn progress(&self, now: Instant) {
         self.progress.store(self.registry.at(now), Ordering::Relaxed);
     }

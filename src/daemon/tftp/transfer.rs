@@ -46,7 +46,8 @@ impl<O: Opener> Transferring<O> {
         let started = now();
         match self.serve(&request).await {
             Ok(transfer) => {
-                // Room first: whoever hears that this one is over may ask for the next at once.
+                // The slot is freed first: a client that gets the end of this transfer may request the next
+                // at once.
                 drop(self.slot);
                 drop(transfer);
             }
@@ -81,7 +82,7 @@ impl<O: Opener> Transferring<O> {
             started: Instant::now(),
         };
         let mut sender = Sender::new(size, grant, Duration::ZERO);
-        // Whoever makes room before he has answered once may never have asked.
+        // A client that makes room before it has answered once may never have asked.
         transfer.counts = false;
         let ended = self.pace(&body, &mut sender, &mut pacing, &mut transfer.counts).await;
         transfer.counts = true;
@@ -160,7 +161,7 @@ impl<O: Opener> Transferring<O> {
                     if sender.is_due() {
                         self.slot.progress((pacing.started + now).into());
                     }
-                    // It made us send: the client speaks next, and there is nothing to look for.
+                    // The transfer has sent: the client's packet is next, and there is nothing to look for.
                     if pacing.in_turn && sender.is_due() {
                         self.wire.wait();
                     }

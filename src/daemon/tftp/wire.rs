@@ -1,4 +1,4 @@
-//! How one transfer reaches its client: by a socket of its own, or by the one that listens.
+//! The socket of one transfer: one of its own, or the one that listens.
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -53,8 +53,8 @@ enum Via {
     /// It is watched for packets alone. Whoever takes a block out of his queue makes room in ours, and
     /// to be told of that is a second wake-up for each block.
     Own(AsyncFd<UdpSocket>),
-    /// The listening socket, for networks where only its port gets through; whoever reads from it
-    /// hands over what this client sends.
+    /// The listening socket, for networks where only its port gets through; its reader passes on what this
+    /// client sends.
     Shared(Arc<Listener>, mpsc::Receiver<Vec<u8>>),
 }
 
@@ -62,7 +62,7 @@ impl Wire {
     pub fn open(local: IpAddr, peer: SocketAddr) -> io::Result<Wire> {
         let socket = UdpSocket::bind(from(local, peer))?;
         socket.set_nonblocking(true)?;
-        // Without it, an unconnected socket is not told that the client's port is closed.
+        // Without it, an unconnected socket gets no error when the client's port is closed.
         match local {
             IpAddr::V4(_) => {
                 setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?;
@@ -130,7 +130,7 @@ impl Wire {
             match received {
                 Ok((length, from)) if from == self.peer => return Ok(length),
                 Ok((_, from)) => self.reject(from, buffer),
-                // A router could not pass on what we sent: time-outs see to that.
+                // A router could not forward the packet: it is repeated after a time-out.
                 Err(error) if is_too_long(&error) => {
                     if let Via::Own(socket) = &self.via {
                         let _ = may_be_cut(socket, true);
@@ -141,8 +141,8 @@ impl Wire {
         }
     }
 
-    /// Nothing more is looked for until something new arrives: the client has had its turn. A packet that
-    /// came together with the last one stays where [`Wire::missed`] finds it.
+    /// Waits for the next packet: the client has had its turn. A packet that came together with the last
+    /// one stays where [`Wire::missed`] finds it.
     pub fn wait(&self) {
         if let Via::Own(socket) = &self.via {
             let _ = socket
@@ -150,7 +150,7 @@ impl Wire {
         }
     }
 
-    /// A packet from the client that nothing told of; its length in `buffer`.
+    /// A packet from the client that no wake-up announced; returns its length in `buffer`.
     pub fn missed(&self, buffer: &mut [u8]) -> Option<usize> {
         let Via::Own(socket) = &self.via else { return None };
         let (length, from) = socket.get_ref().recv_from(buffer).ok()?;
@@ -263,7 +263,7 @@ impl Wire {
         Ok(sent)
     }
 
-    /// A packet from a port that has no part in this transfer: tell it so. Errors are never
+    /// Answers a packet from a port that has no part in this transfer with an error. Errors are never
     /// answered, or two servers could go on for ever.
     fn reject(&self, from: SocketAddr, buffer: &[u8]) {
         if buffer.starts_with(&[0, 5]) {
@@ -313,7 +313,7 @@ impl Wire {
 fn may_be_cut(socket: &impl AsRawFd, may: bool) -> io::Result<()> {
     let value: libc::c_int = if may { libc::IP_PMTUDISC_WANT } else { libc::IP_PMTUDISC_DO };
     let length = size_of::<libc::c_int>() as libc::socklen_t;
-    // SAFETY: the value outlives the call and is as long as it is told.
+    // SAFETY: the value outlives the call and has the given length.
     let done = unsafe {
         let value = (&raw const value).cast();
         libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, value, length)
@@ -325,7 +325,7 @@ fn may_be_cut(socket: &impl AsRawFd, may: bool) -> io::Result<()> {
 fn mtu_of_ipv6(socket: &UdpSocket) -> io::Result<i32> {
     let mut mtu: libc::c_int = 0;
     let mut length = size_of::<libc::c_int>() as libc::socklen_t;
-    // SAFETY: both pointers are to values that outlive the call and are as long as it is told.
+    // SAFETY: both pointers are to values that outlive the call and have the given lengths.
     let done = unsafe {
         let value = (&raw mut mtu).cast();
         libc::getsockopt(socket.as_raw_fd(), libc::IPPROTO_IPV6, libc::IPV6_MTU, value, &raw mut length)
@@ -341,7 +341,7 @@ fn from(local: IpAddr, peer: SocketAddr) -> SocketAddr {
     }
 }
 
-/// The address that the kernel told of.
+/// The address that the kernel reported.
 pub fn socket_address(from: &SockaddrStorage) -> Option<SocketAddr> {
     let v4 = from.as_sockaddr_in().map(|from| SocketAddr::V4((*from).into()));
     v4.or_else(|| from.as_sockaddr_in6().map(|from| SocketAddr::V6((*from).into())))
@@ -387,8 +387,8 @@ fn after(run: Run, sent: u16, block: u16) -> Run {
     }
 }
 
-/// The packet is as good as lost on the way: time-outs see to it. A firewall that drops what we send says EPERM.
-/// The news of a closed port, and a full queue, are other matters.
+/// The packet counts as lost on the way and is repeated after a time-out. A firewall that drops it gives
+/// EPERM. A closed port, and a full queue, are other matters.
 fn is_lost(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionRefused, Interrupted, WouldBlock};
     let is_other = matches!(error.kind(), ConnectionRefused | Interrupted | WouldBlock);

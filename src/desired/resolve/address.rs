@@ -142,8 +142,8 @@ impl Resolver<'_> {
             let problem = Problem::new(Code::Reserved, address.mark, message, "the router has it");
             also(problem, about(|body| Some(body.gateway.as_ref()?.mark)), "gateway set here")
         } else if subnet.is_dynamic(at) && own.is_none() {
-            // Whoever writes manifests can't change the daemon's settings; an address with an
-            // owner is not lent from there to anybody else.
+            // The author of a manifest can't change the daemon's settings; an address with an owner is
+            // leased from there to no other client.
             let message = format!("{at} lies in the dynamic range of the daemon's settings");
             let label = "reserved for this machine from now on; a client that leases it now keeps it until the lease ends";
             let problem = Problem::new(Code::InDynamic, address.mark, message, label);
@@ -190,7 +190,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// The same host in the right network, if nobody has it.
+    /// The same host part in the right network, if it is free.
     fn meant(&self, at: Ipv4Addr, (subnet, network): (&Subnet, Cidr)) -> Option<String> {
         let mask = u32::from(network.netmask());
         let meant = Ipv4Addr::from(u32::from(network.network()) | (u32::from(at) & !mask));

@@ -1,4 +1,4 @@
-//! Secrets that stand in a file of the inventory for everybody to read.
+//! Finds secrets in clear text in the files of the inventory.
 
 use std::collections::BTreeSet;
 
@@ -55,8 +55,8 @@ impl Resolver<'_> {
         }
     }
 
-    /// Private keys, whatever file they lie in. Manifests are looked at value by value, and the
-    /// folder of secrets has rules of its own.
+    /// Private keys in any file. Manifests are checked value by value, and the folder of secrets has rules
+    /// of its own.
     fn keys_in_files(&mut self) {
         let sources = &self.documents.sources;
         let others = sources.iter().filter(|(file, source)| {
@@ -120,7 +120,7 @@ fn gives_password(words: &str) -> bool {
     words.split_whitespace().any(gives)
 }
 
-/// Where the first private key begins, a whole one: a text that only speaks of keys holds none.
+/// Where the first whole private key begins: a text that only mentions keys holds none.
 fn private_key(text: &str) -> Option<std::ops::Range<usize>> {
     const AGE: &str = "AGE-SECRET-KEY-1";
     const PEM: &str = "PRIVATE KEY-----";

@@ -219,7 +219,7 @@ pub(super) fn deployment(
     hex(&sum.end()).into()
 }
 
-/// A secret's ciphertext stands for its text: another one is served when it changes.
+/// A secret's ciphertext replaces its text: when it changes, another text is served.
 fn secrets(value: &Value, sum: &mut Sum, known: &mut Digests, sources: &Sources) {
     match value {
         Value::Secret(name) => {

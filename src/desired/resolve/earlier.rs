@@ -218,7 +218,7 @@ impl Resolver<'_> {
         Some(deployment)
     }
 
-    /// `faultless` tells whether nothing was found to be wrong with it.
+    /// `faultless`: no problem was found in it.
     pub(super) fn keep_made(
         &mut self,
         written: &Arc<Written>,

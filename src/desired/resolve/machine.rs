@@ -94,7 +94,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// The marks that nobody claimed before; the others are reported.
+    /// The identities that no machine has yet; the others are reported.
     fn identities(
         &mut self,
         name: &Name,
@@ -132,7 +132,7 @@ impl Resolver<'_> {
         own
     }
 
-    /// The addresses that nobody claimed before; the others are reported.
+    /// The addresses that no machine has yet; the others are reported.
     fn claim(&mut self, name: &Name, macs: &[Marked<Mac>], claims: &mut Claims) -> Vec<Mac> {
         let mut own = Vec::with_capacity(macs.len());
         for Marked { value: mac, mark } in macs {

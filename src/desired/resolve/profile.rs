@@ -78,7 +78,7 @@ impl Resolver<'_> {
         let used: HashSet<&Name> = deployments.chain(parents).map(|name| &name.value).collect();
         for name in documents.profiles.keys() {
             let effective = self.effective(name, &mut Vec::new());
-            // Of one that nobody names there is only to know whether it is right.
+            // A profile that no deployment names only has to be correct.
             if !used.contains(name) {
                 drop(effective);
                 self.profiles.remove(name);

@@ -1,4 +1,4 @@
-//! Names that must be somebody's.
+//! Names that must exist.
 
 use super::{Resolver, listed};
 use crate::manifest::document::{Deployment, Resource};
@@ -35,7 +35,7 @@ impl Resolver<'_> {
         let message = format!("there is no {kind_name} called `{}`", wanted.value);
         let mut problem =
             Problem::new(Code::UnknownName, wanted.mark, message, format!("unknown {kind_name}"));
-        // Comparing thousands of unknown names with thousands of known ones helps nobody.
+        // Comparing thousands of unknown names with thousands of known ones would take too long.
         if self.dangling.len() < HINTED_MAX {
             problem =
                 problem.help(self.hint(kind, wanted)).fix(wanted.mark, self.only_name(kind, &wanted.value));

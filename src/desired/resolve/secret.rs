@@ -41,8 +41,8 @@ impl Resolver<'_> {
         self.problems.push(problem);
     }
 
-    /// Reports a secret that a kernel command line would tell everybody: boot scripts are read
-    /// by whoever asks, and `/proc/cmdline` by every process. Once for each place it is written.
+    /// Reports a secret that a kernel command line would disclose: boot scripts are readable by every
+    /// client, and `/proc/cmdline` by every process. Once for each place it is written.
     pub(super) fn disclosed(&mut self, boot: &Boot, variable: &str, value: &Marked<Value>) {
         if !has_secret(&value.value) {
             return;
@@ -90,7 +90,7 @@ impl Resolver<'_> {
         }
     }
 
-    /// Whom secrets are encrypted to; `None` where nobody or nonsense is written down.
+    /// The recipients of secrets; `None` where the file has none or is invalid.
     fn recipients(&mut self) -> Option<Recipients> {
         let sources = &self.documents.sources;
         let file = sources.find(RECIPIENTS)?;

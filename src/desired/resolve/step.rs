@@ -18,7 +18,7 @@ use crate::model::{Mac, Name, Size};
 
 type Labels = BTreeMap<Arc<str>, Arc<str>>;
 
-/// A revision in which no error was found, by all that may be had only once.
+/// A revision without errors, indexed by everything that may be used only once.
 #[derive(Debug)]
 pub(super) struct Whole {
     options: Options,
@@ -67,8 +67,8 @@ fn ordered(mut problems: Vec<Problem>) -> Vec<Problem> {
     problems
 }
 
-/// The next revision, whose documents are those of the last one resolved with `earlier`, but for
-/// the step; with its problems. `None` where that does not tell what everything together would be.
+/// The next revision, whose documents are those of the last one resolved with `earlier`, but for the step;
+/// with its problems. `None` where the result could differ from resolving everything.
 pub fn resolve_step(
     earlier: &mut Earlier,
     documents: &Documents,
@@ -147,7 +147,7 @@ impl Whole {
         self.problems = problems;
         let moved = |mark: &Mark| step.files.contains(&mark.file);
         let known = secrets.keys().all(|name| self.secrets.contains_key(name));
-        // Who names a secret first decides what is told of it, and whether it is used at all.
+        // The first place that names a secret gets its problems, and decides whether it counts as used.
         if !known || self.secrets.values().chain(secrets.values()).any(moved) {
             return None;
         }

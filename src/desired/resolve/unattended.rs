@@ -1,4 +1,4 @@
-//! What an installer must find on its command line to need nobody at the keyboard.
+//! What an installer's command line needs for an unattended installation.
 
 use std::collections::BTreeMap;
 
@@ -48,7 +48,7 @@ impl Resolver<'_> {
             None => (own.mark, "it has no command line"),
         };
         if !uses("answers_url") && !uses("answers_base_url") {
-            // What the boot itself reports, where nobody knows what reads the answers.
+            // The completion call of the boot itself, where the reader of the answers is unknown.
             if needs.is_empty() && uses("completed_url") {
                 return None;
             }

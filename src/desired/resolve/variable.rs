@@ -12,7 +12,7 @@ use crate::manifest::{Code, Field, Mark, Marked, Position, Problem, Value};
 use crate::model::{Name, VariableType};
 use crate::render::{self, known::is_well_known};
 
-/// A variable that somebody wants and a deployment lacks.
+/// A variable that a template or boot uses and a deployment lacks.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Want {
     Template { template: Name, variable: String },

@@ -21,7 +21,7 @@ impl Checker<'_> {
     }
 }
 
-/// What a setting takes, in words.
+/// The values that a setting takes, for messages.
 pub fn wanted(shape: &Shape) -> &'static str {
     match shape {
         Shape::Text(Form::Mac) => "a hardware address in quotes",

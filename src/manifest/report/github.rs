@@ -36,7 +36,7 @@ fn data(text: &str) -> String {
     escaped(text).replace('%', "%25")
 }
 
-/// In properties `:` and `,` are taken as well.
+/// In properties `:` and `,` have a meaning as well.
 fn property(text: &str) -> String {
     data(text).replace(':', "%3A").replace(',', "%2C")
 }

@@ -53,7 +53,7 @@ fn testcase(report: &Report, file: u32, problems: &[&Problem], text: &mut String
     text.push_str("    </testcase>\n");
 }
 
-/// Each problem on its line, and what there is to say below.
+/// Each problem on its line, with its notes below.
 fn told(report: &Report, problems: &[&Problem]) -> String {
     let mut text = String::new();
     for problem in problems {

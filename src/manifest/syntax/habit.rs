@@ -14,7 +14,7 @@ const CONFLICT: [&str; 4] = ["<<<<<<<", "|||||||", "=======", ">>>>>>>"];
 const TYPOGRAPHIC: [char; 8] = ['“', '”', '„', '‘', '’', '‚', '«', '»'];
 
 impl Fault<'_> {
-    /// How far the mistake goes on: lines of which nothing more needs to be said.
+    /// How many lines the mistake covers, which get no further report.
     pub(super) fn eaten(&self) -> usize {
         let line = self.line();
         let rest = &self.text[line.start..];
@@ -30,7 +30,7 @@ impl Fault<'_> {
         }
     }
 
-    /// The mistake in the words of who has the habit.
+    /// The mistake, described by the other language that it comes from.
     pub(super) fn habit(&self) -> Option<Problem> {
         self.escape()
             .or_else(|| self.foreign_line())

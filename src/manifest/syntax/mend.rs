@@ -1,12 +1,12 @@
-//! A faulty line hides what follows it: the parser takes the next line for its value, or the keys
-//! below a broken header for those of the table before. So the text is read again without the faults
-//! that were told, each byte where it was.
+//! A faulty line hides what follows it: the parser takes the next line for its value, or the keys below a
+//! broken header for those of the table before. So the text is read again without the reported faults, each
+//! byte where it was.
 
 use std::ops::Range;
 
 use super::Fault;
 
-/// What is to be done about a fault before the text is read again.
+/// The change that removes a fault before the text is read again.
 pub(super) enum Cure {
     /// These bytes become blanks.
     Blank(Range<usize>),
@@ -15,7 +15,7 @@ pub(super) enum Cure {
 }
 
 impl Fault<'_> {
-    /// `None`: what the fault reaches can't be told.
+    /// `None`: it is unknown how far the fault reaches.
     pub(super) fn cure(&self) -> Option<Cure> {
         let line = self.line();
         if let Some(open) = self.unclosed_bracket() {
@@ -55,7 +55,7 @@ impl Fault<'_> {
     }
 }
 
-/// The text without what the cures take away, as long as before.
+/// The text without what the corrections remove, with its length unchanged.
 pub(super) fn mended(text: &str, cures: &[Cure]) -> String {
     let mut bytes = text.as_bytes().to_vec();
     for cure in cures {

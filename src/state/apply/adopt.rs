@@ -182,7 +182,7 @@ impl State {
             .retain(|_, machine| desired.machines.get(machine).is_some_and(|one| !one.ids.is_empty()));
     }
 
-    /// Whoever changed a machine's manifest has settled which cards are its own.
+    /// A change of a machine's manifest settles which cards are its own.
     fn forget_settled_contests(&mut self, before: &Desired, after: &Desired) {
         let is_first = before.revision.is_empty();
         let same = |name: &Name| match after.machines.get(name) {

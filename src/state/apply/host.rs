@@ -46,7 +46,7 @@ pub(super) fn warn_of_clashes(state: &mut State, now: Time, out: &mut Applied) {
 pub(super) fn networks(state: &mut State, others: Vec<(Cidr, Ipv4Addr)>) -> Outcome {
     if others != state.server.others {
         Arc::make_mut(&mut state.server).others = others;
-        // What was rendered names our addresses.
+        // Rendered texts contain the daemon's addresses.
         state.derived.memo = state.derived.memo.take().map(|_| Arc::default());
     }
     Outcome::Done

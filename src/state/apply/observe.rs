@@ -14,8 +14,8 @@ const LEARNED_MAX: usize = 4096;
 /// name of ever new ones must not fill the memory; when there are so many, all are forgotten.
 const STRANGERS_MAX: usize = 1 << 16;
 
-/// Two cards that are heard within this time are of two machines, if firmware speaks with one of them:
-/// as long as a card must have been quiet before a sibling takes its address.
+/// Two cards seen within this time belong to two machines, if firmware uses one of them: as long as a card
+/// must have been silent before a sibling takes its address.
 const AT_A_TIME: Span = crate::state::lease::QUIET;
 
 pub(super) fn apply(state: &mut State, events: Vec<Event>, out: &mut Applied) -> Outcome {
@@ -52,7 +52,7 @@ fn take(state: &mut State, event: Event, out: &mut Applied) {
 }
 
 impl State {
-    /// Remembers what a machine did. Returns what a person has to know of it.
+    /// Applies what a machine did. Returns an event for people if there is something they should know.
     pub fn fold(&mut self, event: &Event) -> Option<Event> {
         let mac = event.mac?;
         let first =
@@ -97,9 +97,9 @@ impl State {
         None
     }
 
-    /// Another card of the machine that was heard a moment ago, while firmware speaks with this one, or
-    /// anybody who was not known by it before: one machine does not do both. (An iPXE that firmware has
-    /// just loaded may go on with another card.)
+    /// Another card of the machine that was seen a moment ago, while firmware uses this one, or one that
+    /// was not known by this identity before: one machine does not do both. (An iPXE that firmware has just
+    /// loaded may continue with another card.)
     fn rival(&self, name: &Name, mac: Mac, known: bool, event: &Event) -> Option<Mac> {
         let begins = event.ipxe == Some(false) || !known && event.ipxe.is_none();
         let machine = self.desired.machines.get(name).filter(|_| begins)?;
@@ -110,7 +110,7 @@ impl State {
         self.cards(machine).into_iter().find(heard)
     }
 
-    /// Believes nobody by the marks of a machine any longer.
+    /// Ignores the identities of a machine from now on.
     fn contest(&mut self, name: Name, cards: [Mac; 2], at: Time) -> Option<Event> {
         self.lasting.learned.retain(|_, owner| *owner != name);
         let fresh = self.lasting.contested.insert(name.clone(), Contest { cards, since: at }).is_none();

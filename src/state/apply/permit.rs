@@ -1,4 +1,4 @@
-//! An installation takes a step that must be durable before the answer that it stands for leaves.
+//! An installation takes a step that must be durable before the answer that depends on it is sent.
 
 use std::sync::Arc;
 
@@ -42,7 +42,7 @@ pub(super) fn installed(state: &mut State, install: Install, out: &mut Applied) 
 }
 
 impl State {
-    /// The second look at the state: somebody else may have been quicker.
+    /// The second look at the state: another request may have been faster.
     fn take_step(&mut self, permit: &Permit, now: Time) -> Result<(), Stale> {
         let name = &permit.deployment;
         let deployment = self.desired.deployments.get(name).ok_or_else(|| Stale::Gone(name.clone()))?;
@@ -55,8 +55,7 @@ impl State {
             return Err(Stale::Moved(name.clone()));
         }
         let current = self.install_on(&machine.name, name);
-        // Somebody else was quicker with the same step, or took the last place: the second look at the
-        // state decides.
+        // Another request took the same step, or the last place: the second look at the state decides.
         match (permit.step, self.duty(deployment), current) {
             (PermitStep::Start, Duty::Install { permit: true }, _) => {
                 let install = Install::new(machine, deployment, InstallStage::Started, now);

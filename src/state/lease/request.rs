@@ -28,22 +28,22 @@ pub enum LeaseAction {
     Offer { supply: Supply, requested: Option<Ipv4Addr> },
     /// Begin or renew the lease of this address. To be stored before the ACK leaves.
     Bind { supply: Supply, address: Ipv4Addr },
-    /// The client gives its address back, or takes another server's offer than ours.
+    /// The client releases its address, or takes another server's offer.
     Release { address: Ipv4Addr },
-    /// The client found its address in use by somebody else.
+    /// The client found its address in use by another host.
     Decline { address: Ipv4Addr },
-    /// Somebody else was seen using an address that nobody leases: it rests, unless who was seen
-    /// answers for too many ([`Leases::is_proxy`]).
+    /// Another host was seen using an address that is not leased: it is withheld, unless that host answers
+    /// for too many ([`Leases::is_proxy`]).
     Conflict { address: Ipv4Addr },
 }
 
 /// Where an address comes from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Supply {
-    /// Any dynamic address of the subnet but our own on that network.
+    /// Any dynamic address of the subnet but the daemon's own on that network.
     Dynamic { subnet: Arc<Subnet>, server: Ipv4Addr },
-    /// The fixed address of a machine with several network cards; a lease tells which card has
-    /// it. `over` names a card of the same machine that it may be taken from.
+    /// The fixed address of a machine with several network cards; a lease records which card has it. `over`
+    /// names a card of the same machine that it may be taken from.
     Fixed { subnet: Arc<Subnet>, address: Ipv4Addr, over: Option<Mac> },
 }
 
@@ -65,8 +65,8 @@ pub struct LeaseOutcome {
 }
 
 impl Leases {
-    /// Applies a request to this value. Nothing happens (and nothing is to be stored) when the
-    /// address it is about can't be had any more.
+    /// Applies a request to this value. Nothing happens (and nothing is to be stored) when the address is
+    /// no longer available.
     pub fn apply(&mut self, request: &LeaseRequest, reserved: Reserved) -> LeaseOutcome {
         self.expire(request.at);
         match &request.action {
@@ -228,9 +228,9 @@ impl State {
         outcome
     }
 
-    /// Whether an address of `supply` is not for everybody: one of this host, the gateway's, a name
-    /// server's, a fixed address of the manifests, or the one that a machine of the manifests
-    /// (`last`) is to find again. Always false for a fixed supply: it is its owner who asks.
+    /// Whether an address of `supply` is reserved: one of this host, the gateway's, a name server's, a
+    /// fixed address of the manifests, or the one that a machine of the manifests (`last`) is to find
+    /// again. Always false for a fixed supply, because its owner asks.
     pub fn is_reserved(&self, supply: &Supply, address: Ipv4Addr, last: Option<Mac>) -> bool {
         let Supply::Dynamic { subnet, server } = supply else { return false };
         address == *server

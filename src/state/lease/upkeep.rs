@@ -23,7 +23,7 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Whether whoever comes next is lent a resting address, or gets none.
+    /// Whether the next client would get a withheld address, or none.
     pub fn is_exhausted(&self) -> bool {
         self.size > 0 && self.used + self.resting >= self.size
     }
@@ -45,7 +45,7 @@ impl Leases {
         self.remove_offer(address);
         let held = self.stored(address).filter(|lease| lease.is_active(now)).cloned();
         match held {
-            // A declined address stays nobody's.
+            // A declined address keeps no machine.
             Some(lease) => {
                 let state = match lease.state {
                     LeaseState::Declined => LeaseState::Declined,
@@ -57,9 +57,9 @@ impl Leases {
         }
     }
 
-    /// Brings ends nearer that lie further ahead than they could have been set by the clock as it is
-    /// now: it was ahead when they were set. `lease` tells how long a lease of an address lasts, `None`
-    /// for addresses that are not to be looked at. Returns what is to be stored.
+    /// Shortens leases that end later than they could have been set by the clock as it is now: it was ahead
+    /// when they were set. `lease` gives the lease time of an address, `None` for addresses that are not to
+    /// be changed. Returns what is to be stored.
     pub fn limit(&mut self, now: Time, lease: &dyn Fn(Ipv4Addr) -> Option<Span>) -> Vec<Lease> {
         let latest = |held: &Lease| {
             let longest = lease(held.address)?;
@@ -146,7 +146,7 @@ mod tests {
             assert_eq!(bind(&mut leases, &net, 2, 21, "10.0.0.10").changed.len(), 1);
             assert_eq!(leases.usage(&net, Time(21_000)), Usage { size: 4, used: 2, resting: 2 });
             assert!(bind(&mut leases, &net, 4, 21, "10.0.0.12").changed.is_empty(), "not without an offer");
-            // Somebody was seen using what is on offer again: it rests anew, behind the others.
+            // Another host was seen using the address on offer: it is withheld again, behind the others.
             apply(&mut leases, &request(99, 22, LeaseAction::Conflict { address: ip("10.0.0.11") }));
             assert!(bind(&mut leases, &net, 3, 23, "10.0.0.11").changed.is_empty());
             assert_eq!(offer(&mut leases, &net, 3, 24), Some(ip("10.0.0.12")));

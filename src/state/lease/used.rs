@@ -9,9 +9,9 @@ pub(super) struct Used {
 }
 
 impl Used {
-    /// Adds an address. With the first or last that is lent of a block of 256 goes its neighbour in .0 or .255, which
-    /// [`super::Leases`] lends to nobody who does not ask for it: as gaps, two in every block, they would make the
-    /// search for an unused address linear.
+    /// Adds an address. With the first or last leased address of a block of 256 its neighbour in .0 or .255
+    /// is added, which [`super::Leases`] leases only to clients that ask for it: as gaps, two in every
+    /// block, they would make the search for an unused address linear.
     pub(super) fn insert(&mut self, address: Ipv4Addr) {
         self.insert_one(address.into());
         match address.octets() {

@@ -50,7 +50,7 @@ impl Kind for Lease4 {
     }
 }
 
-/// The byte that stands for a state.
+/// The byte of a lease's state.
 pub fn code(state: LeaseState) -> u8 {
     match state {
         LeaseState::Offered => 0,
@@ -60,7 +60,7 @@ pub fn code(state: LeaseState) -> u8 {
     }
 }
 
-/// The state that a byte stands for.
+/// The state of a lease's byte.
 pub fn state(code: u8) -> Option<LeaseState> {
     match code {
         0 => Some(LeaseState::Offered),

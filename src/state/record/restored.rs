@@ -1,5 +1,5 @@
-//! Whether a restored copy is in use whose installations nobody has settled yet. One record without a key.
-//! Value: 0 or 1 (1 byte).
+//! Whether the state is a restored copy whose installations nobody has settled yet. One record without a
+//! key. Value: 0 or 1 (1 byte).
 
 use super::bytes::Reader;
 use super::{Kind, Only, Record};

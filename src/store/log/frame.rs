@@ -39,7 +39,7 @@
 use super::digest::{FileKeys, Keys, Sip, SipKey};
 use crate::state::record::Record;
 
-/// Begins each file; tells other versions of the format apart.
+/// The first bytes of each file; they identify the version of the format.
 pub const MAGIC: &[u8; 16] = b"voldemort log 1\n";
 /// Where the first frame begins.
 pub const FIRST: usize = MAGIC.len() + 1 + 8 + 8;
@@ -166,7 +166,7 @@ pub fn link(mut sip: Sip, facts: &Facts) -> u64 {
 pub enum Flag {
     Put,
     Deleted,
-    /// There was a value, which nobody can read.
+    /// There was a value, which can't be read.
     Damaged,
 }
 

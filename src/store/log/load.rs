@@ -111,9 +111,9 @@ pub struct Loaded<'a> {
     pub next_event: u64,
     /// Length of the snapshot in bytes.
     pub snapshot: u64,
-    /// Places that hold records together and could be put right, with the file.
+    /// Damaged places of the file's structure that could be corrected, with the file.
     pub mended: Vec<(String, usize)>,
-    /// Segments that the snapshot stands for: what a crash kept from being removed.
+    /// Segments that the snapshot replaces, which a crash kept from being removed.
     pub obsolete: Vec<u64>,
 }
 
@@ -215,7 +215,7 @@ impl Image {
     pub fn salvage(&self, keys: Option<&Keys>) -> (Laid<'_>, u64, u64) {
         let mut laid = Laid::default();
         let (mut sequence, mut next_event) = (0, 0);
-        // Segments that the snapshot stands for are older than it.
+        // Segments that the snapshot replaces are older than it.
         let number = |bytes: &Vec<u8>| match keys {
             Some(keys) => read::begin(bytes, keys).ok().map(|begin| begin.number),
             None => read::unproven_number(bytes),

@@ -37,7 +37,7 @@ pub enum Damage {
     Bytes { from: usize, to: usize },
     /// The last frame is there to its end and does not fit its digest.
     Last { from: usize },
-    /// The frame does not fit its digest, or its records can't be told apart. Which kinds it held.
+    /// The frame does not fit its digest, or its records can't be separated. The kinds that it held.
     Frame { from: usize, kinds: u64 },
     /// Frames are missing before this one, or it is an earlier one.
     Order { from: usize, expected: u64, found: u64 },
@@ -90,7 +90,7 @@ pub struct End {
     pub torn: usize,
     /// Whether another segment follows.
     pub is_sealed: bool,
-    /// The position that a snapshot stands for.
+    /// The position that a snapshot includes.
     pub whole: Option<Position>,
     /// Places that hold the records together and had a bit flipped.
     pub mended: usize,
@@ -283,7 +283,7 @@ impl<'a> Walk<'a, '_> {
     fn finish(&mut self, at: usize, facts: &Facts, is_mended: bool) -> Result<bool, Damage> {
         let bytes = &self.bytes[at + HEAD..at + HEAD + facts.length as usize + TAIL];
         if facts.kinds & SEALED != 0 {
-            // Its head says all, and has a digest of its own.
+            // Its head is complete, and has a digest of its own.
             self.end.is_sealed = true;
             self.end.mended += usize::from(is_mended);
             return Ok(false);
@@ -379,8 +379,8 @@ impl<'a> Walk<'a, '_> {
         link(sip, &frame.facts)
     }
 
-    /// Whether a frame is the one that was written here, its damaged records aside: how many bits of the chain
-    /// itself had to be put right. `None` if that can't be told.
+    /// Whether a frame is the one that was written here, its damaged records aside: how many bits of the
+    /// chain itself had to be corrected. `None` if that can't be determined.
     fn prove(&self, frame: &Frame, before: u64) -> Option<usize> {
         let stored = self.chain_of(frame, before, false);
         let is_computed = || !frame.is_clean && self.chain_of(frame, before, true) == frame.chain;
@@ -401,7 +401,7 @@ impl<'a> Walk<'a, '_> {
             match Flag::of_code(record.head[1]) {
                 Some(Flag::Damaged) if record.fits => sink.damaged(kind, &[key]),
                 Some(flag) if record.fits => sink.take(Raw { kind, flag, key, value }),
-                // Of a kind that there is not, nobody knows what was lost.
+                // Of an unknown kind it is unknown what was lost.
                 _ if RecordKind::of_code(kind).is_none() => return None,
                 _ if key == copy => sink.damaged(kind, &[key]),
                 _ => {

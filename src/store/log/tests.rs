@@ -172,11 +172,11 @@ fn a_power_cut_at_any_step_leaves_what_was_acknowledged() {
         for cut in 0..4 {
             let left = disk.after_power_cut(step * 7 + cut);
             let found = held(open(&left).1);
-            // The batch that failed may be there or not; nobody was told.
+            // The batch that failed may be there or not; it was not acknowledged.
             let is_told = found == held(acknowledged.last().unwrap().saved());
             let is_next = failed.as_ref().is_some_and(|next| found == held(next.saved()));
             assert!(is_told || is_next, "step {step}, cut {cut}");
-            // It goes on from there.
+            // It continues from there.
             let (mut log, _) = open(&left);
             log.append(&[lease(1, 1, 1)], 0).unwrap();
             drop(log);
@@ -447,7 +447,7 @@ fn read_first() -> usize {
     frame::FIRST
 }
 
-/// Without the keys nobody on the network can make a frame.
+/// Without the keys no client on the network can make a frame.
 #[test]
 fn what_a_client_made_up_is_no_frame() {
     let mut forged = Vec::new();
