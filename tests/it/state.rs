@@ -13,7 +13,7 @@ use super::golden::assert_golden;
 const NAMES: [&str; 7] = ["fresh", "working", "killed", "pinned", "suspended", "several", "own"];
 
 /// The versions that wrote them.
-const VERSIONS: [&str; 2] = ["cb52119", "aa93fd4"];
+const VERSIONS: [&str; 3] = ["cb52119", "aa93fd4", "0da45e2"];
 
 fn fixtures(version: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/state").join(version)
