@@ -2,11 +2,15 @@
 //! all before a power cut, with a cache that lies, slow. What it does follows from its seed alone. The log over it
 //! is the third ledger of the tests and of the simulation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::log::disk::Disk;
+use super::log::disk::{Disk, SHORTEST};
+
+mod ledger;
+
+pub use ledger::{FaultyLog, Found};
 
 /// What a disk writes whole or not at all.
 const SECTOR: usize = 512;
@@ -29,7 +33,7 @@ pub struct Faults {
 #[derive(Clone, Debug)]
 pub struct Faulty(Arc<Mutex<Model>>);
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Model {
     names: BTreeMap<String, usize>,
     /// As they would be after a power cut, without the changes that follow.
@@ -41,6 +45,8 @@ struct Model {
     /// How many steps were done.
     steps: u64,
     waited: u64,
+    /// The length that segments have at least, if it is not the usual one.
+    shortest: Option<u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -69,6 +75,12 @@ impl Faulty {
         Faulty(Arc::new(Mutex::new(Model { dice: seed, ..Model::default() })))
     }
 
+    /// The same disk with segments that may be so short, in bytes.
+    pub fn with_segments(self, shortest: u64) -> Faulty {
+        self.model().shortest = Some(shortest);
+        self
+    }
+
     pub fn set(&self, faults: Faults) {
         self.model().faults = faults;
     }
@@ -92,8 +104,18 @@ impl Faulty {
         let kept = roll(&mut dice) as usize % (model.changes.len() + 1);
         model.changes[..kept].iter().for_each(|change| apply(&mut names, change));
         let files = model.files.iter().map(|file| file.after_power_cut(&mut dice)).collect();
-        let durable_names = names.clone();
-        Faulty(Arc::new(Mutex::new(Model { names, durable_names, files, dice, ..Model::default() })))
+        let (durable_names, shortest) = (names.clone(), model.shortest);
+        let mut left = Model { names, durable_names, files, dice, shortest, ..Model::default() };
+        left.forget_unnamed();
+        Faulty(Arc::new(Mutex::new(left)))
+    }
+
+    /// What a process leaves that is killed, as a new disk without faults: all that it wrote. What was not synced may
+    /// still be lost by a power cut.
+    pub fn after_kill(&self) -> Faulty {
+        let mut left = Model { faults: Faults::default(), steps: 0, waited: 0, ..self.model().clone() };
+        left.forget_unnamed();
+        Faulty(Arc::new(Mutex::new(left)))
     }
 
     /// Changes the bytes of a file, as a disk does that forgets.
@@ -114,10 +136,7 @@ impl File {
     fn after_power_cut(&self, dice: &mut u64) -> File {
         let mut durable = self.durable.clone();
         for pending in self.pending.iter().filter(|_| roll(dice).is_multiple_of(2)) {
-            match pending {
-                Pending::Write(at, bytes) => write(&mut durable, bytes, *at),
-                Pending::Length(length) => durable.resize(*length, 0),
-            }
+            pending.reach(&mut durable);
         }
         File { bytes: durable.clone(), durable, pending: Vec::new() }
     }
@@ -129,6 +148,16 @@ impl File {
             let end = ((begin / SECTOR + 1) * SECTOR).min(at + bytes.len());
             self.pending.push(Pending::Write(begin, bytes[begin - at..end - at].to_vec()));
             begin = end;
+        }
+    }
+}
+
+impl Pending {
+    /// It arrives on the disk.
+    fn reach(&self, durable: &mut Vec<u8>) {
+        match self {
+            Pending::Write(at, bytes) => write(durable, bytes, *at),
+            Pending::Length(length) => durable.resize(*length, 0),
         }
     }
 }
@@ -149,6 +178,18 @@ impl Model {
 
     fn file(&self, name: &str) -> io::Result<usize> {
         self.names.get(name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// The bytes of files that have no name any more are nobody's, once no process has them open.
+    fn forget_unnamed(&mut self) {
+        let changed = self.changes.iter().filter_map(|change| match change {
+            NameChange::Put(_, file) => Some(file),
+            NameChange::Remove(_) => None,
+        });
+        let named: BTreeSet<usize> =
+            self.names.values().chain(self.durable_names.values()).chain(changed).copied().collect();
+        let unnamed = self.files.iter_mut().enumerate().filter(|(number, _)| !named.contains(number));
+        unnamed.for_each(|(_, file)| *file = File::default());
     }
 
     fn change(&mut self, change: NameChange) {
@@ -227,9 +268,8 @@ impl Disk for Faulty {
         let slow = model.faults.slow;
         model.waited += roll(&mut model.dice) % (slow + 1);
         if !model.faults.lies {
-            let file = &mut model.files[*file];
-            file.durable = file.bytes.clone();
-            file.pending.clear();
+            let File { durable, pending, .. } = &mut model.files[*file];
+            pending.drain(..).for_each(|pending| pending.reach(durable));
         }
         Ok(())
     }
@@ -280,6 +320,10 @@ impl Disk for Faulty {
 
     fn show(&self, name: &str) -> String {
         name.into()
+    }
+
+    fn shortest(&self) -> u64 {
+        self.model().shortest.unwrap_or(SHORTEST)
     }
 }
 

@@ -35,8 +35,6 @@ pub const SNAPSHOT: &str = "records.snapshot";
 const DRAFT: &str = "records.log.new";
 /// What a merge or a rotation that did not come to its end leaves.
 pub const DRAFTS: [&str; 2] = [DRAFT, snapshot::DRAFT];
-/// A segment is never followed by another below this length.
-const SMALL: u64 = 4 << 20;
 /// Zeros written ahead of the frames, so that most commits don't change the file's length, which
 /// costs the file system a second write.
 const AHEAD: u64 = 32 << 10;
@@ -137,7 +135,7 @@ impl<D: Disk> Log<D> {
         // Nothing of a torn frame may stay behind the frames to come.
         let end = loaded.end.at as u64;
         disk.cut(&file, end).map_err(wrong)?;
-        let full = if loaded.mended.is_empty() { SMALL.max(loaded.snapshot) } else { 0 };
+        let full = if loaded.mended.is_empty() { disk.shortest().max(loaded.snapshot) } else { 0 };
         let log = Log {
             disk: disk.clone(),
             keys: keys.clone(),
@@ -281,7 +279,7 @@ impl<D: Disk> Log<D> {
         };
         self.merging = None;
         match outcome {
-            Ok(length) => self.full = SMALL.max(length),
+            Ok(length) => self.full = self.disk.shortest().max(length),
             Err(error) => self.later(&error),
         }
     }
@@ -289,7 +287,7 @@ impl<D: Disk> Log<D> {
     /// A log that can't be made shorter still works; it is tried again when it has grown as much once more.
     fn later(&mut self, error: &io::Error) {
         tracing::warn!("{} can't be made anew: {error}; the log stays long", self.disk.show(SNAPSHOT));
-        self.full = self.end + SMALL;
+        self.full = self.end + self.disk.shortest();
         let _ = self.disk.remove(snapshot::DRAFT);
     }
 }

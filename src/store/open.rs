@@ -71,7 +71,7 @@ pub fn open(path: &Path, fresh: [u8; 48], accept: Accept) -> Result<(Store, Save
 }
 
 /// Something to put into a new log.
-enum Anew<'a> {
+pub(super) enum Anew<'a> {
     Record(Record),
     Fix(Fix),
     Raw(Raw<'a>),
@@ -112,7 +112,7 @@ impl Entry for Anew<'_> {
 }
 
 /// What could be read of a log, as a restored copy.
-fn salvaged<'a>(laid: &Laid<'a>) -> Vec<Anew<'a>> {
+pub(super) fn salvaged<'a>(laid: &Laid<'a>) -> Vec<Anew<'a>> {
     let ends = |raw: &Raw| match RecordKind::of_code(raw.kind) {
         Some(kind) => kind == RecordKind::Restored || kind.ends_with_restore(),
         None => false,

@@ -1,5 +1,5 @@
-//! The daemon without its sockets, threads and files: the protocols, and the engine that stores before
-//! anything is shown. A crash leaves what was stored and nothing else.
+//! The daemon without its sockets and threads: the protocols, and the engine that stores before anything is shown.
+//! A crash leaves what was stored, and of the batch that was being stored all or nothing.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -11,12 +11,15 @@ use voldemort::proto::converse::{self, FileRequest, Opened, ROUNDS, Step, Wanted
 use voldemort::proto::dhcp::{self, Decision, Draft, Link};
 use voldemort::proto::tree::{Asker, Method, Refusal, RefusalReason};
 use voldemort::state::command::Outcome;
+use voldemort::state::effect::Effect;
 use voldemort::state::{
-    Adoption, Command, Doubts, Event, Install, Installs, LeaseRequest, Record, Revision, Secrets, Server,
-    SourceRevision, Stage, State, Verb, Verdict, trust,
+    Adoption, Command, Doubts, Event, Install, InstallStage, Installs, Lease, LeaseRequest, LeaseState,
+    Leases, Record, Revision, Secrets, Server, SourceRevision, Stage, State, Verb, Verdict, trust,
 };
-use voldemort::store::memory::Memory;
-use voldemort::store::{Engine, Ledger, LedgerError, Saved};
+use voldemort::store::faulty::{Faults, Found};
+use voldemort::store::{Committed, Engine, Ledger, Saved};
+
+use super::medium::{End, Medium, Open};
 
 #[derive(Clone)]
 pub enum Body {
@@ -45,35 +48,21 @@ pub enum Told {
     Accepted,
 }
 
-/// A ledger in memory that may be full. What it holds survives the process.
-#[derive(Clone, Debug, Default)]
-pub struct Disk {
-    memory: Memory,
-    is_full: bool,
-}
-
-impl Ledger for Disk {
-    fn append(&mut self, records: &[Record], next_event: u64) -> Result<(), LedgerError> {
-        match self.is_full {
-            true => Err(LedgerError(std::io::ErrorKind::StorageFull.into())),
-            false => self.memory.append(records, next_event),
-        }
-    }
-
-    fn probe(&mut self) -> Result<(), LedgerError> {
-        Ok(())
-    }
-}
-
 /// A process that runs.
 struct Process {
-    engine: Engine<Disk>,
+    engine: Engine<Open>,
     published: State,
+    /// What was stored last, and is to be published.
+    stored: State,
+    effects: Vec<Effect>,
     /// Questions that wait for the commit.
     waiting: Vec<(Question, Waiting)>,
-    /// Whether the batch that is due holds an adoption.
-    adopts: bool,
+    /// Questions whose commit is done.
+    answered: Vec<(Question, Waiting)>,
     is_due: bool,
+    /// Since when batches could not be stored, or when it was last tried whether they can, in milliseconds.
+    troubled: Option<u64>,
+    commands: u64,
 }
 
 /// What a question waits for.
@@ -83,7 +72,8 @@ enum Waiting {
 }
 
 pub struct Daemon {
-    disk: Disk,
+    /// What the records lie on while it is down.
+    medium: Medium,
     process: Option<Process>,
     pub desired: Arc<Desired>,
     server: Server,
@@ -91,14 +81,36 @@ pub struct Daemon {
     pub generation: u64,
     /// What time it was last, in milliseconds.
     now: u64,
+    /// What a start may find: what was stored last, and batches that failed since. Empty where anything may be.
+    may: Vec<State>,
+    /// How the records were found at the last start.
+    pub found: Found,
+    /// Whether records were damaged at the last start, or differ from all that it may find, unnoticed.
+    pub is_damaged: bool,
+    pub is_other: bool,
+    /// How each state that it may have found differs from what it found.
+    pub differences: Vec<String>,
+    /// Commands that were applied by processes of before.
+    commands: u64,
 }
 
 impl Daemon {
-    pub fn start(address: Ipv4Addr, desired: Arc<Desired>) -> Daemon {
-        let server = Server::stand_in(address);
-        let mut daemon =
-            Daemon { disk: Disk::default(), process: None, desired, server, generation: 0, now: 0 };
-        daemon.restart();
+    pub fn start(address: Ipv4Addr, desired: Arc<Desired>, medium: Medium) -> Daemon {
+        let mut daemon = Daemon {
+            medium,
+            process: None,
+            desired,
+            server: Server::stand_in(address),
+            generation: 0,
+            now: 0,
+            may: Vec::new(),
+            found: Found::Whole,
+            is_damaged: false,
+            is_other: false,
+            differences: Vec::new(),
+            commands: 0,
+        };
+        assert!(daemon.restart() && daemon.is_adopted(), "the first start");
         daemon
     }
 
@@ -106,28 +118,69 @@ impl Daemon {
         self.process.is_some()
     }
 
+    /// Commands that were applied so far.
+    pub fn commands(&self) -> u64 {
+        self.commands + self.process.as_ref().map_or(0, |process| process.commands)
+    }
+
     /// The state that answers come from; none while it is down.
     pub fn table(&self) -> Option<&State> {
         self.process.as_ref().map(|process| &process.published)
     }
 
+    /// Whether the inventory is what it serves: that could not be stored otherwise.
+    pub fn is_adopted(&self) -> bool {
+        self.table().is_some_and(|state| Arc::ptr_eq(state.desired(), &self.desired))
+    }
+
+    /// It is killed, or the power fails, in turn.
     pub fn crash(&mut self) {
+        let end = if self.generation.is_multiple_of(2) { End::Killed } else { End::PowerCut };
+        self.crash_by(end, self.generation.wrapping_mul(0x9e37_79b9));
+    }
+
+    pub fn crash_by(&mut self, end: End, chance: u64) {
         if let Some(process) = self.process.take() {
-            self.disk = process.engine.into_ledger();
+            self.commands += process.commands;
+            self.medium = process.engine.into_ledger().after(end, chance);
         }
     }
 
+    /// It dies, and is started again: all that was acknowledged is there.
+    pub fn again(&mut self) {
+        self.crash();
+        assert!(self.restart(), "the disk can be read");
+        let is_whole = self.found == Found::Whole && !self.is_damaged && !self.is_other;
+        assert!(is_whole, "{:?}, {}: {:?}", self.found, self.is_damaged, self.differences);
+    }
+
+    /// What goes wrong with the disk from now on.
+    pub fn set(&mut self, faults: Faults) {
+        match &mut self.process {
+            Some(process) => process.engine.ledger_mut().set(faults),
+            None => self.medium.set(faults),
+        }
+    }
+
+    /// How long it has written to the disk, in milliseconds.
+    pub fn waited(&self) -> u64 {
+        self.process.as_ref().map_or(0, |process| process.engine.ledger().waited())
+    }
+
     /// A backup.
-    pub fn backup(&self) -> Disk {
-        self.process.as_ref().map_or(&self.disk, |process| process.engine.ledger()).clone()
+    pub fn backup(&self) -> Medium {
+        self.process.as_ref().map_or(self.medium.clone(), |process| process.engine.ledger().backup())
     }
 
     /// It goes on with a backup, or with nothing: a state that knows less than the machines.
-    pub fn lose(&mut self, backup: Option<Disk>) {
+    pub fn lose(&mut self, backup: Option<Medium>) {
         self.crash();
-        self.disk = backup.unwrap_or_default();
-        self.disk.append(&[Record::Restored(true)], 0).expect("the disk has room");
-        self.restart();
+        self.medium = backup.unwrap_or(Medium::memory());
+        self.may.clear();
+        let (mut open, ..) = self.medium.open().expect("the disk can be read");
+        open.append(&[Record::Restored(true)], 0).expect("the disk has room");
+        self.medium = open.after(End::Killed, 0);
+        assert!(self.restart(), "a backup can be read");
     }
 
     /// A person agrees to whatever is doubtful, or says that the machines have their systems.
@@ -136,27 +189,68 @@ impl Daemon {
         if let Some(process) = &mut self.process {
             process.apply(Command::daemon(Verb::Settle(all, verdict)), 1);
         }
-        self.commit();
+        self.commit(1);
     }
 
-    /// Reads what was stored and adopts the inventory.
-    pub fn restart(&mut self) {
+    /// The machines whose records are damaged have their systems, a person says.
+    pub fn keep_damaged(&mut self) {
+        let now = self.now;
+        let Some(process) = &mut self.process else { return };
+        let state = process.engine.table().clone();
+        for name in state.damaged() {
+            let machine = state.assignments().get(name).and_then(|name| state.desired().machines.get(name));
+            if let Some((deployment, machine)) = state.desired().deployments.get(name).zip(machine) {
+                let install = Install::new(machine, deployment, InstallStage::Installed, Time(now));
+                process.apply(Command::daemon(Verb::Installed(Box::new(install))), now);
+            }
+        }
+        self.commit(now);
+    }
+
+    /// Reads what was stored and adopts the inventory. False where the disk does not let it start.
+    pub fn restart(&mut self) -> bool {
         self.crash();
+        let Ok((open, saved, found)) = self.medium.open() else { return false };
         self.generation += 1;
-        let saved = Saved { new_site: true, ..self.disk.memory.saved() };
+        let saved = Saved { new_site: true, ..saved };
         let is_new = saved.serial == 0 && !saved.restored;
-        let table = saved.table(self.server.clone());
-        let note = table.trust().note();
-        let engine = Engine::new(std::mem::take(&mut self.disk), table.clone());
-        let mut process =
-            Process { engine, published: table, waiting: Vec::new(), adopts: false, is_due: false };
+        let state = saved.table(self.server.clone());
+        (self.found, self.is_damaged) = (found, !saved.damaged.is_empty());
+        let differ: Vec<String> = self.may.iter().map(|one| differences(one, &state)).collect();
+        let is_one = differ.is_empty() || differ.iter().any(String::is_empty);
+        self.is_other = found == Found::Whole && !self.is_damaged && !is_one;
+        self.differences = differ;
+        let note = state.trust().note();
+        let mut process = Process {
+            engine: Engine::new(open, state.clone()),
+            published: state.clone(),
+            stored: state.clone(),
+            effects: Vec::new(),
+            waiting: Vec::new(),
+            answered: Vec::new(),
+            is_due: false,
+            troubled: None,
+            commands: 0,
+        };
         if is_new {
             process.apply(Command::daemon(Verb::Remember(trust::NOTE.into(), note)), 0);
         }
-        process.adopt(self.desired.clone(), self.now);
-        process.published = process.engine.table().clone();
+        if !self.is_other {
+            self.may = vec![state];
+        }
         self.process = Some(process);
-        self.commit();
+        self.adopt_again();
+        true
+    }
+
+    /// Adopts the inventory, stores that and shows it.
+    pub fn adopt_again(&mut self) {
+        if let Some(process) = &mut self.process {
+            process.adopt(self.desired.clone(), self.now);
+        }
+        if self.commit(self.now) {
+            self.publish_start();
+        }
     }
 
     /// Takes over another revision, at once.
@@ -169,8 +263,7 @@ impl Daemon {
 
     /// The installations, as they are on disk.
     pub fn installs(&self) -> Installs {
-        let disk = self.process.as_ref().map_or(&self.disk, |process| process.engine.ledger());
-        disk.memory.saved().installs.into_iter().collect()
+        self.may.first().map_or_else(Installs::default, |stored| stored.installs().clone())
     }
 
     /// The latest installation of a deployment, as it is on disk.
@@ -198,26 +291,69 @@ impl Daemon {
         self.process.as_ref().is_some_and(|process| process.is_due)
     }
 
-    /// The batch reaches the disk. Nobody heard of it before.
-    pub fn commit(&mut self) {
-        if let Some(process) = &mut self.process {
-            let numbered = |events: std::vec::Drain<Event>| events.map(|event| (0, event)).collect();
-            process.engine.commit(numbered).expect("the disk has room");
-            process.adopts = false;
+    /// The batch reaches the disk. Nobody heard of it before. False where it could not be stored: then nothing of
+    /// it happened, and who waited hears nothing.
+    pub fn commit(&mut self, now: u64) -> bool {
+        let Some(process) = &mut self.process else { return false };
+        if process.troubled.is_some_and(|since| since + 1000 < now) {
+            process.troubled = process.engine.ledger_mut().probe().is_err().then_some(now);
+        }
+        process.is_due = false;
+        let next = process.engine.table().clone();
+        let number = |events: std::vec::Drain<Event>| events.map(|event| (0, event)).collect();
+        match process.engine.commit(number) {
+            Ok(Committed { effects, .. }) => {
+                process.effects.extend(effects);
+                process.answered.append(&mut process.waiting);
+                process.stored = next.clone();
+                // Without records nothing is written: what failed before may still lie there.
+                if !process.engine.records().is_empty() {
+                    self.may.clear();
+                }
+                match self.may.first_mut() {
+                    Some(stored) => *stored = next,
+                    None => self.may.push(next),
+                }
+                true
+            }
+            Err(_) => {
+                process.troubled = process.troubled.or(Some(now));
+                process.waiting.clear();
+                self.may.push(next);
+                false
+            }
         }
     }
 
-    /// The new state is shown, and who waited is answered over it.
-    pub fn publish(&mut self, now: u64) -> Vec<(Question, Told)> {
+    /// What was stored is shown.
+    pub fn show(&mut self) {
+        if let Some(process) = &mut self.process {
+            process.published = process.stored.clone();
+        }
+    }
+
+    /// The next effect of what was stored.
+    pub fn effect(&mut self) -> Option<Effect> {
+        let effects = &mut self.process.as_mut()?.effects;
+        (!effects.is_empty()).then(|| effects.remove(0))
+    }
+
+    /// Who waited is answered over the state that is shown.
+    pub fn replies(&mut self, now: u64) -> Vec<(Question, Told)> {
         let Some(process) = &mut self.process else { return Vec::new() };
-        process.published = process.engine.table().clone();
-        process.is_due = false;
-        let waiting = std::mem::take(&mut process.waiting);
-        let told = waiting.into_iter().filter_map(|(question, waiting)| {
+        let answered = std::mem::take(&mut process.answered);
+        let told = answered.into_iter().filter_map(|(question, waiting)| {
             let told = process.stored(&question, waiting, now)?;
             Some((question, told))
         });
         told.collect()
+    }
+
+    /// The new state is shown, effects are carried out, and who waited is answered.
+    pub fn publish(&mut self, now: u64) -> Vec<(Question, Told)> {
+        self.show();
+        while self.effect().is_some() {}
+        self.replies(now)
     }
 
     /// Shows what a start or an adopted revision brought.
@@ -227,19 +363,47 @@ impl Daemon {
 
     /// The disk is full: nothing of the batch happened, and who waited hears nothing.
     pub fn fail(&mut self) {
-        let Some(process) = self.process.as_mut().filter(|process| !process.adopts) else { return };
-        process.engine.ledger_mut().is_full = true;
-        // Only where there is nothing to write it does not fail.
-        let _ = process.engine.commit(|events| events.map(|event| (0, event)).collect());
-        process.engine.ledger_mut().is_full = false;
-        process.waiting.clear();
-        process.is_due = false;
+        self.set(Faults { room: Some(0), ..Faults::default() });
+        // There may be room for a little.
+        if self.commit(self.now) {
+            self.show();
+        }
+        self.set(Faults::default());
+        if let Some(process) = &mut self.process {
+            process.answered.clear();
+        }
     }
+}
+
+/// What differs between what two states are to last with.
+fn differences(one: &State, other: &State) -> String {
+    let (one, other) = (one.lasting(), other.lasting());
+    let stored = |leases: &Leases| -> Vec<Lease> {
+        leases.iter().filter(|lease| lease.state != LeaseState::Offered).cloned().collect()
+    };
+    let mut found = Vec::new();
+    let mut compare = |what: &str, is_same: bool| found.extend((!is_same).then(|| what.to_owned()));
+    compare("installs", one.installs.iter().eq(other.installs.iter()));
+    compare("assignments", one.assignments == other.assignments);
+    compare("protected", one.protected == other.protected);
+    compare("served", one.served == other.served);
+    compare("learned", one.learned == other.learned);
+    compare("contested", one.contested == other.contested);
+    compare("used plans", one.used_plans == other.used_plans);
+    compare("trust", one.trust == other.trust);
+    let (one, other) = (stored(&one.leases), stored(&other.leases));
+    let only = |one: &[Lease], other: &[Lease]| -> Vec<String> {
+        one.iter().filter(|lease| !other.contains(lease)).map(|lease| format!("{lease:?}")).collect()
+    };
+    if one != other {
+        found.push(format!("leases {:?} instead of {:?}", only(&other, &one), only(&one, &other)));
+    }
+    found.join(", ")
 }
 
 impl Process {
     fn apply(&mut self, command: Command, now: u64) -> Outcome {
-        self.is_due = true;
+        (self.is_due, self.commands) = (true, self.commands + 1);
         self.engine.apply(command, Time(now))
     }
 
@@ -248,7 +412,6 @@ impl Process {
         let adoption = Adoption::new(self.engine.table(), desired, Arc::new(Secrets::stand_in()));
         let adoption = adoption.keeping(Some(Arc::new(kept)));
         assert_eq!(self.apply(Command::daemon(Verb::Adopt(Box::new(adoption))), now), Outcome::Done);
-        self.adopts = true;
     }
 
     /// What follows from a decision about a datagram.
@@ -333,6 +496,7 @@ impl Process {
 
     /// Events alone are no reason to write.
     fn note(&mut self, events: Vec<Event>, now: u64) {
+        self.commands += 1;
         self.engine.apply(Command::machine(Verb::Observe(events)), Time(now));
     }
 }

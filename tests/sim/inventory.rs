@@ -1,7 +1,7 @@
 //! What the simulated halls are to become.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use voldemort::desired::{Desired, Media, Options};
@@ -24,8 +24,15 @@ pub fn machine_name(number: u32) -> String {
     format!("m{number}")
 }
 
-/// Every third machine has any free address. `raised` are those with the number 2.
-pub fn inventory(machines: u32, raised: &dyn Fn(u32) -> bool) -> Arc<Desired> {
+/// The inventory that all halls of a size begin with: every machine under number 1.
+pub fn first(machines: u32) -> Arc<Desired> {
+    static KNOWN: Mutex<BTreeMap<u32, Arc<Desired>>> = Mutex::new(BTreeMap::new());
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    known.entry(machines).or_insert_with(|| inventory(machines, &|_| 1)).clone()
+}
+
+/// Every third machine has any free address. `redeploy` says which number each is to be installed under.
+pub fn inventory(machines: u32, redeploy: &dyn Fn(u32) -> u64) -> Arc<Desired> {
     let mut text = format!(
         "[subnet.lab]\ncidr = \"10.0.0.0/16\"\ngateway = \"10.0.0.254\"\n\
          dynamic = \"10.0.4.1-10.0.{}.250\"\nlease = \"{LEASE}s\"\n\
@@ -48,7 +55,7 @@ pub fn inventory(machines: u32, raised: &dyn Fn(u32) -> bool) -> Arc<Desired> {
              template = \"{boot}\"\nredeploy = {}\nvars = {{ root-hash = \"$6$x\" }}\n",
             machine_name(number),
             mac(0, number),
-            if raised(number) { 2 } else { 1 },
+            redeploy(number),
         );
     }
     resolved(text)

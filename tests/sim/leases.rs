@@ -14,6 +14,7 @@ use voldemort::state::lease::OFFER_HOLD;
 
 use super::daemon::{Body, Daemon, Question, Told};
 use super::inventory::resolved;
+use super::medium::Medium;
 use super::message::{Answer, Message};
 
 /// Dynamic addresses and lease time of three subnets: ours, and two behind relays.
@@ -135,18 +136,16 @@ fn exchange(daemon: &mut Daemon, step: &Step, datagram: Vec<u8>, now: u64) -> Op
     let mut told = daemon.ask(&question, now);
     while daemon.is_due() {
         match step.fate {
-            Fate::Fine => daemon.commit(),
+            Fate::Fine => {
+                daemon.commit(1);
+            }
             Fate::Before => {
-                daemon.crash();
-                daemon.restart();
-                daemon.publish_start();
+                daemon.again();
                 return None;
             }
             Fate::After => {
-                daemon.commit();
-                daemon.crash();
-                daemon.restart();
-                daemon.publish_start();
+                daemon.commit(1);
+                daemon.again();
                 return None;
             }
             Fate::Full => {
@@ -167,7 +166,7 @@ proptest! {
 
     #[test]
     fn no_address_twice_and_no_lease_lost(network in network(), steps in prop::collection::vec(step(), 1..80)) {
-        let mut daemon = Daemon::start(Ipv4Addr::new(10, 0, 0, 1), desired(&network));
+        let mut daemon = Daemon::start(Ipv4Addr::new(10, 0, 0, 1), desired(&network), Medium::either(steps.len()));
         daemon.publish_start();
         let mut seconds = 1_700_000_000;
         // What was acknowledged, until when; and what was offered, in which life of the daemon.

@@ -14,8 +14,9 @@ use voldemort::model::Name;
 use voldemort::proto::tree::{Asker, Transport};
 use voldemort::state::{Purpose, Stage, Verdict};
 
-use super::daemon::{Body, Daemon, Disk, Question, Told};
+use super::daemon::{Body, Daemon, Question, Told};
 use super::inventory::resolved;
+use super::medium::Medium;
 
 /// What each deployment is called by turns.
 const NAMES: [[&str; 3]; 2] = [["web", "front", "shared"], ["db", "shared", "store"]];
@@ -113,7 +114,7 @@ struct Play {
     world: World,
     /// The revisions before.
     past: Vec<World>,
-    backup: Option<Disk>,
+    backup: Option<Medium>,
     /// URLs that scripts had, by box.
     urls: Vec<String>,
     /// The highest number that each box was installed under.
@@ -123,9 +124,9 @@ struct Play {
 }
 
 impl Play {
-    fn new() -> Play {
+    fn new(medium: Medium) -> Play {
         let world = World { names: [0, 0], exchanged: false, numbers: [1, 1] };
-        let mut daemon = Daemon::start(Ipv4Addr::new(10, 0, 0, 1), world.desired());
+        let mut daemon = Daemon::start(Ipv4Addr::new(10, 0, 0, 1), world.desired(), medium);
         daemon.publish_start();
         let (past, urls) = (Vec::new(), Vec::new());
         Play { daemon, world, past, backup: None, urls, used: [None; 2], raised: [true; 2] }
@@ -137,7 +138,7 @@ impl Play {
         }
         self.world = world;
         self.daemon.adopt(world.desired());
-        self.daemon.commit();
+        self.daemon.commit(1);
         self.daemon.publish_start();
     }
 
@@ -146,7 +147,7 @@ impl Play {
         let question = Question { client: on, attempt: 0, sent: 0, body: Body::Fetch(asker, path) };
         let mut told = self.daemon.ask(&question, 1);
         while self.daemon.is_due() {
-            self.daemon.commit();
+            self.daemon.commit(1);
             told = self.daemon.publish(1).into_iter().map(|(_, told)| told).next().or(told);
         }
         told
@@ -230,9 +231,7 @@ impl Play {
                 return;
             }
             Step::Restart => {
-                self.daemon.crash();
-                self.daemon.restart();
-                self.daemon.publish_start();
+                self.daemon.again();
             }
             Step::Backup => self.backup = Some(self.daemon.backup()),
             Step::Restore | Step::Lose => {
@@ -285,7 +284,7 @@ proptest! {
 
     #[test]
     fn no_box_installs_twice_for_one_permission(steps in steps()) {
-        let mut play = Play::new();
+        let mut play = Play::new(Medium::either(steps.len()));
         for (who, step) in steps {
             play.step(who, step);
         }

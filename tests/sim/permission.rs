@@ -13,6 +13,7 @@ use voldemort::state::{InstallStage, Purpose, Stage};
 
 use super::daemon::{Body, Daemon, Question, Told};
 use super::inventory::resolved;
+use super::medium::Medium;
 
 /// `web` fetches answers, `bare` has an installer that needs none.
 const NAMES: [&str; 2] = ["web", "bare"];
@@ -111,20 +112,16 @@ fn told(daemon: &mut Daemon, who: usize, path: String, fate: Fate) -> Option<Tol
     }
     while daemon.is_due() {
         if !matches!(fate, Fate::Before) {
-            daemon.commit();
+            daemon.commit(1);
         }
         if matches!(fate, Fate::Before | Fate::Between) {
-            daemon.crash();
-            daemon.restart();
-            daemon.publish_start();
+            daemon.again();
             return told;
         }
         told = daemon.publish(1).into_iter().map(|(_, told)| told).next().or(told);
     }
     if matches!(fate, Fate::After) {
-        daemon.crash();
-        daemon.restart();
-        daemon.publish_start();
+        daemon.again();
     }
     told
 }
@@ -134,7 +131,7 @@ proptest! {
 
     #[test]
     fn no_number_installs_twice(steps in steps()) {
-        let mut daemon = Daemon::start(Ipv4Addr::new(10, 0, 0, 1), desired(1));
+        let mut daemon = Daemon::start(Ipv4Addr::new(10, 0, 0, 1), desired(1), Medium::either(steps.len()));
         daemon.publish_start();
         let mut current = 1;
         // The highest number under which each disk may have been destroyed.
@@ -144,7 +141,7 @@ proptest! {
             if matches!(ask, Ask::Raise) {
                 current += 1;
                 daemon.adopt(desired(current));
-                daemon.commit();
+                daemon.commit(1);
                 daemon.publish_start();
                 continue;
             }

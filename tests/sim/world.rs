@@ -1,21 +1,23 @@
 //! The clock, the network, the crashes, and what must hold through all of it.
 
+mod keeper;
 mod strangers;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
 
 use bytes::Bytes;
-use voldemort::model::{Mac, Time};
+use voldemort::model::Mac;
 use voldemort::proto::dhcp::{Link, Mode};
-use voldemort::state::{InstallStage, LeaseState};
+use voldemort::state::InstallStage;
 use voldemort::walk::Route;
 use voldemort::walk::client::Reply;
 
 use super::daemon::{Body, Daemon, Question, Told};
 use super::dice::Dice;
-use super::inventory::{TEMPLATES, inventory, mac, machine_name};
+use super::inventory::{TEMPLATES, first, mac, machine_name};
 use super::machine::{self, Act, Errand, Machine};
+use super::medium::Medium;
 use super::stranger::{self, Stranger};
 
 /// Where the virtual clock begins, in milliseconds; nothing depends on it.
@@ -34,40 +36,81 @@ pub struct Trouble {
     pub loss: u64,
     pub copies: u64,
     pub late: u64,
-    /// Commits at which the daemon dies, or finds the disk full.
+    /// Commits at which the daemon dies, and at which the disk begins to fail.
     pub crash: u64,
-    pub full: u64,
+    pub disk: u64,
+    /// Failures of the disk that are lies: it says that it wrote, and did not.
+    pub lies: u64,
     /// Machines that lose power while they install, and reports that are never made.
     pub power: u64,
     pub silent: u64,
 }
 
 impl Trouble {
-    pub const NONE: Trouble = Trouble { loss: 0, copies: 0, late: 0, crash: 0, full: 0, power: 0, silent: 0 };
+    pub const NONE: Trouble =
+        Trouble { loss: 0, copies: 0, late: 0, crash: 0, disk: 0, lies: 0, power: 0, silent: 0 };
     pub const REAL: Trouble =
-        Trouble { loss: 10, copies: 5, late: 5, crash: 1, full: 1, power: 4, silent: 3 };
+        Trouble { loss: 10, copies: 5, late: 5, crash: 1, disk: 1, lies: 0, power: 4, silent: 3 };
+    pub const LIES: Trouble = Trouble { lies: 40, ..Trouble::REAL };
 }
+
+/// Points in a batch at which the daemon may die.
+const DEATHS: usize = 5;
 
 /// What came of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    pub crashes: u64,
+    /// By where in a batch it died: before it was stored, before it was shown, before its effects, before an answer,
+    /// after all.
+    pub crashes: [u64; DEATHS],
+    /// Starts that the disk did not allow, and batches that it did not store.
+    pub refused: u64,
+    pub failed: u64,
+    /// Starts at which records were missing, and that said so.
+    pub doubted: u64,
+    /// Worlds that end since a disk that lies lost records and every trace of them.
+    pub unnoticed: u64,
     pub lost: u64,
     /// Installations that ended with the power, to be asked for anew by a person.
     pub interrupted: u64,
     pub installed: u64,
     pub acknowledged: u64,
+    /// Events that were delivered, and commands that were applied: the steps.
     pub events: u64,
+    pub commands: u64,
     /// Virtual time until the last machine was done.
     pub seconds: u64,
 }
 
 enum Item {
     Arrive(Question),
-    Hear { client: usize, attempt: u64, sent: u64, generation: u64, told: Told },
-    Timer { client: usize, attempt: u64 },
-    Commit { generation: u64 },
+    Hear {
+        client: usize,
+        attempt: u64,
+        sent: u64,
+        generation: u64,
+        told: Told,
+    },
+    Timer {
+        client: usize,
+        attempt: u64,
+    },
+    Commit {
+        generation: u64,
+    },
+    Publish {
+        generation: u64,
+        dies: Option<usize>,
+    },
     Restart,
+    /// A revision that could not be stored is tried again.
+    Adopt {
+        generation: u64,
+    },
+    /// Somebody makes room on the disk.
+    Mend,
+    /// Somebody looks at what is doubtful, and at machines that are not what they are to be.
+    Look,
     SecondWave,
 }
 
@@ -89,13 +132,23 @@ pub struct World {
     claims: BTreeMap<Ipv4Addr, (usize, u64)>,
     commit_planned: bool,
     second_wave: bool,
+    /// Whether the disk fails now, and whether it lied since the start.
+    is_failing: bool,
+    has_lied: bool,
+    /// Whether the power failed since the last start.
+    cut: bool,
+    adoption_planned: bool,
+    /// The numbers of the inventory, by machine.
+    numbers: Vec<u64>,
+    /// Answers of lives before this one may promise what is not known any more.
+    lost_at: u64,
     tally: Tally,
 }
 
 impl World {
     /// A third as many strangers as machines come to the lab, and twenty to a far network with ten
     /// addresses.
-    pub fn new(seed: u64, machines: u32, trouble: Trouble) -> World {
+    pub fn new(seed: u64, machines: u32, trouble: Trouble, medium: Medium) -> World {
         let server = Ipv4Addr::new(10, 0, 0, 1);
         let mut world = World {
             now: START,
@@ -103,12 +156,18 @@ impl World {
             queue: BTreeMap::new(),
             dice: Dice::new(seed),
             trouble,
-            daemon: Daemon::start(server, inventory(machines, &|_| false)),
+            daemon: Daemon::start(server, first(machines), medium),
             clients: Vec::new(),
             by_mac: HashMap::new(),
             claims: BTreeMap::new(),
             commit_planned: false,
             second_wave: false,
+            is_failing: false,
+            has_lied: false,
+            cut: false,
+            adoption_planned: false,
+            numbers: vec![1; machines as usize],
+            lost_at: 0,
             tally: Tally::default(),
         };
         for number in 0..machines {
@@ -151,8 +210,9 @@ impl World {
             self.tally.events += 1;
             self.happen(item);
             self.plan_commit();
-            if self.second_wave && self.is_done() {
+            if self.tally.unnoticed > 0 || self.second_wave && self.is_done() {
                 self.tally.seconds = (self.now - START) / SECOND;
+                self.tally.commands = self.daemon.commands();
                 return self.tally;
             }
         }
@@ -171,82 +231,13 @@ impl World {
             }
             Item::Timer { client, attempt } => self.timer(client, attempt),
             Item::Commit { generation } if generation == self.daemon.generation => self.commit(),
-            Item::Commit { .. } => {}
+            Item::Publish { generation, dies } if generation == self.daemon.generation => self.publish(dies),
+            Item::Adopt { generation } if generation == self.daemon.generation => self.adopt_again(),
+            Item::Commit { .. } | Item::Publish { .. } | Item::Adopt { .. } => {}
+            Item::Mend => self.mend(),
+            Item::Look => self.look(),
             Item::Restart => self.restart(),
             Item::SecondWave => self.raise(),
-        }
-    }
-
-    // --- the daemon -------------------------------------------------------------------------
-
-    fn plan_commit(&mut self) {
-        if self.daemon.is_due() && !self.commit_planned {
-            self.commit_planned = true;
-            let (wait, generation) = (self.dice.between(1, 6), self.daemon.generation);
-            self.later(wait, Item::Commit { generation });
-        }
-    }
-
-    /// The moment of truth: it may die before, between and after the steps.
-    fn commit(&mut self) {
-        self.commit_planned = false;
-        let dies = self.dice.percent(self.trouble.crash);
-        let when = self.dice.below(3);
-        if dies && when == 0 {
-            return self.crash();
-        }
-        if self.dice.percent(self.trouble.full) {
-            return self.daemon.fail();
-        }
-        self.daemon.commit();
-        if dies && when == 1 {
-            return self.crash();
-        }
-        for (question, told) in self.daemon.publish(self.now) {
-            self.answer(question, told);
-        }
-        if dies {
-            self.crash();
-        }
-    }
-
-    fn crash(&mut self) {
-        self.tally.crashes += 1;
-        self.daemon.crash();
-        let down = self.dice.between(SECOND / 10, 20 * SECOND);
-        self.later(down, Item::Restart);
-    }
-
-    fn restart(&mut self) {
-        self.daemon.restart();
-        self.commit_planned = false;
-        let table = self.daemon.table().expect("it was started");
-        for (address, (client, until)) in &self.claims {
-            if *until <= self.now || table.desired().fixed_at(*address).is_some() {
-                continue;
-            }
-            let lease = table.leases().stored(*address).expect("an acknowledged lease is lost");
-            let mac = self.mac(*client);
-            assert!(lease.state == LeaseState::Bound && lease.mac == mac, "{mac} had {address}: {lease:?}");
-            assert!(lease.expires >= Time(*until), "the lease of {address} got shorter");
-        }
-    }
-
-    /// Whoever has nothing on its disk is to be installed anew, and every fifth of the others.
-    fn raise(&mut self) {
-        self.second_wave = true;
-        self.trouble.power = 0;
-        let raised: Vec<u32> =
-            self.machines().filter(|machine| machine.installed.is_none()).map(number).collect();
-        let machines = self.machines().count() as u32;
-        self.daemon.adopt(inventory(machines, &|number| number % 5 == 0 || raised.contains(&number)));
-        for client in 0..self.clients.len() {
-            let Client::Machine(machine) = &self.clients[client] else { continue };
-            let attempt = machine.attempt;
-            if matches!(machine.state, machine::State::Up | machine::State::Stuck) {
-                let wait = self.dice.below(5 * MINUTE);
-                self.later(wait, Item::Timer { client, attempt });
-            }
         }
     }
 
@@ -324,7 +315,7 @@ impl World {
         }
         if let Told::Datagram(bytes) = told {
             self.check_offer(client, generation, bytes);
-            self.claim(client, sent, bytes);
+            self.claim(client, sent, generation, bytes);
         }
         let link = self.link();
         match &mut self.clients[client] {
@@ -337,7 +328,7 @@ impl World {
     }
 
     /// An ACK is believed from when it was asked for, for as long as it says.
-    fn claim(&mut self, client: usize, sent: u64, bytes: &Bytes) {
+    fn claim(&mut self, client: usize, sent: u64, generation: u64, bytes: &Bytes) {
         let reply = Reply::of(bytes.clone());
         let acknowledged = reply.option(53) == Some(&[5]);
         let waits = match &self.clients[client] {
@@ -347,6 +338,9 @@ impl World {
         let seconds = reply.option(51).and_then(|value| Some(u32::from_be_bytes(value.try_into().ok()?)));
         let (true, true, Some(seconds)) = (acknowledged, waits, seconds) else { return };
         self.tally.acknowledged += 1;
+        if generation < self.lost_at {
+            return;
+        }
         let address = reply.address();
         if let Some((other, until)) = self.claims.get(&address) {
             let (has, gets) = (self.mac(*other), self.mac(client));
@@ -373,11 +367,24 @@ impl World {
     /// The installer starts: this must be the only time under this number, and known to the disk.
     fn wipe(&mut self, client: usize) {
         let Client::Machine(machine) = &mut self.clients[client] else { return };
-        let install = self.daemon.install(&machine.name).expect("the permission was not stored first");
-        assert_ne!(install.stage, InstallStage::Started, "{} got its answers unrecorded", machine.name);
-        let wipes = machine.wipes.entry(install.redeploy).or_default();
+        let wanted = self.daemon.desired.deployments[&machine.name].redeploy;
+        let number = match self.daemon.install(&machine.name) {
+            // What was stored when it was told to install is lost since.
+            None if self.lost_at > 0 => wanted,
+            stored => {
+                let install = stored.expect("the permission was not stored first");
+                let is_lost = self.lost_at > 0 && install.redeploy < wanted;
+                assert!(
+                    is_lost || install.stage != InstallStage::Started,
+                    "{} got its answers unrecorded",
+                    machine.name
+                );
+                if is_lost { wanted } else { install.redeploy }
+            }
+        };
+        let wipes = machine.wipes.entry(number).or_default();
         *wipes += 1;
-        assert_eq!(*wipes, 1, "{} is installed again under number {}", machine.name, install.redeploy);
+        assert_eq!(*wipes, 1, "{} is installed again under number {number}", machine.name);
         machine.installed = None;
         let attempt = machine.attempt;
         if self.dice.percent(self.trouble.power) {
@@ -410,6 +417,7 @@ impl World {
     fn machine_wakes(&mut self, client: usize) {
         let link = self.link();
         let silent = self.dice.percent(self.trouble.silent);
+        let has_lost = self.lost_at > 0;
         let Client::Machine(machine) = &mut self.clients[client] else { return };
         let act = match machine.state {
             machine::State::Off => machine.power_on(&link),
@@ -428,6 +436,8 @@ impl World {
             }
             // Firmware gives up and starts over; an installer asks until it is told.
             _ if machine.tries > 6 && machine.is_before_installer() => return self.reboot(client, SECOND),
+            // Its URLs are of an installation that is not known any more.
+            _ if machine.tries > 30 && has_lost => return self.reboot(client, SECOND),
             _ => machine.again(&link),
         };
         self.act(client, act);

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use super::super::directory;
 
+/// A segment is never followed by another below this length, in bytes.
+pub const SHORTEST: u64 = 4 << 20;
+
 /// A folder of files, one writer at a time.
 pub trait Disk: Clone + Send + Sync + std::fmt::Debug + 'static {
     type File: Send + std::fmt::Debug;
@@ -34,6 +37,10 @@ pub trait Disk: Clone + Send + Sync + std::fmt::Debug + 'static {
     fn spawn(&self, work: Box<dyn FnOnce() + Send>) -> io::Result<()>;
     /// What people call a file.
     fn show(&self, name: &str) -> String;
+    /// The length below which a segment is never followed by another, in bytes.
+    fn shortest(&self) -> u64 {
+        SHORTEST
+    }
 }
 
 /// A directory.

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::super::faulty::{Faults, Faulty};
 use super::super::memory::Memory;
 use super::super::saved::Saved;
-use super::disk::Files;
+use super::disk::{Files, SHORTEST};
 use super::*;
 use crate::model::{Mac, Name, Time};
 use crate::state::lease::LeaseState;
@@ -163,7 +163,7 @@ fn a_power_cut_at_any_step_leaves_what_was_acknowledged() {
                     break;
                 }
             }
-            if log.full == SMALL {
+            if log.full == SHORTEST {
                 log.full = 700;
             }
         }
@@ -271,7 +271,7 @@ fn merges_keep_the_newest_of_each_key_and_the_log_short() {
         let batch = batch(&mut dice);
         log.append(&batch, 0).unwrap();
         expected.append(&batch, 0).unwrap();
-        if log.full == SMALL {
+        if log.full == SHORTEST {
             merges += 1;
             log.full = 4000;
         }
@@ -552,8 +552,8 @@ fn a_hard_life_loses_nothing_that_was_acknowledged() {
                         may.push(next);
                     }
                 }
-                if log.full == SMALL || log.full == log.end + SMALL {
-                    merged += usize::from(log.full == SMALL);
+                if log.full == SHORTEST || log.full == log.end + SHORTEST {
+                    merged += usize::from(log.full == SHORTEST);
                     log.full = log.end + roll(&mut dice) % 2000;
                 }
             }
