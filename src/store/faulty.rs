@@ -2,7 +2,7 @@
 //! all before a power cut, with a cache that lies, slow. What it does follows from its seed alone. The log over it
 //! is the third ledger of the tests and of the simulation.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -42,11 +42,30 @@ struct Model {
     files: Vec<File>,
     faults: Faults,
     dice: u64,
-    /// How many steps were done.
+    /// How many steps were done, and how many of them changed or synced names.
     steps: u64,
+    name_steps: u64,
+    /// What was to be done beside the caller, if it waits for `Faulty::work`.
+    deferred: Option<Deferred>,
     waited: u64,
     /// The length that segments have at least, if it is not the usual one.
     shortest: Option<u64>,
+}
+
+#[derive(Default)]
+struct Deferred(VecDeque<Box<dyn FnOnce() + Send>>);
+
+/// Work of a process that was killed is not done by the next one.
+impl Clone for Deferred {
+    fn clone(&self) -> Deferred {
+        Deferred::default()
+    }
+}
+
+impl std::fmt::Debug for Deferred {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} deferred", self.0.len())
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -88,6 +107,29 @@ impl Faulty {
     /// How many writes, cuts, syncs and changes of names there were.
     pub fn steps(&self) -> u64 {
         self.model().steps
+    }
+
+    /// How many of them changed or synced the names of files.
+    pub fn name_steps(&self) -> u64 {
+        self.model().name_steps
+    }
+
+    /// From now on, what is to be done beside the caller is done by [`Faulty::work`], and not at once.
+    pub fn defer(&self) {
+        self.model().deferred.get_or_insert_default();
+    }
+
+    /// How much waits to be done.
+    pub fn deferred(&self) -> usize {
+        self.model().deferred.as_ref().map_or(0, |deferred| deferred.0.len())
+    }
+
+    /// Does what was deferred.
+    pub fn work(&self) {
+        let next = || self.model().deferred.as_mut()?.0.pop_front();
+        while let Some(work) = next() {
+            work();
+        }
     }
 
     /// How long it took, in milliseconds of its own clock.
@@ -163,6 +205,12 @@ impl Pending {
 }
 
 impl Model {
+    /// The same for a step that is about names.
+    fn name_step(&mut self) -> io::Result<()> {
+        self.name_steps += 1;
+        self.step()
+    }
+
     /// Whether this step is done; in part where it is the first that fails.
     fn step(&mut self) -> io::Result<()> {
         self.steps += 1;
@@ -212,7 +260,7 @@ impl Disk for Faulty {
 
     fn create(&self, name: &str) -> io::Result<usize> {
         let mut model = self.model();
-        model.step()?;
+        model.name_step()?;
         if let Ok(file) = model.file(name) {
             model.files[file].bytes.clear();
             model.files[file].pending.push(Pending::Length(0));
@@ -276,7 +324,7 @@ impl Disk for Faulty {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut model = self.model();
-        model.step()?;
+        model.name_step()?;
         let file = model.file(from)?;
         // A power cut between the two leaves the file under both names.
         model.change(NameChange::Put(to.into(), file));
@@ -289,14 +337,14 @@ impl Disk for Faulty {
         if model.file(name).is_err() {
             return Ok(());
         }
-        model.step()?;
+        model.name_step()?;
         model.change(NameChange::Remove(name.into()));
         Ok(())
     }
 
     fn sync_names(&self) -> io::Result<()> {
         let mut model = self.model();
-        model.step()?;
+        model.name_step()?;
         if !model.faults.lies {
             model.durable_names = model.names.clone();
             model.changes.clear();
@@ -314,6 +362,10 @@ impl Disk for Faulty {
     }
 
     fn spawn(&self, work: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+        if let Some(deferred) = &mut self.model().deferred {
+            deferred.0.push_back(work);
+            return Ok(());
+        }
         work();
         Ok(())
     }

@@ -5,9 +5,11 @@
 //! | `records.snapshot` | the newest record of each key, up to where a segment begins |
 //! | `records.N.log` | segment N: frames of what came after (`frame`) |
 //!
-//! When the segment that is written to is longer than the snapshot, the next segment is begun, and a thread merges the
-//! snapshot and the segments before into a new snapshot, which takes the old one's place in one step; then
-//! those segments go. Appends never wait for it. A crash at any byte leaves the old snapshot with all its segments or the
+//! When the segment that is written to is longer than the snapshot, the log goes on in the next one, and a thread merges
+//! the snapshot and the segments before into a new snapshot, which takes the old one's place in one step; then
+//! those segments go. The next segment was made ahead by such a thread, too: it lies there with its beginning and zeros,
+//! and the first frame in it is an append like any other. So an append is never more than a write and a sync of one
+//! open file. A crash at any byte leaves the old snapshot with all its segments or the
 //! new one; the frames are chained over all of them, so that a file that is missing or an earlier one shows.
 
 pub mod digest;
@@ -17,17 +19,18 @@ pub mod load;
 pub mod read;
 mod salvage;
 pub mod snapshot;
+mod turn;
 
 use std::io;
-use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 
 use super::ledger::{Ledger, LedgerError};
 use crate::state::record::Record;
 use digest::{FileKeys, Keys};
 use disk::Disk;
-use frame::{Entry, FileKind, Position, SEALED};
+use frame::{Entry, FIRST, FileKind, Position};
 use load::{Image, LoadError, Loaded};
 use read::Mode;
+use turn::{Past, Turn};
 
 /// The snapshot's name in the state directory.
 pub const SNAPSHOT: &str = "records.snapshot";
@@ -73,9 +76,8 @@ pub struct Log<D: Disk> {
     full: u64,
     /// Whether something may lie behind the end that was not taken back yet.
     is_spoiled: bool,
-    /// Whether the next segment may lie there already, from a rotation that failed.
-    has_next: bool,
-    merging: Option<Receiver<io::Result<u64>>>,
+    /// Work for the segments before and to come.
+    turn: Turn<D>,
     buffer: Vec<u8>,
     /// How many bytes the largest frame holds that could not be written since `probe` succeeded.
     wanted: usize,
@@ -131,6 +133,10 @@ impl<D: Disk> Log<D> {
         for old in &loaded.obsolete {
             disk.remove(&segment(*old)).map_err(wrong)?;
         }
+        if let Some(ahead) = loaded.ahead {
+            // A first frame of it that was not finished must not be there when this segment goes on.
+            disk.remove(&segment(ahead)).and_then(|()| disk.sync_names()).map_err(wrong)?;
+        }
         let file = disk.open(&name).map_err(wrong)?;
         // Nothing of a torn frame may stay behind the frames to come.
         let end = loaded.end.at as u64;
@@ -148,8 +154,7 @@ impl<D: Disk> Log<D> {
             zeroed: end,
             full,
             is_spoiled: false,
-            has_next: false,
-            merging: None,
+            turn: Turn::default(),
             buffer: Vec::new(),
             wanted: 0,
         };
@@ -173,7 +178,8 @@ impl<D: Disk> Log<D> {
 
     /// Appends a frame; when this returns it survives a power cut, after an error it is not there.
     pub fn append_entries<E: Entry>(&mut self, entries: &[E], next_event: u64) -> io::Result<()> {
-        self.look_after_merge();
+        self.look_after_turn();
+        let past = self.go_on();
         let next_event = next_event.max(self.next_event);
         let mut bytes = std::mem::take(&mut self.buffer);
         bytes.clear();
@@ -184,21 +190,25 @@ impl<D: Disk> Log<D> {
         if bytes.capacity() <= BUFFER {
             self.buffer = bytes;
         }
+        if let Some(past) = past {
+            self.turn.keep(past);
+        }
         let position = written.inspect_err(|_| self.wanted = self.wanted.max(length))?;
         (self.position, self.next_event) = (position, next_event);
         self.end += length as u64;
-        if self.end > self.full && self.merging.is_none() {
-            self.rotate();
+        let begun = match self.turn.past() {
+            // It may be said to be followed when what follows is on disk.
+            true => self.turn.merge(&self.disk, &self.keys, self.number),
+            false if self.end + self.disk.shortest() / 2 > self.full => self.turn.make(&self.disk, &self.keys, self.number + 1),
+            false => Ok(()),
+        };
+        if let Err(error) = begun {
+            self.later(&error);
         }
         Ok(())
     }
 
     fn write(&mut self, frame: &[u8]) -> io::Result<()> {
-        if self.has_next {
-            self.disk.remove(&segment(self.number + 1))?;
-            self.disk.sync_names()?;
-            self.has_next = false;
-        }
         if self.is_spoiled {
             self.cut()?;
         }
@@ -228,59 +238,25 @@ impl<D: Disk> Log<D> {
         Ok(())
     }
 
-    /// Begins the next segment, and a merge of those before. Without space for it the log continues as it
-    /// is.
-    fn rotate(&mut self) {
+    /// Turns to the next segment if this one is full and the next one was made; the one before.
+    fn go_on(&mut self) -> Option<Past<D>> {
+        // What was not taken back yet must not lie there when others follow.
+        let (file, zeroed) = self.turn.next_if(self.end > self.full && !self.is_spoiled)?;
         let number = self.number + 1;
-        match begin_segment(&self.disk, &self.keys, number, self.position, self.next_event) {
-            Ok((file, position, end)) => {
-                self.seal();
-                self.own = self.keys.of_file(false, number);
-                (self.number, self.file, self.position) = (number, file, position);
-                (self.end, self.zeroed) = (end, end);
-                self.start_merge();
-            }
-            Err(error) => {
-                // A segment that exists after all must not begin where this one continues.
-                self.has_next = true;
-                self.later(&error);
-            }
-        }
-    }
-
-    /// Records in the segment that another follows. This is known without it, too, unless that one is lost:
-    /// nothing waits for this to be on disk.
-    fn seal(&mut self) {
-        let mut bytes = Vec::new();
-        frame::write_end(&mut bytes, &self.own, self.position, SEALED, self.position);
-        let sealed = self.disk.write(&self.file, &bytes, self.end);
-        let sealed = sealed.and_then(|()| self.disk.cut(&self.file, self.end + bytes.len() as u64));
-        if let Err(error) = sealed {
-            tracing::warn!("{} can't be sealed: {error}", self.disk.show(&segment(self.number)));
-        }
-    }
-
-    fn start_merge(&mut self) {
-        let (disk, keys, number) = (self.disk.clone(), self.keys.clone(), self.number);
-        let (tell, outcome) = sync_channel(1);
-        let work = move || drop(tell.send(snapshot::merge(&disk, &keys, number)));
-        match self.disk.spawn(Box::new(work)) {
-            Ok(()) => self.merging = Some(outcome),
-            Err(error) => self.later(&error),
-        }
+        let own = std::mem::replace(&mut self.own, self.keys.of_file(false, number));
+        let file = std::mem::replace(&mut self.file, file);
+        let past = Past { number: self.number, file, own, position: self.position, end: self.end };
+        self.number = number;
+        (self.end, self.zeroed, self.is_spoiled) = (FIRST as u64, zeroed, false);
         self.full = u64::MAX;
+        Some(past)
     }
 
-    fn look_after_merge(&mut self) {
-        let outcome = match self.merging.as_ref().map(Receiver::try_recv) {
-            None | Some(Err(TryRecvError::Empty)) => return,
-            Some(Ok(outcome)) => outcome,
-            Some(Err(TryRecvError::Disconnected)) => Err(io::Error::other("the thread ended early")),
-        };
-        self.merging = None;
-        match outcome {
-            Ok(length) => self.full = self.disk.shortest().max(length),
-            Err(error) => self.later(&error),
+    fn look_after_turn(&mut self) {
+        match self.turn.look() {
+            Some(Ok(Some(length))) => self.full = self.disk.shortest().max(length),
+            Some(Ok(None)) | None => {}
+            Some(Err(error)) => self.later(&error),
         }
     }
 
@@ -288,7 +264,6 @@ impl<D: Disk> Log<D> {
     fn later(&mut self, error: &io::Error) {
         tracing::warn!("{} can't be made anew: {error}; the log stays long", self.disk.show(SNAPSHOT));
         self.full = self.end + self.disk.shortest();
-        let _ = self.disk.remove(snapshot::DRAFT);
     }
 }
 
@@ -307,36 +282,42 @@ impl<D: Disk> Ledger for Log<D> {
 
 impl<D: Disk> Drop for Log<D> {
     fn drop(&mut self) {
-        // The next one to open the log must be the only writer of the directory.
-        if let Some(merging) = self.merging.take() {
-            let _ = merging.recv();
-        }
-        // A frame behind the last record: damage to that can then be distinguished from a torn write.
+        // Whoever opens the log next must be the only one who writes to the directory.
+        self.turn.wait();
+        // No merge begins any more, nor is there a next segment.
+        self.turn = Turn::default();
+        // A frame behind the last record: damage to that is then told from a write that was torn.
         self.full = u64::MAX;
         if self.append_entries::<Record>(&[], 0).is_ok() {
             let _ = self.disk.cut(&self.file, self.end);
         }
+        // One that was made ahead. If it stays it is in nobody's way.
+        let _ = self.disk.remove(&segment(self.number + 1));
     }
 }
 
-/// Makes a segment with its first frame, whole and on disk when this returns; where the chain and the file end.
+/// Makes a segment with its first frame, whole and on disk when this returns.
 fn begin_segment<D: Disk>(
     disk: &D,
     keys: &Keys,
     number: u64,
     before: Position,
     next_event: u64,
-) -> io::Result<(D::File, Position, u64)> {
+) -> io::Result<()> {
     let own = keys.of_file(false, number);
     let mut bytes = frame::begin(keys, FileKind::Segment, number).to_vec();
-    let position =
-        frame::write::<Record>(&mut bytes, &own, before, next_event, &[]).map_err(snapshot::too_long)?;
+    frame::write::<Record>(&mut bytes, &own, before, next_event, &[]).map_err(snapshot::too_long)?;
+    put_segment(disk, number, &bytes).map(drop)
+}
+
+/// Makes a segment of these bytes, whole and on disk when this returns.
+fn put_segment<D: Disk>(disk: &D, number: u64, bytes: &[u8]) -> io::Result<D::File> {
     let file = disk.create(DRAFT)?;
-    disk.write(&file, &bytes, 0)?;
+    disk.write(&file, bytes, 0)?;
     disk.sync(&file)?;
     disk.rename(DRAFT, &segment(number))?;
     disk.sync_names()?;
-    Ok((file, position, bytes.len() as u64))
+    Ok(file)
 }
 
 #[cfg(test)]

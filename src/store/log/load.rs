@@ -105,9 +105,11 @@ impl<'a> Laid<'a> {
 #[derive(Debug)]
 pub struct Loaded<'a> {
     pub laid: Laid<'a>,
-    /// How the last segment ends, and its number.
+    /// How the segment that is written to ends, and its number.
     pub end: End,
     pub number: u64,
+    /// The segment behind it, if one was made ahead in which no frame was finished.
+    pub ahead: Option<u64>,
     pub next_event: u64,
     /// Length of the snapshot in bytes.
     pub snapshot: u64,
@@ -183,6 +185,7 @@ impl Image {
         mended.push((show(SNAPSHOT), end.mended + usize::from(begin.is_mended)));
         let first = begin.number;
         let (mut number, mut next_event) = (first, end.next_event);
+        let mut last: Option<End> = None;
         loop {
             let name = segment(number);
             let bytes = file(self.segments.get(&number)).map_err(|what| lost(&name, what))?;
@@ -192,20 +195,28 @@ impl Image {
             }
             let own = keys.of_file(false, number);
             let end = read::frames(bytes, &own, position, mode, &mut laid).map_err(damaged(&name))?;
-            // Each segment begins with a frame.
-            if end.position == position {
-                return Err(damaged(&name)(Damage::Unfinished));
+            let is_followed = end.is_sealed || self.segments.range(number + 1..).next().is_some();
+            let (end, number_then, ahead) = match last.take() {
+                _ if end.position != position => (end, number, None),
+                // One that says that it is followed was so by a frame.
+                Some(before) if !before.is_sealed && !is_followed => {
+                    (End { torn: before.torn + end.torn, ..before }, number - 1, Some(number))
+                }
+                _ => return Err(damaged(&name)(Damage::Unfinished)),
+            };
+            if ahead.is_none() {
+                mended.push((show(&name), end.mended + usize::from(begin.is_mended)));
             }
-            mended.push((show(&name), end.mended + usize::from(begin.is_mended)));
             position = end.position;
             next_event = next_event.max(end.next_event);
-            let is_followed = end.is_sealed || self.segments.range(number + 1..).next().is_some();
             if !is_followed || until == Some(number + 1) {
                 mended.retain(|(_, count)| *count > 0);
                 let obsolete = self.segments.range(..first).map(|(number, _)| *number).collect();
                 let snapshot = self.snapshot.as_ref().map_or(0, |bytes| bytes.len() as u64);
-                return Ok(Loaded { laid, end, number, next_event, snapshot, mended, obsolete });
+                let number = number_then;
+                return Ok(Loaded { laid, end, number, ahead, next_event, snapshot, mended, obsolete });
             }
+            last = Some(end);
             number += 1;
         }
     }

@@ -390,6 +390,8 @@ fn what_is_salvaged_is_the_newest() {
         let old = disk.read(&segment(1)).unwrap();
         log.full = 0;
         log.append(&[install(1, 2)], 3).unwrap();
+        log.append(&[lease(1, 1, 1)], 3).unwrap();
+        assert_eq!(log.number(), 2);
         drop(log);
         let file = disk.create(&segment(1)).unwrap();
         disk.write(&file, &old, 0).unwrap();
@@ -566,4 +568,120 @@ fn a_hard_life_loses_nothing_that_was_acknowledged() {
         }
     }
     assert!(failed > runs && merged > runs as usize, "{failed} {merged}");
+}
+
+/// What an append does to the disk itself is write to one open file and sync that: names are a thread's.
+#[test]
+fn appends_never_wait_for_names_of_files_or_for_a_merge() {
+    let disk = Faulty::new(2);
+    made(&disk);
+    let (mut log, _) = open(&disk);
+    disk.defer();
+    let (mut dice, mut expected) = (3, Memory::default());
+    let mut appended = |log: &mut Log<Faulty>, count: u64| {
+        for _ in 0..count {
+            let (batch, before) = (batch(&mut dice), disk.name_steps());
+            log.append(&batch, 0).unwrap();
+            expected.append(&batch, 0).unwrap();
+            assert_eq!(disk.name_steps(), before, "an append changed or synced names");
+        }
+        expected.clone()
+    };
+    for turn in 1..5 {
+        log.full = 0;
+        // As long as the next segment is not made, and then while the snapshot is, the log goes on.
+        let expected = appended(&mut log, 5);
+        assert_eq!((log.number(), disk.deferred()), (turn, 1));
+        assert_eq!(held(open_copy(&disk)), held(expected.saved()));
+        disk.work();
+        let expected = appended(&mut log, 5);
+        assert_eq!((log.number(), disk.deferred()), (turn + 1, 1));
+        assert_eq!(held(open_copy(&disk)), held(expected.saved()));
+        disk.work();
+        appended(&mut log, 1);
+        let segments = disk.names().unwrap().iter().filter(|name| number_of(name).is_some()).count();
+        assert_eq!((log.full, segments), (SMALL, 1));
+    }
+}
+
+/// What the disk would hold after a power cut now.
+fn open_copy(disk: &Faulty) -> Saved {
+    open(&disk.after_power_cut(1)).1
+}
+
+/// The next segment lies there, and was not written to, or its first frame was not finished.
+#[test]
+fn a_segment_that_was_made_ahead_is_no_loss() {
+    let killed = |number_of_appends: u64| {
+        let disk = Faulty::new(6);
+        made(&disk);
+        let (mut log, _) = open(&disk);
+        log.full = 0;
+        (0..number_of_appends).for_each(|number| log.append(&[lease(number as u8, 1, number)], 0).unwrap());
+        std::mem::forget(log);
+        disk
+    };
+    let ahead = killed(1);
+    assert!(ahead.names().unwrap().contains(&segment(2)));
+    let whole = ahead.read(&segment(2)).unwrap();
+    let frame = killed(2).read(&segment(2)).unwrap();
+    let first = frame::FIRST..frame.iter().rposition(|byte| *byte != 0).unwrap();
+    for torn in first.clone().step_by(7) {
+        ahead.harm(&segment(2), |bytes| {
+            bytes.clone_from(&whole);
+            bytes[first.start..torn].copy_from_slice(&frame[first.start..torn]);
+        });
+        let disk = ahead.after_power_cut(0);
+        let (mut log, saved) = open(&disk);
+        assert_eq!((saved.leases.len(), log.number()), (1, 1), "torn at {torn}");
+        assert!(!disk.names().unwrap().contains(&segment(2)));
+        log.full = 0;
+        (7..12).for_each(|number| log.append(&[lease(number, 1, 9)], 0).unwrap());
+        assert_eq!(log.number(), 2);
+        drop(log);
+        assert_eq!(open(&disk).1.leases.len(), 6);
+    }
+    // One that is said to be followed was so by a frame.
+    let sealed = killed(3);
+    sealed.harm(&segment(2), |bytes| bytes[frame::FIRST..].fill(0));
+    let merged = sealed.read(&segment(1)).is_err();
+    assert!(merged && try_open(&sealed).unwrap_err().to_string().contains("cut short"));
+}
+
+/// Measures how long appends wait: 200,000 of one lease each, with the rotations that they bring.
+#[test]
+#[ignore = "a measurement, of a minute or so"]
+fn how_long_appends_wait() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Files::new(folder.path());
+    made(&disk);
+    let (mut log, _) = open(&disk);
+    let mut times = Vec::new();
+    let mut turns = Vec::new();
+    for number in 0..200_000_u64 {
+        let record = Record::Lease4(Lease {
+            address: (0x0a00_0000 + number as u32 % 50_000).into(),
+            mac: Mac::new([0x52, 0x54, 0, 0, 0, 1]).unwrap(),
+            client_id: None,
+            hostname: None,
+            state: LeaseState::Bound,
+            expires: Time(number),
+        });
+        let (segment, begin) = (log.number(), std::time::Instant::now());
+        log.append(&[record], 0).unwrap();
+        let taken = begin.elapsed();
+        times.push(taken);
+        if log.number() != segment {
+            turns.push(taken);
+        }
+    }
+    times.sort();
+    let at = |share: f64| times[(times.len() as f64 * share) as usize];
+    let slowest = &times[times.len() - 5..];
+    eprintln!(
+        "median {:?}, p99 {:?}, p99.9 {:?}, slowest {slowest:?}; rotations {turns:?}",
+        at(0.5),
+        at(0.99),
+        at(0.999)
+    );
 }
