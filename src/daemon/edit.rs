@@ -67,7 +67,7 @@ impl Reconciler {
             let mut table = State::clone(&self.table());
             own.iter().for_each(|install| table.record_new(install.clone()));
             let plan = plan::diff(&desired, &table);
-            let holds = plan::hold(&plan, &desired.safety, &request.consent);
+            let holds = plan::hold(&plan, &desired, &table, &request.consent);
             if let Some(settled) = self.without_writing(source, &request, &change, &plan, &holds) {
                 return Ok(settled);
             }

@@ -41,7 +41,7 @@ pub fn judge(proposal: &Proposal, table: &State) -> Verdict {
     }
     // What is served as before the start was judged when it was adopted.
     let is_as_before = plan.from.is_empty() && kept.is_none();
-    let holds = if is_as_before { Vec::new() } else { hold(&plan, &desired.safety, consent) };
+    let holds = if is_as_before { Vec::new() } else { hold(&plan, desired, table, consent) };
     match holds.is_empty() {
         true => {
             let adoption = adoption.keeping(kept.clone()).of_plan(saved.clone());

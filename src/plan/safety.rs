@@ -4,7 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Action, Change, GivenUp, Impact, Plan};
-use crate::desired::Safety;
+use crate::desired::{Desired, Safety};
+use crate::state::trust::source_in;
+use crate::state::{State, Thresholds};
 
 /// What a person agreed to, by exact numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,25 +26,50 @@ pub struct Hold {
     pub cure: String,
 }
 
-/// Every reason to hold `plan`; none means that it may be adopted.
-pub fn hold(plan: &Plan, safety: &Safety, consent: &Consent) -> Vec<Hold> {
-    [removals(plan, safety, consent), reinstalls(plan, safety, consent), protected(plan)]
+/// Every reason to hold `plan`, which makes `table` what is desired; none means that it may be adopted.
+pub fn hold(plan: &Plan, desired: &Desired, table: &State, consent: &Consent) -> Vec<Hold> {
+    let limits = Limits { own: (&desired.safety).into(), table, source: source_in(&desired.safety.scope) };
+    [removals(plan, &limits, consent), reinstalls(plan, &limits, consent), protected(plan)]
         .into_iter()
         .flatten()
         .collect()
 }
 
-fn removals(plan: &Plan, safety: &Safety, consent: &Consent) -> Option<Hold> {
+/// What a revision is judged by: its own thresholds, and those that its source had until now. What it loosens
+/// counts from the next revision on.
+struct Limits<'a> {
+    own: Thresholds,
+    table: &'a State,
+    source: &'a str,
+}
+
+/// Said of a limit that the revision itself would not have.
+const LOOSENED: &str = " in what is served, which counts until the new [safety] is served";
+
+impl Limits<'_> {
+    /// Why what is given up of one source is too much.
+    fn too_many(&self, group: &GivenUp) -> Option<String> {
+        if !group.is_own {
+            // It is followed no more, or gave them to this one.
+            let usual = Thresholds::from(&Safety::default());
+            let served = self.table.guards().of(&group.source);
+            return too_many(group, served.map_or(usual, |served| served.stricter(usual)), "");
+        }
+        too_many(group, self.own, "").or_else(|| too_many(group, self.both()?, LOOSENED))
+    }
+
+    /// The stricter of both, where the source was served before.
+    fn both(&self) -> Option<Thresholds> {
+        self.table.guards().of(self.source).map(|served| self.own.stricter(served))
+    }
+}
+
+fn removals(plan: &Plan, limits: &Limits, consent: &Consent) -> Option<Hold> {
     let gone: Vec<&Change> =
         select(plan, |change| change.kind == "deployment" && change.action == Action::Remove);
-    let usual = Safety::default();
-    let reasons = plan.given_up.iter().filter_map(|group| match group.is_own {
-        true => too_many(group, safety),
-        false => too_many(group, &usual),
-    });
-    let reasons: Vec<String> = reasons.collect();
+    let reasons: Vec<String> = plan.given_up.iter().filter_map(|group| limits.too_many(group)).collect();
     let count = gone.len();
-    let cure = format!("agree with --allow-removals {count}");
+    let cure = agree("--allow-removals", count, reasons.iter().any(|reason| reason.ends_with(LOOSENED)));
     (!reasons.is_empty() && consent.removals != Some(count)).then(|| Hold {
         reason: reasons.join("; "),
         names: names(&gone),
@@ -50,32 +77,41 @@ fn removals(plan: &Plan, safety: &Safety, consent: &Consent) -> Option<Hold> {
     })
 }
 
-/// Why what is given up of one source is too much.
-fn too_many(group: &GivenUp, safety: &Safety) -> Option<String> {
+/// What agrees to a number of changes; `is_loosened` where the revision itself allows them.
+fn agree(flag: &str, count: usize, is_loosened: bool) -> String {
+    let first = if is_loosened { ", or commit the change of [safety] alone first" } else { "" };
+    format!("agree with {flag} {count}{first}")
+}
+
+/// Why what is given up of one source is too much; `whose` says whose limit it is.
+fn too_many(group: &GivenUp, limits: Thresholds, whose: &str) -> Option<String> {
     let GivenUp { source, is_own, count, before, is_replaced } = group;
     let of = if *is_own || source.is_empty() { String::new() } else { format!(" of source {source}") };
-    let share = count * 100 > before * usize::from(safety.max_remove);
-    if count == before && !safety.allow_empty && !is_replaced {
-        Some(format!("the revision removes every deployment{of} ({count})"))
-    } else if share && *before >= safety.min_existing as usize {
+    let share = count * 100 > before * usize::from(limits.max_remove);
+    if count == before && !limits.allow_empty && !is_replaced {
+        let why = if whose.is_empty() { String::new() } else { format!("; allow-empty is false{whose}") };
+        Some(format!("the revision removes every deployment{of} ({count}){why}"))
+    } else if share && *before >= limits.min_existing as usize {
         Some(format!(
-            "the revision removes {count} of {before} deployments{of}; max-remove is {}%",
-            safety.max_remove
+            "the revision removes {count} of {before} deployments{of}; max-remove is {}%{whose}",
+            limits.max_remove
         ))
     } else {
         None
     }
 }
 
-fn reinstalls(plan: &Plan, safety: &Safety, consent: &Consent) -> Option<Hold> {
+fn reinstalls(plan: &Plan, limits: &Limits, consent: &Consent) -> Option<Hold> {
     let wiped = select(plan, |change| change.impact == Impact::Wipe);
-    let limit = safety.max_reinstall? as usize;
     let count = wiped.len();
-    if count <= limit || consent.reinstalls == Some(count) {
+    let over = |limits: Thresholds| limits.max_reinstall.filter(|limit| count > *limit as usize);
+    let own = over(limits.own).map(|limit| (limit, ""));
+    let (limit, whose) = own.or_else(|| Some((over(limits.both()?)?, LOOSENED)))?;
+    if consent.reinstalls == Some(count) {
         return None;
     }
-    let reason = format!("the revision reinstalls {count} machines; max-reinstall is {limit}");
-    Some(Hold { reason, names: names(&wiped), cure: format!("agree with --allow-reinstalls {count}") })
+    let reason = format!("the revision reinstalls {count} machines; max-reinstall is {limit}{whose}");
+    Some(Hold { reason, names: names(&wiped), cure: agree("--allow-reinstalls", count, !whose.is_empty()) })
 }
 
 fn protected(plan: &Plan) -> Option<Hold> {

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{
-    Contest, Installs, Leases, Leases6, Outbox, Revision, Seen, Server, State, TokenKey, Trust, gate,
+    Contest, Guards, Installs, Leases, Leases6, Outbox, Revision, Seen, Server, State, TokenKey, Trust, gate,
     longest, looping, memo, schedule, served,
 };
 use crate::desired::Desired;
@@ -32,6 +32,8 @@ pub struct Lasting {
     pub trust: Trust,
     /// What the last revision had, also where that is not loaded.
     pub served: served::Record,
+    /// The thresholds that it brought, by source.
+    pub guards: Arc<Guards>,
     /// Machines under protection, remembered when their manifest goes.
     pub protected: imbl::OrdSet<Name>,
     /// Cards in no manifest whose machine was known by another mark.
@@ -92,6 +94,7 @@ impl Default for Lasting {
             assignments: imbl::OrdMap::new(),
             trust: Trust::default(),
             served: served::Record::new(),
+            guards: Arc::default(),
             protected: imbl::OrdSet::new(),
             learned: imbl::HashMap::new(),
             contested: imbl::OrdMap::new(),
@@ -239,6 +242,11 @@ impl State {
     /// What the last revision had, also where that is not loaded.
     pub fn served(&self) -> &served::Record {
         &self.lasting.served
+    }
+
+    /// The thresholds that it brought, by source.
+    pub fn guards(&self) -> &Guards {
+        &self.lasting.guards
     }
 
     /// Machines under protection, remembered when their manifest goes.

@@ -17,8 +17,8 @@ use crate::state::revision::former::FormerRevision;
 use crate::state::revision::stored::SavedRevision;
 use crate::state::schedule::Pace;
 use crate::state::{
-    Event, Install, Lasting, Lease, Lease6, Leases, Leases6, Outbox, Revision, Served, Server, State, Trust,
-    contest, trust,
+    Event, Guards, Install, Lasting, Lease, Lease6, Leases, Leases6, Outbox, Revision, Served, Server, State,
+    Trust, contest, guard, trust,
 };
 
 /// In the place of a stored file that was lost to damage: no file that a revision has is equal to it.
@@ -179,6 +179,7 @@ impl Saved {
             assignments: self.assignments.iter().cloned().collect(),
             trust: self.trust(),
             served: self.served.iter().map(|(name, one)| (name.clone(), Arc::new(one.clone()))).collect(),
+            guards: Arc::new(Guards::of_note(self.notes.get(guard::NOTE).map(Vec::as_slice))),
             protected: self.protected.iter().cloned().collect(),
             learned: self.cards.iter().cloned().collect(),
             contested: contest::of_note(self.notes.get(contest::NOTE).map(Vec::as_slice)),

@@ -10,7 +10,7 @@ use voldemort::inventory::{Depth, load};
 use voldemort::manifest::Environment;
 use voldemort::media::Shelf;
 use voldemort::model::{Name, Time};
-use voldemort::plan::{Action, Change, Impact, diff};
+use voldemort::plan::{Action, Change, Consent, Hold, Impact, diff, hold};
 use voldemort::proto::tree::{self, Answer, Asker, Method, Transport};
 use voldemort::state::{
     Adoption, Duty, InstallStage, Outcome, Permit, PermitStep, Purpose, Report, Server, State, Verb, command,
@@ -32,7 +32,13 @@ file = "site.liquid"
 "#;
 
 pub fn desired(text: &str) -> Arc<Desired> {
+    desired_with("", text)
+}
+
+/// Under these `[safety]` rules.
+fn desired_with(safety: &str, text: &str) -> Arc<Desired> {
     let files: BTreeMap<Arc<str>, Bytes> = [
+        ("voldemort.toml".into(), Bytes::from(format!("format = 1\n[safety]\n{safety}"))),
         ("a.toml".into(), Bytes::from(format!("{HEAD}{text}"))),
         ("site.liquid".into(), Bytes::from_static(b"d-i x/y string {{ completed_url }}\n")),
     ]
@@ -445,7 +451,7 @@ fn the_next_revision_is_judged_by_what_was_stored() {
     let holds = |site: &Site, text: &str| {
         let next = desired(text);
         let plan = diff(&next, &site.table);
-        let holds = voldemort::plan::hold(&plan, &next.safety, &Default::default());
+        let holds = hold(&plan, &next, &site.table, &Default::default());
         (plan, holds.into_iter().map(|hold| hold.reason).collect::<Vec<_>>().join("; "))
     };
     assert_eq!(holds(&site(), &text).1, "");
@@ -501,4 +507,68 @@ fn what_machines_did_since_a_revision_was_judged_is_kept_or_judged_again() {
     assert_eq!(table.desired().deployments["db"].redeploy, 2);
     // It was judged over what was desired before.
     assert_eq!(table.act(concerns_db, Time(4)), command::Outcome::Moved);
+}
+
+/// Machines from `from` to `to`, each with a deployment that asks for this number.
+fn fleet(from: u8, to: u8, redeploy: u64) -> String {
+    (from..=to).map(|number| inline(&format!("m{number}"), number, redeploy)).collect()
+}
+
+/// What speaks against a revision with these rules, as the daemon judges it.
+fn held(site: &Site, safety: &str, text: &str, consent: &Consent) -> Vec<Hold> {
+    let next = desired_with(safety, text);
+    hold(&diff(&next, &site.table), &next, &site.table, consent)
+}
+
+#[test]
+fn a_revision_that_loosens_its_thresholds_can_not_use_that_at_once() {
+    let usual = Consent::default();
+    let loose = "max-remove = '100%'\nallow-empty = true\n";
+    let mut site = Site::new(&fleet(1, 10, 0));
+    // The first revision of a source brings its own.
+    let new = Site { table: State::new(Server::stand_in("10.0.0.1".parse().unwrap())) };
+    assert_eq!(held(&new, "max-reinstall = 0", &fleet(1, 10, 0), &usual), []);
+    for (text, reason) in [
+        (fleet(1, 6, 0), "removes 4 of 10 deployments; max-remove is 30% in what is served"),
+        (String::new(), "removes every deployment (10); allow-empty is false in what is served"),
+    ] {
+        let holds = held(&site, loose, &text, &usual);
+        assert!(holds.len() == 1 && holds[0].reason.contains(reason), "{holds:?}");
+        assert!(holds[0].cure.contains("commit the change of [safety] alone first"), "{holds:?}");
+        // A person may agree, as to any other.
+        let count = holds[0].names.len();
+        let consent = Consent { removals: Some(count), ..usual };
+        assert_eq!(held(&site, loose, &text, &consent), []);
+    }
+    // What is stricter counts at once.
+    let holds = held(&site, "max-remove = '10%'", &fleet(1, 8, 0), &usual);
+    assert!(holds[0].reason.ends_with("max-remove is 10%"), "{holds:?}");
+    // The loosening alone passes, also over a restart after which the revision can't be loaded.
+    assert_eq!(held(&site, loose, &fleet(1, 10, 0), &usual), []);
+    site.table = site.table.adopt(desired_with(loose, &fleet(1, 10, 0)));
+    site.restart();
+    assert_eq!(held(&site, loose, &fleet(1, 6, 0), &usual), []);
+    assert_eq!(held(&site, loose, "", &usual), []);
+}
+
+#[test]
+fn reinstallations_are_limited_by_what_is_served_too() {
+    let usual = Consent::default();
+    let mut site = Site::new("");
+    site.table = site.table.adopt(desired_with("max-reinstall = 1", &fleet(1, 3, 0)));
+    (1..=3).for_each(|number| site.install(&format!("m{number}")));
+    let raised = fleet(1, 3, 1);
+    for safety in ["max-reinstall = 3", ""] {
+        let holds = held(&site, safety, &raised, &usual);
+        assert!(
+            holds[0].reason.contains("reinstalls 3 machines; max-reinstall is 1 in what is served"),
+            "{holds:?}"
+        );
+        assert!(holds[0].cure.starts_with("agree with --allow-reinstalls 3, or commit"), "{holds:?}");
+        assert_eq!(held(&site, safety, &raised, &Consent { reinstalls: Some(3), ..usual }), []);
+    }
+    site.restart();
+    assert_eq!(held(&site, "", &fleet(1, 3, 0), &usual), [], "nothing is reinstalled");
+    site.table = site.table.adopt(desired_with("", &fleet(1, 3, 0)));
+    assert_eq!(held(&site, "", &raised, &usual), []);
 }

@@ -41,7 +41,7 @@ pub fn plan(root: &Path, against: &str, environment: Option<&str>) -> Result<Rep
     let plan = preview(&after.desired, &table, &changed_secrets(&before, &after), Time(0));
     let holds = match plan.from.is_empty() {
         true => Vec::new(),
-        false => hold(&plan, &after.desired.safety, &Consent::default()),
+        false => hold(&plan, &after.desired, &table, &Consent::default()),
     };
     Ok(Report { plan, holds })
 }

@@ -97,9 +97,10 @@ impl Reconciler {
             Waiting { name, source, revision, ready, condition, since }
         };
         if self.sources.get(name).is_some_and(|source| source.manual) {
-            let plan = plan::diff(&ready.desired, &self.keeper.table());
+            let table = self.keeper.table();
+            let plan = plan::diff(&ready.desired, &table);
             if !plan.is_empty() {
-                let holds = plan::hold(&plan, &ready.desired.safety, &Consent::default());
+                let holds = plan::hold(&plan, &ready.desired, &table, &Consent::default());
                 self.wait(waiting(SourceCondition::Waiting), holds);
                 return false;
             }

@@ -52,7 +52,7 @@ impl Reconciler {
                 let changed = preview::changed_secrets(table.secrets(), &secrets, &desired);
                 let work = move || {
                     let plan = preview::preview(&desired, &table, &changed, now());
-                    let holds = plan::hold(&plan, &desired.safety, &Consent::default());
+                    let holds = plan::hold(&plan, &desired, &table, &Consent::default());
                     Outcome::Planned { plan, holds }
                 };
                 tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())

@@ -46,7 +46,7 @@ impl Reconciler {
             // A preview shows more of the same plan.
             let id = plan_id(&plan::diff(desired, &table));
             let plan = preview::preview(desired, &table, &changed, now());
-            let holds = plan::hold(&plan, &desired.safety, &Consent::default());
+            let holds = plan::hold(&plan, desired, &table, &Consent::default());
             WaitingPlan {
                 id,
                 source: (self.sources.len() > 1).then(|| waiting.name.to_string()),

@@ -10,7 +10,8 @@ use imbl::ordmap::DiffItem;
 use super::super::command::Outcome;
 use super::super::record::Record;
 use super::super::{
-    Event, Install, InstallStage, Installs, Revision, Secrets, Served, Stage, State, lineage, longest, trust,
+    Event, Install, InstallStage, Installs, Revision, Secrets, Served, Stage, State, guard, lineage, longest,
+    trust,
 };
 use super::assign::{assign, pinned, turned};
 use super::{Applied, host, observe};
@@ -81,6 +82,7 @@ pub(super) fn apply(state: &mut State, adoption: Adoption, now: Time, out: &mut 
     tell_doubts(state, &former, now, out);
     out.cards(&former.lasting.learned, state);
     lists(&former, state, out);
+    thresholds(&former, state, now, out);
     if let Some(kept) = kept {
         out.records.extend(kept.records(&state.lasting.kept));
         state.lasting.kept = kept;
@@ -156,6 +158,9 @@ impl State {
         next.desired = desired.clone();
         next.doubt(&desired);
         next.lasting.served = next.served_after(self);
+        next.lasting.guards = Arc::new(
+            self.lasting.guards.with(trust::source_in(&desired.safety.scope), (&desired.safety).into()),
+        );
         next.gather_gate();
         next
     }
@@ -264,6 +269,24 @@ fn lists(before: &State, after: &State, out: &mut Applied) {
     out.records.extend(gone.map(|name| Record::Protection(name.clone(), false)));
     let new = after.lasting.protected.iter().filter(|name| !before.lasting.protected.contains(*name));
     out.records.extend(new.map(|name| Record::Protection(name.clone(), true)));
+}
+
+/// Records the thresholds that count from now on, and says so where they allow more than before.
+fn thresholds(before: &State, after: &State, now: Time, out: &mut Applied) {
+    let (before, guards) = (&before.lasting.guards, &after.lasting.guards);
+    if before == guards {
+        return;
+    }
+    out.records.push(Record::Note(guard::NOTE.into(), guards.note()));
+    let source = trust::source_in(&after.desired.safety.scope);
+    let (Some(was), Some(is)) = (before.of(source), guards.of(source)) else { return };
+    let loosened = is.loosened(was).join(", ");
+    if !loosened.is_empty() {
+        let of = if source.is_empty() { String::new() } else { format!(" of source {source}") };
+        let revision = &after.desired.revision;
+        let text = format!("[safety]{of} allows more from revision {revision} on: {loosened}");
+        out.events.push(Event::new(now, Stage::Daemon, text));
+    }
 }
 
 /// The first revision of a source was adopted: what it asks for later is not doubtful.
