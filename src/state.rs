@@ -3,6 +3,7 @@
 
 pub mod apply;
 pub mod command;
+pub mod conflict;
 pub mod contest;
 pub mod drift;
 pub mod effect;

@@ -298,7 +298,7 @@ fn machines(table: &State, next: &State, moved: &MovedCards, changes: &mut Vec<C
 /// was deployed to it, and is not guarded any more if only the other machine was.
 fn taking_over(change: Change, table: &State, next: &State, moved: &MovedCards) -> Change {
     let taken = change.name.parse::<Name>().ok().and_then(|name| Some((moved.get(&name)?, name)));
-    let Some((MovedCard { mac, former }, name)) = taken else { return change };
+    let Some((MovedCard { card, former }, name)) = taken else { return change };
     let tenant = table.tenant(former);
     let impact = if tenant.is_some() { Impact::Release } else { Impact::Live };
     let of = tenant.map_or_else(String::new, |tenant| format!(" with {}", tenant.name));
@@ -307,7 +307,7 @@ fn taking_over(change: Change, table: &State, next: &State, moved: &MovedCards) 
         impact,
         former_machine: Some(former.to_string()),
         protected: table.protected().contains(former) && next.protected().contains(former) && !stays,
-        reason: format!("the box with network card {mac} was machine {former}{of} and is {name} from now on"),
+        reason: format!("the box with {card} was machine {former}{of} and is {name} from now on"),
         ..change
     }
 }

@@ -10,18 +10,20 @@
 
 use std::sync::Arc;
 
-use super::State;
+use super::{State, conflict};
 use crate::desired::{Deployment, Machine};
 use crate::model::words::words;
-use crate::model::{Mac, Name, Time};
+use crate::model::{Identity, Mac, Name, Time};
 
 /// How far the latest installation of a deployment on a machine got.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Install {
     /// The machine, by its present name.
     pub machine: Name,
-    /// The network cards it was last known with; empty where that was never noted.
+    /// The network cards it was last known with; empty where it had none or that was never noted.
     pub cards: Arc<[Mac]>,
+    /// The other marks it was last known by; empty likewise.
+    pub marks: Arc<[Identity]>,
     /// The deployment, by its present or last name.
     pub deployment: Name,
     /// Other names that it had.
@@ -44,6 +46,8 @@ pub struct Install {
     pub closed: bool,
     /// Whether its URLs may be those of a version that made them of name and number alone.
     pub plain_urls: bool,
+    /// Whether it is doubtful because stored installations of the machine contradicted each other (`conflict`).
+    pub conflict: bool,
 }
 
 impl Install {
@@ -52,6 +56,7 @@ impl Install {
         Install {
             machine: machine.name.clone(),
             cards: machine.macs.as_slice().into(),
+            marks: machine.ids.as_slice().into(),
             deployment: deployment.name.clone(),
             former: Arc::default(),
             used_as: deployment.name.clone(),
@@ -63,6 +68,7 @@ impl Install {
             again: false,
             closed: false,
             plain_urls: false,
+            conflict: false,
         }
     }
 }
@@ -174,7 +180,7 @@ impl State {
     /// script opened, else a doubtful one. An installation that another machine of the same name used up
     /// counts where this one used nothing.
     pub fn install_on(&self, machine: &Name, deployment: &Name) -> Option<&Install> {
-        let cards = self.declared_cards(machine);
+        let (cards, marks) = self.declared(machine);
         let own = self.lasting.installs.on(machine).iter().filter(|install| install.is_named(deployment));
         let rank = |install: &Install| match install.stage {
             InstallStage::Doubtful => 1,
@@ -182,11 +188,14 @@ impl State {
             _ if install.deployment == *deployment => 2,
             _ => 0,
         };
-        own.max_by_key(|install| (install.is_of(cards), install.redeploy, rank(install), install.epoch))
+        own.max_by_key(|install| {
+            (install.is_of(cards, marks), install.redeploy, rank(install), install.epoch)
+        })
     }
 
-    fn declared_cards(&self, machine: &Name) -> &[Mac] {
-        self.desired.machines.get(machine).map_or(&[], |machine| &machine.macs)
+    /// What a machine is known by.
+    fn declared(&self, machine: &Name) -> (&[Mac], &[Identity]) {
+        self.desired.machines.get(machine).map_or((&[], &[]), |machine| (&machine.macs, &machine.ids))
     }
 
     /// Where else than on `machine` a deployment used the highest number. A person's word to install it on one
@@ -264,6 +273,14 @@ impl State {
     fn why_not_again(&self, install: &Install, deployment: &Deployment) -> String {
         let Install { machine, redeploy, .. } = install;
         let ended = match install.stage {
+            InstallStage::Doubtful if install.conflict => {
+                let name = &deployment.name;
+                return format!(
+                    "doubtful: {}; settle with `voldemortctl approve installs {name}` (its disk is overwritten) or \
+                     `voldemortctl adopt {name}` (it is kept)",
+                    conflict::text(machine)
+                );
+            }
             InstallStage::Doubtful => {
                 let name = &deployment.name;
                 return format!(
@@ -286,13 +303,13 @@ impl State {
         } else {
             format!(" as {}", install.used_as)
         };
-        let cards = self.declared_cards(machine);
-        if !install.is_of(cards) {
-            let then = list(&install.cards);
+        let (cards, marks) = self.declared(machine);
+        if !install.is_of(cards, marks) {
+            let then = list(&install.cards, &install.marks);
             notes.push(format!(
                 "redeploy = {redeploy} was used on machine {machine}{by} when it had {then}; raise it to \
                  install the box with {}",
-                list(cards)
+                list(cards, marks)
             ));
         } else if !by.is_empty() || redeploy != &deployment.redeploy {
             notes.push(format!(
@@ -310,6 +327,7 @@ impl State {
     }
 }
 
-fn list(cards: &[Mac]) -> String {
-    cards.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+fn list(cards: &[Mac], marks: &[Identity]) -> String {
+    let cards = cards.iter().map(ToString::to_string);
+    cards.chain(marks.iter().map(ToString::to_string)).collect::<Vec<_>>().join(", ")
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use imbl::ordmap::DiffItem;
 
 use super::{Install, InstallStage};
-use crate::desired::Desired;
-use crate::model::{Mac, Name};
+use crate::desired::{Desired, Machine};
+use crate::model::{Identity, Mac, Name};
 
 /// Every installation, one for each machine and line of deployment names. Cheap to clone.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -70,8 +70,9 @@ impl Installs {
     /// The same, but it replaces the deployment's earlier ones on the machine: the new one has all their
     /// names. An installation that counts for another deployment as well stays.
     pub fn supersede(&mut self, mut install: Install) {
-        let is_past =
-            |one: &Install| one.deployment == install.deployment && one.is_of(&install.cards) && !one.closed;
+        let is_past = |one: &Install| {
+            one.deployment == install.deployment && one.is_of(&install.cards, &install.marks) && !one.closed
+        };
         let (past, rest): (Vec<Install>, Vec<Install>) =
             self.on(&install.machine).iter().cloned().partition(is_past);
         for one in &past {
@@ -127,24 +128,32 @@ impl Installs {
         });
     }
 
-    /// Follows renamed machines: the installations of a machine whose network cards all belong to another
-    /// machine name go to that name. `renamed` has those whose cards were never recorded.
+    /// Follows the boxes: the installations of a machine whose network cards, or other marks where it has no
+    /// such cards, all belong to another machine name go to that name. `renamed` tells of those of which neither was
+    /// noted.
     pub fn follow(&self, after: &Desired, renamed: &BTreeMap<Name, Name>) -> Installs {
         let mut moves: Vec<(Name, Install)> = Vec::new();
         for (machine, list) in &self.by_machine {
-            let macs = after.machines.get(machine).map_or(&[][..], |machine| &machine.macs);
+            let own = after.machines.get(machine);
             for install in list.iter() {
-                let place = place_of(install, macs, after, renamed);
-                let cards = match place {
-                    Place::Same => Some(macs),
-                    Place::At(now) => after.machines.get(now).map(|now| &now.macs[..]),
+                let place = place_of(install, own, after, renamed);
+                let now = if let Place::At(now) = place { now } else { machine };
+                let found = match place {
+                    Place::Same => own,
+                    Place::At(now) => after.machines.get(now),
                     Place::Gone => None,
                 };
-                let now = if let Place::At(now) = place { now } else { machine };
-                if now != machine || cards.is_some_and(|cards| *cards != *install.cards) {
-                    let cards = cards.map_or_else(|| install.cards.clone(), Arc::from);
-                    moves.push((machine.clone(), Install { machine: now.clone(), cards, ..install.clone() }));
+                let is_noted =
+                    |found: &Arc<Machine>| *found.macs == *install.cards && *found.ids == *install.marks;
+                if now == machine && found.is_none_or(is_noted) {
+                    continue;
                 }
+                let mut next = Install { machine: now.clone(), ..install.clone() };
+                if let Some(found) = found {
+                    next.cards = found.macs.as_slice().into();
+                    next.marks = found.ids.as_slice().into();
+                }
+                moves.push((machine.clone(), next));
             }
         }
         let mut next = self.clone();
@@ -201,19 +210,33 @@ enum Place<'a> {
 
 fn place_of<'a>(
     install: &Install,
-    macs: &[Mac],
+    own: Option<&Arc<Machine>>,
     after: &'a Desired,
     renamed: &'a BTreeMap<Name, Name>,
 ) -> Place<'a> {
-    if install.cards.is_empty() {
-        let now = renamed.get(&install.machine).map(Place::At);
-        return now.unwrap_or(if macs.is_empty() { Place::Gone } else { Place::Same });
+    let Install { machine, cards, marks, .. } = install;
+    if cards.is_empty() && marks.is_empty() {
+        let is_known = own.is_some_and(|own| !own.macs.is_empty() || !own.ids.is_empty());
+        let now = renamed.get(machine).map(Place::At);
+        return now.unwrap_or(if is_known { Place::Same } else { Place::Gone });
     }
-    if install.cards.iter().any(|card| macs.contains(card)) {
+    if own.is_some_and(|own| shares(cards, &own.macs)) {
         return Place::Same;
     }
-    let now = install.cards.iter().find_map(|card| after.macs.get(card));
+    // Boards stay where network cards are changed, but two may show one mark.
+    if let Some(now) = cards.iter().find_map(|card| after.macs.get(card)) {
+        return Place::At(now);
+    }
+    if own.is_some_and(|own| shares(marks, &own.ids)) {
+        return Place::Same;
+    }
+    let now = marks.iter().find_map(|mark| after.identified(mark));
     now.map_or(Place::Gone, Place::At)
+}
+
+/// Whether two lists have something in common.
+fn shares<T: PartialEq>(one: &[T], other: &[T]) -> bool {
+    one.iter().any(|element| other.contains(element))
 }
 
 /// An installation that went along with its box.
@@ -241,9 +264,10 @@ impl Installs {
 }
 
 impl Install {
-    /// Whether it is of the box with one of these network cards; also where its cards were never noted.
-    pub fn is_of(&self, cards: &[Mac]) -> bool {
-        self.cards.is_empty() || self.cards.iter().any(|card| cards.contains(card))
+    /// Whether it is of the box with one of these network cards or other marks; also where none was noted.
+    pub fn is_of(&self, cards: &[Mac], marks: &[Identity]) -> bool {
+        let is_noted = !self.cards.is_empty() || !self.marks.is_empty();
+        !is_noted || shares(&self.cards, cards) || shares(&self.marks, marks)
     }
 
     /// Whether the deployment has, or had, this name.

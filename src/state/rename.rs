@@ -1,5 +1,5 @@
-//! Machines under new names: the same network cards show that it is the same machine, whose installation,
-//! protection and tenant then belong to the new name.
+//! Machines under new names: the network cards and other marks tell that it is the same one, and what was known
+//! of it (installation, protection, tenant, learned cards, contested marks) goes on under the new name.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,16 @@ use super::installs::Followed;
 use crate::desired::{Desired, differences};
 use crate::model::{Mac, Name};
 
-/// Former name to new name of each machine whose name went and one of whose cards a new name has.
+/// Former name to new name of each machine whose name went and one of whose cards, or else other marks, a new name
+/// has.
 pub fn machines(before: &Desired, after: &Desired) -> BTreeMap<Name, Name> {
     let mut renamed = BTreeMap::new();
     let differences = differences(&before.machines, &after.machines);
     for machine in differences.filter(|one| one.before.is_none()).filter_map(|one| one.after) {
         let name = &machine.name;
-        let mut formers = machine.macs.iter().filter_map(|mac| before.macs.get(mac));
+        let by_card = machine.macs.iter().filter_map(|mac| before.macs.get(mac));
+        let by_mark = machine.ids.iter().filter_map(|mark| before.identified(mark));
+        let mut formers = by_card.chain(by_mark);
         if let Some(former) = formers.find(|former| !after.machines.contains_key(*former)) {
             renamed.entry(former.clone()).or_insert_with(|| name.clone());
         }
@@ -22,16 +25,17 @@ pub fn machines(before: &Desired, after: &Desired) -> BTreeMap<Name, Name> {
     renamed
 }
 
-/// A network card that was another machine's.
+/// A network card, or another mark, that was another machine's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MovedCard {
-    pub mac: Mac,
+    /// As people call it.
+    pub card: String,
     /// Whose it was: a machine that was not just renamed, by its name in the next revision if it
     /// has one.
     pub former: Name,
 }
 
-/// By the machines that the cards belong to from now on; the first card of each decides.
+/// By the machines that the cards belong to from now on; the first card of each tells, else the first mark.
 pub type MovedCards = BTreeMap<Name, MovedCard>;
 
 /// The machines of `after` with a card that is another machine's in `before`.
@@ -39,22 +43,36 @@ pub fn moved_cards(before: &Desired, after: &Desired) -> MovedCards {
     let renamed = machines(before, after);
     let mut moved = MovedCards::new();
     for machine in differences(&before.machines, &after.machines).filter_map(|one| one.after) {
-        let former = |mac: &Mac| {
-            let former = before.macs.get(mac)?;
+        let other = |former: &Name| {
             let former = renamed.get(former).unwrap_or(former);
-            (*former != machine.name).then(|| MovedCard { mac: *mac, former: former.clone() })
+            (*former != machine.name).then(|| former.clone())
         };
-        if let Some(card) = machine.macs.iter().find_map(former) {
+        let by_card = machine.macs.iter().find_map(|mac| {
+            let former = other(before.macs.get(mac)?)?;
+            Some(MovedCard { card: format!("network card {mac}"), former })
+        });
+        let by_mark = || {
+            machine.ids.iter().find_map(|mark| {
+                let former = other(before.identified(mark)?)?;
+                Some(MovedCard { card: mark.to_string(), former })
+            })
+        };
+        // A board with its mark may get network cards of others; where its own are, it is.
+        let is_here =
+            || machine.macs.iter().any(|mac| before.macs.get(mac).is_some_and(|one| other(one).is_none()));
+        if let Some(card) = by_card.or_else(|| if is_here() { None } else { by_mark() }) {
             moved.insert(machine.name.clone(), card);
         }
     }
     moved
 }
 
-/// Whether any machine has other network cards, or is new, or gone.
+/// Whether any machine has other network cards or other marks, or is new, or gone.
 fn have_other_cards(before: &Desired, after: &Desired) -> bool {
-    let macs = |one: Option<&std::sync::Arc<crate::desired::Machine>>| one.map(|one| one.macs.clone());
-    differences(&before.machines, &after.machines).any(|one| macs(one.before) != macs(one.after))
+    differences(&before.machines, &after.machines).any(|one| match (one.before, one.after) {
+        (Some(before), Some(after)) => before.macs != after.macs || before.ids != after.ids,
+        _ => true,
+    })
 }
 
 impl State {
@@ -82,6 +100,14 @@ impl State {
             if next.lasting.protected.remove(former).is_some() {
                 next.lasting.protected.insert(now.clone());
             }
+            if let Some(contest) = next.lasting.contested.remove(former) {
+                next.lasting.contested.insert(now.clone(), contest);
+            }
+        }
+        if !renamed.is_empty() {
+            let follow = |(mac, machine): (&Mac, &Name)| Some((*mac, renamed.get(machine)?.clone()));
+            let moved: Vec<(Mac, Name)> = next.lasting.learned.iter().filter_map(follow).collect();
+            next.lasting.learned.extend(moved);
         }
         next
     }

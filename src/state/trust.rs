@@ -200,10 +200,20 @@ impl State {
                 Verdict::Install => {
                     let (epoch, deployment) = (self.lasting.installs.next_epoch(), name.clone());
                     let (stage, former) = (InstallStage::Approved, Arc::default());
-                    self.put_install(Install { epoch, deployment, stage, former, since: now, ..install });
+                    let conflict = false;
+                    self.put_install(Install {
+                        epoch,
+                        deployment,
+                        stage,
+                        former,
+                        conflict,
+                        since: now,
+                        ..install
+                    });
                 }
                 Verdict::Keep => {
-                    let kept = Install { stage: InstallStage::Installed, since: now, ..install };
+                    let (stage, conflict) = (InstallStage::Installed, false);
+                    let kept = Install { stage, conflict, since: now, ..install };
                     self.end_install(name, kept);
                 }
             }

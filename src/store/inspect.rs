@@ -140,7 +140,8 @@ fn of_log(directory: &Path, mark: &Mark, findings: &mut Vec<Finding>) {
 }
 
 fn of_loaded(loaded: &Loaded, findings: &mut Vec<Finding>) {
-    let saved = Saved::of(&loaded.laid);
+    let mut saved = Saved::of(&loaded.laid);
+    findings.extend(saved.settle_conflicts().1.into_iter().map(wrong));
     findings.extend(saved.damaged.iter().map(|damage| wrong(damage.to_string())));
     findings.extend(saved.remarks.iter().map(wrong));
     for (file, count) in &loaded.mended {

@@ -54,6 +54,11 @@ pub fn open(path: &Path, fresh: [u8; 48], accept: Accept) -> Result<(Store, Save
     if !cures.is_empty() && log.append_entries(&cures, 0).is_err() {
         opening.remarks.push("what was forgotten of damaged records can't be written".into());
     }
+    let (doubtful, conflicts) = saved.settle_conflicts();
+    opening.remarks.extend(conflicts);
+    if !doubtful.is_empty() && log.append(&doubtful, 0).is_err() {
+        opening.remarks.push("that installations became doubtful can't be written".into());
+    }
     let restored = is_copy.then(|| [vec![Record::Restored(true)], saved.cancel_effects()].concat());
     match restored.map(|records| log.append(&records, 0)) {
         Some(Err(_)) => opening.remarks.push("that it is a copy can't be written".into()),

@@ -18,7 +18,7 @@ use crate::state::revision::stored::SavedRevision;
 use crate::state::schedule::Pace;
 use crate::state::{
     Event, Guards, Install, Lasting, Lease, Lease6, Leases, Leases6, Outbox, Revision, Served, Server, State,
-    Trust, contest, guard, trust,
+    Trust, conflict, contest, guard, trust,
 };
 
 /// In the place of a stored file that was lost to damage: no file that a revision has is equal to it.
@@ -321,6 +321,20 @@ impl Saved {
             self.remarks.push(format!("effect {}, to {}, is cancelled", pending.id, pending.task));
         }
         effects.into_iter().map(|pending| Record::Effect(pending.id, None)).collect()
+    }
+
+    /// Installations that contradict each other become doubtful: what is to be written of them, and what a person
+    /// has to know.
+    pub(super) fn settle_conflicts(&mut self) -> (Vec<Record>, Vec<String>) {
+        let found = conflict::settle(&mut self.installs);
+        let record = |(machine, _): &(Name, String)| {
+            let own = self.installs.iter().filter(|install| install.machine == *machine).cloned();
+            Record::Installs(machine.clone(), own.collect())
+        };
+        let remark = |(machine, why): &(Name, String)| {
+            format!("{} ({why}): it is doubtful until a person settles it", conflict::text(machine))
+        };
+        (found.iter().map(record).collect(), found.iter().map(remark).collect())
     }
 
     /// All records of it, to be written anew; what is damaged is not among them.

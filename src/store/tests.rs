@@ -28,6 +28,7 @@ fn install() -> Install {
     Install {
         machine: "rack1".parse().unwrap(),
         cards: [Mac::new([0x52, 0x54, 0, 0, 0, 1]).unwrap()].into(),
+        marks: Arc::default(),
         deployment: "web".parse().unwrap(),
         former: ["old".parse().unwrap()].into(),
         used_as: "old".parse().unwrap(),
@@ -39,6 +40,7 @@ fn install() -> Install {
         again: false,
         closed: false,
         plain_urls: false,
+        conflict: false,
     }
 }
 

@@ -572,3 +572,42 @@ fn reinstallations_are_limited_by_what_is_served_too() {
     site.table = site.table.adopt(desired_with("", &fleet(1, 3, 0)));
     assert_eq!(held(&site, "", &raised, &usual), []);
 }
+
+/// A machine with a board that shows a UUID, and with a network card.
+fn board(name: &str, last: u8, mac: u8) -> String {
+    machine(name, mac) + &format!("uuid = \"4c4c4544-0042-3510-8056-b4c04f4e4d{last:02x}\"\n")
+}
+
+#[test]
+fn a_machine_whose_network_card_was_changed_is_followed_by_its_other_marks() {
+    // Machine and deployment get other names in the same commit, with the revision before at hand or not.
+    for is_loaded in [true, false] {
+        let mut site = Site::new(&(board("m1", 1, 1) + &pinned("web", "m1", 0)));
+        site.install("web");
+        if !is_loaded {
+            site.restart();
+        }
+        none_is_wiped(&site.adopt(&(board("rack1", 1, 9) + &pinned("shop", "rack1", 0))));
+        assert!(site.boots_disk("shop").starts_with("installed"), "{}", site.boots_disk("shop"));
+    }
+    // Two boards exchange their names and get new cards: the installations go with the boards.
+    let both = pinned("a", "m1", 0) + &pinned("b", "m2", 5);
+    let mut site = Site::new(&(board("m1", 1, 1) + &board("m2", 2, 2) + &both));
+    site.install("a");
+    site.install("b");
+    none_is_wiped(&site.adopt(&(board("m1", 2, 8) + &board("m2", 1, 9) + &both)));
+    site.boots_disk("a");
+    site.boots_disk("b");
+    // A card that went to another box tells more than the board that stayed.
+    let mut site = Site::new(&(board("m1", 1, 1) + &pinned("a", "m1", 0)));
+    site.install("a");
+    site.adopt(&(board("m1", 1, 2) + &machine("m2", 1) + &pinned("a", "m1", 0)));
+    assert_eq!(site.table.installs().on(&"m2".parse().unwrap()).len(), 1);
+    // A board that is protected is not taken by another name.
+    let db = |text: String| text + "protect = true\n" + &pinned("db", "m1", 0);
+    let mut site = Site::new(&db(board("m1", 1, 1)));
+    site.install("db");
+    let taken = db(board("m1", 7, 8)) + &board("m2", 1, 9) + &pinned("new", "m2", 0);
+    let holds = held(&site, "", &taken, &Consent::default());
+    assert!(holds.iter().any(|hold| hold.reason.contains("protected machines")), "{holds:?}");
+}

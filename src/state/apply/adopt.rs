@@ -11,7 +11,7 @@ use super::super::command::Outcome;
 use super::super::record::Record;
 use super::super::{
     Event, Install, InstallStage, Installs, Revision, Secrets, Served, Stage, State, guard, lineage, longest,
-    trust,
+    rename, trust,
 };
 use super::assign::{assign, pinned, turned};
 use super::{Applied, host, observe};
@@ -187,13 +187,23 @@ impl State {
             .retain(|_, machine| desired.machines.get(machine).is_some_and(|one| !one.ids.is_empty()));
     }
 
-    /// A change of a machine's manifest settles which cards are its own.
+    /// Whoever changed what a machine is known by has settled which cards are its own. Contests are by the machines'
+    /// names in `after`.
     fn forget_settled_contests(&mut self, before: &Desired, after: &Desired) {
+        if self.lasting.contested.is_empty() {
+            return;
+        }
         let is_first = before.revision.is_empty();
-        let same = |name: &Name| match after.machines.get(name) {
+        let renamed = rename::machines(before, after);
+        let former = |name: &Name| {
+            let known = renamed.iter().find(|(_, now)| *now == name).map(|(former, _)| former.clone());
+            known.unwrap_or_else(|| name.clone())
+        };
+        let same = |name: &Name| match (after.machines.get(name), before.machines.get(&former(name))) {
             // What was served before the start is not loaded.
-            Some(_) if is_first => true,
-            machine => machine == before.machines.get(name),
+            (Some(_), _) if is_first => true,
+            (Some(after), Some(before)) => after.macs == before.macs && after.ids == before.ids,
+            _ => false,
         };
         self.lasting.contested =
             std::mem::take(&mut self.lasting.contested).into_iter().filter(|(name, _)| same(name)).collect();
@@ -221,11 +231,11 @@ impl State {
         self.lasting.outbox = former.lasting.outbox.clone();
         self.observed.schedule = former.observed.schedule.clone();
         if !former.lasting.learned.ptr_eq(&base.lasting.learned) {
-            self.lasting.learned = former.lasting.learned.clone();
+            self.lasting.learned = former.under_new_names(&desired).lasting.learned;
             self.forget_cards(&desired);
         }
         if !former.lasting.contested.ptr_eq(&base.lasting.contested) {
-            self.lasting.contested = former.lasting.contested.clone();
+            self.lasting.contested = former.under_new_names(&desired).lasting.contested;
             self.forget_settled_contests(&former.desired, &desired);
         }
         if !former.observed.power.ptr_eq(&base.observed.power) {

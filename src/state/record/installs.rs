@@ -1,12 +1,13 @@
 //! Installations of a machine. Key: the machine's name. Value: a list; of each the machine, its cards, the
 //! deployment, its former names, the name it was used under, epoch, `redeploy`, stage (1 byte), since when (8),
-//! digest, flags (1: again, 2: closed, 4: plain URLs), all behind the length of the whole.
+//! digest, flags (1: again, 2: closed, 4: plain URLs, 8: conflict), its other marks (a byte each: 0 for a client id, 1
+//! for a UUID; then its bytes), all behind the length of the whole. Earlier versions wrote no marks.
 
 use std::sync::Arc;
 
 use super::bytes::{Reader, field, name, number};
 use super::{Kind, Record};
-use crate::model::Name;
+use crate::model::{Identity, Name};
 use crate::state::{Install, InstallStage};
 
 pub struct Installs;
@@ -14,6 +15,7 @@ pub struct Installs;
 const AGAIN: u8 = 1;
 const CLOSED: u8 = 2;
 const PLAIN_URLS: u8 = 4;
+const CONFLICT: u8 = 8;
 
 impl Kind for Installs {
     const NAME: &'static str = "install";
@@ -57,6 +59,7 @@ fn write(install: &Install, out: &mut Vec<u8>) {
     let Install {
         machine,
         cards,
+        marks,
         deployment,
         former,
         used_as,
@@ -68,6 +71,7 @@ fn write(install: &Install, out: &mut Vec<u8>) {
         again,
         closed,
         plain_urls,
+        conflict,
     } = install;
     let named = |name: &Name, out: &mut Vec<u8>| field(name.as_str().as_bytes(), out);
     named(machine, out);
@@ -83,7 +87,27 @@ fn write(install: &Install, out: &mut Vec<u8>) {
     out.extend_from_slice(&since.0.to_le_bytes());
     field(digest.as_bytes(), out);
     let flag = |is_set: bool, flag: u8| if is_set { flag } else { 0 };
-    out.push(flag(*again, AGAIN) | flag(*closed, CLOSED) | flag(*plain_urls, PLAIN_URLS));
+    let flags = flag(*again, AGAIN) | flag(*closed, CLOSED) | flag(*plain_urls, PLAIN_URLS);
+    out.push(flags | flag(*conflict, CONFLICT));
+    number(marks.len() as u64, out);
+    marks.iter().for_each(|mark| write_mark(mark, out));
+}
+
+fn write_mark(mark: &Identity, out: &mut Vec<u8>) {
+    let (code, bytes) = match mark {
+        Identity::ClientId(id) => (0, &id[..]),
+        Identity::Uuid(uuid) => (1, &uuid[..]),
+    };
+    out.push(code);
+    field(bytes, out);
+}
+
+fn read_mark(reader: &mut Reader) -> Option<Identity> {
+    match (reader.byte()?, reader.field()?) {
+        (0, id) => Some(Identity::ClientId(id.into())),
+        (1, uuid) => Some(Identity::Uuid(uuid.try_into().ok()?)),
+        _ => None,
+    }
 }
 
 fn read(bytes: &[u8]) -> Option<Install> {
@@ -97,9 +121,11 @@ fn read(bytes: &[u8]) -> Option<Install> {
     let (stage, since) = (stage(reader.byte()?)?, reader.time()?);
     let digest = reader.text()?.into();
     let flags = reader.byte()?;
+    let marks = if reader.0.is_empty() { Vec::new() } else { reader.list(read_mark)? };
     Some(Install {
         machine,
         cards,
+        marks: marks.into(),
         deployment,
         former,
         used_as,
@@ -111,6 +137,7 @@ fn read(bytes: &[u8]) -> Option<Install> {
         again: flags & AGAIN != 0,
         closed: flags & CLOSED != 0,
         plain_urls: flags & PLAIN_URLS != 0,
+        conflict: flags & CONFLICT != 0,
     })
 }
 

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
-use crate::model::{Origin, Selection, Time};
+use crate::model::{Identity, Origin, Selection, Time};
 use crate::state::InstallStage;
 use crate::state::lease::LeaseState;
 use crate::state::outbox::{EffectId, Pending, Task};
@@ -46,21 +46,28 @@ fn lease6() -> impl Strategy<Value = Record> {
 }
 
 fn install() -> impl Strategy<Value = Install> {
-    let names = (name(), name(), name(), vec(name(), 0..3), vec(mac(), 0..3));
+    let mark = prop_oneof![
+        vec(any::<u8>(), 1..9).prop_map(|id| Identity::ClientId(id.into())),
+        any::<[u8; 16]>().prop_map(Identity::Uuid),
+    ];
+    let known = (vec(mac(), 0..3), vec(mark, 0..3));
+    let names = (name(), name(), name(), vec(name(), 0..3), known);
     let numbers = any::<(u64, u64, u64)>();
     let stage = select(InstallStage::ALL.to_vec());
-    (names, numbers, stage, any::<String>(), any::<(bool, bool, bool)>()).prop_map(
+    (names, numbers, stage, any::<String>(), any::<(bool, bool, bool, bool)>()).prop_map(
         |(
-            (machine, deployment, used_as, former, cards),
+            (machine, deployment, used_as, former, (cards, marks)),
             (epoch, redeploy, since),
             stage,
             digest,
-            (again, closed, plain_urls),
+            (again, closed, plain_urls, conflict),
         )| {
             let (former, cards, since, digest) = (former.into(), cards.into(), Time(since), digest.into());
+            let marks = marks.into();
             Install {
                 machine,
                 cards,
+                marks,
                 deployment,
                 former,
                 used_as,
@@ -72,6 +79,7 @@ fn install() -> impl Strategy<Value = Install> {
                 again,
                 closed,
                 plain_urls,
+                conflict,
             }
         },
     )

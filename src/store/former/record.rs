@@ -98,6 +98,7 @@ impl InstallRecord {
         Ok(Install {
             machine: name(&self.machine)?,
             cards: self.cards.iter().map(card).collect::<Result<_, _>>()?,
+            marks: [].into(),
             former: self.former.iter().map(|text| name(text)).collect::<Result<_, _>>()?,
             used_as: self.used_as.as_deref().map(name).transpose()?.unwrap_or_else(|| deployment.clone()),
             deployment,
@@ -109,6 +110,7 @@ impl InstallRecord {
             again: self.again,
             closed: self.closed,
             plain_urls: self.plain_urls,
+            conflict: false,
         })
     }
 }

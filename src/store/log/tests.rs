@@ -34,6 +34,7 @@ fn install(machine: u64, redeploy: u64) -> Record {
     let one = Install {
         machine: name(machine),
         cards: Arc::default(),
+        marks: Arc::default(),
         deployment: name(machine),
         former: Arc::default(),
         used_as: name(machine),
@@ -45,6 +46,7 @@ fn install(machine: u64, redeploy: u64) -> Record {
         again: false,
         closed: false,
         plain_urls: false,
+        conflict: false,
     };
     Record::Installs(name(machine), [one].into())
 }
