@@ -41,6 +41,7 @@ fn name(reason: &Reason) -> &'static str {
         Reason::DeclinedFixed { .. } => "DeclinedFixed",
         Reason::NotIts(_) => "NotIts",
         Reason::NoAddressNamed => "NoAddressNamed",
+        Reason::NotReachable => "NotReachable",
         Reason::NotABoot => "NotABoot",
         Reason::NotTheProxys => "NotTheProxys",
         Reason::NothingToBoot(_) => "NothingToBoot",
@@ -106,13 +107,14 @@ fn every_reason_happens_and_has_a_word() {
     send(&mut table, &closed, discover(ONE));
     answered(&mut table, &closed, discover(TWIN));
     answered(&mut table, &closed, request(TWIN).wants("10.0.30.22").server("10.0.30.1"));
-    send(&mut table, &closed, discover(OTHER_TWIN));
-    send(&mut table, &lab, request(STRANGER).wants("10.0.10.100"));
-    send(&mut table, &lab, request(STRANGER).wants("192.168.7.7"));
-    send(&mut table, &lab, Message::new(mac(ONE), 7).ciaddr("10.0.10.21"));
-    send(&mut table, &lab, Message::new(mac(ONE), 4).wants("10.0.10.21"));
-    send(&mut table, &lab, Message::new(mac(ONE), 4));
-    send(&mut table, &lab, Message::new(mac(STRANGER), 7).ciaddr("10.0.10.100"));
+    tell(&mut table, &closed, discover(OTHER_TWIN));
+    tell(&mut table, &lab, request(STRANGER).wants("10.0.10.100"));
+    tell(&mut table, &lab, request(STRANGER).wants("192.168.7.7"));
+    tell(&mut table, &lab, Message::new(mac(ONE), 7).ciaddr("10.0.10.21"));
+    tell(&mut table, &lab, Message::new(mac(ONE), 4).wants("10.0.10.21"));
+    tell(&mut table, &lab, Message::new(mac(ONE), 4));
+    tell(&mut table, &lab, Message::new(mac(STRANGER), 8));
+    tell(&mut table, &lab, Message::new(mac(STRANGER), 7).ciaddr("10.0.10.100"));
     answered(&mut table, &lab, discover(STRANGER));
     answered(&mut table, &lab, request(STRANGER).wants("10.0.10.100").server(SERVER));
     send(&mut table, &lab, discover(BARE));
@@ -160,6 +162,7 @@ fn every_reason_happens_and_has_a_word() {
         "DeclinedFixed",
         "NotIts",
         "NoAddressNamed",
+        "NotReachable",
         "NotABoot",
         "NotTheProxys",
         "NothingToBoot",

@@ -4,6 +4,8 @@
 
 mod held;
 
+use std::net::SocketAddrV4;
+
 use voldemort::model::{Cpu, Firmware, Time};
 use voldemort::proto::dhcp::client::{Client, ClientKind};
 use voldemort::proto::dhcp::{Decision, Destination, Link, Mode, Reason, Request};
@@ -97,12 +99,20 @@ fn answers_fit_into_one_frame() {
     }
 }
 
-/// 1.2, the last line: an INFORM without an address of its own.
+/// 1.2, the last line: an INFORM without an address of its own. As Kea and ISC dhcpd do, the answer goes to where it
+/// came from; from nowhere, or by a relay, there is none, as of dnsmasq.
 #[test]
-fn an_inform_from_nowhere_is_broadcast() {
+fn an_inform_without_an_address_is_answered_where_it_came_from() {
     let mut table = table();
-    let (ack, to) = reply(&mut table, &lab(), Message::new(mac(STRANGER), 8));
-    assert_eq!((ack.kind(), ack.lease(), to), (5, None, Destination::Broadcast));
+    let inform = || Message::new(mac(STRANGER), 8);
+    assert_eq!(silence(&mut table, &lab(), inform()), Reason::NotReachable);
+    assert_eq!(silence(&mut table, &lab(), inform().relay("10.0.10.2")), Reason::NotReachable);
+    let source: SocketAddrV4 = "10.0.10.77:68".parse().unwrap();
+    let (ack, to) = reply(&mut table, &Link { source, ..lab() }, inform());
+    assert_eq!((ack.kind(), ack.lease(), to), (5, None, Destination::Unicast(source)));
+    // A network that is not ours.
+    let foreign = Link { source: "192.168.7.7:68".parse().unwrap(), ..lab() };
+    assert!(matches!(silence(&mut table, &foreign, inform()), Reason::UnknownNetwork(_)));
 }
 
 /// 1.1 and 1.2: other hardware than Ethernet is named, not guessed at.

@@ -55,7 +55,7 @@ impl<'a> Asker<'a> {
         let machine = table.identify(request.mac, request.identities());
         let deployment = machine.and_then(|machine| table.tenant(&machine.name));
         let first = subnet(table, link, request)?;
-        let subnet = match names_its_network(request) {
+        let subnet = match informed(link, request).is_some() {
             true => first,
             false => on_the_wire(table, link, now, request, deployment, first),
         };
@@ -141,10 +141,14 @@ impl<'a> Asker<'a> {
     }
 }
 
-/// Whether the sender has its address from elsewhere and names it: an INFORM, which gets the parameters of
-/// the network that it is in (RFC 2131 section 4.3.5).
-fn names_its_network(request: &Request) -> bool {
-    request.kind == MessageType::Inform && !request.header.ciaddr().is_unspecified()
+/// The address of a client that has one from elsewhere and asks with an INFORM for the parameters of the network
+/// that it is in: `ciaddr` (RFC 2131 section 4.3.5), else where its datagram comes from, as Kea and ISC dhcpd
+/// take it. A relay's address is not the client's.
+pub(super) fn informed(link: &Link, request: &Request) -> Option<Ipv4Addr> {
+    let own = Some(request.header.ciaddr()).filter(|own| !own.is_unspecified());
+    let sender = Some(*link.source.ip());
+    let sender = sender.filter(|own| !own.is_unspecified() && request.header.giaddr().is_unspecified());
+    own.or(sender).filter(|_| request.kind == MessageType::Inform)
 }
 
 /// The subnet to serve from: the one that the relay names (RFC 3527), else that the relayed client selects
@@ -158,8 +162,8 @@ fn subnet(table: &State, link: &Link, request: &Request) -> Result<Arc<Subnet>, 
     let named = request.relay_address(LINK_SELECTION).or(request.followed_selection());
     let place = if let Some(named) = named.filter(|_| relayed) {
         named
-    } else if names_its_network(request) {
-        client
+    } else if let Some(informed) = informed(link, request) {
+        informed
     } else if relayed {
         relay
     } else if !client.is_unspecified() && !link.broadcast && find(table, client).is_some() {

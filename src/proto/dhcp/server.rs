@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use bytes::Bytes;
 use dhcproto::v4::DhcpOption;
 
-use super::address::{Asker, Right};
+use super::address::{Asker, Right, informed};
 use super::boot_file::{self, BootFile, Manner};
 use super::draft::Draft;
 use super::reply::Reply;
@@ -209,9 +209,10 @@ impl Case<'_> {
             let (subnet, origin) = (asker.subnet.name.clone(), asker.subnet.origin.clone());
             return Err(Reason::UnknownMachine { subnet, origin });
         }
-        let address = self.request.header.ciaddr();
+        // Who does not say where it is can't be reached: a broadcast would go to everybody.
+        let address = informed(self.link, self.request).ok_or(Reason::NotReachable)?;
         let mut reply = self.reply(&asker, MessageType::Ack);
-        reply.client_address(address);
+        reply.client_address(self.request.header.ciaddr());
         let file = self.boot(&asker, &mut reply);
         let relay = self.request.header.giaddr();
         let to = if !relay.is_unspecified() {

@@ -68,6 +68,8 @@ pub enum Reason {
     NotIts(Ipv4Addr),
     #[error("it declines without saying which address (option 50)")]
     NoAddressNamed,
+    #[error("it asks for parameters alone (INFORM) and says no address of its own (ciaddr)")]
+    NotReachable,
     #[error("as ProxyDHCP only network boots are answered, and this is none")]
     NotABoot,
     #[error("as ProxyDHCP this daemon leaves addresses to the DHCP server")]
@@ -102,6 +104,7 @@ impl Reason {
             Reason::Released(_) | Reason::ReleasedFixed(_) => "released",
             Reason::Declined(_) | Reason::DeclinedFixed { .. } => "declined",
             Reason::NotIts(_) | Reason::NoAddressNamed => "not-its",
+            Reason::NotReachable => "not-reachable",
             Reason::NotABoot | Reason::NotTheProxys => "proxy",
             Reason::NothingToBoot(_) => "nothing-to-boot",
             Reason::TooLong(_) => "too-long",

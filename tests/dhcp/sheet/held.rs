@@ -61,7 +61,7 @@ const DHCP: [Row; 51] = [
     ("1.1 InfiniBand", SHEET, "infiniband_is_refused_by_name"),
     ("1.2 rows 1 to 4", SUITE, "renewing_rebinding_and_the_flag_say_where_the_answer_goes"),
     ("1.2 NAK", SHEET, "answers_echo_what_they_must"),
-    ("1.2 INFORM", SHEET, "an_inform_from_nowhere_is_broadcast"),
+    ("1.2 INFORM", SHEET, "an_inform_without_an_address_is_answered_where_it_came_from"),
     ("1.2 without raw sockets", NETNS, "without_raw_sockets_answers_are_broadcast"),
     ("1.3 SELECTING", EXCHANGE, "a_full_range_says_so"),
     ("1.3 SELECTING lost", SHEET, "an_offer_that_is_not_taken_is_dropped"),
