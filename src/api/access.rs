@@ -34,6 +34,16 @@ pub enum Peer {
     Network,
 }
 
+impl Peer {
+    /// The user of this host who has a part of all connections at most: one who is not an admin.
+    pub fn limited_user(self) -> Option<u32> {
+        match self {
+            Peer::Socket { uid, role } if role != Some(Role::Admin) => Some(uid),
+            Peer::Socket { .. } | Peer::Network => None,
+        }
+    }
+}
+
 /// What the guard knows.
 #[derive(Debug)]
 pub struct Access {

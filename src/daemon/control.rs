@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
+use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use hyper::server::conn::http1;
 use hyper::service::{Service as _, service_fn};
@@ -20,7 +21,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use nix::unistd::Gid;
 use sha2::{Digest, Sha256};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
 
@@ -30,6 +31,7 @@ use super::token::Token;
 use super::{Stop, stopped};
 use crate::api::access::{Access, Peer, guard};
 use crate::api::busy::Busy;
+use crate::api::problem;
 use crate::config::{Api, Listen, runtime};
 use crate::model::Role;
 use crowd::Crowd;
@@ -234,11 +236,16 @@ where
         loop {
             match accept().await {
                 Ok((stream, peer)) => {
-                    // The connection exists: the newest is the last to make room.
+                    let user = peer.limited_user();
+                    if !crowd.admits(user) {
+                        refuse(stream).await;
+                        continue;
+                    }
+                    // Only for somebody who is there: the newest is the last to make room.
                     crowd.room().await;
                     let (router, stop, busy) = (router.clone(), ending.clone(), Busy::default());
                     let task = tasks.spawn(answer(stream, peer, router, stop, busy.clone()));
-                    crowd.enter(busy, task);
+                    crowd.enter(busy, task, user);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the control API can't accept a connection");
@@ -260,6 +267,20 @@ where
         () = stopped(&mut stop) => {}
     }
     while tasks.join_next().await.is_some() {}
+}
+
+/// Says to a user that has all the connections it may have that this one is too many.
+async fn refuse(mut stream: impl AsyncWrite + Unpin) {
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    let detail = "the daemon works on too many requests of this user at a time: wait for one to end";
+    let body = problem::text(status, detail);
+    let head = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: {}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        problem::TYPE,
+        body.len()
+    );
+    // A new connection has room for as much. Whoever does not read it is not waited for.
+    let _ = tokio::time::timeout(PAUSE, stream.write_all(&[head.as_bytes(), body.as_bytes()].concat())).await;
 }
 
 async fn answer(

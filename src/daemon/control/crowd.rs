@@ -1,5 +1,6 @@
-//! The connections of one listener. When there are too many, the one that has made no progress for longest
-//! is closed, unless the daemon works for it: idle connections keep no other client out.
+//! The connections of one listener. When there are too many, the one that has made no progress for longest makes
+//! room, unless the daemon works for it: whoever only holds a connection open blocks nobody. One user of the host has a
+//! part of them at most, so that work for one does not keep all others out.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -10,36 +11,58 @@ use crate::api::busy::Busy;
 
 /// Connections at once.
 const MOST: usize = 512;
+/// Of them for one user of the host who is not an admin.
+const OF_ONE: usize = MOST / 4;
 /// Between two looks for room while the daemon works for every connection.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// In the order in which they came.
 #[derive(Debug, Default)]
-pub struct Crowd(VecDeque<(Busy, AbortHandle)>);
+pub struct Crowd(VecDeque<Place>);
+
+#[derive(Debug)]
+struct Place {
+    busy: Busy,
+    task: AbortHandle,
+    /// The user of the host, where it has no more than a part.
+    user: Option<u32>,
+}
 
 impl Crowd {
     /// Returns when one more may come.
     pub async fn room(&mut self) {
         loop {
             if self.0.len() >= MOST {
-                self.0.retain(|(_, task)| !task.is_finished());
+                self.0.retain(|place| !place.task.is_finished());
             }
-            if self.0.len() < MOST {
-                return;
-            }
-            let idle = |(at, (busy, _)): (usize, &(Busy, AbortHandle))| Some((busy.idle_since()?, at));
-            if let Some((_, at)) = self.0.iter().enumerate().filter_map(idle).min() {
-                if let Some((_, task)) = self.0.remove(at) {
-                    task.abort();
-                }
+            if self.0.len() < MOST || self.end_idle(|_| true) {
                 return;
             }
             tokio::time::sleep(PAUSE).await;
         }
     }
 
-    pub fn enter(&mut self, busy: Busy, task: AbortHandle) {
-        self.0.push_back((busy, task));
+    /// Whether a user may have one more. One that has all that it may have gives up the one that made no progress for
+    /// longest; if the daemon works for all of them, it may not.
+    pub fn admits(&mut self, user: Option<u32>) -> bool {
+        let is_own = |place: &Place| place.user == user;
+        if user.is_none() || self.0.iter().filter(|place| is_own(place)).count() < OF_ONE {
+            return true;
+        }
+        self.0.retain(|place| !place.task.is_finished());
+        self.0.iter().filter(|place| is_own(place)).count() < OF_ONE || self.end_idle(is_own)
+    }
+
+    /// Ends the connection that made no progress for longest, of those that `may` end; whether there was one.
+    fn end_idle(&mut self, may: impl Fn(&Place) -> bool) -> bool {
+        let idle = |(at, place): (usize, &Place)| Some((place.busy.idle_since().filter(|_| may(place))?, at));
+        let longest = self.0.iter().enumerate().filter_map(idle).min();
+        let ended = longest.and_then(|(_, at)| self.0.remove(at));
+        ended.inspect(|place| place.task.abort()).is_some()
+    }
+
+    pub fn enter(&mut self, busy: Busy, task: AbortHandle, user: Option<u32>) {
+        self.0.push_back(Place { busy, task, user });
     }
 }
 
@@ -53,13 +76,13 @@ mod tests {
         let mut tasks = tokio::task::JoinSet::new();
         let busy = Busy::default();
         let _under_way = busy.begin();
-        crowd.enter(busy, tasks.spawn(std::future::pending::<()>()));
+        crowd.enter(busy, tasks.spawn(std::future::pending::<()>()), None);
         let uploading = Busy::default();
-        crowd.enter(uploading.clone(), tasks.spawn(std::future::pending()));
+        crowd.enter(uploading.clone(), tasks.spawn(std::future::pending()), None);
         let third = tasks.spawn(std::future::pending());
-        crowd.enter(Busy::default(), third.clone());
+        crowd.enter(Busy::default(), third.clone(), None);
         while crowd.0.len() < MOST {
-            crowd.enter(Busy::default(), tasks.spawn(std::future::pending()));
+            crowd.enter(Busy::default(), tasks.spawn(std::future::pending()), None);
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
         uploading.progress();
@@ -67,5 +90,24 @@ mod tests {
         assert_eq!(crowd.0.len(), MOST - 1);
         assert!(tasks.join_next().await.unwrap().unwrap_err().is_cancelled());
         assert!(third.is_finished(), "not one that is worked for, nor one whose body is coming");
+    }
+
+    #[tokio::test]
+    async fn one_user_keeps_no_others_out() {
+        let mut crowd = Crowd::default();
+        let mut tasks = tokio::task::JoinSet::new();
+        let mut work = Vec::new();
+        while crowd.admits(Some(1000)) {
+            let busy = Busy::default();
+            work.push(busy.begin());
+            crowd.enter(busy, tasks.spawn(std::future::pending::<()>()), Some(1000));
+        }
+        assert_eq!(crowd.0.len(), OF_ONE, "the daemon works for all that it has");
+        assert!(crowd.admits(Some(1001)) && crowd.admits(None), "there is room for others");
+        // What it only holds open, or what ended, makes room for its own.
+        drop(work.pop());
+        let idle = crowd.0.back().unwrap().task.clone();
+        assert!(crowd.admits(Some(1000)) && crowd.0.len() == OF_ONE - 1);
+        assert!(tasks.join_next().await.unwrap().unwrap_err().is_cancelled() && idle.is_finished());
     }
 }
