@@ -89,6 +89,7 @@ impl Daemon {
         troubles.extend(self.files.reads().sentences());
         troubles.extend(self.pulse.sentence());
         troubles.extend(self.watches.iter().filter_map(|watch| watch.condition()));
+        troubles.extend(self.reconciler.slow_writes());
         troubles.extend(status::troubles(table, now()));
         troubles
     }

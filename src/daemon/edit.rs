@@ -27,7 +27,8 @@ const TRIES: usize = 3;
 impl Reconciler {
     /// Makes an edit, or says why not. An error means that the source can't be read or written.
     ///
-    /// The source is read before the turn is taken: a server that hangs holds up no orders and no other source.
+    /// The source is read before the turn is taken, and written to when it was given back: a server that hangs holds up
+    /// no orders and no other source. What is written is judged once more when it goes live.
     pub async fn edit(&self, request: EditRequest) -> Result<Edited, String> {
         let name = match self.target(&request) {
             Ok(name) => name,
@@ -39,7 +40,7 @@ impl Reconciler {
         let mut refused_at: Option<String> = None;
         for _ in 0..TRIES {
             let reading = self.read_now(&name).await.map_err(|error| error.to_string())?;
-            let mut turn = self.turn().await;
+            let turn = self.turn().await;
             if refused_at.is_some() && refused_at.as_deref() == reading.commit() {
                 let why = format!("the repository refuses the commit: {why}");
                 return Ok(Edited::Refused { why });
@@ -76,8 +77,10 @@ impl Reconciler {
                 let stored = self.keeper().installed(install).await;
                 stored.map_err(|error| error.to_string())?;
             }
+            drop(turn);
             match self.put(&name, &request, &reading, &change, plan).await {
                 Ok(Edited::Written { change, commit, plan, .. }) => {
+                    let mut turn = self.turn().await;
                     turn.insert(name.clone());
                     return Ok(self.go_live(&name, &request, change, commit, plan).await);
                 }

@@ -15,7 +15,8 @@ use voldemort::manifest::Kind;
 use voldemort::media::Shelf;
 use voldemort::model::{Inventory, Name, Selection, SourceCondition};
 use voldemort::plan::Consent;
-use voldemort::source::git::Fetcher;
+use voldemort::source::git::{Fetcher, WRITE};
+use voldemort::source::write::Draft;
 use voldemort::source::{Body, Snapshot, SourceConfig, SourceError, Update};
 use voldemort::state::Server;
 use voldemort::store::Store;
@@ -56,6 +57,11 @@ impl Lab {
 
     /// The same where repositories are fetched so.
     async fn fetching(folder: TempDir, names: &[&str], fetcher: Fetcher) -> Lab {
+        Lab::writing(folder, names, fetcher, Write::Off).await
+    }
+
+    /// The same where they are written to so.
+    async fn writing(folder: TempDir, names: &[&str], fetcher: Fetcher, writes: Write) -> Lab {
         std::fs::write(folder.path().join("vmlinuz"), "kernel").unwrap();
         let (store, mut saved) = Store::open(&folder.path().join("state"), || [7; 48]).unwrap();
         saved.new_site = true;
@@ -76,7 +82,7 @@ impl Lab {
                 state: folder.path().join("state"),
                 fetcher: fetcher.clone(),
             };
-            (name(text), Followed { location: text.to_owned(), manual, place, writes: Write::Off })
+            (name(text), Followed { location: text.to_owned(), manual, place, writes })
         });
         let state = folder.path().join("state");
         let follow = Follow { sources: sources.collect(), environment: None, state, control };
@@ -188,9 +194,14 @@ async fn thresholds_are_those_of_the_source_that_moves() {
     let held = lab.load("a", "a2", &[("x.toml", &fleet("a", 10, 3))]).await;
     assert_eq!(held.condition, SourceCondition::Held);
     assert!(held.reason.contains("removes 3 of 6 deployments"), "{}", held.reason);
-    let loose =
-        [("x.toml", &*fleet("a", 10, 3)), ("voldemort.toml", "format = 1\n[safety]\nmax-remove = '60%'\n")];
-    let moved = lab.load("a", "a3", &loose).await;
+    let loose = ("voldemort.toml", "format = 1\n[safety]\nmax-remove = '60%'\n");
+    // What it loosens counts when that is served.
+    let held = lab.tell("a", "a3", &[("x.toml", &fleet("a", 10, 3)), loose]).await;
+    assert_eq!(held.condition, SourceCondition::Held);
+    let alone = lab.tell("a", "a4", &[("x.toml", &fleet("a", 10, 6)), loose]).await;
+    assert_eq!(alone.condition, SourceCondition::Ready, "{}", alone.reason);
+    let loose = [("x.toml", &*fleet("a", 10, 3)), loose];
+    let moved = lab.tell("a", "a5", &loose).await;
     assert_eq!(moved.condition, SourceCondition::Ready, "{}", moved.reason);
     assert_eq!(
         lab.load("b", "b2", &[("x.toml", &fleet("b", 50, 45))]).await.condition,
@@ -392,22 +403,12 @@ async fn verbs_write_to_the_source_that_holds_the_resource() {
     }
 }
 
-/// A git server that hangs while an edit reads it holds up neither orders nor other sources.
-#[tokio::test]
-async fn an_edit_whose_fetch_hangs_holds_up_nothing_else() {
-    use std::os::unix::fs::PermissionsExt;
-    let folder = tempfile::tempdir().unwrap();
-    let (hangs, began) = (folder.path().join("hangs"), folder.path().join("began"));
-    std::fs::write(&hangs, format!("#!/bin/sh\n: > {}\nexec sleep 600\n", began.display())).unwrap();
-    std::fs::set_permissions(&hangs, std::fs::Permissions::from_mode(0o755)).unwrap();
-    let lab = Lab::fetching(folder, &["a", "net"], Fetcher { program: hangs }).await;
-    lab.load("net", "n1", &[("net.toml", NET), KERNEL]).await;
-    lab.load("a", "a1", &[("x.toml", &fleet("a", 10, 1))]).await;
-    let request = EditRequest {
+fn redeploy(name: &str) -> EditRequest {
+    EditRequest {
         edit: Edit {
             verb: Verb::Redeploy,
             kind: Kind::Deployment,
-            name: Some("a-0".into()),
+            name: Some(name.into()),
             mac: None,
             settings: Vec::new(),
             deployment_type: None,
@@ -416,13 +417,35 @@ async fn an_edit_whose_fetch_hangs_holds_up_nothing_else() {
         reason: None,
         author: None,
         consent: Consent::default(),
-        dry_run: true,
+        dry_run: false,
         installed: false,
-    };
+    }
+}
+
+/// A program in the place of the one that works on repositories. It hangs where `when` (of a shell's `case`) fits
+/// its arguments, having made the file `began`.
+fn hanging(folder: &TempDir, when: &str) -> (Fetcher, std::path::PathBuf) {
+    use std::os::unix::fs::PermissionsExt;
+    let (program, began) = (folder.path().join("hangs"), folder.path().join("began"));
+    let own = env!("CARGO_BIN_EXE_voldemort");
+    let text = format!(
+        "#!/bin/sh\ncase \"$*\" in {when}) : > {}; exec sleep 600;; esac\nexec {own} \"$@\"\n",
+        began.display()
+    );
+    std::fs::write(&program, text).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    (Fetcher { program }, began)
+}
+
+/// Orders and the other source go on while an edit waits for a git server.
+async fn others_go_on(lab: &Lab, request: EditRequest, began: &std::path::Path) {
+    lab.tell("net", "n1", &[("net.toml", NET), KERNEL]).await;
+    lab.tell("a", "a1", &[("x.toml", &fleet("a", 10, 1))]).await;
     let reconciler = lab.reconciler.clone();
     let edit = tokio::spawn(async move { reconciler.edit(request).await });
     let others = async {
         while !began.exists() {
+            assert!(!edit.is_finished(), "the edit ended before");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         lab.reconciler.order(Order::Suspend { reason: "a test".into(), seconds: None }).await.unwrap();
@@ -432,6 +455,39 @@ async fn an_edit_whose_fetch_hangs_holds_up_nothing_else() {
     tokio::time::timeout(Duration::from_secs(20), others).await.expect("others go on while the edit waits");
     assert!(!edit.is_finished());
     edit.abort();
+}
+
+#[tokio::test]
+async fn an_edit_whose_fetch_hangs_holds_up_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let (fetcher, began) = hanging(&folder, "*");
+    let lab = Lab::fetching(folder, &["a", "net"], fetcher).await;
+    others_go_on(&lab, EditRequest { dry_run: true, ..redeploy("a-0") }, &began).await;
+}
+
+#[tokio::test]
+async fn an_edit_whose_push_hangs_holds_up_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let place = |fetcher| SourceConfig {
+        inventory: Inventory::Own,
+        poll: None,
+        state: folder.path().join("state"),
+        fetcher,
+    };
+    let own = place(Fetcher { program: env!("CARGO_BIN_EXE_voldemort").into() });
+    drop(Store::open(&folder.path().join("state"), || [7; 48]).unwrap());
+    let draft = Draft {
+        path: "x.toml".into(),
+        before: None,
+        after: fleet("a", 10, 1),
+        message: "Begin\n".into(),
+        author: ("a".into(), "a@localhost".into()),
+    };
+    let reading = own.read().await.unwrap();
+    own.write(&reading, &draft, None).await.unwrap();
+    let (fetcher, began) = hanging(&folder, &format!("*{WRITE}*"));
+    let lab = Lab::writing(folder, &["a", "net"], fetcher, Write::Direct).await;
+    others_go_on(&lab, EditRequest { source: Some("a".into()), ..redeploy("a-0") }, &began).await;
 }
 
 /// Part of one source's revision: the others, and what else of it there is, stay as they were; so

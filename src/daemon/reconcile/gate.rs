@@ -1,7 +1,10 @@
 //! Sources as verbs read and write them.
 
-use super::Reconciler;
-use crate::model::Name;
+use std::sync::Mutex;
+
+use super::{Reconciler, lock};
+use crate::daemon::now;
+use crate::model::{Name, Span, Time};
 use crate::source::SourceError;
 use crate::source::write::{Draft, Reading, WriteError};
 
@@ -13,7 +16,12 @@ pub(in crate::daemon) struct Gate {
     pub edits: tokio::sync::Mutex<()>,
     /// Reads and writes of the source by verbs: a repository has one copy for them.
     place: tokio::sync::Mutex<()>,
+    /// Since when a write to the source is under way.
+    writing: Mutex<Option<Time>>,
 }
+
+/// How long a write may take before people are told.
+const LONG: Span = Span::seconds(5);
 
 impl Reconciler {
     pub(in crate::daemon) fn gate(&self, name: &Name) -> &Gate {
@@ -34,7 +42,37 @@ impl Reconciler {
         draft: &Draft,
         branch: Option<&str>,
     ) -> Result<Option<String>, WriteError> {
-        let _place = self.gates[name].place.lock().await;
+        let gate = &self.gates[name];
+        let _place = gate.place.lock().await;
+        let _writing = Writing::begin(&gate.writing);
         self.sources[name].place.write(reading, draft, branch).await
+    }
+
+    /// The writes that take long, a sentence each.
+    pub(in crate::daemon) fn slow_writes(&self) -> Vec<String> {
+        let slow = |(name, gate): (&Name, &Gate)| {
+            let since = (*lock(&gate.writing)).filter(|since| now().since(*since).0 >= LONG.0)?;
+            Some(format!(
+                "the commit of an edit to source {name} is under way since {since}: where it is sent to does not end \
+                 it; further edits of this source wait, at most for the source's `timeout`"
+            ))
+        };
+        self.gates.iter().filter_map(slow).collect()
+    }
+}
+
+/// A write that is under way, also until whoever waits for it gives up.
+struct Writing<'a>(&'a Mutex<Option<Time>>);
+
+impl Writing<'_> {
+    fn begin(place: &Mutex<Option<Time>>) -> Writing<'_> {
+        *lock(place) = Some(now());
+        Writing(place)
+    }
+}
+
+impl Drop for Writing<'_> {
+    fn drop(&mut self) {
+        *lock(self.0) = None;
     }
 }
