@@ -51,7 +51,7 @@ impl EventThrottle {
         let repeated = self
             .told
             .get(&event.mac)
-            .is_some_and(|(at, text)| event.text == text.as_str() && event.at < *at + QUIET);
+            .is_some_and(|(at, text)| event.text == text.as_str() && is_within(event.at, *at, QUIET));
         if !repeated {
             if self.told.len() >= MACHINES_MAX {
                 self.told.clear();
@@ -66,6 +66,8 @@ impl EventThrottle {
         if !matches!(event.stage, Stage::Offer | Stage::Ack | Stage::File) {
             return false;
         }
+        // A clock that was set back leaves nothing out.
+        self.counted = self.counted.min(event.at);
         let earned = event.at.since(self.counted).as_seconds() * PER_SECOND;
         if earned > 0 {
             self.room = BURST.min(self.room.saturating_add(earned));
@@ -82,7 +84,7 @@ impl EventThrottle {
 
     /// Says now and then how many were left out.
     pub fn notice(&mut self, now: Time) -> Option<Event> {
-        if self.left_out == 0 || now < self.noticed + NOTICE {
+        if self.left_out == 0 || is_within(now, self.noticed, NOTICE) {
             return None;
         }
         self.noticed = now;
@@ -90,6 +92,11 @@ impl EventThrottle {
         let text = format!("a flood: {left_out} exchanges or files were served and are not in the timeline");
         Some(Event::new(now, Stage::Daemon, text))
     }
+}
+
+/// Whether `now` is less than `span` after `earlier`. Not where the clock was set back since.
+fn is_within(now: Time, earlier: Time, span: Span) -> bool {
+    earlier <= now && now < earlier + span
 }
 
 /// How long the same fetch or refusal is not noted again. No machine boots again so soon.
@@ -113,8 +120,7 @@ impl FetchDedup {
             told.clear();
         }
         let at = told.entry(hasher.finish()).or_insert(Time(0));
-        // A clock that was set back hides nothing.
-        let echo = *at <= now && now < *at + ECHO;
+        let echo = is_within(now, *at, ECHO);
         if !echo {
             *at = now;
         }
@@ -161,6 +167,20 @@ mod tests {
         assert!(throttle.is_repeated(&silence(59_999, "unknown machine")));
         assert!(!throttle.is_repeated(&silence(60_000, "unknown machine")));
         assert!(!throttle.is_repeated(&silence(60_001, "malformed")));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_by_hours_hides_nothing() {
+        const HOURS: u64 = 5 * 3_600_000;
+        let mut throttle = EventThrottle::default();
+        assert!(!throttle.is_repeated(&silence(HOURS, "unknown machine")));
+        assert!(!throttle.is_repeated(&silence(1, "unknown machine")));
+        assert!(throttle.is_repeated(&silence(59_999, "unknown machine")));
+        assert!((0..=BURST).any(|_| throttle.is_flood(&offer(HOURS))));
+        assert!(throttle.notice(Time(HOURS)).is_some());
+        assert!(throttle.is_flood(&offer(1)), "nothing was earned yet");
+        assert!(throttle.notice(Time(1)).is_some());
+        assert!(!throttle.is_flood(&offer(1_001)));
     }
 
     fn offer(at: u64) -> Event {

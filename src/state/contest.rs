@@ -71,6 +71,15 @@ impl State {
             self.lasting.contested = all.filter(|(_, contest)| lasts(contest)).collect();
         }
     }
+
+    /// Contests that a clock which was ahead dated into the future begin now: they must not last until then.
+    pub(super) fn restart_contests(&mut self, now: Time) {
+        if self.lasting.contested.values().any(|contest| contest.since > now) {
+            let all = std::mem::take(&mut self.lasting.contested).into_iter();
+            let dated = |contest: Contest| Contest { since: contest.since.min(now), ..contest };
+            self.lasting.contested = all.map(|(name, contest)| (name, dated(contest))).collect();
+        }
+    }
 }
 
 #[cfg(test)]

@@ -83,6 +83,12 @@ impl Loops {
             self.tracks.insert(mac, fresh().into());
             return None;
         };
+        if event.at < track.since || event.at < track.began {
+            // The clock was set back: how long ago those boots were is not known.
+            let told = track.told;
+            self.tracks.insert(mac, Track { told, ..fresh() }.into());
+            return None;
+        }
         if rank(track.furthest) == 0 && event.at < track.began + PATIENCE {
             return None;
         }
@@ -190,6 +196,21 @@ mod tests {
             let told = boots(&mut Loops::default(), 6, 100, stages);
             assert!(told.len() == 1 && told[0].contains(word), "{told:?}");
         }
+    }
+
+    #[test]
+    fn boots_before_a_clock_was_set_back_count_no_more() {
+        let mut loops = Loops::default();
+        assert!(boots(&mut loops, 3, 60, &[Stage::Loader]).is_empty());
+        // An hour earlier, two boots, three quarters of an hour apart.
+        let earlier = |loops: &mut Loops, start: u64| {
+            let rest = [event(start, Stage::Offer, Some(false)), event(start + 5, Stage::Loader, Some(true))];
+            rest.into_iter().filter_map(|event| loops.see(&event)).count()
+        };
+        assert_eq!(earlier(&mut loops, 996_400) + earlier(&mut loops, 999_100), 0);
+        // A loop is noticed as ever.
+        let told: usize = (0..4).map(|boot| earlier(&mut loops, 900_000 + boot * 60)).sum();
+        assert_eq!(told, 1);
     }
 
     #[test]

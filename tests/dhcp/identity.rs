@@ -248,3 +248,30 @@ fn ends_are_brought_nearer_in_the_subnets_that_are_new() {
     assert_eq!((freed.mac, freed.until), (mac(A), at(0) + Span::seconds(3600)));
     assert!(table.free_address(given.parse().unwrap(), at(1)).is_none());
 }
+
+/// A running daemon whose clock is set back by hours: cards that were heard before are not heard "at a time" with those
+/// of now, and a contest does not last until the clock is there again.
+#[test]
+fn a_clock_that_is_set_back_makes_no_contest_and_prolongs_none() {
+    const HOURS: u64 = 7 * 3600;
+    let heard = |table: &mut State, card: &str, seconds: u64| drop(play(table, seconds, asks(card)));
+    let mut calm = table(None, UUID);
+    calm.act(Verb::Tick, at(HOURS));
+    heard(&mut calm, A, HOURS);
+    calm.act(Verb::Tick, at(0));
+    heard(&mut calm, B, 1);
+    assert!(calm.contested().is_empty(), "{:?}", calm.contested());
+    // Both within a few seconds are a contest, whatever the clock said before.
+    heard(&mut calm, A, 2);
+    assert_eq!(calm.contested().len(), 1);
+
+    let mut contested = table(None, UUID);
+    contested.act(Verb::Tick, at(HOURS));
+    heard(&mut contested, A, HOURS);
+    heard(&mut contested, B, HOURS + 1);
+    contested.act(Verb::Tick, at(5));
+    contested.act(Verb::Tick, at(5 + 24 * 3600 - 1));
+    assert_eq!(contested.contested().len(), 1);
+    contested.act(Verb::Tick, at(5 + 24 * 3600));
+    assert!(contested.contested().is_empty(), "a day after the clock was right again");
+}

@@ -105,7 +105,9 @@ impl State {
         let machine = self.desired.machines.get(name).filter(|_| begins)?;
         let heard = |other: &Mac| {
             let last = self.observed.seen.get(other).map(|seen| seen.last);
-            *other != mac && last.is_some_and(|last| event.at.since(last).0 < AT_A_TIME.0)
+            // A clock that was set back by more makes no two of one.
+            let is_near = |last: Time| event.at.since(last).0.max(last.since(event.at).0) < AT_A_TIME.0;
+            *other != mac && last.is_some_and(is_near)
         };
         self.cards(machine).into_iter().find(heard)
     }

@@ -21,6 +21,9 @@ fn watch_clock(state: &mut State, now: Time, out: &mut Applied) {
     }
     power::clock_set_back(state, now);
     let changed = state.limit_leases(now, &|_| true);
+    let contested = state.lasting.contested.clone();
+    state.restart_contests(now);
+    out.contests(&contested, state);
     let text = format!(
         "the clock was set back by {} s: {} leases end earlier",
         before.since(now).as_seconds(),
