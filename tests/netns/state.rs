@@ -159,7 +159,8 @@ fn a_lost_part_refuses_the_start_until_somebody_agrees() {
     let daemon = Daemon::start(&net, &config, &root);
     answers(&net, 1);
     daemon.murder();
-    for (file, loss) in [("records.1.log", "records"), ("records.snapshot", "records")] {
+    for (file, loss) in [("records.1.log", "records"), ("records.snapshot", "records"), ("state.key", "key")]
+    {
         std::fs::write(state.join(file), "").unwrap();
         let start = [VOLDEMORT, "start", "services", "--config", text(&config), "--inventory", &root];
         let shell = format!("{} 2>&1; echo code $?", start.join(" "));
@@ -177,6 +178,44 @@ fn a_lost_part_refuses_the_start_until_somebody_agrees() {
         let (is_well, said) = voldemort(&["state", "check", "--directory", text(&state)]);
         assert!(is_well, "{said}");
     }
+}
+
+/// What the system does not let the daemon read is not lost: agreeing to a loss changes nothing, and nothing is
+/// changed. With the rights given back it goes on as it was.
+#[test]
+fn a_file_that_may_not_be_read_refuses_the_start_and_stays_as_it_is() {
+    use std::os::unix::fs::chown;
+    const NOBODY: u32 = 65_534;
+    let Some((net, folder, config, root)) = bed(&["busybox", "curl", "setpriv"]) else { return };
+    let state = folder.path().join("state");
+    let daemon = Daemon::start(&net, &config, &root);
+    answers(&net, 1);
+    assert_eq!(daemon.stop(), Some(0));
+    // Root without its privilege to read everything.
+    let without = "setpriv --bounding-set=-dac_override,-dac_read_search,-fowner,-chown --inh-caps=-all";
+    for file in ["state.key", "records.snapshot", "records.1.log", "state.last", "events.redb"] {
+        let path = state.join(file);
+        let before = std::fs::read(&path).unwrap();
+        chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
+        for agreed in ["", " --accept-loss records", " --accept-loss leases", " --accept-loss key"] {
+            let start =
+                format!("{VOLDEMORT} start services --config {} --inventory {root}{agreed}", text(&config));
+            let shell = format!("timeout 60 {without} {start} 2>&1; echo code $?");
+            let said = net.server_output(&["sh", "-c", &shell]);
+            assert!(said.contains(file) && said.contains("Permission denied"), "{file}{agreed}: {said}");
+            let is_refused =
+                !said.contains("ready") && !said.contains("code 0") && !said.contains("code 124");
+            assert!(is_refused && !said.contains("agree to the loss"), "{file}{agreed}: {said}");
+            assert_eq!(std::fs::read(&path).unwrap(), before, "{file}{agreed}");
+        }
+        chown(&path, Some(0), Some(0)).unwrap();
+    }
+    let (is_well, said) = voldemort(&["state", "check", "--directory", text(&state)]);
+    assert!(is_well, "{said}");
+    let daemon = Daemon::start(&net, &config, &root);
+    let deployments = net.server_output(&[VOLDEMORTCTL, "get", "deployments", "-o", "json"]);
+    assert_eq!(deployments.matches("\"phase\": \"installed\"").count(), 1, "{deployments}");
+    assert_eq!(daemon.stop(), Some(0));
 }
 
 /// Flips one bit in each record of an installation in the log's first segment.
