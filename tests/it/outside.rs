@@ -304,7 +304,7 @@ fn permissions_that_change_are_noticed() {
     let start = std::time::Instant::now();
     while Sight::at(&path).unwrap() == before {
         assert!(start.elapsed() < PATIENCE);
-        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0)).unwrap();
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o000)).unwrap();
     }
     assert_eq!(Sight::at(&path).unwrap().id, before.id);
 }
