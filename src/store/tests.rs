@@ -626,3 +626,28 @@ fn effects_are_not_carried_out_by_a_copy_of_the_directory() {
         assert!(!raw_kinds(&place).contains(&RecordKind::Effect.code()));
     }
 }
+
+/// What no reducer writes: two installations of which one says that the number was used, and one that it was not.
+#[test]
+fn installations_that_contradict_each_other_are_doubtful_from_then_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut store, _) = open(folder.path());
+    let used = Install { epoch: 3, stage: InstallStage::Installed, ..install() };
+    let list: Arc<[Install]> = [used, install()].into();
+    store.append(&[Record::Installs(install().machine, list)], 0).unwrap();
+    drop(store);
+    let wrong = |directory: &Path| {
+        let findings = inspect::inspect(directory);
+        let wrong = findings.into_iter().filter(|finding| !finding.is_well);
+        wrong.map(|finding| finding.text).collect::<Vec<_>>().join("\n")
+    };
+    assert!(wrong(folder.path()).contains("machine rack1 contradict each other"), "{}", wrong(folder.path()));
+    let (store, saved) = open(folder.path());
+    drop(store);
+    let [doubtful] = &saved.installs[..] else { panic!("{:?}", saved.installs) };
+    assert_eq!((doubtful.stage, doubtful.epoch, doubtful.conflict), (InstallStage::Doubtful, 5, true));
+    assert!(saved.remarks.len() == 1 && saved.remarks[0].contains("contradict"), "{:?}", saved.remarks);
+    let again = open(folder.path()).1;
+    assert_eq!((again.installs, again.remarks), (saved.installs, Vec::new()));
+    assert_eq!(wrong(folder.path()), "");
+}

@@ -4,8 +4,17 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use hmac::{Hmac, KeyInit, Mac};
 use redb::ReadableTable;
+use sha2::Sha256;
 use tempfile::TempDir;
+use voldemort::desired::{Media, Options};
+use voldemort::inventory::{Depth, load};
+use voldemort::manifest::Environment;
+use voldemort::media::Shelf;
+use voldemort::model::{Time, hex};
+use voldemort::proto::tree::{self, Answer, Asker, Method, Transport};
+use voldemort::state::{InstallStage, Server, State, Verb};
 use voldemort::store::{Accept, History, Loss, Saved, Store};
 
 use super::golden::assert_golden;
@@ -171,6 +180,38 @@ fn an_upgrade_that_was_interrupted_is_begun_again_or_goes_on() {
         assert_eq!(described(&saved, Path::new("/nowhere")), whole);
         drop(store);
         assert!(redb::Database::open(half.path().join("records.redb")).is_err(), "a text is there");
+    }
+}
+
+/// Machines in the middle of an installation hold URLs that the earlier version made; they go on with them, and
+/// their reports count.
+#[test]
+fn urls_of_an_installation_under_way_outlive_the_upgrade() {
+    // cb52119 made them of name and number, aa93fd4 of the installation's own number besides.
+    for (version, epoch) in [("cb52119", ""), ("aa93fd4", "\n2")] {
+        let state = unpacked(version, "killed");
+        let (_store, saved) = open(state.path());
+        let files = saved.kept.clone().unwrap().joined(None).files;
+        let options = Options { media: Media::IfPresent, fallback: Vec::new() };
+        let (shelf, environment) = (Shelf::new(Vec::new(), None), Environment::default());
+        let loaded = load("r".into(), &files, &environment, &shelf, &options, Depth::OneFirmware);
+        assert_eq!(loaded.errors(), 0, "{}", loaded.report());
+        let server = Server::stand_in([10, 0, 10, 1].into());
+        let mut table = saved.table(server).adopt(loaded.desired);
+        let stage = |table: &State| table.install_of(&"web-2".parse().unwrap()).unwrap().stage;
+        assert_eq!(stage(&table), InstallStage::Spent, "{version}");
+        let url = |purpose: &str, file: &str| {
+            let mut hmac = Hmac::<Sha256>::new_from_slice(&saved.token_key).unwrap();
+            hmac.update(format!("{purpose}\nweb-2\n1{epoch}").as_bytes());
+            format!("{purpose}/web-2/{}/{file}", hex(&hmac.finalize().into_bytes()[..16]))
+        };
+        let asker = Asker::new([10, 0, 10, 32], None, Transport::Http);
+        let get = |table: &State, path: &str| tree::open(table, &asker, Method::Get, path, "");
+        let answers = get(&table, &url("answers", "preseed.cfg"));
+        assert!(matches!(answers, Answer::Serve(_)), "{version}: {answers:?}");
+        let Answer::Report(report, _) = get(&table, &url("hooks", "completed")) else { panic!("{version}") };
+        table = table.after(Verb::Report(report), Time(1)).unwrap();
+        assert_eq!(stage(&table), InstallStage::Installed, "{version}");
     }
 }
 

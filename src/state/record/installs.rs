@@ -102,12 +102,13 @@ fn write_mark(mark: &Identity, out: &mut Vec<u8>) {
     field(bytes, out);
 }
 
-fn read_mark(reader: &mut Reader) -> Option<Identity> {
-    match (reader.byte()?, reader.field()?) {
+/// Nothing for a mark of a kind that only later versions know.
+fn read_mark(reader: &mut Reader) -> Option<Option<Identity>> {
+    Some(match (reader.byte()?, reader.field()?) {
         (0, id) => Some(Identity::ClientId(id.into())),
         (1, uuid) => Some(Identity::Uuid(uuid.try_into().ok()?)),
         _ => None,
-    }
+    })
 }
 
 fn read(bytes: &[u8]) -> Option<Install> {
@@ -121,7 +122,11 @@ fn read(bytes: &[u8]) -> Option<Install> {
     let (stage, since) = (stage(reader.byte()?)?, reader.time()?);
     let digest = reader.text()?.into();
     let flags = reader.byte()?;
-    let marks = if reader.0.is_empty() { Vec::new() } else { reader.list(read_mark)? };
+    let marks = if reader.0.is_empty() {
+        Vec::new()
+    } else {
+        reader.list(read_mark)?.into_iter().flatten().collect()
+    };
     Some(Install {
         machine,
         cards,

@@ -233,6 +233,36 @@ proptest! {
     }
 }
 
+/// Before installations noted marks: the value ends behind the flags.
+#[test]
+fn installations_of_earlier_versions_have_no_marks() {
+    let install = Install {
+        machine: "m".parse().unwrap(),
+        cards: [].into(),
+        marks: [].into(),
+        deployment: "d".parse().unwrap(),
+        former: [].into(),
+        used_as: "d".parse().unwrap(),
+        epoch: 7,
+        redeploy: 1,
+        stage: InstallStage::Spent,
+        since: Time(5),
+        digest: "abc".into(),
+        again: true,
+        closed: false,
+        plain_urls: true,
+        conflict: false,
+    };
+    let record = Record::Installs(install.machine.clone(), [install].into());
+    let (key, value) = bytes_of(&record);
+    let mut value = value.unwrap();
+    // A list of one, its length (4 bytes), then the installation, which ends with the number of its marks.
+    assert_eq!((value[0], usize::from(value[1])), (1, value.len() - 5));
+    assert_eq!(value.pop(), Some(0));
+    value[1] -= 1;
+    assert_eq!(RecordKind::Installs.read(&key, Some(&value)), Some(record));
+}
+
 /// Numbers lie in files: none may change, and none may be used twice.
 #[test]
 fn codes_of_kinds_stay() {
