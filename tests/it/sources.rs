@@ -196,12 +196,12 @@ async fn thresholds_are_those_of_the_source_that_moves() {
     assert!(held.reason.contains("removes 3 of 6 deployments"), "{}", held.reason);
     let loose = ("voldemort.toml", "format = 1\n[safety]\nmax-remove = '60%'\n");
     // What it loosens counts when that is served.
-    let held = lab.tell("a", "a3", &[("x.toml", &fleet("a", 10, 3)), loose]).await;
+    let held = lab.load("a", "a3", &[("x.toml", &*fleet("a", 10, 3)), loose]).await;
     assert_eq!(held.condition, SourceCondition::Held);
-    let alone = lab.tell("a", "a4", &[("x.toml", &fleet("a", 10, 6)), loose]).await;
+    let alone = lab.load("a", "a4", &[("x.toml", &*fleet("a", 10, 6)), loose]).await;
     assert_eq!(alone.condition, SourceCondition::Ready, "{}", alone.reason);
     let loose = [("x.toml", &*fleet("a", 10, 3)), loose];
-    let moved = lab.tell("a", "a5", &loose).await;
+    let moved = lab.load("a", "a5", &loose).await;
     assert_eq!(moved.condition, SourceCondition::Ready, "{}", moved.reason);
     assert_eq!(
         lab.load("b", "b2", &[("x.toml", &fleet("b", 50, 45))]).await.condition,
@@ -439,8 +439,8 @@ fn hanging(folder: &TempDir, when: &str) -> (Fetcher, std::path::PathBuf) {
 
 /// Orders and the other source go on while an edit waits for a git server.
 async fn others_go_on(lab: &Lab, request: EditRequest, began: &std::path::Path) {
-    lab.tell("net", "n1", &[("net.toml", NET), KERNEL]).await;
-    lab.tell("a", "a1", &[("x.toml", &fleet("a", 10, 1))]).await;
+    lab.load("net", "n1", &[("net.toml", NET), KERNEL]).await;
+    lab.load("a", "a1", &[("x.toml", &fleet("a", 10, 1))]).await;
     let reconciler = lab.reconciler.clone();
     let edit = tokio::spawn(async move { reconciler.edit(request).await });
     let others = async {
