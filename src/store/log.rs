@@ -199,7 +199,9 @@ impl<D: Disk> Log<D> {
         let begun = match self.turn.past() {
             // It may be said to be followed when what follows is on disk.
             true => self.turn.merge(&self.disk, &self.keys, self.number),
-            false if self.end + self.disk.shortest() / 2 > self.full => self.turn.make(&self.disk, &self.keys, self.number + 1),
+            false if self.end + self.disk.shortest() / 2 > self.full => {
+                self.turn.make(&self.disk, &self.keys, self.number + 1)
+            }
             false => Ok(()),
         };
         if let Err(error) = begun {

@@ -602,7 +602,7 @@ fn appends_never_wait_for_names_of_files_or_for_a_merge() {
         disk.work();
         appended(&mut log, 1);
         let segments = disk.names().unwrap().iter().filter(|name| number_of(name).is_some()).count();
-        assert_eq!((log.full, segments), (SMALL, 1));
+        assert_eq!((log.full, segments), (SHORTEST, 1));
     }
 }
 
