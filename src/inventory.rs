@@ -5,6 +5,7 @@
 mod judge;
 mod memory;
 pub mod preview;
+mod rehearsed;
 mod source_set;
 mod survey;
 
@@ -16,14 +17,15 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 
 use crate::desired::{self, Deployment, Desired, Fixed, Machine, Options, Place, Step};
-use crate::manifest::{Code, Documents, Environment, Level, Mark, Problem, Sources, is_manifest, report};
+use crate::manifest::{Code, Documents, Environment, Level, Problem, Sources, is_manifest, report};
 use crate::media::Library;
 use crate::model::{Name, Time};
 use crate::state::State;
 use crate::walk::{self, Route};
 use judge::Judge;
 pub use memory::Memory;
-use memory::{Read, Rehearsed, Scene, Touched};
+use memory::Read;
+use rehearsed::{Rehearsed, Scene, Touched};
 pub use source_set::SourceSet;
 pub use survey::{survey, survey_again};
 
@@ -202,32 +204,22 @@ fn rehearse(
     depth: Depth,
     known: &mut Rehearsed,
 ) -> Vec<Problem> {
-    let (mut told, unwell) = match some {
-        Some(touched) => {
-            let (told, doubtful) = known.standing(&touched);
-            let looked_at = |name: &Name| touched.names.contains(name) || doubtful.contains(name);
-            let names = touched.names.iter().chain(&doubtful);
-            let some = names.filter_map(|name| desired.deployments.get(name));
-            let unwell = not_well(desired, some, depth, known);
-            known.looked_at(looked_at, &named(&unwell));
-            (told, unwell)
+    let looked_at = some.map(|touched| {
+        touched.gone.iter().for_each(|name| known.forget(name));
+        let doubtful = known.doubtful(&touched);
+        touched.names.into_iter().chain(doubtful).collect::<BTreeSet<Name>>()
+    });
+    let unwell = match &looked_at {
+        Some(names) => {
+            let some = names.iter().filter_map(|name| desired.deployments.get(name));
+            not_well(desired, some, depth, known)
         }
-        None => {
-            let unwell = not_well(desired, desired.deployments.values(), depth, known);
-            known.looked_at(|_| true, &named(&unwell));
-            (Vec::new(), unwell)
-        }
+        None => not_well(desired, desired.deployments.values(), depth, known),
     };
+    known.looked_at(looked_at.as_ref(), &named(&unwell));
     let sources = &documents.sources;
-    let mut wanted = Vec::new();
-    for (deployment, scene) in unwell {
-        match known.ill(deployment, &scene, sources) {
-            Some(problems) => {
-                told.extend(problems.into_iter().map(|problem| (deployment.name.clone(), problem)));
-            }
-            None => wanted.push((deployment, scene)),
-        }
-    }
+    let mut wanted = unwell;
+    wanted.retain(|(deployment, scene)| !known.is_known_ill(deployment, scene, sources));
     let whole = OnceLock::new();
     let found = memory::share(&wanted, |part| {
         let small = stage_for(desired, part).map(|small| stages(&small, part));
@@ -242,13 +234,11 @@ fn rehearse(
             known.keep(deployment, scene);
             continue;
         }
-        let problems: Vec<Arc<Problem>> = problems.into_iter().map(Arc::new).collect();
-        told.extend(problems.iter().map(|problem| (deployment.name.clone(), problem.clone())));
+        let problems = problems.into_iter().map(Arc::new).collect();
         known.keep_ill(deployment, scene, problems, sources);
     }
     known.trim(&desired.deployments);
-    told.sort_by(|(one, _), (other, _)| one.cmp(other));
-    documents.weigh(merged(told))
+    documents.weigh(known.told())
 }
 
 fn named<'a>(scenes: &[(&'a Arc<Deployment>, Scene)]) -> BTreeSet<&'a Name> {
@@ -332,22 +322,6 @@ fn boot(documents: &Documents, table: &State, deployment: &Deployment, depth: De
     }
     let walks = walk::simulate_all(table, deployment, &routes, Time(0));
     Judge { documents, table, deployment }.problems(&walks)
-}
-
-/// One problem for each place, however many deployments have it.
-fn merged(found: Vec<(Name, Arc<Problem>)>) -> Vec<Problem> {
-    let mut by_place: BTreeMap<(Code, Mark), (Arc<Problem>, Vec<Name>)> = BTreeMap::new();
-    for (name, problem) in found {
-        let place = (problem.code, problem.mark());
-        by_place.entry(place).and_modify(|(_, others)| others.push(name)).or_insert((problem, Vec::new()));
-    }
-    let told = |(problem, others): (Arc<Problem>, Vec<Name>)| (Arc::unwrap_or_clone(problem), others);
-    let told = by_place.into_values().map(told).map(|(problem, others)| match others.as_slice() {
-        [] => problem,
-        [other] => problem.note(format!("the same happens to {other}")),
-        [other, more @ ..] => problem.note(format!("the same happens to {other} and {} more", more.len())),
-    });
-    told.collect()
 }
 
 /// The simulated boots of some deployments, as [`load`] made them, for people to read.

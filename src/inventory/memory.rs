@@ -2,8 +2,7 @@
 //! deployments that were resolved and that are known to boot. A load with a memory finds what
 //! one without would find.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::Ipv4Addr;
+use std::collections::BTreeMap;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,9 +10,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 
 use super::Depth;
-use crate::desired::{Boot, Deployment, Desired, Earlier, Machine, Step, Subnet};
-use crate::manifest::{self, Documents, Environment, Fleet, Level, Part, Problem, Source, Sources};
-use crate::media::Entry;
+use super::rehearsed::Rehearsed;
+use crate::desired::{Desired, Earlier, Step};
+use crate::manifest::{self, Documents, Environment, Fleet, Level, Part, Problem, Sources};
 use crate::model::Name;
 
 /// The memory of one inventory. An empty one is as good as any, only slower.
@@ -112,160 +111,6 @@ impl Manifests {
     /// The same for other environments of the same files.
     pub fn lend(&self) -> Manifests {
         Manifests { sources: self.sources.clone(), parts: self.parts.clone(), joined: None }
-    }
-}
-
-/// The results of the simulated boots of deployments.
-#[derive(Debug, Default)]
-pub(super) struct Rehearsed {
-    /// Those without a problem, by the deployment's digest.
-    well: HashMap<Arc<str>, Scene>,
-    /// Those with problems.
-    ill: BTreeMap<Name, Ill>,
-}
-
-/// A boot with problems.
-#[derive(Debug)]
-struct Ill {
-    digest: Arc<str>,
-    scene: Scene,
-    problems: Vec<Arc<Problem>>,
-    /// The files they point into: in others, or others of their numbers, they say nothing.
-    files: Vec<(u32, Arc<Source>)>,
-}
-
-/// What a step may have changed about boots.
-#[derive(Debug)]
-pub(super) struct Touched {
-    /// The deployments that may boot otherwise than before.
-    pub names: BTreeSet<Name>,
-    /// Those that are no more.
-    pub gone: Vec<Name>,
-    /// The files that differ.
-    pub files: BTreeSet<u32>,
-}
-
-/// The inputs of a simulated boot beside those in a deployment's digest.
-#[derive(Clone, Debug)]
-pub(super) struct Scene {
-    pub depth: Depth,
-    /// The address of the simulated daemon.
-    pub server: Ipv4Addr,
-    pub subnet: Arc<Subnet>,
-    /// With the files that were found.
-    pub boot: Arc<Boot>,
-    /// Pinned, or chosen if any is free.
-    pub machine: Option<Arc<Machine>>,
-}
-
-impl PartialEq for Scene {
-    fn eq(&self, other: &Scene) -> bool {
-        let Scene { depth, server, subnet, boot, machine } = self;
-        let same_machines = match (machine, &other.machine) {
-            (Some(one), Some(two)) => same_machine(one, two),
-            (one, two) => one.is_none() && two.is_none(),
-        };
-        same_machines
-            && *depth == other.depth
-            && *server == other.server
-            && same_network(subnet, &other.subnet)
-            && same_files(boot, &other.boot)
-    }
-}
-
-/// Where it is written decides nothing, nor does what it is chosen or kept by.
-fn same_machine(one: &Arc<Machine>, other: &Arc<Machine>) -> bool {
-    let Machine { name, macs, ids: _, labels: _, protect: _, options, power: _, loader, origin: _ } = &**one;
-    Arc::ptr_eq(one, other)
-        || (*name == other.name
-            && *macs == other.macs
-            && *options == other.options
-            && *loader == other.loader)
-}
-
-/// The rest of a subnet is in the digests, and the line it is written in decides nothing.
-fn same_network(one: &Arc<Subnet>, other: &Arc<Subnet>) -> bool {
-    Arc::ptr_eq(one, other)
-        || (one.name == other.name
-            && one.dynamic == other.dynamic
-            && one.segment == other.segment
-            && one.ipv6 == other.ipv6)
-}
-
-/// The same goes for boots.
-fn same_files(one: &Arc<Boot>, other: &Arc<Boot>) -> bool {
-    let entries = |boot: &Boot| -> Vec<Option<Entry>> {
-        std::iter::once(&boot.kernel).chain(&boot.initrd).map(|file| file.entry.clone()).collect()
-    };
-    Arc::ptr_eq(one, other) || entries(one) == entries(other)
-}
-
-impl Rehearsed {
-    pub fn is_known(&self, deployment: &Deployment, scene: &Scene) -> bool {
-        self.well.get(&deployment.digest).is_some_and(|known| known == scene)
-    }
-
-    pub fn keep(&mut self, deployment: &Deployment, scene: Scene) {
-        self.ill.remove(&deployment.name);
-        self.well.insert(deployment.digest.clone(), scene);
-    }
-
-    /// The known problems of a boot, as they would be reported now.
-    pub fn ill(
-        &self,
-        deployment: &Deployment,
-        scene: &Scene,
-        sources: &Sources,
-    ) -> Option<Vec<Arc<Problem>>> {
-        let ill = self.ill.get(&deployment.name).filter(|ill| ill.digest == deployment.digest)?;
-        let same = |(number, file): &(u32, Arc<Source>)| {
-            sources.shared(*number).is_some_and(|other| Arc::ptr_eq(file, other))
-        };
-        (ill.scene == *scene && ill.files.iter().all(same)).then(|| ill.problems.clone())
-    }
-
-    pub fn keep_ill(
-        &mut self,
-        deployment: &Deployment,
-        scene: Scene,
-        problems: Vec<Arc<Problem>>,
-        sources: &Sources,
-    ) {
-        let labels = problems.iter().flat_map(|problem| &problem.labels).map(|label| label.mark);
-        let fixes = problems.iter().flat_map(|problem| &problem.fix).map(|edit| edit.mark);
-        let marks = labels.chain(fixes);
-        let numbers: BTreeSet<u32> = marks.map(|mark| mark.file).collect();
-        let files = numbers.into_iter().filter_map(|number| Some((number, sources.shared(number)?.clone())));
-        let ill = Ill { digest: deployment.digest.clone(), scene, problems, files: files.collect() };
-        self.ill.insert(deployment.name.clone(), ill);
-    }
-
-    /// The problems that remain after a step, by deployment; and the deployments to be simulated again,
-    /// because a file that a problem points into has changed.
-    pub fn standing(&mut self, touched: &Touched) -> (Vec<(Name, Arc<Problem>)>, BTreeSet<Name>) {
-        touched.gone.iter().for_each(|name| drop(self.ill.remove(name)));
-        let (mut told, mut doubtful) = (Vec::with_capacity(self.ill.len()), BTreeSet::new());
-        for (name, ill) in self.ill.iter().filter(|(name, _)| !touched.names.contains(*name)) {
-            match ill.files.iter().any(|(number, _)| touched.files.contains(number)) {
-                true => drop(doubtful.insert(name.clone())),
-                false => told.extend(ill.problems.iter().map(|problem| (name.clone(), problem.clone()))),
-            }
-        }
-        (told, doubtful)
-    }
-
-    /// Of the deployments that were looked at, only those in `failing` may still have problems.
-    pub fn looked_at(&mut self, looked_at: impl Fn(&Name) -> bool, unwell: &BTreeSet<&Name>) {
-        self.ill.retain(|name, _| unwell.contains(name) || !looked_at(name));
-    }
-
-    /// Forgets deployments that are no more, when they get many.
-    pub fn trim(&mut self, deployments: &imbl::OrdMap<Name, Arc<Deployment>>) {
-        if self.well.len() > deployments.len() + deployments.len() / 4 {
-            let present: std::collections::HashSet<&Arc<str>> =
-                deployments.values().map(|deployment| &deployment.digest).collect();
-            self.well.retain(|digest, _| present.contains(digest));
-        }
     }
 }
 
