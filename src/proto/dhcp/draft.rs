@@ -1,6 +1,7 @@
 //! Answers written before their lease is made. Decoding a message and writing its answer costs more than
 //! making a lease, so it is done once, and the address is inserted when it is known.
 
+use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::{Decision, Destination};
@@ -29,7 +30,11 @@ impl Draft {
             *to = address;
         }
         event.address = Some(IpAddr::V4(address));
-        event.text = format!("{verb} {address} {}", event.text).into();
+        let mut text = String::with_capacity(verb.len() + event.text.len() + 17);
+        // Writing to a text can't fail.
+        let _ = write!(text, "{verb} {address} ");
+        text.push_str(&event.text);
+        event.text = text.into();
         Decision::Reply { bytes, to, events: vec![event] }
     }
 }

@@ -2,12 +2,10 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use dhcproto::v4::DhcpOption;
-
 use super::address::{self, Asker};
 use super::reply::Reply;
 use super::server::{Case, Wish};
-use super::wire::MessageType;
+use super::wire::{MessageType, code};
 use super::{CLIENT_PORT, Decision, Destination, Reason};
 use crate::state::{Event, Stage};
 
@@ -86,7 +84,7 @@ impl Case<'_> {
     ) -> Result<Decision, Reason> {
         let own = asker.map_or(self.link.server, |asker| self.own_address(asker));
         let mut reply = Reply::new(self.request, MessageType::Nak, self.server_id(own));
-        reply.option(DhcpOption::Message(shortened(format!("{wanted}: {why}"))));
+        reply.raw(code::MESSAGE, shortened(format!("{wanted}: {why}")).as_bytes());
         let relay = self.request.header.giaddr();
         let current = self.request.header.ciaddr();
         let to = if !relay.is_unspecified() {

@@ -3,7 +3,6 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 
 use bytes::Bytes;
-use dhcproto::v4::DhcpOption;
 
 use super::address::{Asker, Right, informed};
 use super::boot_file::{self, BootFile, Manner};
@@ -252,12 +251,10 @@ impl Case<'_> {
         // A client may ask for less. The answer says so; the address is kept for it the whole time.
         let asked = self.request.lease_time().map(|asked| asked.max(LEASE_LEAST));
         let seconds = asked.map_or(whole, |asked| asked.min(whole));
-        reply.your_address(address).option(DhcpOption::AddressLeaseTime(seconds));
-        for (code, option) in
-            [(58, DhcpOption::Renewal(seconds / 2)), (59, DhcpOption::Rebinding(seconds - seconds / 8))]
-        {
+        reply.your_address(address).number(code::LEASE_TIME, seconds);
+        for (code, seconds) in [(code::RENEWAL, seconds / 2), (code::REBINDING, seconds - seconds / 8)] {
             if self.request.wants(code) {
-                reply.option(option);
+                reply.number(code, seconds);
             }
         }
         let (stage, verb) = match kind {
@@ -288,24 +285,24 @@ impl Case<'_> {
         let subnet = &asker.subnet;
         let mut reply = Reply::new(self.request, kind, self.server_id(self.own_address(asker)));
         if let Some(cidr) = subnet.cidr {
-            reply.option(DhcpOption::SubnetMask(cidr.netmask()));
+            reply.address(code::SUBNET_MASK, cidr.netmask());
         }
         if let Some(gateway) = subnet.gateway {
-            reply.option(DhcpOption::Router(vec![gateway]));
+            reply.address(code::ROUTER, gateway);
         }
         if !subnet.dns.is_empty() {
-            reply.option(DhcpOption::DomainNameServer(subnet.dns.clone()));
+            reply.addresses(code::DNS, &subnet.dns);
         }
         if let Some(deployment) = asker.deployment.filter(|_| self.request.wants(code::HOST_NAME)) {
             let given = deployment.values.get("hostname").map(ToString::to_string);
-            reply.option(DhcpOption::Hostname(given.unwrap_or_else(|| deployment.name.to_string())));
+            reply.raw(code::HOST_NAME, given.as_deref().unwrap_or(deployment.name.as_str()).as_bytes());
         }
-        if let Some(domain) = subnet.domain.clone().filter(|_| self.request.wants(15)) {
-            reply.option(DhcpOption::DomainName(domain));
+        if let Some(domain) = subnet.domain.as_ref().filter(|_| self.request.wants(code::DOMAIN)) {
+            reply.raw(code::DOMAIN, domain.as_bytes());
         }
         let broadcast = subnet.cidr.and_then(|cidr| cidr.broadcast());
-        if let Some(broadcast) = broadcast.filter(|_| self.request.wants(28)) {
-            reply.option(DhcpOption::BroadcastAddr(broadcast));
+        if let Some(broadcast) = broadcast.filter(|_| self.request.wants(code::BROADCAST)) {
+            reply.address(code::BROADCAST, broadcast);
         }
         self.add_options(asker, &mut reply);
         reply

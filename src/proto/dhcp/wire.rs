@@ -17,7 +17,7 @@ use crate::model::{Identity, Mac};
 pub use dhcproto::v4::MessageType;
 
 /// Length of a message up to and with the magic cookie.
-const HEADER: usize = 240;
+pub(super) const HEADER: usize = 240;
 const COOKIE: [u8; 4] = [99, 130, 83, 99];
 // The two options without a length.
 const PAD: u8 = 0;
@@ -28,7 +28,12 @@ pub(super) const LINK_SELECTION: u8 = 5;
 
 /// Option codes that are read or written here.
 pub(super) mod code {
+    pub const SUBNET_MASK: u8 = 1;
+    pub const ROUTER: u8 = 3;
+    pub const DNS: u8 = 6;
     pub const HOST_NAME: u8 = 12;
+    pub const DOMAIN: u8 = 15;
+    pub const BROADCAST: u8 = 28;
     pub const VENDOR: u8 = 43;
     pub const REQUESTED_ADDRESS: u8 = 50;
     pub const LEASE_TIME: u8 = 51;
@@ -36,9 +41,14 @@ pub(super) mod code {
     pub const MESSAGE_TYPE: u8 = 53;
     pub const SERVER_ID: u8 = 54;
     pub const PARAMETERS: u8 = 55;
+    pub const MESSAGE: u8 = 56;
     pub const MAX_SIZE: u8 = 57;
+    pub const RENEWAL: u8 = 58;
+    pub const REBINDING: u8 = 59;
     pub const CLASS: u8 = 60;
     pub const CLIENT_ID: u8 = 61;
+    pub const TFTP_SERVER: u8 = 66;
+    pub const BOOT_FILE: u8 = 67;
     pub const USER_CLASS: u8 = 77;
     pub const RELAY: u8 = 82;
     pub const ARCHITECTURE: u8 = 93;
@@ -79,6 +89,8 @@ pub enum WireError {
 pub struct Request<'a> {
     /// The fixed part, without options, server name and file.
     pub header: v4::Message,
+    /// The same as it came.
+    pub(super) fixed: &'a [u8; HEADER],
     pub kind: MessageType,
     pub mac: Mac,
     /// Option values by code, repeated options joined.
@@ -90,8 +102,8 @@ impl<'a> Request<'a> {
     /// servers do; an option that runs over the end of its area is not.
     pub fn decode(datagram: &'a [u8]) -> Result<Request<'a>, WireError> {
         let short = WireError::Short(datagram.len());
-        let (fixed, area) = datagram.split_at_checked(HEADER).ok_or(short.clone())?;
-        let mut header = v4::Message::decode(&mut Decoder::new(fixed)).map_err(|_| short)?;
+        let (fixed, area) = datagram.split_first_chunk::<HEADER>().ok_or(short.clone())?;
+        let mut header = v4::Message::decode(&mut Decoder::new(&fixed[..])).map_err(|_| short)?;
         header.clear_sname();
         header.clear_fname();
         if header.opcode() != Opcode::BootRequest {
@@ -113,7 +125,7 @@ impl<'a> Request<'a> {
         fixed_length::<4>(&options, code::REQUESTED_ADDRESS)?;
         fixed_length::<4>(&options, code::SERVER_ID)?;
         fixed_length::<2>(&options, code::MAX_SIZE)?;
-        Ok(Request { header, kind, mac, options })
+        Ok(Request { header, fixed, kind, mac, options })
     }
 
     /// The value of an option, as it came.
@@ -223,7 +235,10 @@ pub(super) fn sub_options(mut area: &[u8]) -> impl Iterator<Item = (u8, &[u8])> 
 
 /// All options: the options area, then `file`, then `sname` if option 52 says that they hold some; values
 /// of repeated codes are joined in that order (RFC 3396 section 7).
-fn read_options<'a>(fixed: &'a [u8], area: &'a [u8]) -> Result<BTreeMap<u8, Cow<'a, [u8]>>, WireError> {
+fn read_options<'a>(
+    fixed: &'a [u8; HEADER],
+    area: &'a [u8],
+) -> Result<BTreeMap<u8, Cow<'a, [u8]>>, WireError> {
     let mut options = BTreeMap::new();
     scan(area, "options", &mut options)?;
     if let Some([overload]) = fixed_length(&options, code::OVERLOAD)? {
