@@ -21,6 +21,7 @@ use crate::desired::{Desired, Subnet};
 use crate::model::{Mode, Name};
 use crate::state::{Secrets, Server, Stage, State};
 
+pub use ask::text_of;
 pub use route::Route;
 pub use simulation::{GRUB_CONFIGURATION, completion, simulate, simulate_all, url_at};
 

@@ -9,7 +9,7 @@ use crate::proto::tree;
 use crate::render::{self, CmdlineError, Text, trace};
 use crate::render::{Finding, Verdict};
 use crate::state::{Stage, State};
-use crate::walk::{Detail, End, Fault, SimulatedBoot, Step, Stop};
+use crate::walk::{self, Detail, End, Fault, SimulatedBoot, Step, Stop};
 
 /// One deployment, and the documents that its simulated boots were made from.
 pub struct Judge<'a> {
@@ -145,7 +145,7 @@ impl Judge<'_> {
     fn answers(&self, boot: &SimulatedBoot) -> Vec<Problem> {
         let Some(template) = self.deployment.template.as_ref() else { return Vec::new() };
         let Some((file, text)) = boot.answers.first() else { return Vec::new() };
-        let text = String::from_utf8_lossy(text);
+        let text = walk::text_of(text);
         let mut problems: Vec<Problem> = Vec::new();
         let found = template.kind.read(&text);
         let more = found.len().saturating_sub(MOST);

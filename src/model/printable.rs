@@ -84,7 +84,7 @@ pub fn is_printable(c: char) -> bool {
 /// The text as one line.
 pub fn line(text: &str) -> Cow<'_, str> {
     // Nearly every text is plain, and testing bytes is much quicker than testing characters.
-    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+    if text.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~')) {
         return Cow::Borrowed(text);
     }
     escaped(text, is_printable)

@@ -123,7 +123,7 @@ impl Simulation<'_> {
 
 /// The bytes as text, with replacement characters where they are not UTF-8. (Checking valid UTF-8 is many
 /// times quicker than repairing it, and nearly all of it is valid.)
-pub(super) fn text_of(bytes: &[u8]) -> Cow<'_, str> {
+pub fn text_of(bytes: &[u8]) -> Cow<'_, str> {
     std::str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 

@@ -88,17 +88,29 @@ fn grub_words(line: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut quoted = false;
-    let mut characters = line.chars();
-    while let Some(c) = characters.next() {
-        match c {
-            '\'' => {
+    let mut rest = line;
+    let is_sign = |quoted: bool, byte: u8| byte == b'\'' || (!quoted && matches!(byte, b'\\' | b' '));
+    while let Some(at) = rest.bytes().position(|byte| is_sign(quoted, byte)) {
+        if at > 0 {
+            word.get_or_insert_default().push_str(&rest[..at]);
+        }
+        let sign = rest.as_bytes()[at];
+        rest = &rest[at + 1..];
+        match sign {
+            b'\'' => {
                 quoted = !quoted;
                 word.get_or_insert_default();
             }
-            '\\' if !quoted => word.get_or_insert_default().extend(characters.next()),
-            ' ' if !quoted => words.extend(word.take()),
-            c => word.get_or_insert_default().push(c),
+            b' ' => words.extend(word.take()),
+            _ => {
+                let escaped = rest.chars().next();
+                word.get_or_insert_default().extend(escaped);
+                rest = &rest[escaped.map_or(0, char::len_utf8)..];
+            }
         }
+    }
+    if !rest.is_empty() {
+        word.get_or_insert_default().push_str(rest);
     }
     words.extend(word);
     words

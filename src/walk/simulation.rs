@@ -12,7 +12,7 @@ use super::script::Script;
 use super::shared::{Boot, DhcpState, Question, Rest, Shared, Start, url};
 use super::{End, Fault, Route, SimulatedBoot, Step, Stop};
 use crate::desired::Deployment;
-use crate::model::{Content, Mac, Time};
+use crate::model::{Content, Firmware, Mac, Time};
 use crate::proto::tree::{Artifact, Asker, Transport};
 use crate::state::{Server, State};
 
@@ -247,7 +247,12 @@ impl<'a> Simulation<'a> {
     fn configure(&mut self, mac: Mac, sender: Sender, shared: &mut Shared) -> Result<Lease, Stop> {
         let route = self.route;
         let state = DhcpState::for_dhcp(&self.table, mac, route.is_signed());
-        let question = Question { state, ipv6: route.is_ipv6(), firmware: route.firmware(), sender };
+        // iPXE says the same however UEFI's firmware came to it.
+        let firmware = match (route.firmware(), sender) {
+            (Firmware::UefiHttp, Sender::Ipxe) => Firmware::Uefi,
+            (firmware, _) => firmware,
+        };
+        let question = Question { state, ipv6: route.is_ipv6(), firmware, sender };
         let lease = match shared.answered(&question) {
             Some(known) => {
                 client::note(&mut self.table, &known.exchange.events);

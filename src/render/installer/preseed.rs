@@ -124,13 +124,15 @@ fn blank(c: char) -> bool {
 fn wholes<'a>(text: &'a str, found: &mut Vec<Finding>) -> Vec<Whole<'a>> {
     let mut wholes = Vec::new();
     let mut open: Option<Whole<'a>> = None;
+    let is_odd = |byte: u8| matches!(byte, 0 | b'\r');
+    let has_odd = text.bytes().fold(false, |odd, byte| odd | is_odd(byte));
     for (line, at) in text.split('\n').zip(1..) {
-        if line.starts_with('#') || line.chars().all(blank) {
+        if line.starts_with('#') || line.bytes().all(|byte| blank(byte.into())) {
             continue;
         }
         let mut part = Cow::Borrowed(line.trim_start_matches(blank));
         let column = line.len() - part.len() + 1;
-        if part.bytes().any(|byte| matches!(byte, 0 | b'\r')) {
+        if has_odd && part.bytes().any(is_odd) {
             // The script takes out every carriage return, and the shell ends a line at a NUL.
             part = part.split('\0').next().unwrap_or_default().replace('\r', "").into();
         }
