@@ -18,6 +18,10 @@ const UNANSWERED: Duration = Duration::from_millis(500);
 /// repeats its own after 5 s at most (U-Boot).
 const STALLED: Duration = Duration::from_secs(6);
 
+/// The same request so soon after progress of its transfer was sent before that progress: acknowledgements arrive at
+/// another socket than requests and may be read first. A client that has really started anew asks again later.
+const IN_STEP: Duration = Duration::from_millis(500);
+
 #[derive(Clone)]
 pub struct Registry {
     limits: Limits,
@@ -49,8 +53,8 @@ struct Entry {
 /// What to do with a request.
 pub enum Admission {
     Admitted(Slot),
-    /// The same request from the same port, while the first one's answer is on its way: firmware
-    /// repeats it when the answer takes long, and gets lost between two transfers.
+    /// The same request from the same port, while the first one's answer is on its way or its transfer makes
+    /// progress: firmware repeats it when the answer takes long, and gets lost between two transfers.
     Repeated,
     Full,
 }
@@ -72,15 +76,15 @@ impl Registry {
     /// Another request from a port that is being served replaces the transfer: the client has
     /// started anew.
     pub fn admit(&self, peer: SocketAddr, request: &[u8]) -> Admission {
-        let mut shared = self.lock();
+        let (mut shared, now) = (self.lock(), Instant::now());
+        let in_step = self.at(now).saturating_sub(IN_STEP.as_millis() as u64);
         if let Some(entry) = shared.by_peer.get(&peer)
             && entry.request == request
-            && !entry.answered.load(Ordering::Relaxed)
+            && (!entry.answered.load(Ordering::Relaxed) || entry.progress.load(Ordering::Relaxed) >= in_step)
         {
             return Admission::Repeated;
         }
         let of_client = shared.per_client.get(&peer.ip()).copied().unwrap_or(0);
-        let now = Instant::now();
         let stalled = self.at(now).saturating_sub(STALLED.as_millis() as u64);
         let room = shared.total < self.limits.transfers || shared.make_room(now) || shared.end(stalled, None);
         let among_own = of_client < self.limits.transfers_per_client || shared.end(stalled, Some(peer.ip()));
@@ -266,13 +270,19 @@ mod tests {
 
     #[test]
     fn a_repeated_request_starts_no_second_transfer() {
-        let registry = Registry::new(Limits::default());
+        let mut registry = Registry::new(Limits::default());
+        registry.since -= Duration::from_secs(100);
         let first = slot(registry.admit(peer(1, 1), b"a"));
         assert!(matches!(registry.admit(peer(1, 1), b"a"), Admission::Repeated));
         let other = slot(registry.admit(peer(1, 1), b"b"));
         drop(first);
         assert!(matches!(registry.admit(peer(1, 1), b"b"), Admission::Repeated));
+        // It was sent before the acknowledgement that was read first.
         other.answered();
+        other.progress(Instant::now());
+        assert!(matches!(registry.admit(peer(1, 1), b"b"), Admission::Repeated));
+        // The client was switched off and on.
+        other.progress.fetch_sub(600, Ordering::Relaxed);
         assert!(matches!(registry.admit(peer(1, 1), b"b"), Admission::Admitted(_)));
     }
 }
