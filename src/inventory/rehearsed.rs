@@ -1,4 +1,4 @@
-//! How the rehearsed boots of deployments ended, for the next load.
+//! How the simulated boots of deployments ended, for the next load.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
@@ -10,7 +10,10 @@ use crate::manifest::{Code, Mark, Problem, Source, Sources};
 use crate::media::Entry;
 use crate::model::Name;
 
-/// How the rehearsed boots of deployments ended.
+/// The same problem by deployment, and by its number among those of the deployment.
+type Occurrences = BTreeMap<(Name, usize), Arc<Problem>>;
+
+/// How the simulated boots of deployments ended.
 #[derive(Debug, Default)]
 pub(super) struct Rehearsed {
     /// Those that all came to a good end, by the deployment's digest.
@@ -21,7 +24,7 @@ pub(super) struct Rehearsed {
     pointing: BTreeMap<u32, BTreeSet<Name>>,
     /// What is to be told, by what and where it is, and by deployment: a template has one fault in thousands of
     /// boots, which is one problem for people.
-    told: BTreeMap<(Code, Mark), BTreeMap<(Name, usize), Arc<Problem>>>,
+    told: BTreeMap<(Code, Mark), Occurrences>,
 }
 
 /// A boot of which something is to be told.
@@ -45,11 +48,11 @@ pub(super) struct Touched {
     pub files: BTreeSet<u32>,
 }
 
-/// What decides a rehearsal beside what is in a deployment's digest.
+/// What decides a simulated boot beside what is in a deployment's digest.
 #[derive(Clone, Debug)]
 pub(super) struct Scene {
     pub depth: Depth,
-    /// The address of the rehearsing server.
+    /// The address of the simulated daemon.
     pub server: Ipv4Addr,
     pub subnet: Arc<Subnet>,
     /// With the files that are at hand.

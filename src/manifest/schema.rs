@@ -26,8 +26,11 @@ pub(super) fn stale(sources: &Sources) -> Vec<Problem> {
     FILES.into_iter().filter_map(warn).collect()
 }
 
+/// Makes a schema.
+type Maker = fn() -> Value;
+
 /// Every schema by file name.
-pub const FILES: [(&str, fn() -> Value); 3] =
+pub const FILES: [(&str, Maker); 3] =
     [("inventory.json", inventory), ("overlay.json", overlay), ("voldemort.json", settings)];
 
 /// The text of a schema's file.

@@ -4,8 +4,10 @@ use super::words::words;
 
 words! {
     /// What router advertisements say of addresses (RFC 4861 section 4.2).
+    #[derive(Default)]
     pub enum Advertise {
         /// None are sent: the router of the wire does, or nobody.
+        #[default]
         Off = "off",
         /// Addresses and the rest come by DHCPv6.
         Managed = "managed",
@@ -13,11 +15,5 @@ words! {
         Other = "other",
         /// Machines make their own addresses; the rest comes by DHCPv6.
         Slaac = "slaac",
-    }
-}
-
-impl Default for Advertise {
-    fn default() -> Advertise {
-        Advertise::Off
     }
 }

@@ -49,11 +49,14 @@ pub struct Need {
     pub help: &'static str,
 }
 
+/// Whether an image has a file.
+pub type HasFile<'a> = &'a dyn Fn(&str) -> bool;
+
 /// An installer's image.
 #[derive(Debug)]
 pub struct Image {
     /// Whether it is one, by the folder of a kernel (in lower case) and the files it has.
-    pub recognises: fn(folder: &str, has: &dyn Fn(&str) -> bool) -> bool,
+    pub recognises: fn(folder: &str, has: HasFile) -> bool,
     /// The arguments that the installer's own documents ask for.
     pub cmdline: &'static [&'static str],
     /// What else it needs, or nothing.

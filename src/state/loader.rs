@@ -4,7 +4,7 @@
 //! 2. The same of the boot's `loader`.
 //! 3. The first of the usual programs for the firmware that is available.
 //! 4. The one for removable media of the boot's own image (`EFI/BOOT/BOOTX64.EFI`): an installer's shim,
-//! which fetches the GRUB beside it.
+//!    which fetches the GRUB beside it.
 //!
 //! Available are the programs found below the daemon's firmware directories, then those in `EFI/BOOT` of
 //! the boot's image. A name fits BIOS firmware unless it ends in `.efi`, and UEFI firmware if it does.

@@ -107,7 +107,7 @@ impl Reconciler {
     ) -> Result<Ready, Invalid> {
         let (seen, without_keys) = (terms.seen.clone(), terms.without_keys);
         let loaded = self.loaded(revision, moving, terms).await.map_err(Invalid)?;
-        let named = loaded.desired.secrets.iter().map(|name| secret::path(name));
+        let named = loaded.desired.secrets.iter().map(secret::path);
         let files: BTreeMap<String, Bytes> =
             named.filter_map(|path| Some((path.clone(), revision.file(&path)?.clone()))).collect();
         let identity = self.identity.clone();

@@ -42,7 +42,7 @@ pub(super) fn media_of(desired: &Desired) -> impl Iterator<Item = PathBuf> {
 impl Reconciler {
     /// `POST /v1/plan`.
     pub async fn plan(&self, tree: Tree) -> Result<Outcome, String> {
-        let FromTree { name, source: _, revision, sent } = match self.from_tree(tree).await? {
+        let FromTree { name, source: _, revision, sent } = match self.of_tree(tree).await? {
             Ok(found) => found,
             Err(problems) => return Ok(Outcome::Invalid { problems }),
         };
@@ -73,7 +73,7 @@ impl Reconciler {
             return Ok(Outcome::Moved { reasons: moved });
         }
         let expected = expected.or(ticket.as_ref().map(|ticket| (ticket.lineage.clone(), ticket.serial)));
-        let FromTree { name, source, revision, sent } = match self.from_tree(tree).await? {
+        let FromTree { name, source, revision, sent } = match self.of_tree(tree).await? {
             Ok(found) => found,
             Err(problems) => return Ok(Outcome::Invalid { problems }),
         };
@@ -159,7 +159,7 @@ impl Reconciler {
 
     /// A tree that was sent, which from now on replaces the latest revision of the source it names. The
     /// inner error is what is wrong with the tree.
-    async fn from_tree(&self, tree: Tree) -> Result<Result<FromTree, String>, String> {
+    async fn of_tree(&self, tree: Tree) -> Result<Result<FromTree, String>, String> {
         if let Some(problems) = tree.fault() {
             return Ok(Err(problems));
         }

@@ -20,7 +20,7 @@ pub(super) static INSTALLER: Installer = Installer {
         help: "add \"autoyast={{ answers_url }}\"",
     }],
     cmdline: CMDLINE,
-    passwords: passwords,
+    passwords,
     image: Some(Image {
         recognises: |folder, has| {
             folder.ends_with("/loader") || (folder.starts_with("boot/") && has("content")) || has("CHECKSUMS")
