@@ -5,7 +5,7 @@
 mod judge;
 mod memory;
 pub mod preview;
-mod rehearsed;
+mod simulated;
 mod source_set;
 mod survey;
 
@@ -25,7 +25,7 @@ use crate::walk::{self, Route};
 use judge::Judge;
 pub use memory::Memory;
 use memory::Read;
-use rehearsed::{Rehearsed, Scene, Touched};
+use simulated::{BootInputs, SimulatedBoots, Touched};
 pub use source_set::SourceSet;
 pub use survey::{survey, survey_again};
 
@@ -123,8 +123,8 @@ impl Memory {
         depth: Depth,
     ) -> Loaded {
         let Read { documents, mut problems, step } = self.manifests.read(sources, environment);
-        let well = self.well.take().filter(|(before, _)| *before == depth);
-        let stepped = step.as_ref().zip(well).and_then(|(step, (_, before))| {
+        let last_valid = self.last_valid.take().filter(|(before, _)| *before == depth);
+        let stepped = step.as_ref().zip(last_valid).and_then(|(step, (_, before))| {
             let (next, found) =
                 desired::resolve_step(&mut self.resolved, &documents, step, library, options)?;
             Some((step, before, Arc::new(Desired { revision: revision.clone(), ..next }), found))
@@ -149,11 +149,11 @@ impl Memory {
         problems.iter_mut().for_each(|problem| tolerate(problem, depth));
         let hides = |problem: &Problem| is_error(problem) && !is_of_one_template(problem, &documents.sources);
         if !problems.iter().any(hides) {
-            let found = rehearse(&documents, &desired, some, depth, &mut self.rehearsed);
+            let found = simulate_boots(&documents, &desired, some, depth, &mut self.simulated);
             problems.extend(found);
             problems.iter_mut().for_each(|problem| tolerate(problem, depth));
         }
-        self.well = (!problems.iter().any(is_error)).then(|| (depth, desired.clone()));
+        self.last_valid = (!problems.iter().any(is_error)).then(|| (depth, desired.clone()));
         problems.sort_by_key(|problem| (problem.mark(), problem.code));
         let environments = environment.name().cloned().into_iter().collect();
         Loaded { documents, desired, problems, environments }
@@ -171,7 +171,7 @@ fn tolerate(problem: &mut Problem, depth: Depth) {
 }
 
 /// Whether a problem takes away no more than the deployments of one template: the others are whole, and
-/// what is wrong with their boots and answers can be told in the same run.
+/// what is wrong with their boots and answers can be reported in the same run.
 fn is_of_one_template(problem: &Problem, sources: &Sources) -> bool {
     match problem.code {
         Code::NoTemplateFile => true,
@@ -197,65 +197,65 @@ fn touched(step: &Step, before: &Desired, next: &Desired) -> Option<Touched> {
 
 /// Simulates the boots whose result is not known, on all processors; `some` are the deployments whose boot
 /// may have changed since the last time.
-fn rehearse(
+fn simulate_boots(
     documents: &Documents,
     desired: &Arc<Desired>,
     some: Option<Touched>,
     depth: Depth,
-    known: &mut Rehearsed,
+    known: &mut SimulatedBoots,
 ) -> Vec<Problem> {
     let looked_at = some.map(|touched| {
         touched.gone.iter().for_each(|name| known.forget(name));
         let doubtful = known.doubtful(&touched);
         touched.names.into_iter().chain(doubtful).collect::<BTreeSet<Name>>()
     });
-    let unwell = match &looked_at {
+    let unproven = match &looked_at {
         Some(names) => {
             let some = names.iter().filter_map(|name| desired.deployments.get(name));
-            not_well(desired, some, depth, known)
+            not_proven(desired, some, depth, known)
         }
-        None => not_well(desired, desired.deployments.values(), depth, known),
+        None => not_proven(desired, desired.deployments.values(), depth, known),
     };
-    known.looked_at(looked_at.as_ref(), &named(&unwell));
+    known.looked_at(looked_at.as_ref(), &named(&unproven));
     let sources = &documents.sources;
-    let mut wanted = unwell;
-    wanted.retain(|(deployment, scene)| !known.is_known_ill(deployment, scene, sources));
+    let mut wanted = unproven;
+    wanted.retain(|(deployment, inputs)| !known.is_known_failed(deployment, inputs, sources));
     let whole = OnceLock::new();
     let found = memory::share(&wanted, |part| {
         let small = stage_for(desired, part).map(|small| stages(&small, part));
         let stages = small.as_ref().unwrap_or_else(|| whole.get_or_init(|| stages(desired, &wanted)));
-        let boot = |(deployment, scene): &(&Arc<Deployment>, Scene)| {
-            boot(documents, &stages[&scene.subnet.name], deployment, depth)
+        let boot = |(deployment, inputs): &(&Arc<Deployment>, BootInputs)| {
+            boot(documents, &stages[&inputs.subnet.name], deployment, depth)
         };
         part.iter().map(boot).collect::<Vec<_>>()
     });
-    for ((deployment, scene), problems) in wanted.into_iter().zip(found.into_iter().flatten()) {
+    for ((deployment, inputs), problems) in wanted.into_iter().zip(found.into_iter().flatten()) {
         if problems.is_empty() {
-            known.keep(deployment, scene);
+            known.keep(deployment, inputs);
             continue;
         }
         let problems = problems.into_iter().map(Arc::new).collect();
-        known.keep_ill(deployment, scene, problems, sources);
+        known.keep_failed(deployment, inputs, problems, sources);
     }
     known.trim(&desired.deployments);
-    documents.weigh(known.told())
+    documents.weigh(known.problems())
 }
 
-fn named<'a>(scenes: &[(&'a Arc<Deployment>, Scene)]) -> BTreeSet<&'a Name> {
-    scenes.iter().map(|(deployment, _)| &deployment.name).collect()
+fn named<'a>(pairs: &[(&'a Arc<Deployment>, BootInputs)]) -> BTreeSet<&'a Name> {
+    pairs.iter().map(|(deployment, _)| &deployment.name).collect()
 }
 
 /// The deployments that are not known to boot.
-fn not_well<'a>(
+fn not_proven<'a>(
     desired: &'a Arc<Desired>,
     some: impl Iterator<Item = &'a Arc<Deployment>>,
     depth: Depth,
-    known: &Rehearsed,
-) -> Vec<(&'a Arc<Deployment>, Scene)> {
+    known: &SimulatedBoots,
+) -> Vec<(&'a Arc<Deployment>, BootInputs)> {
     let mut servers: BTreeMap<&Name, Ipv4Addr> = BTreeMap::new();
     let chosen = OnceCell::new();
     let choice = |name| chosen.get_or_init(|| walk::choices(desired)).get(name).cloned();
-    let scene = |deployment: &'a Arc<Deployment>| {
+    let inputs = |deployment: &'a Arc<Deployment>| {
         let machine = match &deployment.place {
             Place::Machine(name) => Some(name.clone()),
             Place::Select(_) => choice(&deployment.name),
@@ -264,7 +264,7 @@ fn not_well<'a>(
         let server = servers
             .entry(&deployment.subnet.name)
             .or_insert_with(|| walk::stand_in_address(desired, &deployment.subnet));
-        Scene {
+        BootInputs {
             depth,
             server: *server,
             subnet,
@@ -272,19 +272,20 @@ fn not_well<'a>(
             machine: machine.and_then(|name| desired.machines.get(&name)).cloned(),
         }
     };
-    let mut scene = scene;
-    let scenes = some.map(|deployment| (deployment, scene(deployment)));
-    scenes.filter(|(deployment, scene)| !known.is_known(deployment, scene)).collect()
+    let mut inputs = inputs;
+    let pairs = some.map(|deployment| (deployment, inputs(deployment)));
+    pairs.filter(|(deployment, inputs)| !known.is_known(deployment, inputs)).collect()
 }
 
 /// The desired state that some simulated boots need, if that is not all of it: pinned deployments do not
 /// affect each other, and a small one is searched quickly.
-fn stage_for(desired: &Arc<Desired>, wanted: &[(&Arc<Deployment>, Scene)]) -> Option<Arc<Desired>> {
-    let pinned = |(deployment, _): &(&Arc<Deployment>, Scene)| matches!(deployment.place, Place::Machine(_));
+fn stage_for(desired: &Arc<Desired>, wanted: &[(&Arc<Deployment>, BootInputs)]) -> Option<Arc<Desired>> {
+    let pinned =
+        |(deployment, _): &(&Arc<Deployment>, BootInputs)| matches!(deployment.place, Place::Machine(_));
     if wanted.len() * 2 > desired.deployments.len() || !wanted.iter().all(pinned) {
         return None;
     }
-    let machine = |(deployment, _): &(&Arc<Deployment>, Scene)| match &deployment.place {
+    let machine = |(deployment, _): &(&Arc<Deployment>, BootInputs)| match &deployment.place {
         Place::Machine(name) => Some((name.clone(), desired.machines.get(name)?.clone())),
         Place::Select(_) => None,
     };
@@ -306,11 +307,14 @@ fn stage_for(desired: &Arc<Desired>, wanted: &[(&Arc<Deployment>, Scene)]) -> Op
 }
 
 /// The states that simulated boots start from, by subnet.
-fn stages<'a>(desired: &Arc<Desired>, wanted: &'a [(&Arc<Deployment>, Scene)]) -> BTreeMap<&'a Name, State> {
+fn stages<'a>(
+    desired: &Arc<Desired>,
+    wanted: &'a [(&Arc<Deployment>, BootInputs)],
+) -> BTreeMap<&'a Name, State> {
     let mut stages = BTreeMap::new();
-    for (_, scene) in wanted {
-        let stage = || walk::initial_state_at(scene.server, desired.clone());
-        stages.entry(&scene.subnet.name).or_insert_with(stage);
+    for (_, inputs) in wanted {
+        let stage = || walk::initial_state_at(inputs.server, desired.clone());
+        stages.entry(&inputs.subnet.name).or_insert_with(stage);
     }
     stages
 }

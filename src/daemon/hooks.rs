@@ -37,7 +37,7 @@ impl Hooks {
     }
 
     /// Whether the caller knows the secret of a source, which is read anew each time. Without its body a call may
-    /// be one of which only that can tell.
+    /// be one that only the body can prove genuine.
     pub fn judge(&self, name: &str, headers: &HeaderMap, body: Option<&[u8]>) -> Hooked {
         let found = self.0.iter().find(|(known, _)| known.as_str() == name);
         let Some((_, Some(file))) = found.map(|(_, source)| source) else { return Hooked::Unknown };

@@ -102,12 +102,12 @@ fn is_within(now: Time, earlier: Time, span: Span) -> bool {
 /// How long the same fetch or refusal is not noted again. No machine boots again so soon.
 const ECHO: Span = Span::seconds(1);
 
-/// Fetches and refusals noted a moment ago.
+/// Fetches and refusals that were recorded a moment ago.
 #[derive(Debug, Default)]
 pub struct FetchDedup(Mutex<HashMap<u64, Time>>);
 
 impl FetchDedup {
-    /// Whether this was noted a moment ago. A boot of the machine's own disk is always noted: it shows that
+    /// Whether this was recorded a moment ago. A boot of the machine's own disk is always noted: it shows that
     /// an installation is over.
     pub fn hear(&self, stage: Stage, address: IpAddr, what: impl Hash, now: Time) -> bool {
         if stage == Stage::LocalBoot {

@@ -49,8 +49,8 @@ impl Judge<'_> {
             None => Problem::new(code, header, message, "this boot was simulated"),
         };
         // Optional files that a program did not find are left out.
-        let told = |step: &&Arc<Step>| step.stage != Stage::Offer && step.detail != Detail::Nothing;
-        for step in boot.steps.iter().filter(told) {
+        let is_shown = |step: &&Arc<Step>| step.stage != Stage::Offer && step.detail != Detail::Nothing;
+        for step in boot.steps.iter().filter(is_shown) {
             problem = problem.note(format!("{}: {}", step.stage, step.text));
         }
         // Without the call the installation counts as unreported, which is safe.

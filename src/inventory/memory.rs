@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bytes::Bytes;
 
 use super::Depth;
-use super::rehearsed::Rehearsed;
+use super::simulated::SimulatedBoots;
 use crate::desired::{Desired, Earlier, Step};
 use crate::manifest::{self, Documents, Environment, Fleet, Level, Part, Problem, Sources};
 use crate::model::Name;
@@ -20,9 +20,9 @@ use crate::model::Name;
 pub struct Memory {
     pub(super) manifests: Manifests,
     pub(super) resolved: Earlier,
-    pub(super) rehearsed: Rehearsed,
+    pub(super) simulated: SimulatedBoots,
     /// The last load, if it found no error.
-    pub(super) well: Option<(Depth, Arc<Desired>)>,
+    pub(super) last_valid: Option<(Depth, Arc<Desired>)>,
     /// Of the same inventory with each of its environments.
     pub(super) environments: BTreeMap<Name, Memory>,
 }
@@ -77,8 +77,8 @@ impl Manifests {
                 (Arc::new(documents), problems, None)
             }
         };
-        let well = problems.iter().all(|problem| problem.level != Level::Error);
-        self.joined = (plain && well).then(|| (documents.clone(), problems.clone()));
+        let valid = problems.iter().all(|problem| problem.level != Level::Error);
+        self.joined = (plain && valid).then(|| (documents.clone(), problems.clone()));
         Read { documents, problems, step }
     }
 

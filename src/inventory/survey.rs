@@ -69,7 +69,7 @@ pub fn survey_again(
         base.environments.push(name.clone());
     }
     let known: HashSet<Key> = base.problems.iter().map(key).collect();
-    base.problems.extend(others.told(&known, &base.documents.sources));
+    base.problems.extend(others.problems_beside(&known, &base.documents.sources));
     base.problems.sort_by_key(|problem| (problem.mark(), problem.code));
     base
 }
@@ -114,8 +114,8 @@ impl Others {
 
     /// The problems that are not in the inventory itself. The file's path names the environment of
     /// those in overlays.
-    fn told(self, known: &HashSet<Key>, sources: &Sources) -> Vec<Problem> {
-        let tell = |(mut problem, names): (Problem, Vec<Name>)| {
+    fn problems_beside(self, known: &HashSet<Key>, sources: &Sources) -> Vec<Problem> {
+        let noted = |(mut problem, names): (Problem, Vec<Name>)| {
             if environment::part(&sources.get(problem.mark().file).name).is_none() {
                 let plural = if names.len() == 1 { "" } else { "s" };
                 let names = names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
@@ -123,6 +123,6 @@ impl Others {
             }
             problem
         };
-        self.found.into_iter().filter(|(problem, _)| !known.contains(&key(problem))).map(tell).collect()
+        self.found.into_iter().filter(|(problem, _)| !known.contains(&key(problem))).map(noted).collect()
     }
 }

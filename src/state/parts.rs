@@ -61,7 +61,7 @@ pub(super) struct Observed {
     pub(super) seen: imbl::OrdMap<Mac, Seen>,
     /// How far the machines that boot now have come.
     pub(super) loops: looping::Loops,
-    /// What the controllers of machines told of their power, by machine.
+    /// The power states that the controllers of machines reported, by machine.
     pub(super) power: imbl::OrdMap<Name, PowerReading>,
     /// When controllers are asked next.
     pub(super) schedule: Arc<schedule::PowerSchedule>,
@@ -315,7 +315,7 @@ impl State {
         &self.observed.loops
     }
 
-    /// What the controllers of machines told of their power, by machine.
+    /// The power states that the controllers of machines reported, by machine.
     pub fn power(&self) -> &imbl::OrdMap<Name, PowerReading> {
         &self.observed.power
     }

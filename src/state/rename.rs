@@ -1,4 +1,4 @@
-//! Machines under new names: the network cards and other marks tell that it is the same one, and what was known
+//! Machines under new names: the network cards and other marks show that it is the same one, and what was known
 //! of it (installation, protection, tenant, learned cards, contested marks) goes on under the new name.
 
 use std::collections::BTreeMap;
@@ -35,7 +35,7 @@ pub struct MovedCard {
     pub former: Name,
 }
 
-/// By the machines that the cards belong to from now on; the first card of each tells, else the first mark.
+/// By the machines that the cards belong to from now on; the first card of each decides, else the first mark.
 pub type MovedCards = BTreeMap<Name, MovedCard>;
 
 /// The machines of `after` with a card that is another machine's in `before`.

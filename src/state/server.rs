@@ -16,7 +16,7 @@ pub struct Server {
     /// Our addresses on further networks.
     pub others: Vec<(Cidr, Ipv4Addr)>,
     pub http_port: u16,
-    /// Whether machines get their addresses here, so that an address tells who asks; not so
+    /// Whether machines get their addresses here, so that an address shows which machine asks; not so
     /// in proxy mode.
     pub gives_addresses: bool,
     /// Boot loaders by the name they are served under: `undionly.kpxe`, `snponly.efi`, …

@@ -123,7 +123,7 @@ impl Damage {
     fn flag(&self) -> Option<Flag> {
         match self.kind {
             RecordKind::Protection => Some(Flag::Put),
-            // An effect that nobody can read is carried out by nobody: a person is told.
+            // An effect that can't be read is not carried out: a remark says so.
             RecordKind::Card
             | RecordKind::UsedPlan
             | RecordKind::Lease6

@@ -32,7 +32,7 @@ pub struct EditRequest {
     pub author: Option<String>,
     #[serde(default)]
     pub consent: Consent,
-    /// Only tell what would be done.
+    /// Only say what would be done.
     #[serde(default)]
     pub dry_run: bool,
     /// The deployment's machine has its system already: record it as installed first.
@@ -51,7 +51,7 @@ pub struct FileChange {
     pub path: String,
     /// What `git apply` takes.
     pub patch: String,
-    /// What a person should hear.
+    /// What a person should know.
     pub notes: Vec<String>,
 }
 

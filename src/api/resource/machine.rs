@@ -30,7 +30,7 @@ pub struct Machine {
     #[serde(default)]
     pub stuck: Option<String>,
     pub origin: Option<String>,
-    /// Where its manifest says how its power is told.
+    /// Where its manifest says how its power is read.
     #[serde(default)]
     pub power: Option<Power>,
 }
@@ -113,7 +113,7 @@ fn sighting(seen: Option<&Seen>) -> Machine {
     }
 }
 
-/// `None` where the manifest does not say how its power is told.
+/// `None` where the manifest does not say how its power is read.
 fn power(table: &State, machine: &desired::Machine) -> Option<Power> {
     let told = machine.power.as_ref()?;
     let unknown = |reason: String| Power {

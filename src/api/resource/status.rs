@@ -98,7 +98,7 @@ impl Status {
             line(format!("trouble      {trouble}"));
         }
         service_lines(services).into_iter().for_each(&mut line);
-        // A daemon of before there could be several tells of one.
+        // A daemon that knows one source only reports one.
         let sources = if sources.is_empty() { std::slice::from_ref(source) } else { sources };
         for source in sources {
             if sources.len() > 1 {

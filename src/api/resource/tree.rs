@@ -92,7 +92,7 @@ impl Tree {
                 Err(_) if path.starts_with(secret::FOLDER) => {
                     tree.binary.insert(path.to_owned(), hex(bytes));
                 }
-                // Images, kernels: the daemon is told what they are.
+                // Images, kernels: the request says what they are.
                 Err(_) => {}
             }
         }

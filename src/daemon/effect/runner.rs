@@ -43,9 +43,11 @@ pub async fn run<E: Executor>(executor: E, keeper: Keeper) -> Result<(), String>
     loop {
         changes.mark_unchanged();
         for pending in keeper.table().outbox().of(E::KIND) {
+            if underway.len() == E::AT_ONCE {
+                break;
+            }
             let (id, subject) = (pending.id, pending.task.subject());
-            let waits = underway.contains_key(&id) || underway.values().any(|other| other == subject);
-            if underway.len() < E::AT_ONCE && !waits {
+            if !underway.contains_key(&id) && !underway.values().any(|other| other == subject) {
                 underway.insert(id, subject.clone());
                 attempts.spawn(see_to(executor.clone(), keeper.clone(), pending.clone()));
             }

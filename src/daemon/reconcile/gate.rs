@@ -20,7 +20,7 @@ pub(in crate::daemon) struct Gate {
     writing: Mutex<Option<Time>>,
 }
 
-/// How long a write may take before people are told.
+/// How long a write may take before status reports it.
 const LONG: Span = Span::seconds(5);
 
 impl Reconciler {

@@ -11,7 +11,7 @@ use super::super::{Outbox, State};
 use super::{Applied, power};
 use crate::model::{Name, Time};
 
-/// Puts a task into the outbox. Whoever hears that the command is done knows that it lasts.
+/// Puts a task into the outbox. When the command is answered, the task is durable.
 pub(super) fn cause(outbox: &mut Outbox, task: Task, now: Time, out: &mut Applied) -> EffectId {
     let pending = outbox.add(task, now);
     let id = pending.id;

@@ -48,7 +48,7 @@ impl FormerRevision {
             };
             Composition::One(tree(own, "", files, copies))
         } else {
-            // The name of a part has blanks, and is told by its note.
+            // The name of a part has blanks, and stands in its note.
             let revisions: BTreeMap<Name, Arc<str>> = named(revision).into_iter().collect();
             let mut root = root.clone();
             let source = |(name, settled): (Name, Arc<str>)| {

@@ -1,4 +1,4 @@
-//! How the simulated boots of deployments ended, for the next load.
+//! The results of the simulated boots of deployments, for the next load.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
@@ -15,23 +15,23 @@ type Occurrences = BTreeMap<(Name, usize), Arc<Problem>>;
 
 /// How the simulated boots of deployments ended.
 #[derive(Debug, Default)]
-pub(super) struct Rehearsed {
-    /// Those that all came to a good end, by the deployment's digest.
-    well: HashMap<Arc<str>, Scene>,
+pub(super) struct SimulatedBoots {
+    /// Those without a problem, by the deployment's digest.
+    passed: HashMap<Arc<str>, BootInputs>,
     /// The others.
-    ill: BTreeMap<Name, Ill>,
-    /// The deployments of whose boots something is to be told, by the files that it points into.
+    failed: BTreeMap<Name, FailedBoot>,
+    /// The deployments whose boots have problems, by the files that these point into.
     pointing: BTreeMap<u32, BTreeSet<Name>>,
-    /// What is to be told, by what and where it is, and by deployment: a template has one fault in thousands of
+    /// The problems by code and place, and by deployment: a template has one fault in thousands of
     /// boots, which is one problem for people.
-    told: BTreeMap<(Code, Mark), Occurrences>,
+    problems: BTreeMap<(Code, Mark), Occurrences>,
 }
 
-/// A boot of which something is to be told.
+/// A simulated boot with problems.
 #[derive(Debug)]
-struct Ill {
+struct FailedBoot {
     digest: Arc<str>,
-    scene: Scene,
+    inputs: BootInputs,
     problems: Vec<Arc<Problem>>,
     /// The files they point into: in others, or others of their numbers, they say nothing.
     files: Vec<(u32, Arc<Source>)>,
@@ -50,20 +50,20 @@ pub(super) struct Touched {
 
 /// What decides a simulated boot beside what is in a deployment's digest.
 #[derive(Clone, Debug)]
-pub(super) struct Scene {
+pub(super) struct BootInputs {
     pub depth: Depth,
     /// The address of the simulated daemon.
     pub server: Ipv4Addr,
     pub subnet: Arc<Subnet>,
-    /// With the files that are at hand.
+    /// With the files that were found.
     pub boot: Arc<Boot>,
     /// Pinned, or chosen if any is free.
     pub machine: Option<Arc<Machine>>,
 }
 
-impl PartialEq for Scene {
-    fn eq(&self, other: &Scene) -> bool {
-        let Scene { depth, server, subnet, boot, machine } = self;
+impl PartialEq for BootInputs {
+    fn eq(&self, other: &BootInputs) -> bool {
+        let BootInputs { depth, server, subnet, boot, machine } = self;
         let same_machines = match (machine, &other.machine) {
             (Some(one), Some(two)) => same_machine(one, two),
             (one, two) => one.is_none() && two.is_none(),
@@ -103,31 +103,33 @@ fn same_files(one: &Arc<Boot>, other: &Arc<Boot>) -> bool {
     Arc::ptr_eq(one, other) || entries(one) == entries(other)
 }
 
-impl Rehearsed {
-    pub fn is_known(&self, deployment: &Deployment, scene: &Scene) -> bool {
-        self.well.get(&deployment.digest).is_some_and(|known| known == scene)
+impl SimulatedBoots {
+    pub fn is_known(&self, deployment: &Deployment, inputs: &BootInputs) -> bool {
+        self.passed.get(&deployment.digest).is_some_and(|known| known == inputs)
     }
 
-    pub fn keep(&mut self, deployment: &Deployment, scene: Scene) {
+    pub fn keep(&mut self, deployment: &Deployment, inputs: BootInputs) {
         self.forget(&deployment.name);
-        self.well.insert(deployment.digest.clone(), scene);
+        self.passed.insert(deployment.digest.clone(), inputs);
     }
 
-    /// Whether it is known what is wrong with a boot, and would be told now as it was then.
-    pub fn is_known_ill(&self, deployment: &Deployment, scene: &Scene, sources: &Sources) -> bool {
-        let Some(ill) = self.ill.get(&deployment.name).filter(|ill| ill.digest == deployment.digest) else {
+    /// Whether the problems of a boot are known, and would be reported now as they were then.
+    pub fn is_known_failed(&self, deployment: &Deployment, inputs: &BootInputs, sources: &Sources) -> bool {
+        let Some(failed) =
+            self.failed.get(&deployment.name).filter(|failed| failed.digest == deployment.digest)
+        else {
             return false;
         };
         let same = |(number, file): &(u32, Arc<Source>)| {
             sources.shared(*number).is_some_and(|other| Arc::ptr_eq(file, other))
         };
-        ill.scene == *scene && ill.files.iter().all(same)
+        failed.inputs == *inputs && failed.files.iter().all(same)
     }
 
-    pub fn keep_ill(
+    pub fn keep_failed(
         &mut self,
         deployment: &Deployment,
-        scene: Scene,
+        inputs: BootInputs,
         problems: Vec<Arc<Problem>>,
         sources: &Sources,
     ) {
@@ -143,50 +145,50 @@ impl Rehearsed {
             self.pointing.entry(*number).or_default().insert(name.clone());
         }
         for (at, problem) in problems.iter().enumerate() {
-            let place = self.told.entry((problem.code, problem.mark())).or_default();
+            let place = self.problems.entry((problem.code, problem.mark())).or_default();
             place.insert((name.clone(), at), problem.clone());
         }
-        let ill = Ill { digest: deployment.digest.clone(), scene, problems, files };
-        self.ill.insert(name.clone(), ill);
+        let failed = FailedBoot { digest: deployment.digest.clone(), inputs, problems, files };
+        self.failed.insert(name.clone(), failed);
     }
 
-    /// There is nothing to be told of a deployment.
+    /// A deployment has no problems any more.
     pub fn forget(&mut self, name: &Name) {
-        let Some(ill) = self.ill.remove(name) else { return };
-        for (number, _) in &ill.files {
+        let Some(failed) = self.failed.remove(name) else { return };
+        for (number, _) in &failed.files {
             if let Some(names) = self.pointing.get_mut(number) {
                 names.remove(name);
             }
         }
-        for (at, problem) in ill.problems.iter().enumerate() {
+        for (at, problem) in failed.problems.iter().enumerate() {
             let place = (problem.code, problem.mark());
-            let Some(told) = self.told.get_mut(&place) else { continue };
-            told.remove(&(name.clone(), at));
-            if told.is_empty() {
-                self.told.remove(&place);
+            let Some(place_of) = self.problems.get_mut(&place) else { continue };
+            place_of.remove(&(name.clone(), at));
+            if place_of.is_empty() {
+                self.problems.remove(&place);
             }
         }
     }
 
-    /// The deployments of which it has to be found out anew after a step what is to be told, because a file that
-    /// it points into is another.
+    /// The deployments to be simulated again after a step, because a file that one of their problems points into has
+    /// changed.
     pub fn doubtful(&self, touched: &Touched) -> BTreeSet<Name> {
         let pointing = touched.files.iter().filter_map(|number| self.pointing.get(number)).flatten();
         pointing.filter(|name| !touched.names.contains(*name)).cloned().collect()
     }
 
-    /// Of those that were looked at, `unwell` are all of which there may be something to tell; `None`: all were.
-    pub fn looked_at(&mut self, looked_at: Option<&BTreeSet<Name>>, unwell: &BTreeSet<&Name>) {
+    /// Of those that were looked at, `unproven` are all that may have problems; `None`: all were looked at.
+    pub fn looked_at(&mut self, looked_at: Option<&BTreeSet<Name>>, unproven: &BTreeSet<&Name>) {
         let names: Vec<Name> = match looked_at {
-            Some(names) => names.iter().filter(|name| self.ill.contains_key(*name)).cloned().collect(),
-            None => self.ill.keys().cloned().collect(),
+            Some(names) => names.iter().filter(|name| self.failed.contains_key(*name)).cloned().collect(),
+            None => self.failed.keys().cloned().collect(),
         };
-        names.iter().filter(|name| !unwell.contains(*name)).for_each(|name| self.forget(name));
+        names.iter().filter(|name| !unproven.contains(*name)).for_each(|name| self.forget(name));
     }
 
-    /// What is to be told: one problem for each place, however many deployments have it.
-    pub fn told(&self) -> Vec<Problem> {
-        let told = self.told.values().filter_map(|place| {
+    /// The problems, one for each place, however many deployments have it.
+    pub fn problems(&self) -> Vec<Problem> {
+        let problems = self.problems.values().filter_map(|place| {
             let mut all = place.iter();
             let problem = Problem::clone(all.next()?.1);
             let more = place.len().saturating_sub(2);
@@ -196,15 +198,15 @@ impl Rehearsed {
                 Some(((other, _), _)) => problem.note(format!("the same happens to {other} and {more} more")),
             })
         });
-        told.collect()
+        problems.collect()
     }
 
     /// Forgets deployments that are no more, when they get many.
     pub fn trim(&mut self, deployments: &imbl::OrdMap<Name, Arc<Deployment>>) {
-        if self.well.len() > deployments.len() + deployments.len() / 4 {
+        if self.passed.len() > deployments.len() + deployments.len() / 4 {
             let present: std::collections::HashSet<&Arc<str>> =
                 deployments.values().map(|deployment| &deployment.digest).collect();
-            self.well.retain(|digest, _| present.contains(digest));
+            self.passed.retain(|digest, _| present.contains(digest));
         }
     }
 }
