@@ -15,7 +15,7 @@ const FORMAT: u32 = 2;
 /// A plan, the tree it was made of, and its ticket. Secrets in it are encrypted, as in the inventory, or
 /// masked.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct SavedPlan {
+pub(super) struct SavedPlan {
     voldemort_plan: u32,
     pub ticket: Ticket,
     pub plan: Plan,
@@ -31,17 +31,17 @@ struct Head {
 }
 
 impl SavedPlan {
-    pub fn new(ticket: Ticket, plan: Plan, tree: Tree, directory: &Path) -> SavedPlan {
+    pub(super) fn new(ticket: Ticket, plan: Plan, tree: Tree, directory: &Path) -> SavedPlan {
         let root = std::fs::canonicalize(directory).ok();
         SavedPlan { voldemort_plan: FORMAT, ticket, plan, tree, root }
     }
 
-    pub fn write(&self, path: &Path) -> Result<(), String> {
+    pub(super) fn write(&self, path: &Path) -> Result<(), String> {
         let text = serde_json::to_vec(self).map_err(|error| failed(path, &error))?;
         replace(path, &text).map_err(|error| failed(path, &error))
     }
 
-    pub fn read(path: &Path) -> Result<SavedPlan, String> {
+    pub(super) fn read(path: &Path) -> Result<SavedPlan, String> {
         let text = std::fs::read(path).map_err(|error| failed(path, &error))?;
         let no_plan = |error: serde_json::Error| failed(path, &format!("this is no saved plan ({error})"));
         let Head { voldemort_plan } = serde_json::from_slice(&text).map_err(no_plan)?;
@@ -55,7 +55,7 @@ impl SavedPlan {
     }
 
     /// What has changed since in the directory that the plan was made of, if it is on this host.
-    pub fn changed_files(&self) -> Vec<String> {
+    pub(super) fn changed_files(&self) -> Vec<String> {
         let Some(root) = self.root.as_deref().filter(|root| root.is_dir()) else {
             return Vec::new();
         };

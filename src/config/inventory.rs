@@ -8,7 +8,7 @@ use super::{Reconcile, Source, Write};
 use crate::model::{Access, Git, Inventory, Name, Reference, Signed, Span, Verify};
 
 /// The name of the only source.
-pub const ONLY: &str = "inventory";
+pub(super) const ONLY: &str = "inventory";
 /// Keys that have no meaning for a directory.
 const ONLY_GIT: [&str; 13] = [
     "branch",
@@ -28,7 +28,10 @@ const ONLY_GIT: [&str; 13] = [
 
 /// The sources in the order of their names and the environment that is laid over them; `None`
 /// after a complaint.
-pub fn sources(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<(Vec<Source>, Option<Name>)> {
+pub(super) fn sources(
+    root: &mut Table,
+    complaints: &mut Complaints<'_>,
+) -> Option<(Vec<Source>, Option<Name>)> {
     let name = || ONLY.parse().expect("this is a name");
     let Some(mut table) = root.table("inventory", ONLY, complaints) else {
         return Some((vec![Source::of(name(), Inventory::Own)], None));

@@ -28,7 +28,7 @@ enum Value {
 }
 
 /// The tree of a whole file, or its syntax errors.
-pub fn parse(text: &str) -> Result<Node, Vec<Problem>> {
+pub(super) fn parse(text: &str) -> Result<Node, Vec<Problem>> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.trim_start().starts_with('{') {
         return match serde_json::from_str(text) {

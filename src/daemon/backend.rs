@@ -36,7 +36,7 @@ fn counted(tally: &Tally) -> Vec<(TaskKind, TaskOutcome, u64)> {
 
 /// The daemon as the control API sees it.
 #[derive(Clone)]
-pub struct Daemon {
+pub(super) struct Daemon {
     pub keeper: Keeper,
     pub reconciler: Arc<Reconciler>,
     /// The daemon's mode on each network, and the other servers there.

@@ -15,7 +15,7 @@ use super::underway::Underway;
 use super::{Files, Stop, http, tftp};
 use crate::config::Config;
 
-pub const TFTP_PORT: u16 = 69;
+pub(super) const TFTP_PORT: u16 = 69;
 
 pub struct Downloads {
     opener: Arc<Rooted<Keeper>>,

@@ -16,7 +16,7 @@ const PAUSE: Duration = Duration::from_millis(600);
 type Found = BTreeMap<Box<str>, Entry>;
 
 /// Hands the programs below `paths` to the keeper whenever they are others than those that are served.
-pub async fn follow(keeper: Keeper, paths: Vec<PathBuf>, mut stopping: watch::Receiver<bool>) {
+pub(super) async fn follow(keeper: Keeper, paths: Vec<PathBuf>, mut stopping: watch::Receiver<bool>) {
     let mut last = keeper.table().server().loaders.clone();
     loop {
         tokio::select! {

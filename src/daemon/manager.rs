@@ -28,17 +28,17 @@ fn tell(state: &str) {
 }
 
 /// Everything is open.
-pub fn ready() {
+pub(super) fn ready() {
     tell("READY=1");
 }
 
 /// The daemon ends, after so long at most.
-pub fn stopping(limit: Duration) {
+pub(super) fn stopping(limit: Duration) {
     tell(&format!("STOPPING=1\nSTATUS=stopping\nEXTEND_TIMEOUT_USEC={}", limit.as_micros()));
 }
 
 /// Keeps the manager's one line about the daemon true. Never ends.
-pub async fn show(board: Board) {
+pub(super) async fn show(board: Board) {
     let mut changes = board.changes();
     let mut shown = String::new();
     loop {
@@ -69,7 +69,7 @@ fn summary(board: &Board) -> String {
 /// Feeds the manager's watchdog while the keeper answers and `services` tick. Never ends.
 ///
 /// A disk that takes long is no reason to be killed: the keeper is alive, it waits.
-pub async fn watchdog(keeper: Keeper, services: impl AsyncFn() -> bool) {
+pub(super) async fn watchdog(keeper: Keeper, services: impl AsyncFn() -> bool) {
     let Some(period) = period() else { std::future::pending().await };
     let mut clock = tokio::time::interval(period);
     loop {
@@ -82,7 +82,7 @@ pub async fn watchdog(keeper: Keeper, services: impl AsyncFn() -> bool) {
 }
 
 /// Whether the keeper answers, or waits for the disk.
-pub async fn is_alive(keeper: &Keeper) -> bool {
+pub(super) async fn is_alive(keeper: &Keeper) -> bool {
     match tokio::time::timeout(ANSWER, keeper.ping()).await {
         Ok(answer) => answer,
         Err(_) => keeper.writes_since().is_some(),

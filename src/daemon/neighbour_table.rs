@@ -33,7 +33,7 @@ const VALID: u16 =
 /// A way to the thread that reads the table. It starts with the first question and ends when the last way to it
 /// is gone. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct NeighbourTable(Arc<OnceLock<SyncSender<Question>>>);
+pub(super) struct NeighbourTable(Arc<OnceLock<SyncSender<Question>>>);
 
 #[derive(Debug)]
 struct Question {
@@ -44,7 +44,7 @@ struct Question {
 
 impl NeighbourTable {
     /// What the table says of an asker; [`Link::Unknown`] where the kernel does not answer.
-    pub async fn link_of(&self, asker: &Asker) -> Link {
+    pub(super) async fn link_of(&self, asker: &Asker) -> Link {
         match self.card_at(asker.address, asker.scope).await {
             Ok(Some(card)) => Link::Card(card),
             Ok(None) => Link::Unknown,

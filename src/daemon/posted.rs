@@ -29,7 +29,7 @@ const ELSEWHERE: &str = "a tree that is sent names files of its own, of the daem
 
 /// Where a sent tree's files may lie on this host already.
 #[derive(Clone, Debug, Default)]
-pub struct Places {
+pub(super) struct Places {
     /// What the source holds: path in the inventory, path on disk.
     pub copies: BTreeMap<Arc<str>, PathBuf>,
     /// The source's own directory, if it is one.
@@ -40,7 +40,7 @@ pub struct Places {
 
 /// What is known of a tree that was sent, while it is loaded.
 #[derive(Debug, Default)]
-pub struct Sent {
+pub(super) struct Sent {
     /// What the names of its files begin with: `lab:` where there are several sources.
     pub prefix: String,
     pub places: Places,
@@ -52,7 +52,7 @@ pub struct Sent {
 
 impl Sent {
     /// Looks for the files that a tree describes; those that are here by their place on disk.
-    pub fn find(
+    pub(super) fn find(
         prefix: String,
         places: Places,
         media: BTreeMap<String, Blob>,
@@ -71,7 +71,7 @@ impl Sent {
     }
 
     /// The files of the inventory that have to be sent, or of which the digest is needed.
-    pub fn wanted(&self) -> Vec<String> {
+    pub(super) fn wanted(&self) -> Vec<String> {
         let own = |path: &Arc<str>| path.strip_prefix(&*self.prefix).unwrap_or(path).to_owned();
         lock(&self.wanted).iter().map(own).collect()
     }
@@ -107,7 +107,7 @@ fn is_within(path: &Path, root: &Path) -> bool {
 }
 
 /// A library over the files of a revision that lie nowhere on disk, and over a shelf for all others.
-pub struct Posted<'a> {
+pub(super) struct Posted<'a> {
     pub shelf: &'a Shelf,
     /// The same shelf, which notes what it looks at and never waits long.
     pub others: &'a Patient,
@@ -218,7 +218,7 @@ fn keep(folder: &Path, bytes: &Bytes) -> io::Result<PathBuf> {
 }
 
 /// Removes what is not in `used` and was sent long ago.
-pub fn sweep(folder: &Path, used: &BTreeSet<PathBuf>) {
+pub(super) fn sweep(folder: &Path, used: &BTreeSet<PathBuf>) {
     let is_old = |path: &PathBuf| {
         let age = std::fs::metadata(path).and_then(|it| it.modified()).ok().and_then(|at| at.elapsed().ok());
         age.is_some_and(|age| age > KEPT)

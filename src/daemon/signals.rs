@@ -11,7 +11,7 @@ use super::log;
 
 /// What an operator wants of a running daemon.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Orders {
+pub(super) struct Orders {
     /// How often the sources were to be read again (SIGHUP).
     pub reloads: u64,
     /// The daemon is to end.
@@ -19,13 +19,13 @@ pub struct Orders {
 }
 
 /// Keeps the signals for [`listen`]: called before any other thread starts, which inherits it.
-pub fn hold() -> io::Result<()> {
+pub(super) fn hold() -> io::Result<()> {
     Ok(signals().thread_block()?)
 }
 
 /// Orders from now on. After the first order to stop a second signal ends the process at once, and so
 /// does the end of `limit`.
-pub fn listen(limit: Duration) -> io::Result<watch::Receiver<Orders>> {
+pub(super) fn listen(limit: Duration) -> io::Result<watch::Receiver<Orders>> {
     let (orders, queue) = watch::channel(Orders::default());
     let wait = move || {
         let mut stopping = false;

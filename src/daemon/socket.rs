@@ -28,7 +28,7 @@ const TURN: Duration = Duration::from_secs(2);
 
 /// The socket's file; removed when the daemon ends, if it is still this daemon's.
 #[derive(Debug)]
-pub struct SocketFile {
+pub(super) struct SocketFile {
     path: PathBuf,
     /// Device and inode.
     id: (u64, u64),
@@ -39,7 +39,7 @@ pub struct SocketFile {
 ///
 /// The socket is bound under another name, gets its mode and group, and is then renamed: it never has other
 /// permissions under its own name, and is never missing in between.
-pub fn open(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
+pub(super) fn open(path: &Path) -> io::Result<(UnixListener, SocketFile)> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     make_directory(directory)?;
     let _turn = turn(directory)?;
@@ -89,7 +89,7 @@ fn dress(draft: &Path, group: Option<Gid>) -> io::Result<()> {
 }
 
 /// The group of those who may use the socket, if the host has it.
-pub fn group() -> Option<Gid> {
+pub(super) fn group() -> Option<Gid> {
     Group::from_name(runtime::GROUP).ok().flatten().map(|group| group.gid)
 }
 
@@ -132,12 +132,12 @@ fn is_alive(path: &Path) -> io::Result<bool> {
 
 impl SocketFile {
     /// Where it is found: it was bound under another name.
-    pub fn path(&self) -> &Path {
+    pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
     /// Whether a client that looks for the socket finds this daemon's.
-    pub fn is_ours(&self) -> bool {
+    pub(super) fn is_ours(&self) -> bool {
         let ours = |there: std::fs::Metadata| (there.dev(), there.ino()) == self.id;
         std::fs::symlink_metadata(&self.path).is_ok_and(ours)
     }
@@ -153,7 +153,7 @@ impl Drop for SocketFile {
 
 /// The peer of a connection: root and the daemon's own user are admins, members of `group` have the role
 /// `members`, all others have none.
-pub fn peer(stream: &impl AsFd, group: Option<Gid>, members: Role) -> io::Result<Peer> {
+pub(super) fn peer(stream: &impl AsFd, group: Option<Gid>, members: Role) -> io::Result<Peer> {
     let who = getsockopt(stream, sockopt::PeerCredentials)?;
     let role = if who.uid() == 0 || Uid::from_raw(who.uid()) == getuid() {
         Some(Role::Admin)

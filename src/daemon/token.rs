@@ -13,7 +13,7 @@ use crate::model::hex;
 
 /// A token and the files that hold it; they are removed with it.
 #[derive(Debug)]
-pub struct Token {
+pub(super) struct Token {
     text: String,
     files: Vec<PathBuf>,
 }
@@ -21,7 +21,7 @@ pub struct Token {
 impl Token {
     /// Makes a token out of `random` bytes and writes it for the daemon's `ports`, into the first directory
     /// where that can be done. Without such a directory no client can know the token.
-    pub fn write(random: [u8; 32], ports: impl Iterator<Item = u16>) -> Token {
+    pub(super) fn write(random: [u8; 32], ports: impl Iterator<Item = u16>) -> Token {
         let mut token = Token { text: hex(&random), files: Vec::new() };
         for port in ports {
             match leave(&runtime::directories(), &runtime::token_name(port), &token.text) {
@@ -33,7 +33,7 @@ impl Token {
     }
 
     /// Writes it again where it was removed.
-    pub fn mend(&self) {
+    pub(super) fn mend(&self) {
         for file in self.files.iter().filter(|file| !file.exists()) {
             let (Some(directory), Some(name)) = (file.parent(), file.file_name()) else { continue };
             if let Err(error) = leave_in(directory, &name.to_string_lossy(), &self.text) {
@@ -42,12 +42,12 @@ impl Token {
         }
     }
 
-    pub fn text(&self) -> &str {
+    pub(super) fn text(&self) -> &str {
         &self.text
     }
 
     /// Where it lies.
-    pub fn files(&self) -> &[PathBuf] {
+    pub(super) fn files(&self) -> &[PathBuf] {
         &self.files
     }
 }

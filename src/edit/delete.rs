@@ -9,7 +9,7 @@ use crate::manifest::Kind;
 use crate::manifest::scan::scan;
 
 /// The text without one resource; `None` if it can't be taken out.
-pub fn resource(text: &str, kind: Kind, name: &str) -> Option<String> {
+pub(super) fn resource(text: &str, kind: Kind, name: &str) -> Option<String> {
     let mut rest = text.to_owned();
     for block in blocks(text, kind, name).into_iter().rev() {
         rest.replace_range(block, "");

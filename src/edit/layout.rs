@@ -7,13 +7,13 @@ use crate::manifest::Kind;
 const MARK: char = '\u{feff}';
 
 /// The text behind a byte order mark.
-pub fn without_mark(text: &str) -> &str {
+pub(super) fn without_mark(text: &str) -> &str {
     text.strip_prefix(MARK).unwrap_or(text)
 }
 
 /// `edited` (with plain line ends and without byte order mark, as the TOML writer makes it) with
 /// the mark and the line ends of the text it was made from.
-pub fn restore(original: &str, edited: &str) -> String {
+pub(super) fn restore(original: &str, edited: &str) -> String {
     let mut text = String::with_capacity(edited.len());
     text.extend(original.starts_with(MARK).then_some(MARK));
     let original = without_mark(original);
@@ -43,13 +43,13 @@ fn plain(line: &str) -> String {
 }
 
 /// The line end that most lines have.
-pub fn line_end(text: &str) -> &'static str {
+pub(super) fn line_end(text: &str) -> &'static str {
     let (all, carriage) = (text.matches('\n').count(), text.matches("\r\n").count());
     if carriage * 2 > all { "\r\n" } else { "\n" }
 }
 
 /// Whether two texts say the same of everything but one resource.
-pub fn same_elsewhere(before: &str, after: &str, kind: Kind, name: &str) -> bool {
+pub(super) fn same_elsewhere(before: &str, after: &str, kind: Kind, name: &str) -> bool {
     let rest = |text: &str| {
         let mut tree: toml::Table = without_mark(text).parse().ok()?;
         if let Some(Value::Table(resources)) = tree.get_mut(kind.name()) {
@@ -65,7 +65,7 @@ pub fn same_elsewhere(before: &str, after: &str, kind: Kind, name: &str) -> bool
 
 /// Blanks between a new key and its `=`, so that it stands in line with its neighbours if those
 /// stand in line. `neighbours` are each a key and the blanks behind it.
-pub fn blanks<'a>(key: &str, neighbours: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+pub(super) fn blanks<'a>(key: &str, neighbours: impl Iterator<Item = (&'a str, &'a str)>) -> String {
     let widths: Vec<usize> = neighbours
         .map(|(key, blanks)| key.chars().count() + blanks.chars().filter(|c| *c == ' ').count())
         .collect();

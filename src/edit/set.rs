@@ -8,7 +8,12 @@ use super::{Refusal, Setting};
 use crate::manifest::Kind;
 
 /// The text with these settings in one resource; `None` if it can't be found in the text.
-pub fn settings(text: &str, kind: Kind, name: &str, settings: &[Setting]) -> Result<Option<String>, Refusal> {
+pub(super) fn settings(
+    text: &str,
+    kind: Kind,
+    name: &str,
+    settings: &[Setting],
+) -> Result<Option<String>, Refusal> {
     let Ok(mut document) = without_mark(text).parse::<DocumentMut>() else { return Ok(None) };
     let resource = document.get_mut(kind.name()).and_then(|item| item.as_table_like_mut()?.get_mut(name));
     let inline = resource.as_ref().is_some_and(|item| item.is_inline_table());
@@ -174,7 +179,7 @@ fn nested(path: &[String], value: &Json) -> Result<Value, Refusal> {
 }
 
 /// A value that came as JSON.
-pub fn toml_value(value: &Json) -> Result<Value, Refusal> {
+pub(super) fn toml_value(value: &Json) -> Result<Value, Refusal> {
     let bad = || Refusal::Bad { text: value.to_string(), why: "manifests have no such value".into() };
     Ok(match value {
         Json::String(text) => text.as_str().into(),

@@ -12,7 +12,7 @@ use crate::render::{builtin, installer};
 const DEEPEST: usize = 16;
 
 /// Decides what is to be done.
-pub fn settle(documents: &Documents, edit: &Edit, known: &Known) -> Result<Task, Refusal> {
+pub(super) fn settle(documents: &Documents, edit: &Edit, known: &Known) -> Result<Task, Refusal> {
     // What comes over the network is followed key by key: not endlessly.
     if let Some(wrong) = edit.settings.iter().find(|one| one.path.is_empty() || one.path.len() > DEEPEST) {
         let text = wrong.path.iter().take(DEEPEST).cloned().collect::<Vec<_>>().join(".");
@@ -36,7 +36,7 @@ pub fn settle(documents: &Documents, edit: &Edit, known: &Known) -> Result<Task,
 }
 
 /// Whether the resource that the edit names exists.
-pub fn is_there(documents: &Documents, edit: &Edit) -> Result<bool, Refusal> {
+pub(super) fn is_there(documents: &Documents, edit: &Edit) -> Result<bool, Refusal> {
     Ok(Desk { documents, edit }.find()?.is_some())
 }
 

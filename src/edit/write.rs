@@ -9,7 +9,7 @@ use super::set::toml_value;
 use super::{Change, Refusal, Setting, Task};
 use crate::manifest::{Documents, Kind, is_manifest};
 
-pub fn create(documents: &Documents, task: &Task) -> Result<Change, Refusal> {
+pub(super) fn create(documents: &Documents, task: &Task) -> Result<Change, Refusal> {
     let name = task.name.as_str();
     let block = block(task.kind, name, &task.settings)?;
     let own = format!("{}.toml", task.kind.fields().plural);

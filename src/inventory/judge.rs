@@ -12,7 +12,7 @@ use crate::state::{Stage, State};
 use crate::walk::{self, Detail, End, Fault, SimulatedBoot, Step, Stop};
 
 /// One deployment, and the documents that its simulated boots were made from.
-pub struct Judge<'a> {
+pub(super) struct Judge<'a> {
     pub documents: &'a Documents,
     pub table: &'a State,
     pub deployment: &'a Deployment,
@@ -21,7 +21,7 @@ pub struct Judge<'a> {
 impl Judge<'_> {
     /// What is wrong with the boots (of several that stop, the first), and with the answers, which are
     /// the same in all. A boot that stops is reported alone: its answers do not matter yet.
-    pub fn problems(&self, boots: &[SimulatedBoot]) -> Vec<Problem> {
+    pub(super) fn problems(&self, boots: &[SimulatedBoot]) -> Vec<Problem> {
         let stopped = boots.iter().find_map(|boot| match &boot.end {
             End::Stopped(stop) => Some(self.stopped(boot, stop)),
             _ => None,

@@ -46,12 +46,12 @@ pub(super) struct Read {
 
 impl Manifests {
     /// The files of a revision, numbered as they were where they are the same.
-    pub fn sources(&self, files: &BTreeMap<Arc<str>, Bytes>, roots: &[Arc<str>]) -> Sources {
+    pub(super) fn sources(&self, files: &BTreeMap<Arc<str>, Bytes>, roots: &[Arc<str>]) -> Sources {
         self.sources.next(files, roots)
     }
 
     /// Reads the files that are not the same as before, on all processors.
-    pub fn read(&mut self, sources: Sources, environment: &Environment) -> Read {
+    pub(super) fn read(&mut self, sources: Sources, environment: &Environment) -> Read {
         let before = std::mem::replace(&mut self.sources, sources.clone());
         let files = sources.changed(&before);
         let gone: Vec<Option<Arc<Part>>> = files.iter().map(|file| self.parts.remove(file)).collect();
@@ -109,7 +109,7 @@ impl Manifests {
     }
 
     /// The same for other environments of the same files.
-    pub fn lend(&self) -> Manifests {
+    pub(super) fn lend(&self) -> Manifests {
         Manifests { sources: self.sources.clone(), parts: self.parts.clone(), joined: None }
     }
 }

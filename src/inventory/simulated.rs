@@ -104,17 +104,22 @@ fn same_files(one: &Arc<Boot>, other: &Arc<Boot>) -> bool {
 }
 
 impl SimulatedBoots {
-    pub fn is_known(&self, deployment: &Deployment, inputs: &BootInputs) -> bool {
+    pub(super) fn is_known(&self, deployment: &Deployment, inputs: &BootInputs) -> bool {
         self.passed.get(&deployment.digest).is_some_and(|known| known == inputs)
     }
 
-    pub fn keep(&mut self, deployment: &Deployment, inputs: BootInputs) {
+    pub(super) fn keep(&mut self, deployment: &Deployment, inputs: BootInputs) {
         self.forget(&deployment.name);
         self.passed.insert(deployment.digest.clone(), inputs);
     }
 
     /// Whether the problems of a boot are known, and would be reported now as they were then.
-    pub fn is_known_failed(&self, deployment: &Deployment, inputs: &BootInputs, sources: &Sources) -> bool {
+    pub(super) fn is_known_failed(
+        &self,
+        deployment: &Deployment,
+        inputs: &BootInputs,
+        sources: &Sources,
+    ) -> bool {
         let Some(failed) =
             self.failed.get(&deployment.name).filter(|failed| failed.digest == deployment.digest)
         else {
@@ -126,7 +131,7 @@ impl SimulatedBoots {
         failed.inputs == *inputs && failed.files.iter().all(same)
     }
 
-    pub fn keep_failed(
+    pub(super) fn keep_failed(
         &mut self,
         deployment: &Deployment,
         inputs: BootInputs,
@@ -153,7 +158,7 @@ impl SimulatedBoots {
     }
 
     /// A deployment has no problems any more.
-    pub fn forget(&mut self, name: &Name) {
+    pub(super) fn forget(&mut self, name: &Name) {
         let Some(failed) = self.failed.remove(name) else { return };
         for (number, _) in &failed.files {
             if let Some(names) = self.pointing.get_mut(number) {
@@ -172,13 +177,13 @@ impl SimulatedBoots {
 
     /// The deployments to be simulated again after a step, because a file that one of their problems points into has
     /// changed.
-    pub fn doubtful(&self, touched: &Touched) -> BTreeSet<Name> {
+    pub(super) fn doubtful(&self, touched: &Touched) -> BTreeSet<Name> {
         let pointing = touched.files.iter().filter_map(|number| self.pointing.get(number)).flatten();
         pointing.filter(|name| !touched.names.contains(*name)).cloned().collect()
     }
 
     /// Of those that were looked at, `unproven` are all that may have problems; `None`: all were looked at.
-    pub fn looked_at(&mut self, looked_at: Option<&BTreeSet<Name>>, unproven: &BTreeSet<&Name>) {
+    pub(super) fn looked_at(&mut self, looked_at: Option<&BTreeSet<Name>>, unproven: &BTreeSet<&Name>) {
         let names: Vec<Name> = match looked_at {
             Some(names) => names.iter().filter(|name| self.failed.contains_key(*name)).cloned().collect(),
             None => self.failed.keys().cloned().collect(),
@@ -187,7 +192,7 @@ impl SimulatedBoots {
     }
 
     /// The problems, one for each place, however many deployments have it.
-    pub fn problems(&self) -> Vec<Problem> {
+    pub(super) fn problems(&self) -> Vec<Problem> {
         let problems = self.problems.values().filter_map(|place| {
             let mut all = place.iter();
             let problem = Problem::clone(all.next()?.1);
@@ -202,7 +207,7 @@ impl SimulatedBoots {
     }
 
     /// Forgets deployments that are no more, when they get many.
-    pub fn trim(&mut self, deployments: &imbl::OrdMap<Name, Arc<Deployment>>) {
+    pub(super) fn trim(&mut self, deployments: &imbl::OrdMap<Name, Arc<Deployment>>) {
         if self.passed.len() > deployments.len() + deployments.len() / 4 {
             let present: std::collections::HashSet<&Arc<str>> =
                 deployments.values().map(|deployment| &deployment.digest).collect();

@@ -33,7 +33,7 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub fn read<T: Written>(self) -> Resource<T> {
+    pub(super) fn read<T: Written>(self) -> Resource<T> {
         let Place { name, mark, whole, mut table } = self;
         Resource { name, mark, whole, body: T::read(&mut table) }
     }

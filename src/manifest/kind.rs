@@ -85,20 +85,20 @@ macro_rules! kinds {
         }
 
         impl AnyResource {
-            pub fn read(kind: Kind, place: Place) -> AnyResource {
+            pub(super) fn read(kind: Kind, place: Place) -> AnyResource {
                 match kind {
                     $(Kind::$kind => AnyResource::$kind(Arc::new(place.read())),)*
                 }
             }
 
-            pub fn kind(&self) -> Kind {
+            pub(super) fn kind(&self) -> Kind {
                 match self {
                     $(AnyResource::$kind(_) => Kind::$kind,)*
                 }
             }
 
             /// Its name, and where that stands.
-            pub fn header(&self) -> (&Name, Mark) {
+            pub(super) fn header(&self) -> (&Name, Mark) {
                 match self {
                     $(AnyResource::$kind(own) => (&own.name, own.mark),)*
                 }

@@ -2,7 +2,7 @@
 
 /// A text in quotes; `None` for one with characters that would need escapes: such a text is
 /// nothing to be written by a program without a person looking.
-pub fn quoted(text: &str) -> Option<String> {
+pub(super) fn quoted(text: &str) -> Option<String> {
     let plain = |c: char| !c.is_control() && !matches!(c, '"' | '\\');
     text.chars().all(plain).then(|| format!("\"{text}\""))
 }

@@ -24,7 +24,7 @@ const TOLD_MAX: usize = 20;
 const READINGS_MAX: usize = 8;
 
 /// What a text with syntax errors says.
-pub struct Syntax {
+pub(super) struct Syntax {
     /// One for each faulty line, in the order of the file.
     pub problems: Vec<Problem>,
     /// The text without the faults, each byte in its place.
@@ -36,7 +36,7 @@ pub struct Syntax {
 }
 
 /// Reads on behind each error: what it hides is found in the text without it.
-pub fn read(file: u32, text: &str, scan: &Scan, errors: Vec<toml::de::Error>) -> Syntax {
+pub(super) fn read(file: u32, text: &str, scan: &Scan, errors: Vec<toml::de::Error>) -> Syntax {
     let mut reading = Reading {
         file,
         told: Vec::new(),

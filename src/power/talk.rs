@@ -35,7 +35,7 @@ pub(super) struct Line<'a> {
 
 impl Line<'_> {
     /// The JSON at `path`; with `login` the request is authenticated.
-    pub async fn get(&self, path: &Arc<str>, login: bool) -> Result<serde_json::Value, Fault> {
+    pub(super) async fn get(&self, path: &Arc<str>, login: bool) -> Result<serde_json::Value, Fault> {
         let mut request = Request::get(&**path)
             .header(header::HOST, self.endpoint.authority())
             .header(header::USER_AGENT, AGENT)

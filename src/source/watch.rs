@@ -98,7 +98,7 @@ impl Call {
     }
 
     /// The source is being read.
-    pub fn looks(&self) {
+    pub(super) fn looks(&self) {
         *self.lock() = Times { looked: Some(Instant::now()), next: None };
         self.begins();
     }
@@ -109,17 +109,17 @@ impl Call {
     }
 
     /// The look that began last ended.
-    pub fn ends(&self, failure: Option<Arc<str>>) {
+    pub(super) fn ends(&self, failure: Option<Arc<str>>) {
         self.looks.send_modify(|looks| (looks.ended, looks.failure) = (looks.begun, failure));
     }
 
     /// The source was read and is left alone for `pause`.
-    pub fn waits(&self, pause: Duration) {
+    pub(super) fn waits(&self, pause: Duration) {
         self.lock().next = SystemTime::now().checked_add(pause);
     }
 
     /// Resolves at a request to look, or at once if one came since the last look began.
-    pub async fn requested(&self) {
+    pub(super) async fn requested(&self) {
         self.bell.notified().await;
         let looked = self.lock().looked;
         if let Some(looked) = looked {
@@ -154,17 +154,17 @@ pub(super) struct Reporter {
 }
 
 impl Reporter {
-    pub fn new(out: Sender<Update>) -> Reporter {
+    pub(super) fn new(out: Sender<Update>) -> Reporter {
         Reporter { out, last: None }
     }
 
     /// Nothing was reported yet.
-    pub fn is_new(&self) -> bool {
+    pub(super) fn is_new(&self) -> bool {
         self.last.is_none()
     }
 
     /// False when the receiver is gone.
-    pub async fn report(&mut self, result: Result<Snapshot, SourceError>) -> bool {
+    pub(super) async fn report(&mut self, result: Result<Snapshot, SourceError>) -> bool {
         let key = match &result {
             Ok(snapshot) => snapshot.revision.clone(),
             Err(error) => error.to_string().into(),
@@ -173,7 +173,7 @@ impl Reporter {
     }
 
     /// The same, where `key` and not the revision shows whether something is new.
-    pub async fn report_as(&mut self, key: Arc<str>, result: Result<Snapshot, SourceError>) -> bool {
+    pub(super) async fn report_as(&mut self, key: Arc<str>, result: Result<Snapshot, SourceError>) -> bool {
         if self.last.as_ref() == Some(&key) {
             return !self.out.is_closed();
         }
@@ -185,7 +185,7 @@ impl Reporter {
         self.out.send(update).await.is_ok()
     }
 
-    pub async fn closed(&self) {
+    pub(super) async fn closed(&self) {
         self.out.closed().await;
     }
 }

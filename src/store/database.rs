@@ -18,14 +18,14 @@ fn shared() -> Builder {
     builder
 }
 
-pub fn open_shared(path: &Path) -> Result<Database, DatabaseError> {
+pub(super) fn open_shared(path: &Path) -> Result<Database, DatabaseError> {
     match shared().open(path) {
         Err(DatabaseError::Storage(redb::StorageError::Unsupported)) => Database::open(path),
         opened => opened,
     }
 }
 
-pub fn create_shared(path: &Path) -> Result<Database, DatabaseError> {
+pub(super) fn create_shared(path: &Path) -> Result<Database, DatabaseError> {
     match shared().create(path) {
         Err(DatabaseError::Storage(redb::StorageError::Unsupported)) => Database::create(path),
         created => created,
@@ -33,7 +33,7 @@ pub fn create_shared(path: &Path) -> Result<Database, DatabaseError> {
 }
 
 /// A file as it was at one moment; a daemon may go on writing to it.
-pub struct Snapshot {
+pub(super) struct Snapshot {
     read: ReadTransaction,
     /// A copy in memory ends with this.
     _copy: Option<Database>,
@@ -41,7 +41,7 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Nothing is changed: a file that needs a repair after a crash is repaired in memory alone.
-    pub fn take(path: &Path) -> Result<Snapshot, redb::Error> {
+    pub(super) fn take(path: &Path) -> Result<Snapshot, redb::Error> {
         let taken = catch_unwind(AssertUnwindSafe(|| -> Result<Snapshot, redb::Error> {
             match shared().open_read_only(path) {
                 Err(DatabaseError::RepairAborted) => {
@@ -55,7 +55,7 @@ impl Snapshot {
     }
 
     /// What a reading finds; damage below the rows may make the library panic.
-    pub fn read<T>(
+    pub(super) fn read<T>(
         &self,
         work: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>,
     ) -> Result<T, redb::Error> {
@@ -64,7 +64,7 @@ impl Snapshot {
     }
 
     /// How many rows a table has.
-    pub fn count<K: redb::Key + 'static, V: redb::Value + 'static>(
+    pub(super) fn count<K: redb::Key + 'static, V: redb::Value + 'static>(
         &self,
         table: TableDefinition<K, V>,
     ) -> Result<u64, redb::Error> {
@@ -77,7 +77,7 @@ impl Snapshot {
     }
 
     /// Writes a table to a new file, fitting or not.
-    pub fn copy<K: redb::Key + 'static, V: redb::Value + 'static>(
+    pub(super) fn copy<K: redb::Key + 'static, V: redb::Value + 'static>(
         &self,
         table: TableDefinition<K, V>,
         to: &Path,

@@ -38,7 +38,7 @@ fn is_ours(name: &str) -> bool {
 
 /// Makes the directory, or removes other users' permission to read an existing one. Returns the
 /// corrections, a sentence each.
-pub fn prepare(directory: &Path) -> io::Result<Vec<String>> {
+pub(super) fn prepare(directory: &Path) -> io::Result<Vec<String>> {
     if let Some(parent) = directory.parent() {
         // Whatever the umask: a user who could write there could replace the directory.
         DirBuilder::new().recursive(true).mode(0o755).create(parent)?;
@@ -100,7 +100,7 @@ fn close(path: &Path, was: u32, mode: u32) -> Option<String> {
 }
 
 /// A new file that only its owner reads and writes; an earlier one of that name is emptied.
-pub fn create(path: &Path) -> io::Result<File> {
+pub(super) fn create(path: &Path) -> io::Result<File> {
     let file =
         OpenOptions::new().read(true).write(true).create(true).truncate(true).mode(0o600).open(path)?;
     file.set_permissions(Permissions::from_mode(0o600))?;
@@ -109,7 +109,7 @@ pub fn create(path: &Path) -> io::Result<File> {
 
 /// Tries whether so many bytes can be written into a directory; they are gone again when this returns,
 /// also after a crash.
-pub fn has_room(directory: &Path, bytes: usize) -> io::Result<()> {
+pub(super) fn has_room(directory: &Path, bytes: usize) -> io::Result<()> {
     let path = directory.join("room.draft");
     let mut file = create(&path)?;
     remove(&path)?;
@@ -121,7 +121,7 @@ pub fn has_room(directory: &Path, bytes: usize) -> io::Result<()> {
 }
 
 /// Puts a file in place whole, readable for its owner alone, and on disk when this returns.
-pub fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(super) fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let draft = path.with_extension("draft");
     let mut file = create(&draft)?;
     file.write_all(bytes)?;
@@ -131,12 +131,12 @@ pub fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Makes a new name, or one that is gone, last.
-pub fn sync(path: &Path) -> io::Result<()> {
+pub(super) fn sync(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
 /// Removes a file if it is there.
-pub fn remove(path: &Path) -> io::Result<()> {
+pub(super) fn remove(path: &Path) -> io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -150,7 +150,7 @@ fn name_aside(path: &Path) -> Option<PathBuf> {
 }
 
 /// Gives what is damaged a second name, which says so, before it is written anew; nothing if it is not there.
-pub fn keep_aside(path: &Path) -> io::Result<()> {
+pub(super) fn keep_aside(path: &Path) -> io::Result<()> {
     let kept = name_aside(path).map_or(Ok(()), |free| {
         std::fs::hard_link(path, &free).or_else(|_| std::fs::copy(path, &free).map(drop))
     });
@@ -161,7 +161,7 @@ pub fn keep_aside(path: &Path) -> io::Result<()> {
 }
 
 /// Puts what is damaged out of the way, under a name that says so; nothing if it is not there.
-pub fn aside(path: &Path) -> io::Result<()> {
+pub(super) fn aside(path: &Path) -> io::Result<()> {
     let free = name_aside(path);
     match free.map_or(Ok(()), |free| std::fs::rename(path, free)) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),

@@ -16,8 +16,8 @@ use super::record::{self, EventRecord};
 use crate::state::Event;
 
 /// The file's name in the state directory.
-pub const FILE: &str = "events.redb";
-pub const TABLE: TableDefinition<u64, &[u8]> = TableDefinition::new("events");
+pub(super) const FILE: &str = "events.redb";
+pub(super) const TABLE: TableDefinition<u64, &[u8]> = TableDefinition::new("events");
 /// What is known of the log, by name.
 const LOG: TableDefinition<&str, u64> = TableDefinition::new("log");
 /// The number of a frame that is in the log: one that ends before it lost its end.
@@ -40,7 +40,7 @@ type Lot = (Vec<Numbered>, u64);
 
 /// What the file held when it was opened.
 #[derive(Debug, Default)]
-pub struct Found {
+pub(super) struct Found {
     pub events: Vec<Numbered>,
     /// A sentence where some were lost.
     pub remark: Option<String>,
@@ -48,7 +48,7 @@ pub struct Found {
 
 /// A way to the thread that writes events.
 #[derive(Debug)]
-pub struct Events {
+pub(super) struct Events {
     queue: Option<SyncSender<Lot>>,
     thread: Option<JoinHandle<()>>,
     lost: Arc<AtomicU64>,
@@ -56,7 +56,7 @@ pub struct Events {
 
 impl Events {
     /// Opens or makes the file.
-    pub fn open(directory: &Path) -> Result<(Events, Found), redb::Error> {
+    pub(super) fn open(directory: &Path) -> Result<(Events, Found), redb::Error> {
         let path = directory.join(FILE);
         let existed = path.exists();
         let (database, found) = match std::panic::catch_unwind(|| read(&path)) {
@@ -78,7 +78,7 @@ impl Events {
     }
 
     /// Puts events into a new file.
-    pub fn create(directory: &Path, events: &[Numbered]) -> Result<(), redb::Error> {
+    pub(super) fn create(directory: &Path, events: &[Numbered]) -> Result<(), redb::Error> {
         write(&make(&directory.join(FILE))?, events, 0)
     }
 
@@ -92,7 +92,7 @@ impl Events {
 
     /// Hands events over, and the number of the log's last frame; never waits. Those that can't be taken are
     /// counted as lost.
-    pub fn add(&self, events: Vec<Numbered>, frame: u64) {
+    pub(super) fn add(&self, events: Vec<Numbered>, frame: u64) {
         let refused = self.queue.as_ref().and_then(|queue| queue.try_send((events, frame)).err());
         if let Some(TrySendError::Full((events, _)) | TrySendError::Disconnected((events, _))) = refused {
             self.lost.fetch_add(events.len() as u64, Ordering::Relaxed);
@@ -100,7 +100,7 @@ impl Events {
     }
 
     /// How many could not be written since the start.
-    pub fn lost(&self) -> u64 {
+    pub(super) fn lost(&self) -> u64 {
         self.lost.load(Ordering::Relaxed)
     }
 }
@@ -198,7 +198,7 @@ fn read(path: &Path) -> Result<(Database, Found, u64), redb::Error> {
 }
 
 /// The number of a frame that was in the log of a directory; 0 where none was noted, or it can't be read.
-pub fn noted(directory: &Path) -> u64 {
+pub(super) fn noted(directory: &Path) -> u64 {
     Snapshot::take(&directory.join(FILE)).and_then(|file| file.read(noted_frame)).unwrap_or(0)
 }
 

@@ -8,14 +8,14 @@
 //! In a directory of today texts lie under the names of both, which those versions refuse: none of them may
 //! take the directory for a new one.
 
-pub mod journal;
+pub(super) mod journal;
 mod journal01;
 mod record;
-pub mod records;
-pub mod seal;
+pub(super) mod records;
+pub(super) mod seal;
 mod upgrade;
-pub mod v01;
-pub mod v02;
+pub(super) mod v01;
+pub(super) mod v02;
 
 use std::io;
 use std::path::Path;
@@ -35,7 +35,7 @@ const PLACES: [(&str, &str); 3] =
 
 /// The content of a file that an earlier version used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FormerFile {
+pub(super) enum FormerFile {
     Empty,
     /// The text that is there on purpose.
     Text,
@@ -53,12 +53,12 @@ fn place(directory: &Path, (file, text): (&str, &str)) -> FormerFile {
 }
 
 /// The content of each file, with its name.
-pub fn places(directory: &Path) -> [(&'static str, FormerFile); 3] {
+pub(super) fn places(directory: &Path) -> [(&'static str, FormerFile); 3] {
     PLACES.map(|one| (one.0, place(directory, one)))
 }
 
 /// The content of one file.
-pub fn place_of(directory: &Path, file: &str) -> FormerFile {
+pub(super) fn place_of(directory: &Path, file: &str) -> FormerFile {
     places(directory)
         .into_iter()
         .find(|(name, _)| *name == file)
@@ -66,7 +66,7 @@ pub fn place_of(directory: &Path, file: &str) -> FormerFile {
 }
 
 /// Puts the texts in place, of whatever was there.
-pub fn refuse(directory: &Path) -> io::Result<()> {
+pub(super) fn refuse(directory: &Path) -> io::Result<()> {
     for one in PLACES.into_iter().filter(|one| place(directory, *one) != FormerFile::Text) {
         super::directory::put(&directory.join(one.0), one.1.as_bytes())?;
     }

@@ -20,7 +20,7 @@ use super::log::digest::{Sip, SipKey};
 use super::mark::RecordKey;
 
 /// The file's name in the state directory.
-pub const FILE: &str = "state.last";
+pub(super) const FILE: &str = "state.last";
 /// The number of a frame, an inode, a time of birth, and the digest of these.
 const LENGTH: usize = 8 + 8 + 16 + 8;
 
@@ -50,7 +50,7 @@ impl Place {
 
 /// What the file said when it was opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Said {
+pub(super) enum Said {
     /// Nothing: it was not there (an earlier version left none), or it does not fit its digest.
     Nothing,
     /// `voldemort state backup` made it.
@@ -63,7 +63,7 @@ pub enum Said {
 
 /// The file, open.
 #[derive(Debug)]
-pub struct Last {
+pub(super) struct Last {
     file: File,
     path: PathBuf,
     key: SipKey,
@@ -77,7 +77,7 @@ impl Last {
     /// # Errors
     ///
     /// If the system does not let it be read or written.
-    pub fn open(directory: &Path, key: &RecordKey) -> io::Result<(Last, Said)> {
+    pub(super) fn open(directory: &Path, key: &RecordKey) -> io::Result<(Last, Said)> {
         let path = directory.join(FILE);
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path)?;
@@ -87,7 +87,7 @@ impl Last {
     }
 
     /// Notes what is on disk. That it can't be noted is no reason to fail.
-    pub fn note(&mut self, frame: u64) {
+    pub(super) fn note(&mut self, frame: u64) {
         let written = self.file.write_all_at(&value(&self.key, frame, self.place), 0);
         if let Err(error) = &written
             && !self.fails
@@ -103,7 +103,7 @@ impl Last {
 /// # Errors
 ///
 /// If it is there and can't be read.
-pub fn look(directory: &Path, key: &RecordKey) -> io::Result<Said> {
+pub(super) fn look(directory: &Path, key: &RecordKey) -> io::Result<Said> {
     match File::open(directory.join(FILE)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Said::Nothing),
         opened => read(&opened?, &sip_key(key)),
@@ -111,7 +111,7 @@ pub fn look(directory: &Path, key: &RecordKey) -> io::Result<Said> {
 }
 
 /// Marks a backup, so that a daemon that uses it directly recognises it as a copy.
-pub fn mark_backup(directory: &Path, key: &RecordKey) -> io::Result<()> {
+pub(super) fn mark_backup(directory: &Path, key: &RecordKey) -> io::Result<()> {
     super::directory::put(&directory.join(FILE), &value(&sip_key(key), 0, Place::default()))
 }
 

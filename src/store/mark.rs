@@ -12,7 +12,7 @@ use super::directory;
 use crate::model::hex;
 
 /// The file's name in the state directory.
-pub const FILE: &str = "state.key";
+pub(super) const FILE: &str = "state.key";
 /// First line; the number changes when earlier versions could not read the directory.
 const FORMAT: &str = "voldemort state 2";
 /// The same of a directory whose records lie in a database, and its leases in a journal.
@@ -22,7 +22,7 @@ const NOTE: &str =
 
 /// How far a directory is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub(super) enum Phase {
     /// It was being made when the daemon died: nothing was served from it.
     Making,
     /// It was being upgraded from version 0.1 when the daemon died: what that version wrote counts.
@@ -46,11 +46,11 @@ impl Phase {
 }
 
 /// What the digests of records are keyed with.
-pub type RecordKey = [u8; 32];
+pub(super) type RecordKey = [u8; 32];
 
 /// What the file says.
 #[derive(Clone, Debug)]
-pub struct Mark {
+pub(super) struct Mark {
     /// Whether the directory is one of before there was a log. It is written as one of today.
     pub is_former: bool,
     pub phase: Phase,
@@ -61,7 +61,7 @@ pub struct Mark {
 
 /// Why the file can't be used.
 #[derive(Debug)]
-pub enum MarkError {
+pub(super) enum MarkError {
     File(io::Error),
     /// It is empty, cut, or changed.
     Damaged,
@@ -71,7 +71,7 @@ pub enum MarkError {
 
 impl Mark {
     /// A new directory's; `fresh` are random bytes.
-    pub fn new(phase: Phase, fresh: &[u8; 48]) -> Mark {
+    pub(super) fn new(phase: Phase, fresh: &[u8; 48]) -> Mark {
         let mut token_key = [0; 32];
         token_key.copy_from_slice(&fresh[..32]);
         let lineage = hex(&fresh[32..]);
@@ -79,7 +79,7 @@ impl Mark {
     }
 
     /// `None` if there is no such file.
-    pub fn read(directory: &Path) -> Result<Option<Mark>, MarkError> {
+    pub(super) fn read(directory: &Path) -> Result<Option<Mark>, MarkError> {
         let text = match std::fs::read(path(directory)) {
             Ok(bytes) => String::from_utf8(bytes).map_err(|_| MarkError::Damaged)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -97,7 +97,7 @@ impl Mark {
     }
 
     /// Puts the file in place, whole, and on disk.
-    pub fn write(&self, directory: &Path) -> io::Result<()> {
+    pub(super) fn write(&self, directory: &Path) -> io::Result<()> {
         let Mark { is_former: _, phase, lineage, token_key, record_key } = self;
         let body = format!(
             "{FORMAT}\n{NOTE}\nphase {}\nlineage {lineage}\ntoken-key {}\nrecord-key {}\n",
@@ -110,14 +110,14 @@ impl Mark {
     }
 
     /// The same directory in another phase, on disk.
-    pub fn enter(&mut self, phase: Phase, directory: &Path) -> io::Result<()> {
+    pub(super) fn enter(&mut self, phase: Phase, directory: &Path) -> io::Result<()> {
         self.phase = phase;
         self.is_former = false;
         self.write(directory)
     }
 }
 
-pub fn path(directory: &Path) -> PathBuf {
+pub(super) fn path(directory: &Path) -> PathBuf {
     directory.join(FILE)
 }
 
@@ -144,7 +144,7 @@ fn unhex(text: &str) -> Option<[u8; 32]> {
 }
 
 /// Opens the directory's lock: one daemon at a time. `None` where the file system has no locks.
-pub fn lock(directory: &Path) -> io::Result<Option<nix::fcntl::Flock<File>>> {
+pub(super) fn lock(directory: &Path) -> io::Result<Option<nix::fcntl::Flock<File>>> {
     use nix::errno::Errno;
     use nix::fcntl::{Flock, FlockArg};
     match Flock::lock(File::open(directory)?, FlockArg::LockExclusiveNonblock) {

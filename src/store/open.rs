@@ -34,7 +34,7 @@ struct Opening<'a> {
     remarks: Vec<String>,
 }
 
-pub fn open(path: &Path, fresh: [u8; 48], accept: Accept) -> Result<(Store, Saved), StoreError> {
+pub(super) fn open(path: &Path, fresh: [u8; 48], accept: Accept) -> Result<(Store, Saved), StoreError> {
     let failed = |cause| StoreError::Directory { path: path.into(), cause };
     let remarks = directory::prepare(path).map_err(failed)?;
     let lock = mark::lock(path).map_err(|error| match error.kind() {

@@ -14,18 +14,18 @@ use crate::state::revision::stored::{SavedRevision, SavedTree, SavedTrees};
 use crate::state::{Event, Revision, Stage};
 
 /// What a stored value lacks.
-pub type Unusable = String;
+pub(super) type Unusable = String;
 
-pub fn write(value: &impl Serialize) -> Vec<u8> {
+pub(super) fn write(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).expect("records hold nothing JSON lacks")
 }
 
-pub fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Unusable> {
+pub(super) fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Unusable> {
     serde_json::from_slice(bytes).map_err(|error| error.to_string())
 }
 
 #[derive(Serialize, Deserialize)]
-pub struct EventRecord {
+pub(super) struct EventRecord {
     at: u64,
     stage: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -42,7 +42,7 @@ pub struct EventRecord {
 }
 
 impl EventRecord {
-    pub fn of(event: &Event) -> EventRecord {
+    pub(super) fn of(event: &Event) -> EventRecord {
         let Event { at, stage, mac, address, deployment, arch, ipxe, text } = event;
         EventRecord {
             at: at.0,
@@ -56,7 +56,7 @@ impl EventRecord {
         }
     }
 
-    pub fn into_event(self) -> Result<Event, Unusable> {
+    pub(super) fn into_event(self) -> Result<Event, Unusable> {
         let stage = Stage::named(&self.stage);
         let arch = self.arch.and_then(|(cpu, firmware)| {
             let cpu = Cpu::named(&cpu)?;
@@ -78,7 +78,7 @@ impl EventRecord {
 
 /// A revision without its files. Versions until November 2026 wrote `source` and `copies` and no `trees`.
 #[derive(Serialize, Deserialize)]
-pub struct RevisionRecord {
+pub(super) struct RevisionRecord {
     /// What people call it.
     revision: String,
     #[serde(default, skip_serializing)]
@@ -117,7 +117,7 @@ struct PartRecord {
 
 impl RevisionRecord {
     /// All but the files, which lie beside it.
-    pub fn of(revision: &Revision) -> RevisionRecord {
+    pub(super) fn of(revision: &Revision) -> RevisionRecord {
         let (environment, trees) = match revision.without_files() {
             SavedRevision::Trees(SavedTrees { environment, trees }) => (environment, trees),
             SavedRevision::Former(_) => Default::default(),
@@ -133,7 +133,7 @@ impl RevisionRecord {
     }
 
     /// `None` where a source has no name that could be one.
-    pub fn into_saved(self) -> Option<SavedRevision> {
+    pub(super) fn into_saved(self) -> Option<SavedRevision> {
         let RevisionRecord { revision, source, root, environment, copies, trees } = self;
         let environment = environment.map(Arc::from);
         if trees.is_empty() {

@@ -76,7 +76,7 @@ pub struct Damage {
 
 /// A key, and what becomes of it whatever it holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fix {
+pub(super) struct Fix {
     kind: RecordKind,
     key: Vec<u8>,
     flag: Flag,

@@ -15,14 +15,14 @@ use crate::state::{Install, Lease6, Leases, Leases6, Seen, State};
 
 /// From power-on, or after the installation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Boot {
+pub(super) enum Boot {
     First,
     Second,
 }
 
 /// The part of a state that a simulated boot may have changed: all that it knows of its own machine.
 #[derive(Clone, Debug, PartialEq)]
-pub struct DhcpState {
+pub(super) struct DhcpState {
     leases: [Option<Arc<crate::state::Lease>>; 2],
     lease6: Option<Arc<Lease6>>,
     seen: Option<Seen>,
@@ -32,7 +32,7 @@ pub struct DhcpState {
 }
 
 impl DhcpState {
-    pub fn of(table: &State, mac: Mac, deployment: &Name, signed: bool) -> DhcpState {
+    pub(super) fn of(table: &State, mac: Mac, deployment: &Name, signed: bool) -> DhcpState {
         DhcpState {
             seen: table.seen().get(&mac).cloned(),
             install: table.install_of(deployment).cloned(),
@@ -41,7 +41,7 @@ impl DhcpState {
     }
 
     /// DHCP depends neither on installations nor on what a machine sent before.
-    pub fn for_dhcp(table: &State, mac: Mac, signed: bool) -> DhcpState {
+    pub(super) fn for_dhcp(table: &State, mac: Mac, signed: bool) -> DhcpState {
         DhcpState {
             leases: [table.leases().binding(mac).cloned(), table.leases().offer(mac).cloned()],
             lease6: table.leases6().of(mac).cloned(),
@@ -54,7 +54,7 @@ impl DhcpState {
 
 /// A DHCP exchange that a simulated boot asks for.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Question {
+pub(super) struct Question {
     pub state: DhcpState,
     pub ipv6: bool,
     pub firmware: Firmware,
@@ -62,7 +62,7 @@ pub struct Question {
 }
 
 /// Its result, and the leases afterwards.
-pub struct Answered {
+pub(super) struct Answered {
     question: Question,
     pub exchange: DhcpExchange,
     pub leases: (Leases, Leases6),
@@ -70,7 +70,7 @@ pub struct Answered {
 
 /// The point at which a boot program has its address and fetches its script.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Start {
+pub(super) struct Start {
     pub boot: Boot,
     pub state: DhcpState,
     pub program: Program,
@@ -78,7 +78,7 @@ pub struct Start {
 }
 
 /// What followed in that boot.
-pub struct Rest {
+pub(super) struct Rest {
     start: Start,
     pub steps: Vec<Arc<Step>>,
     pub answers: Vec<(&'static str, bytes::Bytes)>,
@@ -92,7 +92,7 @@ type Rendered = (String, Asker, Artifact);
 
 /// The answers that the simulated boots of one deployment share.
 #[derive(Default)]
-pub struct Shared {
+pub(super) struct Shared {
     /// When false, everything is requested anew.
     keeps: bool,
     answered: Vec<Answered>,
@@ -101,37 +101,37 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub fn new(keeps: bool) -> Shared {
+    pub(super) fn new(keeps: bool) -> Shared {
         Shared { keeps, ..Shared::default() }
     }
 
-    pub fn answered(&self, question: &Question) -> Option<&Answered> {
+    pub(super) fn answered(&self, question: &Question) -> Option<&Answered> {
         self.answered.iter().find(|known| known.question == *question)
     }
 
-    pub fn keep_answered(&mut self, question: Question, exchange: &DhcpExchange, table: &State) {
+    pub(super) fn keep_answered(&mut self, question: Question, exchange: &DhcpExchange, table: &State) {
         if self.keeps {
             let leases = (table.leases().clone(), table.leases6().clone());
             self.answered.push(Answered { question, exchange: exchange.clone(), leases });
         }
     }
 
-    pub fn rest(&self, start: &Start) -> Option<&Rest> {
+    pub(super) fn rest(&self, start: &Start) -> Option<&Rest> {
         self.rests.iter().find(|rest| rest.start == *start)
     }
 
-    pub fn keep(&mut self, start: Start, rest: impl FnOnce(Start) -> Rest) {
+    pub(super) fn keep(&mut self, start: Start, rest: impl FnOnce(Start) -> Rest) {
         if self.keeps {
             self.rests.push(rest(start));
         }
     }
 
-    pub fn rendered(&self, asker: Asker, name: &str) -> Option<&Artifact> {
+    pub(super) fn rendered(&self, asker: Asker, name: &str) -> Option<&Artifact> {
         let found = self.rendered.iter().find(|(known, by, _)| known == name && *by == asker);
         found.map(|(_, _, artifact)| artifact)
     }
 
-    pub fn keep_rendered(&mut self, asker: Asker, name: &str, artifact: &Artifact) {
+    pub(super) fn keep_rendered(&mut self, asker: Asker, name: &str, artifact: &Artifact) {
         if self.keeps {
             self.rendered.push((name.to_owned(), asker, artifact.clone()));
         }
@@ -139,7 +139,7 @@ impl Shared {
 }
 
 impl Rest {
-    pub fn of(
+    pub(super) fn of(
         start: Start,
         steps: &[Arc<Step>],
         answers: &[(&'static str, bytes::Bytes)],
@@ -152,6 +152,6 @@ impl Rest {
 }
 
 /// The root URL of the daemon's HTTP server, as the machine reached it.
-pub fn url(table: &State, own: Option<IpAddr>) -> String {
+pub(super) fn url(table: &State, own: Option<IpAddr>) -> String {
     own.map_or_else(|| table.server().url(), |own| table.server().url_at(own))
 }

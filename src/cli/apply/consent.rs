@@ -10,7 +10,7 @@ const NAMED_MAX: usize = 10;
 
 /// The consent given on the command line.
 #[derive(Clone, Copy, Debug)]
-pub struct Consent {
+pub(super) struct Consent {
     /// `--auto-approve`, or a plan that was saved and reviewed.
     pub approved: bool,
     /// `--allow-reinstalls`.
@@ -19,7 +19,7 @@ pub struct Consent {
 
 /// Why there is no consent.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NoConsent {
+pub(super) enum NoConsent {
     /// There is no terminal to ask on, or the flags do not fit the plan.
     Refused(String),
     /// The person who was asked did not consent, and was informed that nothing was changed.
@@ -28,7 +28,7 @@ pub enum NoConsent {
 
 /// Asks, or finds that no question is needed. No flag without a number of machines ever consents to the
 /// loss of data on disks.
-pub fn ask(plan: &Plan, given: Consent) -> Result<(), NoConsent> {
+pub(super) fn ask(plan: &Plan, given: Consent) -> Result<(), NoConsent> {
     let wiped = plan.blast.wiped.len();
     if let Some(number) = given.reinstalls.filter(|number| *number != wiped) {
         let why = format!("--allow-reinstalls {number} was given, but this plan reinstalls {wiped} machines");

@@ -13,7 +13,7 @@ use crate::plan::{Action, Plan};
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Waits until every machine that `plan` installs has reported, also those that a person has to start.
-pub fn installed(plan: &Plan, remote: &Remote, limit: Duration) -> Exit {
+pub(super) fn installed(plan: &Plan, remote: &Remote, limit: Duration) -> Exit {
     let awaited = plan.changes.iter().filter(|change| change.installs && change.action != Action::Remove);
     let awaited: Vec<&str> = awaited.map(|change| change.name.as_str()).collect();
     let deadline = Instant::now() + limit;

@@ -36,7 +36,7 @@ pub enum Format {
 }
 
 /// Where a report goes and what it looks like.
-pub struct Output {
+pub(super) struct Output {
     format: Format,
     file: Option<PathBuf>,
     colour: bool,
@@ -48,7 +48,7 @@ pub struct Output {
 
 impl Output {
     /// The output that the flags and the environment ask for.
-    pub fn of(arguments: &Arguments) -> Result<Output, String> {
+    pub(super) fn of(arguments: &Arguments) -> Result<Output, String> {
         let format = match arguments.format {
             Some(format) => format,
             None => from_environment()?.unwrap_or(Format::Full),
@@ -67,7 +67,7 @@ impl Output {
     ///
     /// # Errors
     /// When the report can't be written.
-    pub fn write(&self, checked: &Loaded) -> Result<bool, String> {
+    pub(super) fn write(&self, checked: &Loaded) -> Result<bool, String> {
         let text = match self.format {
             Format::Full => some_in_full(checked, self.most, self.colour),
             format => render(format, checked, &self.root, self.colour),
@@ -88,18 +88,18 @@ impl Output {
     }
 
     /// Whether a program reads stdout, and reads nothing but JSON there.
-    pub fn is_json(&self) -> bool {
+    pub(super) fn is_json(&self) -> bool {
         self.is_stdout() && matches!(self.format, Format::Json | Format::Jsonl)
     }
 
     /// Whether the report goes to stdout.
-    pub fn is_stdout(&self) -> bool {
+    pub(super) fn is_stdout(&self) -> bool {
         self.file.is_none()
     }
 }
 
 /// Parses `--max-problems`.
-pub fn at_most(text: &str) -> Result<usize, String> {
+pub(super) fn at_most(text: &str) -> Result<usize, String> {
     match text {
         "all" => Ok(usize::MAX),
         _ => text.parse().map_err(|_| "write a number or `all`".to_owned()),

@@ -19,7 +19,7 @@ pub struct Repair {
 }
 
 /// Corrects mistakes, lists the corrections, and checks again what is now on disk.
-pub fn run(job: &Job) -> Result<Loaded, String> {
+pub(super) fn run(job: &Job) -> Result<Loaded, String> {
     let Repair { fixed, written } = repair(job)?;
     for one in &fixed {
         say(line_of(one));

@@ -6,7 +6,7 @@ use crate::manifest::similar::similar;
 use crate::model::Name;
 
 /// Prints the boots of the named deployments, or of all.
-pub fn show(checked: &Loaded, names: &[String]) -> Result<(), String> {
+pub(super) fn show(checked: &Loaded, names: &[String]) -> Result<(), String> {
     let mut chosen: Vec<&Name> = checked.desired.deployments.keys().collect();
     if let Some(name) = names.iter().find(|name| !chosen.iter().any(|known| known.as_str() == **name)) {
         let hint = similar(name, chosen.iter().map(|known| known.as_str()));

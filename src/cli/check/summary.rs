@@ -7,7 +7,7 @@ use crate::inventory::Loaded;
 use crate::manifest::{self, Level, Source};
 
 /// `10 errors in 6 of 9 files (0 warnings), checked with 2 environments in 14 ms`
-pub fn summary(checked: &Loaded, took: Duration) -> String {
+pub(super) fn summary(checked: &Loaded, took: Duration) -> String {
     let count = |level| checked.problems.iter().filter(|problem| problem.level == level).count();
     let faulty = checked.problems.iter().filter(|problem| problem.level == Level::Error);
     let files: BTreeSet<u32> = faulty.map(|problem| problem.mark().file).collect();

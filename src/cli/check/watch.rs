@@ -14,7 +14,7 @@ use crate::source::git::Fetcher;
 use crate::source::{self, SourceConfig, Update};
 
 /// Ends only when interrupted, or when the reader of the output is gone.
-pub fn run(job: &Job, output: &Output) -> Exit {
+pub(super) fn run(job: &Job, output: &Output) -> Exit {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     match runtime {
         Ok(runtime) => runtime.block_on(follow(job, output)),

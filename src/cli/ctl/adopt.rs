@@ -10,7 +10,7 @@ use crate::state::Doubts;
 
 /// Record that a deployment's machine is installed already, so that it boots its own disk
 #[derive(Args, Debug)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// The deployment
     #[arg(required_unless_present = "all")]
     deployment: Option<String>,
@@ -24,7 +24,7 @@ pub struct Arguments {
     output: String,
 }
 
-pub fn run(arguments: &Arguments, remote: &Remote) -> Exit {
+pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
     let json = arguments.output == "json";
     let Some(deployment) = arguments.deployment.clone() else {
         let order = resource::Order::KeepSystems(Doubts { all: true, ..Doubts::default() });

@@ -16,7 +16,7 @@ use crate::plan::{Consent, Hold, Impact, Plan, report};
 
 /// Write a new resource into the inventory
 #[derive(Args, Debug)]
-pub struct Create {
+pub(super) struct Create {
     #[command(subcommand)]
     resource: New,
     #[command(flatten)]
@@ -27,7 +27,7 @@ pub struct Create {
 
 /// Change a resource of the inventory
 #[derive(Args, Debug)]
-pub struct Update {
+pub(super) struct Update {
     #[command(subcommand)]
     resource: Changed,
     #[command(flatten)]
@@ -36,7 +36,7 @@ pub struct Update {
 
 /// Remove a resource from the inventory
 #[derive(Args, Debug)]
-pub struct Delete {
+pub(super) struct Delete {
     #[command(subcommand)]
     resource: Gone,
     #[command(flatten)]
@@ -47,7 +47,7 @@ pub struct Delete {
 
 /// Create a deployment, or change it where it exists
 #[derive(Args, Debug)]
-pub struct Deploy {
+pub(super) struct Deploy {
     #[command(flatten)]
     resource: Deployment,
     #[command(flatten)]
@@ -57,7 +57,7 @@ pub struct Deploy {
 }
 
 #[derive(Args, Clone, Debug)]
-pub struct Adoption {
+pub(super) struct Adoption {
     /// A deployment whose machine has its system already: it boots its own disk, and is never
     /// offered the installer before a `redeploy`
     #[arg(long, global = true)]
@@ -66,7 +66,7 @@ pub struct Adoption {
 
 /// Install a deployment's machine again: its data is lost
 #[derive(Args, Debug)]
-pub struct Redeploy {
+pub(super) struct Redeploy {
     /// The deployment
     name: Option<String>,
     /// The deployment of the machine with this hardware address
@@ -80,7 +80,7 @@ pub struct Redeploy {
 
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "How")]
-pub struct How {
+pub(super) struct How {
     /// Why, for the commit
     #[arg(short = 'm', long, global = true, value_name = "TEXT")]
     reason: Option<String>,
@@ -104,32 +104,32 @@ pub struct How {
 }
 
 #[derive(Args, Clone, Debug)]
-pub struct Asking {
+pub(super) struct Asking {
     /// Don't ask
     #[arg(short, long, global = true)]
     yes: bool,
 }
 
 impl Create {
-    pub fn run(&self, remote: &Remote) -> Exit {
+    pub(super) fn run(&self, remote: &Remote) -> Exit {
         self.how.send(&self.resource.0.edit(Verb::Create), self.adoption.installed, remote)
     }
 }
 
 impl Update {
-    pub fn run(&self, remote: &Remote) -> Exit {
+    pub(super) fn run(&self, remote: &Remote) -> Exit {
         self.how.send(&self.resource.0.edit(Verb::Update), false, remote)
     }
 }
 
 impl Deploy {
-    pub fn run(&self, remote: &Remote) -> Exit {
+    pub(super) fn run(&self, remote: &Remote) -> Exit {
         self.how.send(&self.resource.0.edit(Verb::Deploy), self.adoption.installed, remote)
     }
 }
 
 impl Delete {
-    pub fn run(&self, remote: &Remote) -> Exit {
+    pub(super) fn run(&self, remote: &Remote) -> Exit {
         let Gone(resource): &Gone = &self.resource;
         self.how.ask_and_send(&resource_edit(resource), self.asking.yes, remote)
     }
@@ -140,7 +140,7 @@ fn resource_edit(resource: &Resource) -> Edit {
 }
 
 impl Redeploy {
-    pub fn run(&self, remote: &Remote) -> Exit {
+    pub(super) fn run(&self, remote: &Remote) -> Exit {
         let edit = Edit {
             verb: Verb::Redeploy,
             kind: Kind::Deployment,

@@ -8,7 +8,7 @@ use crate::cli::why;
 
 /// Show all about one deployment or machine: what it is offered, from which lines, its last boot
 #[derive(Args, Debug)]
-pub struct Arguments {
+pub(super) struct Arguments {
     #[arg(value_enum)]
     kind: Kind,
     /// Its name, or a hardware address
@@ -25,7 +25,7 @@ enum Kind {
     Machine,
 }
 
-pub fn run(arguments: &Arguments, remote: &Remote) -> Exit {
+pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
     let wanted = match arguments.kind {
         Kind::Deployment => why::Wanted::Deployment,
         Kind::Machine => why::Wanted::Machine,

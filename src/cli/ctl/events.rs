@@ -13,7 +13,7 @@ use crate::model::printable::{json, line};
 
 /// Show what machines did, oldest first
 #[derive(Args, Debug)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// Only of the machine with this hardware address
     #[arg(long, alias = "MAC")]
     mac: Option<String>,
@@ -29,7 +29,7 @@ const EMPTY: Duration = Duration::from_millis(500);
 
 /// How far the events were read.
 #[derive(Debug, Default)]
-pub struct Place {
+pub(super) struct Place {
     pub after: u64,
     /// What the number belongs to; unknown before the first answer.
     lineage: Option<String>,
@@ -38,7 +38,7 @@ pub struct Place {
 impl Place {
     /// The next events. `None` where some were lost, which is shown to the person: then it begins with the
     /// oldest that are kept.
-    pub async fn next(
+    pub(super) async fn next(
         &mut self,
         client: &Client,
         more: &str,
@@ -61,7 +61,7 @@ impl Place {
     }
 }
 
-pub fn run(arguments: &Arguments, remote: &Remote) -> Exit {
+pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
     let filter = arguments.mac.as_ref().map(|mac| format!("&mac={}", escaped(mac))).unwrap_or_default();
     let shown = remote.block_on(async |client| {
         let mut place = Place::default();

@@ -14,7 +14,7 @@ use crate::plan::report;
 
 /// List what the daemon knows
 #[derive(Args, Debug)]
-pub struct Arguments {
+pub(super) struct Arguments {
     #[arg(value_enum)]
     kind: Listed,
     /// Only the one of this name
@@ -48,7 +48,7 @@ impl ValueEnum for Listed {
     }
 }
 
-pub fn run(arguments: &Arguments, remote: &Remote) -> Exit {
+pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
     match arguments.kind {
         Listed::Deployments => list::<Deployment>(arguments, remote),
         Listed::Machines => list::<Machine>(arguments, remote),

@@ -14,7 +14,7 @@ use crate::state::Doubts;
 /// Adopt a plan that waits; with `installs`: agree that doubtful installations are made, which
 /// overwrites their machines' disks
 #[derive(Args, Debug)]
-pub struct Approve {
+pub(super) struct Approve {
     /// Its id, as `voldemortctl get plans` shows it; or `installs`
     #[arg(value_name = "PLAN|installs")]
     plan: String,
@@ -28,7 +28,7 @@ pub struct Approve {
 
 /// Which doubtful installations.
 #[derive(Args, Debug)]
-pub struct Chosen {
+pub(super) struct Chosen {
     /// The deployments
     #[arg(value_name = "DEPLOYMENT")]
     deployments: Vec<String>,
@@ -42,7 +42,7 @@ pub struct Chosen {
 
 impl Chosen {
     /// What was said; nothing where nothing was.
-    pub fn doubts(&self) -> Result<Option<Doubts>, String> {
+    pub(super) fn doubts(&self) -> Result<Option<Doubts>, String> {
         let Chosen { deployments, labels, all } = self;
         let pair = |label: &String| match label.split_once('=') {
             Some((key, value)) => Ok((key.to_owned(), value.to_owned())),
@@ -62,7 +62,7 @@ impl Chosen {
 
 /// Turn down a plan that waits: its revision is not adopted
 #[derive(Args, Debug)]
-pub struct Reject {
+pub(super) struct Reject {
     /// Its id, as `voldemortctl get plans` shows it
     plan: String,
     /// Why, for whoever asks later
@@ -74,7 +74,7 @@ pub struct Reject {
 
 /// Adopt nothing of the source for a while; machines still boot
 #[derive(Args, Debug)]
-pub struct Suspend {
+pub(super) struct Suspend {
     /// Why, for whoever asks later
     #[arg(long, default_value = "")]
     reason: String,
@@ -87,7 +87,7 @@ pub struct Suspend {
 
 /// Go back to an earlier revision and stay there
 #[derive(Args, Debug)]
-pub struct Pin {
+pub(super) struct Pin {
     /// One of `voldemortctl get revisions`: its name, or the beginning of its digest
     revision: String,
     /// Why, for whoever asks later
@@ -101,21 +101,21 @@ pub struct Pin {
 
 /// Follow the source again after `suspend`
 #[derive(Args, Debug)]
-pub struct Resume {
+pub(super) struct Resume {
     #[command(flatten)]
     form: Form,
 }
 
 /// Follow the source again after `pin`
 #[derive(Args, Debug)]
-pub struct Unpin {
+pub(super) struct Unpin {
     #[command(flatten)]
     form: Form,
 }
 
 /// The form of the outcome.
 #[derive(Args, Debug)]
-pub struct Form {
+pub(super) struct Form {
     /// How the outcome is written
     #[arg(short, long, value_parser = ["text", "json"], default_value = "text")]
     output: String,
@@ -123,7 +123,7 @@ pub struct Form {
 
 /// What thresholds would hold.
 #[derive(Args, Debug)]
-pub struct Numbers {
+pub(super) struct Numbers {
     /// Agree that exactly this many deployments are removed
     #[arg(long, value_name = "N")]
     allow_removals: Option<usize>,
@@ -138,7 +138,7 @@ impl Numbers {
     }
 }
 
-pub fn approve(arguments: &Approve, remote: &Remote) -> Exit {
+pub(super) fn approve(arguments: &Approve, remote: &Remote) -> Exit {
     let Approve { plan, doubts, consent, form } = arguments;
     let doubts = match (doubts.doubts(), plan.as_str()) {
         (Ok(Some(doubts)), "installs") => return form.send(&Order::ApproveInstalls(doubts), remote),
@@ -158,32 +158,32 @@ pub fn approve(arguments: &Approve, remote: &Remote) -> Exit {
     form.send(&Order::Approve { plan: plan.clone(), consent: consent.consent() }, remote)
 }
 
-pub fn reject(arguments: &Reject, remote: &Remote) -> Exit {
+pub(super) fn reject(arguments: &Reject, remote: &Remote) -> Exit {
     let Reject { plan, reason, form } = arguments;
     form.send(&Order::Reject { plan: plan.clone(), reason: reason.clone() }, remote)
 }
 
-pub fn suspend(arguments: &Suspend, remote: &Remote) -> Exit {
+pub(super) fn suspend(arguments: &Suspend, remote: &Remote) -> Exit {
     let Suspend { reason, length, form } = arguments;
     form.send(&Order::Suspend { reason: reason.clone(), seconds: length.map(Span::as_seconds) }, remote)
 }
 
-pub fn resume(arguments: &Resume, remote: &Remote) -> Exit {
+pub(super) fn resume(arguments: &Resume, remote: &Remote) -> Exit {
     arguments.form.send(&Order::Resume, remote)
 }
 
-pub fn pin(arguments: &Pin, remote: &Remote) -> Exit {
+pub(super) fn pin(arguments: &Pin, remote: &Remote) -> Exit {
     let Pin { revision, reason, consent, form } = arguments;
     let consent = consent.consent();
     form.send(&Order::Pin { revision: revision.clone(), reason: reason.clone(), consent }, remote)
 }
 
-pub fn unpin(arguments: &Unpin, remote: &Remote) -> Exit {
+pub(super) fn unpin(arguments: &Unpin, remote: &Remote) -> Exit {
     arguments.form.send(&Order::Unpin, remote)
 }
 
 impl Form {
-    pub fn send(&self, order: &Order, remote: &Remote) -> Exit {
+    pub(super) fn send(&self, order: &Order, remote: &Remote) -> Exit {
         let json = self.output == "json";
         match remote.block_on(async |client| client.post::<Outcome>("/v1/orders", order).await) {
             Ok(outcome) => apply::finish(&outcome, json),

@@ -10,7 +10,7 @@ use crate::cli::{Exit, exit};
 
 /// Take back what the daemon has lent
 #[derive(Args, Debug)]
-pub struct Arguments {
+pub(super) struct Arguments {
     #[command(subcommand)]
     what: What,
     #[arg(short, long, global = true, value_parser = ["text", "json"], default_value = "text")]
@@ -27,7 +27,7 @@ enum What {
     },
 }
 
-pub fn run(arguments: &Arguments, remote: &Remote) -> Exit {
+pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
     let What::Lease { address } = arguments.what;
     let json = arguments.output == "json";
     let path = format!("/v1/leases/{address}");

@@ -13,7 +13,7 @@ use crate::model::Name;
 
 /// One resource and its settings.
 #[derive(Clone, Debug)]
-pub struct Resource {
+pub(super) struct Resource {
     kind: Kind,
     name: Option<String>,
     settings: Vec<Setting>,
@@ -22,22 +22,22 @@ pub struct Resource {
 
 /// `create KIND …`.
 #[derive(Clone, Debug)]
-pub struct New(pub Resource);
+pub(super) struct New(pub Resource);
 
 /// `update KIND …`: the same, and `--unset`.
 #[derive(Clone, Debug)]
-pub struct Changed(pub Resource);
+pub(super) struct Changed(pub Resource);
 
 /// `delete KIND …`: only which one.
 #[derive(Clone, Debug)]
-pub struct Gone(pub Resource);
+pub(super) struct Gone(pub Resource);
 
 /// A deployment, where the verb says so.
 #[derive(Clone, Debug)]
-pub struct Deployment(pub Resource);
+pub(super) struct Deployment(pub Resource);
 
 impl Resource {
-    pub fn edit(&self, verb: Verb) -> Edit {
+    pub(super) fn edit(&self, verb: Verb) -> Edit {
         let Resource { kind, name, settings, deployment_type } = self.clone();
         let own = settings.iter().find(|setting| setting.path == ["mac"]);
         let mac = own.and_then(|setting| match &setting.value {
@@ -257,7 +257,7 @@ impl Row {
 
 /// The mistake of a path with a blank and no quotes: what comes after the path is no name of a resource.
 /// `--isoPath /nfs/Operating Systems/debian.iso` would be read as two arguments.
-pub fn blank_in_path(arguments: &[OsString]) -> Option<clap::Error> {
+pub(super) fn blank_in_path(arguments: &[OsString]) -> Option<clap::Error> {
     let words: Vec<&str> = arguments.iter().map(|word| word.to_str().unwrap_or_default()).collect();
     let at = words.iter().position(|word| PATHS.contains(word))?;
     let values = words[at + 1..].iter().take_while(|word| !word.starts_with('-'));

@@ -13,14 +13,14 @@ use crate::cli::{Exit, exit};
 /// A daemon that finds another DHCP server on a network when it starts only listens there. This has it
 /// serve until its next start; stop the other server first.
 #[derive(Args, Debug)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// The network interface, as in the daemon's settings
     interface: String,
     #[arg(short, long, value_parser = ["text", "json"], default_value = "text")]
     output: String,
 }
 
-pub fn run(arguments: &Arguments, remote: &Remote) -> Exit {
+pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
     let json = arguments.output == "json";
     let path = format!("/v1/serve-dhcp/{}", escaped(&arguments.interface));
     let served = remote.block_on(async |client| client.post::<resource::Status>(&path, &()).await);

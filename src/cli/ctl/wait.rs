@@ -15,7 +15,7 @@ use crate::model::{Phase, Span};
 
 /// Wait until a deployment is installed, or in another phase
 #[derive(Args, Debug)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// The deployment
     name: String,
     /// The phase to wait for
@@ -31,7 +31,7 @@ pub struct Arguments {
 /// Longest single question to the daemon, in seconds.
 const ASK: u64 = 30;
 
-pub fn run(arguments: &Arguments, remote: &Remote) -> Exit {
+pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
     let json = arguments.output == "json";
     let Ok(limit) = arguments.timeout.parse::<Span>() else {
         let why = format!("--timeout: `{}` is no time; write it as in 30m", arguments.timeout);

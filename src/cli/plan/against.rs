@@ -22,7 +22,7 @@ use crate::walk;
 
 /// The plan from `against` (a revision, or `empty`) to the inventory in the directory `root`. Every machine
 /// of the former counts as installed, because its real state is unknown here.
-pub fn plan(root: &Path, against: &str, environment: Option<&str>) -> Result<Report, String> {
+pub(super) fn plan(root: &Path, against: &str, environment: Option<&str>) -> Result<Report, String> {
     let fail = |error: crate::source::SourceError| error.to_string();
     let present = directory::read(root).map_err(fail)?;
     let shelf = Shelf::new(Vec::new(), None).with_directory(root.to_path_buf());

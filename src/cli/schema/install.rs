@@ -20,7 +20,7 @@ const PLUGINS: [Plugin; 2] = [
     Plugin { file: ".tombi.toml", text: include_str!("install/tombi.toml") },
 ];
 
-pub fn run(root: &Path) -> Exit {
+pub(super) fn run(root: &Path) -> Exit {
     if !root.is_dir() {
         talk(&format!("{}: no such directory", root.display()));
         return Exit::Failed;

@@ -12,7 +12,7 @@ use crate::cli::exit::say;
 use crate::secret::seal::TEXT_MAX;
 
 #[derive(Args, Debug)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// The name by which values call it: { secret = "NAME" }
     name: String,
     /// Reads the text from this file instead of stdin
@@ -22,7 +22,7 @@ pub struct Arguments {
     place: InventoryDirectory,
 }
 
-pub fn run(arguments: &Arguments) -> Result<Exit, String> {
+pub(super) fn run(arguments: &Arguments) -> Result<Exit, String> {
     let name = file::name(&arguments.name)?;
     let recipients = arguments.place.recipients()?;
     let path = arguments.place.secret(&name);

@@ -9,7 +9,7 @@ use crate::cli::Exit;
 use crate::cli::exit::say;
 
 #[derive(Args, Debug)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// The secret's name
     name: String,
     #[command(flatten)]
@@ -18,7 +18,7 @@ pub struct Arguments {
     identity: Identity,
 }
 
-pub fn run(arguments: &Arguments) -> Result<Exit, String> {
+pub(super) fn run(arguments: &Arguments) -> Result<Exit, String> {
     let name = file::name(&arguments.name)?;
     let path = arguments.place.secret(&name);
     let recipients = arguments.place.recipients()?;

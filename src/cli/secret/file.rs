@@ -14,17 +14,17 @@ use crate::source::replace::Draft;
 const FILE_MAX: u64 = 1 << 20;
 
 /// The name of a secret on the command line.
-pub fn name(text: &str) -> Result<Name, String> {
+pub(super) fn name(text: &str) -> Result<Name, String> {
     text.parse().map_err(|error| format!("`{text}` can't be the name of a secret: {error}"))
 }
 
 impl InventoryDirectory {
-    pub fn secret(&self, name: &Name) -> PathBuf {
+    pub(super) fn secret(&self, name: &Name) -> PathBuf {
         self.inventory.join(secret::path(name))
     }
 
     /// All secrets, by name.
-    pub fn secrets(&self) -> Result<Vec<(String, PathBuf)>, String> {
+    pub(super) fn secrets(&self) -> Result<Vec<(String, PathBuf)>, String> {
         let folder = self.inventory.join(FOLDER);
         let entries = fs::read_dir(&folder).map_err(|error| named(&folder, &error))?;
         let mut found = Vec::new();
@@ -41,7 +41,7 @@ impl InventoryDirectory {
     }
 
     /// The recipients that secrets are to be encrypted to.
-    pub fn recipients(&self) -> Result<Recipients, String> {
+    pub(super) fn recipients(&self) -> Result<Recipients, String> {
         let path = self.inventory.join(RECIPIENTS);
         let shown = path.display();
         let how = "write the daemon's public key into it, one key a line; `voldemort secret keygen FILE` makes a key";
@@ -59,7 +59,7 @@ impl InventoryDirectory {
 }
 
 impl Identity {
-    pub fn keys(&self) -> Result<Keys, String> {
+    pub(super) fn keys(&self) -> Result<Keys, String> {
         let from_environment = || std::env::var_os("VOLDEMORT_IDENTITY").map(PathBuf::from);
         let path = self.identity.clone().or_else(from_environment).ok_or_else(|| {
             "reading a secret needs a private key: name its file with --identity FILE or VOLDEMORT_IDENTITY".to_owned()
@@ -72,7 +72,7 @@ impl Identity {
 }
 
 /// Encrypts a text into a new file; what is there already stays.
-pub fn create(path: &Path, recipients: &Recipients, text: &str) -> Result<(), String> {
+pub(super) fn create(path: &Path, recipients: &Recipients, text: &str) -> Result<(), String> {
     let draft = draft(path, recipients, text)?;
     let linked = fs::hard_link(&draft, path);
     // Another program may have removed it; the secret is in its place all the same.
@@ -86,19 +86,19 @@ pub fn create(path: &Path, recipients: &Recipients, text: &str) -> Result<(), St
 }
 
 /// The encrypted text, to replace an existing file.
-pub fn sealed(path: &Path, recipients: &Recipients, text: &str) -> Result<Draft, String> {
+pub(super) fn sealed(path: &Path, recipients: &Recipients, text: &str) -> Result<Draft, String> {
     let bytes = secret::seal(recipients, text).map_err(|error| format!("{}: {error}", path.display()))?;
     Draft::write(path, &bytes).map_err(|error| named(path, &error))
 }
 
 /// Decrypts a secret. A file in an inventory may be anything, also a pipe that never ends.
-pub fn open(path: &Path, keys: &Keys) -> Result<String, String> {
+pub(super) fn open(path: &Path, keys: &Keys) -> Result<String, String> {
     let bytes = regular(path)?;
     secret::open(keys, &bytes).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// The text that a person gave as a secret.
-pub fn text(bytes: Vec<u8>) -> Result<String, String> {
+pub(super) fn text(bytes: Vec<u8>) -> Result<String, String> {
     let text = String::from_utf8(bytes).map_err(|_| "the text is not UTF-8".to_owned())?;
     match text.contains('\0') {
         true => Err("the text holds a NUL character, which no installer reads".to_owned()),
@@ -142,13 +142,13 @@ fn draft(path: &Path, recipients: &Recipients, text: &str) -> Result<PathBuf, St
 }
 
 /// Writes a new file that only its owner may read.
-pub fn private(path: &Path, text: &str) -> io::Result<()> {
+pub(super) fn private(path: &Path, text: &str) -> io::Result<()> {
     let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     file.write_all(text.as_bytes())?;
     file.sync_all()
 }
 
-pub fn named(path: &Path, error: &io::Error) -> String {
+pub(super) fn named(path: &Path, error: &io::Error) -> String {
     let why = match error.kind() {
         io::ErrorKind::NotFound => "no such file or directory".to_owned(),
         _ => error.to_string(),

@@ -11,12 +11,12 @@ use crate::cli::exit::{print, say};
 use crate::secret::{Key, RECIPIENTS};
 
 #[derive(Args, Debug)]
-pub struct Arguments {
+pub(super) struct Arguments {
     /// Where the private key goes, readable by you alone; without it, to stdout
     file: Option<PathBuf>,
 }
 
-pub fn run(arguments: &Arguments) -> Result<Exit, String> {
+pub(super) fn run(arguments: &Arguments) -> Result<Exit, String> {
     let key = Key::generate();
     let Some(path) = &arguments.file else {
         return Ok(print(&key.file()));

@@ -13,31 +13,31 @@ use super::file::{named, private};
 const MEMORY: &str = "/dev/shm";
 
 /// A folder of this process, removed with all files that editors leave in it.
-pub struct MemoryFolder(PathBuf);
+pub(super) struct MemoryFolder(PathBuf);
 
 /// How an editor ended.
-pub enum Ended {
+pub(super) enum Ended {
     Saved,
     Failed,
     Interrupted,
 }
 
 impl MemoryFolder {
-    pub fn new() -> Result<MemoryFolder, String> {
+    pub(super) fn new() -> Result<MemoryFolder, String> {
         // The name is unpredictable, so that it can't be taken first, and only this user may enter.
         let path = Path::new(MEMORY).join("voldemort-secret-XXXXXX");
         nix::unistd::mkdtemp(&path).map(MemoryFolder).map_err(|error| named(&path, &error.into()))
     }
 
     /// Writes a text into the folder.
-    pub fn lay(&self, name: &str, text: &str) -> Result<PathBuf, String> {
+    pub(super) fn lay(&self, name: &str, text: &str) -> Result<PathBuf, String> {
         let path = self.0.join(name);
         private(&path, text).map_err(|error| named(&path, &error))?;
         Ok(path)
     }
 
     /// Waits until `editor`, a shell command, is done with a file.
-    pub fn edit(&self, editor: &str, file: &Path) -> Result<Ended, String> {
+    pub(super) fn edit(&self, editor: &str, file: &Path) -> Result<Ended, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| error.to_string())?;
         runtime.block_on(edited(editor, file)).map_err(|error| format!("{editor}: {error}"))

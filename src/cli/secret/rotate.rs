@@ -12,7 +12,7 @@ use crate::cli::exit::say;
 use crate::source::replace::{Draft, replace};
 
 #[derive(Args, Debug)]
-pub struct Arguments {
+pub(super) struct Arguments {
     #[command(flatten)]
     place: InventoryDirectory,
     #[command(flatten)]
@@ -28,7 +28,7 @@ struct Rotation {
 
 /// Rotates all secrets or none: everything is decrypted and written beside the old files before the first
 /// of them is replaced, so that an unreadable secret or a full disk stops it while nothing has changed.
-pub fn run(arguments: &Arguments) -> Result<Exit, String> {
+pub(super) fn run(arguments: &Arguments) -> Result<Exit, String> {
     let recipients = arguments.place.recipients()?;
     let keys = arguments.identity.keys()?;
     let unchanged = |why: String| format!("{why}; nothing was changed");

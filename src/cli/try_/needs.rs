@@ -13,7 +13,7 @@ const GRUB: (&str, &str) = ("/usr/lib/grub/x86_64-efi-signed/grubnetx64.efi.sign
 const UEFI_CODE: (&str, &str) = ("/usr/share/OVMF/OVMF_CODE_4M.fd", "ovmf");
 
 /// Packages that a boot with this firmware lacks.
-pub fn missing(firmware: Firmware) -> Vec<&'static str> {
+pub(super) fn missing(firmware: Firmware) -> Vec<&'static str> {
     let needs: &[_] = match firmware {
         Firmware::Bios => &[QEMU, LOADERS, ROM],
         Firmware::Uefi | Firmware::UefiHttp => &[QEMU, UEFI_CODE, LOADERS],
@@ -24,7 +24,7 @@ pub fn missing(firmware: Firmware) -> Vec<&'static str> {
 }
 
 /// Says what to install.
-pub fn advice(packages: &[&str]) -> String {
+pub(super) fn advice(packages: &[&str]) -> String {
     format!(
         "not installed: {}\n  apt-get install --no-install-recommends {}",
         packages.join(", "),

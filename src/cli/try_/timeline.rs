@@ -9,13 +9,13 @@ use crate::cli::exit::say;
 
 /// Everything that happened in a boot, in order.
 #[derive(Debug, Default)]
-pub struct Timeline {
+pub(super) struct Timeline {
     entries: Vec<Entry>,
 }
 
 /// One line of it.
 #[derive(Clone, Debug, Serialize)]
-pub struct Entry {
+pub(super) struct Entry {
     /// Seconds since the machine was switched on.
     pub at: f64,
     pub stage: String,
@@ -24,7 +24,7 @@ pub struct Entry {
 
 /// The result as JSON.
 #[derive(Debug, Serialize)]
-pub struct Report<'a> {
+pub(super) struct Report<'a> {
     pub deployment: String,
     pub firmware: &'static str,
     pub accelerator: &'static str,
@@ -39,14 +39,14 @@ pub struct Report<'a> {
 
 impl Timeline {
     /// Adds a line and shows it on stderr.
-    pub fn add(&mut self, at: Duration, stage: &str, text: &str) {
+    pub(super) fn add(&mut self, at: Duration, stage: &str, text: &str) {
         let at = (at.as_secs_f64() * 1000.0).round() / 1000.0;
         let entry = Entry { at, stage: stage.into(), text: text.into() };
         say(line(&entry));
         self.entries.push(entry);
     }
 
-    pub fn entries(&self) -> &[Entry] {
+    pub(super) fn entries(&self) -> &[Entry] {
         &self.entries
     }
 }

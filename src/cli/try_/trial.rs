@@ -26,7 +26,7 @@ const KVM_SILENCE: Duration = Duration::from_secs(10);
 
 /// How a trial ended.
 #[derive(Clone, Debug)]
-pub enum Ending {
+pub(super) enum Ending {
     Done(String),
     Failed(String),
     TimedOut,
@@ -35,7 +35,7 @@ pub enum Ending {
 
 /// A prepared boot. The order of the fields is the order in which they end: the machine before its daemon,
 /// the directory with the files of both last.
-pub struct Trial {
+pub(super) struct Trial {
     machine: Option<Machine>,
     daemon: Option<Daemon>,
     tap: Tap,
@@ -62,7 +62,7 @@ pub struct Trial {
 impl Trial {
     /// Makes the private network's device and starts the daemon on it. The calling thread is in
     /// the private network already.
-    pub fn prepare(arguments: &Arguments, directory: &Path, subject: &Subject) -> io::Result<Trial> {
+    pub(super) fn prepare(arguments: &Arguments, directory: &Path, subject: &Subject) -> io::Result<Trial> {
         scratch::watch_signals()?;
         let scratch = Scratch::new(arguments.keep)?;
         let tap = Tap::new(subject.server, subject.cidr).map_err(io::Error::other)?;
@@ -112,7 +112,7 @@ impl Trial {
     }
 
     /// Boots, and watches until it is over. Machine and daemon have ended afterwards.
-    pub fn run(&mut self) -> Ending {
+    pub(super) fn run(&mut self) -> Ending {
         let ending = self.boot().unwrap_or_else(|error| Ending::Failed(error.to_string()));
         self.machine = None;
         self.daemon = None;
@@ -291,33 +291,33 @@ impl Trial {
         Duration::from_millis(at_ms).saturating_sub(epoch)
     }
 
-    pub fn elapsed(&self) -> Duration {
+    pub(super) fn elapsed(&self) -> Duration {
         self.started.elapsed()
     }
 
-    pub fn last(&self) -> Step {
+    pub(super) fn last(&self) -> Step {
         self.progress.last()
     }
 
-    pub fn deployment(&self) -> String {
+    pub(super) fn deployment(&self) -> String {
         self.subject.deployment.to_string()
     }
 
-    pub fn accelerator(&self) -> Accelerator {
+    pub(super) fn accelerator(&self) -> Accelerator {
         self.plan.accelerator
     }
 
-    pub fn timeline(&self) -> &[Entry] {
+    pub(super) fn timeline(&self) -> &[Entry] {
         self.timeline.entries()
     }
 
     /// Where the files are, if they stay.
-    pub fn kept(&self) -> Option<&Path> {
+    pub(super) fn kept(&self) -> Option<&Path> {
         self.scratch.is_kept().then(|| self.scratch.path())
     }
 
     /// The last lines of the serial line and of the daemon.
-    pub fn show_logs(&self) {
+    pub(super) fn show_logs(&self) {
         let logs =
             [("serial line", machine::serial_log(&self.scratch)), ("daemon", daemon::log(&self.scratch))];
         for (what, path) in logs {

@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// In the order in which they came.
 #[derive(Debug, Default)]
-pub struct Crowd(VecDeque<Place>);
+pub(super) struct Crowd(VecDeque<Place>);
 
 #[derive(Debug)]
 struct Place {
@@ -30,7 +30,7 @@ struct Place {
 
 impl Crowd {
     /// Returns when one more may come.
-    pub async fn room(&mut self) {
+    pub(super) async fn room(&mut self) {
         loop {
             if self.0.len() >= MOST {
                 self.0.retain(|place| !place.task.is_finished());
@@ -44,7 +44,7 @@ impl Crowd {
 
     /// Whether a user may have one more. One that has all that it may have gives up the one that made no progress for
     /// longest; if the daemon works for all of them, it may not.
-    pub fn admits(&mut self, user: Option<u32>) -> bool {
+    pub(super) fn admits(&mut self, user: Option<u32>) -> bool {
         let is_own = |place: &Place| place.user == user;
         if user.is_none() || self.0.iter().filter(|place| is_own(place)).count() < OF_ONE {
             return true;
@@ -61,7 +61,7 @@ impl Crowd {
         ended.inspect(|place| place.task.abort()).is_some()
     }
 
-    pub fn enter(&mut self, busy: Busy, task: AbortHandle, user: Option<u32>) {
+    pub(super) fn enter(&mut self, busy: Busy, task: AbortHandle, user: Option<u32>) {
         self.0.push_back(Place { busy, task, user });
     }
 }

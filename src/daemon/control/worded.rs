@@ -12,14 +12,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::api::problem;
 
 /// A connection that never says no without a reason.
-pub struct Worded<S> {
+pub(super) struct Worded<S> {
     stream: S,
     /// The rest of an answer written here.
     own: Vec<u8>,
 }
 
 impl<S> Worded<S> {
-    pub fn new(stream: S) -> Worded<S> {
+    pub(super) fn new(stream: S) -> Worded<S> {
         Worded { stream, own: Vec::new() }
     }
 }

@@ -28,7 +28,7 @@ type Control = [u64; 4];
 
 /// A datagram with where it came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Received {
+pub(super) struct Received {
     pub source: SocketAddrV4,
     pub destination: Ipv4Addr,
     /// Number of the interface it came in by.
@@ -36,7 +36,7 @@ pub struct Received {
 }
 
 /// Buffers to receive into.
-pub struct Inbox {
+pub(super) struct Inbox {
     bytes: Vec<u8>,
     names: Vec<libc::sockaddr_in>,
     controls: Vec<Control>,
@@ -45,7 +45,7 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    pub fn new() -> Inbox {
+    pub(super) fn new() -> Inbox {
         Inbox {
             bytes: vec![0; HANDFUL * LARGEST],
             names: vec![no_address(); HANDFUL],
@@ -56,7 +56,7 @@ impl Inbox {
     }
 
     /// Takes what has come, at most a handful; `WouldBlock` if nothing has.
-    pub fn receive(&mut self, socket: BorrowedFd) -> io::Result<()> {
+    pub(super) fn receive(&mut self, socket: BorrowedFd) -> io::Result<()> {
         let room = if self.lengths.len() < FEW { FEW } else { HANDFUL };
         self.lengths.clear();
         self.whence.clear();
@@ -83,7 +83,7 @@ impl Inbox {
     }
 
     /// What was received last, in its order.
-    pub fn iter(&self) -> impl Iterator<Item = (Received, &[u8])> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Received, &[u8])> {
         let datagrams =
             self.bytes.chunks(LARGEST).zip(&self.lengths).map(|(bytes, length)| &bytes[..*length]);
         self.whence.iter().zip(datagrams).filter_map(|(whence, bytes)| Some(((*whence)?, bytes)))
@@ -91,7 +91,7 @@ impl Inbox {
 }
 
 /// An answer to be sent.
-pub struct Letter {
+pub(super) struct Letter {
     pub bytes: Vec<u8>,
     /// For people.
     pub to: Destination,
@@ -112,7 +112,7 @@ impl Letter {
 
 /// How an answer leaves.
 #[derive(Clone, Copy)]
-pub enum Way {
+pub(super) enum Way {
     /// From `source`; out of the interface with this index, or (0) where the route leads.
     Routed { source: Ipv4Addr, to: SocketAddrV4, index: u32 },
     /// As a frame to a hardware address.
@@ -124,7 +124,7 @@ pub enum Way {
 ///
 /// Not with `UDP_SEGMENT`, which is cheaper for a relay's answers: a relay that listens on a packet socket
 /// behind a virtual cable would see them as one.
-pub fn send(socket: &impl AsFd, letters: Vec<Letter>, leaving: &Leaving, events: &mut Vec<Event>) {
+pub(super) fn send(socket: &impl AsFd, letters: Vec<Letter>, leaving: &Leaving, events: &mut Vec<Event>) {
     let mut unsent = unsent(socket, &letters).into_iter().peekable();
     for (number, letter) in letters.into_iter().enumerate() {
         match unsent.next_if(|(at, _)| *at == number) {

@@ -9,28 +9,28 @@ use crate::model::Time;
 
 /// What became of the last answers.
 #[derive(Default)]
-pub struct Leaving {
+pub(super) struct Leaving {
     is_held_back: AtomicBool,
     why: Mutex<Option<(String, Time)>>,
 }
 
 impl Leaving {
     /// An answer left. Costs one atomic read, as a rule.
-    pub fn left(&self) {
+    pub(super) fn left(&self) {
         if self.is_held_back.load(Ordering::Relaxed) {
             self.set(None);
         }
     }
 
     /// An answer did not leave. What says something of one packet or one moment is no condition.
-    pub fn held_back(&self, error: &io::Error) {
+    pub(super) fn held_back(&self, error: &io::Error) {
         if !is_passing(error) && !self.is_held_back.load(Ordering::Relaxed) {
             self.set(Some((error.to_string(), now())));
         }
     }
 
     /// What people should know.
-    pub fn sentence(&self) -> Option<String> {
+    pub(super) fn sentence(&self) -> Option<String> {
         let why = self.why.lock().unwrap_or_else(PoisonError::into_inner);
         let (why, since) = why.as_ref()?;
         Some(format!(

@@ -7,7 +7,7 @@ use crate::model::{Inventory, Reference};
 const CONTEXT: usize = 3;
 
 /// A unified diff with one hunk.
-pub fn unified(path: &str, before: Option<&str>, after: &str) -> String {
+pub(super) fn unified(path: &str, before: Option<&str>, after: &str) -> String {
     let old: Vec<&str> = before.unwrap_or_default().split_inclusive('\n').collect();
     let new: Vec<&str> = after.split_inclusive('\n').collect();
     let head = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
@@ -41,7 +41,7 @@ pub fn unified(path: &str, before: Option<&str>, after: &str) -> String {
 }
 
 /// The commands that make the patch a commit.
-pub fn steps(inventory: &Inventory, change: &Change, message: &str) -> Vec<String> {
+pub(super) fn steps(inventory: &Inventory, change: &Change, message: &str) -> Vec<String> {
     let subject = quoted(message.trim());
     match inventory {
         Inventory::Directory(root) => {

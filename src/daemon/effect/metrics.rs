@@ -4,6 +4,6 @@ use crate::daemon::tally::Tally;
 use crate::state::effect::TaskOutcome;
 use crate::state::outbox::TaskKind;
 
-pub fn count(tally: &Tally, kind: TaskKind, outcome: TaskOutcome) {
+pub(super) fn count(tally: &Tally, kind: TaskKind, outcome: TaskOutcome) {
     tally.task(kind, outcome);
 }

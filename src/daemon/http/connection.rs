@@ -23,7 +23,7 @@ use crate::proto::tree::{Artifact, Asker};
 /// Longest wait for a name to get its meaning.
 const MAX_OPENING: Duration = Duration::from_secs(30);
 
-pub struct Connection<O: Opener> {
+pub(super) struct Connection<O: Opener> {
     stream: Stream,
     input: Input,
     asker: Asker,
@@ -39,7 +39,7 @@ impl<O: Opener> Connection<O> {
     }
 
     /// Serves until the client or the server ends the connection.
-    pub async fn run(mut self) {
+    pub(super) async fn run(mut self) {
         match self.serve().await {
             Ok(true) => self.input.linger(&mut self.stream, &mut self.shared.stop).await,
             Ok(false) => {}

@@ -17,7 +17,7 @@ const BUSY: u64 = u64::MAX;
 
 /// All connections of one server.
 #[derive(Clone)]
-pub struct Crowd {
+pub(super) struct Crowd {
     since: Instant,
     places: Arc<Mutex<Places>>,
 }
@@ -36,7 +36,7 @@ struct Held {
 }
 
 /// One of an address's connections, until dropped.
-pub struct Place {
+pub(super) struct Place {
     crowd: Crowd,
     id: u64,
     address: IpAddr,
@@ -45,13 +45,13 @@ pub struct Place {
 }
 
 impl Crowd {
-    pub fn new() -> Crowd {
+    pub(super) fn new() -> Crowd {
         Crowd { since: Instant::now(), places: Arc::default() }
     }
 
     /// A place for a client of `address`, which has no more than `limit`: one of its own may have to make
     /// room. `None` if none can.
-    pub fn admit(&self, address: IpAddr, limit: usize) -> Option<Place> {
+    pub(super) fn admit(&self, address: IpAddr, limit: usize) -> Option<Place> {
         let now = self.now();
         let mut places = self.lock();
         let count = places.per_client.get(&address).copied().unwrap_or(0);
@@ -66,14 +66,14 @@ impl Crowd {
     }
 
     /// Remembers the task of an admitted client, which may have ended already.
-    pub fn started(&self, id: u64, task: AbortHandle) {
+    pub(super) fn started(&self, id: u64, task: AbortHandle) {
         if let Some(held) = self.lock().by_id.get_mut(&id) {
             held.task = Some(task);
         }
     }
 
     /// Ends the connections that have made no progress for longest, up to `count`.
-    pub fn make_room(&self, count: usize) {
+    pub(super) fn make_room(&self, count: usize) {
         let now = self.now();
         self.lock().send_away(now, count, None);
     }
@@ -111,17 +111,17 @@ impl Places {
 }
 
 impl Place {
-    pub fn id(&self) -> u64 {
+    pub(super) fn id(&self) -> u64 {
         self.id
     }
 
     /// The client has made progress.
-    pub fn progress(&self) {
+    pub(super) fn progress(&self) {
         self.progress.store(self.crowd.now(), Ordering::Relaxed);
     }
 
     /// The client waits for the server, until there is progress again.
-    pub fn busy(&self) {
+    pub(super) fn busy(&self) {
         self.progress.store(BUSY, Ordering::Relaxed);
     }
 }

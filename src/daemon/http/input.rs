@@ -22,14 +22,14 @@ const MAX_LINGER: usize = 256 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
 
 /// What has come in and was not used yet.
-pub struct Input {
+pub(super) struct Input {
     buffer: BytesMut,
     /// The client has sent everything it will ever send.
     ended: bool,
 }
 
 /// Why there is no next request.
-pub enum NoRequest {
+pub(super) enum NoRequest {
     /// The client is gone, or sends nothing more, or the server stops.
     Over,
     /// It began a request and never finished it.
@@ -44,19 +44,19 @@ impl From<BadRequest> for NoRequest {
 }
 
 /// A request's body.
-pub struct ReadBody {
+pub(super) struct ReadBody {
     pub bytes: Vec<u8>,
     /// False if there was more of it than is read.
     pub whole: bool,
 }
 
 impl Input {
-    pub fn new() -> Input {
+    pub(super) fn new() -> Input {
         Input { buffer: BytesMut::new(), ended: false }
     }
 
     /// Waits up to `idle` for the next request, and up to `reading` for the rest of its head.
-    pub async fn request(
+    pub(super) async fn request(
         &mut self,
         stream: &mut Stream,
         idle: Duration,
@@ -96,7 +96,7 @@ impl Input {
     }
 
     /// The body of `request`, whose head was read last.
-    pub async fn body(
+    pub(super) async fn body(
         &mut self,
         stream: &mut Stream,
         request: &Request,
@@ -120,7 +120,7 @@ impl Input {
 
     /// Lets the last reply arrive: closing with unread bytes in the socket would reset the
     /// connection, and the client would lose the reply with it.
-    pub async fn linger(&mut self, stream: &mut Stream, stop: &mut Stop) {
+    pub(super) async fn linger(&mut self, stream: &mut Stream, stop: &mut Stop) {
         let deadline = Instant::now() + LINGER;
         let mut left = MAX_LINGER;
         // The client may be gone already, and then there is nothing to be gentle about.

@@ -38,7 +38,7 @@ const UNSENT: libc::c_int = 2 << 20;
 
 /// How a client is waited for.
 #[derive(Clone, Copy)]
-pub struct Pace<'a> {
+pub(super) struct Pace<'a> {
     /// Longest wait for it to make progress.
     pub patience: Duration,
     /// Where its progress is seen.
@@ -46,7 +46,7 @@ pub struct Pace<'a> {
 }
 
 /// Writes all of `bytes`.
-pub async fn write_all(stream: &mut Stream, bytes: &[u8], pace: Pace<'_>) -> io::Result<()> {
+pub(super) async fn write_all(stream: &mut Stream, bytes: &[u8], pace: Pace<'_>) -> io::Result<()> {
     match stream {
         Stream::Plain(stream) => write_parts(stream, bytes, &[], 0, pace, &mut 0).await,
         Stream::Tls(stream) => {
@@ -57,7 +57,7 @@ pub async fn write_all(stream: &mut Stream, bytes: &[u8], pace: Pace<'_>) -> io:
 }
 
 /// Writes `head`, then the stretch of `body`; `sent` counts the body's bytes as they go.
-pub async fn send(
+pub(super) async fn send(
     stream: &mut Stream,
     head: &[u8],
     body: &Body,

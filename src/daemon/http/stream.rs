@@ -11,14 +11,14 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tracing::debug;
 
-pub enum Stream {
+pub(super) enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
 }
 
 impl Stream {
     /// Lets the connection end with a reset, and what was not sent be forgotten.
-    pub fn reset_on_drop(&self) {
+    pub(super) fn reset_on_drop(&self) {
         let stream = match self {
             Stream::Plain(stream) => stream,
             Stream::Tls(stream) => stream.get_ref().0,
@@ -29,7 +29,7 @@ impl Stream {
     }
 
     /// Says that nothing more will be sent.
-    pub async fn shutdown(&mut self) -> io::Result<()> {
+    pub(super) async fn shutdown(&mut self) -> io::Result<()> {
         match self {
             Stream::Plain(stream) => stream.shutdown().await,
             Stream::Tls(stream) => stream.shutdown().await,

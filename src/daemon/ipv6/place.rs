@@ -8,7 +8,7 @@ use crate::model::Name;
 use crate::state::State;
 
 /// A served network, as far as the choice needs it.
-pub struct Network<'n> {
+pub(super) struct Network<'n> {
     pub name: &'n str,
     /// The daemon's IPv4 address there.
     pub address: Ipv4Addr,
@@ -20,7 +20,7 @@ pub struct Network<'n> {
 
 /// An interface with an address of this host that lies in an `ipv6` network of the inventory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub(super) struct Place {
     pub index: u32,
     pub address: Ipv6Addr,
     pub subnet: Name,
@@ -30,14 +30,14 @@ pub struct Place {
 
 /// Where a network is served, and what the host lacks for what the inventory asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Choice {
+pub(super) struct Choice {
     pub place: Option<Place>,
     pub lacks: Vec<String>,
 }
 
 /// Chooses. The address that was chosen before is kept while the host has it, whatever others a router
 /// makes it add; one that was given for good is waited for when it is gone.
-pub fn choose(
+pub(super) fn choose(
     table: &State,
     network: &Network,
     own: impl FnOnce() -> Vec<Address6>,

@@ -9,7 +9,7 @@ const REJECTED_MAX: usize = 20;
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Control {
+pub(super) struct Control {
     suspended: Option<Suspension>,
     pinned: Option<Pin>,
     rejected: Vec<Rejection>,
@@ -37,7 +37,7 @@ struct Rejection {
 impl Control {
     /// The orders in a stored note. One that can't be read may have suspended the source: that holds until
     /// a person resumes it.
-    pub fn of_note(note: Option<&[u8]>) -> Control {
+    pub(super) fn of_note(note: Option<&[u8]>) -> Control {
         let Some(note) = note else { return Control::default() };
         serde_json::from_slice(note).unwrap_or_else(|_| {
             let reason = "the note in the state directory about suspended, pinned and rejected revisions is \
@@ -49,49 +49,49 @@ impl Control {
 
 /// Why no revision of a source is adopted for now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pause {
+pub(super) struct Pause {
     pub condition: SourceCondition,
     /// In words; how it ends, too.
     pub reason: String,
 }
 
 impl Control {
-    pub fn suspend(&mut self, reason: String, length: Option<Span>, now: Time) {
+    pub(super) fn suspend(&mut self, reason: String, length: Option<Span>, now: Time) {
         self.suspended = Some(Suspension { reason, until: length.map(|length| (now + length).0) });
     }
 
     /// Whether it was suspended.
-    pub fn resume(&mut self) -> bool {
+    pub(super) fn resume(&mut self) -> bool {
         self.suspended.take().is_some()
     }
 
-    pub fn pin(&mut self, revision: String, reason: String) {
+    pub(super) fn pin(&mut self, revision: String, reason: String) {
         self.pinned = Some(Pin { revision, reason });
     }
 
     /// Whether it was pinned.
-    pub fn unpin(&mut self) -> bool {
+    pub(super) fn unpin(&mut self) -> bool {
         self.pinned.take().is_some()
     }
 
-    pub fn reject(&mut self, revision: String, reason: String) {
+    pub(super) fn reject(&mut self, revision: String, reason: String) {
         self.rejected.retain(|one| one.revision != revision);
         self.rejected.push(Rejection { revision, reason });
         let excess = self.rejected.len().saturating_sub(REJECTED_MAX);
         self.rejected.drain(..excess);
     }
 
-    pub fn pinned(&self) -> Option<&str> {
+    pub(super) fn pinned(&self) -> Option<&str> {
         self.pinned.as_ref().map(|pin| pin.revision.as_str())
     }
 
     /// When the suspension ends by itself.
-    pub fn ends(&self) -> Option<Time> {
+    pub(super) fn ends(&self) -> Option<Time> {
         self.suspended.as_ref()?.until.map(Time)
     }
 
     /// Why no revision of the source is adopted at `now`.
-    pub fn pause(&self, now: Time) -> Option<Pause> {
+    pub(super) fn pause(&self, now: Time) -> Option<Pause> {
         let because = |reason: &str| if reason.is_empty() { String::new() } else { format!(": {reason}") };
         if let Some(Pin { revision, reason }) = &self.pinned {
             let reason = format!("pinned to {revision}{}; `voldemortctl unpin` ends it", because(reason));
@@ -107,7 +107,7 @@ impl Control {
     }
 
     /// Why this revision is not adopted.
-    pub fn rejection(&self, revision: &str) -> Option<Pause> {
+    pub(super) fn rejection(&self, revision: &str) -> Option<Pause> {
         let found = self.rejected.iter().find(|one| one.revision == revision)?;
         let reason = format!("it was rejected: {}", found.reason);
         Some(Pause { condition: SourceCondition::Rejected, reason })

@@ -22,13 +22,13 @@ const RESTS: Duration = Duration::from_secs(2);
 const STEADY: Duration = Duration::from_millis(900);
 
 /// What is watched: paths, and what was found there when something was loaded from them.
-pub type Watched = Vec<(PathBuf, Option<Sight>)>;
+pub(super) type Watched = Vec<(PathBuf, Option<Sight>)>;
 /// The paths at which something else is found now.
-pub type Changed = BTreeMap<PathBuf, Option<Sight>>;
+pub(super) type Changed = BTreeMap<PathBuf, Option<Sight>>;
 
 /// Looks for changes.
 #[derive(Debug)]
-pub struct Outside {
+pub(super) struct Outside {
     /// When the next look begins.
     next: Instant,
     look: Option<Look>,
@@ -50,13 +50,13 @@ struct Look {
 }
 
 impl Outside {
-    pub fn new() -> Outside {
+    pub(super) fn new() -> Outside {
         Outside { next: Instant::now() + PAUSE, look: None, last: BTreeMap::new(), stuck: Arc::default() }
     }
 
     /// Resolves when something of what `watched` names is other than it was, and rests. Can be dropped and called
     /// again at any time.
-    pub async fn changed(&mut self, watched: impl Fn() -> Watched) -> Changed {
+    pub(super) async fn changed(&mut self, watched: impl Fn() -> Watched) -> Changed {
         loop {
             let Some(look) = &mut self.look else {
                 tokio::time::sleep_until(self.next).await;

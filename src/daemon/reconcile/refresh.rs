@@ -16,7 +16,7 @@ use crate::state::Revision;
 
 /// A revision that is served.
 #[derive(Clone)]
-pub struct Served {
+pub(super) struct Served {
     pub revision: Arc<Revision>,
     /// What was found outside the source when it was loaded; `None` if that is not known.
     pub seen: Option<Arc<Seen>>,

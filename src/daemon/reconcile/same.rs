@@ -17,7 +17,7 @@ const LONGEST: u64 = 256 << 20;
 const CHUNK: usize = 256 << 10;
 
 /// `desired` with the files as `served` has them, where they hold the same bytes. Reads files.
-pub fn settled(desired: Arc<Desired>, served: &Desired) -> Arc<Desired> {
+pub(super) fn settled(desired: Arc<Desired>, served: &Desired) -> Arc<Desired> {
     let boot = |(name, boot): (&Name, &Arc<Boot>)| {
         let now = served.boots.get(name)?;
         let mut settled = (**boot).clone();
@@ -39,7 +39,7 @@ pub fn settled(desired: Arc<Desired>, served: &Desired) -> Arc<Desired> {
 }
 
 /// `desired` with these boots in place of its own with the same names.
-pub fn with_boots(mut desired: Arc<Desired>, boots: BTreeMap<Name, Arc<Boot>>) -> Arc<Desired> {
+pub(super) fn with_boots(mut desired: Arc<Desired>, boots: BTreeMap<Name, Arc<Boot>>) -> Arc<Desired> {
     if boots.is_empty() {
         return desired;
     }
@@ -56,7 +56,7 @@ pub fn with_boots(mut desired: Arc<Desired>, boots: BTreeMap<Name, Arc<Boot>>) -
 
 /// These secrets, with those that are `known` already where they have none of the name: a key that went
 /// away takes nothing out of memory.
-pub fn with_known(secrets: Arc<Secrets>, known: &Secrets) -> Arc<Secrets> {
+pub(super) fn with_known(secrets: Arc<Secrets>, known: &Secrets) -> Arc<Secrets> {
     match (&*secrets, known) {
         (Secrets::Known(new), Secrets::Known(old)) => {
             let both = old.iter().chain(new).map(|(name, text)| (name.clone(), text.clone()));

@@ -23,7 +23,7 @@ pub(super) struct Lack {
 
 impl Lack {
     /// From the problems of a load, and what it found.
-    pub fn of(seen: &Seen, problems: String) -> Lack {
+    pub(super) fn of(seen: &Seen, problems: String) -> Lack {
         let busy = seen.busy();
         let lines = busy.iter().map(|(path, why)| format!("waiting for {}: {why}\n", path.display()));
         let condition = if busy.is_empty() { SourceCondition::Invalid } else { SourceCondition::Waiting };
@@ -31,7 +31,7 @@ impl Lack {
     }
 
     /// Its first line.
-    pub fn first(&self) -> &str {
+    pub(super) fn first(&self) -> &str {
         self.reason.lines().next().unwrap_or_default()
     }
 }

@@ -13,7 +13,7 @@ use crate::plan::{self, Consent, Hold, Plan};
 use crate::state::{Revision, SourceRevision};
 
 /// A revision that was loaded and is not adopted yet.
-pub struct Waiting {
+pub(super) struct Waiting {
     pub name: Name,
     pub source: SourceRevision,
     /// That beside what is served of the other sources.
@@ -25,7 +25,7 @@ pub struct Waiting {
 }
 
 /// Eight digits that identify what a plan does: another outcome is another plan.
-pub fn plan_id(plan: &Plan) -> String {
+pub(super) fn plan_id(plan: &Plan) -> String {
     let mut sum = Sha256::new();
     sum.update(&plan.to);
     for change in &plan.changes {

@@ -19,7 +19,7 @@ use crate::config::Config;
 use crate::model::{Mode, Name, SourceCondition};
 
 /// Its ports are open and no request is answered yet.
-pub struct Answering {
+pub(super) struct Answering {
     dhcp: Dhcp,
     first: dhcp::Sockets,
     six: Arc<ipv6::Six>,
@@ -41,7 +41,7 @@ struct Dhcp {
 
 impl Answering {
     /// Opens the ports; nothing where DHCP is off on every network.
-    pub fn open(
+    pub(super) fn open(
         config: &Config,
         downloads: Arc<Downloads>,
         keeper: &Keeper,
@@ -72,7 +72,7 @@ impl Answering {
     }
 
     /// Begins to answer, after a look for other servers and when the first revision was tried.
-    pub async fn start(
+    pub(super) async fn start(
         self,
         statuses: watch::Receiver<BTreeMap<Name, SourceStatus>>,
         stop: &Stop,

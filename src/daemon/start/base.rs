@@ -33,7 +33,7 @@ use crate::store::{Accept, Store};
 const LEASE: Span = Span::seconds(3600);
 
 /// Nothing of it is served yet.
-pub struct Base {
+pub(super) struct Base {
     pub config: Config,
     pub follower: Arc<Follower>,
     pub keeper: Keeper,
@@ -46,7 +46,7 @@ pub struct Base {
 }
 
 /// What is there at the start alone.
-pub struct Begun {
+pub(super) struct Begun {
     /// What was served when the daemon stopped last.
     pub kept: Option<Revision>,
     pub thread: JoinHandle<()>,
@@ -54,7 +54,7 @@ pub struct Begun {
 
 impl Base {
     /// Opens the state and starts its keeper.
-    pub fn open(config: Config, accept: Accept) -> Result<(Base, Begun), Failure> {
+    pub(super) fn open(config: Config, accept: Accept) -> Result<(Base, Begun), Failure> {
         let wanted = config.networks().map(|network| (network.interface.clone(), network.address));
         let follower = Arc::new(Follower::new(wanted));
         let (store, mut saved) = Store::open_accepting(&config.state.directory, random, accept)?;
@@ -79,7 +79,7 @@ impl Base {
     }
 
     /// Serves the control API; returns the lines that say where.
-    pub fn control(&self, stop: &Stop, tasks: &mut JoinSet<()>) -> Result<Vec<String>, Failure> {
+    pub(super) fn control(&self, stop: &Stop, tasks: &mut JoinSet<()>) -> Result<Vec<String>, Failure> {
         let daemon = Daemon {
             keeper: self.keeper.clone(),
             reconciler: self.reconciler.clone(),
@@ -96,7 +96,7 @@ impl Base {
     }
 
     /// Serves files on every network.
-    pub fn downloads(
+    pub(super) fn downloads(
         &self,
         underway: &Underway,
         draining: Stop,
@@ -115,7 +115,7 @@ impl Base {
     }
 
     /// The first lines say who listens where.
-    pub fn announce(&self, listens: &[String]) {
+    pub(super) fn announce(&self, listens: &[String]) {
         let (config, keeper) = (&self.config, &self.keeper);
         let on: Vec<String> =
             config.networks().map(|one| format!("{} ({})", one.interface, one.address)).collect();
@@ -158,7 +158,7 @@ fn server(config: &Config, follower: &Follower) -> Server {
 }
 
 /// The daemon's addresses on further networks. Of an interface that is not there only the address is known.
-pub fn others(follower: &Follower) -> Vec<(Cidr, Ipv4Addr)> {
+pub(super) fn others(follower: &Follower) -> Vec<(Cidr, Ipv4Addr)> {
     let network = |network: link::Followed| {
         let cidr = network.now().map_or(Cidr::around(network.address, 32), |interface| interface.cidr);
         (cidr, network.address)

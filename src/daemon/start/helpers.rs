@@ -26,7 +26,7 @@ const CLOCK: Duration = Duration::from_secs(2);
 const SWEEP: Duration = Duration::from_secs(24 * 3600);
 
 /// What runs beside the servers, each under supervision.
-pub struct Helpers<'h> {
+pub(super) struct Helpers<'h> {
     pub board: &'h Board,
     pub stop: &'h Stop,
     pub tasks: &'h mut JoinSet<()>,
@@ -34,7 +34,7 @@ pub struct Helpers<'h> {
 
 impl Helpers<'_> {
     /// Starts those that need nothing but the base.
-    pub fn all(&mut self, base: &Base) {
+    pub(super) fn all(&mut self, base: &Base) {
         let Base { config, keeper, reconciler, .. } = base;
         self.executors(base);
         self.clock(keeper);
@@ -57,7 +57,7 @@ impl Helpers<'_> {
     }
 
     /// Follows the interfaces, and reports the networks that the daemon has addresses on to the keeper.
-    pub fn interfaces(&mut self, follower: &Arc<Follower>, keeper: &Keeper) {
+    pub(super) fn interfaces(&mut self, follower: &Arc<Follower>, keeper: &Keeper) {
         let (own, keeper) = (follower.clone(), keeper.clone());
         self.add("interfaces", Part::Daemon, move || {
             let (follower, keeper) = (own.clone(), keeper.clone());
@@ -78,7 +78,11 @@ impl Helpers<'_> {
     }
 
     /// Hands what the sources report to the reconciler.
-    pub fn sources(&mut self, reconciler: &Arc<Reconciler>, queue: mpsc::Receiver<(Name, source::Update)>) {
+    pub(super) fn sources(
+        &mut self,
+        reconciler: &Arc<Reconciler>,
+        queue: mpsc::Receiver<(Name, source::Update)>,
+    ) {
         let (reconciler, queue) = (reconciler.clone(), Arc::new(tokio::sync::Mutex::new(queue)));
         self.add("sources", Part::Daemon, move || {
             let (reconciler, queue) = (reconciler.clone(), queue.clone());

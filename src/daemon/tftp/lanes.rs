@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 /// More threads than this only take turns: what they wait for is one network card.
 const MOST: usize = 4;
 
-pub struct Lanes {
+pub(super) struct Lanes {
     lanes: Vec<Lane>,
     next: usize,
 }
@@ -25,14 +25,14 @@ struct Lane {
 
 impl Lanes {
     /// One for every two processors.
-    pub fn open() -> io::Result<Lanes> {
+    pub(super) fn open() -> io::Result<Lanes> {
         let count = available_parallelism().map_or(1, |processors| processors.get() / 2).clamp(1, MOST);
         let lanes = (0..count).map(|_| Lane::open()).collect::<io::Result<_>>()?;
         Ok(Lanes { lanes, next: 0 })
     }
 
     /// The lane that has waited longest for a transfer.
-    pub fn next(&mut self) -> &Handle {
+    pub(super) fn next(&mut self) -> &Handle {
         self.next = (self.next + 1) % self.lanes.len();
         &self.lanes[self.next].handle
     }

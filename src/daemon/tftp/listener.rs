@@ -20,19 +20,19 @@ const MAX_REQUEST: usize = 1500;
 /// Wanted room for requests that wait, in bytes: a rack that powers on asks all at once.
 const RECEIVE_BUFFER: usize = 4 << 20;
 
-pub struct Listener {
+pub(super) struct Listener {
     socket: UdpSocket,
 }
 
 /// A datagram, where it came from and where it was sent to.
-pub struct Received {
+pub(super) struct Received {
     pub datagram: Vec<u8>,
     pub peer: SocketAddr,
     pub local: IpAddr,
 }
 
 impl Listener {
-    pub fn bind(address: SocketAddr) -> io::Result<Listener> {
+    pub(super) fn bind(address: SocketAddr) -> io::Result<Listener> {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_nonblocking(true)?;
         socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
@@ -47,12 +47,12 @@ impl Listener {
         Ok(Listener { socket: UdpSocket::from_std(socket.into())? })
     }
 
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+    pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
 
     /// The next datagram. Safe to cancel.
-    pub async fn receive(&self) -> io::Result<Received> {
+    pub(super) async fn receive(&self) -> io::Result<Received> {
         self.socket.async_io(Interest::READABLE, || receive(&self.socket)).await
     }
 }
@@ -60,7 +60,7 @@ impl Listener {
 impl Listener {
     /// Sends `bytes` from `local`, at once or not at all; with `segment`, as packets of so many bytes
     /// each but the last.
-    pub fn try_send(
+    pub(super) fn try_send(
         &self,
         local: IpAddr,
         peer: SocketAddr,
@@ -91,7 +91,7 @@ impl Listener {
     }
 
     /// Waits until the kernel may have room for what [`Listener::try_send`] could not send.
-    pub async fn writable(&self) -> io::Result<()> {
+    pub(super) async fn writable(&self) -> io::Result<()> {
         self.socket.writable().await
     }
 }

@@ -23,7 +23,7 @@ const STALLED: Duration = Duration::from_secs(6);
 const IN_STEP: Duration = Duration::from_millis(500);
 
 #[derive(Clone)]
-pub struct Registry {
+pub(super) struct Registry {
     limits: Limits,
     since: Instant,
     shared: Arc<Mutex<Shared>>,
@@ -51,7 +51,7 @@ struct Entry {
 }
 
 /// What to do with a request.
-pub enum Admission {
+pub(super) enum Admission {
     Admitted(Slot),
     /// The same request from the same port, while the first one's answer is on its way or its transfer makes
     /// progress: firmware repeats it when the answer takes long, and gets lost between two transfers.
@@ -60,7 +60,7 @@ pub enum Admission {
 }
 
 /// A place among the transfers, until dropped.
-pub struct Slot {
+pub(super) struct Slot {
     registry: Registry,
     peer: SocketAddr,
     id: u64,
@@ -69,13 +69,13 @@ pub struct Slot {
 }
 
 impl Registry {
-    pub fn new(limits: Limits) -> Registry {
+    pub(super) fn new(limits: Limits) -> Registry {
         Registry { limits, since: Instant::now(), shared: Arc::default() }
     }
 
     /// Another request from a port that is being served replaces the transfer: the client has
     /// started anew.
-    pub fn admit(&self, peer: SocketAddr, request: &[u8]) -> Admission {
+    pub(super) fn admit(&self, peer: SocketAddr, request: &[u8]) -> Admission {
         let (mut shared, now) = (self.lock(), Instant::now());
         let in_step = self.at(now).saturating_sub(IN_STEP.as_millis() as u64);
         if let Some(entry) = shared.by_peer.get(&peer)
@@ -114,7 +114,7 @@ impl Registry {
     }
 
     /// What `peer` sends from now on goes to `inbox`.
-    pub fn listens(&self, peer: SocketAddr, id: u64, inbox: mpsc::Sender<Vec<u8>>) {
+    pub(super) fn listens(&self, peer: SocketAddr, id: u64, inbox: mpsc::Sender<Vec<u8>>) {
         if let Some(entry) = self.lock().by_peer.get_mut(&peer).filter(|entry| entry.id == id) {
             entry.inbox = Some(inbox);
         }
@@ -122,7 +122,7 @@ impl Registry {
 
     /// Hands a packet that is no request to the transfer it belongs to, if there is one. With it
     /// the client has taken the answer. What a transfer can't keep up with is lost.
-    pub fn deliver(&self, peer: SocketAddr, packet: Vec<u8>) {
+    pub(super) fn deliver(&self, peer: SocketAddr, packet: Vec<u8>) {
         let shared = self.lock();
         let Some(entry) = shared.by_peer.get(&peer) else { return };
         entry.answered.store(true, Ordering::Relaxed);
@@ -132,7 +132,7 @@ impl Registry {
     }
 
     /// Remembers the task of an admitted transfer, which may have ended already.
-    pub fn started(&self, peer: SocketAddr, id: u64, task: AbortHandle) {
+    pub(super) fn started(&self, peer: SocketAddr, id: u64, task: AbortHandle) {
         if let Some(entry) = self.lock().by_peer.get_mut(&peer).filter(|entry| entry.id == id) {
             entry.task = Some(task);
         }
@@ -183,17 +183,17 @@ impl Shared {
 }
 
 impl Slot {
-    pub fn id(&self) -> u64 {
+    pub(super) fn id(&self) -> u64 {
         self.id
     }
 
     /// The client made progress.
-    pub fn progress(&self, now: Instant) {
+    pub(super) fn progress(&self, now: Instant) {
         self.progress.store(self.registry.at(now), Ordering::Relaxed);
     }
 
     /// The client has taken the answer: from now on the same request is a new one.
-    pub fn answered(&self) {
+    pub(super) fn answered(&self) {
         self.answered.store(true, Ordering::Relaxed);
     }
 }

@@ -29,7 +29,7 @@ const MAX_PACKET: usize = 512;
 /// A timer that is late by less is not set anew.
 const SLACK: Duration = Duration::from_millis(20);
 
-pub struct Transferring<O: Opener> {
+pub(super) struct Transferring<O: Opener> {
     pub opener: Arc<O>,
     pub files: Files,
     pub wire: Wire,
@@ -41,7 +41,7 @@ struct Refused(ErrorCode, String);
 
 impl<O: Opener> Transferring<O> {
     /// `datagram` is a read request.
-    pub async fn run(mut self, datagram: Vec<u8>) {
+    pub(super) async fn run(mut self, datagram: Vec<u8>) {
         let Ok(Packet::Read(request)) = Packet::parse(&datagram) else { return };
         let started = now();
         match self.serve(&request).await {

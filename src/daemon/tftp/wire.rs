@@ -36,7 +36,7 @@ thread_local! {
     static BLOCKS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-pub struct Wire {
+pub(super) struct Wire {
     via: Via,
     local: IpAddr,
     peer: SocketAddr,
@@ -59,7 +59,7 @@ enum Via {
 }
 
 impl Wire {
-    pub fn open(local: IpAddr, peer: SocketAddr) -> io::Result<Wire> {
+    pub(super) fn open(local: IpAddr, peer: SocketAddr) -> io::Result<Wire> {
         let socket = UdpSocket::bind(from(local, peer))?;
         socket.set_nonblocking(true)?;
         // Without it, an unconnected socket gets no error when the client's port is closed.
@@ -74,7 +74,7 @@ impl Wire {
         Ok(Wire { via: Via::Own(socket), local, peer, segments: false })
     }
 
-    pub fn share(
+    pub(super) fn share(
         listener: Arc<Listener>,
         inbox: mpsc::Receiver<Vec<u8>>,
         local: IpAddr,
@@ -83,16 +83,16 @@ impl Wire {
         Wire { via: Via::Shared(listener, inbox), local, peer, segments: false }
     }
 
-    pub fn peer(&self) -> SocketAddr {
+    pub(super) fn peer(&self) -> SocketAddr {
         self.peer
     }
 
-    pub fn local(&self) -> IpAddr {
+    pub(super) fn local(&self) -> IpAddr {
         self.local
     }
 
     /// Longest packet that reaches the client in one piece, as far as the kernel knows, in bytes.
-    pub fn mtu(&self) -> u16 {
+    pub(super) fn mtu(&self) -> u16 {
         let known = || {
             let probe = UdpSocket::bind(from(self.local, self.peer))?;
             probe.connect(self.peer)?;
@@ -107,12 +107,12 @@ impl Wire {
     }
 
     /// Lets the kernel cut long sends into blocks, if it can: one call for a window.
-    pub fn expect_windows(&mut self) {
+    pub(super) fn expect_windows(&mut self) {
         self.segments = true;
     }
 
     /// The next packet from the client; its length in `buffer`. Safe to cancel.
-    pub async fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(super) async fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             let received = match &mut self.via {
                 Via::Own(socket) => {
@@ -143,7 +143,7 @@ impl Wire {
 
     /// Waits for the next packet: the client has had its turn. A packet that came together with the last
     /// one stays where [`Wire::missed`] finds it.
-    pub fn wait(&self) {
+    pub(super) fn wait(&self) {
         if let Via::Own(socket) = &self.via {
             let _ = socket
                 .try_io(Interest::READABLE, |_| io::Result::<()>::Err(io::ErrorKind::WouldBlock.into()));
@@ -151,7 +151,7 @@ impl Wire {
     }
 
     /// A packet from the client that no wake-up announced; returns its length in `buffer`.
-    pub fn missed(&self, buffer: &mut [u8]) -> Option<usize> {
+    pub(super) fn missed(&self, buffer: &mut [u8]) -> Option<usize> {
         let Via::Own(socket) = &self.via else { return None };
         let (length, from) = socket.get_ref().recv_from(buffer).ok()?;
         if from == self.peer {
@@ -162,7 +162,7 @@ impl Wire {
     }
 
     /// Sends one packet.
-    pub async fn send(&self, packet: &[u8]) -> io::Result<()> {
+    pub(super) async fn send(&self, packet: &[u8]) -> io::Result<()> {
         loop {
             match self.try_send(packet, None) {
                 Ok(()) => return Ok(()),
@@ -203,7 +203,7 @@ impl Wire {
     }
 
     /// Ends the transfer with an error, without waiting.
-    pub fn refuse(&self, code: ErrorCode, text: &str) {
+    pub(super) fn refuse(&self, code: ErrorCode, text: &str) {
         self.send_error(self.peer, code, text);
     }
 
@@ -219,7 +219,7 @@ impl Wire {
     }
 
     /// Sends every block of `run`, of `block` bytes each but the last.
-    pub async fn send_blocks(&mut self, body: &Body, run: Run, block: u16) -> io::Result<()> {
+    pub(super) async fn send_blocks(&mut self, body: &Body, run: Run, block: u16) -> io::Result<()> {
         let mut rest = run;
         while rest.count > 0 {
             match self.try_send_blocks(body, rest, block) {
@@ -342,7 +342,7 @@ fn from(local: IpAddr, peer: SocketAddr) -> SocketAddr {
 }
 
 /// The address that the kernel reported.
-pub fn socket_address(from: &SockaddrStorage) -> Option<SocketAddr> {
+pub(super) fn socket_address(from: &SockaddrStorage) -> Option<SocketAddr> {
     let v4 = from.as_sockaddr_in().map(|from| SocketAddr::V4((*from).into()));
     v4.or_else(|| from.as_sockaddr_in6().map(|from| SocketAddr::V6((*from).into())))
 }

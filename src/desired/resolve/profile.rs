@@ -34,7 +34,7 @@ pub(super) struct Choice {
 
 impl Effective {
     /// Lays settings over these.
-    pub fn lay(&mut self, settings: &Settings, by: Option<&Name>, whole: bool) {
+    pub(super) fn lay(&mut self, settings: &Settings, by: Option<&Name>, whole: bool) {
         let choice = |name: &Marked<Name>| Choice { name: name.clone(), by: by.cloned() };
         let Settings { subnet, boot, template, vars, extra, labels: _ } = settings;
         self.whole &= whole;

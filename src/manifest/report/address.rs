@@ -12,7 +12,7 @@ use super::Report;
 use crate::manifest::{Mark, Problem, Sources, is_manifest, scan};
 
 /// Addresses of the settings of some files, worked out once for each file.
-pub struct Addresses<'a> {
+pub(super) struct Addresses<'a> {
     sources: &'a Sources,
     files: BTreeMap<u32, Settings>,
     /// How often a fingerprint was given.
@@ -20,13 +20,13 @@ pub struct Addresses<'a> {
 }
 
 impl<'a> Addresses<'a> {
-    pub fn new(report: &Report<'a>) -> Addresses<'a> {
+    pub(super) fn new(report: &Report<'a>) -> Addresses<'a> {
         Addresses { sources: report.sources, files: BTreeMap::new(), given: BTreeMap::new() }
     }
 
     /// 64 hexadecimal digits from the code, the resource and the setting; the same for no two
     /// problems of a report.
-    pub fn fingerprint(&mut self, problem: &Problem) -> String {
+    pub(super) fn fingerprint(&mut self, problem: &Problem) -> String {
         let seed = format!("{}\n{}", problem.code, self.address(problem.mark()));
         let given = self.given.entry(seed.clone()).or_insert(0);
         *given += 1;

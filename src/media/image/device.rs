@@ -14,7 +14,7 @@ const BLOCK: u64 = 512;
 
 /// One open image. Reads fail after the deadline, which ends every loop a crafted image could
 /// send a parser into.
-pub struct Device {
+pub(super) struct Device {
     file: File,
     size: u64,
     deadline: Instant,
@@ -22,12 +22,12 @@ pub struct Device {
 
 impl Device {
     /// `size` is the file's length in bytes.
-    pub fn new(file: File, size: u64, deadline: Instant) -> Device {
+    pub(super) fn new(file: File, size: u64, deadline: Instant) -> Device {
         Device { file, size, deadline }
     }
 
     /// Length of the file in bytes.
-    pub fn size(&self) -> u64 {
+    pub(super) fn size(&self) -> u64 {
         self.size
     }
 

@@ -27,16 +27,16 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    pub fn insert(&mut self, path: String, kind: Kind) {
+    pub(super) fn insert(&mut self, path: String, kind: Kind) {
         self.nodes.insert(path, kind);
     }
 
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.nodes.len()
     }
 
     /// Bytes in all files together.
-    pub fn bytes(&self) -> u128 {
+    pub(super) fn bytes(&self) -> u128 {
         let files = self.nodes.values().filter_map(|kind| match kind {
             Kind::File(extents) => Some(extents),
             _ => None,
@@ -45,7 +45,7 @@ impl Tree {
     }
 
     /// Every file, and every link that leads to one, under its own path.
-    pub fn files(&self) -> impl Iterator<Item = (Box<str>, &Kind)> {
+    pub(super) fn files(&self) -> impl Iterator<Item = (Box<str>, &Kind)> {
         self.nodes.iter().filter_map(|(path, kind)| match kind {
             Kind::Folder => None,
             Kind::Link(_) => {
@@ -57,7 +57,7 @@ impl Tree {
     }
 
     /// Every link that leads to a directory, with that directory's real path.
-    pub fn folders(&self) -> BTreeMap<Box<str>, Box<str>> {
+    pub(super) fn folders(&self) -> BTreeMap<Box<str>, Box<str>> {
         let links = self.nodes.iter().filter(|(_, kind)| matches!(kind, Kind::Link(_)));
         links
             .filter_map(|(path, _)| {

@@ -6,9 +6,9 @@ use crate::model::{ClientArch, Cpu, Firmware};
 
 /// Feature numbers of iPXE's option 175 (its src/include/ipxe/features.h).
 mod feature {
-    pub const HTTP: u8 = 0x13;
-    pub const BZIMAGE: u8 = 0x18;
-    pub const EFI: u8 = 0x24;
+    pub(super) const HTTP: u8 = 0x13;
+    pub(super) const BZIMAGE: u8 = 0x18;
+    pub(super) const EFI: u8 = 0x24;
 }
 
 /// The sender of a message, as far as it matters for booting.

@@ -32,16 +32,16 @@ pub struct TooLong {
 mod field {
     use std::ops::Range;
 
-    pub const OPERATION: usize = 0;
-    pub const HOPS: usize = 3;
-    pub const SECONDS: Range<usize> = 8..10;
-    pub const FLAGS: usize = 10;
-    pub const CLIENT_ADDRESS: Range<usize> = 12..16;
-    pub const YOUR_ADDRESS: Range<usize> = 16..20;
-    pub const NEXT_SERVER: Range<usize> = 20..24;
+    pub(super) const OPERATION: usize = 0;
+    pub(super) const HOPS: usize = 3;
+    pub(super) const SECONDS: Range<usize> = 8..10;
+    pub(super) const FLAGS: usize = 10;
+    pub(super) const CLIENT_ADDRESS: Range<usize> = 12..16;
+    pub(super) const YOUR_ADDRESS: Range<usize> = 16..20;
+    pub(super) const NEXT_SERVER: Range<usize> = 20..24;
     /// Server name and file.
-    pub const NAMES: Range<usize> = 44..236;
-    pub const FILE: usize = 108;
+    pub(super) const NAMES: Range<usize> = 44..236;
+    pub(super) const FILE: usize = 108;
 }
 
 const BOOT_REPLY: u8 = 2;

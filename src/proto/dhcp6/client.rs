@@ -6,7 +6,7 @@ use crate::proto::dhcp::client::{Client, ClientKind};
 
 /// The sender of a message. iPXE does not send its features in DHCPv6; every iPXE with IPv6 can fetch a
 /// script by HTTP.
-pub fn of(request: &Request) -> Client {
+pub(super) fn of(request: &Request) -> Client {
     let user = request.option(code::USER_CLASS).unwrap_or_default();
     let vendor = request.option(code::VENDOR_CLASS).and_then(|class| class.get(4..)).unwrap_or_default();
     let says = |word: &[u8]| strings(vendor).any(|class| class.starts_with(word));

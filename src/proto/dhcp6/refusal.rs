@@ -12,12 +12,12 @@ use crate::state::{Event, Stage, State};
 
 /// Status codes (section 21.13).
 pub(super) mod status {
-    pub const SUCCESS: u16 = 0;
-    pub const NO_ADDRESSES: u16 = 2;
-    pub const NO_BINDING: u16 = 3;
-    pub const NOT_ON_LINK: u16 = 4;
-    pub const USE_MULTICAST: u16 = 5;
-    pub const NO_PREFIX: u16 = 6;
+    pub(crate) const SUCCESS: u16 = 0;
+    pub(crate) const NO_ADDRESSES: u16 = 2;
+    pub(crate) const NO_BINDING: u16 = 3;
+    pub(crate) const NOT_ON_LINK: u16 = 4;
+    pub(crate) const USE_MULTICAST: u16 = 5;
+    pub(crate) const NO_PREFIX: u16 = 6;
 }
 
 /// A client may not send to the server's own address unless a server allowed it: the answer is UseMulticast

@@ -5,7 +5,7 @@ use super::field::trim;
 
 /// What identifies the bytes that the server holds.
 #[derive(Clone, Copy, Debug)]
-pub struct Validators<'a> {
+pub(super) struct Validators<'a> {
     /// Without quotes.
     pub etag: &'a str,
     /// Last change, in seconds since the epoch.
@@ -13,7 +13,11 @@ pub struct Validators<'a> {
 }
 
 /// Whether the client already has these bytes. `If-None-Match` takes precedence.
-pub fn unchanged(ours: Validators<'_>, none_match: Option<&str>, modified_since: Option<&str>) -> bool {
+pub(super) fn unchanged(
+    ours: Validators<'_>,
+    none_match: Option<&str>,
+    modified_since: Option<&str>,
+) -> bool {
     if let Some(tags) = none_match {
         return tags.split(',').any(|tag| matches_weakly(trim(tag), ours.etag));
     }
@@ -25,7 +29,7 @@ pub fn unchanged(ours: Validators<'_>, none_match: Option<&str>, modified_since:
 
 /// Whether the client expects other bytes than the server holds: it continues a download (EDK2 sends these
 /// headers with its ranges) that has changed meanwhile. `If-Match` takes precedence.
-pub fn mistaken(ours: Validators<'_>, if_match: Option<&str>, unmodified_since: Option<&str>) -> bool {
+pub(super) fn mistaken(ours: Validators<'_>, if_match: Option<&str>, unmodified_since: Option<&str>) -> bool {
     if let Some(tags) = if_match {
         let strongly = |tag: &str| tag == "*" || unquoted(tag) == Some(ours.etag);
         return !tags.split(',').any(|tag| strongly(trim(tag)));
@@ -37,7 +41,7 @@ pub fn mistaken(ours: Validators<'_>, if_match: Option<&str>, unmodified_since: 
 }
 
 /// Whether a range may be served: the client's other bytes are of the same content.
-pub fn range_applies(ours: Validators<'_>, if_range: Option<&str>) -> bool {
+pub(super) fn range_applies(ours: Validators<'_>, if_range: Option<&str>) -> bool {
     match if_range.map(trim) {
         None => true,
         Some(tag) if tag.starts_with('"') => unquoted(tag) == Some(ours.etag),

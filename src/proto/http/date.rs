@@ -7,14 +7,14 @@ use super::field::trim;
 use crate::model::Time;
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`; `None` outside the years the format can hold.
-pub fn print(time: Time) -> Option<String> {
+pub(super) fn print(time: Time) -> Option<String> {
     let stamp = Timestamp::from_second(i64::try_from(time.seconds()).ok()?).ok()?;
     DateTimePrinter::new().timestamp_to_rfc9110_string(&stamp).ok()
 }
 
 /// Reads what [`print`] writes; seconds since the epoch. No boot client sends the two older forms of RFC
 /// 9110 5.6.7, so they count as no date.
-pub fn parse(text: &str) -> Option<u64> {
+pub(super) fn parse(text: &str) -> Option<u64> {
     let stamp = DateTimeParser::new().parse_timestamp(trim(text)).ok()?;
     u64::try_from(stamp.as_second()).ok()
 }

@@ -3,12 +3,12 @@
 //! part of a value, and so by two readers in two ways.
 
 /// Without optional white space at the ends.
-pub fn trim(text: &str) -> &str {
+pub(super) fn trim(text: &str) -> &str {
     text.trim_matches([' ', '\t'])
 }
 
 /// The same for bytes.
-pub fn trim_bytes(mut bytes: &[u8]) -> &[u8] {
+pub(super) fn trim_bytes(mut bytes: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
         bytes = rest;
     }
@@ -16,17 +16,17 @@ pub fn trim_bytes(mut bytes: &[u8]) -> &[u8] {
 }
 
 /// Whether a byte may stand in a token.
-pub fn is_token(byte: u8) -> bool {
+pub(super) fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// Whether a byte may stand in a field's value or a quoted text; quotes and backslashes are not looked at.
-pub fn is_text(byte: u8) -> bool {
+pub(super) fn is_text(byte: u8) -> bool {
     matches!(byte, b'\t' | b' '..=b'~' | 0x80..)
 }
 
 /// Whether `value` is what a Host field may hold (RFC 9112 section 3.2): a name or an address, and a port.
-pub fn is_host(value: &[u8]) -> bool {
+pub(super) fn is_host(value: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(value) else { return false };
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, port),
@@ -64,7 +64,7 @@ fn is_name(host: &str) -> bool {
 
 /// The number before a chunk (RFC 9112 section 7.1): hexadecimal digits, then extensions, which are read
 /// only so far as to be sure that they are some.
-pub fn chunk_size(line: &[u8]) -> Option<u64> {
+pub(super) fn chunk_size(line: &[u8]) -> Option<u64> {
     let end = line.iter().position(|byte| !byte.is_ascii_hexdigit()).unwrap_or(line.len());
     let (digits, mut rest) = line.split_at(end);
     let size = digits.iter().try_fold(0_u64, |size, digit| {
@@ -103,7 +103,7 @@ fn token(bytes: &[u8]) -> Option<&[u8]> {
 }
 
 /// Whether a line after the last chunk is a field (RFC 9112 section 7.1.2).
-pub fn is_field(line: &[u8]) -> bool {
+pub(super) fn is_field(line: &[u8]) -> bool {
     let Some(colon) = line.iter().position(|byte| *byte == b':') else { return false };
     let (name, value) = (&line[..colon], &line[colon + 1..]);
     !name.is_empty() && name.iter().all(|byte| is_token(*byte)) && value.iter().all(|byte| is_text(*byte))

@@ -15,7 +15,7 @@ const MOST: Duration = Duration::from_secs(8);
 
 /// The estimate, and how often the present wait was already doubled.
 #[derive(Clone, Debug)]
-pub struct Patience {
+pub(super) struct Patience {
     smoothed: Option<Duration>,
     deviation: Duration,
     doublings: u32,
@@ -25,25 +25,25 @@ pub struct Patience {
 impl Patience {
     /// If the client named a time-out, no wait is longer; but none is so short that a request with a forged
     /// source address could flood the address's owner.
-    pub fn new(timeout: Option<Duration>) -> Patience {
+    pub(super) fn new(timeout: Option<Duration>) -> Patience {
         let most = timeout.map_or(MOST, |named| named.clamp(LEAST, MOST));
         Patience { smoothed: None, deviation: Duration::ZERO, doublings: 0, most }
     }
 
     /// The current wait.
-    pub fn wait(&self) -> Duration {
+    pub(super) fn wait(&self) -> Duration {
         let learnt = self.smoothed.map_or(FIRST, |smoothed| smoothed + self.deviation * 4);
         let first = learnt.clamp(LEAST, MOST_LEARNT);
         first.saturating_mul(1 << self.doublings.min(8)).min(self.most)
     }
 
     /// Time from sending to acknowledgement as it usually is.
-    pub fn usual(&self) -> Duration {
+    pub(super) fn usual(&self) -> Duration {
         self.smoothed.unwrap_or(FIRST)
     }
 
     /// Something sent once was acknowledged after `sample`.
-    pub fn learn(&mut self, sample: Duration) {
+    pub(super) fn learn(&mut self, sample: Duration) {
         match self.smoothed {
             None => {
                 self.smoothed = Some(sample);
@@ -56,12 +56,12 @@ impl Patience {
         }
     }
 
-    pub fn double(&mut self) {
+    pub(super) fn double(&mut self) {
         self.doublings = self.doublings.saturating_add(1);
     }
 
     /// The client made progress: back to the wait without doubling.
-    pub fn reset(&mut self) {
+    pub(super) fn reset(&mut self) {
         self.doublings = 0;
     }
 }

@@ -12,7 +12,14 @@ use crate::render::{RenderError, Value};
 use crate::state::memo::{Subject, Text};
 use crate::state::{InstallStage, Permit, PermitStep, Purpose, Stage, State};
 
-pub fn open(table: &State, asker: &Asker, method: Method, name: &Name, token: &str, file: &str) -> Answer {
+pub(super) fn open(
+    table: &State,
+    asker: &Asker,
+    method: Method,
+    name: &Name,
+    token: &str,
+    file: &str,
+) -> Answer {
     let refuse = |reason, text: String| {
         Answer::Refuse(Refusal { deployment: Some(name.clone()), ..Refusal::new(reason, text) })
     };

@@ -6,7 +6,7 @@ use crate::media::Entry;
 use crate::model::{Mac, Name};
 use crate::state::{InstallStage, Permit, PermitStep, Stage, State};
 
-pub fn loader(table: &State, name: &str) -> Answer {
+pub(super) fn loader(table: &State, name: &str) -> Answer {
     match table.server().loaders.get(name) {
         Some(entry) => Answer::Serve(artifact(entry, name, Stage::Loader)),
         None => missing(format!("no boot program {name} was found on this host")),
@@ -15,7 +15,7 @@ pub fn loader(table: &State, name: &str) -> Answer {
 
 /// A file below a boot's prefix. The last file that an installer without answers fetches is what lets it
 /// overwrite the disk, so that fetch uses up the permission.
-pub fn media(
+pub(super) fn media(
     table: &State,
     asker: &Asker,
     method: Method,

@@ -5,7 +5,7 @@ use super::{Answer, Artifact, Asker, Method, Refusal, RefusalReason, Standing, T
 use crate::model::{Content, Name};
 use crate::state::{Outcome, Purpose, Report, Stage, State};
 
-pub fn open(
+pub(super) fn open(
     table: &State,
     asker: &Asker,
     method: Method,

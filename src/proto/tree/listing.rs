@@ -10,7 +10,7 @@ use crate::state::Stage;
 
 /// The page for `folder` (its path on this server, without slashes at the ends). Links are absolute:
 /// they hold whether or not the client wrote the slash at the end, so nobody needs a redirect.
-pub fn page<'a>(folder: &str, rows: impl IntoIterator<Item = (&'a str, Listed<'a>)>) -> Artifact {
+pub(super) fn page<'a>(folder: &str, rows: impl IntoIterator<Item = (&'a str, Listed<'a>)>) -> Artifact {
     let title = escape(folder);
     let mut html =
         format!("<!DOCTYPE html>\n<html><head><meta charset=\"utf-8\"><title>/{title}/</title></head>\n");

@@ -17,7 +17,7 @@ const SIGNS: [&str; 4] = ["bootcode.bin", "start.elf", "start4.elf", "config.txt
 const CMDLINE: &str = "cmdline.txt";
 
 /// The answer to a name that means nothing else, if `mac` is a machine that boots a Pi's tree.
-pub fn open(table: &State, asker: &Asker, method: Method, mac: Mac, path: &str) -> Option<Answer> {
+pub(super) fn open(table: &State, asker: &Asker, method: Method, mac: Mac, path: &str) -> Option<Answer> {
     let machine = table.machine(mac)?;
     let deployment = table.tenant(&machine.name)?;
     let boot = &deployment.boot;

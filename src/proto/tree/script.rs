@@ -16,7 +16,7 @@ use crate::state::{Duty, InstallStage, Permit, PermitStep, Stage, State};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
-pub fn open(table: &State, asker: &Asker, method: Method, form: Form, mac: Option<Mac>) -> Answer {
+pub(super) fn open(table: &State, asker: &Asker, method: Method, form: Form, mac: Option<Mac>) -> Answer {
     let Some(mac) = mac else {
         return match form {
             // The address does not identify the client, but iPXE can send its hardware address.
@@ -289,6 +289,6 @@ pub(super) fn serve(
 }
 
 /// An entity tag for rendered bytes.
-pub fn digest(bytes: &[u8]) -> String {
+pub(super) fn digest(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes)[..12])
 }

@@ -10,7 +10,7 @@ use crate::model::{Content, Mac};
 use crate::state::{Duty, Stage, State};
 
 /// The name, in whatever folder.
-pub const FILE: &str = "boot.scr.uimg";
+pub(super) const FILE: &str = "boot.scr.uimg";
 const SCRIPT: &[u8] = b"pxe get && pxe boot\n";
 const HEADER: usize = 64;
 /// The script's length and the zero that ends the list of lengths come before the script itself.
@@ -20,7 +20,7 @@ static IMAGE: [u8; HEADER + DATA] = image();
 
 /// The script; a machine that boots its own disk gets "not found" and continues with the next of its boot
 /// targets.
-pub fn open(table: &State, mac: Option<Mac>) -> Answer {
+pub(super) fn open(table: &State, mac: Option<Mac>) -> Answer {
     let deployment = mac.and_then(|mac| table.deployment_of(mac));
     if let Some(deployment) = deployment
         && let Duty::LocalBoot(reason) = table.duty(deployment)

@@ -34,20 +34,20 @@ const LONGEST: usize = 32;
 const CONSTANTS: [&str; 6] = ["nil", "null", "empty", "blank", "true", "false"];
 
 impl<'a> Cursor<'a> {
-    pub fn new(text: &'a str, at: usize, end: &'static str) -> Cursor<'a> {
+    pub(super) fn new(text: &'a str, at: usize, end: &'static str) -> Cursor<'a> {
         Cursor { text, at, end, depth: 0, accesses: Vec::new() }
     }
 
-    pub fn rest(&self) -> &'a str {
+    pub(super) fn rest(&self) -> &'a str {
         &self.text[self.at..]
     }
 
-    pub fn space(&mut self) {
+    pub(super) fn space(&mut self) {
         let rest = self.rest();
         self.at += rest.len() - rest.trim_start_matches([' ', '\t', '\n', '\r']).len();
     }
 
-    pub fn eat(&mut self, expected: &str) -> bool {
+    pub(super) fn eat(&mut self, expected: &str) -> bool {
         self.space();
         let found = self.rest().starts_with(expected);
         if found {
@@ -57,11 +57,11 @@ impl<'a> Cursor<'a> {
     }
 
     /// An error at the current position.
-    pub fn wrong<T>(&self, message: impl Into<String>) -> Step<T> {
+    pub(super) fn wrong<T>(&self, message: impl Into<String>) -> Step<T> {
         Err(Mistake { offset: self.at, message: message.into() })
     }
 
-    pub fn unexpected<T>(&self, wanted: &str) -> Step<T> {
+    pub(super) fn unexpected<T>(&self, wanted: &str) -> Step<T> {
         match self.rest().chars().next() {
             None => self.wrong(format!("the template ends where {wanted} is expected")),
             Some(found) => self.wrong(format!("unexpected `{}`, {wanted} expected", found.escape_debug())),
@@ -69,7 +69,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A name, without moving.
-    pub fn peek(&mut self) -> Option<&'a str> {
+    pub(super) fn peek(&mut self) -> Option<&'a str> {
         self.space();
         let rest = self.rest();
         let starts = |c: char| c.is_ascii_alphabetic() || c == '_';
@@ -83,14 +83,14 @@ impl<'a> Cursor<'a> {
         Some(&rest[..length])
     }
 
-    pub fn name(&mut self, wanted: &str) -> Step<&'a str> {
+    pub(super) fn name(&mut self, wanted: &str) -> Step<&'a str> {
         let Some(name) = self.peek() else { return self.unexpected(wanted) };
         self.at += name.len();
         Ok(name)
     }
 
     /// Eats the word if it comes next as a whole.
-    pub fn word(&mut self, expected: &str) -> bool {
+    pub(super) fn word(&mut self, expected: &str) -> bool {
         let found = self.peek() == Some(expected);
         if found {
             self.at += expected.len();
@@ -99,14 +99,14 @@ impl<'a> Cursor<'a> {
     }
 
     /// Whether the tag ends here.
-    pub fn at_end(&mut self) -> bool {
+    pub(super) fn at_end(&mut self) -> bool {
         self.space();
         let rest = self.rest();
         rest.starts_with(self.end) || rest.strip_prefix('-').is_some_and(|rest| rest.starts_with(self.end))
     }
 
     /// Eats the end of the tag; whether it also eats the white space that follows.
-    pub fn close(&mut self) -> Step<bool> {
+    pub(super) fn close(&mut self) -> Step<bool> {
         self.space();
         let trim = self.rest().starts_with('-');
         if !self.at_end() {
@@ -117,7 +117,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A constant or a variable with its members.
-    pub fn value(&mut self) -> Step {
+    pub(super) fn value(&mut self) -> Step {
         self.space();
         match self.rest().bytes().next() {
             Some(quote @ (b'"' | b'\'')) => self.string(char::from(quote)),
@@ -210,7 +210,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A value and the filters behind it. `known` judges a filter's name.
-    pub fn chain(&mut self, known: &dyn Fn(&str) -> Option<String>) -> Step {
+    pub(super) fn chain(&mut self, known: &dyn Fn(&str) -> Option<String>) -> Step {
         self.value()?;
         while self.eat("|") {
             self.space();
@@ -244,7 +244,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Comparisons joined by `and` and `or`.
-    pub fn condition(&mut self) -> Step {
+    pub(super) fn condition(&mut self) -> Step {
         for _ in 0..LONGEST {
             self.value()?;
             if self.at_end() {

@@ -64,7 +64,7 @@ fn parse(program: &str) -> Result<Template, String> {
 }
 
 impl Program {
-    pub fn compile(source: &str, scan: Scan) -> Result<Program, RenderError> {
+    pub(super) fn compile(source: &str, scan: Scan) -> Result<Program, RenderError> {
         let template = parse(&scan.program).map_err(|message| blame(source, &scan.tags, message))?;
         let Scan { program: _, texts, tags, free, mut own, mut loops, plain } = scan;
         own.append(&mut loops);
@@ -93,7 +93,7 @@ impl Program {
         Some(filled)
     }
 
-    pub fn run(
+    pub(super) fn run(
         &self,
         source: &str,
         uses: &[Use],
@@ -107,7 +107,7 @@ impl Program {
     }
 
     /// The same by the engine.
-    pub fn execute(
+    pub(super) fn execute(
         &self,
         source: &str,
         uses: &[Use],

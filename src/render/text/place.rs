@@ -18,11 +18,11 @@ pub(super) struct Places<'a> {
 }
 
 impl<'a> Places<'a> {
-    pub fn new(text: &'a str) -> Places<'a> {
+    pub(super) fn new(text: &'a str) -> Places<'a> {
         Places { text, at: 0, line: 1, column: 1 }
     }
 
-    pub fn forward(&mut self, offset: usize) -> (u32, u32) {
+    pub(super) fn forward(&mut self, offset: usize) -> (u32, u32) {
         if offset < self.at {
             return place(self.text, offset);
         }

@@ -14,7 +14,7 @@ use crate::model::{Signed, Verify};
 /// Most that one fetch may bring, in bytes.
 const MOST_FETCHED: usize = 4 << 30;
 /// Most memory of the child, in bytes: a repository made to fill it ends the child only.
-pub const MEMORY: u64 = 2 << 30;
+pub(super) const MEMORY: u64 = 2 << 30;
 
 /// `internal-fetch`, with a `Request` in the environment: brings the mirror up to date and prints
 /// the commit and its name, separated by a tab. `arguments` are those after the subcommand.

@@ -25,7 +25,7 @@ static COMPARED: Mutex<Option<HashSet<(u64, u64, Oid)>>> = Mutex::new(None);
 static DRAFTS: AtomicU64 = AtomicU64::new(0);
 
 /// Whether the copy at `path` holds the `length` bytes of the blob `id`; marks it as used now.
-pub fn is_whole(path: &Path, id: Oid, length: u64) -> bool {
+pub(super) fn is_whole(path: &Path, id: Oid, length: u64) -> bool {
     let Some(found) = sealed(path, length) else { return verify(path, id, length) };
     if !is_compared(&found, id) && !verify(path, id, length) {
         return false;
@@ -35,7 +35,7 @@ pub fn is_whole(path: &Path, id: Oid, length: u64) -> bool {
 }
 
 /// Whether the copy is there as it was left: a cheap look, for copies that were compared before.
-pub fn is_untouched(path: &Path, length: u64) -> bool {
+pub(super) fn is_untouched(path: &Path, length: u64) -> bool {
     sealed(path, length).is_some()
 }
 
@@ -82,7 +82,7 @@ fn has_seal(found: &Metadata) -> bool {
 }
 
 /// Writes a copy, whole or not at all.
-pub fn write(path: &Path, id: Oid, content: &[u8]) -> io::Result<()> {
+pub(super) fn write(path: &Path, id: Oid, content: &[u8]) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         super::mirror::own_folder(folder)?;
     }
@@ -106,7 +106,7 @@ pub fn write(path: &Path, id: Oid, content: &[u8]) -> io::Result<()> {
 }
 
 /// Marks a copy as used now, in its access time: the modification time is its seal.
-pub fn touch(path: &Path) {
+pub(super) fn touch(path: &Path) {
     // The time is only used by the sweep; a failure here does no harm.
     let _ = utimensat(
         nix::fcntl::AT_FDCWD,

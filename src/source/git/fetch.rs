@@ -16,7 +16,7 @@ use crate::model::{Git, Span, printable};
 use crate::source::SourceError;
 
 /// The hidden subcommand that `fetch_main` answers.
-pub const SUBCOMMAND: &str = "internal-fetch";
+pub(super) const SUBCOMMAND: &str = "internal-fetch";
 /// Fetches at once, whatever the number of sources: each may take [`super::child::MEMORY`] bytes.
 const MOST_FETCHES: usize = 2;
 static FETCHES: Semaphore = Semaphore::const_new(MOST_FETCHES);
@@ -88,14 +88,14 @@ impl Fetcher {
 }
 
 /// The child and what it started, `ssh` above all: ended together unless they ended by themselves.
-pub struct Group(Option<Pid>);
+pub(crate) struct Group(Option<Pid>);
 
 impl Group {
-    pub fn of(child: &Child) -> Group {
+    pub(crate) fn of(child: &Child) -> Group {
         Group(child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw))
     }
 
-    pub fn ended(mut self) {
+    pub(crate) fn ended(mut self) {
         self.0 = None;
     }
 }
@@ -138,7 +138,7 @@ fn understand(output: &Output, git: &Git, mirror: &Path) -> Result<Fetched, Sour
 
 /// A child's complaint, for people, on one line: some of it is a server's, which must neither begin
 /// lines of its own nor move a terminal's cursor.
-pub fn tame(complaint: &[u8]) -> String {
+pub(crate) fn tame(complaint: &[u8]) -> String {
     let text = String::from_utf8_lossy(complaint);
     let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     printable::line(&lines.join(" | ")).chars().take(COMPLAINT).collect()

@@ -16,7 +16,7 @@ const UNUSUAL: [&str; 2] = ["objects/info/alternates", "shallow"];
 
 /// Links the objects of the repository at `folder` (bare, or `.git`) into the mirror. True if
 /// `wanted` and every file of it is there then; otherwise what was linked does no harm.
-pub fn objects(folder: &Path, mirror: &Repository, wanted: Oid) -> bool {
+pub(super) fn objects(folder: &Path, mirror: &Repository, wanted: Oid) -> bool {
     if UNUSUAL.iter().any(|name| folder.join(name).exists()) {
         return false;
     }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::source::watch::watched::{self, WatchedDirectory};
 
 /// The path behind a URL, if it is one of this host.
-pub fn path(url: &str) -> Option<PathBuf> {
+pub(crate) fn path(url: &str) -> Option<PathBuf> {
     if let Some(path) = url.strip_prefix("file://") {
         return Some(path.strip_prefix("localhost").unwrap_or(path).into());
     }
@@ -17,7 +17,7 @@ pub fn path(url: &str) -> Option<PathBuf> {
 
 /// The references of the repository at `path`, bare or with a work tree, and the names on the
 /// way to them.
-pub fn places(path: &Path) -> BTreeSet<WatchedDirectory> {
+pub(crate) fn places(path: &Path) -> BTreeSet<WatchedDirectory> {
     let (folder, common) = (git_folder(path), folder(path));
     let mut places = watched::names_to(&common);
     for (folder, name) in [(&folder, "HEAD"), (&common, "packed-refs"), (&common, "refs")] {
@@ -28,7 +28,7 @@ pub fn places(path: &Path) -> BTreeSet<WatchedDirectory> {
 }
 
 /// Where the objects and references of the repository at `path` lie.
-pub fn folder(path: &Path) -> PathBuf {
+pub(crate) fn folder(path: &Path) -> PathBuf {
     common_folder(&git_folder(path))
 }
 
@@ -53,7 +53,7 @@ fn common_folder(folder: &Path) -> PathBuf {
 }
 
 /// Git takes a lock beside each reference before it renames it into place.
-pub fn is_noise(path: &Path) -> bool {
+pub(crate) fn is_noise(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "lock")
 }
 

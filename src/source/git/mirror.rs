@@ -13,7 +13,7 @@ use super::{Fetched, copies, tidy};
 use crate::source::{Body, LeftOut, Snapshot, SourceError};
 
 /// The reference that every fetch of a branch or tag writes.
-pub const FOLLOWED: &str = "refs/followed";
+pub(crate) const FOLLOWED: &str = "refs/followed";
 /// Name and commit of the last fetch, for a start without the repository.
 const NOTE: &str = "followed.txt";
 /// Most files and folders of one inventory, deepest nesting, and links followed on the way to one
@@ -28,7 +28,7 @@ pub(super) const ELSEWHERE: &str = "put images on this host and name their folde
 const READ_ONLY: [&str; 3] = [".toml", ".liquid", ".age"];
 
 #[derive(Clone, Debug)]
-pub struct Mirror {
+pub(crate) struct Mirror {
     /// The bare repository.
     pub path: PathBuf,
     /// Where files that are large or may be served are copied to, by the id of their content.
@@ -36,14 +36,14 @@ pub struct Mirror {
 }
 
 /// A snapshot and the id of the tree it was read from: two commits of one tree are one inventory.
-pub struct Reading {
+pub(crate) struct Reading {
     pub snapshot: Snapshot,
     pub tree: Arc<str>,
 }
 
 /// A tree that was read.
 #[derive(Clone, Debug)]
-pub struct KnownTree {
+pub(crate) struct KnownTree {
     pub tree: Arc<str>,
     /// Its copies on disk, with their lengths in bytes.
     copies: Arc<[(PathBuf, u64)]>,
@@ -57,7 +57,7 @@ impl KnownTree {
 }
 
 impl Reading {
-    pub fn known(&self) -> KnownTree {
+    pub(crate) fn known(&self) -> KnownTree {
         let copy = |body: &Body| match body {
             Body::OnDisk { path, length } => Some((path.clone(), *length)),
             Body::Inline { bytes, path } => Some((path.clone()?, bytes.len() as u64)),
@@ -67,7 +67,7 @@ impl Reading {
 }
 
 /// Opens the mirror, or makes it anew: a damaged one holds nothing that can't be fetched again.
-pub fn open_or_create(path: &Path) -> Result<Repository, String> {
+pub(crate) fn open_or_create(path: &Path) -> Result<Repository, String> {
     if let Ok(repository) = Repository::open_bare(path) {
         return Ok(repository);
     }
@@ -81,12 +81,12 @@ pub fn open_or_create(path: &Path) -> Result<Repository, String> {
 }
 
 /// Makes a folder, and those on the way to it, for this user alone, whatever the umask.
-pub fn own_folder(path: &Path) -> io::Result<()> {
+pub(crate) fn own_folder(path: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Makes the daemon's own repository, with one empty commit, unless it exists.
-pub fn create_own(path: &Path) -> Result<(), git2::Error> {
+pub(crate) fn create_own(path: &Path) -> Result<(), git2::Error> {
     if path.exists() {
         tidy::unlock(path);
         return Ok(());
@@ -101,20 +101,20 @@ pub fn create_own(path: &Path) -> Result<(), git2::Error> {
 }
 
 /// The commit that `FOLLOWED` leads to, tags followed.
-pub fn followed(repository: &Repository) -> Result<Oid, String> {
+pub(crate) fn followed(repository: &Repository) -> Result<Oid, String> {
     let reference = repository.find_reference(FOLLOWED).map_err(|error| error.message().to_owned())?;
     let commit = reference.peel_to_commit().map_err(|_| "it does not lead to a commit".to_owned())?;
     Ok(commit.id())
 }
 
 /// Whether what the last fetch brought can't be read.
-pub fn is_damaged(repository: &Repository) -> bool {
+pub(crate) fn is_damaged(repository: &Repository) -> bool {
     let Ok(reference) = repository.find_reference(FOLLOWED) else { return false };
     reference.peel_to_commit().and_then(|commit| commit.tree().map(drop)).is_err()
 }
 
 /// Remembers a fetch.
-pub fn note(mirror: &Path, fetched: &Fetched) -> io::Result<()> {
+pub(crate) fn note(mirror: &Path, fetched: &Fetched) -> io::Result<()> {
     let draft = mirror.join(format!("{NOTE}.new"));
     std::fs::write(&draft, format!("{}\t{}\n", fetched.commit, fetched.name))?;
     std::fs::rename(draft, mirror.join(NOTE))
@@ -122,7 +122,7 @@ pub fn note(mirror: &Path, fetched: &Fetched) -> io::Result<()> {
 
 impl Mirror {
     /// What the last fetch brought, if there was one.
-    pub fn last_fetched(&self) -> Option<Fetched> {
+    pub(crate) fn last_fetched(&self) -> Option<Fetched> {
         let text = std::fs::read_to_string(self.path.join(NOTE)).ok()?;
         let (commit, name) = text.trim_end().split_once('\t')?;
         Some(Fetched { commit: commit.to_owned(), name: name.to_owned() })
@@ -130,7 +130,7 @@ impl Mirror {
 
     /// The inventory below `path` at a commit, blobs straight from the object store. `None` if
     /// that is the tree `known`, which was read already and whose copies are as they were.
-    pub fn read(
+    pub(crate) fn read(
         &self,
         fetched: &Fetched,
         path: &str,

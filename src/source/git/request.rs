@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::model::{Access, Git, Reference, Signed, Verify};
 
 /// The environment variable that holds it, as JSON.
-pub const VARIABLE: &str = "VOLDEMORT_FETCH";
+pub(super) const VARIABLE: &str = "VOLDEMORT_FETCH";
 /// The child's exit code when the commit lacks a signature that counts.
-pub const UNTRUSTED: u8 = 3;
+pub(super) const UNTRUSTED: u8 = 3;
 
 /// A repository and how it is reached.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -16,14 +16,19 @@ const NAMESPACE: &str = "git";
 
 /// A commit that must not be followed, or whose signature could not be checked.
 #[derive(Debug)]
-pub enum Doubt {
+pub(super) enum Doubt {
     /// Not signed, or not by an allowed key.
     Untrusted(String),
     Failed(String),
 }
 
 /// Asks for the signatures that `verify` wants on `commit`; `reference` is what led to it.
-pub fn check(repository: &Repository, reference: &str, commit: Oid, verify: &Verify) -> Result<(), Doubt> {
+pub(super) fn check(
+    repository: &Repository,
+    reference: &str,
+    commit: Oid,
+    verify: &Verify,
+) -> Result<(), Doubt> {
     let judge = Judge { repository, verify };
     match verify.signed {
         Signed::Head => judge.commit(commit),

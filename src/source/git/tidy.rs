@@ -22,7 +22,7 @@ const HELD_LONGEST: Duration = Duration::from_secs(60);
 
 /// Packs what the mirror's references lead to into one file and drops everything else, if there is much of
 /// it. Nothing else may use the mirror meanwhile.
-pub fn pack(repository: &Repository) -> Result<(), git2::Error> {
+pub(super) fn pack(repository: &Repository) -> Result<(), git2::Error> {
     let objects = repository.path().join("objects");
     let packs = files(&objects.join("pack"));
     let loose: Vec<PathBuf> =
@@ -37,7 +37,7 @@ pub fn pack(repository: &Repository) -> Result<(), git2::Error> {
 
 /// Removes what a killed fetch left in the mirror: half packs, which fill the disk, and locks, which block
 /// every later fetch. Nothing else may use the mirror meanwhile.
-pub fn clear(mirror: &Path) {
+pub(super) fn clear(mirror: &Path) {
     let objects = ["objects", "objects/pack"].map(|folder| files(&mirror.join(folder))).into_iter().flatten();
     // As libgit2's futils.c names its temporary files.
     let halves = objects.filter(|path| path.to_string_lossy().contains("_git2_"));
@@ -49,7 +49,7 @@ pub fn clear(mirror: &Path) {
 
 /// Removes locks that a commit which was killed left in the daemon's own repository and that would refuse
 /// every later one. No git command holds one for so long.
-pub fn unlock(repository: &Path) {
+pub(super) fn unlock(repository: &Path) {
     for path in locks(repository) {
         if age(&path).is_some_and(|age| age > HELD_LONGEST) {
             remove(&path);

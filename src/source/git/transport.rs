@@ -12,7 +12,7 @@ use crate::model::Access;
 
 /// Has libgit2 reach `address` with what `access` allows; returns the URL to give to libgit2,
 /// which holds no secret. To be called once in a process, before any thread is started.
-pub fn prepare(address: &Address, url: &str, access: &Access) -> Result<String, String> {
+pub(super) fn prepare(address: &Address, url: &str, access: &Access) -> Result<String, String> {
     if address.is_open() && !access.insecure {
         return Err("it would travel unprotected: everybody on the way could change which machines are \
                     installed with what. Use https or ssh, or say `insecure = true`"

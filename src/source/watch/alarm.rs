@@ -20,7 +20,7 @@ const TICK: Duration = Duration::from_millis(25);
 
 /// Rings when something changed in the places it is armed for.
 #[derive(Default)]
-pub struct Alarm {
+pub(crate) struct Alarm {
     bell: Arc<Notify>,
     /// Set when reports were lost: the watches may be gone with them.
     broken: Arc<AtomicBool>,
@@ -38,7 +38,11 @@ impl Alarm {
     /// Watches the existing ones of `places`, looking again until they stay the same: a directory may
     /// appear after the one above it was read and before that is watched. Changes of paths that are `noise`
     /// are ignored.
-    pub fn settle(&mut self, places: impl Fn() -> BTreeSet<WatchedDirectory>, noise: fn(&Path) -> bool) {
+    pub(crate) fn settle(
+        &mut self,
+        places: impl Fn() -> BTreeSet<WatchedDirectory>,
+        noise: fn(&Path) -> bool,
+    ) {
         let mut tries = 0..SETTLE;
         while tries.next().is_some() && self.arm(places(), noise) {}
     }
@@ -79,12 +83,12 @@ impl Alarm {
         }
     }
 
-    pub fn is_armed(&self) -> bool {
+    pub(crate) fn is_armed(&self) -> bool {
         self.armed.as_ref().is_some_and(|armed| armed.complete)
     }
 
     /// Resolves at the next change, or at once if there was one since the last call.
-    pub async fn rung(&self) {
+    pub(crate) async fn rung(&self) {
         self.bell.notified().await;
     }
 }

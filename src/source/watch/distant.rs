@@ -27,7 +27,7 @@ const DISTANT: [u32; 15] = [
 
 /// Whether changes below `root` may come without a report. A root that is away is looked for
 /// often: it may be a mount that comes back.
-pub fn is_distant(root: &Path) -> bool {
+pub(super) fn is_distant(root: &Path) -> bool {
     // The constants are 32 bits wide; the field's width and sign differ between processors.
     statfs(root).map_or(true, |found| DISTANT.contains(&(found.filesystem_type().0 as u32)))
 }

@@ -7,7 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 /// One directory to watch.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct WatchedDirectory {
+pub(crate) struct WatchedDirectory {
     pub path: PathBuf,
     /// The one name in it that matters; `None` for everything below it.
     pub name: Option<OsString>,
@@ -20,12 +20,12 @@ const MOST_HOPS: usize = 40;
 
 impl WatchedDirectory {
     /// Everything below the directory `path`; `None` if there is no such directory.
-    pub fn deep(path: &Path) -> Option<WatchedDirectory> {
+    pub(crate) fn deep(path: &Path) -> Option<WatchedDirectory> {
         WatchedDirectory::new(path, None)
     }
 
     /// One name in the directory `path`.
-    pub fn name(path: &Path, name: &OsStr) -> Option<WatchedDirectory> {
+    pub(crate) fn name(path: &Path, name: &OsStr) -> Option<WatchedDirectory> {
         WatchedDirectory::new(path, Some(name.to_owned()))
     }
 
@@ -35,7 +35,7 @@ impl WatchedDirectory {
     }
 
     /// Whether a change of `path` is one of this place.
-    pub fn covers(&self, path: &Path) -> bool {
+    pub(crate) fn covers(&self, path: &Path) -> bool {
         match (path.strip_prefix(&self.path), &self.name) {
             (Ok(below), Some(name)) => below.as_os_str().is_empty() || below == Path::new(name),
             (Ok(_), None) => true,
@@ -46,14 +46,14 @@ impl WatchedDirectory {
 
 /// The directory itself with everything below it, and every directory in which a link on the way
 /// to it, or the directory itself, could be replaced, removed or made again.
-pub fn of_directory(root: &Path) -> BTreeSet<WatchedDirectory> {
+pub(crate) fn of_directory(root: &Path) -> BTreeSet<WatchedDirectory> {
     let mut places = names_to(root);
     places.extend(std::fs::canonicalize(root).ok().and_then(|real| WatchedDirectory::deep(&real)));
     places
 }
 
 /// The names on the way to `path`, each in its directory.
-pub fn names_to(path: &Path) -> BTreeSet<WatchedDirectory> {
+pub(crate) fn names_to(path: &Path) -> BTreeSet<WatchedDirectory> {
     on_the_way(path).iter().filter_map(|(folder, name)| WatchedDirectory::name(folder, name)).collect()
 }
 

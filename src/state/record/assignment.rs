@@ -4,7 +4,7 @@ use super::bytes::{Reader, field, name};
 use super::{Kind, Record};
 use crate::model::Name;
 
-pub struct Assignment;
+pub(super) struct Assignment;
 
 impl Kind for Assignment {
     const NAME: &'static str = "assigned";

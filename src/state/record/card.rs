@@ -5,7 +5,7 @@ use super::bytes::{Reader, field, mac};
 use super::{Kind, Record};
 use crate::model::{Mac, Name};
 
-pub struct Card;
+pub(super) struct Card;
 
 impl Kind for Card {
     const NAME: &'static str = "card";

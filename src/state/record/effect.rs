@@ -9,7 +9,7 @@ use super::{Kind, Record};
 use crate::model::Time;
 use crate::state::outbox::{EffectId, Pending, Task, TaskKind};
 
-pub struct Effect;
+pub(super) struct Effect;
 
 impl Kind for Effect {
     const NAME: &'static str = "effect";

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{Kind, Record};
 
-pub struct File;
+pub(super) struct File;
 
 impl Kind for File {
     const NAME: &'static str = "file";

@@ -10,7 +10,7 @@ use super::{Kind, Record};
 use crate::model::{Identity, Name};
 use crate::state::{Install, InstallStage};
 
-pub struct Installs;
+pub(super) struct Installs;
 
 const AGAIN: u8 = 1;
 const CLOSED: u8 = 2;

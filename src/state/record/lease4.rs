@@ -10,7 +10,7 @@ use super::{Kind, Record};
 use crate::state::Lease;
 use crate::state::lease::LeaseState;
 
-pub struct Lease4;
+pub(super) struct Lease4;
 
 impl Kind for Lease4 {
     const NAME: &'static str = "lease4";
@@ -51,7 +51,7 @@ impl Kind for Lease4 {
 }
 
 /// The byte of a lease's state.
-pub fn code(state: LeaseState) -> u8 {
+pub(super) fn code(state: LeaseState) -> u8 {
     match state {
         LeaseState::Offered => 0,
         LeaseState::Bound => 1,
@@ -61,7 +61,7 @@ pub fn code(state: LeaseState) -> u8 {
 }
 
 /// The state of a lease's byte.
-pub fn state(code: u8) -> Option<LeaseState> {
+pub(super) fn state(code: u8) -> Option<LeaseState> {
     match code {
         0 => Some(LeaseState::Offered),
         1 => Some(LeaseState::Bound),

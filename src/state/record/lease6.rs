@@ -9,7 +9,7 @@ use super::bytes::{Reader, field};
 use super::lease4::{code, state};
 use super::{Kind, Record};
 
-pub struct Lease6;
+pub(super) struct Lease6;
 
 impl Kind for Lease6 {
     const NAME: &'static str = "lease6";

@@ -2,7 +2,7 @@
 
 use super::{Kind, Record};
 
-pub struct Note;
+pub(super) struct Note;
 
 impl Kind for Note {
     const NAME: &'static str = "note";

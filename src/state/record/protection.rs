@@ -4,7 +4,7 @@ use super::bytes::name;
 use super::{Kind, Record};
 use crate::model::Name;
 
-pub struct Protection;
+pub(super) struct Protection;
 
 impl Kind for Protection {
     const NAME: &'static str = "protected";

@@ -4,7 +4,7 @@
 use super::bytes::Reader;
 use super::{Kind, Only, Record};
 
-pub struct Restored;
+pub(super) struct Restored;
 
 impl Kind for Restored {
     const NAME: &'static str = "restored";

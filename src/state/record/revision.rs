@@ -25,7 +25,7 @@ const VERSIONED: u64 = u64::MAX;
 /// The version that is written.
 const VERSION: u64 = 2;
 
-pub struct Revision;
+pub(super) struct Revision;
 
 impl Kind for Revision {
     const NAME: &'static str = "kept";

@@ -3,7 +3,7 @@
 use super::bytes::Reader;
 use super::{Kind, Only, Record};
 
-pub struct Serial;
+pub(super) struct Serial;
 
 impl Kind for Serial {
     const NAME: &'static str = "serial";

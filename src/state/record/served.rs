@@ -7,7 +7,7 @@ use super::bytes::{Reader, field, name, number, optional};
 use super::{Kind, Record};
 use crate::model::{Name, Origin};
 
-pub struct Served;
+pub(super) struct Served;
 
 impl Kind for Served {
     const NAME: &'static str = "served";

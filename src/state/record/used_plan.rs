@@ -3,7 +3,7 @@
 use super::bytes::Reader;
 use super::{Kind, Record};
 
-pub struct UsedPlan;
+pub(super) struct UsedPlan;
 
 impl Kind for UsedPlan {
     const NAME: &'static str = "used";

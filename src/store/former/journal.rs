@@ -39,12 +39,12 @@ use crate::state::Lease;
 use crate::state::lease::LeaseState;
 
 /// The file's name in the state directory; in one of today a text is there that earlier versions refuse.
-pub const FILE: &str = "leases4.journal";
+pub(crate) const FILE: &str = "leases4.journal";
 /// The first bytes of a journal; they identify the version of the format.
 const MAGIC: &[u8] = b"voldemort leases 2\n\0";
 
 /// What makes the digests of a journal its own.
-pub type Salt = [u8; 16];
+pub(crate) type Salt = [u8; 16];
 
 /// Where the first frame begins.
 const FIRST: usize = MAGIC.len() + size_of::<Salt>() + size_of::<u64>() + size_of::<Digest8>();
@@ -59,7 +59,7 @@ pub(super) const NONE: u16 = u16::MAX;
 
 /// What is wrong with a journal, beyond a last frame that was not finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Damage {
+pub(crate) enum Damage {
     /// It does not begin as it should.
     Magic,
     /// It is another directory's.
@@ -91,7 +91,7 @@ type Digest8 = [u8; 8];
 
 /// What a whole journal holds besides its leases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Summary {
+pub(crate) struct Summary {
     /// Where the next frame goes.
     pub end: u64,
     pub generation: u64,
@@ -103,7 +103,7 @@ pub struct Summary {
 
 impl Summary {
     /// The same, unless the journal was longer once; `known` is a generation and an end.
-    pub fn reaches(self, known: (u64, u64)) -> Result<Summary, Damage> {
+    pub(crate) fn reaches(self, known: (u64, u64)) -> Result<Summary, Damage> {
         let is_shorter = self.generation == known.0 && self.end < known.1;
         match self.generation < known.0 || is_shorter {
             true => Err(Damage::Cut { at: self.end, was: known.1 }),
@@ -113,7 +113,11 @@ impl Summary {
 }
 
 /// Lays the records of a journal with this salt over `leases`.
-pub fn replay(bytes: &[u8], salt: &Salt, leases: &mut BTreeMap<Ipv4Addr, Lease>) -> Result<Summary, Damage> {
+pub(crate) fn replay(
+    bytes: &[u8],
+    salt: &Salt,
+    leases: &mut BTreeMap<Ipv4Addr, Lease>,
+) -> Result<Summary, Damage> {
     let generation = match head_of(bytes) {
         None => return Err(Damage::Magic),
         Some((other, _)) if other != *salt => return Err(Damage::Foreign),
@@ -137,7 +141,7 @@ pub fn replay(bytes: &[u8], salt: &Salt, leases: &mut BTreeMap<Ipv4Addr, Lease>)
 }
 
 /// All leases in frames that are whole, whatever stands between them; the salt need not be known.
-pub fn salvage(bytes: &[u8], leases: &mut BTreeMap<Ipv4Addr, Lease>) {
+pub(crate) fn salvage(bytes: &[u8], leases: &mut BTreeMap<Ipv4Addr, Lease>) {
     let Some((salt, _)) = head_of(bytes) else { return };
     let mut at = FIRST;
     while at < bytes.len() {

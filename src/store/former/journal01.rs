@@ -13,7 +13,7 @@ const HEAD: usize = 12;
 
 /// Applies the records of a journal to `leases`. A last frame that does not fit counts as torn: that
 /// version left nothing by which it could be distinguished from a damaged one.
-pub fn replay(bytes: &[u8], leases: &mut BTreeMap<Ipv4Addr, Lease>) -> Result<(), Damage> {
+pub(super) fn replay(bytes: &[u8], leases: &mut BTreeMap<Ipv4Addr, Lease>) -> Result<(), Damage> {
     let salt = salt(bytes).ok_or(Damage::Magic)?;
     let mut at = FIRST;
     while let Some(records) = frame(&salt, &bytes[at..]) {

@@ -3,14 +3,14 @@
 use bytes::Bytes;
 use serde::Deserialize;
 
-pub use super::super::record::{EventRecord, RevisionRecord, Unusable, read};
+pub(super) use super::super::record::{EventRecord, RevisionRecord, Unusable, read};
 use crate::model::{Name, Origin, Time};
 use crate::state::lease::LeaseState;
 use crate::state::{Install, InstallStage, Lease, Lease6, Served};
 
 /// A lease of the time before leases had a journal.
 #[derive(Deserialize)]
-pub struct LeaseRecord {
+pub(super) struct LeaseRecord {
     mac: String,
     client_id: Option<Vec<u8>>,
     hostname: Option<String>,
@@ -19,7 +19,7 @@ pub struct LeaseRecord {
 }
 
 impl LeaseRecord {
-    pub fn into_lease(self, address: u32) -> Result<Lease, Unusable> {
+    pub(super) fn into_lease(self, address: u32) -> Result<Lease, Unusable> {
         Ok(Lease {
             address: address.into(),
             mac: self.mac.parse().map_err(|error| format!("{}: {error}", self.mac))?,
@@ -32,7 +32,7 @@ impl LeaseRecord {
 }
 
 #[derive(Deserialize)]
-pub struct Lease6Record {
+pub(super) struct Lease6Record {
     mac: String,
     /// In hexadecimal.
     duid: String,
@@ -41,7 +41,7 @@ pub struct Lease6Record {
 }
 
 impl Lease6Record {
-    pub fn into_lease(self, address: u128) -> Result<Lease6, Unusable> {
+    pub(super) fn into_lease(self, address: u128) -> Result<Lease6, Unusable> {
         let byte = |at: usize| u8::from_str_radix(self.duid.get(at..at + 2)?, 16).ok();
         let duid: Option<Vec<u8>> = (0..self.duid.len()).step_by(2).map(byte).collect();
         Ok(Lease6 {
@@ -59,7 +59,7 @@ fn lease_state(text: &str) -> Result<LeaseState, Unusable> {
 }
 
 #[derive(Deserialize)]
-pub struct InstallRecord {
+pub(super) struct InstallRecord {
     machine: String,
     #[serde(default)]
     cards: Vec<String>,
@@ -87,7 +87,7 @@ pub struct InstallRecord {
 
 impl InstallRecord {
     /// `key` is the name that records of earlier versions lie under.
-    pub fn into_install(self, key: Option<Name>) -> Result<Install, Unusable> {
+    pub(super) fn into_install(self, key: Option<Name>) -> Result<Install, Unusable> {
         let stage = InstallStage::named(&self.stage);
         let deployment = match (&self.deployment, key) {
             (Some(deployment), _) => name(deployment)?,
@@ -121,7 +121,7 @@ fn name(text: &str) -> Result<Name, Unusable> {
 
 /// A deployment as it was last served.
 #[derive(Deserialize)]
-pub struct ServedRecord {
+pub(super) struct ServedRecord {
     #[serde(default)]
     machine: Option<String>,
     redeploy: u64,
@@ -135,7 +135,7 @@ pub struct ServedRecord {
 }
 
 impl ServedRecord {
-    pub fn into_served(self) -> Result<Served, Unusable> {
+    pub(super) fn into_served(self) -> Result<Served, Unusable> {
         let read = |text: Option<String>| text.as_deref().map(name).transpose();
         Ok(Served {
             machine: read(self.machine)?,

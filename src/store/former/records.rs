@@ -10,7 +10,7 @@ use super::record;
 use super::seal::{Key, Tag, Unfit, split, tag_of};
 
 /// The file's name in the state directory; in one of today a text is there that earlier versions refuse.
-pub const FILE: &str = "records.redb";
+pub(crate) const FILE: &str = "records.redb";
 /// Key: kind, a zero, name.
 const TABLE: TableDefinition<&[u8], &[u8]> = TableDefinition::new("records");
 /// What is known of all the others.
@@ -18,7 +18,7 @@ const HEAD: &str = "head";
 
 /// One record of the file, written with each batch.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-pub struct Head {
+pub(crate) struct Head {
     /// The table's serial.
     pub serial: u64,
     /// How many batches were written.
@@ -39,7 +39,7 @@ pub struct Head {
 
 /// What a file holds.
 #[derive(Debug, Default)]
-pub struct Contents {
+pub(crate) struct Contents {
     pub head: Head,
     /// Kind, name and value of all that fit their digests, in the order of kinds and names.
     pub records: Vec<(String, String, Vec<u8>)>,
@@ -51,7 +51,7 @@ pub struct Contents {
 
 /// Why a file of records can't be used.
 #[derive(Debug)]
-pub enum RecordsError {
+pub(crate) enum RecordsError {
     /// Nothing in it fits this directory's key.
     Foreign,
     /// The system does not let it be read.
@@ -70,7 +70,7 @@ impl std::fmt::Display for RecordsError {
 }
 
 impl RecordsError {
-    pub fn of(error: redb::Error) -> RecordsError {
+    pub(crate) fn of(error: redb::Error) -> RecordsError {
         use std::io::ErrorKind::{InvalidData, UnexpectedEof};
         match error {
             redb::Error::Io(error) if !matches!(error.kind(), InvalidData | UnexpectedEof) => {
@@ -82,7 +82,7 @@ impl RecordsError {
 }
 
 /// All records of the file, held against a key. The file stays as it is.
-pub fn open(directory: &Path, key: &Key) -> Result<Contents, RecordsError> {
+pub(crate) fn open(directory: &Path, key: &Key) -> Result<Contents, RecordsError> {
     let snapshot = Snapshot::take(&directory.join(FILE)).map_err(RecordsError::of)?;
     judge(snapshot.read(|file| read(file, key)).map_err(RecordsError::of)?)
 }
@@ -139,7 +139,7 @@ fn judge(found: Found) -> Result<Contents, RecordsError> {
 }
 
 /// Records of whatever key, to be taken over under another one: for a directory whose key was lost.
-pub fn open_unsealed(directory: &Path) -> Result<Contents, RecordsError> {
+pub(crate) fn open_unsealed(directory: &Path) -> Result<Contents, RecordsError> {
     let snapshot = Snapshot::take(&directory.join(FILE)).map_err(RecordsError::of)?;
     let read = |file: &ReadTransaction| {
         let mut contents = Contents::default();

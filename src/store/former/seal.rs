@@ -13,14 +13,14 @@ use hmac::{Hmac, KeyInit, Mac as _};
 use sha2::Sha256;
 
 /// Length of a digest in bytes.
-pub const TAG: usize = 16;
+pub(crate) const TAG: usize = 16;
 
 /// HMAC-SHA256, the first 16 bytes.
-pub type Tag = [u8; TAG];
+pub(crate) type Tag = [u8; TAG];
 
 /// The key of a state directory's digests.
 #[derive(Clone)]
-pub struct Key(Hmac<Sha256>);
+pub(crate) struct Key(Hmac<Sha256>);
 
 impl std::fmt::Debug for Key {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -30,17 +30,17 @@ impl std::fmt::Debug for Key {
 
 /// A stored value that does not fit its digest. These are the names it may have had.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unfit {
+pub(crate) struct Unfit {
     pub names: Vec<String>,
 }
 
 impl Key {
-    pub fn new(bytes: [u8; 32]) -> Key {
+    pub(crate) fn new(bytes: [u8; 32]) -> Key {
         Key(Hmac::<Sha256>::new_from_slice(&bytes).expect("HMAC takes keys of any length"))
     }
 
     /// What makes the digests of the lease journal unforgeable; nobody on the network knows it.
-    pub fn salt(&self) -> [u8; 16] {
+    pub(crate) fn salt(&self) -> [u8; 16] {
         self.tag("salt", "leases", b"")
     }
 
@@ -67,7 +67,7 @@ impl Key {
     }
 
     /// The value of a stored one that fits its digest.
-    pub fn open<'a>(&self, kind: &str, name: &str, stored: &'a [u8]) -> Result<&'a [u8], Unfit> {
+    pub(crate) fn open<'a>(&self, kind: &str, name: &str, stored: &'a [u8]) -> Result<&'a [u8], Unfit> {
         let inside = split(stored);
         match inside {
             Some((own, value))
@@ -86,12 +86,12 @@ impl Key {
 }
 
 /// The digest that a stored value carries, fitting or not.
-pub fn tag_of(stored: &[u8]) -> Tag {
+pub(crate) fn tag_of(stored: &[u8]) -> Tag {
     stored.get(..TAG).and_then(|tag| tag.try_into().ok()).unwrap_or_default()
 }
 
 /// Name and value of a stored value, believed without its digest.
-pub fn split(stored: &[u8]) -> Option<(&[u8], &[u8])> {
+pub(crate) fn split(stored: &[u8]) -> Option<(&[u8], &[u8])> {
     let rest = stored.get(TAG..)?;
     let (length, rest) = rest.split_at_checked(2)?;
     rest.split_at_checked(usize::from(u16::from_le_bytes(length.try_into().ok()?)))

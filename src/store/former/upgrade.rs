@@ -13,7 +13,7 @@ use crate::state::{Install, Served};
 /// of its present deployment, it is unknown whether that is the same one under another name: then the
 /// numbers used on the machine count for it, too, and the machine boots its disk until its number is raised
 /// above them.
-pub fn installs(mut old: Vec<Install>, assignments: &[(Name, Name)]) -> Vec<Install> {
+pub(super) fn installs(mut old: Vec<Install>, assignments: &[(Name, Name)]) -> Vec<Install> {
     old.sort_by(|one, other| (one.since, &one.deployment).cmp(&(other.since, &other.deployment)));
     for (at, install) in old.iter_mut().enumerate() {
         install.epoch = at as u64 + 1;
@@ -31,7 +31,7 @@ pub fn installs(mut old: Vec<Install>, assignments: &[(Name, Name)]) -> Vec<Inst
 }
 
 /// What was served, as far as the assignments show.
-pub fn served(assignments: &[(Name, Name)], installs: &[Install]) -> Vec<(Name, Served)> {
+pub(super) fn served(assignments: &[(Name, Name)], installs: &[Install]) -> Vec<(Name, Served)> {
     let one = |(name, machine): &(Name, Name)| {
         let number =
             installs.iter().filter(|install| install.deployment == *name).map(|one| one.redeploy).max();

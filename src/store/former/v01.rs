@@ -15,11 +15,11 @@ use super::upgrade;
 use crate::state::{Lease, Revision};
 
 /// The file's name; in a directory of today a text is there that version 0.1 refuses.
-pub const FILE: &str = "state.redb";
+pub(crate) const FILE: &str = "state.redb";
 /// The leases of version 0.1.
-pub const JOURNAL: &str = "leases.journal";
+pub(crate) const JOURNAL: &str = "leases.journal";
 /// Where the file lies while its directory is upgraded.
-pub const OLD: &str = "state.redb.old";
+pub(crate) const OLD: &str = "state.redb.old";
 
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 /// Where leases were before they had a journal.
@@ -36,7 +36,7 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// What another program of version 0.1 has open can't be read.
 #[derive(Debug)]
-pub enum FormerError {
+pub(crate) enum FormerError {
     Busy,
     /// The system does not let it be read.
     File(String),
@@ -46,7 +46,7 @@ pub enum FormerError {
 }
 
 /// The leases that can be read, whatever else was lost.
-pub fn salvaged_leases(directory: &Path) -> Vec<Lease> {
+pub(crate) fn salvaged_leases(directory: &Path) -> Vec<Lease> {
     let mut leases = BTreeMap::new();
     if let Ok(bytes) = std::fs::read(directory.join(JOURNAL)) {
         let _ = journal01::replay(&bytes, &mut leases);
@@ -55,7 +55,7 @@ pub fn salvaged_leases(directory: &Path) -> Vec<Lease> {
 }
 
 /// Everything that the directory of version 0.1 holds; `file` is its database.
-pub fn read(directory: &Path, file: &Path) -> Result<Saved, FormerError> {
+pub(crate) fn read(directory: &Path, file: &Path) -> Result<Saved, FormerError> {
     let mut saved = read_without_leases(file)?;
     let mut leases: BTreeMap<Ipv4Addr, Lease> =
         std::mem::take(&mut saved.leases).into_iter().map(|lease| (lease.address, lease)).collect();
@@ -76,7 +76,7 @@ pub fn read(directory: &Path, file: &Path) -> Result<Saved, FormerError> {
 }
 
 /// The same but for the leases of IPv4 addresses in the journal.
-pub fn read_without_leases(file: &Path) -> Result<Saved, FormerError> {
+pub(crate) fn read_without_leases(file: &Path) -> Result<Saved, FormerError> {
     if let Err(error) = std::fs::File::open(file) {
         return Err(FormerError::File(format!("{} can't be read: {error}", file.display())));
     }

@@ -19,7 +19,7 @@ use crate::state::{Lease, Revision};
 
 /// Why the records can't be used.
 #[derive(Debug)]
-pub enum Lost {
+pub(crate) enum Lost {
     /// The system does not let a file be read.
     Unusable(StoreError),
     Records(String),
@@ -28,7 +28,7 @@ pub enum Lost {
 
 /// The records but for leases of IPv4 addresses. With these come the number of batches and the least position of
 /// the journal, for [`leases`].
-pub fn records(directory: &Path, record_key: &[u8; 32]) -> Result<(Saved, records::Head), Lost> {
+pub(crate) fn records(directory: &Path, record_key: &[u8; 32]) -> Result<(Saved, records::Head), Lost> {
     let path = directory.join(records::FILE);
     let lost = match std::fs::metadata(&path) {
         Ok(metadata) if metadata.len() == 0 => "is empty".to_owned(),
@@ -55,12 +55,12 @@ fn unusable(path: &Path, error: &dyn std::fmt::Display) -> Lost {
 }
 
 /// Whatever can be read of the records, proven by no key.
-pub fn unproven(directory: &Path) -> Result<Saved, RecordsError> {
+pub(crate) fn unproven(directory: &Path) -> Result<Saved, RecordsError> {
     records::open_unsealed(directory).map(saved_of)
 }
 
 /// The leases of IPv4 addresses. What the journal says of the records is added to `saved`.
-pub fn leases(
+pub(crate) fn leases(
     directory: &Path,
     record_key: &[u8; 32],
     head: &records::Head,
@@ -99,7 +99,7 @@ pub fn leases(
 }
 
 /// The leases that can be read of a journal that is damaged or whose key was lost; none if it is gone.
-pub fn salvaged_leases(directory: &Path) -> io::Result<Vec<Lease>> {
+pub(crate) fn salvaged_leases(directory: &Path) -> io::Result<Vec<Lease>> {
     let bytes = match std::fs::read(directory.join(journal::FILE)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         read => read?,

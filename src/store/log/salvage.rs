@@ -10,7 +10,7 @@ use super::read::Sink;
 /// Everything in a file that fits a digest of its own, and what its frames name, whatever stands between.
 /// Without keys every frame is believed that is written as one. Answers with the highest sequence number, and the
 /// number below which numbers may have been given to events.
-pub fn salvage<'a>(bytes: &'a [u8], keys: Option<&FileKeys>, sink: &mut impl Sink<'a>) -> (u64, u64) {
+pub(super) fn salvage<'a>(bytes: &'a [u8], keys: Option<&FileKeys>, sink: &mut impl Sink<'a>) -> (u64, u64) {
     let (mut at, mut sequence, mut next_event) = (FIRST, 0, 0);
     while at + HEAD + TAIL <= bytes.len() {
         let head: Option<&[u8; HEAD]> = bytes[at..].first_chunk();

@@ -11,7 +11,7 @@ use super::{AHEAD, put_segment, segment, snapshot};
 
 /// A segment that is written to no more.
 #[derive(Debug)]
-pub struct Past<D: Disk> {
+pub(super) struct Past<D: Disk> {
     pub number: u64,
     pub file: D::File,
     pub own: FileKeys,
@@ -31,7 +31,7 @@ enum Done<D: Disk> {
 
 /// What was made for the next turn, and is being done for the last one.
 #[derive(Debug)]
-pub struct Turn<D: Disk> {
+pub(super) struct Turn<D: Disk> {
     next: Option<(D::File, u64)>,
     /// Waits until a frame of the segment behind it is on disk.
     past: Option<Past<D>>,
@@ -46,21 +46,21 @@ impl<D: Disk> Default for Turn<D> {
 
 impl<D: Disk> Turn<D> {
     /// The next segment, if it is wanted and there.
-    pub fn next_if(&mut self, is_wanted: bool) -> Option<(D::File, u64)> {
+    pub(super) fn next_if(&mut self, is_wanted: bool) -> Option<(D::File, u64)> {
         if is_wanted { self.next.take() } else { None }
     }
 
-    pub fn keep(&mut self, past: Past<D>) {
+    pub(super) fn keep(&mut self, past: Past<D>) {
         self.past = Some(past);
     }
 
     /// Whether a segment waits to be merged.
-    pub fn past(&self) -> bool {
+    pub(super) fn past(&self) -> bool {
         self.past.is_some()
     }
 
     /// Has the segment `number` made, unless it is there or is being made.
-    pub fn make(&mut self, disk: &D, keys: &Keys, number: u64) -> io::Result<()> {
+    pub(super) fn make(&mut self, disk: &D, keys: &Keys, number: u64) -> io::Result<()> {
         if self.next.is_some() || self.work.is_some() {
             return Ok(());
         }
@@ -74,7 +74,7 @@ impl<D: Disk> Turn<D> {
     }
 
     /// Has everything before the segment `number` merged into a snapshot.
-    pub fn merge(&mut self, disk: &D, keys: &Keys, number: u64) -> io::Result<()> {
+    pub(super) fn merge(&mut self, disk: &D, keys: &Keys, number: u64) -> io::Result<()> {
         let Some(past) = self.past.take() else { return Ok(()) };
         let (own, keys) = (disk.clone(), keys.clone());
         self.spawn(disk, move || {
@@ -96,7 +96,7 @@ impl<D: Disk> Turn<D> {
     }
 
     /// What the thread brought since: the length of a new snapshot, if it is one.
-    pub fn look(&mut self) -> Option<io::Result<Option<u64>>> {
+    pub(super) fn look(&mut self) -> Option<io::Result<Option<u64>>> {
         let done = match self.work.as_ref()?.try_recv() {
             Err(TryRecvError::Empty) => return None,
             Err(TryRecvError::Disconnected) => Err(io::Error::other("the thread ended early")),
@@ -113,7 +113,7 @@ impl<D: Disk> Turn<D> {
     }
 
     /// Waits until no thread is at work.
-    pub fn wait(&mut self) {
+    pub(super) fn wait(&mut self) {
         if let Some(work) = self.work.take() {
             let _ = work.recv();
         }

@@ -15,7 +15,7 @@ const STEP: usize = 64 << 10;
 const WINDOW: i32 = 15 + 16;
 
 /// What a file held.
-pub struct Unpacked {
+pub(super) struct Unpacked {
     pub bytes: Vec<u8>,
     /// Whether its end was there.
     pub whole: bool,
@@ -67,7 +67,7 @@ impl Drop for Stream {
 }
 
 /// All members of a file, one after the other; of one that is cut off what there is.
-pub fn unpack(mut input: &[u8]) -> Result<Unpacked, &'static str> {
+pub(super) fn unpack(mut input: &[u8]) -> Result<Unpacked, &'static str> {
     let mut stream = Stream::open().ok_or("zlib has no memory")?;
     let mut bytes = Vec::new();
     let mut buffer = vec![0; STEP];

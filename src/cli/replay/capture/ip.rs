@@ -12,7 +12,7 @@ const OPEN_MAX: usize = 1024;
 const LARGEST: usize = 0xffff;
 
 /// A packet without its own header.
-pub struct Network<'a> {
+pub(super) struct Network<'a> {
     pub source: IpAddr,
     pub destination: IpAddr,
     pub protocol: u8,
@@ -35,7 +35,7 @@ type Key = (IpAddr, IpAddr, u32, u8);
 
 /// Fragments that wait for the rest of their packets.
 #[derive(Default)]
-pub struct Fragments {
+pub(super) struct Fragments {
     open: BTreeMap<Key, Parts>,
     /// Packets that were dropped.
     lost: usize,
@@ -50,7 +50,7 @@ struct Parts {
 
 impl Fragments {
     /// The packet itself, or the one that this was the last missing part of.
-    pub fn whole<'a>(&mut self, network: Network<'a>) -> Option<Network<'a>> {
+    pub(super) fn whole<'a>(&mut self, network: Network<'a>) -> Option<Network<'a>> {
         let Some(Fragment { id, offset, more }) = network.fragment else { return Some(network) };
         let Network { source, destination, protocol, ref body, missing, .. } = network;
         if self.open.len() >= OPEN_MAX {
@@ -72,7 +72,7 @@ impl Fragments {
     }
 
     /// Packets of which parts are missing.
-    pub fn unfinished(&self) -> usize {
+    pub(super) fn unfinished(&self) -> usize {
         self.open.len() + self.lost
     }
 }
@@ -94,7 +94,7 @@ impl Parts {
 }
 
 /// The packet of a frame of type `kind`; `None` for what is no IP.
-pub fn read(kind: u16, packet: &[u8]) -> Option<Network<'_>> {
+pub(super) fn read(kind: u16, packet: &[u8]) -> Option<Network<'_>> {
     match kind {
         IPV4 => ipv4(packet),
         IPV6 => ipv6(packet),

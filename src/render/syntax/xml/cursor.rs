@@ -18,27 +18,27 @@ pub(super) enum Reference<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    pub fn new(text: &'a str) -> Cursor<'a> {
+    pub(super) fn new(text: &'a str) -> Cursor<'a> {
         Cursor { text, at: 0 }
     }
 
-    pub fn rest(&self) -> &'a str {
+    pub(super) fn rest(&self) -> &'a str {
         &self.text[self.at..]
     }
 
-    pub fn is_at_end(&self) -> bool {
+    pub(super) fn is_at_end(&self) -> bool {
         self.at >= self.text.len()
     }
 
     /// Whether `begin` stood here; then it is behind.
-    pub fn skip(&mut self, begin: &str) -> bool {
+    pub(super) fn skip(&mut self, begin: &str) -> bool {
         let found = self.rest().starts_with(begin);
         self.at += if found { begin.len() } else { 0 };
         found
     }
 
     /// Whether there was white space.
-    pub fn spaces(&mut self) -> bool {
+    pub(super) fn spaces(&mut self) -> bool {
         let bare = self.rest().trim_start_matches(is_space);
         let length = self.rest().len() - bare.len();
         self.at += length;
@@ -46,7 +46,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// What stands before `end`, which is behind then.
-    pub fn until(&mut self, end: &str) -> Option<&'a str> {
+    pub(super) fn until(&mut self, end: &str) -> Option<&'a str> {
         let found = self.rest().find(end)?;
         let before = &self.rest()[..found];
         self.at += found + end.len();
@@ -54,7 +54,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// What stands before `end`, or the text's end, which stays ahead.
-    pub fn until_char(&mut self, end: char) -> &'a str {
+    pub(super) fn until_char(&mut self, end: char) -> &'a str {
         let rest = self.rest();
         let before = &rest[..rest.find(end).unwrap_or(rest.len())];
         self.at += before.len();
@@ -62,7 +62,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// XML 1.0, 2.3, with its colons.
-    pub fn name(&mut self) -> Option<&'a str> {
+    pub(super) fn name(&mut self) -> Option<&'a str> {
         let rest = self.rest();
         let length = rest.find(|c| !in_name(c)).unwrap_or(rest.len());
         let name = Some(&rest[..length]).filter(|name| name.starts_with(begins_name))?;
@@ -71,12 +71,12 @@ impl<'a> Cursor<'a> {
     }
 
     /// The rest of the text belongs to what begins at `start`.
-    pub fn unclosed(&mut self, start: usize, what: &str) -> Step<()> {
+    pub(super) fn unclosed(&mut self, start: usize, what: &str) -> Step<()> {
         self.at = self.text.len();
         wrong(start, format!("{what} is not closed"))
     }
 
-    pub fn comment(&mut self) -> Step<()> {
+    pub(super) fn comment(&mut self) -> Step<()> {
         let start = self.at;
         self.at += "<!--".len();
         let Some(inside) = self.until("-->") else { return self.unclosed(start, "a comment") };
@@ -86,7 +86,7 @@ impl<'a> Cursor<'a> {
         characters(inside, start + "<!--".len())
     }
 
-    pub fn instruction(&mut self) -> Step<()> {
+    pub(super) fn instruction(&mut self) -> Step<()> {
         let start = self.at;
         self.at += "<?".len();
         let Some(name) = self.name() else { return wrong(start, "`<?` has no name behind it") };

@@ -34,7 +34,7 @@ const ANY_USER: &str = "x-access-token";
 const AGENT: &str = concat!("git/2.40 (voldemort ", env!("CARGO_PKG_VERSION"), ")");
 
 /// Everything that the requests of one fetch share.
-pub struct Shared {
+pub(super) struct Shared {
     runtime: Runtime,
     tls: Option<Arc<ClientConfig>>,
     /// As it was configured: only this host gets the credentials.
@@ -69,7 +69,7 @@ struct Call {
 }
 
 impl Shared {
-    pub fn new(web: Web, access: &Access) -> Result<Arc<Shared>, String> {
+    pub(super) fn new(web: Web, access: &Access) -> Result<Arc<Shared>, String> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let credentials = match &access.token {
             Some(file) => Some(token(file, &web)?),
@@ -262,7 +262,7 @@ fn accepted(response: Response<Incoming>, wanted: &str) -> Result<Incoming, Stri
 }
 
 /// The subtransport.
-pub struct Http(pub Arc<Shared>);
+pub(super) struct Http(pub Arc<Shared>);
 
 impl SmartSubtransport for Http {
     fn action(&self, _: &str, service: Service) -> Result<Box<dyn SmartSubtransportStream>, git2::Error> {

@@ -14,7 +14,7 @@ const COMPLAINT: u64 = 2000;
 
 /// The subtransport.
 #[derive(Clone)]
-pub struct Client {
+pub(super) struct Client {
     pub place: Ssh,
     pub access: Access,
 }
