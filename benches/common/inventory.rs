@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// `count` deployments in `files` files, half of them pinned to machines of their own tables.
-pub fn generate(root: &Path, files: usize, count: usize) -> std::io::Result<()> {
+pub(crate) fn generate(root: &Path, files: usize, count: usize) -> std::io::Result<()> {
     for folder in ["d", "files", "secrets"] {
         fs::create_dir_all(root.join(folder))?;
     }
@@ -25,12 +25,12 @@ pub fn generate(root: &Path, files: usize, count: usize) -> std::io::Result<()> 
 }
 
 /// The path of a file in the inventory.
-pub fn name(file: usize) -> String {
+pub(crate) fn name(file: usize) -> String {
     format!("d/{file:05}.toml")
 }
 
 /// What a file of so many deployments says.
-pub fn deployments(file: usize, count: usize) -> String {
+pub(crate) fn deployments(file: usize, count: usize) -> String {
     let mut text = String::new();
     for number in (file * count..).take(count) {
         let address = Ipv4Addr::from(0x0a01_0100 + number as u32);
@@ -86,7 +86,7 @@ packages = ["openssh-server", "build-essential", "git"]
 "#;
 
 /// The one in the middle.
-pub fn median(mut times: Vec<Duration>) -> Duration {
+pub(crate) fn median(mut times: Vec<Duration>) -> Duration {
     times.sort();
     times[times.len() / 2]
 }

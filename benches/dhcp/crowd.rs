@@ -43,7 +43,7 @@ struct Exchange {
 }
 
 /// How long whole exchanges took, in milliseconds.
-pub struct Delays {
+pub(crate) struct Delays {
     p50: f64,
     p99: f64,
     /// The share of exchanges that came to no end.
@@ -77,7 +77,7 @@ struct Paced {
     took: Vec<Duration>,
 }
 
-pub fn run(
+pub(crate) fn run(
     network: &Network,
     running: &Running,
     clients: Option<u32>,
@@ -108,7 +108,7 @@ pub fn run(
 }
 
 /// Begins `rate` exchanges a second, evenly, whatever the server does. Each `load` has machines of its own.
-pub fn paced(network: &Network, clients: Option<u32>, load: u32, rate: f64, time: Duration) -> Delays {
+pub(crate) fn paced(network: &Network, clients: Option<u32>, load: u32, rate: f64, time: Duration) -> Delays {
     let file = std::fs::File::open(format!("/run/netns/{}", network.client)).expect("the namespace exists");
     std::thread::scope(|scope| {
         let play = scope.spawn(|| {

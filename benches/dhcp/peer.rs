@@ -10,25 +10,25 @@ use super::Network;
 use super::perfdhcp::{FIRST_MAC, perfdhcp};
 
 /// Machines with an address of their own.
-pub const RESERVED: u32 = 2_000;
+pub(crate) const RESERVED: u32 = 2_000;
 
 #[derive(Clone, Copy, PartialEq)]
-pub enum Supply {
+pub(crate) enum Supply {
     Dynamic,
     Reserved,
 }
 
 #[derive(Clone, Copy, PartialEq)]
-pub enum Server {
+pub(crate) enum Server {
     Voldemort,
     Kea,
     Dnsmasq,
 }
 
 impl Server {
-    pub const ALL: [Server; 3] = [Server::Voldemort, Server::Kea, Server::Dnsmasq];
+    pub(crate) const ALL: [Server; 3] = [Server::Voldemort, Server::Kea, Server::Dnsmasq];
 
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Server::Voldemort => "voldemort",
             Server::Kea => "kea",
@@ -38,13 +38,13 @@ impl Server {
 }
 
 /// A server that answers; ended when dropped.
-pub struct Running {
+pub(crate) struct Running {
     child: Child,
 }
 
 impl Running {
     /// `None` when the server is not installed.
-    pub fn start(network: &Network, server: Server, supply: Supply, folder: &Path) -> Option<Running> {
+    pub(crate) fn start(network: &Network, server: Server, supply: Supply, folder: &Path) -> Option<Running> {
         let words = match server {
             Server::Voldemort => voldemort(folder, supply),
             Server::Kea => kea(folder, supply),
@@ -72,7 +72,7 @@ impl Running {
     }
 
     /// Seconds of processor time that the server has used.
-    pub fn processor_time(&self) -> f64 {
+    pub(crate) fn processor_time(&self) -> f64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
         let ticks = |at: usize| fields.get(at).and_then(|field| field.parse::<f64>().ok()).unwrap_or(0.0);

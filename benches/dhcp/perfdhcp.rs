@@ -10,7 +10,7 @@ use super::peer::Running;
 use super::{Figure, LOST_MAX, Network, SECONDS};
 
 /// Where the first machine's hardware address is counted from.
-pub const FIRST_MAC: u64 = 0x000c_0102_0304;
+pub(crate) const FIRST_MAC: u64 = 0x000c_0102_0304;
 /// Rates tried between the last that went well and the first that did not.
 const HALVINGS: usize = 3;
 /// How often a rate is tried at most. One run in which the machine was busy with something else says nothing
@@ -22,7 +22,7 @@ const ASKED_MIN: f64 = 0.95;
 const FULL: f64 = 1.8;
 
 /// perfdhcp against one server.
-pub struct Storm<'a> {
+pub(crate) struct Storm<'a> {
     network: &'a Network,
     running: &'a Running,
     clients: Option<u32>,
@@ -31,12 +31,12 @@ pub struct Storm<'a> {
 }
 
 impl<'a> Storm<'a> {
-    pub fn new(network: &'a Network, running: &'a Running, clients: Option<u32>) -> Storm<'a> {
+    pub(crate) fn new(network: &'a Network, running: &'a Running, clients: Option<u32>) -> Storm<'a> {
         Storm { network, running, clients, next: FIRST_MAC }
     }
 
     /// Has every machine get its first lease.
-    pub fn introduce(&self) {
+    pub(crate) fn introduce(&self) {
         let clients = self.clients.unwrap_or(0).to_string();
         // The slowest server leases a few hundred a second; clients that got no lease come again later.
         for rate in ["2000", "2000"] {
@@ -45,7 +45,7 @@ impl<'a> Storm<'a> {
     }
 
     /// The highest rate that holds: doubled until one fails, then halved in between. Says what the limit was.
-    pub fn best(&mut self) -> (Figure, String) {
+    pub(crate) fn best(&mut self) -> (Figure, String) {
         let (mut best, mut low, mut high) = (Figure::default(), 0.0, None);
         let mut rate = 2_000.0;
         let mut halvings = 0;
@@ -78,7 +78,7 @@ impl<'a> Storm<'a> {
     }
 
     /// So many exchanges are begun a second.
-    pub fn run(&mut self, rate: f64) -> Figure {
+    pub(crate) fn run(&mut self, rate: f64) -> Figure {
         let clients = self.clients.map_or(1 << 24, |clients| clients);
         let (rate_word, clients) = (format!("{rate:.0}"), clients.to_string());
         let seconds = SECONDS.to_string();
@@ -120,7 +120,7 @@ fn limit(beyond: &Figure) -> String {
 
 /// The results of a perfdhcp run.
 #[derive(Default)]
-pub struct PerfdhcpResult {
+pub(crate) struct PerfdhcpResult {
     /// Exchanges that came to their end, and the share that was lost.
     pub done: f64,
     pub lost: f64,
@@ -130,7 +130,7 @@ pub struct PerfdhcpResult {
     pub mean: f64,
 }
 
-pub fn perfdhcp(network: &Network, words: &[&str]) -> PerfdhcpResult {
+pub(crate) fn perfdhcp(network: &Network, words: &[&str]) -> PerfdhcpResult {
     let output = Command::new("ip")
         .args(["netns", "exec", &network.client, "perfdhcp", "-4", "-l", "cli", "-W", "300000"])
         .args(words)

@@ -23,15 +23,15 @@ use super::lab::{self, DAEMON, RELAY, Server};
 use super::{ROUNDS, median, tftp};
 
 /// Bytes of the boot program, a stand-in: how fast those go is another figure.
-pub const LOADER: usize = 16 << 10;
+pub(crate) const LOADER: usize = 16 << 10;
 /// Boots under way at once.
 const AT_ONCE: usize = 400;
 const TARGET: f64 = 2_000.0;
 /// Each boots once.
-pub const MACHINES: u32 = 18_000;
+pub(crate) const MACHINES: u32 = 18_000;
 const HTTP: SocketAddrV4 = SocketAddrV4::new(DAEMON, 80);
 
-pub fn run(daemon: &Server) {
+pub(crate) fn run(daemon: &Server) {
     println!("whole boots, {AT_ONCE} at once, boot program of {LOADER} bytes (target {TARGET}/s)");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime");
@@ -84,7 +84,7 @@ async fn install(relay: &Relay, machine: u32, firmware: Firmware) -> Result<(), 
 }
 
 /// A URL and its content.
-pub type Fetched = (String, Vec<u8>);
+pub(crate) type Fetched = (String, Vec<u8>);
 
 /// Up to the point at which the installer has its answers, which it returns.
 async fn boot(relay: &Relay, machine: u32, firmware: Firmware) -> Result<Fetched, String> {
@@ -95,7 +95,7 @@ async fn boot(relay: &Relay, machine: u32, firmware: Firmware) -> Result<Fetched
 }
 
 /// The script of a machine that is about to install, and the answers of each of those that do.
-pub async fn texts(starting: u32, installing: &[u32]) -> Result<(Fetched, Vec<Fetched>), String> {
+pub(crate) async fn texts(starting: u32, installing: &[u32]) -> Result<(Fetched, Vec<Fetched>), String> {
     let relay = Relay::open().await;
     let (script, _) = start(&relay, starting, Firmware::Uefi).await?;
     let mut answers = Vec::new();

@@ -23,7 +23,7 @@ const INSTALLER: u32 = FIRST_USER + USERS;
 const INSTALLING: u32 = 999;
 const CONNECTIONS_PER_USER: &str = "200";
 
-pub fn image(lab: &Lab, daemon: &Server) {
+pub(crate) fn image(lab: &Lab, daemon: &Server) {
     let peer = peers::nginx(lab);
     versus(daemon, peer.as_ref(), "HTTP, 1 GiB out of an image", "MB", &|ours| match ours {
         true => read_image(OURS, "/debian/image"),
@@ -31,7 +31,7 @@ pub fn image(lab: &Lab, daemon: &Server) {
     });
 }
 
-pub fn plain(lab: &Lab, daemon: &Server) {
+pub(crate) fn plain(lab: &Lab, daemon: &Server) {
     let (script, answers) = texts(lab);
     let peer = peers::nginx(lab);
     let peer = peer.as_ref();
@@ -66,7 +66,7 @@ pub fn plain(lab: &Lab, daemon: &Server) {
     versus(daemon, peer, "HTTP, 1 MiB out of 1 GiB by Range", "requests", &part);
 }
 
-pub fn tls(lab: &Lab, daemon: &Server) {
+pub(crate) fn tls(lab: &Lab, daemon: &Server) {
     let (_, answers) = texts(lab);
     let peer = peers::nginx(lab);
     let peer = peer.as_ref();

@@ -17,31 +17,31 @@ use voldemort::model::Mac;
 use super::peers;
 
 /// Where the daemon is, and where the servers are that it is compared with.
-pub const DAEMON: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
-pub const PEERS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
+pub(crate) const DAEMON: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
+pub(crate) const PEERS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 2);
 /// A router behind which the machines are; it relays their DHCP messages.
-pub const RELAY: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
+pub(crate) const RELAY: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 1);
 /// Sizes in bytes.
-pub const STREAM: u64 = 32 << 20;
-pub const LOADER: u64 = 1 << 20;
-pub const IMAGE: u64 = 1 << 30;
-pub const PACKAGE: u64 = 4 << 10;
-pub const PACKAGES: usize = 1_000;
+pub(crate) const STREAM: u64 = 32 << 20;
+pub(crate) const LOADER: u64 = 1 << 20;
+pub(crate) const IMAGE: u64 = 1 << 30;
+pub(crate) const PACKAGE: u64 = 4 << 10;
+pub(crate) const PACKAGES: usize = 1_000;
 
 /// The machine that requests come from if no address is chosen.
-pub const DEFAULT: u32 = 0;
+pub(crate) const DEFAULT: u32 = 0;
 
-pub fn address(machine: u32) -> Ipv4Addr {
+pub(crate) fn address(machine: u32) -> Ipv4Addr {
     Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 1, 1, 0)) + machine)
 }
 
-pub fn mac(machine: u32) -> Mac {
+pub(crate) fn mac(machine: u32) -> Mac {
     let [_, high, middle, low] = machine.to_be_bytes();
     format!("52:54:00:{high:02x}:{middle:02x}:{low:02x}").parse().expect("a hardware address")
 }
 
 /// The namespaces; gone when dropped. The bench itself lives in the clients'.
-pub struct Lab {
+pub(crate) struct Lab {
     pub folder: tempfile::TempDir,
     server: String,
     client: String,
@@ -51,7 +51,7 @@ pub struct Lab {
 
 impl Lab {
     /// Call it before any thread is started: they would stay outside.
-    pub fn new() -> Lab {
+    pub(crate) fn new() -> Lab {
         let folder = tempfile::tempdir().expect("a temporary folder");
         fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755))
             .expect("the folder is ours");
@@ -83,19 +83,19 @@ impl Lab {
         Lab { folder, server, client, atftpd }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Gives programs of the user an address of their own to the daemon.
-    pub fn user_has(&self, user: u32, machine: u32) {
+    pub(crate) fn user_has(&self, user: u32, machine: u32) {
         let Lab { client, .. } = self;
         ip(&format!("-n {client} rule add uidrange {user}-{user} lookup {user}"));
         ip(&format!("-n {client} route add {DAEMON} dev cli src {} table {user}", address(machine)));
     }
 
     /// Starts a program beside the daemon; `None` when it is not installed.
-    pub fn spawn(&self, words: &[&str]) -> Option<Server> {
+    pub(crate) fn spawn(&self, words: &[&str]) -> Option<Server> {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.server]).args(words);
         let log = fs::File::options().create(true).append(true).open(self.path("log")).expect("a log");
@@ -105,7 +105,7 @@ impl Lab {
     }
 
     /// Starts the daemon as an operator does and waits until it serves.
-    pub fn daemon(&self) -> Server {
+    pub(crate) fn daemon(&self) -> Server {
         let (config, state, inventory) =
             (self.path("voldemort.toml"), self.path("state"), self.path("data/inventory"));
         let settings = format!(
@@ -134,7 +134,7 @@ impl Lab {
 
     /// An image with large and small files, the same in a folder for the others, boot programs of
     /// `loader` bytes, deployments for so many machines; the daemon must be new to them.
-    pub fn furnish(&self, loader: usize, machines: u32) {
+    pub(crate) fn furnish(&self, loader: usize, machines: u32) {
         let (files, inventory, firmware) =
             (self.path("files"), self.path("data/inventory"), self.path("firmware"));
         for folder in [&files.join("pool"), &inventory, &firmware] {
@@ -217,20 +217,20 @@ fn manifests(root: &Path, machines: u32) {
 }
 
 /// A running server, with the processes it starts. Ended when dropped.
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
 }
 
 impl Server {
     /// SIGTERM, so that it takes its own children along.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
         let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
         let _ = self.child.wait();
     }
 
     /// Measures what `work` costs it; `work` returns how many units it had done.
-    pub fn measure(&self, work: impl FnOnce() -> f64) -> Figure {
+    pub(crate) fn measure(&self, work: impl FnOnce() -> f64) -> Figure {
         let pid = self.child.id();
         let over = Arc::new(AtomicBool::new(false));
         let watch = {
@@ -261,7 +261,7 @@ impl Drop for Server {
 
 /// Units a second; microseconds of the server's processor time each; megabytes at most.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Figure {
+pub(crate) struct Figure {
     pub rate: f64,
     pub cost: f64,
     pub memory: f64,
@@ -301,7 +301,7 @@ fn processor_time(pid: u32) -> f64 {
     family(pid).into_iter().map(one).sum()
 }
 
-pub fn ip(arguments: &str) {
+pub(crate) fn ip(arguments: &str) {
     let status = Command::new("ip").args(arguments.split(' ')).status();
     assert!(status.is_ok_and(|status| status.success()), "ip {arguments}");
 }

@@ -13,7 +13,7 @@ use super::lab::{Lab, PEERS, Server};
 use super::tftp;
 
 /// A server and where it listens.
-pub struct Peer {
+pub(crate) struct Peer {
     pub name: &'static str,
     pub server: Server,
     pub at: SocketAddrV4,
@@ -27,11 +27,11 @@ fn is_wanted(name: &str) -> bool {
 
 const TFTP: [&str; 4] = ["tftpd-hpa", "atftpd", "dnsmasq", ASYNC_TFTP];
 /// The crate has no program of its own: this one plays it when it is started with this word.
-pub const ASYNC_TFTP: &str = "async-tftp";
+pub(crate) const ASYNC_TFTP: &str = "async-tftp";
 
 /// Serves `root` at `address` with the crate async-tftp until it is killed, with the limits that its documents
 /// advise: no block or window is larger than what the benchmark asks for.
-pub fn serve_async_tftp(address: &str, root: &str) {
+pub(crate) fn serve_async_tftp(address: &str, root: &str) {
     let address = address.parse().expect("an address and a port");
     let server = TftpServerBuilder::with_dir_ro(root).expect("the folder is there").bind(address);
     let served = async { server.block_size_limit(1468).window_size_limit(64).build().await?.serve().await };
@@ -41,7 +41,7 @@ pub fn serve_async_tftp(address: &str, root: &str) {
 }
 
 /// Every TFTP server that is installed and wanted.
-pub fn tftp(lab: &Lab) -> Vec<Peer> {
+pub(crate) fn tftp(lab: &Lab) -> Vec<Peer> {
     let root = lab.path("files");
     let root = root.to_str().expect("temporary folders have plain names");
     let at = |port| SocketAddrV4::new(PEERS, port);
@@ -121,7 +121,7 @@ pub fn tftp(lab: &Lab) -> Vec<Peer> {
 }
 
 /// The program, out of the package's archive if need be.
-pub fn atftpd(folder: &Path) -> Option<PathBuf> {
+pub(crate) fn atftpd(folder: &Path) -> Option<PathBuf> {
     let installed = PathBuf::from("/usr/sbin/atftpd");
     if installed.exists() {
         return Some(installed);
@@ -135,7 +135,7 @@ pub fn atftpd(folder: &Path) -> Option<PathBuf> {
 }
 
 /// nginx with the same files, by HTTP at 8080 and by HTTPS at 8443.
-pub fn nginx(lab: &Lab) -> Option<Peer> {
+pub(crate) fn nginx(lab: &Lab) -> Option<Peer> {
     let at = SocketAddrV4::new(PEERS, 8080);
     let root = lab.folder.path().display();
     let (key, certificate) = (lab.path("key.pem"), lab.path("certificate.pem"));

@@ -12,12 +12,12 @@ use super::{Entrant, compare, peers};
 
 const BLOCK: usize = 1468;
 /// How many fetch at once.
-pub const MACHINES: u32 = 1_000;
+pub(crate) const MACHINES: u32 = 1_000;
 const OURS: SocketAddrV4 = SocketAddrV4::new(DAEMON, 69);
 /// A client that got no further for so long has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-pub fn stream(lab: &Lab, daemon: &Server) {
+pub(crate) fn stream(lab: &Lab, daemon: &Server) {
     let peers = peers::tftp(lab);
     for (window, target) in [(1, 1.0), (16, 5.0)] {
         let mut entrants = vec![entrant("voldemort", daemon, move || one(OURS, "debian/stream", window))];
@@ -37,7 +37,7 @@ pub fn stream(lab: &Lab, daemon: &Server) {
     }
 }
 
-pub fn storm(lab: &Lab, daemon: &Server) {
+pub(crate) fn storm(lab: &Lab, daemon: &Server) {
     let peers = peers::tftp(lab);
     for window in [1, 4] {
         let mut entrants = vec![entrant("voldemort", daemon, move || many(OURS, "debian/loader", window))];
@@ -67,7 +67,7 @@ fn read_request(name: &str, window: u16) -> Vec<u8> {
 }
 
 /// Asks; returns the socket, connected to the transfer's port, and the first answer.
-pub fn request(
+pub(crate) fn request(
     from: Option<Ipv4Addr>,
     server: SocketAddrV4,
     name: &str,
@@ -162,7 +162,7 @@ async fn machine_fetches(machine: u32, server: SocketAddrV4, name: &str, window:
 }
 
 /// The whole file, acknowledged as firmware does; `None` if the server falls silent or refuses.
-pub async fn fetch(
+pub(crate) async fn fetch(
     socket: &tokio::net::UdpSocket,
     server: SocketAddrV4,
     name: &str,

@@ -7,7 +7,7 @@ use crate::state::{Event, Install, Lease, Lease6, Record, Revision, Served};
 
 /// Changes to write together.
 #[derive(Debug, Default)]
-pub struct Batch {
+pub(crate) struct Batch {
     pub leases: Vec<Lease>,
     pub leases6: Vec<Lease6>,
     /// By machine; one without any has none any more.
@@ -28,7 +28,7 @@ pub struct Batch {
 
 /// What differs between two tables.
 #[derive(Debug, Default)]
-pub struct Lists {
+pub(crate) struct Lists {
     /// `None` takes an assignment away.
     pub assignments: Vec<(Name, Option<Name>)>,
     /// `false` takes a protection away.
@@ -39,7 +39,7 @@ pub struct Lists {
 
 impl Batch {
     /// The records that it is, and its events; `before` is the revision that is stored.
-    pub fn into_records(self, before: &Revision) -> (Vec<Record>, Vec<(u64, Event)>) {
+    pub(crate) fn into_records(self, before: &Revision) -> (Vec<Record>, Vec<(u64, Event)>) {
         let Batch { leases, leases6, installs, lists, serial, kept, events, notes, cards, used, restored } =
             self;
         let mut records: Vec<Record> = leases.into_iter().map(Record::Lease4).collect();

@@ -12,11 +12,11 @@ use voldemort::proto::dhcp::{self, Decision, Link, Mode};
 use voldemort::state::command::Outcome;
 use voldemort::state::{Server, State, Verb};
 
-pub fn ip(text: &str) -> Ipv4Addr {
+pub(crate) fn ip(text: &str) -> Ipv4Addr {
     text.parse().unwrap()
 }
 
-pub fn mac(text: &str) -> Mac {
+pub(crate) fn mac(text: &str) -> Mac {
     text.parse().unwrap()
 }
 
@@ -24,7 +24,7 @@ fn origin(line: u32) -> Origin {
     Origin { file: "lab.toml".into(), line, column: 1 }
 }
 
-pub fn subnet(name: &str, cidr: &str, dynamic: &[&str]) -> Subnet {
+pub(crate) fn subnet(name: &str, cidr: &str, dynamic: &[&str]) -> Subnet {
     let cidr: voldemort::model::Cidr = cidr.parse().unwrap();
     Subnet {
         name: name.parse().unwrap(),
@@ -43,14 +43,14 @@ pub fn subnet(name: &str, cidr: &str, dynamic: &[&str]) -> Subnet {
 }
 
 /// An inventory under construction.
-pub struct Lab {
+pub(crate) struct Lab {
     desired: Desired,
     tenants: imbl::OrdMap<Name, Name>,
     loaders: Vec<&'static str>,
 }
 
 impl Lab {
-    pub fn new(subnets: Vec<Subnet>) -> Lab {
+    pub(crate) fn new(subnets: Vec<Subnet>) -> Lab {
         let subnets = subnets.into_iter().map(|subnet| (subnet.name.clone(), Arc::new(subnet))).collect();
         Lab {
             desired: Desired { revision: "dir@test".into(), subnets, ..Desired::default() },
@@ -59,12 +59,12 @@ impl Lab {
         }
     }
 
-    pub fn loaders(mut self, names: &[&'static str]) -> Lab {
+    pub(crate) fn loaders(mut self, names: &[&'static str]) -> Lab {
         self.loaders = names.to_vec();
         self
     }
 
-    pub fn machine(mut self, name: &str, macs: &[&str]) -> Lab {
+    pub(crate) fn machine(mut self, name: &str, macs: &[&str]) -> Lab {
         let name: Name = name.parse().unwrap();
         let macs: Vec<Mac> = macs.iter().map(|text| mac(text)).collect();
         self.desired.macs.extend(macs.iter().map(|mac| (*mac, name.clone())));
@@ -86,7 +86,7 @@ impl Lab {
     }
 
     /// A deployment on the machine of the same name; `address` none for "auto".
-    pub fn deployment(mut self, name: &str, subnet: &str, address: Option<&str>) -> Lab {
+    pub(crate) fn deployment(mut self, name: &str, subnet: &str, address: Option<&str>) -> Lab {
         let name: Name = name.parse().unwrap();
         let line = 20 + self.desired.deployments.len() as u32;
         let deployment = Deployment {
@@ -119,7 +119,7 @@ impl Lab {
     }
 
     /// Gives a machine further marks to be known by.
-    pub fn known_by(mut self, name: &str, client_id: Option<&str>, uuid: Option<&str>) -> Lab {
+    pub(crate) fn known_by(mut self, name: &str, client_id: Option<&str>, uuid: Option<&str>) -> Lab {
         let machine = self.desired.machines.get_mut(name).and_then(Arc::get_mut).unwrap();
         machine.ids.extend(client_id.map(|text| Identity::client_id(text).unwrap()));
         machine.ids.extend(uuid.map(|text| Identity::uuid(text).unwrap()));
@@ -127,13 +127,13 @@ impl Lab {
     }
 
     /// Gives a deployment an IPv6 address.
-    pub fn address6(mut self, name: &str, address: &str) -> Lab {
+    pub(crate) fn address6(mut self, name: &str, address: &str) -> Lab {
         let deployment = self.desired.deployments.get_mut(name).and_then(Arc::get_mut).unwrap();
         deployment.address6 = Some(address.parse().unwrap());
         self
     }
 
-    pub fn table(self, server: &str) -> State {
+    pub(crate) fn table(self, server: &str) -> State {
         let entry = || Entry { path: Path::new("/x").into(), id: Default::default(), extents: [].into() };
         let server = Server {
             address: ip(server),
@@ -147,7 +147,7 @@ impl Lab {
     }
 }
 
-pub fn link(server: &str, cidr: &str) -> Link {
+pub(crate) fn link(server: &str, cidr: &str) -> Link {
     Link {
         server: ip(server),
         cidr: cidr.parse().unwrap(),
@@ -160,7 +160,7 @@ pub fn link(server: &str, cidr: &str) -> Link {
 
 /// Decides as the daemon does: leases that are needed are made, then it is decided again, which must
 /// come to the answer that was drafted.
-pub fn settle(table: &mut State, link: &Link, now: Time, datagram: &[u8]) -> Decision {
+pub(crate) fn settle(table: &mut State, link: &Link, now: Time, datagram: &[u8]) -> Decision {
     let mut drafted = None;
     for _ in 0..3 {
         match dhcp::handle(table, link, now, datagram) {

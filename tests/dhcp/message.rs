@@ -7,12 +7,12 @@ use voldemort::model::Mac;
 
 /// A client's message under construction.
 #[derive(Clone)]
-pub struct Message {
+pub(crate) struct Message {
     bytes: Vec<u8>,
 }
 
 impl Message {
-    pub fn new(mac: Mac, kind: u8) -> Message {
+    pub(crate) fn new(mac: Mac, kind: u8) -> Message {
         let mut bytes = vec![0; 240];
         bytes[..3].copy_from_slice(&[1, 1, 6]);
         bytes[4..8].copy_from_slice(&[0xca, 0xfe, 0, 1]);
@@ -21,33 +21,33 @@ impl Message {
         Message { bytes }.option(53, &[kind])
     }
 
-    pub fn discover(mac: Mac) -> Message {
+    pub(crate) fn discover(mac: Mac) -> Message {
         Message::new(mac, 1)
     }
 
-    pub fn request(mac: Mac) -> Message {
+    pub(crate) fn request(mac: Mac) -> Message {
         Message::new(mac, 3)
     }
 
-    pub fn option(mut self, code: u8, value: &[u8]) -> Message {
+    pub(crate) fn option(mut self, code: u8, value: &[u8]) -> Message {
         self.bytes.extend_from_slice(&[code, value.len() as u8]);
         self.bytes.extend_from_slice(value);
         self
     }
 
-    pub fn wants(self, address: &str) -> Message {
+    pub(crate) fn wants(self, address: &str) -> Message {
         self.option(50, &super::lab::ip(address).octets())
     }
 
-    pub fn server(self, address: &str) -> Message {
+    pub(crate) fn server(self, address: &str) -> Message {
         self.option(54, &super::lab::ip(address).octets())
     }
 
-    pub fn ciaddr(self, address: &str) -> Message {
+    pub(crate) fn ciaddr(self, address: &str) -> Message {
         self.field(12, address)
     }
 
-    pub fn relay(self, address: &str) -> Message {
+    pub(crate) fn relay(self, address: &str) -> Message {
         self.field(24, address)
     }
 
@@ -56,41 +56,41 @@ impl Message {
         self
     }
 
-    pub fn broadcast(mut self) -> Message {
+    pub(crate) fn broadcast(mut self) -> Message {
         self.bytes[10] = 0x80;
         self
     }
 
-    pub fn pxe_bios(self) -> Message {
+    pub(crate) fn pxe_bios(self) -> Message {
         self.option(60, b"PXEClient:Arch:00000:UNDI:002001").option(93, &[0, 0])
     }
 
-    pub fn pxe_uefi(self) -> Message {
+    pub(crate) fn pxe_uefi(self) -> Message {
         self.option(60, b"PXEClient:Arch:00007:UNDI:003000").option(93, &[0, 7])
     }
 
-    pub fn http_uefi(self) -> Message {
+    pub(crate) fn http_uefi(self) -> Message {
         self.option(60, b"HTTPClient:Arch:00016:UNDI:003000").option(93, &[0, 16])
     }
 
-    pub fn ipxe(self) -> Message {
+    pub(crate) fn ipxe(self) -> Message {
         self.pxe_bios().option(77, b"iPXE").option(175, &[0x13, 1, 1, 0x18, 1, 1])
     }
 
-    pub fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         [&self.bytes[..], &[255]].concat()
     }
 }
 
 /// An answer, taken apart without the code under test.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     bytes: Vec<u8>,
     pub options: Vec<(u8, Vec<u8>)>,
 }
 
 impl Answer {
-    pub fn read(bytes: &[u8]) -> Answer {
+    pub(crate) fn read(bytes: &[u8]) -> Answer {
         assert!(bytes.len() >= 300, "shorter than a BOOTP message: {}", bytes.len());
         assert_eq!((bytes[0], &bytes[236..240]), (2, &[99, 130, 83, 99][..]));
         let mut options = Vec::new();
@@ -104,42 +104,42 @@ impl Answer {
         Answer { bytes: bytes.to_vec(), options }
     }
 
-    pub fn option(&self, code: u8) -> Option<&[u8]> {
+    pub(crate) fn option(&self, code: u8) -> Option<&[u8]> {
         self.options.iter().find(|(one, _)| *one == code).map(|(_, value)| &**value)
     }
 
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    pub fn kind(&self) -> u8 {
+    pub(crate) fn kind(&self) -> u8 {
         self.option(53).unwrap()[0]
     }
 
-    pub fn address(&self, at: usize) -> Ipv4Addr {
+    pub(crate) fn address(&self, at: usize) -> Ipv4Addr {
         <[u8; 4]>::try_from(&self.bytes[at..at + 4]).unwrap().into()
     }
 
-    pub fn yiaddr(&self) -> Ipv4Addr {
+    pub(crate) fn yiaddr(&self) -> Ipv4Addr {
         self.address(16)
     }
 
-    pub fn lease(&self) -> Option<u32> {
+    pub(crate) fn lease(&self) -> Option<u32> {
         Some(u32::from_be_bytes(self.option(51)?.try_into().unwrap()))
     }
 
-    pub fn file(&self) -> String {
+    pub(crate) fn file(&self) -> String {
         let field = &self.bytes[108..236];
         let end = field.iter().position(|byte| *byte == 0).unwrap();
         String::from_utf8(field[..end].to_vec()).unwrap()
     }
 
-    pub fn is_broadcast(&self) -> bool {
+    pub(crate) fn is_broadcast(&self) -> bool {
         self.bytes[10] & 0x80 != 0
     }
 
     /// One line for each thing it says.
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let mut text = String::new();
         for (name, at) in [("ciaddr", 12), ("yiaddr", 16), ("siaddr", 20), ("giaddr", 24)] {
             if !self.address(at).is_unspecified() {

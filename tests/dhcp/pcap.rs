@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-pub struct Datagram {
+pub(crate) struct Datagram {
     /// Milliseconds since the first frame of the file.
     pub at: u64,
     pub source: SocketAddrV4,
@@ -10,7 +10,7 @@ pub struct Datagram {
     pub payload: Vec<u8>,
 }
 
-pub fn read(file: &[u8]) -> Vec<Datagram> {
+pub(crate) fn read(file: &[u8]) -> Vec<Datagram> {
     assert_eq!(file[..4], 0xa1b2c3d4u32.to_le_bytes(), "little-endian pcap in microseconds");
     assert_eq!(word(file, 20), 1, "Ethernet");
     let mut datagrams = Vec::new();

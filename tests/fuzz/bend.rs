@@ -1,7 +1,7 @@
 //! Inputs made from good ones.
 
 /// The same number, the same inputs.
-pub struct Bender {
+pub(crate) struct Bender {
     state: u64,
     words: &'static [&'static str],
 }
@@ -10,12 +10,12 @@ pub struct Bender {
 const LONGEST: usize = 64 << 10;
 
 impl Bender {
-    pub fn new(seed: u64, words: &'static [&'static str]) -> Bender {
+    pub(crate) fn new(seed: u64, words: &'static [&'static str]) -> Bender {
         Bender { state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1, words }
     }
 
     /// One of the seeds after one to eight changes.
-    pub fn bend(&mut self, seeds: &[Vec<u8>]) -> Vec<u8> {
+    pub(crate) fn bend(&mut self, seeds: &[Vec<u8>]) -> Vec<u8> {
         let mut input = seeds[self.below(seeds.len())].clone();
         for _ in 0..=self.below(8) {
             self.change(&mut input, seeds);

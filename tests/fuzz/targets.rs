@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 #[path = "targets/seed.rs"]
-pub mod seed;
+pub(crate) mod seed;
 
 #[allow(dead_code, reason = "shared with the tests of the decisions")]
 #[path = "../dhcp/lab.rs"]
@@ -39,7 +39,7 @@ mod tftp;
 
 /// A reader under attack.
 #[derive(Clone, Copy)]
-pub struct Target {
+pub(crate) struct Target {
     pub name: &'static str,
     /// Inputs a second, under libFuzzer on one processor, below which it is of no use: it would not come
     /// far from its seeds.
@@ -52,7 +52,7 @@ pub struct Target {
     pub words: &'static [&'static str],
 }
 
-pub const ALL: [Target; 10] = [
+pub(crate) const ALL: [Target; 10] = [
     age::TARGET,
     capture::TARGET,
     config::TARGET,
@@ -66,14 +66,14 @@ pub const ALL: [Target; 10] = [
 ];
 
 /// The project's folder, for the tests as for the crate in `fuzz/`.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let root = here.ancestors().find(|folder| folder.join("tests/fuzz").is_dir());
     root.expect("both lie in the project").into()
 }
 
 /// Inputs that once broke a promise: they are tried before anything else.
-pub fn found(target: &Target) -> Vec<Vec<u8>> {
+pub(crate) fn found(target: &Target) -> Vec<Vec<u8>> {
     let folder = root().join("tests/fuzz/found").join(target.name);
     seed::files(&folder).into_iter().map(|(_, bytes)| bytes).collect()
 }

@@ -12,7 +12,7 @@ use voldemort::media::{Entry, Index, Library, MediaError, Shelf};
 use crate::golden;
 
 /// Checks the inventory in a directory; a folder `media` in it holds images.
-pub fn checked(root: &Path, media: Media) -> Loaded {
+pub(crate) fn checked(root: &Path, media: Media) -> Loaded {
     let shelf = Shelf::new(Vec::new(), None).with_directory(root.into());
     check(root, &shelf, &Options { media, fallback: Vec::new() }).unwrap()
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// The cases of an area: the folders of `tests/golden/AREA`, by name.
-pub fn cases(area: &str) -> Vec<PathBuf> {
+pub(crate) fn cases(area: &str) -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(area);
     let entries = std::fs::read_dir(&root).unwrap_or_else(|error| panic!("{}: {error}", root.display()));
     let mut cases: Vec<PathBuf> =
@@ -14,7 +14,7 @@ pub fn cases(area: &str) -> Vec<PathBuf> {
 }
 
 /// Compares `found` with a file, or rewrites the file.
-pub fn assert_golden(expected: &Path, found: &str) {
+pub(crate) fn assert_golden(expected: &Path, found: &str) {
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(expected, found).unwrap();
         return;

@@ -15,46 +15,46 @@ use crate::kit::{Running, Shelf, bytes, disk, has, loopback, memory};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-pub fn serve(shelf: Arc<Shelf>, limits: Limits) -> Running {
+pub(crate) fn serve(shelf: Arc<Shelf>, limits: Limits) -> Running {
     let server = Server::bind(loopback(1).into(), Files::new(), limits).unwrap();
     let mut address = loopback(1);
     address.set_port(server.local_addr().unwrap().port());
     Running::new(address, shelf, |shelf, stopped| server.run(shelf, stopped))
 }
 
-pub fn shelf() -> Arc<Shelf> {
+pub(crate) fn shelf() -> Arc<Shelf> {
     Shelf::with(&[("boot/x.efi", memory(b"hello")), ("empty", memory(b""))])
 }
 
 /// A raw connection.
-pub struct Client {
+pub(crate) struct Client {
     pub stream: TcpStream,
     buffer: Vec<u8>,
 }
 
-pub struct Answer {
+pub(crate) struct Answer {
     head: String,
     pub body: Vec<u8>,
 }
 
 impl Answer {
-    pub fn status(&self) -> &str {
+    pub(crate) fn status(&self) -> &str {
         self.head.lines().next().unwrap()
     }
 
-    pub fn field(&self, name: &str) -> Option<&str> {
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
         let start = format!("{name}: ");
         self.head.lines().find_map(|line| line.strip_prefix(&start))
     }
 }
 
 impl Client {
-    pub async fn connect(server: &Running) -> Client {
+    pub(crate) async fn connect(server: &Running) -> Client {
         Client { stream: TcpStream::connect(server.address).await.unwrap(), buffer: Vec::new() }
     }
 
     /// Line ends become CR LF.
-    pub async fn send(&mut self, text: &str) {
+    pub(crate) async fn send(&mut self, text: &str) {
         self.stream.write_all(text.replace('\n', "\r\n").as_bytes()).await.unwrap();
     }
 
@@ -63,7 +63,7 @@ impl Client {
         timeout(PATIENCE, read).await.expect("an answer").unwrap()
     }
 
-    pub async fn head(&mut self) -> Answer {
+    pub(crate) async fn head(&mut self) -> Answer {
         loop {
             if let Some(end) = self.buffer.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
                 let rest = self.buffer.split_off(end + 4);
@@ -74,7 +74,7 @@ impl Client {
         }
     }
 
-    pub async fn answer(&mut self) -> Answer {
+    pub(crate) async fn answer(&mut self) -> Answer {
         let mut answer = self.head().await;
         let length: usize = answer.field("Content-Length").unwrap().parse().unwrap();
         while self.buffer.len() < length {
@@ -85,11 +85,11 @@ impl Client {
         answer
     }
 
-    pub async fn closed(&mut self) {
+    pub(crate) async fn closed(&mut self) {
         assert_eq!(self.more().await, 0, "{:?}", self.buffer.escape_ascii().to_string());
     }
 
-    pub async fn get(&mut self, path: &str, headers: &str) -> Answer {
+    pub(crate) async fn get(&mut self, path: &str, headers: &str) -> Answer {
         self.send(&format!("GET {path} HTTP/1.1\nHost: x\n{headers}\n")).await;
         self.answer().await
     }
@@ -425,11 +425,11 @@ async fn curl_agrees() {
 }
 
 /// A connection from another address of this host.
-pub async fn connect_from(last: u8, server: &Running) -> Client {
+pub(crate) async fn connect_from(last: u8, server: &Running) -> Client {
     connect_with(tokio::net::TcpSocket::new_v4().unwrap(), last, server).await
 }
 
-pub async fn connect_with(socket: tokio::net::TcpSocket, last: u8, server: &Running) -> Client {
+pub(crate) async fn connect_with(socket: tokio::net::TcpSocket, last: u8, server: &Running) -> Client {
     socket.bind(loopback(last).into()).unwrap();
     Client { stream: socket.connect(server.address.into()).await.unwrap(), buffer: Vec::new() }
 }

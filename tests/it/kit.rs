@@ -16,7 +16,7 @@ use voldemort::state::Stage;
 
 /// Serves what it was given, and writes down what it was asked.
 #[derive(Default)]
-pub struct Shelf {
+pub(crate) struct Shelf {
     pub names: BTreeMap<String, Content>,
     pub asked: Mutex<Vec<(Method, String, String)>>,
     /// Bytes sent and whether that was all.
@@ -25,17 +25,17 @@ pub struct Shelf {
 }
 
 impl Shelf {
-    pub fn with(names: &[(&str, Content)]) -> Arc<Shelf> {
+    pub(crate) fn with(names: &[(&str, Content)]) -> Arc<Shelf> {
         let names = names.iter().map(|(name, content)| ((*name).to_owned(), content.clone())).collect();
         Arc::new(Shelf { names, ..Shelf::default() })
     }
 
-    pub fn asked(&self) -> Vec<(Method, String, String)> {
+    pub(crate) fn asked(&self) -> Vec<(Method, String, String)> {
         self.asked.lock().unwrap().clone()
     }
 
     /// Waits until `count` transfers have been reported. For one waiter at a time.
-    pub async fn ended(&self, count: usize) -> Vec<(u64, bool)> {
+    pub(crate) async fn ended(&self, count: usize) -> Vec<(u64, bool)> {
         loop {
             let ended = self.ended.lock().unwrap().clone();
             if ended.len() >= count {
@@ -83,16 +83,16 @@ fn artifact(content: Content) -> Artifact {
 }
 
 /// Bytes that repeat only after a long while.
-pub fn bytes(length: usize) -> Vec<u8> {
+pub(crate) fn bytes(length: usize) -> Vec<u8> {
     (0..length).map(|at| (at.wrapping_mul(2_654_435_761) >> 11) as u8).collect()
 }
 
-pub fn memory(bytes: &[u8]) -> Content {
+pub(crate) fn memory(bytes: &[u8]) -> Content {
     Content::Bytes(bytes.to_vec().into())
 }
 
 /// The given extents of a file that exists.
-pub fn disk(path: &Path, extents: &[(u64, u64)]) -> Content {
+pub(crate) fn disk(path: &Path, extents: &[(u64, u64)]) -> Content {
     let extents = extents.iter().map(|(offset, length)| Extent { offset: *offset, length: *length });
     Content::File {
         path: Arc::from(path),
@@ -101,12 +101,12 @@ pub fn disk(path: &Path, extents: &[(u64, u64)]) -> Content {
     }
 }
 
-pub fn loopback(last: u8) -> SocketAddrV4 {
+pub(crate) fn loopback(last: u8) -> SocketAddrV4 {
     SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, last), 0)
 }
 
 /// A running server, ended in an orderly way by [`Running::stop`].
-pub struct Running {
+pub(crate) struct Running {
     pub address: SocketAddrV4,
     pub shelf: Arc<Shelf>,
     stop: watch::Sender<bool>,
@@ -114,7 +114,7 @@ pub struct Running {
 }
 
 impl Running {
-    pub fn new<F>(
+    pub(crate) fn new<F>(
         address: SocketAddrV4,
         shelf: Arc<Shelf>,
         run: impl FnOnce(Arc<Shelf>, watch::Receiver<bool>) -> F,
@@ -127,18 +127,18 @@ impl Running {
         Running { address, shelf, stop, task }
     }
 
-    pub fn begin_stop(&self) {
+    pub(crate) fn begin_stop(&self) {
         self.stop.send_replace(true);
     }
 
-    pub async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.begin_stop();
         self.task.await.unwrap().unwrap();
     }
 }
 
 /// Whether a program the test needs is there; says so if not.
-pub fn has(program: &str) -> bool {
+pub(crate) fn has(program: &str) -> bool {
     let found = std::process::Command::new(program).arg("-V").output().is_ok();
     if !found {
         eprintln!("SKIPPED: `{program}` is not installed");
@@ -147,7 +147,7 @@ pub fn has(program: &str) -> bool {
 }
 
 /// Runs a test that measures the memory of its process in one of its own; true in there.
-pub fn alone(test: &str) -> bool {
+pub(crate) fn alone(test: &str) -> bool {
     const MARK: &str = "VOLDEMORT_TEST_ALONE";
     if std::env::var_os(MARK).is_some() {
         return true;
@@ -159,7 +159,7 @@ pub fn alone(test: &str) -> bool {
 }
 
 /// Resident memory of this process, in bytes.
-pub fn resident() -> u64 {
+pub(crate) fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/statm").unwrap();
     status.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 4096
 }

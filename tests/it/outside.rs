@@ -26,7 +26,7 @@ const HEAD: &str = "[subnet.lab]\ncidr = '10.0.10.0/24'\n[deployment.web-1]\nmac
     address = '10.0.10.20'\nboot = 'b'\n";
 
 /// A daemon without its sockets, over a directory.
-pub struct House {
+pub(crate) struct House {
     folder: TempDir,
     keeper: Keeper,
     reconciler: Arc<Reconciler>,
@@ -60,7 +60,7 @@ impl House {
     }
 
     /// A daemon over the folder `inventory` in it.
-    pub async fn open(folder: TempDir) -> House {
+    pub(crate) async fn open(folder: TempDir) -> House {
         let state = folder.path().join("state");
         let (store, mut saved) = opened(&state).await;
         let kept = saved.kept.take();
@@ -103,7 +103,7 @@ impl House {
         self.folder.path().join("media").join(name)
     }
 
-    pub async fn status(&self, what: &str, test: impl Fn(&SourceStatus) -> bool) -> SourceStatus {
+    pub(crate) async fn status(&self, what: &str, test: impl Fn(&SourceStatus) -> bool) -> SourceStatus {
         let mut statuses = self.reconciler.statuses();
         let found = {
             let wait = statuses.wait_for(|all: &BTreeMap<Name, SourceStatus>| test(&all[&only()]));

@@ -31,7 +31,7 @@ kind = "preseed"
 file = "site.liquid"
 "#;
 
-pub fn desired(text: &str) -> Arc<Desired> {
+pub(crate) fn desired(text: &str) -> Arc<Desired> {
     desired_with("", text)
 }
 

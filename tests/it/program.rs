@@ -5,14 +5,19 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// What a command came to.
-pub struct Ran {
+pub(crate) struct Ran {
     pub code: i32,
     pub out: String,
     pub err: String,
 }
 
 /// A command in a folder, with its input and more of an environment.
-pub fn voldemort_with(folder: &Path, arguments: &[&str], input: &str, environment: &[(&str, &str)]) -> Ran {
+pub(crate) fn voldemort_with(
+    folder: &Path,
+    arguments: &[&str],
+    input: &str,
+    environment: &[(&str, &str)],
+) -> Ran {
     let mut command = Command::new(env!("CARGO_BIN_EXE_voldemort"));
     command.args(arguments).current_dir(folder).env_remove("VOLDEMORT_IDENTITY").env_remove("VISUAL");
     command.envs(environment.iter().copied());
@@ -25,6 +30,6 @@ pub fn voldemort_with(folder: &Path, arguments: &[&str], input: &str, environmen
     Ran { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
 }
 
-pub fn voldemort(folder: &Path, arguments: &[&str]) -> Ran {
+pub(crate) fn voldemort(folder: &Path, arguments: &[&str]) -> Ran {
     voldemort_with(folder, arguments, "", &[])
 }

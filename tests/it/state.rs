@@ -29,7 +29,7 @@ fn fixtures(version: &str) -> PathBuf {
 }
 
 /// A state directory as a version left it, in a folder of its own.
-pub fn unpacked(version: &str, name: &str) -> TempDir {
+pub(crate) fn unpacked(version: &str, name: &str) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let archive = fixtures(version).join(format!("{name}.tar.gz"));
     let status = Command::new("tar").arg("-xzf").arg(&archive).arg("-C").arg(folder.path()).status().unwrap();
@@ -37,7 +37,7 @@ pub fn unpacked(version: &str, name: &str) -> TempDir {
     folder
 }
 
-pub fn open(state: &Path) -> (Store, Saved) {
+pub(crate) fn open(state: &Path) -> (Store, Saved) {
     Store::open(state, || [7; 48]).unwrap()
 }
 

@@ -20,7 +20,7 @@ fn serve(shelf: Arc<Shelf>, limits: Limits) -> Running {
     serve_at(shelf, limits, false)
 }
 
-pub fn serve_at(shelf: Arc<Shelf>, limits: Limits, single_port: bool) -> Running {
+pub(crate) fn serve_at(shelf: Arc<Shelf>, limits: Limits, single_port: bool) -> Running {
     let server = Server::bind("0.0.0.0:0".parse().unwrap(), Files::new(), limits).unwrap();
     let server = server.single_port(single_port);
     let mut address = loopback(1);

@@ -18,7 +18,7 @@ const MANIFEST: &str = "[subnet.lab]\ncidr = '10.0.10.0/24'\n[boot.local]\nkerne
 const NOBODY: &str = "65534";
 
 /// A daemon whose socket lies in the test's folder, with an inventory; and its token.
-pub struct House {
+pub(crate) struct House {
     pub net: Net,
     pub folder: tempfile::TempDir,
     pub daemon: Daemon,
@@ -31,7 +31,7 @@ impl House {
     }
 
     /// Its daemon is started by another program, with these settings of `[api]` besides.
-    pub fn behind(before: &[&str], settings: &str) -> Option<House> {
+    pub(crate) fn behind(before: &[&str], settings: &str) -> Option<House> {
         let net = Net::new()?;
         let folder = tempfile::tempdir().unwrap();
         let here = folder.path();
@@ -56,7 +56,7 @@ impl House {
         Some(House { net, folder, daemon, token })
     }
 
-    pub fn socket(&self) -> PathBuf {
+    pub(crate) fn socket(&self) -> PathBuf {
         self.folder.path().join("run/api.sock")
     }
 
@@ -66,7 +66,7 @@ impl House {
     }
 
     /// The same with what setpriv(1) sets.
-    pub fn ctl_as(&self, who: &[&str], words: &[&str]) -> Output {
+    pub(crate) fn ctl_as(&self, who: &[&str], words: &[&str]) -> Output {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.net.server, "setpriv"]).args(who);
         command.arg(VOLDEMORTCTL).args(words).stdin(Stdio::null());
@@ -98,7 +98,7 @@ impl House {
     }
 }
 
-pub fn err(output: &Output) -> String {
+pub(crate) fn err(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 

@@ -10,12 +10,12 @@ use nix::unistd::Pid;
 
 use super::net::Net;
 
-pub const VOLDEMORT: &str = env!("CARGO_BIN_EXE_voldemort");
-pub const VOLDEMORTCTL: &str = env!("CARGO_BIN_EXE_voldemortctl");
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const VOLDEMORT: &str = env!("CARGO_BIN_EXE_voldemort");
+pub(crate) const VOLDEMORTCTL: &str = env!("CARGO_BIN_EXE_voldemortctl");
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running daemon.
-pub struct Daemon {
+pub(crate) struct Daemon {
     child: Child,
     /// Its output before it was ready.
     pub said: Vec<String>,
@@ -26,30 +26,30 @@ pub struct Daemon {
 
 impl Daemon {
     /// Starts it in the server's namespace and waits until it serves.
-    pub fn start(net: &Net, config: &Path, inventory: &str) -> Daemon {
+    pub(crate) fn start(net: &Net, config: &Path, inventory: &str) -> Daemon {
         Daemon::with(net, config, &["--inventory", inventory])
     }
 
     /// The same with these further words, or none. Its machines have no systems yet.
-    pub fn with(net: &Net, config: &Path, more: &[&str]) -> Daemon {
+    pub(crate) fn with(net: &Net, config: &Path, more: &[&str]) -> Daemon {
         Daemon::spawn(net, config, &[&["--new-site"], more].concat(), Stdio::null())
     }
 
     /// The same with every line of the log in a pipe that nobody reads.
-    pub fn unread(net: &Net, config: &Path, inventory: &str) -> Daemon {
+    pub(crate) fn unread(net: &Net, config: &Path, inventory: &str) -> Daemon {
         Daemon::spawn(net, config, &["--new-site", "--inventory", inventory], Stdio::piped())
     }
 
     /// The same under a service manager that listens on `socket` (sd_notify(3)) and wants a sign of life
     /// within a second.
-    pub fn managed(net: &Net, config: &Path, inventory: &str, socket: &Path) -> Daemon {
+    pub(crate) fn managed(net: &Net, config: &Path, inventory: &str, socket: &Path) -> Daemon {
         let more = ["--new-site", "--inventory", inventory];
         let socket = format!("NOTIFY_SOCKET={}", socket.display());
         Daemon::spawn_in(net, config, &more, Stdio::null(), &["env", &socket, "WATCHDOG_USEC=1000000"])
     }
 
     /// The same, started by another program whose last words are the daemon's.
-    pub fn behind(net: &Net, config: &Path, more: &[&str], before: &[&str]) -> Daemon {
+    pub(crate) fn behind(net: &Net, config: &Path, more: &[&str], before: &[&str]) -> Daemon {
         Daemon::spawn_in(net, config, more, Stdio::null(), before)
     }
 
@@ -84,28 +84,28 @@ impl Daemon {
         }
     }
 
-    pub fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.child.id() as i32), signal).unwrap();
     }
 
     /// `kill -9`.
-    pub fn murder(mut self) {
+    pub(crate) fn murder(mut self) {
         self.signal(Signal::SIGKILL);
         self.child.wait().unwrap();
     }
 
     /// SIGTERM; the exit code.
-    pub fn stop(self) -> Option<i32> {
+    pub(crate) fn stop(self) -> Option<i32> {
         self.signal(Signal::SIGTERM);
         self.ended()
     }
 
     /// The exit code, when it has ended by itself or by an earlier signal.
-    pub fn ended(mut self) -> Option<i32> {
+    pub(crate) fn ended(mut self) -> Option<i32> {
         let mut rest = String::new();
         let _ = self._rest.read_to_string(&mut rest);
         self.child.wait().unwrap().code()
@@ -120,7 +120,7 @@ impl Drop for Daemon {
 }
 
 /// `config detect` in the server's namespace, with a state directory of the test's own.
-pub fn detect(net: &Net, folder: &Path) -> PathBuf {
+pub(crate) fn detect(net: &Net, folder: &Path) -> PathBuf {
     let text = net.server_output(&[VOLDEMORT, "config", "detect", "--interface", "srv"]);
     let state = folder.join("state");
     let ours = text.replace("/var/lib/voldemort", &state.display().to_string());
@@ -131,7 +131,11 @@ pub fn detect(net: &Net, folder: &Path) -> PathBuf {
 }
 
 /// Asks until the answer is right; the last one when patience ends.
-pub fn eventually(what: &str, mut ask: impl FnMut() -> String, right: impl Fn(&str) -> bool) -> String {
+pub(crate) fn eventually(
+    what: &str,
+    mut ask: impl FnMut() -> String,
+    right: impl Fn(&str) -> bool,
+) -> String {
     let start = Instant::now();
     loop {
         let answer = ask();

@@ -11,19 +11,19 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use super::net::skipped;
 
-pub const NAME: &str = "image";
+pub(crate) const NAME: &str = "image";
 const ROOT: u64 = 1;
 const FILE: u64 = 2;
 
 /// Unmounted with this.
-pub struct Away {
+pub(crate) struct Away {
     at: PathBuf,
     hangs: Arc<(Mutex<bool>, Condvar)>,
 }
 
 impl Away {
     /// `None`, with a loud word, where the kernel can't do it.
-    pub fn mount(at: &Path, bytes: Vec<u8>) -> Option<Away> {
+    pub(crate) fn mount(at: &Path, bytes: Vec<u8>) -> Option<Away> {
         let Ok(device) = File::options().read(true).write(true).open("/dev/fuse") else {
             return skipped("there is no /dev/fuse here");
         };
@@ -39,7 +39,7 @@ impl Away {
     }
 
     /// From now on nothing is answered, or everything again.
-    pub fn hang(&self, hangs: bool) {
+    pub(crate) fn hang(&self, hangs: bool) {
         *self.hangs.0.lock().unwrap() = hangs;
         self.hangs.1.notify_all();
     }

@@ -17,7 +17,7 @@ use super::message::{Answer, Message};
 use super::net::{Net, has, within};
 
 const STRANGER: &str = "52:54:00:00:00:99";
-pub const DNSMASQ: &str = "dnsmasq --no-daemon --port=0 --conf-file=/dev/null --dhcp-leasefile=/dev/null \
+pub(crate) const DNSMASQ: &str = "dnsmasq --no-daemon --port=0 --conf-file=/dev/null --dhcp-leasefile=/dev/null \
     --interface=cli --bind-interfaces --no-ping --dhcp-range=10.0.10.150,10.0.10.160,1h";
 
 fn inventory(folder: &Path) -> String {

@@ -5,14 +5,14 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// `server` has 10.0.10.1/24 on `srv`, `client` has the bare interface `cli`.
-pub struct Net {
+pub(crate) struct Net {
     pub server: String,
     pub client: String,
 }
 
 impl Net {
     /// `None`, with a loud word, where namespaces can't be made.
-    pub fn new() -> Option<Net> {
+    pub(crate) fn new() -> Option<Net> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         if !nix::unistd::Uid::effective().is_root() {
             return skipped("network namespaces need root");
@@ -37,31 +37,31 @@ impl Net {
         Some(net)
     }
 
-    pub fn client_mac(&self, mac: &str) {
+    pub(crate) fn client_mac(&self, mac: &str) {
         assert!(ip(&["-n", &self.client, "link", "set", "cli", "address", mac]));
     }
 
-    pub fn client_ip(&self, arguments: &[&str]) {
+    pub(crate) fn client_ip(&self, arguments: &[&str]) {
         assert!(ip(&[&["-n", &self.client], arguments].concat()), "{arguments:?}");
     }
 
-    pub fn server_ip(&self, arguments: &[&str]) {
+    pub(crate) fn server_ip(&self, arguments: &[&str]) {
         assert!(ip(&[&["-n", &self.server], arguments].concat()), "{arguments:?}");
     }
 
     /// The client's addresses, as `ip` prints them.
-    pub fn client_addresses(&self) -> String {
+    pub(crate) fn client_addresses(&self) -> String {
         let output =
             Command::new("ip").args(["-n", &self.client, "-4", "-o", "address", "show", "cli"]).output();
         String::from_utf8(output.unwrap().stdout).unwrap()
     }
 
     /// What a program in the client's namespace prints; empty if it fails.
-    pub fn client_output(&self, program: &[&str]) -> String {
+    pub(crate) fn client_output(&self, program: &[&str]) -> String {
         self.output(&self.client, program)
     }
 
-    pub fn server_output(&self, program: &[&str]) -> String {
+    pub(crate) fn server_output(&self, program: &[&str]) -> String {
         self.output(&self.server, program)
     }
 
@@ -72,12 +72,12 @@ impl Net {
     }
 
     /// Starts a program in the client's namespace.
-    pub fn run(&self, program: &[&str]) -> Running {
+    pub(crate) fn run(&self, program: &[&str]) -> Running {
         self.start(&self.client, program)
     }
 
     /// Starts a program in the server's namespace.
-    pub fn run_beside(&self, program: &[&str]) -> Running {
+    pub(crate) fn run_beside(&self, program: &[&str]) -> Running {
         self.start(&self.server, program)
     }
 
@@ -97,15 +97,15 @@ impl Drop for Net {
 }
 
 /// A child process that does not outlive its test.
-pub struct Running(Child);
+pub(crate) struct Running(Child);
 
 impl Running {
-    pub fn signal(&self, signal: nix::sys::signal::Signal) {
+    pub(crate) fn signal(&self, signal: nix::sys::signal::Signal) {
         let pid = nix::unistd::Pid::from_raw(self.0.id() as i32);
         nix::sys::signal::kill(pid, signal).unwrap();
     }
 
-    pub fn wait(mut self) -> bool {
+    pub(crate) fn wait(mut self) -> bool {
         self.0.wait().unwrap().success()
     }
 }
@@ -118,13 +118,13 @@ impl Drop for Running {
 }
 
 /// Moves this thread, and the sockets it will open, into a namespace.
-pub fn enter(namespace: &str) {
+pub(crate) fn enter(namespace: &str) {
     let file = File::open(format!("/run/netns/{namespace}")).unwrap();
     nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
 }
 
 /// Runs something in a namespace, on a thread of its own.
-pub fn within<T: Send>(namespace: &str, work: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn within<T: Send>(namespace: &str, work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             enter(namespace);
@@ -134,7 +134,7 @@ pub fn within<T: Send>(namespace: &str, work: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-pub fn has(program: &str) -> bool {
+pub(crate) fn has(program: &str) -> bool {
     let found =
         Command::new("sh").args(["-c", &format!("command -v {program}")]).stdout(Stdio::null()).status();
     let found = found.is_ok_and(|status| status.success());
@@ -145,7 +145,7 @@ pub fn has(program: &str) -> bool {
 }
 
 /// Says why a test does not run. In CI that is a failure.
-pub fn skipped<T>(why: &str) -> Option<T> {
+pub(crate) fn skipped<T>(why: &str) -> Option<T> {
     assert!(std::env::var_os("CI").is_none(), "nothing may be skipped in CI: {why}");
     eprintln!("SKIPPED: {why}");
     None

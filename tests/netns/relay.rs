@@ -33,7 +33,7 @@ impl Drop for Behind {
 
 impl Behind {
     /// A machine `eth0` behind the client's namespace, which relays for it as 10.0.20.1.
-    pub fn new(net: &Net) -> Behind {
+    pub(crate) fn new(net: &Net) -> Behind {
         let behind = Behind(format!("{}-r", net.client));
         assert!(Command::new("ip").args(["netns", "add", &behind.0]).status().unwrap().success());
         net.client_ip(&["address", "add", "10.0.10.2/24", "dev", "cli"]);

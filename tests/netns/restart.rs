@@ -59,7 +59,7 @@ fn addressed(number: usize) -> Option<()> {
 
 /// The size of a file by TFTP, with the patience of a ROM: the request five times, each acknowledgement as often. It
 /// rests after each block.
-pub fn loaded(from: &str, name: &str, rest: Duration) -> Option<usize> {
+pub(crate) fn loaded(from: &str, name: &str, rest: Duration) -> Option<usize> {
     let socket = UdpSocket::bind((from, 0)).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
     let mut packet = [&[0, 1], name.as_bytes(), b"\0octet\0"].concat();

@@ -13,9 +13,9 @@ use super::message::{Answer, Message};
 use super::net::{Net, has, within};
 
 /// From the moment that an interface is there until it is served again.
-pub const BACK: Duration = Duration::from_secs(2);
+pub(crate) const BACK: Duration = Duration::from_secs(2);
 const STRANGER: &str = "52:54:00:00:00:99";
-pub const LAB: &str = r#"
+pub(crate) const LAB: &str = r#"
 [subnet.lab]
 cidr = "10.0.10.0/24"
 dynamic = "10.0.10.100-10.0.10.120"
@@ -30,7 +30,7 @@ address = "10.0.10.30"
 boot = "b"
 "#;
 
-pub struct Host {
+pub(crate) struct Host {
     pub net: Net,
     pub folder: tempfile::TempDir,
     pub config: PathBuf,
@@ -38,7 +38,7 @@ pub struct Host {
 }
 
 impl Host {
-    pub fn new() -> Option<Host> {
+    pub(crate) fn new() -> Option<Host> {
         let net = Net::new().filter(|_| has("curl"))?;
         net.client_ip(&["address", "add", "10.0.10.2/24", "dev", "cli"]);
         net.client_ip(&["address", "add", "fd00:10::2/64", "dev", "cli", "nodad"]);
@@ -52,23 +52,23 @@ impl Host {
         Some(Host { config, root: root.display().to_string(), net, folder })
     }
 
-    pub fn start(&self) -> Daemon {
+    pub(crate) fn start(&self) -> Daemon {
         let daemon = Daemon::start(&self.net, &self.config, &self.root);
         self.served(PATIENT, "at the start");
         self.served6(PATIENT, "at the start");
         daemon
     }
 
-    pub fn status(&self) -> String {
+    pub(crate) fn status(&self) -> String {
         self.net.server_output(&[VOLDEMORTCTL, "get", "status"])
     }
 
-    pub fn ip(&self, words: &str) {
+    pub(crate) fn ip(&self, words: &str) {
         self.net.server_ip(&words.split(' ').collect::<Vec<_>>());
     }
 
     /// DHCPv4, TFTP and HTTP on the first network, within a time.
-    pub fn served(&self, limit: Duration, what: &str) {
+    pub(crate) fn served(&self, limit: Duration, what: &str) {
         self.by(limit, what, "DHCP", || offer(&self.net).is_some());
         self.by(limit, what, "HTTP", || self.fetch("http://10.0.10.1/b/files/vmlinuz"));
         self.by(limit, what, "TFTP", || self.fetch("tftp://10.0.10.1/b/files/vmlinuz"));
@@ -103,7 +103,7 @@ impl Host {
     }
 
     /// Status and events say that the network waits, and why.
-    pub fn waits(&self, why: &str) {
+    pub(crate) fn waits(&self, why: &str) {
         eventually(
             "it waits",
             || self.status(),
@@ -128,10 +128,10 @@ impl Host {
     }
 }
 
-pub const PATIENT: Duration = Duration::from_secs(20);
+pub(crate) const PATIENT: Duration = Duration::from_secs(20);
 
 /// The answer to a DISCOVER, if one comes soon.
-pub fn offer(net: &Net) -> Option<Answer> {
+pub(crate) fn offer(net: &Net) -> Option<Answer> {
     within(&net.client, || {
         let client = std::net::UdpSocket::bind("0.0.0.0:68").ok()?;
         client.set_broadcast(true).unwrap();

@@ -12,14 +12,14 @@ const COUNTER_SECTOR: u64 = 1024;
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 /// The right to run a machine, and the media for it.
-pub struct Kit {
+pub(crate) struct Kit {
     pub media: PathBuf,
     pub inventory: PathBuf,
     _turn: MutexGuard<'static, ()>,
 }
 
 /// `None`: something is missing and the test must end; the reason was printed.
-pub fn kit(needs_root: bool) -> Option<Kit> {
+pub(crate) fn kit(needs_root: bool) -> Option<Kit> {
     let turn = ONE_AT_A_TIME.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let media = Path::new(env!("CARGO_TARGET_TMPDIR")).join("demo-media");
@@ -62,7 +62,7 @@ fn image(root: &Path, media: &Path) -> Option<String> {
 }
 
 /// How many times the demo's installer installed this disk.
-pub fn installations(disk: &Path) -> u32 {
+pub(crate) fn installations(disk: &Path) -> u32 {
     let mut sector = [0; 512];
     let mut file = File::open(disk).unwrap();
     file.seek(SeekFrom::Start(COUNTER_SECTOR * 512)).unwrap();

@@ -10,14 +10,14 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A namespace with a bridge and a machine's tap device in it, gone with this value, and what runs
 /// there. The daemon is 10.0.10.1 and fd00:10::1.
-pub struct Lab {
+pub(crate) struct Lab {
     name: String,
     folder: tempfile::TempDir,
     running: Vec<Child>,
 }
 
 impl Lab {
-    pub fn new(tag: &str) -> Lab {
+    pub(crate) fn new(tag: &str) -> Lab {
         let name = format!("vold-{tag}-{}", std::process::id());
         let lab = Lab { name, folder: tempfile::tempdir().unwrap(), running: Vec::new() };
         ip(&["netns", "add", &lab.name]);
@@ -35,12 +35,12 @@ impl Lab {
         lab
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Runs a program in the namespace until the lab is gone.
-    pub fn run(&mut self, program: &str, words: &[&str]) {
+    pub(crate) fn run(&mut self, program: &str, words: &[&str]) {
         self.run_in(&self.name.clone(), program, words);
     }
 
@@ -53,7 +53,7 @@ impl Lab {
     }
 
     /// Another DHCP server on the wire, 10.0.10.2: dnsmasq with these settings.
-    pub fn other_server(&mut self, words: &[&str]) {
+    pub(crate) fn other_server(&mut self, words: &[&str]) {
         let other = format!("{}-b", self.name);
         ip(&["netns", "add", &other]);
         ip(&[
@@ -74,7 +74,7 @@ impl Lab {
     }
 
     /// Starts the daemon. `settings` are tables of its file beside `[network]` and `[state]`.
-    pub fn daemon(&mut self, settings: &str, inventory: &str) {
+    pub(crate) fn daemon(&mut self, settings: &str, inventory: &str) {
         let folder = self.path("inventory");
         std::fs::create_dir(&folder).unwrap();
         std::fs::write(folder.join("lab.toml"), inventory).unwrap();
@@ -94,12 +94,12 @@ impl Lab {
     }
 
     /// A BIOS machine; QEMU's card boots by the iPXE in its ROM.
-    pub fn bios(&mut self, mac: &str) {
+    pub(crate) fn bios(&mut self, mac: &str) {
         self.machine("qemu-system-x86_64", "-machine pc -m 512", mac, "");
     }
 
     /// OVMF that boots by its own means, with these further words for QEMU.
-    pub fn uefi(&mut self, mac: &str, more: &str) {
+    pub(crate) fn uefi(&mut self, mac: &str, more: &str) {
         let variables = self.path("variables.fd");
         std::fs::copy("/usr/share/OVMF/OVMF_VARS_4M.fd", &variables).unwrap();
         let words = format!(
@@ -112,12 +112,12 @@ impl Lab {
     }
 
     /// A machine with a card of virtio and these words about it.
-    pub fn machine(&mut self, program: &str, words: &str, mac: &str, card: &str) {
+    pub(crate) fn machine(&mut self, program: &str, words: &str, mac: &str, card: &str) {
         self.machine_with("virtio-net-pci", program, words, mac, card);
     }
 
     /// A machine with this card, and its serial line in the file `serial`.
-    pub fn machine_with(&mut self, model: &str, program: &str, words: &str, mac: &str, card: &str) {
+    pub(crate) fn machine_with(&mut self, model: &str, program: &str, words: &str, mac: &str, card: &str) {
         let own = format!(
             "-accel tcg -nodefaults -no-user-config -display none -no-reboot \
              -uuid 11223344-5566-7788-99aa-{} -serial file:{} \
@@ -132,23 +132,23 @@ impl Lab {
     }
 
     /// What the machine wrote on its serial line.
-    pub fn serial(&self) -> String {
+    pub(crate) fn serial(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(self.path("serial")).unwrap_or_default()).into_owned()
     }
 
     /// The timeline of the machine.
-    pub fn timeline(&self) -> String {
+    pub(crate) fn timeline(&self) -> String {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.name, env!("CARGO_BIN_EXE_voldemortctl"), "events"]);
         String::from_utf8_lossy(&command.stdin(Stdio::null()).output().unwrap().stdout).into_owned()
     }
 
     /// Waits for words in the timeline.
-    pub fn wait(&self, what: &str) -> String {
+    pub(crate) fn wait(&self, what: &str) -> String {
         self.until(what, || self.timeline())
     }
 
-    pub fn wait_on_serial(&self, what: &str) -> String {
+    pub(crate) fn wait_on_serial(&self, what: &str) -> String {
         self.until(what, || self.serial())
     }
 
@@ -184,7 +184,7 @@ fn ip(arguments: &[&str]) {
 }
 
 /// Expects these words in the timeline, in this order.
-pub fn in_order(timeline: &str, steps: &[&str]) {
+pub(crate) fn in_order(timeline: &str, steps: &[&str]) {
     let mut rest = timeline;
     for step in steps {
         let (_, after) = rest.split_once(step).unwrap_or_else(|| panic!("{step}: {timeline}"));

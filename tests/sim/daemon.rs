@@ -22,14 +22,14 @@ use voldemort::store::{Committed, Engine, Ledger, Saved};
 use super::medium::{End, Medium, Open};
 
 #[derive(Clone)]
-pub enum Body {
+pub(crate) enum Body {
     Datagram(Link, Vec<u8>),
     Fetch(Asker, String),
 }
 
 /// Something that was asked, and by whom.
 #[derive(Clone)]
-pub struct Question {
+pub(crate) struct Question {
     pub client: usize,
     /// The client's own number for it.
     pub attempt: u64,
@@ -40,7 +40,7 @@ pub struct Question {
 
 /// What a client hears.
 #[derive(Clone, Debug)]
-pub enum Told {
+pub(crate) enum Told {
     Datagram(Bytes),
     /// A file, and what the daemon takes it for; empty where its bytes do not matter.
     File(Stage, Bytes),
@@ -71,7 +71,7 @@ enum Waiting {
     File(FileRequest, Result<(), Refusal>),
 }
 
-pub struct Daemon {
+pub(crate) struct Daemon {
     /// What the records lie on while it is down.
     medium: Medium,
     process: Option<Process>,
@@ -95,7 +95,7 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    pub fn start(address: Ipv4Addr, desired: Arc<Desired>, medium: Medium) -> Daemon {
+    pub(crate) fn start(address: Ipv4Addr, desired: Arc<Desired>, medium: Medium) -> Daemon {
         let mut daemon = Daemon {
             medium,
             process: None,
@@ -114,32 +114,32 @@ impl Daemon {
         daemon
     }
 
-    pub fn is_up(&self) -> bool {
+    pub(crate) fn is_up(&self) -> bool {
         self.process.is_some()
     }
 
     /// Commands that were applied so far.
-    pub fn commands(&self) -> u64 {
+    pub(crate) fn commands(&self) -> u64 {
         self.commands + self.process.as_ref().map_or(0, |process| process.commands)
     }
 
     /// The state that answers come from; none while it is down.
-    pub fn table(&self) -> Option<&State> {
+    pub(crate) fn table(&self) -> Option<&State> {
         self.process.as_ref().map(|process| &process.published)
     }
 
     /// Whether the inventory is what it serves: that could not be stored otherwise.
-    pub fn is_adopted(&self) -> bool {
+    pub(crate) fn is_adopted(&self) -> bool {
         self.table().is_some_and(|state| Arc::ptr_eq(state.desired(), &self.desired))
     }
 
     /// It is killed, or the power fails, in turn.
-    pub fn crash(&mut self) {
+    pub(crate) fn crash(&mut self) {
         let end = if self.generation.is_multiple_of(2) { End::Killed } else { End::PowerCut };
         self.crash_by(end, self.generation.wrapping_mul(0x9e37_79b9));
     }
 
-    pub fn crash_by(&mut self, end: End, chance: u64) {
+    pub(crate) fn crash_by(&mut self, end: End, chance: u64) {
         if let Some(process) = self.process.take() {
             self.commands += process.commands;
             self.medium = process.engine.into_ledger().after(end, chance);
@@ -147,7 +147,7 @@ impl Daemon {
     }
 
     /// It dies, and is started again: all that was acknowledged is there.
-    pub fn again(&mut self) {
+    pub(crate) fn again(&mut self) {
         self.crash();
         assert!(self.restart(), "the disk can be read");
         let is_whole = self.found == Found::Whole && !self.is_damaged && !self.is_other;
@@ -155,7 +155,7 @@ impl Daemon {
     }
 
     /// What goes wrong with the disk from now on.
-    pub fn set(&mut self, faults: Faults) {
+    pub(crate) fn set(&mut self, faults: Faults) {
         match &mut self.process {
             Some(process) => process.engine.ledger_mut().set(faults),
             None => self.medium.set(faults),
@@ -163,17 +163,17 @@ impl Daemon {
     }
 
     /// How long it has written to the disk, in milliseconds.
-    pub fn waited(&self) -> u64 {
+    pub(crate) fn waited(&self) -> u64 {
         self.process.as_ref().map_or(0, |process| process.engine.ledger().waited())
     }
 
     /// A backup.
-    pub fn backup(&self) -> Medium {
+    pub(crate) fn backup(&self) -> Medium {
         self.process.as_ref().map_or(self.medium.clone(), |process| process.engine.ledger().backup())
     }
 
     /// It goes on with a backup, or with nothing: a state that knows less than the machines.
-    pub fn lose(&mut self, backup: Option<Medium>) {
+    pub(crate) fn lose(&mut self, backup: Option<Medium>) {
         self.crash();
         self.medium = backup.unwrap_or(Medium::memory());
         self.may.clear();
@@ -184,7 +184,7 @@ impl Daemon {
     }
 
     /// A person agrees to whatever is doubtful, or says that the machines have their systems.
-    pub fn settle(&mut self, verdict: Verdict) {
+    pub(crate) fn settle(&mut self, verdict: Verdict) {
         let all = Doubts { all: true, ..Doubts::default() };
         if let Some(process) = &mut self.process {
             process.apply(Command::daemon(Verb::Settle(all, verdict)), 1);
@@ -193,7 +193,7 @@ impl Daemon {
     }
 
     /// The machines whose records are damaged have their systems, a person says.
-    pub fn keep_damaged(&mut self) {
+    pub(crate) fn keep_damaged(&mut self) {
         let now = self.now;
         let Some(process) = &mut self.process else { return };
         let state = process.engine.table().clone();
@@ -208,7 +208,7 @@ impl Daemon {
     }
 
     /// Reads what was stored and adopts the inventory. False where the disk does not let it start.
-    pub fn restart(&mut self) -> bool {
+    pub(crate) fn restart(&mut self) -> bool {
         self.crash();
         let Ok((open, saved, found)) = self.medium.open() else { return false };
         self.generation += 1;
@@ -244,7 +244,7 @@ impl Daemon {
     }
 
     /// Adopts the inventory, stores that and shows it.
-    pub fn adopt_again(&mut self) {
+    pub(crate) fn adopt_again(&mut self) {
         if let Some(process) = &mut self.process {
             process.adopt(self.desired.clone(), self.now);
         }
@@ -254,7 +254,7 @@ impl Daemon {
     }
 
     /// Takes over another revision, at once.
-    pub fn adopt(&mut self, desired: Arc<Desired>) {
+    pub(crate) fn adopt(&mut self, desired: Arc<Desired>) {
         self.desired = desired;
         if let Some(process) = &mut self.process {
             process.adopt(self.desired.clone(), self.now);
@@ -262,19 +262,19 @@ impl Daemon {
     }
 
     /// The installations, as they are on disk.
-    pub fn installs(&self) -> Installs {
+    pub(crate) fn installs(&self) -> Installs {
         self.may.first().map_or_else(Installs::default, |stored| stored.installs().clone())
     }
 
     /// The latest installation of a deployment, as it is on disk.
-    pub fn install(&self, name: &Name) -> Option<Install> {
+    pub(crate) fn install(&self, name: &Name) -> Option<Install> {
         let installs = self.installs();
         let own = installs.named(name).filter(|install| install.deployment == *name);
         own.max_by_key(|install| install.epoch).cloned()
     }
 
     /// The answer, if it needs nothing to be stored first; else the keeper has it in its queue.
-    pub fn ask(&mut self, question: &Question, now: u64) -> Option<Told> {
+    pub(crate) fn ask(&mut self, question: &Question, now: u64) -> Option<Told> {
         self.now = now;
         let process = self.process.as_mut()?;
         match &question.body {
@@ -287,13 +287,13 @@ impl Daemon {
     }
 
     /// Whether the keeper has something to write.
-    pub fn is_due(&self) -> bool {
+    pub(crate) fn is_due(&self) -> bool {
         self.process.as_ref().is_some_and(|process| process.is_due)
     }
 
     /// The batch reaches the disk. Nobody heard of it before. False where it could not be stored: then nothing of
     /// it happened, and who waited hears nothing.
-    pub fn commit(&mut self, now: u64) -> bool {
+    pub(crate) fn commit(&mut self, now: u64) -> bool {
         let Some(process) = &mut self.process else { return false };
         if process.troubled.is_some_and(|since| since + 1000 < now) {
             process.troubled = process.engine.ledger_mut().probe().is_err().then_some(now);
@@ -326,20 +326,20 @@ impl Daemon {
     }
 
     /// What was stored is shown.
-    pub fn show(&mut self) {
+    pub(crate) fn show(&mut self) {
         if let Some(process) = &mut self.process {
             process.published = process.stored.clone();
         }
     }
 
     /// The next effect of what was stored.
-    pub fn effect(&mut self) -> Option<Effect> {
+    pub(crate) fn effect(&mut self) -> Option<Effect> {
         let effects = &mut self.process.as_mut()?.effects;
         (!effects.is_empty()).then(|| effects.remove(0))
     }
 
     /// Who waited is answered over the state that is shown.
-    pub fn replies(&mut self, now: u64) -> Vec<(Question, Told)> {
+    pub(crate) fn replies(&mut self, now: u64) -> Vec<(Question, Told)> {
         let Some(process) = &mut self.process else { return Vec::new() };
         let answered = std::mem::take(&mut process.answered);
         let told = answered.into_iter().filter_map(|(question, waiting)| {
@@ -350,19 +350,19 @@ impl Daemon {
     }
 
     /// The new state is shown, effects are carried out, and who waited is answered.
-    pub fn publish(&mut self, now: u64) -> Vec<(Question, Told)> {
+    pub(crate) fn publish(&mut self, now: u64) -> Vec<(Question, Told)> {
         self.show();
         while self.effect().is_some() {}
         self.replies(now)
     }
 
     /// Shows what a start or an adopted revision brought.
-    pub fn publish_start(&mut self) {
+    pub(crate) fn publish_start(&mut self) {
         self.publish(0);
     }
 
     /// The disk is full: nothing of the batch happened, and who waited hears nothing.
-    pub fn fail(&mut self) {
+    pub(crate) fn fail(&mut self) {
         self.set(Faults { room: Some(0), ..Faults::default() });
         // There may be room for a little.
         if self.commit(self.now) {

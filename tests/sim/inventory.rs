@@ -12,27 +12,27 @@ use voldemort::model::Mac;
 use voldemort::render::Kind as Answers;
 
 /// Lease time of the dynamic ranges, in seconds.
-pub const LEASE: u64 = 600;
+pub(crate) const LEASE: u64 = 600;
 /// Answer files by turns; what else an installation needs is the same for all.
-pub const TEMPLATES: [(&str, Answers, &str); 3] = [
+pub(crate) const TEMPLATES: [(&str, Answers, &str); 3] = [
     ("preseed", Answers::Preseed, "url={{ answers_url }}"),
     ("kickstart", Answers::Kickstart, "inst.ks={{ answers_url }}"),
     ("autoinstall", Answers::Autoinstall, "ds=nocloud;s={{ answers_base_url }}"),
 ];
 
-pub fn machine_name(number: u32) -> String {
+pub(crate) fn machine_name(number: u32) -> String {
     format!("m{number}")
 }
 
 /// The inventory that all halls of a size begin with: every machine under number 1.
-pub fn first(machines: u32) -> Arc<Desired> {
+pub(crate) fn first(machines: u32) -> Arc<Desired> {
     static KNOWN: Mutex<BTreeMap<u32, Arc<Desired>>> = Mutex::new(BTreeMap::new());
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     known.entry(machines).or_insert_with(|| inventory(machines, &|_| 1)).clone()
 }
 
 /// Every third machine has any free address. `redeploy` says which number each is to be installed under.
-pub fn inventory(machines: u32, redeploy: &dyn Fn(u32) -> u64) -> Arc<Desired> {
+pub(crate) fn inventory(machines: u32, redeploy: &dyn Fn(u32) -> u64) -> Arc<Desired> {
     let mut text = format!(
         "[subnet.lab]\ncidr = \"10.0.0.0/16\"\ngateway = \"10.0.0.254\"\n\
          dynamic = \"10.0.4.1-10.0.{}.250\"\nlease = \"{LEASE}s\"\n\
@@ -62,7 +62,7 @@ pub fn inventory(machines: u32, redeploy: &dyn Fn(u32) -> u64) -> Arc<Desired> {
 }
 
 /// An inventory of one manifest, with a kernel and an initrd.
-pub fn resolved(text: String) -> Arc<Desired> {
+pub(crate) fn resolved(text: String) -> Arc<Desired> {
     let folder = tempfile::tempdir().unwrap();
     for file in ["vmlinuz", "initrd.gz"] {
         std::fs::write(folder.path().join(file), file).unwrap();
@@ -75,7 +75,7 @@ pub fn resolved(text: String) -> Arc<Desired> {
     loaded.desired
 }
 
-pub fn mac(kind: u8, number: u32) -> Mac {
+pub(crate) fn mac(kind: u8, number: u32) -> Mac {
     let [_, a, b, c] = number.to_be_bytes();
     Mac::new([0x52, 0x54, kind, a, b, c]).unwrap()
 }

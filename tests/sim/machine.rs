@@ -22,7 +22,7 @@ const ACK: [u8; 1] = [5];
 
 /// What the machine waits for.
 #[derive(Clone, Debug, PartialEq)]
-pub enum State {
+pub(crate) enum State {
     Off,
     Offer(Sender),
     Ack(Sender, Ipv4Addr),
@@ -38,14 +38,14 @@ pub enum State {
 
 /// A file to fetch, and what for.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Errand {
+pub(crate) struct Errand {
     pub path: String,
     pub transport: Transport,
     pub purpose: Purpose,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
+pub(crate) enum Purpose {
     Loader,
     Script,
     File,
@@ -55,7 +55,7 @@ pub enum Purpose {
 
 /// What the machine does next.
 #[derive(Debug, PartialEq)]
-pub enum Act {
+pub(crate) enum Act {
     Nothing,
     Say(Vec<u8>),
     Fetch(Errand),
@@ -65,7 +65,7 @@ pub enum Act {
     Reboot,
 }
 
-pub struct Machine {
+pub(crate) struct Machine {
     pub name: Name,
     pub mac: Mac,
     pub route: Route,
@@ -86,7 +86,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    pub fn new(name: Name, mac: Mac, route: Route, kind: Answers) -> Machine {
+    pub(crate) fn new(name: Name, mac: Mac, route: Route, kind: Answers) -> Machine {
         Machine {
             name,
             mac,
@@ -105,7 +105,7 @@ impl Machine {
     }
 
     /// Power goes off: all but the disk is forgotten.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.state = State::Off;
         self.attempt += 1;
         self.tries = 0;
@@ -115,12 +115,12 @@ impl Machine {
         self.cmdline.clear();
     }
 
-    pub fn power_on(&mut self, link: &Link) -> Act {
+    pub(crate) fn power_on(&mut self, link: &Link) -> Act {
         self.discover(link, self.route.first_sender())
     }
 
     /// The same question once more.
-    pub fn again(&mut self, link: &Link) -> Act {
+    pub(crate) fn again(&mut self, link: &Link) -> Act {
         self.tries += 1;
         match self.state {
             State::Offer(sender) => Act::Say(self.message(link, sender, Kind::Discover, None)),
@@ -130,7 +130,7 @@ impl Machine {
         }
     }
 
-    pub fn hear(&mut self, link: &Link, server: &str, told: &Told) -> Act {
+    pub(crate) fn hear(&mut self, link: &Link, server: &str, told: &Told) -> Act {
         match (self.state.clone(), told) {
             (State::Offer(sender), Told::Datagram(bytes)) => {
                 let reply = Reply::of(bytes.clone());
@@ -152,7 +152,7 @@ impl Machine {
     }
 
     /// The installer is done: what it installed, and then its report.
-    pub fn written(&mut self, server: &str) -> Act {
+    pub(crate) fn written(&mut self, server: &str) -> Act {
         let texts = self.texts.iter().map(|text| String::from_utf8_lossy(text));
         let texts = std::iter::once(Cow::from(&self.cmdline)).chain(texts);
         let path = completion(server, texts).expect("an installation that reports");
@@ -164,12 +164,12 @@ impl Machine {
         self.next()
     }
 
-    pub fn asker(&self, transport: Transport) -> Asker {
+    pub(crate) fn asker(&self, transport: Transport) -> Asker {
         Asker::new(self.address.unwrap_or(Ipv4Addr::UNSPECIFIED), None, transport).on_card(self.mac)
     }
 
     /// Whether it is still on its way to an installer: that one asks until it is told.
-    pub fn is_before_installer(&self) -> bool {
+    pub(crate) fn is_before_installer(&self) -> bool {
         self.cmdline.is_empty()
     }
 

@@ -7,7 +7,7 @@ use voldemort::store::{Ledger, LedgerError, Saved};
 
 /// What outlives a process.
 #[derive(Clone, Debug)]
-pub enum Medium {
+pub(crate) enum Medium {
     Memory(Memory),
     /// The log as the daemon writes it, on a disk that fails.
     Disk(Faulty),
@@ -15,14 +15,14 @@ pub enum Medium {
 
 /// A medium that a process has open.
 #[derive(Debug)]
-pub enum Open {
+pub(crate) enum Open {
     Memory { memory: Memory, is_full: bool },
     Disk { disk: Faulty, log: Box<FaultyLog> },
 }
 
 /// How a process ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// The kernel goes on, and writes what it was given.
     Killed,
     /// Nothing is left that was not synced, but by chance.
@@ -30,22 +30,22 @@ pub enum End {
 }
 
 impl Medium {
-    pub fn memory() -> Medium {
+    pub(crate) fn memory() -> Medium {
         Medium::Memory(Memory::default())
     }
 
     /// A disk on which segments are short enough to be merged now and then.
-    pub fn disk(seed: u64) -> Medium {
+    pub(crate) fn disk(seed: u64) -> Medium {
         Medium::Disk(Faulty::new(seed).with_segments(24 << 10))
     }
 
     /// The one or the other, so that a test that runs over many covers both.
-    pub fn either(number: usize) -> Medium {
+    pub(crate) fn either(number: usize) -> Medium {
         if number.is_multiple_of(2) { Medium::memory() } else { Medium::disk(number as u64) }
     }
 
     /// What a start finds; an error if the disk does not let it start.
-    pub fn open(&self) -> std::io::Result<(Open, Saved, Found)> {
+    pub(crate) fn open(&self) -> std::io::Result<(Open, Saved, Found)> {
         match self {
             Medium::Memory(memory) => {
                 let saved = memory.saved();
@@ -59,7 +59,7 @@ impl Medium {
     }
 
     /// What goes wrong with it from now on.
-    pub fn set(&mut self, faults: Faults) {
+    pub(crate) fn set(&mut self, faults: Faults) {
         if let Medium::Disk(disk) = self {
             disk.set(faults);
         }
@@ -68,7 +68,7 @@ impl Medium {
 
 impl Open {
     /// What is left; `chance` decides what of it was not synced.
-    pub fn after(self, end: End, chance: u64) -> Medium {
+    pub(crate) fn after(self, end: End, chance: u64) -> Medium {
         match self {
             Open::Memory { memory, .. } => Medium::Memory(memory),
             // The log goes on with the old disk: what it does when it is dropped is of no effect.
@@ -79,7 +79,7 @@ impl Open {
         }
     }
 
-    pub fn set(&mut self, faults: Faults) {
+    pub(crate) fn set(&mut self, faults: Faults) {
         match self {
             Open::Memory { is_full, .. } => *is_full = faults.room.is_some() || faults.steps.is_some(),
             Open::Disk { disk, .. } => disk.set(faults),
@@ -87,7 +87,7 @@ impl Open {
     }
 
     /// How long the writes took so far, in milliseconds.
-    pub fn waited(&self) -> u64 {
+    pub(crate) fn waited(&self) -> u64 {
         match self {
             Open::Memory { .. } => 0,
             Open::Disk { disk, .. } => disk.waited(),
@@ -95,7 +95,7 @@ impl Open {
     }
 
     /// A backup.
-    pub fn backup(&self) -> Medium {
+    pub(crate) fn backup(&self) -> Medium {
         match self {
             Open::Memory { memory, .. } => Medium::Memory(memory.clone()),
             Open::Disk { disk, .. } => Medium::Disk(disk.after_kill()),

@@ -10,14 +10,14 @@ use super::dice::Dice;
 use super::message::Message;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub(crate) enum State {
     Off,
     Offer,
     Ack,
     Bound,
 }
 
-pub struct Stranger {
+pub(crate) struct Stranger {
     pub mac: Mac,
     /// The relay that passes its messages on.
     relay: Option<Ipv4Addr>,
@@ -32,7 +32,7 @@ pub struct Stranger {
 }
 
 impl Stranger {
-    pub fn new(mac: Mac, relay: Option<Ipv4Addr>, server: Ipv4Addr) -> Stranger {
+    pub(crate) fn new(mac: Mac, relay: Option<Ipv4Addr>, server: Ipv4Addr) -> Stranger {
         let (state, attempt, tries) = (State::Off, 0, 0);
         Stranger { mac, relay, server, state, attempt, tries, address: None, offered: None, asked: None }
     }
@@ -50,7 +50,7 @@ impl Stranger {
     }
 
     /// Begins anew, wanting what it had before, if anything.
-    pub fn discover(&mut self) -> Vec<u8> {
+    pub(crate) fn discover(&mut self) -> Vec<u8> {
         let message = Message::discover(self.mac);
         let message =
             self.address.iter().fold(message, |message, address| message.wants(&address.to_string()));
@@ -59,49 +59,49 @@ impl Stranger {
     }
 
     /// After a start: INIT-REBOOT (RFC 2131 section 4.3.2).
-    pub fn wake(&mut self) -> Vec<u8> {
+    pub(crate) fn wake(&mut self) -> Vec<u8> {
         match self.address {
             Some(address) => self.say(State::Ack, Message::request(self.mac).wants(&address.to_string())),
             None => self.discover(),
         }
     }
 
-    pub fn select(&mut self, offer: &Reply) -> Vec<u8> {
+    pub(crate) fn select(&mut self, offer: &Reply) -> Vec<u8> {
         let message = Message::request(self.mac).wants(&offer.address().to_string());
         let server = self.server.to_string();
         self.say(State::Ack, message.server(&server))
     }
 
     /// RENEWING: unicast, with the address in the header.
-    pub fn renew(&mut self) -> Option<Vec<u8>> {
+    pub(crate) fn renew(&mut self) -> Option<Vec<u8>> {
         let address = self.address?;
         Some(self.say(State::Ack, Message::request(self.mac).ciaddr(&address.to_string())))
     }
 
-    pub fn decline(&mut self, address: Ipv4Addr) -> Vec<u8> {
+    pub(crate) fn decline(&mut self, address: Ipv4Addr) -> Vec<u8> {
         let server = self.server.to_string();
         self.address = None;
         self.say(State::Off, Message::new(self.mac, 4).wants(&address.to_string()).server(&server))
     }
 
-    pub fn release(&mut self) -> Option<Vec<u8>> {
+    pub(crate) fn release(&mut self) -> Option<Vec<u8>> {
         let address = self.address.take()?;
         let server = self.server.to_string();
         Some(self.say(State::Off, Message::new(self.mac, 7).ciaddr(&address.to_string()).server(&server)))
     }
 
     /// The same message once more.
-    pub fn again(&mut self) -> Option<Vec<u8>> {
+    pub(crate) fn again(&mut self) -> Option<Vec<u8>> {
         self.tries += 1;
         self.asked.as_ref().map(Message::bytes)
     }
 
-    pub fn is_waiting(&self) -> bool {
+    pub(crate) fn is_waiting(&self) -> bool {
         matches!(self.state, State::Offer | State::Ack)
     }
 
     /// How long it stays with what it has, in milliseconds.
-    pub fn rest(dice: &mut Dice, lease: u64) -> u64 {
+    pub(crate) fn rest(dice: &mut Dice, lease: u64) -> u64 {
         dice.between(lease * 400, lease * 1300)
     }
 }

@@ -31,7 +31,7 @@ const SECOND_WAVE: u64 = START + 2 * 60 * MINUTE;
 const SERVER: &str = "http://10.0.0.1";
 /// What goes wrong, in percent of the occasions.
 #[derive(Clone, Copy)]
-pub struct Trouble {
+pub(crate) struct Trouble {
     /// Datagrams that are lost, that come twice, that are late by up to 3 seconds.
     pub loss: u64,
     pub copies: u64,
@@ -47,11 +47,11 @@ pub struct Trouble {
 }
 
 impl Trouble {
-    pub const NONE: Trouble =
+    pub(crate) const NONE: Trouble =
         Trouble { loss: 0, copies: 0, late: 0, crash: 0, disk: 0, lies: 0, power: 0, silent: 0 };
-    pub const REAL: Trouble =
+    pub(crate) const REAL: Trouble =
         Trouble { loss: 10, copies: 5, late: 5, crash: 1, disk: 1, lies: 0, power: 4, silent: 3 };
-    pub const LIES: Trouble = Trouble { lies: 40, ..Trouble::REAL };
+    pub(crate) const LIES: Trouble = Trouble { lies: 40, ..Trouble::REAL };
 }
 
 /// Points in a batch at which the daemon may die.
@@ -59,7 +59,7 @@ const DEATHS: usize = 5;
 
 /// What came of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// By where in a batch it died: before it was stored, before it was shown, before its effects, before an answer,
     /// after all.
     pub crashes: [u64; DEATHS],
@@ -119,7 +119,7 @@ enum Client {
     Stranger(Stranger),
 }
 
-pub struct World {
+pub(crate) struct World {
     now: u64,
     serial: u64,
     queue: BTreeMap<(u64, u64), Item>,
@@ -148,7 +148,7 @@ pub struct World {
 impl World {
     /// A third as many strangers as machines come to the lab, and twenty to a far network with ten
     /// addresses.
-    pub fn new(seed: u64, machines: u32, trouble: Trouble, medium: Medium) -> World {
+    pub(crate) fn new(seed: u64, machines: u32, trouble: Trouble, medium: Medium) -> World {
         let server = Ipv4Addr::new(10, 0, 0, 1);
         let mut world = World {
             now: START,
@@ -203,7 +203,7 @@ impl World {
     }
 
     /// Runs until every machine has what the inventory says.
-    pub fn play(mut self) -> Tally {
+    pub(crate) fn play(mut self) -> Tally {
         while let Some(((at, _), item)) = self.queue.pop_first() {
             assert!(at < END, "it never ends: {}", self.unfinished());
             self.now = at;

@@ -6,7 +6,7 @@ use voldemort::secret::{self, Keys, Recipients, header};
 
 use super::{Target, seed};
 
-pub const TARGET: Target = Target {
+pub(crate) const TARGET: Target = Target {
     name: "age",
     pace: 200,
     seeds,

@@ -4,7 +4,7 @@ use voldemort::cli::replay::capture::{Capture, CaptureError, read};
 
 use super::{Target, seed};
 
-pub const TARGET: Target = Target {
+pub(crate) const TARGET: Target = Target {
     name: "capture",
     pace: 200,
     seeds,

@@ -4,7 +4,7 @@ use voldemort::config::Config;
 
 use super::{Target, seed};
 
-pub const TARGET: Target = Target {
+pub(crate) const TARGET: Target = Target {
     name: "config",
     pace: 200,
     seeds,

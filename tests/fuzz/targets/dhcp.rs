@@ -10,7 +10,7 @@ use super::lab::{Lab, link, settle, subnet};
 use super::message::{Answer, Message};
 use super::{Target, seed};
 
-pub const TARGET: Target = Target {
+pub(crate) const TARGET: Target = Target {
     name: "dhcp",
     pace: 500,
     seeds,

@@ -9,7 +9,7 @@ use voldemort::state::Stage;
 
 use super::{Target, seed};
 
-pub const TARGET: Target = Target {
+pub(crate) const TARGET: Target = Target {
     name: "http",
     pace: 500,
     seeds,

@@ -10,7 +10,7 @@ use voldemort::media::image;
 
 use super::{Target, seed};
 
-pub const TARGET: Target = Target {
+pub(crate) const TARGET: Target = Target {
     name: "image",
     pace: 100,
     seeds,

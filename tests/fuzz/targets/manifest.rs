@@ -13,7 +13,7 @@ use voldemort::media::Shelf;
 
 use super::{Target, seed};
 
-pub const TARGET: Target = Target {
+pub(crate) const TARGET: Target = Target {
     name: "manifest",
     pace: 100,
     seeds,

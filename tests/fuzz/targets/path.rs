@@ -13,7 +13,7 @@ use voldemort::state::State;
 use super::Target;
 use super::lab::{Lab, subnet};
 
-pub const TARGET: Target = Target {
+pub(crate) const TARGET: Target = Target {
     name: "path",
     pace: 500,
     seeds,

@@ -7,7 +7,7 @@ use voldemort::render::{Text, Value, Values};
 
 use super::{Target, seed};
 
-pub const TARGET: Target = Target {
+pub(crate) const TARGET: Target = Target {
     name: "template",
     pace: 100,
     seeds,

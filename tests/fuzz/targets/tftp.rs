@@ -7,7 +7,7 @@ use voldemort::proto::tftp::{Grant, Packet, Sender, Transmit, netascii, packet};
 
 use super::{Target, seed};
 
-pub const TARGET: Target = Target {
+pub(crate) const TARGET: Target = Target {
     name: "tftp",
     pace: 500,
     seeds,

@@ -52,7 +52,7 @@ const PIECES: [&str; 48] = [
     ",",
 ];
 
-pub fn bend(seeds: &[String], count: usize) -> Vec<String> {
+pub(crate) fn bend(seeds: &[String], count: usize) -> Vec<String> {
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     (0..count).map(|_| one(seeds, &mut dice)).collect()
 }

@@ -9,13 +9,13 @@ use crate::kit::has;
 const INITRD: &str = "/usr/lib/debian-installer/images/12/amd64/text/debian-installer/amd64/initrd.gz";
 const SCRIPT: &str = "bin/debconf-set-selections";
 
-pub struct Installer {
+pub(crate) struct Installer {
     root: tempfile::TempDir,
 }
 
 impl Installer {
     /// `None` where the package, a program or a privilege is missing.
-    pub fn unpack() -> Option<Installer> {
+    pub(crate) fn unpack() -> Option<Installer> {
         if !nix::unistd::geteuid().is_root() || !has("cpio") || !Path::new(INITRD).exists() {
             return None;
         }
@@ -61,7 +61,7 @@ impl Installer {
     }
 
     /// What the installer says of each file; `whole` with its database of questions.
-    pub fn read(&self, files: &[(PathBuf, String)], whole: bool) -> Vec<Result<(), String>> {
+    pub(crate) fn read(&self, files: &[(PathBuf, String)], whole: bool) -> Vec<Result<(), String>> {
         for (number, (_, text)) in files.iter().enumerate() {
             std::fs::write(self.path(&format!("tmp/files/{number:04}")), text).unwrap();
         }

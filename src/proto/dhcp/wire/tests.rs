@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 /// A client's datagram of 52:54:00:aa:00:01 with these options and END.
-pub fn datagram(options: &[u8]) -> Vec<u8> {
+pub(crate) fn datagram(options: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0; HEADER];
     bytes[..8].copy_from_slice(&[1, 1, 6, 1, 1, 2, 3, 4]);
     bytes[8..12].copy_from_slice(&[0, 9, 0x80, 0]);
@@ -14,7 +14,7 @@ pub fn datagram(options: &[u8]) -> Vec<u8> {
     bytes
 }
 
-pub fn option(code: u8, value: &[u8]) -> Vec<u8> {
+pub(crate) fn option(code: u8, value: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for part in value.chunks(255) {
         bytes.extend_from_slice(&[code, part.len() as u8]);
@@ -23,7 +23,7 @@ pub fn option(code: u8, value: &[u8]) -> Vec<u8> {
     bytes
 }
 
-pub fn decode(bytes: &[u8]) -> Request<'_> {
+pub(crate) fn decode(bytes: &[u8]) -> Request<'_> {
     Request::decode(bytes).unwrap()
 }
 
