@@ -38,6 +38,7 @@ pub mod storage;
 pub mod tally;
 pub mod tftp;
 pub mod throttle;
+mod time_limit;
 pub mod timeline;
 pub mod tls;
 mod token;

@@ -15,6 +15,7 @@ use super::{Limits, Shared, output};
 use crate::daemon::body::Body;
 use crate::daemon::now;
 use crate::daemon::opener::{Opened, Opener, Transfer};
+use crate::daemon::time_limit::within;
 use crate::proto::http::body::note;
 use crate::proto::http::reply::{self, Context, Reply};
 use crate::proto::http::{Request, Status};
@@ -68,7 +69,6 @@ impl<O: Opener> Connection<O> {
         let Shared { limits: Limits { idle, reading, .. }, stop, .. } = &mut self.shared;
         let (idle, reading) = (*idle, *reading);
         let request = self.input.request(&mut self.stream, idle, reading, stop).await?;
-        self.place.progress();
         let pace = Pace { patience: reading, place: &self.place };
         let body = self.input.body(&mut self.stream, &request, pace).await?;
         self.place.busy();
@@ -91,7 +91,7 @@ impl<O: Opener> Connection<O> {
         let note = note(&request.query, &body.bytes);
         self.asker.partial = request.range.is_some();
         let opening = self.shared.opener.open(&mut self.asker, request.method, &request.path, &note);
-        let opened = tokio::time::timeout(MAX_OPENING, opening).await;
+        let opened = within(MAX_OPENING, opening).await;
         let context = Context::of(request, body.whole && !*self.shared.stop.borrow(), now());
         let reply = match opened {
             Ok(Opened::Serve(artifact)) => return self.deliver(request, artifact, context).await,

@@ -66,12 +66,14 @@ impl Input {
         if self.buffer.is_empty() {
             self.wait(stream, Instant::now() + idle, stop).await?;
         }
-        let deadline = Instant::now() + reading;
+        // Most requests are here whole, and then the clock is not read.
+        let mut deadline = None;
         loop {
             if let Some((request, length)) = Request::parse(&self.buffer)? {
                 self.buffer.advance(length);
                 return Ok(request);
             }
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + reading);
             tokio::select! {
                 biased;
                 read = self.more(stream, deadline) => read.map_err(no_more)?,
@@ -103,7 +105,7 @@ impl Input {
         pace: Pace<'_>,
     ) -> Result<ReadBody, NoRequest> {
         let mut reader = BodyReader::new(request.framing, MAX_BODY);
-        let deadline = Instant::now() + pace.patience;
+        let mut deadline = None;
         if request.expects_continue && !reader.is_done() && self.buffer.is_empty() {
             let go_on = b"HTTP/1.1 100 Continue\r\n\r\n";
             output::write_all(stream, go_on, pace).await.map_err(|_| NoRequest::Over)?;
@@ -114,6 +116,10 @@ impl Input {
             if reader.is_done() || reader.is_full() {
                 return Ok(ReadBody { bytes: reader.kept().to_vec(), whole: reader.is_done() });
             }
+            let deadline = *deadline.get_or_insert_with(|| {
+                pace.place.progress();
+                Instant::now() + pace.patience
+            });
             self.more(stream, deadline).await.map_err(no_more)?;
         }
     }

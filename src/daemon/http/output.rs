@@ -12,12 +12,12 @@ use nix::sys::sendfile::sendfile;
 use socket2::SockRef;
 use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 
 use super::crowd::Place;
 use super::stream::Stream;
 use crate::daemon::body::{Body, Disk, REMOTE};
+use crate::daemon::time_limit::within;
 use crate::model::Extent;
 use crate::proto::http::range::Stretch;
 
@@ -70,7 +70,7 @@ pub(super) async fn send(
             if stretch.length >= CORKED {
                 limit_unsent(stream)?;
             }
-            write_parts(stream, head, within(bytes, stretch), 0, pace, sent).await
+            write_parts(stream, head, part(bytes, stretch), 0, pace, sent).await
         }
         (Stream::Plain(stream), Body::Disk(disk)) => {
             if stretch.length <= SMALL
@@ -91,7 +91,7 @@ pub(super) async fn send(
         }
         (Stream::Tls(stream), body) => {
             match body {
-                Body::Memory(bytes) => encrypt(stream, head, within(bytes, stretch), pace, sent).await?,
+                Body::Memory(bytes) => encrypt(stream, head, part(bytes, stretch), pace, sent).await?,
                 Body::Disk(disk) => encrypt_disk(stream, head, (body, disk), stretch, pace, sent).await?,
             }
             progress(pace, stream.flush()).await
@@ -99,7 +99,7 @@ pub(super) async fn send(
     }
 }
 
-fn within(bytes: &[u8], stretch: Stretch) -> &[u8] {
+fn part(bytes: &[u8], stretch: Stretch) -> &[u8] {
     let place = |place: u64| usize::try_from(place).unwrap_or(usize::MAX).min(bytes.len());
     &bytes[place(stretch.offset)..place(stretch.offset + stretch.length)]
 }
@@ -279,7 +279,7 @@ async fn copy(
 }
 
 async fn progress<T>(pace: Pace<'_>, write: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    match timeout(pace.patience, write).await {
+    match within(pace.patience, write).await {
         Ok(written) => {
             pace.place.progress();
             written
