@@ -36,6 +36,8 @@ mod saved;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 pub use engine::{Committed, Engine};
 pub use events::EVENTS_MAX;
@@ -67,8 +69,6 @@ pub enum StoreError {
     Lost { what: String, loss: Loss },
     #[error("{0}")]
     Unusable(String),
-    #[error("the state can't be written: {0}")]
-    Write(String),
 }
 
 /// An open state directory.
@@ -111,8 +111,8 @@ impl Store {
         }
     }
 
-    /// How many events could not be written since the start.
-    pub fn lost_events(&self) -> u64 {
+    /// Counts the events that could not be written since the start.
+    pub fn lost_events(&self) -> Arc<AtomicU64> {
         self.events.lost()
     }
 }

@@ -77,7 +77,7 @@ impl Keeper {
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
         let first = first_commands(&saved);
         let table = saved.table(server);
-        let tally = Arc::new(Tally::default());
+        let tally = Arc::new(Tally::new(store.lost_events()));
         let events = std::mem::take(&mut saved.events);
         let (timeline, reader) = Timeline::new(events, saved.next_event.max(1), tally.clone());
         let lasting = saved.damaged.into_iter().filter(Damage::lasts).collect();

@@ -1,8 +1,8 @@
 //! Counts what happens, for `/metrics`. Nothing here ever waits for long.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
 
@@ -14,7 +14,7 @@ use crate::state::outbox::TaskKind;
 #[derive(Debug, Default)]
 pub struct Tally {
     events: [AtomicU64; Stage::ALL.len()],
-    lost: AtomicU64,
+    lost: Arc<AtomicU64>,
     /// What became of tasks, by kind and outcome.
     tasks: [[AtomicU64; TaskOutcome::ALL.len()]; TaskKind::ALL.len()],
     silences: Mutex<BTreeMap<&'static str, u64>>,
@@ -22,6 +22,11 @@ pub struct Tally {
 }
 
 impl Tally {
+    /// `lost` counts the events that the store could not write; those that did not get there are added to it.
+    pub fn new(lost: Arc<AtomicU64>) -> Tally {
+        Tally { lost, ..Tally::default() }
+    }
+
     pub fn event(&self, stage: Stage) {
         let place = Stage::ALL.iter().position(|one| *one == stage);
         if let Some(counter) = place.and_then(|place| self.events.get(place)) {

@@ -99,9 +99,9 @@ impl Events {
         }
     }
 
-    /// How many could not be written since the start.
-    pub(super) fn lost(&self) -> u64 {
-        self.lost.load(Ordering::Relaxed)
+    /// Counts those that could not be written since the start.
+    pub(super) fn lost(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.lost)
     }
 }
 
@@ -215,4 +215,21 @@ fn noted_frame(read: &ReadTransaction) -> Result<u64, redb::Error> {
 fn is_damage(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{InvalidData, UnexpectedEof};
     matches!(error.kind(), InvalidData | UnexpectedEof)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_thread_has_no_room_for_is_counted_as_lost() {
+        let (queue, _waiting) = sync_channel(1);
+        let events = Events { queue: Some(queue), thread: None, lost: Arc::default() };
+        let lost = events.lost();
+        let event = || Event::new(Default::default(), crate::state::Stage::ALL[0], "");
+        events.add(vec![(1, event())], 1);
+        assert_eq!(lost.load(Ordering::Relaxed), 0);
+        events.add(vec![(2, event()), (3, event())], 2);
+        assert_eq!(lost.load(Ordering::Relaxed), 2);
+    }
 }
