@@ -20,7 +20,7 @@ use crate::model::{Mac, Name, Window};
 pub use boot::Boot;
 pub use deployment::{Deployment, Place};
 pub use dhcp_options::DhcpOptions;
-pub use difference::{Difference, differences};
+pub use difference::differences;
 pub use fixed::Fixed;
 pub use machine::Machine;
 pub use resolve::inherited::{Inherited, inherited};

@@ -18,5 +18,4 @@ pub use builtin::Builtin;
 pub use cmdline::{CmdlineError, cmdline};
 pub use finding::{Finding, Verdict};
 pub use installer::Kind;
-pub use known::WELL_KNOWN;
-pub use text::{RenderError, Text, Use, Value, Values};
+pub use text::{RenderError, Text, Value, Values};

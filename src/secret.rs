@@ -7,10 +7,10 @@ pub mod key;
 pub mod recipients;
 pub mod seal;
 
-pub use header::{Header, HeaderError, header};
-pub use key::{Key, KeyError, Keys};
-pub use recipients::{Recipients, Wrong};
-pub use seal::{OpenError, SealError, open, seal};
+pub use header::{HeaderError, header};
+pub use key::{Key, Keys};
+pub use recipients::Recipients;
+pub use seal::{open, seal};
 
 use crate::model::Name;
 

@@ -44,7 +44,7 @@ use crate::model::{ClientArch, Identity, Mac, Name, Time, net6};
 use parts::{Derived, Observed};
 
 pub use apply::adopt::Adoption;
-pub use apply::{Applied, Stale, apply};
+pub use apply::{Applied, apply};
 pub use command::{Command, Verb};
 pub use contest::Contest;
 pub use drift::{Aspect, Drift, DriftKind};
@@ -52,7 +52,7 @@ pub use event::{Event, Stage};
 pub use guard::{Guards, Thresholds};
 pub use install::{Duty, Install, InstallStage, NextBoot, Outcome, Permit, PermitStep, Report};
 pub use installs::Installs;
-pub use lease::{Lease, LeaseAction, LeaseOutcome, LeaseRequest, LeaseState, Leases, Supply};
+pub use lease::{Lease, LeaseAction, LeaseRequest, LeaseState, Leases, Supply};
 pub use lease6::{Lease6, Lease6Action, Lease6Request, Leases6};
 pub use outbox::Outbox;
 pub use parts::Lasting;

@@ -41,7 +41,7 @@ pub use source::SourceStatus;
 pub use status::{ServiceStatus, Status};
 pub use ticket::Ticket;
 pub use tree::{Blob, Tree};
-pub use why::{LookAlike, Offer, Why};
+pub use why::{Offer, Why};
 
 use crate::model::words::words;
 

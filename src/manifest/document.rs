@@ -8,8 +8,8 @@ use super::{Kind, Mark, Problem, Table};
 use crate::model::Name;
 
 pub use super::kind::{
-    Address, Boot, Deployment, Documents, Extra, Ipv6, Iso, Machine, Mention, Options, Pool, Power, Profile,
-    Settings, Subnet, Template, Variable, Variables, Written, WrittenRoute,
+    Address, Boot, Deployment, Documents, Extra, Ipv6, Iso, Machine, Mention, Power, Settings, Subnet,
+    Template, Variable, Written, WrittenRoute,
 };
 
 /// A resource and where it stands.

@@ -34,7 +34,10 @@ pub fn parse(files: &BTreeMap<Arc<str>, Bytes>) -> (Documents, Vec<Problem>) {
 }
 
 /// The same with an environment laid over it.
-pub fn parse_in(files: &BTreeMap<Arc<str>, Bytes>, environment: &Environment) -> (Documents, Vec<Problem>) {
+pub(super) fn parse_in(
+    files: &BTreeMap<Arc<str>, Bytes>,
+    environment: &Environment,
+) -> (Documents, Vec<Problem>) {
     let sources = Sources::new(files);
     let parts: Vec<Part> = base_manifests(&sources).map(|file| part(&sources, file)).collect();
     join(sources, parts.iter(), environment)

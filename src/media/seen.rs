@@ -98,13 +98,6 @@ impl Seen {
     pub fn paths(&self) -> Vec<(PathBuf, Option<Sight>)> {
         lock(&self.paths).iter().map(|(path, found)| (path.clone(), *found)).collect()
     }
-
-    /// Adds what another look-up found.
-    pub fn join(&self, other: &Seen) {
-        let (paths, busy) = (lock(&other.paths).clone(), lock(&other.busy).clone());
-        lock(&self.paths).extend(paths);
-        lock(&self.busy).extend(busy);
-    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -29,7 +29,7 @@ use crate::state::{Event, LeaseRequest, State};
 
 pub use draft::Draft;
 pub use silence::{Reason, Silence};
-pub use wire::{Request, WireError};
+pub use wire::Request;
 
 /// The port of DHCP servers and relays, and the one of PXE boot servers.
 pub const SERVER_PORT: u16 = 67;

@@ -1,24 +1,17 @@
 //! GRUB configurations.
 
 use std::fmt::Write;
-use std::net::{IpAddr, SocketAddrV4};
+use std::net::IpAddr;
 use std::sync::LazyLock;
 
 use super::CmdlineError;
 
-/// Where GRUB loads files from. Debian 12's signed network GRUB has no http module, so what is
-/// meant for it has to come by TFTP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Device {
-    Tftp(IpAddr),
-    Http(SocketAddrV4),
-}
-
 /// A boot to write down.
 #[derive(Clone, Debug)]
 pub struct Script {
-    pub device: Device,
-    /// Path on the device, with or without a slash before it.
+    /// The TFTP server that GRUB loads the files from: Debian 12's signed network GRUB has no http module.
+    pub server: IpAddr,
+    /// Path at the server, with or without a slash before it.
     pub kernel: String,
     pub initrds: Vec<String>,
     /// Words of the kernel command line.
@@ -33,12 +26,12 @@ const TRIES: &str = "1 2 3 4 5 6 7 8";
 /// Loads kernel and initrds and starts them.
 pub fn install(script: &Script) -> Result<String, CmdlineError> {
     let comment = shown_text(&script.comment);
-    let mut kernel = file(script.device, &script.kernel)?;
+    let mut kernel = file(script.server, &script.kernel)?;
     for word in kernel_words(&script.cmdline.join(" "))? {
         // Writing to a String can't fail.
         let _ = write!(kernel, " {}", quoted(&word));
     }
-    let initrds = script.initrds.iter().map(|path| file(script.device, path));
+    let initrds = script.initrds.iter().map(|path| file(script.server, path));
     let initrds = initrds.collect::<Result<Vec<_>, _>>()?.join(" ");
     let start = match initrds.is_empty() {
         true => "    boot\n".to_owned(),
@@ -106,7 +99,7 @@ fn unfit(word: &str, reason: &'static str) -> CmdlineError {
     CmdlineError::Unfit { word: word.to_owned(), loader: "GRUB", reason }
 }
 
-fn file(device: Device, path: &str) -> Result<String, CmdlineError> {
+fn file(server: IpAddr, path: &str) -> Result<String, CmdlineError> {
     if path.chars().any(|c| c.is_control() || c == ' ') {
         return Err(unfit(
             path,
@@ -114,11 +107,9 @@ fn file(device: Device, path: &str) -> Result<String, CmdlineError> {
         ));
     }
     let path = quoted(path.trim_start_matches('/'));
-    Ok(match device {
-        Device::Tftp(IpAddr::V4(server)) => format!("(tftp,{server})/{path}"),
-        Device::Tftp(IpAddr::V6(server)) => format!("(tftp,[{server}])/{path}"),
-        Device::Http(server) if server.port() == 80 => format!("(http,{})/{path}", server.ip()),
-        Device::Http(server) => format!("(http,{server})/{path}"),
+    Ok(match server {
+        IpAddr::V4(server) => format!("(tftp,{server})/{path}"),
+        IpAddr::V6(server) => format!("(tftp,[{server}])/{path}"),
     })
 }
 
@@ -169,7 +160,7 @@ mod tests {
 
     fn script(cmdline: &[&str]) -> Script {
         Script {
-            device: Device::Tftp(Ipv4Addr::new(10, 0, 10, 1).into()),
+            server: Ipv4Addr::new(10, 0, 10, 1).into(),
             kernel: "/debian/install.amd/vmlinuz".to_owned(),
             initrds: vec!["debian/install.amd/initrd.gz".to_owned()],
             cmdline: cmdline.iter().map(|word| (*word).to_owned()).collect(),
@@ -193,13 +184,13 @@ mod tests {
     }
 
     #[test]
-    fn by_http_and_without_initrd() {
+    fn several_initrds_and_none() {
         let mut script = script(&[]);
-        script.device = Device::Http(SocketAddrV4::new(Ipv4Addr::new(10, 0, 10, 1), 8080));
+        script.server = "fd00:10::1".parse().unwrap();
         script.initrds.push("more img".replace(' ', "+"));
         let text = install(&script).unwrap();
         assert!(text.contains(
-            "initrd (http,10.0.10.1:8080)/debian/install.amd/initrd.gz (http,10.0.10.1:8080)/more+img;"
+            "initrd (tftp,[fd00:10::1])/debian/install.amd/initrd.gz (tftp,[fd00:10::1])/more+img;"
         ));
         script.initrds.clear();
         assert!(install(&script).unwrap().contains("vmlinuz; then\n    boot\n  fi\n"));

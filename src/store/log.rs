@@ -161,11 +161,6 @@ impl<D: Disk> Log<D> {
         Ok((log, taken))
     }
 
-    /// The number of the segment that is written to.
-    pub fn number(&self) -> u64 {
-        self.number
-    }
-
     /// Numbers below this may have been given to events.
     pub fn next_event(&self) -> u64 {
         self.next_event

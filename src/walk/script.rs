@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn reads_what_grub_would_fetch() {
         let text = grub::install(&grub::Script {
-            device: grub::Device::Tftp(Ipv4Addr::new(10, 0, 0, 1).into()),
+            server: Ipv4Addr::new(10, 0, 0, 1).into(),
             kernel: "/debian/linux".into(),
             initrds: vec!["/debian/initrd.gz".into(), "/debian/more~1.gz".into()],
             cmdline: words(),

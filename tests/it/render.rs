@@ -258,7 +258,7 @@ fn grub_understands() {
     use voldemort::render::grub;
     let words = ["ds=nocloud;s=http://10.0.10.1/a/", "a=\"b $c\"", "{x}", "---"];
     let script = grub::Script {
-        device: grub::Device::Tftp([10, 0, 10, 1].into()),
+        server: [10, 0, 10, 1].into(),
         kernel: "debian/vmlinuz".to_owned(),
         initrds: vec!["debian/initrd.gz".to_owned(), "debian/fir$mware.cpio".to_owned()],
         cmdline: words.map(str::to_owned).to_vec(),

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Kind, Mention};
+use crate::manifest::parse::parse_in;
 use crate::manifest::shape::{Addition, Form, Shape};
-use crate::manifest::{Documents, Environment, Fields, Problem, parse, parse_in};
+use crate::manifest::{Documents, Environment, Fields, Problem, parse};
 
 /// A value that has this shape, as TOML.
 fn sample(shape: &Shape) -> String {

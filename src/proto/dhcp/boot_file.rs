@@ -69,11 +69,6 @@ impl BootFile {
         }
     }
 
-    /// Whether there is something to fetch.
-    pub fn is_some(&self) -> bool {
-        !matches!(self, BootFile::Nothing | BootFile::Missing(_))
-    }
-
     /// For the timeline, to follow "offered 10.0.10.21".
     pub fn text(&self) -> String {
         match self {

@@ -133,11 +133,6 @@ impl<'a> Request<'a> {
         self.options.get(&code).map(|value| &**value)
     }
 
-    /// Every option by code.
-    pub fn options(&self) -> impl Iterator<Item = (u8, &[u8])> {
-        self.options.iter().map(|(code, value)| (*code, &**value))
-    }
-
     /// Option 50.
     pub fn requested_address(&self) -> Option<Ipv4Addr> {
         self.address(code::REQUESTED_ADDRESS)

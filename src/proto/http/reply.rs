@@ -25,7 +25,6 @@ pub enum Status {
     TargetTooLong = 414,
     OutOfRange = 416,
     HeadTooLarge = 431,
-    Internal = 500,
     Unavailable = 503,
     VersionNotSupported = 505,
 }
@@ -46,7 +45,6 @@ impl Status {
             Status::TargetTooLong => "URI Too Long",
             Status::OutOfRange => "Range Not Satisfiable",
             Status::HeadTooLarge => "Request Header Fields Too Large",
-            Status::Internal => "Internal Server Error",
             Status::Unavailable => "Service Unavailable",
             Status::VersionNotSupported => "HTTP Version Not Supported",
         }

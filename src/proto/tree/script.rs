@@ -200,10 +200,7 @@ pub fn render(
                 comment,
             })
         }
-        Form::Grub => {
-            let device = grub::Device::Tftp(server);
-            render::grub::install(&grub::Script { device, kernel, initrds, cmdline, comment })
-        }
+        Form::Grub => render::grub::install(&grub::Script { server, kernel, initrds, cmdline, comment }),
         Form::Pxelinux => {
             let root = pxelinux_root(table, asker, mac);
             render::pxelinux::install(&pxelinux::Script { root, kernel, initrds, cmdline, comment })

@@ -19,8 +19,8 @@ fn lease(last: u8, machine: u8, expires: u64) -> Record {
     Record::Lease4(Lease {
         address: [10, 0, 0, last].into(),
         mac: Mac::new([0x52, 0x54, 0, 0, 0, machine]).unwrap(),
-        client_id: (machine % 2 == 0).then(|| vec![0xff, machine].into()),
-        hostname: (machine % 3 == 0).then(|| format!("host-{machine}")),
+        client_id: machine.is_multiple_of(2).then(|| vec![0xff, machine].into()),
+        hostname: machine.is_multiple_of(3).then(|| format!("host-{machine}")),
         state: LeaseState::Bound,
         expires: Time(expires),
     })
@@ -303,7 +303,7 @@ fn left(disk: &Faulty, is_closed: bool) -> Vec<Record> {
     log.append(&[Record::Protection(name(3), true), install(2, 7), lease(2, 2, 2)], 3).unwrap();
     log.append(&[lease(3, 3, 3)], 4).unwrap();
     log.append(&[lease(1, 6, 9), Record::Assignment(name(2), Some(name(1)))], 4).unwrap();
-    assert_eq!(log.number(), 2);
+    assert_eq!(log.number, 2);
     match is_closed {
         true => drop(log),
         false => std::mem::forget(log),
@@ -393,7 +393,7 @@ fn what_is_salvaged_is_the_newest() {
         log.full = 0;
         log.append(&[install(1, 2)], 3).unwrap();
         log.append(&[lease(1, 1, 1)], 3).unwrap();
-        assert_eq!(log.number(), 2);
+        assert_eq!(log.number, 2);
         drop(log);
         let file = disk.create(&segment(1)).unwrap();
         disk.write(&file, &old, 0).unwrap();
@@ -489,14 +489,14 @@ fn noise_never_panics() {
     whole(&disk);
     let mut dice = 5;
     for _ in 0..3000 {
-        let file = if roll(&mut dice) % 2 == 0 { SNAPSHOT.to_owned() } else { segment(2) };
+        let file = if roll(&mut dice).is_multiple_of(2) { SNAPSHOT.to_owned() } else { segment(2) };
         let bytes = disk.read(&file).unwrap();
         disk.harm(&file, |bytes| {
             for _ in 0..1 + roll(&mut dice) % 4 {
                 let at = roll(&mut dice) as usize % bytes.len();
                 bytes[at] = roll(&mut dice) as u8;
             }
-            if roll(&mut dice) % 4 == 0 {
+            if roll(&mut dice).is_multiple_of(4) {
                 bytes.truncate(roll(&mut dice) as usize % bytes.len());
             }
         });
@@ -561,7 +561,7 @@ fn a_hard_life_loses_nothing_that_was_acknowledged() {
                     log.full = log.end + roll(&mut dice) % 2000;
                 }
             }
-            if roll(&mut dice) % 3 == 0 {
+            if roll(&mut dice).is_multiple_of(3) {
                 drop(log);
             } else {
                 std::mem::forget(log);
@@ -593,11 +593,11 @@ fn appends_never_wait_for_names_of_files_or_for_a_merge() {
         log.full = 0;
         // As long as the next segment is not made, and then while the snapshot is, the log goes on.
         let expected = appended(&mut log, 5);
-        assert_eq!((log.number(), disk.deferred()), (turn, 1));
+        assert_eq!((log.number, disk.deferred()), (turn, 1));
         assert_eq!(held(open_copy(&disk)), held(expected.saved()));
         disk.work();
         let expected = appended(&mut log, 5);
-        assert_eq!((log.number(), disk.deferred()), (turn + 1, 1));
+        assert_eq!((log.number, disk.deferred()), (turn + 1, 1));
         assert_eq!(held(open_copy(&disk)), held(expected.saved()));
         disk.work();
         appended(&mut log, 1);
@@ -635,11 +635,11 @@ fn a_segment_that_was_made_ahead_is_no_loss() {
         });
         let disk = ahead.after_power_cut(0);
         let (mut log, saved) = open(&disk);
-        assert_eq!((saved.leases.len(), log.number()), (1, 1), "torn at {torn}");
+        assert_eq!((saved.leases.len(), log.number), (1, 1), "torn at {torn}");
         assert!(!disk.names().unwrap().contains(&segment(2)));
         log.full = 0;
         (7..12).for_each(|number| log.append(&[lease(number, 1, 9)], 0).unwrap());
-        assert_eq!(log.number(), 2);
+        assert_eq!(log.number, 2);
         drop(log);
         assert_eq!(open(&disk).1.leases.len(), 6);
     }
@@ -669,11 +669,11 @@ fn how_long_appends_wait() {
             state: LeaseState::Bound,
             expires: Time(number),
         });
-        let (segment, begin) = (log.number(), std::time::Instant::now());
+        let (segment, begin) = (log.number, std::time::Instant::now());
         log.append(&[record], 0).unwrap();
         let taken = begin.elapsed();
         times.push(taken);
-        if log.number() != segment {
+        if log.number != segment {
             turns.push(taken);
         }
     }

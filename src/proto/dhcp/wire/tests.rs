@@ -126,9 +126,10 @@ proptest! {
         let request = decode(&bytes);
         prop_assert_eq!(u8::from(request.kind), kind);
         let read: BTreeMap<u8, Vec<u8>> = request
-            .options()
-            .filter(|(code, _)| *code != 53)
-            .map(|(code, value)| (code, value.to_vec()))
+            .options
+            .iter()
+            .filter(|(code, _)| **code != 53)
+            .map(|(code, value)| (*code, value.to_vec()))
             .collect();
         prop_assert_eq!(read, values);
     }
