@@ -20,13 +20,12 @@ use voldemort::source::{Body, Handle, Snapshot, SourceConfig, SourceError, Updat
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A bare repository `repos/x.git` with a clone to commit in.
-pub struct Lab {
+pub(crate) struct Lab {
     folder: TempDir,
 }
 
 impl Lab {
-    #[allow(clippy::new_without_default)]
-    pub fn new() -> Lab {
+    pub(crate) fn new() -> Lab {
         let lab = Lab { folder: tempfile::tempdir().unwrap() };
         fs::create_dir(lab.path("repos")).unwrap();
         lab.run("git", &["init", "-q", "--bare", "-b", "main", "repos/x.git"]);
@@ -36,11 +35,11 @@ impl Lab {
         lab
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub fn run(&self, program: &str, words: &[&str]) -> String {
+    pub(crate) fn run(&self, program: &str, words: &[&str]) -> String {
         self.run_in(self.folder.path(), program, words)
     }
 
@@ -53,7 +52,7 @@ impl Lab {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
-    pub fn git(&self, words: &[&str]) -> String {
+    pub(crate) fn git(&self, words: &[&str]) -> String {
         let person = ["-c", "user.name=t", "-c", "user.email=t@localhost"];
         self.run_in(&self.path("clone"), "git", &[&person[..], words].concat())
     }
@@ -71,12 +70,12 @@ impl Lab {
         self.git(&["rev-parse", "HEAD"])
     }
 
-    pub fn write(&self, name: &str, text: &str) -> PathBuf {
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
         fs::write(self.path(name), text).unwrap();
         self.path(name)
     }
 
-    pub fn follow(&self, git: Git) -> Following {
+    pub(crate) fn follow(&self, git: Git) -> Following {
         let (out, updates) = channel(16);
         let state = self.path("state");
         let fetcher = Fetcher { program: env!("CARGO_BIN_EXE_voldemort").into() };
@@ -90,7 +89,7 @@ impl Lab {
     }
 }
 
-pub struct Following {
+pub(crate) struct Following {
     updates: Receiver<Update>,
     handle: Handle,
 }
@@ -100,14 +99,14 @@ impl Following {
         tokio::time::timeout(PATIENCE, self.updates.recv()).await.expect("an update in time").expect("alive")
     }
 
-    pub async fn snapshot(&mut self) -> Snapshot {
+    pub(crate) async fn snapshot(&mut self) -> Snapshot {
         match self.next().await {
             Update::Snapshot(snapshot) => snapshot,
             Update::Failed(why) => panic!("{why}"),
         }
     }
 
-    pub async fn failure(&mut self) -> SourceError {
+    pub(crate) async fn failure(&mut self) -> SourceError {
         match self.next().await {
             Update::Snapshot(snapshot) => panic!("{snapshot:?}"),
             Update::Failed(why) => why,
@@ -117,7 +116,7 @@ impl Following {
 
 impl Lab {
     /// Why this can't be followed; the result of an earlier fetch may be reported first.
-    pub async fn refusal(&self, git: Git) -> String {
+    pub(crate) async fn refusal(&self, git: Git) -> String {
         let mut source = self.follow(git);
         match source.next().await {
             Update::Failed(why) => why.to_string(),
@@ -126,7 +125,7 @@ impl Lab {
     }
 }
 
-pub fn text(snapshot: &Snapshot, path: &str) -> String {
+pub(crate) fn text(snapshot: &Snapshot, path: &str) -> String {
     match &snapshot.files[path] {
         Body::Inline { bytes, .. } => String::from_utf8(bytes.to_vec()).unwrap(),
         Body::OnDisk { path, .. } => fs::read_to_string(path).unwrap(),
@@ -134,7 +133,7 @@ pub fn text(snapshot: &Snapshot, path: &str) -> String {
 }
 
 /// Polls hourly: what is seen in time was asked for.
-pub fn at(url: String, access: Access) -> Git {
+pub(crate) fn at(url: String, access: Access) -> Git {
     Git { poll: Span::seconds(3600), limit: Span::seconds(20), access, ..Git::at(url) }
 }
 

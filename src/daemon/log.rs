@@ -194,20 +194,26 @@ mod tests {
 
     /// A pipe whose reader can stop reading.
     #[derive(Clone, Default)]
-    struct Pipe(Arc<(Mutex<(bool, Vec<u8>)>, Condvar)>);
+    struct Pipe(Arc<(Mutex<Reader>, Condvar)>);
+
+    #[derive(Default)]
+    struct Reader {
+        is_open: bool,
+        read: Vec<u8>,
+    }
 
     impl Pipe {
         fn open(&self) {
-            self.0.0.lock().unwrap().0 = true;
+            self.0.0.lock().unwrap().is_open = true;
             self.0.1.notify_all();
         }
     }
 
     impl Write for Pipe {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let state = self.0.0.lock().unwrap();
-            let mut state = self.0.1.wait_while(state, |(open, _)| !*open).unwrap();
-            state.1.extend_from_slice(bytes);
+            let reader = self.0.0.lock().unwrap();
+            let mut reader = self.0.1.wait_while(reader, |reader| !reader.is_open).unwrap();
+            reader.read.extend_from_slice(bytes);
             Ok(bytes.len())
         }
 
@@ -239,7 +245,7 @@ mod tests {
         flush();
         stream.put(b"later\n".to_vec());
         flush();
-        let text = String::from_utf8(pipe.0.0.lock().unwrap().1.clone()).unwrap();
+        let text = String::from_utf8(pipe.0.0.lock().unwrap().read.clone()).unwrap();
         let said = text.lines().filter_map(|line| line.strip_suffix(" lines were dropped here)"));
         let said: u64 = said.map(|count| count.trim_start_matches('(').parse::<u64>().unwrap()).sum();
         assert_eq!(said, dropped);

@@ -305,14 +305,13 @@ mod tests {
         for (known, wanted) in [(false, vec!["k".to_owned()]), (true, vec![])] {
             let (sent, copies) = house.find("k", blob("kernel", known));
             let files = BTreeMap::new();
-            let sent = Some(&sent);
             let others = Patient::new(&house.shelf, Arc::default(), PATIENCE);
             let (shelf, others, seen) = (&house.shelf, &others, Arc::default());
             let (copies, folder) = (&copies, &*folder);
-            let library = Posted { shelf, others, seen, files: &files, copies, folder, sent };
+            let library = Posted { shelf, others, seen, files: &files, copies, folder, sent: Some(&sent) };
             let error = library.file("./k").unwrap_err().to_string();
             assert!(error.contains("[media] paths"), "{error}");
-            assert_eq!(sent.unwrap().wanted(), wanted);
+            assert_eq!(sent.wanted(), wanted);
         }
     }
 
@@ -338,7 +337,7 @@ mod tests {
             assert!(told.iter().all(|told| told.to_string().contains(ELSEWHERE)), "{told:?}");
         }
         assert!(library.file("../host/secret").is_err());
-        sweep(&folder, &BTreeSet::new());
+        sweep(folder, &BTreeSet::new());
         assert!(entry.path.exists(), "not yet");
     }
 }

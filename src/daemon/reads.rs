@@ -178,7 +178,10 @@ mod tests {
         let held = Arc::new(Mutex::new(held));
         let hanging = || {
             let held = held.clone();
-            reads.run(1, &path, move || Ok(drop(held.lock().map(|held| held.recv()))))
+            reads.run(1, &path, move || {
+                drop(held.lock().map(|held| held.recv()));
+                Ok(())
+            })
         };
         let calls = (0..MOST_OF_DEVICE + 8).map(|_| hanging());
         for ended in futures_of(calls).await {

@@ -257,8 +257,8 @@ struct Model {
 
 impl Model {
     fn hear(&mut self, line: &str) {
-        if line.starts_with("begin ") {
-            self.begun = Some(line["begin ".len()..].to_owned());
+        if let Some(begun) = line.strip_prefix("begin ") {
+            self.begun = Some(begun.to_owned());
             return;
         }
         let Some(done) = line.strip_prefix("done ") else { return };

@@ -69,18 +69,19 @@ impl Relay {
         let socket = Arc::new(UdpSocket::bind(loopback(1)).await.unwrap());
         let address = socket.local_addr().unwrap();
         let task = tokio::spawn(async move {
-            let mut ways: HashMap<SocketAddr, mpsc::UnboundedSender<Vec<u8>>> = HashMap::new();
+            let mut ways: HashMap<SocketAddr, mpsc::Sender<Vec<u8>>> = HashMap::new();
             let mut tasks = JoinSet::new();
             let mut buffer = [0; 2000];
             loop {
                 let Ok((length, client)) = socket.recv_from(&mut buffer).await else { continue };
                 let seed = ways.len() as u64 + 1;
                 let way = ways.entry(client).or_insert_with(|| {
-                    let (way, packets) = mpsc::unbounded_channel();
+                    let (way, packets) = mpsc::channel(1000);
                     tasks.spawn(carry(Arc::clone(&socket), client, server, packets, seed));
                     way
                 });
-                let _ = way.send(buffer[..length].to_vec());
+                // What does not fit is lost, as on any other way.
+                let _ = way.try_send(buffer[..length].to_vec());
             }
         });
         Relay { address, task: task.abort_handle() }
@@ -93,7 +94,7 @@ async fn carry(
     to_client: Arc<UdpSocket>,
     client: SocketAddr,
     server: SocketAddr,
-    mut packets: mpsc::UnboundedReceiver<Vec<u8>>,
+    mut packets: mpsc::Receiver<Vec<u8>>,
     seed: u64,
 ) {
     let upstream = UdpSocket::bind(loopback(1)).await.unwrap();
@@ -144,7 +145,7 @@ struct Firmware {
 const FIRMWARE: [Firmware; 4] = [
     Firmware {
         name: "GRUB",
-        options: "blksize\01024\0tsize\00\0",
+        options: "blksize\x001024\0tsize\x000\0",
         block: 1024,
         window: 1,
         repeat: Duration::from_millis(400),
@@ -153,7 +154,7 @@ const FIRMWARE: [Firmware; 4] = [
     },
     Firmware {
         name: "EDK2",
-        options: "blksize\01468\0windowsize\04\0",
+        options: "blksize\x001468\0windowsize\x004\0",
         block: 1468,
         window: 4,
         repeat: Duration::from_secs(4),
@@ -162,7 +163,7 @@ const FIRMWARE: [Firmware; 4] = [
     },
     Firmware {
         name: "iPXE",
-        options: "blksize\01432\0tsize\00\0",
+        options: "blksize\x001432\0tsize\x000\0",
         block: 1432,
         window: 1,
         repeat: Duration::from_millis(250),
@@ -216,7 +217,7 @@ impl Firmware {
     }
 
     async fn probe(self, socket: &UdpSocket, server: SocketAddr) {
-        let request = b"\0\x01dir\\x\0octet\0tsize\00\0blksize\01468\0";
+        let request = b"\0\x01dir\\x\0octet\0tsize\x000\0blksize\x001468\0";
         socket.send_to(request, server).await.unwrap();
         let packet = self.next(socket, server, request).await;
         assert!(packet.starts_with(b"\0\x06"), "{}", packet.escape_ascii());

@@ -134,10 +134,12 @@ fn json_has_exactly_the_keys_of_its_schema() {
     let keys = |value: &serde_json::Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     let mut wanted = keys(&schema["properties"]);
     let mut found = keys(&plan);
-    (wanted.sort(), found.sort());
+    wanted.sort();
+    found.sort();
     assert_eq!(found, wanted);
     let mut wanted = keys(&schema["$defs"]["Change"]["properties"]);
     let mut found = keys(&plan["changes"][0]);
-    (wanted.sort(), found.sort());
+    wanted.sort();
+    found.sort();
     assert_eq!(found, wanted);
 }

@@ -93,7 +93,7 @@ fn compare(kind: Kind, files: &[(PathBuf, String)], theirs: &[Result<(), String>
 
 fn shown(text: &str) -> &str {
     const LONGEST: usize = 1500;
-    &text[..text.floor_char_boundary(LONGEST)]
+    &text[..(0..=LONGEST.min(text.len())).rfind(|end| text.is_char_boundary(*end)).unwrap_or(0)]
 }
 
 /// Lines `FILE<tab>REASON` of a helper's output, the reason empty where the file is read.

@@ -116,7 +116,7 @@ fn step(table: &State, name: &Name, dice: &mut Dice, fail: bool) -> State {
         }
         (_, InstallStage::Spent) if current => match (fail, dice.roll(3)) {
             (true, 0) => report(table, name, 2, Outcome::Failed),
-            (true, _) => reboot(&table, name),
+            (true, _) => reboot(table, name),
             (false, _) => report(table, name, 2, Outcome::Completed),
         },
         _ => table.clone(),

@@ -57,6 +57,7 @@ impl Daemon {
         Daemon::spawn_in(net, config, more, log, &[])
     }
 
+    #[expect(clippy::zombie_processes, reason = "it is waited for when the daemon is dropped")]
     fn spawn_in(net: &Net, config: &Path, more: &[&str], log: Stdio, before: &[&str]) -> Daemon {
         let mut command = Command::new("ip");
         command

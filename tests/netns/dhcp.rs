@@ -99,7 +99,7 @@ impl Daemon {
                     result = run(sockets, vec![modes], vec![prober.clone()], shared, keeper.clone(), pulse) => {
                         result.unwrap();
                     }
-                    () = look(&interface, &prober, &*keeper) => {}
+                    () = look(&interface, &prober, &keeper) => {}
                     _ = stopped => {}
                 }
             });

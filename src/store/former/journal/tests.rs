@@ -54,8 +54,8 @@ fn lease(last: u8, machine: u8, expires: u64) -> Lease {
     Lease {
         address: Ipv4Addr::new(10, 0, 0, last),
         mac: Mac::new([0x52, 0x54, 0, 0, 0, machine]).unwrap(),
-        client_id: (machine % 2 == 0).then(|| bytes::Bytes::copy_from_slice(&[0xff, machine])),
-        hostname: (machine % 3 == 0).then(|| format!("host-{machine}")),
+        client_id: machine.is_multiple_of(2).then(|| bytes::Bytes::copy_from_slice(&[0xff, machine])),
+        hostname: machine.is_multiple_of(3).then(|| format!("host-{machine}")),
         state: LeaseState::Bound,
         expires: Time(expires),
     }
