@@ -1,11 +1,12 @@
 //! The rim: sockets, tasks, clock and shutdown around the pure rooms. No decision is taken here.
 
+pub mod active_requests;
 mod backend;
 pub mod body;
 pub mod commands;
 pub mod conflict;
 pub mod control;
-pub mod desk;
+pub mod counters;
 pub mod dhcp;
 mod downloads;
 pub mod edit;
@@ -13,36 +14,35 @@ pub mod effect;
 pub mod files;
 mod firmware;
 mod hooks;
-pub mod host;
+pub mod host_addresses;
 pub mod http;
 pub mod ipv6;
 pub mod keeper;
 pub mod limits;
 pub mod link;
 pub mod log;
-mod manager;
 mod neighbour_table;
-pub mod neighbours;
-pub mod opener;
+pub mod other_servers;
 mod posted;
 pub mod probe;
 pub mod raw;
 pub mod reads;
 pub mod reconcile;
+pub mod request_handler;
+pub mod requests;
 pub mod secrets;
 pub mod service;
+mod service_manager;
 mod signals;
 mod socket;
 pub mod start;
 pub mod storage;
-pub mod tally;
 pub mod tftp;
 pub mod throttle;
 mod time_limit;
 pub mod timeline;
 pub mod tls;
 mod token;
-pub mod underway;
 
 use std::os::fd::AsFd;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -53,7 +53,7 @@ use socket2::SockRef;
 use crate::model::Time;
 
 pub use files::Files;
-pub use opener::{Opened, Opener};
+pub use request_handler::{Opened, RequestHandler};
 
 /// The stop signal of every task that serves: true, or the sender's end, means stop.
 pub type Stop = tokio::sync::watch::Receiver<bool>;

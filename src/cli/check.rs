@@ -17,7 +17,7 @@ use clap::Args;
 use super::color::Color;
 use super::exit::{say, talk};
 use super::{Exit, exit};
-use crate::daemon::host::addresses;
+use crate::daemon::host_addresses::addresses;
 use crate::desired::{Media, Options};
 use crate::inventory::{Depth, Loaded, Memory, load, survey, survey_again};
 use crate::manifest::fix::Files;

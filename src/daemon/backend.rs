@@ -6,14 +6,14 @@ use std::sync::{Arc, OnceLock};
 use hyper::HeaderMap;
 use tokio::sync::watch;
 
-use super::dhcp::Pulse;
+use super::counters::Counters;
+use super::dhcp::Heartbeat;
 use super::hooks::Hooks;
 use super::keeper::Keeper;
-use super::neighbours::Watch;
+use super::other_servers::Watch;
 use super::reconcile::Reconciler;
-use super::service::{Board, Condition, Part};
-use super::tally::Tally;
-use super::{Files, manager, now};
+use super::service::{Condition, Part, StatusBoard};
+use super::{Files, now, service_manager};
 use crate::api::metrics::Counts;
 use crate::api::resource::{
     Adopt, Apply, EditRequest, Edited, Freed, Order, Outcome, ServiceStatus, SourceStatus, Status, Ticket,
@@ -29,9 +29,9 @@ use crate::state::{self, Event, Report, State};
 const SLOW_DISK: Span = Span::seconds(2);
 
 /// What became of tasks since the start.
-fn counted(tally: &Tally) -> Vec<(TaskKind, TaskOutcome, u64)> {
+fn counted(counters: &Counters) -> Vec<(TaskKind, TaskOutcome, u64)> {
     let all = TaskKind::ALL.into_iter().flat_map(|kind| TaskOutcome::ALL.map(|outcome| (kind, outcome)));
-    all.map(|(kind, outcome)| (kind, outcome, tally.tasks(kind, outcome))).collect()
+    all.map(|(kind, outcome)| (kind, outcome, counters.tasks(kind, outcome))).collect()
 }
 
 /// The daemon as the control API sees it.
@@ -43,10 +43,10 @@ pub(super) struct Daemon {
     pub watches: Vec<Arc<Watch>>,
     /// Empty until the sources are followed.
     pub hooks: Arc<OnceLock<Hooks>>,
-    pub board: Board,
+    pub board: StatusBoard,
     /// What machines are sent.
     pub files: Files,
-    pub pulse: Pulse,
+    pub heartbeat: Heartbeat,
 }
 
 impl Daemon {
@@ -87,7 +87,7 @@ impl Daemon {
     fn troubles(&self, table: &State) -> Vec<String> {
         let mut troubles = self.keeper.storage().borrow().sentences();
         troubles.extend(self.files.reads().sentences());
-        troubles.extend(self.pulse.sentence());
+        troubles.extend(self.heartbeat.sentence());
         troubles.extend(self.watches.iter().filter_map(|watch| watch.condition()));
         troubles.extend(self.reconciler.slow_writes());
         troubles.extend(status::troubles(table, now()));
@@ -149,7 +149,7 @@ impl Backend for Daemon {
     }
 
     async fn is_alive(&self) -> bool {
-        manager::is_alive(&self.keeper).await
+        service_manager::is_alive(&self.keeper).await
     }
 
     fn serve_dhcp(&self, interface: &str) -> Result<(), String> {
@@ -172,17 +172,17 @@ impl Backend for Daemon {
 
     fn counts(&self) -> Counts {
         let table = self.keeper.table();
-        let tally = self.keeper.tally();
+        let counters = self.keeper.counters();
         let modes = self.watches.iter().map(|watch| (watch.network.name.to_string(), *watch.mode.borrow()));
         let count = |watch: &Arc<Watch>| {
             Some((watch.network.name.to_string(), watch.others.borrow().as_ref()?.len()))
         };
         Counts {
-            events: tally.events(),
-            silences: tally.silences(),
-            events_lost: tally.events_lost(),
+            events: counters.events(),
+            silences: counters.silences(),
+            events_lost: counters.events_lost(),
             log_lines_dropped: super::log::dropped(),
-            tasks: counted(tally),
+            tasks: counted(counters),
             modes: modes.collect(),
             other_servers: self.watches.iter().filter_map(count).collect(),
             services: self.services(),

@@ -161,7 +161,7 @@ impl Keeper {
         events.iter().for_each(|event| self.note_reboot(event));
         let count = events.len() as u64;
         if !self.post(Command::machine(Verb::Observe(events))) {
-            self.tally().lost(count);
+            self.counters().lost(count);
         }
     }
 
@@ -181,7 +181,7 @@ impl Keeper {
     pub fn is_echo(&self, stage: Stage, address: IpAddr, what: impl Hash) -> bool {
         let echo = self.dedup.hear(stage, address, what, now());
         if echo {
-            self.tally().event(stage);
+            self.counters().event(stage);
         }
         echo
     }

@@ -1,8 +1,8 @@
 //! Listens for the control API: no more connections at once than the daemon can do without, and none
 //! that takes for ever to say what it wants. Webhooks come from outside, if by a proxy.
 
-mod crowd;
-mod worded;
+mod connections;
+mod json_errors;
 
 use std::future::Future;
 use std::io;
@@ -25,7 +25,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinSet;
 
-use super::service::{Board, Part, Row, supervise};
+use super::service::{Part, Row, StatusBoard, supervise};
 use super::socket::{self, SocketFile};
 use super::token::Token;
 use super::{Stop, stopped};
@@ -34,8 +34,8 @@ use crate::api::busy::Busy;
 use crate::api::problem;
 use crate::config::{Api, Listen, runtime};
 use crate::model::Role;
-use crowd::Crowd;
-use worded::Worded;
+use connections::Connections;
+use json_errors::JsonErrors;
 
 /// Longest time to the end of a request's head, and between two requests.
 const HEAD: Duration = Duration::from_secs(10);
@@ -48,15 +48,15 @@ const PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Control {
     /// In the order of the settings.
-    places: Vec<Place>,
+    endpoints: Vec<Endpoint>,
     token: Token,
     settings: Api,
 }
 
 /// What became of a listener at the start.
 #[derive(Debug)]
-enum Place {
-    Open(Opened),
+enum Endpoint {
+    Open(Listener),
     /// It is tried again.
     Later,
     /// Another daemon has it, and keeps it.
@@ -65,7 +65,7 @@ enum Place {
 
 /// A listener, with its file.
 #[derive(Debug)]
-enum Opened {
+enum Listener {
     Tcp(TcpListener),
     Unix(UnixListener, SocketFile),
 }
@@ -73,17 +73,17 @@ enum Opened {
 impl Control {
     /// Binds everything in the settings. The default socket is done without where it can't be made.
     pub fn open(settings: &Api, random: [u8; 32]) -> Result<Control, String> {
-        let mut places = Vec::new();
+        let mut endpoints = Vec::new();
         for listen in &settings.listen {
             match bind(listen) {
-                Ok(opened) => places.push(Place::Open(opened)),
+                Ok(listener) => endpoints.push(Endpoint::Open(listener)),
                 Err(error) if settings.is_default() && matches!(listen, Listen::Unix(_)) => {
                     tracing::warn!(
                         "the control API has no socket {listen}: {error}; it is served by TCP alone, which \
                          takes a token"
                     );
                     let is_foreign = error.kind() == io::ErrorKind::AddrInUse;
-                    places.push(if is_foreign { Place::Foreign } else { Place::Later });
+                    endpoints.push(if is_foreign { Endpoint::Foreign } else { Endpoint::Later });
                 }
                 Err(error) => {
                     return Err(format!(
@@ -92,31 +92,31 @@ impl Control {
                 }
             }
         }
-        let token = Token::write(random, addresses(&places).map(|address| address.port()));
-        Ok(Control { places, token, settings: settings.clone() })
+        let token = Token::write(random, addresses(&endpoints).map(|address| address.port()));
+        Ok(Control { endpoints, token, settings: settings.clone() })
     }
 
     /// The lines at the start: which callers are served where.
     pub fn lines(&self) -> Vec<String> {
         let tokens: Vec<String> = self.token.files().iter().map(|file| file.display().to_string()).collect();
         let tokens = if tokens.is_empty() { "written nowhere".to_owned() } else { tokens.join(", ") };
-        let line = |place: &Place| match place {
-            Place::Open(Opened::Tcp(tcp)) => {
+        let line = |endpoint: &Endpoint| match endpoint {
+            Endpoint::Open(Listener::Tcp(tcp)) => {
                 let address = tcp.local_addr().map(|address| address.to_string()).unwrap_or_default();
                 Some(format!("API  {address} (token: {tokens})"))
             }
-            Place::Open(Opened::Unix(_, file)) => Some(format!("API  unix:{}", file.path().display())),
-            Place::Later | Place::Foreign => None,
+            Endpoint::Open(Listener::Unix(_, file)) => Some(format!("API  unix:{}", file.path().display())),
+            Endpoint::Later | Endpoint::Foreign => None,
         };
-        self.places.iter().filter_map(line).collect()
+        self.endpoints.iter().filter_map(line).collect()
     }
 
     /// Serves in tasks until it is time to stop, each listener under supervision: one whose socket was
     /// removed is opened again.
-    pub fn serve(self, router: Router, board: &Board, stop: &Stop, tasks: &mut JoinSet<()>) {
-        let Control { places, token, settings } = self;
+    pub fn serve(self, router: Router, board: &StatusBoard, stop: &Stop, tasks: &mut JoinSet<()>) {
+        let Control { endpoints, token, settings } = self;
         let access = Arc::new(Access {
-            addresses: addresses(&places).collect(),
+            addresses: addresses(&endpoints).collect(),
             token: Some(Sha256::digest(token.text()).into()),
             viewer_token: settings.viewer_token.clone(),
             network: runtime::network(),
@@ -124,14 +124,14 @@ impl Control {
         let router = router.layer(from_fn_with_state(access, guard));
         let (members, group) = (settings.group_role, socket::group());
         let service = Service { router, members, group, token: Arc::new(token) };
-        for (listen, place) in settings.listen.into_iter().zip(places) {
-            let (opened, part) = match place {
-                Place::Open(opened) => (Some(opened), Part::Daemon),
-                Place::Later => (None, Part::Auxiliary),
-                Place::Foreign => continue,
+        for (listen, endpoint) in settings.listen.into_iter().zip(endpoints) {
+            let (listener, part) = match endpoint {
+                Endpoint::Open(listener) => (Some(listener), Part::Daemon),
+                Endpoint::Later => (None, Part::Auxiliary),
+                Endpoint::Foreign => continue,
             };
             let rows: Arc<[Row]> = [board.row(format!("api {listen}"), part)].into();
-            let (first, mine) = (Mutex::new(opened), rows.clone());
+            let (first, mine) = (Mutex::new(listener), rows.clone());
             let (service, stop) = (service.clone(), stop.clone());
             let attempt = move || {
                 let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -145,10 +145,10 @@ impl Control {
 }
 
 /// Where TCP listens.
-fn addresses(places: &[Place]) -> impl Iterator<Item = SocketAddr> {
-    places.iter().filter_map(|place| match place {
-        Place::Open(Opened::Tcp(tcp)) => tcp.local_addr().ok(),
-        Place::Open(Opened::Unix(..)) | Place::Later | Place::Foreign => None,
+fn addresses(endpoints: &[Endpoint]) -> impl Iterator<Item = SocketAddr> {
+    endpoints.iter().filter_map(|endpoint| match endpoint {
+        Endpoint::Open(Listener::Tcp(tcp)) => tcp.local_addr().ok(),
+        Endpoint::Open(Listener::Unix(..)) | Endpoint::Later | Endpoint::Foreign => None,
     })
 }
 
@@ -166,15 +166,15 @@ impl Service {
     async fn attempt(
         self,
         listen: Listen,
-        opened: Option<Opened>,
+        listener: Option<Listener>,
         row: &Row,
         mut stop: Stop,
     ) -> Result<(), String> {
         if *stop.borrow_and_update() {
             return Ok(());
         }
-        let opened = match opened {
-            Some(opened) => opened,
+        let listener = match listener {
+            Some(listener) => listener,
             None => {
                 let opening = tokio::task::spawn_blocking(move || bind(&listen)).await;
                 opening
@@ -184,8 +184,8 @@ impl Service {
         };
         row.serving();
         let Service { router, members, group, token } = self;
-        match opened {
-            Opened::Tcp(tcp) => {
+        match listener {
+            Listener::Tcp(tcp) => {
                 let accept = async || Ok((tcp.accept().await?.0, Peer::Network));
                 let keep_token = || {
                     token.mend();
@@ -193,7 +193,7 @@ impl Service {
                 };
                 run(accept, router, stop, keep_token).await;
             }
-            Opened::Unix(unix, file) => {
+            Listener::Unix(unix, file) => {
                 let accept = async || {
                     let (stream, _) = unix.accept().await?;
                     let peer = socket::peer(&stream, group, members)?;
@@ -209,16 +209,16 @@ impl Service {
     }
 }
 
-fn bind(listen: &Listen) -> io::Result<Opened> {
+fn bind(listen: &Listen) -> io::Result<Listener> {
     match listen {
         Listen::Tcp(address) => {
             let listener = std::net::TcpListener::bind(address)?;
             listener.set_nonblocking(true)?;
-            Ok(Opened::Tcp(TcpListener::from_std(listener)?))
+            Ok(Listener::Tcp(TcpListener::from_std(listener)?))
         }
         Listen::Unix(path) => {
             let (listener, file) = socket::open(path)?;
-            Ok(Opened::Unix(UnixListener::from_std(listener)?, file))
+            Ok(Listener::Unix(UnixListener::from_std(listener)?, file))
         }
     }
 }
@@ -229,7 +229,7 @@ where
     F: Future<Output = io::Result<(S, Peer)>>,
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let mut crowd = Crowd::default();
+    let mut connections = Connections::default();
     let mut tasks = JoinSet::new();
     let ending = stop.clone();
     let take = async {
@@ -237,15 +237,15 @@ where
             match accept().await {
                 Ok((stream, peer)) => {
                     let user = peer.limited_user();
-                    if !crowd.admits(user) {
+                    if !connections.admits(user) {
                         refuse(stream).await;
                         continue;
                     }
                     // Only for somebody who is there: the newest is the last to make room.
-                    crowd.room().await;
+                    connections.room().await;
                     let (router, stop, busy) = (router.clone(), ending.clone(), Busy::default());
                     let task = tasks.spawn(answer(stream, peer, router, stop, busy.clone()));
-                    crowd.enter(busy, task, user);
+                    connections.enter(busy, task, user);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the control API can't accept a connection");
@@ -298,7 +298,7 @@ async fn answer(
         request.extensions_mut().insert(busy.clone());
         routes.call(request)
     });
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(Worded::new(stream)), service));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(JsonErrors::new(stream)), service));
     // What goes wrong with a connection is its client's business.
     tokio::select! {
         _ = connection.as_mut() => return,

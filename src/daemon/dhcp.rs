@@ -5,14 +5,14 @@
 //! data says where it came from; only the configured interfaces are answered, and whatever was
 //! sent to our own addresses there.
 //!
-//! A thread of its own, which never waits for the disk: it takes what has come by handfuls, answers
+//! A thread of its own, which never waits for the disk: it takes what has come in batches, answers
 //! what can be answered, and hands the rest to the keeper. When that is stored it is woken and sends
-//! all of it. A handful costs a few system calls and two wake-ups, however many messages it is.
+//! all of it. A batch costs a few system calls and two wake-ups, however many messages it is.
 
-mod handful;
-mod leaving;
-mod place;
-mod post;
+mod datagrams;
+mod send_status;
+mod sender;
+mod served_network;
 mod sockets;
 mod wake;
 
@@ -35,12 +35,12 @@ use crate::proto::dhcp::{
 };
 use crate::state::{Event, LeaseAction, LeaseRequest, State};
 
-pub(crate) use handful::unanswered;
-use handful::{Inbox, Letter, Received, Way};
-use leaving::Leaving;
-use place::Place;
-pub use place::{Prober, conflicts};
-use post::Post;
+pub(crate) use datagrams::unanswered;
+use datagrams::{Delivery, OutgoingAnswer, ReceiveBuffer, Received};
+use send_status::SendStatus;
+use sender::Sender;
+use served_network::ServedNetwork;
+pub use served_network::{Prober, conflicts};
 pub use sockets::{BindError, Sockets};
 use wake::Wake;
 
@@ -74,7 +74,7 @@ pub type Granted = Vec<Option<Ipv4Addr>>;
 pub struct Busy;
 
 /// Serves until a socket fails, or (`Ok`) all have to be opened again because an interface came or went.
-/// `modes` are the daemon's modes on each network, and `probers` look for addresses in use there; both may
+/// `modes` are the daemon's modes on each network, and `probers` probe for addresses in use there; both may
 /// change.
 pub async fn run<L: Lessor>(
     sockets: Sockets,
@@ -82,19 +82,28 @@ pub async fn run<L: Lessor>(
     probers: Vec<Prober>,
     tables: Arc<ArcSwap<State>>,
     lessor: Arc<L>,
-    pulse: Pulse,
+    heartbeat: Heartbeat,
 ) -> io::Result<()> {
     let Sockets { networks, by_device, ports, raw } = sockets;
     let changes = networks.clone();
-    let places = networks.into_iter().zip(modes).zip(probers);
-    let places = places.map(|((network, mode), prober)| Place::new(network, mode, prober)).collect();
+    let networks = networks.into_iter().zip(modes).zip(probers);
+    let networks =
+        networks.map(|((network, mode), prober)| ServedNetwork::new(network, mode, prober)).collect();
     let wake = Arc::new(Wake::new()?);
-    pulse.wake.store(Some(wake.clone()));
+    heartbeat.wake.store(Some(wake.clone()));
     let _stop = wake.clone().stop_when_dropped();
     let (tell, ended) = oneshot::channel();
-    let post = Post::open(raw, ports, wake.clone(), pulse.leaving)?;
-    let mut service =
-        Service { places, tables, lessor, post, wake, pending: 0, unsaid: Vec::new(), leaving: 0 };
+    let sender = Sender::open(raw, ports, wake.clone(), heartbeat.send_status)?;
+    let mut service = Service {
+        networks,
+        tables,
+        lessor,
+        sender,
+        wake,
+        pending: 0,
+        unreported: Vec::new(),
+        handed_over: 0,
+    };
     let serve = move || drop(tell.send(service.serve()));
     std::thread::Builder::new().name("dhcp".into()).spawn(serve)?;
     let panicked = |_| Err(io::Error::other("the DHCP thread panicked"));
@@ -113,57 +122,57 @@ async fn any_changed(networks: Vec<Followed>) {
     changes.join_next().await;
 }
 
-/// Shows whether the thread of DHCP lives, and whether what it says leaves.
+/// Shows whether the thread of DHCP runs, and whether its answers leave.
 #[derive(Clone, Default)]
-pub struct Pulse {
+pub struct Heartbeat {
     wake: Arc<ArcSwapOption<Wake>>,
-    leaving: Arc<Leaving>,
+    send_status: Arc<SendStatus>,
 }
 
-impl Pulse {
-    /// What people should know of answers that don't leave.
+impl Heartbeat {
+    /// What keeps answers from leaving, for the status.
     pub fn sentence(&self) -> Option<String> {
-        self.leaving.sentence()
+        self.send_status.sentence()
     }
 
     /// Whether the thread makes a round within `patience`; true where there is none.
-    pub async fn beats(&self, patience: Duration) -> bool {
+    pub async fn is_alive(&self, patience: Duration) -> bool {
         let Some(wake) = self.wake.load_full() else { return true };
         let before = wake.tick();
-        let moved = async {
+        let progressed = async {
             while wake.tick() == before {
                 tokio::time::sleep(patience / 20).await;
             }
         };
-        tokio::time::timeout(patience, moved).await.is_ok()
+        tokio::time::timeout(patience, progressed).await.is_ok()
     }
 }
 
 /// The ports being served.
 struct Service<L> {
-    places: Vec<Place>,
+    networks: Vec<ServedNetwork>,
     tables: Arc<ArcSwap<State>>,
     lessor: Arc<L>,
-    post: Post,
+    sender: Sender,
     wake: Arc<Wake>,
     /// Leases that were requested from the keeper and are not decided yet.
     pending: usize,
     /// Events that the keeper did not get yet.
-    unsaid: Vec<Event>,
-    /// Bundles of answers that another thread sends, and has not said what became of.
-    leaving: usize,
+    unreported: Vec<Event>,
+    /// Batches of answers that another thread sends, and has not reported yet.
+    handed_over: usize,
 }
 
 /// Where an answer leaves.
 #[derive(Clone, Copy)]
-struct Exit {
+struct Egress {
     /// Which of the ports it was asked on.
     port: usize,
     source: Ipv4Addr,
     /// The interface that the question came in by.
     index: u32,
-    /// Which of the places it came to.
-    place: usize,
+    /// Which of the networks it came to.
+    network: usize,
 }
 
 /// A message whose answer waits for a lease.
@@ -172,7 +181,7 @@ struct Waiting {
     draft: Option<Box<Draft>>,
     link: Link,
     datagram: Vec<u8>,
-    exit: Exit,
+    egress: Egress,
     now: Time,
     /// How often the keeper was asked.
     rounds: u8,
@@ -181,31 +190,31 @@ struct Waiting {
 /// What a round comes to.
 #[derive(Default)]
 struct Round {
-    letters: Vec<(Exit, Letter)>,
+    answers: Vec<(Egress, OutgoingAnswer)>,
     waiting: Vec<Waiting>,
     events: Vec<Event>,
 }
 
 impl<L: Lessor> Service<L> {
     fn serve(&mut self) -> io::Result<()> {
-        let mut inbox = Inbox::new();
+        let mut buffer = ReceiveBuffer::new();
         let sockets: Vec<_> =
-            self.post.ports().iter().map(|port| port.socket.try_clone()).collect::<Result<_, _>>()?;
+            self.sender.ports().iter().map(|port| port.socket.try_clone()).collect::<Result<_, _>>()?;
         while let Some(ready) = self.wake.wait(&sockets, self.patience())? {
             let mut round = Round::default();
-            self.places.iter_mut().for_each(Place::catch_up);
+            self.networks.iter_mut().for_each(ServedNetwork::catch_up);
             // Those who have waited for the disk come first.
             let settled = self.wake.settled();
             let idle = ready.is_empty() && settled.is_empty();
             let sent = self.wake.take_sent();
-            self.leaving -= sent.len();
-            self.unsaid.extend(sent.into_iter().flatten());
+            self.handed_over -= sent.len();
+            self.unreported.extend(sent.into_iter().flatten());
             for (waiting, outcome) in settled {
                 self.settle(waiting, outcome, &mut round);
             }
             for port in ready {
-                match inbox.receive(sockets[port].as_fd()) {
-                    Ok(()) => self.take(port, &inbox, &mut round),
+                match buffer.receive(sockets[port].as_fd()) {
+                    Ok(()) => self.take(port, &buffer, &mut round),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                     Err(error) if is_passing(&error) => tracing::debug!("receiving DHCP: {error}"),
                     Err(error) => return Err(error),
@@ -213,71 +222,73 @@ impl<L: Lessor> Service<L> {
             }
             self.finish(round, idle);
         }
-        self.lessor.note(std::mem::take(&mut self.unsaid));
+        self.lessor.note(std::mem::take(&mut self.unreported));
         Ok(())
     }
 
     /// How long nothing has to happen before there is something to say.
     fn patience(&self) -> Option<Duration> {
-        (!self.unsaid.is_empty() || self.leaving > 0).then_some(GATHER)
+        (!self.unreported.is_empty() || self.handed_over > 0).then_some(GATHER)
     }
 
     fn finish(&mut self, round: Round, idle: bool) {
-        let Round { letters, waiting, events } = round;
-        match self.post.send(letters) {
-            Some(sent) => self.unsaid.extend(sent),
-            None => self.leaving += 1,
+        let Round { answers, waiting, events } = round;
+        match self.sender.send(answers) {
+            Some(sent) => self.unreported.extend(sent),
+            None => self.handed_over += 1,
         }
-        self.unsaid.extend(events);
+        self.unreported.extend(events);
         let waiting = self.admit(waiting);
         // Sent together with what wakes the keeper anyway.
-        if idle || !waiting.is_empty() || self.unsaid.len() >= GATHERED {
-            self.lessor.note(std::mem::take(&mut self.unsaid));
+        if idle || !waiting.is_empty() || self.unreported.len() >= GATHERED {
+            self.lessor.note(std::mem::take(&mut self.unreported));
         }
         self.lease(waiting);
     }
 
-    fn take(&self, port: usize, inbox: &Inbox, round: &mut Round) {
+    fn take(&self, port: usize, buffer: &ReceiveBuffer, round: &mut Round) {
         let (table, now) = (self.tables.load(), now());
-        for (received, datagram) in inbox.iter() {
-            let Some((link, exit)) = self.locate(port, &received) else { continue };
+        for (received, datagram) in buffer.iter() {
+            let Some((link, egress)) = self.locate(port, &received) else { continue };
             match handle(&table, &link, now, datagram) {
                 Decision::NeedLease(request, draft) => {
                     let datagram = datagram.to_vec();
-                    round.waiting.push(Waiting { request, draft, link, datagram, exit, now, rounds: 0 });
+                    round.waiting.push(Waiting { request, draft, link, datagram, egress, now, rounds: 0 });
                 }
-                decision => self.answer(decision, exit, now, round),
+                decision => self.answer(decision, egress, now, round),
             }
         }
     }
 
     /// Which network a datagram came to; `None` if that is not served.
-    fn locate(&self, port: usize, received: &Received) -> Option<(Link, Exit)> {
+    fn locate(&self, port: usize, received: &Received) -> Option<(Link, Egress)> {
         // A message to one of the daemon's addresses may come in by another interface. It is answered from
         // the address that it was sent to, where its sender can reach the daemon.
         let find = |is: &dyn Fn(&Interface) -> bool| {
-            self.places.iter().position(|place| place.interface.as_ref().is_some_and(is))
+            self.networks.iter().position(|network| network.interface.as_ref().is_some_and(is))
         };
         let by_address = find(&|interface| received.destination == interface.address);
-        let place = by_address.or_else(|| find(&|interface| received.index == interface.index))?;
-        let Place { interface: Some(interface), mode, .. } = &self.places[place] else { return None };
+        let network = by_address.or_else(|| find(&|interface| received.index == interface.index))?;
+        let ServedNetwork { interface: Some(interface), mode, .. } = &self.networks[network] else {
+            return None;
+        };
         let (server, cidr) = (interface.address, interface.cidr);
         let link = Link {
             server,
             cidr,
             mode: *mode.borrow(),
-            port: self.post.ports()[port].number,
+            port: self.sender.ports()[port].number,
             source: received.source,
             broadcast: cidr.is_for_everybody(received.destination),
         };
-        Some((link, Exit { port, source: server, index: received.index, place }))
+        Some((link, Egress { port, source: server, index: received.index, network }))
     }
 
-    fn answer(&self, decision: Decision, exit: Exit, now: Time, round: &mut Round) {
+    fn answer(&self, decision: Decision, egress: Egress, now: Time, round: &mut Round) {
         match decision {
             Decision::Reply { bytes, to, events } => {
-                let way = self.way(to, exit);
-                round.letters.push((exit, Letter { bytes, to, way, events }));
+                let delivery = self.delivery(to, egress);
+                round.answers.push((egress, OutgoingAnswer { bytes, to, delivery, events }));
             }
             Decision::Silence(silence) => round.events.push(self.silent(&silence, now)),
             Decision::NeedLease(..) => {}
@@ -294,14 +305,14 @@ impl<L: Lessor> Service<L> {
         let (table, asking) = (self.tables.load(), Instant::now());
         for (mut one, address) in waiting.into_iter().zip(granted) {
             if let (Some(address), LeaseAction::Offer { .. }) = (address, &one.request.action) {
-                self.places[one.exit.place].look(&table, one.request.mac, address, asking);
+                self.networks[one.egress.network].probe(&table, one.request.mac, address, asking);
             }
             let draft = one.draft.take();
             let decision = leased(&table, &one.link, one.now, &one.datagram, &one.request, draft, address);
             match decision {
                 Decision::NeedLease(..) if one.rounds >= ROUNDS => round.events.push(self.busy(&one)),
                 Decision::NeedLease(request, draft) => round.waiting.push(Waiting { request, draft, ..one }),
-                decision => self.answer(decision, one.exit, one.now, round),
+                decision => self.answer(decision, one.egress, one.now, round),
             }
         }
     }
@@ -321,7 +332,7 @@ impl<L: Lessor> Service<L> {
             }
             fits
         });
-        self.unsaid.extend(busy);
+        self.unreported.extend(busy);
         waiting
     }
 
@@ -343,21 +354,23 @@ impl<L: Lessor> Service<L> {
         self.silent(&busy, *now)
     }
 
-    fn way(&self, to: Destination, exit: Exit) -> Way {
-        let Exit { source, index, .. } = exit;
+    fn delivery(&self, to: Destination, egress: Egress) -> Delivery {
+        let Egress { source, index, .. } = egress;
         let everybody = SocketAddrV4::new(Ipv4Addr::BROADCAST, CLIENT_PORT);
         match to {
             Destination::Relay(relay) => {
-                Way::Routed { source, to: SocketAddrV4::new(relay, SERVER_PORT), index: 0 }
+                Delivery::Routed { source, to: SocketAddrV4::new(relay, SERVER_PORT), index: 0 }
             }
-            Destination::Unicast(to) => Way::Routed { source, to, index: 0 },
-            Destination::Raw { mac, address } if self.post.has_frames() => Way::Frame {
-                source: SocketAddrV4::new(source, self.post.ports()[exit.port].number),
+            Destination::Unicast(to) => Delivery::Routed { source, to, index: 0 },
+            Destination::Raw { mac, address } if self.sender.has_frames() => Delivery::Frame {
+                source: SocketAddrV4::new(source, self.sender.ports()[egress.port].number),
                 to: SocketAddrV4::new(address, CLIENT_PORT),
                 hardware: mac.octets(),
                 index,
             },
-            Destination::Raw { .. } | Destination::Broadcast => Way::Routed { source, to: everybody, index },
+            Destination::Raw { .. } | Destination::Broadcast => {
+                Delivery::Routed { source, to: everybody, index }
+            }
         }
     }
 

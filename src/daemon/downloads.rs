@@ -7,24 +7,24 @@ use std::sync::{Arc, Mutex};
 
 use tokio::task::JoinSet;
 
+use super::active_requests::ActiveRequests;
 use super::keeper::Keeper;
 use super::link::Followed;
-use super::service::{Board, Part, Row, mirror, supervise};
+use super::service::{Part, Row, StatusBoard, mirror, supervise};
 use super::tls::{Certificates, Rooted, TlsError};
-use super::underway::Underway;
 use super::{Files, Stop, http, tftp};
 use crate::config::Config;
 
 pub(super) const TFTP_PORT: u16 = 69;
 
 pub struct Downloads {
-    opener: Arc<Rooted<Keeper>>,
+    handler: Arc<Rooted<Keeper>>,
     files: Files,
     single_port: bool,
     http_port: u16,
     /// The port of HTTPS, and its certificate.
     secure: Option<(u16, Certificates)>,
-    underway: Underway,
+    active_requests: ActiveRequests,
     /// Turns true when the daemon begins to stop: idle connections are closed from then on.
     draining: Stop,
 }
@@ -41,7 +41,7 @@ impl Downloads {
         config: &Config,
         keeper: &Keeper,
         files: Files,
-        underway: Underway,
+        active_requests: ActiveRequests,
         draining: Stop,
     ) -> Result<Downloads, TlsError> {
         let state = &config.state.directory;
@@ -51,12 +51,12 @@ impl Downloads {
         };
         let authority = secure.as_ref().and_then(|(_, certificates)| certificates.authority());
         Ok(Downloads {
-            opener: Arc::new(Rooted::new(Arc::new(keeper.clone()), authority)),
+            handler: Arc::new(Rooted::new(Arc::new(keeper.clone()), authority)),
             files,
             single_port: config.tftp.single_port,
             http_port: config.http.port,
             secure,
-            underway,
+            active_requests,
             draining,
         })
     }
@@ -81,7 +81,7 @@ impl Downloads {
         opened: Option<Opened>,
         network: Option<Followed>,
         stop: &Stop,
-        board: &Board,
+        board: &StatusBoard,
         tasks: &mut JoinSet<()>,
     ) {
         let (tftp, http, https) = match opened {
@@ -91,12 +91,12 @@ impl Downloads {
         let row = |what: &str| board.row(format!("{what} {address}"), Part::Machines);
         let at = At { downloads: self, network, stop: stop.clone() };
         let open = move |downloads: &Downloads| downloads.open_tftp(address);
-        at.spawn(tasks, row("tftp"), tftp, open, |server, opener, stop| server.run(opener, stop));
+        at.spawn(tasks, row("tftp"), tftp, open, |server, handler, stop| server.run(handler, stop));
         let open = move |downloads: &Downloads| downloads.open_http(address);
-        at.spawn(tasks, row("http"), http, open, |server, opener, stop| server.run(opener, stop));
+        at.spawn(tasks, row("http"), http, open, |server, handler, stop| server.run(handler, stop));
         if at.downloads.secure.is_some() {
             let open = move |downloads: &Downloads| downloads.open_https(address);
-            at.spawn(tasks, row("https"), https, open, |server, opener, stop| server.run(opener, stop));
+            at.spawn(tasks, row("https"), https, open, |server, handler, stop| server.run(handler, stop));
         }
     }
 
@@ -104,7 +104,7 @@ impl Downloads {
         let at = SocketAddr::new(address, TFTP_PORT);
         let server = tftp::Server::bind(at, self.files.clone(), tftp::Limits::default());
         let server = server.map_err(taken("TFTP", at))?;
-        Ok(server.single_port(self.single_port).counted(self.underway.clone()))
+        Ok(server.single_port(self.single_port).counted(self.active_requests.clone()))
     }
 
     fn open_http(&self, address: IpAddr) -> Result<http::Server, String> {
@@ -120,7 +120,7 @@ impl Downloads {
     fn bind(&self, what: &str, at: SocketAddr) -> Result<http::Server, String> {
         let server = http::Server::bind(at, self.files.clone(), http::Limits::default());
         let server = server.map_err(taken(what, at))?;
-        Ok(server.draining(self.draining.clone(), self.underway.clone()))
+        Ok(server.draining(self.draining.clone(), self.active_requests.clone()))
     }
 }
 
@@ -150,7 +150,7 @@ impl At {
         let attempt = move || {
             let opened = first.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
             let opened = opened.map_or_else(|| open(&downloads), Ok);
-            let running = opened.map(|server| run(server, downloads.opener.clone(), stop.clone()));
+            let running = opened.map(|server| run(server, downloads.handler.clone(), stop.clone()));
             let (rows, network) = (mine.clone(), network.clone());
             async move {
                 let running = running?;

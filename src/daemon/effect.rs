@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::tally::Tally;
+use super::counters::Counters;
 use crate::state::effect::Effect;
 
 pub use fetch::Fetches;
@@ -25,15 +25,15 @@ pub use runner::{Executor, run};
 
 /// The keeper's way to the executors.
 pub struct Executors {
-    tally: Arc<Tally>,
+    counters: Arc<Counters>,
     outbox: watch::Sender<()>,
 }
 
 impl Executors {
     /// Also what executors wait for: it changes when there may be something new in the outbox.
-    pub fn new(tally: Arc<Tally>) -> (Executors, watch::Receiver<()>) {
+    pub fn new(counters: Arc<Counters>) -> (Executors, watch::Receiver<()>) {
         let (outbox, changes) = watch::channel(());
-        (Executors { tally, outbox }, changes)
+        (Executors { counters, outbox }, changes)
     }
 
     /// Hands out the effects of a batch that is durable and published. Never waits.
@@ -42,7 +42,7 @@ impl Executors {
         for effect in effects {
             match effect {
                 Effect::Log(level, text) => log::write(level, &text),
-                Effect::Count(kind, outcome) => metrics::count(&self.tally, kind, outcome),
+                Effect::Count(kind, outcome) => metrics::count(&self.counters, kind, outcome),
                 Effect::Start(_) => is_new = true,
             }
         }

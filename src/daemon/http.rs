@@ -2,7 +2,7 @@
 //! without being copied (sendfile), which the bodies of HTTP libraries cannot do.
 
 mod connection;
-mod crowd;
+mod connections;
 mod input;
 mod output;
 mod stream;
@@ -19,13 +19,13 @@ use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
-use super::underway::Underway;
-use super::{Files, Opener, Stop, bind_early, is_passing, now, stopped};
+use super::active_requests::ActiveRequests;
+use super::{Files, RequestHandler, Stop, bind_early, is_passing, now, stopped};
 use crate::proto::http::Status;
 use crate::proto::http::reply::{Context, problem};
 use crate::proto::tree::{Asker, Transport};
 use connection::Connection;
-use crowd::{Crowd, Place};
+use connections::{Connections, Slot};
 use stream::Stream;
 
 /// How long replies under way may continue after the stop.
@@ -74,31 +74,31 @@ pub struct Server {
     listener: TcpListener,
     files: Files,
     limits: Limits,
-    crowd: Crowd,
+    connections: Connections,
     tls: Option<TlsAcceptor>,
     draining: Option<Stop>,
-    underway: Underway,
+    active_requests: ActiveRequests,
 }
 
 /// What all connections have in common.
 struct Shared<O> {
-    opener: Arc<O>,
+    handler: Arc<O>,
     files: Files,
     limits: Limits,
     stop: Stop,
     /// Counts the requests that are being answered.
-    underway: Underway,
+    active_requests: ActiveRequests,
 }
 
 impl<O> Clone for Shared<O> {
     fn clone(&self) -> Shared<O> {
-        let Shared { opener, files, limits, stop, underway } = self;
+        let Shared { handler, files, limits, stop, active_requests } = self;
         Shared {
-            opener: Arc::clone(opener),
+            handler: Arc::clone(handler),
             files: files.clone(),
             limits: *limits,
             stop: stop.clone(),
-            underway: underway.clone(),
+            active_requests: active_requests.clone(),
         }
     }
 }
@@ -114,10 +114,10 @@ impl Server {
             listener: socket.listen(BACKLOG)?,
             files,
             limits,
-            crowd: Crowd::new(),
+            connections: Connections::new(),
             tls: None,
             draining: None,
-            underway: Underway::default(),
+            active_requests: ActiveRequests::default(),
         })
     }
 
@@ -129,9 +129,9 @@ impl Server {
 
     /// From when `draining` turns true, idle and half-open connections are closed, and new ones are still
     /// served, until the server is stopped. Its requests are counted.
-    pub fn draining(mut self, draining: Stop, underway: Underway) -> Server {
+    pub fn draining(mut self, draining: Stop, active_requests: ActiveRequests) -> Server {
         self.draining = Some(draining);
-        self.underway = underway;
+        self.active_requests = active_requests;
         self
     }
 
@@ -141,15 +141,15 @@ impl Server {
 
     /// Serves until `stop` turns true (or its sender is gone): then idle connections are closed and
     /// replies under way may end for a while.
-    pub async fn run<O: Opener>(self, opener: Arc<O>, mut stop: Stop) -> io::Result<()> {
+    pub async fn run<O: RequestHandler>(self, handler: Arc<O>, mut stop: Stop) -> io::Result<()> {
         let mut tasks = JoinSet::new();
         let draining = self.draining.clone().unwrap_or_else(|| stop.clone());
         let shared = Shared {
-            opener,
+            handler,
             files: self.files.clone(),
             limits: self.limits,
             stop: draining.clone(),
-            underway: self.underway.clone(),
+            active_requests: self.active_requests.clone(),
         };
         loop {
             let room = tasks.len() < self.limits.connections;
@@ -159,31 +159,31 @@ impl Server {
                 Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
                 accepted = self.listener.accept(), if room => match accepted {
                     Ok((stream, peer)) => {
-                        if let Some(place) = self.admit(&stream, peer) {
+                        if let Some(slot) = self.admit(&stream, peer) {
                             let mut shared = shared.clone();
                             if *draining.borrow() {
                                 shared.stop = stop.clone();
                                 shared.limits.idle = LATE;
                                 shared.limits.reading = LATE;
                             }
-                            let id = place.id();
-                            let serving = serve(stream, peer, self.tls.clone(), shared, place);
-                            self.crowd.started(id, tasks.spawn(serving));
+                            let id = slot.id();
+                            let serving = serve(stream, peer, self.tls.clone(), shared, slot);
+                            self.connections.started(id, tasks.spawn(serving));
                         }
                         if tasks.len() >= self.limits.connections {
-                            self.crowd.make_room(self.few());
+                            self.connections.make_room(self.few());
                         }
                     }
                     Err(error) if is_lasting(&error) => return Err(error),
                     Err(error) => {
                         warn!(%error, "HTTP: a connection could not be accepted");
                         // Where the host has no descriptors left, a connection that goes nowhere has one.
-                        self.crowd.make_room(self.few());
+                        self.connections.make_room(self.few());
                         tokio::time::sleep(ACCEPT_PAUSE).await;
                     }
                 },
                 // All had just connected when there was no room.
-                () = tokio::time::sleep(ACCEPT_PAUSE), if !room => self.crowd.make_room(self.few()),
+                () = tokio::time::sleep(ACCEPT_PAUSE), if !room => self.connections.make_room(self.few()),
             }
         }
         drop(self.listener);
@@ -199,16 +199,16 @@ impl Server {
         (self.limits.connections / SENT_AWAY).max(1)
     }
 
-    fn admit(&self, stream: &TcpStream, peer: SocketAddr) -> Option<Place> {
-        let place = self.crowd.admit(peer.ip(), self.limits.connections_per_client);
-        if place.is_none() {
+    fn admit(&self, stream: &TcpStream, peer: SocketAddr) -> Option<Slot> {
+        let slot = self.connections.admit(peer.ip(), self.limits.connections_per_client);
+        if slot.is_none() {
             warn!(%peer, "HTTP: too many connections from one address");
             // Under TLS the client could not read it.
             if self.tls.is_none() {
                 turn_away(stream);
             }
         }
-        place
+        slot
     }
 }
 
@@ -218,12 +218,12 @@ fn is_lasting(error: &io::Error) -> bool {
     !is_passing(error) && error.raw_os_error().is_none_or(|number| !crowded.contains(&number))
 }
 
-async fn serve<O: Opener>(
+async fn serve<O: RequestHandler>(
     stream: TcpStream,
     peer: SocketAddr,
     tls: Option<TlsAcceptor>,
     shared: Shared<O>,
-    place: Place,
+    slot: Slot,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%peer, %error, "HTTP: small replies may be late");
@@ -238,7 +238,7 @@ async fn serve<O: Opener>(
         },
     };
     let asker = Asker::connected(peer, own, Transport::Http);
-    Connection::new(stream, asker, shared, place).run().await;
+    Connection::new(stream, asker, shared, slot).run().await;
 }
 
 /// Says why, without waiting for anything.

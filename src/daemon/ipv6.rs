@@ -4,9 +4,9 @@
 //! host's global address may be reachable from the internet. An address that comes later is found within a
 //! second.
 
+mod address;
 pub mod advert;
 pub mod dhcp;
-mod place;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,27 +18,27 @@ use tokio::task::JoinSet;
 use super::downloads::Downloads;
 use super::keeper::Keeper;
 use super::link::{Followed, Interface, addresses6};
-use super::service::{Board, Part, Row, supervise};
+use super::service::{Part, Row, StatusBoard, supervise};
 use super::{Stop, now, stopped};
 use crate::model::{Cidr, Mode};
 use crate::proto::dhcp6::SERVER_PORT;
 use crate::state::{Event, Stage};
-use place::{Choice, Network, Place, choose};
+use address::{Choice, Network, ServedAddress, choose};
 
 /// How often host and inventory are looked at, if the kernel reports nothing before.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// The served networks and what is done with each.
-pub struct Six {
+pub struct Ipv6Services {
     pub keeper: Keeper,
     pub downloads: Arc<Downloads>,
     pub networks: Vec<(Followed, watch::Receiver<Mode>)>,
     /// Changes with each report of the kernel.
     pub stirred: watch::Receiver<u64>,
-    pub board: Board,
+    pub board: StatusBoard,
 }
 
-/// What is done at a place; it ends when this is dropped.
+/// What serves an address; it ends when this is dropped.
 struct Serving {
     stop: watch::Sender<bool>,
 }
@@ -51,25 +51,25 @@ impl Drop for Serving {
 
 /// How one network stands.
 #[derive(Default)]
-struct Standing {
+struct NetworkState {
     /// Where it was served last; kept while it is not.
-    chosen: Option<Place>,
+    chosen: Option<ServedAddress>,
     serving: Option<Serving>,
     /// The board's row for what is lacking, for as long as something is.
     lacking: Option<Row>,
 }
 
-impl Six {
+impl Ipv6Services {
     /// Serves until `stop`.
     pub async fn run(&self, stop: Stop) -> Result<(), String> {
         let mut stop = stop;
         let mut stirred = self.stirred.clone();
-        let mut standings: Vec<Standing> = self.networks.iter().map(|_| Standing::default()).collect();
+        let mut states: Vec<NetworkState> = self.networks.iter().map(|_| NetworkState::default()).collect();
         let mut tasks = JoinSet::new();
         loop {
-            for (at, standing) in standings.iter_mut().enumerate() {
-                let choice = self.look(at, standing.chosen.as_ref());
-                self.follow(at, choice, standing, &mut tasks);
+            for (at, state) in states.iter_mut().enumerate() {
+                let choice = self.look(at, state.chosen.as_ref());
+                self.follow(at, choice, state, &mut tasks);
             }
             tokio::select! {
                 () = stopped(&mut stop) => break,
@@ -78,13 +78,13 @@ impl Six {
                 Ok(()) = stirred.changed() => {}
             }
         }
-        drop(standings);
+        drop(states);
         while tasks.join_next().await.is_some() {}
         Ok(())
     }
 
     /// Where a network is to be served.
-    fn look(&self, at: usize, former: Option<&Place>) -> Choice {
+    fn look(&self, at: usize, former: Option<&ServedAddress>) -> Choice {
         let (followed, mode) = &self.networks[at];
         if *mode.borrow() == Mode::Off {
             return Choice::default();
@@ -98,38 +98,38 @@ impl Six {
         choose(&self.keeper.table(), &network, || addresses6(&followed.name), former)
     }
 
-    fn follow(&self, at: usize, choice: Choice, standing: &mut Standing, tasks: &mut JoinSet<()>) {
+    fn follow(&self, at: usize, choice: Choice, state: &mut NetworkState, tasks: &mut JoinSet<()>) {
         let name = &self.networks[at].0.name;
-        let Choice { place, lacks } = choice;
+        let Choice { served, lacks } = choice;
         if !lacks.is_empty() {
             let new = || self.board.row(format!("ipv6 {name}"), Part::Machines);
-            standing.lacking.get_or_insert_with(new).waiting(lacks.join("; "));
-        } else if let Some(row) = standing.lacking.take() {
+            state.lacking.get_or_insert_with(new).waiting(lacks.join("; "));
+        } else if let Some(row) = state.lacking.take() {
             row.serving();
         }
-        if standing.serving.is_some() && place.is_some() && place == standing.chosen {
+        if state.serving.is_some() && served.is_some() && served == state.chosen {
             return;
         }
         // What is served ends first: both have the same ports.
-        if let (Some(_ended), Some(former)) = (standing.serving.take(), &standing.chosen) {
+        if let (Some(_ended), Some(former)) = (state.serving.take(), &state.chosen) {
             tracing::info!("IPv6: {name} is no longer served at [{}]", former.address);
         }
-        if place.is_none() && lacks.is_empty() {
-            standing.chosen = None;
+        if served.is_none() && lacks.is_empty() {
+            state.chosen = None;
         }
-        if let Some(place) = place {
-            standing.serving = Some(self.serve(at, &place, tasks));
-            standing.chosen = Some(place);
+        if let Some(served) = served {
+            state.serving = Some(self.serve(at, &served, tasks));
+            state.chosen = Some(served);
         }
     }
 
-    fn serve(&self, at: usize, place: &Place, tasks: &mut JoinSet<()>) -> Serving {
+    fn serve(&self, at: usize, served: &ServedAddress, tasks: &mut JoinSet<()>) -> Serving {
         let (followed, mode) = &self.networks[at];
         let (stop, stopping) = watch::channel(false);
-        let (address, name) = (place.address, followed.name.clone());
+        let (address, name) = (served.address, followed.name.clone());
         let interface = Interface {
             name: name.to_string(),
-            index: place.index,
+            index: served.index,
             address: followed.address,
             cidr: Cidr::around(followed.address, 32),
         };
@@ -153,7 +153,7 @@ impl Six {
         let row: Arc<[Row]> =
             [self.board.row(format!("router advertisements {name}"), Part::Machines)].into();
         let (keeper, subnet, mode, mine) =
-            (self.keeper.clone(), place.subnet.clone(), mode.clone(), row.clone());
+            (self.keeper.clone(), served.subnet.clone(), mode.clone(), row.clone());
         tasks.spawn(until(
             stopping.clone(),
             supervise(row, move || {
@@ -168,16 +168,16 @@ impl Six {
             }),
         ));
         self.downloads.clone().serve(address.into(), None, None, &stopping, &self.board, tasks);
-        self.tell(place, &name);
+        self.announce(served, &name);
         Serving { stop }
     }
 
-    fn tell(&self, place: &Place, name: &str) {
+    fn announce(&self, served: &ServedAddress, name: &str) {
         let text = format!(
             "IPv6: DHCPv6, {} at [{}] on {name} (subnet {})",
             self.downloads.names(),
-            place.address,
-            place.subnet
+            served.address,
+            served.subnet
         );
         tracing::info!("{text}");
         self.keeper.note(Event::new(now(), Stage::Daemon, text));

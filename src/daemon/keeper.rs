@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::counters::Counters;
 use super::effect::Executors;
 use super::neighbour_table::NeighbourTable;
 use super::now;
 use super::storage::{Health, Storage};
-use super::tally::Tally;
 use super::throttle::FetchDedup;
 use super::timeline::{Reader, Timeline};
 use crate::model::{Name, Time};
@@ -35,7 +35,7 @@ pub struct Keeper {
     queue: mpsc::Sender<Job>,
     tables: Arc<ArcSwap<State>>,
     timeline: Reader,
-    tally: Arc<Tally>,
+    counters: Arc<Counters>,
     pub(super) dedup: Arc<FetchDedup>,
     pub(super) neighbours: NeighbourTable,
     writing: Arc<AtomicU64>,
@@ -77,18 +77,18 @@ impl Keeper {
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
         let first = first_commands(&saved);
         let table = saved.table(server);
-        let tally = Arc::new(Tally::new(store.lost_events()));
+        let counters = Arc::new(Counters::new(store.lost_events()));
         let events = std::mem::take(&mut saved.events);
-        let (timeline, reader) = Timeline::new(events, saved.next_event.max(1), tally.clone());
+        let (timeline, reader) = Timeline::new(events, saved.next_event.max(1), counters.clone());
         let lasting = saved.damaged.into_iter().filter(Damage::lasts).collect();
         let (health, storage) = Health::new(lasting);
         let engine = Engine::new(store, table);
-        let (executors, outbox) = Executors::new(tally.clone());
+        let (executors, outbox) = Executors::new(counters.clone());
         let keeper = Keeper {
             queue,
             tables: Arc::new(ArcSwap::new(engine.durable())),
             timeline: reader,
-            tally,
+            counters,
             dedup: Arc::default(),
             neighbours: NeighbourTable::default(),
             writing: Arc::default(),
@@ -142,8 +142,8 @@ impl Keeper {
     }
 
     /// What was counted since the start.
-    pub fn tally(&self) -> &Tally {
-        &self.tally
+    pub fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// Has a command carried out. `done` is called on the keeper's thread, or here and now where the keeper

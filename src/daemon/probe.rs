@@ -47,15 +47,16 @@ pub enum ProbeError {
 /// never accepted. Needs 4 s for every kind of server to answer (dnsmasq pings for 3 s before it offers).
 pub async fn probe(interface: &Interface, wait: Duration) -> Result<Vec<Foreign>, ProbeError> {
     let name = || interface.name.clone();
-    let ear = Ear::open(interface).map_err(|source| ProbeError::Closed { interface: name(), source })?;
+    let offers =
+        OfferSocket::open(interface).map_err(|source| ProbeError::Closed { interface: name(), source })?;
     let random = random().map_err(|source| ProbeError::Send { interface: name(), source })?;
     let discover = discover(random);
     let start = Instant::now();
     let mut found = BTreeMap::new();
     for end in [start + wait / 2, start + wait] {
-        let sent = ear.send(interface, &discover).await;
+        let sent = offers.send(interface, &discover).await;
         sent.map_err(|source| ProbeError::Send { interface: name(), source })?;
-        while let Ok(received) = timeout_at(end, ear.receive()).await {
+        while let Ok(received) = timeout_at(end, offers.receive()).await {
             let datagram = received.map_err(|source| ProbeError::Receive { interface: name(), source })?;
             if let Some(foreign) = offer(&datagram, xid(random)).filter(|one| one.server != interface.address)
             {
@@ -67,18 +68,18 @@ pub async fn probe(interface: &Interface, wait: Duration) -> Result<Vec<Foreign>
 }
 
 /// Most bytes read of an answer.
-const LONGEST: u32 = 4096;
+const OFFER_MAX: u32 = 4096;
 
 /// The socket that receives the offers: those to port 68 of any host, or of this host.
-enum Ear {
+enum OfferSocket {
     Raw { sender: RawSender, socket: AsyncFd<OwnedFd> },
     Udp(UdpSocket),
 }
 
-impl Ear {
-    fn open(interface: &Interface) -> io::Result<Ear> {
+impl OfferSocket {
+    fn open(interface: &Interface) -> io::Result<OfferSocket> {
         match RawSender::open() {
-            Ok(sender) => Ok(Ear::Raw { sender, socket: packets(interface.index)? }),
+            Ok(sender) => Ok(OfferSocket::Raw { sender, socket: packets(interface.index)? }),
             Err(_) => {
                 let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
                 socket.set_nonblocking(true)?;
@@ -86,7 +87,7 @@ impl Ear {
                 socket.set_reuse_address(true)?;
                 socket.bind_device(Some(interface.name.as_bytes()))?;
                 socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, CLIENT_PORT).into())?;
-                Ok(Ear::Udp(UdpSocket::from_std(socket.into())?))
+                Ok(OfferSocket::Udp(UdpSocket::from_std(socket.into())?))
             }
         }
     }
@@ -94,19 +95,19 @@ impl Ear {
     async fn send(&self, interface: &Interface, discover: &[u8]) -> io::Result<()> {
         let everybody = SocketAddrV4::new(Ipv4Addr::BROADCAST, SERVER_PORT);
         match self {
-            Ear::Raw { sender, .. } => {
+            OfferSocket::Raw { sender, .. } => {
                 let nobody = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, CLIENT_PORT);
                 sender.send(interface.index, [0xff; 6], nobody, everybody, discover)
             }
-            Ear::Udp(socket) => socket.send_to(discover, everybody).await.map(drop),
+            OfferSocket::Udp(socket) => socket.send_to(discover, everybody).await.map(drop),
         }
     }
 
     /// The next datagram to port 68.
     async fn receive(&self) -> io::Result<Vec<u8>> {
-        let mut buffer = vec![0; LONGEST as usize];
+        let mut buffer = vec![0; OFFER_MAX as usize];
         match self {
-            Ear::Raw { socket, .. } => loop {
+            OfferSocket::Raw { socket, .. } => loop {
                 let mut ready = socket.readable().await?;
                 let read = |fd: &AsyncFd<OwnedFd>| Ok(nix::unistd::read(fd.get_ref(), &mut buffer)?);
                 let Ok(length) = ready.try_io(read) else { continue };
@@ -115,7 +116,7 @@ impl Ear {
                     return Ok(payload.to_vec());
                 }
             },
-            Ear::Udp(socket) => {
+            OfferSocket::Udp(socket) => {
                 let length = socket.recv(&mut buffer).await?;
                 buffer.truncate(length);
                 Ok(buffer)
@@ -129,7 +130,7 @@ impl Ear {
 fn packets(index: u32) -> io::Result<AsyncFd<OwnedFd>> {
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
     let socket = socket(AddressFamily::Packet, SockType::Datagram, flags, SockProtocol::EthIp)?;
-    raw::filter(&socket, &raw::udp_to(CLIENT_PORT, LONGEST))?;
+    raw::filter(&socket, &raw::udp_to(CLIENT_PORT, OFFER_MAX))?;
     bind(socket.as_raw_fd(), &raw::link_address(index, [0; 6]))?;
     // SAFETY: an OwnedFd stays open and the same for as long as it lives.
     Ok(unsafe { AsyncFd::register(socket) }?)

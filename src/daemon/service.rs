@@ -1,10 +1,10 @@
 //! Services under a supervisor: each is opened, runs until it fails or the daemon stops, and is opened
 //! again after a failure. How each stands is shown by the status, `/metrics` and `/readyz`.
 
-mod board;
 mod outage;
+mod status_board;
 mod supervise;
 
-pub use board::{Board, Condition, Part, Row};
 pub use outage::{PATIENCE, outage};
+pub use status_board::{Condition, Part, Row, StatusBoard};
 pub use supervise::{mirror, supervise};

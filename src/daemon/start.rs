@@ -1,8 +1,8 @@
 //! From settings to a serving daemon, and back down.
 
 mod answering;
+mod background;
 mod base;
-mod helpers;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,21 +10,21 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::dhcp::Pulse;
+use super::active_requests::ActiveRequests;
+use super::dhcp::Heartbeat;
 use super::hooks::Hooks;
 use super::keeper::Keeper;
 use super::limits::{keep_memory_private, raise_open_files};
-use super::service::{Board, outage};
+use super::service::{StatusBoard, outage};
 use super::signals::{self, Orders};
-use super::underway::Underway;
-use super::{Stop, log, manager, service, stopped};
+use super::{Stop, log, service, service_manager, stopped};
 use crate::config::{self, Config};
 use crate::model::Name;
 use crate::source::{self, SourceConfig};
 use crate::store::Accept;
 use answering::Answering;
-use base::{Base, Begun};
-use helpers::Helpers;
+use background::Background;
+use base::{Base, Startup};
 
 /// How long transfers may continue after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(10);
@@ -58,27 +58,27 @@ pub fn run(config: Config, accept: Accept) -> Result<(), Failure> {
 }
 
 async fn serve(config: Config, accept: Accept, mut orders: watch::Receiver<Orders>) -> Result<(), Failure> {
-    let (base, Begun { kept, thread }) = Base::open(config, accept)?;
+    let (base, Startup { kept, thread }) = Base::open(config, accept)?;
     let (draining, drain) = watch::channel(false);
     let (stop, stopping) = watch::channel(false);
     let mut tasks = JoinSet::new();
     let listens = base.control(&stopping, &mut tasks)?;
-    let underway = Underway::default();
-    let downloads = base.downloads(&underway, drain, &stopping, &mut tasks)?;
+    let active_requests = ActiveRequests::default();
+    let downloads = base.downloads(&active_requests, drain, &stopping, &mut tasks)?;
     let answering = {
-        let Base { config, keeper, watches, follower, board, pulse, .. } = &base;
-        let (watches, stirred, pulse) = (watches.clone(), follower.stirred(), pulse.clone());
-        Answering::open(config, downloads, keeper, watches, stirred, board, pulse)?
+        let Base { config, keeper, watches, follower, board, heartbeat, .. } = &base;
+        let (watches, stirred, heartbeat) = (watches.clone(), follower.stirred(), heartbeat.clone());
+        Answering::open(config, downloads, keeper, watches, stirred, board, heartbeat)?
     };
     base.announce(&listens);
-    let mut helpers = Helpers { board: &base.board, stop: &stopping, tasks: &mut tasks };
-    helpers.interfaces(&base.follower, &base.keeper);
+    let mut background = Background { board: &base.board, stop: &stopping, tasks: &mut tasks };
+    background.interfaces(&base.follower, &base.keeper);
     if let Some(kept) = kept {
         base.reconciler.restore(kept).await;
     }
     let (lost, lost_source) = mpsc::channel(1);
-    let sources = follow_sources(&base, &mut helpers, &lost);
-    helpers.all(&base);
+    let sources = follow_sources(&base, &mut background, &lost);
+    background.all(&base);
     let begin = async {
         if let Some(answering) = answering {
             answering.start(base.reconciler.statuses(), &stopping, &mut tasks).await;
@@ -87,12 +87,12 @@ async fn serve(config: Config, accept: Accept, mut orders: watch::Receiver<Order
     let failure = tokio::select! {
         () = stop_ordered(&mut orders, &sources) => None,
         why = fatal(&base.keeper, &base.board, lost_source) => Some(why),
-        () = attend(begin, &base.board, &base.keeper, &base.pulse) => None,
+        () = attend(begin, &base.board, &base.keeper, &base.heartbeat) => None,
     };
     draining.send_replace(true);
-    manager::stopping(LAST_RESORT);
+    service_manager::stopping(LAST_RESORT);
     if failure.is_none() {
-        drain_transfers(&underway).await;
+        drain_transfers(&active_requests).await;
     }
     stop.send_replace(true);
     close(tasks, &base.keeper, thread).await;
@@ -103,7 +103,7 @@ async fn serve(config: Config, accept: Accept, mut orders: watch::Receiver<Order
 }
 
 /// Returns, with the reason, when the daemon can't go on.
-async fn fatal(keeper: &Keeper, board: &Board, mut lost_source: mpsc::Receiver<Name>) -> String {
+async fn fatal(keeper: &Keeper, board: &StatusBoard, mut lost_source: mpsc::Receiver<Name>) -> String {
     tokio::select! {
         () = keeper.ended() => "the keeper of the state ended: see the log".to_owned(),
         why = outage(board.clone(), service::PATIENCE) => why,
@@ -112,27 +112,32 @@ async fn fatal(keeper: &Keeper, board: &Board, mut lost_source: mpsc::Receiver<N
 }
 
 /// Follows every source, and has the reconciler take what they report.
-fn follow_sources(base: &Base, helpers: &mut Helpers<'_>, lost: &mpsc::Sender<Name>) -> Hooks {
+fn follow_sources(base: &Base, background: &mut Background<'_>, lost: &mpsc::Sender<Name>) -> Hooks {
     let (updates, queue) = mpsc::channel(1);
     let sources = base.hooks.get_or_init(|| follow_all(&base.config, &updates, lost)).clone();
-    helpers.sources(&base.reconciler, queue);
+    background.sources(&base.reconciler, queue);
     sources
 }
 
 /// Begins to answer, and keeps the host's service manager informed meanwhile and afterwards: a first
 /// revision that hangs hinders nothing else. Never ends.
-async fn attend(begin: impl Future<Output = ()>, board: &Board, keeper: &Keeper, pulse: &Pulse) {
+async fn attend(
+    begin: impl Future<Output = ()>,
+    board: &StatusBoard,
+    keeper: &Keeper,
+    heartbeat: &Heartbeat,
+) {
     let ready = async {
         begin.await;
         log::say("ready");
-        manager::ready();
+        service_manager::ready();
         std::future::pending::<()>().await
     };
-    let alive = async || pulse.beats(ROUND).await;
+    let alive = async || heartbeat.is_alive(ROUND).await;
     tokio::select! {
         () = ready => {}
-        () = manager::show(board.clone()) => {}
-        () = manager::watchdog(keeper.clone(), alive) => {}
+        () = service_manager::show(board.clone()) => {}
+        () = service_manager::watchdog(keeper.clone(), alive) => {}
     }
 }
 
@@ -170,13 +175,13 @@ async fn close(mut tasks: JoinSet<()>, keeper: &Keeper, thread: std::thread::Joi
 }
 
 /// Lets what is being fetched end.
-async fn drain_transfers(underway: &Underway) {
-    let count = underway.count();
+async fn drain_transfers(active_requests: &ActiveRequests) {
+    let count = active_requests.count();
     if count > 0 {
         tracing::info!("stopping: {count} transfers under way have {} s", DRAIN.as_secs());
     }
-    if tokio::time::timeout(DRAIN, underway.none()).await.is_err() {
-        tracing::warn!("{} transfers did not end in time and are cut off", underway.count());
+    if tokio::time::timeout(DRAIN, active_requests.none()).await.is_err() {
+        tracing::warn!("{} transfers did not end in time and are cut off", active_requests.count());
     }
 }
 
@@ -245,14 +250,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (store, saved) = Store::open(folder.path(), || [7; 48]).unwrap();
         let (keeper, thread) = Keeper::spawn(store, saved, Server::stand_in([10, 0, 0, 1].into()));
-        assert!(manager::is_alive(&keeper).await);
+        assert!(service_manager::is_alive(&keeper).await);
         let (_lost, lost_source) = mpsc::channel(1);
         // Whatever is done on the keeper's thread may have a mistake.
         keeper.lease(Vec::new(), |_| panic!("a mistake"));
-        let (start, board) = (Instant::now(), Board::new(drop));
+        let (start, board) = (Instant::now(), StatusBoard::new(drop));
         let why = fatal(&keeper, &board, lost_source).await;
         assert_eq!(why, "the keeper of the state ended: see the log");
-        assert!(!manager::is_alive(&keeper).await, "the watchdog is not fed any more");
+        assert!(!service_manager::is_alive(&keeper).await, "the watchdog is not fed any more");
         // Nothing of the end waits for the dead.
         close(JoinSet::new(), &keeper, thread).await;
         assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());

@@ -8,11 +8,11 @@
 //! tftpd-hpa's rate. It stays as a peer: `tests/it/tftp/async_tftp.rs` compares options and bytes, and
 //! `cargo bench --bench serve -- stream storm` the rates.
 
-mod lanes;
 mod listener;
 mod registry;
 mod transfer;
 mod wire;
+mod workers;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -24,14 +24,14 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
-use super::underway::Underway;
-use super::{Files, Opener, Stop, is_passing, stopped};
+use super::active_requests::ActiveRequests;
+use super::{Files, RequestHandler, Stop, is_passing, stopped};
 use crate::proto::tftp::{ErrorCode, Packet, PacketError};
-use lanes::Lanes;
 use listener::{Listener, Received};
 use registry::{Admission, Registry};
 use transfer::Transferring;
 use wire::Wire;
+use workers::Workers;
 
 /// How long transfers under way may continue after the stop.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -61,7 +61,7 @@ pub struct Server {
     registry: Registry,
     files: Files,
     single_port: bool,
-    underway: Underway,
+    active_requests: ActiveRequests,
 }
 
 impl Server {
@@ -70,7 +70,13 @@ impl Server {
     pub fn bind(address: SocketAddr, files: Files, limits: Limits) -> io::Result<Server> {
         let registry = Registry::new(limits);
         let listener = Arc::new(Listener::bind(address)?);
-        Ok(Server { listener, registry, files, single_port: false, underway: Underway::default() })
+        Ok(Server {
+            listener,
+            registry,
+            files,
+            single_port: false,
+            active_requests: ActiveRequests::default(),
+        })
     }
 
     /// Sends everything from the port that listens, instead of a new one for each transfer: for
@@ -81,8 +87,8 @@ impl Server {
     }
 
     /// Counts its transfers there too.
-    pub fn counted(mut self, underway: Underway) -> Server {
-        self.underway = underway;
+    pub fn counted(mut self, active_requests: ActiveRequests) -> Server {
+        self.active_requests = active_requests;
         self
     }
 
@@ -91,15 +97,15 @@ impl Server {
     }
 
     /// Serves until `stop` turns true (or its sender is gone), then lets transfers end for a while.
-    pub async fn run<O: Opener>(self, opener: Arc<O>, mut stop: Stop) -> io::Result<()> {
-        let (mut tasks, mut lanes) = (JoinSet::new(), Lanes::open()?);
+    pub async fn run<O: RequestHandler>(self, handler: Arc<O>, mut stop: Stop) -> io::Result<()> {
+        let (mut tasks, mut workers) = (JoinSet::new(), Workers::open()?);
         loop {
             tokio::select! {
                 biased;
                 () = stopped(&mut stop) => break,
                 Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
                 received = self.listener.receive() => match received {
-                    Ok(received) => self.start(received, &opener, &mut tasks, lanes.next()),
+                    Ok(received) => self.start(received, &handler, &mut tasks, workers.next()),
                     Err(error) if is_passing(&error) => debug!(%error, "TFTP: a request could not be received"),
                     // The packet lacks its destination address.
                     Err(error) if error.kind() == io::ErrorKind::InvalidData => {}
@@ -115,7 +121,13 @@ impl Server {
         Ok(())
     }
 
-    fn start<O: Opener>(&self, received: Received, opener: &Arc<O>, tasks: &mut JoinSet<()>, lane: &Handle) {
+    fn start<O: RequestHandler>(
+        &self,
+        received: Received,
+        handler: &Arc<O>,
+        tasks: &mut JoinSet<()>,
+        worker: &Handle,
+    ) {
         let Received { datagram, peer, local } = received;
         let refusal = match Packet::parse(&datagram) {
             Ok(Packet::Read(_)) => None,
@@ -133,7 +145,7 @@ impl Server {
             Admission::Full => return warn!(%peer, "TFTP: unanswered, too many transfers"),
         };
         // Its socket is to wake the thread that it runs on.
-        let _on_lane = lane.enter();
+        let _on_worker = worker.enter();
         let wire = match self.wire(local, peer, slot.id()) {
             Ok(wire) => wire,
             Err(error) => return warn!(%peer, %error, "TFTP: no socket for a transfer"),
@@ -143,13 +155,14 @@ impl Server {
             return wire.refuse(code, &text);
         }
         let id = slot.id();
-        let transferring = Transferring { opener: Arc::clone(opener), files: self.files.clone(), wire, slot };
-        let counted = self.underway.begin();
+        let transferring =
+            Transferring { handler: Arc::clone(handler), files: self.files.clone(), wire, slot };
+        let counted = self.active_requests.begin();
         let transfer = async move {
             transferring.run(datagram).await;
             drop(counted);
         };
-        let task = tasks.spawn_on(transfer, lane);
+        let task = tasks.spawn_on(transfer, worker);
         self.registry.started(peer, id, task);
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use super::tally::Tally;
+use super::counters::Counters;
 use super::throttle::EventThrottle;
 use crate::model::Mac;
 use crate::state::{Event, Stage};
@@ -18,7 +18,7 @@ pub struct Timeline {
     /// The number of the next event.
     next: u64,
     throttle: EventThrottle,
-    tally: Arc<Tally>,
+    counters: Arc<Counters>,
 }
 
 /// The readers' side; cheap to clone.
@@ -30,11 +30,11 @@ pub struct Reader {
 
 impl Timeline {
     /// A timeline that continues after `events`; `next` is the number of its next event.
-    pub fn new(events: Vec<(u64, Event)>, next: u64, tally: Arc<Tally>) -> (Timeline, Reader) {
+    pub fn new(events: Vec<(u64, Event)>, next: u64, counters: Arc<Counters>) -> (Timeline, Reader) {
         let (announce, latest) = watch::channel(next - 1);
         let kept = Arc::new(Mutex::new(VecDeque::from(events)));
         let reader = Reader { kept: kept.clone(), latest };
-        (Timeline { kept, announce, next, throttle: EventThrottle::default(), tally }, reader)
+        (Timeline { kept, announce, next, throttle: EventThrottle::default(), counters }, reader)
     }
 
     /// The number of the next event, to go back to when what follows can't be stored.
@@ -51,14 +51,14 @@ impl Timeline {
     pub fn number(&mut self, events: impl IntoIterator<Item = Event>) -> Vec<(u64, Event)> {
         let mut numbered = Vec::new();
         for event in events {
-            self.tally.event(event.stage);
+            self.counters.event(event.stage);
             if self.throttle.is_repeated(&event) {
                 continue;
             }
             let event = match self.throttle.is_flood(&event) {
                 false => event,
                 true => {
-                    self.tally.lost(1);
+                    self.counters.lost(1);
                     let Some(notice) = self.throttle.notice(event.at) else { continue };
                     notice
                 }

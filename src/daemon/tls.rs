@@ -25,7 +25,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 
-use super::opener::{Method, Opened, Opener};
+use super::request_handler::{Method, Opened, RequestHandler};
 use crate::model::Content;
 use crate::model::hex::hex;
 use crate::proto::tree::{Artifact, Asker};
@@ -194,7 +194,7 @@ fn keep(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     fs::rename(draft, path)
 }
 
-/// Everything another opener serves, and the root of the daemon's authority, if there is one.
+/// Everything another handler serves, and the root of the daemon's authority, if there is one.
 pub struct Rooted<O> {
     inner: Arc<O>,
     authority: Option<(Bytes, Bytes)>,
@@ -224,7 +224,7 @@ impl<O> Rooted<O> {
     }
 }
 
-impl<O: Opener> Opener for Rooted<O> {
+impl<O: RequestHandler> RequestHandler for Rooted<O> {
     async fn open(&self, asker: &mut Asker, method: Method, path: &str, note: &str) -> Opened {
         match self.root(path) {
             Some(artifact) => Opened::Serve(artifact),

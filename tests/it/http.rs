@@ -9,7 +9,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 use voldemort::daemon::Files;
 use voldemort::daemon::http::{Limits, Server};
-use voldemort::daemon::opener::Method;
+use voldemort::daemon::request_handler::Method;
 
 use crate::kit::{Running, Shelf, bytes, disk, has, loopback, memory};
 

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
-use voldemort::daemon::opener::Method;
-use voldemort::daemon::{Opened, Opener};
+use voldemort::daemon::request_handler::Method;
+use voldemort::daemon::{Opened, RequestHandler};
 use voldemort::media::identity::of as identity;
 use voldemort::model::{Content, Extent};
 use voldemort::proto::tree::{Artifact, Asker, Refusal, RefusalReason};
@@ -46,7 +46,7 @@ impl Shelf {
     }
 }
 
-impl Opener for Shelf {
+impl RequestHandler for Shelf {
     async fn open(&self, _asker: &mut Asker, method: Method, path: &str, note: &str) -> Opened {
         self.asked.lock().unwrap().push((method, path.to_owned(), note.to_owned()));
         let refuse = |reason, text: &str| {

@@ -533,7 +533,7 @@ async fn five_hundred_controllers_are_asked_a_few_at_once() {
     let lost = row("u1");
     assert!(lost.state == PowerShown::Unknown && lost.since.is_some(), "{lost:?}");
     assert!(lost.reason.unwrap().contains("did not finish its answer"));
-    let count = |outcome| hall.keeper.tally().tasks(TaskKind::ReadPower, outcome);
+    let count = |outcome| hall.keeper.counters().tasks(TaskKind::ReadPower, outcome);
     let (told, failed) = (count(TaskOutcome::Done), count(TaskOutcome::Failed));
     assert!(told >= 480 && failed >= 20, "{told} {failed}");
     hall.stop().await;

@@ -685,9 +685,9 @@ async fn a_reboot_without_a_report_is_stored_also_under_a_flood() {
         let _ = wait.recv();
     });
     let event = |text: &str| Event::new(voldemort::model::Time(1), Stage::Daemon, text.to_owned());
-    let lost = house.keeper.tally().events_lost();
+    let lost = house.keeper.counters().events_lost();
     let mut number = 0;
-    while house.keeper.tally().events_lost() == lost {
+    while house.keeper.counters().events_lost() == lost {
         house.keeper.note(event(&number.to_string()));
         number += 1;
     }

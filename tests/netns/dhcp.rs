@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use nix::sys::signal::Signal;
-use voldemort::daemon::dhcp::{BindError, Busy, Granted, Lessor, Prober, Pulse, Sockets, conflicts, run};
+use voldemort::daemon::dhcp::{BindError, Busy, Granted, Heartbeat, Lessor, Prober, Sockets, conflicts, run};
 use voldemort::daemon::link::Interface;
-use voldemort::daemon::neighbours::Watch;
+use voldemort::daemon::other_servers::Watch;
 use voldemort::daemon::probe::probe;
 use voldemort::model::Span;
 use voldemort::proto::dhcp::Mode;
@@ -91,12 +91,12 @@ impl Daemon {
             runtime().block_on(async {
                 let interface = Interface::find(interface, address.map(ip)).unwrap();
                 let sockets = Sockets::open(vec![interface.clone().into()], Mode::Server).unwrap();
-                let (prober, pulse) = (Prober::default(), Pulse::default());
+                let (prober, heartbeat) = (Prober::default(), Heartbeat::default());
                 let (_mode, modes) = tokio::sync::watch::channel(Mode::Server);
                 let keeper = Arc::new(keeper);
                 up.send(()).unwrap();
                 tokio::select! {
-                    result = run(sockets, vec![modes], vec![prober.clone()], shared, keeper.clone(), pulse) => {
+                    result = run(sockets, vec![modes], vec![prober.clone()], shared, keeper.clone(), heartbeat) => {
                         result.unwrap();
                     }
                     () = look(&interface, &prober, &keeper) => {}

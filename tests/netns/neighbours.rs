@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use voldemort::daemon::link::Interface;
-use voldemort::daemon::neighbours::Watch;
+use voldemort::daemon::other_servers::Watch;
 use voldemort::model::Mode;
 
 use super::daemon::{Daemon, VOLDEMORTCTL, detect, eventually};

@@ -18,7 +18,7 @@ type Settled = (Vec<Waiting>, Result<Granted, Busy>);
 pub(super) struct Wake {
     event: EventFd,
     settled: Mutex<Vec<Settled>>,
-    /// What became of answers that another thread sent, a bundle each.
+    /// What became of answers that another thread sent, a batch each.
     sent: Mutex<Vec<Vec<Event>>>,
     /// Rounds of the thread, which show that it runs.
     rounds: AtomicU64,
@@ -71,16 +71,16 @@ impl Wake {
         let first = settled.len() == 1;
         drop(settled);
         if first {
-            self.rouse();
+            self.notify();
         }
     }
 
-    /// Hands over what happened by a bundle of answers that was sent beside the thread, which looks by itself.
+    /// Hands over what happened by a batch of answers that was sent beside the thread, which looks by itself.
     pub(super) fn sent(&self, events: Vec<Event>) {
         self.lock_sent().push(events);
     }
 
-    /// What was handed over since the last call, for each bundle.
+    /// What was handed over since the last call, for each batch.
     pub(super) fn take_sent(&self) -> Vec<Vec<Event>> {
         std::mem::take(&mut *self.lock_sent())
     }
@@ -91,7 +91,7 @@ impl Wake {
 
     /// Has the thread make a round, and counts those it has made.
     pub(super) fn tick(&self) -> u64 {
-        self.rouse();
+        self.notify();
         self.rounds.load(Ordering::Relaxed)
     }
 
@@ -100,7 +100,7 @@ impl Wake {
         StopWhenDropped(self)
     }
 
-    fn rouse(&self) {
+    fn notify(&self) {
         // It can only fail when it was written to so often that the thread must wake anyway.
         let _ = self.event.write(1);
     }
@@ -116,6 +116,6 @@ pub(super) struct StopWhenDropped(Arc<Wake>);
 impl Drop for StopWhenDropped {
     fn drop(&mut self) {
         self.0.stop.store(true, Ordering::Release);
-        self.0.rouse();
+        self.0.notify();
     }
 }

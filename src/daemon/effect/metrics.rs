@@ -1,9 +1,9 @@
 //! What became of tasks, for `/metrics`.
 
-use crate::daemon::tally::Tally;
+use crate::daemon::counters::Counters;
 use crate::state::effect::TaskOutcome;
 use crate::state::outbox::TaskKind;
 
-pub(super) fn count(tally: &Tally, kind: TaskKind, outcome: TaskOutcome) {
-    tally.task(kind, outcome);
+pub(super) fn count(counters: &Counters, kind: TaskKind, outcome: TaskOutcome) {
+    counters.task(kind, outcome);
 }

@@ -38,23 +38,23 @@ pub trait Executor: Send + Sync + 'static {
 pub async fn run<E: Executor>(executor: E, keeper: Keeper) -> Result<(), String> {
     let executor = Arc::new(executor);
     let mut changes = keeper.outbox();
-    let mut underway: HashMap<EffectId, Name> = HashMap::new();
+    let mut active_requests: HashMap<EffectId, Name> = HashMap::new();
     let mut attempts = JoinSet::new();
     loop {
         changes.mark_unchanged();
         for pending in keeper.table().outbox().of(E::KIND) {
-            if underway.len() == E::AT_ONCE {
+            if active_requests.len() == E::AT_ONCE {
                 break;
             }
             let (id, subject) = (pending.id, pending.task.subject());
-            if !underway.contains_key(&id) && !underway.values().any(|other| other == subject) {
-                underway.insert(id, subject.clone());
+            if !active_requests.contains_key(&id) && !active_requests.values().any(|other| other == subject) {
+                active_requests.insert(id, subject.clone());
                 attempts.spawn(see_to(executor.clone(), keeper.clone(), pending.clone()));
             }
         }
         tokio::select! {
             ended = attempts.join_next(), if !attempts.is_empty() => match ended {
-                Some(Ok(id)) => drop(underway.remove(&id)),
+                Some(Ok(id)) => drop(active_requests.remove(&id)),
                 Some(Err(error)) => return Err(format!("an attempt ended unexpectedly: {error}")),
                 None => {}
             },

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use tracing::{debug, warn};
 
-use super::crowd::Place;
+use super::connections::Slot;
 use super::input::{Input, NoRequest, ReadBody};
 use super::output::Pace;
 use super::stream::Stream;
 use super::{Limits, Shared, output};
 use crate::daemon::body::Body;
 use crate::daemon::now;
-use crate::daemon::opener::{Opened, Opener, Transfer};
+use crate::daemon::request_handler::{Opened, RequestHandler, Transfer};
 use crate::daemon::time_limit::within;
 use crate::proto::http::body::note;
 use crate::proto::http::reply::{self, Context, Reply};
@@ -24,19 +24,19 @@ use crate::proto::tree::{Artifact, Asker};
 /// Longest wait for a name to get its meaning.
 const MAX_OPENING: Duration = Duration::from_secs(30);
 
-pub(super) struct Connection<O: Opener> {
+pub(super) struct Connection<O: RequestHandler> {
     stream: Stream,
     input: Input,
     asker: Asker,
     shared: Shared<O>,
-    place: Place,
+    slot: Slot,
     /// A reply is under way.
     replying: bool,
 }
 
-impl<O: Opener> Connection<O> {
-    pub(super) fn new(stream: Stream, asker: Asker, shared: Shared<O>, place: Place) -> Connection<O> {
-        Connection { stream, input: Input::new(), asker, shared, place, replying: false }
+impl<O: RequestHandler> Connection<O> {
+    pub(super) fn new(stream: Stream, asker: Asker, shared: Shared<O>, slot: Slot) -> Connection<O> {
+        Connection { stream, input: Input::new(), asker, shared, slot, replying: false }
     }
 
     /// Serves until the client or the server ends the connection.
@@ -69,9 +69,9 @@ impl<O: Opener> Connection<O> {
         let Shared { limits: Limits { idle, reading, .. }, stop, .. } = &mut self.shared;
         let (idle, reading) = (*idle, *reading);
         let request = self.input.request(&mut self.stream, idle, reading, stop).await?;
-        let pace = Pace { patience: reading, place: &self.place };
+        let pace = Pace { patience: reading, slot: &self.slot };
         let body = self.input.body(&mut self.stream, &request, pace).await?;
-        self.place.busy();
+        self.slot.busy();
         Ok((request, body))
     }
 
@@ -87,10 +87,10 @@ impl<O: Opener> Connection<O> {
 
     /// Whether another request may follow.
     async fn answer(&mut self, request: &Request, body: &ReadBody) -> io::Result<bool> {
-        let _counted = self.shared.underway.begin();
+        let _counted = self.shared.active_requests.begin();
         let note = note(&request.query, &body.bytes);
         self.asker.partial = request.range.is_some();
-        let opening = self.shared.opener.open(&mut self.asker, request.method, &request.path, &note);
+        let opening = self.shared.handler.open(&mut self.asker, request.method, &request.path, &note);
         let opened = within(MAX_OPENING, opening).await;
         let context = Context::of(request, body.whole && !*self.shared.stop.borrow(), now());
         let reply = match opened {
@@ -112,7 +112,7 @@ impl<O: Opener> Connection<O> {
             self.write(&reply).await?;
             return Ok(reply.keep_alive);
         }
-        let mut transfer = Transfer::new(Arc::clone(&self.shared.opener), self.asker, artifact);
+        let mut transfer = Transfer::new(Arc::clone(&self.shared.handler), self.asker, artifact);
         let body = match Body::open(&self.shared.files, &transfer.artifact().content).await {
             Ok(body) => body,
             Err(error) => {
@@ -131,8 +131,8 @@ impl<O: Opener> Connection<O> {
 
     /// The head, the parts and what is between them; `sent` counts bytes of the content.
     async fn send_parts(&mut self, reply: &Reply, body: &Body, sent: &mut u64) -> io::Result<()> {
-        self.place.progress();
-        let pace = Pace { patience: self.shared.limits.stalled, place: &self.place };
+        self.slot.progress();
+        let pace = Pace { patience: self.shared.limits.stalled, slot: &self.slot };
         let mut head = Cow::from(&reply.head);
         for part in &reply.parts {
             if !part.head.is_empty() {
@@ -145,8 +145,8 @@ impl<O: Opener> Connection<O> {
     }
 
     async fn write(&mut self, reply: &Reply) -> io::Result<()> {
-        self.place.progress();
-        let pace = Pace { patience: self.shared.limits.stalled, place: &self.place };
+        self.slot.progress();
+        let pace = Pace { patience: self.shared.limits.stalled, slot: &self.slot };
         self.replying = true;
         output::write_all(&mut self.stream, &reply.head, pace).await?;
         self.replying = false;
@@ -154,7 +154,7 @@ impl<O: Opener> Connection<O> {
     }
 }
 
-impl<O: Opener> Drop for Connection<O> {
+impl<O: RequestHandler> Drop for Connection<O> {
     /// What a client did not take of a reply that is given up does not stay in the kernel.
     fn drop(&mut self) {
         if self.replying {

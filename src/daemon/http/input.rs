@@ -117,7 +117,7 @@ impl Input {
                 return Ok(ReadBody { bytes: reader.kept().to_vec(), whole: reader.is_done() });
             }
             let deadline = *deadline.get_or_insert_with(|| {
-                pace.place.progress();
+                pace.slot.progress();
                 Instant::now() + pace.patience
             });
             self.more(stream, deadline).await.map_err(no_more)?;

@@ -14,7 +14,7 @@ use tokio::io::{AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-use super::crowd::Place;
+use super::connections::Slot;
 use super::stream::Stream;
 use crate::daemon::body::{Body, Disk, REMOTE};
 use crate::daemon::time_limit::within;
@@ -42,7 +42,7 @@ pub(super) struct Pace<'a> {
     /// Longest wait for it to make progress.
     pub patience: Duration,
     /// Where its progress is seen.
-    pub place: &'a Place,
+    pub slot: &'a Slot,
 }
 
 /// Writes all of `bytes`.
@@ -100,7 +100,7 @@ pub(super) async fn send(
 }
 
 fn part(bytes: &[u8], stretch: Stretch) -> &[u8] {
-    let place = |place: u64| usize::try_from(place).unwrap_or(usize::MAX).min(bytes.len());
+    let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
     &bytes[place(stretch.offset)..place(stretch.offset + stretch.length)]
 }
 
@@ -243,8 +243,8 @@ async fn send_piece(
     let mut left = piece;
     while left.length > 0 {
         let chunk = usize::try_from(left.length.min(MAX_CHUNK)).map_err(io::Error::other)?;
-        let mut place = i64::try_from(left.offset).map_err(io::Error::other)?;
-        let call = || match sendfile(stream, file, Some(&mut place), chunk) {
+        let mut offset = i64::try_from(left.offset).map_err(io::Error::other)?;
+        let call = || match sendfile(stream, file, Some(&mut offset), chunk) {
             Ok(length) => Ok(Some(length)),
             Err(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP) => Ok(None),
             Err(errno) => Err(errno.into()),
@@ -281,7 +281,7 @@ async fn copy(
 async fn progress<T>(pace: Pace<'_>, write: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     match within(pace.patience, write).await {
         Ok(written) => {
-            pace.place.progress();
+            pace.slot.progress();
             written
         }
         Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the client accepts no more bytes")),

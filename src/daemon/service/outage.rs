@@ -3,13 +3,13 @@
 use crate::model::ServiceState;
 use std::time::Duration;
 
-use super::{Board, Part};
+use super::{Part, StatusBoard};
 
 /// How long nothing at all may be served.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Returns, with the reasons, when no service for machines has served for as long as `patience`.
-pub async fn outage(board: Board, patience: Duration) -> String {
+pub async fn outage(board: StatusBoard, patience: Duration) -> String {
     let mut changes = board.changes();
     loop {
         wait_while(&mut changes, || is_served(&board)).await;
@@ -24,7 +24,7 @@ pub async fn outage(board: Board, patience: Duration) -> String {
     }
 }
 
-fn is_served(board: &Board) -> bool {
+fn is_served(board: &StatusBoard) -> bool {
     board.conditions().values().any(|row| row.part == Part::Machines && row.state == ServiceState::Serving)
 }
 
@@ -49,7 +49,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_minute_without_any_service_is_an_outage_and_one_of_two_is_none() {
-        let board = Board::new(drop);
+        let board = StatusBoard::new(drop);
         let one = board.row("tftp 10.0.10.1", Part::Machines);
         let two = board.row("tftp 10.0.20.1", Part::Machines);
         let _helper = board.row("power", Part::Daemon);

@@ -73,13 +73,13 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
     use super::*;
-    use crate::daemon::service::{Board, Part};
+    use crate::daemon::service::{Part, StatusBoard};
     use crate::model::ServiceState;
 
     #[tokio::test]
     async fn failures_and_panics_are_opened_again_and_shown() {
         let (sender, events) = std::sync::mpsc::channel();
-        let board = Board::new(move |event| drop(sender.send(event.text.to_string())));
+        let board = StatusBoard::new(move |event| drop(sender.send(event.text.to_string())));
         let row: Arc<[Row]> = [board.row("http", Part::Machines)].into();
         let (tries, mine) = (Arc::new(AtomicU32::new(0)), row.clone());
         let attempt = || {

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::super::dhcp::{Prober, Pulse};
+use super::super::dhcp::{Heartbeat, Prober};
 use super::super::downloads::Downloads;
 use super::super::keeper::Keeper;
 use super::super::link::Followed;
-use super::super::neighbours::{self, Watch};
-use super::super::service::{Board, Part, Row, mirror, supervise};
+use super::super::other_servers::{self, Watch};
+use super::super::service::{Part, Row, StatusBoard, mirror, supervise};
 use super::super::{Stop, dhcp, ipv6};
 use super::{Failure, until};
 use crate::api::resource::SourceStatus;
@@ -22,9 +22,9 @@ use crate::model::{Mode, Name, SourceCondition};
 pub(super) struct Answering {
     dhcp: Dhcp,
     first: dhcp::Sockets,
-    six: Arc<ipv6::Six>,
+    six: Arc<ipv6::Ipv6Services>,
     watches: Vec<Arc<Watch>>,
-    board: Board,
+    board: StatusBoard,
     rows: Arc<[Row]>,
 }
 
@@ -36,7 +36,7 @@ struct Dhcp {
     probers: Vec<Prober>,
     most: Mode,
     keeper: Keeper,
-    pulse: Pulse,
+    heartbeat: Heartbeat,
 }
 
 impl Answering {
@@ -47,8 +47,8 @@ impl Answering {
         keeper: &Keeper,
         watches: Vec<Arc<Watch>>,
         stirred: watch::Receiver<u64>,
-        board: &Board,
-        pulse: Pulse,
+        board: &StatusBoard,
+        heartbeat: Heartbeat,
     ) -> Result<Option<Answering>, Failure> {
         let most = most(config);
         if most == Mode::Off {
@@ -56,7 +56,7 @@ impl Answering {
         }
         let modes: Vec<_> = watches.iter().map(|watch| watch.mode.subscribe()).collect();
         let networks: Vec<Followed> = watches.iter().map(|watch| watch.network.clone()).collect();
-        let six = Arc::new(ipv6::Six {
+        let six = Arc::new(ipv6::Ipv6Services {
             keeper: keeper.clone(),
             downloads,
             networks: std::iter::zip(networks.clone(), modes.clone()).collect(),
@@ -67,7 +67,7 @@ impl Answering {
         let rows =
             networks.iter().map(|one| board.row(format!("dhcp {}", one.name), Part::Machines)).collect();
         let probers = networks.iter().map(|_| Prober::default()).collect();
-        let dhcp = Dhcp { networks, modes, probers, most, keeper: keeper.clone(), pulse };
+        let dhcp = Dhcp { networks, modes, probers, most, keeper: keeper.clone(), heartbeat };
         Ok(Some(Answering { dhcp, first, six, watches, board: board.clone(), rows }))
     }
 
@@ -100,7 +100,7 @@ impl Answering {
                 mine[0].serving();
                 let watch = watch.clone();
                 async move {
-                    watch.keep(neighbours::LOOK, neighbours::PERIOD).await;
+                    watch.keep(other_servers::LOOK, other_servers::PERIOD).await;
                     Ok(())
                 }
             };
@@ -132,7 +132,7 @@ impl Dhcp {
 
     /// Serves until something fails.
     async fn serve(self, first: Option<dhcp::Sockets>) -> Result<(), String> {
-        let Dhcp { networks, modes, probers, most, keeper, pulse } = self;
+        let Dhcp { networks, modes, probers, most, keeper, heartbeat } = self;
         let mut next = first;
         loop {
             let sockets = match next.take() {
@@ -140,13 +140,13 @@ impl Dhcp {
                 None => dhcp::Sockets::open(networks.clone(), most).map_err(|error| error.to_string())?,
             };
             let (tables, lessor) = (keeper.tables(), Arc::new(keeper.clone()));
-            let run = dhcp::run(sockets, modes.clone(), probers.clone(), tables, lessor, pulse.clone());
+            let run = dhcp::run(sockets, modes.clone(), probers.clone(), tables, lessor, heartbeat.clone());
             run.await.map_err(|error| error.to_string())?;
         }
     }
 
     /// Looks on each network for addresses in use, for as long as its interface is there.
-    fn probe(&self, board: &Board, stop: &Stop, tasks: &mut JoinSet<()>) {
+    fn probe(&self, board: &StatusBoard, stop: &Stop, tasks: &mut JoinSet<()>) {
         for (network, prober) in self.networks.iter().zip(&self.probers) {
             let row: Arc<[Row]> =
                 [board.row(format!("conflict-probe {}", network.name), Part::Auxiliary)].into();

@@ -1,4 +1,4 @@
-//! What every service leans on: the state and its keeper, the interfaces, the reconciler.
+//! What every service needs: the state and its keeper, the interfaces, the reconciler.
 
 use std::net::Ipv4Addr;
 use std::sync::{Arc, OnceLock};
@@ -7,17 +7,17 @@ use std::thread::JoinHandle;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use super::super::active_requests::ActiveRequests;
 use super::super::backend::Daemon;
 use super::super::control::Control;
-use super::super::dhcp::Pulse;
+use super::super::dhcp::Heartbeat;
 use super::super::downloads::{Downloads, TFTP_PORT};
 use super::super::hooks::Hooks;
 use super::super::keeper::Keeper;
 use super::super::link::{self, Follower};
-use super::super::neighbours::Watch;
+use super::super::other_servers::Watch;
 use super::super::reconcile::{Follow, Followed, Reconciler};
-use super::super::service::Board;
-use super::super::underway::Underway;
+use super::super::service::StatusBoard;
 use super::super::{Files, Stop, log};
 use super::{Failure, place, random};
 use crate::api::router;
@@ -32,21 +32,21 @@ use crate::store::{Accept, Store};
 /// Length of leases on the network of the settings file.
 const LEASE: Span = Span::seconds(3600);
 
-/// Nothing of it is served yet.
+/// The state, the interfaces and the reconciler, before anything is served.
 pub(super) struct Base {
     pub config: Config,
     pub follower: Arc<Follower>,
     pub keeper: Keeper,
-    pub board: Board,
+    pub board: StatusBoard,
     pub watches: Vec<Arc<Watch>>,
     pub reconciler: Arc<Reconciler>,
     pub hooks: Arc<OnceLock<Hooks>>,
-    pub pulse: Pulse,
+    pub heartbeat: Heartbeat,
     files: Files,
 }
 
-/// What is there at the start alone.
-pub(super) struct Begun {
+/// What only the start needs.
+pub(super) struct Startup {
     /// What was served when the daemon stopped last.
     pub kept: Option<Revision>,
     pub thread: JoinHandle<()>,
@@ -54,7 +54,7 @@ pub(super) struct Begun {
 
 impl Base {
     /// Opens the state and starts its keeper.
-    pub(super) fn open(config: Config, accept: Accept) -> Result<(Base, Begun), Failure> {
+    pub(super) fn open(config: Config, accept: Accept) -> Result<(Base, Startup), Failure> {
         let wanted = config.networks().map(|network| (network.interface.clone(), network.address));
         let follower = Arc::new(Follower::new(wanted));
         let (store, mut saved) = Store::open_accepting(&config.state.directory, random, accept)?;
@@ -69,13 +69,13 @@ impl Base {
         let (kept, control) = (saved.kept.take(), saved.notes.remove("control"));
         let (keeper, thread) = Keeper::spawn(store, saved, server(&config, &follower));
         let noting = keeper.clone();
-        let board = Board::new(move |event| noting.note(event));
+        let board = StatusBoard::new(move |event| noting.note(event));
         let watches = watches(&config, &follower, &keeper);
         let reconciler = Arc::new(reconciler(&config, &keeper, control));
         let (hooks, files) = (Arc::default(), Files::new());
-        let pulse = Pulse::default();
-        let base = Base { config, follower, keeper, board, watches, reconciler, hooks, pulse, files };
-        Ok((base, Begun { kept, thread }))
+        let heartbeat = Heartbeat::default();
+        let base = Base { config, follower, keeper, board, watches, reconciler, hooks, heartbeat, files };
+        Ok((base, Startup { kept, thread }))
     }
 
     /// Serves the control API; returns the lines that say where.
@@ -87,7 +87,7 @@ impl Base {
             hooks: self.hooks.clone(),
             board: self.board.clone(),
             files: self.files.clone(),
-            pulse: self.pulse.clone(),
+            heartbeat: self.heartbeat.clone(),
         };
         let control = Control::open(&self.config.api, random())?;
         let listens = control.lines();
@@ -98,13 +98,13 @@ impl Base {
     /// Serves files on every network.
     pub(super) fn downloads(
         &self,
-        underway: &Underway,
+        active_requests: &ActiveRequests,
         draining: Stop,
         stop: &Stop,
         tasks: &mut JoinSet<()>,
     ) -> Result<Arc<Downloads>, Failure> {
         let files = self.files.clone();
-        let downloads = Downloads::new(&self.config, &self.keeper, files, underway.clone(), draining)?;
+        let downloads = Downloads::new(&self.config, &self.keeper, files, active_requests.clone(), draining)?;
         let downloads = Arc::new(downloads);
         for network in self.follower.networks() {
             let opened = Some(downloads.open(network.address.into())?);
@@ -197,7 +197,7 @@ fn location(config: &Config, source: &config::Source) -> String {
 
 /// What looks for other servers on each network.
 fn watches(config: &Config, follower: &Follower, keeper: &Keeper) -> Vec<Arc<Watch>> {
-    let hint = keeper.tally().rivals();
+    let hint = keeper.counters().rivals();
     let watch = |(settings, network): (&Network, link::Followed)| {
         let keeper = keeper.clone();
         let configured = config.mode(settings);

@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 use super::registry::Slot;
 use super::wire::Wire;
 use crate::daemon::body::{Body, Disk, REMOTE};
-use crate::daemon::opener::{Method, Opened, Opener, Transfer};
+use crate::daemon::request_handler::{Method, Opened, RequestHandler, Transfer};
 use crate::daemon::{Files, now};
 use crate::proto::path::tftp_name;
 use crate::proto::tftp::{
@@ -29,8 +29,8 @@ const MAX_PACKET: usize = 512;
 /// A timer that is late by less is not set anew.
 const SLACK: Duration = Duration::from_millis(20);
 
-pub(super) struct Transferring<O: Opener> {
-    pub opener: Arc<O>,
+pub(super) struct Transferring<O: RequestHandler> {
+    pub handler: Arc<O>,
     pub files: Files,
     pub wire: Wire,
     pub slot: Slot,
@@ -39,7 +39,7 @@ pub(super) struct Transferring<O: Opener> {
 /// Why a transfer does not begin.
 struct Refused(ErrorCode, String);
 
-impl<O: Opener> Transferring<O> {
+impl<O: RequestHandler> Transferring<O> {
     /// `datagram` is a read request.
     pub(super) async fn run(mut self, datagram: Vec<u8>) {
         let Ok(Packet::Read(request)) = Packet::parse(&datagram) else { return };
@@ -102,9 +102,9 @@ impl<O: Opener> Transferring<O> {
         let path =
             tftp_name(request.name).map_err(|error| Refused(ErrorCode::NotFound, error.to_string()))?;
         let mut asker = Asker::connected(self.wire.peer(), Some(self.wire.local()), Transport::Tftp);
-        let opening = self.opener.open(&mut asker, Method::Get, &path, "");
+        let opening = self.handler.open(&mut asker, Method::Get, &path, "");
         match tokio::time::timeout(MAX_OPENING, opening).await {
-            Ok(Opened::Serve(artifact)) => Ok(Transfer::new(Arc::clone(&self.opener), asker, artifact)),
+            Ok(Opened::Serve(artifact)) => Ok(Transfer::new(Arc::clone(&self.handler), asker, artifact)),
             Ok(Opened::Refuse(refusal)) => Err(Refused(error_code(refusal.reason), refusal.text)),
             Ok(Opened::Accepted) => {
                 Err(Refused(ErrorCode::Access, "reports are accepted by HTTP only".to_owned()))
@@ -238,7 +238,7 @@ impl Pacing {
     }
 }
 
-fn settle<O: Opener>(transfer: &mut Transfer<O>, sender: &Sender, size: u64) {
+fn settle<O: RequestHandler>(transfer: &mut Transfer<O>, sender: &Sender, size: u64) {
     let complete = matches!(sender.outcome(), Some(Outcome::Complete | Outcome::LastAckMissing));
     transfer.complete = complete;
     transfer.sent = if complete { size } else { sender.delivered() };

@@ -9,27 +9,27 @@ use crate::model::Time;
 
 /// What became of the last answers.
 #[derive(Default)]
-pub(super) struct Leaving {
-    is_held_back: AtomicBool,
+pub(super) struct SendStatus {
+    is_failing: AtomicBool,
     why: Mutex<Option<(String, Time)>>,
 }
 
-impl Leaving {
+impl SendStatus {
     /// An answer left. Costs one atomic read, as a rule.
-    pub(super) fn left(&self) {
-        if self.is_held_back.load(Ordering::Relaxed) {
+    pub(super) fn sent(&self) {
+        if self.is_failing.load(Ordering::Relaxed) {
             self.set(None);
         }
     }
 
-    /// An answer did not leave. What says something of one packet or one moment is no condition.
-    pub(super) fn held_back(&self, error: &io::Error) {
-        if !is_passing(error) && !self.is_held_back.load(Ordering::Relaxed) {
+    /// An answer did not leave. An error of one packet or one moment is no condition.
+    pub(super) fn failed(&self, error: &io::Error) {
+        if !is_passing(error) && !self.is_failing.load(Ordering::Relaxed) {
             self.set(Some((error.to_string(), now())));
         }
     }
 
-    /// What people should know.
+    /// The condition and the way out, for the status.
     pub(super) fn sentence(&self) -> Option<String> {
         let why = self.why.lock().unwrap_or_else(PoisonError::into_inner);
         let (why, since) = why.as_ref()?;
@@ -40,7 +40,7 @@ impl Leaving {
 
     fn set(&self, why: Option<(String, Time)>) {
         let mut known = self.why.lock().unwrap_or_else(PoisonError::into_inner);
-        self.is_held_back.store(why.is_some(), Ordering::Relaxed);
+        self.is_failing.store(why.is_some(), Ordering::Relaxed);
         *known = why;
     }
 }
@@ -51,14 +51,14 @@ mod tests {
 
     #[test]
     fn a_firewall_is_a_condition_until_something_leaves_and_a_moment_is_none() {
-        let leaving = Leaving::default();
-        leaving.held_back(&io::Error::from_raw_os_error(libc::ENETDOWN));
-        leaving.held_back(&io::Error::from_raw_os_error(libc::ENOBUFS));
-        assert_eq!(leaving.sentence(), None);
-        leaving.held_back(&io::Error::from_raw_os_error(libc::EPERM));
-        let said = leaving.sentence().unwrap();
+        let status = SendStatus::default();
+        status.failed(&io::Error::from_raw_os_error(libc::ENETDOWN));
+        status.failed(&io::Error::from_raw_os_error(libc::ENOBUFS));
+        assert_eq!(status.sentence(), None);
+        status.failed(&io::Error::from_raw_os_error(libc::EPERM));
+        let said = status.sentence().unwrap();
         assert!(said.contains("Operation not permitted") && said.contains("firewall"), "{said}");
-        leaving.left();
-        assert_eq!(leaving.sentence(), None);
+        status.sent();
+        assert_eq!(status.sentence(), None);
     }
 }

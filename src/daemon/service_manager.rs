@@ -6,7 +6,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
 use super::keeper::Keeper;
-use super::service::{Board, Part};
+use super::service::{Part, StatusBoard};
 
 /// How long the keeper may take to answer, unless it waits for the disk.
 const ANSWER: Duration = Duration::from_secs(2);
@@ -38,7 +38,7 @@ pub(super) fn stopping(limit: Duration) {
 }
 
 /// Keeps the manager's one line about the daemon true. Never ends.
-pub(super) async fn show(board: Board) {
+pub(super) async fn show(board: StatusBoard) {
     let mut changes = board.changes();
     let mut shown = String::new();
     loop {
@@ -54,7 +54,7 @@ pub(super) async fn show(board: Board) {
     }
 }
 
-fn summary(board: &Board) -> String {
+fn summary(board: &StatusBoard) -> String {
     let rows = board.conditions();
     let lacking =
         rows.iter().filter(|(_, row)| row.part != Part::Auxiliary && row.state != ServiceState::Serving);

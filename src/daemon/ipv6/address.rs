@@ -20,7 +20,7 @@ pub(super) struct Network<'n> {
 
 /// An interface with an address of this host that lies in an `ipv6` network of the inventory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Place {
+pub(super) struct ServedAddress {
     pub index: u32,
     pub address: Ipv6Addr,
     pub subnet: Name,
@@ -31,7 +31,7 @@ pub(super) struct Place {
 /// Where a network is served, and what the host lacks for what the inventory asks for.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Choice {
-    pub place: Option<Place>,
+    pub served: Option<ServedAddress>,
     pub lacks: Vec<String>,
 }
 
@@ -41,7 +41,7 @@ pub(super) fn choose(
     table: &State,
     network: &Network,
     own: impl FnOnce() -> Vec<Address6>,
-    former: Option<&Place>,
+    former: Option<&ServedAddress>,
 ) -> Choice {
     let subnets = table.desired().subnets.values();
     let mut wanted = subnets.filter_map(|subnet| Some((subnet, subnet.ipv6.as_ref()?))).peekable();
@@ -61,7 +61,7 @@ pub(super) fn choose(
         let kept = inside.clone().find(kept);
         let gone = former.filter(|former| former.permanent && kept.is_none());
         let found = kept.or_else(|| inside.next());
-        let is_lacking = found.is_none() || gone.is_some() && choice.place.is_none();
+        let is_lacking = found.is_none() || gone.is_some() && choice.served.is_none();
         if let Some(twice) = twice.filter(|_| is_lacking) {
             choice.lacks.push(format!(
                 "the address {} of subnet {} on {} is used by another host as well (duplicate address detection): \
@@ -70,12 +70,12 @@ pub(super) fn choose(
             ));
             continue;
         }
-        match (found, gone, &choice.place) {
+        match (found, gone, &choice.served) {
             (_, Some(gone), None) => choice.lacks.push(format!(
                 "the address {} of subnet {} is gone from {}: add it again, or restart the daemon to have another one chosen",
                 gone.address, subnet.name, network.name
             )),
-            (Some(chosen), _, None) => choice.place = place(network, subnet, chosen),
+            (Some(chosen), _, None) => choice.served = served(network, subnet, chosen),
             (Some(_), _, Some(first)) => choice.lacks.push(format!(
                 "subnets {} and {} are both on {}: only the first is served there",
                 first.subnet, subnet.name, network.name
@@ -89,9 +89,9 @@ pub(super) fn choose(
     choice
 }
 
-fn place(network: &Network, subnet: &Subnet, chosen: &Address6) -> Option<Place> {
+fn served(network: &Network, subnet: &Subnet, chosen: &Address6) -> Option<ServedAddress> {
     let (address, permanent) = (chosen.address, chosen.permanent);
-    Some(Place { index: network.index?, address, subnet: subnet.name.clone(), permanent })
+    Some(ServedAddress { index: network.index?, address, subnet: subnet.name.clone(), permanent })
 }
 
 /// Whether a subnet's machines are on this link although this host has no address of it.
@@ -156,21 +156,22 @@ mod tests {
     fn the_chosen_address_is_kept_and_a_fixed_one_is_waited_for() {
         let table = table();
         let network = Network { name: "eth0", address: [10, 0, 10, 1].into(), only: true, index: Some(2) };
-        let choose =
-            |own: &[Address6], former: Option<&Place>| choose(&table, &network, || own.to_vec(), former);
+        let choose = |own: &[Address6], former: Option<&ServedAddress>| {
+            choose(&table, &network, || own.to_vec(), former)
+        };
         let fixed = address("fd00:10::1", true, false);
         let (given, privacy) = (address("fd00:10::a", false, false), address("fd00:10::b", false, true));
-        let first = choose(&[privacy, given], None).place.unwrap();
+        let first = choose(&[privacy, given], None).served.unwrap();
         assert_eq!(first.address, given.address, "a privacy address only if there is no other");
         // A router's advertisement adds addresses, in front of the others; then a fixed one is added.
-        let kept = choose(&[fixed, privacy, given], Some(&first)).place.unwrap();
+        let kept = choose(&[fixed, privacy, given], Some(&first)).served.unwrap();
         assert_eq!(kept, first);
-        let other = choose(&[privacy], Some(&first)).place.unwrap();
+        let other = choose(&[privacy], Some(&first)).served.unwrap();
         assert_eq!(other.address, privacy.address, "what a router gave may be replaced");
-        let first = choose(&[given, fixed], None).place.unwrap();
+        let first = choose(&[given, fixed], None).served.unwrap();
         assert_eq!(first.address, fixed.address);
         let gone = choose(&[given], Some(&first));
-        assert_eq!(gone.place, None);
+        assert_eq!(gone.served, None);
         assert!(
             gone.lacks[0].starts_with("the address fd00:10::1 of subnet lab is gone from eth0: "),
             "{gone:?}"
@@ -178,7 +179,7 @@ mod tests {
         let twice = Address6 { duplicate: true, ..fixed };
         for former in [None, Some(&first)] {
             let lacking = choose(&[twice], former);
-            assert_eq!((lacking.place, lacking.lacks.len()), (None, 1));
+            assert_eq!((lacking.served, lacking.lacks.len()), (None, 1));
             let why = "the address fd00:10::1 of subnet lab on eth0 is used by another host as well";
             assert!(lacking.lacks[0].starts_with(why), "{:?}", lacking.lacks);
         }

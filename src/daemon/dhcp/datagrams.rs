@@ -9,19 +9,19 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::leaving::Leaving;
+use super::send_status::SendStatus;
 use crate::daemon::raw::{link_address_raw, packet};
 use crate::proto::dhcp::Destination;
 use crate::state::{Event, Stage};
 
 /// Datagrams taken at once.
-const HANDFUL: usize = 128;
+const BATCH_MAX: usize = 128;
 /// Datagrams that there is room for after fewer came the last time: room is made anew for each call.
-const FEW: usize = 8;
+const BATCH_SMALL: usize = 8;
 /// Largest datagram taken: relays add to a client's 1,500.
-const LARGEST: usize = 4096;
+const DATAGRAM_MAX: usize = 4096;
 /// How long a full send buffer is waited for.
-const PATIENCE: Duration = Duration::from_millis(50);
+const SEND_WAIT: Duration = Duration::from_millis(50);
 
 /// Room for one `in_pktinfo`, aligned as its header must be.
 type Control = [u64; 4];
@@ -36,31 +36,32 @@ pub(super) struct Received {
 }
 
 /// Buffers to receive into.
-pub(super) struct Inbox {
+pub(super) struct ReceiveBuffer {
     bytes: Vec<u8>,
     names: Vec<libc::sockaddr_in>,
     controls: Vec<Control>,
     lengths: Vec<usize>,
-    whence: Vec<Option<Received>>,
+    origins: Vec<Option<Received>>,
 }
 
-impl Inbox {
-    pub(super) fn new() -> Inbox {
-        Inbox {
-            bytes: vec![0; HANDFUL * LARGEST],
-            names: vec![no_address(); HANDFUL],
-            controls: vec![Control::default(); HANDFUL],
-            lengths: Vec::with_capacity(HANDFUL),
-            whence: Vec::with_capacity(HANDFUL),
+impl ReceiveBuffer {
+    pub(super) fn new() -> ReceiveBuffer {
+        ReceiveBuffer {
+            bytes: vec![0; BATCH_MAX * DATAGRAM_MAX],
+            names: vec![no_address(); BATCH_MAX],
+            controls: vec![Control::default(); BATCH_MAX],
+            lengths: Vec::with_capacity(BATCH_MAX),
+            origins: Vec::with_capacity(BATCH_MAX),
         }
     }
 
-    /// Takes what has come, at most a handful; `WouldBlock` if nothing has.
+    /// Takes what has come, at most a batch; `WouldBlock` if nothing has.
     pub(super) fn receive(&mut self, socket: BorrowedFd) -> io::Result<()> {
-        let room = if self.lengths.len() < FEW { FEW } else { HANDFUL };
+        let room = if self.lengths.len() < BATCH_SMALL { BATCH_SMALL } else { BATCH_MAX };
         self.lengths.clear();
-        self.whence.clear();
-        let mut slices: Vec<libc::iovec> = self.bytes.chunks_mut(LARGEST).take(room).map(slice).collect();
+        self.origins.clear();
+        let mut slices: Vec<libc::iovec> =
+            self.bytes.chunks_mut(DATAGRAM_MAX).take(room).map(slice).collect();
         let parts = slices.iter_mut().zip(&mut self.names).zip(&mut self.controls);
         let mut headers: Vec<libc::mmsghdr> = parts
             .map(|((slice, name), control)| {
@@ -77,7 +78,7 @@ impl Inbox {
         let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
         for header in &headers[..count] {
             self.lengths.push(header.msg_len as usize);
-            self.whence.push(whence(&header.msg_hdr));
+            self.origins.push(origin(&header.msg_hdr));
         }
         Ok(())
     }
@@ -85,34 +86,34 @@ impl Inbox {
     /// What was received last, in its order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (Received, &[u8])> {
         let datagrams =
-            self.bytes.chunks(LARGEST).zip(&self.lengths).map(|(bytes, length)| &bytes[..*length]);
-        self.whence.iter().zip(datagrams).filter_map(|(whence, bytes)| Some(((*whence)?, bytes)))
+            self.bytes.chunks(DATAGRAM_MAX).zip(&self.lengths).map(|(bytes, length)| &bytes[..*length]);
+        self.origins.iter().zip(datagrams).filter_map(|(origin, bytes)| Some(((*origin)?, bytes)))
     }
 }
 
 /// An answer to be sent.
-pub(super) struct Letter {
+pub(super) struct OutgoingAnswer {
     pub bytes: Vec<u8>,
     /// For people.
     pub to: Destination,
-    pub way: Way,
+    pub delivery: Delivery,
     /// What has happened once it is sent.
     pub events: Vec<Event>,
 }
 
-impl Letter {
+impl OutgoingAnswer {
     /// With its headers, if they must be written here.
     fn packet(&self) -> Option<Vec<u8>> {
-        match self.way {
-            Way::Frame { source, to, .. } => packet(source, to, &self.bytes),
-            Way::Routed { .. } => None,
+        match self.delivery {
+            Delivery::Frame { source, to, .. } => packet(source, to, &self.bytes),
+            Delivery::Routed { .. } => None,
         }
     }
 }
 
 /// How an answer leaves.
 #[derive(Clone, Copy)]
-pub(super) enum Way {
+pub(super) enum Delivery {
     /// From `source`; out of the interface with this index, or (0) where the route leads.
     Routed { source: Ipv4Addr, to: SocketAddrV4, index: u32 },
     /// As a frame to a hardware address.
@@ -124,18 +125,23 @@ pub(super) enum Way {
 ///
 /// Not with `UDP_SEGMENT`, which is cheaper for a relay's answers: a relay that listens on a packet socket
 /// behind a virtual cable would see them as one.
-pub(super) fn send(socket: &impl AsFd, letters: Vec<Letter>, leaving: &Leaving, events: &mut Vec<Event>) {
-    let mut unsent = unsent(socket, &letters).into_iter().peekable();
-    for (number, letter) in letters.into_iter().enumerate() {
+pub(super) fn send(
+    socket: &impl AsFd,
+    answers: Vec<OutgoingAnswer>,
+    status: &SendStatus,
+    events: &mut Vec<Event>,
+) {
+    let mut unsent = unsent(socket, &answers).into_iter().peekable();
+    for (number, answer) in answers.into_iter().enumerate() {
         match unsent.next_if(|(at, _)| *at == number) {
             None => {
-                leaving.left();
-                events.extend(letter.events);
+                status.sent();
+                events.extend(answer.events);
             }
             Some((_, error)) => {
-                leaving.held_back(&error);
-                tracing::warn!("can't send a DHCP answer to {}: {error}", letter.to);
-                events.extend(letter.events.into_iter().map(|event| unanswered(event, &error)));
+                status.failed(&error);
+                tracing::warn!("can't send a DHCP answer to {}: {error}", answer.to);
+                events.extend(answer.events.into_iter().map(|event| unanswered(event, &error)));
             }
         }
     }
@@ -151,13 +157,13 @@ pub(crate) fn unanswered(event: Event, error: &io::Error) -> Event {
 }
 
 /// Which of them could not be sent, and why.
-fn unsent(socket: &impl AsFd, letters: &[Letter]) -> Vec<(usize, io::Error)> {
-    let packets: Vec<Option<Vec<u8>>> = letters.iter().map(Letter::packet).collect();
-    let contents = letters.iter().zip(&packets);
+fn unsent(socket: &impl AsFd, answers: &[OutgoingAnswer]) -> Vec<(usize, io::Error)> {
+    let packets: Vec<Option<Vec<u8>>> = answers.iter().map(OutgoingAnswer::packet).collect();
+    let contents = answers.iter().zip(&packets);
     let mut slices: Vec<libc::iovec> =
-        contents.map(|(letter, packet)| const_slice(packet.as_ref().unwrap_or(&letter.bytes))).collect();
-    let mut names: Vec<Name> = letters.iter().map(|letter| Name::of(&letter.way)).collect();
-    let mut controls: Vec<Option<Control>> = letters.iter().map(|letter| control(&letter.way)).collect();
+        contents.map(|(answer, packet)| const_slice(packet.as_ref().unwrap_or(&answer.bytes))).collect();
+    let mut names: Vec<RawAddress> = answers.iter().map(|answer| RawAddress::of(&answer.delivery)).collect();
+    let mut controls: Vec<Option<Control>> = answers.iter().map(|answer| control(&answer.delivery)).collect();
     let parts = slices.iter_mut().zip(&mut names).zip(&mut controls);
     let mut headers: Vec<libc::mmsghdr> = parts
         .map(|((slice, name), control)| {
@@ -190,7 +196,7 @@ fn send_some(socket: BorrowedFd, headers: &mut [libc::mmsghdr]) -> io::Result<us
     };
     match once() {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            let timeout = PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::ZERO);
+            let timeout = PollTimeout::try_from(SEND_WAIT).unwrap_or(PollTimeout::ZERO);
             poll(&mut [PollFd::new(socket, PollFlags::POLLOUT)], timeout)?;
             once()
         }
@@ -199,30 +205,30 @@ fn send_some(socket: BorrowedFd, headers: &mut [libc::mmsghdr]) -> io::Result<us
 }
 
 /// The destination of an answer in the kernel's form.
-enum Name {
+enum RawAddress {
     Internet(libc::sockaddr_in),
     Link(libc::sockaddr_ll),
 }
 
-impl Name {
-    fn of(way: &Way) -> Name {
-        match way {
-            Way::Routed { to, .. } => Name::Internet(libc::sockaddr_in {
+impl RawAddress {
+    fn of(delivery: &Delivery) -> RawAddress {
+        match delivery {
+            Delivery::Routed { to, .. } => RawAddress::Internet(libc::sockaddr_in {
                 sin_family: libc::AF_INET as u16,
                 sin_port: to.port().to_be(),
                 sin_addr: libc::in_addr { s_addr: u32::from(*to.ip()).to_be() },
                 sin_zero: [0; 8],
             }),
-            Way::Frame { hardware, index, .. } => {
-                Name::Link(link_address_raw(*index, *hardware, libc::ETH_P_IP as u16))
+            Delivery::Frame { hardware, index, .. } => {
+                RawAddress::Link(link_address_raw(*index, *hardware, libc::ETH_P_IP as u16))
             }
         }
     }
 
     fn raw(&mut self) -> (*mut libc::c_void, usize) {
         match self {
-            Name::Internet(name) => ((&raw mut *name).cast(), size_of::<libc::sockaddr_in>()),
-            Name::Link(name) => ((&raw mut *name).cast(), size_of::<libc::sockaddr_ll>()),
+            RawAddress::Internet(name) => ((&raw mut *name).cast(), size_of::<libc::sockaddr_in>()),
+            RawAddress::Link(name) => ((&raw mut *name).cast(), size_of::<libc::sockaddr_ll>()),
         }
     }
 }
@@ -260,8 +266,8 @@ fn header(
 }
 
 /// The control message that names the address and interface to leave by.
-fn control(way: &Way) -> Option<Control> {
-    let Way::Routed { source, index, .. } = way else { return None };
+fn control(delivery: &Delivery) -> Option<Control> {
+    let Delivery::Routed { source, index, .. } = delivery else { return None };
     let info = libc::in_pktinfo {
         ipi_ifindex: *index as i32,
         ipi_spec_dst: libc::in_addr { s_addr: u32::from(*source).to_be() },
@@ -280,7 +286,7 @@ fn control(way: &Way) -> Option<Control> {
 }
 
 /// Where a datagram came from; `None` if the kernel did not say.
-fn whence(header: &libc::msghdr) -> Option<Received> {
+fn origin(header: &libc::msghdr) -> Option<Received> {
     if (header.msg_namelen as usize) < size_of::<libc::sockaddr_in>() {
         return None;
     }
@@ -325,27 +331,27 @@ mod tests {
     }
 
     #[test]
-    fn handfuls_arrive_whole_in_order_and_say_whence() {
+    fn batches_arrive_whole_in_order_and_with_their_origin() {
         let ((ours, own), (theirs, to)) = (bound(), bound());
-        let letter = |number: usize, to| Letter {
+        let answer = |number: usize, to| OutgoingAnswer {
             bytes: vec![number as u8; 300 + number],
             to: Destination::Unicast(to),
-            way: Way::Routed { source: Ipv4Addr::new(127, 0, 0, 5), to, index: 0 },
+            delivery: Delivery::Routed { source: Ipv4Addr::new(127, 0, 0, 5), to, index: 0 },
             events: vec![Event::new(Time(number as u64), Stage::Offer, "offered")],
         };
-        let mut letters: Vec<Letter> = (0..200).map(|number| letter(number, to)).collect();
+        let mut answers: Vec<OutgoingAnswer> = (0..200).map(|number| answer(number, to)).collect();
         // One that can't be sent delays no other.
-        letters.insert(100, letter(0, SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)));
+        answers.insert(100, answer(0, SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)));
         let mut events = Vec::new();
-        send(&ours, letters, &Leaving::default(), &mut events);
+        send(&ours, answers, &SendStatus::default(), &mut events);
         let silent: Vec<&Event> = events.iter().filter(|event| event.stage == Stage::Silence).collect();
         assert_eq!((events.len(), silent.len()), (201, 1), "what did not leave was not offered");
         assert!(silent[0].text.starts_with("no offer: the answer could not be sent: "), "{}", silent[0].text);
-        let mut inbox = Inbox::new();
+        let mut buffer = ReceiveBuffer::new();
         let mut expected = 0;
         while expected < 200 {
-            inbox.receive(theirs.as_fd()).unwrap();
-            for (received, bytes) in inbox.iter() {
+            buffer.receive(theirs.as_fd()).unwrap();
+            for (received, bytes) in buffer.iter() {
                 assert_eq!(bytes, vec![expected as u8; 300 + expected]);
                 assert_eq!(received.source, SocketAddrV4::new(Ipv4Addr::new(127, 0, 0, 5), own.port()));
                 assert_eq!(received.destination, Ipv4Addr::LOCALHOST);
@@ -353,7 +359,7 @@ mod tests {
                 expected += 1;
             }
         }
-        assert_eq!(inbox.receive(theirs.as_fd()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
-        assert_eq!(inbox.iter().count(), 0);
+        assert_eq!(buffer.receive(theirs.as_fd()).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(buffer.iter().count(), 0);
     }
 }

@@ -12,19 +12,19 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use crate::api::problem;
 
 /// A connection that never says no without a reason.
-pub(super) struct Worded<S> {
+pub(super) struct JsonErrors<S> {
     stream: S,
     /// The rest of an answer written here.
     own: Vec<u8>,
 }
 
-impl<S> Worded<S> {
-    pub(super) fn new(stream: S) -> Worded<S> {
-        Worded { stream, own: Vec::new() }
+impl<S> JsonErrors<S> {
+    pub(super) fn new(stream: S) -> JsonErrors<S> {
+        JsonErrors { stream, own: Vec::new() }
     }
 }
 
-impl<S: AsyncWrite + Unpin> Worded<S> {
+impl<S: AsyncWrite + Unpin> JsonErrors<S> {
     fn poll_own(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.own.is_empty() {
             let written = ready!(Pin::new(&mut self.stream).poll_write(context, &self.own))?;
@@ -63,7 +63,7 @@ fn instead(bytes: &[u8]) -> Option<Vec<u8>> {
     Some((head + &body).into_bytes())
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Worded<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for JsonErrors<S> {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -73,7 +73,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Worded<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Worded<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for JsonErrors<S> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         ready!(this.poll_own(context))?;
@@ -116,7 +116,7 @@ mod tests {
             Ok::<_, std::convert::Infallible>(Response::new(String::from("fine")))
         };
         let connection =
-            http1::Builder::new().serve_connection(TokioIo::new(Worded::new(server)), service_fn(serve));
+            http1::Builder::new().serve_connection(TokioIo::new(JsonErrors::new(server)), service_fn(serve));
         let task = tokio::spawn(connection);
         let request = request.to_owned();
         let (mut read, mut write) = tokio::io::split(&mut client);

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 /// The number of requests under way; cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Underway(Arc<Counted>);
+pub struct ActiveRequests(Arc<Counted>);
 
 #[derive(Debug, Default)]
 struct Counted {
@@ -17,7 +17,7 @@ struct Counted {
     none: Notify,
 }
 
-impl Underway {
+impl ActiveRequests {
     /// One more, until the guard is dropped.
     pub fn begin(&self) -> Guard {
         self.0.count.fetch_add(1, Ordering::AcqRel);
@@ -45,7 +45,7 @@ impl Underway {
 
 /// One request that is under way.
 #[derive(Debug)]
-pub struct Guard(Underway);
+pub struct Guard(ActiveRequests);
 
 impl Drop for Guard {
     fn drop(&mut self) {
@@ -61,16 +61,16 @@ mod tests {
 
     #[tokio::test]
     async fn the_wait_ends_with_the_last_request() {
-        let underway = Underway::default();
-        underway.none().await;
-        let (first, second) = (underway.begin(), underway.begin());
+        let active = ActiveRequests::default();
+        active.none().await;
+        let (first, second) = (active.begin(), active.begin());
         let waiting = tokio::spawn({
-            let underway = underway.clone();
-            async move { underway.none().await }
+            let active = active.clone();
+            async move { active.none().await }
         });
         drop(first);
         tokio::task::yield_now().await;
-        assert!(!waiting.is_finished() && underway.count() == 1);
+        assert!(!waiting.is_finished() && active.count() == 1);
         drop(second);
         waiting.await.unwrap();
     }

@@ -10,41 +10,42 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
 /// More threads than this only take turns: what they wait for is one network card.
-const MOST: usize = 4;
+const WORKERS_MAX: usize = 4;
 
-pub(super) struct Lanes {
-    lanes: Vec<Lane>,
+pub(super) struct Workers {
+    workers: Vec<Worker>,
     next: usize,
 }
 
-struct Lane {
+struct Worker {
     handle: Handle,
     /// The thread ends when this is dropped.
     _open: oneshot::Sender<()>,
 }
 
-impl Lanes {
+impl Workers {
     /// One for every two processors.
-    pub(super) fn open() -> io::Result<Lanes> {
-        let count = available_parallelism().map_or(1, |processors| processors.get() / 2).clamp(1, MOST);
-        let lanes = (0..count).map(|_| Lane::open()).collect::<io::Result<_>>()?;
-        Ok(Lanes { lanes, next: 0 })
+    pub(super) fn open() -> io::Result<Workers> {
+        let count =
+            available_parallelism().map_or(1, |processors| processors.get() / 2).clamp(1, WORKERS_MAX);
+        let workers = (0..count).map(|_| Worker::open()).collect::<io::Result<_>>()?;
+        Ok(Workers { workers, next: 0 })
     }
 
-    /// The lane that has waited longest for a transfer.
+    /// The worker that has waited longest for a transfer.
     pub(super) fn next(&mut self) -> &Handle {
-        self.next = (self.next + 1) % self.lanes.len();
-        &self.lanes[self.next].handle
+        self.next = (self.next + 1) % self.workers.len();
+        &self.workers[self.next].handle
     }
 }
 
-impl Lane {
-    fn open() -> io::Result<Lane> {
+impl Worker {
+    fn open() -> io::Result<Worker> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (open, closed) = oneshot::channel::<()>();
         let work = move || drop(runtime.block_on(closed));
         std::thread::Builder::new().name("tftp".into()).spawn(work)?;
-        Ok(Lane { handle, _open: open })
+        Ok(Worker { handle, _open: open })
     }
 }

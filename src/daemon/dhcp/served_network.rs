@@ -1,4 +1,4 @@
-//! One network being served, and the look for strangers on it.
+//! One served network, and the search for hosts that use addresses on offer there.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -16,7 +16,8 @@ use crate::model::Mac;
 use crate::proto::dhcp::Mode;
 use crate::state::{Event, LeaseAction, LeaseRequest, Stage, State};
 
-pub(super) struct Place {
+/// A network that DHCP is served on.
+pub(super) struct ServedNetwork {
     network: Followed,
     /// The interface as this thread knows it; `None` while it is not there.
     pub(super) interface: Option<Interface>,
@@ -24,13 +25,13 @@ pub(super) struct Place {
     prober: Prober,
 }
 
-/// What looks for addresses in use. It is absent for as long as it can't look, and nothing waits for it.
+/// What looks for addresses in use. It is absent for as long as it can't probe, and nothing waits for it.
 pub type Prober = Arc<ArcSwapOption<Conflicts>>;
 
-impl Place {
-    pub(super) fn new(network: Followed, mode: watch::Receiver<Mode>, prober: Prober) -> Place {
+impl ServedNetwork {
+    pub(super) fn new(network: Followed, mode: watch::Receiver<Mode>, prober: Prober) -> ServedNetwork {
         let interface = network.now().ok();
-        Place { network, interface, mode, prober }
+        ServedNetwork { network, interface, mode, prober }
     }
 
     /// Takes over changes of the interface.
@@ -42,7 +43,7 @@ impl Place {
 
     /// Asks by ARP whether another host uses the address that is now on offer to `mac`, if it is not the
     /// one that the machine had before.
-    pub(super) fn look(&self, table: &State, mac: Mac, address: Ipv4Addr, now: Instant) {
+    pub(super) fn probe(&self, table: &State, mac: Mac, address: Ipv4Addr, now: Instant) {
         let (prober, Some(interface)) = (self.prober.load(), &self.interface) else { return };
         let Some(conflicts) = &*prober else { return };
         let is_former = || table.leases().binding(mac).is_some_and(|lease| lease.address == address);
@@ -73,15 +74,15 @@ pub async fn conflicts<L: Lessor>(
             error.to_string()
         })?;
         if !tables.load().leases().is_proxy(found.used_by, now()) {
-            put_aside(found, lessor);
+            withhold(found, lessor);
         } else if proxies.insert(found.used_by) {
-            tell_proxy(found.used_by, &interface.name, lessor);
+            report_proxy_arp(found.used_by, &interface.name, lessor);
         }
     }
 }
 
 /// Says that the answers of a card count no more.
-fn tell_proxy<L: Lessor>(card: Mac, interface: &str, lessor: &L) {
+fn report_proxy_arp<L: Lessor>(card: Mac, interface: &str, lessor: &L) {
     let text = format!(
         "{card} on {interface} answers for many addresses, like a router with proxy ARP: its answers \
          are ignored from now on, and addresses are leased without a check; switch proxy ARP off there"
@@ -91,7 +92,7 @@ fn tell_proxy<L: Lessor>(card: Mac, interface: &str, lessor: &L) {
     lessor.note(vec![Event { mac: Some(card), ..event }]);
 }
 
-fn put_aside<L: Lessor>(found: Conflict, lessor: &L) {
+fn withhold<L: Lessor>(found: Conflict, lessor: &L) {
     let Conflict { address, offered_to, used_by } = found;
     let text = format!(
         "{address}, offered to {offered_to}, is used by {used_by}, who has no lease of it: \

@@ -12,7 +12,7 @@ use crate::state::outbox::TaskKind;
 
 /// Counters since the start.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct Counters {
     events: [AtomicU64; Stage::ALL.len()],
     lost: Arc<AtomicU64>,
     /// What became of tasks, by kind and outcome.
@@ -21,10 +21,10 @@ pub struct Tally {
     rivals: watch::Sender<u64>,
 }
 
-impl Tally {
+impl Counters {
     /// `lost` counts the events that the store could not write; those that did not get there are added to it.
-    pub fn new(lost: Arc<AtomicU64>) -> Tally {
-        Tally { lost, ..Tally::default() }
+    pub fn new(lost: Arc<AtomicU64>) -> Counters {
+        Counters { lost, ..Counters::default() }
     }
 
     pub fn event(&self, stage: Stage) {

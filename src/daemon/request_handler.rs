@@ -1,4 +1,4 @@
-//! What the servers of bytes ask the rest of the daemon.
+//! What the TFTP and HTTP servers need of the daemon: what a requested name stands for.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -6,8 +6,8 @@ use std::sync::Arc;
 pub use crate::proto::http::Method;
 use crate::proto::tree::{Artifact, Asker, Refusal};
 
-/// Gives names their meaning.
-pub trait Opener: Send + Sync + 'static {
+/// Answers requests for names.
+pub trait RequestHandler: Send + Sync + 'static {
     /// Resolves a name, doing whatever must be durable first. `path` is clean (see
     /// [`crate::proto::path`]); `note` is what the caller added in query and body, printable. `asker` keeps
     /// what is found out about it, for further requests of the same connection.
@@ -35,8 +35,8 @@ pub enum Opened {
 }
 
 /// Reports the end of a transfer when dropped, so that a cancelled task reports too.
-pub struct Transfer<O: Opener> {
-    opener: Arc<O>,
+pub struct Transfer<O: RequestHandler> {
+    handler: Arc<O>,
     asker: Asker,
     artifact: Artifact,
     pub sent: u64,
@@ -45,9 +45,9 @@ pub struct Transfer<O: Opener> {
     pub counts: bool,
 }
 
-impl<O: Opener> Transfer<O> {
-    pub fn new(opener: Arc<O>, asker: Asker, artifact: Artifact) -> Transfer<O> {
-        Transfer { opener, asker, artifact, sent: 0, complete: false, counts: true }
+impl<O: RequestHandler> Transfer<O> {
+    pub fn new(handler: Arc<O>, asker: Asker, artifact: Artifact) -> Transfer<O> {
+        Transfer { handler, asker, artifact, sent: 0, complete: false, counts: true }
     }
 
     pub fn artifact(&self) -> &Artifact {
@@ -55,10 +55,10 @@ impl<O: Opener> Transfer<O> {
     }
 }
 
-impl<O: Opener> Drop for Transfer<O> {
+impl<O: RequestHandler> Drop for Transfer<O> {
     fn drop(&mut self) {
         if self.counts {
-            self.opener.done(self.asker, &self.artifact, self.sent, self.complete);
+            self.handler.done(self.asker, &self.artifact, self.sent, self.complete);
         }
     }
 }

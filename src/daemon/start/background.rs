@@ -11,8 +11,8 @@ use super::super::effect::{self, Executor, Fetches, PowerReads};
 use super::super::keeper::Keeper;
 use super::super::link::Follower;
 use super::super::reconcile::{POSTED, Reconciler};
-use super::super::service::{Board, Part, Row, supervise};
-use super::super::{Stop, firmware, host, posted};
+use super::super::service::{Part, Row, StatusBoard, supervise};
+use super::super::{Stop, firmware, host_addresses, posted};
 use super::base::{Base, others};
 use super::until;
 use crate::config::Config;
@@ -26,13 +26,13 @@ const CLOCK: Duration = Duration::from_secs(2);
 const SWEEP: Duration = Duration::from_secs(24 * 3600);
 
 /// What runs beside the servers, each under supervision.
-pub(super) struct Helpers<'h> {
-    pub board: &'h Board,
+pub(super) struct Background<'h> {
+    pub board: &'h StatusBoard,
     pub stop: &'h Stop,
     pub tasks: &'h mut JoinSet<()>,
 }
 
-impl Helpers<'_> {
+impl Background<'_> {
     /// Starts those that need nothing but the base.
     pub(super) fn all(&mut self, base: &Base) {
         let Base { config, keeper, reconciler, .. } = base;
@@ -127,7 +127,7 @@ impl Helpers<'_> {
         self.add("own-addresses", Part::Daemon, move || {
             let (keeper, stop) = (keeper.clone(), stop.clone());
             async move {
-                host::follow(keeper, stop).await;
+                host_addresses::follow(keeper, stop).await;
                 Ok(())
             }
         });

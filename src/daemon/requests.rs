@@ -1,10 +1,10 @@
-//! Resolves requested names through the keeper: asks the pure tree, stores what must be durable, and writes
-//! the timeline.
+//! Answers the requests of the boot servers through the keeper: asks the pure tree, stores what must be durable,
+//! and writes the timeline.
 
 use super::dhcp::{Busy, Granted, Lessor};
 use super::keeper::{Keeper, KeeperError};
 use super::now;
-use super::opener::{Opened, Opener};
+use super::request_handler::{Opened, RequestHandler};
 use crate::model::Name;
 use crate::proto::converse::{self, FileRequest, Step, Wanted};
 use crate::proto::tree::{Artifact, Asker, Method, Refusal, RefusalReason, Transport};
@@ -20,14 +20,14 @@ impl Lessor for Keeper {
     }
 
     fn silent(&self, reason: &'static str) {
-        self.tally().silence(reason);
+        self.counters().silence(reason);
         if reason == "other-server" {
-            self.tally().rival();
+            self.counters().rival();
         }
     }
 }
 
-impl Opener for Keeper {
+impl RequestHandler for Keeper {
     async fn open(&self, asker: &mut Asker, method: Method, path: &str, note: &str) -> Opened {
         let (mut request, wanted) = (FileRequest::default(), Wanted { method, path, note });
         loop {

@@ -34,16 +34,16 @@ type Note = Arc<dyn Fn(Event) + Send + Sync>;
 
 /// All of them; cheap to clone.
 #[derive(Clone)]
-pub struct Board {
+pub struct StatusBoard {
     rows: Arc<Mutex<BTreeMap<String, Condition>>>,
     changed: watch::Sender<u64>,
     note: Note,
 }
 
-impl Board {
+impl StatusBoard {
     /// `note` takes the event of each change and must not block.
-    pub fn new(note: impl Fn(Event) + Send + Sync + 'static) -> Board {
-        Board { rows: Arc::default(), changed: watch::Sender::new(0), note: Arc::new(note) }
+    pub fn new(note: impl Fn(Event) + Send + Sync + 'static) -> StatusBoard {
+        StatusBoard { rows: Arc::default(), changed: watch::Sender::new(0), note: Arc::new(note) }
     }
 
     /// A row for a service, until it is dropped.
@@ -71,7 +71,7 @@ impl Board {
 
 /// One service's place on the board.
 pub struct Row {
-    board: Board,
+    board: StatusBoard,
     name: String,
 }
 

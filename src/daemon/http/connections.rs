@@ -17,84 +17,84 @@ const BUSY: u64 = u64::MAX;
 
 /// All connections of one server.
 #[derive(Clone)]
-pub(super) struct Crowd {
+pub(super) struct Connections {
     since: Instant,
-    places: Arc<Mutex<Places>>,
+    table: Arc<Mutex<Table>>,
 }
 
 #[derive(Default)]
-struct Places {
+struct Table {
     next: u64,
-    by_id: HashMap<u64, Held>,
+    by_id: HashMap<u64, Entry>,
     per_client: HashMap<IpAddr, usize>,
 }
 
-struct Held {
+struct Entry {
     address: IpAddr,
     progress: Arc<AtomicU64>,
     task: Option<AbortHandle>,
 }
 
 /// One of an address's connections, until dropped.
-pub(super) struct Place {
-    crowd: Crowd,
+pub(super) struct Slot {
+    connections: Connections,
     id: u64,
     address: IpAddr,
     /// When there was progress last, in milliseconds of the server's life.
     progress: Arc<AtomicU64>,
 }
 
-impl Crowd {
-    pub(super) fn new() -> Crowd {
-        Crowd { since: Instant::now(), places: Arc::default() }
+impl Connections {
+    pub(super) fn new() -> Connections {
+        Connections { since: Instant::now(), table: Arc::default() }
     }
 
-    /// A place for a client of `address`, which has no more than `limit`: one of its own may have to make
+    /// A slot for a client of `address`, which has no more than `limit`: one of its own may have to make
     /// room. `None` if none can.
-    pub(super) fn admit(&self, address: IpAddr, limit: usize) -> Option<Place> {
+    pub(super) fn admit(&self, address: IpAddr, limit: usize) -> Option<Slot> {
         let now = self.now();
-        let mut places = self.lock();
-        let count = places.per_client.get(&address).copied().unwrap_or(0);
-        if count >= limit && places.send_away(now, 1, Some(address)) == 0 {
+        let mut table = self.lock();
+        let count = table.per_client.get(&address).copied().unwrap_or(0);
+        if count >= limit && table.close_stalled(now, 1, Some(address)) == 0 {
             return None;
         }
-        let (id, progress) = (places.next, Arc::new(AtomicU64::new(now)));
-        places.next += 1;
-        places.per_client.insert(address, count + 1);
-        places.by_id.insert(id, Held { address, progress: Arc::clone(&progress), task: None });
-        Some(Place { crowd: self.clone(), id, address, progress })
+        let (id, progress) = (table.next, Arc::new(AtomicU64::new(now)));
+        table.next += 1;
+        table.per_client.insert(address, count + 1);
+        table.by_id.insert(id, Entry { address, progress: Arc::clone(&progress), task: None });
+        Some(Slot { connections: self.clone(), id, address, progress })
     }
 
     /// Remembers the task of an admitted client, which may have ended already.
     pub(super) fn started(&self, id: u64, task: AbortHandle) {
-        if let Some(held) = self.lock().by_id.get_mut(&id) {
-            held.task = Some(task);
+        if let Some(entry) = self.lock().by_id.get_mut(&id) {
+            entry.task = Some(task);
         }
     }
 
     /// Ends the connections that have made no progress for longest, up to `count`.
     pub(super) fn make_room(&self, count: usize) {
         let now = self.now();
-        self.lock().send_away(now, count, None);
+        self.lock().close_stalled(now, count, None);
     }
 
     fn now(&self) -> u64 {
         u64::try_from(self.since.elapsed().as_millis()).unwrap_or(BUSY - 1)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Places> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Places {
-    fn send_away(&mut self, now: u64, count: usize, of: Option<IpAddr>) -> usize {
+impl Table {
+    fn close_stalled(&mut self, now: u64, count: usize, of: Option<IpAddr>) -> usize {
         let latest = now.saturating_sub(GRACE.as_millis() as u64);
         let mut late: Vec<(u64, u64)> = self
             .by_id
             .iter()
-            .filter(|(_, held)| held.task.is_some() && of.is_none_or(|of| of == held.address))
-            .map(|(id, held)| (held.progress.load(Ordering::Relaxed), *id))
+            .filter(|(_, entry)| entry.task.is_some() && of.is_none_or(|of| of == entry.address))
+            .map(|(id, entry)| (entry.progress.load(Ordering::Relaxed), *id))
             .filter(|(progress, _)| *progress < latest)
             .collect();
         if late.len() > count {
@@ -102,22 +102,22 @@ impl Places {
             late.truncate(count);
         }
         for (_, id) in &late {
-            // Its place is free when the task has ended.
-            let task = self.by_id.get_mut(id).and_then(|held| held.task.take());
+            // Its slot is free when the task has ended.
+            let task = self.by_id.get_mut(id).and_then(|entry| entry.task.take());
             task.inspect(AbortHandle::abort);
         }
         late.len()
     }
 }
 
-impl Place {
+impl Slot {
     pub(super) fn id(&self) -> u64 {
         self.id
     }
 
     /// The client has made progress.
     pub(super) fn progress(&self) {
-        self.progress.store(self.crowd.now(), Ordering::Relaxed);
+        self.progress.store(self.connections.now(), Ordering::Relaxed);
     }
 
     /// The client waits for the server, until there is progress again.
@@ -126,14 +126,14 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
-        let mut places = self.crowd.lock();
-        places.by_id.remove(&self.id);
-        match places.per_client.get_mut(&self.address) {
+        let mut table = self.connections.lock();
+        table.by_id.remove(&self.id);
+        match table.per_client.get_mut(&self.address) {
             Some(count) if *count > 1 => *count -= 1,
             _ => {
-                places.per_client.remove(&self.address);
+                table.per_client.remove(&self.address);
             }
         }
     }
@@ -148,35 +148,35 @@ mod tests {
     }
 
     /// A task that waits for ever, as a connection does.
-    fn connected(crowd: &Crowd, last: u8, limit: usize) -> Option<(AbortHandle, Arc<Place>)> {
-        let place = Arc::new(crowd.admit(client(last), limit)?);
-        let kept = Arc::clone(&place);
+    fn connected(connections: &Connections, last: u8, limit: usize) -> Option<(AbortHandle, Arc<Slot>)> {
+        let slot = Arc::new(connections.admit(client(last), limit)?);
+        let kept = Arc::clone(&slot);
         let task = tokio::spawn(async move {
             std::future::pending::<()>().await;
             drop(kept);
         });
-        crowd.started(place.id(), task.abort_handle());
-        Some((task.abort_handle(), place))
+        connections.started(slot.id(), task.abort_handle());
+        Some((task.abort_handle(), slot))
     }
 
-    fn since(place: &Place, ago: u64) {
-        place.progress.store(place.crowd.now().saturating_sub(ago), Ordering::Relaxed);
+    fn since(slot: &Slot, ago: u64) {
+        slot.progress.store(slot.connections.now().saturating_sub(ago), Ordering::Relaxed);
     }
 
     #[tokio::test]
     async fn the_longest_without_progress_make_room() {
-        let mut crowd = Crowd::new();
-        crowd.since -= Duration::from_secs(100);
-        let all: Vec<_> = (0..6).map(|last| connected(&crowd, last, 9).unwrap()).collect();
+        let mut connections = Connections::new();
+        connections.since -= Duration::from_secs(100);
+        let all: Vec<_> = (0..6).map(|last| connected(&connections, last, 9).unwrap()).collect();
         for (at, ago) in [(0, 0), (1, 9000), (2, 400), (3, 700), (4, 8000)] {
             since(&all[at].1, ago);
         }
         all[5].1.busy();
-        crowd.make_room(2);
+        connections.make_room(2);
         tokio::task::yield_now().await;
         let ended: Vec<bool> = all.iter().map(|(task, _)| task.is_finished()).collect();
         assert_eq!(ended, [false, true, false, false, true, false]);
-        crowd.make_room(9);
+        connections.make_room(9);
         tokio::task::yield_now().await;
         let ended: Vec<bool> = all.iter().map(|(task, _)| task.is_finished()).collect();
         assert_eq!(ended, [false, true, false, true, true, false], "not the busy, not the recent");
@@ -184,21 +184,21 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_makes_room_for_itself() {
-        let mut crowd = Crowd::new();
-        crowd.since -= Duration::from_secs(100);
-        let first = connected(&crowd, 1, 2).unwrap();
-        let second = connected(&crowd, 1, 2).unwrap();
-        let other = connected(&crowd, 2, 2).unwrap();
+        let mut connections = Connections::new();
+        connections.since -= Duration::from_secs(100);
+        let first = connected(&connections, 1, 2).unwrap();
+        let second = connected(&connections, 1, 2).unwrap();
+        let other = connected(&connections, 2, 2).unwrap();
         since(&other.1, 9000);
-        assert!(connected(&crowd, 1, 2).is_none(), "both have just come");
+        assert!(connected(&connections, 1, 2).is_none(), "both have just come");
         since(&second.1, 1000);
-        let third = connected(&crowd, 1, 2);
+        let third = connected(&connections, 1, 2);
         tokio::task::yield_now().await;
         assert!(
             third.is_some() && second.0.is_finished() && !first.0.is_finished() && !other.0.is_finished()
         );
         drop((first, second, third));
-        let left = crowd.lock().per_client.clone();
+        let left = connections.lock().per_client.clone();
         assert_eq!(left.len(), 2, "the tasks hold theirs");
     }
 }

@@ -10,32 +10,32 @@ use tokio::task::AbortHandle;
 use crate::api::busy::Busy;
 
 /// Connections at once.
-const MOST: usize = 512;
+const CONNECTIONS_MAX: usize = 512;
 /// Of them for one user of the host who is not an admin.
-const OF_ONE: usize = MOST / 4;
+const USER_MAX: usize = CONNECTIONS_MAX / 4;
 /// Between two looks for room while the daemon works for every connection.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// In the order in which they came.
 #[derive(Debug, Default)]
-pub(super) struct Crowd(VecDeque<Place>);
+pub(super) struct Connections(VecDeque<Connection>);
 
 #[derive(Debug)]
-struct Place {
+struct Connection {
     busy: Busy,
     task: AbortHandle,
     /// The user of the host, where it has no more than a part.
     user: Option<u32>,
 }
 
-impl Crowd {
+impl Connections {
     /// Returns when one more may come.
     pub(super) async fn room(&mut self) {
         loop {
-            if self.0.len() >= MOST {
-                self.0.retain(|place| !place.task.is_finished());
+            if self.0.len() >= CONNECTIONS_MAX {
+                self.0.retain(|connection| !connection.task.is_finished());
             }
-            if self.0.len() < MOST || self.end_idle(|_| true) {
+            if self.0.len() < CONNECTIONS_MAX || self.end_idle(|_| true) {
                 return;
             }
             tokio::time::sleep(PAUSE).await;
@@ -45,24 +45,26 @@ impl Crowd {
     /// Whether a user may have one more. One that has all that it may have gives up the one that made no progress for
     /// longest; if the daemon works for all of them, it may not.
     pub(super) fn admits(&mut self, user: Option<u32>) -> bool {
-        let is_own = |place: &Place| place.user == user;
-        if user.is_none() || self.0.iter().filter(|place| is_own(place)).count() < OF_ONE {
+        let is_own = |connection: &Connection| connection.user == user;
+        if user.is_none() || self.0.iter().filter(|connection| is_own(connection)).count() < USER_MAX {
             return true;
         }
-        self.0.retain(|place| !place.task.is_finished());
-        self.0.iter().filter(|place| is_own(place)).count() < OF_ONE || self.end_idle(is_own)
+        self.0.retain(|connection| !connection.task.is_finished());
+        self.0.iter().filter(|connection| is_own(connection)).count() < USER_MAX || self.end_idle(is_own)
     }
 
     /// Ends the connection that made no progress for longest, of those that `may` end; whether there was one.
-    fn end_idle(&mut self, may: impl Fn(&Place) -> bool) -> bool {
-        let idle = |(at, place): (usize, &Place)| Some((place.busy.idle_since().filter(|_| may(place))?, at));
+    fn end_idle(&mut self, may: impl Fn(&Connection) -> bool) -> bool {
+        let idle = |(at, connection): (usize, &Connection)| {
+            Some((connection.busy.idle_since().filter(|_| may(connection))?, at))
+        };
         let longest = self.0.iter().enumerate().filter_map(idle).min();
         let ended = longest.and_then(|(_, at)| self.0.remove(at));
-        ended.inspect(|place| place.task.abort()).is_some()
+        ended.inspect(|connection| connection.task.abort()).is_some()
     }
 
     pub(super) fn enter(&mut self, busy: Busy, task: AbortHandle, user: Option<u32>) {
-        self.0.push_back(Place { busy, task, user });
+        self.0.push_back(Connection { busy, task, user });
     }
 }
 
@@ -72,42 +74,42 @@ mod tests {
 
     #[tokio::test]
     async fn the_longest_idle_one_makes_room() {
-        let mut crowd = Crowd::default();
+        let mut connections = Connections::default();
         let mut tasks = tokio::task::JoinSet::new();
         let busy = Busy::default();
         let _under_way = busy.begin();
-        crowd.enter(busy, tasks.spawn(std::future::pending::<()>()), None);
+        connections.enter(busy, tasks.spawn(std::future::pending::<()>()), None);
         let uploading = Busy::default();
-        crowd.enter(uploading.clone(), tasks.spawn(std::future::pending()), None);
+        connections.enter(uploading.clone(), tasks.spawn(std::future::pending()), None);
         let third = tasks.spawn(std::future::pending());
-        crowd.enter(Busy::default(), third.clone(), None);
-        while crowd.0.len() < MOST {
-            crowd.enter(Busy::default(), tasks.spawn(std::future::pending()), None);
+        connections.enter(Busy::default(), third.clone(), None);
+        while connections.0.len() < CONNECTIONS_MAX {
+            connections.enter(Busy::default(), tasks.spawn(std::future::pending()), None);
         }
         tokio::time::sleep(Duration::from_millis(5)).await;
         uploading.progress();
-        crowd.room().await;
-        assert_eq!(crowd.0.len(), MOST - 1);
+        connections.room().await;
+        assert_eq!(connections.0.len(), CONNECTIONS_MAX - 1);
         assert!(tasks.join_next().await.unwrap().unwrap_err().is_cancelled());
         assert!(third.is_finished(), "not one that is worked for, nor one whose body is coming");
     }
 
     #[tokio::test]
     async fn one_user_keeps_no_others_out() {
-        let mut crowd = Crowd::default();
+        let mut connections = Connections::default();
         let mut tasks = tokio::task::JoinSet::new();
         let mut work = Vec::new();
-        while crowd.admits(Some(1000)) {
+        while connections.admits(Some(1000)) {
             let busy = Busy::default();
             work.push(busy.begin());
-            crowd.enter(busy, tasks.spawn(std::future::pending::<()>()), Some(1000));
+            connections.enter(busy, tasks.spawn(std::future::pending::<()>()), Some(1000));
         }
-        assert_eq!(crowd.0.len(), OF_ONE, "the daemon works for all that it has");
-        assert!(crowd.admits(Some(1001)) && crowd.admits(None), "there is room for others");
+        assert_eq!(connections.0.len(), USER_MAX, "the daemon works for all that it has");
+        assert!(connections.admits(Some(1001)) && connections.admits(None), "there is room for others");
         // What it only holds open, or what ended, makes room for its own.
         drop(work.pop());
-        let idle = crowd.0.back().unwrap().task.clone();
-        assert!(crowd.admits(Some(1000)) && crowd.0.len() == OF_ONE - 1);
+        let idle = connections.0.back().unwrap().task.clone();
+        assert!(connections.admits(Some(1000)) && connections.0.len() == USER_MAX - 1);
         assert!(tasks.join_next().await.unwrap().unwrap_err().is_cancelled() && idle.is_finished());
     }
 }
