@@ -274,6 +274,45 @@ async fn a_file_that_changed_is_refused_in_words() {
     server.stop().await;
 }
 
+/// Too long to be held in memory: it is read for several blocks at a time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_file_goes_block_by_block_until_it_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let image = folder.path().join("image");
+    let whole = bytes(5_000_000);
+    std::fs::write(&image, &whole).unwrap();
+    let parts = [(4_000_000, 999_999), (7, 2_600_000), (4_000_000, 1)];
+    let content: Vec<u8> = parts
+        .iter()
+        .flat_map(|(from, length)| &whole[*from as usize..][..*length as usize])
+        .copied()
+        .collect();
+    let server = serve(Shelf::with(&[("x", disk(&image, &parts))]), Limits::default());
+    for (block, window) in [(1468, 1), (512, 1), (1400, 1), (1468, 3)] {
+        let options = format!("blksize={block} windowsize={window}");
+        let mut client = Client::ask(server.address, "x", &options).await;
+        client.receive().await;
+        client.ack(0).await;
+        assert!(client.take(block, window).await == content, "{block} {window}");
+    }
+    let mut client = Client::ask(server.address, "x", "blksize=1468").await;
+    client.receive().await;
+    client.ack(0).await;
+    client.receive().await;
+    std::fs::write(&image, vec![0; whole.len()]).unwrap();
+    for number in 1.. {
+        client.ack(number).await;
+        let answer = client.receive().await;
+        if answer.starts_with(&[0, 5]) {
+            assert!(text(&answer).contains("has changed since"), "{}", text(&answer));
+            break;
+        }
+        let from = usize::from(number) * 1468;
+        assert!(from < 2 << 20, "nothing is sent of a stretch that was not looked at");
+    }
+    server.stop().await;
+}
+
 #[tokio::test]
 async fn text_is_translated_for_old_switches() {
     let server = serve(Shelf::with(&[("x", memory(b"a\nb"))]), Limits::default());

@@ -34,6 +34,9 @@ thread_local! {
     /// Blocks on their way into the kernel. One for each thread is enough, because nothing waits
     /// while it is in use; one for each of thousands of transfers would be a hundred megabytes.
     static BLOCKS: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// A socket that sends nothing, and what it is bound to: the kernel says by it how long packets to a client may
+    /// be. A new one for each transfer would cost as much as a block.
+    static PROBE: RefCell<Option<(SocketAddr, UdpSocket)>> = const { RefCell::new(None) };
 }
 
 pub(super) struct Wire {
@@ -93,15 +96,8 @@ impl Wire {
 
     /// Longest packet that reaches the client in one piece, as far as the kernel knows, in bytes.
     pub(super) fn mtu(&self) -> u16 {
-        let known = || {
-            let probe = UdpSocket::bind(from(self.local, self.peer))?;
-            probe.connect(self.peer)?;
-            io::Result::Ok(match self.local {
-                IpAddr::V4(_) => getsockopt(&probe, sockopt::IpMtu)?,
-                IpAddr::V6(_) => mtu_of_ipv6(&probe)?,
-            })
-        };
-        let mtu = known().map_or(USUAL_MTU, |mtu| u16::try_from(mtu).unwrap_or(u16::MAX));
+        let mtu = path_mtu(from(self.local, self.peer), self.peer)
+            .map_or(USUAL_MTU, |mtu| u16::try_from(mtu).unwrap_or(u16::MAX));
         // The header of IPv6 is that much longer, and the blocks are counted for IPv4's.
         if self.local.is_ipv6() { mtu.saturating_sub(LONGER_HEADER) } else { mtu }
     }
@@ -319,6 +315,24 @@ fn may_be_cut(socket: &impl AsRawFd, may: bool) -> io::Result<()> {
         libc::setsockopt(socket.as_raw_fd(), libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, value, length)
     };
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Of the path from `local`, whose port is 0, to `peer`, in bytes, as far as the kernel knows.
+fn path_mtu(local: SocketAddr, peer: SocketAddr) -> io::Result<i32> {
+    PROBE.with_borrow_mut(|kept| {
+        let socket = match kept.take() {
+            Some((at, socket)) if at == local => socket,
+            _ => UdpSocket::bind(local)?,
+        };
+        socket.connect(peer)?;
+        let mtu = match local {
+            SocketAddr::V4(_) => getsockopt(&socket, sockopt::IpMtu)?,
+            SocketAddr::V6(_) => mtu_of_ipv6(&socket)?,
+        };
+        // After an error the next transfer begins with a new one.
+        *kept = Some((local, socket));
+        Ok(mtu)
+    })
 }
 
 /// The path's, of a connected socket.
