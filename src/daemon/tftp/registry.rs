@@ -123,9 +123,13 @@ impl Registry {
     /// Hands a packet that is no request to the transfer it belongs to, if there is one. With it
     /// the client has taken the answer. What a transfer can't keep up with is lost.
     pub(super) fn deliver(&self, peer: SocketAddr, packet: Vec<u8>) {
-        let shared = self.lock();
-        let Some(entry) = shared.by_peer.get(&peer) else { return };
+        let mut shared = self.lock();
+        let Some(entry) = shared.by_peer.get_mut(&peer) else { return };
         entry.answered.store(true, Ordering::Relaxed);
+        // The client has ended the transfer, which may not have read that yet when the client begins anew.
+        if packet.starts_with(&[0, 5]) {
+            entry.request.clear();
+        }
         if let Some(inbox) = &entry.inbox {
             let _ = inbox.try_send(packet);
         }
@@ -266,6 +270,17 @@ mod tests {
         tokio::task::yield_now().await;
         let ended: Vec<bool> = slots.iter().map(|(_, task)| task.is_finished()).collect();
         assert_eq!(ended, [true, true, false]);
+    }
+
+    /// EDK2 learns the size first, aborts, and requests the file at once from the same port.
+    #[test]
+    fn a_request_after_an_abort_is_a_new_one() {
+        let registry = Registry::new(Limits::default());
+        let _first = slot(registry.admit(peer(1, 1), b"a"));
+        registry.deliver(peer(1, 1), vec![0, 4, 0, 0]);
+        assert!(matches!(registry.admit(peer(1, 1), b"a"), Admission::Repeated));
+        registry.deliver(peer(1, 1), b"\0\x05\0\x08over\0".to_vec());
+        assert!(matches!(registry.admit(peer(1, 1), b"a"), Admission::Admitted(_)));
     }
 
     #[test]
