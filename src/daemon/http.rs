@@ -8,14 +8,14 @@ mod output;
 mod stream;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_rustls::TlsAcceptor;
 use tracing::{debug, warn};
 
@@ -36,6 +36,9 @@ const BACKLOG: u32 = 4096;
 const LATE: Duration = Duration::from_secs(2);
 /// Pause after a connection could not be accepted, and between two looks for one that can be closed.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long the memory of connections that have ended waits for the next one: to be woken for the end of each would
+/// cost more.
+const REAP: Duration = Duration::from_secs(1);
 /// How many make room at a time: one in so many.
 const SENT_AWAY: usize = 64;
 
@@ -72,6 +75,8 @@ impl Default for Limits {
 /// A bound server.
 pub struct Server {
     listener: TcpListener,
+    /// The one address that it listens at, if it is one.
+    own: Option<IpAddr>,
     files: Files,
     limits: Limits,
     connections: Connections,
@@ -108,10 +113,13 @@ impl Server {
     pub fn bind(address: SocketAddr, files: Files, limits: Limits) -> io::Result<Server> {
         let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
         socket.set_reuseaddr(true)?;
+        // Connections have what the socket has that they come in by.
+        socket.set_nodelay(true)?;
         bind_early(&socket, address)?;
         socket.bind(address)?;
         Ok(Server {
             listener: socket.listen(BACKLOG)?,
+            own: Some(address.ip()).filter(|own| !own.is_unspecified()),
             files,
             limits,
             connections: Connections::new(),
@@ -142,7 +150,7 @@ impl Server {
     /// Serves until `stop` turns true (or its sender is gone): then idle connections are closed and
     /// replies under way may end for a while.
     pub async fn run<O: RequestHandler>(self, handler: Arc<O>, mut stop: Stop) -> io::Result<()> {
-        let mut tasks = JoinSet::new();
+        let (mut tasks, mut reap) = (JoinSet::new(), interval(REAP));
         let draining = self.draining.clone().unwrap_or_else(|| stop.clone());
         let shared = Shared {
             handler,
@@ -151,12 +159,14 @@ impl Server {
             stop: draining.clone(),
             active_requests: self.active_requests.clone(),
         };
+        reap.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            while tasks.try_join_next().is_some() {}
             let room = tasks.len() < self.limits.connections;
             tokio::select! {
                 biased;
                 () = stopped(&mut stop) => break,
-                Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
+                Some(_) = tasks.join_next(), if !room => {}
                 accepted = self.listener.accept(), if room => match accepted {
                     Ok((stream, peer)) => {
                         if let Some(slot) = self.admit(&stream, peer) {
@@ -167,7 +177,9 @@ impl Server {
                                 shared.limits.reading = LATE;
                             }
                             let id = slot.id();
-                            let serving = serve(stream, peer, self.tls.clone(), shared, slot);
+                            let own = self.own.or_else(|| Some(stream.local_addr().ok()?.ip()));
+                            let asker = Asker::connected(peer, own, Transport::Http);
+                            let serving = serve(stream, asker, self.tls.clone(), shared, slot);
                             self.connections.started(id, tasks.spawn(serving));
                         }
                         if tasks.len() >= self.limits.connections {
@@ -184,6 +196,7 @@ impl Server {
                 },
                 // All had just connected when there was no room.
                 () = tokio::time::sleep(ACCEPT_PAUSE), if !room => self.connections.make_room(self.few()),
+                _ = reap.tick(), if !tasks.is_empty() => {}
             }
         }
         drop(self.listener);
@@ -220,24 +233,21 @@ fn is_lasting(error: &io::Error) -> bool {
 
 async fn serve<O: RequestHandler>(
     stream: TcpStream,
-    peer: SocketAddr,
+    asker: Asker,
     tls: Option<TlsAcceptor>,
     shared: Shared<O>,
     slot: Slot,
 ) {
-    if let Err(error) = stream.set_nodelay(true) {
-        debug!(%peer, %error, "HTTP: small replies may be late");
-    }
-    let own = stream.local_addr().ok().map(|own| own.ip());
     let stream = match tls {
         None => Stream::Plain(stream),
         Some(tls) => match timeout(shared.limits.reading, tls.accept(stream)).await {
             Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
-            Ok(Err(error)) => return debug!(%peer, %error, "HTTPS: no agreement"),
-            Err(_) => return debug!(%peer, "HTTPS: the client never finished its greeting"),
+            Ok(Err(error)) => return debug!(client = %asker.address, %error, "HTTPS: no agreement"),
+            Err(_) => {
+                return debug!(client = %asker.address, "HTTPS: the client never finished its greeting");
+            }
         },
     };
-    let asker = Asker::connected(peer, own, Transport::Http);
     Connection::new(stream, asker, shared, slot).run().await;
 }
 
@@ -247,5 +257,19 @@ fn turn_away(stream: &TcpStream) {
     let reply = problem(Status::Unavailable, "too many connections from this address", context);
     if let Err(error) = SockRef::from(stream).send(&reply.head) {
         debug!(%error, "HTTP: a refusal could not be sent");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Small replies are not to wait for acknowledgements; that each connection has to be set so would cost a call.
+    #[tokio::test]
+    async fn connections_do_not_delay_small_replies() {
+        let server = Server::bind("127.0.0.1:0".parse().unwrap(), Files::new(), Limits::default()).unwrap();
+        let client = TcpStream::connect(server.local_addr().unwrap()).await.unwrap();
+        let (connection, _) = server.listener.accept().await.unwrap();
+        assert!(connection.nodelay().unwrap() && !client.nodelay().unwrap());
     }
 }

@@ -22,6 +22,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
 use tracing::{debug, warn};
 
 use super::active_requests::ActiveRequests;
@@ -35,6 +36,9 @@ use workers::Workers;
 
 /// How long transfers under way may continue after the stop.
 const DRAIN: Duration = Duration::from_secs(5);
+/// How long the memory of transfers that have ended waits for the next one: to be woken for the end of each would
+/// cost more.
+const REAP: Duration = Duration::from_secs(1);
 /// Packets of one client that wait for its transfer, in single-port mode. A client sends one for
 /// each window and waits.
 const INBOX: usize = 16;
@@ -99,11 +103,13 @@ impl Server {
     /// Serves until `stop` turns true (or its sender is gone), then lets transfers end for a while.
     pub async fn run<O: RequestHandler>(self, handler: Arc<O>, mut stop: Stop) -> io::Result<()> {
         let (mut tasks, mut workers) = (JoinSet::new(), Workers::open()?);
+        let mut reap = interval(REAP);
+        reap.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            while tasks.try_join_next().is_some() {}
             tokio::select! {
                 biased;
                 () = stopped(&mut stop) => break,
-                Some(_) = tasks.join_next(), if !tasks.is_empty() => {}
                 received = self.listener.receive() => match received {
                     Ok(received) => self.start(received, &handler, &mut tasks, workers.next()),
                     Err(error) if is_passing(&error) => debug!(%error, "TFTP: a request could not be received"),
@@ -111,6 +117,7 @@ impl Server {
                     Err(error) if error.kind() == io::ErrorKind::InvalidData => {}
                     Err(error) => return Err(error),
                 },
+                _ = reap.tick(), if !tasks.is_empty() => {}
             }
         }
         let ended = tokio::time::timeout(DRAIN, async { while tasks.join_next().await.is_some() {} });
