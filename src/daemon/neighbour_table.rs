@@ -4,14 +4,17 @@
 //! error, and then nothing is known.
 //!
 //! The kernel may keep a question waiting, so none is asked on a thread that serves. One thread asks for all:
-//! a thread and a socket for each question would cost more than the answer to most requests.
+//! a thread and a socket for each question would cost more than the answer to most requests. Answers are kept for
+//! a second, as long as the kernel itself keeps an entry before it believes another one (arp(7), `locktime`): a
+//! machine that boots makes several connections within that time.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, socket};
 use tokio::sync::oneshot;
@@ -23,6 +26,10 @@ use crate::proto::tree::{Asker, Link};
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Questions that may wait. Those beyond are answered as if the kernel did not answer.
 const WAITING: usize = 4_096;
+/// How long an answer is used again.
+const FRESH: Duration = Duration::from_secs(1);
+/// Answers kept at most; beyond that all are forgotten.
+const MAX_FRESH: usize = 4_096;
 /// The message's header, in bytes, and a route's and a neighbour's fixed part.
 const HEADER: usize = 16;
 const FIXED: usize = 12;
@@ -31,23 +38,41 @@ const VALID: u16 =
     libc::NUD_REACHABLE | libc::NUD_STALE | libc::NUD_DELAY | libc::NUD_PROBE | libc::NUD_PERMANENT;
 
 /// A way to the thread that reads the table. It starts with the first question and ends when the last way to it
-/// is gone. Cheap to clone.
+/// is gone. Cheap to clone; clones share.
 #[derive(Clone, Debug, Default)]
-pub(super) struct NeighbourTable(Arc<OnceLock<SyncSender<Question>>>);
+pub(super) struct NeighbourTable(Arc<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    queue: OnceLock<SyncSender<Question>>,
+    /// By address and scope, with the moment of the question.
+    fresh: Mutex<HashMap<(IpAddr, u32), (Instant, Found)>>,
+}
+
+/// What the kernel knows of an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    /// The address on our link has this card.
+    Card(Mac),
+    /// It is this host's own, or behind a router.
+    Elsewhere,
+    /// It is on our link, and no card answers for it yet.
+    Nothing,
+}
 
 #[derive(Debug)]
 struct Question {
     address: IpAddr,
     scope: u32,
-    reply: oneshot::Sender<io::Result<Option<Mac>>>,
+    reply: oneshot::Sender<io::Result<Found>>,
 }
 
 impl NeighbourTable {
     /// What the table says of an asker; [`Link::Unknown`] where the kernel does not answer.
     pub(super) async fn link_of(&self, asker: &Asker) -> Link {
         match self.card_at(asker.address, asker.scope).await {
-            Ok(Some(card)) => Link::Card(card),
-            Ok(None) => Link::Unknown,
+            Ok(Found::Card(card)) => Link::Card(card),
+            Ok(Found::Elsewhere | Found::Nothing) => Link::Unknown,
             Err(error) => {
                 tracing::debug!(address = %asker.address, %error, "the neighbour table can't be read");
                 Link::Unknown
@@ -55,11 +80,29 @@ impl NeighbourTable {
         }
     }
 
-    async fn card_at(&self, address: IpAddr, scope: u32) -> io::Result<Option<Mac>> {
+    async fn card_at(&self, address: IpAddr, scope: u32) -> io::Result<Found> {
+        let now = Instant::now();
+        let known = self.fresh().get(&(address, scope)).copied();
+        if let Some((_, found)) = known.filter(|(at, _)| now.duration_since(*at) < FRESH) {
+            return Ok(found);
+        }
         let (reply, answer) = oneshot::channel();
-        let queue = self.0.get_or_init(start);
+        let queue = self.0.queue.get_or_init(start);
         queue.try_send(Question { address, scope, reply }).map_err(io::Error::other)?;
-        tokio::time::timeout(PATIENCE, answer).await?.map_err(io::Error::other)?
+        let found = tokio::time::timeout(PATIENCE, answer).await?.map_err(io::Error::other)??;
+        // An entry that is missing may be there in a moment.
+        if found != Found::Nothing {
+            let mut fresh = self.fresh();
+            if fresh.len() >= MAX_FRESH {
+                fresh.clear();
+            }
+            fresh.insert((address, scope), (now, found));
+        }
+        Ok(found)
+    }
+
+    fn fresh(&self) -> MutexGuard<'_, HashMap<(IpAddr, u32), (Instant, Found)>> {
+        self.0.fresh.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -92,23 +135,22 @@ fn open() -> io::Result<OwnedFd> {
     Ok(socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkRoute)?)
 }
 
-/// The hardware address of `address` on a link of this host; `None` if it is this host's own, or behind a
-/// router. `scope` is the interface of a link-local address.
-fn card_at(socket: &OwnedFd, address: IpAddr, scope: u32) -> io::Result<Option<Mac>> {
-    let Some(interface) = interface_to(socket, address, scope)? else { return Ok(None) };
+/// The hardware address of `address` on a link of this host. `scope` is the interface of a link-local address.
+fn card_at(socket: &OwnedFd, address: IpAddr, scope: u32) -> io::Result<Found> {
+    let Some(interface) = interface_to(socket, address, scope)? else { return Ok(Found::Elsewhere) };
     let mut fixed = [0; FIXED];
     fixed[0] = family(address);
     fixed[4..8].copy_from_slice(&interface.to_ne_bytes());
     let mut message = request(libc::RTM_GETNEIGH, fixed);
     attribute(&mut message, libc::NDA_DST, &octets(address));
-    let Some(reply) = ask(socket, message)? else { return Ok(None) };
+    let Some(reply) = ask(socket, message)? else { return Ok(Found::Nothing) };
     let state = reply.get(HEADER + 8..HEADER + 10).and_then(|bytes| bytes.try_into().ok());
     if state.is_none_or(|state| u16::from_ne_bytes(state) & VALID == 0) {
-        return Ok(None);
+        return Ok(Found::Nothing);
     }
     let hardware = attributes(&reply).find(|(kind, _)| *kind == libc::NDA_LLADDR);
     let octets: Option<[u8; 6]> = hardware.and_then(|(_, octets)| octets.try_into().ok());
-    Ok(octets.and_then(|octets| Mac::new(octets).ok()))
+    Ok(octets.and_then(|octets| Mac::new(octets).ok()).map_or(Found::Nothing, Found::Card))
 }
 
 /// The interface by which an address is reached without a router.
@@ -197,8 +239,23 @@ mod tests {
     async fn this_host_is_nobodys_neighbour() {
         let table = NeighbourTable::default();
         for own in ["127.0.0.1", "::1"] {
-            assert_eq!(table.card_at(own.parse().unwrap(), 0).await.unwrap(), None, "{own}");
+            assert_eq!(table.card_at(own.parse().unwrap(), 0).await.unwrap(), Found::Elsewhere, "{own}");
         }
+    }
+
+    /// The second question of a moment needs no thread.
+    #[tokio::test]
+    async fn an_answer_is_used_again_for_a_moment_and_no_longer() {
+        let table = NeighbourTable::default();
+        let (own, other) = (IpAddr::from([127, 0, 0, 1]), IpAddr::from([127, 0, 0, 2]));
+        table.card_at(own, 0).await.unwrap();
+        assert_eq!(table.fresh().get(&(own, 0)).map(|(_, found)| *found), Some(Found::Elsewhere));
+        let card = Found::Card("52:54:00:00:00:01".parse().unwrap());
+        let Some(long_ago) = Instant::now().checked_sub(FRESH) else { return };
+        table.fresh().insert((own, 0), (Instant::now(), card));
+        table.fresh().insert((other, 0), (long_ago, card));
+        assert_eq!(table.card_at(own, 0).await.unwrap(), card);
+        assert_eq!(table.card_at(other, 0).await.unwrap(), Found::Elsewhere);
     }
 
     #[tokio::test]
@@ -210,7 +267,7 @@ mod tests {
             asking.spawn(async move { table.card_at(IpAddr::from([127, 0, 0, last]), 0).await });
         }
         let answers = asking.join_all().await;
-        assert!(answers.iter().all(|answer| matches!(answer, Ok(None))), "{answers:?}");
+        assert!(answers.iter().all(|answer| matches!(answer, Ok(Found::Elsewhere))), "{answers:?}");
     }
 
     /// An answer that was never read must not be taken for the next one's.
@@ -227,8 +284,8 @@ mod tests {
         drop(queue);
         answer_all(&questions);
         let answers: Vec<_> = answers.into_iter().map(|answer| answer.blocking_recv().unwrap()).collect();
-        assert!(!matches!(answers[0], Ok(Some(_))), "{answers:?}");
-        assert!(answers[1..].iter().all(|answer| matches!(answer, Ok(None))), "{answers:?}");
+        assert!(!matches!(answers[0], Ok(Found::Card(_))), "{answers:?}");
+        assert!(answers[1..].iter().all(|answer| matches!(answer, Ok(Found::Elsewhere))), "{answers:?}");
     }
 
     #[test]
