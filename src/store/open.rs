@@ -1,5 +1,7 @@
 //! Opening a state directory: what is new, what is old, what was lost.
 
+mod new_entry;
+
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -10,16 +12,18 @@ use super::former::{self, FormerFile, records, v02};
 use super::last::{self, Last, Said};
 use super::log::digest::Keys;
 use super::log::disk::{Disk, Files};
-use super::log::frame::{Entry, Flag, Raw};
-use super::log::load::{Image, Laid, LoadError, Loaded};
+use super::log::load::{Image, LoadError, Loaded};
 use super::log::read::Mode;
 use super::log::{self, Log};
 use super::loss::{Accept, Loss};
 use super::mark::{self, Mark, MarkError, Phase};
 use super::saved::Fix;
 use super::{Damage, Ledger, Saved, Store, StoreError, directory};
-use crate::state::record::{Record, RecordKind};
+use crate::state::record::Record;
 use crate::state::{Event, Lease};
+
+pub(super) use new_entry::salvaged;
+use new_entry::{NewEntry, carried_over};
 
 /// What a directory of any version leaves behind, besides its key and its records.
 const REMAINS: [&str; 7] =
@@ -73,64 +77,6 @@ pub(super) fn open(path: &Path, fresh: [u8; 48], accept: Accept) -> Result<(Stor
     saved.remarks.splice(0..0, opening.remarks);
     let next_event = saved.next_event;
     Ok((Store { log, events, last, next_event, _lock: lock }, saved))
-}
-
-/// Something to put into a new log.
-pub(super) enum Anew<'a> {
-    Record(Record),
-    Fix(Fix),
-    Raw(Raw<'a>),
-}
-
-impl Entry for Anew<'_> {
-    fn kind(&self) -> u8 {
-        match self {
-            Anew::Record(record) => Entry::kind(record),
-            Anew::Fix(fix) => fix.kind(),
-            Anew::Raw(raw) => raw.kind(),
-        }
-    }
-
-    fn key(&self, out: &mut Vec<u8>) {
-        match self {
-            Anew::Record(record) => record.key(out),
-            Anew::Fix(fix) => fix.key(out),
-            Anew::Raw(raw) => raw.key(out),
-        }
-    }
-
-    fn value(&self, out: &mut Vec<u8>) -> Flag {
-        match self {
-            Anew::Record(record) => record.value(out),
-            Anew::Fix(fix) => fix.value(out),
-            Anew::Raw(raw) => raw.value(out),
-        }
-    }
-
-    fn size(&self) -> usize {
-        match self {
-            Anew::Record(record) => record.size(),
-            Anew::Fix(_) => 0,
-            Anew::Raw(raw) => raw.value.len(),
-        }
-    }
-}
-
-/// What could be read of a log, as a restored copy.
-pub(super) fn salvaged<'a>(laid: &Laid<'a>) -> Vec<Anew<'a>> {
-    let ends = |raw: &Raw| match RecordKind::of_code(raw.kind) {
-        Some(kind) => kind == RecordKind::Restored || kind.ends_with_restore(),
-        None => false,
-    };
-    let others = laid.raws().filter(|raw| !ends(raw)).map(Anew::Raw);
-    others.chain([Anew::Record(Record::Restored(true))]).collect()
-}
-
-/// What another version wrote, damage too. Damage that can't be named makes all doubtful.
-fn anew(mut saved: Saved) -> Vec<Anew<'static>> {
-    let damaged: Vec<Fix> = saved.damaged.iter().flat_map(Damage::carried).collect();
-    saved.restored |= damaged.len() < saved.damaged.len();
-    saved.records().into_iter().map(Anew::Record).chain(damaged.into_iter().map(Anew::Fix)).collect()
 }
 
 impl Opening<'_> {
@@ -254,7 +200,7 @@ impl Opening<'_> {
         number: u64,
         sequence: u64,
         next_event: u64,
-        entries: &[Anew],
+        entries: &[NewEntry],
         events: &[(u64, Event)],
     ) -> Result<(), StoreError> {
         self.write_log(mark, number, sequence, next_event, entries)?;
@@ -268,7 +214,7 @@ impl Opening<'_> {
         number: u64,
         sequence: u64,
         next_event: u64,
-        entries: &[Anew],
+        entries: &[NewEntry],
     ) -> Result<(), StoreError> {
         let keys = Keys::new(&mark.record_key);
         Log::create(&self.disk, &keys, number, sequence, next_event, entries.iter())
@@ -277,7 +223,7 @@ impl Opening<'_> {
 
     /// A directory whose records are gone, which a person accepted: another lineage, with doubtful
     /// installations.
-    fn start_over(&mut self, entries: &[Anew], next_event: u64) -> Result<Mark, StoreError> {
+    fn start_over(&mut self, entries: &[NewEntry], next_event: u64) -> Result<Mark, StoreError> {
         let failed = |error| StoreError::Directory { path: self.directory.into(), cause: error };
         self.keep_log_aside()?;
         for (name, place) in former::places(self.directory) {
@@ -309,7 +255,7 @@ impl Opening<'_> {
     fn start_over_with_leases(&mut self) -> Result<Mark, StoreError> {
         let leases = self.salvaged_leases()?.into_iter().map(Record::Lease4);
         let records = leases.chain([Record::Restored(true)]);
-        let entries: Vec<Anew> = records.map(Anew::Record).collect();
+        let entries: Vec<NewEntry> = records.map(NewEntry::Record).collect();
         self.start_over(&entries, 1)
     }
 
@@ -329,7 +275,7 @@ impl Opening<'_> {
             let saved = read.map_err(|error| self.unusable(records::FILE, &error))?;
             let leases = self.salvaged_leases()?;
             let next_event = saved.next_event;
-            let entries = anew(Saved { leases, restored: true, ..saved });
+            let entries = carried_over(Saved { leases, restored: true, ..saved });
             return self.start_over(&entries, next_event);
         }
         let image = self.image()?;
@@ -372,7 +318,7 @@ impl Opening<'_> {
         }
         let next = saved.events.last().map_or(1, |(number, _)| number + 1);
         let events = saved.events.clone();
-        self.fill(mark, 1, 0, next, &anew(saved), &events)?;
+        self.fill(mark, 1, 0, next, &carried_over(saved), &events)?;
         mark.enter(Phase::Ready, self.directory).map_err(failed)?;
         self.forget_former().map_err(failed)?;
         self.remarks
@@ -403,7 +349,7 @@ impl Opening<'_> {
         };
         self.remarks.append(&mut saved.remarks);
         let next_event = saved.next_event;
-        self.write_log(mark, 1, 0, next_event, &anew(saved))?;
+        self.write_log(mark, 1, 0, next_event, &carried_over(saved))?;
         mark.enter(Phase::Tidying, self.directory).map_err(|error| self.failed(error))?;
         self.remarks.push(format!(
             "the state directory {} of an earlier version was upgraded",
@@ -477,7 +423,7 @@ impl Opening<'_> {
                 let what = format!("{what}: leases of IPv4 addresses were lost");
                 let remark = self.accept.or_refuse(Loss::Leases, what)?;
                 self.remarks.push(remark);
-                let entries: Vec<Anew> = loaded.laid.raws().map(Anew::Raw).collect();
+                let entries: Vec<NewEntry> = loaded.laid.raws().map(NewEntry::Raw).collect();
                 self.keep_log_aside()?;
                 self.write_log(&mark, image.last() + 1, sequence, loaded.next_event, &entries)?;
                 mark
