@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use super::read::parsed;
 use super::tree::{Complaints, Found, Table};
 use super::{Reconcile, Source, Write};
 use crate::model::{Access, Git, Inventory, Name, Reference, Signed, Span, Verify};
@@ -36,7 +35,7 @@ pub(super) fn sources(
     let Some(mut table) = root.table("inventory", ONLY, complaints) else {
         return Some((vec![Source::of(name(), Inventory::Own)], None));
     };
-    let environment: Option<Found<Name>> = parsed(&mut table, "environment", complaints);
+    let environment: Option<Found<Name>> = table.parsed("environment", complaints);
     let environment = environment.map(|found| found.value);
     let several = table.inner(complaints);
     if several.is_empty() {
@@ -209,7 +208,7 @@ fn folder(table: &mut Table, complaints: &mut Complaints<'_>) -> Option<String> 
 }
 
 fn interval(table: &mut Table, key: &'static str, complaints: &mut Complaints<'_>) -> Option<Span> {
-    let Found { at, value } = parsed::<Span>(table, key, complaints)?;
+    let Found { at, value } = table.parsed::<Span>(key, complaints)?;
     if value < Span::seconds(1) {
         complaints.add(at, format!("`{}` must be at least 1s", table.path(key)));
         return None;

@@ -1,9 +1,7 @@
 //! From the tree of a file to a `Config`, with every mistake and not only the first.
 
-use std::fmt::Display;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use super::tree::{self, Complaints, Found, Table};
 use super::{
@@ -67,21 +65,6 @@ fn sections(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Config>
     })
 }
 
-/// A string that must parse; a complaint names the key.
-pub fn parsed<T>(table: &mut Table, key: &'static str, complaints: &mut Complaints<'_>) -> Option<Found<T>>
-where
-    T: FromStr<Err: Display>,
-{
-    let Found { at, value } = table.text(key, complaints)?;
-    match value.parse() {
-        Ok(value) => Some(Found { at, value }),
-        Err(error) => {
-            complaints.add(at, format!("`{}`: `{value}`: {error}", table.path(key)));
-            None
-        }
-    }
-}
-
 /// `[network]`, or each `[[network]]`.
 fn networks(root: &mut Table, complaints: &mut Complaints<'_>) -> Option<Vec<Network>> {
     let tables = root.tables("network", "network", complaints);
@@ -121,7 +104,7 @@ fn network(mut table: Table, complaints: &mut Complaints<'_>) -> Option<Network>
         }
         good.then_some(value)
     });
-    let address: Option<Found<Ipv4Addr>> = parsed(&mut table, "address", complaints);
+    let address: Option<Found<Ipv4Addr>> = table.parsed("address", complaints);
     let mode = table.text("mode", complaints).and_then(|found| mode("network.mode", found, complaints));
     let subnet = subnet(&mut table, address.as_ref(), complaints);
     table.finish(complaints);
@@ -150,10 +133,10 @@ fn subnet(
 ) -> Option<Subnet> {
     let mut table = network.table("subnet", "network.subnet", complaints)?;
     let has_cidr = table.has("cidr");
-    let cidr: Option<Found<Cidr>> = parsed(&mut table, "cidr", complaints);
-    let gateway: Option<Found<Ipv4Addr>> = parsed(&mut table, "gateway", complaints);
+    let cidr: Option<Found<Cidr>> = table.parsed("cidr", complaints);
+    let gateway: Option<Found<Ipv4Addr>> = table.parsed("gateway", complaints);
     let dns = addresses(&mut table, complaints);
-    let dynamic: Option<Found<Range>> = parsed(&mut table, "dynamic", complaints);
+    let dynamic: Option<Found<Range>> = table.parsed("dynamic", complaints);
     let domain = table.text("domain", complaints).map(|found| found.value);
     let at = table.at;
     table.finish(complaints);
@@ -261,7 +244,7 @@ fn api(root: &mut Table, complaints: &mut Complaints<'_>) -> Api {
     let default = || Api { listen: Listen::defaults(), group_role: Role::Editor, viewer_token: None };
     let Some(mut table) = root.table("api", "api", complaints) else { return default() };
     let listen = listens(&mut table, complaints);
-    let role = parsed(&mut table, "group-role", complaints).map(|found| found.value);
+    let role = table.parsed("group-role", complaints).map(|found| found.value);
     let viewer_token = table.text("viewer-token", complaints).map(|found| found.value.into());
     table.finish(complaints);
     Api { listen, group_role: role.unwrap_or(Role::Editor), viewer_token }

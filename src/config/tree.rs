@@ -1,6 +1,8 @@
 //! TOML and JSON as one kind of tree, with positions where the format has them.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::str::FromStr;
 
 use toml::de::{DeTable, DeValue};
 
@@ -12,7 +14,7 @@ const PROBLEMS_MAX: usize = 20;
 
 /// A value and where it starts, in bytes.
 #[derive(Clone, Debug)]
-pub struct Node {
+pub(super) struct Node {
     at: Option<usize>,
     value: Value,
 }
@@ -134,33 +136,33 @@ impl Value {
 }
 
 /// Collects the problems of one file.
-pub struct Complaints<'t> {
+pub(super) struct Complaints<'t> {
     text: &'t str,
     found: Vec<(Option<usize>, String)>,
 }
 
 impl<'t> Complaints<'t> {
-    pub fn new(text: &'t str) -> Complaints<'t> {
+    pub(super) fn new(text: &'t str) -> Complaints<'t> {
         Complaints { text, found: Vec::new() }
     }
 
     /// Adds a problem at this byte of the text.
-    pub fn add(&mut self, at: Option<usize>, message: String) {
+    pub(super) fn add(&mut self, at: Option<usize>, message: String) {
         self.found.push((at, message));
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.found.is_empty()
     }
 
     /// The first problems in the order of the text, and how many more there are.
-    pub fn problems(self) -> Vec<Problem> {
+    pub(super) fn problems(self) -> Vec<Problem> {
         sorted(self.text, self.found)
     }
 }
 
 /// A table that is being read key by key; what is left over at the end is unknown.
-pub struct Table {
+pub(super) struct Table {
     name: String,
     /// Where the table itself is written.
     pub at: Option<usize>,
@@ -169,14 +171,14 @@ pub struct Table {
 }
 
 /// A value of the kind that was asked for, and where it is written.
-pub struct Found<T> {
+pub(super) struct Found<T> {
     pub at: Option<usize>,
     pub value: T,
 }
 
 impl Table {
     /// The file's top level.
-    pub fn root(node: Node, complaints: &mut Complaints<'_>) -> Table {
+    pub(super) fn root(node: Node, complaints: &mut Complaints<'_>) -> Table {
         Table::of(String::new(), node, complaints)
     }
 
@@ -196,17 +198,17 @@ impl Table {
         self.entries.remove(key).map(|(_, node)| node)
     }
 
-    pub fn has(&self, key: &str) -> bool {
+    pub(super) fn has(&self, key: &str) -> bool {
         self.entries.contains_key(key)
     }
 
     /// Whether no unread key is left.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
     /// The key's full name, for messages; the table's own for an empty one.
-    pub fn path(&self, key: &str) -> String {
+    pub(super) fn path(&self, key: &str) -> String {
         match (self.name.as_str(), key) {
             ("", key) => key.to_owned(),
             (name, "") => name.to_owned(),
@@ -215,7 +217,7 @@ impl Table {
     }
 
     /// The table `key`, whose full name is `name`; `None` if the file has none.
-    pub fn table(
+    pub(super) fn table(
         &mut self,
         key: &'static str,
         name: &'static str,
@@ -226,7 +228,7 @@ impl Table {
     }
 
     /// Every entry that is a table, with its key.
-    pub fn inner(&mut self, complaints: &mut Complaints<'_>) -> Vec<(Found<String>, Table)> {
+    pub(super) fn inner(&mut self, complaints: &mut Complaints<'_>) -> Vec<(Found<String>, Table)> {
         let is_table = |(_, node): &(Option<usize>, Node)| matches!(node.value, Value::Table(_));
         let keys: Vec<String> =
             self.entries.iter().filter(|(_, entry)| is_table(entry)).map(|(key, _)| key.clone()).collect();
@@ -241,11 +243,11 @@ impl Table {
     }
 
     /// Takes a key whatever its value; where it was written, if it was there.
-    pub fn drop(&mut self, key: &'static str) -> Option<Option<usize>> {
+    pub(super) fn drop(&mut self, key: &'static str) -> Option<Option<usize>> {
         self.take(key).map(|node| node.at)
     }
 
-    pub fn flag(&mut self, key: &'static str, complaints: &mut Complaints<'_>) -> Option<bool> {
+    pub(super) fn flag(&mut self, key: &'static str, complaints: &mut Complaints<'_>) -> Option<bool> {
         let node = self.take(key)?;
         match node.value {
             Value::Flag(flag) => Some(flag),
@@ -258,7 +260,7 @@ impl Table {
     }
 
     /// The table `key`, or every table of a list of them; empty if the file has none.
-    pub fn tables(
+    pub(super) fn tables(
         &mut self,
         key: &'static str,
         name: &'static str,
@@ -273,9 +275,28 @@ impl Table {
         }
     }
 
-    pub fn text(&mut self, key: &'static str, complaints: &mut Complaints<'_>) -> Option<Found<String>> {
+    pub(super) fn text(
+        &mut self,
+        key: &'static str,
+        complaints: &mut Complaints<'_>,
+    ) -> Option<Found<String>> {
         let node = self.take(key)?;
         self.as_text(key, node, complaints)
+    }
+
+    /// A string that must parse; a complaint names the key.
+    pub(super) fn parsed<T>(&mut self, key: &'static str, complaints: &mut Complaints<'_>) -> Option<Found<T>>
+    where
+        T: FromStr<Err: Display>,
+    {
+        let Found { at, value } = self.text(key, complaints)?;
+        match value.parse() {
+            Ok(value) => Some(Found { at, value }),
+            Err(error) => {
+                complaints.add(at, format!("`{}`: `{value}`: {error}", self.path(key)));
+                None
+            }
+        }
     }
 
     fn as_text(&self, key: &str, node: Node, complaints: &mut Complaints<'_>) -> Option<Found<String>> {
@@ -289,7 +310,11 @@ impl Table {
         }
     }
 
-    pub fn integer(&mut self, key: &'static str, complaints: &mut Complaints<'_>) -> Option<Found<i64>> {
+    pub(super) fn integer(
+        &mut self,
+        key: &'static str,
+        complaints: &mut Complaints<'_>,
+    ) -> Option<Found<i64>> {
         let node = self.take(key)?;
         match node.value {
             Value::Integer(value) => Some(Found { at: node.at, value }),
@@ -302,7 +327,7 @@ impl Table {
     }
 
     /// A list of strings.
-    pub fn texts(
+    pub(super) fn texts(
         &mut self,
         key: &'static str,
         complaints: &mut Complaints<'_>,
@@ -322,7 +347,7 @@ impl Table {
     }
 
     /// A string, or a list of strings.
-    pub fn text_or_texts(
+    pub(super) fn text_or_texts(
         &mut self,
         key: &'static str,
         complaints: &mut Complaints<'_>,
@@ -335,7 +360,7 @@ impl Table {
     }
 
     /// Adds a problem for every key that was not read.
-    pub fn finish(self, complaints: &mut Complaints<'_>) {
+    pub(super) fn finish(self, complaints: &mut Complaints<'_>) {
         for (key, (at, _)) in &self.entries {
             let help = match similar(key, self.asked.iter().copied()) {
                 Some(known) => format!("did you mean `{known}`?"),

@@ -11,13 +11,11 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use super::network::Tap;
-use super::qmp::Qmp;
+use super::qmp::{DISK, Qmp};
 use super::scratch::{Scratch, named};
 use super::subject::Bus;
 use crate::model::Mac;
 
-/// The disk's name in QEMU.
-pub const DISK: &str = "disk";
 /// The network card's name in QEMU.
 pub const NETWORK: &str = "card";
 

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+/// The name of the machine's disk in QEMU.
+pub const DISK: &str = "disk";
+
 /// A connection to one QEMU.
 #[derive(Debug)]
 pub struct Qmp {
@@ -39,7 +42,7 @@ impl Qmp {
         let devices = answer.as_array().map(Vec::as_slice).unwrap_or_default();
         Ok(devices
             .iter()
-            .filter(|device| device["device"] == super::machine::DISK)
+            .filter(|device| device["device"] == DISK)
             .filter_map(|device| device["stats"]["rd_bytes"].as_u64())
             .sum())
     }
