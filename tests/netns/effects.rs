@@ -1,48 +1,13 @@
 //! What follows from a change is done also where the daemon is killed before it is: here the fetch that a webhook
 //! asks for, of a forge that answers late.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use std::time::Duration;
+use std::sync::atomic::Ordering::SeqCst;
 
 use super::daemon::{VOLDEMORT, VOLDEMORTCTL, detect, eventually};
-use super::net::{Net, has, within};
-
-/// Says no when it is allowed to, and nothing before.
-#[derive(Default)]
-struct Forge {
-    answers: AtomicBool,
-    asked: AtomicU64,
-}
-
-impl Forge {
-    fn start(net: &Net) -> (Arc<Forge>, u16) {
-        let listener = within(&net.server, || TcpListener::bind("127.0.0.1:0").unwrap());
-        let port = listener.local_addr().unwrap().port();
-        let forge = Arc::new(Forge::default());
-        let shared = forge.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (forge, stream) = (shared.clone(), stream.unwrap());
-                std::thread::spawn(move || forge.serve(stream));
-            }
-        });
-        (forge, port)
-    }
-
-    fn serve(&self, mut stream: TcpStream) {
-        self.asked.fetch_add(1, SeqCst);
-        let _ = stream.read(&mut [0; 4096]);
-        while !self.answers.load(SeqCst) {
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        let _ = stream.write_all(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-    }
-}
+use super::forge::Forge;
+use super::net::{Net, has};
 
 /// A daemon that is not ready, because a source was not read yet; its API answers.
 struct Unready(Child);
@@ -112,7 +77,7 @@ fn a_fetch_that_was_acknowledged_outlives_kill_9_before_it_and_during_it() {
     }
     let Some(net) = Net::new() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let (forge, port) = Forge::start(&net);
+    let (forge, port) = Forge::start(&net, None);
     let config = settings(&net, folder.path(), port);
     let daemon = Unready::start(&net, &config);
     eventually(
@@ -148,7 +113,7 @@ fn a_fetch_that_was_acknowledged_outlives_kill_9_before_it_and_during_it() {
     let daemon = Unready::start(&net, &config);
     let table = || net.server_output(&["sh", "-c", &format!("{VOLDEMORTCTL} get effects; true")]);
     eventually("it is shown", table, |text| text.contains("fetch") && text.contains("forge"));
-    forge.answers.store(true, SeqCst);
+    forge.let_answer();
     let left = || effects(&net).map_or("unknown".to_owned(), |effects| effects.len().to_string());
     eventually("each is looked at and over", left, |text| text == "0");
     // What is over stays over.

@@ -2,9 +2,8 @@
 //! thousand. It answers each rightly, fetches once at a time, stays small, and machines notice nothing.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 use super::daemon::{Daemon, VOLDEMORTCTL, detect, eventually};
+use super::forge::Forge;
 use super::net::{Net, has, within};
 
 const SECRET: &str = "It's a Secret to Everybody";
@@ -25,39 +25,6 @@ const SLOW: usize = 150;
 const MANIFEST: &str = "[subnet.lab]\ncidr = '10.0.10.0/24'\ndynamic = '10.0.10.100-10.0.10.199'\n\
                         [boot.local]\nkernel = 'files/vmlinuz'\n\
                         [deployment.harry]\nmac = '00:11:22:33:44:55'\naddress = '10.0.10.30'\nboot = 'local'\n";
-
-/// A slow forge that refuses, and counts requests.
-#[derive(Default)]
-struct Forge {
-    asked: AtomicU64,
-    now: AtomicU64,
-    most: AtomicU64,
-}
-
-impl Forge {
-    fn start(net: &Net) -> (Arc<Forge>, u16) {
-        let listener = within(&net.server, || TcpListener::bind("127.0.0.1:0").unwrap());
-        let port = listener.local_addr().unwrap().port();
-        let forge = Arc::new(Forge::default());
-        let shared = forge.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let (forge, mut stream) = (shared.clone(), stream.unwrap());
-                std::thread::spawn(move || {
-                    forge.asked.fetch_add(1, SeqCst);
-                    forge.most.fetch_max(forge.now.fetch_add(1, SeqCst) + 1, SeqCst);
-                    let _ = stream.read(&mut [0; 4096]);
-                    std::thread::sleep(FETCH);
-                    // The client may ask again before this continues.
-                    forge.now.fetch_sub(1, SeqCst);
-                    let _ = stream
-                        .write_all(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-                });
-            }
-        });
-        (forge, port)
-    }
-}
 
 fn settings(net: &Net, folder: &Path, port: u16) -> std::path::PathBuf {
     let root = folder.join("inventory");
@@ -170,7 +137,7 @@ fn a_flood_of_webhooks_is_one_fetch_at_a_time_and_nobody_notices() {
     }
     let Some(net) = Net::new() else { return };
     let folder = tempfile::tempdir().unwrap();
-    let (forge, port) = Forge::start(&net);
+    let (forge, port) = Forge::start(&net, Some(FETCH));
     let config = settings(&net, folder.path(), port);
     let daemon = Daemon::with(&net, &config, &[]);
     net.client_ip(&["address", "add", "10.0.10.30/24", "dev", "cli"]);

@@ -9,6 +9,7 @@ mod dhcp;
 mod effects;
 mod ends;
 mod flood;
+mod forge;
 mod full;
 mod fuse;
 mod ipv6;
