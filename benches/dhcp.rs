@@ -8,7 +8,7 @@
 //!   lost in most of three runs. perfdhcp has the same processors as the server and needs much of them itself:
 //!   how busy both were is printed beside the rate, and what was the limit just beyond it.
 //! * A lean one ([`crowd`]) that keeps so many exchanges open at any time and takes messages by
-//!   handfuls: what the server can do when the asking costs little.
+//!   batches: what the server can do when the asking costs little.
 //!
 //! Beside the rates stand the latencies of whole exchanges (p50, p99), at a low rate and at half of what
 //! perfdhcp could put on, from the lean load paced evenly.

@@ -1,5 +1,5 @@
 //! A lean crowd of clients behind a relay: keeps a number of exchanges open at any time, reads and
-//! writes messages by handfuls, and looks at as little of them as it can.
+//! writes messages by batches, and looks at as little of them as it can.
 
 use std::fmt;
 use std::net::{Ipv4Addr, UdpSocket};
@@ -13,7 +13,7 @@ use nix::sys::time::TimeValLike;
 use super::peer::Running;
 use super::{Figure, Network, perfdhcp};
 
-const HANDFUL: usize = 128;
+const BATCH: usize = 128;
 /// An answer that takes longer is lost.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Machines never seen before are counted from here, beyond those of perfdhcp.
@@ -143,7 +143,7 @@ impl Crowd {
             self.open.push(Exchange { number: 0, id: 0, asked: false, since: started, due: started });
             self.begin(place, started);
         }
-        let mut buffers = vec![[0u8; 1024]; HANDFUL];
+        let mut buffers = vec![[0u8; 1024]; BATCH];
         while started.elapsed() < time {
             self.flush();
             let lengths = receive(&self.socket, &mut buffers);
@@ -167,7 +167,7 @@ impl Crowd {
         self.open = vec![nothing; PLACES as usize];
         self.paced = Some(Paced { free: (0..self.open.len()).collect(), took: Vec::new() });
         self.socket.set_nonblocking(true).expect("a socket can be asked not to wait");
-        let mut buffers = vec![[0u8; 1024]; HANDFUL];
+        let mut buffers = vec![[0u8; 1024]; BATCH];
         let mut begun = 0u64;
         while started.elapsed() < time + PATIENCE {
             let now = Instant::now();
@@ -258,8 +258,8 @@ impl Crowd {
 
     fn flush(&mut self) {
         let out = std::mem::take(&mut self.out);
-        for handful in out.chunks(HANDFUL) {
-            send(&self.socket, handful);
+        for batch in out.chunks(BATCH) {
+            send(&self.socket, batch);
         }
     }
 }
