@@ -136,8 +136,8 @@ pub fn initial_state_at(server: Ipv4Addr, desired: Arc<Desired>) -> State {
     let boots = desired.boots.values().flat_map(|boot| &boot.loader);
     let named = desired.machines.values().flat_map(|machine| &machine.loader).chain(boots);
     named.for_each(|name| server.stand_in_loader(name));
-    let table = State::new(server);
-    table.with_secrets(Secrets::stand_in()).adopt(whole(desired))
+    let state = State::new(server);
+    state.with_secrets(Secrets::stand_in()).adopt(whole(desired))
 }
 
 /// A boot is simulated as the inventory means to serve it, also where a subnet's `mode` leaves the

@@ -50,13 +50,13 @@ pub fn run(arguments: &Arguments) -> Exit {
         Err(exit) => return exit,
     };
     let rendered = find(&loaded.desired, &arguments.name).and_then(|deployment| {
-        let table = table(loaded.desired.clone(), deployment);
+        let state = state(loaded.desired.clone(), deployment);
         let main = deployment.template.as_ref().map(|template| template.kind.main_file());
         match (arguments.script, arguments.file.as_deref().or(main)) {
-            (None, Some(file)) => answer_file(&table, deployment, file).map(|text| ("file", file, text)),
+            (None, Some(file)) => answer_file(&state, deployment, file).map(|text| ("file", file, text)),
             (script, _) => {
                 let script = script.unwrap_or(Script::Ipxe);
-                let text = boot_script(&table, deployment, script.form())?;
+                let text = boot_script(&state, deployment, script.form())?;
                 Ok(("script", script.name(), text))
             }
         }
@@ -117,13 +117,13 @@ pub fn find<'a>(desired: &'a Desired, name: &str) -> Result<&'a Arc<Deployment>,
 }
 
 /// The state of a daemon on its first day, which knows secrets by name only.
-fn table(desired: Arc<Desired>, deployment: &Deployment) -> State {
+fn state(desired: Arc<Desired>, deployment: &Deployment) -> State {
     let masks = desired.secrets.iter().map(|name| (name.to_string(), format!("(secret {name})")));
     let secrets = Secrets::Known(masks.collect());
     walk::initial_state(desired, &deployment.subnet).with_secrets(secrets)
 }
 
-fn answer_file(table: &State, deployment: &Deployment, file: &str) -> Result<String, String> {
+fn answer_file(state: &State, deployment: &Deployment, file: &str) -> Result<String, String> {
     let name = &deployment.name;
     let Some(template) = &deployment.template else {
         return Err(format!("{name} has no template, and so no answer file"));
@@ -132,19 +132,19 @@ fn answer_file(table: &State, deployment: &Deployment, file: &str) -> Result<Str
     if !files.contains(&file) {
         return Err(format!("{name} has no answer file {file}; it has: {}", files.join(", ")));
     }
-    match tree::answer_file(table, deployment, file) {
+    match tree::answer_file(state, deployment, file) {
         Some(text) => text.map_err(|error| format!("{file} can't be rendered: {error}")),
         None => Err(no_machine(deployment)),
     }
 }
 
-fn boot_script(table: &State, deployment: &Deployment, form: Form) -> Result<String, String> {
+fn boot_script(state: &State, deployment: &Deployment, form: Form) -> Result<String, String> {
     let machine =
-        table.assignments().get(&deployment.name).and_then(|name| table.desired().machines.get(name));
+        state.assignments().get(&deployment.name).and_then(|name| state.desired().machines.get(name));
     let mac =
         machine.and_then(|machine| machine.macs.first().copied()).ok_or_else(|| no_machine(deployment))?;
-    let asker = walk::served::asker(table, deployment, mac);
-    tree::boot_script(table, &asker, form, mac, deployment)
+    let asker = walk::served::asker(state, deployment, mac);
+    tree::boot_script(state, &asker, form, mac, deployment)
         .map_err(|error| format!("the kernel command line can't be rendered: {error}"))
 }
 

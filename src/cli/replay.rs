@@ -110,16 +110,16 @@ fn addressed6(packets: &[Packet], subnet: &Subnet) -> Option<Ipv6Addr> {
 
 fn play(capture: &Capture, desired: Arc<Desired>, subnet: &Subnet, arguments: &Arguments) -> String {
     let packets = capture.packets.as_slice();
-    let mut table = walk::initial_state(desired, subnet);
-    let guessed = || addressed(packets, subnet).unwrap_or(table.server().address);
+    let mut state = walk::initial_state(desired, subnet);
+    let guessed = || addressed(packets, subnet).unwrap_or(state.server().address);
     let address = arguments.server.unwrap_or_else(guessed);
     let gives_addresses = arguments.mode == Mode::Server;
-    let server = Server { address, gives_addresses, ..(**table.server()).clone() };
-    table = table.with_server(server);
+    let server = Server { address, gives_addresses, ..(**state.server()).clone() };
+    state = state.with_server(server);
     let first = packets.first().map_or(0, |packet| packet.at);
     let own6 = addressed6(packets, subnet);
     let (mode, out) = (arguments.mode, String::new());
-    let mut player = Player { table, subnet, own6, mode, asked: 0, first, out };
+    let mut player = Player { state, subnet, own6, mode, asked: 0, first, out };
     player.line(&format!(
         "as {mode} at {address} on subnet {} ({}, {})",
         subnet.name,
@@ -136,7 +136,7 @@ fn play(capture: &Capture, desired: Arc<Desired>, subnet: &Subnet, arguments: &A
 }
 
 struct Player<'a> {
-    table: State,
+    state: State,
     subnet: &'a Subnet,
     /// The daemon's IPv6 address, if the subnet has IPv6.
     own6: Option<Ipv6Addr>,
@@ -202,7 +202,7 @@ impl Player<'_> {
             return self.answer("silence: the subnet has no IPv4");
         };
         let link = Link {
-            server: self.table.server().address,
+            server: self.state.server().address,
             cidr,
             mode: self.mode,
             port: destination.port(),
@@ -222,15 +222,15 @@ impl Player<'_> {
         if !self.is_whole(packet) {
             return;
         }
-        if let Decision::NeedLease(request, _) = dhcp::handle(&self.table, &link, now, &packet.payload) {
+        if let Decision::NeedLease(request, _) = dhcp::handle(&self.state, &link, now, &packet.payload) {
             self.answer(&format!("(lease: {})", request.action));
         }
-        match converse::dhcp(&mut self.table, &link, now, &packet.payload) {
+        match converse::dhcp(&mut self.state, &link, now, &packet.payload) {
             Decision::Reply { bytes, to, events } => {
                 for event in &events {
                     self.answer(&format!("{} to {to}, {} bytes: {}", event.stage, bytes.len(), event.text));
                 }
-                self.table.act(Verb::Observe(events), now);
+                self.state.act(Verb::Observe(events), now);
             }
             Decision::Silence(silence) => self.answer(&format!("silence: {}", silence.reason)),
             Decision::NeedLease(..) => self.answer("silence: its lease can't be made"),
@@ -255,7 +255,7 @@ impl Player<'_> {
         if !self.is_whole(packet) {
             return;
         }
-        match converse::dhcp6(&mut self.table, &link, now, &payload) {
+        match converse::dhcp6(&mut self.state, &link, now, &payload) {
             dhcp6::Decision::Reply { bytes, events, .. } => {
                 for event in &events {
                     self.answer(&format!(
@@ -265,7 +265,7 @@ impl Player<'_> {
                         event.text
                     ));
                 }
-                self.table.act(Verb::Observe(events), now);
+                self.state.act(Verb::Observe(events), now);
             }
             dhcp6::Decision::Silence(silence) => self.answer(&format!("silence: {}", silence.reason)),
             dhcp6::Decision::NeedLease(_) => self.answer("silence: its lease can't be made"),
@@ -284,7 +284,7 @@ impl Player<'_> {
         while let [code @ .., high, low] = rest.get(..4).unwrap_or_default() {
             let length = usize::from(u16::from_be_bytes([*high, *low]));
             let Some(value) = rest.get(4..4 + length) else { break };
-            let own = self.table.duid();
+            let own = self.state.duid();
             let value = if *code == [0, 2] { own.as_slice() } else { value };
             out.extend_from_slice(code);
             out.extend_from_slice(&(value.len() as u16).to_be_bytes());
@@ -351,7 +351,7 @@ impl Player<'_> {
         let asker = Asker::new(packet.source.ip(), Some(packet.destination.ip()), transport);
         let mut steps = Vec::new();
         let wanted = Wanted { method, path, note };
-        let opened = converse::file(&mut self.table, &asker, wanted, now, |verb| match verb {
+        let opened = converse::file(&mut self.state, &asker, wanted, now, |verb| match verb {
             Verb::Permit(permit) => {
                 let step = format!("{:?}", permit.step).to_lowercase();
                 steps.push(format!("(permission to install {}: {step})", permit.deployment));
@@ -367,11 +367,11 @@ impl Player<'_> {
             Opened::Serve(found) => {
                 self.answer(&format!("{}: {} ({} bytes)", found.stage, found.text, found.content.len()));
                 let event = Event { mac: found.mac, ..Event::new(now, found.stage, found.text) };
-                self.table.act(Verb::Observe(vec![event]), now);
+                self.state.act(Verb::Observe(vec![event]), now);
                 let booted = found.deployment.filter(|_| found.stage == Stage::LocalBoot);
-                let install = booted.and_then(|name| self.table.install_of(&name));
+                let install = booted.and_then(|name| self.state.install_of(&name));
                 if let Some(Install { deployment, epoch, .. }) = install.cloned() {
-                    self.table.act(Verb::Reboot { deployment, epoch, at: now }, now);
+                    self.state.act(Verb::Reboot { deployment, epoch, at: now }, now);
                 }
             }
             Opened::Refuse(refusal) => self.answer(&format!("refused: {}", refusal.text)),

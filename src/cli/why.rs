@@ -111,8 +111,8 @@ fn describe(arguments: &Arguments, directory: &Path, live: &Result<Why, ClientEr
         Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
-    let table = State::new(Server::stand_in(address(&loaded.desired))).adopt(loaded.desired.clone());
-    let mut found = match why(&table, subject, &[]) {
+    let state = State::new(Server::stand_in(address(&loaded.desired))).adopt(loaded.desired.clone());
+    let mut found = match why(&state, subject, &[]) {
         Ok(found) => found,
         Err(error) => return remote::failed(&ClientError::Refused(error), json),
     };

@@ -92,7 +92,7 @@ pub async fn run<L: Lessor>(
     let wake = Arc::new(Wake::new()?);
     heartbeat.wake.store(Some(wake.clone()));
     let _stop = wake.clone().stop_when_dropped();
-    let (tell, ended) = oneshot::channel();
+    let (finished, ended) = oneshot::channel();
     let sender = Sender::open(raw, ports, wake.clone(), heartbeat.send_status)?;
     let mut service = Service {
         networks,
@@ -104,7 +104,7 @@ pub async fn run<L: Lessor>(
         unreported: Vec::new(),
         handed_over: 0,
     };
-    let serve = move || drop(tell.send(service.serve()));
+    let serve = move || drop(finished.send(service.serve()));
     std::thread::Builder::new().name("dhcp".into()).spawn(serve)?;
     let panicked = |_| Err(io::Error::other("the DHCP thread panicked"));
     tokio::select! {
@@ -247,10 +247,10 @@ impl<L: Lessor> Service<L> {
     }
 
     fn take(&self, port: usize, buffer: &ReceiveBuffer, round: &mut Round) {
-        let (table, now) = (self.tables.load(), now());
+        let (state, now) = (self.tables.load(), now());
         for (received, datagram) in buffer.iter() {
             let Some((link, egress)) = self.locate(port, &received) else { continue };
-            match handle(&table, &link, now, datagram) {
+            match handle(&state, &link, now, datagram) {
                 Decision::NeedLease(request, draft) => {
                     let datagram = datagram.to_vec();
                     round.waiting.push(Waiting { request, draft, link, datagram, egress, now, rounds: 0 });
@@ -302,13 +302,13 @@ impl<L: Lessor> Service<L> {
             round.events.extend(waiting.iter().map(|one| self.busy(one)));
             return;
         };
-        let (table, asking) = (self.tables.load(), Instant::now());
+        let (state, asking) = (self.tables.load(), Instant::now());
         for (mut one, address) in waiting.into_iter().zip(granted) {
             if let (Some(address), LeaseAction::Offer { .. }) = (address, &one.request.action) {
-                self.networks[one.egress.network].probe(&table, one.request.mac, address, asking);
+                self.networks[one.egress.network].probe(&state, one.request.mac, address, asking);
             }
             let draft = one.draft.take();
-            let decision = leased(&table, &one.link, one.now, &one.datagram, &one.request, draft, address);
+            let decision = leased(&state, &one.link, one.now, &one.datagram, &one.request, draft, address);
             match decision {
                 Decision::NeedLease(..) if one.rounds >= ROUNDS => round.events.push(self.busy(&one)),
                 Decision::NeedLease(request, draft) => round.waiting.push(Waiting { request, draft, ..one }),

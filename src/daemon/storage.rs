@@ -65,11 +65,11 @@ impl Health {
     }
 
     /// Forgets damage that something was put in the place of.
-    pub fn settled(&mut self, table: &State, records: &[Record]) {
+    pub fn settled(&mut self, state: &State, records: &[Record]) {
         if self.damaged.is_empty() {
             return;
         }
-        let is_open = |one: &Damage| one.subjects().any(|name| table.damaged().contains(&name));
+        let is_open = |one: &Damage| one.subjects().any(|name| state.damaged().contains(&name));
         let before = self.damaged.len();
         self.damaged.retain(|one| match one.guards_disks() {
             true => is_open(one),

@@ -19,7 +19,7 @@ const FILE_ROUNDS: u8 = 4;
 
 /// The answer to a DHCP message once the lease that it needed is stored, or could not be made.
 pub fn leased(
-    table: &State,
+    state: &State,
     link: &dhcp::Link,
     now: Time,
     datagram: &[u8],
@@ -28,34 +28,34 @@ pub fn leased(
     address: Option<Ipv4Addr>,
 ) -> dhcp::Decision {
     // Another request of the same commit may have taken it back.
-    let address = address.filter(|address| table.leases().has(request.mac, *address, now));
+    let address = address.filter(|address| state.leases().has(request.mac, *address, now));
     match (address, draft) {
         (Some(address), Some(draft)) => draft.give(address),
-        _ => dhcp::handle(table, link, now, datagram),
+        _ => dhcp::handle(state, link, now, datagram),
     }
 }
 
 /// Answers a DHCP message where nothing has to be stored durably.
-pub fn dhcp(table: &mut State, link: &dhcp::Link, now: Time, datagram: &[u8]) -> dhcp::Decision {
-    let mut decision = dhcp::handle(table, link, now, datagram);
+pub fn dhcp(state: &mut State, link: &dhcp::Link, now: Time, datagram: &[u8]) -> dhcp::Decision {
+    let mut decision = dhcp::handle(state, link, now, datagram);
     for _ in 0..ROUNDS {
         let dhcp::Decision::NeedLease(request, draft) = decision else { break };
-        let address = match table.act(Verb::Lease(vec![request.clone()]), now) {
+        let address = match state.act(Verb::Lease(vec![request.clone()]), now) {
             Outcome::Leased(addresses) => addresses.first().copied().flatten(),
             _ => None,
         };
-        decision = leased(table, link, now, datagram, &request, draft, address);
+        decision = leased(state, link, now, datagram, &request, draft, address);
     }
     decision
 }
 
 /// Answers a DHCPv6 message where nothing has to be stored durably.
-pub fn dhcp6(table: &mut State, link: &dhcp6::Link, now: Time, datagram: &[u8]) -> dhcp6::Decision {
-    let mut decision = dhcp6::handle(table, link, now, datagram);
+pub fn dhcp6(state: &mut State, link: &dhcp6::Link, now: Time, datagram: &[u8]) -> dhcp6::Decision {
+    let mut decision = dhcp6::handle(state, link, now, datagram);
     for _ in 0..ROUNDS {
         let dhcp6::Decision::NeedLease(request) = decision else { break };
-        table.act(Verb::Lease6(request), now);
-        decision = dhcp6::handle(table, link, now, datagram);
+        state.act(Verb::Lease6(request), now);
+        decision = dhcp6::handle(state, link, now, datagram);
     }
     decision
 }
@@ -99,13 +99,13 @@ pub struct FileRequest {
 
 impl FileRequest {
     /// The next step as the state stands now.
-    pub fn step(&mut self, table: &State, asker: &Asker, wanted: Wanted<'_>) -> Step {
+    pub fn step(&mut self, state: &State, asker: &Asker, wanted: Wanted<'_>) -> Step {
         self.rounds += 1;
         if self.rounds > FILE_ROUNDS {
             let busy = Refusal::new(RefusalReason::Busy, "the inventory is changing; ask again");
             return Step::Done(Opened::Refuse(busy));
         }
-        match tree::open(table, asker, wanted.method, wanted.path, wanted.note) {
+        match tree::open(state, asker, wanted.method, wanted.path, wanted.note) {
             Answer::Serve(artifact) => Step::Done(Opened::Serve(artifact)),
             Answer::Refuse(refusal) => Step::Done(Opened::Refuse(refusal)),
             Answer::Identify => Step::Identify,
@@ -129,7 +129,7 @@ impl FileRequest {
 /// Answers a request for a file where nothing has to be stored durably. `stored` sees each step that a
 /// daemon would store.
 pub fn file(
-    table: &mut State,
+    state: &mut State,
     asker: &Asker,
     wanted: Wanted<'_>,
     now: Time,
@@ -137,7 +137,7 @@ pub fn file(
 ) -> Opened {
     let mut request = FileRequest::default();
     loop {
-        let verb = match request.step(table, asker, wanted) {
+        let verb = match request.step(state, asker, wanted) {
             Step::Done(opened) => return opened,
             Step::Identify => {
                 let unknown = "there is no neighbour table that shows which network card asks";
@@ -146,7 +146,7 @@ pub fn file(
             Step::Store(verb) => verb,
         };
         stored(&verb);
-        let outcome = match table.act(verb, now) {
+        let outcome = match state.act(verb, now) {
             Outcome::Refused(why) => Err(Refusal::new(RefusalReason::Gone, why)),
             _ => Ok(()),
         };

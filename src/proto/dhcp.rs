@@ -82,7 +82,7 @@ pub enum Destination {
 }
 
 /// Decides about one datagram.
-pub fn handle(table: &State, link: &Link, now: Time, datagram: &[u8]) -> Decision {
+pub fn handle(state: &State, link: &Link, now: Time, datagram: &[u8]) -> Decision {
     let silence =
         |reason, mac| Decision::Silence(Silence { reason, mac, sender: link.source, deployment: None });
     if link.mode == Mode::Off {
@@ -93,15 +93,15 @@ pub fn handle(table: &State, link: &Link, now: Time, datagram: &[u8]) -> Decisio
         Err(error) => return silence(Reason::Malformed(error), None),
     };
     // The mode of a subnet may restrict that of its interface, never widen it.
-    let link = &Link { mode: link.mode.max(address::mode(table, link, &request)), ..*link };
+    let link = &Link { mode: link.mode.max(address::mode(state, link, &request)), ..*link };
     if link.port == BOOT_SERVER_PORT && link.mode < Mode::Listen {
-        return proxy::boot_server(table, link, now, &request);
+        return proxy::boot_server(state, link, now, &request);
     }
     match link.mode {
-        Mode::Server => server::answer(table, link, now, &request),
-        Mode::Proxy => proxy::offer(table, link, now, &request),
+        Mode::Server => server::answer(state, link, now, &request),
+        Mode::Proxy => proxy::offer(state, link, now, &request),
         Mode::Off => silence(Reason::Off, Some(request.mac)),
-        Mode::Listen => match server::answer(table, link, now, &request) {
+        Mode::Listen => match server::answer(state, link, now, &request) {
             Decision::Reply { events, .. } => {
                 let would: Vec<String> = events.into_iter().map(|event| event.text.into()).collect();
                 silence(Reason::Listening(would.join("; ")), Some(request.mac))

@@ -57,15 +57,15 @@ pub enum Decision {
 }
 
 /// Decides about one datagram.
-pub fn handle(table: &State, link: &Link, now: Time, datagram: &[u8]) -> Decision {
+pub fn handle(state: &State, link: &Link, now: Time, datagram: &[u8]) -> Decision {
     let silence =
         |reason, mac| Decision::Silence(Silence { reason, mac, sender: link.source, deployment: None });
     let request = match Request::decode(datagram) {
         Ok(request) => request,
         Err(error) => return silence(Reason::Malformed(error), None),
     };
-    let mode = link.mode.max(server::mode(table, link, &request));
-    let decision = server::answer(table, link, now, &request);
+    let mode = link.mode.max(server::mode(state, link, &request));
+    let decision = server::answer(state, link, now, &request);
     match (mode, decision) {
         (Mode::Server, decision) => decision,
         (_, quiet @ Decision::Silence(_)) => quiet,

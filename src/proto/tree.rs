@@ -43,7 +43,7 @@ pub enum Answer {
     Serve(Artifact),
     /// Read the neighbour table for [`Asker::link`], then ask again.
     Identify,
-    /// Store this first, then ask again with the new table.
+    /// Store this first, then ask again with the new state.
     Permit(Permit),
     /// A report of the installer: store this, then answer 200 with an empty body. The text is a remark for
     /// the timeline where only the token identifies the machine.
@@ -110,14 +110,14 @@ impl Refusal {
 
 /// What `path` (percent-decoded, however its parts are joined) means to `asker`. `note` is what a report
 /// carried (query or body).
-pub fn open(table: &State, asker: &Asker, method: Method, path: &str, note: &str) -> Answer {
+pub fn open(state: &State, asker: &Asker, method: Method, path: &str, note: &str) -> Answer {
     let path = match clean_path(path) {
         Ok(path) => path,
         Err(error) => return Answer::Refuse(Refusal::new(RefusalReason::NotFound, error.to_string())),
     };
-    match named(table, asker, method, &path, note) {
+    match named(state, asker, method, &path, note) {
         Answer::Refuse(refusal) if refusal.reason == RefusalReason::NotFound => {
-            let found = unescaped(asker, &path).map(|path| named(table, asker, method, &path, note));
+            let found = unescaped(asker, &path).map(|path| named(state, asker, method, &path, note));
             found.unwrap_or(Answer::Refuse(refusal))
         }
         answer => answer,
@@ -131,36 +131,36 @@ fn unescaped(asker: &Asker, path: &str) -> Option<String> {
     clean_path(&plain).ok().filter(|plain| plain != path)
 }
 
-fn named(table: &State, asker: &Asker, method: Method, path: &str, note: &str) -> Answer {
+fn named(state: &State, asker: &Asker, method: Method, path: &str, note: &str) -> Answer {
     let (of, path) = name::machine_folder(path);
-    // Where we give the addresses they tell who asks, whatever the folder says.
-    let mac = asker.card(table).or(of.filter(|_| !table.server().gives_addresses));
+    // Where we give the addresses they identify the client, whatever the folder says.
+    let mac = asker.card(state).or(of.filter(|_| !state.server().gives_addresses));
     // What is there to be read is looked at as by HEAD, which moves nothing.
     let reading = if method == Method::Post { Method::Head } else { method };
-    let answer = match name::parse(table, path) {
+    let answer = match name::parse(state, path) {
         Target::Answers { deployment, token, file } => {
-            answers::open(table, asker, method, &deployment, &token, &file)
+            answers::open(state, asker, method, &deployment, &token, &file)
         }
         Target::Hook { deployment, token, outcome } => {
-            hooks::open(table, asker, method, &deployment, &token, outcome, note)
+            hooks::open(state, asker, method, &deployment, &token, outcome, note)
         }
         Target::Script { form, mac: named } => {
-            read_only(method, script::open(table, asker, reading, form, named.or(of).or(mac)))
+            read_only(method, script::open(state, asker, reading, form, named.or(of).or(mac)))
         }
-        Target::Loader(loader) => read_only(method, files::loader(table, &loader)),
-        Target::UBoot => read_only(method, uboot::open(table, mac)),
+        Target::Loader(loader) => read_only(method, files::loader(state, &loader)),
+        Target::UBoot => read_only(method, uboot::open(state, mac)),
         Target::Media { boot, path } => {
-            read_only(method, files::media(table, asker, reading, mac, &boot, &path))
+            read_only(method, files::media(state, asker, reading, mac, &boot, &path))
         }
         Target::Unknown => {
-            let found = mac.and_then(|mac| raspberry::open(table, asker, reading, mac, path));
+            let found = mac.and_then(|mac| raspberry::open(state, asker, reading, mac, path));
             let text = || format!("nothing is served as {path}");
             let found =
                 found.unwrap_or_else(|| Answer::Refuse(Refusal::new(RefusalReason::NotFound, text())));
             read_only(method, found)
         }
     };
-    with_caller(table, mac, answer)
+    with_caller(state, mac, answer)
 }
 
 /// Refuses a POST to something that can only be read (RFC 9110 section 9.3.3).
@@ -176,7 +176,7 @@ fn read_only(method: Method, answer: Answer) -> Answer {
 
 /// Completes an answer that does not name its machine: the address identifies it. What another client read
 /// is not the machine's doing.
-fn with_caller(table: &State, mac: Option<Mac>, mut answer: Answer) -> Answer {
+fn with_caller(state: &State, mac: Option<Mac>, mut answer: Answer) -> Answer {
     let (said_mac, deployment) = match &mut answer {
         Answer::Serve(artifact) => (&mut artifact.mac, &mut artifact.deployment),
         Answer::Refuse(refusal) => (&mut refusal.mac, &mut refusal.deployment),
@@ -184,7 +184,7 @@ fn with_caller(table: &State, mac: Option<Mac>, mut answer: Answer) -> Answer {
     };
     *said_mac = said_mac.or(mac);
     if deployment.is_none() {
-        *deployment = said_mac.and_then(|mac| table.deployment_of(mac)).map(|found| found.name.clone());
+        *deployment = said_mac.and_then(|mac| state.deployment_of(mac)).map(|found| found.name.clone());
     }
     answer
 }

@@ -81,7 +81,7 @@ impl Simulation<'_> {
         let wanted = Wanted { method: Method::Get, path: &path, note: "" };
         let mut request = FileRequest::default();
         loop {
-            let verb = match request.step(&self.table, &asker, wanted) {
+            let verb = match request.step(&self.state, &asker, wanted) {
                 Step::Done(Opened::Serve(artifact)) => return Ok(self.served(name, artifact)),
                 Step::Done(Opened::Refuse(refusal)) => return Err(refusal),
                 Step::Done(Opened::Accepted(..)) | Step::Identify => {
@@ -93,7 +93,7 @@ impl Simulation<'_> {
                 Step::Store(verb) => verb,
             };
             let is_permit = matches!(verb, Verb::Permit(_));
-            let outcome = match self.table.act(verb, now) {
+            let outcome = match self.state.act(verb, now) {
                 Outcome::Refused(why) => Err(Refusal::new(RefusalReason::Busy, why)),
                 _ => Ok(()),
             };

@@ -102,14 +102,14 @@ pub struct Client<'a> {
 }
 
 impl Client<'_> {
-    /// From DISCOVER to ACK. Dynamic leases are made in `table`, and events are applied to it.
+    /// From DISCOVER to ACK. Dynamic leases are made in `state`, and events are applied to it.
     ///
     /// # Errors
     /// Why there is no address.
-    pub fn configure(&self, table: &mut State, sender: Sender) -> Result<DhcpExchange, String> {
-        let (offer, mut events) = self.exchange(table, sender, Kind::Discover, None)?;
+    pub fn configure(&self, state: &mut State, sender: Sender) -> Result<DhcpExchange, String> {
+        let (offer, mut events) = self.exchange(state, sender, Kind::Discover, None)?;
         let offered = step(&offer, &events, Stage::Offer);
-        let (ack, more) = self.exchange(table, sender, Kind::Request, Some(offer.address()))?;
+        let (ack, more) = self.exchange(state, sender, Kind::Request, Some(offer.address()))?;
         let given = step(&ack, &more, Stage::Ack);
         events.extend(more);
         let lease = Lease { address: ack.address().into(), file: ack.boot_file() };
@@ -117,21 +117,21 @@ impl Client<'_> {
     }
 
     /// The OFFER for the firmware's DISCOVER, or why there is none.
-    pub fn discover(&self, table: &mut State) -> Result<Bytes, String> {
-        self.exchange(table, Sender::Firmware, Kind::Discover, None).map(|(reply, _)| reply.0)
+    pub fn discover(&self, state: &mut State) -> Result<Bytes, String> {
+        self.exchange(state, Sender::Firmware, Kind::Discover, None).map(|(reply, _)| reply.0)
     }
 
     fn exchange(
         &self,
-        table: &mut State,
+        state: &mut State,
         sender: Sender,
         kind: Kind,
         requested: Option<Ipv4Addr>,
     ) -> Result<(Reply, Vec<Event>), String> {
         let datagram = self.message(sender, kind, requested);
-        match converse::dhcp(table, self.link, self.now, &datagram) {
+        match converse::dhcp(state, self.link, self.now, &datagram) {
             Decision::Reply { bytes, events, .. } => {
-                note(table, &events);
+                note(state, &events);
                 let reply = Reply::of(bytes.into());
                 match reply.option(MESSAGE_TYPE) {
                     Some([NAK]) => Err(format!("{kind:?} was refused (NAK)")),
@@ -197,9 +197,9 @@ pub fn arch(cpu: Cpu, firmware: Firmware, sender: Sender) -> u16 {
 
 /// Applies what a simulated machine did. The rest of what [`crate::state::Verb::Observe`] does (loop
 /// detection, timelines) is left out: it would cost time in each of thousands of boots and decide nothing.
-pub(super) fn note(table: &mut State, events: &[Event]) {
+pub(super) fn note(state: &mut State, events: &[Event]) {
     for event in events {
-        table.fold(event);
+        state.fold(event);
     }
 }
 
@@ -211,9 +211,9 @@ fn step(reply: &Reply, events: &[Event], stage: Stage) -> Step {
 }
 
 /// The link of the deployment's subnet.
-pub fn link(table: &State, cidr: crate::model::Cidr) -> Link {
+pub fn link(state: &State, cidr: crate::model::Cidr) -> Link {
     Link {
-        server: table.server().address,
+        server: state.server().address,
         cidr,
         mode: Mode::Server,
         port: 67,

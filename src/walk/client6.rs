@@ -41,10 +41,10 @@ impl Client6<'_> {
     ///
     /// # Errors
     /// Why there is no address.
-    pub fn configure(&self, table: &mut State, sender: Sender) -> Result<DhcpExchange, String> {
+    pub fn configure(&self, state: &mut State, sender: Sender) -> Result<DhcpExchange, String> {
         let stateless = sender == Sender::Ipxe && self.ipv6.ra == Advertise::Slaac;
         if let Some(own) = self.ipv6.cidr.own_address(self.mac).filter(|_| stateless) {
-            let informed = self.exchange(table, &self.message(sender, INFORMATION_REQUEST, None))?;
+            let informed = self.exchange(state, &self.message(sender, INFORMATION_REQUEST, None))?;
             let lease = Lease { address: own.into(), file: informed.boot_file() };
             let made = Step {
                 stage: Stage::Offer,
@@ -54,9 +54,9 @@ impl Client6<'_> {
             let steps = [Arc::new(made), Arc::new(informed.step(Stage::Ack))];
             return Ok(DhcpExchange { lease, steps, events: informed.events });
         }
-        let advertised = self.exchange(table, &self.message(sender, SOLICIT, None))?;
+        let advertised = self.exchange(state, &self.message(sender, SOLICIT, None))?;
         let server = advertised.server();
-        let given = self.exchange(table, &self.message(sender, REQUEST, Some(&server)))?;
+        let given = self.exchange(state, &self.message(sender, REQUEST, Some(&server)))?;
         let address = given.address().ok_or("the REPLY holds no address")?;
         let lease = Lease { address: address.into(), file: given.boot_file() };
         let steps = [Arc::new(advertised.step(Stage::Offer)), Arc::new(given.step(Stage::Ack))];
@@ -64,10 +64,10 @@ impl Client6<'_> {
         Ok(DhcpExchange { lease, steps, events })
     }
 
-    fn exchange(&self, table: &mut State, datagram: &[u8]) -> Result<Reply, String> {
-        match converse::dhcp6(table, self.link, self.now, datagram) {
+    fn exchange(&self, state: &mut State, datagram: &[u8]) -> Result<Reply, String> {
+        match converse::dhcp6(state, self.link, self.now, datagram) {
             Decision::Reply { bytes, events, .. } => {
-                client::note(table, &events);
+                client::note(state, &events);
                 Ok(Reply { bytes, events })
             }
             Decision::NeedLease(_) => Err("no IPv6 address could be leased".into()),

@@ -19,70 +19,70 @@ use crate::state::{Purpose, State};
 pub type Served = (String, String);
 
 /// The DHCP answer, kernel command line, boot script and answer files of `deployment`. What
-/// `table.secrets()` gives for a secret is shown, so it has to be masks; the tokens of URLs are
+/// `state.secrets()` gives for a secret is shown, so it has to be masks; the tokens of URLs are
 /// replaced.
-pub fn served(table: &State, deployment: &Deployment, now: Time) -> Vec<Served> {
-    let Some(mac) = mac(table, deployment) else { return Vec::new() };
-    let mut served = vec![("DHCP answer".to_owned(), dhcp(table, deployment, mac, now))];
-    served.extend(boot(table, deployment, mac));
+pub fn served(state: &State, deployment: &Deployment, now: Time) -> Vec<Served> {
+    let Some(mac) = mac(state, deployment) else { return Vec::new() };
+    let mut served = vec![("DHCP answer".to_owned(), dhcp(state, deployment, mac, now))];
+    served.extend(boot(state, deployment, mac));
     let files = deployment.template.iter().flat_map(|template| template.kind.files());
     served.extend(files.filter_map(|file| {
-        let text = tree::answer_file(table, deployment, file.name)?;
+        let text = tree::answer_file(state, deployment, file.name)?;
         Some((file.name.to_owned(), text.unwrap_or_else(|error| format!("can't be rendered: {error}"))))
     }));
     for (_, text) in &mut served {
-        *text = without_tokens(table, deployment, text);
+        *text = without_tokens(state, deployment, text);
     }
     served
 }
 
 /// The network card that the deployment's machine boots from.
-pub fn mac(table: &State, deployment: &Deployment) -> Option<Mac> {
-    let machine = table.desired().machines.get(table.assignments().get(&deployment.name)?)?;
-    table.active_mac(machine)
+pub fn mac(state: &State, deployment: &Deployment) -> Option<Mac> {
+    let machine = state.desired().machines.get(state.assignments().get(&deployment.name)?)?;
+    state.active_mac(machine)
 }
 
 /// The tokens in URLs give access to the answers of an installation, so they must not be shown.
-fn without_tokens(table: &State, deployment: &Deployment, text: &str) -> String {
-    let token = |purpose| table.token(purpose, deployment);
+fn without_tokens(state: &State, deployment: &Deployment, text: &str) -> String {
+    let token = |purpose| state.token(purpose, deployment);
     text.replace(&token(Purpose::Answers), "TOKEN").replace(&token(Purpose::Hooks), "TOKEN")
 }
 
 /// The firmware that the machine was last seen with, else the commonest one.
-fn firmware(table: &State, deployment: &Deployment, mac: Mac) -> Firmware {
-    let seen = table.seen().get(&mac).and_then(|seen| seen.arch).map(|arch| arch.firmware);
+fn firmware(state: &State, deployment: &Deployment, mac: Mac) -> Firmware {
+    let seen = state.seen().get(&mac).and_then(|seen| seen.arch).map(|arch| arch.firmware);
     seen.or(Route::of(deployment).first().map(|route| route.firmware())).unwrap_or(Firmware::Uefi)
 }
 
 /// The machine of a deployment as the asker of its script: with its address, or one that it may get.
-pub fn asker(table: &State, deployment: &Deployment, mac: Mac) -> Asker {
+pub fn asker(state: &State, deployment: &Deployment, mac: Mac) -> Asker {
     let subnet = &deployment.subnet;
     if let (None, Some(ipv6)) = (subnet.cidr, &subnet.ipv6) {
         let first = ipv6.dynamic.first().map(|range| range.first);
-        let address = table.address6_of(deployment, mac).or(ipv6.cidr.own_address(mac)).or(first);
+        let address = state.address6_of(deployment, mac).or(ipv6.cidr.own_address(mac)).or(first);
         let own = client6::stand_in_address(ipv6);
         let address = address.unwrap_or(ipv6.cidr.network());
         return Asker::new(address, Some(own.into()), Transport::Http).on_card(mac);
     }
     let first = subnet.dynamic.first().map(|range| range.first);
     let last = || subnet.cidr.map_or(Ipv4Addr::UNSPECIFIED, |cidr| cidr.hosts().last);
-    let address = table.address_of(deployment, mac).or(first).unwrap_or_else(last);
+    let address = state.address_of(deployment, mac).or(first).unwrap_or_else(last);
     Asker::new(address, None, Transport::Http).on_card(mac)
 }
 
 /// The kernel command line, one word a line, and the script around it.
-fn boot(table: &State, deployment: &Deployment, mac: Mac) -> Vec<Served> {
-    let asker = asker(table, deployment, mac);
+fn boot(state: &State, deployment: &Deployment, mac: Mac) -> Vec<Served> {
+    let asker = asker(state, deployment, mac);
     let address = match asker.address {
         IpAddr::V4(address) => Some(address),
         IpAddr::V6(_) => None,
     };
-    let facts = tree::facts_at(table, deployment, mac, address, asker.at);
+    let facts = tree::facts_at(state, deployment, mac, address, asker.at);
     let words = match render::cmdline(&deployment.boot.cmdline, &facts, &|_| None) {
         Ok(words) => words,
         Err(error) => return vec![("kernel command line".into(), format!("can't be rendered: {error}"))],
     };
-    let script = tree::boot_script(table, &asker, Form::Ipxe, mac, deployment);
+    let script = tree::boot_script(state, &asker, Form::Ipxe, mac, deployment);
     let script = script.unwrap_or_else(|error| format!("can't be rendered: {error}"));
     // A changed word is shown once: in the command line, not also in the script around it.
     let line = words.join(" ");
@@ -93,12 +93,12 @@ fn boot(table: &State, deployment: &Deployment, mac: Mac) -> Vec<Served> {
 
 /// The essential options of the OFFER to `mac`, one a line, if it boots as the machine of `deployment`
 /// does; or why there is none.
-pub fn dhcp(table: &State, deployment: &Deployment, mac: Mac, now: Time) -> String {
-    let firmware = firmware(table, deployment, mac);
-    let Some(cidr) = deployment.subnet.cidr else { return dhcp6(table, deployment, mac, now) };
-    let link = link(table, cidr);
+pub fn dhcp(state: &State, deployment: &Deployment, mac: Mac, now: Time) -> String {
+    let firmware = firmware(state, deployment, mac);
+    let Some(cidr) = deployment.subnet.cidr else { return dhcp6(state, deployment, mac, now) };
+    let link = link(state, cidr);
     let client = Client { mac, cpu: deployment.boot.cpu, firmware, link: &link, now };
-    let answer = client.discover(&mut table.clone());
+    let answer = client.discover(&mut state.clone());
     let datagram = match answer {
         Ok(datagram) => datagram,
         Err(why) => return format!("none: {why}\n"),
@@ -106,7 +106,7 @@ pub fn dhcp(table: &State, deployment: &Deployment, mac: Mac, now: Time) -> Stri
     let Ok(message) = Message::decode(&mut Decoder::new(&datagram)) else {
         return "unreadable\n".into();
     };
-    let fixed = table.desired().fixed_at(message.yiaddr()).is_some();
+    let fixed = state.desired().fixed_at(message.yiaddr()).is_some();
     let address = if fixed { message.yiaddr().to_string() } else { "one of the dynamic range".into() };
     let mut lines = vec![format!("address {address}")];
     lines.extend(OPTIONS.iter().filter_map(|code| option(message.opts().get(*code)?)));
@@ -119,12 +119,12 @@ pub fn dhcp(table: &State, deployment: &Deployment, mac: Mac, now: Time) -> Stri
 }
 
 /// The same for DHCPv6, on a subnet that has nothing else.
-fn dhcp6(table: &State, deployment: &Deployment, mac: Mac, now: Time) -> String {
+fn dhcp6(state: &State, deployment: &Deployment, mac: Mac, now: Time) -> String {
     let Some(ipv6) = &deployment.subnet.ipv6 else { return "none\n".into() };
     let link = client6::link(client6::stand_in_address(ipv6), mac);
-    let firmware = firmware(table, deployment, mac);
+    let firmware = firmware(state, deployment, mac);
     let client = Client6 { mac, cpu: deployment.boot.cpu, firmware, link: &link, ipv6, now };
-    match client.configure(&mut table.clone(), Sender::Firmware) {
+    match client.configure(&mut state.clone(), Sender::Firmware) {
         Ok(exchange) => {
             let fixed = deployment.address6.map(|address| address.to_string());
             let address = fixed.unwrap_or_else(|| "one of the dynamic range".into());

@@ -32,19 +32,19 @@ pub(super) struct DhcpState {
 }
 
 impl DhcpState {
-    pub(super) fn of(table: &State, mac: Mac, deployment: &Name, signed: bool) -> DhcpState {
+    pub(super) fn of(state: &State, mac: Mac, deployment: &Name, signed: bool) -> DhcpState {
         DhcpState {
-            seen: table.seen().get(&mac).cloned(),
-            install: table.install_of(deployment).cloned(),
-            ..DhcpState::for_dhcp(table, mac, signed)
+            seen: state.seen().get(&mac).cloned(),
+            install: state.install_of(deployment).cloned(),
+            ..DhcpState::for_dhcp(state, mac, signed)
         }
     }
 
     /// DHCP depends neither on installations nor on what a machine sent before.
-    pub(super) fn for_dhcp(table: &State, mac: Mac, signed: bool) -> DhcpState {
+    pub(super) fn for_dhcp(state: &State, mac: Mac, signed: bool) -> DhcpState {
         DhcpState {
-            leases: [table.leases().binding(mac).cloned(), table.leases().offer(mac).cloned()],
-            lease6: table.leases6().of(mac).cloned(),
+            leases: [state.leases().binding(mac).cloned(), state.leases().offer(mac).cloned()],
+            lease6: state.leases6().of(mac).cloned(),
             seen: None,
             install: None,
             signed,
@@ -82,7 +82,7 @@ pub(super) struct Rest {
     start: Start,
     pub steps: Vec<Arc<Step>>,
     pub answers: Vec<(&'static str, bytes::Bytes)>,
-    pub table: State,
+    pub state: State,
     pub end: Result<Option<End>, Stop>,
 }
 
@@ -109,9 +109,9 @@ impl Shared {
         self.answered.iter().find(|known| known.question == *question)
     }
 
-    pub(super) fn keep_answered(&mut self, question: Question, exchange: &DhcpExchange, table: &State) {
+    pub(super) fn keep_answered(&mut self, question: Question, exchange: &DhcpExchange, state: &State) {
         if self.keeps {
-            let leases = (table.leases().clone(), table.leases6().clone());
+            let leases = (state.leases().clone(), state.leases6().clone());
             self.answered.push(Answered { question, exchange: exchange.clone(), leases });
         }
     }
@@ -143,15 +143,15 @@ impl Rest {
         start: Start,
         steps: &[Arc<Step>],
         answers: &[(&'static str, bytes::Bytes)],
-        table: &State,
+        state: &State,
         end: &Result<Option<End>, Stop>,
     ) -> Rest {
         let (steps, answers) = (steps.to_vec(), answers.to_vec());
-        Rest { start, steps, answers, table: table.clone(), end: end.clone() }
+        Rest { start, steps, answers, state: state.clone(), end: end.clone() }
     }
 }
 
 /// The root URL of the daemon's HTTP server, as the machine reached it.
-pub(super) fn url(table: &State, own: Option<IpAddr>) -> String {
-    own.map_or_else(|| table.server().url(), |own| table.server().url_at(own))
+pub(super) fn url(state: &State, own: Option<IpAddr>) -> String {
+    own.map_or_else(|| state.server().url(), |own| state.server().url_at(own))
 }

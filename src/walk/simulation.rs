@@ -24,24 +24,24 @@ pub const GRUB_CONFIGURATION: &str = "/grub/x86_64-efi/grub.cfg";
 const BOOT_FILE_MAX: usize = 127;
 
 /// Boots `deployment`'s machine by one route, twice, and requests everything that firmware would.
-pub fn simulate(table: &State, deployment: &Deployment, route: Route, now: Time) -> SimulatedBoot {
-    Simulation::new(table, deployment, route, now).run(&mut Shared::new(false))
+pub fn simulate(state: &State, deployment: &Deployment, route: Route, now: Time) -> SimulatedBoot {
+    Simulation::new(state, deployment, route, now).run(&mut Shared::new(false))
 }
 
 /// The results of [`simulate`] for each of `routes`; what they have in common is requested once.
 pub fn simulate_all(
-    table: &State,
+    state: &State,
     deployment: &Deployment,
     routes: &[Route],
     now: Time,
 ) -> Vec<SimulatedBoot> {
     let mut shared = Shared::new(true);
-    let simulate = |route: &Route| Simulation::new(table, deployment, *route, now).run(&mut shared);
+    let simulate = |route: &Route| Simulation::new(state, deployment, *route, now).run(&mut shared);
     routes.iter().map(simulate).collect()
 }
 
 pub(super) struct Simulation<'a> {
-    pub(super) table: State,
+    pub(super) state: State,
     pub(super) deployment: &'a Deployment,
     route: Route,
     pub(super) now: Time,
@@ -54,16 +54,16 @@ pub(super) struct Simulation<'a> {
 }
 
 impl<'a> Simulation<'a> {
-    fn new(table: &State, deployment: &'a Deployment, route: Route, now: Time) -> Simulation<'a> {
-        let mut table = table.clone();
+    fn new(state: &State, deployment: &'a Deployment, route: Route, now: Time) -> Simulation<'a> {
+        let mut state = state.clone();
         if route.is_signed() {
-            let server = signed_only(table.server());
-            table = table.with_server(server);
+            let server = signed_only(state.server());
+            state = state.with_server(server);
         }
         let ipv6 = deployment.subnet.ipv6.as_ref().filter(|_| route.is_ipv6());
         let own = ipv6.map(|ipv6| IpAddr::V6(client6::stand_in_address(ipv6)));
-        let url = url(&table, own);
-        Simulation { table, deployment, route, now, own, url, steps: Vec::new(), answers: Vec::new() }
+        let url = url(&state, own);
+        Simulation { state, deployment, route, now, own, url, steps: Vec::new(), answers: Vec::new() }
     }
 
     fn run(mut self, shared: &mut Shared) -> SimulatedBoot {
@@ -73,8 +73,8 @@ impl<'a> Simulation<'a> {
     }
 
     fn both_boots(&mut self, shared: &mut Shared) -> Result<End, Stop> {
-        let machine = self.table.assignments().get(&self.deployment.name);
-        let machine = machine.and_then(|machine| self.table.desired().machines.get(machine));
+        let machine = self.state.assignments().get(&self.deployment.name);
+        let machine = machine.and_then(|machine| self.state.desired().machines.get(machine));
         let Some(mac) = machine.and_then(|machine| machine.macs.first()).copied() else {
             return Ok(End::Unassigned);
         };
@@ -116,12 +116,12 @@ impl<'a> Simulation<'a> {
         lease: Lease,
         shared: &mut Shared,
     ) -> Result<Option<End>, Stop> {
-        let state = DhcpState::of(&self.table, mac, &self.deployment.name, self.route.is_signed());
+        let state = DhcpState::of(&self.state, mac, &self.deployment.name, self.route.is_signed());
         let start = Start { boot, state, program, lease };
-        if let Some(Rest { steps, answers, table, end, .. }) = shared.rest(&start) {
+        if let Some(Rest { steps, answers, state, end, .. }) = shared.rest(&start) {
             self.steps.extend(steps.iter().cloned());
             self.answers.extend(answers.iter().cloned());
-            self.table = table.clone();
+            self.state = state.clone();
             return end.clone();
         }
         let (steps, answers) = (self.steps.len(), self.answers.len());
@@ -130,7 +130,7 @@ impl<'a> Simulation<'a> {
             Boot::Second => self.second_boot(mac, program, &start.lease),
         };
         let (steps, answers) = (&self.steps[steps..], &self.answers[answers..]);
-        shared.keep(start, |start| Rest::of(start, steps, answers, &self.table, &end));
+        shared.keep(start, |start| Rest::of(start, steps, answers, &self.state, &end));
         end
     }
 
@@ -246,7 +246,7 @@ impl<'a> Simulation<'a> {
     /// An address and a boot file, from an exchange that another simulated boot may have had.
     fn configure(&mut self, mac: Mac, sender: Sender, shared: &mut Shared) -> Result<Lease, Stop> {
         let route = self.route;
-        let state = DhcpState::for_dhcp(&self.table, mac, route.is_signed());
+        let state = DhcpState::for_dhcp(&self.state, mac, route.is_signed());
         // iPXE says the same however UEFI's firmware came to it.
         let firmware = match (route.firmware(), sender) {
             (Firmware::UefiHttp, Sender::Ipxe) => Firmware::Uefi,
@@ -255,15 +255,15 @@ impl<'a> Simulation<'a> {
         let question = Question { state, ipv6: route.is_ipv6(), firmware, sender };
         let lease = match shared.answered(&question) {
             Some(known) => {
-                client::note(&mut self.table, &known.exchange.events);
+                client::note(&mut self.state, &known.exchange.events);
                 let (leases, leases6) = known.leases.clone();
-                self.table.put_leases(leases, leases6);
+                self.state.put_leases(leases, leases6);
                 self.steps.extend(known.exchange.steps.iter().cloned());
                 known.exchange.lease.clone()
             }
             None => {
                 let exchange = self.ask_dhcp(mac, sender).map_err(|why| Fault::Address.stop(why))?;
-                shared.keep_answered(question, &exchange, &self.table);
+                shared.keep_answered(question, &exchange, &self.state);
                 self.steps.extend(exchange.steps);
                 exchange.lease
             }
@@ -284,12 +284,12 @@ impl<'a> Simulation<'a> {
         match (self.own, &self.deployment.subnet.ipv6) {
             (Some(IpAddr::V6(own)), Some(ipv6)) => {
                 let link = client6::link(own, mac);
-                Client6 { mac, cpu, firmware, link: &link, ipv6, now }.configure(&mut self.table, sender)
+                Client6 { mac, cpu, firmware, link: &link, ipv6, now }.configure(&mut self.state, sender)
             }
             _ => {
                 let cidr = self.deployment.subnet.cidr.ok_or("its subnet has IPv6 alone")?;
-                let link = link(&self.table, cidr);
-                Client { mac, cpu, firmware, link: &link, now }.configure(&mut self.table, sender)
+                let link = link(&self.state, cidr);
+                Client { mac, cpu, firmware, link: &link, now }.configure(&mut self.state, sender)
             }
         }
     }

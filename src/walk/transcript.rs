@@ -18,10 +18,10 @@ use crate::state::{Stage, State};
 type Shown<'a> = Vec<(&'a [u8], String)>;
 
 /// All boots of one deployment.
-pub fn write(table: &State, deployment: &Deployment, boots: &[SimulatedBoot]) -> String {
+pub fn write(state: &State, deployment: &Deployment, boots: &[SimulatedBoot]) -> String {
     let mut out = String::new();
     let machine =
-        table.assignments().get(&deployment.name).and_then(|name| table.desired().machines.get(name));
+        state.assignments().get(&deployment.name).and_then(|name| state.desired().machines.get(name));
     let on = machine.map_or_else(String::new, |machine| {
         let mac = machine.macs.first().map_or_else(String::new, |mac| format!(" ({mac})"));
         format!(" on machine {}{mac}", machine.name)

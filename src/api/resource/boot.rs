@@ -19,7 +19,7 @@ pub struct Boot {
 }
 
 /// All of the inventory.
-pub fn all(table: &State) -> Vec<Boot> {
+pub fn all(state: &State) -> Vec<Boot> {
     let row = |boot: &std::sync::Arc<desired::Boot>| Boot {
         name: boot.name.to_string(),
         prefix: boot.prefix.to_string(),
@@ -29,7 +29,7 @@ pub fn all(table: &State) -> Vec<Boot> {
         image: boot.tree.as_ref().map(|tree| tree.label.clone()),
         origin: boot.origin.to_string(),
     };
-    table.desired().boots.values().map(row).collect()
+    state.desired().boots.values().map(row).collect()
 }
 
 impl Row for Boot {

@@ -22,7 +22,7 @@ pub struct Drift {
 }
 
 /// All of it.
-pub fn all(table: &State) -> Vec<Drift> {
+pub fn all(state: &State) -> Vec<Drift> {
     let row = |drift: state::Drift| {
         let state::Drift { deployment, machine, kind, actual, desired, since } = drift;
         Drift {
@@ -35,7 +35,7 @@ pub fn all(table: &State) -> Vec<Drift> {
             text: meaning(kind).into(),
         }
     };
-    table.drift().into_iter().map(row).collect()
+    state.drift().into_iter().map(row).collect()
 }
 
 fn meaning(kind: DriftKind) -> &'static str {

@@ -65,8 +65,8 @@ pub struct Freed {
 }
 
 /// All leases, IPv4 first.
-pub fn all(table: &state::State, now: Time) -> Vec<Lease> {
-    let machine = |mac| table.machine(mac).map(|machine| machine.name.to_string());
+pub fn all(state: &state::State, now: Time) -> Vec<Lease> {
+    let machine = |mac| state.machine(mac).map(|machine| machine.name.to_string());
     let shown = |state: LeaseState, expires: Time| match expires <= now {
         true => LeaseShown::Expired.into(),
         false => LeaseShown::from(state).into(),
@@ -87,14 +87,14 @@ pub fn all(table: &state::State, now: Time) -> Vec<Lease> {
         state: shown(lease.state, lease.expires),
         expires: lease.expires.to_string(),
     };
-    table.leases().iter().map(row).chain(table.leases6().iter().map(row6)).collect()
+    state.leases().iter().map(row).chain(state.leases6().iter().map(row6)).collect()
 }
 
 /// Why an address that somebody wants to free is not held by anybody.
-fn not_held(table: &state::State, address: IpAddr) -> String {
+fn not_held(state: &state::State, address: IpAddr) -> String {
     let owner = match address {
-        IpAddr::V4(address) => table.desired().fixed_at(address),
-        IpAddr::V6(address) => table.desired().fixed6_at(address),
+        IpAddr::V4(address) => state.desired().fixed_at(address),
+        IpAddr::V6(address) => state.desired().fixed6_at(address),
     };
     match owner {
         Some(name) => format!(

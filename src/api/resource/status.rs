@@ -129,9 +129,9 @@ fn service_lines(services: &[ServiceStatus]) -> Vec<String> {
 }
 
 /// What machines suffer from, in words.
-pub fn troubles(table: &State, now: Time) -> Vec<String> {
-    let pools = table.pools(now);
-    let count = doubtful(table).saturating_sub(table.conflicts().count());
+pub fn troubles(state: &State, now: Time) -> Vec<String> {
+    let pools = state.pools(now);
+    let count = doubtful(state).saturating_sub(state.conflicts().count());
     let doubts = (count > 0).then(|| {
         let what = if count == 1 { "installation is doubtful: its machine boots" } else { "installations are doubtful: their machines boot" };
         format!(
@@ -139,21 +139,21 @@ pub fn troubles(table: &State, now: Time) -> Vec<String> {
              `voldemortctl adopt` (it has its system)"
         )
     });
-    let clashes = table.host_clashes().into_iter().map(|(deployment, address)| {
+    let clashes = state.host_clashes().into_iter().map(|(deployment, address)| {
         format!("{address} of deployment {} is an address of this host: no machine gets it", deployment.name)
     });
-    let conflicts = table.conflicts().map(|machine| {
+    let conflicts = state.conflicts().map(|machine| {
         let way = "it boots its disk until somebody settles it with `voldemortctl approve installs` (install) or \
                    `voldemortctl adopt` (it has its system)";
         format!("{}: {way}", conflict::text(machine))
     });
-    let contests = table.contested().iter().map(|(machine, contest)| contest.text(machine));
+    let contests = state.contested().iter().map(|(machine, contest)| contest.text(machine));
     let pools = pools.iter().filter_map(|pool| pool.exhausted());
-    let stuck = table.outbox().iter().filter_map(|pending| pending.stuck(now));
+    let stuck = state.outbox().iter().filter_map(|pending| pending.stuck(now));
     doubts.into_iter().chain(conflicts).chain(pools).chain(clashes).chain(contests).chain(stuck).collect()
 }
 
 /// Installations that a person has to settle.
-pub fn doubtful(table: &State) -> usize {
-    if table.trust().is_doubtful() { table.doubtful().count() } else { table.conflicts().count() }
+pub fn doubtful(state: &State) -> usize {
+    if state.trust().is_doubtful() { state.doubtful().count() } else { state.conflicts().count() }
 }

@@ -17,7 +17,7 @@ use crate::model::{ClientArch, Cpu, Firmware, Mac, Name};
 use crate::state::loader::{self, Chosen, Rule};
 use crate::state::{Event, Stage, State};
 
-/// Most look-alikes that are told.
+/// Most look-alikes that are shown.
 const ALIKE_MAX: usize = 5;
 /// Most steps of a boot that are shown.
 const STEPS_MAX: usize = 200;
@@ -69,24 +69,24 @@ async fn answer<B: Backend>(Shared(backend): Shared<B>, Path(subject): Path<Stri
 
 /// Answers for the name of a deployment or machine, or a hardware address. The error says that
 /// there is none of that name.
-pub fn why(table: &State, subject: &str, events: &[(u64, Event)]) -> Result<Why, String> {
+pub fn why(state: &State, subject: &str, events: &[(u64, Event)]) -> Result<Why, String> {
     let (machine, macs) = match subject.parse::<Mac>() {
-        Ok(mac) => (table.machine(mac), vec![mac]),
+        Ok(mac) => (state.machine(mac), vec![mac]),
         Err(_) => {
-            let machine = named(table, subject)?;
-            (machine, machine.map(|machine| table.cards(machine)).unwrap_or_default())
+            let machine = named(state, subject)?;
+            (machine, machine.map(|machine| state.cards(machine)).unwrap_or_default())
         }
     };
     let deployment = match machine {
-        Some(machine) => table.tenant(&machine.name),
-        None => table.desired().deployments.get(subject),
+        Some(machine) => state.tenant(&machine.name),
+        None => state.desired().deployments.get(subject),
     };
-    let cards = machine.map(|machine| table.cards(machine)).unwrap_or_default();
+    let cards = machine.map(|machine| state.cards(machine)).unwrap_or_default();
     let of_machine = |mac: &Mac| macs.contains(mac) || cards.contains(mac);
     let own: Vec<&(u64, Event)> =
         events.iter().filter(|(_, event)| event.mac.as_ref().is_some_and(of_machine)).collect();
     let boot = last_boot(&own);
-    let rows = machine::all(table);
+    let rows = machine::all(state);
     let row = |row: &machine::Machine| match machine {
         Some(machine) => row.name.as_deref() == Some(machine.name.as_str()),
         None => row.name.is_none() && macs.iter().any(|mac| row.macs.contains(&mac.to_string())),
@@ -95,30 +95,30 @@ pub fn why(table: &State, subject: &str, events: &[(u64, Event)]) -> Result<Why,
         subject: subject.to_owned(),
         verdict: verdict(&boot),
         machine: rows.into_iter().find(row),
-        deployment: deployment.and_then(|one| deployment::one(table, one.name.as_str())),
+        deployment: deployment.and_then(|one| deployment::one(state, one.name.as_str())),
         offers: match deployment {
-            Some(deployment) => offers(table, deployment, machine.map(|machine| &**machine)),
-            None => strangers(table, machine.map(|machine| &**machine)),
+            Some(deployment) => offers(state, deployment, machine.map(|machine| &**machine)),
+            None => strangers(state, machine.map(|machine| &**machine)),
         },
         boot: boot.iter().map(|(sequence, event)| event::one(*sequence, event)).collect(),
-        look_alikes: look_alikes(table, &macs, &cards),
+        look_alikes: look_alikes(state, &macs, &cards),
     })
 }
 
 /// The machine of a deployment, else the machine of that name.
-fn named<'a>(table: &'a State, name: &str) -> Result<Option<&'a std::sync::Arc<Machine>>, String> {
-    let machines = &table.desired().machines;
-    if table.desired().deployments.contains_key(name) {
-        return Ok(table.assignments().get(name).and_then(|machine| machines.get(machine)));
+fn named<'a>(state: &'a State, name: &str) -> Result<Option<&'a std::sync::Arc<Machine>>, String> {
+    let machines = &state.desired().machines;
+    if state.desired().deployments.contains_key(name) {
+        return Ok(state.assignments().get(name).and_then(|machine| machines.get(machine)));
     }
     machines.get(name).map(Some).ok_or_else(|| {
-        let known = table.desired().deployments.keys().chain(machines.keys()).map(Name::as_str);
+        let known = state.desired().deployments.keys().chain(machines.keys()).map(Name::as_str);
         let hint = similar(name, known).map(|near| format!("; did you mean {near}?")).unwrap_or_default();
         format!("there is no deployment and no machine called {name}{hint}")
     })
 }
 
-fn offers(table: &State, deployment: &Deployment, machine: Option<&Machine>) -> Vec<Offer> {
+fn offers(state: &State, deployment: &Deployment, machine: Option<&Machine>) -> Vec<Offer> {
     let boot = &deployment.boot;
     let own = deployment.origin.to_string();
     let subnet = &deployment.subnet;
@@ -128,7 +128,7 @@ fn offers(table: &State, deployment: &Deployment, machine: Option<&Machine>) -> 
     };
     match machine {
         Some(machine) => {
-            let macs: Vec<String> = table.cards(machine).iter().map(ToString::to_string).collect();
+            let macs: Vec<String> = state.cards(machine).iter().map(ToString::to_string).collect();
             offer(
                 "machine",
                 format!("{} ({})", machine.name, macs.join(", ")),
@@ -147,7 +147,7 @@ fn offers(table: &State, deployment: &Deployment, machine: Option<&Machine>) -> 
     for initrd in &boot.initrd {
         offer("initrd", initrd.path.to_string(), Some(boot.origin.to_string()));
     }
-    for (what, value, rule) in programs(table, deployment, machine) {
+    for (what, value, rule) in programs(state, deployment, machine) {
         let origin = match rule {
             Some(Rule::Machine) => machine.map(|machine| machine.origin.to_string()),
             Some(Rule::Boot | Rule::Image) => Some(boot.origin.to_string()),
@@ -165,7 +165,7 @@ fn offers(table: &State, deployment: &Deployment, machine: Option<&Machine>) -> 
             origin.or(Some("built in".into())),
         );
     }
-    if let Some(row) = deployment::one(table, deployment.name.as_str()) {
+    if let Some(row) = deployment::one(state, deployment.name.as_str()) {
         offer("next boot", row.next_boot, Some(own));
     }
     offers
@@ -174,7 +174,7 @@ fn offers(table: &State, deployment: &Deployment, machine: Option<&Machine>) -> 
 /// The boot program for each firmware that the deployment's machine may have, and the rule that
 /// chose it.
 fn programs(
-    table: &State,
+    state: &State,
     deployment: &Deployment,
     machine: Option<&Machine>,
 ) -> Vec<(String, String, Option<Rule>)> {
@@ -184,7 +184,7 @@ fn programs(
     possible
         .map(|firmware| {
             let arch = ClientArch { cpu, firmware };
-            let (value, rule) = match loader::choose(Some(arch), table.server(), machine, Some(deployment)) {
+            let (value, rule) = match loader::choose(Some(arch), state.server(), machine, Some(deployment)) {
                 Ok(Chosen { rule, place }) => (format!("{} ({rule})", place.name()), Some(rule)),
                 Err(missing) => (format!("none: {missing}"), None),
             };
@@ -194,14 +194,14 @@ fn programs(
 }
 
 /// What a machine without a deployment gets.
-fn strangers(table: &State, machine: Option<&Machine>) -> Vec<Offer> {
+fn strangers(state: &State, machine: Option<&Machine>) -> Vec<Offer> {
     let offer =
         |what: &str, value: String, origin: Option<String>| Offer { what: what.into(), value, origin };
     let mut offers = Vec::new();
     offers.extend(machine.map(|machine| {
         offer("machine", format!("{}, without a deployment", machine.name), Some(machine.origin.to_string()))
     }));
-    let lending: Vec<Offer> = table
+    let lending: Vec<Offer> = state
         .desired()
         .subnets
         .values()
@@ -321,17 +321,17 @@ fn last_of(boot: &[&(u64, Event)], stage: Stage) -> String {
 }
 
 /// The cards that are one typing mistake away from one of `macs`, and no cards of the same machine.
-fn look_alikes(table: &State, macs: &[Mac], own: &[Mac]) -> Vec<LookAlike> {
+fn look_alikes(state: &State, macs: &[Mac], own: &[Mac]) -> Vec<LookAlike> {
     let alike = |other: &Mac| !own.contains(other) && macs.iter().any(|mac| mac.is_slip_of(*other));
-    let known = table.desired().macs.iter().filter(|(other, _)| alike(other));
+    let known = state.desired().macs.iter().filter(|(other, _)| alike(other));
     let mut found: Vec<LookAlike> = known
         .map(|(other, machine)| LookAlike {
             mac: other.to_string(),
             machine: Some(machine.to_string()),
-            origin: table.desired().machines.get(machine).map(|machine| machine.origin.to_string()),
+            origin: state.desired().machines.get(machine).map(|machine| machine.origin.to_string()),
         })
         .collect();
-    let seen = table.seen().keys().filter(|other| alike(other) && table.machine(**other).is_none());
+    let seen = state.seen().keys().filter(|other| alike(other) && state.machine(**other).is_none());
     found.extend(seen.map(|other| LookAlike { mac: other.to_string(), machine: None, origin: None }));
     found.sort_by(|a, b| a.mac.cmp(&b.mac));
     found.truncate(ALIKE_MAX);

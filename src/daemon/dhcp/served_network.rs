@@ -43,10 +43,10 @@ impl ServedNetwork {
 
     /// Asks by ARP whether another host uses the address that is now on offer to `mac`, if it is not the
     /// one that the machine had before.
-    pub(super) fn probe(&self, table: &State, mac: Mac, address: Ipv4Addr, now: Instant) {
+    pub(super) fn probe(&self, state: &State, mac: Mac, address: Ipv4Addr, now: Instant) {
         let (prober, Some(interface)) = (self.prober.load(), &self.interface) else { return };
         let Some(conflicts) = &*prober else { return };
-        let is_former = || table.leases().binding(mac).is_some_and(|lease| lease.address == address);
+        let is_former = || state.leases().binding(mac).is_some_and(|lease| lease.address == address);
         if interface.cidr.contains(address) && !is_former() {
             conflicts.ask(address, mac, now);
         }

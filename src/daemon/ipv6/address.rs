@@ -38,12 +38,12 @@ pub(super) struct Choice {
 /// Chooses. The address that was chosen before is kept while the host has it, whatever others a router
 /// makes it add; one that was given for good is waited for when it is gone.
 pub(super) fn choose(
-    table: &State,
+    state: &State,
     network: &Network,
     own: impl FnOnce() -> Vec<Address6>,
     former: Option<&ServedAddress>,
 ) -> Choice {
-    let subnets = table.desired().subnets.values();
+    let subnets = state.desired().subnets.values();
     let mut wanted = subnets.filter_map(|subnet| Some((subnet, subnet.ipv6.as_ref()?))).peekable();
     let mut choice = Choice::default();
     if wanted.peek().is_none() {
@@ -123,7 +123,7 @@ mod tests {
         Address6 { address: text.parse().unwrap(), permanent, temporary, duplicate: false }
     }
 
-    fn table() -> State {
+    fn state() -> State {
         let origin = Origin { file: "lab.toml".into(), line: 1, column: 1 };
         let ipv6 = Ipv6 {
             cidr: "fd00:10::/64".parse().unwrap(),
@@ -154,10 +154,10 @@ mod tests {
 
     #[test]
     fn the_chosen_address_is_kept_and_a_fixed_one_is_waited_for() {
-        let table = table();
+        let state = state();
         let network = Network { name: "eth0", address: [10, 0, 10, 1].into(), only: true, index: Some(2) };
         let choose = |own: &[Address6], former: Option<&ServedAddress>| {
-            choose(&table, &network, || own.to_vec(), former)
+            choose(&state, &network, || own.to_vec(), former)
         };
         let fixed = address("fd00:10::1", true, false);
         let (given, privacy) = (address("fd00:10::a", false, false), address("fd00:10::b", false, true));

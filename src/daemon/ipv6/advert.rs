@@ -100,8 +100,8 @@ impl Sender {
         if *self.mode.borrow() != Mode::Server {
             return;
         }
-        let table = self.keeper.table();
-        let subnet = table.desired().subnets.get(&self.subnet).filter(|subnet| subnet.mode == Mode::Server);
+        let state = self.keeper.table();
+        let subnet = state.desired().subnets.get(&self.subnet).filter(|subnet| subnet.mode == Mode::Server);
         let Some(message) = subnet.and_then(|subnet| advertisement(subnet.ipv6.as_ref()?)) else { return };
         let to = SocketAddrV6::new(to, 0, 0, self.index);
         if let Err(error) = self.socket.get_ref().send_to(&message, &to.into()) {

@@ -1,6 +1,6 @@
 //! DHCPv6 on the wire: receives, lets [`proto::dhcp6`](crate::proto::dhcp6) decide, sends.
 //!
-//! Messages are taken from a packet socket: a UDP socket does not tell which card sent a frame,
+//! Messages are taken from a packet socket: a UDP socket does not show which card sent a frame,
 //! and that is who a machine is to us. The UDP socket beside it has the port and the multicast
 //! group, sends, and hands nothing up.
 

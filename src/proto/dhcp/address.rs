@@ -47,17 +47,17 @@ pub(super) enum Right {
 
 impl<'a> Asker<'a> {
     pub(super) fn new(
-        table: &'a State,
+        state: &'a State,
         link: &Link,
         now: Time,
         request: &'a Request,
     ) -> Result<Asker<'a>, Reason> {
-        let machine = table.identify(request.mac, request.identities());
-        let deployment = machine.and_then(|machine| table.tenant(&machine.name));
-        let first = subnet(table, link, request)?;
+        let machine = state.identify(request.mac, request.identities());
+        let deployment = machine.and_then(|machine| state.tenant(&machine.name));
+        let first = subnet(state, link, request)?;
         let subnet = match informed(link, request).is_some() {
             true => first,
-            false => on_the_wire(table, link, now, request, deployment, first),
+            false => on_the_wire(state, link, now, request, deployment, first),
         };
         Ok(Asker { request, client: Client::of(request), subnet, machine, deployment })
     }
@@ -71,11 +71,11 @@ impl<'a> Asker<'a> {
         }
     }
 
-    pub(super) fn right(&self, table: &State, link: &Link, now: Time) -> Result<Right, Reason> {
+    pub(super) fn right(&self, state: &State, link: &Link, now: Time) -> Result<Right, Reason> {
         if let (Some(machine), Some(deployment)) = (self.machine, self.deployment)
             && let Some(address) = deployment.address.filter(|address| self.subnet.contains(*address))
         {
-            return self.fixed(table, link, now, machine, deployment, address);
+            return self.fixed(state, link, now, machine, deployment, address);
         }
         self.dynamic(link)
     }
@@ -104,25 +104,25 @@ impl<'a> Asker<'a> {
 
     fn fixed(
         &self,
-        table: &State,
+        state: &State,
         link: &Link,
         now: Time,
         machine: &Machine,
         deployment: &Deployment,
         address: Ipv4Addr,
     ) -> Result<Right, Reason> {
-        if table.is_of_this_host(address.into()) || address == link.server {
+        if state.is_of_this_host(address.into()) || address == link.server {
             let (deployment, origin) = (deployment.name.clone(), deployment.origin.clone());
             return Err(Reason::OfThisHost { deployment, origin, address });
         }
         let mac = self.request.mac;
-        let holder = table.leases().holder(address, now).filter(|lease| lease.mac != mac);
+        let holder = state.leases().holder(address, now).filter(|lease| lease.mac != mac);
         let supply = |over| Supply::Fixed { subnet: self.subnet.clone(), address, over };
         let Some(holder) = holder else {
             let shared = machine.macs.len() > 1 || !machine.ids.is_empty();
             return Ok(if shared { Right::Lease(supply(None)) } else { Right::Fixed(address) });
         };
-        if !table.is_card_of(holder.mac, machine) {
+        if !state.is_card_of(holder.mac, machine) {
             return Err(Reason::InUse {
                 deployment: deployment.name.clone(),
                 origin: deployment.origin.clone(),
@@ -155,7 +155,7 @@ pub(super) fn informed(link: &Link, request: &Request) -> Option<Ipv4Addr> {
 /// (RFC 3011), else that of a client that asks for parameters only, else that of the relay, else that of a
 /// client that sends to the daemon's own address, else the network of the interface. The longest prefix
 /// wins.
-fn subnet(table: &State, link: &Link, request: &Request) -> Result<Arc<Subnet>, Reason> {
+fn subnet(state: &State, link: &Link, request: &Request) -> Result<Arc<Subnet>, Reason> {
     let relay = request.header.giaddr();
     let client = request.header.ciaddr();
     let relayed = !relay.is_unspecified();
@@ -166,30 +166,30 @@ fn subnet(table: &State, link: &Link, request: &Request) -> Result<Arc<Subnet>, 
         informed
     } else if relayed {
         relay
-    } else if !client.is_unspecified() && !link.broadcast && find(table, client).is_some() {
+    } else if !client.is_unspecified() && !link.broadcast && find(state, client).is_some() {
         client
     } else {
         link.server
     };
-    find(table, place).cloned().ok_or(Reason::UnknownNetwork(place))
+    find(state, place).cloned().ok_or(Reason::UnknownNetwork(place))
 }
 
 /// The daemon's mode on the subnet that a message comes from.
-pub(super) fn mode(table: &State, link: &Link, request: &Request) -> Mode {
-    subnet(table, link, request).map_or(Mode::Server, |subnet| subnet.mode)
+pub(super) fn mode(state: &State, link: &Link, request: &Request) -> Mode {
+    subnet(state, link, request).map_or(Mode::Server, |subnet| subnet.mode)
 }
 
 /// Which of the subnets on one link is meant: that of the deployment's address, of the address that the
 /// machine has, of the one it asks for, else the first that has an address left.
 fn on_the_wire(
-    table: &State,
+    state: &State,
     link: &Link,
     now: Time,
     request: &Request,
     deployment: Option<&Arc<Deployment>>,
     first: Arc<Subnet>,
 ) -> Arc<Subnet> {
-    let others = table.desired().subnets.values().filter(|one| one.segment == first.segment);
+    let others = state.desired().subnets.values().filter(|one| one.segment == first.segment);
     let others = others.filter(|one| one.name != first.name);
     let all: Vec<&Arc<Subnet>> = std::iter::once(&first).chain(others).collect();
     if all.len() == 1 {
@@ -199,7 +199,7 @@ fn on_the_wire(
     if let Some(subnet) = all.iter().find(|one| fixed.is_some_and(|fixed| one.contains(fixed))) {
         return Arc::clone(subnet);
     }
-    let leases = table.leases();
+    let leases = state.leases();
     let current = Some(request.header.ciaddr()).filter(|current| !current.is_unspecified());
     let known = [leases.address_of(request.mac), current, request.requested_address()];
     for address in known.into_iter().flatten() {
@@ -209,13 +209,13 @@ fn on_the_wire(
     }
     let has_room = |one: &&&Arc<Subnet>| {
         let supply = Supply::Dynamic { subnet: Arc::clone(one), server: link.server };
-        let reserved = |address, last| table.is_reserved(&supply, address, last);
+        let reserved = |address, last| state.is_reserved(&supply, address, last);
         leases.choose(one, request.mac, None, now, &reserved).is_some()
     };
     Arc::clone(all.iter().find(has_room).unwrap_or(&&first))
 }
 
-pub(super) fn find(table: &State, address: Ipv4Addr) -> Option<&Arc<Subnet>> {
-    let holding = table.desired().subnets.values().filter(|subnet| subnet.contains(address));
+pub(super) fn find(state: &State, address: Ipv4Addr) -> Option<&Arc<Subnet>> {
+    let holding = state.desired().subnets.values().filter(|subnet| subnet.contains(address));
     holding.max_by_key(|subnet| subnet.cidr.map(|cidr| cidr.length()))
 }

@@ -16,35 +16,35 @@ use crate::state::{Event, Stage, State};
 const BOOT_ITEM: u8 = 71;
 
 /// A DISCOVER on port 67, which the DHCP server answers at the same time.
-pub(super) fn offer(table: &State, link: &Link, now: Time, request: &Request) -> Decision {
+pub(super) fn offer(state: &State, link: &Link, now: Time, request: &Request) -> Decision {
     match request.kind {
-        MessageType::Discover => answer(table, link, now, request, MessageType::Offer),
-        _ => silence(table, link, request, Reason::NotTheProxys),
+        MessageType::Discover => answer(state, link, now, request, MessageType::Offer),
+        _ => silence(state, link, request, Reason::NotTheProxys),
     }
 }
 
 /// A REQUEST (or INFORM) on port 4011 from a client that has its address. iPXE sends from port 68, EDK2
 /// from 4011: the answer goes to the port that the message came from.
-pub(super) fn boot_server(table: &State, link: &Link, now: Time, request: &Request) -> Decision {
+pub(super) fn boot_server(state: &State, link: &Link, now: Time, request: &Request) -> Decision {
     if !matches!(request.kind, MessageType::Request | MessageType::Inform) {
-        return silence(table, link, request, Reason::Unexpected(request.kind));
+        return silence(state, link, request, Reason::Unexpected(request.kind));
     }
-    let foreign = request.server_id().filter(|id| *id != link.server && !table.server().is_own(*id));
+    let foreign = request.server_id().filter(|id| *id != link.server && !state.server().is_own(*id));
     match foreign {
-        Some(other) => silence(table, link, request, Reason::OtherServer(other)),
-        None => answer(table, link, now, request, MessageType::Ack),
+        Some(other) => silence(state, link, request, Reason::OtherServer(other)),
+        None => answer(state, link, now, request, MessageType::Ack),
     }
 }
 
-fn answer(table: &State, link: &Link, now: Time, request: &Request, kind: MessageType) -> Decision {
+fn answer(state: &State, link: &Link, now: Time, request: &Request, kind: MessageType) -> Decision {
     let client = Client::of(request);
     if !client.boots() {
-        return silence(table, link, request, Reason::NotABoot);
+        return silence(state, link, request, Reason::NotABoot);
     }
-    let Some(machine) = table.identify(request.mac, request.identities()) else {
-        return silence(table, link, request, Reason::NoMachine);
+    let Some(machine) = state.identify(request.mac, request.identities()) else {
+        return silence(state, link, request, Reason::NoMachine);
     };
-    let deployment = table.tenant(&machine.name);
+    let deployment = state.tenant(&machine.name);
     let booter = Booter {
         client: &client,
         mac: request.mac,
@@ -52,9 +52,9 @@ fn answer(table: &State, link: &Link, now: Time, request: &Request, kind: Messag
         deployment: deployment.map(|deployment| &**deployment),
     };
     let server = link.server;
-    let file = BootFile::of(booter, table.server(), server);
+    let file = BootFile::of(booter, state.server(), server);
     if let BootFile::Missing(what) = file {
-        return silence(table, link, request, Reason::NothingToBoot(what));
+        return silence(state, link, request, Reason::NothingToBoot(what));
     }
     let mut reply = Reply::new(request, kind, link.server);
     boot_file::write(&mut reply, &file, Manner::Proxy, &client, request, server);
@@ -83,7 +83,7 @@ fn answer(table: &State, link: &Link, now: Time, request: &Request, kind: Messag
     };
     match reply.encode() {
         Ok(bytes) => Decision::Reply { bytes, to, events: vec![event] },
-        Err(error) => silence(table, link, request, error.into()),
+        Err(error) => silence(state, link, request, error.into()),
     }
 }
 
@@ -104,7 +104,7 @@ fn echo_boot_item(reply: &mut Reply, request: &Request) {
     }
 }
 
-fn silence(table: &State, link: &Link, request: &Request, reason: Reason) -> Decision {
-    let deployment = table.deployment_of(request.mac).map(|one| one.name.clone());
+fn silence(state: &State, link: &Link, request: &Request, reason: Reason) -> Decision {
+    let deployment = state.deployment_of(request.mac).map(|one| one.name.clone());
     Decision::Silence(Silence { reason, mac: Some(request.mac), sender: link.source, deployment })
 }

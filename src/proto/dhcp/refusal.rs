@@ -20,7 +20,7 @@ impl Case<'_> {
         wanted: Ipv4Addr,
         reason: Reason,
     ) -> Result<Decision, Reason> {
-        let leases = self.table.leases();
+        let leases = self.state.leases();
         let (leased, offered) = (leases.binding(self.request.mac), leases.offer(self.request.mac));
         let from_here = leased.into_iter().chain(offered).any(|lease| lease.address == wanted)
             || self.fixed_owner(wanted).is_some();
@@ -48,10 +48,10 @@ impl Case<'_> {
         right: Option<Ipv4Addr>,
     ) -> Result<Decision, Reason> {
         let holder =
-            self.table.leases().holder(wanted, self.now).filter(|lease| lease.mac != self.request.mac);
-        let promised = self.table.desired().fixed_at(wanted);
+            self.state.leases().holder(wanted, self.now).filter(|lease| lease.mac != self.request.mac);
+        let promised = self.state.desired().fixed_at(wanted);
         let local = asker.subnet.contains(wanted);
-        let ours = local || address::find(self.table, wanted).is_some();
+        let ours = local || address::find(self.state, wanted).is_some();
         let why = match (holder, promised, right) {
             (Some(holder), ..) => format!("it is held by {}", holder.mac),
             (_, Some(owner), _) if asker.deployment.is_none_or(|own| own.name != *owner) => {
@@ -98,7 +98,7 @@ impl Case<'_> {
         };
         let deployment = match asker {
             Some(asker) => asker.deployment,
-            None => self.table.deployment_of(self.request.mac),
+            None => self.state.deployment_of(self.request.mac),
         };
         let event = Event {
             mac: Some(self.request.mac),

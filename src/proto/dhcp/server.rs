@@ -24,7 +24,7 @@ const LEASE_LEAST: u32 = 60;
 
 /// One message being answered.
 pub(super) struct Case<'a> {
-    pub(super) table: &'a State,
+    pub(super) state: &'a State,
     pub(super) link: &'a Link,
     pub(super) now: Time,
     pub(super) request: &'a Request<'a>,
@@ -45,8 +45,8 @@ pub(super) enum Wish {
     Nothing,
 }
 
-pub(super) fn answer(table: &State, link: &Link, now: Time, request: &Request) -> Decision {
-    let case = Case { table, link, now, request };
+pub(super) fn answer(state: &State, link: &Link, now: Time, request: &Request) -> Decision {
+    let case = Case { state, link, now, request };
     if let Some(other) = request.server_id().filter(|id| !case.is_ours(*id)) {
         return match case.offer_not_taken() {
             Some(address) => Decision::NeedLease(case.lease(LeaseAction::Release { address }), None),
@@ -67,7 +67,7 @@ pub(super) fn answer(table: &State, link: &Link, now: Time, request: &Request) -
 impl Case<'_> {
     fn discover(&self) -> Result<Decision, Reason> {
         let asker = self.asker()?;
-        let supply = match asker.right(self.table, self.link, self.now)? {
+        let supply = match asker.right(self.state, self.link, self.now)? {
             Right::Fixed(address) => {
                 return self.give(&asker, MessageType::Offer, address, asker.subnet.lease);
             }
@@ -79,8 +79,8 @@ impl Case<'_> {
         }
         let requested = self.request.requested_address();
         let lease = self.lease(LeaseAction::Offer { supply: supply.clone(), requested });
-        let reserved = |address, last| self.table.is_reserved(&supply, address, last);
-        match self.table.leases().candidate(&lease, &supply, requested, &reserved) {
+        let reserved = |address, last| self.state.is_reserved(&supply, address, last);
+        match self.state.leases().candidate(&lease, &supply, requested, &reserved) {
             Some(address) => {
                 let draft = self.draft(&asker, MessageType::Offer, address, asker.subnet.lease)?;
                 Ok(Decision::NeedLease(lease, Some(Box::new(draft))))
@@ -92,10 +92,10 @@ impl Case<'_> {
         }
     }
 
-    /// The address that can be offered as the table stands: one on offer to this machine that
+    /// The address that can be offered as the state stands: one on offer to this machine that
     /// is held long enough for the REQUEST to come (EDK2 takes up to 8 s), or its running lease.
     fn ready(&self, supply: &Supply) -> Option<Ipv4Addr> {
-        let leases = self.table.leases();
+        let leases = self.state.leases();
         let patience = Span(OFFER_HOLD.0 / 4);
         let offer = leases.offer(self.request.mac).filter(|offer| offer.expires >= self.now + patience);
         let bound = leases.binding(self.request.mac);
@@ -109,7 +109,7 @@ impl Case<'_> {
 
     /// The address on offer to the sender of a REQUEST that takes another server's.
     fn offer_not_taken(&self) -> Option<Ipv4Addr> {
-        let leases = self.table.leases();
+        let leases = self.state.leases();
         let offer = leases.offer(self.request.mac).filter(|_| self.request.kind == MessageType::Request)?;
         let bound = leases.binding(self.request.mac).filter(|lease| lease.address == offer.address);
         bound.is_none_or(|lease| lease.state != LeaseState::Bound).then_some(offer.address)
@@ -121,7 +121,7 @@ impl Case<'_> {
             Ok(asker) => asker,
             Err(reason) => return self.astray(None, wish, wanted, reason),
         };
-        match asker.right(self.table, self.link, self.now) {
+        match asker.right(self.state, self.link, self.now) {
             Ok(Right::Fixed(address)) if wanted == address => {
                 self.give(&asker, MessageType::Ack, address, asker.subnet.lease)
             }
@@ -138,7 +138,7 @@ impl Case<'_> {
         wish: Wish,
         wanted: Ipv4Addr,
     ) -> Result<Decision, Reason> {
-        let own = self.table.leases().binding(self.request.mac).map(|lease| lease.address);
+        let own = self.state.leases().binding(self.request.mac).map(|lease| lease.address);
         let entitled = wish == Wish::Selecting || own == Some(wanted);
         if !entitled || !self.can_bind(&supply, wanted) {
             return self.refuse(asker, wish, wanted, own.filter(|own| self.can_bind(&supply, *own)));
@@ -155,7 +155,7 @@ impl Case<'_> {
     /// is confirmed as it stands. The three to five exchanges of one boot write one lease.
     fn running(&self, address: Ipv4Addr, supply: &Supply) -> Option<Span> {
         let whole = supply.subnet().lease;
-        let lease = self.table.leases().binding(self.request.mac)?;
+        let lease = self.state.leases().binding(self.request.mac)?;
         let left = lease.expires.since(self.now);
         let most = left.0 > whole.0 - whole.0 / 8;
         (lease.address == address && lease.state == LeaseState::Bound && most).then_some(left.min(whole))
@@ -180,17 +180,17 @@ impl Case<'_> {
             let (deployment, origin) = (deployment.name.clone(), deployment.origin.clone());
             return Err(Reason::DeclinedFixed { address, deployment, origin });
         }
-        if self.table.leases().has(mac, address, self.now) {
+        if self.state.leases().has(mac, address, self.now) {
             return Ok(Decision::NeedLease(self.lease(LeaseAction::Decline { address }), None));
         }
-        let stored = self.table.leases().stored(address);
+        let stored = self.state.leases().stored(address);
         let done = stored.is_some_and(|lease| lease.mac == mac && lease.state == LeaseState::Declined);
         Err(if done { Reason::Declined(address) } else { Reason::NotIts(address) })
     }
 
     fn release(&self) -> Result<Decision, Reason> {
         let address = self.request.header.ciaddr();
-        let lease = self.table.leases().binding(self.request.mac).filter(|lease| lease.address == address);
+        let lease = self.state.leases().binding(self.request.mac).filter(|lease| lease.address == address);
         match lease.map(|lease| lease.state) {
             Some(LeaseState::Bound) => {
                 Ok(Decision::NeedLease(self.lease(LeaseAction::Release { address }), None))
@@ -343,7 +343,7 @@ impl Case<'_> {
     fn boot(&self, asker: &Asker, reply: &mut Reply) -> BootFile {
         let server = self.own_address(asker);
         let file = match asker.machine {
-            Some(_) => BootFile::of(asker.booter(), self.table.server(), server),
+            Some(_) => BootFile::of(asker.booter(), self.state.server(), server),
             None if asker.client.boots() => BootFile::Missing("it is in no manifest".into()),
             None => BootFile::Nothing,
         };
@@ -384,18 +384,18 @@ impl Case<'_> {
     }
 
     fn asker(&self) -> Result<Asker<'_>, Reason> {
-        Asker::new(self.table, self.link, self.now, self.request)
+        Asker::new(self.state, self.link, self.now, self.request)
     }
 
     /// The sender's deployment, if `address` is its fixed address.
     pub(super) fn fixed_owner(&self, address: Ipv4Addr) -> Option<&crate::desired::Deployment> {
-        let deployment = self.table.deployment_of(self.request.mac)?;
+        let deployment = self.state.deployment_of(self.request.mac)?;
         (deployment.address == Some(address)).then_some(&**deployment)
     }
 
     fn can_bind(&self, supply: &Supply, address: Ipv4Addr) -> bool {
-        let reserved = |address, last| self.table.is_reserved(supply, address, last);
-        self.table.leases().can_bind(self.request.mac, supply, address, self.now, &reserved)
+        let reserved = |address, last| self.state.is_reserved(supply, address, last);
+        self.state.leases().can_bind(self.request.mac, supply, address, self.now, &reserved)
     }
 
     fn lease(&self, action: LeaseAction) -> LeaseRequest {
@@ -410,14 +410,14 @@ impl Case<'_> {
 
     fn is_ours(&self, server: Ipv4Addr) -> bool {
         server == self.link.server
-            || self.table.server().is_own(server)
+            || self.state.server().is_own(server)
             || server == self.server_id(self.link.server)
     }
 
     /// The daemon's address for the sender: the server identifier, the next server and the URLs of one
     /// answer are the same.
     pub(super) fn own_address(&self, asker: &Asker) -> Ipv4Addr {
-        self.table.server().address_toward(&asker.subnet, self.link.server)
+        self.state.server().address_toward(&asker.subnet, self.link.server)
     }
 
     /// Option 54 of an answer: `own`, unless the relay asks for its own address there (RFC 5107).
@@ -427,7 +427,7 @@ impl Case<'_> {
     }
 
     fn silence(&self, reason: Reason) -> Decision {
-        let deployment = self.table.deployment_of(self.request.mac).map(|one| one.name.clone());
+        let deployment = self.state.deployment_of(self.request.mac).map(|one| one.name.clone());
         let (mac, sender) = (Some(self.request.mac), self.link.source);
         Decision::Silence(Silence { reason, mac, sender, deployment })
     }

@@ -23,7 +23,7 @@ pub(super) mod status {
 /// A client may not send to the server's own address unless a server allowed it: the answer is UseMulticast
 /// (sections 18.3.2 to 18.3.8) or none (section 18.4).
 pub(super) fn unicast(
-    table: &State,
+    state: &State,
     link: &Link,
     now: Time,
     request: &Request,
@@ -34,7 +34,7 @@ pub(super) fn unicast(
     if !matches!(request.kind, Asking | Renew | Release | Decline) {
         return silence(Reason::Unicast);
     }
-    let mut options = ids_of(table, request);
+    let mut options = ids_of(state, request);
     options.status(status::USE_MULTICAST, "send to all servers of the link, ff02::1:2");
     let text = "refused with UseMulticast: it sent its DHCPv6 message to this server's own address";
     let event = Event { mac, ..Event::new(now, Stage::Refused, text) };

@@ -24,7 +24,7 @@ const HTTP_CLASS: &[u8] = b"\0\0\x01\x57\0\x0aHTTPClient";
 
 /// One message being answered.
 pub(super) struct Case<'a> {
-    table: &'a State,
+    state: &'a State,
     link: &'a Link,
     now: Time,
     pub(super) request: &'a Request<'a>,
@@ -44,27 +44,27 @@ enum Right {
     Taken(Reason),
 }
 
-pub(super) fn answer(table: &State, link: &Link, now: Time, request: &Request) -> Decision {
+pub(super) fn answer(state: &State, link: &Link, now: Time, request: &Request) -> Decision {
     let silence = |reason, mac, deployment: Option<&Deployment>| {
         let deployment = deployment.map(|deployment| deployment.name.clone());
         Decision::Silence(Silence { reason, mac, sender: link.source, deployment })
     };
     let mac = request.hardware(link.hardware, *link.source.ip());
-    if let Err(reason) = ids(table, request) {
+    if let Err(reason) = ids(state, request) {
         return silence(reason, mac, None);
     }
     if link.unicast && request.hops.is_empty() {
-        return refusal::unicast(table, link, now, request, mac);
+        return refusal::unicast(state, link, now, request, mac);
     }
     let Some(mac) = mac else { return silence(Reason::NoHardware, None, None) };
     let place = request.link().unwrap_or(link.server);
-    let Some((subnet, ipv6)) = find(table, place) else {
+    let Some((subnet, ipv6)) = find(state, place) else {
         return silence(Reason::UnknownNetwork(place), Some(mac), None);
     };
-    let machine = table.machine(mac).map(|machine| &**machine);
-    let deployment = table.deployment_of(mac).map(|deployment| &**deployment);
+    let machine = state.machine(mac).map(|machine| &**machine);
+    let deployment = state.deployment_of(mac).map(|deployment| &**deployment);
     let client = client::of(request);
-    let case = Case { table, link, now, request, mac, client, subnet, ipv6, machine, deployment };
+    let case = Case { state, link, now, request, mac, client, subnet, ipv6, machine, deployment };
     let decision = match request.kind {
         MessageType::Solicit => case.solicit(),
         MessageType::Request | MessageType::Renew => case.lease(),
@@ -79,12 +79,12 @@ pub(super) fn answer(table: &State, link: &Link, now: Time, request: &Request) -
 }
 
 /// Whether the ids are there that such a message must and must not have (section 16).
-fn ids(table: &State, request: &Request) -> Result<(), Reason> {
+fn ids(state: &State, request: &Request) -> Result<(), Reason> {
     let asks = [code::IA_NA, code::IA_TA, code::IA_PD].into_iter().find(|code| request.has(*code));
     if let (MessageType::InformationRequest, Some(code)) = (request.kind, asks) {
         return Err(super::WireError::Unfitting(code).into());
     }
-    let ours = request.option(code::SERVER_ID).map(|id| id == table.duid());
+    let ours = request.option(code::SERVER_ID).map(|id| id == state.duid());
     let has_client = request.has(code::CLIENT_ID);
     let right = match request.kind {
         MessageType::Solicit | MessageType::Rebind | MessageType::Confirm => ours.is_none() && has_client,
@@ -104,23 +104,23 @@ fn ids(table: &State, request: &Request) -> Result<(), Reason> {
 }
 
 /// Client and server id, which every answer begins with.
-pub(super) fn ids_of(table: &State, request: &Request) -> Options {
+pub(super) fn ids_of(state: &State, request: &Request) -> Options {
     let mut options = Options::default();
     if let Some(id) = request.option(code::CLIENT_ID) {
         options.put(code::CLIENT_ID, id);
     }
-    options.put(code::SERVER_ID, &table.duid());
+    options.put(code::SERVER_ID, &state.duid());
     options
 }
 
 /// The daemon's mode on the subnet that a message comes from.
-pub(super) fn mode(table: &State, link: &Link, request: &Request) -> Mode {
-    find(table, request.link().unwrap_or(link.server)).map_or(Mode::Server, |(subnet, _)| subnet.mode)
+pub(super) fn mode(state: &State, link: &Link, request: &Request) -> Mode {
+    find(state, request.link().unwrap_or(link.server)).map_or(Mode::Server, |(subnet, _)| subnet.mode)
 }
 
 /// The subnet whose IPv6 network holds an address; the longest prefix wins.
-fn find(table: &State, address: Ipv6Addr) -> Option<(Arc<Subnet>, Ipv6)> {
-    let all = table.desired().subnets.values();
+fn find(state: &State, address: Ipv6Addr) -> Option<(Arc<Subnet>, Ipv6)> {
+    let all = state.desired().subnets.values();
     let holding = all.filter_map(|subnet| Some((subnet, subnet.ipv6.as_ref()?)));
     let holding = holding.filter(|(_, ipv6)| ipv6.cidr.contains(address));
     let (subnet, ipv6) = holding.max_by_key(|(_, ipv6)| ipv6.cidr.length())?;
@@ -173,7 +173,7 @@ impl Case<'_> {
             return Err(Reason::NoRecord);
         }
         match self.right()? {
-            Right::Dynamic if self.table.leases6().of(self.mac).is_none() => Err(Reason::NoRecord),
+            Right::Dynamic if self.state.leases6().of(self.mac).is_none() => Err(Reason::NoRecord),
             _ => self.lease(),
         }
     }
@@ -181,7 +181,7 @@ impl Case<'_> {
     /// What is left of the machine's lease of `address`, if that is most of a whole one: the
     /// exchanges of one boot write one lease.
     fn running(&self, address: Ipv6Addr) -> Option<Span> {
-        let lease = self.table.leases6().of(self.mac)?;
+        let lease = self.state.leases6().of(self.mac)?;
         let whole = self.subnet.lease;
         let left = lease.expires.since(self.now);
         let most = left.0 > whole.0 - whole.0 / 8;
@@ -212,17 +212,17 @@ impl Case<'_> {
     fn give_back(&self, action: impl Fn(Ipv6Addr) -> Lease6Action) -> Result<Decision, Reason> {
         let associations = self.associations()?;
         let named = || associations.iter().flat_map(|one| &one.addresses);
-        if let Some(address) = named().find(|address| self.table.has6(self.mac, **address)) {
+        if let Some(address) = named().find(|address| self.state.has6(self.mac, **address)) {
             return Ok(Decision::NeedLease(self.ask(action(*address))));
         }
         let fixed = self.deployment.and_then(|deployment| deployment.address6);
         let known = |address: &Ipv6Addr| {
             Some(*address) == fixed
-                || self.table.leases6().at(*address).is_some_and(|one| one.mac == self.mac)
+                || self.state.leases6().at(*address).is_some_and(|one| one.mac == self.mac)
         };
         let mut options = self.ids();
         options.status(status::SUCCESS, "");
-        let nobodys = fixed.is_none() && self.table.leases6().of(self.mac).is_none();
+        let nobodys = fixed.is_none() && self.state.leases6().of(self.mac).is_none();
         let strange = |one: &&Association| nobodys || !one.addresses.iter().all(known);
         for one in associations.iter().filter(strange) {
             let mut inner = Options::default();
@@ -273,11 +273,11 @@ impl Case<'_> {
             let subnet = self.subnet.name.clone();
             return Err(Reason::Elsewhere { deployment: name, origin, address, subnet });
         }
-        if self.table.is_of_this_host(address.into()) || address == self.link.server {
+        if self.state.is_of_this_host(address.into()) || address == self.link.server {
             return Ok(Right::Taken(Reason::OfThisHost { deployment: name, origin, address }));
         }
-        let own = |mac| self.machine.is_some_and(|machine| self.table.is_card_of(mac, machine));
-        let holder = self.table.leases6().at(address).filter(|lease| lease.is_active(self.now));
+        let own = |mac| self.machine.is_some_and(|machine| self.state.is_card_of(mac, machine));
+        let holder = self.state.leases6().at(address).filter(|lease| lease.is_active(self.now));
         match holder.filter(|lease| !own(lease.mac)) {
             Some(lease) => {
                 let (holder, until) = (lease.mac, lease.expires);
@@ -292,7 +292,7 @@ impl Case<'_> {
     }
 
     fn choose(&self) -> Option<Ipv6Addr> {
-        self.table.choose6(&self.ipv6, self.mac, self.link.server, self.now)
+        self.state.choose6(&self.ipv6, self.mac, self.link.server, self.now)
     }
 
     fn ask(&self, action: Lease6Action) -> Lease6Request {
@@ -340,7 +340,7 @@ impl Case<'_> {
     }
 
     pub(super) fn ids(&self) -> Options {
-        ids_of(self.table, self.request)
+        ids_of(self.state, self.request)
     }
 
     /// Network parameters and the boot file; returns the latter for the timeline.
@@ -356,7 +356,7 @@ impl Case<'_> {
         }
         let (machine, deployment) = (self.machine, self.deployment);
         let booter = Booter { client: &self.client, mac: self.mac, machine, deployment };
-        let file = BootFile::of(booter, self.table.server(), self.link.server);
+        let file = BootFile::of(booter, self.state.server(), self.link.server);
         let file = match file {
             BootFile::Name(name) => BootFile::Url(format!("tftp://[{}]/{name}", self.link.server)),
             other => other,

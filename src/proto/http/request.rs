@@ -67,7 +67,7 @@ pub enum BadRequest {
     TooManyHeaders,
     #[error("only GET, HEAD and POST are supported")]
     Method,
-    #[error("only HTTP/1.0 and HTTP/1.1 are spoken here")]
+    #[error("only HTTP/1.0 and HTTP/1.1 are supported")]
     Version,
     #[error("{0}")]
     Path(#[from] PathError),

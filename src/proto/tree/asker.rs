@@ -88,32 +88,32 @@ impl Asker {
 
     /// The known machine's card that the request comes from, by the neighbour table, else by the IP
     /// address.
-    pub(super) fn card(&self, table: &State) -> Option<Mac> {
+    pub(super) fn card(&self, state: &State) -> Option<Mac> {
         match self.link {
-            Link::Card(card) if table.machine(card).is_some() => Some(card),
-            Link::Card(_) | Link::Unknown | Link::Unread => table.mac_at(self.address),
+            Link::Card(card) if state.machine(card).is_some() => Some(card),
+            Link::Card(_) | Link::Unknown | Link::Unread => state.mac_at(self.address),
         }
     }
 
     /// How the asker is related to the machine of `deployment`.
-    pub(super) fn standing(&self, table: &State, machine: &Machine, deployment: &Deployment) -> Standing {
+    pub(super) fn standing(&self, state: &State, machine: &Machine, deployment: &Deployment) -> Standing {
         match self.link {
             Link::Unread => return Standing::Unread,
-            Link::Card(card) if table.is_card_of(card, machine) => return Standing::Itself,
-            Link::Card(card) if table.machine(card).is_some() => return Standing::Other,
+            Link::Card(card) if state.is_card_of(card, machine) => return Standing::Itself,
+            Link::Card(card) if state.machine(card).is_some() => return Standing::Other,
             Link::Card(_) | Link::Unknown => {}
         }
-        if has_address(table, machine, deployment, self.address) {
+        if has_address(state, machine, deployment, self.address) {
             return Standing::Itself;
         }
-        let identified = table.server().gives_addresses && deployment.subnet.mode == Mode::Server;
+        let identified = state.server().gives_addresses && deployment.subnet.mode == Mode::Server;
         match self.link {
             _ if identified => Standing::Stranger,
             // The card is perhaps that of address translation.
-            Link::Card(_) if table.desired().safety.asker == Proof::Token => Standing::Unproven,
+            Link::Card(_) if state.desired().safety.asker == Proof::Token => Standing::Unproven,
             Link::Card(_) => Standing::Stranger,
             // The address is the one that the machine had last.
-            Link::Unknown | Link::Unread if was_at(table, machine, self.address) => Standing::Itself,
+            Link::Unknown | Link::Unread if was_at(state, machine, self.address) => Standing::Itself,
             Link::Unknown | Link::Unread => Standing::Unproven,
         }
     }
@@ -157,21 +157,21 @@ impl Standing {
 
 /// Whether an address is a machine's own: the one in its manifest, one that it leases, or one that a card
 /// of it makes for itself.
-fn has_address(table: &State, machine: &Machine, deployment: &Deployment, address: IpAddr) -> bool {
+fn has_address(state: &State, machine: &Machine, deployment: &Deployment, address: IpAddr) -> bool {
     let fixed = match address {
         IpAddr::V4(address) => deployment.address == Some(address),
         IpAddr::V6(address) => deployment.address6 == Some(address),
     };
-    fixed || table.mac_at(address).is_some_and(|card| table.is_card_of(card, machine)) || {
+    fixed || state.mac_at(address).is_some_and(|card| state.is_card_of(card, machine)) || {
         let leases = |card: &Mac| match address {
-            IpAddr::V4(address) => table.leases().address_of(*card) == Some(address),
-            IpAddr::V6(address) => table.leases6().of(*card).is_some_and(|lease| lease.address == address),
+            IpAddr::V4(address) => state.leases().address_of(*card) == Some(address),
+            IpAddr::V6(address) => state.leases6().of(*card).is_some_and(|lease| lease.address == address),
         };
         machine.macs.iter().any(leases)
     }
 }
 
-fn was_at(table: &State, machine: &Machine, address: IpAddr) -> bool {
-    let seen = |card: &Mac| table.seen().get(card).and_then(|seen| seen.address);
+fn was_at(state: &State, machine: &Machine, address: IpAddr) -> bool {
+    let seen = |card: &Mac| state.seen().get(card).and_then(|seen| seen.address);
     machine.macs.iter().any(|card| seen(card) == Some(address))
 }

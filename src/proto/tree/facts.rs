@@ -9,25 +9,25 @@ use crate::state::{Purpose, State};
 
 /// The variables of a deployment on the machine with `mac` at `address`: those that manifests
 /// set, and the generally known ones, empty where nothing is known.
-pub fn facts(table: &State, deployment: &Deployment, mac: Mac, address: Option<Ipv4Addr>) -> Values {
-    facts_at(table, deployment, mac, address, None)
+pub fn facts(state: &State, deployment: &Deployment, mac: Mac, address: Option<Ipv4Addr>) -> Values {
+    facts_at(state, deployment, mac, address, None)
 }
 
 /// The same for a machine that reached the daemon at its address `at`: the URLs use it.
 pub fn facts_at(
-    table: &State,
+    state: &State,
     deployment: &Deployment,
     mac: Mac,
     address: Option<Ipv4Addr>,
     at: Option<IpAddr>,
 ) -> Values {
-    Facts { table, deployment, mac, address, at }.all()
+    Facts { state, deployment, mac, address, at }.all()
 }
 
 /// Where the variables of a deployment come from.
 #[derive(Clone, Copy)]
 pub struct Facts<'a> {
-    pub table: &'a State,
+    pub state: &'a State,
     pub deployment: &'a Deployment,
     pub mac: Mac,
     pub address: Option<Ipv4Addr>,
@@ -52,7 +52,7 @@ impl Facts<'_> {
     /// The variables that are wanted: those that manifests set, and the generally known ones, empty
     /// where nothing is known.
     fn some(&self, wanted: &dyn Fn(&str) -> bool) -> Values {
-        let Facts { table, deployment, mac, address: _, at } = *self;
+        let Facts { state, deployment, mac, address: _, at } = *self;
         let subnet = &deployment.subnet;
         let text = |value: Option<String>| Value::String(value.unwrap_or_default());
         let mut facts = Values::new();
@@ -69,7 +69,7 @@ impl Facts<'_> {
         put(&mut facts, wanted, "name", || text(Some(deployment.name.to_string())));
         put(&mut facts, wanted, "mac", || text(Some(mac.to_string())));
         self.network(&mut facts, wanted);
-        let server = table.server().url_at(table.server().reached_at(at, subnet));
+        let server = state.server().url_at(state.server().reached_at(at, subnet));
         put(&mut facts, wanted, "server_url", || text(Some(server.clone())));
         put(&mut facts, wanted, "media_url", || text(Some(format!("{server}/{}", deployment.boot.prefix))));
         self.urls(&mut facts, wanted, &server);
@@ -78,10 +78,10 @@ impl Facts<'_> {
 
     /// The machine's network: IPv4's, or IPv6's where there is no other.
     fn network(&self, facts: &mut Values, wanted: &dyn Fn(&str) -> bool) {
-        let Facts { table, deployment, mac, address, at: _ } = *self;
+        let Facts { state, deployment, mac, address, at: _ } = *self;
         let subnet = &deployment.subnet;
         let text = |value: Option<String>| Value::String(value.unwrap_or_default());
-        let address6 = || table.address6_of(deployment, mac).map(|address| address.to_string());
+        let address6 = || state.address6_of(deployment, mac).map(|address| address.to_string());
         let address4 = || address.filter(|_| subnet.cidr.is_some()).map(|address| address.to_string());
         let only = subnet.ipv6.as_ref().filter(|_| subnet.cidr.is_none());
         let own = || if only.is_some() { address6() } else { address4() };
@@ -102,10 +102,10 @@ impl Facts<'_> {
 
     /// The URLs that belong to one installation.
     fn urls(&self, facts: &mut Values, wanted: &dyn Fn(&str) -> bool, server: &str) {
-        let Facts { table, deployment, .. } = *self;
+        let Facts { state, deployment, .. } = *self;
         let name = &deployment.name;
         let folder = || {
-            let token = table.token(Purpose::Answers, deployment);
+            let token = state.token(Purpose::Answers, deployment);
             format!("{server}/answers/{name}/{token}/")
         };
         let main = match &deployment.template {
@@ -118,7 +118,7 @@ impl Facts<'_> {
             [("completed_url", "completed"), ("failed_url", "failed"), ("progress_url", "progress")]
         {
             put(facts, wanted, variable, || {
-                let token = table.token(Purpose::Hooks, deployment);
+                let token = state.token(Purpose::Hooks, deployment);
                 Value::String(format!("{server}/hooks/{name}/{token}/{outcome}"))
             });
         }

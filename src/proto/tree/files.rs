@@ -6,8 +6,8 @@ use crate::media::Entry;
 use crate::model::{Mac, Name};
 use crate::state::{InstallStage, Permit, PermitStep, Stage, State};
 
-pub(super) fn loader(table: &State, name: &str) -> Answer {
-    match table.server().loaders.get(name) {
+pub(super) fn loader(state: &State, name: &str) -> Answer {
+    match state.server().loaders.get(name) {
         Some(entry) => Answer::Serve(artifact(entry, name, Stage::Loader)),
         None => missing(format!("no boot program {name} was found on this host")),
     }
@@ -16,21 +16,21 @@ pub(super) fn loader(table: &State, name: &str) -> Answer {
 /// A file below a boot's prefix. The last file that an installer without answers fetches is what lets it
 /// overwrite the disk, so that fetch uses up the permission.
 pub(super) fn media(
-    table: &State,
+    state: &State,
     asker: &Asker,
     method: Method,
     mac: Option<Mac>,
     name: &Name,
     path: &str,
 ) -> Answer {
-    let Some(boot) = table.desired().boots.get(name) else {
+    let Some(boot) = state.desired().boots.get(name) else {
         return missing(format!("there is no boot {name}"));
     };
     let Some(entry) = find(boot, path) else {
         let listing = folder(boot, path).filter(|_| asker.transport == Transport::Http);
         return listing.map_or_else(|| missing(absent(boot, path)), Answer::Serve);
     };
-    let deployment = mac.and_then(|mac| table.deployment_of(mac)).filter(|found| found.boot.name == *name);
+    let deployment = mac.and_then(|mac| state.deployment_of(mac)).filter(|found| found.boot.name == *name);
     let stage = if path == &*boot.kernel.path {
         Stage::Kernel
     } else if boot.initrd.iter().any(|initrd| path == &*initrd.path) {
@@ -38,7 +38,7 @@ pub(super) fn media(
     } else {
         Stage::File
     };
-    let spent = deployment.filter(|found| method != Method::Head && spends(table, found, path));
+    let spent = deployment.filter(|found| method != Method::Head && spends(state, found, path));
     // Where the address does not identify the client, its hardware address may show whose installer this
     // is.
     let nobody = mac.is_none() && method != Method::Head && path == last(boot);
@@ -52,11 +52,11 @@ pub(super) fn media(
     Answer::Serve(artifact(entry, &format!("{}/{path}", boot.prefix), stage))
 }
 
-fn spends(table: &State, deployment: &Deployment, path: &str) -> bool {
+fn spends(state: &State, deployment: &Deployment, path: &str) -> bool {
     deployment.installs()
         && !deployment.has_answers()
         && path == last(&deployment.boot)
-        && table.install_of(&deployment.name).is_some_and(|install| {
+        && state.install_of(&deployment.name).is_some_and(|install| {
             install.redeploy == deployment.redeploy && install.stage == InstallStage::Started
         })
 }

@@ -6,7 +6,7 @@ use crate::model::{Content, Name};
 use crate::state::{Outcome, Purpose, Report, Stage, State};
 
 pub(super) fn open(
-    table: &State,
+    state: &State,
     asker: &Asker,
     method: Method,
     name: &Name,
@@ -20,11 +20,11 @@ pub(super) fn open(
     };
     // The number may have been raised, or the deployment renamed, while the installer ran: its report
     // still counts.
-    let begun = table.install_by(token, Purpose::Hooks, name);
-    let current = table.desired().deployments.get(begun.map_or(name, |install| &install.deployment));
+    let begun = state.install_by(token, Purpose::Hooks, name);
+    let current = state.desired().deployments.get(begun.map_or(name, |install| &install.deployment));
     let redeploy = match (begun, current) {
         (Some(install), _) => install.redeploy,
-        (None, Some(deployment)) if table.is_unbegun(token, Purpose::Hooks, deployment) => {
+        (None, Some(deployment)) if state.is_unbegun(token, Purpose::Hooks, deployment) => {
             deployment.redeploy
         }
         _ => return forbidden(format!("this is no report URL of an installation of {name}")),
@@ -35,11 +35,11 @@ pub(super) fn open(
     if method == Method::Head || asker.partial {
         return Answer::Serve(looked_at(name));
     }
-    let machine = begun.map(|install| &install.machine).or_else(|| table.assignments().get(name));
-    let machine = machine.and_then(|machine| table.desired().machines.get(machine));
+    let machine = begun.map(|install| &install.machine).or_else(|| state.assignments().get(name));
+    let machine = machine.and_then(|machine| state.desired().machines.get(machine));
     // Without either, the token is all there is.
     let standing = match (machine, current) {
-        (Some(machine), Some(deployment)) => asker.standing(table, machine, deployment),
+        (Some(machine), Some(deployment)) => asker.standing(state, machine, deployment),
         _ => Standing::Unproven,
     };
     let remark = match standing {

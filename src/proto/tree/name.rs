@@ -41,7 +41,7 @@ pub enum Form {
 }
 
 /// The meaning of a cleaned path.
-pub fn parse(table: &State, path: &str) -> Target {
+pub fn parse(state: &State, path: &str) -> Target {
     let parts: Vec<&str> = path.split('/').collect();
     let last = *parts.last().unwrap_or(&"");
     match parts.as_slice() {
@@ -51,10 +51,10 @@ pub fn parse(table: &State, path: &str) -> Target {
             Err(_) => Target::Unknown,
         },
         ["hooks", deployment, token, outcome] => hook(deployment, token, outcome),
-        ["loader", name] if table.server().loaders.contains_key(*name) => Target::Loader((*name).into()),
+        ["loader", name] if state.server().loaders.contains_key(*name) => Target::Loader((*name).into()),
         [.., "pxelinux.cfg", file] => Target::Script { form: Form::Pxelinux, mac: pxelinux_mac(file) },
         [_, efi, boot, file] if is_removable(efi, boot) && file.starts_with("grub.cfg") => grub(file),
-        _ => media(table, path).unwrap_or_else(|| anywhere(table, last)),
+        _ => media(state, path).unwrap_or_else(|| anywhere(state, last)),
     }
 }
 
@@ -73,12 +73,12 @@ fn is_removable(efi: &str, boot: &str) -> bool {
 }
 
 /// What clients ask for in any folder they make up.
-fn anywhere(table: &State, last: &str) -> Target {
+fn anywhere(state: &State, last: &str) -> Target {
     match last {
         "autoexec.ipxe" | "boot.ipxe" => Target::Script { form: Form::Ipxe, mac: None },
         super::uboot::FILE => Target::UBoot,
         _ if last.starts_with("grub.cfg") => grub(last),
-        _ => loader(table, last),
+        _ => loader(state, last),
     }
 }
 
@@ -123,16 +123,16 @@ fn grub(file: &str) -> Target {
 }
 
 /// A path below a boot's prefix.
-fn media(table: &State, path: &str) -> Option<Target> {
+fn media(state: &State, path: &str) -> Option<Target> {
     let (prefix, rest) = path.split_once('/').unwrap_or((path, ""));
-    let boot = table.prefixes().get(prefix)?;
+    let boot = state.prefixes().get(prefix)?;
     Some(Target::Media { boot: boot.clone(), path: rest.into() })
 }
 
 /// A boot program by its last path part, whatever directory the client made up (shim asks
 /// for `DIR//grubx64.efi`), in any case; its first character may be lost (shim again).
-fn loader(table: &State, last: &str) -> Target {
-    let names = || table.server().loaders.keys();
+fn loader(state: &State, last: &str) -> Target {
+    let names = || state.server().loaders.keys();
     let found = names().find(|loader| loader.eq_ignore_ascii_case(last)).or_else(|| {
         if is_load_option(last) {
             return names().find(|loader| ***loader == *"grubx64.efi");

@@ -17,9 +17,9 @@ const SIGNS: [&str; 4] = ["bootcode.bin", "start.elf", "start4.elf", "config.txt
 const CMDLINE: &str = "cmdline.txt";
 
 /// The answer to a name that means nothing else, if `mac` is a machine that boots a Pi's tree.
-pub(super) fn open(table: &State, asker: &Asker, method: Method, mac: Mac, path: &str) -> Option<Answer> {
-    let machine = table.machine(mac)?;
-    let deployment = table.tenant(&machine.name)?;
+pub(super) fn open(state: &State, asker: &Asker, method: Method, mac: Mac, path: &str) -> Option<Answer> {
+    let machine = state.machine(mac)?;
+    let deployment = state.tenant(&machine.name)?;
     let boot = &deployment.boot;
     let tree = boot.tree.as_ref()?;
     if !SIGNS.iter().any(|sign| tree.lookup(sign).is_some()) {
@@ -30,11 +30,11 @@ pub(super) fn open(table: &State, asker: &Asker, method: Method, mac: Mac, path:
         let (mac, deployment) = (Some(mac), Some(deployment.name.clone()));
         Some(Answer::Refuse(Refusal { mac, deployment, ..Refusal::new(reason, text) }))
     };
-    match table.duty(deployment) {
+    match state.duty(deployment) {
         Duty::LocalBoot(reason) => {
             return refuse(RefusalReason::NotFound, format!("boots its own disk: {reason}"));
         }
-        Duty::Install { permit } if path == CMDLINE => match asker.standing(table, machine, deployment) {
+        Duty::Install { permit } if path == CMDLINE => match asker.standing(state, machine, deployment) {
             Standing::Unread => return Some(Answer::Identify),
             standing if !standing.may_start() => {
                 let text = format!("{CMDLINE} of {mac} was asked for by {asker}, which is not that machine");
@@ -46,9 +46,9 @@ pub(super) fn open(table: &State, asker: &Asker, method: Method, mac: Mac, path:
         Duty::Install { .. } | Duty::NetworkBoot => {}
     }
     if path != CMDLINE || boot.cmdline.is_empty() {
-        return Some(files::media(table, asker, method, Some(mac), &boot.name, path));
+        return Some(files::media(state, asker, method, Some(mac), &boot.name, path));
     }
-    match cmdline(table, asker, mac, deployment, boot) {
+    match cmdline(state, asker, mac, deployment, boot) {
         Ok(text) => {
             let what = format!("{} boots {} ({})", deployment.name, boot.name, deployment.origin);
             Some(script::serve(Some(mac), Some(deployment), Stage::Script, &what, text))
@@ -75,13 +75,13 @@ fn own_folder(path: &str) -> &str {
 
 /// One line, as the firmware wants it.
 fn cmdline(
-    table: &State,
+    state: &State,
     asker: &Asker,
     mac: Mac,
     deployment: &Deployment,
     boot: &Boot,
 ) -> Result<String, render::CmdlineError> {
-    let facts = facts_at(table, deployment, mac, table.address_of(deployment, mac), asker.at);
+    let facts = facts_at(state, deployment, mac, state.address_of(deployment, mac), asker.at);
     // Anybody on the network can read it; `check` refuses command lines that want a secret.
     let words = render::cmdline(&boot.cmdline, &facts, &|_| None)?;
     Ok(words.join(" ") + "\n")

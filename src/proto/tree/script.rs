@@ -16,7 +16,7 @@ use crate::state::{Duty, InstallStage, Permit, PermitStep, Stage, State};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
-pub(super) fn open(table: &State, asker: &Asker, method: Method, form: Form, mac: Option<Mac>) -> Answer {
+pub(super) fn open(state: &State, asker: &Asker, method: Method, form: Form, mac: Option<Mac>) -> Answer {
     let Some(mac) = mac else {
         return match form {
             // The address does not identify the client, but iPXE can send its hardware address.
@@ -25,7 +25,7 @@ pub(super) fn open(table: &State, asker: &Asker, method: Method, form: Form, mac
                 None,
                 Stage::Script,
                 "iPXE is asked for its hardware address",
-                by_mac(table, asker),
+                by_mac(state, asker),
             ),
             _ => Answer::Refuse(Refusal::new(
                 RefusalReason::NotFound,
@@ -33,22 +33,22 @@ pub(super) fn open(table: &State, asker: &Asker, method: Method, form: Form, mac
             )),
         };
     };
-    let Some(machine) = table.machine(mac) else {
-        return local_boot(table, form, mac, None, &format!("{mac} is in no manifest"));
+    let Some(machine) = state.machine(mac) else {
+        return local_boot(state, form, mac, None, &format!("{mac} is in no manifest"));
     };
-    let Some(deployment) = table.tenant(&machine.name) else {
+    let Some(deployment) = state.tenant(&machine.name) else {
         let reason = format!("machine {} has no deployment", machine.name);
-        return local_boot(table, form, mac, None, &reason);
+        return local_boot(state, form, mac, None, &reason);
     };
-    let duty = table.duty(deployment);
-    let standing = standing(table, asker, machine, deployment, &duty);
+    let duty = state.duty(deployment);
+    let standing = standing(state, asker, machine, deployment, &duty);
     match duty {
         _ if standing == Standing::Unread => Answer::Identify,
         Duty::LocalBoot(reason) => {
-            let answer = local_boot(table, form, mac, Some(deployment), &reason);
+            let answer = local_boot(state, form, mac, Some(deployment), &reason);
             // A client whose identity is not proven counts as the machine itself here, unless that would
             // end an installation under way.
-            let unproven = standing == Standing::Unproven && !is_spent(table, deployment);
+            let unproven = standing == Standing::Unproven && !is_spent(state, deployment);
             if standing == Standing::Itself || unproven { answer } else { of_no_machine(answer, deployment) }
         }
         Duty::Install { .. } if !standing.may_start() => Answer::Refuse(Refusal {
@@ -66,9 +66,9 @@ pub(super) fn open(table: &State, asker: &Asker, method: Method, form: Form, mac
             redeploy: deployment.redeploy,
             step: PermitStep::Start,
         }),
-        Duty::Install { .. } => network_boot(table, asker, form, mac, deployment),
+        Duty::Install { .. } => network_boot(state, asker, form, mac, deployment),
         Duty::NetworkBoot => {
-            let answer = network_boot(table, asker, form, mac, deployment);
+            let answer = network_boot(state, asker, form, mac, deployment);
             let own = matches!(standing, Standing::Itself | Standing::Unproven);
             if own { answer } else { of_no_machine(answer, deployment) }
         }
@@ -78,22 +78,22 @@ pub(super) fn open(table: &State, asker: &Asker, method: Method, form: Form, mac
 /// How the asker is related to the machine whose script it wants. A network boot that installs nothing
 /// serves no secret and changes nothing but the timeline, so the right address is enough.
 fn standing(
-    table: &State,
+    state: &State,
     asker: &Asker,
     machine: &Machine,
     deployment: &Deployment,
     duty: &Duty,
 ) -> Standing {
-    let standing = asker.standing(table, machine, deployment);
+    let standing = asker.standing(state, machine, deployment);
     if standing == Standing::Unread && *duty == Duty::NetworkBoot {
-        let by_address = Asker { link: Link::Unknown, ..*asker }.standing(table, machine, deployment);
+        let by_address = Asker { link: Link::Unknown, ..*asker }.standing(state, machine, deployment);
         return if by_address == Standing::Itself { by_address } else { standing };
     }
     standing
 }
 
-fn is_spent(table: &State, deployment: &Deployment) -> bool {
-    table.install_of(&deployment.name).is_some_and(|install| install.stage == InstallStage::Spent)
+fn is_spent(state: &State, deployment: &Deployment) -> bool {
+    state.install_of(&deployment.name).is_some_and(|install| install.stage == InstallStage::Spent)
 }
 
 /// A script that another client reads: its machine did nothing.
@@ -110,13 +110,13 @@ fn of_no_machine(answer: Answer, deployment: &Deployment) -> Answer {
     }
 }
 
-fn network_boot(table: &State, asker: &Asker, form: Form, mac: Mac, deployment: &Arc<Deployment>) -> Answer {
-    let render = || render(table, asker, form, mac, deployment);
-    let text = match &table.memo() {
+fn network_boot(state: &State, asker: &Asker, form: Form, mac: Mac, deployment: &Arc<Deployment>) -> Answer {
+    let render = || render(state, asker, form, mac, deployment);
+    let text = match &state.memo() {
         Some(memo) => {
-            let subject = subject(table, asker, form, mac, deployment);
+            let subject = subject(state, asker, form, mac, deployment);
             let tagged = |text: String| Text { etag: digest(text.as_bytes()).into(), bytes: text.into() };
-            memo.get(table, deployment, subject, || render().map(tagged))
+            memo.get(state, deployment, subject, || render().map(tagged))
         }
         None => render().map(Text::untagged),
     };
@@ -139,25 +139,25 @@ fn network_boot(table: &State, asker: &Asker, form: Form, mac: Mac, deployment: 
 }
 
 /// What a script depends on besides its deployment.
-fn subject(table: &State, asker: &Asker, form: Form, mac: Mac, deployment: &Deployment) -> Subject {
+fn subject(state: &State, asker: &Asker, form: Form, mac: Mac, deployment: &Deployment) -> Subject {
     let file = match form {
         Form::Ipxe => "ipxe",
         Form::Grub => "grub",
-        Form::Pxelinux => pxelinux_root(table, asker, mac),
+        Form::Pxelinux => pxelinux_root(state, asker, mac),
     };
-    let address = shown_address(table, asker, mac, deployment);
-    let epoch = table.install_of(&deployment.name).map(|install| install.epoch);
-    Subject { file, mac, address, address6: table.address6_of(deployment, mac), epoch, at: asker.at }
+    let address = shown_address(state, asker, mac, deployment);
+    let epoch = state.install_of(&deployment.name).map(|install| install.epoch);
+    Subject { file, mac, address, address6: state.address6_of(deployment, mac), epoch, at: asker.at }
 }
 
 /// The machine's address in the script: the known one, or else the one that the request comes from.
-fn shown_address(table: &State, asker: &Asker, mac: Mac, deployment: &Deployment) -> Option<Ipv4Addr> {
-    table.address_of(deployment, mac).or(asker.address4())
+fn shown_address(state: &State, asker: &Asker, mac: Mac, deployment: &Deployment) -> Option<Ipv4Addr> {
+    state.address_of(deployment, mac).or(asker.address4())
 }
 
 /// PXELINUX runs on BIOS only; U-Boot and Petitboot read the same language.
-fn pxelinux_root(table: &State, asker: &Asker, mac: Mac) -> &'static str {
-    let arch = table.seen().get(&mac).and_then(|seen| seen.arch);
+fn pxelinux_root(state: &State, asker: &Asker, mac: Mac) -> &'static str {
+    let arch = state.seen().get(&mac).and_then(|seen| seen.arch);
     match arch {
         Some(arch) if arch.firmware != Firmware::Bios || arch.cpu != Cpu::X86_64 => "/",
         _ if asker.transport == Transport::Http => "/",
@@ -168,20 +168,20 @@ fn pxelinux_root(table: &State, asker: &Asker, mac: Mac) -> &'static str {
 /// The installer's (or diskless system's) script. iPXE fetches by HTTP; GRUB and PXELINUX by
 /// TFTP, because Debian 12's signed network GRUB and plain PXELINUX know nothing else.
 pub fn render(
-    table: &State,
+    state: &State,
     asker: &Asker,
     form: Form,
     mac: Mac,
     deployment: &Deployment,
 ) -> Result<String, CmdlineError> {
-    let address = shown_address(table, asker, mac, deployment);
-    let facts = Facts { table, deployment, mac, address, at: asker.at };
+    let address = shown_address(state, asker, mac, deployment);
+    let facts = Facts { state, deployment, mac, address, at: asker.at };
     // Anybody on the network can read a script; `check` refuses command lines that want a secret.
     let secret = |_: &str| None;
     let boot = &deployment.boot;
-    let server = table.server().reached_at(asker.at, &deployment.subnet);
+    let server = state.server().reached_at(asker.at, &deployment.subnet);
     let root = match form {
-        Form::Ipxe => format!("{}/{}", table.server().url_at(server), boot.prefix),
+        Form::Ipxe => format!("{}/{}", state.server().url_at(server), boot.prefix),
         Form::Grub | Form::Pxelinux => format!("/{}", boot.prefix),
     };
     let uses = |name: &str| boot.cmdline.iter().any(|word| word.uses(name));
@@ -202,7 +202,7 @@ pub fn render(
         }
         Form::Grub => render::grub::install(&grub::Script { server, kernel, initrds, cmdline, comment }),
         Form::Pxelinux => {
-            let root = pxelinux_root(table, asker, mac);
+            let root = pxelinux_root(state, asker, mac);
             render::pxelinux::install(&pxelinux::Script { root, kernel, initrds, cmdline, comment })
         }
     }
@@ -243,8 +243,8 @@ fn escape_path(path: &str) -> String {
     out
 }
 
-fn local_boot(table: &State, form: Form, mac: Mac, deployment: Option<&Deployment>, reason: &str) -> Answer {
-    let firmware = table.seen().get(&mac).and_then(|seen| seen.arch).map(|arch| arch.firmware);
+fn local_boot(state: &State, form: Form, mac: Mac, deployment: Option<&Deployment>, reason: &str) -> Answer {
+    let firmware = state.seen().get(&mac).and_then(|seen| seen.arch).map(|arch| arch.firmware);
     let text = local_text(form, firmware, reason);
     serve(Some(mac), deployment, Stage::LocalBoot, &format!("boots its own disk: {reason}"), text)
 }
@@ -257,13 +257,13 @@ fn local_text(form: Form, firmware: Option<Firmware>, reason: &str) -> String {
     }
 }
 
-fn by_mac(table: &State, asker: &Asker) -> String {
-    let own = match (asker.address, table.server().known(asker.at)) {
+fn by_mac(state: &State, asker: &Asker) -> String {
+    let own = match (asker.address, state.server().known(asker.at)) {
         (_, Some(own)) => own,
-        (IpAddr::V4(address), None) => table.server().address_for(address).into(),
-        (IpAddr::V6(_), None) => IpAddr::V4(table.server().address),
+        (IpAddr::V4(address), None) => state.server().address_for(address).into(),
+        (IpAddr::V6(_), None) => IpAddr::V4(state.server().address),
     };
-    let url = table.server().url_at(own);
+    let url = state.server().url_at(own);
     render::ipxe::chain(&format!("{url}/ipxe/${{netX/mac:hexhyp}}.ipxe"))
 }
 

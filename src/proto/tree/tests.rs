@@ -15,7 +15,7 @@ fn entry(length: u64) -> Entry {
 }
 
 /// One boot, whose image holds the files.
-fn table(files: &[&str]) -> State {
+fn state(files: &[&str]) -> State {
     let files = files.iter().map(|path| ((*path).into(), entry(path.len() as u64)));
     let tree = Index { label: "disc".into(), files: files.collect(), ..Index::default() };
     let tree = Index { links: [("dists/stable".into(), "dists/bookworm".into())].into(), ..tree };
@@ -43,17 +43,17 @@ fn table(files: &[&str]) -> State {
     State::new(server).with_desired(desired)
 }
 
-fn ask(table: &State, transport: Transport, path: &str) -> Result<Artifact, RefusalReason> {
+fn ask(state: &State, transport: Transport, path: &str) -> Result<Artifact, RefusalReason> {
     let asker = Asker::new(Ipv4Addr::new(10, 0, 0, 9), None, transport);
-    match open(table, &asker, Method::Get, path, "") {
+    match open(state, &asker, Method::Get, path, "") {
         Answer::Serve(artifact) => Ok(artifact),
         Answer::Refuse(refusal) => Err(refusal.reason),
         other => panic!("{other:?}"),
     }
 }
 
-fn page(table: &State, path: &str) -> String {
-    match ask(table, Transport::Http, path).expect("a page").content {
+fn page(state: &State, path: &str) -> String {
+    match ask(state, Transport::Http, path).expect("a page").content {
         Content::Bytes(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
         Content::File { .. } => panic!("a file"),
     }
@@ -61,9 +61,9 @@ fn page(table: &State, path: &str) -> String {
 
 #[test]
 fn a_folder_lists_its_names_with_or_without_the_slash() {
-    let table = table(&[".treeinfo", "dists/bookworm/Release", "a b&<c>.deb", "repodata/repomd.xml"]);
-    let root = page(&table, "debian");
-    assert_eq!(root, page(&table, "/debian//"));
+    let state = state(&[".treeinfo", "dists/bookworm/Release", "a b&<c>.deb", "repodata/repomd.xml"]);
+    let root = page(&state, "debian");
+    assert_eq!(root, page(&state, "/debian//"));
     for row in [
         "<a href=\"/debian/.treeinfo\">.treeinfo</a> 9\n",
         "<a href=\"/debian/a%20b%26%3Cc%3E.deb\">a b&amp;&lt;c&gt;.deb</a> 11\n",
@@ -73,31 +73,31 @@ fn a_folder_lists_its_names_with_or_without_the_slash() {
         assert!(root.contains(row), "{row} {root}");
     }
     assert!(!root.contains("../"), "{root}");
-    let below = page(&table, "debian/dists/");
+    let below = page(&state, "debian/dists/");
     assert!(below.contains("<a href=\"/debian/\">../</a>\n"), "{below}");
     assert!(below.contains("<a href=\"/debian/dists/stable/\">stable/</a>\n"), "{below}");
-    assert!(page(&table, "debian/dists/stable").contains("/Release\">Release</a> 22"));
+    assert!(page(&state, "debian/dists/stable").contains("/Release\">Release</a> 22"));
 }
 
 #[test]
 fn only_folders_that_exist_are_listed_and_only_by_http() {
-    let table = table(&["dists/x"]);
-    assert_eq!(ask(&table, Transport::Tftp, "debian/dists").unwrap_err(), RefusalReason::NotFound);
+    let state = state(&["dists/x"]);
+    assert_eq!(ask(&state, Transport::Tftp, "debian/dists").unwrap_err(), RefusalReason::NotFound);
     for path in ["", "nothing", "debian/none/", "debian/dists/../.."] {
-        assert_eq!(ask(&table, Transport::Http, path).unwrap_err(), RefusalReason::NotFound, "{path}");
+        assert_eq!(ask(&state, Transport::Http, path).unwrap_err(), RefusalReason::NotFound, "{path}");
     }
 }
 
 #[test]
 fn tftp_names_with_escapes_are_found_at_the_second_try() {
-    let table = table(&["a b", "100%25", "%61"]);
+    let state = state(&["a b", "100%25", "%61"]);
     for (name, length) in [("debian/a%20b", 3), ("debian/100%25", 6), ("debian/%61", 3), ("%69pxe.efi", 9)] {
-        assert_eq!(ask(&table, Transport::Tftp, name).expect(name).content.len(), length, "{name}");
+        assert_eq!(ask(&state, Transport::Tftp, name).expect(name).content.len(), length, "{name}");
     }
     for name in ["debian/%2e%2e/x", "debian/%00", "debian/%zz", "debian/c%20d"] {
-        assert_eq!(ask(&table, Transport::Tftp, name).unwrap_err(), RefusalReason::NotFound, "{name}");
+        assert_eq!(ask(&state, Transport::Tftp, name).unwrap_err(), RefusalReason::NotFound, "{name}");
     }
-    assert!(ask(&table, Transport::Http, "debian/a%20b").is_err(), "HTTP has decoded it before");
+    assert!(ask(&state, Transport::Http, "debian/a%20b").is_err(), "HTTP has decoded it before");
 }
 
 /// The deployment `web` of machine `web`, at 10.0.0.9, on the one boot.
@@ -106,11 +106,11 @@ fn with_a_machine(files: &[&str], loaders: &[&str]) -> State {
 }
 
 fn with_a_machine_of(files: &[&str], loaders: &[&str], cmdline: &str) -> State {
-    let table = table(files);
+    let state = state(files);
     let name: Name = "web".parse().unwrap();
     let mac = Mac::new([0x52, 0x54, 0, 0, 0, 1]).unwrap();
     let origin = Origin { file: "x.toml".into(), line: 2, column: 1 };
-    let mut desired = (**table.desired()).clone();
+    let mut desired = (**state.desired()).clone();
     let mut boot = (*desired.boots["debian-12"]).clone();
     boot.cmdline = vec![crate::render::Text::parse(cmdline).unwrap()];
     let boot = Arc::new(boot);
@@ -157,15 +157,15 @@ fn with_a_machine_of(files: &[&str], loaders: &[&str], cmdline: &str) -> State {
     desired.macs.insert(mac, name.clone());
     desired.machines.insert(name.clone(), Arc::new(machine));
     desired.deployments.insert(name.clone(), Arc::new(deployment));
-    let mut server = (**table.server()).clone();
+    let mut server = (**state.server()).clone();
     server.loaders = loaders.iter().map(|name| ((*name).into(), entry(name.len() as u64))).collect();
     let tenants: imbl::OrdMap<Name, Name> = [(name.clone(), name)].into_iter().collect();
-    let table = table.with_server(server).with_desired(desired).with_memo();
-    table.with_lasting(|lasting| lasting.assignments = tenants)
+    let state = state.with_server(server).with_desired(desired).with_memo();
+    state.with_lasting(|lasting| lasting.assignments = tenants)
 }
 
-fn text(table: &State, transport: Transport, path: &str) -> String {
-    match ask(table, transport, path).unwrap_or_else(|why| panic!("{path}: {why:?}")).content {
+fn text(state: &State, transport: Transport, path: &str) -> String {
+    match ask(state, transport, path).unwrap_or_else(|why| panic!("{path}: {why:?}")).content {
         Content::Bytes(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
         Content::File { .. } => panic!("{path}: a file"),
     }
@@ -174,7 +174,7 @@ fn text(table: &State, transport: Transport, path: &str) -> String {
 /// Protocol sheet 3.2, 4.1, 4.2 and 2.8: each name that a second stage looks for, by TFTP.
 #[test]
 fn every_name_that_a_loader_looks_for_is_the_machines_script() {
-    let table = with_a_machine(&["EFI/BOOT/grub.cfg", "EFI/BOOT/BOOTX64.EFI"], &[]);
+    let state = with_a_machine(&["EFI/BOOT/grub.cfg", "EFI/BOOT/BOOTX64.EFI"], &[]);
     for path in [
         "/grub/x86_64-efi/grub.cfg",
         "/grub/grub.cfg",
@@ -191,7 +191,7 @@ fn every_name_that_a_loader_looks_for_is_the_machines_script() {
         "debian/EFI/BOOT/grub.cfg",
         "debian/efi/boot/grub.cfg-01-52-54-00-00-00-01",
     ] {
-        let script = text(&table, Transport::Tftp, path);
+        let script = text(&state, Transport::Tftp, path);
         assert!(script.contains("linux ") && script.contains("for=web"), "{path}: {script}");
     }
     for file in [
@@ -203,41 +203,41 @@ fn every_name_that_a_loader_looks_for_is_the_machines_script() {
         "default-arm",
         "default",
     ] {
-        let script = text(&table, Transport::Tftp, &format!("pxelinux.cfg/{file}"));
+        let script = text(&state, Transport::Tftp, &format!("pxelinux.cfg/{file}"));
         assert!(script.to_lowercase().contains("kernel ") && script.contains("for=web"), "{file}: {script}");
     }
     for path in ["autoexec.ipxe", "loader/autoexec.ipxe", "x/autoexec.ipxe", "boot.ipxe"] {
         for transport in [Transport::Tftp, Transport::Http] {
-            assert!(text(&table, transport, path).starts_with("#!ipxe\n"), "{path}");
+            assert!(text(&state, transport, path).starts_with("#!ipxe\n"), "{path}");
         }
     }
-    assert!(ask(&table, Transport::Tftp, "grub.cfgx").is_err());
+    assert!(ask(&state, Transport::Tftp, "grub.cfgx").is_err());
 }
 
 /// Scripts that differ in any of their inputs are kept apart, also when they were rendered before.
 #[test]
 fn a_script_that_is_remembered_is_the_one_that_would_be_written() {
-    let mut table = with_a_machine_of(&[], &[], "ip={{ address }}");
-    let root = |table: &State, transport| {
-        let script = text(table, transport, "pxelinux.cfg/default");
+    let mut state = with_a_machine_of(&[], &[], "ip={{ address }}");
+    let root = |state: &State, transport| {
+        let script = text(state, transport, "pxelinux.cfg/default");
         if script.contains("::") { "tftp" } else { "plain" }
     };
     for _ in 0..2 {
-        assert!(text(&table, Transport::Http, "ipxe/52-54-00-00-00-01.ipxe").contains("ip=10.0.0.9"));
-        assert!(text(&table, Transport::Tftp, "grub.cfg").contains("ip=10.0.0.9"));
-        assert_eq!((root(&table, Transport::Tftp), root(&table, Transport::Http)), ("tftp", "plain"));
+        assert!(text(&state, Transport::Http, "ipxe/52-54-00-00-00-01.ipxe").contains("ip=10.0.0.9"));
+        assert!(text(&state, Transport::Tftp, "grub.cfg").contains("ip=10.0.0.9"));
+        assert_eq!((root(&state, Transport::Tftp), root(&state, Transport::Http)), ("tftp", "plain"));
     }
-    let mut server = (**table.server()).clone();
+    let mut server = (**state.server()).clone();
     server.http_port = 8080;
-    table = table.with_server(server);
-    assert!(text(&table, Transport::Http, "ipxe/52-54-00-00-00-01.ipxe").contains(":8080/"));
+    state = state.with_server(server);
+    assert!(text(&state, Transport::Http, "ipxe/52-54-00-00-00-01.ipxe").contains(":8080/"));
 }
 
 /// Protocol sheet 4.3 and 3.4: what shim asks for, with the folder and the spelling it makes up.
 #[test]
 fn shim_and_ipxe_find_what_they_look_for_beside_them() {
     let loaders = ["shimx64.efi", "grubx64.efi", "mmx64.efi", "ipxe.efi", "ipxe-shimx64.efi"];
-    let table = with_a_machine(&["EFI/BOOT/BOOTX64.EFI", "EFI/BOOT/grubx64.efi"], &loaders);
+    let state = with_a_machine(&["EFI/BOOT/BOOTX64.EFI", "EFI/BOOT/grubx64.efi"], &loaders);
     for (path, length) in [
         ("//grubx64.efi", 11),
         ("boot\\EFI//grubx64.efi", 11),
@@ -251,26 +251,26 @@ fn shim_and_ipxe_find_what_they_look_for_beside_them() {
         ("?USB", 11),
         ("debian/EFI/BOOT//grubx64.efi", 20),
     ] {
-        let found = ask(&table, Transport::Tftp, path).unwrap_or_else(|why| panic!("{path}: {why:?}"));
+        let found = ask(&state, Transport::Tftp, path).unwrap_or_else(|why| panic!("{path}: {why:?}"));
         assert_eq!(found.content.len(), length, "{path}");
     }
     for path in
         ["revocations.efi", "loader//revocations_sku.efi", "shim_certificate_0.efi", "fbx64.efi", "efi"]
     {
-        assert_eq!(ask(&table, Transport::Tftp, path).unwrap_err(), RefusalReason::NotFound, "{path}");
+        assert_eq!(ask(&state, Transport::Tftp, path).unwrap_err(), RefusalReason::NotFound, "{path}");
     }
 }
 
 /// Protocol sheet 2.7: OVMF looks at the type, else at the end of the name.
 #[test]
 fn boot_programs_have_the_type_that_firmware_wants() {
-    let table = with_a_machine(&["boot.iso", "disk.img"], &["snponly.efi"]);
+    let state = with_a_machine(&["boot.iso", "disk.img"], &["snponly.efi"]);
     for (path, kind) in [
         ("loader/snponly.efi", "application/efi"),
         ("debian/boot.iso", "application/vnd.efi-iso"),
         ("debian/disk.img", "application/vnd.efi-img"),
     ] {
-        assert_eq!(ask(&table, Transport::Http, path).unwrap().media_type, kind, "{path}");
+        assert_eq!(ask(&state, Transport::Http, path).unwrap().media_type, kind, "{path}");
     }
 }
 
@@ -279,32 +279,32 @@ fn boot_programs_have_the_type_that_firmware_wants() {
 #[test]
 fn a_raspberry_pi_finds_its_files_by_its_own_names() {
     let files = ["config.txt", "start4.elf", "bootcode.bin", "overlays/x.dtbo", "cmdline.txt"];
-    let table = with_a_machine(&files, &[]);
+    let state = with_a_machine(&files, &[]);
     for folder in ["", "0a1b2c3d/", "52-54-00-00-00-01/"] {
         for file in &files[..4] {
-            let found = ask(&table, Transport::Tftp, &format!("{folder}{file}")).expect(file);
+            let found = ask(&state, Transport::Tftp, &format!("{folder}{file}")).expect(file);
             assert_eq!(found.content.len(), file.len() as u64, "{folder}{file}");
         }
-        assert_eq!(text(&table, Transport::Tftp, &format!("{folder}cmdline.txt")), "for=web\n");
-        assert!(ask(&table, Transport::Tftp, &format!("{folder}recovery.elf")).is_err());
+        assert_eq!(text(&state, Transport::Tftp, &format!("{folder}cmdline.txt")), "for=web\n");
+        assert!(ask(&state, Transport::Tftp, &format!("{folder}recovery.elf")).is_err());
     }
-    assert!(ask(&table, Transport::Tftp, "0a1b2c3/start4.elf").is_err(), "no serial number");
+    assert!(ask(&state, Transport::Tftp, "0a1b2c3/start4.elf").is_err(), "no serial number");
     let stranger = Asker::new(Ipv4Addr::new(10, 0, 0, 8), None, Transport::Tftp);
-    assert!(matches!(open(&table, &stranger, Method::Get, "start4.elf", ""), Answer::Refuse(_)));
+    assert!(matches!(open(&state, &stranger, Method::Get, "start4.elf", ""), Answer::Refuse(_)));
     assert!(ask(&with_a_machine(&["linux"], &[]), Transport::Tftp, "linux").is_err(), "no Pi's tree");
 }
 
 /// A machine that may boot from the network, or is not known by its address, is led to `pxelinux.cfg/`.
 #[test]
 fn u_boot_finds_its_script_unless_it_boots_its_own_disk() {
-    let table = with_a_machine(&["linux"], &[]);
+    let state = with_a_machine(&["linux"], &[]);
     for path in ["boot.scr.uimg", "/boot.scr.uimg", "boards/x/boot.scr.uimg"] {
-        let found = ask(&table, Transport::Tftp, path).expect(path);
+        let found = ask(&state, Transport::Tftp, path).expect(path);
         assert_eq!((found.stage, found.content.len()), (Stage::Loader, 92), "{path}");
         assert_eq!(found.deployment, Some("web".parse().unwrap()));
     }
     let stranger = Asker::new(Ipv4Addr::new(10, 0, 0, 8), None, Transport::Tftp);
-    assert!(matches!(open(&table, &stranger, Method::Get, "boot.scr.uimg", ""), Answer::Serve(_)));
+    assert!(matches!(open(&state, &stranger, Method::Get, "boot.scr.uimg", ""), Answer::Serve(_)));
     let installs = with_a_machine_of(&["linux"], &[], "done={{ completed_url }}");
     assert!(ask(&installs, Transport::Tftp, "boot.scr.uimg").is_ok());
     let report = Report {
@@ -322,31 +322,31 @@ fn u_boot_finds_its_script_unless_it_boots_its_own_disk() {
 /// Protocol sheet 5.5. Where addresses identify the client, the folder does not.
 #[test]
 fn a_folder_named_like_a_card_is_that_machines() {
-    let mut table = with_a_machine(&["config.txt"], &["snponly.efi"]);
+    let mut state = with_a_machine(&["config.txt"], &["snponly.efi"]);
     for path in
         ["52-54-00-00-00-01/snponly.efi", "01-52-54-00-00-00-01/snponly.efi", "52:54:00:00:00:01/snponly.efi"]
     {
-        assert_eq!(ask(&table, Transport::Tftp, path).unwrap().content.len(), 11, "{path}");
+        assert_eq!(ask(&state, Transport::Tftp, path).unwrap().content.len(), 11, "{path}");
     }
     let elsewhere = Asker::new(Ipv4Addr::new(10, 0, 0, 8), None, Transport::Tftp);
     let path = "52-54-00-00-00-01/config.txt";
-    assert!(matches!(open(&table, &elsewhere, Method::Get, path, ""), Answer::Refuse(_)));
-    let server = crate::state::Server { gives_addresses: false, ..(**table.server()).clone() };
-    table = table.with_server(server);
-    assert!(matches!(open(&table, &elsewhere, Method::Get, path, ""), Answer::Serve(_)));
+    assert!(matches!(open(&state, &elsewhere, Method::Get, path, ""), Answer::Refuse(_)));
+    let server = crate::state::Server { gives_addresses: false, ..(**state.server()).clone() };
+    state = state.with_server(server);
+    assert!(matches!(open(&state, &elsewhere, Method::Get, path, ""), Answer::Serve(_)));
 }
 
 /// A machine behind a relay reaches the daemon at one of several addresses: the URLs that it gets use that
 /// one.
 #[test]
 fn urls_lead_where_the_machine_has_reached_us() {
-    let mut table = with_a_machine_of(&["linux"], &["ipxe.efi"], "url={{ server_url }}");
+    let mut state = with_a_machine_of(&["linux"], &["ipxe.efi"], "url={{ server_url }}");
     let mac = Mac::new([0x52, 0x54, 0, 0, 0, 1]).unwrap();
-    let mut server = (**table.server()).clone();
+    let mut server = (**state.server()).clone();
     server.address = Ipv4Addr::new(10, 7, 0, 1);
     server.others = vec![("10.8.0.0/24".parse().unwrap(), Ipv4Addr::new(10, 8, 0, 1))];
-    table = table.with_server(server);
-    let deployment = table.deployment_of(mac).unwrap().clone();
+    state = state.with_server(server);
+    let deployment = state.deployment_of(mac).unwrap().clone();
     // Behind address translation a connection ends at an address that is none of the daemon's.
     for (reached, url) in
         [("10.7.0.1", "http://10.7.0.1"), ("10.8.0.1", "http://10.8.0.1"), ("172.17.0.2", "http://10.7.0.1")]
@@ -354,7 +354,7 @@ fn urls_lead_where_the_machine_has_reached_us() {
         let reached: IpAddr = reached.parse().unwrap();
         for form in [Form::Ipxe, Form::Grub] {
             let asker = Asker::new(Ipv4Addr::new(10, 0, 0, 9), Some(reached), Transport::Http);
-            let script = boot_script(&table, &asker, form, mac, &deployment).unwrap();
+            let script = boot_script(&state, &asker, form, mac, &deployment).unwrap();
             assert!(script.contains(&format!("url={url}")), "{script}");
             let other = if url.contains("10.7") { "10.8.0.1" } else { "10.7.0.1" };
             assert!(!script.contains(other), "{script}");

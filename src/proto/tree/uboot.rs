@@ -20,10 +20,10 @@ static IMAGE: [u8; HEADER + DATA] = image();
 
 /// The script; a machine that boots its own disk gets "not found" and continues with the next of its boot
 /// targets.
-pub(super) fn open(table: &State, mac: Option<Mac>) -> Answer {
-    let deployment = mac.and_then(|mac| table.deployment_of(mac));
+pub(super) fn open(state: &State, mac: Option<Mac>) -> Answer {
+    let deployment = mac.and_then(|mac| state.deployment_of(mac));
     if let Some(deployment) = deployment
-        && let Duty::LocalBoot(reason) = table.duty(deployment)
+        && let Duty::LocalBoot(reason) = state.duty(deployment)
     {
         return Answer::Refuse(Refusal::new(
             RefusalReason::NotFound,
