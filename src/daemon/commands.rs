@@ -179,7 +179,7 @@ impl Keeper {
 
     /// Whether a fetch or a refusal is one that was noted a moment ago; then it is only counted.
     pub fn is_echo(&self, stage: Stage, address: IpAddr, what: impl Hash) -> bool {
-        let echo = self.dedup.hear(stage, address, what, now());
+        let echo = self.dedup.is_repeated(stage, address, what, now());
         if echo {
             self.counters().event(stage);
         }

@@ -143,8 +143,9 @@ impl Ipv6Services {
                 let opened = dhcp::Service::open(&wire, address, own, listening.clone(), keeper.clone());
                 let row = mine.clone();
                 async move {
-                    let told = |error| format!("DHCPv6 can't listen on [{address}]:{SERVER_PORT}: {error}");
-                    let service = opened.map_err(told)?;
+                    let describe =
+                        |error| format!("DHCPv6 can't listen on [{address}]:{SERVER_PORT}: {error}");
+                    let service = opened.map_err(describe)?;
                     row[0].serving();
                     service.run().await.map_err(|error| error.to_string())
                 }

@@ -88,10 +88,10 @@ impl Watch {
             let interface = network.present().await;
             let Some(found) = self.look(&interface, look).await else { continue };
             for server in found.difference(&known) {
-                self.tell(&appeared(*server, &network.name, mode));
+                self.report(&appeared(*server, &network.name, mode));
             }
             for server in known.difference(&found) {
-                self.tell(&gone(*server, &network.name, mode, self.has_stepped_back()));
+                self.report(&gone(*server, &network.name, mode, self.has_stepped_back()));
             }
             match found.is_empty() && self.has_stepped_back() {
                 true => silent += 1,
@@ -135,7 +135,7 @@ impl Watch {
 
     /// Serves although another server was there first. `why` is for people.
     pub fn serve(&self, why: &str) {
-        self.tell(&format!("DHCP is served on {} from now on: {why}", self.network.name));
+        self.report(&format!("DHCP is served on {} from now on: {why}", self.network.name));
         self.mode.send_replace(self.configured);
     }
 
@@ -158,7 +158,7 @@ impl Watch {
                 interface.name
             );
             log::say(&*text);
-            self.tell(&text);
+            self.report(&text);
             self.mode.send_replace(Mode::Listen);
         }
         found
@@ -174,7 +174,7 @@ impl Watch {
         }
     }
 
-    fn tell(&self, text: &str) {
+    fn report(&self, text: &str) {
         tracing::warn!("{text}");
         (self.note)(Event::new(now(), Stage::Daemon, text));
     }

@@ -12,7 +12,7 @@ use super::service::{Part, StatusBoard};
 const ANSWER: Duration = Duration::from_secs(2);
 
 /// Notifies the service manager; does nothing where there is none.
-fn tell(state: &str) {
+fn notify(state: &str) {
     let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
     let sent = UnixDatagram::unbound().and_then(|socket| {
         socket.set_nonblocking(true)?;
@@ -29,12 +29,12 @@ fn tell(state: &str) {
 
 /// Everything is open.
 pub(super) fn ready() {
-    tell("READY=1");
+    notify("READY=1");
 }
 
 /// The daemon ends, after so long at most.
 pub(super) fn stopping(limit: Duration) {
-    tell(&format!("STOPPING=1\nSTATUS=stopping\nEXTEND_TIMEOUT_USEC={}", limit.as_micros()));
+    notify(&format!("STOPPING=1\nSTATUS=stopping\nEXTEND_TIMEOUT_USEC={}", limit.as_micros()));
 }
 
 /// Keeps the manager's one line about the daemon true. Never ends.
@@ -45,7 +45,7 @@ pub(super) async fn show(board: StatusBoard) {
         changes.borrow_and_update();
         let text = summary(&board);
         if text != shown {
-            tell(&format!("STATUS={text}"));
+            notify(&format!("STATUS={text}"));
             shown = text;
         }
         if changes.changed().await.is_err() {
@@ -75,7 +75,7 @@ pub(super) async fn watchdog(keeper: Keeper, services: impl AsyncFn() -> bool) {
     loop {
         clock.tick().await;
         match is_alive(&keeper).await && services().await {
-            true => tell("WATCHDOG=1"),
+            true => notify("WATCHDOG=1"),
             false => tracing::error!("the watchdog is not fed: a part of the daemon does not answer"),
         }
     }

@@ -27,7 +27,7 @@ const NOTICE: Span = Span::seconds(10);
 /// What was noted last of each machine, and how much of a flood.
 #[derive(Debug)]
 pub struct EventThrottle {
-    told: HashMap<Option<Mac>, (Time, String)>,
+    noted: HashMap<Option<Mac>, (Time, String)>,
     /// Exchanges and files that may be noted now.
     room: u64,
     /// Until when `room` was counted.
@@ -38,7 +38,7 @@ pub struct EventThrottle {
 
 impl Default for EventThrottle {
     fn default() -> EventThrottle {
-        EventThrottle { told: HashMap::new(), room: BURST, counted: Time(0), left_out: 0, noticed: Time(0) }
+        EventThrottle { noted: HashMap::new(), room: BURST, counted: Time(0), left_out: 0, noticed: Time(0) }
     }
 }
 
@@ -49,14 +49,14 @@ impl EventThrottle {
             return false;
         }
         let repeated = self
-            .told
+            .noted
             .get(&event.mac)
             .is_some_and(|(at, text)| event.text == text.as_str() && is_within(event.at, *at, QUIET));
         if !repeated {
-            if self.told.len() >= MACHINES_MAX {
-                self.told.clear();
+            if self.noted.len() >= MACHINES_MAX {
+                self.noted.clear();
             }
-            self.told.insert(event.mac, (event.at, event.text.to_string()));
+            self.noted.insert(event.mac, (event.at, event.text.to_string()));
         }
         repeated
     }
@@ -109,17 +109,17 @@ pub struct FetchDedup(Mutex<HashMap<u64, Time>>);
 impl FetchDedup {
     /// Whether this was recorded a moment ago. A boot of the machine's own disk is always noted: it shows that
     /// an installation is over.
-    pub fn hear(&self, stage: Stage, address: IpAddr, what: impl Hash, now: Time) -> bool {
+    pub fn is_repeated(&self, stage: Stage, address: IpAddr, what: impl Hash, now: Time) -> bool {
         if stage == Stage::LocalBoot {
             return false;
         }
         let mut hasher = DefaultHasher::new();
         (stage, address, what).hash(&mut hasher);
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() >= MACHINES_MAX {
-            told.clear();
+        let mut noted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if noted.len() >= MACHINES_MAX {
+            noted.clear();
         }
-        let at = told.entry(hasher.finish()).or_insert(Time(0));
+        let at = noted.entry(hasher.finish()).or_insert(Time(0));
         let echo = is_within(now, *at, ECHO);
         if !echo {
             *at = now;
@@ -133,25 +133,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_fetch_is_told_once_a_second() {
+    fn the_same_fetch_is_noted_once_a_second() {
         let dedup = FetchDedup::default();
-        let hear = |stage, host: u8, text: &str, at| {
-            dedup.hear(stage, IpAddr::from([10, 0, 0, host]), text, Time(1_000_000 + at))
+        let is_repeated = |stage, host: u8, text: &str, at| {
+            dedup.is_repeated(stage, IpAddr::from([10, 0, 0, host]), text, Time(1_000_000 + at))
         };
-        assert!(!hear(Stage::File, 1, "a.deb", 0));
-        assert!(hear(Stage::File, 1, "a.deb", 999));
-        assert!(!hear(Stage::File, 1, "b.deb", 999) && !hear(Stage::File, 2, "a.deb", 999));
-        assert!(!hear(Stage::Kernel, 1, "a.deb", 999));
-        assert!(!hear(Stage::File, 1, "a.deb", 1_000));
-        assert!(!hear(Stage::File, 1, "a.deb", 0), "the clock was set back");
+        assert!(!is_repeated(Stage::File, 1, "a.deb", 0));
+        assert!(is_repeated(Stage::File, 1, "a.deb", 999));
+        assert!(!is_repeated(Stage::File, 1, "b.deb", 999) && !is_repeated(Stage::File, 2, "a.deb", 999));
+        assert!(!is_repeated(Stage::Kernel, 1, "a.deb", 999));
+        assert!(!is_repeated(Stage::File, 1, "a.deb", 1_000));
+        assert!(!is_repeated(Stage::File, 1, "a.deb", 0), "the clock was set back");
         let refused = |path: &str, at: u64| {
             let what = (path, "not its machine");
-            dedup.hear(Stage::Refused, IpAddr::from([10, 0, 0, 1]), what, Time(1_000_000 + at))
+            dedup.is_repeated(Stage::Refused, IpAddr::from([10, 0, 0, 1]), what, Time(1_000_000 + at))
         };
         assert!(!refused("a", 0) && !refused("b", 0) && refused("a", 999) && !refused("a", 1_000));
-        assert!(!hear(Stage::LocalBoot, 1, "disk", 0) && !hear(Stage::LocalBoot, 1, "disk", 0));
+        assert!(!is_repeated(Stage::LocalBoot, 1, "disk", 0) && !is_repeated(Stage::LocalBoot, 1, "disk", 0));
         for number in 0..20_000u64 {
-            hear(Stage::File, 3, &number.to_string(), number * 10);
+            is_repeated(Stage::File, 3, &number.to_string(), number * 10);
         }
         assert!(dedup.0.lock().unwrap().len() <= MACHINES_MAX);
     }
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silence_is_told_once_a_minute() {
+    fn a_silence_is_noted_once_a_minute() {
         let mut throttle = EventThrottle::default();
         assert!(!throttle.is_repeated(&silence(0, "unknown machine")));
         assert!(throttle.is_repeated(&silence(59_999, "unknown machine")));
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_always_told() {
+    fn everything_else_is_always_noted() {
         let mut throttle = EventThrottle::default();
         assert!(!throttle.is_repeated(&offer(0)));
         assert!(!throttle.is_repeated(&offer(0)));

@@ -1,4 +1,4 @@
-//! What HTTPS is spoken with: a given certificate, or one of our own small authority, whose root
+//! What HTTPS is served with: a given certificate, or one of our own small authority, whose root
 //! machines and people fetch as `ca.pem` and `ca.der`.
 //!
 //! Firmware's own HTTP boot is not sent here. Debian 12's OVMF (edk2 2022.11) can do TLS and takes its

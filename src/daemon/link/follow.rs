@@ -110,8 +110,8 @@ impl Follower {
         };
         loop {
             self.look();
-            if let Ok(heard) = tokio::time::timeout(LOOK, heard(&reports)).await {
-                heard?;
+            if let Ok(reported) = tokio::time::timeout(LOOK, reported(&reports)).await {
+                reported?;
                 tokio::time::sleep(GATHER).await;
                 drain(&reports)?;
             }
@@ -142,7 +142,7 @@ fn reports() -> io::Result<AsyncFd<OwnedFd>> {
 }
 
 /// Returns when something was reported.
-async fn heard(reports: &AsyncFd<OwnedFd>) -> io::Result<()> {
+async fn reported(reports: &AsyncFd<OwnedFd>) -> io::Result<()> {
     loop {
         let mut ready = reports.readable().await?;
         match ready.try_io(|_| take(reports)) {

@@ -99,9 +99,9 @@ mod tests {
         supervise(row, attempt).await;
         assert_eq!(tries.load(Ordering::Relaxed), 3);
         assert_eq!(board.conditions()["http"].state, ServiceState::Serving);
-        let told: Vec<String> = events.try_iter().collect();
+        let noted: Vec<String> = events.try_iter().collect();
         assert_eq!(
-            told,
+            noted,
             [
                 "http failed and is opened again: the port is in use",
                 "http failed and is opened again: it panicked: by chance",
