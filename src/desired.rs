@@ -66,9 +66,15 @@ pub struct Safety {
     pub windows: Vec<Window>,
     /// What proves that a request for an answer file comes from the machine that it is for.
     pub asker: Proof,
-    /// What the origins begin with of the deployments that the rules are about: the root of a
-    /// source. Empty: all.
-    pub scope: Arc<str>,
+    /// The source whose deployments the rules are about; `None` for an only one.
+    pub source: Option<Name>,
+}
+
+impl Safety {
+    /// The name of the source whose deployments the rules are about; `None` for an only one.
+    pub fn source(&self) -> Option<&str> {
+        self.source.as_ref().map(Name::as_str)
+    }
 }
 
 impl Default for Safety {
@@ -81,7 +87,7 @@ impl Default for Safety {
             max_in_flight: None,
             windows: Vec::new(),
             asker: Proof::Machine,
-            scope: "".into(),
+            source: None,
         }
     }
 }

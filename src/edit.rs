@@ -145,8 +145,8 @@ struct Task {
 
 fn existing(documents: &Documents, task: &Task, file: u32) -> Result<Change, Refusal> {
     let source = documents.sources.get(file);
-    let tangled = || Refusal::Tangled { file: source.name.to_string() };
-    let broken = || Refusal::Broken { file: source.name.to_string() };
+    let tangled = || Refusal::Tangled { file: source.path.to_string() };
+    let broken = || Refusal::Broken { file: source.path.to_string() };
     if documents.unparsed.contains(&file) {
         return Err(broken());
     }
@@ -156,7 +156,7 @@ fn existing(documents: &Documents, task: &Task, file: u32) -> Result<Change, Ref
         false => set::settings(before, task.kind, task.name.as_str(), &task.settings)?,
     };
     let after = after.filter(|after| layout::same_elsewhere(before, after, task.kind, task.name.as_str()));
-    Ok(task.change(source.name.clone(), Some(before.to_owned()), after.ok_or_else(tangled)?))
+    Ok(task.change(source.path.shown().clone(), Some(before.to_owned()), after.ok_or_else(tangled)?))
 }
 
 impl Task {

@@ -17,10 +17,12 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 
 use crate::desired::{self, Deployment, Desired, Fixed, Machine, Options, Place, Step};
-use crate::manifest::{Code, Documents, Environment, Level, Problem, Sources, is_manifest, report};
+use crate::manifest::{
+    Code, Documents, Environment, Level, NoEnvironment, Problem, Sources, is_manifest, report,
+};
 use crate::media::Library;
 use crate::model::{Name, Time};
-use crate::state::State;
+use crate::state::{Revision, State};
 use crate::walk::{self, Route};
 use judge::Judge;
 pub use memory::Memory;
@@ -44,6 +46,12 @@ pub struct Loaded {
 impl Loaded {
     pub fn errors(&self) -> usize {
         self.problems.iter().filter(|problem| problem.level == Level::Error).count()
+    }
+
+    /// The source that the first error is in; `None` where there is none, or an only source.
+    pub fn first_error(&self) -> Option<&Name> {
+        let first = self.problems.iter().find(|problem| problem.level == Level::Error)?;
+        self.documents.sources.source(first.mark().file)
     }
 
     /// Every error, as `check` prints them.
@@ -87,12 +95,30 @@ impl Memory {
         options: &Options,
         depth: Depth,
     ) -> Loaded {
-        let sources = self.manifests.sources(files, &[]);
+        let sources = self.manifests.sources([(None, files)], None);
         self.load_sources(revision, sources, environment, library, options, depth)
     }
 
-    /// The same for files of one or more sources, as [`Memory::sources`] gave them.
-    pub fn load_sources(
+    /// The same for a revision of one or more sources with its own environment, as the daemon serves it; the
+    /// settings of the source `leading` lead. What is applied in part counts as applied.
+    ///
+    /// # Errors
+    /// The inventory does not have the environment.
+    pub fn load_revision(
+        &mut self,
+        revision: &Revision,
+        leading: Option<&Name>,
+        library: &dyn Library,
+        options: &Options,
+    ) -> Result<Loaded, NoEnvironment> {
+        let trees = || revision.sources().map(|(name, source)| (name, &source.files));
+        let paths = trees().flat_map(|(_, files)| files.keys().map(|path| &**path));
+        let environment = Environment::choose(paths, revision.environment.as_deref())?;
+        let sources = self.manifests.sources(trees(), leading);
+        Ok(self.load_sources(revision.name(), sources, &environment, library, options, Depth::OneFirmware))
+    }
+
+    fn load_sources(
         &mut self,
         revision: Arc<str>,
         sources: Sources,
@@ -104,12 +130,6 @@ impl Memory {
         let mut loaded = self.examine(revision, sources, environment, library, options, depth);
         survey::keep_own(&mut loaded, environment);
         loaded
-    }
-
-    /// The files of a revision; the paths of each source begin with one of `roots`, if there is
-    /// more than one.
-    pub fn sources(&self, files: &BTreeMap<Arc<str>, Bytes>, roots: &[Arc<str>]) -> Sources {
-        self.manifests.sources(files, roots)
     }
 
     /// The same with every problem, also those that only another environment can judge.
@@ -176,7 +196,7 @@ fn is_of_one_template(problem: &Problem, sources: &Sources) -> bool {
     match problem.code {
         Code::NoTemplateFile => true,
         // A word of a command line is a template as well: its boot would be without it.
-        Code::BadTemplate => !is_manifest(&sources.get(problem.mark().file).name),
+        Code::BadTemplate => !is_manifest(sources.inside(problem.mark().file)),
         _ => false,
     }
 }

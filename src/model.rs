@@ -44,7 +44,7 @@ pub use mode::Mode;
 pub use name::Name;
 pub use net::{Cidr, Range};
 pub use net6::{Cidr6, Range6};
-pub use origin::Origin;
+pub use origin::{FilePath, Origin};
 pub use power::{Power, PowerKind, PowerReading, PowerState};
 pub use printable::Line;
 pub use proof::Proof;

@@ -51,8 +51,8 @@ pub struct Plan {
 /// The deployments of one source that a revision removes, whichever source's revision it is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct GivenUp {
-    /// Empty: the only source.
-    pub source: String,
+    /// `None` for an only source.
+    pub source: Option<String>,
     /// Whether the safety rules of the revision are about this source. Those of a source that is followed no
     /// more went with it.
     pub is_own: bool,

@@ -205,7 +205,8 @@ impl Job<'_> {
         match &self.scope {
             Scope::All => Ok(None),
             Scope::Only(name) => {
-                Environment::choose(files, name.as_deref()).map(Some).map_err(|error| error.to_string())
+                let paths = files.keys().map(|path| &**path);
+                Environment::choose(paths, name.as_deref()).map(Some).map_err(|error| error.to_string())
             }
         }
     }

@@ -76,7 +76,7 @@ fn text(arguments: &Arguments, values: &[Inherited], sources: &Sources) -> Strin
 
 fn shown(row: &Inherited, sources: &Sources) -> String {
     match row.mark.map(|mark| sources.origin(mark)) {
-        Some(Origin { file, line, column }) => format!("{}:{line}:{column}", file.escape_debug()),
+        Some(Origin { file, line, column }) => format!("{}:{line}:{column}", file.shown().escape_debug()),
         None => "the built-in template's default".to_owned(),
     }
 }
@@ -85,7 +85,7 @@ fn json_of(arguments: &Arguments, values: &[Inherited], sources: &Sources) -> Js
     let row = |row: &Inherited| {
         let origin = row.mark.map(|mark| {
             let Origin { file, line, column } = sources.origin(mark);
-            json!({ "file": *file, "line": line, "column": column })
+            json!({ "file": **file.shown(), "line": line, "column": column })
         });
         let value = plain(&row.value);
         let value = if arguments.origin { json!({ "value": value, "origin": origin }) } else { value };

@@ -202,9 +202,9 @@ impl Reconciler {
         let before = self.tree_of(name, snapshot, None)?;
         let after = self.tree_of(name, snapshot, Some(change))?;
         // Another source may be served in part: its manifests are judged as they were written.
-        let (before, written) = (before.whole(), after.whole());
+        let (before, written) = (Arc::new(before.whole()), Arc::new(after.whole()));
         let strict = self.surveyed(&written, name).await?;
-        let served = self.loaded(&written, Some(name), Media::Required).await?;
+        let served = self.loaded(&written, name).await?;
         if served.errors() > 0 && strict.errors() == 0 {
             return Err(served.report());
         }
@@ -227,7 +227,10 @@ impl Reconciler {
         }
         let desired = match after.depth() {
             0 => served.desired,
-            _ => self.desired_of(&after, name).await?,
+            _ => {
+                let ready = self.load(&Arc::new(after), Some(name), Media::Required).await;
+                ready.map_err(|invalid| invalid.problems)?.desired
+            }
         };
         Ok((desired, warnings))
     }

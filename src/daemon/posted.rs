@@ -17,6 +17,7 @@ use super::reconcile::PATIENCE;
 use crate::api::resource::Blob;
 use crate::media::{Entry, Index, Library, MediaError, Patient, Seen, Shelf, identity};
 use crate::model::hex;
+use crate::state::Revision;
 
 /// Most bytes of all files that were sent and are kept.
 const KEPT_MAX: u64 = 256 << 20;
@@ -112,7 +113,7 @@ pub(super) struct Posted<'a> {
     /// The same shelf, which notes what it looks at and never waits long.
     pub others: &'a Patient,
     pub seen: Arc<Seen>,
-    pub files: &'a BTreeMap<Arc<str>, Bytes>,
+    pub revision: &'a Revision,
     pub copies: &'a BTreeMap<Arc<str>, PathBuf>,
     /// Where they are put when they are needed.
     pub folder: &'a Path,
@@ -159,7 +160,7 @@ impl Posted<'_> {
             }
             return Err(failed(name, ABSENT));
         }
-        let Some(bytes) = self.files.get(plain) else { return Ok(None) };
+        let Some(bytes) = self.revision.find(plain) else { return Ok(None) };
         let place = match self.known(plain, bytes) {
             Some(place) => place,
             None => keep(self.folder, bytes).map_err(|error| failed(name, &error.to_string()))?,
@@ -242,6 +243,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::SourceRevision;
 
     struct House {
         folder: tempfile::TempDir,
@@ -304,11 +306,10 @@ mod tests {
         let folder = house.folder.path().join("posted");
         for (known, wanted) in [(false, vec!["k".to_owned()]), (true, vec![])] {
             let (sent, copies) = house.find("k", blob("kernel", known));
-            let files = BTreeMap::new();
             let others = Patient::new(&house.shelf, Arc::default(), PATIENCE);
             let (shelf, others, seen) = (&house.shelf, &others, Arc::default());
-            let (copies, folder) = (&copies, &*folder);
-            let library = Posted { shelf, others, seen, files: &files, copies, folder, sent: Some(&sent) };
+            let (copies, folder, revision) = (&copies, &*folder, &Revision::default());
+            let library = Posted { shelf, others, seen, revision, copies, folder, sent: Some(&sent) };
             let error = library.file("./k").unwrap_err().to_string();
             assert!(error.contains("[media] paths"), "{error}");
             assert_eq!(sent.wanted(), wanted);
@@ -323,10 +324,11 @@ mod tests {
         let (sent, copies) = house.find("other", blob("x", false));
         let files: BTreeMap<Arc<str>, Bytes> =
             [("k".into(), Bytes::from("kernel")), ("m".into(), Bytes::from("in media"))].into();
+        let revision = &Revision::of_one(SourceRevision { files, ..SourceRevision::default() });
         let others = Patient::new(&house.shelf, Arc::default(), PATIENCE);
         let (shelf, others, seen) = (&house.shelf, &others, Arc::default());
         let (copies, folder) = (&copies, &*folder);
-        let library = Posted { shelf, others, seen, files: &files, copies, folder, sent: Some(&sent) };
+        let library = Posted { shelf, others, seen, revision, copies, folder, sent: Some(&sent) };
         let entry = library.file("k").unwrap();
         assert_eq!(&*entry.path, folder.join(hex(&Sha256::digest("kernel"))));
         assert_eq!(std::fs::read(&entry.path).unwrap(), b"kernel");

@@ -28,13 +28,14 @@ use crate::config::Write;
 use crate::desired::{Desired, Media, Subnet};
 use crate::inventory::{Memory, SourceSet};
 use crate::media::{Seen, Shelf};
-use crate::model::{Inventory, Name, SourceCondition};
-use crate::plan::Consent;
+use crate::model::{Name, SourceCondition};
+use crate::plan::{Consent, Proposal};
 use crate::source::{Snapshot, SourceConfig, SourceError, Update};
 use crate::state::{Revision, Secrets, State};
 use crate::store::History;
 use control::Control;
 use gate::Gate;
+use load::Terms;
 pub(super) use load::{PATIENCE, read_of};
 use outside::{Changed, Outside};
 use show::Lack;
@@ -117,13 +118,32 @@ pub struct Followed {
 
 /// A revision that can be served.
 #[derive(Clone)]
-struct Ready {
-    desired: Arc<Desired>,
-    secrets: Arc<Secrets>,
+pub(super) struct Ready {
+    pub desired: Arc<Desired>,
+    pub secrets: Arc<Secrets>,
 }
 
-/// Manifests that can't be served: every problem, as `check` prints them.
-struct Invalid(String);
+impl Ready {
+    /// To be adopted; `kept` is what it was made of.
+    fn proposal(self, kept: Option<Arc<Revision>>, consent: Consent) -> Proposal {
+        let Ready { desired, secrets } = self;
+        Proposal { desired, kept, secrets, consent, expected: None, plan: None }
+    }
+}
+
+/// Why a revision can't be served.
+pub(super) struct Invalid {
+    /// The source that the first problem is in, where it is known and there are several.
+    source: Option<Name>,
+    /// Every problem, as `check` prints them.
+    pub problems: String,
+}
+
+impl From<String> for Invalid {
+    fn from(problems: String) -> Invalid {
+        Invalid { source: None, problems }
+    }
+}
 
 impl Reconciler {
     pub fn new(
@@ -205,16 +225,6 @@ impl Reconciler {
             copies.extend(kept.layers().flat_map(|layer| layer.tree.copies.values().cloned()));
         }
         copies
-    }
-
-    /// Whether a source of this daemon is this directory.
-    fn is_source(&self, root: &Path) -> bool {
-        let real = |path: &Path| std::fs::canonicalize(path).ok();
-        let own = |source: &Followed| match &source.place.inventory {
-            Inventory::Directory(path) => real(path),
-            Inventory::Git(_) | Inventory::Own => None,
-        };
-        real(root).is_some_and(|root| self.sources.values().filter_map(own).any(|own| own == root))
     }
 
     /// The files on disk that boots are served from, or may be soon.
@@ -305,14 +315,14 @@ impl Reconciler {
         }
         // A kernel that lies where the source was may be gone with it, and the key's disk be late;
         // addresses and all other answers are there. What is missing is shown by the next look.
-        let loaded = self.load_seen(&kept, None, Media::Lenient, &Arc::default()).await;
+        let loaded = self.load(&kept, None, Terms::noting(Media::Lenient, &Arc::default())).await;
         self.serves(kept.clone(), None);
         let adopted = match loaded {
             Ok(ready) => {
-                let proposed = self.propose(ready, None, Consent::default(), None).await;
-                proposed.map_err(|error| error.to_string())
+                let adopted = self.keeper.adopt(ready.proposal(None, Consent::default())).await;
+                adopted.map_err(|error| error.to_string())
             }
-            Err(Invalid(problems)) => Err(problems),
+            Err(Invalid { problems, .. }) => Err(problems),
         };
         match adopted {
             Ok(_) => {

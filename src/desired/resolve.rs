@@ -201,7 +201,7 @@ fn safety(documents: &Documents) -> Safety {
         } else {
             usual.asker
         },
-        scope: documents.sources.leading().into(),
+        source: documents.sources.leading().cloned(),
     }
 }
 

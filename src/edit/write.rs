@@ -20,7 +20,7 @@ pub(super) fn create(documents: &Documents, task: &Task) -> Result<Change, Refus
         let after = appended(before, &block);
         // Not where the kind is one inline table, to which nothing can be added from outside.
         if same_elsewhere(before, &after, task.kind, name) {
-            return Ok(task.change(source.name.clone(), Some(before.to_owned()), after));
+            return Ok(task.change(source.path.shown().clone(), Some(before.to_owned()), after));
         }
     }
     match documents.sources.find(&own) {
@@ -41,11 +41,11 @@ fn homes(documents: &Documents, kind: Kind, own: &str) -> Vec<u32> {
     }
     let mut files: Vec<(u32, usize)> = counts.into_iter().collect();
     let usable =
-        |file: u32| !documents.unparsed.contains(&file) && is_manifest(&documents.sources.get(file).name);
+        |file: u32| !documents.unparsed.contains(&file) && is_manifest(documents.sources.inside(file));
     files.retain(|(file, _)| usable(*file));
     let rank = |(file, count): &(u32, usize)| {
         let named = Some(*file) == named && *count > 0;
-        (!named, std::cmp::Reverse(*count), documents.sources.get(*file).name.clone())
+        (!named, std::cmp::Reverse(*count), documents.sources.get(*file).path.shown().clone())
     };
     files.sort_by_key(rank);
     files.into_iter().map(|(file, _)| file).collect()

@@ -7,12 +7,10 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bytes::Bytes;
-
 use super::Depth;
 use super::simulated::SimulatedBoots;
 use crate::desired::{Desired, Earlier, Step};
-use crate::manifest::{self, Documents, Environment, Fleet, Level, Part, Problem, Sources};
+use crate::manifest::{self, Documents, Environment, Fleet, Level, Part, Problem, Sources, Tree};
 use crate::model::Name;
 
 /// The memory of one inventory. An empty one is as good as any, only slower.
@@ -45,9 +43,10 @@ pub(super) struct Read {
 }
 
 impl Manifests {
-    /// The files of a revision, numbered as they were where they are the same.
-    pub(super) fn sources(&self, files: &BTreeMap<Arc<str>, Bytes>, roots: &[Arc<str>]) -> Sources {
-        self.sources.next(files, roots)
+    /// The files of a revision, numbered as they were where they are the same; the settings of the source
+    /// `leading` lead.
+    pub(super) fn sources<'a>(&self, trees: impl IntoIterator<Item = Tree<'a>>, leading: Option<&Name>) -> Sources {
+        self.sources.next(trees, leading)
     }
 
     /// Reads the files that are not the same as before, on all processors.
@@ -57,7 +56,7 @@ impl Manifests {
         let gone: Vec<Option<Arc<Part>>> = files.iter().map(|file| self.parts.remove(file)).collect();
         // Overlays change what a part means.
         let plain = !manifest::is_overlaid(&sources, environment);
-        let joined = self.joined.take().filter(|_| plain && sources.has_roots_of(&before));
+        let joined = self.joined.take().filter(|_| plain && sources.are_named_as(&before));
         // The problems stay: a step has no file with a problem.
         let standing = joined.as_ref().map(|(_, problems)| problems.clone()).unwrap_or_default();
         let joined = joined.map(|(documents, _)| documents);

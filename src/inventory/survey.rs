@@ -45,7 +45,7 @@ pub fn survey_again(
     options: &Options,
     depth: Depth,
 ) -> Loaded {
-    let sources = memory.sources(files, &[]);
+    let sources = memory.manifests.sources([(None, files)], None);
     let examine = |memory: &mut Memory, environment: &Environment| {
         memory.examine(revision.clone(), sources.clone(), environment, library, options, depth)
     };
@@ -58,7 +58,7 @@ pub fn survey_again(
         let own = memory.environments.entry(name.clone()).or_insert(known.remove(name).unwrap_or_default());
         own.manifests = manifests;
         let Loaded { documents, problems: found, desired: _, environments: _ } = examine(own, &environment);
-        let overlay = |file: &u32| environment.owns(&documents.sources.get(*file).name);
+        let overlay = |file: &u32| environment.owns(documents.sources.inside(*file));
         let unparsed = documents.unparsed.iter().copied().filter(overlay).collect::<Vec<_>>();
         if !unparsed.is_empty() {
             Arc::make_mut(&mut base.documents).unparsed.extend(unparsed);
@@ -84,11 +84,11 @@ pub(super) fn keep_own(loaded: &mut Loaded, environment: &Environment) {
 }
 
 fn has_environments(sources: &Sources) -> bool {
-    sources.iter().any(|(_, source)| environment::part(&source.name).is_some())
+    sources.iter().any(|(_, source)| environment::part(source.path.inside()).is_some())
 }
 
 fn is_own(problem: &Problem, environment: &Environment, sources: &Sources) -> bool {
-    !is_of_no_use(problem) || environment.owns(&sources.get(problem.mark().file).name)
+    !is_of_no_use(problem) || environment.owns(sources.inside(problem.mark().file))
 }
 
 /// Problems found in environments, with those that have them.
@@ -116,7 +116,7 @@ impl Others {
     /// those in overlays.
     fn problems_beside(self, known: &HashSet<Key>, sources: &Sources) -> Vec<Problem> {
         let noted = |(mut problem, names): (Problem, Vec<Name>)| {
-            if environment::part(&sources.get(problem.mark().file).name).is_none() {
+            if environment::part(sources.inside(problem.mark().file)).is_none() {
                 let plural = if names.len() == 1 { "" } else { "s" };
                 let names = names.iter().map(Name::as_str).collect::<Vec<_>>().join(", ");
                 problem.message += &format!(" (in environment{plural} {names})");

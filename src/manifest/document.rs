@@ -79,9 +79,9 @@ impl<T: Written + Clone> Collection for BTreeMap<Name, Arc<Resource<T>>> {
 impl Documents {
     /// The settings of the source that a problem was found in.
     fn inventory_of(&self, problem: &Problem) -> Option<&Inventory> {
-        match self.sources.root(problem.mark().file) {
-            root if root == self.sources.leading() => self.inventory.as_ref(),
-            root => self.beside.get(root),
+        match self.sources.source(problem.mark().file) {
+            source if source == self.sources.leading() => self.inventory.as_ref(),
+            source => self.beside.get(source?),
         }
     }
 

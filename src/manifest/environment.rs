@@ -2,10 +2,7 @@
 //! the rest of an inventory says, for those who ask for that name. Without one they are no part
 //! of the inventory.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-
-use bytes::Bytes;
+use std::collections::BTreeSet;
 
 use super::similar::similar;
 use super::{Code, Problem};
@@ -32,13 +29,13 @@ impl Environment {
         Environment(None)
     }
 
-    /// The environment of this name; none without a name.
-    pub fn choose(
-        files: &BTreeMap<Arc<str>, Bytes>,
+    /// The environment of this name among the files at `paths`; none without a name.
+    pub fn choose<'a>(
+        paths: impl Iterator<Item = &'a str>,
         wanted: Option<&str>,
     ) -> Result<Environment, NoEnvironment> {
         let Some(wanted) = wanted else { return Ok(Environment::base()) };
-        let all = Environment::all(files.keys().map(|path| &**path));
+        let all = Environment::all(paths);
         if let Some(found) = all.iter().find(|one| one.name().is_some_and(|name| name.as_str() == wanted)) {
             return Ok(found.clone());
         }
@@ -99,13 +96,13 @@ mod tests {
 
     #[test]
     fn unknown_names_get_a_hint() {
-        let files = |paths: &[&str]| paths.iter().map(|path| (Arc::from(*path), Bytes::new())).collect();
-        let some = files(&["environments/prod.toml", "environments/staging/x.toml", "a.toml"]);
-        assert_eq!(Environment::choose(&some, None), Ok(Environment::base()));
-        assert_eq!(Environment::choose(&some, Some("prod")).unwrap().name().unwrap().as_str(), "prod");
-        let why = |files, wanted| Environment::choose(files, Some(wanted)).unwrap_err().to_string();
+        let some = ["environments/prod.toml", "environments/staging/x.toml", "a.toml"];
+        let choose = |paths: &[&'static str], wanted| Environment::choose(paths.iter().copied(), wanted);
+        assert_eq!(choose(&some, None), Ok(Environment::base()));
+        assert_eq!(choose(&some, Some("prod")).unwrap().name().unwrap().as_str(), "prod");
+        let why = |paths: &[&'static str], wanted| choose(paths, Some(wanted)).unwrap_err().to_string();
         assert!(why(&some, "stagin").ends_with("did you mean `staging`?"));
         assert!(why(&some, "x").ends_with("it has: prod, staging"));
-        assert!(why(&files(&["a.toml"]), "prod").ends_with("begins with a file environments/NAME.toml"));
+        assert!(why(&["a.toml"], "prod").ends_with("begins with a file environments/NAME.toml"));
     }
 }

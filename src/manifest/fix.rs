@@ -108,7 +108,7 @@ fn renames(code: Code) -> bool {
 /// Whether a round did harm: it may bring hidden mistakes to light, but make none.
 fn worse(before: &Verdict, after: &Verdict, renamed: bool) -> bool {
     let unparsed = |(documents, _): &Verdict| -> BTreeSet<Arc<str>> {
-        documents.unparsed.iter().map(|file| documents.sources.get(*file).name.clone()).collect()
+        documents.unparsed.iter().map(|file| documents.sources.get(*file).path.shown().clone()).collect()
     };
     let count =
         |verdict: &Verdict, bad: fn(&Problem) -> bool| verdict.1.iter().filter(|one| bad(one)).count();
@@ -135,7 +135,7 @@ fn applied<'a>(files: &Files, sources: &Sources, problems: &[&'a Problem]) -> (F
         let mut text = source.text().unwrap_or_default().to_owned();
         edits.sort_by_key(|edit| std::cmp::Reverse(edit.mark.start));
         edits.iter().for_each(|edit| text.replace_range(edit.mark.range(), &edit.text));
-        files.insert(source.name.clone(), text.into());
+        files.insert(source.path.shown().clone(), text.into());
     }
     (files, made)
 }
@@ -146,7 +146,7 @@ fn fits(edit: &Edit, sources: &Sources, others: Option<&Vec<&Edit>>) -> bool {
     let inside =
         source.text().and_then(|text| text.get(edit.mark.range())).is_some_and(|old| old != edit.text);
     let clear = |other: &&Edit| other.mark.end <= edit.mark.start || edit.mark.end <= other.mark.start;
-    inside && is_manifest(&source.name) && others.is_none_or(|others| others.iter().all(clear))
+    inside && is_manifest(source.path.inside()) && others.is_none_or(|others| others.iter().all(clear))
 }
 
 fn fixed(problem: &Problem, sources: &Sources) -> Fixed {

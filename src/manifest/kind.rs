@@ -70,8 +70,8 @@ macro_rules! kinds {
             $(pub $plural: BTreeMap<Name, Arc<Resource<$kind>>>,)*
             /// `voldemort.toml`, if there is one.
             pub inventory: Option<Inventory>,
-            /// The same of further sources, by their roots.
-            pub beside: BTreeMap<Arc<str>, Inventory>,
+            /// The same of further sources.
+            pub beside: BTreeMap<Name, Inventory>,
             /// Resources that exist but could not be read: references to them are no mistakes.
             pub unread: BTreeSet<(Kind, Name)>,
             /// Files that are not valid TOML: they may define anything they mention.

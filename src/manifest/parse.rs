@@ -45,13 +45,15 @@ pub(super) fn parse_in(
 
 /// The numbers of the manifests that are no overlays.
 pub fn base_manifests(sources: &Sources) -> impl Iterator<Item = u32> {
-    let manifests = sources.iter().filter(|(_, source)| is_manifest(&source.name)).map(|(file, _)| file);
+    let manifests =
+        sources.iter().filter(|(_, source)| is_manifest(source.path.inside())).map(|(file, _)| file);
     manifests.filter(|file| environment::part(sources.inside(*file)).is_none())
 }
 
 /// The numbers of the manifests of an environment.
 pub(super) fn overlays(sources: &Sources, environment: &Environment) -> Vec<u32> {
-    let manifests = sources.iter().filter(|(_, source)| is_manifest(&source.name)).map(|(file, _)| file);
+    let manifests =
+        sources.iter().filter(|(_, source)| is_manifest(source.path.inside())).map(|(file, _)| file);
     manifests.filter(|file| environment.owns(sources.inside(*file))).collect()
 }
 
@@ -61,7 +63,7 @@ pub fn is_overlaid(sources: &Sources, environment: &Environment) -> bool {
 }
 
 pub(super) fn unnameable(sources: &Sources) -> Vec<Problem> {
-    let overlays = sources.iter().filter(|(_, source)| is_manifest(&source.name));
+    let overlays = sources.iter().filter(|(_, source)| is_manifest(source.path.inside()));
     overlays
         .filter_map(|(file, _)| environment::unnameable(environment::part(sources.inside(file))?, file))
         .collect()
@@ -70,10 +72,9 @@ pub(super) fn unnameable(sources: &Sources) -> Vec<Problem> {
 /// Files that look like manifests to people and are not read as such.
 pub(super) fn misnamed(sources: &Sources) -> impl Iterator<Item = Problem> {
     let manifest = |name: &str| name.to_ascii_lowercase().ends_with(".toml");
-    let files =
-        sources.iter().filter(move |(_, source)| manifest(&source.name) && !is_manifest(&source.name));
-    files.map(|(file, source)| {
-        let name = source.name.rsplit('/').next().unwrap_or(&source.name);
+    let files = sources.iter().map(|(file, source)| (file, source.path.inside()));
+    files.filter(move |(_, path)| manifest(path) && !is_manifest(path)).map(|(file, path)| {
+        let name = path.rsplit('/').next().unwrap_or_default();
         let message = format!("`{}` is not read as a manifest", plain(name));
         Problem::new(Code::Unread, Mark::new(file, 0..0), message, "the name does not end in .toml")
             .help("write the end of its name in lower case")
@@ -255,9 +256,9 @@ impl Parser {
 
     fn inventory(&mut self, mut checker: Checker, tree: &DeTable) -> Vec<Problem> {
         let inventory = Inventory::read(&mut checker, tree);
-        match checker.sources.root(checker.file) {
-            root if root == checker.sources.leading() => self.documents.inventory = Some(inventory),
-            root => drop(self.documents.beside.insert(root.into(), inventory)),
+        match checker.sources.source(checker.file) {
+            source if source == checker.sources.leading() => self.documents.inventory = Some(inventory),
+            source => self.documents.beside.extend(source.cloned().map(|source| (source, inventory))),
         }
         checker.problems
     }

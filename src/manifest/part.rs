@@ -135,9 +135,10 @@ impl Documents {
             twice.push(problem.also(first, "first one").help("give one of them another name"));
         }
         if let Some(inventory) = inventory {
-            match self.sources.root(*file) {
-                root if root == self.sources.leading() => self.inventory = Some((**inventory).clone()),
-                root => drop(self.beside.insert(root.into(), (**inventory).clone())),
+            let inventory = (**inventory).clone();
+            match self.sources.source(*file) {
+                source if source == self.sources.leading() => self.inventory = Some(inventory),
+                source => self.beside.extend(source.cloned().map(|source| (source, inventory))),
             }
         }
         self.unread.extend(unread.iter().cloned());

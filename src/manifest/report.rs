@@ -38,7 +38,7 @@ pub struct Report<'a> {
 impl Report<'_> {
     /// The path of a file as the reader of the report knows it.
     fn path(&self, file: u32) -> String {
-        let name = &self.sources.get(file).name;
+        let name = self.sources.get(file).path.shown();
         if self.root.is_empty() { name.to_string() } else { format!("{}/{name}", self.root) }
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use bytes::Bytes;
 
 use super::Mark;
-use crate::model::Origin;
+use crate::model::{FilePath, Name, Origin};
 
 /// The files of one revision, in order of their paths and numbered in that order, with gaps:
 /// a file keeps its number from one revision to the next, and a new one finds room between its
@@ -14,10 +14,12 @@ use crate::model::Origin;
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     files: Vec<(u32, Arc<Source>)>,
-    /// What the paths of each source begin with, where one revision is made of several sources;
-    /// the settings of the first one lead.
-    roots: Arc<[Arc<str>]>,
+    /// Where one revision is made of several sources, their names; the settings of the first one lead.
+    names: Arc<[Name]>,
 }
+
+/// What a source holds: its name where there are several, and its files by their paths in it.
+pub type Tree<'a> = (Option<&'a Name>, &'a BTreeMap<Arc<str>, Bytes>);
 
 /// Between the numbers of two files at first: a million of them (`source`'s limit) fit.
 const GAP: u32 = 1 << 12;
@@ -25,7 +27,7 @@ const GAP: u32 = 1 << 12;
 /// One file; its text and lines are worked out when first asked for.
 #[derive(Debug)]
 pub struct Source {
-    pub name: Arc<str>,
+    pub path: FilePath,
     pub bytes: Bytes,
     text: OnceLock<Option<Arc<str>>>,
     lines: OnceLock<Box<[u32]>>,
@@ -40,58 +42,69 @@ pub struct Position {
 
 impl Sources {
     pub fn new(files: &BTreeMap<Arc<str>, Bytes>) -> Sources {
-        Sources::default().next(files, &[])
+        Sources::default().next([(None, files)], None)
     }
 
-    /// The files of the next revision, each path beginning with one of `roots` where it is made of
-    /// several sources. Those with the same bytes are shared with these sources, and all that stay
-    /// keep their numbers if there is room for the new ones between them.
-    pub fn next(&self, files: &BTreeMap<Arc<str>, Bytes>, roots: &[Arc<str>]) -> Sources {
+    /// The files of the next revision, which is made of `trees`, in the order of their names; the settings of
+    /// `leading`, or else of the first, lead. Files with the same bytes are shared with these sources, and all
+    /// that stay keep their numbers if there is room for the new ones between them.
+    pub fn next<'a>(&self, trees: impl IntoIterator<Item = Tree<'a>>, leading: Option<&Name>) -> Sources {
         let mut known = self.files.iter().peekable();
-        let next = files.iter().map(|(name, bytes)| {
-            while known.next_if(|(_, source)| source.name < *name).is_some() {}
-            match known.next_if(|(_, source)| source.name == *name) {
-                Some((number, source)) if source.bytes == *bytes => (Some(*number), source.clone()),
-                Some((number, _)) => (Some(*number), Source::new(name, bytes)),
-                None => (None, Source::new(name, bytes)),
-            }
-        });
-        let next: Vec<(Option<u32>, Arc<Source>)> = next.collect();
+        let mut next: Vec<(Option<u32>, Arc<Source>)> = Vec::new();
+        let mut names: Vec<Name> = Vec::new();
+        for (name, files) in trees {
+            names.extend(name.cloned());
+            let source = name.map(Name::as_str);
+            next.extend(files.iter().map(|(path, bytes)| {
+                let place = (source, &**path);
+                while known.next_if(|(_, known)| known.place() < place).is_some() {}
+                match known.next_if(|(_, known)| known.place() == place) {
+                    Some((number, source)) if source.bytes == *bytes => (Some(*number), source.clone()),
+                    Some((number, source)) => (Some(*number), Source::new(source.path.clone(), bytes)),
+                    None => (None, Source::new(FilePath::new(name, path), bytes)),
+                }
+            }));
+        }
+        names.sort_by_key(|name| Some(name) != leading);
         let known: Vec<Option<u32>> = next.iter().map(|(number, _)| *number).collect();
         let numbers = numbered(&known);
         let files = numbers.into_iter().zip(next.into_iter().map(|(_, source)| source)).collect();
-        Sources { files, roots: roots.into() }
+        Sources { files, names: names.into() }
     }
 
-    /// What the path of this file begins with before its path inside its source; empty where
-    /// there is one source.
-    pub fn root(&self, file: u32) -> &str {
-        let name = &*self.get(file).name;
-        self.roots.iter().map(|root| &**root).find(|root| name.starts_with(root)).unwrap_or_default()
+    /// The source of this file; `None` for an only one.
+    pub fn source(&self, file: u32) -> Option<&Name> {
+        let source = self.get(file).path.source()?;
+        self.names.iter().find(|name| name.as_str() == source)
     }
 
-    /// The root of the source whose settings lead.
-    pub fn leading(&self) -> &str {
-        self.roots.first().map_or("", |root| root)
+    /// The source whose settings lead; `None` for an only one.
+    pub fn leading(&self) -> Option<&Name> {
+        self.names.first()
     }
 
     /// The file's path inside its source.
     pub fn inside(&self, file: u32) -> &str {
-        &self.get(file).name[self.root(file).len()..]
+        self.get(file).path.inside()
     }
 
     /// The number of the file at this path in the source of the file `beside`.
     pub fn find_beside(&self, beside: u32, path: &str) -> Option<u32> {
-        match self.root(beside) {
-            "" => self.find(path),
-            root => self.find(&format!("{root}{path}")),
-        }
+        self.find_in(self.get(beside).path.source(), path)
     }
 
     /// The number of the file at this path in whichever source has it.
     pub fn find_any(&self, path: &str) -> Option<u32> {
-        let elsewhere = || self.roots.iter().find_map(|root| self.find(&format!("{root}{path}")));
-        self.find(path).or_else(elsewhere)
+        match self.names.is_empty() {
+            true => self.find(path),
+            false => self.names.iter().find_map(|name| self.find_in(Some(name.as_str()), path)),
+        }
+    }
+
+    /// The number of the file at this path in this source.
+    fn find_in(&self, source: Option<&str>, path: &str) -> Option<u32> {
+        let found = self.files.binary_search_by(|(_, known)| known.place().cmp(&(source, path))).ok()?;
+        Some(self.files[found].0)
     }
 
     /// Every file with its number.
@@ -99,10 +112,9 @@ impl Sources {
         self.files.iter().map(|(number, source)| (*number, &**source))
     }
 
-    /// The number of the file at this path.
-    pub fn find(&self, name: &str) -> Option<u32> {
-        let found = self.files.binary_search_by(|(_, source)| (*source.name).cmp(name)).ok()?;
-        Some(self.files[found].0)
+    /// The number of the file at this path of an only source.
+    pub fn find(&self, path: &str) -> Option<u32> {
+        self.find_in(None, path)
     }
 
     /// The file a mark points into; the first one for a mark that points nowhere.
@@ -115,8 +127,8 @@ impl Sources {
     }
 
     /// Whether both are made of the same sources, in the same order.
-    pub fn has_roots_of(&self, earlier: &Sources) -> bool {
-        self.roots == earlier.roots
+    pub fn are_named_as(&self, earlier: &Sources) -> bool {
+        self.names == earlier.names
     }
 
     /// The numbers of the files that are not the same in an earlier revision, or only there.
@@ -156,7 +168,7 @@ impl Sources {
     pub fn origin(&self, mark: Mark) -> Origin {
         let source = self.get(mark.file);
         let Position { line, column } = source.position(mark.start as usize);
-        Origin { file: source.name.clone(), line, column }
+        Origin { file: source.path.clone(), line, column }
     }
 }
 
@@ -180,9 +192,13 @@ fn numbered(known: &[Option<u32>]) -> Vec<u32> {
 }
 
 impl Source {
-    fn new(name: &Arc<str>, bytes: &Bytes) -> Arc<Source> {
-        let (name, bytes) = (name.clone(), bytes.clone());
-        Arc::new(Source { name, bytes, text: OnceLock::new(), lines: OnceLock::new() })
+    fn new(path: FilePath, bytes: &Bytes) -> Arc<Source> {
+        Arc::new(Source { path, bytes: bytes.clone(), text: OnceLock::new(), lines: OnceLock::new() })
+    }
+
+    /// Its source, if there are several, and its path in it.
+    fn place(&self) -> (Option<&str>, &str) {
+        (self.path.source(), self.path.inside())
     }
 
     /// The file as text, without a byte order mark at its beginning being taken away; `None`
@@ -264,7 +280,7 @@ mod tests {
 
     fn revision(names: &[&str], before: &Sources) -> Sources {
         let files = names.iter().map(|name| (Arc::from(*name), Bytes::from_static(b"x = 1")));
-        before.next(&files.collect(), &[])
+        before.next([(None, &files.collect())], None)
     }
 
     fn numbers(sources: &Sources) -> Vec<u32> {
@@ -283,7 +299,7 @@ mod tests {
         assert!(numbers(&second).is_sorted_by(|a, b| a < b), "{:?}", numbers(&second));
         let third = revision(&["a", "e"], &second);
         assert_eq!((third.find("a"), third.find("e")), (second.find("a"), second.find("e")));
-        assert_eq!(&*third.get(third.find("e").unwrap()).name, "e");
+        assert_eq!(third.get(third.find("e").unwrap()).path.inside(), "e");
         assert!(revision(&[], &third).iter().next().is_none());
     }
 
@@ -299,7 +315,8 @@ mod tests {
     #[test]
     fn other_bytes_are_another_source_of_the_same_number() {
         let before = source("a = 1");
-        let after = before.next(&BTreeMap::from([("a.toml".into(), Bytes::from_static(b"a = 2"))]), &[]);
+        let files = BTreeMap::from([("a.toml".into(), Bytes::from_static(b"a = 2"))]);
+        let after = before.next([(None, &files)], None);
         let number = before.find("a.toml").unwrap();
         assert_eq!(after.find("a.toml"), Some(number));
         assert_eq!(after.get(number).text(), Some("a = 2"));

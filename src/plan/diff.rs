@@ -5,62 +5,55 @@ use std::sync::Arc;
 
 use super::{Action, Change, FORMAT_VERSION, GivenUp, Impact, Plan, blast};
 use crate::desired::{Boot, Deployment, Desired, DhcpOptions, Ipv6, Machine, Subnet, differences};
-use crate::model::{Name, Origin, Power};
+use crate::model::{FilePath, Name, Origin, Power};
 use crate::state::lineage::is_rename;
 use crate::state::rename::{self, MovedCard, MovedCards};
-use crate::state::trust::source_in;
 use crate::state::{Duty, Served, State};
 
 /// The detail of a deployment whose manifest is the same and whose content is not; diffs of what
 /// is served say it better where there are any.
 pub const CONTENT: &str = "its content changes (template, boot, subnet or secret)";
 
-/// How many deployments the safety rules are about, as they were last served.
-fn within(table: &State, scope: &str) -> usize {
-    if scope.is_empty() {
+/// How many deployments of a source, all where it is the only one, were served last.
+fn count_served(table: &State, source: Option<&str>) -> usize {
+    if source.is_none() {
         return table.served().len();
     }
     // Earlier versions did not note whose a deployment was.
-    let is_within = |file: &str| file.is_empty() || file.starts_with(scope);
-    table.served().values().filter(|served| is_within(&served.origin.file)).count()
+    let is_own = |file: &FilePath| file.is_unknown() || file.source() == source;
+    table.served().values().filter(|served| is_own(&served.origin.file)).count()
 }
 
 /// The deployments that are removed, by the source that they were last served of: a source may be taken out
 /// of the daemon's file, or have become another.
-fn given_up(desired: &Desired, table: &State, changes: &[Change]) -> Vec<GivenUp> {
-    let scope = &*desired.safety.scope;
-    let source_of = |change: &Change| match table.served().get(change.name.as_str()) {
-        Some(served) if !served.origin.file.is_empty() => source_in(&served.origin.file).to_owned(),
-        // Earlier versions did not note whose a deployment was.
-        _ => source_in(scope).to_owned(),
+fn given_up<'s>(desired: &'s Desired, table: &'s State, changes: &[Change]) -> Vec<GivenUp> {
+    let own = desired.safety.source();
+    // Earlier versions did not note whose a deployment was.
+    let source_of = |served: &'s Served| match served.origin.file.is_unknown() {
+        true => own,
+        false => served.origin.file.source(),
     };
-    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    let mut counts: BTreeMap<Option<&str>, usize> = BTreeMap::new();
     for change in changes.iter().filter(|one| one.kind == "deployment" && one.action == Action::Remove) {
-        *counts.entry(source_of(change)).or_default() += 1;
+        let served = table.served().get(change.name.as_str());
+        *counts.entry(served.map_or(own, |served| source_of(served))).or_default() += 1;
     }
-    let before = |source: &str| {
-        let file = |served: &Served| match served.origin.file.is_empty() {
-            true => source_in(scope) == source,
-            false => source_in(&served.origin.file) == source,
-        };
-        table.served().values().filter(|served| file(served)).count()
-    };
-    let is_replaced = |source: &str| {
+    let is_replaced = |source: Option<&str>| {
         changes.iter().any(|change| {
             change.kind == "deployment"
                 && matches!(change.action, Action::Create | Action::Rename)
                 && desired
                     .deployments
                     .get(change.name.as_str())
-                    .is_some_and(|new| source_in(&new.origin.file) == source)
+                    .is_some_and(|new| new.origin.file.source() == source)
         })
     };
-    let group = |(source, count): (String, usize)| GivenUp {
-        is_own: scope.is_empty() || source_in(scope) == source,
+    let group = |(source, count): (Option<&str>, usize)| GivenUp {
+        source: source.map(str::to_owned),
+        is_own: own.is_none() || own == source,
         count,
-        before: before(&source),
-        is_replaced: is_replaced(&source),
-        source,
+        before: table.served().values().filter(|served| source_of(served) == source).count(),
+        is_replaced: is_replaced(source),
     };
     counts.into_iter().map(group).collect()
 }
@@ -92,7 +85,7 @@ pub(super) fn between(table: &State, next: &State) -> Plan {
         to: desired.revision.to_string(),
         lineage: table.lineage().to_string(),
         serial: table.serial(),
-        deployments_before: within(table, &desired.safety.scope),
+        deployments_before: count_served(table, desired.safety.source()),
         given_up: given_up(desired, table, &changes),
         changes,
         blast,

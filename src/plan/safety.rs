@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 
 use super::{Action, Change, GivenUp, Impact, Plan};
 use crate::desired::{Desired, Safety};
-use crate::state::trust::source_in;
 use crate::state::{State, Thresholds};
 
 /// What a person agreed to, by exact numbers.
@@ -28,7 +27,7 @@ pub struct Hold {
 
 /// Every reason to hold `plan`, which makes `table` what is desired; none means that it may be adopted.
 pub fn hold(plan: &Plan, desired: &Desired, table: &State, consent: &Consent) -> Vec<Hold> {
-    let limits = Limits { own: (&desired.safety).into(), table, source: source_in(&desired.safety.scope) };
+    let limits = Limits { own: (&desired.safety).into(), table, source: desired.safety.source() };
     [removals(plan, &limits, consent), reinstalls(plan, &limits, consent), protected(plan)]
         .into_iter()
         .flatten()
@@ -40,7 +39,7 @@ pub fn hold(plan: &Plan, desired: &Desired, table: &State, consent: &Consent) ->
 struct Limits<'a> {
     own: Thresholds,
     table: &'a State,
-    source: &'a str,
+    source: Option<&'a str>,
 }
 
 /// Said of a limit that the revision itself would not have.
@@ -52,7 +51,7 @@ impl Limits<'_> {
         if !group.is_own {
             // It is followed no more, or gave them to this one.
             let usual = Thresholds::from(&Safety::default());
-            let served = self.table.guards().of(&group.source);
+            let served = self.table.guards().of(group.source.as_deref());
             return too_many(group, served.map_or(usual, |served| served.stricter(usual)), "");
         }
         too_many(group, self.own, "").or_else(|| too_many(group, self.both()?, LOOSENED))
@@ -86,7 +85,8 @@ fn agree(flag: &str, count: usize, is_loosened: bool) -> String {
 /// Why what is given up of one source is too much; `whose` says whose limit it is.
 fn too_many(group: &GivenUp, limits: Thresholds, whose: &str) -> Option<String> {
     let GivenUp { source, is_own, count, before, is_replaced } = group;
-    let of = if *is_own || source.is_empty() { String::new() } else { format!(" of source {source}") };
+    let of = source.as_ref().filter(|_| !is_own).map(|source| format!(" of source {source}"));
+    let of = of.unwrap_or_default();
     let share = count * 100 > before * usize::from(limits.max_remove);
     if count == before && !limits.allow_empty && !is_replaced {
         let why = if whose.is_empty() { String::new() } else { format!("; allow-empty is false{whose}") };

@@ -94,14 +94,14 @@ impl Guards {
     }
 
     /// Those of a source that was served before.
-    pub fn of(&self, source: &str) -> Option<Thresholds> {
-        self.of.get(source).copied().or(self.unknown.then_some(Thresholds::STRICTEST))
+    pub fn of(&self, source: Option<&str>) -> Option<Thresholds> {
+        self.of.get(source.unwrap_or_default()).copied().or(self.unknown.then_some(Thresholds::STRICTEST))
     }
 
     /// With those of a source's revision that is served from now on.
-    pub fn with(&self, source: &str, thresholds: Thresholds) -> Guards {
+    pub fn with(&self, source: Option<&str>, thresholds: Thresholds) -> Guards {
         let mut next = self.clone();
-        next.of.insert(source.to_owned(), thresholds);
+        next.of.insert(source.unwrap_or_default().to_owned(), thresholds);
         next
     }
 }
@@ -129,13 +129,13 @@ mod tests {
 
     #[test]
     fn a_damaged_note_takes_the_safe_side_until_a_revision_is_served() {
-        let guards = Guards::default().with("lab", USUAL);
+        let guards = Guards::default().with(Some("lab"), USUAL);
         assert_eq!(Guards::of_note(Some(&guards.note())), guards);
-        assert_eq!((guards.of("lab"), guards.of("rack")), (Some(USUAL), None));
-        assert_eq!(Guards::of_note(None).of(""), None);
+        assert_eq!((guards.of(Some("lab")), guards.of(Some("rack"))), (Some(USUAL), None));
+        assert_eq!(Guards::of_note(None).of(None), None);
         let damaged = Guards::of_note(Some(b""));
-        assert_eq!(damaged.of(""), Some(Thresholds::STRICTEST));
-        let served = Guards::of_note(Some(&damaged.with("", USUAL).note()));
-        assert_eq!((served.of(""), served.of("rack")), (Some(USUAL), Some(Thresholds::STRICTEST)));
+        assert_eq!(damaged.of(None), Some(Thresholds::STRICTEST));
+        let served = Guards::of_note(Some(&damaged.with(None, USUAL).note()));
+        assert_eq!((served.of(None), served.of(Some("rack"))), (Some(USUAL), Some(Thresholds::STRICTEST)));
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::model::{Name, Selection};
+use crate::model::{FilePath, Name, Selection};
 
 /// What all sources hold together.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -66,18 +66,6 @@ pub struct Layer<'a> {
     /// How many partial applies lie on it.
     pub depth: usize,
     pub tree: &'a SourceRevision,
-}
-
-/// All files of a revision in one place, as manifests and messages name them: `lab:racks/one.toml` where there
-/// are several sources.
-#[derive(Clone, Debug, Default)]
-pub struct Joined {
-    pub files: BTreeMap<Arc<str>, Bytes>,
-    pub copies: BTreeMap<Arc<str>, PathBuf>,
-    /// Directory that files not held here are read from.
-    pub root: Option<PathBuf>,
-    /// What the paths of each source begin with; none for an only source.
-    pub roots: Vec<Arc<str>>,
 }
 
 impl Default for Composition {
@@ -208,29 +196,33 @@ impl Revision {
         self.sources().find_map(|(_, source)| source.files.get(path))
     }
 
-    /// The files in one place, the source `first` before all others. What was applied in part counts as
-    /// applied.
-    pub fn joined(&self, first: Option<&Name>) -> Joined {
+    /// The source that has a file at this path; `None` for an only one.
+    pub fn source_of(&self, path: &str) -> Option<&Name> {
+        self.sources().find(|(_, source)| source.files.contains_key(path))?.0
+    }
+
+    /// The file that people see as `shown`.
+    pub fn find(&self, shown: &str) -> Option<&Bytes> {
         match &self.sources {
-            Composition::One(SourceRevision { files, copies, root, .. }) => {
-                let (files, copies, root) = (files.clone(), copies.clone(), root.clone());
-                Joined { files, copies, root, roots: Vec::new() }
-            }
+            Composition::One(source) => source.files.get(shown),
             Composition::Several(sources) => {
-                let mut joined = Joined::default();
-                for (name, source) in sources {
-                    let root = root_of(name);
-                    let below = |path: &Arc<str>| -> Arc<str> { format!("{root}{path}").into() };
-                    joined.files.extend(source.files.iter().map(|(path, one)| (below(path), one.clone())));
-                    joined.copies.extend(source.copies.iter().map(|(path, one)| (below(path), one.clone())));
-                    joined.root = joined.root.or_else(|| source.root.clone());
-                }
-                let mut names: Vec<&Name> = sources.keys().collect();
-                names.sort_by_key(|name| Some(*name) != first);
-                joined.roots = names.into_iter().map(|name| root_of(name).into()).collect();
-                joined
+                let (source, path) = shown.split_once(':')?;
+                sources.get(source)?.files.get(path)
             }
         }
+    }
+
+    /// Where the files lie on disk, by their paths as people see them.
+    pub fn copies(&self) -> BTreeMap<Arc<str>, PathBuf> {
+        let all = self.sources().flat_map(|(name, source)| {
+            source.copies.iter().map(move |(path, copy)| (FilePath::new(name, path), copy))
+        });
+        all.map(|(path, copy)| (path.shown().clone(), copy.clone())).collect()
+    }
+
+    /// Directory that files not held here are read from.
+    pub fn root(&self) -> Option<&PathBuf> {
+        self.sources().find_map(|(_, source)| source.root.as_ref())
     }
 }
 
@@ -278,12 +270,11 @@ mod tests {
         assert_eq!((&*revision.name(), revision.depth()), ("a:1 b:2 (only x) net:1", 1));
         let (before, after, _) = revision.split().unwrap();
         assert_eq!((before, after), (all(tree("1", "1")), all(tree("2", "2"))));
-        let joined = revision.joined(Some(&name("net")));
+        let found =
+            ["a:a.toml", "b:a.toml", "net:a.toml", "c:a.toml", "a.toml"].map(|path| revision.find(path));
         assert_eq!(
-            joined.files.keys().map(|path| &**path).collect::<Vec<_>>(),
-            ["a:a.toml", "b:a.toml", "net:a.toml"]
+            found.map(|found| found.map(|bytes| &**bytes)),
+            [Some(&b"1"[..]), Some(b"2"), Some(b"1"), None, None]
         );
-        assert_eq!(joined.roots.iter().map(|root| &**root).collect::<Vec<_>>(), ["net:", "a:", "b:"]);
-        assert_eq!(&*joined.files["b:a.toml"], b"2");
     }
 }

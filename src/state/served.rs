@@ -16,7 +16,7 @@ pub struct Served {
     /// `None`: an earlier version did not note it.
     pub boot: Option<Name>,
     pub template: Option<Name>,
-    /// Where it was written; the file begins with its source where there are several.
+    /// Where it was written.
     pub origin: Origin,
 }
 

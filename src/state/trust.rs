@@ -49,18 +49,13 @@ impl Trust {
     }
 
     /// The first revision of the source was adopted; true if that is news.
-    pub fn settle(&mut self, source: &str) -> bool {
-        self.doubtful && self.settled.insert(source.to_owned())
+    pub fn settle(&mut self, source: Option<&Name>) -> bool {
+        self.doubtful && self.settled.insert(source.map(ToString::to_string).unwrap_or_default())
     }
 
     fn trusts(&self, deployment: &Deployment) -> bool {
-        self.settled.contains(source_in(&deployment.origin.file))
+        self.settled.contains(deployment.origin.file.source().unwrap_or_default())
     }
-}
-
-/// The source that a file, or the root of a source, names; an only source is called "".
-pub fn source_in(file: &str) -> &str {
-    file.split_once(':').map_or("", |(source, _)| source)
 }
 
 /// Which doubtful installations are meant.

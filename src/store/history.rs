@@ -162,7 +162,7 @@ fn unhex(digits: &str) -> Option<Bytes> {
 mod tests {
     use super::*;
     use crate::model::Selection;
-    use crate::state::SourceRevision;
+    use crate::state::{Composition, SourceRevision};
 
     fn one(name: &str, files: BTreeMap<Arc<str>, Bytes>, copies: BTreeMap<Arc<str>, PathBuf>) -> Revision {
         Revision::of_one(SourceRevision { revision: name.into(), files, copies, ..SourceRevision::default() })
@@ -204,7 +204,7 @@ mod tests {
             (&**before.file("m.toml").unwrap(), &**after.file("m.toml").unwrap()),
             (&b"1"[..], &b"2"[..])
         );
-        assert_eq!(before.joined(None).copies["a:k"], PathBuf::from("/k"));
+        assert_eq!(before.copies()["a:k"], PathBuf::from("/k"));
     }
 
     #[test]
@@ -244,7 +244,8 @@ mod tests {
         history.add(&kept).unwrap();
         let page = folder.path().join("history/1.json");
         assert!(std::fs::metadata(&page).unwrap().len() < 410_000);
-        let read = history.all()[0].joined(None);
+        let read = history.all().remove(0);
+        let Composition::One(read) = read.sources else { panic!("one source was stored") };
         assert_eq!(read.files.keys().map(|name| &**name).collect::<Vec<_>>(), ["no-copy", "secrets/a.age"]);
         assert!(read.files.values().all(|bytes| *bytes == noise));
         // As version 0.1.0 wrote it.

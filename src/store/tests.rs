@@ -550,7 +550,7 @@ fn a_revision_of_an_earlier_version_is_read_and_stored_anew() {
     let kept = Arc::new(saved.kept.unwrap());
     let (before, after, _) = kept.split().unwrap();
     assert_eq!((&**before.file("m").unwrap(), &**after.file("m").unwrap()), (&b"1"[..], &b"2"[..]));
-    assert_eq!(before.joined(None).copies.len(), 2);
+    assert_eq!(before.copies().len(), 2);
     let batch = Batch { kept: Some(kept.clone()), ..Batch::default() };
     commit_over(&mut store, batch, &saved.stored).unwrap();
     drop(store);

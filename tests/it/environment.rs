@@ -41,7 +41,7 @@ fn files(texts: &[(&str, &str)]) -> Files {
 }
 
 fn loaded(files: &Files, environment: Option<&str>) -> Loaded {
-    let environment = Environment::choose(files, environment).unwrap();
+    let environment = Environment::choose(files.keys().map(|path| &**path), environment).unwrap();
     let shelf = Shelf::new(Vec::new(), None);
     load("test".into(), files, &environment, &shelf, &OPTIONS, Depth::OneFirmware)
 }

@@ -208,7 +208,7 @@ proptest! {
         let mended = mend(files.clone(), check);
         let after = check(&mended.files);
         let unparsed = |verdict: &Verdict| -> BTreeMap<Arc<str>, ()> {
-            let name = |file: &u32| (verdict.0.sources.get(*file).name.clone(), ());
+            let name = |file: &u32| (verdict.0.sources.get(*file).path.shown().clone(), ());
             verdict.0.unparsed.iter().map(name).collect()
         };
         prop_assert!(unparsed(&after).keys().all(|name| unparsed(&before).contains_key(name)));

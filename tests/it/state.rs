@@ -1,9 +1,11 @@
 //! State directories that earlier versions wrote (`tests/fixtures/state`, made by the `make.sh` there),
 //! opened with today's code.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
 use redb::ReadableTable;
 use sha2::Sha256;
@@ -12,9 +14,9 @@ use voldemort::desired::{Media, Options};
 use voldemort::inventory::{Depth, load};
 use voldemort::manifest::Environment;
 use voldemort::media::Shelf;
-use voldemort::model::{Time, hex};
+use voldemort::model::{FilePath, Time, hex};
 use voldemort::proto::tree::{self, Answer, Asker, Method, Transport};
-use voldemort::state::{InstallStage, Server, State, Verb};
+use voldemort::state::{InstallStage, Revision, Server, SourceRevision, State, Verb};
 use voldemort::store::{Accept, History, Loss, Saved, Store};
 
 use super::golden::assert_golden;
@@ -86,12 +88,12 @@ fn described(saved: &Saved, state: &Path) -> String {
             None => one.settled.to_string(),
         });
         let settled = settled.collect::<Vec<_>>().join(" ");
-        let (revision, joined) = (kept.name(), kept.joined(None));
-        text += &format!("kept {revision} of {settled} in {:?} for {:?}\n", joined.root, kept.environment);
-        for (path, bytes) in &joined.files {
+        let (revision, root) = (kept.name(), kept.root());
+        text += &format!("kept {revision} of {settled} in {root:?} for {:?}\n", kept.environment);
+        for (path, bytes) in files_of(kept) {
             text += &format!("  {path}: {} bytes\n", bytes.len());
         }
-        for (path, copy) in &joined.copies {
+        for (path, copy) in kept.copies() {
             text += &format!("  {path}: copy {}\n", copy.display());
         }
     }
@@ -99,7 +101,7 @@ fn described(saved: &Saved, state: &Path) -> String {
         text += &format!("note {name} {}\n", String::from_utf8_lossy(note));
     }
     for kept in History::new(state).all() {
-        text += &format!("history {} with {} files\n", kept.name(), kept.joined(None).files.len());
+        text += &format!("history {} with {} files\n", kept.name(), files_of(&kept).len());
     }
     text
 }
@@ -185,16 +187,24 @@ fn an_upgrade_that_was_interrupted_is_begun_again_or_goes_on() {
 
 /// Machines in the middle of an installation hold URLs that the earlier version made; they go on with them, and
 /// their reports count.
+/// The files of all sources, by their paths as people see them.
+fn files_of(revision: &Revision) -> BTreeMap<String, Bytes> {
+    let shown = |name, path| FilePath::new(name, path).to_string();
+    let all = revision.sources().flat_map(|(name, source)| source.files.iter().map(move |file| (name, file)));
+    all.map(|(name, (path, bytes))| (shown(name, path), bytes.clone())).collect()
+}
+
 #[test]
 fn urls_of_an_installation_under_way_outlive_the_upgrade() {
     // cb52119 made them of name and number, aa93fd4 of the installation's own number besides.
     for (version, epoch) in [("cb52119", ""), ("aa93fd4", "\n2")] {
         let state = unpacked(version, "killed");
         let (_store, saved) = open(state.path());
-        let files = saved.kept.clone().unwrap().joined(None).files;
+        let kept = saved.kept.clone().unwrap();
+        let (_, SourceRevision { files, .. }) = kept.sources().next().unwrap();
         let options = Options { media: Media::IfPresent, fallback: Vec::new() };
         let (shelf, environment) = (Shelf::new(Vec::new(), None), Environment::default());
-        let loaded = load("r".into(), &files, &environment, &shelf, &options, Depth::OneFirmware);
+        let loaded = load("r".into(), files, &environment, &shelf, &options, Depth::OneFirmware);
         assert_eq!(loaded.errors(), 0, "{}", loaded.report());
         let server = Server::stand_in([10, 0, 10, 1].into());
         let mut table = saved.table(server).adopt(loaded.desired);

@@ -65,7 +65,7 @@ pub fn repair(job: &Job) -> Result<Repair, String> {
         let checked = job.load(snapshot.revision.clone(), files, environment.as_ref(), Depth::OneFirmware);
         let Loaded { documents, mut problems, desired: _, environments: _ } = checked;
         for problem in &mut problems {
-            let out_of_reach = |file: u32| linked(&documents.sources.get(file).name);
+            let out_of_reach = |file: u32| linked(documents.sources.inside(file));
             if problem.fix.iter().any(|edit| out_of_reach(edit.mark.file)) {
                 problem.fix.clear();
             }

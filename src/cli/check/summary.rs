@@ -12,7 +12,8 @@ pub(super) fn summary(checked: &Loaded, took: Duration) -> String {
     let faulty = checked.problems.iter().filter(|problem| problem.level == Level::Error);
     let files: BTreeSet<u32> = faulty.map(|problem| problem.mark().file).collect();
     let sources = checked.documents.sources.iter();
-    let read = |(file, source): &(u32, &Source)| manifest::is_manifest(&source.name) || files.contains(file);
+    let read =
+        |(file, source): &(u32, &Source)| manifest::is_manifest(source.path.inside()) || files.contains(file);
     let all = sources.filter(read).count();
     let (errors, warnings, notes) = (count(Level::Error), count(Level::Warning), count(Level::Note));
     let plural = |number: usize, word: &str| match number {

@@ -54,7 +54,8 @@ fn read(
 ) -> Result<Loaded, String> {
     let options = Options { media: Media::IfPresent, fallback: Vec::new() };
     let files = snapshot.inline();
-    let environment = Environment::choose(&files, environment).map_err(|error| format!("{prefix}{error}"))?;
+    let environment = Environment::choose(files.keys().map(|path| &**path), environment)
+        .map_err(|error| format!("{prefix}{error}"))?;
     let loaded = load(snapshot.revision.clone(), &files, &environment, shelf, &options, Depth::OneFirmware);
     if loaded.errors() > 0 {
         let report = loaded.report();

@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use super::control::Pause;
+use super::load::Terms;
 use super::waiting::Waiting;
-use super::{Invalid, Ready, Reconciler, listed, lock};
+use super::{Invalid, Reconciler, listed, lock};
 use crate::daemon::commands::Adopted;
 use crate::daemon::keeper::KeeperError;
 use crate::daemon::now;
 use crate::desired::Media;
 use crate::media::Seen;
 use crate::model::{Name, SourceCondition};
-use crate::plan::{self, Consent, Proposal};
+use crate::plan::{self, Consent};
 use crate::state::{Revision, SourceRevision};
 
 impl Reconciler {
@@ -81,11 +82,11 @@ impl Reconciler {
             }
         };
         let seen = Arc::new(Seen::default());
-        let loaded = self.load_seen(&whole, Some(name), Media::Required, &seen).await;
+        let loaded = self.load(&whole, Some(name), Terms::noting(Media::Required, &seen)).await;
         self.tried(name, &whole.name(), seen.clone());
         let ready = match loaded {
             Ok(ready) => ready,
-            Err(Invalid(problems)) => {
+            Err(Invalid { problems, .. }) => {
                 self.unusable(name, &revision, &seen, problems);
                 return false;
             }
@@ -105,7 +106,7 @@ impl Reconciler {
                 return false;
             }
         }
-        match self.propose(ready.clone(), Some(whole.clone()), consent, None).await {
+        match self.keeper.adopt(ready.clone().proposal(Some(whole.clone()), consent)).await {
             Ok(Adopted::Applied(plan)) => {
                 self.tell(name, format!("{revision} is live: {}", plan::report::summary(&plan)));
                 self.adopted(name, source, whole).await;
@@ -142,30 +143,6 @@ impl Reconciler {
         if let Ok(Err(error)) = written {
             tracing::warn!(%error, "the revision is live, but can't be saved for a later pin");
         }
-    }
-
-    pub(super) async fn propose(
-        &self,
-        ready: Ready,
-        kept: Option<Arc<Revision>>,
-        consent: Consent,
-        expected: Option<(String, u64)>,
-    ) -> Result<Adopted, KeeperError> {
-        self.propose_plan(ready, kept, consent, expected, None).await
-    }
-
-    /// The same for what may be a saved plan.
-    pub(super) async fn propose_plan(
-        &self,
-        ready: Ready,
-        kept: Option<Arc<Revision>>,
-        consent: Consent,
-        expected: Option<(String, u64)>,
-        plan: Option<Arc<str>>,
-    ) -> Result<Adopted, KeeperError> {
-        let Ready { desired, secrets } = ready;
-        let proposal = Proposal { desired, kept, secrets, consent, expected, plan };
-        self.keeper.adopt(proposal).await
     }
 
     /// What one source holds, with all that is served of the others, as this daemon serves it.

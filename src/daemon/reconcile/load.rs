@@ -1,7 +1,8 @@
 //! From a revision to what can be served.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,16 +10,14 @@ use bytes::Bytes;
 use super::{Invalid, Ready, Reconciler, lock, same};
 use crate::daemon::posted::{Posted, Sent};
 use crate::daemon::secrets;
-use crate::desired::{Desired, Media, Options};
-use crate::inventory::{Depth, Loaded, survey};
-use crate::manifest::Environment;
-use crate::media::{Library, Patient, Seen};
-use crate::model::Name;
+use crate::desired::{Desired, Media, Options, Subnet};
+use crate::inventory::{Depth, Loaded, Memory, survey};
+use crate::media::{Library, Patient, Seen, Shelf};
+use crate::model::{Inventory, Name};
 use crate::plan::partial::compose;
 use crate::secret;
 use crate::source::{self, Snapshot};
-use crate::state::revision::Joined;
-use crate::state::{Revision, SourceRevision};
+use crate::state::{Composition, Revision, Secrets, SourceRevision};
 
 /// How long a load waits for disks and file servers, all files together: files that take longer are looked
 /// at again later.
@@ -42,6 +41,13 @@ impl From<Media> for Terms {
     }
 }
 
+impl Terms {
+    /// For what is served or is to be: what is looked at outside the sources is noted in `seen`.
+    pub fn noting(media: Media, seen: &Arc<Seen>) -> Terms {
+        Terms { without_keys: media == Media::Lenient, seen: seen.clone(), ..Terms::from(media) }
+    }
+}
+
 /// What one source holds, as it was read just now.
 pub(in crate::daemon) fn read_of(snapshot: &Snapshot) -> SourceRevision {
     let revision = snapshot.revision.clone();
@@ -55,141 +61,167 @@ pub(in crate::daemon) fn read_of(snapshot: &Snapshot) -> SourceRevision {
 }
 
 impl Reconciler {
-    /// As [`Reconciler::load`]; what is looked at outside the sources is noted in `seen`.
-    pub(super) async fn load_seen(
+    /// What can be served of a revision, of which sources may be served in part. The settings of the source
+    /// `leading` lead.
+    pub(in crate::daemon) async fn load(
         &self,
-        revision: &Revision,
-        moving: Option<&Name>,
-        media: Media,
-        seen: &Arc<Seen>,
-    ) -> Result<Ready, Invalid> {
-        let without_keys = media == Media::Lenient;
-        self.load(revision, moving, Terms { media, without_keys, sent: None, seen: seen.clone() }).await
-    }
-
-    /// Loads a revision of which sources may be served in part; `moving` is the source whose settings lead.
-    pub(super) async fn load(
-        &self,
-        revision: &Revision,
-        moving: Option<&Name>,
+        revision: &Arc<Revision>,
+        leading: Option<&Name>,
         terms: impl Into<Terms>,
     ) -> Result<Ready, Invalid> {
-        let terms = terms.into();
-        let Some((before, after, selection)) = revision.split() else {
-            return self.load_whole(revision, moving, terms).await;
-        };
-        // What is served already is not held to media that went away since.
-        let lenient = Terms { media: Media::Lenient, sent: None, ..terms.clone() };
-        let before = Box::pin(self.load(&before, moving, lenient)).await?;
-        let after = Box::pin(self.load(&after, moving, terms)).await?;
-        let mut desired = compose(&before.desired, &after.desired, selection).map_err(Invalid)?;
-        desired.revision = revision.name();
-        let secrets = same::with_known(after.secrets, &before.secrets);
-        Ok(Ready { desired: Arc::new(desired), secrets })
+        let (revision, leading, terms) = (revision.clone(), leading.cloned(), terms.into());
+        let work = move |loader: &Loader| loader.load(&revision, leading.as_ref(), &terms);
+        self.on_a_thread(work).await.unwrap_or_else(|why| Err(why.into()))
     }
 
-    /// What it comes to where sources are served in part; the error is every problem.
-    pub(in crate::daemon) async fn desired_of(
-        &self,
-        revision: &Revision,
-        moving: &Name,
-    ) -> Result<Arc<Desired>, String> {
-        let loaded = self.load(revision, Some(moving), Media::Required).await;
-        loaded.map(|ready| ready.desired).map_err(|Invalid(problems)| problems)
-    }
-
-    /// What can be served, secrets decrypted.
-    async fn load_whole(
-        &self,
-        revision: &Revision,
-        moving: Option<&Name>,
-        terms: Terms,
-    ) -> Result<Ready, Invalid> {
-        let (seen, without_keys) = (terms.seen.clone(), terms.without_keys);
-        let loaded = self.loaded(revision, moving, terms).await.map_err(Invalid)?;
-        let named = loaded.desired.secrets.iter().map(secret::path);
-        let files: BTreeMap<String, Bytes> =
-            named.filter_map(|path| Some((path.clone(), revision.file(&path)?.clone()))).collect();
-        let identity = self.identity.clone();
-        let patient = Patient::new(&self.shelf, seen.clone(), PATIENCE);
-        let work = move || {
-            if loaded.errors() > 0 {
-                return Err(Invalid(loaded.report()));
-            }
-            let (secrets, failures) = secrets::decrypt(&loaded.desired, &files, identity.as_deref(), |key| {
-                patient.read(key, secrets::read)
-            });
-            match failures.is_empty() || without_keys {
-                true => Ok(Ready { desired: loaded.desired, secrets: Arc::new(secrets) }),
-                false => Err(Invalid(failures.join("\n"))),
-            }
-        };
-        let ended = |error| Err(Invalid(format!("loading ended unexpectedly: {error}")));
-        tokio::task::spawn_blocking(work).await.unwrap_or_else(ended)
-    }
-
-    /// What the daemon would serve of it.
+    /// What the daemon makes of the manifests of a revision, as if all of it had been applied.
     pub(in crate::daemon) async fn loaded(
         &self,
-        revision: &Revision,
-        moving: Option<&Name>,
-        terms: impl Into<Terms>,
+        revision: &Arc<Revision>,
+        leading: &Name,
     ) -> Result<Loaded, String> {
-        let (memory, name) = (self.memory.clone(), revision.name());
-        let overlay = revision.environment.clone();
-        self.read(revision.joined(moving), terms.into(), move |joined, library, options| {
-            let mut memory = lock(&memory);
-            let sources = memory.sources(&joined.files, &joined.roots);
-            let inside =
-                sources.iter().map(|(file, source)| (sources.inside(file).into(), source.bytes.clone()));
-            let environment = Environment::choose(&inside.collect(), overlay.as_deref());
-            let environment = environment.map_err(|error| error.to_string())?;
-            Ok(memory.load_sources(name, sources, &environment, library, options, Depth::OneFirmware))
-        })
-        .await
+        let (revision, leading) = (revision.clone(), leading.clone());
+        let work = move |loader: &Loader| loader.loaded(&revision, Some(&leading), &Media::Required.into());
+        self.on_a_thread(work).await?
     }
 
     /// What `check` would say of it: every environment, every firmware. Several sources are judged
     /// as they are served.
     pub(in crate::daemon) async fn surveyed(
         &self,
-        revision: &Revision,
-        moving: &Name,
+        revision: &Arc<Revision>,
+        leading: &Name,
     ) -> Result<Loaded, String> {
-        if self.sources.len() > 1 {
-            return self.loaded(revision, Some(moving), Media::Required).await;
-        }
-        let name = revision.name();
-        self.read(revision.joined(None), Media::Required.into(), move |joined, library, options| {
-            Ok(survey(name, &joined.files, library, options, Depth::EveryFirmware))
-        })
-        .await
+        let Composition::One(_) = revision.sources else { return self.loaded(revision, leading).await };
+        let revision = revision.clone();
+        let work = move |loader: &Loader| {
+            let survey = |library: &dyn Library, options: &Options| match &revision.sources {
+                Composition::One(only) => {
+                    survey(revision.name(), &only.files, library, options, Depth::EveryFirmware)
+                }
+                Composition::Several(_) => Loaded::default(),
+            };
+            loader.with_library(&revision, &Media::Required.into(), survey)
+        };
+        self.on_a_thread(work).await
     }
 
-    /// Parsing and resolving take processor time: off the serving threads. Files outside the source are
-    /// not waited for long.
-    async fn read(
+    /// Parsing and resolving take processor time: off the serving threads.
+    async fn on_a_thread<T: Send + 'static>(
         &self,
-        joined: Joined,
-        terms: Terms,
-        work: impl FnOnce(&Joined, &dyn Library, &Options) -> Result<Loaded, String> + Send + 'static,
-    ) -> Result<Loaded, String> {
-        let mut shelf = self.shelf.with_copies(joined.copies.clone());
+        work: impl FnOnce(&Loader) -> T + Send + 'static,
+    ) -> Result<T, String> {
+        let directory = |source: &super::Followed| match &source.place.inventory {
+            Inventory::Directory(path) => Some(path.clone()),
+            Inventory::Git(_) | Inventory::Own => None,
+        };
+        let loader = Loader {
+            shelf: self.shelf.clone(),
+            fallback: self.fallback.clone(),
+            identity: self.identity.clone(),
+            memory: self.memory.clone(),
+            directories: self.sources.values().filter_map(directory).collect(),
+            repositories: source::git::place(&self.state),
+            posted: self.posted.to_path_buf(),
+        };
+        let done = tokio::task::spawn_blocking(move || work(&loader)).await;
+        done.map_err(|error| format!("loading ended unexpectedly: {error}"))
+    }
+}
+
+/// What a load needs beside the revision.
+struct Loader {
+    shelf: Shelf,
+    fallback: Vec<Arc<Subnet>>,
+    identity: Option<PathBuf>,
+    memory: Arc<Mutex<Memory>>,
+    /// The sources that are directories.
+    directories: Vec<PathBuf>,
+    /// Where the copies of files of repositories lie.
+    repositories: PathBuf,
+    /// Where the files of trees that were sent lie.
+    posted: PathBuf,
+}
+
+impl Loader {
+    fn load(&self, revision: &Revision, leading: Option<&Name>, terms: &Terms) -> Result<Ready, Invalid> {
+        if let Some((before, after, selection)) = revision.split() {
+            // What is served already is not held to media that went away since.
+            let lenient = Terms { media: Media::Lenient, sent: None, ..terms.clone() };
+            let before = self.load(&before, leading, &lenient)?;
+            let after = self.load(&after, leading, terms)?;
+            let mut desired = compose(&before.desired, &after.desired, selection)?;
+            desired.revision = revision.name();
+            let secrets = same::with_known(after.secrets, &before.secrets);
+            return Ok(Ready { desired: Arc::new(desired), secrets });
+        }
+        let loaded = self.loaded(revision, leading, terms)?;
+        if loaded.errors() > 0 {
+            return Err(Invalid { source: loaded.first_error().cloned(), problems: loaded.report() });
+        }
+        let secrets = self.decrypted(&loaded.desired, revision, terms)?;
+        Ok(Ready { desired: loaded.desired, secrets })
+    }
+
+    /// What the manifests mean, and every problem they have.
+    fn loaded(&self, revision: &Revision, leading: Option<&Name>, terms: &Terms) -> Result<Loaded, String> {
+        let loaded = self.with_library(revision, terms, |library, options| {
+            lock(&self.memory).load_revision(revision, leading, library, options)
+        });
+        loaded.map_err(|error| error.to_string())
+    }
+
+    /// The secrets that the manifests name.
+    fn decrypted(
+        &self,
+        desired: &Desired,
+        revision: &Revision,
+        terms: &Terms,
+    ) -> Result<Arc<Secrets>, Invalid> {
+        let named = desired.secrets.iter().map(secret::path);
+        let files: BTreeMap<String, Bytes> =
+            named.filter_map(|path| Some((path.clone(), revision.file(&path)?.clone()))).collect();
+        let patient = Patient::new(&self.shelf, terms.seen.clone(), PATIENCE);
+        let read = |key: &std::path::Path| patient.read(key, secrets::read);
+        let (secrets, failures) = secrets::decrypt(desired, &files, self.identity.as_deref(), read);
+        if failures.is_empty() || terms.without_keys {
+            return Ok(Arc::new(secrets));
+        }
+        let first = desired.secrets.iter().find(|name| secrets.get(name.as_str()).is_none());
+        let source = first.and_then(|name| revision.source_of(&secret::path(name)));
+        Err(Invalid { source: source.cloned(), problems: failures.join("\n") })
+    }
+
+    /// Calls `work` with the media of a revision. Files outside the sources are not waited for long.
+    fn with_library<T>(
+        &self,
+        revision: &Revision,
+        terms: &Terms,
+        work: impl FnOnce(&dyn Library, &Options) -> T,
+    ) -> T {
+        let copies = revision.copies();
+        source::git::heal(&self.repositories, copies.values());
+        let mut shelf = self.shelf.with_copies(copies.clone());
         // A tree that an earlier release took from a directory of this host: only the source's own.
-        if let Some(root) = joined.root.as_ref().filter(|root| self.is_source(root)) {
+        if let Some(root) = revision.root().filter(|root| self.is_source(root)) {
             shelf = shelf.with_directory(root.clone());
         }
-        let Terms { media, without_keys: _, sent, seen } = terms;
-        let place = source::git::place(&self.state);
-        let (options, folder) = (Options { media, fallback: self.fallback.clone() }, self.posted.clone());
-        let task = tokio::task::spawn_blocking(move || {
-            let Joined { files, copies, .. } = &joined;
-            source::git::heal(&place, copies.values());
-            let patient = Patient::new(&shelf, seen.clone(), PATIENCE);
-            let (shelf, folder, sent) = (&shelf, &*folder, sent.as_deref());
-            let library = Posted { shelf, others: &patient, seen, files, copies, folder, sent };
-            work(&joined, &library, &options)
-        });
-        task.await.unwrap_or_else(|error| Err(format!("loading ended unexpectedly: {error}")))
+        let patient = Patient::new(&shelf, terms.seen.clone(), PATIENCE);
+        let library = Posted {
+            shelf: &shelf,
+            others: &patient,
+            seen: terms.seen.clone(),
+            revision,
+            copies: &copies,
+            folder: &self.posted,
+            sent: terms.sent.as_deref(),
+        };
+        work(&library, &Options { media: terms.media, fallback: self.fallback.clone() })
+    }
+
+    /// Whether a source of this daemon is this directory.
+    fn is_source(&self, root: &PathBuf) -> bool {
+        let real = |path: &PathBuf| std::fs::canonicalize(path).ok();
+        real(root).is_some_and(|root| self.directories.iter().filter_map(real).any(|own| own == root))
     }
 }

@@ -9,7 +9,7 @@ use crate::api::resource::{Order, Outcome};
 use crate::daemon::commands::Adopted;
 use crate::daemon::now;
 use crate::model::{Name, Span};
-use crate::plan::{self, Consent, Hold, Plan};
+use crate::plan::{self, Consent, Hold, Plan, Proposal};
 use crate::state::{Composition, Doubts, Verdict};
 
 impl Reconciler {
@@ -73,8 +73,9 @@ impl Reconciler {
         };
         let expected = Some((plan.lineage.clone(), plan.serial));
         let Waiting { name, source, revision, ready, condition: _, since: _ } = &**waiting;
-        let proposed = self.propose(ready.clone(), Some(revision.clone()), consent, expected).await;
-        Ok(match proposed.map_err(|error| error.to_string())? {
+        let proposal = ready.clone().proposal(Some(revision.clone()), consent);
+        let adopted = self.keeper.adopt(Proposal { expected, ..proposal }).await;
+        Ok(match adopted.map_err(|error| error.to_string())? {
             Adopted::Applied(plan) => {
                 let summary = plan::report::summary(&plan);
                 self.tell(name, format!("{} was approved: {summary}", source.name()));
@@ -125,11 +126,11 @@ impl Reconciler {
         let kept = Arc::new(kept.unsettled());
         let ready = match self.load(&kept, None, Media::Lenient).await {
             Ok(ready) => ready,
-            Err(Invalid(problems)) => return Ok(Outcome::Invalid { problems }),
+            Err(Invalid { problems, .. }) => return Ok(Outcome::Invalid { problems }),
         };
         let revision = kept.name();
-        let proposed = self.propose(ready, Some(kept.clone()), consent, None).await;
-        Ok(match proposed.map_err(|error| error.to_string())? {
+        let adopted = self.keeper.adopt(ready.proposal(Some(kept.clone()), consent)).await;
+        Ok(match adopted.map_err(|error| error.to_string())? {
             Adopted::Applied(plan) => {
                 lock(&self.control).pin(revision.to_string(), reason);
                 self.remember().await?;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::load::Terms;
 use super::outside::{Changed, Watched};
 use super::same::{self, with_boots};
 use super::show::Lack;
@@ -112,15 +113,15 @@ impl Reconciler {
             return;
         }
         let seen = Arc::new(Seen::default());
-        let (ready, problems) = match self.load_seen(&revision, None, Media::Required, &seen).await {
+        let (ready, invalid) = match self.load(&revision, None, Terms::noting(Media::Required, &seen)).await {
             Ok(ready) => (Some(ready), None),
-            Err(Invalid(problems)) => {
-                let lenient = self.load_seen(&revision, None, Media::Lenient, &seen).await.ok();
+            Err(invalid) => {
+                let lenient = self.load(&revision, None, Terms::noting(Media::Lenient, &seen)).await.ok();
                 let keeping = |ready: Ready| Ready {
                     desired: keeping(ready.desired, table.desired(), &seen),
                     secrets: same::with_known(ready.secrets, table.secrets()),
                 };
-                (lenient.map(keeping), Some(problems))
+                (lenient.map(keeping), Some(invalid))
             }
         };
         self.serves(revision.clone(), Some(seen.clone()));
@@ -128,22 +129,22 @@ impl Reconciler {
             ready.desired.boots != table.desired().boots || *ready.secrets != **table.secrets()
         };
         if let Some(ready) = ready.filter(differs) {
-            match self.propose(ready, None, Consent::default(), None).await {
+            match self.keeper.adopt(ready.proposal(None, Consent::default())).await {
                 Ok(_) => self.note("media or secrets have changed: they are served as they are now".into()),
                 Err(error) => {
                     tracing::warn!(%error, "media have changed and can't be served as they are now")
                 }
             }
         }
-        self.show_refreshed(&revision, &seen, problems);
+        self.show_refreshed(&revision, &seen, invalid);
     }
 
     /// Shows what is missing of what is served, on the source whose manifest names it.
-    fn show_refreshed(&self, served: &Revision, seen: &Seen, problems: Option<String>) {
+    fn show_refreshed(&self, served: &Revision, seen: &Seen, invalid: Option<Invalid>) {
         let former = std::mem::take(&mut *lock(&self.degraded));
-        if let Some(problems) = problems {
-            let named = |name: &&Name| problems.contains(&format!(" {name}:"));
-            let Some(name) = self.sources.keys().find(named).or(self.sources.keys().next()) else { return };
+        if let Some(Invalid { source, problems }) = invalid {
+            let followed = source.as_ref().filter(|source| self.sources.contains_key(*source));
+            let Some(name) = followed.or(self.sources.keys().next()) else { return };
             let lack = Lack::of(seen, problems.clone());
             // The source itself has something else to show.
             if lock(&self.set).waiting(name).is_some() || self.pause(name, "").is_some() {

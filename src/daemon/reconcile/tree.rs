@@ -13,7 +13,7 @@ use crate::daemon::posted::{Places, Sent};
 use crate::desired::{Desired, Media};
 use crate::inventory::preview;
 use crate::model::{Inventory, Name};
-use crate::plan::{self, Consent};
+use crate::plan::{self, Consent, Proposal};
 use crate::state::revision::root_of;
 use crate::state::{Composition, Revision, SourceRevision};
 
@@ -86,8 +86,9 @@ impl Reconciler {
             return Ok(Outcome::Held { plan, holds: vec![pinned] });
         }
         let saved_plan = ticket.map(|ticket| ticket.id.into());
-        let proposed = self.propose_plan(ready, Some(revision.clone()), consent, expected, saved_plan).await;
-        Ok(match proposed.map_err(|error| error.to_string())? {
+        let proposal = ready.proposal(Some(revision.clone()), consent);
+        let adopted = self.keeper.adopt(Proposal { expected, plan: saved_plan, ..proposal }).await;
+        Ok(match adopted.map_err(|error| error.to_string())? {
             Adopted::Applied(plan) => {
                 let summary = plan::report::summary(&plan);
                 self.tell(&name, format!("{} was applied by hand: {summary}", source.name()));
@@ -132,14 +133,20 @@ impl Reconciler {
 
     /// What can be served of a tree that was sent; else what became of it. Its files are those that are
     /// served already where they are the same.
-    async fn load_sent(&self, revision: &Revision, name: &Name, sent: Arc<Sent>) -> Result<Ready, Outcome> {
+    async fn load_sent(
+        &self,
+        revision: &Arc<Revision>,
+        name: &Name,
+        sent: Arc<Sent>,
+    ) -> Result<Ready, Outcome> {
         let terms = Terms { sent: Some(sent.clone()), ..Terms::from(Media::Required) };
         let loaded = self.load(revision, Some(name), terms).await;
         let files = sent.wanted();
         if !files.is_empty() {
             return Err(Outcome::Wanted { files });
         }
-        let Ready { desired, secrets } = loaded.map_err(|Invalid(problems)| Outcome::Invalid { problems })?;
+        let Ready { desired, secrets } =
+            loaded.map_err(|Invalid { problems, .. }| Outcome::Invalid { problems })?;
         let table = self.keeper.table();
         let settled = tokio::task::spawn_blocking(move || same::settled(desired, table.desired())).await;
         let problems = |error| format!("comparing files ended unexpectedly: {error}");

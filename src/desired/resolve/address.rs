@@ -55,7 +55,7 @@ impl Resolver<'_> {
         let cidr = Cidr::around(network, 24);
         let name = cidr.network().to_string().replace('.', "-");
         let name: Name = format!("guessed-{name}").parse().expect("digits and hyphens are a name");
-        let file = &self.documents.sources.get(resource.mark.file).name;
+        let file = &self.documents.sources.get(resource.mark.file).path;
         let guess = || Subnet {
             name: name.clone(),
             cidr: Some(cidr),

@@ -9,7 +9,7 @@ use crate::manifest::document::{self, Resource};
 use crate::manifest::similar::similar;
 use crate::manifest::{Code, Level, Mark, Marked, Problem};
 use crate::media::{Entry, Index, MediaError};
-use crate::model::{Cpu, Name};
+use crate::model::{Cpu, FilePath, Name};
 use crate::render::Text;
 
 impl Resolver<'_> {
@@ -117,9 +117,8 @@ impl Resolver<'_> {
         path: &Marked<Arc<str>>,
         open: impl Fn(&str) -> Result<T, MediaError>,
     ) -> Result<T, MediaError> {
-        let root = self.documents.sources.root(path.mark.file);
-        if !root.is_empty() {
-            match open(&format!("{root}{}", path.value)) {
+        if let Some(source) = self.documents.sources.source(path.mark.file) {
+            match open(FilePath::new(Some(source), &path.value).shown()) {
                 Err(MediaError::Missing { .. }) => {}
                 found => return found,
             }

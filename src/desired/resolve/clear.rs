@@ -39,7 +39,11 @@ impl Resolver<'_> {
         let documents = self.documents;
         let mut files: BTreeSet<(u32, Kind)> = BTreeSet::new();
         for own in documents.templates.values() {
-            let file = own.body.file.as_ref().and_then(|file| documents.sources.find_any(&file.value));
+            let file = own
+                .body
+                .file
+                .as_ref()
+                .and_then(|file| documents.sources.find_beside(file.mark.file, &file.value));
             let kind = own.body.kind.as_ref().map(|kind| kind.value);
             files.extend(file.zip(kind));
         }
@@ -60,7 +64,7 @@ impl Resolver<'_> {
     fn keys_in_files(&mut self) {
         let sources = &self.documents.sources;
         let others = sources.iter().filter(|(file, source)| {
-            !is_manifest(&source.name) && !sources.inside(*file).starts_with(FOLDER)
+            !is_manifest(source.path.inside()) && !sources.inside(*file).starts_with(FOLDER)
         });
         let found: Vec<Mark> =
             others.filter_map(|(file, source)| Some(Mark::new(file, private_key(source.text()?)?))).collect();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Resolver;
 use crate::desired::Boot;
 use crate::manifest::similar::similar;
-use crate::manifest::{Code, Mark, Marked, Problem, Source, Value};
+use crate::manifest::{Code, Level, Mark, Marked, Problem, Source, Value};
 use crate::model::Name;
 use crate::render::Text;
 use crate::secret::{self, FOLDER, RECIPIENTS, Recipients};
@@ -66,8 +66,8 @@ impl Resolver<'_> {
 
     /// Looks at every file below `secrets/`.
     pub(super) fn secret_files(&mut self) {
-        let recipients = self.recipients();
         let documents = self.documents;
+        let mut recipients = BTreeMap::new();
         let mut seen = BTreeMap::new();
         for (file, source) in documents.sources.iter() {
             let inside = documents.sources.inside(file);
@@ -82,7 +82,9 @@ impl Resolver<'_> {
                         let problem = Problem::new(Code::Twice, mark, message, "in this source");
                         self.problems.push(problem.also(first, "and in this one"));
                     }
-                    self.sealed(name, mark, source, recipients.as_ref());
+                    let of_source = recipients.entry(source.path.source());
+                    let of_source = of_source.or_insert_with(|| self.recipients(file));
+                    self.sealed(name, mark, source, of_source.as_ref());
                     self.unused_secret(name, mark);
                 }
                 None => self.stray(mark, source),
@@ -90,15 +92,17 @@ impl Resolver<'_> {
         }
     }
 
-    /// The recipients of secrets; `None` where the file has none or is invalid.
-    fn recipients(&mut self) -> Option<Recipients> {
+    /// The recipients of the secrets in the source of the file `beside`; `None` where it names none or is invalid.
+    fn recipients(&mut self, beside: u32) -> Option<Recipients> {
         let sources = &self.documents.sources;
-        let file = sources.find(RECIPIENTS)?;
+        let file = sources.find_beside(beside, RECIPIENTS)?;
         let (recipients, wrong) = Recipients::parse(sources.get(file).text().unwrap_or_default());
         for wrong in &wrong {
             let mark = sources.get(file).line(file, wrong.line);
             let message = format!("line {} of {RECIPIENTS} is no public key", wrong.line);
             let problem = Problem::new(Code::BadRecipient, mark, message, wrong.why);
+            // Earlier versions did not look at it where there are several sources, and served them.
+            let problem = if sources.leading().is_some() { problem.level(Level::Warning) } else { problem };
             self.problems.push(problem.help("one key of age a line, `age1…`; comments begin with #"));
         }
         (wrong.is_empty() && !recipients.is_empty()).then_some(recipients)
@@ -158,15 +162,15 @@ impl Resolver<'_> {
 
     /// A file among the secrets that is none, and most likely a text that should be one.
     fn stray(&mut self, mark: Mark, source: &Source) {
-        let file = source.name.strip_prefix(FOLDER).unwrap_or_default();
-        let harmless = &*source.name == RECIPIENTS
+        let file = source.path.inside().strip_prefix(FOLDER).unwrap_or_default();
+        let harmless = source.path.inside() == RECIPIENTS
             || file.ends_with(".toml")
             || file.ends_with(".md")
             || file.starts_with("README");
         if harmless {
             return;
         }
-        let message = format!("`{}` lies among the secrets and is not encrypted", source.name);
+        let message = format!("`{}` lies among the secrets and is not encrypted", source.path);
         let problem = Problem::new(
             Code::ClearSecret,
             mark,

@@ -90,7 +90,9 @@ impl Resolver<'_> {
         let Some(number) = sources.find_beside(file.mark.file, &file.value) else {
             let message = format!("there is no file `{}` in the inventory", file.value);
             let problem = Problem::new(Code::NoTemplateFile, file.mark, message, "the template's text");
-            let names = sources.iter().map(|(_, source)| &*source.name);
+            let source = sources.source(file.mark.file);
+            let own = sources.iter().filter(|(number, _)| sources.source(*number) == source);
+            let names = own.map(|(_, source)| source.path.inside());
             let problem = match similar(&file.value, names) {
                 Some(near) => problem.help(format!("did you mean `{near}`?")),
                 None => problem.help("the path is relative to the inventory's root, whichever file names it"),

@@ -41,7 +41,7 @@ impl<'a> Addresses<'a> {
         let settings = self.files.entry(mark.file).or_insert_with(|| Settings::of(sources, mark.file));
         match settings.innermost(mark.start as usize) {
             Some(path) => path.to_owned(),
-            None => format!("{}\n{}", sources.get(mark.file).name, sources.text_at(mark)),
+            None => format!("{}\n{}", sources.get(mark.file).path, sources.text_at(mark)),
         }
     }
 }
@@ -88,7 +88,7 @@ impl Settings {
 fn settings(sources: &Sources, file: u32) -> Vec<(Range<usize>, String)> {
     let source = sources.get(file);
     let mut found = Vec::new();
-    let Some(text) = source.text().filter(|_| is_manifest(&source.name)) else { return found };
+    let Some(text) = source.text().filter(|_| is_manifest(source.path.inside())) else { return found };
     // The parser recurses.
     if scan::scan(text).too_deep.is_none() {
         let (tree, _) = DeTable::parse_recoverable(text);

@@ -23,7 +23,7 @@ pub fn full(problem: &Problem, sources: &Sources, colour: bool) -> String {
         group = match source.text() {
             Some(text) => group.element(snippet(windows, source, text)),
             // A file that is no text has no lines to show.
-            None => group.element(Origin::path(escaped(&source.name))),
+            None => group.element(Origin::path(escaped(source.path.shown()))),
         };
     }
     for note in notes {
@@ -71,7 +71,7 @@ fn snippet<'a>(
         .collect();
     let first = source.position(from).line as usize;
     let shown = std::mem::take(&mut excerpt.shown);
-    Snippet::source(shown).line_start(first).path(escaped(&source.name)).annotations(annotations)
+    Snippet::source(shown).line_start(first).path(escaped(source.path.shown())).annotations(annotations)
 }
 
 /// Part of a file as it is printed: control characters escaped, endless lines shortened.

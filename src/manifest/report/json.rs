@@ -31,13 +31,13 @@ pub(super) fn one(problem: &Problem, sources: &Sources) -> Value {
     let related = labels[1..].iter().map(|label| {
         json!({
             "message": label.text,
-            "file": *sources.get(label.mark.file).name,
+            "file": **sources.get(label.mark.file).path.shown(),
             "range": range(label.mark, sources),
         })
     });
     let edit = |Edit { mark, text }: &Edit| {
         json!({
-            "file": *sources.get(mark.file).name,
+            "file": **sources.get(mark.file).path.shown(),
             "range": range(*mark, sources),
             "replacement": text,
         })
@@ -50,7 +50,7 @@ pub(super) fn one(problem: &Problem, sources: &Sources) -> Value {
         "code": code.to_string(),
         "level": level.to_string(),
         "message": message,
-        "file": *sources.get(problem.mark().file).name,
+        "file": **sources.get(problem.mark().file).path.shown(),
         "range": range(problem.mark(), sources),
         "label": labels[0].text,
         "notes": notes,

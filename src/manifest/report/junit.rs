@@ -13,7 +13,7 @@ pub fn junit(report: &Report) -> String {
     for problem in report.problems {
         found.entry(problem.mark().file).or_default().push(problem);
     }
-    let manifests = report.sources.iter().filter(|(_, source)| is_manifest(&source.name));
+    let manifests = report.sources.iter().filter(|(_, source)| is_manifest(source.path.inside()));
     let files: BTreeSet<u32> = manifests.map(|(file, _)| file).chain(found.keys().copied()).collect();
     let error = |problem: &&&Problem| problem.level == Level::Error;
     let failures = found.values().filter(|problems| problems.iter().any(|problem| error(&problem))).count();

@@ -158,9 +158,8 @@ impl State {
         next.desired = desired.clone();
         next.doubt(&desired);
         next.lasting.served = next.served_after(self);
-        next.lasting.guards = Arc::new(
-            self.lasting.guards.with(trust::source_in(&desired.safety.scope), (&desired.safety).into()),
-        );
+        next.lasting.guards =
+            Arc::new(self.lasting.guards.with(desired.safety.source(), (&desired.safety).into()));
         next.gather_gate();
         next
     }
@@ -288,11 +287,11 @@ fn thresholds(before: &State, after: &State, now: Time, out: &mut Applied) {
         return;
     }
     out.records.push(Record::Note(guard::NOTE.into(), guards.note()));
-    let source = trust::source_in(&after.desired.safety.scope);
+    let source = after.desired.safety.source();
     let (Some(was), Some(is)) = (before.of(source), guards.of(source)) else { return };
     let loosened = is.loosened(was).join(", ");
     if !loosened.is_empty() {
-        let of = if source.is_empty() { String::new() } else { format!(" of source {source}") };
+        let of = source.map(|source| format!(" of source {source}")).unwrap_or_default();
         let revision = &after.desired.revision;
         let text = format!("[safety]{of} allows more from revision {revision} on: {loosened}");
         out.events.push(Event::new(now, Stage::Daemon, text));
@@ -301,14 +300,13 @@ fn thresholds(before: &State, after: &State, now: Time, out: &mut Applied) {
 
 /// The first revision of a source was adopted: what it asks for later is not doubtful.
 fn settle_source(state: &mut State, kept: Option<&Revision>, out: &mut Applied) {
-    let scope = state.desired.safety.scope.clone();
-    let source = trust::source_in(&scope);
+    let source = state.desired.safety.source.clone();
     // A tree that was applied by hand before the source was read is none of its revisions.
     let read = kept.is_some_and(|kept| {
         let mut sources = kept.sources().filter(|(_, one)| !one.settled.is_empty());
-        sources.any(|(name, _)| source.is_empty() || name.is_some_and(|name| name.as_str() == source))
+        sources.any(|(name, _)| source.is_none() || name == source.as_ref())
     });
-    if read && state.lasting.trust.settle(source) {
+    if read && state.lasting.trust.settle(source.as_ref()) {
         out.records.push(Record::Note(trust::NOTE.into(), state.lasting.trust.note()));
         // Those that `begin_restored` made doubtful must last before the flag goes.
         out.installs(&Installs::default(), state);

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
-use crate::model::{Identity, Origin, Selection, Time};
+use crate::model::{FilePath, Identity, Origin, Selection, Time};
 use crate::state::InstallStage;
 use crate::state::lease::LeaseState;
 use crate::state::outbox::{EffectId, Pending, Task};
@@ -86,10 +86,11 @@ fn install() -> impl Strategy<Value = Install> {
 }
 
 fn served() -> impl Strategy<Value = Served> {
-    let origin = any::<(String, u32, u32)>();
+    let origin = (of(name()), any::<(String, u32, u32)>());
     (of(name()), any::<u64>(), of(name()), of(name()), origin).prop_map(
-        |(machine, redeploy, boot, template, (file, line, column))| {
-            let origin = Origin { file: file.into(), line, column };
+        |(machine, redeploy, boot, template, (source, (path, line, column)))| {
+            let file = FilePath::new(source.as_ref(), &path.into());
+            let origin = Origin { file, line, column };
             Served { machine, redeploy, boot, template, origin }
         },
     )

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 pub(super) use super::super::record::{EventRecord, RevisionRecord, Unusable, read};
-use crate::model::{Name, Origin, Time};
+use crate::model::{FilePath, Name, Origin, Time};
 use crate::state::lease::LeaseState;
 use crate::state::{Install, InstallStage, Lease, Lease6, Served};
 
@@ -142,7 +142,7 @@ impl ServedRecord {
             redeploy: self.redeploy,
             boot: read(self.boot)?,
             template: read(self.template)?,
-            origin: Origin { file: self.file.into(), line: self.line, column: self.column },
+            origin: Origin { file: FilePath::of_former(&self.file), line: self.line, column: self.column },
         })
     }
 }

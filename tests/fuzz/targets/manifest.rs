@@ -103,7 +103,7 @@ fn run(bytes: &[u8]) {
     }
     let after = check(&mended.files);
     let unparsed = |(documents, _): &Verdict| -> BTreeSet<Arc<str>> {
-        documents.unparsed.iter().map(|file| documents.sources.get(*file).name.clone()).collect()
+        documents.unparsed.iter().map(|file| documents.sources.get(*file).path.shown().clone()).collect()
     };
     assert!(unparsed(&after).is_subset(&unparsed(&before)), "a file that could be read can't be any more");
     let errors = |verdict: &Verdict| verdict.1.iter().filter(|one| one.level == Level::Error).count();
