@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use inventory::{deployments, generate, median, name};
 use tokio::sync::mpsc;
-use voldemort::api::resource::SourceStatus;
 use voldemort::config::Write;
 use voldemort::daemon::keeper::Keeper;
 use voldemort::daemon::reconcile::{Follow, Followed, Reconciler};
@@ -27,7 +26,7 @@ use voldemort::plan;
 use voldemort::secret::{Key, Recipients, seal};
 use voldemort::source::git::Fetcher;
 use voldemort::source::{Body, Snapshot, SourceConfig, Update, directory, spawn};
-use voldemort::state::{Server, State};
+use voldemort::state::{Server, SourceStatus, State};
 use voldemort::store::Store;
 
 /// Of so many runs the one in the middle counts.
@@ -184,7 +183,7 @@ async fn live(count: usize, spoilt: bool) {
         send.send((only.clone(), Update::Snapshot(copy))).await.expect("the reconciler runs");
         let is_live = |statuses: &BTreeMap<Name, SourceStatus>| {
             let Some(status) = statuses.get(&only) else { return false };
-            assert!(["Ready", "Loading"].contains(&status.condition.as_str()), "{}", status.reason);
+            assert!(["Ready", "Loading"].contains(&status.condition.name()), "{}", status.reason);
             status.applied == *snapshot.revision
         };
         status.wait_for(is_live).await.expect("the reconciler runs");

@@ -30,6 +30,7 @@ pub mod schedule;
 pub mod secrets;
 pub mod served;
 mod server;
+mod source_status;
 pub mod token;
 pub mod trust;
 pub mod upkeep;
@@ -61,6 +62,7 @@ pub use revision::{Composition, PartialApply, Revision, SourceRevision};
 pub use secrets::Secrets;
 pub use served::Served;
 pub use server::{Server, host};
+pub use source_status::SourceStatus;
 pub use token::{Purpose, TokenKey};
 pub use trust::{Doubts, Trust, Verdict};
 

@@ -74,11 +74,8 @@ impl Daemon {
 
     fn sources(&self) -> Vec<SourceStatus> {
         let statuses = self.reconciler.statuses().borrow().clone();
-        let complete = |(name, status): (Name, SourceStatus)| match self.hooks.get() {
-            Some(hooks) => hooks.complete(&name, status),
-            None => status,
-        };
-        statuses.into_iter().map(complete).collect()
+        let next = |name: &Name| self.hooks.get().and_then(|hooks| hooks.next(name));
+        statuses.into_iter().map(|(name, status)| SourceStatus::of(&name, status, next(&name))).collect()
     }
 }
 

@@ -164,8 +164,10 @@ impl Reconciler {
             }
         };
         self.consider(name, read_of(&reading.snapshot), request.consent).await;
-        let status = self.statuses().borrow().get(name).cloned().unwrap_or_default();
-        Edited::Written { change, commit, plan, condition: status.condition, reason: status.reason }
+        let status = self.statuses().borrow().get(name).cloned();
+        let (condition, reason) =
+            status.map(|status| (status.condition.into(), status.reason)).unwrap_or_default();
+        Edited::Written { change, commit, plan, condition, reason }
     }
 
     fn known(&self) -> Known {

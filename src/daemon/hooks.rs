@@ -9,7 +9,6 @@ use hyper::HeaderMap;
 
 use crate::api::Hooked;
 use crate::api::hook::Mark;
-use crate::api::resource::SourceStatus;
 use crate::media::regular;
 use crate::model::{Name, Time};
 use crate::source::Handle;
@@ -56,12 +55,11 @@ impl Hooks {
         }
     }
 
-    /// Fills in when the source is read next.
-    pub fn complete(&self, name: &Name, status: SourceStatus) -> SourceStatus {
-        let next = self.0.get(name).and_then(|(handle, _)| handle.next());
-        let next = next.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-        let next = next.and_then(|since| u64::try_from(since.as_millis()).ok());
-        SourceStatus { next: next.map(|at| Time(at).to_string()), ..status }
+    /// When the source is read next; `None` while it is being read.
+    pub fn next(&self, name: &Name) -> Option<Time> {
+        let next = self.0.get(name).and_then(|(handle, _)| handle.next())?;
+        let since = next.duration_since(UNIX_EPOCH).ok()?;
+        u64::try_from(since.as_millis()).ok().map(Time)
     }
 }
 
@@ -102,7 +100,6 @@ mod tests {
         std::fs::write(&file, "").unwrap();
         assert_eq!(call("lab", ""), Hooked::Forged);
         assert_eq!((call("silent", "two"), call("other", "two")), (Hooked::Unknown, Hooked::Unknown));
-        let status = hooks.complete(&name, SourceStatus::default());
-        assert!(status.next.is_some_and(|next| next.ends_with('Z')), "when it is read next");
+        assert!(hooks.next(&name).is_some_and(|next| next > Time(0)), "when it is read next");
     }
 }

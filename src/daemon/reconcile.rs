@@ -1,4 +1,24 @@
 //! Follows the sources: each snapshot is loaded whole or not at all, and handed to the keeper.
+//!
+//! From what a source holds to what is served there are ten steps, each a function from one value to the next:
+//!
+//! | step | from | to |
+//! |---|---|---|
+//! | `source::spawn` watches a directory or a repository | its files | `Snapshot` |
+//! | `Reconciler::hear` reads it (`read_of`) and lets it wait | `Snapshot` | `SourceRevision` |
+//! | `SourceSet::with` adds what the other sources hold | `SourceRevision` | `Revision` |
+//! | `Manifests::read` parses the files that changed | `Revision` | `Documents` |
+//! | `desired::resolve_step` or `resolve_again` says what they mean | `Documents` | `Desired` |
+//! | `simulate_boots` boots every machine of it | `Desired` | problems |
+//! | `secrets::decrypt` opens what it names | `Desired` | `Secrets`, so `Ready` |
+//! | `plan::judge` compares it with the state and applies `[safety]` | `Proposal` | `Verdict` |
+//! | `state::apply` makes it what is desired, and records it | `Adoption` | `State` |
+//! | `SourceSet::adopt` notes that it is served | `SourceRevision` | what the next one stands beside |
+//!
+//! `Reconciler::attempt` runs them for one source, after it has looked whether the revision is paused, known
+//! already or waits for a person; `Memory::load_revision` of `inventory` runs the three in the middle, and `Reconciler::load` calls
+//! it, twice where a tree was applied in part. A revision comes to `attempt` again when another source moved, when a
+//! file outside the sources changed (`refresh`), and when the state directory can be written to again.
 
 mod adopt;
 mod control;
@@ -23,7 +43,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::keeper::Keeper;
 use super::now;
-use crate::api::resource::{Order, SourceStatus};
+use crate::api::resource::Order;
 use crate::config::Write;
 use crate::desired::{Desired, Media, Subnet};
 use crate::inventory::{Memory, SourceSet};
@@ -31,7 +51,7 @@ use crate::media::{Seen, Shelf};
 use crate::model::{Name, SourceCondition};
 use crate::plan::{Consent, Proposal};
 use crate::source::{Snapshot, SourceConfig, SourceError, Update};
-use crate::state::{Revision, Secrets, State};
+use crate::state::{Revision, Secrets, SourceStatus, State};
 use crate::store::History;
 use control::Control;
 use gate::Gate;
@@ -154,15 +174,9 @@ impl Reconciler {
         follow: Follow,
     ) -> Reconciler {
         let Follow { sources, environment, state, control } = follow;
-        let control = Control::of_note(control.as_deref());
+        let control = Control::of_note(control.as_deref(), sources.keys());
         let loading = |(name, source): (&Name, &Followed)| {
-            let status = SourceStatus {
-                name: name.to_string(),
-                location: source.location.clone(),
-                condition: SourceCondition::Loading.into(),
-                since: now().to_string(),
-                ..SourceStatus::default()
-            };
+            let status = SourceStatus::loading(source.location.clone(), now());
             (name.clone(), status)
         };
         let mut set = SourceSet::new(sources.keys().cloned());
@@ -330,7 +344,7 @@ impl Reconciler {
                 let set = lock(&self.set);
                 self.statuses.send_modify(|statuses| {
                     for (name, status) in statuses {
-                        status.condition = SourceCondition::Cached.into();
+                        status.condition = SourceCondition::Cached;
                         status.reason = "the source was not read yet".into();
                         status.applied = match set.are_several() {
                             true => set.served_name(name).to_string(),

@@ -45,7 +45,11 @@ pub(super) struct Read {
 impl Manifests {
     /// The files of a revision, numbered as they were where they are the same; the settings of the source
     /// `leading` lead.
-    pub(super) fn sources<'a>(&self, trees: impl IntoIterator<Item = Tree<'a>>, leading: Option<&Name>) -> Sources {
+    pub(super) fn sources<'a>(
+        &self,
+        trees: impl IntoIterator<Item = Tree<'a>>,
+        leading: Option<&Name>,
+    ) -> Sources {
         self.sources.next(trees, leading)
     }
 

@@ -136,7 +136,7 @@ fn refused(root: &Path, media: &Path) -> Option<String> {
 async fn adopted(folder: TempDir) -> (bool, String) {
     let house = House::open(folder).await;
     let status = house.status("judged", |status| status.condition != SourceCondition::Loading).await;
-    let adopts = !["Invalid", "Unreachable"].contains(&status.condition.as_str());
+    let adopts = !["Invalid", "Unreachable"].contains(&status.condition.name());
     (adopts, format!("{} {}", status.condition, status.reason))
 }
 

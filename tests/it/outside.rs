@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
 use tokio::sync::mpsc;
-use voldemort::api::resource::{Order, SourceStatus};
+use voldemort::api::resource::Order;
 use voldemort::config::Write;
 use voldemort::daemon::keeper::Keeper;
 use voldemort::daemon::reconcile::{Follow, Followed, Reconciler};
@@ -18,7 +18,7 @@ use voldemort::media::{Shelf, Sight, identity};
 use voldemort::model::{Content, Inventory, Name, SourceCondition, Span};
 use voldemort::secret::{Key, Recipients, seal};
 use voldemort::source::{Handle, SourceConfig, spawn};
-use voldemort::state::Server;
+use voldemort::state::{Server, SourceStatus};
 use voldemort::store::{Saved, Store};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -259,7 +259,7 @@ async fn a_large_image_holds_up_nothing() {
     );
     assert!(waiting.reason.contains(" % of 65536 MiB"), "{}", waiting.reason);
     let later = house.status("progress", |status| status.reason != waiting.reason).await;
-    assert_eq!((later.condition, later.since), (SourceCondition::Waiting.into(), waiting.since));
+    assert_eq!((later.condition, later.since), (SourceCondition::Waiting, waiting.since));
     let events = house
         .keeper
         .timeline()
@@ -365,7 +365,7 @@ async fn a_manifest_that_grows_keeps_its_machines() {
     };
     grown(3 << 20);
     let second = house.status("grown", |status| status.applied != first.applied).await;
-    assert_eq!((second.condition.as_str(), house.keeper.table().desired().deployments.len()), ("Ready", 1));
+    assert_eq!((second.condition.name(), house.keeper.table().desired().deployments.len()), ("Ready", 1));
     grown(17 << 20);
     let refused = house.condition(SourceCondition::Invalid).await;
     assert!(refused.reason.contains("larger than 16 MiB"), "{}", refused.reason);

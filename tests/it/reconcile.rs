@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::sync::mpsc;
-use voldemort::api::resource::{Apply, Order, Outcome, SourceStatus, Ticket, Tree};
+use voldemort::api::resource::{Apply, Order, Outcome, Ticket, Tree};
 use voldemort::config::Write;
 use voldemort::daemon::keeper::Keeper;
 use voldemort::daemon::reconcile::{Follow, Followed, Reconciler};
@@ -18,7 +18,7 @@ use voldemort::plan::{Consent, Impact, Plan};
 use voldemort::source::{SourceConfig, SourceError, Update, directory};
 use voldemort::state::{
     Doubts, Duty, Event, InstallStage, LeaseAction, LeaseRequest, Outcome as Said, Permit, PermitStep,
-    Report, Server, Stage, Supply,
+    Report, Server, SourceStatus, Stage, Supply,
 };
 use voldemort::store::{Saved, Store};
 
@@ -220,7 +220,7 @@ async fn a_revision_that_removes_much_is_held_until_the_exact_number_is_said() {
         write(root.path(), 0..left, plain);
         let status = house.follow(root.path()).await;
         let gone = 10 - left;
-        assert_eq!((status.condition.as_str(), house.count()), ("Held", 10), "{}", status.reason);
+        assert_eq!((status.condition.name(), house.count()), ("Held", 10), "{}", status.reason);
         assert!(status.reason.contains(&format!("--allow-removals {gone}")), "{}", status.reason);
         assert!(status.reason.contains("web-9"), "{}", status.reason);
     }
@@ -303,7 +303,7 @@ async fn in_manual_reconcile_a_revision_waits_for_a_word() {
     write(root.path(), 0..2, plain);
     let house = House::start(state.path(), true, 1).await;
     let status = house.follow(root.path()).await;
-    assert_eq!((status.condition.as_str(), house.count()), ("Waiting", 0), "{}", status.reason);
+    assert_eq!((status.condition.name(), house.count()), ("Waiting", 0), "{}", status.reason);
     let plan = house.waiting();
     assert!(status.reason.contains(&format!("approve {plan}")), "{}", status.reason);
     let consent = Consent::default();
@@ -366,7 +366,7 @@ async fn a_suspended_daemon_goes_on_where_the_source_is_then() {
     house.order(Order::Suspend { reason: "moving racks".into(), seconds: None }).await;
     write(root.path(), 0..2, plain);
     let status = house.follow(root.path()).await;
-    assert_eq!((status.condition.as_str(), house.count()), ("Suspended", 1));
+    assert_eq!((status.condition.name(), house.count()), ("Suspended", 1));
     assert!(status.reason.contains("moving racks"), "{}", status.reason);
     house.stop().await;
 
@@ -544,6 +544,24 @@ fn named(names: &[&str]) -> Doubts {
     Doubts { deployments: names.iter().map(|name| (*name).to_owned()).collect(), ..Doubts::default() }
 }
 
+/// The source of a deployment is known, and not looked for in the name of its file.
+#[tokio::test]
+async fn a_colon_in_the_name_of_a_file_names_no_source() {
+    let (state, root) = folders();
+    let write = |numbers| {
+        write(root.path(), numbers, plain);
+        std::fs::rename(root.path().join("site.toml"), root.path().join("rack1:site.toml")).unwrap();
+    };
+    write(0..2);
+    let house = House::open(state.path(), false, 1, |_| {}).await;
+    assert_eq!(house.follow(root.path()).await.condition, SourceCondition::Ready);
+    assert_eq!(phases(&house), ["doubtful"; 2]);
+    write(0..3);
+    assert_eq!(house.follow(root.path()).await.condition, SourceCondition::Ready);
+    assert_eq!(phases(&house), ["doubtful", "doubtful", "waiting"], "what comes later is no doubt");
+    house.stop().await;
+}
+
 /// A lost state directory must not install what is installed.
 #[tokio::test]
 async fn a_new_state_serves_and_installs_nothing_before_a_person_says_so() {
@@ -656,7 +674,7 @@ async fn a_revision_that_can_not_be_loaded_any_more_still_judges_the_next() {
     let house = House::open(state.path(), false, 1, lost).await;
     write(root.path(), 0..4, plain);
     let status = house.follow(root.path()).await;
-    assert_eq!((status.condition.as_str(), house.count()), ("Held", 0), "{}", status.reason);
+    assert_eq!((status.condition.name(), house.count()), ("Held", 0), "{}", status.reason);
     assert!(status.reason.contains("removes 6 of 10") && status.reason.contains("--allow-removals 6"));
     write(root.path(), 0..10, |_| "redeploy = 1");
     std::fs::write(root.path().join("voldemort.toml"), "format = 1\n[safety]\nmax-reinstall = 3\n").unwrap();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::sync::mpsc;
-use voldemort::api::resource::{Apply, EditRequest, Edited, Order, Outcome, SourceStatus, Tree};
+use voldemort::api::resource::{Apply, EditRequest, Edited, Order, Outcome, Tree};
 use voldemort::config::Write;
 use voldemort::daemon::keeper::Keeper;
 use voldemort::daemon::reconcile::{Follow, Followed, Reconciler};
@@ -18,7 +18,7 @@ use voldemort::plan::Consent;
 use voldemort::source::git::{Fetcher, WRITE};
 use voldemort::source::write::Draft;
 use voldemort::source::{Body, Snapshot, SourceConfig, SourceError, Update};
-use voldemort::state::Server;
+use voldemort::state::{Server, SourceStatus};
 use voldemort::store::Store;
 
 const NET: &str = "[subnet.lab]\ncidr = '10.0.10.0/24'\n[boot.local]\nkernel = 'files/vmlinuz'\n";
@@ -150,7 +150,7 @@ async fn each_source_moves_alone() {
     assert_eq!(lab.deployments(), 8);
     // A broken one stays where it is while others move.
     let broken = lab.load("a", "a2", &[("x.toml", "[deployment.a-0]\nboot = 7\n")]).await;
-    assert_eq!((broken.condition.as_str(), broken.applied.as_str()), ("Invalid", "a1"));
+    assert_eq!((broken.condition.name(), broken.applied.as_str()), ("Invalid", "a1"));
     assert_eq!(
         lab.load("b", "b2", &[("x.toml", &fleet("b", 50, 5))]).await.condition,
         SourceCondition::Ready
@@ -237,7 +237,7 @@ async fn a_source_that_is_followed_no_more_counts_as_removed() {
     // What the other source says of thresholds is about that one.
     let loose = "format = 1\n[safety]\nmax-remove = '100%'\nallow-empty = true\n";
     let held = lab.load("a", "a2", &[("x.toml", &fleet("a", 10, 2)), ("voldemort.toml", loose)]).await;
-    assert_eq!((held.condition.as_str(), lab.deployments()), ("Held", 5), "{}", held.reason);
+    assert_eq!((held.condition.name(), lab.deployments()), ("Held", 5), "{}", held.reason);
     assert!(held.reason.contains("removes every deployment of source b (3)"), "{}", held.reason);
     assert!(held.reason.contains("--allow-removals 3"), "{}", held.reason);
     let plan = lab.reconciler.plans()[0].id.clone();
@@ -279,7 +279,7 @@ async fn what_is_lost_when_sources_are_split_or_merged_counts_as_removed() {
     let lab = Lab::at(lab.stop().await, &["inventory"]).await;
     let fewer = format!("{NET}{}", fleet("a", 10, 3));
     let held = lab.load("inventory", "i2", &[("x.toml", &fewer), KERNEL]).await;
-    assert_eq!((held.condition.as_str(), lab.deployments()), ("Held", 6), "{}", held.reason);
+    assert_eq!((held.condition.name(), lab.deployments()), ("Held", 6), "{}", held.reason);
     assert!(held.reason.contains("removes every deployment"), "{}", held.reason);
     assert_eq!(
         lab.load("inventory", "i3", &[("x.toml", &whole), KERNEL]).await.condition,
@@ -310,7 +310,7 @@ async fn a_restart_serves_all_parts_and_waits_for_none() {
     let lab = Lab::at(lab.stop().await, &["a", "net"]).await;
     assert_eq!(lab.deployments(), 3);
     let status = lab.reconciler.statuses().borrow()[&name("a")].clone();
-    assert_eq!((status.condition.as_str(), status.applied.as_str()), ("Cached", "a1"));
+    assert_eq!((status.condition.name(), status.applied.as_str()), ("Cached", "a1"));
     // The other source is away, and stays as it was.
     assert_eq!(
         lab.load("a", "a2", &[("x.toml", &fleet("a", 10, 4))]).await.condition,
@@ -535,7 +535,7 @@ async fn part_of_one_source_is_applied_beside_the_others() {
     let both = "a-0=10 a-1=21 a-2=12 b-0=50 b-1=61 b-2=62";
     assert_eq!(shown(&lab), both);
     let status = lab.reconciler.statuses().borrow()[&name("a")].clone();
-    assert_eq!((status.condition.as_str(), status.applied.as_str()), ("Ready", "hand (only a-1)"));
+    assert_eq!((status.condition.name(), status.applied.as_str()), ("Ready", "hand (only a-1)"));
     // Others move, and the daemon ends and starts.
     lab.load(
         "net",
@@ -547,7 +547,7 @@ async fn part_of_one_source_is_applied_beside_the_others() {
     let lab = Lab::at(lab.stop().await, &["a", "b", "net"]).await;
     assert_eq!(shown(&lab), both);
     let status = lab.reconciler.statuses().borrow()[&name("b")].clone();
-    assert_eq!((status.condition.as_str(), status.applied.as_str()), ("Cached", "hand (without b-0)"));
+    assert_eq!((status.condition.name(), status.applied.as_str()), ("Cached", "hand (without b-0)"));
     // What a source had when it was applied by hand is no news; its next revision is.
     assert_eq!(
         lab.load("a", "a1", &[("x.toml", &fleet("a", 10, 3))]).await.condition,

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::or_dash;
 use crate::api::Word;
-use crate::model::SourceCondition;
+use crate::model::{Name, SourceCondition, Time};
+use crate::state;
 
 /// How the daemon stands with its inventory.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -29,6 +30,21 @@ pub struct SourceStatus {
 }
 
 impl SourceStatus {
+    /// `next` is when the source is read again.
+    pub(crate) fn of(name: &Name, status: state::SourceStatus, next: Option<Time>) -> SourceStatus {
+        let state::SourceStatus { location, applied, attempted, condition, reason, since } = status;
+        SourceStatus {
+            name: name.to_string(),
+            location,
+            applied,
+            attempted,
+            condition: condition.into(),
+            reason,
+            since: since.to_string(),
+            next: next.map(|at| at.to_string()),
+        }
+    }
+
     /// Lines for people.
     pub fn lines(&self) -> Vec<String> {
         let SourceStatus { name: _, location, applied, attempted, condition, reason, since, next } = self;

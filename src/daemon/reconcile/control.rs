@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{SourceCondition, Span, Time};
+use crate::model::{Name, SourceCondition, Span, Time};
 
 /// How many rejected revisions are remembered.
 const REJECTED_MAX: usize = 20;
@@ -30,20 +30,47 @@ struct Pin {
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Rejection {
+    /// `None` for an only source.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source: Option<String>,
     revision: String,
     reason: String,
 }
 
 impl Control {
-    /// The orders in a stored note. One that can't be read may have suspended the source: that holds until
-    /// a person resumes it.
-    pub(super) fn of_note(note: Option<&[u8]>) -> Control {
+    /// The orders in a stored note about these sources. One that can't be read may have suspended them: that holds
+    /// until a person resumes it.
+    pub(super) fn of_note<'a>(
+        note: Option<&[u8]>,
+        sources: impl ExactSizeIterator<Item = &'a Name>,
+    ) -> Control {
         let Some(note) = note else { return Control::default() };
-        serde_json::from_slice(note).unwrap_or_else(|_| {
+        let read = serde_json::from_slice(note).map(|control: Control| control.with_sources(sources));
+        read.unwrap_or_else(|_| {
             let reason = "the note in the state directory about suspended, pinned and rejected revisions is \
                           damaged; look at `voldemortctl get revisions`, then `voldemortctl resume` or `voldemortctl pin`";
             Control { suspended: Some(Suspension { reason: reason.into(), until: None }), ..Control::default() }
         })
+    }
+}
+
+impl Control {
+    /// Versions until November 2026 noted a rejected revision of one of several sources as `lab:main@sha1:…`.
+    fn with_sources<'a>(mut self, sources: impl ExactSizeIterator<Item = &'a Name>) -> Control {
+        if sources.len() < 2 {
+            return self;
+        }
+        let names: Vec<&Name> = sources.collect();
+        for one in self.rejected.iter_mut().filter(|one| one.source.is_none()) {
+            let own = |name: &&&Name| {
+                one.revision.strip_prefix(name.as_str()).is_some_and(|rest| rest.starts_with(':'))
+            };
+            if let Some(name) = names.iter().find(own) {
+                one.revision.drain(..=name.as_str().len());
+                one.source = Some(name.to_string());
+            }
+        }
+        self
     }
 }
 
@@ -74,9 +101,10 @@ impl Control {
         self.pinned.take().is_some()
     }
 
-    pub(super) fn reject(&mut self, revision: String, reason: String) {
-        self.rejected.retain(|one| one.revision != revision);
-        self.rejected.push(Rejection { revision, reason });
+    pub(super) fn reject(&mut self, source: Option<&Name>, revision: String, reason: String) {
+        let source = source.map(ToString::to_string);
+        self.rejected.retain(|one| one.source != source || one.revision != revision);
+        self.rejected.push(Rejection { source, revision, reason });
         let excess = self.rejected.len().saturating_sub(REJECTED_MAX);
         self.rejected.drain(..excess);
     }
@@ -106,9 +134,11 @@ impl Control {
         Some(Pause { condition: SourceCondition::Suspended, reason })
     }
 
-    /// Why this revision is not adopted.
-    pub(super) fn rejection(&self, revision: &str) -> Option<Pause> {
-        let found = self.rejected.iter().find(|one| one.revision == revision)?;
+    /// Why this revision of a source is not adopted.
+    pub(super) fn rejection(&self, source: Option<&Name>, revision: &str) -> Option<Pause> {
+        let source = source.map(Name::as_str);
+        let found =
+            self.rejected.iter().find(|one| one.source.as_deref() == source && one.revision == revision)?;
         let reason = format!("it was rejected: {}", found.reason);
         Some(Pause { condition: SourceCondition::Rejected, reason })
     }
@@ -133,9 +163,10 @@ mod tests {
 
     #[test]
     fn a_note_that_can_not_be_read_suspends() {
-        assert_eq!(Control::of_note(None), Control::default());
+        assert_eq!(Control::of_note(None, [].iter()), Control::default());
         for note in [&b""[..], b"{", b"{\"pinned\":7}"] {
-            let Pause { condition, reason } = Control::of_note(Some(note)).pause(Time(u64::MAX)).unwrap();
+            let Pause { condition, reason } =
+                Control::of_note(Some(note), [].iter()).pause(Time(u64::MAX)).unwrap();
             assert!(condition == SourceCondition::Suspended && reason.contains("is damaged"), "{reason}");
         }
     }
@@ -143,7 +174,26 @@ mod tests {
     #[test]
     fn only_the_latest_rejections_are_remembered() {
         let mut control = Control::default();
-        (0..30).for_each(|number| control.reject(number.to_string(), String::new()));
-        assert!(control.rejection("29").is_some() && control.rejection("9").is_none());
+        (0..30).for_each(|number| control.reject(None, number.to_string(), String::new()));
+        assert!(control.rejection(None, "29").is_some() && control.rejection(None, "9").is_none());
+    }
+
+    #[test]
+    fn two_sources_may_have_revisions_of_one_name() {
+        let [lab, net] = ["lab", "net"].map(|name| name.parse::<Name>().unwrap());
+        let mut control = Control::default();
+        control.reject(Some(&lab), "main@sha1:a".into(), String::new());
+        let stored = serde_json::to_vec(&control).unwrap();
+        // As it was noted until November 2026.
+        let former = br#"{"rejected":[{"revision":"lab:main@sha1:a","reason":""}]}"#;
+        for note in [&stored[..], former] {
+            let read = Control::of_note(Some(note), [&lab, &net].into_iter());
+            assert_eq!(read, control);
+            assert!(read.rejection(Some(&lab), "main@sha1:a").is_some());
+            assert!(read.rejection(Some(&net), "main@sha1:a").is_none());
+        }
+        // A branch of an only source may be called so.
+        let alone = Control::of_note(Some(former), [&lab].into_iter());
+        assert!(alone.rejection(None, "lab:main@sha1:a").is_some());
     }
 }

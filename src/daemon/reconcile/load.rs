@@ -43,7 +43,7 @@ impl From<Media> for Terms {
 
 impl Terms {
     /// For what is served or is to be: what is looked at outside the sources is noted in `seen`.
-    pub fn noting(media: Media, seen: &Arc<Seen>) -> Terms {
+    pub(in crate::daemon) fn noting(media: Media, seen: &Arc<Seen>) -> Terms {
         Terms { without_keys: media == Media::Lenient, seen: seen.clone(), ..Terms::from(media) }
     }
 }

@@ -108,7 +108,7 @@ impl Reconciler {
             return Ok(Outcome::Moved { reasons: asked.iter().map(now).collect() });
         };
         let (name, revision) = (&waiting.name, waiting.source.name());
-        lock(&self.control).reject(self.label(name, &revision), reason);
+        lock(&self.control).reject(self.distinct(name), revision.to_string(), reason);
         self.remember().await?;
         lock(&self.waiting).remove(name);
         if let Some(Pause { condition, reason }) = self.pause(name, &revision) {
@@ -164,15 +164,12 @@ impl Reconciler {
     /// Why this revision of a source is not looked at.
     pub(super) fn pause(&self, name: &Name, revision: &str) -> Option<Pause> {
         let control = lock(&self.control);
-        control.pause(now()).or_else(|| control.rejection(&self.label(name, revision)))
+        control.pause(now()).or_else(|| control.rejection(self.distinct(name), revision))
     }
 
-    /// A revision; two sources may have one of the same name.
-    fn label(&self, name: &Name, revision: &str) -> String {
-        match self.sources.len() {
-            1 => revision.to_owned(),
-            _ => format!("{name}:{revision}"),
-        }
+    /// The name of a source where there are several: two may have revisions of the same name.
+    fn distinct<'a>(&self, name: &'a Name) -> Option<&'a Name> {
+        (self.sources.len() > 1).then_some(name)
     }
 
     /// Shows that revisions of the sources wait.

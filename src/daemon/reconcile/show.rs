@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use super::{Reconciler, lock};
-use crate::api::resource::SourceStatus;
 use crate::daemon::keeper::KeeperError;
 use crate::daemon::now;
 use crate::media::Seen;
 use crate::model::{Name, SourceCondition, printable};
 use crate::source::Snapshot;
-use crate::state::{Event, Stage};
+use crate::state::{Event, SourceStatus, Stage};
 
 /// What begins the part of a reason that is about something else than the source's own revision.
 const LACKS: &str = "\nwhat is served lacks something:\n";
@@ -62,9 +61,9 @@ impl Reconciler {
         };
         self.change(name, |status| {
             if status.condition != condition {
-                status.since = now().to_string();
+                status.since = now();
             }
-            status.condition = condition.into();
+            status.condition = condition;
             status.reason = reason;
             status.applied = served;
             status.attempted = revision.into();
@@ -99,9 +98,9 @@ impl Reconciler {
         }
         self.change(name, |status| {
             if status.condition != condition {
-                status.since = now().to_string();
+                status.since = now();
             }
-            status.condition = condition.into();
+            status.condition = condition;
             status.reason = reason;
             if let Some(revision) = revision {
                 status.attempted = revision.into();

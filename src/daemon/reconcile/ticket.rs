@@ -9,11 +9,13 @@ impl Reconciler {
         let table = self.keeper.table();
         // Where the tree names no source, planning it says so.
         let name = self.named(tree.source.as_deref()).ok();
-        let status = name.and_then(|name| self.statuses.borrow().get(&name).cloned()).unwrap_or_default();
+        let status = name.and_then(|name| self.statuses.borrow().get(&name).cloned());
+        let (source, attempted) =
+            status.map(|status| (status.location, status.attempted)).unwrap_or_default();
         let ticket = Ticket {
             id: String::new(),
-            source: status.location,
-            attempted: status.attempted,
+            source,
+            attempted,
             tree: tree.digest(),
             to: tree.revision.clone(),
             lineage: table.lineage().to_string(),

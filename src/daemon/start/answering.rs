@@ -14,9 +14,9 @@ use super::super::other_servers::{self, Watch};
 use super::super::service::{Part, Row, StatusBoard, mirror, supervise};
 use super::super::{Stop, dhcp, ipv6};
 use super::{Failure, until};
-use crate::api::resource::SourceStatus;
 use crate::config::Config;
 use crate::model::{Mode, Name, SourceCondition};
+use crate::state::SourceStatus;
 
 /// Its ports are open and no request is answered yet.
 pub(super) struct Answering {
