@@ -88,8 +88,6 @@ pub struct Seen {
     /// Whether the last DHCP message came from iPXE.
     pub ipxe: bool,
     pub address: Option<IpAddr>,
-    /// Where its boots end, if it boots again and again and gets no further.
-    pub stuck: Option<Arc<str>>,
 }
 
 impl State {

@@ -186,11 +186,7 @@ fn desired(table: &State, out: &mut Page) {
     out.head("voldemort_machines", "gauge", "Machines of the inventory");
     out.row("voldemort_machines", &[], table.desired().machines.len());
     out.head("voldemort_machines_stuck", "gauge", "Machines that boot again and again and get no further");
-    out.row(
-        "voldemort_machines_stuck",
-        &[],
-        table.seen().values().filter(|seen| seen.stuck.is_some()).count(),
-    );
+    out.row("voldemort_machines_stuck", &[], table.loops().stuck_count());
 }
 
 #[derive(Default)]

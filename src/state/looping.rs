@@ -7,8 +7,9 @@
 
 use std::sync::Arc;
 
-use super::{Event, Stage};
-use crate::model::{Mac, Span, Time};
+use super::{Event, Stage, rename};
+use crate::desired::{Desired, Machine, differences};
+use crate::model::{Mac, Name, Span, Time};
 
 /// So many boots make a loop …
 const BOOTS: u32 = 4;
@@ -19,11 +20,22 @@ const PATIENCE: Span = Span::seconds(45);
 /// Machines watched at most; beyond that all are forgotten and watched anew.
 const MACHINES_MAX: usize = 65_536;
 
-/// The machines that boot now. In order, not hashed: the cards of a rack lie side by side, so that a batch of their
-/// events copies few nodes.
+/// The machines that boot now. In order, not hashed: the machines of a rack lie side by side, so that a batch of
+/// their events copies few nodes.
 #[derive(Clone, Debug, Default)]
 pub struct Loops {
-    tracks: imbl::OrdMap<Mac, Arc<Track>>,
+    tracks: imbl::OrdMap<Booting, Arc<Track>>,
+    /// Where the boots end of those that get no further.
+    stuck: imbl::OrdMap<Booting, Arc<str>>,
+}
+
+/// What boots.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Booting {
+    /// A machine, with whichever of its cards.
+    Machine(Name),
+    /// A card that is of no known machine.
+    Card(Mac),
 }
 
 /// The boots of one machine.
@@ -41,35 +53,106 @@ struct Track {
 }
 
 impl Loops {
-    /// Applies an event; returns one for people when it completes a loop.
-    pub fn see(&mut self, event: &Event) -> Option<Event> {
+    /// Applies an event of a card, and of the machine that has it if one is known; returns one for people when it
+    /// completes a loop.
+    pub fn see(&mut self, event: &Event, machine: Option<&Name>) -> Option<Event> {
         let mac = event.mac?;
+        let booting = machine.map_or(Booting::Card(mac), |machine| Booting::Machine(machine.clone()));
         match event.stage {
-            Stage::Offer | Stage::Ack if event.ipxe == Some(false) => self.begin(mac, event),
+            Stage::Offer | Stage::Ack if event.ipxe == Some(false) => self.begin(booting, event),
             // iPXE that is handed iPXE, and firmware that is iPXE itself.
             Stage::Ack if event.ipxe == Some(true) => {
-                let again = self.tracks.get(&mac).is_none_or(|track| track.furthest > Stage::Loader);
-                if again { self.begin(mac, event) } else { None }
+                let again = self.tracks.get(&booting).is_none_or(|track| track.furthest > Stage::Loader);
+                if again { self.begin(booting, event) } else { None }
             }
             Stage::Progress | Stage::Completed => {
-                self.tracks.remove(&mac);
+                self.tracks.remove(&booting);
+                self.go_on(&booting);
                 None
             }
             stage => {
                 let is_further = |track: &&Arc<Track>| rank(stage) > rank(track.furthest);
-                if self.tracks.get(&mac).filter(is_further).is_some()
-                    && let Some(track) = self.tracks.get_mut(&mac).map(Arc::make_mut)
+                if self.tracks.get(&booting).filter(is_further).is_some()
+                    && let Some(track) = self.tracks.get_mut(&booting).map(Arc::make_mut)
                 {
                     (track.furthest, track.by) = (stage, (*event.text).into());
+                }
+                if stage == Stage::Answers {
+                    self.go_on(&booting);
                 }
                 None
             }
         }
     }
 
-    fn begin(&mut self, mac: Mac, event: &Event) -> Option<Event> {
+    /// It gets further than before.
+    fn go_on(&mut self, booting: &Booting) {
+        if !self.stuck.is_empty() {
+            self.stuck.remove(booting);
+        }
+    }
+
+    /// Where the boots of a machine end, if it gets no further.
+    pub fn stuck(&self, machine: &Name) -> Option<&Arc<str>> {
+        self.stuck.get(&Booting::Machine(machine.clone()))
+    }
+
+    /// Where the boots of a card end that is of no known machine.
+    pub fn stuck_card(&self, mac: Mac) -> Option<&Arc<str>> {
+        self.stuck.get(&Booting::Card(mac))
+    }
+
+    /// How many machines and unknown cards get no further.
+    pub fn stuck_count(&self) -> usize {
+        self.stuck.len()
+    }
+
+    /// A card was learned to be of this machine.
+    pub(super) fn learn(&mut self, mac: Mac, machine: &Name) {
+        self.transfer(&Booting::Card(mac), &Booting::Machine(machine.clone()));
+    }
+
+    /// What was counted for `former` counts for `now`, unless that has something of its own.
+    fn transfer(&mut self, former: &Booting, now: &Booting) {
+        if let Some(track) = self.tracks.remove(former) {
+            self.tracks.entry(now.clone()).or_insert(track);
+        }
+        if let Some(text) = self.stuck.remove(former) {
+            self.stuck.entry(now.clone()).or_insert(text);
+        }
+    }
+
+    /// Another revision was adopted: what is known of a machine goes with it under a new name, what is known of a
+    /// card to the machine that has it now, and what other metal did is not held against this.
+    pub(super) fn follow(&mut self, before: &Desired, after: &Desired) {
+        if self.tracks.is_empty() && self.stuck.is_empty() {
+            return;
+        }
+        let machine = |name: &Name| Booting::Machine(name.clone());
+        for (former, now) in rename::machines(before, after) {
+            self.transfer(&machine(&former), &machine(&now));
+        }
+        for one in differences(&before.machines, &after.machines) {
+            let is_gone = match (one.before, one.after) {
+                (Some(before), Some(after)) => !have_in_common(before, after),
+                (_, after) => after.is_none(),
+            };
+            if is_gone {
+                self.tracks.remove(&machine(one.name));
+                self.stuck.remove(&machine(one.name));
+            }
+            for mac in one.after.iter().flat_map(|after| &after.macs) {
+                self.learn(*mac, one.name);
+            }
+        }
+    }
+
+    fn begin(&mut self, booting: Booting, event: &Event) -> Option<Event> {
         if self.tracks.len() >= MACHINES_MAX {
             self.tracks = imbl::OrdMap::new();
+            // Those of manifests are not more than there are machines.
+            let known = self.stuck.iter().filter(|(one, _)| matches!(one, Booting::Machine(_)));
+            self.stuck = known.map(|(one, text)| (one.clone(), text.clone())).collect();
         }
         let fresh = || Track {
             since: event.at,
@@ -79,20 +162,20 @@ impl Loops {
             by: Arc::default(),
             told: false,
         };
-        let Some(track) = self.tracks.get(&mac) else {
-            self.tracks.insert(mac, fresh().into());
+        let Some(track) = self.tracks.get(&booting) else {
+            self.tracks.insert(booting, fresh().into());
             return None;
         };
         if event.at < track.since || event.at < track.began {
             // The clock was set back: how long ago those boots were is not known.
             let told = track.told;
-            self.tracks.insert(mac, Track { told, ..fresh() }.into());
+            self.tracks.insert(booting, Track { told, ..fresh() }.into());
             return None;
         }
         if rank(track.furthest) == 0 && event.at < track.began + PATIENCE {
             return None;
         }
-        let track = Arc::make_mut(self.tracks.get_mut(&mac)?);
+        let track = Arc::make_mut(self.tracks.get_mut(&booting)?);
         if event.at >= track.since + WITHIN {
             let told = track.told && event.at < track.began + WITHIN;
             *track = Track { told, ..fresh() };
@@ -111,8 +194,15 @@ impl Loops {
             track.boots,
             reached(furthest, &by)
         );
+        self.stuck.insert(booting, text.as_str().into());
         Some(Event { stage: Stage::Stuck, text: text.into(), ipxe: None, arch: None, ..event.clone() })
     }
+}
+
+/// Whether two machines of one name may be the same metal: they have a network card or another mark in common.
+fn have_in_common(before: &Machine, after: &Machine) -> bool {
+    before.macs.iter().any(|mac| after.macs.contains(mac))
+        || before.ids.iter().any(|mark| after.ids.contains(mark))
 }
 
 /// How far a stage is; 0 for those that are no step of a boot.
@@ -173,7 +263,7 @@ mod tests {
             let start = 1_000_000 + boot * apart;
             let firmware = [Stage::Offer, Stage::Ack].map(|stage| event(start, stage, Some(false)));
             let rest = stages.iter().map(|stage| event(start + 5, *stage, Some(true)));
-            told.extend(firmware.into_iter().chain(rest).filter_map(|event| loops.see(&event)));
+            told.extend(firmware.into_iter().chain(rest).filter_map(|event| loops.see(&event, None)));
         }
         told.into_iter().map(|event| event.text.into()).collect()
     }
@@ -205,7 +295,7 @@ mod tests {
         // An hour earlier, two boots, three quarters of an hour apart.
         let earlier = |loops: &mut Loops, start: u64| {
             let rest = [event(start, Stage::Offer, Some(false)), event(start + 5, Stage::Loader, Some(true))];
-            rest.into_iter().filter_map(|event| loops.see(&event)).count()
+            rest.into_iter().filter_map(|event| loops.see(&event, None)).count()
         };
         assert_eq!(earlier(&mut loops, 996_400) + earlier(&mut loops, 999_100), 0);
         // A loop is noticed as ever.
@@ -220,7 +310,94 @@ mod tests {
         assert!(boots(&mut Loops::default(), 10, 600, &[Stage::Loader]).is_empty(), "now and then");
         assert!(boots(&mut Loops::default(), 3, 60, &[Stage::Loader]).is_empty());
         let mut loops = Loops::default();
-        let asked = (0..20).filter_map(|second| loops.see(&event(second, Stage::Offer, Some(false))));
+        let asked = (0..20).filter_map(|second| loops.see(&event(second, Stage::Offer, Some(false)), None));
         assert_eq!(asked.count(), 0, "repeated questions are one boot");
+    }
+
+    fn name(text: &str) -> Name {
+        text.parse().unwrap()
+    }
+
+    fn card(number: u8) -> Mac {
+        Mac::new([0x52, 0x54, 0, 0, 0, number]).unwrap()
+    }
+
+    /// Machines by their names, with their cards.
+    fn desired(machines: &[(&str, &[u8])]) -> Desired {
+        let mut desired = Desired::default();
+        for (machine, cards) in machines {
+            let (name, macs): (Name, Vec<Mac>) =
+                (name(machine), cards.iter().map(|one| card(*one)).collect());
+            macs.iter().for_each(|mac| drop(desired.macs.insert(*mac, name.clone())));
+            let machine = Machine {
+                name: name.clone(),
+                macs,
+                ids: Vec::new(),
+                labels: Default::default(),
+                protect: None,
+                options: Default::default(),
+                power: None,
+                loader: Vec::new(),
+                origin: crate::model::Origin { file: "a.toml".into(), line: 1, column: 1 },
+            };
+            desired.machines.insert(name, Arc::new(machine));
+        }
+        desired
+    }
+
+    /// Boots that get to the boot program, each from the next of these cards; how many loops they complete.
+    fn boot(loops: &mut Loops, machine: Option<&Name>, first: u64, cards: &[u8]) -> usize {
+        let one = |(boot, number): (usize, &u8)| {
+            let start = 1_000_000 + (first + boot as u64) * 60;
+            let events =
+                [event(start, Stage::Offer, Some(false)), event(start + 5, Stage::Loader, Some(true))];
+            let events = events.map(|event| Event { mac: Some(card(*number)), ..event });
+            events.iter().filter_map(|event| loops.see(event, machine)).count()
+        };
+        cards.iter().enumerate().map(one).sum()
+    }
+
+    #[test]
+    fn a_machine_boots_in_a_loop_whichever_card_it_uses() {
+        let (mut loops, web) = (Loops::default(), name("web"));
+        assert_eq!(boot(&mut loops, Some(&web), 0, &[1, 2, 1, 2, 1]), 1);
+        assert!(loops.stuck(&web).is_some_and(|text| text.contains("4 times")));
+        // Its other card gets further: that ends it.
+        let answers = Event { mac: Some(card(2)), ..event(1_000_400, Stage::Answers, None) };
+        assert_eq!(loops.see(&answers, Some(&web)), None);
+        assert_eq!((loops.stuck(&web), loops.stuck_count()), (None, 0));
+        assert_eq!(boot(&mut Loops::default(), None, 0, &[1, 2, 1, 2, 1]), 0, "two strangers");
+    }
+
+    #[test]
+    fn what_a_card_did_goes_to_the_machine_that_it_is_learned_to_be_of() {
+        let (mut loops, web) = (Loops::default(), name("web"));
+        assert_eq!(boot(&mut loops, None, 0, &[1, 1, 1]), 0);
+        loops.learn(card(1), &web);
+        assert_eq!(boot(&mut loops, Some(&web), 3, &[1]), 1);
+        assert!(loops.stuck_card(card(1)).is_none() && loops.stuck(&web).is_some());
+        // The same where a manifest says so.
+        assert_eq!(boot(&mut loops, None, 0, &[7, 7, 7, 7]), 1);
+        loops.follow(&Desired::default(), &desired(&[("web", &[1]), ("db", &[7])]));
+        assert!(loops.stuck_card(card(7)).is_none() && loops.stuck(&name("db")).is_some());
+    }
+
+    #[test]
+    fn it_follows_a_renamed_machine_and_no_exchanged_one() {
+        let before = desired(&[("web", &[1]), ("db", &[2]), ("old", &[3])]);
+        let mut loops = Loops::default();
+        for (machine, number) in [("web", 1), ("db", 2), ("old", 3)] {
+            assert_eq!(boot(&mut loops, Some(&name(machine)), 0, &[number; 4]), 1);
+        }
+        // Another name; other metal under the same name; a second card and no more than that.
+        let after = desired(&[("site", &[1]), ("db", &[4]), ("old", &[3, 5])]);
+        loops.follow(&before, &after);
+        let stuck = ["web", "site", "db", "old"].map(|machine| loops.stuck(&name(machine)).is_some());
+        assert_eq!(stuck, [false, true, false, true]);
+        assert_eq!(boot(&mut loops, Some(&name("site")), 4, &[1]), 0, "it was reported already");
+        assert_eq!(boot(&mut loops, Some(&name("db")), 4, &[4, 4, 4]), 0, "its boots are counted anew");
+        assert_eq!(boot(&mut loops, Some(&name("old")), 4, &[5]), 0, "it was reported already");
+        loops.follow(&after, &desired(&[("site", &[1])]));
+        assert_eq!(loops.stuck_count(), 1);
     }
 }

@@ -85,15 +85,18 @@ pub fn all(table: &State) -> Vec<Machine> {
             protected: table.protected().contains(&machine.name),
             origin: Some(machine.origin.to_string()),
             power: power(table, machine),
+            stuck: table.loops().stuck(&machine.name).map(|text| text.to_string()),
             ..sighting(seen)
         }
     });
     let mut strangers: Vec<_> =
         table.seen().iter().filter(|(mac, _)| table.machine(**mac).is_none()).collect();
     strangers.sort_by_key(|(mac, _)| **mac);
-    let strangers = strangers
-        .into_iter()
-        .map(|(mac, seen)| Machine { macs: vec![mac.to_string()], ..sighting(Some(seen)) });
+    let strangers = strangers.into_iter().map(|(mac, seen)| Machine {
+        macs: vec![mac.to_string()],
+        stuck: table.loops().stuck_card(*mac).map(|text| text.to_string()),
+        ..sighting(Some(seen))
+    });
     described.chain(strangers).collect()
 }
 
@@ -107,7 +110,7 @@ fn sighting(seen: Option<&Seen>) -> Machine {
         address: seen.and_then(|seen| seen.address),
         arch: seen.and_then(|seen| seen.arch).map(|arch| arch.to_string()),
         last_seen: seen.map(|seen| seen.last.to_string()),
-        stuck: seen.and_then(|seen| seen.stuck.as_deref()).map(str::to_owned),
+        stuck: None,
         origin: None,
         power: None,
     }

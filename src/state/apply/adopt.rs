@@ -222,6 +222,7 @@ impl State {
         self.lasting.trust = former.lasting.trust.clone();
         self.observed.seen = former.observed.seen.clone();
         self.observed.loops = former.observed.loops.clone();
+        self.observed.loops.follow(&former.desired, &desired);
         self.lasting.leases = former.lasting.leases.clone();
         self.lasting.leases6 = former.lasting.leases6.clone();
         self.lasting.used_plans = former.lasting.used_plans.clone();

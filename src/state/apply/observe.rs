@@ -43,30 +43,23 @@ fn take(state: &mut State, event: Event, out: &mut Applied) {
         out.log(Level::Warn, contest.text.clone());
         out.events.push(contest);
     }
-    let stuck = state.observed.loops.see(&event);
+    let known = |mac| state.desired.macs.get(&mac).or_else(|| state.lasting.learned.get(&mac));
+    let machine = event.mac.and_then(known);
+    let stuck = state.observed.loops.see(&event, machine);
     out.events.push(event);
-    if let Some(stuck) = stuck {
-        state.fold(&stuck);
-        out.events.push(stuck);
-    }
+    out.events.extend(stuck);
 }
 
 impl State {
     /// Applies what a machine did. Returns an event for people if there is something they should know.
     pub fn fold(&mut self, event: &Event) -> Option<Event> {
         let mac = event.mac?;
-        let first =
-            Seen { first: event.at, last: event.at, arch: None, ipxe: false, address: None, stuck: None };
+        let first = Seen { first: event.at, last: event.at, arch: None, ipxe: false, address: None };
         let mut seen = self.observed.seen.get(&mac).cloned().unwrap_or(first);
         seen.last = event.at;
         seen.arch = event.arch.or(seen.arch);
         seen.ipxe = event.ipxe.unwrap_or(seen.ipxe);
         seen.address = event.address.or(seen.address);
-        match event.stage {
-            Stage::Stuck => seen.stuck = Some((*event.text).into()),
-            Stage::Answers | Stage::Progress | Stage::Completed => seen.stuck = None,
-            _ => {}
-        }
         if self.observed.seen.len() >= self.desired.macs.len() + LEARNED_MAX + STRANGERS_MAX {
             self.forget_strangers();
         }
@@ -92,6 +85,7 @@ impl State {
             return self.contest(name, [other, mac], event.at);
         }
         if !known && self.lasting.learned.len() < LEARNED_MAX {
+            self.observed.loops.learn(mac, &name);
             self.lasting.learned.insert(mac, name);
         }
         None
