@@ -32,7 +32,7 @@ pub mod words;
 pub use advertise::Advertise;
 pub use arch::{ClientArch, Cpu, Firmware};
 pub use base64::base64;
-pub use caller::{By, Caller, Role};
+pub use caller::{By, Caller, Role, Token};
 pub use condition::{Phase, ServiceState, SourceCondition};
 pub use content::{Content, Extent};
 pub use hex::hex;

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::busy::Busy;
 use super::problem::problem;
-use crate::model::{By, Caller, Role};
+use crate::model::{By, Caller, Role, Token};
 
 /// The header in which the daemon says which network namespace of its host it is in: two daemons of
 /// one host can share a file system, and so the place of the socket.
@@ -64,7 +64,7 @@ impl Access {
         // Digests are compared: how long that takes says nothing about a token.
         let digest: [u8; 32] = Sha256::digest(token).into();
         if self.token == Some(digest) {
-            return caller("start", Role::Admin);
+            return caller(Token::Start, Role::Admin);
         }
         let file = self.viewer_token.as_ref()?;
         let text = token_in(file)
@@ -72,7 +72,7 @@ impl Access {
             .ok()?;
         let known = text.trim();
         let same = !known.is_empty() && digest == <[u8; 32]>::from(Sha256::digest(known));
-        same.then(|| caller("viewer", Role::Viewer)).flatten()
+        same.then(|| caller(Token::Viewer, Role::Viewer)).flatten()
     }
 
     /// The caller of a request; the error is the reply.

@@ -120,7 +120,7 @@ fn effects(table: &State, counts: &Counts, now: Time, out: &mut Page) {
         let word = match outcome {
             TaskOutcome::Done => "told",
             TaskOutcome::Failed => "failed",
-            TaskOutcome::GivenUp => continue,
+            TaskOutcome::GivenUp | TaskOutcome::Cancelled => continue,
         };
         if *kind == TaskKind::ReadPower {
             out.row("voldemort_power_reads_total", &[("outcome", word)], count);
@@ -129,7 +129,7 @@ fn effects(table: &State, counts: &Counts, now: Time, out: &mut Page) {
     out.head(
         "voldemort_effects_total",
         "counter",
-        "Tasks done outside the state, attempts that failed, tasks given up",
+        "Tasks done outside the state, attempts that failed, tasks given up or cancelled",
     );
     for (kind, outcome, count) in &counts.tasks {
         out.row("voldemort_effects_total", &[("task", kind.name()), ("outcome", outcome.name())], count);

@@ -23,7 +23,8 @@ use super::resource::{
     ticket, why,
 };
 use super::{health, hook};
-use crate::model::{Mac, Time};
+use crate::model::{Caller, Mac, Time};
+use crate::state::outbox::{EffectId, Pending};
 use crate::state::{self, Event};
 
 /// What the routes need of the daemon.
@@ -51,6 +52,12 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn plans(&self) -> impl Future<Output = Vec<WaitingPlan>> + Send;
     /// Ends whatever keeps an address from others; `None` if nothing did.
     fn free(&self, address: IpAddr) -> impl Future<Output = Result<Option<Freed>, String>> + Send;
+    /// Cancels an effect; what it was, or `None` if it was not pending.
+    fn cancel(
+        &self,
+        id: EffectId,
+        by: Caller,
+    ) -> impl Future<Output = Result<Option<Arc<Pending>>, String>> + Send;
     /// Kept revisions, the newest first.
     fn revisions(&self) -> Vec<String>;
     /// Judges a webhook's call for the source `name`, at first without its body.
@@ -82,6 +89,7 @@ pub fn router<B: Backend>(backend: B) -> Router {
         .merge(lists::<B>())
         .merge(deployment::routes::<B>())
         .merge(lease::routes::<B>())
+        .merge(effect::routes::<B>())
         .merge(event::routes::<B>())
         .merge(plan::routes::<B>())
         .merge(ticket::routes::<B>())

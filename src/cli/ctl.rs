@@ -1,6 +1,7 @@
 //! `voldemortctl`: the daemon over the network.
 
 mod adopt;
+mod cancel;
 mod change;
 mod describe;
 mod events;
@@ -49,6 +50,7 @@ enum Command {
     Redeploy(change::Redeploy),
     Adopt(adopt::Arguments),
     Release(release::Arguments),
+    Cancel(cancel::Arguments),
     ServeDhcp(serve_dhcp::Arguments),
 }
 
@@ -75,6 +77,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Redeploy(arguments) => arguments.run(remote),
         Command::Adopt(arguments) => adopt::run(arguments, remote),
         Command::Release(arguments) => release::run(arguments, remote),
+        Command::Cancel(arguments) => cancel::run(arguments, remote),
         Command::ServeDhcp(arguments) => serve_dhcp::run(arguments, remote),
         Command::Approve(arguments) => order::approve(arguments, remote),
         Command::Reject(arguments) => order::reject(arguments, remote),

@@ -20,9 +20,9 @@ use crate::api::resource::{
     Tree, WaitingPlan, status,
 };
 use crate::api::{Backend, Hooked};
-use crate::model::{Mac, Name, ServiceState, SourceCondition, Span, Time};
+use crate::model::{Caller, Mac, Name, ServiceState, SourceCondition, Span, Time};
 use crate::state::effect::TaskOutcome;
-use crate::state::outbox::TaskKind;
+use crate::state::outbox::{EffectId, Pending, TaskKind};
 use crate::state::{self, Event, Report, State};
 
 /// A commit that takes longer is one that people should know of.
@@ -237,6 +237,10 @@ impl Backend for Daemon {
             state: freed.state.into(),
             until: freed.until.to_string(),
         }))
+    }
+
+    async fn cancel(&self, id: EffectId, by: Caller) -> Result<Option<Arc<Pending>>, String> {
+        self.keeper.cancel(id, by).await.map_err(|error| error.to_string())
     }
 
     fn revisions(&self) -> Vec<String> {

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use super::keeper::{Keeper, KeeperError};
 use super::now;
 use crate::media::Entry;
-use crate::model::{Cidr, Name};
+use crate::model::{Caller, Cidr, Name};
 use crate::plan::{self, Hold, Plan, Proposal};
 use crate::state::command::Outcome;
 use crate::state::lease::LeaseRequest;
+use crate::state::outbox::{EffectId, Pending};
 use crate::state::upkeep::Freed;
 use crate::state::{
     Command, Doubts, Event, Install, InstallStage, Lease6Request, Permit, Report, Stage, State, Verb, Verdict,
@@ -143,9 +144,18 @@ impl Keeper {
         self.post(Command::daemon(Verb::Tick));
     }
 
-    /// Has a source read again; it will be, also after a crash, when this returns without an error.
+    /// Has a source read again, as a webhook wants it; it will be, also after a crash, when this returns without an error.
     pub async fn fetch(&self, source: Name) -> Result<(), KeeperError> {
-        self.ask(Command::daemon(Verb::Fetch(source))).await.map(drop)
+        let by = Caller::WEBHOOK;
+        self.ask(Command { by, verb: Verb::Fetch(source) }).await.map(drop)
+    }
+
+    /// Cancels an effect, as a person wants it. Answers with what it was; `None` if it was not pending.
+    pub async fn cancel(&self, id: EffectId, by: Caller) -> Result<Option<Arc<Pending>>, KeeperError> {
+        Ok(match self.ask(Command { by, verb: Verb::Cancel(id) }).await? {
+            Outcome::Cancelled(pending) => pending,
+            _ => None,
+        })
     }
 
     /// Says what happened; never waits. Under a flood events are lost before answers are.

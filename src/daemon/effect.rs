@@ -30,7 +30,7 @@ pub struct Executors {
 }
 
 impl Executors {
-    /// Also what executors wait for: it changes when there may be something new in the outbox.
+    /// Also what executors wait for: it changes when something was put into the outbox or cancelled.
     pub fn new(counters: Arc<Counters>) -> (Executors, watch::Receiver<()>) {
         let (outbox, changes) = watch::channel(());
         (Executors { counters, outbox }, changes)
@@ -38,15 +38,15 @@ impl Executors {
 
     /// Hands out the effects of a batch that is durable and published. Never waits.
     pub fn hand_out(&self, effects: Vec<Effect>) {
-        let mut is_new = false;
+        let mut has_changed = false;
         for effect in effects {
             match effect {
                 Effect::Log(level, text) => log::write(level, &text),
                 Effect::Count(kind, outcome) => metrics::count(&self.counters, kind, outcome),
-                Effect::Start(_) => is_new = true,
+                Effect::Start(_) | Effect::Stop(_) => has_changed = true,
             }
         }
-        if is_new {
+        if has_changed {
             self.outbox.send_replace(());
         }
     }

@@ -131,7 +131,7 @@ impl Keeper {
         self.storage.clone()
     }
 
-    /// Changes when there may be something new in the outbox of the state.
+    /// Changes when something was put into the outbox of the state or cancelled.
     pub fn outbox(&self) -> watch::Receiver<()> {
         self.outbox.clone()
     }

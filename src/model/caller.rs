@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::words::words;
+
 /// What a caller may do; each role may do what those before it may.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
@@ -14,13 +16,25 @@ pub enum Role {
     Admin,
 }
 
+words! {
+    /// Which token a caller holds.
+    pub enum Token {
+        /// The one that `voldemort start services` wrote.
+        Start = "start",
+        /// The one in the file that `[api] viewer-token` names.
+        Viewer = "viewer",
+    }
+}
+
 /// How the caller was identified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum By {
     /// The user of this host at the other end of a Unix socket.
     User(u32),
-    /// The holder of the token of this name.
-    Token(&'static str),
+    /// The holder of a token.
+    Token(Token),
+    /// The sender of a webhook, by its secret.
+    Webhook,
     /// The daemon itself: a timer, a look at the host, a revision of a source.
     Daemon,
     /// A machine, by what it sent over DHCP, TFTP or HTTP.
@@ -37,10 +51,11 @@ pub struct Caller {
 impl Caller {
     pub const DAEMON: Caller = Caller { by: By::Daemon, role: Role::Admin };
     pub const MACHINE: Caller = Caller { by: By::Machine, role: Role::Viewer };
+    pub const WEBHOOK: Caller = Caller { by: By::Webhook, role: Role::Viewer };
 }
 
 impl Role {
-    const ALL: [Role; 3] = [Role::Viewer, Role::Editor, Role::Admin];
+    pub const ALL: [Role; 3] = [Role::Viewer, Role::Editor, Role::Admin];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -73,6 +88,7 @@ impl fmt::Display for Caller {
             By::Token(name) => write!(f, "token {name} ({})", self.role),
             By::Daemon => f.write_str("the daemon"),
             By::Machine => f.write_str("a machine"),
+            By::Webhook => f.write_str("a webhook"),
         }
     }
 }

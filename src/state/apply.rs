@@ -48,8 +48,9 @@ pub fn apply(state: &mut State, command: Command, now: Time, out: &mut Applied) 
         Verb::Installed(install) => permit::installed(state, *install, out),
         Verb::Settle(doubts, verdict) => settle::apply(state, &doubts, verdict, now, out),
         Verb::Observe(events) => observe::apply(state, events, out),
-        Verb::Fetch(source) => effect::fetch(state, source, now, out),
+        Verb::Fetch(source) => effect::fetch(state, source, command.by, now, out),
         Verb::Progress(id, progress) => effect::progress(state, id, progress, now, out),
+        Verb::Cancel(id) => effect::cancel(state, id, command.by, now, out),
         Verb::Power(id, answer) => power::apply(state, id, answer, now, out),
         Verb::Remember(name, note) => {
             out.records.push(Record::Note(name, note));

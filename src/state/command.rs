@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use super::apply::adopt::Adoption;
-use super::outbox::{EffectId, Progress};
+use super::outbox::{EffectId, Pending, Progress};
 use super::schedule::PowerAnswer;
 use super::upkeep::Freed;
 use super::{Doubts, Event, Install, Lease6Request, LeaseRequest, Permit, Report, Verdict};
@@ -52,6 +53,8 @@ pub enum Verb {
     Progress(EffectId, Progress),
     /// A management controller said how a machine's power is, or could not be asked: the end of that effect.
     Power(EffectId, PowerAnswer),
+    /// A person does not want an effect any more.
+    Cancel(EffectId),
     /// The daemon keeps a note of its own under this name, in the place of an earlier one.
     Remember(Cow<'static, str>, Vec<u8>),
     /// Whatever keeps this address from others ends.
@@ -76,6 +79,8 @@ pub enum Outcome {
     Settled(Vec<Name>),
     /// What kept the address from others, if anything did.
     Freed(Option<Freed>),
+    /// The effect that was cancelled, as it was; `None` if it was not pending.
+    Cancelled(Option<Arc<Pending>>),
     /// The state is not the one any more that an adoption was judged over. Nothing was changed.
     Moved,
     /// The state does not allow it; a sentence says why. Nothing was changed.

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use super::outbox::{Pending, TaskKind};
+use super::outbox::{EffectId, Pending, TaskKind};
 use crate::model::Line;
 use crate::model::words::words;
 
@@ -19,6 +19,8 @@ pub enum Effect {
     Count(TaskKind, TaskOutcome),
     /// An entry of the outbox waits for its executor.
     Start(Arc<Pending>),
+    /// An entry of the outbox was cancelled: its executor stops, if it has begun.
+    Stop(EffectId),
 }
 
 /// How urgently a line of the log is for people.
@@ -36,5 +38,7 @@ words! {
         Failed = "failed",
         /// Nobody tries it again.
         GivenUp = "given-up",
+        /// A person cancelled it.
+        Cancelled = "cancelled",
     }
 }

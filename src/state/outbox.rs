@@ -7,7 +7,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::model::words::words;
-use crate::model::{Name, Span, Time};
+use crate::model::{Caller, Name, Span, Time};
 
 /// The name of the stored note that holds the number of the next effect.
 pub const NOTE: &str = "outbox";
@@ -41,6 +41,8 @@ words! {
 pub struct Pending {
     pub id: EffectId,
     pub task: Task,
+    /// Who sent the command that caused it; `None` where an earlier version recorded it.
+    pub by: Option<Caller>,
     /// When it was caused.
     pub since: Time,
     /// When its executor began with it last. If it is set when an executor gets the task, an earlier attempt may
@@ -109,7 +111,7 @@ impl TaskKind {
 impl Pending {
     /// Why a person should look at it; `None` while it takes no longer than usual.
     pub fn stuck(&self, now: Time) -> Option<String> {
-        let Pending { id, task, since, begun, trouble } = self;
+        let Pending { id, task, by: _, since, begun, trouble } = self;
         if now.since(*since) < task.kind().patience() {
             return None;
         }
@@ -119,6 +121,11 @@ impl Pending {
             (None, None) => "its executor has not begun".to_owned(),
         };
         Some(format!("effect {id}, to {task}, is not done since {since}: {why}"))
+    }
+
+    /// Who caused it, for people.
+    pub fn cause(&self) -> String {
+        self.by.map_or("a caller that is not on record".to_owned(), |by| by.to_string())
     }
 }
 
@@ -163,10 +170,10 @@ impl Outbox {
         self.iter().filter(move |pending| pending.task.kind() == kind)
     }
 
-    pub(super) fn add(&mut self, task: Task, now: Time) -> Arc<Pending> {
+    pub(super) fn add(&mut self, task: Task, by: Caller, now: Time) -> Arc<Pending> {
         let id = EffectId(self.next);
         self.next += 1;
-        let pending = Arc::new(Pending { id, task, since: now, begun: None, trouble: None });
+        let pending = Arc::new(Pending { id, task, by: Some(by), since: now, begun: None, trouble: None });
         self.pending.insert(id, pending.clone());
         pending
     }
@@ -215,22 +222,28 @@ mod tests {
     #[test]
     fn numbers_are_never_given_twice() {
         let mut outbox = Outbox::default();
-        let first = outbox.add(fetch(), Time(1));
-        let second = outbox.add(fetch(), Time(1));
+        let first = outbox.add(fetch(), Caller::WEBHOOK, Time(1));
+        let second = outbox.add(fetch(), Caller::WEBHOOK, Time(1));
         assert_eq!((first.id, second.id), (EffectId(1), EffectId(2)));
         let note = outbox.note();
         // Both are done; what is stored is the note alone.
         let mut later = Outbox::restore([], Some(&note));
-        assert_eq!(later.add(fetch(), Time(2)).id, EffectId(3));
+        assert_eq!(later.add(fetch(), Caller::WEBHOOK, Time(2)).id, EffectId(3));
         // Without the note the numbers that are known count; with a damaged one none is near.
-        assert_eq!(Outbox::restore([second.clone()], None).add(fetch(), Time(2)).id, EffectId(3));
-        assert_eq!(Outbox::restore([second], Some(b"")).add(fetch(), Time(2)).id, EffectId(BEYOND));
-        assert_eq!(Outbox::restore([], None).add(fetch(), Time(2)).id, EffectId(1));
+        assert_eq!(
+            Outbox::restore([second.clone()], None).add(fetch(), Caller::WEBHOOK, Time(2)).id,
+            EffectId(3)
+        );
+        assert_eq!(
+            Outbox::restore([second], Some(b"")).add(fetch(), Caller::WEBHOOK, Time(2)).id,
+            EffectId(BEYOND)
+        );
+        assert_eq!(Outbox::restore([], None).add(fetch(), Caller::WEBHOOK, Time(2)).id, EffectId(1));
     }
 
     #[test]
     fn what_takes_too_long_is_said_with_its_reason() {
-        let pending = Outbox::default().add(fetch(), Time(0));
+        let pending = Outbox::default().add(fetch(), Caller::WEBHOOK, Time(0));
         assert_eq!(pending.stuck(Time(299_999)), None);
         let late = Time(300_000);
         let said = |pending: &Pending| pending.stuck(late).unwrap();

@@ -285,18 +285,31 @@ impl PowerSchedule {
         else {
             return;
         };
-        self.leave(&entry);
         let failed = answer.state.is_err();
-        entry.reading = None;
         entry.system = answer.system.clone();
         entry.failures = if failed { entry.failures.saturating_add(1) } else { 0 };
         let pause = match failed && entry.has_new_secret {
             true => Span(0),
             false => self.pace.pause(entry.failures, answer.is_login),
         };
-        entry.due = now + jittered(pause, machine, id);
-        self.due.insert((entry.due, machine.clone()));
-        self.entries.insert(machine.clone(), entry);
+        self.end(entry, now + jittered(pause, machine, id));
+    }
+
+    /// A reading is not made: the machine is read when it would have been after this one.
+    pub(super) fn skip(&mut self, machine: &Name, id: EffectId, now: Time) {
+        let found = self.entries.get(machine).filter(|entry| entry.reading == Some(id));
+        if let Some(entry) = found.cloned() {
+            let pause = self.pace.pause(entry.failures, false);
+            self.end(entry, now + jittered(pause, machine, id));
+        }
+    }
+
+    /// A reading is over, and the next one is due then.
+    fn end(&mut self, entry: Entry, due: Time) {
+        self.leave(&entry);
+        let name = entry.machine.name.clone();
+        self.due.insert((due, name.clone()));
+        self.entries.insert(name, Entry { reading: None, due, ..entry });
     }
 }
 

@@ -173,6 +173,8 @@ fn every_error_has_one_form() {
         (400, plain("localhost", "DELETE /v1/leases/10.0.10.30?force=true")),
         (404, plain("localhost", "DELETE /v1/leases/10.0.10.99")),
         (400, plain("localhost", "DELETE /v1/leases/nonsense")),
+        (404, plain("localhost", "DELETE /v1/effects/99")),
+        (400, plain("localhost", "DELETE /v1/effects/first")),
         (405, plain("localhost", "TRACE /v1/status")),
         (405, plain("localhost", "OPTIONS /v1/status")),
         (400, house.ask(&house.head("POST /v1/plan"), "{")),

@@ -112,7 +112,26 @@ fn a_fetch_that_was_acknowledged_outlives_kill_9_before_it_and_during_it() {
     }
     let daemon = Unready::start(&net, &config);
     let table = || net.server_output(&["sh", "-c", &format!("{VOLDEMORTCTL} get effects; true")]);
-    eventually("it is shown", table, |text| text.contains("fetch") && text.contains("forge"));
+    eventually("it is shown", table, |text| {
+        text.contains("fetch") && text.contains("forge") && text.contains("a webhook")
+    });
+    // A person cancels it while its executor waits for the forge.
+    let id = &first["id"];
+    let cancel =
+        || net.server_output(&["sh", "-c", &format!("{VOLDEMORTCTL} cancel effect {id} 2>&1; echo $?")]);
+    let said = cancel();
+    assert!(
+        said.contains(&format!("effect {id} (fetch of forge) is cancelled; its executor had begun")),
+        "{said}"
+    );
+    assert!(said.ends_with("\n0\n"), "{said}");
+    let again = cancel();
+    assert!(again.contains("is not pending") && again.ends_with("\n1\n"), "{again}");
+    let events = net.server_output(&["sh", "-c", &format!("{VOLDEMORTCTL} events; true")]);
+    let event = format!(
+        "effect {id}, to read the source forge, caused by a webhook, was cancelled by token start (admin)"
+    );
+    assert!(events.contains(&event), "{events}");
     forge.let_answer();
     let left = || effects(&net).map_or("unknown".to_owned(), |effects| effects.len().to_string());
     eventually("each is looked at and over", left, |text| text == "0");

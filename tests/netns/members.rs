@@ -86,6 +86,7 @@ fn members_that_only_read_change_nothing() {
         (&["adopt", "harry"], 6),
         (&["update", "deployment", "harry", "--boot", "local"], 6),
         (&["release", "lease", "10.0.10.30"], 6),
+        (&["cancel", "effect", "1"], 6),
     ] {
         let output = house.ctl_as(&member, &[&["--server", &server], words].concat());
         assert_eq!(code(&output), Some(expected), "{words:?}: {}", err(&output));

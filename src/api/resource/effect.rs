@@ -1,14 +1,22 @@
-//! `GET /v1/effects`.
+//! `GET /v1/effects` and `DELETE /v1/effects/ID`.
 
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::delete;
+use axum::{Extension, Json, Router};
 use serde::{Deserialize, Serialize};
 
 use super::{Row, or_dash};
 use crate::api::Word;
-use crate::model::Time;
-use crate::state::State;
-use crate::state::outbox::{Pending, TaskKind};
+use crate::api::problem::problem;
+use crate::api::routes::{Backend, respond};
+use crate::model::{Caller, Time};
+use crate::state;
+use crate::state::outbox::{EffectId, Pending, TaskKind};
 
-/// A row of `GET /v1/effects`: what follows from a change and is not done yet.
+/// A row of `GET /v1/effects`: what follows from a change and is not done yet. `DELETE` answers with the one that
+/// was cancelled, as it was.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Effect {
     /// No two of one state directory that outlive a restart have the same.
@@ -16,6 +24,8 @@ pub struct Effect {
     pub task: Word<TaskKind>,
     /// The source or the machine.
     pub subject: String,
+    /// Who sent what caused it; absent where an earlier version recorded it.
+    pub by: Option<String>,
     /// RFC 3339; when it was caused.
     pub since: String,
     /// How long ago that was.
@@ -31,16 +41,17 @@ pub struct Effect {
 }
 
 /// All of them, the oldest first.
-pub fn all(state: &State, now: Time) -> Vec<Effect> {
+pub fn all(state: &state::State, now: Time) -> Vec<Effect> {
     state.outbox().iter().map(|pending| row(pending, now)).collect()
 }
 
 fn row(pending: &Pending, now: Time) -> Effect {
-    let Pending { id, task, since, begun, trouble } = pending;
+    let Pending { id, task, by, since, begun, trouble } = pending;
     Effect {
         id: id.0,
         task: task.kind().into(),
         subject: task.subject().to_string(),
+        by: by.map(|by| by.to_string()),
         since: since.to_string(),
         seconds: now.since(*since).as_seconds(),
         begun: begun.map(|at| at.to_string()),
@@ -51,7 +62,8 @@ fn row(pending: &Pending, now: Time) -> Effect {
 }
 
 impl Row for Effect {
-    const COLUMNS: &'static [&'static str] = &["ID", "TASK", "OF", "SINCE", "BEGUN", "FAILURES", "REASON"];
+    const COLUMNS: &'static [&'static str] =
+        &["ID", "TASK", "OF", "CAUSED BY", "SINCE", "BEGUN", "FAILURES", "REASON"];
 
     fn name(&self) -> &str {
         &self.subject
@@ -62,10 +74,32 @@ impl Row for Effect {
             self.id.to_string(),
             self.task.to_string(),
             self.subject.clone(),
+            or_dash(self.by.as_ref()),
             self.since.clone(),
             or_dash(self.begun.as_ref()),
             self.failures.to_string(),
             or_dash(self.reason.as_ref()),
         ]
     }
+}
+
+pub fn routes<B: Backend>() -> Router<B> {
+    Router::new().route("/v1/effects/{id}", delete(cancel::<B>))
+}
+
+async fn cancel<B: Backend>(
+    State(backend): State<B>,
+    Extension(caller): Extension<Caller>,
+    Path(id): Path<String>,
+) -> Response {
+    let Ok(id) = id.parse::<EffectId>() else {
+        return problem(StatusCode::BAD_REQUEST, &format!("{id} is no number of an effect"));
+    };
+    respond(backend.cancel(id, caller).await, |cancelled| match cancelled {
+        Some(pending) => Json(row(&pending, backend.now())).into_response(),
+        None => problem(
+            StatusCode::NOT_FOUND,
+            &format!("effect {id} is not pending: `voldemortctl get effects` shows those that are"),
+        ),
+    })
 }

@@ -1,9 +1,11 @@
-//! Runs the tasks of one executor: those that are in the outbox when it is opened, then each that is caused.
+//! Runs the tasks of one executor: those that are in the outbox when it is opened, then each that is caused, until
+//! it is done or cancelled.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::daemon::keeper::{Keeper, KeeperError};
@@ -30,31 +32,44 @@ pub trait Executor: Send + Sync + 'static {
     const AT_ONCE: usize;
 
     /// Carries a task out and returns the command that reports its end. It is called again, after a rest, when that
-    /// is [`Progress::Failed`] and when it panics.
+    /// is [`Progress::Failed`] and when it panics. It is dropped when the task is cancelled meanwhile.
     fn carry_out(&self, pending: Arc<Pending>) -> impl Future<Output = Verb> + Send;
+}
+
+/// A task that is being carried out.
+struct Underway {
+    subject: Name,
+    /// Says that the task was cancelled.
+    stop: Arc<Notify>,
 }
 
 /// Runs an executor: one task at a time of each source or machine, the oldest first. Never ends but by an error.
 pub async fn run<E: Executor>(executor: E, keeper: Keeper) -> Result<(), String> {
     let executor = Arc::new(executor);
     let mut changes = keeper.outbox();
-    let mut active_requests: HashMap<EffectId, Name> = HashMap::new();
+    let mut underway: HashMap<EffectId, Underway> = HashMap::new();
     let mut attempts = JoinSet::new();
     loop {
         changes.mark_unchanged();
-        for pending in keeper.table().outbox().of(E::KIND) {
-            if active_requests.len() == E::AT_ONCE {
+        let state = keeper.table();
+        // One that has just reported its end is not pending either, and does not listen any more.
+        let gone = underway.iter().filter(|(id, _)| state.outbox().get(**id).is_none());
+        gone.for_each(|(_, task)| task.stop.notify_one());
+        for pending in state.outbox().of(E::KIND) {
+            if underway.len() == E::AT_ONCE {
                 break;
             }
             let (id, subject) = (pending.id, pending.task.subject());
-            if !active_requests.contains_key(&id) && !active_requests.values().any(|other| other == subject) {
-                active_requests.insert(id, subject.clone());
-                attempts.spawn(see_to(executor.clone(), keeper.clone(), pending.clone()));
+            if !underway.contains_key(&id) && !underway.values().any(|other| other.subject == *subject) {
+                let stop = Arc::new(Notify::new());
+                underway.insert(id, Underway { subject: subject.clone(), stop: stop.clone() });
+                attempts.spawn(see_to(executor.clone(), keeper.clone(), pending.clone(), stop));
             }
         }
+        drop(state);
         tokio::select! {
             ended = attempts.join_next(), if !attempts.is_empty() => match ended {
-                Some(Ok(id)) => drop(active_requests.remove(&id)),
+                Some(Ok(id)) => drop(underway.remove(&id)),
                 Some(Err(error)) => return Err(format!("an attempt ended unexpectedly: {error}")),
                 None => {}
             },
@@ -64,20 +79,32 @@ pub async fn run<E: Executor>(executor: E, keeper: Keeper) -> Result<(), String>
     }
 }
 
-/// Attempts a task until its end is stored.
-async fn see_to<E: Executor>(executor: Arc<E>, keeper: Keeper, mut pending: Arc<Pending>) -> EffectId {
+/// Attempts a task until its end is stored, or until it is cancelled.
+async fn see_to<E: Executor>(
+    executor: Arc<E>,
+    keeper: Keeper,
+    mut pending: Arc<Pending>,
+    stop: Arc<Notify>,
+) -> EffectId {
     let id = pending.id;
     let mut rest = FIRST;
     loop {
         if E::KIND.is_stored() && !report(&keeper, Verb::Progress(id, Progress::Begun)).await {
             return id;
         }
-        let end = attempt(&executor, &pending).await;
+        let end = tokio::select! {
+            biased;
+            () = stop.notified() => return id,
+            end = attempt(&executor, &pending) => end,
+        };
         let has_failed = matches!(end, Verb::Progress(_, Progress::Failed(_)));
         if !report(&keeper, end).await || !has_failed {
             return id;
         }
-        tokio::time::sleep(rest).await;
+        tokio::select! {
+            () = stop.notified() => return id,
+            () = tokio::time::sleep(rest) => {}
+        }
         rest = (rest * 2).min(LONGEST);
         match keeper.table().outbox().get(id) {
             Some(current) => pending = current.clone(),

@@ -1,4 +1,5 @@
-//! The life of an effect: it is caused, an executor begins with it, fails, tries again, and ends it.
+//! The life of an effect: it is caused, an executor begins with it, fails, tries again, and ends it, or a person
+//! cancels it.
 
 use std::sync::Arc;
 
@@ -7,15 +8,16 @@ use super::super::effect::{Effect, Level, TaskOutcome};
 use super::super::outbox::{self, EffectId, Pending, Progress, Task, TaskKind, Trouble};
 use super::super::record::Record;
 use super::super::schedule::PowerAnswer;
-use super::super::{Outbox, State};
-use super::{Applied, power};
-use crate::model::{Name, Time};
+use super::super::{Event, Outbox, Stage, State};
+use super::{Applied, observe, power};
+use crate::model::{Caller, Name, Time};
 
 /// Puts a task into the outbox. When the command is answered, the task is durable.
-pub(super) fn cause(outbox: &mut Outbox, task: Task, now: Time, out: &mut Applied) -> EffectId {
-    let pending = outbox.add(task, now);
+pub(super) fn cause(outbox: &mut Outbox, task: Task, by: Caller, now: Time, out: &mut Applied) -> EffectId {
+    let pending = outbox.add(task, by, now);
     let id = pending.id;
     if pending.task.kind().is_stored() {
+        out.log(Level::Info, format!("effect {id}, to {}, was caused by {by}", pending.task));
         out.records.push(Record::Effect(id, Some(pending.clone())));
         out.records.push(Record::Note(outbox::NOTE.into(), outbox.note()));
     }
@@ -24,12 +26,13 @@ pub(super) fn cause(outbox: &mut Outbox, task: Task, now: Time, out: &mut Applie
 }
 
 /// A source is to be read. A task that no executor has begun with sees what is in the source now; one that has
-/// begun may have looked before. So there are two of a source at most: its executor begins one at a time.
-pub(super) fn fetch(state: &mut State, source: Name, now: Time, out: &mut Applied) -> Outcome {
+/// begun may have looked before. So there are two of a source at most: its executor begins one at a time. A task
+/// that several wanted has the first of them as its cause.
+pub(super) fn fetch(state: &mut State, source: Name, by: Caller, now: Time, out: &mut Applied) -> Outcome {
     let task = Task::Fetch { source };
     let waits = |pending: &Arc<Pending>| pending.begun.is_none() && pending.task == task;
     if !state.lasting.outbox.of(TaskKind::Fetch).any(waits) {
-        cause(&mut state.lasting.outbox, task, now, out);
+        cause(&mut state.lasting.outbox, task, by, now, out);
     }
     Outcome::Done
 }
@@ -57,7 +60,11 @@ pub(super) fn progress(
             state.lasting.outbox.put(begun);
         }
         Progress::Failed(why) => {
-            out.log(Level::Warn, format!("effect {id}, to {task}, failed and is tried again: {why}"));
+            let text = format!(
+                "effect {id}, to {task}, caused by {}, failed and is tried again: {why}",
+                pending.cause()
+            );
+            out.log(Level::Warn, text);
             out.count(task.kind(), TaskOutcome::Failed);
             let attempts = pending.trouble.as_ref().map_or(0, |trouble| trouble.attempts).saturating_add(1);
             let trouble = Some(Trouble { attempts, at: now, why });
@@ -65,11 +72,27 @@ pub(super) fn progress(
         }
         Progress::Done => end(state, &pending, TaskOutcome::Done, out),
         Progress::GivenUp(why) => {
-            out.log(Level::Warn, format!("effect {id}, to {task}, is given up: {why}"));
+            let text = format!("effect {id}, to {task}, caused by {}, is given up: {why}", pending.cause());
+            observe::observe(state, Event::new(now, Stage::Daemon, text), out);
             end(state, &pending, TaskOutcome::GivenUp, out);
         }
     }
     Outcome::Done
+}
+
+/// A person does not want a task any more: no executor begins with it, and what one that has begun reports is
+/// refused. A reading of power is caused again when it is due.
+pub(super) fn cancel(state: &mut State, id: EffectId, by: Caller, now: Time, out: &mut Applied) -> Outcome {
+    let Some(pending) = state.lasting.outbox.get(id).cloned() else { return Outcome::Cancelled(None) };
+    end(state, &pending, TaskOutcome::Cancelled, out);
+    if let Task::ReadPower { machine } = &pending.task {
+        Arc::make_mut(&mut state.observed.schedule).skip(machine, id, now);
+    }
+    let text =
+        format!("effect {id}, to {}, caused by {}, was cancelled by {by}", pending.task, pending.cause());
+    observe::observe(state, Event::new(now, Stage::Daemon, text), out);
+    out.effects.push(Effect::Stop(id));
+    Outcome::Cancelled(Some(pending))
 }
 
 /// Takes a task out of the outbox for good.
@@ -81,7 +104,7 @@ pub(super) fn end(state: &mut State, pending: &Pending, outcome: TaskOutcome, ou
     out.count(pending.task.kind(), outcome);
 }
 
-/// The answer to a report about an effect that has ended, or was revoked.
+/// The answer to a report about an effect that has ended or was cancelled.
 pub(super) fn over(id: EffectId) -> Outcome {
     Outcome::Refused(format!("effect {id} is not pending any more"))
 }

@@ -8,7 +8,7 @@ use super::super::effect::{Level, TaskOutcome};
 use super::super::outbox::{EffectId, Task};
 use super::super::schedule::PowerAnswer;
 use super::{Applied, effect};
-use crate::model::{Name, PowerState, Time};
+use crate::model::{Caller, Name, PowerState, Time};
 
 /// A management controller said how a machine's power is, or could not be asked.
 pub(super) fn apply(
@@ -67,7 +67,7 @@ fn catch_up(state: &mut State, now: Time) {
 fn ask(state: &mut State, now: Time, out: &mut Applied) {
     if state.observed.schedule.is_due(now) {
         let outbox = &mut state.lasting.outbox;
-        let begin = |machine| effect::cause(outbox, Task::ReadPower { machine }, now, out);
+        let begin = |machine| effect::cause(outbox, Task::ReadPower { machine }, Caller::DAEMON, now, out);
         Arc::make_mut(&mut state.observed.schedule).take_due(now, begin);
     }
 }

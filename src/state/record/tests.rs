@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::*;
-use crate::model::{FilePath, Identity, Origin, Selection, Time};
+use crate::model::{By, Caller, FilePath, Identity, Origin, Role, Selection, Time, Token};
 use crate::state::InstallStage;
 use crate::state::lease::LeaseState;
 use crate::state::outbox::{EffectId, Pending, Task};
@@ -139,16 +139,25 @@ fn revision() -> impl Strategy<Value = SavedRevision> {
     prop_oneof![former_revision(), trees]
 }
 
+fn caller() -> impl Strategy<Value = Caller> {
+    let by = prop_oneof![
+        any::<u32>().prop_map(By::User),
+        select(Token::ALL.to_vec()).prop_map(By::Token),
+        select(vec![By::Daemon, By::Machine, By::Webhook]),
+    ];
+    (by, select(Role::ALL.to_vec())).prop_map(|(by, role)| Caller { by, role })
+}
+
 fn effect() -> impl Strategy<Value = Record> {
-    let pending = of((any::<u64>(), of(any::<u64>()), name(), any::<bool>()));
+    let pending = of((any::<u64>(), of(any::<u64>()), name(), any::<bool>(), of(caller())));
     (any::<u64>(), pending).prop_map(|(id, pending)| {
         let id = EffectId(id);
-        let pending = pending.map(|(since, begun, name, is_fetch)| {
+        let pending = pending.map(|(since, begun, name, is_fetch, by)| {
             let task = match is_fetch {
                 true => Task::Fetch { source: name },
                 false => Task::ReadPower { machine: name },
             };
-            Arc::new(Pending { id, task, since: Time(since), begun: begun.map(Time), trouble: None })
+            Arc::new(Pending { id, task, by, since: Time(since), begun: begun.map(Time), trouble: None })
         });
         Record::Effect(id, pending)
     })
@@ -262,6 +271,26 @@ fn installations_of_earlier_versions_have_no_marks() {
     assert_eq!(value.pop(), Some(0));
     value[1] -= 1;
     assert_eq!(RecordKind::Installs.read(&key, Some(&value)), Some(record));
+}
+
+/// Before effects had their caller: the value ends behind the name.
+#[test]
+fn effects_of_earlier_and_later_versions_have_no_caller() {
+    let former = [&5u64.to_le_bytes()[..], &[9], &6u64.to_le_bytes(), &[1, 3], b"lab"].concat();
+    let key = 7u64.to_be_bytes();
+    let (id, since, begun) = (EffectId(7), Time(5), Some(Time(6)));
+    let task = Task::Fetch { source: "lab".parse().unwrap() };
+    let pending = |by| Arc::new(Pending { id, task: task.clone(), by, since, begun, trouble: None });
+    let read = |value: &[u8]| RecordKind::Effect.read(&key, Some(value)).unwrap();
+    assert_eq!(read(&former), Record::Effect(id, Some(pending(None))));
+    let by = Caller { by: By::User(1000), role: Role::Editor };
+    let record = Record::Effect(id, Some(pending(Some(by))));
+    let own = [&former[..], &[5, 1, 2, 0xe8, 7]].concat();
+    assert_eq!((bytes_of(&record).1.unwrap(), read(&own)), (own.clone(), record));
+    // A way to identify callers that this version does not know, and a token.
+    for unknown in [&[3, 200, 1][..], &[7, 2, 3, 3, b'n', b'e', b'w']] {
+        assert_eq!(read(&[&former[..], unknown].concat()), Record::Effect(id, Some(pending(None))));
+    }
 }
 
 /// Numbers lie in files: none may change, and none may be used twice.

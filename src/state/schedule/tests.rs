@@ -5,7 +5,7 @@ use super::super::outbox::{Progress, Task, TaskKind};
 use super::super::{Applied, Command, Server, State, Verb, apply};
 use super::*;
 use crate::desired::Desired;
-use crate::model::Origin;
+use crate::model::{Caller, Origin};
 use crate::state::command::Outcome;
 
 fn machine(name: &str, url: &str) -> (Name, Arc<Machine>) {
@@ -175,6 +175,22 @@ fn who_goes_or_changes_while_being_read_is_not_believed() {
     let (id, _) = hall.started.last().unwrap().clone();
     let (_, out) = hall.act(Verb::Progress(id, Progress::GivenUp("by mistake".into())));
     assert!(out.effects.contains(&Effect::Count(TaskKind::ReadPower, TaskOutcome::Failed)));
+    near(hall.until_read("m"), 120);
+}
+
+#[test]
+fn a_reading_that_is_cancelled_is_made_when_the_next_one_is_due() {
+    let mut hall = Hall::new(Pace::default(), [machine("m", "https://10.0.0.1")]);
+    hall.after(Span(0));
+    hall.answer("m", Ok(PowerState::On), false);
+    near(hall.until_read("m"), 120);
+    let (id, _) = hall.started.last().unwrap().clone();
+    assert_eq!(hall.state.outbox().get(id).unwrap().by, Some(Caller::DAEMON));
+    let (outcome, out) = hall.act(Verb::Cancel(id));
+    assert!(matches!(outcome, Outcome::Cancelled(Some(_))) && out.effects.contains(&Effect::Stop(id)));
+    assert!(matches!(hall.answer("m", Ok(PowerState::Off), false), Outcome::Refused(_)));
+    let known: Vec<_> = hall.state.power().values().map(|reading| reading.state.clone()).collect();
+    assert_eq!(known, [Ok(PowerState::On)], "what is known of the machine stays");
     near(hall.until_read("m"), 120);
 }
 

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::model::Name;
+use crate::model::{By, Caller, Name, Role};
 use crate::state::effect::TaskOutcome;
 use crate::state::outbox::{EffectId, Pending, Progress, Task, TaskKind};
-use crate::state::{Server, Verb};
+use crate::state::{Server, Stage, Verb};
 use crate::store::memory::Memory;
 
 /// A ledger in memory that may be full.
@@ -55,7 +55,7 @@ fn commit(engine: &mut Engine<Disk>) -> Result<Committed, LedgerError> {
 fn handed_out(committed: &Committed) -> Vec<EffectId> {
     let started = |effect: &Effect| match effect {
         Effect::Start(pending) => Some(pending.id),
-        Effect::Log(..) | Effect::Count(..) => None,
+        Effect::Log(..) | Effect::Count(..) | Effect::Stop(_) => None,
     };
     committed.effects.iter().filter_map(started).collect()
 }
@@ -105,6 +105,48 @@ fn it_is_caused_once_handed_out_once_and_done() {
     assert!(pending(&engine).is_empty());
     do_all(&mut engine, [fetch()]);
     assert_eq!(handed_out(&commit(&mut engine).unwrap()), [EffectId(3)]);
+}
+
+#[test]
+fn one_that_a_person_cancels_is_over_for_everybody_and_for_good() {
+    let mut engine = started(Disk::default());
+    let person = Caller { by: By::User(1000), role: Role::Editor };
+    let called = Command { by: Caller::WEBHOOK, verb: fetch() };
+    let act = |engine: &mut Engine<Disk>, command: Command| engine.apply(command, Time(7));
+    assert_eq!(act(&mut engine, called.clone()), Outcome::Done);
+    assert_eq!(act(&mut engine, Command { by: person, verb: fetch() }), Outcome::Done);
+    commit(&mut engine).unwrap();
+    assert_eq!(pending(&engine)[0].by, Some(Caller::WEBHOOK), "the first of those who wanted it");
+    do_all(&mut engine, [report(1, Progress::Begun)]);
+    commit(&mut engine).unwrap();
+    // It is on record who caused it, also after a crash and behind the record of its begin.
+    let mut engine = crashed(engine);
+    assert_eq!(pending(&engine)[0].by, Some(Caller::WEBHOOK));
+    let cancel = |id| Command { by: person, verb: Verb::Cancel(EffectId(id)) };
+    let before = pending(&engine)[0].clone();
+    assert_eq!(act(&mut engine, cancel(1)), Outcome::Cancelled(Some(before)));
+    let cancelled = commit(&mut engine).unwrap();
+    assert!(cancelled.effects.contains(&Effect::Stop(EffectId(1))));
+    assert!(cancelled.effects.contains(&Effect::Count(TaskKind::Fetch, TaskOutcome::Cancelled)));
+    let [(_, event)] = &cancelled.events[..] else { panic!("{:?}", cancelled.events) };
+    let text = "effect 1, to read the source lab, caused by a webhook, was cancelled by user 1000 (editor)";
+    assert_eq!((event.stage, &*event.text), (Stage::Daemon, text));
+    // Whatever its executor reports is refused, and nobody can cancel it twice.
+    for end in [Progress::Begun, Progress::Failed("no route".into()), Progress::Done] {
+        assert!(matches!(&do_all(&mut engine, [report(1, end)])[..], [Outcome::Refused(_)]));
+    }
+    assert_eq!(act(&mut engine, cancel(1)), Outcome::Cancelled(None));
+    commit(&mut engine).unwrap();
+    assert!(engine.records().is_empty());
+    let mut engine = crashed(engine);
+    assert!(pending(&engine).is_empty());
+    // A cancellation that can't be stored is none.
+    act(&mut engine, called);
+    commit(&mut engine).unwrap();
+    engine.ledger_mut().is_full = true;
+    act(&mut engine, cancel(2));
+    assert!(commit(&mut engine).is_err());
+    assert_eq!(ids(&engine), [2]);
 }
 
 #[test]

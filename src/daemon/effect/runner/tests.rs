@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use super::*;
-use crate::model::Name;
+use crate::model::{Caller, Name};
 use crate::state::Server;
 use crate::store::Store;
 
@@ -110,6 +110,61 @@ async fn an_executor_that_is_opened_again_begins_with_what_is_pending() {
     let running = tokio::spawn(run(fake.clone(), second.clone()));
     until("all are done", || second.table().outbox().iter().count() == 0).await;
     assert_eq!(fake.given().len(), 3);
+    running.abort();
+}
+
+/// Counts what a hanging executor was stopped at.
+#[derive(Clone, Default)]
+struct Stopped(Arc<Mutex<u32>>);
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        *self.0.lock().unwrap() += 1;
+    }
+}
+
+#[derive(Clone, Default)]
+struct Hanging {
+    fake: Fake,
+    stopped: Arc<Mutex<u32>>,
+}
+
+impl Executor for Hanging {
+    const KIND: TaskKind = TaskKind::Fetch;
+    const AT_ONCE: usize = 1;
+
+    async fn carry_out(&self, pending: Arc<Pending>) -> Verb {
+        let _stopped = Stopped(self.stopped.clone());
+        self.fake.carry_out(pending).await
+    }
+}
+
+#[tokio::test]
+async fn one_that_is_cancelled_is_stopped_and_one_that_waits_is_never_begun() {
+    let folder = tempfile::tempdir().unwrap();
+    let keeper = keeper(folder.path());
+    // The first hangs at work, the second waits for it and is cancelled, the third fails and rests for a minute.
+    let failures = (0..20).map(|_| Deed::Report(Progress::Failed("no route".into())));
+    let hanging = Hanging { fake: Fake::new([Deed::Hang].into_iter().chain(failures)), ..Hanging::default() };
+    let running = tokio::spawn(run(hanging.clone(), keeper.clone()));
+    for source in ["one", "two", "three", "four"] {
+        fetch(&keeper, source).await;
+    }
+    let given = || -> Vec<String> {
+        hanging.fake.given().iter().map(|pending| pending.task.subject().to_string()).collect()
+    };
+    until("the first hangs", || given() == ["one"]).await;
+    let ids: Vec<EffectId> = keeper.table().outbox().iter().map(|pending| pending.id).collect();
+    let cancel = async |id| keeper.cancel(id, Caller::DAEMON).await.unwrap().map(|pending| pending.id);
+    assert_eq!(cancel(ids[1]).await, Some(ids[1]));
+    assert_eq!(*hanging.stopped.lock().unwrap(), 0);
+    assert_eq!(cancel(ids[0]).await, Some(ids[0]));
+    until("the third is begun", || given() == ["one", "three"]).await;
+    let stopped = || *hanging.stopped.lock().unwrap();
+    until("the one that hung and the attempt that failed have ended", || stopped() == 2).await;
+    assert_eq!((cancel(ids[0]).await, cancel(ids[2]).await), (None, Some(ids[2])));
+    until("the fourth does not wait for the rest of the third", || given().contains(&"four".into())).await;
+    assert!(!given().contains(&"two".into()));
     running.abort();
 }
 
