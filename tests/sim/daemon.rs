@@ -6,24 +6,31 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use voldemort::desired::Desired;
-use voldemort::model::{Content, Name, Time};
+use voldemort::model::{Content, Name, Span, Time};
 use voldemort::proto::converse::{self, FileRequest, Opened, ROUNDS, Step, Wanted};
 use voldemort::proto::dhcp::{self, Decision, Draft, Link};
+use voldemort::proto::dhcp6;
 use voldemort::proto::tree::{Asker, Method, Refusal, RefusalReason};
 use voldemort::state::command::Outcome;
 use voldemort::state::effect::Effect;
+use voldemort::state::outbox::Pending;
+use voldemort::state::revision::Composition;
+use voldemort::state::schedule::Pace;
 use voldemort::state::{
     Adoption, Command, Doubts, Event, Install, InstallStage, Installs, Lease, LeaseRequest, LeaseState,
-    Leases, Record, Revision, Secrets, Server, SourceRevision, Stage, State, Verb, Verdict, trust,
+    Leases, Outbox, Record, Revision, Secrets, Server, SourceRevision, Stage, State, Verb, Verdict, trust,
 };
 use voldemort::store::faulty::{Faults, Found};
 use voldemort::store::{Committed, Engine, Ledger, Saved};
 
+use super::effects::Submission;
+use super::inventory::SOURCES;
 use super::medium::{End, Medium, Open};
 
 #[derive(Clone)]
 pub(crate) enum Body {
     Datagram(Link, Vec<u8>),
+    Datagram6(dhcp6::Link, Vec<u8>),
     Fetch(Asker, String),
 }
 
@@ -42,6 +49,8 @@ pub(crate) struct Question {
 #[derive(Clone, Debug)]
 pub(crate) enum Told {
     Datagram(Bytes),
+    /// The same of DHCPv6.
+    Datagram6(Bytes),
     /// A file, and what the daemon takes it for; empty where its bytes do not matter.
     File(Stage, Bytes),
     Refused,
@@ -59,6 +68,11 @@ struct Process {
     waiting: Vec<(Question, Waiting)>,
     /// Questions whose commit is done.
     answered: Vec<(Question, Waiting)>,
+    /// Commands that wait for the commit, or whose commit is done, with their outcomes.
+    submitted: Vec<(Submission, Outcome)>,
+    stored_submissions: Vec<(Submission, Outcome)>,
+    /// Commands that could not be stored.
+    unstored: Vec<Submission>,
     is_due: bool,
     /// Since when batches could not be stored, or when it was last tried whether they can, in milliseconds.
     troubled: Option<u64>,
@@ -68,6 +82,7 @@ struct Process {
 /// What a question waits for.
 enum Waiting {
     Lease { request: LeaseRequest, draft: Option<Box<Draft>>, address: Option<Ipv4Addr>, round: u8 },
+    Lease6 { round: u8 },
     File(FileRequest, Result<(), Refusal>),
 }
 
@@ -124,13 +139,13 @@ impl Daemon {
     }
 
     /// The state that answers come from; none while it is down.
-    pub(crate) fn table(&self) -> Option<&State> {
+    pub(crate) fn state(&self) -> Option<&State> {
         self.process.as_ref().map(|process| &process.published)
     }
 
     /// Whether the inventory is what it serves: that could not be stored otherwise.
     pub(crate) fn is_adopted(&self) -> bool {
-        self.table().is_some_and(|state| Arc::ptr_eq(state.desired(), &self.desired))
+        self.state().is_some_and(|state| Arc::ptr_eq(state.desired(), &self.desired))
     }
 
     /// It is killed, or the power fails, in turn.
@@ -177,8 +192,10 @@ impl Daemon {
         self.crash();
         self.medium = backup.unwrap_or(Medium::memory());
         self.may.clear();
-        let (mut open, ..) = self.medium.open().expect("the disk can be read");
-        open.append(&[Record::Restored(true)], 0).expect("the disk has room");
+        let (mut open, saved, _) = self.medium.open().expect("the disk can be read");
+        let effects = saved.effects.iter().map(|pending| Record::Effect(pending.id, None));
+        let records: Vec<Record> = effects.chain([Record::Restored(true)]).collect();
+        open.append(&records, 0).expect("the disk has room");
         self.medium = open.after(End::Killed, 0);
         assert!(self.restart(), "a backup can be read");
     }
@@ -212,7 +229,8 @@ impl Daemon {
         self.crash();
         let Ok((open, saved, found)) = self.medium.open() else { return false };
         self.generation += 1;
-        let saved = Saved { new_site: true, ..saved };
+        let pace = Pace { interval: Span::seconds(600), ..Pace::default() };
+        let saved = Saved { new_site: true, pace, ..saved };
         let is_new = saved.serial == 0 && !saved.restored;
         let state = saved.table(self.server.clone());
         (self.found, self.is_damaged) = (found, !saved.damaged.is_empty());
@@ -228,6 +246,9 @@ impl Daemon {
             effects: Vec::new(),
             waiting: Vec::new(),
             answered: Vec::new(),
+            submitted: Vec::new(),
+            stored_submissions: Vec::new(),
+            unstored: Vec::new(),
             is_due: false,
             troubled: None,
             commands: 0,
@@ -282,7 +303,39 @@ impl Daemon {
                 let decision = dhcp::handle(&process.published, link, Time(now), bytes);
                 process.decided(question, decision, now, 1)
             }
+            Body::Datagram6(link, bytes) => process.datagram6(question, link, bytes, now, 1),
             Body::Fetch(asker, path) => process.file(question, FileRequest::default(), asker, path, now),
+        }
+    }
+
+    /// Gives the keeper a command. Its outcome is among the stored ones when it may be known.
+    pub(crate) fn submit(&mut self, submission: Submission, now: u64) {
+        if let Some(process) = &mut self.process {
+            let outcome = process.apply(submission.command(), now);
+            process.submitted.push((submission, outcome));
+        }
+    }
+
+    /// Commands with outcomes that may be known now.
+    pub(crate) fn stored(&mut self) -> Vec<(Submission, Outcome)> {
+        self.process.as_mut().map_or(Vec::new(), |process| std::mem::take(&mut process.stored_submissions))
+    }
+
+    /// Commands that could not be stored.
+    pub(crate) fn unstored(&mut self) -> Vec<Submission> {
+        self.process.as_mut().map_or(Vec::new(), |process| std::mem::take(&mut process.unstored))
+    }
+
+    /// What was stored last; none while it is down.
+    pub(crate) fn durable(&self) -> Option<&State> {
+        self.process.as_ref().map(|process| &process.stored)
+    }
+
+    /// Time goes by.
+    pub(crate) fn tick(&mut self, now: u64) {
+        if let Some(process) = &mut self.process {
+            self.now = now;
+            process.apply(Command::daemon(Verb::Tick), now);
         }
     }
 
@@ -305,6 +358,7 @@ impl Daemon {
             Ok(Committed { effects, .. }) => {
                 process.effects.extend(effects);
                 process.answered.append(&mut process.waiting);
+                process.stored_submissions.append(&mut process.submitted);
                 process.stored = next.clone();
                 // Without records nothing is written: what failed before may still lie there.
                 if !process.engine.records().is_empty() {
@@ -319,6 +373,7 @@ impl Daemon {
             Err(_) => {
                 process.troubled = process.troubled.or(Some(now));
                 process.waiting.clear();
+                process.unstored.extend(process.submitted.drain(..).map(|(submission, _)| submission));
                 self.may.push(next);
                 false
             }
@@ -391,6 +446,13 @@ fn differences(one: &State, other: &State) -> String {
     compare("contested", one.contested == other.contested);
     compare("used plans", one.used_plans == other.used_plans);
     compare("trust", one.trust == other.trust);
+    compare("IPv6 leases", one.leases6.iter().eq(other.leases6.iter()));
+    compare("revision", one.kept == other.kept);
+    let effects = |outbox: &Outbox| -> Vec<Pending> {
+        let stored = outbox.iter().filter(|pending| pending.task.kind().is_stored());
+        stored.map(|pending| Pending { trouble: None, ..(**pending).clone() }).collect()
+    };
+    compare("effects", effects(&one.outbox) == effects(&other.outbox));
     let (one, other) = (stored(&one.leases), stored(&other.leases));
     let only = |one: &[Lease], other: &[Lease]| -> Vec<String> {
         one.iter().filter(|lease| !other.contains(lease)).map(|lease| format!("{lease:?}")).collect()
@@ -408,7 +470,9 @@ impl Process {
     }
 
     fn adopt(&mut self, desired: Arc<Desired>, now: u64) {
-        let kept = Revision::of_one(SourceRevision { settled: "dir@1".into(), ..SourceRevision::default() });
+        let revision = SourceRevision { settled: "dir@1".into(), ..SourceRevision::default() };
+        let sources = SOURCES.iter().map(|source| (source.parse().unwrap(), revision.clone()));
+        let kept = Revision { environment: None, sources: Composition::Several(sources.collect()) };
         let adoption = Adoption::new(self.engine.table(), desired, Arc::new(Secrets::stand_in()));
         let adoption = adoption.keeping(Some(Arc::new(kept)));
         assert_eq!(self.apply(Command::daemon(Verb::Adopt(Box::new(adoption))), now), Outcome::Done);
@@ -431,6 +495,29 @@ impl Process {
                 None
             }
             Decision::NeedLease(..) | Decision::Silence(_) => None,
+        }
+    }
+
+    /// What follows from a datagram of DHCPv6: it is decided again when its lease is stored.
+    fn datagram6(
+        &mut self,
+        question: &Question,
+        link: &dhcp6::Link,
+        bytes: &[u8],
+        now: u64,
+        round: u8,
+    ) -> Option<Told> {
+        match dhcp6::handle(&self.published, link, Time(now), bytes) {
+            dhcp6::Decision::Reply { bytes, events, .. } => {
+                self.note(events, now);
+                Some(Told::Datagram6(bytes.into()))
+            }
+            dhcp6::Decision::NeedLease(request) if round <= ROUNDS => {
+                self.apply(Command::machine(Verb::Lease6(request)), now);
+                self.waiting.push((question.clone(), Waiting::Lease6 { round }));
+                None
+            }
+            dhcp6::Decision::NeedLease(_) | dhcp6::Decision::Silence(_) => None,
         }
     }
 
@@ -463,6 +550,9 @@ impl Process {
                 let (at, table) = (request.at, &self.published);
                 let decision = converse::leased(table, link, at, bytes, &request, draft, address);
                 self.decided(question, decision, now, round + 1)
+            }
+            (Waiting::Lease6 { round }, Body::Datagram6(link, bytes)) => {
+                self.datagram6(question, link, bytes, now, round + 1)
             }
             (Waiting::File(mut request, stored), Body::Fetch(asker, path)) => match request.stored(stored) {
                 Some(opened) => Some(self.opened(opened, asker, now)),

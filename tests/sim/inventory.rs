@@ -31,11 +31,25 @@ pub(crate) fn first(machines: u32) -> Arc<Desired> {
     known.entry(machines).or_insert_with(|| inventory(machines, &|_| 1)).clone()
 }
 
-/// Every third machine has any free address. `redeploy` says which number each is to be installed under.
+/// The sources that the halls' inventory comes from. Machines belong to them by turns.
+pub(crate) const SOURCES: [&str; 2] = ["lab", "annex"];
+
+/// Which source a machine is from.
+pub(crate) fn source_of(machine: u32) -> usize {
+    machine as usize % SOURCES.len()
+}
+
+/// The inventory with these numbers.
+pub(crate) fn desired(numbers: &[u64]) -> Arc<Desired> {
+    inventory(numbers.len() as u32, &|number| numbers[number as usize])
+}
+
+/// Every tenth machine has a management controller, every third any free address. `redeploy` says which number each is to be installed under.
 pub(crate) fn inventory(machines: u32, redeploy: &dyn Fn(u32) -> u64) -> Arc<Desired> {
     let mut text = format!(
         "[subnet.lab]\ncidr = \"10.0.0.0/16\"\ngateway = \"10.0.0.254\"\n\
          dynamic = \"10.0.4.1-10.0.{}.250\"\nlease = \"{LEASE}s\"\n\
+         ipv6 = {{ cidr = \"fd00:10::/64\", dynamic = \"fd00:10::1000-fd00:10::103f\", ra = \"managed\" }}\n\
          [subnet.far]\ncidr = \"10.9.0.0/24\"\ndynamic = \"10.9.0.10-10.9.0.19\"\nlease = \"{LEASE}s\"\n",
         4 + machines / 250
     );
@@ -50,11 +64,20 @@ pub(crate) fn inventory(machines: u32, redeploy: &dyn Fn(u32) -> u64) -> Arc<Des
             0 => "auto".to_owned(),
             _ => format!("10.0.{}.{}", 128 + number / 250, 1 + number % 250),
         };
+        let (name, mac) = (machine_name(number), mac(0, number));
+        let machine = match number % 10 {
+            0 => {
+                let url = format!("https://10.8.{}.{}", number / 250, 1 + number % 250);
+                text += &format!(
+                    "[machine.{name}]\nmac = \"{mac}\"\npower = {{ kind = \"redfish\", url = \"{url}\" }}\n"
+                );
+                format!("machine = \"{name}\"")
+            }
+            _ => format!("mac = \"{mac}\""),
+        };
         text += &format!(
-            "[deployment.{}]\nmac = \"{}\"\naddress = \"{address}\"\nsubnet = \"lab\"\nboot = \"{boot}\"\n\
+            "[deployment.{name}]\n{machine}\naddress = \"{address}\"\nsubnet = \"lab\"\nboot = \"{boot}\"\n\
              template = \"{boot}\"\nredeploy = {}\nvars = {{ root-hash = \"$6$x\" }}\n",
-            machine_name(number),
-            mac(0, number),
             redeploy(number),
         );
     }

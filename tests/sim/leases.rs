@@ -208,7 +208,7 @@ proptest! {
                     users.insert(given, (who, seconds + u64::from(lease)));
                 }
             }
-            let table = daemon.table().expect("it runs");
+            let table = daemon.state().expect("it runs");
             for (address, (user, until)) in users.iter().filter(|(_, (_, until))| *until > seconds) {
                 if table.desired().fixed_at(*address).is_none() {
                     let lease = table.leases().stored(*address);

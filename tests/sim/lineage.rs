@@ -1,7 +1,7 @@
 //! The permission to install over everything that people do to names: deployments are renamed, names are
 //! taken back, machines exchanged, numbers lowered, the state directory is lost or an old backup is put
 //! in its place. Each box is told to install only when a number was raised above all that it was
-//! installed under.
+//! installed under, and no effect of before is carried out by a restored state.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -12,10 +12,13 @@ use proptest::prelude::*;
 use voldemort::desired::Desired;
 use voldemort::model::Name;
 use voldemort::proto::tree::{Asker, Transport};
-use voldemort::state::{Purpose, Stage, Verdict};
+use voldemort::state::command::Outcome;
+use voldemort::state::outbox::{Pending, Progress, TaskKind};
+use voldemort::state::{Purpose, Stage, Verb, Verdict};
 
 use super::daemon::{Body, Daemon, Question, Told};
-use super::inventory::resolved;
+use super::effects::{Effects, Submission};
+use super::inventory::{SOURCES, resolved};
 use super::medium::Medium;
 
 /// What each deployment is called by turns.
@@ -51,6 +54,11 @@ enum Step {
     Lose,
     Approve,
     Adopt,
+    /// The webhook of a source is called.
+    Call,
+    /// An executor begins with an effect, and ends it or is still at work.
+    Work(bool),
+    Cancel,
 }
 
 fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
@@ -70,6 +78,9 @@ fn steps() -> impl Strategy<Value = Vec<(usize, Step)>> {
         1 => Just(Step::Lose),
         1 => Just(Step::Approve),
         1 => Just(Step::Adopt),
+        3 => Just(Step::Call),
+        3 => any::<bool>().prop_map(Step::Work),
+        1 => Just(Step::Cancel),
     ];
     prop::collection::vec((0..2usize, step), 1..60)
 }
@@ -121,6 +132,7 @@ struct Play {
     used: [Option<u64>; 2],
     /// Whether each deployment may install once: a person raised it, or it never did.
     raised: [bool; 2],
+    effects: Effects,
 }
 
 impl Play {
@@ -129,7 +141,16 @@ impl Play {
         let mut daemon = Daemon::start(Ipv4Addr::new(10, 0, 0, 1), world.desired(), medium);
         daemon.publish_start();
         let (past, urls) = (Vec::new(), Vec::new());
-        Play { daemon, world, past, backup: None, urls, used: [None; 2], raised: [true; 2] }
+        Play {
+            daemon,
+            world,
+            past,
+            backup: None,
+            urls,
+            used: [None; 2],
+            raised: [true; 2],
+            effects: Effects::default(),
+        }
     }
 
     fn adopt(&mut self, world: World) {
@@ -155,7 +176,7 @@ impl Play {
 
     fn url(&self, who: usize, purpose: Purpose, file: &str) -> String {
         let name: Name = self.world.name(who).parse().unwrap();
-        let table = self.daemon.table().expect("it runs");
+        let table = self.daemon.state().expect("it runs");
         let token = table.token(purpose, &table.desired().deployments[&name]);
         let kind = if purpose == Purpose::Answers { "answers" } else { "hooks" };
         format!("{kind}/{name}/{token}/{file}")
@@ -232,15 +253,21 @@ impl Play {
             }
             Step::Restart => {
                 self.daemon.again();
+                let state = self.daemon.state().expect("it runs");
+                state.outbox().iter().for_each(|pending| self.effects.may_repeat(pending.id));
+                self.effects.started(state);
             }
             Step::Backup => self.backup = Some(self.daemon.backup()),
             Step::Restore | Step::Lose => {
                 let backup = if matches!(step, Step::Restore) { self.backup.clone() } else { None };
                 self.daemon.lose(backup);
                 self.daemon.publish_start();
+                self.effects.forget();
+                let left = self.daemon.state().expect("it runs").outbox().iter().count();
+                assert_eq!(left, 0, "a restored state carries out no effect of before");
                 // What is asked for now is doubtful, and only what is raised from here on is a permission:
                 // the daemon can't know of numbers that were used and lowered again before.
-                let table = self.daemon.table().expect("it runs");
+                let table = self.daemon.state().expect("it runs");
                 for on in 0..2 {
                     let who = usize::from(self.world.box_of(0) != on);
                     // Answers of an installation that the backup holds may be fetched once more.
@@ -253,7 +280,7 @@ impl Play {
                 self.urls.clear();
             }
             Step::Approve => {
-                let doubtful: Vec<Name> = self.daemon.table().expect("it runs").doubtful().cloned().collect();
+                let doubtful: Vec<Name> = self.daemon.state().expect("it runs").doubtful().cloned().collect();
                 for who in 0..2 {
                     // A person's word stands for a raise.
                     if doubtful.iter().any(|name| name.as_str() == self.world.name(who)) {
@@ -268,9 +295,53 @@ impl Play {
                 self.daemon.settle(Verdict::Keep);
                 self.daemon.publish_start();
             }
+            Step::Call => {
+                let (source, arrival) = (SOURCES[who].parse().unwrap(), self.effects.arrival());
+                self.submit(Submission::Call { source, arrival });
+            }
+            Step::Work(ends) => self.work(who, ends),
+            Step::Cancel => {
+                if let Some(pending) = self.pending(who) {
+                    self.effects.cancels(&pending);
+                    self.submit(Submission::Cancel(pending.id));
+                }
+            }
         }
         if self.world != before {
             self.past.push(before);
+        }
+    }
+
+    /// The effect of a source that is the first to be done.
+    fn pending(&self, who: usize) -> Option<Arc<Pending>> {
+        let mut pending = self.daemon.state()?.outbox().of(TaskKind::Fetch);
+        pending.find(|pending| pending.task.subject().as_str() == SOURCES[who]).cloned()
+    }
+
+    /// A command whose outcome is waited for.
+    fn submit(&mut self, submission: Submission) {
+        self.daemon.submit(submission, 1);
+        self.daemon.commit(1);
+        self.daemon.publish_start();
+        self.effects.check(self.daemon.state().expect("it runs"));
+        for (submission, outcome) in self.daemon.stored() {
+            assert!(!matches!(outcome, Outcome::Refused(_)), "{submission:?}: {outcome:?}");
+            match submission {
+                Submission::Call { source, arrival } => self.effects.call_acknowledged(&source, arrival),
+                Submission::Begun(_) => {}
+                Submission::End(id, _) | Submission::Cancel(id) => self.effects.ended(id),
+            }
+        }
+    }
+
+    /// An executor begins anew with an effect that it may have been at work on.
+    fn work(&mut self, who: usize, ends: bool) {
+        let Some(pending) = self.pending(who) else { return };
+        self.effects.may_repeat(pending.id);
+        self.submit(Submission::Begun(pending.id));
+        self.effects.works(&pending, self.daemon.durable().expect("it runs"));
+        if ends {
+            self.submit(Submission::End(pending.id, Verb::Progress(pending.id, Progress::Done)));
         }
     }
 
@@ -288,5 +359,6 @@ proptest! {
         for (who, step) in steps {
             play.step(who, step);
         }
+        play.effects.check_end(play.daemon.state().expect("it runs"));
     }
 }

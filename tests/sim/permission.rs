@@ -83,7 +83,7 @@ fn inventory(redeploy: u64) -> Arc<Desired> {
 
 fn path(daemon: &Daemon, who: usize, ask: Ask) -> String {
     let name: Name = NAMES[who].parse().unwrap();
-    let table = daemon.table().expect("it runs");
+    let table = daemon.state().expect("it runs");
     // Of the installation of this number, or of one that never was.
     let token = |purpose, number| {
         let install = table.installs().named(&name).find(|install| install.redeploy == number);

@@ -1,24 +1,30 @@
 //! The clock, the network, the crashes, and what must hold through all of it.
 
+mod executors;
 mod keeper;
 mod strangers;
+mod strangers6;
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use bytes::Bytes;
 use voldemort::model::Mac;
 use voldemort::proto::dhcp::{Link, Mode};
 use voldemort::state::InstallStage;
+use voldemort::state::outbox::EffectId;
 use voldemort::walk::Route;
 use voldemort::walk::client::Reply;
 
 use super::daemon::{Body, Daemon, Question, Told};
 use super::dice::Dice;
-use super::inventory::{TEMPLATES, first, mac, machine_name};
+use super::effects::{Effects, Submission};
+use super::inventory::{SOURCES, TEMPLATES, first, mac, machine_name};
 use super::machine::{self, Act, Errand, Machine};
 use super::medium::Medium;
 use super::stranger::{self, Stranger};
+use super::stranger6::{self, Stranger6};
+use executors::{Attempt, Source};
 
 /// Where the virtual clock begins, in milliseconds; nothing depends on it.
 const START: u64 = 1_700_000_000_000;
@@ -44,24 +50,50 @@ pub(crate) struct Trouble {
     /// Machines that lose power while they install, and reports that are never made.
     pub power: u64,
     pub silent: u64,
+    /// Work of executors that never ends, and that fails.
+    pub hang: u64,
+    /// Quarters of an hour in which a source goes away.
+    pub away: u64,
 }
 
 impl Trouble {
-    pub(crate) const NONE: Trouble =
-        Trouble { loss: 0, copies: 0, late: 0, crash: 0, disk: 0, lies: 0, power: 0, silent: 0 };
-    pub(crate) const REAL: Trouble =
-        Trouble { loss: 10, copies: 5, late: 5, crash: 1, disk: 1, lies: 0, power: 4, silent: 3 };
+    pub(crate) const NONE: Trouble = Trouble {
+        loss: 0,
+        copies: 0,
+        late: 0,
+        crash: 0,
+        disk: 0,
+        lies: 0,
+        power: 0,
+        silent: 0,
+        hang: 0,
+        away: 0,
+    };
+    pub(crate) const REAL: Trouble = Trouble {
+        loss: 10,
+        copies: 5,
+        late: 5,
+        crash: 1,
+        disk: 1,
+        lies: 0,
+        power: 4,
+        silent: 3,
+        hang: 2,
+        away: 20,
+    };
     pub(crate) const LIES: Trouble = Trouble { lies: 40, ..Trouble::REAL };
 }
 
-/// Points in a batch at which the daemon may die.
-const DEATHS: usize = 5;
+/// Points at which the daemon may die: five in a batch, and when an executor has done its work.
+const DEATHS: usize = 6;
+/// The last of them.
+const AFTER_WORK: usize = 5;
 
 /// What came of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
-    /// By where in a batch it died: before it was stored, before it was shown, before its effects, before an answer,
-    /// after all.
+    /// By where it died: before a batch was stored, before it was shown, before its effects, before an answer, after all;
+    /// between an executor's work and the report of it.
     pub crashes: [u64; DEATHS],
     /// Starts that the disk did not allow, and batches that it did not store.
     pub refused: u64,
@@ -75,6 +107,12 @@ pub(crate) struct Tally {
     pub interrupted: u64,
     pub installed: u64,
     pub acknowledged: u64,
+    pub acknowledged6: u64,
+    /// Effects that were done or given up, and effects that a person cancelled.
+    pub effects: u64,
+    pub cancelled: u64,
+    /// Revisions that were adopted while what another source has now was not known.
+    pub in_part: u64,
     /// Events that were delivered, and commands that were applied: the steps.
     pub events: u64,
     pub commands: u64,
@@ -112,11 +150,40 @@ enum Item {
     /// Somebody looks at what is doubtful, and at machines that are not what they are to be.
     Look,
     SecondWave,
+    /// A webhook is called, once.
+    Call {
+        source: usize,
+    },
+    /// Somebody pushes to a source, and will do it again.
+    Push {
+        source: usize,
+    },
+    /// A source that was away is looked at again.
+    Follow {
+        source: usize,
+    },
+    /// A source goes away for a while, perhaps.
+    Away,
+    /// An executor submits a command, perhaps again.
+    Submit {
+        generation: u64,
+        submission: Submission,
+    },
+    /// An executor has done its work.
+    Worked {
+        generation: u64,
+        id: EffectId,
+    },
+    /// A person looks for effects to cancel.
+    Cancel,
+    /// The daemon's clock ticks.
+    Tick,
 }
 
 enum Client {
     Machine(Box<Machine>),
     Stranger(Stranger),
+    Stranger6(Stranger6),
 }
 
 pub(crate) struct World {
@@ -130,6 +197,13 @@ pub(crate) struct World {
     by_mac: HashMap<Mac, usize>,
     /// Who believes to have which address, and until when.
     claims: BTreeMap<Ipv4Addr, (usize, u64)>,
+    claims6: BTreeMap<Ipv6Addr, (usize, u64)>,
+    effects: Effects,
+    /// Calls of webhooks without an answer, by when they arrived.
+    open_calls: BTreeMap<u64, usize>,
+    /// What executors of the running daemon work on.
+    attempts: BTreeMap<EffectId, Attempt>,
+    sources: [Source; SOURCES.len()],
     commit_planned: bool,
     second_wave: bool,
     /// Whether the disk fails now, and whether it lied since the start.
@@ -160,6 +234,11 @@ impl World {
             clients: Vec::new(),
             by_mac: HashMap::new(),
             claims: BTreeMap::new(),
+            claims6: BTreeMap::new(),
+            effects: Effects::default(),
+            open_calls: BTreeMap::new(),
+            attempts: BTreeMap::new(),
+            sources: std::array::from_fn(|_| Source::new(&vec![1; machines as usize])),
             commit_planned: false,
             second_wave: false,
             is_failing: false,
@@ -183,13 +262,26 @@ impl World {
             let relay = (number < 20).then_some(Ipv4Addr::new(10, 9, 0, 1));
             world.add(mac(1, number), Client::Stranger(Stranger::new(mac(1, number), relay, server)));
         }
+        for number in 0..machines / 6 + 20 {
+            world.add(mac(2, number), Client::Stranger6(Stranger6::new(mac(2, number))));
+        }
         let everybody = world.clients.len();
         for client in 0..everybody {
             let at = world.dice.below(5 * MINUTE);
             world.later(at, Item::Timer { client, attempt: 0 });
         }
         world.later(SECOND_WAVE - START, Item::SecondWave);
+        world.begin_effects();
         world
+    }
+
+    fn begin_effects(&mut self) {
+        for source in 0..SOURCES.len() {
+            self.later(MINUTE, Item::Push { source });
+        }
+        self.later(10 * SECOND, Item::Tick);
+        self.later(5 * MINUTE, Item::Cancel);
+        self.later(5 * MINUTE, Item::Away);
     }
 
     fn add(&mut self, mac: Mac, client: Client) {
@@ -211,6 +303,7 @@ impl World {
             self.happen(item);
             self.plan_commit();
             if self.tally.unnoticed > 0 || self.second_wave && self.is_done() {
+                self.check_end();
                 self.tally.seconds = (self.now - START) / SECOND;
                 self.tally.commands = self.daemon.commands();
                 return self.tally;
@@ -233,7 +326,21 @@ impl World {
             Item::Commit { generation } if generation == self.daemon.generation => self.commit(),
             Item::Publish { generation, dies } if generation == self.daemon.generation => self.publish(dies),
             Item::Adopt { generation } if generation == self.daemon.generation => self.adopt_again(),
-            Item::Commit { .. } | Item::Publish { .. } | Item::Adopt { .. } => {}
+            Item::Submit { generation, submission } if generation == self.daemon.generation => {
+                self.submit_again(submission);
+            }
+            Item::Worked { generation, id } if generation == self.daemon.generation => self.worked(id),
+            Item::Commit { .. }
+            | Item::Publish { .. }
+            | Item::Adopt { .. }
+            | Item::Submit { .. }
+            | Item::Worked { .. } => {}
+            Item::Call { source } => self.call(source),
+            Item::Push { source } => self.call_now_and_then(source),
+            Item::Follow { source } => self.follow(source),
+            Item::Away => self.lose_source(),
+            Item::Cancel => self.cancel_some(),
+            Item::Tick => self.tick(),
             Item::Mend => self.mend(),
             Item::Look => self.look(),
             Item::Restart => self.restart(),
@@ -282,8 +389,11 @@ impl World {
         self.carry(datagram, || Item::Arrive(question.clone()));
         // Whoever gave its address back stays away until that can't arrive any more: a late RELEASE
         // would end the lease that it gets next, and no server could know.
-        let gone =
-            matches!(&self.clients[client], Client::Stranger(one) if one.state == stranger::State::Off);
+        let gone = match &self.clients[client] {
+            Client::Stranger(one) => one.state == stranger::State::Off,
+            Client::Stranger6(one) => one.state == stranger6::State::Off,
+            Client::Machine(_) => false,
+        };
         let wait = if gone { 10 * SECOND } else { self.dice.between(2 * SECOND, 5 * SECOND) };
         self.later(wait, Item::Timer { client, attempt });
     }
@@ -299,6 +409,7 @@ impl World {
         match &self.clients[client] {
             Client::Machine(machine) => machine.attempt,
             Client::Stranger(stranger) => stranger.attempt,
+            Client::Stranger6(stranger) => stranger.attempt,
         }
     }
 
@@ -306,6 +417,7 @@ impl World {
         match &self.clients[client] {
             Client::Machine(machine) => machine.mac,
             Client::Stranger(stranger) => stranger.mac,
+            Client::Stranger6(stranger) => stranger.mac,
         }
     }
 
@@ -324,6 +436,11 @@ impl World {
                 self.act(client, act);
             }
             Client::Stranger(_) => self.stranger_hears(client, told),
+            Client::Stranger6(_) => {
+                if let Told::Datagram6(bytes) = told {
+                    self.stranger6_hears(client, sent, generation, bytes);
+                }
+            }
         }
     }
 
@@ -334,6 +451,7 @@ impl World {
         let waits = match &self.clients[client] {
             Client::Machine(machine) => matches!(machine.state, machine::State::Ack(..)),
             Client::Stranger(stranger) => stranger.state == stranger::State::Ack,
+            Client::Stranger6(_) => false,
         };
         let seconds = reply.option(51).and_then(|value| Some(u32::from_be_bytes(value.try_into().ok()?)));
         let (true, true, Some(seconds)) = (acknowledged, waits, seconds) else { return };
@@ -411,6 +529,7 @@ impl World {
         match &self.clients[client] {
             Client::Machine(_) => self.machine_wakes(client),
             Client::Stranger(_) => self.stranger_wakes(client),
+            Client::Stranger6(_) => self.stranger6_wakes(client),
         }
     }
 
@@ -448,7 +567,7 @@ impl World {
     fn machines(&self) -> impl Iterator<Item = &Machine> {
         self.clients.iter().filter_map(|client| match client {
             Client::Machine(machine) => Some(&**machine),
-            Client::Stranger(_) => None,
+            Client::Stranger(_) | Client::Stranger6(_) => None,
         })
     }
 
@@ -459,7 +578,18 @@ impl World {
     }
 
     fn is_done(&self) -> bool {
-        self.daemon.is_up() && self.machines().all(|machine| self.is_installed(machine))
+        self.daemon.is_up()
+            && self.sources.iter().all(Source::is_read)
+            && self.machines().all(|machine| self.is_installed(machine))
+    }
+
+    /// Nothing that was promised is left out.
+    fn check_end(&self) {
+        if let Some(state) = self.daemon.state()
+            && self.tally.unnoticed == 0
+        {
+            self.effects.check_end(state);
+        }
     }
 
     fn unfinished(&self) -> String {
@@ -481,7 +611,7 @@ fn number(machine: &Machine) -> u32 {
 fn is_datagram(body: &Body) -> bool {
     use voldemort::proto::tree::Transport;
     match body {
-        Body::Datagram(..) => true,
+        Body::Datagram(..) | Body::Datagram6(..) => true,
         Body::Fetch(asker, _) => asker.transport == Transport::Tftp,
     }
 }

@@ -6,7 +6,6 @@ use voldemort::state::{Duty, LeaseState, Verdict};
 use voldemort::store::faulty::{Faults, Found};
 
 use super::{Client, DEATHS, Item, MINUTE, SECOND, World, number};
-use crate::inventory::inventory;
 use crate::machine;
 use crate::medium::End;
 
@@ -30,6 +29,7 @@ impl World {
         if !self.daemon.commit(self.now) {
             self.tally.failed += 1;
             self.commit_planned = false;
+            self.refused();
             return self.plan_adoption();
         }
         let (wait, generation) = (self.daemon.waited() - before, self.daemon.generation);
@@ -54,10 +54,15 @@ impl World {
             if dies == Some(2) && done == left {
                 return self.crash(2);
             }
-            if self.daemon.effect().is_none() {
-                break;
-            }
+            let Some(effect) = self.daemon.effect() else { break };
+            self.hand_out(&effect);
             done += 1;
+        }
+        for (count, (submission, outcome)) in self.daemon.stored().into_iter().enumerate() {
+            if dies == Some(3) && count as u64 == left {
+                return self.crash(3);
+            }
+            self.acknowledged(submission, &outcome);
         }
         for (count, (question, told)) in self.daemon.replies(self.now).into_iter().enumerate() {
             if dies == Some(3) && count as u64 == left {
@@ -113,8 +118,9 @@ impl World {
         self.daemon.set(Faults::default());
     }
 
-    fn crash(&mut self, place: usize) {
+    pub(super) fn crash(&mut self, place: usize) {
         self.tally.crashes[place] += 1;
+        self.end_executors();
         let (end, chance) = match self.dice.below(2) {
             0 => (End::Killed, 0),
             _ => (End::PowerCut, self.dice.below(u64::MAX >> 11)),
@@ -148,11 +154,16 @@ impl World {
         (self.has_lied, self.cut) = (self.has_lied && !self.cut, false);
         match lost {
             (false, false, true) => self.tally.unnoticed += 1,
-            (false, false, false) => self.check_claims(),
+            (false, false, false) => {
+                self.check_claims();
+                self.check_claims6();
+            }
             _ => self.doubt(),
         }
         if self.tally.unnoticed == 0 {
             self.check_duties();
+            self.effects.started(self.daemon.state().expect("it was started"));
+            self.look_at_outbox();
         }
         self.plan_adoption();
     }
@@ -162,12 +173,14 @@ impl World {
         self.tally.doubted += 1;
         self.lost_at = self.daemon.generation;
         self.claims.clear();
+        self.claims6.clear();
+        self.effects.forget();
         self.later(10 * MINUTE, Item::Look);
     }
 
     /// No acknowledged lease got lost or shorter.
     fn check_claims(&self) {
-        let state = self.daemon.table().expect("it was started");
+        let state = self.daemon.state().expect("it was started");
         for (address, (client, until)) in &self.claims {
             if *until <= self.now || self.daemon.desired.fixed_at(*address).is_some() {
                 continue;
@@ -184,7 +197,7 @@ impl World {
         if !self.daemon.is_adopted() {
             return;
         }
-        let state = self.daemon.table().expect("it was started");
+        let state = self.daemon.state().expect("it was started");
         for machine in self.machines() {
             let deployment = &state.desired().deployments[&machine.name];
             let duty = state.duty(deployment);
@@ -214,7 +227,7 @@ impl World {
         match self.second_wave && !left.is_empty() {
             true if self.lost_at > 0 => {
                 left.into_iter().for_each(|number| self.numbers[number as usize] += 1);
-                self.adopt();
+                self.read_all();
             }
             // They booted their disks before the numbers could be stored.
             true => self.wake(),
@@ -242,19 +255,12 @@ impl World {
                 self.numbers[number as usize] += 1;
             }
         }
-        self.adopt();
+        self.push();
         self.later(30 * MINUTE, Item::Look);
     }
 
-    /// The numbers are committed, and machines that rest are started.
-    fn adopt(&mut self) {
-        let desired = inventory(self.numbers.len() as u32, &|number| self.numbers[number as usize]);
-        self.daemon.adopt(desired);
-        self.wake();
-    }
-
     /// Machines that rest are started.
-    fn wake(&mut self) {
+    pub(super) fn wake(&mut self) {
         for client in 0..self.clients.len() {
             let Client::Machine(machine) = &self.clients[client] else { continue };
             let attempt = machine.attempt;
