@@ -113,6 +113,7 @@ impl Effects {
             assert_eq!(*known, own, "effect {id} is another one now");
             assert!(!self.over.contains(id), "effect {id} is pending after its end was acknowledged");
         }
+        self.check_calls(published);
     }
 
     /// What a start finds in the outbox: nothing of the kinds that are not stored.
@@ -129,7 +130,7 @@ impl Effects {
     }
 
     /// Every acknowledged call had its look, or has an effect that will bring one.
-    pub(crate) fn check_end(&self, state: &State) {
+    pub(crate) fn check_calls(&self, state: &State) {
         for source in self.calls.keys() {
             let waits = |pending: &Arc<Pending>| pending.task.subject() == source;
             assert!(

@@ -359,6 +359,6 @@ proptest! {
         for (who, step) in steps {
             play.step(who, step);
         }
-        play.effects.check_end(play.daemon.state().expect("it runs"));
+        play.effects.check_calls(play.daemon.state().expect("it runs"));
     }
 }

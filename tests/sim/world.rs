@@ -588,7 +588,7 @@ impl World {
         if let Some(state) = self.daemon.state()
             && self.tally.unnoticed == 0
         {
-            self.effects.check_end(state);
+            self.effects.check_calls(state);
         }
     }
 
