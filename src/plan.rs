@@ -2,6 +2,7 @@
 
 pub mod blast;
 pub mod diff;
+mod given_up;
 pub mod judge;
 pub mod partial;
 pub mod report;
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub use blast::Blast;
 pub use diff::diff;
-pub use judge::{Proposal, Verdict, judge};
+pub use judge::{Judgement, Proposal, Verdict, judge};
 pub use safety::{Consent, Hold, hold};
 pub use unified::Patch;
 

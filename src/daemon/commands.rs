@@ -9,7 +9,7 @@ use super::keeper::{Keeper, KeeperError};
 use super::now;
 use crate::media::Entry;
 use crate::model::{Caller, Cidr, Name};
-use crate::plan::{self, Hold, Plan, Proposal};
+use crate::plan::{self, Hold, Judgement, Plan, Proposal};
 use crate::state::command::Outcome;
 use crate::state::lease::LeaseRequest;
 use crate::state::outbox::{EffectId, Pending};
@@ -32,42 +32,34 @@ pub enum Adopted {
 }
 
 impl Keeper {
-    /// Judges a revision beside the keeper, which continues meanwhile, and has it adopted.
+    /// Judges a revision beside the keeper, which continues meanwhile, and has it adopted. Where machines that it
+    /// concerns changed before that was done, they alone are judged again; after some rounds on the keeper's thread, so
+    /// that a revision is not put off for ever where machines never rest.
     pub async fn adopt(&self, proposal: Proposal) -> Result<Adopted, KeeperError> {
-        let proposal = Arc::new(proposal);
+        let (proposal, table) = (Arc::new(proposal), self.table());
+        let mut judged = beside(move || plan::judge(proposal, &table)).await?;
         for _ in 0..ROUNDS {
-            let (own, table) = (proposal.clone(), self.table());
-            let judged = tokio::task::spawn_blocking(move || plan::judge(&own, &table)).await;
-            let judged = judged.map_err(|error| KeeperError::Refused(format!("can't be judged: {error}")))?;
-            let (plan, adoption) = match judged {
-                plan::Verdict::Agreed(plan, adoption) => (plan, adoption),
-                plan::Verdict::Held(plan, holds) => return Ok(Adopted::Held(plan, holds)),
-                plan::Verdict::Stale(plan) => return Ok(Adopted::Stale(plan)),
-            };
+            let Some(adoption) = judged.adoption() else { return adopted(judged).await };
             if self.ask_surely(Command::daemon(Verb::Adopt(adoption))).await? == Outcome::Done {
-                return Ok(Adopted::Applied(plan));
+                return adopted(judged).await;
             }
+            let table = self.table();
+            judged = beside(move || judged.again(&table)).await?;
         }
-        self.adopt_at_once(proposal).await
+        self.adopt_at_once(judged).await
     }
 
-    /// Judges a revision on the keeper's thread: where machines that it concerns never rest, leases wait for it
-    /// once, so that it is not put off for ever.
-    async fn adopt_at_once(&self, proposal: Arc<Proposal>) -> Result<Adopted, KeeperError> {
+    /// Judges on the keeper's thread what changed since it was judged beside it.
+    async fn adopt_at_once(&self, judged: Judgement) -> Result<Adopted, KeeperError> {
         let (say, said) = std::sync::mpsc::sync_channel(1);
         let decide = move |table: &State| {
-            let (adopted, command) = match plan::judge(&proposal, table) {
-                plan::Verdict::Agreed(plan, adoption) => {
-                    (Adopted::Applied(plan), Some(Command::daemon(Verb::Adopt(adoption))))
-                }
-                plan::Verdict::Held(plan, holds) => (Adopted::Held(plan, holds), None),
-                plan::Verdict::Stale(plan) => (Adopted::Stale(plan), None),
-            };
-            let _ = say.send(adopted);
+            let judged = judged.again(table);
+            let command = judged.adoption().map(|adoption| Command::daemon(Verb::Adopt(adoption)));
+            let _ = say.send(judged);
             command
         };
         self.decide(decide).await?;
-        said.try_recv().map_err(|_| KeeperError::Busy)
+        adopted(said.try_recv().map_err(|_| KeeperError::Busy)?).await
     }
 
     /// Makes leases; `done` is called with their addresses when they are durable and published, or at once
@@ -197,6 +189,21 @@ impl Keeper {
     }
 }
 
+/// Does what takes processor time off the serving threads.
+async fn beside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, KeeperError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| KeeperError::Refused(format!("can't be judged: {error}")))
+}
+
+/// What became of a revision that was judged, and adopted where nothing speaks against it.
+async fn adopted(judged: Judgement) -> Result<Adopted, KeeperError> {
+    Ok(match beside(|| judged.verdict()).await? {
+        plan::Verdict::Agreed(plan) => Adopted::Applied(plan),
+        plan::Verdict::Held(plan, holds) => Adopted::Held(plan, holds),
+        plan::Verdict::Stale(plan) => Adopted::Stale(plan),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,9 +222,11 @@ mod tests {
             let (secrets, consent) = (Arc::default(), Consent::default());
             Arc::new(Proposal { desired, kept: None, secrets, consent, expected, plan: None })
         };
-        let stale = keeper.adopt_at_once(proposal("a", Some(("another".to_owned(), 0)))).await.unwrap();
+        let judged = |proposal| plan::judge(proposal, &keeper.table());
+        let other = Some(("another".to_owned(), 0));
+        let stale = keeper.adopt_at_once(judged(proposal("a", other))).await.unwrap();
         assert!(matches!(stale, Adopted::Stale(_)) && keeper.table().desired().revision.is_empty());
-        let applied = keeper.adopt_at_once(proposal("b", None)).await.unwrap();
+        let applied = keeper.adopt_at_once(judged(proposal("b", None))).await.unwrap();
         assert!(matches!(applied, Adopted::Applied(_)) && &*keeper.table().desired().revision == "b");
         keeper.close().await;
         thread.join().unwrap();

@@ -33,6 +33,15 @@ pub struct Deployment {
     pub origin: Origin,
 }
 
+/// By identity: what was resolved anew may differ in anything, and [`Deployment::digest`] says in what matters.
+impl PartialEq for Deployment {
+    fn eq(&self, other: &Deployment) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+impl Eq for Deployment {}
+
 /// Where a deployment goes.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Place {

@@ -27,8 +27,20 @@ pub struct Hold {
 
 /// Every reason to hold `plan`, which makes `table` what is desired; none means that it may be adopted.
 pub fn hold(plan: &Plan, desired: &Desired, table: &State, consent: &Consent) -> Vec<Hold> {
+    let rows: Vec<&Change> = plan.changes.iter().collect();
+    hold_rows(&rows, &plan.given_up, desired, table, consent)
+}
+
+/// The same of a plan's rows and of what it gives up.
+pub(super) fn hold_rows(
+    rows: &[&Change],
+    given_up: &[GivenUp],
+    desired: &Desired,
+    table: &State,
+    consent: &Consent,
+) -> Vec<Hold> {
     let limits = Limits { own: (&desired.safety).into(), table, source: desired.safety.source() };
-    [removals(plan, &limits, consent), reinstalls(plan, &limits, consent), protected(plan)]
+    [removals(rows, given_up, &limits, consent), reinstalls(rows, &limits, consent), protected(rows)]
         .into_iter()
         .flatten()
         .collect()
@@ -63,10 +75,10 @@ impl Limits<'_> {
     }
 }
 
-fn removals(plan: &Plan, limits: &Limits, consent: &Consent) -> Option<Hold> {
+fn removals(rows: &[&Change], given_up: &[GivenUp], limits: &Limits, consent: &Consent) -> Option<Hold> {
     let gone: Vec<&Change> =
-        select(plan, |change| change.kind == "deployment" && change.action == Action::Remove);
-    let reasons: Vec<String> = plan.given_up.iter().filter_map(|group| limits.too_many(group)).collect();
+        select(rows, |change| change.kind == "deployment" && change.action == Action::Remove);
+    let reasons: Vec<String> = given_up.iter().filter_map(|group| limits.too_many(group)).collect();
     let count = gone.len();
     let cure = agree("--allow-removals", count, reasons.iter().any(|reason| reason.ends_with(LOOSENED)));
     (!reasons.is_empty() && consent.removals != Some(count)).then(|| Hold {
@@ -101,8 +113,8 @@ fn too_many(group: &GivenUp, limits: Thresholds, whose: &str) -> Option<String> 
     }
 }
 
-fn reinstalls(plan: &Plan, limits: &Limits, consent: &Consent) -> Option<Hold> {
-    let wiped = select(plan, |change| change.impact == Impact::Wipe);
+fn reinstalls(rows: &[&Change], limits: &Limits, consent: &Consent) -> Option<Hold> {
+    let wiped = select(rows, |change| change.impact == Impact::Wipe);
     let count = wiped.len();
     let over = |limits: Thresholds| limits.max_reinstall.filter(|limit| count > *limit as usize);
     let own = over(limits.own).map(|limit| (limit, ""));
@@ -114,8 +126,8 @@ fn reinstalls(plan: &Plan, limits: &Limits, consent: &Consent) -> Option<Hold> {
     Some(Hold { reason, names: names(&wiped), cure: agree("--allow-reinstalls", count, !whose.is_empty()) })
 }
 
-fn protected(plan: &Plan) -> Option<Hold> {
-    let harmed = select(plan, |change| change.protected && change.impact >= Impact::Release);
+fn protected(rows: &[&Change]) -> Option<Hold> {
+    let harmed = select(rows, |change| change.protected && change.impact >= Impact::Release);
     // What takes a card over from a protected machine is not the one to be set free.
     let name = |change: &&Change| match (change.kind.as_str(), &change.former_machine) {
         ("machine", Some(former)) => former.clone(),
@@ -128,8 +140,8 @@ fn protected(plan: &Plan) -> Option<Hold> {
     })
 }
 
-fn select(plan: &Plan, test: impl Fn(&Change) -> bool) -> Vec<&Change> {
-    plan.changes.iter().filter(|change| test(change)).collect()
+fn select<'a>(rows: &[&'a Change], test: impl Fn(&Change) -> bool) -> Vec<&'a Change> {
+    rows.iter().filter(|change| test(change)).copied().collect()
 }
 
 fn names(changes: &[&Change]) -> Vec<String> {

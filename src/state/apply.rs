@@ -97,7 +97,7 @@ impl Applied {
         let changed = before.differences(&state.lasting.installs);
         if !changed.is_empty() {
             self.records.extend(changed.into_iter().map(|(machine, list)| Record::Installs(machine, list)));
-            self.records.push(Record::Serial(state.lasting.serial));
+            self.records.push(Record::Serial(state.serial()));
         }
     }
 

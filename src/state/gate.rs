@@ -4,9 +4,10 @@
 //! A place is freed by success alone. An installation that failed, or never reported, keeps it: a
 //! template that breaks every machine breaks no more than `max-in-flight` of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Duty, Install, InstallStage, State};
+use crate::desired::Deployment;
 use crate::model::{Name, Time};
 
 /// The deployments that wait for permission to reinstall, and those that have it.
@@ -32,18 +33,33 @@ impl State {
         if !self.is_gated() {
             return;
         }
-        let disks = self.disks();
-        for deployment in self.desired.deployments.values() {
-            let name = &deployment.name;
-            let current = self.install_of(name).filter(|install| install.redeploy == deployment.redeploy);
-            if current.is_some_and(holds_place) {
-                self.derived.gate.flying.insert(name.clone());
+        let desired = self.desired.clone();
+        desired.deployments.values().for_each(|deployment| self.admit(deployment));
+    }
+
+    /// The same for these deployments alone.
+    pub(super) fn gather_gate_of(&mut self, names: &BTreeSet<Name>) {
+        let is_gated = self.is_gated();
+        for name in names {
+            self.derived.gate.flying.remove(name);
+            self.derived.gate.waiting.remove(name);
+            if let Some(deployment) = self.desired.deployments.get(name).filter(|_| is_gated).cloned() {
+                self.admit(&deployment);
             }
-            let occupied =
-                self.lasting.assignments.get(name).is_some_and(|machine| disks.contains_key(machine));
-            if occupied && self.due(deployment) == (Duty::Install { permit: true }) {
-                self.derived.gate.waiting.insert(name.clone());
-            }
+        }
+    }
+
+    /// Takes a deployment in that waits, or holds a place.
+    fn admit(&mut self, deployment: &Deployment) {
+        let name = &deployment.name;
+        let current = self.install_of(name).filter(|install| install.redeploy == deployment.redeploy);
+        if current.is_some_and(holds_place) {
+            self.derived.gate.flying.insert(name.clone());
+        }
+        let machine = self.lasting.assignments.get(name);
+        let occupied = machine.is_some_and(|machine| self.lasting.installs.on_disk(machine).is_some());
+        if occupied && self.due(deployment) == (Duty::Install { permit: true }) {
+            self.derived.gate.waiting.insert(name.clone());
         }
     }
 

@@ -42,6 +42,11 @@ impl Installs {
         self.newest + 1
     }
 
+    /// The next epoch is none of those that `other` gave.
+    pub fn count_from(&mut self, other: &Installs) {
+        self.newest = self.newest.max(other.newest);
+    }
+
     /// What is on a machine's disk: the newest that wrote, or may have written, to it.
     pub fn on_disk(&self, machine: &Name) -> Option<&Install> {
         self.on(machine).iter().rev().find(|install| install.is_on_disk())

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{
-    Contest, Guards, Installs, Leases, Leases6, Outbox, Revision, Seen, Server, State, TokenKey, Trust, gate,
-    longest, looping, memo, schedule, served,
+    Contest, Guards, Installs, Leases, Leases6, Outbox, Revision, Seen, Serials, Server, State, TokenKey, Trust,
+    gate, longest, looping, memo, schedule, served,
 };
 use crate::desired::Desired;
 use crate::model::{Mac, Name, PowerReading, Time};
@@ -20,7 +20,7 @@ pub struct Lasting {
     /// Minted when a daemon first starts on an empty state directory; binds saved plans.
     pub lineage: Arc<str>,
     /// Raised by every change of `desired`, `installs` or `assignments`.
-    pub serial: u64,
+    pub serials: Serials,
     /// Key of the capability URLs.
     pub token_key: TokenKey,
     /// Installations by machine. Kept when a deployment or a machine is removed: bringing it back must
@@ -88,7 +88,7 @@ impl Default for Lasting {
     fn default() -> Lasting {
         Lasting {
             lineage: Arc::default(),
-            serial: 0,
+            serials: Serials::default(),
             token_key: [0; 32].into(),
             installs: Installs::default(),
             assignments: imbl::OrdMap::new(),
@@ -188,9 +188,9 @@ impl State {
         &self.lasting.lineage
     }
 
-    /// Raised by every change of `desired`, `installs` or `assignments`.
+    /// The number of this state: higher than that of every state before it.
     pub fn serial(&self) -> u64 {
-        self.lasting.serial
+        self.lasting.serials.desired + self.lasting.serials.machines
     }
 
     /// Key of the capability URLs.

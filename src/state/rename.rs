@@ -68,7 +68,7 @@ pub fn moved_cards(before: &Desired, after: &Desired) -> MovedCards {
 }
 
 /// Whether any machine has other network cards or other marks, or is new, or gone.
-fn have_other_cards(before: &Desired, after: &Desired) -> bool {
+pub(super) fn have_other_cards(before: &Desired, after: &Desired) -> bool {
     differences(&before.machines, &after.machines).any(|one| match (one.before, one.after) {
         (Some(before), Some(after)) => before.macs != after.macs || before.ids != after.ids,
         _ => true,
@@ -78,9 +78,14 @@ fn have_other_cards(before: &Desired, after: &Desired) -> bool {
 impl State {
     /// This state, with what it knows of renamed machines under the names of `after`.
     pub fn under_new_names(&self, after: &Desired) -> State {
+        self.with_new_names(after, have_other_cards(&self.desired, after))
+    }
+
+    /// The same; `follows` says whether installations are looked for by their network cards.
+    pub(super) fn with_new_names(&self, after: &Desired, follows: bool) -> State {
         let mut renamed = machines(&self.desired, after);
         let mut next = self.clone();
-        if have_other_cards(&self.desired, after) {
+        if follows {
             next.lasting.installs = self.lasting.installs.follow(after, &renamed);
             // Where the revision before is not loaded, the cards of installations decide.
             for Followed { former, now } in next.lasting.installs.followed(&self.lasting.installs) {

@@ -87,6 +87,12 @@ impl State {
         self.install_of(deployment).is_some_and(|install| install.stage == InstallStage::Doubtful)
     }
 
+    /// Whether `desired` has deployments of a source that was never adopted, where that makes doubtful.
+    pub(super) fn has_doubts(&self, desired: &Desired) -> bool {
+        self.lasting.trust.is_doubtful()
+            && desired.deployments.values().any(|one| !self.lasting.trust.trusts(one))
+    }
+
     /// Makes doubtful what `desired`, which was just adopted, asks to install on behalf of sources that
     /// were never adopted before.
     pub(super) fn doubt(&mut self, desired: &Desired) {
@@ -189,7 +195,7 @@ impl State {
         for name in deployments {
             let doubt = self.install_of(name).filter(|install| install.stage == InstallStage::Doubtful);
             let Some(install) = doubt.cloned() else { continue };
-            self.lasting.serial += 1;
+            self.lasting.serials.machines += 1;
             match verdict {
                 // The word is for this deployment. The doubt stays for others that the machine may be given.
                 Verdict::Install => {

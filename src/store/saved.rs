@@ -17,8 +17,8 @@ use crate::state::revision::former::FormerRevision;
 use crate::state::revision::stored::SavedRevision;
 use crate::state::schedule::Pace;
 use crate::state::{
-    Event, Guards, Install, Lasting, Lease, Lease6, Leases, Leases6, Outbox, Revision, Served, Server, State,
-    Trust, conflict, contest, guard, trust,
+    Event, Guards, Install, Lasting, Lease, Lease6, Leases, Leases6, Outbox, Revision, Serials, Served, Server,
+    State, Trust, conflict, contest, guard, trust,
 };
 
 /// In the place of a stored file that was lost to damage: no file that a revision has is equal to it.
@@ -173,7 +173,7 @@ impl Saved {
         let guarding = self.damaged.iter().filter(|damage| damage.guards_disks());
         let lasting = Lasting {
             lineage: self.lineage.as_str().into(),
-            serial: self.serial,
+            serials: Serials::stored(self.serial),
             token_key: self.token_key.into(),
             installs: self.installs.iter().cloned().collect(),
             assignments: self.assignments.iter().cloned().collect(),

@@ -7,6 +7,7 @@
 //! `SIM_SEED`, `SIM_RUNS` and `SIM_MACHINES` make other and larger halls, and show a failing one again:
 //! `SIM_RUNS=1000 SIM_MACHINES=1000 cargo test --release --test sim`.
 
+mod again;
 mod asker;
 mod daemon;
 mod dice;

@@ -2,7 +2,9 @@
 //! on meanwhile: what machines did since is kept where the revision says nothing of them, and otherwise the
 //! revision has to be judged again.
 
-use std::collections::BTreeSet;
+mod again;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use imbl::ordmap::DiffItem;
@@ -10,13 +12,15 @@ use imbl::ordmap::DiffItem;
 use super::super::command::Outcome;
 use super::super::record::Record;
 use super::super::{
-    Event, Install, InstallStage, Installs, Revision, Secrets, Served, Stage, State, guard, lineage, longest,
-    rename, trust,
+    Event, Install, InstallStage, Installs, Revision, Secrets, Serials, Served, Stage, State, guard, lineage,
+    longest, rename, trust,
 };
-use super::assign::{assign, pinned, turned};
+use super::assign::{assigned, turned};
 use super::{Applied, host, observe};
 use crate::desired::{Boot, Desired, Machine, differences};
-use crate::model::{Name, Time};
+use crate::model::{Name, Power, Time};
+
+pub use again::Part;
 
 /// Saved plans that were applied and are remembered at most.
 const USED_MAX: usize = 256;
@@ -32,13 +36,22 @@ pub struct Adoption {
     kept: Option<Arc<Revision>>,
     /// The saved plan that it carries out, which is good once.
     plan: Option<Arc<str>>,
+    /// The new names of machines, by the former ones.
+    renamed: Arc<BTreeMap<Name, Name>>,
+    /// Whether any machine has other network cards, so that installations follow the boxes.
+    follows: bool,
+    /// Whether installations may have become doubtful.
+    doubts: bool,
 }
 
 impl Adoption {
     /// `base` under another revision.
     pub fn new(base: &State, desired: Arc<Desired>, secrets: Arc<Secrets>) -> Adoption {
+        let renamed = Arc::new(rename::machines(&base.desired, &desired));
+        let follows = rename::have_other_cards(&base.desired, &desired);
+        let doubts = base.has_doubts(&desired);
         let next = State { secrets, ..base.adopt(desired) };
-        Adoption { base: base.clone(), next, kept: None, plan: None }
+        Adoption { base: base.clone(), next, kept: None, plan: None, renamed, follows, doubts }
     }
 
     /// Notes what the revision was made of.
@@ -51,6 +64,11 @@ impl Adoption {
         Adoption { plan, ..self }
     }
 
+    /// The state that it was judged over.
+    pub fn base(&self) -> &State {
+        &self.base
+    }
+
     /// The state under the revision, as it was judged.
     pub fn next(&self) -> &State {
         &self.next
@@ -58,19 +76,21 @@ impl Adoption {
 }
 
 pub(super) fn apply(state: &mut State, adoption: Adoption, now: Time, out: &mut Applied) -> Outcome {
-    if !Arc::ptr_eq(&state.desired, &adoption.base.desired) {
+    if state.lasting.serials.desired != adoption.base.lasting.serials.desired {
         return Outcome::Moved;
     }
     let since = adoption.base.lasting.installs.differences(&state.lasting.installs);
     if !adoption.stands_beside(&since) {
         return Outcome::Moved;
     }
-    let Adoption { base, next, kept, plan } = adoption;
+    let Adoption { base, next, kept, plan, renamed, .. } = adoption;
     let former = std::mem::replace(state, next);
-    state.go_on_from(&former, &base);
+    state.go_on_from(&former, &base, &renamed);
     if !since.is_empty() {
+        let tenants = since.iter().filter_map(|(machine, _)| state.derived.tenants.get(machine)).cloned();
+        let tenants: BTreeSet<Name> = tenants.collect();
         since.into_iter().for_each(|(machine, list)| state.lasting.installs.replace(&machine, &list));
-        state.gather_gate();
+        state.gather_gate_of(&tenants);
     }
     state.tick(now);
     limit_leases(state, &former, now, out);
@@ -87,9 +107,9 @@ pub(super) fn apply(state: &mut State, adoption: Adoption, now: Time, out: &mut 
         out.records.extend(kept.records(&state.lasting.kept));
         state.lasting.kept = kept;
     }
-    out.records.push(Record::Serial(state.lasting.serial));
+    out.records.push(Record::Serial(state.serial()));
     if let Some(id) = plan {
-        use_up(state, id, former.lasting.serial, out);
+        use_up(state, id, former.serial(), out);
     }
     Outcome::Done
 }
@@ -133,15 +153,24 @@ impl State {
     /// installations kept (a renamed deployment or machine takes its installation along).
     pub fn adopt(&self, desired: Arc<Desired>) -> State {
         let base = self.under_new_names(&desired);
+        let assignments = assigned(&base, &desired);
+        self.adopt_with(&base, assignments, desired)
+    }
+
+    /// The same where it is known which machine each deployment gets. `base` is this table with the machines' new
+    /// names.
+    fn adopt_with(
+        &self,
+        base: &State,
+        assignments: imbl::OrdMap<Name, Name>,
+        desired: Arc<Desired>,
+    ) -> State {
         let mut next = base.clone();
-        next.lasting.serial += 1;
-        next.lasting.assignments = match pinned(&base, &desired) {
-            Some(assignments) => assignments,
-            None => assign(&desired, &base),
-        };
+        next.lasting.serials.desired += 1;
+        next.lasting.assignments = assignments;
         next.derived.tenants =
             turned(&base.derived.tenants, &base.lasting.assignments, &next.lasting.assignments);
-        next.lasting.installs = lineage::carried(self, &base, &next, &desired);
+        next.lasting.installs = lineage::carried(self, base, &next, &desired);
         let prefix = |boot: &Arc<Boot>| (boot.prefix.clone(), boot.name.clone());
         next.derived.prefixes = Arc::new(desired.boots.values().map(prefix).collect());
         let machines = differences(&base.desired.machines, &desired.machines);
@@ -210,9 +239,11 @@ impl State {
 
     /// Takes over from the state before an adoption what no revision decides: what the host is, what was
     /// seen, leased and learned up to this moment. `base` is what the revision was judged over.
-    fn go_on_from(&mut self, former: &State, base: &State) {
+    /// `renamed` has the new names of machines.
+    fn go_on_from(&mut self, former: &State, base: &State, renamed: &BTreeMap<Name, Name>) {
         let desired = self.desired.clone();
-        self.lasting.serial = former.lasting.serial + 1;
+        self.lasting.serials =
+            Serials { desired: former.lasting.serials.desired + 1, ..former.lasting.serials };
         self.server = former.server.clone();
         self.host = former.host.clone();
         self.observed.clock = former.observed.clock;
@@ -238,9 +269,28 @@ impl State {
             self.lasting.contested = former.under_new_names(&desired).lasting.contested;
             self.forget_settled_contests(&former.desired, &desired);
         }
-        if !former.observed.power.ptr_eq(&base.observed.power) {
-            self.observed.power = former.under_new_names(&desired).observed.power;
-            self.forget_power(&former.desired, &desired);
+        self.go_on_with_power(former, base, renamed);
+    }
+
+    /// What controllers told since `base`, as far as they are asked under this revision as before.
+    fn go_on_with_power(&mut self, former: &State, base: &State, renamed: &BTreeMap<Name, Name>) {
+        for item in base.observed.power.diff(&former.observed.power) {
+            let (name, reading) = match item {
+                DiffItem::Add(name, reading) | DiffItem::Update { new: (name, reading), .. } => {
+                    (name, Some(reading))
+                }
+                DiffItem::Remove(name, _) => (name, None),
+            };
+            let name = renamed.get(name).unwrap_or(name);
+            let controller = |desired: &Desired| -> Option<Option<Power>> {
+                desired.machines.get(name).map(|machine| machine.power.clone())
+            };
+            let is = controller(&self.desired).flatten();
+            let is_same = is.is_some() && controller(&former.desired).is_none_or(|was| was == is);
+            match reading.filter(|_| is_same) {
+                Some(reading) => drop(self.observed.power.insert(name.clone(), reading.clone())),
+                None => drop(self.observed.power.remove(name)),
+            }
         }
     }
 }

@@ -8,73 +8,98 @@ use super::super::{State, lineage};
 use crate::desired::{Desired, Machine, Place, differences};
 use crate::model::Name;
 
-/// The machines of deployments that are all pinned, as those of the revision before were: only
-/// what differs is looked at. `None` where labels choose, or nothing was adopted yet.
-pub(super) fn pinned(base: &State, desired: &Desired) -> Option<imbl::OrdMap<Name, Name>> {
-    let before = &base.desired;
-    if before.revision.is_empty() || before.selects + desired.selects > 0 {
-        return None;
+/// The machine of each deployment of a revision. `base` is the state before, with the machines' new names.
+pub(super) fn assigned(base: &State, desired: &Desired) -> imbl::OrdMap<Name, Name> {
+    let next = pinned(base, desired);
+    if desired.selects > 0 { chosen(base, desired, next) } else { next }
+}
+
+/// What deployments are pinned to; those that choose have what they had. Only what differs from the revision before is
+/// looked at.
+fn pinned(base: &State, desired: &Desired) -> imbl::OrdMap<Name, Name> {
+    if base.desired.revision.is_empty() {
+        // What was served before the start is not loaded: every deployment may be another.
+        let machine = |(name, place): (&Name, &Place)| match place {
+            Place::Machine(machine) => Some((name.clone(), machine.clone())),
+            Place::Select(_) => Some((name.clone(), base.lasting.assignments.get(name)?.clone())),
+        };
+        let places = desired.deployments.iter().map(|(name, deployment)| (name, &deployment.place));
+        return patched(&base.lasting.assignments, &places.filter_map(machine).collect());
     }
     let mut next = base.lasting.assignments.clone();
-    for one in differences(&before.deployments, &desired.deployments) {
+    for one in differences(&base.desired.deployments, &desired.deployments) {
         match one.after.map(|deployment| &deployment.place) {
             Some(Place::Machine(machine)) if next.get(one.name) == Some(machine) => {}
             Some(Place::Machine(machine)) => drop(next.insert(one.name.clone(), machine.clone())),
-            Some(Place::Select(_)) | None => drop(next.remove(one.name)),
+            Some(Place::Select(_)) => {}
+            None => drop(next.remove(one.name)),
         }
     }
-    Some(next)
+    next
 }
 
-/// Gives every deployment its machine: pins first, then choices made earlier, then what a former
-/// name had, then, in order of names, any free machine that matches. A choice stays until its machine
-/// is gone or pinned: one that matches no more is drift.
-pub(super) fn assign(desired: &Desired, base: &State) -> imbl::OrdMap<Name, Name> {
+/// Gives each deployment that chooses its machine: pins come first, then choices made earlier, then what a former
+/// name had, then, in order of names, any free machine that matches. A choice stays until its machine is gone or
+/// pinned: one that matches no more is drift. `next` has the pins.
+fn chosen(base: &State, desired: &Desired, mut next: imbl::OrdMap<Name, Name>) -> imbl::OrdMap<Name, Name> {
     let before = &base.lasting.assignments;
-    let mut chosen = BTreeMap::new();
-    let mut open = Vec::new();
+    let mut open: Vec<(&Name, &Labels)> = Vec::new();
     for (name, deployment) in &desired.deployments {
-        match &deployment.place {
-            Place::Machine(machine) => drop(chosen.insert(name.clone(), machine.clone())),
-            Place::Select(labels) => open.push((name, labels)),
+        if let Place::Select(labels) = &deployment.place {
+            open.push((name, labels));
         }
     }
-    if open.is_empty() {
-        return patched(before, &chosen);
-    }
-    let mut taken: BTreeSet<Name> = chosen.values().cloned().collect();
-    let mut keep = |open: &mut Vec<(&Name, _)>, former: &dyn Fn(&Name) -> Option<Name>| {
+    let all: Vec<&Name> = open.iter().map(|(name, _)| *name).collect();
+    let tenants = turned(&base.derived.tenants, before, &next);
+    let is_pinned = |machine: &Name| {
+        let place = tenants.get(machine).and_then(|name| desired.deployments.get(name)).map(|one| &one.place);
+        matches!(place, Some(Place::Machine(own)) if own == machine)
+    };
+    let mut taken: BTreeSet<Name> = BTreeSet::new();
+    let mut found: BTreeMap<Name, Name> = BTreeMap::new();
+    let mut keep = |open: &mut Vec<(&Name, &Labels)>, former: &dyn Fn(&Name) -> Option<Name>| {
         open.retain(|(name, _)| match former(name).filter(|one| desired.machines.contains_key(one)) {
-            Some(machine) if taken.insert(machine.clone()) => {
-                chosen.insert((*name).clone(), machine);
+            Some(machine) if !is_pinned(&machine) && taken.insert(machine.clone()) => {
+                found.insert((*name).clone(), machine);
                 false
             }
             _ => true,
         });
     };
     keep(&mut open, &|name| before.get(name).cloned());
-    let last = |name: &Name| {
-        let own = base.lasting.installs.named(name).filter(|one| one.deployment == *name && !one.closed);
-        own.max_by_key(|install| install.epoch).map(|install| install.machine.clone())
-    };
     let may_have = |name: &Name, machine: &Name| {
         let place = desired.deployments.get(name).map(|deployment| &deployment.place);
         let machine = desired.machines.get(machine);
         matches!((place, machine), (Some(Place::Select(labels)), Some(machine)) if carries(machine, labels))
     };
-    keep(&mut open, &|name| last(name).filter(|machine| may_have(name, machine)));
+    keep(&mut open, &|name| base.last_machine(name).filter(|machine| may_have(name, machine)));
     let new = open.iter().map(|(name, _)| *name);
     for (name, former) in lineage::renamed_choices(base, desired, new, may_have) {
         keep(&mut open, &|one| (*one == name).then(|| former.clone()));
     }
     let mut choices = Choices::new(desired, &open);
     for (name, labels) in open {
-        if let Some(machine) = choices.next(labels, &taken) {
+        if let Some(machine) = choices.next(labels, |machine| is_pinned(machine) || taken.contains(machine)) {
             taken.insert(machine.clone());
-            chosen.insert(name.clone(), machine.clone());
+            found.insert(name.clone(), machine.clone());
         }
     }
-    patched(before, &chosen)
+    for name in all {
+        match found.remove(name) {
+            Some(machine) if next.get(name) == Some(&machine) => {}
+            Some(machine) => drop(next.insert(name.clone(), machine)),
+            None => drop(next.remove(name)),
+        }
+    }
+    next
+}
+
+impl State {
+    /// The machine that a deployment installed last under its own name.
+    pub(in crate::state::apply) fn last_machine(&self, name: &Name) -> Option<Name> {
+        let own = self.lasting.installs.named(name).filter(|one| one.deployment == *name && !one.closed);
+        own.max_by_key(|install| install.epoch).map(|install| install.machine.clone())
+    }
 }
 
 /// `before` with what is different in `now`: most of a large table stays shared with the one
@@ -148,7 +173,7 @@ impl<'a> Choices<'a> {
     }
 
     /// The next free machine that carries the labels. What is taken stays taken.
-    fn next(&mut self, labels: &'a Labels, taken: &BTreeSet<Name>) -> Option<&'a Name> {
+    fn next(&mut self, labels: &'a Labels, is_taken: impl Fn(&Name) -> bool) -> Option<&'a Name> {
         let lists = labels.iter().map(|(key, value)| {
             self.by_label.get(&(key.as_str(), value.as_str())).map_or(&[][..], Vec::as_slice)
         });
@@ -156,7 +181,7 @@ impl<'a> Choices<'a> {
         let passed = self.passed.entry(labels).or_default();
         while let Some(machine) = rarest.get(*passed) {
             *passed += 1;
-            if !taken.contains(&machine.name) && carries(machine, labels) {
+            if !is_taken(&machine.name) && carries(machine, labels) {
                 return Some(&machine.name);
             }
         }

@@ -75,7 +75,7 @@ impl State {
     }
 
     pub(super) fn record(&mut self, install: Install) {
-        self.lasting.serial += 1;
+        self.lasting.serials.machines += 1;
         self.put_install(install);
     }
 

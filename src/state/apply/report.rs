@@ -70,7 +70,7 @@ impl State {
         };
         if let Some(install) = same {
             let reported = Install { stage, since: now, ..install.clone() };
-            self.lasting.serial += 1;
+            self.lasting.serials.machines += 1;
             self.end_install(name, reported);
             return Ok(());
         }
