@@ -6,6 +6,7 @@ mod lost;
 mod machine;
 mod subnet;
 
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 use super::{Action, Blast, Change, FORMAT_VERSION, Impact, Plan, blast, given_up};
@@ -90,8 +91,13 @@ fn fleet(base: &State, next: &State, moved: &MovedCards) -> Vec<Change> {
 }
 
 /// Least harmful first.
+pub(super) fn order(one: &Change, other: &Change) -> Ordering {
+    (one.impact, &one.kind, &one.name).cmp(&(other.impact, &other.kind, &other.name))
+}
+
+/// Puts the least harmful first.
 pub(super) fn sort(changes: &mut [Change]) {
-    changes.sort_by(|a, b| (a.impact, &a.kind, &a.name).cmp(&(b.impact, &b.kind, &b.name)));
+    changes.sort_by(order);
 }
 
 /// A change that concerns no machine.

@@ -113,7 +113,9 @@ impl Judgement {
         if self.plan.from.is_empty() && kept.is_none() {
             return Vec::new();
         }
-        let rows: Vec<&Change> = self.rows().collect();
+        let mut rows: Vec<&Change> = self.rows().collect();
+        // Holds name things in the order of the plan.
+        rows.sort_by(|one, other| diff::order(one, other));
         if self.outdated.is_empty() && self.fresh.is_empty() {
             return safety::hold_rows(&rows, &self.plan.given_up, desired, self.adoption.base(), consent);
         }
