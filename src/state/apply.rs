@@ -92,11 +92,19 @@ impl Applied {
         clear(&mut self.effects, room);
     }
 
-    /// Records what differs between the installations of before and now.
-    fn installs(&mut self, before: &Installs, state: &State) {
+    /// Records what differs between the installations of before and now; true if anything does.
+    fn installs(&mut self, before: &Installs, state: &State) -> bool {
         let changed = before.differences(&state.lasting.installs);
-        if !changed.is_empty() {
-            self.records.extend(changed.into_iter().map(|(machine, list)| Record::Installs(machine, list)));
+        let is_changed = !changed.is_empty();
+        self.records.extend(changed.into_iter().map(|(machine, list)| Record::Installs(machine, list)));
+        is_changed
+    }
+
+    /// The same where machines, or a person, changed them. The serial is raised with that record and not
+    /// without one: after a restart it would be lower.
+    fn steps(&mut self, before: &Installs, state: &mut State) {
+        if self.installs(before, state) {
+            state.lasting.serials.machines += 1;
             self.records.push(Record::Serial(state.serial()));
         }
     }

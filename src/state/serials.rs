@@ -6,7 +6,7 @@
 pub struct Serials {
     /// Raised by each adoption.
     pub desired: u64,
-    /// Raised by each step of an installation, and by each word of a person about one.
+    /// Raised by each command that changes installations.
     pub machines: u64,
 }
 

@@ -195,7 +195,6 @@ impl State {
         for name in deployments {
             let doubt = self.install_of(name).filter(|install| install.stage == InstallStage::Doubtful);
             let Some(install) = doubt.cloned() else { continue };
-            self.lasting.serials.machines += 1;
             match verdict {
                 // The word is for this deployment. The doubt stays for others that the machine may be given.
                 Verdict::Install => {

@@ -24,7 +24,7 @@ pub(super) fn apply(state: &mut State, permit: &Permit, now: Time, out: &mut App
     let before = state.lasting.installs.clone();
     match state.take_step(permit, now) {
         Ok(()) => {
-            out.installs(&before, state);
+            out.steps(&before, state);
             Outcome::Done
         }
         Err(stale) => Outcome::Refused(stale.to_string()),
@@ -36,7 +36,7 @@ pub(super) fn installed(state: &mut State, install: Install, out: &mut Applied) 
         let before = state.lasting.installs.clone();
         let epoch = before.next_epoch();
         state.record_new(Install { epoch, ..install });
-        out.installs(&before, state);
+        out.steps(&before, state);
     }
     Outcome::Done
 }
@@ -66,17 +66,12 @@ impl State {
             (PermitStep::Spend, Duty::Install { permit: false }, Some(install)) => {
                 let digest = deployment.digest.clone();
                 let spent = Install { stage: InstallStage::Spent, since: now, digest, ..install.clone() };
-                self.record(spent);
+                self.put_install(spent);
             }
             (PermitStep::Spend, _, None) => return Err(Stale::Moved(name.clone())),
             _ => {}
         }
         Ok(())
-    }
-
-    pub(super) fn record(&mut self, install: Install) {
-        self.lasting.serials.machines += 1;
-        self.put_install(install);
     }
 
     /// Puts an installation of `name` that has ended. Where it counted for `name` because of the machine alone, the
@@ -100,6 +95,6 @@ impl State {
         self.lasting.installs.supersede(install.clone());
         let merged = self.lasting.installs.on(&install.machine).iter().find(|one| one.epoch == install.epoch);
         let merged = merged.cloned().unwrap_or(install);
-        self.record(merged);
+        self.put_install(merged);
     }
 }

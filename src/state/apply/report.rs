@@ -10,7 +10,7 @@ pub(super) fn apply(state: &mut State, report: &Report, now: Time, out: &mut App
     if let Err(stale) = state.take_report(report, now) {
         return Outcome::Refused(stale.to_string());
     }
-    out.installs(&before, state);
+    out.steps(&before, state);
     let stage = match report.outcome {
         Said::Progress => Stage::Progress,
         Said::Completed => Stage::Completed,
@@ -36,8 +36,8 @@ pub(super) fn reboot(
         install.filter(|install| install.stage == InstallStage::Spent && install.epoch == epoch).cloned();
     if let Some(install) = spent {
         let before = state.lasting.installs.clone();
-        state.record(Install { stage: InstallStage::Unreported, since: at, ..install });
-        out.installs(&before, state);
+        state.put_install(Install { stage: InstallStage::Unreported, since: at, ..install });
+        out.steps(&before, state);
     }
     Outcome::Done
 }
@@ -70,7 +70,6 @@ impl State {
         };
         if let Some(install) = same {
             let reported = Install { stage, since: now, ..install.clone() };
-            self.lasting.serials.machines += 1;
             self.end_install(name, reported);
             return Ok(());
         }

@@ -18,7 +18,7 @@ pub(super) fn apply(
     };
     let before = state.lasting.installs.clone();
     state.settle_doubts(&names, verdict, now);
-    out.installs(&before, state);
+    out.steps(&before, state);
     let text = match verdict {
         Verdict::Install => "was doubtful; a person approved the installation",
         Verdict::Keep => "was doubtful; a person confirmed that the machine has its system",
