@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use imbl::ordmap::DiffItem;
 
 use super::installs::Followed;
+use super::rename::Renamed;
 use super::{Installs, Served, State};
 use crate::desired::{Deployment, Desired};
 use crate::model::Name;
@@ -25,8 +26,9 @@ pub fn is_rename(former: &Name, was: &Served, next: &Deployment, base: &State, d
 /// The installations under the next revision. Where a deployment comes to a machine that another had,
 /// it is that one renamed, or may be: then what was used there counts for it, too.
 ///
-/// `before` has the machines' former names, `base` those of the next revision.
-pub(super) fn carried(before: &State, base: &State, next: &State, desired: &Desired) -> Installs {
+/// `before` has the machines' former names, `renamed` those of the next revision.
+pub(super) fn carried(before: &State, renamed: &Renamed, next: &State, desired: &Desired) -> Installs {
+    let base = &renamed.state;
     let mut installs = base.lasting.installs.clone();
     let mut come = |name: &Name, machine: &Name, former: Option<&Name>, boxes: bool| {
         let former = former.filter(|former| *former != name);
@@ -44,9 +46,9 @@ pub(super) fn carried(before: &State, base: &State, next: &State, desired: &Desi
         }
     }
     // A box under the name of another machine has that one's deployment now.
-    for Followed { former, now } in base.lasting.installs.followed(&before.lasting.installs) {
-        if let Some(name) = next.derived.tenants.get(&now) {
-            come(name, &now, before.derived.tenants.get(&former), base.lasting.served.contains_key(name));
+    for Followed { former, now } in &renamed.followed {
+        if let Some(name) = next.derived.tenants.get(now) {
+            come(name, now, before.derived.tenants.get(former), base.lasting.served.contains_key(name));
         }
     }
     installs

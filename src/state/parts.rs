@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{
-    Contest, Guards, Installs, Leases, Leases6, Outbox, Revision, Seen, Serials, Server, State, TokenKey, Trust,
-    gate, longest, looping, memo, schedule, served,
+    Contest, Guards, Installs, Leases, Leases6, Outbox, Revision, Seen, Serials, Server, State, TokenKey,
+    Trust, gate, longest, looping, memo, schedule, served,
 };
 use crate::desired::Desired;
 use crate::model::{Mac, Name, PowerReading, Time};

@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::State;
 use super::installs::Followed;
+use super::{Contest, State};
 use crate::desired::{Desired, differences};
 use crate::model::{Mac, Name};
 
@@ -75,22 +75,60 @@ pub(super) fn have_other_cards(before: &Desired, after: &Desired) -> bool {
     })
 }
 
+/// A state with the machines' names of a later revision.
+pub(super) struct Renamed {
+    pub(super) state: State,
+    /// The new names of machines, by the former ones.
+    pub(super) machines: BTreeMap<Name, Name>,
+    /// The installations that went to another machine name with their boxes.
+    pub(super) followed: Vec<Followed>,
+}
+
+/// Learned cards, by the machines' new names.
+pub(super) fn cards(
+    learned: &imbl::HashMap<Mac, Name>,
+    renamed: &BTreeMap<Name, Name>,
+) -> imbl::HashMap<Mac, Name> {
+    let mut next = learned.clone();
+    if !renamed.is_empty() {
+        let moved = |(mac, machine): (&Mac, &Name)| Some((*mac, renamed.get(machine)?.clone()));
+        next.extend(learned.iter().filter_map(moved).collect::<Vec<_>>());
+    }
+    next
+}
+
+/// Contested marks, by the machines' new names.
+pub(super) fn contests(
+    contested: &imbl::OrdMap<Name, Contest>,
+    renamed: &BTreeMap<Name, Name>,
+) -> imbl::OrdMap<Name, Contest> {
+    let mut next = contested.clone();
+    for (former, now) in renamed {
+        if let Some(contest) = next.remove(former) {
+            next.insert(now.clone(), contest);
+        }
+    }
+    next
+}
+
 impl State {
     /// This state, with what it knows of renamed machines under the names of `after`.
     pub fn under_new_names(&self, after: &Desired) -> State {
-        self.with_new_names(after, have_other_cards(&self.desired, after))
+        self.renamed(after, have_other_cards(&self.desired, after)).state
     }
 
     /// The same; `follows` says whether installations are looked for by their network cards.
-    pub(super) fn with_new_names(&self, after: &Desired, follows: bool) -> State {
+    pub(super) fn renamed(&self, after: &Desired, follows: bool) -> Renamed {
         let mut renamed = machines(&self.desired, after);
+        let mut followed = Vec::new();
         let mut next = self.clone();
         if follows {
             next.lasting.installs = self.lasting.installs.follow(after, &renamed);
+            followed = next.lasting.installs.followed(&self.lasting.installs);
             // Where the revision before is not loaded, the cards of installations decide.
-            for Followed { former, now } in next.lasting.installs.followed(&self.lasting.installs) {
-                if !after.machines.contains_key(&former) && !self.derived.tenants.contains_key(&now) {
-                    renamed.entry(former).or_insert(now);
+            for Followed { former, now } in &followed {
+                if !after.machines.contains_key(former) && !self.derived.tenants.contains_key(now) {
+                    renamed.entry(former.clone()).or_insert_with(|| now.clone());
                 }
             }
         }
@@ -105,15 +143,9 @@ impl State {
             if next.lasting.protected.remove(former).is_some() {
                 next.lasting.protected.insert(now.clone());
             }
-            if let Some(contest) = next.lasting.contested.remove(former) {
-                next.lasting.contested.insert(now.clone(), contest);
-            }
         }
-        if !renamed.is_empty() {
-            let follow = |(mac, machine): (&Mac, &Name)| Some((*mac, renamed.get(machine)?.clone()));
-            let moved: Vec<(Mac, Name)> = next.lasting.learned.iter().filter_map(follow).collect();
-            next.lasting.learned.extend(moved);
-        }
-        next
+        next.lasting.contested = contests(&self.lasting.contested, &renamed);
+        next.lasting.learned = cards(&self.lasting.learned, &renamed);
+        Renamed { state: next, machines: renamed, followed }
     }
 }

@@ -17,8 +17,8 @@ use crate::state::revision::former::FormerRevision;
 use crate::state::revision::stored::SavedRevision;
 use crate::state::schedule::Pace;
 use crate::state::{
-    Event, Guards, Install, Lasting, Lease, Lease6, Leases, Leases6, Outbox, Revision, Serials, Served, Server,
-    State, Trust, conflict, contest, guard, trust,
+    Event, Guards, Install, Lasting, Lease, Lease6, Leases, Leases6, Outbox, Revision, Serials, Served,
+    Server, State, Trust, conflict, contest, guard, trust,
 };
 
 /// In the place of a stored file that was lost to damage: no file that a revision has is equal to it.

@@ -7,27 +7,33 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use voldemort::desired::Desired;
-use voldemort::model::{Name, Time};
+use voldemort::desired::{Deployment, Desired};
+use voldemort::model::{FilePath, Name, Time};
 use voldemort::plan::{self, Consent, Judgement, Proposal};
 use voldemort::state::command::Outcome as Came;
 use voldemort::state::{
-    Applied, Command, Doubts, Install, InstallStage, Outcome, Permit, PermitStep, Report, Revision, Secrets,
-    Server, SourceRevision, State, Verb, Verdict, apply,
+    Applied, Command, Doubts, Event, Install, InstallStage, Outcome, Permit, PermitStep, Record, Report,
+    Revision, Secrets, Server, SourceRevision, Stage, State, Verb, Verdict, apply,
 };
 
 use super::inventory::resolved;
 
 /// Machines and deployments of a world.
 const COUNT: usize = 5;
+/// Sources that it comes from; the deployments belong to them by turns.
+const SOURCES: [&str; 2] = ["lab", "rack"];
 
 /// A machine, and the deployment of its number.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Place {
+    /// Whether the machine is in the manifests.
+    is_known: bool,
     /// Whether the machine has its other name.
     is_renamed: bool,
-    /// The box: whose network card it has.
-    card: usize,
+    /// Whose network card it has, and whether that was replaced by a new one.
+    card: (usize, bool),
+    /// Whose UUID it has, and whether that is written down.
+    uuid: (usize, bool),
     protect: Option<bool>,
     /// What the deployment is called by turns; `None`: there is none.
     name: Option<usize>,
@@ -38,13 +44,25 @@ struct Place {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct World(Vec<Place>);
+struct World {
+    places: Vec<Place>,
+    /// The source whose revision it is.
+    source: usize,
+    /// Whether the thresholds allow nearly anything.
+    is_loose: bool,
+}
 
 /// What people do to a world.
 #[derive(Clone, Copy, Debug)]
 enum Edit {
+    Know,
     RenameMachine,
     SwapCards,
+    SwapUuids,
+    ReplaceCard,
+    WriteUuid,
+    Source,
+    Loosen,
     Protect(Option<bool>),
     RenameDeployment,
     Remove,
@@ -67,6 +85,20 @@ enum Act {
     Reboot,
     Adopt,
     Approve,
+    /// DHCP answered a card that is in no manifest as its machine.
+    Show(u8),
+    /// A webhook.
+    Fetch,
+}
+
+/// What is found in the state directory at a start.
+#[derive(Clone, Copy, Debug)]
+enum Found {
+    Whole,
+    /// The record of this machine, or of its deployment, is damaged.
+    Damaged(usize, bool),
+    /// The installations of this machine contradict each other.
+    Conflict(usize),
 }
 
 #[derive(Clone, Debug)]
@@ -75,13 +107,51 @@ struct Round {
     /// Before the revision is judged, between that and the first look, and after it.
     acts: [Vec<(usize, Act)>; 3],
     /// Whether the daemon starts again first: what was served is not loaded then.
-    starts: bool,
+    starts: Option<Found>,
+    /// Whether the revision before is adopted once more while this one is judged.
+    is_overtaken: bool,
 }
 
 fn rounds() -> impl Strategy<Value = Vec<Round>> {
     let edit = prop_oneof![
-        Just(Edit::RenameMachine),
-        Just(Edit::SwapCards),
+        2 => Just(Edit::Know),
+        2 => Just(Edit::RenameMachine),
+        2 => Just(Edit::SwapCards),
+        2 => Just(Edit::SwapUuids),
+        2 => Just(Edit::ReplaceCard),
+        2 => Just(Edit::WriteUuid),
+        1 => Just(Edit::Source),
+        1 => Just(Edit::Loosen),
+        10 => common_edit(),
+    ];
+    let act = prop_oneof![
+        5 => Just(Act::Start),
+        4 => Just(Act::Spend),
+        3 => Just(Act::Complete),
+        1 => Just(Act::Fail),
+        1 => Just(Act::Reboot),
+        1 => Just(Act::Adopt),
+        1 => Just(Act::Approve),
+        2 => (0..3_u8).prop_map(Act::Show),
+        1 => Just(Act::Fetch),
+    ];
+    let edits = prop::collection::vec((0..COUNT, edit), 0..5);
+    let acts = move || prop::collection::vec((0..COUNT, act.clone()), 0..6);
+    let acts = (acts(), acts(), acts()).prop_map(|(a, b, c)| [a, b, c]);
+    let found = prop_oneof![
+        Just(Found::Whole),
+        (0..COUNT, prop::bool::ANY).prop_map(|(at, is_machine)| Found::Damaged(at, is_machine)),
+        (0..COUNT).prop_map(Found::Conflict),
+    ];
+    let starts = prop::option::weighted(0.15, found);
+    let round = (edits, acts, starts, prop::bool::weighted(0.05))
+        .prop_map(|(edits, acts, starts, is_overtaken)| Round { edits, acts, starts, is_overtaken });
+    prop::collection::vec(round, 1..8)
+}
+
+/// Edits of all kinds that deployments see.
+fn common_edit() -> impl Strategy<Value = Edit> {
+    prop_oneof![
         prop_oneof![Just(None), Just(Some(true)), Just(Some(false))].prop_map(Edit::Protect),
         Just(Edit::RenameDeployment),
         Just(Edit::Remove),
@@ -93,44 +163,31 @@ fn rounds() -> impl Strategy<Value = Vec<Round>> {
         Just(Edit::Raise),
         Just(Edit::Lower),
         Just(Edit::Boot),
-    ];
-    let act = prop_oneof![
-        5 => Just(Act::Start),
-        4 => Just(Act::Spend),
-        3 => Just(Act::Complete),
-        1 => Just(Act::Fail),
-        1 => Just(Act::Reboot),
-        1 => Just(Act::Adopt),
-        1 => Just(Act::Approve),
-    ];
-    let edits = prop::collection::vec((0..COUNT, edit), 0..4);
-    let acts = move || prop::collection::vec((0..COUNT, act.clone()), 0..6);
-    let acts = (acts(), acts(), acts()).prop_map(|(a, b, c)| [a, b, c]);
-    let starts = prop::bool::weighted(0.1);
-    let round = (edits, acts, starts).prop_map(|(edits, acts, starts)| Round { edits, acts, starts });
-    prop::collection::vec(round, 1..8)
+    ]
 }
 
 impl World {
     fn new() -> World {
         let place = |number| Place {
+            is_known: true,
             is_renamed: false,
-            card: number,
+            card: (number, false),
+            uuid: (number, number % 2 == 0),
             protect: None,
             name: Some(0),
             pinned: (number < 3).then_some(number),
             number: 1,
             boot: 0,
         };
-        World((0..COUNT).map(place).collect())
+        World { places: (0..COUNT).map(place).collect(), source: 0, is_loose: false }
     }
 
     fn machine(&self, number: usize) -> String {
-        format!("{}{number}", if self.0[number].is_renamed { "rack" } else { "m" })
+        format!("{}{number}", if self.places[number].is_renamed { "rack" } else { "m" })
     }
 
     fn deployment(&self, number: usize) -> Option<Name> {
-        let name = self.0[number].name?;
+        let name = self.places[number].name?;
         Some(format!("{}{number}", ["web", "front"][name % 2]).parse().unwrap())
     }
 
@@ -138,28 +195,49 @@ impl World {
         let mut next = self.clone();
         let other = (at + 1) % COUNT;
         match edit {
-            Edit::RenameMachine => next.0[at].is_renamed ^= true,
-            Edit::SwapCards => (next.0[at].card, next.0[other].card) = (self.0[other].card, self.0[at].card),
-            Edit::Protect(protect) => next.0[at].protect = protect,
-            Edit::RenameDeployment => next.0[at].name = self.0[at].name.map(|name| name ^ 1),
-            Edit::Remove => next.0[at].name = None,
-            Edit::Bring => next.0[at].name = next.0[at].name.or(Some(0)),
-            Edit::Choose => next.0[at].pinned = None,
-            Edit::Pin => next.0[at].pinned = Some(at),
-            Edit::Exchange => {
-                (next.0[at].pinned, next.0[other].pinned) = (self.0[other].pinned, self.0[at].pinned);
+            Edit::Know => next.places[at].is_known ^= true,
+            Edit::RenameMachine => next.places[at].is_renamed ^= true,
+            Edit::SwapCards => {
+                (next.places[at].card.0, next.places[other].card.0) =
+                    (self.places[other].card.0, self.places[at].card.0);
             }
-            Edit::Raise => next.0[at].number += 1,
-            Edit::Lower => next.0[at].number = (self.0[at].number - 1).max(1),
-            Edit::Boot => next.0[at].boot ^= 1,
+            Edit::SwapUuids => {
+                (next.places[at].uuid.0, next.places[other].uuid.0) =
+                    (self.places[other].uuid.0, self.places[at].uuid.0);
+            }
+            Edit::ReplaceCard => next.places[at].card.1 ^= true,
+            Edit::WriteUuid => next.places[at].uuid.1 ^= true,
+            Edit::Source => next.source = (self.source + 1) % SOURCES.len(),
+            Edit::Loosen => next.is_loose ^= true,
+            Edit::Protect(protect) => next.places[at].protect = protect,
+            Edit::RenameDeployment => next.places[at].name = self.places[at].name.map(|name| name ^ 1),
+            Edit::Remove => next.places[at].name = None,
+            Edit::Bring => next.places[at].name = next.places[at].name.or(Some(0)),
+            Edit::Choose => next.places[at].pinned = None,
+            Edit::Pin => next.places[at].pinned = Some(at),
+            Edit::Exchange => {
+                (next.places[at].pinned, next.places[other].pinned) =
+                    (self.places[other].pinned, self.places[at].pinned);
+            }
+            Edit::Raise => next.places[at].number += 1,
+            Edit::Lower => next.places[at].number = (self.places[at].number - 1).max(1),
+            Edit::Boot => next.places[at].boot ^= 1,
         }
         if next.is_possible() { next } else { self.clone() }
     }
 
-    /// Two deployments can't have one machine.
+    /// Two deployments can't have one machine, nor one of no manifest.
     fn is_possible(&self) -> bool {
-        let mut pins: Vec<usize> =
-            self.0.iter().filter(|place| place.name.is_some()).filter_map(|place| place.pinned).collect();
+        let is_placed = |place: &Place| place.pinned.is_none_or(|on| self.places[on].is_known);
+        if !self.places.iter().all(|place| place.name.is_none() || is_placed(place)) {
+            return false;
+        }
+        let mut pins: Vec<usize> = self
+            .places
+            .iter()
+            .filter(|place| place.name.is_some())
+            .filter_map(|place| place.pinned)
+            .collect();
         let count = pins.len();
         pins.sort_unstable();
         pins.dedup();
@@ -179,12 +257,10 @@ impl World {
                 "[boot.b{boot}]\nkernel = \"vmlinuz\"\ncmdline = [\"url={{{{ answers_url }}}}\", \"b={boot}\"]\n"
             );
         }
-        for (number, place) in self.0.iter().enumerate() {
-            let (machine, card) = (self.machine(number), place.card);
-            text += &format!(
-                "[machine.{machine}]\nmac = \"52:54:00:00:00:0{card}\"\nlabels = {{ size = \"s\" }}\n"
-            );
-            text += &place.protect.map_or_else(String::new, |protect| format!("protect = {protect}\n"));
+        for (number, place) in self.places.iter().enumerate() {
+            if place.is_known {
+                text += &self.machine_text(number);
+            }
             let Some(name) = self.deployment(number) else { continue };
             let on = match place.pinned {
                 Some(on) => format!("machine = \"{}\"", self.machine(on)),
@@ -198,14 +274,33 @@ impl World {
         }
         let mut desired = Desired::clone(&resolved(text));
         desired.safety.max_in_flight = Some(2);
-        desired.safety.max_remove = 40;
+        desired.safety.max_remove = if self.is_loose { 90 } else { 40 };
         desired.safety.min_existing = 2;
-        desired.safety.max_reinstall = Some(1);
+        desired.safety.max_reinstall = Some(if self.is_loose { 4 } else { 1 });
+        desired.safety.source = Some(SOURCES[self.source].parse().unwrap());
+        for number in 0..COUNT {
+            let Some(name) = self.deployment(number) else { continue };
+            let mut own = Deployment::clone(&desired.deployments[&name]);
+            let source = SOURCES[number % SOURCES.len()].parse().unwrap();
+            own.origin.file = FilePath::new(Some(&source), &"a.toml".into());
+            desired.deployments.insert(name, own.into());
+        }
         desired.into()
+    }
+
+    fn machine_text(&self, number: usize) -> String {
+        let (machine, place) = (self.machine(number), &self.places[number]);
+        let mut text = format!("[machine.{machine}]\nlabels = {{ size = \"s\" }}\n");
+        let card = place.card.0 + if place.card.1 { COUNT } else { 0 };
+        text += &format!("mac = \"52:54:00:00:00:0{card}\"\n");
+        if let (uuid, true) = place.uuid {
+            text += &format!("uuid = \"4c4c4544-0042-3510-8056-b4c04f4e4d3{uuid}\"\n");
+        }
+        text + &place.protect.map_or_else(String::new, |protect| format!("protect = {protect}\n"))
     }
 }
 
-fn act(table: &mut State, name: &Name, act: Act, now: Time) {
+fn act(table: &mut State, name: &Name, what: Act, now: Time) {
     let (redeploy, epoch) = match table.install_of(name) {
         Some(install) => (install.redeploy, install.epoch),
         None => (table.desired().deployments.get(name).map_or(1, |one| one.redeploy), 0),
@@ -218,7 +313,7 @@ fn act(table: &mut State, name: &Name, act: Act, now: Time) {
         Verb::Report(Report { deployment: name.clone(), redeploy, epoch, outcome, note: note.clone() })
     };
     let doubts = || Doubts { deployments: vec![name.to_string()], ..Doubts::default() };
-    let verb = match act {
+    let verb = match what {
         Act::Start => permit(PermitStep::Start),
         Act::Spend => permit(PermitStep::Spend),
         Act::Complete => report(Outcome::Completed),
@@ -231,8 +326,39 @@ fn act(table: &mut State, name: &Name, act: Act, now: Time) {
             Verb::Installed(Install::new(machine, one, InstallStage::Installed, now).into())
         }
         Act::Approve => Verb::Settle(doubts(), Verdict::Install),
+        Act::Show(card) => {
+            let (mac, deployment) = (Some(super::inventory::mac(9, card.into())), Some(deployment));
+            Verb::Observe(vec![Event { mac, deployment, ..Event::new(now, Stage::Offer, "") }])
+        }
+        Act::Fetch => Verb::Fetch(name.clone()),
     };
-    let _ = apply(table, Command::machine(verb), now, &mut Applied::default());
+    let (before, mut out) = (table.serial(), Applied::default());
+    let _ = apply(table, Command::machine(verb), now, &mut out);
+    // After a restart the serial is the one that was recorded last.
+    let recorded = out.records.iter().filter_map(|record| match record {
+        Record::Serial(serial) => Some(*serial),
+        _ => None,
+    });
+    assert_eq!(recorded.last().unwrap_or(before), table.serial(), "{what:?}");
+}
+
+/// A daemon starts again over what is stored of a state, in which something may be wrong.
+fn restarted(table: &State, world: &World, found: Found) -> State {
+    let mut lasting = table.lasting().clone();
+    match found {
+        Found::Whole => {}
+        Found::Damaged(at, true) => drop(lasting.damaged.insert(world.machine(at).parse().unwrap())),
+        Found::Damaged(at, false) => lasting.damaged.extend(world.deployment(at)),
+        Found::Conflict(at) => {
+            let machine: Name = world.machine(at).parse().unwrap();
+            let last = lasting.installs.on(&machine).last().cloned();
+            let stage = InstallStage::Doubtful;
+            last.into_iter().for_each(|last| {
+                lasting.installs.put(Install { stage, conflict: true, digest: "".into(), ..last })
+            });
+        }
+    }
+    State::restored(Server::stand_in(Ipv4Addr::new(10, 0, 0, 1)), lasting)
 }
 
 /// What a state has that an adoption decides; places in lists by the order of numbers.
@@ -242,6 +368,10 @@ fn shown(table: &State) -> Vec<String> {
     lines.push(format!("{:?}\n{:?}\n{:?}", table.assignments(), table.tenants(), table.served()));
     lines.push(format!("{:?} {:?} {:?}", table.protected(), table.damaged(), table.waves()));
     lines.push(format!("{:?} {}", table.desired().revision, table.serial()));
+    let mut learned: Vec<_> = table.lasting().learned.iter().collect();
+    learned.sort();
+    lines.push(format!("{learned:?} {:?} {:?}", table.contested(), table.guards()));
+    lines.extend(table.outbox().iter().map(|pending| format!("{pending:?}")));
     let duty = |one: &Arc<voldemort::desired::Deployment>| format!("{}: {:?}", one.name, table.duty(one));
     lines.extend(table.desired().deployments.values().map(duty));
     lines
@@ -282,17 +412,27 @@ fn compare(table: &State, again: &Judgement, whole: &Judgement, now: Time) -> Op
     }
 }
 
+/// Where the keeper takes what was judged over an earlier state, it comes to what judging anew comes to.
+fn compare_late(table: &State, late: &Judgement, whole: &Judgement, now: Time) {
+    let Some(adoption) = late.adoption() else { return };
+    let (mut next, mut out) = (table.clone(), Applied::default());
+    if apply(&mut next, Command::daemon(Verb::Adopt(adoption)), now, &mut out) == Came::Done {
+        let (other, records) = adopted(table, whole, now).expect("it may be adopted");
+        assert_eq!(shown(&next), shown(&other));
+        assert_eq!(format!("{:?}", out.records), records);
+    }
+}
+
 fn play(rounds: Vec<Round>) {
     let mut world = World::new();
     let mut table = State::new(Server::stand_in(Ipv4Addr::new(10, 0, 0, 1)));
     let first = plan::judge(proposal(&world), &table);
     table = adopted(&table, &first, Time(1)).expect("a first revision is adopted").0;
     let mut clock = 1;
-    for Round { edits, acts, starts } in rounds {
+    for Round { edits, acts, starts, is_overtaken } in rounds {
         let mut next = edits.iter().fold(world.clone(), |world, (at, edit)| world.edited(*at, *edit));
-        if starts {
-            let server = Server::stand_in(Ipv4Addr::new(10, 0, 0, 1));
-            table = State::restored(server, table.lasting().clone());
+        if let Some(found) = starts {
+            table = restarted(&table, &world, found);
         }
         let mut judged: Option<Judgement> = None;
         for acts in &acts {
@@ -302,10 +442,17 @@ fn play(rounds: Vec<Round>) {
                     act(&mut table, &name, *what, Time(clock));
                 }
             }
+            if is_overtaken && judged.is_some() {
+                let other = plan::judge(proposal(&world), &table);
+                table = adopted(&table, &other, Time(clock)).map_or(table, |(adopted, _)| adopted);
+            }
             let whole = plan::judge(proposal(&next), &table);
             let again = match judged.take() {
                 None => whole.clone(),
-                Some(judged) => judged.again(&table),
+                Some(judged) => {
+                    compare_late(&table, &judged, &whole, Time(clock));
+                    judged.again(&table)
+                }
             };
             compare(&table, &again, &whole, Time(clock));
             judged = Some(again);
@@ -313,11 +460,11 @@ fn play(rounds: Vec<Round>) {
         let judged = judged.expect("it was judged");
         match adopted(&table, &judged, Time(clock)) {
             Some((adopted, _)) => table = adopted,
-            // A daemon that just started has adopted nothing else.
-            None if starts => {
-                let (again, _) =
-                    adopted(&table, &plan::judge(proposal(&world), &table), Time(clock)).unwrap();
-                (table, next) = (again, world.clone());
+            // A daemon that just started serves what it served before, without judging it.
+            None if table.desired().revision.is_empty() => {
+                let proposal = Proposal { kept: None, ..Proposal::clone(&proposal(&world)) };
+                let judged = plan::judge(proposal.into(), &table);
+                (table, next) = (adopted(&table, &judged, Time(clock)).unwrap().0, world.clone());
             }
             None => next = world.clone(),
         }

@@ -11,6 +11,7 @@ use imbl::ordmap::DiffItem;
 
 use super::super::command::Outcome;
 use super::super::record::Record;
+use super::super::rename::Renamed;
 use super::super::{
     Event, Install, InstallStage, Installs, Revision, Secrets, Serials, Served, Stage, State, guard, lineage,
     longest, rename, trust,
@@ -38,6 +39,8 @@ pub struct Adoption {
     plan: Option<Arc<str>>,
     /// The new names of machines, by the former ones.
     renamed: Arc<BTreeMap<Name, Name>>,
+    /// Machines whose installations went from one to the other with their boxes, both ways.
+    followed: Arc<BTreeMap<Name, BTreeSet<Name>>>,
     /// Whether any machine has other network cards, so that installations follow the boxes.
     follows: bool,
     /// Whether installations may have become doubtful.
@@ -47,11 +50,13 @@ pub struct Adoption {
 impl Adoption {
     /// `base` under another revision.
     pub fn new(base: &State, desired: Arc<Desired>, secrets: Arc<Secrets>) -> Adoption {
-        let renamed = Arc::new(rename::machines(&base.desired, &desired));
         let follows = rename::have_other_cards(&base.desired, &desired);
         let doubts = base.has_doubts(&desired);
-        let next = State { secrets, ..base.adopt(desired) };
-        Adoption { base: base.clone(), next, kept: None, plan: None, renamed, follows, doubts }
+        let renamed = base.renamed(&desired, follows);
+        let assignments = assigned(&renamed.state, &desired);
+        let next = State { secrets, ..base.adopted(&renamed, assignments, desired) };
+        let (followed, renamed) = (again::linked(&renamed.followed).into(), renamed.machines.into());
+        Adoption { base: base.clone(), next, kept: None, plan: None, renamed, followed, follows, doubts }
     }
 
     /// Notes what the revision was made of.
@@ -140,8 +145,11 @@ impl Adoption {
             (None, None) => true,
             _ => false,
         };
-        let same_box =
-            |machine: &Name| base.desired.machines.get(machine) == next.desired.machines.get(machine);
+        // Of a machine in neither revision, the box may be another machine's by its installation.
+        let same_box = |machine: &Name| {
+            let is = next.desired.machines.get(machine);
+            is.is_some() && base.desired.machines.get(machine) == is
+        };
         since
             .iter()
             .all(|(machine, _)| !judged.contains(machine) && same_tenant(machine) && same_box(machine))
@@ -152,25 +160,23 @@ impl State {
     /// The state under another revision: machines are assigned, protections remembered,
     /// installations kept (a renamed deployment or machine takes its installation along).
     pub fn adopt(&self, desired: Arc<Desired>) -> State {
-        let base = self.under_new_names(&desired);
-        let assignments = assigned(&base, &desired);
-        self.adopt_with(&base, assignments, desired)
+        Adoption::new(self, desired, self.secrets.clone()).next
     }
 
-    /// The same where it is known which machine each deployment gets. `base` is this table with the machines' new
-    /// names.
-    fn adopt_with(
+    /// The same where it is known which machine each deployment gets.
+    fn adopted(
         &self,
-        base: &State,
+        renamed: &Renamed,
         assignments: imbl::OrdMap<Name, Name>,
         desired: Arc<Desired>,
     ) -> State {
+        let base = &renamed.state;
         let mut next = base.clone();
         next.lasting.serials.desired += 1;
         next.lasting.assignments = assignments;
         next.derived.tenants =
             turned(&base.derived.tenants, &base.lasting.assignments, &next.lasting.assignments);
-        next.lasting.installs = lineage::carried(self, base, &next, &desired);
+        next.lasting.installs = lineage::carried(self, renamed, &next, &desired);
         let prefix = |boot: &Arc<Boot>| (boot.prefix.clone(), boot.name.clone());
         next.derived.prefixes = Arc::new(desired.boots.values().map(prefix).collect());
         let machines = differences(&base.desired.machines, &desired.machines);
@@ -262,17 +268,17 @@ impl State {
         self.lasting.outbox = former.lasting.outbox.clone();
         self.observed.schedule = former.observed.schedule.clone();
         if !former.lasting.learned.ptr_eq(&base.lasting.learned) {
-            self.lasting.learned = former.under_new_names(&desired).lasting.learned;
+            self.lasting.learned = rename::cards(&former.lasting.learned, renamed);
             self.forget_cards(&desired);
         }
         if !former.lasting.contested.ptr_eq(&base.lasting.contested) {
-            self.lasting.contested = former.under_new_names(&desired).lasting.contested;
+            self.lasting.contested = rename::contests(&former.lasting.contested, renamed);
             self.forget_settled_contests(&former.desired, &desired);
         }
         self.go_on_with_power(former, base, renamed);
     }
 
-    /// What controllers told since `base`, as far as they are asked under this revision as before.
+    /// The power states that controllers reported since `base`, as far as they are asked under this revision as before.
     fn go_on_with_power(&mut self, former: &State, base: &State, renamed: &BTreeMap<Name, Name>) {
         for item in base.observed.power.diff(&former.observed.power) {
             let (name, reading) = match item {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use imbl::ordmap::DiffItem;
 
-use super::super::{State, lineage};
+use super::super::{Install, State, lineage};
 use crate::desired::{Desired, Machine, Place, differences};
 use crate::model::Name;
 
@@ -72,7 +72,8 @@ fn chosen(base: &State, desired: &Desired, mut next: imbl::OrdMap<Name, Name>) -
         let machine = desired.machines.get(machine);
         matches!((place, machine), (Some(Place::Select(labels)), Some(machine)) if carries(machine, labels))
     };
-    keep(&mut open, &|name| base.last_machine(name).filter(|machine| may_have(name, machine)));
+    let last = |name: &Name| base.last_install(name).map(|install| install.machine.clone());
+    keep(&mut open, &|name| last(name).filter(|machine| may_have(name, machine)));
     let new = open.iter().map(|(name, _)| *name);
     for (name, former) in lineage::renamed_choices(base, desired, new, may_have) {
         keep(&mut open, &|one| (*one == name).then(|| former.clone()));
@@ -95,10 +96,10 @@ fn chosen(base: &State, desired: &Desired, mut next: imbl::OrdMap<Name, Name>) -
 }
 
 impl State {
-    /// The machine that a deployment installed last under its own name.
-    pub(in crate::state::apply) fn last_machine(&self, name: &Name) -> Option<Name> {
+    /// The last installation of a deployment under its own name.
+    pub(super) fn last_install(&self, name: &Name) -> Option<&Install> {
         let own = self.lasting.installs.named(name).filter(|one| one.deployment == *name && !one.closed);
-        own.max_by_key(|install| install.epoch).map(|install| install.machine.clone())
+        own.max_by_key(|install| install.epoch)
     }
 }
 

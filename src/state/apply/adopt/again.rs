@@ -1,18 +1,24 @@
 //! An adoption over a later state, in which the same is desired and some machines did something: only they are looked
-//! at, with all that hangs together with them by a name, a network card or an installation. The rules are those of a
-//! whole adoption, carried out over that part of the two states.
+//! at, with all that is related to them by a name, a network card or another mark, or an installation. The rules are
+//! those of a whole adoption, applied to that part of the two states.
+//!
+//! What the rules read of a machine or a deployment beyond what is related to it is the same in both states: only an
+//! adoption changes manifests, assignments, protections, thresholds, trust and what was noted as served. Learned cards,
+//! contests, power states, leases and the outbox decide nothing; the later state's are taken over.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use imbl::ordset;
 
+use super::super::super::installs::Followed;
+use super::super::super::rename::Renamed;
 use super::super::super::{Install, Lasting, State, served};
 use super::Adoption;
 use crate::desired::{Desired, Fixed, Machine, Place};
-use crate::model::{Mac, Name};
+use crate::model::{Identity, Mac, Name};
 
-/// What hangs together with some machines, before and after an adoption.
+/// Some machines with all that is related to them, before and after an adoption.
 #[derive(Clone, Debug)]
 pub struct Part {
     /// Machines, by their names before and after.
@@ -28,12 +34,12 @@ pub struct Part {
 impl Adoption {
     /// The adoption over `table`, and the part of it in which something may differ from this one. `None` where it
     /// has to be judged whole: another revision came between, or what machines did decides which machine a
-    /// selector chooses, or which installations are doubtful.
+    /// selector chooses, which machine is another one renamed, or which installations are doubtful.
     pub fn again(&self, table: &State) -> Option<(Adoption, Part)> {
         if self.doubts || table.lasting.serials.desired != self.base.lasting.serials.desired {
             return None;
         }
-        let part = self.part(table)?;
+        let (part, followed) = self.part(table)?;
         let mut next = self.next.clone();
         next.go_on_from(table, &self.base, &self.renamed);
         for machine in &part.machines {
@@ -41,23 +47,35 @@ impl Adoption {
         }
         next.lasting.installs.count_from(&table.lasting.installs);
         next.gather_gate_of(&part.deployments);
-        Some((Adoption { base: table.clone(), next, ..self.clone() }, part))
+        let followed = linked(&followed).into_iter().fold(self.followed.clone(), |mut all, (one, others)| {
+            Arc::make_mut(&mut all).entry(one).or_default().extend(others);
+            all
+        });
+        Some((Adoption { base: table.clone(), next, followed, ..self.clone() }, part))
     }
 
-    /// What hangs together with the machines that did something since.
-    fn part(&self, table: &State) -> Option<Part> {
+    /// What is related to the machines that did something since, and the installations in it that follow their boxes.
+    fn part(&self, table: &State) -> Option<(Part, Vec<Followed>)> {
         let related = Related::of(self, table);
         let (machines, deployments) = (related.machines, related.deployments);
         let before = restricted(table, &table.desired, &machines, &deployments);
         let desired = desired_part(&self.next.desired, &machines, &deployments);
-        let base = before.with_new_names(&desired, self.follows);
-        if !self.stays_chosen(table, &base, &deployments) {
+        let renamed = before.renamed(&desired, self.follows);
+        if !self.are_named_so(&renamed, &machines) || !self.stays_chosen(table, &renamed.state, &deployments)
+        {
             return None;
         }
         let own = |name: &Name| Some((name.clone(), self.next.lasting.assignments.get(name)?.clone()));
         let assignments = deployments.iter().filter_map(own).collect();
-        let next = before.adopt_with(&base, assignments, desired);
-        Some(Part { machines, deployments, base, next })
+        let next = before.adopted(&renamed, assignments, desired);
+        let Renamed { state: base, followed, .. } = renamed;
+        Some((Part { machines, deployments, base, next }, followed))
+    }
+
+    /// Whether of these machines the same ones are others renamed. What installations were noted with may decide that.
+    fn are_named_so(&self, renamed: &Renamed, machines: &BTreeSet<Name>) -> bool {
+        let own = self.renamed.iter().filter(|(former, _)| machines.contains(*former));
+        own.eq(&renamed.machines)
     }
 
     /// Whether each selector chooses as before. It keeps the machine that it has; where it has none, the last one
@@ -71,12 +89,26 @@ impl Adoption {
             let machine = base.lasting.assignments.get(name);
             machine.is_some() && machine == self.next.lasting.assignments.get(name)
         };
+        // By its machine's name, and by what finds that machine under another one.
+        fn last<'a>(state: &'a State, name: &Name) -> Option<(&'a Name, &'a [Mac], &'a [Identity])> {
+            state.last_install(name).map(|one| (&one.machine, &*one.cards, &*one.marks))
+        }
         let mut chosen = deployments.iter().filter(is_choice);
-        chosen.all(|name| is_kept(name) || self.base.last_machine(name) == table.last_machine(name))
+        chosen.all(|name| is_kept(name) || last(&self.base, name) == last(table, name))
     }
 }
 
-/// Machines and deployments that hang together, and those that still have to be looked at.
+/// The machines that installations went from and to, each with the others.
+pub(super) fn linked(followed: &[Followed]) -> BTreeMap<Name, BTreeSet<Name>> {
+    let mut links: BTreeMap<Name, BTreeSet<Name>> = BTreeMap::new();
+    for Followed { former, now } in followed {
+        links.entry(former.clone()).or_default().insert(now.clone());
+        links.entry(now.clone()).or_default().insert(former.clone());
+    }
+    links
+}
+
+/// Machines and deployments that are related, and those that still have to be looked at.
 #[derive(Default)]
 struct Related {
     machines: BTreeSet<Name>,
@@ -90,13 +122,13 @@ enum Open {
 }
 
 impl Related {
-    /// All that hangs together with what differs between the state that was judged and `table`.
+    /// All that is related to what differs between the state that was judged and `table`.
     fn of(adoption: &Adoption, table: &State) -> Related {
         let mut related = Related::default();
         for (machine, _) in adoption.base.lasting.installs.differences(&table.lasting.installs) {
             related.machine(&machine);
         }
-        // A record that is believed again may be a machine's or a deployment's.
+        // A record that is no longer damaged may be a machine's or a deployment's.
         for item in adoption.base.lasting.damaged.diff(&table.lasting.damaged) {
             let (ordset::DiffItem::Add(name) | ordset::DiffItem::Remove(name)) = item;
             related.machine(name);
@@ -106,7 +138,9 @@ impl Related {
         while let Some(open) = related.open.pop() {
             match open {
                 Open::Machine(name) => {
-                    states.iter().for_each(|state| related.follow_machine(&name, state, &states))
+                    let linked = adoption.followed.get(&name).into_iter().flatten();
+                    linked.for_each(|other| related.machine(other));
+                    states.iter().for_each(|state| related.follow_machine(&name, state, &states));
                 }
                 Open::Deployment(name) => {
                     states.iter().for_each(|state| related.follow_deployment(&name, state))
@@ -137,11 +171,17 @@ impl Related {
             self.deployment(&install.deployment);
             install.former.iter().for_each(|former| self.deployment(former));
         }
-        let own = state.desired.machines.get(name).into_iter().flat_map(|machine| &machine.macs);
+        let own = state.desired.machines.get(name);
+        let cards = own.into_iter().flat_map(|machine| &machine.macs);
         let noted = installs.iter().flat_map(|install| install.cards.iter());
-        let cards: BTreeSet<Mac> = own.chain(noted).copied().collect();
-        let owners = cards.iter().flat_map(|mac| all.iter().filter_map(|state| state.desired.macs.get(mac)));
-        owners.for_each(|owner| self.machine(owner));
+        let cards: BTreeSet<Mac> = cards.chain(noted).copied().collect();
+        let marks = own.into_iter().flat_map(|machine| &machine.ids);
+        let noted = installs.iter().flat_map(|install| install.marks.iter());
+        let marks: BTreeSet<&Identity> = marks.chain(noted).collect();
+        for desired in all.iter().map(|state| &state.desired) {
+            cards.iter().filter_map(|mac| desired.macs.get(mac)).for_each(|owner| self.machine(owner));
+            marks.iter().filter_map(|mark| desired.identified(mark)).for_each(|owner| self.machine(owner));
+        }
     }
 
     fn follow_deployment(&mut self, name: &Name, state: &State) {
