@@ -8,8 +8,10 @@ pub mod consent;
 pub mod health;
 pub mod hook;
 pub mod metrics;
+pub mod openapi;
 pub mod problem;
 pub mod resource;
+pub mod route;
 pub mod routes;
 pub mod word;
 

@@ -99,6 +99,11 @@ pub fn is_passing(error: &std::io::Error) -> bool {
     by_kind || error.raw_os_error().is_some_and(|number| by_number.contains(&number))
 }
 
+/// What is known of each route of the control API, without a running daemon.
+pub(crate) fn api_routes() -> Vec<crate::api::route::Route> {
+    backend::api_routes()
+}
+
 /// The clock of this host.
 pub fn now() -> Time {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -1,17 +1,21 @@
 //! Whether the daemon runs and serves, for monitoring; no token is needed.
 
 use crate::model::ServiceState;
-use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 
+use super::route::{Route, Routes};
 use super::routes::Backend;
 
 /// `GET /healthz` and `GET /readyz`, as text.
-pub fn routes<B: Backend>() -> Router<B> {
-    Router::new().route("/healthz", get(health::<B>)).route("/readyz", get(ready::<B>))
+pub fn routes<B: Backend>() -> Routes<B> {
+    let alive = Route::get("/healthz", "Whether the process and the keeper of the state answer")
+        .open()
+        .says(StatusCode::OK, "They do");
+    let readiness =
+        Route::get("/readyz", "Whether every service serves").open().says(StatusCode::OK, "All serve");
+    Routes::new().add(alive, health::<B>).add(readiness, ready::<B>)
 }
 
 /// 200 while the process and the keeper of the state answer.

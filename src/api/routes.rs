@@ -9,7 +9,6 @@ use axum::http::header::CONTENT_LENGTH;
 use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use http_body_util::{BodyExt, Collected, LengthLimitError, Limited};
 use tokio::sync::{Semaphore, watch};
@@ -22,6 +21,7 @@ use super::resource::{
     WaitingPlan, adopt, boot, deployment, drift, edit, effect, event, interface, lease, machine, order, plan,
     ticket, why,
 };
+use super::route::{Route, Routes};
 use super::{health, hook};
 use crate::model::{Caller, Mac, Time};
 use crate::state::outbox::{EffectId, Pending};
@@ -79,13 +79,34 @@ pub enum Hooked {
     Signed,
 }
 
-/// All routes.
-pub fn router<B: Backend>(backend: B) -> Router {
+/// All routes, and what is known of each.
+pub fn router<B: Backend>(backend: B) -> (Router, Vec<Route>) {
+    let (router, all) = routes::<B>().into_parts();
+    let router = router
+        .fallback(|| async { problem(StatusCode::NOT_FOUND, "there is no such resource") })
+        .layer(Extension(Bodies::default()))
+        .layer(from_fn(problem::uniform))
+        .with_state(backend);
+    (router, all)
+}
+
+/// What is known of each route, without a daemon.
+pub fn described<B: Backend>() -> Vec<Route> {
+    routes::<B>().into_parts().1
+}
+
+fn routes<B: Backend>() -> Routes<B> {
     let hooks = Arc::new(Semaphore::new(hook::BODIES_MAX));
     let hook = move |State(backend): State<B>, Path(name): Path<String>, request: Request| {
         hook(backend, hooks.clone(), name, request)
     };
-    Router::new()
+    let metrics_route = Route::get("/metrics", "Metrics for Prometheus").says(StatusCode::OK, "Text");
+    let hook_route = Route::post("/hooks/{name}", "A webhook: has the source of this name read again")
+        .open()
+        .any_parameters()
+        .says(StatusCode::ACCEPTED, "It will be read")
+        .says(StatusCode::UNAUTHORIZED, "The signature is missing or wrong");
+    Routes::new()
         .merge(lists::<B>())
         .merge(deployment::routes::<B>())
         .merge(lease::routes::<B>())
@@ -98,21 +119,34 @@ pub fn router<B: Backend>(backend: B) -> Router {
         .merge(adopt::routes::<B>())
         .merge(interface::routes::<B>())
         .merge(why::routes::<B>())
-        .route("/metrics", get(metrics::<B>))
-        .route("/hooks/{name}", post(hook))
-        .fallback(|| async { problem(StatusCode::NOT_FOUND, "there is no such resource") })
-        .layer(Extension(Bodies::default()))
-        .layer(from_fn(problem::uniform))
-        // Text, whatever the status.
         .merge(health::routes::<B>())
-        .with_state(backend)
+        .add(metrics_route, metrics::<B>)
+        .add(hook_route, hook)
 }
 
 /// A route for each list.
-fn lists<B: Backend>() -> Router<B> {
-    Listed::ALL.into_iter().fold(Router::new(), |router, what| {
-        router.route(&what.path(), get(move |State(backend): State<B>| list(backend, what)))
+fn lists<B: Backend>() -> Routes<B> {
+    Listed::ALL.into_iter().fold(Routes::new(), |routes, what| {
+        routes.add(list_route(what), move |State(backend): State<B>| list(backend, what))
     })
+}
+
+fn list_route(what: Listed) -> Route {
+    let route = |about| Route::get(what.path(), about);
+    match what {
+        Listed::Deployments => route("All deployments").gives::<Vec<deployment::Deployment>>(),
+        Listed::Machines => route("The machines of the manifests, then those that were only seen")
+            .gives::<Vec<machine::Machine>>(),
+        Listed::Boots => route("All boots").gives::<Vec<boot::Boot>>(),
+        Listed::Leases => route("All leases, IPv4 first").gives::<Vec<lease::Lease>>(),
+        Listed::Status => route("How the daemon stands").gives::<Status>(),
+        Listed::Plans => route("Revisions that wait for a person").gives::<Vec<WaitingPlan>>(),
+        Listed::Revisions => route("Kept revisions, the newest first").gives::<Vec<String>>(),
+        Listed::Drift => route("Where machines are not as the manifests say").gives::<Vec<drift::Drift>>(),
+        Listed::Effects => {
+            route("What follows from a change and is not done yet").gives::<Vec<effect::Effect>>()
+        }
+    }
 }
 
 async fn list<B: Backend>(backend: B, what: Listed) -> Response {

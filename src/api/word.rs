@@ -1,8 +1,10 @@
 //! Words of closed lists on the wire: the same text as everywhere. A daemon of a later version may send one
 //! that this program does not know: it is shown as it came, and is equal to none of the known ones.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::model::Words;
@@ -46,6 +48,22 @@ impl<T: Words> PartialEq<T> for Word<T> {
 impl<T> Default for Word<T> {
     fn default() -> Word<T> {
         Word::Unknown(String::new())
+    }
+}
+
+/// A text; a later version may have more words.
+impl<T: Words> JsonSchema for Word<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Word".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let words: Vec<&str> = T::all().iter().map(|value| value.text()).collect();
+        json_schema!({ "type": "string", "examples": words })
     }
 }
 

@@ -1,4 +1,4 @@
-//! `voldemort schema`: the JSON Schema of manifests, for editors.
+//! `voldemort schema`: the JSON Schema of manifests, for editors, and the contract of the control API.
 
 mod install;
 
@@ -8,13 +8,15 @@ use clap::Args;
 
 use super::Exit;
 use super::exit::talk;
+use crate::api::openapi;
+use crate::daemon;
 use crate::manifest::schema;
 use crate::source::replace::replace;
 
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Directory to write inventory.json, overlay.json, voldemort.json and plan.json to; without one the schema of
-    /// manifests goes to stdout
+    /// Directory to write inventory.json, overlay.json, voldemort.json, plan.json and openapi.json to; without one
+    /// the schema of manifests goes to stdout
     directory: Option<PathBuf>,
     /// Write what the editors' plugins taplo and tombi need into the inventory in this directory
     /// (the current one if absent)
@@ -40,6 +42,7 @@ pub fn run(arguments: Arguments) -> Exit {
 pub fn files() -> Vec<(&'static str, serde_json::Value)> {
     let mut files = Vec::from(schema::FILES.map(|(name, schema)| (name, schema())));
     files.push(("plan.json", crate::plan::schema::schema()));
+    files.push(("openapi.json", openapi::document(&daemon::api_routes())));
     files
 }
 

@@ -19,7 +19,8 @@ use crate::api::resource::{
     Adopt, Apply, EditRequest, Edited, Freed, Order, Outcome, ServiceStatus, SourceStatus, Status, Ticket,
     Tree, WaitingPlan, status,
 };
-use crate::api::{Backend, Hooked};
+use crate::api::route::Route;
+use crate::api::{Backend, Hooked, routes};
 use crate::model::{Caller, Mac, Name, ServiceState, SourceCondition, Span, Time};
 use crate::state::effect::TaskOutcome;
 use crate::state::outbox::{EffectId, Pending, TaskKind};
@@ -90,6 +91,11 @@ impl Daemon {
         troubles.extend(status::troubles(table, now()));
         troubles
     }
+}
+
+/// What is known of each route of the control API.
+pub(super) fn api_routes() -> Vec<Route> {
+    routes::described::<Daemon>()
 }
 
 impl Backend for Daemon {

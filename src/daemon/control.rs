@@ -32,6 +32,7 @@ use super::{Stop, stopped};
 use crate::api::access::{Access, Peer, guard};
 use crate::api::busy::Busy;
 use crate::api::problem;
+use crate::api::route::Route;
 use crate::config::{Api, Listen, runtime};
 use crate::model::Role;
 use connections::Connections;
@@ -113,9 +114,16 @@ impl Control {
 
     /// Serves in tasks until it is time to stop, each listener under supervision: one whose socket was
     /// removed is opened again.
-    pub fn serve(self, router: Router, board: &StatusBoard, stop: &Stop, tasks: &mut JoinSet<()>) {
+    pub fn serve(
+        self,
+        (router, routes): (Router, Vec<Route>),
+        board: &StatusBoard,
+        stop: &Stop,
+        tasks: &mut JoinSet<()>,
+    ) {
         let Control { endpoints, token, settings } = self;
         let access = Arc::new(Access {
+            routes,
             addresses: addresses(&endpoints).collect(),
             token: Some(Sha256::digest(token.text()).into()),
             viewer_token: settings.viewer_token.clone(),

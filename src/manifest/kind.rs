@@ -19,6 +19,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::document::{Collection, Place, Resource};
@@ -40,7 +41,7 @@ pub use template::{Template, Variable};
 macro_rules! kinds {
     ($($plural:ident: $kind:ident = $name:literal,)*) => {
         /// A kind of resource: the first part of a table's header.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         pub enum Kind {
             $(#[serde(rename = $name)] $kind,)*
         }

@@ -8,7 +8,7 @@ use crate::desired::{Desired, Safety};
 use crate::state::{State, Thresholds};
 
 /// What a person agreed to, by exact numbers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Consent {
     pub removals: Option<usize>,

@@ -1,19 +1,19 @@
 //! `POST /v1/adopt`: a machine has its system already and is not to be installed.
 
-use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::post;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::deployment;
+use super::{Deployment, deployment};
 use crate::api::body::Posted;
 use crate::api::problem::problem;
+use crate::api::route::{Route, Routes};
 use crate::api::routes::Backend;
 
 /// `POST /v1/adopt`: a machine has its system already and is not to be installed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Adopt {
     pub deployment: String,
@@ -21,8 +21,13 @@ pub struct Adopt {
     pub reason: Option<String>,
 }
 
-pub fn routes<B: Backend>() -> Router<B> {
-    Router::new().route("/v1/adopt", post(adopt::<B>))
+pub fn routes<B: Backend>() -> Routes<B> {
+    let route = Route::post("/v1/adopt", "Records that a deployment's machine has its system already")
+        .takes::<Adopt>()
+        .answers::<Deployment>(StatusCode::OK, "The deployment as it is then")
+        .says(StatusCode::NOT_FOUND, "There is no such deployment")
+        .says(StatusCode::CONFLICT, "It has no machine, or its installation is over");
+    Routes::new().add(route, adopt::<B>)
 }
 
 /// Answers with the deployment as it is then.

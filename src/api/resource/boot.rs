@@ -1,5 +1,6 @@
 //! `GET /v1/boots`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Row, or_dash};
@@ -7,7 +8,7 @@ use crate::desired;
 use crate::state::State;
 
 /// A row of `GET /v1/boots`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Boot {
     pub name: String,
     pub prefix: String,

@@ -2,22 +2,23 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Row, or_dash};
 use crate::api::Word;
 use crate::api::problem::problem;
+use crate::api::route::{Route, Routes};
 use crate::api::routes::Backend;
 use crate::model::{Mac, Phase};
 use crate::state::{self, Duty};
 
 /// A row of `GET /v1/deployments`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Deployment {
     pub name: String,
     pub machine: Option<String>,
@@ -37,7 +38,7 @@ pub struct Deployment {
     pub origin: String,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Subnet {
     pub name: String,
     pub cidr: String,
@@ -108,8 +109,11 @@ impl Row for Deployment {
     }
 }
 
-pub fn routes<B: Backend>() -> Router<B> {
-    Router::new().route("/v1/deployments/{name}", get(answer::<B>))
+pub fn routes<B: Backend>() -> Routes<B> {
+    let route = Route::get("/v1/deployments/{name}", "One deployment as it is now")
+        .gives::<Deployment>()
+        .says(StatusCode::NOT_FOUND, "There is none of that name");
+    Routes::new().add(route, answer::<B>)
 }
 
 /// One deployment as it is now.

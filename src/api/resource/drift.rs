@@ -1,5 +1,6 @@
 //! `GET /v1/drift`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Row, or_dash};
@@ -7,7 +8,7 @@ use crate::api::Word;
 use crate::state::{self, Aspect, DriftKind, State};
 
 /// A row of `GET /v1/drift`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Drift {
     pub deployment: String,
     pub machine: Option<String>,

@@ -3,21 +3,22 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::Word;
 use crate::api::body::Posted;
 use crate::api::consent::{held, unentitled};
 use crate::api::problem;
+use crate::api::route::{Route, Routes};
 use crate::api::routes::{Backend, respond};
 use crate::edit::Edit;
 use crate::model::{Caller, SourceCondition};
 use crate::plan::{Consent, Hold, Plan};
 
 /// `POST /v1/edits`: a change of the inventory itself.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EditRequest {
     pub edit: Edit,
@@ -41,7 +42,7 @@ pub struct EditRequest {
 }
 
 /// One file with another text.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct FileChange {
     pub kind: String,
     pub name: String,
@@ -56,7 +57,7 @@ pub struct FileChange {
 }
 
 /// The answer to `POST /v1/edits`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum Edited {
     /// What would be done (`dry_run`).
@@ -86,8 +87,21 @@ pub enum Edited {
     Refused { why: String },
 }
 
-pub fn routes<B: Backend>() -> Router<B> {
-    Router::new().route("/v1/edits", post(edit::<B>))
+pub fn routes<B: Backend>() -> Routes<B> {
+    let route =
+        Route::post("/v1/edits", "Changes the inventory itself, by a commit where it is a repository")
+            .takes::<EditRequest>()
+            .answers::<Edited>(StatusCode::OK, "What became of it")
+            .answers::<Edited>(StatusCode::FORBIDDEN, "The daemon may not write to this inventory")
+            .answers::<Edited>(
+                StatusCode::CONFLICT,
+                "A safety rule or a protection holds it; nothing was written",
+            )
+            .answers::<Edited>(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "The manifests would be wrong; nothing was written",
+            );
+    Routes::new().add(route, edit::<B>)
 }
 
 async fn edit<B: Backend>(

@@ -3,13 +3,14 @@
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::delete;
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Row, or_dash};
 use crate::api::Word;
 use crate::api::problem::problem;
+use crate::api::route::{Route, Routes};
 use crate::api::routes::{Backend, respond};
 use crate::model::{Caller, Time};
 use crate::state;
@@ -17,7 +18,7 @@ use crate::state::outbox::{EffectId, Pending, TaskKind};
 
 /// A row of `GET /v1/effects`: what follows from a change and is not done yet. `DELETE` answers with the one that
 /// was cancelled, as it was.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Effect {
     /// No two of one state directory that outlive a restart have the same.
     pub id: u64,
@@ -83,8 +84,11 @@ impl Row for Effect {
     }
 }
 
-pub fn routes<B: Backend>() -> Router<B> {
-    Router::new().route("/v1/effects/{id}", delete(cancel::<B>))
+pub fn routes<B: Backend>() -> Routes<B> {
+    let route = Route::delete("/v1/effects/{id}", "Cancels what is not done yet")
+        .answers::<Effect>(StatusCode::OK, "The effect as it was")
+        .says(StatusCode::NOT_FOUND, "It is not pending");
+    Routes::new().add(route, cancel::<B>)
 }
 
 async fn cancel<B: Backend>(

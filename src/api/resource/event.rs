@@ -6,13 +6,14 @@ use std::time::Duration;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::Word;
 use crate::api::busy::Busy;
 use crate::api::problem::problem;
+use crate::api::route::{Route, Routes};
 use crate::api::routes::Backend;
 use crate::model::Mac;
 use crate::state::{self, Stage};
@@ -25,7 +26,7 @@ const EVENTS_MAX: usize = 1000;
 /// `GET /v1/events?after=SEQUENCE&lineage=LINEAGE&wait=SECONDS&mac=MAC`. Without `after`, from the oldest
 /// on. 410 where what came after it is no longer kept: it was forgotten, or `after` is of another
 /// lineage, or was never reached.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Events {
     pub events: Vec<Event>,
     /// What to pass as `after` next.
@@ -36,7 +37,7 @@ pub struct Events {
     pub oldest: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     pub seq: u64,
     /// RFC 3339.
@@ -63,8 +64,15 @@ pub fn one(sequence: u64, event: &state::Event) -> Event {
     }
 }
 
-pub fn routes<B: Backend>() -> Router<B> {
-    Router::new().route("/v1/events", get(events::<B>))
+pub fn routes<B: Backend>() -> Routes<B> {
+    let route = Route::get("/v1/events", "What happened, and a wait for what happens next")
+        .parameter::<u64>("after", "The number of the last event that is known: later ones are wanted")
+        .parameter::<String>("lineage", "What the number belongs to, as an earlier answer said")
+        .parameter::<u64>("wait", "How long to wait for the next event, in seconds; 300 at most")
+        .parameter::<String>("mac", "Only events of this hardware address")
+        .gives::<Events>()
+        .says(StatusCode::GONE, "What came after is no longer kept, or of another lineage: begin again");
+    Routes::new().add(route, events::<B>)
 }
 
 #[derive(Deserialize)]

@@ -2,23 +2,24 @@
 
 use std::net::IpAddr;
 
+use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::delete;
-use axum::{Json, Router};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Row, or_dash};
 use crate::api::Word;
 use crate::api::problem::problem;
+use crate::api::route::{Route, Routes};
 use crate::api::routes::Backend;
 use crate::model::Time;
 use crate::model::words::words;
 use crate::state::{self, LeaseState};
 
 /// A row of `GET /v1/leases`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Lease {
     pub address: IpAddr,
     pub mac: String,
@@ -53,7 +54,7 @@ impl From<LeaseState> for LeaseShown {
 }
 
 /// `DELETE /v1/leases/ADDRESS`: an address that is free now.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Freed {
     pub address: IpAddr,
     /// Who had it, or who declined it or was seen using it.
@@ -124,8 +125,11 @@ impl Row for Lease {
     }
 }
 
-pub fn routes<B: Backend>() -> Router<B> {
-    Router::new().route("/v1/leases/{address}", delete(free::<B>))
+pub fn routes<B: Backend>() -> Routes<B> {
+    let route = Route::delete("/v1/leases/{address}", "Frees an address: whatever keeps it from others ends")
+        .answers::<Freed>(StatusCode::OK, "It is free now")
+        .says(StatusCode::NOT_FOUND, "Nothing keeps it");
+    Routes::new().add(route, free::<B>)
 }
 
 async fn free<B: Backend>(State(backend): State<B>, Path(address): Path<String>) -> Response {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Row, or_dash};
@@ -14,7 +15,7 @@ use crate::power::driver;
 use crate::state::{Seen, State};
 
 /// A row of `GET /v1/machines`: from the manifests, or seen on the network.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Machine {
     /// `None` for one that is in no manifest.
     pub name: Option<String>,
@@ -36,7 +37,7 @@ pub struct Machine {
 }
 
 /// What is known of a machine's power.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Power {
     pub kind: Word<PowerKind>,
     pub state: Word<PowerShown>,

@@ -1,23 +1,24 @@
 //! `POST /v1/orders`: what to do about revisions.
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::post;
-use axum::{Extension, Router};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Outcome;
 use crate::api::body::Posted;
 use crate::api::consent::{reserved, unentitled};
 use crate::api::problem::problem;
+use crate::api::route::{Route, Routes};
 use crate::api::routes::Backend;
 use crate::model::{Caller, Role};
 use crate::plan::Consent;
 use crate::state::Doubts;
 
 /// `POST /v1/orders`: what to do about revisions.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "order", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Order {
     /// Adopts a waiting plan.
@@ -49,8 +50,15 @@ pub enum Order {
     KeepSystems(Doubts),
 }
 
-pub fn routes<B: Backend>() -> Router<B> {
-    Router::new().route("/v1/orders", post(order::<B>))
+pub fn routes<B: Backend>() -> Routes<B> {
+    let route =
+        Route::post("/v1/orders", "Decides about revisions: approve, reject, suspend, resume, pin, unpin")
+            .takes::<Order>()
+            .answers::<Outcome>(StatusCode::OK, "It is done")
+            .answers::<Outcome>(StatusCode::CONFLICT, "It can't be followed, or a safety rule holds it")
+            .answers::<Outcome>(StatusCode::PRECONDITION_FAILED, "The state has changed meanwhile")
+            .answers::<Outcome>(StatusCode::UNPROCESSABLE_ENTITY, "The manifests are wrong");
+    Routes::new().add(route, order::<B>)
 }
 
 /// An order that can't be followed is a mistake of whoever gave it: the daemon is there.

@@ -3,8 +3,8 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
-use axum::{Extension, Json, Router};
+use axum::{Extension, Json};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Ticket, Tree};
@@ -12,12 +12,13 @@ use crate::api::Word;
 use crate::api::body::PostedTree;
 use crate::api::consent::{held, unentitled};
 use crate::api::problem;
+use crate::api::route::{Route, Routes};
 use crate::api::routes::{Backend, respond};
-use crate::model::{Caller, SourceCondition};
+use crate::model::{Caller, Role, SourceCondition};
 use crate::plan::{Consent, Hold, Plan};
 
 /// A row of `GET /v1/plans`: a revision that waits for somebody's word.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WaitingPlan {
     /// Changes with what the plan does.
     pub id: String,
@@ -34,7 +35,7 @@ pub struct WaitingPlan {
 }
 
 /// `POST /v1/apply`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Apply {
     pub tree: Tree,
@@ -48,7 +49,7 @@ pub struct Apply {
 }
 
 /// The answer to `POST /v1/plan` and `POST /v1/apply`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "outcome", rename_all = "kebab-case")]
 pub enum Outcome {
     /// What would happen; `holds` is why it would be held.
@@ -85,8 +86,25 @@ pub enum Outcome {
     },
 }
 
-pub fn routes<B: Backend>() -> Router<B> {
-    Router::new().route("/v1/plan", post(plan::<B>)).route("/v1/apply", post(apply::<B>))
+pub fn routes<B: Backend>() -> Routes<B> {
+    let plans = Route::post("/v1/plan", "What would happen if this tree were applied")
+        .needs(Role::Viewer)
+        .takes::<Tree>()
+        .answers::<Outcome>(StatusCode::OK, "The plan, and why it would be held")
+        .answers::<Outcome>(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "The manifests are wrong, or files are missing",
+        );
+    let applies = Route::post("/v1/apply", "Applies a tree in place of its source's latest revision")
+        .takes::<Apply>()
+        .answers::<Outcome>(StatusCode::OK, "It is applied")
+        .answers::<Outcome>(StatusCode::CONFLICT, "A safety rule holds it")
+        .answers::<Outcome>(StatusCode::PRECONDITION_FAILED, "The state has changed since the plan was made")
+        .answers::<Outcome>(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "The manifests are wrong, or files are missing",
+        );
+    Routes::new().add(plans, plan::<B>).add(applies, apply::<B>)
 }
 
 async fn plan<B: Backend>(State(backend): State<B>, PostedTree(tree, _room): PostedTree<Tree>) -> Response {

@@ -1,5 +1,6 @@
 //! How a source stands: part of the status.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::or_dash;
@@ -8,7 +9,7 @@ use crate::model::{Name, SourceCondition, Time};
 use crate::state;
 
 /// How the daemon stands with its inventory.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SourceStatus {
     /// Its name in the daemon's file; `inventory` if it has none there.
     #[serde(default)]

@@ -1,5 +1,6 @@
 //! `GET /v1/status`.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::or_dash;
@@ -9,7 +10,7 @@ use crate::model::{ServiceState, Time};
 use crate::state::{State, conflict};
 
 /// `GET /v1/status`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Status {
     pub version: String,
     pub lineage: String,
@@ -47,7 +48,7 @@ pub struct Status {
 }
 
 /// How one service of the daemon stands.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServiceStatus {
     /// `dhcp eth0`, `http 10.0.10.1`, `sources`, …
     pub name: String,

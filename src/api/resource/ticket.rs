@@ -1,16 +1,18 @@
 //! `POST /v1/tickets`: what a saved plan is bound to.
 
+use axum::Json;
 use axum::extract::State;
-use axum::routing::post;
-use axum::{Json, Router};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Tree;
 use crate::api::body::PostedTree;
+use crate::api::route::{Route, Routes};
 use crate::api::routes::Backend;
+use crate::model::Role;
 
 /// What a saved plan is bound to.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Ticket {
     /// Made of all else by the daemon's own key.
@@ -61,9 +63,13 @@ impl Ticket {
     }
 }
 
-pub fn routes<B: Backend>() -> Router<B> {
+pub fn routes<B: Backend>() -> Routes<B> {
     let ticket = async |State(backend): State<B>, PostedTree(tree, _room): PostedTree<Tree>| {
         Json(backend.ticket(tree))
     };
-    Router::new().route("/v1/tickets", post(ticket))
+    let route = Route::post("/v1/tickets", "What a saved plan of this tree is bound to")
+        .needs(Role::Viewer)
+        .takes::<Tree>()
+        .gives::<Ticket>();
+    Routes::new().add(route, ticket)
 }

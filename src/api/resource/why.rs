@@ -1,15 +1,16 @@
 //! Why a machine gets what it gets: the lines it comes from, its last boot, and the address it
 //! may have been mistaken for.
 
+use axum::Json;
 use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use axum::{Json, Router};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Event as EventRow, deployment, event, machine};
 use crate::api::problem::problem;
+use crate::api::route::{Route, Routes};
 use crate::api::routes::Backend;
 use crate::desired::{Deployment, Machine};
 use crate::model::similar::similar;
@@ -23,7 +24,7 @@ const ALIKE_MAX: usize = 5;
 const STEPS_MAX: usize = 200;
 
 /// `GET /v1/why/NAME-OR-MAC`: what a machine would be offered, and what happened at its last boot.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Why {
     pub subject: String,
     /// One sentence: how its last boot ended, or why there was none.
@@ -39,7 +40,7 @@ pub struct Why {
 }
 
 /// One thing that a machine is given.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Offer {
     pub what: String,
     pub value: String,
@@ -47,7 +48,7 @@ pub struct Offer {
     pub origin: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LookAlike {
     pub mac: String,
     /// The machine of the manifests that has it; `None` for one that was only seen.
@@ -55,8 +56,12 @@ pub struct LookAlike {
     pub origin: Option<String>,
 }
 
-pub fn routes<B: Backend>() -> Router<B> {
-    Router::new().route("/v1/why/{subject}", get(answer::<B>))
+pub fn routes<B: Backend>() -> Routes<B> {
+    let about = "Why a deployment, a machine or a hardware address is as it is, and what it would be served";
+    let route = Route::get("/v1/why/{subject}", about)
+        .gives::<Why>()
+        .says(StatusCode::NOT_FOUND, "There is nothing of that name");
+    Routes::new().add(route, answer::<B>)
 }
 
 async fn answer<B: Backend>(Shared(backend): Shared<B>, Path(subject): Path<String>) -> Response {

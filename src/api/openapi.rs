@@ -1,0 +1,100 @@
+//! `schemas/openapi.json`: the contract of the control API, made of the descriptions of its routes and of the wire
+//! types themselves (OpenAPI 3.1, whose schemas are JSON Schema 2020-12).
+
+use axum::http::Method;
+use schemars::SchemaGenerator;
+use schemars::generate::SchemaSettings;
+use serde_json::{Map, Value, json};
+
+use super::problem::{self, Problem};
+use super::route::{Answer, Parameter, Route};
+
+/// The document of these routes.
+pub fn document(routes: &[Route]) -> Value {
+    let settings = SchemaSettings::draft2020_12().with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+        settings.meta_schema = None;
+    });
+    let mut generator = settings.into_generator();
+    let mut paths = Map::new();
+    for route in routes {
+        let operations = paths.entry(route.path.to_string()).or_insert_with(|| json!({}));
+        operations[route.method.as_str().to_lowercase()] = operation(route, &mut generator);
+    }
+    let problem = generator.subschema_for::<Problem>();
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "voldemort",
+            "version": "v1",
+            "description": "The control API of a voldemort daemon. Fields may be added to answers, and words to lists of \
+                words: a client should ignore fields that it does not know. Unknown query parameters and unknown fields \
+                of a request are refused.",
+            "license": { "name": "MIT OR Apache-2.0", "identifier": "MIT OR Apache-2.0" },
+        },
+        "security": [{ "token": [] }],
+        "paths": paths,
+        "components": {
+            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+            "responses": { "Problem": {
+                "description": "What went wrong, and the way out",
+                "content": { problem::TYPE: { "schema": problem } },
+            } },
+            "schemas": generator.take_definitions(true),
+        },
+    })
+}
+
+fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
+    let mut operation = json!({ "operationId": id(route), "summary": route.about });
+    match route.role {
+        Some(role) => operation["x-role"] = role.to_string().into(),
+        None => operation["security"] = json!([]),
+    }
+    let variables = route.path.split('{').skip(1).filter_map(|part| part.split_once('}'));
+    let variables = variables.map(
+        |(name, _)| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }),
+    );
+    let variables: Vec<Value> = variables.collect();
+    let query = route.parameters.iter().map(|Parameter { name, about, schema }| {
+        json!({ "name": name, "in": "query", "description": about, "schema": schema(generator) })
+    });
+    let parameters: Vec<Value> = query.collect();
+    let parameters = [variables, parameters].concat();
+    if !parameters.is_empty() {
+        operation["parameters"] = parameters.into();
+    }
+    if let Some(schema) = route.body {
+        let schema = schema(generator);
+        operation["requestBody"] =
+            json!({ "required": true, "content": { "application/json": { "schema": schema } } });
+    }
+    let mut responses = Map::new();
+    for Answer { status, about, json: schema } in &route.answers {
+        let kind = if status.is_success() { "application/json" } else { problem::TYPE };
+        let answer = match schema {
+            Some(schema) => {
+                json!({ "description": about, "content": { kind: { "schema": schema(generator) } } })
+            }
+            None if status.is_success() => {
+                json!({ "description": about, "content": { "text/plain": { "schema": { "type": "string" } } } })
+            }
+            None => json!({ "description": about, "content": { kind: {
+                "schema": { "$ref": "#/components/schemas/Problem" }
+            } } }),
+        };
+        responses.insert(status.as_u16().to_string(), answer);
+    }
+    responses.insert("default".into(), json!({ "$ref": "#/components/responses/Problem" }));
+    operation["responses"] = responses.into();
+    operation
+}
+
+/// `get-deployments-name`.
+fn id(route: &Route) -> String {
+    let path = route.path.trim_start_matches("/v1");
+    let words = path.split(['/', '{', '}']).filter(|word| !word.is_empty());
+    let method =
+        if route.method == Method::GET { "get".to_owned() } else { route.method.as_str().to_lowercase() };
+    std::iter::once(method).chain(words.map(str::to_owned)).collect::<Vec<_>>().join("-")
+}
