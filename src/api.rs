@@ -7,6 +7,7 @@ pub mod client;
 pub mod consent;
 pub mod health;
 pub mod hook;
+mod list;
 pub mod metrics;
 pub mod openapi;
 pub mod problem;

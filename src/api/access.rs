@@ -188,7 +188,7 @@ fn unknown_parameter(uri: &Uri, route: Option<&Route>) -> Option<Response> {
     let takes = match known {
         [] => "this resource takes none".to_owned(),
         known => {
-            let names: Vec<&str> = known.iter().map(|parameter| parameter.name).collect();
+            let names: Vec<&str> = known.iter().map(|parameter| &*parameter.name).collect();
             format!("this resource takes {}", names.join(", "))
         }
     };

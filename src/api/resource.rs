@@ -23,6 +23,8 @@ pub mod ticket;
 pub mod tree;
 pub mod why;
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -72,8 +74,20 @@ pub trait Row: Serialize + DeserializeOwned {
     /// The titles of its columns.
     const COLUMNS: &'static [&'static str];
 
+    /// Whether its rows have labels.
+    const HAS_LABELS: bool = false;
+
     /// What `voldemortctl get` takes to show this one alone.
     fn name(&self) -> &str;
+
+    /// What no other row has; lists come in its order.
+    fn key(&self) -> String {
+        self.name().to_owned()
+    }
+
+    fn labels(&self) -> Option<&BTreeMap<String, String>> {
+        None
+    }
 
     /// A text for each column.
     fn cells(&self) -> Vec<String>;

@@ -35,9 +35,9 @@ pub struct Route {
 }
 
 /// A query parameter.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Parameter {
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     pub about: &'static str,
     pub schema: SchemaOf,
 }
@@ -96,7 +96,11 @@ impl Route {
     }
 
     pub fn parameter<T: JsonSchema>(mut self, name: &'static str, about: &'static str) -> Route {
-        self.parameters.push(Parameter { name, about, schema: |generator| generator.subschema_for::<T>() });
+        self.parameters.push(Parameter {
+            name: name.into(),
+            about,
+            schema: |generator| generator.subschema_for::<T>(),
+        });
         self
     }
 

@@ -6,20 +6,22 @@ use std::sync::Arc;
 
 use axum::extract::{Path, Request, State};
 use axum::http::header::CONTENT_LENGTH;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json, Router};
 use http_body_util::{BodyExt, Collected, LengthLimitError, Limited};
+use schemars::JsonSchema;
 use tokio::sync::{Semaphore, watch};
 
 use super::body::Bodies;
+use super::list::{self, Wanted};
 use super::metrics::Counts;
 use super::problem::{self, problem};
 use super::resource::{
-    Adopt, Apply, EditRequest, Edited, Freed, Listed, Order, Outcome, ServiceStatus, Status, Ticket, Tree,
-    WaitingPlan, adopt, boot, deployment, drift, edit, effect, event, interface, lease, machine, order, plan,
-    ticket, why,
+    Adopt, Apply, EditRequest, Edited, Freed, Listed, Order, Outcome, Row, ServiceStatus, Status, Ticket,
+    Tree, WaitingPlan, adopt, boot, deployment, drift, edit, effect, event, interface, lease, machine, order,
+    plan, ticket, why,
 };
 use super::route::{Route, Routes};
 use super::{health, hook};
@@ -127,40 +129,50 @@ fn routes<B: Backend>() -> Routes<B> {
 /// A route for each list.
 fn lists<B: Backend>() -> Routes<B> {
     Listed::ALL.into_iter().fold(Routes::new(), |routes, what| {
-        routes.add(list_route(what), move |State(backend): State<B>| list(backend, what))
+        routes.add(list_route(what), move |State(backend): State<B>, uri: Uri| list(backend, what, uri))
     })
 }
 
 fn list_route(what: Listed) -> Route {
     let route = |about| Route::get(what.path(), about);
     match what {
-        Listed::Deployments => route("All deployments").gives::<Vec<deployment::Deployment>>(),
-        Listed::Machines => route("The machines of the manifests, then those that were only seen")
-            .gives::<Vec<machine::Machine>>(),
-        Listed::Boots => route("All boots").gives::<Vec<boot::Boot>>(),
-        Listed::Leases => route("All leases, IPv4 first").gives::<Vec<lease::Lease>>(),
+        Listed::Deployments => route("All deployments").lists::<deployment::Deployment>(),
+        Listed::Machines => {
+            route("The machines of the manifests, then those that were only seen").lists::<machine::Machine>()
+        }
+        Listed::Boots => route("All boots").lists::<boot::Boot>(),
+        Listed::Leases => route("All leases, IPv4 first").lists::<lease::Lease>(),
         Listed::Status => route("How the daemon stands").gives::<Status>(),
         Listed::Plans => route("Revisions that wait for a person").gives::<Vec<WaitingPlan>>(),
         Listed::Revisions => route("Kept revisions, the newest first").gives::<Vec<String>>(),
-        Listed::Drift => route("Where machines are not as the manifests say").gives::<Vec<drift::Drift>>(),
-        Listed::Effects => {
-            route("What follows from a change and is not done yet").gives::<Vec<effect::Effect>>()
-        }
+        Listed::Drift => route("Where machines are not as the manifests say").lists::<drift::Drift>(),
+        Listed::Effects => route("What follows from a change and is not done yet").lists::<effect::Effect>(),
     }
 }
 
-async fn list<B: Backend>(backend: B, what: Listed) -> Response {
+async fn list<B: Backend>(backend: B, what: Listed, uri: Uri) -> Response {
     let state = backend.table();
     match what {
-        Listed::Deployments => Json(deployment::all(&state)).into_response(),
-        Listed::Machines => Json(machine::all(&state)).into_response(),
-        Listed::Boots => Json(boot::all(&state)).into_response(),
-        Listed::Leases => Json(lease::all(&state, backend.now())).into_response(),
+        Listed::Deployments => page(&uri, |after| deployment::all(&state, after)),
+        Listed::Machines => page(&uri, |after| machine::all(&state, after)),
+        Listed::Boots => page(&uri, |after| list::behind(boot::all(&state), after)),
+        Listed::Leases => page(&uri, |after| list::behind(lease::all(&state, backend.now()), after)),
         Listed::Status => Json(backend.status()).into_response(),
         Listed::Plans => Json(backend.plans().await).into_response(),
         Listed::Revisions => Json(backend.revisions()).into_response(),
-        Listed::Drift => Json(drift::all(&state)).into_response(),
-        Listed::Effects => Json(effect::all(&state, backend.now())).into_response(),
+        Listed::Drift => page(&uri, |after| list::behind(drift::all(&state), after)),
+        Listed::Effects => page(&uri, |after| list::behind(effect::all(&state, backend.now()), after)),
+    }
+}
+
+/// A page of the rows that come after the one of a key.
+fn page<T: Row + JsonSchema, I: Iterator<Item = T>>(
+    uri: &Uri,
+    rows: impl FnOnce(Option<&str>) -> I,
+) -> Response {
+    match Wanted::read::<T>(uri) {
+        Ok(wanted) => list::answer(&wanted, uri, rows(wanted.after())),
+        Err(why) => list::mistake(&why),
     }
 }
 

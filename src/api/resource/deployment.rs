@@ -1,6 +1,8 @@
 //! `GET /v1/deployments` and `GET /v1/deployments/NAME`.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Bound;
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -14,7 +16,7 @@ use crate::api::Word;
 use crate::api::problem::problem;
 use crate::api::route::{Route, Routes};
 use crate::api::routes::Backend;
-use crate::model::{Mac, Phase};
+use crate::model::{Mac, Name, Phase};
 use crate::state::{self, Duty};
 
 /// A row of `GET /v1/deployments`.
@@ -22,6 +24,9 @@ use crate::state::{self, Duty};
 pub struct Deployment {
     pub name: String,
     pub machine: Option<String>,
+    /// Those of its machine.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     pub macs: Vec<String>,
     pub address: Option<Ipv4Addr>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -45,9 +50,11 @@ pub struct Subnet {
     pub gateway: Option<Ipv4Addr>,
 }
 
-/// All of the inventory.
-pub fn all(state: &state::State) -> Vec<Deployment> {
-    state.desired().deployments.keys().filter_map(|name| one(state, name.as_str())).collect()
+/// Those of the inventory by name, after the one of the name `after`.
+pub fn all<'a>(state: &'a state::State, after: Option<&str>) -> impl Iterator<Item = Deployment> + use<'a> {
+    let after = after.and_then(|after| after.parse::<Name>().ok()).map_or(Bound::Unbounded, Bound::Excluded);
+    let names = state.desired().deployments.range((after, Bound::Unbounded));
+    names.filter_map(|(name, _)| one(state, name.as_str()))
 }
 
 /// `None` if there is no such deployment.
@@ -63,6 +70,7 @@ pub fn one(state: &state::State, name: &str) -> Option<Deployment> {
     Some(Deployment {
         name: found.name.to_string(),
         machine: machine.map(ToString::to_string),
+        labels: described.map(|machine| machine.labels.clone()).unwrap_or_default(),
         macs: macs.iter().map(ToString::to_string).collect(),
         address: found.address.or(leased),
         address6: found.address6.or(leased6),
@@ -89,8 +97,14 @@ impl Row for Deployment {
     const COLUMNS: &'static [&'static str] =
         &["NAME", "MACHINE", "ADDRESS", "BOOT", "TEMPLATE", "PHASE", "NEXT NETWORK BOOT"];
 
+    const HAS_LABELS: bool = true;
+
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn labels(&self) -> Option<&BTreeMap<String, String>> {
+        Some(&self.labels)
     }
 
     fn cells(&self) -> Vec<String> {

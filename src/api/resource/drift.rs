@@ -57,6 +57,10 @@ impl Row for Drift {
         &self.deployment
     }
 
+    fn key(&self) -> String {
+        format!("{}/{}", self.deployment, self.kind)
+    }
+
     fn cells(&self) -> Vec<String> {
         vec![
             self.deployment.clone(),

@@ -70,6 +70,10 @@ impl Row for Effect {
         &self.subject
     }
 
+    fn key(&self) -> String {
+        format!("{:020}", self.id)
+    }
+
     fn cells(&self) -> Vec<String> {
         vec![
             self.id.to_string(),

@@ -113,6 +113,10 @@ impl Row for Lease {
         &self.mac
     }
 
+    fn key(&self) -> String {
+        self.address.to_string()
+    }
+
     fn cells(&self) -> Vec<String> {
         vec![
             self.address.to_string(),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::{Bound, RangeBounds};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,7 +11,7 @@ use super::{Row, or_dash};
 use crate::api::Word;
 use crate::desired;
 use crate::model::words::words;
-use crate::model::{PowerKind, PowerReading, PowerState};
+use crate::model::{Mac, Name, PowerKind, PowerReading, PowerState};
 use crate::power::driver;
 use crate::state::{Seen, State};
 
@@ -73,9 +74,19 @@ impl From<PowerState> for PowerShown {
     }
 }
 
-/// The machines of the manifests, then those that were only seen.
-pub fn all(table: &State) -> Vec<Machine> {
-    let described = table.desired().machines.values().map(|machine| {
+/// The machines of the manifests by name, then those that were only seen by their hardware addresses; those after the
+/// one whose name or address is `after`.
+pub fn all<'a>(table: &'a State, after: Option<&str>) -> impl Iterator<Item = Machine> + use<'a> {
+    let (name, card) = match after.map(|after| (after.parse::<Name>(), after.parse::<Mac>())) {
+        None => (Bound::Unbounded, Bound::Unbounded),
+        // No name is a hardware address.
+        Some((_, Ok(card))) => (Bound::Unbounded, Bound::Excluded(card)),
+        Some((Ok(name), Err(_))) => (Bound::Excluded(name), Bound::Unbounded),
+        Some((Err(_), Err(_))) => (Bound::Unbounded, Bound::Unbounded),
+    };
+    let only_strangers = matches!(card, Bound::Excluded(_));
+    let described = table.desired().machines.range((name, Bound::Unbounded)).filter(move |_| !only_strangers);
+    let described = described.map(|(_, machine)| {
         let cards = table.cards(machine);
         let seen = cards.iter().filter_map(|mac| table.seen().get(mac)).max_by_key(|seen| seen.last);
         Machine {
@@ -90,15 +101,21 @@ pub fn all(table: &State) -> Vec<Machine> {
             ..sighting(seen)
         }
     });
-    let mut strangers: Vec<_> =
-        table.seen().iter().filter(|(mac, _)| table.machine(**mac).is_none()).collect();
-    strangers.sort_by_key(|(mac, _)| **mac);
-    let strangers = strangers.into_iter().map(|(mac, seen)| Machine {
+    // They are put in their order only when the named ones are not enough.
+    let strangers = std::iter::once_with(move || {
+        let is_later = |mac: &Mac| (card, Bound::Unbounded).contains(mac);
+        let strangers =
+            table.seen().iter().filter(|(mac, _)| is_later(mac) && table.machine(**mac).is_none());
+        let mut strangers: Vec<_> = strangers.collect();
+        strangers.sort_by_key(|(mac, _)| **mac);
+        strangers
+    });
+    let strangers = strangers.flatten().map(|(mac, seen)| Machine {
         macs: vec![mac.to_string()],
         stuck: table.loops().stuck_card(*mac).map(|text| text.to_string()),
         ..sighting(Some(seen))
     });
-    described.chain(strangers).collect()
+    described.chain(strangers)
 }
 
 fn sighting(seen: Option<&Seen>) -> Machine {
@@ -149,8 +166,18 @@ impl Row for Machine {
     const COLUMNS: &'static [&'static str] =
         &["NAME", "MAC", "DEPLOYMENT", "ADDRESS", "ARCH", "POWER", "PROTECTED", "LAST SEEN"];
 
+    const HAS_LABELS: bool = true;
+
     fn name(&self) -> &str {
         self.name.as_deref().unwrap_or_default()
+    }
+
+    fn key(&self) -> String {
+        self.name.clone().or(self.macs.first().cloned()).unwrap_or_default()
+    }
+
+    fn labels(&self) -> Option<&BTreeMap<String, String>> {
+        Some(&self.labels)
     }
 
     fn cells(&self) -> Vec<String> {

@@ -91,7 +91,7 @@ pub fn why(state: &State, subject: &str, events: &[(u64, Event)]) -> Result<Why,
     let own: Vec<&(u64, Event)> =
         events.iter().filter(|(_, event)| event.mac.as_ref().is_some_and(of_machine)).collect();
     let boot = last_boot(&own);
-    let rows = machine::all(state);
+    let rows = machine::all(state, None);
     let row = |row: &machine::Machine| match machine {
         Some(machine) => row.name.as_deref() == Some(machine.name.as_str()),
         None => row.name.is_none() && macs.iter().any(|mac| row.macs.contains(&mac.to_string())),
