@@ -7,7 +7,8 @@ use std::time::Duration;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::SendRequest;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::header::LINK;
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -100,19 +101,39 @@ impl Client {
         self.send(Method::DELETE, path, Bytes::new()).await
     }
 
+    /// The rows of one page, and the path of the next.
+    pub async fn page<T: DeserializeOwned>(
+        &self,
+        path: &str,
+    ) -> Result<(Vec<T>, Option<String>), ClientError> {
+        let (rows, headers) = self.exchange(Method::GET, path, Bytes::new()).await?;
+        let link = headers.get(LINK).and_then(|link| link.to_str().ok());
+        let next = link.and_then(|link| link.strip_prefix('<')?.strip_suffix(">; rel=\"next\""));
+        Ok((rows, next.map(str::to_owned)))
+    }
+
     async fn send<T: DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
         body: Bytes,
     ) -> Result<T, ClientError> {
+        Ok(self.exchange(method, path, body).await?.0)
+    }
+
+    async fn exchange<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(T, HeaderMap), ClientError> {
         let mut connection = self.connect().await?;
         let address = connection.address.clone();
         let unreachable = |cause: String| ClientError::Unreachable { address: address.clone(), cause };
         let response = connection.ask(method, path, body).await.map_err(unreachable)?;
-        let status = response.status();
-        let body = response.into_body().collect().await.map_err(|error| unreachable(error.to_string()))?;
-        understood(&address, status, &body.to_bytes())
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.map_err(|error| unreachable(error.to_string()))?;
+        Ok((understood(&address, head.status, &body.to_bytes())?, head.headers))
     }
 
     /// A connection to the first address where this host's daemon answers.

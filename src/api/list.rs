@@ -278,6 +278,15 @@ pub(super) fn behind<T: Row>(mut rows: Vec<T>, after: Option<&str>) -> impl Iter
     rows.into_iter()
 }
 
+/// The rows of a list that comes in an order of its own, after the one of the key `after`; none if it is gone.
+pub(super) fn from<T: Row>(rows: Vec<T>, after: Option<&str>) -> impl Iterator<Item = T> + use<T> {
+    let before = match after {
+        None => 0,
+        Some(after) => rows.iter().position(|row| row.key() == after).map_or(rows.len(), |place| place + 1),
+    };
+    rows.into_iter().skip(before)
+}
+
 /// A page of rows, which come by their keys from [`Wanted::after`] on. Its `Link` header (RFC 8288) names the next.
 pub(super) fn answer<T: Row>(wanted: &Wanted, uri: &Uri, rows: impl Iterator<Item = T>) -> Response {
     let (rows, next) = wanted.page(rows);

@@ -144,7 +144,7 @@ fn list_route(what: Listed) -> Route {
         Listed::Leases => route("All leases, IPv4 first").lists::<lease::Lease>(),
         Listed::Status => route("How the daemon stands").gives::<Status>(),
         Listed::Plans => route("Revisions that wait for a person").gives::<Vec<WaitingPlan>>(),
-        Listed::Revisions => route("Kept revisions, the newest first").gives::<Vec<String>>(),
+        Listed::Revisions => route("Kept revisions, the newest first").lists::<String>(),
         Listed::Drift => route("Where machines are not as the manifests say").lists::<drift::Drift>(),
         Listed::Effects => route("What follows from a change and is not done yet").lists::<effect::Effect>(),
     }
@@ -159,7 +159,7 @@ async fn list<B: Backend>(backend: B, what: Listed, uri: Uri) -> Response {
         Listed::Leases => page(&uri, |after| list::behind(lease::all(&state, backend.now()), after)),
         Listed::Status => Json(backend.status()).into_response(),
         Listed::Plans => Json(backend.plans().await).into_response(),
-        Listed::Revisions => Json(backend.revisions()).into_response(),
+        Listed::Revisions => page(&uri, |after| list::from(backend.revisions(), after)),
         Listed::Drift => page(&uri, |after| list::behind(drift::all(&state), after)),
         Listed::Effects => page(&uri, |after| list::behind(effect::all(&state, backend.now()), after)),
     }

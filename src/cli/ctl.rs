@@ -7,6 +7,7 @@ mod describe;
 mod events;
 mod get;
 mod order;
+mod output;
 mod release;
 mod resource;
 mod serve_dhcp;

@@ -3,6 +3,7 @@
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 
+use super::output::{self, Format};
 use super::table;
 use crate::api::client::ClientError;
 use crate::api::resource::{
@@ -19,8 +20,59 @@ pub(super) struct Arguments {
     kind: Listed,
     /// Only the one of this name
     name: Option<String>,
-    #[arg(short, long, value_parser = ["table", "json"], default_value = "table")]
-    output: String,
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: Format,
+    /// Only rows with these labels: NAME=VALUE, NAME!=VALUE, NAME or !NAME, separated by commas
+    #[arg(short = 'l', long = "selector", value_name = "LABELS")]
+    labels: Option<String>,
+    /// Only rows whose field has this value; * and ? stand for other letters, and commas separate several
+    #[arg(long = "where", value_name = "FIELD=VALUE", value_parser = pair)]
+    having: Vec<(String, String)>,
+    /// The field to sort by; with `-` before it, the greatest first
+    #[arg(long, value_name = "FIELD", allow_hyphen_values = true)]
+    sort: Option<String>,
+    /// Only these columns of the table, by title or field
+    #[arg(long, value_delimiter = ',', value_name = "COLUMN")]
+    columns: Vec<String>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (field, value) = text.split_once('=').ok_or("this is no FIELD=VALUE")?;
+    Ok((field.to_owned(), value.to_owned()))
+}
+
+/// Rows of one answer.
+const PAGE: usize = 1000;
+
+impl Arguments {
+    /// The first page of what is wanted.
+    fn path(&self) -> String {
+        let mut query = form_urlencoded::Serializer::new(String::new());
+        query.append_pair("limit", &PAGE.to_string());
+        if let Some(labels) = &self.labels {
+            query.append_pair("label", labels);
+        }
+        if let Some(field) = &self.sort {
+            query.append_pair("sort", field);
+        }
+        query.extend_pairs(&self.having);
+        format!("{}?{}", self.kind.path(), query.finish())
+    }
+
+    /// Refuses what the lists that are no tables do not take.
+    fn plain(&self) -> Result<(), ClientError> {
+        let takes_more = self.labels.is_some()
+            || !self.having.is_empty()
+            || self.sort.is_some()
+            || !self.columns.is_empty();
+        match takes_more || !matches!(self.output, Format::Table | Format::Json) {
+            true => Err(ClientError::Refused(format!(
+                "`get {}` is printed as text or JSON, and whole",
+                self.kind
+            ))),
+            false => Ok(()),
+        }
+    }
 }
 
 impl ValueEnum for Listed {
@@ -63,9 +115,17 @@ pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
 }
 
 fn list<T: Row>(arguments: &Arguments, remote: &Remote) -> Exit {
-    let json = arguments.output == "json";
-    let path = arguments.kind.path();
-    let mut rows: Vec<T> = match remote.block_on(async |client| client.get(&path).await) {
+    let json = arguments.output.is_json();
+    let rows: Result<Vec<T>, ClientError> = remote.block_on(async |client| {
+        let (mut all, mut next) = (Vec::new(), Some(arguments.path()));
+        while let Some(path) = next {
+            let (mut rows, link) = client.page(&path).await?;
+            all.append(&mut rows);
+            next = link;
+        }
+        Ok(all)
+    });
+    let mut rows = match rows {
         Ok(rows) => rows,
         Err(error) => return remote::failed(&error, json),
     };
@@ -76,15 +136,18 @@ fn list<T: Row>(arguments: &Arguments, remote: &Remote) -> Exit {
             return remote::failed(&error, json);
         }
     }
-    match json {
-        true => exit::print_json(&rows),
-        false => exit::print(&table::format(T::COLUMNS, &rows.iter().map(Row::cells).collect::<Vec<_>>())),
+    match output::text(arguments.kind.name(), &rows, arguments.output, &arguments.columns) {
+        Ok(text) => exit::print(&text),
+        Err(why) => exit::failed(&why, json),
     }
 }
 
 /// Waiting plans are for reading: each is printed whole, under its id.
 fn plans(arguments: &Arguments, remote: &Remote) -> Exit {
-    let json = arguments.output == "json";
+    let json = arguments.output.is_json();
+    if let Err(error) = arguments.plain() {
+        return remote::failed(&error, json);
+    }
     let path = arguments.kind.path();
     let mut plans: Vec<WaitingPlan> = match remote.block_on(async |client| client.get(&path).await) {
         Ok(plans) => plans,
@@ -112,7 +175,10 @@ fn plans(arguments: &Arguments, remote: &Remote) -> Exit {
 }
 
 fn status(arguments: &Arguments, remote: &Remote) -> Exit {
-    let json = arguments.output == "json";
+    let json = arguments.output.is_json();
+    if let Err(error) = arguments.plain() {
+        return remote::failed(&error, json);
+    }
     let path = arguments.kind.path();
     let status: Status = match remote.block_on(async |client| client.get(&path).await) {
         Ok(status) => status,
