@@ -94,6 +94,70 @@ fn members_that_only_read_change_nothing() {
     assert_eq!(house.daemon.stop(), Some(0));
 }
 
+/// The contract says of each route which role it needs: nobody gets further without one, and no viewer does more
+/// than read.
+#[test]
+fn every_route_of_the_contract_asks_for_its_role() {
+    if !has("curl") {
+        return;
+    }
+    let Some((_folder, house)) = with_group("group-role = \"viewer\"") else { return };
+    let contract =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/schemas/openapi.json")).unwrap();
+    let contract: serde_json::Value = serde_json::from_str(&contract).unwrap();
+    let socket = house.socket().display().to_string();
+    let member = ["--reuid", "65534", "--regid", "65534", "--groups", GROUP];
+    let nobody = ["--reuid", "65534", "--regid", "65534", "--clear-groups"];
+    let ask = |who: &[&str], way: &[&str], method: &str, path: &str| {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &house.net.server, "setpriv"]).args(who);
+        command.args(["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-X", method]).args(way);
+        let output = command.arg(format!("http://127.0.0.1:12345{path}")).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).parse::<u16>().unwrap_or_default()
+    };
+    let by_socket = ["--unix-socket", socket.as_str()];
+    let mut routes = 0;
+    for (path, operations) in contract["paths"].as_object().unwrap() {
+        let variables = path.split('{').count() > 1;
+        let path =
+            if variables { format!("{}nobody", path.split('{').next().unwrap()) } else { path.clone() };
+        for (method, operation) in operations.as_object().unwrap() {
+            routes += 1;
+            let (role, method) = (operation["x-role"].as_str(), method.to_uppercase());
+            let without = ask(&nobody, &[], &method, &path);
+            let member = ask(&member, &by_socket, &method, &path);
+            match role {
+                None => assert!(
+                    without != 403 && operation["security"] == serde_json::json!([]),
+                    "{method} {path}"
+                ),
+                Some("viewer") => {
+                    assert_eq!((without, member == 403), (401, false), "{method} {path}: {member}")
+                }
+                Some(_) => assert_eq!((without, member), (401, 403), "{method} {path}"),
+            }
+            if role.is_some() {
+                // Without a group the socket can't even be opened.
+                assert_eq!(ask(&nobody, &by_socket, &method, &path), 0, "{method} {path}");
+                assert_eq!(
+                    ask(&nobody, &["-H", "Authorization: Bearer x"], &method, &path),
+                    401,
+                    "{method} {path}"
+                );
+            }
+            let admin = ask(&["--reuid", "0"], &by_socket, &method, &path);
+            assert!(![0, 401, 403].contains(&admin) || role.is_none(), "{method} {path}: {admin}");
+        }
+    }
+    assert!(routes >= 20, "{routes}");
+    // What is not in the contract is nothing for callers, and says nothing to others.
+    for (who, way, expected) in [(&nobody[..], &[][..], 401), (&member, &by_socket, 404)] {
+        assert_eq!(ask(who, way, "GET", "/v1/secrets"), expected);
+        assert_eq!(ask(who, way, "POST", "/v1/whatever-comes"), expected);
+    }
+    assert_eq!(house.daemon.stop(), Some(0));
+}
+
 /// Everything at the top of a folder has no right for others.
 fn is_closed(folder: &Path) {
     let mode = |path: &Path| std::fs::symlink_metadata(path).unwrap().permissions().mode() & 0o777;
