@@ -73,6 +73,14 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
     for Answer { status, about, json: schema } in &route.answers {
         let kind = if status.is_success() { "application/json" } else { problem::TYPE };
         let answer = match schema {
+            // The members of an outcome stand beside those of the problem.
+            Some(schema) if !status.is_success() => {
+                let schema = json!({
+                    "$ref": "#/components/schemas/Problem",
+                    "anyOf": [schema(generator), { "not": { "required": ["outcome"] } }],
+                });
+                json!({ "description": about, "content": { kind: { "schema": schema } } })
+            }
             Some(schema) => {
                 json!({ "description": about, "content": { kind: { "schema": schema(generator) } } })
             }

@@ -120,7 +120,7 @@ fn a_stranger_with_the_mark_of_a_machine_that_is_there_is_not_believed() {
 fn cards_that_were_learned_are_shown_as_the_machine_s() {
     let mut table = table(None, UUID);
     play(&mut table, 0, asks(A));
-    let rows = voldemort::api::resource::machine::all(&table);
+    let rows = voldemort::api::resource::machine::all(&table, None).collect::<Vec<_>>();
     let row = rows.iter().find(|row| row.name.as_deref() == Some("web")).unwrap();
     assert_eq!(row.macs, [DECLARED, A]);
     assert!(row.last_seen.is_some());

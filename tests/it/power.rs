@@ -525,7 +525,7 @@ async fn five_hundred_controllers_are_asked_a_few_at_once() {
     assert_eq!(count(|state| *state == Ok(PowerState::On)), 430);
     assert!(fake.most.load(SeqCst) <= 16, "{} at once", fake.most.load(SeqCst));
     // The rows of people, and what is counted.
-    let rows = machine::all(&table);
+    let rows = machine::all(&table, None).collect::<Vec<_>>();
     let row = |name: &str| {
         rows.iter().find(|row| row.name.as_deref() == Some(name)).unwrap().power.clone().unwrap()
     };

@@ -521,7 +521,7 @@ async fn waves_show_who_waits() {
         |name: &str| Permit { deployment: name.parse().unwrap(), redeploy: 1, step: PermitStep::Start };
     house.keeper.permit(start("web-0")).await.unwrap();
     house.keeper.permit(start("web-1")).await.unwrap();
-    let rows = voldemort::api::resource::deployment::all(&house.keeper.table());
+    let rows = voldemort::api::resource::deployment::all(&house.keeper.table(), None).collect::<Vec<_>>();
     let phases: Vec<&str> = rows.iter().map(|row| row.phase.as_str()).collect();
     assert_eq!(phases, ["installing", "waiting", "waiting"]);
     assert!(rows[1].next_boot.contains("1 of 1 in flight"), "{}", rows[1].next_boot);
@@ -532,7 +532,7 @@ async fn waves_show_who_waits() {
 }
 
 fn phases(house: &House) -> Vec<String> {
-    let rows = voldemort::api::resource::deployment::all(&house.keeper.table());
+    let rows = voldemort::api::resource::deployment::all(&house.keeper.table(), None).collect::<Vec<_>>();
     rows.into_iter().map(|row| row.phase.to_string()).collect()
 }
 

@@ -172,7 +172,10 @@ impl Reconciler {
         }
         let files = tree.bytes();
         let Tree { revision, source, environment, files: _, binary: _, media, selection } = tree;
-        let name = self.named(source.as_deref())?;
+        let name = match self.named(source.as_deref()) {
+            Ok(name) => name,
+            Err(mistake) => return Ok(Err(mistake)),
+        };
         let prefix = if self.sources.len() > 1 { root_of(&name) } else { String::new() };
         let (places, shelf) = (self.places(&name), self.shelf.clone());
         // Files are read here, to compare them.
