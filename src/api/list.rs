@@ -38,7 +38,7 @@ pub(super) struct Wanted {
 
 /// One term of a label selector, as Kubernetes writes them.
 #[derive(Clone, Debug, PartialEq)]
-enum Label {
+pub(super) enum Label {
     Is(String, String),
     IsNot(String, String),
     Exists(String),
@@ -46,7 +46,7 @@ enum Label {
 }
 
 impl Label {
-    fn parse(text: &str) -> Result<Label, String> {
+    pub(super) fn parse(text: &str) -> Result<Label, String> {
         let own = |text: &str| text.trim().to_owned();
         let term = if let Some((name, value)) = text.split_once("!=") {
             Label::IsNot(own(name), own(value))
@@ -69,7 +69,7 @@ impl Label {
         }
     }
 
-    fn fits(&self, labels: &BTreeMap<String, String>) -> bool {
+    pub(super) fn fits(&self, labels: &BTreeMap<String, String>) -> bool {
         let own = labels.get(self.name());
         match self {
             Label::Is(_, value) => own == Some(value),

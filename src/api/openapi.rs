@@ -93,6 +93,10 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
         };
         responses.insert(status.as_u16().to_string(), answer);
     }
+    if let (Some(about), Some(answer)) = (route.stream, responses.get_mut("200")) {
+        answer["content"]["text/event-stream"] =
+            json!({ "schema": { "type": "string", "description": about } });
+    }
     responses.insert("default".into(), json!({ "$ref": "#/components/responses/Problem" }));
     operation["responses"] = responses.into();
     operation

@@ -32,6 +32,8 @@ pub struct Route {
     /// The JSON that it takes.
     pub body: Option<SchemaOf>,
     pub answers: Vec<Answer>,
+    /// What it sends as server-sent events to who accepts them.
+    pub stream: Option<&'static str>,
 }
 
 /// A query parameter.
@@ -74,6 +76,7 @@ impl Route {
             any_parameters: false,
             body: None,
             answers: Vec::new(),
+            stream: None,
         }
     }
 
@@ -113,6 +116,11 @@ impl Route {
     pub fn answers<T: JsonSchema>(mut self, status: StatusCode, about: &'static str) -> Route {
         self.answers.push(Answer { status, about, json: Some(|generator| generator.subschema_for::<T>()) });
         self
+    }
+
+    /// 200 also as server-sent events.
+    pub fn streams(self, about: &'static str) -> Route {
+        Route { stream: Some(about), ..self }
     }
 
     /// A status with a text, with nothing, or with a problem.

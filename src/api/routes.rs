@@ -25,7 +25,7 @@ use super::resource::{
 };
 use super::route::{Route, Routes};
 use super::{health, hook};
-use crate::model::{Caller, Mac, Time};
+use crate::model::{Caller, Time};
 use crate::state::outbox::{EffectId, Pending};
 use crate::state::{self, Event};
 
@@ -35,7 +35,7 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn now(&self) -> Time;
     fn status(&self) -> Status;
     /// With the number of the oldest event that is kept.
-    fn events(&self, after: u64, mac: Option<Mac>, limit: usize) -> (u64, Vec<(u64, Event)>);
+    fn events(&self, after: u64, limit: usize, wanted: impl Fn(&Event) -> bool) -> (u64, Vec<(u64, Event)>);
     /// Every service of the daemon and how it stands.
     fn services(&self) -> Vec<ServiceStatus>;
     /// Whether the keeper of the state answers.

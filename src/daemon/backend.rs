@@ -21,7 +21,7 @@ use crate::api::resource::{
 };
 use crate::api::route::Route;
 use crate::api::{Backend, Hooked, routes};
-use crate::model::{Caller, Mac, Name, ServiceState, SourceCondition, Span, Time};
+use crate::model::{Caller, Name, ServiceState, SourceCondition, Span, Time};
 use crate::state::effect::TaskOutcome;
 use crate::state::outbox::{EffectId, Pending, TaskKind};
 use crate::state::{self, Event, Report, State};
@@ -169,8 +169,8 @@ impl Backend for Daemon {
         Ok(())
     }
 
-    fn events(&self, after: u64, mac: Option<Mac>, limit: usize) -> (u64, Vec<(u64, Event)>) {
-        self.keeper.timeline().events(after, mac, limit)
+    fn events(&self, after: u64, limit: usize, wanted: impl Fn(&Event) -> bool) -> (u64, Vec<(u64, Event)>) {
+        self.keeper.timeline().events(after, limit, wanted)
     }
 
     fn counts(&self) -> Counts {

@@ -7,7 +7,6 @@ use tokio::sync::watch;
 
 use super::counters::Counters;
 use super::throttle::EventThrottle;
-use crate::model::Mac;
 use crate::state::{Event, Stage};
 use crate::store::EVENTS_MAX;
 
@@ -85,13 +84,17 @@ impl Timeline {
 }
 
 impl Reader {
-    /// Events after `sequence`, oldest first, at most `limit`; of one machine if `mac` is given. With
-    /// the number of the oldest event that is kept, or of the next one where none is.
-    pub fn events(&self, sequence: u64, mac: Option<Mac>, limit: usize) -> (u64, Vec<(u64, Event)>) {
+    /// The events after `sequence` that are wanted, oldest first, at most `limit`. With the number of the oldest event
+    /// that is kept, or of the next one where none is.
+    pub fn events(
+        &self,
+        sequence: u64,
+        limit: usize,
+        wanted: impl Fn(&Event) -> bool,
+    ) -> (u64, Vec<(u64, Event)>) {
         let kept = lock(&self.kept);
         let oldest = kept.front().map_or(*self.latest.borrow() + 1, |(number, _)| *number);
         let first = kept.partition_point(|(number, _)| *number <= sequence);
-        let wanted = |event: &Event| mac.is_none() || event.mac == mac;
         (oldest, kept.range(first..).filter(|(_, event)| wanted(event)).take(limit).cloned().collect())
     }
 

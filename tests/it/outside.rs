@@ -263,7 +263,7 @@ async fn a_large_image_holds_up_nothing() {
     let events = house
         .keeper
         .timeline()
-        .events(0, None, 1000)
+        .events(0, 1000, |_| true)
         .1
         .into_iter()
         .filter(|(_, event)| event.text.contains("Waiting"));

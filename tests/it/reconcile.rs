@@ -574,7 +574,7 @@ async fn a_new_state_serves_and_installs_nothing_before_a_person_says_so() {
     assert_eq!(phases(&house), ["doubtful"; 4]);
     let row = voldemort::api::resource::deployment::one(&house.keeper.table(), "web-1").unwrap();
     assert!(row.next_boot.contains("voldemortctl approve installs web-1"), "{}", row.next_boot);
-    let events = house.keeper.timeline().events(0, None, 100);
+    let events = house.keeper.timeline().events(0, 100, |_| true);
     let message =
         "4 installations are doubtful, their machines boot their disks: web-0, web-1, web-2, web-3;";
     assert!(events.1.iter().any(|(_, event)| event.text.starts_with(message)));

@@ -1,7 +1,7 @@
 //! Who may ask the daemon for what: other users of its host, pages in a browser, daemons of other
 //! network namespaces, callers that take their time.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -348,5 +348,99 @@ fn slow_callers_keep_nobody_out_and_a_closed_pipe_is_no_mistake() {
         let output = Command::new("sh").args(["-c", &line]).output().unwrap();
         assert_eq!(err(&output), "");
     }
+    assert_eq!(house.daemon.stop(), Some(0));
+}
+
+/// Lines of a stream of events, as they come.
+struct Watch {
+    curl: std::process::Child,
+    lines: std::io::Lines<std::io::BufReader<std::process::ChildStdout>>,
+}
+
+impl Watch {
+    fn new(house: &House, query: &str, more: &[&str]) -> Watch {
+        let mut command = Command::new("ip");
+        command
+            .args(["netns", "exec", &house.net.server, "curl", "-sN", "--max-time", "30", "--unix-socket"])
+            .arg(house.socket());
+        command
+            .args(["-H", "Accept: text/event-stream"])
+            .args(more)
+            .arg(format!("http://localhost/v1/events{query}"));
+        let mut curl = command.stdout(Stdio::piped()).spawn().unwrap();
+        let lines = std::io::BufReader::new(curl.stdout.take().unwrap()).lines();
+        Watch { curl, lines }
+    }
+
+    /// The id and the data of the next event.
+    fn next(&mut self) -> Option<(String, serde_json::Value)> {
+        let mut id = String::new();
+        loop {
+            let line = self.lines.next()?.unwrap();
+            if let Some(text) = line.strip_prefix("id: ") {
+                id = text.to_owned();
+            }
+            if let Some(data) = line.strip_prefix("data: ") {
+                return Some((id, serde_json::from_str(data).unwrap()));
+            }
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _ = self.curl.kill();
+        let _ = self.curl.wait();
+    }
+}
+
+#[test]
+fn events_are_streamed_and_a_stream_goes_on_where_it_was_cut() {
+    if !has("curl") {
+        return;
+    }
+    let Some(house) = House::new() else { return };
+    let order = |order: &str| {
+        let output = house.ctl("0", &["--server", house.socket().to_str().unwrap(), order]);
+        assert!(output.status.success(), "{}", err(&output));
+    };
+    let mut all = Watch::new(&house, "", &[]);
+    let (first, event) = all.next().unwrap();
+    assert_eq!(event["stage"], "daemon", "{event}");
+    order("suspend");
+    let (second, event) = std::iter::from_fn(|| all.next())
+        .find(|(_, event)| event["text"].as_str().unwrap().contains("Suspended"))
+        .unwrap();
+    assert_ne!(first, second);
+    drop(all);
+    order("resume");
+    order("suspend");
+    // What happened between the two streams is in the second, and nothing twice.
+    let mut again = Watch::new(&house, "", &["-H", &format!("Last-Event-ID: {second}")]);
+    let (third, event) = again.next().unwrap();
+    assert!(event["text"].as_str().unwrap().contains("Suspended"), "{event}");
+    let number = |id: &str| id.rsplit('.').next().unwrap().parse::<u64>().unwrap();
+    assert!(number(&third) > number(&second));
+    // Only what is wanted comes.
+    let mut none = Watch::new(&house, "?stage=ack,offer&machine=harry", &[]);
+    order("resume");
+    order("suspend");
+    again.next().unwrap();
+    assert_eq!(house.daemon.stop(), Some(0), "no stream holds the daemon up");
+    assert!(none.next().is_none() && std::iter::from_fn(|| again.next()).count() < 10);
+}
+
+#[test]
+fn a_stream_that_would_have_a_gap_is_refused() {
+    let Some(house) = House::new() else { return };
+    let ask = |query: &str, more: &str| {
+        let head = house.head(&format!("GET /v1/events{query}"));
+        house.ask(&format!("{head}\r\nAccept: text/event-stream{more}"), "").0
+    };
+    assert_eq!(ask("?after=500", ""), 410);
+    assert_eq!(ask("", "\r\nLast-Event-ID: another.1"), 410);
+    assert_eq!(ask("", "\r\nLast-Event-ID: one"), 400);
+    assert_eq!(ask("?stage=sleeping", ""), 400);
+    assert_eq!(ask("?label==", ""), 400);
     assert_eq!(house.daemon.stop(), Some(0));
 }

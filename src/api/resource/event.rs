@@ -1,10 +1,13 @@
-//! `GET /v1/events`: what happened, and a wait for what happens next.
+//! `GET /v1/events`: what happened, and a wait for what happens next; as a stream for who accepts one.
+
+mod filter;
+mod stream;
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::extract::{Query, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use schemars::JsonSchema;
@@ -15,8 +18,8 @@ use crate::api::busy::Busy;
 use crate::api::problem::problem;
 use crate::api::route::{Route, Routes};
 use crate::api::routes::Backend;
-use crate::model::Mac;
 use crate::state::{self, Stage};
+use filter::Filter;
 
 /// Longest long poll, in seconds.
 const WAIT_MAX: u64 = 300;
@@ -70,44 +73,79 @@ pub fn routes<B: Backend>() -> Routes<B> {
         .parameter::<String>("lineage", "What the number belongs to, as an earlier answer said")
         .parameter::<u64>("wait", "How long to wait for the next event, in seconds; 300 at most")
         .parameter::<String>("mac", "Only events of this hardware address")
+        .parameter::<String>("machine", "Only of machines of this name; * and ? stand for other letters")
+        .parameter::<String>(
+            "deployment",
+            "Only of deployments of this name; * and ? stand for other letters",
+        )
+        .parameter::<String>(
+            "label",
+            "Only of machines with these labels: NAME=VALUE, NAME!=VALUE, NAME or !NAME",
+        )
+        .parameter::<String>("stage", "Only of these stages, separated by commas")
         .gives::<Events>()
+        .streams("With `Accept: text/event-stream`: events as they happen, each with the id LINEAGE.SEQUENCE")
         .says(StatusCode::GONE, "What came after is no longer kept, or of another lineage: begin again");
     Routes::new().add(route, events::<B>)
 }
 
-#[derive(Deserialize)]
+/// From where on events are wanted.
+#[derive(Clone, Debug)]
 struct Since {
+    after: u64,
+    lineage: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Parameters {
     #[serde(default)]
     after: u64,
     lineage: Option<String>,
     #[serde(default)]
     wait: u64,
     mac: Option<String>,
+    machine: Option<String>,
+    deployment: Option<String>,
+    label: Option<String>,
+    stage: Option<String>,
 }
 
 /// Answers at once if there are newer events, else when the next one comes or `wait` is over.
 async fn events<B: Backend>(
     State(backend): State<B>,
     busy: Option<Extension<Busy>>,
-    Query(since): Query<Since>,
+    headers: HeaderMap,
+    Query(parameters): Query<Parameters>,
 ) -> Response {
-    let mac = match since.mac.as_deref().map(str::parse::<Mac>).transpose() {
-        Ok(mac) => mac,
-        Err(error) => return problem(StatusCode::BAD_REQUEST, &format!("mac: {error}")),
+    let Parameters { after, lineage, wait, mac, machine, deployment, label, stage } = parameters;
+    let (filter, resumed) = match (
+        Filter::read(mac.as_deref(), machine, deployment, label.as_deref(), stage.as_deref()),
+        stream::resumed(&headers),
+    ) {
+        (Ok(filter), Ok(resumed)) => (filter, resumed),
+        (Err(why), _) | (_, Err(why)) => return problem(StatusCode::BAD_REQUEST, &why),
     };
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(since.wait.min(WAIT_MAX));
+    let mut since = Since { after, lineage };
+    if stream::is_wanted(&headers) {
+        if let Some((lineage, after)) = resumed {
+            since = Since { after, lineage: Some(lineage) };
+        }
+        return stream::answer(backend, since, filter);
+    }
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(wait.min(WAIT_MAX));
     let mut latest = backend.latest();
     loop {
         let newest = *latest.borrow_and_update();
-        let lineage = backend.table().lineage().to_string();
-        let (oldest, found) = backend.events(since.after, mac, EVENTS_MAX);
+        let state = backend.table();
+        let lineage = state.lineage().to_string();
+        let (oldest, found) = backend.events(since.after, EVENTS_MAX, |event| filter.takes(&state, event));
         if let Some(why) = since.gone(&lineage, oldest, newest) {
             return problem(StatusCode::GONE, &why);
         }
         let waited = tokio::time::Instant::now() >= deadline;
         if !found.is_empty() || waited {
             let last = found.last().map(|(sequence, _)| *sequence);
-            // All there are, of one machine or of all: nothing up to the newest is missed.
+            // All there are that are wanted: nothing up to the newest is missed.
             let next = match last {
                 Some(last) if found.len() == EVENTS_MAX => last,
                 last => newest.max(last.unwrap_or_default()),

@@ -65,7 +65,7 @@ pub fn routes<B: Backend>() -> Routes<B> {
 }
 
 async fn answer<B: Backend>(Shared(backend): Shared<B>, Path(subject): Path<String>) -> Response {
-    let (_, events) = backend.events(0, None, usize::MAX);
+    let (_, events) = backend.events(0, usize::MAX, |_| true);
     match why(&backend.table(), &subject, &events) {
         Ok(found) => Json(found).into_response(),
         Err(error) => problem(StatusCode::NOT_FOUND, &error),
