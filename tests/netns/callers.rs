@@ -408,7 +408,7 @@ fn events_are_streamed_and_a_stream_goes_on_where_it_was_cut() {
     let (first, event) = all.next().unwrap();
     assert_eq!(event["stage"], "daemon", "{event}");
     order("suspend");
-    let (second, event) = std::iter::from_fn(|| all.next())
+    let (second, _) = std::iter::from_fn(|| all.next())
         .find(|(_, event)| event["text"].as_str().unwrap().contains("Suspended"))
         .unwrap();
     assert_ne!(first, second);

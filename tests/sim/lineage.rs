@@ -14,7 +14,7 @@ use voldemort::model::Name;
 use voldemort::proto::tree::{Asker, Transport};
 use voldemort::state::command::Outcome;
 use voldemort::state::outbox::{Pending, Progress, TaskKind};
-use voldemort::state::{Purpose, Stage, Verb, Verdict};
+use voldemort::state::{Install, InstallStage, Purpose, Stage, Verb, Verdict};
 
 use super::daemon::{Body, Daemon, Question, Told};
 use super::effects::{Effects, Submission};
@@ -270,9 +270,15 @@ impl Play {
                 let table = self.daemon.state().expect("it runs");
                 for on in 0..2 {
                     let who = usize::from(self.world.box_of(0) != on);
-                    // Answers of an installation that the backup holds may be fetched once more.
+                    // Answers of an installation that the backup holds may be fetched once more. One of a former tenant
+                    // that had only begun destroyed nothing, and its number is free for the present one.
                     let machine: Name = format!("m{on}").parse().unwrap();
-                    let held = table.installs().on(&machine).iter().map(|install| install.redeploy);
+                    let tenant = self.world.name(who);
+                    let counts = |install: &&Install| {
+                        install.stage != InstallStage::Started || install.deployment.as_str() == tenant
+                    };
+                    let held =
+                        table.installs().on(&machine).iter().filter(counts).map(|install| install.redeploy);
                     self.used[on] = held.chain([self.world.numbers[who]]).max();
                 }
                 self.raised = [false; 2];
