@@ -214,8 +214,9 @@ async fn thresholds_are_those_of_the_source_that_moves() {
         let source = source.map(str::to_owned);
         Tree { revision: "hand".into(), source, files, ..Tree::default() }
     };
-    let unnamed = lab.reconciler.plan(sent(None)).await.unwrap_err();
-    assert!(unnamed.contains("a, b, net") && unnamed.contains("--source"), "{unnamed}");
+    let unnamed = lab.reconciler.plan(sent(None)).await.unwrap();
+    let Outcome::Invalid { problems } = unnamed else { panic!("{unnamed:?}") };
+    assert!(problems.contains("a, b, net") && problems.contains("--source"), "{problems}");
     let mut request = Apply { tree: sent(Some("b")), ..Apply::default() };
     request.consent.removals = Some(45);
     let outcome = lab.reconciler.apply(request).await.unwrap();
