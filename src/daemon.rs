@@ -43,6 +43,7 @@ mod time_limit;
 pub mod timeline;
 pub mod tls;
 mod token;
+mod token_uses;
 
 use std::os::fd::AsFd;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -1,6 +1,7 @@
 //! The live state as a value: what is desired, and what is known of the machines. Changing it
 //! yields a new one; unchanged parts are shared, so a change among 100,000 entries copies little.
 
+mod api_token;
 pub mod apply;
 pub mod command;
 pub mod conflict;
@@ -45,6 +46,7 @@ use crate::model::{ClientArch, Identity, Mac, Name, Time, net6};
 
 use parts::{Derived, Observed};
 
+pub use api_token::ApiToken;
 pub use apply::adopt::Adoption;
 pub use apply::{Applied, apply};
 pub use command::{Command, Verb};

@@ -17,7 +17,9 @@ use sha2::{Digest, Sha256};
 use super::busy::Busy;
 use super::problem::problem;
 use super::route::Route;
-use crate::model::{By, Caller, Role, Token};
+use super::routes::Backend;
+use crate::model::{By, Caller, Role, Time, Token};
+use crate::state::{self, ApiToken};
 
 /// The header in which the daemon says which network namespace of its host it is in: two daemons of
 /// one host can share a file system, and so the place of the socket.
@@ -60,28 +62,64 @@ pub struct Access {
     pub network: Option<u64>,
 }
 
+/// The state and the time that a request is judged by.
+#[derive(Clone, Copy)]
+struct Present<'a> {
+    state: &'a state::State,
+    now: Time,
+}
+
+/// Who may go on to a route.
+#[derive(Clone, Debug)]
+struct Admitted {
+    caller: Caller,
+    /// The token that was created for it, if it has one.
+    token: Option<Arc<ApiToken>>,
+}
+
+impl Admitted {
+    fn of(by: By, role: Role) -> Admitted {
+        Admitted { caller: Caller { by, role }, token: None }
+    }
+}
+
+/// The answer to a token that is none. Whether it was one once is nobody's business.
+const NO_TOKEN: &str = "the token is not one of this daemon, or was revoked";
+
 impl Access {
-    /// What a token gives.
-    fn holder(&self, token: &str) -> Option<Caller> {
-        let caller = |name, role| Some(Caller { by: By::Token(name), role });
+    /// What a token gives; the error is why it gives nothing.
+    fn holder(&self, token: &str, present: Present<'_>) -> Result<Admitted, String> {
         // Digests are compared: how long that takes says nothing about a token.
         let digest: [u8; 32] = Sha256::digest(token).into();
         if self.token == Some(digest) {
-            return caller(Token::Start, Role::Admin);
+            return Ok(Admitted::of(By::Token(Token::Start), Role::Admin));
         }
-        let file = self.viewer_token.as_ref()?;
-        let text = token_in(file)
-            .inspect_err(|error| tracing::warn!("the viewer's token {}: {error}", file.display()))
-            .ok()?;
-        let known = text.trim();
-        let same = !known.is_empty() && digest == <[u8; 32]>::from(Sha256::digest(known));
-        same.then(|| caller(Token::Viewer, Role::Viewer)).flatten()
+        if let Some(known) = present.state.api_token_of(&digest) {
+            return match known.expires.filter(|_| known.is_expired(present.now)) {
+                // Only its holder is told.
+                Some(end) => Err(format!(
+                    "the token {} expired at {end}: an admin creates another (`voldemortctl token create`)",
+                    known.name
+                )),
+                None => Ok(Admitted { caller: known.holder(), token: Some(known.clone()) }),
+            };
+        }
+        let of_viewer = self.viewer_token.as_ref().is_some_and(|file| {
+            let text = token_in(file)
+                .inspect_err(|error| tracing::warn!("the viewer's token {}: {error}", file.display()));
+            let known = text.as_deref().unwrap_or_default().trim();
+            !known.is_empty() && digest == <[u8; 32]>::from(Sha256::digest(known))
+        });
+        match of_viewer {
+            true => Ok(Admitted::of(By::Token(Token::Viewer), Role::Viewer)),
+            false => Err(NO_TOKEN.to_owned()),
+        }
     }
 
     /// The caller of a request; the error is the reply.
-    fn caller(&self, peer: Peer, headers: &HeaderMap) -> Result<Caller, Response> {
+    fn caller(&self, peer: Peer, headers: &HeaderMap, present: Present<'_>) -> Result<Admitted, Response> {
         match peer {
-            Peer::Socket { uid, role: Some(role) } => Ok(Caller { by: By::User(uid), role }),
+            Peer::Socket { uid, role: Some(role) } => Ok(Admitted::of(By::User(uid), role)),
             Peer::Socket { uid, role: None } => Err(problem(
                 StatusCode::FORBIDDEN,
                 &format!(
@@ -95,8 +133,8 @@ impl Access {
                 };
                 let token = sent.to_str().ok().and_then(|text| text.split_once(' '));
                 let token = token.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-                let found = token.and_then(|(_, token)| self.holder(token.trim()));
-                found.ok_or_else(|| unauthorized("the token is not one of this daemon"))
+                let Some((_, token)) = token else { return Err(unauthorized(NO_TOKEN)) };
+                self.holder(token.trim(), present).map_err(|why| unauthorized(&why))
             }
         }
     }
@@ -166,7 +204,8 @@ fn foreign_page(headers: &HeaderMap) -> Option<Response> {
         .then(|| problem(StatusCode::FORBIDDEN, "this API is not for pages in a browser"))
 }
 
-fn unauthorized(why: &str) -> Response {
+/// The answer to who does not say who it is, or no more.
+pub(super) fn unauthorized(why: &str) -> Response {
     let mut answer = problem(StatusCode::UNAUTHORIZED, why);
     answer.headers_mut().insert("www-authenticate", HeaderValue::from_static("Bearer"));
     answer
@@ -197,20 +236,32 @@ fn unknown_parameter(uri: &Uri, route: Option<&Route>) -> Option<Response> {
 }
 
 /// Lets a request pass, with its [`Caller`], or answers it.
-pub async fn guard(State(access): State<Arc<Access>>, mut request: Request, next: Next) -> Response {
+pub async fn guard<B: Backend>(
+    State((access, backend)): State<(Arc<Access>, B)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     // A connection without a known peer has no role.
     let peer = request.extensions().get::<Peer>().copied().unwrap_or(Peer::Network);
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     let route = path.and_then(|path| Route::find(&access.routes, request.method(), path));
-    let mut answer = match access.admitted(&request, route, peer) {
-        Ok(caller) => {
-            if let Some(caller) = caller {
+    let state = backend.table();
+    let present = Present { state: &state, now: backend.now() };
+    let mut answer = match access.admitted(&request, route, peer, present) {
+        Ok(admitted) => {
+            drop(state);
+            let is_known = admitted.is_some();
+            if let Some(Admitted { caller, token }) = admitted {
                 if !matches!(request.method().as_str(), "GET" | "HEAD") {
                     tracing::info!("API: {} {} by {caller}", request.method(), request.uri().path());
                 }
                 request.extensions_mut().insert(caller);
+                if let Some(token) = token {
+                    backend.note_token(&token);
+                    request.extensions_mut().insert(token);
+                }
             }
-            let busy = request.extensions().get::<Busy>().filter(|_| caller.is_some()).cloned();
+            let busy = request.extensions().get::<Busy>().filter(|_| is_known).cloned();
             let _under_way = busy.as_ref().map(Busy::begin);
             next.run(request).await
         }
@@ -232,7 +283,8 @@ impl Access {
         request: &Request,
         route: Option<&Route>,
         peer: Peer,
-    ) -> Result<Option<Caller>, Response> {
+        present: Present<'_>,
+    ) -> Result<Option<Admitted>, Response> {
         let (uri, headers) = (request.uri(), request.headers());
         if let Some(answer) = self.stranger(uri, headers, peer) {
             return Err(answer);
@@ -243,12 +295,13 @@ impl Access {
             Some(Route { role: Some(role), .. }) => *role,
             None => Role::Viewer,
         };
-        let caller = self.caller(peer, headers)?;
+        let admitted = self.caller(peer, headers, present)?;
+        let caller = &admitted.caller;
         if caller.role < needed {
             let why = format!("this needs the role {needed}, which {caller} does not have");
             return Err(problem(StatusCode::FORBIDDEN, &why));
         }
-        unknown_parameter(uri, route).map_or(Ok(Some(caller)), Err)
+        unknown_parameter(uri, route).map_or(Ok(Some(admitted)), Err)
     }
 }
 
@@ -278,7 +331,36 @@ mod tests {
         }
     }
 
+    /// A state with a token that ends at 100, and one of each role.
+    fn state() -> state::State {
+        let token = |name: &str, role, expires| {
+            let name: crate::model::Name = name.parse().unwrap();
+            let digest = Sha256::digest(name.as_str()).into();
+            let token =
+                ApiToken { name, id: 1, digest, role, by: None, created: Time(1), expires, used: None };
+            (token.name.clone(), Arc::new(token))
+        };
+        let roles = Role::ALL.map(|role| token(&format!("vdm-{role}"), role, None));
+        let short = token("short", Role::Viewer, Some(Time(100)));
+        let server = state::Server::stand_in(std::net::Ipv4Addr::LOCALHOST);
+        state::State::new(server)
+            .with_lasting(|lasting| lasting.tokens = roles.into_iter().chain([short]).collect())
+    }
+
     fn code(peer: Peer, method: &str, uri: &str, headers: &[(&str, &str)]) -> u16 {
+        match admitted(peer, method, uri, headers, Time(50)) {
+            Ok(_) => 200,
+            Err(answer) => answer.status().as_u16(),
+        }
+    }
+
+    fn admitted(
+        peer: Peer,
+        method: &str,
+        uri: &str,
+        headers: &[(&str, &str)],
+        now: Time,
+    ) -> Result<Option<Admitted>, Response> {
         let mut request = Request::builder().method(method).uri(uri);
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -292,10 +374,7 @@ mod tests {
         };
         let path = access.routes.iter().find(matches).map(|route| route.path.clone()).unwrap_or_default();
         let route = Route::find(&access.routes, request.method(), &path);
-        match access.admitted(&request, route, peer) {
-            Ok(_) => 200,
-            Err(answer) => answer.status().as_u16(),
-        }
+        access.admitted(&request, route, peer, Present { state: &state(), now })
     }
 
     const ADMIN: Peer = Peer::Socket { uid: 0, role: Some(Role::Admin) };
@@ -378,6 +457,44 @@ mod tests {
         assert_eq!(with(Peer::Network, "GET", "/healthz", None), 200);
         assert_eq!(with(Peer::Network, "POST", "/hooks/lab", None), 200);
         assert_eq!(with(Peer::Network, "GET", "/hooks/lab", None), 401, "only what is described is open");
+    }
+
+    #[test]
+    fn a_token_that_was_created_gives_its_role_until_it_ends() {
+        let ask = |method, path, token: &str, now| {
+            let token = format!("Bearer {token}");
+            let headers = [("host", "localhost"), ("authorization", token.as_str())];
+            admitted(Peer::Network, method, path, &headers, Time(now))
+                .map_err(|answer| answer.status().as_u16())
+        };
+        let routes = [("GET", "/v1/status"), ("POST", "/v1/apply"), ("POST", "/v1/serve-dhcp/eth0")];
+        for (route, needed) in routes.into_iter().zip(Role::ALL) {
+            for role in Role::ALL {
+                let found = ask(route.0, route.1, &format!("vdm-{role}"), 50).map(Option::unwrap);
+                match role >= needed {
+                    true => {
+                        let Admitted { caller, token } = found.unwrap();
+                        assert_eq!(caller.to_string(), format!("token vdm-{role} ({role})"));
+                        assert!(token.is_some_and(|token| token.role == role));
+                    }
+                    false => assert_eq!(found.unwrap_err(), 403, "{route:?} by {role}"),
+                }
+            }
+        }
+        assert!(ask("GET", "/v1/status", "short", 99).is_ok());
+        assert_eq!(ask("GET", "/v1/status", "short", 100).unwrap_err(), 401);
+        assert_eq!(ask("GET", "/v1/status", "shor", 99).unwrap_err(), 401);
+        // The start's own token says nothing of those that were created.
+        assert!(ask("GET", "/v1/status", "right", 99).unwrap().unwrap().token.is_none());
+        let (access, state) = (access(), state());
+        let present = Present { state: &state, now: Time(100) };
+        let why = |token: &str| access.holder(token, present).unwrap_err();
+        assert!(
+            why("short").starts_with("the token short expired at 1970-01-01T00:00:00.100Z"),
+            "{}",
+            why("short")
+        );
+        assert_eq!(why("gone"), NO_TOKEN);
     }
 
     #[test]

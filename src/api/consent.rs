@@ -8,13 +8,13 @@ use crate::model::{Caller, Role};
 use crate::plan::{Consent, Hold};
 
 /// The refusal of a consent that the caller may not give; `what` is what it came with.
-pub fn unentitled(caller: Caller, what: &str, consent: &Consent) -> Option<Response> {
+pub fn unentitled(caller: &Caller, what: &str, consent: &Consent) -> Option<Response> {
     let agrees = consent.removals.is_some() || consent.reinstalls.is_some();
     (agrees && caller.role < Role::Admin).then(|| reserved(caller, &format!("{what} with --allow-…")))
 }
 
 /// The refusal of something that takes the role admin.
-pub fn reserved(caller: Caller, what: &str) -> Response {
+pub fn reserved(caller: &Caller, what: &str) -> Response {
     let why =
         format!("{what} consents to what a safety rule holds: it needs the role admin, and this is {caller}");
     problem(StatusCode::FORBIDDEN, &why)

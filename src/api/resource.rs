@@ -20,6 +20,7 @@ pub mod revision;
 pub mod source;
 pub mod status;
 pub mod ticket;
+pub mod token;
 pub mod tree;
 pub mod why;
 
@@ -42,6 +43,7 @@ pub use plan::{Apply, Outcome, WaitingPlan};
 pub use source::SourceStatus;
 pub use status::{ServiceStatus, Status};
 pub use ticket::Ticket;
+pub use token::{NewToken, Token, TokenCreated, TokenWanted};
 pub use tree::{Blob, Tree};
 pub use why::{Offer, Why};
 
@@ -59,6 +61,7 @@ words! {
         Revisions = "revisions",
         Drift = "drift",
         Effects = "effects",
+        Tokens = "tokens",
     }
 }
 

@@ -19,15 +19,15 @@ use super::list::{self, Wanted};
 use super::metrics::Counts;
 use super::problem::{self, problem};
 use super::resource::{
-    Adopt, Apply, EditRequest, Edited, Freed, Listed, Order, Outcome, Row, ServiceStatus, Status, Ticket,
-    Tree, WaitingPlan, adopt, boot, deployment, drift, edit, effect, event, interface, lease, machine, order,
-    plan, ticket, why,
+    Adopt, Apply, EditRequest, Edited, Freed, Listed, NewToken, Order, Outcome, Row, ServiceStatus, Status,
+    Ticket, TokenCreated, Tree, WaitingPlan, adopt, boot, deployment, drift, edit, effect, event, interface,
+    lease, machine, order, plan, ticket, token, why,
 };
 use super::route::{Route, Routes};
 use super::{health, hook};
-use crate::model::{Caller, Time};
+use crate::model::{Caller, Name, Role, Time};
 use crate::state::outbox::{EffectId, Pending};
-use crate::state::{self, Event};
+use crate::state::{self, ApiToken, Event};
 
 /// What the routes need of the daemon.
 pub trait Backend: Clone + Send + Sync + 'static {
@@ -60,6 +60,22 @@ pub trait Backend: Clone + Send + Sync + 'static {
         id: EffectId,
         by: Caller,
     ) -> impl Future<Output = Result<Option<Arc<Pending>>, String>> + Send;
+    /// Creates a token; the inner error says why the state does not allow it.
+    fn create_token(
+        &self,
+        new: NewToken,
+        by: Caller,
+    ) -> impl Future<Output = Result<Result<TokenCreated, String>, String>> + Send;
+    /// Revokes a token; what it was, or `None` if there is none of that name.
+    fn revoke_token(
+        &self,
+        name: Name,
+        by: Caller,
+    ) -> impl Future<Output = Result<Option<Arc<ApiToken>>, String>> + Send;
+    /// Notes that a token is used. Never waits.
+    fn note_token(&self, token: &ApiToken);
+    /// When a token was last used since the daemon started.
+    fn token_used(&self, token: &ApiToken) -> Option<Time>;
     /// Kept revisions, the newest first.
     fn revisions(&self) -> Vec<String>;
     /// Judges a webhook's call for the source `name`, at first without its body.
@@ -116,6 +132,7 @@ fn routes<B: Backend>() -> Routes<B> {
         .merge(event::routes::<B>())
         .merge(plan::routes::<B>())
         .merge(ticket::routes::<B>())
+        .merge(token::routes::<B>())
         .merge(order::routes::<B>())
         .merge(edit::routes::<B>())
         .merge(adopt::routes::<B>())
@@ -147,6 +164,7 @@ fn list_route(what: Listed) -> Route {
         Listed::Revisions => route("Kept revisions, the newest first").lists::<String>(),
         Listed::Drift => route("Where machines are not as the manifests say").lists::<drift::Drift>(),
         Listed::Effects => route("What follows from a change and is not done yet").lists::<effect::Effect>(),
+        Listed::Tokens => route("The tokens of the API").needs(Role::Admin).lists::<token::Token>(),
     }
 }
 
@@ -162,6 +180,10 @@ async fn list<B: Backend>(backend: B, what: Listed, uri: Uri) -> Response {
         Listed::Revisions => page(&uri, |after| list::from(backend.revisions(), after)),
         Listed::Drift => page(&uri, |after| list::behind(drift::all(&state), after)),
         Listed::Effects => page(&uri, |after| list::behind(effect::all(&state, backend.now()), after)),
+        Listed::Tokens => {
+            let used = |token: &ApiToken| backend.token_used(token);
+            page(&uri, |after| list::behind(token::all(&state, backend.now(), used), after))
+        }
     }
 }
 

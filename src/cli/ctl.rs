@@ -12,6 +12,7 @@ mod release;
 mod resource;
 mod serve_dhcp;
 mod table;
+mod token;
 mod wait;
 
 use std::ffi::OsString;
@@ -53,6 +54,7 @@ enum Command {
     Release(release::Arguments),
     Cancel(cancel::Arguments),
     ServeDhcp(serve_dhcp::Arguments),
+    Token(token::Arguments),
 }
 
 /// Runs one command line.
@@ -80,6 +82,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Release(arguments) => release::run(arguments, remote),
         Command::Cancel(arguments) => cancel::run(arguments, remote),
         Command::ServeDhcp(arguments) => serve_dhcp::run(arguments, remote),
+        Command::Token(arguments) => token::run(arguments, remote),
         Command::Approve(arguments) => order::approve(arguments, remote),
         Command::Reject(arguments) => order::reject(arguments, remote),
         Command::Suspend(arguments) => order::suspend(arguments, remote),

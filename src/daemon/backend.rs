@@ -4,27 +4,29 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use hyper::HeaderMap;
+use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use super::counters::Counters;
 use super::dhcp::Heartbeat;
 use super::hooks::Hooks;
-use super::keeper::Keeper;
+use super::keeper::{Keeper, KeeperError};
 use super::other_servers::Watch;
 use super::reconcile::Reconciler;
 use super::service::{Condition, Part, StatusBoard};
-use super::{Files, now, service_manager};
+use super::token_uses::TokenUses;
+use super::{Files, now, service_manager, start};
 use crate::api::metrics::Counts;
 use crate::api::resource::{
-    Adopt, Apply, EditRequest, Edited, Freed, Order, Outcome, ServiceStatus, SourceStatus, Status, Ticket,
-    Tree, WaitingPlan, status,
+    Adopt, Apply, EditRequest, Edited, Freed, NewToken, Order, Outcome, ServiceStatus, SourceStatus, Status,
+    Ticket, TokenCreated, Tree, WaitingPlan, status,
 };
 use crate::api::route::Route;
 use crate::api::{Backend, Hooked, routes};
-use crate::model::{Caller, Name, ServiceState, SourceCondition, Span, Time};
+use crate::model::{Caller, Name, ServiceState, SourceCondition, Span, Time, hex};
 use crate::state::effect::TaskOutcome;
 use crate::state::outbox::{EffectId, Pending, TaskKind};
-use crate::state::{self, Event, Report, State};
+use crate::state::{self, ApiToken, Command, Event, Report, State, Verb};
 
 /// A commit that takes longer is one that people should know of.
 const SLOW_DISK: Span = Span::seconds(2);
@@ -48,6 +50,7 @@ pub(super) struct Daemon {
     /// What machines are sent.
     pub files: Files,
     pub heartbeat: Heartbeat,
+    pub token_uses: Arc<TokenUses>,
 }
 
 impl Daemon {
@@ -247,6 +250,42 @@ impl Backend for Daemon {
 
     async fn cancel(&self, id: EffectId, by: Caller) -> Result<Option<Arc<Pending>>, String> {
         self.keeper.cancel(id, by).await.map_err(|error| error.to_string())
+    }
+
+    async fn create_token(&self, new: NewToken, by: Caller) -> Result<Result<TokenCreated, String>, String> {
+        let NewToken { name, role, expires } = new;
+        let id = u32::from_le_bytes(start::random());
+        let secret: [u8; 32] = start::random();
+        let text = format!("vdm_{id:08x}_{}", hex(&secret));
+        let digest = Sha256::digest(&text).into();
+        let by = Some(by);
+        let created = TokenCreated {
+            name: name.to_string(),
+            role: role.into(),
+            expires: expires.map(|end| end.to_string()),
+            token: text,
+        };
+        let token = ApiToken { name, id, digest, role, by, created: now(), expires, used: None };
+        match self.keeper.create_token(token).await {
+            Ok(()) => Ok(Ok(created)),
+            Err(KeeperError::Refused(why)) => Ok(Err(why)),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    async fn revoke_token(&self, name: Name, by: Caller) -> Result<Option<Arc<ApiToken>>, String> {
+        let revoked = self.keeper.revoke_token(name, by).await.map_err(|error| error.to_string())?;
+        Ok(revoked.inspect(|token| self.token_uses.forget(&token.name)))
+    }
+
+    fn note_token(&self, token: &ApiToken) {
+        if self.token_uses.note(token, now()) {
+            self.keeper.post(Command::daemon(Verb::UsedToken(token.name.clone(), token.id)));
+        }
+    }
+
+    fn token_used(&self, token: &ApiToken) -> Option<Time> {
+        self.token_uses.last(token)
     }
 
     fn revisions(&self) -> Vec<String> {

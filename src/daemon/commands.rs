@@ -15,7 +15,8 @@ use crate::state::lease::LeaseRequest;
 use crate::state::outbox::{EffectId, Pending};
 use crate::state::upkeep::Freed;
 use crate::state::{
-    Command, Doubts, Event, Install, InstallStage, Lease6Request, Permit, Report, Stage, State, Verb, Verdict,
+    ApiToken, Command, Doubts, Event, Install, InstallStage, Lease6Request, Permit, Report, Stage, State,
+    Verb, Verdict,
 };
 
 /// How often a revision is judged again because machines did something meanwhile that it concerns.
@@ -146,6 +147,20 @@ impl Keeper {
     pub async fn cancel(&self, id: EffectId, by: Caller) -> Result<Option<Arc<Pending>>, KeeperError> {
         Ok(match self.ask(Command { by, verb: Verb::Cancel(id) }).await? {
             Outcome::Cancelled(pending) => pending,
+            _ => None,
+        })
+    }
+
+    /// Creates a token of the control API, on behalf of the caller that it names.
+    pub async fn create_token(&self, token: ApiToken) -> Result<(), KeeperError> {
+        let by = token.by.clone().unwrap_or(Caller::DAEMON);
+        self.ask(Command { by, verb: Verb::CreateToken(Box::new(token)) }).await.map(drop)
+    }
+
+    /// Revokes a token of the control API; what it was, or `None` if there is none of that name.
+    pub async fn revoke_token(&self, name: Name, by: Caller) -> Result<Option<Arc<ApiToken>>, KeeperError> {
+        Ok(match self.ask(Command { by, verb: Verb::RevokeToken(name) }).await? {
+            Outcome::Revoked(token) => token,
             _ => None,
         })
     }

@@ -29,6 +29,7 @@ use super::service::{Part, Row, StatusBoard, supervise};
 use super::socket::{self, SocketFile};
 use super::token::Token;
 use super::{Stop, stopped};
+use crate::api::Backend;
 use crate::api::access::{Access, Peer, guard};
 use crate::api::busy::Busy;
 use crate::api::problem;
@@ -114,8 +115,9 @@ impl Control {
 
     /// Serves in tasks until it is time to stop, each listener under supervision: one whose socket was
     /// removed is opened again.
-    pub fn serve(
+    pub fn serve<B: Backend>(
         self,
+        backend: B,
         (router, routes): (Router, Vec<Route>),
         board: &StatusBoard,
         stop: &Stop,
@@ -129,7 +131,7 @@ impl Control {
             viewer_token: settings.viewer_token.clone(),
             network: runtime::network(),
         });
-        let router = router.layer(from_fn_with_state(access, guard));
+        let router = router.layer(from_fn_with_state((access, backend), guard::<B>));
         let (members, group) = (settings.group_role, socket::group());
         let service = Service { router, members, group, token: Arc::new(token) };
         for (listen, endpoint) in settings.listen.into_iter().zip(endpoints) {

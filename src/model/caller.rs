@@ -3,31 +3,59 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::Name;
 use super::words::words;
 
-/// What a caller may do; each role may do what those before it may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// Reads, and makes plans that change nothing.
-    Viewer,
-    /// Does what a commit to the inventory can do, and pauses the daemon: verbs, apply, suspend, pin.
-    Editor,
-    /// Also consents to what a safety rule holds.
-    Admin,
+words! {
+    /// What a caller may do; each role may do what those before it may.
+    pub enum Role {
+        /// Reads, and makes plans that change nothing.
+        Viewer = "viewer",
+        /// Does what a commit to the inventory can do, and pauses the daemon: verbs, apply, suspend, pin.
+        Editor = "editor",
+        /// Also consents to what a safety rule holds, and says who holds a token.
+        Admin = "admin",
+    }
 }
 
-words! {
-    /// Which token a caller holds.
-    pub enum Token {
-        /// The one that `voldemort start services` wrote.
-        Start = "start",
-        /// The one in the file that `[api] viewer-token` names.
-        Viewer = "viewer",
+/// Which token a caller holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Token {
+    /// The one that `voldemort start services` wrote.
+    Start,
+    /// The one in the file that `[api] viewer-token` names.
+    Viewer,
+    /// One that was created by this name.
+    Named(Name),
+}
+
+impl Token {
+    /// Those that nobody creates; no other has the name of one.
+    pub const OWN: [Token; 2] = [Token::Start, Token::Viewer];
+
+    pub fn name(&self) -> &str {
+        match self {
+            Token::Start => "start",
+            Token::Viewer => "viewer",
+            Token::Named(name) => name.as_str(),
+        }
+    }
+
+    /// The token of a name; `None` if no token can have it.
+    pub fn of(name: &str) -> Option<Token> {
+        let own = Token::OWN.into_iter().find(|token| token.name() == name);
+        own.or_else(|| name.parse().ok().map(Token::Named))
+    }
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
 /// How the caller was identified.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum By {
     /// The user of this host at the other end of a Unix socket.
     User(u32),
@@ -42,7 +70,7 @@ pub enum By {
 }
 
 /// Travels with every command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     pub by: By,
     pub role: Role,
@@ -54,36 +82,17 @@ impl Caller {
     pub const WEBHOOK: Caller = Caller { by: By::Webhook, role: Role::Viewer };
 }
 
-impl Role {
-    pub const ALL: [Role; 3] = [Role::Viewer, Role::Editor, Role::Admin];
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Role::Viewer => "viewer",
-            Role::Editor => "editor",
-            Role::Admin => "admin",
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
 impl FromStr for Role {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Role, &'static str> {
-        let found = Role::ALL.into_iter().find(|role| role.name() == text);
-        found.ok_or("the roles are viewer, editor and admin")
+        Role::named(text).ok_or("the roles are viewer, editor and admin")
     }
 }
 
 impl fmt::Display for Caller {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.by {
+        match &self.by {
             By::User(uid) => write!(f, "user {uid} ({})", self.role),
             By::Token(name) => write!(f, "token {name} ({})", self.role),
             By::Daemon => f.write_str("the daemon"),

@@ -3,6 +3,7 @@
 //! simulation and the simulated boots all run this very function.
 
 pub mod adopt;
+mod api_token;
 mod assign;
 mod effect;
 mod free;
@@ -56,6 +57,9 @@ pub fn apply(state: &mut State, command: Command, now: Time, out: &mut Applied) 
             out.records.push(Record::Note(name, note));
             Outcome::Done
         }
+        Verb::CreateToken(token) => api_token::create(state, *token, now, out),
+        Verb::RevokeToken(name) => api_token::revoke(state, &name, &command.by, now, out),
+        Verb::UsedToken(name, id) => api_token::used(state, &name, id, now, out),
         Verb::Free(address) => free::apply(state, address, now, out),
         Verb::Host(addresses) => host::addresses(state, addresses, now, out),
         Verb::Networks(others) => host::networks(state, others),

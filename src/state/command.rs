@@ -9,7 +9,7 @@ use super::apply::adopt::Adoption;
 use super::outbox::{EffectId, Pending, Progress};
 use super::schedule::PowerAnswer;
 use super::upkeep::Freed;
-use super::{Doubts, Event, Install, Lease6Request, LeaseRequest, Permit, Report, Verdict};
+use super::{ApiToken, Doubts, Event, Install, Lease6Request, LeaseRequest, Permit, Report, Verdict};
 use crate::media::Entry;
 use crate::model::{Caller, Cidr, Name, Time};
 
@@ -57,6 +57,12 @@ pub enum Verb {
     Cancel(EffectId),
     /// The daemon keeps a note of its own under this name, in the place of an earlier one.
     Remember(Cow<'static, str>, Vec<u8>),
+    /// An admin creates a token of the control API.
+    CreateToken(Box<ApiToken>),
+    /// An admin wants a token to open nothing any more.
+    RevokeToken(Name),
+    /// The token of this name and number was used. Not every use is noted.
+    UsedToken(Name, u32),
     /// Whatever keeps this address from others ends.
     Free(IpAddr),
     /// The addresses that this host has now.
@@ -81,6 +87,8 @@ pub enum Outcome {
     Freed(Option<Freed>),
     /// The effect that was cancelled, as it was; `None` if it was not pending.
     Cancelled(Option<Arc<Pending>>),
+    /// The token that was revoked, as it was; `None` if there is none of that name.
+    Revoked(Option<Arc<ApiToken>>),
     /// The state is not the one any more that an adoption was judged over. Nothing was changed.
     Moved,
     /// The state does not allow it; a sentence says why. Nothing was changed.

@@ -125,7 +125,7 @@ impl Pending {
 
     /// Who caused it, for people.
     pub fn cause(&self) -> String {
-        self.by.map_or("a caller that is not on record".to_owned(), |by| by.to_string())
+        self.by.as_ref().map_or("a caller that is not on record".to_owned(), Caller::to_string)
     }
 }
 

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{
-    Contest, Guards, Installs, Leases, Leases6, Outbox, Revision, Seen, Serials, Server, State, TokenKey,
-    Trust, gate, longest, looping, memo, schedule, served,
+    ApiToken, Contest, Guards, Installs, Leases, Leases6, Outbox, Revision, Seen, Serials, Server, State,
+    TokenKey, Trust, gate, longest, looping, memo, schedule, served,
 };
 use crate::desired::Desired;
 use crate::model::{Mac, Name, PowerReading, Time};
@@ -53,6 +53,8 @@ pub struct Lasting {
     pub longest: Option<longest::Longest>,
     /// Effects that wait for their executors. Some kinds of them are not stored.
     pub outbox: Outbox,
+    /// Tokens of the control API by name, those that have ended among them.
+    pub tokens: imbl::OrdMap<Name, Arc<ApiToken>>,
 }
 
 /// What machines, controllers and the clock showed since the start.
@@ -105,6 +107,7 @@ impl Default for Lasting {
             leases6: Leases6::default(),
             longest: None,
             outbox: Outbox::default(),
+            tokens: imbl::OrdMap::new(),
         }
     }
 }
@@ -298,6 +301,11 @@ impl State {
     /// Effects that wait for their executors.
     pub fn outbox(&self) -> &Outbox {
         &self.lasting.outbox
+    }
+
+    /// Tokens of the control API by name, those that have ended among them.
+    pub fn api_tokens(&self) -> &imbl::OrdMap<Name, Arc<ApiToken>> {
+        &self.lasting.tokens
     }
 
     /// When controllers are asked next.

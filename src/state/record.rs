@@ -7,8 +7,10 @@
 //!
 //! A new kind is a new file here, a line in `kinds!` below, and an arm wherever the compiler asks for one.
 
+mod api_token;
 mod assignment;
 mod bytes;
+mod caller;
 mod card;
 mod effect;
 mod file;
@@ -31,7 +33,7 @@ use std::sync::Arc;
 use ::bytes::Bytes;
 
 use super::outbox::{EffectId, Pending};
-use super::{Install, Lease, Lease6, Served};
+use super::{ApiToken, Install, Lease, Lease6, Served};
 use crate::model::{Mac, Name};
 
 pub use super::revision::stored::SavedRevision;
@@ -65,6 +67,8 @@ pub enum Record {
     Restored(bool),
     /// An effect that waits for its executor; `None` if it has ended.
     Effect(EffectId, Option<Arc<Pending>>),
+    /// A token of the control API.
+    ApiToken(Name, Option<Arc<ApiToken>>),
 }
 
 /// How the records of one kind lie in bytes.
@@ -179,6 +183,7 @@ kinds! {
     Serial = 12: serial::Serial,
     Restored = 13: restored::Restored,
     Effect = 14: effect::Effect,
+    ApiToken = 15: api_token::ApiToken,
 }
 
 impl RecordKind {
@@ -211,6 +216,7 @@ impl Record {
             Record::Serial(_) => RecordKind::Serial,
             Record::Restored(_) => RecordKind::Restored,
             Record::Effect(..) => RecordKind::Effect,
+            Record::ApiToken(..) => RecordKind::ApiToken,
         }
     }
 
@@ -228,6 +234,7 @@ impl Record {
             Record::UsedPlan(plan, _) => out.extend_from_slice(plan.as_bytes()),
             Record::File(path, _) => out.extend_from_slice(path.as_bytes()),
             Record::Effect(id, _) => effect::Effect::write_key(id, out),
+            Record::ApiToken(name, _) => api_token::ApiToken::write_key(name, out),
             Record::Revision(_) | Record::Serial(_) | Record::Restored(_) => {}
         }
     }
@@ -262,6 +269,9 @@ impl Record {
             Record::Restored(restored) => put::<restored::Restored>(restored, out),
             Record::Effect(_, pending) => {
                 pending.as_ref().is_some_and(|pending| put::<effect::Effect>(pending, out))
+            }
+            Record::ApiToken(_, token) => {
+                token.as_ref().is_some_and(|token| put::<api_token::ApiToken>(token, out))
             }
         }
     }

@@ -17,8 +17,8 @@ use crate::state::revision::former::FormerRevision;
 use crate::state::revision::stored::SavedRevision;
 use crate::state::schedule::Pace;
 use crate::state::{
-    Event, Guards, Install, Lasting, Lease, Lease6, Leases, Leases6, Outbox, Revision, Serials, Served,
-    Server, State, Trust, conflict, contest, guard, trust,
+    ApiToken, Event, Guards, Install, Lasting, Lease, Lease6, Leases, Leases6, Outbox, Revision, Serials,
+    Served, Server, State, Trust, conflict, contest, guard, trust,
 };
 
 /// In the place of a stored file that was lost to damage: no file that a revision has is equal to it.
@@ -54,6 +54,8 @@ pub struct Saved {
     pub used: Vec<(String, u64)>,
     /// Effects that wait for their executors.
     pub effects: Vec<Arc<Pending>>,
+    /// Tokens of the control API.
+    pub tokens: Vec<Arc<ApiToken>>,
     /// How controllers are asked for the power of machines. Set by who opens it.
     pub pace: Pace,
     /// Whether this is a restored copy, or one of which records are missing, whose installations nobody
@@ -123,12 +125,13 @@ impl Damage {
     fn flag(&self) -> Option<Flag> {
         match self.kind {
             RecordKind::Protection => Some(Flag::Put),
-            // An effect that can't be read is not carried out: a remark says so.
+            // An effect that can't be read is not carried out, and a token opens nothing: a remark says so.
             RecordKind::Card
             | RecordKind::UsedPlan
             | RecordKind::Lease6
             | RecordKind::Lease4
-            | RecordKind::Effect => Some(Flag::Deleted),
+            | RecordKind::Effect
+            | RecordKind::ApiToken => Some(Flag::Deleted),
             RecordKind::Installs
             | RecordKind::Assignment
             | RecordKind::Served
@@ -197,6 +200,7 @@ impl Saved {
                 self.effects.iter().cloned(),
                 self.notes.get(outbox::NOTE).map(Vec::as_slice),
             ),
+            tokens: self.tokens.iter().map(|token| (token.name.clone(), token.clone())).collect(),
         };
         let mut table = State::restored(server, lasting).with_pace(self.pace);
         if self.restored {
@@ -240,7 +244,7 @@ impl Saved {
                 }
                 Held::Value(value) => match kind.read(key, Some(value)) {
                     // Its digest is right: a later version wrote it, and knows what is to be done.
-                    None if kind == RecordKind::Effect => unknown += 1,
+                    None if matches!(kind, RecordKind::Effect | RecordKind::ApiToken) => unknown += 1,
                     None => damaged("can't be read"),
                     Some(Record::Revision(revision)) => kept = Some(revision),
                     Some(Record::File(path, bytes)) => drop(bytes.map(|bytes| files.insert(path, bytes))),
@@ -285,6 +289,7 @@ impl Saved {
             Record::Serial(serial) => self.serial = serial,
             Record::Restored(restored) => self.restored = restored,
             Record::Effect(_, pending) => self.effects.extend(pending),
+            Record::ApiToken(_, token) => self.tokens.extend(token),
         }
     }
 
@@ -358,6 +363,7 @@ impl Saved {
             cards,
             used,
             effects,
+            tokens,
             pace: _,
             restored,
             damaged: _,
@@ -379,6 +385,7 @@ impl Saved {
         records.extend(cards.into_iter().map(|(mac, machine)| Record::Card(mac, Some(machine))));
         records.extend(used.into_iter().map(|(plan, serial)| Record::UsedPlan(plan.into(), Some(serial))));
         records.extend(effects.into_iter().map(|one| Record::Effect(one.id, Some(one))));
+        records.extend(tokens.into_iter().map(|one| Record::ApiToken(one.name.clone(), Some(one))));
         records.extend(kept.iter().flat_map(|kept| kept.records(&Revision::default())));
         records
     }

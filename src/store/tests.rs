@@ -5,13 +5,13 @@ use std::sync::Arc;
 use super::batch::{Batch, Lists};
 use super::mark::Mark;
 use super::*;
-use crate::model::{Caller, Mac, Name, Time};
+use crate::model::{Caller, Mac, Name, Role, Time};
 use crate::state::lease::LeaseState;
 use crate::state::outbox::{EffectId, Pending, Task};
 use crate::state::record::{Record, RecordKind};
 use crate::state::revision::former::FormerRevision;
 use crate::state::revision::stored::SavedRevision;
-use crate::state::{Event, Install, InstallStage, Lease, Revision, SourceRevision, Stage};
+use crate::state::{ApiToken, Event, Install, InstallStage, Lease, Revision, SourceRevision, Stage};
 
 fn lease(last: u8, machine: u8, expires: u64) -> Lease {
     Lease {
@@ -625,6 +625,43 @@ fn effects_are_not_carried_out_by_a_copy_of_the_directory() {
             assert!(saved.effects.is_empty() && saved.restored, "{}: {:?}", place.display(), saved.effects);
         }
         assert!(!raw_kinds(&place).contains(&RecordKind::Effect.code()));
+    }
+}
+
+#[test]
+fn a_copy_of_the_directory_keeps_its_tokens_and_damage_opens_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let (state, copy) = (folder.path().join("state"), folder.path().join("copy"));
+    std::fs::create_dir(&state).unwrap();
+    let token = |name: &str, role| {
+        let (name, by) = (name.parse().unwrap(), Some(Caller::DAEMON));
+        let (created, expires) = (Time(5), Some(Time(50)));
+        Arc::new(ApiToken { name, id: 7, digest: [3; 32], role, by, created, expires, used: None })
+    };
+    let record = |token: Arc<ApiToken>| Record::ApiToken(token.name.clone(), Some(token));
+    let (ci, gone) = (token("ci", Role::Editor), token("gone", Role::Admin));
+    let (mut store, _) = open(&state);
+    store.append(&[record(ci.clone()), record(gone.clone())], 0).unwrap();
+    store.append(&[Record::ApiToken(gone.name.clone(), None)], 0).unwrap();
+    // One with a role of a later version: it opens nothing here, and is carried along.
+    let kind = RecordKind::ApiToken.code();
+    let mut later = Vec::new();
+    assert!(record(ci.clone()).write_value(&mut later));
+    later[36] = 200;
+    let flag = log::frame::Flag::Put;
+    store.log.append_entries(&[log::frame::Raw { kind, flag, key: b"later", value: &later }], 0).unwrap();
+    drop(store);
+    let (restored, backup) = (folder.path().join("restored"), folder.path().join("backup"));
+    assert!(std::process::Command::new("cp").arg("-a").args([&state, &copy]).status().unwrap().success());
+    backup::backup(&state, &backup).unwrap();
+    backup::restore(&backup, &restored, &[3; 48]).unwrap();
+    for place in [&state, &copy, &restored, &backup] {
+        let saved = open(place).1;
+        assert_eq!(saved.tokens, [ci.clone()], "{}", place.display());
+        assert!(saved.damaged.is_empty(), "{:?}", saved.damaged);
+        assert!(raw_kinds(place).contains(&kind));
+        let table = saved.table(crate::state::Server::stand_in(std::net::Ipv4Addr::LOCALHOST));
+        assert!(table.accepts(&ci, Time(49)) && !table.accepts(&gone, Time(49)));
     }
 }
 

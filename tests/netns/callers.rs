@@ -74,7 +74,7 @@ impl House {
     }
 
     /// One request in the daemon's namespace: status, head and body.
-    fn ask(&self, head: &str, body: &str) -> (u16, String) {
+    pub(crate) fn ask(&self, head: &str, body: &str) -> (u16, String) {
         within(&self.net.server, || {
             let mut stream = TcpStream::connect(API).unwrap();
             stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();

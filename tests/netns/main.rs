@@ -31,5 +31,6 @@ mod services;
 mod spine;
 mod state;
 mod storm;
+mod tokens;
 mod verbs;
 mod words;

@@ -116,6 +116,14 @@ fn every_route_of_the_contract_asks_for_its_role() {
         String::from_utf8_lossy(&output.stdout).parse::<u16>().unwrap_or_default()
     };
     let by_socket = ["--unix-socket", socket.as_str()];
+    let roles = ["viewer", "editor", "admin"];
+    let token = |role: &str| {
+        let words = ["--server", &socket, "token", "create", &format!("its-{role}"), "--role", role];
+        let output = house.ctl_as(&["--reuid", "0"], &words);
+        assert!(output.status.success(), "{}", err(&output));
+        format!("Authorization: Bearer {}", String::from_utf8_lossy(&output.stdout).trim())
+    };
+    let tokens = roles.map(token);
     let mut routes = 0;
     for (path, operations) in contract["paths"].as_object().unwrap() {
         let variables = path.split('{').count() > 1;
@@ -144,6 +152,13 @@ fn every_route_of_the_contract_asks_for_its_role() {
                     401,
                     "{method} {path}"
                 );
+            }
+            let needed = role.map(|role| roles.iter().position(|known| *known == role).unwrap());
+            for (at, token) in tokens.iter().enumerate().filter(|_| needed.is_some()) {
+                let by_token = ask(&nobody, &["-H", token], &method, &path);
+                let may = needed.is_some_and(|needed| needed <= at);
+                assert!(![0, 401].contains(&by_token), "{method} {path} by {}: {by_token}", roles[at]);
+                assert_eq!(by_token != 403, may, "{method} {path} by {}: {by_token}", roles[at]);
             }
             let admin = ask(&["--reuid", "0"], &by_socket, &method, &path);
             assert!(![0, 401, 403].contains(&admin) || role.is_none(), "{method} {path}: {admin}");

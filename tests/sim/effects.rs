@@ -108,7 +108,7 @@ impl Effects {
     pub(crate) fn check(&mut self, published: &State) {
         for pending in published.outbox().iter().filter(|pending| pending.task.kind().is_stored()) {
             let Pending { id, task, by, since, .. } = &**pending;
-            let own = (task.clone(), *by, *since);
+            let own = (task.clone(), by.clone(), *since);
             let known = self.known.entry(*id).or_insert_with(|| own.clone());
             assert_eq!(*known, own, "effect {id} is another one now");
             assert!(!self.over.contains(id), "effect {id} is pending after its end was acknowledged");

@@ -109,7 +109,7 @@ async fn edit<B: Backend>(
     Extension(caller): Extension<Caller>,
     Posted(request): Posted<EditRequest>,
 ) -> Response {
-    if let Some(answer) = unentitled(caller, "an edit", &request.consent) {
+    if let Some(answer) = unentitled(&caller, "an edit", &request.consent) {
         return answer;
     }
     respond(backend.edit(request).await, Edited::answer)

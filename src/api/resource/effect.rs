@@ -52,7 +52,7 @@ fn row(pending: &Pending, now: Time) -> Effect {
         id: id.0,
         task: task.kind().into(),
         subject: task.subject().to_string(),
-        by: by.map(|by| by.to_string()),
+        by: by.as_ref().map(ToString::to_string),
         since: since.to_string(),
         seconds: now.since(*since).as_seconds(),
         begun: begun.map(|at| at.to_string()),

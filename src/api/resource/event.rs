@@ -4,6 +4,7 @@ mod filter;
 mod stream;
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::{Query, State};
@@ -14,11 +15,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::Word;
+use crate::api::access::unauthorized;
 use crate::api::busy::Busy;
 use crate::api::problem::problem;
 use crate::api::route::{Route, Routes};
 use crate::api::routes::Backend;
-use crate::state::{self, Stage};
+use crate::state::{self, ApiToken, Stage};
 use filter::Filter;
 
 /// Longest long poll, in seconds.
@@ -114,6 +116,7 @@ struct Parameters {
 async fn events<B: Backend>(
     State(backend): State<B>,
     busy: Option<Extension<Busy>>,
+    token: Option<Extension<Arc<ApiToken>>>,
     headers: HeaderMap,
     Query(parameters): Query<Parameters>,
 ) -> Response {
@@ -125,18 +128,22 @@ async fn events<B: Backend>(
         (Ok(filter), Ok(resumed)) => (filter, resumed),
         (Err(why), _) | (_, Err(why)) => return problem(StatusCode::BAD_REQUEST, &why),
     };
+    let token = token.map(|Extension(token)| token);
     let mut since = Since { after, lineage };
     if stream::is_wanted(&headers) {
         if let Some((lineage, after)) = resumed {
             since = Since { after, lineage: Some(lineage) };
         }
-        return stream::answer(backend, since, filter);
+        return stream::answer(backend, since, filter, token);
     }
     let deadline = tokio::time::Instant::now() + Duration::from_secs(wait.min(WAIT_MAX));
     let mut latest = backend.latest();
     loop {
         let newest = *latest.borrow_and_update();
         let state = backend.table();
+        if token.as_ref().is_some_and(|token| !state.accepts(token, backend.now())) {
+            return unauthorized("the token was revoked or has expired meanwhile");
+        }
         let lineage = state.lineage().to_string();
         let (oldest, found) = backend.events(since.after, EVENTS_MAX, |event| filter.takes(&state, event));
         if let Some(why) = since.gone(&lineage, oldest, newest) {

@@ -68,11 +68,11 @@ async fn order<B: Backend>(
     Posted(order): Posted<Order>,
 ) -> Response {
     let refused = match &order {
-        Order::Approve { .. } if caller.role < Role::Admin => Some(reserved(caller, "approving a plan")),
+        Order::Approve { .. } if caller.role < Role::Admin => Some(reserved(&caller, "approving a plan")),
         Order::ApproveInstalls(_) if caller.role < Role::Admin => {
-            Some(reserved(caller, "approving doubtful installations"))
+            Some(reserved(&caller, "approving doubtful installations"))
         }
-        Order::Pin { consent, .. } => unentitled(caller, "pin", consent),
+        Order::Pin { consent, .. } => unentitled(&caller, "pin", consent),
         _ => None,
     };
     match refused {

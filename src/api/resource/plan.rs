@@ -116,7 +116,7 @@ async fn apply<B: Backend>(
     Extension(caller): Extension<Caller>,
     PostedTree(request, _room): PostedTree<Apply>,
 ) -> Response {
-    if let Some(answer) = unentitled(caller, "apply", &request.consent) {
+    if let Some(answer) = unentitled(&caller, "apply", &request.consent) {
         return answer;
     }
     respond(backend.apply(request).await, Outcome::answer)

@@ -7,7 +7,7 @@ use super::output::{self, Format};
 use super::table;
 use crate::api::client::ClientError;
 use crate::api::resource::{
-    Boot, Deployment, Drift, Effect, Lease, Listed, Machine, Row, Status, WaitingPlan,
+    Boot, Deployment, Drift, Effect, Lease, Listed, Machine, Row, Status, Token, WaitingPlan,
 };
 use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, exit};
@@ -45,6 +45,12 @@ fn pair(text: &str) -> Result<(String, String), String> {
 const PAGE: usize = 1000;
 
 impl Arguments {
+    /// A whole list.
+    pub(super) fn of(kind: Listed, output: Format) -> Arguments {
+        let (labels, having, columns) = (None, Vec::new(), Vec::new());
+        Arguments { kind, name: None, output, labels, having, sort: None, columns }
+    }
+
     /// The first page of what is wanted.
     fn path(&self) -> String {
         let mut query = form_urlencoded::Serializer::new(String::new());
@@ -96,6 +102,7 @@ impl ValueEnum for Listed {
             Listed::Effects => value
                 .alias("effect")
                 .help("What follows from a change and is not done yet: sources to read, controllers to ask"),
+            Listed::Tokens => value.alias("token").help("The tokens of the API; for admins"),
         })
     }
 }
@@ -111,6 +118,7 @@ pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
         Listed::Revisions => list::<String>(arguments, remote),
         Listed::Drift => list::<Drift>(arguments, remote),
         Listed::Effects => list::<Effect>(arguments, remote),
+        Listed::Tokens => list::<Token>(arguments, remote),
     }
 }
 

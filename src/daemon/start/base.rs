@@ -88,10 +88,11 @@ impl Base {
             board: self.board.clone(),
             files: self.files.clone(),
             heartbeat: self.heartbeat.clone(),
+            token_uses: Arc::default(),
         };
         let control = Control::open(&self.config.api, random())?;
         let listens = control.lines();
-        control.serve(router(daemon), &self.board, stop, tasks);
+        control.serve(daemon.clone(), router(daemon), &self.board, stop, tasks);
         Ok(listens)
     }
 

@@ -14,7 +14,7 @@ use crate::model::{Caller, Name, Time};
 
 /// Puts a task into the outbox. When the command is answered, the task is durable.
 pub(super) fn cause(outbox: &mut Outbox, task: Task, by: Caller, now: Time, out: &mut Applied) -> EffectId {
-    let pending = outbox.add(task, by, now);
+    let pending = outbox.add(task, by.clone(), now);
     let id = pending.id;
     if pending.task.kind().is_stored() {
         out.log(Level::Info, format!("effect {id}, to {}, was caused by {by}", pending.task));

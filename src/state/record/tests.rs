@@ -8,11 +8,11 @@ use proptest::sample::select;
 
 use super::*;
 use crate::model::{By, Caller, FilePath, Identity, Origin, Role, Selection, Time, Token};
-use crate::state::InstallStage;
 use crate::state::lease::LeaseState;
 use crate::state::outbox::{EffectId, Pending, Task};
 use crate::state::revision::former::FormerRevision;
 use crate::state::revision::stored::{SavedTree, SavedTrees};
+use crate::state::{ApiToken, InstallStage};
 
 fn mac() -> impl Strategy<Value = Mac> {
     any::<[u8; 6]>().prop_filter_map("a machine's address", |octets| Mac::new(octets).ok())
@@ -142,7 +142,8 @@ fn revision() -> impl Strategy<Value = SavedRevision> {
 fn caller() -> impl Strategy<Value = Caller> {
     let by = prop_oneof![
         any::<u32>().prop_map(By::User),
-        select(Token::ALL.to_vec()).prop_map(By::Token),
+        select(Token::OWN.to_vec()).prop_map(By::Token),
+        name().prop_map(|name| By::Token(Token::of(name.as_str()).unwrap())),
         select(vec![By::Daemon, By::Machine, By::Webhook]),
     ];
     (by, select(Role::ALL.to_vec())).prop_map(|(by, role)| Caller { by, role })
@@ -160,6 +161,18 @@ fn effect() -> impl Strategy<Value = Record> {
             Arc::new(Pending { id, task, by, since: Time(since), begun: begun.map(Time), trouble: None })
         });
         Record::Effect(id, pending)
+    })
+}
+
+fn api_token() -> impl Strategy<Value = Record> {
+    let times = (any::<u64>(), of(any::<u64>()), of(any::<u64>()));
+    let value = of((any::<u32>(), any::<[u8; 32]>(), select(Role::ALL.to_vec()), times, of(caller())));
+    (name(), value).prop_map(|(name, value)| {
+        let token = value.map(|(id, digest, role, (created, expires, used), by)| {
+            let (created, expires, used) = (Time(created), expires.map(Time), used.map(Time));
+            Arc::new(ApiToken { name: name.clone(), id, digest, role, by, created, expires, used })
+        });
+        Record::ApiToken(name, token)
     })
 }
 
@@ -194,6 +207,7 @@ fn record(kind: RecordKind) -> BoxedStrategy<Record> {
         RecordKind::Serial => any::<u64>().prop_map(Record::Serial).boxed(),
         RecordKind::Restored => any::<bool>().prop_map(Record::Restored).boxed(),
         RecordKind::Effect => effect().boxed(),
+        RecordKind::ApiToken => api_token().boxed(),
     }
 }
 
@@ -287,10 +301,13 @@ fn effects_of_earlier_and_later_versions_have_no_caller() {
     let record = Record::Effect(id, Some(pending(Some(by))));
     let own = [&former[..], &[5, 1, 2, 0xe8, 7]].concat();
     assert_eq!((bytes_of(&record).1.unwrap(), read(&own)), (own.clone(), record));
-    // A way to identify callers that this version does not know, and a token.
-    for unknown in [&[3, 200, 1][..], &[7, 2, 3, 3, b'n', b'e', b'w']] {
+    // A way to identify callers that this version does not know, a role, and no name of a token.
+    for unknown in [&[3, 200, 1][..], &[3, 3, 200], &[7, 2, 3, 3, b'N', b'E', b'W']] {
         assert_eq!(read(&[&former[..], unknown].concat()), Record::Effect(id, Some(pending(None))));
     }
+    let by = Caller { by: By::Token(Token::Named("new".parse().unwrap())), role: Role::Admin };
+    let token = [&former[..], &[7, 2, 3, 3, b'n', b'e', b'w']].concat();
+    assert_eq!(read(&token), Record::Effect(id, Some(pending(Some(by)))));
 }
 
 /// Numbers lie in files: none may change, and none may be used twice.
@@ -312,6 +329,7 @@ fn codes_of_kinds_stay() {
         (12, "serial"),
         (13, "restored"),
         (14, "effect"),
+        (15, "token"),
     ];
     assert_eq!(codes, known);
 }

@@ -114,7 +114,7 @@ fn one_that_a_person_cancels_is_over_for_everybody_and_for_good() {
     let called = Command { by: Caller::WEBHOOK, verb: fetch() };
     let act = |engine: &mut Engine<Disk>, command: Command| engine.apply(command, Time(7));
     assert_eq!(act(&mut engine, called.clone()), Outcome::Done);
-    assert_eq!(act(&mut engine, Command { by: person, verb: fetch() }), Outcome::Done);
+    assert_eq!(act(&mut engine, Command { by: person.clone(), verb: fetch() }), Outcome::Done);
     commit(&mut engine).unwrap();
     assert_eq!(pending(&engine)[0].by, Some(Caller::WEBHOOK), "the first of those who wanted it");
     do_all(&mut engine, [report(1, Progress::Begun)]);
@@ -122,7 +122,7 @@ fn one_that_a_person_cancels_is_over_for_everybody_and_for_good() {
     // It is on record who caused it, also after a crash and behind the record of its begin.
     let mut engine = crashed(engine);
     assert_eq!(pending(&engine)[0].by, Some(Caller::WEBHOOK));
-    let cancel = |id| Command { by: person, verb: Verb::Cancel(EffectId(id)) };
+    let cancel = |id| Command { by: person.clone(), verb: Verb::Cancel(EffectId(id)) };
     let before = pending(&engine)[0].clone();
     assert_eq!(act(&mut engine, cancel(1)), Outcome::Cancelled(Some(before)));
     let cancelled = commit(&mut engine).unwrap();

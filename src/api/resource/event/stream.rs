@@ -2,6 +2,7 @@
 //! `LINEAGE.SEQUENCE`, with which a client that was cut off goes on.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::header::ACCEPT;
@@ -14,6 +15,7 @@ use tokio::sync::watch;
 use super::{EVENTS_MAX, Filter, Since, one};
 use crate::api::problem::problem;
 use crate::api::routes::Backend;
+use crate::state::ApiToken;
 
 /// Between two signs of life where nothing happens: proxies end connections that are silent for a minute.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -42,13 +44,20 @@ struct Watcher<B> {
     backend: B,
     since: Since,
     filter: Filter,
+    /// What its watcher showed: the stream ends with it.
+    token: Option<Arc<ApiToken>>,
     latest: watch::Receiver<u64>,
     ready: std::vec::IntoIter<sse::Event>,
     ended: bool,
 }
 
 /// The stream, from what comes after `since` on.
-pub(super) fn answer<B: Backend>(backend: B, since: Since, filter: Filter) -> Response {
+pub(super) fn answer<B: Backend>(
+    backend: B,
+    since: Since,
+    filter: Filter,
+    token: Option<Arc<ApiToken>>,
+) -> Response {
     let mut latest = backend.latest();
     let newest = *latest.borrow_and_update();
     let lineage = backend.table().lineage().to_string();
@@ -61,6 +70,7 @@ pub(super) fn answer<B: Backend>(backend: B, since: Since, filter: Filter) -> Re
         backend,
         since: Since { lineage: Some(lineage), ..since },
         filter,
+        token,
         latest,
         ready: Vec::new().into_iter(),
         ended: false,
@@ -73,7 +83,8 @@ pub(super) fn answer<B: Backend>(backend: B, since: Since, filter: Filter) -> Re
 }
 
 impl<B: Backend> Watcher<B> {
-    /// The next event; `None` when the daemon stops, or after it was said that events were lost.
+    /// The next event; `None` when the daemon stops, when the watcher's token ends, or after it was said that events
+    /// were lost.
     async fn next(&mut self) -> Option<sse::Event> {
         loop {
             if let Some(event) = self.ready.next() {
@@ -82,8 +93,19 @@ impl<B: Backend> Watcher<B> {
             if self.ended {
                 return None;
             }
-            self.latest.changed().await.ok()?;
+            // A token is revoked with an event, which every watcher looks at; that one expires is none.
+            let expires = self.token.as_ref().and_then(|token| token.expires);
+            let left = expires.map(|end| Duration::from_millis(end.since(self.backend.now()).0));
+            match left {
+                Some(left) => tokio::time::timeout(left, self.latest.changed()).await.unwrap_or(Ok(())),
+                None => self.latest.changed().await,
+            }
+            .ok()?;
             tokio::time::sleep(TOGETHER).await;
+            let state = self.backend.table();
+            if self.token.as_ref().is_some_and(|token| !state.accepts(token, self.backend.now())) {
+                return None;
+            }
             self.read();
         }
     }

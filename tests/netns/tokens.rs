@@ -1,0 +1,172 @@
+//! Tokens that people create: who shows one by TCP has its role, until it expires or is revoked.
+
+use std::io::Read;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use super::callers::{House, err};
+use super::net::has;
+
+const API: &str = "127.0.0.1:12345";
+const ROOT: [&str; 2] = ["--reuid", "0"];
+
+/// A daemon, and root's way to it.
+struct Site {
+    house: House,
+    socket: String,
+}
+
+impl Site {
+    fn new() -> Option<Site> {
+        if !has("setpriv") || !has("curl") {
+            return None;
+        }
+        let house = House::behind(&[], "")?;
+        let socket = house.socket().display().to_string();
+        Some(Site { house, socket })
+    }
+
+    fn ctl(&self, words: &[&str]) -> Output {
+        self.house.ctl_as(&ROOT, &[&["--server", &self.socket], words].concat())
+    }
+
+    /// `voldemortctl token create`, and the token.
+    fn create(&self, words: &[&str]) -> String {
+        let output = self.ctl(&[&["token", "create"], words].concat());
+        assert!(output.status.success(), "{}", err(&output));
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    /// A command by TCP with a token.
+    fn with(&self, token: &str, words: &[&str]) -> Output {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.house.net.server, super::daemon::VOLDEMORTCTL, "--server", API]);
+        command.args(words).env("VOLDEMORT_TOKEN", token).stdin(Stdio::null()).output().unwrap()
+    }
+
+    /// Status and answer of a request with a token.
+    fn ask(&self, token: &str, line: &str, body: &str) -> (u16, String) {
+        let head = format!(
+            "{line} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json"
+        );
+        self.house.ask(&head, body)
+    }
+
+    fn events(&self) -> String {
+        let output = self.ctl(&["events"]);
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+}
+
+#[test]
+fn a_token_has_its_role_by_name_until_it_is_revoked() {
+    let Some(site) = Site::new() else { return };
+    let tokens =
+        ["viewer", "editor", "admin"].map(|role| site.create(&[&format!("by-{role}"), "--role", role]));
+    for (token, codes) in tokens.iter().zip([[0, 6, 6], [0, 0, 6], [0, 0, 0]]) {
+        assert!(token.starts_with("vdm_") && token.len() == 4 + 8 + 1 + 64, "{token}");
+        let words = [&["get", "status"][..], &["suspend"], &["token", "list"]];
+        for (words, code) in words.into_iter().zip(codes) {
+            let output = site.with(token, words);
+            assert_eq!(output.status.code(), Some(code), "{token} {words:?}: {}", err(&output));
+        }
+    }
+    let refused = site.with(&tokens[0], &["suspend"]);
+    assert!(err(&refused).contains("token by-viewer (viewer)"), "{}", err(&refused));
+    // The list says who made them and when they were used, and nothing of what they are.
+    let list = site.ctl(&["get", "tokens", "-o", "json"]);
+    let text = String::from_utf8(list.stdout).unwrap();
+    let rows: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(rows.as_array().unwrap().len(), 3, "{text}");
+    assert_eq!((&rows[0]["name"], &rows[0]["by"]), (&"by-admin".into(), &"user 0 (admin)".into()));
+    assert!(rows[0]["used"].is_string() && rows[0]["expires"].is_null(), "{text}");
+    for token in &tokens {
+        let id = rows.as_array().unwrap().iter().any(|row| row["id"] == token[4..12]);
+        assert!(id && !text.contains(&token[13..]), "{text}");
+    }
+    // Names are unique, and what is wrong is said.
+    for (words, code, why) in [
+        (&["token", "create", "by-admin", "--role", "viewer"][..], 1, "there is a token by-admin already"),
+        (&["token", "create", "start", "--role", "viewer"], 1, "the daemon's own"),
+        (&["token", "create", "New", "--role", "viewer"], 1, "name: `New`"),
+        (&["token", "create", "new", "--role", "viewer", "--expires", "0s"], 1, "no time"),
+        (&["token", "create", "new", "--role", "root"], 64, "viewer"),
+        (&["token", "revoke", "nobody"], 1, "there is no token nobody"),
+    ] {
+        let output = site.ctl(words);
+        assert_eq!(output.status.code(), Some(code), "{words:?}: {}", err(&output));
+        assert!(err(&output).contains(why), "{words:?}: {}", err(&output));
+    }
+    // An admin's token creates others, which go on when it is revoked.
+    let (status, answer) =
+        site.ask(&tokens[2], "POST /v1/tokens", "{\"name\":\"second\",\"role\":\"viewer\"}");
+    assert_eq!(status, 200, "{answer}");
+    assert!(answer.to_lowercase().contains("cache-control: no-store"), "{answer}");
+    let second = answer.split("\"token\":\"").nth(1).unwrap().split('"').next().unwrap().to_owned();
+    assert!(site.ctl(&["token", "revoke", "by-admin"]).status.success());
+    for _ in 0..2 {
+        let gone = site.with(&tokens[2], &["get", "status"]);
+        assert_eq!(gone.status.code(), Some(6), "{}", err(&gone));
+        assert!(err(&gone).contains("is not one of this daemon, or was revoked"), "{}", err(&gone));
+        // A token of the same name is another.
+        site.ctl(&["token", "create", "by-admin", "--role", "admin"]);
+    }
+    assert!(site.with(&second, &["get", "status"]).status.success());
+    let events = site.events();
+    for said in [
+        "token second (viewer, number ",
+        ") was created by token by-admin (admin), until it is revoked",
+        ") was revoked by user 0 (admin)",
+    ] {
+        assert!(events.contains(said), "{said}: {events}");
+    }
+    assert_eq!(site.house.daemon.stop(), Some(0));
+}
+
+/// Ends when the daemon ends it, or after 30 seconds with status 28.
+fn watch(site: &Site, token: &str, query: &str, accept: &str) -> std::process::Child {
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", &site.house.net.server, "curl", "-sN", "--max-time", "30"]);
+    command.args(["-H", &format!("Authorization: Bearer {token}"), "-H", &format!("Accept: {accept}")]);
+    command.arg(format!("http://{API}/v1/events{query}")).stdout(Stdio::piped()).spawn().unwrap()
+}
+
+#[test]
+fn what_a_token_watches_ends_with_it() {
+    let Some(site) = Site::new() else { return };
+    let stays = site.create(&["stays", "--role", "viewer"]);
+    let revoked = site.create(&["revoked", "--role", "viewer"]);
+    let short = site.create(&["short", "--role", "viewer", "--expires", "4s"]);
+    let newest = site.ask(&stays, "GET /v1/events", "").1;
+    let newest = newest.split("\"next\":").nth(1).unwrap().split([',', '}']).next().unwrap().to_owned();
+    let stream = |token: &str| watch(&site, token, "", "text/event-stream");
+    let (mut one, mut two, mut other) = (stream(&revoked), stream(&short), stream(&stays));
+    let poll = watch(&site, &revoked, &format!("?wait=300&after={newest}&stage=ack"), "application/json");
+    // Each watches before anything ends.
+    let first = |child: &mut std::process::Child| {
+        let mut begun = [0; 10];
+        child.stdout.as_mut().unwrap().read_exact(&mut begun).unwrap();
+    };
+    [&mut one, &mut two, &mut other].into_iter().for_each(first);
+    let began = Instant::now();
+    assert!(site.ctl(&["token", "revoke", "revoked"]).status.success());
+    let one = one.wait_with_output().unwrap();
+    assert_eq!(one.status.code(), Some(0), "the daemon ended it");
+    assert!(began.elapsed() < Duration::from_secs(10));
+    let said = String::from_utf8_lossy(&one.stdout).into_owned();
+    assert!(!said.contains("was revoked by"), "{said}");
+    let poll = poll.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&poll.stdout).into_owned();
+    assert!(said.contains("\"status\":401") && said.contains("revoked or has expired meanwhile"), "{said}");
+    // Nothing happens when a token expires: the stream ends by the clock.
+    assert_eq!(two.wait_with_output().unwrap().status.code(), Some(0), "the daemon ended it");
+    let (status, said) = site.ask(&short, "GET /v1/status", "");
+    assert_eq!(status, 401, "{said}");
+    assert!(said.contains("the token short expired at "), "{said}");
+    let list = site.ctl(&["token", "list"]);
+    assert!(String::from_utf8_lossy(&list.stdout).contains("(expired)"));
+    assert!(other.try_wait().unwrap().is_none(), "this token is good");
+    assert_eq!(site.house.daemon.stop(), Some(0));
+    let rest = other.wait_with_output().unwrap();
+    assert!(String::from_utf8_lossy(&rest.stdout).contains("was revoked by user 0 (admin)"));
+}
