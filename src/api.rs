@@ -7,6 +7,8 @@ pub mod client;
 pub mod consent;
 pub mod health;
 pub mod hook;
+pub mod idempotency;
+pub mod if_match;
 mod list;
 pub mod metrics;
 pub mod openapi;
@@ -17,5 +19,6 @@ pub mod routes;
 pub mod word;
 
 pub use client::Client;
+pub use if_match::IfMatch;
 pub use routes::{Backend, Hooked, router};
 pub use word::Word;

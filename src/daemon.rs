@@ -44,6 +44,7 @@ pub mod timeline;
 pub mod tls;
 mod token;
 mod token_uses;
+mod written;
 
 use std::os::fd::AsFd;
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -14,8 +14,9 @@ pub mod template;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::manifest::Kind;
 pub use crate::model::{Advertise, Proof};
-use crate::model::{Mac, Name, Window};
+use crate::model::{Mac, Name, Origin, Window};
 
 pub use boot::Boot;
 pub use deployment::{Deployment, Place};
@@ -45,6 +46,8 @@ pub struct Desired {
     pub safety: Safety,
     /// The secrets that values name, as far as the inventory has them.
     pub secrets: BTreeSet<Name>,
+    /// Where resources stand that have no place of their own here: profiles, pools and templates.
+    pub origins: Arc<BTreeMap<(Kind, Name), Origin>>,
     /// Index of fixed addresses; fills itself.
     pub fixed: Fixed,
 }

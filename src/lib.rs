@@ -58,7 +58,7 @@
 //! | [`source`] | directory or git repository to snapshots | model |
 //! | [`store`] | what survives a crash | model, state |
 //! | [`power`] | the power of machines, as their management controllers report it | model |
-//! | [`api`] | the control API | model, edit, secret, desired, state, plan, power |
+//! | [`api`] | the control API | model, manifest, edit, secret, desired, state, plan, power |
 //! | [`config`] | the daemon's settings | model |
 //! | [`daemon`] | sockets, tasks, clock, the keeper | all above |
 //! | [`cli`] | one file per command | all above |

@@ -22,6 +22,7 @@ pub mod shape;
 pub mod sources;
 mod syntax;
 pub mod value;
+pub mod written;
 
 mod parse;
 mod part;
@@ -38,3 +39,4 @@ pub use problem::{Edit, Label, Level, Problem};
 pub use shape::{Fields, Form, Key, Shape};
 pub use sources::{Position, Source, Sources, Tree};
 pub use value::{Field, Table, Value};
+pub use written::WrittenFile;

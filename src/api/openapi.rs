@@ -1,7 +1,7 @@
 //! `schemas/openapi.json`: the contract of the control API, made of the descriptions of its routes and of the wire
 //! types themselves (OpenAPI 3.1, whose schemas are JSON Schema 2020-12).
 
-use axum::http::Method;
+use axum::http::{Method, StatusCode};
 use schemars::SchemaGenerator;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
@@ -59,8 +59,12 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
     let query = route.parameters.iter().map(|Parameter { name, about, schema }| {
         json!({ "name": name, "in": "query", "description": about, "schema": schema(generator) })
     });
-    let parameters: Vec<Value> = query.collect();
-    let parameters = [variables, parameters].concat();
+    let query: Vec<Value> = query.collect();
+    let headers = route.headers.iter().map(|(name, about)| {
+        json!({ "name": name, "in": "header", "description": about, "schema": { "type": "string" } })
+    });
+    let headers: Vec<Value> = headers.collect();
+    let parameters = [variables, query, headers].concat();
     if !parameters.is_empty() {
         operation["parameters"] = parameters.into();
     }
@@ -84,6 +88,7 @@ fn operation(route: &Route, generator: &mut SchemaGenerator) -> Value {
             Some(schema) => {
                 json!({ "description": about, "content": { kind: { "schema": schema(generator) } } })
             }
+            None if *status == StatusCode::NOT_MODIFIED => json!({ "description": about }),
             None if status.is_success() => {
                 json!({ "description": about, "content": { "text/plain": { "schema": { "type": "string" } } } })
             }

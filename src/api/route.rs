@@ -27,6 +27,8 @@ pub struct Route {
     pub about: &'static str,
     /// The query parameters that it takes.
     pub parameters: Vec<Parameter>,
+    /// The headers that it minds beside those of every route.
+    pub headers: Vec<(&'static str, &'static str)>,
     /// Whether other query parameters are accepted: a webhook's sender adds its own.
     pub any_parameters: bool,
     /// The JSON that it takes.
@@ -73,6 +75,7 @@ impl Route {
             role: Some(role),
             about,
             parameters: Vec::new(),
+            headers: Vec::new(),
             any_parameters: false,
             body: None,
             answers: Vec::new(),
@@ -104,6 +107,12 @@ impl Route {
             about,
             schema: |generator| generator.subschema_for::<T>(),
         });
+        self
+    }
+
+    /// A header that may be sent, and what it does.
+    pub fn header(mut self, name: &'static str, about: &'static str) -> Route {
+        self.headers.push((name, about));
         self
     }
 

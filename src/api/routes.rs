@@ -15,17 +15,20 @@ use schemars::JsonSchema;
 use tokio::sync::{Semaphore, watch};
 
 use super::body::Bodies;
+use super::idempotency::Keys;
+use super::if_match::IfMatch;
 use super::list::{self, Wanted};
 use super::metrics::Counts;
 use super::problem::{self, problem};
 use super::resource::{
     Adopt, Apply, EditRequest, Edited, Freed, Listed, NewToken, Order, Outcome, Row, ServiceStatus, Status,
-    Ticket, TokenCreated, Tree, WaitingPlan, adopt, boot, deployment, drift, edit, effect, event, interface,
-    lease, machine, order, plan, ticket, token, why,
+    Ticket, TokenCreated, Tree, WaitingPlan, Written, adopt, boot, deployment, drift, edit, effect, event,
+    interface, lease, machine, named, order, plan, ticket, token, why,
 };
 use super::route::{Route, Routes};
 use super::{health, hook};
-use crate::model::{Caller, Name, Role, Time};
+use crate::manifest::Kind;
+use crate::model::{Caller, Name, Origin, Role, Time};
 use crate::state::outbox::{EffectId, Pending};
 use crate::state::{self, ApiToken, Event};
 
@@ -36,6 +39,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn status(&self) -> Status;
     /// With the number of the oldest event that is kept.
     fn events(&self, after: u64, limit: usize, wanted: impl Fn(&Event) -> bool) -> (u64, Vec<(u64, Event)>);
+    /// What the manifests that are served say of the resource that stands at `origin`.
+    fn written(&self, kind: Kind, name: &Name, origin: &Origin) -> impl Future<Output = Written> + Send;
     /// Every service of the daemon and how it stands.
     fn services(&self) -> Vec<ServiceStatus>;
     /// Whether the keeper of the state answers.
@@ -47,7 +52,12 @@ pub trait Backend: Clone + Send + Sync + 'static {
     fn latest(&self) -> watch::Receiver<u64>;
     fn plan(&self, tree: Tree) -> impl Future<Output = Result<Outcome, String>> + Send;
     fn apply(&self, apply: Apply) -> impl Future<Output = Result<Outcome, String>> + Send;
-    fn edit(&self, request: EditRequest) -> impl Future<Output = Result<Edited, String>> + Send;
+    /// Makes an edit, of a resource that is as expected.
+    fn edit(
+        &self,
+        request: EditRequest,
+        expected: Option<IfMatch>,
+    ) -> impl Future<Output = Result<Edited, String>> + Send;
     fn adopt(&self, request: Adopt) -> impl Future<Output = Result<(), String>> + Send;
     fn ticket(&self, tree: Tree) -> Ticket;
     fn order(&self, order: Order) -> impl Future<Output = Result<Outcome, String>> + Send;
@@ -103,6 +113,7 @@ pub fn router<B: Backend>(backend: B) -> (Router, Vec<Route>) {
     let router = router
         .fallback(|| async { problem(StatusCode::NOT_FOUND, "there is no such resource") })
         .layer(Extension(Bodies::default()))
+        .layer(Extension(Keys::default()))
         .layer(from_fn(problem::uniform))
         .with_state(backend);
     (router, all)
@@ -126,7 +137,7 @@ fn routes<B: Backend>() -> Routes<B> {
         .says(StatusCode::UNAUTHORIZED, "The signature is missing or wrong");
     Routes::new()
         .merge(lists::<B>())
-        .merge(deployment::routes::<B>())
+        .merge(named::routes::<B>())
         .merge(lease::routes::<B>())
         .merge(effect::routes::<B>())
         .merge(event::routes::<B>())

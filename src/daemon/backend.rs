@@ -19,11 +19,12 @@ use super::{Files, now, service_manager, start};
 use crate::api::metrics::Counts;
 use crate::api::resource::{
     Adopt, Apply, EditRequest, Edited, Freed, NewToken, Order, Outcome, ServiceStatus, SourceStatus, Status,
-    Ticket, TokenCreated, Tree, WaitingPlan, status,
+    Ticket, TokenCreated, Tree, WaitingPlan, Written, status,
 };
 use crate::api::route::Route;
-use crate::api::{Backend, Hooked, routes};
-use crate::model::{Caller, Name, ServiceState, SourceCondition, Span, Time, hex};
+use crate::api::{Backend, Hooked, IfMatch, routes};
+use crate::manifest::Kind;
+use crate::model::{Caller, Name, Origin, ServiceState, SourceCondition, Span, Time, hex};
 use crate::state::effect::TaskOutcome;
 use crate::state::outbox::{EffectId, Pending, TaskKind};
 use crate::state::{self, ApiToken, Command, Event, Report, State, Verb};
@@ -217,6 +218,10 @@ impl Backend for Daemon {
         stored.map_err(|error| error.to_string())
     }
 
+    async fn written(&self, kind: Kind, name: &Name, origin: &Origin) -> Written {
+        self.reconciler.written(kind, name, origin).await
+    }
+
     async fn plan(&self, tree: Tree) -> Result<Outcome, String> {
         self.reconciler.plan(tree).await
     }
@@ -292,8 +297,8 @@ impl Backend for Daemon {
         self.reconciler.revisions()
     }
 
-    async fn edit(&self, request: EditRequest) -> Result<Edited, String> {
-        self.reconciler.edit(request).await
+    async fn edit(&self, request: EditRequest, expected: Option<IfMatch>) -> Result<Edited, String> {
+        self.reconciler.edit_if(request, expected).await
     }
 
     async fn adopt(&self, request: Adopt) -> Result<(), String> {

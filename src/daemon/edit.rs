@@ -8,13 +8,13 @@ use std::sync::Arc;
 
 use super::now;
 use super::reconcile::{Followed, Reconciler, read_of};
-use crate::api::Word;
-use crate::api::resource::{EditRequest, Edited, FileChange};
+use crate::api::resource::{EditRequest, Edited, FileChange, named};
+use crate::api::{IfMatch, Word};
 use crate::config::Write;
 use crate::desired::{Deployment, Desired, Media, Place};
 use crate::edit::{self, Change, Known, Verb};
 use crate::inventory::Loaded;
-use crate::manifest::{Code, Kind, Level, Problem, report};
+use crate::manifest::{Code, Kind, Level, Problem, WrittenFile, report};
 use crate::model::{Name, SourceCondition};
 use crate::plan::{self, Hold, Plan};
 use crate::source::Snapshot;
@@ -30,6 +30,11 @@ impl Reconciler {
     /// The source is read before the turn is taken, and written to when it was given back: a server that hangs holds up
     /// no orders and no other source. What is written is judged once more when it goes live.
     pub async fn edit(&self, request: EditRequest) -> Result<Edited, String> {
+        self.edit_if(request, None).await
+    }
+
+    /// The same, if the resource is as expected.
+    pub async fn edit_if(&self, request: EditRequest, expected: Option<IfMatch>) -> Result<Edited, String> {
         let name = match self.target(&request) {
             Ok(name) => name,
             Err(why) => return Ok(Edited::Refused { why }),
@@ -51,6 +56,11 @@ impl Reconciler {
                 Ok(None) => return Ok(Edited::Unchanged),
                 Err(refusal) => return Ok(Edited::Refused { why: refusal.to_string() }),
             };
+            if let Some(expected) = &expected
+                && let Some(changed) = self.changed(expected, &change).await
+            {
+                return Ok(changed);
+            }
             if let Some(why) = self.protection(&request, &change) {
                 return Ok(Edited::Protected { why });
             }
@@ -168,6 +178,20 @@ impl Reconciler {
         let (condition, reason) =
             status.map(|status| (status.condition.into(), status.reason)).unwrap_or_default();
         Edited::Written { change, commit, plan, condition, reason }
+    }
+
+    /// The refusal of an edit whose resource is not as its writer expects it.
+    async fn changed(&self, expected: &IfMatch, change: &Change) -> Option<Edited> {
+        let (state, none) = (self.table(), Some(Edited::Changed { etag: None }));
+        let Some(origin) = named::origin(&state, change.kind, &change.name) else { return none };
+        let written = self.written(change.kind, &change.name, &origin).await;
+        // The source may hold what is not served: a revision that waits, or one with mistakes.
+        let present = change.before.as_deref().map(WrittenFile::read);
+        let present = present.and_then(|file| Some(file.find(change.kind, change.name.as_str())?.1));
+        let is_live = present == written.spec;
+        let Some(shown) = named::shown(&state, change.kind, &change.name, written) else { return none };
+        let fits = is_live && expected.fits(&shown.version);
+        (!fits).then_some(Edited::Changed { etag: Some(shown.etag) })
     }
 
     fn known(&self) -> Known {

@@ -43,6 +43,7 @@ use tokio::sync::{Notify, mpsc, watch};
 
 use super::keeper::Keeper;
 use super::now;
+use super::written::WrittenFiles;
 use crate::api::resource::Order;
 use crate::config::Write;
 use crate::desired::{Desired, Media, Subnet};
@@ -101,6 +102,8 @@ pub struct Reconciler {
     memory: Arc<Mutex<Memory>>,
     /// What is served, as files.
     served: Mutex<Option<refresh::Served>>,
+    /// Files of that, as people wrote them.
+    written: Arc<Mutex<WrittenFiles>>,
     /// By source, what was found outside it when its last revision was tried.
     tries: Mutex<BTreeMap<Name, Try>>,
     /// Sources of which something that is served is missing.
@@ -201,6 +204,7 @@ impl Reconciler {
             gates,
             memory: Arc::default(),
             served: Mutex::default(),
+            written: Arc::default(),
             tries: Mutex::default(),
             degraded: Mutex::default(),
         }

@@ -243,10 +243,12 @@ fn meaning(desired: &Desired) -> String {
         selects,
         safety,
         secrets,
+        origins,
         fixed: _,
     } = desired;
     let macs: BTreeMap<_, _> = macs.iter().collect();
-    format!("{subnets:#?}{boots:#?}{machines:#?}{deployments:#?}{macs:?}{selects}{safety:?}{secrets:?}")
+    let rest = format!("{macs:?}{selects}{safety:?}{secrets:?}{origins:?}");
+    format!("{subnets:#?}{boots:#?}{machines:#?}{deployments:#?}{rest}")
 }
 
 fn library(root: &Path) -> Shelf {

@@ -2,7 +2,7 @@
 //! own text.
 
 use voldemort::api::Word;
-use voldemort::api::resource::{LeaseShown, PowerShown};
+use voldemort::api::resource::{ConditionKind, LeaseShown, PowerShown};
 use voldemort::model::{Phase, ServiceState, SourceCondition, Words};
 use voldemort::state::outbox::TaskKind;
 use voldemort::state::{Aspect, Stage};
@@ -28,6 +28,7 @@ fn every_word_is_documented_and_travels_as_its_text() {
     documented::<SourceCondition>(SOURCES, "");
     documented::<ServiceState>(API, "| `state` of a service");
     documented::<Phase>(API, "| `phase` of a deployment");
+    documented::<ConditionKind>(API, "| `type` of a condition");
     documented::<LeaseShown>(API, "| `state` of a lease");
     documented::<Aspect>(API, "| `kind` of a drift");
     documented::<PowerShown>(API, "| `state` of a machine's power");

@@ -26,6 +26,7 @@ mod mount;
 mod neighbours;
 mod net;
 mod relay;
+mod resources;
 mod restart;
 mod services;
 mod spine;

@@ -1,8 +1,9 @@
 //! `POST /v1/adopt`: a machine has its system already and is not to be installed.
 
-use axum::extract::{Path, State};
+use axum::Json;
+use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -37,7 +38,7 @@ async fn adopt<B: Backend>(State(backend): State<B>, Posted(request): Posted<Ado
         return problem(StatusCode::NOT_FOUND, &format!("there is no deployment {name}"));
     }
     match backend.adopt(request).await {
-        Ok(()) => deployment::answer(State(backend), Path(name)).await,
+        Ok(()) => Json(deployment::one(&backend.table(), &name)).into_response(),
         Err(error) => problem(StatusCode::CONFLICT, &error),
     }
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Row, or_dash};
 use crate::desired;
+use crate::model::Name;
 use crate::state::State;
 
 /// A row of `GET /v1/boots`.
@@ -21,7 +22,16 @@ pub struct Boot {
 
 /// All of the inventory.
 pub fn all(state: &State) -> Vec<Boot> {
-    let row = |boot: &std::sync::Arc<desired::Boot>| Boot {
+    state.desired().boots.values().map(|boot| row(boot)).collect()
+}
+
+/// The one of this name.
+pub fn one(state: &State, name: &Name) -> Option<Boot> {
+    state.desired().boots.get(name).map(|boot| row(boot))
+}
+
+fn row(boot: &desired::Boot) -> Boot {
+    Boot {
         name: boot.name.to_string(),
         prefix: boot.prefix.to_string(),
         arch: boot.cpu.to_string(),
@@ -29,8 +39,7 @@ pub fn all(state: &State) -> Vec<Boot> {
         initrd: boot.initrd.iter().map(|initrd| initrd.path.to_string()).collect(),
         image: boot.tree.as_ref().map(|tree| tree.label.clone()),
         origin: boot.origin.to_string(),
-    };
-    state.desired().boots.values().map(row).collect()
+    }
 }
 
 impl Row for Boot {

@@ -1,21 +1,14 @@
-//! `GET /v1/deployments` and `GET /v1/deployments/NAME`.
+//! `GET /v1/deployments`.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Bound;
 
-use axum::Json;
-use axum::extract::{Path, State};
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Row, or_dash};
 use crate::api::Word;
-use crate::api::problem::problem;
-use crate::api::route::{Route, Routes};
-use crate::api::routes::Backend;
 use crate::model::{Mac, Name, Phase};
 use crate::state::{self, Duty};
 
@@ -120,20 +113,5 @@ impl Row for Deployment {
             self.phase.to_string(),
             self.next_boot.clone(),
         ]
-    }
-}
-
-pub fn routes<B: Backend>() -> Routes<B> {
-    let route = Route::get("/v1/deployments/{name}", "One deployment as it is now")
-        .gives::<Deployment>()
-        .says(StatusCode::NOT_FOUND, "There is none of that name");
-    Routes::new().add(route, answer::<B>)
-}
-
-/// One deployment as it is now.
-pub async fn answer<B: Backend>(State(backend): State<B>, Path(name): Path<String>) -> Response {
-    match one(&backend.table(), &name) {
-        Some(found) => Json(found).into_response(),
-        None => problem(StatusCode::NOT_FOUND, &format!("there is no deployment {name}")),
     }
 }

@@ -1,7 +1,8 @@
 //! `POST /v1/edits`: a change of the inventory itself.
 
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::header::{ETAG, HeaderValue};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use schemars::JsonSchema;
@@ -10,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::api::Word;
 use crate::api::body::Posted;
 use crate::api::consent::{held, unentitled};
+use crate::api::idempotency::Keys;
+use crate::api::if_match::IfMatch;
 use crate::api::problem;
 use crate::api::route::{Route, Routes};
 use crate::api::routes::{Backend, respond};
@@ -81,6 +84,8 @@ pub enum Edited {
     Held { plan: Plan, holds: Vec<Hold> },
     /// A protection stopped it; nothing was written.
     Protected { why: String },
+    /// The resource is not the one that `If-Match` names; `etag` is that of the present one, if there is one.
+    Changed { etag: Option<String> },
     /// The manifests would be wrong: every problem as text.
     Invalid { problems: String },
     /// It can't be done like this.
@@ -91,11 +96,21 @@ pub fn routes<B: Backend>() -> Routes<B> {
     let route =
         Route::post("/v1/edits", "Changes the inventory itself, by a commit where it is a repository")
             .takes::<EditRequest>()
+            .header("If-Match", "Entity tags of the resource: 412 if it has another by now")
+            .header(
+                "Idempotency-Key",
+                "A text of the caller's choice: within 24 hours the same request with it is done once, and answered as \
+                 the first time; another request with it is 422, and one that is still being done 409",
+            )
             .answers::<Edited>(StatusCode::OK, "What became of it")
             .answers::<Edited>(StatusCode::FORBIDDEN, "The daemon may not write to this inventory")
             .answers::<Edited>(
                 StatusCode::CONFLICT,
                 "A safety rule or a protection holds it; nothing was written",
+            )
+            .answers::<Edited>(
+                StatusCode::PRECONDITION_FAILED,
+                "The resource is not the one that If-Match names; nothing was written",
             )
             .answers::<Edited>(
                 StatusCode::UNPROCESSABLE_ENTITY,
@@ -107,12 +122,20 @@ pub fn routes<B: Backend>() -> Routes<B> {
 async fn edit<B: Backend>(
     State(backend): State<B>,
     Extension(caller): Extension<Caller>,
+    Extension(keys): Extension<Keys>,
+    headers: HeaderMap,
     Posted(request): Posted<EditRequest>,
 ) -> Response {
     if let Some(answer) = unentitled(&caller, "an edit", &request.consent) {
         return answer;
     }
-    respond(backend.edit(request).await, Edited::answer)
+    let expected = match IfMatch::read(&headers) {
+        Ok(expected) => expected,
+        Err(why) => return problem::problem(StatusCode::BAD_REQUEST, &why),
+    };
+    let whole = format!("{expected:?} {}", serde_json::to_string(&request).unwrap_or_default());
+    let work = async move { respond(backend.edit(request, expected).await, Edited::answer) };
+    keys.once(caller, &headers, whole.as_bytes(), work).await
 }
 
 impl Edited {
@@ -128,9 +151,21 @@ impl Edited {
             ),
             Edited::Held { holds, .. } => (StatusCode::CONFLICT, held(holds)),
             Edited::Protected { why } => (StatusCode::CONFLICT, why.clone()),
+            Edited::Changed { etag } => return changed(etag.as_deref(), &self),
             Edited::Invalid { problems } => (StatusCode::UNPROCESSABLE_ENTITY, problems.clone()),
             Edited::Refused { why } => (StatusCode::UNPROCESSABLE_ENTITY, why.clone()),
         };
         problem::outcome(status, &why, &self)
     }
+}
+
+fn changed(etag: Option<&str>, edited: &Edited) -> Response {
+    let why = match etag {
+        Some(_) => "the resource has changed since: read it again, and then decide",
+        None => "there is no such resource (any more)",
+    };
+    let mut answer = problem::outcome(StatusCode::PRECONDITION_FAILED, why, edited);
+    let tag = etag.and_then(|tag| HeaderValue::try_from(tag).ok());
+    answer.headers_mut().extend(tag.map(|tag| (ETAG, tag)));
+    answer
 }

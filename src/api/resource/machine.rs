@@ -86,21 +86,7 @@ pub fn all<'a>(table: &'a State, after: Option<&str>) -> impl Iterator<Item = Ma
     };
     let only_strangers = matches!(card, Bound::Excluded(_));
     let described = table.desired().machines.range((name, Bound::Unbounded)).filter(move |_| !only_strangers);
-    let described = described.map(|(_, machine)| {
-        let cards = table.cards(machine);
-        let seen = cards.iter().filter_map(|mac| table.seen().get(mac)).max_by_key(|seen| seen.last);
-        Machine {
-            name: Some(machine.name.to_string()),
-            macs: cards.iter().map(ToString::to_string).collect(),
-            labels: machine.labels.clone(),
-            deployment: table.tenants().get(&machine.name).map(ToString::to_string),
-            protected: table.protected().contains(&machine.name),
-            origin: Some(machine.origin.to_string()),
-            power: power(table, machine),
-            stuck: table.loops().stuck(&machine.name).map(|text| text.to_string()),
-            ..sighting(seen)
-        }
-    });
+    let described = described.map(|(_, machine)| described_one(table, machine));
     // They are put in their order only when the named ones are not enough.
     let strangers = std::iter::once_with(move || {
         let is_later = |mac: &Mac| (card, Bound::Unbounded).contains(mac);
@@ -116,6 +102,27 @@ pub fn all<'a>(table: &'a State, after: Option<&str>) -> impl Iterator<Item = Ma
         ..sighting(Some(seen))
     });
     described.chain(strangers)
+}
+
+/// The one of the manifests that has this name.
+pub fn one(table: &State, name: &Name) -> Option<Machine> {
+    table.desired().machines.get(name).map(|machine| described_one(table, machine))
+}
+
+fn described_one(table: &State, machine: &desired::Machine) -> Machine {
+    let cards = table.cards(machine);
+    let seen = cards.iter().filter_map(|mac| table.seen().get(mac)).max_by_key(|seen| seen.last);
+    Machine {
+        name: Some(machine.name.to_string()),
+        macs: cards.iter().map(ToString::to_string).collect(),
+        labels: machine.labels.clone(),
+        deployment: table.tenants().get(&machine.name).map(ToString::to_string),
+        protected: table.protected().contains(&machine.name),
+        origin: Some(machine.origin.to_string()),
+        power: power(table, machine),
+        stuck: table.loops().stuck(&machine.name).map(|text| text.to_string()),
+        ..sighting(seen)
+    }
 }
 
 fn sighting(seen: Option<&Seen>) -> Machine {

@@ -222,6 +222,7 @@ impl How {
                 (Exit::Refused, holds.join("\n"))
             }
             Edited::Protected { why } => (Exit::Refused, why.clone()),
+            Edited::Changed { .. } => (Exit::Refused, "the resource has changed meanwhile".to_owned()),
             Edited::Invalid { problems } => {
                 say(problems);
                 (Exit::Failed, "nothing was written".to_owned())

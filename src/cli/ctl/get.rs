@@ -1,10 +1,13 @@
 //! `voldemortctl get KIND`.
 
+mod watch;
+
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 
 use super::output::{self, Format};
 use super::table;
+use crate::api::Client;
 use crate::api::client::ClientError;
 use crate::api::resource::{
     Boot, Deployment, Drift, Effect, Lease, Listed, Machine, Row, Status, Token, WaitingPlan,
@@ -34,6 +37,9 @@ pub(super) struct Arguments {
     /// Only these columns of the table, by title or field
     #[arg(long, value_delimiter = ',', value_name = "COLUMN")]
     columns: Vec<String>,
+    /// Go on, and print rows again that have changed
+    #[arg(short, long)]
+    watch: bool,
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {
@@ -48,7 +54,7 @@ impl Arguments {
     /// A whole list.
     pub(super) fn of(kind: Listed, output: Format) -> Arguments {
         let (labels, having, columns) = (None, Vec::new(), Vec::new());
-        Arguments { kind, name: None, output, labels, having, sort: None, columns }
+        Arguments { kind, name: None, output, labels, having, sort: None, columns, watch: false }
     }
 
     /// The first page of what is wanted.
@@ -70,6 +76,7 @@ impl Arguments {
         let takes_more = self.labels.is_some()
             || !self.having.is_empty()
             || self.sort.is_some()
+            || self.watch
             || !self.columns.is_empty();
         match takes_more || !matches!(self.output, Format::Table | Format::Json) {
             true => Err(ClientError::Refused(format!(
@@ -124,30 +131,34 @@ pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
 
 fn list<T: Row>(arguments: &Arguments, remote: &Remote) -> Exit {
     let json = arguments.output.is_json();
-    let rows: Result<Vec<T>, ClientError> = remote.block_on(async |client| {
-        let (mut all, mut next) = (Vec::new(), Some(arguments.path()));
-        while let Some(path) = next {
-            let (mut rows, link) = client.page(&path).await?;
-            all.append(&mut rows);
-            next = link;
-        }
-        Ok(all)
-    });
-    let mut rows = match rows {
+    if arguments.watch {
+        return watch::run::<T>(arguments, remote);
+    }
+    let rows = match remote.block_on(async |client| rows::<T>(arguments, &client).await) {
         Ok(rows) => rows,
         Err(error) => return remote::failed(&error, json),
     };
-    if let Some(wanted) = &arguments.name {
-        rows.retain(|row| row.name() == wanted);
-        if rows.is_empty() {
-            let error = ClientError::Refused(format!("the daemon knows no {wanted} there"));
-            return remote::failed(&error, json);
-        }
-    }
     match output::text(arguments.kind.name(), &rows, arguments.output, &arguments.columns) {
         Ok(text) => exit::print(&text),
         Err(why) => exit::failed(&why, json),
     }
+}
+
+/// All rows that are wanted.
+async fn rows<T: Row>(arguments: &Arguments, client: &Client) -> Result<Vec<T>, ClientError> {
+    let (mut all, mut next) = (Vec::new(), Some(arguments.path()));
+    while let Some(path) = next {
+        let (mut rows, link) = client.page(&path).await?;
+        all.append(&mut rows);
+        next = link;
+    }
+    if let Some(wanted) = &arguments.name {
+        all.retain(|row: &T| row.name() == wanted);
+        if all.is_empty() {
+            return Err(ClientError::Refused(format!("the daemon knows no {wanted} there")));
+        }
+    }
+    Ok(all)
 }
 
 /// Waiting plans are for reading: each is printed whole, under its id.

@@ -9,9 +9,11 @@ use super::outside::{Changed, Watched};
 use super::same::{self, with_boots};
 use super::show::Lack;
 use super::{Invalid, Ready, Reconciler, lock};
+use crate::api::resource::Written;
 use crate::desired::{Boot, Desired, Media};
+use crate::manifest::Kind;
 use crate::media::Seen;
-use crate::model::{Name, SourceCondition};
+use crate::model::{Name, Origin, SourceCondition};
 use crate::plan::Consent;
 use crate::state::Revision;
 
@@ -27,6 +29,15 @@ impl Reconciler {
     /// From now on this is served.
     pub(super) fn serves(&self, revision: Arc<Revision>, seen: Option<Arc<Seen>>) {
         *lock(&self.served) = Some(Served { revision, seen });
+    }
+
+    /// What the manifests that are served say of the resource that stands at `origin`.
+    pub(in crate::daemon) async fn written(&self, kind: Kind, name: &Name, origin: &Origin) -> Written {
+        let Some(served) = lock(&self.served).clone() else { return Written::default() };
+        let (files, name, origin) = (self.written.clone(), name.clone(), origin.clone());
+        // A large file takes a while: off the serving threads.
+        let read = move || lock(&files).of(&served.revision, kind, &name, &origin);
+        tokio::task::spawn_blocking(read).await.unwrap_or_default()
     }
 
     /// Remembers what the last try to load something of a source found outside it.

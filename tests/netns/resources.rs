@@ -1,0 +1,142 @@
+//! One resource at a time: as it is written, what it means, and writes that are held to what their writer has seen.
+
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use super::callers::House;
+use super::daemon::{VOLDEMORTCTL, eventually};
+use super::net::has;
+
+/// A request by the socket: status, head, and body as JSON.
+fn ask(house: &House, arguments: &[&str], path: &str) -> (u16, String, Value) {
+    let socket = house.socket().display().to_string();
+    let output = Command::new("curl")
+        .args(["-s", "-i", "--max-time", "60", "--unix-socket", &socket])
+        .args(arguments)
+        .arg(format!("http://localhost{path}"))
+        .output()
+        .unwrap();
+    let answer = String::from_utf8_lossy(&output.stdout).into_owned();
+    let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    (status, head.to_owned(), serde_json::from_str(body).unwrap_or_default())
+}
+
+fn edit(house: &House, headers: &[&str], edit: &Value) -> (u16, String, Value) {
+    let body = json!({ "edit": edit }).to_string();
+    let mut arguments = vec!["-X", "POST", "-H", "Content-Type: application/json", "-d", body.as_str()];
+    headers.iter().for_each(|header| arguments.extend(["-H", header]));
+    ask(house, &arguments, "/v1/edits")
+}
+
+fn set(key: &str, value: &Value) -> Value {
+    let setting = json!({ "path": [key], "value": value });
+    json!({ "verb": "update", "kind": "deployment", "name": "harry", "settings": [setting] })
+}
+
+#[test]
+fn a_resource_is_shown_as_written_and_changed_as_seen() {
+    if !has("curl") {
+        return;
+    }
+    let Some(house) = House::behind(&[], "") else { return };
+    let file = house.folder.path().join("inventory/lab.toml");
+    let before = std::fs::read_to_string(&file).unwrap();
+    let more = "[pool.spare]\nprofile = 'base'\nselect = { rack = 'r1' }\n[profile.base]\nboot = 'local'\n\
+                [machine.ron]\nmac = '00:11:22:33:44:56'\nlabels = { rack = 'r1' }\n";
+    std::fs::write(&file, before + more).unwrap();
+    let status = || ask(&house, &[], "/v1/pools/spare").0.to_string();
+    eventually("the pool is live", status, |status| status == "200");
+
+    let (_, head, harry) = ask(&house, &[], "/v1/deployments/harry");
+    let written = json!({ "mac": "00:11:22:33:44:55", "address": "10.0.10.30", "boot": "local" });
+    assert_eq!((&harry["spec"], &harry["origin"]), (&written, &json!("lab.toml:5:13")), "{harry:#}");
+    assert_eq!((&harry["resolved"]["subnet"], &harry["subnet"]["name"]), (&json!("lab"), &json!("lab")));
+    assert_eq!(harry["status"]["phase"], harry["phase"]);
+    assert_eq!(harry["status"]["conditions"][0]["type"], "assigned");
+    let tag = harry["etag"].as_str().unwrap().to_owned();
+    assert!(head.to_lowercase().contains(&format!("etag: {tag}")), "{head}");
+    let known = format!("If-None-Match: \"x\", W/{tag}");
+    assert_eq!(ask(&house, &["-H", &known], "/v1/deployments/harry").0, 304);
+
+    let (_, _, pool) = ask(&house, &[], "/v1/pools/spare");
+    assert_eq!(pool["spec"], json!({ "profile": "base", "select": { "rack": "r1" } }));
+    assert_eq!(pool["status"]["conditions"][0]["status"], false, "{pool:#}");
+    let (_, _, boot) = ask(&house, &[], "/v1/boots/local");
+    assert_eq!(
+        (&boot["spec"]["kernel"], &boot["resolved"]["prefix"]),
+        (&json!("files/vmlinuz"), &json!("local"))
+    );
+    let (_, _, subnet) = ask(&house, &[], "/v1/subnets/lab");
+    assert_eq!(subnet["resolved"]["cidr"], json!(["10.0.10.0/24"]));
+    assert_eq!(ask(&house, &[], "/v1/profiles/base").2["spec"], json!({ "boot": "local" }));
+    assert_eq!(ask(&house, &[], "/v1/machines/ron").2["spec"]["labels"], json!({ "rack": "r1" }));
+    // A machine that a deployment implies is written nowhere.
+    let implied = ask(&house, &[], "/v1/machines/harry").2;
+    assert!(implied["spec"].is_null() && implied["name"] == "harry", "{implied:#}");
+    for path in ["/v1/templates/nobody", "/v1/profiles/..", "/v1/subnets/%2e%2e", "/v1/machines/NO BODY"] {
+        let status = ask(&house, &["--path-as-is"], &path.replace(' ', "%20")).0;
+        assert_eq!(status, 404, "{path}");
+    }
+
+    // Two writers that have seen the same: the later one has to look again.
+    let held = format!("If-Match: {tag}");
+    let disk = |disk: &str| set("disk", &json!(disk));
+    let (status, _, written) = edit(&house, &[&held], &disk("/dev/vda"));
+    assert_eq!((status, &written["outcome"]), (200, &json!("written")), "{written:#}");
+    let (status, head, late) = edit(&house, &[&held], &disk("/dev/vdb"));
+    let (_, _, now) = ask(&house, &[], "/v1/deployments/harry");
+    assert_eq!((status, &late["outcome"], &late["etag"]), (412, &json!("changed"), &now["etag"]), "{late:#}");
+    assert!(head.to_lowercase().contains("etag: "), "{head}");
+    assert_eq!(now["spec"]["disk"], "/dev/vda");
+    assert_eq!(edit(&house, &["If-Match: no-quotes"], &disk("/dev/vdb")).0, 400);
+    let create = json!({ "verb": "create", "kind": "deployment", "name": "new", "mac": "00:11:22:33:44:57",
+        "settings": [{ "path": ["mac"], "value": "00:11:22:33:44:57" }, { "path": ["boot"], "value": "local" }] });
+    assert_eq!(edit(&house, &["If-Match: *"], &create).0, 412, "there is none yet");
+
+    // The same request once more is not a second one.
+    let raise = json!({ "verb": "redeploy", "kind": "deployment", "name": "harry" });
+    let (status, _, first) = edit(&house, &["Idempotency-Key: k1"], &raise);
+    assert_eq!(status, 200, "{first:#}");
+    let number = || ask(&house, &[], "/v1/deployments/harry").2["redeploy"].clone();
+    let once = number();
+    let (status, head, again) = edit(&house, &["Idempotency-Key: k1"], &raise);
+    assert_eq!((status, &again, number()), (200, &first, once), "done once");
+    assert!(head.to_lowercase().contains("idempotency-replayed: true"), "{head}");
+    assert_eq!(edit(&house, &["Idempotency-Key: k1"], &disk("/dev/vdc")).0, 422);
+    assert_eq!(house.daemon.stop(), Some(0));
+}
+
+#[test]
+fn a_list_is_watched_until_its_reader_is_gone() {
+    let Some(house) = House::behind(&[], "") else { return };
+    let server = house.socket().display().to_string();
+    let out = house.folder.path().join("out");
+    let mut watch = Command::new(VOLDEMORTCTL)
+        .args(["--server", &server, "get", "deployments", "--watch", "-o", "jsonl"])
+        .stdout(std::fs::File::create(&out).unwrap())
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    let rows = || -> Vec<Value> {
+        let text = std::fs::read_to_string(&out).unwrap();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    };
+    let addresses = || rows().iter().map(|row| row["address"].to_string()).collect::<Vec<_>>().join(" ");
+    eventually("the list is shown", addresses, |found| found == "\"10.0.10.30\"");
+    let file = house.folder.path().join("inventory/lab.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("10.0.10.30", "10.0.10.31")).unwrap();
+    eventually("the row that changed is shown", addresses, |found| found == "\"10.0.10.30\" \"10.0.10.31\"");
+    let _ = watch.kill();
+    let _ = watch.wait();
+    // A pipe that is closed ends it, without a panic.
+    let line = format!("'{VOLDEMORTCTL}' --server '{server}' get deployments --watch | head -n 1");
+    let piped =
+        Command::new("sh").args(["-c", &line]).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
+    std::fs::write(&file, text).unwrap();
+    let output = piped.wait_with_output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("NAME"), "{output:?}");
+    assert_eq!(house.daemon.stop(), Some(0));
+}
