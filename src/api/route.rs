@@ -146,7 +146,7 @@ pub struct Routes<B> {
 }
 
 impl<B: Backend> Routes<B> {
-    pub fn new() -> Routes<B> {
+    pub(in crate::api) fn new() -> Routes<B> {
         Routes { router: Router::new(), all: Vec::new() }
     }
 

@@ -657,7 +657,7 @@ fn a_copy_of_the_directory_keeps_its_tokens_and_damage_opens_nothing() {
     backup::restore(&backup, &restored, &[3; 48]).unwrap();
     for place in [&state, &copy, &restored, &backup] {
         let saved = open(place).1;
-        assert_eq!(saved.tokens, [ci.clone()], "{}", place.display());
+        assert_eq!(saved.tokens, std::slice::from_ref(&ci), "{}", place.display());
         assert!(saved.damaged.is_empty(), "{:?}", saved.damaged);
         assert!(raw_kinds(place).contains(&kind));
         let table = saved.table(crate::state::Server::stand_in(std::net::Ipv4Addr::LOCALHOST));

@@ -193,7 +193,8 @@ fn what_breaks_a_program_is_found() {
     let schemas = |document: &mut Value, name: &str, change: &dyn Fn(&mut Value)| {
         change(&mut document["components"]["schemas"][name]);
     };
-    let cases: [(&dyn Fn(&mut Value), &str); 9] = [
+    type Change<'a> = &'a dyn Fn(&mut Value);
+    let cases: [(Change<'_>, &str); 9] = [
         (&|it| drop(it["paths"].as_object_mut().unwrap().remove("/v1/boots")), "GET /v1/boots is gone"),
         (&|it| it["paths"]["/v1/status"]["get"]["x-role"] = json!("admin"), "needs the role \"admin\""),
         (&|it| it["paths"]["/v1/events"]["get"]["parameters"] = json!([]), "takes no \"after\" any more"),

@@ -32,7 +32,7 @@ fn hosts(after: Option<&str>) -> impl Iterator<Item = Host> + use<> {
     let after = after.map(str::to_owned);
     let host = |number: u64| Host {
         name: format!("h{number}"),
-        phase: (number % 3 != 0).then(|| ["failed", "installed"][number as usize % 2].to_owned()),
+        phase: (!number.is_multiple_of(3)).then(|| ["failed", "installed"][number as usize % 2].to_owned()),
         cores: number * 7 % 20,
         macs: vec![format!("52:54:00:00:00:0{number}"), format!("aa:54:00:00:00:0{number}")],
         labels: [("rack".to_owned(), format!("r{}", number % 2))].into(),

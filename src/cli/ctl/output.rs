@@ -63,7 +63,7 @@ fn chosen<T: Row>(rows: &[T], values: &[Value], columns: &[String]) -> Result<St
     let mut titles = Vec::new();
     for column in columns {
         let is_it = |name: &&str| name.eq_ignore_ascii_case(column);
-        if let Some(place) = T::COLUMNS.iter().position(|title| is_it(&title)) {
+        if let Some(place) = T::COLUMNS.iter().position(is_it) {
             titles.push(T::COLUMNS[place].to_owned());
             rows.iter().zip(&mut cells).for_each(|(row, cells)| cells.push(row.cells().swap_remove(place)));
         } else if let Some(field) = fields.iter().find(|field| is_it(&field.as_str())) {
