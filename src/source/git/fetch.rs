@@ -1,14 +1,16 @@
 //! The daemon's half of a fetch: runs this program again and waits, but not for ever.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use tokio::process::{Child, Command};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedMutexGuard, Semaphore};
 
 use super::Fetched;
 use super::request::{Request, UNTRUSTED, VARIABLE};
@@ -42,10 +44,29 @@ impl Default for Fetcher {
     }
 }
 
+/// The mirrors that are written. Git's own lock files let a second writer fail, and one that clears what a killed
+/// fetch left would take them from the first: a source is read again while an edit of it is stored.
+static WRITTEN: Mutex<BTreeMap<PathBuf, Weak<Turn>>> = Mutex::new(BTreeMap::new());
+
+type Turn = tokio::sync::Mutex<()>;
+
+/// Waits until nobody else writes a mirror; until the guard is dropped nobody else does.
+async fn alone_in(mirror: &Path) -> OwnedMutexGuard<()> {
+    let turn = {
+        let mut written = WRITTEN.lock().unwrap_or_else(PoisonError::into_inner);
+        written.retain(|_, turn| turn.strong_count() > 0);
+        let turn = written.get(mirror).and_then(Weak::upgrade).unwrap_or_default();
+        written.insert(mirror.to_owned(), Arc::downgrade(&turn));
+        turn
+    };
+    turn.lock_owned().await
+}
+
 impl Fetcher {
     /// Brings the mirror at `mirror` up to date with the repository. A child that hangs is killed with all
     /// processes that it started, one that crashes is an error; the daemon continues.
     pub(super) async fn fetch(&self, mirror: &Path, git: &Git) -> Result<Fetched, SourceError> {
+        let _alone = alone_in(mirror).await;
         let _turn = FETCHES.acquire().await;
         self.run(Request::new(mirror.to_owned(), git), git).await
     }
@@ -56,6 +77,7 @@ impl Fetcher {
         mirror: &Path,
         git: &Git,
     ) -> Result<Fetched, SourceError> {
+        let _alone = alone_in(mirror).await;
         let _turn = URGENT.acquire().await;
         let request = Request::new(mirror.to_owned(), git);
         self.run(Request { whole: true, ..request }, git).await
@@ -187,8 +209,9 @@ mod tests {
         std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         let fetcher = Fetcher { program };
         let git = Git::at("/srv/x.git".into());
-        let one = || fetcher.fetch(folder.path(), &git);
-        let (a, b, c, d, e) = tokio::join!(one(), one(), one(), one(), one());
+        let mirrors: Vec<PathBuf> = (0..5).map(|number| folder.path().join(number.to_string())).collect();
+        let one = |at: usize| fetcher.fetch(&mirrors[at], &git);
+        let (a, b, c, d, e) = tokio::join!(one(0), one(1), one(2), one(3), one(4));
         for fetched in [a, b, c, d, e] {
             assert_eq!(fetched.unwrap().name, "main");
         }
@@ -198,5 +221,26 @@ mod tests {
             most = most.max(running);
         }
         assert!(most <= MOST_FETCHES && running == 0, "{most}");
+    }
+
+    #[tokio::test]
+    async fn a_mirror_is_written_by_one_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("fetch");
+        // As git does: who finds the lock file fails.
+        let lock = folder.path().join("shallow.lock");
+        let text = format!(
+            "#!/bin/sh\nmkdir {0} || exit 1\nsleep 0.1\nrmdir {0}\nprintf '%040d\\tmain\\n' 0\n",
+            lock.display()
+        );
+        std::fs::write(&program, text).unwrap();
+        std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let (fetcher, git) = (Fetcher { program }, Git::at("/srv/x.git".into()));
+        let (poll, edit) =
+            (|| fetcher.fetch(folder.path(), &git), || fetcher.fetch_whole(folder.path(), &git));
+        let (a, b, c, d) = tokio::join!(poll(), edit(), poll(), edit());
+        for fetched in [a, b, c, d] {
+            assert_eq!(fetched.unwrap().name, "main");
+        }
     }
 }
