@@ -1,6 +1,7 @@
 //! The rim: sockets, tasks, clock and shutdown around the pure rooms. No decision is taken here.
 
 pub mod active_requests;
+mod audit;
 mod backend;
 pub mod body;
 pub mod commands;

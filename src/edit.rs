@@ -57,6 +57,18 @@ pub enum Verb {
     Redeploy,
 }
 
+impl Verb {
+    pub fn name(self) -> &'static str {
+        match self {
+            Verb::Create => "create",
+            Verb::Update => "update",
+            Verb::Delete => "delete",
+            Verb::Deploy => "deploy",
+            Verb::Redeploy => "redeploy",
+        }
+    }
+}
+
 /// One setting and its new value; null takes it away.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -2,6 +2,7 @@
 
 pub mod advertise;
 pub mod arch;
+pub mod audit;
 pub mod base64;
 pub mod caller;
 pub mod condition;
@@ -31,6 +32,7 @@ pub mod words;
 
 pub use advertise::Advertise;
 pub use arch::{ClientArch, Cpu, Firmware};
+pub use audit::{AuditChain, AuditEntry, AuditHead};
 pub use base64::base64;
 pub use caller::{By, Caller, Role, Token};
 pub use condition::{Phase, ServiceState, SourceCondition};

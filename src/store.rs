@@ -6,6 +6,7 @@
 //! | `records.snapshot`, `records.N.log` | all records, one log for all kinds (`log`) |
 //! | `state.last` | how far the log is: shows an earlier copy of it, and a copied directory (`last`) |
 //! | `events.redb` | the timeline; nothing waits for it (`events`) |
+//! | `audit/` | who changed what through the control API (`audit`) |
 //! | `history/` | the last revisions (`history`) |
 //! | `state.redb`, `records.redb`, `leases4.journal` | texts that earlier versions refuse (`former`) |
 //!
@@ -13,6 +14,7 @@
 //! things, and none of them is new: a part that is missing, empty or damaged refuses the start (`open`), a single
 //! record that does not fit its digest is not believed (`saved`), and what earlier versions wrote is upgraded.
 
+pub mod audit;
 pub mod backup;
 #[cfg(test)]
 mod batch;

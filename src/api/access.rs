@@ -14,6 +14,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 use sha2::{Digest, Sha256};
 
+use super::audit::{self, Audit};
 use super::busy::Busy;
 use super::problem::problem;
 use super::route::Route;
@@ -47,6 +48,17 @@ impl Peer {
     }
 }
 
+/// Who it is as long as no token says more.
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Peer::Socket { uid, role: Some(role) } => write!(f, "user {uid} ({role})"),
+            Peer::Socket { uid, role: None } => write!(f, "user {uid}"),
+            Peer::Network => f.write_str("nobody known"),
+        }
+    }
+}
+
 /// What the guard knows.
 #[derive(Debug)]
 pub struct Access {
@@ -60,6 +72,8 @@ pub struct Access {
     pub viewer_token: Option<PathBuf>,
     /// The network namespace of this process.
     pub network: Option<u64>,
+    /// What is asked for and refused is entered here.
+    pub audit: Audit,
 }
 
 /// The state and the time that a request is judged by.
@@ -263,10 +277,14 @@ pub async fn guard<B: Backend>(
             }
             let busy = request.extensions().get::<Busy>().filter(|_| is_known).cloned();
             let _under_way = busy.as_ref().map(Busy::begin);
-            next.run(request).await
+            let caller = request.extensions().get::<Caller>().cloned();
+            access.audit.around(route, caller, request, next).await
         }
         Err(answer) => {
             tracing::debug!(status = %answer.status(), ?peer, "API: a request was refused");
+            let by = answer.extensions().get::<Caller>().map_or_else(|| peer.to_string(), Caller::to_string);
+            let (entry, status) = (audit::entry(route, &request, by), answer.status());
+            access.audit.refused(entry, status).await;
             answer
         }
     };
@@ -299,7 +317,9 @@ impl Access {
         let caller = &admitted.caller;
         if caller.role < needed {
             let why = format!("this needs the role {needed}, which {caller} does not have");
-            return Err(problem(StatusCode::FORBIDDEN, &why));
+            let mut answer = problem(StatusCode::FORBIDDEN, &why);
+            answer.extensions_mut().insert(caller.clone());
+            return Err(answer);
         }
         unknown_parameter(uri, route).map_or(Ok(Some(admitted)), Err)
     }
@@ -310,6 +330,15 @@ mod tests {
     use axum::body::Body;
 
     use super::*;
+    use crate::model::AuditEntry;
+
+    struct Nowhere;
+
+    impl audit::Ledger for Nowhere {
+        fn add(&self, _: AuditEntry) -> io::Result<u64> {
+            Ok(1)
+        }
+    }
 
     fn access() -> Access {
         Access {
@@ -328,6 +357,7 @@ mod tests {
             token: Some(Sha256::digest("right").into()),
             viewer_token: None,
             network: None,
+            audit: Audit::new(Arc::new(Nowhere)),
         }
     }
 

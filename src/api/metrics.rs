@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 
 use super::resource::{LeaseShown, ServiceStatus, status};
-use crate::model::{Mode, PowerState, ServiceState, Time};
+use crate::model::{AuditHead, Mode, PowerState, ServiceState, Time};
 use crate::state::effect::TaskOutcome;
 use crate::state::outbox::TaskKind;
 use crate::state::{Aspect, LeaseState, NextBoot, State};
@@ -30,6 +30,10 @@ pub struct Counts {
     pub services: Vec<ServiceStatus>,
     /// Conditions that need a person, as the status lists them.
     pub troubles: usize,
+    /// The last entry of the audit log.
+    pub audit: AuditHead,
+    /// Entries of it that could not be written.
+    pub audit_lost: u64,
     /// Whether the inventory's source is being followed without errors.
     pub source_ready: bool,
 }
@@ -73,6 +77,10 @@ pub fn text(table: &State, counts: &Counts, now: Time) -> String {
     out.row("voldemort_source_ready", &[], u8::from(counts.source_ready));
     out.head("voldemort_troubles", "gauge", "Conditions in the status that need a person");
     out.row("voldemort_troubles", &[], counts.troubles);
+    out.head("voldemort_audit_head", "gauge", "The number of the last entry of the audit log, by its digest");
+    out.row("voldemort_audit_head", &[("digest", &counts.audit.digest)], counts.audit.sequence);
+    out.head("voldemort_audit_lost_total", "counter", "Entries of the audit log that could not be written");
+    out.row("voldemort_audit_lost_total", &[], counts.audit_lost);
     leases(table, now, &mut out);
     effects(table, counts, now, &mut out);
     power(table, &mut out);

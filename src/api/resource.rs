@@ -5,6 +5,7 @@
 //! `api::routes` and the command in `cli::ctl::get`.
 
 pub mod adopt;
+pub mod audit;
 pub mod boot;
 pub mod deployment;
 pub mod drift;

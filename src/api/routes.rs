@@ -22,13 +22,13 @@ use super::metrics::Counts;
 use super::problem::{self, problem};
 use super::resource::{
     Adopt, Apply, EditRequest, Edited, Freed, Listed, NewToken, Order, Outcome, Row, ServiceStatus, Status,
-    Ticket, TokenCreated, Tree, WaitingPlan, Written, adopt, boot, deployment, drift, edit, effect, event,
-    interface, lease, machine, named, order, plan, ticket, token, why,
+    Ticket, TokenCreated, Tree, WaitingPlan, Written, adopt, audit, boot, deployment, drift, edit, effect,
+    event, interface, lease, machine, named, order, plan, ticket, token, why,
 };
 use super::route::{Route, Routes};
 use super::{health, hook};
 use crate::manifest::Kind;
-use crate::model::{Caller, Name, Origin, Role, Time};
+use crate::model::{AuditEntry, Caller, Name, Origin, Role, Time};
 use crate::state::outbox::{EffectId, Pending};
 use crate::state::{self, ApiToken, Event};
 
@@ -57,7 +57,10 @@ pub trait Backend: Clone + Send + Sync + 'static {
         &self,
         request: EditRequest,
         expected: Option<IfMatch>,
+        by: Caller,
     ) -> impl Future<Output = Result<Edited, String>> + Send;
+    /// The entries of the audit log after the one of a number, the oldest first.
+    fn audit(&self, after: u64) -> impl Future<Output = Result<Vec<AuditEntry>, String>> + Send;
     fn adopt(&self, request: Adopt) -> impl Future<Output = Result<(), String>> + Send;
     fn ticket(&self, tree: Tree) -> Ticket;
     fn order(&self, order: Order) -> impl Future<Output = Result<Outcome, String>> + Send;
@@ -147,6 +150,7 @@ fn routes<B: Backend>() -> Routes<B> {
         .merge(order::routes::<B>())
         .merge(edit::routes::<B>())
         .merge(adopt::routes::<B>())
+        .merge(audit::routes::<B>())
         .merge(interface::routes::<B>())
         .merge(why::routes::<B>())
         .merge(health::routes::<B>())

@@ -1,6 +1,7 @@
 //! `voldemortctl`: the daemon over the network.
 
 mod adopt;
+mod audit;
 mod cancel;
 mod change;
 mod describe;
@@ -38,6 +39,7 @@ enum Command {
     Get(get::Arguments),
     Describe(describe::Arguments),
     Events(events::Arguments),
+    Audit(audit::Arguments),
     Approve(order::Approve),
     Reject(order::Reject),
     Suspend(order::Suspend),
@@ -72,6 +74,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> Exit {
         Command::Get(arguments) => get::run(arguments, remote),
         Command::Describe(arguments) => describe::run(arguments, remote),
         Command::Events(arguments) => events::run(arguments, remote),
+        Command::Audit(arguments) => audit::run(arguments, remote),
         Command::Wait(arguments) => wait::run(arguments, remote),
         Command::Create(arguments) => arguments.run(remote),
         Command::Update(arguments) => arguments.run(remote),

@@ -7,6 +7,7 @@ use hyper::HeaderMap;
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
+use super::audit::AuditLog;
 use super::counters::Counters;
 use super::dhcp::Heartbeat;
 use super::hooks::Hooks;
@@ -24,7 +25,7 @@ use crate::api::resource::{
 use crate::api::route::Route;
 use crate::api::{Backend, Hooked, IfMatch, routes};
 use crate::manifest::Kind;
-use crate::model::{Caller, Name, Origin, ServiceState, SourceCondition, Span, Time, hex};
+use crate::model::{AuditEntry, Caller, Name, Origin, ServiceState, SourceCondition, Span, Time, hex};
 use crate::state::effect::TaskOutcome;
 use crate::state::outbox::{EffectId, Pending, TaskKind};
 use crate::state::{self, ApiToken, Command, Event, Report, State, Verb};
@@ -52,6 +53,7 @@ pub(super) struct Daemon {
     pub files: Files,
     pub heartbeat: Heartbeat,
     pub token_uses: Arc<TokenUses>,
+    pub audit: AuditLog,
 }
 
 impl Daemon {
@@ -88,6 +90,7 @@ impl Daemon {
     /// What is wrong with the state directory and with file systems, then what machines suffer from.
     fn troubles(&self, table: &State) -> Vec<String> {
         let mut troubles = self.keeper.storage().borrow().sentences();
+        troubles.extend(self.audit.sentence());
         troubles.extend(self.files.reads().sentences());
         troubles.extend(self.heartbeat.sentence());
         troubles.extend(self.watches.iter().filter_map(|watch| watch.condition()));
@@ -132,6 +135,7 @@ impl Backend for Daemon {
             source: urgent.or(sources.first()).cloned().unwrap_or_default(),
             sources,
             troubles: self.troubles(&table),
+            audit: self.audit.log.status().head,
         }
     }
 
@@ -194,6 +198,8 @@ impl Backend for Daemon {
             other_servers: self.watches.iter().filter_map(count).collect(),
             services: self.services(),
             troubles: self.troubles(&table).len(),
+            audit: self.audit.log.status().head,
+            audit_lost: self.audit.log.status().lost,
             source_ready: self.sources().iter().all(|source| source.condition == SourceCondition::Ready),
         }
     }
@@ -297,8 +303,17 @@ impl Backend for Daemon {
         self.reconciler.revisions()
     }
 
-    async fn edit(&self, request: EditRequest, expected: Option<IfMatch>) -> Result<Edited, String> {
-        self.reconciler.edit_if(request, expected).await
+    async fn audit(&self, after: u64) -> Result<Vec<AuditEntry>, String> {
+        self.audit.entries(after).await
+    }
+
+    async fn edit(
+        &self,
+        request: EditRequest,
+        expected: Option<IfMatch>,
+        by: Caller,
+    ) -> Result<Edited, String> {
+        self.reconciler.edit_if(request, expected, by).await
     }
 
     async fn adopt(&self, request: Adopt) -> Result<(), String> {

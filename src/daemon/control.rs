@@ -31,6 +31,7 @@ use super::token::Token;
 use super::{Stop, stopped};
 use crate::api::Backend;
 use crate::api::access::{Access, Peer, guard};
+use crate::api::audit::Audit;
 use crate::api::busy::Busy;
 use crate::api::problem;
 use crate::api::route::Route;
@@ -119,6 +120,7 @@ impl Control {
         self,
         backend: B,
         (router, routes): (Router, Vec<Route>),
+        audit: Audit,
         board: &StatusBoard,
         stop: &Stop,
         tasks: &mut JoinSet<()>,
@@ -130,6 +132,7 @@ impl Control {
             token: Some(Sha256::digest(token.text()).into()),
             viewer_token: settings.viewer_token.clone(),
             network: runtime::network(),
+            audit,
         });
         let router = router.layer(from_fn_with_state((access, backend), guard::<B>));
         let (members, group) = (settings.group_role, socket::group());

@@ -15,7 +15,7 @@ use crate::desired::{Deployment, Desired, Media, Place};
 use crate::edit::{self, Change, Known, Verb};
 use crate::inventory::Loaded;
 use crate::manifest::{Code, Kind, Level, Problem, WrittenFile, report};
-use crate::model::{Name, SourceCondition};
+use crate::model::{Caller, Name, SourceCondition};
 use crate::plan::{self, Hold, Plan};
 use crate::source::Snapshot;
 use crate::source::write::{Draft, Reading, WriteError};
@@ -29,12 +29,17 @@ impl Reconciler {
     ///
     /// The source is read before the turn is taken, and written to when it was given back: a server that hangs holds up
     /// no orders and no other source. What is written is judged once more when it goes live.
-    pub async fn edit(&self, request: EditRequest) -> Result<Edited, String> {
-        self.edit_if(request, None).await
+    pub async fn edit(&self, request: EditRequest, by: Caller) -> Result<Edited, String> {
+        self.edit_if(request, None, by).await
     }
 
     /// The same, if the resource is as expected.
-    pub async fn edit_if(&self, request: EditRequest, expected: Option<IfMatch>) -> Result<Edited, String> {
+    pub async fn edit_if(
+        &self,
+        request: EditRequest,
+        expected: Option<IfMatch>,
+        by: Caller,
+    ) -> Result<Edited, String> {
         let name = match self.target(&request) {
             Ok(name) => name,
             Err(why) => return Ok(Edited::Refused { why }),
@@ -88,7 +93,7 @@ impl Reconciler {
                 stored.map_err(|error| error.to_string())?;
             }
             drop(turn);
-            match self.put(&name, &request, &reading, &change, plan).await {
+            match self.put(&name, (&request, &by), &reading, &change, plan).await {
                 Ok(Edited::Written { change, commit, plan, .. }) => {
                     let mut turn = self.turn().await;
                     turn.insert(name.clone());
@@ -133,7 +138,7 @@ impl Reconciler {
     async fn put(
         &self,
         name: &Name,
-        request: &EditRequest,
+        (request, by): (&EditRequest, &Caller),
         reading: &Reading,
         change: &Change,
         plan: Plan,
@@ -143,7 +148,7 @@ impl Reconciler {
             path: change.path.to_string(),
             before: change.before.clone(),
             after: change.after.clone(),
-            message: message(request, change),
+            message: format!("{}\nRequested-by: {by}\n", message(request, change)),
             author: author(request.author.as_deref().unwrap_or_default()),
         };
         let branch = (source.writes == Write::Branch).then(|| branch(request.edit.verb, change, reading));
@@ -346,8 +351,11 @@ fn mistakes(loaded: &Loaded) -> BTreeMap<Mistake<'_>, usize> {
 }
 
 fn message(request: &EditRequest, change: &Change) -> String {
-    let reason = request.reason.as_deref().map(str::trim).filter(|reason| !reason.is_empty());
-    match reason {
+    // Only the daemon says who asked for it.
+    let is_claim = |line: &&str| line.trim().to_ascii_lowercase().starts_with("requested-by:");
+    let reason = request.reason.as_deref().unwrap_or_default().lines().filter(|line| !is_claim(line));
+    let reason = reason.collect::<Vec<_>>().join("\n");
+    match Some(reason.trim()).filter(|reason| !reason.is_empty()) {
         Some(reason) => format!("{}\n\n{reason}\n", change.summary),
         None => format!("{}\n", change.summary),
     }
@@ -366,13 +374,7 @@ fn author(text: &str) -> (String, String) {
 /// `voldemort/update-deployment-web-1-4f2a`: the digits distinguish edits of one resource.
 fn branch(verb: Verb, change: &Change, reading: &Reading) -> String {
     use sha2::{Digest, Sha256};
-    let verb = match verb {
-        Verb::Create => "create",
-        Verb::Update => "update",
-        Verb::Delete => "delete",
-        Verb::Deploy => "deploy",
-        Verb::Redeploy => "redeploy",
-    };
+    let verb = verb.name();
     let salt = format!("{}\0{}\0{}", reading.commit().unwrap_or_default(), change.after, now().0);
     let digest: String = Sha256::digest(salt).iter().take(3).map(|byte| format!("{byte:02x}")).collect();
     format!("voldemort/{verb}-{}-{}-{digest}", change.kind.name(), change.name)

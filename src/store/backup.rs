@@ -20,7 +20,7 @@ use super::{directory, events, former, last};
 use crate::state::record::{Record, RecordKind};
 
 /// Folders that are copied as they are. What is fetched again (`git`) or lies elsewhere too (`media`) is not.
-const FOLDERS: [&str; 3] = ["history", "inventory.git", "tls"];
+const FOLDERS: [&str; 4] = ["audit", "history", "inventory.git", "tls"];
 
 /// Copies a state directory to `to`, which must be absent or empty.
 ///

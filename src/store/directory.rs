@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 
 /// What a state directory may hold at its top: of this version, of 0.1, and of the other rooms.
-const OURS: [&str; 23] = [
+const OURS: [&str; 24] = [
     "state.key",
     "state.last",
     "records.snapshot",
@@ -21,6 +21,7 @@ const OURS: [&str; 23] = [
     "leases.journal",
     "leases.new",
     "history",
+    "audit",
     "inventory.git",
     "git",
     "digests",

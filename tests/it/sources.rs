@@ -13,7 +13,7 @@ use voldemort::daemon::reconcile::{Follow, Followed, Reconciler};
 use voldemort::edit::{Edit, Verb};
 use voldemort::manifest::Kind;
 use voldemort::media::Shelf;
-use voldemort::model::{Inventory, Name, Selection, SourceCondition};
+use voldemort::model::{Caller, Inventory, Name, Selection, SourceCondition};
 use voldemort::plan::Consent;
 use voldemort::source::git::{Fetcher, WRITE};
 use voldemort::source::write::Draft;
@@ -387,7 +387,7 @@ async fn verbs_write_to_the_source_that_holds_the_resource() {
         dry_run: true,
         installed: false,
     };
-    let why = async |request| match lab.reconciler.edit(request).await {
+    let why = async |request| match lab.reconciler.edit(request, Caller::DAEMON).await {
         Ok(Edited::Refused { why }) | Err(why) => why,
         Ok(other) => format!("{other:?}"),
     };
@@ -443,7 +443,7 @@ async fn others_go_on(lab: &Lab, request: EditRequest, began: &std::path::Path) 
     lab.load("net", "n1", &[("net.toml", NET), KERNEL]).await;
     lab.load("a", "a1", &[("x.toml", &fleet("a", 10, 1))]).await;
     let reconciler = lab.reconciler.clone();
-    let edit = tokio::spawn(async move { reconciler.edit(request).await });
+    let edit = tokio::spawn(async move { reconciler.edit(request, Caller::DAEMON).await });
     let others = async {
         while !began.exists() {
             assert!(!edit.is_finished(), "the edit ended before");

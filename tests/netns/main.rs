@@ -2,6 +2,7 @@
 //! says so and passes where there is none.
 
 mod asker;
+mod audit;
 mod bytes;
 mod callers;
 mod daemon;

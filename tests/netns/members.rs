@@ -9,11 +9,11 @@ use super::daemon::{Daemon, VOLDEMORT, VOLDEMORTCTL, detect};
 use super::net::{Net, has};
 
 /// A group that no host has.
-const GROUP: &str = "48151";
+pub(super) const GROUP: &str = "48151";
 const OTHER: &str = "48152";
 
 /// A daemon on a host with the group: the mount is seen by it alone.
-fn with_group(settings: &str) -> Option<(tempfile::TempDir, House)> {
+pub(super) fn with_group(settings: &str) -> Option<(tempfile::TempDir, House)> {
     if !has("setpriv") || !has("mount") {
         return None;
     }

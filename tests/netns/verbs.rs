@@ -383,7 +383,7 @@ fn a_repository_is_written_to_as_the_settings_say() {
                 );
                 assert_eq!(
                     git(here, &bare, &format!("log -1 --format=%s%n%n%b {branch}")).trim(),
-                    "Update deployment harry\n\nmore light"
+                    "Update deployment harry\n\nmore light\n\nRequested-by: user 0 (admin)"
                 );
                 assert!(good(&net, here, "voldemortctl get deployments").contains("10.0.10.30"), "not live");
             }
@@ -454,6 +454,9 @@ fn two_writers_at_once_both_get_what_they_asked_for() {
     });
     let commits = git(here, &bare, "log --format=%s main");
     assert_eq!(commits.lines().count(), 1 + 3 * ROUNDS, "{commits}");
+    let bodies = git(here, &bare, "log '--format=%(trailers:key=Requested-by,valueonly)' main");
+    let callers = bodies.lines().filter(|line| line.ends_with("(admin)")).count();
+    assert_eq!(callers, 2 * ROUNDS, "each commit of the daemon says who asked for it: {bodies}");
     let (profiles, hand) =
         (git(here, &bare, "show main:profiles.toml"), git(here, &bare, "show main:hand.toml"));
     let all = profiles + &hand;

@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Deployment, deployment};
+use crate::api::audit::about;
 use crate::api::body::Posted;
 use crate::api::problem::problem;
 use crate::api::route::{Route, Routes};
@@ -37,8 +38,9 @@ async fn adopt<B: Backend>(State(backend): State<B>, Posted(request): Posted<Ado
     if deployment::one(&backend.table(), &name).is_none() {
         return problem(StatusCode::NOT_FOUND, &format!("there is no deployment {name}"));
     }
-    match backend.adopt(request).await {
+    let answer = match backend.adopt(request).await {
         Ok(()) => Json(deployment::one(&backend.table(), &name)).into_response(),
         Err(error) => problem(StatusCode::CONFLICT, &error),
-    }
+    };
+    about(answer, format!("deployment {name}"))
 }

@@ -9,13 +9,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::Word;
+use crate::api::audit::{about, about_unless_said};
 use crate::api::body::Posted;
 use crate::api::consent::{held, unentitled};
 use crate::api::idempotency::Keys;
 use crate::api::if_match::IfMatch;
 use crate::api::problem;
 use crate::api::route::{Route, Routes};
-use crate::api::routes::{Backend, respond};
+use crate::api::routes::Backend;
 use crate::edit::Edit;
 use crate::model::{Caller, SourceCondition};
 use crate::plan::{Consent, Hold, Plan};
@@ -134,11 +135,51 @@ async fn edit<B: Backend>(
         Err(why) => return problem::problem(StatusCode::BAD_REQUEST, &why),
     };
     let whole = format!("{expected:?} {}", serde_json::to_string(&request).unwrap_or_default());
-    let work = async move { respond(backend.edit(request, expected).await, Edited::answer) };
-    keys.once(caller, &headers, whole.as_bytes(), work).await
+    let (wanted, by) = (request.summary(), caller.clone());
+    let what = wanted.clone();
+    let work = async move {
+        match backend.edit(request, expected, by).await {
+            Ok(edited) => {
+                let became = edited.became();
+                about(edited.answer(), format!("{what}: {became}"))
+            }
+            Err(error) => problem::problem(StatusCode::SERVICE_UNAVAILABLE, &error),
+        }
+    };
+    // An answer that is given again says nothing about what was done now.
+    about_unless_said(keys.once(caller, &headers, whole.as_bytes(), work).await, wanted)
+}
+
+impl EditRequest {
+    /// What it wants, for the audit log: without the values that it sets.
+    fn summary(&self) -> String {
+        let Edit { verb, kind, name, mac, settings, deployment_type: _ } = &self.edit;
+        let name = name.as_ref().or(mac.as_ref()).map_or("-", String::as_str);
+        let keys: Vec<String> = settings.iter().map(|setting| setting.path.join(".")).collect();
+        let keys = if keys.is_empty() { String::new() } else { format!(" ({})", keys.join(", ")) };
+        let only = if self.dry_run { ", only to see what it would do" } else { "" };
+        format!("{} {} {name}{keys}{only}", verb.name(), kind.name())
+    }
 }
 
 impl Edited {
+    /// What became of it, for the audit log.
+    fn became(&self) -> String {
+        match self {
+            Edited::Planned { .. } => "planned".into(),
+            Edited::Written { commit: Some(commit), .. } => format!("written, commit {commit}"),
+            Edited::Written { commit: None, change, .. } => format!("written to {}", change.path),
+            Edited::Branch { commit, branch, .. } => format!("on the branch {branch}, commit {commit}"),
+            Edited::Off { .. } => "not written (write = \"off\")".into(),
+            Edited::Unchanged => "nothing to change".into(),
+            Edited::Held { .. } => "held by a safety rule".into(),
+            Edited::Protected { .. } => "held by a protection".into(),
+            Edited::Changed { .. } => "the resource is another one than If-Match names".into(),
+            Edited::Invalid { .. } => "the manifests would be wrong".into(),
+            Edited::Refused { .. } => "it can't be made".into(),
+        }
+    }
+
     /// What was not done is an error, with the outcome beside its words.
     fn answer(self) -> Response {
         let (status, why) = match &self {

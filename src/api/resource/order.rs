@@ -8,9 +8,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Outcome;
+use super::plan::outcome;
+use crate::api::audit::about;
 use crate::api::body::Posted;
 use crate::api::consent::{reserved, unentitled};
-use crate::api::problem::problem;
 use crate::api::route::{Route, Routes};
 use crate::api::routes::Backend;
 use crate::model::{Caller, Role};
@@ -67,6 +68,7 @@ async fn order<B: Backend>(
     Extension(caller): Extension<Caller>,
     Posted(order): Posted<Order>,
 ) -> Response {
+    let wanted = order.summary();
     let refused = match &order {
         Order::Approve { .. } if caller.role < Role::Admin => Some(reserved(&caller, "approving a plan")),
         Order::ApproveInstalls(_) if caller.role < Role::Admin => {
@@ -76,10 +78,30 @@ async fn order<B: Backend>(
         _ => None,
     };
     match refused {
-        Some(answer) => answer,
-        None => match backend.order(order).await {
-            Ok(done) => Outcome::answer(done),
-            Err(error) => problem(StatusCode::CONFLICT, &error),
-        },
+        Some(answer) => about(answer, wanted),
+        None => outcome(wanted, backend.order(order).await, StatusCode::CONFLICT),
+    }
+}
+
+impl Order {
+    /// What it decides, for the audit log.
+    fn summary(&self) -> String {
+        let doubts = |doubts: &Doubts| match doubts.all {
+            true => "all".to_owned(),
+            false => {
+                let labels = doubts.labels.iter().map(|(name, value)| format!("{name}={value}"));
+                doubts.deployments.iter().cloned().chain(labels).collect::<Vec<_>>().join(" ")
+            }
+        };
+        match self {
+            Order::Approve { plan, .. } => format!("approve plan {plan}"),
+            Order::Reject { plan, .. } => format!("reject plan {plan}"),
+            Order::Suspend { .. } => "suspend".into(),
+            Order::Resume => "resume".into(),
+            Order::Pin { revision, .. } => format!("pin {revision}"),
+            Order::Unpin => "unpin".into(),
+            Order::ApproveInstalls(those) => format!("approve installs {}", doubts(those)),
+            Order::KeepSystems(those) => format!("adopt {}", doubts(those)),
+        }
     }
 }

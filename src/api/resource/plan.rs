@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Ticket, Tree};
 use crate::api::Word;
+use crate::api::audit::about;
 use crate::api::body::PostedTree;
 use crate::api::consent::{held, unentitled};
 use crate::api::problem;
@@ -119,10 +120,34 @@ async fn apply<B: Backend>(
     if let Some(answer) = unentitled(&caller, "apply", &request.consent) {
         return answer;
     }
-    respond(backend.apply(request).await, Outcome::answer)
+    let wanted = format!("revision {}", request.tree.revision);
+    outcome(wanted, backend.apply(request).await, StatusCode::SERVICE_UNAVAILABLE)
+}
+
+/// Answers with what became of `wanted`, which the audit log says too.
+pub(super) fn outcome(wanted: String, found: Result<Outcome, String>, failed: StatusCode) -> Response {
+    match found {
+        Ok(outcome) => {
+            let became = outcome.became();
+            about(outcome.answer(), format!("{wanted}: {became}"))
+        }
+        Err(error) => about(problem::problem(failed, &error), wanted),
+    }
 }
 
 impl Outcome {
+    fn became(&self) -> &'static str {
+        match self {
+            Outcome::Planned { .. } => "planned",
+            Outcome::Applied { .. } => "applied",
+            Outcome::Done { .. } => "done",
+            Outcome::Held { .. } => "held by a safety rule",
+            Outcome::Stale { .. } | Outcome::Moved { .. } => "the state has changed meanwhile",
+            Outcome::Invalid { .. } => "the manifests are wrong",
+            Outcome::Wanted { .. } => "files are missing",
+        }
+    }
+
     /// What became of a plan; what was not done is an error, with the outcome beside its words.
     pub fn answer(self) -> Response {
         let (status, why) = match &self {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::or_dash;
 use super::source::SourceStatus;
 use crate::api::Word;
-use crate::model::{ServiceState, Time};
+use crate::model::{AuditHead, ServiceState, Time};
 use crate::state::{State, conflict};
 
 /// `GET /v1/status`.
@@ -45,6 +45,9 @@ pub struct Status {
     /// machines show, deployments with an address of this host.
     #[serde(default)]
     pub troubles: Vec<String>,
+    /// The last entry of the audit log: kept elsewhere, it shows later that nothing before it was changed.
+    #[serde(default)]
+    pub audit: AuditHead,
 }
 
 /// How one service of the daemon stands.
@@ -81,6 +84,7 @@ impl Status {
             source,
             sources,
             troubles,
+            audit,
         } = self;
         let mut lines = Vec::new();
         let mut line = |text: String| lines.push(text);
@@ -94,6 +98,9 @@ impl Status {
         ));
         if waiting + in_flight > 0 {
             line(format!("reinstalls   {in_flight} in flight, {waiting} wait for their turn"));
+        }
+        if audit.sequence > 0 {
+            line(format!("audit        {audit}"));
         }
         for trouble in troubles {
             line(format!("trouble      {trouble}"));

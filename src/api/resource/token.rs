@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Row, or_dash};
 use crate::api::Word;
+use crate::api::audit::about;
 use crate::api::body::Posted;
 use crate::api::problem::problem;
 use crate::api::route::{Route, Routes};
@@ -150,18 +151,20 @@ async fn create<B: Backend>(
     Extension(caller): Extension<Caller>,
     Posted(wanted): Posted<TokenWanted>,
 ) -> Response {
+    let what = format!("token {} ({})", wanted.name, wanted.role);
     let new = match wanted.understood(backend.now()) {
         Ok(new) => new,
         Err(why) => return problem(StatusCode::BAD_REQUEST, &why),
     };
-    respond(backend.create_token(new, caller).await, |created| match created {
+    let answer = respond(backend.create_token(new, caller).await, |created| match created {
         Ok(created) => {
             let mut answer = Json(created).into_response();
             answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
             answer
         }
         Err(why) => problem(StatusCode::CONFLICT, &why),
-    })
+    });
+    about(answer, what)
 }
 
 async fn revoke<B: Backend>(

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::super::active_requests::ActiveRequests;
+use super::super::audit::AuditLog;
 use super::super::backend::Daemon;
 use super::super::control::Control;
 use super::super::dhcp::Heartbeat;
@@ -20,13 +21,14 @@ use super::super::reconcile::{Follow, Followed, Reconciler};
 use super::super::service::StatusBoard;
 use super::super::{Files, Stop, log};
 use super::{Failure, place, random};
-use crate::api::router;
+use crate::api::{self, router};
 use crate::config::{self, Config, Network, Reconcile, Tls};
 use crate::desired::Subnet;
 use crate::media::{Shelf, loaders};
 use crate::model::{Cidr, Mode, Name, Origin, Span};
 use crate::power::driver;
 use crate::state::{Revision, Server};
+use crate::store::audit::Audit;
 use crate::store::{Accept, Store};
 
 /// Length of leases on the network of the settings file.
@@ -42,6 +44,7 @@ pub(super) struct Base {
     pub reconciler: Arc<Reconciler>,
     pub hooks: Arc<OnceLock<Hooks>>,
     pub heartbeat: Heartbeat,
+    audit: AuditLog,
     files: Files,
 }
 
@@ -68,13 +71,16 @@ impl Base {
         }
         let (kept, control) = (saved.kept.take(), saved.notes.remove("control"));
         let (keeper, thread) = Keeper::spawn(store, saved, server(&config, &follower));
+        let log = Arc::new(Audit::open(&config.state.directory));
+        let audit = AuditLog { log, keeper: keeper.clone() };
         let noting = keeper.clone();
         let board = StatusBoard::new(move |event| noting.note(event));
         let watches = watches(&config, &follower, &keeper);
         let reconciler = Arc::new(reconciler(&config, &keeper, control));
         let (hooks, files) = (Arc::default(), Files::new());
         let heartbeat = Heartbeat::default();
-        let base = Base { config, follower, keeper, board, watches, reconciler, hooks, heartbeat, files };
+        let base =
+            Base { config, follower, keeper, board, watches, reconciler, hooks, heartbeat, audit, files };
         Ok((base, Startup { kept, thread }))
     }
 
@@ -89,10 +95,12 @@ impl Base {
             files: self.files.clone(),
             heartbeat: self.heartbeat.clone(),
             token_uses: Arc::default(),
+            audit: self.audit.clone(),
         };
         let control = Control::open(&self.config.api, random())?;
         let listens = control.lines();
-        control.serve(daemon.clone(), router(daemon), &self.board, stop, tasks);
+        let audit = api::audit::Audit::new(Arc::new(self.audit.clone()));
+        control.serve(daemon.clone(), router(daemon), audit, &self.board, stop, tasks);
         Ok(listens)
     }
 
