@@ -84,7 +84,7 @@ fn every_change_of_the_contract_and_every_refusal_leaves_an_entry() {
     let socket = house.socket().display().to_string();
     let changes = changes();
     for (method, path) in &changes {
-        let asked = path.replace('{', "").replace('}', "");
+        let asked = path.replace(['{', '}'], "");
         house.curl(&["--unix-socket", &socket], method, &asked);
         house.curl(&["-H", "Authorization: Bearer PASSWORD"], method, &asked);
     }
