@@ -110,7 +110,7 @@ impl Access {
         }
         if let Some(known) = present.state.api_token_of(&digest) {
             return match known.expires.filter(|_| known.is_expired(present.now)) {
-                // Only its holder is told.
+                // Only who has the secret gets to know that it has expired.
                 Some(end) => Err(format!(
                     "the token {} expired at {end}: an admin creates another (`voldemortctl token create`)",
                     known.name

@@ -125,6 +125,9 @@ fn cards_that_were_learned_are_shown_as_the_machine_s() {
     assert_eq!(row.macs, [DECLARED, A]);
     assert!(row.last_seen.is_some());
     assert_eq!(rows.len(), 1, "it is no stranger");
+    // A page goes on behind a name, also one that looks like a hardware address, or behind a card.
+    let behind = |key: &str| voldemort::api::resource::machine::all(&table, Some(key)).count();
+    assert_eq!((behind("52-54-00-00-00-01"), behind("web"), behind("52:54:00:00:00:01")), (1, 0, 0));
     let events = [(1, Event { mac: Some(mac(A)), ..Event::new(at(0), Stage::Offer, "offered") })];
     let why = voldemort::api::resource::why::why(&table, "web", &events).unwrap();
     assert!(!why.verdict.contains("never seen"), "{}", why.verdict);

@@ -77,13 +77,13 @@ impl From<PowerState> for PowerShown {
 /// The machines of the manifests by name, then those that were only seen by their hardware addresses; those after the
 /// one whose name or address is `after`.
 pub fn all<'a>(table: &'a State, after: Option<&str>) -> impl Iterator<Item = Machine> + use<'a> {
-    let (name, card) = match after.map(|after| (after.parse::<Name>(), after.parse::<Mac>())) {
-        None => (Bound::Unbounded, Bound::Unbounded),
-        // No name is a hardware address.
-        Some((_, Ok(card))) => (Bound::Unbounded, Bound::Excluded(card)),
-        Some((Ok(name), Err(_))) => (Bound::Excluded(name), Bound::Unbounded),
-        Some((Err(_), Err(_))) => (Bound::Unbounded, Bound::Unbounded),
+    let (name, card) = match after {
+        // A name may look like a hardware address with hyphens, but has no colon.
+        Some(after) if after.contains(':') => (None, after.parse::<Mac>().ok()),
+        after => (after.and_then(|after| after.parse::<Name>().ok()), None),
     };
+    let name = name.map_or(Bound::Unbounded, Bound::Excluded);
+    let card = card.map_or(Bound::Unbounded, Bound::Excluded);
     let only_strangers = matches!(card, Bound::Excluded(_));
     let described = table.desired().machines.range((name, Bound::Unbounded)).filter(move |_| !only_strangers);
     let described = described.map(|(_, machine)| described_one(table, machine));
