@@ -184,7 +184,7 @@ fn now() -> Time {
 }
 
 fn lease(crowd: &Arc<Crowd>, keeper: &Keeper, number: u32) {
-    let Some(subnet) = keeper.table().desired().subnets.values().next().cloned() else { return };
+    let Some(subnet) = keeper.state().desired().subnets.values().next().cloned() else { return };
     let [_, b, c, d] = number.to_be_bytes();
     let mac = Mac::new([0x52, 0x54, 1, b, c, d]).expect("it is one machine's");
     let address = Ipv4Addr::from(0x0a80_0000 + number);

@@ -188,7 +188,7 @@ async fn live(count: usize, spoilt: bool) {
         };
         status.wait_for(is_live).await.expect("the reconciler runs");
         times.push(started.elapsed());
-        assert_eq!(keeper.table().desired().revision, snapshot.revision);
+        assert_eq!(keeper.state().desired().revision, snapshot.revision);
         // What is live is also kept for a later pin: that is not to lie on the next run's way.
         tokio::time::sleep(Duration::from_millis(200)).await;
     }

@@ -27,7 +27,7 @@ use crate::walk::{self, Route};
 use judge::Judge;
 pub use memory::Memory;
 use memory::Read;
-use simulated::{BootInputs, SimulatedBoots, Touched};
+use simulated::{BootInputs, ChangedBoots, SimulatedBoots};
 pub use source_set::SourceSet;
 pub use survey::{survey, survey_again};
 
@@ -152,7 +152,7 @@ impl Memory {
         let (desired, some) = match stepped {
             Some((step, before, next, found)) => {
                 problems.extend(found);
-                let some = touched(step, &before, &next);
+                let some = changed_boots(step, &before, &next);
                 (next, some)
             }
             None => {
@@ -203,7 +203,7 @@ fn is_of_one_template(problem: &Problem, sources: &Sources) -> bool {
 
 /// The deployments whose boot may have changed in a step; `None` if all may, because the simulated daemon
 /// would have another address.
-fn touched(step: &Step, before: &Desired, next: &Desired) -> Option<Touched> {
+fn changed_boots(step: &Step, before: &Desired, next: &Desired) -> Option<ChangedBoots> {
     let server = |desired: &Desired, name| {
         let subnet = desired.subnets.get(name)?;
         Some(walk::stand_in_address(desired, subnet))
@@ -212,7 +212,7 @@ fn touched(step: &Step, before: &Desired, next: &Desired) -> Option<Touched> {
     let names: BTreeSet<Name> = step.fresh.deployments.iter().map(|own| own.name.clone()).collect();
     let gone = step.gone.deployments.iter().map(|own| own.name.clone());
     let gone = gone.filter(|name| !names.contains(name)).collect();
-    stay.then(|| Touched { gone, names, files: step.files.iter().copied().collect() })
+    stay.then(|| ChangedBoots { gone, names, files: step.files.iter().copied().collect() })
 }
 
 /// Simulates the boots whose result is not known, on all processors; `some` are the deployments whose boot
@@ -220,14 +220,14 @@ fn touched(step: &Step, before: &Desired, next: &Desired) -> Option<Touched> {
 fn simulate_boots(
     documents: &Documents,
     desired: &Arc<Desired>,
-    some: Option<Touched>,
+    some: Option<ChangedBoots>,
     depth: Depth,
     known: &mut SimulatedBoots,
 ) -> Vec<Problem> {
-    let looked_at = some.map(|touched| {
-        touched.gone.iter().for_each(|name| known.forget(name));
-        let doubtful = known.doubtful(&touched);
-        touched.names.into_iter().chain(doubtful).collect::<BTreeSet<Name>>()
+    let looked_at = some.map(|changed_boots| {
+        changed_boots.gone.iter().for_each(|name| known.forget(name));
+        let doubtful = known.doubtful(&changed_boots);
+        changed_boots.names.into_iter().chain(doubtful).collect::<BTreeSet<Name>>()
     });
     let unproven = match &looked_at {
         Some(names) => {
@@ -340,13 +340,13 @@ fn stages<'a>(
     stages
 }
 
-fn boot(documents: &Documents, table: &State, deployment: &Deployment, depth: Depth) -> Vec<Problem> {
+fn boot(documents: &Documents, state: &State, deployment: &Deployment, depth: Depth) -> Vec<Problem> {
     let mut routes = Route::of(deployment);
     if depth == Depth::OneFirmware {
         routes.truncate(1);
     }
-    let walks = walk::simulate_all(table, deployment, &routes, Time(0));
-    Judge { documents, table, deployment }.problems(&walks)
+    let walks = walk::simulate_all(state, deployment, &routes, Time(0));
+    Judge { documents, state, deployment }.problems(&walks)
 }
 
 /// The simulated boots of some deployments, as [`load`] made them, for people to read.
@@ -355,10 +355,10 @@ pub fn transcript(desired: &Arc<Desired>, names: &[&Name]) -> String {
     let deployments = names.iter().filter_map(|name| desired.deployments.get(*name));
     let texts = deployments.map(|deployment| {
         let subnet = &deployment.subnet;
-        let table =
+        let state =
             stages.entry(&subnet.name).or_insert_with(|| walk::initial_state(desired.clone(), subnet));
-        let walks = walk::simulate_all(table, deployment, &Route::of(deployment), Time(0));
-        walk::transcript::write(table, deployment, &walks)
+        let walks = walk::simulate_all(state, deployment, &Route::of(deployment), Time(0));
+        walk::transcript::write(state, deployment, &walks)
     });
     texts.collect::<Vec<_>>().join("\n")
 }

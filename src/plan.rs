@@ -23,17 +23,17 @@ pub use unified::Patch;
 /// the second when one is added.
 pub const FORMAT_VERSION: &str = "1.1";
 
-/// The difference between a table and a revision.
+/// The difference between a state and a revision.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Plan {
     /// Version of this shape: the first number changes when a field goes or changes meaning, the
     /// second when one is added.
     pub format_version: String,
-    /// Revision in the table, empty on a new one.
+    /// Revision in the state, empty on a new one.
     pub from: String,
     /// Revision that would be adopted.
     pub to: String,
-    /// The table that was looked at.
+    /// The state that was looked at.
     pub lineage: String,
     pub serial: u64,
     /// How many deployments there were; thresholds are relative to it.

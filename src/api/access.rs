@@ -259,7 +259,7 @@ pub async fn guard<B: Backend>(
     let peer = request.extensions().get::<Peer>().copied().unwrap_or(Peer::Network);
     let path = request.extensions().get::<MatchedPath>().map(MatchedPath::as_str);
     let route = path.and_then(|path| Route::find(&access.routes, request.method(), path));
-    let state = backend.table();
+    let state = backend.state();
     let present = Present { state: &state, now: backend.now() };
     let mut answer = match access.admitted(&request, route, peer, present) {
         Ok(admitted) => {

@@ -39,10 +39,10 @@ pub struct Counts {
 }
 
 /// Everything that is counted, one metric after the other.
-pub fn text(table: &State, counts: &Counts, now: Time) -> String {
+pub fn text(state: &State, counts: &Counts, now: Time) -> String {
     let mut out = Page::default();
     out.head("voldemort_info", "gauge", "Version and revision that are served");
-    let labels = [("version", env!("CARGO_PKG_VERSION")), ("revision", &table.desired().revision)];
+    let labels = [("version", env!("CARGO_PKG_VERSION")), ("revision", &state.desired().revision)];
     out.row("voldemort_info", &labels, 1);
     out.head("voldemort_events_total", "counter", "Steps of boots, refusals and silences, by stage");
     for (stage, count) in &counts.events {
@@ -81,26 +81,26 @@ pub fn text(table: &State, counts: &Counts, now: Time) -> String {
     out.row("voldemort_audit_head", &[("digest", &counts.audit.digest)], counts.audit.sequence);
     out.head("voldemort_audit_lost_total", "counter", "Entries of the audit log that could not be written");
     out.row("voldemort_audit_lost_total", &[], counts.audit_lost);
-    leases(table, now, &mut out);
-    effects(table, counts, now, &mut out);
-    power(table, &mut out);
-    desired(table, &mut out);
+    leases(state, now, &mut out);
+    effects(state, counts, now, &mut out);
+    power(state, &mut out);
+    desired(state, &mut out);
     out.text
 }
 
-fn leases(table: &State, now: Time, out: &mut Page) {
+fn leases(state: &State, now: Time, out: &mut Page) {
     let mut by_state = LeaseShown::ALL.map(|state| (state, 0u64));
     let mut count = |shown: LeaseShown| {
         by_state.iter_mut().filter(|(state, _)| *state == shown).for_each(|(_, count)| *count += 1);
     };
     let mut used: BTreeMap<&str, u64> = BTreeMap::new();
-    for lease in table.leases().iter() {
+    for lease in state.leases().iter() {
         if lease.state != LeaseState::Released && !lease.is_active(now) {
             count(LeaseShown::Expired);
             continue;
         }
         count(lease.state.into());
-        let subnet = table.desired().subnets.values().find(|subnet| subnet.is_dynamic(lease.address));
+        let subnet = state.desired().subnets.values().find(|subnet| subnet.is_dynamic(lease.address));
         if let Some(subnet) = subnet.filter(|_| lease.is_active(now)) {
             *used.entry(subnet.name.as_str()).or_default() += 1;
         }
@@ -110,19 +110,19 @@ fn leases(table: &State, now: Time, out: &mut Page) {
         out.row("voldemort_leases", &[("state", state.name())], count);
     }
     out.head("voldemort_dynamic_addresses", "gauge", "Size of a subnet's dynamic ranges");
-    for subnet in table.desired().subnets.values() {
+    for subnet in state.desired().subnets.values() {
         let size: u64 = subnet.dynamic.iter().map(|range| range.len()).sum();
         out.row("voldemort_dynamic_addresses", &[("subnet", subnet.name.as_str())], size);
     }
     out.head("voldemort_dynamic_addresses_used", "gauge", "Dynamic addresses in use, on offer or resting");
-    for name in table.desired().subnets.keys() {
+    for name in state.desired().subnets.keys() {
         let count = used.get(name.as_str()).copied().unwrap_or_default();
         out.row("voldemort_dynamic_addresses_used", &[("subnet", name.as_str())], count);
     }
 }
 
 /// What executors have to do, and did.
-fn effects(table: &State, counts: &Counts, now: Time, out: &mut Page) {
+fn effects(state: &State, counts: &Counts, now: Time, out: &mut Page) {
     out.head("voldemort_power_reads_total", "counter", "Management controllers asked for a machine's power");
     for (kind, outcome, count) in &counts.tasks {
         let word = match outcome {
@@ -144,20 +144,20 @@ fn effects(table: &State, counts: &Counts, now: Time, out: &mut Page) {
     }
     out.head("voldemort_effects_pending", "gauge", "Tasks that are not done yet");
     for kind in TaskKind::ALL {
-        out.row("voldemort_effects_pending", &[("task", kind.name())], table.outbox().of(kind).count());
+        out.row("voldemort_effects_pending", &[("task", kind.name())], state.outbox().of(kind).count());
     }
     out.head("voldemort_effects_oldest_seconds", "gauge", "How long the oldest of them waits");
     for kind in TaskKind::ALL {
-        let oldest = table.outbox().of(kind).next().map_or(0, |one| now.since(one.since).as_seconds());
+        let oldest = state.outbox().of(kind).next().map_or(0, |one| now.since(one.since).as_seconds());
         out.row("voldemort_effects_oldest_seconds", &[("task", kind.name())], oldest);
     }
 }
 
 /// Of the machines whose manifest says how their power is told.
-fn power(table: &State, out: &mut Page) {
+fn power(state: &State, out: &mut Page) {
     let mut states = [("on", 0u64), ("off", 0), ("other", 0), ("unknown", 0)];
-    for machine in table.desired().machines.values().filter(|machine| machine.power.is_some()) {
-        let at = match table.power_of(machine).map(|reading| &reading.state) {
+    for machine in state.desired().machines.values().filter(|machine| machine.power.is_some()) {
+        let at = match state.power_of(machine).map(|reading| &reading.state) {
             Some(Ok(PowerState::On)) => 0,
             Some(Ok(PowerState::Off)) => 1,
             Some(Ok(PowerState::PoweringOn | PowerState::PoweringOff | PowerState::Paused)) => 2,
@@ -170,7 +170,7 @@ fn power(table: &State, out: &mut Page) {
         out.row("voldemort_machine_power", &[("state", state)], count);
     }
     let mut aspects = BTreeMap::from(Aspect::ALL.map(|aspect| (aspect, 0u64)));
-    for drift in table.drift() {
+    for drift in state.drift() {
         *aspects.entry(drift.kind.aspect()).or_default() += 1;
     }
     out.head("voldemort_drift", "gauge", "Machines that are not as the inventory has them, by what differs");
@@ -179,10 +179,10 @@ fn power(table: &State, out: &mut Page) {
     }
 }
 
-fn desired(table: &State, out: &mut Page) {
+fn desired(state: &State, out: &mut Page) {
     let mut boots = BTreeMap::from(NextBoot::ALL.map(|next| (next, 0u64)));
-    for deployment in table.desired().deployments.values() {
-        *boots.entry(table.duty(deployment).next_boot()).or_default() += 1;
+    for deployment in state.desired().deployments.values() {
+        *boots.entry(state.duty(deployment).next_boot()).or_default() += 1;
     }
     out.head("voldemort_deployments", "gauge", "Deployments by what their next boot does");
     for (next, count) in boots {
@@ -190,11 +190,11 @@ fn desired(table: &State, out: &mut Page) {
     }
     let help = "Deployments whose installation a person has to settle";
     out.head("voldemort_deployments_doubtful", "gauge", help);
-    out.row("voldemort_deployments_doubtful", &[], status::doubtful(table));
+    out.row("voldemort_deployments_doubtful", &[], status::doubtful(state));
     out.head("voldemort_machines", "gauge", "Machines of the inventory");
-    out.row("voldemort_machines", &[], table.desired().machines.len());
+    out.row("voldemort_machines", &[], state.desired().machines.len());
     out.head("voldemort_machines_stuck", "gauge", "Machines that boot again and again and get no further");
-    out.row("voldemort_machines_stuck", &[], table.loops().stuck_count());
+    out.row("voldemort_machines_stuck", &[], state.loops().stuck_count());
 }
 
 #[derive(Default)]
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn every_row_belongs_to_a_described_metric() {
-        let table = State::new(Server::stand_in([10, 0, 0, 1].into()));
+        let state = State::new(Server::stand_in([10, 0, 0, 1].into()));
         let counts = Counts {
             events: [("offer".to_owned(), 3)].into(),
             silences: [("unknown-machine", 2)].into(),
@@ -234,7 +234,7 @@ mod tests {
             other_servers: vec![("eth1".into(), 2)],
             ..Counts::default()
         };
-        let page = text(&table, &counts, Time(0));
+        let page = text(&state, &counts, Time(0));
         assert!(page.contains("\nvoldemort_events_total{stage=\"offer\"} 3\n"), "{page}");
         assert!(page.contains("{reason=\"unknown-machine\"} 2\n"), "{page}");
         assert!(page.contains("{interface=\"eth\\\"0\",mode=\"server\"} 1\n"), "{page}");

@@ -34,7 +34,7 @@ use crate::state::{self, ApiToken, Event};
 
 /// What the routes need of the daemon.
 pub trait Backend: Clone + Send + Sync + 'static {
-    fn table(&self) -> Arc<state::State>;
+    fn state(&self) -> Arc<state::State>;
     fn now(&self) -> Time;
     fn status(&self) -> Status;
     /// With the number of the oldest event that is kept.
@@ -184,7 +184,7 @@ fn list_route(what: Listed) -> Route {
 }
 
 async fn list<B: Backend>(backend: B, what: Listed, uri: Uri) -> Response {
-    let state = backend.table();
+    let state = backend.state();
     match what {
         Listed::Deployments => page(&uri, |after| deployment::all(&state, after)),
         Listed::Machines => page(&uri, |after| machine::all(&state, after)),
@@ -214,7 +214,7 @@ fn page<T: Row + JsonSchema, I: Iterator<Item = T>>(
 }
 
 async fn metrics<B: Backend>(State(backend): State<B>) -> Response {
-    let text = super::metrics::text(&backend.table(), &backend.counts(), backend.now());
+    let text = super::metrics::text(&backend.state(), &backend.counts(), backend.now());
     ([("content-type", "text/plain; version=0.0.4")], text).into_response()
 }
 

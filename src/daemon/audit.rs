@@ -22,7 +22,7 @@ pub(super) struct AuditLog {
 
 impl Ledger for AuditLog {
     fn add(&self, entry: AuditEntry) -> io::Result<u64> {
-        let serial = self.keeper.table().serial();
+        let serial = self.keeper.state().serial();
         self.log.add(AuditEntry { at: now().to_string(), serial, ..entry })
     }
 }

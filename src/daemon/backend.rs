@@ -88,14 +88,14 @@ impl Daemon {
 
 impl Daemon {
     /// What is wrong with the state directory and with file systems, then what machines suffer from.
-    fn troubles(&self, table: &State) -> Vec<String> {
+    fn troubles(&self, state: &State) -> Vec<String> {
         let mut troubles = self.keeper.storage().borrow().sentences();
         troubles.extend(self.audit.sentence());
         troubles.extend(self.files.reads().sentences());
         troubles.extend(self.heartbeat.sentence());
         troubles.extend(self.watches.iter().filter_map(|watch| watch.condition()));
         troubles.extend(self.reconciler.slow_writes());
-        troubles.extend(status::troubles(table, now()));
+        troubles.extend(status::troubles(state, now()));
         troubles
     }
 }
@@ -106,8 +106,8 @@ pub(super) fn api_routes() -> Vec<Route> {
 }
 
 impl Backend for Daemon {
-    fn table(&self) -> Arc<State> {
-        self.keeper.table()
+    fn state(&self) -> Arc<State> {
+        self.keeper.state()
     }
 
     fn now(&self) -> Time {
@@ -115,26 +115,26 @@ impl Backend for Daemon {
     }
 
     fn status(&self) -> Status {
-        let table = self.keeper.table();
-        let (waiting, in_flight) = table.waves();
+        let state = self.keeper.state();
+        let (waiting, in_flight) = state.waves();
         let sources = self.sources();
         let urgent = sources.iter().find(|source| source.condition != SourceCondition::Ready);
         Status {
             version: env!("CARGO_PKG_VERSION").into(),
-            lineage: table.lineage().to_string(),
-            serial: table.serial(),
-            server: table.server().url(),
+            lineage: state.lineage().to_string(),
+            serial: state.serial(),
+            server: state.server().url(),
             mode: self.mode(),
             other_servers: self.others(),
-            deployments: table.desired().deployments.len(),
-            machines: table.desired().machines.len(),
-            doubtful: status::doubtful(&table),
+            deployments: state.desired().deployments.len(),
+            machines: state.desired().machines.len(),
+            doubtful: status::doubtful(&state),
             waiting,
             in_flight,
             services: self.services(),
             source: urgent.or(sources.first()).cloned().unwrap_or_default(),
             sources,
-            troubles: self.troubles(&table),
+            troubles: self.troubles(&state),
             audit: self.audit.log.status().head,
         }
     }
@@ -182,7 +182,7 @@ impl Backend for Daemon {
     }
 
     fn counts(&self) -> Counts {
-        let table = self.keeper.table();
+        let state = self.keeper.state();
         let counters = self.keeper.counters();
         let modes = self.watches.iter().map(|watch| (watch.network.name.to_string(), *watch.mode.borrow()));
         let count = |watch: &Arc<Watch>| {
@@ -197,7 +197,7 @@ impl Backend for Daemon {
             modes: modes.collect(),
             other_servers: self.watches.iter().filter_map(count).collect(),
             services: self.services(),
-            troubles: self.troubles(&table).len(),
+            troubles: self.troubles(&state).len(),
             audit: self.audit.log.status().head,
             audit_lost: self.audit.log.status().lost,
             source_ready: self.sources().iter().all(|source| source.condition == SourceCondition::Ready),
@@ -317,8 +317,8 @@ impl Backend for Daemon {
     }
 
     async fn adopt(&self, request: Adopt) -> Result<(), String> {
-        let table = self.keeper.table();
-        let found = table.desired().deployments.get(request.deployment.as_str());
+        let state = self.keeper.state();
+        let found = state.desired().deployments.get(request.deployment.as_str());
         let deployment = found.ok_or_else(|| format!("there is no deployment {}", request.deployment))?;
         let reason = request.reason.map(|reason| format!(": {reason}")).unwrap_or_default();
         let report = Report {

@@ -28,7 +28,7 @@ pub enum Adopted {
     Applied(Plan),
     /// A safety rule stopped it; nothing was changed.
     Held(Plan, Vec<Hold>),
-    /// The table is not the one that the plan was made for.
+    /// The state is not the one that the plan was made for.
     Stale(Plan),
 }
 
@@ -37,15 +37,15 @@ impl Keeper {
     /// concerns changed before that was done, they alone are judged again; after some rounds on the keeper's thread, so
     /// that a revision is not put off for ever where machines never rest.
     pub async fn adopt(&self, proposal: Proposal) -> Result<Adopted, KeeperError> {
-        let (proposal, table) = (Arc::new(proposal), self.table());
-        let mut judged = beside(move || plan::judge(proposal, &table)).await?;
+        let (proposal, state) = (Arc::new(proposal), self.state());
+        let mut judged = beside(move || plan::judge(proposal, &state)).await?;
         for _ in 0..ROUNDS {
             let Some(adoption) = judged.adoption() else { return adopted(judged).await };
             if self.ask_surely(Command::daemon(Verb::Adopt(adoption))).await? == Outcome::Done {
                 return adopted(judged).await;
             }
-            let table = self.table();
-            judged = beside(move || judged.again(&table)).await?;
+            let state = self.state();
+            judged = beside(move || judged.again(&state)).await?;
         }
         self.adopt_at_once(judged).await
     }
@@ -53,8 +53,8 @@ impl Keeper {
     /// Judges on the keeper's thread what changed since it was judged beside it.
     async fn adopt_at_once(&self, judged: Judgement) -> Result<Adopted, KeeperError> {
         let (say, said) = std::sync::mpsc::sync_channel(1);
-        let decide = move |table: &State| {
-            let judged = judged.again(table);
+        let decide = move |state: &State| {
+            let judged = judged.again(state);
             let command = judged.adoption().map(|adoption| Command::daemon(Verb::Adopt(adoption)));
             let _ = say.send(judged);
             command
@@ -186,8 +186,8 @@ impl Keeper {
     /// no mere event.
     fn note_reboot(&self, event: &Event) {
         let (Stage::LocalBoot, Some(name)) = (event.stage, &event.deployment) else { return };
-        let table = self.table();
-        let spent = table.install_of(name).filter(|install| install.stage == InstallStage::Spent);
+        let state = self.state();
+        let spent = state.install_of(name).filter(|install| install.stage == InstallStage::Spent);
         if let Some(install) = spent {
             let verb = Verb::Reboot { deployment: name.clone(), epoch: install.epoch, at: event.at };
             self.insist(name.clone(), Command::machine(verb));
@@ -237,12 +237,12 @@ mod tests {
             let (secrets, consent) = (Arc::default(), Consent::default());
             Arc::new(Proposal { desired, kept: None, secrets, consent, expected, plan: None })
         };
-        let judged = |proposal| plan::judge(proposal, &keeper.table());
+        let judged = |proposal| plan::judge(proposal, &keeper.state());
         let other = Some(("another".to_owned(), 0));
         let stale = keeper.adopt_at_once(judged(proposal("a", other))).await.unwrap();
-        assert!(matches!(stale, Adopted::Stale(_)) && keeper.table().desired().revision.is_empty());
+        assert!(matches!(stale, Adopted::Stale(_)) && keeper.state().desired().revision.is_empty());
         let applied = keeper.adopt_at_once(judged(proposal("b", None))).await.unwrap();
-        assert!(matches!(applied, Adopted::Applied(_)) && &*keeper.table().desired().revision == "b");
+        assert!(matches!(applied, Adopted::Applied(_)) && &*keeper.state().desired().revision == "b");
         keeper.close().await;
         thread.join().unwrap();
     }

@@ -80,7 +80,7 @@ pub async fn run<L: Lessor>(
     sockets: Sockets,
     modes: Vec<watch::Receiver<Mode>>,
     probers: Vec<Prober>,
-    tables: Arc<ArcSwap<State>>,
+    published: Arc<ArcSwap<State>>,
     lessor: Arc<L>,
     heartbeat: Heartbeat,
 ) -> io::Result<()> {
@@ -96,7 +96,7 @@ pub async fn run<L: Lessor>(
     let sender = Sender::open(raw, ports, wake.clone(), heartbeat.send_status)?;
     let mut service = Service {
         networks,
-        tables,
+        published,
         lessor,
         sender,
         wake,
@@ -151,7 +151,7 @@ impl Heartbeat {
 /// The ports being served.
 struct Service<L> {
     networks: Vec<ServedNetwork>,
-    tables: Arc<ArcSwap<State>>,
+    published: Arc<ArcSwap<State>>,
     lessor: Arc<L>,
     sender: Sender,
     wake: Arc<Wake>,
@@ -247,7 +247,7 @@ impl<L: Lessor> Service<L> {
     }
 
     fn take(&self, port: usize, buffer: &ReceiveBuffer, round: &mut Round) {
-        let (state, now) = (self.tables.load(), now());
+        let (state, now) = (self.published.load(), now());
         for (received, datagram) in buffer.iter() {
             let Some((link, egress)) = self.locate(port, &received) else { continue };
             match handle(&state, &link, now, datagram) {
@@ -302,7 +302,7 @@ impl<L: Lessor> Service<L> {
             round.events.extend(waiting.iter().map(|one| self.busy(one)));
             return;
         };
-        let (state, asking) = (self.tables.load(), Instant::now());
+        let (state, asking) = (self.published.load(), Instant::now());
         for (mut one, address) in waiting.into_iter().zip(granted) {
             if let (Some(address), LeaseAction::Offer { .. }) = (address, &one.request.action) {
                 self.networks[one.egress.network].probe(&state, one.request.mac, address, asking);

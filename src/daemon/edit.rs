@@ -80,10 +80,10 @@ impl Reconciler {
                 Ok(own) => own,
                 Err(why) => return Ok(Edited::Refused { why }),
             };
-            let mut table = State::clone(&self.table());
-            own.iter().for_each(|install| table.record_new(install.clone()));
-            let plan = plan::diff(&desired, &table);
-            let holds = plan::hold(&plan, &desired, &table, &request.consent);
+            let mut state = State::clone(&self.state());
+            own.iter().for_each(|install| state.record_new(install.clone()));
+            let plan = plan::diff(&desired, &state);
+            let holds = plan::hold(&plan, &desired, &state, &request.consent);
             if let Some(settled) = self.without_writing(source, &request, &change, &plan, &holds) {
                 return Ok(settled);
             }
@@ -187,7 +187,7 @@ impl Reconciler {
 
     /// The refusal of an edit whose resource is not as its writer expects it.
     async fn changed(&self, expected: &IfMatch, change: &Change) -> Option<Edited> {
-        let (state, none) = (self.table(), Some(Edited::Changed { etag: None }));
+        let (state, none) = (self.state(), Some(Edited::Changed { etag: None }));
         let Some(origin) = named::origin(&state, change.kind, &change.name) else { return none };
         let written = self.written(change.kind, &change.name, &origin).await;
         // The source may hold what is not served: a revision that waits, or one with mistakes.
@@ -200,21 +200,21 @@ impl Reconciler {
     }
 
     fn known(&self) -> Known {
-        let table = self.table();
-        let used = |name: &Name| Some((name.clone(), table.used_number(name)?));
-        Known { installs: table.desired().deployments.keys().filter_map(used).collect() }
+        let state = self.state();
+        let used = |name: &Name| Some((name.clone(), state.used_number(name)?));
+        Known { installs: state.desired().deployments.keys().filter_map(used).collect() }
     }
 
     /// Why a machine must not be touched.
     fn protection(&self, request: &EditRequest, change: &Change) -> Option<String> {
-        let table = self.table();
+        let state = self.state();
         let machine = match (request.edit.verb, change.kind) {
-            (Verb::Redeploy | Verb::Delete, Kind::Deployment) => table.assignments().get(&change.name)?,
+            (Verb::Redeploy | Verb::Delete, Kind::Deployment) => state.assignments().get(&change.name)?,
             (Verb::Delete, Kind::Machine) => &change.name,
             _ => return None,
         };
         let verb = if request.edit.verb == Verb::Delete { "released" } else { "reinstalled" };
-        table.protected().contains(machine).then(|| {
+        state.protected().contains(machine).then(|| {
             format!(
                 "machine {machine} is protected and must not be {verb}; to allow it: \
                  voldemortctl update machine {machine} --protect false"

@@ -17,7 +17,7 @@ type Found = BTreeMap<Box<str>, Entry>;
 
 /// Hands the programs below `paths` to the keeper whenever they are others than those that are served.
 pub(super) async fn follow(keeper: Keeper, paths: Vec<PathBuf>, mut stopping: watch::Receiver<bool>) {
-    let mut last = keeper.table().server().loaders.clone();
+    let mut last = keeper.state().server().loaders.clone();
     loop {
         tokio::select! {
             () = tokio::time::sleep(PAUSE) => {}
@@ -29,7 +29,7 @@ pub(super) async fn follow(keeper: Keeper, paths: Vec<PathBuf>, mut stopping: wa
         };
         let Some(found) = found else { continue };
         // A package manager replaces one file after the other: twice the same is the end of that.
-        if found == last && found != keeper.table().server().loaders {
+        if found == last && found != keeper.state().server().loaders {
             keeper.loaders(found.clone());
         }
         last = found;
@@ -67,9 +67,9 @@ mod tests {
         std::fs::rename(folder.path().join("new"), &path).unwrap();
         std::fs::write(folder.path().join("snponly.efi"), "another").unwrap();
         let start = Instant::now();
-        let served = |name: &str| keeper.table().server().loaders.get(name).map(Entry::len);
+        let served = |name: &str| keeper.state().server().loaders.get(name).map(Entry::len);
         while served("ipxe.efi") != Some(8) || served("snponly.efi") != Some(7) {
-            assert!(start.elapsed() < PAUSE * 6, "{:?}", keeper.table().server().loaders);
+            assert!(start.elapsed() < PAUSE * 6, "{:?}", keeper.state().server().loaders);
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         stop.send_replace(true);

@@ -31,7 +31,7 @@ pub async fn follow(keeper: Keeper, mut stop: Stop) {
             () = stopped(&mut stop) => return,
             _ = look.tick() => {}
         }
-        if let Some(found) = addresses().filter(|found| *found != **keeper.table().host()) {
+        if let Some(found) = addresses().filter(|found| *found != **keeper.state().host()) {
             keeper.host(found);
         }
     }

@@ -95,7 +95,7 @@ impl Ipv6Services {
             only: self.networks.len() == 1,
             index: if_nametoindex(&*followed.name).ok(),
         };
-        choose(&self.keeper.table(), &network, || addresses6(&followed.name), former)
+        choose(&self.keeper.state(), &network, || addresses6(&followed.name), former)
     }
 
     fn follow(&self, at: usize, choice: Choice, state: &mut NetworkState, tasks: &mut JoinSet<()>) {

@@ -33,7 +33,7 @@ const PROBE: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Keeper {
     queue: mpsc::Sender<Job>,
-    tables: Arc<ArcSwap<State>>,
+    published: Arc<ArcSwap<State>>,
     timeline: Reader,
     counters: Arc<Counters>,
     pub(super) dedup: Arc<FetchDedup>,
@@ -76,17 +76,17 @@ impl Keeper {
     pub fn spawn(store: Store, mut saved: Saved, server: Server) -> (Keeper, std::thread::JoinHandle<()>) {
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
         let first = first_commands(&saved);
-        let table = saved.table(server);
+        let state = saved.state(server);
         let counters = Arc::new(Counters::new(store.lost_events()));
         let events = std::mem::take(&mut saved.events);
         let (timeline, reader) = Timeline::new(events, saved.next_event.max(1), counters.clone());
         let lasting = saved.damaged.into_iter().filter(Damage::lasts).collect();
         let (health, storage) = Health::new(lasting);
-        let engine = Engine::new(store, table);
+        let engine = Engine::new(store, state);
         let (executors, outbox) = Executors::new(counters.clone());
         let keeper = Keeper {
             queue,
-            tables: Arc::new(ArcSwap::new(engine.durable())),
+            published: Arc::new(ArcSwap::new(engine.durable())),
             timeline: reader,
             counters,
             dedup: Arc::default(),
@@ -99,7 +99,7 @@ impl Keeper {
         let mut run = Run {
             engine,
             health,
-            tables: keeper.tables.clone(),
+            published: keeper.published.clone(),
             timeline,
             executors,
             answers: Vec::new(),
@@ -118,12 +118,12 @@ impl Keeper {
         (keeper, thread)
     }
 
-    pub fn table(&self) -> Arc<State> {
-        self.tables.load_full()
+    pub fn state(&self) -> Arc<State> {
+        self.published.load_full()
     }
 
-    pub fn tables(&self) -> Arc<ArcSwap<State>> {
-        self.tables.clone()
+    pub fn published(&self) -> Arc<ArcSwap<State>> {
+        self.published.clone()
     }
 
     /// Sees how it stands with the state directory.
@@ -252,7 +252,7 @@ fn first_commands(saved: &Saved) -> Vec<Command> {
 struct Run {
     engine: Engine<Store>,
     health: Health,
-    tables: Arc<ArcSwap<State>>,
+    published: Arc<ArcSwap<State>>,
     timeline: Timeline,
     executors: Executors,
     /// Outcomes that wait for the commit.
@@ -294,7 +294,7 @@ impl Run {
         let (command, done) = match job {
             Job::Apply(command, done) => (command, done),
             Job::Decide(decide, done) => {
-                let command = decide(self.engine.table());
+                let command = decide(self.engine.state());
                 (command.unwrap_or(Command::daemon(Verb::Nothing)), Some(done))
             }
             Job::Close => {
@@ -315,8 +315,8 @@ impl Run {
         let written = self.write();
         let outcome = match written {
             Ok(Committed { events, effects }) => {
-                self.tables.store(self.engine.durable());
-                self.health.settled(self.engine.table(), self.engine.records());
+                self.published.store(self.engine.durable());
+                self.health.settled(self.engine.state(), self.engine.records());
                 self.engine.ledger_mut().add_events(&events);
                 self.timeline.publish(events);
                 self.executors.hand_out(effects);

@@ -335,8 +335,8 @@ mod tests {
         let media = house.write("media/m", "in media");
         assert_eq!(*library.file("m").unwrap().path, media, "the media's own is preferred");
         for name in [secret.to_str().unwrap(), "/etc/passwd", "/nowhere"] {
-            let told = [library.file(name).unwrap_err(), library.image(name, Some("00")).unwrap_err()];
-            assert!(told.iter().all(|told| told.to_string().contains(ELSEWHERE)), "{told:?}");
+            let errors = [library.file(name).unwrap_err(), library.image(name, Some("00")).unwrap_err()];
+            assert!(errors.iter().all(|error| error.to_string().contains(ELSEWHERE)), "{errors:?}");
         }
         assert!(library.file("../host/secret").is_err());
         sweep(folder, &BTreeSet::new());

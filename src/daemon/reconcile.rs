@@ -214,8 +214,8 @@ impl Reconciler {
         &self.sources
     }
 
-    pub(super) fn table(&self) -> Arc<State> {
-        self.keeper.table()
+    pub(super) fn state(&self) -> Arc<State> {
+        self.keeper.state()
     }
 
     pub(super) fn keeper(&self) -> &Keeper {
@@ -249,7 +249,7 @@ impl Reconciler {
     pub fn media(&self) -> BTreeSet<PathBuf> {
         let waiting: Vec<Arc<Desired>> =
             lock(&self.waiting).values().map(|one| one.ready.desired.clone()).collect();
-        let all = waiting.into_iter().chain([self.keeper.table().desired().clone()]);
+        let all = waiting.into_iter().chain([self.keeper.state().desired().clone()]);
         all.flat_map(|desired| tree::media_of(&desired).collect::<Vec<_>>()).collect()
     }
 
@@ -288,8 +288,8 @@ impl Reconciler {
     async fn hear(&self, name: &Name, update: Update) {
         let mut turn = self.turn.lock().await;
         match update {
-            Update::Snapshot(told) => {
-                let snapshot = match self.newest(name, told, &mut turn).await {
+            Update::Snapshot(reported) => {
+                let snapshot = match self.newest(name, reported, &mut turn).await {
                     Ok(snapshot) => snapshot,
                     Err(error) => {
                         return self.set_condition(
@@ -314,9 +314,14 @@ impl Reconciler {
     }
 
     /// The report of a source; the source is read again where a verb has written to it meanwhile.
-    async fn newest(&self, name: &Name, told: Snapshot, turn: &mut Turn) -> Result<Snapshot, SourceError> {
+    async fn newest(
+        &self,
+        name: &Name,
+        reported: Snapshot,
+        turn: &mut Turn,
+    ) -> Result<Snapshot, SourceError> {
         if !turn.contains(name) {
-            return Ok(told);
+            return Ok(reported);
         }
         let reading = self.read_now(name).await?;
         turn.remove(name);

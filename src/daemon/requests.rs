@@ -31,7 +31,7 @@ impl RequestHandler for Keeper {
     async fn open(&self, asker: &mut Asker, method: Method, path: &str, note: &str) -> Opened {
         let (mut request, wanted) = (FileRequest::default(), Wanted { method, path, note });
         loop {
-            let opened = match request.step(&self.table(), asker, wanted) {
+            let opened = match request.step(&self.state(), asker, wanted) {
                 Step::Done(opened) => Some(opened),
                 Step::Identify => {
                     asker.link = self.neighbours.link_of(asker).await;

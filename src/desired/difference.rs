@@ -47,17 +47,17 @@ mod tests {
             };
             text.split_whitespace().map(entry).collect()
         };
-        let told = |before: &str, after: &str| {
+        let summary = |before: &str, after: &str| {
             let (before, after) = (map(before), map(after));
             let shown = |one: Option<&Arc<char>>| one.map_or('-', |one| **one);
             let words = differences(&before, &after)
                 .map(|one| format!("{}:{}{}", one.name, shown(one.before), shown(one.after)));
             words.collect::<Vec<_>>().join(" ")
         };
-        assert_eq!(told("a=s b=x d=x e=s", "a=s c=y d=z e=s f=s"), "b:x- c:-y d:xz f:-s");
-        assert_eq!(told("a=s", ""), "a:s-");
-        assert_eq!(told("", "a=s"), "a:-s");
-        assert_eq!(told("a=s b=s", "a=s b=s"), "");
+        assert_eq!(summary("a=s b=x d=x e=s", "a=s c=y d=z e=s f=s"), "b:x- c:-y d:xz f:-s");
+        assert_eq!(summary("a=s", ""), "a:s-");
+        assert_eq!(summary("", "a=s"), "a:-s");
+        assert_eq!(summary("a=s b=s", "a=s b=s"), "");
     }
 
     #[test]
@@ -74,14 +74,14 @@ mod tests {
                     _ => drop(after.insert(name(at | 1), Arc::new(at))),
                 }
             }
-            let told: Vec<_> =
+            let summary: Vec<_> =
                 differences(&before, &after).map(|one| (one.name, one.before, one.after)).collect();
             let mut names: Vec<&Name> = before.keys().chain(after.keys()).collect();
             names.sort();
             names.dedup();
             let all = names.into_iter().map(|name| (name, before.get(name), after.get(name)));
             let expected: Vec<_> = all.filter(|(_, before, after)| before != after).collect();
-            assert_eq!(told, expected, "{step}");
+            assert_eq!(summary, expected, "{step}");
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::walk::{self, Detail, End, Fault, SimulatedBoot, Step, Stop};
 /// One deployment, and the documents that its simulated boots were made from.
 pub(super) struct Judge<'a> {
     pub documents: &'a Documents,
-    pub table: &'a State,
+    pub state: &'a State,
     pub deployment: &'a Deployment,
 }
 
@@ -79,7 +79,7 @@ impl Judge<'_> {
     /// The word of the command line that can't be filled in or passed on.
     fn word(&self, why: &str) -> Option<(Mark, String)> {
         let facts = self.facts()?;
-        let secret = |name: &str| self.table.secrets().get(name);
+        let secret = |name: &str| self.state.secrets().get(name);
         let words = &self.deployment.boot.cmdline;
         let written = &self.documents.boots.get(&self.deployment.boot.name)?.body.cmdline;
         let named = |text: &Text| {
@@ -98,9 +98,9 @@ impl Judge<'_> {
 
     fn facts(&self) -> Option<render::Values> {
         let machine =
-            self.table.desired().machines.get(self.table.assignments().get(&self.deployment.name)?)?;
-        let mac = self.table.active_mac(machine)?;
-        Some(tree::facts(self.table, self.deployment, mac, self.table.address_of(self.deployment, mac)))
+            self.state.desired().machines.get(self.state.assignments().get(&self.deployment.name)?)?;
+        let mac = self.state.active_mac(machine)?;
+        Some(tree::facts(self.state, self.deployment, mac, self.state.address_of(self.deployment, mac)))
     }
 
     fn file(&self, why: &str) -> Option<(Mark, String)> {
@@ -113,7 +113,7 @@ impl Judge<'_> {
     /// Where rendering the template failed.
     fn in_template(&self) -> Option<(Mark, String)> {
         let template = self.deployment.template.as_ref()?;
-        let error = tree::answer_file(self.table, self.deployment, template.kind.main_file())?.err()?;
+        let error = tree::answer_file(self.state, self.deployment, template.kind.main_file())?.err()?;
         let mark = self.template_at(&template.name, Position { line: error.line, column: error.column })?;
         Some((mark, error.message))
     }

@@ -62,7 +62,7 @@ impl Manifests {
         let plain = !manifest::is_overlaid(&sources, environment);
         let joined = self.joined.take().filter(|_| plain && sources.are_named_as(&before));
         // The problems stay: a step has no file with a problem.
-        let standing = joined.as_ref().map(|(_, problems)| problems.clone()).unwrap_or_default();
+        let cross_file_problems = joined.as_ref().map(|(_, problems)| problems.clone()).unwrap_or_default();
         let joined = joined.map(|(documents, _)| documents);
         let unread = manifest::base_manifests(&sources).filter(|file| !self.parts.contains_key(file));
         let unread: Vec<u32> = unread.collect();
@@ -73,7 +73,7 @@ impl Manifests {
         self.parts.extend(read.into_iter().flatten());
         let stepped = joined.and_then(|joined| self.step(joined, sources.clone(), files, &gone));
         let (documents, problems, step) = match stepped {
-            Some((documents, step)) => (documents, standing, Some(step)),
+            Some((documents, step)) => (documents, cross_file_problems, Some(step)),
             None => {
                 let (documents, problems) =
                     manifest::join(sources, self.parts.values().map(|part| &**part), environment);

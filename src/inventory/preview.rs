@@ -14,9 +14,9 @@ const COMPARED_MAX: usize = 200;
 
 /// What adopting `desired` would do, with diffs of what machines are served. `changed` names the
 /// secrets whose texts differ: they are masked, and shown as changed.
-pub fn preview(desired: &Arc<Desired>, table: &State, changed: &BTreeSet<String>, now: Time) -> Plan {
-    let mut plan = plan::diff(desired, table);
-    let before = masked(table.clone(), &BTreeSet::new());
+pub fn preview(desired: &Arc<Desired>, state: &State, changed: &BTreeSet<String>, now: Time) -> Plan {
+    let mut plan = plan::diff(desired, state);
+    let before = masked(state.clone(), &BTreeSet::new());
     let mut after = None;
     let mut known: BTreeMap<Vec<(String, Vec<String>)>, String> = BTreeMap::new();
     let mut compared = 0;
@@ -26,8 +26,8 @@ pub fn preview(desired: &Arc<Desired>, table: &State, changed: &BTreeSet<String>
             plan.uncompared += 1;
             continue;
         }
-        // Most plans are empty: the next table is made when the first change wants it.
-        let after = after.get_or_insert_with(|| masked(table.adopt(desired.clone()), changed));
+        // Most plans are empty: the next state is made when the first change wants it.
+        let after = after.get_or_insert_with(|| masked(state.adopt(desired.clone()), changed));
         let patches = patches(&before, after, change, now);
         if patches.is_empty() {
             let same = |detail: &mut String| *detail = "what it is served stays the same".into();
@@ -62,25 +62,25 @@ fn edits(patch: &Patch) -> Vec<String> {
     patch.lines.iter().filter(|line| !line.starts_with([' ', '@'])).cloned().collect()
 }
 
-fn masked(table: State, changed: &BTreeSet<String>) -> State {
+fn masked(state: State, changed: &BTreeSet<String>) -> State {
     let mask = |name: &Name| {
         let note = if changed.contains(name.as_str()) { ", changed" } else { "" };
         (name.to_string(), format!("(secret {name}{note})"))
     };
-    let masks = table.desired().secrets.iter().map(mask).collect();
-    table.with_secrets(Secrets::Known(masks))
+    let masks = state.desired().secrets.iter().map(mask).collect();
+    state.with_secrets(Secrets::Known(masks))
 }
 
 fn patches(before: &State, after: &State, change: &Change, now: Time) -> Vec<Patch> {
-    let find = |table: &State, name: &str| -> Option<Arc<Deployment>> {
-        table.desired().deployments.get(&name.parse::<Name>().ok()?).cloned()
+    let find = |state: &State, name: &str| -> Option<Arc<Deployment>> {
+        state.desired().deployments.get(&name.parse::<Name>().ok()?).cloned()
     };
     let Some(former) = find(before, change.former_name.as_ref().unwrap_or(&change.name)) else {
         return Vec::new();
     };
     if change.action == Action::Remove {
         let Some(mac) = served::mac(before, &former) else { return Vec::new() };
-        let answer = |table: &State| served::dhcp(table, &former, mac, now);
+        let answer = |state: &State| served::dhcp(state, &former, mac, now);
         return unified::patch("DHCP answer", &answer(before), &answer(after)).into_iter().collect();
     }
     let old = served::served(before, &former, now);

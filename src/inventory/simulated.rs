@@ -39,7 +39,7 @@ struct FailedBoot {
 
 /// What a step may have changed about boots.
 #[derive(Debug)]
-pub(super) struct Touched {
+pub(super) struct ChangedBoots {
     /// The deployments that may boot otherwise than before.
     pub names: BTreeSet<Name>,
     /// Those that are no more.
@@ -177,9 +177,9 @@ impl SimulatedBoots {
 
     /// The deployments to be simulated again after a step, because a file that one of their problems points into has
     /// changed.
-    pub(super) fn doubtful(&self, touched: &Touched) -> BTreeSet<Name> {
-        let pointing = touched.files.iter().filter_map(|number| self.pointing.get(number)).flatten();
-        pointing.filter(|name| !touched.names.contains(*name)).cloned().collect()
+    pub(super) fn doubtful(&self, changed_boots: &ChangedBoots) -> BTreeSet<Name> {
+        let pointing = changed_boots.files.iter().filter_map(|number| self.pointing.get(number)).flatten();
+        pointing.filter(|name| !changed_boots.names.contains(*name)).cloned().collect()
     }
 
     /// Of those that were looked at, `unproven` are all that may have problems; `None`: all were looked at.

@@ -372,8 +372,8 @@ struct Tainted {
 
 impl Tainted {
     fn by(text: &str, scan: &Scan, faults: &Syntax) -> Tainted {
-        let told = faults.problems.iter().map(|problem| problem.mark().start as usize);
-        let places: Vec<usize> = told.chain(faults.lines.iter().copied()).collect();
+        let reported = faults.problems.iter().map(|problem| problem.mark().start as usize);
+        let places: Vec<usize> = reported.chain(faults.lines.iter().copied()).collect();
         // An open bracket hides the headers behind it, and a correction the one that it removes.
         let mended = scan::scan(&faults.mended);
         let headers: BTreeSet<usize> = scan.headers.iter().chain(&mended.headers).copied().collect();

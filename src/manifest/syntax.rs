@@ -18,7 +18,7 @@ use super::{Code, Mark, Problem};
 use crate::model::{self, Cidr, Mac, Size};
 
 /// Most syntax errors that are reported of a file.
-const TOLD_MAX: usize = 20;
+const REPORTED_MAX: usize = 20;
 
 /// After so many readings what still shows up is left for the next run.
 const READINGS_MAX: usize = 8;
@@ -39,28 +39,28 @@ pub(super) struct Syntax {
 pub(super) fn read(file: u32, text: &str, scan: &Scan, errors: Vec<toml::de::Error>) -> Syntax {
     let mut reading = Reading {
         file,
-        told: Vec::new(),
+        reported: Vec::new(),
         openers: BTreeSet::new(),
         problems: Vec::new(),
-        untold: 0,
+        unreported: 0,
         left: Vec::new(),
     };
     let mut mended = text.to_owned();
     let mut cures = reading.pass(text, scan, &errors);
     for _ in 1..READINGS_MAX {
         // With so many errors, further ones are reported when these are corrected.
-        if cures.is_empty() || reading.untold > 0 {
+        if cures.is_empty() || reading.unreported > 0 {
             break;
         }
         mended = mend::mended(&mended, &cures);
         let (_, errors) = DeTable::parse_recoverable(&mended);
         cures = reading.pass(&mended, &scan::scan(&mended), &errors);
     }
-    let Reading { file: _, told, openers: _, mut problems, untold, left } = reading;
-    let lines = told.iter().map(|line| line.start).collect();
+    let Reading { file: _, reported, openers: _, mut problems, unreported, left } = reading;
+    let lines = reported.iter().map(|line| line.start).collect();
     problems.sort_by_key(|problem| problem.mark().start);
-    if let (Some(last), 1..) = (problems.last_mut(), untold) {
-        last.notes.push(format!("{untold} more lines of this file are not valid TOML"));
+    if let (Some(last), 1..) = (problems.last_mut(), unreported) {
+        last.notes.push(format!("{unreported} more lines of this file are not valid TOML"));
     }
     Syntax { problems, mended: mend::mended(&mended, &cures), lines, left }
 }
@@ -68,11 +68,11 @@ pub(super) fn read(file: u32, text: &str, scan: &Scan, errors: Vec<toml::de::Err
 struct Reading {
     file: u32,
     /// The lines whose errors were reported, in order.
-    told: Vec<Range<usize>>,
+    reported: Vec<Range<usize>>,
     /// The brackets and quotes that are never closed.
     openers: BTreeSet<usize>,
     problems: Vec<Problem>,
-    untold: usize,
+    unreported: usize,
     left: Vec<Mark>,
 }
 
@@ -82,7 +82,7 @@ impl Reading {
         let mut faults: Vec<(Range<usize>, &str)> =
             errors.iter().map(|error| (error.span().unwrap_or(0..0), error.message())).collect();
         faults.sort_by_key(|(range, _)| range.start);
-        let mut told: Vec<Range<usize>> = Vec::new();
+        let mut reported: Vec<Range<usize>> = Vec::new();
         let mut cures = Vec::new();
         let mut repeated = 0;
         for (range, message) in faults {
@@ -100,10 +100,12 @@ impl Reading {
             if fault.opener().is_some_and(|open| !self.openers.insert(open)) {
                 continue;
             }
-            if told.last().is_some_and(|line| own.start < line.end) || mend::holds(&self.told, own.start) {
+            if reported.last().is_some_and(|line| own.start < line.end)
+                || mend::holds(&self.reported, own.start)
+            {
                 continue;
             }
-            told.push(match (fault.unclosed_bracket(), fault.unclosed()) {
+            reported.push(match (fault.unclosed_bracket(), fault.unclosed()) {
                 // The line it was noticed at may be right.
                 (Some(open), _) => fault.start_of_line(open)..own.start,
                 // An unclosed multi-line text eats the rest of the file.
@@ -115,13 +117,13 @@ impl Reading {
                 None => self.left.push(fault.mark(fault.clamped())),
             }
             match self.problems.len() {
-                TOLD_MAX => self.untold += 1,
+                REPORTED_MAX => self.unreported += 1,
                 _ => self.problems.push(fault.problem()),
             }
         }
-        self.told.append(&mut told);
-        self.told.sort_by_key(|range| range.start);
-        self.told.dedup_by(|next, range| {
+        self.reported.append(&mut reported);
+        self.reported.sort_by_key(|range| range.start);
+        self.reported.dedup_by(|next, range| {
             let inside = next.start < range.end;
             range.end = if inside { range.end.max(next.end) } else { range.end };
             inside

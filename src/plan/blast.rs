@@ -43,8 +43,8 @@ pub struct Readdressed {
     pub to: String,
 }
 
-/// Counts `changes`, which lead from `table` to `next`.
-pub(super) fn blast(table: &State, next: &State, moved: &MovedCards, changes: &[Change]) -> Blast {
+/// Counts `changes`, which lead from `state` to `next`.
+pub(super) fn blast(state: &State, next: &State, moved: &MovedCards, changes: &[Change]) -> Blast {
     let mut blast = Blast::default();
     let mut touched = BTreeSet::new();
     for change in changes {
@@ -74,7 +74,7 @@ pub(super) fn blast(table: &State, next: &State, moved: &MovedCards, changes: &[
     touched.extend(moved.keys().cloned());
     let readdressed = |machine: &Name| {
         let was = moved.get(machine).map_or(machine, |card| &card.former);
-        readdressed(table, next, was, machine)
+        readdressed(state, next, was, machine)
     };
     blast.readdressed = touched.iter().filter_map(readdressed).collect();
     blast
@@ -88,8 +88,8 @@ pub fn disk(next: &State, deployment: &str) -> Option<String> {
 }
 
 /// `was` is the machine's name before.
-fn readdressed(table: &State, next: &State, was: &Name, machine: &Name) -> Option<Readdressed> {
-    let before = table.tenant(was)?;
+fn readdressed(state: &State, next: &State, was: &Name, machine: &Name) -> Option<Readdressed> {
+    let before = state.tenant(was)?;
     let address = |deployment: &Deployment| deployment.address;
     let (from, to) = (address(before), next.tenant(machine).map(|deployment| address(deployment)));
     if to == Some(from) || (from.is_none() && to.is_none()) {

@@ -21,45 +21,45 @@ use crate::state::rename::{self, MovedCards};
 pub const CONTENT: &str = "its content changes (template, boot, subnet or secret)";
 
 /// What adopting `desired` would do. Pure: the same arguments give the same plan.
-pub fn diff(desired: &Arc<Desired>, table: &State) -> Plan {
-    between(table, &table.adopt(desired.clone()))
+pub fn diff(desired: &Arc<Desired>, state: &State) -> Plan {
+    between(state, &state.adopt(desired.clone()))
 }
 
-/// What a table that was adopted changes.
-pub(super) fn between(table: &State, next: &State) -> Plan {
+/// What the adopted state changes.
+pub(super) fn between(state: &State, next: &State) -> Plan {
     let desired = next.desired();
     // Machines by their new names: what only got another name has not moved.
-    let base = table.under_new_names(desired);
-    let moved = rename::moved_cards(table.desired(), desired);
+    let base = state.under_new_names(desired);
+    let moved = rename::moved_cards(state.desired(), desired);
     let mut changes = fleet(&base, next, &moved);
-    subnet::subnets(table.desired(), desired, &mut changes);
-    boot::boots(table.desired(), desired, &mut changes);
+    subnet::subnets(state.desired(), desired, &mut changes);
+    boot::boots(state.desired(), desired, &mut changes);
     let plan = Plan {
         format_version: FORMAT_VERSION.into(),
-        from: table.desired().revision.to_string(),
+        from: state.desired().revision.to_string(),
         to: desired.revision.to_string(),
-        lineage: table.lineage().to_string(),
-        serial: table.serial(),
-        deployments_before: given_up::count_served(table, desired.safety.source()),
+        lineage: state.lineage().to_string(),
+        serial: state.serial(),
+        deployments_before: given_up::count_served(state, desired.safety.source()),
         given_up: Vec::new(),
         changes: Vec::new(),
         blast: Blast::default(),
         uncompared: 0,
     };
-    counted(plan, changes, table, &base, next, &moved)
+    counted(plan, changes, state, &base, next, &moved)
 }
 
 /// A plan with these rows in the place of its own.
-pub(super) fn complete(plan: Plan, changes: Vec<Change>, table: &State, next: &State) -> Plan {
-    let base = table.under_new_names(next.desired());
-    let moved = rename::moved_cards(table.desired(), next.desired());
-    counted(plan, changes, table, &base, next, &moved)
+pub(super) fn complete(plan: Plan, changes: Vec<Change>, state: &State, next: &State) -> Plan {
+    let base = state.under_new_names(next.desired());
+    let moved = rename::moved_cards(state.desired(), next.desired());
+    counted(plan, changes, state, &base, next, &moved)
 }
 
 fn counted(
     plan: Plan,
     mut changes: Vec<Change>,
-    table: &State,
+    state: &State,
     base: &State,
     next: &State,
     moved: &MovedCards,
@@ -67,7 +67,7 @@ fn counted(
     sort(&mut changes);
     let blast = blast::blast(base, next, moved, &changes);
     let rows: Vec<&Change> = changes.iter().collect();
-    let given_up = given_up::given_up(next.desired(), table, &rows);
+    let given_up = given_up::given_up(next.desired(), state, &rows);
     Plan { given_up, changes, blast, ..plan }
 }
 

@@ -8,18 +8,18 @@ use crate::model::FilePath;
 use crate::state::{Served, State};
 
 /// How many deployments of a source, all where it is the only one, were served last.
-pub(super) fn count_served(table: &State, source: Option<&str>) -> usize {
+pub(super) fn count_served(state: &State, source: Option<&str>) -> usize {
     if source.is_none() {
-        return table.served().len();
+        return state.served().len();
     }
     // Earlier versions did not note whose a deployment was.
     let is_own = |file: &FilePath| file.is_unknown() || file.source() == source;
-    table.served().values().filter(|served| is_own(&served.origin.file)).count()
+    state.served().values().filter(|served| is_own(&served.origin.file)).count()
 }
 
 /// The deployments that are removed, by the source that they were last served of: a source may be taken out
 /// of the daemon's file, or have become another.
-pub(super) fn given_up<'s>(desired: &'s Desired, table: &'s State, changes: &[&Change]) -> Vec<GivenUp> {
+pub(super) fn given_up<'s>(desired: &'s Desired, state: &'s State, changes: &[&Change]) -> Vec<GivenUp> {
     let own = desired.safety.source();
     // Earlier versions did not note whose a deployment was.
     let source_of = |served: &'s Served| match served.origin.file.is_unknown() {
@@ -28,7 +28,7 @@ pub(super) fn given_up<'s>(desired: &'s Desired, table: &'s State, changes: &[&C
     };
     let mut counts: BTreeMap<Option<&str>, usize> = BTreeMap::new();
     for change in changes.iter().filter(|one| one.kind == "deployment" && one.action == Action::Remove) {
-        let served = table.served().get(change.name.as_str());
+        let served = state.served().get(change.name.as_str());
         *counts.entry(served.map_or(own, |served| source_of(served))).or_default() += 1;
     }
     let is_replaced = |source: Option<&str>| {
@@ -45,7 +45,7 @@ pub(super) fn given_up<'s>(desired: &'s Desired, table: &'s State, changes: &[&C
         source: source.map(str::to_owned),
         is_own: own.is_none() || own == source,
         count,
-        before: table.served().values().filter(|served| source_of(served) == source).count(),
+        before: state.served().values().filter(|served| source_of(served) == source).count(),
         is_replaced: is_replaced(source),
     };
     counts.into_iter().map(group).collect()

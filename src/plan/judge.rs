@@ -51,11 +51,11 @@ pub struct Judgement {
 }
 
 /// Judges a proposal. Pure: the same arguments give the same judgement.
-pub fn judge(proposal: Arc<Proposal>, table: &State) -> Judgement {
+pub fn judge(proposal: Arc<Proposal>, state: &State) -> Judgement {
     let Proposal { desired, kept, secrets, plan: saved, .. } = &*proposal;
-    let adoption = Adoption::new(table, desired.clone(), secrets.clone());
+    let adoption = Adoption::new(state, desired.clone(), secrets.clone());
     let adoption = adoption.keeping(kept.clone()).of_plan(saved.clone());
-    let plan = diff::between(table, adoption.next());
+    let plan = diff::between(state, adoption.next());
     let (outdated, fresh) = (BTreeSet::new(), Vec::new());
     let holds = Vec::new();
     let judged = Judgement { proposal, adoption, plan, outdated, fresh, holds, looked_at: None };
@@ -64,8 +64,8 @@ pub fn judge(proposal: Arc<Proposal>, table: &State) -> Judgement {
 
 impl Judgement {
     /// The same over a later state. Of what machines did since, no more is looked at than hangs together with it.
-    pub fn again(mut self, table: &State) -> Judgement {
-        let Some((adoption, part)) = self.adoption.again(table) else { return judge(self.proposal, table) };
+    pub fn again(mut self, state: &State) -> Judgement {
+        let Some((adoption, part)) = self.adoption.again(state) else { return judge(self.proposal, state) };
         self.adoption = adoption;
         self.looked_at = Some(part.machines.len() + part.deployments.len());
         let fresh = diff::part(&part);

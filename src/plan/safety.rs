@@ -25,10 +25,10 @@ pub struct Hold {
     pub cure: String,
 }
 
-/// Every reason to hold `plan`, which makes `table` what is desired; none means that it may be adopted.
-pub fn hold(plan: &Plan, desired: &Desired, table: &State, consent: &Consent) -> Vec<Hold> {
+/// Every reason to hold `plan`, which makes `state` what is desired; none means that it may be adopted.
+pub fn hold(plan: &Plan, desired: &Desired, state: &State, consent: &Consent) -> Vec<Hold> {
     let rows: Vec<&Change> = plan.changes.iter().collect();
-    hold_rows(&rows, &plan.given_up, desired, table, consent)
+    hold_rows(&rows, &plan.given_up, desired, state, consent)
 }
 
 /// The same of a plan's rows and of what it gives up.
@@ -36,10 +36,10 @@ pub(super) fn hold_rows(
     rows: &[&Change],
     given_up: &[GivenUp],
     desired: &Desired,
-    table: &State,
+    state: &State,
     consent: &Consent,
 ) -> Vec<Hold> {
-    let limits = Limits { own: (&desired.safety).into(), table, source: desired.safety.source() };
+    let limits = Limits { own: (&desired.safety).into(), state, source: desired.safety.source() };
     [removals(rows, given_up, &limits, consent), reinstalls(rows, &limits, consent), protected(rows)]
         .into_iter()
         .flatten()
@@ -50,7 +50,7 @@ pub(super) fn hold_rows(
 /// counts from the next revision on.
 struct Limits<'a> {
     own: Thresholds,
-    table: &'a State,
+    state: &'a State,
     source: Option<&'a str>,
 }
 
@@ -63,7 +63,7 @@ impl Limits<'_> {
         if !group.is_own {
             // It is followed no more, or gave them to this one.
             let usual = Thresholds::from(&Safety::default());
-            let served = self.table.guards().of(group.source.as_deref());
+            let served = self.state.guards().of(group.source.as_deref());
             return too_many(group, served.map_or(usual, |served| served.stricter(usual)), "");
         }
         too_many(group, self.own, "").or_else(|| too_many(group, self.both()?, LOOSENED))
@@ -71,7 +71,7 @@ impl Limits<'_> {
 
     /// The stricter of both, where the source was served before.
     fn both(&self) -> Option<Thresholds> {
-        self.table.guards().of(self.source).map(|served| self.own.stricter(served))
+        self.state.guards().of(self.source).map(|served| self.own.stricter(served))
     }
 }
 

@@ -49,7 +49,7 @@ struct Track {
     furthest: Stage,
     by: Arc<str>,
     /// Whether an event has reported it already.
-    told: bool,
+    reported: bool,
 }
 
 impl Loops {
@@ -160,7 +160,7 @@ impl Loops {
             began: event.at,
             furthest: Stage::Offer,
             by: Arc::default(),
-            told: false,
+            reported: false,
         };
         let Some(track) = self.tracks.get(&booting) else {
             self.tracks.insert(booting, fresh().into());
@@ -168,8 +168,8 @@ impl Loops {
         };
         if event.at < track.since || event.at < track.began {
             // The clock was set back: how long ago those boots were is not known.
-            let told = track.told;
-            self.tracks.insert(booting, Track { told, ..fresh() }.into());
+            let reported = track.reported;
+            self.tracks.insert(booting, Track { reported, ..fresh() }.into());
             return None;
         }
         if rank(track.furthest) == 0 && event.at < track.began + PATIENCE {
@@ -177,17 +177,17 @@ impl Loops {
         }
         let track = Arc::make_mut(self.tracks.get_mut(&booting)?);
         if event.at >= track.since + WITHIN {
-            let told = track.told && event.at < track.began + WITHIN;
-            *track = Track { told, ..fresh() };
+            let reported = track.reported && event.at < track.began + WITHIN;
+            *track = Track { reported, ..fresh() };
             return None;
         }
         track.boots += 1;
         let (furthest, by) = (track.furthest, std::mem::take(&mut track.by));
         (track.began, track.furthest) = (event.at, Stage::Offer);
-        if track.boots < BOOTS || track.told {
+        if track.boots < BOOTS || track.reported {
             return None;
         }
-        track.told = true;
+        track.reported = true;
         let minutes = event.at.since(track.since).as_seconds().div_ceil(60);
         let text = format!(
             "has begun to boot {} times within {minutes} min and gets no further than {}",
@@ -258,22 +258,22 @@ mod tests {
 
     /// Boots that each reach `stages`, a minute apart; how many events of a loop they make.
     fn boots(loops: &mut Loops, count: u64, apart: u64, stages: &[Stage]) -> Vec<String> {
-        let mut told = Vec::new();
+        let mut reported = Vec::new();
         for boot in 0..count {
             let start = 1_000_000 + boot * apart;
             let firmware = [Stage::Offer, Stage::Ack].map(|stage| event(start, stage, Some(false)));
             let rest = stages.iter().map(|stage| event(start + 5, *stage, Some(true)));
-            told.extend(firmware.into_iter().chain(rest).filter_map(|event| loops.see(&event, None)));
+            reported.extend(firmware.into_iter().chain(rest).filter_map(|event| loops.see(&event, None)));
         }
-        told.into_iter().map(|event| event.text.into()).collect()
+        reported.into_iter().map(|event| event.text.into()).collect()
     }
 
     #[test]
     fn a_loader_that_never_runs_is_told_of_once() {
-        let told = boots(&mut Loops::default(), 10, 60, &[Stage::Loader, Stage::Loader]);
-        assert_eq!(told.len(), 1, "{told:?}");
+        let reported = boots(&mut Loops::default(), 10, 60, &[Stage::Loader, Stage::Loader]);
+        assert_eq!(reported.len(), 1, "{reported:?}");
         let start = "has begun to boot 4 times within 3 min and gets no further than its boot program (snponly.efi): ";
-        assert!(told[0].starts_with(start), "{told:?}");
+        assert!(reported[0].starts_with(start), "{reported:?}");
     }
 
     #[test]
@@ -283,8 +283,8 @@ mod tests {
             (&[Stage::Loader, Stage::Script], "its script"),
             (&[Stage::Loader, Stage::Ack, Stage::LocalBoot], "its own disk"),
         ] {
-            let told = boots(&mut Loops::default(), 6, 100, stages);
-            assert!(told.len() == 1 && told[0].contains(word), "{told:?}");
+            let reported = boots(&mut Loops::default(), 6, 100, stages);
+            assert!(reported.len() == 1 && reported[0].contains(word), "{reported:?}");
         }
     }
 
@@ -299,8 +299,8 @@ mod tests {
         };
         assert_eq!(earlier(&mut loops, 996_400) + earlier(&mut loops, 999_100), 0);
         // A loop is noticed as ever.
-        let told: usize = (0..4).map(|boot| earlier(&mut loops, 900_000 + boot * 60)).sum();
-        assert_eq!(told, 1);
+        let reported: usize = (0..4).map(|boot| earlier(&mut loops, 900_000 + boot * 60)).sum();
+        assert_eq!(reported, 1);
     }
 
     #[test]

@@ -40,7 +40,7 @@ impl<L: Ledger> Engine<L> {
     }
 
     /// The state, with what the batch brought that is not durable yet.
-    pub fn table(&self) -> &State {
+    pub fn state(&self) -> &State {
         &self.state
     }
 

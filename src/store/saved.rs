@@ -172,7 +172,7 @@ impl fmt::Display for Damage {
 
 impl Saved {
     /// The state as it was when the daemon stopped; what is desired comes with the first revision.
-    pub fn table(&self, server: Server) -> State {
+    pub fn state(&self, server: Server) -> State {
         let guarding = self.damaged.iter().filter(|damage| damage.guards_disks());
         let lasting = Lasting {
             lineage: self.lineage.as_str().into(),

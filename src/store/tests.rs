@@ -660,7 +660,7 @@ fn a_copy_of_the_directory_keeps_its_tokens_and_damage_opens_nothing() {
         assert_eq!(saved.tokens, std::slice::from_ref(&ci), "{}", place.display());
         assert!(saved.damaged.is_empty(), "{:?}", saved.damaged);
         assert!(raw_kinds(place).contains(&kind));
-        let table = saved.table(crate::state::Server::stand_in(std::net::Ipv4Addr::LOCALHOST));
+        let table = saved.state(crate::state::Server::stand_in(std::net::Ipv4Addr::LOCALHOST));
         assert!(table.accepts(&ci, Time(49)) && !table.accepts(&gone, Time(49)));
     }
 }

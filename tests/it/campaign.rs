@@ -152,7 +152,7 @@ impl Work {
     async fn install(&mut self) {
         let at = self.dice.below(u64::from(MACHINES)) as usize;
         let (deployment, redeploy) = (name('d', at), self.numbers[at]);
-        let table = self.keeper.table();
+        let table = self.keeper.state();
         let duty = table.duty(&table.desired().deployments[&deployment]);
         let stage = table.install_of(&deployment).filter(|one| one.redeploy == redeploy).map(|one| one.stage);
         match (duty, stage) {
@@ -176,7 +176,7 @@ impl Work {
     /// Leases for some strangers, new or renewed.
     async fn lease(&mut self, count: u64) {
         let from = self.dice.below(4000);
-        let table = self.keeper.table();
+        let table = self.keeper.state();
         let subnet = table.desired().subnets.values().next().unwrap().clone();
         let at = Time(jiff::Timestamp::now().as_millisecond() as u64);
         let request = |number, action| LeaseRequest {
@@ -331,7 +331,7 @@ impl Model {
     /// No machine that got its answers for a number gets a script that installs under it: whatever became of the
     /// directory, and also when the revision before the last is what comes.
     async fn is_safe(&self, keeper: &Keeper, what: &str) {
-        let table = keeper.table();
+        let table = keeper.state();
         for (at, (number, stage)) in self.installs.iter().filter(|(_, (_, stage))| stage != "Start") {
             let Some(deployment) = table.desired().deployments.get(&name('d', *at)) else { continue };
             if deployment.redeploy <= *number {

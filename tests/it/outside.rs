@@ -126,7 +126,7 @@ impl House {
     }
 
     fn is_served(&self, path: &Path) -> bool {
-        let table = self.keeper.table();
+        let table = self.keeper.state();
         let boot = table.desired().boots.values().next();
         let entry = boot.and_then(|boot| boot.kernel.entry.clone());
         let Some(Content::File { path: served, id, .. }) = entry.map(|entry| entry.content()) else {
@@ -183,7 +183,7 @@ async fn a_kernel_that_arrives_changes_or_goes_takes_effect_by_itself() {
     let gone = house.condition(SourceCondition::Invalid).await;
     assert!(gone.reason.contains("`vmlinuz` was not found"), "{}", gone.reason);
     assert_eq!(gone.applied, gone.attempted, "it is the served revision that lacks it");
-    assert_eq!(house.keeper.table().desired().deployments.len(), 1);
+    assert_eq!(house.keeper.state().desired().deployments.len(), 1);
     fs::rename(house.media("away"), &kernel).unwrap();
     house.condition(SourceCondition::Ready).await;
     house.serves(&kernel).await;
@@ -346,7 +346,7 @@ async fn what_is_missing_shows_beside_everything_else() {
     let house = house.again().await;
     let status = house.condition(SourceCondition::Invalid).await;
     assert!(status.reason.contains("`vmlinuz` was not found"), "{}", status.reason);
-    assert_eq!(house.keeper.table().desired().deployments.len(), 1);
+    assert_eq!(house.keeper.state().desired().deployments.len(), 1);
     fs::rename(&away, &kernel).unwrap();
     house.condition(SourceCondition::Ready).await;
     house.serves(&kernel).await;
@@ -365,11 +365,11 @@ async fn a_manifest_that_grows_keeps_its_machines() {
     };
     grown(3 << 20);
     let second = house.status("grown", |status| status.applied != first.applied).await;
-    assert_eq!((second.condition.name(), house.keeper.table().desired().deployments.len()), ("Ready", 1));
+    assert_eq!((second.condition.name(), house.keeper.state().desired().deployments.len()), ("Ready", 1));
     grown(17 << 20);
     let refused = house.condition(SourceCondition::Invalid).await;
     assert!(refused.reason.contains("larger than 16 MiB"), "{}", refused.reason);
-    assert_eq!(house.keeper.table().desired().deployments.len(), 1);
+    assert_eq!(house.keeper.state().desired().deployments.len(), 1);
 }
 
 /// An inventory with a secret, sealed for this key.
@@ -395,7 +395,7 @@ async fn a_key_that_arrives_late_is_taken() {
     fs::write(house.folder.path().join("age.key"), key.file()).unwrap();
     let ready = house.condition(SourceCondition::Ready).await;
     assert_eq!(ready.reason, "");
-    let known = |house: &House| house.keeper.table().secrets().get("root");
+    let known = |house: &House| house.keeper.state().secrets().get("root");
     assert_eq!(known(&house).as_deref(), Some("hunter2"));
     // It goes: what is in memory stays, and the status says what is missing.
     let (path, away) = (house.folder.path().join("age.key"), house.folder.path().join("away.key"));
@@ -407,7 +407,7 @@ async fn a_key_that_arrives_late_is_taken() {
     let house = house.again().await;
     let gone = house.condition(SourceCondition::Invalid).await;
     assert!(gone.reason.contains("age.key"), "{}", gone.reason);
-    assert_eq!((known(&house), house.keeper.table().desired().deployments.len()), (None, 1));
+    assert_eq!((known(&house), house.keeper.state().desired().deployments.len()), (None, 1));
     fs::rename(&away, &path).unwrap();
     house.condition(SourceCondition::Ready).await;
     assert_eq!(known(&house).as_deref(), Some("hunter2"));

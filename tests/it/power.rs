@@ -447,7 +447,7 @@ impl Hall {
     async fn until(&self, what: &str, right: impl Fn(&State) -> bool) -> Arc<State> {
         let began = Instant::now();
         loop {
-            let table = self.keeper.table();
+            let table = self.keeper.state();
             if right(&table) {
                 return table;
             }
@@ -565,7 +565,7 @@ async fn a_wrong_password_is_not_tried_again_before_it_is_another() {
     fake.seen();
     hall.until("they are asked again", |_| fake.seen.lock().unwrap().len() > 6).await;
     assert!(fake.seen().iter().all(|(own, ..)| own.ip().to_string() != "127.0.1.3"));
-    assert_eq!(hall.keeper.table().power().len(), 2);
+    assert_eq!(hall.keeper.state().power().len(), 2);
     hall.stop().await;
 }
 
@@ -580,7 +580,7 @@ async fn what_is_to_run_and_is_off_drifts_and_so_does_what_is_given_up_and_on() 
     let all = |wanted: PowerState| {
         move |table: &State| table.power().values().filter(|one| one.state == Ok(wanted)).count() == 3
     };
-    let kinds = || hall.keeper.table().drift().iter().map(|one| one.kind).collect::<Vec<_>>();
+    let kinds = || hall.keeper.state().drift().iter().map(|one| one.kind).collect::<Vec<_>>();
     let table = hall.until("all are off", all(PowerState::Off)).await;
     assert_eq!(table.drift(), [], "one that waits for its installation, and two that have nothing to run");
     let (deployment, redeploy) = (name("d0"), 0);
@@ -593,7 +593,7 @@ async fn what_is_to_run_and_is_off_drifts_and_so_does_what_is_given_up_and_on() 
         Report { deployment, redeploy, epoch: None, outcome: Outcome::Completed, note: String::new() };
     hall.keeper.report(report).await.unwrap();
     assert_eq!(kinds(), [DriftKind::Off]);
-    let row = drift::all(&hall.keeper.table()).remove(0);
+    let row = drift::all(&hall.keeper.state()).remove(0);
     assert_eq!((row.kind.as_str(), row.actual.as_str(), row.desired.as_str()), ("power", "off", "on"));
     assert!(row.since.is_some() && row.text.contains("switched off"), "{row:?}");
     *state.lock().unwrap() = "On";
@@ -601,7 +601,7 @@ async fn what_is_to_run_and_is_off_drifts_and_so_does_what_is_given_up_and_on() 
     assert_eq!(kinds(), [], "those that never had a system are as good on as off");
     // The deployment goes, the machine stays and is read.
     hall.adopt(inventory(3, 0, power()), "root:calvin").await;
-    let drift = hall.keeper.table().drift();
+    let drift = hall.keeper.state().drift();
     assert_eq!(drift.iter().map(|one| one.kind).collect::<Vec<_>>(), [DriftKind::Abandoned]);
     assert_eq!((drift[0].deployment.as_str(), drift[0].machine.clone()), ("d0", Some(name("u0"))));
     *state.lock().unwrap() = "Off";

@@ -140,14 +140,14 @@ impl House {
     }
 
     fn count(&self) -> usize {
-        self.keeper.table().desired().deployments.len()
+        self.keeper.state().desired().deployments.len()
     }
 
     /// Installs everything that is due.
     async fn install_all(&self) {
         let names: Vec<(Name, u64)> = self
             .keeper
-            .table()
+            .state()
             .desired()
             .deployments
             .values()
@@ -205,7 +205,7 @@ async fn a_template_edit_over_a_hundred_installed_machines_wipes_none() {
     let shown = plan.changes.iter().filter(|change| !change.served.is_empty()).count();
     assert_eq!(shown, 100, "each has its own host name and token in the old line");
     assert_eq!(house.follow(root.path()).await.condition, SourceCondition::Ready);
-    assert_eq!(house.keeper.table().drift().len(), 100);
+    assert_eq!(house.keeper.state().drift().len(), 100);
     assert!(house.plan(tree(root.path())).await.is_empty());
     house.stop().await;
 }
@@ -244,7 +244,7 @@ async fn a_source_that_fails_a_hundred_times_changes_nothing() {
     write(root.path(), 0..10, plain);
     let house = House::start(state.path(), false, 1).await;
     house.follow(root.path()).await;
-    let before = house.keeper.table();
+    let before = house.keeper.state();
     for round in 0..100 {
         let failure = match round % 3 {
             0 => SourceError::Git(format!("no end within {round}s")),
@@ -254,7 +254,7 @@ async fn a_source_that_fails_a_hundred_times_changes_nothing() {
         house.updates.send((only(), Update::Failed(failure))).await.unwrap();
     }
     house.until(|status| status.reason.contains("99")).await;
-    let after = house.keeper.table();
+    let after = house.keeper.state();
     assert!(Arc::ptr_eq(before.desired(), after.desired()));
     assert_eq!((before.serial(), house.count()), (after.serial(), 10));
     assert_eq!(house.follow(root.path()).await.condition, SourceCondition::Ready);
@@ -440,7 +440,7 @@ async fn part_of_a_revision_is_applied_and_survives_a_restart() {
     let numbers = |house: &House| -> Vec<(String, u64)> {
         house
             .keeper
-            .table()
+            .state()
             .desired()
             .deployments
             .values()
@@ -480,7 +480,7 @@ async fn renamed_machines_stay_installed_and_protected_also_after_a_restart() {
     assert_eq!(house.follow(root.path()).await.condition, SourceCondition::Ready);
     house.stop().await;
     let house = House::start(state.path(), false, 1).await;
-    let table = house.keeper.table();
+    let table = house.keeper.state();
     let front: Name = "front".parse().unwrap();
     assert_eq!(
         table.duty(&table.desired().deployments[&front]),
@@ -521,18 +521,18 @@ async fn waves_show_who_waits() {
         |name: &str| Permit { deployment: name.parse().unwrap(), redeploy: 1, step: PermitStep::Start };
     house.keeper.permit(start("web-0")).await.unwrap();
     house.keeper.permit(start("web-1")).await.unwrap();
-    let rows = voldemort::api::resource::deployment::all(&house.keeper.table(), None).collect::<Vec<_>>();
+    let rows = voldemort::api::resource::deployment::all(&house.keeper.state(), None).collect::<Vec<_>>();
     let phases: Vec<&str> = rows.iter().map(|row| row.phase.as_str()).collect();
     assert_eq!(phases, ["installing", "waiting", "waiting"]);
     assert!(rows[1].next_boot.contains("1 of 1 in flight"), "{}", rows[1].next_boot);
     house.stop().await;
     let house = House::start(state.path(), false, 1).await;
-    assert_eq!(house.keeper.table().waves(), (2, 1), "a restart forgets nobody");
+    assert_eq!(house.keeper.state().waves(), (2, 1), "a restart forgets nobody");
     house.stop().await;
 }
 
 fn phases(house: &House) -> Vec<String> {
-    let rows = voldemort::api::resource::deployment::all(&house.keeper.table(), None).collect::<Vec<_>>();
+    let rows = voldemort::api::resource::deployment::all(&house.keeper.state(), None).collect::<Vec<_>>();
     rows.into_iter().map(|row| row.phase.to_string()).collect()
 }
 
@@ -572,7 +572,7 @@ async fn a_new_state_serves_and_installs_nothing_before_a_person_says_so() {
     assert!(plan.changes.iter().all(|change| change.kind != "deployment" || !change.installs));
     assert_eq!(house.follow(root.path()).await.condition, SourceCondition::Ready);
     assert_eq!(phases(&house), ["doubtful"; 4]);
-    let row = voldemort::api::resource::deployment::one(&house.keeper.table(), "web-1").unwrap();
+    let row = voldemort::api::resource::deployment::one(&house.keeper.state(), "web-1").unwrap();
     assert!(row.next_boot.contains("voldemortctl approve installs web-1"), "{}", row.next_boot);
     let events = house.keeper.timeline().events(0, 100, |_| true);
     let message =
@@ -714,7 +714,7 @@ async fn a_reboot_without_a_report_is_stored_also_under_a_flood() {
     go.send(()).unwrap();
     let stored = async {
         loop {
-            let stage = house.keeper.table().install_of(&deployment).unwrap().stage;
+            let stage = house.keeper.state().install_of(&deployment).unwrap().stage;
             if stage == InstallStage::Unreported {
                 return;
             }
@@ -722,7 +722,7 @@ async fn a_reboot_without_a_report_is_stored_also_under_a_flood() {
         }
     };
     tokio::time::timeout(Duration::from_secs(30), stored).await.expect("it is unreported");
-    let table = house.keeper.table();
+    let table = house.keeper.state();
     assert!(matches!(table.duty(&table.desired().deployments[&deployment]), Duty::LocalBoot(_)));
     house.stop().await;
 }
@@ -744,14 +744,14 @@ async fn a_shorter_lease_takes_nothing_back_that_was_promised() {
     let mac = |last| voldemort::model::Mac::new([0x52, 0x54, 0xaa, 0, 0, last]).unwrap();
     let now = || jiff::Timestamp::now().as_millisecond() as u64;
     let ends = |house: &House| {
-        let table = house.keeper.table();
+        let table = house.keeper.state();
         let lease = |last| table.leases().binding(mac(last)).map(|lease| lease.expires.0);
         (lease(1), lease(2))
     };
     with_lease("24h");
     let house = House::start(state.path(), false, 1).await;
     assert_eq!(house.follow(root.path()).await.condition, SourceCondition::Ready);
-    let subnet = house.keeper.table().desired().subnets["lab"].clone();
+    let subnet = house.keeper.state().desired().subnets["lab"].clone();
     let supply = Supply::Dynamic { subnet, server: "10.0.0.1".parse().unwrap() };
     let bind = |last, at| {
         let request = |action| LeaseRequest {
@@ -809,20 +809,20 @@ async fn learned_cards_and_contests_outlive_a_restart() {
     house.stop().await;
     let house = House::start(state.path(), false, 1).await;
     let known =
-        |house: &House, last| house.keeper.table().machine(mac(last)).map(|machine| machine.name.to_string());
+        |house: &House, last| house.keeper.state().machine(mac(last)).map(|machine| machine.name.to_string());
     assert_eq!(known(&house, 1).as_deref(), Some("m1"));
     // Another card shows the same identity while the first is still active.
     house.keeper.note(offer(1, now));
     house.keeper.note(offer(2, now + 1));
     assert!(house.keeper.ping().await);
-    assert_eq!(house.keeper.table().contested().len(), 1);
+    assert_eq!(house.keeper.state().contested().len(), 1);
     house.stop().await;
     for _ in 0..2 {
         let house = House::start(state.path(), false, 1).await;
-        assert_eq!(house.keeper.table().contested().len(), 1);
+        assert_eq!(house.keeper.state().contested().len(), 1);
         assert_eq!((known(&house, 1), known(&house, 2)), (None, None));
         assert_eq!(house.follow(root.path()).await.condition, SourceCondition::Ready);
-        assert_eq!(house.keeper.table().contested().len(), 1);
+        assert_eq!(house.keeper.state().contested().len(), 1);
         house.stop().await;
     }
 }

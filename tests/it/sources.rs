@@ -128,7 +128,7 @@ impl Lab {
     }
 
     fn deployments(&self) -> usize {
-        self.keeper.table().desired().deployments.len()
+        self.keeper.state().desired().deployments.len()
     }
 }
 
@@ -163,7 +163,7 @@ async fn each_source_moves_alone() {
         "a1"
     );
     assert_eq!(lab.deployments(), 9);
-    assert!(lab.keeper.table().desired().revision.contains("a:a1 b:b2 net:n1"));
+    assert!(lab.keeper.state().desired().revision.contains("a:a1 b:b2 net:n1"));
 }
 
 #[tokio::test]
@@ -497,7 +497,7 @@ async fn an_edit_whose_push_hangs_holds_up_nothing_else() {
 async fn part_of_one_source_is_applied_beside_the_others() {
     let lab = Lab::new(&["a", "b", "net"]).await;
     let shown = |lab: &Lab| {
-        let table = lab.keeper.table();
+        let table = lab.keeper.state();
         let rows = table.desired().deployments.values();
         rows.map(|one| format!("{}={}", one.name, one.address.unwrap().octets()[3]))
             .collect::<Vec<_>>()

@@ -207,7 +207,7 @@ fn urls_of_an_installation_under_way_outlive_the_upgrade() {
         let loaded = load("r".into(), files, &environment, &shelf, &options, Depth::OneFirmware);
         assert_eq!(loaded.errors(), 0, "{}", loaded.report());
         let server = Server::stand_in([10, 0, 10, 1].into());
-        let mut table = saved.table(server).adopt(loaded.desired);
+        let mut table = saved.state(server).adopt(loaded.desired);
         let stage = |table: &State| table.install_of(&"web-2".parse().unwrap()).unwrap().stage;
         assert_eq!(stage(&table), InstallStage::Spent, "{version}");
         let url = |purpose: &str, file: &str| {

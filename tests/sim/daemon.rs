@@ -213,7 +213,7 @@ impl Daemon {
     pub(crate) fn keep_damaged(&mut self) {
         let now = self.now;
         let Some(process) = &mut self.process else { return };
-        let state = process.engine.table().clone();
+        let state = process.engine.state().clone();
         for name in state.damaged() {
             let machine = state.assignments().get(name).and_then(|name| state.desired().machines.get(name));
             if let Some((deployment, machine)) = state.desired().deployments.get(name).zip(machine) {
@@ -232,7 +232,7 @@ impl Daemon {
         let pace = Pace { interval: Span::seconds(600), ..Pace::default() };
         let saved = Saved { new_site: true, pace, ..saved };
         let is_new = saved.serial == 0 && !saved.restored;
-        let state = saved.table(self.server.clone());
+        let state = saved.state(self.server.clone());
         (self.found, self.is_damaged) = (found, !saved.damaged.is_empty());
         let differ: Vec<String> = self.may.iter().map(|one| differences(one, &state)).collect();
         let is_one = differ.is_empty() || differ.iter().any(String::is_empty);
@@ -352,7 +352,7 @@ impl Daemon {
             process.troubled = process.engine.ledger_mut().probe().is_err().then_some(now);
         }
         process.is_due = false;
-        let next = process.engine.table().clone();
+        let next = process.engine.state().clone();
         let number = |events: std::vec::Drain<Event>| events.map(|event| (0, event)).collect();
         match process.engine.commit(number) {
             Ok(Committed { effects, .. }) => {
@@ -473,7 +473,7 @@ impl Process {
         let revision = SourceRevision { settled: "dir@1".into(), ..SourceRevision::default() };
         let sources = SOURCES.iter().map(|source| (source.parse().unwrap(), revision.clone()));
         let kept = Revision { environment: None, sources: Composition::Several(sources.collect()) };
-        let adoption = Adoption::new(self.engine.table(), desired, Arc::new(Secrets::stand_in()));
+        let adoption = Adoption::new(self.engine.state(), desired, Arc::new(Secrets::stand_in()));
         let adoption = adoption.keeping(Some(Arc::new(kept)));
         assert_eq!(self.apply(Command::daemon(Verb::Adopt(Box::new(adoption))), now), Outcome::Done);
     }

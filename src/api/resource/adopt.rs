@@ -35,11 +35,11 @@ pub fn routes<B: Backend>() -> Routes<B> {
 /// Answers with the deployment as it is then.
 async fn adopt<B: Backend>(State(backend): State<B>, Posted(request): Posted<Adopt>) -> Response {
     let name = request.deployment.clone();
-    if deployment::one(&backend.table(), &name).is_none() {
+    if deployment::one(&backend.state(), &name).is_none() {
         return problem(StatusCode::NOT_FOUND, &format!("there is no deployment {name}"));
     }
     let answer = match backend.adopt(request).await {
-        Ok(()) => Json(deployment::one(&backend.table(), &name)).into_response(),
+        Ok(()) => Json(deployment::one(&backend.state(), &name)).into_response(),
         Err(error) => problem(StatusCode::CONFLICT, &error),
     };
     about(answer, format!("deployment {name}"))

@@ -140,7 +140,7 @@ async fn events<B: Backend>(
     let mut latest = backend.latest();
     loop {
         let newest = *latest.borrow_and_update();
-        let state = backend.table();
+        let state = backend.state();
         if token.as_ref().is_some_and(|token| !state.accepts(token, backend.now())) {
             return unauthorized("the token was revoked or has expired meanwhile");
         }

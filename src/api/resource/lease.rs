@@ -142,7 +142,7 @@ async fn free<B: Backend>(State(backend): State<B>, Path(address): Path<String>)
     };
     match backend.free(address).await {
         Ok(Some(freed)) => Json(freed).into_response(),
-        Ok(None) => problem(StatusCode::NOT_FOUND, &not_held(&backend.table(), address)),
+        Ok(None) => problem(StatusCode::NOT_FOUND, &not_held(&backend.state(), address)),
         Err(error) => problem(StatusCode::SERVICE_UNAVAILABLE, &error),
     }
 }

@@ -76,7 +76,7 @@ impl From<PowerState> for PowerShown {
 
 /// The machines of the manifests by name, then those that were only seen by their hardware addresses; those after the
 /// one whose name or address is `after`.
-pub fn all<'a>(table: &'a State, after: Option<&str>) -> impl Iterator<Item = Machine> + use<'a> {
+pub fn all<'a>(state: &'a State, after: Option<&str>) -> impl Iterator<Item = Machine> + use<'a> {
     let (name, card) = match after {
         // A name may look like a hardware address with hyphens, but has no colon.
         Some(after) if after.contains(':') => (None, after.parse::<Mac>().ok()),
@@ -85,42 +85,42 @@ pub fn all<'a>(table: &'a State, after: Option<&str>) -> impl Iterator<Item = Ma
     let name = name.map_or(Bound::Unbounded, Bound::Excluded);
     let card = card.map_or(Bound::Unbounded, Bound::Excluded);
     let only_strangers = matches!(card, Bound::Excluded(_));
-    let described = table.desired().machines.range((name, Bound::Unbounded)).filter(move |_| !only_strangers);
-    let described = described.map(|(_, machine)| described_one(table, machine));
+    let described = state.desired().machines.range((name, Bound::Unbounded)).filter(move |_| !only_strangers);
+    let described = described.map(|(_, machine)| described_one(state, machine));
     // They are put in their order only when the named ones are not enough.
     let strangers = std::iter::once_with(move || {
         let is_later = |mac: &Mac| (card, Bound::Unbounded).contains(mac);
         let strangers =
-            table.seen().iter().filter(|(mac, _)| is_later(mac) && table.machine(**mac).is_none());
+            state.seen().iter().filter(|(mac, _)| is_later(mac) && state.machine(**mac).is_none());
         let mut strangers: Vec<_> = strangers.collect();
         strangers.sort_by_key(|(mac, _)| **mac);
         strangers
     });
     let strangers = strangers.flatten().map(|(mac, seen)| Machine {
         macs: vec![mac.to_string()],
-        stuck: table.loops().stuck_card(*mac).map(|text| text.to_string()),
+        stuck: state.loops().stuck_card(*mac).map(|text| text.to_string()),
         ..sighting(Some(seen))
     });
     described.chain(strangers)
 }
 
 /// The one of the manifests that has this name.
-pub fn one(table: &State, name: &Name) -> Option<Machine> {
-    table.desired().machines.get(name).map(|machine| described_one(table, machine))
+pub fn one(state: &State, name: &Name) -> Option<Machine> {
+    state.desired().machines.get(name).map(|machine| described_one(state, machine))
 }
 
-fn described_one(table: &State, machine: &desired::Machine) -> Machine {
-    let cards = table.cards(machine);
-    let seen = cards.iter().filter_map(|mac| table.seen().get(mac)).max_by_key(|seen| seen.last);
+fn described_one(state: &State, machine: &desired::Machine) -> Machine {
+    let cards = state.cards(machine);
+    let seen = cards.iter().filter_map(|mac| state.seen().get(mac)).max_by_key(|seen| seen.last);
     Machine {
         name: Some(machine.name.to_string()),
         macs: cards.iter().map(ToString::to_string).collect(),
         labels: machine.labels.clone(),
-        deployment: table.tenants().get(&machine.name).map(ToString::to_string),
-        protected: table.protected().contains(&machine.name),
+        deployment: state.tenants().get(&machine.name).map(ToString::to_string),
+        protected: state.protected().contains(&machine.name),
         origin: Some(machine.origin.to_string()),
-        power: power(table, machine),
-        stuck: table.loops().stuck(&machine.name).map(|text| text.to_string()),
+        power: power(state, machine),
+        stuck: state.loops().stuck(&machine.name).map(|text| text.to_string()),
         ..sighting(seen)
     }
 }
@@ -142,7 +142,7 @@ fn sighting(seen: Option<&Seen>) -> Machine {
 }
 
 /// `None` where the manifest does not say how its power is read.
-fn power(table: &State, machine: &desired::Machine) -> Option<Power> {
+fn power(state: &State, machine: &desired::Machine) -> Option<Power> {
     let told = machine.power.as_ref()?;
     let unknown = |reason: String| Power {
         kind: told.kind.into(),
@@ -151,7 +151,7 @@ fn power(table: &State, machine: &desired::Machine) -> Option<Power> {
         reason: Some(reason),
         before: None,
     };
-    let Some(PowerReading { state, since, before }) = table.power_of(machine) else {
+    let Some(PowerReading { state, since, before }) = state.power_of(machine) else {
         return Some(unknown(driver(told.kind).unread().into()));
     };
     Some(match state {

@@ -154,7 +154,7 @@ fn route<T: JsonSchema>(kind: Kind) -> Route {
 async fn one<B: Backend>(backend: B, kind: Kind, name: String, headers: HeaderMap) -> Response {
     let none = || problem(StatusCode::NOT_FOUND, &format!("there is no {} {name}", kind.name()));
     let Ok(wanted) = name.parse::<Name>() else { return none() };
-    let state = backend.table();
+    let state = backend.state();
     let Some(origin) = origin(&state, kind, &wanted) else { return none() };
     let written = backend.written(kind, &wanted, &origin).await;
     let Some(Shown { etag, body, .. }) = shown(&state, kind, &wanted, written) else { return none() };

@@ -66,7 +66,7 @@ pub fn routes<B: Backend>() -> Routes<B> {
 
 async fn answer<B: Backend>(Shared(backend): Shared<B>, Path(subject): Path<String>) -> Response {
     let (_, events) = backend.events(0, usize::MAX, |_| true);
-    match why(&backend.table(), &subject, &events) {
+    match why(&backend.state(), &subject, &events) {
         Ok(found) => Json(found).into_response(),
         Err(error) => problem(StatusCode::NOT_FOUND, &error),
     }

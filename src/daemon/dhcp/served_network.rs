@@ -58,7 +58,7 @@ impl ServedNetwork {
 pub async fn conflicts<L: Lessor>(
     interface: &Interface,
     prober: &Prober,
-    tables: &ArcSwap<State>,
+    published: &ArcSwap<State>,
     lessor: &L,
     opened: impl Fn(),
 ) -> Result<(), String> {
@@ -73,7 +73,7 @@ pub async fn conflicts<L: Lessor>(
             prober.store(None);
             error.to_string()
         })?;
-        if !tables.load().leases().is_proxy(found.used_by, now()) {
+        if !published.load().leases().is_proxy(found.used_by, now()) {
             withhold(found, lessor);
         } else if proxies.insert(found.used_by) {
             report_proxy_arp(found.used_by, &interface.name, lessor);

@@ -26,7 +26,7 @@ impl Executor for PowerReads {
     const AT_ONCE: usize = 1024;
 
     async fn carry_out(&self, pending: Arc<Pending>) -> Verb {
-        let state = self.keeper.table();
+        let state = self.keeper.state();
         let read = self.read(&state, pending.task.subject()).await;
         let answer = match read {
             Ok(Read { state, system }) => {

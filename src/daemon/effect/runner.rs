@@ -51,7 +51,7 @@ pub async fn run<E: Executor>(executor: E, keeper: Keeper) -> Result<(), String>
     let mut attempts = JoinSet::new();
     loop {
         changes.mark_unchanged();
-        let state = keeper.table();
+        let state = keeper.state();
         // One that has just reported its end is not pending either, and does not listen any more.
         let gone = underway.iter().filter(|(id, _)| state.outbox().get(**id).is_none());
         gone.for_each(|(_, task)| task.stop.notify_one());
@@ -106,7 +106,7 @@ async fn see_to<E: Executor>(
             () = tokio::time::sleep(rest) => {}
         }
         rest = (rest * 2).min(LONGEST);
-        match keeper.table().outbox().get(id) {
+        match keeper.state().outbox().get(id) {
             Some(current) => pending = current.clone(),
             None => return id,
         }

@@ -100,7 +100,7 @@ impl Sender {
         if *self.mode.borrow() != Mode::Server {
             return;
         }
-        let state = self.keeper.table();
+        let state = self.keeper.state();
         let subnet = state.desired().subnets.get(&self.subnet).filter(|subnet| subnet.mode == Mode::Server);
         let Some(message) = subnet.and_then(|subnet| advertisement(subnet.ipv6.as_ref()?)) else { return };
         let to = SocketAddrV6::new(to, 0, 0, self.index);

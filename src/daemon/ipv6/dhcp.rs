@@ -110,7 +110,7 @@ impl Service {
         let hardware = from.and_then(|from| from.addr()).and_then(|octets| Mac::new(octets).ok());
         let source = SocketAddrV6::new(source, 0, 0, self.index);
         let link = Link { server: self.server, mode: *self.mode.borrow(), source, unicast, hardware };
-        match handle(&self.keeper.table(), &link, now(), datagram) {
+        match handle(&self.keeper.state(), &link, now(), datagram) {
             Decision::Reply { bytes, port, events } => self.answer(&bytes, source, port, events),
             Decision::Silence(silence) => self.note(&silence),
             Decision::NeedLease(request) => self.lease(request, link, datagram),
@@ -133,7 +133,7 @@ impl Service {
                 if service.keeper.lease6(request).await.is_err() {
                     break;
                 }
-                match handle(&service.keeper.table(), &link, at, &datagram) {
+                match handle(&service.keeper.state(), &link, at, &datagram) {
                     Decision::Reply { bytes, port, events } => {
                         return service.answer(&bytes, link.source, port, events);
                     }

@@ -66,7 +66,7 @@ impl Reconciler {
         }
         let put_together = self.with(name, &source);
         let settled = lock(&self.set).is_settled(name, &revision);
-        if settled && !self.keeper.table().desired().revision.is_empty() {
+        if settled && !self.keeper.state().desired().revision.is_empty() {
             lock(&self.set).rest(name);
             self.settle(name, &revision);
             if let Ok(kept) = put_together {
@@ -98,10 +98,10 @@ impl Reconciler {
             Waiting { name, source, revision, ready, condition, since }
         };
         if self.sources.get(name).is_some_and(|source| source.manual) {
-            let table = self.keeper.table();
-            let plan = plan::diff(&ready.desired, &table);
+            let state = self.keeper.state();
+            let plan = plan::diff(&ready.desired, &state);
             if !plan.is_empty() {
-                let holds = plan::hold(&plan, &ready.desired, &table, &Consent::default());
+                let holds = plan::hold(&plan, &ready.desired, &state, &Consent::default());
                 self.wait(waiting(SourceCondition::Waiting), holds);
                 return false;
             }
@@ -135,7 +135,7 @@ impl Reconciler {
 
     /// Keeps what is live for a later pin.
     async fn record(&self, kept: Arc<Revision>) {
-        if kept.name() != self.keeper.table().desired().revision {
+        if kept.name() != self.keeper.state().desired().revision {
             return;
         }
         let history = self.history.clone();

@@ -49,15 +49,15 @@ impl Reconciler {
         }
     }
 
-    /// What waits, each with its plan against the table of now.
+    /// What waits, each with its plan against the present state.
     fn asked(&self) -> Result<Vec<(Arc<Waiting>, Plan)>, String> {
         let waiting: Vec<Arc<Waiting>> = lock(&self.waiting).values().cloned().collect();
         if waiting.is_empty() {
             return Err("no plan waits".into());
         }
-        let table = self.keeper.table();
+        let state = self.keeper.state();
         let planned = |one: Arc<Waiting>| {
-            let plan = plan::diff(&one.ready.desired, &table);
+            let plan = plan::diff(&one.ready.desired, &state);
             (one, plan)
         };
         Ok(waiting.into_iter().map(planned).collect())
@@ -90,7 +90,7 @@ impl Reconciler {
 
     async fn settle_doubts(&self, doubts: Doubts, verdict: Verdict) -> Result<Outcome, String> {
         let names = self.keeper.settle_doubts(doubts, verdict).await.map_err(|error| error.to_string())?;
-        let left = self.keeper.table().doubtful().count();
+        let left = self.keeper.state().doubtful().count();
         let what = match verdict {
             Verdict::Install => "to be installed",
             Verdict::Keep => "kept as installed",

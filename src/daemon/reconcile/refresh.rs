@@ -117,8 +117,8 @@ impl Reconciler {
     /// used now is served as it was, and the source's condition says so.
     async fn refresh(&self, served: Served) {
         let revision = served.revision;
-        let table = self.keeper.table();
-        if table.desired().revision != revision.name() {
+        let state = self.keeper.state();
+        if state.desired().revision != revision.name() {
             // It could not be adopted, so nothing of it can be refreshed.
             self.serves(revision, Some(Arc::default()));
             return;
@@ -129,15 +129,15 @@ impl Reconciler {
             Err(invalid) => {
                 let lenient = self.load(&revision, None, Terms::noting(Media::Lenient, &seen)).await.ok();
                 let keeping = |ready: Ready| Ready {
-                    desired: keeping(ready.desired, table.desired(), &seen),
-                    secrets: same::with_known(ready.secrets, table.secrets()),
+                    desired: keeping(ready.desired, state.desired(), &seen),
+                    secrets: same::with_known(ready.secrets, state.secrets()),
                 };
                 (lenient.map(keeping), Some(invalid))
             }
         };
         self.serves(revision.clone(), Some(seen.clone()));
         let differs = |ready: &Ready| {
-            ready.desired.boots != table.desired().boots || *ready.secrets != **table.secrets()
+            ready.desired.boots != state.desired().boots || *ready.secrets != **state.secrets()
         };
         if let Some(ready) = ready.filter(differs) {
             match self.keeper.adopt(ready.proposal(None, Consent::default())).await {

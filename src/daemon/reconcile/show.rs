@@ -45,10 +45,10 @@ impl Reconciler {
     /// The source is as it is served, unless something outside it is missing.
     pub(super) fn settle(&self, name: &Name, revision: &str) {
         let lack = lock(&self.degraded).get(name).cloned();
-        let table = self.keeper.table().desired().revision.to_string();
+        let state = self.keeper.state().desired().revision.to_string();
         let (served, in_part) = {
             let set = lock(&self.set);
-            let own = if set.are_several() { set.served_name(name).to_string() } else { table };
+            let own = if set.are_several() { set.served_name(name).to_string() } else { state };
             (own, set.is_in_part(name))
         };
         let (condition, reason) = match lack {
@@ -145,12 +145,12 @@ impl Reconciler {
 
     /// Shows what of each source is served.
     pub(super) fn show_served(&self) {
-        let table = self.keeper.table().desired().revision.to_string();
+        let state = self.keeper.state().desired().revision.to_string();
         let set = lock(&self.set);
         self.statuses.send_modify(|statuses| {
             for (name, status) in statuses {
                 status.applied =
-                    if set.are_several() { set.served_name(name).to_string() } else { table.clone() };
+                    if set.are_several() { set.served_name(name).to_string() } else { state.clone() };
             }
         });
     }

@@ -1,4 +1,4 @@
-//! Saved plans: good once, for one table, one source and one tree.
+//! Saved plans: good once, for one state, one source and one tree.
 
 use super::Reconciler;
 use crate::api::resource::{Ticket, Tree};
@@ -6,7 +6,7 @@ use crate::api::resource::{Ticket, Tree};
 impl Reconciler {
     /// `POST /v1/tickets`: what a saved plan of this tree is bound to.
     pub fn ticket(&self, tree: &Tree) -> Ticket {
-        let table = self.keeper.table();
+        let state = self.keeper.state();
         // Where the tree names no source, planning it says so.
         let name = self.named(tree.source.as_deref()).ok();
         let status = name.and_then(|name| self.statuses.borrow().get(&name).cloned());
@@ -18,20 +18,20 @@ impl Reconciler {
             attempted,
             tree: tree.digest(),
             to: tree.revision.clone(),
-            lineage: table.lineage().to_string(),
-            serial: table.serial(),
+            lineage: state.lineage().to_string(),
+            serial: state.serial(),
             version: env!("CARGO_PKG_VERSION").into(),
         };
-        Ticket { id: table.seal(&ticket.text()), ..ticket }
+        Ticket { id: state.seal(&ticket.text()), ..ticket }
     }
 
     /// Everything that is not as it was when the plan was made; empty if it is still good.
     pub fn moved(&self, then: &Ticket, tree: &Tree) -> Vec<String> {
-        if self.keeper.table().used_plans().contains_key(then.id.as_str()) {
+        if self.keeper.state().used_plans().contains_key(then.id.as_str()) {
             return vec!["it was applied already; a saved plan can be applied once".into()];
         }
         let mut reasons = self.ticket(tree).differences(then);
-        if reasons.is_empty() && self.keeper.table().seal(&then.text()) != then.id {
+        if reasons.is_empty() && self.keeper.state().seal(&then.text()) != then.id {
             reasons.push("it is not a plan of this daemon, or was changed".into());
         }
         reasons

@@ -48,11 +48,11 @@ impl Reconciler {
         };
         match self.load_sent(&revision, &name, sent).await {
             Ok(Ready { desired, secrets }) => {
-                let table = self.keeper.table();
-                let changed = preview::changed_secrets(table.secrets(), &secrets, &desired);
+                let state = self.keeper.state();
+                let changed = preview::changed_secrets(state.secrets(), &secrets, &desired);
                 let work = move || {
-                    let plan = preview::preview(&desired, &table, &changed, now());
-                    let holds = plan::hold(&plan, &desired, &table, &Consent::default());
+                    let plan = preview::preview(&desired, &state, &changed, now());
+                    let holds = plan::hold(&plan, &desired, &state, &Consent::default());
                     Outcome::Planned { plan, holds }
                 };
                 tokio::task::spawn_blocking(work).await.map_err(|error| error.to_string())
@@ -82,7 +82,7 @@ impl Reconciler {
             Err(outcome) => return Ok(outcome),
         };
         if let Some(pinned) = self.pinned() {
-            let plan = plan::diff(&ready.desired, &self.keeper.table());
+            let plan = plan::diff(&ready.desired, &self.keeper.state());
             return Ok(Outcome::Held { plan, holds: vec![pinned] });
         }
         let saved_plan = ticket.map(|ticket| ticket.id.into());
@@ -147,8 +147,8 @@ impl Reconciler {
         }
         let Ready { desired, secrets } =
             loaded.map_err(|Invalid { problems, .. }| Outcome::Invalid { problems })?;
-        let table = self.keeper.table();
-        let settled = tokio::task::spawn_blocking(move || same::settled(desired, table.desired())).await;
+        let state = self.keeper.state();
+        let settled = tokio::task::spawn_blocking(move || same::settled(desired, state.desired())).await;
         let problems = |error| format!("comparing files ended unexpectedly: {error}");
         let desired = settled.map_err(|error| Outcome::Invalid { problems: problems(error) })?;
         Ok(Ready { desired, secrets })
@@ -160,7 +160,7 @@ impl Reconciler {
             Inventory::Directory(path) => Some(path.clone()),
             Inventory::Git(_) | Inventory::Own => None,
         });
-        let images = media_of(self.keeper.table().desired()).collect();
+        let images = media_of(self.keeper.state().desired()).collect();
         Places { copies: lock(&self.set).copies_of(name), root, images }
     }
 
@@ -209,7 +209,7 @@ impl Reconciler {
             let served = lock(&self.set).served(name).cloned();
             return Ok((served.ok_or_else(|| nothing(&format!("of {name} ")))?, self.environment.clone()));
         }
-        let applied = self.keeper.table().desired().revision.clone();
+        let applied = self.keeper.state().desired().revision.clone();
         let Revision { environment, sources } = self.history.find(&applied).ok_or_else(|| nothing(""))?;
         match sources {
             Composition::One(base) => Ok((base, environment)),

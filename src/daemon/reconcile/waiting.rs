@@ -36,17 +36,17 @@ pub(super) fn plan_id(plan: &Plan) -> String {
 }
 
 impl Reconciler {
-    /// `GET /v1/plans`: as they are against the table of now.
+    /// `GET /v1/plans`: as they are against the present state.
     pub fn plans(&self) -> Vec<WaitingPlan> {
         let waiting: Vec<Arc<Waiting>> = lock(&self.waiting).values().cloned().collect();
-        let table = self.keeper.table();
+        let state = self.keeper.state();
         let shown = |waiting: Arc<Waiting>| {
             let Ready { desired, secrets } = &waiting.ready;
-            let changed = preview::changed_secrets(table.secrets(), secrets, desired);
+            let changed = preview::changed_secrets(state.secrets(), secrets, desired);
             // A preview shows more of the same plan.
-            let id = plan_id(&plan::diff(desired, &table));
-            let plan = preview::preview(desired, &table, &changed, now());
-            let holds = plan::hold(&plan, desired, &table, &Consent::default());
+            let id = plan_id(&plan::diff(desired, &state));
+            let plan = preview::preview(desired, &state, &changed, now());
+            let holds = plan::hold(&plan, desired, &state, &Consent::default());
             WaitingPlan {
                 id,
                 source: (self.sources.len() > 1).then(|| waiting.name.to_string()),
@@ -62,7 +62,7 @@ impl Reconciler {
 
     /// Keeps a loaded revision until a person approves or rejects it.
     pub(super) fn wait(&self, waiting: Waiting, holds: Vec<Hold>) {
-        let plan = plan::diff(&waiting.ready.desired, &self.keeper.table());
+        let plan = plan::diff(&waiting.ready.desired, &self.keeper.state());
         let id = plan_id(&plan);
         let mut reason = reasons(&holds);
         if reason.is_empty() {

@@ -139,8 +139,9 @@ impl Dhcp {
                 Some(sockets) => sockets,
                 None => dhcp::Sockets::open(networks.clone(), most).map_err(|error| error.to_string())?,
             };
-            let (tables, lessor) = (keeper.tables(), Arc::new(keeper.clone()));
-            let run = dhcp::run(sockets, modes.clone(), probers.clone(), tables, lessor, heartbeat.clone());
+            let (published, lessor) = (keeper.published(), Arc::new(keeper.clone()));
+            let run =
+                dhcp::run(sockets, modes.clone(), probers.clone(), published, lessor, heartbeat.clone());
             run.await.map_err(|error| error.to_string())?;
         }
     }
@@ -151,9 +152,9 @@ impl Dhcp {
             let row: Arc<[Row]> =
                 [board.row(format!("conflict-probe {}", network.name), Part::Auxiliary)].into();
             let (network, prober, lessor) = (network.clone(), prober.clone(), Arc::new(self.keeper.clone()));
-            let (mine, tables) = (row.clone(), self.keeper.tables());
+            let (mine, published) = (row.clone(), self.keeper.published());
             let attempt = move || {
-                let tables = tables.clone();
+                let published = published.clone();
                 let (mut network, prober, lessor) = (network.clone(), prober.clone(), lessor.clone());
                 let row = mine.clone();
                 async move {
@@ -164,7 +165,7 @@ impl Dhcp {
                         let interface = network.present().await;
                         let opened = || row[0].serving();
                         tokio::select! {
-                            ended = dhcp::conflicts(&interface, &prober, &tables, &*lessor, opened) => return ended,
+                            ended = dhcp::conflicts(&interface, &prober, &published, &*lessor, opened) => return ended,
                             () = network.changed() => prober.store(None),
                         }
                     }

@@ -129,7 +129,7 @@ impl Base {
         let on: Vec<String> =
             config.networks().map(|one| format!("{} ({})", one.interface, one.address)).collect();
         log::say(format!("voldemort {} on {}", env!("CARGO_PKG_VERSION"), on.join(", ")));
-        let server = keeper.table().server().clone();
+        let server = keeper.state().server().clone();
         for network in config.networks() {
             let (address, interface) = (network.address, &network.interface);
             match config.mode(network) {
@@ -150,7 +150,7 @@ impl Base {
                 _ => log::say(format!("inventory {}: {}", source.name, location(config, source))),
             }
         }
-        for loader in loaders::missing(&keeper.table().server().loaders) {
+        for loader in loaders::missing(&keeper.state().server().loaders) {
             log::say(format!("no {} found: install the package {}", loader.name, loader.package));
         }
     }

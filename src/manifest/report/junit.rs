@@ -44,17 +44,17 @@ fn testcase(report: &Report, file: u32, problems: &[&Problem], text: &mut String
             more => format!("{} (and {} more)", first.message, more - 1),
         };
         let (code, message) = (first.code, xml(&message));
-        let told = told(report, &errors);
-        let _ = writeln!(text, "      <failure type=\"{code}\" message=\"{message}\">{told}</failure>");
+        let body = text_of(report, &errors);
+        let _ = writeln!(text, "      <failure type=\"{code}\" message=\"{message}\">{body}</failure>");
     }
     if !others.is_empty() {
-        let _ = writeln!(text, "      <system-out>{}</system-out>", told(report, &others));
+        let _ = writeln!(text, "      <system-out>{}</system-out>", text_of(report, &others));
     }
     text.push_str("    </testcase>\n");
 }
 
 /// Each problem on its line, with its notes below.
-fn told(report: &Report, problems: &[&Problem]) -> String {
+fn text_of(report: &Report, problems: &[&Problem]) -> String {
     let mut text = String::new();
     for problem in problems {
         text.push('\n');

@@ -40,7 +40,7 @@ impl Fault<'_> {
             .or_else(|| self.comma())
     }
 
-    fn told(&self, range: Range<usize>, message: impl Into<String>, label: &str) -> Problem {
+    fn problem_at(&self, range: Range<usize>, message: impl Into<String>, label: &str) -> Problem {
         Problem::new(Code::Syntax, self.mark(range), message, label)
     }
 
@@ -64,7 +64,7 @@ impl Fault<'_> {
         let length = self.text[start..].chars().take(2).map(char::len_utf8).sum::<usize>();
         let written = plain(&self.text[start..start + length]);
         let message = format!("`{written}` means nothing in double quotes");
-        let problem = self.told(start..start + length, message, "a backslash begins an escape there");
+        let problem = self.problem_at(start..start + length, message, "a backslash begins an escape there");
         Some(
             problem
                 .help("put the text in single quotes, which know no escapes, or write \\\\ for a backslash"),
@@ -76,17 +76,17 @@ impl Fault<'_> {
         let range = self.trimmed();
         let line = &self.text[range.clone()];
         if CONFLICT.iter().any(|mark| line.starts_with(mark)) {
-            let problem = self.told(range, "a merge conflict was never settled here", "left by git");
+            let problem = self.problem_at(range, "a merge conflict was never settled here", "left by git");
             return Some(problem.help("keep one of the two sides, and none of the lines that git added"));
         }
         if let Some(mark) = ["//", "/*", ";"].into_iter().find(|mark| line.starts_with(mark)) {
             let mark = range.start..range.start + mark.len();
-            let problem = self.told(mark.clone(), "a comment begins with `#`", "not a comment in TOML");
+            let problem = self.problem_at(mark.clone(), "a comment begins with `#`", "not a comment in TOML");
             let fix = (!line.starts_with("/*")).then(|| "#".to_owned());
             return Some(problem.help("write # instead").fix(self.mark(mark), fix));
         }
         if line.starts_with('{') && self.text[..range.start].trim().is_empty() {
-            let problem = self.told(range.start..range.start + 1, "this is not TOML", "JSON begins so");
+            let problem = self.problem_at(range.start..range.start + 1, "this is not TOML", "JSON begins so");
             return Some(
                 problem.help("manifests are TOML: [deployment.web-1], then lines like boot = \"debian-12\""),
             );
@@ -106,7 +106,7 @@ impl Fault<'_> {
             };
             let simple = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
             let problem =
-                self.told(range.clone(), "this header is never closed", "`]` is missing at its end");
+                self.problem_at(range.clone(), "this header is never closed", "`]` is missing at its end");
             return Some(match simple && !name.is_empty() {
                 true => problem.help(format!("write {right}")).fix(self.mark(range), Some(right)),
                 false => problem.help("add ] where the header ends"),
@@ -114,7 +114,7 @@ impl Fault<'_> {
         }
         let at = self.clamped().start;
         if line.starts_with('[') && self.text[at..].starts_with(']') {
-            let problem = self.told(at..at + 1, "this header is closed twice", "one bracket too many");
+            let problem = self.problem_at(at..at + 1, "this header is closed twice", "one bracket too many");
             return Some(problem.help("leave it out").fix(self.mark(at..at + 1), Some(String::new())));
         }
         None
@@ -133,21 +133,22 @@ impl Fault<'_> {
         let sign = range.end - rest.len();
         let problem = match rest {
             _ if rest.starts_with("==") => {
-                let problem = self.told(sign..sign + 2, "settings are written with one `=`", "one too many");
+                let problem =
+                    self.problem_at(sign..sign + 2, "settings are written with one `=`", "one too many");
                 problem.fix(self.mark(sign..sign + 2), Some("=".to_owned()))
             }
             _ if rest.starts_with(":=") => {
-                self.told(sign..sign + 2, "settings are written with `=`", "not so")
+                self.problem_at(sign..sign + 2, "settings are written with `=`", "not so")
             }
             _ if rest.starts_with(':') => {
-                self.told(sign..sign + 1, "settings are written with `=`", "not with a colon")
+                self.problem_at(sign..sign + 1, "settings are written with `=`", "not with a colon")
             }
             _ if rest.starts_with(['"', '\'']) && self.message.starts_with("key with no value") => {
                 let message = format!("there is no `=` between `{key}` and its value");
-                self.told(range.start..range.start + key.len(), message, "`=` is missing after this")
+                self.problem_at(range.start..range.start + key.len(), message, "`=` is missing after this")
             }
             _ if self.message.starts_with("key with no value") && !line.contains('=') => {
-                let problem = self.told(range, "this line is no setting", "there is no `=` in it");
+                let problem = self.problem_at(range, "this line is no setting", "there is no `=` in it");
                 return Some(problem.help("write NAME = VALUE; a comment begins with #"));
             }
             _ => return None,
@@ -170,7 +171,7 @@ impl Fault<'_> {
         let mark = start..start + found.len_utf8();
         let code = format!("U+{:04X}", found as u32);
         if found == '\r' {
-            let problem = self.told(mark, "a carriage return stands alone here", "no line end in TOML");
+            let problem = self.problem_at(mark, "a carriage return stands alone here", "no line end in TOML");
             return Some(problem.help("save the file with line ends of Unix or Windows"));
         }
         let (message, usual) = match found {
@@ -186,7 +187,7 @@ impl Fault<'_> {
             | '\u{feff}' => (format!("there is an invisible character here ({code})"), Some("")),
             _ => return None,
         };
-        let problem = self.told(mark.clone(), message, "TOML takes none here");
+        let problem = self.problem_at(mark.clone(), message, "TOML takes none here");
         Some(match usual {
             Some("") | None => problem.help("delete it"),
             Some(usual) => {
@@ -207,8 +208,11 @@ impl Fault<'_> {
             None => (inner.trim_end(), None),
         };
         let length = first.len_utf8() + inside.len() + last.map_or(0, char::len_utf8);
-        let problem =
-            self.told(at..at + length, "these are not the quotes of TOML", "quotes of a word processor");
+        let problem = self.problem_at(
+            at..at + length,
+            "these are not the quotes of TOML",
+            "quotes of a word processor",
+        );
         let right = quoted(inside);
         Some(match &right {
             Some(right) => problem
@@ -227,8 +231,11 @@ impl Fault<'_> {
             _ => return None,
         };
         let at = self.visible();
-        let problem =
-            self.told(at, format!("there is no comma between two {what}"), "a comma is missing before this");
+        let problem = self.problem_at(
+            at,
+            format!("there is no comma between two {what}"),
+            "a comma is missing before this",
+        );
         Some(problem.help("write a comma between them"))
     }
 }

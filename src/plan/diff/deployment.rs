@@ -15,34 +15,34 @@ use crate::state::lineage::is_rename;
 use crate::state::rename::{MovedCard, MovedCards};
 use crate::state::{Duty, State};
 
-pub(super) fn deployments(table: &State, next: &State, moved: &MovedCards, changes: &mut Vec<Change>) {
-    let disks = disks(table, moved);
-    for (former, deployment) in touched(table, next) {
+pub(super) fn deployments(state: &State, next: &State, moved: &MovedCards, changes: &mut Vec<Change>) {
+    let disks = disks(state, moved);
+    for (former, deployment) in touched(state, next) {
         changes.extend(match former {
-            Some(former) => changed(table, next, &disks, former, deployment),
-            None => Some(appeared(table, next, &disks, deployment)),
+            Some(former) => changed(state, next, &disks, former, deployment),
+            None => Some(appeared(state, next, &disks, deployment)),
         });
     }
-    for (_, former) in gone(&table.desired().deployments, &next.desired().deployments) {
-        let machine = table.assignments().get(&former.name);
+    for (_, former) in gone(&state.desired().deployments, &next.desired().deployments) {
+        let machine = state.assignments().get(&former.name);
         let tenant = machine.and_then(|machine| next.tenant(machine));
-        let renamed = tenant.is_some_and(|now| is_renamed(table, next, former, now));
+        let renamed = tenant.is_some_and(|now| is_renamed(state, next, former, now));
         if !renamed {
             let reason = match tenant {
                 Some(now) => format!("deployment {} takes its machine over", now.name),
                 None => "its machine is released and boots its own disk".into(),
             };
-            changes.push(row(table, table, former, Action::Remove, Impact::Release, &reason, vec![]));
+            changes.push(row(state, state, former, Action::Remove, Impact::Release, &reason, vec![]));
         }
     }
 }
 
 /// The deployments of the next revision that something may have happened to, with what they were: what is written
 /// otherwise, and what has another machine.
-fn touched<'a>(table: &'a State, next: &'a State) -> Vec<(Option<&'a Arc<Deployment>>, &'a Arc<Deployment>)> {
-    let (before, after) = (&table.desired().deployments, &next.desired().deployments);
+fn touched<'a>(state: &'a State, next: &'a State) -> Vec<(Option<&'a Arc<Deployment>>, &'a Arc<Deployment>)> {
+    let (before, after) = (&state.desired().deployments, &next.desired().deployments);
     let written = differences(before, after).map(|one| one.name);
-    let moved = table.assignments().diff(next.assignments()).map(|item| match item {
+    let moved = state.assignments().diff(next.assignments()).map(|item| match item {
         DiffItem::Add(name, _) | DiffItem::Update { new: (name, _), .. } | DiffItem::Remove(name, _) => name,
     });
     let names: BTreeSet<&Name> = written.chain(moved).collect();
@@ -51,40 +51,40 @@ fn touched<'a>(table: &'a State, next: &'a State) -> Vec<(Option<&'a Arc<Deploym
 
 /// Whether `now` is `former` under another name on the same machine. Where the number was raised as well,
 /// both are reported: thresholds count it as released, and as reinstalled.
-pub(super) fn is_renamed(table: &State, next: &State, former: &Deployment, now: &Deployment) -> bool {
-    let was = table.served().get(&former.name);
+pub(super) fn is_renamed(state: &State, next: &State, former: &Deployment, now: &Deployment) -> bool {
+    let was = state.served().get(&former.name);
     was.is_some_and(|was| {
-        now.redeploy <= was.redeploy && is_rename(&former.name, was, now, table, next.desired())
-    }) && table.assignments().get(&former.name) == next.assignments().get(&now.name)
+        now.redeploy <= was.redeploy && is_rename(&former.name, was, now, state, next.desired())
+    }) && state.assignments().get(&former.name) == next.assignments().get(&now.name)
 }
 
-fn appeared(table: &State, next: &State, disks: &Disks, deployment: &Deployment) -> Change {
+fn appeared(state: &State, next: &State, disks: &Disks, deployment: &Deployment) -> Change {
     let machine = next.assignments().get(&deployment.name);
-    let tenant = machine.and_then(|machine| table.tenant(machine));
-    if let Some(former) = tenant.filter(|former| is_renamed(table, next, former, deployment)) {
+    let tenant = machine.and_then(|machine| state.tenant(machine));
+    if let Some(former) = tenant.filter(|former| is_renamed(state, next, former, deployment)) {
         let mut details = vec![format!("name: {} -> {}", former.name, deployment.name)];
-        details.extend(deployment_details(table, next, former, deployment, false));
+        details.extend(deployment_details(state, next, former, deployment, false));
         let (impact, reason) = match next.due(deployment) {
             Duty::Install { .. } => outlook(next, disks, deployment),
             Duty::NetworkBoot => (Impact::Live, "is only renamed".into()),
             Duty::LocalBoot(why) => (Impact::Live, kept(&why)),
         };
-        let change = row(table, next, deployment, Action::Rename, impact, &reason, details);
+        let change = row(state, next, deployment, Action::Rename, impact, &reason, details);
         return Change { former_name: Some(former.name.to_string()), former_machine: None, ..change };
     }
     let (impact, reason) = match outlook(next, disks, deployment) {
         // It was approved before the start, and still waits for its machine.
-        (Impact::Wipe, reason) if is_as_served(table, next, deployment) => {
+        (Impact::Wipe, reason) if is_as_served(state, next, deployment) => {
             (Impact::NextBoot, format!("as before the start: {reason}"))
         }
         found => found,
     };
-    row(table, next, deployment, Action::Create, impact, &reason, description(deployment))
+    row(state, next, deployment, Action::Create, impact, &reason, description(deployment))
 }
 
 /// Whether a deployment asks for nothing that the last revision, which is not loaded, did not ask for.
-fn is_as_served(table: &State, next: &State, deployment: &Deployment) -> bool {
-    let was = table.served().get(&deployment.name).filter(|_| table.desired().revision.is_empty());
+fn is_as_served(state: &State, next: &State, deployment: &Deployment) -> bool {
+    let was = state.served().get(&deployment.name).filter(|_| state.desired().revision.is_empty());
     was.is_some_and(|was| {
         was.redeploy == deployment.redeploy
             && was.machine.as_ref() == next.assignments().get(&deployment.name)
@@ -136,8 +136,8 @@ type Disks = BTreeMap<Name, Name>;
 
 /// By the machines' names in the next revision. Where a network card is, its box is, and so is
 /// the disk.
-fn disks(table: &State, moved: &MovedCards) -> Disks {
-    let mut disks = table.disks();
+fn disks(state: &State, moved: &MovedCards) -> Disks {
+    let mut disks = state.disks();
     // A box whose cards all went has taken its disk along already.
     let other = |(machine, card): (&Name, &MovedCard)| {
         let former = disks.get(&card.former).filter(|_| !disks.contains_key(machine))?;
@@ -149,20 +149,20 @@ fn disks(table: &State, moved: &MovedCards) -> Disks {
 }
 
 fn changed(
-    table: &State,
+    state: &State,
     next: &State,
     disks: &Disks,
     former: &Deployment,
     now: &Deployment,
 ) -> Option<Change> {
-    if is_same(table, next, former, now) {
+    if is_same(state, next, former, now) {
         return None;
     }
-    let details = deployment_details(table, next, former, now, true);
+    let details = deployment_details(state, next, former, now, true);
     if details.is_empty() {
         return None;
     }
-    let moved = table.assignments().get(&former.name) != next.assignments().get(&now.name);
+    let moved = state.assignments().get(&former.name) != next.assignments().get(&now.name);
     let (impact, reason) = match next.due(now) {
         Duty::Install { .. } => outlook(next, disks, now),
         _ if moved => {
@@ -171,21 +171,21 @@ fn changed(
         Duty::NetworkBoot => (Impact::NextBoot, "its machine boots differently from now on".into()),
         Duty::LocalBoot(reason) => (Impact::Live, format!("nothing happens on the machine ({reason})")),
     };
-    Some(row(table, next, now, Action::Update, impact, &reason, details))
+    Some(row(state, next, now, Action::Update, impact, &reason, details))
 }
 
 /// Whether a deployment stays as it is: the digest covers all but its place and subnet. Most deployments of
 /// most plans do.
-fn is_same(table: &State, next: &State, former: &Deployment, now: &Deployment) -> bool {
+fn is_same(state: &State, next: &State, former: &Deployment, now: &Deployment) -> bool {
     (std::ptr::eq(former, now)
         || (former.name == now.name && former.digest == now.digest && former.subnet.name == now.subnet.name))
-        && (table.assignments().ptr_eq(next.assignments())
-            || table.assignments().get(&former.name) == next.assignments().get(&now.name))
+        && (state.assignments().ptr_eq(next.assignments())
+            || state.assignments().get(&former.name) == next.assignments().get(&now.name))
 }
 
 /// `content` adds a line where only what is served differs.
 fn deployment_details(
-    table: &State,
+    state: &State,
     next: &State,
     before: &Deployment,
     after: &Deployment,
@@ -207,8 +207,8 @@ fn deployment_details(
     } = after;
     let mut details = Vec::new();
     let machine =
-        |table: &State, name: &Name| table.assignments().get(name).map_or("none".into(), Name::to_string);
-    note(&mut details, "machine", &machine(table, &before.name), &machine(next, name));
+        |state: &State, name: &Name| state.assignments().get(name).map_or("none".into(), Name::to_string);
+    note(&mut details, "machine", &machine(state, &before.name), &machine(next, name));
     let shown = |address: Option<Ipv4Addr>| address.map_or("auto".into(), |address| address.to_string());
     note(&mut details, "address", &shown(before.address), &shown(*address));
     let shown6 = |address: Option<Ipv6Addr>| address.map_or("auto".into(), |address| address.to_string());
@@ -235,7 +235,7 @@ fn deployment_details(
 }
 
 pub(super) fn row(
-    table: &State,
+    state: &State,
     place: &State,
     deployment: &Deployment,
     action: Action,
@@ -244,11 +244,11 @@ pub(super) fn row(
     details: Vec<String>,
 ) -> Change {
     let machine = place.assignments().get(&deployment.name);
-    let before = table.assignments().get(&deployment.name);
+    let before = state.assignments().get(&deployment.name);
     let guarded = [machine, before]
         .into_iter()
         .flatten()
-        .any(|machine| table.protected().contains(machine) && place.protected().contains(machine));
+        .any(|machine| state.protected().contains(machine) && place.protected().contains(machine));
     let installs = matches!(place.due(deployment), Duty::Install { .. }) && machine.is_some();
     Change {
         impact,

@@ -7,20 +7,20 @@ use crate::state::lineage::is_rename;
 use crate::state::{Served, State};
 
 /// What is no longer served, where the last revision is not loaded: as it was noted when it was served.
-pub(super) fn lost(table: &State, next: &State, changes: &mut Vec<Change>) {
-    for (name, served) in table.served() {
+pub(super) fn lost(state: &State, next: &State, changes: &mut Vec<Change>) {
+    for (name, served) in state.served() {
         let now = next.desired().deployments.get(name);
-        let machine = table.assignments().get(name).or(served.machine.as_ref());
+        let machine = state.assignments().get(name).or(served.machine.as_ref());
         let renamed = machine.and_then(|machine| next.tenant(machine)).is_some_and(|tenant| {
-            tenant.redeploy <= served.redeploy && is_rename(name, served, tenant, table, next.desired())
+            tenant.redeploy <= served.redeploy && is_rename(name, served, tenant, state, next.desired())
         });
         if now.is_none() && !renamed {
-            changes.push(removed(table, next, name, served));
+            changes.push(removed(state, next, name, served));
         }
     }
-    for name in table.protected().iter().filter(|name| next.protected().contains(*name)) {
+    for name in state.protected().iter().filter(|name| next.protected().contains(*name)) {
         let deployed =
-            table.tenants().get(name).is_some_and(|tenant| !next.desired().deployments.contains_key(tenant));
+            state.tenants().get(name).is_some_and(|tenant| !next.desired().deployments.contains_key(tenant));
         if !next.desired().machines.contains_key(name) && !deployed {
             let origin = Origin { file: "".into(), line: 0, column: 0 };
             let reason = "is no longer known and gets no boot answers";
@@ -34,10 +34,10 @@ pub(super) fn lost(table: &State, next: &State, changes: &mut Vec<Change>) {
     }
 }
 
-fn removed(table: &State, next: &State, name: &Name, served: &Served) -> Change {
-    let machine = table.assignments().get(name).or(served.machine.as_ref());
+fn removed(state: &State, next: &State, name: &Name, served: &Served) -> Change {
+    let machine = state.assignments().get(name).or(served.machine.as_ref());
     let guarded = machine
-        .is_some_and(|machine| table.protected().contains(machine) && next.protected().contains(machine));
+        .is_some_and(|machine| state.protected().contains(machine) && next.protected().contains(machine));
     let reason = "it was served before the start; its machine is released and boots its own disk";
     Change {
         impact: Impact::Release,

@@ -9,8 +9,8 @@ use crate::plan::{Action, Change, Impact};
 use crate::state::State;
 use crate::state::rename::{self, MovedCard, MovedCards};
 
-pub(super) fn machines(table: &State, next: &State, moved: &MovedCards, changes: &mut Vec<Change>) {
-    let (before, after) = (table.desired(), next.desired());
+pub(super) fn machines(state: &State, next: &State, moved: &MovedCards, changes: &mut Vec<Change>) {
+    let (before, after) = (state.desired(), next.desired());
     let renamed = rename::machines(before, after);
     let former_of: BTreeMap<&Name, &Name> = renamed.iter().map(|(former, now)| (now, former)).collect();
     for (machine, former) in
@@ -27,7 +27,7 @@ pub(super) fn machines(table: &State, next: &State, moved: &MovedCards, changes:
                     plain("machine", name, Action::Create, &machine.origin, "is known from now on", vec![]);
                 changes.push(taking_over(
                     Change { machine: Some(name.to_string()), ..change },
-                    table,
+                    state,
                     next,
                     moved,
                 ));
@@ -44,7 +44,7 @@ pub(super) fn machines(table: &State, next: &State, moved: &MovedCards, changes:
                         details,
                     );
                     let change = Change { machine: Some(name.to_string()), ..change };
-                    changes.push(taking_over(change, table, next, moved));
+                    changes.push(taking_over(change, state, next, moved));
                 }
             }
         }
@@ -57,7 +57,7 @@ pub(super) fn machines(table: &State, next: &State, moved: &MovedCards, changes:
         changes.push(Change {
             impact: Impact::Release,
             machine: Some(name.to_string()),
-            protected: table.protected().contains(name),
+            protected: state.protected().contains(name),
             ..plain("machine", name, Action::Remove, &machine.origin, reason, vec![])
         });
     }
@@ -65,17 +65,17 @@ pub(super) fn machines(table: &State, next: &State, moved: &MovedCards, changes:
 
 /// A machine may get network cards that were another's: the box with them is given up by whatever
 /// was deployed to it, and is not guarded any more if only the other machine was.
-fn taking_over(change: Change, table: &State, next: &State, moved: &MovedCards) -> Change {
+fn taking_over(change: Change, state: &State, next: &State, moved: &MovedCards) -> Change {
     let taken = change.name.parse::<Name>().ok().and_then(|name| Some((moved.get(&name)?, name)));
     let Some((MovedCard { card, former }, name)) = taken else { return change };
-    let tenant = table.tenant(former);
+    let tenant = state.tenant(former);
     let impact = if tenant.is_some() { Impact::Release } else { Impact::Live };
     let of = tenant.map_or_else(String::new, |tenant| format!(" with {}", tenant.name));
     let stays = next.protected().contains(&name);
     Change {
         impact,
         former_machine: Some(former.to_string()),
-        protected: table.protected().contains(former) && next.protected().contains(former) && !stays,
+        protected: state.protected().contains(former) && next.protected().contains(former) && !stays,
         reason: format!("the box with {card} was machine {former}{of} and is {name} from now on"),
         ..change
     }
@@ -105,8 +105,8 @@ fn machine_details(before: &Machine, after: &Machine) -> Vec<String> {
         None => "(unset: stays as it was)",
     };
     note(&mut details, "protect", guard(before.protect), guard(*protect));
-    let told = |power: &Option<Power>| power.as_ref().map(Power::to_string).unwrap_or_default();
-    note(&mut details, "power", &told(&before.power), &told(power));
+    let text = |power: &Option<Power>| power.as_ref().map(Power::to_string).unwrap_or_default();
+    note(&mut details, "power", &text(&before.power), &text(power));
     note(&mut details, "loader", &before.loader.join(" "), &loader.join(" "));
     note(&mut details, "options", &lines(&before.options), &lines(options));
     details

@@ -35,8 +35,8 @@ fn source() -> Name {
 
 /// A process that begins with what a disk holds.
 fn started(disk: Disk) -> Engine<Disk> {
-    let table = disk.memory.saved().table(Server::stand_in([10, 0, 0, 1].into()));
-    Engine::new(disk, table)
+    let state = disk.memory.saved().state(Server::stand_in([10, 0, 0, 1].into()));
+    Engine::new(disk, state)
 }
 
 fn crashed(engine: Engine<Disk>) -> Engine<Disk> {
@@ -61,7 +61,7 @@ fn handed_out(committed: &Committed) -> Vec<EffectId> {
 }
 
 fn pending(engine: &Engine<Disk>) -> Vec<Arc<Pending>> {
-    engine.table().outbox().iter().cloned().collect()
+    engine.state().outbox().iter().cloned().collect()
 }
 
 fn ids(engine: &Engine<Disk>) -> Vec<u64> {

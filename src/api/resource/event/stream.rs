@@ -60,7 +60,7 @@ pub(super) fn answer<B: Backend>(
 ) -> Response {
     let mut latest = backend.latest();
     let newest = *latest.borrow_and_update();
-    let lineage = backend.table().lineage().to_string();
+    let lineage = backend.state().lineage().to_string();
     let (oldest, _) = backend.events(since.after, 0, |_| false);
     if let Some(why) = since.gone(&lineage, oldest, newest) {
         return problem(StatusCode::GONE, &why);
@@ -102,7 +102,7 @@ impl<B: Backend> Watcher<B> {
             }
             .ok()?;
             tokio::time::sleep(TOGETHER).await;
-            let state = self.backend.table();
+            let state = self.backend.state();
             if self.token.as_ref().is_some_and(|token| !state.accepts(token, self.backend.now())) {
                 return None;
             }
@@ -112,7 +112,7 @@ impl<B: Backend> Watcher<B> {
 
     fn read(&mut self) {
         let newest = *self.latest.borrow_and_update();
-        let state = self.backend.table();
+        let state = self.backend.state();
         let lineage = state.lineage().to_string();
         let (oldest, found) =
             self.backend.events(self.since.after, EVENTS_MAX, |event| self.filter.takes(&state, event));

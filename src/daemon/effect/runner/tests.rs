@@ -74,11 +74,11 @@ async fn failures_and_panics_are_tried_again_and_what_hangs_holds_up_nobody() {
     fetch(&keeper, "one").await;
     until("the first hangs", || fake.given().len() == 1).await;
     fetch(&keeper, "two").await;
-    let is_done = || keeper.table().outbox().iter().all(|pending| pending.task.subject().as_str() == "one");
+    let is_done = || keeper.state().outbox().iter().all(|pending| pending.task.subject().as_str() == "one");
     until("the second is done at the third attempt", || fake.given().len() == 4 && is_done()).await;
     let begun: Vec<bool> = fake.given().iter().map(|pending| pending.begun.is_some()).collect();
     assert_eq!(begun, [false, false, true, true], "a later attempt knows of the one before");
-    let stuck = keeper.table().outbox().iter().next().unwrap().stuck(crate::model::Time(u64::MAX)).unwrap();
+    let stuck = keeper.state().outbox().iter().next().unwrap().stuck(crate::model::Time(u64::MAX)).unwrap();
     assert!(stuck.contains("to read the source one") && stuck.contains("has not ended"), "{stuck}");
     running.abort();
 }
@@ -91,13 +91,13 @@ async fn an_executor_that_is_opened_again_begins_with_what_is_pending() {
         fetch(&first, source).await;
     }
     // It was begun, and the daemon ended before it reported.
-    let id = first.table().outbox().iter().next().unwrap().id;
+    let id = first.state().outbox().iter().next().unwrap().id;
     first.ask(Command::daemon(Verb::Progress(id, Progress::Begun))).await.unwrap();
     first.close().await;
     first.ended().await;
     drop(first);
     let second = reopened(folder.path()).await;
-    assert_eq!(second.table().outbox().iter().count(), 3);
+    assert_eq!(second.state().outbox().iter().count(), 3);
     let hanging = Fake::new([Deed::Hang, Deed::Hang]);
     let running = tokio::spawn(run(hanging.clone(), second.clone()));
     until("as many as may be at once", || hanging.given().len() == 2).await;
@@ -108,7 +108,7 @@ async fn an_executor_that_is_opened_again_begins_with_what_is_pending() {
     // Opened again after a failure it finds all three.
     let fake = Fake::default();
     let running = tokio::spawn(run(fake.clone(), second.clone()));
-    until("all are done", || second.table().outbox().iter().count() == 0).await;
+    until("all are done", || second.state().outbox().iter().count() == 0).await;
     assert_eq!(fake.given().len(), 3);
     running.abort();
 }
@@ -154,7 +154,7 @@ async fn one_that_is_cancelled_is_stopped_and_one_that_waits_is_never_begun() {
         hanging.fake.given().iter().map(|pending| pending.task.subject().to_string()).collect()
     };
     until("the first hangs", || given() == ["one"]).await;
-    let ids: Vec<EffectId> = keeper.table().outbox().iter().map(|pending| pending.id).collect();
+    let ids: Vec<EffectId> = keeper.state().outbox().iter().map(|pending| pending.id).collect();
     let cancel = async |id| keeper.cancel(id, Caller::DAEMON).await.unwrap().map(|pending| pending.id);
     assert_eq!(cancel(ids[1]).await, Some(ids[1]));
     assert_eq!(*hanging.stopped.lock().unwrap(), 0);
