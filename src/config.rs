@@ -8,12 +8,14 @@ mod listen;
 pub mod read;
 pub mod runtime;
 mod tree;
+mod webhook;
 
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 pub use listen::Listen;
+pub use webhook::{WantedEvents, Webhook, WebhookUrl};
 
 pub use crate::model::Mode;
 use crate::model::{Access, Cidr, Git, Inventory, Name, Range, Role, Span, Verify};
@@ -36,6 +38,8 @@ pub struct Config {
     pub state: State,
     pub media: Media,
     pub secrets: Secrets,
+    /// Where events are sent.
+    pub webhooks: Vec<Webhook>,
 }
 
 /// `[network]`.
@@ -284,6 +288,7 @@ impl Config {
             state,
             media,
             secrets,
+            webhooks,
         } = self;
         let mut paths: Vec<&mut PathBuf> = firmware.paths.iter_mut().chain(&mut media.paths).collect();
         paths.push(&mut state.directory);
@@ -292,6 +297,9 @@ impl Config {
         }
         paths.extend(&mut secrets.identity);
         paths.extend(&mut api.viewer_token);
+        paths.extend(
+            webhooks.iter_mut().flat_map(|webhook| webhook.ca.iter_mut().chain([&mut webhook.secret])),
+        );
         for listen in &mut api.listen {
             if let Listen::Unix(path) = listen {
                 paths.push(path);

@@ -45,6 +45,7 @@ pub mod timeline;
 pub mod tls;
 mod token;
 mod token_uses;
+mod webhook;
 mod written;
 
 use std::os::fd::AsFd;

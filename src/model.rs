@@ -33,7 +33,7 @@ pub mod words;
 pub use advertise::Advertise;
 pub use arch::{ClientArch, Cpu, Firmware};
 pub use audit::{AuditChain, AuditEntry, AuditHead};
-pub use base64::base64;
+pub use base64::{base64, from_base64};
 pub use caller::{By, Caller, Role, Token};
 pub use condition::{Phase, ServiceState, SourceCondition};
 pub use content::{Content, Extent};

@@ -4,6 +4,7 @@ pub mod directory;
 pub mod git;
 pub mod replace;
 pub mod snapshot;
+pub(crate) mod tls;
 pub mod watch;
 pub mod write;
 

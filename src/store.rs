@@ -43,6 +43,8 @@ use std::sync::atomic::AtomicU64;
 
 pub use engine::{Committed, Engine};
 pub use events::EVENTS_MAX;
+#[cfg(test)]
+pub(crate) use events::forget_events;
 pub use history::History;
 pub use ledger::{Ledger, LedgerError};
 pub use loss::{Accept, Loss};

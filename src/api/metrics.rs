@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 
-use super::resource::{LeaseShown, ServiceStatus, status};
+use super::resource::{LeaseShown, ServiceStatus, Webhook, status};
 use crate::model::{AuditHead, Mode, PowerState, ServiceState, Time};
 use crate::state::effect::TaskOutcome;
 use crate::state::outbox::TaskKind;
@@ -34,6 +34,8 @@ pub struct Counts {
     pub audit: AuditHead,
     /// Entries of it that could not be written.
     pub audit_lost: u64,
+    /// Where events are sent.
+    pub webhooks: Vec<Webhook>,
     /// Whether the inventory's source is being followed without errors.
     pub source_ready: bool,
 }
@@ -81,11 +83,28 @@ pub fn text(state: &State, counts: &Counts, now: Time) -> String {
     out.row("voldemort_audit_head", &[("digest", &counts.audit.digest)], counts.audit.sequence);
     out.head("voldemort_audit_lost_total", "counter", "Entries of the audit log that could not be written");
     out.row("voldemort_audit_lost_total", &[], counts.audit_lost);
+    webhooks(&counts.webhooks, &mut out);
     leases(state, now, &mut out);
     effects(state, counts, now, &mut out);
     power(state, &mut out);
     desired(state, &mut out);
     out.text
+}
+
+fn webhooks(all: &[Webhook], out: &mut Page) {
+    let mut one = |name: &str, kind, help: &str, value: fn(&Webhook) -> u64| {
+        out.head(name, kind, help);
+        all.iter().for_each(|webhook| out.row(name, &[("webhook", &webhook.name)], value(webhook)));
+    };
+    one("voldemort_webhook_pending", "gauge", "Events that wait to be sent to a webhook", |one| one.pending);
+    one("voldemort_webhook_lag_seconds", "gauge", "How long the oldest of them waits", |one| one.lag_seconds);
+    one("voldemort_webhook_delivered_total", "counter", "Messages that a webhook accepted", |one| {
+        one.delivered
+    });
+    one("voldemort_webhook_failures_total", "counter", "Attempts to send that failed", |one| one.failures);
+    one("voldemort_webhook_lost_total", "counter", "Events forgotten before they could be sent", |one| {
+        one.lost
+    });
 }
 
 fn leases(state: &State, now: Time, out: &mut Page) {

@@ -25,6 +25,7 @@ pub mod status;
 pub mod ticket;
 pub mod token;
 pub mod tree;
+pub mod webhook;
 pub mod why;
 
 use std::collections::BTreeMap;
@@ -47,9 +48,10 @@ pub use order::Order;
 pub use plan::{Apply, Outcome, WaitingPlan};
 pub use source::SourceStatus;
 pub use status::{ServiceStatus, Status};
-pub use ticket::{Ticket, TicketRequest};
+pub use ticket::Ticket;
 pub use token::{NewToken, Token, TokenCreated, TokenWanted};
 pub use tree::{Blob, Tree};
+pub use webhook::Webhook;
 pub use why::{Offer, Why};
 
 use crate::model::words::words;
@@ -67,6 +69,7 @@ words! {
         Drift = "drift",
         Effects = "effects",
         Tokens = "tokens",
+        Webhooks = "webhooks",
     }
 }
 

@@ -22,8 +22,8 @@ use super::metrics::Counts;
 use super::problem::{self, problem};
 use super::resource::{
     Adopt, Apply, EditRequest, Edited, Freed, Listed, NewToken, Order, Outcome, Row, ServiceStatus, Status,
-    Ticket, TicketRequest, TokenCreated, Tree, WaitingPlan, Written, adopt, audit, boot, deployment, drift,
-    edit, effect, event, interface, lease, machine, named, order, plan, ticket, token, why,
+    Ticket, TokenCreated, Tree, WaitingPlan, Webhook, Written, adopt, audit, boot, deployment, drift, edit,
+    effect, event, interface, lease, machine, named, order, plan, ticket, token, why,
 };
 use super::route::{Route, Routes};
 use super::{health, hook};
@@ -50,6 +50,8 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// What `/metrics` counts.
     fn counts(&self) -> Counts;
     fn latest(&self) -> watch::Receiver<u64>;
+    /// Where events are sent, and how that stands.
+    fn webhooks(&self) -> Vec<Webhook>;
     fn plan(&self, tree: Tree) -> impl Future<Output = Result<Outcome, String>> + Send;
     fn apply(&self, apply: Apply) -> impl Future<Output = Result<Outcome, String>> + Send;
     /// Makes an edit, of a resource that is as expected.
@@ -62,7 +64,7 @@ pub trait Backend: Clone + Send + Sync + 'static {
     /// The entries of the audit log after the one of a number, the oldest first.
     fn audit(&self, after: u64) -> impl Future<Output = Result<Vec<AuditEntry>, String>> + Send;
     fn adopt(&self, request: Adopt) -> impl Future<Output = Result<(), String>> + Send;
-    fn ticket(&self, request: TicketRequest) -> Ticket;
+    fn ticket(&self, tree: Tree) -> Ticket;
     fn order(&self, order: Order) -> impl Future<Output = Result<Outcome, String>> + Send;
     fn plans(&self) -> impl Future<Output = Vec<WaitingPlan>> + Send;
     /// Ends whatever keeps an address from others; `None` if nothing did.
@@ -179,6 +181,7 @@ fn list_route(what: Listed) -> Route {
         Listed::Revisions => route("Kept revisions, the newest first").lists::<String>(),
         Listed::Drift => route("Where machines are not as the manifests say").lists::<drift::Drift>(),
         Listed::Effects => route("What follows from a change and is not done yet").lists::<effect::Effect>(),
+        Listed::Webhooks => route("Where events are sent, and how that stands").lists::<Webhook>(),
         Listed::Tokens => route("The tokens of the API").needs(Role::Admin).lists::<token::Token>(),
     }
 }
@@ -195,6 +198,7 @@ async fn list<B: Backend>(backend: B, what: Listed, uri: Uri) -> Response {
         Listed::Revisions => page(&uri, |after| list::from(backend.revisions(), after)),
         Listed::Drift => page(&uri, |after| list::behind(drift::all(&state), after)),
         Listed::Effects => page(&uri, |after| list::behind(effect::all(&state, backend.now()), after)),
+        Listed::Webhooks => page(&uri, |after| list::behind(backend.webhooks(), after)),
         Listed::Tokens => {
             let used = |token: &ApiToken| backend.token_used(token);
             page(&uri, |after| list::behind(token::all(&state, backend.now(), used), after))

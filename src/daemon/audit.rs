@@ -2,22 +2,30 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::keeper::Keeper;
 use super::now;
 use crate::api::audit::Ledger;
 use crate::model::AuditEntry;
-use crate::store::audit::Audit;
+use crate::state::{Command, Event, Stage, Verb};
+use crate::store::audit::{Audit, AuditStatus};
 
 /// A write that takes longer is one that people should know of.
 const SLOW: Duration = Duration::from_secs(5);
+/// How often the head is noted in the timeline, if it has changed.
+const HOUR: Duration = Duration::from_secs(3600);
+/// Longest wait for that when the daemon stops.
+const LAST: Duration = Duration::from_millis(500);
 
 /// The log, and the state whose serial its entries have.
 #[derive(Clone)]
 pub(super) struct AuditLog {
-    pub log: Arc<Audit>,
-    pub keeper: Keeper,
+    log: Arc<Audit>,
+    keeper: Keeper,
+    /// The entry that the timeline has as the head.
+    published: Arc<AtomicU64>,
 }
 
 impl Ledger for AuditLog {
@@ -28,6 +36,40 @@ impl Ledger for AuditLog {
 }
 
 impl AuditLog {
+    pub(super) fn new(log: Audit, keeper: Keeper) -> AuditLog {
+        AuditLog { log: Arc::new(log), keeper, published: Arc::default() }
+    }
+
+    pub(super) fn status(&self) -> AuditStatus {
+        self.log.status()
+    }
+
+    /// Notes the head in the timeline every hour. Never ends.
+    pub(super) async fn publish_hourly(&self) {
+        loop {
+            tokio::time::sleep(HOUR).await;
+            self.publish().await;
+        }
+    }
+
+    /// The same when the daemon stops.
+    pub(super) async fn publish_last(&self) {
+        let _ = tokio::time::timeout(LAST, self.publish()).await;
+    }
+
+    /// It is in the timeline when this returns.
+    async fn publish(&self) {
+        let head = self.log.status().head;
+        if self.published.swap(head.sequence, Ordering::Relaxed) == head.sequence {
+            return;
+        }
+        let event = Event::new(now(), Stage::Audit, format!("the head of the audit log is {head}"));
+        let noted = self.keeper.ask_surely(Command::daemon(Verb::Observe(vec![event]))).await;
+        if noted.is_err() {
+            self.published.store(0, Ordering::Relaxed);
+        }
+    }
+
     /// The entries after the one of a number.
     pub(super) async fn entries(&self, after: u64) -> Result<Vec<AuditEntry>, String> {
         let log = self.log.clone();

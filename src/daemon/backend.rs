@@ -16,11 +16,12 @@ use super::other_servers::Watch;
 use super::reconcile::Reconciler;
 use super::service::{Condition, Part, StatusBoard};
 use super::token_uses::TokenUses;
+use super::webhook::Webhooks;
 use super::{Files, now, service_manager, start};
 use crate::api::metrics::Counts;
 use crate::api::resource::{
     Adopt, Apply, EditRequest, Edited, Freed, NewToken, Order, Outcome, ServiceStatus, SourceStatus, Status,
-    Ticket, TicketRequest, TokenCreated, Tree, WaitingPlan, Written, status,
+    Ticket, TokenCreated, Tree, WaitingPlan, Webhook, Written, status,
 };
 use crate::api::route::Route;
 use crate::api::{Backend, Hooked, IfMatch, routes};
@@ -54,6 +55,7 @@ pub(super) struct Daemon {
     pub heartbeat: Heartbeat,
     pub token_uses: Arc<TokenUses>,
     pub audit: AuditLog,
+    pub webhooks: Webhooks,
 }
 
 impl Daemon {
@@ -91,6 +93,7 @@ impl Daemon {
     fn troubles(&self, state: &State) -> Vec<String> {
         let mut troubles = self.keeper.storage().borrow().sentences();
         troubles.extend(self.audit.sentence());
+        troubles.extend(self.webhooks.sentences(now()));
         troubles.extend(self.files.reads().sentences());
         troubles.extend(self.heartbeat.sentence());
         troubles.extend(self.watches.iter().filter_map(|watch| watch.condition()));
@@ -135,7 +138,7 @@ impl Backend for Daemon {
             source: urgent.or(sources.first()).cloned().unwrap_or_default(),
             sources,
             troubles: self.troubles(&state),
-            audit: self.audit.log.status().head,
+            audit: self.audit.status().head,
         }
     }
 
@@ -198,10 +201,15 @@ impl Backend for Daemon {
             other_servers: self.watches.iter().filter_map(count).collect(),
             services: self.services(),
             troubles: self.troubles(&state).len(),
-            audit: self.audit.log.status().head,
-            audit_lost: self.audit.log.status().lost,
+            audit: self.audit.status().head,
+            audit_lost: self.audit.status().lost,
+            webhooks: self.webhooks.shown(&self.keeper),
             source_ready: self.sources().iter().all(|source| source.condition == SourceCondition::Ready),
         }
+    }
+
+    fn webhooks(&self) -> Vec<Webhook> {
+        self.webhooks.shown(&self.keeper)
     }
 
     fn latest(&self) -> watch::Receiver<u64> {
@@ -236,8 +244,8 @@ impl Backend for Daemon {
         self.reconciler.apply(request).await
     }
 
-    fn ticket(&self, request: TicketRequest) -> Ticket {
-        self.reconciler.ticket(&request.tree, &request.plan)
+    fn ticket(&self, tree: Tree) -> Ticket {
+        self.reconciler.ticket(&tree)
     }
 
     async fn order(&self, order: Order) -> Result<Outcome, String> {

@@ -1,5 +1,6 @@
 //! The commands that the daemon's services give to the keeper, by their names.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr};
@@ -28,7 +29,7 @@ pub enum Adopted {
     Applied(Plan),
     /// A safety rule stopped it; nothing was changed.
     Held(Plan, Vec<Hold>),
-    /// It does something else than the plan that was agreed to.
+    /// The state is not the one that the plan was made for.
     Stale(Plan),
 }
 
@@ -96,7 +97,11 @@ impl Keeper {
     }
 
     /// Stores a note of the daemon's own under a name, in the place of an earlier one.
-    pub async fn remember(&self, name: &'static str, note: Vec<u8>) -> Result<(), KeeperError> {
+    pub async fn remember(
+        &self,
+        name: impl Into<Cow<'static, str>>,
+        note: Vec<u8>,
+    ) -> Result<(), KeeperError> {
         self.ask(Command::daemon(Verb::Remember(name.into(), note))).await.map(drop)
     }
 
@@ -238,7 +243,7 @@ mod tests {
             Arc::new(Proposal { desired, kept: None, secrets, consent, expected, plan: None })
         };
         let judged = |proposal| plan::judge(proposal, &keeper.state());
-        let other = Some("another".into());
+        let other = Some(("another".to_owned(), 0));
         let stale = keeper.adopt_at_once(judged(proposal("a", other))).await.unwrap();
         assert!(matches!(stale, Adopted::Stale(_)) && keeper.state().desired().revision.is_empty());
         let applied = keeper.adopt_at_once(judged(proposal("b", None))).await.unwrap();

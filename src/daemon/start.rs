@@ -94,6 +94,7 @@ async fn serve(config: Config, accept: Accept, mut orders: watch::Receiver<Order
     if failure.is_none() {
         drain_transfers(&active_requests).await;
     }
+    base.audit.publish_last().await;
     stop.send_replace(true);
     close(tasks, &base.keeper, thread).await;
     match failure {

@@ -90,7 +90,7 @@ impl Reader {
         &self,
         sequence: u64,
         limit: usize,
-        wanted: impl Fn(&Event) -> bool,
+        mut wanted: impl FnMut(&Event) -> bool,
     ) -> (u64, Vec<(u64, Event)>) {
         let kept = lock(&self.kept);
         let oldest = kept.front().map_or(*self.latest.borrow() + 1, |(number, _)| *number);

@@ -69,5 +69,8 @@ words! {
         Silence = "silence",
         /// Something of the daemon's own: a revision applied, a foreign DHCP server, …
         Daemon = "daemon",
+        /// The last entry of the audit log, once an hour and at the end: whoever keeps it can show later that the log
+        /// was not changed.
+        Audit = "audit",
     }
 }

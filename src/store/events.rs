@@ -212,6 +212,15 @@ fn noted_frame(read: &ReadTransaction) -> Result<u64, redb::Error> {
     }
 }
 
+/// Takes events out of a file, as a crash loses them.
+#[cfg(test)]
+pub(crate) fn forget_events(directory: &Path, numbers: std::ops::RangeInclusive<u64>) {
+    let database = open_shared(&directory.join(FILE)).unwrap();
+    let write = database.begin_write().unwrap();
+    numbers.for_each(|number| drop(write.open_table(TABLE).unwrap().remove(number).unwrap()));
+    write.commit().unwrap();
+}
+
 fn is_damage(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{InvalidData, UnexpectedEof};
     matches!(error.kind(), InvalidData | UnexpectedEof)

@@ -9,7 +9,6 @@ mod campaign;
 mod check;
 mod ci;
 mod commands;
-mod contexts;
 mod contract;
 mod contributing;
 mod dependencies;

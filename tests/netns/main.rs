@@ -35,4 +35,5 @@ mod state;
 mod storm;
 mod tokens;
 mod verbs;
+mod webhooks;
 mod words;

@@ -21,7 +21,8 @@ use crate::api::problem::problem;
 use crate::api::route::{Route, Routes};
 use crate::api::routes::Backend;
 use crate::state::{self, ApiToken, Stage};
-use filter::Filter;
+
+pub use filter::Filter;
 
 /// Longest long poll, in seconds.
 const WAIT_MAX: u64 = 300;

@@ -10,7 +10,7 @@ use super::table;
 use crate::api::Client;
 use crate::api::client::ClientError;
 use crate::api::resource::{
-    Boot, Deployment, Drift, Effect, Lease, Listed, Machine, Row, Status, Token, WaitingPlan,
+    Boot, Deployment, Drift, Effect, Lease, Listed, Machine, Row, Status, Token, WaitingPlan, Webhook,
 };
 use crate::cli::remote::{self, Remote};
 use crate::cli::{Exit, exit};
@@ -109,6 +109,9 @@ impl ValueEnum for Listed {
             Listed::Effects => value
                 .alias("effect")
                 .help("What follows from a change and is not done yet: sources to read, controllers to ask"),
+            Listed::Webhooks => {
+                value.alias("webhook").help("Where events are sent, how many wait, and what went wrong last")
+            }
             Listed::Tokens => value.alias("token").help("The tokens of the API; for admins"),
         })
     }
@@ -125,6 +128,7 @@ pub(super) fn run(arguments: &Arguments, remote: &Remote) -> Exit {
         Listed::Revisions => list::<String>(arguments, remote),
         Listed::Drift => list::<Drift>(arguments, remote),
         Listed::Effects => list::<Effect>(arguments, remote),
+        Listed::Webhooks => list::<Webhook>(arguments, remote),
         Listed::Tokens => list::<Token>(arguments, remote),
     }
 }

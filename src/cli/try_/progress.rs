@@ -48,7 +48,13 @@ impl Step {
             Stage::Progress => Step::Progress,
             Stage::Completed => Step::Completed,
             Stage::LocalBoot => Step::LocalBoot,
-            Stage::File | Stage::Failed | Stage::Refused | Stage::Stuck | Stage::Silence | Stage::Daemon => {
+            Stage::File
+            | Stage::Failed
+            | Stage::Refused
+            | Stage::Stuck
+            | Stage::Silence
+            | Stage::Daemon
+            | Stage::Audit => {
                 return None;
             }
         })

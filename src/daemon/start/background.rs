@@ -37,6 +37,7 @@ impl Background<'_> {
     pub(super) fn all(&mut self, base: &Base) {
         let Base { config, keeper, reconciler, .. } = base;
         self.executors(base);
+        self.webhooks(base);
         self.clock(keeper);
         self.host(keeper);
         self.firmware(keeper, &config.firmware.paths);
@@ -119,6 +120,27 @@ impl Background<'_> {
     fn executor<E: Executor>(&mut self, name: &str, keeper: &Keeper, open: impl Fn() -> E + Send + 'static) {
         let keeper = keeper.clone();
         self.add(name, Part::Daemon, move || effect::run(open(), keeper.clone()));
+    }
+
+    /// Sends events to each webhook, and the head of the audit log into the timeline, from where they have it.
+    fn webhooks(&mut self, base: &Base) {
+        for webhook in base.webhooks.iter() {
+            let rows: Arc<[Row]> = [self.board.row(webhook.service(), Part::Auxiliary)].into();
+            let (webhook, keeper, row) = (webhook.clone(), base.keeper.clone(), rows.clone());
+            let stop = self.stop.clone();
+            let attempt = move || {
+                let (webhook, keeper, row, stop) =
+                    (webhook.clone(), keeper.clone(), row.clone(), stop.clone());
+                async move {
+                    webhook.run(keeper, row, stop).await;
+                    Ok(())
+                }
+            };
+            // Ends by itself when it is time to stop: the last events are sent then.
+            self.tasks.spawn(supervise(rows, attempt));
+        }
+        let audit = base.audit.clone();
+        self.tasks.spawn(until(self.stop.clone(), async move { audit.publish_hourly().await }));
     }
 
     /// Follows the addresses of this host, which are given to no machine.

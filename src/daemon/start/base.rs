@@ -19,6 +19,7 @@ use super::super::link::{self, Follower};
 use super::super::other_servers::Watch;
 use super::super::reconcile::{Follow, Followed, Reconciler};
 use super::super::service::StatusBoard;
+use super::super::webhook::Webhooks;
 use super::super::{Files, Stop, log};
 use super::{Failure, place, random};
 use crate::api::{self, router};
@@ -44,7 +45,8 @@ pub(super) struct Base {
     pub reconciler: Arc<Reconciler>,
     pub hooks: Arc<OnceLock<Hooks>>,
     pub heartbeat: Heartbeat,
-    audit: AuditLog,
+    pub audit: AuditLog,
+    pub webhooks: Webhooks,
     files: Files,
 }
 
@@ -70,17 +72,28 @@ impl Base {
             );
         }
         let (kept, control) = (saved.kept.take(), saved.notes.remove("control"));
+        let webhooks = Webhooks::open(&config.webhooks, &saved.notes)?;
         let (keeper, thread) = Keeper::spawn(store, saved, server(&config, &follower));
-        let log = Arc::new(Audit::open(&config.state.directory));
-        let audit = AuditLog { log, keeper: keeper.clone() };
+        let audit = AuditLog::new(Audit::open(&config.state.directory), keeper.clone());
         let noting = keeper.clone();
         let board = StatusBoard::new(move |event| noting.note(event));
         let watches = watches(&config, &follower, &keeper);
         let reconciler = Arc::new(reconciler(&config, &keeper, control));
         let (hooks, files) = (Arc::default(), Files::new());
         let heartbeat = Heartbeat::default();
-        let base =
-            Base { config, follower, keeper, board, watches, reconciler, hooks, heartbeat, audit, files };
+        let base = Base {
+            config,
+            follower,
+            keeper,
+            board,
+            watches,
+            reconciler,
+            hooks,
+            heartbeat,
+            audit,
+            webhooks,
+            files,
+        };
         Ok((base, Startup { kept, thread }))
     }
 
@@ -96,6 +109,7 @@ impl Base {
             heartbeat: self.heartbeat.clone(),
             token_uses: Arc::default(),
             audit: self.audit.clone(),
+            webhooks: self.webhooks.clone(),
         };
         let control = Control::open(&self.config.api, random())?;
         let listens = control.lines();

@@ -3,7 +3,6 @@
 
 mod http;
 mod ssh;
-mod tls;
 
 use git2::transport::{Transport, register};
 

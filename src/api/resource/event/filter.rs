@@ -7,7 +7,7 @@ use crate::state::{Event, Stage, State};
 
 /// All of its parts have to fit.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Filter {
+pub struct Filter {
     mac: Option<Mac>,
     /// A pattern of a machine's name.
     machine: Option<String>,
@@ -19,7 +19,7 @@ pub(super) struct Filter {
 
 impl Filter {
     /// Of parameters as they were sent; the error says which is wrong.
-    pub(super) fn read(
+    pub fn read(
         mac: Option<&str>,
         machine: Option<String>,
         deployment: Option<String>,
@@ -51,7 +51,7 @@ impl Filter {
     }
 
     /// Whether an event fits, by what the state knows of its machine now.
-    pub(super) fn takes(&self, state: &State, event: &Event) -> bool {
+    pub fn takes(&self, state: &State, event: &Event) -> bool {
         let Filter { mac, machine, deployment, labels, stages } = self;
         if mac.is_some() && event.mac != *mac || !stages.is_empty() && !stages.contains(&event.stage) {
             return false;

@@ -18,9 +18,9 @@ use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
 use tokio_rustls::TlsConnector;
 
-use super::tls;
 use crate::model::{Access, base64};
 use crate::source::git::address::{Address, Web};
+use crate::source::tls;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(15);
 /// Longest silence of a server in the middle of an answer; packing a large repository is quiet.

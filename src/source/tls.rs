@@ -8,7 +8,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 
 /// Trusts the authorities in the file `ca` and no others, or those of this host.
-pub(super) fn client(ca: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
+pub(crate) fn client(ca: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
     let mut roots = RootCertStore::empty();
     match ca {
         Some(path) => {
