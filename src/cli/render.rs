@@ -13,6 +13,7 @@ use crate::desired::{Deployment, Desired, Media, Options};
 use crate::inventory::Loaded;
 use crate::media::Shelf;
 use crate::proto::tree::{self, Form};
+use crate::render::installer::METADATA_FILES;
 use crate::state::{Secrets, State};
 use crate::walk;
 
@@ -26,7 +27,7 @@ pub struct Arguments {
     /// With this environment laid over the inventory
     #[arg(long, value_name = "NAME")]
     env: Option<String>,
-    /// Which of its answer files, where its installer has several
+    /// Which of its answer files, where its installer has several; nocloud/user-data is what cloud-init reads later
     #[arg(long, conflicts_with = "script")]
     file: Option<String>,
     /// The boot script instead of the answer file
@@ -125,10 +126,8 @@ fn state(desired: Arc<Desired>, deployment: &Deployment) -> State {
 
 fn answer_file(state: &State, deployment: &Deployment, file: &str) -> Result<String, String> {
     let name = &deployment.name;
-    let Some(template) = &deployment.template else {
-        return Err(format!("{name} has no template, and so no answer file"));
-    };
-    let files: Vec<&str> = template.kind.files().iter().map(|file| file.name).collect();
+    let answers = deployment.template.iter().flat_map(|template| template.kind.files());
+    let files: Vec<&str> = answers.chain(METADATA_FILES).map(|file| file.name).collect();
     if !files.contains(&file) {
         return Err(format!("{name} has no answer file {file}; it has: {}", files.join(", ")));
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{Boot, DhcpOptions, Subnet, Template};
 use crate::model::{Name, Origin};
-use crate::render::{Text, Value};
+use crate::render::{Kind, Text, Value};
 
 /// One `[deployment.NAME]` with all it inherits.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct Deployment {
     pub boot: Arc<Boot>,
     /// Without one the machine boots from the network every time (diskless).
     pub template: Option<Arc<Template>>,
+    /// What cloud-init gets as user data when the machine runs; see [`Deployment::metadata`].
+    pub user_data: Option<Arc<Template>>,
     /// Values of the template's variables and of the generally known ones that manifests set
     /// (`packages`, `users`, `ssh_keys`, `disk`, `timezone`, …), by template spelling. Those of a profile
     /// with nothing of their own share them.
@@ -56,6 +58,21 @@ impl Deployment {
     /// call, rather than being the machine's normal way to run.
     pub fn installs(&self) -> bool {
         self.template.is_some() || self.boot.cmdline.iter().any(|word| word.uses("completed_url"))
+    }
+
+    /// The template of the user data at `nocloud_url`: its own, else the answers where cloud-init reads these.
+    /// Without one the user data is empty.
+    pub fn metadata(&self) -> Option<&Arc<Template>> {
+        let answers = || self.template.as_ref().filter(|template| template.kind == Kind::CloudInit);
+        self.user_data.as_ref().or_else(answers)
+    }
+
+    /// Whether anything leads its machine to `nocloud_url`.
+    pub fn has_metadata(&self) -> bool {
+        let leads = |text: &Text| text.uses("nocloud_url");
+        self.user_data.is_some()
+            || self.template.as_ref().is_some_and(|template| leads(&template.text))
+            || self.boot.cmdline.iter().any(leads)
     }
 
     /// Whether its installer fetches answers, and can destroy nothing before it has them.

@@ -6,7 +6,8 @@ use crate::desired::{Deployment, Template};
 use crate::manifest::{Code, Documents, Level, Mark, Position, Problem};
 use crate::model::Name;
 use crate::proto::tree;
-use crate::render::{self, CmdlineError, Text, trace};
+use crate::render::installer::METADATA_FILES;
+use crate::render::{self, CmdlineError, RenderError, Text, trace};
 use crate::render::{Finding, Verdict};
 use crate::state::{Stage, State};
 use crate::walk::{self, Detail, End, Fault, SimulatedBoot, Step, Stop};
@@ -34,6 +35,7 @@ impl Judge<'_> {
         if !problems.iter().any(|problem| problem.code == Code::Answers) {
             problems.extend(stopped);
         }
+        problems.extend(self.user_data());
         problems
     }
 
@@ -141,11 +143,29 @@ impl Judge<'_> {
         Some((Mark { end, ..first.mark }, format!("the command line of boot {}", boot.name)))
     }
 
-    /// What the reader of the rendered answer file would say of it, one problem for each place and code.
     fn answers(&self, boot: &SimulatedBoot) -> Vec<Problem> {
         let Some(template) = self.deployment.template.as_ref() else { return Vec::new() };
         let Some((file, text)) = boot.answers.first() else { return Vec::new() };
-        let text = walk::text_of(text);
+        self.read(template, file, walk::text_of(text).into())
+    }
+
+    /// The same of the user data that has a template of its own.
+    fn user_data(&self) -> Vec<Problem> {
+        let Some(template) = self.deployment.user_data.as_ref() else { return Vec::new() };
+        let file = METADATA_FILES[0].name;
+        match tree::answer_file(self.state, self.deployment, file) {
+            None => Vec::new(),
+            Some(Ok(text)) => self.read(template, file, text),
+            Some(Err(RenderError { message, line, column })) => {
+                let at = self.template_at(&template.name, Position { line, column });
+                let text = format!("the {file} of {} can't be rendered", self.deployment.name);
+                vec![Problem::new(Code::Answers, at.unwrap_or(self.header()), text, message)]
+            }
+        }
+    }
+
+    /// What the reader of a rendered file would say of it, one problem for each place and code.
+    fn read(&self, template: &Template, file: &str, text: String) -> Vec<Problem> {
         let mut problems: Vec<Problem> = Vec::new();
         let found = template.kind.read(&text);
         let more = found.len().saturating_sub(MOST);

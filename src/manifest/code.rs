@@ -100,6 +100,7 @@ codes! {
     NoTemplateFile = 405 Error false "template file that does not exist";
     Answers = 406 Error false "rendered answer file that its reader would refuse";
     DoubtfulAnswers = 407 Warning true "rendered answer file that probably means something else";
+    WrongTemplate = 408 Error false "template of a kind that can't be used there";
     NoSecret = 501 Error false "secret that does not exist";
     BadSecret = 502 Error false "secret that is no age file";
     StaleSecret = 503 Warning true "secret encrypted to other keys than the present ones";

@@ -6,6 +6,7 @@
 //! | `pxelinux.cfg/…`, `…/grub.cfg…` | the same for PXELINUX and GRUB |
 //! | `loader/NAME`, `NAME` | a boot program |
 //! | `answers/DEPLOYMENT/TOKEN/FILE` | an answer file |
+//! | `nocloud/DEPLOYMENT/TOKEN/FILE` | metadata for cloud-init of the running machine |
 //! | `hooks/DEPLOYMENT/TOKEN/completed`, `failed`, `progress` | the installer's reports |
 //! | `PREFIX/…` | a boot's kernel, initrd and tree; a folder of it lists its names (HTTP) |
 //! | `PREFIX/EFI/BOOT/grub.cfg` | the machine's script, for the GRUB of an installer's image |
@@ -19,7 +20,9 @@ mod facts;
 mod files;
 mod hooks;
 mod listing;
+mod metadata;
 pub mod name;
+mod part;
 mod raspberry;
 mod script;
 mod uboot;
@@ -31,10 +34,10 @@ use crate::model::{Content, Mac, Name};
 use crate::state::{Permit, Report, Stage, State};
 
 pub use super::http::Method;
-pub use answers::render as answer_file;
 pub use asker::{Asker, Link, Standing, Transport};
 pub use facts::{Facts, facts, facts_at};
 pub use name::{Form, Target};
+pub use part::render as answer_file;
 pub use script::render as boot_script;
 
 /// The result of a request for a name.
@@ -140,6 +143,9 @@ fn named(state: &State, asker: &Asker, method: Method, path: &str, note: &str) -
     let answer = match name::parse(state, path) {
         Target::Answers { deployment, token, file } => {
             answers::open(state, asker, method, &deployment, &token, &file)
+        }
+        Target::Metadata { deployment, token, file } => {
+            read_only(method, metadata::open(state, asker, reading, &deployment, &token, file))
         }
         Target::Hook { deployment, token, outcome } => {
             hooks::open(state, asker, method, &deployment, &token, outcome, note)

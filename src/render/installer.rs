@@ -10,7 +10,9 @@ mod plain;
 mod preseed;
 
 use std::str::FromStr;
+use std::sync::LazyLock;
 
+use super::Text;
 use super::builtin::Input;
 use super::finding::Finding;
 use super::near;
@@ -97,6 +99,8 @@ pub enum AnswerContent {
     Main,
     /// `meta_data`.
     MetaData,
+    /// The same with the public keys that may log in as the image's own user.
+    MetaDataWithKeys,
     /// No bytes, but found: cloud-init asks eleven times for a file that is missing.
     Empty,
 }
@@ -153,12 +157,26 @@ impl Kind {
     }
 }
 
-/// NoCloud's `meta-data`. The instance's id changes with the permission number, so that a
-/// machine installed again is a new instance to cloud-init. Quotes keep names such as `no`, `123`
-/// and `2026-01` texts, where YAML has truths, numbers and dates.
-pub fn meta_data(name: &str, redeploy: u64, hostname: &str) -> String {
-    format!("instance-id: \"{name}-{redeploy}\"\nlocal-hostname: \"{hostname}\"\n")
+/// NoCloud's `meta-data`. Quotes keep names such as `no`, `123` and `2026-01` texts, where YAML has truths,
+/// numbers and dates.
+pub fn meta_data(instance_id: &str, hostname: &str) -> String {
+    format!("instance-id: \"{instance_id}\"\nlocal-hostname: \"{hostname}\"\n")
 }
+
+/// The folder of the metadata that cloud-init of a running machine reads.
+pub const METADATA_FOLDER: &str = "nocloud";
+
+/// Its files. Their names begin with the folder, because a deployment may have answers of the same names.
+pub const METADATA_FILES: &[AnswerFile] = &[
+    AnswerFile { name: "nocloud/user-data", content: AnswerContent::Main },
+    AnswerFile { name: "nocloud/meta-data", content: AnswerContent::MetaDataWithKeys },
+    AnswerFile { name: "nocloud/vendor-data", content: AnswerContent::Empty },
+    AnswerFile { name: "nocloud/network-config", content: AnswerContent::Empty },
+];
+
+/// The keys in `meta-data` (`public-keys` of cloud-init's `normalize_pubkey_data`).
+pub static PUBLIC_KEYS: LazyLock<Text> =
+    LazyLock::new(|| Text::parse("public-keys: {{ ssh_keys | yaml }}\n").expect("a test parses it"));
 
 const fn main_file(name: &'static str) -> AnswerFile {
     AnswerFile { name, content: AnswerContent::Main }
@@ -227,6 +245,7 @@ mod tests {
         assert!(Kind::Autoinstall.answers_url_is_folder());
         assert!(!Kind::Preseed.answers_url_is_folder());
         assert_eq!(Kind::CloudInit.main_file(), "user-data");
-        assert_eq!(meta_data("web-1", 2, "web-1"), "instance-id: \"web-1-2\"\nlocal-hostname: \"web-1\"\n");
+        assert!(PUBLIC_KEYS.uses("ssh_keys"));
+        assert_eq!(meta_data("web-1-2", "web-1"), "instance-id: \"web-1-2\"\nlocal-hostname: \"web-1\"\n");
     }
 }

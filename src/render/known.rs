@@ -16,6 +16,7 @@ pub const WELL_KNOWN: &[(&str, &str)] = &[
     ("media_url", "root of the boot's ISO tree, without a slash at the end"),
     ("answers_url", "what the installer is given to find its answers: the main file, or their folder"),
     ("answers_base_url", "the folder the answer files lie in"),
+    ("nocloud_url", "the folder that cloud-init of the running machine reads its metadata from"),
     ("completed_url", "GET or POST here ends the permission to install"),
     ("failed_url", "GET or POST here reports that the installation failed"),
     ("progress_url", "GET or POST here shows how far the installation is"),

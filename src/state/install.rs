@@ -193,6 +193,15 @@ impl State {
         })
     }
 
+    /// The id by which cloud-init knows an installation of the deployment: another one for each number that is
+    /// used up, and the same one whatever the deployment is called later, or what its manifest asks for next.
+    pub fn instance_id(&self, deployment: &Deployment) -> String {
+        match self.install_of(&deployment.name) {
+            Some(install) => format!("{}-{}", install.used_as, install.redeploy),
+            None => format!("{}-{}", deployment.name, deployment.redeploy),
+        }
+    }
+
     /// What a machine is known by.
     fn declared(&self, machine: &Name) -> (&[Mac], &[Identity]) {
         self.desired.machines.get(machine).map_or((&[], &[]), |machine| (&machine.macs, &machine.ids))

@@ -15,6 +15,8 @@ use crate::model::{Name, hex};
 pub enum Purpose {
     Answers,
     Hooks,
+    /// What cloud-init reads as long as the installation is the machine's present one.
+    Metadata,
 }
 
 /// The key of the capability URLs, as HMAC begins with it: the blocks that depend on the key alone are half of
@@ -55,6 +57,7 @@ impl State {
         let purpose = match purpose {
             Purpose::Answers => "answers",
             Purpose::Hooks => "hooks",
+            Purpose::Metadata => "nocloud",
         };
         let mut hmac = self.lasting.token_key.hmac();
         hmac.update(format!("{purpose}\n{deployment}\n{redeploy}").as_bytes());
@@ -80,6 +83,11 @@ impl State {
             let fits = |epoch| is_same(token, &self.token_of(purpose, name, install.redeploy, epoch));
             fits(Some(install.epoch)) || (install.plain_urls && fits(None))
         })
+    }
+
+    /// Whether `token` is that of URLs which the deployment's machine would be given now.
+    pub fn is_current(&self, token: &str, purpose: Purpose, deployment: &Deployment) -> bool {
+        is_same(token, &self.token(purpose, deployment))
     }
 
     /// Whether `token` is of an installation of the deployment that was never begun.

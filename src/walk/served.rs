@@ -12,7 +12,7 @@ use super::route::Route;
 use crate::desired::Deployment;
 use crate::model::{Firmware, Mac, Time};
 use crate::proto::tree::{self, Asker, Form, Transport};
-use crate::render;
+use crate::render::{self, installer::METADATA_FILES};
 use crate::state::{Purpose, State};
 
 /// A text and its title.
@@ -26,7 +26,8 @@ pub fn served(state: &State, deployment: &Deployment, now: Time) -> Vec<Served> 
     let mut served = vec![("DHCP answer".to_owned(), dhcp(state, deployment, mac, now))];
     served.extend(boot(state, deployment, mac));
     let files = deployment.template.iter().flat_map(|template| template.kind.files());
-    served.extend(files.filter_map(|file| {
+    let metadata = METADATA_FILES.iter().filter(|_| deployment.has_metadata());
+    served.extend(files.chain(metadata).filter_map(|file| {
         let text = tree::answer_file(state, deployment, file.name)?;
         Some((file.name.to_owned(), text.unwrap_or_else(|error| format!("can't be rendered: {error}"))))
     }));
@@ -45,7 +46,8 @@ pub fn mac(state: &State, deployment: &Deployment) -> Option<Mac> {
 /// The tokens in URLs give access to the answers of an installation, so they must not be shown.
 fn without_tokens(state: &State, deployment: &Deployment, text: &str) -> String {
     let token = |purpose| state.token(purpose, deployment);
-    text.replace(&token(Purpose::Answers), "TOKEN").replace(&token(Purpose::Hooks), "TOKEN")
+    let all = [Purpose::Answers, Purpose::Hooks, Purpose::Metadata];
+    all.into_iter().fold(text.to_owned(), |text, purpose| text.replace(&token(purpose), "TOKEN"))
 }
 
 /// The firmware that the machine was last seen with, else the commonest one.

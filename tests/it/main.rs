@@ -28,6 +28,7 @@ mod json;
 mod kit;
 mod layers;
 mod lossy;
+mod metadata;
 mod outside;
 mod permits;
 mod plan;

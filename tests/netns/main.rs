@@ -23,6 +23,7 @@ mod members;
 #[allow(dead_code, reason = "shared with the tests of the decisions")]
 #[path = "../dhcp/message.rs"]
 mod message;
+mod metadata;
 mod mount;
 mod neighbours;
 mod net;

@@ -36,6 +36,9 @@ pub struct Meaning {
     pub boot: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
+    /// The template of the user data at `nocloud_url`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_data: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redeploy: Option<u64>,
     /// The template's variables, by their spelling in templates. Of a secret only `{ "secret": NAME }`.
@@ -170,6 +173,7 @@ fn deployment(found: &desired::Deployment) -> Meaning {
         subnet: Some(found.subnet.name.to_string()),
         boot: Some(found.boot.name.to_string()),
         template: found.template.as_ref().map(|template| template.name.to_string()),
+        user_data: found.user_data.as_ref().map(|template| template.name.to_string()),
         redeploy: Some(found.redeploy),
         values: found.values.iter().map(|(name, value)| (name.clone(), plain(value))).collect(),
         digest: Some(found.digest.to_string()),

@@ -15,6 +15,7 @@ use crate::api::routes::Backend;
 use crate::desired::{Deployment, Machine};
 use crate::model::similar::similar;
 use crate::model::{ClientArch, Cpu, Firmware, Mac, Name};
+use crate::render::installer::METADATA_FILES;
 use crate::state::loader::{self, Chosen, Rule};
 use crate::state::{Event, Stage, State};
 
@@ -169,6 +170,13 @@ fn offers(state: &State, deployment: &Deployment, machine: Option<&Machine>) -> 
             format!("{} ({})", template.name, template.kind),
             origin.or(Some("built in".into())),
         );
+    }
+    if deployment.has_metadata() {
+        let template = deployment.metadata();
+        let from = template.map_or("no template: the user data is empty".into(), |one| one.name.to_string());
+        let origin = template.and_then(|one| one.origin.as_ref()).map(ToString::to_string);
+        let names: Vec<&str> = METADATA_FILES.iter().map(|file| file.name).collect();
+        offer("metadata", format!("{} ({from})", names.join(", ")), origin);
     }
     if let Some(row) = deployment::one(state, deployment.name.as_str()) {
         offer("next boot", row.next_boot, Some(own));

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::profile::Effective;
+use super::profile::{Choice, Effective};
 use super::{Resolver, digest, machine, option};
 use crate::desired::{Deployment, Place, Template};
 use crate::manifest::document::{self, Resource};
 use crate::manifest::{Code, Mark, Problem};
 use crate::model::Name;
-use crate::render;
+use crate::render::{self, Kind};
 
 type Written = Resource<document::Deployment>;
 
@@ -62,7 +62,10 @@ impl Resolver<'_> {
 
     fn deployment(&mut self, resource: &Written, effective: Effective) -> Option<Deployment> {
         let name = &resource.name;
-        for choice in [&effective.subnet, &effective.boot, &effective.template].into_iter().flatten() {
+        for choice in [&effective.subnet, &effective.boot, &effective.template, &effective.user_data]
+            .into_iter()
+            .flatten()
+        {
             self.concerns(choice.name.mark, name);
         }
         if let Some(profile) = &resource.body.profile {
@@ -79,12 +82,15 @@ impl Resolver<'_> {
             (Some(None), Some(choice)) => self.declared(choice, &effective),
             _ => {}
         }
+        let user_data = effective.user_data.as_ref().map(|choice| self.user_data(choice, name, &effective));
         let subnet = subnet?;
         let address = self.address(resource, &effective, &subnet);
         let address6 = self.address6(resource, &subnet);
         let (place, boot) = (place?, boot?);
         let template = template.map_or(Some(None), |template| template.map(Some))?;
-        let values = self.values(resource, &effective, &boot, template.as_ref());
+        let user_data = user_data.map_or(Some(None), |template| template.map(Some))?;
+        let templates = [template.as_ref(), user_data.as_ref()];
+        let values = self.values(resource, &effective, &boot, templates);
         let values = self.shared(resource, values);
         let mut deployment = Deployment {
             name: name.clone(),
@@ -94,6 +100,7 @@ impl Resolver<'_> {
             subnet,
             boot,
             template,
+            user_data,
             values,
             options: option::wired(&effective.options, effective.routes.as_deref()),
             redeploy: resource.body.redeploy.as_ref().map_or(0, |redeploy| redeploy.value),
@@ -102,6 +109,28 @@ impl Resolver<'_> {
         };
         deployment.digest = self.digest(&deployment);
         Some(deployment)
+    }
+
+    /// The template of the user data, which has to be what cloud-init reads.
+    fn user_data(&mut self, choice: &Choice, name: &Name, effective: &Effective) -> Option<Arc<Template>> {
+        let Some(template) = self.template(&choice.name.value) else {
+            // It was reported where it is written.
+            self.declared(&choice.name.value, effective);
+            return None;
+        };
+        self.uses(&template, name);
+        if template.kind == Kind::CloudInit {
+            return Some(template);
+        }
+        self.silent += 1;
+        if self.mistyped.insert(choice.name.mark) {
+            let message =
+                format!("`user-data` names template `{}`, which is of kind {}", template.name, template.kind);
+            let problem =
+                Problem::new(Code::WrongTemplate, choice.name.mark, message, "cloud-init can't read this");
+            self.problems.push(problem.help("name a template with `kind = \"cloud-init\"`"));
+        }
+        None
     }
 
     /// The values of the last deployment of the same profile, if they are the same.

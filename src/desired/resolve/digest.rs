@@ -170,6 +170,7 @@ pub(super) fn deployment(
         subnet,
         boot,
         template,
+        user_data,
         values,
         redeploy,
         options,
@@ -215,6 +216,11 @@ pub(super) fn deployment(
     sum.dhcp_options(options);
     if let Some(address6) = address6 {
         sum.shown(address6);
+    }
+    // Nothing where there is none, as with IPv6.
+    if let Some(template) = user_data {
+        sum.text("user-data");
+        sum.bytes(known.templates.get(&template.name).map_or(&[][..], |digest| digest));
     }
     hex(&sum.end()).into()
 }

@@ -211,7 +211,7 @@ impl Resolver<'_> {
             && same(Some(&deployment.boot), self.desired.boots.get(&deployment.boot.name))
             && same(Some(&deployment.subnet), self.desired.subnets.get(&deployment.subnet.name));
         let deployment = unchanged.then(|| deployment.clone())?;
-        if let Some(was) = &deployment.template {
+        for was in [&deployment.template, &deployment.user_data].into_iter().flatten() {
             let template = self.template(&was.name).filter(|template| Arc::ptr_eq(template, was))?;
             self.uses(&template, &written.name);
         }

@@ -1,5 +1,6 @@
 //! What a deployment has, value by value, with the place that each was written at.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Earlier, Media, Options, Resolver};
@@ -28,8 +29,12 @@ pub fn inherited(documents: &Documents, library: &dyn Library, deployment: &Name
     resolver.profiles();
     let effective = resolver.inherited(resource);
     let mut found = own(resource);
-    let choices =
-        [("subnet", &effective.subnet), ("boot", &effective.boot), ("template", &effective.template)];
+    let choices = [
+        ("subnet", &effective.subnet),
+        ("boot", &effective.boot),
+        ("template", &effective.template),
+        ("user-data", &effective.user_data),
+    ];
     for (key, choice) in choices {
         found.extend(choice.as_ref().map(|choice| Inherited {
             key: key.into(),
@@ -52,8 +57,9 @@ pub fn inherited(documents: &Documents, library: &dyn Library, deployment: &Name
             mark: Some(to.mark),
         });
     }
-    if let Some(template) = &effective.template {
-        let given = |name: &str| effective.vars.contains_key(name);
+    for template in [&effective.template, &effective.user_data].into_iter().flatten() {
+        let set: BTreeSet<String> = found.iter().map(|one| one.key.clone()).collect();
+        let given = |name: &str| effective.vars.contains_key(name) || set.contains(&key(name));
         defaults(documents, &template.name.value, &given, &mut found);
     }
     Some(found)

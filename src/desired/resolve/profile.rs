@@ -17,6 +17,7 @@ pub(super) struct Effective {
     pub subnet: Option<Choice>,
     pub boot: Option<Choice>,
     pub template: Option<Choice>,
+    pub user_data: Option<Choice>,
     pub vars: BTreeMap<Arc<str>, Field>,
     /// DHCP options by code.
     pub options: BTreeMap<u8, Field>,
@@ -36,22 +37,24 @@ impl Effective {
     /// Lays settings over these.
     pub(super) fn lay(&mut self, settings: &Settings, by: Option<&Name>, whole: bool) {
         let choice = |name: &Marked<Name>| Choice { name: name.clone(), by: by.cloned() };
-        let Settings { subnet, boot, template, vars, extra, labels: _ } = settings;
+        let Settings { subnet, boot, template, user_data, vars, extra, labels: _ } = settings;
         self.whole &= whole;
         self.subnet = subnet.as_ref().map(choice).or(self.subnet.take());
         self.boot = boot.as_ref().map(choice).or(self.boot.take());
         self.template = template.as_ref().map(choice).or(self.template.take());
+        self.user_data = user_data.as_ref().map(choice).or(self.user_data.take());
         merge(&mut self.vars, &vars.0);
         self.options.extend(option::by_code(&extra.options.0));
         self.routes = extra.routes.clone().or(self.routes.take());
     }
 
     fn lay_all(&mut self, over: &Effective) {
-        let Effective { subnet, boot, template, vars, options, routes, whole } = over;
+        let Effective { subnet, boot, template, user_data, vars, options, routes, whole } = over;
         self.whole &= whole;
         self.subnet = subnet.clone().or(self.subnet.take());
         self.boot = boot.clone().or(self.boot.take());
         self.template = template.clone().or(self.template.take());
+        self.user_data = user_data.clone().or(self.user_data.take());
         merge(&mut self.vars, vars);
         self.options.extend(options.iter().map(|(code, field)| (*code, field.clone())));
         self.routes = routes.clone().or(self.routes.take());

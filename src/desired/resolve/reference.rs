@@ -123,7 +123,7 @@ impl Resolver<'_> {
     fn is_own(&self, deployment: &Resource<Deployment>, mark: Mark) -> bool {
         let body = &deployment.body;
         let settings = &body.settings;
-        [&body.profile, &settings.subnet, &settings.boot, &settings.template]
+        [&body.profile, &settings.subnet, &settings.boot, &settings.template, &settings.user_data]
             .into_iter()
             .flatten()
             .any(|name| name.mark == mark)

@@ -132,7 +132,8 @@ impl Whole {
         let gone: BTreeSet<&Name> = step.gone.deployments.iter().map(|one| &one.name).collect();
         let stay = self.desired.deployments.values().filter(|one| !gone.contains(&one.name));
         let mut builtins = BTreeSet::new();
-        for template in stay.filter_map(|one| one.template.as_ref()).filter(|one| one.origin.is_none()) {
+        let used = stay.flat_map(|one| [&one.template, &one.user_data]).flatten();
+        for template in used.filter(|one| one.origin.is_none()) {
             if !builtins.contains(&template.name) {
                 builtins.insert(template.name.clone());
             }

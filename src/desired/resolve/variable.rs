@@ -27,10 +27,10 @@ impl Resolver<'_> {
         resource: &Resource<document::Deployment>,
         effective: &Effective,
         boot: &Boot,
-        template: Option<&Arc<Template>>,
+        templates: [Option<&Arc<Template>>; 2],
     ) -> BTreeMap<String, render::Value> {
         let mut values = BTreeMap::new();
-        if let Some(template) = template {
+        for template in templates.into_iter().flatten() {
             self.inputs(resource, effective, template, &mut values);
         }
         for (name, field) in &effective.vars {
@@ -66,8 +66,9 @@ impl Resolver<'_> {
                         declared.and_then(|own| Some(own.body.vars.get(&**name)?.value.kind.as_ref()?.mark));
                     self.typed(name, input.kind, &field.value, mark);
                 }
+                // Of two templates that declare a variable, the first has the word.
                 (None, Some(default)) => {
-                    values.insert(name.clone(), default.clone());
+                    values.entry(name.clone()).or_insert_with(|| default.clone());
                 }
                 (None, None) if is_well_known(name) || !effective.whole => {}
                 (None, None) => {

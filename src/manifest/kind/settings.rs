@@ -17,6 +17,8 @@ table! {
         boot: Option<Marked<Name>> = may "boot": Text(Form::Name(Kind::Boot)), "What the machine boots.";
         template: Option<Marked<Name>> = may "template": Text(Form::Name(Kind::Template)),
             "Answer file for the installer; without one the machine runs from the network.";
+        user_data: Option<Marked<Name>> = may "user-data": Text(Form::Name(Kind::Template)),
+            "Template of kind cloud-init for the user data at `nocloud_url`, which cloud-init reads at each start.";
         /// By template spelling; the generally known variables that have a setting of their own too.
         vars: Variables = may "vars": Shape::Variables(&Anything),
             "Values for variables of templates and command lines.";

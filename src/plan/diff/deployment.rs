@@ -106,6 +106,7 @@ fn description(deployment: &Deployment) -> Vec<String> {
     let mut details = vec![format!("address: {address}"), format!("boot: {}", deployment.boot.name)];
     details.extend(deployment.address6.map(|address6| format!("address6: {address6}")));
     details.extend(deployment.template.as_ref().map(|template| format!("template: {}", template.name)));
+    details.extend(deployment.user_data.as_ref().map(|template| format!("user-data: {}", template.name)));
     details
 }
 
@@ -199,6 +200,7 @@ fn deployment_details(
         subnet,
         boot,
         template,
+        user_data,
         values,
         redeploy,
         options,
@@ -219,6 +221,7 @@ fn deployment_details(
         template.as_ref().map_or("none".into(), |template| template.name.to_string())
     };
     note(&mut details, "template", &named(&before.template), &named(template));
+    note(&mut details, "user-data", &named(&before.user_data), &named(user_data));
     note(&mut details, "redeploy", &before.redeploy.to_string(), &redeploy.to_string());
     note(&mut details, "options", &lines(&before.options), &lines(options));
     for key in before.values.keys().chain(values.keys()).collect::<BTreeSet<_>>() {

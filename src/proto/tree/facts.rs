@@ -114,6 +114,9 @@ impl Facts<'_> {
         };
         put(facts, wanted, "answers_url", || Value::String(format!("{}{main}", folder())));
         put(facts, wanted, "answers_base_url", || Value::String(folder()));
+        put(facts, wanted, "nocloud_url", || {
+            Value::String(format!("{server}/nocloud/{name}/{}/", state.token(Purpose::Metadata, deployment)))
+        });
         for (variable, outcome) in
             [("completed_url", "completed"), ("failed_url", "failed"), ("progress_url", "progress")]
         {

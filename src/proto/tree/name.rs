@@ -2,6 +2,7 @@
 //! that a strict server would answer with "not found".
 
 use crate::model::{Mac, Name};
+use crate::render::installer::{AnswerFile, METADATA_FILES, METADATA_FOLDER};
 use crate::state::{Outcome, State};
 
 /// What a path means.
@@ -19,6 +20,12 @@ pub enum Target {
         deployment: Name,
         token: String,
         file: String,
+    },
+    /// cloud-init's metadata of a machine; the file with its folder, as in [`METADATA_FILES`].
+    Metadata {
+        deployment: Name,
+        token: String,
+        file: &'static AnswerFile,
     },
     Hook {
         deployment: Name,
@@ -50,6 +57,7 @@ pub fn parse(state: &State, path: &str) -> Target {
             Ok(deployment) => Target::Answers { deployment, token: (*token).into(), file: (*file).into() },
             Err(_) => Target::Unknown,
         },
+        [METADATA_FOLDER, deployment, token, file] => metadata(deployment, token, file),
         ["hooks", deployment, token, outcome] => hook(deployment, token, outcome),
         ["loader", name] if state.server().loaders.contains_key(*name) => Target::Loader((*name).into()),
         [.., "pxelinux.cfg", file] => Target::Script { form: Form::Pxelinux, mac: pxelinux_mac(file) },
@@ -89,6 +97,16 @@ fn ipxe(file: &str) -> Target {
             Target::Script { form: Form::Ipxe, mac: None }
         }
         Err(_) => Target::Unknown,
+    }
+}
+
+fn metadata(deployment: &str, token: &str, file: &str) -> Target {
+    let inside = |known: &&AnswerFile| {
+        known.name.strip_prefix(METADATA_FOLDER).and_then(|name| name.strip_prefix('/')) == Some(file)
+    };
+    match (deployment.parse(), METADATA_FILES.iter().find(inside)) {
+        (Ok(deployment), Some(file)) => Target::Metadata { deployment, token: token.into(), file },
+        _ => Target::Unknown,
     }
 }
 

@@ -1,0 +1,110 @@
+//! The files that are rendered for a machine: its installer's answers, and its metadata.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::{Answer, Artifact, Facts, Refusal, RefusalReason, script};
+use crate::desired::{Deployment, Machine, Template};
+use crate::model::{Content, Mac};
+use crate::render::installer::{self, AnswerContent, AnswerFile};
+use crate::render::{RenderError, Text as Source, Value};
+use crate::state::memo::{Subject, Text};
+use crate::state::{Stage, State};
+
+pub(super) fn machine_of<'a>(state: &'a State, deployment: &Deployment) -> Option<&'a Arc<Machine>> {
+    state.desired().machines.get(state.assignments().get(&deployment.name)?)
+}
+
+/// The file, with URLs that use the daemon's address `at`.
+pub(super) fn serve(
+    state: &State,
+    deployment: &Arc<Deployment>,
+    file: &'static AnswerFile,
+    at: Option<IpAddr>,
+    stage: Stage,
+) -> Result<Answer, Refusal> {
+    let name = file.name;
+    let part = Part::of(state, deployment, file)
+        .ok_or_else(|| Refusal::new(RefusalReason::Gone, format!("{} has no machine", deployment.name)))?;
+    let render = || part.render(state, deployment, at);
+    let text = match &state.memo() {
+        Some(memo) => {
+            let subject = part.subject(state, deployment, at);
+            let tagged =
+                |text: String| Text { etag: script::digest(text.as_bytes()).into(), bytes: text.into() };
+            memo.get(state, deployment, subject, || render().map(tagged))
+        }
+        None => render().map(Text::untagged),
+    };
+    let Text { bytes, etag } = text.map_err(|error: RenderError| {
+        Refusal::new(RefusalReason::Busy, format!("{name} can't be rendered: {error}"))
+    })?;
+    Ok(Answer::Serve(Artifact {
+        text: format!("{name} of {}", deployment.name),
+        content: Content::Bytes(bytes),
+        media_type: "text/plain; charset=utf-8",
+        etag: etag.to_string(),
+        stage,
+        mac: None,
+        deployment: Some(deployment.name.clone()),
+    }))
+}
+
+/// One of the deployment's answer files, or one of its metadata (`nocloud/user-data`); `None` if its template's
+/// kind has no such file.
+pub fn render(state: &State, deployment: &Deployment, file: &str) -> Option<Result<String, RenderError>> {
+    let answers = deployment.template.iter().flat_map(|template| template.kind.files());
+    let file = answers.chain(installer::METADATA_FILES).find(|known| known.name == file)?;
+    Some(Part::of(state, deployment, file)?.render(state, deployment, None))
+}
+
+/// A file that is rendered for a machine.
+struct Part<'a> {
+    /// What the content is made of; `None` for files without a template.
+    template: Option<&'a Template>,
+    file: &'static AnswerFile,
+    mac: Mac,
+}
+
+impl<'a> Part<'a> {
+    /// `None` if the deployment has no machine.
+    fn of(state: &State, deployment: &'a Deployment, file: &'static AnswerFile) -> Option<Part<'a>> {
+        let mac = state.active_mac(machine_of(state, deployment)?)?;
+        let is_metadata = installer::METADATA_FILES.contains(file);
+        let template = if is_metadata { deployment.metadata() } else { deployment.template.as_ref() };
+        Some(Part { template: template.map(|template| &**template), file, mac })
+    }
+
+    fn subject(&self, state: &State, deployment: &Deployment, at: Option<IpAddr>) -> Subject {
+        let Part { template: _, file, mac } = *self;
+        let address = state.address_of(deployment, mac);
+        let epoch = state.install_of(&deployment.name).map(|install| install.epoch);
+        Subject { file: file.name, mac, address, address6: state.address6_of(deployment, mac), epoch, at }
+    }
+
+    /// The text, with URLs that use the daemon's address `at`.
+    fn render(
+        &self,
+        state: &State,
+        deployment: &Deployment,
+        at: Option<IpAddr>,
+    ) -> Result<String, RenderError> {
+        let Part { template, file: _, mac } = *self;
+        let facts = Facts { state, deployment, mac, address: state.address_of(deployment, mac), at };
+        let secret = |name: &str| state.secrets().get(name);
+        let fill = |text: &Source| facts.fill(&|name| text.uses(name), |facts| text.render(facts, &secret));
+        let meta_data = || {
+            let host = match facts.all().remove("hostname") {
+                Some(Value::String(host)) => host,
+                _ => deployment.name.to_string(),
+            };
+            installer::meta_data(&state.instance_id(deployment), &host)
+        };
+        match self.file.content {
+            AnswerContent::Main => template.map_or(Ok(String::new()), |template| fill(&template.text)),
+            AnswerContent::Empty => Ok(String::new()),
+            AnswerContent::MetaData => Ok(meta_data()),
+            AnswerContent::MetaDataWithKeys => Ok(meta_data() + &fill(&installer::PUBLIC_KEYS)?),
+        }
+    }
+}
